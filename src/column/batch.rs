@@ -1,0 +1,63 @@
+//! Morsels and the batches made from them.
+
+use std::sync::Arc;
+
+use arrow_array::ArrayRef;
+use arrow_buffer::Buffer;
+
+use super::Schema;
+
+/// One contiguous buffer of whole records, cut from a source at record ends.
+///
+/// Batches hold views into `bytes`, so it is shared and never written to.
+#[derive(Clone, Debug)]
+pub struct Morsel {
+    /// The records and, after them, at least [`Morsel::PADDING`] zero bytes.
+    pub bytes: Buffer,
+    /// Bytes of records in `bytes`, the padding left out.
+    pub len: usize,
+    /// Offset of the first byte in the decompressed source.
+    pub byte_offset: u64,
+    /// Index of the source in the plan.
+    pub source_index: usize,
+}
+
+impl Morsel {
+    /// Zero bytes after the records, so that a scanner may load whole vectors past the end.
+    pub const PADDING: usize = 64;
+
+    /// A morsel of `records`, which get their padding here.
+    pub fn from_vec(mut records: Vec<u8>, byte_offset: u64, source_index: usize) -> Self {
+        let len = records.len();
+        records.resize(len + Self::PADDING, 0);
+        Morsel { bytes: Buffer::from_vec(records), len, byte_offset, source_index }
+    }
+
+    /// The records without the padding.
+    pub fn records(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+/// Typed columns made from one morsel.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Names and types of `columns`, in order.
+    pub schema: Arc<Schema>,
+    /// One array per field of `schema`, of its [`super::Type::to_arrow`] type and of `rows` length.
+    pub columns: Vec<ArrayRef>,
+    /// Number of rows, also when there are no columns.
+    pub rows: usize,
+    /// Where each row's whole record stands, while rows still are records of one NDJSON morsel and
+    /// no step has changed their values: an NDJSON sink may then copy them. `rows` long.
+    pub records: Option<(Buffer, Vec<RecordSpan>)>,
+}
+
+/// A record's bytes in its morsel, without the line end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordSpan {
+    /// Offset in the morsel.
+    pub start: u32,
+    /// Length in bytes.
+    pub len: u32,
+}

@@ -1,0 +1,115 @@
+//! Formats: how bytes become records and columns, and columns bytes again. Pure work.
+
+use std::fmt;
+
+use crate::position::FieldPath;
+
+/// A format that records are read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// One JSON object per line.
+    Ndjson,
+    /// RFC 4180 with a header.
+    Csv,
+    /// One JSON array of objects.
+    JsonArray,
+}
+
+/// A format that records are written in.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum OutputFormat {
+    /// Parquet.
+    Parquet(ParquetOptions),
+    /// CSV.
+    Csv(CsvOptions),
+    /// One JSON object per line.
+    Ndjson,
+    /// One JSON array of objects.
+    JsonArray,
+}
+
+/// How Parquet is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ParquetOptions {
+    /// Codec of the pages.
+    pub codec: ParquetCodec,
+}
+
+impl Default for ParquetOptions {
+    fn default() -> Self {
+        ParquetOptions { codec: ParquetCodec::Zstd { level: 1 } }
+    }
+}
+
+/// Codec of Parquet pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ParquetCodec {
+    /// None.
+    Uncompressed,
+    /// Snappy.
+    Snappy,
+    /// Raw LZ4.
+    Lz4,
+    /// Zstandard.
+    Zstd {
+        /// 1 to 22.
+        level: i32,
+    },
+}
+
+/// How CSV is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CsvOptions {
+    /// Between fields; one ASCII byte.
+    pub delimiter: u8,
+    /// How true and false are spelled.
+    pub booleans: CsvBooleans,
+}
+
+impl Default for CsvOptions {
+    fn default() -> Self {
+        CsvOptions { delimiter: b',', booleans: CsvBooleans::Json }
+    }
+}
+
+/// How CSV spells booleans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CsvBooleans {
+    /// `true`, `false`.
+    Json,
+    /// `True`, `False`: how the API's own CSV results look.
+    Python,
+}
+
+/// Compression around a whole text file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compression {
+    /// None.
+    #[default]
+    None,
+    /// gzip, one or more members.
+    Gzip,
+    /// Zstandard, one or more frames.
+    Zstd,
+}
+
+/// Why a record could not be used. Holds no value of the record: results are personal data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reject {
+    /// Byte in the record where it was noticed, from 0.
+    pub offset: usize,
+    /// The field, as far as it is known.
+    pub path: FieldPath,
+    /// Why, in words: `expected a number, found a string`.
+    pub reason: String,
+}
+
+impl fmt::Display for Reject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.path.is_root() {
+            f.write_str(&self.reason)
+        } else {
+            write!(f, "field `{}`: {}", self.path, self.reason)
+        }
+    }
+}

@@ -1,0 +1,2 @@
+//! The edge of the process.
+fn main() {}

@@ -1,0 +1,145 @@
+//! What is to be done: sources, steps and outputs, validated before any byte moves.
+
+use std::path::PathBuf;
+
+use crate::column::Schema;
+use crate::format::{Compression, OutputFormat};
+use crate::source::Source;
+use crate::transform::Step;
+
+/// One pass from sources through steps to outputs.
+pub struct Plan {
+    /// Read in order, as one sequence of records.
+    pub sources: Vec<Source>,
+    /// Applied to every batch in order.
+    pub steps: Vec<Step>,
+    /// Every output gets every record (a tee). At least one.
+    pub outputs: Vec<Output>,
+    /// Where column names and types come from.
+    pub schema: SchemaChoice,
+    /// What a record that cannot be used does.
+    pub on_bad_record: OnBadRecord,
+    /// Where such records are set aside, as NDJSON. `None` with `Skip` only counts them.
+    pub rejects: Option<PathBuf>,
+    /// Sizes.
+    pub limits: Limits,
+}
+
+/// One output: a format on a target.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// Format of the records.
+    pub format: OutputFormat,
+    /// Compression of the text formats; Parquet has its own inside.
+    pub compression: Compression,
+    /// Where it goes.
+    pub target: Target,
+}
+
+/// Where an output goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A file that appears whole, by rename; what stood there is replaced unless `no_clobber`.
+    File {
+        /// Final path.
+        path: PathBuf,
+        /// Refuse if a file stands there.
+        no_clobber: bool,
+    },
+    /// Standard output, as it comes.
+    Stdout,
+}
+
+/// Where column names and types come from.
+#[derive(Clone, Debug, Default)]
+pub struct SchemaChoice {
+    /// Types declared by a workflow or a schema file. The data are checked against them and may
+    /// widen them under `policy`.
+    pub declared: Option<Schema>,
+    /// What is read to find the rest.
+    pub from: SchemaFrom,
+    /// What a late surprise does.
+    pub policy: SchemaPolicy,
+}
+
+/// What is read to find column names and types before the first record is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SchemaFrom {
+    /// The sample, or everything where only that is right and the source can be read twice.
+    #[default]
+    Auto,
+    /// The first morsels.
+    Sample,
+    /// Everything; sources must be files.
+    Full,
+}
+
+/// What a new key or a wider type does after rows were written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SchemaPolicy {
+    /// The column widens; what was written is brought up to it before the file appears.
+    #[default]
+    Evolve,
+    /// The record is rejected.
+    Freeze,
+    /// The execution fails.
+    Fail,
+}
+
+/// What a record that cannot be used does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnBadRecord {
+    /// The execution fails, naming the place; nothing appears.
+    #[default]
+    Fail,
+    /// It is set aside and counted.
+    Skip,
+    /// As `Skip`, up to so many; one more fails.
+    Limit(u64),
+}
+
+/// Sizes and counts that bound an execution.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Bytes in flight, all stages together. Default 256 MiB.
+    pub max_memory_bytes: u64,
+    /// A longer record is a reject. Default 16 MiB.
+    pub max_record_bytes: usize,
+    /// Bytes of one morsel. Default 1 MiB: below 256 KiB hand-over shows, above 2 MiB it falls
+    /// out of the cache.
+    pub morsel_bytes: usize,
+    /// Input bytes of one Parquet row group. Default 32 MiB.
+    pub row_group_bytes: usize,
+    /// Compute threads; 0 is one per core.
+    pub workers: usize,
+    /// Distinct keys that a deduplicate step remembers at most; one more is an error.
+    pub max_distinct_keys: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            max_memory_bytes: 256 << 20,
+            max_record_bytes: 16 << 20,
+            morsel_bytes: 1 << 20,
+            row_group_bytes: 32 << 20,
+            workers: 0,
+            max_distinct_keys: 50_000_000,
+        }
+    }
+}
+
+impl Plan {
+    /// A plan from one source to one output, everything else at its default.
+    pub fn new(source: Source, output: Output) -> Self {
+        Plan {
+            sources: vec![source],
+            steps: Vec::new(),
+            outputs: vec![output],
+            schema: SchemaChoice::default(),
+            on_bad_record: OnBadRecord::default(),
+            rejects: None,
+            limits: Limits::default(),
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! What an execution tells while it goes, and how it is told to stop.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// Shared between an execution and its owner: counters to read, a flag to set.
+#[derive(Clone, Debug, Default)]
+pub struct Control(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    cancelled: AtomicBool,
+    bytes_read: AtomicU64,
+    rows_read: AtomicU64,
+    rows_written: AtomicU64,
+    rows_rejected: AtomicU64,
+    bytes_written: AtomicU64,
+}
+
+macro_rules! counter {
+    ($($(#[$doc:meta])* $get:ident, $add:ident, $field:ident;)*) => {$(
+        $(#[$doc])*
+        pub fn $get(&self) -> u64 {
+            self.0.$field.load(Ordering::Relaxed)
+        }
+
+        pub(crate) fn $add(&self, n: u64) {
+            self.0.$field.fetch_add(n, Ordering::Relaxed);
+        }
+    )*};
+}
+
+impl Control {
+    /// A fresh one for one execution.
+    pub fn new() -> Self {
+        Control::default()
+    }
+
+    /// Asks the execution to stop. It ends with [`super::Error::Cancelled`], without output.
+    pub fn cancel(&self) {
+        self.0.cancelled.store(true, Ordering::SeqCst);
+    }
+
+    /// True once asked to stop.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.cancelled.load(Ordering::SeqCst)
+    }
+
+    counter! {
+        /// Bytes taken from the sources, before decompression.
+        bytes_read, add_bytes_read, bytes_read;
+        /// Records that reached the writer, in order.
+        rows_read, add_rows_read, rows_read;
+        /// Records that went into the outputs.
+        rows_written, add_rows_written, rows_written;
+        /// Records set aside.
+        rows_rejected, add_rows_rejected, rows_rejected;
+        /// Bytes handed to the outputs.
+        bytes_written, add_bytes_written, bytes_written;
+    }
+}

@@ -1,0 +1,37 @@
+//! What an execution did, in numbers that must add up.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::column::Schema;
+
+/// The account of one execution that ended well.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Records that came in: written + filtered + rejected, always.
+    pub rows_in: u64,
+    /// Records in each output.
+    pub rows_written: u64,
+    /// Records that a step left out.
+    pub rows_filtered: u64,
+    /// Records that could not be used.
+    pub rows_rejected: u64,
+    /// Bytes taken from the sources, before decompression.
+    pub bytes_in: u64,
+    /// Bytes of all outputs.
+    pub bytes_out: u64,
+    /// Keys that stood twice in one record (the last one won).
+    pub duplicate_keys: u64,
+    /// From start to the last rename.
+    pub elapsed: Duration,
+    /// The columns in the end.
+    pub schema: Schema,
+    /// Each output that is a file: its path and its bytes.
+    pub files: Vec<(PathBuf, u64)>,
+    /// Where rejects stand, if there are any and they were kept.
+    pub rejects: Option<PathBuf>,
+    /// The reader of a pipe went away before the end; the counts stop there.
+    pub stopped_early: bool,
+    /// Notes such as a column that never had a value.
+    pub notes: Vec<String>,
+}

@@ -1,0 +1,79 @@
+//! Where bytes come from: a file, standard input, or a stream that somebody else opened (a
+//! download). A source yields bytes in order; decompression and framing come after it.
+
+mod file;
+mod stdin;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub use file::FileSource;
+pub use stdin::StdinSource;
+
+use crate::format::{Compression, Format};
+
+/// Bytes in order, pulled by the reader thread.
+///
+/// `read` blocks, and returns 0 at the end. An error that is more than the system's own (a broken
+/// download) travels inside [`io::Error::other`] with its type, so that the edge can name it.
+pub trait ByteSource: io::Read + Send {
+    /// True when a read would have to wait for more to arrive: what is parsed is then flushed.
+    /// Files never wait.
+    fn would_wait(&mut self) -> bool {
+        false
+    }
+
+    /// Bytes that the source will yield in all, when known; for progress only.
+    fn size_bytes(&self) -> Option<u64> {
+        None
+    }
+}
+
+/// One input of a plan.
+pub struct Source {
+    /// Name for positions and messages.
+    pub name: Arc<str>,
+    /// Where the bytes come from.
+    pub input: Input,
+    /// Format, if told (`--from`, or a content type); else by name and first bytes.
+    pub format: Option<Format>,
+    /// Compression, if told; else by first bytes.
+    pub compression: Option<Compression>,
+    /// Rows that the API says the file has; the report compares.
+    pub expected_rows: Option<u64>,
+}
+
+/// Where the bytes of a [`Source`] come from.
+pub enum Input {
+    /// A file, which can be read again.
+    File(PathBuf),
+    /// Standard input.
+    Stdin,
+    /// A stream that is open already, such as a download.
+    Stream(Box<dyn ByteSource>),
+}
+
+impl Source {
+    /// A file by its path.
+    pub fn file(path: impl Into<PathBuf>) -> Self {
+        let path = path.into();
+        Source {
+            name: path.display().to_string().into(),
+            input: Input::File(path),
+            format: None,
+            compression: None,
+            expected_rows: None,
+        }
+    }
+
+    /// Standard input.
+    pub fn stdin() -> Self {
+        Source { name: "stdin".into(), input: Input::Stdin, format: None, compression: None, expected_rows: None }
+    }
+
+    /// A stream under a name.
+    pub fn stream(name: impl Into<Arc<str>>, stream: Box<dyn ByteSource>) -> Self {
+        Source { name: name.into(), input: Input::Stream(stream), format: None, compression: None, expected_rows: None }
+    }
+}

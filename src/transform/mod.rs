@@ -1,0 +1,78 @@
+//! Steps between parser and sink.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// One step of a plan. Rows keep their order; every row that goes is counted.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// Keeps the rows that meet the conditions, joined left to right.
+    Filter(Vec<Condition>),
+    /// Drops columns; a name that is not there is not an error (a late key may bring it).
+    RemoveColumns(Vec<String>),
+    /// Keeps the first row of each distinct key over the columns; all columns when empty.
+    Deduplicate(Vec<String>),
+    /// Adds or replaces columns by a look-up: what the reference table holds for the row's key.
+    /// Rows without a match get null. Without a table every row gets null.
+    Lookup(Lookup),
+}
+
+/// One condition of a filter.
+#[derive(Clone, Debug)]
+pub struct Condition {
+    /// Column, by its name.
+    pub column: String,
+    /// What must hold.
+    pub test: Test,
+    /// How it is joined to what stands before it. Of no meaning on the first.
+    pub logic: Logic,
+}
+
+/// How a condition is joined to the ones before it, left to right without precedence.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Logic {
+    /// Both.
+    #[default]
+    And,
+    /// Either.
+    Or,
+}
+
+/// The eleven operators of the vendor's filter block. Two values that both are numbers, or text
+/// that reads as a number against a number, are compared as numbers; everything else as text.
+#[derive(Clone, Debug)]
+pub enum Test {
+    /// Same value.
+    Equals(serde_json::Value),
+    /// Another value; true of null.
+    NotEquals(serde_json::Value),
+    /// Text holds the text; a list holds the value.
+    Contains(serde_json::Value),
+    /// The opposite; true of null.
+    NotContains(serde_json::Value),
+    /// Greater; false of null and of what cannot be compared.
+    Greater(serde_json::Value),
+    /// Less; likewise.
+    Less(serde_json::Value),
+    /// One of these.
+    In(Vec<serde_json::Value>),
+    /// None of these; true of null.
+    NotIn(Vec<serde_json::Value>),
+    /// Null, absent, empty text, empty list or object.
+    IsEmpty,
+    /// The opposite.
+    IsNotEmpty,
+    /// The pattern is found in the text.
+    Matches(regex::Regex),
+}
+
+/// A look-up into a reference table held in memory.
+#[derive(Clone, Debug)]
+pub struct Lookup {
+    /// Columns that it adds, in order; they replace columns of the same name.
+    pub fields: Vec<String>,
+    /// Column whose text is the key.
+    pub key: String,
+    /// For each key the fields' values as JSON text, in the order of `fields`.
+    pub table: Option<Arc<HashMap<String, Vec<Option<String>>>>>,
+}
