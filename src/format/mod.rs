@@ -1,5 +1,7 @@
 //! Formats: how bytes become records and columns, and columns bytes again. Pure work.
 
+pub mod decode;
+
 use std::fmt;
 
 use crate::position::FieldPath;
