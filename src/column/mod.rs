@@ -3,7 +3,9 @@
 //! Pure work: no files, sockets or clock.
 
 mod batch;
+pub mod build;
 mod schema;
+pub mod views;
 
 pub use batch::{Batch, Morsel, RecordSpan};
 pub use schema::{Field, MAX_COLUMNS, MAX_STRUCT_FIELDS, Mixing, Schema, Type};

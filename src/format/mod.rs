@@ -1,6 +1,7 @@
 //! Formats: how bytes become records and columns, and columns bytes again. Pure work.
 
 pub mod decode;
+pub mod ndjson;
 
 use std::fmt;
 

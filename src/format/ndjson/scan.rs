@@ -128,15 +128,22 @@ pub struct Number {
 #[derive(Debug)]
 pub struct Cursor<'a> {
     buf: &'a [u8],
+    end: usize,
     /// Next byte.
     pub pos: usize,
 }
 
 impl<'a> Cursor<'a> {
-    /// At the start of `buf`, which must end in [`Morsel::PADDING`] zero bytes.
-    pub fn new(buf: &'a [u8]) -> Self {
-        debug_assert!(buf.len() >= Morsel::PADDING && buf[buf.len() - Morsel::PADDING..].iter().all(|&b| b == 0));
-        Cursor { buf, pos: 0 }
+    /// At the start of `morsel`, whose padding ends every scan.
+    pub fn new(morsel: &'a Morsel) -> Self {
+        let buf = &*morsel.bytes;
+        debug_assert!(buf[morsel.len..].len() >= Morsel::PADDING && buf[morsel.len..].iter().all(|&b| b == 0));
+        Cursor { buf, end: morsel.len, pos: 0 }
+    }
+
+    /// True when all records are passed.
+    pub fn at_end(&self) -> bool {
+        self.pos >= self.end
     }
 
     /// All bytes, the padding included.
