@@ -137,7 +137,7 @@ impl<'a> Cursor<'a> {
     /// At the start of `morsel`, whose padding ends every scan.
     pub fn new(morsel: &'a Morsel) -> Self {
         let buf = &*morsel.bytes;
-        debug_assert!(buf[morsel.len..].len() >= Morsel::PADDING && buf[morsel.len..].iter().all(|&b| b == 0));
+        debug_assert!(buf[morsel.len..morsel.len + Morsel::PADDING].iter().all(|&b| b == 0));
         Cursor { buf, end: morsel.len, pos: 0 }
     }
 
