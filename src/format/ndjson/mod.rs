@@ -9,3 +9,6 @@ pub use decode::{DecodeOptions, UnknownKey, decode};
 pub use encode::encode;
 pub use infer::{Keys, infer};
 pub use scan::MAX_DEPTH;
+
+#[cfg(test)]
+mod tests;
