@@ -1,5 +1,7 @@
 //! Formats: how bytes become records and columns, and columns bytes again. Pure work.
 
+pub mod parquet;
+
 use std::fmt;
 
 use crate::position::FieldPath;
