@@ -163,13 +163,9 @@ fn parquet_type(name: &str, ty: &Type, repetition: Repetition, element: &str) ->
             .build()
     };
     match ty {
-        Type::Json => leaf(PhysicalType::BYTE_ARRAY).with_logical_type(Some(LogicalType::Json)).build(),
-        Type::Struct(fields) if fields.is_empty() => {
-            leaf(PhysicalType::BYTE_ARRAY).with_logical_type(Some(LogicalType::Json)).build()
-        }
-        Type::Null | Type::Text | Type::Raw => {
-            leaf(PhysicalType::BYTE_ARRAY).with_logical_type(Some(LogicalType::String)).build()
-        }
+        // Not annotated as JSON: pyarrow then has an extension type that it can neither filter nor
+        // write as CSV, and polars has bytes. Text is text everywhere.
+        t if t.is_text_like() => leaf(PhysicalType::BYTE_ARRAY).with_logical_type(Some(LogicalType::String)).build(),
         Type::Bool => leaf(PhysicalType::BOOLEAN).build(),
         Type::Int { .. } => leaf(PhysicalType::INT64).build(),
         Type::Float => leaf(PhysicalType::DOUBLE).build(),
@@ -189,5 +185,6 @@ fn parquet_type(name: &str, ty: &Type, repetition: Repetition, element: &str) ->
             let value = parquet_type("value", value, Repetition::OPTIONAL, element)?;
             group(vec![repeated("key_value", vec![key, value])?]).with_logical_type(Some(LogicalType::Map)).build()
         }
+        Type::Null | Type::Text | Type::Json | Type::Raw => unreachable!("text-like types are matched above"),
     }
 }
