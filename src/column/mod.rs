@@ -4,8 +4,12 @@
 
 mod batch;
 pub mod build;
+mod cast;
 mod schema;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod views;
 
 pub use batch::{Batch, Morsel, RecordSpan};
+pub use cast::{CastError, cast_array, keeps_carrier};
 pub use schema::{Field, MAX_COLUMNS, MAX_STRUCT_FIELDS, Mixing, Schema, Type};

@@ -1,5 +1,6 @@
 //! The outputs of an execution: each takes finished pieces in order and appears whole.
 
+use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use super::{Control, Error, Output, Target};
 use crate::column::{Mixing, Schema};
 use crate::format::compress::decompressing;
 use crate::format::csv::{self, Remap};
-use crate::format::parquet::{EncodedRowGroup, ParquetFileWriter};
+use crate::format::parquet::{self, EncodedRowGroup, ParquetFileWriter};
 use crate::format::{Compression, CsvOptions, OutputFormat};
 use crate::sink::{PendingFile, Sink};
 
@@ -34,7 +35,8 @@ enum Kind {
 }
 
 enum Parquet {
-    Open(ParquetFileWriter<BufWriter<Sink>>),
+    /// With a second handle on the file, if it is one.
+    Open(ParquetFileWriter<BufWriter<Sink>>, Option<File>),
     Finished(Sink),
     /// Only between the two, or after an error.
     Gone,
@@ -65,8 +67,10 @@ impl Out {
         let is_file = sink.can_go_back();
         let kind = match output.format {
             OutputFormat::Parquet(options) => {
-                let writer = ParquetFileWriter::try_new(BufWriter::with_capacity(1 << 18, sink), &options, mixing, Vec::new());
-                Kind::Parquet(Box::new(Parquet::Open(writer.map_err(|e| parquet_error(&path, e))?)))
+                let reread = sink.reread().map_err(|cause| write_error(&path, cause))?;
+                let buffered = BufWriter::with_capacity(1 << 18, sink);
+                let writer = ParquetFileWriter::try_new(buffered, options, mixing, Vec::new());
+                Kind::Parquet(Box::new(Parquet::Open(writer.map_err(|e| parquet_error(&path, e))?, reread)))
             }
             OutputFormat::Csv(options) => {
                 Kind::Csv(Csv { sink, options, compression: output.compression, segments: Vec::new() })
@@ -95,9 +99,9 @@ impl Out {
     /// Appends a row group.
     pub fn row_group(&mut self, group: EncodedRowGroup, control: &Control) -> Result<(), Error> {
         let Kind::Parquet(parquet) = &mut self.kind else { unreachable!("row groups come for Parquet only") };
-        let Parquet::Open(writer) = &mut **parquet else { unreachable!("row groups come before the end") };
+        let Parquet::Open(writer, _) = &mut **parquet else { unreachable!("row groups come before the end") };
         writer.append(group).map_err(|e| parquet_error(&self.path, e))?;
-        let bytes = writer.bytes_written();
+        let bytes = writer.bytes();
         control.add_bytes_written(bytes - self.bytes);
         self.bytes = bytes;
         Ok(())
@@ -133,13 +137,15 @@ impl Out {
         let before = self.bytes;
         match &mut self.kind {
             Kind::Parquet(parquet) => {
-                let Parquet::Open(writer) = std::mem::replace(&mut **parquet, Parquet::Gone) else {
+                let Parquet::Open(mut writer, reread) = std::mem::replace(&mut **parquet, Parquet::Gone) else {
                     unreachable!("an output is finished once")
                 };
-                let (buffered, bytes) = writer.finish(columns, reread).map_err(|e| parquet_error(&self.path, e))?;
+                writer.declare(columns);
+                let reread = || reread.ok_or_else(|| io::Error::other("a stream cannot be read back"));
+                let (buffered, summary) = writer.finish(reread).map_err(|e| parquet_error(&self.path, e))?;
                 let sink = buffered.into_inner().map_err(|e| write_error(&self.path, e.into_error()))?;
                 **parquet = Parquet::Finished(sink);
-                self.bytes = bytes;
+                self.bytes = summary.bytes;
             }
             Kind::Csv(csv) => csv.finish(columns, &self.path, &mut self.bytes)?,
             Kind::Ndjson { .. } => {}
@@ -266,24 +272,16 @@ impl Write for Pieces<'_> {
     }
 }
 
-/// A handle to read back what was written to a Parquet file so far.
-fn reread(sink: &mut BufWriter<Sink>) -> io::Result<std::fs::File> {
-    sink.flush()?;
-    match sink.get_ref() {
-        Sink::File(file) => file.reread(),
-        Sink::Stream(_) => Err(io::Error::new(io::ErrorKind::Unsupported, "a stream cannot be read back")),
-    }
-}
-
 /// An error of an output, under its path.
 pub(super) fn write_error(path: &Path, cause: io::Error) -> Error {
     Error::Write { path: path.to_owned(), cause }
 }
 
 /// The system's error inside a Parquet error, if that is what it was.
-fn parquet_error(path: &Path, error: crate::format::parquet::Error) -> Error {
-    match error.into_io() {
-        Ok(cause) => write_error(path, cause),
-        Err(text) => Error::Bug(format!("cannot write {}: {text}", path.display())),
+fn parquet_error(path: &Path, error: parquet::Error) -> Error {
+    match error {
+        parquet::Error::Io(cause) => write_error(path, cause),
+        parquet::Error::NoColumns { .. } => Error::Step(error.to_string()),
+        other => Error::Bug(format!("cannot write {}: {}", path.display(), crate::text::error_chain(&other))),
     }
 }

@@ -10,8 +10,12 @@ use crate::format::compress::decompressing;
 use crate::format::csv::Header;
 use crate::format::frame::{BufferPool, Framed, Framer, Framing, Oversized};
 use crate::format::json_array::JsonArrayLines;
+use crate::format::detect::InputFormat;
 use crate::format::{Compression, Format, csv, detect};
 use crate::source::{ByteSource, FileSource, Input, Source, StdinSource};
+
+/// Bytes that tell a compression.
+const MAGIC_BYTES: usize = 4;
 
 /// What is known of a source once it is open.
 #[derive(Debug)]
@@ -147,8 +151,8 @@ impl Reader {
         let (head, compression) = match source.compression {
             Some(told) => (Vec::new(), told),
             None => {
-                let head = read_head(&mut raw, detect::MAGIC_BYTES).map_err(read_error)?;
-                let compression = detect::compression_of_bytes(&head);
+                let head = read_head(&mut raw, MAGIC_BYTES).map_err(read_error)?;
+                let compression = Compression::detect(&head);
                 (head, compression)
             }
         };
@@ -157,16 +161,16 @@ impl Reader {
             Compression::None => Box::new(stream),
             _ => decompressing(compression, stream),
         };
-        let format = match source.format.or_else(|| detect::format_of_name(&source.name)) {
-            Some(format) => format,
+        let InputFormat { format, delimiter } = match source.format {
+            Some(format) => InputFormat { format, delimiter: detect::delimiter_of_name(&source.name) },
             None => {
                 let head = read_text_head(&mut *stream).map_err(read_error)?;
-                let format = detect::format_of_bytes(&head);
+                let found = detect::input_format(None, Some(&source.name), &head);
                 stream = Box::new(io::Cursor::new(head).chain(stream));
-                format
+                // Nothing says anything of an empty source, and nothing will come of it.
+                found.unwrap_or(InputFormat { format: Format::Ndjson, delimiter: b',' })
             }
         };
-        let delimiter = detect::delimiter_of_name(&source.name);
         let framing = match format {
             Format::Ndjson => Framing::Lines,
             Format::Csv => Framing::Csv { delimiter },
@@ -176,7 +180,7 @@ impl Reader {
             }
         };
         let framer =
-            Framer::new(framing, self.limits.morsel_bytes, self.limits.max_record_bytes, index, self.pool.clone());
+            Framer::new(framing, self.limits.max_record_bytes, index, self.pool.clone());
         let info = SourceInfo {
             index,
             name: source.name,
@@ -229,10 +233,17 @@ fn read_text_head(stream: &mut dyn Read) -> io::Result<Vec<u8>> {
     loop {
         let more = read_head(stream, 1)?;
         head.extend_from_slice(&more);
-        if more.is_empty() || head.len() > 1 << 16 || detect::first_text_byte(&head).is_some() {
+        if more.is_empty() || head.len() > 1 << 16 || has_text(&head) {
             return Ok(head);
         }
     }
+}
+
+/// True when there is a byte other than white space and a byte order mark.
+fn has_text(head: &[u8]) -> bool {
+    let text = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head).trim_ascii_start();
+    // Half a byte order mark is not text yet.
+    !text.is_empty() && !b"\xef\xbb\xbf".starts_with(text)
 }
 
 /// A source that is read by the decompression and asked by the reader, both on one thread.

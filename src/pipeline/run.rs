@@ -61,7 +61,7 @@ pub fn execute(mut plan: Plan, control: &Control) -> Result<Report, Error> {
         return Err(Error::Plan("reading everything for the schema needs files, which can be read twice".into()));
     }
 
-    let pool = BufferPool::new(compiled.workers * 4);
+    let pool = BufferPool::new(compiled.limits.morsel_bytes, compiled.workers * 4);
     let mut reader = Reader::new(sources, &compiled.limits, columns_fixed, pool.clone(), control);
     let sample = take_sample(&mut reader, columns_fixed)?;
     for item in &sample {
@@ -110,7 +110,7 @@ pub fn infer_schema(
     if from == SchemaFrom::Full {
         return full_schema(&compiled, sources, control);
     }
-    let mut reader = Reader::new(sources, limits, false, BufferPool::new(1), control);
+    let mut reader = Reader::new(sources, limits, false, BufferPool::new(limits.morsel_bytes, 1), control);
     let mut schema = Schema::default();
     for item in take_sample(&mut reader, false)? {
         if let Item::Morsel(morsel, info) = item {
@@ -122,7 +122,7 @@ pub fn infer_schema(
 
 /// The schema of every record of `sources`, by all workers.
 fn full_schema(compiled: &Compiled, sources: Vec<Source>, control: &Control) -> Result<Schema, Error> {
-    let pool = BufferPool::new(compiled.workers * 4);
+    let pool = BufferPool::new(compiled.limits.morsel_bytes, compiled.workers * 4);
     // What is read here is read again: it must not count twice.
     let quiet = control.without_counters();
     let mut reader = Reader::new(sources, &compiled.limits, false, pool.clone(), &quiet);

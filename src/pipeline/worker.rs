@@ -10,17 +10,19 @@ use super::compiled::{Compiled, Shape};
 use super::reader::{Item, SourceInfo};
 use super::Error;
 use crate::column::{Batch, Morsel, Schema};
-use crate::format::compress::compress_piece;
+use crate::format::compress::PieceCompressor;
 use crate::format::decode::{Decoded, Outcome, RejectedRecord, Surprise};
 use crate::format::frame::{BufferPool, Oversized};
 use crate::format::parquet::{EncodedRowGroup, RowGroupEncoder};
 use crate::format::{Compression, OutputFormat, csv, ndjson};
+use crate::text::error_chain;
 use crate::transform::Steps;
 
 /// Something with the memory that it may use.
 #[derive(Debug)]
 pub(super) struct InFlight<T> {
     pub value: T,
+    #[expect(dead_code, reason = "held for its drop")]
     pub permit: Option<Permit>,
 }
 
@@ -190,11 +192,15 @@ impl Worker {
         }));
         match self.compiled.shape {
             Shape::Parquet(options) => {
+                let columns = self.steps.output_schema(schema);
+                if encoder.as_ref().is_some_and(|e| **e.layout().schema() != columns) {
+                    finish_row_group(encoder, parts)?;
+                }
+                let encoder = match encoder {
+                    Some(encoder) => encoder,
+                    None => encoder.insert(RowGroupEncoder::try_new(&columns, &options, self.compiled.mixing).map_err(bug)?),
+                };
                 if batch.rows > 0 {
-                    let encoder = match encoder {
-                        Some(encoder) => encoder,
-                        None => encoder.insert(RowGroupEncoder::try_new(&batch.schema, &options).map_err(bug)?),
-                    };
                     encoder.write(&batch).map_err(bug)?;
                 }
             }
@@ -221,8 +227,8 @@ fn finish_row_group(encoder: &mut Option<RowGroupEncoder>, parts: &mut Vec<Part>
 }
 
 /// An encoder that fails on a batch of its own schema is our fault.
-fn bug(error: impl std::fmt::Display) -> Part {
-    Part::Failed(Error::Bug(format!("cannot encode a row group: {error}")))
+fn bug(error: crate::format::parquet::Error) -> Part {
+    Part::Failed(Error::Bug(format!("cannot encode a row group: {}", error_chain(&error))))
 }
 
 /// Rows as the bytes of every text output.
@@ -254,7 +260,9 @@ pub(super) fn compressed(compression: Compression, plain: Vec<u8>) -> Vec<u8> {
         return plain;
     }
     let mut out = Vec::new();
-    compress_piece(compression, &plain, &mut out);
+    // Pieces are about a morsel each; a compressor's set-up is lost in that.
+    let result = PieceCompressor::new(compression).and_then(|mut c| c.compress(&plain, &mut out));
+    result.expect("compressing into memory fails only when there is none");
     out
 }
 

@@ -112,9 +112,10 @@ impl<'a> Writer<'a> {
                     self.text(text)?
                 }
                 Part::RowGroup(group) => {
-                    self.publish(&group.schema);
-                    self.totals.rows_written += group.rows as u64;
-                    self.control.add_rows_written(group.rows as u64);
+                    let rows = group.rows() as u64;
+                    self.publish(group.schema());
+                    self.totals.rows_written += rows;
+                    self.control.add_rows_written(rows);
                     self.outputs[0].row_group(group, self.control)?;
                     Next::More
                 }

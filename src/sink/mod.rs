@@ -38,6 +38,14 @@ impl Sink {
         matches!(self, Sink::File(_))
     }
 
+    /// A second handle for reading what was written, if that is possible.
+    pub fn reread(&self) -> io::Result<Option<File>> {
+        match self {
+            Sink::File(file) => file.reread().map(Some),
+            Sink::Stream(_) => Ok(None),
+        }
+    }
+
     /// Makes a file appear under its name, durable; streams have nothing left to do.
     pub fn commit(self) -> io::Result<()> {
         match self {

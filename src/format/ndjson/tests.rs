@@ -40,7 +40,18 @@ fn rows(batch: &Batch) -> Vec<Value> {
     let mut text = Vec::new();
     encode(batch, b"\n", &mut text);
     let text = String::from_utf8(text).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    text.lines().map(|line| by_value(serde_json::from_str(line).unwrap())).collect()
+}
+
+/// Numbers by value instead of by digits.
+fn by_value(value: Value) -> Value {
+    match value {
+        Value::Number(n) if n.as_i64().is_some() || n.as_u64().is_some() => Value::Number(n),
+        Value::Number(n) => json!(n.as_f64().unwrap()),
+        Value::Array(items) => items.into_iter().map(by_value).collect(),
+        Value::Object(map) => map.into_iter().map(|(k, v)| (k, by_value(v))).collect::<Map<_, _>>().into(),
+        other => other,
+    }
 }
 
 /// What a value looks like after it went through a column of `ty`: absent is null, and JSON text
@@ -82,7 +93,8 @@ fn any_json() -> impl Strategy<Value = Value> {
 }
 
 fn any_record() -> impl Strategy<Value = Value> {
-    prop::collection::btree_map("[a-d]", any_json(), 0..4).prop_map(|m| Value::Object(m.into_iter().collect()))
+    let map = prop::collection::btree_map("[a-d]", any_json(), 0..4);
+    map.prop_map(|m| by_value(Value::Object(m.into_iter().collect())))
 }
 
 /// As some services do: everything outside ASCII escaped.
@@ -140,8 +152,6 @@ proptest! {
         }
         line.retain(|&b| b != b'\n');
         let oracle = serde_json::from_slice::<Map<String, Value>>(&line);
-        // serde_json has no room for 1e999; a column of text does.
-        prop_assume!(!matches!(&oracle, Err(e) if e.to_string().contains("out of range")));
         prop_assume!(!line.iter().all(|b| b" \t\r".contains(b)));
         let mut text = b"{\"before\":1}\n".to_vec();
         text.extend_from_slice(&line);
