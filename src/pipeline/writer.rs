@@ -148,7 +148,7 @@ impl<'a> Writer<'a> {
     }
 
     fn place(&mut self, source: &SourceInfo) -> Place {
-        let header_lines = source.header.as_ref().map_or(0, |h| h.lines);
+        let header_lines = source.csv.as_ref().map_or(0, |csv| csv.header.lines);
         *self.places.entry(source.index).or_insert(Place { lines: header_lines, records: 0 })
     }
 
