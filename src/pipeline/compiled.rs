@@ -188,10 +188,17 @@ impl Compiled {
         if self.columns_fixed && (new_columns || self.shape != Shape::Text && !same_arrays) {
             return Some("the output cannot go back to change its columns".into());
         }
-        if self.types_fixed && info.format == Format::Csv {
+        if info.format != Format::Csv {
+            return None;
+        }
+        if self.types_fixed {
             return Some("values of this column were written with a narrower type".into());
         }
-        None
+        // A double or a boolean does not tell how its cell was spelled: `1` or `1.0`, `True` or
+        // `true`. What was written so far cannot become the text that it was.
+        let spelled = |t: &Type| matches!(t, Type::Float | Type::Bool);
+        let lost = old.fields.iter().zip(&new.fields).any(|(o, n)| spelled(&o.ty) && !spelled(&n.ty));
+        lost.then(|| "the spelling of what was written before is not known any more".into())
     }
 
     /// True when there is a sink that copies records of NDJSON sources, if no step changes them.

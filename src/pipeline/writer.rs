@@ -135,7 +135,8 @@ impl<'a> Writer<'a> {
                         line: place.lines + surprise.line + 1,
                         record: place.records + surprise.record,
                     };
-                    return Err(Error::Schema { position, what: format!("{}; {why}", surprise.what) });
+                    let what = format!("{}; {why}", surprise.what);
+                    return Err(Error::Schema { position, what, wider: Box::new(surprise.schema) });
                 }
                 Part::Failed(error) => return Err(error),
             };
