@@ -1,6 +1,13 @@
 //! Formats: how bytes become records and columns, and columns bytes again. Pure work.
 
+pub mod compress;
+pub mod csv;
 pub mod decode;
+pub mod detect;
+pub mod frame;
+pub mod json_array;
+pub mod json_text;
+pub mod number;
 
 use std::fmt;
 

@@ -1,0 +1,19 @@
+//! CSV as in RFC 4180: records to columns, and columns to records.
+//!
+//! Reading: [`split`] finds the fields of a morsel's records, [`infer`] what types their values
+//! have, and [`decode`] makes arrays of them. Writing: [`encode`] makes records of batches, and
+//! [`pad`] gives records that are written already the columns that came later.
+//!
+//! Null is the empty field, and the empty text is `""`. Both directions keep that.
+
+pub mod decode;
+pub mod encode;
+mod header;
+mod infer;
+pub mod pad;
+mod scan;
+pub mod split;
+
+pub use decode::CsvDecoder;
+pub use encode::CsvEncoder;
+pub use header::{Header, take_header};
