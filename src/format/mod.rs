@@ -7,9 +7,7 @@ pub mod detect;
 pub mod frame;
 pub mod json_array;
 pub mod json_text;
-pub mod ndjson;
 pub mod number;
-pub mod parquet;
 
 use std::fmt;
 

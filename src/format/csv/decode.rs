@@ -94,7 +94,7 @@ impl CsvDecoder {
     pub fn decode(&self, morsel: &Morsel, schema: &Arc<Schema>, on_misfit: OnMisfit) -> Outcome {
         let mapping = self.mapping(schema);
         let surprised = on_misfit == OnMisfit::Surprise;
-        if !(surprised && !mapping.unknown.is_empty()) {
+        if !surprised || mapping.unknown.is_empty() {
             if let Ok(decoded) = self.try_decode(morsel, schema, &mapping, false) {
                 return Outcome::Decoded(decoded);
             }
