@@ -6,7 +6,7 @@ use crate::support::api::Script;
 use crate::support::{MARKED_KEY, Place, Service, exit};
 
 /// Every command, as it is typed.
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 19] = [
     "run",
     "pull",
     "convert",
@@ -25,6 +25,7 @@ const COMMANDS: [&str; 18] = [
     "runs links",
     "serve",
     "config show",
+    "config path",
 ];
 
 #[test]

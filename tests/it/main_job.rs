@@ -36,7 +36,11 @@ fn the_first_command_of_the_readme() {
     let done = place.run(&first_command()).ok().quiet();
     // The report: what went in and came out, how long, how much memory, and the API's own count.
     let done = done.says("written").says("rejected").says("filtered").says("peak memory").says("row_count");
-    assert!(done.stderr.replace([',', ' ', '\u{a0}', '_'], "").contains(&ROWS_OUT.to_string()), "{}", done.stderr);
+    assert!(
+        done.stderr.replace([',', ' ', '\u{a0}', '\u{202f}', '_'], "").contains(&ROWS_OUT.to_string()),
+        "{}",
+        done.stderr
+    );
     // Without a table the enrichment says that it had nothing to join with.
     done.says("company_enrichment");
     assert_eq!(place.leftovers(), ["results.parquet"]);

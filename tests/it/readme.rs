@@ -102,14 +102,15 @@ fn commands_on_the_test_data_are_run() {
     assert!(ran >= 5, "only {ran} commands of README.md are run");
 }
 
-/// Code to meaning in lines such as `| 4 | BadData | ... |` or `  4  BadData  ...`.
-fn exit_codes(text: &str) -> BTreeMap<u32, String> {
+/// Code to name and meaning in lines such as `| 4 | bad data | a record ... |` or `  4  bad data  a record ...`.
+fn exit_codes(text: &str) -> BTreeMap<u32, (String, String)> {
     let mut found = BTreeMap::new();
     for line in text.lines() {
-        let mut words = line.split(['|', ' ']).filter(|word| !word.is_empty());
-        if let (Some(code), Some(name)) = (words.next().and_then(|word| word.parse().ok()), words.next()) {
-            found.insert(code, name.to_owned());
-        }
+        let line = line.replace('|', "  ");
+        let mut parts = line.split("  ").map(str::trim).filter(|part| !part.is_empty());
+        let Some(code) = parts.next().and_then(|part| part.parse().ok()) else { continue };
+        let (Some(name), Some(meaning)) = (parts.next(), parts.next()) else { continue };
+        found.insert(code, (name.to_owned(), meaning.to_owned()));
     }
     found
 }
