@@ -144,8 +144,22 @@ impl Compiled {
         }
     }
 
-    /// The schema of the good records of one morsel.
+    /// The schema of the good records of one morsel, declared types joined in.
     pub fn infer(&self, morsel: &Morsel, info: &SourceInfo) -> Schema {
+        self.with_declared_types(self.seen_in(morsel, info))
+    }
+
+    /// Declared types speak of columns that occur; they do not make any.
+    pub fn with_declared_types(&self, mut schema: Schema) -> Schema {
+        for declared in &self.declared.fields {
+            if let Some(i) = schema.position(&declared.name) {
+                schema.fields[i].ty = schema.fields[i].ty.join(&declared.ty, self.mixing);
+            }
+        }
+        schema
+    }
+
+    fn seen_in(&self, morsel: &Morsel, info: &SourceInfo) -> Schema {
         match &info.csv {
             Some(csv) if self.cells_as_text => {
                 Schema::new(csv.header.names.iter().map(|n| Field::new(n.clone(), Type::Text)).collect())

@@ -88,10 +88,10 @@ fn attempt(plan: &Plan, sources: Vec<Source>, re_readable: bool, control: &Contr
     if full && !re_readable {
         return Err(Error::Plan("reading everything for the schema needs files, which can be read twice".into()).into());
     }
-    let mut schema = plan.schema.declared.clone().unwrap_or_default();
+    let mut schema = Schema::default();
     if full {
         let again = sources.iter().map(read_again).collect();
-        schema = schema.join(&full_schema(&compiled, again, control)?, mixing);
+        schema = full_schema(&compiled, again, control)?;
     }
 
     let pool = BufferPool::new(compiled.limits.morsel_bytes, compiled.workers * 4);

@@ -166,7 +166,7 @@ impl Worker {
                         return Err(Part::Failed(Error::Bug(what)));
                     }
                     finish_row_group(encoder, parts)?;
-                    *schema = Arc::new(surprise.schema);
+                    *schema = Arc::new(self.compiled.with_declared_types(surprise.schema));
                 }
             }
         };
