@@ -97,3 +97,6 @@ pub enum Error {
     #[error("internal error: {0}")]
     Bug(String),
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ use super::reader::SourceInfo;
 use super::rejects::Rejects;
 use super::worker::{Account, Part, Piece, TextRows, encode_text};
 use super::{Control, Error, OnBadRecord};
-use crate::column::Schema;
+use crate::column::{Field, Schema, Type};
 use crate::format::Reject;
 use crate::format::frame::Oversized;
 use crate::position::{FieldPath, Position};
@@ -211,6 +211,11 @@ impl<'a> Writer<'a> {
 
     fn source_end(&mut self, source: &SourceInfo) -> Result<(), Error> {
         let found = self.place(source).records;
+        if let Some(csv) = &source.csv {
+            // A header without records still names columns.
+            let names = csv.header.names.iter();
+            self.publish(&Schema::new(names.map(|n| Field::new(n.clone(), Type::Null)).collect()));
+        }
         match source.expected_rows {
             Some(expected) if expected != found => {
                 Err(Error::RowCount { name: source.name.to_string(), found, expected })
