@@ -1,5 +1,16 @@
 //! Formats: how bytes become records and columns, and columns bytes again. Pure work.
 
+pub mod compress;
+pub mod csv;
+pub mod decode;
+pub mod detect;
+pub mod frame;
+pub mod json_array;
+pub mod json_text;
+pub mod ndjson;
+pub mod number;
+pub mod parquet;
+
 use std::fmt;
 
 use crate::position::FieldPath;

@@ -1,0 +1,193 @@
+//! Finding out formats from content types, names and first bytes.
+
+use std::path::Path;
+
+use super::{Compression, CsvOptions, Format, OutputFormat, ParquetOptions};
+
+/// A format to read, as found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InputFormat {
+    /// The format.
+    pub format: Format,
+    /// Between the fields of CSV; without meaning for the others.
+    pub delimiter: u8,
+}
+
+/// What a word for a format says. `json` leaves open whether it is lines or one array.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Hint {
+    Known(InputFormat),
+    Json,
+}
+
+const NDJSON: InputFormat = InputFormat { format: Format::Ndjson, delimiter: b',' };
+const JSON_ARRAY: InputFormat = InputFormat { format: Format::JsonArray, delimiter: b',' };
+const CSV: InputFormat = InputFormat { format: Format::Csv, delimiter: b',' };
+const TSV: InputFormat = InputFormat { format: Format::Csv, delimiter: b'\t' };
+
+/// The format of a stream: by its content type, else by the extension of its name (`.gz` and
+/// `.zst` behind it left out), else by its first bytes after decompression. `None` only if the
+/// stream is empty and neither of the others says anything.
+pub fn input_format(content_type: Option<&str>, name: Option<&str>, first: &[u8]) -> Option<InputFormat> {
+    let hint = content_type.and_then(hint_of_content_type).or_else(|| name.and_then(hint_of_name));
+    let by_bytes = || {
+        let first = first.strip_prefix(b"\xef\xbb\xbf").unwrap_or(first).trim_ascii_start();
+        match first.first() {
+            Some(b'{') => Some(NDJSON),
+            Some(b'[') => Some(JSON_ARRAY),
+            Some(_) => Some(CSV),
+            None => None,
+        }
+    };
+    match hint {
+        Some(Hint::Known(format)) => Some(format),
+        Some(Hint::Json) => Some(by_bytes().filter(|&found| found == JSON_ARRAY).unwrap_or(NDJSON)),
+        None => by_bytes(),
+    }
+}
+
+/// The format of a word such as people type: `ndjson`, `jsonl`, `json`, `csv`, `tsv`. For
+/// `json`, whose shape only the bytes tell, and for other words `None`.
+pub fn input_format_of_word(word: &str) -> Option<InputFormat> {
+    match hint_of_extension(&word.to_ascii_lowercase()) {
+        Some(Hint::Known(format)) => Some(format),
+        _ => None,
+    }
+}
+
+/// The output format that a word says: `parquet`, `csv`, `tsv`, `ndjson`, `jsonl`, `json`, each
+/// with its default options.
+pub fn output_format_of_word(word: &str) -> Option<OutputFormat> {
+    Some(match word.to_ascii_lowercase().as_str() {
+        "parquet" => OutputFormat::Parquet(ParquetOptions::default()),
+        "csv" => OutputFormat::Csv(CsvOptions::default()),
+        "tsv" => OutputFormat::Csv(CsvOptions { delimiter: b'\t', ..CsvOptions::default() }),
+        "ndjson" | "jsonl" => OutputFormat::Ndjson,
+        "json" => OutputFormat::JsonArray,
+        _ => return None,
+    })
+}
+
+/// The output format and compression that a path says by its extensions. `None` if they say no
+/// format, and for compressed Parquet, which has its compression inside.
+pub fn output_format_of_path(path: &Path) -> Option<(OutputFormat, Compression)> {
+    let (name, compression) = split_compression(path.file_name()?.to_str()?);
+    let format = output_format_of_word(extension(name)?)?;
+    match (format, compression) {
+        (OutputFormat::Parquet(_), Compression::Gzip | Compression::Zstd) => None,
+        _ => Some((format, compression)),
+    }
+}
+
+/// Between the fields of CSV in a file of this name: a tab for `.tsv`, else a comma.
+pub fn delimiter_of_name(name: &str) -> u8 {
+    match hint_of_name(name) {
+        Some(Hint::Known(found)) => found.delimiter,
+        _ => b',',
+    }
+}
+
+/// The format that a name says, if its extension leaves no doubt.
+pub fn format_of_name(name: &str) -> Option<Format> {
+    match hint_of_name(name) {
+        Some(Hint::Known(found)) => Some(found.format),
+        _ => None,
+    }
+}
+
+/// The compression that the name of a file says.
+pub fn compression_of_name(name: &str) -> Compression {
+    split_compression(name).1
+}
+
+fn hint_of_content_type(content_type: &str) -> Option<Hint> {
+    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    Some(match essence.as_str() {
+        "application/x-ndjson"
+        | "application/ndjson"
+        | "application/jsonl"
+        | "application/x-jsonlines"
+        | "application/jsonlines"
+        | "application/json-lines" => Hint::Known(NDJSON),
+        "text/csv" | "application/csv" => Hint::Known(CSV),
+        "text/tab-separated-values" => Hint::Known(TSV),
+        "application/json" | "text/json" => Hint::Json,
+        _ => return None,
+    })
+}
+
+fn hint_of_name(name: &str) -> Option<Hint> {
+    // The name may be a URL's.
+    let name = name.split(['?', '#']).next().unwrap_or_default();
+    hint_of_extension(&extension(split_compression(name).0)?.to_ascii_lowercase())
+}
+
+fn hint_of_extension(extension: &str) -> Option<Hint> {
+    Some(match extension {
+        "ndjson" | "jsonl" => Hint::Known(NDJSON),
+        "json" => Hint::Json,
+        "csv" => Hint::Known(CSV),
+        "tsv" => Hint::Known(TSV),
+        _ => return None,
+    })
+}
+
+fn extension(name: &str) -> Option<&str> {
+    name.rsplit(['/', '\\']).next()?.rsplit_once('.').map(|(_, extension)| extension)
+}
+
+fn split_compression(name: &str) -> (&str, Compression) {
+    match name.rsplit_once('.') {
+        Some((stem, extension)) => match extension.to_ascii_lowercase().as_str() {
+            "gz" | "gzip" => (stem, Compression::Gzip),
+            "zst" | "zstd" => (stem, Compression::Zstd),
+            _ => (name, Compression::None),
+        },
+        None => (name, Compression::None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_content_type_goes_before_a_name_and_a_name_before_bytes() {
+        let found = |content_type, name, first: &str| input_format(content_type, name, first.as_bytes());
+        assert_eq!(found(Some("text/csv; charset=utf-8"), Some("a.ndjson"), "{"), Some(CSV));
+        assert_eq!(found(Some("application/octet-stream"), Some("dir.csv/a.NDJSON.gz"), "a,b"), Some(NDJSON));
+        assert_eq!(found(None, Some("https://host/results/a.tsv.zst?sig=a.json"), "{"), Some(TSV));
+        assert_eq!(found(None, Some("a.jsonl"), "["), Some(NDJSON));
+        assert_eq!(found(None, Some("stdin"), "\u{feff} \n{"), Some(NDJSON));
+        assert_eq!(found(None, None, "\n["), Some(JSON_ARRAY));
+        assert_eq!(found(None, None, "name"), Some(CSV));
+        assert_eq!(found(None, Some("dir.csv/file"), ""), None);
+    }
+
+    #[test]
+    fn json_is_an_array_or_lines_by_its_first_byte() {
+        for (content_type, name) in [(Some("application/json"), None), (None, Some("a.json"))] {
+            assert_eq!(input_format(content_type, name, b" ["), Some(JSON_ARRAY));
+            assert_eq!(input_format(content_type, name, b"{"), Some(NDJSON));
+            assert_eq!(input_format(content_type, name, b"x"), Some(NDJSON));
+            assert_eq!(input_format(content_type, name, b""), Some(NDJSON));
+        }
+    }
+
+    #[test]
+    fn a_path_says_format_and_compression_of_an_output() {
+        let found = |path: &str| output_format_of_path(Path::new(path));
+        let parquet = OutputFormat::Parquet(ParquetOptions::default());
+        let csv = OutputFormat::Csv(CsvOptions::default());
+        let tsv = OutputFormat::Csv(CsvOptions { delimiter: b'\t', ..CsvOptions::default() });
+        assert_eq!(found("out/a.parquet"), Some((parquet, Compression::None)));
+        assert_eq!(found("a.csv"), Some((csv, Compression::None)));
+        assert_eq!(found("a.b.TSV.gz"), Some((tsv, Compression::Gzip)));
+        assert_eq!(found("a.jsonl.zst"), Some((OutputFormat::Ndjson, Compression::Zstd)));
+        assert_eq!(found("a.json"), Some((OutputFormat::JsonArray, Compression::None)));
+        assert_eq!(found("a.parquet.gz"), None);
+        assert_eq!(found("csv"), None);
+        assert_eq!(found("a.txt"), None);
+        assert_eq!(found("a.gz"), None);
+    }
+}

@@ -1,0 +1,455 @@
+//! Cutting a stream of bytes into morsels of whole records.
+//!
+//! The reader thread owns a [`Framer`]: it reads into [`Framer::space`], says how much came with
+//! [`Framer::filled`], and takes what is ready with [`Framer::pop`]. The bytes are not copied on
+//! the way; only the partial record at the end of a morsel is carried over into the next buffer.
+//!
+//! Where records end depends on the bytes alone, never on how they arrived or how large morsels
+//! are. Framing knows nothing of fields beyond what it takes to find the end of a record:
+//!
+//! - lines end at line feeds;
+//! - CSV records end at line feeds outside quotes. A quote opens only as the first byte of a
+//!   field, `""` inside quotes is a quote, and any other quote is literal. A carriage return
+//!   alone ends nothing.
+//!
+//! A record longer than the limit is skipped in bounded memory and handed over as
+//! [`Framed::Oversized`], in order, so that it costs one reject.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arrow_buffer::Buffer;
+use memchr::{memchr, memchr_iter, memrchr};
+
+use crate::column::Morsel;
+
+/// How records are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// One record per line.
+    Lines,
+    /// RFC 4180, quoted line breaks included.
+    Csv {
+        /// Between fields; an ASCII byte other than quote, CR and LF.
+        delimiter: u8,
+    },
+}
+
+/// What a [`Framer`] hands over, in the order of the source.
+#[derive(Clone, Debug)]
+pub enum Framed {
+    /// Whole records. Only the last record of a source may lack its line end.
+    Morsel(Morsel),
+    /// A record longer than the limit; its bytes are gone.
+    Oversized(Oversized),
+}
+
+/// A record that was too long to keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Oversized {
+    /// Offset of its first byte in the decompressed source.
+    pub byte_offset: u64,
+    /// Its length in bytes, without the line feed.
+    pub len: u64,
+    /// Line feeds in it, its own end among them.
+    pub lines: u64,
+}
+
+/// Buffers to use again: a fresh one of a mebibyte costs 256 page faults.
+#[derive(Clone, Debug)]
+pub struct BufferPool {
+    buffers: Arc<Mutex<Vec<Vec<u8>>>>,
+    morsel_bytes: usize,
+    buffer_len: usize,
+    max_buffers: usize,
+}
+
+impl BufferPool {
+    /// A pool for morsels of `morsel_bytes` that keeps `max_buffers` at most; what comes back
+    /// beyond that is freed.
+    ///
+    /// # Panics
+    ///
+    /// If `morsel_bytes` is zero or more than a gibibyte: offsets in a morsel are 32 bits wide.
+    pub fn new(morsel_bytes: usize, max_buffers: usize) -> Self {
+        assert!((1..=1 << 30).contains(&morsel_bytes), "morsels have 1 byte to 1 GiB");
+        // Some room beyond the morsel, so that the last read before it is full is no tiny one.
+        let buffer_len = morsel_bytes + morsel_bytes / 16 + 1 + Morsel::PADDING;
+        BufferPool { buffers: Arc::default(), morsel_bytes, buffer_len, max_buffers }
+    }
+
+    /// Gives a morsel's buffer back. Nothing happens while somebody else still holds a view, or
+    /// when the buffer has another size, as those of long records have.
+    pub fn recycle(&self, bytes: Buffer) {
+        if bytes.len() != self.buffer_len {
+            return;
+        }
+        if let Ok(buffer) = bytes.into_vec::<u8>() {
+            let mut buffers = self.lock();
+            if buffers.len() < self.max_buffers {
+                buffers.push(buffer);
+            }
+        }
+    }
+
+    /// A buffer of `buffer_len` bytes, contents unspecified.
+    fn take(&self) -> Vec<u8> {
+        let recycled = self.lock().pop();
+        recycled.unwrap_or_else(|| vec![0; self.buffer_len])
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        // A list of buffers is whole after any panic.
+        self.buffers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where the scanner of CSV stands after the bytes it has seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Quoting {
+    /// Not inside quotes.
+    Outside,
+    /// Inside quotes.
+    Inside,
+    /// After a quote inside quotes: the end of them, or half of `""`.
+    QuoteSeen,
+}
+
+/// A record that is being skipped.
+struct Skipping {
+    so_far: Oversized,
+    /// Its last byte seen: tells whether a quote that follows opens a field.
+    last_byte: u8,
+}
+
+/// Cuts one source into morsels.
+pub struct Framer {
+    framing: Framing,
+    max_record_bytes: usize,
+    source_index: usize,
+    pool: BufferPool,
+    ready: VecDeque<Framed>,
+    /// `buffer[start..filled]` has come and is not handed over. It begins with a record, unless
+    /// one is being skipped: then it is empty between calls. Behind it are space and padding.
+    buffer: Vec<u8>,
+    start: usize,
+    filled: usize,
+    /// End of the last whole record. `start <= records_end <= filled`.
+    records_end: usize,
+    /// Offset of `buffer[0]` in the source.
+    byte_offset: u64,
+    /// False until the first bytes have shown whether there is a byte order mark.
+    started: bool,
+    /// State of the CSV scanner at `filled`.
+    quoting: Quoting,
+    skipping: Option<Skipping>,
+}
+
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+impl Framer {
+    /// A framer at the start of a source. Morsels have about the size that `pool` is for; the
+    /// last one and those before a pause are smaller, one with a longer record is larger.
+    ///
+    /// # Panics
+    ///
+    /// If `max_record_bytes` is zero or more than a gibibyte.
+    pub fn new(framing: Framing, max_record_bytes: usize, source_index: usize, pool: BufferPool) -> Self {
+        assert!((1..=1 << 30).contains(&max_record_bytes), "records have 1 byte to 1 GiB");
+        let buffer = pool.take();
+        Framer {
+            framing,
+            max_record_bytes,
+            source_index,
+            pool,
+            ready: VecDeque::new(),
+            buffer,
+            start: 0,
+            filled: 0,
+            records_end: 0,
+            byte_offset: 0,
+            started: false,
+            quoting: Quoting::Outside,
+            skipping: None,
+        }
+    }
+
+    /// Where to read the next chunk into; never empty. What stands there is unspecified.
+    pub fn space(&mut self) -> &mut [u8] {
+        let end = self.buffer.len() - Morsel::PADDING;
+        &mut self.buffer[self.filled..end]
+    }
+
+    /// Takes the first `n` bytes of [`Framer::space`] as come. What they complete is ready for
+    /// [`Framer::pop`].
+    ///
+    /// # Panics
+    ///
+    /// If `n` is more than the space.
+    pub fn filled(&mut self, n: usize) {
+        let from = self.filled;
+        self.filled += n;
+        assert!(self.filled + Morsel::PADDING <= self.buffer.len(), "more came than there was space for");
+        if self.started {
+            self.scan(from);
+        } else if self.filled >= BYTE_ORDER_MARK.len() || !BYTE_ORDER_MARK.starts_with(&self.buffer[..self.filled]) {
+            self.begin();
+        }
+        if self.filled - self.start >= self.pool.morsel_bytes {
+            self.cut();
+        }
+        self.make_space();
+    }
+
+    /// The next piece that is ready. To be called until `None` after each of the other calls.
+    pub fn pop(&mut self) -> Option<Framed> {
+        self.ready.pop_front()
+    }
+
+    /// Makes the whole records so far ready, because the source pauses.
+    pub fn flush(&mut self) {
+        self.cut();
+        self.make_space();
+    }
+
+    /// Makes everything that is left ready: the source has ended. A last record without line
+    /// end is one all the same, also when a quote is open in it.
+    pub fn finish(&mut self) {
+        if !self.started {
+            self.begin();
+        }
+        if let Some(skipping) = self.skipping.take() {
+            self.ready.push_back(Framed::Oversized(skipping.so_far));
+        }
+        // The scan has seen to it that the rest is within the limit.
+        self.records_end = self.filled;
+        self.flush();
+    }
+
+    /// Scans the first bytes, without the byte order mark.
+    fn begin(&mut self) {
+        self.started = true;
+        if self.buffer[..self.filled].starts_with(BYTE_ORDER_MARK) {
+            self.buffer.copy_within(BYTE_ORDER_MARK.len()..self.filled, 0);
+            self.filled -= BYTE_ORDER_MARK.len();
+            self.byte_offset = BYTE_ORDER_MARK.len() as u64;
+        }
+        self.scan(0);
+    }
+
+    /// Notes the ends of records in `buffer[from..filled]`, and takes out those that are longer
+    /// than the limit, making ready what stands before them.
+    fn scan(&mut self, mut from: usize) {
+        loop {
+            if self.skipping.is_some() {
+                match self.skip(from) {
+                    Some(end) => from = end,
+                    None => return,
+                }
+            }
+            if self.filled - self.start <= self.max_record_bytes {
+                // No record here can be longer than the limit, so that only the last end counts.
+                if let Some(end) = self.find_end(from, Which::Last) {
+                    self.records_end = end;
+                }
+                return;
+            }
+            loop {
+                let end = self.find_end(from, Which::First);
+                let len = end.map_or(self.filled, |end| end - 1) - self.records_end;
+                if len > self.max_record_bytes {
+                    from = self.start_skipping(from, end);
+                    break;
+                }
+                match end {
+                    Some(end) => {
+                        self.records_end = end;
+                        from = end;
+                    }
+                    None => return,
+                }
+            }
+        }
+    }
+
+    /// Makes ready what stands before the record at `records_end`, which is too long, and lets
+    /// go of what has come of it, to `end` if it has ended. Returns where to scan on.
+    fn start_skipping(&mut self, from: usize, end: Option<usize>) -> usize {
+        self.cut_copy();
+        let so_far = Oversized {
+            byte_offset: self.byte_offset + self.start as u64,
+            len: (from - self.start) as u64,
+            lines: memchr_iter(b'\n', &self.buffer[self.start..from]).count() as u64,
+        };
+        self.skipping = Some(Skipping { so_far, last_byte: b'\n' });
+        self.end_skipping(from, end)
+    }
+
+    /// Lets go of the record that is being skipped, which goes on at `from`. Returns its end.
+    fn skip(&mut self, from: usize) -> Option<usize> {
+        let end = self.find_end(from, Which::First);
+        self.end_skipping(from, end);
+        end
+    }
+
+    /// Counts `buffer[from..end]`, or all there is when the end is not there, as skipped.
+    fn end_skipping(&mut self, from: usize, end: Option<usize>) -> usize {
+        let stop = end.unwrap_or(self.filled);
+        self.start = stop;
+        self.records_end = stop;
+        if let Some(mut skipping) = self.skipping.take() {
+            let seen = &self.buffer[from..stop];
+            skipping.so_far.len += (seen.len() - usize::from(end.is_some())) as u64;
+            skipping.so_far.lines += memchr_iter(b'\n', seen).count() as u64;
+            match end {
+                Some(_) => self.ready.push_back(Framed::Oversized(skipping.so_far)),
+                None => {
+                    if stop > 0 {
+                        skipping.last_byte = self.buffer[stop - 1];
+                    }
+                    self.skipping = Some(skipping);
+                }
+            }
+        }
+        stop
+    }
+
+    /// Offset behind the first or last line feed in `buffer[from..filled]` that ends a record.
+    /// Behind a first one, nothing has been scanned.
+    fn find_end(&mut self, from: usize, which: Which) -> Option<usize> {
+        let bytes = &self.buffer[..self.filled];
+        let delimiter = match self.framing {
+            Framing::Lines => return which.line_end(bytes, from, bytes.len()),
+            Framing::Csv { delimiter } => delimiter,
+        };
+        // What stood before `buffer[0]`: a record's end, or a part of the record being skipped.
+        let before_first = self.skipping.as_ref().map_or(b'\n', |skipping| skipping.last_byte);
+        let opens = |quote: usize| {
+            let before = if quote == 0 { before_first } else { bytes[quote - 1] };
+            before == delimiter || before == b'\n'
+        };
+        let mut found = None;
+        let mut at = from;
+        // From quote to quote; what is between them is looked through for line feeds only.
+        while at < bytes.len() {
+            match self.quoting {
+                Quoting::Inside => match memchr(b'"', &bytes[at..]) {
+                    None => return found,
+                    Some(i) => {
+                        at += i + 1;
+                        self.quoting = Quoting::QuoteSeen;
+                    }
+                },
+                Quoting::QuoteSeen if bytes[at] == b'"' => {
+                    at += 1;
+                    self.quoting = Quoting::Inside;
+                }
+                Quoting::QuoteSeen => self.quoting = Quoting::Outside,
+                Quoting::Outside => {
+                    let opening = memchr_iter(b'"', &bytes[at..]).map(|i| at + i).find(|&quote| opens(quote));
+                    let stop = opening.unwrap_or(bytes.len());
+                    if let Some(end) = which.line_end(bytes, at, stop) {
+                        found = Some(end);
+                        if matches!(which, Which::First) {
+                            return found;
+                        }
+                    }
+                    at = stop + 1;
+                    if opening.is_some() {
+                        self.quoting = Quoting::Inside;
+                    }
+                }
+            }
+        }
+        found
+    }
+
+    /// Makes the whole records ready, in the buffer that they stand in if they fill enough of it.
+    fn cut(&mut self) {
+        if self.start > 0 || self.records_end <= self.buffer.len() / 4 {
+            return self.cut_copy();
+        }
+        let cut = self.records_end;
+        let next = self.buffer_beginning_with(cut..self.filled);
+        let mut bytes = std::mem::replace(&mut self.buffer, next);
+        bytes[cut..cut + Morsel::PADDING].fill(0);
+        self.push(bytes, cut);
+        self.byte_offset += cut as u64;
+        self.filled -= cut;
+        self.records_end = 0;
+    }
+
+    /// Makes the whole records ready as a copy, because there are few: a pause, or a record that
+    /// is too long, came soon after them.
+    fn cut_copy(&mut self) {
+        let records = &self.buffer[self.start..self.records_end];
+        if records.is_empty() {
+            return;
+        }
+        let mut bytes = Vec::with_capacity(records.len() + Morsel::PADDING);
+        bytes.extend_from_slice(records);
+        bytes.resize(records.len() + Morsel::PADDING, 0);
+        self.push(bytes, self.records_end - self.start);
+        self.start = self.records_end;
+    }
+
+    fn push(&mut self, bytes: Vec<u8>, len: usize) {
+        self.ready.push_back(Framed::Morsel(Morsel {
+            bytes: Buffer::from_vec(bytes),
+            len,
+            byte_offset: self.byte_offset + self.start as u64,
+            source_index: self.source_index,
+        }));
+    }
+
+    /// Moves what is left to the front, and doubles a buffer that is full of one record. That is
+    /// bounded: a record that outgrows the limit is skipped.
+    fn make_space(&mut self) {
+        let rest = self.start..self.filled;
+        let has_grown = self.buffer.len() > self.pool.buffer_len;
+        if has_grown && rest.len() < self.pool.buffer_len / 2 {
+            self.buffer = self.buffer_beginning_with(rest.clone());
+        } else if self.start > 0 {
+            self.buffer.copy_within(rest.clone(), 0);
+        }
+        self.byte_offset += self.start as u64;
+        self.records_end -= self.start;
+        self.filled = rest.len();
+        self.start = 0;
+        if self.filled + Morsel::PADDING >= self.buffer.len() {
+            self.buffer.resize(self.buffer.len() * 2, 0);
+        }
+    }
+
+    fn buffer_beginning_with(&self, rest: Range<usize>) -> Vec<u8> {
+        let mut next = self.pool.take();
+        if rest.len() >= next.len() / 2 {
+            next.resize(next.len() + rest.len(), 0);
+        }
+        next[..rest.len()].copy_from_slice(&self.buffer[rest]);
+        next
+    }
+}
+
+/// Which end of a record is looked for.
+#[derive(Clone, Copy)]
+enum Which {
+    First,
+    Last,
+}
+
+impl Which {
+    /// Offset behind that line feed in `bytes[from..to]`.
+    fn line_end(self, bytes: &[u8], from: usize, to: usize) -> Option<usize> {
+        let span = &bytes[from..to];
+        let found = match self {
+            Which::First => memchr(b'\n', span),
+            Which::Last => memrchr(b'\n', span),
+        };
+        found.map(|i| from + i + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests;

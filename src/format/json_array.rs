@@ -1,0 +1,293 @@
+//! Reading one JSON array of objects as lines.
+//!
+//! The brackets become spaces, the commas between elements line feeds, and line breaks inside
+//! elements spaces, so that framing and parsing are those of NDJSON and every byte keeps its
+//! offset. The shape of the array is checked here; whether its elements are valid is for the
+//! parser, which sees each of them untouched.
+
+use std::io::{self, Read};
+
+use memchr::memchr3;
+
+/// Why a stream is not one JSON array.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("byte {byte_offset}: {kind}")]
+pub struct JsonArrayError {
+    /// Offset in the decompressed source.
+    pub byte_offset: u64,
+    /// What is wrong there.
+    pub kind: JsonArrayErrorKind,
+}
+
+/// What is wrong with the shape of an array.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JsonArrayErrorKind {
+    /// Something else stands before the array, or the stream is empty.
+    #[error("expected `[`, which begins the JSON array")]
+    NoStart,
+    /// A comma without an element before or behind it.
+    #[error("expected an element of the JSON array")]
+    EmptyElement,
+    /// The stream ends inside the array.
+    #[error("the JSON array is not closed")]
+    NoEnd,
+    /// Something stands behind the array.
+    #[error("unexpected text behind the JSON array")]
+    TextAfterEnd,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Before `[`.
+    Before,
+    /// Behind `[`: an element or `]`.
+    First,
+    /// Behind a comma: an element.
+    Next,
+    /// In an element, outside strings.
+    Element,
+    /// In a string.
+    String,
+    /// In a string, behind a backslash.
+    Escape,
+    /// Behind `]`.
+    After,
+}
+
+/// A reader of lines over a reader of one JSON array.
+///
+/// An error of shape comes as [`io::Error::other`] around a [`JsonArrayError`], after all bytes
+/// before the place have been read. An empty array gives only white space.
+pub struct JsonArrayLines<R> {
+    inner: R,
+    state: State,
+    /// Brackets open in the current element.
+    depth: u64,
+    /// Bytes read so far.
+    byte_offset: u64,
+    failed: Option<JsonArrayError>,
+}
+
+impl<R: Read> JsonArrayLines<R> {
+    /// Lines of the array that `inner` holds. A byte order mark before it is passed on.
+    pub fn new(inner: R) -> Self {
+        JsonArrayLines { inner, state: State::Before, depth: 0, byte_offset: 0, failed: None }
+    }
+
+    /// Rewrites `bytes` in place; on an error, up to its place.
+    fn rewrite(&mut self, bytes: &mut [u8]) -> Result<(), (usize, JsonArrayErrorKind)> {
+        use JsonArrayErrorKind::*;
+        let mut i = 0;
+        while i < bytes.len() {
+            let byte = &mut bytes[i];
+            match self.state {
+                State::String => {
+                    match memchr3(b'"', b'\\', b'\n', &bytes[i..]) {
+                        None => return Ok(()),
+                        Some(n) => i += n,
+                    }
+                    match bytes[i] {
+                        b'"' => self.state = State::Element,
+                        b'\\' => self.state = State::Escape,
+                        // Not valid here, but it must not make two lines of one element. A bare
+                        // carriage return is just as invalid.
+                        _ => bytes[i] = b'\r',
+                    }
+                }
+                State::Escape => {
+                    if *byte == b'\n' {
+                        *byte = b'\r';
+                    }
+                    self.state = State::String;
+                }
+                State::Element => match *byte {
+                    b'"' => self.state = State::String,
+                    b'{' | b'[' => self.depth += 1,
+                    b'}' | b']' if self.depth > 0 => self.depth -= 1,
+                    b']' => {
+                        *byte = b' ';
+                        self.state = State::After;
+                    }
+                    b',' if self.depth == 0 => {
+                        *byte = b'\n';
+                        self.state = State::Next;
+                    }
+                    b'\n' | b'\r' => *byte = b' ',
+                    _ => {}
+                },
+                State::First | State::Next => match *byte {
+                    b' ' | b'\t' => {}
+                    b'\n' | b'\r' => *byte = b' ',
+                    b']' if self.state == State::First => {
+                        *byte = b' ';
+                        self.state = State::After;
+                    }
+                    b',' | b']' => return Err((i, EmptyElement)),
+                    _ => {
+                        self.state = State::Element;
+                        continue;
+                    }
+                },
+                State::Before => match *byte {
+                    b' ' | b'\t' => {}
+                    b'\n' | b'\r' => *byte = b' ',
+                    b'[' => {
+                        *byte = b' ';
+                        self.state = State::First;
+                    }
+                    b if b"\xef\xbb\xbf".get((self.byte_offset + i as u64) as usize) == Some(&b) => {}
+                    _ => return Err((i, NoStart)),
+                },
+                State::After => match *byte {
+                    b' ' | b'\t' => {}
+                    b'\n' | b'\r' => *byte = b' ',
+                    _ => return Err((i, TextAfterEnd)),
+                },
+            }
+            i += 1;
+        }
+        Ok(())
+    }
+
+    fn end(&self) -> Result<(), JsonArrayError> {
+        let kind = match self.state {
+            State::After => return Ok(()),
+            State::Before => JsonArrayErrorKind::NoStart,
+            _ => JsonArrayErrorKind::NoEnd,
+        };
+        Err(JsonArrayError { byte_offset: self.byte_offset, kind })
+    }
+}
+
+impl<R: Read> Read for JsonArrayLines<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if let Some(error) = self.failed {
+            return Err(io::Error::other(error));
+        }
+        if out.is_empty() {
+            return Ok(0);
+        }
+        let mut n = self.inner.read(out)?;
+        let result = match n {
+            0 => self.end(),
+            _ => self.rewrite(&mut out[..n]).map_err(|(i, kind)| {
+                n = i;
+                JsonArrayError { byte_offset: self.byte_offset + i as u64, kind }
+            }),
+        };
+        self.byte_offset += n as u64;
+        self.failed = result.err();
+        match self.failed {
+            Some(error) if n == 0 => Err(io::Error::other(error)),
+            _ => Ok(n),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Gives the pieces one by one.
+    struct Pieces<'a>(Vec<&'a [u8]>);
+
+    impl Read for Pieces<'_> {
+        fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+            while self.0.first().is_some_and(|piece| piece.is_empty()) {
+                self.0.remove(0);
+            }
+            let Some(piece) = self.0.first_mut() else { return Ok(0) };
+            let n = piece.len().min(out.len());
+            out[..n].copy_from_slice(&piece[..n]);
+            *piece = &piece[n..];
+            Ok(n)
+        }
+    }
+
+    fn lines(pieces: Vec<&[u8]>) -> (Vec<u8>, Option<JsonArrayError>) {
+        let mut out = Vec::new();
+        let error = JsonArrayLines::new(Pieces(pieces)).read_to_end(&mut out).err();
+        (out, error.map(|e| *e.get_ref().and_then(|e| e.downcast_ref()).expect("a JsonArrayError")))
+    }
+
+    #[test]
+    fn elements_become_lines_at_their_offsets() {
+        let text = b"\xef\xbb\xbf [ {\"a\":\r\n[1,2]},\n\n{\"b\": \"],[\\\"\\\\\"}\n ]\n";
+        let want = b"\xef\xbb\xbf   {\"a\":  [1,2]}\n  {\"b\": \"],[\\\"\\\\\"}   \n".to_vec();
+        let mut want = want;
+        *want.last_mut().expect("not empty") = b' ';
+        for i in 0..=text.len() {
+            assert_eq!(lines(vec![&text[..i], &text[i..]]), (want.clone(), None));
+        }
+    }
+
+    #[test]
+    fn shapes_that_are_no_array_are_errors_behind_what_was_good() {
+        use JsonArrayErrorKind::*;
+        for (text, byte_offset, kind, before) in [
+            ("", 0, NoStart, ""),
+            ("  ", 2, NoStart, "  "),
+            ("{}", 0, NoStart, ""),
+            ("[{}", 3, NoEnd, " {}"),
+            ("[{},", 4, NoEnd, " {}\n"),
+            ("[\"]", 3, NoEnd, " \"]"),
+            ("[,{}]", 1, EmptyElement, " "),
+            ("[{},]", 4, EmptyElement, " {}\n"),
+            ("[{},,{}]", 4, EmptyElement, " {}\n"),
+            ("[] x", 3, TextAfterEnd, "   "),
+            ("[{}]{}", 4, TextAfterEnd, " {} "),
+            ("[{}][", 4, TextAfterEnd, " {} "),
+        ] {
+            for i in 0..=text.len() {
+                let got = lines(vec![&text.as_bytes()[..i], &text.as_bytes()[i..]]);
+                let want = (before.as_bytes().to_vec(), Some(JsonArrayError { byte_offset, kind }));
+                assert_eq!(got, want, "{text:?} split at {i}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_raw_line_break_in_a_string_stays_one_bad_line() {
+        assert_eq!(lines(vec![b"[{\"a\":\"\n{}\n\"}]"]).0, b" {\"a\":\"\r{}\r\"} ");
+    }
+
+    fn any_json() -> impl Strategy<Value = serde_json::Value> {
+        use serde_json::Value;
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<i32>().prop_map(Value::from),
+            "[\\[\\]{},\"\\\\\n a]{0,8}".prop_map(Value::from)
+        ];
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::vec(("[\\[\\]{},\"\\\\a]{0,4}", inner), 0..4)
+                    .prop_map(|pairs| Value::Object(pairs.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn the_lines_are_the_elements(
+            elements in prop::collection::vec(any_json(), 0..5),
+            pretty in any::<bool>(),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let text = if pretty { serde_json::to_string_pretty(&elements) } else { serde_json::to_string(&elements) }
+                .expect("json");
+            let cut = cut.index(text.len() + 1);
+            let (out, error) = lines(vec![&text.as_bytes()[..cut], &text.as_bytes()[cut..]]);
+            prop_assert_eq!(error, None);
+            prop_assert_eq!(out.len(), text.len());
+            let parsed: Vec<serde_json::Value> = std::str::from_utf8(&out).expect("utf-8")
+                .split('\n')
+                .filter(|line| !line.trim().is_empty())
+                .map(|line| serde_json::from_str(line).expect("an element"))
+                .collect();
+            prop_assert_eq!(parsed, elements);
+        }
+    }
+}

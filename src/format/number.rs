@@ -1,0 +1,287 @@
+//! The one text form of numbers, for reading and writing alike.
+//!
+//! A column of CSV is a number column only if every value stands in the form in which it would
+//! be written back, so that `007`, `1.50` and `+4` stay text. For doubles that is the form of
+//! Python's `repr` and of its JSON: the fewest digits that read back the same, plain from
+//! 0.0001 up to below 1e16, else with a signed exponent of at least two digits. The producers of
+//! the files that we read write it so.
+
+/// The largest integer up to which a double holds every one: 2^53.
+pub const MAX_EXACT_IN_DOUBLE: u64 = 1 << 53;
+
+/// Powers of ten that a double holds exactly.
+const EXACT_POWERS: [f64; 23] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20,
+    1e21, 1e22,
+];
+
+/// Appends `value` in its one form; `nan`, `inf` and `-inf` for what is no number.
+pub fn write_float(value: f64, out: &mut Vec<u8>) {
+    if !value.is_finite() {
+        let text: &[u8] = match value {
+            v if v.is_nan() => b"nan",
+            v if v > 0.0 => b"inf",
+            _ => b"-inf",
+        };
+        return out.extend_from_slice(text);
+    }
+    let mut buffer = ryu::Buffer::new();
+    let text = buffer.format_finite(value);
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(digits) => ("-", digits),
+        None => ("", text),
+    };
+    if let Some((mantissa, exponent)) = digits.split_once('e') {
+        // ryu writes `1.5e-7` and `1e300`.
+        out.extend_from_slice(sign.as_bytes());
+        out.extend_from_slice(mantissa.as_bytes());
+        let (exponent_sign, exponent) = match exponent.strip_prefix('-') {
+            Some(exponent) => (b'-', exponent),
+            None => (b'+', exponent),
+        };
+        write_exponent(exponent_sign, exponent.as_bytes(), out);
+    } else if let Some(significant) = digits.strip_prefix("0.0000") {
+        // ryu writes `0.0000125` for 1.25e-05; the first digit is not zero.
+        out.extend_from_slice(sign.as_bytes());
+        let (first, rest) = significant.as_bytes().split_at(1);
+        out.extend_from_slice(first);
+        if !rest.is_empty() {
+            out.push(b'.');
+            out.extend_from_slice(rest);
+        }
+        write_exponent(b'-', b"5", out);
+    } else {
+        out.extend_from_slice(text.as_bytes());
+    }
+}
+
+fn write_exponent(sign: u8, digits: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(&[b'e', sign]);
+    if digits.len() < 2 {
+        out.push(b'0');
+    }
+    out.extend_from_slice(digits);
+}
+
+/// The integer that `text` is in its one form: no plus sign, no leading zeros, no `-0`, and
+/// within 64 bits.
+#[inline]
+pub fn parse_int(text: &[u8]) -> Option<i64> {
+    let (negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        digits => (false, digits),
+    };
+    match digits {
+        [] => return None,
+        [b'0'] => return (!negative).then_some(0),
+        [b'0', ..] => return None,
+        _ if digits.len() > 19 => return None,
+        _ => {}
+    }
+    // Nineteen digits fit into 64 bits without a sign.
+    let mut magnitude = 0u64;
+    for &b in digits {
+        let digit = b.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        magnitude = magnitude * 10 + u64::from(digit);
+    }
+    if negative { 0i64.checked_sub_unsigned(magnitude) } else { i64::try_from(magnitude).ok() }
+}
+
+/// The integer of up to 38 digits that `text` is in its one form.
+pub fn parse_decimal(text: &[u8]) -> Option<i128> {
+    if let Some(value) = parse_int(text) {
+        return Some(value.into());
+    }
+    let digits = text.strip_prefix(b"-").unwrap_or(text);
+    if !(1..=38).contains(&digits.len()) || digits[0] == b'0' || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// True if a double holds the integer and all smaller ones.
+#[inline]
+pub fn fits_double(value: i64) -> bool {
+    value.unsigned_abs() <= MAX_EXACT_IN_DOUBLE
+}
+
+/// The double that `text` is in its one form.
+#[inline]
+pub fn parse_float(text: &[u8]) -> Option<f64> {
+    match parse_plain(text) {
+        Plain::Canonical(value) => Some(value),
+        Plain::Not => None,
+        Plain::Unknown => parse_by_writing_back(text),
+    }
+}
+
+enum Plain {
+    /// In the one form.
+    Canonical(f64),
+    /// Not a double in its one form.
+    Not,
+    /// For the slow way to say.
+    Unknown,
+}
+
+/// Knows the form by its look when there are 15 digits at most: so many always come back from a
+/// double, so the fewest digits that read back the same are these, less the zeros behind. The
+/// value of them and an exact power of ten, divided, is rounded once and so correct.
+#[inline]
+fn parse_plain(text: &[u8]) -> Plain {
+    let (negative, unsigned) = match text {
+        [b'-', unsigned @ ..] => (true, unsigned),
+        unsigned => (false, unsigned),
+    };
+    let mut digits = 0u64;
+    let mut point = None;
+    if unsigned.len() > 16 {
+        return Plain::Unknown;
+    }
+    for (i, &b) in unsigned.iter().enumerate() {
+        let digit = b.wrapping_sub(b'0');
+        if digit <= 9 {
+            digits = digits * 10 + u64::from(digit);
+        } else if b == b'.' && point.is_none() {
+            point = Some(i);
+        } else if i > 0 && b == b'e' {
+            return Plain::Unknown;
+        } else {
+            return Plain::Not;
+        }
+    }
+    let Some(point) = point else { return Plain::Not };
+    let fraction = &unsigned[point + 1..];
+    match (&unsigned[..point], fraction) {
+        ([], _) | (_, []) | ([b'0', _, ..], _) => return Plain::Not,
+        (_, [_, .., b'0']) => return Plain::Not,
+        // Below 0.0001 there is an exponent.
+        ([b'0'], [b'0', b'0', b'0', b'0', ..]) => return Plain::Not,
+        _ => {}
+    }
+    let value = digits as f64 / EXACT_POWERS[fraction.len()];
+    Plain::Canonical(if negative { -value } else { value })
+}
+
+#[cold]
+fn parse_by_writing_back(text: &[u8]) -> Option<f64> {
+    // No double's form is longer: -2.2250738585072014e-308.
+    if text.len() > 24 || !text.iter().all(|b| b.is_ascii_digit() || matches!(b, b'-' | b'+' | b'.' | b'e')) {
+        return None;
+    }
+    let value: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
+    let mut back = Vec::with_capacity(24);
+    write_float(value, &mut back);
+    (back == text).then_some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn written(value: f64) -> String {
+        let mut out = Vec::new();
+        write_float(value, &mut out);
+        String::from_utf8(out).expect("ascii")
+    }
+
+    #[test]
+    fn doubles_are_written_as_python_does() {
+        for (value, text) in [
+            (0.0, "0.0"),
+            (-0.0, "-0.0"),
+            (1.0, "1.0"),
+            (1.5, "1.5"),
+            (0.0001, "0.0001"),
+            (0.00012, "0.00012"),
+            (0.00001, "1e-05"),
+            (-0.0000125, "-1.25e-05"),
+            (0.000001, "1e-06"),
+            (1.5e-7, "1.5e-07"),
+            (1e15, "1000000000000000.0"),
+            (1234567890123456.0, "1234567890123456.0"),
+            (1e16, "1e+16"),
+            (1.2345678901234567e16, "1.2345678901234568e+16"),
+            (1e100, "1e+100"),
+            (2.5e-308, "2.5e-308"),
+            (5e-324, "5e-324"),
+            (f64::MAX, "1.7976931348623157e+308"),
+            (f64::NAN, "nan"),
+            (f64::NEG_INFINITY, "-inf"),
+        ] {
+            assert_eq!(written(value), text);
+        }
+    }
+
+    #[test]
+    fn only_the_one_form_is_a_number() {
+        for text in ["", "-", "+1", "01", "00", "-0", "1 ", " 1", "1_0", "9223372036854775808", "1.0", "٣"] {
+            assert_eq!(parse_int(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!(parse_int(b"-9223372036854775808"), Some(i64::MIN));
+        assert_eq!(parse_int(b"9223372036854775807"), Some(i64::MAX));
+        for text in [
+            "",
+            ".",
+            "1",
+            "1.",
+            ".5",
+            "01.5",
+            "1.50",
+            "1.00",
+            "-.5",
+            "0.00001",
+            "1e5",
+            "1e-5",
+            "1E-05",
+            "1e+16.0",
+            "1.0e-05",
+            "nan",
+            "inf",
+            "1..5",
+            "--1.5",
+            "+1.5",
+            "0.1000000000000000055",
+            "1e400",
+            "1e",
+            "e5",
+        ] {
+            assert_eq!(parse_float(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!(parse_decimal(b"9223372036854775808"), Some(9223372036854775808));
+        assert_eq!(parse_decimal("9".repeat(38).as_bytes()), Some(10i128.pow(38) - 1));
+        assert_eq!(parse_decimal("9".repeat(39).as_bytes()), None);
+        assert_eq!(parse_decimal(b"-09223372036854775808"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_double_comes_back_from_its_form(bits in any::<u64>(), small in -1_000_000_000i64..1_000_000_000, places in 0i32..9) {
+            for value in [f64::from_bits(bits), small as f64 / 10f64.powi(places)] {
+                if value.is_finite() {
+                    let text = written(value);
+                    prop_assert_eq!(parse_float(text.as_bytes()).map(f64::to_bits), Some(value.to_bits()), "{}", text);
+                }
+            }
+        }
+
+        #[test]
+        fn a_number_is_known_by_writing_it_back(text in "-?[0-9]{0,4}[0.]{0,5}[0-9.e+-]{0,14}") {
+            let twin = text.parse::<f64>().ok().filter(|&value| written(value) == text);
+            prop_assert_eq!(parse_float(text.as_bytes()).map(f64::to_bits), twin.map(f64::to_bits));
+            let twin = text.parse::<i64>().ok().filter(|value| value.to_string() == text);
+            prop_assert_eq!(parse_int(text.as_bytes()), twin);
+        }
+
+        #[test]
+        fn long_integers_are_known_by_writing_them_back(text in "-?[0-9]{15,42}") {
+            let twin = text.parse::<i128>().ok().filter(|v| v.to_string() == text && v.unsigned_abs() < 10u128.pow(38));
+            prop_assert_eq!(parse_decimal(text.as_bytes()), twin);
+        }
+    }
+}
