@@ -23,7 +23,7 @@ pub struct Context {
     pub screen: Arc<Screen>,
     /// Ctrl-C.
     pub interrupt: Interrupt,
-    /// The command that goes on where an interrupted one stopped.
+    /// What to do after an interruption.
     resume: Mutex<Option<String>>,
 }
 
@@ -54,15 +54,23 @@ impl Context {
         })
     }
 
-    /// Remembers how to go on after an interruption or a break from here on.
-    pub fn set_resume(&self, command: String) {
-        *self.resume.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(command);
+    /// Remembers that from here on nothing is lost by an interruption: the same command starts again.
+    pub fn set_restart(&self) {
+        self.set_resume_hint("nothing half was left; the same command starts again".to_owned());
+    }
+
+    /// Remembers that from here on `command` goes on after an interruption or a break.
+    pub fn set_resume(&self, command: &str) {
+        self.set_resume_hint(format!("nothing half was left; `{command}` goes on from here"));
+    }
+
+    fn set_resume_hint(&self, hint: String) {
+        *self.resume.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(hint);
     }
 
     /// The hint on how to go on, if there is a way.
     pub fn resume_hint(&self) -> Option<String> {
-        let resume = self.resume.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        resume.as_ref().map(|command| format!("nothing half was left; `{command}` goes on from here"))
+        self.resume.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
 
     /// `work`, unless the user interrupts it: then it is dropped where it waits.

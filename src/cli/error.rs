@@ -14,6 +14,9 @@ use crate::net::{self, Kind};
 use crate::pipeline;
 use crate::text::escape_for_terminal;
 
+/// Standard output's name in errors, the engine's too.
+pub const STDOUT: &str = "standard output";
+
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -293,6 +296,9 @@ fn net_hint(error: &net::Error) -> Option<String> {
 }
 
 fn write_hint(path: &Path, cause: &io::Error) -> Option<String> {
+    if path == Path::new(STDOUT) {
+        return None;
+    }
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let folder = folder.display();
     if is_disk_full(cause) {

@@ -36,8 +36,10 @@ pub fn install_panic_hook() {
     std::panic::set_hook(Box::new(|info| {
         let place = info.location().map(|l| format!(" at {}:{}", l.file(), l.line())).unwrap_or_default();
         print::write_stderr(&format!("internal error{place}: this is a fault of drawoff"));
-        if std::env::var_os("RUST_BACKTRACE").is_some() {
-            print::write_stderr(&std::backtrace::Backtrace::force_capture().to_string());
+        // Taken only if the environment asks for it, by the standard library's own rule.
+        let trace = std::backtrace::Backtrace::capture();
+        if trace.status() == std::backtrace::BacktraceStatus::Captured {
+            print::write_stderr(&trace.to_string());
         }
     }));
 }

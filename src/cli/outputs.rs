@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::args::{FromFormat, PlanArgs, SchemaFromArg, SchemaPolicyArg, ToFormat};
-use super::error::{Error, Failure};
+use super::error::{Error, Failure, STDOUT};
 use super::settings::Settings;
 use crate::format::{Compression, CsvOptions, Format, OutputFormat, ParquetCodec, ParquetOptions};
 use crate::pipeline::{Limits, OnBadRecord, Output, Plan, SchemaChoice, SchemaFrom, SchemaPolicy, Target};
@@ -216,7 +216,7 @@ pub fn plan(sources: Vec<Source>, output: Output, args: &PlanArgs, settings: &Se
 pub fn target_name(output: &Output) -> String {
     match &output.target {
         Target::File { path, .. } => path.display().to_string(),
-        Target::Stdout => "standard output".to_owned(),
+        Target::Stdout => STDOUT.to_owned(),
     }
 }
 

@@ -1,6 +1,4 @@
 //! The only place that writes to the terminal: data to standard output, everything else to standard error.
-#![allow(clippy::print_stderr, reason = "the one room where printing lives")]
-
 use std::io::{self, IsTerminal, Write};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -11,6 +9,9 @@ use crate::text::escape_for_terminal;
 
 /// Between two progress lines where there is no terminal.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What takes no longer than this needs no progress line there.
+const PLAIN_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Standard error as people see it: notes, and one line of progress that is redrawn on a terminal and repeated now and
 /// then elsewhere.
@@ -24,7 +25,8 @@ pub struct Screen {
 struct Progress {
     bar: Option<ProgressBar>,
     phase: String,
-    last_line: Option<Instant>,
+    /// Where there is no terminal: when the next line is due.
+    due: Option<Instant>,
 }
 
 impl Screen {
@@ -51,11 +53,14 @@ impl Screen {
             bar.set_message(text);
             return;
         }
-        let due = progress.last_line.is_none_or(|last| last.elapsed() >= PLAIN_INTERVAL);
-        if due || progress.phase != phase {
+        let now = Instant::now();
+        if progress.phase != phase {
             progress.phase = phase.to_owned();
-            progress.last_line = Some(Instant::now());
-            eprintln!("{}", text.trim_end());
+            progress.due = Some(now + PLAIN_PATIENCE);
+        }
+        if progress.due.is_some_and(|due| now >= due) {
+            progress.due = Some(now + PLAIN_INTERVAL);
+            write_stderr(text.trim_end());
         }
     }
 

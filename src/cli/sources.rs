@@ -1,5 +1,6 @@
 //! What SRC means: a file, standard input, or a URL.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::args::FromFormat;
@@ -38,10 +39,9 @@ pub async fn open(context: &Context, names: &[String], from: Option<FromFormat>)
             (source, size)
         } else {
             let path = Path::new(name);
-            // Opened once to see that it can be.
-            let file = FileSource::open(path).map_err(|cause| Error::Read { path: path.into(), cause })?;
             opened.files.push(path.into());
-            (Source::file(path), file.size_bytes())
+            let size = checked_size(path).map_err(|cause| Error::Read { path: path.into(), cause })?;
+            (Source::file(path), size)
         };
         if let Some(from) = from {
             source.format = Some(from.into());
@@ -50,6 +50,13 @@ pub async fn open(context: &Context, names: &[String], from: Option<FromFormat>)
         opened.sources.push(source);
     }
     Ok(opened)
+}
+
+/// The size of a plain file, opened once to see that it can be. A pipe with a name is left alone: its writer would
+/// notice a reader that comes and goes.
+fn checked_size(path: &Path) -> io::Result<Option<u64>> {
+    let metadata = std::fs::metadata(path)?;
+    if metadata.is_file() || metadata.is_dir() { Ok(FileSource::open(path)?.size_bytes()) } else { Ok(None) }
 }
 
 fn is_url(name: &str) -> bool {

@@ -1,11 +1,9 @@
 //! Lists for people and for programs.
 
-use std::path::Path;
-
 use serde::Serialize;
 
 use super::args::ListFormat;
-use super::error::{Error, Failure};
+use super::error::{Error, Failure, STDOUT};
 use super::print;
 use crate::text::escape_for_terminal;
 
@@ -40,7 +38,7 @@ pub fn write_item<T: Serialize>(format: ListFormat, item: &T, rows: Vec<(&str, S
 
 /// Data to standard output.
 pub fn write_data(text: &str) -> Result<(), Failure> {
-    print::write_stdout(text).map_err(|cause| Error::Write { path: Path::new("standard output").into(), cause }.into())
+    print::write_stdout(text).map_err(|cause| Error::Write { path: STDOUT.into(), cause }.into())
 }
 
 /// One line of JSON.

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -23,7 +23,6 @@ const READ_BYTES: usize = 256 << 10;
 /// One file to upload, opened and measured.
 #[derive(Debug)]
 pub struct Upload {
-    path: PathBuf,
     name: String,
     file: File,
     size_bytes: u64,
@@ -52,7 +51,7 @@ impl Upload {
         if !extension.is_some_and(|e| UPLOAD_EXTENSIONS.contains(&e.as_str())) {
             return Err(Error::UploadKind { name });
         }
-        Ok(Upload { path: path.to_owned(), name, file, size_bytes: metadata.len(), sent: Arc::default() })
+        Ok(Upload { name, file, size_bytes: metadata.len(), sent: Arc::default() })
     }
 
     /// Bytes in all.
@@ -107,14 +106,6 @@ impl Client {
         let make = || upload.form();
         let body = Body::Form { make: &make, sent: &upload.sent, total: upload.size_bytes };
         let call = Call::post(routes::UPLOAD_FILE, body, Repeat::Safe).budget(Budget::UPLOAD);
-        let uploaded = self.http().json(&call).await;
-        uploaded.map_err(|error| match std::error::Error::source(&error).and_then(|s| s.downcast_ref::<io::Error>()) {
-            // The disk's own error says more as what it is.
-            Some(cause) if error.status().is_none() && error.tries() == 1 && cause.raw_os_error().is_some() => {
-                let cause = cause.raw_os_error().map_or(io::Error::other("unknown"), io::Error::from_raw_os_error);
-                Error::Read { path: upload.path.clone(), cause }
-            }
-            _ => Error::Net(error),
-        })
+        Ok(self.http().json(&call).await?)
     }
 }

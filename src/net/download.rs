@@ -20,6 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
+use super::error::innermost;
 use super::http::{Http, named_wait, refusal};
 use super::retry::{self, Again, Budget, Trouble};
 use super::{Error, Kind};
@@ -50,7 +51,7 @@ pub struct Open {
     pub link: SecretUrl,
     /// Where further ones come from. Without it an expired link is final.
     pub fresh: Option<Arc<dyn FreshLink>>,
-    /// What may be spent between two steps of progress.
+    /// What may be spent between two steps of progress; the first answer has [`Budget::ASK`].
     pub budget: Budget,
 }
 
@@ -306,8 +307,7 @@ impl Transfer {
                     Ok(Ok(None)) if self.total().is_none_or(|total| total == self.position) => return Ok(()),
                     Ok(Ok(None)) => break self.fail(Kind::CutShort).with_text(self.missing()),
                     Ok(Err(cause)) => {
-                        let cause = cause.without_url();
-                        break self.fail(Kind::CutShort).with_text(self.missing()).with_source(cause);
+                        break self.fail(Kind::CutShort).with_text(self.missing()).with_source(innermost(cause));
                     }
                     Err(_) => {
                         let text = format!("{}; nothing came for {} s", self.missing(), idle.as_secs());
@@ -374,8 +374,10 @@ impl Transfer {
         }
     }
 
+    /// Until the first answer somebody may be waiting who mistyped an address; later on there is something to lose.
     fn is_spent(&self) -> bool {
-        self.spent.tries >= self.budget.tries || self.spent.since.elapsed() >= self.budget.time
+        let budget = if self.file.is_none() { Budget::ASK } else { self.budget };
+        self.spent.tries >= budget.tries || self.spent.since.elapsed() >= budget.time
     }
 
     /// Puts a fresh link in place of one that was refused with `refused`.

@@ -91,14 +91,15 @@ impl Error {
         self
     }
 
-    /// From the client library. Its own URL is dropped: it may be a signed link.
+    /// From the client library, with the innermost of its causes: the layers above it say nothing that this error does
+    /// not say. The library's own URL is dropped, for it may be a signed link.
     pub(super) fn from_reqwest(error: reqwest::Error, method: &'static str, url: &str) -> Self {
         let kind = if error.is_builder() || error.is_redirect() || error.is_decode() {
             Kind::BadAnswer
         } else {
             Kind::Unreachable
         };
-        Error::new(kind, method, url).with_source(error.without_url())
+        Error::new(kind, method, url).with_source(innermost(error))
     }
 
     /// The kind.
@@ -172,4 +173,14 @@ impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.0.source.as_deref().map(|source| source as &(dyn StdError + 'static))
     }
+}
+
+/// The text of the cause at the bottom of the client library's chain.
+pub(super) fn innermost(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut cause: &dyn StdError = &error;
+    while let Some(below) = cause.source() {
+        cause = below;
+    }
+    cause.to_string()
 }

@@ -11,6 +11,7 @@ use reqwest::{Client, RequestBuilder, Response, redirect};
 use tokio::time::timeout;
 use url::{Host, Url};
 
+use super::error::innermost;
 use super::retry::{self, Again, Budget, Policy, Trouble};
 use super::{Error, Kind};
 use crate::api;
@@ -314,7 +315,7 @@ impl Http {
                 Ok(Ok(None)) => return Ok(body),
                 Ok(Err(error)) => {
                     let mut made = Error::new(Kind::Unreachable, method, url.as_str());
-                    made = made.with_text("the answer broke off").with_source(error.without_url());
+                    made = made.with_text("the answer broke off").with_source(innermost(error));
                     return Err((made, Trouble::Lost));
                 }
                 Err(_) => return Err((self.silence(method, url), Trouble::Lost)),
@@ -375,7 +376,29 @@ pub(super) fn refusal(status: u16, body: &[u8], method: &'static str, url: &str)
         500..600 => Kind::ServerFault,
         _ => Kind::BadAnswer,
     };
-    Error::new(kind, method, url).with_status(status).with_text(api::error_text(&String::from_utf8_lossy(body)))
+    Error::new(kind, method, url).with_status(status).with_text(words_of(&String::from_utf8_lossy(body)))
+}
+
+/// What an error body says, on one line. Pages made for browsers say nothing that the status does not; of XML, which
+/// object stores send, the text between the tags is kept.
+fn words_of(body: &str) -> String {
+    let body = body.trim_start();
+    if !body.starts_with('<') {
+        return one_line(&api::error_text(body));
+    }
+    if !body.starts_with("<?xml") {
+        return String::new();
+    }
+    let mut words = String::new();
+    for piece in body.split('<').skip(1) {
+        words.push_str(piece.split_once('>').map_or("", |(_, text)| text));
+        words.push(' ');
+    }
+    one_line(&words).chars().take(200).collect()
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The wait that an answer names, if any.

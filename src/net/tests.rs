@@ -145,6 +145,18 @@ async fn the_key_stays_with_its_origin() {
 }
 
 #[tokio::test]
+async fn pages_for_browsers_are_not_quoted() {
+    let text = async |body: &str| {
+        let server = Scripted::replies(vec![Reply::new(404, body)]).await;
+        http(&server.base).send(&Call::get("/x")).await.unwrap_err().text().to_owned()
+    };
+    assert_eq!(text("<!DOCTYPE html>\n<h1>Not here</h1>").await, "");
+    let xml = "<?xml version='1.0'?>\n<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>";
+    assert_eq!(text(xml).await, "AccessDenied Request has expired");
+    assert_eq!(text("two\n  lines").await, "two lines");
+}
+
+#[tokio::test]
 async fn a_long_answer_is_refused() {
     let server = Scripted::replies(vec![Reply::new(200, vec![b' '; 2000])]).await;
     let policy = Policy { max_answer_bytes: 1000, ..Policy::fast() };

@@ -180,7 +180,8 @@ impl Csv {
             return Ok(());
         }
         let same = self.segments.last().is_some_and(|last| {
-            last.columns.len() == columns.fields.len() && last.columns.iter().zip(&columns.fields).all(|(a, b)| *a == b.name)
+            last.columns.len() == columns.fields.len()
+                && last.columns.iter().zip(&columns.fields).all(|(a, b)| *a == b.name)
         });
         if !same {
             let names: Vec<Arc<str>> = columns.fields.iter().map(|f| f.name.clone()).collect();

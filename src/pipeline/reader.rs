@@ -8,9 +8,9 @@ use super::{Control, Error, Limits};
 use crate::column::Morsel;
 use crate::format::compress::decompressing;
 use crate::format::csv::Header;
+use crate::format::detect::InputFormat;
 use crate::format::frame::{BufferPool, Framed, Framer, Framing, Oversized};
 use crate::format::json_array::JsonArrayLines;
-use crate::format::detect::InputFormat;
 use crate::format::{Compression, Format, csv, detect};
 use crate::source::{ByteSource, FileSource, Input, Source, StdinSource};
 
@@ -179,8 +179,7 @@ impl Reader {
                 Framing::Lines
             }
         };
-        let framer =
-            Framer::new(framing, self.limits.max_record_bytes, index, self.pool.clone());
+        let framer = Framer::new(framing, self.limits.max_record_bytes, index, self.pool.clone());
         let info = SourceInfo {
             index,
             name: source.name,

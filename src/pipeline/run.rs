@@ -24,8 +24,8 @@ use super::worker::{Group, InFlight, Part, Piece, Worker};
 use super::writer::Writer;
 use super::{Control, Error, Limits, Plan, Report, SchemaFrom};
 use crate::column::{Mixing, Schema};
-use crate::format::frame::BufferPool;
 use crate::format::Format;
+use crate::format::frame::BufferPool;
 use crate::source::{Input, Source};
 
 /// How much of the input is looked at for a schema before the first record is written.

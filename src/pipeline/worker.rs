@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, select};
 
+use super::Error;
 use super::budget::Permit;
 use super::compiled::{Compiled, Shape};
 use super::reader::{Item, SourceInfo};
-use super::Error;
 use crate::column::{Batch, Morsel, Schema};
 use crate::format::compress::PieceCompressor;
 use crate::format::decode::{Decoded, Outcome, RejectedRecord, Surprise};
@@ -198,7 +198,9 @@ impl Worker {
                 }
                 let encoder = match encoder {
                     Some(encoder) => encoder,
-                    None => encoder.insert(RowGroupEncoder::try_new(&columns, &options, self.compiled.mixing).map_err(bug)?),
+                    None => {
+                        encoder.insert(RowGroupEncoder::try_new(&columns, &options, self.compiled.mixing).map_err(bug)?)
+                    }
                 };
                 if batch.rows > 0 {
                     encoder.write(&batch).map_err(bug)?;
@@ -265,4 +267,3 @@ pub(super) fn compressed(compression: Compression, plain: Vec<u8>) -> Vec<u8> {
     result.expect("compressing into memory fails only when there is none");
     out
 }
-

@@ -18,6 +18,7 @@ pub async fn convert(context: &Context, args: ConvertArgs) -> Result<Exit, Failu
     let opened = sources::open(context, &args.sources, args.from).await?;
     let files: Vec<&Path> = opened.files.iter().map(|path| path.as_path()).collect();
     outputs::check_writable(&output, &files)?;
+    context.set_restart();
     let name = outputs::target_name(&output);
     let plan = outputs::plan(opened.sources, output.clone(), &args.plan, &context.settings);
     let report = engine::execute(context, plan, "converting", opened.total_bytes, opened.stoppers).await?;

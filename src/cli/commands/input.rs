@@ -1,5 +1,6 @@
 //! Inputs on their way to the API.
 
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -14,7 +15,7 @@ use crate::cli::error::{Error, Failure};
 use crate::client::{Client, Upload};
 use crate::text::human_bytes;
 
-/// An input file, or standard input spooled to a temporary one.
+/// An input file, or a pipe spooled to a temporary one.
 pub struct Input {
     upload: Upload,
     /// Dropped, and so removed, after the upload.
@@ -22,9 +23,11 @@ pub struct Input {
 }
 
 impl Input {
-    /// Opens `path`; `-` is standard input, whose format is `from` or told by its first bytes.
+    /// Opens `path`; `-` is standard input. The format of a pipe is `from` or told by its first bytes.
     pub async fn open(context: &Context, path: &Path, from: Option<FromFormat>) -> Result<Self, Failure> {
-        if path != Path::new("-") {
+        let is_stdin = path == Path::new("-");
+        let is_pipe = || std::fs::metadata(path).is_ok_and(|m| !m.is_file() && !m.is_dir());
+        if !is_stdin && !is_pipe() {
             let upload = match from {
                 None => Upload::open(path)?,
                 // The API goes by the extension, so a told format becomes one.
@@ -35,14 +38,21 @@ impl Input {
             };
             return Ok(Input { upload, _spool: None });
         }
-        context.screen.progress("reading standard input", None, "");
-        let spooled = tokio::task::spawn_blocking(spool_stdin);
+        context.screen.progress("reading the input", None, "");
+        let named = (!is_stdin).then(|| path.to_owned());
+        let spooled = tokio::task::spawn_blocking(move || match named {
+            None => spool(&mut io::stdin().lock(), Path::new("standard input")),
+            Some(path) => {
+                let mut pipe = File::open(&path).map_err(|cause| Error::Read { path: path.clone(), cause })?;
+                spool(&mut pipe, &path)
+            }
+        });
         let spooled =
             context.unless_interrupted(async { spooled.await.map_err(|error| Error::Bug(error.to_string()))? }).await;
         context.screen.clear();
         let (spool, first) = spooled?;
         let from = from.unwrap_or(told_by_first_byte(first));
-        let upload = Upload::open_as(spool.path(), format!("stdin.{}", extension(from)))?;
+        let upload = Upload::open_as(spool.path(), format!("input.{}", extension(from)))?;
         Ok(Input { upload, _spool: Some(spool) })
     }
 
@@ -72,16 +82,15 @@ impl Input {
     }
 }
 
-/// Standard input in a temporary file, and its first byte that is no white space: an upload needs its length.
-fn spool_stdin() -> Result<(NamedTempFile, Option<u8>), Failure> {
-    let read = |cause| Error::Read { path: "standard input".into(), cause };
+/// A pipe in a temporary file, and its first byte that is no white space: an upload needs its length.
+fn spool(pipe: &mut dyn Read, name: &Path) -> Result<(NamedTempFile, Option<u8>), Failure> {
+    let read = |cause| Error::Read { path: name.to_owned(), cause };
     let write = |cause| Error::Write { path: std::env::temp_dir(), cause };
     let mut spool = tempfile::Builder::new().prefix("drawoff-input-").tempfile().map_err(write)?;
-    let mut stdin = io::stdin().lock();
     let mut buffer = vec![0; 256 << 10];
     let mut first = None;
     loop {
-        let n = match stdin.read(&mut buffer) {
+        let n = match pipe.read(&mut buffer) {
             Ok(0) => break,
             Ok(n) => n,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,

@@ -25,6 +25,7 @@ pub async fn run(context: &Context, args: RunArgs) -> Result<Exit, Failure> {
     let inputs: Vec<&Path> = args.input.as_deref().into_iter().chain([Path::new(&args.workflow)]).collect();
     pull.check(context, &inputs)?;
     let payload = args.payload.as_deref().map(read_payload).transpose()?;
+    context.set_restart();
     if !args.local {
         let client = context.client()?;
         return start_and_pull(context, &client, &args, payload, &pull).await.map_err(|mut failure| {
@@ -85,7 +86,7 @@ async fn start_and_pull(
     let run = started.job_id;
     context.screen.note(&format!("run {run} of {name} started"));
     if let (false, Some(output)) = (args.local, &args.plan.output) {
-        context.set_resume(format!("drawoff pull {run} -o {}", output.display()));
+        context.set_resume(&format!("drawoff pull {run} -o {}", output.display()));
     }
     let outcome = pull.carry_out(context, client, &run).await;
     outcome.map_err(|failure| {

@@ -540,9 +540,9 @@ fn type_of(builder: &Builder) -> Type {
         Builder::Json(..) => Type::Json,
         Builder::Raw(..) => Type::Raw,
         Builder::Empty(..) => Type::Struct(Vec::new()),
-        Builder::Struct(s) => {
-            Type::Struct(s.fields.iter().map(|f| crate::column::Field::new(f.name.clone(), type_of(&f.builder))).collect())
-        }
+        Builder::Struct(s) => Type::Struct(
+            s.fields.iter().map(|f| crate::column::Field::new(f.name.clone(), type_of(&f.builder))).collect(),
+        ),
         Builder::List(_, item, _) => Type::List(Box::new(type_of(item))),
         Builder::Map(_, _, value, _) => Type::Map(Box::new(type_of(value))),
     }
