@@ -37,9 +37,4 @@ impl Interrupt {
             std::future::pending::<()>().await;
         }
     }
-
-    /// True once asked to stop.
-    pub fn is_requested(&self) -> bool {
-        *self.0.borrow()
-    }
 }

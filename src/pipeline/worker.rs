@@ -11,10 +11,11 @@ use super::compiled::{Compiled, Shape};
 use super::reader::{Item, SourceInfo};
 use crate::column::{Batch, Morsel, Schema};
 use crate::format::compress::PieceCompressor;
+use crate::format::csv::CsvEncoder;
 use crate::format::decode::{Decoded, Outcome, RejectedRecord, Surprise};
 use crate::format::frame::{BufferPool, Oversized};
 use crate::format::parquet::{EncodedRowGroup, RowGroupEncoder};
-use crate::format::{Compression, OutputFormat, csv, ndjson};
+use crate::format::{Compression, OutputFormat, ndjson};
 use crate::text::error_chain;
 use crate::transform::Steps;
 
@@ -165,7 +166,7 @@ impl Worker {
                         return Err(Part::Failed(Error::Bug(what)));
                     }
                     finish_row_group(encoder, parts)?;
-                    *schema = Arc::new(surprise.schema);
+                    *schema = Arc::new(self.compiled.with_declared_types(surprise.schema));
                 }
             }
         };
@@ -241,7 +242,7 @@ pub(super) fn encode_text(compiled: &Compiled, batch: &Batch, decoded: &Arc<Sche
         .map(|(format, compression)| {
             let mut plain = Vec::with_capacity(batch.rows * 64);
             match format {
-                OutputFormat::Csv(options) => csv::encode_rows(batch, options, &mut plain),
+                OutputFormat::Csv(options) => CsvEncoder::new(*options).write_rows(batch, &mut plain),
                 OutputFormat::Ndjson => ndjson::encode(batch, b"\n", &mut plain),
                 OutputFormat::JsonArray => {
                     ndjson::encode(batch, b",\n", &mut plain);

@@ -135,7 +135,8 @@ impl<'a> Writer<'a> {
                         line: place.lines + surprise.line + 1,
                         record: place.records + surprise.record,
                     };
-                    return Err(Error::Schema { position, what: format!("{}; {why}", surprise.what) });
+                    let what = format!("{}; {why}", surprise.what);
+                    return Err(Error::Schema { position, what, wider: Box::new(surprise.schema) });
                 }
                 Part::Failed(error) => return Err(error),
             };
@@ -148,7 +149,7 @@ impl<'a> Writer<'a> {
     }
 
     fn place(&mut self, source: &SourceInfo) -> Place {
-        let header_lines = source.header.as_ref().map_or(0, |h| h.lines);
+        let header_lines = source.csv.as_ref().map_or(0, |csv| csv.header.lines);
         *self.places.entry(source.index).or_insert(Place { lines: header_lines, records: 0 })
     }
 

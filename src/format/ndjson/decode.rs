@@ -66,16 +66,17 @@ pub fn decode(morsel: &Morsel, schema: &Arc<Schema>, options: &DecodeOptions) ->
     let (mut records, mut lines) = (0u64, 0u64);
 
     while decoder.cursor.pos < morsel.len {
-        let start = decoder.cursor.pos;
         match decoder.cursor.skip_blank() {
             b'\n' => {
                 decoder.cursor.pos += 1;
                 lines += 1;
                 continue;
             }
-            _ if decoder.cursor.pos >= morsel.len => break,
+            _ if decoder.cursor.at_end() => break,
             _ => {}
         }
+        // Blanks before a record are not of it.
+        let start = decoder.cursor.pos;
         let rows = root.len();
         let result = decoder.record(morsel, start, options.max_record_bytes, &mut root);
         match result {
