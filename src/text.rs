@@ -59,6 +59,17 @@ pub fn human_duration(duration: Duration) -> String {
     }
 }
 
+/// An error with its causes: `cannot read a.csv: no such file`.
+pub fn error_chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let _ = write!(text, ": {error}");
+        cause = error.source();
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

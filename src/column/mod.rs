@@ -3,7 +3,13 @@
 //! Pure work: no files, sockets or clock.
 
 mod batch;
+pub mod build;
+mod cast;
 mod schema;
+#[cfg(test)]
+pub(crate) mod testing;
+pub mod views;
 
 pub use batch::{Batch, Morsel, RecordSpan};
+pub use cast::{CastError, cast_array, keeps_carrier};
 pub use schema::{Field, MAX_COLUMNS, MAX_STRUCT_FIELDS, Mixing, Schema, Type};

@@ -79,6 +79,22 @@ pub fn output_format_of_path(path: &Path) -> Option<(OutputFormat, Compression)>
     }
 }
 
+/// Between the fields of CSV in a file of this name: a tab for `.tsv`, else a comma.
+pub fn delimiter_of_name(name: &str) -> u8 {
+    match hint_of_name(name) {
+        Some(Hint::Known(found)) => found.delimiter,
+        _ => b',',
+    }
+}
+
+/// The format that a name says, if its extension leaves no doubt.
+pub fn format_of_name(name: &str) -> Option<Format> {
+    match hint_of_name(name) {
+        Some(Hint::Known(found)) => Some(found.format),
+        _ => None,
+    }
+}
+
 /// The compression that the name of a file says.
 pub fn compression_of_name(name: &str) -> Compression {
     split_compression(name).1

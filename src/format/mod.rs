@@ -7,7 +7,9 @@ pub mod detect;
 pub mod frame;
 pub mod json_array;
 pub mod json_text;
+pub mod ndjson;
 pub mod number;
+pub mod parquet;
 
 use std::fmt;
 

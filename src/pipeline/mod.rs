@@ -1,15 +1,25 @@
 //! The plan, and its execution: reader, workers, writer, and the memory between them.
 
+mod budget;
+mod compiled;
+mod output;
 mod plan;
 mod progress;
+mod reader;
+mod rejects;
 mod report;
+mod run;
+mod worker;
+mod writer;
 
 use std::path::PathBuf;
 
 pub use plan::{Limits, OnBadRecord, Output, Plan, SchemaChoice, SchemaFrom, SchemaPolicy, Target};
 pub use progress::Control;
 pub use report::Report;
+pub use run::{execute, infer_schema};
 
+use crate::column::Schema;
 use crate::format::Reject;
 use crate::position::Position;
 
@@ -52,8 +62,11 @@ pub enum Error {
     Schema {
         /// Where.
         position: Position,
-        /// What changed.
+        /// What changed, and why that is the end.
         what: String,
+        /// The schema that would have held every record so far: with it declared from the start,
+        /// the execution comes further.
+        wider: Box<Schema>,
     },
     /// A step could not be applied.
     #[error("{0}")]
@@ -83,15 +96,4 @@ pub enum Error {
     /// A thread panicked: our bug.
     #[error("internal error: {0}")]
     Bug(String),
-}
-
-/// Carries out `plan`. Blocks until the end; call it from a plain thread, not from a tokio worker.
-///
-/// On `Ok` every output stands whole at its final place and the report adds up; a count that
-/// disagrees with [`crate::source::Source::expected_rows`] is [`Error::RowCount`] and publishes
-/// nothing. On `Err` no output file was changed or left behind (standard output may have had
-/// part of the records).
-pub fn execute(plan: Plan, control: &Control) -> Result<Report, Error> {
-    let _ = (plan, control);
-    Err(Error::Bug("not wired yet".into()))
 }

@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Shared between an execution and its owner: counters to read, a flag to set.
 #[derive(Clone, Debug, Default)]
-pub struct Control(Arc<Shared>);
+pub struct Control {
+    cancelled: Arc<AtomicBool>,
+    counters: Arc<Counters>,
+}
 
 #[derive(Debug, Default)]
-struct Shared {
-    cancelled: AtomicBool,
+struct Counters {
     bytes_read: AtomicU64,
     rows_read: AtomicU64,
     rows_written: AtomicU64,
@@ -21,11 +23,11 @@ macro_rules! counter {
     ($($(#[$doc:meta])* $get:ident, $add:ident, $field:ident;)*) => {$(
         $(#[$doc])*
         pub fn $get(&self) -> u64 {
-            self.0.$field.load(Ordering::Relaxed)
+            self.counters.$field.load(Ordering::Relaxed)
         }
 
         pub(crate) fn $add(&self, n: u64) {
-            self.0.$field.fetch_add(n, Ordering::Relaxed);
+            self.counters.$field.fetch_add(n, Ordering::Relaxed);
         }
     )*};
 }
@@ -38,12 +40,25 @@ impl Control {
 
     /// Asks the execution to stop. It ends with [`super::Error::Cancelled`], without output.
     pub fn cancel(&self) {
-        self.0.cancelled.store(true, Ordering::SeqCst);
+        self.cancelled.store(true, Ordering::SeqCst);
     }
 
     /// True once asked to stop.
     pub fn is_cancelled(&self) -> bool {
-        self.0.cancelled.load(Ordering::SeqCst)
+        self.cancelled.load(Ordering::SeqCst)
+    }
+
+    /// The same flag with counters of its own, for a pass that must not count.
+    pub(crate) fn without_counters(&self) -> Control {
+        Control { cancelled: self.cancelled.clone(), counters: Arc::default() }
+    }
+
+    /// Everything is done anew: the counters start again.
+    pub(crate) fn reset(&self) {
+        let c = &self.counters;
+        for counter in [&c.bytes_read, &c.rows_read, &c.rows_written, &c.rows_rejected, &c.bytes_written] {
+            counter.store(0, Ordering::Relaxed);
+        }
     }
 
     counter! {

@@ -1,1 +1,39 @@
-//! To come.
+//! The local Workflows service: the endpoints of [`crate::api`] over one data folder.
+//!
+//! ```text
+//! routes ─► store (workflows, runs, uploads: one embedded database)
+//!    │
+//!    └────► engine: a run's blocks in the order of its edges, each block one plan ─► pipeline
+//! ```
+//!
+//! The routes translate between the wire and the store; they touch no records. The engine knows
+//! neither requests nor answers. Result files are written whole by the pipeline and are offered
+//! only once the store has recorded them, so whatever a link points to is complete.
+//!
+//! Where the vendor's public material is silent, the code says "Our reading" beside the choice.
+
+mod answer;
+mod body;
+mod catalogue;
+mod clock;
+mod config;
+mod engine;
+mod enrich;
+mod graph;
+mod query;
+mod range;
+mod raw;
+mod routes;
+mod rows;
+mod server;
+mod sign;
+mod specs;
+mod store;
+#[cfg(test)]
+mod tests;
+
+pub use clock::Clock;
+pub use config::{Config, EnrichTable};
+pub use enrich::Error as EnrichError;
+pub use server::{Error, Service};
+pub use store::Error as StoreError;

@@ -1,7 +1,13 @@
 //! Steps between parser and sink.
 
+mod apply;
+mod cell;
+
 use std::collections::HashMap;
 use std::sync::Arc;
+
+pub use apply::{Error, Steps, lookup_entries};
+pub use cell::Cell;
 
 /// One step of a plan. Rows keep their order; every row that goes is counted.
 #[derive(Clone, Debug)]

@@ -1,0 +1,367 @@
+//! Builders that grow one value at a time and end as Arrow arrays.
+//!
+//! A builder has the type of its column; the decoder picks its variant and pushes what fits. All
+//! of them can go back to an earlier length, so that a bad record leaves no trace.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow_array::{
+    ArrayRef, BooleanArray, Decimal128Array, Float64Array, Int64Array, ListArray, MapArray, StructArray,
+};
+use arrow_buffer::{BooleanBufferBuilder, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+
+use super::views::Views;
+use super::{Field, Type};
+
+/// Which values are null; costs nothing until the first null.
+#[derive(Debug, Default)]
+pub struct Nulls {
+    len: usize,
+    valid: Option<BooleanBufferBuilder>,
+}
+
+impl Nulls {
+    /// Notes one value.
+    #[inline]
+    pub fn push(&mut self, is_valid: bool) {
+        if let Some(valid) = &mut self.valid {
+            valid.append(is_valid);
+        } else if !is_valid {
+            let mut valid = BooleanBufferBuilder::new(self.len.max(1024));
+            valid.append_n(self.len, true);
+            valid.append(false);
+            self.valid = Some(valid);
+        }
+        self.len += 1;
+    }
+
+    /// Number of values noted.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// True when none is.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.len = len;
+        if let Some(valid) = &mut self.valid {
+            valid.truncate(len);
+        }
+    }
+
+    fn finish(self) -> Option<NullBuffer> {
+        self.valid.map(|mut valid| NullBuffer::new(valid.finish()))
+    }
+}
+
+/// A growing column.
+#[derive(Debug)]
+pub enum Builder {
+    /// Only nulls.
+    Null(Nulls),
+    /// Booleans.
+    Bool(BooleanBufferBuilder, Nulls),
+    /// 64-bit integers; the flag falls at the first that is not exact in a double.
+    Int(Vec<i64>, Nulls, bool),
+    /// decimal(38,0).
+    Decimal(Vec<i128>, Nulls),
+    /// Doubles.
+    Float(Vec<f64>, Nulls),
+    /// Strings.
+    Text(Views, Nulls),
+    /// JSON text of values of several shapes.
+    Json(Views, Nulls),
+    /// JSON text of any value; an explicit null is text too.
+    Raw(Views, Nulls),
+    /// Objects in which no key was ever seen, carried as JSON text.
+    Empty(Views, Nulls),
+    /// Objects with known keys.
+    Struct(StructBuilder),
+    /// Lists: ends of each list in the items.
+    List(Vec<i32>, Box<Builder>, Nulls),
+    /// Objects with open-ended keys.
+    Map(Vec<i32>, Views, Box<Builder>, Nulls),
+}
+
+/// A growing struct column, or the row itself.
+#[derive(Debug)]
+pub struct StructBuilder {
+    /// One per field, each as long as the struct between two values.
+    pub fields: Vec<FieldBuilder>,
+    nulls: Nulls,
+    /// Places of the fields by key, for structs too wide to search one by one.
+    by_key: Option<HashMap<Box<[u8]>, usize>>,
+}
+
+/// A field of a growing struct.
+#[derive(Debug)]
+pub struct FieldBuilder {
+    /// The key.
+    pub name: Arc<str>,
+    /// `"key":` as it stands in a record whose keys need no escapes; empty if this one does.
+    pub literal: Box<[u8]>,
+    /// The values.
+    pub builder: Builder,
+}
+
+/// Wider structs are searched by hash. By eye: below this a search by length and bytes is faster.
+const SEARCH_LIMIT: usize = 24;
+
+impl Builder {
+    /// An empty column of `ty`.
+    pub fn new(ty: &Type) -> Self {
+        match ty {
+            Type::Null => Builder::Null(Nulls::default()),
+            Type::Bool => Builder::Bool(BooleanBufferBuilder::new(0), Nulls::default()),
+            Type::Int { fits_double } => Builder::Int(Vec::new(), Nulls::default(), *fits_double),
+            Type::Decimal => Builder::Decimal(Vec::new(), Nulls::default()),
+            Type::Float => Builder::Float(Vec::new(), Nulls::default()),
+            Type::Text => Builder::Text(Views::default(), Nulls::default()),
+            Type::Json => Builder::Json(Views::default(), Nulls::default()),
+            Type::Raw => Builder::Raw(Views::default(), Nulls::default()),
+            Type::Struct(fields) if fields.is_empty() => Builder::Empty(Views::default(), Nulls::default()),
+            Type::Struct(fields) => Builder::Struct(StructBuilder::new(fields)),
+            Type::List(item) => Builder::List(vec![0], Box::new(Builder::new(item)), Nulls::default()),
+            Type::Map(value) => {
+                Builder::Map(vec![0], Views::default(), Box::new(Builder::new(value)), Nulls::default())
+            }
+        }
+    }
+
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        match self {
+            Builder::Null(nulls)
+            | Builder::Bool(_, nulls)
+            | Builder::Int(_, nulls, _)
+            | Builder::Decimal(_, nulls)
+            | Builder::Float(_, nulls)
+            | Builder::Text(_, nulls)
+            | Builder::Json(_, nulls)
+            | Builder::Raw(_, nulls)
+            | Builder::Empty(_, nulls)
+            | Builder::List(_, _, nulls)
+            | Builder::Map(_, _, _, nulls) => nulls.len,
+            Builder::Struct(s) => s.nulls.len,
+        }
+    }
+
+    /// True when there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Appends a null (for `Raw`, an absent value).
+    pub fn push_null(&mut self) {
+        match self {
+            Builder::Null(nulls) => nulls.push(false),
+            Builder::Bool(values, nulls) => {
+                values.append(false);
+                nulls.push(false);
+            }
+            Builder::Int(values, nulls, _) => {
+                values.push(0);
+                nulls.push(false);
+            }
+            Builder::Decimal(values, nulls) => {
+                values.push(0);
+                nulls.push(false);
+            }
+            Builder::Float(values, nulls) => {
+                values.push(0.0);
+                nulls.push(false);
+            }
+            Builder::Text(views, nulls)
+            | Builder::Json(views, nulls)
+            | Builder::Raw(views, nulls)
+            | Builder::Empty(views, nulls) => {
+                views.push(0);
+                nulls.push(false);
+            }
+            Builder::Struct(s) => {
+                for field in &mut s.fields {
+                    field.builder.push_null();
+                }
+                s.nulls.push(false);
+            }
+            Builder::List(ends, _, nulls) | Builder::Map(ends, _, _, nulls) => {
+                ends.push(*ends.last().expect("offsets start with 0"));
+                nulls.push(false);
+            }
+        }
+    }
+
+    /// Goes back to the first `len` values.
+    pub fn truncate(&mut self, len: usize) {
+        match self {
+            Builder::Null(nulls) => nulls.truncate(len),
+            Builder::Bool(values, nulls) => {
+                values.truncate(len);
+                nulls.truncate(len);
+            }
+            Builder::Int(values, nulls, _) => {
+                values.truncate(len);
+                nulls.truncate(len);
+            }
+            Builder::Decimal(values, nulls) => {
+                values.truncate(len);
+                nulls.truncate(len);
+            }
+            Builder::Float(values, nulls) => {
+                values.truncate(len);
+                nulls.truncate(len);
+            }
+            Builder::Text(views, nulls)
+            | Builder::Json(views, nulls)
+            | Builder::Raw(views, nulls)
+            | Builder::Empty(views, nulls) => {
+                views.truncate(len);
+                nulls.truncate(len);
+            }
+            Builder::Struct(s) => s.truncate(len),
+            Builder::List(ends, item, nulls) => {
+                ends.truncate(len + 1);
+                item.truncate(ends[len] as usize);
+                nulls.truncate(len);
+            }
+            Builder::Map(ends, keys, value, nulls) => {
+                ends.truncate(len + 1);
+                keys.truncate(ends[len] as usize);
+                value.truncate(ends[len] as usize);
+                nulls.truncate(len);
+            }
+        }
+    }
+
+    /// The array, of the Arrow type of this column's [`Type`], and the type as observed.
+    pub fn finish(self, buffers: &Arc<[Buffer]>) -> (ArrayRef, Type) {
+        match self {
+            Builder::Null(nulls) => {
+                let mut views = Views::default();
+                for _ in 0..nulls.len {
+                    views.push(0);
+                }
+                (views.finish(buffers, nulls.finish()), Type::Null)
+            }
+            Builder::Bool(mut values, nulls) => {
+                (Arc::new(BooleanArray::new(values.finish(), nulls.finish())), Type::Bool)
+            }
+            Builder::Int(values, nulls, fits_double) => {
+                (Arc::new(Int64Array::new(values.into(), nulls.finish())), Type::Int { fits_double })
+            }
+            Builder::Decimal(values, nulls) => {
+                let array = Decimal128Array::new(values.into(), nulls.finish());
+                (Arc::new(array.with_precision_and_scale(38, 0).expect("38 digits are allowed")), Type::Decimal)
+            }
+            Builder::Float(values, nulls) => (Arc::new(Float64Array::new(values.into(), nulls.finish())), Type::Float),
+            Builder::Text(views, nulls) => (views.finish(buffers, nulls.finish()), Type::Text),
+            Builder::Json(views, nulls) => (views.finish(buffers, nulls.finish()), Type::Json),
+            Builder::Raw(views, nulls) => (views.finish(buffers, nulls.finish()), Type::Raw),
+            Builder::Empty(views, nulls) => (views.finish(buffers, nulls.finish()), Type::Struct(Vec::new())),
+            Builder::Struct(s) => {
+                let nulls = s.nulls.finish();
+                let (fields, columns) = finish_fields(s.fields, buffers);
+                let arrow_fields = fields.iter().map(Field::to_arrow).collect();
+                (Arc::new(StructArray::new(arrow_fields, columns, nulls)), Type::Struct(fields))
+            }
+            Builder::List(ends, item, nulls) => {
+                let (items, item_type) = item.finish(buffers);
+                let field = arrow_schema::Field::new("item", item_type.to_arrow(), true);
+                let offsets = OffsetBuffer::new(ScalarBuffer::from(ends));
+                let array = ListArray::new(Arc::new(field), offsets, items, nulls.finish());
+                (Arc::new(array), Type::List(Box::new(item_type)))
+            }
+            Builder::Map(ends, keys, value, nulls) => {
+                let (values, value_type) = value.finish(buffers);
+                let ty = Type::Map(Box::new(value_type));
+                let arrow_schema::DataType::Map(entries, _) = ty.to_arrow() else {
+                    unreachable!("a map's Arrow type is a map")
+                };
+                let arrow_schema::DataType::Struct(entry_fields) = entries.data_type() else {
+                    unreachable!("a map's entries are structs")
+                };
+                let rows = StructArray::new(entry_fields.clone(), vec![keys.finish(buffers, None), values], None);
+                let offsets = OffsetBuffer::new(ScalarBuffer::from(ends));
+                (Arc::new(MapArray::new(entries, offsets, rows, nulls.finish(), false)), ty)
+            }
+        }
+    }
+}
+
+fn finish_fields(fields: Vec<FieldBuilder>, buffers: &Arc<[Buffer]>) -> (Vec<Field>, Vec<ArrayRef>) {
+    fields
+        .into_iter()
+        .map(|field| {
+            let (array, ty) = field.builder.finish(buffers);
+            (Field { name: field.name, ty }, array)
+        })
+        .unzip()
+}
+
+impl StructBuilder {
+    /// An empty struct column with these fields.
+    pub fn new(fields: &[Field]) -> Self {
+        let fields: Vec<FieldBuilder> = fields
+            .iter()
+            .map(|field| {
+                let plain = !field.name.bytes().any(|b| b < 0x20 || b == b'"' || b == b'\\');
+                let literal = if plain { format!("\"{}\":", field.name).into_bytes() } else { Vec::new() };
+                FieldBuilder {
+                    name: field.name.clone(),
+                    literal: literal.into_boxed_slice(),
+                    builder: Builder::new(&field.ty),
+                }
+            })
+            .collect();
+        let by_key = (fields.len() > SEARCH_LIMIT)
+            .then(|| fields.iter().enumerate().map(|(i, f)| (f.name.as_bytes().into(), i)).collect());
+        StructBuilder { fields, nulls: Nulls::default(), by_key }
+    }
+
+    /// The place of a key.
+    pub fn position(&self, key: &[u8]) -> Option<usize> {
+        match &self.by_key {
+            Some(map) => map.get(key).copied(),
+            None => self.fields.iter().position(|f| f.name.as_bytes() == key),
+        }
+    }
+
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        self.nulls.len
+    }
+
+    /// True when there is none.
+    pub fn is_empty(&self) -> bool {
+        self.nulls.len == 0
+    }
+
+    /// Ends one value: fields that it lacked get null.
+    #[inline]
+    pub fn end_value(&mut self) {
+        let len = self.nulls.len;
+        for field in &mut self.fields {
+            if field.builder.len() == len {
+                field.builder.push_null();
+            }
+        }
+        self.nulls.push(true);
+    }
+
+    /// Goes back to the first `len` values.
+    pub fn truncate(&mut self, len: usize) {
+        for field in &mut self.fields {
+            field.builder.truncate(len);
+        }
+        self.nulls.truncate(len);
+    }
+
+    /// The columns with their types as observed; the struct's own nulls are left out.
+    pub fn finish_columns(self, buffers: &Arc<[Buffer]>) -> (Vec<Field>, Vec<ArrayRef>) {
+        finish_fields(self.fields, buffers)
+    }
+}

@@ -1,0 +1,78 @@
+//! String views: 16 bytes that are a short string, or point to a longer one in a shared buffer.
+//!
+//! The layout is Arrow's: length in the low 32 bits, then either up to 12 bytes of text (unused
+//! bytes zero), or 4 bytes of prefix, the buffer's index and the offset in it.
+//!
+//! One of the few files with `unsafe`: Arrow's checked constructor would validate the UTF-8 of
+//! every view again, and the decoders have checked the whole morsel at once.
+
+#![allow(unsafe_code, reason = "skips Arrow's second UTF-8 check; see the SAFETY comments")]
+
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, StringViewArray};
+use arrow_buffer::{Buffer, NullBuffer, ScalarBuffer};
+
+/// Strings longer than this do not fit into the view.
+pub const MAX_INLINE_BYTES: usize = 12;
+
+/// The view of `text`, which stands at `offset` of buffer `buffer_index`.
+#[inline]
+pub fn make_view(text: &[u8], buffer_index: u32, offset: usize) -> u128 {
+    let len = text.len();
+    debug_assert!(u32::try_from(offset + len).is_ok(), "morsels are smaller than 2 GiB");
+    if len <= MAX_INLINE_BYTES {
+        let mut bytes = [0u8; 16];
+        bytes[..4].copy_from_slice(&(len as u32).to_le_bytes());
+        bytes[4..4 + len].copy_from_slice(text);
+        u128::from_le_bytes(bytes)
+    } else {
+        let prefix = u32::from_le_bytes([text[0], text[1], text[2], text[3]]);
+        (len as u128) | (u128::from(prefix) << 32) | (u128::from(buffer_index) << 64) | ((offset as u128) << 96)
+    }
+}
+
+/// Views whose every string is known to be valid UTF-8 in the buffers they are finished with.
+///
+/// The invariant is kept by the decoders: they push views of text that lies between two ASCII
+/// bytes of a record that passed the UTF-8 check, or of text that was put together from such
+/// pieces and encoded characters.
+#[derive(Debug, Default)]
+pub struct Views(Vec<u128>);
+
+impl Views {
+    /// Number of views.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// True when there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Appends a view; see [`make_view`]. The text must be valid UTF-8.
+    #[inline]
+    pub fn push(&mut self, view: u128) {
+        self.0.push(view);
+    }
+
+    /// Forgets all but the first `len`.
+    pub fn truncate(&mut self, len: usize) {
+        self.0.truncate(len);
+    }
+
+    /// The array of these views into `buffers`.
+    pub fn finish(self, buffers: &Arc<[Buffer]>, nulls: Option<NullBuffer>) -> ArrayRef {
+        let views = ScalarBuffer::from(self.0);
+        if cfg!(debug_assertions) {
+            // What release builds take on trust is checked here, and by every test.
+            let checked = StringViewArray::try_new(views, buffers.clone(), nulls);
+            return Arc::new(checked.expect("views are in bounds and valid UTF-8"));
+        }
+        // SAFETY: every view was made by `make_view`, so inline bytes are zero-padded and prefixes
+        // agree; its offset and length were taken from the buffer of that index, which only grows;
+        // and the text is valid UTF-8 by the invariant of `Views`.
+        Arc::new(unsafe { StringViewArray::new_unchecked(views, buffers.clone(), nulls) })
+    }
+}

@@ -1,0 +1,156 @@
+//! The types of a morsel's values, for a schema before the first batch and after a surprise.
+
+use super::decode::{fits_in_double, key_text};
+use super::scan::{Cursor, Scan};
+use crate::column::{Field, MAX_STRUCT_FIELDS, Mixing, Morsel, Schema, Type};
+
+/// What columns hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keys {
+    /// Typed values.
+    Typed,
+    /// The raw JSON text of each value; only the keys matter.
+    Raw,
+}
+
+/// The schema that holds every good record of `morsel`, keys in order of first sight. Records that
+/// are not good are passed over: decoding rejects them.
+pub fn infer(morsel: &Morsel, keys: Keys, max_record_bytes: usize) -> Schema {
+    let mut fields = Vec::new();
+    let records = morsel.records();
+    let all_valid = simdutf8::basic::from_utf8(records).is_ok();
+    let mut start = 0;
+    while start < morsel.len {
+        let end = memchr::memchr(b'\n', &records[start..]).map_or(morsel.len, |i| start + i);
+        let line = &records[start..end];
+        if line.len() <= max_record_bytes && (all_valid || simdutf8::basic::from_utf8(line).is_ok()) {
+            let mut cursor = Cursor::new(morsel);
+            cursor.pos = start;
+            // Checked first, observed second: half of a broken record must not leave a type.
+            if cursor.skip_blank() == b'{' && cursor.skip_value(0).is_ok() {
+                cursor.skip_blank();
+                if cursor.pos >= end {
+                    cursor.pos = start;
+                    cursor.skip_blank();
+                    observe_fields(&mut cursor, &mut fields, keys).expect("the record was checked");
+                }
+            }
+        }
+        start = end + 1;
+    }
+    Schema::new(fields)
+}
+
+/// Joins the types of the object at the cursor into `fields`.
+fn observe_fields(cursor: &mut Cursor<'_>, fields: &mut Vec<Field>, keys: Keys) -> Scan<()> {
+    let mut next = 0;
+    entries(cursor, |cursor, key| {
+        let index = match fields.get(next) {
+            Some(field) if field.name.as_bytes() == key => next,
+            _ => fields.iter().position(|f| f.name.as_bytes() == key).unwrap_or_else(|| {
+                let name = std::str::from_utf8(key).expect("the line is valid UTF-8");
+                fields.push(Field::new(name, if keys == Keys::Raw { Type::Raw } else { Type::Null }));
+                fields.len() - 1
+            }),
+        };
+        next = index + 1;
+        observe(cursor, &mut fields[index].ty)
+    })
+}
+
+/// Calls `entry` for each key of the object at the cursor, the cursor at its value.
+fn entries<'a>(cursor: &mut Cursor<'a>, mut entry: impl FnMut(&mut Cursor<'a>, &[u8]) -> Scan<()>) -> Scan<()> {
+    cursor.pos += 1;
+    if cursor.skip_blank() == b'}' {
+        cursor.pos += 1;
+        return Ok(());
+    }
+    loop {
+        cursor.skip_blank();
+        let s = cursor.string()?;
+        cursor.expect(b':', "expected `:` after a key")?;
+        let mut owned = Vec::new();
+        let key = key_text(&*cursor, s, &mut owned);
+        entry(cursor, key)?;
+        let byte = cursor.skip_blank();
+        cursor.pos += 1;
+        if byte == b'}' {
+            return Ok(());
+        }
+    }
+}
+
+/// Joins the type of the value at the cursor into `ty`.
+fn observe(cursor: &mut Cursor<'_>, ty: &mut Type) -> Scan<()> {
+    let first = cursor.skip_blank();
+    match (first, &mut *ty) {
+        (_, Type::Raw | Type::Json) => {
+            cursor.skip_value(0)?;
+        }
+        (b'{', Type::Struct(fields)) => {
+            observe_fields(cursor, fields, Keys::Typed)?;
+            if fields.len() > MAX_STRUCT_FIELDS {
+                let value = fields.iter().fold(Type::Null, |t, f| t.join(&f.ty, Mixing::Json));
+                *ty = Type::Map(Box::new(value));
+            }
+        }
+        (b'{', Type::Map(value)) => entries(cursor, |cursor, _| observe(cursor, value))?,
+        (b'{', Type::Null) => {
+            *ty = Type::Struct(Vec::new());
+            observe(cursor, ty)?;
+        }
+        (b'[', Type::List(item)) => {
+            cursor.pos += 1;
+            if cursor.skip_blank() == b']' {
+                cursor.pos += 1;
+                return Ok(());
+            }
+            loop {
+                observe(cursor, item)?;
+                let byte = cursor.skip_blank();
+                cursor.pos += 1;
+                if byte == b']' {
+                    break;
+                }
+            }
+        }
+        (b'[', Type::Null) => {
+            *ty = Type::List(Box::new(Type::Null));
+            observe(cursor, ty)?;
+        }
+        _ => {
+            let start = cursor.pos;
+            let (_, end) = cursor.skip_value(0)?;
+            let seen = scalar_type(&cursor.bytes()[start..end]);
+            if *ty != seen {
+                *ty = ty.join(&seen, Mixing::Json);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The type of one value by its text; containers that meet a scalar column come here too.
+fn scalar_type(text: &[u8]) -> Type {
+    match text[0] {
+        b'n' => Type::Null,
+        b't' | b'f' => Type::Bool,
+        b'"' => Type::Text,
+        b'{' => Type::Struct(Vec::new()),
+        b'[' => Type::List(Box::new(Type::Null)),
+        _ => {
+            let text = std::str::from_utf8(text).expect("numbers are ASCII");
+            if text.bytes().any(|b| matches!(b, b'.' | b'e' | b'E')) {
+                return match text.parse::<f64>() {
+                    Ok(f) if f.is_finite() => Type::Float,
+                    _ => Type::Json,
+                };
+            }
+            match text.parse::<i64>() {
+                Ok(i) => Type::Int { fits_double: fits_in_double(i) },
+                Err(_) if text.trim_start_matches('-').len() <= 38 => Type::Decimal,
+                Err(_) => Type::Json,
+            }
+        }
+    }
+}

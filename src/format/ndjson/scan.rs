@@ -1,0 +1,449 @@
+//! A cursor over one morsel of JSON text: tokens, strictly by RFC 8259, one record per line.
+//!
+//! A line break is never white space here, and a raw one inside a string is an error, so a broken
+//! record can never swallow the next line. Values that are skipped are held to the same rules as
+//! values that are kept: same depth limit, same escapes, same numbers.
+
+use crate::column::Morsel;
+use crate::position::FieldPath;
+
+/// Deeper nesting than this is refused, so that recursion is bounded.
+pub const MAX_DEPTH: usize = 128;
+
+/// Why a record stopped. Boxed wherever it is returned: the good path carries one pointer.
+#[derive(Debug)]
+pub struct Fault {
+    /// Offset in the morsel.
+    pub at: usize,
+    /// Broken text, or a value that the column cannot hold.
+    pub kind: FaultKind,
+    /// The way to the value, innermost first.
+    pub way: Vec<Way>,
+}
+
+/// What kind of fault.
+#[derive(Debug)]
+pub enum FaultKind {
+    /// Not JSON.
+    Syntax(&'static str),
+    /// Good JSON that does not fit the column.
+    Misfit {
+        /// What the column holds.
+        expected: String,
+        /// What came.
+        found: &'static str,
+    },
+    /// A key that no column has.
+    UnknownKey(String),
+}
+
+/// One step from a record to a value in it.
+#[derive(Debug)]
+pub enum Way {
+    /// Into a field.
+    Key(String),
+    /// Into an element.
+    Index(usize),
+}
+
+/// Result of anything that may meet a fault.
+pub type Scan<T> = Result<T, Box<Fault>>;
+
+impl Fault {
+    /// Broken text at `at`.
+    #[cold]
+    pub fn syntax(at: usize, what: &'static str) -> Box<Fault> {
+        Box::new(Fault { at, kind: FaultKind::Syntax(what), way: Vec::new() })
+    }
+
+    /// A value that does not fit.
+    #[cold]
+    pub fn misfit(at: usize, expected: &crate::column::Type, found: &'static str) -> Box<Fault> {
+        Box::new(Fault { at, kind: FaultKind::Misfit { expected: expected.to_string(), found }, way: Vec::new() })
+    }
+
+    /// The same, one step further out.
+    #[cold]
+    pub fn within(mut self: Box<Self>, way: Way) -> Box<Fault> {
+        self.way.push(way);
+        self
+    }
+
+    /// The path from the record to the value.
+    pub fn path(&self) -> FieldPath {
+        self.way.iter().rev().fold(FieldPath::root(), |path, way| match way {
+            Way::Key(key) => path.field(key),
+            Way::Index(i) => path.element(*i),
+        })
+    }
+
+    /// The reason in words.
+    pub fn reason(&self) -> String {
+        match &self.kind {
+            FaultKind::Syntax(what) => (*what).to_owned(),
+            FaultKind::Misfit { expected, found } => format!("expected {expected}, found {found}"),
+            FaultKind::UnknownKey(key) => format!("no column for key `{}`", crate::text::escape_for_terminal(key)),
+        }
+    }
+}
+
+/// Kind of a value by its first byte, for messages.
+pub fn kind_of(first: u8) -> &'static str {
+    match first {
+        b'{' => "an object",
+        b'[' => "a list",
+        b'"' => "a string",
+        b't' | b'f' => "a boolean",
+        b'n' => "null",
+        b'-' | b'0'..=b'9' => "a number",
+        0 | b'\n' => "the end of the line",
+        _ => "something that is not JSON",
+    }
+}
+
+/// Where a string's text stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Str {
+    /// First byte after the opening quote.
+    pub start: usize,
+    /// The closing quote.
+    pub end: usize,
+    /// There is a backslash in it.
+    pub escaped: bool,
+}
+
+/// A number's text and what it is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Number {
+    /// First byte.
+    pub start: usize,
+    /// After the last byte.
+    pub end: usize,
+    /// Neither fraction nor exponent.
+    pub integer: bool,
+}
+
+/// A cursor over a morsel. `buf` ends in zero padding, and a zero byte is not part of any token,
+/// so one byte may always be looked at.
+#[derive(Debug)]
+pub struct Cursor<'a> {
+    buf: &'a [u8],
+    end: usize,
+    /// Next byte.
+    pub pos: usize,
+}
+
+impl<'a> Cursor<'a> {
+    /// At the start of `morsel`, whose padding ends every scan.
+    pub fn new(morsel: &'a Morsel) -> Self {
+        let buf = &*morsel.bytes;
+        debug_assert!(buf[morsel.len..morsel.len + Morsel::PADDING].iter().all(|&b| b == 0));
+        Cursor { buf, end: morsel.len, pos: 0 }
+    }
+
+    /// True when all records are passed.
+    pub fn at_end(&self) -> bool {
+        self.pos >= self.end
+    }
+
+    /// All bytes, the padding included.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.buf
+    }
+
+    /// The byte at the cursor.
+    #[inline(always)]
+    pub fn peek(&self) -> u8 {
+        self.buf[self.pos]
+    }
+
+    /// Passes blanks, tabs and carriage returns, and returns the byte after them.
+    #[inline(always)]
+    pub fn skip_blank(&mut self) -> u8 {
+        let mut byte = self.buf[self.pos];
+        while byte == b' ' || byte == b'\t' || byte == b'\r' {
+            self.pos += 1;
+            byte = self.buf[self.pos];
+        }
+        byte
+    }
+
+    /// Passes `byte`, blanks before it allowed.
+    #[inline(always)]
+    pub fn expect(&mut self, byte: u8, what: &'static str) -> Scan<()> {
+        if self.skip_blank() == byte {
+            self.pos += 1;
+            Ok(())
+        } else {
+            Err(Fault::syntax(self.pos, what))
+        }
+    }
+
+    /// Passes `literal` if it stands here.
+    #[inline(always)]
+    pub fn accept(&mut self, literal: &[u8]) -> bool {
+        if self.buf[self.pos..].starts_with(literal) {
+            self.pos += literal.len();
+            true
+        } else {
+            false
+        }
+    }
+
+    /// Passes a string, the cursor at its opening quote. Escapes are checked.
+    #[inline]
+    pub fn string(&mut self) -> Scan<Str> {
+        debug_assert_eq!(self.peek(), b'"');
+        let start = self.pos + 1;
+        let mut pos = start;
+        // Eight bytes at a time: a byte is of interest when it is a quote, a backslash or below 0x20.
+        loop {
+            let Some(eight) = self.buf.get(pos..pos + 8) else { break };
+            let word = u64::from_le_bytes(eight.try_into().expect("eight bytes"));
+            let found = interesting(word);
+            if found != 0 {
+                pos += (found.trailing_zeros() / 8) as usize;
+                break;
+            }
+            pos += 8;
+        }
+        match self.buf[pos] {
+            b'"' => {
+                self.pos = pos + 1;
+                Ok(Str { start, end: pos, escaped: false })
+            }
+            b'\\' => self.escaped_string(start, pos),
+            _ => Err(control_in_string(self.buf[pos], pos)),
+        }
+    }
+
+    /// The rest of a string from its first backslash on.
+    fn escaped_string(&mut self, start: usize, mut pos: usize) -> Scan<Str> {
+        loop {
+            match self.buf[pos] {
+                b'"' => {
+                    self.pos = pos + 1;
+                    return Ok(Str { start, end: pos, escaped: true });
+                }
+                b'\\' => pos = self.escape(pos)?.1,
+                byte if byte < 0x20 => return Err(control_in_string(byte, pos)),
+                _ => {
+                    // As above, to the next byte of interest.
+                    while let Some(eight) = self.buf.get(pos..pos + 8) {
+                        let found = interesting(u64::from_le_bytes(eight.try_into().expect("eight bytes")));
+                        if found != 0 {
+                            pos += (found.trailing_zeros() / 8) as usize;
+                            break;
+                        }
+                        pos += 8;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads the escape at `pos` (a backslash): the character, and the place after it.
+    fn escape(&self, pos: usize) -> Scan<(char, usize)> {
+        let c = match self.buf[pos + 1] {
+            b'"' => '"',
+            b'\\' => '\\',
+            b'/' => '/',
+            b'b' => '\u{8}',
+            b'f' => '\u{c}',
+            b'n' => '\n',
+            b'r' => '\r',
+            b't' => '\t',
+            b'u' => {
+                let first = self.hex4(pos + 2)?;
+                if (0xdc00..0xe000).contains(&first) {
+                    return Err(Fault::syntax(pos, "unpaired surrogate in a string"));
+                }
+                if !(0xd800..0xdc00).contains(&first) {
+                    return Ok((char::from_u32(first).expect("not a surrogate"), pos + 6));
+                }
+                if self.buf[pos + 6] != b'\\' || self.buf[pos + 7] != b'u' {
+                    return Err(Fault::syntax(pos, "unpaired surrogate in a string"));
+                }
+                let second = self.hex4(pos + 8)?;
+                if !(0xdc00..0xe000).contains(&second) {
+                    return Err(Fault::syntax(pos, "unpaired surrogate in a string"));
+                }
+                let c = 0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00);
+                return Ok((char::from_u32(c).expect("a pair makes a character"), pos + 12));
+            }
+            _ => return Err(Fault::syntax(pos, "invalid escape in a string")),
+        };
+        Ok((c, pos + 2))
+    }
+
+    fn hex4(&self, pos: usize) -> Scan<u32> {
+        let mut value = 0;
+        for i in pos..pos + 4 {
+            // Past a string's end stands at least a quote's worth of padding: no index fails.
+            let digit = (self.buf[i] as char).to_digit(16);
+            value = value * 16 + digit.ok_or_else(|| Fault::syntax(i, "expected four hex digits after \\u"))?;
+        }
+        Ok(value)
+    }
+
+    /// Appends the text of a string with escapes to `out`. The string has passed [`Self::string`].
+    pub fn unescape(&self, s: Str, out: &mut Vec<u8>) {
+        let mut pos = s.start;
+        while pos < s.end {
+            let plain = memchr::memchr(b'\\', &self.buf[pos..s.end]).map_or(s.end, |i| pos + i);
+            out.extend_from_slice(&self.buf[pos..plain]);
+            pos = plain;
+            if pos < s.end {
+                let (c, next) = self.escape(pos).expect("escapes were checked when the string was passed");
+                out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+                pos = next;
+            }
+        }
+    }
+
+    /// Passes a number, the cursor at its first byte.
+    #[inline]
+    pub fn number(&mut self) -> Scan<Number> {
+        let start = self.pos;
+        let mut pos = start;
+        if self.buf[pos] == b'-' {
+            pos += 1;
+        }
+        match self.buf[pos] {
+            b'0' => pos += 1,
+            b'1'..=b'9' => {
+                pos += 1;
+                while self.buf[pos].is_ascii_digit() {
+                    pos += 1;
+                }
+            }
+            _ => return Err(Fault::syntax(pos, "expected a digit")),
+        }
+        if self.buf[pos].is_ascii_digit() {
+            return Err(Fault::syntax(start, "a number must not start with 0"));
+        }
+        let mut integer = true;
+        if self.buf[pos] == b'.' {
+            integer = false;
+            pos = self.digits(pos + 1)?;
+        }
+        if self.buf[pos] | 0x20 == b'e' {
+            integer = false;
+            pos += 1;
+            if matches!(self.buf[pos], b'+' | b'-') {
+                pos += 1;
+            }
+            pos = self.digits(pos)?;
+        }
+        self.pos = pos;
+        Ok(Number { start, end: pos, integer })
+    }
+
+    fn digits(&self, mut pos: usize) -> Scan<usize> {
+        let start = pos;
+        while self.buf[pos].is_ascii_digit() {
+            pos += 1;
+        }
+        if pos == start { Err(Fault::syntax(pos, "expected a digit")) } else { Ok(pos) }
+    }
+
+    /// Passes `true`, `false` or `null`, the cursor at its first byte.
+    #[inline]
+    pub fn word(&mut self, word: &'static [u8]) -> Scan<()> {
+        if self.accept(word) { Ok(()) } else { Err(Fault::syntax(self.pos, "expected a value")) }
+    }
+
+    /// Passes one value of any shape, blanks before it allowed, and returns where it stands.
+    pub fn skip_value(&mut self, depth: usize) -> Scan<(usize, usize)> {
+        let first = self.skip_blank();
+        let start = self.pos;
+        match first {
+            b'"' => {
+                self.string()?;
+            }
+            b'{' => self.skip_object(depth)?,
+            b'[' => self.skip_list(depth)?,
+            b't' => self.word(b"true")?,
+            b'f' => self.word(b"false")?,
+            b'n' => self.word(b"null")?,
+            b'-' | b'0'..=b'9' => {
+                self.number()?;
+            }
+            _ => return Err(Fault::syntax(self.pos, "expected a value")),
+        }
+        Ok((start, self.pos))
+    }
+
+    fn skip_object(&mut self, depth: usize) -> Scan<()> {
+        self.open(depth)?;
+        if self.skip_blank() == b'}' {
+            self.pos += 1;
+            return Ok(());
+        }
+        loop {
+            if self.skip_blank() != b'"' {
+                return Err(Fault::syntax(self.pos, "expected a key in quotes"));
+            }
+            self.string()?;
+            self.expect(b':', "expected `:` after a key")?;
+            self.skip_value(depth + 1)?;
+            match self.skip_blank() {
+                b',' => self.pos += 1,
+                b'}' => {
+                    self.pos += 1;
+                    return Ok(());
+                }
+                _ => return Err(Fault::syntax(self.pos, "expected `,` or `}`")),
+            }
+        }
+    }
+
+    fn skip_list(&mut self, depth: usize) -> Scan<()> {
+        self.open(depth)?;
+        if self.skip_blank() == b']' {
+            self.pos += 1;
+            return Ok(());
+        }
+        loop {
+            self.skip_value(depth + 1)?;
+            match self.skip_blank() {
+                b',' => self.pos += 1,
+                b']' => {
+                    self.pos += 1;
+                    return Ok(());
+                }
+                _ => return Err(Fault::syntax(self.pos, "expected `,` or `]`")),
+            }
+        }
+    }
+
+    /// Passes the bracket at the cursor, unless it is nested too deep.
+    #[inline]
+    pub fn open(&mut self, depth: usize) -> Scan<()> {
+        if depth >= MAX_DEPTH {
+            return Err(Fault::syntax(self.pos, "nested deeper than 128 levels"));
+        }
+        self.pos += 1;
+        Ok(())
+    }
+}
+
+#[cold]
+fn control_in_string(byte: u8, at: usize) -> Box<Fault> {
+    // A line break or the padding: the string has no end on its line.
+    let open = byte == b'\n' || byte == 0;
+    Fault::syntax(at, if open { "the line ends inside a string" } else { "control character in a string" })
+}
+
+/// Marks (in their top bit) the bytes of `word` that are a quote, a backslash or below 0x20. Bytes
+/// above the lowest mark may be marked wrongly; only the lowest is used.
+#[inline(always)]
+fn interesting(word: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const TOPS: u64 = 0x8080_8080_8080_8080;
+    let zero_bytes = |w: u64| w.wrapping_sub(ONES) & !w & TOPS;
+    let quote = zero_bytes(word ^ (ONES * b'"' as u64));
+    let backslash = zero_bytes(word ^ (ONES * b'\\' as u64));
+    let control = word.wrapping_sub(ONES * 0x20) & !word & TOPS;
+    quote | backslash | control
+}

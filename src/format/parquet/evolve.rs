@@ -1,0 +1,335 @@
+//! Brings the chunks of an older row group up to the final schema, inside the unpublished file.
+//!
+//! A leaf column whose carrier is unchanged keeps its bytes: its place among the other leaves may
+//! differ, its path and its levels do not. The leaves that changed are read back with the rest of
+//! their root column, cast, encoded and appended.
+
+use std::io::{self, Read, Write};
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow_array::{Array, ArrayRef, new_null_array};
+use bytes::Bytes;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
+use parquet::arrow::arrow_writer::{ArrowColumnWriter, compute_leaves};
+use parquet::file::metadata::{ColumnChunkMetaData, FileMetaData, ParquetMetaData, RowGroupMetaData};
+use parquet::file::reader::{ChunkReader, Length};
+use parquet::file::writer::{SerializedRowGroupWriter, TrackedWrite};
+use parquet::schema::types::{ColumnDescPtr, SchemaDescriptor, Type as ParquetType, TypePtr};
+
+use super::file::StoredGroup;
+use super::layout::reading_descriptor;
+use super::{Error, Layout};
+use crate::column::{Mixing, Schema, Type, cast_array, keeps_carrier};
+use crate::format::ParquetOptions;
+
+/// Rows that are read back, cast and encoded at a time. By eye: nested columns of large records
+/// then take a few MiB, and the cost per batch does not show.
+const BATCH_ROWS: usize = 4096;
+
+/// Where a leaf of the final schema comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leaf {
+    /// The chunk of this leaf of the old schema, untouched.
+    Kept(usize),
+    /// To be encoded.
+    Encoded,
+}
+
+/// Works through the row groups of one file.
+pub(super) struct Rewriter<R> {
+    last: Arc<Layout>,
+    options: ParquetOptions,
+    mixing: Mixing,
+    /// The file so far.
+    pub(super) input: Arc<R>,
+    /// A layout of its own for each root column that was encoded before.
+    roots: Vec<Option<Layout>>,
+}
+
+impl<R: ChunkReader + 'static> Rewriter<R> {
+    pub(super) fn new(last: Arc<Layout>, options: ParquetOptions, mixing: Mixing, input: Arc<R>) -> Self {
+        let roots = last.schema.fields.iter().map(|_| None).collect();
+        Rewriter { last, options, mixing, input, roots }
+    }
+
+    /// Gives `group` one chunk per leaf of the final schema and says how many had to be encoded.
+    pub(super) fn bring_up<W: Write + Send>(
+        &mut self,
+        group: &mut StoredGroup,
+        out: &mut TrackedWrite<W>,
+    ) -> Result<u64, Error> {
+        let last = self.last.clone();
+        let old = group.layout.schema.clone();
+        let old_ranges = leaf_ranges(&old);
+        let mut columns = Vec::with_capacity(last.descriptor.num_columns());
+        let mut encoded = 0;
+        for (root, field) in last.schema.fields.iter().enumerate() {
+            let place = old.position(&field.name);
+            let mut leaves = Vec::new();
+            plan(place.map(|p| (&old.fields[p].ty, old_ranges[p].start)), &field.ty, &mut leaves);
+            let first = columns.len();
+            let mut fresh = if leaves.contains(&Leaf::Encoded) {
+                self.encode(root, group, place.map(|p| (p, old_ranges[p].clone())), &leaves, out)?
+            } else {
+                Vec::new()
+            }
+            .into_iter();
+            for (i, leaf) in leaves.iter().enumerate() {
+                let chunk = match leaf {
+                    Leaf::Kept(from) => &group.columns[*from],
+                    Leaf::Encoded => {
+                        encoded += 1;
+                        &fresh.next().ok_or(Error::Changed)?
+                    }
+                };
+                columns.push(bind(chunk, last.descriptor.column(first + i), 0)?);
+            }
+        }
+        group.columns = columns;
+        group.layout = last;
+        Ok(encoded)
+    }
+
+    /// Encodes those leaves of root column `root` that `leaves` asks for, and appends them.
+    fn encode<W: Write + Send>(
+        &mut self,
+        root: usize,
+        group: &StoredGroup,
+        old: Option<(usize, Range<usize>)>,
+        leaves: &[Leaf],
+        out: &mut TrackedWrite<W>,
+    ) -> Result<Vec<ColumnChunkMetaData>, Error> {
+        let field = &self.last.schema.fields[root];
+        let layout = match &mut self.roots[root] {
+            Some(layout) => layout,
+            none => {
+                let alone = Arc::new(Schema::new(vec![field.clone()]));
+                none.insert(Layout::try_new(alone, &self.options, self.mixing)?)
+            }
+        };
+        let mut writers: Vec<Option<ArrowColumnWriter>> = layout
+            .column_writers()?
+            .into_iter()
+            .zip(leaves)
+            .map(|(writer, leaf)| (*leaf == Leaf::Encoded).then_some(writer))
+            .collect();
+        let mut write = |array: &ArrayRef| -> Result<(), Error> {
+            for (leaf, writer) in compute_leaves(layout.arrow.field(0), array)?.iter().zip(&mut writers) {
+                if let Some(writer) = writer {
+                    writer.write(leaf)?;
+                }
+            }
+            Ok(())
+        };
+        let mut rows = 0;
+        if let Some((place, range)) = old {
+            let old_field = &group.layout.schema.fields[place];
+            for batch in read_root(&self.input, group, place, range)? {
+                let batch = batch.map_err(parquet::errors::ParquetError::from)?;
+                let array = cast_array(batch.column(0), &old_field.ty, &field.ty)
+                    .map_err(|cause| Error::Column { column: field.name.clone(), cause: Some(cause) })?;
+                write(&array)?;
+                rows += array.len();
+            }
+        } else {
+            while rows < group.rows {
+                let length = BATCH_ROWS.min(group.rows - rows);
+                write(&new_null_array(layout.arrow.field(0).data_type(), length))?;
+                rows += length;
+            }
+        }
+        if rows != group.rows {
+            return Err(Error::Changed);
+        }
+        let mut chunks = Vec::new();
+        for (i, writer) in writers.into_iter().enumerate() {
+            let Some(writer) = writer else { continue };
+            // A row group writer takes all leaves of its schema; give it one with this leaf only.
+            let alone = Arc::new(SchemaDescriptor::new(Arc::new(only_leaf(layout.descriptor.root_schema(), i)?)));
+            let mut single = SerializedRowGroupWriter::new(alone, layout.properties.clone(), out, 0, None);
+            writer.close()?.append_to_row_group(&mut single)?;
+            chunks.extend(single.close()?.columns().iter().cloned());
+        }
+        Ok(chunks)
+    }
+}
+
+/// Leaves per root column.
+fn leaf_ranges(schema: &Schema) -> Vec<Range<usize>> {
+    let mut end = 0;
+    schema
+        .fields
+        .iter()
+        .map(|field| {
+            let start = end;
+            end += n_leaves(&field.ty);
+            start..end
+        })
+        .collect()
+}
+
+fn n_leaves(ty: &Type) -> usize {
+    match ty {
+        Type::Struct(fields) if !fields.is_empty() => fields.iter().map(|f| n_leaves(&f.ty)).sum(),
+        Type::List(item) => n_leaves(item),
+        Type::Map(value) => 1 + n_leaves(value),
+        _ => 1,
+    }
+}
+
+/// For each leaf of `to` where it comes from; `from` is the old type with its first leaf.
+fn plan(from: Option<(&Type, usize)>, to: &Type, leaves: &mut Vec<Leaf>) {
+    match (from, to) {
+        (Some((from, first)), to) if keeps_carrier(from, to) => {
+            leaves.extend((first..first + n_leaves(from)).map(Leaf::Kept));
+        }
+        (Some((Type::Struct(narrow), first)), Type::Struct(wide)) if !narrow.is_empty() => {
+            for field in wide {
+                let mut start = first;
+                let mut found = None;
+                for old in narrow {
+                    if old.name == field.name {
+                        found = Some((&old.ty, start));
+                        break;
+                    }
+                    start += n_leaves(&old.ty);
+                }
+                plan(found, &field.ty, leaves);
+            }
+        }
+        (Some((Type::List(narrow), first)), Type::List(wide)) => plan(Some((narrow, first)), wide, leaves),
+        (Some((Type::Map(narrow), first)), Type::Map(wide)) => {
+            leaves.push(Leaf::Kept(first));
+            plan(Some((narrow, first + 1)), wide, leaves);
+        }
+        _ => leaves.extend(std::iter::repeat_n(Leaf::Encoded, n_leaves(to))),
+    }
+}
+
+/// `schema` with nothing in it but the way to its leaf number `leaf`, whose levels stay.
+fn only_leaf(schema: &ParquetType, leaf: usize) -> Result<ParquetType, Error> {
+    let mut before = leaf;
+    for child in schema.get_fields() {
+        let n = n_parquet_leaves(child);
+        if before >= n {
+            before -= n;
+            continue;
+        }
+        let child: TypePtr = if child.is_primitive() { child.clone() } else { Arc::new(only_leaf(child, before)?) };
+        let info = schema.get_basic_info();
+        let mut builder = ParquetType::group_type_builder(schema.name()).with_fields(vec![child]);
+        if info.has_repetition() {
+            builder = builder.with_repetition(info.repetition());
+        }
+        return Ok(builder.build()?);
+    }
+    Err(Error::Changed)
+}
+
+fn n_parquet_leaves(ty: &ParquetType) -> usize {
+    if ty.is_primitive() { 1 } else { ty.get_fields().iter().map(|f| n_parquet_leaves(f)).sum() }
+}
+
+/// A reader over one root column of one stored row group, in the arrays of its old type.
+fn read_root<R: ChunkReader + 'static>(
+    input: &Arc<R>,
+    group: &StoredGroup,
+    place: usize,
+    range: Range<usize>,
+) -> Result<ParquetRecordBatchReader, Error> {
+    let schema = Schema::new(vec![group.layout.schema.fields[place].clone()]);
+    let descriptor = reading_descriptor(&schema)?;
+    let columns = group.columns[range]
+        .iter()
+        .zip(descriptor.columns())
+        .map(|(chunk, leaf)| bind(chunk, leaf.clone(), 0))
+        .collect::<Result<_, _>>()?;
+    let row_group = RowGroupMetaData::builder(descriptor.clone())
+        .set_num_rows(group.rows as i64)
+        .set_column_metadata(columns)
+        .build()?;
+    let file = FileMetaData::new(1, group.rows as i64, None, None, descriptor.clone(), None);
+    let metadata = ArrowReaderMetadata::try_new(
+        Arc::new(ParquetMetaData::new(file, vec![row_group])),
+        ArrowReaderOptions::new().with_schema(Arc::new(schema.to_arrow())),
+    )?;
+    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(Shared(input.clone()), metadata);
+    Ok(builder.with_batch_size(BATCH_ROWS).build()?)
+}
+
+/// The entry of `chunk` under another descriptor of the same carrier, its bytes `moved` along.
+fn bind(chunk: &ColumnChunkMetaData, descriptor: ColumnDescPtr, moved: i64) -> Result<ColumnChunkMetaData, Error> {
+    let mut builder = ColumnChunkMetaData::builder(descriptor)
+        .set_compression_codec(chunk.compression_codec())
+        .set_encodings_mask(*chunk.encodings_mask())
+        .set_total_compressed_size(chunk.compressed_size())
+        .set_total_uncompressed_size(chunk.uncompressed_size())
+        .set_num_values(chunk.num_values())
+        .set_data_page_offset(chunk.data_page_offset() + moved)
+        .set_dictionary_page_offset(chunk.dictionary_page_offset().map(|o| o + moved))
+        .set_unencoded_byte_array_data_bytes(chunk.unencoded_byte_array_data_bytes())
+        .set_repetition_level_histogram(chunk.repetition_level_histogram().cloned())
+        .set_definition_level_histogram(chunk.definition_level_histogram().cloned());
+    if let Some(statistics) = chunk.statistics() {
+        builder = builder.set_statistics(statistics.clone());
+    }
+    if let Some(stats) = chunk.page_encoding_stats() {
+        builder = builder.set_page_encoding_stats(stats.clone());
+    }
+    Ok(builder.build()?)
+}
+
+/// Copies chunks of `group` to the end until the file reaches beyond the group's nominal middle.
+///
+/// Readers that divide a file into byte ranges (parquet-mr, hence Spark) give a row group to the
+/// range that holds its middle, reckoned as the start of its first column plus half of its size.
+/// After that column was encoded again near the end, the middle could lie behind the file, where
+/// no range is, and the rows would silently be missing.
+pub(super) fn keep_midpoint_inside<R: ChunkReader, W: Write + Send>(
+    group: &mut StoredGroup,
+    input: &R,
+    out: &mut TrackedWrite<W>,
+) -> Result<(), Error> {
+    let Some(first) = group.columns.first() else { return Ok(()) };
+    let start = first.byte_range().0;
+    let middle = start + group.columns.iter().map(|c| c.byte_range().1).sum::<u64>() / 2;
+    for column in &mut group.columns {
+        // With all chunks behind the first, the file holds the group's whole size from `start`.
+        let (offset, length) = column.byte_range();
+        if (out.bytes_written() as u64) > middle {
+            break;
+        }
+        if offset < start {
+            let moved = out.bytes_written() as i64 - offset as i64;
+            if io::copy(&mut input.get_read(offset)?.take(length), out)? != length {
+                return Err(Error::Changed);
+            }
+            *column = bind(column, column.column_descr_ptr(), moved)?;
+        }
+    }
+    Ok(())
+}
+
+/// A reader that several column readers share.
+struct Shared<R>(Arc<R>);
+
+impl<R: Length> Length for Shared<R> {
+    fn len(&self) -> u64 {
+        self.0.len()
+    }
+}
+
+impl<R: ChunkReader> ChunkReader for Shared<R> {
+    type T = R::T;
+
+    fn get_read(&self, start: u64) -> parquet::errors::Result<Self::T> {
+        self.0.get_read(start)
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> parquet::errors::Result<Bytes> {
+        self.0.get_bytes(start, length)
+    }
+}

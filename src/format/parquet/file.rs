@@ -1,0 +1,193 @@
+//! One Parquet file from row groups in order, each with the schema that was known when it was
+//! encoded.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use parquet::file::metadata::{
+    ColumnChunkMetaData, FileMetaData, KeyValue, ParquetMetaData, ParquetMetaDataWriter, RowGroupMetaData,
+};
+use parquet::file::properties::WriterVersion;
+use parquet::file::reader::ChunkReader;
+use parquet::file::writer::{SerializedRowGroupWriter, TrackedWrite};
+
+use super::evolve::{Rewriter, keep_midpoint_inside};
+use super::layout::CREATED_BY;
+use super::{EncodedRowGroup, Error, Layout};
+use crate::column::{Mixing, Schema};
+use crate::format::ParquetOptions;
+
+/// Writes one file. Row groups may differ in schema; the file has their join.
+pub struct ParquetFileWriter<W: Write + Send> {
+    out: TrackedWrite<W>,
+    options: ParquetOptions,
+    mixing: Mixing,
+    key_values: Vec<KeyValue>,
+    /// The join of what was declared and of all groups so far.
+    schema: Schema,
+    groups: Vec<StoredGroup>,
+    rows: u64,
+}
+
+/// A row group as it stands in the file.
+pub(super) struct StoredGroup {
+    /// The layout it was encoded with.
+    pub(super) layout: Arc<Layout>,
+    pub(super) rows: usize,
+    /// One per leaf of `layout`.
+    pub(super) columns: Vec<ColumnChunkMetaData>,
+}
+
+/// What stands in a finished file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// The columns.
+    pub schema: Schema,
+    /// Rows.
+    pub rows: u64,
+    /// Bytes of the file, what evolution left dead included.
+    pub bytes: u64,
+    /// Row groups.
+    pub row_groups: usize,
+    /// Column chunks that were encoded at the end because their column came or widened late.
+    pub rewritten_chunks: u64,
+}
+
+impl<W: Write + Send> ParquetFileWriter<W> {
+    /// Begins a file on `out`, which must be empty. `key_values` go into the footer.
+    pub fn try_new(
+        out: W,
+        options: ParquetOptions,
+        mixing: Mixing,
+        key_values: Vec<(String, String)>,
+    ) -> Result<Self, Error> {
+        let mut out = TrackedWrite::new(out);
+        out.write_all(b"PAR1")?;
+        let key_values = key_values.into_iter().map(|(key, value)| KeyValue::new(key, value)).collect();
+        Ok(ParquetFileWriter {
+            out,
+            options,
+            mixing,
+            key_values,
+            schema: Schema::default(),
+            groups: Vec::new(),
+            rows: 0,
+        })
+    }
+
+    /// Gives the file the columns of `schema` even if no row group has them. Declared before the
+    /// first row group, they also set the order.
+    pub fn declare(&mut self, schema: &Schema) {
+        self.schema = self.schema.join(schema, self.mixing);
+    }
+
+    /// Appends a row group. One without rows leaves only its columns behind.
+    pub fn append(&mut self, group: EncodedRowGroup) -> Result<(), Error> {
+        let EncodedRowGroup { layout, rows, chunks, .. } = group;
+        match self.groups.last() {
+            Some(last) if Arc::ptr_eq(&last.layout, &layout) => {}
+            _ => self.declare(&layout.schema),
+        }
+        if rows == 0 {
+            return Ok(());
+        }
+        let mut writer = SerializedRowGroupWriter::new(
+            layout.descriptor.clone(),
+            layout.properties.clone(),
+            &mut self.out,
+            // The final number is set in the footer.
+            0,
+            None,
+        );
+        for chunk in chunks {
+            chunk.append_to_row_group(&mut writer)?;
+        }
+        let columns = writer.close()?.columns().to_vec();
+        self.groups.push(StoredGroup { layout, rows, columns });
+        self.rows += rows as u64;
+        Ok(())
+    }
+
+    /// The schema that the file would have if it ended here.
+    pub fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    /// Rows so far.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Bytes so far.
+    pub fn bytes(&self) -> u64 {
+        self.out.bytes_written() as u64
+    }
+
+    /// Brings older row groups up to the final schema, writes the footer and hands the output
+    /// back, flushed to the system but not synced.
+    ///
+    /// `reread` opens what was written so far for reading; it is called only if row groups differ
+    /// in schema. It must not be a duplicate of the writer's own file handle: the two would
+    /// share one position.
+    pub fn finish<R: ChunkReader + 'static>(
+        mut self,
+        reread: impl FnOnce() -> Result<R, std::io::Error>,
+    ) -> Result<(W, Summary), Error> {
+        if self.schema.fields.is_empty() && self.rows > 0 {
+            return Err(Error::NoColumns { rows: self.rows });
+        }
+        let last = Arc::new(Layout::try_new(Arc::new(self.schema), &self.options, self.mixing)?);
+        let mut rewritten_chunks = 0;
+        if self.groups.iter().any(|g| *g.layout.schema != *last.schema) {
+            self.out.flush()?;
+            let mut rewriter = Rewriter::new(last.clone(), self.options, self.mixing, Arc::new(reread()?));
+            for group in &mut self.groups {
+                rewritten_chunks += rewriter.bring_up(group, &mut self.out)?;
+            }
+            // Only now is the end of the file known well enough, and it only moves back.
+            for group in &mut self.groups {
+                keep_midpoint_inside(group, &*rewriter.input, &mut self.out)?;
+            }
+        }
+        let row_groups = self
+            .groups
+            .into_iter()
+            .enumerate()
+            .map(|(index, group)| row_group_metadata(index, group, &last))
+            .collect::<Result<Vec<_>, _>>()?;
+        let n_row_groups = row_groups.len();
+        let file = FileMetaData::new(
+            WriterVersion::PARQUET_1_0.as_num(),
+            self.rows as i64,
+            Some(CREATED_BY.to_owned()),
+            if self.key_values.is_empty() { None } else { Some(self.key_values) },
+            last.descriptor.clone(),
+            None,
+        );
+        // Through a buffer of its own, because the footer's writer swallows errors of a late
+        // flush; offsets inside the footer are absolute already.
+        let mut footer = Vec::new();
+        ParquetMetaDataWriter::new(&mut footer, &ParquetMetaData::new(file, row_groups)).finish()?;
+        self.out.write_all(&footer)?;
+        self.out.flush()?;
+        let bytes = self.out.bytes_written() as u64;
+        let schema = (*last.schema).clone();
+        Ok((
+            self.out.into_inner()?,
+            Summary { schema, rows: self.rows, bytes, row_groups: n_row_groups, rewritten_chunks },
+        ))
+    }
+}
+
+fn row_group_metadata(index: usize, group: StoredGroup, last: &Layout) -> Result<RowGroupMetaData, Error> {
+    // Where the first column starts: readers that divide a file by byte ranges look there.
+    let file_offset = group.columns.first().map_or(4, |c| c.byte_range().0 as i64);
+    let uncompressed = group.columns.iter().map(ColumnChunkMetaData::uncompressed_size).sum();
+    Ok(RowGroupMetaData::builder(last.descriptor.clone())
+        .set_column_metadata(group.columns)
+        .set_total_byte_size(uncompressed)
+        .set_num_rows(group.rows as i64)
+        .set_ordinal(index as i32)
+        .set_file_offset(file_offset)
+        .build()?)
+}

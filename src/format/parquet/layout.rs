@@ -1,0 +1,190 @@
+//! What a schema looks like in Parquet, worked out once and shared by the workers.
+
+use std::io;
+use std::sync::Arc;
+
+use arrow_schema::SchemaRef;
+use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory};
+use parquet::basic::{Compression, LogicalType, Repetition, Type as PhysicalType, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesPtr};
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::types::{ColumnPath, SchemaDescPtr, SchemaDescriptor, Type as ParquetType};
+
+use super::Error;
+use crate::column::{Field, Mixing, Schema, Type};
+use crate::format::{ParquetCodec, ParquetOptions};
+
+/// How files name their writer.
+pub(super) const CREATED_BY: &str = concat!("drawoff ", env!("CARGO_PKG_VERSION"));
+
+/// A schema with its Parquet and Arrow forms and the settings of its columns.
+///
+/// Making one costs a walk over the schema; a worker keeps it from row group to row group for as
+/// long as the schema stays.
+#[derive(Debug)]
+pub struct Layout {
+    pub(super) schema: Arc<Schema>,
+    mixing: Mixing,
+    pub(super) arrow: SchemaRef,
+    pub(super) descriptor: SchemaDescPtr,
+    pub(super) properties: WriterPropertiesPtr,
+    factory: ArrowRowGroupWriterFactory,
+}
+
+impl Layout {
+    /// The layout of `schema`. Fails if a column is [`Type::Raw`] or the codec's level is unknown.
+    ///
+    /// `mixing` is the way in which batches of this file mix unlike scalars; it decides what
+    /// [`Layout::accepts`].
+    pub fn try_new(schema: Arc<Schema>, options: &ParquetOptions, mixing: Mixing) -> Result<Self, Error> {
+        Self::with_plain_columns(schema, options, mixing, &[])
+    }
+
+    /// As [`Layout::try_new`], but the leaves at `plain` are written without a dictionary. See
+    /// [`super::EncodedRowGroup::outgrown_dictionaries`]; paths that are not there do no harm.
+    pub fn with_plain_columns(
+        schema: Arc<Schema>,
+        options: &ParquetOptions,
+        mixing: Mixing,
+        plain: &[ColumnPath],
+    ) -> Result<Self, Error> {
+        for field in &schema.fields {
+            if holds_raw(&field.ty) {
+                return Err(Error::Raw { column: field.name.clone() });
+            }
+        }
+        let descriptor = descriptor(&schema, STANDARD_ELEMENT)?;
+        let properties = Arc::new(properties(options, plain)?);
+        let arrow = Arc::new(schema.to_arrow());
+        // The factory takes schema and settings from a file writer; this one writes nowhere.
+        let nowhere = SerializedFileWriter::new(io::sink(), descriptor.root_schema_ptr(), properties.clone())?;
+        let factory = ArrowRowGroupWriterFactory::new(&nowhere, arrow.clone());
+        Ok(Layout { schema, mixing, arrow, descriptor, properties, factory })
+    }
+
+    /// The schema.
+    pub fn schema(&self) -> &Arc<Schema> {
+        &self.schema
+    }
+
+    /// True when batches of `schema` fit: every column is there, and as wide.
+    pub fn accepts(&self, schema: &Arc<Schema>) -> bool {
+        Arc::ptr_eq(schema, &self.schema) || self.first_misfit(schema).is_none()
+    }
+
+    /// The first column of `schema` that is not here, or wider.
+    pub(super) fn first_misfit<'a>(&self, schema: &'a Schema) -> Option<&'a Field> {
+        schema.fields.iter().enumerate().find_map(|(i, field)| {
+            let wide = self.place(i, &field.name).map(|place| &self.schema.fields[place].ty);
+            let fits = wide.is_some_and(|wide| *wide == field.ty || wide.join(&field.ty, self.mixing) == *wide);
+            (!fits).then_some(field)
+        })
+    }
+
+    /// The place here of the column `name` that is at `hint` elsewhere.
+    pub(super) fn place(&self, hint: usize, name: &str) -> Option<usize> {
+        match self.schema.fields.get(hint) {
+            Some(field) if &*field.name == name => Some(hint),
+            _ => self.schema.position(name),
+        }
+    }
+
+    /// One fresh writer per leaf column.
+    pub(super) fn column_writers(&self) -> Result<Vec<ArrowColumnWriter>, Error> {
+        // The row group's number matters to encryption only.
+        Ok(self.factory.create_column_writers(0)?)
+    }
+}
+
+fn holds_raw(ty: &Type) -> bool {
+    match ty {
+        Type::Raw => true,
+        Type::Struct(fields) => fields.iter().any(|f| holds_raw(&f.ty)),
+        Type::List(inner) | Type::Map(inner) => holds_raw(inner),
+        _ => false,
+    }
+}
+
+fn properties(options: &ParquetOptions, plain: &[ColumnPath]) -> Result<WriterProperties, ParquetError> {
+    let codec = match options.codec {
+        ParquetCodec::Uncompressed => Compression::UNCOMPRESSED,
+        ParquetCodec::Snappy => Compression::SNAPPY,
+        ParquetCodec::Lz4 => Compression::LZ4_RAW,
+        ParquetCodec::Zstd { level } => Compression::ZSTD(ZstdLevel::try_new(level)?),
+    };
+    // Minimum and maximum per chunk let readers skip row groups and cost almost nothing. Indexes
+    // of pages would have to be moved when a chunk moves, and few readers of results seek.
+    let mut builder = WriterProperties::builder()
+        .set_created_by(CREATED_BY.to_owned())
+        .set_compression(codec)
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_offset_index_disabled(true);
+    for path in plain {
+        builder = builder.set_column_dictionary_enabled(path.clone(), false);
+    }
+    Ok(builder.build())
+}
+
+/// What the standard calls a list's element. Readers take any name, but some compare it.
+const STANDARD_ELEMENT: &str = "element";
+
+/// What Arrow calls it, and insists on where arrays are read into given types.
+const ARROW_ELEMENT: &str = "item";
+
+/// The descriptor of `schema` for reading its chunks into the arrays of its Arrow schema. Apart
+/// from the names of list elements, which are not in the chunks, it is the layout's.
+pub(super) fn reading_descriptor(schema: &Schema) -> Result<SchemaDescPtr, ParquetError> {
+    descriptor(schema, ARROW_ELEMENT)
+}
+
+fn descriptor(schema: &Schema, element: &str) -> Result<SchemaDescPtr, ParquetError> {
+    let fields = parquet_fields(&schema.fields, element)?.into_iter().map(Arc::new).collect();
+    let root = ParquetType::group_type_builder("schema").with_fields(fields).build()?;
+    Ok(Arc::new(SchemaDescriptor::new(Arc::new(root))))
+}
+
+fn parquet_fields(fields: &[Field], element: &str) -> Result<Vec<ParquetType>, ParquetError> {
+    fields.iter().map(|f| parquet_type(&f.name, &f.ty, Repetition::OPTIONAL, element)).collect()
+}
+
+/// The Parquet type of `ty`, lists and maps in the three levels that the standard asks for.
+fn parquet_type(name: &str, ty: &Type, repetition: Repetition, element: &str) -> Result<ParquetType, ParquetError> {
+    let leaf = |physical| ParquetType::primitive_type_builder(name, physical).with_repetition(repetition);
+    let group = |fields: Vec<ParquetType>| {
+        ParquetType::group_type_builder(name)
+            .with_repetition(repetition)
+            .with_fields(fields.into_iter().map(Arc::new).collect())
+    };
+    let repeated = |name: &str, fields: Vec<ParquetType>| {
+        ParquetType::group_type_builder(name)
+            .with_repetition(Repetition::REPEATED)
+            .with_fields(fields.into_iter().map(Arc::new).collect())
+            .build()
+    };
+    match ty {
+        // Not annotated as JSON: pyarrow then has an extension type that it can neither filter nor
+        // write as CSV, and polars has bytes. Text is text everywhere.
+        t if t.is_text_like() => leaf(PhysicalType::BYTE_ARRAY).with_logical_type(Some(LogicalType::String)).build(),
+        Type::Bool => leaf(PhysicalType::BOOLEAN).build(),
+        Type::Int { .. } => leaf(PhysicalType::INT64).build(),
+        Type::Float => leaf(PhysicalType::DOUBLE).build(),
+        Type::Decimal => leaf(PhysicalType::FIXED_LEN_BYTE_ARRAY)
+            .with_length(16)
+            .with_logical_type(Some(LogicalType::decimal(0, 38)))
+            .with_precision(38)
+            .with_scale(0)
+            .build(),
+        Type::Struct(fields) => group(parquet_fields(fields, element)?).build(),
+        Type::List(item) => {
+            let item = parquet_type(element, item, Repetition::OPTIONAL, element)?;
+            group(vec![repeated("list", vec![item])?]).with_logical_type(Some(LogicalType::List)).build()
+        }
+        Type::Map(value) => {
+            let key = parquet_type("key", &Type::Text, Repetition::REQUIRED, element)?;
+            let value = parquet_type("value", value, Repetition::OPTIONAL, element)?;
+            group(vec![repeated("key_value", vec![key, value])?]).with_logical_type(Some(LogicalType::Map)).build()
+        }
+        Type::Null | Type::Text | Type::Json | Type::Raw => unreachable!("text-like types are matched above"),
+    }
+}

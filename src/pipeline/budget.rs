@@ -1,0 +1,107 @@
+//! The memory of an execution, counted in bytes.
+//!
+//! What may be alive at once, and where it is counted:
+//!
+//! ```text
+//!   morsels read but not yet encoded       <= Budget (by permits that ride inside them)
+//! + one open row group per worker          <= workers x (encoded row group + column buffers)
+//! + finished pieces that wait their turn   <= Slots x encoded piece
+//! + batches in the hands of workers        <= workers x about 2 morsels (views, not copies)
+//! + the program itself                     about 12 MiB
+//! ```
+//!
+//! Only the reader waits for permits, it takes them in delivery order, and a morsel's permit is
+//! given back by whoever holds the morsel, who never waits for another: so nobody waits in a ring.
+
+use std::sync::{Arc, Condvar, Mutex};
+
+/// Counts bytes (or other things) that are in flight, up to a bound.
+#[derive(Clone, Debug)]
+pub struct Budget(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    capacity: u64,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    in_flight: u64,
+    closed: bool,
+}
+
+/// Bytes taken from a [`Budget`], given back on drop.
+#[derive(Debug)]
+pub struct Permit {
+    budget: Budget,
+    amount: u64,
+}
+
+impl Budget {
+    /// A budget of `capacity`.
+    pub fn new(capacity: u64) -> Self {
+        let state = Mutex::new(State { in_flight: 0, closed: false });
+        Budget(Arc::new(Shared { capacity, state, changed: Condvar::new() }))
+    }
+
+    /// Waits for `amount`. What is larger than the whole capacity waits for all of it and passes
+    /// alone. `None` once the budget is closed.
+    pub fn take(&self, amount: u64) -> Option<Permit> {
+        let amount = amount.min(self.0.capacity);
+        let mut state = self.0.state.lock().expect("no one panics while holding this");
+        while !state.closed && state.in_flight + amount > self.0.capacity {
+            state = self.0.changed.wait(state).expect("no one panics while holding this");
+        }
+        if state.closed {
+            return None;
+        }
+        state.in_flight += amount;
+        Some(Permit { budget: self.clone(), amount })
+    }
+
+    /// Lets everybody who waits go, empty-handed.
+    pub fn close(&self) {
+        self.0.state.lock().expect("no one panics while holding this").closed = true;
+        self.0.changed.notify_all();
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let shared = &self.budget.0;
+        shared.state.lock().expect("no one panics while holding this").in_flight -= self.amount;
+        shared.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_permit_is_given_back_by_drop() {
+        let budget = Budget::new(10);
+        let first = budget.take(8).unwrap();
+        let waiting = std::thread::spawn({
+            let budget = budget.clone();
+            move || budget.take(5).is_some()
+        });
+        drop(first);
+        assert!(waiting.join().unwrap());
+        assert!(budget.take(1000).is_some(), "what is too large passes alone");
+    }
+
+    #[test]
+    fn a_closed_budget_lets_waiters_go() {
+        let budget = Budget::new(10);
+        let _all = budget.take(10);
+        let waiting = std::thread::spawn({
+            let budget = budget.clone();
+            move || budget.take(1).is_none()
+        });
+        budget.close();
+        assert!(waiting.join().unwrap());
+    }
+}

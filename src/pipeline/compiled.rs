@@ -1,0 +1,230 @@
+//! A plan made ready: how records are decoded, which steps run where, what late surprises do.
+
+use std::sync::{Arc, RwLock};
+
+use super::reader::SourceInfo;
+use super::{Error, Limits, OnBadRecord, Plan, SchemaPolicy, Target};
+use crate::column::{Field, MAX_COLUMNS, Mixing, Morsel, Schema, Type};
+use crate::format::decode::{OnMisfit, Outcome};
+use crate::format::ndjson::{self, DecodeOptions, Keys, UnknownKey};
+use crate::format::{Format, OutputFormat, ParquetOptions};
+use crate::transform::{Step, Steps};
+
+/// What the records become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// Row groups of one Parquet file.
+    Parquet(ParquetOptions),
+    /// Bytes of one or more text outputs.
+    Text,
+}
+
+/// What all threads of an execution share and nobody changes, but for the schema.
+#[derive(Debug)]
+pub(super) struct Compiled {
+    pub shape: Shape,
+    /// What columns of NDJSON sources hold. CSV columns are typed unless all outputs are CSV.
+    pub keys: Keys,
+    /// All outputs are CSV: cells pass as they are.
+    pub cells_as_text: bool,
+    /// Columns are needed only to choose rows by: records are copied.
+    pub only_columns: Option<Vec<String>>,
+    pub row_steps: Vec<Step>,
+    pub ordered_steps: Vec<Step>,
+    pub formats: Vec<(OutputFormat, crate::format::Compression)>,
+    pub policy: SchemaPolicy,
+    /// An output cannot go back, so that a new CSV column is the end.
+    pub columns_fixed: bool,
+    /// Values of a column are typed in a text output: a wider type is the end.
+    pub types_fixed: bool,
+    pub keep_rejects: bool,
+    pub on_bad_record: OnBadRecord,
+    pub limits: Limits,
+    pub workers: usize,
+    /// What unlike scalars of different sources become.
+    pub mixing: Mixing,
+    /// Columns that were declared; cells of CSV are read as JSON where they are nested.
+    pub declared: Schema,
+    /// Grows in the order of records; the writer publishes it, workers start from it.
+    schema: RwLock<Arc<Schema>>,
+}
+
+impl Compiled {
+    /// Checks that `plan` can be done and decides how.
+    pub fn new(plan: &Plan, columns_fixed: bool, mixing: Mixing) -> Result<Self, Error> {
+        if plan.outputs.is_empty() {
+            return Err(Error::Plan("the plan has no output".into()));
+        }
+        let streams = plan.outputs.iter().filter(|o| o.target == Target::Stdout).count();
+        if streams > 1 {
+            return Err(Error::Plan("only one output can go to standard output".into()));
+        }
+        let parquet = plan.outputs.iter().find_map(|o| match o.format {
+            OutputFormat::Parquet(options) => Some(options),
+            _ => None,
+        });
+        let shape = match parquet {
+            Some(_) if plan.outputs.len() > 1 => {
+                return Err(Error::Plan("a Parquet output cannot be combined with another output in one pass".into()));
+            }
+            Some(_) if plan.steps.iter().any(|s| matches!(s, Step::Lookup(_) | Step::Deduplicate(_))) => {
+                return Err(Error::Plan("look-up and deduplicate steps need a text output".into()));
+            }
+            Some(options) => Shape::Parquet(options),
+            None => Shape::Text,
+        };
+        let has = |wanted: fn(&OutputFormat) -> bool| plan.outputs.iter().any(|o| wanted(&o.format));
+        let any_csv = has(|f| matches!(f, OutputFormat::Csv(_)));
+        let any_json = has(|f| matches!(f, OutputFormat::Ndjson | OutputFormat::JsonArray));
+        let (row_steps, ordered_steps) = Steps::split(&plan.steps);
+        let only_columns = match Steps::columns_looked_at(&plan.steps) {
+            Some(names) if shape == Shape::Text && !any_csv => Some(names.into_iter().map(str::to_owned).collect()),
+            _ => None,
+        };
+        Ok(Compiled {
+            shape,
+            keys: if shape == Shape::Text { Keys::Raw } else { Keys::Typed },
+            cells_as_text: shape == Shape::Text && any_csv && !any_json,
+            only_columns,
+            row_steps: row_steps.to_vec(),
+            ordered_steps: ordered_steps.to_vec(),
+            formats: plan.outputs.iter().map(|o| (o.format, o.compression)).collect(),
+            policy: plan.schema.policy,
+            columns_fixed: columns_fixed && (any_csv || parquet.is_some()),
+            types_fixed: shape == Shape::Text && any_json,
+            keep_rejects: plan.rejects.is_some(),
+            on_bad_record: plan.on_bad_record,
+            limits: plan.limits.clone(),
+            workers: workers_of(&plan.limits),
+            mixing,
+            declared: plan.schema.declared.clone().unwrap_or_default(),
+            schema: RwLock::default(),
+        })
+    }
+
+    /// What it takes to look for a typed schema and nothing else.
+    pub fn for_schema(limits: &Limits, mixing: Mixing) -> Self {
+        Compiled {
+            shape: Shape::Parquet(ParquetOptions::default()),
+            keys: Keys::Typed,
+            cells_as_text: false,
+            only_columns: None,
+            row_steps: Vec::new(),
+            ordered_steps: Vec::new(),
+            formats: Vec::new(),
+            policy: SchemaPolicy::Evolve,
+            columns_fixed: false,
+            types_fixed: false,
+            keep_rejects: false,
+            on_bad_record: OnBadRecord::Skip,
+            limits: limits.clone(),
+            workers: workers_of(limits),
+            mixing,
+            declared: Schema::default(),
+            schema: RwLock::default(),
+        }
+    }
+
+    /// The schema that a worker starts its next group with.
+    pub fn schema(&self) -> Arc<Schema> {
+        self.schema.read().expect("no one panics while holding this").clone()
+    }
+
+    /// Makes a wider schema known. Called by the writer only, in the order of records, so the
+    /// order of columns is that of first sight whatever the workers do.
+    pub fn publish(&self, schema: Arc<Schema>) {
+        *self.schema.write().expect("no one panics while holding this") = schema;
+    }
+
+    /// What unlike scalars of a source's column become.
+    pub fn mixing(format: Format) -> Mixing {
+        match format {
+            Format::Csv => Mixing::Text,
+            Format::Ndjson | Format::JsonArray => Mixing::Json,
+        }
+    }
+
+    /// The schema of the good records of one morsel, declared types joined in.
+    pub fn infer(&self, morsel: &Morsel, info: &SourceInfo) -> Schema {
+        self.with_declared_types(self.seen_in(morsel, info))
+    }
+
+    /// Declared types speak of columns that occur; they do not make any.
+    pub fn with_declared_types(&self, mut schema: Schema) -> Schema {
+        for declared in &self.declared.fields {
+            if let Some(i) = schema.position(&declared.name) {
+                schema.fields[i].ty = schema.fields[i].ty.join(&declared.ty, self.mixing);
+            }
+        }
+        schema
+    }
+
+    fn seen_in(&self, morsel: &Morsel, info: &SourceInfo) -> Schema {
+        match &info.csv {
+            Some(csv) if self.cells_as_text => {
+                Schema::new(csv.header.names.iter().map(|n| Field::new(n.clone(), Type::Text)).collect())
+            }
+            Some(csv) => csv.decoder.infer(morsel, &self.declared),
+            None => match &self.only_columns {
+                Some(names) => Schema::new(names.iter().map(|n| Field::new(n.as_str(), Type::Raw)).collect()),
+                None => ndjson::infer(morsel, self.keys, self.limits.max_record_bytes),
+            },
+        }
+    }
+
+    /// Decodes one morsel into columns of `schema`.
+    pub fn decode(&self, morsel: &Morsel, info: &SourceInfo, schema: &Arc<Schema>) -> Outcome {
+        let freeze = self.policy == SchemaPolicy::Freeze;
+        if let Some(csv) = &info.csv {
+            let on_misfit = if freeze { OnMisfit::Reject } else { OnMisfit::Surprise };
+            return csv.decoder.decode(morsel, schema, on_misfit);
+        }
+        let options = DecodeOptions {
+            unknown_key: if self.only_columns.is_some() { UnknownKey::Skip } else { UnknownKey::Surprise },
+            new_columns: self.keys,
+            freeze,
+            max_record_bytes: self.limits.max_record_bytes,
+            record_spans: self.copies_records(),
+        };
+        ndjson::decode(morsel, schema, &options)
+    }
+
+    /// Whether a surprise ends the execution, and why.
+    pub fn forbids(&self, info: &SourceInfo, old: &Schema, new: &Schema) -> Option<String> {
+        if new.fields.len() > MAX_COLUMNS {
+            return Some(format!("more than {MAX_COLUMNS} columns"));
+        }
+        let new_columns = new.fields.len() > old.fields.len();
+        if self.policy == SchemaPolicy::Fail {
+            return Some("the schema changed, and the schema policy is `fail`".into());
+        }
+        let same_arrays = !new_columns && old.to_arrow() == new.to_arrow();
+        if self.columns_fixed && (new_columns || self.shape != Shape::Text && !same_arrays) {
+            return Some("the output cannot go back to change its columns".into());
+        }
+        if info.format != Format::Csv {
+            return None;
+        }
+        if self.types_fixed {
+            return Some("values of this column were written with a narrower type".into());
+        }
+        // A double or a boolean does not tell how its cell was spelled: `1` or `1.0`, `True` or
+        // `true`. What was written so far cannot become the text that it was.
+        let spelled = |t: &Type| matches!(t, Type::Float | Type::Bool);
+        let lost = old.fields.iter().zip(&new.fields).any(|(o, n)| spelled(&o.ty) && !spelled(&n.ty));
+        lost.then(|| "the spelling of what was written before is not known any more".into())
+    }
+
+    /// True when there is a sink that copies records of NDJSON sources, if no step changes them.
+    fn copies_records(&self) -> bool {
+        self.shape == Shape::Text
+            && self.formats.iter().any(|(f, _)| matches!(f, OutputFormat::Ndjson | OutputFormat::JsonArray))
+    }
+}
+
+fn workers_of(limits: &Limits) -> usize {
+    match limits.workers {
+        0 => std::thread::available_parallelism().map_or(2, usize::from),
+        n => n,
+    }
+}

@@ -1,0 +1,281 @@
+//! From sources to morsels: open, decompress, recognise, frame. Runs on one thread of its own.
+
+use std::collections::VecDeque;
+use std::io::{self, Read};
+use std::sync::{Arc, Mutex};
+
+use super::{Control, Error, Limits};
+use crate::column::Morsel;
+use crate::format::compress::decompressing;
+use crate::format::csv::{CsvDecoder, Header};
+use crate::format::detect::InputFormat;
+use crate::format::frame::{BufferPool, Framed, Framer, Framing, Oversized};
+use crate::format::json_array::JsonArrayLines;
+use crate::format::ndjson::decode_cells;
+use crate::format::{Compression, Format, csv, detect};
+use crate::position::Position;
+use crate::source::{ByteSource, FileSource, Input, Source, StdinSource};
+
+/// Bytes that tell a compression.
+const MAGIC_BYTES: usize = 4;
+
+/// What is known of a source once it is open.
+#[derive(Debug)]
+pub(super) struct SourceInfo {
+    /// Its place in the plan.
+    pub index: usize,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its format.
+    pub format: Format,
+    /// How a CSV source is read, once its header is known.
+    pub csv: Option<CsvSource>,
+    /// Rows that the API said it has.
+    pub expected_rows: Option<u64>,
+}
+
+/// What the header of a CSV source says.
+pub(super) struct CsvSource {
+    /// The names of the columns.
+    pub header: Header,
+    /// Decodes its morsels.
+    pub decoder: CsvDecoder,
+}
+
+impl std::fmt::Debug for CsvSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CsvSource").field("header", &self.header).finish_non_exhaustive()
+    }
+}
+
+/// One piece of input, in order.
+#[derive(Debug)]
+pub(super) enum Item {
+    /// Records.
+    Morsel(Morsel, Arc<SourceInfo>),
+    /// A record that was too long.
+    Oversized(Oversized, Arc<SourceInfo>),
+    /// A source has ended; so many whole rows were expected of it.
+    SourceEnd(Arc<SourceInfo>),
+}
+
+/// Reads the sources of a plan one after the other.
+pub(super) struct Reader {
+    waiting: VecDeque<(usize, Source)>,
+    current: Option<Open>,
+    limits: Limits,
+    /// Hand on whole records whenever the source pauses: somebody watches the output.
+    flush_on_pause: bool,
+    pool: BufferPool,
+    control: Control,
+}
+
+struct Open {
+    info: Arc<SourceInfo>,
+    stream: Box<dyn Read + Send>,
+    /// The source under the decompression, to ask whether it would wait.
+    raw: SharedSource,
+    framer: Framer,
+    ended: bool,
+    /// For a CSV source whose header was not cut off yet: what stands between its fields.
+    delimiter_of_header: Option<u8>,
+}
+
+impl Reader {
+    pub fn new(
+        sources: Vec<Source>,
+        limits: &Limits,
+        flush_on_pause: bool,
+        pool: BufferPool,
+        control: &Control,
+    ) -> Self {
+        Reader {
+            waiting: sources.into_iter().enumerate().collect(),
+            current: None,
+            limits: limits.clone(),
+            flush_on_pause,
+            pool,
+            control: control.clone(),
+        }
+    }
+
+    /// The next piece, or `None` after the last. Blocks while a source has nothing.
+    pub fn next(&mut self) -> Result<Option<Item>, Error> {
+        let mut flushed = false;
+        loop {
+            if self.control.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
+            let Some(open) = &mut self.current else {
+                let Some((index, source)) = self.waiting.pop_front() else { return Ok(None) };
+                let open = self.open(index, source)?;
+                self.current = Some(open);
+                continue;
+            };
+            match open.framer.pop() {
+                Some(Framed::Morsel(morsel)) => {
+                    let morsel = match open.delimiter_of_header {
+                        Some(delimiter) => take_header(open, &morsel, delimiter)?,
+                        None => Some(morsel),
+                    };
+                    match morsel {
+                        Some(morsel) if morsel.len > 0 => return Ok(Some(Item::Morsel(morsel, open.info.clone()))),
+                        _ => continue,
+                    }
+                }
+                Some(Framed::Oversized(oversized)) => {
+                    if open.delimiter_of_header.is_some() {
+                        return Err(Error::Plan(format!(
+                            "{}: the CSV header is longer than --max-record-bytes",
+                            open.info.name
+                        )));
+                    }
+                    return Ok(Some(Item::Oversized(oversized, open.info.clone())));
+                }
+                None => {}
+            }
+            if open.ended {
+                let info = open.info.clone();
+                self.current = None;
+                return Ok(Some(Item::SourceEnd(info)));
+            }
+            if self.flush_on_pause && !flushed && open.raw.would_wait() {
+                open.framer.flush();
+                flushed = true;
+                continue;
+            }
+            match open.stream.read(open.framer.space()) {
+                Ok(0) => {
+                    open.framer.finish();
+                    open.ended = true;
+                }
+                Ok(n) => open.framer.filled(n),
+                Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
+                Err(cause) => return Err(Error::Read { name: open.info.name.to_string(), cause }),
+            }
+        }
+    }
+
+    fn open(&self, index: usize, source: Source) -> Result<Open, Error> {
+        let name = source.name.clone();
+        let read_error = |cause| Error::Read { name: name.to_string(), cause };
+        let input: Box<dyn ByteSource> = match source.input {
+            Input::File(path) => Box::new(FileSource::open(&path).map_err(read_error)?),
+            Input::Stdin => Box::new(StdinSource::open().map_err(read_error)?),
+            Input::Stream(stream) => stream,
+        };
+        let mut raw = SharedSource { source: Arc::new(Mutex::new(input)), control: self.control.clone() };
+        let (head, compression) = match source.compression {
+            Some(told) => (Vec::new(), told),
+            None => {
+                let head = read_head(&mut raw, MAGIC_BYTES).map_err(read_error)?;
+                let compression = Compression::detect(&head);
+                (head, compression)
+            }
+        };
+        let stream = io::Cursor::new(head).chain(raw.clone());
+        let mut stream: Box<dyn Read + Send> = match compression {
+            Compression::None => Box::new(stream),
+            _ => decompressing(compression, stream),
+        };
+        let InputFormat { format, delimiter } = match source.format {
+            Some(format) => InputFormat { format, delimiter: detect::delimiter_of_name(&source.name) },
+            None => {
+                let head = read_text_head(&mut *stream).map_err(read_error)?;
+                let found = detect::input_format(None, Some(&source.name), &head);
+                stream = Box::new(io::Cursor::new(head).chain(stream));
+                // Nothing says anything of an empty source, and nothing will come of it.
+                found.unwrap_or(InputFormat { format: Format::Ndjson, delimiter: b',' })
+            }
+        };
+        let framing = match format {
+            Format::Ndjson => Framing::Lines,
+            Format::Csv => Framing::Csv { delimiter },
+            Format::JsonArray => {
+                stream = Box::new(JsonArrayLines::new(stream));
+                Framing::Lines
+            }
+        };
+        let framer = Framer::new(framing, self.limits.max_record_bytes, index, self.pool.clone());
+        let info = SourceInfo { index, name: source.name, format, csv: None, expected_rows: source.expected_rows };
+        let delimiter_of_header = (format == Format::Csv).then_some(delimiter);
+        Ok(Open { info: Arc::new(info), stream, raw, framer, ended: false, delimiter_of_header })
+    }
+}
+
+/// Cuts the header off the first morsel of a CSV source; `None` if there are only blank lines.
+fn take_header(open: &mut Open, morsel: &Morsel, delimiter: u8) -> Result<Option<Morsel>, Error> {
+    let old = &open.info;
+    let cut = csv::take_header(morsel, delimiter).map_err(|rejected| {
+        let byte = morsel.byte_offset + rejected.byte as u64;
+        let position = Position { source: old.name.clone(), byte, line: rejected.line + 1, record: 0 };
+        Error::BadRecord { position, reject: rejected.reject }
+    })?;
+    let Some((header, rest)) = cut else { return Ok(None) };
+    let decoder = CsvDecoder::new(header.names.clone(), delimiter, decode_cells);
+    open.info = Arc::new(SourceInfo {
+        index: old.index,
+        name: old.name.clone(),
+        format: old.format,
+        csv: Some(CsvSource { header, decoder }),
+        expected_rows: old.expected_rows,
+    });
+    open.delimiter_of_header = None;
+    Ok(Some(rest))
+}
+
+/// Reads until `enough` bytes are there or the source ends.
+fn read_head(stream: &mut dyn Read, enough: usize) -> io::Result<Vec<u8>> {
+    let mut head = vec![0; 4096];
+    let mut len = 0;
+    while len < enough {
+        match stream.read(&mut head[len..]) {
+            Ok(0) => break,
+            Ok(n) => len += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    head.truncate(len);
+    Ok(head)
+}
+
+/// Reads until there is a byte that is not white space, or the source ends.
+fn read_text_head(stream: &mut dyn Read) -> io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    loop {
+        let more = read_head(stream, 1)?;
+        head.extend_from_slice(&more);
+        if more.is_empty() || head.len() > 1 << 16 || has_text(&head) {
+            return Ok(head);
+        }
+    }
+}
+
+/// True when there is a byte other than white space and a byte order mark.
+fn has_text(head: &[u8]) -> bool {
+    let text = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head).trim_ascii_start();
+    // Half a byte order mark is not text yet.
+    !text.is_empty() && !b"\xef\xbb\xbf".starts_with(text)
+}
+
+/// A source that is read by the decompression and asked by the reader, both on one thread.
+#[derive(Clone)]
+struct SharedSource {
+    source: Arc<Mutex<Box<dyn ByteSource>>>,
+    control: Control,
+}
+
+impl SharedSource {
+    fn would_wait(&self) -> bool {
+        self.source.lock().expect("one thread only").would_wait()
+    }
+}
+
+impl Read for SharedSource {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.source.lock().expect("one thread only").read(buf)?;
+        self.control.add_bytes_read(n as u64);
+        Ok(n)
+    }
+}

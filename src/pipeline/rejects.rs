@@ -1,0 +1,70 @@
+//! The file of records that could not be used: one JSON object per line.
+
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::Error;
+use super::output::write_error;
+use crate::format::Reject;
+use crate::position::Position;
+use crate::sink::PendingFile;
+
+/// Rejects of one execution. The file is made with the first of them.
+pub(super) struct Rejects {
+    path: PathBuf,
+    file: Option<BufWriter<PendingFile>>,
+}
+
+impl Rejects {
+    pub fn new(path: &Path) -> Self {
+        Rejects { path: path.to_owned(), file: None }
+    }
+
+    /// Sets one record aside. The raw record is text as a rule; bytes that are not UTF-8 are given
+    /// in hexadecimal, so that nothing of them is lost.
+    pub fn write(&mut self, position: &Position, reject: &Reject, raw: Option<&[u8]>) -> Result<(), Error> {
+        let fail = |cause| write_error(&self.path, cause);
+        let file = match &mut self.file {
+            Some(file) => file,
+            None => self.file.insert(BufWriter::new(PendingFile::create(&self.path, false).map_err(fail)?)),
+        };
+        let mut line = json!({
+            "source": &*position.source,
+            "byte": position.byte,
+            "line": position.line,
+            "record": position.record,
+            "path": reject.path.as_str(),
+            "offset": reject.offset,
+            "reason": reject.reason,
+        });
+        match raw.map(std::str::from_utf8) {
+            Some(Ok(text)) => line["raw"] = text.into(),
+            Some(Err(_)) => {
+                let hex: String = raw.unwrap_or_default().iter().map(|b| format!("{b:02x}")).collect();
+                line["raw_hex"] = hex.into();
+            }
+            None => line["raw"] = serde_json::Value::Null,
+        }
+        writeln!(file, "{line}").map_err(fail)
+    }
+
+    /// Makes the file appear; `None` when there was nothing to set aside. A file of an earlier
+    /// execution at this place is then removed, so that it cannot be taken for this one's.
+    pub fn commit(self) -> Result<Option<PathBuf>, Error> {
+        match self.file {
+            Some(file) => {
+                let file = file.into_inner().map_err(|e| write_error(&self.path, e.into_error()))?;
+                file.commit().map_err(|cause| write_error(&self.path, cause))?;
+                Ok(Some(self.path))
+            }
+            None => {
+                if self.path.is_file() {
+                    std::fs::remove_file(&self.path).map_err(|cause| write_error(&self.path, cause))?;
+                }
+                Ok(None)
+            }
+        }
+    }
+}

@@ -1,0 +1,385 @@
+//! The execution of a plan: threads, channels, and who waits for whom.
+//!
+//! ```text
+//! reader thread ──groups──► workers ──pieces──► writer (the caller's thread)
+//!      ▲  waits for: bytes of the budget, a slot for the group
+//!      └──── both are given back by those further on, who wait for nothing of the reader's
+//! ```
+//!
+//! The reader is not joined: it may sit in a read of a pipe that nobody writes to. It notices that
+//! it is alone with its next item, and holds nothing that anybody else waits for.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
+
+use super::budget::Budget;
+use super::compiled::{Compiled, Shape};
+use super::output::Out;
+use super::reader::{Item, Reader};
+use super::rejects::Rejects;
+use super::worker::{Group, InFlight, Part, Piece, Worker};
+use super::writer::Writer;
+use super::{Control, Error, Limits, Plan, Report, SchemaFrom, SchemaPolicy};
+use crate::column::{MAX_COLUMNS, Mixing, Schema};
+use crate::format::Format;
+use crate::format::frame::BufferPool;
+use crate::source::{Input, Source};
+
+/// How much of the input is looked at for a schema before the first record is written.
+const SAMPLE_BYTES: usize = 4 << 20;
+
+/// Carries out `plan`. Blocks until the end; call it from a plain thread, not from a tokio worker.
+///
+/// On `Ok` every output stands whole at its final place and the report adds up; a count that
+/// disagrees with [`Source::expected_rows`] is [`Error::RowCount`] and publishes nothing. On `Err`
+/// no output file was changed or left behind (standard output may have had part of the records).
+/// When the reader of standard output goes away, that is a quiet end: `Ok`, with
+/// [`Report::stopped_early`].
+///
+/// A surprise that the outputs cannot take late (see [`Error::Schema`]) is not the end where
+/// nothing was shown yet and the sources can be read twice: everything is then done anew with the
+/// wider schema. That is rare; schemas only widen, so it ends.
+pub fn execute(mut plan: Plan, control: &Control) -> Result<Report, Error> {
+    let started = Instant::now();
+    let mut sources = std::mem::take(&mut plan.sources);
+    let re_readable = sources.iter().all(|s| matches!(&s.input, Input::File(path) if path.is_file()));
+    loop {
+        let once = if re_readable { sources.iter().map(read_again).collect() } else { std::mem::take(&mut sources) };
+        match attempt(&plan, once, re_readable, control) {
+            Ok(report) => return Ok(Report { elapsed: started.elapsed(), ..report }),
+            Err(Stop::Error(error)) => return Err(error),
+            Err(Stop::StartOver(schema)) => {
+                plan.schema.declared = Some(schema);
+                control.reset();
+            }
+        }
+    }
+}
+
+/// Why one attempt ended.
+enum Stop {
+    Error(Error),
+    /// It may come further with this schema declared.
+    StartOver(Schema),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Stop::Error(error)
+    }
+}
+
+/// Carries out `plan` with `sources`, once.
+fn attempt(plan: &Plan, sources: Vec<Source>, re_readable: bool, control: &Control) -> Result<Report, Stop> {
+    let mixing = mixing_of(&sources);
+    let outputs = plan.outputs.iter().map(|o| Out::open(o, mixing)).collect::<Result<Vec<_>, _>>()?;
+    let somebody_watches = outputs.iter().any(|o| !o.can_go_back());
+    let compiled = Compiled::new(plan, somebody_watches, mixing)?;
+    let full = match plan.schema.from {
+        SchemaFrom::Sample => false,
+        SchemaFrom::Full => true,
+        // Text outputs with types (NDJSON of CSV) cannot take back a number that should have been
+        // text; where the source can be read twice, it is.
+        SchemaFrom::Auto => compiled.types_fixed && mixing == Mixing::Text && re_readable,
+    };
+    if full && !re_readable {
+        return Err(Error::Plan("reading everything for the schema needs files, which can be read twice".into()).into());
+    }
+    let mut schema = Schema::default();
+    if full {
+        let again = sources.iter().map(read_again).collect();
+        schema = full_schema(&compiled, again, control)?;
+    }
+
+    let pool = BufferPool::new(compiled.limits.morsel_bytes, compiled.workers * 4);
+    let mut reader = Reader::new(sources, &compiled.limits, somebody_watches, pool.clone(), control);
+    let sample = take_sample(&mut reader, somebody_watches)?;
+    for item in &sample {
+        if let Item::Morsel(morsel, info) = item {
+            schema = schema.join(&compiled.infer(morsel, info), Compiled::mixing(info.format));
+        }
+    }
+    compiled.publish(Arc::new(schema));
+
+    let rejects = plan.rejects.as_deref().map(Rejects::new);
+    let compiled = Arc::new(compiled);
+    let writer = Writer::new(&compiled, outputs, rejects, control);
+    let (totals, finished) = match with_workers(&compiled, reader, sample, &pool, |pieces| writer.run(pieces))? {
+        Err(Error::Schema { wider, .. })
+            if re_readable
+                && !somebody_watches
+                && compiled.policy == SchemaPolicy::Evolve
+                && wider.fields.len() <= MAX_COLUMNS
+                && plan.schema.declared.as_ref() != Some(&*wider) =>
+        {
+            return Err(Stop::StartOver(*wider));
+        }
+        result => result?,
+    };
+    if !totals.stopped_early && totals.rows_in != totals.rows_written + totals.rows_filtered + totals.rows_rejected {
+        return Err(Error::Bug(format!(
+            "{} rows came in, but {} were written, {} filtered and {} rejected",
+            totals.rows_in, totals.rows_written, totals.rows_filtered, totals.rows_rejected
+        ))
+        .into());
+    }
+    Ok(Report {
+        rows_in: totals.rows_in,
+        rows_written: totals.rows_written,
+        rows_filtered: totals.rows_filtered,
+        rows_rejected: totals.rows_rejected,
+        bytes_in: control.bytes_read(),
+        bytes_out: control.bytes_written(),
+        duplicate_keys: totals.duplicate_keys,
+        elapsed: Duration::ZERO,
+        schema: finished.columns,
+        files: finished.files,
+        rejects: finished.rejects,
+        stopped_early: totals.stopped_early,
+        notes: Vec::new(),
+    })
+}
+
+/// The typed schema of `sources`: of a sample from their start, or of everything.
+pub fn infer_schema(
+    sources: Vec<Source>,
+    from: SchemaFrom,
+    limits: &Limits,
+    control: &Control,
+) -> Result<Schema, Error> {
+    let mixing = mixing_of(&sources);
+    let compiled = Compiled::for_schema(limits, mixing);
+    if from == SchemaFrom::Full {
+        return full_schema(&compiled, sources, control);
+    }
+    let mut reader = Reader::new(sources, limits, false, BufferPool::new(limits.morsel_bytes, 1), control);
+    let mut schema = Schema::default();
+    for item in take_sample(&mut reader, false)? {
+        if let Item::Morsel(morsel, info) = item {
+            schema = schema.join(&compiled.infer(&morsel, &info), Compiled::mixing(info.format));
+        }
+    }
+    Ok(schema)
+}
+
+/// The schema of every record of `sources`, by all workers.
+fn full_schema(compiled: &Compiled, sources: Vec<Source>, control: &Control) -> Result<Schema, Error> {
+    let pool = BufferPool::new(compiled.limits.morsel_bytes, compiled.workers * 4);
+    // What is read here is read again: it must not count twice.
+    let quiet = control.without_counters();
+    let mut reader = Reader::new(sources, &compiled.limits, false, pool.clone(), &quiet);
+    let (to_workers, items) = bounded::<(u64, Item)>(compiled.workers * 2);
+    let (found, schemas) = unbounded::<(u64, Schema, Mixing)>();
+    std::thread::scope(|scope| {
+        for _ in 0..compiled.workers {
+            let (items, found, pool) = (items.clone(), found.clone(), pool.clone());
+            scope.spawn(move || {
+                for (index, item) in items {
+                    if let Item::Morsel(morsel, info) = item {
+                        let schema = compiled.infer(&morsel, &info);
+                        // One small message per morsel, and the receiver never waits.
+                        let _ = found.send((index, schema, Compiled::mixing(info.format)));
+                        pool.recycle(morsel.bytes);
+                    }
+                }
+            });
+        }
+        drop((items, found));
+        let mut index = 0;
+        while let Some(item) = reader.next()? {
+            index += 1;
+            if to_workers.send((index, item)).is_err() {
+                return Err(Error::Bug("a thread that looks for the schema is gone".into()));
+            }
+        }
+        drop(to_workers);
+        let mut all: Vec<_> = schemas.iter().collect();
+        all.sort_by_key(|(index, ..)| *index);
+        Ok(all.iter().fold(Schema::default(), |schema, (_, seen, mixing)| schema.join(seen, *mixing)))
+    })
+}
+
+/// The same file again.
+fn read_again(source: &Source) -> Source {
+    let Input::File(path) = &source.input else { unreachable!("only files are read twice") };
+    Source {
+        name: source.name.clone(),
+        input: Input::File(path.clone()),
+        format: source.format,
+        compression: source.compression,
+        expected_rows: source.expected_rows,
+    }
+}
+
+/// What unlike scalars become in this plan: text if every source is told to be CSV.
+fn mixing_of(sources: &[Source]) -> Mixing {
+    let csv = |s: &Source| s.format.or_else(|| crate::format::detect::format_of_name(&s.name)) == Some(Format::Csv);
+    if !sources.is_empty() && sources.iter().all(csv) { Mixing::Text } else { Mixing::Json }
+}
+
+/// The first items, up to [`SAMPLE_BYTES`] of records. Where somebody watches the output, the
+/// first records are all that is waited for.
+fn take_sample(reader: &mut Reader, somebody_watches: bool) -> Result<Vec<Item>, Error> {
+    let mut sample = Vec::new();
+    let mut bytes = 0;
+    while bytes < SAMPLE_BYTES {
+        let Some(item) = reader.next()? else { break };
+        let is_morsel = match &item {
+            Item::Morsel(morsel, _) => {
+                bytes += morsel.len;
+                true
+            }
+            _ => false,
+        };
+        sample.push(item);
+        if somebody_watches && is_morsel {
+            break;
+        }
+    }
+    Ok(sample)
+}
+
+/// Runs reader and workers, and `consume` on this thread with what they make.
+fn with_workers<T>(
+    compiled: &Arc<Compiled>,
+    reader: Reader,
+    sample: Vec<Item>,
+    pool: &BufferPool,
+    consume: impl FnOnce(&Receiver<Piece>) -> T,
+) -> Result<T, Error> {
+    let group_bytes = match compiled.shape {
+        Shape::Parquet(_) => compiled.limits.row_group_bytes,
+        Shape::Text => 0,
+    };
+    // Half of the memory for what is read: the other half is for row groups being encoded, which
+    // hold about as much again in dictionaries, levels and pages. See `budget`.
+    let budget = Budget::new((compiled.limits.max_memory_bytes / 2).max(2 * compiled.limits.morsel_bytes as u64));
+    // A slot more than workers keeps them busy while the writer appends.
+    let slots = Budget::new(match compiled.shape {
+        Shape::Parquet(_) => compiled.workers as u64 + 1,
+        Shape::Text => compiled.workers as u64 * 4,
+    });
+    let (groups, tasks) = bounded::<Group>(0);
+    let (finished, pieces) = bounded::<Piece>(compiled.workers * 2);
+    let (quit, quitting) = bounded::<()>(0);
+
+    let feeder = Feeder { reader, sample, groups, budget: budget.clone(), slots: slots.clone(), group_bytes };
+    std::thread::Builder::new()
+        .name("reader".into())
+        .spawn(move || feeder.run())
+        .map_err(|e| Error::Bug(format!("cannot start a thread: {e}")))?;
+    let workers: Vec<_> = (0..compiled.workers)
+        .map(|i| {
+            let worker = Worker::new(compiled, pool);
+            let (tasks, finished, quitting) = (tasks.clone(), finished.clone(), quitting.clone());
+            std::thread::Builder::new()
+                .name(format!("worker-{i}"))
+                .spawn(move || work(worker, &tasks, &finished, &quitting))
+        })
+        .collect::<Result<_, _>>()
+        .map_err(|e| Error::Bug(format!("cannot start a thread: {e}")))?;
+    drop((tasks, finished, quitting));
+
+    let result = consume(&pieces);
+    // Whatever the reason to stop: nobody may wait any longer.
+    drop((pieces, quit));
+    budget.close();
+    slots.close();
+    for worker in workers {
+        worker.join().map_err(|_| Error::Bug("a worker could not be joined".into()))?;
+    }
+    Ok(result)
+}
+
+/// The reader's thread: cuts the items into groups.
+struct Feeder {
+    reader: Reader,
+    sample: Vec<Item>,
+    groups: Sender<Group>,
+    budget: Budget,
+    slots: Budget,
+    /// Input bytes after which a group is closed.
+    group_bytes: usize,
+}
+
+impl Feeder {
+    /// Ends quietly when nobody takes its groups any more.
+    fn run(self) {
+        let _ = self.feed();
+    }
+
+    fn feed(mut self) -> Option<()> {
+        let mut sample = std::mem::take(&mut self.sample).into_iter();
+        let mut index = 0;
+        let mut item = next_item(&mut sample, &mut self.reader);
+        while let Some(first) = item.take() {
+            let slot = self.slots.take(1)?;
+            // Unbounded in number, bounded in bytes: every morsel in it holds a permit.
+            let (sender, items) = unbounded();
+            self.groups.send(Group { index, slot, items }).ok()?;
+            index += 1;
+            let mut bytes = 0;
+            let mut current = Some(first);
+            while let Some(next) = current.take() {
+                let (size, ends) = match &next {
+                    Ok(Item::Morsel(morsel, _)) => (morsel.len, false),
+                    Ok(_) => (0, false),
+                    Err(_) => (0, true),
+                };
+                let permit = if size > 0 { Some(self.budget.take(size as u64)?) } else { None };
+                sender.send(InFlight { value: next, permit }).ok()?;
+                if ends {
+                    return Some(());
+                }
+                bytes += size;
+                if bytes >= self.group_bytes {
+                    // Closed before the next read, which may have to wait for a slow source.
+                    drop(sender);
+                    item = next_item(&mut sample, &mut self.reader);
+                    break;
+                }
+                current = next_item(&mut sample, &mut self.reader);
+            }
+        }
+        Some(())
+    }
+}
+
+fn next_item(sample: &mut std::vec::IntoIter<Item>, reader: &mut Reader) -> Option<Result<Item, Error>> {
+    match sample.next() {
+        Some(item) => Some(Ok(item)),
+        None => reader.next().transpose(),
+    }
+}
+
+/// A worker's thread: group after group, until there is none or nobody wants the pieces.
+fn work(mut worker: Worker, tasks: &Receiver<Group>, finished: &Sender<Piece>, quitting: &Receiver<()>) {
+    loop {
+        let group = select! {
+            recv(tasks) -> group => match group {
+                Ok(group) => group,
+                Err(_) => return,
+            },
+            recv(quitting) -> _ => return,
+        };
+        let index = group.index;
+        let piece = match catch_unwind(AssertUnwindSafe(|| worker.run(group, quitting))) {
+            Ok(Some(piece)) => piece,
+            Ok(None) => return,
+            Err(panic) => {
+                let text = panic
+                    .downcast_ref::<&str>()
+                    .map(|s| (*s).to_owned())
+                    .or_else(|| panic.downcast_ref::<String>().cloned())
+                    .unwrap_or_else(|| "a worker panicked".into());
+                Piece { index, slot: None, parts: vec![Part::Failed(Error::Bug(text))] }
+            }
+        };
+        if finished.send(piece).is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! Puts finished pieces into the outputs, in order, and keeps the account. One thread.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+
+use super::compiled::Compiled;
+use super::output::{Out, write_error};
+use super::reader::SourceInfo;
+use super::rejects::Rejects;
+use super::worker::{Account, Part, Piece, TextRows, encode_text};
+use super::{Control, Error, OnBadRecord};
+use crate::column::Schema;
+use crate::format::Reject;
+use crate::format::frame::Oversized;
+use crate::position::{FieldPath, Position};
+use crate::transform::Steps;
+
+/// How often a waiting writer looks whether it was told to stop.
+const CANCEL_POLL: Duration = Duration::from_millis(50);
+
+/// What the writer knows in the end.
+#[derive(Debug, Default)]
+pub(super) struct Totals {
+    pub rows_in: u64,
+    pub rows_written: u64,
+    pub rows_filtered: u64,
+    pub rows_rejected: u64,
+    pub duplicate_keys: u64,
+    /// The reader of our standard output is gone.
+    pub stopped_early: bool,
+}
+
+/// Where the next morsel of a source starts, in lines and records.
+#[derive(Clone, Copy, Debug, Default)]
+struct Place {
+    lines: u64,
+    records: u64,
+}
+
+pub(super) struct Writer<'a> {
+    compiled: &'a Compiled,
+    outputs: Vec<Out>,
+    rejects: Option<Rejects>,
+    steps: Option<Steps>,
+    control: &'a Control,
+    places: BTreeMap<usize, Place>,
+    totals: Totals,
+}
+
+/// Whether to go on after a piece.
+enum Next {
+    More,
+    /// Nobody reads our output any more.
+    NobodyReads,
+}
+
+impl<'a> Writer<'a> {
+    pub fn new(compiled: &'a Compiled, outputs: Vec<Out>, rejects: Option<Rejects>, control: &'a Control) -> Self {
+        let steps = (!compiled.ordered_steps.is_empty())
+            .then(|| Steps::new(&compiled.ordered_steps, compiled.limits.max_distinct_keys));
+        Writer { compiled, outputs, rejects, steps, control, places: BTreeMap::new(), totals: Totals::default() }
+    }
+
+    /// Takes pieces until the workers are gone, and publishes the outputs.
+    pub fn run(mut self, pieces: &Receiver<Piece>) -> Result<(Totals, Finished), Error> {
+        let mut early: BTreeMap<u64, Piece> = BTreeMap::new();
+        let mut next = 0;
+        loop {
+            if self.control.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
+            let piece = match pieces.recv_timeout(CANCEL_POLL) {
+                Ok(piece) => piece,
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
+            early.insert(piece.index, piece);
+            while let Some(piece) = early.remove(&next) {
+                next += 1;
+                if let Next::NobodyReads = self.piece(piece)? {
+                    self.totals.stopped_early = true;
+                    return Ok((self.totals, Finished::default()));
+                }
+            }
+        }
+        if !early.is_empty() {
+            return Err(Error::Bug("a worker ended without its piece".into()));
+        }
+        self.finish()
+    }
+
+    fn piece(&mut self, piece: Piece) -> Result<Next, Error> {
+        let Piece { parts, slot, .. } = piece;
+        for part in parts {
+            let next = match part {
+                Part::Account(account) => {
+                    self.account(account)?;
+                    Next::More
+                }
+                Part::Text(rows) => self.text(rows)?,
+                Part::Rows(batch, decoded) => {
+                    let rows = batch.rows;
+                    let steps = self.steps.as_mut().expect("rows come only if there are ordered steps");
+                    let batch = steps.apply(batch).map_err(|e| Error::Step(e.to_string()))?;
+                    self.totals.rows_filtered += (rows - batch.rows) as u64;
+                    let text = encode_text(self.compiled, &batch, &decoded);
+                    self.text(text)?
+                }
+                Part::RowGroup(group) => {
+                    let rows = group.rows() as u64;
+                    self.publish(group.schema());
+                    self.totals.rows_written += rows;
+                    self.control.add_rows_written(rows);
+                    self.outputs[0].row_group(group, self.control)?;
+                    Next::More
+                }
+                Part::Oversized(oversized, source) => {
+                    self.oversized(oversized, &source)?;
+                    Next::More
+                }
+                Part::SourceEnd(source) => {
+                    self.source_end(&source)?;
+                    Next::More
+                }
+                Part::Surprise { surprise, why, source, byte_offset } => {
+                    let place = self.place(&source);
+                    let position = Position {
+                        source: source.name.clone(),
+                        byte: byte_offset + surprise.byte as u64,
+                        line: place.lines + surprise.line + 1,
+                        record: place.records + surprise.record,
+                    };
+                    let what = format!("{}; {why}", surprise.what);
+                    return Err(Error::Schema { position, what, wider: Box::new(surprise.schema) });
+                }
+                Part::Failed(error) => return Err(error),
+            };
+            if let Next::NobodyReads = next {
+                return Ok(next);
+            }
+        }
+        drop(slot);
+        Ok(Next::More)
+    }
+
+    fn place(&mut self, source: &SourceInfo) -> Place {
+        let header_lines = source.csv.as_ref().map_or(0, |csv| csv.header.lines);
+        *self.places.entry(source.index).or_insert(Place { lines: header_lines, records: 0 })
+    }
+
+    fn account(&mut self, account: Account) -> Result<(), Error> {
+        let Account { source, byte_offset, records, lines, filtered, duplicate_keys, rejects } = account;
+        let place = self.place(&source);
+        self.totals.rows_in += records;
+        self.totals.rows_filtered += filtered;
+        self.totals.duplicate_keys += duplicate_keys;
+        self.control.add_rows_read(records);
+        for (rejected, raw) in rejects {
+            let position = Position {
+                source: source.name.clone(),
+                byte: byte_offset + rejected.byte as u64,
+                line: place.lines + rejected.line + 1,
+                record: place.records + rejected.record,
+            };
+            self.reject(position, rejected.reject, raw.as_deref())?;
+        }
+        self.places.insert(source.index, Place { lines: place.lines + lines, records: place.records + records });
+        Ok(())
+    }
+
+    fn oversized(&mut self, oversized: Oversized, source: &Arc<SourceInfo>) -> Result<(), Error> {
+        let place = self.place(source);
+        self.totals.rows_in += 1;
+        self.control.add_rows_read(1);
+        let reason = format!(
+            "the record has {} bytes, more than --max-record-bytes ({})",
+            oversized.len, self.compiled.limits.max_record_bytes
+        );
+        let position = Position {
+            source: source.name.clone(),
+            byte: oversized.byte_offset,
+            line: place.lines + 1,
+            record: place.records,
+        };
+        self.reject(position, Reject { offset: 0, path: FieldPath::root(), reason }, None)?;
+        let next = Place { lines: place.lines + oversized.lines, records: place.records + 1 };
+        self.places.insert(source.index, next);
+        Ok(())
+    }
+
+    fn reject(&mut self, position: Position, reject: Reject, raw: Option<&[u8]>) -> Result<(), Error> {
+        self.totals.rows_rejected += 1;
+        self.control.add_rows_rejected(1);
+        match self.compiled.on_bad_record {
+            OnBadRecord::Fail => return Err(Error::BadRecord { position, reject }),
+            OnBadRecord::Limit(limit) if self.totals.rows_rejected > limit => {
+                return Err(Error::TooManyBadRecords { position, reject, limit });
+            }
+            OnBadRecord::Skip | OnBadRecord::Limit(_) => {}
+        }
+        if let Some(rejects) = &mut self.rejects {
+            rejects.write(&position, &reject, raw)?;
+        }
+        Ok(())
+    }
+
+    fn source_end(&mut self, source: &SourceInfo) -> Result<(), Error> {
+        let found = self.place(source).records;
+        match source.expected_rows {
+            Some(expected) if expected != found => {
+                Err(Error::RowCount { name: source.name.to_string(), found, expected })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn text(&mut self, rows: TextRows) -> Result<Next, Error> {
+        self.publish(&rows.decoded);
+        self.totals.rows_written += rows.rows;
+        self.control.add_rows_written(rows.rows);
+        for (output, bytes) in self.outputs.iter_mut().zip(rows.bytes) {
+            match output.text(&bytes, &rows.columns, self.control) {
+                Err(Error::Write { cause, .. }) if cause.kind() == std::io::ErrorKind::BrokenPipe => {
+                    return Ok(Next::NobodyReads);
+                }
+                result => result?,
+            }
+        }
+        Ok(Next::More)
+    }
+
+    /// Joins what a piece saw into the schema that all threads start from. Columns of one input
+    /// format mix by its rule; the order of columns is the order of first sight.
+    fn publish(&mut self, seen: &Schema) {
+        let known = self.compiled.schema();
+        if *known == *seen {
+            return;
+        }
+        let joined = known.join(seen, self.compiled.mixing);
+        if joined != *known {
+            self.compiled.publish(Arc::new(joined));
+        }
+    }
+
+    fn finish(mut self) -> Result<(Totals, Finished), Error> {
+        let schema = self.compiled.schema();
+        let steps = Steps::new(&self.compiled.row_steps, 0).output_schema(&schema);
+        let columns = Steps::new(&self.compiled.ordered_steps, 0).output_schema(&steps);
+        for output in &mut self.outputs {
+            match output.finish(&columns, self.control) {
+                Err(Error::Write { cause, .. }) if cause.kind() == std::io::ErrorKind::BrokenPipe => {
+                    self.totals.stopped_early = true;
+                }
+                result => result?,
+            }
+        }
+        // Rejects first: a file of results without its rejects would look whole and not be.
+        let rejects = match self.rejects {
+            Some(rejects) => rejects.commit()?,
+            None => None,
+        };
+        let mut files = Vec::new();
+        for output in self.outputs {
+            let (path, bytes) = (output.path().map(Path::to_owned), output.bytes());
+            output.commit()?;
+            files.extend(path.map(|path| (path, bytes)));
+        }
+        Ok((self.totals, Finished { files, rejects, columns }))
+    }
+}
+
+/// What stands in the end.
+#[derive(Debug, Default)]
+pub(super) struct Finished {
+    pub files: Vec<(PathBuf, u64)>,
+    pub rejects: Option<PathBuf>,
+    pub columns: Schema,
+}
+
+/// Writes all of `bytes`, naming the target in the error.
+pub(super) fn write_all(target: &mut impl Write, bytes: &[u8], path: &Path) -> Result<(), Error> {
+    target.write_all(bytes).map_err(|cause| write_error(path, cause))
+}

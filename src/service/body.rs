@@ -1,0 +1,285 @@
+//! JSON bodies, checked by hand so that a refusal names the place of every problem.
+
+use serde_json::{Map, Value};
+
+use super::answer::{Fault, Place};
+use super::raw;
+use crate::api::{Block, CreateWorkflow, Edge, Graph, UpdateWorkflow, ValidationError, WorkflowId};
+
+/// Ids that the paths below `/workflows/` keep for themselves.
+const RESERVED_IDS: [&str; 7] =
+    ["blocks", "cancel", "create_workflow", "delete_workflow", "run", "runs", "update_workflow"];
+
+/// Reads a body; an empty one is `null`. Malformed JSON is 400.
+pub(super) fn json(bytes: &[u8]) -> Result<Value, Fault> {
+    if bytes.trim_ascii().is_empty() {
+        return Ok(Value::Null);
+    }
+    serde_json::from_slice(bytes).map_err(|error| Fault::bad_request(format!("the body is not valid JSON: {error}")))
+}
+
+/// The body of `create_workflow`.
+pub(super) fn create(body: &Value) -> Result<CreateWorkflow, Fault> {
+    let mut check = Check::default();
+    let place = Place::root("body");
+    let Some(object) = check.object(body, &place) else { return Err(check.fault()) };
+    let id = check.optional_text(object, "id", &place);
+    if let Some(id) = &id {
+        check.id(id, &place.key("id"));
+    }
+    let name = check.text(object, "workflow_name", &place);
+    let description = check.text(object, "workflow_description", &place);
+    let graph = match object.get("workflow_definition") {
+        None => {
+            check.errors.push(place.key("workflow_definition").missing());
+            None
+        }
+        Some(value) => check.graph(value, &place.key("workflow_definition")),
+    };
+    match (name, description, graph) {
+        (Some(workflow_name), Some(workflow_description), Some(workflow_definition)) if check.errors.is_empty() => {
+            Ok(CreateWorkflow { id: id.map(WorkflowId), workflow_name, workflow_description, workflow_definition })
+        }
+        _ => Err(check.fault()),
+    }
+}
+
+/// The body of `update_workflow`, which may be empty; `id` is the workflow's, from the query.
+pub(super) fn update(body: &Value, id: &str) -> Result<UpdateWorkflow, Fault> {
+    let mut check = Check::default();
+    check.id(id, &Place::root("query").key("workflow_id"));
+    let place = Place::root("body");
+    let empty = Value::Object(Map::new());
+    let body = if body.is_null() { &empty } else { body };
+    let Some(object) = check.object(body, &place) else { return Err(check.fault()) };
+    let update = UpdateWorkflow {
+        workflow_name: check.optional_text(object, "workflow_name", &place),
+        workflow_description: check.optional_text(object, "workflow_description", &place),
+        workflow_definition: match object.get("workflow_definition") {
+            None | Some(Value::Null) => None,
+            Some(value) => check.graph(value, &place.key("workflow_definition")),
+        },
+    };
+    if check.errors.is_empty() { Ok(update) } else { Err(check.fault()) }
+}
+
+/// The body of `run`.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct RunBody {
+    /// Laid over the source block's specs.
+    pub specs_override: Option<Map<String, Value>>,
+    /// JSON text of the payload, as it was sent.
+    pub webhook_payload: Option<String>,
+}
+
+/// Reads the body of `run`, which may be empty. The payload stays text, so that its numbers keep
+/// their digits.
+pub(super) fn run(bytes: &[u8]) -> Result<RunBody, Fault> {
+    let body = json(bytes)?;
+    if body.is_null() {
+        return Ok(RunBody::default());
+    }
+    let mut check = Check::default();
+    let place = Place::root("body");
+    let Some(object) = check.object(&body, &place) else { return Err(check.fault()) };
+    let specs_override = match object.get("specs_override") {
+        None | Some(Value::Null) => None,
+        Some(value) => check.object(value, &place.key("specs_override")).cloned(),
+    };
+    let webhook_payload = match object.get("webhook_payload") {
+        None | Some(Value::Null) => None,
+        Some(Value::Array(_) | Value::Object(_)) => {
+            // The parser has accepted these bytes, so they are UTF-8 and well-formed.
+            let text = std::str::from_utf8(bytes).ok();
+            let member = text.and_then(raw::members).and_then(|members| {
+                // Of a key that stands twice the last one counts, as for the parser.
+                members.into_iter().rev().find(|(key, _)| key == "webhook_payload")
+            });
+            member.map(|(_, text)| text.to_owned())
+        }
+        Some(_) => {
+            let text = "webhook_payload must be a list of objects or one object";
+            check.errors.push(place.key("webhook_payload").invalid("list_type", text));
+            None
+        }
+    };
+    if check.errors.is_empty() { Ok(RunBody { specs_override, webhook_payload }) } else { Err(check.fault()) }
+}
+
+/// The body of `cancel`: the run's id, if it stands there.
+pub(super) fn cancel(body: &Value) -> Result<Option<String>, Fault> {
+    if body.is_null() {
+        return Ok(None);
+    }
+    let mut check = Check::default();
+    let place = Place::root("body");
+    let Some(object) = check.object(body, &place) else { return Err(check.fault()) };
+    let id = check.optional_text(object, "job_id", &place);
+    if check.errors.is_empty() { Ok(id) } else { Err(check.fault()) }
+}
+
+#[derive(Default)]
+struct Check {
+    errors: Vec<ValidationError>,
+}
+
+impl Check {
+    fn fault(self) -> Fault {
+        Fault::Invalid(self.errors)
+    }
+
+    fn object<'a>(&mut self, value: &'a Value, place: &Place) -> Option<&'a Map<String, Value>> {
+        if value.as_object().is_none() {
+            self.errors.push(place.invalid("dict_type", "Input should be an object"));
+        }
+        value.as_object()
+    }
+
+    fn text(&mut self, object: &Map<String, Value>, key: &str, place: &Place) -> Option<String> {
+        match object.get(key) {
+            Some(Value::String(text)) => Some(text.clone()),
+            None => {
+                self.errors.push(place.key(key).missing());
+                None
+            }
+            Some(_) => {
+                self.errors.push(place.key(key).invalid("string_type", "Input should be a valid string"));
+                None
+            }
+        }
+    }
+
+    fn optional_text(&mut self, object: &Map<String, Value>, key: &str, place: &Place) -> Option<String> {
+        match object.get(key) {
+            None | Some(Value::Null) => None,
+            Some(_) => self.text(object, key, place),
+        }
+    }
+
+    /// Our reading: a client-made id may be any text that can stand in a path, not only a UUID.
+    fn id(&mut self, id: &str, place: &Place) {
+        if id.is_empty() || id.len() > 200 || id.chars().any(char::is_control) || matches!(id, "." | "..") {
+            self.errors.push(place.invalid("value_error", "an id has 1 to 200 bytes and no control characters"));
+        } else if RESERVED_IDS.contains(&id) {
+            self.errors.push(place.invalid("value_error", format!("'{id}' is the name of a path, not an id")));
+        }
+    }
+
+    fn graph(&mut self, value: &Value, place: &Place) -> Option<Graph> {
+        let object = self.object(value, place)?;
+        let mut list = |key: &str| match object.get(key) {
+            Some(Value::Array(items)) => Some(items),
+            None => {
+                self.errors.push(place.key(key).missing());
+                None
+            }
+            Some(_) => {
+                self.errors.push(place.key(key).invalid("list_type", "Input should be a valid list"));
+                None
+            }
+        };
+        let (blocks, edges) = (list("blocks"), list("edges"));
+        let (blocks, edges) = (blocks?, edges?);
+        let before = self.errors.len();
+        let place_of = |key: &str, i: usize| place.key(key).item(i);
+        let blocks = blocks.iter().enumerate().map(|(i, block)| self.block(block, &place_of("blocks", i))).collect();
+        let edges = edges.iter().enumerate().map(|(i, edge)| self.edge(edge, &place_of("edges", i))).collect();
+        let (blocks, edges): (Vec<Option<Block>>, Vec<Option<Edge>>) = (blocks, edges);
+        if self.errors.len() > before {
+            return None;
+        }
+        Some(Graph { blocks: blocks.into_iter().flatten().collect(), edges: edges.into_iter().flatten().collect() })
+    }
+
+    fn block(&mut self, value: &Value, place: &Place) -> Option<Block> {
+        let object = self.object(value, place)?;
+        let number = match object.get("sequence_number") {
+            None => {
+                self.errors.push(place.key("sequence_number").missing());
+                None
+            }
+            Some(value) => {
+                if value.as_i64().is_none() {
+                    let text = "Input should be a valid integer";
+                    self.errors.push(place.key("sequence_number").invalid("int_type", text));
+                }
+                value.as_i64()
+            }
+        };
+        let block_type = self.text(object, "block_type", place);
+        let block_name = self.text(object, "block_name", place);
+        let block_id = self.optional_text(object, "block_id", place);
+        let specs = match object.get("specs") {
+            None => {
+                self.errors.push(place.key("specs").missing());
+                None
+            }
+            Some(value) => self.object(value, &place.key("specs")).cloned(),
+        };
+        Some(Block {
+            sequence_number: number?,
+            block_type: block_type?,
+            block_name: block_name?,
+            block_id,
+            specs: specs?,
+        })
+    }
+
+    fn edge(&mut self, value: &Value, place: &Place) -> Option<Edge> {
+        let object = self.object(value, place)?;
+        let from = self.text(object, "from_block_id", place);
+        let to = self.text(object, "to_block_id", place);
+        // Reserved by the vendor: stored and echoed, without meaning.
+        let condition = self.optional_text(object, "condition", place);
+        Some(Edge { from_block_id: from?, to_block_id: to?, condition })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn places(fault: Fault) -> Vec<String> {
+        let Fault::Invalid(errors) = fault else { panic!("not a 422: {fault:?}") };
+        let text = |part: &Value| part.as_str().map_or_else(|| part.to_string(), str::to_owned);
+        errors.iter().map(|error| error.loc.iter().map(text).collect::<Vec<_>>().join(".")).collect()
+    }
+
+    #[test]
+    fn every_problem_of_a_definition_is_placed() {
+        assert_eq!(
+            places(create(&json!({ "workflow_name": 1 })).unwrap_err()),
+            ["body.workflow_name", "body.workflow_description", "body.workflow_definition"]
+        );
+        let body = json!({
+            "workflow_name": "n", "workflow_description": "d",
+            "workflow_definition": {
+                "blocks": [{ "sequence_number": "1", "block_type": "x", "block_name": "filter" }],
+                "edges": [{ "from_block_id": "a" }, 3]
+            }
+        });
+        assert_eq!(
+            places(create(&body).unwrap_err()),
+            [
+                "body.workflow_definition.blocks.0.sequence_number",
+                "body.workflow_definition.blocks.0.specs",
+                "body.workflow_definition.edges.0.to_block_id",
+                "body.workflow_definition.edges.1"
+            ]
+        );
+        assert_eq!(places(update(&json!({}), "runs").unwrap_err()), ["query.workflow_id"]);
+        assert_eq!(update(&Value::Null, "w").unwrap(), UpdateWorkflow::default());
+    }
+
+    #[test]
+    fn a_payload_keeps_its_text() {
+        let body = run(br#"{"webhook_payload": [{"n": 12345678901234567890123}], "specs_override": null}"#).unwrap();
+        assert_eq!(body.webhook_payload.as_deref(), Some(r#"[{"n": 12345678901234567890123}]"#));
+        assert_eq!(run(b" ").unwrap(), RunBody::default());
+        assert!(matches!(run(b"{"), Err(Fault::Text(status, _)) if status == 400));
+        assert_eq!(places(run(b"[]").unwrap_err()), ["body"]);
+        assert_eq!(places(run(br#"{"webhook_payload": 3}"#).unwrap_err()), ["body.webhook_payload"]);
+    }
+}

@@ -1,0 +1,75 @@
+//! What a service is started with.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::Clock;
+use crate::pipeline::Limits;
+use crate::secret::ApiKey;
+
+/// Settings of a service; read once at its start.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Address to listen on; port 0 picks a free one. Default 127.0.0.1:0. An address that other
+    /// machines can reach is refused without an `api_key`.
+    pub bind: SocketAddr,
+    /// Folder of the store, the uploads and the results; made if it is not there.
+    pub data_dir: PathBuf,
+    /// The key that requests must carry; `None` accepts any that is not empty.
+    pub api_key: Option<ApiKey>,
+    /// Reference tables of enrichment blocks.
+    pub enrich: Vec<EnrichTable>,
+    /// A reference table larger than this as a file is refused: tables are held in memory.
+    /// Default 256 MiB.
+    pub max_enrich_bytes: u64,
+    /// How long a signed link is valid. Default 900 s, as the vendor has it.
+    pub link_life: Duration,
+    /// A larger upload is refused with 413. Default 4 GiB: the vendor states no limit for this
+    /// endpoint.
+    pub max_upload_bytes: u64,
+    /// A larger JSON body is refused with 413. Default 32 MiB.
+    pub max_body_bytes: usize,
+    /// Runs that execute at once; more wait as `queued`. Default 2, at least 1.
+    pub max_runs: usize,
+    /// Runs that may wait; one more is refused with 429. Default 1000.
+    pub max_waiting_runs: usize,
+    /// Sizes of each block's execution; with `max_runs` at once, memory adds up.
+    pub limits: Limits,
+    /// How long [`super::Service::stop`] waits for downloads that are under way. Default 5 s.
+    pub stop_grace: Duration,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// A reference table that stands in for an enrichment block's provider.
+#[derive(Clone, Debug)]
+pub struct EnrichTable {
+    /// Name of the block, such as `company_enrichment`.
+    pub block: String,
+    /// CSV, NDJSON or a JSON array of objects.
+    pub path: PathBuf,
+    /// Column that holds the key, in the table and in the rows to enrich.
+    pub key: String,
+}
+
+impl Config {
+    /// A configuration for `data_dir` with everything else at its default.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Config {
+            bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            data_dir: data_dir.into(),
+            api_key: None,
+            enrich: Vec::new(),
+            max_enrich_bytes: 256 << 20,
+            link_life: Duration::from_secs(900),
+            max_upload_bytes: 4 << 30,
+            max_body_bytes: 32 << 20,
+            max_runs: 2,
+            max_waiting_runs: 1000,
+            limits: Limits::default(),
+            stop_grace: Duration::from_secs(5),
+            clock: Clock::default(),
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! A run that has not ended: its state, and the handle on the block that is under way.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use chrono::{DateTime, Utc};
+
+use crate::api::{RunId, RunStatus};
+use crate::pipeline::Control;
+use crate::service::rows::{BlockStatus, ResultFormat, RunRow};
+use crate::service::store::{self, Store};
+
+/// One run between its start and its end.
+pub(in crate::service) struct Active {
+    id: RunId,
+    /// As the store has it, or about to be. Held while the store writes; never while waiting for
+    /// `steering`, and `steering` never while waiting for it.
+    state: Mutex<RunRow>,
+    steering: Mutex<Steering>,
+}
+
+#[derive(Default)]
+struct Steering {
+    /// Set once, by the first who asks.
+    stop: Option<Stop>,
+    current: Option<Current>,
+}
+
+/// The block that is under way.
+struct Current {
+    place: usize,
+    control: Control,
+    total_bytes: u64,
+}
+
+/// Who asked a run to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::service) enum Stop {
+    /// A request to cancel it.
+    Request,
+    /// The service, which is about to end.
+    Service,
+}
+
+impl Stop {
+    /// The word of `status_reason`.
+    pub(in crate::service) fn reason(self) -> &'static str {
+        match self {
+            Stop::Request => "cancelled_by_request",
+            Stop::Service => "service_stopped",
+        }
+    }
+
+    /// The text of the block that was under way.
+    pub(in crate::service) fn why(self) -> &'static str {
+        match self {
+            Stop::Request => "cancelled before its end",
+            Stop::Service => "the service was stopped before its end",
+        }
+    }
+}
+
+impl Active {
+    /// A run that is queued.
+    pub(super) fn new(row: RunRow) -> Self {
+        Active { id: row.id.clone(), state: Mutex::new(row), steering: Mutex::default() }
+    }
+
+    /// Its id.
+    pub(super) fn id(&self) -> &RunId {
+        &self.id
+    }
+
+    /// What its links offer.
+    pub(super) fn formats(&self) -> Vec<ResultFormat> {
+        lock(&self.state).formats.clone()
+    }
+
+    /// Its state as it was last recorded.
+    pub(super) fn row(&self) -> RunRow {
+        lock(&self.state).clone()
+    }
+
+    /// Its state with what the block under way has done by now.
+    pub(in crate::service) fn snapshot(&self, now: DateTime<Utc>) -> RunRow {
+        let mut row = self.row();
+        let steering = lock(&self.steering);
+        if let Some(current) = &steering.current {
+            let block = &mut row.blocks[current.place];
+            // The block may have ended between the two locks.
+            if block.status == BlockStatus::Running {
+                let read = current.control.rows_read();
+                block.processed = block.total.map_or(read, |total| read.min(total));
+                block.row_count = current.control.rows_written();
+                block.fraction = match block.total {
+                    Some(total) => block.processed as f64 / total.max(1) as f64,
+                    None => current.control.bytes_read() as f64 / current.total_bytes.max(1) as f64,
+                };
+                block.updated_at = now;
+                row.updated_at = now;
+            }
+        }
+        row
+    }
+
+    /// Changes and records a queued run; false if it is not queued any more.
+    pub(super) fn change(&self, store: &Store, change: impl FnOnce(&mut RunRow)) -> Result<bool, store::Error> {
+        let mut state = lock(&self.state);
+        if state.status != RunStatus::Queued {
+            return Ok(false);
+        }
+        let mut row = state.clone();
+        change(&mut row);
+        store.put_run(&row)?;
+        *state = row;
+        Ok(true)
+    }
+
+    /// Changes the state once the store has the change.
+    pub(super) fn record(&self, store: &Store, change: impl FnOnce(&mut RunRow)) -> Result<(), store::Error> {
+        let mut state = lock(&self.state);
+        let mut row = state.clone();
+        change(&mut row);
+        store.put_run(&row)?;
+        *state = row;
+        Ok(())
+    }
+
+    /// Says what is known of a block before it executes. It is recorded with the block's end.
+    pub(super) fn note(&self, place: usize, note: Option<String>, total: Option<u64>) {
+        let mut state = lock(&self.state);
+        state.blocks[place].note = note;
+        state.blocks[place].total = total;
+    }
+
+    /// Marks a block as failed; recorded with the end of the run.
+    pub(super) fn fail_block(&self, place: usize, why: &str, now: DateTime<Utc>) {
+        let mut state = lock(&self.state);
+        let block = &mut state.blocks[place];
+        block.status = BlockStatus::Failed;
+        block.error_message = Some(why.to_owned());
+        block.completed_at = Some(now);
+        block.updated_at = now;
+    }
+
+    /// Ends the run in memory and answers what is to be recorded.
+    pub(super) fn end(&self, change: impl FnOnce(&mut RunRow)) -> RunRow {
+        let mut state = lock(&self.state);
+        if !state.status.is_terminal() {
+            change(&mut state);
+        }
+        state.clone()
+    }
+
+    /// Makes `control` the one that a stop reaches; false if a stop was asked for already.
+    pub(super) fn steer(&self, place: usize, control: &Control, total_bytes: u64) -> bool {
+        let mut steering = lock(&self.steering);
+        if steering.stop.is_some() {
+            return false;
+        }
+        steering.current = Some(Current { place, control: control.clone(), total_bytes });
+        true
+    }
+
+    /// The block under way has ended.
+    pub(super) fn let_go(&self) {
+        lock(&self.steering).current = None;
+    }
+
+    /// Asks the run to stop. If it still waits, `end` ends it here, and the answer is its last state.
+    pub(super) fn stop(&self, stop: Stop, end: impl FnOnce(&mut RunRow)) -> Option<RunRow> {
+        {
+            let mut steering = lock(&self.steering);
+            steering.stop.get_or_insert(stop);
+            if let Some(current) = &steering.current {
+                current.control.cancel();
+            }
+        }
+        let mut state = lock(&self.state);
+        (state.status == RunStatus::Queued).then(|| {
+            end(&mut state);
+            state.clone()
+        })
+    }
+
+    /// Who asked it to stop.
+    pub(super) fn stop_asked(&self) -> Option<Stop> {
+        lock(&self.steering).stop
+    }
+}
+
+/// Locks also after a panic: all changes are made to a whole row at a time.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::WorkflowId;
+
+    fn queued() -> Active {
+        let now = DateTime::from_timestamp(0, 0).unwrap();
+        Active::new(RunRow {
+            id: RunId("r".to_owned()),
+            workflow_id: WorkflowId("w".to_owned()),
+            workflow_name: "n".to_owned(),
+            status: RunStatus::Queued,
+            status_reason: None,
+            error_message: None,
+            queued_at: now,
+            updated_at: now,
+            started_at: None,
+            completed_at: None,
+            formats: vec![ResultFormat::Csv],
+            blocks: Vec::new(),
+        })
+    }
+
+    #[test]
+    fn a_stop_reaches_the_block_under_way_and_the_next() {
+        let active = queued();
+        active.end(|row| row.status = RunStatus::Running);
+        let control = Control::new();
+        assert!(active.steer(0, &control, 0));
+        assert!(active.stop(Stop::Request, |_| panic!("it does not wait")).is_none());
+        assert!(control.is_cancelled());
+        active.let_go();
+        assert!(!active.steer(1, &Control::new(), 0));
+        // The first who asked is the one that is told.
+        active.stop(Stop::Service, |_| panic!("it does not wait"));
+        assert_eq!(active.stop_asked(), Some(Stop::Request));
+    }
+
+    #[test]
+    fn a_waiting_run_ends_where_it_is_stopped() {
+        let active = queued();
+        let now = DateTime::from_timestamp(1, 0).unwrap();
+        let row = active.stop(Stop::Service, |row| row.end(RunStatus::Cancelled, None, "", now)).unwrap();
+        assert_eq!(row.status, RunStatus::Cancelled);
+        assert_eq!(active.row().completed_at, Some(now));
+        // It is over: nothing changes it any more.
+        active.end(|_| panic!("it has ended"));
+    }
+}

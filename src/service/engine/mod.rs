@@ -1,0 +1,341 @@
+//! Carries out runs: each on a blocking thread, a bounded number at once, the others waiting in
+//! the order in which they came. A run's blocks go one after the other, each as one plan of the
+//! pipeline, and every change of state is in the store before anybody is told of it.
+
+mod active;
+mod block;
+mod folders;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+pub(super) use active::{Active, Stop};
+pub(super) use block::Input;
+pub(super) use folders::{Folders, PARTIAL_PREFIX};
+
+use super::answer::chain;
+use super::clock::Clock;
+use super::config::Config;
+use super::enrich::Tables;
+use super::graph::Checked;
+use super::rows::{BlockRow, BlockStatus, RunRow};
+use super::store::{self, Store};
+use crate::api::{RunId, RunStatus};
+use crate::pipeline::{Control, Limits};
+use active::lock;
+use block::{Failure, Feed};
+
+/// The engine of one service.
+pub(super) struct Engine {
+    store: Arc<Store>,
+    clock: Clock,
+    folders: Folders,
+    tables: Tables,
+    limits: Limits,
+    /// One permit per run that executes; those that wait are served in order.
+    slots: Arc<Semaphore>,
+    /// Runs that may be under way or waiting at once.
+    max_active: usize,
+    /// Runs that have not ended. What is not here is in the store and does not change.
+    active: Mutex<HashMap<RunId, Arc<Active>>>,
+    tasks: Mutex<JoinSet<()>>,
+    stopping: AtomicBool,
+    runtime: Handle,
+}
+
+/// A run that is about to start.
+pub(super) struct Job {
+    /// The run as the store has it.
+    pub row: RunRow,
+    /// Its graph, the source's specs as they are for this run.
+    pub checked: Checked,
+    /// What the source reads.
+    pub input: Input,
+}
+
+impl Engine {
+    /// An engine whose runs are driven by the current runtime.
+    pub(super) fn new(config: &Config, store: Arc<Store>, folders: Folders, tables: Tables) -> Self {
+        let max_runs = config.max_runs.max(1);
+        Engine {
+            store,
+            clock: config.clock.clone(),
+            folders,
+            tables,
+            limits: config.limits.clone(),
+            slots: Arc::new(Semaphore::new(max_runs)),
+            max_active: max_runs.saturating_add(config.max_waiting_runs),
+            active: Mutex::new(HashMap::new()),
+            tasks: Mutex::new(JoinSet::new()),
+            stopping: AtomicBool::new(false),
+            runtime: Handle::current(),
+        }
+    }
+
+    /// True while another run may be submitted.
+    pub(super) fn has_room(&self) -> bool {
+        lock(&self.active).len() < self.max_active
+    }
+
+    /// Takes over a run that the store has as queued.
+    pub(super) fn submit(self: &Arc<Self>, job: Job) {
+        let active = Arc::new(Active::new(job.row));
+        lock(&self.active).insert(active.id().clone(), Arc::clone(&active));
+        let mut tasks = lock(&self.tasks);
+        while tasks.try_join_next().is_some() {}
+        let engine = Arc::clone(self);
+        let carried = Arc::clone(&active);
+        tasks.spawn_on(engine.carry(carried, job.checked, job.input), &self.runtime);
+        drop(tasks);
+        if self.stopping.load(Ordering::SeqCst) {
+            self.cancel(&active, Stop::Service);
+        }
+    }
+
+    /// A run that has not ended.
+    pub(super) fn active(&self, id: &RunId) -> Option<Arc<Active>> {
+        lock(&self.active).get(id).cloned()
+    }
+
+    /// Asks a run to stop. One that waits ends at once, one that is under way soon.
+    pub(super) fn cancel(&self, active: &Active, stop: Stop) {
+        let now = self.clock.now();
+        let waiting = active.stop(stop, |row| row.end(RunStatus::Cancelled, Some(stop.reason()), stop.why(), now));
+        if let Some(row) = waiting {
+            self.settle(active, &row);
+        }
+    }
+
+    /// Cancels all runs and waits until none is under way.
+    pub(super) async fn stop(self: &Arc<Self>) {
+        let engine = Arc::clone(self);
+        // The store writes to disk, which is not for this thread.
+        let _ = tokio::task::spawn_blocking(move || engine.cancel_all()).await;
+        let mut tasks = std::mem::take(&mut *lock(&self.tasks));
+        while tasks.join_next().await.is_some() {}
+    }
+
+    /// Asks all runs, also those still to come, to stop. Does not wait.
+    pub(super) fn cancel_all(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        let all: Vec<Arc<Active>> = lock(&self.active).values().cloned().collect();
+        for active in all {
+            self.cancel(&active, Stop::Service);
+        }
+    }
+
+    /// Takes the place of a run, so that others wait until the permit is dropped.
+    #[cfg(test)]
+    pub(super) async fn hold(&self) -> tokio::sync::OwnedSemaphorePermit {
+        Arc::clone(&self.slots).acquire_owned().await.expect("the slots are never closed")
+    }
+
+    async fn carry(self: Arc<Self>, active: Arc<Active>, checked: Checked, input: Input) {
+        let Ok(_permit) = Arc::clone(&self.slots).acquire_owned().await else { return };
+        let engine = Arc::clone(&self);
+        let carried = Arc::clone(&active);
+        let outcome = tokio::task::spawn_blocking(move || engine.execute(&carried, &checked, &input)).await;
+        if outcome.is_err() {
+            // A panic, which is our bug: the run ends like any other that failed.
+            let engine = Arc::clone(&self);
+            let failed = tokio::task::spawn_blocking(move || {
+                engine.end(&active, RunStatus::Failed, "internal_error", "the service failed: a bug of ours");
+            });
+            let _ = failed.await;
+        }
+    }
+
+    /// Executes a run to its end.
+    fn execute(&self, active: &Active, checked: &Checked, input: &Input) {
+        let now = self.clock.now();
+        let started = active.change(&self.store, |row| {
+            row.status = RunStatus::Running;
+            row.started_at = Some(now);
+            row.updated_at = now;
+        });
+        match started {
+            Ok(true) => {}
+            // Cancelled while it waited.
+            Ok(false) => return self.clear_up(active, input, &[]),
+            Err(error) => return self.end(active, RunStatus::Failed, "internal_error", &chain(&error)),
+        }
+        let mut feeds: Vec<Option<Feed>> = checked.order.iter().map(|_| None).collect();
+        let mut ended = Ok(());
+        for &index in &checked.order {
+            match self.execute_block(active, checked, index, input, &feeds) {
+                Ok(feed) => feeds[index] = Some(feed),
+                Err(failure) => {
+                    ended = Err((index, failure));
+                    break;
+                }
+            }
+        }
+        match ended {
+            Ok(()) => self.end(active, RunStatus::Completed, "", ""),
+            Err((_, Failure::Cancelled)) => {
+                let stop = active.stop_asked().unwrap_or(Stop::Request);
+                self.end(active, RunStatus::Cancelled, stop.reason(), stop.why());
+            }
+            Err((index, Failure::Failed(why))) => {
+                active.fail_block(place_of(checked, index), &why, self.clock.now());
+                let name = &checked.graph.blocks[index].block_name;
+                self.end(active, RunStatus::Failed, "block_failed", &format!("{name}: {why}"));
+            }
+        }
+        self.clear_up(active, input, &feeds);
+    }
+
+    fn execute_block(
+        &self,
+        active: &Active,
+        checked: &Checked,
+        index: usize,
+        input: &Input,
+        feeds: &[Option<Feed>],
+    ) -> Result<Feed, Failure> {
+        let place = place_of(checked, index);
+        let now = self.clock.now();
+        active.record(&self.store, |row| {
+            let block = &mut row.blocks[place];
+            block.status = BlockStatus::Running;
+            block.started_at = Some(now);
+            block.updated_at = now;
+            row.updated_at = now;
+        })?;
+        let folder = self.folders.run(active.id());
+        let formats = active.formats();
+        let prepared = block::prepare(checked, index, input, feeds, &self.tables, &folder, &formats)?;
+        active.note(place, prepared.note.clone(), prepared.total_rows);
+        let control = Control::new();
+        if !active.steer(place, &control, prepared.total_bytes) {
+            return Err(Failure::Cancelled);
+        }
+        let done = prepared.execute(&control, &self.limits, &self.clock);
+        active.let_go();
+        let done = done?;
+        let now = self.clock.now();
+        active.record(&self.store, |row| {
+            let block = &mut row.blocks[place];
+            block.status = BlockStatus::Completed;
+            block.completed_at = Some(now);
+            block.updated_at = now;
+            block.processed = done.rows_in;
+            block.total = Some(done.rows_in);
+            block.row_count = done.feed.rows;
+            block.files = done.files;
+            block.results = done.results;
+            row.updated_at = now;
+        })?;
+        Ok(done.feed)
+    }
+
+    fn end(&self, active: &Active, status: RunStatus, reason: &str, why: &str) {
+        let now = self.clock.now();
+        let row = active.end(|row| {
+            let failed = status == RunStatus::Failed;
+            row.end(status, (!reason.is_empty()).then_some(reason), why, now);
+            row.error_message = failed.then(|| why.to_owned());
+        });
+        self.settle(active, &row);
+    }
+
+    /// Brings the end of a run into the store. If the store fails, the run stays in memory, where
+    /// its end can still be asked for; at the next start it counts as interrupted.
+    fn settle(&self, active: &Active, row: &RunRow) {
+        if self.store.put_run(row).is_ok() {
+            lock(&self.active).remove(active.id());
+        }
+    }
+
+    /// Removes the files of an ended run that no link offers.
+    fn clear_up(&self, active: &Active, input: &Input, feeds: &[Option<Feed>]) {
+        let row = active.row();
+        let offered = |path: &Path| {
+            let name = path.file_name().and_then(|name| name.to_str());
+            row.blocks.iter().flat_map(|block| &block.files).any(|file| Some(file.filename.as_str()) == name)
+        };
+        let payload = match input {
+            Input::Payload { path, .. } => Some(path.clone()),
+            Input::Upload { .. } => None,
+        };
+        let paths = feeds.iter().flatten().map(|feed| feed.path.clone()).chain(payload);
+        for path in paths.filter(|path| !offered(path)) {
+            // What cannot be removed is only in the way of space.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// The state of a new run's blocks, by number.
+pub(super) fn new_blocks(checked: &Checked, now: chrono::DateTime<chrono::Utc>) -> Vec<BlockRow> {
+    let id = |index: usize| checked.graph.blocks[index].block_id.clone().unwrap_or_default();
+    by_number(checked)
+        .into_iter()
+        .map(|index| {
+            let block = &checked.graph.blocks[index];
+            BlockRow {
+                block_id: id(index),
+                block_name: block.block_name.clone(),
+                sequence_number: block.sequence_number,
+                previous_block_ids: checked.parents[index].iter().map(|&parent| id(parent)).collect(),
+                rows: checked.rows[index],
+                status: BlockStatus::Pending,
+                started_at: None,
+                completed_at: None,
+                updated_at: now,
+                processed: 0,
+                total: None,
+                row_count: 0,
+                fraction: 0.0,
+                note: None,
+                error_message: None,
+                files: Vec::new(),
+                results: None,
+            }
+        })
+        .collect()
+}
+
+/// A new run's id.
+pub(super) fn new_run_id() -> RunId {
+    RunId(Uuid::new_v4().to_string())
+}
+
+/// Writes the rows of a payload, one per line, where the source block of `run` will read them.
+pub(super) fn write_payload(folders: &Folders, run: &RunId, rows: &[String]) -> std::io::Result<Input> {
+    let folder = folders.run(run);
+    std::fs::create_dir_all(&folder)?;
+    let path: PathBuf = folder.join("input.ndjson");
+    let mut text = String::with_capacity(rows.iter().map(|row| row.len() + 1).sum());
+    for row in rows {
+        text.push_str(row);
+        text.push('\n');
+    }
+    std::fs::write(&path, text)?;
+    Ok(Input::Payload { path, rows: rows.len() as u64 })
+}
+
+fn by_number(checked: &Checked) -> Vec<usize> {
+    let mut indices: Vec<usize> = (0..checked.graph.blocks.len()).collect();
+    indices.sort_by_key(|&index| checked.graph.blocks[index].sequence_number);
+    indices
+}
+
+/// Where the block at `index` of the graph stands among the run's blocks.
+fn place_of(checked: &Checked, index: usize) -> usize {
+    let number = checked.graph.blocks[index].sequence_number;
+    checked.graph.blocks.iter().filter(|block| block.sequence_number < number).count()
+}
+
+impl From<store::Error> for Failure {
+    fn from(error: store::Error) -> Self {
+        Failure::Failed(chain(&error))
+    }
+}

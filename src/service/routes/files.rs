@@ -1,0 +1,119 @@
+//! The files that signed links point to: streamed from disk, whole or from any byte on.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path as FilePath;
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderName, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+
+use super::{App, blocking, not_found_path, query};
+use crate::api::RunId;
+use crate::service::answer::Fault;
+use crate::service::range::{self, Wanted};
+use crate::service::rows::FileRow;
+use crate::service::sign::Refusal;
+
+/// Bytes read at a time: a file of any size costs this much memory per download.
+const CHUNK_BYTES: u64 = 256 << 10;
+
+pub(super) async fn download(
+    State(app): State<Arc<App>>,
+    path: Result<Path<(String, String)>, PathRejection>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Fault> {
+    let Ok(Path((run, filename))) = path else { return Err(not_found_path()) };
+    let query = query(&uri);
+    let (expires, signature) = (query.get("expires").unwrap_or(""), query.get("sig").unwrap_or(""));
+    let signed = format!("/storage/files/{run}/{filename}");
+    app.signer.check(&signed, expires, signature, app.config.clock.now()).map_err(|refusal| {
+        let text = match refusal {
+            Refusal::Signature => "the signature of this link is not valid",
+            Refusal::Expired => "this link has expired",
+        };
+        Fault::Text(StatusCode::FORBIDDEN, text.to_owned())
+    })?;
+    blocking(move || {
+        let gone = || Fault::not_found("File not found");
+        let run = RunId(run);
+        let row = match app.engine.active(&run) {
+            Some(active) => Some(active.snapshot(app.config.clock.now())),
+            None => app.store.run(&run)?,
+        };
+        let blocks = row.ok_or_else(gone)?.blocks;
+        let row = blocks.into_iter().flat_map(|block| block.files).find(|file| file.filename == filename);
+        let row = row.ok_or_else(gone)?;
+        respond(&app.folders.run(&run).join(&row.filename), &row, &headers)
+    })
+    .await
+}
+
+/// A signed link is for GET; the storage services that the vendor's links point to refuse HEAD too.
+pub(super) async fn refuse_head() -> Fault {
+    Fault::Text(StatusCode::FORBIDDEN, "a signed link is for GET only".to_owned())
+}
+
+fn respond(path: &FilePath, row: &FileRow, headers: &HeaderMap) -> Result<Response, Fault> {
+    let header = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let size = row.size_bytes;
+    let last_modified = httpdate::fmt_http_date(row.created_at.into());
+    let asked =
+        header(header::RANGE).filter(|_| range::still_the_same(header(header::IF_RANGE), &row.etag, &last_modified));
+    let common = [
+        (header::ACCEPT_RANGES, "bytes".to_owned()),
+        (header::ETAG, row.etag.clone()),
+        (header::LAST_MODIFIED, last_modified.clone()),
+    ];
+    let (status, start, len) = match range::wanted(asked, size) {
+        Wanted::Whole => (StatusCode::OK, 0, size),
+        Wanted::Part { start, len } => (StatusCode::PARTIAL_CONTENT, start, len),
+        Wanted::Unsatisfiable => {
+            let fault = Fault::Text(StatusCode::RANGE_NOT_SATISFIABLE, format!("the file has {size} bytes"));
+            let content_range = [(header::CONTENT_RANGE, format!("bytes */{size}"))];
+            return Ok((common, content_range, fault).into_response());
+        }
+    };
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(start))?;
+    let mut response = (
+        status,
+        common,
+        [
+            (header::CONTENT_TYPE, row.format.content_type().to_owned()),
+            (header::CONTENT_LENGTH, len.to_string()),
+            (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{}\"", row.filename)),
+        ],
+        Body::from_stream(stream::try_unfold((file, len), next_chunk)),
+    )
+        .into_response();
+    if status == StatusCode::PARTIAL_CONTENT {
+        let content_range = format!("bytes {start}-{}/{size}", start + len - 1);
+        // Digits and ASCII signs are a valid header value.
+        if let Ok(value) = content_range.parse() {
+            response.headers_mut().insert(header::CONTENT_RANGE, value);
+        }
+    }
+    Ok(response)
+}
+
+/// The next bytes of a file of which `left` are still to be sent.
+async fn next_chunk((mut file, left): (File, u64)) -> std::io::Result<Option<(Bytes, (File, u64))>> {
+    if left == 0 {
+        return Ok(None);
+    }
+    let read = tokio::task::spawn_blocking(move || {
+        let mut chunk = vec![0; left.min(CHUNK_BYTES) as usize];
+        // A file that is shorter than recorded ends the connection, so that the client notices.
+        file.read_exact(&mut chunk)?;
+        Ok::<_, std::io::Error>((chunk, file))
+    });
+    let (chunk, file) = read.await.map_err(std::io::Error::other)??;
+    let left = left - chunk.len() as u64;
+    Ok(Some((chunk.into(), (file, left))))
+}

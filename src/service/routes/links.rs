@@ -1,0 +1,68 @@
+//! Links to a run's result files.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, Uri, header};
+use chrono::TimeDelta;
+
+use super::runs::find;
+use super::{App, blocking, path_text, query};
+use crate::api::DownloadLink;
+use crate::service::answer::Fault;
+use crate::service::clock::timestamp;
+use crate::service::rows::ResultFormat;
+
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    path: Result<Path<String>, PathRejection>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Json<Vec<DownloadLink>>, Fault> {
+    let id = path_text(path)?;
+    let word = query(&uri).get("format").unwrap_or("csv").to_owned();
+    // Our reading: a plain string in the API's schema, so an unknown one is 400, not 422.
+    let format = ResultFormat::parse(&word)
+        .ok_or_else(|| Fault::bad_request(format!("unknown format '{word}': the formats are csv, json and ndjson")))?;
+    let origin = origin(&app, &headers);
+    blocking(move || {
+        let run = find(&app, &id)?;
+        let life = app.config.link_life;
+        let expires = (app.config.clock.now() + TimeDelta::from_std(life).unwrap_or(TimeDelta::MAX)).timestamp();
+        // Our reading: blocks that have finished have links, whatever the run's state; a format
+        // that was not asked for has none. One link per block, by number.
+        let links = run.blocks.into_iter().filter_map(|block| {
+            let file = block.files.into_iter().find(|file| file.format == format)?;
+            let path = format!("/storage/files/{}/{}", run.id, file.filename);
+            let signature = app.signer.sign(&path, expires);
+            Some(DownloadLink {
+                download_url: Some(format!("{origin}{path}?expires={expires}&sig={signature}")),
+                filename: file.filename,
+                storage_bucket: "workflow-results".to_owned(),
+                file_size: Some(file.size_bytes),
+                row_count: file.rows,
+                block_number: Some(block.sequence_number),
+                created_at: Some(timestamp(file.created_at)),
+                message: block.note,
+                content_type: Some(format.content_type().to_owned()),
+                download_expires_in_seconds: life.as_secs(),
+                results: block.results,
+            })
+        });
+        Ok(Json(links.collect()))
+    })
+    .await
+}
+
+/// What links begin with: the host by which this client reached the service, so that they work
+/// through a forwarded port too and have the origin that the client trusts with its key.
+fn origin(app: &App, headers: &HeaderMap) -> String {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = host.filter(|host| host.parse::<axum::http::uri::Authority>().is_ok_and(|a| !a.as_str().contains('@')));
+    match host {
+        Some(host) => format!("http://{host}"),
+        None => format!("http://{}", app.address),
+    }
+}

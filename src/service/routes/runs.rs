@@ -1,0 +1,308 @@
+//! Runs: start, list, live status, cancel.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, PathRejection};
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, Uri};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::workflows::{is_uuid, malformed_id, unknown};
+use super::{App, blocking, body_bytes, path_text, query};
+use crate::api::routes::{API_KEY_HEADER, IDEMPOTENCY_KEY_HEADER};
+use crate::api::{HandleId, LiveStatus, Run, RunCancelled, RunId, RunStarted, RunStatus, WorkflowId};
+use crate::service::answer::{Fault, Place};
+use crate::service::body::{self, RunBody};
+use crate::service::engine::{self, Input, Job, Stop};
+use crate::service::graph::{self, Checked};
+use crate::service::raw;
+use crate::service::rows::{ResultFormat, RunRow};
+use crate::service::sign::to_hex;
+use crate::service::specs::Work;
+use crate::service::store::{RunFilter, Started};
+
+pub(super) async fn start(
+    State(app): State<Arc<App>>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<RunStarted>, Fault> {
+    let query = query(&uri);
+    let workflow_id = WorkflowId(query.required("workflow_id")?.to_owned());
+    let mut formats = vec![ResultFormat::Csv];
+    for word in query.all("result_formats") {
+        // Our reading: a plain string in the API's schema, so an unknown one is 400, not 422.
+        let format = ResultFormat::parse(word).ok_or_else(|| {
+            Fault::bad_request(format!("unknown result format '{word}': the formats are csv, json and ndjson"))
+        })?;
+        if !formats.contains(&format) {
+            formats.push(format);
+        }
+    }
+    if query.flag("save_json")? && !formats.contains(&ResultFormat::Json) {
+        formats.push(ResultFormat::Json);
+    }
+    let key = idempotency_key(&headers, &workflow_id);
+    let body = body_bytes(body)?;
+    blocking(move || start_run(&app, workflow_id, formats, key.as_deref(), &body)).await.map(Json)
+}
+
+fn start_run(
+    app: &App,
+    workflow_id: WorkflowId,
+    formats: Vec<ResultFormat>,
+    key: Option<&str>,
+    body: &[u8],
+) -> Result<RunStarted, Fault> {
+    let body = body::run(body)?;
+    let now = app.config.clock.now();
+    // Our reading: a key that started a run is answered with it whatever else the request says.
+    if let Some(key) = key
+        && let Some(before) = app.store.started_before(key, now)?
+    {
+        return Ok(started(&before, true));
+    }
+    let workflow = app.store.workflow(&workflow_id)?.ok_or_else(unknown)?;
+    let checked = for_this_run(workflow.workflow_definition.unwrap_or_default(), &body)?;
+    if !app.engine.has_room() {
+        let text = "too many runs are waiting already; try again later".to_owned();
+        return Err(Fault::Text(StatusCode::TOO_MANY_REQUESTS, text));
+    }
+    let id = engine::new_run_id();
+    let input = input(app, &id, &checked, body.webhook_payload)?;
+    let row = RunRow {
+        blocks: engine::new_blocks(&checked, now),
+        id,
+        workflow_id,
+        workflow_name: workflow.name,
+        status: RunStatus::Queued,
+        status_reason: None,
+        error_message: None,
+        queued_at: now,
+        updated_at: now,
+        started_at: None,
+        completed_at: None,
+        formats,
+    };
+    match app.store.start_run(&row, key) {
+        Ok(Started::New) => {
+            let answer = started(&row, false);
+            app.engine.submit(Job { row, checked, input });
+            Ok(answer)
+        }
+        other => {
+            // Nothing reads this run's payload now.
+            let _ = std::fs::remove_dir_all(app.folders.run(&row.id));
+            match other? {
+                Started::Before(before) => Ok(started(&before, true)),
+                Started::New => unreachable!("matched above"),
+            }
+        }
+    }
+}
+
+fn started(row: &RunRow, before: bool) -> RunStarted {
+    RunStarted {
+        status: row.status.as_str().to_owned(),
+        workflow_id: row.workflow_id.clone(),
+        job_id: row.id.clone(),
+        cache_config: None,
+        already_started: before.then_some(true),
+    }
+}
+
+/// Our reading: a key counts per API key and workflow. The database holds its digest: keys of any
+/// length, and no API key in the clear.
+fn idempotency_key(headers: &HeaderMap, workflow_id: &WorkflowId) -> Option<String> {
+    let key = headers.get(IDEMPOTENCY_KEY_HEADER).filter(|key| !key.is_empty())?;
+    let api_key = headers.get(API_KEY_HEADER).map_or(&b""[..], |value| value.as_bytes());
+    let mut digest = Sha256::new();
+    for part in [api_key, workflow_id.0.as_bytes(), key.as_bytes()] {
+        digest.update((part.len() as u64).to_le_bytes());
+        digest.update(part);
+    }
+    Some(to_hex(&digest.finalize()))
+}
+
+/// The workflow's graph, its source's specs laid over for this run.
+fn for_this_run(mut graph: crate::api::Graph, body: &RunBody) -> Result<Checked, Fault> {
+    let override_place = Place::root("body").key("specs_override");
+    if let Some(specs) = &body.specs_override {
+        let fed: Vec<&str> = graph.edges.iter().map(|edge| edge.to_block_id.as_str()).collect();
+        let source =
+            graph.blocks.iter().position(|block| !block.block_id.as_deref().is_some_and(|id| fed.contains(&id)));
+        if let Some(source) = source {
+            // Our reading: one level deep; a key that is given replaces the whole value.
+            graph.blocks[source].specs.extend(specs.clone());
+        }
+    }
+    // The graph was checked when it was made, so what is wrong now came with the override.
+    graph::check(graph, &override_place).map_err(Fault::Invalid)
+}
+
+/// What the source block reads, or why this request cannot start it: 400.
+fn input(app: &App, run: &RunId, checked: &Checked, payload: Option<String>) -> Result<Input, Fault> {
+    let source = checked.source();
+    let name = &checked.graph.blocks[source].block_name;
+    match &checked.work[source] {
+        Work::Webhook(specs) => {
+            let (text, origin) = match (&payload, &specs.fallback) {
+                (Some(text), _) => (text, "webhook_payload"),
+                // Our reading: without a payload the sample rows of the block are used, if it has any.
+                (None, Some(text)) => (text, "webhook_input"),
+                (None, None) => {
+                    let text = "this workflow starts with a webhook block: send webhook_payload";
+                    return Err(Fault::bad_request(text));
+                }
+            };
+            let rows = payload_rows(text, origin, &specs.required)?;
+            Ok(engine::write_payload(&app.folders, run, &rows)?)
+        }
+        _ if payload.is_some() => Err(Fault::bad_request(format!(
+            "webhook_payload is for workflows that start with a webhook block; this one starts with {name}"
+        ))),
+        Work::ReadCsv(specs) => {
+            // Our reading: a handle that is missing or unknown is 400.
+            let Some(handle) = &specs.handle else {
+                return Err(Fault::bad_request(
+                    "this workflow starts with a read_csv block: give the handle of an upload as \
+                     specs_override.resource_handle_id",
+                ));
+            };
+            let handle = HandleId(handle.clone());
+            let upload = app.store.upload(&handle)?;
+            let upload = upload.ok_or_else(|| Fault::bad_request(format!("no upload has the handle '{handle}'")))?;
+            Ok(Input::Upload {
+                path: app.folders.upload(&handle, &upload),
+                name: upload.filename,
+                extension: upload.extension,
+            })
+        }
+        _ => Err(Fault::bad_request(format!("a workflow cannot start with {name}"))),
+    }
+}
+
+/// The rows of a payload, one line of JSON each: a list of objects, or one object for one row.
+/// An empty list is no rows, and no error.
+fn payload_rows(text: &str, origin: &str, required: &[String]) -> Result<Vec<String>, Fault> {
+    let malformed = |why: &str| Fault::bad_request(format!("{origin} {why}"));
+    let value: Value = serde_json::from_str(text).map_err(|error| malformed(&format!("is not valid JSON: {error}")))?;
+    let one = std::slice::from_ref(&value);
+    let rows = match &value {
+        Value::Array(rows) => rows.as_slice(),
+        Value::Object(_) => one,
+        _ => return Err(malformed("must be a list of objects or one object")),
+    };
+    for (i, row) in rows.iter().enumerate() {
+        let Some(row) = row.as_object() else {
+            return Err(malformed(&format!("row {} is not an object", i + 1)));
+        };
+        if let Some(column) = required.iter().find(|column| !row.contains_key(*column)) {
+            return Err(malformed(&format!("row {} lacks the required column '{column}'", i + 1)));
+        }
+    }
+    // From the text, not from the values: numbers keep their digits.
+    let texts = if value.is_array() { raw::items(text) } else { Some(vec![text]) };
+    let texts = texts.ok_or_else(|| malformed("cannot be read"))?;
+    Ok(texts.into_iter().map(raw::on_one_line).collect())
+}
+
+pub(super) async fn list(State(app): State<Arc<App>>, uri: Uri) -> Result<Json<Vec<Run>>, Fault> {
+    let query = query(&uri);
+    let limit = query.number("limit", 100, 1, 500)?;
+    let statuses = match query.get("status") {
+        None | Some("") => Vec::new(),
+        Some(word) if word.eq_ignore_ascii_case("active") => vec![RunStatus::Queued, RunStatus::Running],
+        // Our reading: any state may be asked for, and a word that is none matches no run.
+        Some(word) => vec![RunStatus::parse(word)],
+    };
+    let workflow_id = query.get("workflow_id").filter(|id| !id.is_empty()).map(|id| WorkflowId(id.to_owned()));
+    let filter = RunFilter { statuses, workflow_id, limit: limit as usize };
+    let runs = blocking(move || {
+        if let Some(id) = &filter.workflow_id
+            && app.store.workflow(id)?.is_none()
+        {
+            return Err(unknown());
+        }
+        Ok(app.store.runs(&filter)?)
+    });
+    Ok(Json(runs.await?.iter().map(RunRow::listed).collect()))
+}
+
+pub(super) async fn live_status(
+    State(app): State<Arc<App>>,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Json<LiveStatus>, Fault> {
+    let id = path_text(path)?;
+    blocking(move || Ok(Json(find(&app, &id)?.live()))).await
+}
+
+pub(super) async fn cancel(
+    State(app): State<Arc<App>>,
+    uri: Uri,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<RunCancelled>, Fault> {
+    let in_query = query(&uri).get("job_id").map(str::to_owned);
+    let body = body_bytes(body)?;
+    blocking(move || {
+        let in_body = body::cancel(&body::json(&body)?)?;
+        // Our reading: the query wins over the body, and neither is 400.
+        let id = in_query
+            .or(in_body)
+            .ok_or_else(|| Fault::bad_request("job_id is required, as a query parameter or in the body"))?;
+        let id = RunId(id);
+        if let Some(active) = app.engine.active(&id) {
+            app.engine.cancel(&active, Stop::Request);
+        } else {
+            let run = app.store.run(&id)?.ok_or_else(unknown_run)?;
+            // Our reading: to cancel again is no error; to cancel what ended otherwise is 400.
+            if run.status != RunStatus::Cancelled {
+                return Err(Fault::bad_request(format!("the run is {} already", run.status.as_str())));
+            }
+        }
+        // One l in this answer, two everywhere else.
+        Ok(Json(RunCancelled { job_id: id, status: "canceled".to_owned() }))
+    })
+    .await
+}
+
+/// A run as it is now.
+pub(super) fn find(app: &App, id: &str) -> Result<RunRow, Fault> {
+    let run_id = RunId(id.to_owned());
+    if let Some(active) = app.engine.active(&run_id) {
+        return Ok(active.snapshot(app.config.clock.now()));
+    }
+    match app.store.run(&run_id)? {
+        Some(run) => Ok(run),
+        None if is_uuid(id) => Err(unknown_run()),
+        None => Err(malformed_id("run_id", id)),
+    }
+}
+
+fn unknown_run() -> Fault {
+    Fault::not_found("Run not found")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn payloads_become_lines() {
+        let rows = payload_rows("[{\"n\": 1.10,\n \"s\": \"a b\"}, {\"n\": 2}]", "p", &["n".to_owned()]).unwrap();
+        assert_eq!(rows, ["{\"n\":1.10,\"s\":\"a b\"}", "{\"n\":2}"]);
+        assert_eq!(payload_rows(" {\"n\": 1} ", "p", &[]).unwrap(), ["{\"n\":1}"]);
+        assert!(payload_rows("[]", "p", &["n".to_owned()]).unwrap().is_empty());
+        for (text, why) in [
+            ("[{\"m\":1}]", "p row 1 lacks the required column 'n'"),
+            ("[{\"n\":1}, 2]", "p row 2 is not an object"),
+            ("3", "p must be a list of objects or one object"),
+        ] {
+            let Err(Fault::Text(status, text)) = payload_rows(text, "p", &["n".to_owned()]) else { panic!("{text}") };
+            assert_eq!((status.as_u16(), text.as_str()), (400, why));
+        }
+    }
+}

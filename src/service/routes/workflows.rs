@@ -1,0 +1,142 @@
+//! Workflows: list, get, create, update, delete.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, PathRejection};
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, Uri};
+use uuid::Uuid;
+
+use super::{App, blocking, body_bytes, path_text, query};
+use crate::api::{Graph, Workflow, WorkflowId};
+use crate::service::answer::{Fault, Place};
+use crate::service::clock::timestamp;
+use crate::service::{body, graph};
+
+pub(super) async fn list(State(app): State<Arc<App>>) -> Result<Json<Vec<Workflow>>, Fault> {
+    let mut workflows = blocking(move || Ok(app.store.workflows()?)).await?;
+    for workflow in &mut workflows {
+        workflow.workflow_definition = None;
+    }
+    Ok(Json(workflows))
+}
+
+pub(super) async fn one(
+    State(app): State<Arc<App>>,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Json<Workflow>, Fault> {
+    let id = path_text(path)?;
+    blocking(move || {
+        if let Some(workflow) = app.store.workflow(&WorkflowId(id.clone()))? {
+            return Ok(Json(workflow));
+        }
+        // Our reading: the API types this id as a UUID, so another text that names nothing is 422.
+        Err(if is_uuid(&id) { unknown() } else { malformed_id("workflow_id", &id) })
+    })
+    .await
+}
+
+pub(super) async fn create(
+    State(app): State<Arc<App>>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<Workflow>, Fault> {
+    let body = body_bytes(body)?;
+    blocking(move || {
+        let create = body::create(&body::json(&body)?)?;
+        let definition = checked(create.workflow_definition)?;
+        let id = create.id.unwrap_or_else(|| WorkflowId(Uuid::new_v4().to_string()));
+        let now = timestamp(app.config.clock.now());
+        app.store
+            .change_workflow(&id, |before| {
+                if before.is_some() {
+                    let text = "a workflow with this id exists already".to_owned();
+                    return Err(Fault::Text(StatusCode::CONFLICT, text));
+                }
+                Ok(new_workflow(&id, create.workflow_name, create.workflow_description, definition, now))
+            })
+            .map(Json)
+    })
+    .await
+}
+
+pub(super) async fn update(
+    State(app): State<Arc<App>>,
+    uri: Uri,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<Workflow>, Fault> {
+    let id = query(&uri).required("workflow_id")?.to_owned();
+    let body = body_bytes(body)?;
+    blocking(move || {
+        let update = body::update(&body::json(&body)?, &id)?;
+        let definition = update.workflow_definition.map(checked).transpose()?;
+        let id = WorkflowId(id);
+        let now = timestamp(app.config.clock.now());
+        app.store
+            .change_workflow(&id, |before| {
+                let Some(mut workflow) = before else {
+                    // Our reading: a workflow that this makes needs a graph as any other does.
+                    let place = Place::root("body").key("workflow_definition");
+                    let definition = definition.ok_or_else(|| Fault::Invalid(vec![place.missing()]))?;
+                    let name = update.workflow_name.unwrap_or_else(|| "Untitled Workflow".to_owned());
+                    let description = update.workflow_description.unwrap_or_default();
+                    return Ok(new_workflow(&id, name, description, definition, now));
+                };
+                workflow.name = update.workflow_name.unwrap_or(workflow.name);
+                workflow.description = update.workflow_description.or(workflow.description);
+                workflow.workflow_definition = definition.or(workflow.workflow_definition);
+                workflow.updated_at = now;
+                Ok(workflow)
+            })
+            .map(Json)
+    })
+    .await
+}
+
+pub(super) async fn delete(State(app): State<Arc<App>>, uri: Uri) -> Result<Json<Workflow>, Fault> {
+    let id = WorkflowId(query(&uri).required("workflow_id")?.to_owned());
+    let mut removed = blocking(move || app.store.remove_workflow(&id)?.ok_or_else(unknown)).await?;
+    // The graph is in the answers of create, update and get only.
+    removed.workflow_definition = None;
+    Ok(Json(removed))
+}
+
+/// 404 for a workflow.
+pub(super) fn unknown() -> Fault {
+    Fault::not_found("Workflow not found")
+}
+
+/// True for an id of the form that the service makes.
+pub(super) fn is_uuid(id: &str) -> bool {
+    Uuid::parse_str(id).is_ok()
+}
+
+/// 422 for an id in the path that is not a UUID.
+pub(super) fn malformed_id(name: &str, id: &str) -> Fault {
+    let mut error = Place::root("path").key(name).invalid("uuid_parsing", "Input should be a valid UUID");
+    error.input = Some(id.into());
+    Fault::Invalid(vec![error])
+}
+
+fn checked(definition: Graph) -> Result<Graph, Fault> {
+    let place = Place::root("body").key("workflow_definition");
+    let checked = graph::check(graph::with_ids(definition), &place).map_err(Fault::Invalid)?;
+    Ok(checked.graph)
+}
+
+fn new_workflow(id: &WorkflowId, name: String, description: String, definition: Graph, now: String) -> Workflow {
+    Workflow {
+        id: id.clone(),
+        user_uuid: None,
+        org_id: None,
+        name,
+        description: Some(description),
+        status: "ready".to_owned(),
+        step: "completed".to_owned(),
+        created_at: now.clone(),
+        updated_at: now,
+        last_run_date: None,
+        workflow_definition: Some(definition),
+    }
+}

@@ -1,0 +1,262 @@
+//! What the store keeps of a run, and how the API tells it.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value, json};
+
+use super::catalogue::RowType;
+use super::clock::timestamp;
+use crate::api::{BlockLiveStatus, BlockMetrics, LiveStatus, Run, RunId, RunStatus, WorkflowId};
+
+/// A run, whole: enough to answer everything about it after a restart.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct RunRow {
+    pub id: RunId,
+    pub workflow_id: WorkflowId,
+    /// The workflow's name when the run started.
+    pub workflow_name: String,
+    #[serde(serialize_with = "status_word", deserialize_with = "status_of_word")]
+    pub status: RunStatus,
+    /// A word for why the run ended as it did: `block_failed`, `interrupted`, ...
+    pub status_reason: Option<String>,
+    pub error_message: Option<String>,
+    pub queued_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
+    pub started_at: Option<DateTime<Utc>>,
+    pub completed_at: Option<DateTime<Utc>>,
+    /// Formats that links offer; CSV always.
+    pub formats: Vec<ResultFormat>,
+    /// By number.
+    pub blocks: Vec<BlockRow>,
+}
+
+/// One block of a run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct BlockRow {
+    pub block_id: String,
+    pub block_name: String,
+    pub sequence_number: i64,
+    pub previous_block_ids: Vec<String>,
+    pub rows: RowType,
+    pub status: BlockStatus,
+    pub started_at: Option<DateTime<Utc>>,
+    pub completed_at: Option<DateTime<Utc>>,
+    pub updated_at: DateTime<Utc>,
+    /// Rows read so far.
+    pub processed: u64,
+    /// Rows to read, once known.
+    pub total: Option<u64>,
+    /// Rows that came out.
+    pub row_count: u64,
+    /// 0 to 1 while the block runs.
+    pub fraction: f64,
+    /// What people should know about the result, such as that nothing was looked up.
+    pub note: Option<String>,
+    pub error_message: Option<String>,
+    /// Finished files, in the formats of the run.
+    pub files: Vec<FileRow>,
+    /// The rows themselves when they are few.
+    pub results: Option<Vec<Map<String, Value>>>,
+}
+
+/// One result file, whole and in its place.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct FileRow {
+    pub format: ResultFormat,
+    pub filename: String,
+    pub size_bytes: u64,
+    pub rows: u64,
+    pub created_at: DateTime<Utc>,
+    /// Strong: made when the file was finished, and no file is ever written twice.
+    pub etag: String,
+}
+
+/// An uploaded file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct UploadRow {
+    /// Name that the client gave it; for messages only.
+    pub filename: String,
+    /// Its extension, in lower case.
+    pub extension: String,
+    pub size_bytes: u64,
+    pub created_at: DateTime<Utc>,
+}
+
+/// A format of result files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum ResultFormat {
+    Csv,
+    Ndjson,
+    Json,
+}
+
+/// The state of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum BlockStatus {
+    Pending,
+    Running,
+    Completed,
+    Failed,
+}
+
+impl ResultFormat {
+    /// The format called `word`.
+    pub(super) fn parse(word: &str) -> Option<Self> {
+        match word.to_ascii_lowercase().as_str() {
+            "csv" => Some(ResultFormat::Csv),
+            "ndjson" => Some(ResultFormat::Ndjson),
+            "json" => Some(ResultFormat::Json),
+            _ => None,
+        }
+    }
+
+    /// Its word, which also is the extension of its files.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            ResultFormat::Csv => "csv",
+            ResultFormat::Ndjson => "ndjson",
+            ResultFormat::Json => "json",
+        }
+    }
+
+    /// Our reading: the media types are the customary ones.
+    pub(super) fn content_type(self) -> &'static str {
+        match self {
+            ResultFormat::Csv => "text/csv",
+            ResultFormat::Ndjson => "application/x-ndjson",
+            ResultFormat::Json => "application/json",
+        }
+    }
+}
+
+impl BlockStatus {
+    fn as_str(self) -> &'static str {
+        match self {
+            BlockStatus::Pending => "pending",
+            BlockStatus::Running => "running",
+            BlockStatus::Completed => "completed",
+            BlockStatus::Failed => "failed",
+        }
+    }
+}
+
+impl BlockRow {
+    fn live(&self) -> BlockLiveStatus {
+        let done = self.status == BlockStatus::Completed;
+        let started = self.status != BlockStatus::Pending && self.processed > 0 || done;
+        let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        let total = self.total.map_or(0, count);
+        let current_step = match (self.status, &self.note, self.total) {
+            (_, Some(note), _) => Some(note.clone()),
+            (BlockStatus::Running, None, Some(total)) => Some(format!("{} of {total} rows", self.processed)),
+            (BlockStatus::Running, None, None) => Some(format!("{} rows", self.processed)),
+            _ => None,
+        };
+        BlockLiveStatus {
+            block_id: Some(self.block_id.clone()),
+            block_name: self.block_name.clone(),
+            sequence_number: self.sequence_number,
+            previous_block_ids: Some(self.previous_block_ids.clone()),
+            status: self.status.as_str().to_owned(),
+            started_at: self.started_at.map(timestamp),
+            completed_at: self.completed_at.map(timestamp),
+            progress_percentage: if done { 100.0 } else { percentage(self.fraction) },
+            current_step,
+            processed_count: count(self.processed),
+            total_count: total,
+            estimated_total_count: None,
+            last_updated: timestamp(self.updated_at),
+            error_message: self.error_message.clone(),
+            metrics: BlockMetrics {
+                row_count: count(self.row_count),
+                dataframe_type: self.rows.as_str().to_owned(),
+                processed_count: started.then(|| count(self.processed)),
+                total_count: started.then_some(total),
+            },
+        }
+    }
+}
+
+impl RunRow {
+    /// Answer of `live_status`.
+    pub(super) fn live(&self) -> LiveStatus {
+        let running = self.blocks.iter().find(|block| block.status == BlockStatus::Running);
+        let completed = self.blocks.iter().filter(|block| block.status == BlockStatus::Completed).count();
+        // Our reading: completed blocks and the fraction of the one that runs; 100 only at the end.
+        let overall = if self.status == RunStatus::Completed {
+            100.0
+        } else {
+            let part = running.map_or(0.0, |block| block.fraction);
+            percentage((completed as f64 + part) / self.blocks.len().max(1) as f64)
+        };
+        LiveStatus {
+            run_id: self.id.clone(),
+            workflow_id: self.workflow_id.clone(),
+            overall_status: self.status.as_str().to_owned(),
+            current_block: running.map(|block| block.block_name.clone()),
+            current_block_sequence: running.map(|block| block.sequence_number),
+            total_blocks: self.blocks.len() as i64,
+            completed_blocks: completed as i64,
+            started_at: self.started_at.map(timestamp),
+            completed_at: self.completed_at.map(timestamp),
+            last_updated: timestamp(self.updated_at),
+            blocks: self.blocks.iter().map(BlockRow::live).collect(),
+            overall_progress_percentage: overall,
+            estimation_blocked_by: running.filter(|block| block.total.is_none()).map(|block| block.block_name.clone()),
+        }
+    }
+
+    /// The run in a list.
+    pub(super) fn listed(&self) -> Run {
+        let duration = self.started_at.zip(self.completed_at).map(|(start, end)| (end - start).num_milliseconds());
+        let last = self.blocks.last().filter(|_| self.status == RunStatus::Completed);
+        Run {
+            job_id: self.id.clone(),
+            workflow_id: self.workflow_id.clone(),
+            workflow_name: self.workflow_name.clone(),
+            status: self.status.as_str().to_owned(),
+            step: None,
+            user_id: None,
+            created_at: Some(timestamp(self.queued_at)),
+            updated_at: Some(timestamp(self.updated_at)),
+            queued_at: Some(timestamp(self.queued_at)),
+            started_at: self.started_at.map(timestamp),
+            completed_at: self.completed_at.map(timestamp),
+            duration_ms: duration,
+            status_reason: self.status_reason.clone(),
+            error_message: self.error_message.clone(),
+            metrics: last.map(|block| json!({ "row_count": block.row_count })),
+            blocks: None,
+            blocks_count: self.blocks.len() as i64,
+        }
+    }
+
+    /// Ends the run in `status`. A block that was running failed, for the reason `why`.
+    pub(super) fn end(&mut self, status: RunStatus, reason: Option<&str>, why: &str, now: DateTime<Utc>) {
+        for block in self.blocks.iter_mut().filter(|block| block.status == BlockStatus::Running) {
+            block.status = BlockStatus::Failed;
+            block.error_message = Some(why.to_owned());
+            block.completed_at = Some(now);
+            block.updated_at = now;
+        }
+        self.status = status;
+        self.status_reason = reason.map(str::to_owned);
+        self.completed_at = Some(now);
+        self.updated_at = now;
+    }
+}
+
+/// `fraction` of 1 as a percentage with one decimal, below 100: that is for what is done.
+fn percentage(fraction: f64) -> f64 {
+    ((fraction * 1000.0).round() / 10.0).clamp(0.0, 99.9)
+}
+
+fn status_word<S: Serializer>(status: &RunStatus, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(status.as_str())
+}
+
+fn status_of_word<'de, D: Deserializer<'de>>(deserializer: D) -> Result<RunStatus, D::Error> {
+    String::deserialize(deserializer).map(|word| RunStatus::parse(&word))
+}

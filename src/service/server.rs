@@ -1,0 +1,159 @@
+//! Starts and stops a service.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::serve::ListenerExt;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::config::Config;
+use super::engine::{Engine, Folders};
+use super::enrich::{self, Tables};
+use super::routes::{self, App};
+use super::sign::Signer;
+use super::store::{self, Store};
+use crate::secret::ApiKey;
+
+/// Why a service did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Other machines could reach it, and any key would do.
+    #[error("{bind} can be reached from other machines: name an API key that requests must carry")]
+    OpenToAll {
+        /// The address asked for.
+        bind: SocketAddr,
+    },
+    /// The key asked for is empty, so that no request could carry it.
+    #[error("the API key is empty")]
+    EmptyKey,
+    /// The address cannot be listened on.
+    #[error("cannot listen on {bind}")]
+    Bind {
+        /// The address.
+        bind: SocketAddr,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
+    /// The data folder cannot be used.
+    #[error("cannot use the data folder {}", folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
+    /// The store cannot be opened. Says so itself when another service has it.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// A reference table cannot be loaded.
+    #[error(transparent)]
+    Enrich(#[from] enrich::Error),
+}
+
+/// A running service. Dropping it stops it without waiting; [`Service::stop`] waits.
+pub struct Service {
+    address: SocketAddr,
+    pub(super) engine: Arc<Engine>,
+    /// Dropped to end the server.
+    running: Option<oneshot::Sender<()>>,
+    server: JoinHandle<io::Result<()>>,
+    grace: Duration,
+}
+
+impl Service {
+    /// Opens the data folder, fails the runs that an earlier service left unfinished, loads the
+    /// reference tables and begins to listen. Needs a tokio runtime with its I/O and time enabled,
+    /// which must live as long as the service.
+    pub async fn start(config: Config) -> Result<Service, Error> {
+        let bind = config.bind;
+        let key = config.api_key.as_ref();
+        if key.is_some_and(ApiKey::is_empty) {
+            return Err(Error::EmptyKey);
+        }
+        if key.is_none() && !bind.ip().is_loopback() {
+            return Err(Error::OpenToAll { bind });
+        }
+        let (config, store, folders, tables) = open(config).await?;
+        let failed = |cause| Error::Bind { bind, cause };
+        let listener = TcpListener::bind(bind).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let grace = config.stop_grace;
+        let engine = Arc::new(Engine::new(&config, Arc::clone(&store), folders.clone(), tables));
+        let app =
+            App { signer: Signer::new(store.secret()), address, engine: Arc::clone(&engine), store, folders, config };
+        let router = routes::router(Arc::new(app));
+        let (running, ended) = oneshot::channel::<()>();
+        // A poll's answer is one small packet, which must not wait for another.
+        let listener = listener.tap_io(|stream| {
+            let _ = stream.set_nodelay(true);
+        });
+        let server = tokio::spawn(async move {
+            let ended = async {
+                let _ = ended.await;
+            };
+            axum::serve(listener, router).with_graceful_shutdown(ended).await
+        });
+        Ok(Service { address, engine, running: Some(running), server, grace })
+    }
+
+    /// The address that it listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What clients put before the paths of the API, such as `http://127.0.0.1:8064`.
+    pub fn base_url(&self) -> String {
+        let mut address = self.address;
+        // Clients on this machine cannot connect to "all addresses".
+        match address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+            IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+            _ => {}
+        }
+        format!("http://{address}")
+    }
+
+    /// Stops: takes no more connections, cancels the runs and waits for them, and gives downloads
+    /// that are under way [`Config::stop_grace`] to finish.
+    pub async fn stop(mut self) {
+        self.running = None;
+        self.engine.stop().await;
+        if tokio::time::timeout(self.grace, &mut self.server).await.is_err() {
+            self.server.abort();
+            let _ = (&mut self.server).await;
+        }
+        // A request that came in before the end may have started one more.
+        self.engine.stop().await;
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.engine.cancel_all();
+    }
+}
+
+/// Opens what is on disk, on a thread that may block.
+async fn open(config: Config) -> Result<(Config, Arc<Store>, Folders, Tables), Error> {
+    let opened = tokio::task::spawn_blocking(move || {
+        let root = &config.data_dir;
+        let failed = |cause| Error::Folder { folder: root.clone(), cause };
+        let folders = Folders::make(root).map_err(failed)?;
+        let store = Store::open(root, config.clock.now())?;
+        let interrupted = store.fail_interrupted(config.clock.now())?;
+        let is_run = |id: &_| store.run(id).map_or(true, |run| run.is_some());
+        let is_upload = |handle: &_| store.upload(handle).map_or(true, |upload| upload.is_some());
+        folders.clear_up(&interrupted, is_run, is_upload).map_err(failed)?;
+        let tables = Tables::load(&config, root)?;
+        Ok((config, Arc::new(store), folders, tables))
+    });
+    opened.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+}

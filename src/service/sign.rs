@@ -1,0 +1,104 @@
+//! Signed links: whoever holds one can read one file until it expires, without the key.
+
+use chrono::{DateTime, Utc};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256};
+
+/// Signs and checks links with the secret of one data folder.
+pub(super) struct Signer {
+    secret: [u8; 32],
+}
+
+/// Why a link is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// The signature is not ours, or not for this path and time.
+    Signature,
+    /// It was valid once.
+    Expired,
+}
+
+impl Signer {
+    /// A signer with the folder's secret.
+    pub(super) fn new(secret: [u8; 32]) -> Self {
+        Signer { secret }
+    }
+
+    /// A new secret.
+    pub(super) fn random_secret() -> [u8; 32] {
+        // Two version 4 UUIDs carry 244 random bits from the system.
+        let mut hash = Sha256::new();
+        hash.update(uuid::Uuid::new_v4().as_bytes());
+        hash.update(uuid::Uuid::new_v4().as_bytes());
+        hash.finalize().into()
+    }
+
+    /// The signature of `path` until `expires` (seconds since 1970), in hex.
+    pub(super) fn sign(&self, path: &str, expires: i64) -> String {
+        to_hex(&self.mac(path, expires).finalize().into_bytes())
+    }
+
+    /// Checks what a link carries, the signature first and in constant time.
+    pub(super) fn check(&self, path: &str, expires: &str, signature: &str, now: DateTime<Utc>) -> Result<(), Refusal> {
+        let expires: i64 = expires.parse().map_err(|_| Refusal::Signature)?;
+        let signature = from_hex(signature).ok_or(Refusal::Signature)?;
+        self.mac(path, expires).verify_slice(&signature).map_err(|_| Refusal::Signature)?;
+        if now.timestamp() >= expires { Err(Refusal::Expired) } else { Ok(()) }
+    }
+
+    /// True when both texts are the same; takes as long when they are not.
+    pub(super) fn same(&self, a: &str, b: &str) -> bool {
+        let mac = |text: &str| self.start().chain_update(text.as_bytes());
+        mac(a).verify_slice(&mac(b).finalize().into_bytes()).is_ok()
+    }
+
+    fn mac(&self, path: &str, expires: i64) -> Hmac<Sha256> {
+        // The head keeps a signature from ever being valid for anything else this secret signs.
+        self.start().chain_update(format!("drawoff link 1\n{path}\n{expires}"))
+    }
+
+    fn start(&self) -> Hmac<Sha256> {
+        Hmac::new_from_slice(&self.secret).expect("HMAC takes keys of any length")
+    }
+}
+
+/// `bytes` in lower-case hex.
+pub(super) fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    if !text.len().is_multiple_of(2) || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
+    }
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_holds_for_its_path_and_time_only() {
+        let signer = Signer::new([7; 32]);
+        let now = DateTime::from_timestamp(1000, 0).unwrap();
+        let sig = signer.sign("/storage/files/r/a.csv", 1900);
+        assert_eq!(signer.check("/storage/files/r/a.csv", "1900", &sig, now), Ok(()));
+        assert_eq!(signer.check("/storage/files/r/b.csv", "1900", &sig, now), Err(Refusal::Signature));
+        assert_eq!(signer.check("/storage/files/r/a.csv", "1901", &sig, now), Err(Refusal::Signature));
+        assert_eq!(signer.check("/storage/files/r/a.csv", "x", &sig, now), Err(Refusal::Signature));
+        assert_eq!(signer.check("/storage/files/r/a.csv", "1900", "é0", now), Err(Refusal::Signature));
+        assert_eq!(signer.check("/storage/files/r/a.csv", "1900", "", now), Err(Refusal::Signature));
+        let late = DateTime::from_timestamp(1900, 0).unwrap();
+        assert_eq!(signer.check("/storage/files/r/a.csv", "1900", &sig, late), Err(Refusal::Expired));
+        assert_eq!(Signer::new([8; 32]).check("/storage/files/r/a.csv", "1900", &sig, now), Err(Refusal::Signature));
+    }
+
+    #[test]
+    fn secrets_differ_and_texts_compare() {
+        assert_ne!(Signer::random_secret(), Signer::random_secret());
+        let signer = Signer::new([1; 32]);
+        assert!(signer.same("k", "k"));
+        assert!(!signer.same("k", "k "));
+    }
+}

@@ -1,0 +1,391 @@
+//! The embedded database: workflows, runs, uploads, idempotency keys and the secret of links.
+//! Every change is one transaction, on disk before the call returns. All calls block.
+
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::answer::Fault;
+use super::rows::{RunRow, UploadRow};
+use super::sign::Signer;
+use crate::api::{HandleId, RunId, RunStatus, Workflow, WorkflowId};
+
+/// Name of the database in the data folder.
+const FILE_NAME: &str = "drawoff.redb";
+
+/// Page cache. The rows that are read again and again are few; the library's own default of 1 GiB
+/// is for databases that are the main thing.
+const CACHE_BYTES: usize = 8 << 20;
+
+/// Our reading: an idempotency key is remembered for a day.
+const KEY_LIFE: TimeDelta = TimeDelta::hours(24);
+
+const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
+const WORKFLOWS: TableDefinition<&str, &[u8]> = TableDefinition::new("workflows");
+const RUNS: TableDefinition<&str, &[u8]> = TableDefinition::new("runs");
+/// Run ids in the order in which they were queued.
+const RUN_ORDER: TableDefinition<u64, &str> = TableDefinition::new("run_order");
+const UPLOADS: TableDefinition<&str, &[u8]> = TableDefinition::new("uploads");
+const KEYS: TableDefinition<&str, &[u8]> = TableDefinition::new("idempotency_keys");
+
+/// The database could not do as asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Another service has the folder open.
+    #[error("the data folder {} is in use by another service", folder.display())]
+    InUse {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The database failed: disk full, damaged file.
+    #[error("the store failed")]
+    Database(#[source] Box<redb::Error>),
+    /// A row is not what this version writes.
+    #[error("a row of the store cannot be read")]
+    Row(#[from] serde_json::Error),
+}
+
+/// All of the library's errors are ours.
+macro_rules! from_database {
+    ($($error:ty),*) => {$(
+        impl From<$error> for Error {
+            fn from(error: $error) -> Self {
+                Error::Database(Box::new(error.into()))
+            }
+        }
+    )*};
+}
+from_database!(redb::TransactionError, redb::TableError, redb::StorageError, redb::CommitError);
+
+/// The open database.
+pub(super) struct Store {
+    database: Database,
+    secret: [u8; 32],
+}
+
+/// What became of a start.
+pub(super) enum Started {
+    /// A new run.
+    New,
+    /// The idempotency key had started this one before; nothing was written.
+    Before(Box<RunRow>),
+}
+
+/// Which runs a list holds.
+#[derive(Default)]
+pub(super) struct RunFilter {
+    /// States; empty takes all.
+    pub statuses: Vec<RunStatus>,
+    /// Of this workflow only.
+    pub workflow_id: Option<WorkflowId>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeyRow {
+    run_id: RunId,
+    created_at: DateTime<Utc>,
+}
+
+impl Store {
+    /// Opens the database in `folder`, or makes it. Old idempotency keys are forgotten.
+    pub(super) fn open(folder: &Path, now: DateTime<Utc>) -> Result<Self, Error> {
+        let opened = Database::builder().set_cache_size(CACHE_BYTES).create(folder.join(FILE_NAME));
+        let database = opened.map_err(|error| match error {
+            DatabaseError::DatabaseAlreadyOpen => Error::InUse { folder: folder.to_owned() },
+            error => Error::Database(Box::new(error.into())),
+        })?;
+        let write = database.begin_write()?;
+        let secret = {
+            // Opening a table for writing makes it, so that readers find them all.
+            write.open_table(WORKFLOWS)?;
+            write.open_table(RUNS)?;
+            write.open_table(RUN_ORDER)?;
+            write.open_table(UPLOADS)?;
+            let mut keys = write.open_table(KEYS)?;
+            keys.retain(|_, row| {
+                serde_json::from_slice::<KeyRow>(row).is_ok_and(|row| now - row.created_at < KEY_LIFE)
+            })?;
+            let mut meta = write.open_table(META)?;
+            let kept: Option<[u8; 32]> = meta.get("secret")?.and_then(|secret| secret.value().try_into().ok());
+            match kept {
+                Some(secret) => secret,
+                None => {
+                    let secret = Signer::random_secret();
+                    meta.insert("secret", secret.as_slice())?;
+                    secret
+                }
+            }
+        };
+        write.commit()?;
+        Ok(Store { database, secret })
+    }
+
+    /// The secret that this folder's links are signed with.
+    pub(super) fn secret(&self) -> [u8; 32] {
+        self.secret
+    }
+
+    /// All workflows, newest first.
+    pub(super) fn workflows(&self) -> Result<Vec<Workflow>, Error> {
+        let read = self.database.begin_read()?;
+        let mut workflows = Vec::new();
+        for row in read.open_table(WORKFLOWS)?.iter()? {
+            workflows.push(serde_json::from_slice::<Workflow>(row?.1.value())?);
+        }
+        workflows.sort_by(|a, b| b.created_at.cmp(&a.created_at).then_with(|| a.id.cmp(&b.id)));
+        Ok(workflows)
+    }
+
+    /// One workflow.
+    pub(super) fn workflow(&self, id: &WorkflowId) -> Result<Option<Workflow>, Error> {
+        self.get(WORKFLOWS, &id.0)
+    }
+
+    /// Changes a workflow in one transaction: `change` sees what is there and says what is to be
+    /// there; its fault changes nothing.
+    pub(super) fn change_workflow(
+        &self,
+        id: &WorkflowId,
+        change: impl FnOnce(Option<Workflow>) -> Result<Workflow, Fault>,
+    ) -> Result<Workflow, Fault> {
+        let write = self.database.begin_write().map_err(Error::from)?;
+        let workflow = change(read_row(&write, WORKFLOWS, &id.0)?)?;
+        write_row(&write, WORKFLOWS, &id.0, &workflow)?;
+        write.commit().map_err(Error::from)?;
+        Ok(workflow)
+    }
+
+    /// Removes a workflow; its runs stay.
+    pub(super) fn remove_workflow(&self, id: &WorkflowId) -> Result<Option<Workflow>, Error> {
+        let write = self.database.begin_write()?;
+        let removed = read_row(&write, WORKFLOWS, &id.0)?;
+        write.open_table(WORKFLOWS)?.remove(id.0.as_str())?;
+        write.commit()?;
+        Ok(removed)
+    }
+
+    /// Records an upload whose file stands.
+    pub(super) fn add_upload(&self, handle: &HandleId, row: &UploadRow) -> Result<(), Error> {
+        let write = self.database.begin_write()?;
+        write_row(&write, UPLOADS, &handle.0, row)?;
+        Ok(write.commit()?)
+    }
+
+    /// One upload.
+    pub(super) fn upload(&self, handle: &HandleId) -> Result<Option<UploadRow>, Error> {
+        self.get(UPLOADS, &handle.0)
+    }
+
+    /// The run that an idempotency key started within its life.
+    pub(super) fn started_before(&self, key: &str, now: DateTime<Utc>) -> Result<Option<RunRow>, Error> {
+        match self.get::<KeyRow>(KEYS, key)? {
+            Some(row) if now - row.created_at < KEY_LIFE => self.run(&row.run_id),
+            _ => Ok(None),
+        }
+    }
+
+    /// Records a new run and what started it, unless its key started one before. Of two starts
+    /// with one key at the same time, one is new.
+    pub(super) fn start_run(&self, row: &RunRow, key: Option<&str>) -> Result<Started, Error> {
+        let now = row.queued_at;
+        let write = self.database.begin_write()?;
+        if let Some(key) = key {
+            let before = read_row::<KeyRow>(&write, KEYS, key)?.filter(|row| now - row.created_at < KEY_LIFE);
+            if let Some(before) = before
+                && let Some(run) = read_row(&write, RUNS, &before.run_id.0)?
+            {
+                return Ok(Started::Before(Box::new(run)));
+            }
+            write_row(&write, KEYS, key, &KeyRow { run_id: row.id.clone(), created_at: now })?;
+        }
+        if let Some(mut workflow) = read_row::<Workflow>(&write, WORKFLOWS, &row.workflow_id.0)? {
+            workflow.last_run_date = Some(super::clock::timestamp(now));
+            write_row(&write, WORKFLOWS, &row.workflow_id.0, &workflow)?;
+        }
+        {
+            let mut order = write.open_table(RUN_ORDER)?;
+            let next = order.last()?.map_or(0, |(number, _)| number.value() + 1);
+            order.insert(next, row.id.0.as_str())?;
+        }
+        write_row(&write, RUNS, &row.id.0, row)?;
+        write.commit()?;
+        Ok(Started::New)
+    }
+
+    /// Replaces what is known of a run.
+    pub(super) fn put_run(&self, row: &RunRow) -> Result<(), Error> {
+        let write = self.database.begin_write()?;
+        write_row(&write, RUNS, &row.id.0, row)?;
+        Ok(write.commit()?)
+    }
+
+    /// One run.
+    pub(super) fn run(&self, id: &RunId) -> Result<Option<RunRow>, Error> {
+        self.get(RUNS, &id.0)
+    }
+
+    /// Runs, newest first.
+    pub(super) fn runs(&self, filter: &RunFilter) -> Result<Vec<RunRow>, Error> {
+        let read = self.database.begin_read()?;
+        let order = read.open_table(RUN_ORDER)?;
+        let runs = read.open_table(RUNS)?;
+        let mut found = Vec::new();
+        for entry in order.iter()?.rev() {
+            if found.len() >= filter.limit {
+                break;
+            }
+            let Some(row) = runs.get(entry?.1.value())? else { continue };
+            let row: RunRow = serde_json::from_slice(row.value())?;
+            let wanted = (filter.statuses.is_empty() || filter.statuses.contains(&row.status))
+                && filter.workflow_id.as_ref().is_none_or(|id| *id == row.workflow_id);
+            if wanted {
+                found.push(row);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Fails the runs that a service which did not stop well left unfinished. Answers them.
+    pub(super) fn fail_interrupted(&self, now: DateTime<Utc>) -> Result<Vec<RunRow>, Error> {
+        let statuses = vec![RunStatus::Queued, RunStatus::Running];
+        let mut runs = self.runs(&RunFilter { statuses, workflow_id: None, limit: usize::MAX })?;
+        if runs.is_empty() {
+            return Ok(runs);
+        }
+        let write = self.database.begin_write()?;
+        for run in &mut runs {
+            let why = "the service stopped before the run ended";
+            run.end(RunStatus::Failed, Some("interrupted"), why, now);
+            run.error_message = Some(why.to_owned());
+            write_row(&write, RUNS, &run.id.0, run)?;
+        }
+        write.commit()?;
+        Ok(runs)
+    }
+
+    fn get<T: DeserializeOwned>(&self, table: TableDefinition<&str, &[u8]>, key: &str) -> Result<Option<T>, Error> {
+        let read = self.database.begin_read()?;
+        let row = read.open_table(table)?.get(key)?;
+        Ok(row.map(|row| serde_json::from_slice(row.value())).transpose()?)
+    }
+}
+
+fn read_row<T: DeserializeOwned>(
+    write: &WriteTransaction,
+    table: TableDefinition<&str, &[u8]>,
+    key: &str,
+) -> Result<Option<T>, Error> {
+    let table = write.open_table(table)?;
+    let row = table.get(key)?;
+    Ok(row.map(|row| serde_json::from_slice(row.value())).transpose()?)
+}
+
+fn write_row<T: Serialize>(
+    write: &WriteTransaction,
+    table: TableDefinition<&str, &[u8]>,
+    key: &str,
+    row: &T,
+) -> Result<(), Error> {
+    write.open_table(table)?.insert(key, serde_json::to_vec(row)?.as_slice())?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::rows::ResultFormat;
+
+    fn run(id: &str, workflow: &str, status: RunStatus, at: i64) -> RunRow {
+        let at = DateTime::from_timestamp(at, 0).unwrap();
+        RunRow {
+            id: RunId(id.to_owned()),
+            workflow_id: WorkflowId(workflow.to_owned()),
+            workflow_name: "n".to_owned(),
+            status,
+            status_reason: None,
+            error_message: None,
+            queued_at: at,
+            updated_at: at,
+            started_at: None,
+            completed_at: None,
+            formats: vec![ResultFormat::Csv],
+            blocks: Vec::new(),
+        }
+    }
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(seconds, 0).unwrap()
+    }
+
+    #[test]
+    fn rows_survive_and_unfinished_runs_fail() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), at(0)).unwrap();
+        let secret = store.secret();
+        for (id, status) in [("a", RunStatus::Completed), ("b", RunStatus::Running), ("c", RunStatus::Queued)] {
+            assert!(matches!(store.start_run(&run(id, "w", status, 10), None).unwrap(), Started::New));
+        }
+        drop(store);
+        let store = Store::open(folder.path(), at(20)).unwrap();
+        assert_eq!(store.secret(), secret);
+        assert_eq!(store.fail_interrupted(at(20)).unwrap().len(), 2);
+        let filter = RunFilter { limit: 10, ..RunFilter::default() };
+        let states: Vec<_> = store.runs(&filter).unwrap().into_iter().map(|r| (r.id.0, r.status)).collect();
+        assert_eq!(
+            states,
+            [
+                ("c".to_owned(), RunStatus::Failed),
+                ("b".to_owned(), RunStatus::Failed),
+                ("a".to_owned(), RunStatus::Completed)
+            ]
+        );
+        assert_eq!(store.run(&RunId("b".to_owned())).unwrap().unwrap().status_reason.unwrap(), "interrupted");
+    }
+
+    #[test]
+    fn one_folder_has_one_service() {
+        let folder = tempfile::tempdir().unwrap();
+        let _store = Store::open(folder.path(), at(0)).unwrap();
+        let Err(error) = Store::open(folder.path(), at(0)) else { panic!("opened twice") };
+        assert!(error.to_string().contains(&folder.path().display().to_string()), "{error}");
+    }
+
+    #[test]
+    fn a_key_starts_one_run_a_day() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), at(0)).unwrap();
+        let start = |id: &str, at: i64| store.start_run(&run(id, "w", RunStatus::Queued, at), Some("k")).unwrap();
+        assert!(matches!(start("a", 0), Started::New));
+        assert!(matches!(start("b", 86_399), Started::Before(before) if before.id.0 == "a"));
+        assert!(store.started_before("k", at(86_399)).unwrap().is_some());
+        assert!(store.started_before("k", at(86_400)).unwrap().is_none());
+        assert!(matches!(start("c", 86_400), Started::New));
+        assert!(store.run(&RunId("b".to_owned())).unwrap().is_none());
+    }
+
+    #[test]
+    fn lists_filter_and_stop() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), at(0)).unwrap();
+        for i in 0..6 {
+            let status = if i % 2 == 0 { RunStatus::Completed } else { RunStatus::Failed };
+            let workflow = if i < 4 { "w" } else { "v" };
+            store.start_run(&run(&i.to_string(), workflow, status, i), None).unwrap();
+        }
+        let ids = |statuses: Vec<RunStatus>, workflow: Option<&str>, limit| {
+            let workflow_id = workflow.map(|id| WorkflowId(id.to_owned()));
+            let runs = store.runs(&RunFilter { statuses, workflow_id, limit }).unwrap();
+            runs.into_iter().map(|run| run.id.0).collect::<String>()
+        };
+        assert_eq!(ids(vec![], None, 100), "543210");
+        assert_eq!(ids(vec![], None, 2), "54");
+        assert_eq!(ids(vec![RunStatus::Failed], None, 100), "531");
+        assert_eq!(ids(vec![], Some("w"), 3), "321");
+    }
+}

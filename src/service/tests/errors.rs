@@ -1,0 +1,108 @@
+//! What is refused before any endpoint is reached, and the start itself.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{Answer, Local, create};
+use crate::secret::ApiKey;
+use crate::service::{Config, EnrichTable, Service};
+
+#[tokio::test]
+async fn a_key_is_asked_for_before_anything_else() {
+    let local = Local::start_with(|config| config.api_key = Some(ApiKey::new("right"))).await;
+    let base = local.service.base_url();
+    for path in ["/workflows", "/workflows/runs?limit=900", "/workflows/runs/x/live_status"] {
+        for key in ["", "wrong"] {
+            let response = local.client.get(format!("{base}{path}")).header("x-api-key", key).send().await.unwrap();
+            let answer = Answer::read(response).await;
+            assert_eq!(answer.status, 401);
+            assert_eq!(answer.body, json!({ "detail": "Invalid API key" }));
+        }
+    }
+    let response = local.client.post(format!("{base}/workflows/create_workflow")).body("{").send().await.unwrap();
+    assert_eq!(response.status(), 401);
+    let large = reqwest::multipart::Part::bytes(vec![b'x'; 4 << 20]).file_name("a.csv");
+    let form = reqwest::multipart::Form::new().part("file", large);
+    let response = local.client.post(format!("{base}/storage/csv/upload")).multipart(form).send().await.unwrap();
+    assert_eq!(response.status(), 401);
+    let response = local.client.get(format!("{base}/workflows")).header("x-api-key", "right").send().await.unwrap();
+    assert_eq!(response.status(), 200);
+}
+
+#[tokio::test]
+async fn any_key_will_do_where_none_is_named() {
+    let local = Local::start().await;
+    local.get("/workflows").await.ok();
+    let base = local.service.base_url();
+    let response = local.client.get(format!("{base}/workflows")).header("x-api-key", " ").send().await.unwrap();
+    assert_eq!(response.status(), 401);
+    let response = local.client.get(format!("{base}/healthz")).send().await.unwrap();
+    assert_eq!(response.status(), 200);
+}
+
+#[tokio::test]
+async fn unknown_paths_and_methods_are_answered_in_json() {
+    let local = Local::start().await;
+    assert_eq!(local.get("/nowhere").await.refused(404), "Not Found");
+    assert_eq!(local.post("/workflows", json!({})).await.refused(405), "Method Not Allowed");
+    let answer = local.request(Method::DELETE, "/workflows/runs").send().await.unwrap();
+    assert_eq!(Answer::read(answer).await.refused(405), "Method Not Allowed");
+    assert_eq!(local.get("/storage/files/a/%FF").await.refused(404), "Not Found");
+}
+
+#[tokio::test]
+async fn bodies_have_a_limit_and_must_be_json() {
+    let local = Local::start_with(|config| config.max_body_bytes = 2000).await;
+    let request = local.request(Method::POST, "/workflows/create_workflow").body("{\"a\":");
+    assert!(Answer::read(request.send().await.unwrap()).await.refused(400).contains("not valid JSON"));
+    let large = create(&[("webhook", json!({ "webhook_input": "x".repeat(3000) }))]);
+    assert!(local.post("/workflows/create_workflow", large).await.refused(413).contains("larger"));
+}
+
+#[tokio::test]
+async fn a_service_that_cannot_start_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = Service::start(Config::new(folder.path())).await.unwrap();
+    let text = |config: Config| async { Service::start(config).await.err().expect("must not start").to_string() };
+    let in_use = text(Config::new(folder.path())).await;
+    assert!(in_use.contains("in use by another service"), "{in_use}");
+    assert!(in_use.contains(&folder.path().display().to_string()), "{in_use}");
+    first.stop().await;
+
+    let other = tempfile::tempdir().unwrap();
+    let mut config = Config::new(other.path());
+    config.bind = ([0, 0, 0, 0], 0).into();
+    assert!(text(config.clone()).await.contains("name an API key"));
+    config.api_key = Some(ApiKey::new(" "));
+    assert!(text(config).await.contains("is empty"));
+
+    let blocked = other.path().join("file");
+    std::fs::write(&blocked, "").unwrap();
+    assert!(text(Config::new(blocked.join("data"))).await.contains("cannot use the data folder"));
+
+    let mut config = Config::new(other.path());
+    let table = |block: &str, path: &str| EnrichTable {
+        block: block.to_owned(),
+        path: other.path().join(path),
+        key: "k".to_owned(),
+    };
+    config.enrich = vec![table("filter", "file")];
+    assert!(text(config.clone()).await.contains("no enrichment block is called 'filter'"));
+    config.enrich = vec![table("find_email", "missing.csv")];
+    assert!(text(config.clone()).await.contains("missing.csv"));
+    config.max_enrich_bytes = 3;
+    std::fs::write(other.path().join("big.csv"), "k,v\n1,2\n").unwrap();
+    config.enrich = vec![table("find_email", "big.csv")];
+    assert!(text(config).await.contains("more than the limit"));
+}
+
+#[tokio::test]
+async fn blocks_are_told_with_their_schemas() {
+    let local = Local::start().await;
+    let blocks = local.get("/workflows/blocks").await.ok();
+    let filter = blocks.as_array().unwrap().iter().find(|block| block["block_name"] == "filter").unwrap();
+    let operators = &filter["specs_schema"]["properties"]["filters"]["items"]["properties"]["operator"]["enum"];
+    assert_eq!(operators.as_array().map(Vec::len), Some(11));
+    assert_eq!(filter["specs_schema"]["required"], json!(["filters"]));
+    assert_ne!(blocks[0]["specs_schema"], Value::Null);
+}

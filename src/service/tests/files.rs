@@ -1,0 +1,137 @@
+//! Signed links and the files behind them.
+
+use std::time::Duration;
+
+use reqwest::{Method, Response};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::restart::{plant, run_with_file};
+use super::{Answer, Local};
+use crate::api::RunStatus;
+use crate::service::Clock;
+
+/// More than one chunk, so that a body has several.
+fn content() -> Vec<u8> {
+    (0..700_001u32).map(|i| (i * 31 % 251) as u8).collect()
+}
+
+async fn with_file() -> (Local, Clock, Value) {
+    let folder = tempfile::tempdir().unwrap();
+    let id = Uuid::new_v4().to_string();
+    plant(&folder.path().join("data"), &run_with_file(&id, RunStatus::Completed, &content()), &content());
+    let clock = Clock::default();
+    let local = Local::start_in(folder, |config| config.clock = clock.clone()).await;
+    let link = local.links(&id, "csv").await.remove(0);
+    (local, clock, link)
+}
+
+async fn fetch(local: &Local, url: &str, headers: &[(&str, &str)]) -> Response {
+    let mut request = local.client.get(url);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.send().await.unwrap()
+}
+
+fn header<'a>(response: &'a Response, name: &str) -> &'a str {
+    response.headers().get(name).map_or("", |value| value.to_str().unwrap())
+}
+
+#[tokio::test]
+async fn a_link_tells_what_it_points_to() {
+    let (local, _, link) = with_file().await;
+    assert_eq!(link["filename"], "block_1_webhook.csv");
+    assert_eq!(link["file_size"], 700_001);
+    assert_eq!(link["row_count"], 2);
+    assert_eq!(link["block_number"], 1);
+    assert_eq!(link["content_type"], "text/csv");
+    assert_eq!(link["download_expires_in_seconds"], 900);
+    assert_eq!((&link["message"], &link["results"]), (&Value::Null, &Value::Null));
+    let url = link["download_url"].as_str().unwrap();
+    assert!(url.starts_with(&local.service.base_url()));
+    let response = fetch(&local, url, &[]).await;
+    assert_eq!(response.status(), 200);
+    assert_eq!(header(&response, "content-type"), "text/csv");
+    assert_eq!(header(&response, "content-length"), "700001");
+    assert_eq!(header(&response, "accept-ranges"), "bytes");
+    assert_eq!(header(&response, "etag"), "\"tag-1\"");
+    assert_eq!(response.bytes().await.unwrap(), content());
+    // The key may come along, right or wrong.
+    assert_eq!(fetch(&local, url, &[("x-api-key", "any")]).await.status(), 200);
+}
+
+#[tokio::test]
+async fn links_use_the_host_that_the_client_used() {
+    let (local, _, link) = with_file().await;
+    let run = link["download_url"].as_str().unwrap().split('/').nth(5).unwrap().to_owned();
+    let path = format!("/workflows/runs/{run}/results/download-links");
+    let answer = local.request(Method::GET, &path).header("host", "forwarded.test:8080").send().await.unwrap();
+    let url = Answer::read(answer).await.ok()[0]["download_url"].as_str().unwrap().to_owned();
+    assert!(url.starts_with("http://forwarded.test:8080/storage/files/"), "{url}");
+}
+
+#[tokio::test]
+async fn a_link_is_valid_for_its_file_and_time() {
+    let (local, clock, link) = with_file().await;
+    let url = link["download_url"].as_str().unwrap().to_owned();
+    let refused = |response: Response| async { Answer::read(response).await.refused(403) };
+    let unsigned = url.split('?').next().unwrap();
+    assert!(refused(fetch(&local, unsigned, &[]).await).await.contains("signature"));
+    let later = url.replace("expires=", "expires=1");
+    assert!(refused(fetch(&local, &later, &[]).await).await.contains("signature"));
+    let other = url.replace("block_1_webhook.csv", "block_2_webhook.csv.partial");
+    assert!(refused(fetch(&local, &other, &[]).await).await.contains("signature"));
+    let head = local.client.head(&url).send().await.unwrap();
+    assert_eq!(head.status(), 403);
+
+    clock.advance(Duration::from_secs(890));
+    assert_eq!(fetch(&local, &url, &[]).await.status(), 200);
+    clock.advance(Duration::from_secs(10));
+    assert!(refused(fetch(&local, &url, &[]).await).await.contains("expired"));
+    let run = url.split('/').nth(5).unwrap();
+    let fresh = local.links(run, "csv").await.remove(0);
+    assert_eq!(fetch(&local, fresh["download_url"].as_str().unwrap(), &[]).await.status(), 200);
+}
+
+#[tokio::test]
+async fn parts_of_a_file_are_served() {
+    let (local, _, link) = with_file().await;
+    let url = link["download_url"].as_str().unwrap();
+    let content = content();
+    for (range, expected, content_range) in [
+        ("bytes=0-9", 0..10, "bytes 0-9/700001"),
+        ("bytes=300000-", 300_000..700_001, "bytes 300000-700000/700001"),
+        ("bytes=-5", 699_996..700_001, "bytes 699996-700000/700001"),
+    ] {
+        let response = fetch(&local, url, &[("range", range)]).await;
+        assert_eq!(response.status(), 206, "{range}");
+        assert_eq!(header(&response, "content-range"), content_range);
+        assert_eq!(header(&response, "etag"), "\"tag-1\"");
+        assert_eq!(response.bytes().await.unwrap(), content[expected]);
+    }
+    let response = fetch(&local, url, &[("range", "bytes=700001-")]).await;
+    assert_eq!(response.status(), 416);
+    assert_eq!(header(&response, "content-range"), "bytes */700001");
+    let response = fetch(&local, url, &[("range", "bytes=5-9"), ("if-range", "\"tag-1\"")]).await;
+    assert_eq!(response.status(), 206);
+    let modified = header(&response, "last-modified").to_owned();
+    assert_eq!(fetch(&local, url, &[("range", "bytes=5-9"), ("if-range", &modified)]).await.status(), 206);
+    let response = fetch(&local, url, &[("range", "bytes=5-9"), ("if-range", "\"tag-0\"")]).await;
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.bytes().await.unwrap(), content);
+}
+
+#[tokio::test]
+async fn formats_are_checked_and_absent_ones_are_empty() {
+    let (local, _, link) = with_file().await;
+    let run = link["download_url"].as_str().unwrap().split('/').nth(5).unwrap().to_owned();
+    assert!(local.links(&run, "ndjson").await.is_empty());
+    assert!(local.links(&run, "json").await.is_empty());
+    let path = format!("/workflows/runs/{run}/results/download-links?format=xlsx");
+    assert!(local.get(&path).await.refused(400).contains("xlsx"));
+    let unknown = Uuid::new_v4();
+    let path = format!("/workflows/runs/{unknown}/results/download-links");
+    assert_eq!(local.get(&path).await.refused(404), "Run not found");
+    assert!(local.get("/workflows/runs/x/results/download-links").await.refused(422).contains("path.run_id"));
+}

@@ -1,0 +1,179 @@
+//! The service over HTTP, in this process: a file per theme.
+
+mod blocks;
+mod errors;
+mod files;
+mod restart;
+mod runs;
+mod uploads;
+mod workflows;
+
+use std::time::Duration;
+
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use serde_json::{Value, json};
+
+use super::{Config, Service};
+
+/// A service over a folder of its own, and a client with a key.
+struct Local {
+    service: Service,
+    client: reqwest::Client,
+    folder: tempfile::TempDir,
+}
+
+/// An answer: status and JSON.
+#[derive(Debug)]
+struct Answer {
+    status: StatusCode,
+    body: Value,
+}
+
+impl Answer {
+    async fn read(response: Response) -> Self {
+        let status = response.status();
+        let text = response.text().await.unwrap();
+        let body = if text.is_empty() { Value::Null } else { serde_json::from_str(&text).expect("answers are JSON") };
+        Answer { status, body }
+    }
+
+    /// The body of a 200.
+    #[track_caller]
+    fn ok(self) -> Value {
+        assert_eq!(self.status, 200, "{}", self.body);
+        self.body
+    }
+
+    /// The text of an error with this status.
+    #[track_caller]
+    fn refused(self, status: u16) -> String {
+        assert_eq!(self.status, status, "{}", self.body);
+        crate::api::error_text(&self.body.to_string())
+    }
+}
+
+impl Local {
+    async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), change).await
+    }
+
+    async fn start_in(folder: tempfile::TempDir, change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config::new(folder.path().join("data"));
+        change(&mut config);
+        let service = Service::start(config).await.unwrap();
+        Local { service, client: reqwest::Client::new(), folder }
+    }
+
+    /// Stops it well and leaves its folder.
+    async fn stop(self) -> tempfile::TempDir {
+        self.service.stop().await;
+        self.folder
+    }
+
+    fn data(&self) -> std::path::PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.service.base_url())).header("x-api-key", "k-test")
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        Answer::read(self.request(Method::GET, path).send().await.unwrap()).await
+    }
+
+    async fn post(&self, path: &str, body: Value) -> Answer {
+        let request = self.request(Method::POST, path);
+        let request = if body.is_null() { request } else { request.json(&body) };
+        Answer::read(request.send().await.unwrap()).await
+    }
+
+    async fn upload(&self, name: &str, content: &str) -> String {
+        let part = reqwest::multipart::Part::text(content.to_owned()).file_name(name.to_owned());
+        let form = reqwest::multipart::Form::new().part("file", part);
+        let response = self.request(Method::POST, "/storage/csv/upload").multipart(form).send().await.unwrap();
+        Answer::read(response).await.ok()["handle_id"].as_str().unwrap().to_owned()
+    }
+
+    /// A workflow of blocks one after the other: name and specs of each.
+    async fn chain(&self, blocks: &[(&str, Value)]) -> String {
+        let workflow = self.post("/workflows/create_workflow", create(blocks)).await.ok();
+        workflow["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Starts a run; `query` goes on after the workflow's id.
+    async fn run(&self, workflow: &str, query: &str, body: Value) -> String {
+        let started = self.post(&format!("/workflows/run?workflow_id={workflow}{query}"), body).await.ok();
+        assert_eq!(started["status"], "queued");
+        assert_eq!(started["already_started"], Value::Null);
+        started["job_id"].as_str().unwrap().to_owned()
+    }
+
+    async fn status(&self, run: &str) -> Value {
+        self.get(&format!("/workflows/runs/{run}/live_status")).await.ok()
+    }
+
+    /// Waits for the end of a run.
+    async fn ended(&self, run: &str) -> Value {
+        for _ in 0..3000 {
+            let status = self.status(run).await;
+            let word = status["overall_status"].as_str().unwrap();
+            if crate::api::RunStatus::parse(word).is_terminal() {
+                return status;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("run {run} does not end");
+    }
+
+    /// Waits for a run that is expected to complete.
+    async fn completed(&self, run: &str) -> Value {
+        let status = self.ended(run).await;
+        assert_eq!(status["overall_status"], "completed", "{status:#}");
+        status
+    }
+
+    async fn links(&self, run: &str, format: &str) -> Vec<Value> {
+        let path = format!("/workflows/runs/{run}/results/download-links?format={format}");
+        self.get(&path).await.ok().as_array().unwrap().clone()
+    }
+
+    /// The text that a link points to, fetched without the key.
+    async fn fetch(&self, link: &Value) -> String {
+        let response = self.client.get(link["download_url"].as_str().unwrap()).send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        response.text().await.unwrap()
+    }
+
+    /// The rows of the last block's NDJSON.
+    async fn rows(&self, run: &str) -> Vec<Value> {
+        let links = self.links(run, "ndjson").await;
+        let text = self.fetch(links.last().expect("a run has results")).await;
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+/// The body that creates a workflow of blocks one after the other.
+fn create(blocks: &[(&str, Value)]) -> Value {
+    let ids: Vec<String> = (1..=blocks.len()).map(|n| format!("b{n}")).collect();
+    json!({
+        "workflow_name": "A chain",
+        "workflow_description": "For a test",
+        "workflow_definition": {
+            "blocks": blocks.iter().zip(&ids).enumerate().map(|(i, ((name, specs), id))| json!({
+                "sequence_number": i + 1,
+                "block_type": "any",
+                "block_name": name,
+                "block_id": id,
+                "specs": specs,
+            })).collect::<Vec<_>>(),
+            "edges": ids.windows(2).map(|pair| json!({
+                "from_block_id": pair[0], "to_block_id": pair[1],
+            })).collect::<Vec<_>>(),
+        }
+    })
+}

@@ -1,0 +1,130 @@
+//! What is left after a stop and after a crash.
+
+use chrono::Utc;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::Local;
+use crate::api::{RunId, RunStatus, WorkflowId};
+use crate::service::catalogue::RowType;
+use crate::service::rows::{BlockRow, BlockStatus, FileRow, ResultFormat, RunRow};
+use crate::service::store::Store;
+
+/// A run with one finished block, whose file holds `content`, and one block in `status`.
+pub(super) fn run_with_file(id: &str, status: RunStatus, content: &[u8]) -> RunRow {
+    let now = Utc::now();
+    let block = |number: i64, status: BlockStatus| BlockRow {
+        block_id: Uuid::new_v4().to_string(),
+        block_name: "webhook".to_owned(),
+        sequence_number: number,
+        previous_block_ids: Vec::new(),
+        rows: RowType::Lead,
+        status,
+        started_at: Some(now),
+        completed_at: None,
+        updated_at: now,
+        processed: 2,
+        total: Some(2),
+        row_count: 2,
+        fraction: 0.0,
+        note: None,
+        error_message: None,
+        files: Vec::new(),
+        results: None,
+    };
+    let mut first = block(1, BlockStatus::Completed);
+    first.files.push(FileRow {
+        format: ResultFormat::Csv,
+        filename: "block_1_webhook.csv".to_owned(),
+        size_bytes: content.len() as u64,
+        rows: 2,
+        created_at: now,
+        etag: "\"tag-1\"".to_owned(),
+    });
+    RunRow {
+        id: RunId(id.to_owned()),
+        workflow_id: WorkflowId("w".to_owned()),
+        workflow_name: "W".to_owned(),
+        status,
+        status_reason: None,
+        error_message: None,
+        queued_at: now,
+        updated_at: now,
+        started_at: Some(now),
+        completed_at: None,
+        formats: vec![ResultFormat::Csv],
+        blocks: vec![first, block(2, BlockStatus::Running)],
+    }
+}
+
+/// Puts a run and its file into a data folder that no service has open.
+pub(super) fn plant(data: &std::path::Path, run: &RunRow, content: &[u8]) {
+    let folder = data.join("runs").join(&run.id.0);
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("block_1_webhook.csv"), content).unwrap();
+    std::fs::write(folder.join("block_2_webhook.csv.partial"), "half").unwrap();
+    Store::open(data, Utc::now()).unwrap().start_run(run, None).unwrap();
+}
+
+#[tokio::test]
+async fn runs_that_a_crash_cut_short_have_failed() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let id = Uuid::new_v4().to_string();
+    plant(&data, &run_with_file(&id, RunStatus::Running, b"a\n1\n2\n"), b"a\n1\n2\n");
+    let orphan = data.join("runs").join(Uuid::new_v4().to_string());
+    std::fs::create_dir_all(&orphan).unwrap();
+    let not_ours = data.join("runs").join("notes");
+    std::fs::create_dir_all(&not_ours).unwrap();
+    std::fs::create_dir_all(data.join("uploads")).unwrap();
+    let half_upload = data.join("uploads").join(".partial-x1");
+    std::fs::write(&half_upload, "a,b").unwrap();
+
+    let local = Local::start_in(folder, |_| {}).await;
+    let status = local.status(&id).await;
+    assert_eq!(status["overall_status"], "failed");
+    assert_eq!(status["blocks"][0]["status"], "completed");
+    assert_eq!(status["blocks"][1]["status"], "failed");
+    assert_eq!(status["blocks"][1]["error_message"], "the service stopped before the run ended");
+    let runs = local.get("/workflows/runs").await.ok();
+    assert_eq!(runs[0]["status_reason"], "interrupted");
+    assert_ne!(runs[0]["error_message"], Value::Null);
+    // The finished block keeps its result; half a file does not stay.
+    let links = local.links(&id, "csv").await;
+    assert_eq!(links.len(), 1);
+    assert_eq!(local.fetch(&links[0]).await, "a\n1\n2\n");
+    assert!(!data.join("runs").join(&id).join("block_2_webhook.csv.partial").exists());
+    assert!(!orphan.exists() && !half_upload.exists() && not_ours.exists());
+}
+
+#[tokio::test]
+async fn everything_is_there_after_a_stop() {
+    let local = Local::start().await;
+    let workflow = local.chain(&[("webhook", json!({}))]).await;
+    let handle = local.upload("a.csv", "a\n1\n").await;
+    let permit = local.service.engine.hold().await;
+    let run = local.run(&workflow, "", json!({ "webhook_payload": [{ "a": 1 }] })).await;
+    drop(permit);
+    let folder = local.stop().await;
+    let local = Local::start_in(folder, |_| {}).await;
+    local.get(&format!("/workflows/{workflow}")).await.ok();
+    let status = local.status(&run).await["overall_status"].clone();
+    assert!(["completed", "cancelled", "failed"].contains(&status.as_str().unwrap()), "{status}");
+    assert!(local.data().join("uploads").join(format!("{handle}.csv")).exists());
+}
+
+#[tokio::test]
+async fn a_stop_cancels_what_waits() {
+    let local = Local::start_with(|config| config.max_runs = 1).await;
+    let workflow = local.chain(&[("webhook", json!({}))]).await;
+    let permit = local.service.engine.hold().await;
+    let run = local.run(&workflow, "", json!({ "webhook_payload": [] })).await;
+    // The stop ends the run first and then waits for its task, which waits for this permit.
+    let stopped = tokio::spawn(local.stop());
+    drop(permit);
+    let local = Local::start_in(stopped.await.unwrap(), |_| {}).await;
+    let runs = local.get("/workflows/runs").await.ok();
+    assert_eq!(runs[0]["job_id"], json!(run));
+    let status = runs[0]["status"].as_str().unwrap();
+    assert!(["cancelled", "completed", "failed"].contains(&status), "{status}");
+}

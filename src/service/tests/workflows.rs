@@ -1,0 +1,121 @@
+//! Workflows: made, changed, listed, deleted.
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{Local, create};
+
+fn webhook_and_filter() -> Value {
+    create(&[
+        ("webhook", json!({})),
+        ("filter", json!({ "filters": [{ "column": "n", "operator": "greater", "value": 1 }] })),
+    ])
+}
+
+#[tokio::test]
+async fn a_workflow_is_made_and_read_again() {
+    let local = Local::start().await;
+    let made = local.post("/workflows/create_workflow", webhook_and_filter()).await.ok();
+    let id = made["id"].as_str().unwrap();
+    assert!(Uuid::parse_str(id).is_ok());
+    assert_eq!(made["name"], "A chain");
+    assert_eq!(made["description"], "For a test");
+    assert_eq!(made["status"], "ready");
+    assert_eq!(made["last_run_date"], Value::Null);
+    let blocks = &made["workflow_definition"]["blocks"];
+    let edge = &made["workflow_definition"]["edges"][0];
+    assert!(Uuid::parse_str(blocks[0]["block_id"].as_str().unwrap()).is_ok());
+    assert_eq!(edge["from_block_id"], blocks[0]["block_id"]);
+    assert_eq!(edge["to_block_id"], blocks[1]["block_id"]);
+    assert_eq!(edge["condition"], Value::Null);
+    assert_eq!(blocks[0]["block_type"], "any");
+
+    assert_eq!(local.get(&format!("/workflows/{id}")).await.ok(), made);
+    let list = local.get("/workflows").await.ok();
+    assert_eq!(list.as_array().map(Vec::len), Some(1));
+    assert_eq!(list[0]["id"], made["id"]);
+    assert_eq!(list[0]["workflow_definition"], Value::Null);
+}
+
+#[tokio::test]
+async fn an_id_is_made_once() {
+    let local = Local::start().await;
+    let id = Uuid::new_v4().to_string();
+    let mut body = webhook_and_filter();
+    body["id"] = json!(id);
+    assert_eq!(local.post("/workflows/create_workflow", body.clone()).await.ok()["id"], json!(id));
+    let text = local.post("/workflows/create_workflow", body.clone()).await.refused(409);
+    assert_eq!(text, "a workflow with this id exists already");
+    body["id"] = json!("my own id");
+    local.post("/workflows/create_workflow", body.clone()).await.ok();
+    assert_eq!(local.get("/workflows/my%20own%20id").await.ok()["id"], "my own id");
+    body["id"] = json!("runs");
+    assert!(local.post("/workflows/create_workflow", body).await.refused(422).contains("body.id"));
+}
+
+#[tokio::test]
+async fn updates_change_what_they_name_and_make_what_is_not_there() {
+    let local = Local::start().await;
+    let made = local.post("/workflows/create_workflow", webhook_and_filter()).await.ok();
+    let id = made["id"].as_str().unwrap();
+    let path = format!("/workflows/update_workflow?workflow_id={id}");
+    let renamed = local.post(&path, json!({ "workflow_name": "Other" })).await.ok();
+    assert_eq!(renamed["name"], "Other");
+    assert_eq!(renamed["description"], made["description"]);
+    assert_eq!(renamed["workflow_definition"], made["workflow_definition"]);
+    let smaller = create(&[("webhook", json!({}))])["workflow_definition"].clone();
+    let changed = local.post(&path, json!({ "workflow_definition": smaller })).await.ok();
+    assert_eq!(changed["workflow_definition"]["blocks"].as_array().map(Vec::len), Some(1));
+    assert_eq!(local.post(&path, Value::Null).await.ok()["name"], "Other");
+
+    let path = "/workflows/update_workflow?workflow_id=new-one";
+    assert!(local.post(path, json!({})).await.refused(422).contains("workflow_definition"));
+    let made = local.post(path, json!({ "workflow_definition": smaller })).await.ok();
+    assert_eq!((&made["id"], &made["name"]), (&json!("new-one"), &json!("Untitled Workflow")));
+    assert!(local.post("/workflows/update_workflow", json!({})).await.refused(422).contains("query.workflow_id"));
+}
+
+#[tokio::test]
+async fn a_deleted_workflow_is_gone() {
+    let local = Local::start().await;
+    let made = local.post("/workflows/create_workflow", webhook_and_filter()).await.ok();
+    let id = made["id"].as_str().unwrap();
+    let path = format!("/workflows/delete_workflow?workflow_id={id}");
+    assert_eq!(local.post(&path, Value::Null).await.ok()["id"], made["id"]);
+    assert_eq!(local.post(&path, Value::Null).await.refused(404), "Workflow not found");
+    assert_eq!(local.get(&format!("/workflows/{id}")).await.refused(404), "Workflow not found");
+    assert!(local.get("/workflows/not-a-uuid").await.refused(422).contains("path.workflow_id"));
+}
+
+#[tokio::test]
+async fn graphs_that_cannot_run_are_refused_by_block() {
+    let local = Local::start().await;
+    let refuse = |definition: Value| {
+        let body = json!({ "workflow_name": "n", "workflow_description": "", "workflow_definition": definition });
+        async { local.post("/workflows/create_workflow", body).await.refused(422) }
+    };
+    let text = refuse(json!({ "blocks": [], "edges": [] })).await;
+    assert!(text.contains("at least one block"), "{text}");
+    let two = |edges: Value| {
+        let mut definition = webhook_and_filter()["workflow_definition"].clone();
+        definition["edges"] = edges;
+        definition
+    };
+    let text = refuse(two(json!([{ "from_block_id": "b1", "to_block_id": "zz" }]))).await;
+    assert!(text.contains("no block has the id 'zz'"), "{text}");
+    let text = refuse(two(json!([
+        { "from_block_id": "b1", "to_block_id": "b2" },
+        { "from_block_id": "b2", "to_block_id": "b2" }
+    ])))
+    .await;
+    assert!(text.contains("circle through block 2 (filter)"), "{text}");
+    let mut bad = two(json!([{ "from_block_id": "b1", "to_block_id": "b2" }]));
+    bad["blocks"][1]["specs"]["filters"][0]["operator"] = json!("like");
+    let body = json!({ "workflow_name": "n", "workflow_description": "", "workflow_definition": bad });
+    let answer = local.post("/workflows/create_workflow", body).await;
+    assert_eq!(
+        answer.body["detail"][0]["loc"],
+        json!(["body", "workflow_definition", "blocks", 1, "specs", "filters", 0, "operator"])
+    );
+    assert!(answer.refused(422).contains("block 2 (filter): condition 1: operator 'like'"));
+}

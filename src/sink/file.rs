@@ -1,0 +1,149 @@
+//! A file that appears under its name only when it is whole.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+/// A file being written under a temporary name in the folder of its final one. Dropped without
+/// [`PendingFile::commit`], it leaves nothing behind.
+#[derive(Debug)]
+pub struct PendingFile {
+    temp: NamedTempFile,
+    path: PathBuf,
+    no_clobber: bool,
+}
+
+impl PendingFile {
+    /// Starts a file that will stand at `path`. A link there is followed, so that the file it
+    /// names is replaced and not the link.
+    pub fn create(path: &Path, no_clobber: bool) -> io::Result<Self> {
+        let path = match std::fs::canonicalize(path) {
+            Ok(real) => real,
+            Err(_) => path.to_owned(),
+        };
+        if no_clobber && path.exists() {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "exists already, and --no-clobber was given"));
+        }
+        let temp = temp_beside(&path)?;
+        Ok(PendingFile { temp, path, no_clobber })
+    }
+
+    /// A second handle on the same bytes, for reading back what was written.
+    pub fn reread(&self) -> io::Result<File> {
+        self.temp.reopen()
+    }
+
+    /// Starts over with a new, empty file for the same path; the old one goes when it is dropped.
+    pub fn replacement(&self) -> io::Result<Self> {
+        Ok(PendingFile { temp: temp_beside(&self.path)?, path: self.path.clone(), no_clobber: self.no_clobber })
+    }
+
+    /// Syncs the bytes, renames the file to its name, and syncs the folder.
+    pub fn commit(self) -> io::Result<()> {
+        self.temp.as_file().sync_all()?;
+        let persisted =
+            if self.no_clobber { self.temp.persist_noclobber(&self.path) } else { self.temp.persist(&self.path) };
+        persisted.map_err(|error| error.error)?;
+        // Some file systems cannot sync a folder; the rename itself has happened.
+        if let Ok(folder) = File::open(folder_of(&self.path)) {
+            let _ = folder.sync_all();
+        }
+        Ok(())
+    }
+}
+
+impl Write for PendingFile {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.temp.as_file_mut().write(buf)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The folder that holds `path`.
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+fn temp_beside(path: &Path) -> io::Result<NamedTempFile> {
+    let name =
+        path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "is not the name of a file"))?;
+    let mut prefix = std::ffi::OsString::from(".");
+    prefix.push(name);
+    prefix.push(".");
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(&prefix).suffix(".partial");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        // As any program's output: the umask decides.
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    builder.tempfile_in(folder_of(path))
+}
+
+/// Checks, by making and removing a file, that an output can be made at `path`: before a run is
+/// paid for, not after.
+pub fn check_writable(path: &Path) -> io::Result<()> {
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => Err(io::Error::new(io::ErrorKind::IsADirectory, "is a folder")),
+        Ok(metadata) if !metadata.is_file() => Ok(()),
+        _ => temp_beside(path).map(drop),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_appears_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.csv");
+        std::fs::write(&path, "old").unwrap();
+
+        let mut file = PendingFile::create(&path, false).unwrap();
+        file.write_all(b"new").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"old");
+        drop(file);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left behind");
+
+        let mut file = PendingFile::create(&path, false).unwrap();
+        file.write_all(b"new").unwrap();
+        file.commit().unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn no_clobber_refuses_early_and_late() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.csv");
+        let file = PendingFile::create(&path, true).unwrap();
+        std::fs::write(&path, "appeared meanwhile").unwrap();
+        assert_eq!(file.commit().unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(PendingFile::create(&path, true).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read(&path).unwrap(), b"appeared meanwhile");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_stays_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let (real, link) = (folder.path().join("real"), folder.path().join("link"));
+        std::fs::write(&real, "old").unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        let mut file = PendingFile::create(&link, false).unwrap();
+        file.write_all(b"new").unwrap();
+        file.commit().unwrap();
+        assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(std::fs::read(&real).unwrap(), b"new");
+    }
+}

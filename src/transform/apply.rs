@@ -1,0 +1,343 @@
+//! Steps applied to batches.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, BooleanArray, StringViewArray};
+use arrow_buffer::BooleanBufferBuilder;
+use sha2::{Digest, Sha256};
+
+use super::cell::{Cell, cell_of};
+use super::{Condition, Logic, Lookup, Step, Test};
+use crate::column::{Batch, Field, Schema, Type};
+use crate::format::json_text::write_json_value;
+
+/// Why a step could not be applied.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Arrow refused the rows.
+    #[error("cannot keep the rows that passed a filter")]
+    Arrow(#[from] arrow_schema::ArrowError),
+    /// The memory of a deduplicate step is used up.
+    #[error("deduplicate: more than {0} distinct keys")]
+    TooManyKeys(usize),
+}
+
+/// The steps of one worker, or of the writer where they need to see every row in order.
+#[derive(Debug)]
+pub struct Steps {
+    steps: Vec<State>,
+}
+
+#[derive(Debug)]
+enum State {
+    Filter(Vec<Prepared>),
+    RemoveColumns(Vec<String>),
+    Deduplicate { columns: Vec<String>, seen: HashSet<u128>, max_keys: usize },
+    Lookup(Lookup),
+}
+
+#[derive(Debug)]
+struct Prepared {
+    column: String,
+    logic: Logic,
+    test: PreparedTest,
+}
+
+/// A [`Test`] with its values made into cells once.
+#[derive(Debug)]
+enum PreparedTest {
+    Equals(Cell<'static>, bool),
+    Contains(Cell<'static>, bool),
+    Greater(Cell<'static>),
+    Less(Cell<'static>),
+    In(Vec<Cell<'static>>, bool),
+    IsEmpty(bool),
+    Matches(regex::Regex),
+}
+
+impl Steps {
+    /// Makes `steps` ready; `max_keys` bounds what each deduplicate step remembers.
+    pub fn new(steps: &[Step], max_keys: usize) -> Self {
+        let steps = steps
+            .iter()
+            .map(|step| match step {
+                Step::Filter(conditions) => State::Filter(conditions.iter().map(prepare).collect()),
+                Step::RemoveColumns(names) => State::RemoveColumns(names.clone()),
+                Step::Deduplicate(columns) => {
+                    State::Deduplicate { columns: columns.clone(), seen: HashSet::new(), max_keys }
+                }
+                Step::Lookup(lookup) => State::Lookup(lookup.clone()),
+            })
+            .collect();
+        Steps { steps }
+    }
+
+    /// Splits a plan's steps: those that look at one row at a time and may run on any worker, and
+    /// from the first that must see every row in order, the rest.
+    pub fn split(steps: &[Step]) -> (&[Step], &[Step]) {
+        let at = steps.iter().position(|s| matches!(s, Step::Deduplicate(_))).unwrap_or(steps.len());
+        steps.split_at(at)
+    }
+
+    /// Columns whose values the steps look at, if the steps only choose among rows; `None` when
+    /// they change columns or need them all.
+    pub fn columns_looked_at(steps: &[Step]) -> Option<Vec<&str>> {
+        let mut names = Vec::new();
+        for step in steps {
+            match step {
+                Step::Filter(conditions) => names.extend(conditions.iter().map(|c| c.column.as_str())),
+                Step::Deduplicate(columns) if !columns.is_empty() => names.extend(columns.iter().map(String::as_str)),
+                _ => return None,
+            }
+        }
+        names.sort_unstable();
+        names.dedup();
+        Some(names)
+    }
+
+    /// Applies all steps. Rows that go are the difference in `rows`.
+    pub fn apply(&mut self, mut batch: Batch) -> Result<Batch, Error> {
+        for step in &mut self.steps {
+            batch = match step {
+                State::Filter(conditions) => {
+                    let keep = filter_mask(&batch, conditions);
+                    keep_rows(batch, &keep)?
+                }
+                State::RemoveColumns(names) => remove_columns(batch, names),
+                State::Deduplicate { columns, seen, max_keys } => {
+                    let keep = first_of_each(&batch, columns, seen, *max_keys)?;
+                    keep_rows(batch, &keep)?
+                }
+                State::Lookup(lookup) => look_up(batch, lookup),
+            };
+        }
+        Ok(batch)
+    }
+
+    /// The columns that come out of the steps for these columns going in.
+    pub fn output_schema(&self, schema: &Schema) -> Schema {
+        let mut schema = schema.clone();
+        for step in &self.steps {
+            match step {
+                State::Filter(_) | State::Deduplicate { .. } => {}
+                State::RemoveColumns(names) => schema.fields.retain(|f| !names.iter().any(|n| **n == *f.name)),
+                State::Lookup(lookup) => {
+                    for name in &lookup.fields {
+                        let field = Field::new(name.as_str(), Type::Raw);
+                        match schema.position(name) {
+                            Some(i) => schema.fields[i] = field,
+                            None => schema.fields.push(field),
+                        }
+                    }
+                }
+            }
+        }
+        schema
+    }
+}
+
+fn prepare(condition: &Condition) -> Prepared {
+    let test = match &condition.test {
+        Test::Equals(v) => PreparedTest::Equals(cell_of(v), true),
+        Test::NotEquals(v) => PreparedTest::Equals(cell_of(v), false),
+        Test::Contains(v) => PreparedTest::Contains(cell_of(v), true),
+        Test::NotContains(v) => PreparedTest::Contains(cell_of(v), false),
+        Test::Greater(v) => PreparedTest::Greater(cell_of(v)),
+        Test::Less(v) => PreparedTest::Less(cell_of(v)),
+        Test::In(list) => PreparedTest::In(list.iter().map(cell_of).collect(), true),
+        Test::NotIn(list) => PreparedTest::In(list.iter().map(cell_of).collect(), false),
+        Test::IsEmpty => PreparedTest::IsEmpty(true),
+        Test::IsNotEmpty => PreparedTest::IsEmpty(false),
+        Test::Matches(regex) => PreparedTest::Matches(regex.clone()),
+    };
+    Prepared { column: condition.column.clone(), logic: condition.logic, test }
+}
+
+impl PreparedTest {
+    fn holds(&self, cell: &Cell<'_>) -> bool {
+        match self {
+            PreparedTest::Equals(value, wanted) => cell.equals(value) == *wanted,
+            PreparedTest::Contains(value, wanted) => contains(cell, value) == *wanted,
+            PreparedTest::Greater(value) => cell.compare(value) == Some(std::cmp::Ordering::Greater),
+            PreparedTest::Less(value) => cell.compare(value) == Some(std::cmp::Ordering::Less),
+            PreparedTest::In(values, wanted) => values.iter().any(|v| cell.equals(v)) == *wanted,
+            PreparedTest::IsEmpty(wanted) => cell.is_empty() == *wanted,
+            PreparedTest::Matches(regex) => !matches!(cell, Cell::Null) && regex.is_match(&cell.text()),
+        }
+    }
+}
+
+/// A list holds the value as an element; everything else holds its text.
+fn contains(cell: &Cell<'_>, value: &Cell<'_>) -> bool {
+    if let Cell::Nested(text) = cell
+        && let Ok(serde_json::Value::Array(items)) = serde_json::from_str(text)
+    {
+        return items.iter().any(|item| cell_of(item).equals(value));
+    }
+    !matches!(cell, Cell::Null) && cell.text().contains(&*value.text())
+}
+
+fn filter_mask(batch: &Batch, conditions: &[Prepared]) -> BooleanArray {
+    let columns: Vec<Option<usize>> = conditions.iter().map(|c| batch.schema.position(&c.column)).collect();
+    let mut keep = BooleanBufferBuilder::new(batch.rows);
+    for row in 0..batch.rows {
+        let mut kept = true;
+        for (i, (condition, column)) in conditions.iter().zip(&columns).enumerate() {
+            let decided = i > 0
+                && match condition.logic {
+                    Logic::And => !kept,
+                    Logic::Or => kept,
+                };
+            if decided {
+                continue;
+            }
+            let cell = match column {
+                Some(c) => Cell::at(&batch.columns[*c], &batch.schema.fields[*c].ty, row),
+                None => Cell::Null,
+            };
+            kept = condition.test.holds(&cell);
+        }
+        keep.append(kept);
+    }
+    BooleanArray::new(keep.finish(), None)
+}
+
+fn keep_rows(batch: Batch, keep: &BooleanArray) -> Result<Batch, Error> {
+    let rows = keep.true_count();
+    if rows == batch.rows {
+        return Ok(batch);
+    }
+    let filter = arrow_select::filter::FilterBuilder::new(keep).optimize().build();
+    let columns = batch.columns.iter().map(|c| filter.filter(c)).collect::<Result<Vec<ArrayRef>, _>>()?;
+    let records = batch.records.map(|(bytes, spans)| {
+        let kept = spans.into_iter().zip(keep.values()).filter_map(|(span, kept)| kept.then_some(span)).collect();
+        (bytes, kept)
+    });
+    Ok(Batch { schema: batch.schema, columns, rows, records })
+}
+
+fn remove_columns(batch: Batch, names: &[String]) -> Batch {
+    let keep: Vec<usize> =
+        (0..batch.columns.len()).filter(|&i| !names.iter().any(|n| **n == *batch.schema.fields[i].name)).collect();
+    if keep.len() == batch.columns.len() {
+        return batch;
+    }
+    let fields = keep.iter().map(|&i| batch.schema.fields[i].clone()).collect();
+    let columns = keep.iter().map(|&i| batch.columns[i].clone()).collect();
+    Batch { schema: Arc::new(Schema::new(fields)), columns, rows: batch.rows, records: None }
+}
+
+/// Keys are remembered as 128 bits of SHA-256, which two different keys share with a probability
+/// of 2^-64 only after 2^32 keys: exact for every purpose, at 16 bytes a key.
+fn first_of_each(
+    batch: &Batch,
+    columns: &[String],
+    seen: &mut HashSet<u128>,
+    max_keys: usize,
+) -> Result<BooleanArray, Error> {
+    let indices: Vec<Option<usize>> = if columns.is_empty() {
+        // By name, so that a row's key does not change when a late column moves the others.
+        let mut all: Vec<usize> = (0..batch.columns.len()).collect();
+        all.sort_by(|&a, &b| batch.schema.fields[a].name.cmp(&batch.schema.fields[b].name));
+        all.into_iter().map(Some).collect()
+    } else {
+        columns.iter().map(|name| batch.schema.position(name)).collect()
+    };
+    let mut keep = BooleanBufferBuilder::new(batch.rows);
+    let mut key = Vec::new();
+    for row in 0..batch.rows {
+        key.clear();
+        for index in indices.iter().flatten() {
+            let (array, field) = (&batch.columns[*index], &batch.schema.fields[*index]);
+            let cell = Cell::at(array, &field.ty, row);
+            // Null and absent are one; a whole-row key leaves them out, named columns mark them.
+            let kind = match &cell {
+                Cell::Null if columns.is_empty() => continue,
+                Cell::Null => 0u8,
+                Cell::Bool(_) => 1,
+                Cell::Number(_) => 2,
+                Cell::Text(_) => 3,
+                Cell::Nested(_) => 4,
+            };
+            let text = cell.text();
+            key.push(kind);
+            if columns.is_empty() {
+                key.extend_from_slice(&(field.name.len() as u64).to_le_bytes());
+                key.extend_from_slice(field.name.as_bytes());
+            }
+            key.extend_from_slice(&(text.len() as u64).to_le_bytes());
+            key.extend_from_slice(text.as_bytes());
+        }
+        let digest = Sha256::digest(&key);
+        let short = u128::from_le_bytes(digest[..16].try_into().expect("a digest has 32 bytes"));
+        let new = seen.insert(short);
+        if seen.len() > max_keys {
+            return Err(Error::TooManyKeys(max_keys));
+        }
+        keep.append(new);
+    }
+    Ok(BooleanArray::new(keep.finish(), None))
+}
+
+fn look_up(mut batch: Batch, lookup: &Lookup) -> Batch {
+    let key_column = batch.schema.position(&lookup.key);
+    let found: Vec<Option<&Vec<Option<String>>>> = (0..batch.rows)
+        .map(|row| {
+            let (table, column) = (lookup.table.as_ref()?, key_column?);
+            let cell = Cell::at(&batch.columns[column], &batch.schema.fields[column].ty, row);
+            if matches!(cell, Cell::Null) { None } else { table.get(&*cell.text()) }
+        })
+        .collect();
+    let mut schema = (*batch.schema).clone();
+    for (i, name) in lookup.fields.iter().enumerate() {
+        // A row without a match says so with an explicit null.
+        let values = found.iter().map(|entry| entry.and_then(|e| e[i].as_deref()).unwrap_or("null"));
+        let array: ArrayRef = Arc::new(StringViewArray::from_iter_values(values));
+        let field = Field::new(name.as_str(), Type::Raw);
+        match schema.position(name) {
+            Some(place) => {
+                schema.fields[place] = field;
+                batch.columns[place] = array;
+            }
+            None => {
+                schema.fields.push(field);
+                batch.columns.push(array);
+            }
+        }
+    }
+    batch.schema = Arc::new(schema);
+    batch.records = None;
+    batch
+}
+
+/// Reads a reference table's batch into look-up entries: the key's text, and the JSON text of each
+/// of `fields`. Later rows do not replace earlier ones.
+pub fn lookup_entries(batch: &Batch, key: &str, fields: &[String]) -> Vec<(String, Vec<Option<String>>)> {
+    let Some(key) = batch.schema.position(key) else { return Vec::new() };
+    let columns: Vec<Option<usize>> = fields.iter().map(|f| batch.schema.position(f)).collect();
+    (0..batch.rows)
+        .filter_map(|row| {
+            let cell = Cell::at(&batch.columns[key], &batch.schema.fields[key].ty, row);
+            if matches!(cell, Cell::Null) {
+                return None;
+            }
+            let values = columns.iter().map(|c| c.and_then(|c| json_at(batch, c, row))).collect();
+            Some((cell.text().into_owned(), values))
+        })
+        .collect()
+}
+
+fn json_at(batch: &Batch, column: usize, row: usize) -> Option<String> {
+    let array = &batch.columns[column];
+    if array.is_null(row) {
+        return None;
+    }
+    if let Type::Raw = batch.schema.fields[column].ty {
+        return Some(array.as_string_view().value(row).to_owned());
+    }
+    let mut out = Vec::new();
+    write_json_value(array, row, &batch.schema.fields[column].ty, &mut out);
+    Some(String::from_utf8(out).expect("JSON text is UTF-8"))
+}
