@@ -1,1 +1,108 @@
-//! To come.
+//! The command line: what was typed (`args`), what it means (`settings`), what is done (`commands`).
+//!
+//! Standard output is data only; everything else goes to standard error, through `print`. The engine and the client
+//! know neither clap nor the environment nor the terminal.
+
+pub mod args;
+mod commands;
+mod context;
+mod engine;
+mod env_names;
+mod error;
+pub mod exit;
+mod interrupt;
+#[cfg(feature = "serve")]
+mod local;
+mod outputs;
+mod print;
+mod report;
+mod settings;
+mod sources;
+mod table;
+mod values;
+
+use self::args::{Args, Command};
+use self::context::Context;
+use self::error::{Error, Failure};
+use self::exit::Exit;
+use self::interrupt::Interrupt;
+use self::print::Screen;
+use self::settings::{Flags, Settings};
+
+/// Says on standard error that drawoff itself is at fault, in place of the standard panic text, and ends the process
+/// with [`Exit::Bug`]. Panics on the engine's threads are caught there and become errors; for those the text appears,
+/// and the process goes on to clean up.
+pub fn install_panic_hook() {
+    std::panic::set_hook(Box::new(|info| {
+        let place = info.location().map(|l| format!(" at {}:{}", l.file(), l.line())).unwrap_or_default();
+        print::write_stderr(&format!("internal error{place}: this is a fault of drawoff"));
+        // Taken only if the environment asks for it, by the standard library's own rule.
+        let trace = std::backtrace::Backtrace::capture();
+        if trace.status() == std::backtrace::BacktraceStatus::Captured {
+            print::write_stderr(&trace.to_string());
+        }
+    }));
+}
+
+/// Carries out what was typed and says how the process should end. Errors are printed here.
+pub async fn run(args: Args) -> Exit {
+    let screen = Screen::new(args.global.quiet);
+    let failure = match prepare(&args, screen) {
+        Ok(context) => {
+            let outcome = dispatch(&context, args.command).await;
+            context.screen.clear();
+            match outcome {
+                Ok(exit) => return exit,
+                Err(failure) if matches!(failure.error, Error::Interrupted) => {
+                    failure.or_hint(|| context.resume_hint())
+                }
+                Err(failure) => failure,
+            }
+        }
+        Err(failure) => failure,
+    };
+    if failure.is_closed_pipe() {
+        return Exit::Success;
+    }
+    failure.lines().iter().for_each(|line| print::write_stderr(line));
+    failure.exit()
+}
+
+fn prepare(args: &Args, screen: Screen) -> Result<Context, Failure> {
+    let settings = Settings::resolve(&flags_of(args))?;
+    let interrupt = Interrupt::listen().map_err(|cause| Error::Bug(format!("no signals can be caught: {cause}")))?;
+    Ok(Context::new(settings, screen, interrupt))
+}
+
+fn flags_of(args: &Args) -> Flags {
+    let plan = match &args.command {
+        Command::Run(run) => Some(&run.plan),
+        Command::Pull(pull) => Some(&pull.plan),
+        Command::Convert(convert) => Some(&convert.plan),
+        _ => None,
+    };
+    Flags {
+        endpoint: args.global.endpoint.clone(),
+        api_key_file: args.global.api_key_file.clone(),
+        config: args.global.config.clone(),
+        max_memory: plan.and_then(|plan| plan.max_memory),
+        workers: plan.and_then(|plan| plan.workers),
+        codec: plan.and_then(|plan| plan.codec),
+    }
+}
+
+async fn dispatch(context: &Context, command: Command) -> Result<Exit, Failure> {
+    match command {
+        Command::Run(args) => commands::run::run(context, *args).await,
+        Command::Pull(args) => commands::pull::pull(context, *args).await,
+        Command::Convert(args) => commands::convert::convert(context, *args).await,
+        Command::Schema(args) => commands::schema::schema(context, args).await,
+        Command::Upload(args) => context.unless_interrupted(commands::upload::upload(context, args)).await,
+        Command::Workflows(command) => {
+            context.unless_interrupted(commands::workflows::dispatch(context, command)).await
+        }
+        Command::Runs(command) => context.unless_interrupted(commands::runs::dispatch(context, command)).await,
+        Command::Serve(args) => commands::serve::serve(context, args).await,
+        Command::Config(command) => commands::config::dispatch(context, command),
+    }
+}

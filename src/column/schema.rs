@@ -96,11 +96,12 @@ impl Type {
             (Float, Float) | (Int { fits_double: true }, Float) | (Float, Int { fits_double: true }) => Float,
             (Text, Text) => Text,
             (Json, Json) => Json,
-            (List(a), List(b)) => List(Box::new(a.join(b, mixing))),
-            (Struct(a), Struct(b)) => join_fields(a, b, mixing),
-            (Map(a), Map(b)) => Map(Box::new(a.join(b, mixing))),
+            // What is nested was JSON, also in a cell of CSV.
+            (List(a), List(b)) => List(Box::new(a.join(b, Mixing::Json))),
+            (Struct(a), Struct(b)) => join_fields(a, b),
+            (Map(a), Map(b)) => Map(Box::new(a.join(b, Mixing::Json))),
             (Map(value), Struct(fields)) | (Struct(fields), Map(value)) => {
-                Map(Box::new(fields.iter().fold((**value).clone(), |t, f| t.join(&f.ty, mixing))))
+                Map(Box::new(fields.iter().fold((**value).clone(), |t, f| t.join(&f.ty, Mixing::Json))))
             }
             _ => match mixing {
                 Mixing::Json => Json,
@@ -160,10 +161,10 @@ impl Type {
     }
 }
 
-fn join_fields(a: &[Field], b: &[Field], mixing: Mixing) -> Type {
-    let joined = merge_fields(a, b, mixing);
+fn join_fields(a: &[Field], b: &[Field]) -> Type {
+    let joined = merge_fields(a, b, Mixing::Json);
     if joined.len() > MAX_STRUCT_FIELDS {
-        return Type::Map(Box::new(joined.iter().fold(Type::Null, |t, f| t.join(&f.ty, mixing))));
+        return Type::Map(Box::new(joined.iter().fold(Type::Null, |t, f| t.join(&f.ty, Mixing::Json))));
     }
     Type::Struct(joined)
 }

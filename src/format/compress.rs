@@ -78,7 +78,7 @@ enum Members<R> {
     /// Before a member or the end.
     Between(BufReader<R>),
     /// Inside one.
-    Inside(GzDecoder<BufReader<R>>),
+    Inside(Box<GzDecoder<BufReader<R>>>),
     /// At the end, or only for a moment.
     End,
 }
@@ -121,7 +121,7 @@ impl<R: Read> Read for GzipMembers<R> {
                         Some(_) => {
                             self.any = true;
                             if let Members::Between(inner) = std::mem::replace(&mut self.state, Members::End) {
-                                self.state = Members::Inside(GzDecoder::new(inner));
+                                self.state = Members::Inside(Box::new(GzDecoder::new(inner)));
                             }
                         }
                     }

@@ -61,3 +61,12 @@ pub enum Outcome {
     /// The schema must widen to [`Surprise::schema`] before the morsel can be decoded.
     Surprise(Surprise),
 }
+
+/// What a value that does not fit the schema does to its morsel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnMisfit {
+    /// The outcome is [`Outcome::Surprise`].
+    Surprise,
+    /// The record is rejected: the schema is frozen.
+    Reject,
+}

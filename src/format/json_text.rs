@@ -1,104 +1,325 @@
-//! Values of columns as JSON text: what NDJSON, and the cells of nested values in CSV, are made of.
+//! Values of typed columns as JSON text.
 
-use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Decimal128Type, Float64Type, Int64Type};
+use arrow_array::{
+    Array, BooleanArray, Decimal128Array, Float64Array, Int64Array, ListArray, MapArray, StringViewArray, StructArray,
+};
 
 use super::number::write_float;
-use crate::column::Type;
+use crate::column::{Field, Type};
 
-/// Appends the value of `array`, a column of type `ty`, at `row`. Nulls are `null`; raw and JSON
-/// columns are copied as they are.
-pub fn write_json_value(array: &dyn Array, row: usize, ty: &Type, out: &mut Vec<u8>) {
-    if array.is_null(row) {
-        out.extend_from_slice(b"null");
-        return;
+/// Writes the values of one column as JSON text. Made once per batch, so that the types are
+/// looked at once and not for every value.
+///
+/// Nulls are written `null`; a null key of a struct too, unless it is [`Type::Raw`], where null
+/// means that the key was not there. Text is escaped as RFC 8259 asks and no further; JSON and
+/// raw text is copied. Infinities, which JSON has not, are written `null`.
+pub struct JsonValues<'a>(Values<'a>);
+
+enum Values<'a> {
+    /// Nothing but nulls.
+    Null,
+    Bool(&'a BooleanArray),
+    Int(&'a Int64Array),
+    Decimal(&'a Decimal128Array),
+    Float(&'a Float64Array),
+    Text(&'a StringViewArray),
+    /// JSON text already.
+    Json(&'a StringViewArray),
+    Struct(&'a StructArray, Vec<Member<'a>>),
+    List(&'a ListArray, Box<Values<'a>>),
+    Map(&'a MapArray, &'a StringViewArray, Box<Values<'a>>),
+}
+
+struct Member<'a> {
+    /// `"name":`
+    key: Vec<u8>,
+    values: Values<'a>,
+    /// Left out where it is null.
+    skip_null: bool,
+}
+
+impl<'a> JsonValues<'a> {
+    /// For the values of `array`, which has the Arrow type of `ty`.
+    ///
+    /// # Panics
+    ///
+    /// If it has another type.
+    pub fn new(array: &'a dyn Array, ty: &Type) -> Self {
+        JsonValues(Values::new(array, ty))
     }
-    match ty {
-        Type::Null => out.extend_from_slice(b"null"),
-        Type::Bool => out.extend_from_slice(if array.as_boolean().value(row) { b"true" } else { b"false" }),
-        Type::Int { .. } => {
-            let mut buffer = itoa::Buffer::new();
-            out.extend_from_slice(buffer.format(array.as_primitive::<Int64Type>().value(row)).as_bytes());
-        }
-        Type::Decimal => {
-            let mut buffer = itoa::Buffer::new();
-            out.extend_from_slice(buffer.format(array.as_primitive::<Decimal128Type>().value(row)).as_bytes());
-        }
-        Type::Float => write_float(array.as_primitive::<Float64Type>().value(row), out),
-        Type::Text => write_json_string(array.as_string_view().value(row), out),
-        Type::Json | Type::Raw => out.extend_from_slice(array.as_string_view().value(row).as_bytes()),
-        // Carried as text: there is no column for its fields to stand in.
-        Type::Struct(fields) if fields.is_empty() => out.extend_from_slice(b"{}"),
-        Type::Struct(fields) => {
-            let columns = array.as_struct();
-            out.push(b'{');
-            let mut first = true;
-            for (field, column) in fields.iter().zip(columns.columns()) {
-                if !first {
-                    out.push(b',');
-                }
-                first = false;
-                write_json_string(&field.name, out);
-                out.push(b':');
-                write_json_value(column, row, &field.ty, out);
+
+    /// Appends the value of `row`.
+    #[inline]
+    pub fn write(&self, row: usize, out: &mut Vec<u8>) {
+        self.0.write(row, out);
+    }
+
+    /// True where the value of `row` is null.
+    #[inline]
+    pub fn is_null(&self, row: usize) -> bool {
+        self.0.is_null(row)
+    }
+}
+
+/// Appends one value of `array`, which has the Arrow type of `ty`. For many values,
+/// [`JsonValues`] is faster.
+pub fn write_json_value(array: &dyn Array, row: usize, ty: &Type, out: &mut Vec<u8>) {
+    JsonValues::new(array, ty).write(row, out);
+}
+
+impl<'a> Values<'a> {
+    fn new(array: &'a dyn Array, ty: &Type) -> Self {
+        match ty {
+            Type::Null => Values::Null,
+            Type::Bool => Values::Bool(array.as_boolean()),
+            Type::Int { .. } => Values::Int(array.as_primitive::<Int64Type>()),
+            Type::Decimal => Values::Decimal(array.as_primitive::<Decimal128Type>()),
+            Type::Float => Values::Float(array.as_primitive::<Float64Type>()),
+            Type::Text => Values::Text(array.as_string_view()),
+            Type::Json | Type::Raw => Values::Json(array.as_string_view()),
+            // Without fields a struct is carried as JSON text.
+            Type::Struct(fields) if fields.is_empty() => Values::Json(array.as_string_view()),
+            Type::Struct(fields) => {
+                let array = array.as_struct();
+                let members = fields.iter().zip(array.columns()).map(|(field, column)| Member::new(field, column));
+                Values::Struct(array, members.collect())
             }
-            out.push(b'}');
-        }
-        Type::List(item) => {
-            let list = array.as_list::<i32>();
-            let (start, end) = (list.value_offsets()[row] as usize, list.value_offsets()[row + 1] as usize);
-            out.push(b'[');
-            for i in start..end {
-                if i > start {
-                    out.push(b',');
-                }
-                write_json_value(list.values(), i, item, out);
+            Type::List(item) => {
+                let array = array.as_list::<i32>();
+                Values::List(array, Box::new(Values::new(array.values(), item)))
             }
-            out.push(b']');
-        }
-        Type::Map(value) => {
-            let map = array.as_map();
-            let (start, end) = (map.value_offsets()[row] as usize, map.value_offsets()[row + 1] as usize);
-            let keys = map.keys().as_string_view();
-            out.push(b'{');
-            for i in start..end {
-                if i > start {
-                    out.push(b',');
-                }
-                write_json_string(keys.value(i), out);
-                out.push(b':');
-                write_json_value(map.values(), i, value, out);
+            Type::Map(value) => {
+                let array = array.as_map();
+                Values::Map(array, array.keys().as_string_view(), Box::new(Values::new(array.values(), value)))
             }
-            out.push(b'}');
+        }
+    }
+
+    #[inline]
+    fn is_null(&self, row: usize) -> bool {
+        match self {
+            Values::Null => true,
+            Values::Bool(array) => array.is_null(row),
+            Values::Int(array) => array.is_null(row),
+            Values::Decimal(array) => array.is_null(row),
+            Values::Float(array) => array.is_null(row),
+            Values::Text(array) | Values::Json(array) => array.is_null(row),
+            Values::Struct(array, _) => array.is_null(row),
+            Values::List(array, _) => array.is_null(row),
+            Values::Map(array, ..) => array.is_null(row),
+        }
+    }
+
+    fn write(&self, row: usize, out: &mut Vec<u8>) {
+        if self.is_null(row) {
+            return out.extend_from_slice(b"null");
+        }
+        match self {
+            Values::Null => {}
+            Values::Bool(array) => out.extend_from_slice(if array.value(row) { b"true" } else { b"false" }),
+            Values::Int(array) => write_int(array.value(row), out),
+            Values::Decimal(array) => write_int(array.value(row), out),
+            Values::Float(array) => match array.value(row) {
+                value if value.is_finite() => write_float(value, out),
+                _ => out.extend_from_slice(b"null"),
+            },
+            Values::Text(array) => write_json_string(array.value(row), out),
+            Values::Json(array) => out.extend_from_slice(array.value(row).as_bytes()),
+            Values::Struct(_, members) => {
+                let mut open = b'{';
+                for member in members {
+                    if member.skip_null && member.values.is_null(row) {
+                        continue;
+                    }
+                    out.push(open);
+                    open = b',';
+                    out.extend_from_slice(&member.key);
+                    member.values.write(row, out);
+                }
+                out.extend_from_slice(if open == b'{' { b"{}" } else { b"}" });
+            }
+            Values::List(array, items) => {
+                let offsets = array.value_offsets();
+                out.push(b'[');
+                for item in offsets[row]..offsets[row + 1] {
+                    if item > offsets[row] {
+                        out.push(b',');
+                    }
+                    items.write(item as usize, out);
+                }
+                out.push(b']');
+            }
+            Values::Map(array, keys, values) => {
+                let offsets = array.value_offsets();
+                out.push(b'{');
+                for entry in offsets[row]..offsets[row + 1] {
+                    if entry > offsets[row] {
+                        out.push(b',');
+                    }
+                    write_json_string(keys.value(entry as usize), out);
+                    out.push(b':');
+                    values.write(entry as usize, out);
+                }
+                out.push(b'}');
+            }
         }
     }
 }
 
-/// Appends `text` as a JSON string. Only what RFC 8259 demands is escaped.
+impl<'a> Member<'a> {
+    fn new(field: &Field, column: &'a dyn Array) -> Self {
+        let mut key = Vec::with_capacity(field.name.len() + 3);
+        write_json_string(&field.name, &mut key);
+        key.push(b':');
+        Member { key, values: Values::new(column, &field.ty), skip_null: field.ty == Type::Raw }
+    }
+}
+
+pub(super) fn write_int(value: impl itoa::Integer, out: &mut Vec<u8>) {
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+}
+
+/// For each byte how it is escaped: 0 not at all, `u` as `\u00XX`, else by this letter.
+const ESCAPES: [u8; 256] = {
+    let mut escapes = [0; 256];
+    let mut control = 0;
+    while control < 0x20 {
+        escapes[control] = b'u';
+        control += 1;
+    }
+    escapes[0x08] = b'b';
+    escapes[0x09] = b't';
+    escapes[0x0a] = b'n';
+    escapes[0x0c] = b'f';
+    escapes[0x0d] = b'r';
+    escapes[b'"' as usize] = b'"';
+    escapes[b'\\' as usize] = b'\\';
+    escapes
+};
+
+/// Appends `text` as a JSON string.
 pub fn write_json_string(text: &str, out: &mut Vec<u8>) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
     out.push(b'"');
     let bytes = text.as_bytes();
-    let mut done = 0;
-    for (i, &byte) in bytes.iter().enumerate() {
-        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
-            continue;
-        }
-        out.extend_from_slice(&bytes[done..i]);
-        done = i + 1;
-        match byte {
-            b'"' => out.extend_from_slice(b"\\\""),
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            _ => {
-                out.extend_from_slice(b"\\u00");
-                out.extend_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
-            }
+    // Most text needs no escapes; a look at 16 bytes at once is a few vector instructions.
+    let (parts, rest) = bytes.as_chunks::<16>();
+    for part in parts {
+        if part.iter().fold(false, |found, &b| found | (b < 0x20) | (b == b'"') | (b == b'\\')) {
+            write_escaped(part, out);
+        } else {
+            out.extend_from_slice(part);
         }
     }
-    out.extend_from_slice(&bytes[done..]);
+    write_escaped(rest, out);
     out.push(b'"');
+}
+
+fn write_escaped(bytes: &[u8], out: &mut Vec<u8>) {
+    let mut copied = 0;
+    for (i, &b) in bytes.iter().enumerate() {
+        let escape = ESCAPES[b as usize];
+        if escape == 0 {
+            continue;
+        }
+        out.extend_from_slice(&bytes[copied..i]);
+        copied = i + 1;
+        if escape == b'u' {
+            const HEX: &[u8; 16] = b"0123456789abcdef";
+            out.extend_from_slice(&[b'\\', b'u', b'0', b'0', HEX[(b >> 4) as usize], HEX[(b & 15) as usize]]);
+        } else {
+            out.extend_from_slice(&[b'\\', escape]);
+        }
+    }
+    out.extend_from_slice(&bytes[copied..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::ArrayRef;
+    use arrow_array::builder::{ListBuilder, MapBuilder, MapFieldNames, StringViewBuilder};
+    use arrow_buffer::NullBuffer;
+    use arrow_schema::DataType;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn written(array: &dyn Array, ty: &Type) -> Vec<String> {
+        assert_eq!(array.data_type(), &ty.to_arrow());
+        let text = |row| {
+            let mut out = Vec::new();
+            write_json_value(array, row, ty, &mut out);
+            String::from_utf8(out).expect("utf-8")
+        };
+        (0..array.len()).map(text).collect()
+    }
+
+    #[test]
+    fn scalars() {
+        let int = Type::Int { fits_double: true };
+        assert_eq!(written(&Int64Array::from(vec![Some(-7), None]), &int), ["-7", "null"]);
+        assert_eq!(
+            written(&BooleanArray::from(vec![Some(true), None, Some(false)]), &Type::Bool),
+            ["true", "null", "false"]
+        );
+        let floats = Float64Array::from(vec![Some(1.0), Some(1e-5), Some(f64::INFINITY), None]);
+        assert_eq!(written(&floats, &Type::Float), ["1.0", "1e-05", "null", "null"]);
+        let decimals =
+            Decimal128Array::from(vec![Some(10i128.pow(37)), None]).with_precision_and_scale(38, 0).expect("38 digits");
+        assert_eq!(written(&decimals, &Type::Decimal), [format!("1{}", "0".repeat(37)), "null".into()]);
+        let text = StringViewArray::from(vec![Some("[1, 2]"), None]);
+        for ty in [Type::Json, Type::Raw, Type::Struct(Vec::new())] {
+            assert_eq!(written(&text, &ty), ["[1, 2]", "null"]);
+        }
+        assert_eq!(written(&text, &Type::Text), ["\"[1, 2]\"", "null"]);
+        assert_eq!(written(&StringViewArray::from(vec![None::<&str>]), &Type::Null), ["null"]);
+    }
+
+    #[test]
+    fn nested_values() {
+        let ty = Type::Struct(vec![Field::new("a\"b", Type::Text), Field::new("raw", Type::Raw)]);
+        let DataType::Struct(fields) = ty.to_arrow() else { panic!("a struct") };
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(StringViewArray::from(vec![Some("x"), None, None])),
+            Arc::new(StringViewArray::from(vec![None, Some("null"), None])),
+        ];
+        let structs = StructArray::new(fields, columns, Some(NullBuffer::from(vec![true, true, false])));
+        assert_eq!(written(&structs, &ty), [r#"{"a\"b":"x"}"#, r#"{"a\"b":null,"raw":null}"#, "null"]);
+
+        let ty = Type::Struct(vec![Field::new("raw", Type::Raw)]);
+        let DataType::Struct(fields) = ty.to_arrow() else { panic!("a struct") };
+        let structs = StructArray::new(fields, vec![Arc::new(StringViewArray::from(vec![None::<&str>]))], None);
+        assert_eq!(written(&structs, &ty), ["{}"]);
+
+        let mut lists = ListBuilder::new(StringViewBuilder::new());
+        lists.append_value([Some("a"), None]);
+        lists.append_null();
+        lists.append_value([None::<&str>; 0]);
+        assert_eq!(written(&lists.finish(), &Type::List(Box::new(Type::Text))), [r#"["a",null]"#, "null", "[]"]);
+
+        let names = MapFieldNames { entry: "key_value".into(), key: "key".into(), value: "value".into() };
+        let mut maps = MapBuilder::new(Some(names), StringViewBuilder::new(), StringViewBuilder::new());
+        maps.keys().append_value("k\n");
+        maps.values().append_value("1");
+        maps.keys().append_value("l");
+        maps.values().append_null();
+        maps.append(true).expect("as many keys as values");
+        maps.append(false).expect("as many keys as values");
+        let maps = maps.finish();
+        let values = maps.value_offsets().to_vec();
+        assert_eq!(values, [0, 2, 2]);
+        assert_eq!(written(&maps, &Type::Map(Box::new(Type::Json))), [r#"{"k\n":1,"l":null}"#, "null"]);
+    }
+
+    proptest! {
+        #[test]
+        fn strings_are_those_of_serde_json(text in "[\\x00-\\x7fäß東\u{10ffff}]{0,40}") {
+            let mut out = Vec::new();
+            write_json_string(&text, &mut out);
+            prop_assert_eq!(String::from_utf8(out).expect("utf-8"), serde_json::to_string(&text).expect("json"));
+        }
+    }
 }

@@ -4,10 +4,10 @@ use std::sync::{Arc, RwLock};
 
 use super::reader::SourceInfo;
 use super::{Error, Limits, OnBadRecord, Plan, SchemaPolicy, Target};
-use crate::column::{MAX_COLUMNS, Mixing, Morsel, Schema, Type};
-use crate::format::decode::Outcome;
+use crate::column::{Field, MAX_COLUMNS, Mixing, Morsel, Schema, Type};
+use crate::format::decode::{OnMisfit, Outcome};
 use crate::format::ndjson::{self, DecodeOptions, Keys, UnknownKey};
-use crate::format::{Format, OutputFormat, ParquetOptions, csv};
+use crate::format::{Format, OutputFormat, ParquetOptions};
 use crate::transform::{Step, Steps};
 
 /// What the records become.
@@ -43,6 +43,8 @@ pub(super) struct Compiled {
     pub workers: usize,
     /// What unlike scalars of different sources become.
     pub mixing: Mixing,
+    /// Columns that were declared; cells of CSV are read as JSON where they are nested.
+    pub declared: Schema,
     /// Grows in the order of records; the writer publishes it, workers start from it.
     schema: RwLock<Arc<Schema>>,
 }
@@ -95,6 +97,7 @@ impl Compiled {
             limits: plan.limits.clone(),
             workers: workers_of(&plan.limits),
             mixing,
+            declared: plan.schema.declared.clone().unwrap_or_default(),
             schema: RwLock::default(),
         })
     }
@@ -117,6 +120,7 @@ impl Compiled {
             limits: limits.clone(),
             workers: workers_of(limits),
             mixing,
+            declared: Schema::default(),
             schema: RwLock::default(),
         }
     }
@@ -140,46 +144,49 @@ impl Compiled {
         }
     }
 
-    /// The schema of the good records of one morsel.
+    /// The schema of the good records of one morsel, declared types joined in.
     pub fn infer(&self, morsel: &Morsel, info: &SourceInfo) -> Schema {
-        match info.format {
-            Format::Csv => {
-                let header = info.header.as_ref().expect("a CSV source is opened with its header");
-                if self.cells_as_text {
-                    return csv::text_schema(header);
-                }
-                csv::infer(morsel, header, info.delimiter)
+        self.with_declared_types(self.seen_in(morsel, info))
+    }
+
+    /// Declared types speak of columns that occur; they do not make any.
+    pub fn with_declared_types(&self, mut schema: Schema) -> Schema {
+        for declared in &self.declared.fields {
+            if let Some(i) = schema.position(&declared.name) {
+                schema.fields[i].ty = schema.fields[i].ty.join(&declared.ty, self.mixing);
             }
-            Format::Ndjson | Format::JsonArray => {
-                if let Some(names) = &self.only_columns {
-                    return Schema::new(
-                        names.iter().map(|n| crate::column::Field::new(n.as_str(), Type::Raw)).collect(),
-                    );
-                }
-                ndjson::infer(morsel, self.keys, self.limits.max_record_bytes)
+        }
+        schema
+    }
+
+    fn seen_in(&self, morsel: &Morsel, info: &SourceInfo) -> Schema {
+        match &info.csv {
+            Some(csv) if self.cells_as_text => {
+                Schema::new(csv.header.names.iter().map(|n| Field::new(n.clone(), Type::Text)).collect())
             }
+            Some(csv) => csv.decoder.infer(morsel, &self.declared),
+            None => match &self.only_columns {
+                Some(names) => Schema::new(names.iter().map(|n| Field::new(n.as_str(), Type::Raw)).collect()),
+                None => ndjson::infer(morsel, self.keys, self.limits.max_record_bytes),
+            },
         }
     }
 
     /// Decodes one morsel into columns of `schema`.
     pub fn decode(&self, morsel: &Morsel, info: &SourceInfo, schema: &Arc<Schema>) -> Outcome {
         let freeze = self.policy == SchemaPolicy::Freeze;
-        match info.format {
-            Format::Csv => {
-                let header = info.header.as_ref().expect("a CSV source is opened with its header");
-                csv::decode(morsel, header, schema, &csv::DecodeOptions { delimiter: info.delimiter, freeze })
-            }
-            Format::Ndjson | Format::JsonArray => {
-                let options = DecodeOptions {
-                    unknown_key: if self.only_columns.is_some() { UnknownKey::Skip } else { UnknownKey::Surprise },
-                    new_columns: self.keys,
-                    freeze,
-                    max_record_bytes: self.limits.max_record_bytes,
-                    record_spans: self.copies_records(),
-                };
-                ndjson::decode(morsel, schema, &options)
-            }
+        if let Some(csv) = &info.csv {
+            let on_misfit = if freeze { OnMisfit::Reject } else { OnMisfit::Surprise };
+            return csv.decoder.decode(morsel, schema, on_misfit);
         }
+        let options = DecodeOptions {
+            unknown_key: if self.only_columns.is_some() { UnknownKey::Skip } else { UnknownKey::Surprise },
+            new_columns: self.keys,
+            freeze,
+            max_record_bytes: self.limits.max_record_bytes,
+            record_spans: self.copies_records(),
+        };
+        ndjson::decode(morsel, schema, &options)
     }
 
     /// Whether a surprise ends the execution, and why.
@@ -195,10 +202,17 @@ impl Compiled {
         if self.columns_fixed && (new_columns || self.shape != Shape::Text && !same_arrays) {
             return Some("the output cannot go back to change its columns".into());
         }
-        if self.types_fixed && info.format == Format::Csv {
+        if info.format != Format::Csv {
+            return None;
+        }
+        if self.types_fixed {
             return Some("values of this column were written with a narrower type".into());
         }
-        None
+        // A double or a boolean does not tell how its cell was spelled: `1` or `1.0`, `True` or
+        // `true`. What was written so far cannot become the text that it was.
+        let spelled = |t: &Type| matches!(t, Type::Float | Type::Bool);
+        let lost = old.fields.iter().zip(&new.fields).any(|(o, n)| spelled(&o.ty) && !spelled(&n.ty));
+        lost.then(|| "the spelling of what was written before is not known any more".into())
     }
 
     /// True when there is a sink that copies records of NDJSON sources, if no step changes them.

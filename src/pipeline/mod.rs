@@ -19,6 +19,7 @@ pub use progress::Control;
 pub use report::Report;
 pub use run::{execute, infer_schema};
 
+use crate::column::Schema;
 use crate::format::Reject;
 use crate::position::Position;
 
@@ -61,8 +62,11 @@ pub enum Error {
     Schema {
         /// Where.
         position: Position,
-        /// What changed.
+        /// What changed, and why that is the end.
         what: String,
+        /// The schema that would have held every record so far: with it declared from the start,
+        /// the execution comes further.
+        wider: Box<Schema>,
     },
     /// A step could not be applied.
     #[error("{0}")]
@@ -93,3 +97,6 @@ pub enum Error {
     #[error("internal error: {0}")]
     Bug(String),
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,8 @@ use super::writer::write_all;
 use super::{Control, Error, Output, Target};
 use crate::column::{Mixing, Schema};
 use crate::format::compress::decompressing;
-use crate::format::csv::{self, Remap};
+use crate::format::csv::CsvEncoder;
+use crate::format::csv::pad::Remap;
 use crate::format::parquet::{self, EncodedRowGroup, ParquetFileWriter};
 use crate::format::{Compression, CsvOptions, OutputFormat};
 use crate::sink::{PendingFile, Sink};
@@ -51,7 +52,7 @@ struct Csv {
 
 /// A stretch of a CSV file whose rows have the same columns.
 struct Segment {
-    columns: Vec<Arc<str>>,
+    columns: Arc<Schema>,
     start: u64,
     end: u64,
 }
@@ -108,7 +109,7 @@ impl Out {
     }
 
     /// Appends encoded rows with these columns.
-    pub fn text(&mut self, rows: &[u8], columns: &Schema, control: &Control) -> Result<(), Error> {
+    pub fn text(&mut self, rows: &[u8], columns: &Arc<Schema>, control: &Control) -> Result<(), Error> {
         let before = self.bytes;
         match &mut self.kind {
             Kind::Parquet(_) => unreachable!("text comes for text outputs only"),
@@ -175,21 +176,17 @@ impl Out {
 }
 
 impl Csv {
-    fn append(&mut self, rows: &[u8], columns: &Schema, path: &Path, bytes: &mut u64) -> Result<(), Error> {
+    fn append(&mut self, rows: &[u8], columns: &Arc<Schema>, path: &Path, bytes: &mut u64) -> Result<(), Error> {
         if rows.is_empty() {
             return Ok(());
         }
-        let same = self.segments.last().is_some_and(|last| {
-            last.columns.len() == columns.fields.len() && last.columns.iter().zip(&columns.fields).all(|(a, b)| *a == b.name)
-        });
-        if !same {
-            let names: Vec<Arc<str>> = columns.fields.iter().map(|f| f.name.clone()).collect();
+        if !self.segments.last().is_some_and(|last| same_names(&last.columns, columns)) {
             if self.segments.is_empty() {
-                let header = self.header(&names);
+                let header = self.header(columns);
                 write_all(&mut self.sink, &header, path)?;
                 *bytes += header.len() as u64;
             }
-            self.segments.push(Segment { columns: names, start: *bytes, end: *bytes });
+            self.segments.push(Segment { columns: columns.clone(), start: *bytes, end: *bytes });
         }
         write_all(&mut self.sink, rows, path)?;
         *bytes += rows.len() as u64;
@@ -197,54 +194,59 @@ impl Csv {
         Ok(())
     }
 
-    fn header(&self, names: &[Arc<str>]) -> Vec<u8> {
+    fn header(&self, columns: &Schema) -> Vec<u8> {
         let mut header = Vec::new();
-        csv::encode_header(names, &self.options, &mut header);
+        CsvEncoder::new(self.options).write_header(columns, &mut header);
         compressed(self.compression, header)
     }
 
     fn finish(&mut self, columns: &Schema, path: &Path, bytes: &mut u64) -> Result<(), Error> {
-        let names: Vec<Arc<str>> = columns.fields.iter().map(|f| f.name.clone()).collect();
         if self.segments.is_empty() {
-            if !names.is_empty() {
-                let header = self.header(&names);
+            if !columns.fields.is_empty() {
+                let header = self.header(columns);
                 write_all(&mut self.sink, &header, path)?;
                 *bytes = header.len() as u64;
             }
             return Ok(());
         }
-        if self.segments.iter().all(|s| s.columns == names) {
+        if self.segments.iter().all(|s| same_names(&s.columns, columns)) {
             return Ok(());
         }
         let Sink::File(old) = &self.sink else {
             return Err(Error::Bug("the columns of a stream changed".into()));
         };
-        let new = self.rewrite(old, &names, bytes).map_err(|cause| write_error(path, cause))?;
+        let new = self.rewrite(old, columns, bytes).map_err(|cause| write_error(path, cause))?;
         self.sink = Sink::File(new);
         Ok(())
     }
 
-    /// Copies the file with every row brought to the columns `names`, cells as they are.
-    fn rewrite(&self, old: &PendingFile, names: &[Arc<str>], bytes: &mut u64) -> io::Result<PendingFile> {
+    /// Copies the file with every row brought to `columns`, cells as they are.
+    fn rewrite(&self, old: &PendingFile, columns: &Schema, bytes: &mut u64) -> io::Result<PendingFile> {
         let mut new = old.replacement()?;
-        let header = self.header(names);
+        let header = self.header(columns);
         new.write_all(&header)?;
         *bytes = header.len() as u64;
         for segment in &self.segments {
             let mut rows = old.reread()?;
             rows.seek(SeekFrom::Start(segment.start))?;
             let rows = rows.take(segment.end - segment.start);
-            let rows: Box<dyn Read + Send> = match self.compression {
+            let mut rows: Box<dyn Read + Send> = match self.compression {
                 Compression::None => Box::new(rows),
                 compression => decompressing(compression, rows),
             };
+            let remap = Remap::new(&segment.columns, columns, self.options.delimiter)
+                .ok_or_else(|| io::Error::other("a column of the file is gone"))?;
             let mut pieces = Pieces { target: &mut new, compression: self.compression, buffer: Vec::new(), written: 0 };
-            Remap::new(&segment.columns, names, self.options.delimiter).copy(rows, &mut pieces)?;
+            remap.rewrite(&mut rows, &mut pieces)?;
             pieces.flush()?;
             *bytes += pieces.written;
         }
         Ok(new)
     }
+}
+
+fn same_names(a: &Schema, b: &Schema) -> bool {
+    a.fields.len() == b.fields.len() && a.fields.iter().zip(&b.fields).all(|(a, b)| a.name == b.name)
 }
 
 /// Collects bytes to pieces and writes them compressed.

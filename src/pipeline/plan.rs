@@ -53,8 +53,8 @@ pub enum Target {
 /// Where column names and types come from.
 #[derive(Clone, Debug, Default)]
 pub struct SchemaChoice {
-    /// Types declared by a workflow or a schema file. The data are checked against them and may
-    /// widen them under `policy`.
+    /// Types declared by a workflow. They hold for the columns that occur, also where these have
+    /// nothing but nulls; values that do not fit widen them under `policy`.
     pub declared: Option<Schema>,
     /// What is read to find the rest.
     pub from: SchemaFrom,

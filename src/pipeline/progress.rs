@@ -53,6 +53,14 @@ impl Control {
         Control { cancelled: self.cancelled.clone(), counters: Arc::default() }
     }
 
+    /// Everything is done anew: the counters start again.
+    pub(crate) fn reset(&self) {
+        let c = &self.counters;
+        for counter in [&c.bytes_read, &c.rows_read, &c.rows_written, &c.rows_rejected, &c.bytes_written] {
+            counter.store(0, Ordering::Relaxed);
+        }
+    }
+
     counter! {
         /// Bytes taken from the sources, before decompression.
         bytes_read, add_bytes_read, bytes_read;

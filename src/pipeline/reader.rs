@@ -7,11 +7,13 @@ use std::sync::{Arc, Mutex};
 use super::{Control, Error, Limits};
 use crate::column::Morsel;
 use crate::format::compress::decompressing;
-use crate::format::csv::Header;
+use crate::format::csv::{CsvDecoder, Header};
+use crate::format::detect::InputFormat;
 use crate::format::frame::{BufferPool, Framed, Framer, Framing, Oversized};
 use crate::format::json_array::JsonArrayLines;
-use crate::format::detect::InputFormat;
+use crate::format::ndjson::decode_cells;
 use crate::format::{Compression, Format, csv, detect};
+use crate::position::Position;
 use crate::source::{ByteSource, FileSource, Input, Source, StdinSource};
 
 /// Bytes that tell a compression.
@@ -26,12 +28,24 @@ pub(super) struct SourceInfo {
     pub name: Arc<str>,
     /// Its format.
     pub format: Format,
-    /// The columns of a CSV source.
-    pub header: Option<Header>,
-    /// Between fields of a CSV source.
-    pub delimiter: u8,
+    /// How a CSV source is read, once its header is known.
+    pub csv: Option<CsvSource>,
     /// Rows that the API said it has.
     pub expected_rows: Option<u64>,
+}
+
+/// What the header of a CSV source says.
+pub(super) struct CsvSource {
+    /// The names of the columns.
+    pub header: Header,
+    /// Decodes its morsels.
+    pub decoder: CsvDecoder,
+}
+
+impl std::fmt::Debug for CsvSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CsvSource").field("header", &self.header).finish_non_exhaustive()
+    }
 }
 
 /// One piece of input, in order.
@@ -63,8 +77,8 @@ struct Open {
     raw: SharedSource,
     framer: Framer,
     ended: bool,
-    /// The header of a CSV source was not cut off yet.
-    header_to_come: bool,
+    /// For a CSV source whose header was not cut off yet: what stands between its fields.
+    delimiter_of_header: Option<u8>,
 }
 
 impl Reader {
@@ -100,14 +114,17 @@ impl Reader {
             };
             match open.framer.pop() {
                 Some(Framed::Morsel(morsel)) => {
-                    let morsel = if open.header_to_come { take_header(open, morsel)? } else { morsel };
-                    if morsel.len > 0 {
-                        return Ok(Some(Item::Morsel(morsel, open.info.clone())));
+                    let morsel = match open.delimiter_of_header {
+                        Some(delimiter) => take_header(open, &morsel, delimiter)?,
+                        None => Some(morsel),
+                    };
+                    match morsel {
+                        Some(morsel) if morsel.len > 0 => return Ok(Some(Item::Morsel(morsel, open.info.clone()))),
+                        _ => continue,
                     }
-                    continue;
                 }
                 Some(Framed::Oversized(oversized)) => {
-                    if open.header_to_come {
+                    if open.delimiter_of_header.is_some() {
                         return Err(Error::Plan(format!(
                             "{}: the CSV header is longer than --max-record-bytes",
                             open.info.name
@@ -179,36 +196,32 @@ impl Reader {
                 Framing::Lines
             }
         };
-        let framer =
-            Framer::new(framing, self.limits.max_record_bytes, index, self.pool.clone());
-        let info = SourceInfo {
-            index,
-            name: source.name,
-            format,
-            header: None,
-            delimiter,
-            expected_rows: source.expected_rows,
-        };
-        let header_to_come = format == Format::Csv;
-        Ok(Open { info: Arc::new(info), stream, raw, framer, ended: false, header_to_come })
+        let framer = Framer::new(framing, self.limits.max_record_bytes, index, self.pool.clone());
+        let info = SourceInfo { index, name: source.name, format, csv: None, expected_rows: source.expected_rows };
+        let delimiter_of_header = (format == Format::Csv).then_some(delimiter);
+        Ok(Open { info: Arc::new(info), stream, raw, framer, ended: false, delimiter_of_header })
     }
 }
 
-/// Cuts the header off the first morsel of a CSV source.
-fn take_header(open: &mut Open, morsel: Morsel) -> Result<Morsel, Error> {
-    let (header, rest) = csv::take_header(morsel, open.info.delimiter)
-        .map_err(|reject| Error::Plan(format!("{}: the CSV header cannot be used: {reject}", open.info.name)))?;
+/// Cuts the header off the first morsel of a CSV source; `None` if there are only blank lines.
+fn take_header(open: &mut Open, morsel: &Morsel, delimiter: u8) -> Result<Option<Morsel>, Error> {
     let old = &open.info;
+    let cut = csv::take_header(morsel, delimiter).map_err(|rejected| {
+        let byte = morsel.byte_offset + rejected.byte as u64;
+        let position = Position { source: old.name.clone(), byte, line: rejected.line + 1, record: 0 };
+        Error::BadRecord { position, reject: rejected.reject }
+    })?;
+    let Some((header, rest)) = cut else { return Ok(None) };
+    let decoder = CsvDecoder::new(header.names.clone(), delimiter, decode_cells);
     open.info = Arc::new(SourceInfo {
         index: old.index,
         name: old.name.clone(),
         format: old.format,
-        header: Some(header),
-        delimiter: old.delimiter,
+        csv: Some(CsvSource { header, decoder }),
         expected_rows: old.expected_rows,
     });
-    open.header_to_come = false;
-    Ok(rest)
+    open.delimiter_of_header = None;
+    Ok(Some(rest))
 }
 
 /// Reads until `enough` bytes are there or the source ends.

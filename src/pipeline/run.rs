@@ -11,7 +11,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
 
@@ -22,10 +22,10 @@ use super::reader::{Item, Reader};
 use super::rejects::Rejects;
 use super::worker::{Group, InFlight, Part, Piece, Worker};
 use super::writer::Writer;
-use super::{Control, Error, Limits, Plan, Report, SchemaFrom};
-use crate::column::{Mixing, Schema};
-use crate::format::frame::BufferPool;
+use super::{Control, Error, Limits, Plan, Report, SchemaFrom, SchemaPolicy};
+use crate::column::{MAX_COLUMNS, Mixing, Schema};
 use crate::format::Format;
+use crate::format::frame::BufferPool;
 use crate::source::{Input, Source};
 
 /// How much of the input is looked at for a schema before the first record is written.
@@ -38,32 +38,65 @@ const SAMPLE_BYTES: usize = 4 << 20;
 /// no output file was changed or left behind (standard output may have had part of the records).
 /// When the reader of standard output goes away, that is a quiet end: `Ok`, with
 /// [`Report::stopped_early`].
+///
+/// A surprise that the outputs cannot take late (see [`Error::Schema`]) is not the end where
+/// nothing was shown yet and the sources can be read twice: everything is then done anew with the
+/// wider schema. That is rare; schemas only widen, so it ends.
 pub fn execute(mut plan: Plan, control: &Control) -> Result<Report, Error> {
     let started = Instant::now();
-    let sources = std::mem::take(&mut plan.sources);
+    let mut sources = std::mem::take(&mut plan.sources);
+    let re_readable = sources.iter().all(|s| matches!(&s.input, Input::File(path) if path.is_file()));
+    loop {
+        let once = if re_readable { sources.iter().map(read_again).collect() } else { std::mem::take(&mut sources) };
+        match attempt(&plan, once, re_readable, control) {
+            Ok(report) => return Ok(Report { elapsed: started.elapsed(), ..report }),
+            Err(Stop::Error(error)) => return Err(error),
+            Err(Stop::StartOver(schema)) => {
+                plan.schema.declared = Some(schema);
+                control.reset();
+            }
+        }
+    }
+}
+
+/// Why one attempt ended.
+enum Stop {
+    Error(Error),
+    /// It may come further with this schema declared.
+    StartOver(Schema),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Stop::Error(error)
+    }
+}
+
+/// Carries out `plan` with `sources`, once.
+fn attempt(plan: &Plan, sources: Vec<Source>, re_readable: bool, control: &Control) -> Result<Report, Stop> {
     let mixing = mixing_of(&sources);
-    let mut outputs = plan.outputs.iter().map(|o| Out::open(o, mixing)).collect::<Result<Vec<_>, _>>()?;
-    let columns_fixed = outputs.iter().any(|o| !o.can_go_back());
-    let compiled = Compiled::new(&plan, columns_fixed, mixing)?;
+    let outputs = plan.outputs.iter().map(|o| Out::open(o, mixing)).collect::<Result<Vec<_>, _>>()?;
+    let somebody_watches = outputs.iter().any(|o| !o.can_go_back());
+    let compiled = Compiled::new(plan, somebody_watches, mixing)?;
     let full = match plan.schema.from {
         SchemaFrom::Sample => false,
         SchemaFrom::Full => true,
         // Text outputs with types (NDJSON of CSV) cannot take back a number that should have been
         // text; where the source can be read twice, it is.
-        SchemaFrom::Auto => compiled.types_fixed && mixing == Mixing::Text,
+        SchemaFrom::Auto => compiled.types_fixed && mixing == Mixing::Text && re_readable,
     };
-    let re_readable = sources.iter().all(|s| matches!(&s.input, Input::File(path) if path.is_file()));
-    let mut schema = plan.schema.declared.clone().unwrap_or_default();
-    if full && re_readable {
+    if full && !re_readable {
+        return Err(Error::Plan("reading everything for the schema needs files, which can be read twice".into()).into());
+    }
+    let mut schema = Schema::default();
+    if full {
         let again = sources.iter().map(read_again).collect();
-        schema = schema.join(&full_schema(&compiled, again, control)?, mixing);
-    } else if full && plan.schema.from == SchemaFrom::Full {
-        return Err(Error::Plan("reading everything for the schema needs files, which can be read twice".into()));
+        schema = full_schema(&compiled, again, control)?;
     }
 
     let pool = BufferPool::new(compiled.limits.morsel_bytes, compiled.workers * 4);
-    let mut reader = Reader::new(sources, &compiled.limits, columns_fixed, pool.clone(), control);
-    let sample = take_sample(&mut reader, columns_fixed)?;
+    let mut reader = Reader::new(sources, &compiled.limits, somebody_watches, pool.clone(), control);
+    let sample = take_sample(&mut reader, somebody_watches)?;
     for item in &sample {
         if let Item::Morsel(morsel, info) = item {
             schema = schema.join(&compiled.infer(morsel, info), Compiled::mixing(info.format));
@@ -73,13 +106,25 @@ pub fn execute(mut plan: Plan, control: &Control) -> Result<Report, Error> {
 
     let rejects = plan.rejects.as_deref().map(Rejects::new);
     let compiled = Arc::new(compiled);
-    let writer = Writer::new(&compiled, std::mem::take(&mut outputs), rejects, control);
-    let (totals, finished) = with_workers(&compiled, reader, sample, &pool, |pieces| writer.run(pieces))??;
+    let writer = Writer::new(&compiled, outputs, rejects, control);
+    let (totals, finished) = match with_workers(&compiled, reader, sample, &pool, |pieces| writer.run(pieces))? {
+        Err(Error::Schema { wider, .. })
+            if re_readable
+                && !somebody_watches
+                && compiled.policy == SchemaPolicy::Evolve
+                && wider.fields.len() <= MAX_COLUMNS
+                && plan.schema.declared.as_ref() != Some(&*wider) =>
+        {
+            return Err(Stop::StartOver(*wider));
+        }
+        result => result?,
+    };
     if !totals.stopped_early && totals.rows_in != totals.rows_written + totals.rows_filtered + totals.rows_rejected {
         return Err(Error::Bug(format!(
             "{} rows came in, but {} were written, {} filtered and {} rejected",
             totals.rows_in, totals.rows_written, totals.rows_filtered, totals.rows_rejected
-        )));
+        ))
+        .into());
     }
     Ok(Report {
         rows_in: totals.rows_in,
@@ -89,7 +134,7 @@ pub fn execute(mut plan: Plan, control: &Control) -> Result<Report, Error> {
         bytes_in: control.bytes_read(),
         bytes_out: control.bytes_written(),
         duplicate_keys: totals.duplicate_keys,
-        elapsed: started.elapsed(),
+        elapsed: Duration::ZERO,
         schema: finished.columns,
         files: finished.files,
         rejects: finished.rejects,

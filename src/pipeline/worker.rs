@@ -5,16 +5,17 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, select};
 
+use super::Error;
 use super::budget::Permit;
 use super::compiled::{Compiled, Shape};
 use super::reader::{Item, SourceInfo};
-use super::Error;
 use crate::column::{Batch, Morsel, Schema};
 use crate::format::compress::PieceCompressor;
+use crate::format::csv::CsvEncoder;
 use crate::format::decode::{Decoded, Outcome, RejectedRecord, Surprise};
 use crate::format::frame::{BufferPool, Oversized};
 use crate::format::parquet::{EncodedRowGroup, RowGroupEncoder};
-use crate::format::{Compression, OutputFormat, csv, ndjson};
+use crate::format::{Compression, OutputFormat, ndjson};
 use crate::text::error_chain;
 use crate::transform::Steps;
 
@@ -165,7 +166,7 @@ impl Worker {
                         return Err(Part::Failed(Error::Bug(what)));
                     }
                     finish_row_group(encoder, parts)?;
-                    *schema = Arc::new(surprise.schema);
+                    *schema = Arc::new(self.compiled.with_declared_types(surprise.schema));
                 }
             }
         };
@@ -198,7 +199,9 @@ impl Worker {
                 }
                 let encoder = match encoder {
                     Some(encoder) => encoder,
-                    None => encoder.insert(RowGroupEncoder::try_new(&columns, &options, self.compiled.mixing).map_err(bug)?),
+                    None => {
+                        encoder.insert(RowGroupEncoder::try_new(&columns, &options, self.compiled.mixing).map_err(bug)?)
+                    }
                 };
                 if batch.rows > 0 {
                     encoder.write(&batch).map_err(bug)?;
@@ -239,7 +242,7 @@ pub(super) fn encode_text(compiled: &Compiled, batch: &Batch, decoded: &Arc<Sche
         .map(|(format, compression)| {
             let mut plain = Vec::with_capacity(batch.rows * 64);
             match format {
-                OutputFormat::Csv(options) => csv::encode_rows(batch, options, &mut plain),
+                OutputFormat::Csv(options) => CsvEncoder::new(*options).write_rows(batch, &mut plain),
                 OutputFormat::Ndjson => ndjson::encode(batch, b"\n", &mut plain),
                 OutputFormat::JsonArray => {
                     ndjson::encode(batch, b",\n", &mut plain);
@@ -265,4 +268,3 @@ pub(super) fn compressed(compression: Compression, plain: Vec<u8>) -> Vec<u8> {
     result.expect("compressing into memory fails only when there is none");
     out
 }
-

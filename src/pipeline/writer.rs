@@ -14,7 +14,7 @@ use super::reader::SourceInfo;
 use super::rejects::Rejects;
 use super::worker::{Account, Part, Piece, TextRows, encode_text};
 use super::{Control, Error, OnBadRecord};
-use crate::column::Schema;
+use crate::column::{Field, Schema, Type};
 use crate::format::Reject;
 use crate::format::frame::Oversized;
 use crate::position::{FieldPath, Position};
@@ -135,7 +135,8 @@ impl<'a> Writer<'a> {
                         line: place.lines + surprise.line + 1,
                         record: place.records + surprise.record,
                     };
-                    return Err(Error::Schema { position, what: format!("{}; {why}", surprise.what) });
+                    let what = format!("{}; {why}", surprise.what);
+                    return Err(Error::Schema { position, what, wider: Box::new(surprise.schema) });
                 }
                 Part::Failed(error) => return Err(error),
             };
@@ -148,7 +149,7 @@ impl<'a> Writer<'a> {
     }
 
     fn place(&mut self, source: &SourceInfo) -> Place {
-        let header_lines = source.header.as_ref().map_or(0, |h| h.lines);
+        let header_lines = source.csv.as_ref().map_or(0, |csv| csv.header.lines);
         *self.places.entry(source.index).or_insert(Place { lines: header_lines, records: 0 })
     }
 
@@ -210,6 +211,11 @@ impl<'a> Writer<'a> {
 
     fn source_end(&mut self, source: &SourceInfo) -> Result<(), Error> {
         let found = self.place(source).records;
+        if let Some(csv) = &source.csv {
+            // A header without records still names columns.
+            let names = csv.header.names.iter();
+            self.publish(&Schema::new(names.map(|n| Field::new(n.clone(), Type::Null)).collect()));
+        }
         match source.expected_rows {
             Some(expected) if expected != found => {
                 Err(Error::RowCount { name: source.name.to_string(), found, expected })

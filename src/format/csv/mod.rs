@@ -1,17 +1,19 @@
-//! stub
-#![allow(missing_docs)]
-use super::*;
-use super::decode::*;
-use crate::column::*;
-use std::sync::Arc;
-#[derive(Debug, Clone)]
-pub struct Header { pub lines: u64 }
-pub fn take_header(_m: Morsel, _d: u8) -> Result<(Header, Morsel), Reject> { panic!() }
-pub fn text_schema(_h: &Header) -> Schema { panic!() }
-pub fn infer(_m: &Morsel, _h: &Header, _d: u8) -> Schema { panic!() }
-pub struct DecodeOptions { pub delimiter: u8, pub freeze: bool }
-pub fn decode(_m: &Morsel, _h: &Header, _s: &Arc<Schema>, _o: &DecodeOptions) -> Outcome { panic!() }
-pub fn encode_rows(_b: &Batch, _o: &CsvOptions, _out: &mut Vec<u8>) { panic!() }
-pub fn encode_header(_b: &[Arc<str>], _o: &CsvOptions, _out: &mut Vec<u8>) { panic!() }
-pub struct Remap;
-impl Remap { pub fn new(_a: &[Arc<str>], _b: &[Arc<str>], _d: u8) -> Self { panic!() } pub fn copy(&mut self, _r: impl std::io::Read, _w: &mut impl std::io::Write) -> std::io::Result<()> { panic!() } }
+//! CSV as in RFC 4180: records to columns, and columns to records.
+//!
+//! Reading: [`split`] finds the fields of a morsel's records, [`infer`] what types their values
+//! have, and [`decode`] makes arrays of them. Writing: [`encode`] makes records of batches, and
+//! [`pad`] gives records that are written already the columns that came later.
+//!
+//! Null is the empty field, and the empty text is `""`. Both directions keep that.
+
+pub mod decode;
+pub mod encode;
+mod header;
+mod infer;
+pub mod pad;
+mod scan;
+pub mod split;
+
+pub use decode::CsvDecoder;
+pub use encode::CsvEncoder;
+pub use header::{Header, take_header};

@@ -66,16 +66,17 @@ pub fn decode(morsel: &Morsel, schema: &Arc<Schema>, options: &DecodeOptions) ->
     let (mut records, mut lines) = (0u64, 0u64);
 
     while decoder.cursor.pos < morsel.len {
-        let start = decoder.cursor.pos;
         match decoder.cursor.skip_blank() {
             b'\n' => {
                 decoder.cursor.pos += 1;
                 lines += 1;
                 continue;
             }
-            _ if decoder.cursor.pos >= morsel.len => break,
+            _ if decoder.cursor.at_end() => break,
             _ => {}
         }
+        // Blanks before a record are not of it.
+        let start = decoder.cursor.pos;
         let rows = root.len();
         let result = decoder.record(morsel, start, options.max_record_bytes, &mut root);
         match result {
@@ -540,9 +541,9 @@ fn type_of(builder: &Builder) -> Type {
         Builder::Json(..) => Type::Json,
         Builder::Raw(..) => Type::Raw,
         Builder::Empty(..) => Type::Struct(Vec::new()),
-        Builder::Struct(s) => {
-            Type::Struct(s.fields.iter().map(|f| crate::column::Field::new(f.name.clone(), type_of(&f.builder))).collect())
-        }
+        Builder::Struct(s) => Type::Struct(
+            s.fields.iter().map(|f| crate::column::Field::new(f.name.clone(), type_of(&f.builder))).collect(),
+        ),
         Builder::List(_, item, _) => Type::List(Box::new(type_of(item))),
         Builder::Map(_, _, value, _) => Type::Map(Box::new(type_of(value))),
     }

@@ -59,10 +59,7 @@ fn observe_fields(cursor: &mut Cursor<'_>, fields: &mut Vec<Field>, keys: Keys) 
 }
 
 /// Calls `entry` for each key of the object at the cursor, the cursor at its value.
-fn entries<'a>(
-    cursor: &mut Cursor<'a>,
-    mut entry: impl FnMut(&mut Cursor<'a>, &[u8]) -> Scan<()>,
-) -> Scan<()> {
+fn entries<'a>(cursor: &mut Cursor<'a>, mut entry: impl FnMut(&mut Cursor<'a>, &[u8]) -> Scan<()>) -> Scan<()> {
     cursor.pos += 1;
     if cursor.skip_blank() == b'}' {
         cursor.pos += 1;

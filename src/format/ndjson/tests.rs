@@ -59,9 +59,11 @@ fn by_value(value: Value) -> Value {
 fn expected(value: Option<&Value>, ty: &Type) -> Value {
     match (value, ty) {
         (None | Some(Value::Null), _) => Value::Null,
-        (Some(Value::Object(map)), Type::Struct(fields)) if !fields.is_empty() => {
-            fields.iter().map(|f| (f.name.to_string(), expected(map.get(&*f.name), &f.ty))).collect::<Map<_, _>>().into()
-        }
+        (Some(Value::Object(map)), Type::Struct(fields)) if !fields.is_empty() => fields
+            .iter()
+            .map(|f| (f.name.to_string(), expected(map.get(&*f.name), &f.ty)))
+            .collect::<Map<_, _>>()
+            .into(),
         (Some(Value::Object(map)), Type::Map(ty)) => {
             map.iter().map(|(k, v)| (k.clone(), expected(Some(v), ty))).collect::<Map<_, _>>().into()
         }

@@ -15,7 +15,7 @@ mod evolve;
 mod file;
 mod layout;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::io;
 use std::sync::Arc;

@@ -1,0 +1,527 @@
+//! What was typed. clap is used here only.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+use super::values::{Enrich, parse_codec, parse_duration, parse_enrich, parse_on_bad_record, parse_size};
+use super::{env_names, exit};
+use crate::format::ParquetCodec;
+use crate::pipeline::OnBadRecord;
+
+/// Draws the results of hosted batch workflows off to Parquet, CSV or NDJSON.
+///
+/// It starts a run through the Workflows API, watches it, and streams its results into a file or a pipe. Nothing
+/// holds a whole file in memory. With `--local` the service is in the process and no account is needed.
+#[derive(Debug, Parser)]
+#[command(name = "drawoff", version, after_long_help = long_help(), subcommand_required = true, arg_required_else_help = true)]
+pub struct Args {
+    /// Flags of all commands.
+    #[command(flatten)]
+    pub global: GlobalArgs,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+fn long_help() -> String {
+    let mut text = String::from("Environment:\n");
+    for (name, meaning) in env_names::ALL {
+        text.push_str(&format!("  {name:<24} {meaning}\n"));
+    }
+    format!(
+        "{text}\n{}\nExamples:\n  drawoff run workflow.json --local --input companies.csv -o results.parquet\n  drawoff pull 5f0c2d1e-… -o people.csv\n  drawoff convert big.ndjson.gz -o big.parquet",
+        exit::table()
+    )
+}
+
+/// Flags of all commands.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct GlobalArgs {
+    /// Base address of the API
+    #[arg(long, global = true, value_name = "URL", help_heading = "Everywhere")]
+    pub endpoint: Option<String>,
+    /// File that holds the API key (or set SIXTYFOUR_API_KEY)
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Everywhere")]
+    pub api_key_file: Option<PathBuf>,
+    /// Configuration file
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Everywhere")]
+    pub config: Option<PathBuf>,
+    /// No progress, notes or report; errors only
+    #[arg(short, long, global = true, help_heading = "Everywhere")]
+    pub quiet: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start a workflow run, watch it, and write its results
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(Box<RunArgs>),
+    /// Write the results of a run that exists, waiting for its end if it still goes on
+    #[command(after_help = PULL_EXAMPLES)]
+    Pull(Box<PullArgs>),
+    /// Convert files, standard input or URLs; needs no API
+    #[command(after_help = CONVERT_EXAMPLES)]
+    Convert(Box<ConvertArgs>),
+    /// Print the columns and types that a file would get
+    #[command(
+        after_help = "Examples:\n  drawoff schema companies.ndjson\n  drawoff schema results.csv.gz -o json\n  cat part.ndjson | drawoff schema -"
+    )]
+    Schema(SchemaArgs),
+    /// Upload an input file and print its handle
+    #[command(
+        after_help = "Examples:\n  drawoff upload companies.csv\n  gunzip -c people.ndjson.gz | drawoff upload - --from ndjson"
+    )]
+    Upload(UploadArgs),
+    /// List, read and change workflows
+    #[command(subcommand, after_help = "Examples:\n  drawoff workflows ls\n  drawoff workflows create workflow.json")]
+    Workflows(WorkflowsCommand),
+    /// List, watch and cancel runs
+    #[command(subcommand, after_help = "Examples:\n  drawoff runs ls --status active\n  drawoff runs watch 5f0c2d1e-…")]
+    Runs(RunsCommand),
+    /// Run the local Workflows service
+    #[command(
+        after_help = "Examples:\n  drawoff serve --port 8064 --data ./service\n  drawoff serve --enrich company_enrichment=reference.csv:domain\n  SIXTYFOUR_API_KEY=any drawoff --endpoint http://127.0.0.1:8064 workflows ls"
+    )]
+    Serve(ServeArgs),
+    /// Show the settings in force
+    #[command(subcommand, after_help = "Examples:\n  drawoff config show\n  drawoff config path")]
+    Config(ConfigCommand),
+}
+
+const RUN_EXAMPLES: &str = "\
+WORKFLOW is a definition file, an id, or an exact name.
+
+Examples:
+  drawoff run workflow.json --local --input companies.csv -o results.parquet
+  drawoff run \"Qualify companies\" --input companies.csv -o results.csv.gz
+  cat rows.ndjson | drawoff run workflow.json --input - -o - | jq .name
+  drawoff run 7c1e0a52-… --payload '[{\"company\": \"Acme\"}]' -o results.ndjson
+  drawoff run workflow.json --input companies.csv --all-blocks -o results/";
+
+const PULL_EXAMPLES: &str = "\
+Examples:
+  drawoff pull 5f0c2d1e-… -o people.parquet
+  drawoff pull 5f0c2d1e-… -o - --to csv | head
+  drawoff pull 5f0c2d1e-… --block 2 -o filtered.csv";
+
+const CONVERT_EXAMPLES: &str = "\
+Formats are told by --from and --to, else by content type, name and first bytes. gzip and zstd are
+recognised in the input by their first bytes, and written for names that end in .gz or .zst.
+
+Examples:
+  drawoff convert people.ndjson -o people.parquet
+  drawoff convert january.csv february.csv.gz -o both.parquet --codec zstd:3
+  curl -s https://files.example.com/a.ndjson | drawoff convert - -o - --to csv | head
+  drawoff convert https://files.example.com/a.ndjson.zst -o a.parquet --on-bad-record skip";
+
+/// Formats of the input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FromFormat {
+    /// One JSON object per line
+    #[value(alias = "jsonl")]
+    Ndjson,
+    /// Comma-separated values with a header
+    Csv,
+    /// One JSON array of objects
+    Json,
+}
+
+/// Formats of the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ToFormat {
+    /// Parquet
+    Parquet,
+    /// Comma-separated values
+    Csv,
+    /// Tab-separated values
+    Tsv,
+    /// One JSON object per line
+    #[value(alias = "jsonl")]
+    Ndjson,
+    /// One JSON array of objects
+    Json,
+}
+
+/// Formats in which the API keeps results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ApiFormat {
+    /// Types kept
+    Ndjson,
+    /// Always there; nested values are text
+    Csv,
+    /// One array
+    Json,
+}
+
+/// What is read to find columns and types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SchemaFromArg {
+    /// The first records, or everything where only that is right
+    Auto,
+    /// The first records
+    Sample,
+    /// Everything, in a pass of its own; inputs must be files
+    Full,
+}
+
+/// What a late surprise does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SchemaPolicyArg {
+    /// The column widens
+    Evolve,
+    /// The record is rejected
+    Freeze,
+    /// The command fails
+    Fail,
+}
+
+/// How the report at the end is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// For people
+    Text,
+    /// One JSON object
+    Json,
+}
+
+/// How lists are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ListFormat {
+    /// Columns for people, in a pipe too
+    Table,
+    /// One JSON object per line
+    Ndjson,
+    /// One JSON document
+    Json,
+}
+
+/// What is written and how.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct PlanArgs {
+    /// File to write, or `-` for standard output; the name tells the format
+    #[arg(short, long, value_name = "OUT", help_heading = "Output")]
+    pub output: Option<PathBuf>,
+    /// Format to write, whatever the name says (standard output: ndjson)
+    #[arg(long, value_enum, value_name = "FORMAT", help_heading = "Output")]
+    pub to: Option<ToFormat>,
+    /// Refuse if the file is there already
+    #[arg(long, help_heading = "Output")]
+    pub no_clobber: bool,
+    /// Parquet codec: zstd[:LEVEL], snappy, lz4, none
+    #[arg(long, value_parser = parse_codec, value_name = "CODEC", help_heading = "Output")]
+    pub codec: Option<ParquetCodec>,
+    /// What a record that cannot be used does: fail, skip, limit=N
+    #[arg(long, value_parser = parse_on_bad_record, default_value = "fail", value_name = "POLICY", help_heading = "Records")]
+    pub on_bad_record: OnBadRecord,
+    /// Where such records are set aside (with skip or limit: OUT.rejects.ndjson)
+    #[arg(long, value_name = "FILE", help_heading = "Records")]
+    pub rejects: Option<PathBuf>,
+    /// What is read to find columns and types before the first record is written
+    #[arg(long, value_enum, default_value = "auto", value_name = "SOURCE", help_heading = "Records")]
+    pub schema_from: SchemaFromArg,
+    /// What a new column or a wider type does later on
+    #[arg(long, value_enum, default_value = "evolve", value_name = "POLICY", help_heading = "Records")]
+    pub schema_policy: SchemaPolicyArg,
+    /// Memory for records in flight, such as 256MiB
+    #[arg(long, value_parser = parse_size, value_name = "SIZE", help_heading = "Output")]
+    pub max_memory: Option<u64>,
+    /// Compute threads; 0 is one per core
+    #[arg(long, hide = true, value_name = "N")]
+    pub workers: Option<usize>,
+    /// How the report at the end is written to standard error
+    #[arg(long, value_enum, default_value = "text", value_name = "FORMAT", help_heading = "Output")]
+    pub report: ReportFormat,
+}
+
+/// Which results of a run.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct ResultArgs {
+    /// Results of this block instead of the final one
+    #[arg(long, value_name = "NUMBER", conflicts_with = "all_blocks", help_heading = "Results")]
+    pub block: Option<i64>,
+    /// Results of every block, one file each in the folder OUT
+    #[arg(long, help_heading = "Results")]
+    pub all_blocks: bool,
+    /// Give up waiting after this time, such as 30m; the run goes on
+    #[arg(long, value_parser = parse_duration, value_name = "TIME", help_heading = "Results")]
+    pub deadline: Option<Duration>,
+}
+
+/// `run`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct RunArgs {
+    /// Definition file, id, or exact name
+    pub workflow: String,
+    /// Input file for a workflow that starts with `read_csv`, or `-` for standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "payload", help_heading = "Input")]
+    pub input: Option<PathBuf>,
+    /// Format of standard input: ndjson, csv, json (else told by its first bytes)
+    #[arg(long, value_enum, value_name = "FORMAT", requires = "input", help_heading = "Input")]
+    pub from: Option<FromFormat>,
+    /// Rows for a workflow that starts with `webhook`: JSON, or @FILE
+    #[arg(long, value_name = "JSON|@FILE", help_heading = "Input")]
+    pub payload: Option<String>,
+    /// Use a Workflows service inside this process, with a temporary store
+    #[arg(long, help_heading = "Local service")]
+    pub local: bool,
+    /// Reference table for an enrichment block of the local service
+    #[arg(long, value_parser = parse_enrich, value_name = "BLOCK=FILE:KEY", requires = "local", help_heading = "Local service")]
+    pub enrich: Vec<Enrich>,
+    /// Format of the results on their way from the API
+    #[arg(long, value_enum, default_value = "ndjson", value_name = "FORMAT", help_heading = "Results")]
+    pub format: ApiFormat,
+    /// Which results.
+    #[command(flatten)]
+    pub results: ResultArgs,
+    /// What is written.
+    #[command(flatten)]
+    pub plan: PlanArgs,
+}
+
+/// `pull`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct PullArgs {
+    /// The run's id
+    pub run_id: String,
+    /// Format of the results on their way from the API (else ndjson if the run has it, csv if not)
+    #[arg(long, value_enum, value_name = "FORMAT", help_heading = "Results")]
+    pub format: Option<ApiFormat>,
+    /// Which results.
+    #[command(flatten)]
+    pub results: ResultArgs,
+    /// What is written.
+    #[command(flatten)]
+    pub plan: PlanArgs,
+}
+
+/// `convert`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct ConvertArgs {
+    /// Files, URLs, or `-` for standard input; read in order as one sequence of records
+    #[arg(required = true, value_name = "SRC")]
+    pub sources: Vec<String>,
+    /// Format of the input, whatever its name says
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub from: Option<FromFormat>,
+    /// What is written.
+    #[command(flatten)]
+    pub plan: PlanArgs,
+}
+
+/// `schema`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct SchemaArgs {
+    /// File, URL, or `-` for standard input
+    #[arg(value_name = "SRC")]
+    pub source: String,
+    /// Format of the input, whatever its name says
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub from: Option<FromFormat>,
+    /// How it is written
+    #[arg(short, long, value_enum, default_value = "table", value_name = "FORMAT")]
+    pub output: ListFormat,
+}
+
+/// `upload`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct UploadArgs {
+    /// File to upload (.csv, .json, .jsonl, .ndjson), or `-` for standard input
+    pub file: PathBuf,
+    /// Format of standard input (else told by its first bytes)
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub from: Option<FromFormat>,
+}
+
+/// `-o` of lists.
+#[derive(Clone, Copy, Debug, ClapArgs)]
+pub struct ListArgs {
+    /// How it is written
+    #[arg(short, long, value_enum, default_value = "table", value_name = "FORMAT")]
+    pub output: ListFormat,
+}
+
+/// `workflows`.
+#[derive(Debug, Subcommand)]
+pub enum WorkflowsCommand {
+    /// List workflows
+    #[command(
+        visible_alias = "list",
+        after_help = "Examples:\n  drawoff workflows ls\n  drawoff workflows ls -o ndjson | jq -r .id"
+    )]
+    Ls(ListArgs),
+    /// Print a workflow as a definition file
+    #[command(after_help = "Examples:\n  drawoff workflows get \"Qualify companies\" > workflow.json")]
+    Get {
+        /// Id or exact name
+        workflow: String,
+    },
+    /// Create a workflow from a definition file
+    #[command(after_help = "Examples:\n  drawoff workflows create workflow.json")]
+    Create {
+        /// Definition file
+        file: PathBuf,
+        /// How it is written
+        #[command(flatten)]
+        list: ListArgs,
+    },
+    /// Put a definition file in place of a workflow
+    #[command(after_help = "Examples:\n  drawoff workflows update \"Qualify companies\" workflow.json")]
+    Update {
+        /// Id or exact name
+        workflow: String,
+        /// Definition file
+        file: PathBuf,
+        /// How it is written
+        #[command(flatten)]
+        list: ListArgs,
+    },
+    /// Delete a workflow; its runs are kept
+    #[command(after_help = "Examples:\n  drawoff workflows delete 7c1e0a52-…")]
+    Delete {
+        /// Id or exact name
+        workflow: String,
+        /// How it is written
+        #[command(flatten)]
+        list: ListArgs,
+    },
+    /// List the blocks that workflows are made of
+    #[command(
+        after_help = "Examples:\n  drawoff workflows blocks\n  drawoff workflows blocks -o ndjson | jq .specs_schema"
+    )]
+    Blocks(ListArgs),
+}
+
+/// `runs`.
+#[derive(Debug, Subcommand)]
+pub enum RunsCommand {
+    /// List runs, newest first
+    #[command(
+        visible_alias = "list",
+        after_help = "Examples:\n  drawoff runs ls --status active\n  drawoff runs ls --workflow \"Qualify companies\" --limit 5"
+    )]
+    Ls {
+        /// Only runs in this state: running, completed, cancelled, active, …
+        #[arg(long, value_name = "STATE")]
+        status: Option<String>,
+        /// Only runs of this workflow, by id or exact name
+        #[arg(long, value_name = "WORKFLOW")]
+        workflow: Option<String>,
+        /// At most so many
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=500))]
+        limit: Option<u32>,
+        /// How it is written
+        #[command(flatten)]
+        list: ListArgs,
+    },
+    /// Show how far a run is
+    #[command(after_help = "Examples:\n  drawoff runs status 5f0c2d1e-…")]
+    Status {
+        /// The run's id
+        run_id: String,
+        /// How it is written
+        #[command(flatten)]
+        list: ListArgs,
+    },
+    /// Wait until a run has ended
+    #[command(after_help = "Examples:\n  drawoff runs watch 5f0c2d1e-… --deadline 2h")]
+    Watch {
+        /// The run's id
+        run_id: String,
+        /// Give up waiting after this time, such as 30m; the run goes on
+        #[arg(long, value_parser = parse_duration, value_name = "TIME")]
+        deadline: Option<Duration>,
+    },
+    /// Cancel a run
+    #[command(after_help = "Examples:\n  drawoff runs cancel 5f0c2d1e-…")]
+    Cancel {
+        /// The run's id
+        run_id: String,
+    },
+    /// List a run's result files
+    #[command(
+        after_help = "Examples:\n  drawoff runs links 5f0c2d1e-…\n  drawoff runs links 5f0c2d1e-… --show-urls -o ndjson | jq -r .download_url"
+    )]
+    Links {
+        /// The run's id
+        run_id: String,
+        /// Format of the files
+        #[arg(long, value_enum, default_value = "csv", value_name = "FORMAT")]
+        format: ApiFormat,
+        /// Show the signed URLs: whoever has one can read the file
+        #[arg(long)]
+        show_urls: bool,
+        /// How it is written
+        #[command(flatten)]
+        list: ListArgs,
+    },
+}
+
+/// `serve`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct ServeArgs {
+    /// Port on loopback; 0 picks a free one. The address is printed
+    #[arg(long, default_value = "8064", value_name = "N")]
+    pub port: u16,
+    /// Folder of the store (else a temporary one that goes with the process)
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// The one key that is accepted (else any that is not empty). Other users of this machine can see it
+    #[arg(long, value_name = "KEY")]
+    pub api_key: Option<String>,
+    /// Reference table for an enrichment block
+    #[arg(long, value_parser = parse_enrich, value_name = "BLOCK=FILE:KEY")]
+    pub enrich: Vec<Enrich>,
+    /// How long download links are valid
+    #[arg(long, value_parser = parse_duration, default_value = "900s", value_name = "TIME")]
+    pub link_life: Duration,
+}
+
+/// `config`.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Print each setting, its value, and where it came from; the key is redacted
+    #[command(after_help = "Examples:\n  drawoff config show\n  drawoff config show -o ndjson")]
+    Show(ListArgs),
+    /// Print where the configuration file is looked for
+    #[command(after_help = "Examples:\n  drawoff config path")]
+    Path,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_commands_are_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_examples() {
+        fn walk(command: &clap::Command) {
+            for sub in command.get_subcommands().filter(|c| c.get_name() != "help") {
+                let help = sub.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(help.contains("Examples:\n  "), "{} has no examples", sub.get_name());
+                walk(sub);
+            }
+        }
+        walk(&Args::command());
+    }
+
+    #[test]
+    fn combinations_that_make_no_sense_are_refused() {
+        let parse = |line: &str| Args::try_parse_from(line.split(' '));
+        assert!(parse("drawoff run w.json --input a.csv --payload {} -o o.csv").is_err());
+        assert!(parse("drawoff run w.json --enrich a=b:c -o o.csv").is_err());
+        assert!(parse("drawoff run w.json --local --enrich a=b:c -o o.csv").is_ok());
+        assert!(parse("drawoff pull r --block 1 --all-blocks -o o.csv").is_err());
+        assert!(parse("drawoff convert -o o.csv").is_err());
+        assert!(parse("drawoff convert - -o - --to csv -q").is_ok());
+        assert!(parse("drawoff runs ls --limit 501").is_err());
+    }
+}

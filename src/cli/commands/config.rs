@@ -1,0 +1,36 @@
+//! `config`: the settings in force.
+
+use serde_json::json;
+
+use crate::cli::args::ConfigCommand;
+use crate::cli::context::Context;
+use crate::cli::error::Failure;
+use crate::cli::exit::Exit;
+use crate::cli::table;
+
+/// Carries it out.
+pub fn dispatch(context: &Context, command: ConfigCommand) -> Result<Exit, Failure> {
+    match command {
+        ConfigCommand::Show(list) => {
+            let rows: Vec<_> = context
+                .settings
+                .rows()
+                .into_iter()
+                .map(|(name, value, origin)| json!({"setting": name, "value": value, "origin": origin}))
+                .collect();
+            table::write_list(list.output, &rows, &["SETTING", "VALUE", "FROM"], |row| {
+                ["setting", "value", "origin"].map(|name| row[name].as_str().unwrap_or_default().to_owned()).into()
+            })?;
+        }
+        ConfigCommand::Path => match &context.settings.config_file {
+            Some((path, found)) => {
+                table::write_data(&format!("{}\n", path.display()))?;
+                if !found {
+                    context.screen.note("there is no such file; that is fine");
+                }
+            }
+            None => context.screen.note("this system tells no configuration folder; set DRAWOFF_CONFIG"),
+        },
+    }
+    Ok(Exit::Success)
+}

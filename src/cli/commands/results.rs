@@ -1,0 +1,174 @@
+//! From a run to its results: watch it, find its files, stream them into outputs. Shared by `run` and `pull`.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::api::{BlockLiveStatus, DownloadLink, LiveStatus, RunId, RunStatus};
+use crate::cli::args::{ApiFormat, PlanArgs, ResultArgs};
+use crate::cli::context::Context;
+use crate::cli::error::{Error, Failure};
+use crate::cli::exit::Exit;
+use crate::cli::report::Account;
+use crate::cli::{engine, outputs};
+use crate::client::{self, Client, ResultFormat, Wanted, WatchOptions};
+use crate::pipeline::Output;
+use crate::source::{ByteSource, Source};
+use crate::text::{escape_for_terminal, human_count};
+
+impl From<ApiFormat> for ResultFormat {
+    fn from(format: ApiFormat) -> Self {
+        match format {
+            ApiFormat::Ndjson => ResultFormat::Ndjson,
+            ApiFormat::Csv => ResultFormat::Csv,
+            ApiFormat::Json => ResultFormat::Json,
+        }
+    }
+}
+
+/// What is done with a run's results.
+pub struct Pull<'a> {
+    /// Which.
+    pub results: &'a ResultArgs,
+    /// What is written.
+    pub plan: &'a PlanArgs,
+    /// Formats to ask for, in this order.
+    pub formats: &'a [ResultFormat],
+    /// When the command began.
+    pub start: Instant,
+}
+
+impl Pull<'_> {
+    fn wanted(&self) -> Wanted {
+        match (self.results.all_blocks, self.results.block) {
+            (true, _) => Wanted::All,
+            (false, Some(block)) => Wanted::Block(block),
+            (false, None) => Wanted::Final,
+        }
+    }
+
+    /// Fails now if the outputs could not be written later.
+    pub fn check(&self, context: &Context, inputs: &[&Path]) -> Result<(), Failure> {
+        if !self.results.all_blocks {
+            return outputs::check_writable(&outputs::output(self.plan, &context.settings)?, inputs);
+        }
+        // Any name will do to check flags and folder.
+        let output = outputs::block_output(self.plan, &context.settings, "block", None, 0)?;
+        if let Some(folder) = &self.plan.output {
+            std::fs::create_dir_all(folder).map_err(|cause| Error::Write { path: folder.clone(), cause })?;
+        }
+        outputs::check_writable(&output, inputs)
+    }
+
+    /// Waits for the end of `run` and writes its results.
+    pub async fn carry_out(&self, context: &Context, client: &Client, run: &RunId) -> Result<Exit, Failure> {
+        let asked = async {
+            let status = watch(context, client, run, self.results.deadline).await?;
+            client.require_completed(&status).await?;
+            Ok(client.result_links(run, self.formats, self.wanted()).await?)
+        };
+        let (format, links) = context.unless_interrupted(asked).await?;
+        if self.formats[0] != format {
+            let words = [self.formats[0].as_str(), format.as_str()];
+            context.screen.note(&format!("the run has no {} results; taking {}", words[0], words[1]));
+        }
+        let mut exit = Exit::Success;
+        if self.results.all_blocks {
+            for (index, link) in links.iter().enumerate() {
+                let (name, number) = (&link.filename, link.block_number);
+                let output = outputs::block_output(self.plan, &context.settings, name, number, index)?;
+                exit = worse(exit, self.write(context, client, run, format, std::slice::from_ref(link), output).await?);
+            }
+        } else {
+            let output = outputs::output(self.plan, &context.settings)?;
+            exit = self.write(context, client, run, format, &links, output).await?;
+        }
+        Ok(exit)
+    }
+
+    /// Streams `links` in order into one output.
+    async fn write(
+        &self,
+        context: &Context,
+        client: &Client,
+        run: &RunId,
+        format: ResultFormat,
+        links: &[DownloadLink],
+        output: Output,
+    ) -> Result<Exit, Failure> {
+        let (mut sources, mut stoppers, mut total_bytes) = (Vec::new(), Vec::new(), Some(0));
+        for link in links {
+            if let Some(message) = link.message.as_deref().filter(|m| !m.is_empty()) {
+                context.screen.note(&escape_for_terminal(&format!("{}: {message}", link.filename)));
+            }
+            let download = context
+                .unless_interrupted(async {
+                    client.download(run, format, link).await.map_err(|error| match error {
+                        client::Error::Net(cause) => Error::Download { name: link.filename.clone(), cause }.into(),
+                        error => error.into(),
+                    })
+                })
+                .await?;
+            stoppers.push(download.stopper());
+            total_bytes = total_bytes.zip(download.size_bytes()).map(|(a, b)| a + b);
+            let mut source = Source::stream(link.filename.as_str(), Box::new(download));
+            source.format = Some(format.format());
+            source.expected_rows = told_rows(link);
+            sources.push(source);
+        }
+        let name = outputs::target_name(&output);
+        let plan = outputs::plan(sources, output.clone(), self.plan, &context.settings);
+        let report = engine::execute(context, plan, "downloading", total_bytes, stoppers).await?;
+        let account = Account {
+            name,
+            output: &output,
+            report: &report,
+            expected_rows: links.iter().map(told_rows).sum(),
+            elapsed: self.start.elapsed(),
+        };
+        Ok(account.print(context, self.plan.report))
+    }
+}
+
+/// The rows that the API says a file has. A service that leaves the count out is read as 0, so 0 tells nothing.
+fn told_rows(link: &DownloadLink) -> Option<u64> {
+    (link.row_count > 0).then_some(link.row_count)
+}
+
+fn worse(a: Exit, b: Exit) -> Exit {
+    if a == Exit::Success { b } else { a }
+}
+
+/// Waits for the end of a run, showing how far it is.
+pub async fn watch(
+    context: &Context,
+    client: &Client,
+    run: &RunId,
+    deadline: Option<Duration>,
+) -> Result<LiveStatus, Failure> {
+    let options = WatchOptions { deadline, ..WatchOptions::of(client) };
+    let status = client.watch(run, &options, |status| {
+        let fraction = status.overall_progress_percentage / 100.0;
+        context.screen.progress(&format!("run {run}"), Some(fraction), &describe(status));
+    });
+    let status = status.await;
+    context.screen.clear();
+    Ok(status?)
+}
+
+/// State, block and rows in one line.
+fn describe(status: &LiveStatus) -> String {
+    let mut text = RunStatus::parse(&status.overall_status).as_str().to_owned();
+    let running = |block: &&BlockLiveStatus| RunStatus::parse(&block.status) == RunStatus::Running;
+    let Some(block) = status.blocks.iter().find(running) else { return text };
+    text.push_str(&format!("  block {} of {} ({})", block.sequence_number, status.total_blocks, block.block_name));
+    let count = |n: i64| human_count(u64::try_from(n).unwrap_or(0));
+    match (block.processed_count, block.total_count) {
+        (done, total) if total > 0 => text.push_str(&format!("  {} of {} rows", count(done), count(total))),
+        (done, _) if done > 0 => text.push_str(&format!("  {} rows", count(done))),
+        _ => {}
+    }
+    if let Some(step) = &block.current_step {
+        text.push_str(&format!("  {step}"));
+    }
+    text
+}

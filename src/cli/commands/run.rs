@@ -1,0 +1,215 @@
+//! `run`: the main job. Input up, run started and watched, results drawn off.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use serde_json::Value;
+
+use super::input::Input;
+use super::results::Pull;
+use crate::api::HandleId;
+use crate::cli::args::RunArgs;
+use crate::cli::context::Context;
+use crate::cli::error::{Error, Failure};
+use crate::cli::exit::Exit;
+use crate::client::{
+    self, Client, Definition, IdempotencyKey, Resolved, ResultFormat, SourceKind, StartOptions, source_block,
+};
+use crate::text::escape_for_terminal;
+
+/// Carries it out.
+pub async fn run(context: &Context, args: RunArgs) -> Result<Exit, Failure> {
+    let start = Instant::now();
+    let formats = [ResultFormat::from(args.format)];
+    let pull = Pull { results: &args.results, plan: &args.plan, formats: &formats, start };
+    let inputs: Vec<&Path> = args.input.as_deref().into_iter().chain([Path::new(&args.workflow)]).collect();
+    pull.check(context, &inputs)?;
+    let payload = args.payload.as_deref().map(read_payload).transpose()?;
+    context.set_restart();
+    if !args.local {
+        let client = context.client()?;
+        return start_and_pull(context, &client, &args, payload, &pull).await.map_err(|mut failure| {
+            failure.hint = local_hint(&args, &failure).or(failure.hint);
+            failure
+        });
+    }
+    require_definition(&args.workflow)?;
+    on_local_service(context, &args, payload, &pull).await
+}
+
+#[cfg(feature = "serve")]
+async fn on_local_service(
+    context: &Context,
+    args: &RunArgs,
+    payload: Option<Value>,
+    pull: &Pull<'_>,
+) -> Result<Exit, Failure> {
+    use crate::cli::local::{Local, LocalOptions};
+    use crate::secret::ApiKey;
+
+    let options = LocalOptions { enrich: args.enrich.clone(), ..LocalOptions::default() };
+    let local = context.unless_interrupted(Local::start(options)).await?;
+    let endpoint = url::Url::parse(&local.base_url()).map_err(|error| Error::Bug(error.to_string()))?;
+    // The service accepts any key; it has nobody to keep out but must see one, as the hosted one does.
+    let client = context.client_at(endpoint, Some(ApiKey::new("local")));
+    let outcome = start_and_pull(context, &client, args, payload, pull).await;
+    local.stop().await;
+    outcome
+}
+
+#[cfg(not(feature = "serve"))]
+async fn on_local_service(_: &Context, _: &RunArgs, _: Option<Value>, _: &Pull<'_>) -> Result<Exit, Failure> {
+    Err(Error::Usage("this build has no local service".into()).into())
+}
+
+/// Everything through the API, the same for the hosted service and the local one.
+async fn start_and_pull(
+    context: &Context,
+    client: &Client,
+    args: &RunArgs,
+    payload: Option<Value>,
+    pull: &Pull<'_>,
+) -> Result<Exit, Failure> {
+    let workflow = context.unless_interrupted(async { Ok(client.resolve_workflow(&args.workflow).await?) }).await?;
+    let name = escape_for_terminal(&workflow.name);
+    if workflow.how != "found" {
+        context.screen.note(&format!("workflow {} ({name}) {}", workflow.id, workflow.how));
+    }
+    require_fitting_input(&workflow, args.input.is_some(), payload.is_some())?;
+    let input = match &args.input {
+        Some(path) => Some(upload(context, client, path, args).await?),
+        None => None,
+    };
+    let options =
+        StartOptions { input, payload, formats: pull.formats.to_vec(), key: IdempotencyKey::fresh(&workflow.id.0) };
+    let started = context.unless_interrupted(async { Ok(client.start(&workflow.id, &options).await?) }).await?;
+    let run = started.job_id;
+    context.screen.note(&format!("run {run} of {name} started"));
+    if let (false, Some(output)) = (args.local, &args.plan.output) {
+        context.set_resume(&format!("drawoff pull {run} -o {}", output.display()));
+    }
+    let outcome = pull.carry_out(context, client, &run).await;
+    outcome.map_err(|failure| {
+        // What is broken off after the run is no loss of the run.
+        let goes_on = matches!(failure.exit(), Exit::DownloadBroken | Exit::Unreachable | Exit::DiskFull);
+        if goes_on { failure.or_hint(|| context.resume_hint()) } else { failure }
+    })
+}
+
+async fn upload(context: &Context, client: &Client, path: &PathBuf, args: &RunArgs) -> Result<HandleId, Failure> {
+    Input::open(context, path, args.from).await?.upload(context, client).await
+}
+
+/// Reads `--payload`: JSON, or `@FILE` with JSON.
+fn read_payload(text: &str) -> Result<Value, Failure> {
+    let (what, json) = match text.strip_prefix('@') {
+        Some(path) => {
+            let read = std::fs::read_to_string(path);
+            (path.to_owned(), read.map_err(|cause| Error::Read { path: path.into(), cause })?)
+        }
+        None => ("--payload".to_owned(), text.to_owned()),
+    };
+    let payload: Value = serde_json::from_str(&json).map_err(|cause| Error::Json { what: what.clone(), cause })?;
+    let rows_are_objects = match &payload {
+        Value::Object(_) => true,
+        Value::Array(rows) => rows.iter().all(Value::is_object),
+        _ => false,
+    };
+    if !rows_are_objects {
+        return Err(Error::Usage(format!("{what}: rows are an array of objects, or one object")).into());
+    }
+    Ok(payload)
+}
+
+/// The local service starts empty, so that only a definition file can name a workflow.
+fn require_definition(workflow: &str) -> Result<(), Failure> {
+    match Definition::read(Path::new(workflow)) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let hint = "the service of `--local` starts without workflows; give a definition file";
+            Err(Failure { error: error.into(), hint: Some(hint.into()) })
+        }
+    }
+}
+
+/// Says clearly when the input is not what the workflow starts with.
+fn require_fitting_input(workflow: &Resolved, has_input: bool, has_payload: bool) -> Result<(), Failure> {
+    let fail = |text: String, hint: &str| {
+        let error = Error::Usage(format!("workflow {} {text}", workflow.name));
+        Err(Failure { error, hint: Some(hint.to_owned()) })
+    };
+    // The API's own check says more than a guess here could.
+    let Some(block) = source_block(&workflow.graph) else { return Ok(()) };
+    match SourceKind::of(block) {
+        SourceKind::Webhook { .. } if has_input => fail(
+            "starts with `webhook`, which takes rows in the request".into(),
+            "give --payload, not --input; `--payload @FILE` reads a JSON array from a file",
+        ),
+        SourceKind::Webhook { has_sample: false } if !has_payload => {
+            fail("starts with `webhook` and needs rows".into(), "give --payload JSON or --payload @FILE")
+        }
+        SourceKind::File { .. } if has_payload => {
+            fail("starts with `read_csv`, which takes a file".into(), "give --input FILE, not --payload")
+        }
+        SourceKind::File { has_handle: false } if !has_input => {
+            fail("starts with `read_csv` and needs a file".into(), "give --input FILE, or --input - for standard input")
+        }
+        SourceKind::Other(name) if has_input || has_payload => {
+            let flag = if has_input { "--input" } else { "--payload" };
+            fail(format!("starts with `{name}`, which takes no input"), &format!("leave {flag} out"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A definition file without a key is what a first user has: the local service is the way on.
+fn local_hint(args: &RunArgs, failure: &Failure) -> Option<String> {
+    let no_key = matches!(&failure.error, Error::Client(client::Error::Net(e)) if e.kind() == crate::net::Kind::NoKey);
+    (no_key && Path::new(&args.workflow).is_file()).then(|| {
+        "set SIXTYFOUR_API_KEY or give `--api-key-file FILE`; or add `--local` to run it in this process, without a key"
+            .to_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::WorkflowId;
+
+    fn workflow(block: &str, specs: &str) -> Resolved {
+        let text = format!(
+            r#"{{"blocks":[{{"sequence_number":1,"block_type":"io","block_name":"{block}","specs":{specs}}}],"edges":[]}}"#
+        );
+        Resolved {
+            id: WorkflowId("w".into()),
+            name: "W".into(),
+            graph: serde_json::from_str(&text).unwrap(),
+            how: "found",
+        }
+    }
+
+    #[test]
+    fn an_input_that_does_not_fit_is_refused_with_the_flag_that_does() {
+        let hint = |block: &str, specs: &str, input, payload| {
+            require_fitting_input(&workflow(block, specs), input, payload).err().map(|f| f.hint.unwrap())
+        };
+        assert!(hint("webhook", "{}", true, false).unwrap().contains("give --payload, not --input"));
+        assert!(hint("webhook", "{}", false, false).unwrap().contains("--payload"));
+        assert_eq!(hint("webhook", "{}", false, true), None);
+        assert_eq!(hint("webhook", r#"{"webhook_input":"[{}]"}"#, false, false), None);
+        assert!(hint("read_csv", "{}", false, true).unwrap().contains("give --input"));
+        assert!(hint("read_csv", "{}", false, false).unwrap().contains("give --input"));
+        assert_eq!(hint("read_csv", r#"{"resource_handle_id":"h"}"#, false, false), None);
+        assert_eq!(hint("read_csv", "{}", true, false), None);
+        assert!(hint("search", "{}", true, false).unwrap().contains("leave --input out"));
+        assert_eq!(hint("search", "{}", false, false), None);
+    }
+
+    #[test]
+    fn payloads_are_rows() {
+        assert!(read_payload(r#"[{"a":1}]"#).is_ok() && read_payload(r#"{"a":1}"#).is_ok());
+        for text in ["[1]", "3", "{", "@/nowhere/at/all.json"] {
+            assert!(read_payload(text).is_err(), "{text}");
+        }
+    }
+}

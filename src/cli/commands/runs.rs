@@ -1,0 +1,145 @@
+//! `runs`: list, look at, wait for, cancel.
+
+use serde_json::Value;
+
+use super::results::watch;
+use crate::api::{DownloadLink, LiveStatus, RunId, RunStatus};
+use crate::cli::args::{ListFormat, RunsCommand};
+use crate::cli::context::Context;
+use crate::cli::error::Failure;
+use crate::cli::exit::Exit;
+use crate::cli::table;
+use crate::client::{Client, RunFilter};
+use crate::text::{human_bytes, human_count};
+
+/// Carries it out.
+pub async fn dispatch(context: &Context, command: RunsCommand) -> Result<Exit, Failure> {
+    let client = context.client()?;
+    match command {
+        RunsCommand::Ls { status, workflow, limit, list } => {
+            let workflow = match workflow {
+                Some(text) => Some(client.find_workflow(&text).await?.id),
+                None => None,
+            };
+            let runs = client.runs(&RunFilter { status, workflow, limit }).await?;
+            table::write_list(list.output, &runs, &["RUN", "WORKFLOW", "STATUS", "QUEUED", "COMPLETED"], |run| {
+                let or_dash = |time: &Option<String>| time.clone().unwrap_or_else(|| "-".into());
+                let status = RunStatus::parse(&run.status).as_str().to_owned();
+                vec![
+                    run.job_id.to_string(),
+                    run.workflow_name.clone(),
+                    status,
+                    or_dash(&run.queued_at),
+                    or_dash(&run.completed_at),
+                ]
+            })?;
+        }
+        RunsCommand::Status { run_id, list } => {
+            let status = client.live_status(&RunId(run_id)).await?;
+            write_status(list.output, &status)?;
+        }
+        RunsCommand::Watch { run_id, deadline } => {
+            let status = watch(context, &client, &RunId(run_id), deadline).await?;
+            client.require_completed(&status).await?;
+            write_status(ListFormat::Table, &status)?;
+        }
+        RunsCommand::Cancel { run_id } => {
+            let answer = client.cancel(&RunId(run_id)).await?;
+            let status = RunStatus::parse(&answer.status);
+            context.screen.note(&format!("run {} {}", answer.job_id, status.as_str()));
+        }
+        RunsCommand::Links { run_id, format, show_urls, list } => {
+            links(&client, &RunId(run_id), format.into(), show_urls, list.output).await?;
+        }
+    }
+    Ok(Exit::Success)
+}
+
+async fn links(
+    client: &Client,
+    run: &RunId,
+    format: crate::client::ResultFormat,
+    show_urls: bool,
+    list: ListFormat,
+) -> Result<(), Failure> {
+    let mut links = client.links(run, format).await?;
+    links.sort_by_key(|link| link.block_number);
+    let mut headings = vec!["BLOCK", "FILE", "ROWS", "SIZE", "EXPIRES IN"];
+    if show_urls {
+        headings.push("URL");
+    }
+    let rows: Vec<Value> = links.iter().map(|link| shown(link, show_urls)).collect();
+    let cells = |row: &Value| {
+        let number = |name: &str| row[name].as_u64();
+        let mut cells = vec![
+            row["block_number"].as_i64().map_or_else(|| "-".into(), |n| n.to_string()),
+            row["filename"].as_str().unwrap_or_default().to_owned(),
+            human_count(number("row_count").unwrap_or(0)),
+            number("file_size").map_or_else(|| "-".into(), human_bytes),
+            format!("{} s", number("download_expires_in_seconds").unwrap_or(0)),
+        ];
+        if show_urls {
+            cells.push(row["download_url"].as_str().unwrap_or("-").to_owned());
+        }
+        cells
+    };
+    table::write_list(list, &rows, &headings, cells)
+}
+
+/// A link without its rows, and without its secret unless that is wanted.
+fn shown(link: &DownloadLink, show_urls: bool) -> Value {
+    let mut value = serde_json::to_value(link).unwrap_or_default();
+    if let Some(fields) = value.as_object_mut() {
+        fields.remove("results");
+        if !show_urls {
+            fields.remove("download_url");
+        }
+    }
+    value
+}
+
+fn write_status(format: ListFormat, status: &LiveStatus) -> Result<(), Failure> {
+    if format != ListFormat::Table {
+        return table::write_item(format, status, Vec::new());
+    }
+    let word = RunStatus::parse(&status.overall_status).as_str().to_owned();
+    let mut rows = vec![
+        ("run", status.run_id.to_string()),
+        ("workflow", status.workflow_id.to_string()),
+        ("status", word),
+        ("progress", format!("{:.0} %", status.overall_progress_percentage)),
+        ("started", status.started_at.clone().unwrap_or_else(|| "-".into())),
+        ("completed", status.completed_at.clone().unwrap_or_else(|| "-".into())),
+    ];
+    if let Some(block) = &status.estimation_blocked_by {
+        rows.push(("estimate", format!("held up by {block}")));
+    }
+    table::write_item(format, status, rows)?;
+    let mut blocks = status.blocks.clone();
+    blocks.sort_by_key(|block| block.sequence_number);
+    table::write_list(format, &blocks, &["BLOCK", "NAME", "STATUS", "ROWS OUT", "ERROR"], |block| {
+        vec![
+            block.sequence_number.to_string(),
+            block.block_name.clone(),
+            block.status.clone(),
+            human_count(u64::try_from(block.metrics.row_count).unwrap_or(0)),
+            block.error_message.clone().unwrap_or_default(),
+        ]
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_show_no_secret_unless_asked() {
+        let link: DownloadLink = serde_json::from_str(
+            r#"{"filename":"a.csv","storage_bucket":"b","download_url":"https://f.test/a?sig=marked","results":[{}]}"#,
+        )
+        .unwrap();
+        assert!(!shown(&link, false).to_string().contains("marked"));
+        assert!(shown(&link, true).to_string().contains("marked"));
+        assert!(shown(&link, true).get("results").is_none());
+    }
+}

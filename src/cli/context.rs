@@ -1,0 +1,84 @@
+//! What every command has at hand.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::error::{Error, Failure};
+use super::interrupt::Interrupt;
+use super::print::Screen;
+use super::settings::Settings;
+use crate::client::Client;
+use crate::net::{Http, OnWait};
+use crate::secret::ApiKey;
+use crate::text::{escape_for_terminal, human_duration};
+
+/// Waits that are shorter are not worth a note.
+const NOTED_WAIT: Duration = Duration::from_secs(5);
+
+/// Settings, terminal and signals of one command.
+pub struct Context {
+    /// What is in force.
+    pub settings: Settings,
+    /// Standard error.
+    pub screen: Arc<Screen>,
+    /// Ctrl-C.
+    pub interrupt: Interrupt,
+    /// What to do after an interruption.
+    resume: Mutex<Option<String>>,
+}
+
+impl Context {
+    /// A context for one command.
+    pub fn new(settings: Settings, screen: Screen, interrupt: Interrupt) -> Self {
+        Context { settings, screen: Arc::new(screen), interrupt, resume: Mutex::default() }
+    }
+
+    /// The client for the API in force.
+    pub fn client(&self) -> Result<Client, Failure> {
+        let key = self.settings.load_key()?;
+        Ok(self.client_at(self.settings.endpoint.value.clone(), key))
+    }
+
+    /// A client for another address. Long waits between tries are noted on the screen.
+    pub fn client_at(&self, endpoint: url::Url, key: Option<ApiKey>) -> Client {
+        Client::new(Http::new(endpoint, key, self.settings.policy(), Some(self.on_wait())))
+    }
+
+    fn on_wait(&self) -> OnWait {
+        let screen = Arc::clone(&self.screen);
+        Arc::new(move |error, wait| {
+            if wait >= NOTED_WAIT {
+                let error = escape_for_terminal(&error.to_string());
+                screen.note(&format!("{error}; trying again in {}", human_duration(wait)));
+            }
+        })
+    }
+
+    /// Remembers that from here on nothing is lost by an interruption: the same command starts again.
+    pub fn set_restart(&self) {
+        self.set_resume_hint("nothing half was left; the same command starts again".to_owned());
+    }
+
+    /// Remembers that from here on `command` goes on after an interruption or a break.
+    pub fn set_resume(&self, command: &str) {
+        self.set_resume_hint(format!("nothing half was left; `{command}` goes on from here"));
+    }
+
+    fn set_resume_hint(&self, hint: String) {
+        *self.resume.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(hint);
+    }
+
+    /// The hint on how to go on, if there is a way.
+    pub fn resume_hint(&self) -> Option<String> {
+        self.resume.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+
+    /// `work`, unless the user interrupts it: then it is dropped where it waits.
+    pub async fn unless_interrupted<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        tokio::select! {
+            biased;
+            () = self.interrupt.requested() => Err(Error::Interrupted.into()),
+            done = work => done,
+        }
+    }
+}

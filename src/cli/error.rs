@@ -1,0 +1,420 @@
+//! From causes to what a person reads: the chain of causes on one line, a hint if there is something to do, an exit
+//! code.
+
+use std::error::Error as StdError;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+
+use super::exit::Exit;
+use super::{env_names, settings};
+use crate::client::{self, RunEnd};
+use crate::net::{self, Kind};
+use crate::pipeline;
+use crate::text::escape_for_terminal;
+
+/// Standard output's name in errors, the engine's too.
+pub const STDOUT: &str = "standard output";
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// What was asked for makes no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// A setting.
+    #[error(transparent)]
+    Settings(#[from] settings::Error),
+    /// The API's client.
+    #[error(transparent)]
+    Client(#[from] client::Error),
+    /// A download that could not begin.
+    #[error("cannot download {name}")]
+    Download {
+        /// The file.
+        name: String,
+        /// Why.
+        #[source]
+        cause: net::Error,
+    },
+    /// The engine.
+    #[error(transparent)]
+    Pipeline(#[from] pipeline::Error),
+    /// An output.
+    #[error("cannot write {path}")]
+    Write {
+        /// The output.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
+    /// An input.
+    #[error("cannot read {path}")]
+    Read {
+        /// The input.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
+    /// An input of the command that is not what it should be.
+    #[error("{what} is not valid JSON")]
+    Json {
+        /// The input.
+        what: String,
+        /// Why.
+        #[source]
+        cause: serde_json::Error,
+    },
+    /// The local service.
+    #[cfg(feature = "serve")]
+    #[error("the local service cannot start")]
+    Service(#[source] Box<dyn StdError + Send + Sync>),
+    /// Ctrl-C or SIGTERM.
+    #[error("interrupted")]
+    Interrupted,
+    /// Our own fault.
+    #[error("internal error: {0}")]
+    Bug(String),
+}
+
+/// An error with its hint.
+#[derive(Debug)]
+pub struct Failure {
+    /// The error.
+    pub error: Error,
+    /// What can be done, if not what the error alone suggests.
+    pub hint: Option<String>,
+}
+
+impl<E: Into<Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        let error = error.into();
+        let hint = hint(&error);
+        Failure { error, hint }
+    }
+}
+
+impl Failure {
+    /// With `hint`, unless the error has its own.
+    pub fn or_hint(mut self, hint: impl FnOnce() -> Option<String>) -> Self {
+        self.hint = self.hint.or_else(hint);
+        self
+    }
+
+    /// The exit code.
+    pub fn exit(&self) -> Exit {
+        exit_of(&self.error)
+    }
+
+    /// True if the reader of a pipe went away: nobody is left who wants to hear of it.
+    pub fn is_closed_pipe(&self) -> bool {
+        match &self.error {
+            Error::Write { cause, .. } | Error::Pipeline(pipeline::Error::Write { cause, .. }) => {
+                cause.kind() == io::ErrorKind::BrokenPipe
+            }
+            _ => false,
+        }
+    }
+
+    /// The lines for standard error. Text from outside is escaped.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = vec![format!("error: {}", escape_for_terminal(&chain(&self.error)))];
+        if let Some(hint) = &self.hint {
+            lines.push(format!("hint: {}", escape_for_terminal(hint)));
+        }
+        lines
+    }
+}
+
+/// Text and causes, joined. A cause whose text its parent has said already is left out.
+fn chain(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let words = plain_words(cause);
+        if !text.ends_with(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        next = cause.source();
+    }
+    text
+}
+
+/// The system's errors without the number that the standard library appends.
+fn plain_words(cause: &(dyn StdError + 'static)) -> String {
+    let words = cause.to_string();
+    match words.find(" (os error ") {
+        Some(end) => {
+            let mut words = words[..end].to_owned();
+            if let Some(first) = words.get(..1) {
+                words.replace_range(..1, &first.to_ascii_lowercase());
+            }
+            words
+        }
+        None => words,
+    }
+}
+
+/// The download's error inside a reader's error.
+fn download_error(cause: &io::Error) -> Option<&net::Error> {
+    cause.get_ref()?.downcast_ref::<net::Error>()
+}
+
+fn is_disk_full(cause: &io::Error) -> bool {
+    matches!(cause.raw_os_error().map(Errno::from_raw_os_error), Some(Errno::NOSPC | Errno::DQUOT))
+}
+
+fn write_exit(cause: &io::Error) -> Exit {
+    if is_disk_full(cause) { Exit::DiskFull } else { Exit::CannotWrite }
+}
+
+fn read_exit(cause: &io::Error) -> Exit {
+    match cause.kind() {
+        _ if download_error(cause).is_some() => Exit::DownloadBroken,
+        // Compressed data that does not decompress.
+        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput => Exit::BadData,
+        _ => Exit::CannotRead,
+    }
+}
+
+fn net_exit(kind: Kind) -> Exit {
+    match kind {
+        Kind::NoKey => Exit::NoKey,
+        Kind::KeyRefused => Exit::KeyRefused,
+        Kind::NotFound => Exit::NotFound,
+        Kind::Forbidden | Kind::Refused => Exit::Refused,
+        Kind::RateLimited | Kind::Unreachable | Kind::ServerFault | Kind::BadAnswer => Exit::Unreachable,
+        Kind::Changed | Kind::CutShort => Exit::DownloadBroken,
+        Kind::Stopped => Exit::Interrupted,
+    }
+}
+
+fn exit_of(error: &Error) -> Exit {
+    match error {
+        Error::Usage(_) | Error::Json { .. } => Exit::Usage,
+        Error::Settings(settings::Error::Unreadable { .. } | settings::Error::KeyFile { .. }) => Exit::CannotRead,
+        Error::Settings(_) => Exit::Usage,
+        Error::Client(error) => match error {
+            client::Error::Net(error) => net_exit(error.kind()),
+            client::Error::Read { .. } => Exit::CannotRead,
+            client::Error::Definition { .. } | client::Error::UploadKind { .. } => Exit::Usage,
+            client::Error::AmbiguousName { .. } => Exit::Usage,
+            client::Error::Ended { end, .. } => match end {
+                RunEnd::Failed { .. } => Exit::RunFailed,
+                RunEnd::Cancelled => Exit::RunCancelled,
+                RunEnd::TimedOut => Exit::RunTimedOut,
+            },
+            client::Error::Deadline { .. } => Exit::DeadlinePassed,
+            client::Error::UnknownWorkflow(_)
+            | client::Error::NoResults { .. }
+            | client::Error::NoSuchBlock { .. }
+            | client::Error::NoLink { .. } => Exit::NotFound,
+        },
+        Error::Download { cause, .. } => match cause.kind() {
+            Kind::NotFound => Exit::NotFound,
+            Kind::Unreachable => Exit::Unreachable,
+            Kind::Stopped => Exit::Interrupted,
+            _ => Exit::DownloadBroken,
+        },
+        Error::Pipeline(error) => match error {
+            pipeline::Error::Plan(_) => Exit::Usage,
+            pipeline::Error::Read { cause, .. } => read_exit(cause),
+            pipeline::Error::BadRecord { .. } | pipeline::Error::TooManyBadRecords { .. } => Exit::BadData,
+            pipeline::Error::Step(_) => Exit::BadData,
+            pipeline::Error::Schema { .. } => Exit::SchemaChanged,
+            pipeline::Error::Write { cause, .. } => write_exit(cause),
+            pipeline::Error::RowCount { .. } => Exit::Mismatch,
+            pipeline::Error::Cancelled => Exit::Interrupted,
+            pipeline::Error::Bug(_) => Exit::Bug,
+        },
+        Error::Write { cause, .. } => write_exit(cause),
+        Error::Read { cause, .. } => read_exit(cause),
+        #[cfg(feature = "serve")]
+        Error::Service(_) => Exit::CannotWrite,
+        Error::Interrupted => Exit::Interrupted,
+        Error::Bug(_) => Exit::Bug,
+    }
+}
+
+/// What can be done about `error`, as far as it alone tells.
+fn hint(error: &Error) -> Option<String> {
+    match error {
+        Error::Client(client::Error::Net(error)) => net_hint(error),
+        Error::Client(client::Error::UnknownWorkflow(_)) => {
+            Some("`drawoff workflows ls` lists them; a definition file may be given instead".to_owned())
+        }
+        Error::Client(client::Error::AmbiguousName { .. }) => Some("give one of the ids".to_owned()),
+        Error::Client(client::Error::UploadKind { .. }) => {
+            Some("`drawoff convert FILE -o input.ndjson` makes one".to_owned())
+        }
+        Error::Client(client::Error::Deadline { run, .. }) => Some(format!(
+            "the run goes on: `drawoff runs watch {run}` waits for it, `drawoff runs cancel {run}` ends it"
+        )),
+        Error::Client(client::Error::NoResults { run, .. }) => {
+            Some(format!("`drawoff runs status {run}` shows the run; results as CSV are always there: `--format csv`"))
+        }
+        Error::Client(client::Error::Ended { run, end: RunEnd::Failed { .. } }) => {
+            Some(format!("`drawoff runs status {run}` shows every block"))
+        }
+        Error::Pipeline(pipeline::Error::BadRecord { .. }) => {
+            Some("`--on-bad-record skip` sets such records aside and goes on".to_owned())
+        }
+        Error::Pipeline(pipeline::Error::Schema { .. }) => {
+            Some("`--schema-from full` reads everything before it writes; its inputs must be files".to_owned())
+        }
+        Error::Pipeline(pipeline::Error::Write { path, cause }) | Error::Write { path, cause } => {
+            write_hint(path, cause)
+        }
+        Error::Pipeline(pipeline::Error::Bug(_)) | Error::Bug(_) => {
+            Some("this is a fault of drawoff; what was asked for and this line make a good report".to_owned())
+        }
+        _ => None,
+    }
+}
+
+fn net_hint(error: &net::Error) -> Option<String> {
+    match error.kind() {
+        Kind::NoKey => Some(format!(
+            "set {} or give `--api-key-file FILE`; or use `run --local`, which needs no key",
+            env_names::API_KEY
+        )),
+        Kind::KeyRefused => Some(format!(
+            "check {} or the key file; `drawoff config show` says which is in force and for which address",
+            env_names::API_KEY
+        )),
+        Kind::RateLimited => Some("the limit counts all requests of one key; try again in a minute".to_owned()),
+        Kind::Unreachable => {
+            Some("check the network and the address; `drawoff config show` says which is in force".to_owned())
+        }
+        _ => None,
+    }
+}
+
+fn write_hint(path: &Path, cause: &io::Error) -> Option<String> {
+    if path == Path::new(STDOUT) {
+        return None;
+    }
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder.display();
+    if is_disk_full(cause) {
+        return Some(format!("free some space where {folder} is, or write elsewhere with `-o`; nothing half was left"));
+    }
+    match cause.kind() {
+        io::ErrorKind::NotFound => Some(format!("the folder {folder} must exist")),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            Some(format!("you may not write in {folder}; write elsewhere with `-o`"))
+        }
+        io::ErrorKind::AlreadyExists => Some("leave `--no-clobber` out to replace it".to_owned()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::RunId;
+    use crate::format::Reject;
+    use crate::position::{FieldPath, Position};
+
+    fn net(kind: Kind) -> Error {
+        client::Error::Net(net::Error::new(kind, "GET", "https://api.test/workflows?sig=marked-1")).into()
+    }
+
+    fn os(errno: Errno) -> io::Error {
+        io::Error::from_raw_os_error(errno.raw_os_error())
+    }
+
+    #[test]
+    fn every_failure_has_its_code() {
+        let position = Position { source: "a.ndjson".into(), byte: 4, line: 2, record: 1 };
+        let reject = Reject { offset: 0, path: FieldPath::root(), reason: "not an object".into() };
+        let ended = |end| Error::Client(client::Error::Ended { run: RunId("r".into()), end });
+        let read = |cause| Error::Pipeline(pipeline::Error::Read { name: "a".into(), cause });
+        let write = |cause| Error::Pipeline(pipeline::Error::Write { path: "/d/o".into(), cause });
+        let cut = net::Error::new(Kind::CutShort, "GET", "https://f.test/a?sig=marked-2");
+        let cases = [
+            (Error::Usage("x".into()), Exit::Usage),
+            (net(Kind::NoKey), Exit::NoKey),
+            (net(Kind::KeyRefused), Exit::KeyRefused),
+            (net(Kind::Forbidden), Exit::Refused),
+            (net(Kind::NotFound), Exit::NotFound),
+            (net(Kind::Refused), Exit::Refused),
+            (net(Kind::RateLimited), Exit::Unreachable),
+            (net(Kind::Unreachable), Exit::Unreachable),
+            (net(Kind::ServerFault), Exit::Unreachable),
+            (net(Kind::BadAnswer), Exit::Unreachable),
+            (client::Error::UnknownWorkflow("w".into()).into(), Exit::NotFound),
+            (ended(RunEnd::Failed { block: None, message: None }), Exit::RunFailed),
+            (ended(RunEnd::Cancelled), Exit::RunCancelled),
+            (ended(RunEnd::TimedOut), Exit::RunTimedOut),
+            (
+                client::Error::Deadline {
+                    run: RunId("r".into()),
+                    status: "running".into(),
+                    waited: Default::default(),
+                }
+                .into(),
+                Exit::DeadlinePassed,
+            ),
+            (read(io::Error::other(cut)), Exit::DownloadBroken),
+            (read(os(Errno::NOENT)), Exit::CannotRead),
+            (read(io::Error::new(io::ErrorKind::InvalidData, "corrupt gzip")), Exit::BadData),
+            (write(os(Errno::NOSPC)), Exit::DiskFull),
+            (write(os(Errno::DQUOT)), Exit::DiskFull),
+            (write(os(Errno::ACCESS)), Exit::CannotWrite),
+            (pipeline::Error::BadRecord { position: position.clone(), reject }.into(), Exit::BadData),
+            (pipeline::Error::Schema { position, what: "a column".into() }.into(), Exit::SchemaChanged),
+            (pipeline::Error::RowCount { name: "a".into(), found: 1, expected: 2 }.into(), Exit::Mismatch),
+            (pipeline::Error::Cancelled.into(), Exit::Interrupted),
+            (Error::Interrupted, Exit::Interrupted),
+            (pipeline::Error::Bug("x".into()).into(), Exit::Bug),
+        ];
+        for (error, exit) in cases {
+            let failure = Failure::from(error);
+            assert_eq!(failure.exit(), exit, "{failure:?}");
+            assert!(!format!("{:?} {failure:?}", failure.lines()).contains("marked-"));
+        }
+    }
+
+    #[test]
+    fn messages_say_what_and_what_to_do() {
+        let lines = |error: Error| Failure::from(error).lines();
+        assert_eq!(
+            lines(net(Kind::NoKey)),
+            [
+                "error: GET https://api.test/workflows?[redacted]: there is no API key to send",
+                "hint: set SIXTYFOUR_API_KEY or give `--api-key-file FILE`; or use `run --local`, which needs no key",
+            ]
+        );
+        assert_eq!(
+            lines(Error::Write { path: "/data/out.parquet".into(), cause: os(Errno::ACCESS) }),
+            [
+                "error: cannot write /data/out.parquet: permission denied",
+                "hint: you may not write in /data; write elsewhere with `-o`",
+            ]
+        );
+        let end = RunEnd::Failed {
+            block: Some(("filter".into(), 2)),
+            message: Some("column 'employees' is not\u{1b}[31m in the input".into()),
+        };
+        assert_eq!(
+            lines(client::Error::Ended { run: RunId("r-1".into()), end }.into()),
+            [
+                "error: run r-1 failed in block 2 (filter): column 'employees' is not\\u{1b}[31m in the input",
+                "hint: `drawoff runs status r-1` shows every block",
+            ]
+        );
+        assert_eq!(
+            lines(client::Error::UnknownWorkflow("nope".into()).into()),
+            [
+                "error: there is no workflow `nope`",
+                "hint: `drawoff workflows ls` lists them; a definition file may be given instead",
+            ]
+        );
+    }
+}

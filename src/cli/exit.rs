@@ -1,0 +1,105 @@
+//! How the process ends: every code has a name, a meaning and a test.
+
+macro_rules! exits {
+    ($($variant:ident = $code:literal, $name:literal, $meaning:literal;)*) => {
+        /// An exit code. Scripts may rely on the numbers.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum Exit {$(
+            #[doc = concat!("Means: ", $meaning, ".")]
+            $variant = $code,
+        )*}
+
+        impl Exit {
+            /// All, in the order of their numbers.
+            pub const ALL: &[Exit] = &[$(Exit::$variant),*];
+
+            /// The name in words.
+            pub fn name(self) -> &'static str {
+                match self {$(Exit::$variant => $name,)*}
+            }
+
+            /// What it means.
+            pub fn meaning(self) -> &'static str {
+                match self {$(Exit::$variant => $meaning,)*}
+            }
+        }
+    };
+}
+
+exits! {
+    Success = 0, "success", "everything was done; also when the reader of a pipe went away";
+    Bug = 1, "bug", "a fault of drawoff itself";
+    Usage = 2, "usage", "the command line, the settings or a definition make no sense";
+    Partial = 3, "partial", "done, but some records were rejected";
+    BadData = 4, "bad data", "a record or a file's contents cannot be used";
+    Mismatch = 5, "mismatch", "the rows that came are not as many as the API says";
+    SchemaChanged = 6, "schema changed", "a column appeared or changed where the output could not follow";
+    NoKey = 10, "no key", "there is no API key";
+    KeyRefused = 11, "key refused", "the API refused the key";
+    NotFound = 12, "not found", "there is no such workflow, run, block or result";
+    Refused = 13, "refused", "the API refused the request";
+    Unreachable = 14, "unreachable", "the API cannot be reached, or keeps failing";
+    DownloadBroken = 15, "download broken", "a download broke and could not be continued";
+    RunFailed = 20, "run failed", "the run failed";
+    RunCancelled = 21, "run cancelled", "the run was cancelled";
+    RunTimedOut = 22, "run timed out", "the service stopped the run for taking too long";
+    DeadlinePassed = 23, "deadline passed", "the run was still going when --deadline passed";
+    CannotWrite = 30, "cannot write", "an output cannot be written";
+    DiskFull = 31, "disk full", "the disk or the quota is full";
+    CannotRead = 32, "cannot read", "an input cannot be read";
+    Interrupted = 130, "interrupted", "interrupted by Ctrl-C or SIGTERM";
+}
+
+impl Exit {
+    /// The number.
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+}
+
+/// The table for the long help.
+pub fn table() -> String {
+    let mut text = String::from("Exit codes:\n");
+    for exit in Exit::ALL {
+        text.push_str(&format!("  {:>3}  {:<16} {}\n", exit.code(), exit.name(), exit.meaning()));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_fixed() {
+        let numbers: Vec<(u8, &str)> = Exit::ALL.iter().map(|exit| (exit.code(), exit.name())).collect();
+        assert_eq!(
+            numbers,
+            [
+                (0, "success"),
+                (1, "bug"),
+                (2, "usage"),
+                (3, "partial"),
+                (4, "bad data"),
+                (5, "mismatch"),
+                (6, "schema changed"),
+                (10, "no key"),
+                (11, "key refused"),
+                (12, "not found"),
+                (13, "refused"),
+                (14, "unreachable"),
+                (15, "download broken"),
+                (20, "run failed"),
+                (21, "run cancelled"),
+                (22, "run timed out"),
+                (23, "deadline passed"),
+                (30, "cannot write"),
+                (31, "disk full"),
+                (32, "cannot read"),
+                (130, "interrupted"),
+            ]
+        );
+        assert!(table().contains("\n  130  interrupted      interrupted by Ctrl-C or SIGTERM\n"));
+    }
+}

@@ -1,0 +1,310 @@
+//! From names and flags to sources and outputs, checked before anything costs time.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::args::{FromFormat, PlanArgs, SchemaFromArg, SchemaPolicyArg, ToFormat};
+use super::error::{Error, Failure, STDOUT};
+use super::settings::Settings;
+use crate::format::{Compression, CsvOptions, Format, OutputFormat, ParquetCodec, ParquetOptions};
+use crate::pipeline::{Limits, OnBadRecord, Output, Plan, SchemaChoice, SchemaFrom, SchemaPolicy, Target};
+use crate::source::Source;
+
+impl From<FromFormat> for Format {
+    fn from(format: FromFormat) -> Self {
+        match format {
+            FromFormat::Ndjson => Format::Ndjson,
+            FromFormat::Csv => Format::Csv,
+            FromFormat::Json => Format::JsonArray,
+        }
+    }
+}
+
+/// The format that a file's name tells, and its compression. Names of neither kind tell nothing.
+pub fn told_by_name(path: &Path) -> (Option<ToFormat>, Compression) {
+    let extension = |path: &Path| path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
+    let compression = match extension(path).as_deref() {
+        Some("gz") => Compression::Gzip,
+        Some("zst" | "zstd") => Compression::Zstd,
+        _ => Compression::None,
+    };
+    let stem = path.file_stem().map(PathBuf::from).unwrap_or_default();
+    let inner = if compression == Compression::None { extension(path) } else { extension(&stem) };
+    let format = match inner.as_deref() {
+        Some("parquet" | "pq") => Some(ToFormat::Parquet),
+        Some("csv") => Some(ToFormat::Csv),
+        Some("tsv" | "tab") => Some(ToFormat::Tsv),
+        Some("ndjson" | "jsonl" | "jsonlines") => Some(ToFormat::Ndjson),
+        Some("json") => Some(ToFormat::Json),
+        _ => None,
+    };
+    (format, compression)
+}
+
+fn output_format(format: ToFormat, codec: ParquetCodec) -> OutputFormat {
+    match format {
+        ToFormat::Parquet => OutputFormat::Parquet(ParquetOptions { codec }),
+        ToFormat::Csv => OutputFormat::Csv(CsvOptions::default()),
+        ToFormat::Tsv => OutputFormat::Csv(CsvOptions { delimiter: b'\t', ..CsvOptions::default() }),
+        ToFormat::Ndjson => OutputFormat::Ndjson,
+        ToFormat::Json => OutputFormat::JsonArray,
+    }
+}
+
+/// The extension that files of a format get.
+fn extension_of(format: ToFormat) -> &'static str {
+    match format {
+        ToFormat::Parquet => "parquet",
+        ToFormat::Csv => "csv",
+        ToFormat::Tsv => "tsv",
+        ToFormat::Ndjson => "ndjson",
+        ToFormat::Json => "json",
+    }
+}
+
+/// The output meant by `-o` and `--to`. Nothing is touched.
+pub fn output(args: &PlanArgs, settings: &Settings) -> Result<Output, Failure> {
+    let Some(path) = &args.output else {
+        return Err(Failure {
+            error: Error::Usage("no output was given".into()),
+            hint: Some("give `-o FILE`, or `-o -` for standard output (NDJSON, or what `--to` says)".into()),
+        });
+    };
+    let codec = settings.codec.value;
+    if path == Path::new("-") {
+        let format = output_format(args.to.unwrap_or(ToFormat::Ndjson), codec);
+        return Ok(Output { format, compression: Compression::None, target: Target::Stdout });
+    }
+    output_file(path, args, codec)
+}
+
+fn output_file(path: &Path, args: &PlanArgs, codec: ParquetCodec) -> Result<Output, Failure> {
+    let (told, compression) = told_by_name(path);
+    let Some(format) = args.to.or(told) else {
+        return Err(Failure {
+            error: Error::Usage(format!("the name {} tells no format", path.display())),
+            hint: Some("give `--to parquet`, csv, tsv, ndjson or json".into()),
+        });
+    };
+    if format == ToFormat::Parquet && compression != Compression::None {
+        return Err(Failure {
+            error: Error::Usage(format!("{}: Parquet is compressed inside", path.display())),
+            hint: Some("leave .gz or .zst out; `--codec` chooses the compression".into()),
+        });
+    }
+    let target = Target::File { path: path.to_owned(), no_clobber: args.no_clobber };
+    Ok(Output { format: output_format(format, codec), compression, target })
+}
+
+/// The output of one block under `--all-blocks`: a file in the folder `-o`, named after the result file. That name
+/// comes from outside, so it never decides a path: plain characters stay, and the block's number keeps names apart.
+pub fn block_output(
+    args: &PlanArgs,
+    settings: &Settings,
+    filename: &str,
+    number: Option<i64>,
+    index: usize,
+) -> Result<Output, Failure> {
+    let Some(folder) = args.output.as_deref().filter(|path| *path != Path::new("-")) else {
+        return Err(Failure {
+            error: Error::Usage("`--all-blocks` writes several files".into()),
+            hint: Some("give a folder with `-o`".into()),
+        });
+    };
+    let format = args.to.unwrap_or(ToFormat::Parquet);
+    let name = format!("{}.{}", plain_name(filename, number, index), extension_of(format));
+    output_file(&folder.join(name), args, settings.codec.value)
+}
+
+fn plain_name(filename: &str, number: Option<i64>, index: usize) -> String {
+    let stem = filename.rsplit(['/', '\\']).next().unwrap_or_default();
+    let stem = stem.split('.').next().unwrap_or_default();
+    let plain: String = stem
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') { c.to_ascii_lowercase() } else { '_' })
+        .take(80)
+        .collect();
+    // A number of its own in front also disarms names that some systems reserve.
+    match number {
+        Some(number) => format!("{number:02}-{}", if plain.is_empty() { "block" } else { &plain }),
+        None => format!("x{index:02}-{}", if plain.is_empty() { "block" } else { &plain }),
+    }
+}
+
+/// Makes sure that the outputs can be written, before a run is started or a byte moves: the folder exists and takes
+/// files, the name is free for a file, and no input stands there.
+pub fn check_writable(output: &Output, inputs: &[&Path]) -> Result<(), Failure> {
+    let Target::File { path, no_clobber } = &output.target else { return Ok(()) };
+    let fail = |cause: io::Error| Failure::from(Error::Write { path: path.clone(), cause });
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => {
+            return Err(fail(io::Error::new(io::ErrorKind::IsADirectory, "is a folder")));
+        }
+        Ok(_) if *no_clobber => {
+            return Err(fail(io::Error::new(io::ErrorKind::AlreadyExists, "the file is there already")));
+        }
+        _ => {}
+    }
+    if let Some(input) = inputs.iter().find(|input| same_place(input, path)) {
+        return Err(Error::Usage(format!("{} is an input; it cannot be the output too", input.display())).into());
+    }
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // A file that is made and dropped is the one check that asks the system itself.
+    tempfile::Builder::new().prefix(".drawoff-check-").tempfile_in(folder).map_err(|error| {
+        // The library adds the temporary name, which says nothing to the user.
+        fail(error.raw_os_error().map_or_else(|| io::Error::from(error.kind()), io::Error::from_raw_os_error))
+    })?;
+    Ok(())
+}
+
+fn same_place(a: &Path, b: &Path) -> bool {
+    match (a.canonicalize(), b.canonicalize()) {
+        (Ok(a), Ok(b)) => a == b,
+        _ => false,
+    }
+}
+
+/// Where rejects go: as told, or beside a file output when bad records are passed over.
+fn rejects(args: &PlanArgs, output: &Output) -> Option<PathBuf> {
+    if args.rejects.is_some() {
+        return args.rejects.clone();
+    }
+    match (&output.target, args.on_bad_record) {
+        (_, OnBadRecord::Fail) | (Target::Stdout, _) => None,
+        (Target::File { path, .. }, _) => {
+            let (_, compression) = told_by_name(path);
+            let stem = path.with_extension("");
+            let stem = if compression == Compression::None { stem } else { stem.with_extension("") };
+            let mut name = stem.file_name().unwrap_or_default().to_os_string();
+            name.push(".rejects.ndjson");
+            Some(path.with_file_name(name))
+        }
+    }
+}
+
+/// The plan from `sources` to `output` under the flags.
+pub fn plan(sources: Vec<Source>, output: Output, args: &PlanArgs, settings: &Settings) -> Plan {
+    let rejects = rejects(args, &output);
+    Plan {
+        sources,
+        steps: Vec::new(),
+        outputs: vec![output],
+        schema: SchemaChoice {
+            declared: None,
+            from: match args.schema_from {
+                SchemaFromArg::Auto => SchemaFrom::Auto,
+                SchemaFromArg::Sample => SchemaFrom::Sample,
+                SchemaFromArg::Full => SchemaFrom::Full,
+            },
+            policy: match args.schema_policy {
+                SchemaPolicyArg::Evolve => SchemaPolicy::Evolve,
+                SchemaPolicyArg::Freeze => SchemaPolicy::Freeze,
+                SchemaPolicyArg::Fail => SchemaPolicy::Fail,
+            },
+        },
+        on_bad_record: args.on_bad_record,
+        rejects,
+        limits: Limits {
+            max_memory_bytes: settings.max_memory.value,
+            workers: settings.workers.value,
+            ..Limits::default()
+        },
+    }
+}
+
+/// How a target is called in messages.
+pub fn target_name(output: &Output) -> String {
+    match &output.target {
+        Target::File { path, .. } => path.display().to_string(),
+        Target::Stdout => STDOUT.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::super::args::{Args, Command};
+    use super::super::settings::Flags;
+    use super::*;
+
+    fn plan_args(flags: &str) -> PlanArgs {
+        let line = format!("drawoff convert in.ndjson {flags}");
+        match Args::try_parse_from(line.split_whitespace()).unwrap().command {
+            Command::Convert(args) => args.plan,
+            _ => unreachable!("the line says convert"),
+        }
+    }
+
+    fn settings() -> Settings {
+        Settings::resolve_from(&Flags::default(), &|_| None, None).unwrap()
+    }
+
+    #[test]
+    fn names_tell_format_and_compression() {
+        let cases = [
+            ("a.parquet", Some(ToFormat::Parquet), Compression::None),
+            ("a.CSV.GZ", Some(ToFormat::Csv), Compression::Gzip),
+            ("a.b.jsonl.zst", Some(ToFormat::Ndjson), Compression::Zstd),
+            ("a.tsv", Some(ToFormat::Tsv), Compression::None),
+            ("a.json", Some(ToFormat::Json), Compression::None),
+            ("a.gz", None, Compression::Gzip),
+            ("a", None, Compression::None),
+        ];
+        for (name, format, compression) in cases {
+            assert_eq!(told_by_name(Path::new(name)), (format, compression), "{name}");
+        }
+    }
+
+    #[test]
+    fn outputs_are_told_by_flag_or_name() {
+        let made = |flags: &str| output(&plan_args(flags), &settings());
+        assert_eq!(made("-o -").unwrap().format, OutputFormat::Ndjson);
+        assert_eq!(made("-o x.bin --to json").unwrap().format, OutputFormat::JsonArray);
+        for (flags, words) in [("", "no output"), ("-o x.bin", "tells no format"), ("-o x.parquet.gz", "inside")] {
+            let failure = made(flags).unwrap_err();
+            assert!(failure.lines()[0].contains(words) && failure.hint.is_some(), "{failure:?}");
+        }
+    }
+
+    #[test]
+    fn rejects_stand_beside_the_output() {
+        let path = |flags: &str| {
+            let args = plan_args(flags);
+            rejects(&args, &output(&args, &settings()).unwrap())
+        };
+        assert_eq!(path("-o d/people.parquet"), None);
+        assert_eq!(path("-o d/people.parquet --on-bad-record skip"), Some("d/people.rejects.ndjson".into()));
+        assert_eq!(path("-o d/a.csv.gz --on-bad-record limit=3"), Some("d/a.rejects.ndjson".into()));
+        assert_eq!(path("-o - --on-bad-record skip"), None);
+        assert_eq!(path("-o - --on-bad-record skip --rejects r.ndjson"), Some("r.ndjson".into()));
+    }
+
+    #[test]
+    fn a_name_from_outside_decides_no_path() {
+        let long = "x".repeat(300);
+        for name in ["../../etc/passwd", "/abs/olute.csv", "..", "", "CON", "a\u{1b}[31m\n.csv", "a\\b", &long] {
+            let plain = plain_name(name, Some(2), 0);
+            assert!(plain.len() <= 90 && plain.starts_with("02-"), "{plain}");
+            assert!(plain.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')), "{plain}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_known_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.csv");
+        let check = |path: &Path, more: &str, inputs: &[&Path]| {
+            let args = plan_args(&format!("-o {} {more}", path.display()));
+            check_writable(&output(&args, &settings()).unwrap(), inputs)
+        };
+        check(&path, "", &[]).unwrap();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        std::fs::write(&path, "a\n1\n").unwrap();
+        check(&path, "", &[]).unwrap();
+        assert!(check(&path, "--no-clobber", &[]).unwrap_err().lines()[1].contains("--no-clobber"));
+        assert!(check(&path, "", &[&path]).unwrap_err().lines()[0].contains("is an input"));
+        assert!(check(&folder.path().join("no/out.csv"), "", &[]).unwrap_err().lines()[1].contains("must exist"));
+        assert!(check(folder.path(), "--to csv", &[]).unwrap_err().lines()[0].contains("is a folder"));
+    }
+}

@@ -1,0 +1,120 @@
+//! The only place that writes to the terminal: data to standard output, everything else to standard error.
+use std::io::{self, IsTerminal, Write};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::text::escape_for_terminal;
+
+/// Between two progress lines where there is no terminal.
+const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What takes no longer than this needs no progress line there.
+const PLAIN_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Standard error as people see it: notes, and one line of progress that is redrawn on a terminal and repeated now and
+/// then elsewhere.
+pub struct Screen {
+    quiet: bool,
+    terminal: bool,
+    progress: Mutex<Progress>,
+}
+
+#[derive(Default)]
+struct Progress {
+    bar: Option<ProgressBar>,
+    phase: String,
+    /// Where there is no terminal: when the next line is due.
+    due: Option<Instant>,
+}
+
+impl Screen {
+    /// `quiet` leaves errors only.
+    pub fn new(quiet: bool) -> Self {
+        Screen { quiet, terminal: io::stderr().is_terminal(), progress: Mutex::default() }
+    }
+
+    /// Shows how far the phase is, 0 to 1 where that is known. `phase` is what is being done and `detail` how far;
+    /// text from outside is escaped here.
+    pub fn progress(&self, phase: &str, fraction: Option<f64>, detail: &str) {
+        if self.quiet {
+            return;
+        }
+        let mut progress = self.progress.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let percent = fraction.map(|f| format!("{:.0} %  ", (f * 100.0).clamp(0.0, 100.0))).unwrap_or_default();
+        let text = escape_for_terminal(&format!("{phase}  {percent}{detail}"));
+        if self.terminal {
+            let bar = progress.bar.get_or_insert_with(new_bar);
+            match fraction {
+                Some(fraction) => bar.set_position((fraction.clamp(0.0, 1.0) * 1000.0) as u64),
+                None => bar.set_position(0),
+            }
+            bar.set_message(text);
+            return;
+        }
+        let now = Instant::now();
+        if progress.phase != phase {
+            progress.phase = phase.to_owned();
+            progress.due = Some(now + PLAIN_PATIENCE);
+        }
+        if progress.due.is_some_and(|due| now >= due) {
+            progress.due = Some(now + PLAIN_INTERVAL);
+            write_stderr(text.trim_end());
+        }
+    }
+
+    /// Takes the progress line away.
+    pub fn clear(&self) {
+        let mut progress = self.progress.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(bar) = progress.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    /// A note, unless quiet. The text is ours; parts from outside are escaped by the caller.
+    pub fn note(&self, text: &str) {
+        if !self.quiet {
+            self.always(text);
+        }
+    }
+
+    /// A line that quiet does not silence.
+    pub fn always(&self, text: &str) {
+        let progress = self.progress.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        match &progress.bar {
+            Some(bar) => bar.suspend(|| write_stderr(text)),
+            None => write_stderr(text),
+        }
+    }
+}
+
+fn new_bar() -> ProgressBar {
+    let style = ProgressStyle::with_template("{spinner} {wide_msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar = ProgressBar::new(1000).with_style(style);
+    bar.enable_steady_tick(Duration::from_millis(120));
+    bar
+}
+
+/// A line to standard error. Nobody is left to tell if that fails.
+pub fn write_stderr(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Data to standard output, as it is. A reader that went away is an error of kind `BrokenPipe`.
+pub fn write_stdout(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}
+
+/// True if standard output is a terminal.
+pub fn stdout_is_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
+/// Columns of the terminal behind standard output; `None` if there is none.
+pub fn terminal_width() -> Option<u16> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    (size.ws_col > 0).then_some(size.ws_col)
+}

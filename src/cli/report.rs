@@ -1,0 +1,156 @@
+//! The account at the end of a command.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::args::ReportFormat;
+use super::context::Context;
+use super::exit::Exit;
+use super::values::codec_text;
+use crate::format::OutputFormat;
+use crate::pipeline::{Output, Report};
+use crate::text::{escape_for_terminal, human_bytes, human_count, human_duration};
+
+/// One output and what was done for it.
+pub struct Account<'a> {
+    /// How the output is called.
+    pub name: String,
+    /// The output.
+    pub output: &'a Output,
+    /// The engine's numbers.
+    pub report: &'a Report,
+    /// Rows that the API says.
+    pub expected_rows: Option<u64>,
+    /// The whole command so far.
+    pub elapsed: Duration,
+}
+
+impl Account<'_> {
+    /// Prints it to standard error, and returns how the command ends as far as this output goes.
+    pub fn print(&self, context: &Context, format: ReportFormat) -> Exit {
+        match format {
+            // The reader of the pipe has what it wanted.
+            ReportFormat::Text if self.report.stopped_early => {}
+            ReportFormat::Text => self.lines().iter().for_each(|line| context.screen.note(line)),
+            ReportFormat::Json => context.screen.always(&self.json().to_string()),
+        }
+        if self.report.rows_rejected > 0 && !self.report.stopped_early { Exit::Partial } else { Exit::Success }
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let r = self.report;
+        let mut lines = vec![format!(
+            "{}: {} rows in, {} written, {} rejected, {} filtered",
+            escape_for_terminal(&self.name),
+            human_count(r.rows_in),
+            human_count(r.rows_written),
+            human_count(r.rows_rejected),
+            human_count(r.rows_filtered),
+        )];
+        let seconds = r.elapsed.as_secs_f64().max(0.001);
+        let memory = peak_memory_bytes().map(|b| format!(", peak memory {}", human_bytes(b))).unwrap_or_default();
+        lines.push(format!(
+            "  {} in, {} out, {} ({}/s, {} rows/s){memory}",
+            human_bytes(r.bytes_in),
+            human_bytes(r.bytes_out),
+            human_duration(self.elapsed),
+            human_bytes((r.bytes_in as f64 / seconds) as u64),
+            human_count((r.rows_in as f64 / seconds) as u64),
+        ));
+        if let Some(expected) = self.expected_rows {
+            // A difference never comes here: it is an error.
+            lines.push(format!("  the count agrees with the API's row_count ({})", human_count(expected)));
+        }
+        if let Some(rejects) = &r.rejects {
+            lines.push(format!("  rejected records are in {}", escape_for_terminal(&rejects.display().to_string())));
+        }
+        if r.duplicate_keys > 0 {
+            lines.push(format!("  {} keys stood twice in a record; the last one won", human_count(r.duplicate_keys)));
+        }
+        lines.extend(r.notes.iter().map(|note| format!("  {}", escape_for_terminal(note))));
+        lines
+    }
+
+    fn json(&self) -> Value {
+        let r = self.report;
+        let format = match self.output.format {
+            OutputFormat::Parquet(options) => json!({"name": "parquet", "codec": codec_text(options.codec)}),
+            OutputFormat::Csv(_) => json!({"name": "csv"}),
+            OutputFormat::Ndjson => json!({"name": "ndjson"}),
+            OutputFormat::JsonArray => json!({"name": "json"}),
+        };
+        json!({
+            "output": self.name,
+            "format": format,
+            "rows_in": r.rows_in,
+            "rows_written": r.rows_written,
+            "rows_rejected": r.rows_rejected,
+            "rows_filtered": r.rows_filtered,
+            "expected_rows": self.expected_rows,
+            "bytes_in": r.bytes_in,
+            "bytes_out": r.bytes_out,
+            "duplicate_keys": r.duplicate_keys,
+            "elapsed_seconds": self.elapsed.as_secs_f64(),
+            "execution_seconds": r.elapsed.as_secs_f64(),
+            "peak_memory_bytes": peak_memory_bytes(),
+            "rejects": r.rejects.as_ref().map(|path| path.display().to_string()),
+            "stopped_early": r.stopped_early,
+            "notes": r.notes,
+        })
+    }
+}
+
+/// The most memory that this process held at once, as the system counts; `None` where it does not tell.
+pub fn peak_memory_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kib << 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::column::Schema;
+    use crate::format::Compression;
+    use crate::pipeline::Target;
+
+    #[test]
+    fn the_numbers_read_well() {
+        let report = Report {
+            rows_in: 5000,
+            rows_written: 4990,
+            rows_filtered: 0,
+            rows_rejected: 10,
+            bytes_in: 3 << 20,
+            bytes_out: 1 << 20,
+            duplicate_keys: 1,
+            elapsed: Duration::from_secs(2),
+            schema: Schema::default(),
+            files: Vec::new(),
+            rejects: Some("a.rejects.ndjson".into()),
+            stopped_early: false,
+            notes: vec!["column `x` never had a value".into()],
+        };
+        let output = Output { format: OutputFormat::Ndjson, compression: Compression::None, target: Target::Stdout };
+        let account = Account {
+            name: "a.parquet".into(),
+            output: &output,
+            report: &report,
+            expected_rows: Some(5000),
+            elapsed: Duration::from_secs(4),
+        };
+        let text = account.lines().join("\n");
+        let memory = text.find(", peak memory ").unwrap_or(text.len());
+        assert_eq!(
+            &text[..memory],
+            "a.parquet: 5 000 rows in, 4 990 written, 10 rejected, 0 filtered\n  3.0 MiB in, 1.0 MiB out, 4.0 s (1.5 MiB/s, 2 500 rows/s)"
+        );
+        assert_eq!(
+            account.lines()[2..].join("\n"),
+            "  the count agrees with the API's row_count (5 000)\n  rejected records are in a.rejects.ndjson\n  1 keys stood twice in a record; the last one won\n  column `x` never had a value"
+        );
+        assert_eq!(account.json()["rows_rejected"], 10);
+    }
+}

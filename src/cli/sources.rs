@@ -1,0 +1,98 @@
+//! What SRC means: a file, standard input, or a URL.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::args::FromFormat;
+use super::context::Context;
+use super::error::{Error, Failure};
+use crate::format::Format;
+use crate::net::{Download, Open, Stopper};
+use crate::secret::SecretUrl;
+use crate::source::{ByteSource, FileSource, Source};
+
+/// The sources of a command, opened as far as that finds mistakes early.
+#[derive(Default)]
+pub struct Sources {
+    /// For the plan.
+    pub sources: Vec<Source>,
+    /// Bytes of all of them, if each tells.
+    pub total_bytes: Option<u64>,
+    /// Ends for the downloads among them.
+    pub stoppers: Vec<Stopper>,
+    /// Files among them: no output may stand there.
+    pub files: Vec<PathBuf>,
+}
+
+/// Opens what `names` mean. `from` is the format of them all.
+pub async fn open(context: &Context, names: &[String], from: Option<FromFormat>) -> Result<Sources, Failure> {
+    let mut opened = Sources { total_bytes: Some(0), ..Sources::default() };
+    if names.iter().filter(|name| *name == "-").count() > 1 {
+        return Err(Error::Usage("standard input can be read once only".into()).into());
+    }
+    for name in names {
+        let (mut source, size) = if name == "-" {
+            (Source::stdin(), None)
+        } else if is_url(name) {
+            let (source, stopper, size) = open_url(context, name).await?;
+            opened.stoppers.push(stopper);
+            (source, size)
+        } else {
+            let path = Path::new(name);
+            opened.files.push(path.into());
+            let size = checked_size(path).map_err(|cause| Error::Read { path: path.into(), cause })?;
+            (Source::file(path), size)
+        };
+        if let Some(from) = from {
+            source.format = Some(from.into());
+        }
+        opened.total_bytes = opened.total_bytes.zip(size).map(|(total, size)| total + size);
+        opened.sources.push(source);
+    }
+    Ok(opened)
+}
+
+/// The size of a plain file, opened once to see that it can be. A pipe with a name is left alone: its writer would
+/// notice a reader that comes and goes.
+fn checked_size(path: &Path) -> io::Result<Option<u64>> {
+    let metadata = std::fs::metadata(path)?;
+    if metadata.is_file() || metadata.is_dir() { Ok(FileSource::open(path)?.size_bytes()) } else { Ok(None) }
+}
+
+fn is_url(name: &str) -> bool {
+    let scheme = name.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+    matches!(scheme.as_deref(), Some("http" | "https"))
+}
+
+/// A URL that the user gave. It has no successor when it expires, and gets the key only on the API's own origin.
+async fn open_url(context: &Context, url: &str) -> Result<(Source, Stopper, Option<u64>), Failure> {
+    // Without a key it is still a URL; a key file that cannot be read is no concern of it.
+    let key = context.settings.load_key().unwrap_or_default();
+    let client = context.client_at(context.settings.endpoint.value.clone(), key);
+    let link = SecretUrl::new(url);
+    let name = link.to_string().trim_end_matches("?[redacted]").to_owned();
+    let download = context
+        .unless_interrupted(async {
+            let opened = Download::open(client.http(), Open::link(link)).await;
+            opened.map_err(|cause| Error::Download { name: name.clone(), cause }.into())
+        })
+        .await?;
+    let (stopper, size) = (download.stopper(), download.size_bytes());
+    let format = download.content_type().and_then(format_of_type);
+    let mut source = Source::stream(name, Box::new(download));
+    source.format = format;
+    Ok((source, stopper, size))
+}
+
+/// The format that a media type tells. `application/json` tells none: lines of JSON are often sent as it.
+pub fn format_of_type(media_type: &str) -> Option<Format> {
+    match media_type {
+        "text/csv" | "application/csv" => Some(Format::Csv),
+        "application/x-ndjson"
+        | "application/ndjson"
+        | "application/jsonl"
+        | "application/x-jsonlines"
+        | "application/jsonlines" => Some(Format::Ndjson),
+        _ => None,
+    }
+}

@@ -1,0 +1,107 @@
+//! Definition files, and what can be read from a graph.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::Error;
+use crate::api::{Block, CreateWorkflow, Graph};
+
+/// A workflow definition from a file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Definition(pub CreateWorkflow);
+
+impl Definition {
+    /// Reads a definition file: the body of `create_workflow`, or a bare graph, which gets the file's name.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let text = std::fs::read_to_string(path).map_err(|cause| Error::Read { path: path.to_owned(), cause })?;
+        let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        Definition::parse(&text, &name).map_err(|cause| Error::Definition { path: path.to_owned(), cause })
+    }
+
+    /// As [`Definition::read`], from text.
+    pub fn parse(text: &str, name: &str) -> Result<Self, serde_json::Error> {
+        let mut value: Value = serde_json::from_str(text)?;
+        if let Some(fields) = value.as_object_mut() {
+            if fields.contains_key("blocks") && !fields.contains_key("workflow_definition") {
+                let graph = serde_json::from_value(value)?;
+                return Ok(Definition(CreateWorkflow {
+                    id: None,
+                    workflow_name: name.to_owned(),
+                    workflow_description: String::new(),
+                    workflow_definition: graph,
+                }));
+            }
+            // People leave it out; the API requires it.
+            fields.entry("workflow_description").or_insert_with(|| "".into());
+            fields.entry("workflow_name").or_insert_with(|| name.into());
+        }
+        Ok(Definition(serde_json::from_value(value)?))
+    }
+}
+
+/// What a workflow's source block takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceKind {
+    /// `webhook`: rows in the request that starts the run.
+    Webhook {
+        /// It has sample rows of its own and runs without a payload.
+        has_sample: bool,
+    },
+    /// `read_csv`: an uploaded file.
+    File {
+        /// The definition names an uploaded file already.
+        has_handle: bool,
+    },
+    /// Another block: takes no input, under this name.
+    Other(String),
+}
+
+/// The block without an edge into it, of several the one with the lowest number; `None` without blocks.
+pub fn source_block(graph: &Graph) -> Option<&Block> {
+    let fed: HashSet<&str> = graph.edges.iter().map(|edge| edge.to_block_id.as_str()).collect();
+    graph
+        .blocks
+        .iter()
+        .filter(|block| block.block_id.as_deref().is_none_or(|id| !fed.contains(id)))
+        .min_by_key(|block| block.sequence_number)
+}
+
+impl SourceKind {
+    /// Of a block.
+    pub fn of(block: &Block) -> Self {
+        let filled = |name: &str| block.specs.get(name).is_some_and(|v| !v.is_null() && v.as_str() != Some(""));
+        match block.block_name.as_str() {
+            "webhook" => SourceKind::Webhook { has_sample: filled("webhook_input") },
+            "read_csv" => SourceKind::File { has_handle: filled("resource_handle_id") },
+            name => SourceKind::Other(name.to_owned()),
+        }
+    }
+}
+
+/// True if both graphs say the same. Ids of blocks are left out of account, because the server replaces them, and so
+/// is the order of blocks and edges.
+pub fn same_graph(a: &Graph, b: &Graph) -> bool {
+    a.blocks.len() == b.blocks.len() && a.edges.len() == b.edges.len() && normal(a) == normal(b)
+}
+
+/// Blocks in the order of their numbers, edges as pairs of places in that order.
+fn normal(graph: &Graph) -> (Vec<(i64, &str, &str, &serde_json::Map<String, Value>)>, Vec<(usize, usize, &str)>) {
+    let mut blocks: Vec<&Block> = graph.blocks.iter().collect();
+    blocks.sort_by(|a, b| (a.sequence_number, &a.block_name).cmp(&(b.sequence_number, &b.block_name)));
+    let places: HashMap<&str, usize> =
+        blocks.iter().enumerate().filter_map(|(i, block)| Some((block.block_id.as_deref()?, i))).collect();
+    let place = |id: &str| places.get(id).copied().unwrap_or(usize::MAX);
+    let mut edges: Vec<_> = graph
+        .edges
+        .iter()
+        .map(|e| (place(&e.from_block_id), place(&e.to_block_id), e.condition.as_deref().unwrap_or_default()))
+        .collect();
+    edges.sort_unstable();
+    let blocks = blocks
+        .into_iter()
+        .map(|b| (b.sequence_number, b.block_name.as_str(), b.block_type.as_str(), &b.specs))
+        .collect();
+    (blocks, edges)
+}

@@ -1,0 +1,326 @@
+//! Arrays grown cell by cell.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use arrow_array::builder::{BooleanBuilder, Decimal128Builder, Float64Builder, Int64Builder};
+use arrow_array::{ArrayRef, StringViewArray, new_null_array};
+use arrow_buffer::{Buffer, NullBufferBuilder, ScalarBuffer};
+
+use crate::column::{Mixing, Morsel, Type};
+use crate::format::Reject;
+use crate::format::csv::infer::parse_bool;
+use crate::format::csv::split::{Span, undouble};
+use crate::format::number;
+
+/// Reads cells that hold JSON text into an array of the given type, a null cell as null. Returns
+/// the array and the type that the values were seen to have. Where that does not fit into the
+/// given type (the join of both is wider), the array means nothing. An error names the first
+/// cell that is not JSON, by its index.
+pub type DecodeCells = fn(cells: &[Option<&str>], ty: &Type) -> Result<(ArrayRef, Type), (usize, Reject)>;
+
+/// A cell does not fit its column's type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Misfit;
+
+/// One column of a batch in the making.
+pub(super) enum Builder {
+    Null(usize),
+    Bool(BooleanBuilder),
+    Int { values: Int64Builder, all_fit_double: bool },
+    Decimal { values: Decimal128Builder, observed: Observed },
+    Float { values: Float64Builder, observed: Observed },
+    Text(TextBuilder),
+    Nested(Type, NestedCells),
+}
+
+/// Which kinds of numbers a wider column has had.
+#[derive(Default)]
+pub(super) struct Observed {
+    int: bool,
+    long_int: bool,
+    wide: bool,
+}
+
+impl Observed {
+    fn to_type(&self, wide: Type) -> Type {
+        match self {
+            Observed { wide: true, .. } => wide,
+            Observed { long_int: true, .. } => Type::Int { fits_double: false },
+            Observed { int: true, .. } => Type::Int { fits_double: true },
+            _ => Type::Null,
+        }
+    }
+}
+
+impl Builder {
+    pub(super) fn new(ty: &Type, morsel: &Morsel) -> Self {
+        match ty {
+            Type::Null => Builder::Null(0),
+            Type::Bool => Builder::Bool(BooleanBuilder::new()),
+            Type::Int { .. } => Builder::Int { values: Int64Builder::new(), all_fit_double: true },
+            Type::Decimal => {
+                let values = Decimal128Builder::new().with_data_type(ty.to_arrow());
+                Builder::Decimal { values, observed: Observed::default() }
+            }
+            Type::Float => Builder::Float { values: Float64Builder::new(), observed: Observed::default() },
+            Type::Text => Builder::Text(TextBuilder::new(morsel)),
+            nested => Builder::Nested(nested.clone(), NestedCells::default()),
+        }
+    }
+
+    /// Appends cells. After a misfit the builder is of no more use.
+    pub(super) fn append(&mut self, bytes: &[u8], cells: impl Iterator<Item = Span>) -> Result<(), Misfit> {
+        match self {
+            Builder::Null(rows) => {
+                for cell in cells {
+                    if !cell.is_null() {
+                        return Err(Misfit);
+                    }
+                    *rows += 1;
+                }
+            }
+            Builder::Bool(values) => {
+                for cell in cells {
+                    match cell.is_null() {
+                        true => values.append_null(),
+                        false => values.append_value(parse_bool(cell.of(bytes)).ok_or(Misfit)?),
+                    }
+                }
+            }
+            Builder::Int { values, all_fit_double } => {
+                for cell in cells {
+                    if cell.is_null() {
+                        values.append_null();
+                        continue;
+                    }
+                    let value = number::parse_int(cell.of(bytes)).ok_or(Misfit)?;
+                    *all_fit_double &= number::fits_double(value);
+                    values.append_value(value);
+                }
+            }
+            Builder::Decimal { values, observed } => {
+                for cell in cells {
+                    if cell.is_null() {
+                        values.append_null();
+                        continue;
+                    }
+                    let value = number::parse_decimal(cell.of(bytes)).ok_or(Misfit)?;
+                    match i64::try_from(value) {
+                        Ok(value) if number::fits_double(value) => observed.int = true,
+                        Ok(_) => observed.long_int = true,
+                        Err(_) => observed.wide = true,
+                    }
+                    values.append_value(value);
+                }
+            }
+            Builder::Float { values, observed } => {
+                for cell in cells {
+                    if cell.is_null() {
+                        values.append_null();
+                        continue;
+                    }
+                    let value = match number::parse_float(cell.of(bytes)) {
+                        Some(value) => {
+                            observed.wide = true;
+                            value
+                        }
+                        None => {
+                            observed.int = true;
+                            exact_int(cell.of(bytes)).ok_or(Misfit)?
+                        }
+                    };
+                    values.append_value(value);
+                }
+            }
+            Builder::Text(text) => cells.for_each(|cell| text.append(cell)),
+            Builder::Nested(_, nested) => cells.for_each(|cell| nested.push(cell)),
+        }
+        Ok(())
+    }
+
+    /// The array, and the type that its values alone have.
+    pub(super) fn finish(self, morsel: &Morsel, decode_cells: DecodeCells) -> Result<(ArrayRef, Type), Misfit> {
+        let null = |has_values: bool, ty| if has_values { ty } else { Type::Null };
+        Ok(match self {
+            Builder::Null(rows) => (new_null_array(&Type::Null.to_arrow(), rows), Type::Null),
+            Builder::Bool(mut values) => {
+                let array = values.finish();
+                let ty = null(has_values(&array), Type::Bool);
+                (Arc::new(array), ty)
+            }
+            Builder::Int { mut values, all_fit_double } => {
+                let array = values.finish();
+                let ty = null(has_values(&array), Type::Int { fits_double: all_fit_double });
+                (Arc::new(array), ty)
+            }
+            Builder::Decimal { mut values, observed } => (Arc::new(values.finish()), observed.to_type(Type::Decimal)),
+            Builder::Float { mut values, observed } => (Arc::new(values.finish()), observed.to_type(Type::Float)),
+            Builder::Text(text) => {
+                let array = text.finish(morsel);
+                let ty = null(has_values(&array), Type::Text);
+                (Arc::new(array), ty)
+            }
+            Builder::Nested(ty, cells) => {
+                cells.decode(morsel.records(), &ty, decode_cells).and_then(|(array, observed)| {
+                    match ty.join(&observed, Mixing::Json) == ty {
+                        true => Ok((array, observed)),
+                        false => Err(Misfit),
+                    }
+                })?
+            }
+        })
+    }
+}
+
+fn has_values(array: &dyn arrow_array::Array) -> bool {
+    array.null_count() < array.len()
+}
+
+/// An integer as a double, if that holds it for certain.
+fn exact_int(cell: &[u8]) -> Option<f64> {
+    number::parse_int(cell).filter(|&value| number::fits_double(value)).map(|value| value as f64)
+}
+
+/// Whether one cell fits into a column, as [`Builder::append`] and [`Builder::finish`] see it.
+pub(super) fn fits(bytes: &[u8], cell: Span, ty: &Type, decode_cells: DecodeCells) -> bool {
+    if cell.is_null() {
+        return true;
+    }
+    let value = cell.of(bytes);
+    match ty {
+        Type::Null => false,
+        Type::Bool => parse_bool(value).is_some(),
+        Type::Int { .. } => number::parse_int(value).is_some(),
+        Type::Decimal => number::parse_decimal(value).is_some(),
+        Type::Float => number::parse_float(value).is_some() || exact_int(value).is_some(),
+        Type::Text => true,
+        nested => {
+            let mut cells = NestedCells::default();
+            cells.push(cell);
+            let decoded = cells.decode(bytes, nested, decode_cells);
+            decoded.is_ok_and(|(_, observed)| nested.join(&observed, Mixing::Json) == *nested)
+        }
+    }
+}
+
+/// The cells of a column whose values are JSON text.
+#[derive(Default)]
+pub(super) struct NestedCells(Vec<Span>);
+
+impl NestedCells {
+    /// True for the types that stand in cells as JSON text.
+    pub(super) fn are_for(ty: &Type) -> bool {
+        matches!(ty, Type::Struct(_) | Type::List(_) | Type::Map(_) | Type::Json | Type::Raw)
+    }
+
+    pub(super) fn push(&mut self, cell: Span) {
+        self.0.push(cell);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// A cell that is not JSON is a misfit: in CSV every value was text to begin with, and the
+    /// column can still be text.
+    pub(super) fn decode(
+        &self,
+        bytes: &[u8],
+        ty: &Type,
+        decode_cells: DecodeCells,
+    ) -> Result<(ArrayRef, Type), Misfit> {
+        // Rejected records never get here, so that every cell is UTF-8.
+        let texts: Vec<Option<Cow<'_, str>>> = self
+            .0
+            .iter()
+            .map(|cell| match (cell.is_null(), cell.value(bytes)) {
+                (true, _) => Ok(None),
+                (false, Cow::Borrowed(value)) => std::str::from_utf8(value).map(|text| Some(Cow::Borrowed(text))),
+                (false, Cow::Owned(value)) => {
+                    String::from_utf8(value).map(|text| Some(Cow::Owned(text))).map_err(|e| e.utf8_error())
+                }
+            })
+            .collect::<Result<_, _>>()
+            .map_err(|_| Misfit)?;
+        let cells: Vec<Option<&str>> = texts.iter().map(Option::as_deref).collect();
+        decode_cells(&cells, ty).map_err(|_| Misfit)
+    }
+}
+
+/// Text as views into the morsel; cells with doubled quotes are written to a buffer beside it.
+pub(super) struct TextBuilder {
+    /// The morsel's bytes, for the 16 at the start of each cell: padding makes them be there.
+    bytes: Buffer,
+    views: Vec<u128>,
+    nulls: NullBufferBuilder,
+    single: Vec<u8>,
+}
+
+const MORSEL_BUFFER: u32 = 0;
+const SINGLE_BUFFER: u32 = 1;
+
+impl TextBuilder {
+    fn new(morsel: &Morsel) -> Self {
+        TextBuilder {
+            bytes: morsel.bytes.clone(),
+            views: Vec::new(),
+            nulls: NullBufferBuilder::new(1024),
+            single: Vec::new(),
+        }
+    }
+
+    #[inline]
+    fn append(&mut self, cell: Span) {
+        if cell.is_null() {
+            self.views.push(0);
+            self.nulls.append_null();
+            return;
+        }
+        self.nulls.append_non_null();
+        let view = if cell.has_doubled_quotes() {
+            self.append_single(cell)
+        } else {
+            view(&self.bytes, cell.start(), cell.len(), MORSEL_BUFFER)
+        };
+        self.views.push(view);
+    }
+
+    #[cold]
+    fn append_single(&mut self, cell: Span) -> u128 {
+        let start = self.single.len();
+        undouble(cell.of(&self.bytes), &mut self.single);
+        let len = self.single.len() - start;
+        // Room for a whole load, which the next cell overwrites.
+        self.single.resize(start + len.max(12) + 4, 0);
+        let view = view(&self.single, start, len, SINGLE_BUFFER);
+        self.single.truncate(start + len);
+        view
+    }
+
+    fn finish(mut self, morsel: &Morsel) -> StringViewArray {
+        let mut buffers = vec![morsel.bytes.clone()];
+        if !self.single.is_empty() {
+            buffers.push(Buffer::from_vec(self.single));
+        }
+        StringViewArray::try_new(ScalarBuffer::from(self.views), buffers, self.nulls.finish())
+            .expect("cells lie in their buffers, and their records are UTF-8")
+    }
+}
+
+/// Arrow's view of `len` bytes at `start`: the length, and behind it the bytes themselves if
+/// there are 12 at most, else the first four, the buffer and the offset. Sixteen bytes must be
+/// there from `start` on.
+#[inline(always)]
+fn view(bytes: &[u8], start: usize, len: usize, buffer: u32) -> u128 {
+    let mut head = [0; 16];
+    head.copy_from_slice(&bytes[start..start + 16]);
+    let head = u128::from_le_bytes(head);
+    if len <= 12 {
+        let inlined = head & ((1 << (8 * len)) - 1);
+        inlined << 32 | len as u128
+    } else {
+        let prefix = head as u32;
+        u128::from(start as u32) << 96 | u128::from(buffer) << 64 | u128::from(prefix) << 32 | len as u128
+    }
+}

@@ -1,0 +1,306 @@
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, StringViewArray};
+use proptest::prelude::*;
+
+use super::*;
+use crate::format::csv::{CsvEncoder, take_header};
+use crate::format::{CsvBooleans, CsvOptions};
+
+const INT: Type = Type::Int { fits_double: true };
+const LONG_INT: Type = Type::Int { fits_double: false };
+
+/// Knows columns of JSON, whose cells it copies, and lists of text, which it finds for empty ones.
+fn decode_cells(cells: &[Option<&str>], ty: &Type) -> Result<(ArrayRef, Type), (usize, Reject)> {
+    let mut observed = Type::Null;
+    for (i, cell) in cells.iter().enumerate() {
+        let Some(cell) = cell else { continue };
+        let bad = |e: serde_json::Error| {
+            (i, Reject { offset: e.column(), path: FieldPath::root(), reason: "not JSON".to_string() })
+        };
+        let ty = match serde_json::from_str(cell).map_err(bad)? {
+            serde_json::Value::Array(items) if items.is_empty() => Type::List(Box::new(Type::Null)),
+            serde_json::Value::Array(_) => Type::List(Box::new(Type::Text)),
+            _ => Type::Json,
+        };
+        observed = observed.join(&ty, Mixing::Json);
+    }
+    match ty {
+        Type::Json => Ok((Arc::new(StringViewArray::from_iter(cells.iter().copied())), observed)),
+        ty => Ok((new_null_array(&ty.to_arrow(), cells.len()), observed)),
+    }
+}
+
+fn open(text: &[u8]) -> (CsvDecoder, Morsel) {
+    let (header, rest) = take_header(&Morsel::from_vec(text.to_vec(), 0, 0), b',').expect("valid").expect("a header");
+    (CsvDecoder::new(header.names, b',', decode_cells), rest)
+}
+
+fn decoded(outcome: Outcome) -> Decoded {
+    match outcome {
+        Outcome::Decoded(decoded) => decoded,
+        Outcome::Surprise(surprise) => panic!("{surprise:?}"),
+    }
+}
+
+fn surprise(outcome: Outcome) -> Surprise {
+    match outcome {
+        Outcome::Decoded(decoded) => panic!("{decoded:?}"),
+        Outcome::Surprise(surprise) => surprise,
+    }
+}
+
+fn decode(text: &str) -> Decoded {
+    let (decoder, morsel) = open(text.as_bytes());
+    let schema = Arc::new(decoder.infer(&morsel, &Schema::default()));
+    decoded(decoder.decode(&morsel, &schema, OnMisfit::Surprise))
+}
+
+fn schema(fields: &[(&str, Type)]) -> Arc<Schema> {
+    Arc::new(Schema::new(fields.iter().map(|(name, ty)| Field::new(*name, ty.clone())).collect()))
+}
+
+fn types(schema: &Schema) -> Vec<Type> {
+    schema.fields.iter().map(|field| field.ty.clone()).collect()
+}
+
+fn encoded(batch: &Batch) -> String {
+    let mut out = Vec::new();
+    CsvEncoder::new(CsvOptions::default()).write_rows(batch, &mut out);
+    String::from_utf8(out).expect("utf-8")
+}
+
+fn rejects(decoded: &Decoded) -> Vec<(usize, usize, u64, u64, &str)> {
+    decoded.rejects.iter().map(|r| (r.byte, r.len, r.line, r.record, r.reject.reason.as_str())).collect()
+}
+
+#[test]
+fn columns_have_the_narrowest_type_that_keeps_their_values() {
+    let decoded = decode(concat!(
+        "none,flag,id,big,huge,ratio,zip,note,empty\n",
+        ",true,1,9007199254740993,170141183460469231731,1,007,\"a, \"\"b\"\"\",\"\"\n",
+        ",,-2,0,1,1e-05,12,a long note that is not inlined,\n",
+    ));
+    let Decoded { batch, observed, .. } = &decoded;
+    let want =
+        vec![Type::Null, Type::Bool, INT, LONG_INT, Type::Decimal, Type::Float, Type::Text, Type::Text, Type::Text];
+    assert_eq!(types(&batch.schema), want);
+    assert_eq!(observed, &*batch.schema);
+    for (array, field) in batch.columns.iter().zip(&batch.schema.fields) {
+        assert_eq!(array.data_type(), &field.ty.to_arrow());
+        assert_eq!(array.len(), 2);
+    }
+    assert_eq!(batch.columns[7].as_string_view().value(0), "a, \"b\"");
+    assert_eq!(
+        encoded(batch),
+        concat!(
+            ",true,1,9007199254740993,170141183460469231731,1.0,007,\"a, \"\"b\"\"\",\"\"\n",
+            ",,-2,0,1,1e-05,12,a long note that is not inlined,\n",
+        )
+    );
+    assert_eq!((decoded.records, decoded.lines, decoded.rejects.len()), (2, 2, 0));
+}
+
+#[test]
+fn bad_records_cost_one_record_each() {
+    let text = b"a,b\n1,2\n1,2,3\n\n\"x\ny\"z,2\n\xff,2\r\n5,6\r\n\r\n7\n8,\"9\n";
+    let (decoder, morsel) = open(text);
+    let schema = schema(&[("a", INT), ("b", INT)]);
+    let decoded = decoded(decoder.decode(&morsel, &schema, OnMisfit::Surprise));
+    assert_eq!(encoded(&decoded.batch), "1,2\n5,6\n");
+    assert_eq!(
+        rejects(&decoded),
+        [
+            (4, 5, 1, 1, "expected 2 fields, found 3"),
+            (11, 8, 3, 2, "text stands behind the closing quote"),
+            (20, 3, 5, 3, "not valid UTF-8"),
+            (32, 1, 8, 5, "expected 2 fields, found 1"),
+            (34, 5, 9, 6, "the quote is not closed"),
+        ]
+    );
+    assert_eq!((decoded.records, decoded.lines), (7, 10));
+    assert_eq!(decoded.rejects[1].reject.offset, 5);
+}
+
+#[test]
+fn a_blank_line_is_a_null_only_where_there_is_one_column() {
+    let one = decode("a\n1\n\n\r\n2");
+    assert_eq!((encoded(&one.batch).as_str(), one.records), ("1\n\n\n2\n", 4));
+    let two = decode("a,b\n1,2\n\n\r\n3,4");
+    assert_eq!((encoded(&two.batch).as_str(), two.records), ("1,2\n3,4\n", 2));
+    assert_eq!(decode("a,b\n").records, 0);
+}
+
+#[test]
+fn a_surprise_names_the_first_record_and_the_wider_schema() {
+    let (decoder, morsel) = open(b"a,b\n1,x\n1,2,3\n\n2,y\n1.5,z\n007,z\n");
+    let narrow = schema(&[("a", INT), ("b", Type::Null)]);
+    let first = surprise(decoder.decode(&morsel, &narrow, OnMisfit::Surprise));
+    assert_eq!((first.byte, first.line, first.record), (0, 0, 0));
+    assert_eq!(first.what, "field `b`: expected null, found text");
+    assert_eq!(types(&first.schema), [Type::Text, Type::Text]);
+
+    let narrow = schema(&[("a", INT), ("b", Type::Text)]);
+    let second = surprise(decoder.decode(&morsel, &narrow, OnMisfit::Surprise));
+    assert_eq!((second.byte, second.line, second.record), (15, 4, 3));
+    assert_eq!(second.what, "field `a`: expected int, found float");
+    let decoded = decoded(decoder.decode(&morsel, &Arc::new(second.schema), OnMisfit::Surprise));
+    assert_eq!(encoded(&decoded.batch), "1,x\n2,y\n1.5,z\n007,z\n");
+}
+
+#[test]
+fn with_a_frozen_schema_a_misfit_is_a_reject() {
+    let (decoder, morsel) = open(b"a,b,new\n1,x,\n1.5,y,\n2,z,1\n3,,\n");
+    let frozen = schema(&[("b", Type::Text), ("gone", Type::Float), ("a", INT)]);
+    let decoded = decoded(decoder.decode(&morsel, &frozen, OnMisfit::Reject));
+    assert_eq!(encoded(&decoded.batch), "x,,1\n,,3\n");
+    assert_eq!(
+        rejects(&decoded),
+        [(5, 6, 1, 1, "expected int, found float"), (12, 5, 2, 2, "the schema has no such column")]
+    );
+    assert_eq!(decoded.rejects[1].reject.path.as_str(), "new");
+    assert_eq!(decoded.rejects[1].reject.offset, 4);
+    assert_eq!(types(&decoded.observed), [Type::Text, Type::Null, INT]);
+    let surprise = surprise(decoder.decode(&morsel, &frozen, OnMisfit::Surprise));
+    assert_eq!(surprise.schema.fields.last().map(|field| &*field.name), Some("new"));
+}
+
+#[test]
+fn declared_columns_of_json() {
+    let (decoder, morsel) = open(b"a,b,c\n\"[\"\"x\"\"]\",{},not json\n,\"\"\"\\n\"\"\",\n");
+    let list = Type::List(Box::new(Type::Null));
+    let declared = schema(&[("c", list.clone()), ("a", list.clone()), ("b", Type::Json)]);
+    let inferred = decoder.infer(&morsel, &declared);
+    let lists = Type::List(Box::new(Type::Text));
+    assert_eq!(types(&inferred), [lists.clone(), Type::Json, Type::Text]);
+
+    let surprise = surprise(decoder.decode(&morsel, &declared, OnMisfit::Surprise));
+    assert_eq!(types(&surprise.schema), [Type::Text, lists, Type::Json]);
+    assert_eq!(surprise.what, "field `c`: expected list<null>, found other text");
+    let decoded = decoded(decoder.decode(&morsel, &Arc::new(surprise.schema), OnMisfit::Surprise));
+    assert_eq!(decoded.batch.columns[2].as_string_view().value(1), "\"\\n\"");
+    assert_eq!(decoded.batch.columns[0].as_string_view().value(0), "not json");
+}
+
+/// The twin of inference: a type is right if each value, read and written back, is the same.
+fn type_of_naively(values: &[&str]) -> Type {
+    let all = |test: &dyn Fn(&str) -> bool| values.iter().all(|value| test(value));
+    let is_int = |value: &str| value.parse::<i128>().is_ok_and(|v| v.to_string() == value && v.abs() < 10i128.pow(38));
+    let is_long = |value: &str| is_int(value) && value.parse::<i64>().is_ok();
+    let is_small = |value: &str| is_long(value) && value.parse::<i64>().is_ok_and(|v| v.abs() <= 1 << 53);
+    let is_float = |value: &str| {
+        value.contains(['.', 'e'])
+            && value.parse::<f64>().is_ok_and(|v| {
+                let mut out = Vec::new();
+                crate::format::number::write_float(v, &mut out);
+                out == value.as_bytes()
+            })
+    };
+    match () {
+        () if values.is_empty() => Type::Null,
+        () if all(&|v| matches!(v, "true" | "false" | "True" | "False")) => Type::Bool,
+        () if all(&is_small) => INT,
+        () if all(&is_long) => LONG_INT,
+        () if all(&is_int) => Type::Decimal,
+        () if all(&|v| is_small(v) || is_float(v)) => Type::Float,
+        () => Type::Text,
+    }
+}
+
+/// A cell as it stands in the file, and the text it means.
+fn any_cell() -> impl Strategy<Value = (String, Option<String>)> {
+    let value = prop_oneof![
+        6 => Just(String::new()),
+        8 => any::<i16>().prop_map(|v| v.to_string()),
+        2 => any::<i64>().prop_map(|v| v.to_string()),
+        1 => any::<i128>().prop_map(|v| (v / 10).to_string()),
+        4 => any::<f32>().prop_filter("a number", |v| v.is_finite()).prop_map(|v| {
+            let mut out = Vec::new();
+            crate::format::number::write_float(v.into(), &mut out);
+            String::from_utf8(out).expect("ascii")
+        }),
+        1 => "[0-9.e+-]{1,6}",
+        2 => prop_oneof![Just("true"), Just("False")].prop_map(String::from),
+        2 => "[a-zé東,\"\r\n ]{0,20}",
+    ];
+    (value, any::<bool>()).prop_map(|(value, quote)| {
+        if quote || value.contains([',', '"', '\r', '\n']) {
+            (format!("\"{}\"", value.replace('"', "\"\"")), Some(value))
+        } else {
+            (value.clone(), (!value.is_empty()).then_some(value))
+        }
+    })
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_back_is_what_was_read(
+        // Each column draws from one cell strategy, and some rows repeat, so that columns of one type are likely.
+        columns in prop::collection::vec(prop::collection::vec(any_cell(), 1..4), 2..5),
+        picks in prop::collection::vec(prop::collection::vec(any::<prop::sample::Index>(), 5), 0..30),
+        crlf in any::<bool>(),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let rows: Vec<Vec<&(String, Option<String>)>> = picks
+            .iter()
+            .map(|picks| columns.iter().zip(picks).map(|(cells, pick)| &cells[pick.index(cells.len())]).collect())
+            .collect();
+        let line_end = if crlf { "\r\n" } else { "\n" };
+        let names: Vec<String> = (0..columns.len()).map(|i| format!("c{i}")).collect();
+        let line = |row: &Vec<&(String, Option<String>)>| {
+            row.iter().map(|(text, _)| text.as_str()).collect::<Vec<_>>().join(",") + line_end
+        };
+        let body: String = rows.iter().map(line).collect();
+        let (decoder, morsel) = open(format!("{}{line_end}{body}", names.join(",")).as_bytes());
+        let schema = Arc::new(decoder.infer(&morsel, &Schema::default()));
+
+        for (c, field) in schema.fields.iter().enumerate() {
+            let values: Vec<&str> = rows.iter().filter_map(|row| row[c].1.as_deref()).collect();
+            prop_assert_eq!(&field.ty, &type_of_naively(&values), "{:?}", values);
+        }
+
+        // The schema does not depend on where the file is cut.
+        let cut = cut.index(rows.len() + 1);
+        let (head, tail) = rows.split_at(cut);
+        let part = |rows: &[Vec<&(String, Option<String>)>]| {
+            Morsel::from_vec(rows.iter().map(line).collect::<String>().into_bytes(), 0, 0)
+        };
+        let first = decoder.infer(&part(head), &Schema::default());
+        prop_assert_eq!(&first.join(&decoder.infer(&part(tail), &Schema::default()), Mixing::Text), &*schema);
+
+        // A schema from the head alone widens to the same, and then fits.
+        match decoder.decode(&morsel, &Arc::new(first.clone()), OnMisfit::Surprise) {
+            Outcome::Surprise(surprise) => prop_assert_eq!(&surprise.schema, &*schema),
+            Outcome::Decoded(decoded) => prop_assert_eq!(&first.join(&decoded.observed, Mixing::Text), &*schema),
+        }
+
+        let decoded = decoded(decoder.decode(&morsel, &schema, OnMisfit::Surprise));
+        prop_assert_eq!(decoded.records, rows.len() as u64);
+        prop_assert_eq!(decoded.batch.rows, rows.len());
+        prop_assert_eq!(&decoded.observed, &*schema);
+        let mut out = Vec::new();
+        CsvEncoder::new(CsvOptions { booleans: CsvBooleans::Json, ..CsvOptions::default() })
+            .write_rows(&decoded.batch, &mut out);
+        let back = Morsel::from_vec(out, 0, 0);
+        let mut splitter = Splitter::new(&back, b',');
+        let mut fields = Vec::new();
+        for row in &rows {
+            fields.clear();
+            prop_assert!(splitter.next_record(&mut fields).is_some_and(|record| record.malformed.is_none()));
+            for (c, (_, want)) in row.iter().enumerate() {
+                let got = fields[c].value(back.records());
+                let want = match (want.as_deref(), &schema.fields[c].ty) {
+                    (None, _) => {
+                        prop_assert!(fields[c].is_null());
+                        continue;
+                    }
+                    (Some(want), Type::Bool) => want.to_lowercase(),
+                    (Some(want), Type::Float) if !want.contains(['.', 'e']) => format!("{want}.0"),
+                    (Some(want), _) => want.to_string(),
+                };
+                prop_assert!(!fields[c].is_null());
+                prop_assert_eq!(got, want.as_bytes());
+            }
+        }
+        prop_assert!(splitter.next_record(&mut fields).is_none());
+    }
+}

@@ -1,0 +1,130 @@
+use std::sync::Arc;
+
+use arrow_array::ArrayRef;
+use arrow_array::builder::{ListBuilder, StringViewBuilder};
+use proptest::prelude::*;
+
+use super::*;
+use crate::column::{Field, Morsel};
+use crate::format::csv::split::Splitter;
+
+fn batch(columns: Vec<(Type, ArrayRef)>) -> Batch {
+    let rows = columns.first().map_or(0, |(_, array)| array.len());
+    let fields = columns.iter().enumerate().map(|(i, (ty, _))| Field::new(format!("c{i}"), ty.clone())).collect();
+    let columns = columns.into_iter().map(|(_, array)| array).collect();
+    Batch { schema: Arc::new(Schema::new(fields)), columns, rows, records: None }
+}
+
+fn written(batch: &Batch, options: CsvOptions) -> String {
+    let mut out = Vec::new();
+    CsvEncoder::new(options).write_rows(batch, &mut out);
+    String::from_utf8(out).expect("utf-8")
+}
+
+fn texts<const N: usize>(texts: [Option<&str>; N]) -> ArrayRef {
+    Arc::new(StringViewArray::from_iter(texts))
+}
+
+#[test]
+fn every_type_has_its_text() {
+    let mut lists = ListBuilder::new(StringViewBuilder::new());
+    lists.append_value([Some("a"), None]);
+    lists.append_null();
+    let decimals = Decimal128Array::from(vec![Some(10i128.pow(37)), None]).with_precision_and_scale(38, 0).expect("38");
+    let batch = batch(vec![
+        (Type::Null, texts([None, None])),
+        (Type::Bool, Arc::new(BooleanArray::from(vec![Some(true), Some(false)]))),
+        (Type::Int { fits_double: false }, Arc::new(Int64Array::from(vec![Some(i64::MIN), None]))),
+        (Type::Decimal, Arc::new(decimals)),
+        (Type::Float, Arc::new(Float64Array::from(vec![Some(1.0), Some(1e-7)]))),
+        (Type::Text, texts([Some(""), Some("a\r")])),
+        (Type::Json, texts([Some("\"x,y\""), Some("null")])),
+        (Type::List(Box::new(Type::Text)), Arc::new(lists.finish())),
+        (Type::Struct(Vec::new()), texts([Some("{}"), None])),
+    ]);
+    assert_eq!(
+        written(&batch, CsvOptions::default()),
+        concat!(
+            ",true,-9223372036854775808,10000000000000000000000000000000000000,1.0,\"\",\"x,y\",\"[\"\"a\"\",null]\",{}\n",
+            ",false,,,1e-07,\"a\r\",,,\n",
+        )
+    );
+    let mut header = Vec::new();
+    CsvEncoder::new(CsvOptions::default()).write_header(&batch.schema, &mut header);
+    assert_eq!(header, b"c0,c1,c2,c3,c4,c5,c6,c7,c8\n");
+}
+
+#[test]
+fn raw_values_are_what_their_json_says() {
+    for (json, csv) in [
+        (r#""plain""#, "plain"),
+        (r#""""#, "\"\""),
+        (r#""a,b""#, "\"a,b\""),
+        (r#""a\\b""#, "a\\b"),
+        (r#""a,\"b\"""#, "\"a,\"\"b\"\"\""),
+        (r#""line\nbreak""#, "\"line\nbreak\""),
+        (r#""\/\b\f\t\u00e9\ud83d\ude00""#, "/\u{8}\u{c}\té😀"),
+        (r#""\ud83d""#, "\u{fffd}"),
+        (r#""\ud83d\u0041""#, "\u{fffd}A"),
+        ("1.50", "1.50"),
+        ("-0", "-0"),
+        ("12345678901234567890123", "12345678901234567890123"),
+        ("true", "True"),
+        ("false", "False"),
+        ("null", ""),
+        ("[]", "[]"),
+        (r#"{"a": [1, 2]}"#, "\"{\"\"a\"\": [1, 2]}\""),
+    ] {
+        let batch = batch(vec![(Type::Raw, texts([Some(json), None]))]);
+        let options = CsvOptions { booleans: CsvBooleans::Python, ..CsvOptions::default() };
+        assert_eq!(written(&batch, options), format!("{csv}\n\n"));
+    }
+}
+
+#[test]
+fn an_odd_delimiter_is_quoted_in_numbers_too() {
+    let batch = batch(vec![
+        (Type::Int { fits_double: true }, Arc::new(Int64Array::from(vec![Some(101), Some(22)]))),
+        (Type::Raw, texts([Some("1.5"), Some("2")])),
+    ]);
+    let options = CsvOptions { delimiter: b'1', ..CsvOptions::default() };
+    assert_eq!(written(&batch, options), "\"101\"1\"1.5\"\n2212\n");
+}
+
+#[test]
+fn rows_without_columns_are_empty_lines() {
+    let batch = Batch { schema: Arc::default(), columns: Vec::new(), rows: 2, records: None };
+    assert_eq!(written(&batch, CsvOptions::default()), "\n\n");
+}
+
+proptest! {
+    #[test]
+    fn text_comes_back(
+        rows in prop::collection::vec(prop::collection::vec(prop::option::of("[a-c,\"\r\n\t;é\\\\]{0,40}"), 2), 1..20),
+        delimiter in prop_oneof![Just(b','), Just(b'\t'), Just(b';')],
+        raw in any::<bool>(),
+    ) {
+        let columns = (0..2).map(|c| {
+            let cells = rows.iter().map(|row| match (&row[c], raw) {
+                (Some(text), true) => Some(serde_json::to_string(text).expect("json")),
+                (text, _) => text.clone(),
+            });
+            let array: ArrayRef = Arc::new(StringViewArray::from_iter(cells));
+            (if raw { Type::Raw } else { Type::Text }, array)
+        });
+        let out = written(&batch(columns.collect()), CsvOptions { delimiter, ..CsvOptions::default() });
+        let morsel = Morsel::from_vec(out.into_bytes(), 0, 0);
+        let mut splitter = Splitter::new(&morsel, delimiter);
+        let mut fields = Vec::new();
+        for row in &rows {
+            fields.clear();
+            prop_assert!(splitter.next_record(&mut fields).is_some_and(|record| record.malformed.is_none()));
+            let got: Vec<Option<String>> = fields
+                .iter()
+                .map(|f| (!f.is_null()).then(|| String::from_utf8(f.value(morsel.records()).into()).expect("utf-8")))
+                .collect();
+            prop_assert_eq!(&got, row);
+        }
+        prop_assert!(splitter.next_record(&mut fields).is_none());
+    }
+}

@@ -1,0 +1,144 @@
+//! The first record: names of the columns.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::decode::malformed;
+use super::split::Splitter;
+use crate::column::Morsel;
+use crate::format::Reject;
+use crate::format::decode::RejectedRecord;
+use crate::position::FieldPath;
+
+/// The header of a CSV source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// The columns' names: distinct, none empty.
+    pub names: Arc<[Arc<str>]>,
+    /// What was changed to make them so, for the report.
+    pub notes: Vec<String>,
+    /// Line breaks up to the first record.
+    pub lines: u64,
+}
+
+/// Takes the header off the first morsel of a source, and gives the rest of it, which may be
+/// empty. Blank lines before it are skipped; `None` if the morsel has nothing else.
+///
+/// A header that is not CSV or not UTF-8 is an error: without names there are no columns.
+pub fn take_header(morsel: &Morsel, delimiter: u8) -> Result<Option<(Header, Morsel)>, RejectedRecord> {
+    let mut splitter = Splitter::new(morsel, delimiter);
+    let mut fields = Vec::new();
+    let record = loop {
+        fields.clear();
+        match splitter.next_record(&mut fields) {
+            None => return Ok(None),
+            Some(record) if record.is_blank() => {}
+            Some(record) => break record,
+        }
+    };
+    let bytes = morsel.records();
+    let bad = |reject| {
+        let line = memchr::memchr_iter(b'\n', &bytes[..record.start]).count() as u64;
+        RejectedRecord { reject, byte: record.start, len: record.end - record.start, line, record: 0 }
+    };
+    if let Some(reject) = malformed(&record) {
+        return Err(bad(reject));
+    }
+    if let Err(e) = std::str::from_utf8(&bytes[record.start..record.end]) {
+        let reason = "the header is not valid UTF-8".to_string();
+        return Err(bad(Reject { offset: e.valid_up_to(), path: FieldPath::root(), reason }));
+    }
+    // The whole record is valid UTF-8, and cuts at delimiters and quotes keep it so.
+    let names = fields.iter().map(|field| String::from_utf8_lossy(&field.value(bytes)).into_owned());
+    let (names, notes) = distinct(names.collect());
+    let cut = splitter.offset();
+    let lines = memchr::memchr_iter(b'\n', &bytes[..cut]).count() as u64;
+    let rest = Morsel {
+        bytes: morsel.bytes.slice(cut),
+        len: morsel.len - cut,
+        byte_offset: morsel.byte_offset + cut as u64,
+        source_index: morsel.source_index,
+    };
+    Ok(Some((Header { names: names.into(), notes, lines }, rest)))
+}
+
+/// Names that are empty become `column_N`, N from 1; those that stood before get `_2`, `_3` and
+/// so on behind them, whichever is not a column's name yet.
+fn distinct(names: Vec<String>) -> (Vec<Arc<str>>, Vec<String>) {
+    let given: HashSet<String> = names.iter().cloned().collect();
+    let mut taken: HashSet<String> = HashSet::with_capacity(names.len());
+    let mut notes = Vec::new();
+    let mut out = Vec::with_capacity(names.len());
+    for (i, name) in names.into_iter().enumerate() {
+        let free = |name: &str| !taken.contains(name) && !given.contains(name);
+        let new = if name.is_empty() {
+            let plain = format!("column_{}", i + 1);
+            if free(&plain) { plain } else { numbered(&plain, free) }
+        } else if taken.contains(&name) {
+            numbered(&name, free)
+        } else {
+            taken.insert(name.clone());
+            out.push(name.into());
+            continue;
+        };
+        notes.push(match name.as_str() {
+            "" => format!("column {} has no name in the header: it is called `{new}`", i + 1),
+            _ => format!("the header has `{name}` more than once: column {} is called `{new}`", i + 1),
+        });
+        taken.insert(new.clone());
+        out.push(new.into());
+    }
+    (out, notes)
+}
+
+fn numbered(name: &str, free: impl Fn(&str) -> bool) -> String {
+    let mut n = 2u64;
+    loop {
+        let candidate = format!("{name}_{n}");
+        if free(&candidate) {
+            return candidate;
+        }
+        n += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(text: &[u8]) -> Result<Option<(Header, Morsel)>, RejectedRecord> {
+        take_header(&Morsel::from_vec(text.to_vec(), 10, 3), b',')
+    }
+
+    fn names(text: &str) -> Vec<String> {
+        let (header, _) = header(text.as_bytes()).expect("valid").expect("there");
+        header.names.iter().map(|name| name.to_string()).collect()
+    }
+
+    #[test]
+    fn the_rest_keeps_its_place() {
+        let (header, rest) = header(b"\r\n\na,\"b\n\"\"c\"\"\"\r\n1,2\n").expect("valid").expect("there");
+        assert_eq!(header.names.iter().map(|name| &**name).collect::<Vec<_>>(), ["a", "b\n\"c\""]);
+        assert_eq!((header.lines, header.notes.len()), (4, 0));
+        assert_eq!((rest.records(), rest.byte_offset, rest.source_index), (&b"1,2\n"[..], 10 + 16, 3));
+        assert!(rest.bytes.len() >= rest.len + Morsel::PADDING);
+    }
+
+    #[test]
+    fn names_are_made_distinct() {
+        assert_eq!(names("a,b,a,,a"), ["a", "b", "a_2", "column_4", "a_3"]);
+        assert_eq!(names("a,a,a_2,,column_4"), ["a", "a_3", "a_2", "column_4_2", "column_4"]);
+        let (header, rest) = header(b",x,x\n").expect("valid").expect("there");
+        assert_eq!(header.notes.len(), 2);
+        assert_eq!(rest.len, 0);
+    }
+
+    #[test]
+    fn no_header_and_bad_headers() {
+        assert_eq!(header(b"").expect("valid").map(|_| ()), None);
+        assert_eq!(header(b"\n\r\n").expect("valid").map(|_| ()), None);
+        let bad = header(b"\na,\"b\"c\n").expect_err("text behind a quote");
+        assert_eq!((bad.byte, bad.len, bad.line, bad.reject.offset), (1, 6, 1, 5));
+        assert_eq!(header(b"a,\xff\n").expect_err("not UTF-8").reject.offset, 2);
+    }
+}

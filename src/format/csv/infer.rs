@@ -1,0 +1,99 @@
+//! What type the values of a column have: the narrowest in which each can be written back digit
+//! for digit, else text.
+
+use crate::column::{Mixing, Type};
+use crate::format::number;
+
+/// The kinds of values that a column has so far, one bit each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Kinds(u8);
+
+const BOOL: u8 = 1;
+const INT: u8 = 2;
+const LONG_INT: u8 = 4;
+const DECIMAL: u8 = 8;
+const FLOAT: u8 = 16;
+const TEXT: u8 = 32;
+
+const KINDS: [(u8, Type); 6] = [
+    (BOOL, Type::Bool),
+    (INT, Type::Int { fits_double: true }),
+    (LONG_INT, Type::Int { fits_double: false }),
+    (DECIMAL, Type::Decimal),
+    (FLOAT, Type::Float),
+    (TEXT, Type::Text),
+];
+
+impl Kinds {
+    /// Notes a value that is not null. Doubled quotes in it may stay: it is text either way.
+    #[inline]
+    pub(super) fn note(&mut self, value: &[u8]) {
+        if self.0 & TEXT == 0 {
+            self.0 |= kind(value);
+        }
+    }
+
+    /// The type that holds them all; [`Type::Null`] if there were none.
+    pub(super) fn to_type(self) -> Type {
+        KINDS.iter().filter(|(bit, _)| self.0 & bit != 0).fold(Type::Null, |ty, (_, kind)| ty.join(kind, Mixing::Text))
+    }
+}
+
+/// The type of one value that is not null.
+pub(super) fn type_of(value: &[u8]) -> Type {
+    Kinds(kind(value)).to_type()
+}
+
+/// A boolean as JSON or Python spells it.
+#[inline]
+pub(super) fn parse_bool(value: &[u8]) -> Option<bool> {
+    match value {
+        b"true" | b"True" => Some(true),
+        b"false" | b"False" => Some(false),
+        _ => None,
+    }
+}
+
+fn kind(value: &[u8]) -> u8 {
+    match value.first() {
+        Some(b'-' | b'0'..=b'9') => match number::parse_int(value) {
+            Some(value) if number::fits_double(value) => INT,
+            Some(_) => LONG_INT,
+            None if number::parse_float(value).is_some() => FLOAT,
+            None if number::parse_decimal(value).is_some() => DECIMAL,
+            None => TEXT,
+        },
+        Some(b't' | b'f' | b'T' | b'F') if parse_bool(value).is_some() => BOOL,
+        _ => TEXT,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(values: &[&str]) -> Type {
+        let mut kinds = Kinds::default();
+        values.iter().for_each(|value| kinds.note(value.as_bytes()));
+        kinds.to_type()
+    }
+
+    #[test]
+    fn a_column_is_of_a_type_only_if_every_value_is() {
+        let int = Type::Int { fits_double: true };
+        let long = Type::Int { fits_double: false };
+        assert_eq!(of(&[]), Type::Null);
+        assert_eq!(of(&["1", "-20"]), int);
+        assert_eq!(of(&["1", "9007199254740993"]), long);
+        assert_eq!(of(&["1", "9223372036854775808"]), Type::Decimal);
+        assert_eq!(of(&["1", "1.5"]), Type::Float);
+        assert_eq!(of(&["1e-05", "1e+16"]), Type::Float);
+        assert_eq!(of(&["9007199254740993", "1.5"]), Type::Text);
+        assert_eq!(of(&["true", "False"]), Type::Bool);
+        assert_eq!(of(&["true", "1"]), Type::Text);
+        for text in ["007", "+4", "-0", "1.50", " 1", "TRUE", "nan", "", "1,5", "2024-01-01", "t"] {
+            assert_eq!(of(&["1", text]), Type::Text, "{text:?}");
+            assert_eq!(type_of(text.as_bytes()), Type::Text, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Giving records that are written already the columns that came later.
+
+use std::io::{self, Read, Write};
+
+use super::split::{Span, Splitter};
+use crate::column::{Morsel, Schema};
+use crate::format::frame::{BufferPool, Framed, Framer, Framing};
+
+/// Bytes that are rewritten at a time.
+const MORSEL_BYTES: usize = 1 << 20;
+
+/// A rewriting of CSV records with some columns into records with more, in any order.
+#[derive(Clone, Debug)]
+pub struct Remap {
+    /// For each new column, which of the old ones it is.
+    sources: Vec<Option<usize>>,
+    from_columns: usize,
+    delimiter: u8,
+}
+
+impl Remap {
+    /// From the columns of `from` to those of `to`. `None` if `to` lacks one of them: its values
+    /// would be lost.
+    pub fn new(from: &Schema, to: &Schema, delimiter: u8) -> Option<Self> {
+        let sources: Vec<_> = to.fields.iter().map(|field| from.position(&field.name)).collect();
+        let kept = sources.iter().flatten().count();
+        let from_columns = from.fields.len();
+        (kept == from_columns).then_some(Remap { sources, from_columns, delimiter })
+    }
+
+    /// True if records stay as they are.
+    pub fn is_identity(&self) -> bool {
+        self.sources.iter().enumerate().all(|(i, &source)| source == Some(i))
+    }
+
+    /// Rewrites the records of `input` (without a header) to `output`, and returns how many there
+    /// were. Cells are copied byte for byte; new ones are empty. Memory stays within some
+    /// megabytes, or what one record takes.
+    ///
+    /// [`io::ErrorKind::InvalidData`] if a record has not the columns that it should.
+    pub fn rewrite(&self, input: &mut dyn Read, output: &mut dyn Write) -> io::Result<u64> {
+        let pool = BufferPool::new(MORSEL_BYTES, 2);
+        let mut framer = Framer::new(Framing::Csv { delimiter: self.delimiter }, 1 << 30, 0, pool.clone());
+        let mut out = Vec::with_capacity(MORSEL_BYTES * 5 / 4);
+        let mut records = 0;
+        loop {
+            let n = match input.read(framer.space()) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                n => n?,
+            };
+            if n == 0 {
+                framer.finish();
+            } else {
+                framer.filled(n);
+            }
+            while let Some(framed) = framer.pop() {
+                let Framed::Morsel(morsel) = framed else { return Err(broken(records)) };
+                out.clear();
+                self.rewrite_morsel(&morsel, &mut out, &mut records)?;
+                output.write_all(&out)?;
+                pool.recycle(morsel.bytes);
+            }
+            if n == 0 {
+                return Ok(records);
+            }
+        }
+    }
+
+    fn rewrite_morsel(&self, morsel: &Morsel, out: &mut Vec<u8>, records: &mut u64) -> io::Result<()> {
+        let bytes = morsel.records();
+        let mut splitter = Splitter::new(morsel, self.delimiter);
+        let mut fields: Vec<Span> = Vec::with_capacity(self.from_columns);
+        while let Some(record) = splitter.next_record(&mut fields) {
+            // A record without columns is an empty line, which splits into one null.
+            let whole = fields.len() == self.from_columns || (self.from_columns == 0 && record.is_blank());
+            if record.malformed.is_some() || !whole {
+                return Err(broken(*records));
+            }
+            for (i, source) in self.sources.iter().enumerate() {
+                if i > 0 {
+                    out.push(self.delimiter);
+                }
+                if let Some(source) = source {
+                    out.extend_from_slice(fields[*source].verbatim(bytes));
+                }
+            }
+            out.push(b'\n');
+            *records += 1;
+            fields.clear();
+        }
+        Ok(())
+    }
+}
+
+fn broken(record: u64) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("record {record} of the CSV to be rewritten is broken"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::column::{Field, Type};
+
+    fn schema(names: &str) -> Schema {
+        Schema::new(names.chars().map(|name| Field::new(name.to_string(), Type::Text)).collect())
+    }
+
+    fn rewritten(from: &str, to: &str, text: &str) -> io::Result<(String, u64)> {
+        let remap = Remap::new(&schema(from), &schema(to), b',').expect("a superset");
+        let mut out = Vec::new();
+        let records = remap.rewrite(&mut text.as_bytes(), &mut out)?;
+        Ok((String::from_utf8(out).expect("utf-8"), records))
+    }
+
+    #[test]
+    fn cells_are_copied_as_they_stand() {
+        let (text, records) = rewritten("abc", "dcaeb", "1,\"x\"\"\n,\",\n,\"\",3\n").expect("whole");
+        assert_eq!((text.as_str(), records), (",,1,,\"x\"\"\n,\"\n,3,,,\"\"\n", 2));
+        assert_eq!(rewritten("a", "ab", "1\n\n\"\"\n").expect("whole").0, "1,\n,\n\"\",\n");
+        assert_eq!(rewritten("", "ab", "\n\n").expect("whole").0, ",\n,\n");
+        assert_eq!(rewritten("ab", "abc", "").expect("whole"), (String::new(), 0));
+        for broken in ["1\n", "1,2,3\n", "1,\"2\n"] {
+            rewritten("ab", "abc", broken).expect_err("not two columns");
+        }
+    }
+
+    #[test]
+    fn no_column_may_go() {
+        assert!(Remap::new(&schema("ab"), &schema("acd"), b',').is_none());
+        assert!(Remap::new(&schema("ab"), &schema("ab"), b',').expect("the same").is_identity());
+        assert!(!Remap::new(&schema("ab"), &schema("ba"), b',').expect("the same").is_identity());
+    }
+
+    proptest! {
+        #[test]
+        fn permuting_and_back_again_is_nothing(
+            rows in prop::collection::vec(prop::collection::vec("(|\"\"|a|\"[,\na]{1,4}\")", 3), 0..50),
+        ) {
+            let text: String = rows.iter().map(|row| row.join(",") + "\n").collect();
+            let (there, _) = rewritten("abc", "cab", &text).expect("whole");
+            let (back, records) = rewritten("cab", "abc", &there).expect("whole");
+            prop_assert_eq!(back, text);
+            prop_assert_eq!(records, rows.len() as u64);
+        }
+    }
+}

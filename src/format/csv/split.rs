@@ -1,0 +1,344 @@
+//! Splitting a morsel into records and their fields.
+
+use std::borrow::Cow;
+
+use memchr::memchr;
+
+use super::scan::{BLOCK, either_mask};
+use crate::column::Morsel;
+
+/// Where a field's value stands in its morsel, quotes around it left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    start: u32,
+    len_and_flags: u32,
+}
+
+const QUOTED: u32 = 1 << 31;
+const ESCAPED: u32 = 1 << 30;
+
+impl Span {
+    /// Morsels have a gibibyte at most, so that a length leaves two bits for the flags.
+    #[inline(always)]
+    fn new(start: usize, end: usize, flags: u32) -> Self {
+        Span { start: start as u32, len_and_flags: (end - start) as u32 | flags }
+    }
+
+    /// Offset of the first byte of the value.
+    #[inline(always)]
+    pub fn start(self) -> usize {
+        self.start as usize
+    }
+
+    /// Length of the value in the morsel.
+    #[inline(always)]
+    pub fn len(self) -> usize {
+        (self.len_and_flags & !(QUOTED | ESCAPED)) as usize
+    }
+
+    /// True if there are no bytes: null, unless quoted.
+    #[inline(always)]
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// True for null, the empty field.
+    #[inline(always)]
+    pub fn is_null(self) -> bool {
+        self.len_and_flags == 0
+    }
+
+    /// True if quotes stand around it.
+    #[inline(always)]
+    pub fn is_quoted(self) -> bool {
+        self.len_and_flags & QUOTED != 0
+    }
+
+    /// True if quotes in it are doubled.
+    #[inline(always)]
+    pub fn has_doubled_quotes(self) -> bool {
+        self.len_and_flags & ESCAPED != 0
+    }
+
+    /// The value as it stands in the morsel: quotes in it are doubled still.
+    #[inline(always)]
+    pub fn of(self, bytes: &[u8]) -> &[u8] {
+        &bytes[self.start()..self.start() + self.len()]
+    }
+
+    /// The value with its doubled quotes made single.
+    pub fn value(self, bytes: &[u8]) -> Cow<'_, [u8]> {
+        let value = self.of(bytes);
+        if !self.has_doubled_quotes() {
+            return Cow::Borrowed(value);
+        }
+        let mut single = Vec::with_capacity(value.len());
+        undouble(value, &mut single);
+        Cow::Owned(single)
+    }
+
+    /// The whole field with its quotes.
+    pub fn verbatim(self, bytes: &[u8]) -> &[u8] {
+        let around = usize::from(self.is_quoted());
+        &bytes[self.start() - around..self.start() + self.len() + around]
+    }
+}
+
+/// Appends `value`, which stood in quotes, with its doubled quotes made single.
+pub fn undouble(value: &[u8], out: &mut Vec<u8>) {
+    let mut rest = value;
+    while let Some(i) = memchr(b'"', rest) {
+        out.extend_from_slice(&rest[..=i]);
+        rest = rest.get(i + 2..).unwrap_or_default();
+    }
+    out.extend_from_slice(rest);
+}
+
+/// One record of a morsel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordBounds {
+    /// Offset of its first byte.
+    pub start: usize,
+    /// Offset behind its last byte, the line end left out.
+    pub end: usize,
+    /// Offset in the morsel where it stops being CSV, and why. Its fields then mean nothing.
+    pub malformed: Option<(usize, &'static str)>,
+}
+
+impl RecordBounds {
+    /// True for an empty line. It has one field, null.
+    pub fn is_blank(&self) -> bool {
+        self.start == self.end
+    }
+}
+
+/// Goes through the records of a morsel. Records end where [`crate::format::frame`] says; a CR
+/// before the line feed, or at the end of the source, belongs to the line end.
+pub struct Splitter<'a> {
+    /// Records and padding.
+    bytes: &'a [u8],
+    /// End of the records.
+    len: usize,
+    delimiter: u8,
+    /// Start of the next field.
+    at: usize,
+    /// Offset of the block that `marks` is of.
+    block: usize,
+    /// Delimiters and line feeds in that block, from `at` on.
+    marks: u64,
+}
+
+impl<'a> Splitter<'a> {
+    /// At the first record of `morsel`. `delimiter` is an ASCII byte other than NUL, quote, CR
+    /// and LF.
+    pub fn new(morsel: &'a Morsel, delimiter: u8) -> Self {
+        let mut splitter = Splitter { bytes: &morsel.bytes, len: morsel.len, delimiter, at: 0, block: 0, marks: 0 };
+        splitter.marks = splitter.marks_of(0);
+        splitter
+    }
+
+    /// Offset of the next record.
+    pub fn offset(&self) -> usize {
+        self.at
+    }
+
+    /// Appends the fields of the next record to `fields`. `None` at the end of the morsel.
+    #[inline]
+    pub fn next_record(&mut self, fields: &mut Vec<Span>) -> Option<RecordBounds> {
+        let start = self.at;
+        if start >= self.len {
+            return None;
+        }
+        let mut malformed = None;
+        loop {
+            let field = self.at;
+            // Behind the records stands padding, so that this byte is there.
+            if self.bytes[field] != b'"' {
+                let stop = self.next_mark();
+                if self.bytes[stop] == self.delimiter {
+                    fields.push(Span::new(field, stop, 0));
+                    continue;
+                }
+                let end = stop - usize::from(stop > field && self.bytes[stop - 1] == b'\r');
+                fields.push(Span::new(field, end, 0));
+                return Some(RecordBounds { start, end, malformed });
+            }
+            let Some((close, flags)) = self.closing_quote(field + 1) else {
+                self.at = self.len;
+                malformed = malformed.or(Some((field, "the quote is not closed")));
+                return Some(RecordBounds { start, end: self.len, malformed });
+            };
+            fields.push(Span::new(field + 1, close, QUOTED | flags));
+            self.seek(close + 1);
+            let stop = self.next_mark();
+            let goes_on = self.bytes[stop] == self.delimiter;
+            let end = stop - usize::from(!goes_on && self.bytes[stop - 1] == b'\r');
+            if end != close + 1 {
+                malformed = malformed.or(Some((close + 1, "text stands behind the closing quote")));
+            }
+            if !goes_on {
+                return Some(RecordBounds { start, end, malformed });
+            }
+        }
+    }
+
+    /// The quote that closes the field whose value starts at `from`, and whether quotes in the
+    /// value are doubled.
+    #[inline]
+    fn closing_quote(&self, from: usize) -> Option<(usize, u32)> {
+        let mut flags = 0;
+        let mut at = from;
+        loop {
+            let quote = at + memchr(b'"', &self.bytes[at..self.len])?;
+            if self.bytes[quote + 1] != b'"' {
+                return Some((quote, flags));
+            }
+            flags = ESCAPED;
+            at = quote + 2;
+        }
+    }
+
+    /// The next delimiter or line feed, or the end of the records; `at` is then behind it.
+    #[inline(always)]
+    fn next_mark(&mut self) -> usize {
+        while self.marks == 0 {
+            self.block += BLOCK;
+            if self.block >= self.len {
+                self.at = self.len;
+                return self.len;
+            }
+            self.marks = self.marks_of(self.block);
+        }
+        let mark = self.block + self.marks.trailing_zeros() as usize;
+        self.marks &= self.marks - 1;
+        self.at = mark + 1;
+        mark
+    }
+
+    /// Goes on at `at`, which is ahead.
+    #[inline]
+    fn seek(&mut self, at: usize) {
+        self.at = at;
+        if at - self.block >= BLOCK {
+            self.block = at - at % BLOCK;
+            self.marks = self.marks_of(self.block);
+        }
+        self.marks &= u64::MAX << (at - self.block);
+    }
+
+    /// Never beyond the padding: `block` is at most `len`.
+    #[inline(always)]
+    fn marks_of(&self, block: usize) -> u64 {
+        match self.bytes[block..].first_chunk() {
+            Some(bytes) => either_mask(bytes, self.delimiter, b'\n'),
+            None => unreachable!("a morsel has a block of padding"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The twin: byte by byte. Fields as value and quotedness, or where the record is malformed.
+    type Fields = Result<Vec<(Vec<u8>, bool)>, usize>;
+
+    fn split_naively(bytes: &[u8], delimiter: u8) -> Vec<(usize, usize, Fields)> {
+        let mut records = Vec::new();
+        let mut i = 0;
+        while i < bytes.len() {
+            let start = i;
+            let mut fields = Vec::new();
+            let mut malformed = None;
+            let end = loop {
+                let field = i;
+                let quoted = bytes.get(i) == Some(&b'"');
+                let mut value = Vec::new();
+                if quoted {
+                    i += 1;
+                    loop {
+                        match (bytes.get(i), bytes.get(i + 1)) {
+                            (None, _) => {
+                                malformed = malformed.or(Some(field));
+                                break;
+                            }
+                            (Some(b'"'), Some(b'"')) => {
+                                value.push(b'"');
+                                i += 2;
+                            }
+                            (Some(b'"'), _) => {
+                                i += 1;
+                                break;
+                            }
+                            (Some(&b), _) => {
+                                value.push(b);
+                                i += 1;
+                            }
+                        }
+                    }
+                }
+                let behind = i;
+                while i < bytes.len() && bytes[i] != delimiter && bytes[i] != b'\n' {
+                    i += 1;
+                }
+                let goes_on = i < bytes.len() && bytes[i] == delimiter;
+                let mut end = i;
+                if !goes_on && end > behind && bytes[end - 1] == b'\r' {
+                    end -= 1;
+                }
+                if quoted && end > behind {
+                    malformed = malformed.or(Some(behind));
+                } else if !quoted {
+                    value = bytes[behind..end].to_vec();
+                }
+                fields.push((value, quoted));
+                i += 1;
+                if !goes_on {
+                    break end;
+                }
+            };
+            records.push((start, end, malformed.map_or(Ok(fields), Err)));
+        }
+        records
+    }
+
+    fn split(bytes: &[u8], delimiter: u8) -> Vec<(usize, usize, Fields)> {
+        let morsel = Morsel::from_vec(bytes.to_vec(), 0, 0);
+        let mut splitter = Splitter::new(&morsel, delimiter);
+        let mut records = Vec::new();
+        let mut spans = Vec::new();
+        while let Some(record) = splitter.next_record(&mut spans) {
+            let fields = spans.drain(..).map(|span| (span.value(bytes).into_owned(), span.is_quoted()));
+            let fields: Vec<_> = fields.collect();
+            records.push((record.start, record.end, record.malformed.map_or(Ok(fields), |(at, _)| Err(at))));
+        }
+        records
+    }
+
+    proptest! {
+        #[test]
+        fn fields_are_those_of_the_twin(
+            pieces in prop::collection::vec(prop_oneof![
+                4 => Just("\""), 4 => Just(","), 3 => Just("\n"), 1 => Just("\r\n"), 1 => Just("\r"), 2 => Just("a"),
+                2 => Just("\"b\""), 1 => Just("\"\"\"\""), 1 => Just("a long value that is longer than a block of sixty-four bytes is"),
+            ], 0..80),
+            delimiter in prop_oneof![Just(b','), Just(b'a')],
+        ) {
+            let bytes = pieces.concat().into_bytes();
+            prop_assert_eq!(split(&bytes, delimiter), split_naively(&bytes, delimiter));
+        }
+    }
+
+    #[test]
+    fn awkward_records_at_every_place_in_a_block() {
+        let awkward = "\"\",\r\n\"a\"\"b\",\"\n\r\n\",x\"y\"\n\n\r\n,\n\"a\" ,\"b\"\nlast\r";
+        for n in 0..130 {
+            let bytes = ["x".repeat(n), awkward.into()].concat().into_bytes();
+            for cut in n..=bytes.len() {
+                assert_eq!(split(&bytes[..cut], b','), split_naively(&bytes[..cut], b','), "{n} {cut}");
+            }
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! What went wrong on the network, as facts that decide things.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::time::Duration;
+
+use crate::secret::SecretUrl;
+use crate::text::human_duration;
+
+/// Whose fault it is and what can be done: exit codes, hints and retries are decided from this, never from text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Kind {
+    /// There is no key to send; nothing was sent.
+    NoKey,
+    /// 401.
+    KeyRefused,
+    /// 403.
+    Forbidden,
+    /// 404 or 410.
+    NotFound,
+    /// Any other 4xx: the request is at fault.
+    Refused,
+    /// 429, also after waiting.
+    RateLimited,
+    /// No connection, or it broke before an answer came.
+    Unreachable,
+    /// 5xx, also after trying again.
+    ServerFault,
+    /// An answer that makes no sense: not the promised JSON, too large, a redirect elsewhere.
+    BadAnswer,
+    /// The file behind a link is not the one whose first bytes were read.
+    Changed,
+    /// A body that ended before its end and could not be continued.
+    CutShort,
+    /// Stopped by its owner.
+    Stopped,
+}
+
+/// A request that failed, after all its tries.
+pub struct Error(Box<Facts>);
+
+struct Facts {
+    kind: Kind,
+    method: &'static str,
+    url: String,
+    status: Option<u16>,
+    tries: u32,
+    elapsed: Duration,
+    text: String,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    /// An error of `kind` on `method url`. The URL is kept without its query.
+    pub fn new(kind: Kind, method: &'static str, url: &str) -> Self {
+        Error(Box::new(Facts {
+            kind,
+            method,
+            url: SecretUrl::new(url).to_string(),
+            status: None,
+            tries: 1,
+            elapsed: Duration::ZERO,
+            text: String::new(),
+            source: None,
+        }))
+    }
+
+    /// With words of its own, or the server's.
+    pub fn with_text(mut self, text: impl Into<String>) -> Self {
+        self.0.text = text.into();
+        self
+    }
+
+    /// With the status of the answer.
+    pub fn with_status(mut self, status: u16) -> Self {
+        self.0.status = Some(status);
+        self
+    }
+
+    /// With the cause below.
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    /// With what was spent until giving up.
+    pub fn after(mut self, tries: u32, elapsed: Duration) -> Self {
+        self.0.tries = tries;
+        self.0.elapsed = elapsed;
+        self
+    }
+
+    /// From the client library, with the innermost of its causes: the layers above it say nothing that this error does
+    /// not say. The library's own URL is dropped, for it may be a signed link.
+    pub(super) fn from_reqwest(error: reqwest::Error, method: &'static str, url: &str) -> Self {
+        let kind = if error.is_builder() || error.is_redirect() || error.is_decode() {
+            Kind::BadAnswer
+        } else {
+            Kind::Unreachable
+        };
+        Error::new(kind, method, url).with_source(innermost(error))
+    }
+
+    /// The kind.
+    pub fn kind(&self) -> Kind {
+        self.0.kind
+    }
+
+    /// The status of the last answer, if one came.
+    pub fn status(&self) -> Option<u16> {
+        self.0.status
+    }
+
+    /// How often it was tried.
+    pub fn tries(&self) -> u32 {
+        self.0.tries
+    }
+
+    /// The server's words, or ours.
+    pub fn text(&self) -> &str {
+        &self.0.text
+    }
+
+    /// The method and the redacted URL.
+    pub fn request(&self) -> (&'static str, &str) {
+        (self.0.method, &self.0.url)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let facts = &self.0;
+        let what = match facts.kind {
+            Kind::NoKey => "there is no API key to send",
+            Kind::KeyRefused => "the key was refused",
+            Kind::Forbidden => "access denied",
+            Kind::NotFound => "not found",
+            Kind::Refused => "refused",
+            Kind::RateLimited => "too many requests",
+            Kind::Unreachable => "no answer",
+            Kind::ServerFault => "the server failed",
+            Kind::BadAnswer => "an answer that makes no sense",
+            Kind::Changed => "the file changed while it was read",
+            Kind::CutShort => "the download broke off",
+            Kind::Stopped => "stopped",
+        };
+        write!(f, "{} {}: {what}", facts.method, facts.url)?;
+        if let Some(status) = facts.status {
+            write!(f, " (status {status})")?;
+        }
+        if facts.tries > 1 {
+            write!(f, " after {} tries in {}", facts.tries, human_duration(facts.elapsed))?;
+        }
+        if !facts.text.is_empty() {
+            write!(f, ": {}", facts.text)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "net::Error({:?}, {self}", self.0.kind)?;
+        if let Some(source) = &self.0.source {
+            write!(f, ", {source}")?;
+        }
+        f.write_str(")")
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+    }
+}
+
+/// The text of the cause at the bottom of the client library's chain.
+pub(super) fn innermost(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut cause: &dyn StdError = &error;
+    while let Some(below) = cause.source() {
+        cause = below;
+    }
+    cause.to_string()
+}

@@ -1,0 +1,439 @@
+//! Whole executions over files, with limits so low that every branch runs.
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::column::testing::any_rows;
+use crate::format::Compression;
+use crate::source::{ByteSource, Source};
+use crate::transform::{Condition, Logic, Step, Test};
+
+/// A folder with an input in it.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Place(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, content: impl AsRef<[u8]>) -> Source {
+        std::fs::write(self.path(name), content).unwrap();
+        Source { name: name.into(), ..Source::file(self.path(name)) }
+    }
+
+    fn read(&self, name: &str) -> String {
+        String::from_utf8(std::fs::read(self.path(name)).unwrap()).unwrap()
+    }
+
+    /// Names of all files here, the hidden ones too.
+    fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.0.path()).unwrap();
+        let mut names: Vec<String> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+fn output(path: &Path) -> Output {
+    let (format, compression) = crate::format::detect::output_format_of_path(path).unwrap();
+    Output { format, compression, target: Target::File { path: path.to_owned(), no_clobber: false } }
+}
+
+/// Limits that make many morsels and row groups of little input.
+fn tiny(workers: usize, morsel_bytes: usize) -> Limits {
+    Limits { workers, morsel_bytes, row_group_bytes: 3 * morsel_bytes, ..Limits::default() }
+}
+
+fn run(plan: Plan) -> Result<Report, Error> {
+    execute(plan, &Control::new())
+}
+
+fn lines(rows: &[Value]) -> String {
+    rows.iter().map(|row| format!("{row}\n")).collect()
+}
+
+#[test]
+fn order_and_counts_hold_at_any_number_of_workers() {
+    let place = Place::new();
+    let rows: Vec<Value> = (0..500).map(|i| json!({"i": i, "name": format!("n {i}"), "list": [i, null]})).collect();
+    for workers in [1, 2, 7] {
+        for name in ["out.csv", "out.ndjson", "out.json", "out.csv.gz", "out.ndjson.zst", "out.parquet"] {
+            let mut plan = Plan::new(place.write("in.ndjson", lines(&rows)), output(&place.path(name)));
+            plan.limits = tiny(workers, 128);
+            let report = run(plan).unwrap();
+            assert_eq!((report.rows_in, report.rows_written, report.rows_rejected), (500, 500, 0), "{name}");
+            // Everything reads back as the same rows.
+            let back = place.path("back.ndjson");
+            if name != "out.parquet" {
+                let mut plan = Plan::new(Source::file(place.path(name)), output(&back));
+                plan.limits = tiny(workers, 128);
+                run(plan).unwrap();
+                let found: Vec<Value> =
+                    place.read("back.ndjson").lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+                let is: Vec<&Value> = found.iter().map(|row| &row["i"]).collect();
+                assert_eq!(is, rows.iter().map(|row| &row["i"]).collect::<Vec<_>>(), "{name}");
+            } else {
+                let file = std::fs::read(place.path(name)).unwrap().into();
+                crate::format::parquet::tests::assert_rows(&file, &report.schema, &rows);
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_rows_become_parquet_and_are_the_same(
+        rows in any_rows(40),
+        workers in prop::sample::select(vec![1usize, 2, 7]),
+        morsel_bytes in 1usize..400,
+    ) {
+        prop_assume!(rows.is_empty() || rows.iter().any(|row| !row.as_object().unwrap().is_empty()));
+        let place = Place::new();
+        let mut plan = Plan::new(place.write("in.ndjson", lines(&rows)), output(&place.path("out.parquet")));
+        plan.limits = tiny(workers, morsel_bytes);
+        let report = run(plan).unwrap();
+        prop_assert_eq!(report.rows_written, rows.len() as u64);
+        let file = std::fs::read(place.path("out.parquet")).unwrap().into();
+        crate::format::parquet::tests::assert_rows(&file, &report.schema, &rows);
+    }
+
+    #[test]
+    fn late_columns_of_csv_are_never_lost(
+        rows in prop::collection::vec(prop::collection::btree_map("[a-e]", 0u32..100, 1..4), 1..60),
+        workers in prop::sample::select(vec![1usize, 2, 7]),
+        morsel_bytes in 1usize..200,
+        gzip in any::<bool>(),
+    ) {
+        let place = Place::new();
+        let text: String = rows.iter().map(|r| format!("{}\n", json!(r))).collect();
+        let name = if gzip { "out.csv.gz" } else { "out.csv" };
+        let mut plan = Plan::new(place.write("in.ndjson", text), output(&place.path(name)));
+        plan.limits = tiny(workers, morsel_bytes);
+        run(plan).unwrap();
+        let mut csv = String::new();
+        let file = std::fs::File::open(place.path(name)).unwrap();
+        let compression = if gzip { Compression::Gzip } else { Compression::None };
+        crate::format::compress::decompressing(compression, file).read_to_string(&mut csv).unwrap();
+        let mut found = csv.lines().map(|line| line.split(',').collect::<Vec<_>>());
+        let header = found.next().unwrap();
+        for row in &rows {
+            let cells = found.next().unwrap();
+            prop_assert_eq!(cells.len(), header.len());
+            for (name, cell) in header.iter().zip(cells) {
+                prop_assert_eq!(row.get(*name).map(u32::to_string).unwrap_or_default(), cell);
+            }
+            prop_assert!(row.keys().all(|key| header.contains(&key.as_str())));
+        }
+        prop_assert!(found.next().is_none());
+    }
+}
+
+#[test]
+fn cells_keep_their_spelling_when_their_column_becomes_text_late() {
+    let place = Place::new();
+    let cells = ["1", "2.5", "3.0", "10", "4", "n/a", "5"];
+    for morsel_bytes in [1, 8, 1 << 20] {
+        let text = format!("x,y\n{}", cells.map(|c| format!("{c},True\n")).concat());
+        let mut plan = Plan::new(place.write("in.csv", text + "6,maybe\n"), output(&place.path("out.parquet")));
+        plan.limits = tiny(2, morsel_bytes);
+        plan.schema.from = SchemaFrom::Sample;
+        let report = run(plan).unwrap();
+        let mut rows: Vec<Value> = cells.iter().map(|c| json!({"x": c, "y": "True"})).collect();
+        rows.push(json!({"x": "6", "y": "maybe"}));
+        let file = std::fs::read(place.path("out.parquet")).unwrap().into();
+        crate::format::parquet::tests::assert_rows(&file, &report.schema, &rows);
+        assert_eq!(report.rows_in, 8, "what was done anew counts once");
+    }
+}
+
+#[test]
+fn a_bad_record_is_named_and_nothing_is_left_behind() {
+    let place = Place::new();
+    let mut text: String = (0..100).map(|i| format!("{{\"hq\":{{\"lat\":{i}}}}}\r\n\n")).collect();
+    let byte = text.len();
+    text.push_str("{\"hq\":{\"lat\":}}\n{\"hq\":null}\n");
+    for name in ["out.parquet", "out.csv", "out.ndjson"] {
+        for workers in [1, 7] {
+            let mut plan = Plan::new(place.write("in.ndjson", &text), output(&place.path(name)));
+            plan.limits = tiny(workers, 64);
+            let Err(Error::BadRecord { position, reject }) = run(plan) else { panic!("{name}: a bad record") };
+            assert_eq!((position.byte, position.line, position.record), (byte as u64, 201, 100), "{name}");
+            assert_eq!(reject.offset, 13);
+            assert_eq!(&*position.source, "in.ndjson");
+            assert_eq!(place.names(), ["in.ndjson"], "{name}");
+        }
+    }
+}
+
+#[test]
+fn rejects_are_set_aside_whole_and_counted() {
+    let place = Place::new();
+    let text = b"{\"a\":1}\n{\"a\":\n{\"a\":2}\n{\"a\":\"\xff\"}\n[7]\n".to_vec();
+    let mut plan = Plan::new(place.write("in.ndjson", &text), output(&place.path("out.ndjson")));
+    plan.on_bad_record = OnBadRecord::Skip;
+    plan.rejects = Some(place.path("rejects.ndjson"));
+    let report = run(plan).unwrap();
+    assert_eq!((report.rows_in, report.rows_written, report.rows_rejected), (5, 2, 3));
+    assert_eq!(place.read("out.ndjson"), "{\"a\":1}\n{\"a\":2}\n");
+    let rejects: Vec<Value> = place.read("rejects.ndjson").lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(rejects[0]["raw"], "{\"a\":");
+    assert_eq!((&rejects[0]["line"], &rejects[0]["record"], &rejects[0]["byte"]), (&json!(2), &json!(1), &json!(8)));
+    assert_eq!(rejects[1]["raw_hex"], "7b2261223a22ff227d");
+    assert_eq!(rejects[2]["reason"], "expected an object, found a list");
+
+    let mut plan = Plan::new(place.write("in.ndjson", &text), output(&place.path("out2.ndjson")));
+    plan.on_bad_record = OnBadRecord::Limit(2);
+    assert!(matches!(run(plan), Err(Error::TooManyBadRecords { limit: 2, .. })));
+    assert!(!place.path("out2.ndjson").exists());
+}
+
+#[test]
+fn a_record_beyond_the_limit_costs_one_record() {
+    let place = Place::new();
+    let text = format!("{{\"a\":1}}\n{{\"a\":\"{}\"}}\n{{\"a\":3}}\n{{broken\n", "x".repeat(5000));
+    for name in ["out.ndjson", "out.parquet"] {
+        let mut plan = Plan::new(place.write("in.ndjson", &text), output(&place.path(name)));
+        plan.limits = Limits { max_record_bytes: 1000, ..tiny(2, 64) };
+        plan.on_bad_record = OnBadRecord::Skip;
+        plan.rejects = Some(place.path("rejects.ndjson"));
+        let report = run(plan).unwrap();
+        assert_eq!((report.rows_written, report.rows_rejected), (2, 2), "{name}");
+        let lines: Vec<Value> = place
+            .read("rejects.ndjson")
+            .lines()
+            .map(|l| serde_json::from_str::<Value>(l).unwrap()["line"].clone())
+            .collect();
+        assert_eq!(lines, [json!(2), json!(4)], "{name}");
+    }
+}
+
+#[test]
+fn rows_must_agree_with_what_the_api_said() {
+    let place = Place::new();
+    for (expected, agrees) in [(2, true), (3, false)] {
+        let source = Source { expected_rows: Some(expected), ..place.write("in.ndjson", "{\"a\":1}\n{\"a\":2}\n") };
+        let result = run(Plan::new(source, output(&place.path("out.parquet"))));
+        match result {
+            Ok(_) => assert!(agrees),
+            Err(Error::RowCount { found, expected, .. }) => {
+                assert_eq!((found, expected), (2, 3));
+                assert!(!agrees);
+            }
+            Err(other) => panic!("{other}"),
+        }
+        assert_eq!(place.path("out.parquet").exists(), agrees);
+        let _ = std::fs::remove_file(place.path("out.parquet"));
+    }
+}
+
+/// Gives `head`, then nothing for ever.
+struct Stuck(io::Cursor<Vec<u8>>);
+
+impl Read for Stuck {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match self.0.read(buf)? {
+            0 => loop {
+                std::thread::park_timeout(Duration::from_secs(3600));
+            },
+            n => Ok(n),
+        }
+    }
+}
+
+impl ByteSource for Stuck {}
+
+#[test]
+fn a_cancel_ends_even_a_stuck_execution() {
+    let place = Place::new();
+    let text: String = (0..10_000).map(|i| format!("{{\"i\":{i}}}\n")).collect();
+    for name in ["out.parquet", "out.ndjson"] {
+        let head = io::Cursor::new(text.clone().into_bytes());
+        let source = Source::stream("stuck.ndjson", Box::new(Stuck(head)));
+        let mut plan = Plan::new(source, output(&place.path(name)));
+        // Several groups must be under way before the source sticks, so the sample ends early.
+        plan.limits = Limits { row_group_bytes: 4096, ..tiny(2, 512) };
+        let control = Control::new();
+        let execution = std::thread::spawn({
+            let control = control.clone();
+            move || execute(plan, &control)
+        });
+        while control.bytes_read() < text.len() as u64 {
+            std::thread::yield_now();
+        }
+        control.cancel();
+        // The sample is read on the caller's thread, where only the source itself can end a read.
+        if control.rows_read() > 0 {
+            assert!(matches!(execution.join().unwrap(), Err(Error::Cancelled)));
+            assert_eq!(place.names(), Vec::<String>::new());
+        }
+    }
+}
+
+/// Breaks after its text, as a download does.
+struct Broken(io::Cursor<Vec<u8>>);
+
+impl Read for Broken {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match self.0.read(buf)? {
+            0 => Err(io::Error::new(io::ErrorKind::ConnectionReset, "the connection was reset")),
+            n => Ok(n),
+        }
+    }
+}
+
+impl ByteSource for Broken {}
+
+#[test]
+fn a_source_that_breaks_publishes_nothing() {
+    let place = Place::new();
+    for lines in [1, 10_000] {
+        let text: String = (0..lines).map(|i| format!("{{\"i\":{i}}}\n")).collect();
+        let source = Source::stream("cut.ndjson", Box::new(Broken(io::Cursor::new(text.into_bytes()))));
+        let mut plan = Plan::new(source, output(&place.path("out.csv")));
+        plan.limits = tiny(2, 512);
+        let Err(Error::Read { name, cause }) = run(plan) else { panic!("the read fails") };
+        assert_eq!((name.as_str(), cause.kind()), ("cut.ndjson", io::ErrorKind::ConnectionReset));
+        assert_eq!(place.names(), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn policies_for_a_late_surprise() {
+    let place = Place::new();
+    let text = "{\"a\":1}\n{\"a\":\"x\"}\n{\"a\":2,\"b\":true}\n{\"a\":3}\n";
+    let plan = |policy, name: &str| {
+        let mut plan = Plan::new(place.write("in.ndjson", text), output(&place.path(name)));
+        // The sample must be the first record alone.
+        plan.limits = tiny(1, 1);
+        plan.schema.policy = policy;
+        plan.on_bad_record = OnBadRecord::Skip;
+        plan.rejects = Some(place.path("rejects.ndjson"));
+        plan
+    };
+    let report = run(plan(SchemaPolicy::Evolve, "out.parquet")).unwrap();
+    let words: Vec<String> = report.schema.fields.iter().map(|f| format!("{}: {}", f.name, f.ty)).collect();
+    assert_eq!(words, ["a: json", "b: bool"]);
+    assert_eq!(report.rows_written, 4);
+}
+
+#[test]
+fn a_sample_of_everything_leaves_no_surprise_to_fail() {
+    let place = Place::new();
+    let mut plan = Plan::new(place.write("in.ndjson", "{\"a\":1}\n{\"b\":2}\n"), output(&place.path("out.csv")));
+    plan.schema.policy = SchemaPolicy::Fail;
+    assert!(run(plan).is_ok());
+    assert_eq!(place.read("out.csv"), "a,b\n1,\n,2\n");
+}
+
+#[test]
+fn several_outputs_and_steps_in_one_pass() {
+    let place = Place::new();
+    let rows: Vec<Value> = (0..200)
+        .map(
+            |i| json!({"id": i % 50, "n": i, "secret": "s", "name": if i % 3 == 0 { json!(null) } else { json!("x") }}),
+        )
+        .collect();
+    for workers in [1, 2, 7] {
+        let mut plan = Plan::new(place.write("in.ndjson", lines(&rows)), output(&place.path("out.csv")));
+        plan.outputs.push(output(&place.path("out.ndjson")));
+        plan.outputs.push(output(&place.path("out.json")));
+        plan.limits = tiny(workers, 100);
+        plan.steps = vec![
+            Step::Filter(vec![
+                Condition { column: "n".into(), test: Test::Greater(json!(19)), logic: Logic::And },
+                Condition { column: "name".into(), test: Test::IsNotEmpty, logic: Logic::And },
+            ]),
+            Step::Deduplicate(vec!["id".into()]),
+            Step::RemoveColumns(vec!["secret".into()]),
+        ];
+        let report = run(plan).unwrap();
+        let mut seen = std::collections::HashSet::new();
+        let kept: Vec<Value> = rows
+            .iter()
+            .filter(|r| r["n"].as_i64().unwrap() > 19 && r["name"].is_string() && seen.insert(r["id"].to_string()))
+            .map(|r| json!({"id": r["id"], "n": r["n"], "name": r["name"]}))
+            .collect();
+        assert_eq!(report.rows_in, report.rows_written + report.rows_filtered);
+        assert_eq!(report.rows_written as usize, kept.len());
+        let found: Vec<Value> = place.read("out.ndjson").lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        assert_eq!(found, kept);
+        assert_eq!(serde_json::from_str::<Vec<Value>>(&place.read("out.json")).unwrap(), kept);
+        let csv: String = kept.iter().map(|r| format!("{},{},x\n", r["id"], r["n"])).collect();
+        assert_eq!(place.read("out.csv"), format!("id,n,name\n{csv}"));
+    }
+}
+
+#[test]
+fn several_sources_are_one_sequence() {
+    let place = Place::new();
+    let mut plan = Plan::new(place.write("a.csv", "x,y\n1,a\n"), output(&place.path("out.csv")));
+    plan.sources.push(place.write("b.csv", "y,z\nb,2\n"));
+    plan.sources.push(place.write("empty.csv", ""));
+    let report = run(plan).unwrap();
+    assert_eq!(report.rows_written, 2);
+    assert_eq!(place.read("out.csv"), "x,y,z\n1,a,\n,b,2\n");
+}
+
+#[test]
+fn edges() {
+    let place = Place::new();
+    for (input, name, expected) in [
+        ("", "out.ndjson", ""),
+        ("", "out.json", "[]\n"),
+        ("", "out.csv", ""),
+        ("{}\n{}", "out.ndjson", "{}\n{}\n"),
+        ("[]", "out.json", "[]\n"),
+        ("[{\"a\":\n1},{\"a\":2}]", "out.csv", "a\n1\n2\n"),
+    ] {
+        let source = Source { format: None, ..place.write("in", input) };
+        run(Plan::new(source, output(&place.path(name)))).unwrap();
+        assert_eq!(place.read(name), expected, "{input:?} to {name}");
+    }
+    // A header alone still names the columns.
+    run(Plan::new(place.write("head.csv", "a,b\n"), output(&place.path("out.csv")))).unwrap();
+    assert_eq!(place.read("out.csv"), "a,b\n");
+    let report = run(Plan::new(place.write("head.csv", "a,b\n"), output(&place.path("out.parquet")))).unwrap();
+    assert_eq!(report.schema.fields.len(), 2);
+}
+
+#[test]
+fn compressed_input_is_found_by_its_bytes_and_may_have_several_parts() {
+    let place = Place::new();
+    for compression in [Compression::Gzip, Compression::Zstd] {
+        let mut bytes = Vec::new();
+        let mut compressor = crate::format::compress::PieceCompressor::new(compression).unwrap();
+        compressor.compress(b"{\"a\":1}\n{\"a\"", &mut bytes).unwrap();
+        compressor.compress(b":2}\n", &mut bytes).unwrap();
+        run(Plan::new(place.write("in.dat", &bytes), output(&place.path("out.csv")))).unwrap();
+        assert_eq!(place.read("out.csv"), "a\n1\n2\n");
+        // A cut stream is never a clean end.
+        bytes.truncate(bytes.len() - 3);
+        let cut = run(Plan::new(place.write("in.dat", &bytes), output(&place.path("cut.csv"))));
+        assert!(matches!(cut, Err(Error::Read { .. })), "{compression:?}");
+        assert!(!place.path("cut.csv").exists());
+    }
+}
+
+#[test]
+fn plans_that_cannot_be_done_are_refused() {
+    let place = Place::new();
+    let mut plan = Plan::new(place.write("in.ndjson", "{}"), output(&place.path("out.parquet")));
+    plan.outputs.push(output(&place.path("out.csv")));
+    assert!(matches!(run(plan), Err(Error::Plan(_))));
+    let missing = Plan::new(Source::file(place.path("none.csv")), output(&place.path("out.csv")));
+    assert!(matches!(run(missing), Err(Error::Read { .. })));
+    let nowhere = Plan::new(place.write("in.ndjson", "{}"), output(&place.path("no/such/folder/out.csv")));
+    assert!(matches!(run(nowhere), Err(Error::Write { .. })));
+    assert_eq!(place.names(), ["in.ndjson"]);
+}

@@ -1,0 +1,220 @@
+//! The smaller commands: help, lists, settings, and the calls around a run.
+
+use serde_json::Value;
+
+use crate::support::api::Script;
+use crate::support::{MARKED_KEY, Place, Service, exit};
+
+/// Every command, as it is typed.
+const COMMANDS: [&str; 19] = [
+    "run",
+    "pull",
+    "convert",
+    "schema",
+    "upload",
+    "workflows ls",
+    "workflows get",
+    "workflows create",
+    "workflows update",
+    "workflows delete",
+    "workflows blocks",
+    "runs ls",
+    "runs status",
+    "runs watch",
+    "runs cancel",
+    "runs links",
+    "serve",
+    "config show",
+    "config path",
+];
+
+#[test]
+fn every_commands_help_has_an_example() {
+    let place = Place::new();
+    for command in COMMANDS {
+        let done = place.run_line(&format!("{command} --help")).ok();
+        let help = done.text();
+        let (_, examples) = help.split_once("Example").unwrap_or_else(|| panic!("{command}: no example in\n{help}"));
+        assert!(
+            examples.contains(&format!("drawoff {command}")),
+            "{command}: its example is of something else\n{help}"
+        );
+    }
+}
+
+#[test]
+fn the_commands_named_here_are_all_there_are() {
+    let place = Place::new();
+    for group in ["", "workflows", "runs", "config"] {
+        let done = place.run_line(&format!("{group} --help")).ok();
+        let commands = done.text().split_once("Commands:").expect("a list of commands").1.trim_start();
+        for line in commands.lines().take_while(|line| !line.is_empty()) {
+            let Some(name) = line.strip_prefix("  ").and_then(|l| l.split_whitespace().next()) else { continue };
+            let full = format!("{group} {name}").trim().to_owned();
+            let known = COMMANDS.iter().any(|c| *c == full || c.starts_with(&format!("{full} ")));
+            // A wrapped description is indented further than a name.
+            assert!(known || name == "help" || line.starts_with("   "), "{full} is not tested for an example");
+        }
+    }
+}
+
+#[test]
+fn version() {
+    let done = Place::new().run_line("--version").ok();
+    assert_eq!(done.text().trim(), format!("drawoff {}", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn a_workflow_from_its_creation_to_its_end() {
+    let service_place = Place::new();
+    let service = Service::start(&service_place, "data", &[]);
+    let place = Place::with_service(&service.url);
+    assert!(place.run_line("workflows ls -o ndjson").ok().records().is_empty());
+
+    place.run_line("workflows create testdata/workflows/webhook-leads.json").ok();
+    let listed = place.run_line("workflows ls -o ndjson").ok().records();
+    assert_eq!(listed.len(), 1);
+    assert_eq!(listed[0]["name"], "Webhook leads");
+    let id = listed[0]["id"].as_str().unwrap().to_owned();
+
+    // By id and by exact name it is the same one.
+    let by_id: Value = serde_json::from_str(place.run(&["workflows", "get", &id]).ok().text()).unwrap();
+    let by_name: Value = serde_json::from_str(place.run(&["workflows", "get", "Webhook leads"]).ok().text()).unwrap();
+    assert_eq!(by_id, by_name);
+    let definition: Value = serde_json::from_str(&place.read_text("testdata/workflows/webhook-leads.json")).unwrap();
+    let sent = &definition["workflow_definition"]["blocks"][1];
+    assert_eq!(by_id["workflow_definition"]["blocks"][1]["specs"], sent["specs"], "specs come back as they were");
+
+    let mut changed = definition.clone();
+    changed["workflow_name"] = "Renamed".into();
+    place.write("changed.json", changed.to_string());
+    place.run(&["workflows", "update", &id, "changed.json"]).ok();
+    let listed = place.run_line("workflows ls -o ndjson").ok().records();
+    assert_eq!((&listed[0]["name"], listed.len()), (&"Renamed".into(), 1));
+
+    // A table is for people: names and ids are there, one line each.
+    let table = place.run_line("workflows ls -o table").ok();
+    assert!(table.text().contains("Renamed") && table.text().contains(&id), "{}", table.text());
+
+    place.run(&["workflows", "delete", &id]).ok();
+    assert!(place.run_line("workflows ls -o ndjson").ok().records().is_empty());
+    place.run(&["workflows", "get", &id]).code(exit::NOT_FOUND).says(&id);
+}
+
+#[test]
+fn the_catalogue_of_blocks() {
+    let service_place = Place::new();
+    let service = Service::start(&service_place, "data", &[]);
+    let blocks = Place::with_service(&service.url).run_line("workflows blocks -o ndjson").ok().records();
+    let names: Vec<&str> = blocks.iter().map(|block| block["block_name"].as_str().unwrap()).collect();
+    for name in
+        ["webhook", "read_csv", "filter", "deduplicate", "remove_columns", "company_enrichment", "lead_enrichment"]
+    {
+        assert!(names.contains(&name), "{name} is missing in {names:?}");
+    }
+    assert!(blocks.iter().all(|block| block["specs_schema"].is_object()));
+}
+
+#[test]
+fn a_run_seen_from_outside() {
+    let service_place = Place::new();
+    let service = Service::start(&service_place, "data", &[]);
+    let place = Place::with_service(&service.url);
+    let run = "run testdata/workflows/webhook-leads.json --payload @testdata/leads.json -o out.ndjson";
+    place.run_line(run).ok();
+
+    let runs = place.run_line("runs ls -o ndjson").ok().records();
+    assert_eq!((runs.len(), runs[0]["status"].as_str()), (1, Some("completed")));
+    let id = runs[0]["job_id"].as_str().unwrap().to_owned();
+
+    let table = place.run(&["runs", "status", &id]).ok();
+    assert!(table.text().contains("completed") && table.text().contains("filter"), "{}", table.text());
+    // A run that has ended is watched for no time.
+    place.run(&["runs", "watch", &id]).ok();
+
+    let links = place.run(&["runs", "links", &id, "-o", "ndjson"]).ok().records();
+    assert_eq!(links.len(), 2, "one per block");
+    assert_eq!(links[1]["row_count"], 3);
+
+    place.run(&["pull", &id, "-o", "again.ndjson"]).ok().quiet();
+    assert_eq!(place.read("again.ndjson"), place.read("out.ndjson"));
+    // What has ended cannot be cancelled; whatever the answer, the run stays completed.
+    place.run(&["runs", "cancel", &id]);
+    let runs = place.run_line("runs ls -o ndjson").ok().records();
+    assert_eq!(runs[0]["status"], "completed");
+}
+
+#[test]
+fn cancelling() {
+    let server = Script { status: "running", ..Script::default() }.start();
+    let place = Place::with_service(&server.url);
+    let done = place.run(&["runs", "cancel", crate::support::api::RUN_ID]).ok();
+    let said = format!("{}{}", done.text(), done.stderr);
+    assert!(said.contains("cancel"), "{said}");
+    assert!(server.asked().iter().any(|request| request.path == "/workflows/cancel"));
+}
+
+#[test]
+fn an_upload_prints_its_handle() {
+    let service_place = Place::new();
+    let service = Service::start(&service_place, "data", &[]);
+    let place = Place::with_service(&service.url);
+    let done = place.run_line("upload testdata/companies.csv").ok();
+    let handle = done.text().trim();
+    assert!(!handle.is_empty() && !handle.contains(char::is_whitespace), "one word, for a script: {handle:?}");
+    place.run_line("upload README.md").code(exit::CANNOT_READ).says("README.md");
+}
+
+#[test]
+fn the_schema_that_would_be_used() {
+    let place = Place::new();
+    let done = place.run_line("schema testdata/companies.ndjson").ok();
+    for part in ["record_id", "contacts", "struct<", "list<", "revenue_usd"] {
+        assert!(done.text().contains(part), "{part} is missing in\n{}", done.text());
+    }
+}
+
+#[test]
+fn settings_and_where_they_come_from() {
+    let place = Place::new();
+    place.run_line("config show").ok();
+
+    let place = Place::new().env("SIXTYFOUR_API_KEY", MARKED_KEY).env("SIXTYFOUR_API_ENDPOINT", "http://127.0.0.1:9");
+    // That the key itself is nowhere is checked for every command.
+    let done = place.run_line("config show").ok();
+    let shown = done.text();
+    assert!(shown.contains("http://127.0.0.1:9"), "{shown}");
+    assert!(shown.contains("SIXTYFOUR_API_KEY") && shown.contains("SIXTYFOUR_API_ENDPOINT"), "where from: {shown}");
+}
+
+#[test]
+fn the_key_is_sent_and_never_shown() {
+    let server = Script::default().start();
+    let place = Place::with_service(&server.url);
+    let run = "run testdata/workflows/webhook-leads.json --payload @testdata/leads.json -o out.ndjson";
+    place.run_line(run).ok();
+    let asked = server.asked();
+    assert!(asked.iter().all(|r| r.headers.get("x-api-key").map(String::as_str) == Some(MARKED_KEY)), "{asked:?}");
+    // A start that is repeated must not start twice.
+    let start = asked.iter().find(|request| request.path == "/workflows/run").unwrap();
+    assert!(start.headers.contains_key("idempotency-key"));
+    assert!(start.query.contains("result_formats=ndjson"), "{}", start.query);
+    // Nothing that the command keeps for later holds the key either.
+    for file in files_below(&place.path("state")) {
+        let text = std::fs::read(&file).unwrap();
+        assert!(!String::from_utf8_lossy(&text).contains(MARKED_KEY), "{}", file.display());
+    }
+}
+
+fn files_below(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files_below(&path));
+        } else {
+            found.push(path);
+        }
+    }
+    found
+}

@@ -1,0 +1,293 @@
+//! What a first user meets when something is wrong: each has its exit code, its message and, where
+//! there is something to do, a hint. No file appears, and none that stood there is touched.
+
+use std::io::BufReader;
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::process::Stdio;
+
+use crate::support::api::{RUN_ID, Script};
+use crate::support::{Done, Place, Service, exit, interrupt, read_until, rows};
+
+const RUN_LEADS: [&str; 6] =
+    ["run", "testdata/workflows/webhook-leads.json", "--payload", "@testdata/leads.json", "-o", "out.ndjson"];
+
+fn run_scripted(script: Script, more: &[&str]) -> (Place, Done) {
+    let server = script.start();
+    let place = Place::with_service(&server.url);
+    let done = place.run(&[&RUN_LEADS[..], more].concat());
+    (place, done)
+}
+
+#[test]
+fn no_key() {
+    let place = Place::new();
+    let done = place.run(&RUN_LEADS).code(exit::NO_KEY).quiet();
+    // How to get either.
+    done.says("SIXTYFOUR_API_KEY").hints("--local");
+    assert!(place.leftovers().is_empty());
+}
+
+#[test]
+fn a_key_that_is_refused() {
+    let service_place = Place::new();
+    let service = Service::start(&service_place, "data", &["--api-key", "another"]);
+    let place = Place::with_service(&service.url);
+    place.run(&RUN_LEADS).code(exit::KEY_REFUSED).says("Invalid API key").hints("SIXTYFOUR_API_KEY");
+    place.run_line("workflows ls").code(exit::KEY_REFUSED);
+}
+
+#[test]
+fn a_workflow_or_run_that_nobody_knows() {
+    let service_place = Place::new();
+    let service = Service::start(&service_place, "data", &[]);
+    let place = Place::with_service(&service.url);
+    for workflow in ["No such name", "3f0c1c5b-88e0-4c3c-a6c9-0c9d7f2f5e77"] {
+        let args = ["run", workflow, "--payload", "[]", "-o", "out.ndjson"];
+        place.run(&args).code(exit::NOT_FOUND).says(workflow).hints("drawoff workflows ls");
+    }
+    place.run_line(&format!("pull {RUN_ID} -o out.ndjson")).code(exit::NOT_FOUND).says(RUN_ID);
+    place.run_line("run missing.json --payload [] -o out.ndjson").code(exit::CANNOT_READ).says("missing.json");
+}
+
+#[test]
+fn a_run_that_fails_tells_the_blocks_own_words() {
+    let place = Place::new();
+    let line = "run testdata/workflows/broken-column.json --local --input testdata/companies.csv -o out.parquet";
+    place.run_line(line).code(exit::RUN_FAILED).quiet().says("filter").says("head_count");
+    assert!(place.leftovers().is_empty());
+
+    let script = Script { status: "failed", error_message: Some("the moon is in the way"), ..Script::default() };
+    let (place, done) = run_scripted(script, &[]);
+    done.code(exit::RUN_FAILED).says("the moon is in the way").says("filter");
+    assert!(!place.path("out.ndjson").exists());
+}
+
+#[test]
+fn a_definition_that_the_service_refuses() {
+    let place = Place::new();
+    let line = "run testdata/workflows/broken-cycle.json --local --input testdata/companies.csv -o out.parquet";
+    place.run_line(line).code(exit::REFUSED).says("cycle");
+}
+
+#[test]
+fn other_ends_of_a_run() {
+    for (status, code, word) in
+        [("cancelled", exit::RUN_CANCELLED, "cancelled"), ("timeout", exit::RUN_TIMED_OUT, "timed out")]
+    {
+        let (place, done) = run_scripted(Script { status, ..Script::default() }, &[]);
+        done.code(code).says(word).says(RUN_ID);
+        assert!(!place.path("out.ndjson").exists());
+    }
+}
+
+#[test]
+fn a_deadline_that_passes() {
+    let (_, done) = run_scripted(Script { status: "running", ..Script::default() }, &["--deadline", "1s"]);
+    // The run goes on at the service; it can be had later.
+    done.code(exit::DEADLINE_PASSED).hints(RUN_ID);
+}
+
+#[test]
+fn rows_that_do_not_agree_with_the_apis_count() {
+    let (place, done) = run_scripted(Script { row_count: 3, ..Script::default() }, &[]);
+    done.code(exit::MISMATCH).says("row_count").says("3").says("2");
+    assert!(!place.path("out.ndjson").exists());
+}
+
+#[test]
+fn a_download_that_always_breaks() {
+    let (place, done) = run_scripted(Script { cut_at: Some(20), ..Script::default() }, &[]);
+    let done = done.code(exit::DOWNLOAD_BROKEN).hints(&format!("drawoff pull {RUN_ID}"));
+    assert!(!done.stderr.contains("marked-signature"), "a signed URL is a secret: {}", done.stderr);
+    assert!(!place.path("out.ndjson").exists());
+}
+
+#[test]
+fn nobody_answers() {
+    // A port that was free a moment ago.
+    let url = format!("http://{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
+    Place::with_service(&url).run_line("workflows ls").code(exit::UNREACHABLE).says(url.trim_start_matches("http://"));
+}
+
+#[test]
+fn a_broken_line_in_the_middle() {
+    let place = Place::new();
+    place.write("in.ndjson", "{\"a\":1}\n{\"a\":2}\n{\"a\":secret-value}\n{\"a\":4}\n[5]\n");
+    let done = place.run_line("convert in.ndjson -o out.parquet").code(exit::BAD_DATA).quiet();
+    // Where it is, from the start of the file; never what it holds.
+    let done = done.says("in.ndjson line 3").hints("--on-bad-record skip");
+    assert!(!done.stderr.contains("secret-value"), "values are not shown: {}", done.stderr);
+    assert_eq!(place.leftovers(), ["in.ndjson"]);
+
+    // Set aside: the neighbours are kept, and the exit code tells.
+    let line = "convert in.ndjson -o out.ndjson --on-bad-record skip --rejects bad.ndjson";
+    place.run_line(line).code(exit::PARTIAL).says("2 rejected");
+    assert_eq!(rows::ndjson(&place.read("out.ndjson")), [1, 2, 4].map(|a| serde_json::json!({ "a": a })));
+    let rejects = rows::ndjson(&place.read("bad.ndjson"));
+    assert_eq!(rejects.len(), 2);
+    assert_eq!(rejects[0]["line"], 3);
+
+    place.run_line("convert in.ndjson -o two.ndjson --on-bad-record limit=2").code(exit::PARTIAL);
+    place.run_line("convert in.ndjson -o one.ndjson --on-bad-record limit=1").code(exit::BAD_DATA).says("line 5");
+    assert!(!place.path("one.ndjson").exists());
+}
+
+#[test]
+fn a_ragged_row_of_csv() {
+    let place = Place::new();
+    // The record before it has a line break, so that lines and records differ.
+    place.write("in.csv", "a,b\n1,\"x\ny\"\n2\n3,z\n");
+    place.run_line("convert in.csv -o out.parquet").code(exit::BAD_DATA).says("in.csv line 4");
+    place.run_line("convert in.csv -o out.ndjson --on-bad-record skip").code(exit::PARTIAL);
+    assert_eq!(rows::ndjson(&place.read("out.ndjson")).len(), 2);
+}
+
+#[test]
+fn a_column_that_comes_too_late() {
+    let place = Place::new();
+    let mut text = "{\"a\":1,\"filler\":\"some text so that the sample ends before the surprise\"}\n".repeat(200_000);
+    text.push_str("{\"a\":2,\"late\":true}\n");
+    place.write("in.ndjson", text);
+    // A stream of CSV cannot go back to its header.
+    let input = place.read("in.ndjson");
+    let done = place.run_with_stdin(&["convert", "-", "-o", "-", "--to", "csv"], &input);
+    done.code(exit::SCHEMA_CHANGED).says("late").hints("--schema-from full");
+    place.run_line("convert in.ndjson -o out.csv --schema-policy fail --schema-from sample").code(exit::SCHEMA_CHANGED);
+    assert!(!place.path("out.csv").exists());
+    // A file can be read twice, and Parquet be brought up to it.
+    for line in ["convert in.ndjson -o out.csv --schema-from full", "convert in.ndjson -o out.parquet"] {
+        place.run_line(line).ok();
+    }
+    assert!(place.read_text("out.csv").starts_with("a,filler,late\n"));
+    let schema = rows::parquet_schema(place.read("out.parquet"));
+    assert_eq!(schema.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["a", "filler", "late"]);
+}
+
+#[test]
+fn an_input_that_is_not_there() {
+    let place = Place::new();
+    place.run_line("convert missing.ndjson -o out.csv").code(exit::CANNOT_READ).says("missing.ndjson");
+    let line = "run testdata/workflows/qualify-companies.json --local --input missing.csv -o out.parquet";
+    place.run_line(line).code(exit::CANNOT_READ).says("missing.csv");
+    assert!(place.leftovers().is_empty());
+}
+
+#[test]
+fn an_output_folder_that_cannot_be_written() {
+    let place = Place::new();
+    place.write("in.ndjson", "{\"a\":1}\n");
+    place.write("file", "");
+    for out in ["missing/out.csv", "file/out.csv", "testdata"] {
+        place.run(&["convert", "in.ndjson", "-o", out, "--to", "csv"]).code(exit::CANNOT_WRITE).says(out);
+    }
+    // A run is not paid for before it is known that its rows have somewhere to go.
+    let server = Script::default().start();
+    let place = Place::with_service(&server.url);
+    let args = [&RUN_LEADS[..5], &["missing/out.ndjson"]].concat();
+    place.run(&args).code(exit::CANNOT_WRITE).says("missing/out.ndjson");
+    assert!(server.asked().iter().all(|request| request.path != "/workflows/run"));
+}
+
+#[test]
+fn a_disk_that_is_full() {
+    let place = Place::new();
+    let line = "{\"id\":1,\"name\":\"somebody with a name of some length\"}\n";
+    place.write("in.ndjson", line.repeat(100_000));
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut command = place.command(&["convert", "in.ndjson", "-o", "-", "--to", "csv"]);
+    command.stdout(full);
+    Done::of(command).code(exit::DISK_FULL);
+
+    let Some(disk) = SmallDisk::mount(&place) else { return };
+    place.write("small/old.csv", "mine");
+    for out in ["small/out.csv", "small/old.csv", "small/out.ndjson"] {
+        place.run(&["convert", "in.ndjson", "-o", out]).code(exit::DISK_FULL).says(out);
+    }
+    let names: Vec<_> = std::fs::read_dir(place.path("small")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(names, ["old.csv"], "nothing half written stays");
+    assert_eq!(place.read_text("small/old.csv"), "mine");
+    drop(disk);
+}
+
+/// A file system of one megabyte at `small`; only root can make it.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    fn mount(place: &Place) -> Option<Self> {
+        let path = place.path("small");
+        std::fs::create_dir(&path).unwrap();
+        let mut command = std::process::Command::new("mount");
+        let mounted = command.args(["-t", "tmpfs", "-o", "size=1m", "drawoff-test"]).arg(&path).output();
+        if mounted.is_ok_and(|output| output.status.success()) {
+            return Some(SmallDisk(path));
+        }
+        // The writes to /dev/full above have shown the exit code; a sandbox may forbid mounts even to root.
+        #[expect(clippy::print_stderr, reason = "a skipped check must be seen")]
+        {
+            eprintln!("skipped: a small file system cannot be mounted here, so a full one is not tried");
+        }
+        None
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn ctrl_c_while_converting_leaves_no_half_file() {
+    let place = Place::new();
+    place.write("out.csv", "mine");
+    for out in ["out.csv", "out.parquet"] {
+        let mut command = place.command(&["convert", "-", "--from", "ndjson", "-o", out]);
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        // More than the pipe holds: when this returns, the command is reading. The input stays open.
+        stdin.write_all("{\"a\":\"some text of some length\"}\n".repeat(100_000).as_bytes()).unwrap();
+        interrupt(&child);
+        let output = child.wait_with_output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(exit::INTERRUPTED), "{stderr}");
+        assert!(stderr.contains(out), "says which file was not written: {stderr}");
+        drop(stdin);
+    }
+    assert_eq!(place.leftovers(), ["out.csv"]);
+    assert_eq!(place.read_text("out.csv"), "mine");
+}
+
+#[test]
+fn ctrl_c_while_a_run_goes_on_says_how_to_resume() {
+    let server = Script { status: "running", ..Script::default() }.start();
+    let place = Place::with_service(&server.url);
+    let mut child = place.command(&RUN_LEADS).spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut said = read_until(&mut stderr, RUN_ID);
+    interrupt(&child);
+    std::io::Read::read_to_string(&mut stderr, &mut said).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(exit::INTERRUPTED), "{said}");
+    assert!(said.contains(&format!("drawoff pull {RUN_ID}")), "{said}");
+    assert!(place.leftovers().is_empty());
+}
+
+#[test]
+fn what_was_typed_wrong() {
+    let place = Place::new();
+    for line in ["", "nonsense", "convert", "convert in.ndjson", "convert in.ndjson -o out.xyz", "run --local -o x.csv"]
+    {
+        place.run_line(line).code(exit::USAGE).quiet();
+    }
+    let done = place.run_line("convert in.ndjson --nonsense -o out.csv").code(exit::USAGE);
+    assert!(done.stderr.contains("--nonsense"));
+    // Where the name tells no format, the flag that does is named.
+    place.run_line("convert testdata/companies.csv -o out.xyz").code(exit::USAGE).hints("--to");
+}
+
+#[test]
+fn messages_are_escaped_for_the_terminal() {
+    let script = Script { status: "failed", error_message: Some("red \u{1b}[31malert\u{7}"), ..Script::default() };
+    let (_, done) = run_scripted(script, &[]);
+    assert!(!done.stderr.contains('\u{1b}') && !done.stderr.contains('\u{7}'), "{:?}", done.stderr);
+}

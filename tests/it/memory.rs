@@ -1,0 +1,85 @@
+//! Peak memory follows the budget and not the size of the input.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+
+use crate::support::{Place, wait_for};
+
+const MIB: u64 = 1 << 20;
+/// Lowered from the default, so that the test's files are far larger than it.
+const BUDGET: u64 = 96 * MIB;
+
+/// Records in the shape of results, of about 300 bytes each; distinct, so that dictionaries and
+/// compression have something to do. From a counter: the same at every run.
+fn write_ndjson(place: &Place, name: &str, size: u64) {
+    let mut out = BufWriter::with_capacity(1 << 20, File::create(place.path(name)).unwrap());
+    let mut written = 0;
+    let mut state = 1u64;
+    let mut line = Vec::new();
+    for id in 0u64.. {
+        if written >= size {
+            break;
+        }
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        let r = state >> 33;
+        line.clear();
+        writeln!(
+            line,
+            concat!(
+                r#"{{"id":{id},"domain":"c{r:x}.example","name":"Company {r} & Søner","employees":{small},"revenue":{r}.25,"#,
+                r#""public":{flag},"hq":{{"city":"Malmö","lat":55.{small},"lon":13.{id}}},"offices":["Oslo","Leeds {small}"],"#,
+                r#""contacts":[{{"name":"Åsa {r:x}","email":null}}],"notes":"said \"yes\", then\nwent on about {id} {r:x} {state:x}"}}"#
+            ),
+            id = id,
+            r = r,
+            state = state,
+            small = r % 1000,
+            flag = r % 3 == 0,
+        )
+        .unwrap();
+        out.write_all(&line).unwrap();
+        written += line.len() as u64;
+    }
+    out.flush().unwrap();
+}
+
+/// Runs a conversion and returns the highest resident set that the system has seen, in bytes. The
+/// mark only rises, so the last look before the end is the highest but for the final milliseconds.
+fn peak_of(place: &Place, args: &[&str]) -> u64 {
+    let mut command = place.command(args);
+    command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak = 0;
+    let mut look = || {
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let kib =
+            text.lines().find_map(|line| line.strip_prefix("VmHWM:")).map(|rest| rest.trim().trim_end_matches(" kB"));
+        peak = peak.max(kib.and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) * 1024);
+        child.try_wait().unwrap()
+    };
+    let ended = wait_for("a conversion", &mut look);
+    assert!(ended.success(), "{args:?}: {ended}");
+    assert!(peak > 0, "no peak was seen");
+    peak
+}
+
+#[test]
+fn memory_does_not_grow_with_the_input() {
+    let place = Place::new();
+    write_ndjson(&place, "small.ndjson", 50 * MIB);
+    write_ndjson(&place, "large.ndjson", 200 * MIB);
+    let budget = format!("{}MiB", BUDGET / MIB);
+    for out in ["out.parquet", "out.csv", "out.ndjson.zst"] {
+        let convert = |input| peak_of(&place, &["convert", input, "-o", out, "--max-memory", &budget]);
+        let (small, large) = (convert("small.ndjson"), convert("large.ndjson"));
+        assert!(
+            large <= small + small * 15 / 100,
+            "{out}: {} MiB for 200 MiB of input, {} MiB for 50 MiB",
+            large / MIB,
+            small / MIB
+        );
+        assert!(large <= BUDGET, "{out}: {} MiB with a budget of {} MiB", large / MIB, BUDGET / MIB);
+        std::fs::remove_file(place.path(out)).unwrap();
+    }
+}

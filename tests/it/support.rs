@@ -1,0 +1,366 @@
+//! Runs the binary in a folder of its own, with an environment that holds nothing of the caller's.
+
+pub mod api;
+pub mod http;
+pub mod rows;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// How long a state is waited for. Never reached while things work; long enough for a loaded machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A key that tests look for where it must not be.
+pub const MARKED_KEY: &str = "sk-marked-5f0c77a1";
+
+/// Exit codes, by the names that README.md gives them.
+pub mod exit {
+    pub const SUCCESS: i32 = 0;
+    pub const USAGE: i32 = 2;
+    pub const PARTIAL: i32 = 3;
+    pub const BAD_DATA: i32 = 4;
+    pub const MISMATCH: i32 = 5;
+    pub const SCHEMA_CHANGED: i32 = 6;
+    pub const NO_KEY: i32 = 10;
+    pub const KEY_REFUSED: i32 = 11;
+    pub const NOT_FOUND: i32 = 12;
+    pub const REFUSED: i32 = 13;
+    pub const UNREACHABLE: i32 = 14;
+    pub const DOWNLOAD_BROKEN: i32 = 15;
+    pub const RUN_FAILED: i32 = 20;
+    pub const RUN_CANCELLED: i32 = 21;
+    pub const RUN_TIMED_OUT: i32 = 22;
+    pub const DEADLINE_PASSED: i32 = 23;
+    pub const CANNOT_WRITE: i32 = 30;
+    pub const DISK_FULL: i32 = 31;
+    pub const CANNOT_READ: i32 = 32;
+    pub const INTERRUPTED: i32 = 130;
+}
+
+/// The repository's root.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A file of the test data.
+pub fn testdata(name: &str) -> PathBuf {
+    root().join("testdata").join(name)
+}
+
+/// A folder to run commands in: `testdata` is there by a link, home and temporary folders are inside.
+pub struct Place {
+    dir: TempDir,
+    env: Vec<(String, String)>,
+}
+
+impl Place {
+    pub fn new() -> Self {
+        let dir = TempDir::new().unwrap();
+        for name in ["home", "config", "state", "cache", "tmp"] {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        std::os::unix::fs::symlink(root().join("testdata"), dir.path().join("testdata")).unwrap();
+        Place { dir, env: Vec::new() }
+    }
+
+    /// A place whose commands speak to `url` with a key.
+    pub fn with_service(url: &str) -> Self {
+        Place::new().env("SIXTYFOUR_API_ENDPOINT", url).env("SIXTYFOUR_API_KEY", MARKED_KEY)
+    }
+
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, contents: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, contents).unwrap();
+        path
+    }
+
+    pub fn read(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.path(name)).unwrap_or_else(|e| panic!("{name} cannot be read: {e}"))
+    }
+
+    pub fn read_text(&self, name: &str) -> String {
+        String::from_utf8(self.read(name)).unwrap()
+    }
+
+    /// What stands in the folder beside what the harness put there, temporary files included.
+    pub fn leftovers(&self) -> Vec<String> {
+        let ours = ["home", "config", "state", "cache", "tmp", "testdata"];
+        let mut names: Vec<String> = std::fs::read_dir(self.dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| !ours.contains(&name.as_str()))
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// `program` in this folder with a clean environment.
+    pub fn program(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new(program);
+        let bin = Path::new(env!("CARGO_BIN_EXE_drawoff")).parent().unwrap();
+        let path = std::env::var("PATH").unwrap_or_default();
+        command
+            .current_dir(self.dir.path())
+            .env_clear()
+            .env("PATH", format!("{}:{path}", bin.display()))
+            .env("LANG", "C.UTF-8")
+            .env("HOME", self.path("home"))
+            .env("XDG_CONFIG_HOME", self.path("config"))
+            .env("XDG_STATE_HOME", self.path("state"))
+            .env("XDG_CACHE_HOME", self.path("cache"))
+            .env("TMPDIR", self.path("tmp"))
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// The binary with `args`, ready to be started.
+    pub fn command<S: AsRef<str>>(&self, args: &[S]) -> Command {
+        let mut command = self.program(env!("CARGO_BIN_EXE_drawoff"));
+        command.args(args.iter().map(AsRef::as_ref));
+        command
+    }
+
+    /// Runs the binary to its end.
+    pub fn run<S: AsRef<str>>(&self, args: &[S]) -> Done {
+        Done::of(self.command(args))
+    }
+
+    /// Runs the binary on `line`, cut at spaces.
+    pub fn run_line(&self, line: &str) -> Done {
+        self.run(&line.split_whitespace().collect::<Vec<_>>())
+    }
+
+    /// Runs the binary with `input` on its standard input.
+    pub fn run_with_stdin<S: AsRef<str>>(&self, args: &[S], input: &[u8]) -> Done {
+        let mut command = self.command(args);
+        let what = format!("{command:?}");
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let input = input.to_vec();
+        // The other side may end early; that is its business.
+        let feeder = thread::spawn(move || drop(stdin.write_all(&input)));
+        let done = Done::from_output(what, child.wait_with_output().unwrap());
+        feeder.join().unwrap();
+        done
+    }
+}
+
+/// What a command left behind. The checks return `self`, so that they can stand in a row, and show
+/// everything when they fail.
+pub struct Done {
+    what: String,
+    pub code: i32,
+    pub stdout: Vec<u8>,
+    pub stderr: String,
+}
+
+impl Done {
+    pub fn of(mut command: Command) -> Self {
+        let what = format!("{command:?}");
+        let output = command.output().unwrap_or_else(|e| panic!("{what}: {e}"));
+        Done::from_output(what, output)
+    }
+
+    fn from_output(what: String, output: std::process::Output) -> Self {
+        use std::os::unix::process::ExitStatusExt as _;
+        // As a shell reports it: 128 and the signal's number.
+        let code = output.status.code().unwrap_or_else(|| 128 + output.status.signal().unwrap_or(0));
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        let done = Done { what, code, stdout: output.stdout, stderr };
+        assert!(!done.stderr.contains("panicked at"), "a panic is never an answer\n{}", done.all());
+        for text in [&done.stderr, &*String::from_utf8_lossy(&done.stdout)] {
+            assert!(!text.contains(MARKED_KEY), "the key is shown by {}", done.what);
+        }
+        done
+    }
+
+    fn all(&self) -> String {
+        let stdout = String::from_utf8_lossy(&self.stdout);
+        let shown: String = stdout.chars().take(4000).collect();
+        format!("{}\nexit code {}\n-- stdout\n{shown}\n-- stderr\n{}", self.what, self.code, self.stderr)
+    }
+
+    #[track_caller]
+    pub fn code(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "{}", self.all());
+        self
+    }
+
+    #[track_caller]
+    pub fn ok(self) -> Self {
+        self.code(exit::SUCCESS)
+    }
+
+    /// Standard error holds `text`, whatever the case of its letters.
+    #[track_caller]
+    pub fn says(self, text: &str) -> Self {
+        assert!(self.stderr.to_lowercase().contains(&text.to_lowercase()), "does not say {text:?}\n{}", self.all());
+        self
+    }
+
+    /// The last message is an error, and a hint on a line of its own holds `text`.
+    #[track_caller]
+    pub fn hints(self, text: &str) -> Self {
+        let found = self.stderr.lines().any(|line| line.starts_with("hint: ") && line.contains(text));
+        assert!(found, "no hint with {text:?}\n{}", self.all());
+        self
+    }
+
+    /// Standard output as text.
+    #[track_caller]
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.stdout).unwrap_or_else(|_| panic!("standard output is not text\n{}", self.all()))
+    }
+
+    /// Standard output as NDJSON.
+    #[track_caller]
+    pub fn records(&self) -> Vec<serde_json::Value> {
+        rows::ndjson(self.text().as_bytes())
+    }
+
+    /// Standard output is empty: it is for data only.
+    #[track_caller]
+    pub fn quiet(self) -> Self {
+        assert!(self.stdout.is_empty(), "standard output should be empty\n{}", self.all());
+        self
+    }
+}
+
+/// A `drawoff serve` in a child process, ended on drop.
+pub struct Service {
+    child: Child,
+    pub url: String,
+    _stderr: mpsc::Receiver<String>,
+}
+
+impl Service {
+    /// Starts it on a free port with its state in `data`.
+    pub fn start(place: &Place, data: &str, more: &[&str]) -> Self {
+        let mut args = vec!["serve", "--port", "0", "--data", data];
+        args.extend(more);
+        let mut child = place.command(&args).spawn().unwrap();
+        // The address may come on either stream; both are read to the end so that none fills up.
+        let (tell, lines) = mpsc::channel();
+        pump(child.stdout.take().unwrap(), tell.clone());
+        pump(child.stderr.take().unwrap(), tell);
+        let mut seen = String::new();
+        let deadline = Instant::now() + PATIENCE;
+        let url = loop {
+            let line = match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => line,
+                Err(e) => {
+                    let _ = child.kill();
+                    panic!("the service tells no address ({e}):\n{seen}");
+                }
+            };
+            seen.push_str(&line);
+            seen.push('\n');
+            if let Some(url) = base_url(&line) {
+                break url;
+            }
+        };
+        Service { child, url, _stderr: lines }
+    }
+
+    /// Ends it as a user does, and waits for it.
+    pub fn stop(mut self) -> i32 {
+        interrupt(&self.child);
+        wait_for("the service to end", || self.child.try_wait().unwrap()).code().unwrap_or(-1)
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn base_url(line: &str) -> Option<String> {
+    let start = line.find("http://127.0.0.1:").or_else(|| line.find("http://localhost:"))?;
+    let rest = &line[start + "http://".len()..];
+    let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '.' || c == ':')).unwrap_or(rest.len());
+    Some(format!("http://{}", rest[..end].trim_end_matches(['.', ':'])))
+}
+
+fn pump(stream: impl Read + Send + 'static, tell: mpsc::Sender<String>) {
+    thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            // Nobody listens any more once the address is known.
+            let _ = tell.send(line);
+        }
+    });
+}
+
+/// Reads a child's standard error until a line holds `text`; returns that line and everything before it.
+pub fn read_until(stderr: &mut BufReader<ChildStderr>, text: &str) -> String {
+    let mut seen = String::new();
+    let mut line = Vec::new();
+    loop {
+        let n = stderr.read_until(b'\n', &mut line).unwrap();
+        seen.push_str(&String::from_utf8_lossy(&line));
+        line.clear();
+        if seen.contains(text) {
+            return seen;
+        }
+        assert!(n > 0, "the command ended and never said {text:?}:\n{seen}");
+    }
+}
+
+/// Ctrl-C.
+pub fn interrupt(child: &Child) {
+    rustix::process::kill_process(rustix::process::Pid::from_child(child), rustix::process::Signal::INT).unwrap();
+}
+
+/// Asks until there is an answer.
+#[track_caller]
+pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "waited too long for {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The program named by `variable`, or `None` with a word about what is skipped. `.ci/run` sets the
+/// variables, and there (`CI=true`) a missing one is a failure.
+pub fn tool(variable: &str) -> Option<PathBuf> {
+    if let Some(path) = std::env::var_os(variable).filter(|path| !path.is_empty()) {
+        return Some(path.into());
+    }
+    skip(&format!("{variable} is not set (`.ci/run` sets it)"));
+    None
+}
+
+/// Says that a check cannot be done here. On CI it has to be possible.
+#[expect(clippy::print_stderr, reason = "a skipped check must be seen")]
+pub fn skip(why: &str) {
+    assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "not possible here, but must be on CI: {why}");
+    eprintln!("skipped: {why}");
+}
+
+/// Runs `future` to its end.
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
