@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
@@ -192,10 +193,14 @@ impl Prepared {
     /// Executes the plan. Blocks.
     pub(super) fn execute(mut self, control: &Control, limits: &Limits, clock: &Clock) -> Result<Done, Failure> {
         self.plan.limits = limits.clone();
-        let report = pipeline::execute(self.plan, control).map_err(|error| match error {
-            pipeline::Error::Cancelled => Failure::Cancelled,
-            error => Failure::Failed(chain(&error)),
-        })?;
+        // The plan is gone after a panic, and the files it names are made anew or not offered.
+        let executed = catch_unwind(AssertUnwindSafe(|| pipeline::execute(self.plan, control)));
+        let report = match executed {
+            Ok(Ok(report)) => report,
+            Ok(Err(pipeline::Error::Cancelled)) => return Err(Failure::Cancelled),
+            Ok(Err(error)) => return Err(Failure::Failed(chain(&error))),
+            Err(_) => return Err(Failure::Failed("internal error: the block stopped by a bug of ours".to_owned())),
+        };
         let unreadable = |error: io::Error| Failure::Failed(format!("a result cannot be read again: {error}"));
         let mut files = Vec::new();
         for (format, path) in &self.files {
