@@ -1,5 +1,6 @@
 //! What every command has at hand.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use super::error::{Error, Failure};
 use super::interrupt::Interrupt;
 use super::print::Screen;
 use super::settings::Settings;
+use crate::api::RunId;
 use crate::client::Client;
 use crate::net::{Http, OnWait};
 use crate::secret::ApiKey;
@@ -54,14 +56,20 @@ impl Context {
         })
     }
 
-    /// Remembers that from here on nothing is lost by an interruption: the same command starts again.
-    pub fn set_restart(&self) {
-        self.set_resume_hint("nothing half was left; the same command starts again".to_owned());
+    /// Remembers that from here on nothing is lost by an interruption: `output` is whole or not there, and the same
+    /// command starts again.
+    pub fn set_restart(&self, output: &str) {
+        self.set_resume_hint(format!(
+            "{output} was not written, and nothing half was left; the same command starts again"
+        ));
     }
 
-    /// Remembers that from here on `command` goes on after an interruption or a break.
-    pub fn set_resume(&self, command: &str) {
-        self.set_resume_hint(format!("nothing half was left; `{command}` goes on from here"));
+    /// Remembers that from here on `drawoff pull` goes on after an interruption or a break.
+    pub fn set_resume(&self, run: &RunId, output: &Path) {
+        let output = output.display();
+        let hint =
+            format!("{output} was not written, and nothing half was left; `drawoff pull {run} -o {output}` goes on");
+        self.set_resume_hint(hint);
     }
 
     fn set_resume_hint(&self, hint: String) {

@@ -75,11 +75,9 @@ fn show(context: &Context, phase: &str, total_bytes: Option<u64>, control: &Cont
     }
     detail.push_str(&format!("  {}/s", human_bytes((bytes as f64 / elapsed) as u64)));
     // A guess from the first second is no help.
-    if let (Some(fraction), true) = (fraction, elapsed > 3.0) {
-        if (0.01..1.0).contains(&fraction) {
-            let left = Duration::from_secs_f64(elapsed * (1.0 - fraction) / fraction);
-            detail.push_str(&format!("  {} left", human_duration(left)));
-        }
+    if let Some(fraction) = fraction.filter(|f| elapsed > 3.0 && (0.01..1.0).contains(f)) {
+        let left = Duration::from_secs_f64(elapsed * (1.0 - fraction) / fraction);
+        detail.push_str(&format!("  {} left", human_duration(left)));
     }
     context.screen.progress(phase, fraction, &detail);
 }

@@ -81,38 +81,61 @@ pub enum Error {
     Bug(String),
 }
 
-/// An error with its hint.
+/// An error with its hint. Boxed inside: every function of a command returns one, hardly ever.
 #[derive(Debug)]
-pub struct Failure {
-    /// The error.
-    pub error: Error,
-    /// What can be done, if not what the error alone suggests.
-    pub hint: Option<String>,
+pub struct Failure(Box<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    error: Error,
+    hint: Option<String>,
 }
 
 impl<E: Into<Error>> From<E> for Failure {
     fn from(error: E) -> Self {
         let error = error.into();
         let hint = hint(&error);
-        Failure { error, hint }
+        Failure(Box::new(Parts { error, hint }))
     }
 }
 
 impl Failure {
+    /// An error whose hint is not what the error alone suggests.
+    pub fn new(error: impl Into<Error>, hint: impl Into<String>) -> Self {
+        Failure(Box::new(Parts { error: error.into(), hint: Some(hint.into()) }))
+    }
+
+    /// The error.
+    pub fn error(&self) -> &Error {
+        &self.0.error
+    }
+
+    /// What can be done.
+    #[cfg(test)]
+    pub fn hint(&self) -> Option<&str> {
+        self.0.hint.as_deref()
+    }
+
     /// With `hint`, unless the error has its own.
     pub fn or_hint(mut self, hint: impl FnOnce() -> Option<String>) -> Self {
-        self.hint = self.hint.or_else(hint);
+        self.0.hint = self.0.hint.or_else(hint);
+        self
+    }
+
+    /// With `hint` in place of its own.
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.0.hint = Some(hint.into());
         self
     }
 
     /// The exit code.
     pub fn exit(&self) -> Exit {
-        exit_of(&self.error)
+        exit_of(&self.0.error)
     }
 
     /// True if the reader of a pipe went away: nobody is left who wants to hear of it.
     pub fn is_closed_pipe(&self) -> bool {
-        match &self.error {
+        match &self.0.error {
             Error::Write { cause, .. } | Error::Pipeline(pipeline::Error::Write { cause, .. }) => {
                 cause.kind() == io::ErrorKind::BrokenPipe
             }
@@ -122,8 +145,8 @@ impl Failure {
 
     /// The lines for standard error. Text from outside is escaped.
     pub fn lines(&self) -> Vec<String> {
-        let mut lines = vec![format!("error: {}", escape_for_terminal(&chain(&self.error)))];
-        if let Some(hint) = &self.hint {
+        let mut lines = vec![format!("error: {}", escape_for_terminal(&chain(&self.0.error)))];
+        if let Some(hint) = &self.0.hint {
             lines.push(format!("hint: {}", escape_for_terminal(hint)));
         }
         lines

@@ -53,7 +53,7 @@ pub async fn run(args: Args) -> Exit {
             context.screen.clear();
             match outcome {
                 Ok(exit) => return exit,
-                Err(failure) if matches!(failure.error, Error::Interrupted) => {
+                Err(failure) if matches!(failure.error(), Error::Interrupted) => {
                     failure.or_hint(|| context.resume_hint())
                 }
                 Err(failure) => failure,

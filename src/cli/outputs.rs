@@ -65,10 +65,10 @@ fn extension_of(format: ToFormat) -> &'static str {
 /// The output meant by `-o` and `--to`. Nothing is touched.
 pub fn output(args: &PlanArgs, settings: &Settings) -> Result<Output, Failure> {
     let Some(path) = &args.output else {
-        return Err(Failure {
-            error: Error::Usage("no output was given".into()),
-            hint: Some("give `-o FILE`, or `-o -` for standard output (NDJSON, or what `--to` says)".into()),
-        });
+        return Err(Failure::new(
+            Error::Usage("no output was given".into()),
+            "give `-o FILE`, or `-o -` for standard output (NDJSON, or what `--to` says)",
+        ));
     };
     let codec = settings.codec.value;
     if path == Path::new("-") {
@@ -81,16 +81,16 @@ pub fn output(args: &PlanArgs, settings: &Settings) -> Result<Output, Failure> {
 fn output_file(path: &Path, args: &PlanArgs, codec: ParquetCodec) -> Result<Output, Failure> {
     let (told, compression) = told_by_name(path);
     let Some(format) = args.to.or(told) else {
-        return Err(Failure {
-            error: Error::Usage(format!("the name {} tells no format", path.display())),
-            hint: Some("give `--to parquet`, csv, tsv, ndjson or json".into()),
-        });
+        return Err(Failure::new(
+            Error::Usage(format!("the name {} tells no format", path.display())),
+            "give `--to parquet`, csv, tsv, ndjson or json",
+        ));
     };
     if format == ToFormat::Parquet && compression != Compression::None {
-        return Err(Failure {
-            error: Error::Usage(format!("{}: Parquet is compressed inside", path.display())),
-            hint: Some("leave .gz or .zst out; `--codec` chooses the compression".into()),
-        });
+        return Err(Failure::new(
+            Error::Usage(format!("{}: Parquet is compressed inside", path.display())),
+            "leave .gz or .zst out; `--codec` chooses the compression",
+        ));
     }
     let target = Target::File { path: path.to_owned(), no_clobber: args.no_clobber };
     Ok(Output { format: output_format(format, codec), compression, target })
@@ -106,10 +106,10 @@ pub fn block_output(
     index: usize,
 ) -> Result<Output, Failure> {
     let Some(folder) = args.output.as_deref().filter(|path| *path != Path::new("-")) else {
-        return Err(Failure {
-            error: Error::Usage("`--all-blocks` writes several files".into()),
-            hint: Some("give a folder with `-o`".into()),
-        });
+        return Err(Failure::new(
+            Error::Usage("`--all-blocks` writes several files".into()),
+            "give a folder with `-o`",
+        ));
     };
     let format = args.to.unwrap_or(ToFormat::Parquet);
     let name = format!("{}.{}", plain_name(filename, number, index), extension_of(format));
@@ -259,7 +259,7 @@ mod tests {
         assert_eq!(made("-o x.bin --to json").unwrap().format, OutputFormat::JsonArray);
         for (flags, words) in [("", "no output"), ("-o x.bin", "tells no format"), ("-o x.parquet.gz", "inside")] {
             let failure = made(flags).unwrap_err();
-            assert!(failure.lines()[0].contains(words) && failure.hint.is_some(), "{failure:?}");
+            assert!(failure.lines()[0].contains(words) && failure.hint().is_some(), "{failure:?}");
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::Error;
 use crate::api::{Block, CreateWorkflow, Graph};
@@ -86,8 +86,13 @@ pub fn same_graph(a: &Graph, b: &Graph) -> bool {
     a.blocks.len() == b.blocks.len() && a.edges.len() == b.edges.len() && normal(a) == normal(b)
 }
 
-/// Blocks in the order of their numbers, edges as pairs of places in that order.
-fn normal(graph: &Graph) -> (Vec<(i64, &str, &str, &serde_json::Map<String, Value>)>, Vec<(usize, usize, &str)>) {
+/// What a block says: its number, name, category and settings.
+type BlockSays<'a> = (i64, &'a str, &'a str, &'a Map<String, Value>);
+/// What an edge says: places of blocks, and its condition.
+type EdgeSays<'a> = (usize, usize, &'a str);
+
+/// Blocks in the order of their numbers, edges between places in that order.
+fn normal(graph: &Graph) -> (Vec<BlockSays<'_>>, Vec<EdgeSays<'_>>) {
     let mut blocks: Vec<&Block> = graph.blocks.iter().collect();
     blocks.sort_by(|a, b| (a.sequence_number, &a.block_name).cmp(&(b.sequence_number, &b.block_name)));
     let places: HashMap<&str, usize> =

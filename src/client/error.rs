@@ -126,7 +126,7 @@ impl std::fmt::Display for RunEnd {
                 }
             }
             RunEnd::Cancelled => f.write_str("was cancelled"),
-            RunEnd::TimedOut => f.write_str("was stopped by the service's time limit"),
+            RunEnd::TimedOut => f.write_str("timed out: the service stopped it"),
         }
     }
 }

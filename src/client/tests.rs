@@ -151,7 +151,7 @@ async fn a_watch_goes_on_to_a_terminal_state() {
     let end = client.watch(&run, &options, |s| seen.push(s.overall_status.clone())).await.unwrap();
     assert_eq!(seen, ["queued", "PAUSED", "Running", "timeout"]);
     let error = client.require_completed(&end).await.unwrap_err();
-    assert_eq!(error.to_string(), "run r1 was stopped by the service's time limit");
+    assert_eq!(error.to_string(), "run r1 timed out: the service stopped it");
 }
 
 #[tokio::test]

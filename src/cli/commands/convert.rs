@@ -18,8 +18,8 @@ pub async fn convert(context: &Context, args: ConvertArgs) -> Result<Exit, Failu
     let opened = sources::open(context, &args.sources, args.from).await?;
     let files: Vec<&Path> = opened.files.iter().map(|path| path.as_path()).collect();
     outputs::check_writable(&output, &files)?;
-    context.set_restart();
     let name = outputs::target_name(&output);
+    context.set_restart(&name);
     let plan = outputs::plan(opened.sources, output.clone(), &args.plan, &context.settings);
     let report = engine::execute(context, plan, "converting", opened.total_bytes, opened.stoppers).await?;
     let account = Account { name, output: &output, report: &report, expected_rows: None, elapsed: start.elapsed() };

@@ -21,7 +21,7 @@ pub async fn pull(context: &Context, args: PullArgs) -> Result<Exit, Failure> {
     let client = context.client()?;
     let run = RunId(args.run_id);
     if let Some(output) = &args.plan.output {
-        context.set_resume(&format!("drawoff pull {run} -o {}", output.display()));
+        context.set_resume(&run, output);
     }
     pull.carry_out(context, &client, &run).await
 }

@@ -1,6 +1,6 @@
 //! `run`: the main job. Input up, run started and watched, results drawn off.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use serde_json::Value;
@@ -23,12 +23,16 @@ pub async fn run(context: &Context, args: RunArgs) -> Result<Exit, Failure> {
     let inputs: Vec<&Path> = args.input.as_deref().into_iter().chain([Path::new(&args.workflow)]).collect();
     pull.check(context, &inputs)?;
     let payload = args.payload.as_deref().map(read_payload).transpose()?;
-    context.set_restart();
+    if let Some(output) = &args.plan.output {
+        context.set_restart(&output.display().to_string());
+    }
     if !args.local {
         let client = context.client()?;
-        return start_and_pull(context, &client, &args, payload, &pull).await.map_err(|mut failure| {
-            failure.hint = local_hint(&args, &failure).or(failure.hint);
-            failure
+        return start_and_pull(context, &client, &args, payload, &pull).await.map_err(|failure| {
+            match local_hint(&args, &failure) {
+                Some(hint) => failure.with_hint(hint),
+                None => failure,
+            }
         });
     }
     require_definition(&args.workflow)?;
@@ -90,7 +94,7 @@ async fn start_and_pull(
     let run = started.job_id;
     context.screen.note(&format!("run {run} of {name} started"));
     if let (false, Some(output)) = (args.local, &args.plan.output) {
-        context.set_resume(&format!("drawoff pull {run} -o {}", output.display()));
+        context.set_resume(&run, output);
     }
     let outcome = pull.carry_out(context, client, &run).await;
     outcome.map_err(|failure| {
@@ -100,7 +104,7 @@ async fn start_and_pull(
     })
 }
 
-async fn upload(context: &Context, client: &Client, path: &PathBuf, args: &RunArgs) -> Result<HandleId, Failure> {
+async fn upload(context: &Context, client: &Client, path: &Path, args: &RunArgs) -> Result<HandleId, Failure> {
     Input::open(context, path, args.from).await?.upload(context, client).await
 }
 
@@ -131,7 +135,7 @@ fn require_definition(workflow: &str) -> Result<(), Failure> {
         Ok(_) => Ok(()),
         Err(error) => {
             let hint = "the service of `--local` starts without workflows; give a definition file";
-            Err(Failure { error: error.into(), hint: Some(hint.into()) })
+            Err(Failure::new(error, hint))
         }
     }
 }
@@ -140,7 +144,7 @@ fn require_definition(workflow: &str) -> Result<(), Failure> {
 fn require_fitting_input(name: &str, graph: &Graph, has_input: bool, has_payload: bool) -> Result<(), Failure> {
     let fail = |text: String, hint: &str| {
         let error = Error::Usage(format!("workflow {name} {text}"));
-        Err(Failure { error, hint: Some(hint.to_owned()) })
+        Err(Failure::new(error, hint))
     };
     // The API's own check says more than a guess here could.
     let Some(block) = source_block(graph) else { return Ok(()) };
@@ -168,7 +172,7 @@ fn require_fitting_input(name: &str, graph: &Graph, has_input: bool, has_payload
 
 /// A definition file without a key is what a first user has: the local service is the way on.
 fn local_hint(args: &RunArgs, failure: &Failure) -> Option<String> {
-    let no_key = matches!(&failure.error, Error::Client(client::Error::Net(e)) if e.kind() == crate::net::Kind::NoKey);
+    let no_key = matches!(failure.error(), Error::Client(client::Error::Net(e)) if e.kind() == crate::net::Kind::NoKey);
     (no_key && Path::new(&args.workflow).is_file()).then(|| {
         "set SIXTYFOUR_API_KEY or give `--api-key-file FILE`; or add `--local` to run it in this process, without a key"
             .to_owned()
@@ -189,7 +193,7 @@ mod tests {
     #[test]
     fn an_input_that_does_not_fit_is_refused_with_the_flag_that_does() {
         let hint = |block: &str, specs: &str, input, payload| {
-            require_fitting_input("W", &graph(block, specs), input, payload).err().map(|f| f.hint.unwrap())
+            require_fitting_input("W", &graph(block, specs), input, payload).err().map(|f| f.hint().unwrap().to_owned())
         };
         assert!(hint("webhook", "{}", true, false).unwrap().contains("give --payload, not --input"));
         assert!(hint("webhook", "{}", false, false).unwrap().contains("--payload"));
