@@ -72,7 +72,7 @@ pub enum Error {
     /// The local service.
     #[cfg(feature = "serve")]
     #[error("the local service cannot start")]
-    Service(#[source] Box<dyn StdError + Send + Sync>),
+    Service(#[source] crate::service::Error),
     /// Ctrl-C or SIGTERM.
     #[error("interrupted")]
     Interrupted,
@@ -235,9 +235,22 @@ fn exit_of(error: &Error) -> Exit {
         Error::Write { cause, .. } => write_exit(cause),
         Error::Read { cause, .. } => read_exit(cause),
         #[cfg(feature = "serve")]
-        Error::Service(_) => Exit::CannotWrite,
+        Error::Service(error) => service_exit(error),
         Error::Interrupted => Exit::Interrupted,
         Error::Bug(_) => Exit::Bug,
+    }
+}
+
+#[cfg(feature = "serve")]
+fn service_exit(error: &crate::service::Error) -> Exit {
+    use crate::service::{EnrichError, Error};
+    match error {
+        Error::Folder { cause, .. } => write_exit(cause),
+        Error::Store(_) => Exit::CannotWrite,
+        Error::Enrich(EnrichError::Read { .. }) => Exit::CannotRead,
+        Error::Enrich(EnrichError::NoSuchBlock { .. } | EnrichError::TwoTables { .. }) => Exit::Usage,
+        Error::Enrich(_) => Exit::BadData,
+        _ => Exit::Usage,
     }
 }
 
@@ -270,6 +283,8 @@ fn hint(error: &Error) -> Option<String> {
         Error::Pipeline(pipeline::Error::Write { path, cause }) | Error::Write { path, cause } => {
             write_hint(path, cause)
         }
+        #[cfg(feature = "serve")]
+        Error::Service(crate::service::Error::Bind { .. }) => Some("`--port 0` picks a port that is free".to_owned()),
         Error::Pipeline(pipeline::Error::Bug(_)) | Error::Bug(_) => {
             Some("this is a fault of drawoff; what was asked for and this line make a good report".to_owned())
         }
@@ -368,7 +383,10 @@ mod tests {
             (write(os(Errno::DQUOT)), Exit::DiskFull),
             (write(os(Errno::ACCESS)), Exit::CannotWrite),
             (pipeline::Error::BadRecord { position: position.clone(), reject }.into(), Exit::BadData),
-            (pipeline::Error::Schema { position, what: "a column".into() }.into(), Exit::SchemaChanged),
+            (
+                pipeline::Error::Schema { position, what: "a column".into(), wider: Box::default() }.into(),
+                Exit::SchemaChanged,
+            ),
             (pipeline::Error::RowCount { name: "a".into(), found: 1, expected: 2 }.into(), Exit::Mismatch),
             (pipeline::Error::Cancelled.into(), Exit::Interrupted),
             (Error::Interrupted, Exit::Interrupted),

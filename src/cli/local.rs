@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use super::error::{Error, Failure};
 use super::values::Enrich;
+use crate::pipeline::Limits;
 use crate::secret::ApiKey;
 use crate::service::{Config, EnrichTable, Service};
 
@@ -23,11 +24,20 @@ pub struct LocalOptions {
     pub enrich: Vec<Enrich>,
     /// How long links are valid.
     pub link_life: Duration,
+    /// Sizes of each block's execution.
+    pub limits: Limits,
 }
 
 impl Default for LocalOptions {
     fn default() -> Self {
-        LocalOptions { port: 0, data: None, api_key: None, enrich: Vec::new(), link_life: Duration::from_secs(900) }
+        LocalOptions {
+            port: 0,
+            data: None,
+            api_key: None,
+            enrich: Vec::new(),
+            link_life: Duration::from_secs(900),
+            limits: Limits::default(),
+        }
     }
 }
 
@@ -61,9 +71,10 @@ impl Local {
             api_key: options.api_key,
             enrich,
             link_life: options.link_life,
+            limits: options.limits,
             ..Config::new(data_dir)
         };
-        let service = Service::start(config).await.map_err(|cause| Error::Service(Box::new(cause)))?;
+        let service = Service::start(config).await.map_err(Error::Service)?;
         Ok(Local { service, _folder: folder })
     }
 

@@ -7,7 +7,7 @@ use super::args::{FromFormat, PlanArgs, SchemaFromArg, SchemaPolicyArg, ToFormat
 use super::error::{Error, Failure, STDOUT};
 use super::settings::Settings;
 use crate::format::{Compression, CsvOptions, Format, OutputFormat, ParquetCodec, ParquetOptions};
-use crate::pipeline::{Limits, OnBadRecord, Output, Plan, SchemaChoice, SchemaFrom, SchemaPolicy, Target};
+use crate::pipeline::{OnBadRecord, Output, Plan, SchemaChoice, SchemaFrom, SchemaPolicy, Target};
 use crate::source::Source;
 
 impl From<FromFormat> for Format {
@@ -204,11 +204,7 @@ pub fn plan(sources: Vec<Source>, output: Output, args: &PlanArgs, settings: &Se
         },
         on_bad_record: args.on_bad_record,
         rejects,
-        limits: Limits {
-            max_memory_bytes: settings.max_memory.value,
-            workers: settings.workers.value,
-            ..Limits::default()
-        },
+        limits: settings.limits(),
     }
 }
 

@@ -255,6 +255,11 @@ impl Settings {
         Policy { rate_limit_delay: self.rate_limit_wait.value, ..Policy::default() }
     }
 
+    /// The sizes of executions.
+    pub fn limits(&self) -> Limits {
+        Limits { max_memory_bytes: self.max_memory.value, workers: self.workers.value, ..Limits::default() }
+    }
+
     /// Name, value and origin of each setting; the key redacted.
     pub fn rows(&self) -> Vec<(&'static str, String, String)> {
         let key = match (&self.api_key, self.load_key()) {

@@ -15,7 +15,7 @@ pub use definition::{Definition, SourceKind, same_graph, source_block};
 pub use error::{Error, RunEnd};
 pub use idempotency::IdempotencyKey;
 pub use resolve::Resolved;
-pub use results::{LinkSource, ResultFormat, Wanted, choose};
+pub use results::{LinkSource, ResultFormat, Results, Wanted, choose};
 pub use upload::{UPLOAD_EXTENSIONS, Upload};
 pub use watch::{Pace, WatchOptions};
 

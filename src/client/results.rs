@@ -74,24 +74,32 @@ pub fn choose(mut links: Vec<DownloadLink>, wanted: Wanted, run: &RunId) -> Resu
     }
 }
 
+/// What a run has to give.
+#[derive(Clone, Debug)]
+pub struct Results {
+    /// The format of the files.
+    pub format: ResultFormat,
+    /// Links to the wanted files, in the order of their blocks.
+    pub links: Vec<DownloadLink>,
+    /// What the API says about any of the run's files, wanted or not: the file's name and the message.
+    pub messages: Vec<(String, String)>,
+}
+
 impl Client {
     /// Links to the wanted results in the first of `formats` that the run has. Links that come without their URL are
     /// asked for again a few times.
-    pub async fn result_links(
-        &self,
-        run: &RunId,
-        formats: &[ResultFormat],
-        wanted: Wanted,
-    ) -> Result<(ResultFormat, Vec<DownloadLink>), Error> {
+    pub async fn result_links(&self, run: &RunId, formats: &[ResultFormat], wanted: Wanted) -> Result<Results, Error> {
         for &format in formats {
             for tries in 1.. {
                 let links = self.links(run, format).await?;
                 if links.is_empty() {
                     break;
                 }
-                let chosen = choose(links, wanted, run)?;
-                let Some(unsigned) = chosen.iter().find(|link| link.download_url.is_none()) else {
-                    return Ok((format, chosen));
+                let said = |l: &DownloadLink| Some((l.filename.clone(), l.message.clone().filter(|m| !m.is_empty())?));
+                let messages = links.iter().filter_map(said).collect();
+                let links = choose(links, wanted, run)?;
+                let Some(unsigned) = links.iter().find(|link| link.download_url.is_none()) else {
+                    return Ok(Results { format, links, messages });
                 };
                 if tries >= UNSIGNED_TRIES {
                     let (filename, message) = (unsigned.filename.clone(), unsigned.message.clone());

@@ -262,15 +262,16 @@ async fn links_without_url_are_asked_for_again_and_then_named() {
     let run = RunId("r1".into());
     let formats = [ResultFormat::Ndjson, ResultFormat::Csv];
     let server = Scripted::replies(vec![list(None), list(Some("http://x.test/a"))]).await;
-    let (format, links) = client(&server).result_links(&run, &formats, Wanted::Final).await.unwrap();
-    assert_eq!((format, links.len()), (ResultFormat::Ndjson, 1));
+    let results = client(&server).result_links(&run, &formats, Wanted::Final).await.unwrap();
+    assert_eq!((results.format, results.links.len()), (ResultFormat::Ndjson, 1));
+    assert_eq!(results.messages, [("a.ndjson".to_owned(), "signing failed".to_owned())]);
     let server = Scripted::replies(vec![list(None)]).await;
     let error = client(&server).result_links(&run, &formats, Wanted::Final).await.unwrap_err();
     assert_eq!(error.to_string(), "the API gives no link to a.ndjson: signing failed");
     // A format that the run does not have gives an empty list; the next one is asked for.
     let server = Scripted::replies(vec![Reply::new(200, "[]"), list(Some("http://x.test/a"))]).await;
-    let (format, _) = client(&server).result_links(&run, &formats, Wanted::Final).await.unwrap();
-    assert_eq!(format, ResultFormat::Csv);
+    let results = client(&server).result_links(&run, &formats, Wanted::Final).await.unwrap();
+    assert_eq!(results.format, ResultFormat::Csv);
     let server = Scripted::replies(vec![Reply::new(200, "[]")]).await;
     let error = client(&server).result_links(&run, &formats, Wanted::Final).await.unwrap_err();
     assert_eq!(error.to_string(), "run r1 has no results as ndjson or csv");

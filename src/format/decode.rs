@@ -19,7 +19,8 @@ pub struct Decoded {
     pub duplicate_keys: u64,
     /// The types of this morsel's values alone, field by field as in `batch.schema`: narrower
     /// than the batch's where the morsel has nothing that needs the width (`Null` for a column
-    /// without values, integers that fit a double in a float column).
+    /// without values, integers that fit a double in a float column). CSV does not look into the
+    /// cells of text columns: they are text, whatever they say.
     pub observed: Schema,
 }
 

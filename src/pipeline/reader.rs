@@ -149,7 +149,10 @@ impl Reader {
                     open.framer.finish();
                     open.ended = true;
                 }
-                Ok(n) => open.framer.filled(n),
+                Ok(n) => {
+                    open.framer.filled(n);
+                    flushed = false;
+                }
                 Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
                 Err(cause) => return Err(Error::Read { name: open.info.name.to_string(), cause }),
             }

@@ -13,7 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select, unbounded};
 
 use super::budget::Budget;
 use super::compiled::{Compiled, Shape};
@@ -21,7 +21,7 @@ use super::output::Out;
 use super::reader::{Item, Reader};
 use super::rejects::Rejects;
 use super::worker::{Group, InFlight, Part, Piece, Worker};
-use super::writer::Writer;
+use super::writer::{CANCEL_POLL, Writer};
 use super::{Control, Error, Limits, Plan, Report, SchemaFrom, SchemaPolicy};
 use crate::column::{MAX_COLUMNS, Mixing, Schema};
 use crate::format::Format;
@@ -95,8 +95,8 @@ fn attempt(plan: &Plan, sources: Vec<Source>, re_readable: bool, control: &Contr
     }
 
     let pool = BufferPool::new(compiled.limits.morsel_bytes, compiled.workers * 4);
-    let mut reader = Reader::new(sources, &compiled.limits, somebody_watches, pool.clone(), control);
-    let sample = take_sample(&mut reader, somebody_watches)?;
+    let reader = Reader::new(sources, &compiled.limits, somebody_watches, pool.clone(), control);
+    let (reader, sample) = sample_aside(reader, somebody_watches, control)?;
     for item in &sample {
         if let Item::Morsel(morsel, info) = item {
             schema = schema.join(&compiled.infer(morsel, info), Compiled::mixing(info.format));
@@ -240,6 +240,28 @@ fn take_sample(reader: &mut Reader, somebody_watches: bool) -> Result<Vec<Item>,
         }
     }
     Ok(sample)
+}
+
+/// [`take_sample`] on a thread of its own: a cancel must end the wait for a source that has
+/// nothing to say. The thread then stays behind in its read, and holds nothing that is missed.
+fn sample_aside(mut reader: Reader, somebody_watches: bool, control: &Control) -> Result<(Reader, Vec<Item>), Error> {
+    let (done, sampled) = bounded(1);
+    std::thread::Builder::new()
+        .name("sample".into())
+        .spawn(move || {
+            let sample = take_sample(&mut reader, somebody_watches);
+            // Nobody takes it after a cancel.
+            let _ = done.send((reader, sample));
+        })
+        .map_err(|e| Error::Bug(format!("cannot start a thread: {e}")))?;
+    loop {
+        match sampled.recv_timeout(CANCEL_POLL) {
+            Ok((reader, sample)) => return Ok((reader, sample?)),
+            Err(RecvTimeoutError::Timeout) if control.is_cancelled() => return Err(Error::Cancelled),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Err(Error::Bug("the reader broke down".into())),
+        }
+    }
 }
 
 /// Runs reader and workers, and `consume` on this thread with what they make.

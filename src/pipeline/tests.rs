@@ -256,24 +256,23 @@ impl ByteSource for Stuck {}
 #[test]
 fn a_cancel_ends_even_a_stuck_execution() {
     let place = Place::new();
-    let text: String = (0..10_000).map(|i| format!("{{\"i\":{i}}}\n")).collect();
-    for name in ["out.parquet", "out.ndjson"] {
-        let head = io::Cursor::new(text.clone().into_bytes());
-        let source = Source::stream("stuck.ndjson", Box::new(Stuck(head)));
-        let mut plan = Plan::new(source, output(&place.path(name)));
-        // Several groups must be under way before the source sticks, so the sample ends early.
-        plan.limits = Limits { row_group_bytes: 4096, ..tiny(2, 512) };
-        let control = Control::new();
-        let execution = std::thread::spawn({
-            let control = control.clone();
-            move || execute(plan, &control)
-        });
-        while control.bytes_read() < text.len() as u64 {
-            std::thread::yield_now();
-        }
-        control.cancel();
-        // The sample is read on the caller's thread, where only the source itself can end a read.
-        if control.rows_read() > 0 {
+    // More than the sample, so that it sticks once while workers are at it; then less.
+    for lines in [400_000, 10] {
+        let text: String = (0..lines).map(|i| format!("{{\"i\":{i}}}\n")).collect();
+        for name in ["out.parquet", "out.ndjson"] {
+            let head = io::Cursor::new(text.clone().into_bytes());
+            let source = Source::stream("stuck.ndjson", Box::new(Stuck(head)));
+            let mut plan = Plan::new(source, output(&place.path(name)));
+            plan.limits = tiny(2, 4096);
+            let control = Control::new();
+            let execution = std::thread::spawn({
+                let control = control.clone();
+                move || execute(plan, &control)
+            });
+            while control.bytes_read() < text.len() as u64 {
+                std::thread::yield_now();
+            }
+            control.cancel();
             assert!(matches!(execution.join().unwrap(), Err(Error::Cancelled)));
             assert_eq!(place.names(), Vec::<String>::new());
         }

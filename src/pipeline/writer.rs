@@ -20,8 +20,8 @@ use crate::format::frame::Oversized;
 use crate::position::{FieldPath, Position};
 use crate::transform::Steps;
 
-/// How often a waiting writer looks whether it was told to stop.
-const CANCEL_POLL: Duration = Duration::from_millis(50);
+/// How often a thread that waits looks whether it was told to stop.
+pub(super) const CANCEL_POLL: Duration = Duration::from_millis(50);
 
 /// What the writer knows in the end.
 #[derive(Debug, Default)]

@@ -66,7 +66,10 @@ impl Pull<'_> {
             client.require_completed(&status).await?;
             Ok(client.result_links(run, self.formats, self.wanted()).await?)
         };
-        let (format, links) = context.unless_interrupted(asked).await?;
+        let client::Results { format, links, messages } = context.unless_interrupted(asked).await?;
+        for (name, message) in messages {
+            context.screen.note(&escape_for_terminal(&format!("{name}: {message}")));
+        }
         if self.formats[0] != format {
             let words = [self.formats[0].as_str(), format.as_str()];
             context.screen.note(&format!("the run has no {} results; taking {}", words[0], words[1]));
@@ -97,9 +100,6 @@ impl Pull<'_> {
     ) -> Result<Exit, Failure> {
         let (mut sources, mut stoppers, mut total_bytes) = (Vec::new(), Vec::new(), Some(0));
         for link in links {
-            if let Some(message) = link.message.as_deref().filter(|m| !m.is_empty()) {
-                context.screen.note(&escape_for_terminal(&format!("{}: {message}", link.filename)));
-            }
             let download = context
                 .unless_interrupted(async {
                     client.download(run, format, link).await.map_err(|error| match error {

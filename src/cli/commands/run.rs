@@ -7,14 +7,12 @@ use serde_json::Value;
 
 use super::input::Input;
 use super::results::Pull;
-use crate::api::HandleId;
+use crate::api::{Graph, HandleId};
 use crate::cli::args::RunArgs;
 use crate::cli::context::Context;
 use crate::cli::error::{Error, Failure};
 use crate::cli::exit::Exit;
-use crate::client::{
-    self, Client, Definition, IdempotencyKey, Resolved, ResultFormat, SourceKind, StartOptions, source_block,
-};
+use crate::client::{self, Client, Definition, IdempotencyKey, ResultFormat, SourceKind, StartOptions, source_block};
 use crate::text::escape_for_terminal;
 
 /// Carries it out.
@@ -47,7 +45,8 @@ async fn on_local_service(
     use crate::cli::local::{Local, LocalOptions};
     use crate::secret::ApiKey;
 
-    let options = LocalOptions { enrich: args.enrich.clone(), ..LocalOptions::default() };
+    let options =
+        LocalOptions { enrich: args.enrich.clone(), limits: context.settings.limits(), ..LocalOptions::default() };
     let local = context.unless_interrupted(Local::start(options)).await?;
     let endpoint = url::Url::parse(&local.base_url()).map_err(|error| Error::Bug(error.to_string()))?;
     // The service accepts any key; it has nobody to keep out but must see one, as the hosted one does.
@@ -70,12 +69,17 @@ async fn start_and_pull(
     payload: Option<Value>,
     pull: &Pull<'_>,
 ) -> Result<Exit, Failure> {
+    let (has_input, has_payload) = (args.input.is_some(), payload.is_some());
+    if let Ok(Definition(definition)) = Definition::read(Path::new(&args.workflow)) {
+        // Before a workflow is made of it.
+        require_fitting_input(&definition.workflow_name, &definition.workflow_definition, has_input, has_payload)?;
+    }
     let workflow = context.unless_interrupted(async { Ok(client.resolve_workflow(&args.workflow).await?) }).await?;
     let name = escape_for_terminal(&workflow.name);
     if workflow.how != "found" {
         context.screen.note(&format!("workflow {} ({name}) {}", workflow.id, workflow.how));
     }
-    require_fitting_input(&workflow, args.input.is_some(), payload.is_some())?;
+    require_fitting_input(&workflow.name, &workflow.graph, has_input, has_payload)?;
     let input = match &args.input {
         Some(path) => Some(upload(context, client, path, args).await?),
         None => None,
@@ -133,13 +137,13 @@ fn require_definition(workflow: &str) -> Result<(), Failure> {
 }
 
 /// Says clearly when the input is not what the workflow starts with.
-fn require_fitting_input(workflow: &Resolved, has_input: bool, has_payload: bool) -> Result<(), Failure> {
+fn require_fitting_input(name: &str, graph: &Graph, has_input: bool, has_payload: bool) -> Result<(), Failure> {
     let fail = |text: String, hint: &str| {
-        let error = Error::Usage(format!("workflow {} {text}", workflow.name));
+        let error = Error::Usage(format!("workflow {name} {text}"));
         Err(Failure { error, hint: Some(hint.to_owned()) })
     };
     // The API's own check says more than a guess here could.
-    let Some(block) = source_block(&workflow.graph) else { return Ok(()) };
+    let Some(block) = source_block(graph) else { return Ok(()) };
     match SourceKind::of(block) {
         SourceKind::Webhook { .. } if has_input => fail(
             "starts with `webhook`, which takes rows in the request".into(),
@@ -174,24 +178,18 @@ fn local_hint(args: &RunArgs, failure: &Failure) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::WorkflowId;
 
-    fn workflow(block: &str, specs: &str) -> Resolved {
+    fn graph(block: &str, specs: &str) -> Graph {
         let text = format!(
             r#"{{"blocks":[{{"sequence_number":1,"block_type":"io","block_name":"{block}","specs":{specs}}}],"edges":[]}}"#
         );
-        Resolved {
-            id: WorkflowId("w".into()),
-            name: "W".into(),
-            graph: serde_json::from_str(&text).unwrap(),
-            how: "found",
-        }
+        serde_json::from_str(&text).unwrap()
     }
 
     #[test]
     fn an_input_that_does_not_fit_is_refused_with_the_flag_that_does() {
         let hint = |block: &str, specs: &str, input, payload| {
-            require_fitting_input(&workflow(block, specs), input, payload).err().map(|f| f.hint.unwrap())
+            require_fitting_input("W", &graph(block, specs), input, payload).err().map(|f| f.hint.unwrap())
         };
         assert!(hint("webhook", "{}", true, false).unwrap().contains("give --payload, not --input"));
         assert!(hint("webhook", "{}", false, false).unwrap().contains("--payload"));

@@ -7,17 +7,13 @@ use crate::cli::context::Context;
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::cli::{engine, sources, table};
-use crate::pipeline::{Limits, SchemaFrom, infer_schema};
+use crate::pipeline::{SchemaFrom, infer_schema};
 
 /// Carries it out. Files are read whole, so that the answer holds for every record; a stream is judged by its start.
 pub async fn schema(context: &Context, args: SchemaArgs) -> Result<Exit, Failure> {
     let opened = sources::open(context, std::slice::from_ref(&args.source), args.from).await?;
     let from = if opened.files.is_empty() { SchemaFrom::Sample } else { SchemaFrom::Full };
-    let limits = Limits {
-        max_memory_bytes: context.settings.max_memory.value,
-        workers: context.settings.workers.value,
-        ..Limits::default()
-    };
+    let limits = context.settings.limits();
     let sources = opened.sources;
     let schema = engine::on_a_thread(context, "reading", opened.total_bytes, opened.stoppers, move |control| {
         infer_schema(sources, from, &limits, control)

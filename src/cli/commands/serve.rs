@@ -16,9 +16,10 @@ pub async fn serve(context: &Context, args: ServeArgs) -> Result<Exit, Failure> 
     let options = LocalOptions {
         port: args.port,
         data: args.data,
-        api_key: args.api_key.as_deref().map(ApiKey::new).filter(|key| !key.is_empty()),
+        api_key: args.api_key.as_deref().map(ApiKey::new),
         enrich: args.enrich,
         link_life: args.link_life,
+        limits: context.settings.limits(),
     };
     let local = Local::start(options).await?;
     let base_url = local.base_url();

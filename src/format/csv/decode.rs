@@ -62,13 +62,13 @@ impl CsvDecoder {
             .map(|name| declared.fields.iter().find(|field| field.name == *name).map(|field| &field.ty))
             .map(|ty| ty.filter(|ty| NestedCells::are_for(ty)).map(|ty| (ty.clone(), NestedCells::default())))
             .collect();
-        self.each_record(morsel, |_, fields| {
-            for (column, span) in fields.iter().enumerate() {
+        self.each_record(morsel, |_, fields, _| {
+            for (column, span) in fields.drain(..).enumerate() {
                 if span.is_null() {
                     continue;
                 }
                 match &mut nested[column] {
-                    Some((_, cells)) => cells.push(*span),
+                    Some((_, cells)) => cells.push(span),
                     None => kinds[column].note(span.of(bytes)),
                 }
             }
@@ -129,15 +129,17 @@ impl CsvDecoder {
         check: bool,
     ) -> Result<Decoded, Misfit> {
         let bytes = morsel.records();
+        let lines = memchr_iter(b'\n', bytes).count();
+        // There are as many records as lines at most, and each has a byte per field at least.
+        let capacity = lines.min(bytes.len() / self.names.len().max(1)) + 1;
         let mut builders: Vec<Option<Builder>> = schema
             .fields
             .iter()
             .zip(&mapping.places)
-            .map(|(field, place)| place.map(|_| Builder::new(&field.ty, morsel)))
+            .map(|(field, place)| place.map(|_| Builder::new(&field.ty, morsel, capacity)))
             .collect();
         let width = self.names.len();
         let block = (FIELDS_AT_A_TIME / width.max(1)).max(1) * width;
-        let mut pending: Vec<Span> = Vec::with_capacity(block + width);
         let mut failed = false;
         let mut rows = 0;
         let mut append = |pending: &mut Vec<Span>| -> Result<(), Misfit> {
@@ -151,12 +153,14 @@ impl CsvDecoder {
             pending.clear();
             Ok(())
         };
-        let (records, rejects) = self.each_record(morsel, |record, fields| {
+        // Accepted records gather in `pending` until there is a block of them.
+        let (records, rejects, mut rest) = self.each_record(morsel, |record, pending, first| {
             if failed {
+                pending.clear();
                 return None;
             }
             let misfit = match check || !mapping.unknown.is_empty() {
-                true => self.misfit(bytes, fields, schema, mapping),
+                true => self.misfit(bytes, &pending[first..], schema, mapping),
                 false => None,
             };
             if let Some((path, what)) = misfit {
@@ -168,16 +172,15 @@ impl CsvDecoder {
                 return Some(Reject { offset, path, reason: what.0 });
             }
             rows += 1;
-            pending.extend_from_slice(fields);
             if pending.len() >= block {
-                failed = append(&mut pending).is_err();
+                failed = append(pending).is_err();
             }
             None
         });
         if failed {
             return Err(Misfit);
         }
-        append(&mut pending)?;
+        append(&mut rest)?;
 
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(builders.len());
         let mut observed = Vec::with_capacity(builders.len());
@@ -193,53 +196,59 @@ impl CsvDecoder {
             batch: Batch { schema: schema.clone(), columns, rows, records: None },
             rejects,
             records,
-            lines: memchr_iter(b'\n', bytes).count() as u64,
+            lines: lines as u64,
             duplicate_keys: 0,
             observed: Schema::new(observed),
         })
     }
 
-    /// Calls `accept` with every record that is well-formed, and its fields. What it returns, and
-    /// every other record, is a reject. Returns the number of records, and the rejects.
+    /// Calls `accept` with every record that is well-formed, the list of fields to which its own
+    /// have been added, and the place of the first of them. What it returns, and every other
+    /// record, is a reject, whose fields go from the list again; the others stay until `accept`
+    /// takes them. Returns the number of records, the rejects, and what is left of the list.
     fn each_record(
         &self,
         morsel: &Morsel,
-        mut accept: impl FnMut(&RecordBounds, &[Span]) -> Option<Reject>,
-    ) -> (u64, Vec<RejectedRecord>) {
+        mut accept: impl FnMut(&RecordBounds, &mut Vec<Span>, usize) -> Option<Reject>,
+    ) -> (u64, Vec<RejectedRecord>, Vec<Span>) {
         let bytes = morsel.records();
         // One look at the whole morsel is almost always enough.
         let all_utf8 = simdutf8::basic::from_utf8(bytes).is_ok();
         let width = self.names.len();
         let mut splitter = Splitter::new(morsel, self.delimiter);
-        let mut fields = Vec::with_capacity(width);
+        let mut fields = Vec::with_capacity(FIELDS_AT_A_TIME + 2 * width);
         let mut records = 0;
         let mut rejects = Vec::new();
         let (mut line, mut line_known_to) = (0, 0);
-        while let Some(record) = splitter.next_record(&mut fields) {
+        loop {
+            let first = fields.len();
+            let Some(record) = splitter.next_record(&mut fields) else {
+                return (records, rejects, fields);
+            };
             if record.is_blank() && width > 1 {
-                fields.clear();
+                fields.truncate(first);
                 continue;
             }
             let mut reject = malformed(&record);
             if reject.is_none() && !all_utf8 {
                 reject = not_utf8(&bytes[record.start..record.end]);
             }
-            if reject.is_none() && fields.len() != width {
-                reject = Some(ragged(width, fields.len()));
+            let found = fields.len() - first;
+            if reject.is_none() && found != width {
+                reject = Some(ragged(width, found));
             }
             if reject.is_none() {
-                reject = accept(&record, &fields);
+                reject = accept(&record, &mut fields, first);
             }
             if let Some(reject) = reject {
+                fields.truncate(first);
                 line += memchr_iter(b'\n', &bytes[line_known_to..record.start]).count() as u64;
                 line_known_to = record.start;
                 let len = record.end - record.start;
                 rejects.push(RejectedRecord { reject, byte: record.start, len, line, record: records });
             }
             records += 1;
-            fields.clear();
         }
-        (records, rejects)
     }
 
     /// The first field of a record that does not fit `schema`: its path, what is wrong with it,
@@ -275,7 +284,7 @@ impl CsvDecoder {
         let mut record_idx = 0;
         let mut first = None;
         // Counts the records before the one found; rejects are among them, in the count below.
-        let (records, rejects) = self.each_record(morsel, |record, fields| {
+        let (records, rejects, _) = self.each_record(morsel, |record, fields, _| {
             if first.is_none() {
                 match self.misfit(bytes, fields, schema, mapping) {
                     Some((path, (what, _))) => {
@@ -284,6 +293,7 @@ impl CsvDecoder {
                     None => record_idx += 1,
                 }
             }
+            fields.clear();
             None
         });
         let (byte, accepted, what) = first.unwrap_or_else(|| {

@@ -1,6 +1,6 @@
 //! CSV as in RFC 4180: records to columns, and columns to records.
 //!
-//! Reading: [`split`] finds the fields of a morsel's records, [`infer`] what types their values
+//! Reading: [`split`] finds the fields of a morsel's records, `infer` what types their values
 //! have, and [`decode`] makes arrays of them. Writing: [`encode`] makes records of batches, and
 //! [`pad`] gives records that are written already the columns that came later.
 //!

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use memchr::memchr;
 
-use super::scan::{BLOCK, either_mask};
+use super::scan::{BLOCK, byte_mask, either_mask};
 use crate::column::Morsel;
 
 /// Where a field's value stands in its morsel, quotes around it left out.
@@ -126,13 +126,26 @@ pub struct Splitter<'a> {
     block: usize,
     /// Delimiters and line feeds in that block, from `at` on.
     marks: u64,
+    /// Offset of the block that `quotes` is of: the last in which one was looked for.
+    quotes_block: usize,
+    /// All quotes in that block.
+    quotes: u64,
 }
 
 impl<'a> Splitter<'a> {
     /// At the first record of `morsel`. `delimiter` is an ASCII byte other than NUL, quote, CR
     /// and LF.
     pub fn new(morsel: &'a Morsel, delimiter: u8) -> Self {
-        let mut splitter = Splitter { bytes: &morsel.bytes, len: morsel.len, delimiter, at: 0, block: 0, marks: 0 };
+        let mut splitter = Splitter {
+            bytes: &morsel.bytes,
+            len: morsel.len,
+            delimiter,
+            at: 0,
+            block: 0,
+            marks: 0,
+            quotes_block: usize::MAX,
+            quotes: 0,
+        };
         splitter.marks = splitter.marks_of(0);
         splitter
     }
@@ -185,16 +198,36 @@ impl<'a> Splitter<'a> {
     /// The quote that closes the field whose value starts at `from`, and whether quotes in the
     /// value are doubled.
     #[inline]
-    fn closing_quote(&self, from: usize) -> Option<(usize, u32)> {
+    fn closing_quote(&mut self, from: usize) -> Option<(usize, u32)> {
         let mut flags = 0;
         let mut at = from;
         loop {
-            let quote = at + memchr(b'"', &self.bytes[at..self.len])?;
+            let mut block = at - at % BLOCK;
+            self.find_quotes(block);
+            let mut quotes = self.quotes & (u64::MAX << (at - block));
+            while quotes == 0 {
+                block += BLOCK;
+                if block >= self.len {
+                    return None;
+                }
+                self.find_quotes(block);
+                quotes = self.quotes;
+            }
+            let quote = block + quotes.trailing_zeros() as usize;
             if self.bytes[quote + 1] != b'"' {
                 return Some((quote, flags));
             }
             flags = ESCAPED;
             at = quote + 2;
+        }
+    }
+
+    /// Makes `quotes` those of the block at `block`, which is at most `len`.
+    #[inline(always)]
+    fn find_quotes(&mut self, block: usize) {
+        if self.quotes_block != block {
+            self.quotes_block = block;
+            self.quotes = byte_mask(self.block_at(block), b'"');
         }
     }
 
@@ -226,11 +259,16 @@ impl<'a> Splitter<'a> {
         self.marks &= u64::MAX << (at - self.block);
     }
 
-    /// Never beyond the padding: `block` is at most `len`.
     #[inline(always)]
     fn marks_of(&self, block: usize) -> u64 {
+        either_mask(self.block_at(block), self.delimiter, b'\n')
+    }
+
+    /// The bytes of a block that begins at `len` at most, so that there is padding to fill it.
+    #[inline(always)]
+    fn block_at(&self, block: usize) -> &'a [u8; BLOCK] {
         match self.bytes[block..].first_chunk() {
-            Some(bytes) => either_mask(bytes, self.delimiter, b'\n'),
+            Some(bytes) => bytes,
             None => unreachable!("a morsel has a block of padding"),
         }
     }

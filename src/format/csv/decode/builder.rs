@@ -54,17 +54,20 @@ impl Observed {
 }
 
 impl Builder {
-    pub(super) fn new(ty: &Type, morsel: &Morsel) -> Self {
+    /// With room for `capacity` rows.
+    pub(super) fn new(ty: &Type, morsel: &Morsel, capacity: usize) -> Self {
         match ty {
             Type::Null => Builder::Null(0),
-            Type::Bool => Builder::Bool(BooleanBuilder::new()),
-            Type::Int { .. } => Builder::Int { values: Int64Builder::new(), all_fit_double: true },
+            Type::Bool => Builder::Bool(BooleanBuilder::with_capacity(capacity)),
+            Type::Int { .. } => Builder::Int { values: Int64Builder::with_capacity(capacity), all_fit_double: true },
             Type::Decimal => {
-                let values = Decimal128Builder::new().with_data_type(ty.to_arrow());
+                let values = Decimal128Builder::with_capacity(capacity).with_data_type(ty.to_arrow());
                 Builder::Decimal { values, observed: Observed::default() }
             }
-            Type::Float => Builder::Float { values: Float64Builder::new(), observed: Observed::default() },
-            Type::Text => Builder::Text(TextBuilder::new(morsel)),
+            Type::Float => {
+                Builder::Float { values: Float64Builder::with_capacity(capacity), observed: Observed::default() }
+            }
+            Type::Text => Builder::Text(TextBuilder::new(morsel, capacity)),
             nested => Builder::Nested(nested.clone(), NestedCells::default()),
         }
     }
@@ -261,11 +264,11 @@ const MORSEL_BUFFER: u32 = 0;
 const SINGLE_BUFFER: u32 = 1;
 
 impl TextBuilder {
-    fn new(morsel: &Morsel) -> Self {
+    fn new(morsel: &Morsel, capacity: usize) -> Self {
         TextBuilder {
             bytes: morsel.bytes.clone(),
-            views: Vec::new(),
-            nulls: NullBufferBuilder::new(1024),
+            views: Vec::with_capacity(capacity),
+            nulls: NullBufferBuilder::new(capacity),
             single: Vec::new(),
         }
     }
