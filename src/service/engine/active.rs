@@ -161,8 +161,14 @@ impl Active {
         true
     }
 
-    /// The block under way has ended.
+    /// The block under way has ended. What it had read by then stays known.
     pub(super) fn let_go(&self) {
+        let read = lock(&self.steering).current.as_ref().map(|current| (current.place, current.control.rows_read()));
+        if let Some((place, read)) = read {
+            let mut state = lock(&self.state);
+            let block = &mut state.blocks[place];
+            block.processed = block.total.map_or(read, |total| read.min(total));
+        }
         lock(&self.steering).current = None;
     }
 
@@ -197,6 +203,8 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
     use crate::api::WorkflowId;
+    use crate::service::catalogue::RowType;
+    use crate::service::rows::BlockRow;
 
     fn queued() -> Active {
         let now = DateTime::from_timestamp(0, 0).unwrap();
@@ -216,10 +224,36 @@ mod tests {
         })
     }
 
+    fn block(total: Option<u64>) -> BlockRow {
+        let now = DateTime::from_timestamp(5, 0).unwrap();
+        BlockRow {
+            block_id: String::new(),
+            block_name: "filter".to_owned(),
+            sequence_number: 1,
+            previous_block_ids: Vec::new(),
+            rows: RowType::Lead,
+            status: BlockStatus::Running,
+            started_at: Some(now),
+            completed_at: None,
+            updated_at: now,
+            processed: 0,
+            total,
+            row_count: 0,
+            fraction: 0.0,
+            note: None,
+            error_message: None,
+            files: Vec::new(),
+            results: None,
+        }
+    }
+
     #[test]
     fn a_stop_reaches_the_block_under_way_and_the_next() {
         let active = queued();
-        active.end(|row| row.status = RunStatus::Running);
+        active.end(|row| {
+            row.status = RunStatus::Running;
+            row.blocks = vec![block(None)];
+        });
         let control = Control::new();
         assert!(active.steer(0, &control, 0));
         assert!(active.stop(Stop::Request, |_| panic!("it does not wait")).is_none());
@@ -229,6 +263,31 @@ mod tests {
         // The first who asked is the one that is told.
         active.stop(Stop::Service, |_| panic!("it does not wait"));
         assert_eq!(active.stop_asked(), Some(Stop::Request));
+    }
+
+    #[test]
+    fn a_snapshot_has_the_counts_of_the_moment() {
+        let active = queued();
+        let now = DateTime::from_timestamp(5, 0).unwrap();
+        active.end(|row| {
+            row.status = RunStatus::Running;
+            row.blocks = vec![block(Some(8)), block(None)];
+        });
+        let control = Control::new();
+        control.add_rows_read(4);
+        control.add_rows_written(3);
+        control.add_bytes_read(30);
+        assert!(active.steer(0, &control, 40));
+        let live = active.snapshot(now).live();
+        assert_eq!((live.blocks[0].processed_count, live.blocks[0].metrics.row_count), (4, 3));
+        assert_eq!(live.blocks[0].progress_percentage, 50.0);
+        assert_eq!(live.blocks[0].current_step.as_deref(), Some("4 of 8 rows"));
+        assert_eq!(live.overall_progress_percentage, 25.0);
+        // Without a number of rows, bytes tell how far it is.
+        active.let_go();
+        assert_eq!(active.row().blocks[0].processed, 4);
+        assert!(active.steer(1, &control, 40));
+        assert_eq!(active.snapshot(now).live().blocks[1].progress_percentage, 75.0);
     }
 
     #[test]
