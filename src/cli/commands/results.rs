@@ -10,7 +10,8 @@ use crate::cli::error::{Error, Failure};
 use crate::cli::exit::Exit;
 use crate::cli::report::Account;
 use crate::cli::{engine, outputs};
-use crate::client::{self, Client, ResultFormat, Wanted, WatchOptions};
+use crate::client::{self, Client, ResultFormat, Wanted, WatchOptions, declared_types};
+use crate::column::Schema;
 use crate::pipeline::Output;
 use crate::source::{ByteSource, Source};
 use crate::text::{escape_for_terminal, human_count};
@@ -64,9 +65,13 @@ impl Pull<'_> {
         let asked = async {
             let status = watch(context, client, run, self.results.deadline).await?;
             client.require_completed(&status).await?;
-            Ok(client.result_links(run, self.formats, self.wanted()).await?)
+            let results = client.result_links(run, self.formats, self.wanted()).await?;
+            // The workflow may be gone or not ours to read: its results say enough without it.
+            let workflow = client.workflow(&status.workflow_id).await.ok();
+            let graph = workflow.and_then(|workflow| workflow.workflow_definition);
+            Ok((results, graph.map(|graph| declared_types(&graph)).unwrap_or_default()))
         };
-        let client::Results { format, links, messages } = context.unless_interrupted(asked).await?;
+        let (client::Results { format, links, messages }, declared) = context.unless_interrupted(asked).await?;
         for (name, message) in messages {
             context.screen.note(&escape_for_terminal(&format!("{name}: {message}")));
         }
@@ -79,11 +84,14 @@ impl Pull<'_> {
             for (index, link) in links.iter().enumerate() {
                 let (name, number) = (&link.filename, link.block_number);
                 let output = outputs::block_output(self.plan, &context.settings, name, number, index)?;
-                exit = worse(exit, self.write(context, client, run, format, std::slice::from_ref(link), output).await?);
+                exit = worse(
+                    exit,
+                    self.write(context, client, run, format, &declared, std::slice::from_ref(link), output).await?,
+                );
             }
         } else {
             let output = outputs::output(self.plan, &context.settings)?;
-            exit = self.write(context, client, run, format, &links, output).await?;
+            exit = self.write(context, client, run, format, &declared, &links, output).await?;
         }
         Ok(exit)
     }
@@ -95,6 +103,7 @@ impl Pull<'_> {
         client: &Client,
         run: &RunId,
         format: ResultFormat,
+        declared: &Schema,
         links: &[DownloadLink],
         output: Output,
     ) -> Result<Exit, Failure> {
@@ -112,26 +121,22 @@ impl Pull<'_> {
             total_bytes = total_bytes.zip(download.size_bytes()).map(|(a, b)| a + b);
             let mut source = Source::stream(link.filename.as_str(), Box::new(download));
             source.format = Some(format.format());
-            source.expected_rows = told_rows(link);
+            source.expected_rows = link.row_count;
             sources.push(source);
         }
         let name = outputs::target_name(&output);
-        let plan = outputs::plan(sources, output.clone(), self.plan, &context.settings);
+        let mut plan = outputs::plan(sources, output.clone(), self.plan, &context.settings);
+        plan.schema.declared = Some(declared.clone());
         let report = engine::execute(context, plan, "downloading", total_bytes, stoppers).await?;
         let account = Account {
             name,
             output: &output,
             report: &report,
-            expected_rows: links.iter().map(told_rows).sum(),
+            expected_rows: links.iter().map(|link| link.row_count).sum(),
             elapsed: self.start.elapsed(),
         };
         Ok(account.print(context, self.plan.report))
     }
-}
-
-/// The rows that the API says a file has. A service that leaves the count out is read as 0, so 0 tells nothing.
-fn told_rows(link: &DownloadLink) -> Option<u64> {
-    (link.row_count > 0).then_some(link.row_count)
 }
 
 fn worse(a: Exit, b: Exit) -> Exit {
