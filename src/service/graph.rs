@@ -153,7 +153,7 @@ fn read_edges(graph: &Graph, place: &Place, errors: &mut Vec<ValidationError>) -
 }
 
 /// Kahn's algorithm with a heap, so that of the blocks that could run the lowest number does.
-/// `Err` holds the blocks on or behind a circle.
+/// `Err` holds the blocks on or behind a cycle.
 fn run_order(blocks: &[Block], parents: &[Vec<usize>]) -> Result<Vec<usize>, Vec<usize>> {
     let mut waiting_for: Vec<usize> = parents.iter().map(Vec::len).collect();
     let mut children = vec![Vec::new(); blocks.len()];

@@ -38,6 +38,14 @@ pub struct Pull<'a> {
     pub start: Instant,
 }
 
+/// What results are of.
+struct RunResults<'a> {
+    run: &'a RunId,
+    format: ResultFormat,
+    /// Types that the run's workflow declares.
+    declared: &'a Schema,
+}
+
 impl Pull<'_> {
     fn wanted(&self) -> Wanted {
         match (self.results.all_blocks, self.results.block) {
@@ -79,19 +87,17 @@ impl Pull<'_> {
             let words = [self.formats[0].as_str(), format.as_str()];
             context.screen.note(&format!("the run has no {} results; taking {}", words[0], words[1]));
         }
+        let from = RunResults { run, format, declared: &declared };
         let mut exit = Exit::Success;
         if self.results.all_blocks {
             for (index, link) in links.iter().enumerate() {
                 let (name, number) = (&link.filename, link.block_number);
                 let output = outputs::block_output(self.plan, &context.settings, name, number, index)?;
-                exit = worse(
-                    exit,
-                    self.write(context, client, run, format, &declared, std::slice::from_ref(link), output).await?,
-                );
+                exit = worse(exit, self.write(context, client, &from, std::slice::from_ref(link), output).await?);
             }
         } else {
             let output = outputs::output(self.plan, &context.settings)?;
-            exit = self.write(context, client, run, format, &declared, &links, output).await?;
+            exit = self.write(context, client, &from, &links, output).await?;
         }
         Ok(exit)
     }
@@ -101,9 +107,7 @@ impl Pull<'_> {
         &self,
         context: &Context,
         client: &Client,
-        run: &RunId,
-        format: ResultFormat,
-        declared: &Schema,
+        from: &RunResults<'_>,
         links: &[DownloadLink],
         output: Output,
     ) -> Result<Exit, Failure> {
@@ -111,7 +115,7 @@ impl Pull<'_> {
         for link in links {
             let download = context
                 .unless_interrupted(async {
-                    client.download(run, format, link).await.map_err(|error| match error {
+                    client.download(from.run, from.format, link).await.map_err(|error| match error {
                         client::Error::Net(cause) => Error::Download { name: link.filename.clone(), cause }.into(),
                         error => error.into(),
                     })
@@ -120,13 +124,13 @@ impl Pull<'_> {
             stoppers.push(download.stopper());
             total_bytes = total_bytes.zip(download.size_bytes()).map(|(a, b)| a + b);
             let mut source = Source::stream(link.filename.as_str(), Box::new(download));
-            source.format = Some(format.format());
+            source.format = Some(from.format.format());
             source.expected_rows = link.row_count;
             sources.push(source);
         }
         let name = outputs::target_name(&output);
         let mut plan = outputs::plan(sources, output.clone(), self.plan, &context.settings);
-        plan.schema.declared = Some(declared.clone());
+        plan.schema.declared = Some(from.declared.clone());
         let report = engine::execute(context, plan, "downloading", total_bytes, stoppers).await?;
         let account = Account {
             name,
