@@ -35,7 +35,7 @@
 //! Imports go down only (a test reads the `use crate::` lines):
 //!
 //! 0. [`position`], [`text`], [`secret`], [`api`]: values.
-//! 1. [`column`], [`format`]: pure work; no tokio, files, sockets or clock.
+//! 1. [`mod@column`], [`mod@format`]: pure work; no tokio, files, sockets or clock.
 //! 2. [`net`], [`source`], [`transform`], [`sink`]: ends and steps.
 //! 3. [`pipeline`]: the plan, and its execution.
 //! 4. [`client`], [`service`]: the two sides of the API; they meet only in [`api`].

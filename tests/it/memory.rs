@@ -37,7 +37,7 @@ fn write_ndjson(place: &Place, name: &str, size: u64) {
             r = r,
             state = state,
             small = r % 1000,
-            flag = r % 3 == 0,
+            flag = r.is_multiple_of(3),
         )
         .unwrap();
         out.write_all(&line).unwrap();
