@@ -210,7 +210,7 @@ pub struct PlanArgs {
     /// Refuse if the file is there already
     #[arg(long, help_heading = "Output")]
     pub no_clobber: bool,
-    /// Parquet codec: zstd[:LEVEL], snappy, lz4, none
+    /// Parquet codec: zstd, zstd:LEVEL, snappy, lz4, none
     #[arg(long, value_parser = parse_codec, value_name = "CODEC", help_heading = "Output")]
     pub codec: Option<ParquetCodec>,
     /// What a record that cannot be used does: fail, skip, limit=N

@@ -11,7 +11,7 @@ use crate::cli::exit::Exit;
 use crate::cli::report::Account;
 use crate::cli::{engine, outputs};
 use crate::client::{self, Client, ResultFormat, Wanted, WatchOptions};
-use crate::pipeline::Output;
+use crate::pipeline::{self, Output};
 use crate::source::{ByteSource, Source};
 use crate::text::{escape_for_terminal, human_count};
 
@@ -117,7 +117,14 @@ impl Pull<'_> {
         }
         let name = outputs::target_name(&output);
         let plan = outputs::plan(sources, output.clone(), self.plan, &context.settings);
-        let report = engine::execute(context, plan, "downloading", total_bytes, stoppers).await?;
+        let executed = engine::execute(context, plan, "downloading", total_bytes, stoppers).await;
+        let report = executed.map_err(|failure| match failure.error() {
+            // Reading everything first, which is the usual way out, needs a file.
+            Error::Pipeline(pipeline::Error::Schema { .. }) => {
+                failure.with_hint("a Parquet file can follow such a change: `-o FILE.parquet`")
+            }
+            _ => failure,
+        })?;
         let account = Account {
             name,
             output: &output,
