@@ -398,9 +398,9 @@ pub struct DownloadLink {
     /// Bytes before compression, when known.
     #[serde(default)]
     pub file_size: Option<u64>,
-    /// Rows in the file.
+    /// Rows in the file; `None` where a service leaves it out, which tells nothing.
     #[serde(default)]
-    pub row_count: u64,
+    pub row_count: Option<u64>,
     /// Number of the block that wrote it; the highest is the run's final result.
     #[serde(default)]
     pub block_number: Option<i64>,

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::Error;
 use crate::api::{Block, CreateWorkflow, Graph};
+use crate::column::{Field, Schema, Type};
 
 /// A workflow definition from a file.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,6 +81,27 @@ impl SourceKind {
     }
 }
 
+/// The types of columns that a workflow declares: `input_schema` of its source, `return_fields` of its other blocks,
+/// in the order of their numbers; a later block's word holds. What is no word for a type (a bare description) is
+/// passed over.
+pub fn declared_types(graph: &Graph) -> Schema {
+    let mut blocks: Vec<&Block> = graph.blocks.iter().collect();
+    blocks.sort_by_key(|block| block.sequence_number);
+    let mut schema = Schema::default();
+    for block in blocks {
+        let fields = ["input_schema", "return_fields"].iter().filter_map(|spec| block.specs.get(*spec)?.as_object());
+        for (name, field) in fields.flatten() {
+            let word = field.as_str().or_else(|| field.get("type")?.as_str());
+            let Some(ty) = word.and_then(Type::from_declared) else { continue };
+            match schema.position(name) {
+                Some(i) => schema.fields[i].ty = ty,
+                None => schema.fields.push(Field::new(name.as_str(), ty)),
+            }
+        }
+    }
+    schema
+}
+
 /// True if both graphs say the same. Ids of blocks are left out of account, because the server replaces them, and so
 /// is the order of blocks and edges.
 pub fn same_graph(a: &Graph, b: &Graph) -> bool {
@@ -109,4 +131,20 @@ fn normal(graph: &Graph) -> (Vec<BlockSays<'_>>, Vec<EdgeSays<'_>>) {
         .map(|b| (b.sequence_number, b.block_name.as_str(), b.block_type.as_str(), &b.specs))
         .collect();
     (blocks, edges)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn declared_types_come_from_every_block_and_the_last_word_holds() {
+        let text = r#"{"edges":[],"blocks":[
+            {"sequence_number":2,"block_type":"enrichment","block_name":"lead_enrichment","specs":{"return_fields":{
+                "years":{"type":"int","description":"Years in the role"},"email":"Work email","tags":"list[str]","id":"int"}}},
+            {"sequence_number":1,"block_type":"io","block_name":"webhook","specs":{"input_schema":{"id":"string"}}}]}"#;
+        let schema = declared_types(&serde_json::from_str(text).unwrap());
+        let words: Vec<String> = schema.fields.iter().map(|f| format!("{} {}", f.name, f.ty)).collect();
+        assert_eq!(words, ["id int", "years int", "tags list<text>"]);
+    }
 }

@@ -11,7 +11,7 @@ mod upload;
 mod watch;
 
 pub use calls::{Client, RunFilter, StartOptions};
-pub use definition::{Definition, SourceKind, same_graph, source_block};
+pub use definition::{Definition, SourceKind, declared_types, same_graph, source_block};
 pub use error::{Error, RunEnd};
 pub use idempotency::IdempotencyKey;
 pub use resolve::Resolved;

@@ -3,17 +3,42 @@
 //! What may be alive at once, and where it is counted:
 //!
 //! ```text
-//!   morsels read but not yet encoded       <= Budget (by permits that ride inside them)
-//! + one open row group per worker          <= workers x (encoded row group + column buffers)
-//! + finished pieces that wait their turn   <= Slots x encoded piece
+//!   morsels read but not yet encoded       <= a quarter of --max-memory, by permits inside them
+//! + one open row group per worker          <= workers x about 0.7 of its input
+//! + finished pieces that wait their turn   <= (workers + 1) x about 0.3 of a row group's input
 //! + batches in the hands of workers        <= workers x about 2 morsels (views, not copies)
-//! + the program itself                     about 12 MiB
+//! + the program itself                     about 16 MiB
 //! ```
+//!
+//! A row group takes its worker's share of that quarter as input, 32 MiB at most, so the sum is
+//! about half of `--max-memory` and 16 MiB; the rest is for what the allocator keeps and for data
+//! that encode worse than most. The shares were measured on the wide rows of the benchmarks.
 //!
 //! Only the reader waits for permits, it takes them in delivery order, and a morsel's permit is
 //! given back by whoever holds the morsel, who never waits for another: so nobody waits in a ring.
 
 use std::sync::{Arc, Condvar, Mutex};
+
+use super::Limits;
+
+/// How the memory of an execution is shared out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Bytes of morsels in flight.
+    pub in_flight_bytes: u64,
+    /// Input bytes of one row group.
+    pub row_group_bytes: usize,
+}
+
+impl Sizes {
+    /// The shares under `limits` with so many workers.
+    pub fn of(limits: &Limits, workers: usize) -> Self {
+        let morsel = limits.morsel_bytes as u64;
+        let in_flight_bytes = (limits.max_memory_bytes / 4).max(2 * morsel);
+        let share = usize::try_from(in_flight_bytes / workers as u64).unwrap_or(usize::MAX);
+        Sizes { in_flight_bytes, row_group_bytes: share.min(limits.row_group_bytes).max(limits.morsel_bytes) }
+    }
+}
 
 /// Counts bytes (or other things) that are in flight, up to a bound.
 #[derive(Clone, Debug)]

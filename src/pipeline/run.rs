@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select, unbounded};
 
-use super::budget::Budget;
+use super::budget::{Budget, Sizes};
 use super::compiled::{Compiled, Shape};
 use super::output::Out;
 use super::reader::{Item, Reader};
@@ -272,13 +272,12 @@ fn with_workers<T>(
     pool: &BufferPool,
     consume: impl FnOnce(&Receiver<Piece>) -> T,
 ) -> Result<T, Error> {
+    let sizes = Sizes::of(&compiled.limits, compiled.workers);
     let group_bytes = match compiled.shape {
-        Shape::Parquet(_) => compiled.limits.row_group_bytes,
+        Shape::Parquet(_) => sizes.row_group_bytes,
         Shape::Text => 0,
     };
-    // Half of the memory for what is read: the other half is for row groups being encoded, which
-    // hold about as much again in dictionaries, levels and pages. See `budget`.
-    let budget = Budget::new((compiled.limits.max_memory_bytes / 2).max(2 * compiled.limits.morsel_bytes as u64));
+    let budget = Budget::new(sizes.in_flight_bytes);
     // A slot more than workers keeps them busy while the writer appends.
     let slots = Budget::new(match compiled.shape {
         Shape::Parquet(_) => compiled.workers as u64 + 1,

@@ -71,7 +71,7 @@ pub(super) fn check(graph: Graph, place: &Place) -> Result<Checked, Vec<Validati
     }
     let order = run_order(&graph.blocks, &parents).map_err(|stuck| {
         let names: Vec<String> = stuck.iter().map(|&i| label(&graph.blocks[i])).collect();
-        let text = format!("the edges go round in a circle through {}", names.join(", "));
+        let text = format!("the edges form a cycle through {}", names.join(", "));
         vec![place.key("edges").invalid("value_error", text)]
     })?;
     check_sources(&graph.blocks, &parents, &blocks_place, &mut errors);
@@ -153,7 +153,7 @@ fn read_edges(graph: &Graph, place: &Place, errors: &mut Vec<ValidationError>) -
 }
 
 /// Kahn's algorithm with a heap, so that of the blocks that could run the lowest number does.
-/// `Err` holds the blocks on or behind a circle.
+/// `Err` holds the blocks on or behind a cycle.
 fn run_order(blocks: &[Block], parents: &[Vec<usize>]) -> Result<Vec<usize>, Vec<usize>> {
     let mut waiting_for: Vec<usize> = parents.iter().map(Vec::len).collect();
     let mut children = vec![Vec::new(); blocks.len()];
@@ -305,7 +305,7 @@ mod tests {
             &[(1, "webhook", "a"), (2, "filter", "b"), (3, "filter", "c")],
             &[("a", "b"), ("b", "c"), ("c", "b")],
         ));
-        assert_eq!(text, "the edges go round in a circle through block 2 (filter), block 3 (filter)");
+        assert_eq!(text, "the edges form a cycle through block 2 (filter), block 3 (filter)");
         let text = refused(graph(&[(1, "webhook", "a"), (2, "read_csv", "b")], &[]));
         assert!(text.contains("block 2 (read_csv): a workflow has one input block"));
         let text = refused(graph(&[(1, "filter", "a")], &[]));

@@ -290,13 +290,19 @@ fn look_up(mut batch: Batch, lookup: &Lookup) -> Batch {
             if matches!(cell, Cell::Null) { None } else { table.get(&*cell.text()) }
         })
         .collect();
-    let mut schema = (*batch.schema).clone();
     for (i, name) in lookup.fields.iter().enumerate() {
-        // A row without a match says so with an explicit null.
-        let values = found.iter().map(|entry| entry.and_then(|e| e[i].as_deref()).unwrap_or("null"));
-        let array: ArrayRef = Arc::new(StringViewArray::from_iter_values(values));
+        let mut schema = (*batch.schema).clone();
+        let place = schema.position(name);
+        // A row without a match keeps what it had, and says null where it had nothing.
+        let values = found.iter().enumerate().map(|(row, entry)| match (entry, place) {
+            (Some(entry), _) => entry[i].clone(),
+            (None, Some(place)) => json_at(&batch, place, row),
+            (None, None) => None,
+        });
+        let array: ArrayRef =
+            Arc::new(StringViewArray::from_iter_values(values.map(|value| value.unwrap_or_else(|| "null".into()))));
         let field = Field::new(name.as_str(), Type::Raw);
-        match schema.position(name) {
+        match place {
             Some(place) => {
                 schema.fields[place] = field;
                 batch.columns[place] = array;
@@ -306,8 +312,8 @@ fn look_up(mut batch: Batch, lookup: &Lookup) -> Batch {
                 batch.columns.push(array);
             }
         }
+        batch.schema = Arc::new(schema);
     }
-    batch.schema = Arc::new(schema);
     batch.records = None;
     batch
 }

@@ -19,7 +19,8 @@ pub enum Step {
     /// Keeps the first row of each distinct key over the columns; all columns when empty.
     Deduplicate(Vec<String>),
     /// Adds or replaces columns by a look-up: what the reference table holds for the row's key.
-    /// Rows without a match get null. Without a table every row gets null.
+    /// A row without a match passes as it is, with null in columns that it did not have; without a
+    /// table that is every row.
     Lookup(Lookup),
 }
 

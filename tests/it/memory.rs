@@ -9,6 +9,9 @@ const MIB: u64 = 1 << 20;
 /// Lowered from the default, so that the test's files are far larger than it.
 const BUDGET: u64 = 96 * MIB;
 
+/// What threads and the allocator differ by from run to run, where the peak itself is small.
+const NOISE: u64 = 8 * MIB;
+
 /// Records in the shape of results, of about 300 bytes each; distinct, so that dictionaries and
 /// compression have something to do. From a counter: the same at every run.
 fn write_ndjson(place: &Place, name: &str, size: u64) {
@@ -74,7 +77,7 @@ fn memory_does_not_grow_with_the_input() {
         let convert = |input| peak_of(&place, &["convert", input, "-o", out, "--max-memory", &budget]);
         let (small, large) = (convert("small.ndjson"), convert("large.ndjson"));
         assert!(
-            large <= small + small * 15 / 100,
+            large <= small + small * 15 / 100 + NOISE,
             "{out}: {} MiB for 200 MiB of input, {} MiB for 50 MiB",
             large / MIB,
             small / MIB

@@ -10,7 +10,8 @@ use crate::cli::error::{Error, Failure};
 use crate::cli::exit::Exit;
 use crate::cli::report::Account;
 use crate::cli::{engine, outputs};
-use crate::client::{self, Client, ResultFormat, Wanted, WatchOptions};
+use crate::client::{self, Client, ResultFormat, Wanted, WatchOptions, declared_types};
+use crate::column::Schema;
 use crate::pipeline::{self, Output};
 use crate::source::{ByteSource, Source};
 use crate::text::{escape_for_terminal, human_count};
@@ -35,6 +36,14 @@ pub struct Pull<'a> {
     pub formats: &'a [ResultFormat],
     /// When the command began.
     pub start: Instant,
+}
+
+/// What results are of.
+struct RunResults<'a> {
+    run: &'a RunId,
+    format: ResultFormat,
+    /// Types that the run's workflow declares.
+    declared: &'a Schema,
 }
 
 impl Pull<'_> {
@@ -64,9 +73,13 @@ impl Pull<'_> {
         let asked = async {
             let status = watch(context, client, run, self.results.deadline).await?;
             client.require_completed(&status).await?;
-            Ok(client.result_links(run, self.formats, self.wanted()).await?)
+            let results = client.result_links(run, self.formats, self.wanted()).await?;
+            // The workflow may be gone or not ours to read: its results say enough without it.
+            let workflow = client.workflow(&status.workflow_id).await.ok();
+            let graph = workflow.and_then(|workflow| workflow.workflow_definition);
+            Ok((results, graph.map(|graph| declared_types(&graph)).unwrap_or_default()))
         };
-        let client::Results { format, links, messages } = context.unless_interrupted(asked).await?;
+        let (client::Results { format, links, messages }, declared) = context.unless_interrupted(asked).await?;
         for (name, message) in messages {
             context.screen.note(&escape_for_terminal(&format!("{name}: {message}")));
         }
@@ -74,16 +87,17 @@ impl Pull<'_> {
             let words = [self.formats[0].as_str(), format.as_str()];
             context.screen.note(&format!("the run has no {} results; taking {}", words[0], words[1]));
         }
+        let from = RunResults { run, format, declared: &declared };
         let mut exit = Exit::Success;
         if self.results.all_blocks {
             for (index, link) in links.iter().enumerate() {
                 let (name, number) = (&link.filename, link.block_number);
                 let output = outputs::block_output(self.plan, &context.settings, name, number, index)?;
-                exit = worse(exit, self.write(context, client, run, format, std::slice::from_ref(link), output).await?);
+                exit = worse(exit, self.write(context, client, &from, std::slice::from_ref(link), output).await?);
             }
         } else {
             let output = outputs::output(self.plan, &context.settings)?;
-            exit = self.write(context, client, run, format, &links, output).await?;
+            exit = self.write(context, client, &from, &links, output).await?;
         }
         Ok(exit)
     }
@@ -93,8 +107,7 @@ impl Pull<'_> {
         &self,
         context: &Context,
         client: &Client,
-        run: &RunId,
-        format: ResultFormat,
+        from: &RunResults<'_>,
         links: &[DownloadLink],
         output: Output,
     ) -> Result<Exit, Failure> {
@@ -102,7 +115,7 @@ impl Pull<'_> {
         for link in links {
             let download = context
                 .unless_interrupted(async {
-                    client.download(run, format, link).await.map_err(|error| match error {
+                    client.download(from.run, from.format, link).await.map_err(|error| match error {
                         client::Error::Net(cause) => Error::Download { name: link.filename.clone(), cause }.into(),
                         error => error.into(),
                     })
@@ -111,12 +124,13 @@ impl Pull<'_> {
             stoppers.push(download.stopper());
             total_bytes = total_bytes.zip(download.size_bytes()).map(|(a, b)| a + b);
             let mut source = Source::stream(link.filename.as_str(), Box::new(download));
-            source.format = Some(format.format());
-            source.expected_rows = told_rows(link);
+            source.format = Some(from.format.format());
+            source.expected_rows = link.row_count;
             sources.push(source);
         }
         let name = outputs::target_name(&output);
-        let plan = outputs::plan(sources, output.clone(), self.plan, &context.settings);
+        let mut plan = outputs::plan(sources, output.clone(), self.plan, &context.settings);
+        plan.schema.declared = Some(from.declared.clone());
         let executed = engine::execute(context, plan, "downloading", total_bytes, stoppers).await;
         let report = executed.map_err(|failure| match failure.error() {
             // Reading everything first, which is the usual way out, needs a file.
@@ -129,16 +143,11 @@ impl Pull<'_> {
             name,
             output: &output,
             report: &report,
-            expected_rows: links.iter().map(told_rows).sum(),
+            expected_rows: links.iter().map(|link| link.row_count).sum(),
             elapsed: self.start.elapsed(),
         };
         Ok(account.print(context, self.plan.report))
     }
-}
-
-/// The rows that the API says a file has. A service that leaves the count out is read as 0, so 0 tells nothing.
-fn told_rows(link: &DownloadLink) -> Option<u64> {
-    (link.row_count > 0).then_some(link.row_count)
 }
 
 fn worse(a: Exit, b: Exit) -> Exit {

@@ -195,18 +195,7 @@ impl<'a> Cursor<'a> {
     pub fn string(&mut self) -> Scan<Str> {
         debug_assert_eq!(self.peek(), b'"');
         let start = self.pos + 1;
-        let mut pos = start;
-        // Eight bytes at a time: a byte is of interest when it is a quote, a backslash or below 0x20.
-        loop {
-            let Some(eight) = self.buf.get(pos..pos + 8) else { break };
-            let word = u64::from_le_bytes(eight.try_into().expect("eight bytes"));
-            let found = interesting(word);
-            if found != 0 {
-                pos += (found.trailing_zeros() / 8) as usize;
-                break;
-            }
-            pos += 8;
-        }
+        let pos = self.next_interesting(start);
         match self.buf[pos] {
             b'"' => {
                 self.pos = pos + 1;
@@ -227,19 +216,23 @@ impl<'a> Cursor<'a> {
                 }
                 b'\\' => pos = self.escape(pos)?.1,
                 byte if byte < 0x20 => return Err(control_in_string(byte, pos)),
-                _ => {
-                    // As above, to the next byte of interest.
-                    while let Some(eight) = self.buf.get(pos..pos + 8) {
-                        let found = interesting(u64::from_le_bytes(eight.try_into().expect("eight bytes")));
-                        if found != 0 {
-                            pos += (found.trailing_zeros() / 8) as usize;
-                            break;
-                        }
-                        pos += 8;
-                    }
-                }
+                _ => pos = self.next_interesting(pos),
             }
         }
+    }
+
+    /// The first byte from `pos` on that ends plain text: a quote, a backslash, or one below 0x20.
+    /// Eight bytes are looked at at a time; the padding ends the search.
+    #[inline(always)]
+    fn next_interesting(&self, mut pos: usize) -> usize {
+        while let Some(eight) = self.buf.get(pos..pos + 8) {
+            let found = interesting(u64::from_le_bytes(eight.try_into().expect("eight bytes")));
+            if found != 0 {
+                return pos + (found.trailing_zeros() / 8) as usize;
+            }
+            pos += 8;
+        }
+        pos
     }
 
     /// Reads the escape at `pos` (a backslash): the character, and the place after it.

@@ -42,7 +42,7 @@ pub(super) async fn list(
                 filename: file.filename,
                 storage_bucket: "workflow-results".to_owned(),
                 file_size: Some(file.size_bytes),
-                row_count: file.rows,
+                row_count: Some(file.rows),
                 block_number: Some(block.sequence_number),
                 created_at: Some(timestamp(file.created_at)),
                 message: block.note,

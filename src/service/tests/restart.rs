@@ -102,15 +102,22 @@ async fn everything_is_there_after_a_stop() {
     let local = Local::start().await;
     let workflow = local.chain(&[("webhook", json!({}))]).await;
     let handle = local.upload("a.csv", "a\n1\n").await;
-    let permit = local.service.engine.hold().await;
-    let run = local.run(&workflow, "", json!({ "webhook_payload": [{ "a": 1 }] })).await;
-    drop(permit);
+    let run = local.run(&workflow, "&result_formats=ndjson", json!({ "webhook_payload": [{ "a": 1 }] })).await;
+    let status = local.completed(&run).await;
+    let old_link = local.links(&run, "ndjson").await.remove(0);
     let folder = local.stop().await;
+
     let local = Local::start_in(folder, |_| {}).await;
     local.get(&format!("/workflows/{workflow}")).await.ok();
-    let status = local.status(&run).await["overall_status"].clone();
-    assert!(["completed", "cancelled", "failed"].contains(&status.as_str().unwrap()), "{status}");
-    assert!(local.data().join("uploads").join(format!("{handle}.csv")).exists());
+    assert_eq!(local.status(&run).await, status);
+    assert_eq!(local.rows(&run).await, [json!({ "a": 1 })]);
+    // The folder keeps its secret: a link outlives the process, only its port is another.
+    let path = old_link["download_url"].as_str().unwrap().splitn(4, '/').last().unwrap();
+    let url = format!("{}/{path}", local.service.base_url());
+    assert_eq!(local.client.get(url).send().await.unwrap().status(), 200);
+    let csv = local.chain(&[("read_csv", json!({ "resource_handle_id": handle }))]).await;
+    let run = local.run(&csv, "", Value::Null).await;
+    local.completed(&run).await;
 }
 
 #[tokio::test]
@@ -119,12 +126,11 @@ async fn a_stop_cancels_what_waits() {
     let workflow = local.chain(&[("webhook", json!({}))]).await;
     let permit = local.service.engine.hold().await;
     let run = local.run(&workflow, "", json!({ "webhook_payload": [] })).await;
-    // The stop ends the run first and then waits for its task, which waits for this permit.
-    let stopped = tokio::spawn(local.stop());
+    local.service.engine.cancel_all();
     drop(permit);
-    let local = Local::start_in(stopped.await.unwrap(), |_| {}).await;
+    let local = Local::start_in(local.stop().await, |_| {}).await;
     let runs = local.get("/workflows/runs").await.ok();
     assert_eq!(runs[0]["job_id"], json!(run));
-    let status = runs[0]["status"].as_str().unwrap();
-    assert!(["cancelled", "completed", "failed"].contains(&status), "{status}");
+    assert_eq!((&runs[0]["status"], &runs[0]["status_reason"]), (&json!("cancelled"), &json!("service_stopped")));
+    assert_eq!(runs[0]["error_message"], Value::Null);
 }

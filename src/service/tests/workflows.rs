@@ -108,7 +108,7 @@ async fn graphs_that_cannot_run_are_refused_by_block() {
         { "from_block_id": "b2", "to_block_id": "b2" }
     ])))
     .await;
-    assert!(text.contains("circle through block 2 (filter)"), "{text}");
+    assert!(text.contains("cycle through block 2 (filter)"), "{text}");
     let mut bad = two(json!([{ "from_block_id": "b1", "to_block_id": "b2" }]));
     bad["blocks"][1]["specs"]["filters"][0]["operator"] = json!("like");
     let body = json!({ "workflow_name": "n", "workflow_description": "", "workflow_definition": bad });
