@@ -1,11 +1,13 @@
 //! A plan made ready: how records are decoded, which steps run where, what late surprises do.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, RwLock};
 
 use super::reader::SourceInfo;
 use super::{Error, Limits, OnBadRecord, Plan, SchemaPolicy, Target};
 use crate::column::{Field, MAX_COLUMNS, Mixing, Morsel, Schema, Type};
 use crate::format::decode::{OnMisfit, Outcome};
+use crate::format::parquet::{self, ColumnPath, EncodedRowGroup, Layout, RowGroupEncoder};
 use crate::format::ndjson::{self, DecodeOptions, Keys, UnknownKey};
 use crate::format::{Format, OutputFormat, ParquetOptions};
 use crate::transform::{Step, Steps};
@@ -45,6 +47,8 @@ pub(super) struct Compiled {
     pub mixing: Mixing,
     /// Columns that were declared; cells of CSV are read as JSON where they are nested.
     pub declared: Schema,
+    /// Columns of Parquet that a dictionary does not help, as far as row groups have shown.
+    plain_columns: RwLock<BTreeSet<Vec<String>>>,
     /// Grows in the order of records; the writer publishes it, workers start from it.
     schema: RwLock<Arc<Schema>>,
 }
@@ -98,6 +102,7 @@ impl Compiled {
             workers: workers_of(&plan.limits),
             mixing,
             declared: plan.schema.declared.clone().unwrap_or_default(),
+            plain_columns: RwLock::default(),
             schema: RwLock::default(),
         })
     }
@@ -121,6 +126,7 @@ impl Compiled {
             workers: workers_of(limits),
             mixing,
             declared: Schema::default(),
+            plain_columns: RwLock::default(),
             schema: RwLock::default(),
         }
     }
@@ -134,6 +140,24 @@ impl Compiled {
     /// order of columns is that of first sight whatever the workers do.
     pub fn publish(&self, schema: Arc<Schema>) {
         *self.schema.write().expect("no one panics while holding this") = schema;
+    }
+
+    /// The encoder of the next row group, wise from those before it.
+    pub fn row_group_encoder(&self, schema: Schema, options: &ParquetOptions) -> Result<RowGroupEncoder, parquet::Error> {
+        let plain = self.plain_columns.read().expect("no one panics while holding this");
+        let plain: Vec<ColumnPath> = plain.iter().cloned().map(ColumnPath::new).collect();
+        let layout = Layout::with_plain_columns(Arc::new(schema), options, self.mixing, &plain)?;
+        RowGroupEncoder::with_layout(Arc::new(layout))
+    }
+
+    /// Remembers what a row group has shown. Which group knows of which depends on the threads,
+    /// so the encoding of a file may differ from run to run; its values do not.
+    pub fn learn_from(&self, group: &EncodedRowGroup) {
+        let outgrown = group.outgrown_dictionaries();
+        if !outgrown.is_empty() {
+            let mut plain = self.plain_columns.write().expect("no one panics while holding this");
+            plain.extend(outgrown.into_iter().map(|path| path.parts().to_vec()));
+        }
     }
 
     /// What unlike scalars of a source's column become.

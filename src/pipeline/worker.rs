@@ -113,7 +113,7 @@ impl Worker {
                 recv(group.items) -> item => item,
                 recv(quitting) -> _ => return None,
             };
-            let Ok(item) = item else { break finish_row_group(&mut encoder, &mut parts) };
+            let Ok(item) = item else { break self.finish_row_group(&mut encoder, &mut parts) };
             if let Err(stop) = self.item(item, &mut schema, &mut encoder, &mut parts) {
                 break Err(stop);
             }
@@ -145,6 +145,15 @@ impl Worker {
         }
     }
 
+    fn finish_row_group(&self, encoder: &mut Option<RowGroupEncoder>, parts: &mut Vec<Part>) -> Result<(), Part> {
+        if let Some(encoder) = encoder.take() {
+            let group = encoder.finish().map_err(bug)?;
+            self.compiled.learn_from(&group);
+            parts.push(Part::RowGroup(group));
+        }
+        Ok(())
+    }
+
     fn morsel(
         &mut self,
         morsel: Morsel,
@@ -165,7 +174,7 @@ impl Worker {
                         let what = format!("decoding cannot go on at {}", surprise.what);
                         return Err(Part::Failed(Error::Bug(what)));
                     }
-                    finish_row_group(encoder, parts)?;
+                    self.finish_row_group(encoder, parts)?;
                     *schema = Arc::new(self.compiled.with_declared_types(surprise.schema));
                 }
             }
@@ -195,7 +204,7 @@ impl Worker {
             Shape::Parquet(options) => {
                 let columns = self.steps.output_schema(schema);
                 if encoder.as_ref().is_some_and(|e| **e.layout().schema() != columns) {
-                    finish_row_group(encoder, parts)?;
+                    self.finish_row_group(encoder, parts)?;
                 }
                 let encoder = match encoder {
                     Some(encoder) => encoder,
@@ -220,13 +229,6 @@ impl Worker {
         self.pool.recycle(morsel.bytes);
         Ok(())
     }
-}
-
-fn finish_row_group(encoder: &mut Option<RowGroupEncoder>, parts: &mut Vec<Part>) -> Result<(), Part> {
-    if let Some(encoder) = encoder.take() {
-        parts.push(Part::RowGroup(encoder.finish().map_err(bug)?));
-    }
-    Ok(())
 }
 
 /// An encoder that fails on a batch of its own schema is our fault.

@@ -12,7 +12,7 @@ use crate::cli::report::Account;
 use crate::cli::{engine, outputs};
 use crate::client::{self, Client, ResultFormat, Wanted, WatchOptions, declared_types};
 use crate::column::Schema;
-use crate::pipeline::Output;
+use crate::pipeline::{self, Output};
 use crate::source::{ByteSource, Source};
 use crate::text::{escape_for_terminal, human_count};
 
@@ -131,7 +131,14 @@ impl Pull<'_> {
         let name = outputs::target_name(&output);
         let mut plan = outputs::plan(sources, output.clone(), self.plan, &context.settings);
         plan.schema.declared = Some(from.declared.clone());
-        let report = engine::execute(context, plan, "downloading", total_bytes, stoppers).await?;
+        let executed = engine::execute(context, plan, "downloading", total_bytes, stoppers).await;
+        let report = executed.map_err(|failure| match failure.error() {
+            // Reading everything first, which is the usual way out, needs a file.
+            Error::Pipeline(pipeline::Error::Schema { .. }) => {
+                failure.with_hint("a Parquet file can follow such a change: `-o FILE.parquet`")
+            }
+            _ => failure,
+        })?;
         let account = Account {
             name,
             output: &output,
