@@ -36,16 +36,6 @@ impl Nulls {
         self.len += 1;
     }
 
-    /// Number of values noted.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// True when none is.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     fn truncate(&mut self, len: usize) {
         self.len = len;
         if let Some(valid) = &mut self.valid {
@@ -148,11 +138,6 @@ impl Builder {
             | Builder::Map(_, _, _, nulls) => nulls.len,
             Builder::Struct(s) => s.nulls.len,
         }
-    }
-
-    /// True when there is none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Appends a null (for `Raw`, an absent value).
@@ -333,11 +318,6 @@ impl StructBuilder {
     /// Number of values.
     pub fn len(&self) -> usize {
         self.nulls.len
-    }
-
-    /// True when there is none.
-    pub fn is_empty(&self) -> bool {
-        self.nulls.len == 0
     }
 
     /// Ends one value: fields that it lacked get null.

@@ -3,12 +3,12 @@
 //! Pure work: no files, sockets or clock.
 
 mod batch;
-pub mod build;
+pub(crate) mod build;
 mod cast;
 mod schema;
 #[cfg(test)]
 pub(crate) mod testing;
-pub mod views;
+pub(crate) mod views;
 
 pub use batch::{Batch, Morsel, RecordSpan};
 pub use cast::{CastError, cast_array, keeps_carrier};

@@ -41,16 +41,6 @@ pub fn make_view(text: &[u8], buffer_index: u32, offset: usize) -> u128 {
 pub struct Views(Vec<u128>);
 
 impl Views {
-    /// Number of views.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// True when there is none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Appends a view; see [`make_view`]. The text must be valid UTF-8.
     #[inline]
     pub fn push(&mut self, view: u128) {
@@ -64,6 +54,8 @@ impl Views {
 
     /// The array of these views into `buffers`.
     pub fn finish(self, buffers: &Arc<[Buffer]>, nulls: Option<NullBuffer>) -> ArrayRef {
+        // Offsets are 32 bits wide; a buffer beyond that would have been cut short in a view.
+        assert!(buffers.iter().all(|b| u32::try_from(b.len()).is_ok()), "buffers of views are below 4 GiB");
         let views = ScalarBuffer::from(self.0);
         if cfg!(debug_assertions) {
             // What release builds take on trust is checked here, and by every test.

@@ -3,14 +3,17 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, RwLock};
 
-use super::reader::SourceInfo;
+use super::reader::{Item, SourceInfo};
 use super::{Error, Limits, OnBadRecord, Plan, SchemaPolicy, Target};
 use crate::column::{Field, MAX_COLUMNS, Mixing, Morsel, Schema, Type};
 use crate::format::decode::{OnMisfit, Outcome};
-use crate::format::parquet::{self, ColumnPath, EncodedRowGroup, Layout, RowGroupEncoder};
 use crate::format::ndjson::{self, DecodeOptions, Keys, UnknownKey};
+use crate::format::parquet::{self, ColumnPath, EncodedRowGroup, Layout, RowGroupEncoder};
 use crate::format::{Format, OutputFormat, ParquetOptions};
 use crate::transform::{Step, Steps};
+
+/// Why a column of CSV cannot become text late.
+pub(super) const SPELLING_LOST: &str = "the spelling of what was written before is not known any more";
 
 /// What the records become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +46,8 @@ pub(super) struct Compiled {
     pub on_bad_record: OnBadRecord,
     pub limits: Limits,
     pub workers: usize,
+    /// How many sources must end before the execution may.
+    pub n_sources: usize,
     /// What unlike scalars of different sources become.
     pub mixing: Mixing,
     /// Columns that were declared; cells of CSV are read as JSON where they are nested.
@@ -55,7 +60,7 @@ pub(super) struct Compiled {
 
 impl Compiled {
     /// Checks that `plan` can be done and decides how.
-    pub fn new(plan: &Plan, columns_fixed: bool, mixing: Mixing) -> Result<Self, Error> {
+    pub fn new(plan: &Plan, n_sources: usize, columns_fixed: bool, mixing: Mixing) -> Result<Self, Error> {
         if plan.outputs.is_empty() {
             return Err(Error::Plan("the plan has no output".into()));
         }
@@ -100,6 +105,7 @@ impl Compiled {
             on_bad_record: plan.on_bad_record,
             limits: plan.limits.clone(),
             workers: workers_of(&plan.limits),
+            n_sources,
             mixing,
             declared: plan.schema.declared.clone().unwrap_or_default(),
             plain_columns: RwLock::default(),
@@ -124,6 +130,7 @@ impl Compiled {
             on_bad_record: OnBadRecord::Skip,
             limits: limits.clone(),
             workers: workers_of(limits),
+            n_sources: 0,
             mixing,
             declared: Schema::default(),
             plain_columns: RwLock::default(),
@@ -143,7 +150,11 @@ impl Compiled {
     }
 
     /// The encoder of the next row group, wise from those before it.
-    pub fn row_group_encoder(&self, schema: Schema, options: &ParquetOptions) -> Result<RowGroupEncoder, parquet::Error> {
+    pub fn row_group_encoder(
+        &self,
+        schema: Schema,
+        options: &ParquetOptions,
+    ) -> Result<RowGroupEncoder, parquet::Error> {
         let plain = self.plain_columns.read().expect("no one panics while holding this");
         let plain: Vec<ColumnPath> = plain.iter().cloned().map(ColumnPath::new).collect();
         let layout = Layout::with_plain_columns(Arc::new(schema), options, self.mixing, &plain)?;
@@ -222,8 +233,8 @@ impl Compiled {
         if self.policy == SchemaPolicy::Fail {
             return Some("the schema changed, and the schema policy is `fail`".into());
         }
-        let same_arrays = !new_columns && old.to_arrow() == new.to_arrow();
-        if self.columns_fixed && (new_columns || self.shape != Shape::Text && !same_arrays) {
+        let same_arrays = || !new_columns && old.to_arrow() == new.to_arrow();
+        if self.columns_fixed && (new_columns || self.shape != Shape::Text && !same_arrays()) {
             return Some("the output cannot go back to change its columns".into());
         }
         if info.format != Format::Csv {
@@ -232,11 +243,49 @@ impl Compiled {
         if self.types_fixed {
             return Some("values of this column were written with a narrower type".into());
         }
-        // A double or a boolean does not tell how its cell was spelled: `1` or `1.0`, `True` or
-        // `true`. What was written so far cannot become the text that it was.
-        let spelled = |t: &Type| matches!(t, Type::Float | Type::Bool);
-        let lost = old.fields.iter().zip(&new.fields).any(|(o, n)| spelled(&o.ty) && !spelled(&n.ty));
-        lost.then(|| "the spelling of what was written before is not known any more".into())
+        self.loses_spelling(old, new).then(|| SPELLING_LOST.into())
+    }
+
+    /// True when a column of CSV becomes text that was something whose values do not tell how their
+    /// cells were spelled: `1` or `1.0`, `True` or `true`, blanks in a list. What was written so far
+    /// cannot become the text that it was.
+    pub fn loses_spelling(&self, old: &Schema, new: &Schema) -> bool {
+        if self.mixing != Mixing::Text || self.cells_as_text {
+            return false;
+        }
+        let respelled = |t: &Type| {
+            matches!(t, Type::Float | Type::Bool | Type::Struct(_) | Type::List(_) | Type::Map(_) | Type::Json)
+        };
+        let lost = |o: &Field| new.position(&o.name).is_some_and(|i| new.fields[i].ty == Type::Text);
+        old.fields.iter().any(|o| respelled(&o.ty) && lost(o))
+    }
+
+    /// The schema with which rows of CSV are decoded for this plan's outputs. In a text output a
+    /// number keeps the digits of its cell, so doubles pass as the JSON text that they are.
+    pub fn as_written(&self, mut schema: Schema) -> Schema {
+        if self.mixing == Mixing::Text && self.types_fixed {
+            for field in &mut schema.fields {
+                if field.ty == Type::Float {
+                    field.ty = Type::Json;
+                }
+            }
+        }
+        schema
+    }
+
+    /// The columns that the header of a CSV source names, of no type yet.
+    pub fn header_columns(info: &SourceInfo) -> Schema {
+        let names = info.csv.iter().flat_map(|csv| csv.header.names.iter());
+        Schema::new(names.map(|name| Field::new(name.clone(), Type::Null)).collect())
+    }
+
+    /// What is known of the columns from one item of a sample.
+    pub fn seen_in_item(&self, item: &Item) -> Schema {
+        match item {
+            Item::Morsel(morsel, info) => self.infer(morsel, info),
+            Item::SourceEnd(info) => self.with_declared_types(Compiled::header_columns(info)),
+            Item::Oversized(..) => Schema::default(),
+        }
     }
 
     /// True when there is a sink that copies records of NDJSON sources, if no step changes them.
@@ -246,7 +295,8 @@ impl Compiled {
     }
 }
 
-fn workers_of(limits: &Limits) -> usize {
+/// Compute threads under `limits`.
+pub(super) fn workers_of(limits: &Limits) -> usize {
     match limits.workers {
         0 => std::thread::available_parallelism().map_or(2, usize::from),
         n => n,

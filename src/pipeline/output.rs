@@ -9,7 +9,7 @@ use super::worker::compressed;
 use super::writer::write_all;
 use super::{Control, Error, Output, Target};
 use crate::column::{Mixing, Schema};
-use crate::format::compress::decompressing;
+use crate::format::compress::{PieceCompressor, decompressing};
 use crate::format::csv::CsvEncoder;
 use crate::format::csv::pad::Remap;
 use crate::format::parquet::{self, EncodedRowGroup, ParquetFileWriter};
@@ -31,7 +31,7 @@ pub(super) struct Out {
 enum Kind {
     Parquet(Box<Parquet>),
     Csv(Csv),
-    Ndjson { sink: Sink },
+    Ndjson { sink: Sink, compression: Compression },
     JsonArray { sink: Sink, compression: Compression, any: bool },
 }
 
@@ -76,15 +76,19 @@ impl Out {
             OutputFormat::Csv(options) => {
                 Kind::Csv(Csv { sink, options, compression: output.compression, segments: Vec::new() })
             }
-            OutputFormat::Ndjson => Kind::Ndjson { sink },
+            OutputFormat::Ndjson => Kind::Ndjson { sink, compression: output.compression },
             OutputFormat::JsonArray => Kind::JsonArray { sink, compression: output.compression, any: false },
         };
         Ok(Out { path, is_file, bytes: 0, kind })
     }
 
-    /// True when what was written can still be changed.
-    pub fn can_go_back(&self) -> bool {
-        self.is_file
+    /// True when what is written to an output is out, and somebody may be looking: standard output,
+    /// a pipe or a device.
+    pub fn is_watched(output: &Output) -> bool {
+        match &output.target {
+            Target::Stdout => true,
+            Target::File { path, .. } => std::fs::metadata(path).is_ok_and(|m| !m.is_file() && !m.is_dir()),
+        }
     }
 
     /// The path, if this is a file.
@@ -114,7 +118,7 @@ impl Out {
         match &mut self.kind {
             Kind::Parquet(_) => unreachable!("text comes for text outputs only"),
             Kind::Csv(csv) => csv.append(rows, columns, &self.path, &mut self.bytes)?,
-            Kind::Ndjson { sink } => {
+            Kind::Ndjson { sink, .. } => {
                 write_all(sink, rows, &self.path)?;
                 self.bytes += rows.len() as u64;
             }
@@ -148,8 +152,13 @@ impl Out {
                 **parquet = Parquet::Finished(sink);
                 self.bytes = summary.bytes;
             }
-            Kind::Csv(csv) => csv.finish(columns, &self.path, &mut self.bytes)?,
-            Kind::Ndjson { .. } => {}
+            Kind::Csv(csv) => {
+                csv.finish(columns, &self.path, &mut self.bytes)?;
+                self.bytes += close_empty(&mut csv.sink, csv.compression, self.bytes, &self.path)?;
+            }
+            Kind::Ndjson { sink, compression } => {
+                self.bytes += close_empty(sink, *compression, self.bytes, &self.path)?;
+            }
             Kind::JsonArray { sink, compression, any } => {
                 let closing: &[u8] = if *any { b"\n]\n" } else { b"[]\n" };
                 let closing = compressed(*compression, closing.to_vec());
@@ -169,7 +178,7 @@ impl Out {
                 _ => unreachable!("an output is finished before it is committed"),
             },
             Kind::Csv(csv) => csv.sink,
-            Kind::Ndjson { sink } | Kind::JsonArray { sink, .. } => sink,
+            Kind::Ndjson { sink, .. } | Kind::JsonArray { sink, .. } => sink,
         };
         sink.commit().map_err(|cause| write_error(&self.path, cause))
     }
@@ -272,6 +281,18 @@ impl Write for Pieces<'_> {
         self.written += piece.len() as u64;
         Ok(())
     }
+}
+
+/// A compressed file of nothing is one empty member, not no bytes. Returns the bytes written.
+fn close_empty(sink: &mut Sink, compression: Compression, bytes: u64, path: &Path) -> Result<u64, Error> {
+    if bytes > 0 || compression == Compression::None {
+        return Ok(0);
+    }
+    let mut empty = Vec::new();
+    let made = PieceCompressor::new(compression).and_then(|mut c| c.compress(b"", &mut empty));
+    made.map_err(|cause| write_error(path, cause))?;
+    write_all(sink, &empty, path)?;
+    Ok(empty.len() as u64)
 }
 
 /// An error of an output, under its path.

@@ -110,6 +110,9 @@ pub struct Limits {
     pub morsel_bytes: usize,
     /// Input bytes of one Parquet row group. Default 32 MiB.
     pub row_group_bytes: usize,
+    /// What is read to find a schema before the first record is written, where not everything is.
+    /// Default 4 MiB.
+    pub sample_bytes: usize,
     /// Compute threads; 0 is one per core.
     pub workers: usize,
     /// Distinct keys that a deduplicate step remembers at most; one more is an error.
@@ -123,6 +126,7 @@ impl Default for Limits {
             max_record_bytes: 16 << 20,
             morsel_bytes: 1 << 20,
             row_group_bytes: 32 << 20,
+            sample_bytes: 4 << 20,
             workers: 0,
             max_distinct_keys: 50_000_000,
         }

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::sync::{Arc, Mutex};
 
 use super::{Control, Error, Limits};
-use crate::column::Morsel;
+use crate::column::{Mixing, Morsel};
 use crate::format::compress::decompressing;
 use crate::format::csv::{CsvDecoder, Header};
 use crate::format::detect::InputFormat;
@@ -68,6 +68,8 @@ pub(super) struct Reader {
     flush_on_pause: bool,
     pool: BufferPool,
     control: Control,
+    /// Of the first source; the others are of the same.
+    is_csv: Option<bool>,
 }
 
 struct Open {
@@ -96,7 +98,13 @@ impl Reader {
             flush_on_pause,
             pool,
             control: control.clone(),
+            is_csv: None,
         }
+    }
+
+    /// What unlike scalars become, by the format of the sources so far.
+    pub fn mixing(&self) -> Mixing {
+        if self.is_csv == Some(true) { Mixing::Text } else { Mixing::Json }
     }
 
     /// The next piece, or `None` after the last. Blocks while a source has nothing.
@@ -109,6 +117,13 @@ impl Reader {
             let Some(open) = &mut self.current else {
                 let Some((index, source)) = self.waiting.pop_front() else { return Ok(None) };
                 let open = self.open(index, source)?;
+                let is_csv = open.info.format == Format::Csv;
+                if *self.is_csv.get_or_insert(is_csv) != is_csv {
+                    return Err(Error::Plan(format!(
+                        "{}: sources of CSV and of JSON have different rules for types and cannot be one sequence",
+                        open.info.name
+                    )));
+                }
                 self.current = Some(open);
                 continue;
             };
@@ -187,8 +202,9 @@ impl Reader {
                 let head = read_text_head(&mut *stream).map_err(read_error)?;
                 let found = detect::input_format(None, Some(&source.name), &head);
                 stream = Box::new(io::Cursor::new(head).chain(stream));
-                // Nothing says anything of an empty source, and nothing will come of it.
-                found.unwrap_or(InputFormat { format: Format::Ndjson, delimiter: b',' })
+                // An empty source goes with whatever the others are.
+                let format = if self.is_csv == Some(true) { Format::Csv } else { Format::Ndjson };
+                found.unwrap_or(InputFormat { format, delimiter: b',' })
             }
         };
         let framing = match format {

@@ -24,12 +24,8 @@ use super::worker::{Group, InFlight, Part, Piece, Worker};
 use super::writer::{CANCEL_POLL, Writer};
 use super::{Control, Error, Limits, Plan, Report, SchemaFrom, SchemaPolicy};
 use crate::column::{MAX_COLUMNS, Mixing, Schema};
-use crate::format::Format;
 use crate::format::frame::BufferPool;
 use crate::source::{Input, Source};
-
-/// How much of the input is looked at for a schema before the first record is written.
-const SAMPLE_BYTES: usize = 4 << 20;
 
 /// Carries out `plan`. Blocks until the end; call it from a plain thread, not from a tokio worker.
 ///
@@ -46,24 +42,38 @@ pub fn execute(mut plan: Plan, control: &Control) -> Result<Report, Error> {
     let started = Instant::now();
     let mut sources = std::mem::take(&mut plan.sources);
     let re_readable = sources.iter().all(|s| matches!(&s.input, Input::File(path) if path.is_file()));
+    let mut full = plan.schema.from == SchemaFrom::Full;
+    if full && !re_readable {
+        return Err(Error::Plan("reading everything for the schema needs files, which can be read twice".into()));
+    }
     loop {
         let once = if re_readable { sources.iter().map(read_again).collect() } else { std::mem::take(&mut sources) };
-        match attempt(&plan, once, re_readable, control) {
+        match attempt(&plan, once, Reading { re_readable, full }, control) {
             Ok(report) => return Ok(Report { elapsed: started.elapsed(), ..report }),
-            Err(Stop::Error(error)) => return Err(error),
-            Err(Stop::StartOver(schema)) => {
-                plan.schema.declared = Some(schema);
+            // After everything was read there is nothing left to be surprised by.
+            Err(Stop::StartOver(_)) if !full => {
+                full = true;
                 control.reset();
             }
+            Err(Stop::Error(error) | Stop::StartOver(error)) => return Err(error),
         }
     }
+}
+
+/// How the sources of one attempt are read.
+#[derive(Clone, Copy)]
+struct Reading {
+    /// They are files, and can be read twice.
+    re_readable: bool,
+    /// They are read once before, whole, for the schema.
+    full: bool,
 }
 
 /// Why one attempt ended.
 enum Stop {
     Error(Error),
-    /// It may come further with this schema declared.
-    StartOver(Schema),
+    /// With a schema of everything there would not have been this error.
+    StartOver(Error),
 }
 
 impl From<Error> for Stop {
@@ -73,59 +83,43 @@ impl From<Error> for Stop {
 }
 
 /// Carries out `plan` with `sources`, once.
-fn attempt(plan: &Plan, sources: Vec<Source>, re_readable: bool, control: &Control) -> Result<Report, Stop> {
-    let mixing = mixing_of(&sources);
+fn attempt(plan: &Plan, sources: Vec<Source>, reading: Reading, control: &Control) -> Result<Report, Stop> {
+    let n_sources = sources.len();
+    let again = reading.re_readable.then(|| sources.iter().map(read_again).collect::<Vec<_>>());
+    let somebody_watches = plan.outputs.iter().any(Out::is_watched);
+    let workers = super::compiled::workers_of(&plan.limits);
+    let pool = BufferPool::new(plan.limits.morsel_bytes, workers * 4);
+    let reader = Reader::new(sources, &plan.limits, somebody_watches, pool.clone(), control);
+    let (reader, sample) = sample_aside(reader, plan.limits.sample_bytes, somebody_watches, control)?;
+    // Only now the formats are known for certain.
+    let mixing = reader.mixing();
     let outputs = plan.outputs.iter().map(|o| Out::open(o, mixing)).collect::<Result<Vec<_>, _>>()?;
-    let somebody_watches = outputs.iter().any(|o| !o.can_go_back());
-    let compiled = Compiled::new(plan, somebody_watches, mixing)?;
-    let full = match plan.schema.from {
-        SchemaFrom::Sample => false,
-        SchemaFrom::Full => true,
-        // Text outputs with types (NDJSON of CSV) cannot take back a number that should have been
-        // text; where the source can be read twice, it is.
-        SchemaFrom::Auto => compiled.types_fixed && mixing == Mixing::Text && re_readable,
+    let compiled = Compiled::new(plan, n_sources, somebody_watches, mixing)?;
+    // Text outputs with types (NDJSON of CSV) cannot take back a number that should have been text;
+    // where the source can be read twice, it is.
+    let full = reading.full || plan.schema.from == SchemaFrom::Auto && compiled.types_fixed && mixing == Mixing::Text;
+    let schema = match again {
+        Some(again) if full => full_schema(&compiled, again, control)?,
+        _ => sample.iter().fold(Schema::default(), |s, item| s.join(&compiled.seen_in_item(item), mixing)),
     };
-    if full && !re_readable {
-        return Err(Error::Plan("reading everything for the schema needs files, which can be read twice".into()).into());
+    if schema.fields.len() > MAX_COLUMNS {
+        return Err(
+            Error::Plan(format!("more than {MAX_COLUMNS} columns: the keys of the records look like data")).into()
+        );
     }
-    let mut schema = Schema::default();
-    if full {
-        let again = sources.iter().map(read_again).collect();
-        schema = full_schema(&compiled, again, control)?;
-    }
-
-    let pool = BufferPool::new(compiled.limits.morsel_bytes, compiled.workers * 4);
-    let reader = Reader::new(sources, &compiled.limits, somebody_watches, pool.clone(), control);
-    let (reader, sample) = sample_aside(reader, somebody_watches, control)?;
-    for item in &sample {
-        if let Item::Morsel(morsel, info) = item {
-            schema = schema.join(&compiled.infer(morsel, info), Compiled::mixing(info.format));
-        }
-    }
-    compiled.publish(Arc::new(schema));
+    compiled.publish(Arc::new(compiled.as_written(schema)));
 
     let rejects = plan.rejects.as_deref().map(Rejects::new);
     let compiled = Arc::new(compiled);
     let writer = Writer::new(&compiled, outputs, rejects, control);
     let (totals, finished) = match with_workers(&compiled, reader, sample, &pool, |pieces| writer.run(pieces))? {
-        Err(Error::Schema { wider, .. })
-            if re_readable
-                && !somebody_watches
-                && compiled.policy == SchemaPolicy::Evolve
-                && wider.fields.len() <= MAX_COLUMNS
-                && plan.schema.declared.as_ref() != Some(&*wider) =>
+        Err(error @ Error::Schema { .. })
+            if reading.re_readable && !somebody_watches && compiled.policy == SchemaPolicy::Evolve =>
         {
-            return Err(Stop::StartOver(*wider));
+            return Err(Stop::StartOver(error));
         }
         result => result?,
     };
-    if !totals.stopped_early && totals.rows_in != totals.rows_written + totals.rows_filtered + totals.rows_rejected {
-        return Err(Error::Bug(format!(
-            "{} rows came in, but {} were written, {} filtered and {} rejected",
-            totals.rows_in, totals.rows_written, totals.rows_filtered, totals.rows_rejected
-        ))
-        .into());
-    }
     Ok(Report {
         rows_in: totals.rows_in,
         rows_written: totals.rows_written,
@@ -139,7 +133,7 @@ fn attempt(plan: &Plan, sources: Vec<Source>, re_readable: bool, control: &Contr
         files: finished.files,
         rejects: finished.rejects,
         stopped_early: totals.stopped_early,
-        notes: Vec::new(),
+        notes: totals.notes,
     })
 }
 
@@ -150,19 +144,16 @@ pub fn infer_schema(
     limits: &Limits,
     control: &Control,
 ) -> Result<Schema, Error> {
-    let mixing = mixing_of(&sources);
-    let compiled = Compiled::for_schema(limits, mixing);
-    if from == SchemaFrom::Full {
-        return full_schema(&compiled, sources, control);
-    }
-    let mut reader = Reader::new(sources, limits, false, BufferPool::new(limits.morsel_bytes, 1), control);
-    let mut schema = Schema::default();
-    for item in take_sample(&mut reader, false)? {
-        if let Item::Morsel(morsel, info) = item {
-            schema = schema.join(&compiled.infer(&morsel, &info), Compiled::mixing(info.format));
+    let again = (from == SchemaFrom::Full).then(|| sources.iter().map(read_again).collect());
+    let reader = Reader::new(sources, limits, false, BufferPool::new(limits.morsel_bytes, 1), control);
+    let (reader, sample) = sample_aside(reader, limits.sample_bytes, false, control)?;
+    let compiled = Compiled::for_schema(limits, reader.mixing());
+    match again {
+        Some(again) => full_schema(&compiled, again, control),
+        None => {
+            Ok(sample.iter().fold(Schema::default(), |s, item| s.join(&compiled.seen_in_item(item), compiled.mixing)))
         }
     }
-    Ok(schema)
 }
 
 /// The schema of every record of `sources`, by all workers.
@@ -172,16 +163,15 @@ fn full_schema(compiled: &Compiled, sources: Vec<Source>, control: &Control) -> 
     let quiet = control.without_counters();
     let mut reader = Reader::new(sources, &compiled.limits, false, pool.clone(), &quiet);
     let (to_workers, items) = bounded::<(u64, Item)>(compiled.workers * 2);
-    let (found, schemas) = unbounded::<(u64, Schema, Mixing)>();
+    let (found, schemas) = unbounded::<(u64, Schema)>();
     std::thread::scope(|scope| {
         for _ in 0..compiled.workers {
             let (items, found, pool) = (items.clone(), found.clone(), pool.clone());
             scope.spawn(move || {
                 for (index, item) in items {
-                    if let Item::Morsel(morsel, info) = item {
-                        let schema = compiled.infer(&morsel, &info);
-                        // One small message per morsel, and the receiver never waits.
-                        let _ = found.send((index, schema, Compiled::mixing(info.format)));
+                    // One message per morsel, and the receiver never waits.
+                    let _ = found.send((index, compiled.seen_in_item(&item)));
+                    if let Item::Morsel(morsel, _) = item {
                         pool.recycle(morsel.bytes);
                     }
                 }
@@ -198,7 +188,7 @@ fn full_schema(compiled: &Compiled, sources: Vec<Source>, control: &Control) -> 
         drop(to_workers);
         let mut all: Vec<_> = schemas.iter().collect();
         all.sort_by_key(|(index, ..)| *index);
-        Ok(all.iter().fold(Schema::default(), |schema, (_, seen, mixing)| schema.join(seen, *mixing)))
+        Ok(all.iter().fold(Schema::default(), |schema, (_, seen)| schema.join(seen, compiled.mixing)))
     })
 }
 
@@ -214,18 +204,12 @@ fn read_again(source: &Source) -> Source {
     }
 }
 
-/// What unlike scalars become in this plan: text if every source is told to be CSV.
-fn mixing_of(sources: &[Source]) -> Mixing {
-    let csv = |s: &Source| s.format.or_else(|| crate::format::detect::format_of_name(&s.name)) == Some(Format::Csv);
-    if !sources.is_empty() && sources.iter().all(csv) { Mixing::Text } else { Mixing::Json }
-}
-
-/// The first items, up to [`SAMPLE_BYTES`] of records. Where somebody watches the output, the
+/// The first items, up to so many bytes of records. Where somebody watches the output, the
 /// first records are all that is waited for.
-fn take_sample(reader: &mut Reader, somebody_watches: bool) -> Result<Vec<Item>, Error> {
+fn take_sample(reader: &mut Reader, sample_bytes: usize, somebody_watches: bool) -> Result<Vec<Item>, Error> {
     let mut sample = Vec::new();
     let mut bytes = 0;
-    while bytes < SAMPLE_BYTES {
+    while bytes < sample_bytes {
         let Some(item) = reader.next()? else { break };
         let is_morsel = match &item {
             Item::Morsel(morsel, _) => {
@@ -244,12 +228,17 @@ fn take_sample(reader: &mut Reader, somebody_watches: bool) -> Result<Vec<Item>,
 
 /// [`take_sample`] on a thread of its own: a cancel must end the wait for a source that has
 /// nothing to say. The thread then stays behind in its read, and holds nothing that is missed.
-fn sample_aside(mut reader: Reader, somebody_watches: bool, control: &Control) -> Result<(Reader, Vec<Item>), Error> {
+fn sample_aside(
+    mut reader: Reader,
+    sample_bytes: usize,
+    somebody_watches: bool,
+    control: &Control,
+) -> Result<(Reader, Vec<Item>), Error> {
     let (done, sampled) = bounded(1);
     std::thread::Builder::new()
         .name("sample".into())
         .spawn(move || {
-            let sample = take_sample(&mut reader, somebody_watches);
+            let sample = take_sample(&mut reader, sample_bytes, somebody_watches);
             // Nobody takes it after a cancel.
             let _ = done.send((reader, sample));
         })

@@ -50,7 +50,14 @@ fn output(path: &Path) -> Output {
 
 /// Limits that make many morsels and row groups of little input.
 fn tiny(workers: usize, morsel_bytes: usize) -> Limits {
-    Limits { workers, morsel_bytes, row_group_bytes: 3 * morsel_bytes, ..Limits::default() }
+    Limits {
+        workers,
+        morsel_bytes,
+        row_group_bytes: 3 * morsel_bytes,
+        sample_bytes: 1,
+        // The default's share for row groups is far above these.
+        ..Limits::default()
+    }
 }
 
 fn run(plan: Plan) -> Result<Report, Error> {
@@ -143,10 +150,10 @@ proptest! {
 fn cells_keep_their_spelling_when_their_column_becomes_text_late() {
     let place = Place::new();
     let cells = ["1", "2.5", "3.0", "10", "4", "n/a", "5"];
-    for morsel_bytes in [1, 8, 1 << 20] {
+    for (morsel_bytes, workers) in [(1, 1), (1, 7), (8, 2), (1 << 20, 2)] {
         let text = format!("x,y\n{}", cells.map(|c| format!("{c},True\n")).concat());
         let mut plan = Plan::new(place.write("in.csv", text + "6,maybe\n"), output(&place.path("out.parquet")));
-        plan.limits = tiny(2, morsel_bytes);
+        plan.limits = tiny(workers, morsel_bytes);
         plan.schema.from = SchemaFrom::Sample;
         let report = run(plan).unwrap();
         let mut rows: Vec<Value> = cells.iter().map(|c| json!({"x": c, "y": "True"})).collect();
@@ -313,7 +320,7 @@ fn policies_for_a_late_surprise() {
     let text = "{\"a\":1}\n{\"a\":\"x\"}\n{\"a\":2,\"b\":true}\n{\"a\":3}\n";
     let plan = |policy, name: &str| {
         let mut plan = Plan::new(place.write("in.ndjson", text), output(&place.path(name)));
-        // The sample must be the first record alone.
+        // The sample is the first record alone.
         plan.limits = tiny(1, 1);
         plan.schema.policy = policy;
         plan.on_bad_record = OnBadRecord::Skip;
@@ -324,11 +331,99 @@ fn policies_for_a_late_surprise() {
     let words: Vec<String> = report.schema.fields.iter().map(|f| format!("{}: {}", f.name, f.ty)).collect();
     assert_eq!(words, ["a: json", "b: bool"]);
     assert_eq!(report.rows_written, 4);
+
+    let report = run(plan(SchemaPolicy::Freeze, "out.parquet")).unwrap();
+    assert_eq!((report.rows_written, report.rows_rejected), (2, 2));
+    let reasons: Vec<String> = place
+        .read("rejects.ndjson")
+        .lines()
+        .map(|l| serde_json::from_str::<Value>(l).unwrap()["reason"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(reasons, ["expected int, found a string", "no column for key `b`"]);
+
+    let Err(Error::Schema { position, what, .. }) = run(plan(SchemaPolicy::Fail, "failed.parquet")) else {
+        panic!("a surprise is the end");
+    };
+    assert_eq!((position.line, position.byte), (2, 8));
+    assert!(what.starts_with("field `a`: expected int, found a string"), "{what}");
+    assert!(!place.path("failed.parquet").exists());
+}
+
+#[test]
+fn numbers_of_csv_keep_their_digits_in_text_outputs() {
+    let place = Place::new();
+    for from in [SchemaFrom::Auto, SchemaFrom::Full] {
+        let source = place.write("in.csv", "x,y,z\n1,7,a\n2.5,,b\n3.0,8,\n1e-05,9,\"\"\n");
+        let mut plan = Plan::new(source, output(&place.path("out.ndjson")));
+        plan.outputs.push(output(&place.path("out.csv")));
+        plan.limits = tiny(2, 1);
+        plan.schema.from = from;
+        run(plan).unwrap();
+        let lines = [
+            r#"{"x":1,"y":7,"z":"a"}"#,
+            r#"{"x":2.5,"y":null,"z":"b"}"#,
+            r#"{"x":3.0,"y":8,"z":null}"#,
+            r#"{"x":1e-05,"y":9,"z":""}"#,
+        ];
+        assert_eq!(place.read("out.ndjson"), lines.map(|l| format!("{l}\n")).concat());
+        assert_eq!(place.read("out.csv"), "x,y,z\n1,7,a\n2.5,,b\n3.0,8,\n1e-05,9,\"\"\n");
+    }
+}
+
+#[test]
+fn csv_known_by_its_bytes_follows_the_rules_of_csv() {
+    let place = Place::new();
+    // Declared types join in the same way, and do not keep the column from becoming text.
+    let cells: Vec<String> = (0..40).map(|i| if i == 37 { "n/a".into() } else { format!("{i}") }).collect();
+    let text = format!("x\n{}", cells.iter().map(|c| format!("{c}\n")).collect::<String>());
+    for workers in [1, 7] {
+        let mut plan = Plan::new(place.write("data.txt", &text), output(&place.path("out.parquet")));
+        plan.limits = tiny(workers, 8);
+        plan.schema.declared =
+            Some(crate::column::Schema::new(vec![crate::column::Field::new("x", crate::column::Type::Float)]));
+        let report = run(plan).unwrap();
+        let rows: Vec<Value> = cells.iter().map(|c| json!({"x": c})).collect();
+        let file = std::fs::read(place.path("out.parquet")).unwrap().into();
+        crate::format::parquet::tests::assert_rows(&file, &report.schema, &rows);
+    }
+}
+
+#[test]
+fn sources_of_two_kinds_are_refused() {
+    let place = Place::new();
+    let mut plan = Plan::new(place.write("a.ndjson", "{\"x\":1}\n"), output(&place.path("out.csv")));
+    plan.sources.push(place.write("b.csv", "x\nAda\n"));
+    assert!(matches!(run(plan), Err(Error::Plan(_))));
+    assert_eq!(place.names(), ["a.ndjson", "b.csv"]);
+}
+
+#[test]
+fn a_reader_that_breaks_down_is_no_clean_end() {
+    struct Panics(io::Cursor<Vec<u8>>);
+    impl Read for Panics {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            match self.0.read(buf)? {
+                0 => panic!("a fault in a source"),
+                n => Ok(n),
+            }
+        }
+    }
+    impl ByteSource for Panics {}
+    let place = Place::new();
+    let text: String = (0..10_000).map(|i| format!("{{\"i\":{i}}}\n")).collect();
+    for name in ["out.parquet", "out.ndjson"] {
+        let source = Source::stream("x.ndjson", Box::new(Panics(io::Cursor::new(text.clone().into_bytes()))));
+        let mut plan = Plan::new(source, output(&place.path(name)));
+        plan.limits = tiny(2, 512);
+        assert!(matches!(run(plan), Err(Error::Bug(_))), "{name}");
+        assert_eq!(place.names(), Vec::<String>::new());
+    }
 }
 
 #[test]
 fn a_sample_of_everything_leaves_no_surprise_to_fail() {
     let place = Place::new();
+    // The default sample holds all of it.
     let mut plan = Plan::new(place.write("in.ndjson", "{\"a\":1}\n{\"b\":2}\n"), output(&place.path("out.csv")));
     plan.schema.policy = SchemaPolicy::Fail;
     assert!(run(plan).is_ok());

@@ -53,8 +53,8 @@ pub(super) enum Part {
     Text(TextRows),
     /// Rows that must still pass the ordered steps; the schema before any step.
     Rows(Batch, Arc<Schema>),
-    /// A row group.
-    RowGroup(EncodedRowGroup),
+    /// A row group; the schema before any step.
+    RowGroup(EncodedRowGroup, Arc<Schema>),
     /// A record that was too long.
     Oversized(Oversized, Arc<SourceInfo>),
     /// A source has ended.
@@ -113,7 +113,7 @@ impl Worker {
                 recv(group.items) -> item => item,
                 recv(quitting) -> _ => return None,
             };
-            let Ok(item) = item else { break self.finish_row_group(&mut encoder, &mut parts) };
+            let Ok(item) = item else { break self.finish_row_group(&mut encoder, &schema, &mut parts) };
             if let Err(stop) = self.item(item, &mut schema, &mut encoder, &mut parts) {
                 break Err(stop);
             }
@@ -145,11 +145,16 @@ impl Worker {
         }
     }
 
-    fn finish_row_group(&self, encoder: &mut Option<RowGroupEncoder>, parts: &mut Vec<Part>) -> Result<(), Part> {
+    fn finish_row_group(
+        &self,
+        encoder: &mut Option<RowGroupEncoder>,
+        decoded: &Arc<Schema>,
+        parts: &mut Vec<Part>,
+    ) -> Result<(), Part> {
         if let Some(encoder) = encoder.take() {
             let group = encoder.finish().map_err(bug)?;
             self.compiled.learn_from(&group);
-            parts.push(Part::RowGroup(group));
+            parts.push(Part::RowGroup(group, decoded.clone()));
         }
         Ok(())
     }
@@ -170,12 +175,13 @@ impl Worker {
                         let byte_offset = morsel.byte_offset;
                         return Err(Part::Surprise { surprise, why, source: info.clone(), byte_offset });
                     }
-                    if surprise.schema == **schema {
+                    let wider = self.compiled.with_declared_types(surprise.schema);
+                    if wider == **schema {
                         let what = format!("decoding cannot go on at {}", surprise.what);
                         return Err(Part::Failed(Error::Bug(what)));
                     }
-                    self.finish_row_group(encoder, parts)?;
-                    *schema = Arc::new(self.compiled.with_declared_types(surprise.schema));
+                    self.finish_row_group(encoder, schema, parts)?;
+                    *schema = Arc::new(wider);
                 }
             }
         };
@@ -184,6 +190,7 @@ impl Worker {
         let mixing = Compiled::mixing(info.format);
         let seen = schema.join(&observed, mixing);
         if seen != **schema {
+            self.finish_row_group(encoder, schema, parts)?;
             *schema = Arc::new(seen);
         }
         let rows = batch.rows;
@@ -204,13 +211,11 @@ impl Worker {
             Shape::Parquet(options) => {
                 let columns = self.steps.output_schema(schema);
                 if encoder.as_ref().is_some_and(|e| **e.layout().schema() != columns) {
-                    self.finish_row_group(encoder, parts)?;
+                    self.finish_row_group(encoder, schema, parts)?;
                 }
                 let encoder = match encoder {
                     Some(encoder) => encoder,
-                    None => {
-                        encoder.insert(RowGroupEncoder::try_new(&columns, &options, self.compiled.mixing).map_err(bug)?)
-                    }
+                    None => encoder.insert(self.compiled.row_group_encoder(columns, &options).map_err(bug)?),
                 };
                 if batch.rows > 0 {
                     encoder.write(&batch).map_err(bug)?;

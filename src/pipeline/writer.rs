@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
-use super::compiled::Compiled;
+use super::compiled::{Compiled, SPELLING_LOST};
 use super::output::{Out, write_error};
 use super::reader::SourceInfo;
 use super::rejects::Rejects;
 use super::worker::{Account, Part, Piece, TextRows, encode_text};
 use super::{Control, Error, OnBadRecord};
-use crate::column::{Field, Schema, Type};
+use crate::column::Schema;
 use crate::format::Reject;
 use crate::format::frame::Oversized;
 use crate::position::{FieldPath, Position};
@@ -31,6 +31,8 @@ pub(super) struct Totals {
     pub rows_filtered: u64,
     pub rows_rejected: u64,
     pub duplicate_keys: u64,
+    /// For people, such as a renamed column.
+    pub notes: Vec<String>,
     /// The reader of our standard output is gone.
     pub stopped_early: bool,
 }
@@ -49,6 +51,10 @@ pub(super) struct Writer<'a> {
     steps: Option<Steps>,
     control: &'a Control,
     places: BTreeMap<usize, Place>,
+    /// Name of the source that the last account was of, and where its morsel starts.
+    last_source: Option<Arc<str>>,
+    last_byte: u64,
+    sources_ended: usize,
     totals: Totals,
 }
 
@@ -63,7 +69,18 @@ impl<'a> Writer<'a> {
     pub fn new(compiled: &'a Compiled, outputs: Vec<Out>, rejects: Option<Rejects>, control: &'a Control) -> Self {
         let steps = (!compiled.ordered_steps.is_empty())
             .then(|| Steps::new(&compiled.ordered_steps, compiled.limits.max_distinct_keys));
-        Writer { compiled, outputs, rejects, steps, control, places: BTreeMap::new(), totals: Totals::default() }
+        Writer {
+            compiled,
+            outputs,
+            rejects,
+            steps,
+            control,
+            places: BTreeMap::new(),
+            last_source: None,
+            last_byte: 0,
+            sources_ended: 0,
+            totals: Totals::default(),
+        }
     }
 
     /// Takes pieces until the workers are gone, and publishes the outputs.
@@ -111,9 +128,9 @@ impl<'a> Writer<'a> {
                     let text = encode_text(self.compiled, &batch, &decoded);
                     self.text(text)?
                 }
-                Part::RowGroup(group) => {
+                Part::RowGroup(group, decoded) => {
                     let rows = group.rows() as u64;
-                    self.publish(group.schema());
+                    self.publish(&decoded)?;
                     self.totals.rows_written += rows;
                     self.control.add_rows_written(rows);
                     self.outputs[0].row_group(group, self.control)?;
@@ -156,6 +173,8 @@ impl<'a> Writer<'a> {
     fn account(&mut self, account: Account) -> Result<(), Error> {
         let Account { source, byte_offset, records, lines, filtered, duplicate_keys, rejects } = account;
         let place = self.place(&source);
+        self.last_source = Some(source.name.clone());
+        self.last_byte = byte_offset;
         self.totals.rows_in += records;
         self.totals.rows_filtered += filtered;
         self.totals.duplicate_keys += duplicate_keys;
@@ -211,11 +230,12 @@ impl<'a> Writer<'a> {
 
     fn source_end(&mut self, source: &SourceInfo) -> Result<(), Error> {
         let found = self.place(source).records;
+        self.sources_ended += 1;
         if let Some(csv) = &source.csv {
-            // A header without records still names columns.
-            let names = csv.header.names.iter();
-            self.publish(&Schema::new(names.map(|n| Field::new(n.clone(), Type::Null)).collect()));
+            self.totals.notes.extend(csv.header.notes.iter().map(|note| format!("{}: {note}", source.name)));
         }
+        // A header without records still names columns.
+        self.publish(&Compiled::header_columns(source))?;
         match source.expected_rows {
             Some(expected) if expected != found => {
                 Err(Error::RowCount { name: source.name.to_string(), found, expected })
@@ -225,7 +245,7 @@ impl<'a> Writer<'a> {
     }
 
     fn text(&mut self, rows: TextRows) -> Result<Next, Error> {
-        self.publish(&rows.decoded);
+        self.publish(&rows.decoded)?;
         self.totals.rows_written += rows.rows;
         self.control.add_rows_written(rows.rows);
         for (output, bytes) in self.outputs.iter_mut().zip(rows.bytes) {
@@ -239,20 +259,53 @@ impl<'a> Writer<'a> {
         Ok(Next::More)
     }
 
-    /// Joins what a piece saw into the schema that all threads start from. Columns of one input
-    /// format mix by its rule; the order of columns is the order of first sight.
-    fn publish(&mut self, seen: &Schema) {
+    /// Joins what a piece saw into the schema that all threads start from. The order of columns is
+    /// the order of first sight.
+    ///
+    /// Workers check their own surprises; what two of them saw apart meets only here.
+    fn publish(&mut self, seen: &Schema) -> Result<(), Error> {
         let known = self.compiled.schema();
         if *known == *seen {
-            return;
+            return Ok(());
         }
         let joined = known.join(seen, self.compiled.mixing);
+        let lost = self.compiled.loses_spelling(&known, &joined) || self.compiled.loses_spelling(seen, &joined);
+        let new_column = self.compiled.columns_fixed && self.rows_shown() && joined.fields.len() > known.fields.len();
+        if lost || new_column {
+            let why = if lost { SPELLING_LOST } else { "the output cannot go back to change its columns" };
+            let what = format!("the columns of what was read so far do not go together; {why}");
+            return Err(Error::Schema { position: self.last_position(), what, wider: Box::new(joined) });
+        }
         if joined != *known {
             self.compiled.publish(Arc::new(joined));
         }
+        Ok(())
+    }
+
+    /// True once an output that cannot go back has rows.
+    fn rows_shown(&self) -> bool {
+        self.totals.rows_written > 0
+    }
+
+    /// Where the writer is: the record after the last one that it took.
+    fn last_position(&self) -> Position {
+        let place = self.places.last_key_value().map(|(_, place)| *place).unwrap_or_default();
+        let source = self.last_source.clone().unwrap_or_else(|| "the input".into());
+        Position { source, byte: self.last_byte, line: place.lines + 1, record: place.records }
     }
 
     fn finish(mut self) -> Result<(Totals, Finished), Error> {
+        // Before anything appears: all of the input came, and all of it is accounted for.
+        if self.sources_ended != self.compiled.n_sources {
+            return Err(Error::Bug("the reader ended before its sources did".into()));
+        }
+        let t = &self.totals;
+        if t.rows_in != t.rows_written + t.rows_filtered + t.rows_rejected {
+            return Err(Error::Bug(format!(
+                "{} rows came in, but {} were written, {} filtered and {} rejected",
+                t.rows_in, t.rows_written, t.rows_filtered, t.rows_rejected
+            )));
+        }
         let schema = self.compiled.schema();
         let steps = Steps::new(&self.compiled.row_steps, 0).output_schema(&schema);
         let columns = Steps::new(&self.compiled.ordered_steps, 0).output_schema(&steps);

@@ -436,6 +436,10 @@ impl Decoder<'_> {
         if digits.len() > 18 {
             return self.text(n).parse().ok();
         }
+        if negative && digits == b"0" {
+            // `-0` is a double's to keep.
+            return None;
+        }
         let value = digits.iter().fold(0i64, |v, d| v * 10 + i64::from(d - b'0'));
         Some(if negative { -value } else { value })
     }
@@ -443,7 +447,7 @@ impl Decoder<'_> {
     fn decimal(&self, n: Number) -> Option<i128> {
         let text = self.text(n);
         let digits = text.trim_start_matches('-').len();
-        if n.integer && digits <= 38 { text.parse().ok() } else { None }
+        if n.integer && digits <= 38 && text != "-0" { text.parse().ok() } else { None }
     }
 
     /// The double, unless the number is an integer that no double holds exactly, or too large.
@@ -454,7 +458,8 @@ impl Decoder<'_> {
             let i: i128 = text.parse().ok()?;
             let f = i as f64;
             // `-0` is an integer that a double can tell from 0.
-            return (f as i128 == i).then_some(if text == "-0" { -0.0 } else { f });
+            // The cast back saturates, so the largest integer would seem exact.
+            return (f as i128 == i && i != i128::MAX).then_some(if text == "-0" { -0.0 } else { f });
         }
         if let Some(f) = self.short_float(n) {
             return Some(f);
@@ -516,7 +521,7 @@ pub(super) fn fits_in_double(i: i64) -> bool {
 }
 
 fn wide_number(n: Number) -> &'static str {
-    if n.integer { "an integer beyond 64 bits" } else { "a number with a fraction or exponent" }
+    if n.integer { "an integer that 64 bits do not hold" } else { "a number with a fraction or exponent" }
 }
 
 fn not_an_object(first: u8) -> &'static str {

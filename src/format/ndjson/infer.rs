@@ -2,7 +2,7 @@
 
 use super::decode::{fits_in_double, key_text};
 use super::scan::{Cursor, Scan};
-use crate::column::{Field, MAX_STRUCT_FIELDS, Mixing, Morsel, Schema, Type};
+use crate::column::{Field, MAX_COLUMNS, MAX_STRUCT_FIELDS, Mixing, Morsel, Schema, Type};
 
 /// What columns hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub fn infer(morsel: &Morsel, keys: Keys, max_record_bytes: usize) -> Schema {
                 if cursor.pos >= end {
                     cursor.pos = start;
                     cursor.skip_blank();
-                    observe_fields(&mut cursor, &mut fields, keys).expect("the record was checked");
+                    observe_record(&mut cursor, &mut fields, keys).expect("the record was checked");
                 }
             }
         }
@@ -41,17 +41,37 @@ pub fn infer(morsel: &Morsel, keys: Keys, max_record_bytes: usize) -> Schema {
     Schema::new(fields)
 }
 
-/// Joins the types of the object at the cursor into `fields`.
-fn observe_fields(cursor: &mut Cursor<'_>, fields: &mut Vec<Field>, keys: Keys) -> Scan<()> {
+/// Joins the types of the record at the cursor into `fields`. Keys beyond one more than
+/// [`MAX_COLUMNS`] are passed over: with so many the schema is refused.
+fn observe_record(cursor: &mut Cursor<'_>, fields: &mut Vec<Field>, keys: Keys) -> Scan<()> {
+    let new = if keys == Keys::Raw { Type::Raw } else { Type::Null };
+    let mut beyond = Type::Null;
+    observe_fields(cursor, fields, MAX_COLUMNS + 1, &new, &mut beyond)
+}
+
+/// Joins the types of the object at the cursor into `fields`, which do not become more than
+/// `max_fields`; what would be further fields joins `beyond`. New fields start as `new`.
+fn observe_fields(
+    cursor: &mut Cursor<'_>,
+    fields: &mut Vec<Field>,
+    max_fields: usize,
+    new: &Type,
+    beyond: &mut Type,
+) -> Scan<()> {
     let mut next = 0;
     entries(cursor, |cursor, key| {
-        let index = match fields.get(next) {
-            Some(field) if field.name.as_bytes() == key => next,
-            _ => fields.iter().position(|f| f.name.as_bytes() == key).unwrap_or_else(|| {
+        let known = match fields.get(next) {
+            Some(field) if field.name.as_bytes() == key => Some(next),
+            _ => fields.iter().position(|f| f.name.as_bytes() == key),
+        };
+        let index = match known {
+            Some(index) => index,
+            None if fields.len() >= max_fields => return observe(cursor, beyond),
+            None => {
                 let name = std::str::from_utf8(key).expect("the line is valid UTF-8");
-                fields.push(Field::new(name, if keys == Keys::Raw { Type::Raw } else { Type::Null }));
+                fields.push(Field::new(name, new.clone()));
                 fields.len() - 1
-            }),
+            }
         };
         next = index + 1;
         observe(cursor, &mut fields[index].ty)
@@ -88,9 +108,10 @@ fn observe(cursor: &mut Cursor<'_>, ty: &mut Type) -> Scan<()> {
             cursor.skip_value(0)?;
         }
         (b'{', Type::Struct(fields)) => {
-            observe_fields(cursor, fields, Keys::Typed)?;
+            let mut beyond = Type::Null;
+            observe_fields(cursor, fields, MAX_STRUCT_FIELDS + 1, &Type::Null, &mut beyond)?;
             if fields.len() > MAX_STRUCT_FIELDS {
-                let value = fields.iter().fold(Type::Null, |t, f| t.join(&f.ty, Mixing::Json));
+                let value = fields.iter().fold(beyond, |t, f| t.join(&f.ty, Mixing::Json));
                 *ty = Type::Map(Box::new(value));
             }
         }
@@ -140,7 +161,7 @@ fn scalar_type(text: &[u8]) -> Type {
         b'[' => Type::List(Box::new(Type::Null)),
         _ => {
             let text = std::str::from_utf8(text).expect("numbers are ASCII");
-            if text.bytes().any(|b| matches!(b, b'.' | b'e' | b'E')) {
+            if text == "-0" || text.bytes().any(|b| matches!(b, b'.' | b'e' | b'E')) {
                 return match text.parse::<f64>() {
                     Ok(f) if f.is_finite() => Type::Float,
                     _ => Type::Json,
