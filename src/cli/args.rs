@@ -125,6 +125,8 @@ pub enum FromFormat {
     Ndjson,
     /// Comma-separated values with a header
     Csv,
+    /// Tab-separated values with a header
+    Tsv,
     /// One JSON array of objects
     Json,
 }

@@ -7,14 +7,15 @@ use super::args::{FromFormat, PlanArgs, SchemaFromArg, SchemaPolicyArg, ToFormat
 use super::error::{Error, Failure, STDOUT};
 use super::settings::Settings;
 use crate::format::{Compression, CsvOptions, Format, OutputFormat, ParquetCodec, ParquetOptions};
-use crate::pipeline::{OnBadRecord, Output, Plan, SchemaChoice, SchemaFrom, SchemaPolicy, Target};
-use crate::source::Source;
+use crate::pipeline::{OnBadRecord, Output, Plan, SchemaChoice, SchemaFrom, SchemaPolicy, Target, is_rejects_file};
+use crate::source::{Input, Source};
 
 impl From<FromFormat> for Format {
     fn from(format: FromFormat) -> Self {
         match format {
             FromFormat::Ndjson => Format::Ndjson,
             FromFormat::Csv => Format::Csv,
+            FromFormat::Tsv => Format::Csv,
             FromFormat::Json => Format::JsonArray,
         }
     }
@@ -157,35 +158,71 @@ pub fn check_writable(output: &Output, inputs: &[&Path]) -> Result<(), Failure> 
     Ok(())
 }
 
+/// True if both paths name one file, which need not be there yet.
 fn same_place(a: &Path, b: &Path) -> bool {
-    match (a.canonicalize(), b.canonicalize()) {
-        (Ok(a), Ok(b)) => a == b,
-        _ => false,
-    }
+    let place = |path: &Path| {
+        path.canonicalize().ok().or_else(|| {
+            let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            Some(folder.canonicalize().ok()?.join(path.file_name()?))
+        })
+    };
+    matches!((place(a), place(b)), (Some(a), Some(b)) if a == b)
 }
 
-/// Where rejects go: as told, or beside a file output when bad records are passed over.
-fn rejects(args: &PlanArgs, output: &Output) -> Option<PathBuf> {
-    if args.rejects.is_some() {
-        return args.rejects.clone();
-    }
-    match (&output.target, args.on_bad_record) {
+/// Where rejects go: as told, or beside a file output when bad records are passed over. What stands there must not be
+/// an input or the output, and what drawoff would put there by itself replaces only rejects.
+fn rejects(args: &PlanArgs, output: &Output, inputs: &[&Path]) -> Result<Option<PathBuf>, Failure> {
+    let beside = match (&output.target, args.on_bad_record) {
         (_, OnBadRecord::Fail) | (Target::Stdout, _) => None,
-        (Target::File { path, .. }, _) => {
-            let (_, compression) = told_by_name(path);
-            let stem = path.with_extension("");
-            let stem = if compression == Compression::None { stem } else { stem.with_extension("") };
-            let mut name = stem.file_name().unwrap_or_default().to_os_string();
-            name.push(".rejects.ndjson");
-            Some(path.with_file_name(name))
+        // A device has no place beside it.
+        (Target::File { path, .. }, _) if std::fs::metadata(path).is_ok_and(|m| !m.is_file()) => None,
+        (Target::File { path, .. }, _) => Some(rejects_beside(path)),
+    };
+    let Some(path) = args.rejects.clone().or(beside) else { return Ok(None) };
+    let refuse = |what: String, hint: &str| Err(Failure::new(Error::Usage(what), hint));
+    let shown = path.display();
+    if inputs.iter().any(|input| same_place(input, &path)) {
+        return refuse(format!("{shown} is an input; rejects cannot go there"), "give another file with `--rejects`");
+    }
+    if let Target::File { path: output, no_clobber } = &output.target {
+        if same_place(output, &path) {
+            return refuse(
+                format!("{shown} is the output; rejects cannot go there"),
+                "give another file with `--rejects`",
+            );
+        }
+        let foreign = path.exists() && (*no_clobber || args.rejects.is_none() && !is_rejects_file(&path));
+        if foreign {
+            return refuse(
+                format!("{shown} is where rejects would go, and a file stands there"),
+                "move it away, or give another file with `--rejects`",
+            );
         }
     }
+    Ok(Some(path))
+}
+
+/// `people.parquet` and `people.csv.gz` give `people.rejects.ndjson`.
+fn rejects_beside(path: &Path) -> PathBuf {
+    let (_, compression) = told_by_name(path);
+    let stem = path.with_extension("");
+    let stem = if compression == Compression::None { stem } else { stem.with_extension("") };
+    let mut name = stem.file_name().unwrap_or_default().to_os_string();
+    name.push(".rejects.ndjson");
+    path.with_file_name(name)
 }
 
 /// The plan from `sources` to `output` under the flags.
-pub fn plan(sources: Vec<Source>, output: Output, args: &PlanArgs, settings: &Settings) -> Plan {
-    let rejects = rejects(args, &output);
-    Plan {
+pub fn plan(sources: Vec<Source>, output: Output, args: &PlanArgs, settings: &Settings) -> Result<Plan, Failure> {
+    let inputs: Vec<&Path> = sources
+        .iter()
+        .filter_map(|source| match &source.input {
+            Input::File(path) => Some(path.as_path()),
+            _ => None,
+        })
+        .collect();
+    let rejects = rejects(args, &output, &inputs)?;
+    Ok(Plan {
         sources,
         steps: Vec::new(),
         outputs: vec![output],
@@ -205,7 +242,7 @@ pub fn plan(sources: Vec<Source>, output: Output, args: &PlanArgs, settings: &Se
         on_bad_record: args.on_bad_record,
         rejects,
         limits: settings.limits(),
-    }
+    })
 }
 
 /// How a target is called in messages.
@@ -267,13 +304,38 @@ mod tests {
     fn rejects_stand_beside_the_output() {
         let path = |flags: &str| {
             let args = plan_args(flags);
-            rejects(&args, &output(&args, &settings()).unwrap())
+            rejects(&args, &output(&args, &settings()).unwrap(), &[]).unwrap()
         };
         assert_eq!(path("-o d/people.parquet"), None);
         assert_eq!(path("-o d/people.parquet --on-bad-record skip"), Some("d/people.rejects.ndjson".into()));
         assert_eq!(path("-o d/a.csv.gz --on-bad-record limit=3"), Some("d/a.rejects.ndjson".into()));
         assert_eq!(path("-o - --on-bad-record skip"), None);
         assert_eq!(path("-o - --on-bad-record skip --rejects r.ndjson"), Some("r.ndjson".into()));
+    }
+
+    #[test]
+    fn rejects_never_replace_what_is_not_theirs() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("in.csv"), "a\n1\n").unwrap();
+        std::fs::write(at("people.rejects.ndjson"), "precious").unwrap();
+        std::fs::write(at("old.rejects.ndjson"), r#"{"source":"x","byte":0,"line":1,"record":0,"path":""}"#).unwrap();
+        let made = |flags: &str, inputs: &[&Path]| {
+            let args = plan_args(&flags.replace("DIR", &folder.path().display().to_string()));
+            rejects(&args, &output(&args, &settings()).unwrap(), inputs)
+        };
+        let skip = "--on-bad-record skip";
+        assert!(made(&format!("-o DIR/people.csv {skip}"), &[]).is_err(), "a file of the user's own");
+        assert!(made(&format!("-o DIR/old.csv {skip}"), &[]).is_ok(), "rejects of an earlier time");
+        assert!(made(&format!("-o DIR/old.csv {skip}"), &[&at("old.rejects.ndjson")]).is_err(), "the input");
+        assert!(made(&format!("-o DIR/out.csv {skip} --rejects DIR/in.csv"), &[&at("in.csv")]).is_err(), "the input");
+        assert!(made(&format!("-o DIR/out.csv {skip} --rejects DIR/out.csv"), &[]).is_err(), "the output");
+        assert!(made(&format!("-o DIR/out.csv {skip} --no-clobber --rejects DIR/in.csv"), &[]).is_err());
+        assert_eq!(
+            made(&format!("-o /dev/null --to csv {skip}"), &[]).unwrap(),
+            None,
+            "a device has no place beside it"
+        );
     }
 
     #[test]

@@ -45,6 +45,7 @@ pub async fn open(context: &Context, names: &[String], from: Option<FromFormat>)
         };
         if let Some(from) = from {
             source.format = Some(from.into());
+            source.delimiter = (from == FromFormat::Tsv).then_some(b'\t');
         }
         opened.total_bytes = opened.total_bytes.zip(size).map(|(total, size)| total + size);
         opened.sources.push(source);

@@ -12,4 +12,4 @@ pub(crate) mod views;
 
 pub use batch::{Batch, Morsel, RecordSpan};
 pub use cast::{CastError, cast_array, keeps_carrier};
-pub use schema::{Field, MAX_COLUMNS, MAX_STRUCT_FIELDS, Mixing, Schema, Type};
+pub use schema::{Field, MAX_COLUMNS, MAX_STRUCT_FIELDS, MAX_TYPE_DEPTH, Mixing, Schema, Type};

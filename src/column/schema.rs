@@ -25,6 +25,10 @@ pub const MAX_STRUCT_FIELDS: usize = 256;
 /// would cost every row. By eye, as above.
 pub const MAX_COLUMNS: usize = 4096;
 
+/// Lists and objects nested deeper than this are JSON text. A list takes three levels of Parquet's
+/// schema, and readers refuse more than 100.
+pub const MAX_TYPE_DEPTH: usize = 30;
+
 /// The type of a column or of a value inside it. All are nullable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Type {

@@ -35,7 +35,11 @@ pub fn input_format(content_type: Option<&str>, name: Option<&str>, first: &[u8]
         match first.first() {
             Some(b'{') => Some(NDJSON),
             Some(b'[') => Some(JSON_ARRAY),
-            Some(_) => Some(CSV),
+            // A header with tabs and no comma can only be one thing.
+            Some(_) => {
+                let header = first.split(|&b| b == b'\n').next().unwrap_or_default();
+                Some(if header.contains(&b'\t') && !header.contains(&b',') { TSV } else { CSV })
+            }
             None => None,
         }
     };
@@ -43,6 +47,21 @@ pub fn input_format(content_type: Option<&str>, name: Option<&str>, first: &[u8]
         Some(Hint::Known(format)) => Some(format),
         Some(Hint::Json) => Some(by_bytes().filter(|&found| found == JSON_ARRAY).unwrap_or(NDJSON)),
         None => by_bytes(),
+    }
+}
+
+/// What the first bytes of something that is no input for sure say that it is.
+pub fn no_input(first: &[u8]) -> Option<&'static str> {
+    let text = first.trim_ascii_start();
+    let begins = |tag: &[u8]| text.len() >= tag.len() && text[..tag.len()].eq_ignore_ascii_case(tag);
+    if first.starts_with(b"PAR1") {
+        Some("is a Parquet file, which is a format to write and not one to read")
+    } else if Compression::detect(first) != Compression::None {
+        Some("is compressed twice; unpack it once before")
+    } else if begins(b"<!doctype html") || begins(b"<html") {
+        Some("is a web page, not data")
+    } else {
+        None
     }
 }
 

@@ -56,7 +56,7 @@ enum State {
 
 /// A reader of lines over a reader of one JSON array.
 ///
-/// An error of shape comes as [`io::Error::other`] around a [`JsonArrayError`], after all bytes
+/// An error of shape comes as [`io::ErrorKind::InvalidData`] around a [`JsonArrayError`], after all bytes
 /// before the place have been read. An empty array gives only white space.
 pub struct JsonArrayLines<R> {
     inner: R,
@@ -162,7 +162,7 @@ impl<R: Read> JsonArrayLines<R> {
 impl<R: Read> Read for JsonArrayLines<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         if let Some(error) = self.failed {
-            return Err(io::Error::other(error));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, error));
         }
         if out.is_empty() {
             return Ok(0);
@@ -178,7 +178,7 @@ impl<R: Read> Read for JsonArrayLines<R> {
         self.byte_offset += n as u64;
         self.failed = result.err();
         match self.failed {
-            Some(error) if n == 0 => Err(io::Error::other(error)),
+            Some(error) if n == 0 => Err(io::Error::new(io::ErrorKind::InvalidData, error)),
             _ => Ok(n),
         }
     }

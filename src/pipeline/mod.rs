@@ -16,6 +16,7 @@ use std::path::PathBuf;
 
 pub use plan::{Limits, OnBadRecord, Output, Plan, SchemaChoice, SchemaFrom, SchemaPolicy, Target};
 pub use progress::Control;
+pub use rejects::is_rejects_file;
 pub use report::Report;
 pub use run::{execute, infer_schema};
 

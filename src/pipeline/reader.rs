@@ -176,7 +176,7 @@ impl Reader {
 
     fn open(&self, index: usize, source: Source) -> Result<Open, Error> {
         let name = source.name.clone();
-        let read_error = |cause| Error::Read { name: name.to_string(), cause };
+        let read_error = |cause: io::Error| Error::Read { name: name.to_string(), cause };
         let input: Box<dyn ByteSource> = match source.input {
             Input::File(path) => Box::new(FileSource::open(&path).map_err(read_error)?),
             Input::Stdin => Box::new(StdinSource::open().map_err(read_error)?),
@@ -197,9 +197,15 @@ impl Reader {
             _ => decompressing(compression, stream),
         };
         let InputFormat { format, delimiter } = match source.format {
-            Some(format) => InputFormat { format, delimiter: detect::delimiter_of_name(&source.name) },
+            Some(format) => {
+                let delimiter = source.delimiter.unwrap_or_else(|| detect::delimiter_of_name(&source.name));
+                InputFormat { format, delimiter }
+            }
             None => {
                 let head = read_text_head(&mut *stream).map_err(read_error)?;
+                if let Some(what) = detect::no_input(&head) {
+                    return Err(read_error(io::Error::new(io::ErrorKind::InvalidData, what)));
+                }
                 let found = detect::input_format(None, Some(&source.name), &head);
                 stream = Box::new(io::Cursor::new(head).chain(stream));
                 // An empty source goes with whatever the others are.

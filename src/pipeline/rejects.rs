@@ -1,6 +1,7 @@
 //! The file of records that could not be used: one JSON object per line.
 
-use std::io::{BufWriter, Write};
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -50,8 +51,9 @@ impl Rejects {
         writeln!(file, "{line}").map_err(fail)
     }
 
-    /// Makes the file appear; `None` when there was nothing to set aside. A file of an earlier
-    /// execution at this place is then removed, so that it cannot be taken for this one's.
+    /// Makes the file appear; `None` when there was nothing to set aside. Rejects of an earlier
+    /// execution at this place are then removed, so that they cannot be taken for this one's;
+    /// any other file stays.
     pub fn commit(self) -> Result<Option<PathBuf>, Error> {
         match self.file {
             Some(file) => {
@@ -60,11 +62,21 @@ impl Rejects {
                 Ok(Some(self.path))
             }
             None => {
-                if self.path.is_file() {
+                if is_rejects_file(&self.path) {
                     std::fs::remove_file(&self.path).map_err(|cause| write_error(&self.path, cause))?;
                 }
                 Ok(None)
             }
         }
     }
+}
+
+/// True if a file with rejects stands at `path`: its first line is one.
+pub fn is_rejects_file(path: &Path) -> bool {
+    let Ok(file) = File::open(path) else { return false };
+    let mut first = String::new();
+    // A raw record may be long; what stands before it tells.
+    let mut line = BufReader::new(file).take(1 << 10);
+    let _ = line.read_line(&mut first);
+    first.starts_with(r#"{"source":"#) && first.contains(r#","record":"#)
 }

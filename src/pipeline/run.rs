@@ -199,6 +199,7 @@ fn read_again(source: &Source) -> Source {
         name: source.name.clone(),
         input: Input::File(path.clone()),
         format: source.format,
+        delimiter: source.delimiter,
         compression: source.compression,
         expected_rows: source.expected_rows,
     }

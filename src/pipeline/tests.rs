@@ -317,11 +317,12 @@ fn a_source_that_breaks_publishes_nothing() {
 #[test]
 fn policies_for_a_late_surprise() {
     let place = Place::new();
-    let text = "{\"a\":1}\n{\"a\":\"x\"}\n{\"a\":2,\"b\":true}\n{\"a\":3}\n";
+    let known = "{\"a\":1}\n".repeat(1000);
+    let text = format!("{known}{{\"a\":\"x\"}}\n{{\"a\":2,\"b\":true}}\n{{\"a\":3}}\n");
     let plan = |policy, name: &str| {
-        let mut plan = Plan::new(place.write("in.ndjson", text), output(&place.path(name)));
-        // The sample is the first record alone.
-        plan.limits = tiny(1, 1);
+        let mut plan = Plan::new(place.write("in.ndjson", &text), output(&place.path(name)));
+        // The sample is the first records alone.
+        plan.limits = tiny(1, 64);
         plan.schema.policy = policy;
         plan.on_bad_record = OnBadRecord::Skip;
         plan.rejects = Some(place.path("rejects.ndjson"));
@@ -330,10 +331,10 @@ fn policies_for_a_late_surprise() {
     let report = run(plan(SchemaPolicy::Evolve, "out.parquet")).unwrap();
     let words: Vec<String> = report.schema.fields.iter().map(|f| format!("{}: {}", f.name, f.ty)).collect();
     assert_eq!(words, ["a: json", "b: bool"]);
-    assert_eq!(report.rows_written, 4);
+    assert_eq!(report.rows_written, 1003);
 
     let report = run(plan(SchemaPolicy::Freeze, "out.parquet")).unwrap();
-    assert_eq!((report.rows_written, report.rows_rejected), (2, 2));
+    assert_eq!((report.rows_written, report.rows_rejected), (1001, 2));
     let reasons: Vec<String> = place
         .read("rejects.ndjson")
         .lines()
@@ -344,7 +345,7 @@ fn policies_for_a_late_surprise() {
     let Err(Error::Schema { position, what, .. }) = run(plan(SchemaPolicy::Fail, "failed.parquet")) else {
         panic!("a surprise is the end");
     };
-    assert_eq!((position.line, position.byte), (2, 8));
+    assert_eq!((position.line, position.byte), (1001, 8000));
     assert!(what.starts_with("field `a`: expected int, found a string"), "{what}");
     assert!(!place.path("failed.parquet").exists());
 }
@@ -499,6 +500,52 @@ fn edges() {
     assert_eq!(place.read("out.csv"), "a,b\n");
     let report = run(Plan::new(place.write("head.csv", "a,b\n"), output(&place.path("out.parquet")))).unwrap();
     assert_eq!(report.schema.fields.len(), 2);
+}
+
+#[test]
+fn tabs_are_seen_and_what_is_no_data_is_refused() {
+    let place = Place::new();
+    run(Plan::new(place.write("in.dat", "a\tb\n1\t\"x\ty\"\n"), output(&place.path("out.ndjson")))).unwrap();
+    assert_eq!(place.read("out.ndjson"), "{\"a\":1,\"b\":\"x\\ty\"}\n");
+    for (bytes, word) in [
+        (b"PAR1\x15\x04".to_vec(), "Parquet"),
+        (b"<!DOCTYPE html>\n<p>Log in, please".to_vec(), "web page"),
+        (b"a,b\r1,2\r3,4\r".to_vec(), "carriage return"),
+    ] {
+        let error = run(Plan::new(place.write("in.dat", bytes), output(&place.path("no.ndjson")))).unwrap_err();
+        let text = crate::text::error_chain(&error);
+        assert!(text.contains(word), "{text}");
+        assert!(!place.path("no.ndjson").exists());
+    }
+}
+
+#[test]
+fn what_is_nested_too_deep_for_readers_is_json_text() {
+    let place = Place::new();
+    let deep = format!("{{\"a\":{}1{},\"b\":[[2]]}}\n", "[".repeat(100), "]".repeat(100));
+    let report = run(Plan::new(place.write("in.ndjson", &deep), output(&place.path("out.parquet")))).unwrap();
+    let mut ty = &report.schema.fields[0].ty;
+    let mut depth = 0;
+    while let crate::column::Type::List(item) = ty {
+        (ty, depth) = (&**item, depth + 1);
+    }
+    assert_eq!((depth, ty), (crate::column::MAX_TYPE_DEPTH, &crate::column::Type::Json));
+    let file = std::fs::read(place.path("out.parquet")).unwrap().into();
+    let rows = [serde_json::from_str(&deep).unwrap()];
+    crate::format::parquet::tests::assert_rows(&file, &report.schema, &rows);
+}
+
+#[test]
+fn too_many_columns_are_refused() {
+    let place = Place::new();
+    let record: String = (0..5000).map(|i| format!("\"k{i}\":1,")).collect();
+    for name in ["out.parquet", "out.csv"] {
+        let text = format!("{{{}\"end\":1}}\n", record);
+        assert!(matches!(
+            run(Plan::new(place.write("in.ndjson", text), output(&place.path(name)))),
+            Err(Error::Plan(_))
+        ));
+    }
 }
 
 #[test]

@@ -317,6 +317,9 @@ impl<'a> Writer<'a> {
                 result => result?,
             }
         }
+        if self.rejects.is_none() && self.totals.rows_rejected > 0 {
+            self.totals.notes.push("rejected records were not kept; `--rejects FILE` sets them aside".into());
+        }
         // Rejects first: a file of results without its rejects would look whole and not be.
         let rejects = match self.rejects {
             Some(rejects) => rejects.commit()?,

@@ -38,6 +38,8 @@ pub struct Source {
     pub input: Input,
     /// Format, if told (`--from`, or a content type); else by name and first bytes.
     pub format: Option<Format>,
+    /// Between the fields of CSV, if told; else by name and first bytes.
+    pub delimiter: Option<u8>,
     /// Compression, if told; else by first bytes.
     pub compression: Option<Compression>,
     /// Rows that the API says the file has; the report compares.
@@ -62,6 +64,7 @@ impl Source {
             name: path.display().to_string().into(),
             input: Input::File(path),
             format: None,
+            delimiter: None,
             compression: None,
             expected_rows: None,
         }
@@ -69,11 +72,25 @@ impl Source {
 
     /// Standard input.
     pub fn stdin() -> Self {
-        Source { name: "stdin".into(), input: Input::Stdin, format: None, compression: None, expected_rows: None }
+        Source {
+            name: "stdin".into(),
+            input: Input::Stdin,
+            format: None,
+            delimiter: None,
+            compression: None,
+            expected_rows: None,
+        }
     }
 
     /// A stream under a name.
     pub fn stream(name: impl Into<Arc<str>>, stream: Box<dyn ByteSource>) -> Self {
-        Source { name: name.into(), input: Input::Stream(stream), format: None, compression: None, expected_rows: None }
+        Source {
+            name: name.into(),
+            input: Input::Stream(stream),
+            format: None,
+            delimiter: None,
+            compression: None,
+            expected_rows: None,
+        }
     }
 }

@@ -20,7 +20,7 @@ pub async fn convert(context: &Context, args: ConvertArgs) -> Result<Exit, Failu
     outputs::check_writable(&output, &files)?;
     let name = outputs::target_name(&output);
     context.set_restart(&name);
-    let plan = outputs::plan(opened.sources, output.clone(), &args.plan, &context.settings);
+    let plan = outputs::plan(opened.sources, output.clone(), &args.plan, &context.settings)?;
     let report = engine::execute(context, plan, "converting", opened.total_bytes, opened.stoppers).await?;
     let account = Account { name, output: &output, report: &report, expected_rows: None, elapsed: start.elapsed() };
     Ok(account.print(context, args.plan.report))

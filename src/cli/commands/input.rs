@@ -119,6 +119,8 @@ fn extension(format: FromFormat) -> &'static str {
     match format {
         FromFormat::Ndjson => "ndjson",
         FromFormat::Csv => "csv",
+        // The API takes none; the upload says so.
+        FromFormat::Tsv => "tsv",
         FromFormat::Json => "json",
     }
 }

@@ -129,7 +129,7 @@ impl Pull<'_> {
             sources.push(source);
         }
         let name = outputs::target_name(&output);
-        let mut plan = outputs::plan(sources, output.clone(), self.plan, &context.settings);
+        let mut plan = outputs::plan(sources, output.clone(), self.plan, &context.settings)?;
         plan.schema.declared = Some(from.declared.clone());
         let executed = engine::execute(context, plan, "downloading", total_bytes, stoppers).await;
         let report = executed.map_err(|failure| match failure.error() {

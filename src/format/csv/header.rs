@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::decode::malformed;
 use super::split::Splitter;
-use crate::column::Morsel;
+use crate::column::{MAX_COLUMNS, Morsel};
 use crate::format::Reject;
 use crate::format::decode::RejectedRecord;
 use crate::position::FieldPath;
@@ -41,8 +41,17 @@ pub fn take_header(morsel: &Morsel, delimiter: u8) -> Result<Option<(Header, Mor
         let line = memchr::memchr_iter(b'\n', &bytes[..record.start]).count() as u64;
         RejectedRecord { reject, byte: record.start, len: record.end - record.start, line, record: 0 }
     };
+    // Old files end their lines so; read as RFC 4180 has it, all of them would be one header.
+    if let Some(at) = bare_carriage_return(&bytes[record.start..record.end]) {
+        let reason = "a carriage return alone ends no line; convert the line ends to LF or CRLF first".to_string();
+        return Err(bad(Reject { offset: at, path: FieldPath::root(), reason }));
+    }
     if let Some(reject) = malformed(&record) {
         return Err(bad(reject));
+    }
+    if fields.len() > MAX_COLUMNS {
+        let reason = format!("the header names {} columns, more than {MAX_COLUMNS}", fields.len());
+        return Err(bad(Reject { offset: 0, path: FieldPath::root(), reason }));
     }
     if let Err(e) = std::str::from_utf8(&bytes[record.start..record.end]) {
         let reason = "the header is not valid UTF-8".to_string();
@@ -60,6 +69,11 @@ pub fn take_header(morsel: &Morsel, delimiter: u8) -> Result<Option<(Header, Mor
         source_index: morsel.source_index,
     };
     Ok(Some((Header { names: names.into(), notes, lines }, rest)))
+}
+
+/// The first carriage return without a line feed behind it.
+fn bare_carriage_return(header: &[u8]) -> Option<usize> {
+    memchr::memchr_iter(b'\r', header).find(|&at| header.get(at + 1).is_some_and(|&next| next != b'\n'))
 }
 
 /// Names that are empty become `column_N`, N from 1; those that stood before get `_2`, `_3` and

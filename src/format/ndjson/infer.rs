@@ -2,7 +2,7 @@
 
 use super::decode::{fits_in_double, key_text};
 use super::scan::{Cursor, Scan};
-use crate::column::{Field, MAX_COLUMNS, MAX_STRUCT_FIELDS, Mixing, Morsel, Schema, Type};
+use crate::column::{Field, MAX_COLUMNS, MAX_STRUCT_FIELDS, MAX_TYPE_DEPTH, Mixing, Morsel, Schema, Type};
 
 /// What columns hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub fn infer(morsel: &Morsel, keys: Keys, max_record_bytes: usize) -> Schema {
 fn observe_record(cursor: &mut Cursor<'_>, fields: &mut Vec<Field>, keys: Keys) -> Scan<()> {
     let new = if keys == Keys::Raw { Type::Raw } else { Type::Null };
     let mut beyond = Type::Null;
-    observe_fields(cursor, fields, MAX_COLUMNS + 1, &new, &mut beyond)
+    observe_fields(cursor, fields, MAX_COLUMNS + 1, &new, &mut beyond, 1)
 }
 
 /// Joins the types of the object at the cursor into `fields`, which do not become more than
@@ -57,6 +57,7 @@ fn observe_fields(
     max_fields: usize,
     new: &Type,
     beyond: &mut Type,
+    depth: usize,
 ) -> Scan<()> {
     let mut next = 0;
     entries(cursor, |cursor, key| {
@@ -66,7 +67,7 @@ fn observe_fields(
         };
         let index = match known {
             Some(index) => index,
-            None if fields.len() >= max_fields => return observe(cursor, beyond),
+            None if fields.len() >= max_fields => return observe(cursor, beyond, depth),
             None => {
                 let name = std::str::from_utf8(key).expect("the line is valid UTF-8");
                 fields.push(Field::new(name, new.clone()));
@@ -74,7 +75,7 @@ fn observe_fields(
             }
         };
         next = index + 1;
-        observe(cursor, &mut fields[index].ty)
+        observe(cursor, &mut fields[index].ty, depth)
     })
 }
 
@@ -100,25 +101,29 @@ fn entries<'a>(cursor: &mut Cursor<'a>, mut entry: impl FnMut(&mut Cursor<'a>, &
     }
 }
 
-/// Joins the type of the value at the cursor into `ty`.
-fn observe(cursor: &mut Cursor<'_>, ty: &mut Type) -> Scan<()> {
+/// Joins the type of the value at the cursor, `depth` levels below its record, into `ty`.
+fn observe(cursor: &mut Cursor<'_>, ty: &mut Type, depth: usize) -> Scan<()> {
     let first = cursor.skip_blank();
     match (first, &mut *ty) {
         (_, Type::Raw | Type::Json) => {
             cursor.skip_value(0)?;
         }
+        (b'{' | b'[', _) if depth > MAX_TYPE_DEPTH => {
+            cursor.skip_value(0)?;
+            *ty = Type::Json;
+        }
         (b'{', Type::Struct(fields)) => {
             let mut beyond = Type::Null;
-            observe_fields(cursor, fields, MAX_STRUCT_FIELDS + 1, &Type::Null, &mut beyond)?;
+            observe_fields(cursor, fields, MAX_STRUCT_FIELDS + 1, &Type::Null, &mut beyond, depth + 1)?;
             if fields.len() > MAX_STRUCT_FIELDS {
                 let value = fields.iter().fold(beyond, |t, f| t.join(&f.ty, Mixing::Json));
                 *ty = Type::Map(Box::new(value));
             }
         }
-        (b'{', Type::Map(value)) => entries(cursor, |cursor, _| observe(cursor, value))?,
+        (b'{', Type::Map(value)) => entries(cursor, |cursor, _| observe(cursor, value, depth + 1))?,
         (b'{', Type::Null) => {
             *ty = Type::Struct(Vec::new());
-            observe(cursor, ty)?;
+            observe(cursor, ty, depth)?;
         }
         (b'[', Type::List(item)) => {
             cursor.pos += 1;
@@ -127,7 +132,7 @@ fn observe(cursor: &mut Cursor<'_>, ty: &mut Type) -> Scan<()> {
                 return Ok(());
             }
             loop {
-                observe(cursor, item)?;
+                observe(cursor, item, depth + 1)?;
                 let byte = cursor.skip_blank();
                 cursor.pos += 1;
                 if byte == b']' {
@@ -137,7 +142,7 @@ fn observe(cursor: &mut Cursor<'_>, ty: &mut Type) -> Scan<()> {
         }
         (b'[', Type::Null) => {
             *ty = Type::List(Box::new(Type::Null));
-            observe(cursor, ty)?;
+            observe(cursor, ty, depth)?;
         }
         _ => {
             let start = cursor.pos;
