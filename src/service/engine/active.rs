@@ -142,13 +142,16 @@ impl Active {
         block.updated_at = now;
     }
 
-    /// Ends the run in memory and answers what is to be recorded.
-    pub(super) fn end(&self, change: impl FnOnce(&mut RunRow)) -> RunRow {
+    /// Ends the run: `record` brings the end into the store before anybody can see it here, so
+    /// that no answer from memory is ahead of one from the store.
+    pub(super) fn end(&self, change: impl FnOnce(&mut RunRow), record: impl FnOnce(&RunRow)) {
         let mut state = lock(&self.state);
-        if !state.status.is_terminal() {
-            change(&mut state);
+        let mut row = state.clone();
+        if !row.status.is_terminal() {
+            change(&mut row);
         }
-        state.clone()
+        record(&row);
+        *state = row;
     }
 
     /// Makes `control` the one that a stop reaches; false if a stop was asked for already.
@@ -250,10 +253,11 @@ mod tests {
     #[test]
     fn a_stop_reaches_the_block_under_way_and_the_next() {
         let active = queued();
-        active.end(|row| {
+        let running = |row: &mut RunRow| {
             row.status = RunStatus::Running;
             row.blocks = vec![block(None)];
-        });
+        };
+        active.end(running, |_| {});
         let control = Control::new();
         assert!(active.steer(0, &control, 0));
         assert!(active.stop(Stop::Request, |_| panic!("it does not wait")).is_none());
@@ -269,10 +273,11 @@ mod tests {
     fn a_snapshot_has_the_counts_of_the_moment() {
         let active = queued();
         let now = DateTime::from_timestamp(5, 0).unwrap();
-        active.end(|row| {
+        let running = |row: &mut RunRow| {
             row.status = RunStatus::Running;
             row.blocks = vec![block(Some(8)), block(None)];
-        });
+        };
+        active.end(running, |_| {});
         let control = Control::new();
         control.add_rows_read(4);
         control.add_rows_written(3);
@@ -298,6 +303,6 @@ mod tests {
         assert_eq!(row.status, RunStatus::Cancelled);
         assert_eq!(active.row().completed_at, Some(now));
         // It is over: nothing changes it any more.
-        active.end(|_| panic!("it has ended"));
+        active.end(|_| panic!("it has ended"), |_| {});
     }
 }

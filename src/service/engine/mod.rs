@@ -238,12 +238,12 @@ impl Engine {
 
     fn end(&self, active: &Active, status: RunStatus, reason: &str, why: &str) {
         let now = self.clock.now();
-        let row = active.end(|row| {
+        let change = |row: &mut RunRow| {
             let failed = status == RunStatus::Failed;
             row.end(status, (!reason.is_empty()).then_some(reason), why, now);
             row.error_message = failed.then(|| why.to_owned());
-        });
-        self.settle(active, &row);
+        };
+        active.end(change, |row| self.settle(active, row));
     }
 
     /// Brings the end of a run into the store. If the store fails, the run stays in memory, where
