@@ -154,7 +154,7 @@ impl Failure {
 }
 
 /// Text and causes, joined. A cause whose text its parent has said already is left out.
-fn chain(error: &dyn StdError) -> String {
+pub fn chain(error: &dyn StdError) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
@@ -281,15 +281,13 @@ fn service_exit(error: &crate::service::Error) -> Exit {
 fn hint(error: &Error) -> Option<String> {
     match error {
         Error::Client(client::Error::Net(error)) => net_hint(error),
-        Error::Client(client::Error::UnknownWorkflow(_)) => {
-            Some("`drawoff workflows ls` lists them; a definition file may be given instead".to_owned())
-        }
+        Error::Client(client::Error::UnknownWorkflow(_)) => Some("`drawoff workflows ls` lists them".to_owned()),
         Error::Client(client::Error::AmbiguousName { .. }) => Some("give one of the ids".to_owned()),
         Error::Client(client::Error::UploadKind { .. }) => {
             Some("`drawoff convert FILE -o input.ndjson` makes one".to_owned())
         }
         Error::Client(client::Error::Deadline { run, .. }) => Some(format!(
-            "the run goes on: `drawoff runs watch {run}` waits for it, `drawoff runs cancel {run}` ends it"
+            "the run goes on: `drawoff runs watch {run}` waits for it, `drawoff pull {run} -o OUT` writes its results, `drawoff runs cancel {run}` ends it"
         )),
         Error::Client(client::Error::NoResults { run, .. }) => {
             Some(format!("`drawoff runs status {run}` shows the run; results as CSV are always there: `--format csv`"))
@@ -452,10 +450,7 @@ mod tests {
         );
         assert_eq!(
             lines(client::Error::UnknownWorkflow("nope".into()).into()),
-            [
-                "error: there is no workflow `nope`",
-                "hint: `drawoff workflows ls` lists them; a definition file may be given instead",
-            ]
+            ["error: there is no workflow `nope`", "hint: `drawoff workflows ls` lists them",]
         );
     }
 }

@@ -12,7 +12,7 @@ use url::Url;
 use super::env_names;
 use super::values::{codec_text, parse_codec, parse_duration, parse_size};
 use crate::format::ParquetCodec;
-use crate::net::Policy;
+use crate::net::{self, Policy};
 use crate::pipeline::Limits;
 use crate::secret::ApiKey;
 use crate::text::human_bytes;
@@ -247,6 +247,9 @@ impl Settings {
                 ApiKey::new(&std::fs::read_to_string(path).map_err(fail)?)
             }
         };
+        if let Some(problem) = net::key_problem(&key) {
+            return Err(Error::Value { name: "api_key", origin: setting.origin.clone(), text: problem.to_owned() });
+        }
         Ok(Some(key).filter(|key| !key.is_empty()))
     }
 

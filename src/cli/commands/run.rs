@@ -19,7 +19,7 @@ use crate::text::escape_for_terminal;
 pub async fn run(context: &Context, args: RunArgs) -> Result<Exit, Failure> {
     let start = Instant::now();
     let formats = [ResultFormat::from(args.format)];
-    let pull = Pull { results: &args.results, plan: &args.plan, formats: &formats, start };
+    let pull = Pull { results: &args.results, plan: &args.plan, formats: &formats, start, of_new_run: true };
     let inputs: Vec<&Path> = args.input.as_deref().into_iter().chain([Path::new(&args.workflow)]).collect();
     pull.check(context, &inputs)?;
     let payload = args.payload.as_deref().map(read_payload).transpose()?;
@@ -78,7 +78,13 @@ async fn start_and_pull(
         // Before a workflow is made of it.
         require_fitting_input(&definition.workflow_name, &definition.workflow_definition, has_input, has_payload)?;
     }
-    let workflow = context.unless_interrupted(async { Ok(client.resolve_workflow(&args.workflow).await?) }).await?;
+    let workflow = context.unless_interrupted(async { Ok(client.resolve_workflow(&args.workflow).await?) }).await;
+    let workflow = workflow.map_err(|failure| match failure.error() {
+        Error::Client(client::Error::UnknownWorkflow(_)) => {
+            failure.with_hint("`drawoff workflows ls` lists them; a definition file may be given instead")
+        }
+        _ => failure,
+    })?;
     let name = escape_for_terminal(&workflow.name);
     if workflow.how != "found" {
         context.screen.note(&format!("workflow {} ({name}) {}", workflow.id, workflow.how));
