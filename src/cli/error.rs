@@ -61,12 +61,11 @@ pub enum Error {
         cause: io::Error,
     },
     /// An input of the command that is not what it should be.
-    #[error("{what} is not valid JSON")]
+    #[error("{what} is not JSON ({})", json_place(cause))]
     Json {
         /// The input.
         what: String,
-        /// Why.
-        #[source]
+        /// Where it stops being JSON. No source: its words are a parser's.
         cause: serde_json::Error,
     },
     /// The local service.
@@ -79,6 +78,14 @@ pub enum Error {
     /// Our own fault.
     #[error("internal error: {0}")]
     Bug(String),
+}
+
+fn json_place(cause: &serde_json::Error) -> String {
+    if cause.is_eof() {
+        "it ends too early".to_owned()
+    } else {
+        format!("line {}, column {}", cause.line(), cause.column())
+    }
 }
 
 /// An error with its hint. Boxed inside: every function of a command returns one, hardly ever.
@@ -299,7 +306,7 @@ fn hint(error: &Error) -> Option<String> {
             Some("`--on-bad-record skip` sets such records aside and goes on".to_owned())
         }
         Error::Pipeline(pipeline::Error::Schema { .. }) => {
-            Some("`--schema-from full` reads everything before it writes; its inputs must be files".to_owned())
+            Some("a Parquet file (`-o FILE.parquet`) can follow such a change; `--schema-from full` reads everything before it writes, from files".to_owned())
         }
         Error::Pipeline(pipeline::Error::Write { path, cause }) | Error::Write { path, cause } => {
             write_hint(path, cause)

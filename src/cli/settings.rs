@@ -405,6 +405,9 @@ mod tests {
         let config = format!("api_key_file = {path:?}");
         let by_config = resolve(&Flags::default(), &[], Some(&config)).unwrap();
         assert_eq!(by_config.load_key().unwrap(), Some(ApiKey::new("marked-file")));
+        let broken = resolve(&Flags::default(), &[(env_names::API_KEY, "marked-a\nmarked-b")], None).unwrap();
+        let error = broken.load_key().unwrap_err().to_string();
+        assert!(error.ends_with("the key holds a line break") && !error.contains("marked-"), "{error}");
         let empty = resolve(&Flags::default(), &[(env_names::API_KEY, " ")], None).unwrap();
         assert_eq!(empty.load_key().unwrap(), None);
         for settings in [by_flag, by_env, by_config] {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use crate::api::{BlockLiveStatus, DownloadLink, LiveStatus, RunId, RunStatus};
-use crate::cli::args::{ApiFormat, PlanArgs, ResultArgs};
+use crate::cli::args::{ApiFormat, PlanArgs, ResultArgs, SchemaFromArg};
 use crate::cli::context::Context;
 use crate::cli::error::{Error, Failure};
 use crate::cli::exit::Exit;
@@ -59,6 +59,12 @@ impl Pull<'_> {
 
     /// Fails now if the outputs could not be written later.
     pub fn check(&self, context: &Context, inputs: &[&Path]) -> Result<(), Failure> {
+        if self.plan.schema_from == SchemaFromArg::Full {
+            return Err(Failure::new(
+                Error::Usage("`--schema-from full` reads its source twice, and results come once".into()),
+                "leave it out: `-o FILE.parquet` follows changes; or write `-o FILE.ndjson` and `drawoff convert` that",
+            ));
+        }
         if !self.results.all_blocks {
             return outputs::check_writable(&outputs::output(self.plan, &context.settings)?, inputs);
         }
