@@ -135,6 +135,16 @@ fn quick(grace: Duration, deadline: Option<Duration>) -> WatchOptions {
 }
 
 #[tokio::test]
+async fn only_a_run_that_was_just_started_may_be_unknown() {
+    let server = Scripted::replies(vec![Reply::new(404, "{}")]).await;
+    let client = client(&server);
+    let options = WatchOptions { pace: Pace::LOOPBACK, ..WatchOptions::of(&client) };
+    assert!(client.watch(&RunId("r1".into()), &options, |_| ()).await.is_err());
+    assert_eq!(server.seen().len(), 1);
+    assert!(!WatchOptions::of_new_run(&client).grace.is_zero());
+}
+
+#[tokio::test]
 async fn a_watch_goes_on_to_a_terminal_state() {
     let server = Scripted::replies(vec![
         Reply::new(404, "{}"),
