@@ -263,7 +263,7 @@ pub struct RunArgs {
     /// Format of standard input: ndjson, csv, json (else told by its first bytes)
     #[arg(long, value_enum, value_name = "FORMAT", requires = "input", help_heading = "Input")]
     pub from: Option<FromFormat>,
-    /// Rows for a workflow that starts with `webhook`: JSON, or @FILE
+    /// Rows for a workflow that starts with `webhook`: JSON, or @FILE (@- is standard input)
     #[arg(long, value_name = "JSON|@FILE", help_heading = "Input")]
     pub payload: Option<String>,
     /// Use a Workflows service inside this process, with a temporary store

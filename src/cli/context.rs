@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::error::{Error, Failure};
+use super::error::{Error, Failure, chain};
 use super::interrupt::Interrupt;
 use super::print::Screen;
 use super::settings::Settings;
@@ -50,7 +50,7 @@ impl Context {
         let screen = Arc::clone(&self.screen);
         Arc::new(move |error, wait| {
             if wait >= NOTED_WAIT {
-                let error = escape_for_terminal(&error.to_string());
+                let error = escape_for_terminal(&chain(error));
                 screen.note(&format!("{error}; trying again in {}", human_duration(wait)));
             }
         })

@@ -61,12 +61,11 @@ pub enum Error {
         cause: io::Error,
     },
     /// An input of the command that is not what it should be.
-    #[error("{what} is not valid JSON")]
+    #[error("{what} is not JSON ({})", json_place(cause))]
     Json {
         /// The input.
         what: String,
-        /// Why.
-        #[source]
+        /// Where it stops being JSON. No source: its words are a parser's.
         cause: serde_json::Error,
     },
     /// The local service.
@@ -79,6 +78,14 @@ pub enum Error {
     /// Our own fault.
     #[error("internal error: {0}")]
     Bug(String),
+}
+
+fn json_place(cause: &serde_json::Error) -> String {
+    if cause.is_eof() {
+        "it ends too early".to_owned()
+    } else {
+        format!("line {}, column {}", cause.line(), cause.column())
+    }
 }
 
 /// An error with its hint. Boxed inside: every function of a command returns one, hardly ever.
@@ -154,7 +161,7 @@ impl Failure {
 }
 
 /// Text and causes, joined. A cause whose text its parent has said already is left out.
-fn chain(error: &dyn StdError) -> String {
+pub fn chain(error: &dyn StdError) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
@@ -281,15 +288,13 @@ fn service_exit(error: &crate::service::Error) -> Exit {
 fn hint(error: &Error) -> Option<String> {
     match error {
         Error::Client(client::Error::Net(error)) => net_hint(error),
-        Error::Client(client::Error::UnknownWorkflow(_)) => {
-            Some("`drawoff workflows ls` lists them; a definition file may be given instead".to_owned())
-        }
+        Error::Client(client::Error::UnknownWorkflow(_)) => Some("`drawoff workflows ls` lists them".to_owned()),
         Error::Client(client::Error::AmbiguousName { .. }) => Some("give one of the ids".to_owned()),
         Error::Client(client::Error::UploadKind { .. }) => {
             Some("`drawoff convert FILE -o input.ndjson` makes one".to_owned())
         }
         Error::Client(client::Error::Deadline { run, .. }) => Some(format!(
-            "the run goes on: `drawoff runs watch {run}` waits for it, `drawoff runs cancel {run}` ends it"
+            "the run goes on: `drawoff runs watch {run}` waits for it, `drawoff pull {run} -o OUT` writes its results, `drawoff runs cancel {run}` ends it"
         )),
         Error::Client(client::Error::NoResults { run, .. }) => {
             Some(format!("`drawoff runs status {run}` shows the run; results as CSV are always there: `--format csv`"))
@@ -301,7 +306,7 @@ fn hint(error: &Error) -> Option<String> {
             Some("`--on-bad-record skip` sets such records aside and goes on".to_owned())
         }
         Error::Pipeline(pipeline::Error::Schema { .. }) => {
-            Some("`--schema-from full` reads everything before it writes; its inputs must be files".to_owned())
+            Some("a Parquet file (`-o FILE.parquet`) can follow such a change; `--schema-from full` reads everything before it writes, from files".to_owned())
         }
         Error::Pipeline(pipeline::Error::Write { path, cause }) | Error::Write { path, cause } => {
             write_hint(path, cause)
@@ -452,10 +457,7 @@ mod tests {
         );
         assert_eq!(
             lines(client::Error::UnknownWorkflow("nope".into()).into()),
-            [
-                "error: there is no workflow `nope`",
-                "hint: `drawoff workflows ls` lists them; a definition file may be given instead",
-            ]
+            ["error: there is no workflow `nope`", "hint: `drawoff workflows ls` lists them",]
         );
     }
 }

@@ -153,6 +153,9 @@ pub fn check_writable(output: &Output, inputs: &[&Path]) -> Result<(), Failure> 
     // A file that is made and dropped is the one check that asks the system itself.
     tempfile::Builder::new().prefix(".drawoff-check-").tempfile_in(folder).map_err(|error| {
         // The library adds the temporary name, which says nothing to the user.
+        if error.kind() == io::ErrorKind::NotFound {
+            return fail(io::Error::new(io::ErrorKind::NotFound, "no such folder"));
+        }
         fail(error.raw_os_error().map_or_else(|| io::Error::from(error.kind()), io::Error::from_raw_os_error))
     })?;
     Ok(())
@@ -363,6 +366,9 @@ mod tests {
         assert!(check(&path, "--no-clobber", &[]).unwrap_err().lines()[1].contains("--no-clobber"));
         assert!(check(&path, "", &[&path]).unwrap_err().lines()[0].contains("is an input"));
         assert!(check(&folder.path().join("no/out.csv"), "", &[]).unwrap_err().lines()[1].contains("must exist"));
+        assert!(
+            check(&folder.path().join("no/out.csv"), "", &[]).unwrap_err().lines()[0].ends_with(": no such folder")
+        );
         assert!(check(folder.path(), "--to csv", &[]).unwrap_err().lines()[0].contains("is a folder"));
     }
 }

@@ -50,11 +50,14 @@ impl Account<'_> {
         )];
         let seconds = r.elapsed.as_secs_f64().max(0.001);
         let memory = peak_memory_bytes().map(|b| format!(", peak memory {}", human_bytes(b))).unwrap_or_default();
+        // Speeds are of the transfer: a run that was waited for has none.
+        let transfer = human_duration(r.elapsed);
+        let whole = human_duration(self.elapsed);
+        let in_all = if whole == transfer { String::new() } else { format!(", {whole} in all") };
         lines.push(format!(
-            "  {} in, {} out, {} ({}/s, {} rows/s){memory}",
+            "  {} in, {} out in {transfer} ({}/s, {} rows/s){in_all}{memory}",
             human_bytes(r.bytes_in),
             human_bytes(r.bytes_out),
-            human_duration(self.elapsed),
             human_bytes((r.bytes_in as f64 / seconds) as u64),
             human_count((r.rows_in as f64 / seconds) as u64),
         ));
@@ -145,7 +148,7 @@ mod tests {
         let memory = text.find(", peak memory ").unwrap_or(text.len());
         assert_eq!(
             &text[..memory],
-            "a.parquet: 5 000 rows in, 4 990 written, 10 rejected, 0 filtered\n  3.0 MiB in, 1.0 MiB out, 4.0 s (1.5 MiB/s, 2 500 rows/s)"
+            "a.parquet: 5 000 rows in, 4 990 written, 10 rejected, 0 filtered\n  3.0 MiB in, 1.0 MiB out in 2.0 s (1.5 MiB/s, 2 500 rows/s), 4.0 s in all"
         );
         assert_eq!(
             account.lines()[2..].join("\n"),

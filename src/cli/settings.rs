@@ -12,7 +12,7 @@ use url::Url;
 use super::env_names;
 use super::values::{codec_text, parse_codec, parse_duration, parse_size};
 use crate::format::ParquetCodec;
-use crate::net::Policy;
+use crate::net::{self, Policy};
 use crate::pipeline::Limits;
 use crate::secret::ApiKey;
 use crate::text::human_bytes;
@@ -247,6 +247,9 @@ impl Settings {
                 ApiKey::new(&std::fs::read_to_string(path).map_err(fail)?)
             }
         };
+        if let Some(problem) = net::key_problem(&key) {
+            return Err(Error::Value { name: "api_key", origin: setting.origin.clone(), text: problem.to_owned() });
+        }
         Ok(Some(key).filter(|key| !key.is_empty()))
     }
 
@@ -402,6 +405,9 @@ mod tests {
         let config = format!("api_key_file = {path:?}");
         let by_config = resolve(&Flags::default(), &[], Some(&config)).unwrap();
         assert_eq!(by_config.load_key().unwrap(), Some(ApiKey::new("marked-file")));
+        let broken = resolve(&Flags::default(), &[(env_names::API_KEY, "marked-a\nmarked-b")], None).unwrap();
+        let error = broken.load_key().unwrap_err().to_string();
+        assert!(error.ends_with("the key holds a line break") && !error.contains("marked-"), "{error}");
         let empty = resolve(&Flags::default(), &[(env_names::API_KEY, " ")], None).unwrap();
         assert_eq!(empty.load_key().unwrap(), None);
         for settings in [by_flag, by_env, by_config] {

@@ -37,6 +37,8 @@ pub async fn open(context: &Context, names: &[String], from: Option<FromFormat>)
             let (source, stopper, size) = open_url(context, name).await?;
             opened.stoppers.push(stopper);
             (source, size)
+        } else if is_other_url(name) {
+            return Err(Error::Usage(format!("{}: only http and https URLs can be read", SecretUrl::new(name))).into());
         } else {
             let path = Path::new(name);
             opened.files.push(path.into());
@@ -63,6 +65,17 @@ fn checked_size(path: &Path) -> io::Result<Option<u64>> {
 fn is_url(name: &str) -> bool {
     let scheme = name.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
     matches!(scheme.as_deref(), Some("http" | "https"))
+}
+
+/// A URL of another kind, unless a file stands under this very name.
+fn is_other_url(name: &str) -> bool {
+    let scheme = name.split_once("://").map(|(scheme, _)| scheme);
+    scheme.is_some_and(|s| s.starts_with(|c: char| c.is_ascii_alphabetic()) && s.chars().all(is_scheme_char))
+        && !Path::new(name).exists()
+}
+
+fn is_scheme_char(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.')
 }
 
 /// A URL that the user gave. It has no successor when it expires, and gets the key only on the API's own origin.

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
+use serde::de::Error as _;
 use serde_json::{Map, Value};
 
 use super::Error;
@@ -38,7 +39,27 @@ impl Definition {
             fields.entry("workflow_description").or_insert_with(|| "".into());
             fields.entry("workflow_name").or_insert_with(|| name.into());
         }
-        Ok(Definition(serde_json::from_value(value)?))
+        if !value.is_object() {
+            let found = kind_of(&value);
+            let text = format!("expected an object with workflow_name and workflow_definition, found {found}");
+            return Err(serde_json::Error::custom(text));
+        }
+        let definition: CreateWorkflow = serde_json::from_value(value)?;
+        if definition.workflow_name.trim().is_empty() {
+            return Err(serde_json::Error::custom("workflow_name is empty; a workflow needs a name"));
+        }
+        Ok(Definition(definition))
+    }
+}
+
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a truth value",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
     }
 }
 
@@ -136,6 +157,14 @@ fn normal(graph: &Graph) -> (Vec<BlockSays<'_>>, Vec<EdgeSays<'_>>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_definition_is_told_in_plain_words() {
+        let text = |definition: &str| Definition::parse(definition, "file").unwrap_err().to_string();
+        assert_eq!(text("[]"), "expected an object with workflow_name and workflow_definition, found a list");
+        let nameless = r#"{"workflow_name":" ","workflow_definition":{"blocks":[],"edges":[]}}"#;
+        assert!(text(nameless).starts_with("workflow_name is empty"));
+    }
 
     #[test]
     fn declared_types_come_from_every_block_and_the_last_word_holds() {

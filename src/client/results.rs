@@ -81,7 +81,7 @@ pub struct Results {
     pub format: ResultFormat,
     /// Links to the wanted files, in the order of their blocks.
     pub links: Vec<DownloadLink>,
-    /// What the API says about any of the run's files, wanted or not: the file's name and the message.
+    /// What the API says about the wanted files: the file's name and the message.
     pub messages: Vec<(String, String)>,
 }
 
@@ -96,8 +96,8 @@ impl Client {
                     break;
                 }
                 let said = |l: &DownloadLink| Some((l.filename.clone(), l.message.clone().filter(|m| !m.is_empty())?));
-                let messages = links.iter().filter_map(said).collect();
                 let links = choose(links, wanted, run)?;
+                let messages = links.iter().filter_map(said).collect();
                 let Some(unsigned) = links.iter().find(|link| link.download_url.is_none()) else {
                     return Ok(Results { format, links, messages });
                 };

@@ -135,6 +135,16 @@ fn quick(grace: Duration, deadline: Option<Duration>) -> WatchOptions {
 }
 
 #[tokio::test]
+async fn only_a_run_that_was_just_started_may_be_unknown() {
+    let server = Scripted::replies(vec![Reply::new(404, "{}")]).await;
+    let client = client(&server);
+    let options = WatchOptions { pace: Pace::LOOPBACK, ..WatchOptions::of(&client) };
+    assert!(client.watch(&RunId("r1".into()), &options, |_| ()).await.is_err());
+    assert_eq!(server.seen().len(), 1);
+    assert!(!WatchOptions::of_new_run(&client).grace.is_zero());
+}
+
+#[tokio::test]
 async fn a_watch_goes_on_to_a_terminal_state() {
     let server = Scripted::replies(vec![
         Reply::new(404, "{}"),
@@ -265,6 +275,12 @@ async fn links_without_url_are_asked_for_again_and_then_named() {
     let results = client(&server).result_links(&run, &formats, Wanted::Final).await.unwrap();
     assert_eq!((results.format, results.links.len()), (ResultFormat::Ndjson, 1));
     assert_eq!(results.messages, [("a.ndjson".to_owned(), "signing failed".to_owned())]);
+    // What is said about other files is left out.
+    let two =
+        json!([link("a.ndjson", Some(1), Some("http://x.test/a")), link("b.ndjson", Some(2), Some("http://x.test/b"))]);
+    let server = Scripted::replies(vec![Reply::new(200, two.to_string())]).await;
+    let results = client(&server).result_links(&run, &formats, Wanted::Final).await.unwrap();
+    assert_eq!(results.messages, [("b.ndjson".to_owned(), "signing failed".to_owned())]);
     let server = Scripted::replies(vec![list(None)]).await;
     let error = client(&server).result_links(&run, &formats, Wanted::Final).await.unwrap_err();
     assert_eq!(error.to_string(), "the API gives no link to a.ndjson: signing failed");

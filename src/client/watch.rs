@@ -33,17 +33,23 @@ impl Pace {
 pub struct WatchOptions {
     /// How often to ask.
     pub pace: Pace,
-    /// A run that was started so recently may not be known yet. Default 30 s.
+    /// So long a run that is not known is taken for one that is not known yet. Nothing by default: only a run that this
+    /// process has just started is given time, see [`WatchOptions::of_new_run`].
     pub grace: Duration,
     /// Give up after so long; the run goes on.
     pub deadline: Option<Duration>,
 }
 
 impl WatchOptions {
-    /// For runs behind this client.
+    /// For runs behind this client that were there before.
     pub fn of(client: &Client) -> Self {
         let pace = if is_loopback(client.http().base()) { Pace::LOOPBACK } else { Pace::HOSTED };
-        WatchOptions { pace, grace: Duration::from_secs(30), deadline: None }
+        WatchOptions { pace, grace: Duration::ZERO, deadline: None }
+    }
+
+    /// For a run that was started a moment ago: the API may not know it everywhere yet.
+    pub fn of_new_run(client: &Client) -> Self {
+        WatchOptions { grace: Duration::from_secs(30), ..WatchOptions::of(client) }
     }
 }
 

@@ -1,8 +1,11 @@
 //! What went wrong on the network, as facts that decide things.
 
+use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
+
+use url::Url;
 
 use crate::secret::SecretUrl;
 use crate::text::human_duration;
@@ -36,6 +39,9 @@ pub enum Kind {
     /// Stopped by its owner.
     Stopped,
 }
+
+/// Parameters of API calls that hold no secret.
+const HARMLESS: [&str; 6] = ["status", "workflow_id", "limit", "format", "result_formats", "save_json"];
 
 /// A request that failed, after all its tries.
 pub struct Error(Box<Facts>);
@@ -88,6 +94,19 @@ impl Error {
     pub fn after(mut self, tries: u32, elapsed: Duration) -> Self {
         self.0.tries = tries;
         self.0.elapsed = elapsed;
+        self
+    }
+
+    /// On a plain call of the API, whose query is shown if all of it is known to be harmless. Links never come here:
+    /// their query is a secret.
+    pub(super) fn of_call(mut self, url: &Url) -> Self {
+        let harmless = |(name, _): (Cow<'_, str>, _)| HARMLESS.contains(&name.as_ref());
+        if url.query().is_some() && url.query_pairs().all(harmless) {
+            let query = url.query().unwrap_or_default();
+            let mut plain = url.clone();
+            plain.set_query(None);
+            self.0.url = format!("{}?{query}", SecretUrl::new(plain));
+        }
         self
     }
 

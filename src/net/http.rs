@@ -1,7 +1,7 @@
 //! Requests to the API: one base address, one key, one policy.
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -38,6 +38,8 @@ struct Inner {
     key: Option<ApiKey>,
     policy: Policy,
     on_wait: Option<OnWait>,
+    /// The API has answered to the point once: what fails from here on is a fault that may pass.
+    answered: AtomicBool,
     /// Clients by what they may do: see [`Http::client`]. Made when first used: each loads the trusted certificates.
     clients: [OnceLock<Client>; 4],
 }
@@ -132,7 +134,14 @@ impl Http {
     /// Requests under `base`. Nothing is sent yet.
     pub fn new(base: Url, key: Option<ApiKey>, policy: Policy, on_wait: Option<OnWait>) -> Self {
         let key = key.filter(|key| !key.is_empty());
-        Http(Arc::new(Inner { base, key, policy, on_wait, clients: Default::default() }))
+        Http(Arc::new(Inner {
+            base,
+            key,
+            policy,
+            on_wait,
+            answered: AtomicBool::new(false),
+            clients: Default::default(),
+        }))
     }
 
     /// The base address.
@@ -148,19 +157,25 @@ impl Http {
     /// Sends `call` until it is answered for good. Needs a key.
     pub async fn send(&self, call: &Call<'_>) -> Result<Answer, Error> {
         let url = self.url(call)?;
-        let fail = |kind| Error::new(kind, call.method, url.as_str());
         if self.0.key.is_none() {
-            return Err(fail(Kind::NoKey));
+            return Err(Error::new(Kind::NoKey, call.method, url.as_str()).of_call(&url));
         }
         let start = Instant::now();
         let mut tries = 0;
         loop {
             tries += 1;
             let (error, again, named) = match self.try_once(call, &url).await {
-                Ok(answer) => return Ok(answer),
-                Err(failed) => failed,
+                Ok(answer) => {
+                    self.0.answered.store(true, Ordering::Relaxed);
+                    return Ok(answer);
+                }
+                Err((error, again, named)) => (error.of_call(&url), again, named),
             };
-            let spent = tries >= call.budget.tries || start.elapsed() >= call.budget.time;
+            if error.status().is_some() && again != Again::Soon {
+                self.0.answered.store(true, Ordering::Relaxed);
+            }
+            let budget = self.budget(call);
+            let spent = tries >= budget.tries || start.elapsed() >= budget.time;
             if again == Again::Never || spent {
                 return Err(error.after(tries, start.elapsed()));
             }
@@ -168,12 +183,23 @@ impl Http {
         }
     }
 
+    /// What may be spent on `call`. An address that has never answered is more likely wrong than away for a while.
+    fn budget(&self, call: &Call<'_>) -> Budget {
+        if self.0.answered.load(Ordering::Relaxed) {
+            return call.budget;
+        }
+        Budget { tries: call.budget.tries.min(Budget::ASK.tries), time: call.budget.time.min(Budget::ASK.time) }
+    }
+
     /// As [`Http::send`], with the answer read as JSON.
     pub async fn json<T: serde::de::DeserializeOwned>(&self, call: &Call<'_>) -> Result<T, Error> {
         let answer = self.send(call).await?;
         serde_json::from_slice(&answer.body).map_err(|cause| {
-            let url = self.url(call).map_or_else(|_| call.path.clone(), |url| url.to_string());
-            Error::new(Kind::BadAnswer, call.method, &url).with_status(answer.status).with_source(cause)
+            let error = match self.url(call) {
+                Ok(url) => Error::new(Kind::BadAnswer, call.method, url.as_str()).of_call(&url),
+                Err(error) => error,
+            };
+            error.with_status(answer.status).with_source(cause)
         })
     }
 
@@ -413,6 +439,15 @@ pub fn is_loopback(url: &Url) -> bool {
         Some(Host::Ipv4(ip)) => ip.is_loopback(),
         Some(Host::Ipv6(ip)) => ip.is_loopback(),
         None => false,
+    }
+}
+
+/// Why `key` cannot be sent, if it cannot.
+pub fn key_problem(key: &ApiKey) -> Option<&'static str> {
+    match HeaderValue::from_str(key.reveal()) {
+        Ok(_) => None,
+        Err(_) if key.reveal().contains(['\r', '\n']) => Some("the key holds a line break"),
+        Err(_) => Some("the key holds characters that no header may have"),
     }
 }
 

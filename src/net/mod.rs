@@ -14,5 +14,5 @@ mod tests;
 
 pub use download::{Download, FreshLink, Open, Stopper};
 pub use error::{Error, Kind};
-pub use http::{Answer, Body, Call, Http, OnWait, Repeat, is_loopback};
+pub use http::{Answer, Body, Call, Http, OnWait, Repeat, is_loopback, key_problem};
 pub use retry::{Budget, Policy};

@@ -64,6 +64,22 @@ fn assert_redacted(error: &Error) {
 }
 
 #[tokio::test]
+async fn an_address_that_never_answered_is_given_up_sooner() {
+    let tries = async |replies| {
+        let server = Scripted::replies(replies).await;
+        let http = http(&server.base);
+        let call = |path: &'static str| Call::get(path).query("limit", "2").budget(Budget::POLL);
+        let _ = http.send(&call("/first")).await;
+        let error = http.send(&call("/second")).await.unwrap_err();
+        // The query of a call is no secret.
+        assert!(error.request().1.ends_with("/second?limit=2"), "{error}");
+        error.tries()
+    };
+    assert_eq!(tries(vec![Reply::new(502, "")]).await, Budget::ASK.tries);
+    assert_eq!(tries(vec![Reply::new(404, ""), Reply::new(502, "")]).await, Budget::POLL.tries);
+}
+
+#[tokio::test]
 async fn a_passing_fault_is_asked_again_and_a_refusal_is_not() {
     let server = Scripted::replies(vec![
         Reply::new(503, "busy"),

@@ -45,9 +45,35 @@ fn a_workflow_or_run_that_nobody_knows() {
     for workflow in ["No such name", "3f0c1c5b-88e0-4c3c-a6c9-0c9d7f2f5e77"] {
         let args = ["run", workflow, "--payload", "[]", "-o", "out.ndjson"];
         place.run(&args).code(exit::NOT_FOUND).says(workflow).hints("drawoff workflows ls");
+        place.run(&["workflows", "get", workflow]).code(exit::NOT_FOUND).hints("drawoff workflows ls");
     }
     place.run_line(&format!("pull {RUN_ID} -o out.ndjson")).code(exit::NOT_FOUND).says(RUN_ID);
     place.run_line("run missing.json --payload [] -o out.ndjson").code(exit::CANNOT_READ).says("missing.json");
+}
+
+#[test]
+fn inputs_that_are_none() {
+    let place = Place::new();
+    place.write("list.json", "[]");
+    place.write("a.csv", "a\n1\n");
+    let cases = [
+        ("run list.json --local -o o.ndjson", "found a list"),
+        ("run testdata/workflows/webhook-leads.json --local --payload nope -o o.ndjson", "--payload is not JSON"),
+        ("convert ftp://files.test/a.csv -o o.ndjson", "only http and https"),
+        ("convert - -o o.ndjson --schema-from full", "save it to a file first"),
+        ("pull r1 --all-blocks -o a.csv", "a.csv is a file"),
+    ];
+    for (line, words) in cases {
+        place.run_line(line).code(exit::USAGE).says(words);
+    }
+    place.write(
+        "weebhook.json",
+        r#"{"edges":[],"blocks":[
+        {"sequence_number":1,"block_type":"io","block_name":"weebhook","specs":{}}]}"#,
+    );
+    place.run_line("run weebhook.json --local --payload {} -o o.ndjson").code(exit::REFUSED).hints("webhook, read_csv");
+    let args = ["run", "testdata/workflows/webhook-leads.json", "--local", "--payload", "@-", "-o", "o.ndjson"];
+    place.run_with_stdin(&args, &std::fs::read("testdata/leads.json").unwrap()).ok();
 }
 
 #[test]

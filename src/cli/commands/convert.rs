@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::time::Instant;
 
-use crate::cli::args::ConvertArgs;
+use crate::cli::args::{ConvertArgs, SchemaFromArg};
 use crate::cli::context::Context;
-use crate::cli::error::Failure;
+use crate::cli::error::{Error, Failure};
 use crate::cli::exit::Exit;
 use crate::cli::report::Account;
 use crate::cli::{engine, outputs, sources};
+use crate::pipeline::{self, Target};
 
 /// Carries it out.
 pub async fn convert(context: &Context, args: ConvertArgs) -> Result<Exit, Failure> {
@@ -18,10 +19,23 @@ pub async fn convert(context: &Context, args: ConvertArgs) -> Result<Exit, Failu
     let opened = sources::open(context, &args.sources, args.from).await?;
     let files: Vec<&Path> = opened.files.iter().map(|path| path.as_path()).collect();
     outputs::check_writable(&output, &files)?;
+    if args.plan.schema_from == SchemaFromArg::Full && opened.files.len() < opened.sources.len() {
+        return Err(Failure::new(
+            Error::Usage("`--schema-from full` reads every source twice, which only files allow".into()),
+            "save it to a file first, or leave `--schema-from` out and write a file: `-o FILE.parquet` follows changes",
+        ));
+    }
+    let all_files = opened.files.len() == opened.sources.len();
     let name = outputs::target_name(&output);
     context.set_restart(&name);
     let plan = outputs::plan(opened.sources, output.clone(), &args.plan, &context.settings)?;
-    let report = engine::execute(context, plan, "converting", opened.total_bytes, opened.stoppers).await?;
+    let report = engine::execute(context, plan, "converting", opened.total_bytes, opened.stoppers).await;
+    let report = report.map_err(|failure| match (failure.error(), &output.target) {
+        (Error::Pipeline(pipeline::Error::Schema { .. }), Target::Stdout) if all_files => failure.with_hint(
+            "`-o FILE` can follow such a change; for a pipe, `--schema-from full` reads everything before it writes",
+        ),
+        _ => failure,
+    })?;
     let account = Account { name, output: &output, report: &report, expected_rows: None, elapsed: start.elapsed() };
     Ok(account.print(context, args.plan.report))
 }

@@ -16,7 +16,8 @@ pub async fn pull(context: &Context, args: PullArgs) -> Result<Exit, Failure> {
         Some(format) => vec![ResultFormat::from(format)],
         None => vec![ResultFormat::Ndjson, ResultFormat::Csv],
     };
-    let pull = Pull { results: &args.results, plan: &args.plan, formats: &formats, start: Instant::now() };
+    let pull =
+        Pull { results: &args.results, plan: &args.plan, formats: &formats, start: Instant::now(), of_new_run: false };
     pull.check(context, &[])?;
     let client = context.client()?;
     let run = RunId(args.run_id);

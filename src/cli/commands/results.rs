@@ -1,10 +1,10 @@
 //! From a run to its results: watch it, find its files, stream them into outputs. Shared by `run` and `pull`.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::api::{BlockLiveStatus, DownloadLink, LiveStatus, RunId, RunStatus};
-use crate::cli::args::{ApiFormat, PlanArgs, ResultArgs};
+use crate::cli::args::{ApiFormat, PlanArgs, ResultArgs, SchemaFromArg};
 use crate::cli::context::Context;
 use crate::cli::error::{Error, Failure};
 use crate::cli::exit::Exit;
@@ -12,7 +12,7 @@ use crate::cli::report::Account;
 use crate::cli::{engine, outputs};
 use crate::client::{self, Client, ResultFormat, Wanted, WatchOptions, declared_types};
 use crate::column::Schema;
-use crate::pipeline::{self, Output};
+use crate::pipeline::{self, Output, Target};
 use crate::source::{ByteSource, Source};
 use crate::text::{escape_for_terminal, human_count};
 
@@ -36,6 +36,8 @@ pub struct Pull<'a> {
     pub formats: &'a [ResultFormat],
     /// When the command began.
     pub start: Instant,
+    /// The run is started by this command, and may not be known to the API at once.
+    pub of_new_run: bool,
 }
 
 /// What results are of.
@@ -57,12 +59,22 @@ impl Pull<'_> {
 
     /// Fails now if the outputs could not be written later.
     pub fn check(&self, context: &Context, inputs: &[&Path]) -> Result<(), Failure> {
+        if self.plan.schema_from == SchemaFromArg::Full {
+            return Err(Failure::new(
+                Error::Usage("`--schema-from full` reads its source twice, and results come once".into()),
+                "leave it out: `-o FILE.parquet` follows changes; or write `-o FILE.ndjson` and `drawoff convert` that",
+            ));
+        }
         if !self.results.all_blocks {
             return outputs::check_writable(&outputs::output(self.plan, &context.settings)?, inputs);
         }
         // Any name will do to check flags and folder.
         let output = outputs::block_output(self.plan, &context.settings, "block", None, 0)?;
         if let Some(folder) = &self.plan.output {
+            if folder.is_file() {
+                let error = Error::Usage(format!("{} is a file; `--all-blocks` writes several", folder.display()));
+                return Err(Failure::new(error, "give a folder with `-o`"));
+            }
             std::fs::create_dir_all(folder).map_err(|cause| Error::Write { path: folder.clone(), cause })?;
         }
         outputs::check_writable(&output, inputs)
@@ -71,7 +83,12 @@ impl Pull<'_> {
     /// Waits for the end of `run` and writes its results.
     pub async fn carry_out(&self, context: &Context, client: &Client, run: &RunId) -> Result<Exit, Failure> {
         let asked = async {
-            let status = watch(context, client, run, self.results.deadline).await?;
+            let options = match self.of_new_run {
+                true => WatchOptions::of_new_run(client),
+                false => WatchOptions::of(client),
+            };
+            let options = WatchOptions { deadline: self.results.deadline, ..options };
+            let status = watch(context, client, run, &options).await.map_err(|failure| self.with_way_on(failure))?;
             client.require_completed(&status).await?;
             let results = client.result_links(run, self.formats, self.wanted()).await?;
             // The workflow may be gone or not ours to read: its results say enough without it.
@@ -80,6 +97,7 @@ impl Pull<'_> {
             Ok((results, graph.map(|graph| declared_types(&graph)).unwrap_or_default()))
         };
         let (client::Results { format, links, messages }, declared) = context.unless_interrupted(asked).await?;
+        // Only about the files that are pulled: others are none of this command's concern.
         for (name, message) in messages {
             context.screen.note(&escape_for_terminal(&format!("{name}: {message}")));
         }
@@ -100,6 +118,18 @@ impl Pull<'_> {
             exit = self.write(context, client, &from, &links, output).await?;
         }
         Ok(exit)
+    }
+
+    /// After a deadline the same results can still be had, under the same output.
+    fn with_way_on(&self, failure: Failure) -> Failure {
+        let Error::Client(client::Error::Deadline { run, .. }) = failure.error() else { return failure };
+        let Some(output) = &self.plan.output else { return failure };
+        let all = if self.results.all_blocks { " --all-blocks" } else { "" };
+        let hint = format!(
+            "the run goes on: `drawoff pull {run}{all} -o {}` waits for it and writes its results, `drawoff runs cancel {run}` ends it",
+            output.display()
+        );
+        failure.with_hint(hint)
     }
 
     /// Streams `links` in order into one output.
@@ -134,9 +164,7 @@ impl Pull<'_> {
         let executed = engine::execute(context, plan, "downloading", total_bytes, stoppers).await;
         let report = executed.map_err(|failure| match failure.error() {
             // Reading everything first, which is the usual way out, needs a file.
-            Error::Pipeline(pipeline::Error::Schema { .. }) => {
-                failure.with_hint("a Parquet file can follow such a change: `-o FILE.parquet`")
-            }
+            Error::Pipeline(pipeline::Error::Schema { .. }) => failure.with_hint(schema_hint(&output)),
             _ => failure,
         })?;
         let account = Account {
@@ -150,6 +178,14 @@ impl Pull<'_> {
     }
 }
 
+/// What follows a change of the schema when the results cannot be read twice.
+fn schema_hint(output: &Output) -> &'static str {
+    match output.target {
+        Target::Stdout => "`-o FILE.parquet` follows such a change; standard output cannot take back what it has shown",
+        Target::File { .. } => "a Parquet file can follow such a change: `-o FILE.parquet`",
+    }
+}
+
 fn worse(a: Exit, b: Exit) -> Exit {
     if a == Exit::Success { b } else { a }
 }
@@ -159,10 +195,9 @@ pub async fn watch(
     context: &Context,
     client: &Client,
     run: &RunId,
-    deadline: Option<Duration>,
+    options: &WatchOptions,
 ) -> Result<LiveStatus, Failure> {
-    let options = WatchOptions { deadline, ..WatchOptions::of(client) };
-    let status = client.watch(run, &options, |status| {
+    let status = client.watch(run, options, |status| {
         let fraction = status.overall_progress_percentage / 100.0;
         context.screen.progress(&format!("run {run}"), Some(fraction), &describe(status));
     });

@@ -1,5 +1,6 @@
 //! `run`: the main job. Input up, run started and watched, results drawn off.
 
+use std::io;
 use std::path::Path;
 use std::time::Instant;
 
@@ -13,13 +14,17 @@ use crate::cli::context::Context;
 use crate::cli::error::{Error, Failure};
 use crate::cli::exit::Exit;
 use crate::client::{self, Client, Definition, IdempotencyKey, ResultFormat, SourceKind, StartOptions, source_block};
+use crate::net::Kind;
 use crate::text::escape_for_terminal;
+
+/// Blocks that start a workflow and take nothing from its caller.
+const SOURCES_WITHOUT_INPUT: [&str; 2] = ["read_notebook", "search"];
 
 /// Carries it out.
 pub async fn run(context: &Context, args: RunArgs) -> Result<Exit, Failure> {
     let start = Instant::now();
     let formats = [ResultFormat::from(args.format)];
-    let pull = Pull { results: &args.results, plan: &args.plan, formats: &formats, start };
+    let pull = Pull { results: &args.results, plan: &args.plan, formats: &formats, start, of_new_run: true };
     let inputs: Vec<&Path> = args.input.as_deref().into_iter().chain([Path::new(&args.workflow)]).collect();
     pull.check(context, &inputs)?;
     let payload = args.payload.as_deref().map(read_payload).transpose()?;
@@ -57,7 +62,16 @@ async fn on_local_service(
     let client = context.client_at(endpoint, Some(ApiKey::new("local")));
     let outcome = start_and_pull(context, &client, args, payload, pull).await;
     local.stop().await;
-    outcome
+    outcome.map_err(|failure| match failure.error() {
+        // The usual hints lead to a service that is gone.
+        Error::Client(client::Error::Deadline { .. } | client::Error::Ended { .. }) => {
+            failure.with_hint("the local service ended with this command; `drawoff serve --data DIR` keeps its runs")
+        }
+        Error::Client(client::Error::NoResults { .. }) => {
+            failure.with_hint("results as CSV are always there: `--format csv`")
+        }
+        _ => failure,
+    })
 }
 
 #[cfg(not(feature = "serve"))]
@@ -78,7 +92,16 @@ async fn start_and_pull(
         // Before a workflow is made of it.
         require_fitting_input(&definition.workflow_name, &definition.workflow_definition, has_input, has_payload)?;
     }
-    let workflow = context.unless_interrupted(async { Ok(client.resolve_workflow(&args.workflow).await?) }).await?;
+    let workflow = context.unless_interrupted(async { Ok(client.resolve_workflow(&args.workflow).await?) }).await;
+    let workflow = workflow.map_err(|failure| match failure.error() {
+        Error::Client(client::Error::UnknownWorkflow(_)) => {
+            failure.with_hint("`drawoff workflows ls` lists them; a definition file may be given instead")
+        }
+        Error::Client(client::Error::Net(error)) if error.kind() == Kind::Refused => {
+            failure.or_hint(|| unknown_source_hint(&args.workflow))
+        }
+        _ => failure,
+    })?;
     let name = escape_for_terminal(&workflow.name);
     if workflow.how != "found" {
         context.screen.note(&format!("workflow {} ({name}) {}", workflow.id, workflow.how));
@@ -108,16 +131,27 @@ async fn upload(context: &Context, client: &Client, path: &Path, args: &RunArgs)
     Input::open(context, path, args.from).await?.upload(context, client).await
 }
 
-/// Reads `--payload`: JSON, or `@FILE` with JSON.
+/// Reads `--payload`: JSON, or `@FILE` with JSON, where `@-` is standard input.
 fn read_payload(text: &str) -> Result<Value, Failure> {
     let (what, json) = match text.strip_prefix('@') {
+        Some("-") => {
+            let read = io::read_to_string(io::stdin().lock());
+            let what = "standard input";
+            (what.to_owned(), read.map_err(|cause| Error::Read { path: what.into(), cause })?)
+        }
         Some(path) => {
             let read = std::fs::read_to_string(path);
             (path.to_owned(), read.map_err(|cause| Error::Read { path: path.into(), cause })?)
         }
         None => ("--payload".to_owned(), text.to_owned()),
     };
-    let payload: Value = serde_json::from_str(&json).map_err(|cause| Error::Json { what: what.clone(), cause })?;
+    let payload: Value = serde_json::from_str(&json).map_err(|cause| {
+        let failure = Failure::from(Error::Json { what: what.clone(), cause });
+        match text.starts_with('@') {
+            true => failure,
+            false => failure.with_hint("quote it, as in --payload '[{\"a\": 1}]', or use --payload @FILE"),
+        }
+    })?;
     let rows_are_objects = match &payload {
         Value::Object(_) => true,
         Value::Array(rows) => rows.iter().all(Value::is_object),
@@ -137,6 +171,18 @@ fn require_definition(workflow: &str) -> Result<(), Failure> {
             let hint = "the service of `--local` starts without workflows; give a definition file";
             Err(Failure::new(error, hint))
         }
+    }
+}
+
+/// A definition that was refused may start with a block that is none.
+fn unknown_source_hint(workflow: &str) -> Option<String> {
+    let Definition(definition) = Definition::read(Path::new(workflow)).ok()?;
+    match SourceKind::of(source_block(&definition.workflow_definition)?) {
+        SourceKind::Other(name) if !SOURCES_WITHOUT_INPUT.contains(&name.as_str()) => Some(format!(
+            "the workflow starts with `{name}`, which is not a known source block; webhook, read_csv, {} are",
+            SOURCES_WITHOUT_INPUT.join(" and ")
+        )),
+        _ => None,
     }
 }
 
@@ -162,7 +208,8 @@ fn require_fitting_input(name: &str, graph: &Graph, has_input: bool, has_payload
         SourceKind::File { has_handle: false } if !has_input => {
             fail("starts with `read_csv` and needs a file".into(), "give --input FILE, or --input - for standard input")
         }
-        SourceKind::Other(name) if has_input || has_payload => {
+        // Of a name that is not known here, the API's own check says more.
+        SourceKind::Other(name) if (has_input || has_payload) && SOURCES_WITHOUT_INPUT.contains(&name.as_str()) => {
             let flag = if has_input { "--input" } else { "--payload" };
             fail(format!("starts with `{name}`, which takes no input"), &format!("leave {flag} out"))
         }
@@ -172,7 +219,7 @@ fn require_fitting_input(name: &str, graph: &Graph, has_input: bool, has_payload
 
 /// A definition file without a key is what a first user has: the local service is the way on.
 fn local_hint(args: &RunArgs, failure: &Failure) -> Option<String> {
-    let no_key = matches!(failure.error(), Error::Client(client::Error::Net(e)) if e.kind() == crate::net::Kind::NoKey);
+    let no_key = matches!(failure.error(), Error::Client(client::Error::Net(e)) if e.kind() == Kind::NoKey);
     (no_key && Path::new(&args.workflow).is_file()).then(|| {
         "set SIXTYFOUR_API_KEY or give `--api-key-file FILE`; or add `--local` to run it in this process, without a key"
             .to_owned()
@@ -205,6 +252,7 @@ mod tests {
         assert_eq!(hint("read_csv", "{}", true, false), None);
         assert!(hint("search", "{}", true, false).unwrap().contains("leave --input out"));
         assert_eq!(hint("search", "{}", false, false), None);
+        assert_eq!(hint("weebhook", "{}", false, true), None);
     }
 
     #[test]

@@ -9,8 +9,11 @@ use crate::cli::context::Context;
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::cli::table;
-use crate::client::{Client, RunFilter};
-use crate::text::{human_bytes, human_count};
+use crate::client::{Client, RunFilter, WatchOptions};
+use crate::text::{escape_for_terminal, human_bytes, human_count};
+
+/// What `--status` can say. Others are sent all the same: the API may know more by now.
+const STATUS_WORDS: [&str; 7] = ["queued", "running", "completed", "failed", "cancelled", "timeout", "active"];
 
 /// Carries it out.
 pub async fn dispatch(context: &Context, command: RunsCommand) -> Result<Exit, Failure> {
@@ -21,6 +24,10 @@ pub async fn dispatch(context: &Context, command: RunsCommand) -> Result<Exit, F
                 Some(text) => Some(client.find_workflow(&text).await?.id),
                 None => None,
             };
+            if let Some(word) = status.as_ref().filter(|word| !STATUS_WORDS.contains(&word.as_str())) {
+                let word = escape_for_terminal(word);
+                context.screen.note(&format!("`{word}` is no known status; known are {}", STATUS_WORDS.join(", ")));
+            }
             let runs = client.runs(&RunFilter { status, workflow, limit }).await?;
             table::write_list(list.output, &runs, &["RUN", "WORKFLOW", "STATUS", "QUEUED", "COMPLETED"], |run| {
                 let or_dash = |time: &Option<String>| time.clone().unwrap_or_else(|| "-".into());
@@ -39,7 +46,8 @@ pub async fn dispatch(context: &Context, command: RunsCommand) -> Result<Exit, F
             write_status(list.output, &status)?;
         }
         RunsCommand::Watch { run_id, deadline } => {
-            let status = watch(context, &client, &RunId(run_id), deadline).await?;
+            let options = WatchOptions { deadline, ..WatchOptions::of(&client) };
+            let status = watch(context, &client, &RunId(run_id), &options).await?;
             client.require_completed(&status).await?;
             write_status(ListFormat::Table, &status)?;
         }
