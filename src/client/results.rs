@@ -81,7 +81,8 @@ pub struct Results {
     pub format: ResultFormat,
     /// Links to the wanted files, in the order of their blocks.
     pub links: Vec<DownloadLink>,
-    /// What the API says about the wanted files: the file's name and the message.
+    /// What the API says about the run's files: the file's name and the message. Every block has its part in the final
+    /// result, so there all are told; with one block wanted, only its own.
     pub messages: Vec<(String, String)>,
 }
 
@@ -96,8 +97,12 @@ impl Client {
                     break;
                 }
                 let said = |l: &DownloadLink| Some((l.filename.clone(), l.message.clone().filter(|m| !m.is_empty())?));
+                let concerns = |l: &&DownloadLink| match wanted {
+                    Wanted::Block(block) => l.block_number == Some(block),
+                    Wanted::Final | Wanted::All => true,
+                };
+                let messages = links.iter().filter(concerns).filter_map(said).collect();
                 let links = choose(links, wanted, run)?;
-                let messages = links.iter().filter_map(said).collect();
                 let Some(unsigned) = links.iter().find(|link| link.download_url.is_none()) else {
                     return Ok(Results { format, links, messages });
                 };

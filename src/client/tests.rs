@@ -275,11 +275,11 @@ async fn links_without_url_are_asked_for_again_and_then_named() {
     let results = client(&server).result_links(&run, &formats, Wanted::Final).await.unwrap();
     assert_eq!((results.format, results.links.len()), (ResultFormat::Ndjson, 1));
     assert_eq!(results.messages, [("a.ndjson".to_owned(), "signing failed".to_owned())]);
-    // What is said about other files is left out.
+    // With one block wanted, what is said about other files is left out.
     let two =
         json!([link("a.ndjson", Some(1), Some("http://x.test/a")), link("b.ndjson", Some(2), Some("http://x.test/b"))]);
     let server = Scripted::replies(vec![Reply::new(200, two.to_string())]).await;
-    let results = client(&server).result_links(&run, &formats, Wanted::Final).await.unwrap();
+    let results = client(&server).result_links(&run, &formats, Wanted::Block(2)).await.unwrap();
     assert_eq!(results.messages, [("b.ndjson".to_owned(), "signing failed".to_owned())]);
     let server = Scripted::replies(vec![list(None)]).await;
     let error = client(&server).result_links(&run, &formats, Wanted::Final).await.unwrap_err();

@@ -97,7 +97,6 @@ impl Pull<'_> {
             Ok((results, graph.map(|graph| declared_types(&graph)).unwrap_or_default()))
         };
         let (client::Results { format, links, messages }, declared) = context.unless_interrupted(asked).await?;
-        // Only about the files that are pulled: others are none of this command's concern.
         for (name, message) in messages {
             context.screen.note(&escape_for_terminal(&format!("{name}: {message}")));
         }
