@@ -149,11 +149,14 @@ fn types_of_ndjson_columns() {
 fn several_sources_are_one_sequence() {
     let place = Place::new();
     place.write("a.ndjson", "{\"n\":1}\n{\"n\":2}");
-    place.write("b.csv", "n,s\n3,x\n");
+    place.write("b.json", "[{\"n\":3,\"s\":\"x\"}]");
     place.write("c.ndjson.gz", gzip(b"{\"n\":4}\n"));
-    place.run_line("convert a.ndjson b.csv c.ndjson.gz -o out.ndjson").ok();
+    place.run_line("convert a.ndjson b.json c.ndjson.gz -o out.ndjson").ok();
     let numbers: Vec<Value> = read_back(&place, "out.ndjson").iter().map(|row| row["n"].clone()).collect();
     assert_eq!(numbers, [1, 2, 3, 4]);
+    place.write("d.csv", "n\n5\n");
+    place.run_line("convert a.ndjson d.csv -o both.ndjson").code(exit::USAGE).says("d.csv").says("CSV");
+    assert!(!place.path("both.ndjson").exists());
 }
 
 #[test]
