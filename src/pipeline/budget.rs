@@ -5,7 +5,9 @@
 //! ```text
 //!   morsels read but not yet encoded       <= a quarter of --max-memory, by permits inside them
 //! + one open row group per worker          <= workers x about 0.7 of its input
-//! + finished pieces that wait their turn   <= (workers + 1) x about 0.3 of a row group's input
+//! + finished pieces that wait their turn   <= (workers + 1) x about 0.3 of a row group's input;
+//!                                             of text, 4 x workers x a morsel's text
+//! + the sample for the schema              <= 4 MiB and a morsel
 //! + batches in the hands of workers        <= workers x about 2 morsels (views, not copies)
 //! + the program itself                     about 16 MiB
 //! ```
@@ -13,6 +15,10 @@
 //! A row group takes its worker's share of that quarter as input, 32 MiB at most, so the sum is
 //! about half of `--max-memory` and 16 MiB; the rest is for what the allocator keeps and for data
 //! that encode worse than most. The shares were measured on the wide rows of the benchmarks.
+//!
+//! Two things stand outside the sum, each with a limit of its own: the keys of a deduplicate step
+//! (16 bytes and some each, [`Limits::max_distinct_keys`]), and records so long that they are their
+//! own morsels ([`Limits::max_record_bytes`]).
 //!
 //! Only the reader waits for permits, it takes them in delivery order, and a morsel's permit is
 //! given back by whoever holds the morsel, who never waits for another: so nobody waits in a ring.
