@@ -101,6 +101,9 @@ fn widen(batch: &Batch, layout: &Layout) -> Result<Vec<ArrayRef>, Error> {
     Ok(columns.into_iter().enumerate().map(|(i, c)| c.unwrap_or_else(|| absent(i))).collect())
 }
 
+/// With fewer rows than this, every dictionary is large for its chunk. By eye.
+const TELLING_ROWS: usize = 4096;
+
 /// One row group, encoded and compressed, on its way to the writer.
 #[derive(Debug)]
 pub struct EncodedRowGroup {
@@ -127,17 +130,27 @@ impl EncodedRowGroup {
         self.bytes
     }
 
-    /// The leaves whose values were too many for a dictionary, so that building one was wasted
-    /// work. [`Layout::with_plain_columns`] spares the following row groups that.
+    /// The leaves that a dictionary did not help: their values were too many for it, or so many
+    /// that it is most of the chunk. [`Layout::with_plain_columns`] spares the following row
+    /// groups the work. A row group of few rows says nothing.
     pub fn outgrown_dictionaries(&self) -> Vec<ColumnPath> {
+        if self.rows < TELLING_ROWS {
+            return Vec::new();
+        }
         let outgrown = |chunk: &&ArrowColumnChunk| {
             let metadata = &chunk.close().metadata;
-            metadata.dictionary_page_offset().is_some()
-                && metadata.page_encoding_stats().is_some_and(|stats| {
-                    stats
-                        .iter()
-                        .any(|s| s.page_type == parquet::basic::PageType::DATA_PAGE && s.encoding == Encoding::PLAIN)
-                })
+            let Some(dictionary_offset) = metadata.dictionary_page_offset() else { return false };
+            let given_up = metadata.page_encoding_stats().is_some_and(|stats| {
+                stats
+                    .iter()
+                    .any(|s| s.page_type == parquet::basic::PageType::DATA_PAGE && s.encoding == Encoding::PLAIN)
+            });
+            // Until the chunk is put into a file, its dictionary may count as standing last.
+            let dictionary_bytes = match metadata.data_page_offset() {
+                data_offset if data_offset > dictionary_offset => data_offset - dictionary_offset,
+                _ => metadata.compressed_size() - dictionary_offset,
+            };
+            given_up || dictionary_bytes * 3 > metadata.compressed_size() * 2
         };
         self.chunks.iter().filter(outgrown).map(|c| c.close().metadata.column_path().clone()).collect()
     }

@@ -418,12 +418,19 @@ fn a_file_without_rows_has_the_columns_that_were_declared() {
 
 #[test]
 fn columns_that_outgrow_their_dictionary_are_named_and_can_be_plain() {
-    let rows: Vec<Value> =
-        (0..20_000).map(|i| json!({"id": format!("{i:0100}"), "kind": if i % 2 == 0 { "x" } else { "y" }})).collect();
+    let rows: Vec<Value> = (0..20_000u64)
+        .map(|i| {
+            // Too many bytes for a dictionary, and too many values for it to be of use.
+            let number = i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 12;
+            json!({"id": format!("{i:0100}"), "number": number, "kind": if i % 2 == 0 { "x" } else { "y" }})
+        })
+        .collect();
     let schema = Arc::new(infer_schema(&rows, Mixing::Json));
     let group = encode(&rows, &schema, 5000);
     let plain = group.outgrown_dictionaries();
-    assert_eq!(plain.iter().map(|p| p.string()).collect::<Vec<_>>(), ["id"]);
+    assert_eq!(plain.iter().map(|p| p.string()).collect::<Vec<_>>(), ["id", "number"]);
+    let few = encode(&rows[..100], &schema, 100);
+    assert!(few.outgrown_dictionaries().is_empty(), "few rows say nothing");
 
     let layout = Layout::with_plain_columns(schema.clone(), &ParquetOptions::default(), Mixing::Json, &plain).unwrap();
     let mut encoder = RowGroupEncoder::with_layout(Arc::new(layout)).unwrap();
@@ -435,7 +442,8 @@ fn columns_that_outgrow_their_dictionary_are_named_and_can_be_plain() {
     let metadata = metadata(&file);
     assert!(metadata.row_group(0).column(0).dictionary_page_offset().is_some());
     assert_eq!(metadata.row_group(1).column(0).dictionary_page_offset(), None);
-    assert!(metadata.row_group(1).column(1).dictionary_page_offset().is_some());
+    assert_eq!(metadata.row_group(1).column(1).dictionary_page_offset(), None);
+    assert!(metadata.row_group(1).column(2).dictionary_page_offset().is_some());
     assert_eq!(summary.rows, 40_000);
 }
 
