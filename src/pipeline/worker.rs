@@ -196,7 +196,13 @@ impl Worker {
         let rows = batch.rows;
         let keep = self.compiled.keep_rejects;
         let raw = |r: &RejectedRecord| keep.then(|| morsel.records()[r.byte..r.byte + r.len].to_vec());
-        let rejects: Vec<_> = rejects.into_iter().map(|r| (r.clone(), raw(&r))).collect();
+        let rejects: Vec<_> = rejects
+            .into_iter()
+            .map(|rejected| {
+                let raw = raw(&rejected);
+                (rejected, raw)
+            })
+            .collect();
         let batch = self.steps.apply(batch).map_err(|e| Part::Failed(Error::Step(e.to_string())))?;
         parts.push(Part::Account(Account {
             source: info.clone(),
