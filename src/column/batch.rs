@@ -33,6 +33,16 @@ impl Morsel {
         Morsel { bytes: Buffer::from_vec(records), len, byte_offset, source_index }
     }
 
+    /// The records from byte `start` on, which must be the start of one, as a morsel.
+    pub fn rest(&self, start: usize) -> Self {
+        Morsel {
+            bytes: self.bytes.slice(start),
+            len: self.len - start,
+            byte_offset: self.byte_offset + start as u64,
+            source_index: self.source_index,
+        }
+    }
+
     /// The records without the padding.
     pub fn records(&self) -> &[u8] {
         &self.bytes[..self.len]

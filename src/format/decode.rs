@@ -2,6 +2,8 @@
 //! be used, or the wider schema that the morsel needs first.
 
 use super::Reject;
+#[cfg(doc)]
+use crate::column::Morsel;
 use crate::column::{Batch, Schema};
 
 /// A morsel whose records fit their schema.
@@ -11,6 +13,9 @@ pub struct Decoded {
     pub batch: Batch,
     /// The records that could not, in order.
     pub rejects: Vec<RejectedRecord>,
+    /// Bytes of the morsel that this is of: all, unless the columns of the rest would take too much
+    /// memory at once. The rest is decoded as a morsel of its own; see [`Morsel::rest`].
+    pub consumed: usize,
     /// Records in the morsel, the rejected ones among them: `batch.rows + rejects.len()`.
     pub records: u64,
     /// Line breaks in the morsel, so that the next one knows its first line.

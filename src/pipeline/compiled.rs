@@ -12,6 +12,9 @@ use crate::format::parquet::{self, ColumnPath, EncodedRowGroup, Layout, RowGroup
 use crate::format::{Format, OutputFormat, ParquetOptions};
 use crate::transform::{Step, Steps};
 
+/// Values of one batch, nulls included. By eye: 64 MiB of string views.
+const MAX_BATCH_CELLS: usize = 4 << 20;
+
 /// Why a column of CSV cannot become text late.
 pub(super) const SPELLING_LOST: &str = "the spelling of what was written before is not known any more";
 
@@ -219,6 +222,7 @@ impl Compiled {
             new_columns: self.keys,
             freeze,
             max_record_bytes: self.limits.max_record_bytes,
+            max_cells: MAX_BATCH_CELLS,
             record_spans: self.copies_records(),
         };
         ndjson::decode(morsel, schema, &options)

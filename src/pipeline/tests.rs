@@ -536,6 +536,25 @@ fn what_is_nested_too_deep_for_readers_is_json_text() {
 }
 
 #[test]
+fn short_records_under_many_columns_are_carried_through_in_parts() {
+    let place = Place::new();
+    let record: String = (0..4000).map(|i| format!("\"k{i}\":1,")).collect();
+    // 4,000 columns for each of these: more than one batch takes.
+    let text = format!("{{{record}\"end\":1}}\n{}{{broken\n{{\"end\":2}}\n", "{}\n".repeat(3000));
+    for name in ["out.parquet", "out.csv"] {
+        let mut plan = Plan::new(place.write("in.ndjson", &text), output(&place.path(name)));
+        plan.on_bad_record = OnBadRecord::Skip;
+        plan.rejects = Some(place.path("rejects.ndjson"));
+        let report = run(plan).unwrap();
+        assert_eq!((report.rows_in, report.rows_written, report.rows_rejected), (3003, 3002, 1), "{name}");
+        let reject: Value = serde_json::from_str(place.read("rejects.ndjson").lines().next().unwrap()).unwrap();
+        assert_eq!((&reject["line"], &reject["record"]), (&json!(3002), &json!(3001)), "{name}");
+    }
+    let last = place.read("out.csv").lines().last().unwrap().to_owned();
+    assert!(last.starts_with(",,,") && last.ends_with(",2"));
+}
+
+#[test]
 fn too_many_columns_are_refused() {
     let place = Place::new();
     let record: String = (0..5000).map(|i| format!("\"k{i}\":1,")).collect();

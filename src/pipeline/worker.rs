@@ -132,7 +132,15 @@ impl Worker {
         parts: &mut Vec<Part>,
     ) -> Result<(), Part> {
         match item.value {
-            Ok(Item::Morsel(morsel, info)) => self.morsel(morsel, &info, schema, encoder, parts),
+            Ok(Item::Morsel(morsel, info)) => {
+                let mut consumed = self.morsel(&morsel, &info, schema, encoder, parts)?;
+                while consumed < morsel.len {
+                    consumed += self.morsel(&morsel.rest(consumed), &info, schema, encoder, parts)?;
+                }
+                // Rows that go on to the writer keep their views of it; then it is not reused.
+                self.pool.recycle(morsel.bytes);
+                Ok(())
+            }
             Ok(Item::Oversized(oversized, info)) => {
                 parts.push(Part::Oversized(oversized, info));
                 Ok(())
@@ -159,16 +167,17 @@ impl Worker {
         Ok(())
     }
 
+    /// Returns the bytes of the morsel that were carried through; the rest is yet to come.
     fn morsel(
         &mut self,
-        morsel: Morsel,
+        morsel: &Morsel,
         info: &Arc<SourceInfo>,
         schema: &mut Arc<Schema>,
         encoder: &mut Option<RowGroupEncoder>,
         parts: &mut Vec<Part>,
-    ) -> Result<(), Part> {
+    ) -> Result<usize, Part> {
         let decoded = loop {
-            match self.compiled.decode(&morsel, info, schema) {
+            match self.compiled.decode(morsel, info, schema) {
                 Outcome::Decoded(decoded) => break decoded,
                 Outcome::Surprise(surprise) => {
                     if let Some(why) = self.compiled.forbids(info, schema, &surprise.schema) {
@@ -185,7 +194,7 @@ impl Worker {
                 }
             }
         };
-        let Decoded { batch, rejects, records, lines, duplicate_keys, observed } = decoded;
+        let Decoded { batch, rejects, consumed, records, lines, duplicate_keys, observed } = decoded;
         // Flags such as "every integer fits a double" must reach the rows' schema.
         let mixing = Compiled::mixing(info.format);
         let seen = schema.join(&observed, mixing);
@@ -232,13 +241,9 @@ impl Worker {
             }
             Shape::Text => {
                 parts.push(Part::Rows(batch, schema.clone()));
-                // The rows go on to the writer with their views; the buffer goes with them.
-                return Ok(());
             }
         }
-        drop(batch);
-        self.pool.recycle(morsel.bytes);
-        Ok(())
+        Ok(consumed)
     }
 }
 

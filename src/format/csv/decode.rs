@@ -195,6 +195,7 @@ impl CsvDecoder {
         Ok(Decoded {
             batch: Batch { schema: schema.clone(), columns, rows, records: None },
             rejects,
+            consumed: morsel.len,
             records,
             lines: lines as u64,
             duplicate_keys: 0,

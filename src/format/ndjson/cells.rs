@@ -39,6 +39,7 @@ pub fn decode_cells(cells: &[Option<&str>], ty: &Type) -> Result<(ArrayRef, Type
         new_columns: Keys::Typed,
         freeze: false,
         max_record_bytes: usize::MAX,
+        max_cells: usize::MAX,
         record_spans: false,
     };
     let schema = Arc::new(Schema::new(vec![Field::new("v", ty.clone())]));

@@ -44,6 +44,9 @@ pub struct DecodeOptions {
     pub freeze: bool,
     /// A longer record is a reject.
     pub max_record_bytes: usize,
+    /// A batch ends with the record that brings it to so many values, nulls included: records with
+    /// few keys under a schema of many columns would else take memory far beyond their bytes.
+    pub max_cells: usize,
     /// Note where each record stands, for sinks that copy records.
     pub record_spans: bool,
 }
@@ -113,12 +116,16 @@ pub fn decode(morsel: &Morsel, schema: &Arc<Schema>, options: &DecodeOptions) ->
             }
         }
         records += 1;
+        let full = root.len() * root.fields.len() >= options.max_cells;
         if decoder.cursor.pos < morsel.len {
             // The line break, or the carriage return before it that `line_end` left out.
             let rest = &morsel.records()[decoder.cursor.pos..];
             let skip = memchr::memchr(b'\n', rest).map_or(rest.len(), |i| i + 1);
             lines += u64::from(rest[skip - 1] == b'\n');
             decoder.cursor.pos += skip;
+        }
+        if full {
+            break;
         }
     }
 
@@ -134,6 +141,7 @@ pub fn decode(morsel: &Morsel, schema: &Arc<Schema>, options: &DecodeOptions) ->
             records: options.record_spans.then(|| (morsel.bytes.clone(), spans)),
         },
         rejects,
+        consumed: decoder.cursor.pos.min(morsel.len),
         records,
         lines,
         duplicate_keys: decoder.duplicate_keys,

@@ -14,6 +14,7 @@ const OPTIONS: DecodeOptions = DecodeOptions {
     new_columns: Keys::Typed,
     freeze: false,
     max_record_bytes: 1 << 20,
+    max_cells: usize::MAX,
     record_spans: false,
 };
 
