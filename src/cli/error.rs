@@ -411,10 +411,7 @@ mod tests {
             (write(os(Errno::DQUOT)), Exit::DiskFull),
             (write(os(Errno::ACCESS)), Exit::CannotWrite),
             (pipeline::Error::BadRecord { position: position.clone(), reject }.into(), Exit::BadData),
-            (
-                pipeline::Error::Schema { position, what: "a column".into(), wider: Box::default() }.into(),
-                Exit::SchemaChanged,
-            ),
+            (pipeline::Error::Schema { position, what: "a column".into() }.into(), Exit::SchemaChanged),
             (pipeline::Error::RowCount { name: "a".into(), found: 1, expected: 2 }.into(), Exit::Mismatch),
             (pipeline::Error::Cancelled.into(), Exit::Interrupted),
             (Error::Interrupted, Exit::Interrupted),

@@ -51,7 +51,7 @@ pub(super) struct Compiled {
     pub workers: usize,
     /// How many sources must end before the execution may.
     pub n_sources: usize,
-    /// What unlike scalars of different sources become.
+    /// What unlike scalars of a column become; the sources are all of one kind.
     pub mixing: Mixing,
     /// Columns that were declared; cells of CSV are read as JSON where they are nested.
     pub declared: Schema,
@@ -171,14 +171,6 @@ impl Compiled {
         if !outgrown.is_empty() {
             let mut plain = self.plain_columns.write().expect("no one panics while holding this");
             plain.extend(outgrown.into_iter().map(|path| path.parts().to_vec()));
-        }
-    }
-
-    /// What unlike scalars of a source's column become.
-    pub fn mixing(format: Format) -> Mixing {
-        match format {
-            Format::Csv => Mixing::Text,
-            Format::Ndjson | Format::JsonArray => Mixing::Json,
         }
     }
 

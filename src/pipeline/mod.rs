@@ -20,7 +20,6 @@ pub use rejects::is_rejects_file;
 pub use report::Report;
 pub use run::{execute, infer_schema};
 
-use crate::column::Schema;
 use crate::format::Reject;
 use crate::position::Position;
 
@@ -65,9 +64,6 @@ pub enum Error {
         position: Position,
         /// What changed, and why that is the end.
         what: String,
-        /// The schema that would have held every record so far: with it declared from the start,
-        /// the execution comes further.
-        wider: Box<Schema>,
     },
     /// A step could not be applied.
     #[error("{0}")]

@@ -36,8 +36,8 @@ use crate::source::{Input, Source};
 /// [`Report::stopped_early`].
 ///
 /// A surprise that the outputs cannot take late (see [`Error::Schema`]) is not the end where
-/// nothing was shown yet and the sources can be read twice: everything is then done anew with the
-/// wider schema. That is rare; schemas only widen, so it ends.
+/// nothing was shown yet and the sources can be read twice: everything is then done anew, once,
+/// after a pass over all records for their schema.
 pub fn execute(mut plan: Plan, control: &Control) -> Result<Report, Error> {
     let started = Instant::now();
     let mut sources = std::mem::take(&mut plan.sources);

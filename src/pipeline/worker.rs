@@ -196,8 +196,7 @@ impl Worker {
         };
         let Decoded { batch, rejects, consumed, records, lines, duplicate_keys, observed } = decoded;
         // Flags such as "every integer fits a double" must reach the rows' schema.
-        let mixing = Compiled::mixing(info.format);
-        let seen = schema.join(&observed, mixing);
+        let seen = schema.join(&observed, self.compiled.mixing);
         if seen != **schema {
             self.finish_row_group(encoder, schema, parts)?;
             *schema = Arc::new(seen);

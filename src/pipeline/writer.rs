@@ -153,7 +153,7 @@ impl<'a> Writer<'a> {
                         record: place.records + surprise.record,
                     };
                     let what = format!("{}; {why}", surprise.what);
-                    return Err(Error::Schema { position, what, wider: Box::new(surprise.schema) });
+                    return Err(Error::Schema { position, what });
                 }
                 Part::Failed(error) => return Err(error),
             };
@@ -274,7 +274,7 @@ impl<'a> Writer<'a> {
         if lost || new_column {
             let why = if lost { SPELLING_LOST } else { "the output cannot go back to change its columns" };
             let what = format!("the columns of what was read so far do not go together; {why}");
-            return Err(Error::Schema { position: self.last_position(), what, wider: Box::new(joined) });
+            return Err(Error::Schema { position: self.last_position(), what });
         }
         if joined != *known {
             self.compiled.publish(Arc::new(joined));
