@@ -46,6 +46,7 @@
 //! - No thread waits for memory that only itself could free: only readers wait for permits.
 //! - No record is dropped without being counted, and no value is changed to fit a column.
 //! - No file appears at its final name before it is whole.
+//! - No start of a run is asked for before its idempotency key is on disk, unless state was declined.
 //! - No key is sent to an origin other than the API's.
 
 pub mod api;

@@ -45,6 +45,16 @@ impl FieldPath {
         FieldPath(format!("{}[{index}]", self.0))
     }
 
+    /// The path of all elements of this list.
+    pub fn elements(&self) -> Self {
+        FieldPath(format!("{}[]", self.0))
+    }
+
+    /// The path of all values of this map.
+    pub fn values(&self) -> Self {
+        FieldPath(format!("{}.*", self.0))
+    }
+
     /// True for the record itself.
     pub fn is_root(&self) -> bool {
         self.0.is_empty()

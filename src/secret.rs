@@ -35,6 +35,9 @@ impl fmt::Display for ApiKey {
     }
 }
 
+/// Stands for a query that is not shown.
+const REDACTED_QUERY: &str = "?[redacted]";
+
 /// A signed link: whoever has its query can read the file. It prints without query and credentials.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretUrl(String);
@@ -48,6 +51,12 @@ impl SecretUrl {
     /// The raw URL, for the request only.
     pub fn reveal(&self) -> &str {
         &self.0
+    }
+
+    /// What of it is no secret: scheme, host and path. Nothing of a malformed one.
+    pub fn without_query(&self) -> String {
+        let text = self.to_string();
+        text.strip_suffix(REDACTED_QUERY).map(str::to_owned).unwrap_or(text)
     }
 }
 
@@ -66,7 +75,7 @@ impl fmt::Display for SecretUrl {
                 url.set_fragment(None);
                 let _ = url.set_username("");
                 let _ = url.set_password(None);
-                write!(f, "{url}{}", if hidden { "?[redacted]" } else { "" })
+                write!(f, "{url}{}", if hidden { REDACTED_QUERY } else { "" })
             }
             Err(_) => f.write_str("[a malformed URL]"),
         }
@@ -84,6 +93,7 @@ mod tests {
         assert!(!format!("{key} {key:?}").contains("k-123"));
         let url = SecretUrl::new("https://u:p@files.test/a/b.csv?sig=XYZ#f");
         assert_eq!(url.to_string(), "https://files.test/a/b.csv?[redacted]");
+        assert_eq!(url.without_query(), "https://files.test/a/b.csv");
         assert!(!format!("{url:?}").contains("XYZ"));
     }
 }

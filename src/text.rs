@@ -70,9 +70,54 @@ pub fn error_chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// The one of `names` that `typed` was probably meant to be: the nearest by letters put in, left out,
+/// changed or swapped, capitals counting little. `None` when none is near.
+pub fn nearest<'a>(typed: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let lower: Vec<char> = typed.chars().flat_map(char::to_lowercase).collect();
+    // One slip in a short name, two in a long one; more would suggest what was never meant.
+    let allowed = (lower.len() / 3).clamp(1, 2);
+    names
+        .into_iter()
+        .map(|name| (slips(&lower, &name.chars().flat_map(char::to_lowercase).collect::<Vec<_>>()), name))
+        .filter(|(slips, name)| *slips <= allowed && *slips < name.chars().count())
+        .min_by_key(|(slips, _)| *slips)
+        .map(|(_, name)| name)
+}
+
+/// How many letters must be put in, left out, changed or swapped with their neighbour.
+fn slips(a: &[char], b: &[char]) -> usize {
+    let mut before_last: Vec<usize> = Vec::new();
+    let mut last: Vec<usize> = (0..=b.len()).collect();
+    for i in 1..=a.len() {
+        let mut row = vec![i; b.len() + 1];
+        for j in 1..=b.len() {
+            let changed = last[j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            row[j] = changed.min(last[j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                row[j] = row[j].min(before_last[j - 2] + 1);
+            }
+        }
+        before_last = std::mem::replace(&mut last, row);
+    }
+    last[b.len()]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_slip_of_the_hand_is_recognised() {
+        let names = ["company_name", "employee_count", "id", "hq", "score"];
+        let near = |typed| nearest(typed, names);
+        assert_eq!(near("emplyee_count"), Some("employee_count"));
+        assert_eq!(near("Company_Name"), Some("company_name"));
+        assert_eq!(near("socre"), Some("score"));
+        assert_eq!(near("di"), Some("id"));
+        assert_eq!(near("x"), None);
+        assert_eq!(near("revenue"), None);
+        assert_eq!(nearest("é", ["e"]), None, "of one letter nothing would be left");
+    }
 
     #[test]
     fn sizes_counts_and_times_read_well() {

@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+use super::key::KeyCommand;
+use super::steps::StepArgs;
 use super::values::{Enrich, parse_codec, parse_duration, parse_enrich, parse_on_bad_record, parse_size};
 use super::{env_names, exit};
 use crate::format::ParquetCodec;
+use crate::net::TrustedHost;
 use crate::pipeline::OnBadRecord;
 
 /// Draws the results of hosted batch workflows off to Parquet, CSV or NDJSON.
@@ -42,12 +45,21 @@ pub struct GlobalArgs {
     /// Base address of the API
     #[arg(long, global = true, value_name = "URL", help_heading = "Everywhere")]
     pub endpoint: Option<String>,
-    /// File that holds the API key (or set SIXTYFOUR_API_KEY)
+    /// File that holds the API key, for its owner's eyes only (or set SIXTYFOUR_API_KEY)
     #[arg(long, global = true, value_name = "FILE", help_heading = "Everywhere")]
     pub api_key_file: Option<PathBuf>,
+    /// Shell command that prints the API key on its first line
+    #[arg(long, global = true, value_name = "COMMAND", conflicts_with = "api_key_file", help_heading = "Everywhere")]
+    pub api_key_command: Option<KeyCommand>,
+    /// Folder where runs and their downloads are remembered
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Everywhere")]
+    pub state_dir: Option<PathBuf>,
     /// Configuration file
     #[arg(long, global = true, value_name = "FILE", help_heading = "Everywhere")]
     pub config: Option<PathBuf>,
+    /// Further host, as HOST or HOST:PORT, that downloads may send the API key to; may be given several times
+    #[arg(long, global = true, value_name = "HOST", help_heading = "Everywhere")]
+    pub send_key_to: Vec<TrustedHost>,
     /// No progress, notes or report; errors only
     #[arg(short, long, global = true, help_heading = "Everywhere")]
     pub quiet: bool,
@@ -67,7 +79,7 @@ pub enum Command {
     Convert(Box<ConvertArgs>),
     /// Print the columns and types that a file would get
     #[command(
-        after_help = "Examples:\n  drawoff schema companies.ndjson\n  drawoff schema results.csv.gz -o json\n  cat part.ndjson | drawoff schema -"
+        after_help = "Examples:\n  drawoff schema companies.ndjson\n  drawoff schema january.csv february.csv.gz --format json > people.schema.json\n  drawoff schema march.csv --schema people.schema.json\n  cat part.ndjson | drawoff schema - --format parquet"
     )]
     Schema(SchemaArgs),
     /// Upload an input file and print its handle
@@ -115,7 +127,12 @@ Examples:
   drawoff convert people.ndjson -o people.parquet
   drawoff convert january.csv february.csv.gz -o both.parquet --codec zstd:3
   curl -s https://files.example.com/a.ndjson | drawoff convert - -o - --to csv | head
-  drawoff convert https://files.example.com/a.ndjson.zst -o a.parquet --on-bad-record skip";
+  drawoff convert https://files.example.com/a.ndjson.zst -o a.parquet --on-bad-record skip
+  drawoff convert people.ndjson -o - --where \"score > 0.8 and hq.country in ('NO', 'SE')\" --select name,score --limit 10
+
+Steps run in the order given. EXPR knows = != < <= > >=, and, or, not, is null, in (...), between, like, ilike,
+~ (a regular expression), parentheses, numbers, 'text', true, false, null, and columns: name, hq.city, emails[0],
+\"any name\". Comparing with null is neither true nor false, as in SQL; only rows of which EXPR is true stay.";
 
 /// Formats of the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -215,12 +232,24 @@ pub struct PlanArgs {
     /// Parquet codec: zstd or zstd:LEVEL, snappy, lz4, none
     #[arg(long, value_parser = parse_codec, value_name = "CODEC", help_heading = "Output")]
     pub codec: Option<ParquetCodec>,
+    /// Steps between input and output.
+    #[command(flatten)]
+    pub steps: StepArgs,
     /// What a record that cannot be used does: fail, skip, limit=N
     #[arg(long, value_parser = parse_on_bad_record, default_value = "fail", value_name = "POLICY", help_heading = "Records")]
     pub on_bad_record: OnBadRecord,
     /// Where such records are set aside (with skip or limit: OUT.rejects.ndjson)
     #[arg(long, value_name = "FILE", help_heading = "Records")]
     pub rejects: Option<PathBuf>,
+    /// Replace bytes that are not UTF-8 by U+FFFD and count them, instead of rejecting the record
+    #[arg(long, help_heading = "Records")]
+    pub lossy_utf8: bool,
+    /// Schema file: its columns come first and its types hold; a value that does not fit is a bad record
+    #[arg(long, value_name = "FILE", help_heading = "Records")]
+    pub schema: Option<PathBuf>,
+    /// One more column, the last, that takes the keys without a column as JSON text (CSV and Parquet)
+    #[arg(long, value_name = "NAME", help_heading = "Records")]
+    pub extra_column: Option<String>,
     /// What is read to find columns and types before the first record is written
     #[arg(long, value_enum, default_value = "auto", value_name = "SOURCE", help_heading = "Records")]
     pub schema_from: SchemaFromArg,
@@ -230,6 +259,12 @@ pub struct PlanArgs {
     /// Memory for records in flight, such as 256MiB
     #[arg(long, value_parser = parse_size, value_name = "SIZE", help_heading = "Output")]
     pub max_memory: Option<u64>,
+    /// Downloads at a time, where there are several; written in order all the same [default: 4]
+    #[arg(long, value_name = "N", help_heading = "Downloads")]
+    pub jobs: Option<usize>,
+    /// A download that brings fewer bytes a second, over 30 s, goes on over another connection [default: 1K]
+    #[arg(long, value_parser = parse_size, value_name = "SIZE", help_heading = "Downloads")]
+    pub min_speed: Option<u64>,
     /// Compute threads; 0 is one per core
     #[arg(long, hide = true, value_name = "N")]
     pub workers: Option<usize>,
@@ -250,6 +285,12 @@ pub struct ResultArgs {
     /// Give up waiting after this time, such as 30m; the run goes on
     #[arg(long, value_parser = parse_duration, value_name = "TIME", help_heading = "Results")]
     pub deadline: Option<Duration>,
+    /// Cancel the run on Ctrl-C, which otherwise goes on without this command
+    #[arg(long, help_heading = "Results")]
+    pub cancel_on_interrupt: bool,
+    /// Remember nothing, and look at nothing remembered: a start or a download that is broken off begins anew
+    #[arg(long, help_heading = "Results")]
+    pub no_state: bool,
 }
 
 /// `run`.
@@ -272,6 +313,9 @@ pub struct RunArgs {
     /// Reference table for an enrichment block of the local service
     #[arg(long, value_parser = parse_enrich, value_name = "BLOCK=FILE:KEY", requires = "local", help_heading = "Local service")]
     pub enrich: Vec<Enrich>,
+    /// Start another run, even if one of the same workflow and input goes on
+    #[arg(long, help_heading = "Input")]
+    pub new_run: bool,
     /// Format of the results on their way from the API
     #[arg(long, value_enum, default_value = "ndjson", value_name = "FORMAT", help_heading = "Results")]
     pub format: ApiFormat,
@@ -291,6 +335,9 @@ pub struct PullArgs {
     /// Format of the results on their way from the API (else ndjson if the run has it, csv if not)
     #[arg(long, value_enum, value_name = "FORMAT", help_heading = "Results")]
     pub format: Option<ApiFormat>,
+    /// Write everything anew, also what stands complete already
+    #[arg(long, help_heading = "Results")]
+    pub again: bool,
     /// Which results.
     #[command(flatten)]
     pub results: ResultArgs,
@@ -316,15 +363,40 @@ pub struct ConvertArgs {
 /// `schema`.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct SchemaArgs {
-    /// File, URL, or `-` for standard input
-    #[arg(value_name = "SRC")]
-    pub source: String,
+    /// Files, URLs, or `-` for standard input; read in order as one sequence of records
+    #[arg(required = true, value_name = "SRC")]
+    pub sources: Vec<String>,
     /// Format of the input, whatever its name says
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub from: Option<FromFormat>,
     /// How it is written
-    #[arg(short, long, value_enum, default_value = "table", value_name = "FORMAT")]
-    pub output: ListFormat,
+    #[arg(long, value_enum, default_value = "table", value_name = "FORMAT")]
+    pub format: SchemaFormat,
+    /// What is read (auto: all of files, the start of anything else)
+    #[arg(long, value_enum, default_value = "auto", value_name = "SOURCE")]
+    pub schema_from: SchemaFromArg,
+    /// Schema file whose types hold; records that do not fit are counted
+    #[arg(long, value_name = "FILE")]
+    pub schema: Option<PathBuf>,
+    /// What becomes of columns that the schema file does not have
+    #[arg(long, value_enum, default_value = "evolve", value_name = "POLICY")]
+    pub schema_policy: SchemaPolicyArg,
+    /// Definition file of a workflow whose `input_schema` and `return_fields` declare types
+    #[arg(long, value_name = "FILE")]
+    pub workflow: Option<PathBuf>,
+}
+
+/// How a schema is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SchemaFormat {
+    /// For people: each field, its type, and where that came from
+    Table,
+    /// A schema file, which `--schema` reads
+    Json,
+    /// The Arrow schema that readers of the Parquet file see, as JSON
+    Arrow,
+    /// The Parquet message type as it would be written
+    Parquet,
 }
 
 /// `upload`.
@@ -414,6 +486,9 @@ pub enum RunsCommand {
         /// At most so many
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=500))]
         limit: Option<u32>,
+        /// List what this machine remembers of runs and their outputs, without asking the API
+        #[arg(long, conflicts_with_all = ["status", "workflow"])]
+        local_state: bool,
         /// How it is written
         #[command(flatten)]
         list: ListArgs,

@@ -1,16 +1,16 @@
 //! What every command has at hand.
 
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::error::{Error, Failure, chain};
 use super::interrupt::Interrupt;
 use super::print::Screen;
-use super::settings::Settings;
+use super::resume::pull_command;
+use super::settings::{KeyPlace, Origin, Setting, Settings};
 use crate::api::RunId;
 use crate::client::Client;
-use crate::net::{Http, OnWait};
+use crate::net::{Downloads, Http, HttpOptions, Limiter, OnWait};
 use crate::secret::ApiKey;
 use crate::text::{escape_for_terminal, human_duration};
 
@@ -25,6 +25,8 @@ pub struct Context {
     pub screen: Arc<Screen>,
     /// Ctrl-C.
     pub interrupt: Interrupt,
+    /// One for the process: all clients count together.
+    limiter: Limiter,
     /// What to do after an interruption.
     resume: Mutex<Option<String>>,
 }
@@ -32,7 +34,13 @@ pub struct Context {
 impl Context {
     /// A context for one command.
     pub fn new(settings: Settings, screen: Screen, interrupt: Interrupt) -> Self {
-        Context { settings, screen: Arc::new(screen), interrupt, resume: Mutex::default() }
+        Context { settings, screen: Arc::new(screen), interrupt, limiter: Limiter::default(), resume: Mutex::default() }
+    }
+
+    /// The window of this command's downloads.
+    pub fn downloads(&self) -> Downloads {
+        let window_bytes = self.settings.limits().download_window_bytes();
+        Downloads::new(self.settings.jobs.value, window_bytes)
     }
 
     /// The client for the API in force.
@@ -43,7 +51,13 @@ impl Context {
 
     /// A client for another address. Long waits between tries are noted on the screen.
     pub fn client_at(&self, endpoint: url::Url, key: Option<ApiKey>) -> Client {
-        Client::new(Http::new(endpoint, key, self.settings.policy(), Some(self.on_wait())))
+        Client::new(Http::new(HttpOptions {
+            policy: self.settings.policy(),
+            on_wait: Some(self.on_wait()),
+            limiter: self.limiter.clone(),
+            trusted: self.settings.send_key_to.value.clone(),
+            ..HttpOptions::new(endpoint, key)
+        }))
     }
 
     fn on_wait(&self) -> OnWait {
@@ -65,14 +79,21 @@ impl Context {
     }
 
     /// Remembers that from here on `drawoff pull` goes on after an interruption or a break.
-    pub fn set_resume(&self, run: &RunId, output: &Path) {
-        let output = output.display();
-        let hint =
-            format!("{output} was not written, and nothing half was left; `drawoff pull {run} -o {output}` goes on");
-        self.set_resume_hint(hint);
+    pub fn set_resume(&self, run: &RunId) {
+        let command = pull_command(run);
+        let with_command = match &self.settings.api_key {
+            Some(Setting { value: KeyPlace::Command(_), origin: Origin::Flag(flag) }) => {
+                format!(" (with {flag} as now)")
+            }
+            _ => String::new(),
+        };
+        self.set_resume_hint(format!(
+            "what was finished stands, and nothing half was left; `{command}`{with_command} goes on"
+        ));
     }
 
-    fn set_resume_hint(&self, hint: String) {
+    /// Remembers what to say after an interruption from here on.
+    pub fn set_resume_hint(&self, hint: String) {
         *self.resume.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(hint);
     }
 

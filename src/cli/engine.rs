@@ -14,15 +14,26 @@ use crate::text::{human_bytes, human_count, human_duration};
 const DRAW_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Executes `plan`. On Ctrl-C the execution and its downloads are stopped, and it is waited for until nothing half is
-/// left. `total_bytes` is the size of all sources where it is known.
+/// left. `total_bytes` is the size of all sources where it is known; `on_progress` hears how far it is.
 pub async fn execute(
     context: &Context,
     plan: Plan,
     phase: &str,
     total_bytes: Option<u64>,
     stoppers: Vec<Stopper>,
+    on_progress: impl FnMut(&Control, Moment),
 ) -> Result<Report, Failure> {
-    on_a_thread(context, phase, total_bytes, stoppers, move |control| pipeline::execute(plan, control)).await
+    let work = move |control: &Control| pipeline::execute(plan, control);
+    on_a_thread(context, phase, total_bytes, stoppers, on_progress, work).await
+}
+
+/// When progress is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// Several times a second.
+    Underway,
+    /// Once, when the execution is over, however it ended.
+    Over,
 }
 
 /// Runs blocking engine work with progress and Ctrl-C.
@@ -31,6 +42,7 @@ pub async fn on_a_thread<T: Send + 'static>(
     phase: &str,
     total_bytes: Option<u64>,
     stoppers: Vec<Stopper>,
+    mut on_progress: impl FnMut(&Control, Moment),
     work: impl FnOnce(&Control) -> Result<T, pipeline::Error> + Send + 'static,
 ) -> Result<T, Failure> {
     let control = Control::new();
@@ -52,9 +64,13 @@ pub async fn on_a_thread<T: Send + 'static>(
                 control.cancel();
                 stoppers.iter().for_each(Stopper::stop);
             }
-            _ = draw.tick() => show(context, phase, total_bytes, &control, start),
+            _ = draw.tick() => {
+                show(context, phase, total_bytes, &control, start);
+                on_progress(&control, Moment::Underway);
+            }
         }
     };
+    on_progress(&control, Moment::Over);
     context.screen.clear();
     match outcome {
         Ok(Ok(done)) => Ok(done),

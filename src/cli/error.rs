@@ -8,11 +8,13 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 
 use super::exit::Exit;
+use super::resume::shell_quoted;
 use super::{env_names, settings};
-use crate::client::{self, RunEnd};
+use crate::client::{self, RunEnd, StateError};
 use crate::net::{self, Kind};
 use crate::pipeline;
 use crate::text::escape_for_terminal;
+use crate::transform::expr;
 
 /// Standard output's name in errors, the engine's too.
 pub const STDOUT: &str = "standard output";
@@ -38,6 +40,27 @@ pub enum Error {
         /// Why.
         #[source]
         cause: net::Error,
+    },
+    /// A flag whose value is in a language of its own.
+    #[error("{flag}: {cause}")]
+    Expression {
+        /// The flag.
+        flag: &'static str,
+        /// What is wrong, and where. No source: the text is shown with its place.
+        cause: expr::Error,
+    },
+    /// What is kept between commands.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// Nobody knows whether an earlier start became a run.
+    #[error("a start of workflow {workflow} {ago} ago was never answered, and runs have begun since: {runs}")]
+    UnknownFate {
+        /// The workflow's name.
+        workflow: String,
+        /// How long ago.
+        ago: String,
+        /// Runs that it may have become.
+        runs: String,
     },
     /// The engine.
     #[error(transparent)]
@@ -72,7 +95,7 @@ pub enum Error {
     #[cfg(feature = "serve")]
     #[error("the local service cannot start")]
     Service(#[source] crate::service::Error),
-    /// Ctrl-C or SIGTERM.
+    /// Ctrl-C, SIGTERM or SIGHUP.
     #[error("interrupted")]
     Interrupted,
     /// Our own fault.
@@ -153,6 +176,11 @@ impl Failure {
     /// The lines for standard error. Text from outside is escaped.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = vec![format!("error: {}", escape_for_terminal(&chain(&self.0.error)))];
+        if let Error::Expression { cause, .. } | Error::Pipeline(pipeline::Error::Expression(cause)) = &self.0.error {
+            let before = cause.text.get(..cause.at).unwrap_or(&cause.text);
+            lines.push(format!("  {}", escape_for_terminal(&cause.text)));
+            lines.push(format!("  {}^", " ".repeat(escape_for_terminal(before).chars().count())));
+        }
         if let Some(hint) = &self.0.hint {
             lines.push(format!("hint: {}", escape_for_terminal(hint)));
         }
@@ -205,10 +233,23 @@ fn write_exit(cause: &io::Error) -> Exit {
 
 fn read_exit(cause: &io::Error) -> Exit {
     match cause.kind() {
-        _ if download_error(cause).is_some() => Exit::DownloadBroken,
-        // Compressed data that does not decompress.
+        _ if let Some(error) = download_error(cause) => match error.kind() {
+            Kind::NotFound => Exit::NotFound,
+            kind => download_exit(kind),
+        },
+        // What is no input at all.
         io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput => Exit::BadData,
         _ => Exit::CannotRead,
+    }
+}
+
+/// Of a download that has begun.
+fn download_exit(kind: Kind) -> Exit {
+    match kind {
+        Kind::Changed => Exit::FileChanged,
+        Kind::Damaged => Exit::Damaged,
+        Kind::Stopped => Exit::Interrupted,
+        _ => Exit::DownloadBroken,
     }
 }
 
@@ -219,16 +260,20 @@ fn net_exit(kind: Kind) -> Exit {
         Kind::NotFound => Exit::NotFound,
         Kind::Forbidden | Kind::Refused => Exit::Refused,
         Kind::RateLimited | Kind::Unreachable | Kind::ServerFault | Kind::BadAnswer => Exit::Unreachable,
-        Kind::Changed | Kind::CutShort => Exit::DownloadBroken,
-        Kind::Stopped => Exit::Interrupted,
+        Kind::Changed | Kind::CutShort | Kind::Damaged | Kind::Stopped => download_exit(kind),
     }
 }
 
 fn exit_of(error: &Error) -> Exit {
     match error {
-        Error::Usage(_) | Error::Json { .. } => Exit::Usage,
+        Error::Usage(_) | Error::Json { .. } | Error::Expression { .. } => Exit::Usage,
         Error::Settings(settings::Error::Unreadable { .. } | settings::Error::KeyFile { .. }) => Exit::CannotRead,
-        Error::Settings(_) => Exit::Usage,
+        Error::Settings(_) | Error::UnknownFate { .. } => Exit::Usage,
+        Error::State(error) => match error {
+            StateError::Unusable { cause, .. } => write_exit(cause),
+            StateError::Busy { .. } => Exit::Busy,
+            _ => Exit::CannotRead,
+        },
         Error::Client(error) => match error {
             client::Error::Net(error) => net_exit(error.kind()),
             client::Error::Read { .. } => Exit::CannotRead,
@@ -248,12 +293,14 @@ fn exit_of(error: &Error) -> Exit {
         Error::Download { cause, .. } => match cause.kind() {
             Kind::NotFound => Exit::NotFound,
             Kind::Unreachable => Exit::Unreachable,
-            Kind::Stopped => Exit::Interrupted,
-            _ => Exit::DownloadBroken,
+            kind => download_exit(kind),
         },
         Error::Pipeline(error) => match error {
-            pipeline::Error::Plan(_) => Exit::Usage,
+            pipeline::Error::Plan(_) | pipeline::Error::Expression(_) => Exit::Usage,
             pipeline::Error::Read { cause, .. } => read_exit(cause),
+            pipeline::Error::Damaged { .. } => Exit::Damaged,
+            pipeline::Error::OpenEnd { .. } => Exit::DownloadBroken,
+            pipeline::Error::LastLine { .. } => Exit::LastLineCut,
             pipeline::Error::BadRecord { .. } | pipeline::Error::TooManyBadRecords { .. } => Exit::BadData,
             pipeline::Error::Step(_) => Exit::BadData,
             pipeline::Error::Schema { .. } => Exit::SchemaChanged,
@@ -288,6 +335,14 @@ fn service_exit(error: &crate::service::Error) -> Exit {
 fn hint(error: &Error) -> Option<String> {
     match error {
         Error::Client(client::Error::Net(error)) => net_hint(error),
+        Error::Download { cause, .. } => download_hint(cause),
+        Error::Pipeline(pipeline::Error::Read { cause, .. }) => download_error(cause).and_then(download_hint),
+        Error::Pipeline(pipeline::Error::OpenEnd { name }) => {
+            Some(format!("if you know that it is whole: `curl -s {name} | drawoff convert - -o OUT`"))
+        }
+        Error::Pipeline(pipeline::Error::Damaged { .. }) => {
+            Some("the file itself is damaged, or was cut where it was made; nothing of it was kept".to_owned())
+        }
         Error::Client(client::Error::UnknownWorkflow(_)) => Some("`drawoff workflows ls` lists them".to_owned()),
         Error::Client(client::Error::AmbiguousName { .. }) => Some("give one of the ids".to_owned()),
         Error::Client(client::Error::UploadKind { .. }) => {
@@ -302,6 +357,16 @@ fn hint(error: &Error) -> Option<String> {
         Error::Client(client::Error::Ended { run, end: RunEnd::Failed { .. } }) => {
             Some(format!("`drawoff runs status {run}` shows every block"))
         }
+        Error::Expression { cause, .. } | Error::Pipeline(pipeline::Error::Expression(cause)) => cause.hint.clone(),
+        Error::Settings(settings::Error::KeyFileOpen { path, .. }) => {
+            Some(format!("`chmod 600 {}` keeps others out", shell_quoted(&path.to_string_lossy())))
+        }
+        Error::State(StateError::Newer { .. }) => Some(
+            "use that version, or give another folder with `--state-dir`, or `--no-state`".to_owned(),
+        ),
+        Error::UnknownFate { .. } => Some(
+            "`drawoff pull RUN -o OUT` writes the results of one of them; `--new-run` starts another run".to_owned(),
+        ),
         Error::Pipeline(pipeline::Error::BadRecord { .. }) => {
             Some("`--on-bad-record skip` sets such records aside and goes on".to_owned())
         }
@@ -318,6 +383,12 @@ fn hint(error: &Error) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// A link elsewhere that wants the key does not get it unasked.
+fn download_hint(error: &net::Error) -> Option<String> {
+    let host = error.keyless_host()?;
+    Some(format!("{host} is not the API's own address and got no key; `--send-key-to {host}` sends it there"))
 }
 
 fn net_hint(error: &net::Error) -> Option<String> {
@@ -379,7 +450,9 @@ mod tests {
         let ended = |end| Error::Client(client::Error::Ended { run: RunId("r".into()), end });
         let read = |cause| Error::Pipeline(pipeline::Error::Read { name: "a".into(), cause });
         let write = |cause| Error::Pipeline(pipeline::Error::Write { path: "/d/o".into(), cause });
-        let cut = net::Error::new(Kind::CutShort, "GET", "https://f.test/a?sig=marked-2");
+        let net_error = |kind| net::Error::new(kind, "GET", "https://f.test/a?sig=marked-2");
+        let download = |kind| io::Error::other(net_error(kind));
+        let cut = net_error(Kind::CutShort);
         let cases = [
             (Error::Usage("x".into()), Exit::Usage),
             (net(Kind::NoKey), Exit::NoKey),
@@ -406,7 +479,17 @@ mod tests {
             ),
             (read(io::Error::other(cut)), Exit::DownloadBroken),
             (read(os(Errno::NOENT)), Exit::CannotRead),
-            (read(io::Error::new(io::ErrorKind::InvalidData, "corrupt gzip")), Exit::BadData),
+            (read(io::Error::new(io::ErrorKind::InvalidData, "is a web page")), Exit::BadData),
+            (read(download(Kind::Changed)), Exit::FileChanged),
+            (read(download(Kind::Damaged)), Exit::Damaged),
+            (read(download(Kind::NotFound)), Exit::NotFound),
+            (read(download(Kind::Forbidden)), Exit::DownloadBroken),
+            (Error::Download { name: "a".into(), cause: net_error(Kind::Changed) }, Exit::FileChanged),
+            (pipeline::Error::Damaged { name: "a".into(), cause: io::Error::other("x") }.into(), Exit::Damaged),
+            (
+                pipeline::Error::LastLine { position: position.clone(), reject: reject.clone() }.into(),
+                Exit::LastLineCut,
+            ),
             (write(os(Errno::NOSPC)), Exit::DiskFull),
             (write(os(Errno::DQUOT)), Exit::DiskFull),
             (write(os(Errno::ACCESS)), Exit::CannotWrite),

@@ -41,6 +41,9 @@ exits! {
     Refused = 13, "refused", "the API refused the request";
     Unreachable = 14, "unreachable", "the API cannot be reached, or keeps failing";
     DownloadBroken = 15, "download broken", "a download broke and could not be continued";
+    FileChanged = 16, "file changed", "a file changed while it was downloaded";
+    Damaged = 17, "damaged", "the compression of a file is cut short or damaged";
+    LastLineCut = 18, "last line cut", "the last line of a download is not whole";
     RunFailed = 20, "run failed", "the run failed";
     RunCancelled = 21, "run cancelled", "the run was cancelled";
     RunTimedOut = 22, "run timed out", "the service stopped the run for taking too long";
@@ -48,7 +51,8 @@ exits! {
     CannotWrite = 30, "cannot write", "an output cannot be written";
     DiskFull = 31, "disk full", "the disk or the quota is full";
     CannotRead = 32, "cannot read", "an input cannot be read";
-    Interrupted = 130, "interrupted", "interrupted by Ctrl-C or SIGTERM";
+    Busy = 33, "busy", "another drawoff works on the same run";
+    Interrupted = 130, "interrupted", "interrupted by Ctrl-C, SIGTERM or SIGHUP";
 }
 
 impl Exit {
@@ -90,6 +94,9 @@ mod tests {
                 (13, "refused"),
                 (14, "unreachable"),
                 (15, "download broken"),
+                (16, "file changed"),
+                (17, "damaged"),
+                (18, "last line cut"),
                 (20, "run failed"),
                 (21, "run cancelled"),
                 (22, "run timed out"),
@@ -97,9 +104,10 @@ mod tests {
                 (30, "cannot write"),
                 (31, "disk full"),
                 (32, "cannot read"),
+                (33, "busy"),
                 (130, "interrupted"),
             ]
         );
-        assert!(table().contains("\n  130  interrupted      interrupted by Ctrl-C or SIGTERM\n"));
+        assert!(table().contains("\n  130  interrupted      interrupted by Ctrl-C, SIGTERM or SIGHUP\n"));
     }
 }

@@ -11,14 +11,19 @@ mod env_names;
 mod error;
 pub mod exit;
 mod interrupt;
+pub mod key;
 #[cfg(feature = "serve")]
 mod local;
 mod outputs;
 mod print;
 mod report;
+mod resume;
 mod settings;
 mod sources;
+mod steps;
 mod table;
+#[cfg(test)]
+mod tests;
 mod values;
 
 use self::args::{Args, Command};
@@ -84,10 +89,15 @@ fn flags_of(args: &Args) -> Flags {
     Flags {
         endpoint: args.global.endpoint.clone(),
         api_key_file: args.global.api_key_file.clone(),
+        api_key_command: args.global.api_key_command.clone(),
+        state_dir: args.global.state_dir.clone(),
         config: args.global.config.clone(),
         max_memory: plan.and_then(|plan| plan.max_memory),
         workers: plan.and_then(|plan| plan.workers),
         codec: plan.and_then(|plan| plan.codec),
+        jobs: plan.and_then(|plan| plan.jobs),
+        min_speed: plan.and_then(|plan| plan.min_speed),
+        send_key_to: args.global.send_key_to.clone(),
     }
 }
 

@@ -1,12 +1,15 @@
 //! From names and flags to sources and outputs, checked before anything costs time.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::args::{FromFormat, PlanArgs, SchemaFromArg, SchemaPolicyArg, ToFormat};
 use super::error::{Error, Failure, STDOUT};
 use super::settings::Settings;
-use crate::format::{Compression, CsvOptions, Format, OutputFormat, ParquetCodec, ParquetOptions};
+use crate::column::Schema;
+use crate::format::{Compression, CsvOptions, Format, OutputFormat, ParquetCodec, ParquetOptions, schema_file};
 use crate::pipeline::{OnBadRecord, Output, Plan, SchemaChoice, SchemaFrom, SchemaPolicy, Target, is_rejects_file};
 use crate::source::{Input, Source};
 
@@ -17,6 +20,26 @@ impl From<FromFormat> for Format {
             FromFormat::Csv => Format::Csv,
             FromFormat::Tsv => Format::Csv,
             FromFormat::Json => Format::JsonArray,
+        }
+    }
+}
+
+impl From<SchemaFromArg> for SchemaFrom {
+    fn from(from: SchemaFromArg) -> Self {
+        match from {
+            SchemaFromArg::Auto => SchemaFrom::Auto,
+            SchemaFromArg::Sample => SchemaFrom::Sample,
+            SchemaFromArg::Full => SchemaFrom::Full,
+        }
+    }
+}
+
+impl From<SchemaPolicyArg> for SchemaPolicy {
+    fn from(policy: SchemaPolicyArg) -> Self {
+        match policy {
+            SchemaPolicyArg::Evolve => SchemaPolicy::Evolve,
+            SchemaPolicyArg::Freeze => SchemaPolicy::Freeze,
+            SchemaPolicyArg::Fail => SchemaPolicy::Fail,
         }
     }
 }
@@ -97,15 +120,13 @@ fn output_file(path: &Path, args: &PlanArgs, codec: ParquetCodec) -> Result<Outp
     Ok(Output { format: output_format(format, codec), compression, target })
 }
 
-/// The output of one block under `--all-blocks`: a file in the folder `-o`, named after the result file. That name
-/// comes from outside, so it never decides a path: plain characters stay, and the block's number keeps names apart.
-pub fn block_output(
+/// The outputs under `--all-blocks`: files in the folder `-o`, each named after its result file (its name and the
+/// number of its block). Those names come from outside, so they never decide a path.
+pub fn block_outputs(
     args: &PlanArgs,
     settings: &Settings,
-    filename: &str,
-    number: Option<i64>,
-    index: usize,
-) -> Result<Output, Failure> {
+    files: &[(&str, Option<i64>)],
+) -> Result<Vec<Output>, Failure> {
     let Some(folder) = args.output.as_deref().filter(|path| *path != Path::new("-")) else {
         return Err(Failure::new(
             Error::Usage("`--all-blocks` writes several files".into()),
@@ -113,8 +134,27 @@ pub fn block_output(
         ));
     };
     let format = args.to.unwrap_or(ToFormat::Parquet);
-    let name = format!("{}.{}", plain_name(filename, number, index), extension_of(format));
-    output_file(&folder.join(name), args, settings.codec.value)
+    let output = |name| {
+        let name = format!("{name}.{}", extension_of(format));
+        output_file(&folder.join(name), args, settings.codec.value)
+    };
+    plain_names(files).into_iter().map(output).collect()
+}
+
+/// One plain name per file, in order, no two the same: lower-case letters, digits, `-` and `_`, so that they are as
+/// different on file systems that do not tell cases apart.
+fn plain_names(files: &[(&str, Option<i64>)]) -> Vec<String> {
+    let mut taken = HashSet::new();
+    let mut names = Vec::new();
+    for (index, (filename, number)) in files.iter().enumerate() {
+        let plain = plain_name(filename, *number, index);
+        let numbered = (2..).map(|n| format!("{plain}-{n}"));
+        let free = std::iter::once(plain.clone()).chain(numbered).find(|name| !taken.contains(name));
+        let name = free.expect("there is no end of numbers");
+        taken.insert(name.clone());
+        names.push(name);
+    }
+    names
 }
 
 fn plain_name(filename: &str, number: Option<i64>, index: usize) -> String {
@@ -125,10 +165,11 @@ fn plain_name(filename: &str, number: Option<i64>, index: usize) -> String {
         .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') { c.to_ascii_lowercase() } else { '_' })
         .take(80)
         .collect();
+    let plain = if plain.is_empty() { "block" } else { &plain };
     // A number of its own in front also disarms names that some systems reserve.
     match number {
-        Some(number) => format!("{number:02}-{}", if plain.is_empty() { "block" } else { &plain }),
-        None => format!("x{index:02}-{}", if plain.is_empty() { "block" } else { &plain }),
+        Some(number) => format!("{number:02}-{plain}"),
+        None => format!("x{index:02}-{plain}"),
     }
 }
 
@@ -150,9 +191,10 @@ pub fn check_writable(output: &Output, inputs: &[&Path]) -> Result<(), Failure> 
         return Err(Error::Usage(format!("{} is an input; it cannot be the output too", input.display())).into());
     }
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // A file that is made and dropped is the one check that asks the system itself.
-    tempfile::Builder::new().prefix(".drawoff-check-").tempfile_in(folder).map_err(|error| {
-        // The library adds the temporary name, which says nothing to the user.
+    // A file that is made and dropped is the one check that asks the system itself. It has no name, so that a kill
+    // leaves nothing.
+    tempfile::tempfile_in(folder).map_err(|error| {
+        // The library adds the folder, which the message names already.
         if error.kind() == io::ErrorKind::NotFound {
             return fail(io::Error::new(io::ErrorKind::NotFound, "no such folder"));
         }
@@ -227,25 +269,66 @@ pub fn plan(sources: Vec<Source>, output: Output, args: &PlanArgs, settings: &Se
     let rejects = rejects(args, &output, &inputs)?;
     Ok(Plan {
         sources,
-        steps: Vec::new(),
-        outputs: vec![output],
+        steps: args.steps.steps()?,
         schema: SchemaChoice {
             declared: None,
-            from: match args.schema_from {
-                SchemaFromArg::Auto => SchemaFrom::Auto,
-                SchemaFromArg::Sample => SchemaFrom::Sample,
-                SchemaFromArg::Full => SchemaFrom::Full,
-            },
-            policy: match args.schema_policy {
-                SchemaPolicyArg::Evolve => SchemaPolicy::Evolve,
-                SchemaPolicyArg::Freeze => SchemaPolicy::Freeze,
-                SchemaPolicyArg::Fail => SchemaPolicy::Fail,
-            },
+            law: args.schema.as_deref().map(read_schema_file).transpose()?,
+            extra_column: extra_column(args, &output)?,
+            from: args.schema_from.into(),
+            policy: args.schema_policy.into(),
         },
+        outputs: vec![output],
         on_bad_record: args.on_bad_record,
         rejects,
+        lossy_utf8: args.lossy_utf8,
         limits: settings.limits(),
     })
+}
+
+/// Fails now if what the flags say of the schema could not be used later.
+pub fn check_schema(args: &PlanArgs, output: &Output) -> Result<(), Failure> {
+    args.schema.as_deref().map(read_schema_file).transpose()?;
+    extra_column(args, output).map(drop)
+}
+
+/// The columns of a schema file.
+pub fn read_schema_file(path: &Path) -> Result<Schema, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|cause| Error::Read { path: path.to_owned(), cause })?;
+    schema_file::read(&text).map_err(|error| {
+        let error = Error::Usage(format!("the schema file {}, {error}", path.display()));
+        Failure::new(error, "`drawoff schema SRC --format json` writes a schema file to start from")
+    })
+}
+
+fn extra_column(args: &PlanArgs, output: &Output) -> Result<Option<Arc<str>>, Failure> {
+    let Some(name) = &args.extra_column else { return Ok(None) };
+    match output.format {
+        _ if name.is_empty() => Err(Error::Usage("`--extra-column` needs a name".into()).into()),
+        OutputFormat::Csv(_) | OutputFormat::Parquet(_) => Ok(Some(name.as_str().into())),
+        OutputFormat::Ndjson | OutputFormat::JsonArray => Err(Failure::new(
+            Error::Usage("`--extra-column` is for CSV and Parquet".into()),
+            "leave it out: JSON keeps every key where it is",
+        )),
+    }
+}
+
+/// What can be done when the schema changed where `output` could not follow. `files` says that all sources are files.
+pub fn schema_hint(args: &PlanArgs, output: &Output, files: bool) -> &'static str {
+    match (args.schema_policy, &output.target, files) {
+        (SchemaPolicyArg::Fail, ..) => {
+            "`--schema-policy evolve` widens what is written, `--schema-policy freeze` rejects such records"
+        }
+        (_, Target::Stdout, true) => {
+            "`--schema-from full` reads everything before it writes, and `--extra-column NAME` takes keys without a column; `-o FILE` can follow such a change"
+        }
+        (_, Target::Stdout, false) => {
+            "`--extra-column NAME` takes keys without a column; `-o FILE.parquet` can follow such a change, and so can `--schema-from full` once the input is a file"
+        }
+        (_, Target::File { .. }, true) => {
+            "`--schema-from full` reads everything before it writes; a Parquet file can follow such a change: `-o FILE.parquet`"
+        }
+        (_, Target::File { .. }, false) => "a Parquet file can follow such a change: `-o FILE.parquet`",
+    }
 }
 
 /// How a target is called in messages.
@@ -261,7 +344,7 @@ mod tests {
     use clap::Parser;
 
     use super::super::args::{Args, Command};
-    use super::super::settings::Flags;
+    use super::super::settings::{Flags, Places};
     use super::*;
 
     fn plan_args(flags: &str) -> PlanArgs {
@@ -273,7 +356,7 @@ mod tests {
     }
 
     fn settings() -> Settings {
-        Settings::resolve_from(&Flags::default(), &|_| None, None).unwrap()
+        Settings::resolve_from(&Flags::default(), &|_| None, Places::default()).unwrap()
     }
 
     #[test]
@@ -344,11 +427,20 @@ mod tests {
     #[test]
     fn a_name_from_outside_decides_no_path() {
         let long = "x".repeat(300);
-        for name in ["../../etc/passwd", "/abs/olute.csv", "..", "", "CON", "a\u{1b}[31m\n.csv", "a\\b", &long] {
-            let plain = plain_name(name, Some(2), 0);
+        for name in
+            ["../../etc/passwd", "/abs/olute.csv", "..", "", "CON", "a\u{1b}[31m\n.csv", "a\\b", "nul.csv", "ä", &long]
+        {
+            let [plain] = &plain_names(&[(name, Some(2))])[..] else { unreachable!("one for each") };
             assert!(plain.len() <= 90 && plain.starts_with("02-"), "{plain}");
             assert!(plain.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')), "{plain}");
         }
+    }
+
+    #[test]
+    fn names_that_would_clash_are_kept_apart() {
+        let files = [("a.csv", Some(1)), ("A.csv", Some(1)), ("x/a.ndjson", Some(1)), ("a-2", Some(1)), ("a", Some(2))];
+        assert_eq!(plain_names(&files), ["01-a", "01-a-2", "01-a-3", "01-a-2-2", "02-a"]);
+        assert_eq!(plain_names(&[("", None), ("", None)]), ["x00-block", "x01-block"]);
     }
 
     #[test]

@@ -72,15 +72,16 @@ impl Screen {
         }
     }
 
-    /// A note, unless quiet. The text is ours; parts from outside are escaped by the caller.
+    /// A note on one line, unless quiet. Parts of it may come from outside: it is escaped here.
     pub fn note(&self, text: &str) {
         if !self.quiet {
             self.always(text);
         }
     }
 
-    /// A line that quiet does not silence.
+    /// A line that quiet does not silence. It is escaped here.
     pub fn always(&self, text: &str) {
+        let text = &escape_for_terminal(text);
         let progress = self.progress.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         match &progress.bar {
             Some(bar) => bar.suspend(|| write_stderr(text)),

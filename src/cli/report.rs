@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 use super::args::ReportFormat;
 use super::context::Context;
 use super::exit::Exit;
+use super::table::json_line;
 use super::values::codec_text;
+use crate::client::Done;
 use crate::format::OutputFormat;
 use crate::pipeline::{Output, Report};
 use crate::text::{escape_for_terminal, human_bytes, human_count, human_duration};
@@ -22,6 +24,8 @@ pub struct Account<'a> {
     pub report: &'a Report,
     /// Rows that the API says.
     pub expected_rows: Option<u64>,
+    /// Bytes that had been downloaded before, by attempts that were cut.
+    pub repeated_bytes: u64,
     /// The whole command so far.
     pub elapsed: Duration,
 }
@@ -33,7 +37,7 @@ impl Account<'_> {
             // The reader of the pipe has what it wanted.
             ReportFormat::Text if self.report.stopped_early => {}
             ReportFormat::Text => self.lines().iter().for_each(|line| context.screen.note(line)),
-            ReportFormat::Json => context.screen.always(&self.json().to_string()),
+            ReportFormat::Json => context.screen.always(&json_line(&self.json())),
         }
         if self.report.rows_rejected > 0 && !self.report.stopped_early { Exit::Partial } else { Exit::Success }
     }
@@ -61,7 +65,9 @@ impl Account<'_> {
             human_bytes((r.bytes_in as f64 / seconds) as u64),
             human_count((r.rows_in as f64 / seconds) as u64),
         ));
-        if let Some(expected) = self.expected_rows {
+        if r.reached_limit {
+            lines.push("  stopped at the limit; what comes after it was not read".to_owned());
+        } else if let Some(expected) = self.expected_rows {
             // A difference never comes here: it is an error.
             lines.push(format!("  the count agrees with the API's row_count ({})", human_count(expected)));
         }
@@ -70,6 +76,10 @@ impl Account<'_> {
         }
         if r.duplicate_keys > 0 {
             lines.push(format!("  {} keys stood twice in a record; the last one won", human_count(r.duplicate_keys)));
+        }
+        if r.utf8_replaced > 0 {
+            let pieces = human_count(r.utf8_replaced);
+            lines.push(format!("  {pieces} pieces of text were not UTF-8; U+FFFD stands for each"));
         }
         lines.extend(r.notes.iter().map(|note| format!("  {}", escape_for_terminal(note))));
         lines
@@ -92,16 +102,42 @@ impl Account<'_> {
             "rows_filtered": r.rows_filtered,
             "expected_rows": self.expected_rows,
             "bytes_in": r.bytes_in,
+            "repeated_bytes": self.repeated_bytes,
             "bytes_out": r.bytes_out,
             "duplicate_keys": r.duplicate_keys,
+            "utf8_replaced": r.utf8_replaced,
             "elapsed_seconds": self.elapsed.as_secs_f64(),
             "execution_seconds": r.elapsed.as_secs_f64(),
             "peak_memory_bytes": peak_memory_bytes(),
             "rejects": r.rejects.as_ref().map(|path| path.display().to_string()),
             "stopped_early": r.stopped_early,
+            "reached_limit": r.reached_limit,
             "notes": r.notes,
         })
     }
+}
+
+/// Prints that an output stands already, and returns how the command ends as far as it goes: as when it was written.
+pub fn already_complete(context: &Context, format: ReportFormat, name: &str, done: &Done) -> Exit {
+    match format {
+        ReportFormat::Text => {
+            let (rows, rejected) = (human_count(done.rows_written), human_count(done.rows_rejected));
+            context.screen.note(&format!("{name} is already complete: {rows} rows written, {rejected} rejected"));
+        }
+        ReportFormat::Json => {
+            let report = json!({
+                "output": name,
+                "already_complete": true,
+                "rows_in": done.rows_in,
+                "rows_written": done.rows_written,
+                "rows_rejected": done.rows_rejected,
+                "bytes_out": done.bytes,
+                "rejects": done.rejects.as_ref().map(|rejects| rejects.path.display().to_string()),
+            });
+            context.screen.always(&json_line(&report));
+        }
+    }
+    if done.rows_rejected > 0 { Exit::Partial } else { Exit::Success }
 }
 
 /// The most memory that this process held at once, as the system counts; `None` where it does not tell.
@@ -129,11 +165,13 @@ mod tests {
             bytes_in: 3 << 20,
             bytes_out: 1 << 20,
             duplicate_keys: 1,
+            utf8_replaced: 0,
             elapsed: Duration::from_secs(2),
             schema: Schema::default(),
             files: Vec::new(),
             rejects: Some("a.rejects.ndjson".into()),
             stopped_early: false,
+            reached_limit: false,
             notes: vec!["column `x` never had a value".into()],
         };
         let output = Output { format: OutputFormat::Ndjson, compression: Compression::None, target: Target::Stdout };
@@ -142,6 +180,7 @@ mod tests {
             output: &output,
             report: &report,
             expected_rows: Some(5000),
+            repeated_bytes: 0,
             elapsed: Duration::from_secs(4),
         };
         let text = account.lines().join("\n");

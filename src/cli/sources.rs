@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use super::args::FromFormat;
 use super::context::Context;
 use super::error::{Error, Failure};
-use crate::format::Format;
-use crate::net::{Download, Open, Stopper};
+use crate::client::Client;
+use crate::net::{Downloads, Open, Stopper};
 use crate::secret::SecretUrl;
 use crate::source::{ByteSource, FileSource, Source};
 
@@ -30,11 +30,15 @@ pub async fn open(context: &Context, names: &[String], from: Option<FromFormat>)
     if names.iter().filter(|name| *name == "-").count() > 1 {
         return Err(Error::Usage("standard input can be read once only".into()).into());
     }
+    let mut network = None;
     for name in names {
         let (mut source, size) = if name == "-" {
             (Source::stdin(), None)
         } else if is_url(name) {
-            let (source, stopper, size) = open_url(context, name).await?;
+            let (client, downloads) = network.get_or_insert_with(|| (url_client(context), context.downloads()));
+            // Those that must wait for others are opened when it is their turn.
+            let at_once = opened.stoppers.len() < context.settings.jobs.value;
+            let (source, stopper, size) = open_url(context, client, downloads, name, at_once).await?;
             opened.stoppers.push(stopper);
             (source, size)
         } else if is_other_url(name) {
@@ -78,35 +82,31 @@ fn is_scheme_char(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.')
 }
 
-/// A URL that the user gave. It has no successor when it expires, and gets the key only on the API's own origin.
-async fn open_url(context: &Context, url: &str) -> Result<(Source, Stopper, Option<u64>), Failure> {
-    // Without a key it is still a URL; a key file that cannot be read is no concern of it.
+/// For URLs: without a key they are still URLs, and a key file that cannot be read is no concern of theirs.
+fn url_client(context: &Context) -> Client {
     let key = context.settings.load_key().unwrap_or_default();
-    let client = context.client_at(context.settings.endpoint.value.clone(), key);
-    let link = SecretUrl::new(url);
-    let name = link.to_string().trim_end_matches("?[redacted]").to_owned();
-    let download = context
-        .unless_interrupted(async {
-            let opened = Download::open(client.http(), Open::link(link)).await;
-            opened.map_err(|cause| Error::Download { name: name.clone(), cause }.into())
-        })
-        .await?;
-    let (stopper, size) = (download.stopper(), download.size_bytes());
-    let format = download.content_type().and_then(format_of_type);
-    let mut source = Source::stream(name, Box::new(download));
-    source.format = format;
-    Ok((source, stopper, size))
+    context.client_at(context.settings.endpoint.value.clone(), key)
 }
 
-/// The format that a media type tells. `application/json` tells none: lines of JSON are often sent as it.
-pub fn format_of_type(media_type: &str) -> Option<Format> {
-    match media_type {
-        "text/csv" | "application/csv" => Some(Format::Csv),
-        "application/x-ndjson"
-        | "application/ndjson"
-        | "application/jsonl"
-        | "application/x-jsonlines"
-        | "application/jsonlines" => Some(Format::Ndjson),
-        _ => None,
+/// A URL that the user gave. It has no successor when it expires, and gets the key only where that may go.
+async fn open_url(
+    context: &Context,
+    client: &Client,
+    downloads: &Downloads,
+    url: &str,
+    at_once: bool,
+) -> Result<(Source, Stopper, Option<u64>), Failure> {
+    let link = SecretUrl::new(url);
+    let name = link.to_string().trim_end_matches("?[redacted]").to_owned();
+    let mut download = downloads.start(client.http(), Open::link(link));
+    if at_once {
+        context
+            .unless_interrupted(async {
+                let opened = download.opened().await;
+                opened.map_err(|cause| Error::Download { name: name.clone(), cause }.into())
+            })
+            .await?;
     }
+    let (stopper, size) = (download.stopper(), download.size_bytes());
+    Ok((Source::stream(name, Box::new(download)), stopper, size))
 }

@@ -43,15 +43,33 @@ pub fn write_data(text: &str) -> Result<(), Failure> {
 
 /// One line of JSON.
 pub fn json_line<T: Serialize>(value: &T) -> String {
-    serde_json::to_string(value).expect("lists hold string keys and no failing parts")
+    harmless(&serde_json::to_string(value).expect("lists hold string keys and no failing parts"))
 }
 
 /// JSON for people.
 pub fn pretty<T: Serialize + ?Sized>(value: &T) -> String {
-    serde_json::to_string_pretty(value).expect("lists hold string keys and no failing parts")
+    harmless(&serde_json::to_string_pretty(value).expect("lists hold string keys and no failing parts"))
 }
 
-fn table(headings: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+/// The same JSON, with what a terminal must not see spelled out: JSON itself demands it of some control characters
+/// only. Such characters stand in strings and nowhere else.
+fn harmless(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            ' '..='~' | '\n' => text.push(c),
+            c if escape_for_terminal(c.encode_utf8(&mut [0; 4])).starts_with('\\') => {
+                let mut units = [0; 2];
+                c.encode_utf16(&mut units).iter().for_each(|unit| text.push_str(&format!("\\u{unit:04x}")));
+            }
+            c => text.push(c),
+        }
+    }
+    text
+}
+
+/// A table of cells for people, cut to the terminal's width if there is one.
+pub fn table(headings: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::presets::NOTHING);
     if let (true, Some(width)) = (print::stdout_is_terminal(), print::terminal_width()) {
@@ -63,4 +81,18 @@ fn table(headings: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     }
     // The library fills every line with blanks up to the width of its column.
     table.lines().map(|line| line.trim_end().trim_start_matches(' ').to_owned() + "\n").collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_moves_no_cursor_and_stays_the_same() {
+        let value = serde_json::json!({"a": "\u{1b}\u{7f}\u{9b}31m\u{202e} Zürich \\ \" 東京 🦀", "b": [1]});
+        for text in [json_line(&value), pretty(&value)] {
+            assert!(text.lines().all(|line| escape_for_terminal(line) == line), "{text}");
+            assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
+        }
+    }
 }

@@ -46,7 +46,7 @@ pub fn parse_codec(text: &str) -> Result<ParquetCodec, String> {
         "none" | "uncompressed" => Ok(ParquetCodec::Uncompressed),
         "snappy" => Ok(ParquetCodec::Snappy),
         "lz4" => Ok(ParquetCodec::Lz4),
-        "zstd" => Ok(ParquetCodec::Zstd { level: 1 }),
+        "zstd" => Ok(ParquetCodec::ZSTD_DEFAULT),
         other => other
             .strip_prefix("zstd:")
             .and_then(|level| level.parse().ok())

@@ -129,6 +129,29 @@ pub fn same_graph(a: &Graph, b: &Graph) -> bool {
     a.blocks.len() == b.blocks.len() && a.edges.len() == b.edges.len() && normal(a) == normal(b)
 }
 
+/// A digest in hexadecimal of what `graph` says, in the sense of [`same_graph`]; the order of keys is left out too.
+pub fn graph_digest(graph: &Graph) -> String {
+    let (blocks, edges) = normal(graph);
+    let blocks = blocks.into_iter().map(|(number, name, category, specs)| {
+        serde_json::json!([number, name, category, sorted(&Value::Object(specs.clone()))])
+    });
+    let edges = edges.into_iter().map(|edge| serde_json::json!(edge));
+    super::digest_of(&[&Value::Array(blocks.chain(edges).collect()).to_string()])
+}
+
+/// `value` with its keys in the order of the alphabet, at every depth.
+fn sorted(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let mut fields: Vec<_> = fields.iter().map(|(key, value)| (key.clone(), sorted(value))).collect();
+            fields.sort_by(|a, b| a.0.cmp(&b.0));
+            Value::Object(fields.into_iter().collect())
+        }
+        Value::Array(items) => Value::Array(items.iter().map(sorted).collect()),
+        other => other.clone(),
+    }
+}
+
 /// What a block says: its number, name, category and settings.
 type BlockSays<'a> = (i64, &'a str, &'a str, &'a Map<String, Value>);
 /// What an edge says: places of blocks, and its condition.

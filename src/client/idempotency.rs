@@ -4,17 +4,19 @@ use std::fmt;
 use std::hash::{BuildHasher, Hasher};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// Made once per start that is meant; every repetition of its request carries the same.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct IdempotencyKey(String);
 
 impl IdempotencyKey {
-    /// A new one for a start of `workflow`: no other start, here or elsewhere, gets the same.
-    pub fn fresh(workflow: &str) -> Self {
+    /// A new one for a start that means `meaning`: no other start, here or elsewhere, gets the same.
+    pub fn fresh(meaning: &str) -> Self {
         let mut hash = Sha256::new();
-        hash.update(workflow);
+        hash.update(meaning);
         hash.update(std::process::id().to_le_bytes());
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         hash.update(now.as_nanos().to_le_bytes());

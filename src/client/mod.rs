@@ -1,21 +1,29 @@
 //! The client's side of the Workflows API: typed calls, the meaning of WORKFLOW, the watch over a run, the choice of
-//! result files.
+//! result files, and what is kept between commands.
 
 mod calls;
 mod definition;
 mod error;
 mod idempotency;
+mod links;
+mod remaining;
 mod resolve;
 mod results;
+mod state;
 mod upload;
 mod watch;
 
 pub use calls::{Client, RunFilter, StartOptions};
-pub use definition::{Definition, SourceKind, declared_types, same_graph, source_block};
+pub use definition::{Definition, SourceKind, declared_types, graph_digest, same_graph, source_block};
 pub use error::{Error, RunEnd};
 pub use idempotency::IdempotencyKey;
+pub use remaining::Remaining;
 pub use resolve::Resolved;
-pub use results::{LinkSource, ResultFormat, Results, Wanted, choose};
+pub use results::{ResultFormat, Results, Wanted, choose};
+pub use state::{
+    Done, FilePulled, Ledger, Meaning, OpenLedger, OpenStart, OutputRecord, Position, RejectsKept, SeenLink, Start,
+    StateDir, StateError, age_of, digest_of, digest_of_file,
+};
 pub use upload::{UPLOAD_EXTENSIONS, Upload};
 pub use watch::{Pace, WatchOptions};
 

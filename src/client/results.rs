@@ -1,18 +1,11 @@
 //! Which result files of a run are wanted, and how they are read.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use futures_util::future::BoxFuture;
-
+use super::links::UNSIGNED_TRIES;
 use super::{Client, Error};
 use crate::api::{DownloadLink, RunId};
 use crate::format::Format;
-use crate::net::{self, Download, FreshLink, Open};
-use crate::secret::SecretUrl;
-
-/// How often a link that the API lists without its URL is asked for again.
-const UNSIGNED_TRIES: u32 = 4;
 
 /// A format in which the API keeps results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +77,8 @@ pub struct Results {
     /// What the API says about the run's files: the file's name and the message. Every block has its part in the final
     /// result, so there all are told; with one block wanted, only its own.
     pub messages: Vec<(String, String)>,
+    /// When the links were asked for: their lives begin no later than that.
+    pub asked: Instant,
 }
 
 impl Client {
@@ -92,6 +87,7 @@ impl Client {
     pub async fn result_links(&self, run: &RunId, formats: &[ResultFormat], wanted: Wanted) -> Result<Results, Error> {
         for &format in formats {
             for tries in 1.. {
+                let asked = self.http().policy().clock.now();
                 let links = self.links(run, format).await?;
                 if links.is_empty() {
                     break;
@@ -104,62 +100,21 @@ impl Client {
                 let messages = links.iter().filter(concerns).filter_map(said).collect();
                 let links = choose(links, wanted, run)?;
                 let Some(unsigned) = links.iter().find(|link| link.download_url.is_none()) else {
-                    return Ok(Results { format, links, messages });
+                    links.iter().try_for_each(|link| self.require_no_downgrade(link))?;
+                    return Ok(Results { format, links, messages, asked });
                 };
                 if tries >= UNSIGNED_TRIES {
                     let (filename, message) = (unsigned.filename.clone(), unsigned.message.clone());
                     return Err(Error::NoLink { filename, message });
                 }
-                tokio::time::sleep(self.unsigned_wait(tries)).await;
+                self.http().policy().clock.sleep(self.unsigned_wait(tries)).await;
             }
         }
         let formats = formats.iter().map(|f| f.as_str()).collect::<Vec<_>>().join(" or ");
         Err(Error::NoResults { run: run.clone(), formats })
     }
 
-    fn unsigned_wait(&self, tries: u32) -> Duration {
+    pub(super) fn unsigned_wait(&self, tries: u32) -> Duration {
         self.http().policy().first_delay.saturating_mul(1 << tries)
-    }
-
-    /// Opens the file behind a link; when the link expires, a fresh one to the same file takes its place.
-    pub async fn download(&self, run: &RunId, format: ResultFormat, link: &DownloadLink) -> Result<Download, Error> {
-        let fresh = LinkSource {
-            client: self.clone(),
-            run: run.clone(),
-            format,
-            filename: link.filename.clone(),
-            block: link.block_number,
-        };
-        let url = match &link.download_url {
-            Some(url) => SecretUrl::new(url.clone()),
-            None => fresh.fresh().await?,
-        };
-        let open = Open { fresh: Some(Arc::new(fresh)), ..Open::link(url) };
-        Ok(Download::open(self.http(), open).await?)
-    }
-}
-
-/// Fresh links to one result file of one run.
-pub struct LinkSource {
-    client: Client,
-    run: RunId,
-    format: ResultFormat,
-    filename: String,
-    block: Option<i64>,
-}
-
-impl FreshLink for LinkSource {
-    fn fresh(&self) -> BoxFuture<'_, Result<SecretUrl, net::Error>> {
-        Box::pin(async move {
-            let gone = |text: &str| net::Error::new(net::Kind::NotFound, "GET", "").with_text(text);
-            let links = match self.client.links(&self.run, self.format).await {
-                Ok(links) => links,
-                Err(Error::Net(error)) => return Err(error),
-                Err(error) => return Err(gone("no fresh link").with_source(error)),
-            };
-            let same = links.into_iter().find(|l| l.filename == self.filename && l.block_number == self.block);
-            let url = same.ok_or_else(|| gone("the run no longer lists this file"))?.download_url;
-            url.map(SecretUrl::new).ok_or_else(|| gone("the API gives no fresh link to this file"))
-        })
     }
 }

@@ -5,13 +5,14 @@ use serde_json::{Value, json};
 use super::*;
 use crate::api::{DownloadLink, Graph, RunId};
 use crate::net::scripted::{Reply, Scripted, Seen};
-use crate::net::{Http, Policy};
+use crate::net::{Clock, Http, HttpOptions, Manual, Policy};
 use crate::secret::ApiKey;
 
 fn client(server: &Scripted) -> Client {
     let policy = Policy::default();
     let policy = Policy { first_delay: Duration::from_millis(1), max_delay: Duration::from_millis(2), ..policy };
-    Client::new(Http::new(server.base.parse().unwrap(), Some(ApiKey::new("k")), policy, None))
+    let options = HttpOptions::new(server.base.parse().unwrap(), Some(ApiKey::new("k")));
+    Client::new(Http::new(HttpOptions { policy, ..options }))
 }
 
 fn graph() -> Value {
@@ -170,6 +171,20 @@ async fn a_run_that_stays_unknown_is_not_found() {
     let run = RunId("r1".into());
     let error = client(&server).watch(&run, &quick(Duration::ZERO, None), |_| ()).await.unwrap_err();
     assert!(matches!(error, Error::Net(error) if error.kind() == crate::net::Kind::NotFound));
+}
+
+#[tokio::test]
+async fn a_new_run_is_looked_for_through_its_grace_at_a_growing_pace() {
+    let server = Scripted::replies(vec![Reply::new(404, "{}")]).await;
+    let manual = Manual::jumping();
+    let policy = Policy { chance: || 0.0, clock: Clock::Manual(manual.clone()), ..Policy::default() };
+    let options = HttpOptions::new(server.base.parse().unwrap(), Some(ApiKey::new("k")));
+    let client = Client::new(Http::new(HttpOptions { policy, ..options }));
+    let options = WatchOptions { pace: Pace::HOSTED, ..WatchOptions::of_new_run(&client) };
+    let error = client.watch(&RunId("r1".into()), &options, |_| ()).await.unwrap_err();
+    assert!(matches!(error, Error::Net(error) if error.kind() == crate::net::Kind::NotFound));
+    // Asked after 0, 2, 5, 9.5, 16.25, 26.25 and 36.25 s, the last of them beyond the 30 s of grace.
+    assert_eq!((server.seen().len(), manual.passed().as_millis()), (7, 36_250));
 }
 
 #[tokio::test]

@@ -59,6 +59,14 @@ impl Upload {
         self.size_bytes
     }
 
+    /// The digest of the file in hexadecimal, and the extension that tells the API its format. Reads the whole file.
+    pub fn digest(&self) -> io::Result<(String, String)> {
+        let mut file = self.file.try_clone()?;
+        file.rewind()?;
+        let extension = Path::new(&self.name).extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
+        Ok((super::state::digest_of_reader(&mut file)?, extension.unwrap_or_default()))
+    }
+
     /// Counts the bytes on their way; starts anew if the upload is tried again.
     pub fn sent(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.sent)

@@ -1,10 +1,13 @@
 //! Watching a run until it ends.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{Client, Error, RunEnd, RunFilter};
 use crate::api::{LiveStatus, RunId, RunStatus};
-use crate::net::{Budget, Kind, is_loopback, retry};
+use crate::net::{Budget, Kind, is_loopback};
+
+/// However short a deadline is, a question gets so long.
+const LEAST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How often the state is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -62,10 +65,26 @@ impl Client {
         options: &WatchOptions,
         mut on_status: impl FnMut(&LiveStatus),
     ) -> Result<LiveStatus, Error> {
-        let start = Instant::now();
+        let clock = &self.http().policy().clock;
+        let start = clock.now();
         let mut last = "not known to the API".to_owned();
         for asked in 0.. {
-            match self.live_status_within(run, Budget::POLL).await {
+            let passed = |last: &str, deadline: Duration| {
+                Err(Error::Deadline { run: run.clone(), status: last.to_owned(), waited: deadline })
+            };
+            let question = self.live_status_within(run, Budget::POLL);
+            let answer = match options.deadline {
+                None => question.await,
+                // A network that is away must not hold up the deadline; the first question is asked in any case.
+                Some(deadline) => {
+                    let left = deadline.saturating_sub(clock.now() - start).max(LEAST_PATIENCE);
+                    match tokio::time::timeout(left, question).await {
+                        Ok(answer) => answer,
+                        Err(_) => return passed(&last, deadline),
+                    }
+                }
+            };
+            match answer {
                 Ok(status) => {
                     on_status(&status);
                     if RunStatus::parse(&status.overall_status).is_terminal() {
@@ -73,18 +92,18 @@ impl Client {
                     }
                     last = status.overall_status;
                 }
-                Err(Error::Net(error)) if error.kind() == Kind::NotFound && start.elapsed() < options.grace => {}
+                Err(Error::Net(error)) if error.kind() == Kind::NotFound && clock.now() - start < options.grace => {}
                 Err(error) => return Err(error),
             }
-            let mut wait = options.pace.wait(asked, retry::chance());
+            let mut wait = options.pace.wait(asked, (self.http().policy().chance)());
             if let Some(deadline) = options.deadline {
-                let left = deadline.saturating_sub(start.elapsed());
+                let left = deadline.saturating_sub(clock.now() - start);
                 if left.is_zero() {
-                    return Err(Error::Deadline { run: run.clone(), status: last, waited: deadline });
+                    return passed(&last, deadline);
                 }
                 wait = wait.min(left);
             }
-            tokio::time::sleep(wait).await;
+            clock.sleep(wait).await;
         }
         unreachable!("the loop has no end but a return")
     }

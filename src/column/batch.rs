@@ -43,6 +43,16 @@ impl Morsel {
         }
     }
 
+    /// A copy of the first records that fit into `bytes`, or of the first record if that is longer.
+    /// Records end at line feeds.
+    pub fn beginning(&self, bytes: usize) -> Self {
+        let records = self.records();
+        let whole = memchr::memrchr(b'\n', &records[..bytes.min(self.len)]);
+        let end = whole.or_else(|| memchr::memchr(b'\n', records)).map_or(self.len, |at| at + 1);
+        let end = if self.len <= bytes { self.len } else { end };
+        Morsel::from_vec(records[..end].to_vec(), self.byte_offset, self.source_index)
+    }
+
     /// The records without the padding.
     pub fn records(&self) -> &[u8] {
         &self.bytes[..self.len]

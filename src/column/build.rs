@@ -55,8 +55,9 @@ pub enum Builder {
     Null(Nulls),
     /// Booleans.
     Bool(BooleanBufferBuilder, Nulls),
-    /// 64-bit integers; the flag falls at the first that is not exact in a double.
-    Int(Vec<i64>, Nulls, bool),
+    /// 64-bit integers, and the place of the first that is not exact in a double: its length, or
+    /// more, where there is none.
+    Int(Vec<i64>, Nulls, usize),
     /// decimal(38,0).
     Decimal(Vec<i128>, Nulls),
     /// Doubles.
@@ -93,9 +94,36 @@ pub struct FieldBuilder {
     /// The key.
     pub name: Arc<str>,
     /// `"key":` as it stands in a record whose keys need no escapes; empty if this one does.
-    pub literal: Box<[u8]>,
+    pub literal: Literal,
     /// The values.
     pub builder: Builder,
+}
+
+/// Bytes that are expected somewhere, ready to be compared many at a time.
+#[derive(Clone, Debug)]
+pub struct Literal {
+    /// The bytes.
+    pub text: Box<[u8]>,
+    /// The first of them, zeros behind.
+    pub head: [u8; 32],
+    /// One bit, from the lowest up, for each byte of `head` that is of `text`.
+    pub mask: u32,
+}
+
+impl Literal {
+    /// Of these bytes.
+    pub fn new(text: &[u8]) -> Self {
+        let len = text.len().min(32);
+        let mut head = [0; 32];
+        head[..len].copy_from_slice(&text[..len]);
+        Literal { text: text.into(), head, mask: ((1u64 << len) - 1) as u32 }
+    }
+
+    /// A key with its quotes and colon. Empty if it does not stand in JSON as it is.
+    pub fn key(name: &str) -> Self {
+        let plain = !name.bytes().any(|b| b < 0x20 || b == b'"' || b == b'\\');
+        Literal::new(if plain { format!("\"{name}\":") } else { String::new() }.as_bytes())
+    }
 }
 
 /// Wider structs are searched by hash. By eye: below this a search by length and bytes is faster.
@@ -107,7 +135,7 @@ impl Builder {
         match ty {
             Type::Null => Builder::Null(Nulls::default()),
             Type::Bool => Builder::Bool(BooleanBufferBuilder::new(0), Nulls::default()),
-            Type::Int { fits_double } => Builder::Int(Vec::new(), Nulls::default(), *fits_double),
+            Type::Int { .. } => Builder::Int(Vec::new(), Nulls::default(), usize::MAX),
             Type::Decimal => Builder::Decimal(Vec::new(), Nulls::default()),
             Type::Float => Builder::Float(Vec::new(), Nulls::default()),
             Type::Text => Builder::Text(Views::default(), Nulls::default()),
@@ -188,9 +216,13 @@ impl Builder {
                 values.truncate(len);
                 nulls.truncate(len);
             }
-            Builder::Int(values, nulls, _) => {
+            Builder::Int(values, nulls, first_wide) => {
                 values.truncate(len);
                 nulls.truncate(len);
+                // A record that leaves no trace leaves none in the type.
+                if *first_wide >= len {
+                    *first_wide = usize::MAX;
+                }
             }
             Builder::Decimal(values, nulls) => {
                 values.truncate(len);
@@ -235,7 +267,8 @@ impl Builder {
             Builder::Bool(mut values, nulls) => {
                 (Arc::new(BooleanArray::new(values.finish(), nulls.finish())), Type::Bool)
             }
-            Builder::Int(values, nulls, fits_double) => {
+            Builder::Int(values, nulls, first_wide) => {
+                let fits_double = first_wide >= values.len();
                 (Arc::new(Int64Array::new(values.into(), nulls.finish())), Type::Int { fits_double })
             }
             Builder::Decimal(values, nulls) => {
@@ -292,14 +325,10 @@ impl StructBuilder {
     pub fn new(fields: &[Field]) -> Self {
         let fields: Vec<FieldBuilder> = fields
             .iter()
-            .map(|field| {
-                let plain = !field.name.bytes().any(|b| b < 0x20 || b == b'"' || b == b'\\');
-                let literal = if plain { format!("\"{}\":", field.name).into_bytes() } else { Vec::new() };
-                FieldBuilder {
-                    name: field.name.clone(),
-                    literal: literal.into_boxed_slice(),
-                    builder: Builder::new(&field.ty),
-                }
+            .map(|field| FieldBuilder {
+                name: field.name.clone(),
+                literal: Literal::key(&field.name),
+                builder: Builder::new(&field.ty),
             })
             .collect();
         let by_key = (fields.len() > SEARCH_LIMIT)

@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use arrow_array::builder::StringViewBuilder;
 use arrow_array::{
-    Array, ArrayRef, BooleanArray, Decimal128Array, Float64Array, Int64Array, ListArray, MapArray, StringViewArray,
-    StructArray, UInt32Array, new_null_array,
+    Array, ArrayRef, Decimal128Array, Int64Array, ListArray, MapArray, StringViewArray, StructArray, UInt32Array,
+    new_null_array,
 };
 use arrow_buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, DataType};
 use arrow_select::{interleave::interleave, take::take};
 
+use super::json_text::{JsonValues, NullMembers};
 use super::{Field, Type};
 
 /// Why an array could not be brought up to a type.
@@ -205,190 +206,22 @@ fn map_array(
     Ok(MapArray::try_new(entries_field, offsets, entries, nulls, sorted)?)
 }
 
+/// Numbers get the digits that the writers of our sources give them; see [`super::number`].
 fn json_text(array: &ArrayRef, ty: &Type) -> Result<ArrayRef, CastError> {
-    let values = JsonValues::try_new(array.as_ref(), ty)?;
+    let values = JsonValues::try_new(array.as_ref(), ty, NullMembers::LeaveOut)
+        .ok_or_else(|| CastError::Carrier { expected: ty.clone(), found: array.data_type().clone() })?;
     let mut builder = StringViewBuilder::with_capacity(array.len());
-    let mut text = String::new();
+    let mut text = Vec::new();
     for row in 0..array.len() {
         if array.is_null(row) {
             builder.append_null();
         } else {
             text.clear();
             values.write(row, &mut text);
-            builder.try_append_value(&text)?;
+            builder.try_append_value(std::str::from_utf8(&text).expect("JSON text of strings is UTF-8"))?;
         }
     }
     Ok(Arc::new(builder.finish()))
-}
-
-/// Arrays with their types resolved once, so that each value is written without a look at types.
-enum JsonValues<'a> {
-    Null,
-    Bool(&'a BooleanArray),
-    Int(&'a Int64Array),
-    Decimal(&'a Decimal128Array),
-    Float(&'a Float64Array),
-    Text(&'a StringViewArray),
-    /// JSON text already.
-    Verbatim(&'a StringViewArray),
-    Struct {
-        array: &'a StructArray,
-        /// Each member's `"name":` and values.
-        members: Vec<(String, JsonValues<'a>)>,
-    },
-    List {
-        array: &'a ListArray,
-        items: Box<JsonValues<'a>>,
-    },
-    Map {
-        array: &'a MapArray,
-        keys: &'a StringViewArray,
-        values: Box<JsonValues<'a>>,
-    },
-}
-
-impl<'a> JsonValues<'a> {
-    fn try_new(array: &'a dyn Array, ty: &Type) -> Result<Self, CastError> {
-        Ok(match ty {
-            Type::Null => JsonValues::Null,
-            Type::Bool => JsonValues::Bool(carried(array, ty)?),
-            Type::Int { .. } => JsonValues::Int(carried(array, ty)?),
-            Type::Decimal => JsonValues::Decimal(carried(array, ty)?),
-            Type::Float => JsonValues::Float(carried(array, ty)?),
-            Type::Text => JsonValues::Text(carried(array, ty)?),
-            Type::Json | Type::Raw => JsonValues::Verbatim(carried(array, ty)?),
-            Type::Struct(fields) if fields.is_empty() => JsonValues::Verbatim(carried(array, ty)?),
-            Type::Struct(fields) => {
-                let array = carried::<StructArray>(array, ty)?;
-                let members = fields
-                    .iter()
-                    .zip(array.columns())
-                    .map(|(field, column)| {
-                        let mut key = String::with_capacity(field.name.len() + 3);
-                        write_string(&field.name, &mut key);
-                        key.push(':');
-                        Ok((key, JsonValues::try_new(column.as_ref(), &field.ty)?))
-                    })
-                    .collect::<Result<_, CastError>>()?;
-                JsonValues::Struct { array, members }
-            }
-            Type::List(item) => {
-                let array = carried::<ListArray>(array, ty)?;
-                JsonValues::List { array, items: Box::new(JsonValues::try_new(array.values().as_ref(), item)?) }
-            }
-            Type::Map(value) => {
-                let array = carried::<MapArray>(array, ty)?;
-                JsonValues::Map {
-                    array,
-                    keys: carried(array.keys().as_ref(), &Type::Text)?,
-                    values: Box::new(JsonValues::try_new(array.values().as_ref(), value)?),
-                }
-            }
-        })
-    }
-
-    fn is_null(&self, row: usize) -> bool {
-        match self {
-            JsonValues::Null => true,
-            JsonValues::Bool(a) => a.is_null(row),
-            JsonValues::Int(a) => a.is_null(row),
-            JsonValues::Decimal(a) => a.is_null(row),
-            JsonValues::Float(a) => a.is_null(row),
-            JsonValues::Text(a) | JsonValues::Verbatim(a) => a.is_null(row),
-            JsonValues::Struct { array, .. } => array.is_null(row),
-            JsonValues::List { array, .. } => array.is_null(row),
-            JsonValues::Map { array, .. } => array.is_null(row),
-        }
-    }
-
-    fn write(&self, row: usize, out: &mut String) {
-        if self.is_null(row) {
-            return out.push_str("null");
-        }
-        match self {
-            // Answered above: there are no values.
-            JsonValues::Null => {}
-            JsonValues::Bool(a) => out.push_str(if a.value(row) { "true" } else { "false" }),
-            JsonValues::Int(a) => out.push_str(itoa::Buffer::new().format(a.value(row))),
-            JsonValues::Decimal(a) => out.push_str(itoa::Buffer::new().format(a.value(row))),
-            // The shortest digits that read back as the same double. Parsers let only finite
-            // numbers in, so that this always is JSON.
-            JsonValues::Float(a) => out.push_str(ryu::Buffer::new().format(a.value(row))),
-            JsonValues::Text(a) => write_string(a.value(row), out),
-            JsonValues::Verbatim(a) => out.push_str(a.value(row)),
-            JsonValues::Struct { members, .. } => {
-                out.push('{');
-                let mut first = true;
-                for (key, values) in members.iter().filter(|(_, values)| !values.is_null(row)) {
-                    separate(&mut first, out);
-                    out.push_str(key);
-                    values.write(row, out);
-                }
-                out.push('}');
-            }
-            JsonValues::List { array, items } => {
-                out.push('[');
-                let mut first = true;
-                for place in range(array.offsets(), row) {
-                    separate(&mut first, out);
-                    items.write(place, out);
-                }
-                out.push(']');
-            }
-            JsonValues::Map { array, keys, values } => {
-                out.push('{');
-                let mut first = true;
-                for place in range(array.offsets(), row) {
-                    separate(&mut first, out);
-                    write_string(keys.value(place), out);
-                    out.push(':');
-                    values.write(place, out);
-                }
-                out.push('}');
-            }
-        }
-    }
-}
-
-fn range(offsets: &OffsetBuffer<i32>, row: usize) -> std::ops::Range<usize> {
-    offsets[row] as usize..offsets[row + 1] as usize
-}
-
-fn separate(first: &mut bool, out: &mut String) {
-    if !std::mem::take(first) {
-        out.push(',');
-    }
-}
-
-/// `text` as a JSON string: quotes, backslashes and control characters escaped, nothing else.
-fn write_string(text: &str, out: &mut String) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    out.push('"');
-    let mut plain_from = 0;
-    for (i, byte) in text.bytes().enumerate() {
-        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
-            continue;
-        }
-        // All such bytes are ASCII, so that both sides of them are character boundaries.
-        out.push_str(&text[plain_from..i]);
-        plain_from = i + 1;
-        match byte {
-            b'"' => out.push_str("\\\""),
-            b'\\' => out.push_str("\\\\"),
-            b'\n' => out.push_str("\\n"),
-            b'\r' => out.push_str("\\r"),
-            b'\t' => out.push_str("\\t"),
-            0x08 => out.push_str("\\b"),
-            0x0c => out.push_str("\\f"),
-            _ => {
-                out.push_str("\\u00");
-                out.push(char::from(HEX[usize::from(byte >> 4)]));
-                out.push(char::from(HEX[usize::from(byte & 15)]));
-            }
-        }
-    }
-    out.push_str(&text[plain_from..]);
-    out.push('"');
 }
 
 #[cfg(test)]

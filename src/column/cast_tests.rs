@@ -23,7 +23,10 @@ fn scalars_become_text() {
     let int = Type::Int { fits_double: true };
     assert_eq!(cast(json!([1, null, -2]), &int, &Type::Json), [json!("1"), Value::Null, json!("-2")]);
     assert_eq!(cast(json!([true, false]), &Type::Bool, &Type::Text), [json!("true"), json!("false")]);
-    assert_eq!(cast(json!([1.5, 1.0, 1e300]), &Type::Float, &Type::Text), [json!("1.5"), json!("1.0"), json!("1e300")]);
+    assert_eq!(
+        cast(json!([1.5, 1.0, 1e300]), &Type::Float, &Type::Text),
+        [json!("1.5"), json!("1.0"), json!("1e+300")]
+    );
     assert_eq!(
         cast(json!(["a\"b\\\n\u{1}é", "", null]), &Type::Text, &Type::Json),
         [json!("\"a\\\"b\\\\\\n\\u0001é\""), json!("\"\""), Value::Null]

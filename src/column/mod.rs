@@ -5,6 +5,9 @@
 mod batch;
 pub(crate) mod build;
 mod cast;
+pub mod json_text;
+pub mod number;
+mod open_keys;
 mod schema;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -12,4 +15,5 @@ pub(crate) mod views;
 
 pub use batch::{Batch, Morsel, RecordSpan};
 pub use cast::{CastError, cast_array, keeps_carrier};
-pub use schema::{Field, MAX_COLUMNS, MAX_STRUCT_FIELDS, MAX_TYPE_DEPTH, Mixing, Schema, Type};
+pub use open_keys::{is_open_ended, is_open_key};
+pub use schema::{Field, MAX_COLUMNS, MAX_LEAVES, MAX_STRUCT_FIELDS, MAX_TYPE_DEPTH, Mixing, Schema, Type};

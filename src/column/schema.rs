@@ -12,18 +12,26 @@
 //! [`Type::join`] is associative, commutative and idempotent (property-tested), so the schema of
 //! a file does not depend on how it was cut into morsels or on the number of workers.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
 use arrow_schema::DataType;
 
-/// An object with more keys than this is open-ended: it becomes a map. Chosen by eye: result
+use super::open_keys::is_open_ended;
+
+/// An object with more keys than this is open-ended, whatever they are: it becomes a map. Chosen by eye: result
 /// objects in the API's examples have fewer than 30 keys, and every struct field is a column.
 pub const MAX_STRUCT_FIELDS: usize = 256;
 
 /// More columns than this are refused: keys of the records themselves are then data, and each
 /// would cost every row. By eye, as above.
 pub const MAX_COLUMNS: usize = 4096;
+
+/// More leaves than this, of all columns together, are not written: the columns that have the most
+/// become JSON text until the rest fits. Each leaf has a writer with buffers of its own, on every
+/// worker, whether or not it has values. By eye: as many as there may be plain columns.
+pub const MAX_LEAVES: usize = MAX_COLUMNS;
 
 /// Lists and objects nested deeper than this are JSON text. A list takes three levels of Parquet's
 /// schema, and readers refuse more than 100.
@@ -56,7 +64,7 @@ pub enum Type {
     Struct(Vec<Field>),
     /// A list.
     List(Box<Type>),
-    /// An object with open-ended keys.
+    /// An object with open-ended keys. Made by [`Type::map`].
     Map(Box<Type>),
 }
 
@@ -103,14 +111,44 @@ impl Type {
             // What is nested was JSON, also in a cell of CSV.
             (List(a), List(b)) => List(Box::new(a.join(b, Mixing::Json))),
             (Struct(a), Struct(b)) => join_fields(a, b),
-            (Map(a), Map(b)) => Map(Box::new(a.join(b, Mixing::Json))),
+            (Map(a), Map(b)) => Type::map(a.join(b, Mixing::Json)),
             (Map(value), Struct(fields)) | (Struct(fields), Map(value)) => {
-                Map(Box::new(fields.iter().fold((**value).clone(), |t, f| t.join(&f.ty, Mixing::Json))))
+                Type::map(fields.iter().fold((**value).clone(), |t, f| t.join(&f.ty, Mixing::Json)))
             }
             _ => match mixing {
                 Mixing::Json => Json,
                 Mixing::Text => Text,
             },
+        }
+    }
+
+    /// A map of values of type `value`. The structs in it have their fields by name: in which order
+    /// these were seen cannot be told any more once several keys became one value type.
+    pub fn map(mut value: Type) -> Type {
+        value.sort_fields();
+        Type::Map(Box::new(value))
+    }
+
+    fn sort_fields(&mut self) {
+        match self {
+            Type::Struct(fields) => {
+                if !fields.is_sorted_by(|a, b| a.name <= b.name) {
+                    fields.sort_by(|a, b| a.name.cmp(&b.name));
+                }
+                fields.iter_mut().for_each(|field| field.ty.sort_fields());
+            }
+            Type::List(inner) | Type::Map(inner) => inner.sort_fields(),
+            _ => {}
+        }
+    }
+
+    /// Brings maps that grew in place into the form of [`Type::map`].
+    pub fn sort_in_maps(&mut self) {
+        match self {
+            Type::Struct(fields) => fields.iter_mut().for_each(|field| field.ty.sort_in_maps()),
+            Type::List(item) => item.sort_in_maps(),
+            Type::Map(value) => value.sort_fields(),
+            _ => {}
         }
     }
 
@@ -120,6 +158,35 @@ impl Type {
             Type::Null | Type::Text | Type::Json | Type::Raw => true,
             Type::Struct(fields) => fields.is_empty(),
             _ => false,
+        }
+    }
+
+    /// How many leaf columns carry it: scalars have one, a map one for its keys besides.
+    pub fn n_leaves(&self) -> usize {
+        match self {
+            Type::Struct(fields) if !fields.is_empty() => fields.iter().map(|f| f.ty.n_leaves()).sum(),
+            Type::List(item) => item.n_leaves(),
+            Type::Map(value) => 1 + value.n_leaves(),
+            _ => 1,
+        }
+    }
+
+    /// Its word with the fields of structs left out: `list<struct>`.
+    pub fn outline(&self) -> String {
+        match self {
+            Type::Struct(_) => "struct".to_owned(),
+            Type::List(item) => format!("list<{}>", item.outline()),
+            Type::Map(value) => format!("map<{}>", value.outline()),
+            scalar => scalar.to_string(),
+        }
+    }
+
+    /// The fields of the struct that this is or, through lists and maps, holds.
+    pub fn inner_fields(&self) -> &[Field] {
+        match self {
+            Type::Struct(fields) => fields,
+            Type::List(inner) | Type::Map(inner) => inner.inner_fields(),
+            _ => &[],
         }
     }
 
@@ -167,19 +234,30 @@ impl Type {
 
 fn join_fields(a: &[Field], b: &[Field]) -> Type {
     let joined = merge_fields(a, b, Mixing::Json);
-    if joined.len() > MAX_STRUCT_FIELDS {
-        return Type::Map(Box::new(joined.iter().fold(Type::Null, |t, f| t.join(&f.ty, Mixing::Json))));
+    // With the keys of `a` alone there was a struct.
+    if joined.len() > a.len() && is_open_ended(joined.iter().map(|f| &*f.name)) {
+        return Type::map(joined.iter().fold(Type::Null, |t, f| t.join(&f.ty, Mixing::Json)));
     }
     Type::Struct(joined)
 }
 
+/// Fields beyond which names are found by hash. By eye.
+const SEARCH_LIMIT: usize = 32;
+
 fn merge_fields(a: &[Field], b: &[Field], mixing: Mixing) -> Vec<Field> {
     let mut joined = a.to_vec();
+    // Made when a name first is not where it was expected.
+    let mut places: Option<HashMap<&str, usize>> = None;
     for (i, field) in b.iter().enumerate() {
         // Same place first: records mostly keep their order.
         let found = match joined.get(i) {
             Some(f) if f.name == field.name => Some(i),
-            _ => joined.iter().position(|f| f.name == field.name),
+            // Names are distinct in `b`, so that what it added does not come again.
+            _ if a.len() <= SEARCH_LIMIT => a.iter().position(|f| f.name == field.name),
+            _ => {
+                let by_name = || a.iter().enumerate().map(|(i, f)| (&*f.name, i)).collect();
+                places.get_or_insert_with(by_name).get(&*field.name).copied()
+            }
         };
         match found {
             Some(k) => {
@@ -217,9 +295,35 @@ impl Schema {
     }
 
     /// Both schemas' columns, this one's first, each with the joined type. Columns never become
-    /// a map; the caller holds them to [`MAX_COLUMNS`].
+    /// a map; the caller holds them to [`MAX_COLUMNS`]. With more than [`MAX_LEAVES`] in all, the
+    /// nested columns with the most become JSON text.
     pub fn join(&self, other: &Schema, mixing: Mixing) -> Schema {
-        Schema { fields: merge_fields(&self.fields, &other.fields, mixing) }
+        let mut joined = Schema { fields: merge_fields(&self.fields, &other.fields, mixing) };
+        joined.limit_leaves(MAX_LEAVES);
+        joined
+    }
+
+    /// Leaves of all columns.
+    pub fn n_leaves(&self) -> usize {
+        self.fields.iter().map(|f| f.ty.n_leaves()).sum()
+    }
+
+    fn limit_leaves(&mut self, max: usize) {
+        let mut total = self.n_leaves();
+        if total <= max {
+            return;
+        }
+        let mut widest: Vec<(usize, usize)> =
+            self.fields.iter().map(|f| f.ty.n_leaves()).enumerate().filter(|(_, leaves)| *leaves > 1).collect();
+        // The first of equals goes first.
+        widest.sort_by_key(|&(place, leaves)| (std::cmp::Reverse(leaves), place));
+        for (place, leaves) in widest {
+            if total <= max {
+                return;
+            }
+            self.fields[place].ty = Type::Json;
+            total -= leaves - 1;
+        }
     }
 
     /// The Arrow schema of batches.
@@ -321,5 +425,36 @@ mod tests {
         let one = |i: usize| Type::Struct(vec![Field::new(format!("k{i}"), Type::Int { fits_double: true })]);
         let all = (0..=MAX_STRUCT_FIELDS).fold(Type::Null, |t, i| t.join(&one(i), Mixing::Json));
         assert_eq!(all, Type::Map(Box::new(Type::Int { fits_double: true })));
+    }
+
+    #[test]
+    fn objects_keyed_by_ids_become_maps_sooner_and_in_any_order() {
+        let one = |key: &str, ty: Type| Type::Struct(vec![Field::new(key, ty)]);
+        let urls: Vec<Type> = (0..9).map(|i| one(&format!("https://a.test/{i}"), Type::Bool)).collect();
+        let name = one("name", Type::Text);
+        let all = urls.iter().fold(name.clone(), |t, u| t.join(u, Mixing::Json));
+        assert_eq!(all, Type::Map(Box::new(Type::Json)));
+        assert_eq!(urls.iter().rev().fold(Type::Null, |t, u| t.join(u, Mixing::Json)).join(&name, Mixing::Json), all);
+        let fewer = urls[1..].iter().fold(name, |t, u| t.join(u, Mixing::Json));
+        assert!(matches!(fewer, Type::Struct(fields) if fields.len() == 9));
+        // Columns are never keys of a map.
+        let columns = (0..20).map(|i| Field::new(format!("https://a.test/{i}"), Type::Bool)).collect();
+        assert_eq!(Schema::default().join(&Schema::new(columns), Mixing::Json).fields.len(), 20);
+    }
+
+    #[test]
+    fn leaves_are_bounded_in_all() {
+        let leaves = |n: usize| (0..n).map(|i| Field::new(format!("f{i}"), Type::Bool)).collect::<Vec<_>>();
+        let nested = |n: usize| Type::List(Box::new(Type::Struct(leaves(n))));
+        let wide = |n| Type::Struct((0..n).map(|i| Field::new(format!("g{i}"), nested(100))).collect());
+        let some = Schema::new(vec![Field::new("a", wide(20)), Field::new("b", wide(10)), Field::new("c", Type::Bool)]);
+        assert_eq!((some.n_leaves(), &some.join(&some, Mixing::Json)), (3001, &some));
+        let more = Schema::new(vec![Field::new("d", wide(15)), Field::new("a", Type::Null)]);
+        let all = some.join(&more, Mixing::Json);
+        let words: Vec<String> = all.fields.iter().map(|f| f.ty.to_string().chars().take(6).collect()).collect();
+        assert_eq!(words, ["json", "struct", "bool", "struct"]);
+        assert!(all.n_leaves() <= MAX_LEAVES);
+        // It stays so.
+        assert_eq!(all.join(&some, Mixing::Json), all);
     }
 }

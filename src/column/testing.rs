@@ -219,7 +219,9 @@ fn plain(value: &Value) -> Value {
     match value {
         Value::Number(n) if n.is_f64() => match n.as_f64() {
             Some(f) if f.fract() == 0.0 && f.abs() <= (1_u64 << 53) as f64 => Value::Number(Number::from(f as i64)),
-            _ => value.clone(),
+            // One spelling for each double.
+            Some(f) => json!(f),
+            None => value.clone(),
         },
         Value::Array(items) => items.iter().map(plain).collect(),
         Value::Object(members) => {

@@ -5,6 +5,9 @@
 //!
 //! One of the few files with `unsafe`: Arrow's checked constructor would validate the UTF-8 of
 //! every view again, and the decoders have checked the whole morsel at once.
+//!
+//! Debug builds, and so all tests, go through the checked constructor all the same: it is the twin of
+//! the unchecked one, and what it refuses is a fault here.
 
 #![allow(unsafe_code, reason = "skips Arrow's second UTF-8 check; see the SAFETY comments")]
 
@@ -66,5 +69,41 @@ impl Views {
         // agree; its offset and length were taken from the buffer of that index, which only grows;
         // and the text is valid UTF-8 by the invariant of `Views`.
         Arc::new(unsafe { StringViewArray::new_unchecked(views, buffers.clone(), nulls) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::cast::AsArray;
+
+    use super::*;
+
+    #[test]
+    fn views_of_every_length_are_those_of_arrow() {
+        let text: String = ('a'..='z').chain(['é', '東', '\u{1f389}']).cycle().take(60).collect();
+        let places: Vec<(usize, usize)> = text
+            .char_indices()
+            .flat_map(|(start, _)| text[start..].char_indices().map(move |(len, _)| (start, start + len)))
+            .collect();
+        let mut views = Views::default();
+        for &(start, end) in &places {
+            let view = make_view(&text.as_bytes()[start..end], 1, start);
+            assert_eq!(view, arrow_array::builder::make_view(&text.as_bytes()[start..end], 1, start as u32));
+            views.push(view);
+        }
+        let buffers: Arc<[Buffer]> = Arc::new([Buffer::from(b"another"), Buffer::from(text.as_bytes())]);
+        let array = views.finish(&buffers, None);
+        for (value, (start, end)) in array.as_string_view().iter().zip(places) {
+            assert_eq!(value, Some(&text[start..end]));
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "views are in bounds and valid UTF-8")]
+    fn what_is_not_utf_8_is_caught_in_debug_builds() {
+        let mut views = Views::default();
+        views.push(make_view(b"\xff\xff", 0, 0));
+        let none: Arc<[Buffer]> = Arc::new([]);
+        views.finish(&none, None);
     }
 }

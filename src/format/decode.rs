@@ -4,7 +4,7 @@
 use super::Reject;
 #[cfg(doc)]
 use crate::column::Morsel;
-use crate::column::{Batch, Schema};
+use crate::column::{Batch, Field, Schema, Type};
 
 /// A morsel whose records fit their schema.
 #[derive(Clone, Debug)]
@@ -75,4 +75,85 @@ pub enum OnMisfit {
     Surprise,
     /// The record is rejected: the schema is frozen.
     Reject,
+}
+
+/// Columns whose types are given and do not widen: a value of another type is a misfit of its
+/// record, whatever else happens to the schema.
+#[derive(Clone, Copy, Debug)]
+pub struct Law<'a> {
+    /// The columns.
+    pub fields: &'a [Field],
+    /// Keys that the law does not have may come, and values for what it gives the type null, which
+    /// is no type yet. Else they are misfits too.
+    pub open: bool,
+    /// What a misfit does.
+    pub on_misfit: OnMisfit,
+}
+
+impl Law<'_> {
+    /// True if a value of type `seen` that is neither object nor list fits into `ty`.
+    pub fn scalar_fits(ty: &Type, seen: &Type) -> bool {
+        match (ty, seen) {
+            (_, Type::Null) | (Type::Json | Type::Raw, _) => true,
+            (Type::Bool, Type::Bool) | (Type::Text, Type::Text) | (Type::Float, Type::Float) => true,
+            (Type::Int { .. } | Type::Decimal, Type::Int { .. }) | (Type::Decimal, Type::Decimal) => true,
+            (Type::Float, Type::Int { fits_double }) => *fits_double,
+            _ => false,
+        }
+    }
+
+    /// The columns as they are decoded where every column is of type `carrier`.
+    pub fn carried_as(fields: &[Field], carrier: &Type) -> Schema {
+        Schema::new(fields.iter().map(|field| Field { name: field.name.clone(), ty: carrier.clone() }).collect())
+    }
+}
+
+/// What holds for the records of a morsel besides the schema.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rules<'a> {
+    /// Types that do not widen.
+    pub law: Option<Law<'a>>,
+    /// The columns do not carry the law's types, so that every record is checked by itself.
+    pub check_all: bool,
+    /// The schema's last column takes what has no other, as JSON text.
+    pub extra: Option<Extra>,
+}
+
+/// What goes into an extra column: as one object per record, with the keys and the raw values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extra {
+    /// Keys that have no column.
+    Keys,
+    /// Also values that do not fit their column, which is null then.
+    KeysAndMisfits,
+}
+
+/// What the records of one morsel say about the columns.
+#[derive(Clone, Debug, Default)]
+pub struct Survey {
+    /// The schema that holds every good record.
+    pub schema: Schema,
+    /// Records in the morsel, bad ones among them.
+    pub records: u64,
+    /// Line breaks in the morsel.
+    pub lines: u64,
+    /// Where that schema came from, record by record, if it was asked for.
+    pub widenings: Vec<Widening>,
+    /// Good records that do not fit the law; the schema does not hold them.
+    pub misfits: u64,
+    /// The first of them.
+    pub first_misfit: Option<RejectedRecord>,
+}
+
+/// A record that the records before it in its morsel had no room for.
+#[derive(Clone, Debug)]
+pub struct Widening {
+    /// Offset of the record in the morsel.
+    pub byte: usize,
+    /// Lines before it in the morsel.
+    pub line: u64,
+    /// Records before it in the morsel.
+    pub record: u64,
+    /// The record's own types. For CSV only of columns that it widened.
+    pub schema: Schema,
 }

@@ -13,7 +13,15 @@
 //!   alone ends nothing.
 //!
 //! A record longer than the limit is skipped in bounded memory and handed over as
-//! [`Framed::Oversized`], in order, so that it costs one reject.
+//! [`Framed::Oversized`], in order, so that it costs one reject. From where it passes the limit it
+//! goes to the end of that line, whatever quotes follow.
+//!
+//! A quote that nothing closes must not make one record of the rest of the source. It counts as
+//! never closed if it is open where its record passes the limit, or where the source ends; its
+//! record then ends with the line on which it was opened, and what follows is read afresh. The
+//! price: of a quoted field that really is longer than the limit, only the first line is known to
+//! be no record. Such a record is the last of its morsel, so that who splits the morsel sees the
+//! quote unclosed too.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -34,6 +42,19 @@ pub enum Framing {
         /// Between fields; an ASCII byte other than quote, CR and LF.
         delimiter: u8,
     },
+    /// One element of a JSON array per line, as [`super::json_array::JsonArrayLines`] gives them: a line
+    /// of the source ends where there is a carriage return.
+    Elements,
+}
+
+impl Framing {
+    /// The byte that stands for each line break of the source.
+    pub fn line_break(self) -> u8 {
+        match self {
+            Framing::Lines | Framing::Csv { .. } => b'\n',
+            Framing::Elements => b'\r',
+        }
+    }
 }
 
 /// What a [`Framer`] hands over, in the order of the source.
@@ -52,7 +73,7 @@ pub struct Oversized {
     pub byte_offset: u64,
     /// Its length in bytes, without the line feed.
     pub len: u64,
-    /// Line feeds in it, its own end among them.
+    /// Line breaks of the source in it, its own end among them.
     pub lines: u64,
 }
 
@@ -116,13 +137,6 @@ enum Quoting {
     QuoteSeen,
 }
 
-/// A record that is being skipped.
-struct Skipping {
-    so_far: Oversized,
-    /// Its last byte seen: tells whether a quote that follows opens a field.
-    last_byte: u8,
-}
-
 /// Cuts one source into morsels.
 pub struct Framer {
     framing: Framing,
@@ -141,9 +155,12 @@ pub struct Framer {
     byte_offset: u64,
     /// False until the first bytes have shown whether there is a byte order mark.
     started: bool,
-    /// State of the CSV scanner at `filled`.
+    /// State of the CSV scanner behind what it has seen of `buffer[..filled]`.
     quoting: Quoting,
-    skipping: Option<Skipping>,
+    /// The quote that was opened last, unless [`Quoting::Outside`].
+    open_quote: usize,
+    /// A record that is too long, so far.
+    skipping: Option<Oversized>,
 }
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -171,6 +188,7 @@ impl Framer {
             byte_offset: 0,
             started: false,
             quoting: Quoting::Outside,
+            open_quote: 0,
             skipping: None,
         }
     }
@@ -219,10 +237,19 @@ impl Framer {
         if !self.started {
             self.begin();
         }
-        if let Some(skipping) = self.skipping.take() {
-            self.ready.push_back(Framed::Oversized(skipping.so_far));
+        while self.quoting == Quoting::Inside
+            && let Some(end) = self.line_of_open_quote(self.filled)
+        {
+            self.end_unclosed(end);
+            self.scan(end);
         }
-        // The scan has seen to it that the rest is within the limit.
+        // The scan waits for one more byte where that decides whether a quote closes.
+        if self.filled - self.records_end > self.max_record_bytes {
+            self.start_skipping(self.filled);
+        }
+        if let Some(oversized) = self.skipping.take() {
+            self.ready.push_back(Framed::Oversized(oversized));
+        }
         self.records_end = self.filled;
         self.flush();
     }
@@ -250,89 +277,112 @@ impl Framer {
             }
             if self.filled - self.start <= self.max_record_bytes {
                 // No record here can be longer than the limit, so that only the last end counts.
-                if let Some(end) = self.find_end(from, Which::Last) {
+                if let Some(end) = self.find_end(from, self.filled, Which::Last) {
                     self.records_end = end;
                 }
                 return;
             }
-            loop {
-                let end = self.find_end(from, Which::First);
-                let len = end.map_or(self.filled, |end| end - 1) - self.records_end;
-                if len > self.max_record_bytes {
-                    from = self.start_skipping(from, end);
-                    break;
-                }
-                match end {
-                    Some(end) => {
-                        self.records_end = end;
-                        from = end;
-                    }
-                    None => return,
-                }
+            match self.scan_one_by_one(from) {
+                Some(end) => from = end,
+                None => return,
             }
         }
     }
 
-    /// Makes ready what stands before the record at `records_end`, which is too long, and lets
-    /// go of what has come of it, to `end` if it has ended. Returns where to scan on.
-    fn start_skipping(&mut self, from: usize, end: Option<usize>) -> usize {
-        self.cut_copy();
-        let so_far = Oversized {
-            byte_offset: self.byte_offset + self.start as u64,
-            len: (from - self.start) as u64,
-            lines: memchr_iter(b'\n', &self.buffer[self.start..from]).count() as u64,
-        };
-        self.skipping = Some(Skipping { so_far, last_byte: b'\n' });
-        self.end_skipping(from, end)
+    /// Notes the ends of records until one is too long; returns where to go on behind it, or `None`
+    /// if everything has been seen. Decides by the bytes up to the limit and one behind it, so that it does
+    /// not matter how many have come.
+    fn scan_one_by_one(&mut self, mut from: usize) -> Option<usize> {
+        loop {
+            let limit = self.records_end + self.max_record_bytes + 1;
+            if let Some(end) = self.find_end(from, limit.min(self.filled), Which::First) {
+                self.records_end = end;
+                from = end;
+                continue;
+            }
+            if self.filled < limit || self.filled == limit && self.quoting == Quoting::QuoteSeen {
+                return None;
+            }
+            let inside = match self.quoting {
+                Quoting::Outside => false,
+                Quoting::Inside => true,
+                Quoting::QuoteSeen => self.buffer[limit] == b'"',
+            };
+            return Some(match self.line_of_open_quote(limit) {
+                Some(end) if inside => self.end_unclosed(end),
+                _ => self.start_skipping(limit),
+            });
+        }
     }
 
-    /// Lets go of the record that is being skipped, which goes on at `from`. Returns its end.
-    fn skip(&mut self, from: usize) -> Option<usize> {
-        let end = self.find_end(from, Which::First);
-        self.end_skipping(from, end);
+    /// End of the line on which the open quote stands, if it is before `to`.
+    fn line_of_open_quote(&self, to: usize) -> Option<usize> {
+        memchr(b'\n', &self.buffer[self.open_quote..to]).map(|i| self.open_quote + i + 1)
+    }
+
+    /// Ends the record at `end`, behind the line on which its open quote stands, and makes ready what
+    /// there is: it is the last of its morsel. Returns where to scan on.
+    fn end_unclosed(&mut self, end: usize) -> usize {
+        self.quoting = Quoting::Outside;
+        self.records_end = end;
+        self.cut_copy();
         end
     }
 
-    /// Counts `buffer[from..end]`, or all there is when the end is not there, as skipped.
-    fn end_skipping(&mut self, from: usize, end: Option<usize>) -> usize {
-        let stop = end.unwrap_or(self.filled);
-        self.start = stop;
-        self.records_end = stop;
-        if let Some(mut skipping) = self.skipping.take() {
-            let seen = &self.buffer[from..stop];
-            skipping.so_far.len += (seen.len() - usize::from(end.is_some())) as u64;
-            skipping.so_far.lines += memchr_iter(b'\n', seen).count() as u64;
-            match end {
-                Some(_) => self.ready.push_back(Framed::Oversized(skipping.so_far)),
-                None => {
-                    if stop > 0 {
-                        skipping.last_byte = self.buffer[stop - 1];
-                    }
-                    self.skipping = Some(skipping);
-                }
-            }
-        }
-        stop
+    /// Makes ready what stands before the record at `records_end`, which is too long and was seen
+    /// up to `seen`, and lets go of what has come of it. Returns where to scan on.
+    fn start_skipping(&mut self, seen: usize) -> usize {
+        self.cut_copy();
+        self.quoting = Quoting::Outside;
+        self.skipping = Some(Oversized { byte_offset: self.byte_offset + self.start as u64, len: 0, lines: 0 });
+        self.count_skipped(self.start, seen);
+        seen
     }
 
-    /// Offset behind the first or last line feed in `buffer[from..filled]` that ends a record.
-    /// Behind a first one, nothing has been scanned.
-    fn find_end(&mut self, from: usize, which: Which) -> Option<usize> {
-        let bytes = &self.buffer[..self.filled];
+    /// Lets go of the record that is being skipped, up to its end in `buffer[from..filled]`, which
+    /// is returned.
+    fn skip(&mut self, from: usize) -> Option<usize> {
+        let end = memchr(b'\n', &self.buffer[from..self.filled]).map(|i| from + i + 1);
+        self.count_skipped(from, end.unwrap_or(self.filled));
+        if end.is_some()
+            && let Some(mut oversized) = self.skipping.take()
+        {
+            oversized.len -= 1;
+            self.ready.push_back(Framed::Oversized(oversized));
+        }
+        end
+    }
+
+    /// Counts `buffer[from..to]` as skipped.
+    fn count_skipped(&mut self, from: usize, to: usize) {
+        let seen = &self.buffer[from..to];
+        if let Some(oversized) = &mut self.skipping {
+            oversized.len += seen.len() as u64;
+            oversized.lines += memchr_iter(self.framing.line_break(), seen).count() as u64;
+        }
+        self.start = to;
+        self.records_end = to;
+    }
+
+    /// Offset behind the first or last line feed in `buffer[from..to]` that ends a record. Behind a
+    /// first one, nothing has been scanned.
+    fn find_end(&mut self, from: usize, to: usize, which: Which) -> Option<usize> {
+        let bytes = &self.buffer[..to];
         let delimiter = match self.framing {
-            Framing::Lines => return which.line_end(bytes, from, bytes.len()),
+            Framing::Lines | Framing::Elements => return which.line_end(bytes, from, to),
             Framing::Csv { delimiter } => delimiter,
         };
-        // What stood before `buffer[0]`: a record's end, or a part of the record being skipped.
-        let before_first = self.skipping.as_ref().map_or(b'\n', |skipping| skipping.last_byte);
+        // What stands before `buffer[0]` is the end of a record.
         let opens = |quote: usize| {
-            let before = if quote == 0 { before_first } else { bytes[quote - 1] };
+            let before = if quote == 0 { b'\n' } else { bytes[quote - 1] };
             before == delimiter || before == b'\n'
         };
         let mut found = None;
         let mut at = from;
+        // The next line feed, or `to`: so long as it is ahead, it is not looked for again.
+        let mut line_feed = None;
         // From quote to quote; what is between them is looked through for line feeds only.
-        while at < bytes.len() {
+        while at < to {
             match self.quoting {
                 Quoting::Inside => match memchr(b'"', &bytes[at..]) {
                     None => return found,
@@ -347,24 +397,35 @@ impl Framer {
                 }
                 Quoting::QuoteSeen => self.quoting = Quoting::Outside,
                 Quoting::Outside => {
+                    // Quotes behind the first end are of no interest, and looking for them all the
+                    // same, record after record, would take quadratic time.
+                    let ahead = match which {
+                        Which::Last => to,
+                        Which::First => match line_feed {
+                            Some(known) if known >= at => known,
+                            _ => *line_feed.insert(find_near(b'\n', &bytes[at..]).map_or(to, |i| at + i)),
+                        },
+                    };
                     let mut search = at;
                     let opening = loop {
-                        match find_near(b'"', &bytes[search..]).map(|i| search + i) {
+                        match find_near(b'"', &bytes[search..ahead]).map(|i| search + i) {
                             Some(quote) if !opens(quote) => search = quote + 1,
                             found => break found,
                         }
                     };
-                    let stop = opening.unwrap_or(bytes.len());
-                    if let Some(end) = which.line_end(bytes, at, stop) {
+                    if let Some(quote) = opening {
+                        self.quoting = Quoting::Inside;
+                        self.open_quote = quote;
+                    } else if matches!(which, Which::First) && ahead < to {
+                        return Some(ahead + 1);
+                    }
+                    let stop = opening.unwrap_or(to);
+                    if matches!(which, Which::Last)
+                        && let Some(end) = which.line_end(bytes, at, stop)
+                    {
                         found = Some(end);
-                        if matches!(which, Which::First) {
-                            return found;
-                        }
                     }
                     at = stop + 1;
-                    if opening.is_some() {
-                        self.quoting = Quoting::Inside;
-                    }
                 }
             }
         }
@@ -383,6 +444,7 @@ impl Framer {
         self.push(bytes, cut);
         self.byte_offset += cut as u64;
         self.filled -= cut;
+        self.open_quote = self.open_quote.saturating_sub(cut);
         self.records_end = 0;
     }
 
@@ -421,6 +483,7 @@ impl Framer {
         }
         self.byte_offset += self.start as u64;
         self.records_end -= self.start;
+        self.open_quote = self.open_quote.saturating_sub(self.start);
         self.filled = rest.len();
         self.start = 0;
         if self.filled + Morsel::PADDING >= self.buffer.len() {

@@ -1,20 +1,23 @@
 //! Reading one JSON array of objects as lines.
 //!
-//! The brackets become spaces, the commas between elements line feeds, and line breaks inside
-//! elements spaces, so that framing and parsing are those of NDJSON and every byte keeps its
-//! offset. The shape of the array is checked here; whether its elements are valid is for the
-//! parser, which sees each of them untouched.
+//! The brackets become spaces and the commas between elements line feeds, so that framing and
+//! parsing are those of NDJSON and every byte keeps its offset. The line feeds of the source become
+//! carriage returns, by which its lines can still be counted, and its carriage returns spaces. The
+//! shape of the array is checked here; whether its elements are valid is for the parser, which sees
+//! each of them otherwise untouched.
 
 use std::io::{self, Read};
 
-use memchr::memchr3;
+use memchr::memchr2;
 
 /// Why a stream is not one JSON array.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("byte {byte_offset}: {kind}")]
+#[error("line {line} (byte {byte_offset}): {kind}")]
 pub struct JsonArrayError {
     /// Offset in the decompressed source.
     pub byte_offset: u64,
+    /// Line in it, from 1.
+    pub line: u64,
     /// What is wrong there.
     pub kind: JsonArrayErrorKind,
 }
@@ -35,6 +38,8 @@ pub enum JsonArrayErrorKind {
     #[error("unexpected text behind the JSON array")]
     TextAfterEnd,
 }
+
+const VERTICAL_TAB: u8 = 0x0b;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -65,13 +70,15 @@ pub struct JsonArrayLines<R> {
     depth: u64,
     /// Bytes read so far.
     byte_offset: u64,
+    /// Line breaks read so far.
+    lines: u64,
     failed: Option<JsonArrayError>,
 }
 
 impl<R: Read> JsonArrayLines<R> {
     /// Lines of the array that `inner` holds. A byte order mark before it is passed on.
     pub fn new(inner: R) -> Self {
-        JsonArrayLines { inner, state: State::Before, depth: 0, byte_offset: 0, failed: None }
+        JsonArrayLines { inner, state: State::Before, depth: 0, byte_offset: 0, lines: 0, failed: None }
     }
 
     /// Rewrites `bytes` in place; on an error, up to its place.
@@ -82,22 +89,17 @@ impl<R: Read> JsonArrayLines<R> {
             let byte = &mut bytes[i];
             match self.state {
                 State::String => {
-                    match memchr3(b'"', b'\\', b'\n', &bytes[i..]) {
+                    let end = memchr2(b'"', b'\\', &bytes[i..]).map_or(bytes.len(), |n| i + n);
+                    self.line_breaks_in_string(&mut bytes[i..end]);
+                    i = end;
+                    match bytes.get(i) {
                         None => return Ok(()),
-                        Some(n) => i += n,
-                    }
-                    match bytes[i] {
-                        b'"' => self.state = State::Element,
-                        b'\\' => self.state = State::Escape,
-                        // Not valid here, but it must not make two lines of one element. A bare
-                        // carriage return is just as invalid.
-                        _ => bytes[i] = b'\r',
+                        Some(b'"') => self.state = State::Element,
+                        Some(_) => self.state = State::Escape,
                     }
                 }
                 State::Escape => {
-                    if *byte == b'\n' {
-                        *byte = b'\r';
-                    }
+                    self.line_breaks_in_string(&mut bytes[i..=i]);
                     self.state = State::String;
                 }
                 State::Element => match *byte {
@@ -112,12 +114,12 @@ impl<R: Read> JsonArrayLines<R> {
                         *byte = b'\n';
                         self.state = State::Next;
                     }
-                    b'\n' | b'\r' => *byte = b' ',
+                    b'\n' | b'\r' => self.line_break(byte),
                     _ => {}
                 },
                 State::First | State::Next => match *byte {
                     b' ' | b'\t' => {}
-                    b'\n' | b'\r' => *byte = b' ',
+                    b'\n' | b'\r' => self.line_break(byte),
                     b']' if self.state == State::First => {
                         *byte = b' ';
                         self.state = State::After;
@@ -130,7 +132,7 @@ impl<R: Read> JsonArrayLines<R> {
                 },
                 State::Before => match *byte {
                     b' ' | b'\t' => {}
-                    b'\n' | b'\r' => *byte = b' ',
+                    b'\n' | b'\r' => self.line_break(byte),
                     b'[' => {
                         *byte = b' ';
                         self.state = State::First;
@@ -140,7 +142,7 @@ impl<R: Read> JsonArrayLines<R> {
                 },
                 State::After => match *byte {
                     b' ' | b'\t' => {}
-                    b'\n' | b'\r' => *byte = b' ',
+                    b'\n' | b'\r' => self.line_break(byte),
                     _ => return Err((i, TextAfterEnd)),
                 },
             }
@@ -149,13 +151,36 @@ impl<R: Read> JsonArrayLines<R> {
         Ok(())
     }
 
+    /// Between tokens, where all blanks are the same.
+    fn line_break(&mut self, byte: &mut u8) {
+        self.lines += u64::from(*byte == b'\n');
+        *byte = if *byte == b'\n' { b'\r' } else { b' ' };
+    }
+
+    /// A raw line break in a string is not valid, but must not make two lines of one element. What it
+    /// becomes is just as invalid, and counts as a line or as none.
+    fn line_breaks_in_string(&mut self, bytes: &mut [u8]) {
+        let mut at = 0;
+        while let Some(i) = memchr2(b'\n', b'\r', &bytes[at..]) {
+            at += i;
+            self.lines += u64::from(bytes[at] == b'\n');
+            bytes[at] = if bytes[at] == b'\n' { b'\r' } else { VERTICAL_TAB };
+            at += 1;
+        }
+    }
+
+    /// An error `ahead` bytes behind those read so far.
+    fn error(&self, ahead: usize, kind: JsonArrayErrorKind) -> JsonArrayError {
+        JsonArrayError { byte_offset: self.byte_offset + ahead as u64, line: self.lines + 1, kind }
+    }
+
     fn end(&self) -> Result<(), JsonArrayError> {
         let kind = match self.state {
             State::After => return Ok(()),
             State::Before => JsonArrayErrorKind::NoStart,
             _ => JsonArrayErrorKind::NoEnd,
         };
-        Err(JsonArrayError { byte_offset: self.byte_offset, kind })
+        Err(self.error(0, kind))
     }
 }
 
@@ -172,7 +197,7 @@ impl<R: Read> Read for JsonArrayLines<R> {
             0 => self.end(),
             _ => self.rewrite(&mut out[..n]).map_err(|(i, kind)| {
                 n = i;
-                JsonArrayError { byte_offset: self.byte_offset + i as u64, kind }
+                self.error(i, kind)
             }),
         };
         self.byte_offset += n as u64;
@@ -215,9 +240,7 @@ mod tests {
     #[test]
     fn elements_become_lines_at_their_offsets() {
         let text = b"\xef\xbb\xbf [ {\"a\":\r\n[1,2]},\n\n{\"b\": \"],[\\\"\\\\\"}\n ]\n";
-        let want = b"\xef\xbb\xbf   {\"a\":  [1,2]}\n  {\"b\": \"],[\\\"\\\\\"}   \n".to_vec();
-        let mut want = want;
-        *want.last_mut().expect("not empty") = b' ';
+        let want = b"\xef\xbb\xbf   {\"a\": \r[1,2]}\n\r\r{\"b\": \"],[\\\"\\\\\"}\r  \r".to_vec();
         for i in 0..=text.len() {
             assert_eq!(lines(vec![&text[..i], &text[i..]]), (want.clone(), None));
         }
@@ -242,7 +265,7 @@ mod tests {
         ] {
             for i in 0..=text.len() {
                 let got = lines(vec![&text.as_bytes()[..i], &text.as_bytes()[i..]]);
-                let want = (before.as_bytes().to_vec(), Some(JsonArrayError { byte_offset, kind }));
+                let want = (before.as_bytes().to_vec(), Some(JsonArrayError { byte_offset, line: 1, kind }));
                 assert_eq!(got, want, "{text:?} split at {i}");
             }
         }
@@ -250,7 +273,9 @@ mod tests {
 
     #[test]
     fn a_raw_line_break_in_a_string_stays_one_bad_line() {
-        assert_eq!(lines(vec![b"[{\"a\":\"\n{}\n\"}]"]).0, b" {\"a\":\"\r{}\r\"} ");
+        assert_eq!(lines(vec![b"[{\"a\":\"\n{}\r\n\"}]"]).0, b" {\"a\":\"\r{}\x0b\r\"} ");
+        let (_, error) = lines(vec![b"[\n\"\n\\", b"\n\"\r\n,\n,"]);
+        assert_eq!(error.map(|e| (e.line, e.kind)), Some((6, JsonArrayErrorKind::EmptyElement)));
     }
 
     fn any_json() -> impl Strategy<Value = serde_json::Value> {

@@ -1,54 +1,46 @@
 //! A file behind a link as a stream of bytes that either is whole or fails.
 //!
-//! A task on the runtime reads the body and hands chunks through a window bounded in bytes; the reader thread pulls
-//! them. When the connection breaks, the task continues at the exact byte with `Range` and `If-Range` and checks that
-//! the file is still the same. Only an explicit mark ends the stream: a task that dies is an error.
+//! A task on the runtime brings the bytes and hands them through a window bounded in bytes; the reader thread pulls
+//! them. When a connection breaks, the task continues at the exact byte with `Range` and `If-Range`, and checks that
+//! the file is still the same. Where the server sends the file from its start again, or encodes it on the way, the
+//! reader skips what it has handed on, after comparing a digest of it. Only an explicit mark ends the stream: a task
+//! that dies is an error.
+
+mod facts;
+mod floor;
+mod prefix;
+mod transfer;
+mod window;
 
 use std::fmt;
 use std::io::{self, Read};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Buf, Bytes};
-use futures_util::future::BoxFuture;
-use reqwest::Response;
-use reqwest::header::{
-    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, IF_RANGE,
-    LAST_MODIFIED, RANGE,
-};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::task::AbortHandle;
-use tokio::time::timeout;
 
-use super::error::innermost;
-use super::http::{Http, named_wait, refusal};
-use super::retry::{self, Again, Budget, Trouble};
-use super::{Error, Kind};
+use self::prefix::Prefix;
+use self::transfer::Transfer;
+use self::window::{Place, Window};
+use super::http::Http;
+use super::retry::Budget;
+use super::{Error, FreshLink, Kind, Link};
+use crate::format::Compression;
+use crate::format::compress::decompressing;
 use crate::secret::SecretUrl;
-use crate::source::ByteSource;
+use crate::source::{ByteSource, Expansion};
 
-/// Bytes between socket and reader. By eye: several reads of a socket, and small beside the engine's budget.
-const WINDOW_BYTES: usize = 2 << 20;
+/// Pieces between socket and reader; the window in bytes is what binds, save for dribbling servers.
+const WINDOW_PIECES: usize = 1024;
 
-/// Chunks between socket and reader; the window in bytes is what binds, save for dribbling servers.
-const WINDOW_CHUNKS: usize = 1024;
-
-/// Progress that refills the budget of tries.
-const PROGRESS_BYTES: u64 = 64 << 10;
-
-/// Links asked for without progress between them.
-const MAX_FRESH_LINKS: u32 = 5;
-
-/// Where a new link to the same file comes from when the old one has expired.
-pub trait FreshLink: Send + Sync {
-    /// A link to the same file.
-    fn fresh(&self) -> BoxFuture<'_, Result<SecretUrl, Error>>;
-}
+/// The window of a download that is alone.
+const LONE_WINDOW_BYTES: usize = 4 << 20;
 
 /// What is to be downloaded.
 pub struct Open {
     /// The first link.
-    pub link: SecretUrl,
+    pub link: Link,
     /// Where further ones come from. Without it an expired link is final.
     pub fresh: Option<Arc<dyn FreshLink>>,
     /// What may be spent between two steps of progress; the first answer has [`Budget::ASK`].
@@ -58,21 +50,82 @@ pub struct Open {
 impl Open {
     /// One link without a successor.
     pub fn link(link: SecretUrl) -> Self {
-        Open { link, fresh: None, budget: Budget::DOWNLOAD }
+        Open { link: Link::lasting(link), fresh: None, budget: Budget::DOWNLOAD }
     }
 }
 
-/// A download that has begun: bytes in order for the reader thread. Dropping it ends the transfer.
+/// The downloads of one command, which share one window. They are read in the order in which they were started.
+#[derive(Clone, Debug)]
+pub struct Downloads(Window);
+
+impl Downloads {
+    /// At most `jobs` unfinished at a time, with `window_bytes` between their sockets and the reader in all; a few
+    /// hundred KiB per job is the least.
+    pub fn new(jobs: usize, window_bytes: usize) -> Self {
+        Downloads(Window::new(jobs, window_bytes))
+    }
+
+    /// Starts a download, whose transfer begins when fewer than so many that were started before it are unfinished.
+    /// Needs a tokio runtime.
+    pub fn start(&self, http: &Http, open: Open) -> Download {
+        let place = self.0.enter();
+        let url = open.link.url.to_string();
+        let (sender, pieces) = mpsc::channel(WINDOW_PIECES);
+        let (opened, head) = oneshot::channel();
+        let transfer = Transfer::new(http, open, self.0.room(), sender);
+        let (window, index) = (self.0.clone(), place.index);
+        let task = tokio::spawn(async move {
+            window.turn(index).await;
+            transfer.run(opened).await;
+        });
+        Download {
+            head: HeadState::Awaited(head),
+            pieces: Arc::new(Mutex::new(Pieces {
+                receiver: pieces,
+                current: Bytes::new(),
+                permit: None,
+                next: None,
+                ended: None,
+            })),
+            decoder: None,
+            handed_on: Prefix::new(),
+            again: None,
+            state: State::Open,
+            url,
+            task: task.abort_handle(),
+            _place: place,
+        }
+    }
+}
+
+/// A download that was started: bytes in order for the reader thread. Dropping it ends the transfer.
 pub struct Download {
-    chunks: mpsc::Receiver<Piece>,
-    current: Bytes,
-    /// Room in the window that `current` takes.
-    permit: Option<OwnedSemaphorePermit>,
+    head: HeadState,
+    /// Shared with the decoder; one thread uses both.
+    pieces: Arc<Mutex<Pieces>>,
+    /// For a body that is encoded on the way.
+    decoder: Option<Box<dyn Read + Send>>,
+    handed_on: Prefix,
+    /// While a body is at bytes that were handed on already: those of them that it has brought.
+    again: Option<Prefix>,
     state: State,
-    size_bytes: Option<u64>,
-    content_type: Option<String>,
+    /// Redacted.
     url: String,
     task: AbortHandle,
+    _place: Place,
+}
+
+/// What the first answer says.
+#[derive(Clone, Debug)]
+struct Head {
+    content_type: Option<String>,
+    size_bytes: Option<u64>,
+}
+
+enum HeadState {
+    Awaited(oneshot::Receiver<Result<Head, Error>>),
+    Known(Head),
+    Failed,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -82,10 +135,77 @@ enum State {
     Failed,
 }
 
+/// What the task hands to the reader.
 enum Piece {
+    /// A body begins.
+    Body(Body),
     Chunk(Bytes, OwnedSemaphorePermit),
-    End,
+    /// All was handed on; `proven` unless nothing but two connections that ended at the same byte says so.
+    End {
+        proven: bool,
+    },
     Failed(Error),
+}
+
+/// Where a body begins, and how it is to be read.
+#[derive(Clone, Copy, Debug)]
+struct Body {
+    /// The byte of the file; not 0 only where the last body broke off there.
+    from: u64,
+    encoding: Compression,
+    /// Bytes of the file in all.
+    total: Option<u64>,
+}
+
+/// The reader's end of the window.
+struct Pieces {
+    receiver: mpsc::Receiver<Piece>,
+    current: Bytes,
+    /// Room in the window that `current` takes.
+    permit: Option<OwnedSemaphorePermit>,
+    /// A body that begins where the last read ended.
+    next: Option<Body>,
+    /// The end came, and whether it is proven.
+    ended: Option<bool>,
+}
+
+/// The error with which reading one body ends when another begins.
+#[derive(Debug, thiserror::Error)]
+#[error("another body begins")]
+struct AnotherBody;
+
+/// Reads one body after the other, with [`AnotherBody`] between them.
+impl Read for Pieces {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        while self.current.is_empty() {
+            self.permit = None;
+            if self.ended.is_some() {
+                return Ok(0);
+            }
+            match self.receiver.blocking_recv() {
+                Some(Piece::Chunk(chunk, permit)) => (self.current, self.permit) = (chunk, Some(permit)),
+                Some(Piece::Body(body)) => {
+                    self.next = Some(body);
+                    return Err(io::Error::other(AnotherBody));
+                }
+                Some(Piece::End { proven }) => self.ended = Some(proven),
+                Some(Piece::Failed(error)) => return Err(io::Error::other(error)),
+                None => return Err(io::Error::other(Error::new(Kind::Stopped, "GET", ""))),
+            }
+        }
+        let n = buf.len().min(self.current.len());
+        self.current.copy_to_slice(&mut buf[..n]);
+        Ok(n)
+    }
+}
+
+/// The same, for the decoder.
+struct SharedPieces(Arc<Mutex<Pieces>>);
+
+impl Read for SharedPieces {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).read(buf)
+    }
 }
 
 /// Ends a download from another thread; its reader then gets an error.
@@ -100,53 +220,178 @@ impl Stopper {
 }
 
 impl Download {
-    /// Connects and reads the first answer, so that size and type are known and a bad link fails here.
+    /// Starts one download that is alone, and waits for its first answer: a bad link fails here.
     pub async fn open(http: &Http, open: Open) -> Result<Download, Error> {
-        let mut transfer = Transfer {
-            http: http.clone(),
-            link: open.link,
-            fresh: open.fresh,
-            budget: open.budget,
-            file: None,
-            position: 0,
-            spent: Spent::new(0),
-        };
-        let (first, response) = match transfer.connect(None).await? {
-            Connected::Body(first, response) => (first, response),
-            Connected::AtEnd => return Err(transfer.fail(Kind::BadAnswer).with_text("no range was asked for")),
-        };
-        let content_type = header(response.headers(), CONTENT_TYPE)
-            .map(|t| t.split(';').next().unwrap_or_default().trim().to_lowercase());
-        let size_bytes = transfer.file.as_ref().and_then(|file| file.total);
-        let url = transfer.link.reveal().to_owned();
-        let (sender, chunks) = mpsc::channel(WINDOW_CHUNKS);
-        let task = tokio::spawn(transfer.run(first, response, sender)).abort_handle();
-        Ok(Download {
-            chunks,
-            current: Bytes::new(),
-            permit: None,
-            state: State::Open,
-            size_bytes,
-            content_type,
-            url,
-            task,
-        })
+        let mut download = Downloads::new(1, LONE_WINDOW_BYTES).start(http, open);
+        download.opened().await?;
+        Ok(download)
     }
 
-    /// The media type of the answer in lower case, without parameters.
+    /// Waits for the first answer, so that size and type are known and a bad link fails here. Dropping it loses
+    /// nothing.
+    pub async fn opened(&mut self) -> Result<(), Error> {
+        if let HeadState::Awaited(head) = &mut self.head {
+            let head = head.await;
+            self.set_head(head)?;
+        }
+        Ok(())
+    }
+
+    fn set_head(&mut self, head: Result<Result<Head, Error>, oneshot::error::RecvError>) -> Result<(), Error> {
+        match head.unwrap_or_else(|_| Err(self.stopped())) {
+            Ok(head) => {
+                self.head = HeadState::Known(head);
+                Ok(())
+            }
+            Err(error) => {
+                self.head = HeadState::Failed;
+                self.state = State::Failed;
+                Err(error)
+            }
+        }
+    }
+
+    /// As [`Download::opened`], for a plain thread.
+    fn await_head(&mut self) -> io::Result<()> {
+        match std::mem::replace(&mut self.head, HeadState::Failed) {
+            HeadState::Awaited(head) => {
+                let head = head.blocking_recv();
+                self.set_head(head).map_err(io::Error::other)
+            }
+            other => {
+                self.head = other;
+                Ok(())
+            }
+        }
+    }
+
+    /// The media type of the first answer in lower case, without parameters, once that is there.
     pub fn content_type(&self) -> Option<&str> {
-        self.content_type.as_deref()
+        match &self.head {
+            HeadState::Known(head) => head.content_type.as_deref(),
+            _ => None,
+        }
     }
 
     /// A handle that ends it.
     pub fn stopper(&self) -> Stopper {
         Stopper(self.task.clone())
     }
+
+    fn stopped(&self) -> Error {
+        Error::new(Kind::Stopped, "GET", &self.url)
+    }
+
+    fn fail(&self, kind: Kind, text: &str) -> io::Error {
+        io::Error::other(Error::new(kind, "GET", &self.url).with_text(text))
+    }
+
+    /// What the bodies bring, decoded.
+    fn fill(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match &mut self.decoder {
+            None => self.pieces.lock().unwrap_or_else(PoisonError::into_inner).read(buf),
+            Some(decoder) => decoder.read(buf),
+        }
+    }
+
+    /// A body begins, in the middle of the last one or at its start.
+    fn begin(&mut self, body: Body) -> io::Result<()> {
+        self.decoder = match body.encoding {
+            Compression::None => None,
+            encoding => {
+                let expansion = Expansion::new();
+                let raw = expansion.counting(SharedPieces(Arc::clone(&self.pieces)));
+                Some(Box::new(expansion.limiting(decompressing(encoding, raw))))
+            }
+        };
+        let at = self.handed_on.len();
+        if body.from == 0 {
+            self.again = (at > 0).then(Prefix::new);
+            if let (0, HeadState::Known(head)) = (at, &mut self.head) {
+                head.size_bytes = body.total;
+            }
+        } else if body.from == at {
+            self.again = None;
+        } else {
+            // The task counts what it hands on, so this is a fault of ours; better an error than a gap.
+            return Err(self.fail(Kind::BadAnswer, "a part does not begin where the last one ended"));
+        }
+        Ok(())
+    }
+
+    /// `n` bytes came in `buf`, of which those are left out that were handed on already. Returns how many are new,
+    /// at the start of `buf`.
+    fn take_new(&mut self, buf: &mut [u8], n: usize) -> io::Result<usize> {
+        let Some(again) = &mut self.again else {
+            self.handed_on.extend(&buf[..n]);
+            return Ok(n);
+        };
+        let known = usize::try_from(self.handed_on.len() - again.len()).map_or(n, |left| left.min(n));
+        again.extend(&buf[..known]);
+        if again.len() < self.handed_on.len() {
+            return Ok(0);
+        }
+        if !again.agrees_with(&self.handed_on) {
+            return Err(
+                self.fail(Kind::Changed, "it came from its start again, and what was read of it is different now")
+            );
+        }
+        self.again = None;
+        buf.copy_within(known..n, 0);
+        self.handed_on.extend(&buf[..n - known]);
+        Ok(n - known)
+    }
+
+    /// The end came. It is where it should be?
+    fn end(&self) -> io::Result<()> {
+        let at = self.handed_on.len();
+        let size = self.size_bytes();
+        if self.again.is_some() || size.is_some_and(|size| at > size) {
+            return Err(self.fail(Kind::Changed, "it came from its start again, and has another length now"));
+        }
+        match size {
+            Some(size) if at < size => Err(self.fail(Kind::CutShort, &format!("{at} of {size} bytes came"))),
+            _ => Ok(()),
+        }
+    }
+
+    /// An error as it leaves: what is not of the network is of the decoder.
+    fn named(&self, error: io::Error) -> io::Error {
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+            Some(known) if known.kind() == Kind::Stopped => io::Error::other(self.stopped()),
+            Some(_) => error,
+            None => io::Error::other(Error::new(Kind::Damaged, "GET", &self.url).with_source(error)),
+        }
+    }
+
+    fn read_on(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.await_head()?;
+        loop {
+            match self.fill(buf) {
+                Ok(0) => {
+                    self.end()?;
+                    return Ok(0);
+                }
+                Ok(n) => match self.take_new(buf, n)? {
+                    0 => {}
+                    new => return Ok(new),
+                },
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    let next = self.pieces.lock().unwrap_or_else(PoisonError::into_inner).next.take();
+                    match next {
+                        Some(body) => self.begin(body)?,
+                        None => return Err(self.named(error)),
+                    }
+                }
+            }
+        }
+    }
 }
 
 impl fmt::Debug for Download {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Download").field("size_bytes", &self.size_bytes).finish_non_exhaustive()
+        f.debug_struct("Download").field("url", &self.url).finish_non_exhaustive()
     }
 }
 
@@ -159,395 +404,48 @@ impl Drop for Download {
 impl Read for Download {
     /// Blocks until bytes are there: for a plain thread, never for one of tokio's.
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if buf.is_empty() {
-            return Ok(0);
+        match self.state {
+            _ if buf.is_empty() => return Ok(0),
+            State::Open => {}
+            State::Ended => return Ok(0),
+            State::Failed => return Err(io::Error::other(self.stopped())),
         }
-        while self.current.is_empty() {
-            self.permit = None;
-            let stopped = || Error::new(Kind::Stopped, "GET", &self.url);
-            match self.state {
-                State::Open => {}
-                State::Ended => return Ok(0),
-                State::Failed => return Err(io::Error::other(stopped())),
-            }
-            match self.chunks.blocking_recv() {
-                Some(Piece::Chunk(chunk, permit)) => (self.current, self.permit) = (chunk, Some(permit)),
-                Some(Piece::End) => self.state = State::Ended,
-                Some(Piece::Failed(error)) => {
-                    self.state = State::Failed;
-                    return Err(io::Error::other(error));
-                }
-                None => {
-                    let error = stopped();
-                    self.state = State::Failed;
-                    return Err(io::Error::other(error));
-                }
+        let read = self.read_on(buf);
+        match &read {
+            Ok(0) => self.state = State::Ended,
+            Ok(_) => {}
+            Err(_) => {
+                self.state = State::Failed;
+                self.task.abort();
             }
         }
-        let n = buf.len().min(self.current.len());
-        self.current.copy_to_slice(&mut buf[..n]);
-        Ok(n)
+        read
     }
 }
 
 impl ByteSource for Download {
     fn would_wait(&mut self) -> bool {
-        self.state == State::Open && self.current.is_empty() && self.chunks.is_empty()
+        if self.state != State::Open {
+            return false;
+        }
+        let pieces = self.pieces.lock().unwrap_or_else(PoisonError::into_inner);
+        pieces.current.is_empty() && pieces.receiver.is_empty()
     }
 
     fn size_bytes(&self) -> Option<u64> {
-        self.size_bytes
-    }
-}
-
-/// What is known of the file from the first answer: a later answer must agree.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct FileFacts {
-    /// Bytes in all.
-    total: Option<u64>,
-    etag: Option<String>,
-    last_modified: Option<String>,
-}
-
-impl FileFacts {
-    fn of(headers: &HeaderMap, total: Option<u64>) -> Self {
-        FileFacts { total, etag: header(headers, ETAG), last_modified: header(headers, LAST_MODIFIED) }
-    }
-
-    /// The value of `If-Range`: a strong tag, or else the date.
-    fn validator(&self) -> Option<&str> {
-        self.etag.as_deref().filter(|tag| !tag.starts_with("W/")).or(self.last_modified.as_deref())
-    }
-
-    /// True if `other` is the same file as far as can be seen, and something can be seen: equal tags, or without
-    /// tags equal dates, or with neither equal lengths (a file that is signed by its name has only these).
-    fn same_file(&self, other: &FileFacts) -> bool {
-        let lengths_differ = matches!((self.total, other.total), (Some(a), Some(b)) if a != b);
-        if lengths_differ {
-            return false;
-        }
-        if self.etag.is_some() || other.etag.is_some() {
-            return self.etag == other.etag;
-        }
-        if self.last_modified.is_some() || other.last_modified.is_some() {
-            return self.last_modified == other.last_modified;
-        }
-        self.total.is_some() && self.total == other.total
-    }
-}
-
-/// What was spent since the last progress.
-struct Spent {
-    tries: u32,
-    fresh_links: u32,
-    since: Instant,
-    position: u64,
-}
-
-impl Spent {
-    fn new(position: u64) -> Self {
-        Spent { tries: 0, fresh_links: 0, since: Instant::now(), position }
-    }
-}
-
-struct Transfer {
-    http: Http,
-    link: SecretUrl,
-    fresh: Option<Arc<dyn FreshLink>>,
-    budget: Budget,
-    /// `None` until the first answer.
-    file: Option<FileFacts>,
-    /// Bytes handed on; the next byte to ask for.
-    position: u64,
-    spent: Spent,
-}
-
-enum Connected {
-    /// A body that begins at the position: bytes that were read already, and what follows them.
-    Body(Bytes, Response),
-    /// The position is the end.
-    AtEnd,
-}
-
-/// Why one try to connect failed.
-struct Failed {
-    error: Error,
-    again: Again,
-    named: Option<Duration>,
-    /// The link itself was refused: a fresh one may do.
-    link_refused: bool,
-}
-
-impl Transfer {
-    async fn run(mut self, first: Bytes, response: Response, sender: mpsc::Sender<Piece>) {
-        let window = Arc::new(Semaphore::new(WINDOW_BYTES));
-        let last = match self.pump(first, response, &sender, &window).await {
-            Ok(()) => Piece::End,
-            Err(Some(error)) => Piece::Failed(error),
-            Err(None) => return,
-        };
-        // A reader that is gone needs no last word.
-        let _ = sender.send(last).await;
-    }
-
-    /// Hands on everything, over as many connections as it takes. `Err(None)` when the reader is gone.
-    async fn pump(
-        &mut self,
-        mut first: Bytes,
-        mut response: Response,
-        sender: &mpsc::Sender<Piece>,
-        window: &Arc<Semaphore>,
-    ) -> Result<(), Option<Error>> {
-        loop {
-            self.hand_on(first, sender, window).await?;
-            let trouble = loop {
-                let idle = self.http.policy().idle_timeout;
-                match timeout(idle, response.chunk()).await {
-                    Ok(Ok(Some(chunk))) => self.hand_on(chunk, sender, window).await?,
-                    Ok(Ok(None)) if self.total().is_none_or(|total| total == self.position) => return Ok(()),
-                    Ok(Ok(None)) => break self.fail(Kind::CutShort).with_text(self.missing()),
-                    Ok(Err(cause)) => {
-                        break self.fail(Kind::CutShort).with_text(self.missing()).with_source(innermost(cause));
-                    }
-                    Err(_) => {
-                        let text = format!("{}; nothing came for {} s", self.missing(), idle.as_secs());
-                        break self.fail(Kind::CutShort).with_text(text);
-                    }
-                }
-            };
-            if self.position - self.spent.position >= PROGRESS_BYTES {
-                self.spent = Spent::new(self.position);
-            }
-            match self.connect(Some(trouble)).await.map_err(Some)? {
-                Connected::Body(bytes, next) => (first, response) = (bytes, next),
-                Connected::AtEnd => return Ok(()),
-            }
+        match &self.head {
+            HeadState::Known(head) => head.size_bytes,
+            _ => None,
         }
     }
 
-    async fn hand_on(
-        &mut self,
-        mut chunk: Bytes,
-        sender: &mpsc::Sender<Piece>,
-        window: &Arc<Semaphore>,
-    ) -> Result<(), Option<Error>> {
-        if self.total().is_some_and(|total| self.position + chunk.len() as u64 > total) {
-            return Err(Some(self.fail(Kind::BadAnswer).with_text("more bytes came than were announced")));
-        }
-        while !chunk.is_empty() {
-            let part = chunk.split_to(chunk.len().min(WINDOW_BYTES));
-            let room = part.len() as u32;
-            let Ok(permit) = Arc::clone(window).acquire_many_owned(room).await else { return Err(None) };
-            self.position += u64::from(room);
-            if sender.send(Piece::Chunk(part, permit)).await.is_err() {
-                return Err(None);
-            }
-        }
-        Ok(())
+    fn is_end_proven(&mut self) -> bool {
+        // A decoder has seen its own end.
+        self.decoder.is_some() || self.pieces.lock().unwrap_or_else(PoisonError::into_inner).ended == Some(true)
     }
 
-    /// Opens a body at the position, with waits and fresh links as far as the budget goes. `trouble` is what ended
-    /// the last connection; it is what is reported if no try brings an answer.
-    async fn connect(&mut self, mut trouble: Option<Error>) -> Result<Connected, Error> {
-        // A connection that broke counts as a try, so that a server that always breaks is given up.
-        self.spent.tries += u32::from(trouble.is_some());
-        loop {
-            if let Some(trouble) = trouble.take_if(|_| self.is_spent()) {
-                return Err(trouble.after(self.spent.tries, self.spent.since.elapsed()));
-            }
-            let failed = match self.connect_once().await {
-                Ok(connected) => return Ok(connected),
-                Err(failed) => failed,
-            };
-            self.spent.tries += 1;
-            let error = failed.error.after(self.spent.tries, self.spent.since.elapsed());
-            if failed.link_refused {
-                self.renew_link(error).await?;
-                continue;
-            }
-            if failed.again == Again::Never || self.is_spent() {
-                return Err(error);
-            }
-            let policy = self.http.policy();
-            let delay = policy.delay(failed.again, self.spent.tries, failed.named, retry::chance());
-            self.http.wait(&error, delay).await;
-        }
+    fn media_type(&mut self) -> io::Result<Option<String>> {
+        self.await_head()?;
+        Ok(self.content_type().map(str::to_owned))
     }
-
-    /// Until the first answer somebody may be waiting who mistyped an address; later on there is something to lose.
-    fn is_spent(&self) -> bool {
-        let budget = if self.file.is_none() { Budget::ASK } else { self.budget };
-        self.spent.tries >= budget.tries || self.spent.since.elapsed() >= budget.time
-    }
-
-    /// Puts a fresh link in place of one that was refused with `refused`.
-    async fn renew_link(&mut self, refused: Error) -> Result<(), Error> {
-        let Some(fresh) = &self.fresh else { return Err(refused) };
-        if self.spent.fresh_links >= MAX_FRESH_LINKS {
-            let text = format!("{} fresh links were refused too; {}", self.spent.fresh_links, refused.text());
-            return Err(refused.with_text(text));
-        }
-        self.spent.fresh_links += 1;
-        self.link = fresh.fresh().await?;
-        Ok(())
-    }
-
-    async fn connect_once(&mut self) -> Result<Connected, Failed> {
-        let fatal = |error| Failed { error, again: Again::Never, named: None, link_refused: false };
-        let mut request = self.http.file_request(&self.link).map_err(fatal)?.header(ACCEPT_ENCODING, "identity");
-        if self.position > 0 {
-            request = request.header(RANGE, format!("bytes={}-", self.position));
-            if let Some(validator) = self.file.as_ref().and_then(FileFacts::validator) {
-                request = request.header(IF_RANGE, validator);
-            }
-        }
-        let soon = |error| Failed { error, again: Again::Soon, named: None, link_refused: false };
-        let idle = self.http.policy().idle_timeout;
-        let response = match timeout(idle, request.send()).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(cause)) => {
-                let again = Trouble::of(&cause).again();
-                let error = Error::from_reqwest(cause, "GET", self.link.reveal());
-                return Err(Failed { error, again, named: None, link_refused: false });
-            }
-            Err(_) => {
-                let text = format!("nothing came for {} s", idle.as_secs());
-                return Err(soon(self.fail(Kind::Unreachable).with_text(text)));
-            }
-        };
-        match response.status().as_u16() {
-            200 => self.whole_file(response).await,
-            206 if self.position > 0 => self.rest_of_file(response).map_err(fatal),
-            416 if self.position > 0 => self.past_the_end(&response).map_err(fatal),
-            status => Err(self.refused(response, status).await),
-        }
-    }
-
-    /// An answer of 200: the file from its start.
-    async fn whole_file(&mut self, mut response: Response) -> Result<Connected, Failed> {
-        let fatal = |error| Failed { error, again: Again::Never, named: None, link_refused: false };
-        let facts = FileFacts::of(response.headers(), response.content_length());
-        let encoding = header(response.headers(), CONTENT_ENCODING).unwrap_or_default().to_ascii_lowercase();
-        if !matches!(encoding.as_str(), "" | "identity" | "gzip" | "x-gzip" | "zstd") {
-            let text = format!("its encoding `{encoding}` was not asked for and is not known");
-            return Err(fatal(self.fail(Kind::BadAnswer).with_text(text)));
-        }
-        let Some(file) = &self.file else {
-            self.file = Some(facts);
-            return Ok(Connected::Body(Bytes::new(), response));
-        };
-        // Without a validator on either side equal lengths are no proof that the bytes before are the same.
-        if self.position > 0 && (!file.same_file(&facts) || (facts.etag.is_none() && facts.last_modified.is_none())) {
-            return Err(fatal(self.changed("the server sent the whole file again, and not surely the same")));
-        }
-        if self.position == 0 {
-            self.file = Some(facts);
-            return Ok(Connected::Body(Bytes::new(), response));
-        }
-        // The same file from its start: what was handed on is skipped.
-        let mut skip = self.position;
-        let idle = self.http.policy().idle_timeout;
-        while skip > 0 {
-            match timeout(idle, response.chunk()).await {
-                Ok(Ok(Some(chunk))) if chunk.len() as u64 <= skip => skip -= chunk.len() as u64,
-                Ok(Ok(Some(mut chunk))) => {
-                    chunk.advance(skip as usize);
-                    return Ok(Connected::Body(chunk, response));
-                }
-                _ => {
-                    let error = self.fail(Kind::CutShort).with_text(self.missing());
-                    return Err(Failed { error, again: Again::Soon, named: None, link_refused: false });
-                }
-            }
-        }
-        Ok(Connected::Body(Bytes::new(), response))
-    }
-
-    /// An answer of 206: it must begin at the position and belong to the same file.
-    fn rest_of_file(&self, response: Response) -> Result<Connected, Error> {
-        let text = header(response.headers(), CONTENT_RANGE).unwrap_or_default();
-        let Some(range) = ContentRange::parse(&text) else {
-            return Err(self.fail(Kind::BadAnswer).with_text("a part without a range that can be read"));
-        };
-        if range.start != Some(self.position) {
-            let text = format!("byte {} was asked for, another part came", self.position);
-            return Err(self.fail(Kind::BadAnswer).with_text(text));
-        }
-        let facts = FileFacts::of(response.headers(), range.total);
-        match &self.file {
-            Some(file) if file.same_file(&facts) => Ok(Connected::Body(Bytes::new(), response)),
-            _ => Err(self.changed("its entity tag, date or length is another")),
-        }
-    }
-
-    /// An answer of 416: the end, if the position is the length.
-    fn past_the_end(&self, response: &Response) -> Result<Connected, Error> {
-        let total = header(response.headers(), CONTENT_RANGE).and_then(|text| ContentRange::parse(&text)?.total);
-        // The tag is checked where the answer carries one; many servers leave it out of a 416.
-        let same = match (&self.file, header(response.headers(), ETAG)) {
-            (Some(file), Some(tag)) => file.etag.as_ref() == Some(&tag),
-            _ => true,
-        };
-        if same && total == Some(self.position) && self.total().is_none_or(|total| total == self.position) {
-            Ok(Connected::AtEnd)
-        } else {
-            Err(self.changed("it is shorter now"))
-        }
-    }
-
-    async fn refused(&self, mut response: Response, status: u16) -> Failed {
-        let named = named_wait(&response);
-        let mut body = Vec::new();
-        while let Ok(Ok(Some(chunk))) = timeout(self.http.policy().idle_timeout, response.chunk()).await {
-            body.extend_from_slice(&chunk[..chunk.len().min(4096 - body.len())]);
-            if body.len() == 4096 {
-                break;
-            }
-        }
-        Failed {
-            error: refusal(status, &body, "GET", self.link.reveal()),
-            again: retry::after_status(status),
-            named,
-            link_refused: matches!(status, 400 | 401 | 403),
-        }
-    }
-
-    fn total(&self) -> Option<u64> {
-        self.file.as_ref().and_then(|file| file.total)
-    }
-
-    fn missing(&self) -> String {
-        match self.total() {
-            Some(total) => format!("{} of {total} bytes came", self.position),
-            None => format!("{} bytes came and the end was not among them", self.position),
-        }
-    }
-
-    fn changed(&self, text: &str) -> Error {
-        self.fail(Kind::Changed).with_text(text)
-    }
-
-    fn fail(&self, kind: Kind) -> Error {
-        Error::new(kind, "GET", self.link.reveal())
-    }
-}
-
-/// `Content-Range: bytes START-END/TOTAL`, each of which may be unknown.
-#[derive(Debug, PartialEq, Eq)]
-struct ContentRange {
-    start: Option<u64>,
-    total: Option<u64>,
-}
-
-impl ContentRange {
-    fn parse(text: &str) -> Option<Self> {
-        let (range, total) = text.trim().strip_prefix("bytes")?.trim().split_once('/')?;
-        let total = if total == "*" { None } else { Some(total.trim().parse().ok()?) };
-        let start = if range == "*" { None } else { Some(range.split_once('-')?.0.trim().parse().ok()?) };
-        Some(ContentRange { start, total })
-    }
-}
-
-fn header(headers: &HeaderMap, name: HeaderName) -> Option<String> {
-    Some(headers.get(name)?.to_str().ok()?.trim().to_owned())
 }

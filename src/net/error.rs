@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use url::Url;
@@ -34,6 +35,8 @@ pub enum Kind {
     BadAnswer,
     /// The file behind a link is not the one whose first bytes were read.
     Changed,
+    /// A body whose compression on the way is cut short, damaged or larger than can be meant.
+    Damaged,
     /// A body that ended before its end and could not be continued.
     CutShort,
     /// Stopped by its owner.
@@ -43,9 +46,11 @@ pub enum Kind {
 /// Parameters of API calls that hold no secret.
 const HARMLESS: [&str; 6] = ["status", "workflow_id", "limit", "format", "result_formats", "save_json"];
 
-/// A request that failed, after all its tries.
+/// A request that failed, after all its tries. Cheap to clone, for all who waited for it.
+#[derive(Clone)]
 pub struct Error(Box<Facts>);
 
+#[derive(Clone)]
 struct Facts {
     kind: Kind,
     method: &'static str,
@@ -54,7 +59,9 @@ struct Facts {
     tries: u32,
     elapsed: Duration,
     text: String,
-    source: Option<Box<dyn StdError + Send + Sync>>,
+    /// The host of a link elsewhere that asked for a key and was not given ours.
+    keyless_host: Option<String>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 impl Error {
@@ -68,6 +75,7 @@ impl Error {
             tries: 1,
             elapsed: Duration::ZERO,
             text: String::new(),
+            keyless_host: None,
             source: None,
         }))
     }
@@ -86,7 +94,13 @@ impl Error {
 
     /// With the cause below.
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        self.0.source = Some(source.into());
+        self.0.source = Some(Arc::from(source.into()));
+        self
+    }
+
+    /// With the host that was asked without the key, because it is not the API's own.
+    pub(super) fn without_key_for(mut self, host: &str) -> Self {
+        self.0.keyless_host = Some(host.to_owned());
         self
     }
 
@@ -131,6 +145,11 @@ impl Error {
         self.0.status
     }
 
+    /// The host that refused a request without a key, if ours was kept back because the host is not the API's own.
+    pub fn keyless_host(&self) -> Option<&str> {
+        self.0.keyless_host.as_deref()
+    }
+
     /// How often it was tried.
     pub fn tries(&self) -> u32 {
         self.0.tries
@@ -161,6 +180,7 @@ impl fmt::Display for Error {
             Kind::ServerFault => "the server failed",
             Kind::BadAnswer => "an answer that makes no sense",
             Kind::Changed => "the file changed while it was read",
+            Kind::Damaged => "the compression of the body is damaged",
             Kind::CutShort => "the download broke off",
             Kind::Stopped => "stopped",
         };

@@ -3,16 +3,19 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use reqwest::multipart::Form;
-use reqwest::{Client, RequestBuilder, Response, redirect};
+use reqwest::{Client, ClientBuilder, Response, redirect};
 use tokio::time::timeout;
-use url::{Host, Url};
+use url::Url;
 
+use super::answer::{header, json_problem, named_wait, refusal};
 use super::error::innermost;
-use super::retry::{self, Again, Budget, Policy, Trouble};
+use super::limiter::{Limiter, REQUESTS_PER_MINUTE};
+use super::retry::{Again, Budget, Policy, Repeat, Trouble};
+use super::trust::{TrustedHost, is_downgrade, is_loopback};
 use super::{Error, Kind};
 use crate::api;
 use crate::secret::{ApiKey, SecretUrl};
@@ -26,31 +29,62 @@ const MAX_REDIRECTS: usize = 10;
 /// Answers to an upload may take so many idle timeouts: the server reads the file before it answers.
 const UPLOAD_ANSWER_PATIENCE: u32 = 10;
 
+/// How long a connection of the API may be silent before it is asked whether it still stands: a pool would hand out a
+/// dead one again and again.
+const ALIVE_EVERY: Duration = Duration::from_secs(20);
+
 /// Requests under one base address with one key.
 ///
-/// The key is attached to requests of the base address's own origin only, and those follow redirects only within
-/// that origin. Cheap to clone.
+/// The key is attached to requests of the base address's own origin and of hosts that are trusted besides. Calls follow
+/// redirects only within their origin. Cheap to clone.
 #[derive(Clone)]
 pub struct Http(Arc<Inner>);
 
 struct Inner {
-    base: Url,
-    key: Option<ApiKey>,
-    policy: Policy,
-    on_wait: Option<OnWait>,
+    options: HttpOptions,
     /// The API has answered to the point once: what fails from here on is a fault that may pass.
     answered: AtomicBool,
     /// Clients by what they may do: see [`Http::client`]. Made when first used: each loads the trusted certificates.
     clients: [OnceLock<Client>; 4],
 }
 
-/// Whether a request that may have been acted on is sent again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Repeat {
-    /// Twice has the effect of once.
-    Safe,
-    /// Only while the server has not seen it, or has refused it for now (429).
-    IfUnseen,
+/// What an [`Http`] is made of.
+pub struct HttpOptions {
+    /// The base address.
+    pub base: Url,
+    /// The key, if there is one.
+    pub key: Option<ApiKey>,
+    /// Delays and limits.
+    pub policy: Policy,
+    /// Told before waits.
+    pub on_wait: Option<OnWait>,
+    /// Counts the requests of each key, also those of others that share it.
+    pub limiter: Limiter,
+    /// Hosts that may have the key beside the base address's origin.
+    pub trusted: Vec<TrustedHost>,
+}
+
+impl HttpOptions {
+    /// Defaults for `base`.
+    pub fn new(base: Url, key: Option<ApiKey>) -> Self {
+        HttpOptions {
+            base,
+            key,
+            policy: Policy::default(),
+            on_wait: None,
+            limiter: Limiter::default(),
+            trusted: Vec::new(),
+        }
+    }
+}
+
+/// What a client is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum For {
+    /// Calls of the API.
+    Calls,
+    /// Files behind links.
+    Files,
 }
 
 /// The body of a request.
@@ -131,40 +165,35 @@ pub struct Answer {
 }
 
 impl Http {
-    /// Requests under `base`. Nothing is sent yet.
-    pub fn new(base: Url, key: Option<ApiKey>, policy: Policy, on_wait: Option<OnWait>) -> Self {
-        let key = key.filter(|key| !key.is_empty());
-        Http(Arc::new(Inner {
-            base,
-            key,
-            policy,
-            on_wait,
-            answered: AtomicBool::new(false),
-            clients: Default::default(),
-        }))
+    /// Requests as `options` say. Nothing is sent yet.
+    pub fn new(mut options: HttpOptions) -> Self {
+        options.key = options.key.filter(|key| !key.is_empty());
+        Http(Arc::new(Inner { options, answered: AtomicBool::new(false), clients: Default::default() }))
     }
 
     /// The base address.
     pub fn base(&self) -> &Url {
-        &self.0.base
+        &self.0.options.base
     }
 
     /// The policy.
     pub fn policy(&self) -> &Policy {
-        &self.0.policy
+        &self.0.options.policy
     }
 
     /// Sends `call` until it is answered for good. Needs a key.
     pub async fn send(&self, call: &Call<'_>) -> Result<Answer, Error> {
         let url = self.url(call)?;
-        if self.0.key.is_none() {
+        let Some(key) = &self.0.options.key else {
             return Err(Error::new(Kind::NoKey, call.method, url.as_str()).of_call(&url));
-        }
-        let start = Instant::now();
+        };
+        let clock = &self.policy().clock;
+        let start = clock.now();
         let mut tries = 0;
         loop {
             tries += 1;
-            let (error, again, named) = match self.try_once(call, &url).await {
+            self.turn(key, call.method, &url).await;
+            let (error, again, named) = match self.try_once(call, &url, key).await {
                 Ok(answer) => {
                     self.0.answered.store(true, Ordering::Relaxed);
                     return Ok(answer);
@@ -174,13 +203,27 @@ impl Http {
             if error.status().is_some() && again != Again::Soon {
                 self.0.answered.store(true, Ordering::Relaxed);
             }
-            let budget = self.budget(call);
-            let spent = tries >= budget.tries || start.elapsed() >= budget.time;
-            if again == Again::Never || spent {
-                return Err(error.after(tries, start.elapsed()));
+            let delay = self.policy().delay(again, tries, named);
+            if again == Again::Later {
+                self.0.options.limiter.hold(key, clock, delay);
             }
-            self.wait(&error, self.0.policy.delay(again, tries, named, retry::chance())).await;
+            if again == Again::Never || self.budget(call).is_spent(tries, clock.now() - start, delay) {
+                return Err(error.after(tries, clock.now() - start));
+            }
+            self.wait(&error, delay).await;
         }
+    }
+
+    /// Waits until the limit of `key` lets one more request through.
+    async fn turn(&self, key: &ApiKey, method: &'static str, url: &Url) {
+        let tell = |delay| {
+            if let Some(on_wait) = &self.0.options.on_wait {
+                let text = format!("the limit is {REQUESTS_PER_MINUTE} a minute for one key");
+                let error = Error::new(Kind::RateLimited, method, url.as_str()).of_call(url).with_text(text);
+                on_wait(&error, delay);
+            }
+        };
+        self.0.options.limiter.turn(key, &self.policy().clock, tell).await;
     }
 
     /// What may be spent on `call`. An address that has never answered is more likely wrong than away for a while.
@@ -199,35 +242,79 @@ impl Http {
                 Ok(url) => Error::new(Kind::BadAnswer, call.method, url.as_str()).of_call(&url),
                 Err(error) => error,
             };
-            error.with_status(answer.status).with_source(cause)
+            error.with_status(answer.status).with_source(json_problem(&cause))
         })
     }
 
     /// Waits before another try, having said so.
     pub(super) async fn wait(&self, error: &Error, delay: Duration) {
-        if let Some(on_wait) = &self.0.on_wait {
+        if let Some(on_wait) = &self.0.options.on_wait {
             on_wait(error, delay);
         }
-        tokio::time::sleep(delay).await;
+        self.policy().clock.sleep(delay).await;
     }
 
-    /// A request for the file behind a link, with the key only if it is on the API's own origin.
-    pub(super) fn file_request(&self, link: &SecretUrl) -> Result<RequestBuilder, Error> {
-        let fail = |text: &str| Error::new(Kind::BadAnswer, "GET", link.reveal()).with_text(text);
-        let url = Url::parse(link.reveal()).map_err(|cause| fail("").with_source(cause))?;
-        if !matches!(url.scheme(), "http" | "https") {
-            return Err(fail("the link is neither http nor https"));
+    /// The key, if `url` may have it.
+    fn key_for(&self, url: &Url) -> Option<&ApiKey> {
+        let options = &self.0.options;
+        let own = url.origin() == options.base.origin();
+        options.key.as_ref().filter(|_| own || options.trusted.iter().any(|host| host.covers(url)))
+    }
+
+    /// Asks for the file behind `link`, through redirects. Each address on the way gets the key only if it may have it;
+    /// none leads from https to http. The error says also how far the request came.
+    pub(super) async fn file(&self, link: &SecretUrl, headers: &HeaderMap) -> Result<FileAnswer, (Error, Trouble)> {
+        let fail =
+            |url: &str, text: &str| (Error::new(Kind::BadAnswer, "GET", url).with_text(text), Trouble::Unsendable);
+        let fatal = |error: Error| (error, Trouble::Unsendable);
+        let mut url = Url::parse(link.reveal())
+            .map_err(|cause| fatal(Error::new(Kind::BadAnswer, "GET", link.reveal()).with_source(cause)))?;
+        for _ in 0..=MAX_REDIRECTS {
+            if !matches!(url.scheme(), "http" | "https") {
+                return Err(fail(url.as_str(), "the link is neither http nor https"));
+            }
+            let key = self.key_for(&url);
+            let mut request = self.client(&url, For::Files).map_err(fatal)?.get(url.clone()).headers(headers.clone());
+            if let Some(key) = key {
+                self.turn(key, "GET", &url).await;
+                request = request.headers(key_header(key).map_err(fatal)?);
+            }
+            let response = match timeout(self.policy().idle_timeout, request.send()).await {
+                Ok(Ok(response)) => response,
+                Ok(Err(cause)) => {
+                    let trouble = Trouble::of(&cause);
+                    return Err((Error::from_reqwest(cause, "GET", url.as_str()), trouble));
+                }
+                Err(_) => return Err((self.silence("GET", &url), Trouble::Lost)),
+            };
+            let location = header(response.headers(), LOCATION);
+            let (301..=303 | 307 | 308, Some(location)) = (response.status().as_u16(), location) else {
+                let sent_key = key.cloned();
+                return Ok(FileAnswer {
+                    response,
+                    keyless: self.0.options.key.is_some() && key.is_none(),
+                    sent_key,
+                    url,
+                });
+            };
+            let Ok(next) = url.join(&location) else {
+                return Err(fail(url.as_str(), "it redirects to what is no URL"));
+            };
+            if is_downgrade(&url, &next) {
+                return Err(fail(url.as_str(), "it redirects from https to http"));
+            }
+            url = next;
         }
-        let key = self.0.key.as_ref().filter(|_| url.origin() == self.0.base.origin());
-        let request = self.client(&url, key.is_some())?.get(url);
-        Ok(match key {
-            Some(key) => request.headers(key_header(key)?),
-            None => request,
-        })
+        Err(fail(link.reveal(), &format!("it redirects more than {MAX_REDIRECTS} times")))
+    }
+
+    /// Notes that a file's answer was a refusal for now, for the others who go under the same key.
+    pub(super) fn hold(&self, key: &ApiKey, time: Duration) {
+        self.0.options.limiter.hold(key, &self.policy().clock, time);
     }
 
     fn url(&self, call: &Call<'_>) -> Result<Url, Error> {
-        let text = format!("{}{}", self.0.base.as_str().trim_end_matches('/'), call.path);
+        let text = format!("{}{}", self.base().as_str().trim_end_matches('/'), call.path);
         let mut url =
             Url::parse(&text).map_err(|cause| Error::new(Kind::BadAnswer, call.method, &text).with_source(cause))?;
         if !call.query.is_empty() {
@@ -237,22 +324,24 @@ impl Http {
     }
 
     /// One try. The error says also whether another makes sense, and the wait that the server named.
-    async fn try_once(&self, call: &Call<'_>, url: &Url) -> Result<Answer, (Error, Again, Option<Duration>)> {
+    async fn try_once(
+        &self,
+        call: &Call<'_>,
+        url: &Url,
+        key: &ApiKey,
+    ) -> Result<Answer, (Error, Again, Option<Duration>)> {
         let fatal = |error: Error| (error, Again::Never, None);
         let method = reqwest::Method::from_bytes(call.method.as_bytes()).expect("methods are static words");
-        let client = self.client(url, true).map_err(fatal)?;
-        let mut request = client.request(method, url.clone());
-        if let Some(key) = &self.0.key {
-            request = request.headers(key_header(key).map_err(fatal)?);
-        }
+        let client = self.client(url, For::Calls).map_err(fatal)?;
+        let mut request = client.request(method, url.clone()).headers(key_header(key).map_err(fatal)?);
         for (name, value) in &call.headers {
             request = request.header(*name, value);
         }
         let sending = match &call.body {
-            Body::Empty => timeout(self.0.policy.idle_timeout, request.send()).await.ok(),
+            Body::Empty => timeout(self.policy().idle_timeout, request.send()).await.ok(),
             Body::Json(json) => {
                 let request = request.header(CONTENT_TYPE, "application/json").body(json.clone());
-                timeout(self.0.policy.idle_timeout, request.send()).await.ok()
+                timeout(self.policy().idle_timeout, request.send()).await.ok()
             }
             Body::Form { make, sent, total } => {
                 sent.store(0, Ordering::Relaxed);
@@ -266,10 +355,7 @@ impl Http {
                 self.while_it_moves(request.multipart(form).send(), sent, *total).await
             }
         };
-        let lost = |error: Error, trouble: Trouble| {
-            let repeat = call.repeat == Repeat::Safe || trouble == Trouble::Unsent;
-            (error, if repeat { trouble.again() } else { Again::Never }, None)
-        };
+        let lost = |error: Error, trouble: Trouble| (error, call.repeat.after_trouble(trouble), None);
         let response = match sending {
             Some(Ok(response)) => response,
             Some(Err(error)) => {
@@ -288,15 +374,11 @@ impl Http {
         if (200..300).contains(&status) {
             return Ok(Answer { status, body });
         }
-        let again = match retry::after_status(status) {
-            Again::Soon if call.repeat == Repeat::IfUnseen => Again::Never,
-            again => again,
-        };
-        let mut error = refusal(status, &body, call.method, url.as_str());
+        let mut error = refusal(status, &body, call.method, url.as_str(), Some(key));
         if let (300..400, Some(location)) = (status, location) {
             error = error.with_text(format!("it redirects to {location}, where the key must not go"));
         }
-        Err((error, again, named))
+        Err((error, call.repeat.after_status(status), named))
     }
 
     /// Awaits the answer to a form as long as its bytes move. `None` if they stand still.
@@ -309,7 +391,7 @@ impl Http {
         tokio::pin!(answer);
         let (mut seen, mut patience) = (0, UPLOAD_ANSWER_PATIENCE);
         loop {
-            if let Ok(answer) = timeout(self.0.policy.idle_timeout, &mut answer).await {
+            if let Ok(answer) = timeout(self.policy().idle_timeout, &mut answer).await {
                 return Some(answer);
             }
             let now = sent.load(Ordering::Relaxed);
@@ -331,10 +413,10 @@ impl Http {
     ) -> Result<Vec<u8>, (Error, Trouble)> {
         let mut body = Vec::new();
         loop {
-            match timeout(self.0.policy.idle_timeout, response.chunk()).await {
-                Ok(Ok(Some(chunk))) if body.len() + chunk.len() > self.0.policy.max_answer_bytes => {
+            match timeout(self.policy().idle_timeout, response.chunk()).await {
+                Ok(Ok(Some(chunk))) if body.len() + chunk.len() > self.policy().max_answer_bytes => {
                     let error = Error::new(Kind::BadAnswer, method, url.as_str())
-                        .with_text(format!("it is longer than {} bytes", self.0.policy.max_answer_bytes));
+                        .with_text(format!("it is longer than {} bytes", self.policy().max_answer_bytes));
                     return Err((error, Trouble::Unsendable));
                 }
                 Ok(Ok(Some(chunk))) => body.extend_from_slice(&chunk),
@@ -351,39 +433,27 @@ impl Http {
 
     fn silence(&self, method: &'static str, url: &Url) -> Error {
         Error::new(Kind::Unreachable, method, url.as_str())
-            .with_text(format!("nothing came for {} s", self.0.policy.idle_timeout.as_secs()))
+            .with_text(format!("nothing came for {} s", self.policy().idle_timeout.as_secs()))
     }
 
-    /// The client for `url`. With the key it stays within the origin; without, it follows redirects anywhere but
-    /// from https to http. Loopback addresses are never asked through a proxy.
-    fn client(&self, url: &Url, with_key: bool) -> Result<&Client, Error> {
+    /// The client for `url`. Loopback addresses are never asked through a proxy.
+    fn client(&self, url: &Url, purpose: For) -> Result<&Client, Error> {
         let loopback = is_loopback(url);
-        let slot = &self.0.clients[usize::from(with_key) + 2 * usize::from(loopback)];
+        let slot = &self.0.clients[usize::from(purpose == For::Files) + 2 * usize::from(loopback)];
         if let Some(client) = slot.get() {
             return Ok(client);
         }
-        let policy = redirect::Policy::custom(move |attempt| {
-            let Some(from) = attempt.previous().last() else { return attempt.stop() };
-            let downgrade = from.scheme() == "https" && attempt.url().scheme() != "https";
-            let elsewhere = from.origin() != attempt.url().origin();
-            if attempt.previous().len() > MAX_REDIRECTS {
-                attempt.error("too many redirects")
-            } else if downgrade || (with_key && elsewhere) {
-                attempt.stop()
-            } else {
-                attempt.follow()
-            }
-        });
-        let mut builder = Client::builder()
+        let builder = Client::builder()
             .user_agent(concat!("drawoff/", env!("CARGO_PKG_VERSION")))
-            .redirect(policy)
             .referer(false)
             // What is tried again is decided here, not below.
             .retry(reqwest::retry::never())
-            .connect_timeout(self.0.policy.connect_timeout);
-        if loopback {
-            builder = builder.no_proxy();
-        }
+            .connect_timeout(self.policy().connect_timeout);
+        let builder = match purpose {
+            For::Calls => for_calls(builder),
+            For::Files => for_files(builder),
+        };
+        let builder = if loopback { builder.no_proxy() } else { builder };
         let client = builder
             .build()
             .map_err(|error| Error::from_reqwest(error, "GET", url.as_str()).with_text("no client can be made"))?;
@@ -391,55 +461,42 @@ impl Http {
     }
 }
 
-/// The error for an answer that is not 2xx.
-pub(super) fn refusal(status: u16, body: &[u8], method: &'static str, url: &str) -> Error {
-    let kind = match status {
-        401 => Kind::KeyRefused,
-        403 => Kind::Forbidden,
-        404 | 410 => Kind::NotFound,
-        429 => Kind::RateLimited,
-        400..500 => Kind::Refused,
-        500..600 => Kind::ServerFault,
-        _ => Kind::BadAnswer,
-    };
-    Error::new(kind, method, url).with_status(status).with_text(words_of(&String::from_utf8_lossy(body)))
+/// Calls carry the key, so redirects are followed within their origin only.
+fn for_calls(builder: ClientBuilder) -> ClientBuilder {
+    let policy = redirect::Policy::custom(move |attempt| {
+        let Some(from) = attempt.previous().last() else { return attempt.stop() };
+        let elsewhere = from.origin() != attempt.url().origin();
+        if attempt.previous().len() > MAX_REDIRECTS {
+            attempt.error("it redirects too often")
+        } else if elsewhere {
+            attempt.stop()
+        } else {
+            attempt.follow()
+        }
+    });
+    builder
+        .redirect(policy)
+        .http2_keep_alive_interval(ALIVE_EVERY)
+        .http2_keep_alive_timeout(ALIVE_EVERY / 2)
+        .http2_keep_alive_while_idle(true)
 }
 
-/// What an error body says, on one line. Pages made for browsers say nothing that the status does not; of XML, which
-/// object stores send, the text between the tags is kept.
-fn words_of(body: &str) -> String {
-    let body = body.trim_start();
-    if !body.starts_with('<') {
-        return one_line(&api::error_text(body));
-    }
-    if !body.starts_with("<?xml") {
-        return String::new();
-    }
-    let mut words = String::new();
-    for piece in body.split('<').skip(1) {
-        words.push_str(piece.split_once('>').map_or("", |(_, text)| text));
-        words.push(' ');
-    }
-    one_line(&words).chars().take(200).collect()
+/// Files: redirects are followed by hand. One connection per try, so that the next one after a stall is another:
+/// requests of HTTP/2 would share the one that stalls.
+fn for_files(builder: ClientBuilder) -> ClientBuilder {
+    builder.redirect(redirect::Policy::none()).http1_only().pool_max_idle_per_host(0)
 }
 
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-/// The wait that an answer names, if any.
-pub(super) fn named_wait(response: &Response) -> Option<Duration> {
-    retry::retry_after(response.headers().get(RETRY_AFTER)?.to_str().ok()?, SystemTime::now())
-}
-
-/// True for addresses of this machine.
-pub fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        None => false,
-    }
+/// A file's answer.
+pub(super) struct FileAnswer {
+    /// Its head, and the body to read.
+    pub response: Response,
+    /// There is a key, and this address did not get it.
+    pub keyless: bool,
+    /// The key that it got.
+    pub sent_key: Option<ApiKey>,
+    /// Where it came from, after redirects; a secret.
+    pub url: Url,
 }
 
 /// Why `key` cannot be sent, if it cannot.

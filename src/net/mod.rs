@@ -3,16 +3,29 @@
 //! Part of the path: from a socket to chunks. It knows nothing of workflows, formats or the terminal. The API key
 //! goes to the API's own origin only; every URL in an error is redacted.
 
+mod answer;
+mod clock;
 mod download;
 mod error;
+#[cfg(test)]
+pub(crate) mod faults;
 mod http;
-pub mod retry;
+mod limiter;
+mod link;
+mod retry;
 #[cfg(test)]
 pub(crate) mod scripted;
 #[cfg(test)]
 mod tests;
+mod trust;
 
-pub use download::{Download, FreshLink, Open, Stopper};
+pub use clock::Clock;
+#[cfg(test)]
+pub(crate) use clock::manual::Manual;
+pub use download::{Download, Downloads, Open, Stopper};
 pub use error::{Error, Kind};
-pub use http::{Answer, Body, Call, Http, OnWait, Repeat, is_loopback, key_problem};
-pub use retry::{Budget, Policy};
+pub use http::{Answer, Body, Call, Http, HttpOptions, OnWait, key_problem};
+pub use limiter::{Limiter, REQUESTS_PER_MINUTE};
+pub use link::{FreshLink, Link};
+pub use retry::{Again, Budget, Failure, Policy, RULES, Repeat, Rule, Trouble};
+pub use trust::{TrustedHost, is_downgrade, is_loopback};

@@ -1,8 +1,10 @@
-//! What is tried again, and after what time. The decision is data: a table by status, a list by kind of trouble.
+//! What is tried again, and after what time. The decision is data: one table by status and by kind of trouble.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::Clock;
 
 /// What an answer or a trouble says about asking again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,26 +15,19 @@ pub enum Again {
     Soon,
     /// A limit: after the time that the server names, or [`Policy::rate_limit_delay`].
     Later,
+    /// The link may have expired: with a fresh one, if there is a source of them.
+    FreshLink,
 }
 
-/// Statuses after which a request is repeated, as inclusive ranges. All others are final.
-///
-/// 408 and 425 ask for it by their meaning. 500 is in because the vendor advises it. 501 and 505 to 511 describe the
-/// request, not the moment. 520 to 527 and 529, 530 come from proxies in front of a server that is away or overloaded.
-pub const REPEATED: &[(u16, u16, Again)] = &[
-    (408, 408, Again::Soon),
-    (425, 425, Again::Soon),
-    (429, 429, Again::Later),
-    (500, 500, Again::Soon),
-    (502, 504, Again::Soon),
-    (520, 524, Again::Soon),
-    (527, 527, Again::Soon),
-    (529, 530, Again::Soon),
-];
-
-/// What `status` says about asking again.
-pub fn after_status(status: u16) -> Again {
-    REPEATED.iter().find(|(from, to, _)| (*from..=*to).contains(&status)).map_or(Again::Never, |(.., again)| *again)
+/// Whether a request that may have been acted on is sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeat {
+    /// Twice has the effect of once.
+    Safe,
+    /// Only while the server has not seen it, or has refused it for now (429).
+    IfUnseen,
+    /// A file behind a link: safe, and a refusal may be one of the link alone.
+    ByLink,
 }
 
 /// How far a request came that got no answer.
@@ -46,6 +41,78 @@ pub enum Trouble {
     Lost,
 }
 
+/// What a [`Rule`] is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Statuses from the first to the second.
+    Status(u16, u16),
+    /// No answer.
+    Trouble(Trouble),
+}
+
+/// One line of the table: what follows a failure, by [`Repeat`].
+#[derive(Clone, Copy, Debug)]
+pub struct Rule {
+    /// The failure.
+    pub failure: Failure,
+    /// Under [`Repeat::Safe`].
+    pub safe: Again,
+    /// Under [`Repeat::IfUnseen`].
+    pub if_unseen: Again,
+    /// Under [`Repeat::ByLink`].
+    pub by_link: Again,
+}
+
+const fn rule(failure: Failure, safe: Again, if_unseen: Again, by_link: Again) -> Rule {
+    Rule { failure, safe, if_unseen, by_link }
+}
+
+/// After which failures a request is repeated. All that stands nowhere here is final.
+///
+/// 408 and 425 ask for it by their meaning. 500 is in because the vendor advises it. 501 and 505 to 511 describe the
+/// request, not the moment. 520 to 527 and 529, 530 come from proxies in front of a server that is away or overloaded.
+/// Expired links are refused with 403 by most stores, with 400 or 401 by some.
+pub const RULES: &[Rule] = {
+    use Again::*;
+    use Failure::{Status, Trouble as No};
+    use Trouble::*;
+    &[
+        rule(Status(400, 401), Never, Never, FreshLink),
+        rule(Status(403, 403), Never, Never, FreshLink),
+        rule(Status(408, 408), Soon, Never, Soon),
+        rule(Status(425, 425), Soon, Never, Soon),
+        rule(Status(429, 429), Later, Later, Later),
+        rule(Status(500, 500), Soon, Never, Soon),
+        rule(Status(502, 504), Soon, Never, Soon),
+        rule(Status(520, 524), Soon, Never, Soon),
+        rule(Status(527, 527), Soon, Never, Soon),
+        rule(Status(529, 530), Soon, Never, Soon),
+        rule(No(Unsendable), Never, Never, Never),
+        rule(No(Unsent), Soon, Soon, Soon),
+        rule(No(Lost), Soon, Never, Soon),
+    ]
+};
+
+impl Repeat {
+    /// What an answer of `status` says about asking again.
+    pub fn after_status(self, status: u16) -> Again {
+        self.find(|failure| matches!(failure, Failure::Status(from, to) if (from..=to).contains(&status)))
+    }
+
+    /// What it says that no answer came.
+    pub fn after_trouble(self, trouble: Trouble) -> Again {
+        self.find(|failure| failure == Failure::Trouble(trouble))
+    }
+
+    fn find(self, is: impl Fn(Failure) -> bool) -> Again {
+        RULES.iter().find(|rule| is(rule.failure)).map_or(Again::Never, |rule| match self {
+            Repeat::Safe => rule.safe,
+            Repeat::IfUnseen => rule.if_unseen,
+            Repeat::ByLink => rule.by_link,
+        })
+    }
+}
+
 impl Trouble {
     /// Reads the client library's error.
     pub fn of(error: &reqwest::Error) -> Self {
@@ -55,14 +122,6 @@ impl Trouble {
             Trouble::Unsent
         } else {
             Trouble::Lost
-        }
-    }
-
-    /// What it says about asking again.
-    pub fn again(self) -> Again {
-        match self {
-            Trouble::Unsendable => Again::Never,
-            Trouble::Unsent | Trouble::Lost => Again::Soon,
         }
     }
 }
@@ -77,7 +136,7 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// Questions that a person waits for.
+    /// Lists and other questions that a person waits for.
     pub const ASK: Budget = Budget { tries: 5, time: Duration::from_secs(180) };
     /// One question of a watch that may last hours: it must outlive a lost network.
     pub const POLL: Budget = Budget { tries: 40, time: Duration::from_secs(900) };
@@ -87,6 +146,11 @@ impl Budget {
     pub const UPLOAD: Budget = Budget { tries: 4, time: Duration::from_secs(1800) };
     /// Connections of a download that bring no progress; it is refilled by progress.
     pub const DOWNLOAD: Budget = Budget { tries: 8, time: Duration::from_secs(900) };
+
+    /// True if another try that starts `delay` from now is beyond it.
+    pub(super) fn is_spent(&self, tries: u32, elapsed: Duration, delay: Duration) -> bool {
+        tries >= self.tries || elapsed + delay >= self.time
+    }
 }
 
 /// Delays and limits of all requests.
@@ -98,14 +162,23 @@ pub struct Policy {
     pub max_delay: Duration,
     /// After a 429 that names no time. Default 60 s, the vendor's advice.
     pub rate_limit_delay: Duration,
-    /// A longer `Retry-After` is cut to this. Default 5 min.
+    /// A longer wait that a server names is cut to this. Default 5 min.
     pub retry_after_cap: Duration,
     /// For a connection to stand. Default 10 s.
     pub connect_timeout: Duration,
     /// Without a byte in either direction. Default 30 s.
     pub idle_timeout: Duration,
+    /// A download that brings fewer bytes per second, as a mean over [`Policy::stall_time`], gets another connection;
+    /// with 0 only one that brings nothing at all. Default 1 KiB.
+    pub min_bytes_per_second: u64,
+    /// The time that the mean is taken over. Waiting for our own reader does not count. Default 30 s.
+    pub stall_time: Duration,
     /// An answer of the API that is longer is an error. Default 64 MiB: links may carry rows.
     pub max_answer_bytes: usize,
+    /// Where jitter comes from: a number in 0..1 per call.
+    pub chance: fn() -> f64,
+    /// What waits between tries go by. Timeouts on sockets go by the system's time.
+    pub clock: Clock,
 }
 
 impl Default for Policy {
@@ -117,7 +190,11 @@ impl Default for Policy {
             retry_after_cap: Duration::from_secs(300),
             connect_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(30),
+            min_bytes_per_second: 1 << 10,
+            stall_time: Duration::from_secs(30),
             max_answer_bytes: 64 << 20,
+            chance,
+            clock: Clock::System,
         }
     }
 }
@@ -136,10 +213,11 @@ impl Policy {
         }
     }
 
-    /// The wait before try number `tries + 1`, where `chance` in 0..1 spreads clients that failed together (full
-    /// jitter). What the server named in `retry_after` is a floor, not a suggestion, up to the cap.
-    pub fn delay(&self, again: Again, tries: u32, retry_after: Option<Duration>, chance: f64) -> Duration {
-        let named = retry_after.map(|named| named.min(self.retry_after_cap));
+    /// The wait before try number `tries + 1`, spread so that clients that failed together come apart (full jitter).
+    /// What the server `named` is a floor, not a suggestion, up to the cap.
+    pub fn delay(&self, again: Again, tries: u32, named: Option<Duration>) -> Duration {
+        let chance = (self.chance)();
+        let named = named.map(|named| named.min(self.retry_after_cap));
         match (again, named) {
             // A little on top, so that all who were told the same second do not come in the same second.
             (Again::Later, None) => self.rate_limit_delay.mul_f64(1.0 + chance * 0.1),
@@ -162,6 +240,19 @@ pub fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     Some(date.duration_since(now).unwrap_or_default())
 }
 
+/// Reads `X-RateLimit-Reset`, which no standard defines: seconds from now, or since 1970, or thousandths of these.
+pub fn rate_limit_reset(value: &str, now: SystemTime) -> Option<Duration> {
+    /// As seconds since 1970, these are in 2001; as seconds from now, 30 years away.
+    const EPOCH_FROM: f64 = 1e9;
+    let number: f64 = value.trim().parse().ok().filter(|n: &f64| n.is_finite() && *n >= 0.0)?;
+    if number < EPOCH_FROM {
+        return Some(Duration::from_secs_f64(number));
+    }
+    let seconds = if number < EPOCH_FROM * 1000.0 { number } else { number / 1000.0 };
+    let reset = UNIX_EPOCH.checked_add(Duration::try_from_secs_f64(seconds).ok()?)?;
+    Some(reset.duration_since(now).unwrap_or_default())
+}
+
 /// A number in 0..1 that differs from call to call and from process to process. Not for secrets.
 pub fn chance() -> f64 {
     // The standard library seeds each state from the system once and then counts on.
@@ -173,39 +264,102 @@ pub fn chance() -> f64 {
 mod tests {
     use super::*;
 
+    /// Every status from 100 to 599 and every trouble, neighbours of one verdict on one line.
+    fn printed() -> String {
+        let verdicts = |of: &dyn Fn(Repeat) -> Again| {
+            let word = |repeat| format!("{:?}", of(repeat));
+            format!("{:<9} {:<9} {}", word(Repeat::Safe), word(Repeat::IfUnseen), word(Repeat::ByLink))
+        };
+        let mut runs: Vec<(u16, u16, String)> = Vec::new();
+        for status in 100..=599 {
+            let verdict = verdicts(&|repeat: Repeat| repeat.after_status(status));
+            match runs.last_mut() {
+                Some((_, to, same)) if *same == verdict => *to = status,
+                _ => runs.push((status, status, verdict)),
+            }
+        }
+        let mut lines = vec!["           safe      if unseen by link".to_owned()];
+        lines.extend(runs.iter().map(|(from, to, verdict)| format!("{from}-{to}    {verdict}")));
+        for trouble in [Trouble::Unsendable, Trouble::Unsent, Trouble::Lost] {
+            let name = format!("{trouble:?}");
+            lines.push(format!("{name:<10} {}", verdicts(&|repeat: Repeat| repeat.after_trouble(trouble))));
+        }
+        lines.join("\n")
+    }
+
     #[test]
-    fn every_status_has_its_verdict() {
-        let listed = |wanted: Again| (100..=599).filter(|&s| after_status(s) == wanted).collect::<Vec<u16>>();
-        assert_eq!(listed(Again::Soon), [408, 425, 500, 502, 503, 504, 520, 521, 522, 523, 524, 527, 529, 530]);
-        assert_eq!(listed(Again::Later), [429]);
-        assert_eq!(listed(Again::Never).len(), 500 - 15);
+    fn every_failure_has_its_verdict() {
+        let table = "           safe      if unseen by link
+100-399    Never     Never     Never
+400-401    Never     Never     FreshLink
+402-402    Never     Never     Never
+403-403    Never     Never     FreshLink
+404-407    Never     Never     Never
+408-408    Soon      Never     Soon
+409-424    Never     Never     Never
+425-425    Soon      Never     Soon
+426-428    Never     Never     Never
+429-429    Later     Later     Later
+430-499    Never     Never     Never
+500-500    Soon      Never     Soon
+501-501    Never     Never     Never
+502-504    Soon      Never     Soon
+505-519    Never     Never     Never
+520-524    Soon      Never     Soon
+525-526    Never     Never     Never
+527-527    Soon      Never     Soon
+528-528    Never     Never     Never
+529-530    Soon      Never     Soon
+531-599    Never     Never     Never
+Unsendable Never     Never     Never
+Unsent     Soon      Soon      Soon
+Lost       Soon      Never     Soon";
+        assert_eq!(printed(), table);
+    }
+
+    fn policy(chance: fn() -> f64) -> Policy {
+        Policy { chance, ..Policy::default() }
     }
 
     #[test]
     fn delays_double_are_spread_and_capped() {
-        let policy = Policy::default();
-        let ms = |tries, chance| policy.delay(Again::Soon, tries, None, chance).as_millis();
-        assert_eq!((ms(1, 1.0), ms(2, 1.0), ms(3, 1.0), ms(40, 1.0)), (500, 1000, 2000, 30_000));
-        assert_eq!((ms(1, 0.0), ms(3, 0.5)), (0, 1000));
+        let ms = |tries, chance| policy(chance).delay(Again::Soon, tries, None).as_millis();
+        assert_eq!((ms(1, || 1.0), ms(2, || 1.0), ms(3, || 1.0), ms(40, || 1.0)), (500, 1000, 2000, 30_000));
+        assert_eq!((ms(1, || 0.0), ms(3, || 0.5)), (0, 1000));
     }
 
     #[test]
     fn a_limit_waits_for_the_time_named_or_a_minute() {
-        let policy = Policy::default();
-        let seconds = |named: Option<u64>| policy.delay(Again::Later, 1, named.map(Duration::from_secs), 0.0).as_secs();
+        let policy = policy(|| 0.0);
+        let seconds = |named: Option<u64>| policy.delay(Again::Later, 1, named.map(Duration::from_secs)).as_secs();
         assert_eq!(seconds(None), 60);
         assert_eq!(seconds(Some(7)), 7);
         assert_eq!(seconds(Some(86_400)), 300);
-        assert_eq!(policy.delay(Again::Soon, 1, Some(Duration::from_secs(4)), 0.0).as_secs(), 4);
+        assert_eq!(policy.delay(Again::Soon, 1, Some(Duration::from_secs(4))).as_secs(), 4);
     }
 
     #[test]
-    fn retry_after_is_seconds_or_a_date() {
+    fn named_waits_are_read() {
         let now = httpdate::parse_http_date("Wed, 04 Nov 2026 10:00:00 GMT").unwrap();
         assert_eq!(retry_after(" 12 ", now), Some(Duration::from_secs(12)));
         assert_eq!(retry_after("Wed, 04 Nov 2026 10:00:30 GMT", now), Some(Duration::from_secs(30)));
         assert_eq!(retry_after("Wed, 04 Nov 2026 09:00:00 GMT", now), Some(Duration::ZERO));
         assert_eq!(retry_after("soon", now), None);
+        let epoch = now.duration_since(UNIX_EPOCH).unwrap().as_secs();
+        assert_eq!(rate_limit_reset("12", now), Some(Duration::from_secs(12)));
+        assert_eq!(rate_limit_reset(&(epoch + 9).to_string(), now), Some(Duration::from_secs(9)));
+        assert_eq!(rate_limit_reset(&((epoch + 9) * 1000).to_string(), now), Some(Duration::from_secs(9)));
+        assert_eq!(rate_limit_reset(&(epoch - 9).to_string(), now), Some(Duration::ZERO));
+        assert_eq!((rate_limit_reset("-1", now), rate_limit_reset("inf", now)), (None, None));
+        assert_eq!(rate_limit_reset("1e300", now), None);
+    }
+
+    #[test]
+    fn a_try_that_would_come_too_late_is_not_waited_for() {
+        let second = Duration::from_secs(1);
+        let budget = Budget { tries: 3, time: 10 * second };
+        assert!(!budget.is_spent(2, 5 * second, 4 * second));
+        assert!(budget.is_spent(2, 5 * second, 6 * second) && budget.is_spent(3, Duration::ZERO, Duration::ZERO));
     }
 
     #[test]

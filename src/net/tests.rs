@@ -12,7 +12,12 @@ use crate::secret::{ApiKey, SecretUrl};
 const KEY: &str = "marked-key-1f9";
 
 fn http(base: &str) -> Http {
-    Http::new(base.parse().unwrap(), Some(ApiKey::new(KEY)), Policy::fast(), None)
+    http_with(base, KEY, Policy::fast())
+}
+
+fn http_with(base: &str, key: &str, policy: Policy) -> Http {
+    let options = HttpOptions::new(base.parse().unwrap(), Some(ApiKey::new(key)));
+    Http::new(HttpOptions { policy, ..options })
 }
 
 /// 300 000 bytes in which no two places look alike.
@@ -123,6 +128,33 @@ async fn the_budget_ends() {
 }
 
 #[tokio::test]
+async fn waits_grow_up_to_the_budget_and_named_ones_are_kept_to() {
+    let waited = async |replies: Vec<Reply>, budget: Budget| {
+        let server = Scripted::replies(replies).await;
+        let manual = Manual::jumping();
+        let policy = Policy { chance: || 1.0, clock: Clock::Manual(manual.clone()), ..Policy::default() };
+        let http = http_with(&server.base, KEY, policy);
+        http.send(&Call::get("/first").budget(budget)).await.ok();
+        (manual.passed().as_millis(), server.seen().len())
+    };
+    let budget = |tries, seconds| Budget { tries, time: std::time::Duration::from_secs(seconds) };
+    let bad = || Reply::new(503, "");
+    let limited = |header, value: &str| Reply::new(429, "").header(header, value);
+    assert_eq!(waited(vec![bad()], budget(5, 180)).await, (500 + 1000 + 2000 + 4000, 5));
+    // A wait that would end after the budget's time is not begun.
+    assert_eq!(waited(vec![bad()], budget(5, 3)).await, (500 + 1000, 3));
+    let good = || Reply::new(200, "");
+    assert_eq!(waited(vec![limited("Retry-After", "7"), good()], Budget::ASK).await, (7_500, 2));
+    assert_eq!(waited(vec![limited("X-RateLimit-Reset", "9"), good()], Budget::ASK).await, (9_500, 2));
+    assert_eq!(waited(vec![Reply::new(429, ""), good()], Budget::ASK).await, (66_000, 2));
+    // Beyond the cap, and that beyond the budget.
+    assert_eq!(waited(vec![limited("Retry-After", "4000"), good()], Budget::ASK).await, (0, 1));
+    assert_eq!(waited(vec![limited("Retry-After", "4000"), good()], Budget::START).await, (300_500, 2));
+    // Other failures carry the limit's reset too, and do not mean it.
+    assert_eq!(waited(vec![bad().header("X-RateLimit-Reset", "50"), good()], Budget::ASK).await, (500, 2));
+}
+
+#[tokio::test]
 async fn what_must_not_happen_twice_is_sent_again_only_when_unseen() {
     let post = || Call::post("/create", Body::Json(b"{}".to_vec()), Repeat::IfUnseen);
     let server = Scripted::replies(vec![Reply::new(503, "")]).await;
@@ -136,7 +168,7 @@ async fn what_must_not_happen_twice_is_sent_again_only_when_unseen() {
 #[tokio::test]
 async fn no_key_is_known_before_anything_is_sent() {
     let server = Scripted::replies(vec![Reply::new(200, "")]).await;
-    let http = Http::new(server.base.parse().unwrap(), Some(ApiKey::new("  ")), Policy::fast(), None);
+    let http = http_with(&server.base, "  ", Policy::fast());
     assert_eq!(http.send(&Call::get("/x")).await.unwrap_err().kind(), Kind::NoKey);
     assert!(server.seen().is_empty());
 }
@@ -176,7 +208,7 @@ async fn pages_for_browsers_are_not_quoted() {
 async fn a_long_answer_is_refused() {
     let server = Scripted::replies(vec![Reply::new(200, vec![b' '; 2000])]).await;
     let policy = Policy { max_answer_bytes: 1000, ..Policy::fast() };
-    let http = Http::new(server.base.parse().unwrap(), Some(ApiKey::new(KEY)), policy, None);
+    let http = http_with(&server.base, KEY, policy);
     assert_eq!(http.send(&Call::get("/x")).await.unwrap_err().kind(), Kind::BadAnswer);
 }
 
@@ -207,7 +239,7 @@ async fn a_server_that_always_cuts_is_given_up() {
 async fn a_short_body_is_never_a_clean_end() {
     // The server hangs up early and then answers every range with nothing left.
     let server = Scripted::by(|_, seen| match from(seen) {
-        0 => Reply::new(200, file()).cut_at(100),
+        0 => Reply::new(200, file()).header("ETag", "\"v1\"").cut_at(100),
         _ => Reply::new(416, "").header("Content-Range", "bytes */100"),
     })
     .await;
@@ -227,6 +259,25 @@ async fn the_exact_end_may_be_answered_with_416() {
 }
 
 #[tokio::test]
+async fn a_416_is_the_end_only_of_the_file_that_was_read() {
+    let read = async |past_the_end: Reply| {
+        let server = Scripted::by(move |_, seen| match from(seen) {
+            300_000 => past_the_end.clone(),
+            _ => part(seen, "\"v1\"").unannounced(),
+        })
+        .await;
+        (read_link(&server).await.map(|bytes| bytes == file()).map_err(|error| error.kind()), server.seen().len())
+    };
+    let refusal = || Reply::new(416, "");
+    assert_eq!(read(refusal().header("Content-Range", "bytes */300000")).await, (Ok(true), 2));
+    assert_eq!(read(refusal().header("ETag", "\"v1\"")).await, (Ok(true), 2));
+    // It says nothing: the file is read again and compared.
+    assert_eq!(read(refusal()).await, (Ok(true), 3));
+    assert_eq!(read(refusal().header("ETag", "\"v2\"")).await, (Err(Kind::Changed), 2));
+    assert_eq!(read(refusal().header("Content-Range", "bytes */299999")).await, (Err(Kind::Changed), 2));
+}
+
+#[tokio::test]
 async fn another_file_is_noticed() {
     // By its tag, in a part and in a whole answer.
     let changed = |i: usize, seen: &Seen| if i == 0 { part(seen, "\"v1\"").cut_at(999) } else { part(seen, "\"v2\"") };
@@ -236,13 +287,19 @@ async fn another_file_is_noticed() {
         _ => Reply::new(200, file()).header("ETag", "\"v2\""),
     };
     assert_eq!(read_link(&Scripted::by(whole).await).await.unwrap_err().kind(), Kind::Changed);
-    // Without any tag a whole answer cannot be trusted to be the same.
-    let silent =
-        |i: usize, _: &Seen| if i == 0 { Reply::new(200, file()).cut_at(999) } else { Reply::new(200, file()) };
-    assert_eq!(read_link(&Scripted::by(silent).await).await.unwrap_err().kind(), Kind::Changed);
+    // Without any tag by a byte of what was read; what comes behind it is not known yet.
+    let silent = |changed: usize| {
+        move |i: usize, _: &Seen| {
+            let mut file = file();
+            file[changed] ^= u8::from(i > 0);
+            if i == 0 { Reply::new(200, file).cut_at(999) } else { Reply::new(200, file) }
+        }
+    };
+    assert_eq!(read_link(&Scripted::by(silent(998)).await).await.unwrap_err().kind(), Kind::Changed);
+    assert!(read_link(&Scripted::by(silent(999)).await).await.is_ok());
     // By its length.
     let longer = |i: usize, _: &Seen| match i {
-        0 => Reply::new(200, file()).cut_at(999),
+        0 => Reply::new(200, file()).header("ETag", "\"v1\"").cut_at(999),
         _ => Reply::new(206, &file()[999..]).header("Content-Range", "bytes 999-400000/400001"),
     };
     assert_eq!(read_link(&Scripted::by(longer).await).await.unwrap_err().kind(), Kind::Changed);
@@ -266,16 +323,198 @@ async fn a_server_without_ranges_is_skipped_through() {
     assert!(read_link(&server).await.unwrap() == file());
 }
 
+#[tokio::test]
+async fn a_part_that_cannot_be_placed_is_not_used() {
+    // Begins elsewhere, is encoded, or comes without a tag: the whole file is asked for instead, and compared.
+    for kind in 0..3 {
+        let server = Scripted::by(move |i, seen| match (i, seen.header("range")) {
+            (0, _) => part(seen, "\"v1\"").cut_at(999),
+            (_, None) => part(seen, "\"v1\""),
+            (_, Some(_)) => match kind {
+                0 => Reply::new(206, &file()[998..])
+                    .header("ETag", "\"v1\"")
+                    .header("Content-Range", "bytes 998-299999/300000"),
+                1 => part(seen, "\"v1\"").header("Content-Encoding", "gzip"),
+                _ => Reply::new(206, &file()[999..]).header("Content-Range", "bytes 999-299999/300000"),
+            },
+        })
+        .await;
+        assert!(read_link(&server).await.unwrap() == file(), "{kind}");
+        assert_eq!(server.seen().iter().map(|s| s.header("range").is_some()).collect::<Vec<_>>(), [false, true, false]);
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_encoded_all_the_same_is_decoded_and_resumed_by_its_content() {
+    let encoded = |level| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(level));
+        std::io::Write::write_all(&mut encoder, &file()).unwrap();
+        encoder.finish().unwrap()
+    };
+    let server = Scripted::by(move |i, seen| {
+        assert_eq!((seen.header("range"), seen.header("accept-encoding")), (None, Some("identity")));
+        // Every answer is encoded anew, and differently.
+        let reply = Reply::new(200, encoded(if i % 2 == 0 { 1 } else { 9 })).header("Content-Encoding", "gzip");
+        let reply = reply.header("ETag", "\"v1\"");
+        if i < 3 { reply.cut_at(50_000 * (i + 1)) } else { reply }
+    })
+    .await;
+    assert!(read_link(&server).await.unwrap() == file());
+    assert_eq!(server.seen().len(), 4);
+    let damaged = Scripted::by(move |_, _| {
+        let mut bytes = encoded(6);
+        bytes.truncate(bytes.len() - 4);
+        Reply::new(200, bytes).header("Content-Encoding", "gzip")
+    })
+    .await;
+    assert_eq!(read_link(&damaged).await.unwrap_err().kind(), Kind::Damaged);
+    let unknown = Scripted::replies(vec![Reply::new(200, "x").header("Content-Encoding", "br")]).await;
+    assert_eq!(read_link(&unknown).await.unwrap_err().kind(), Kind::BadAnswer);
+}
+
+#[tokio::test]
+async fn an_end_that_only_the_connection_shows_is_looked_for_again() {
+    let read = async |server: &Scripted| {
+        let link = SecretUrl::new(format!("{}/file", server.base));
+        let mut download = Download::open(&http(&server.base), Open::link(link)).await.unwrap();
+        let read = move || {
+            let mut bytes = Vec::new();
+            download.read_to_end(&mut bytes).unwrap();
+            (bytes == file(), crate::source::ByteSource::is_end_proven(&mut download))
+        };
+        tokio::task::spawn_blocking(read).await.unwrap()
+    };
+    // A cut looks like an end; the answer to a range tells.
+    let server = Scripted::by(|i, seen| match (i, from(seen)) {
+        (0, _) => part(seen, "\"v1\"").unannounced().cut_at(1000),
+        (_, 300_000) => Reply::new(416, "").header("Content-Range", "bytes */300000"),
+        _ => part(seen, "\"v1\"").unannounced(),
+    })
+    .await;
+    assert_eq!(read(&server).await, (true, true));
+    // Without ranges the same end twice is all that there is.
+    let server = Scripted::by(|i, _| {
+        let reply = Reply::new(200, file()).unannounced();
+        if i == 0 { reply.cut_at(1000) } else { reply }
+    })
+    .await;
+    assert_eq!(read(&server).await, (true, false));
+    assert_eq!(server.seen().len(), 3);
+}
+
+#[tokio::test]
+async fn a_redirect_takes_no_key_along_and_ends() {
+    let store = Scripted::replies(vec![Reply::new(200, "rows")]).await;
+    let to = format!("{}/real?sig=marked-other", store.base);
+    let server = Scripted::replies(vec![Reply::new(307, "").header("Location", to)]).await;
+    assert_eq!(read_link(&server).await.unwrap(), b"rows");
+    assert_eq!(server.seen()[0].header("x-api-key"), Some(KEY));
+    assert_eq!((store.seen()[0].header("x-api-key"), store.seen()[0].header("referer")), (None, None));
+    let circle = Scripted::replies(vec![Reply::new(302, "").header("Location", "/again?x=marked-x")]).await;
+    let error = read_link(&circle).await.unwrap_err();
+    assert_eq!((error.kind(), error.text()), (Kind::BadAnswer, "it redirects more than 10 times"));
+    assert_eq!(circle.seen().len(), 11);
+    assert_redacted(&error);
+    let elsewhere = Scripted::replies(vec![Reply::new(302, "").header("Location", "ftp://f.test/marked-x")]).await;
+    assert_eq!(read_link(&elsewhere).await.unwrap_err().text(), "the link is neither http nor https");
+}
+
+#[tokio::test]
+async fn a_host_that_is_trusted_gets_the_key_and_another_says_that_it_did_not() {
+    let api = Scripted::replies(vec![Reply::new(404, "")]).await;
+    let store = Scripted::by(|_, seen| match seen.header("x-api-key") {
+        Some(KEY) => Reply::new(200, "rows"),
+        _ => Reply::new(401, r#"{"detail":"who are you?"}"#),
+    })
+    .await;
+    let link = || Open::link(SecretUrl::new(format!("{}/file?sig=marked-1", store.base)));
+    let host = store.base.trim_start_matches("http://").to_owned();
+    let error = read_all(&http(&api.base), link()).await.unwrap_err();
+    assert_eq!((error.status(), error.keyless_host()), (Some(401), Some(host.as_str())));
+    let options = HttpOptions::new(api.base.parse().unwrap(), Some(ApiKey::new(KEY)));
+    let trusting = Http::new(HttpOptions { trusted: vec![host.parse().unwrap()], ..options });
+    assert_eq!(read_all(&trusting, link()).await.unwrap(), b"rows");
+    // Trusted, but not when another host sends us there by an address that is not it.
+    assert_eq!(store.seen().len(), 2);
+}
+
+#[tokio::test]
+async fn what_a_server_quotes_of_our_secrets_is_taken_out() {
+    let body = format!(r#"{{"detail":"key {KEY} may not read /file?sig=marked-sig"}}"#);
+    let server = Scripted::replies(vec![Reply::new(422, body)]).await;
+    let error = http(&server.base).send(&Call::get("/x").query("sig", "marked-sig")).await.unwrap_err();
+    assert_eq!(error.text(), "key [redacted] may not read /file?[redacted]");
+    let error = read_link(&server).await.unwrap_err();
+    assert_redacted(&error);
+    let text = r#"{"status":"queued","workflow_id":5,"job_id":"marked-value"}"#;
+    let server = Scripted::replies(vec![Reply::new(200, text)]).await;
+    let error = http(&server.base).json::<Vec<String>>(&Call::get("/x")).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::BadAnswer);
+    assert_redacted(&error);
+}
+
+#[tokio::test]
+async fn a_head_without_measure_is_refused() {
+    let mut reply = Reply::new(200, "{}");
+    for i in 0..200 {
+        reply = reply.header(&format!("X-Filler-{i}"), "x");
+    }
+    let server = Scripted::replies(vec![reply]).await;
+    let call = Call::get("/x").budget(Budget { tries: 1, time: std::time::Duration::from_secs(9) });
+    let error = http(&server.base).send(&call).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Unreachable);
+    assert!(error.source().unwrap().to_string().contains("head is too large"), "{error:?}");
+}
+
 struct Links {
     base: String,
     asked: AtomicU32,
 }
 
 impl FreshLink for Links {
-    fn fresh(&self) -> BoxFuture<'_, Result<SecretUrl, Error>> {
+    fn fresh(&self, after: u64) -> BoxFuture<'_, Result<Link, Error>> {
         let n = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
-        Box::pin(async move { Ok(SecretUrl::new(format!("{}/file?sig=marked-{n}", self.base))) })
+        let url = SecretUrl::new(format!("{}/file?sig=marked-{n}", self.base));
+        Box::pin(async move { Ok(Link { url, edition: after + 1, stale_from: None }) })
     }
+}
+
+#[tokio::test]
+async fn a_link_that_is_about_to_expire_is_replaced_before_it_is_used() {
+    let server = Scripted::by(|_, seen| part(seen, "\"v1\"")).await;
+    let links = Arc::new(Links { base: server.base.clone(), asked: AtomicU32::new(0) });
+    let url = SecretUrl::new(format!("{}/file?sig=marked-0", server.base));
+    let link = Link { stale_from: Some(std::time::Instant::now()), ..Link::lasting(url) };
+    let open = Open { link, fresh: Some(links.clone()), ..Open::link(SecretUrl::new("")) };
+    assert!(read_all(&http(&server.base), open).await.unwrap() == file());
+    assert_eq!(server.seen()[0].line, "GET /file?sig=marked-1");
+    assert_eq!((server.seen().len(), links.asked.load(Ordering::SeqCst)), (1, 1));
+}
+
+#[tokio::test]
+async fn so_many_files_come_at_a_time_and_are_read_in_order() {
+    let server = Scripted::by(|_, seen| part(seen, "\"v1\"")).await;
+    let http = http(&server.base);
+    // A window that holds one file and a half: the later ones wait half-way for their turn to be read.
+    let downloads = Downloads::new(3, 600 << 10);
+    let started: Vec<Download> = (0..7)
+        .map(|i| downloads.start(&http, Open::link(SecretUrl::new(format!("{}/file{i}", server.base)))))
+        .collect();
+    let asked = || server.seen().iter().map(|s| s.line[9..].parse::<usize>().unwrap()).collect::<Vec<_>>();
+    while asked().len() < 3 {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    let mut first_ones = asked();
+    first_ones.sort_unstable();
+    assert_eq!(first_ones, [0, 1, 2]);
+    for (i, mut download) in started.into_iter().enumerate() {
+        let read = tokio::task::spawn_blocking(move || {
+            let mut bytes = Vec::new();
+            download.read_to_end(&mut bytes).map(|_| bytes)
+        });
+        assert!(read.await.unwrap().unwrap() == file(), "{i}");
+    }
+    assert_eq!(server.seen().len(), 7);
 }
 
 #[tokio::test]

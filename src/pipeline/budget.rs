@@ -4,21 +4,27 @@
 //!
 //! ```text
 //!   morsels read but not yet encoded       <= a quarter of --max-memory, by permits inside them
-//! + one open row group per worker          <= workers x about 0.7 of its input
-//! + finished pieces that wait their turn   <= (workers + 1) x about 0.3 of a row group's input;
-//!                                             of text, 4 x workers x a morsel's text
+//! + the open row group, encoded            <= an eighth of --max-memory, and a part
+//! + pages that are not full, per worker    <= what the worker has taken of its part, so a part;
+//!                                             1 MiB per leaf column of wide rows
+//! + finished pieces that wait their turn   <= (workers + 1) x about 0.3 of a part's input;
+//!                                             of text, 4 x workers x a morsel's text, or 8 MiB
+//!                                             where a morsel becomes more than that
+//! + downloads that wait to be read         <= a sixteenth of --max-memory, or 256 KiB per job
 //! + the sample for the schema              <= 4 MiB and a morsel
 //! + batches in the hands of workers        <= workers x about 2 morsels (views, not copies)
 //! + the program itself                     about 16 MiB
 //! ```
 //!
-//! A row group takes its worker's share of that quarter as input, 32 MiB at most, so the sum is
-//! about half of `--max-memory` and 16 MiB; the rest is for what the allocator keeps and for data
+//! A part takes half of its worker's share of that quarter as input, 16 MiB at most, so the sum is
+//! rather more than half of `--max-memory` and 16 MiB; the rest is for what the allocator keeps and for data
 //! that encode worse than most. The shares were measured on the wide rows of the benchmarks.
 //!
-//! Two things stand outside the sum, each with a limit of its own: the keys of a deduplicate step
-//! (16 bytes and some each, [`Limits::max_distinct_keys`]), and records so long that they are their
-//! own morsels ([`Limits::max_record_bytes`]).
+//! Three things stand outside the sum, each with a limit of its own: the keys of a deduplicate step
+//! (16 bytes and some each, [`Limits::max_distinct_keys`]), records so long that they are their own
+//! morsels ([`Limits::max_record_bytes`]), and rejected records until the writer has set them aside:
+//! their bytes and 24 for each of them, so that a file of the wrong kind takes about as much as the rows that
+//! it does not have.
 //!
 //! Only the reader waits for permits, it takes them in delivery order, and a morsel's permit is
 //! given back by whoever holds the morsel, who never waits for another: so nobody waits in a ring.
@@ -27,12 +33,17 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use super::Limits;
 
+/// Larger parts make no smaller files, and the last ones leave workers idle. By eye.
+const MAX_PART_BYTES: usize = 16 << 20;
+
 /// How the memory of an execution is shared out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
     /// Bytes of morsels in flight.
     pub in_flight_bytes: u64,
-    /// Input bytes of one row group.
+    /// Input bytes that a worker takes at a time, for Parquet: a part of a row group.
+    pub part_bytes: usize,
+    /// Bytes at which the writer closes a row group, as encoded.
     pub row_group_bytes: usize,
 }
 
@@ -41,8 +52,13 @@ impl Sizes {
     pub fn of(limits: &Limits, workers: usize) -> Self {
         let morsel = limits.morsel_bytes as u64;
         let in_flight_bytes = (limits.max_memory_bytes / 4).max(2 * morsel);
-        let share = usize::try_from(in_flight_bytes / workers as u64).unwrap_or(usize::MAX);
-        Sizes { in_flight_bytes, row_group_bytes: share.min(limits.row_group_bytes).max(limits.morsel_bytes) }
+        let share = usize::try_from(in_flight_bytes / 2 / workers as u64).unwrap_or(usize::MAX);
+        let most = usize::try_from(limits.max_memory_bytes / 8).unwrap_or(usize::MAX);
+        Sizes {
+            in_flight_bytes,
+            part_bytes: share.min(MAX_PART_BYTES).min(limits.row_group_bytes).max(limits.morsel_bytes),
+            row_group_bytes: limits.row_group_bytes.min(most),
+        }
     }
 }
 

@@ -3,14 +3,21 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, RwLock};
 
+use super::buffers::TextBuffers;
+use super::known::{Unseen, known_columns};
 use super::reader::{Item, SourceInfo};
-use super::{Error, Limits, OnBadRecord, Plan, SchemaPolicy, Target};
+use super::rejects::RejectList;
+use super::turn::Turn;
+use super::{Error, Limits, OnBadRecord, Plan, SchemaChoice, SchemaPolicy, Target};
 use crate::column::{Field, MAX_COLUMNS, Mixing, Morsel, Schema, Type};
-use crate::format::decode::{OnMisfit, Outcome};
-use crate::format::ndjson::{self, DecodeOptions, Keys, UnknownKey};
-use crate::format::parquet::{self, ColumnPath, EncodedRowGroup, Layout, RowGroupEncoder};
+use crate::format::decode::{Extra, Law, OnMisfit, Outcome, RejectedRecord, Rules, Survey};
+use crate::format::frame::Framing;
+use crate::format::ndjson::{self, DecodeOptions, Keys, SurveyOptions, UnknownKey};
+use crate::format::parquet::{self, ColumnPath, EncodedRowGroup, Layout, RowGroupEncoder, Workshop};
+use crate::format::utf8::{self, Repaired};
 use crate::format::{Format, OutputFormat, ParquetOptions};
-use crate::transform::{Step, Steps};
+use crate::position::FieldPath;
+use crate::transform::{Step, Steps, bind, columns_needed, keeps_records};
 
 /// Values of one batch, nulls included. By eye: 64 MiB of string views.
 const MAX_BATCH_CELLS: usize = 4 << 20;
@@ -35,8 +42,12 @@ pub(super) struct Compiled {
     pub keys: Keys,
     /// All outputs are CSV: cells pass as they are.
     pub cells_as_text: bool,
-    /// Columns are needed only to choose rows by: records are copied.
+    /// The columns that steps and outputs need; the values of others are checked and left out.
     pub only_columns: Option<Vec<String>>,
+    /// Steps name these columns, and the sample had none such.
+    pub unseen: Unseen,
+    /// Rows are counted to a limit, in order.
+    pub has_limit: bool,
     pub row_steps: Vec<Step>,
     pub ordered_steps: Vec<Step>,
     pub formats: Vec<(OutputFormat, crate::format::Compression)>,
@@ -47,23 +58,38 @@ pub(super) struct Compiled {
     pub types_fixed: bool,
     pub keep_rejects: bool,
     pub on_bad_record: OnBadRecord,
+    pub lossy_utf8: bool,
     pub limits: Limits,
     pub workers: usize,
     /// How many sources must end before the execution may.
     pub n_sources: usize,
     /// What unlike scalars of a column become; the sources are all of one kind.
     pub mixing: Mixing,
+    /// Buffers of encoded rows.
+    pub text_buffers: TextBuffers,
     /// Columns that were declared; cells of CSV are read as JSON where they are nested.
     pub declared: Schema,
+    /// Columns whose types hold; none of them is among the declared.
+    pub law: Option<Schema>,
+    /// The column for what has no column.
+    pub extra_column: Option<Arc<str>>,
     /// Columns of Parquet that a dictionary does not help, as far as row groups have shown.
     plain_columns: RwLock<BTreeSet<Vec<String>>>,
+    /// Whose piece the writer is at.
+    pub turn: Turn,
     /// Grows in the order of records; the writer publishes it, workers start from it.
     schema: RwLock<Arc<Schema>>,
 }
 
 impl Compiled {
-    /// Checks that `plan` can be done and decides how.
-    pub fn new(plan: &Plan, n_sources: usize, columns_fixed: bool, mixing: Mixing) -> Result<Self, Error> {
+    /// Checks that `plan` can be done with columns such as `sample` has, and decides how.
+    pub fn new(
+        plan: &Plan,
+        n_sources: usize,
+        columns_fixed: bool,
+        mixing: Mixing,
+        sample: &[Item],
+    ) -> Result<Self, Error> {
         if plan.outputs.is_empty() {
             return Err(Error::Plan("the plan has no output".into()));
         }
@@ -85,19 +111,33 @@ impl Compiled {
             Some(options) => Shape::Parquet(options),
             None => Shape::Text,
         };
+        if plan.schema.extra_column.is_some()
+            && plan.outputs.iter().any(|o| !matches!(o.format, OutputFormat::Csv(_) | OutputFormat::Parquet(_)))
+        {
+            return Err(Error::Plan("an extra column is for CSV and Parquet; JSON keeps every key where it is".into()));
+        }
         let has = |wanted: fn(&OutputFormat) -> bool| plan.outputs.iter().any(|o| wanted(&o.format));
         let any_csv = has(|f| matches!(f, OutputFormat::Csv(_)));
         let any_json = has(|f| matches!(f, OutputFormat::Ndjson | OutputFormat::JsonArray));
-        let (row_steps, ordered_steps) = Steps::split(&plan.steps);
-        let only_columns = match Steps::columns_looked_at(&plan.steps) {
-            Some(names) if shape == Shape::Text && !any_csv => Some(names.into_iter().map(str::to_owned).collect()),
-            _ => None,
+        let mut steps = plan.steps.clone();
+        let unseen = match steps.is_empty() {
+            true => Vec::new(),
+            false => bind(&mut steps, known_columns(plan, mixing, sample))?,
         };
+        // What has no column is of interest to the extra one; a schema file has types for all of them.
+        let all_columns = plan.schema.extra_column.is_some() || plan.schema.law.is_some() && shape != Shape::Text;
+        let has_limit = steps.iter().any(|step| matches!(step, Step::Limit(_)));
+        // One worker sees all rows in order. Text is put in order by the writer, which then takes the
+        // steps that need it.
+        let in_one_worker = has_limit && parquet.is_some();
+        let (row_steps, ordered_steps) = if in_one_worker { (&steps[..], &[][..]) } else { Steps::split(&steps) };
         Ok(Compiled {
             shape,
             keys: if shape == Shape::Text { Keys::Raw } else { Keys::Typed },
             cells_as_text: shape == Shape::Text && any_csv && !any_json,
-            only_columns,
+            only_columns: columns_needed(&steps, shape == Shape::Text && !any_csv).filter(|_| !all_columns),
+            unseen: Unseen::new(unseen),
+            has_limit,
             row_steps: row_steps.to_vec(),
             ordered_steps: ordered_steps.to_vec(),
             formats: plan.outputs.iter().map(|o| (o.format, o.compression)).collect(),
@@ -106,37 +146,49 @@ impl Compiled {
             types_fixed: shape == Shape::Text && any_json,
             keep_rejects: plan.rejects.is_some(),
             on_bad_record: plan.on_bad_record,
+            lossy_utf8: plan.lossy_utf8,
             limits: plan.limits.clone(),
-            workers: workers_of(&plan.limits),
+            workers: if in_one_worker { 1 } else { workers_of(&plan.limits) },
             n_sources,
             mixing,
-            declared: plan.schema.declared.clone().unwrap_or_default(),
+            text_buffers: TextBuffers::new(workers_of(&plan.limits) * 4, plan.limits.morsel_bytes * 2),
+            declared: declared_beside_law(&plan.schema),
+            law: plan.schema.law.clone(),
+            extra_column: plan.schema.extra_column.clone(),
             plain_columns: RwLock::default(),
+            turn: Turn::default(),
             schema: RwLock::default(),
         })
     }
 
     /// What it takes to look for a typed schema and nothing else.
-    pub fn for_schema(limits: &Limits, mixing: Mixing) -> Self {
+    pub fn for_schema(limits: &Limits, choice: &SchemaChoice, mixing: Mixing) -> Self {
         Compiled {
             shape: Shape::Parquet(ParquetOptions::default()),
             keys: Keys::Typed,
             cells_as_text: false,
             only_columns: None,
+            unseen: Unseen::default(),
+            has_limit: false,
             row_steps: Vec::new(),
             ordered_steps: Vec::new(),
             formats: Vec::new(),
-            policy: SchemaPolicy::Evolve,
+            policy: choice.policy,
             columns_fixed: false,
             types_fixed: false,
             keep_rejects: false,
             on_bad_record: OnBadRecord::Skip,
+            lossy_utf8: false,
             limits: limits.clone(),
             workers: workers_of(limits),
             n_sources: 0,
             mixing,
-            declared: Schema::default(),
+            text_buffers: TextBuffers::new(0, 0),
+            declared: declared_beside_law(choice),
+            law: choice.law.clone(),
+            extra_column: None,
             plain_columns: RwLock::default(),
+            turn: Turn::default(),
             schema: RwLock::default(),
         }
     }
@@ -152,16 +204,20 @@ impl Compiled {
         *self.schema.write().expect("no one panics while holding this") = schema;
     }
 
-    /// The encoder of the next row group, wise from those before it.
+    /// The encoder of the next part of a row group, wise from those before it.
     pub fn row_group_encoder(
         &self,
         schema: Schema,
         options: &ParquetOptions,
+        shop: Option<Workshop>,
     ) -> Result<RowGroupEncoder, parquet::Error> {
         let plain = self.plain_columns.read().expect("no one panics while holding this");
         let plain: Vec<ColumnPath> = plain.iter().cloned().map(ColumnPath::new).collect();
         let layout = Layout::with_plain_columns(Arc::new(schema), options, self.mixing, &plain)?;
-        RowGroupEncoder::with_layout(Arc::new(layout))
+        match shop {
+            Some(shop) => Ok(RowGroupEncoder::again(Arc::new(layout), shop)),
+            None => RowGroupEncoder::with_layout(Arc::new(layout)),
+        }
     }
 
     /// Remembers what a row group has shown. Which group knows of which depends on the threads,
@@ -174,11 +230,6 @@ impl Compiled {
         }
     }
 
-    /// The schema of the good records of one morsel, declared types joined in.
-    pub fn infer(&self, morsel: &Morsel, info: &SourceInfo) -> Schema {
-        self.with_declared_types(self.seen_in(morsel, info))
-    }
-
     /// Declared types speak of columns that occur; they do not make any.
     pub fn with_declared_types(&self, mut schema: Schema) -> Schema {
         for declared in &self.declared.fields {
@@ -189,17 +240,85 @@ impl Compiled {
         schema
     }
 
-    fn seen_in(&self, morsel: &Morsel, info: &SourceInfo) -> Schema {
+    /// The schema to start with after `seen` was seen, declared types joined in: the columns of the
+    /// law come first, and alone if nothing may come beside them.
+    pub fn under_law(&self, seen: Schema) -> Schema {
+        let Some(law) = &self.law else { return seen };
+        let columns = match self.carrier() {
+            // The values of NDJSON are not looked at for the output's sake.
+            _ if self.only_columns.is_some() && self.mixing == Mixing::Json => return seen,
+            Some(carrier) => Law::carried_as(&law.fields, &carrier),
+            None => law.clone(),
+        };
+        if self.policy == SchemaPolicy::Evolve { columns.join(&seen, self.mixing) } else { columns }
+    }
+
+    /// What every column is carried as, where columns are not typed.
+    fn carrier(&self) -> Option<Type> {
+        match self.mixing {
+            Mixing::Text => self.cells_as_text.then_some(Type::Text),
+            Mixing::Json => (self.keys == Keys::Raw).then_some(Type::Raw),
+        }
+    }
+
+    /// The first column of `schema` in which the law does not hold any more: values fit it one by
+    /// one, but its objects have had more keys together than a struct takes.
+    pub fn broken_law(&self, schema: &Schema) -> Option<String> {
+        let law = self.law.as_ref().filter(|_| self.shape != Shape::Text)?;
+        let broken = law.fields.iter().find(|field| {
+            let now = schema.position(&field.name).map(|i| &schema.fields[i].ty);
+            now.is_none_or(|now| !holds(&field.ty, now))
+        })?;
+        let path = FieldPath::root().field(&broken.name);
+        Some(format!(
+            "the objects in `{path}` have more keys than a struct takes; the schema file has to say `map` or `json`"
+        ))
+    }
+
+    /// What holds for records besides the schema.
+    fn rules(&self) -> Rules<'_> {
+        let law = self.law.as_ref().map(|law| Law {
+            fields: &law.fields,
+            open: self.policy == SchemaPolicy::Evolve,
+            on_misfit: if self.policy == SchemaPolicy::Fail { OnMisfit::Surprise } else { OnMisfit::Reject },
+        });
+        let extra = if self.columns_fixed { Extra::KeysAndMisfits } else { Extra::Keys };
+        Rules {
+            check_all: law.is_some() && self.shape == Shape::Text,
+            law,
+            extra: self.extra_column.is_some().then_some(extra),
+        }
+    }
+
+    /// What the records of a morsel say about the columns. Where these are not typed, only their
+    /// names are of interest.
+    pub fn survey(&self, morsel: &Morsel, info: &SourceInfo, trace: bool) -> Survey {
+        let named = |schema| Survey { schema, ..Survey::default() };
+        let repaired = self.repaired(morsel);
+        let morsel = repaired.as_ref().map_or(morsel, |repaired| &repaired.morsel);
+        let law = self.rules().law;
         match &info.csv {
             Some(csv) if self.cells_as_text => {
-                Schema::new(csv.header.names.iter().map(|n| Field::new(n.clone(), Type::Text)).collect())
+                named(Schema::new(csv.header.names.iter().map(|n| Field::new(n.clone(), Type::Text)).collect()))
             }
-            Some(csv) => csv.decoder.infer(morsel, &self.declared),
-            None => match &self.only_columns {
-                Some(names) => Schema::new(names.iter().map(|n| Field::new(n.as_str(), Type::Raw)).collect()),
-                None => ndjson::infer(morsel, self.keys, self.limits.max_record_bytes),
-            },
+            Some(csv) => {
+                let mut known = self.declared.clone();
+                known.fields.extend(self.law.iter().flat_map(|law| law.fields.iter().cloned()));
+                csv.decoder.survey(morsel, &known, law, trace)
+            }
+            None if self.only_columns.is_some() && self.keys == Keys::Raw => named(self.with_needed(Schema::default())),
+            None => {
+                let max_record_bytes = self.limits.max_record_bytes;
+                let options = SurveyOptions { keys: self.keys, max_record_bytes, law, trace };
+                let survey = ndjson::survey(morsel, &options);
+                Survey { schema: self.only_needed(survey.schema), ..survey }
+            }
         }
+    }
+
+    /// The morsel to be taken instead, if the plan wants text at any price and this one is not.
+    pub fn repaired(&self, morsel: &Morsel) -> Option<Repaired> {
+        if self.lossy_utf8 { utf8::repair(morsel) } else { None }
     }
 
     /// Decodes one morsel into columns of `schema`.
@@ -207,7 +326,7 @@ impl Compiled {
         let freeze = self.policy == SchemaPolicy::Freeze;
         if let Some(csv) = &info.csv {
             let on_misfit = if freeze { OnMisfit::Reject } else { OnMisfit::Surprise };
-            return csv.decoder.decode(morsel, schema, on_misfit);
+            return csv.decoder.decode_under(morsel, schema, on_misfit, &self.rules());
         }
         let options = DecodeOptions {
             unknown_key: if self.only_columns.is_some() { UnknownKey::Skip } else { UnknownKey::Surprise },
@@ -217,7 +336,33 @@ impl Compiled {
             max_cells: MAX_BATCH_CELLS,
             record_spans: self.copies_records(),
         };
-        ndjson::decode(morsel, schema, &options)
+        let mut outcome = ndjson::decode_under(morsel, schema, &options, &self.rules());
+        if info.format == Format::JsonArray {
+            count_lines_of_array(morsel, &mut outcome);
+        }
+        outcome
+    }
+
+    /// The rejects of one morsel, and of no more of them than it takes to end the execution.
+    pub fn reject_list(&self, rejects: Vec<RejectedRecord>, morsel: &Morsel, info: &SourceInfo) -> RejectList {
+        let enough = match self.on_bad_record {
+            OnBadRecord::Fail => 1,
+            OnBadRecord::Limit(limit) => usize::try_from(limit).map_or(usize::MAX, |limit| limit.saturating_add(1)),
+            OnBadRecord::Skip => usize::MAX,
+        };
+        let is_array = info.format == Format::JsonArray;
+        let framing = if is_array { Framing::Elements } else { Framing::Lines };
+        let mut list = RejectList::new(framing.line_break());
+        for mut rejected in rejects.into_iter().take(enough) {
+            let mut raw = &morsel.records()[rejected.byte..rejected.byte + rejected.len];
+            if is_array {
+                // What follows an element are the blanks before the next comma or bracket.
+                raw = raw.trim_ascii_end();
+                rejected.len = raw.len();
+            }
+            list.push(rejected, self.keep_rejects.then_some(raw));
+        }
+        list
     }
 
     /// Whether a surprise ends the execution, and why.
@@ -228,6 +373,9 @@ impl Compiled {
         let new_columns = new.fields.len() > old.fields.len();
         if self.policy == SchemaPolicy::Fail {
             return Some("the schema changed, and the schema policy is `fail`".into());
+        }
+        if let Some(broken) = self.broken_law(new) {
+            return Some(broken);
         }
         let same_arrays = || !new_columns && old.to_arrow() == new.to_arrow();
         if self.columns_fixed && (new_columns || self.shape != Shape::Text && !same_arrays()) {
@@ -275,20 +423,104 @@ impl Compiled {
         Schema::new(names.map(|name| Field::new(name.clone(), Type::Null)).collect())
     }
 
-    /// What is known of the columns from one item of a sample.
+    /// What is known of the columns from one item.
     pub fn seen_in_item(&self, item: &Item) -> Schema {
-        match item {
-            Item::Morsel(morsel, info) => self.infer(morsel, info),
-            Item::SourceEnd(info) => self.with_declared_types(Compiled::header_columns(info)),
+        self.with_declared_types(match item {
+            Item::Morsel(morsel, info) => self.survey(morsel, info, false).schema,
+            Item::SourceEnd(info) => Compiled::header_columns(info),
             Item::Oversized(..) => Schema::default(),
+        })
+    }
+
+    /// The schema with which decoding starts after `seen` was seen.
+    pub fn initial_schema(&self, seen: Schema) -> Result<Schema, Error> {
+        let mut schema = self.with_needed(self.under_law(seen));
+        if schema.fields.len() > MAX_COLUMNS {
+            let what = format!("more than {MAX_COLUMNS} columns: the keys of the records look like data");
+            return Err(Error::Plan(what));
         }
+        if let Some(broken) = self.broken_law(&schema) {
+            return Err(Error::Plan(broken));
+        }
+        schema = self.as_written(schema);
+        if let Some(name) = &self.extra_column {
+            if schema.position(name).is_some() {
+                let what = format!("the input has a column `{name}`; the extra column needs a name of its own");
+                return Err(Error::Plan(what));
+            }
+            schema.fields.push(Field::new(name.clone(), Type::Json));
+        }
+        Ok(schema)
+    }
+
+    /// True if the header of a source may bring columns that nobody knew.
+    pub fn takes_header_columns(&self) -> bool {
+        self.extra_column.is_none() && self.policy == SchemaPolicy::Evolve
+    }
+
+    /// What the declared types turned out to be worth, for the report.
+    pub fn notes_on_declared(&self, schema: &Schema) -> Vec<String> {
+        if self.carrier().is_some() {
+            return Vec::new();
+        }
+        let note = |declared: &Field| {
+            let ty = &schema.fields[schema.position(&declared.name)?].ty;
+            (declared.ty.join(ty, self.mixing) != declared.ty && declared.ty.outline() != ty.outline()).then(|| {
+                let name = FieldPath::root().field(&declared.name);
+                let (said, is) = (declared.ty.outline(), ty.outline());
+                format!("column `{name}` is declared as {said}, but its values make it {is}")
+            })
+        };
+        self.declared.fields.iter().filter_map(note).collect()
     }
 
     /// True when there is a sink that copies records of NDJSON sources, if no step changes them.
     fn copies_records(&self) -> bool {
         self.shape == Shape::Text
+            && keeps_records(&self.row_steps)
+            && keeps_records(&self.ordered_steps)
             && self.formats.iter().any(|(f, _)| matches!(f, OutputFormat::Ndjson | OutputFormat::JsonArray))
     }
+}
+
+/// Puts the lines of the source where the decoder has counted elements.
+fn count_lines_of_array(morsel: &Morsel, outcome: &mut Outcome) {
+    let (mut lines, mut counted_to) = (0, 0);
+    let mut lines_to = |byte: usize| {
+        let line_break = Framing::Elements.line_break();
+        lines += memchr::memchr_iter(line_break, &morsel.records()[counted_to..byte]).count() as u64;
+        counted_to = byte;
+        lines
+    };
+    match outcome {
+        Outcome::Surprise(surprise) => surprise.line = lines_to(surprise.byte),
+        Outcome::Decoded(decoded) => {
+            for rejected in &mut decoded.rejects {
+                rejected.line = lines_to(rejected.byte);
+            }
+            decoded.lines = lines_to(decoded.consumed);
+        }
+    }
+}
+
+/// True if `now` is what the law makes of `law` after keys and values came that it leaves open.
+fn holds(law: &Type, now: &Type) -> bool {
+    match (law, now) {
+        (Type::Null, _) | (Type::Int { .. }, Type::Int { .. }) => true,
+        (Type::Struct(law), Type::Struct(now)) => {
+            law.iter().all(|l| now.iter().find(|n| n.name == l.name).is_some_and(|n| holds(&l.ty, &n.ty)))
+        }
+        (Type::List(law), Type::List(now)) | (Type::Map(law), Type::Map(now)) => holds(law, now),
+        _ => law == now,
+    }
+}
+
+fn declared_beside_law(choice: &SchemaChoice) -> Schema {
+    let mut declared = choice.declared.clone().unwrap_or_default();
+    if let Some(law) = &choice.law {
+        declared.fields.retain(|field| law.position(&field.name).is_none());
+    }
+    declared
 }
 
 /// Compute threads under `limits`.

@@ -1,7 +1,10 @@
 //! The plan, and its execution: reader, workers, writer, and the memory between them.
 
 mod budget;
+mod buffers;
 mod compiled;
+mod describe;
+mod known;
 mod output;
 mod plan;
 mod progress;
@@ -9,16 +12,18 @@ mod reader;
 mod rejects;
 mod report;
 mod run;
+mod turn;
 mod worker;
 mod writer;
 
 use std::path::PathBuf;
 
+pub use describe::{Described, SetBy, TypeFrom, describe_schema};
 pub use plan::{Limits, OnBadRecord, Output, Plan, SchemaChoice, SchemaFrom, SchemaPolicy, Target};
 pub use progress::Control;
 pub use rejects::is_rejects_file;
 pub use report::Report;
-pub use run::{execute, infer_schema};
+pub use run::execute;
 
 use crate::format::Reject;
 use crate::position::Position;
@@ -30,6 +35,9 @@ pub enum Error {
     /// The plan cannot be done; nothing was read.
     #[error("{0}")]
     Plan(String),
+    /// A step does not go with the columns; nothing was written.
+    #[error(transparent)]
+    Expression(#[from] crate::transform::expr::Error),
     /// A source could not be opened or read. A download's own error is inside `cause`.
     #[error("cannot read {name}")]
     Read {
@@ -38,6 +46,29 @@ pub enum Error {
         /// Why.
         #[source]
         cause: std::io::Error,
+    },
+    /// The compression of a source is cut short, damaged, or grows beyond measure.
+    #[error("{name} is not whole")]
+    Damaged {
+        /// The source.
+        name: String,
+        /// What the decompression says.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// A download ended where nothing says that it should.
+    #[error("{name} may have been cut: its server says neither how long it is nor where it ends")]
+    OpenEnd {
+        /// The source.
+        name: String,
+    },
+    /// The last line of a download has no end and cannot be used: it is not the whole file.
+    #[error("{position}: the last line is cut short: {reject}")]
+    LastLine {
+        /// Where.
+        position: Position,
+        /// Why.
+        reject: Reject,
     },
     /// A record could not be used and the plan says to fail.
     #[error("{position}: {reject}")]
@@ -95,5 +126,9 @@ pub enum Error {
     Bug(String),
 }
 
+#[cfg(test)]
+mod schema_tests;
+#[cfg(test)]
+mod step_tests;
 #[cfg(test)]
 mod tests;

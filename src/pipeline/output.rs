@@ -26,6 +26,8 @@ pub(super) struct Out {
     is_file: bool,
     bytes: u64,
     kind: Kind,
+    /// Its reader went away, so that nothing more is written to it.
+    gone: bool,
 }
 
 enum Kind {
@@ -35,6 +37,7 @@ enum Kind {
     JsonArray { sink: Sink, compression: Compression, any: bool },
 }
 
+#[expect(clippy::large_enum_variant, reason = "one per output")]
 enum Parquet {
     /// With a second handle on the file, if it is one.
     Open(ParquetFileWriter<BufWriter<Sink>>, Option<File>),
@@ -59,7 +62,9 @@ struct Segment {
 
 impl Out {
     /// Opens an output under its temporary name.
-    pub fn open(output: &Output, mixing: Mixing) -> Result<Self, Error> {
+    ///
+    /// `row_group_bytes` is where a Parquet output closes a row group, as encoded.
+    pub fn open(output: &Output, mixing: Mixing, row_group_bytes: usize) -> Result<Self, Error> {
         let (path, sink) = match &output.target {
             Target::File { path, no_clobber } => (path.clone(), Sink::file(path, *no_clobber)),
             Target::Stdout => (PathBuf::from("standard output"), Sink::stdout()),
@@ -71,7 +76,8 @@ impl Out {
                 let reread = sink.reread().map_err(|cause| write_error(&path, cause))?;
                 let buffered = BufWriter::with_capacity(1 << 18, sink);
                 let writer = ParquetFileWriter::try_new(buffered, options, mixing, Vec::new());
-                Kind::Parquet(Box::new(Parquet::Open(writer.map_err(|e| parquet_error(&path, e))?, reread)))
+                let writer = writer.map_err(|e| parquet_error(&path, e))?.with_row_group_bytes(row_group_bytes);
+                Kind::Parquet(Box::new(Parquet::Open(writer, reread)))
             }
             OutputFormat::Csv(options) => {
                 Kind::Csv(Csv { sink, options, compression: output.compression, segments: Vec::new() })
@@ -79,7 +85,7 @@ impl Out {
             OutputFormat::Ndjson => Kind::Ndjson { sink, compression: output.compression },
             OutputFormat::JsonArray => Kind::JsonArray { sink, compression: output.compression, any: false },
         };
-        Ok(Out { path, is_file, bytes: 0, kind })
+        Ok(Out { path, is_file, bytes: 0, kind, gone: false })
     }
 
     /// True when what is written to an output is out, and somebody may be looking: standard output,
@@ -94,6 +100,17 @@ impl Out {
     /// The path, if this is a file.
     pub fn path(&self) -> Option<&Path> {
         self.is_file.then_some(&self.path)
+    }
+
+    /// True once [`Out::give_up`] was called.
+    pub fn is_gone(&self) -> bool {
+        self.gone
+    }
+
+    /// Leaves the output as it is: its reader went away. Returns a note of that.
+    pub fn give_up(&mut self) -> String {
+        self.gone = true;
+        format!("{}: its reader went away before the end", self.path.display())
     }
 
     /// Bytes so far.
@@ -126,7 +143,7 @@ impl Out {
                 if !rows.is_empty() {
                     let opening: &[u8] = if *any { b",\n" } else { b"[\n" };
                     *any = true;
-                    let opening = compressed(*compression, opening.to_vec());
+                    let opening = compressed(*compression, opening);
                     write_all(sink, &opening, &self.path)?;
                     write_all(sink, rows, &self.path)?;
                     self.bytes += (opening.len() + rows.len()) as u64;
@@ -161,13 +178,26 @@ impl Out {
             }
             Kind::JsonArray { sink, compression, any } => {
                 let closing: &[u8] = if *any { b"\n]\n" } else { b"[]\n" };
-                let closing = compressed(*compression, closing.to_vec());
+                let closing = compressed(*compression, closing);
                 write_all(sink, &closing, &self.path)?;
                 self.bytes += closing.len() as u64;
             }
         }
         control.add_bytes_written(self.bytes.saturating_sub(before));
         Ok(())
+    }
+
+    /// Makes the finished output durable, so that only its name is missing.
+    pub fn sync(&self) -> Result<(), Error> {
+        let sink = match &self.kind {
+            Kind::Parquet(parquet) => match &**parquet {
+                Parquet::Finished(sink) => sink,
+                _ => unreachable!("an output is finished before it is synced"),
+            },
+            Kind::Csv(csv) => &csv.sink,
+            Kind::Ndjson { sink, .. } | Kind::JsonArray { sink, .. } => sink,
+        };
+        sink.sync().map_err(|cause| write_error(&self.path, cause))
     }
 
     /// Makes the output appear.
@@ -206,7 +236,7 @@ impl Csv {
     fn header(&self, columns: &Schema) -> Vec<u8> {
         let mut header = Vec::new();
         CsvEncoder::new(self.options).write_header(columns, &mut header);
-        compressed(self.compression, header)
+        compressed(self.compression, &header)
     }
 
     fn finish(&mut self, columns: &Schema, path: &Path, bytes: &mut u64) -> Result<(), Error> {
@@ -276,7 +306,8 @@ impl Write for Pieces<'_> {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        let piece = compressed(self.compression, std::mem::take(&mut self.buffer));
+        let piece = compressed(self.compression, &self.buffer);
+        self.buffer.clear();
         self.target.write_all(&piece)?;
         self.written += piece.len() as u64;
         Ok(())

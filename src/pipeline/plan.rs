@@ -1,6 +1,7 @@
 //! What is to be done: sources, steps and outputs, validated before any byte moves.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::column::Schema;
 use crate::format::{Compression, OutputFormat};
@@ -21,6 +22,9 @@ pub struct Plan {
     pub on_bad_record: OnBadRecord,
     /// Where such records are set aside, as NDJSON. `None` with `Skip` only counts them.
     pub rejects: Option<PathBuf>,
+    /// Bytes of records that are not UTF-8 become U+FFFD and are counted, instead of rejecting the
+    /// record. The header of a CSV source must be UTF-8 nevertheless.
+    pub lossy_utf8: bool,
     /// Sizes.
     pub limits: Limits,
 }
@@ -56,6 +60,14 @@ pub struct SchemaChoice {
     /// Types declared by a workflow. They hold for the columns that occur, also where these have
     /// nothing but nulls; values that do not fit widen them under `policy`.
     pub declared: Option<Schema>,
+    /// Columns that there are, with types that hold: a value that does not fit is a reject, or the
+    /// end if `policy` is to fail. Other columns follow `policy`. A column of type null has no type
+    /// yet; under [`SchemaPolicy::Evolve`] its values give it one.
+    pub law: Option<Schema>,
+    /// Name of one more column, the last, for CSV and Parquet outputs. It takes the keys that have
+    /// no column by the time that the first record is written, as one JSON object per record; and
+    /// where a Parquet output cannot go back, values of JSON that do not fit their column, too.
+    pub extra_column: Option<Arc<str>>,
     /// What is read to find the rest.
     pub from: SchemaFrom,
     /// What a late surprise does.
@@ -108,7 +120,8 @@ pub struct Limits {
     /// Bytes of one morsel. Default 1 MiB: below 256 KiB hand-over shows, above 2 MiB it falls
     /// out of the cache.
     pub morsel_bytes: usize,
-    /// Input bytes of one Parquet row group. Default 32 MiB.
+    /// Bytes of one Parquet row group, as encoded, at most about an eighth of the memory. Default
+    /// 32 MiB.
     pub row_group_bytes: usize,
     /// What is read to find a schema before the first record is written, where not everything is.
     /// Default 4 MiB.
@@ -133,6 +146,13 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// Bytes that downloads may hold between their sockets and the reader, all together: a sixteenth of the memory.
+    pub fn download_window_bytes(&self) -> usize {
+        usize::try_from(self.max_memory_bytes / 16).unwrap_or(usize::MAX)
+    }
+}
+
 impl Plan {
     /// A plan from one source to one output, everything else at its default.
     pub fn new(source: Source, output: Output) -> Self {
@@ -143,6 +163,7 @@ impl Plan {
             schema: SchemaChoice::default(),
             on_bad_record: OnBadRecord::default(),
             rejects: None,
+            lossy_utf8: false,
             limits: Limits::default(),
         }
     }

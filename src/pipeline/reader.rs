@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::{Control, Error, Limits};
@@ -14,7 +15,7 @@ use crate::format::json_array::JsonArrayLines;
 use crate::format::ndjson::decode_cells;
 use crate::format::{Compression, Format, csv, detect};
 use crate::position::Position;
-use crate::source::{ByteSource, FileSource, Input, Source, StdinSource};
+use crate::source::{ByteSource, Expansion, FileSource, Input, Source, StdinSource, format_of_media_type};
 
 /// Bytes that tell a compression.
 const MAGIC_BYTES: usize = 4;
@@ -32,6 +33,8 @@ pub(super) struct SourceInfo {
     pub csv: Option<CsvSource>,
     /// Rows that the API said it has.
     pub expected_rows: Option<u64>,
+    /// It came over a network, where a last line without end may be half of one.
+    pub is_stream: bool,
 }
 
 /// What the header of a CSV source says.
@@ -77,6 +80,7 @@ struct Open {
     stream: Box<dyn Read + Send>,
     /// The source under the decompression, to ask whether it would wait.
     raw: SharedSource,
+    compression: Compression,
     framer: Framer,
     ended: bool,
     /// For a CSV source whose header was not cut off yet: what stands between its fields.
@@ -161,6 +165,7 @@ impl Reader {
             }
             match open.stream.read(open.framer.space()) {
                 Ok(0) => {
+                    require_proven_end(open)?;
                     open.framer.finish();
                     open.ended = true;
                 }
@@ -169,24 +174,33 @@ impl Reader {
                     flushed = false;
                 }
                 Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
-                Err(cause) => return Err(Error::Read { name: open.info.name.to_string(), cause }),
+                Err(cause) => return Err(read_error(&open.info.name, open.compression, &open.raw, cause)),
             }
         }
     }
 
     fn open(&self, index: usize, source: Source) -> Result<Open, Error> {
         let name = source.name.clone();
-        let read_error = |cause: io::Error| Error::Read { name: name.to_string(), cause };
-        let input: Box<dyn ByteSource> = match source.input {
-            Input::File(path) => Box::new(FileSource::open(&path).map_err(read_error)?),
-            Input::Stdin => Box::new(StdinSource::open().map_err(read_error)?),
+        let cannot_read = |cause: io::Error| Error::Read { name: name.to_string(), cause };
+        let is_stream = matches!(source.input, Input::Stream(_));
+        let mut input: Box<dyn ByteSource> = match source.input {
+            Input::File(path) => Box::new(FileSource::open(&path).map_err(cannot_read)?),
+            Input::Stdin => Box::new(StdinSource::open().map_err(cannot_read)?),
             Input::Stream(stream) => stream,
         };
-        let mut raw = SharedSource { source: Arc::new(Mutex::new(input)), control: self.control.clone() };
+        let told = match source.format {
+            Some(format) => Some(format),
+            None => input.media_type().map_err(cannot_read)?.as_deref().and_then(format_of_media_type),
+        };
+        let mut raw = SharedSource {
+            source: Arc::new(Mutex::new(input)),
+            control: self.control.clone(),
+            failed: Arc::new(AtomicBool::new(false)),
+        };
         let (head, compression) = match source.compression {
             Some(told) => (Vec::new(), told),
             None => {
-                let head = read_head(&mut raw, MAGIC_BYTES).map_err(read_error)?;
+                let head = read_head(&mut raw, MAGIC_BYTES).map_err(cannot_read)?;
                 let compression = Compression::detect(&head);
                 (head, compression)
             }
@@ -194,17 +208,22 @@ impl Reader {
         let stream = io::Cursor::new(head).chain(raw.clone());
         let mut stream: Box<dyn Read + Send> = match compression {
             Compression::None => Box::new(stream),
-            _ => decompressing(compression, stream),
+            _ => {
+                let expansion = Expansion::new();
+                let counted = expansion.counting(stream);
+                Box::new(expansion.limiting(decompressing(compression, counted)))
+            }
         };
-        let InputFormat { format, delimiter } = match source.format {
+        let InputFormat { format, delimiter } = match told {
             Some(format) => {
                 let delimiter = source.delimiter.unwrap_or_else(|| detect::delimiter_of_name(&source.name));
                 InputFormat { format, delimiter }
             }
             None => {
-                let head = read_text_head(&mut *stream).map_err(read_error)?;
+                let head =
+                    read_text_head(&mut *stream).map_err(|cause| read_error(&source.name, compression, &raw, cause))?;
                 if let Some(what) = detect::no_input(&head) {
-                    return Err(read_error(io::Error::new(io::ErrorKind::InvalidData, what)));
+                    return Err(cannot_read(io::Error::new(io::ErrorKind::InvalidData, what)));
                 }
                 let found = detect::input_format(None, Some(&source.name), &head);
                 stream = Box::new(io::Cursor::new(head).chain(stream));
@@ -218,13 +237,35 @@ impl Reader {
             Format::Csv => Framing::Csv { delimiter },
             Format::JsonArray => {
                 stream = Box::new(JsonArrayLines::new(stream));
-                Framing::Lines
+                Framing::Elements
             }
         };
         let framer = Framer::new(framing, self.limits.max_record_bytes, index, self.pool.clone());
-        let info = SourceInfo { index, name: source.name, format, csv: None, expected_rows: source.expected_rows };
+        let info =
+            SourceInfo { index, name: source.name, format, csv: None, expected_rows: source.expected_rows, is_stream };
         let delimiter_of_header = (format == Format::Csv).then_some(delimiter);
-        Ok(Open { info: Arc::new(info), stream, raw, framer, ended: false, delimiter_of_header })
+        Ok(Open { info: Arc::new(info), stream, raw, compression, framer, ended: false, delimiter_of_header })
+    }
+}
+
+/// Where the transport cannot tell the end from a cut, the compression, the closing bracket or the number of rows can.
+fn require_proven_end(open: &Open) -> Result<(), Error> {
+    let info = &open.info;
+    let shows_otherwise =
+        open.compression != Compression::None || info.format == Format::JsonArray || info.expected_rows.is_some();
+    if shows_otherwise || open.raw.is_end_proven() {
+        return Ok(());
+    }
+    Err(Error::OpenEnd { name: info.name.to_string() })
+}
+
+/// The error for a read that failed: what did not come from below came from the decompression.
+fn read_error(name: &str, compression: Compression, raw: &SharedSource, cause: io::Error) -> Error {
+    let name = name.to_owned();
+    if compression == Compression::None || raw.failed.load(Ordering::Relaxed) {
+        Error::Read { name, cause }
+    } else {
+        Error::Damaged { name, cause }
     }
 }
 
@@ -244,6 +285,7 @@ fn take_header(open: &mut Open, morsel: &Morsel, delimiter: u8) -> Result<Option
         format: old.format,
         csv: Some(CsvSource { header, decoder }),
         expected_rows: old.expected_rows,
+        is_stream: old.is_stream,
     });
     open.delimiter_of_header = None;
     Ok(Some(rest))
@@ -289,9 +331,15 @@ fn has_text(head: &[u8]) -> bool {
 struct SharedSource {
     source: Arc<Mutex<Box<dyn ByteSource>>>,
     control: Control,
+    /// A read has failed.
+    failed: Arc<AtomicBool>,
 }
 
 impl SharedSource {
+    fn is_end_proven(&self) -> bool {
+        self.source.lock().expect("one thread only").is_end_proven()
+    }
+
     fn would_wait(&self) -> bool {
         self.source.lock().expect("one thread only").would_wait()
     }
@@ -299,7 +347,12 @@ impl SharedSource {
 
 impl Read for SharedSource {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let n = self.source.lock().expect("one thread only").read(buf)?;
+        let read = self.source.lock().expect("one thread only").read(buf);
+        let n = read.inspect_err(|error| {
+            if error.kind() != io::ErrorKind::Interrupted {
+                self.failed.store(true, Ordering::Relaxed);
+            }
+        })?;
         self.control.add_bytes_read(n as u64);
         Ok(n)
     }

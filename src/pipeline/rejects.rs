@@ -1,5 +1,6 @@
 //! The file of records that could not be used: one JSON object per line.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -9,7 +10,8 @@ use serde_json::json;
 use super::Error;
 use super::output::write_error;
 use crate::format::Reject;
-use crate::position::Position;
+use crate::format::decode::RejectedRecord;
+use crate::position::{FieldPath, Position};
 use crate::sink::PendingFile;
 
 /// Rejects of one execution. The file is made with the first of them.
@@ -51,6 +53,12 @@ impl Rejects {
         writeln!(file, "{line}").map_err(fail)
     }
 
+    /// Makes what was set aside durable, so that only the file's name is missing.
+    pub fn sync(&mut self) -> Result<(), Error> {
+        let Some(file) = &mut self.file else { return Ok(()) };
+        file.flush().and_then(|()| file.get_ref().sync()).map_err(|cause| write_error(&self.path, cause))
+    }
+
     /// Makes the file appear; `None` when there was nothing to set aside. Rejects of an earlier
     /// execution at this place are then removed, so that they cannot be taken for this one's;
     /// any other file stays.
@@ -68,6 +76,115 @@ impl Rejects {
                 Ok(None)
             }
         }
+    }
+}
+
+/// Rejects on their way to the writer. A wrong file is nothing but rejects, so that each takes little
+/// more than its own bytes: they share one buffer, and words that are said again are said once.
+#[derive(Debug, Default)]
+pub(super) struct RejectList {
+    places: Vec<RejectPlace>,
+    /// The raw records, one behind the other, if they are kept.
+    raw: Option<Vec<u8>>,
+    words: Vec<(FieldPath, Cow<'static, str>)>,
+    /// The byte that stands for a line break of the source in raw records.
+    line_break: u8,
+}
+
+/// As [`RejectedRecord`]. Morsels have a gibibyte at most, so that four bytes are enough.
+#[derive(Debug)]
+struct RejectPlace {
+    offset: u32,
+    byte: u32,
+    len: u32,
+    line: u32,
+    record: u32,
+    words: u32,
+}
+
+impl RejectList {
+    /// An empty list of records in which `line_break` stands for the source's line feeds.
+    pub fn new(line_break: u8) -> Self {
+        RejectList { line_break, ..RejectList::default() }
+    }
+
+    /// Bytes that it holds, about.
+    pub fn memory_size(&self) -> usize {
+        self.raw.as_ref().map_or(0, Vec::len) + self.places.len() * size_of::<RejectPlace>() + self.words.len() * 64
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Forgets those behind the first `good` records that are none. Returns how many records these are
+    /// together with the rejects before them; 0 for none.
+    pub fn end_after(&mut self, good: u64) -> u64 {
+        let mut records = good;
+        let mut kept = 0;
+        for place in self.places.iter().take_while(|_| good > 0) {
+            if u64::from(place.record) >= records {
+                break;
+            }
+            records += 1;
+            kept += 1;
+        }
+        let bytes = self.places[..kept].iter().map(|place| place.len as usize).sum();
+        if let Some(raw) = &mut self.raw {
+            raw.truncate(bytes);
+        }
+        self.places.truncate(kept);
+        records
+    }
+
+    /// Appends a reject, with its raw record if rejects are kept.
+    pub fn push(&mut self, rejected: RejectedRecord, raw: Option<&[u8]>) {
+        let RejectedRecord { reject: Reject { offset, path, reason }, byte, len, line, record } = rejected;
+        // Faults come in runs; a wider search would cost more than it saves.
+        let said = self.words.last().is_some_and(|last| last.0 == path && last.1 == reason);
+        if !said {
+            self.words.push((path, reason));
+        }
+        self.places.push(RejectPlace {
+            offset: offset as u32,
+            byte: byte as u32,
+            len: len as u32,
+            line: line as u32,
+            record: record as u32,
+            words: self.words.len() as u32 - 1,
+        });
+        if let Some(raw) = raw {
+            let kept = self.raw.get_or_insert_default();
+            let start = kept.len();
+            kept.extend_from_slice(raw);
+            if self.line_break != b'\n' {
+                kept[start..].iter_mut().filter(|byte| **byte == self.line_break).for_each(|byte| *byte = b'\n');
+            }
+        }
+    }
+
+    /// The same rejects elsewhere: `place` moves each, and returns its raw record there.
+    pub fn placed<'a>(&self, mut place: impl FnMut(&mut RejectedRecord) -> &'a [u8]) -> Self {
+        let mut list = RejectList::new(self.line_break);
+        for (mut rejected, raw) in self.iter() {
+            let there = place(&mut rejected);
+            list.push(rejected, raw.map(|_| there));
+        }
+        list
+    }
+
+    /// The rejects in order.
+    pub fn iter(&self) -> impl Iterator<Item = (RejectedRecord, Option<&[u8]>)> {
+        let mut at = 0;
+        self.places.iter().map(move |place| {
+            let (path, reason) = self.words[place.words as usize].clone();
+            let reject = Reject { offset: place.offset as usize, path, reason };
+            let (byte, len) = (place.byte as usize, place.len as usize);
+            let raw = self.raw.as_ref().map(|raw| &raw[at..at + len]);
+            at += len;
+            (RejectedRecord { reject, byte, len, line: place.line.into(), record: place.record.into() }, raw)
+        })
     }
 }
 

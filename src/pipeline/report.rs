@@ -22,6 +22,8 @@ pub struct Report {
     pub bytes_out: u64,
     /// Keys that stood twice in one record (the last one won).
     pub duplicate_keys: u64,
+    /// Pieces of records that were not UTF-8 and became U+FFFD.
+    pub utf8_replaced: u64,
     /// From start to the last rename.
     pub elapsed: Duration,
     /// The columns in the end.
@@ -32,6 +34,9 @@ pub struct Report {
     pub rejects: Option<PathBuf>,
     /// The reader of a pipe went away before the end; the counts stop there.
     pub stopped_early: bool,
+    /// The plan's limit of rows was reached before the end; the counts are of what was read for it,
+    /// up to the last row that it let pass.
+    pub reached_limit: bool,
     /// Notes such as a column that never had a value.
     pub notes: Vec<String>,
 }

@@ -9,6 +9,7 @@
 //! The reader is not joined: it may sit in a read of a pipe that nobody writes to. It notices that
 //! it is alone with its next item, and holds nothing that anybody else waits for.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,8 +23,8 @@ use super::reader::{Item, Reader};
 use super::rejects::Rejects;
 use super::worker::{Group, InFlight, Part, Piece, Worker};
 use super::writer::{CANCEL_POLL, Writer};
-use super::{Control, Error, Limits, Plan, Report, SchemaFrom, SchemaPolicy};
-use crate::column::{MAX_COLUMNS, Mixing, Schema};
+use super::{Control, Error, Plan, Report, SchemaFrom, SchemaPolicy};
+use crate::column::{Mixing, Schema};
 use crate::format::frame::BufferPool;
 use crate::source::{Input, Source};
 
@@ -93,8 +94,9 @@ fn attempt(plan: &Plan, sources: Vec<Source>, reading: Reading, control: &Contro
     let (reader, sample) = sample_aside(reader, plan.limits.sample_bytes, somebody_watches, control)?;
     // Only now the formats are known for certain.
     let mixing = reader.mixing();
-    let outputs = plan.outputs.iter().map(|o| Out::open(o, mixing)).collect::<Result<Vec<_>, _>>()?;
-    let compiled = Compiled::new(plan, n_sources, somebody_watches, mixing)?;
+    let row_group_bytes = Sizes::of(&plan.limits, workers).row_group_bytes;
+    let outputs = plan.outputs.iter().map(|o| Out::open(o, mixing, row_group_bytes)).collect::<Result<Vec<_>, _>>()?;
+    let compiled = Compiled::new(plan, n_sources, somebody_watches, mixing, &sample)?;
     // Text outputs with types (NDJSON of CSV) cannot take back a number that should have been text;
     // where the source can be read twice, it is.
     let full = reading.full || plan.schema.from == SchemaFrom::Auto && compiled.types_fixed && mixing == Mixing::Text;
@@ -102,12 +104,7 @@ fn attempt(plan: &Plan, sources: Vec<Source>, reading: Reading, control: &Contro
         Some(again) if full => full_schema(&compiled, again, control)?,
         _ => sample.iter().fold(Schema::default(), |s, item| s.join(&compiled.seen_in_item(item), mixing)),
     };
-    if schema.fields.len() > MAX_COLUMNS {
-        return Err(
-            Error::Plan(format!("more than {MAX_COLUMNS} columns: the keys of the records look like data")).into()
-        );
-    }
-    compiled.publish(Arc::new(compiled.as_written(schema)));
+    compiled.publish(Arc::new(compiled.initial_schema(schema)?));
 
     let rejects = plan.rejects.as_deref().map(Rejects::new);
     let compiled = Arc::new(compiled);
@@ -128,49 +125,55 @@ fn attempt(plan: &Plan, sources: Vec<Source>, reading: Reading, control: &Contro
         bytes_in: control.bytes_read(),
         bytes_out: control.bytes_written(),
         duplicate_keys: totals.duplicate_keys,
+        utf8_replaced: totals.utf8_replaced,
         elapsed: Duration::ZERO,
         schema: finished.columns,
         files: finished.files,
         rejects: finished.rejects,
         stopped_early: totals.stopped_early,
+        reached_limit: totals.reached_limit,
         notes: totals.notes,
     })
 }
 
-/// The typed schema of `sources`: of a sample from their start, or of everything.
-pub fn infer_schema(
-    sources: Vec<Source>,
-    from: SchemaFrom,
-    limits: &Limits,
-    control: &Control,
-) -> Result<Schema, Error> {
-    let again = (from == SchemaFrom::Full).then(|| sources.iter().map(read_again).collect());
-    let reader = Reader::new(sources, limits, false, BufferPool::new(limits.morsel_bytes, 1), control);
-    let (reader, sample) = sample_aside(reader, limits.sample_bytes, false, control)?;
-    let compiled = Compiled::for_schema(limits, reader.mixing());
-    match again {
-        Some(again) => full_schema(&compiled, again, control),
-        None => {
-            Ok(sample.iter().fold(Schema::default(), |s, item| s.join(&compiled.seen_in_item(item), compiled.mixing)))
-        }
-    }
-}
-
 /// The schema of every record of `sources`, by all workers.
 fn full_schema(compiled: &Compiled, sources: Vec<Source>, control: &Control) -> Result<Schema, Error> {
-    let pool = BufferPool::new(compiled.limits.morsel_bytes, compiled.workers * 4);
     // What is read here is read again: it must not count twice.
     let quiet = control.without_counters();
-    let mut reader = Reader::new(sources, &compiled.limits, false, pool.clone(), &quiet);
+    let mut schema = Schema::default();
+    each_item(
+        compiled,
+        sources,
+        &quiet,
+        |item| compiled.seen_in_item(item),
+        |seen| {
+            schema = schema.join(&seen, compiled.mixing);
+        },
+    )?;
+    Ok(schema)
+}
+
+/// Reads all of `sources`, has the workers look at the items, and gives what they make of them to
+/// `fold`, in order.
+pub(super) fn each_item<T: Send>(
+    compiled: &Compiled,
+    sources: Vec<Source>,
+    control: &Control,
+    look: impl Fn(&Item) -> T + Sync,
+    mut fold: impl FnMut(T),
+) -> Result<(), Error> {
+    let pool = BufferPool::new(compiled.limits.morsel_bytes, compiled.workers * 4);
+    let mut reader = Reader::new(sources, &compiled.limits, false, pool.clone(), control);
     let (to_workers, items) = bounded::<(u64, Item)>(compiled.workers * 2);
-    let (found, schemas) = unbounded::<(u64, Schema)>();
+    let (found, looked_at) = unbounded::<(u64, T)>();
+    let look = &look;
     std::thread::scope(|scope| {
         for _ in 0..compiled.workers {
             let (items, found, pool) = (items.clone(), found.clone(), pool.clone());
             scope.spawn(move || {
                 for (index, item) in items {
-                    // One message per morsel, and the receiver never waits.
-                    let _ = found.send((index, compiled.seen_in_item(&item)));
+                    // There are no more of these than the loop below lets be on their way.
+                    let _ = found.send((index, look(&item)));
                     if let Item::Morsel(morsel, _) = item {
                         pool.recycle(morsel.bytes);
                     }
@@ -178,22 +181,45 @@ fn full_schema(compiled: &Compiled, sources: Vec<Source>, control: &Control) -> 
             });
         }
         drop((items, found));
-        let mut index = 0;
+        let at_once = compiled.workers as u64 * 8;
+        let (mut sent, mut folded) = (0, 0);
+        let mut early = BTreeMap::new();
+        let mut in_order = |index, seen| {
+            early.insert(index, seen);
+            while let Some(seen) = early.remove(&folded) {
+                folded += 1;
+                fold(seen);
+            }
+            folded
+        };
+        let mut done = 0;
         while let Some(item) = reader.next()? {
-            index += 1;
-            if to_workers.send((index, item)).is_err() {
-                return Err(Error::Bug("a thread that looks for the schema is gone".into()));
+            while sent - done >= at_once {
+                let Ok((index, seen)) = looked_at.recv() else { return Err(no_looker()) };
+                done = in_order(index, seen);
+            }
+            if to_workers.send((sent, item)).is_err() {
+                return Err(no_looker());
+            }
+            sent += 1;
+            for (index, seen) in looked_at.try_iter() {
+                done = in_order(index, seen);
             }
         }
         drop(to_workers);
-        let mut all: Vec<_> = schemas.iter().collect();
-        all.sort_by_key(|(index, ..)| *index);
-        Ok(all.iter().fold(Schema::default(), |schema, (_, seen)| schema.join(seen, compiled.mixing)))
+        for (index, seen) in looked_at.iter() {
+            done = in_order(index, seen);
+        }
+        if done == sent { Ok(()) } else { Err(no_looker()) }
     })
 }
 
+fn no_looker() -> Error {
+    Error::Bug("a thread that looks for the schema is gone".into())
+}
+
 /// The same file again.
-fn read_again(source: &Source) -> Source {
+pub(super) fn read_again(source: &Source) -> Source {
     let Input::File(path) = &source.input else { unreachable!("only files are read twice") };
     Source {
         name: source.name.clone(),
@@ -229,7 +255,7 @@ fn take_sample(reader: &mut Reader, sample_bytes: usize, somebody_watches: bool)
 
 /// [`take_sample`] on a thread of its own: a cancel must end the wait for a source that has
 /// nothing to say. The thread then stays behind in its read, and holds nothing that is missed.
-fn sample_aside(
+pub(super) fn sample_aside(
     mut reader: Reader,
     sample_bytes: usize,
     somebody_watches: bool,
@@ -264,7 +290,7 @@ fn with_workers<T>(
 ) -> Result<T, Error> {
     let sizes = Sizes::of(&compiled.limits, compiled.workers);
     let group_bytes = match compiled.shape {
-        Shape::Parquet(_) => sizes.row_group_bytes,
+        Shape::Parquet(_) => sizes.part_bytes,
         Shape::Text => 0,
     };
     let budget = Budget::new(sizes.in_flight_bytes);
@@ -299,6 +325,7 @@ fn with_workers<T>(
     drop((pieces, quit));
     budget.close();
     slots.close();
+    compiled.turn.end();
     for worker in workers {
         worker.join().map_err(|_| Error::Bug("a worker could not be joined".into()))?;
     }
@@ -377,7 +404,7 @@ fn work(mut worker: Worker, tasks: &Receiver<Group>, finished: &Sender<Piece>, q
             recv(quitting) -> _ => return,
         };
         let index = group.index;
-        let piece = match catch_unwind(AssertUnwindSafe(|| worker.run(group, quitting))) {
+        let piece = match catch_unwind(AssertUnwindSafe(|| worker.run(group, quitting, finished))) {
             Ok(Some(piece)) => piece,
             Ok(None) => return,
             Err(panic) => {
@@ -386,7 +413,7 @@ fn work(mut worker: Worker, tasks: &Receiver<Group>, finished: &Sender<Piece>, q
                     .map(|s| (*s).to_owned())
                     .or_else(|| panic.downcast_ref::<String>().cloned())
                     .unwrap_or_else(|| "a worker panicked".into());
-                Piece { index, slot: None, parts: vec![Part::Failed(Error::Bug(text))] }
+                Piece { index, slot: None, more: false, parts: vec![Part::Failed(Error::Bug(text))] }
             }
         };
         if finished.send(piece).is_err() {

@@ -3,21 +3,23 @@
 
 use std::sync::Arc;
 
-use crossbeam_channel::{Receiver, select};
+use crossbeam_channel::{Receiver, Sender, select};
 
 use super::Error;
 use super::budget::Permit;
 use super::compiled::{Compiled, Shape};
 use super::reader::{Item, SourceInfo};
+use super::rejects::RejectList;
 use crate::column::{Batch, Morsel, Schema};
 use crate::format::compress::PieceCompressor;
 use crate::format::csv::CsvEncoder;
-use crate::format::decode::{Decoded, Outcome, RejectedRecord, Surprise};
+use crate::format::decode::{Decoded, Outcome, Surprise};
 use crate::format::frame::{BufferPool, Oversized};
-use crate::format::parquet::{EncodedRowGroup, RowGroupEncoder};
-use crate::format::{Compression, OutputFormat, ndjson};
+use crate::format::parquet::{EncodedRowGroup, RowGroupEncoder, Workshop};
+use crate::format::utf8::Repaired;
+use crate::format::{Compression, Format, OutputFormat, ndjson};
 use crate::text::error_chain;
-use crate::transform::Steps;
+use crate::transform::{Applied, Steps};
 
 /// Something with the memory that it may use.
 #[derive(Debug)]
@@ -40,19 +42,24 @@ pub(super) struct Group {
 /// What became of a group.
 pub(super) struct Piece {
     pub index: u64,
-    /// `None` only when the worker broke down.
+    /// `None` when there is more to come, or the worker broke down.
     pub slot: Option<Permit>,
+    /// Another piece of this number follows.
+    pub more: bool,
     pub parts: Vec<Part>,
 }
 
 /// What became of one item, in order.
 pub(super) enum Part {
     /// An account of decoded records.
-    Account(Account),
+    Account(Box<Account>),
     /// Text of rows, for every output.
     Text(TextRows),
-    /// Rows that must still pass the ordered steps; the schema before any step.
-    Rows(Batch, Arc<Schema>),
+    /// Rows that must still pass the ordered steps, the account of their morsel, and the schema
+    /// before any step.
+    Rows(Box<Applied>, Box<Account>, Arc<Schema>),
+    /// The plan's limit is reached: nothing further is wanted.
+    Enough,
     /// A row group; the schema before any step.
     RowGroup(EncodedRowGroup, Arc<Schema>),
     /// A record that was too long.
@@ -73,9 +80,26 @@ pub(super) struct Account {
     pub lines: u64,
     /// Rows that the worker's steps left out.
     pub filtered: u64,
+    /// Comparisons that met values of another kind, and in how many rows.
+    pub mismatches: Vec<(Arc<str>, u64)>,
     pub duplicate_keys: u64,
+    /// Pieces that were no text.
+    pub utf8_replaced: u64,
     /// With the raw record, if rejects are kept.
-    pub rejects: Vec<(RejectedRecord, Option<Vec<u8>>)>,
+    pub rejects: RejectList,
+    /// The last of these is the last line of its source, and has no end.
+    pub ends_open: bool,
+}
+
+impl Account {
+    /// Forgets what comes after the first `good` records that could be used: it was not wanted any
+    /// more. So many of them were `kept`.
+    pub fn end_after(&mut self, good: usize, kept: usize) {
+        let records = self.rejects.end_after(good as u64);
+        self.ends_open &= records == self.records;
+        self.records = records;
+        self.filtered = (good - kept) as u64;
+    }
 }
 
 /// Encoded rows of one morsel.
@@ -94,17 +118,62 @@ pub(super) struct Worker {
     compiled: Arc<Compiled>,
     steps: Steps,
     pool: BufferPool,
+    /// Of the last row group's encoder.
+    shop: Option<Workshop>,
+}
+
+/// Bytes of what the writer is to take, beyond which a piece is handed over in parts: short records
+/// under many columns become far more text than they were.
+const LARGE_PIECE_BYTES: usize = 8 << 20;
+
+/// The way to the writer before a piece is whole.
+struct HandOver<'a> {
+    compiled: &'a Compiled,
+    index: u64,
+    finished: &'a Sender<Piece>,
+}
+
+impl HandOver<'_> {
+    /// Hands `parts` over if they have become large. An error is the end of the execution.
+    fn if_large(&self, parts: &mut Vec<Part>) -> Result<(), Part> {
+        if parts.iter().map(Part::memory_size).sum::<usize>() < LARGE_PIECE_BYTES {
+            return Ok(());
+        }
+        let (turn, over) = (&self.compiled.turn, || Part::Failed(Error::Cancelled));
+        if !turn.wait_for(self.index) {
+            return Err(over());
+        }
+        let part = Piece { index: self.index, slot: None, more: true, parts: std::mem::take(parts) };
+        if turn.hand_over(|| self.finished.send(part).is_ok()) { Ok(()) } else { Err(over()) }
+    }
+}
+
+impl Part {
+    /// Bytes that it holds, about.
+    fn memory_size(&self) -> usize {
+        match self {
+            Part::Text(rows) => rows.bytes.iter().map(Vec::len).sum(),
+            // Views, and what they show is in the morsel.
+            Part::Rows(applied, account, _) => {
+                applied.batch.rows * applied.batch.columns.len() * 16 + account.rejects.memory_size()
+            }
+            Part::Account(account) => account.rejects.memory_size(),
+            _ => 0,
+        }
+    }
 }
 
 impl Worker {
     pub fn new(compiled: &Arc<Compiled>, pool: &BufferPool) -> Self {
-        let steps = Steps::new(&compiled.row_steps, compiled.limits.max_distinct_keys);
-        Worker { compiled: compiled.clone(), steps, pool: pool.clone() }
+        let steps = Steps::new(&compiled.row_steps, compiled.limits.max_distinct_keys, compiled.mixing);
+        Worker { compiled: compiled.clone(), steps, pool: pool.clone(), shop: None }
     }
 
     /// Carries `group` through. An error ends the piece, as its last part. `None` when the
-    /// execution is over before the group is.
-    pub fn run(&mut self, group: Group, quitting: &Receiver<()>) -> Option<Piece> {
+    /// execution is over before the group is. Of a piece that becomes large, the first parts go to
+    /// `finished` before.
+    pub fn run(&mut self, group: Group, quitting: &Receiver<()>, finished: &Sender<Piece>) -> Option<Piece> {
+        let early = HandOver { compiled: &self.compiled.clone(), index: group.index, finished };
         let mut parts = Vec::new();
         let mut schema = self.compiled.schema();
         let mut encoder = None;
@@ -114,14 +183,14 @@ impl Worker {
                 recv(quitting) -> _ => return None,
             };
             let Ok(item) = item else { break self.finish_row_group(&mut encoder, &schema, &mut parts) };
-            if let Err(stop) = self.item(item, &mut schema, &mut encoder, &mut parts) {
+            if let Err(stop) = self.item(item, &mut schema, &mut encoder, &mut parts, &early) {
                 break Err(stop);
             }
         };
         if let Err(stop) = result {
             parts.push(stop);
         }
-        Some(Piece { index: group.index, slot: Some(group.slot), parts })
+        Some(Piece { index: group.index, slot: Some(group.slot), more: false, parts })
     }
 
     fn item(
@@ -130,12 +199,31 @@ impl Worker {
         schema: &mut Arc<Schema>,
         encoder: &mut Option<RowGroupEncoder>,
         parts: &mut Vec<Part>,
+        early: &HandOver<'_>,
     ) -> Result<(), Part> {
         match item.value {
             Ok(Item::Morsel(morsel, info)) => {
-                let mut consumed = self.morsel(&morsel, &info, schema, encoder, parts)?;
-                while consumed < morsel.len {
-                    consumed += self.morsel(&morsel.rest(consumed), &info, schema, encoder, parts)?;
+                let repaired = self.compiled.repaired(&morsel);
+                let text = repaired.as_ref().map_or(&morsel, |repaired| &repaired.morsel);
+                let mut consumed = 0;
+                loop {
+                    let first = parts.len();
+                    let mut result = self.morsel(&text.rest(consumed), &info, schema, encoder, parts);
+                    if let Some(repaired) = &repaired {
+                        result = result.map_err(|part| placed_in_original(part, &morsel, repaired));
+                        let placed = parts.split_off(first).into_iter();
+                        parts.extend(placed.map(|part| placed_in_original(part, &morsel, repaired)));
+                        if let (0, Some(Part::Account(account) | Part::Rows(_, account, _))) =
+                            (consumed, parts.get_mut(first))
+                        {
+                            account.utf8_replaced = repaired.replaced;
+                        }
+                    }
+                    consumed += result?;
+                    if consumed >= text.len {
+                        break;
+                    }
+                    early.if_large(parts)?;
                 }
                 // Rows that go on to the writer keep their views of it; then it is not reused.
                 self.pool.recycle(morsel.bytes);
@@ -154,13 +242,14 @@ impl Worker {
     }
 
     fn finish_row_group(
-        &self,
+        &mut self,
         encoder: &mut Option<RowGroupEncoder>,
         decoded: &Arc<Schema>,
         parts: &mut Vec<Part>,
     ) -> Result<(), Part> {
         if let Some(encoder) = encoder.take() {
-            let group = encoder.finish().map_err(bug)?;
+            let (group, shop) = encoder.finish_in_workshop().map_err(bug)?;
+            self.shop = Some(shop);
             self.compiled.learn_from(&group);
             parts.push(Part::RowGroup(group, decoded.clone()));
         }
@@ -179,7 +268,8 @@ impl Worker {
         let decoded = loop {
             match self.compiled.decode(morsel, info, schema) {
                 Outcome::Decoded(decoded) => break decoded,
-                Outcome::Surprise(surprise) => {
+                Outcome::Surprise(mut surprise) => {
+                    surprise.schema = self.compiled.only_needed(surprise.schema);
                     if let Some(why) = self.compiled.forbids(info, schema, &surprise.schema) {
                         let byte_offset = morsel.byte_offset;
                         return Err(Part::Surprise { surprise, why, source: info.clone(), byte_offset });
@@ -202,47 +292,88 @@ impl Worker {
             *schema = Arc::new(seen);
         }
         let rows = batch.rows;
-        let keep = self.compiled.keep_rejects;
-        let raw = |r: &RejectedRecord| keep.then(|| morsel.records()[r.byte..r.byte + r.len].to_vec());
-        let rejects: Vec<_> = rejects
-            .into_iter()
-            .map(|rejected| {
-                let raw = raw(&rejected);
-                (rejected, raw)
-            })
-            .collect();
-        let batch = self.steps.apply(batch).map_err(|e| Part::Failed(Error::Step(e.to_string())))?;
-        parts.push(Part::Account(Account {
+        // Only the last record of a source has no line end in its morsel. An array's end is its bracket.
+        let has_lines = info.format != Format::JsonArray;
+        let open_end = has_lines && consumed == morsel.len && !morsel.records().ends_with(b"\n");
+        let ends_open = open_end && rejects.last().is_some_and(|last| last.record + 1 == records);
+        let n_rejects = rejects.len();
+        let rejects = self.compiled.reject_list(rejects, morsel, info);
+        // A list that was cut off ends the execution at its end anyway.
+        let ends_open = ends_open && rejects.len() == n_rejects;
+        self.compiled.unseen.see(&batch);
+        let origins = self.compiled.has_limit.then(|| (0..rows as u32).collect());
+        let applied = self.steps.apply(batch, origins).map_err(|e| Part::Failed(Error::Step(e.to_string())))?;
+        let mut account = Account {
             source: info.clone(),
             byte_offset: morsel.byte_offset,
             records,
             lines,
-            filtered: (rows - batch.rows) as u64,
+            filtered: (rows - applied.batch.rows) as u64,
+            mismatches: self.steps.take_mismatches(),
             duplicate_keys,
+            utf8_replaced: 0,
             rejects,
-        }));
+            ends_open,
+        };
+        if !self.compiled.ordered_steps.is_empty() {
+            parts.push(Part::Rows(Box::new(applied), Box::new(account), schema.clone()));
+            return Ok(consumed);
+        }
+        let Applied { batch, taken, .. } = applied;
+        if let Some(taken) = taken {
+            account.end_after(taken, batch.rows);
+        }
+        parts.push(Part::Account(Box::new(account)));
         match self.compiled.shape {
             Shape::Parquet(options) => {
-                let columns = self.steps.output_schema(schema);
+                let columns = self.steps.output_schema(schema).map_err(|e| Part::Failed(Error::Step(e.to_string())))?;
                 if encoder.as_ref().is_some_and(|e| **e.layout().schema() != columns) {
                     self.finish_row_group(encoder, schema, parts)?;
                 }
                 let encoder = match encoder {
                     Some(encoder) => encoder,
-                    None => encoder.insert(self.compiled.row_group_encoder(columns, &options).map_err(bug)?),
+                    None => {
+                        let shop = self.shop.take();
+                        encoder.insert(self.compiled.row_group_encoder(columns, &options, shop).map_err(bug)?)
+                    }
                 };
                 if batch.rows > 0 {
                     encoder.write(&batch).map_err(bug)?;
                 }
             }
-            Shape::Text if self.compiled.ordered_steps.is_empty() => {
-                parts.push(Part::Text(encode_text(&self.compiled, &batch, schema)));
-            }
-            Shape::Text => {
-                parts.push(Part::Rows(batch, schema.clone()));
-            }
+            Shape::Text => parts.push(Part::Text(encode_text(&self.compiled, &batch, schema))),
+        }
+        if taken.is_some() {
+            self.finish_row_group(encoder, schema, parts)?;
+            return Err(Part::Enough);
         }
         Ok(consumed)
+    }
+}
+
+/// `part`, which is of a repaired morsel, with places and raw records of the original.
+fn placed_in_original(part: Part, original: &Morsel, repaired: &Repaired) -> Part {
+    let base = |byte_offset: u64| (byte_offset - original.byte_offset) as usize;
+    let placed = |mut account: Box<Account>| {
+        let base = base(account.byte_offset);
+        account.rejects = account.rejects.placed(|rejected| {
+            let at = base + rejected.byte;
+            let (start, end) = (repaired.original(at), repaired.original(at + rejected.len));
+            rejected.reject.offset = repaired.original(at + rejected.reject.offset) - start;
+            (rejected.byte, rejected.len) = (start, end - start);
+            &original.records()[start..end]
+        });
+        account.byte_offset = original.byte_offset;
+        account
+    };
+    match part {
+        Part::Account(account) => Part::Account(placed(account)),
+        Part::Rows(applied, account, decoded) => Part::Rows(applied, placed(account), decoded),
+        Part::Surprise { mut surprise, why, source, byte_offset } => {
+            surprise.byte = repaired.original(base(byte_offset) + surprise.byte);
+            Part::Surprise { surprise, why, source, byte_offset: original.byte_offset }
+        }
+        other => other,
     }
 }
 
@@ -257,7 +388,7 @@ pub(super) fn encode_text(compiled: &Compiled, batch: &Batch, decoded: &Arc<Sche
         .formats
         .iter()
         .map(|(format, compression)| {
-            let mut plain = Vec::with_capacity(batch.rows * 64);
+            let mut plain = compiled.text_buffers.take();
             match format {
                 OutputFormat::Csv(options) => CsvEncoder::new(*options).write_rows(batch, &mut plain),
                 OutputFormat::Ndjson => ndjson::encode(batch, b"\n", &mut plain),
@@ -268,20 +399,25 @@ pub(super) fn encode_text(compiled: &Compiled, batch: &Batch, decoded: &Arc<Sche
                 }
                 OutputFormat::Parquet(_) => unreachable!("a Parquet plan has no text outputs"),
             }
-            compressed(*compression, plain)
+            if *compression == Compression::None {
+                return plain;
+            }
+            let packed = compressed(*compression, &plain);
+            compiled.text_buffers.give(plain);
+            packed
         })
         .collect();
     TextRows { columns: batch.schema.clone(), decoded: decoded.clone(), rows: batch.rows as u64, bytes }
 }
 
 /// `plain` as it goes into an output of this compression; nothing stays nothing.
-pub(super) fn compressed(compression: Compression, plain: Vec<u8>) -> Vec<u8> {
+pub(super) fn compressed(compression: Compression, plain: &[u8]) -> Vec<u8> {
     if compression == Compression::None || plain.is_empty() {
-        return plain;
+        return plain.to_vec();
     }
     let mut out = Vec::new();
     // Pieces are about a morsel each; a compressor's set-up is lost in that.
-    let result = PieceCompressor::new(compression).and_then(|mut c| c.compress(&plain, &mut out));
+    let result = PieceCompressor::new(compression).and_then(|mut c| c.compress(plain, &mut out));
     result.expect("compressing into memory fails only when there is none");
     out
 }

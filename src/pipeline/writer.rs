@@ -18,7 +18,8 @@ use crate::column::Schema;
 use crate::format::Reject;
 use crate::format::frame::Oversized;
 use crate::position::{FieldPath, Position};
-use crate::transform::Steps;
+use crate::text::human_count;
+use crate::transform::{Applied, Steps};
 
 /// How often a thread that waits looks whether it was told to stop.
 pub(super) const CANCEL_POLL: Duration = Duration::from_millis(50);
@@ -31,10 +32,13 @@ pub(super) struct Totals {
     pub rows_filtered: u64,
     pub rows_rejected: u64,
     pub duplicate_keys: u64,
+    pub utf8_replaced: u64,
     /// For people, such as a renamed column.
     pub notes: Vec<String>,
     /// The reader of our standard output is gone.
     pub stopped_early: bool,
+    /// The plan's limit ended it; the sources may have more.
+    pub reached_limit: bool,
 }
 
 /// Where the next morsel of a source starts, in lines and records.
@@ -55,6 +59,8 @@ pub(super) struct Writer<'a> {
     last_source: Option<Arc<str>>,
     last_byte: u64,
     sources_ended: usize,
+    /// Comparisons that met values of another kind, and in how many rows.
+    mismatches: BTreeMap<Arc<str>, u64>,
     totals: Totals,
 }
 
@@ -63,12 +69,14 @@ enum Next {
     More,
     /// Nobody reads our output any more.
     NobodyReads,
+    /// The plan's limit is reached.
+    Enough,
 }
 
 impl<'a> Writer<'a> {
     pub fn new(compiled: &'a Compiled, outputs: Vec<Out>, rejects: Option<Rejects>, control: &'a Control) -> Self {
         let steps = (!compiled.ordered_steps.is_empty())
-            .then(|| Steps::new(&compiled.ordered_steps, compiled.limits.max_distinct_keys));
+            .then(|| Steps::new(&compiled.ordered_steps, compiled.limits.max_distinct_keys, compiled.mixing));
         Writer {
             compiled,
             outputs,
@@ -79,6 +87,7 @@ impl<'a> Writer<'a> {
             last_source: None,
             last_byte: 0,
             sources_ended: 0,
+            mismatches: BTreeMap::new(),
             totals: Totals::default(),
         }
     }
@@ -98,10 +107,23 @@ impl<'a> Writer<'a> {
             };
             early.insert(piece.index, piece);
             while let Some(piece) = early.remove(&next) {
-                next += 1;
-                if let Next::NobodyReads = self.piece(piece)? {
-                    self.totals.stopped_early = true;
-                    return Ok((self.totals, Finished::default()));
+                let more = piece.more;
+                match self.piece(piece)? {
+                    Next::More => {}
+                    Next::NobodyReads => {
+                        self.totals.stopped_early = true;
+                        return Ok((self.totals, Finished::default()));
+                    }
+                    Next::Enough => {
+                        self.totals.reached_limit = true;
+                        return self.finish();
+                    }
+                }
+                if more {
+                    self.compiled.turn.part_taken();
+                } else {
+                    next += 1;
+                    self.compiled.turn.advance(next);
                 }
             }
         }
@@ -116,18 +138,12 @@ impl<'a> Writer<'a> {
         for part in parts {
             let next = match part {
                 Part::Account(account) => {
-                    self.account(account)?;
+                    self.account(*account)?;
                     Next::More
                 }
                 Part::Text(rows) => self.text(rows)?,
-                Part::Rows(batch, decoded) => {
-                    let rows = batch.rows;
-                    let steps = self.steps.as_mut().expect("rows come only if there are ordered steps");
-                    let batch = steps.apply(batch).map_err(|e| Error::Step(e.to_string()))?;
-                    self.totals.rows_filtered += (rows - batch.rows) as u64;
-                    let text = encode_text(self.compiled, &batch, &decoded);
-                    self.text(text)?
-                }
+                Part::Rows(applied, account, decoded) => self.ordered(*applied, *account, &decoded)?,
+                Part::Enough => Next::Enough,
                 Part::RowGroup(group, decoded) => {
                     let rows = group.rows() as u64;
                     self.publish(&decoded)?;
@@ -157,12 +173,31 @@ impl<'a> Writer<'a> {
                 }
                 Part::Failed(error) => return Err(error),
             };
-            if let Next::NobodyReads = next {
+            if !matches!(next, Next::More) {
                 return Ok(next);
             }
         }
         drop(slot);
         Ok(Next::More)
+    }
+
+    /// Applies the steps that must see all rows in order.
+    fn ordered(&mut self, applied: Applied, mut account: Account, decoded: &Arc<Schema>) -> Result<Next, Error> {
+        let steps = self.steps.as_mut().expect("rows come only if there are ordered steps");
+        let before = applied.batch.rows;
+        let Applied { batch, taken, .. } =
+            steps.apply(applied.batch, applied.origins).map_err(|e| Error::Step(e.to_string()))?;
+        account.filtered += (before - batch.rows) as u64;
+        account.mismatches.extend(steps.take_mismatches());
+        if let Some(taken) = taken {
+            account.end_after(taken, batch.rows);
+        }
+        self.account(account)?;
+        let text = encode_text(self.compiled, &batch, decoded);
+        match self.text(text)? {
+            Next::More if taken.is_some() => Ok(Next::Enough),
+            next => Ok(next),
+        }
     }
 
     fn place(&mut self, source: &SourceInfo) -> Place {
@@ -171,22 +206,42 @@ impl<'a> Writer<'a> {
     }
 
     fn account(&mut self, account: Account) -> Result<(), Error> {
-        let Account { source, byte_offset, records, lines, filtered, duplicate_keys, rejects } = account;
+        let Account {
+            source,
+            byte_offset,
+            records,
+            lines,
+            filtered,
+            mismatches,
+            duplicate_keys,
+            utf8_replaced,
+            rejects,
+            ends_open,
+        } = account;
         let place = self.place(&source);
         self.last_source = Some(source.name.clone());
         self.last_byte = byte_offset;
         self.totals.rows_in += records;
         self.totals.rows_filtered += filtered;
         self.totals.duplicate_keys += duplicate_keys;
+        for (test, rows) in mismatches {
+            *self.mismatches.entry(test).or_default() += rows;
+        }
+        self.totals.utf8_replaced += utf8_replaced;
         self.control.add_rows_read(records);
-        for (rejected, raw) in rejects {
+        let n_rejects = rejects.len();
+        for (i, (rejected, raw)) in rejects.iter().enumerate() {
             let position = Position {
                 source: source.name.clone(),
                 byte: byte_offset + rejected.byte as u64,
                 line: place.lines + rejected.line + 1,
                 record: place.records + rejected.record,
             };
-            self.reject(position, rejected.reject, raw.as_deref())?;
+            // Half of a download is no download, however many bad records are passed over.
+            if ends_open && source.is_stream && i + 1 == n_rejects {
+                return Err(Error::LastLine { position, reject: rejected.reject });
+            }
+            self.reject(position, rejected.reject, raw)?;
         }
         self.places.insert(source.index, Place { lines: place.lines + lines, records: place.records + records });
         Ok(())
@@ -206,7 +261,7 @@ impl<'a> Writer<'a> {
             line: place.lines + 1,
             record: place.records,
         };
-        self.reject(position, Reject { offset: 0, path: FieldPath::root(), reason }, None)?;
+        self.reject(position, Reject { offset: 0, path: FieldPath::root(), reason: reason.into() }, None)?;
         let next = Place { lines: place.lines + oversized.lines, records: place.records + 1 };
         self.places.insert(source.index, next);
         Ok(())
@@ -235,7 +290,9 @@ impl<'a> Writer<'a> {
             self.totals.notes.extend(csv.header.notes.iter().map(|note| format!("{}: {note}", source.name)));
         }
         // A header without records still names columns.
-        self.publish(&Compiled::header_columns(source))?;
+        if self.compiled.takes_header_columns() {
+            self.publish(&Compiled::header_columns(source))?;
+        }
         match source.expected_rows {
             Some(expected) if expected != found => {
                 Err(Error::RowCount { name: source.name.to_string(), found, expected })
@@ -248,15 +305,15 @@ impl<'a> Writer<'a> {
         self.publish(&rows.decoded)?;
         self.totals.rows_written += rows.rows;
         self.control.add_rows_written(rows.rows);
-        for (output, bytes) in self.outputs.iter_mut().zip(rows.bytes) {
+        for (output, bytes) in self.outputs.iter_mut().zip(rows.bytes).filter(|(output, _)| !output.is_gone()) {
             match output.text(&bytes, &rows.columns, self.control) {
-                Err(Error::Write { cause, .. }) if cause.kind() == std::io::ErrorKind::BrokenPipe => {
-                    return Ok(Next::NobodyReads);
-                }
+                Err(error) if is_broken_pipe(&error) => self.totals.notes.push(output.give_up()),
                 result => result?,
             }
+            self.compiled.text_buffers.give(bytes);
         }
-        Ok(Next::More)
+        // The others are not to suffer for one whose reader went away.
+        Ok(if self.outputs.iter().all(Out::is_gone) { Next::NobodyReads } else { Next::More })
     }
 
     /// Joins what a piece saw into the schema that all threads start from. The order of columns is
@@ -271,6 +328,9 @@ impl<'a> Writer<'a> {
         let joined = known.join(seen, self.compiled.mixing);
         let lost = self.compiled.loses_spelling(&known, &joined) || self.compiled.loses_spelling(seen, &joined);
         let new_column = self.compiled.columns_fixed && self.rows_shown() && joined.fields.len() > known.fields.len();
+        if let Some(what) = self.compiled.broken_law(&joined) {
+            return Err(Error::Schema { position: self.last_position(), what });
+        }
         if lost || new_column {
             let why = if lost { SPELLING_LOST } else { "the output cannot go back to change its columns" };
             let what = format!("the columns of what was read so far do not go together; {why}");
@@ -294,9 +354,23 @@ impl<'a> Writer<'a> {
         Position { source, byte: self.last_byte, line: place.lines + 1, record: place.records }
     }
 
+    /// Rows that a step left out for a reason that its text does not show.
+    fn note_what_steps_missed(&mut self) {
+        for (test, rows) in &self.mismatches {
+            let s = if *rows == 1 { "" } else { "s" };
+            self.totals.notes.push(format!(
+                "`{test}`: {} row{s} held another kind of value there, which does not compare",
+                human_count(*rows)
+            ));
+        }
+        for name in self.compiled.unseen.never_seen() {
+            self.totals.notes.push(format!("no record had a column `{name}`"));
+        }
+    }
+
     fn finish(mut self) -> Result<(Totals, Finished), Error> {
         // Before anything appears: all of the input came, and all of it is accounted for.
-        if self.sources_ended != self.compiled.n_sources {
+        if self.sources_ended != self.compiled.n_sources && !self.totals.reached_limit {
             return Err(Error::Bug("the reader ended before its sources did".into()));
         }
         let t = &self.totals;
@@ -307,32 +381,48 @@ impl<'a> Writer<'a> {
             )));
         }
         let schema = self.compiled.schema();
-        let steps = Steps::new(&self.compiled.row_steps, 0).output_schema(&schema);
-        let columns = Steps::new(&self.compiled.ordered_steps, 0).output_schema(&steps);
-        for output in &mut self.outputs {
+        self.totals.notes.extend(self.compiled.notes_on_declared(&schema));
+        let mixing = self.compiled.mixing;
+        let columns = Steps::new(&self.compiled.row_steps, 0, mixing)
+            .output_schema(&schema)
+            .and_then(|columns| Steps::new(&self.compiled.ordered_steps, 0, mixing).output_schema(&columns))
+            .map_err(|e| Error::Step(e.to_string()))?;
+        for output in self.outputs.iter_mut().filter(|output| !output.is_gone()) {
             match output.finish(&columns, self.control) {
-                Err(Error::Write { cause, .. }) if cause.kind() == std::io::ErrorKind::BrokenPipe => {
-                    self.totals.stopped_early = true;
-                }
+                Err(error) if is_broken_pipe(&error) => self.totals.notes.push(output.give_up()),
                 result => result?,
             }
         }
+        self.outputs.retain(|output| !output.is_gone());
+        self.totals.stopped_early = self.outputs.is_empty();
         if self.rejects.is_none() && self.totals.rows_rejected > 0 {
             self.totals.notes.push("rejected records were not kept; `--rejects FILE` sets them aside".into());
         }
-        // Rejects first: a file of results without its rejects would look whole and not be.
-        let rejects = match self.rejects {
-            Some(rejects) => rejects.commit()?,
-            None => None,
-        };
+        self.note_what_steps_missed();
+        // All of them are whole on disk before the first appears, so that what can still fail is a rename.
+        if let Some(rejects) = &mut self.rejects {
+            rejects.sync()?;
+        }
+        for output in &self.outputs {
+            output.sync()?;
+        }
         let mut files = Vec::new();
         for output in self.outputs {
             let (path, bytes) = (output.path().map(Path::to_owned), output.bytes());
             output.commit()?;
             files.extend(path.map(|path| (path, bytes)));
         }
+        let rejects = match self.rejects {
+            Some(rejects) => rejects.commit()?,
+            None => None,
+        };
         Ok((self.totals, Finished { files, rejects, columns }))
     }
+}
+
+/// True if the reader of a pipe went away.
+fn is_broken_pipe(error: &Error) -> bool {
+    matches!(error, Error::Write { cause, .. } if cause.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 /// What stands in the end.

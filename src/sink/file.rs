@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
+use super::{folder_of, partial};
+
 /// A file being written under a temporary name in the folder of its final one. Dropped without
 /// [`PendingFile::commit`], it leaves nothing behind.
 #[derive(Debug)]
@@ -26,7 +28,7 @@ impl PendingFile {
         if no_clobber && path.exists() {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "exists already, and --no-clobber was given"));
         }
-        let temp = temp_beside(&path)?;
+        let temp = partial::create(&path)?;
         Ok(PendingFile { temp, path, no_clobber })
     }
 
@@ -37,12 +39,18 @@ impl PendingFile {
 
     /// Starts over with a new, empty file for the same path; the old one goes when it is dropped.
     pub fn replacement(&self) -> io::Result<Self> {
-        Ok(PendingFile { temp: temp_beside(&self.path)?, path: self.path.clone(), no_clobber: self.no_clobber })
+        Ok(PendingFile { temp: partial::create(&self.path)?, path: self.path.clone(), no_clobber: self.no_clobber })
+    }
+
+    /// Makes the bytes durable, still under the temporary name: what may fail for want of space or by a
+    /// broken disk fails here, before anything appears.
+    pub fn sync(&self) -> io::Result<()> {
+        self.temp.as_file().sync_all()
     }
 
     /// Syncs the bytes, renames the file to its name, and syncs the folder.
     pub fn commit(self) -> io::Result<()> {
-        self.temp.as_file().sync_all()?;
+        self.sync()?;
         let persisted =
             if self.no_clobber { self.temp.persist_noclobber(&self.path) } else { self.temp.persist(&self.path) };
         persisted.map_err(|error| error.error)?;
@@ -64,38 +72,13 @@ impl Write for PendingFile {
     }
 }
 
-/// The folder that holds `path`.
-fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    }
-}
-
-fn temp_beside(path: &Path) -> io::Result<NamedTempFile> {
-    let name =
-        path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "is not the name of a file"))?;
-    let mut prefix = std::ffi::OsString::from(".");
-    prefix.push(name);
-    prefix.push(".");
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(&prefix).suffix(".partial");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        // As any program's output: the umask decides.
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
-    builder.tempfile_in(folder_of(path))
-}
-
-/// Checks, by making and removing a file, that an output can be made at `path`: before a run is
+/// Checks, by making a file without a name, that an output can be made at `path`: before a run is
 /// paid for, not after.
 pub fn check_writable(path: &Path) -> io::Result<()> {
     match std::fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => Err(io::Error::new(io::ErrorKind::IsADirectory, "is a folder")),
         Ok(metadata) if !metadata.is_file() => Ok(()),
-        _ => temp_beside(path).map(drop),
+        _ => tempfile::tempfile_in(folder_of(path)).map(drop),
     }
 }
 

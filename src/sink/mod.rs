@@ -1,12 +1,14 @@
 //! Where bytes go: a file that appears whole, or a stream.
 
 mod file;
+mod partial;
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
 pub use file::{PendingFile, check_writable};
+pub use partial::remove_stale;
 
 /// An open target.
 #[derive(Debug)]
@@ -46,6 +48,14 @@ impl Sink {
         }
     }
 
+    /// Makes the bytes of a file durable before it appears; streams have nothing to do.
+    pub fn sync(&self) -> io::Result<()> {
+        match self {
+            Sink::File(file) => file.sync(),
+            Sink::Stream(_) => Ok(()),
+        }
+    }
+
     /// Makes a file appear under its name, durable; streams have nothing left to do.
     pub fn commit(self) -> io::Result<()> {
         match self {
@@ -65,5 +75,13 @@ impl Write for Sink {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// The folder that holds `path`.
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
     }
 }

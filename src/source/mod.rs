@@ -1,6 +1,7 @@
 //! Where bytes come from: a file, standard input, or a stream that somebody else opened (a
 //! download). A source yields bytes in order; decompression and framing come after it.
 
+mod expansion;
 mod file;
 mod stdin;
 
@@ -8,6 +9,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use expansion::Expansion;
 pub use file::FileSource;
 pub use stdin::StdinSource;
 
@@ -28,6 +30,29 @@ pub trait ByteSource: io::Read + Send {
     fn size_bytes(&self) -> Option<u64> {
         None
     }
+
+    /// False if the end that was read is an end by its looks only: something else must show that nothing is missing.
+    fn is_end_proven(&mut self) -> bool {
+        true
+    }
+
+    /// The media type that came with the bytes, in lower case and without parameters. May block until it is known.
+    fn media_type(&mut self) -> io::Result<Option<String>> {
+        Ok(None)
+    }
+}
+
+/// The format that a media type tells. `application/json` tells none: lines of JSON are often sent as it.
+pub fn format_of_media_type(media_type: &str) -> Option<Format> {
+    match media_type {
+        "text/csv" | "application/csv" => Some(Format::Csv),
+        "application/x-ndjson"
+        | "application/ndjson"
+        | "application/jsonl"
+        | "application/x-jsonlines"
+        | "application/jsonlines" => Some(Format::Ndjson),
+        _ => None,
+    }
 }
 
 /// One input of a plan.
@@ -36,7 +61,7 @@ pub struct Source {
     pub name: Arc<str>,
     /// Where the bytes come from.
     pub input: Input,
-    /// Format, if told (`--from`, or a content type); else by name and first bytes.
+    /// Format, if told; else by the media type that comes with a stream, by name and first bytes.
     pub format: Option<Format>,
     /// Between the fields of CSV, if told; else by name and first bytes.
     pub delimiter: Option<u8>,

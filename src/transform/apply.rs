@@ -9,8 +9,10 @@ use arrow_buffer::BooleanBufferBuilder;
 use sha2::{Digest, Sha256};
 
 use super::cell::{Cell, cell_of};
-use super::{Condition, Logic, Lookup, Step, Test};
-use crate::column::{Batch, Field, Schema, Type};
+use super::columns::{rename, rename_schema, select, select_schema};
+use super::expr::Predicate;
+use super::{Condition, Logic, Lookup, Rename, Selected, Step, Test};
+use crate::column::{Batch, Field, Mixing, Schema, Type};
 use crate::format::json_text::write_json_value;
 
 /// Why a step could not be applied.
@@ -22,6 +24,25 @@ pub enum Error {
     /// The memory of a deduplicate step is used up.
     #[error("deduplicate: more than {0} distinct keys")]
     TooManyKeys(usize),
+    /// Two columns would have one name.
+    #[error("{first} and {second} would have the same name")]
+    SameName {
+        /// The one, in words.
+        first: String,
+        /// The other.
+        second: String,
+    },
+}
+
+/// What the steps made of a batch.
+#[derive(Debug)]
+pub struct Applied {
+    /// The rows that stay.
+    pub batch: Batch,
+    /// For each of them its place among the rows as decoded, where there is a limit to be counted to.
+    pub origins: Option<Vec<u32>>,
+    /// The limit is reached: nothing after so many of the rows as decoded was looked at.
+    pub taken: Option<usize>,
 }
 
 /// The steps of one worker, or of the writer where they need to see every row in order.
@@ -34,8 +55,17 @@ pub struct Steps {
 enum State {
     Filter(Vec<Prepared>),
     RemoveColumns(Vec<String>),
-    Deduplicate { columns: Vec<String>, seen: HashSet<u128>, max_keys: usize },
+    Deduplicate {
+        columns: Vec<String>,
+        seen: HashSet<u128>,
+        max_keys: usize,
+    },
     Lookup(Lookup),
+    Where(Box<Predicate>),
+    Select(Vec<Selected>),
+    Rename(Vec<Rename>),
+    /// So many rows are still to come.
+    Limit(u64),
 }
 
 #[derive(Debug)]
@@ -58,8 +88,9 @@ enum PreparedTest {
 }
 
 impl Steps {
-    /// Makes `steps` ready; `max_keys` bounds what each deduplicate step remembers.
-    pub fn new(steps: &[Step], max_keys: usize) -> Self {
+    /// Makes `steps` ready; `max_keys` bounds what each deduplicate step remembers, and `mixing` says
+    /// whether values come from cells of CSV.
+    pub fn new(steps: &[Step], max_keys: usize, mixing: Mixing) -> Self {
         let steps = steps
             .iter()
             .map(|step| match step {
@@ -69,6 +100,11 @@ impl Steps {
                     State::Deduplicate { columns: columns.clone(), seen: HashSet::new(), max_keys }
                 }
                 Step::Lookup(lookup) => State::Lookup(lookup.clone()),
+                Step::Where(expr) => State::Where(Box::new(Predicate::new(expr, mixing))),
+                Step::Select(selected, _) => State::Select(selected.clone()),
+                Step::Drop(paths, _) => State::RemoveColumns(paths.iter().map(|p| p.column.to_string()).collect()),
+                Step::Rename(renames, _) => State::Rename(renames.clone()),
+                Step::Limit(rows) => State::Limit(*rows),
             })
             .collect();
         Steps { steps }
@@ -77,51 +113,74 @@ impl Steps {
     /// Splits a plan's steps: those that look at one row at a time and may run on any worker, and
     /// from the first that must see every row in order, the rest.
     pub fn split(steps: &[Step]) -> (&[Step], &[Step]) {
-        let at = steps.iter().position(|s| matches!(s, Step::Deduplicate(_))).unwrap_or(steps.len());
+        let at = steps.iter().position(|s| matches!(s, Step::Deduplicate(_) | Step::Limit(_))).unwrap_or(steps.len());
         steps.split_at(at)
     }
 
-    /// Columns whose values the steps look at, if the steps only choose among rows; `None` when
-    /// they change columns or need them all.
-    pub fn columns_looked_at(steps: &[Step]) -> Option<Vec<&str>> {
-        let mut names = Vec::new();
-        for step in steps {
-            match step {
-                Step::Filter(conditions) => names.extend(conditions.iter().map(|c| c.column.as_str())),
-                Step::Deduplicate(columns) if !columns.is_empty() => names.extend(columns.iter().map(String::as_str)),
-                _ => return None,
-            }
-        }
-        names.sort_unstable();
-        names.dedup();
-        Some(names)
-    }
-
-    /// Applies all steps. Rows that go are the difference in `rows`.
-    pub fn apply(&mut self, mut batch: Batch) -> Result<Batch, Error> {
+    /// Applies all steps. Rows that go are the difference in `rows`; `origins` are those of the
+    /// batch, if it has been through other steps and rows are counted to a limit.
+    pub fn apply(&mut self, mut batch: Batch, mut origins: Option<Vec<u32>>) -> Result<Applied, Error> {
+        let mut taken = None;
         for step in &mut self.steps {
+            let mut keep_where = |batch: Batch, keep: BooleanArray| {
+                if let Some(origins) = &mut origins {
+                    let mut kept = keep.values().iter();
+                    origins.retain(|_| kept.next().unwrap_or(true));
+                }
+                keep_rows(batch, &keep)
+            };
             batch = match step {
                 State::Filter(conditions) => {
                     let keep = filter_mask(&batch, conditions);
-                    keep_rows(batch, &keep)?
+                    keep_where(batch, keep)?
+                }
+                State::Where(predicate) => {
+                    let keep = BooleanArray::new(predicate.rows(&batch)?, None);
+                    keep_where(batch, keep)?
                 }
                 State::RemoveColumns(names) => remove_columns(batch, names),
                 State::Deduplicate { columns, seen, max_keys } => {
                     let keep = first_of_each(&batch, columns, seen, *max_keys)?;
-                    keep_rows(batch, &keep)?
+                    keep_where(batch, keep)?
                 }
                 State::Lookup(lookup) => look_up(batch, lookup),
+                State::Select(selected) => select(batch, selected)?,
+                State::Rename(renames) => rename(batch, renames)?,
+                State::Limit(left) => {
+                    let rows = usize::try_from(*left).unwrap_or(usize::MAX).min(batch.rows);
+                    *left -= rows as u64;
+                    if *left == 0 {
+                        let last = rows.checked_sub(1);
+                        let end = |last: usize| origins.as_ref().map_or(last, |origins| origins[last] as usize) + 1;
+                        // A limit further on may be reached with what an earlier one let pass.
+                        let here = last.map_or(0, end);
+                        taken = Some(taken.map_or(here, |t: usize| t.min(here)));
+                    }
+                    first_rows(batch, rows, &mut origins)
+                }
             };
         }
-        Ok(batch)
+        Ok(Applied { batch, origins, taken })
+    }
+
+    /// Comparisons that met values of a kind that they do not compare, as they are written, with the
+    /// number of such rows since the last call.
+    pub fn take_mismatches(&mut self) -> Vec<(Arc<str>, u64)> {
+        let predicates = self.steps.iter_mut().filter_map(|step| match step {
+            State::Where(predicate) => Some(predicate),
+            _ => None,
+        });
+        predicates.flat_map(|predicate| predicate.take_mismatches()).collect()
     }
 
     /// The columns that come out of the steps for these columns going in.
-    pub fn output_schema(&self, schema: &Schema) -> Schema {
+    pub fn output_schema(&self, schema: &Schema) -> Result<Schema, Error> {
         let mut schema = schema.clone();
         for step in &self.steps {
             match step {
-                State::Filter(_) | State::Deduplicate { .. } => {}
+                State::Filter(_) | State::Deduplicate { .. } | State::Where(_) | State::Limit(_) => {}
+                State::Select(selected) => schema = select_schema(&schema, selected),
+                State::Rename(renames) => schema = rename_schema(&schema, renames)?,
                 State::RemoveColumns(names) => schema.fields.retain(|f| !names.iter().any(|n| **n == *f.name)),
                 State::Lookup(lookup) => {
                     for name in &lookup.fields {
@@ -134,7 +193,7 @@ impl Steps {
                 }
             }
         }
-        schema
+        Ok(schema)
     }
 }
 
@@ -216,6 +275,21 @@ fn keep_rows(batch: Batch, keep: &BooleanArray) -> Result<Batch, Error> {
         (bytes, kept)
     });
     Ok(Batch { schema: batch.schema, columns, rows, records })
+}
+
+fn first_rows(batch: Batch, rows: usize, origins: &mut Option<Vec<u32>>) -> Batch {
+    if rows == batch.rows {
+        return batch;
+    }
+    if let Some(origins) = origins {
+        origins.truncate(rows);
+    }
+    let columns = batch.columns.iter().map(|column| column.slice(0, rows)).collect();
+    let records = batch.records.map(|(bytes, mut spans)| {
+        spans.truncate(rows);
+        (bytes, spans)
+    });
+    Batch { schema: batch.schema, columns, rows, records }
 }
 
 fn remove_columns(batch: Batch, names: &[String]) -> Batch {

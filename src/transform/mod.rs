@@ -1,13 +1,19 @@
 //! Steps between parser and sink.
 
 mod apply;
+mod bind;
 mod cell;
+mod columns;
+pub mod expr;
+mod needs;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-pub use apply::{Error, Steps, lookup_entries};
+pub use apply::{Applied, Error, Steps, lookup_entries};
+pub use bind::{Known, bind};
 pub use cell::Cell;
+pub use needs::{columns_needed, keeps_records};
 
 /// One step of a plan. Rows keep their order; every row that goes is counted.
 #[derive(Clone, Debug)]
@@ -22,6 +28,35 @@ pub enum Step {
     /// A row without a match passes as it is, with null in columns that it did not have; without a
     /// table that is every row.
     Lookup(Lookup),
+    /// Keeps the rows of which an expression is true.
+    Where(expr::Expr),
+    /// Keeps these columns and values inside columns, in this order. With the text that says so, for
+    /// messages; as below.
+    Select(Vec<Selected>, Arc<str>),
+    /// Drops columns, which are looked for by [`bind`].
+    Drop(Vec<expr::Path>, Arc<str>),
+    /// Gives columns new names; the others keep theirs, and all their places.
+    Rename(Vec<Rename>, Arc<str>),
+    /// Keeps the first rows, so many; what comes after them is not read.
+    Limit(u64),
+}
+
+/// One column of a selection.
+#[derive(Clone, Debug)]
+pub struct Selected {
+    /// Where its values come from.
+    pub path: expr::Path,
+    /// Its name in the result.
+    pub name: Arc<str>,
+}
+
+/// A new name.
+#[derive(Clone, Debug)]
+pub struct Rename {
+    /// The column.
+    pub from: expr::Path,
+    /// What it is called from now on.
+    pub to: Arc<str>,
 }
 
 /// One condition of a filter.

@@ -169,7 +169,7 @@ fn an_upload_prints_its_handle() {
 fn the_schema_that_would_be_used() {
     let place = Place::new();
     let done = place.run_line("schema testdata/companies.ndjson").ok();
-    for part in ["record_id", "contacts", "struct<", "list<", "revenue_usd"] {
+    for part in ["record_id", "contacts", "struct", "list<", "revenue_usd"] {
         assert!(done.text().contains(part), "{part} is missing in\n{}", done.text());
     }
 }

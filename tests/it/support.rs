@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod http;
+pub mod relay;
 pub mod rows;
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -33,6 +34,9 @@ pub mod exit {
     pub const REFUSED: i32 = 13;
     pub const UNREACHABLE: i32 = 14;
     pub const DOWNLOAD_BROKEN: i32 = 15;
+    pub const FILE_CHANGED: i32 = 16;
+    pub const DAMAGED: i32 = 17;
+    pub const LAST_LINE_CUT: i32 = 18;
     pub const RUN_FAILED: i32 = 20;
     pub const RUN_CANCELLED: i32 = 21;
     pub const RUN_TIMED_OUT: i32 = 22;
@@ -40,6 +44,7 @@ pub mod exit {
     pub const CANNOT_WRITE: i32 = 30;
     pub const DISK_FULL: i32 = 31;
     pub const CANNOT_READ: i32 = 32;
+    pub const BUSY: i32 = 33;
     pub const INTERRUPTED: i32 = 130;
 }
 

@@ -9,12 +9,13 @@ use crate::cli::error::{Error, Failure};
 use crate::cli::exit::Exit;
 use crate::cli::report::Account;
 use crate::cli::{engine, outputs, sources};
-use crate::pipeline::{self, Target};
+use crate::pipeline;
 
 /// Carries it out.
 pub async fn convert(context: &Context, args: ConvertArgs) -> Result<Exit, Failure> {
     let start = Instant::now();
     let output = outputs::output(&args.plan, &context.settings)?;
+    args.plan.steps.steps()?;
     outputs::check_writable(&output, &[])?;
     let opened = sources::open(context, &args.sources, args.from).await?;
     let files: Vec<&Path> = opened.files.iter().map(|path| path.as_path()).collect();
@@ -29,13 +30,20 @@ pub async fn convert(context: &Context, args: ConvertArgs) -> Result<Exit, Failu
     let name = outputs::target_name(&output);
     context.set_restart(&name);
     let plan = outputs::plan(opened.sources, output.clone(), &args.plan, &context.settings)?;
-    let report = engine::execute(context, plan, "converting", opened.total_bytes, opened.stoppers).await;
-    let report = report.map_err(|failure| match (failure.error(), &output.target) {
-        (Error::Pipeline(pipeline::Error::Schema { .. }), Target::Stdout) if all_files => failure.with_hint(
-            "`-o FILE` can follow such a change; for a pipe, `--schema-from full` reads everything before it writes",
-        ),
+    let report = engine::execute(context, plan, "converting", opened.total_bytes, opened.stoppers, |_, _| {}).await;
+    let report = report.map_err(|failure| match failure.error() {
+        Error::Pipeline(pipeline::Error::Schema { .. }) => {
+            failure.with_hint(outputs::schema_hint(&args.plan, &output, all_files))
+        }
         _ => failure,
     })?;
-    let account = Account { name, output: &output, report: &report, expected_rows: None, elapsed: start.elapsed() };
+    let account = Account {
+        name,
+        output: &output,
+        report: &report,
+        expected_rows: None,
+        repeated_bytes: 0,
+        elapsed: start.elapsed(),
+    };
     Ok(account.print(context, args.plan.report))
 }

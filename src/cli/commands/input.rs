@@ -2,7 +2,8 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -17,7 +18,8 @@ use crate::text::human_bytes;
 
 /// An input file, or a pipe spooled to a temporary one.
 pub struct Input {
-    upload: Upload,
+    upload: Arc<Upload>,
+    path: PathBuf,
     /// Dropped, and so removed, after the upload.
     _spool: Option<NamedTempFile>,
 }
@@ -36,7 +38,7 @@ impl Input {
                     Upload::open_as(path, format!("{stem}.{}", extension(from)))?
                 }
             };
-            return Ok(Input { upload, _spool: None });
+            return Ok(Input { upload: Arc::new(upload), path: path.to_owned(), _spool: None });
         }
         context.screen.progress("reading the input", None, "");
         let named = (!is_stdin).then(|| path.to_owned());
@@ -53,7 +55,22 @@ impl Input {
         let (spool, first) = spooled?;
         let from = from.unwrap_or(told_by_first_byte(first));
         let upload = Upload::open_as(spool.path(), format!("input.{}", extension(from)))?;
-        Ok(Input { upload, _spool: Some(spool) })
+        Ok(Input { upload: Arc::new(upload), path: spool.path().to_owned(), _spool: Some(spool) })
+    }
+
+    /// The digest of what would be uploaded, and the extension that tells its format.
+    pub async fn digest(&self, context: &Context) -> Result<(String, String), Failure> {
+        context.screen.progress("reading the input", None, "");
+        let upload = Arc::clone(&self.upload);
+        let digest = tokio::task::spawn_blocking(move || upload.digest());
+        let read = |cause| Error::Read { path: self.path.clone(), cause };
+        let digest = context
+            .unless_interrupted(async {
+                Ok(digest.await.map_err(|error| Error::Bug(error.to_string()))?.map_err(read)?)
+            })
+            .await;
+        context.screen.clear();
+        digest
     }
 
     /// Uploads it, with progress.

@@ -3,11 +3,13 @@
 pub mod config;
 pub mod convert;
 mod input;
+mod keeping;
 pub mod pull;
 mod results;
 pub mod run;
 pub mod runs;
 pub mod schema;
 pub mod serve;
+mod start;
 pub mod upload;
 pub mod workflows;

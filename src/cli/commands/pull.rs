@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::keeping::{self, Keeping, Need};
 use super::results::Pull;
 use crate::api::RunId;
 use crate::cli::args::PullArgs;
@@ -16,13 +17,19 @@ pub async fn pull(context: &Context, args: PullArgs) -> Result<Exit, Failure> {
         Some(format) => vec![ResultFormat::from(format)],
         None => vec![ResultFormat::Ndjson, ResultFormat::Csv],
     };
-    let pull =
-        Pull { results: &args.results, plan: &args.plan, formats: &formats, start: Instant::now(), of_new_run: false };
+    let pull = Pull {
+        results: &args.results,
+        plan: &args.plan,
+        formats: &formats,
+        start: Instant::now(),
+        of_new_run: false,
+        again: args.again,
+    };
     pull.check(context, &[])?;
     let client = context.client()?;
+    let state = keeping::state_dir(context, args.results.no_state, Need::Helpful)?;
     let run = RunId(args.run_id);
-    if let Some(output) = &args.plan.output {
-        context.set_resume(&run, output);
-    }
-    pull.carry_out(context, &client, &run).await
+    context.set_resume(&run);
+    let mut keeping = Keeping::open(context, state.as_ref(), &client, &run, pull.to_stdout())?;
+    pull.carry_out(context, &client, &run, &mut keeping).await
 }

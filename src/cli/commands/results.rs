@@ -1,20 +1,31 @@
 //! From a run to its results: watch it, find its files, stream them into outputs. Shared by `run` and `pull`.
 
+use std::collections::VecDeque;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::keeping::Keeping;
 use crate::api::{BlockLiveStatus, DownloadLink, LiveStatus, RunId, RunStatus};
-use crate::cli::args::{ApiFormat, PlanArgs, ResultArgs, SchemaFromArg};
+use crate::cli::args::{ApiFormat, PlanArgs, ReportFormat, ResultArgs, SchemaFromArg};
 use crate::cli::context::Context;
-use crate::cli::error::{Error, Failure};
+use crate::cli::engine::Moment;
+use crate::cli::error::{Error, Failure, chain};
 use crate::cli::exit::Exit;
-use crate::cli::report::Account;
+use crate::cli::report::{Account, already_complete};
+use crate::cli::resume::pull_command;
 use crate::cli::{engine, outputs};
-use crate::client::{self, Client, ResultFormat, Wanted, WatchOptions, declared_types};
+use crate::client::{
+    self, Client, FilePulled, OpenLedger, Remaining, ResultFormat, Wanted, WatchOptions, declared_types, digest_of,
+    digest_of_file,
+};
 use crate::column::Schema;
-use crate::pipeline::{self, Output, Target};
+use crate::net::Download;
+use crate::pipeline::{self, Control, Output};
 use crate::source::{ByteSource, Source};
-use crate::text::{escape_for_terminal, human_count};
+use crate::text::{escape_for_terminal, human_count, human_duration};
+
+/// How long an answer to the cancelling of a run is waited for.
+const CANCEL_PATIENCE: Duration = Duration::from_secs(10);
 
 impl From<ApiFormat> for ResultFormat {
     fn from(format: ApiFormat) -> Self {
@@ -38,11 +49,12 @@ pub struct Pull<'a> {
     pub start: Instant,
     /// The run is started by this command, and may not be known to the API at once.
     pub of_new_run: bool,
+    /// Outputs that stand complete are written all the same.
+    pub again: bool,
 }
 
 /// What results are of.
 struct RunResults<'a> {
-    run: &'a RunId,
     format: ResultFormat,
     /// Types that the run's workflow declares.
     declared: &'a Schema,
@@ -65,11 +77,15 @@ impl Pull<'_> {
                 "leave it out: `-o FILE.parquet` follows changes; or write `-o FILE.ndjson` and `drawoff convert` that",
             ));
         }
+        self.plan.steps.steps()?;
         if !self.results.all_blocks {
-            return outputs::check_writable(&outputs::output(self.plan, &context.settings)?, inputs);
+            let output = outputs::output(self.plan, &context.settings)?;
+            outputs::check_schema(self.plan, &output)?;
+            return outputs::check_writable(&output, inputs);
         }
         // Any name will do to check flags and folder.
-        let output = outputs::block_output(self.plan, &context.settings, "block", None, 0)?;
+        let output = outputs::block_outputs(self.plan, &context.settings, &[("block", None)])?.remove(0);
+        outputs::check_schema(self.plan, &output)?;
         if let Some(folder) = &self.plan.output {
             if folder.is_file() {
                 let error = Error::Usage(format!("{} is a file; `--all-blocks` writes several", folder.display()));
@@ -80,8 +96,40 @@ impl Pull<'_> {
         outputs::check_writable(&output, inputs)
     }
 
-    /// Waits for the end of `run` and writes its results.
-    pub async fn carry_out(&self, context: &Context, client: &Client, run: &RunId) -> Result<Exit, Failure> {
+    /// True if the results go to standard output.
+    pub fn to_stdout(&self) -> bool {
+        self.plan.output.as_deref() == Some(Path::new("-"))
+    }
+
+    /// Waits for the end of `run` and writes its results. What stands complete according to `keeping` is left as it
+    /// is; what is written is recorded there.
+    pub async fn carry_out(
+        &self,
+        context: &Context,
+        client: &Client,
+        run: &RunId,
+        keeping: &mut Keeping,
+    ) -> Result<Exit, Failure> {
+        let outcome = self.watch_and_write(context, client, run, keeping).await;
+        match outcome {
+            Ok(exit) => {
+                keeping.record(context, OpenLedger::delivered);
+                Ok(exit)
+            }
+            Err(failure) if self.results.cancel_on_interrupt && matches!(failure.error(), Error::Interrupted) => {
+                Err(cancelled(client, run, failure).await)
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    async fn watch_and_write(
+        &self,
+        context: &Context,
+        client: &Client,
+        run: &RunId,
+        keeping: &mut Keeping,
+    ) -> Result<Exit, Failure> {
         let asked = async {
             let options = match self.of_new_run {
                 true => WatchOptions::of_new_run(client),
@@ -94,9 +142,16 @@ impl Pull<'_> {
             // The workflow may be gone or not ours to read: its results say enough without it.
             let workflow = client.workflow(&status.workflow_id).await.ok();
             let graph = workflow.and_then(|workflow| workflow.workflow_definition);
-            Ok((results, graph.map(|graph| declared_types(&graph)).unwrap_or_default()))
+            Ok((status, results, graph.map(|graph| declared_types(&graph)).unwrap_or_default()))
         };
-        let (client::Results { format, links, messages }, declared) = context.unless_interrupted(asked).await?;
+        let (status, results, declared) = context.unless_interrupted(asked).await?;
+        let mut opens = client.opens(run, &results).into_iter();
+        let client::Results { format, links, messages, .. } = results;
+        keeping.record(context, |open| {
+            open.ledger.workflow = Some(status.workflow_id.clone());
+            open.ledger.status = Some(status.overall_status.clone());
+        });
+        keeping.saw(context, &links, format);
         for (name, message) in messages {
             context.screen.note(&escape_for_terminal(&format!("{name}: {message}")));
         }
@@ -104,17 +159,35 @@ impl Pull<'_> {
             let words = [self.formats[0].as_str(), format.as_str()];
             context.screen.note(&format!("the run has no {} results; taking {}", words[0], words[1]));
         }
-        let from = RunResults { run, format, declared: &declared };
-        let mut exit = Exit::Success;
-        if self.results.all_blocks {
-            for (index, link) in links.iter().enumerate() {
-                let (name, number) = (&link.filename, link.block_number);
-                let output = outputs::block_output(self.plan, &context.settings, name, number, index)?;
-                exit = worse(exit, self.write(context, client, &from, std::slice::from_ref(link), output).await?);
-            }
+        let from = RunResults { format, declared: &declared };
+        let outputs = if self.results.all_blocks {
+            let names: Vec<_> = links.iter().map(|link| (link.filename.as_str(), link.block_number)).collect();
+            let outputs = outputs::block_outputs(self.plan, &context.settings, &names)?;
+            outputs.into_iter().zip(links.chunks(1)).collect::<Vec<_>>()
         } else {
-            let output = outputs::output(self.plan, &context.settings)?;
-            exit = self.write(context, client, &from, &links, output).await?;
+            vec![(outputs::output(self.plan, &context.settings)?, &*links)]
+        };
+        // What stands complete is not downloaded. The rest comes in order and within one window: what is read later
+        // is on its way while the first is read.
+        let downloads = context.downloads();
+        let start = |opens: Vec<_>| opens.into_iter().map(|open| downloads.start(client.http(), open)).collect();
+        let mut files = Vec::new();
+        for (output, links) in outputs {
+            let opens = opens.by_ref().take(links.len()).collect::<Vec<_>>();
+            let contents = self.contents(&from, links, &output);
+            let standing = if self.again { None } else { keeping.standing(&output, &contents).await };
+            let missing: Option<VecDeque<Download>> = standing.is_none().then(|| start(opens));
+            files.push((output, links, standing, missing));
+        }
+        let mut exit = Exit::Success;
+        for (output, links, standing, missing) in files {
+            let done = match (standing, missing) {
+                (Some(done), _) => already_complete(context, self.plan.report, &outputs::target_name(&output), &done),
+                (None, missing) => {
+                    self.write(context, &from, links, missing.unwrap_or_default(), output, keeping).await?
+                }
+            };
+            exit = worse(exit, done);
         }
         Ok(exit)
     }
@@ -122,66 +195,113 @@ impl Pull<'_> {
     /// After a deadline the same results can still be had, under the same output.
     fn with_way_on(&self, failure: Failure) -> Failure {
         let Error::Client(client::Error::Deadline { run, .. }) = failure.error() else { return failure };
-        let Some(output) = &self.plan.output else { return failure };
-        let all = if self.results.all_blocks { " --all-blocks" } else { "" };
         let hint = format!(
-            "the run goes on: `drawoff pull {run}{all} -o {}` waits for it and writes its results, `drawoff runs cancel {run}` ends it",
-            output.display()
+            "the run goes on: `{}` waits for it and writes its results, `drawoff runs cancel {run}` ends it",
+            pull_command(run)
         );
         failure.with_hint(hint)
     }
 
-    /// Streams `links` in order into one output.
+    /// Streams `downloads`, which are of `links`, in order into one output.
     async fn write(
         &self,
         context: &Context,
-        client: &Client,
         from: &RunResults<'_>,
         links: &[DownloadLink],
+        downloads: VecDeque<Download>,
         output: Output,
+        keeping: &mut Keeping,
     ) -> Result<Exit, Failure> {
+        let (name, contents) = (outputs::target_name(&output), self.contents(from, links, &output));
+        let mut files = Vec::new();
         let (mut sources, mut stoppers, mut total_bytes) = (Vec::new(), Vec::new(), Some(0));
-        for link in links {
-            let download = context
-                .unless_interrupted(async {
-                    client.download(from.run, from.format, link).await.map_err(|error| match error {
-                        client::Error::Net(cause) => Error::Download { name: link.filename.clone(), cause }.into(),
-                        error => error.into(),
+        for (i, (link, mut download)) in links.iter().zip(downloads).enumerate() {
+            // Those that must wait for others are opened when it is their turn.
+            if i < context.settings.jobs.value {
+                context
+                    .unless_interrupted(async {
+                        let opened = download.opened().await;
+                        opened.map_err(|cause| Error::Download { name: link.filename.clone(), cause }.into())
                     })
-                })
-                .await?;
+                    .await?;
+            }
             stoppers.push(download.stopper());
+            files.push(FilePulled {
+                filename: link.filename.clone(),
+                block: link.block_number,
+                bytes: download.size_bytes(),
+            });
             total_bytes = total_bytes.zip(download.size_bytes()).map(|(a, b)| a + b);
             let mut source = Source::stream(link.filename.as_str(), Box::new(download));
             source.format = Some(from.format.format());
             source.expected_rows = link.row_count;
             sources.push(source);
         }
-        let name = outputs::target_name(&output);
         let mut plan = outputs::plan(sources, output.clone(), self.plan, &context.settings)?;
         plan.schema.declared = Some(from.declared.clone());
-        let executed = engine::execute(context, plan, "downloading", total_bytes, stoppers).await;
+        let repeated_bytes = keeping.begin(context, &output, &contents, files, plan.rejects.as_deref());
+        let note = |control: &Control, moment| keeping.advance(context, &output, control, moment == Moment::Over);
+        let executed = engine::execute(context, plan, "downloading", total_bytes, stoppers, note).await;
         let report = executed.map_err(|failure| match failure.error() {
             // Reading everything first, which is the usual way out, needs a file.
-            Error::Pipeline(pipeline::Error::Schema { .. }) => failure.with_hint(schema_hint(&output)),
+            Error::Pipeline(pipeline::Error::Schema { .. }) => {
+                failure.with_hint(outputs::schema_hint(self.plan, &output, false))
+            }
             _ => failure,
         })?;
+        keeping.finish(context, &output, &report).await;
         let account = Account {
             name,
             output: &output,
             report: &report,
             expected_rows: links.iter().map(|link| link.row_count).sum(),
+            repeated_bytes,
             elapsed: self.start.elapsed(),
         };
         Ok(account.print(context, self.plan.report))
     }
+
+    /// The digest of all that decides what `output` will hold: the files, and how they are converted. Flags that
+    /// change nothing in it are left out; one that is added later counts by itself.
+    fn contents(&self, from: &RunResults<'_>, links: &[DownloadLink], output: &Output) -> String {
+        // What a schema file says counts, not where it is.
+        let schema = self.plan.schema.as_deref().map(|path| digest_of_file(path).unwrap_or_default());
+        let plan = PlanArgs {
+            output: None,
+            schema: None,
+            no_clobber: false,
+            max_memory: None,
+            workers: None,
+            jobs: None,
+            min_speed: None,
+            report: ReportFormat::Text,
+            ..self.plan.clone()
+        };
+        let files = links.iter().map(|link| {
+            format!("{:?}", (&link.filename, link.block_number, link.row_count, link.file_size, &link.created_at))
+        });
+        let files = files.collect::<Vec<_>>().join(", ");
+        digest_of(&[
+            env!("CARGO_PKG_VERSION"),
+            from.format.as_str(),
+            &files,
+            &format!("{:?} {:?}", output.format, output.compression),
+            &format!("{plan:?} {schema:?}"),
+            &format!("{:?}", from.declared),
+        ])
+    }
 }
 
-/// What follows a change of the schema when the results cannot be read twice.
-fn schema_hint(output: &Output) -> &'static str {
-    match output.target {
-        Target::Stdout => "`-o FILE.parquet` follows such a change; standard output cannot take back what it has shown",
-        Target::File { .. } => "a Parquet file can follow such a change: `-o FILE.parquet`",
+/// Cancels the run of a command that was interrupted, and says so in place of the way to go on.
+async fn cancelled(client: &Client, run: &RunId, failure: Failure) -> Failure {
+    match tokio::time::timeout(CANCEL_PATIENCE, client.cancel(run)).await {
+        Ok(Ok(_)) => failure.with_hint(format!("run {run} was cancelled")),
+        Ok(Err(error)) => failure.with_hint(format!(
+            "run {run} could not be cancelled ({}); `drawoff runs cancel {run}` tries again",
+            chain(&error)
+        )),
+        Err(_) => failure
+            .with_hint(format!("run {run}: no answer to its cancelling; `drawoff runs cancel {run}` tries again")),
     }
 }
 
@@ -196,29 +316,38 @@ pub async fn watch(
     run: &RunId,
     options: &WatchOptions,
 ) -> Result<LiveStatus, Failure> {
+    let mut remaining = Remaining::default();
     let status = client.watch(run, options, |status| {
         let fraction = status.overall_progress_percentage / 100.0;
-        context.screen.progress(&format!("run {run}"), Some(fraction), &describe(status));
+        let mut detail = describe(status);
+        if let Some(left) = remaining.observe(status, Instant::now()) {
+            detail.push_str(&format!("  about {} left", human_duration(left)));
+        }
+        context.screen.progress(&format!("run {run}"), Some(fraction), &detail);
     });
     let status = status.await;
     context.screen.clear();
     Ok(status?)
 }
 
-/// State, block and rows in one line.
+/// State, and block and rows of all that runs, in one line.
 fn describe(status: &LiveStatus) -> String {
     let mut text = RunStatus::parse(&status.overall_status).as_str().to_owned();
     let running = |block: &&BlockLiveStatus| RunStatus::parse(&block.status) == RunStatus::Running;
-    let Some(block) = status.blocks.iter().find(running) else { return text };
-    text.push_str(&format!("  block {} of {} ({})", block.sequence_number, status.total_blocks, block.block_name));
     let count = |n: i64| human_count(u64::try_from(n).unwrap_or(0));
-    match (block.processed_count, block.total_count) {
-        (done, total) if total > 0 => text.push_str(&format!("  {} of {} rows", count(done), count(total))),
-        (done, _) if done > 0 => text.push_str(&format!("  {} rows", count(done))),
-        _ => {}
-    }
-    if let Some(step) = &block.current_step {
-        text.push_str(&format!("  {step}"));
+    for block in status.blocks.iter().filter(running) {
+        text.push_str(&format!("  block {} of {} ({})", block.sequence_number, status.total_blocks, block.block_name));
+        match (block.processed_count, block.total_count, block.estimated_total_count) {
+            (done, total, _) if total > 0 => text.push_str(&format!("  {} of {} rows", count(done), count(total))),
+            (done, _, Some(total)) if total > 0 => {
+                text.push_str(&format!("  {} of about {} rows", count(done), count(total)));
+            }
+            (done, ..) if done > 0 => text.push_str(&format!("  {} rows", count(done))),
+            _ => {}
+        }
+        if let Some(step) = &block.current_step {
+            text.push_str(&format!("  {step}"));
+        }
     }
     text
 }

@@ -6,14 +6,15 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use super::input::Input;
+use super::keeping::{self, Keeping, Need};
 use super::results::Pull;
-use crate::api::{Graph, HandleId};
+use super::start::start;
+use crate::api::Graph;
 use crate::cli::args::RunArgs;
 use crate::cli::context::Context;
 use crate::cli::error::{Error, Failure};
 use crate::cli::exit::Exit;
-use crate::client::{self, Client, Definition, IdempotencyKey, ResultFormat, SourceKind, StartOptions, source_block};
+use crate::client::{self, Client, Definition, ResultFormat, SourceKind, StateDir, source_block};
 use crate::net::Kind;
 use crate::text::escape_for_terminal;
 
@@ -24,7 +25,8 @@ const SOURCES_WITHOUT_INPUT: [&str; 2] = ["read_notebook", "search"];
 pub async fn run(context: &Context, args: RunArgs) -> Result<Exit, Failure> {
     let start = Instant::now();
     let formats = [ResultFormat::from(args.format)];
-    let pull = Pull { results: &args.results, plan: &args.plan, formats: &formats, start, of_new_run: true };
+    let pull =
+        Pull { results: &args.results, plan: &args.plan, formats: &formats, start, of_new_run: true, again: false };
     let inputs: Vec<&Path> = args.input.as_deref().into_iter().chain([Path::new(&args.workflow)]).collect();
     pull.check(context, &inputs)?;
     let payload = args.payload.as_deref().map(read_payload).transpose()?;
@@ -33,7 +35,8 @@ pub async fn run(context: &Context, args: RunArgs) -> Result<Exit, Failure> {
     }
     if !args.local {
         let client = context.client()?;
-        return start_and_pull(context, &client, &args, payload, &pull).await.map_err(|failure| {
+        let state = keeping::state_dir(context, args.results.no_state, Need::Required)?;
+        return start_and_pull(context, &client, state.as_ref(), &args, payload, &pull).await.map_err(|failure| {
             match local_hint(&args, &failure) {
                 Some(hint) => failure.with_hint(hint),
                 None => failure,
@@ -60,7 +63,8 @@ async fn on_local_service(
     let endpoint = url::Url::parse(&local.base_url()).map_err(|error| Error::Bug(error.to_string()))?;
     // The service accepts any key; it has nobody to keep out but must see one, as the hosted one does.
     let client = context.client_at(endpoint, Some(ApiKey::new("local")));
-    let outcome = start_and_pull(context, &client, args, payload, pull).await;
+    // It and its runs end with this command: there is nothing to remember.
+    let outcome = start_and_pull(context, &client, None, args, payload, pull).await;
     local.stop().await;
     outcome.map_err(|failure| match failure.error() {
         // The usual hints lead to a service that is gone.
@@ -83,6 +87,7 @@ async fn on_local_service(_: &Context, _: &RunArgs, _: Option<Value>, _: &Pull<'
 async fn start_and_pull(
     context: &Context,
     client: &Client,
+    state: Option<&StateDir>,
     args: &RunArgs,
     payload: Option<Value>,
     pull: &Pull<'_>,
@@ -107,28 +112,27 @@ async fn start_and_pull(
         context.screen.note(&format!("workflow {} ({name}) {}", workflow.id, workflow.how));
     }
     require_fitting_input(&workflow.name, &workflow.graph, has_input, has_payload)?;
-    let input = match &args.input {
-        Some(path) => Some(upload(context, client, path, args).await?),
-        None => None,
-    };
-    let options =
-        StartOptions { input, payload, formats: pull.formats.to_vec(), key: IdempotencyKey::fresh(&workflow.id.0) };
-    let started = context.unless_interrupted(async { Ok(client.start(&workflow.id, &options).await?) }).await?;
-    let run = started.job_id;
-    context.screen.note(&format!("run {run} of {name} started"));
-    if let (false, Some(output)) = (args.local, &args.plan.output) {
-        context.set_resume(&run, output);
+    let begun = start(context, client, state, args, &workflow, payload.as_ref(), pull.formats).await?;
+    if !args.local {
+        context.set_resume(&begun.run);
     }
-    let outcome = pull.carry_out(context, client, &run).await;
+    let opened = Keeping::open(context, state, client, &begun.run, pull.to_stdout());
+    let mut keeping = opened.map_err(|failure| failure.or_hint(|| context.resume_hint()))?;
+    keeping.record(context, |open| {
+        open.ledger.workflow = Some(workflow.id.clone());
+        open.ledger.workflow_name = Some(workflow.name.clone());
+        open.ledger.key = begun.key.clone();
+    });
+    // What an earlier command asked for may have been another format; CSV is always there.
+    let formats = [pull.formats[0], ResultFormat::Csv];
+    let pull = Pull { formats: if begun.attached { &formats } else { pull.formats }, of_new_run: true, ..*pull };
+    let outcome = pull.carry_out(context, client, &begun.run, &mut keeping).await;
     outcome.map_err(|failure| {
         // What is broken off after the run is no loss of the run.
-        let goes_on = matches!(failure.exit(), Exit::DownloadBroken | Exit::Unreachable | Exit::DiskFull);
+        let goes_on =
+            matches!(failure.exit(), Exit::DownloadBroken | Exit::FileChanged | Exit::Unreachable | Exit::DiskFull);
         if goes_on { failure.or_hint(|| context.resume_hint()) } else { failure }
     })
-}
-
-async fn upload(context: &Context, client: &Client, path: &Path, args: &RunArgs) -> Result<HandleId, Failure> {
-    Input::open(context, path, args.from).await?.upload(context, client).await
 }
 
 /// Reads `--payload`: JSON, or `@FILE` with JSON, where `@-` is standard input.

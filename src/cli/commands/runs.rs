@@ -2,11 +2,12 @@
 
 use serde_json::Value;
 
+use super::keeping::{Need, state_dir};
 use super::results::watch;
 use crate::api::{DownloadLink, LiveStatus, RunId, RunStatus};
 use crate::cli::args::{ListFormat, RunsCommand};
 use crate::cli::context::Context;
-use crate::cli::error::Failure;
+use crate::cli::error::{Failure, chain};
 use crate::cli::exit::Exit;
 use crate::cli::table;
 use crate::client::{Client, RunFilter, WatchOptions};
@@ -17,9 +18,12 @@ const STATUS_WORDS: [&str; 7] = ["queued", "running", "completed", "failed", "ca
 
 /// Carries it out.
 pub async fn dispatch(context: &Context, command: RunsCommand) -> Result<Exit, Failure> {
+    if let RunsCommand::Ls { local_state: true, limit, list, .. } = command {
+        return remembered(context, limit, list.output);
+    }
     let client = context.client()?;
     match command {
-        RunsCommand::Ls { status, workflow, limit, list } => {
+        RunsCommand::Ls { status, workflow, limit, list, local_state: _ } => {
             let workflow = match workflow {
                 Some(text) => Some(client.find_workflow(&text).await?.id),
                 None => None,
@@ -60,6 +64,39 @@ pub async fn dispatch(context: &Context, command: RunsCommand) -> Result<Exit, F
             links(&client, &RunId(run_id), format.into(), show_urls, list.output).await?;
         }
     }
+    Ok(Exit::Success)
+}
+
+/// Lists what this machine remembers of runs. Nothing is asked of the API, so no key is needed.
+fn remembered(context: &Context, limit: Option<u32>, list: ListFormat) -> Result<Exit, Failure> {
+    let state = state_dir(context, false, Need::Required)
+        .map_err(|failure| failure.with_hint("give another folder with `--state-dir` or DRAWOFF_STATE_DIR"))?
+        .expect("it is required");
+    let mut ledgers = Vec::new();
+    for ledger in state.ledgers()? {
+        match ledger {
+            Ok(ledger) => ledgers.push(ledger),
+            Err(error) => context.screen.note(&escape_for_terminal(&chain(&error))),
+        }
+    }
+    ledgers.truncate(limit.map_or(usize::MAX, |limit| limit as usize));
+    table::write_list(list, &ledgers, &["RUN", "WORKFLOW", "CHANGED", "WRITTEN", "OUTPUTS"], |ledger| {
+        let workflow = ledger.workflow_name.clone().or_else(|| ledger.workflow.as_ref().map(ToString::to_string));
+        let outputs = ledger.outputs.iter().map(|output| {
+            let far = match &output.done {
+                Some(done) => format!("complete, {} rows", human_count(done.rows_written)),
+                None => format!("cut at {}", human_bytes(output.position.bytes)),
+            };
+            format!("{} ({far})", output.path.display())
+        });
+        vec![
+            ledger.run.to_string(),
+            workflow.unwrap_or_else(|| "-".into()),
+            ledger.updated_at.clone(),
+            ledger.delivered_at.clone().unwrap_or_else(|| "-".into()),
+            outputs.collect::<Vec<_>>().join(", "),
+        ]
+    })?;
     Ok(Exit::Success)
 }
 

@@ -1,35 +1,116 @@
-//! `schema`: the columns and types that a file would get.
+//! `schema`: the columns and types that a file would get, and where they come from.
 
-use serde_json::json;
+use std::path::Path;
 
-use crate::cli::args::{ListFormat, SchemaArgs};
+use serde_json::{Map, Value, json};
+
+use crate::cli::args::{SchemaArgs, SchemaFormat, SchemaFromArg};
 use crate::cli::context::Context;
-use crate::cli::error::Failure;
+use crate::cli::error::{Error, Failure};
 use crate::cli::exit::Exit;
+use crate::cli::outputs::read_schema_file;
 use crate::cli::{engine, sources, table};
-use crate::pipeline::{SchemaFrom, infer_schema};
+use crate::client::{Definition, declared_types};
+use crate::column::Schema;
+use crate::format::{arrow_json, parquet, schema_file};
+use crate::pipeline::{Control, Described, SchemaChoice, SchemaFrom, SetBy, TypeFrom, describe_schema};
+use crate::position::FieldPath;
+use crate::text::{escape_for_terminal, human_count};
 
-/// Carries it out. Files are read whole, so that the answer holds for every record; a stream is judged by its start.
+/// Carries it out. By default files are read whole, so that the answer holds for every record; a stream is judged by
+/// its start.
 pub async fn schema(context: &Context, args: SchemaArgs) -> Result<Exit, Failure> {
-    let opened = sources::open(context, std::slice::from_ref(&args.source), args.from).await?;
-    let from = if opened.files.is_empty() { SchemaFrom::Sample } else { SchemaFrom::Full };
-    let limits = context.settings.limits();
-    let sources = opened.sources;
-    let schema = engine::on_a_thread(context, "reading", opened.total_bytes, opened.stoppers, move |control| {
-        infer_schema(sources, from, &limits, control)
-    })
-    .await?;
-    if from == SchemaFrom::Sample {
-        context.screen.note("from the first records; later ones may widen it");
-    }
-    let fields: Vec<_> =
-        schema.fields.iter().map(|field| json!({"name": &*field.name, "type": field.ty.to_string()})).collect();
-    let cell = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
-    match args.output {
-        ListFormat::Json => table::write_data(&(table::pretty(&json!({"fields": fields})) + "\n"))?,
-        format => {
-            table::write_list(format, &fields, &["COLUMN", "TYPE"], |f| vec![cell(&f["name"]), cell(&f["type"])])?;
+    let law = args.schema.as_deref().map(read_schema_file).transpose()?;
+    let declared = args.workflow.as_deref().map(declared_by).transpose()?;
+    let opened = sources::open(context, &args.sources, args.from).await?;
+    let all_files = opened.files.len() == opened.sources.len() && opened.files.iter().all(|path| path.is_file());
+    let from = match args.schema_from {
+        SchemaFromArg::Full if !all_files => {
+            return Err(Failure::new(
+                Error::Usage("`--schema-from full` reads every source twice, which only files allow".into()),
+                "save it to a file first, or take `--schema-from sample`",
+            ));
+        }
+        SchemaFromArg::Auto if all_files => SchemaFrom::Full,
+        SchemaFromArg::Auto => SchemaFrom::Sample,
+        from => from.into(),
+    };
+    let choice = SchemaChoice { declared, law, extra_column: None, from, policy: args.schema_policy.into() };
+    let (limits, sources) = (context.settings.limits(), opened.sources);
+    let work = move |control: &Control| describe_schema(sources, &choice, &limits, control);
+    let described =
+        engine::on_a_thread(context, "reading", opened.total_bytes, opened.stoppers, |_, _| {}, work).await?;
+    match args.format {
+        SchemaFormat::Table => table::write_data(&people(&described))?,
+        SchemaFormat::Json => table::write_data(&schema_file::write(&described.schema, &mut |path, members| {
+            remark(&described, path, members);
+        }))?,
+        SchemaFormat::Arrow => table::write_data(&(table::pretty(&arrow_json::schema(&described.schema)) + "\n"))?,
+        SchemaFormat::Parquet => {
+            let text = parquet::message_type(&described.schema);
+            table::write_data(&text.map_err(|error| Error::Bug(crate::text::error_chain(&error)))?)?;
         }
     }
+    if from == SchemaFrom::Sample {
+        context
+            .screen
+            .note(&format!("from the first {} records; later ones may widen it", human_count(described.records)));
+    }
+    if let Some((position, reject)) = &described.first_misfit {
+        context.screen.note(&escape_for_terminal(&format!(
+            "{} of {} records do not fit the schema file; the first: {position}: {reject}",
+            human_count(described.misfits),
+            human_count(described.records),
+        )));
+        return Ok(Exit::Partial);
+    }
     Ok(Exit::Success)
+}
+
+fn declared_by(path: &Path) -> Result<Schema, Failure> {
+    let Definition(definition) = Definition::read(path).map_err(Error::from)?;
+    Ok(declared_types(&definition.workflow_definition))
+}
+
+/// How an origin is called, in words for people and for programs.
+fn words(from: TypeFrom) -> (&'static str, &'static str) {
+    match from {
+        TypeFrom::SchemaFile => ("schema file", "schema_file"),
+        TypeFrom::Workflow => ("workflow", "workflow"),
+        TypeFrom::Header => ("header", "header"),
+        TypeFrom::Sample => ("sample", "sample"),
+        TypeFrom::Full => ("all records", "full"),
+    }
+}
+
+/// One line per field.
+fn people(described: &Described) -> String {
+    let rows = described.fields().into_iter().map(|(path, ty)| {
+        let origin = described.origin(&path);
+        let set_by = origin.and_then(|(_, set_by)| set_by);
+        vec![
+            path.to_string(),
+            ty.outline(),
+            origin.map_or("", |(from, _)| words(from).0).to_owned(),
+            set_by.map_or(String::new(), |by| by.position.to_string()),
+            set_by.and_then(|by| by.before.clone()).unwrap_or_default(),
+        ]
+    });
+    table::table(&["FIELD", "TYPE", "FROM", "SET BY", "BEFORE"], rows)
+}
+
+/// The same in a schema file.
+fn remark(described: &Described, path: &FieldPath, members: &mut Map<String, Value>) {
+    let Some((from, set_by)) = described.origin(path) else { return };
+    members.insert("from".into(), json!(words(from).1));
+    if let Some(SetBy { position, before }) = set_by {
+        let by = json!({
+            "source": &*position.source,
+            "line": position.line,
+            "record": position.record,
+            "byte": position.byte,
+            "before": before,
+        });
+        members.insert("set_by".into(), by);
+    }
 }

@@ -4,9 +4,10 @@
 //! to its builder, go on. A cell that does not fit stops that, and what then happens (finding the
 //! wider schema, or the records to reject) goes through the morsel again, record by record.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use arrow_array::builder::StringViewBuilder;
 use arrow_array::{ArrayRef, new_null_array};
 use memchr::memchr_iter;
 
@@ -14,7 +15,8 @@ use super::infer::{Kinds, type_of};
 use super::split::{RecordBounds, Span, Splitter};
 use crate::column::{Batch, Field, Mixing, Morsel, Schema, Type};
 use crate::format::Reject;
-use crate::format::decode::{Decoded, OnMisfit, Outcome, RejectedRecord, Surprise};
+use crate::format::decode::{Decoded, Law, OnMisfit, Outcome, RejectedRecord, Rules, Surprise, Survey, Widening};
+use crate::format::json_text::write_json_string;
 use crate::position::FieldPath;
 
 pub use builder::DecodeCells;
@@ -40,6 +42,26 @@ struct Mapping {
     places: Vec<Option<usize>>,
     /// Columns of the header that the schema does not have.
     unknown: Vec<usize>,
+    /// Such columns whose values go into the schema's extra column, which has no place here.
+    aside: Vec<usize>,
+}
+
+/// Which records are looked at before their cells are appended.
+enum Check<'a> {
+    /// None: a cell that does not fit is an error.
+    Nothing,
+    /// All, against the law, and rejected if they do not fit it.
+    Law(&'a (Law<'a>, Mapping)),
+    /// All, against the law and the schema.
+    All(Option<&'a (Law<'a>, Mapping)>),
+}
+
+/// A column whose cells hold JSON, while it is looked at.
+struct Nested {
+    ty: Type,
+    cells: NestedCells,
+    /// Byte and number of each cell's record, if they are wanted.
+    of: Vec<(usize, u64)>,
 }
 
 impl CsvDecoder {
@@ -54,35 +76,117 @@ impl CsvDecoder {
     /// Values are not looked at for JSON except in columns that `declared` has as nested. To be
     /// joined with [`Mixing::Text`].
     pub fn infer(&self, morsel: &Morsel, declared: &Schema) -> Schema {
+        self.survey(morsel, declared, None, false).schema
+    }
+
+    /// As [`CsvDecoder::infer`], records that do not fit `law` passed over and, if `trace` asks for
+    /// it, with the records that widened the types.
+    pub fn survey(&self, morsel: &Morsel, declared: &Schema, law: Option<Law<'_>>, trace: bool) -> Survey {
         let bytes = morsel.records();
+        let law = law.map(|law| (law, self.mapping(law.fields)));
         let mut kinds = vec![Kinds::default(); self.names.len()];
-        let mut nested: Vec<Option<(Type, NestedCells)>> = self
-            .names
-            .iter()
-            .map(|name| declared.fields.iter().find(|field| field.name == *name).map(|field| &field.ty))
-            .map(|ty| ty.filter(|ty| NestedCells::are_for(ty)).map(|ty| (ty.clone(), NestedCells::default())))
-            .collect();
-        self.each_record(morsel, |_, fields, _| {
+        let nested_type = |name: &Arc<str>| {
+            let ty = declared.fields.iter().find(|field| field.name == *name).map(|field| &field.ty)?;
+            NestedCells::are_for(ty).then(|| Nested { ty: ty.clone(), cells: NestedCells::default(), of: Vec::new() })
+        };
+        let mut nested: Vec<Option<Nested>> = self.names.iter().map(nested_type).collect();
+        let mut found = Survey::default();
+        // Byte, number and columns of each record that widened something.
+        let mut widened: BTreeMap<(usize, u64), Vec<Field>> = BTreeMap::new();
+        let (records, ..) = self.each_record(morsel, |record, number, fields, _| {
+            let misfit = law.as_ref().and_then(|(law, mapping)| self.law_misfit(bytes, fields, law, mapping));
+            if let Some((path, (reason, at))) = misfit {
+                found.misfits += 1;
+                found.first_misfit.get_or_insert_with(|| RejectedRecord {
+                    reject: Reject { offset: at.saturating_sub(record.start), path, reason: reason.into() },
+                    byte: record.start,
+                    len: record.end - record.start,
+                    line: memchr_iter(b'\n', &bytes[..record.start]).count() as u64,
+                    record: number,
+                });
+                fields.clear();
+                return None;
+            }
             for (column, span) in fields.drain(..).enumerate() {
                 if span.is_null() {
                     continue;
                 }
                 match &mut nested[column] {
-                    Some((_, cells)) => cells.push(span),
-                    None => kinds[column].note(span.of(bytes)),
+                    Some(nested) => {
+                        nested.cells.push(span);
+                        if trace {
+                            nested.of.push((record.start, number));
+                        }
+                    }
+                    None => {
+                        let before = kinds[column];
+                        kinds[column].note(span.of(bytes));
+                        if trace && kinds[column] != before {
+                            let ty = type_of(span.of(bytes));
+                            let name = self.names[column].clone();
+                            widened.entry((record.start, number)).or_default().push(Field { name, ty });
+                        }
+                    }
                 }
             }
             None
         });
-        let types = kinds.into_iter().zip(nested).map(|(kinds, nested)| match nested {
-            None => kinds.to_type(),
-            Some((_, cells)) if cells.is_empty() => Type::Null,
-            Some((ty, cells)) => match cells.decode(bytes, &ty, self.decode_cells) {
-                Ok((_, observed)) => observed,
-                Err(Misfit) => Type::Text,
-            },
-        });
-        Schema::new(self.names.iter().cloned().zip(types).map(|(name, ty)| Field { name, ty }).collect())
+        let mut columns = Vec::with_capacity(self.names.len());
+        for ((name, kinds), nested) in self.names.iter().zip(kinds).zip(nested) {
+            let ty = match nested {
+                None => kinds.to_type(),
+                Some(nested) if nested.cells.is_empty() => Type::Null,
+                Some(nested) => {
+                    let ty = self.nested_type(bytes, &nested.cells, &nested.ty);
+                    for (place, ty) in self.nested_steps(bytes, &nested, &ty) {
+                        widened.entry(place).or_default().push(Field { name: name.clone(), ty });
+                    }
+                    ty
+                }
+            };
+            columns.push(Field { name: name.clone(), ty });
+        }
+        found.schema = Schema::new(columns);
+        found.records = records;
+        found.lines = memchr_iter(b'\n', bytes).count() as u64;
+        found.widenings = widened
+            .into_iter()
+            .map(|((byte, record), fields)| Widening {
+                byte,
+                line: memchr_iter(b'\n', &bytes[..byte]).count() as u64,
+                record,
+                schema: Schema::new(fields),
+            })
+            .collect();
+        found
+    }
+
+    /// What a column of nested cells holds; text if it is not JSON.
+    fn nested_type(&self, bytes: &[u8], cells: &NestedCells, ty: &Type) -> Type {
+        match cells.decode(bytes, ty, self.decode_cells) {
+            Ok((_, observed)) => observed,
+            Err(Misfit) => Type::Text,
+        }
+    }
+
+    /// The cells that made `nested`, whose records are known, be of type `whole`.
+    fn nested_steps(&self, bytes: &[u8], nested: &Nested, whole: &Type) -> Vec<((usize, u64), Type)> {
+        let mut steps = Vec::new();
+        let mut so_far = Type::Null;
+        for (&place, cell) in nested.of.iter().zip(nested.cells.iter()) {
+            if so_far == *whole {
+                break;
+            }
+            let mut alone = NestedCells::default();
+            alone.push(cell);
+            let ty = self.nested_type(bytes, &alone, &nested.ty);
+            let joined = if ty == Type::Text { Type::Text } else { so_far.join(&ty, Mixing::Json) };
+            if joined != so_far {
+                steps.push((place, ty));
+                so_far = joined;
+            }
+        }
+        steps
     }
 
     /// Decodes a morsel without the header. Columns of `schema` that the source does not have
@@ -92,42 +196,66 @@ impl CsvDecoder {
     /// Ragged, malformed and not UTF-8 records are rejects. A blank line is a record with a null
     /// if there is one column, else none.
     pub fn decode(&self, morsel: &Morsel, schema: &Arc<Schema>, on_misfit: OnMisfit) -> Outcome {
-        let mapping = self.mapping(schema);
-        let surprised = on_misfit == OnMisfit::Surprise;
-        if !surprised || mapping.unknown.is_empty() {
-            if let Ok(decoded) = self.try_decode(morsel, schema, &mapping, false) {
-                return Outcome::Decoded(decoded);
-            }
-            if !surprised && let Ok(decoded) = self.try_decode(morsel, schema, &mapping, true) {
-                return Outcome::Decoded(decoded);
-            }
-        }
-        Outcome::Surprise(self.surprise(morsel, schema, &mapping))
+        self.decode_under(morsel, schema, on_misfit, &Rules::default())
     }
 
-    fn mapping(&self, schema: &Schema) -> Mapping {
-        let same = self.names.len() == schema.fields.len()
-            && self.names.iter().zip(&schema.fields).all(|(name, field)| *name == field.name);
+    /// As [`CsvDecoder::decode`], under `rules` besides the schema. With an extra column it is the
+    /// last of `schema`, and takes the columns of the source that `schema` does not have.
+    pub fn decode_under(
+        &self,
+        morsel: &Morsel,
+        schema: &Arc<Schema>,
+        on_misfit: OnMisfit,
+        rules: &Rules<'_>,
+    ) -> Outcome {
+        let n_columns = schema.fields.len() - usize::from(rules.extra.is_some());
+        let mut mapping = self.mapping(&schema.fields[..n_columns]);
+        if rules.extra.is_some() {
+            mapping.aside = std::mem::take(&mut mapping.unknown);
+        }
+        let law = rules.law.map(|law| (law, self.mapping(law.fields)));
+        let law = law.as_ref();
+        let surprised = on_misfit == OnMisfit::Surprise;
+        let attempt = |check| self.try_decode(morsel, schema, &mapping, check).ok();
+        let decoded = if surprised && !mapping.unknown.is_empty() {
+            None
+        } else {
+            let plain = if rules.check_all { None } else { attempt(Check::Nothing) };
+            let lawful = || law.and_then(|law| attempt(Check::Law(law)));
+            let checked = || if surprised { None } else { attempt(Check::All(law)) };
+            plain.or_else(lawful).or_else(checked)
+        };
+        let stops = law.is_some_and(|(law, _)| law.on_misfit == OnMisfit::Surprise);
+        match decoded {
+            Some((decoded, lawless)) if lawless == 0 || !stops => Outcome::Decoded(decoded),
+            _ => Outcome::Surprise(self.surprise(morsel, schema, &mapping, law)),
+        }
+    }
+
+    fn mapping(&self, columns: &[Field]) -> Mapping {
+        let same = self.names.len() == columns.len()
+            && self.names.iter().zip(columns).all(|(name, field)| *name == field.name);
         if same {
-            return Mapping { places: (0..self.names.len()).map(Some).collect(), unknown: Vec::new() };
+            let places = (0..self.names.len()).map(Some).collect();
+            return Mapping { places, unknown: Vec::new(), aside: Vec::new() };
         }
         let by_name: HashMap<&str, usize> = self.names.iter().enumerate().map(|(i, name)| (&**name, i)).collect();
-        let places: Vec<_> = schema.fields.iter().map(|field| by_name.get(&*field.name).copied()).collect();
+        let places: Vec<_> = columns.iter().map(|field| by_name.get(&*field.name).copied()).collect();
         let mut known = vec![false; self.names.len()];
         places.iter().flatten().for_each(|&place| known[place] = true);
         let unknown = (0..known.len()).filter(|&place| !known[place]).collect();
-        Mapping { places, unknown }
+        Mapping { places, unknown, aside: Vec::new() }
     }
 
-    /// With `check` every record is looked at before its cells are appended, and rejected if one
-    /// of them does not fit; without, such a cell is an error.
+    /// Decodes, or says that a cell does not fit that was not checked before. Returns how many
+    /// records did not fit the law, too.
     fn try_decode(
         &self,
         morsel: &Morsel,
         schema: &Arc<Schema>,
         mapping: &Mapping,
-        check: bool,
-    ) -> Result<Decoded, Misfit> {
+        check: Check<'_>,
+    ) -> Result<(Decoded, u64), Misfit> {
         let bytes = morsel.records();
         let lines = memchr_iter(b'\n', bytes).count();
         // There are as many records as lines at most, and each has a byte per field at least.
@@ -142,6 +270,9 @@ impl CsvDecoder {
         let block = (FIELDS_AT_A_TIME / width.max(1)).max(1) * width;
         let mut failed = false;
         let mut rows = 0;
+        let mut lawless = 0;
+        let has_extra = schema.fields.len() > mapping.places.len();
+        let mut extra = StringViewBuilder::new();
         let mut append = |pending: &mut Vec<Span>| -> Result<(), Misfit> {
             for (builder, place) in builders.iter_mut().zip(&mapping.places) {
                 if let (Some(builder), &Some(place)) = (builder, place)
@@ -154,22 +285,31 @@ impl CsvDecoder {
             Ok(())
         };
         // Accepted records gather in `pending` until there is a block of them.
-        let (records, rejects, mut rest) = self.each_record(morsel, |record, pending, first| {
+        let (records, rejects, mut rest) = self.each_record(morsel, |record, _, pending, first| {
             if failed {
                 pending.clear();
                 return None;
             }
-            let misfit = match check || !mapping.unknown.is_empty() {
-                true => self.misfit(bytes, &pending[first..], schema, mapping),
-                false => None,
+            let fields = &pending[first..];
+            let law = match &check {
+                Check::Nothing => None,
+                Check::Law(law) => Some(*law),
+                Check::All(law) => *law,
             };
-            if let Some((path, what)) = misfit {
-                if !check {
+            let mut misfit = law.and_then(|(law, mapping)| self.law_misfit(bytes, fields, law, mapping));
+            lawless += u64::from(misfit.is_some());
+            if misfit.is_none() && (matches!(check, Check::All(_)) || !mapping.unknown.is_empty()) {
+                misfit = self.misfit(bytes, fields, schema, mapping);
+                if misfit.is_some() && !matches!(check, Check::All(_)) {
                     failed = true;
                     return None;
                 }
-                let offset = what.1.saturating_sub(record.start);
-                return Some(Reject { offset, path, reason: what.0 });
+            }
+            if let Some((path, (reason, at))) = misfit {
+                return Some(Reject { offset: at.saturating_sub(record.start), path, reason: reason.into() });
+            }
+            if has_extra {
+                self.set_aside(bytes, fields, &mapping.aside, &mut extra);
             }
             rows += 1;
             if pending.len() >= block {
@@ -192,7 +332,11 @@ impl CsvDecoder {
             columns.push(column);
             observed.push(Field { name: field.name.clone(), ty });
         }
-        Ok(Decoded {
+        if has_extra && let Some(field) = schema.fields.last() {
+            columns.push(Arc::new(extra.finish()));
+            observed.push(field.clone());
+        }
+        let decoded = Decoded {
             batch: Batch { schema: schema.clone(), columns, rows, records: None },
             rejects,
             consumed: morsel.len,
@@ -200,17 +344,37 @@ impl CsvDecoder {
             lines: lines as u64,
             duplicate_keys: 0,
             observed: Schema::new(observed),
-        })
+        };
+        Ok((decoded, lawless))
     }
 
-    /// Calls `accept` with every record that is well-formed, the list of fields to which its own
+    /// Appends the values of the columns `aside` as one JSON object of texts; null if they are all
+    /// null.
+    fn set_aside(&self, bytes: &[u8], fields: &[Span], aside: &[usize], extra: &mut StringViewBuilder) {
+        let mut text = Vec::new();
+        for &place in aside.iter().filter(|&&place| !fields[place].is_null()) {
+            text.push(if text.is_empty() { b'{' } else { b',' });
+            write_json_string(&self.names[place], &mut text);
+            text.push(b':');
+            // Rejected records never get here, so that every cell is UTF-8.
+            write_json_string(&String::from_utf8_lossy(&fields[place].value(bytes)), &mut text);
+        }
+        if text.is_empty() {
+            extra.append_null();
+        } else {
+            text.push(b'}');
+            extra.append_value(String::from_utf8_lossy(&text));
+        }
+    }
+
+    /// Calls `accept` with every record that is well-formed, its number, the list of fields to which its own
     /// have been added, and the place of the first of them. What it returns, and every other
     /// record, is a reject, whose fields go from the list again; the others stay until `accept`
     /// takes them. Returns the number of records, the rejects, and what is left of the list.
     fn each_record(
         &self,
         morsel: &Morsel,
-        mut accept: impl FnMut(&RecordBounds, &mut Vec<Span>, usize) -> Option<Reject>,
+        mut accept: impl FnMut(&RecordBounds, u64, &mut Vec<Span>, usize) -> Option<Reject>,
     ) -> (u64, Vec<RejectedRecord>, Vec<Span>) {
         let bytes = morsel.records();
         // One look at the whole morsel is almost always enough.
@@ -239,7 +403,7 @@ impl CsvDecoder {
                 reject = Some(ragged(width, found));
             }
             if reject.is_none() {
-                reject = accept(&record, &mut fields, first);
+                reject = accept(&record, records, &mut fields, first);
             }
             if let Some(reject) = reject {
                 fields.truncate(first);
@@ -261,56 +425,91 @@ impl CsvDecoder {
         schema: &Schema,
         mapping: &Mapping,
     ) -> Option<(FieldPath, (String, usize))> {
-        let path = |place: usize| FieldPath::root().field(&self.names[place]);
         if let Some(&place) = mapping.unknown.iter().find(|&&place| !fields[place].is_null()) {
-            return Some((path(place), ("the schema has no such column".into(), fields[place].start())));
+            let path = FieldPath::root().field(&self.names[place]);
+            return Some((path, ("the schema has no such column".into(), fields[place].start())));
         }
-        schema.fields.iter().zip(&mapping.places).find_map(|(field, place)| {
-            let place = (*place)?;
-            let span = fields[place];
-            if builder::fits(bytes, span, &field.ty, self.decode_cells) {
-                return None;
-            }
-            let found = match type_of(span.of(bytes)) {
-                _ if NestedCells::are_for(&field.ty) => "other text".to_string(),
-                found => found.to_string(),
-            };
-            Some((path(place), (format!("expected {}, found {found}", field.ty), span.start())))
+        schema
+            .fields
+            .iter()
+            .zip(&mapping.places)
+            .find_map(|(field, place)| self.misfit_of(bytes, fields[(*place)?], (*place)?, &field.ty, ""))
+    }
+
+    /// As [`CsvDecoder::misfit`], for the columns of the law.
+    fn law_misfit(
+        &self,
+        bytes: &[u8],
+        fields: &[Span],
+        law: &Law<'_>,
+        mapping: &Mapping,
+    ) -> Option<(FieldPath, (String, usize))> {
+        // What has no type yet may get one.
+        let is_free = |field: &Field| law.open && field.ty == Type::Null;
+        law.fields.iter().zip(&mapping.places).filter(|(field, _)| !is_free(field)).find_map(|(field, place)| {
+            self.misfit_of(bytes, fields[(*place)?], (*place)?, &field.ty, " by the schema file")
         })
     }
 
+    /// What is wrong with `cell`, in column `place` of the header, for a column of type `ty`.
+    fn misfit_of(
+        &self,
+        bytes: &[u8],
+        cell: Span,
+        place: usize,
+        ty: &Type,
+        by: &str,
+    ) -> Option<(FieldPath, (String, usize))> {
+        if builder::fits(bytes, cell, ty, self.decode_cells) {
+            return None;
+        }
+        let found = match type_of(cell.of(bytes)) {
+            _ if NestedCells::are_for(ty) => "other text".to_string(),
+            found => found.to_string(),
+        };
+        let path = FieldPath::root().field(&self.names[place]);
+        Some((path, (format!("expected {}{by}, found {found}", ty.outline()), cell.start())))
+    }
+
     /// The wider schema that the morsel needs, and the first record that needs it.
-    fn surprise(&self, morsel: &Morsel, schema: &Arc<Schema>, mapping: &Mapping) -> Surprise {
+    fn surprise(
+        &self,
+        morsel: &Morsel,
+        schema: &Arc<Schema>,
+        mapping: &Mapping,
+        law: Option<&(Law<'_>, Mapping)>,
+    ) -> Surprise {
         let bytes = morsel.records();
-        let mut record_idx = 0;
         let mut first = None;
-        // Counts the records before the one found; rejects are among them, in the count below.
-        let (records, rejects, _) = self.each_record(morsel, |record, fields, _| {
+        self.each_record(morsel, |record, number, fields, _| {
             if first.is_none() {
-                match self.misfit(bytes, fields, schema, mapping) {
-                    Some((path, (what, _))) => {
-                        first = Some((record.start, record_idx, format!("field `{path}`: {what}")));
-                    }
-                    None => record_idx += 1,
-                }
+                let lawless = law.and_then(|(law, mapping)| self.law_misfit(bytes, fields, law, mapping));
+                let misfit = match (lawless, law) {
+                    // It is rejected, and is nothing to widen for.
+                    (Some(_), Some((law, _))) if law.on_misfit == OnMisfit::Reject => None,
+                    (Some(lawless), _) => Some(lawless),
+                    (None, _) => self.misfit(bytes, fields, schema, mapping),
+                };
+                first = misfit.map(|(path, (what, _))| (record.start, number, format!("field `{path}`: {what}")));
             }
             fields.clear();
             None
         });
-        let (byte, accepted, what) = first.unwrap_or_else(|| {
+        let (byte, record, what) = first.unwrap_or_else(|| {
             let what = match mapping.unknown.first() {
                 Some(&place) => format!("field `{}`: the schema has no such column", self.names[place]),
                 None => "the values of a column do not fit together".to_string(),
             };
             (0, 0, what)
         });
-        let rejected = rejects.iter().filter(|reject| reject.byte < byte).count() as u64;
-        debug_assert!(accepted + rejected <= records);
+        let mut inferred = self.survey(morsel, schema, law.map(|(law, _)| *law), false).schema;
+        // These have the extra column.
+        inferred.fields.retain(|field| !mapping.aside.iter().any(|&place| self.names[place] == field.name));
         Surprise {
-            schema: self.widen(schema, &self.infer(morsel, schema)),
+            schema: self.widen(schema, &inferred),
             byte,
             line: memchr_iter(b'\n', &bytes[..byte]).count() as u64,
-            record: accepted + rejected,
+            record,
             what,
         }
     }
@@ -335,7 +534,7 @@ pub(super) fn malformed(record: &RecordBounds) -> Option<Reject> {
     record.malformed.map(|(at, reason)| Reject {
         offset: at - record.start,
         path: FieldPath::root(),
-        reason: reason.to_string(),
+        reason: reason.into(),
     })
 }
 
@@ -348,7 +547,7 @@ fn not_utf8(record: &[u8]) -> Option<Reject> {
 #[cold]
 fn ragged(expected: usize, found: usize) -> Reject {
     let s = if expected == 1 { "" } else { "s" };
-    Reject { offset: 0, path: FieldPath::root(), reason: format!("expected {expected} field{s}, found {found}") }
+    Reject { offset: 0, path: FieldPath::root(), reason: format!("expected {expected} field{s}, found {found}").into() }
 }
 
 #[cfg(test)]

@@ -6,10 +6,11 @@
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Decimal128Type, Float64Type, Int64Type};
 use arrow_array::{Array, BooleanArray, Decimal128Array, Float64Array, Int64Array, StringViewArray};
-use memchr::{memchr, memchr2};
+use memchr::memchr;
 
 use crate::column::{Batch, Schema, Type};
-use crate::format::json_text::{JsonValues, write_int};
+use crate::format::json_text::{JsonValues, unescape, write_int};
+use crate::format::ndjson::simd::{double_quotes, has_either};
 use crate::format::number::write_float;
 use crate::format::{CsvBooleans, CsvOptions};
 
@@ -190,10 +191,11 @@ impl CsvEncoder {
     #[inline]
     fn write_json_string(&self, text: &[u8], scratch: &mut Vec<u8>, out: &mut Vec<u8>) {
         // Without escapes there are no quotes and no line breaks in it.
-        match memchr2(self.options.delimiter, b'\\', text) {
-            None if text.is_empty() => out.extend_from_slice(b"\"\""),
-            None => out.extend_from_slice(text),
-            Some(first) if text[first] != b'\\' && memchr(b'\\', &text[first..]).is_none() => {
+        if !has_either(text, self.options.delimiter, b'\\') {
+            return if text.is_empty() { out.extend_from_slice(b"\"\"") } else { out.extend_from_slice(text) };
+        }
+        match memchr(b'\\', text) {
+            None => {
                 out.push(b'"');
                 out.extend_from_slice(text);
                 out.push(b'"');
@@ -216,52 +218,8 @@ fn needs_quotes(text: &[u8], delimiter: u8) -> bool {
 
 fn write_quoted(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
-    let mut rest = text;
-    while let Some(i) = memchr(b'"', rest) {
-        out.extend_from_slice(&rest[..=i]);
-        out.push(b'"');
-        rest = &rest[i + 1..];
-    }
-    out.extend_from_slice(rest);
+    double_quotes(text, out);
     out.push(b'"');
-}
-
-/// Appends what the content of a valid JSON string says. Half a surrogate pair, which no text can
-/// hold and parsers refuse, becomes U+FFFD.
-fn unescape(mut text: &[u8], out: &mut Vec<u8>) {
-    while let Some(i) = memchr(b'\\', text) {
-        out.extend_from_slice(&text[..i]);
-        let letter = text.get(i + 1).copied().unwrap_or(b'\\');
-        text = text.get(i + 2..).unwrap_or_default();
-        let plain = match letter {
-            b'b' => 0x08,
-            b'f' => 0x0c,
-            b'n' => b'\n',
-            b'r' => b'\r',
-            b't' => b'\t',
-            b'u' => {
-                let mut unit = hex4(text);
-                text = text.get(4..).unwrap_or_default();
-                if (0xd800..0xdc00).contains(&unit)
-                    && text.starts_with(b"\\u")
-                    && let low @ 0xdc00..0xe000 = hex4(&text[2..])
-                {
-                    unit = 0x10000 + ((unit - 0xd800) << 10) + (low - 0xdc00);
-                    text = text.get(6..).unwrap_or_default();
-                }
-                let c = char::from_u32(unit).unwrap_or(char::REPLACEMENT_CHARACTER);
-                out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-                continue;
-            }
-            other => other,
-        };
-        out.push(plain);
-    }
-    out.extend_from_slice(text);
-}
-
-fn hex4(text: &[u8]) -> u32 {
-    text.iter().take(4).fold(0, |unit, &b| unit << 4 | char::from(b).to_digit(16).unwrap_or(0))
 }
 
 #[cfg(test)]

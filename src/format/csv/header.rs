@@ -1,6 +1,6 @@
 //! The first record: names of the columns.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::decode::malformed;
@@ -43,18 +43,18 @@ pub fn take_header(morsel: &Morsel, delimiter: u8) -> Result<Option<(Header, Mor
     };
     // Old files end their lines so; read as RFC 4180 has it, all of them would be one header.
     if let Some(at) = bare_carriage_return(&bytes[record.start..record.end]) {
-        let reason = "a carriage return alone ends no line; convert the line ends to LF or CRLF first".to_string();
+        let reason = "a carriage return alone ends no line; convert the line ends to LF or CRLF first".into();
         return Err(bad(Reject { offset: at, path: FieldPath::root(), reason }));
     }
     if let Some(reject) = malformed(&record) {
         return Err(bad(reject));
     }
     if fields.len() > MAX_COLUMNS {
-        let reason = format!("the header names {} columns, more than {MAX_COLUMNS}", fields.len());
+        let reason = format!("the header names {} columns, more than {MAX_COLUMNS}", fields.len()).into();
         return Err(bad(Reject { offset: 0, path: FieldPath::root(), reason }));
     }
     if let Err(e) = std::str::from_utf8(&bytes[record.start..record.end]) {
-        let reason = "the header is not valid UTF-8".to_string();
+        let reason = "the header is not valid UTF-8".into();
         return Err(bad(Reject { offset: e.valid_up_to(), path: FieldPath::root(), reason }));
     }
     // The whole record is valid UTF-8, and cuts at delimiters and quotes keep it so.
@@ -82,14 +82,16 @@ fn distinct(names: Vec<String>) -> (Vec<Arc<str>>, Vec<String>) {
     let given: HashSet<String> = names.iter().cloned().collect();
     let mut taken: HashSet<String> = HashSet::with_capacity(names.len());
     let mut notes = Vec::new();
+    // From where to count on for a name that comes again, so that many of one name take no longer.
+    let mut counts: HashMap<String, u64> = HashMap::new();
     let mut out = Vec::with_capacity(names.len());
     for (i, name) in names.into_iter().enumerate() {
         let free = |name: &str| !taken.contains(name) && !given.contains(name);
         let new = if name.is_empty() {
             let plain = format!("column_{}", i + 1);
-            if free(&plain) { plain } else { numbered(&plain, free) }
+            if free(&plain) { plain } else { numbered(&plain, &mut counts, free) }
         } else if taken.contains(&name) {
-            numbered(&name, free)
+            numbered(&name, &mut counts, free)
         } else {
             taken.insert(name.clone());
             out.push(name.into());
@@ -105,14 +107,15 @@ fn distinct(names: Vec<String>) -> (Vec<Arc<str>>, Vec<String>) {
     (out, notes)
 }
 
-fn numbered(name: &str, free: impl Fn(&str) -> bool) -> String {
-    let mut n = 2u64;
+fn numbered(name: &str, counts: &mut HashMap<String, u64>, free: impl Fn(&str) -> bool) -> String {
+    let n = counts.entry(name.to_owned()).or_insert(1);
     loop {
+        // A number that was taken once stays taken.
+        *n += 1;
         let candidate = format!("{name}_{n}");
         if free(&candidate) {
             return candidate;
         }
-        n += 1;
     }
 }
 

@@ -1,5 +1,6 @@
 //! Giving records that are written already the columns that came later.
 
+use std::collections::HashMap;
 use std::io::{self, Read, Write};
 
 use super::split::{Span, Splitter};
@@ -22,7 +23,8 @@ impl Remap {
     /// From the columns of `from` to those of `to`. `None` if `to` lacks one of them: its values
     /// would be lost.
     pub fn new(from: &Schema, to: &Schema, delimiter: u8) -> Option<Self> {
-        let sources: Vec<_> = to.fields.iter().map(|field| from.position(&field.name)).collect();
+        let places: HashMap<&str, usize> = from.fields.iter().enumerate().map(|(i, field)| (&*field.name, i)).collect();
+        let sources: Vec<_> = to.fields.iter().map(|field| places.get(&*field.name).copied()).collect();
         let kept = sources.iter().flatten().count();
         let from_columns = from.fields.len();
         (kept == from_columns).then_some(Remap { sources, from_columns, delimiter })

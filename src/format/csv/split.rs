@@ -179,7 +179,10 @@ impl<'a> Splitter<'a> {
             let Some((close, flags)) = self.closing_quote(field + 1) else {
                 self.at = self.len;
                 malformed = malformed.or(Some((field, "the quote is not closed")));
-                return Some(RecordBounds { start, end: self.len, malformed });
+                let line = &self.bytes[start..self.len];
+                let line = line.strip_suffix(b"\n").unwrap_or(line);
+                let end = start + line.strip_suffix(b"\r").unwrap_or(line).len();
+                return Some(RecordBounds { start, end, malformed });
             };
             fields.push(Span::new(field + 1, close, QUOTED | flags));
             self.seek(close + 1);
@@ -290,6 +293,7 @@ mod tests {
             let start = i;
             let mut fields = Vec::new();
             let mut malformed = None;
+            let mut unclosed = false;
             let end = loop {
                 let field = i;
                 let quoted = bytes.get(i) == Some(&b'"');
@@ -300,6 +304,7 @@ mod tests {
                         match (bytes.get(i), bytes.get(i + 1)) {
                             (None, _) => {
                                 malformed = malformed.or(Some(field));
+                                unclosed = true;
                                 break;
                             }
                             (Some(b'"'), Some(b'"')) => {
@@ -323,7 +328,11 @@ mod tests {
                 }
                 let goes_on = i < bytes.len() && bytes[i] == delimiter;
                 let mut end = i;
-                if !goes_on && end > behind && bytes[end - 1] == b'\r' {
+                if unclosed {
+                    let line = &bytes[start..end];
+                    let line = line.strip_suffix(b"\n").unwrap_or(line);
+                    end = start + line.strip_suffix(b"\r").unwrap_or(line).len();
+                } else if !goes_on && end > behind && bytes[end - 1] == b'\r' {
                     end -= 1;
                 }
                 if quoted && end > behind {

@@ -8,21 +8,30 @@
 //! Strings are never copied: they become views into the morsel. Strings with escapes are written
 //! out once, to a side buffer, so the morsel keeps the raw text for rejects.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_buffer::Buffer;
 
-use super::infer::{self, Keys};
+use super::check::check_value;
+use super::infer::{Keys, SurveyOptions, survey};
+use super::law::check_law;
 use super::scan::{Cursor, Fault, FaultKind, Number, Scan, Str, Way, kind_of};
-use crate::column::build::{Builder, StructBuilder};
+use crate::column::build::{Builder, Literal, StructBuilder};
 use crate::column::views::make_view;
-use crate::column::{Batch, Mixing, Morsel, RecordSpan, Schema, Type};
-use crate::format::Reject;
-use crate::format::decode::{Decoded, Outcome, RejectedRecord, Surprise};
+use crate::column::{Batch, Field, Mixing, Morsel, RecordSpan, Schema, Type};
+use crate::format::decode::{Decoded, Extra, OnMisfit, Outcome, RejectedRecord, Rules, Surprise};
 
 /// Buffer indices of views: the morsel itself, and the text of strings that had escapes.
 const MORSEL: u32 = 0;
 const UNESCAPED: u32 = 1;
+
+/// How many of the keys that may come next are compared before one is read. By eye: two keys that a
+/// record lacks cost less than reading the third.
+const LOOK_AHEAD: usize = 3;
+
+/// Keys whose order is remembered. Records with more have keys that are data.
+const MAX_FORESEEN: usize = 256;
 
 /// What a key does that no column has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,14 +65,23 @@ pub struct DecodeOptions {
 /// Every line is one record; blank lines are passed over. A line that is not one JSON object is a
 /// reject and leaves no trace in the columns.
 pub fn decode(morsel: &Morsel, schema: &Arc<Schema>, options: &DecodeOptions) -> Outcome {
+    decode_under(morsel, schema, options, &Rules::default())
+}
+
+/// As [`decode`], under `rules` besides the schema. With an extra column it is the last of `schema`.
+pub fn decode_under(morsel: &Morsel, schema: &Arc<Schema>, options: &DecodeOptions, rules: &Rules<'_>) -> Outcome {
     let mut decoder = Decoder {
         cursor: Cursor::new(morsel),
         unescaped: Vec::new(),
         duplicate_keys: 0,
         unknown_key: options.unknown_key,
+        order: Vec::new(),
+        rules: *rules,
         invalid_utf8: simdutf8::basic::from_utf8(morsel.records()).is_err(),
     };
-    let mut root = StructBuilder::new(&schema.fields);
+    let n_columns = schema.fields.len() - usize::from(rules.extra.is_some());
+    let mut root = StructBuilder::new(&schema.fields[..n_columns]);
+    let mut extra = Builder::new(&Type::Json);
     let mut rejects = Vec::new();
     let mut spans = Vec::new();
     let (mut records, mut lines) = (0u64, 0u64);
@@ -81,7 +99,7 @@ pub fn decode(morsel: &Morsel, schema: &Arc<Schema>, options: &DecodeOptions) ->
         // Blanks before a record are not of it.
         let start = decoder.cursor.pos;
         let rows = root.len();
-        let result = decoder.record(morsel, start, options.max_record_bytes, &mut root);
+        let result = decoder.record(morsel, start, options.max_record_bytes, &mut root, &mut extra);
         match result {
             Ok(end) => {
                 if options.record_spans {
@@ -90,27 +108,17 @@ pub fn decode(morsel: &Morsel, schema: &Arc<Schema>, options: &DecodeOptions) ->
             }
             Err(fault) => {
                 root.truncate(rows);
+                extra.truncate(if rules.extra.is_some() { rows } else { 0 });
                 let end = line_end(morsel, start);
-                // A record that is broken further on is a reject, not a reason to widen.
-                let fault = match fault.kind {
-                    FaultKind::Syntax(_) => fault,
-                    _ => match decoder.check_record(start) {
-                        Err(broken) => broken,
-                        Ok(()) if options.freeze => fault,
-                        Ok(()) => {
-                            let observed = infer::infer(morsel, options.new_columns, options.max_record_bytes);
-                            return Outcome::Surprise(Surprise {
-                                schema: schema.join(&observed, Mixing::Json),
-                                byte: start,
-                                line: lines,
-                                record: records,
-                                what: describe(&fault),
-                            });
-                        }
-                    },
+                let fault = match decoder.judge(fault, morsel, start, options) {
+                    Verdict::Reject(fault) => fault,
+                    Verdict::Surprise { fault, widens } => {
+                        let what = describe(&fault);
+                        let schema = if widens { widened(morsel, schema, options, rules) } else { (**schema).clone() };
+                        return Outcome::Surprise(Surprise { schema, byte: start, line: lines, record: records, what });
+                    }
                 };
-                let reject =
-                    Reject { offset: fault.at.saturating_sub(start), path: fault.path(), reason: fault.reason() };
+                let reject = fault.to_reject(start, end);
                 rejects.push(RejectedRecord { reject, byte: start, len: end - start, line: lines, record: records });
                 decoder.cursor.pos = end;
             }
@@ -131,7 +139,12 @@ pub fn decode(morsel: &Morsel, schema: &Arc<Schema>, options: &DecodeOptions) ->
 
     let rows = root.len();
     let buffers: Arc<[Buffer]> = Arc::new([morsel.bytes.clone(), Buffer::from_vec(decoder.unescaped)]);
-    let (fields, columns) = root.finish_columns(&buffers);
+    let (mut fields, mut columns) = root.finish_columns(&buffers);
+    if rules.extra.is_some() {
+        let (column, ty) = extra.finish(&buffers);
+        columns.push(column);
+        fields.push(Field { name: schema.fields[n_columns].name.clone(), ty });
+    }
     let observed = Schema::new(fields);
     Outcome::Decoded(Decoded {
         batch: Batch {
@@ -149,6 +162,18 @@ pub fn decode(morsel: &Morsel, schema: &Arc<Schema>, options: &DecodeOptions) ->
     })
 }
 
+/// Checks what is asked of the line at `start` as a whole.
+fn check_line(morsel: &Morsel, start: usize, max_bytes: usize) -> Scan<()> {
+    let line = &morsel.records()[start..line_end(morsel, start)];
+    if line.len() > max_bytes {
+        return Err(Fault::syntax(start, "the record is longer than --max-record-bytes"));
+    }
+    match simdutf8::compat::from_utf8(line) {
+        Err(error) => Err(Fault::syntax(start + error.valid_up_to(), "invalid UTF-8")),
+        Ok(_) => Ok(()),
+    }
+}
+
 /// The end of the line that starts at `start`, a carriage return left out.
 fn line_end(morsel: &Morsel, start: usize) -> usize {
     let rest = &morsel.records()[start..];
@@ -157,11 +182,37 @@ fn line_end(morsel: &Morsel, start: usize) -> usize {
 }
 
 fn describe(fault: &Fault) -> String {
-    let path = fault.path();
     match &fault.kind {
-        FaultKind::UnknownKey(key) => format!("new key `{}`", path.field(key)),
-        _ => format!("field `{path}`: {}", fault.reason()),
+        FaultKind::UnknownKey(_) => format!("new key `{}`", fault.path()),
+        _ => format!("field `{}`: {}", fault.path(), fault.reason()),
     }
+}
+
+/// The schema that has room for the records of this morsel too.
+fn widened(morsel: &Morsel, schema: &Schema, options: &DecodeOptions, rules: &Rules<'_>) -> Schema {
+    let survey = survey(
+        morsel,
+        &SurveyOptions {
+            keys: options.new_columns,
+            max_record_bytes: options.max_record_bytes,
+            law: rules.law,
+            trace: false,
+        },
+    );
+    let mut observed = survey.schema;
+    if rules.extra.is_some() {
+        // The others go into the extra column, and nothing but that is called by its name.
+        let columns = &schema.fields[..schema.fields.len() - 1];
+        let known: HashMap<&str, ()> = columns.iter().map(|f| (&*f.name, ())).collect();
+        observed.fields.retain(|f| known.contains_key(&*f.name));
+    }
+    schema.join(&observed, Mixing::Json)
+}
+
+/// What becomes of a record that has a fault.
+enum Verdict {
+    Reject(Box<Fault>),
+    Surprise { fault: Box<Fault>, widens: bool },
 }
 
 struct Decoder<'a> {
@@ -169,33 +220,191 @@ struct Decoder<'a> {
     unescaped: Vec<u8>,
     duplicate_keys: u64,
     unknown_key: UnknownKey,
+    /// The keys of records in the order in which they mostly come, as they stand, with their
+    /// columns. Kept only where some keys have none.
+    order: Vec<(Literal, Option<usize>)>,
+    rules: Rules<'a>,
     invalid_utf8: bool,
 }
 
-impl Decoder<'_> {
+/// Keys and values of one record for its extra column, each by its text in the morsel.
+#[derive(Default)]
+struct ExtraEntries {
+    /// Key with its quotes and value, from where to where; `None` if the key came again and fit.
+    entries: Vec<Option<(usize, usize, usize, usize)>>,
+    places: HashMap<Vec<u8>, usize>,
+}
+
+impl<'a> Decoder<'a> {
     /// Parses the record at the cursor, whose line starts at `start`; returns its end.
-    fn record(&mut self, morsel: &Morsel, start: usize, max_bytes: usize, root: &mut StructBuilder) -> Scan<usize> {
+    fn record(
+        &mut self,
+        morsel: &Morsel,
+        start: usize,
+        max_bytes: usize,
+        root: &mut StructBuilder,
+        extra: &mut Builder,
+    ) -> Scan<usize> {
         if self.invalid_utf8 || morsel.len - start > max_bytes {
             // Rare: look at the line by itself before any of it is parsed.
-            let line = &morsel.records()[start..line_end(morsel, start)];
-            if line.len() > max_bytes {
-                return Err(Fault::syntax(start, "the record is longer than --max-record-bytes"));
-            }
-            if let Err(error) = simdutf8::compat::from_utf8(line) {
-                return Err(Fault::syntax(start + error.valid_up_to(), "invalid UTF-8"));
-            }
+            check_line(morsel, start, max_bytes)?;
         }
         if self.cursor.peek() != b'{' {
             // Such a record never fits, however wide the schema: not a misfit but a fault.
-            let found = not_an_object(self.cursor.peek());
-            self.cursor.skip_value(0)?;
-            self.end_of_record()?;
-            return Err(Fault::syntax(start, found));
+            return Err(Fault::syntax(start, not_an_object(self.cursor.peek())));
         }
-        self.object(root, 0, self.unknown_key)?;
+        match self.rules.extra {
+            None if self.unknown_key == UnknownKey::Skip => self.needed_fields(root)?,
+            None => self.object(root, 0)?,
+            Some(kind) => self.object_with_extra(root, extra, kind)?,
+        }
         let end = self.cursor.pos;
         self.end_of_record()?;
+        if let (Some(law), true) = (self.rules.law, self.rules.check_all) {
+            let next = std::mem::replace(&mut self.cursor.pos, start);
+            check_law(&mut self.cursor, &law)?;
+            self.cursor.pos = next;
+        }
         Ok(end)
+    }
+
+    /// Decides about the record at `start`, which does not fit its columns or is broken.
+    #[cold]
+    fn judge(&mut self, fault: Box<Fault>, morsel: &Morsel, start: usize, options: &DecodeOptions) -> Verdict {
+        // A record that is broken further on is a reject, not a reason to widen.
+        if let Err(broken) = self.check_record(morsel, start, options.max_record_bytes) {
+            return Verdict::Reject(broken);
+        }
+        if matches!(fault.kind, FaultKind::Syntax(_)) {
+            return Verdict::Reject(fault);
+        }
+        if let Some(law) = self.rules.law {
+            self.cursor.pos = start;
+            if let Err(misfit) = check_law(&mut self.cursor, &law) {
+                return match law.on_misfit {
+                    OnMisfit::Reject => Verdict::Reject(misfit),
+                    OnMisfit::Surprise => Verdict::Surprise { fault: misfit, widens: false },
+                };
+            }
+        }
+        if options.freeze { Verdict::Reject(fault) } else { Verdict::Surprise { fault, widens: true } }
+    }
+
+    /// Parses the record at the cursor with the column `extra` for what has no other.
+    fn object_with_extra(&mut self, root: &mut StructBuilder, extra: &mut Builder, kind: Extra) -> Scan<()> {
+        let (start, rows, duplicates) = (self.cursor.pos, root.len(), self.duplicate_keys);
+        match self.object(root, 0) {
+            Ok(()) => {
+                extra.push_null();
+                return Ok(());
+            }
+            Err(fault) if matches!(fault.kind, FaultKind::Syntax(_)) => return Err(fault),
+            Err(_) => {}
+        }
+        root.truncate(rows);
+        self.duplicate_keys = duplicates;
+        self.cursor.pos = start;
+        if let Some(law) = self.rules.law {
+            // A misfit to it is never moved aside. Broken text is found below.
+            match check_law(&mut self.cursor, &law) {
+                Err(fault) if !matches!(fault.kind, FaultKind::Syntax(_)) => return Err(fault),
+                _ => self.cursor.pos = start,
+            }
+        }
+        let mut aside = ExtraEntries::default();
+        self.known_columns(root, &mut aside, kind)?;
+        let Builder::Json(views, nulls) = extra else { unreachable!("the extra column is of JSON text") };
+        let text_start = self.unescaped.len();
+        let mut open = b'{';
+        for &(key, key_end, value, value_end) in aside.entries.iter().flatten() {
+            self.unescaped.push(open);
+            open = b',';
+            self.unescaped.extend_from_slice(&self.cursor.bytes()[key..key_end]);
+            self.unescaped.push(b':');
+            self.unescaped.extend_from_slice(&self.cursor.bytes()[value..value_end]);
+        }
+        if open == b'{' {
+            views.push(0);
+            nulls.push(false);
+        } else {
+            self.unescaped.push(b'}');
+            views.push(make_view(&self.unescaped[text_start..], UNESCAPED, text_start));
+            nulls.push(true);
+        }
+        Ok(())
+    }
+
+    /// As [`Decoder::object`] for a record, but what has no column, or does not fit it, is noted in
+    /// `aside`.
+    fn known_columns(&mut self, root: &mut StructBuilder, aside: &mut ExtraEntries, kind: Extra) -> Scan<()> {
+        let rows = root.len();
+        self.cursor.open(0)?;
+        if self.cursor.skip_blank() == b'}' {
+            self.cursor.pos += 1;
+            root.end_value();
+            return Ok(());
+        }
+        loop {
+            if self.cursor.skip_blank() != b'"' {
+                return Err(Fault::syntax(self.cursor.pos, "expected a key in quotes"));
+            }
+            let key_start = self.cursor.pos;
+            let s = self.cursor.string()?;
+            let key_end = self.cursor.pos;
+            self.cursor.expect(b':', "expected `:` after a key")?;
+            self.cursor.skip_blank();
+            let value_start = self.cursor.pos;
+            let mut owned = Vec::new();
+            let key = key_text(&self.cursor, s, &mut owned).to_vec();
+            let fits = match root.position(&key) {
+                None => false,
+                Some(index) => {
+                    let field = &mut root.fields[index];
+                    if field.builder.len() > rows {
+                        field.builder.truncate(rows);
+                        self.duplicate_keys += 1;
+                    }
+                    match self.value(&mut field.builder, 1) {
+                        Ok(()) => true,
+                        Err(fault) if kind == Extra::Keys || matches!(fault.kind, FaultKind::Syntax(_)) => {
+                            return Err(fault.within(Way::Key(field.name.to_string())));
+                        }
+                        Err(_) => {
+                            field.builder.truncate(rows);
+                            field.builder.push_null();
+                            false
+                        }
+                    }
+                }
+            };
+            let entry = if fits {
+                None
+            } else {
+                self.cursor.pos = value_start;
+                let (value, value_end) = self.cursor.skip_value(1)?;
+                Some((key_start, key_end, value, value_end))
+            };
+            match aside.places.get(&key) {
+                Some(&place) => {
+                    self.duplicate_keys += u64::from(root.position(&key).is_none());
+                    aside.entries[place] = entry;
+                }
+                None if entry.is_some() => {
+                    aside.places.insert(key, aside.entries.len());
+                    aside.entries.push(entry);
+                }
+                None => {}
+            }
+            match self.cursor.skip_blank() {
+                b',' => self.cursor.pos += 1,
+                b'}' => {
+                    self.cursor.pos += 1;
+                    root.end_value();
+                    return Ok(());
+                }
+                _ => return Err(Fault::syntax(self.cursor.pos, "expected `,` or `}`")),
+            }
+        }
     }
 
     fn end_of_record(&mut self) -> Scan<()> {
@@ -206,15 +415,20 @@ impl Decoder<'_> {
         }
     }
 
-    /// Reads the record at `start` for its syntax alone.
-    fn check_record(&mut self, start: usize) -> Scan<()> {
+    /// Reads the record at `start` for its syntax alone. What it says of a broken record does not
+    /// depend on the columns that its values are for.
+    #[cold]
+    fn check_record(&mut self, morsel: &Morsel, start: usize, max_bytes: usize) -> Scan<()> {
+        check_line(morsel, start, max_bytes)?;
         self.cursor.pos = start;
-        self.cursor.skip_value(0)?;
-        self.end_of_record()
+        let first = self.cursor.peek();
+        check_value(&mut self.cursor, 0)?;
+        self.end_of_record()?;
+        if first == b'{' { Ok(()) } else { Err(Fault::syntax(start, not_an_object(first))) }
     }
 
     /// Parses an object into the next value of `into`; the cursor is at its brace.
-    fn object(&mut self, into: &mut StructBuilder, depth: usize, unknown: UnknownKey) -> Scan<()> {
+    fn object(&mut self, into: &mut StructBuilder, depth: usize) -> Scan<()> {
         self.cursor.open(depth)?;
         let len = into.len();
         if self.cursor.skip_blank() == b'}' {
@@ -224,58 +438,124 @@ impl Decoder<'_> {
         }
         let mut next = 0;
         loop {
-            let index = match into.fields.get(next) {
-                Some(field) if !field.literal.is_empty() && self.cursor.accept(&field.literal) => Some(next),
-                _ => self.key(into, unknown)?,
+            // Mostly the next key, or one further on where a record lacks some.
+            let foreseen = into.fields.get(next..).unwrap_or_default().iter().take(LOOK_AHEAD);
+            let index = match foreseen.enumerate().find(|(_, field)| self.cursor.accept_literal(&field.literal)) {
+                Some((ahead, _)) => next + ahead,
+                None => self.key(into)?,
             };
-            if let Some(index) = index {
-                next = index + 1;
-                let field = &mut into.fields[index];
-                if field.builder.len() > len {
-                    field.builder.truncate(len);
-                    self.duplicate_keys += 1;
-                }
-                if let Err(fault) = self.value(&mut field.builder, depth + 1) {
-                    return Err(fault.within(Way::Key(field.name.to_string())));
-                }
-            } else {
-                self.cursor.skip_value(depth + 1)?;
-            }
-            match self.cursor.skip_blank() {
-                b',' => {
-                    self.cursor.pos += 1;
-                    self.cursor.skip_blank();
-                }
-                b'}' => {
-                    self.cursor.pos += 1;
-                    into.end_value();
-                    return Ok(());
-                }
-                _ => return Err(Fault::syntax(self.cursor.pos, "expected `,` or `}`")),
+            next = index + 1;
+            self.field(into, index, len, depth)?;
+            if self.end_of_member()? {
+                into.end_value();
+                return Ok(());
             }
         }
     }
 
-    /// Passes a key and its colon, and finds its column.
+    /// Parses a record of which only some columns are needed; the values of other keys are checked
+    /// as strictly and left out. The cursor is at its brace.
+    fn needed_fields(&mut self, into: &mut StructBuilder) -> Scan<()> {
+        self.cursor.open(0)?;
+        let len = into.len();
+        if self.cursor.skip_blank() == b'}' {
+            self.cursor.pos += 1;
+            into.end_value();
+            return Ok(());
+        }
+        let mut next = 0;
+        loop {
+            let foreseen = self.order.get(next..).unwrap_or_default().iter().take(LOOK_AHEAD);
+            let column = match foreseen.enumerate().find(|(_, (key, _))| self.cursor.accept_literal(key)) {
+                Some((ahead, (_, column))) => {
+                    next += ahead + 1;
+                    *column
+                }
+                None => self.unforeseen_key(into, &mut next)?,
+            };
+            match column {
+                Some(index) => self.field(into, index, len, 0)?,
+                None => {
+                    self.cursor.skip_value(1)?;
+                }
+            }
+            if self.end_of_member()? {
+                into.end_value();
+                return Ok(());
+            }
+        }
+    }
+
+    /// Parses the value at the cursor into field `index` of the object that is value `len`.
+    #[inline(always)]
+    fn field(&mut self, into: &mut StructBuilder, index: usize, len: usize, depth: usize) -> Scan<()> {
+        let field = &mut into.fields[index];
+        if field.builder.len() > len {
+            field.builder.truncate(len);
+            self.duplicate_keys += 1;
+        }
+        self.value(&mut field.builder, depth + 1).map_err(|fault| fault.within(Way::Key(field.name.to_string())))
+    }
+
+    /// Passes what stands behind the value of a key; true at the end of the object.
+    #[inline(always)]
+    fn end_of_member(&mut self) -> Scan<bool> {
+        match self.cursor.skip_blank() {
+            b',' => {
+                self.cursor.pos += 1;
+                self.cursor.skip_blank();
+                Ok(false)
+            }
+            b'}' => {
+                self.cursor.pos += 1;
+                Ok(true)
+            }
+            _ => Err(Fault::syntax(self.cursor.pos, "expected `,` or `}`")),
+        }
+    }
+
+    /// Passes a key that does not stand where the records before had it, and finds its column, if it
+    /// is needed. `next` becomes the place after it in the order of keys.
     #[inline(never)]
-    fn key(&mut self, into: &StructBuilder, unknown: UnknownKey) -> Scan<Option<usize>> {
+    fn unforeseen_key(&mut self, into: &StructBuilder, next: &mut usize) -> Scan<Option<usize>> {
+        let start = self.cursor.pos;
+        let s = self.passed_key()?;
+        let mut owned = Vec::new();
+        let column = into.position(key_text(&self.cursor, s, &mut owned));
+        let literal = &self.cursor.bytes()[start..self.cursor.pos];
+        match self.order.iter().position(|(key, _)| *key.text == *literal) {
+            Some(place) => *next = place + 1,
+            None if self.order.len() < MAX_FORESEEN => {
+                self.order.insert(*next, (Literal::new(literal), column));
+                *next += 1;
+            }
+            None => {}
+        }
+        Ok(column)
+    }
+
+    /// Passes a key and its colon.
+    fn passed_key(&mut self) -> Scan<Str> {
         if self.cursor.skip_blank() != b'"' {
             return Err(Fault::syntax(self.cursor.pos, "expected a key in quotes"));
         }
-        let at = self.cursor.pos;
         let s = self.cursor.string()?;
         self.cursor.expect(b':', "expected `:` after a key")?;
+        Ok(s)
+    }
+
+    /// Passes a key and its colon, and finds its column.
+    #[inline(never)]
+    fn key(&mut self, into: &StructBuilder) -> Scan<usize> {
+        self.cursor.skip_blank();
+        let at = self.cursor.pos;
+        let s = self.passed_key()?;
         let mut owned = Vec::new();
         let key = key_text(&self.cursor, s, &mut owned);
-        match into.position(key) {
-            Some(index) => Ok(Some(index)),
-            None if unknown == UnknownKey::Skip => Ok(None),
-            None => Err(Box::new(Fault {
-                at,
-                kind: FaultKind::UnknownKey(String::from_utf8_lossy(key).into_owned()),
-                way: Vec::new(),
-            })),
-        }
+        into.position(key).ok_or_else(|| {
+            let key = String::from_utf8_lossy(key).into_owned();
+            Box::new(Fault { at, kind: FaultKind::UnknownKey(key), way: Vec::new() })
+        })
     }
 
     /// Parses the value at the cursor into the next value of `into`.
@@ -293,11 +573,13 @@ impl Decoder<'_> {
                 views.push(self.view(s));
                 nulls.push(true);
             }
-            Builder::Int(values, nulls, fits_double) if is_number(first) => {
+            Builder::Int(values, nulls, first_wide) if is_number(first) => {
                 let n = self.cursor.number()?;
                 match self.integer(n) {
                     Some(i) => {
-                        *fits_double &= fits_in_double(i);
+                        if !fits_in_double(i) {
+                            *first_wide = values.len().min(*first_wide);
+                        }
                         values.push(i);
                         nulls.push(true);
                     }
@@ -319,7 +601,7 @@ impl Decoder<'_> {
                 values.append(first == b't');
                 nulls.push(true);
             }
-            Builder::Struct(fields) if first == b'{' => self.object(fields, depth, UnknownKey::Surprise)?,
+            Builder::Struct(fields) if first == b'{' => self.object(fields, depth)?,
             Builder::List(ends, item, nulls) if first == b'[' => {
                 self.list(item, depth)?;
                 ends.push(item.len() as i32);
@@ -463,11 +745,11 @@ impl Decoder<'_> {
     fn float(&self, n: Number) -> Option<f64> {
         if n.integer {
             let text = self.text(n);
-            let i: i128 = text.parse().ok()?;
-            let f = i as f64;
+            // What 64 bits do not hold is a decimal, exact in a double or not: one rule, whatever
+            // the order of the records.
+            let i: i64 = text.parse().ok()?;
             // `-0` is an integer that a double can tell from 0.
-            // The cast back saturates, so the largest integer would seem exact.
-            return (f as i128 == i && i != i128::MAX).then_some(if text == "-0" { -0.0 } else { f });
+            return fits_in_double(i).then_some(if text == "-0" { -0.0 } else { i as f64 });
         }
         if let Some(f) = self.short_float(n) {
             return Some(f);

@@ -1,9 +1,7 @@
 //! Batches as NDJSON: one object per row and line, keys in the order of the columns.
 
-use arrow_array::Array;
-
 use crate::column::{Batch, Type};
-use crate::format::json_text::{write_json_string, write_json_value};
+use crate::format::json_text::{JsonValues, write_json_string};
 
 /// Appends every row of `batch` to `out`, each followed by `end`.
 ///
@@ -17,37 +15,40 @@ pub fn encode(batch: &Batch, end: &[u8], out: &mut Vec<u8>) {
         }
         return;
     }
-    let keys: Vec<Vec<u8>> = batch
-        .schema
-        .fields
+    let columns: Vec<Column<'_>> = batch
+        .columns
         .iter()
-        .map(|field| {
+        .zip(&batch.schema.fields)
+        .map(|(array, field)| {
             let mut key = Vec::new();
             write_json_string(&field.name, &mut key);
             key.push(b':');
-            key
+            Column { key, values: JsonValues::new(array, &field.ty), skip_null: field.ty == Type::Raw }
         })
         .collect();
     for row in 0..batch.rows {
         out.push(b'{');
         let mut first = true;
-        for ((column, field), key) in batch.columns.iter().zip(&batch.schema.fields).zip(&keys) {
-            let null = column.is_null(row);
-            if null && field.ty == Type::Raw {
+        for column in &columns {
+            if column.skip_null && column.values.is_null(row) {
                 continue;
             }
             if !first {
                 out.push(b',');
             }
             first = false;
-            out.extend_from_slice(key);
-            if null {
-                out.extend_from_slice(b"null");
-            } else {
-                write_json_value(column, row, &field.ty, out);
-            }
+            out.extend_from_slice(&column.key);
+            column.values.write(row, out);
         }
         out.push(b'}');
         out.extend_from_slice(end);
     }
+}
+
+struct Column<'a> {
+    /// `"name":`
+    key: Vec<u8>,
+    values: JsonValues<'a>,
+    /// An absent value is left out.
+    skip_null: bool,
 }

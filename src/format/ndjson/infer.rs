@@ -1,8 +1,12 @@
 //! The types of a morsel's values, for a schema before the first batch and after a surprise.
 
 use super::decode::{fits_in_double, key_text};
+use super::law::check_law;
 use super::scan::{Cursor, Scan};
-use crate::column::{Field, MAX_COLUMNS, MAX_STRUCT_FIELDS, MAX_TYPE_DEPTH, Mixing, Morsel, Schema, Type};
+use crate::column::{
+    Field, MAX_COLUMNS, MAX_STRUCT_FIELDS, MAX_TYPE_DEPTH, Mixing, Morsel, Schema, Type, is_open_ended,
+};
+use crate::format::decode::{Law, RejectedRecord, Survey, Widening};
 
 /// What columns hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,9 +17,29 @@ pub enum Keys {
     Raw,
 }
 
+/// How records are looked at for their types.
+#[derive(Clone, Copy, Debug)]
+pub struct SurveyOptions<'a> {
+    /// What columns hold.
+    pub keys: Keys,
+    /// Longer records are passed over.
+    pub max_record_bytes: usize,
+    /// Records that do not fit it are passed over.
+    pub law: Option<Law<'a>>,
+    /// Note which records widened what the ones before them needed.
+    pub trace: bool,
+}
+
 /// The schema that holds every good record of `morsel`, keys in order of first sight. Records that
 /// are not good are passed over: decoding rejects them.
 pub fn infer(morsel: &Morsel, keys: Keys, max_record_bytes: usize) -> Schema {
+    survey(morsel, &SurveyOptions { keys, max_record_bytes, law: None, trace: false }).schema
+}
+
+/// What the records of `morsel` say about the columns.
+pub fn survey(morsel: &Morsel, options: &SurveyOptions<'_>) -> Survey {
+    let mut observer = Observer::default();
+    let mut found = Survey::default();
     let mut fields = Vec::new();
     let records = morsel.records();
     let all_valid = simdutf8::basic::from_utf8(records).is_ok();
@@ -23,64 +47,76 @@ pub fn infer(morsel: &Morsel, keys: Keys, max_record_bytes: usize) -> Schema {
     while start < morsel.len {
         let end = memchr::memchr(b'\n', &records[start..]).map_or(morsel.len, |i| start + i);
         let line = &records[start..end];
-        if line.len() <= max_record_bytes && (all_valid || simdutf8::basic::from_utf8(line).is_ok()) {
+        let blank = line.iter().all(|b| matches!(b, b' ' | b'\t' | b'\r'));
+        if !blank && line.len() <= options.max_record_bytes && (all_valid || simdutf8::basic::from_utf8(line).is_ok()) {
             let mut cursor = Cursor::new(morsel);
             cursor.pos = start;
             // Checked first, observed second: half of a broken record must not leave a type.
-            if cursor.skip_blank() == b'{' && cursor.skip_value(0).is_ok() {
+            let at = |cursor: &mut Cursor<'_>| {
+                cursor.pos = start;
                 cursor.skip_blank();
-                if cursor.pos >= end {
-                    cursor.pos = start;
-                    cursor.skip_blank();
-                    observe_record(&mut cursor, &mut fields, keys).expect("the record was checked");
+                cursor.pos
+            };
+            if cursor.skip_blank() == b'{' && cursor.skip_value(0).is_ok() && ends_at(&mut cursor, end) {
+                let byte = at(&mut cursor);
+                match options.law.map(|law| check_law(&mut cursor, &law)) {
+                    Some(Err(fault)) => {
+                        found.misfits += 1;
+                        found.first_misfit.get_or_insert_with(|| RejectedRecord {
+                            reject: fault.to_reject(byte, end),
+                            byte,
+                            len: line.trim_ascii_end().len() - (byte - start),
+                            line: found.lines,
+                            record: found.records,
+                        });
+                    }
+                    None | Some(Ok(())) => {
+                        at(&mut cursor);
+                        observer.changed = false;
+                        observer.record(&mut cursor, &mut fields, options.keys).expect("the record was checked");
+                        if options.trace && observer.changed {
+                            at(&mut cursor);
+                            let mut own = Vec::new();
+                            observer.record(&mut cursor, &mut own, options.keys).expect("the record was checked");
+                            let (line, record) = (found.lines, found.records);
+                            found.widenings.push(Widening { byte, line, record, schema: in_order(own) });
+                        }
+                    }
                 }
             }
         }
+        found.records += u64::from(!blank);
+        found.lines += u64::from(end < morsel.len);
         start = end + 1;
     }
+    found.schema = in_order(fields);
+    found
+}
+
+fn in_order(mut fields: Vec<Field>) -> Schema {
+    fields.iter_mut().for_each(|field| field.ty.sort_in_maps());
     Schema::new(fields)
 }
 
-/// Joins the types of the record at the cursor into `fields`. Keys beyond one more than
-/// [`MAX_COLUMNS`] are passed over: with so many the schema is refused.
-fn observe_record(cursor: &mut Cursor<'_>, fields: &mut Vec<Field>, keys: Keys) -> Scan<()> {
-    let new = if keys == Keys::Raw { Type::Raw } else { Type::Null };
-    let mut beyond = Type::Null;
-    observe_fields(cursor, fields, MAX_COLUMNS + 1, &new, &mut beyond, 1)
+/// True if nothing but blanks stands between the cursor and `end`.
+fn ends_at(cursor: &mut Cursor<'_>, end: usize) -> bool {
+    cursor.skip_blank();
+    cursor.pos >= end
 }
 
-/// Joins the types of the object at the cursor into `fields`, which do not become more than
-/// `max_fields`; what would be further fields joins `beyond`. New fields start as `new`.
-fn observe_fields(
-    cursor: &mut Cursor<'_>,
-    fields: &mut Vec<Field>,
-    max_fields: usize,
-    new: &Type,
-    beyond: &mut Type,
-    depth: usize,
+/// Joins the types of values into types.
+#[derive(Debug, Default)]
+struct Observer {
+    /// A type has widened.
+    changed: bool,
+}
+
+/// Calls `entry` for each key of the object at the cursor, with the place of the key and the cursor
+/// at its value.
+pub(super) fn entries<'a>(
+    cursor: &mut Cursor<'a>,
+    mut entry: impl FnMut(&mut Cursor<'a>, &[u8], usize) -> Scan<()>,
 ) -> Scan<()> {
-    let mut next = 0;
-    entries(cursor, |cursor, key| {
-        let known = match fields.get(next) {
-            Some(field) if field.name.as_bytes() == key => Some(next),
-            _ => fields.iter().position(|f| f.name.as_bytes() == key),
-        };
-        let index = match known {
-            Some(index) => index,
-            None if fields.len() >= max_fields => return observe(cursor, beyond, depth),
-            None => {
-                let name = std::str::from_utf8(key).expect("the line is valid UTF-8");
-                fields.push(Field::new(name, new.clone()));
-                fields.len() - 1
-            }
-        };
-        next = index + 1;
-        observe(cursor, &mut fields[index].ty, depth)
-    })
-}
-
-/// Calls `entry` for each key of the object at the cursor, the cursor at its value.
-fn entries<'a>(cursor: &mut Cursor<'a>, mut entry: impl FnMut(&mut Cursor<'a>, &[u8]) -> Scan<()>) -> Scan<()> {
     cursor.pos += 1;
     if cursor.skip_blank() == b'}' {
         cursor.pos += 1;
@@ -88,11 +124,12 @@ fn entries<'a>(cursor: &mut Cursor<'a>, mut entry: impl FnMut(&mut Cursor<'a>, &
     }
     loop {
         cursor.skip_blank();
+        let at = cursor.pos;
         let s = cursor.string()?;
         cursor.expect(b':', "expected `:` after a key")?;
         let mut owned = Vec::new();
         let key = key_text(&*cursor, s, &mut owned);
-        entry(cursor, key)?;
+        entry(cursor, key, at)?;
         let byte = cursor.skip_blank();
         cursor.pos += 1;
         if byte == b'}' {
@@ -101,63 +138,126 @@ fn entries<'a>(cursor: &mut Cursor<'a>, mut entry: impl FnMut(&mut Cursor<'a>, &
     }
 }
 
-/// Joins the type of the value at the cursor, `depth` levels below its record, into `ty`.
-fn observe(cursor: &mut Cursor<'_>, ty: &mut Type, depth: usize) -> Scan<()> {
-    let first = cursor.skip_blank();
-    match (first, &mut *ty) {
-        (_, Type::Raw | Type::Json) => {
-            cursor.skip_value(0)?;
+/// Calls `item` for each element of the list at the cursor, with its index.
+pub(super) fn elements<'a>(
+    cursor: &mut Cursor<'a>,
+    mut item: impl FnMut(&mut Cursor<'a>, usize) -> Scan<()>,
+) -> Scan<()> {
+    cursor.pos += 1;
+    if cursor.skip_blank() == b']' {
+        cursor.pos += 1;
+        return Ok(());
+    }
+    let mut index = 0;
+    loop {
+        item(cursor, index)?;
+        index += 1;
+        let byte = cursor.skip_blank();
+        cursor.pos += 1;
+        if byte == b']' {
+            return Ok(());
         }
-        (b'{' | b'[', _) if depth > MAX_TYPE_DEPTH => {
-            cursor.skip_value(0)?;
-            *ty = Type::Json;
-        }
-        (b'{', Type::Struct(fields)) => {
-            let mut beyond = Type::Null;
-            observe_fields(cursor, fields, MAX_STRUCT_FIELDS + 1, &Type::Null, &mut beyond, depth + 1)?;
-            if fields.len() > MAX_STRUCT_FIELDS {
-                let value = fields.iter().fold(beyond, |t, f| t.join(&f.ty, Mixing::Json));
-                *ty = Type::Map(Box::new(value));
+    }
+}
+
+/// The place of `key` in `fields`, looked for from `next` on and then from the start: records that
+/// lack some keys still have the others in order.
+pub(super) fn place_of(key: &[u8], fields: &[Field], next: usize) -> Option<usize> {
+    let next = next.min(fields.len());
+    let named = |field: &Field| field.name.as_bytes() == key;
+    fields[next..].iter().position(named).map(|i| next + i).or_else(|| fields[..next].iter().position(named))
+}
+
+impl Observer {
+    /// Joins the types of the record at the cursor into `fields`. Keys beyond one more than
+    /// [`MAX_COLUMNS`] are passed over: with so many the schema is refused.
+    fn record(&mut self, cursor: &mut Cursor<'_>, fields: &mut Vec<Field>, keys: Keys) -> Scan<()> {
+        let new = if keys == Keys::Raw { Type::Raw } else { Type::Null };
+        let mut beyond = Type::Null;
+        self.fields(cursor, fields, MAX_COLUMNS + 1, &new, &mut beyond, 1)
+    }
+
+    /// Joins the types of the object at the cursor into `fields`, which do not become more than
+    /// `max_fields`; what would be further fields joins `beyond`. New fields start as `new`.
+    fn fields(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        fields: &mut Vec<Field>,
+        max_fields: usize,
+        new: &Type,
+        beyond: &mut Type,
+        depth: usize,
+    ) -> Scan<()> {
+        let mut next = 0;
+        entries(cursor, |cursor, key, _| {
+            let index = match place_of(key, fields, next) {
+                Some(index) => index,
+                None if fields.len() >= max_fields => return self.value(cursor, beyond, depth),
+                None => {
+                    let name = std::str::from_utf8(key).expect("the line is valid UTF-8");
+                    fields.push(Field::new(name, new.clone()));
+                    self.changed = true;
+                    fields.len() - 1
+                }
+            };
+            next = index + 1;
+            self.value(cursor, &mut fields[index].ty, depth)
+        })
+    }
+
+    /// Joins the type of the value at the cursor, `depth` levels below its record, into `ty`.
+    fn value(&mut self, cursor: &mut Cursor<'_>, ty: &mut Type, depth: usize) -> Scan<()> {
+        let first = cursor.skip_blank();
+        match (first, &mut *ty) {
+            (_, Type::Raw | Type::Json) => {
+                cursor.skip_value(0)?;
             }
-        }
-        (b'{', Type::Map(value)) => entries(cursor, |cursor, _| observe(cursor, value, depth + 1))?,
-        (b'{', Type::Null) => {
-            *ty = Type::Struct(Vec::new());
-            observe(cursor, ty, depth)?;
-        }
-        (b'[', Type::List(item)) => {
-            cursor.pos += 1;
-            if cursor.skip_blank() == b']' {
-                cursor.pos += 1;
-                return Ok(());
+            (b'{' | b'[', _) if depth > MAX_TYPE_DEPTH => {
+                cursor.skip_value(0)?;
+                self.set(ty, Type::Json);
             }
-            loop {
-                observe(cursor, item, depth + 1)?;
-                let byte = cursor.skip_blank();
-                cursor.pos += 1;
-                if byte == b']' {
-                    break;
+            (b'{', Type::Struct(fields)) => {
+                let mut beyond = Type::Null;
+                let before = fields.len();
+                self.fields(cursor, fields, MAX_STRUCT_FIELDS + 1, &Type::Null, &mut beyond, depth + 1)?;
+                if fields.len() > before && is_open_ended(fields.iter().map(|f| &*f.name)) {
+                    let value = fields.iter().fold(beyond, |t, f| t.join(&f.ty, Mixing::Json));
+                    self.set(ty, Type::map(value));
+                }
+            }
+            (b'{', Type::Map(value)) => entries(cursor, |cursor, _, _| self.value(cursor, value, depth + 1))?,
+            (b'{', Type::Null) => {
+                self.set(ty, Type::Struct(Vec::new()));
+                self.value(cursor, ty, depth)?;
+            }
+            (b'[', Type::List(item)) => elements(cursor, |cursor, _| self.value(cursor, item, depth + 1))?,
+            (b'[', Type::Null) => {
+                self.set(ty, Type::List(Box::new(Type::Null)));
+                self.value(cursor, ty, depth)?;
+            }
+            _ => {
+                let start = cursor.pos;
+                let (_, end) = cursor.skip_value(0)?;
+                let seen = scalar_type(&cursor.bytes()[start..end]);
+                if *ty != seen {
+                    let joined = ty.join(&seen, Mixing::Json);
+                    self.set(ty, joined);
                 }
             }
         }
-        (b'[', Type::Null) => {
-            *ty = Type::List(Box::new(Type::Null));
-            observe(cursor, ty, depth)?;
-        }
-        _ => {
-            let start = cursor.pos;
-            let (_, end) = cursor.skip_value(0)?;
-            let seen = scalar_type(&cursor.bytes()[start..end]);
-            if *ty != seen {
-                *ty = ty.join(&seen, Mixing::Json);
-            }
+        Ok(())
+    }
+
+    fn set(&mut self, ty: &mut Type, wider: Type) {
+        if *ty != wider {
+            *ty = wider;
+            self.changed = true;
         }
     }
-    Ok(())
 }
 
 /// The type of one value by its text; containers that meet a scalar column come here too.
-fn scalar_type(text: &[u8]) -> Type {
+pub(super) fn scalar_type(text: &[u8]) -> Type {
     match text[0] {
         b'n' => Type::Null,
         b't' | b'f' => Type::Bool,

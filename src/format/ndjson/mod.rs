@@ -1,15 +1,18 @@
 //! NDJSON: one JSON object per line.
 
 mod cells;
+mod check;
 mod decode;
 mod encode;
 mod infer;
+mod law;
 mod scan;
+pub(super) mod simd;
 
 pub use cells::decode_cells;
-pub use decode::{DecodeOptions, UnknownKey, decode};
+pub use decode::{DecodeOptions, UnknownKey, decode, decode_under};
 pub use encode::encode;
-pub use infer::{Keys, infer};
+pub use infer::{Keys, SurveyOptions, infer, survey};
 pub use scan::MAX_DEPTH;
 
 #[cfg(test)]

@@ -4,7 +4,12 @@
 //! record can never swallow the next line. Values that are skipped are held to the same rules as
 //! values that are kept: same depth limit, same escapes, same numbers.
 
+use std::borrow::Cow;
+
+use super::simd;
 use crate::column::Morsel;
+use crate::column::build::Literal;
+use crate::format::Reject;
 use crate::position::FieldPath;
 
 /// Deeper nesting than this is refused, so that recursion is bounded.
@@ -69,20 +74,30 @@ impl Fault {
         self
     }
 
-    /// The path from the record to the value.
+    /// The path from the record to the value; of a key without a column, to where it would stand.
     pub fn path(&self) -> FieldPath {
-        self.way.iter().rev().fold(FieldPath::root(), |path, way| match way {
+        let path = self.way.iter().rev().fold(FieldPath::root(), |path, way| match way {
             Way::Key(key) => path.field(key),
             Way::Index(i) => path.element(*i),
-        })
+        });
+        match &self.kind {
+            FaultKind::UnknownKey(key) => path.field(key),
+            _ => path,
+        }
+    }
+
+    /// As the reject of the record from `start` to `end`. One that lacks its end breaks behind it, where
+    /// its line ends.
+    pub fn to_reject(&self, start: usize, end: usize) -> Reject {
+        Reject { offset: self.at.clamp(start, end) - start, path: self.path(), reason: self.reason() }
     }
 
     /// The reason in words.
-    pub fn reason(&self) -> String {
+    pub fn reason(&self) -> Cow<'static, str> {
         match &self.kind {
-            FaultKind::Syntax(what) => (*what).to_owned(),
-            FaultKind::Misfit { expected, found } => format!("expected {expected}, found {found}"),
-            FaultKind::UnknownKey(key) => format!("no column for key `{}`", crate::text::escape_for_terminal(key)),
+            FaultKind::Syntax(what) => Cow::Borrowed(what),
+            FaultKind::Misfit { expected, found } => format!("expected {expected}, found {found}").into(),
+            FaultKind::UnknownKey(_) => Cow::Borrowed("the schema has no such field"),
         }
     }
 }
@@ -160,6 +175,13 @@ impl<'a> Cursor<'a> {
     /// Passes blanks, tabs and carriage returns, and returns the byte after them.
     #[inline(always)]
     pub fn skip_blank(&mut self) -> u8 {
+        let byte = self.buf[self.pos];
+        // Most often there is none.
+        if byte > b' ' { byte } else { self.skip_blanks() }
+    }
+
+    #[inline]
+    fn skip_blanks(&mut self) -> u8 {
         let mut byte = self.buf[self.pos];
         while byte == b' ' || byte == b'\t' || byte == b'\r' {
             self.pos += 1;
@@ -190,12 +212,22 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// Passes `literal` if it stands here.
+    #[inline(always)]
+    pub fn accept_literal(&mut self, literal: &Literal) -> bool {
+        let found = simd::stands_at(literal, self.buf, self.pos);
+        if found {
+            self.pos += literal.text.len();
+        }
+        found
+    }
+
     /// Passes a string, the cursor at its opening quote. Escapes are checked.
-    #[inline]
+    #[inline(always)]
     pub fn string(&mut self) -> Scan<Str> {
         debug_assert_eq!(self.peek(), b'"');
         let start = self.pos + 1;
-        let pos = self.next_interesting(start);
+        let pos = simd::string_stop(self.buf, start);
         match self.buf[pos] {
             b'"' => {
                 self.pos = pos + 1;
@@ -207,6 +239,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The rest of a string from its first backslash on.
+    #[inline(never)]
     fn escaped_string(&mut self, start: usize, mut pos: usize) -> Scan<Str> {
         loop {
             match self.buf[pos] {
@@ -216,23 +249,9 @@ impl<'a> Cursor<'a> {
                 }
                 b'\\' => pos = self.escape(pos)?.1,
                 byte if byte < 0x20 => return Err(control_in_string(byte, pos)),
-                _ => pos = self.next_interesting(pos),
+                _ => pos = simd::string_stop(self.buf, pos),
             }
         }
-    }
-
-    /// The first byte from `pos` on that ends plain text: a quote, a backslash, or one below 0x20.
-    /// Eight bytes are looked at at a time; the padding ends the search.
-    #[inline(always)]
-    fn next_interesting(&self, mut pos: usize) -> usize {
-        while let Some(eight) = self.buf.get(pos..pos + 8) {
-            let found = interesting(u64::from_le_bytes(eight.try_into().expect("eight bytes")));
-            if found != 0 {
-                return pos + (found.trailing_zeros() / 8) as usize;
-            }
-            pos += 8;
-        }
-        pos
     }
 
     /// Reads the escape at `pos` (a backslash): the character, and the place after it.
@@ -295,7 +314,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Passes a number, the cursor at its first byte.
-    #[inline]
+    #[inline(always)]
     pub fn number(&mut self) -> Scan<Number> {
         let start = self.pos;
         let mut pos = start;
@@ -304,12 +323,7 @@ impl<'a> Cursor<'a> {
         }
         match self.buf[pos] {
             b'0' => pos += 1,
-            b'1'..=b'9' => {
-                pos += 1;
-                while self.buf[pos].is_ascii_digit() {
-                    pos += 1;
-                }
-            }
+            b'1'..=b'9' => pos += simd::digits(self.buf, pos),
             _ => return Err(Fault::syntax(pos, "expected a digit")),
         }
         if self.buf[pos].is_ascii_digit() {
@@ -332,12 +346,12 @@ impl<'a> Cursor<'a> {
         Ok(Number { start, end: pos, integer })
     }
 
-    fn digits(&self, mut pos: usize) -> Scan<usize> {
-        let start = pos;
-        while self.buf[pos].is_ascii_digit() {
-            pos += 1;
+    #[inline(always)]
+    fn digits(&self, pos: usize) -> Scan<usize> {
+        match simd::digits(self.buf, pos) {
+            0 => Err(Fault::syntax(pos, "expected a digit")),
+            digits => Ok(pos + digits),
         }
-        if pos == start { Err(Fault::syntax(pos, "expected a digit")) } else { Ok(pos) }
     }
 
     /// Passes `true`, `false` or `null`, the cursor at its first byte.
@@ -347,65 +361,77 @@ impl<'a> Cursor<'a> {
     }
 
     /// Passes one value of any shape, blanks before it allowed, and returns where it stands.
+    #[inline]
     pub fn skip_value(&mut self, depth: usize) -> Scan<(usize, usize)> {
         let first = self.skip_blank();
         let start = self.pos;
         match first {
-            b'"' => {
-                self.string()?;
-            }
-            b'{' => self.skip_object(depth)?,
-            b'[' => self.skip_list(depth)?,
-            b't' => self.word(b"true")?,
-            b'f' => self.word(b"false")?,
-            b'n' => self.word(b"null")?,
-            b'-' | b'0'..=b'9' => {
-                self.number()?;
-            }
-            _ => return Err(Fault::syntax(self.pos, "expected a value")),
+            b'{' | b'[' => self.skip_container(depth)?,
+            first => self.skip_scalar(first)?,
         }
         Ok((start, self.pos))
     }
 
-    fn skip_object(&mut self, depth: usize) -> Scan<()> {
-        self.open(depth)?;
-        if self.skip_blank() == b'}' {
-            self.pos += 1;
-            return Ok(());
-        }
-        loop {
-            if self.skip_blank() != b'"' {
-                return Err(Fault::syntax(self.pos, "expected a key in quotes"));
-            }
-            self.string()?;
-            self.expect(b':', "expected `:` after a key")?;
-            self.skip_value(depth + 1)?;
-            match self.skip_blank() {
-                b',' => self.pos += 1,
-                b'}' => {
-                    self.pos += 1;
-                    return Ok(());
-                }
-                _ => return Err(Fault::syntax(self.pos, "expected `,` or `}`")),
-            }
+    /// Passes a value that is neither list nor object and starts with `first`.
+    #[inline(always)]
+    fn skip_scalar(&mut self, first: u8) -> Scan<()> {
+        match first {
+            b'"' => self.string().map(|_| ()),
+            b'-' | b'0'..=b'9' => self.number().map(|_| ()),
+            b't' => self.word(b"true"),
+            b'f' => self.word(b"false"),
+            b'n' => self.word(b"null"),
+            _ => Err(Fault::syntax(self.pos, "expected a value")),
         }
     }
 
-    fn skip_list(&mut self, depth: usize) -> Scan<()> {
-        self.open(depth)?;
-        if self.skip_blank() == b']' {
-            self.pos += 1;
-            return Ok(());
-        }
+    /// Passes the list or object at the cursor, whatever is in it, without a call per level: which
+    /// of the open ones are objects stands in the bits of a number, the innermost lowest.
+    fn skip_container(&mut self, depth: usize) -> Scan<()> {
+        const { assert!(MAX_DEPTH <= u128::BITS as usize) };
+        let mut objects = 0u128;
+        let mut level = depth;
         loop {
-            self.skip_value(depth + 1)?;
-            match self.skip_blank() {
-                b',' => self.pos += 1,
-                b']' => {
+            // At an opening bracket.
+            let object = self.buf[self.pos] == b'{';
+            self.open(level)?;
+            level += 1;
+            objects = objects << 1 | u128::from(object);
+            let closing = if object { b'}' } else { b']' };
+            let mut closed = self.skip_blank() == closing;
+            'values: loop {
+                if closed {
                     self.pos += 1;
-                    return Ok(());
+                    level -= 1;
+                    objects >>= 1;
+                    if level == depth {
+                        return Ok(());
+                    }
+                } else {
+                    if objects & 1 == 1 {
+                        if self.skip_blank() != b'"' {
+                            return Err(Fault::syntax(self.pos, "expected a key in quotes"));
+                        }
+                        self.string()?;
+                        self.expect(b':', "expected `:` after a key")?;
+                    }
+                    match self.skip_blank() {
+                        b'{' | b'[' => break 'values,
+                        first => self.skip_scalar(first)?,
+                    }
                 }
-                _ => return Err(Fault::syntax(self.pos, "expected `,` or `]`")),
+                // Behind a value.
+                let object = objects & 1 == 1;
+                closed = match self.skip_blank() {
+                    b',' => {
+                        self.pos += 1;
+                        false
+                    }
+                    b'}' if object => true,
+                    b']' if !object => true,
+                    _ if object => return Err(Fault::syntax(self.pos, "expected `,` or `}`")),
+                    _ => return Err(Fault::syntax(self.pos, "expected `,` or `]`")),
+                };
             }
         }
     }
@@ -426,17 +452,4 @@ fn control_in_string(byte: u8, at: usize) -> Box<Fault> {
     // A line break or the padding: the string has no end on its line.
     let open = byte == b'\n' || byte == 0;
     Fault::syntax(at, if open { "the line ends inside a string" } else { "control character in a string" })
-}
-
-/// Marks (in their top bit) the bytes of `word` that are a quote, a backslash or below 0x20. Bytes
-/// above the lowest mark may be marked wrongly; only the lowest is used.
-#[inline(always)]
-fn interesting(word: u64) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const TOPS: u64 = 0x8080_8080_8080_8080;
-    let zero_bytes = |w: u64| w.wrapping_sub(ONES) & !w & TOPS;
-    let quote = zero_bytes(word ^ (ONES * b'"' as u64));
-    let backslash = zero_bytes(word ^ (ONES * b'\\' as u64));
-    let control = word.wrapping_sub(ONES * 0x20) & !word & TOPS;
-    quote | backslash | control
 }

@@ -200,7 +200,7 @@ fn one_bad_line_costs_one_line() {
     let text = "{\"a\":1}\n{\"a\":\n\n{\"a\":\"x\n\r\n{\"a\":3}\n[1]\n{\"a\":4} x\n{\"a\":01}\n{\"a\":5}";
     let decoded = decode_all(&morsel(text), &OPTIONS);
     assert_eq!(rows(&decoded.batch), vec![json!({"a":1}), json!({"a":3}), json!({"a":5})]);
-    let places: Vec<_> = decoded.rejects.iter().map(|r| (r.line, r.record, r.byte, r.reject.reason.as_str())).collect();
+    let places: Vec<_> = decoded.rejects.iter().map(|r| (r.line, r.record, r.byte, &*r.reject.reason)).collect();
     assert_eq!(
         places,
         vec![
@@ -243,7 +243,7 @@ fn a_frozen_schema_rejects_with_the_path() {
         vec![
             "field `hq.lat`: expected float, found a string",
             "field `emails[1]`: expected text, found a number",
-            "no column for key `new`",
+            "field `new`: the schema has no such field",
         ]
     );
     assert_eq!(rows(&decoded.batch).len(), 2);

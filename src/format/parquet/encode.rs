@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, new_null_array};
-use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, compute_leaves};
-use parquet::basic::Encoding;
 use parquet::schema::types::ColumnPath;
 
+use super::leaf::{ChunkPart, LeafEncoder, Workshop};
+use super::levels::{self, Entries};
 use super::{Error, Layout};
 use crate::column::{Batch, Field, Mixing, Schema, cast_array};
 use crate::format::ParquetOptions;
@@ -15,8 +15,10 @@ use crate::format::ParquetOptions;
 #[derive(Debug)]
 pub struct RowGroupEncoder {
     layout: Arc<Layout>,
-    /// One per leaf column, in the order of the layout's descriptor.
-    writers: Vec<ArrowColumnWriter>,
+    /// One per leaf column, in the order of the layout's descriptor; none for a leaf that is left
+    /// out.
+    leaves: Vec<Option<LeafEncoder>>,
+    shop: Workshop,
     rows: usize,
 }
 
@@ -29,7 +31,20 @@ impl RowGroupEncoder {
 
     /// An encoder for batches of the layout's schema.
     pub fn with_layout(layout: Arc<Layout>) -> Result<Self, Error> {
-        Ok(RowGroupEncoder { writers: layout.column_writers()?, layout, rows: 0 })
+        let shop = layout.workshop()?;
+        Ok(Self::in_workshop(layout, shop, |_| true))
+    }
+
+    /// As [`RowGroupEncoder::with_layout`], with what [`RowGroupEncoder::finish_in_workshop`] of an
+    /// encoder with the same options gave back.
+    pub fn again(layout: Arc<Layout>, shop: Workshop) -> Self {
+        Self::in_workshop(layout, shop, |_| true)
+    }
+
+    /// For those leaves only whose number `wanted` takes.
+    pub(super) fn in_workshop(layout: Arc<Layout>, shop: Workshop, wanted: impl Fn(usize) -> bool) -> Self {
+        let leaves = layout.leaf_encoders().enumerate().map(|(i, leaf)| wanted(i).then_some(leaf)).collect();
+        RowGroupEncoder { layout, leaves, shop, rows: 0 }
     }
 
     /// The layout, to be used again.
@@ -48,22 +63,29 @@ impl RowGroupEncoder {
         }
         let layout = self.layout.clone();
         if Arc::ptr_eq(&batch.schema, &layout.schema) || *narrow == *layout.schema {
-            self.write_columns(batch.columns.iter())?;
+            self.write_columns(batch.rows, batch.columns.iter())
         } else {
             let columns = widen(batch, &layout)?;
-            self.write_columns(columns.iter())?;
+            self.write_columns(batch.rows, columns.iter())
         }
-        self.rows += batch.rows;
-        Ok(())
     }
 
-    fn write_columns<'a>(&mut self, columns: impl Iterator<Item = &'a ArrayRef>) -> Result<(), Error> {
-        let mut writers = self.writers.iter_mut();
-        for (field, column) in self.layout.arrow.fields().iter().zip(columns) {
-            for (leaf, writer) in compute_leaves(field, column)?.iter().zip(&mut writers) {
-                writer.write(leaf)?;
-            }
+    /// Adds root columns of `rows` rows; all of the layout's, of its types.
+    pub(super) fn write_columns<'a>(
+        &mut self,
+        rows: usize,
+        columns: impl Iterator<Item = &'a ArrayRef>,
+    ) -> Result<(), Error> {
+        let entries = Entries::rows(rows);
+        let mut encoders = self.leaves.iter_mut();
+        for column in columns {
+            levels::leaves(column, &entries, &mut |array, entries| match encoders.next() {
+                Some(Some(encoder)) => encoder.write(array, entries, &mut self.shop),
+                Some(None) => Ok(()),
+                None => Err(Error::Batch),
+            })?;
         }
+        self.rows += rows;
         Ok(())
     }
 
@@ -74,14 +96,20 @@ impl RowGroupEncoder {
 
     /// Bytes of memory held: finished pages, and values not yet in one.
     pub fn memory_size(&self) -> usize {
-        self.writers.iter().map(ArrowColumnWriter::memory_size).sum()
+        self.leaves.iter().flatten().map(LeafEncoder::memory_size).sum()
     }
 
-    /// Ends the row group.
+    /// Ends the rows.
     pub fn finish(self) -> Result<EncodedRowGroup, Error> {
-        let chunks = self.writers.into_iter().map(ArrowColumnWriter::close).collect::<Result<Vec<_>, _>>()?;
-        let bytes = chunks.iter().map(|c| c.close().bytes_written as usize).sum();
-        Ok(EncodedRowGroup { layout: self.layout, rows: self.rows, chunks, bytes })
+        Ok(self.finish_in_workshop()?.0)
+    }
+
+    /// Ends the rows, and gives back what the next encoder can use.
+    pub fn finish_in_workshop(mut self) -> Result<(EncodedRowGroup, Workshop), Error> {
+        let leaves = self.leaves.into_iter().flatten();
+        let parts = leaves.map(|leaf| leaf.finish(&mut self.shop)).collect::<Result<Vec<_>, _>>()?;
+        let bytes = parts.iter().map(|part| part.pages.bytes + part.values.dictionary().1.len()).sum();
+        Ok((EncodedRowGroup { layout: self.layout, rows: self.rows, parts, bytes }, self.shop))
     }
 }
 
@@ -101,17 +129,14 @@ fn widen(batch: &Batch, layout: &Layout) -> Result<Vec<ArrayRef>, Error> {
     Ok(columns.into_iter().enumerate().map(|(i, c)| c.unwrap_or_else(|| absent(i))).collect())
 }
 
-/// With fewer rows than this, every dictionary is large for its chunk. By eye.
-const TELLING_ROWS: usize = 4096;
-
-/// One row group, encoded and compressed, on its way to the writer.
+/// Rows as one worker encoded them, on their way to the writer: a row group, or a part of one.
 #[derive(Debug)]
 pub struct EncodedRowGroup {
     pub(super) layout: Arc<Layout>,
     pub(super) rows: usize,
-    /// One per leaf column.
-    pub(super) chunks: Vec<ArrowColumnChunk>,
-    bytes: usize,
+    /// One per leaf column that was encoded.
+    pub(super) parts: Vec<ChunkPart>,
+    pub(super) bytes: usize,
 }
 
 impl EncodedRowGroup {
@@ -125,33 +150,15 @@ impl EncodedRowGroup {
         self.rows
     }
 
-    /// Bytes of its chunks, compressed: what it takes in memory and in the file.
+    /// Bytes that it takes in memory, about as many as in the file.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// The leaves that a dictionary did not help: their values were too many for it, or so many
-    /// that it is most of the chunk. [`Layout::with_plain_columns`] spares the following row
-    /// groups the work. A row group of few rows says nothing.
+    /// The leaves that a dictionary did not help, as far as there were enough values to tell.
+    /// [`Layout::with_plain_columns`] spares the following row groups the trial.
     pub fn outgrown_dictionaries(&self) -> Vec<ColumnPath> {
-        if self.rows < TELLING_ROWS {
-            return Vec::new();
-        }
-        let outgrown = |chunk: &&ArrowColumnChunk| {
-            let metadata = &chunk.close().metadata;
-            let Some(dictionary_offset) = metadata.dictionary_page_offset() else { return false };
-            let given_up = metadata.page_encoding_stats().is_some_and(|stats| {
-                stats
-                    .iter()
-                    .any(|s| s.page_type == parquet::basic::PageType::DATA_PAGE && s.encoding == Encoding::PLAIN)
-            });
-            // Until the chunk is put into a file, its dictionary may count as standing last.
-            let dictionary_bytes = match metadata.data_page_offset() {
-                data_offset if data_offset > dictionary_offset => data_offset - dictionary_offset,
-                _ => metadata.compressed_size() - dictionary_offset,
-            };
-            given_up || dictionary_bytes * 3 > metadata.compressed_size() * 2
-        };
-        self.chunks.iter().filter(outgrown).map(|c| c.close().metadata.column_path().clone()).collect()
+        let outgrown = self.parts.iter().filter(|part| part.values.outgrown());
+        outgrown.map(|part| part.descriptor.path().clone()).collect()
     }
 }

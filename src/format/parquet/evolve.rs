@@ -5,23 +5,24 @@
 //! their root column, cast, encoded and appended.
 
 use std::io::{self, Read, Write};
+use std::iter;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, new_null_array};
+use arrow_array::{Array, new_null_array};
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
-use parquet::arrow::arrow_writer::{ArrowColumnWriter, compute_leaves};
 use parquet::file::metadata::{ColumnChunkMetaData, FileMetaData, ParquetMetaData, RowGroupMetaData};
 use parquet::file::reader::{ChunkReader, Length};
-use parquet::file::writer::{SerializedRowGroupWriter, TrackedWrite};
-use parquet::schema::types::{ColumnDescPtr, SchemaDescriptor, Type as ParquetType, TypePtr};
+use parquet::file::writer::TrackedWrite;
+use parquet::schema::types::ColumnDescPtr;
 
-use super::file::StoredGroup;
+use super::chunk::join;
+use super::file::{StoredGroup, put};
 use super::layout::reading_descriptor;
-use super::{Error, Layout};
+use super::{Error, Layout, RowGroupEncoder};
 use crate::column::{Mixing, Schema, Type, cast_array, keeps_carrier};
 use crate::format::ParquetOptions;
 
@@ -46,7 +47,7 @@ pub(super) struct Rewriter<R> {
     /// The file so far.
     pub(super) input: Arc<R>,
     /// A layout of its own for each root column that was encoded before.
-    roots: Vec<Option<Layout>>,
+    roots: Vec<Option<Arc<Layout>>>,
 }
 
 impl<R: ChunkReader + 'static> Rewriter<R> {
@@ -104,56 +105,34 @@ impl<R: ChunkReader + 'static> Rewriter<R> {
     ) -> Result<Vec<ColumnChunkMetaData>, Error> {
         let field = &self.last.schema.fields[root];
         let layout = match &mut self.roots[root] {
-            Some(layout) => layout,
+            Some(layout) => layout.clone(),
             none => {
                 let alone = Arc::new(Schema::new(vec![field.clone()]));
-                none.insert(Layout::try_new(alone, &self.options, self.mixing)?)
+                none.insert(Arc::new(Layout::try_new(alone, &self.options, self.mixing)?)).clone()
             }
         };
-        let mut writers: Vec<Option<ArrowColumnWriter>> = layout
-            .column_writers()?
-            .into_iter()
-            .zip(leaves)
-            .map(|(writer, leaf)| (*leaf == Leaf::Encoded).then_some(writer))
-            .collect();
-        let mut write = |array: &ArrayRef| -> Result<(), Error> {
-            for (leaf, writer) in compute_leaves(layout.arrow.field(0), array)?.iter().zip(&mut writers) {
-                if let Some(writer) = writer {
-                    writer.write(leaf)?;
-                }
-            }
-            Ok(())
-        };
-        let mut rows = 0;
+        let carrier = layout.arrow.field(0).data_type().clone();
+        let shop = layout.workshop()?;
+        let mut encoder = RowGroupEncoder::in_workshop(layout, shop, |leaf| leaves[leaf] == Leaf::Encoded);
         if let Some((place, range)) = old {
             let old_field = &group.layout.schema.fields[place];
             for batch in read_root(&self.input, group, place, range)? {
                 let batch = batch.map_err(parquet::errors::ParquetError::from)?;
                 let array = cast_array(batch.column(0), &old_field.ty, &field.ty)
                     .map_err(|cause| Error::Column { column: field.name.clone(), cause: Some(cause) })?;
-                write(&array)?;
-                rows += array.len();
+                encoder.write_columns(array.len(), iter::once(&array))?;
             }
         } else {
-            while rows < group.rows {
-                let length = BATCH_ROWS.min(group.rows - rows);
-                write(&new_null_array(layout.arrow.field(0).data_type(), length))?;
-                rows += length;
+            while encoder.rows() < group.rows {
+                let rows = BATCH_ROWS.min(group.rows - encoder.rows());
+                encoder.write_columns(rows, iter::once(&new_null_array(&carrier, rows)))?;
             }
         }
-        if rows != group.rows {
+        if encoder.rows() != group.rows {
             return Err(Error::Changed);
         }
-        let mut chunks = Vec::new();
-        for (i, writer) in writers.into_iter().enumerate() {
-            let Some(writer) = writer else { continue };
-            // A row group writer takes all leaves of its schema; give it one with this leaf only.
-            let alone = Arc::new(SchemaDescriptor::new(Arc::new(only_leaf(layout.descriptor.root_schema(), i)?)));
-            let mut single = SerializedRowGroupWriter::new(alone, layout.properties.clone(), out, 0, None);
-            writer.close()?.append_to_row_group(&mut single)?;
-            chunks.extend(single.close()?.columns().iter().cloned());
-        }
-        Ok(chunks)
+        let (group, mut shop) = encoder.finish_in_workshop()?;
+        group.parts.into_iter().map(|part| put(join(vec![part], &mut shop)?, out)).collect()
     }
 }
 
@@ -209,30 +188,6 @@ fn plan(from: Option<(&Type, usize)>, to: &Type, leaves: &mut Vec<Leaf>) {
     }
 }
 
-/// `schema` with nothing in it but the way to its leaf number `leaf`, whose levels stay.
-fn only_leaf(schema: &ParquetType, leaf: usize) -> Result<ParquetType, Error> {
-    let mut before = leaf;
-    for child in schema.get_fields() {
-        let n = n_parquet_leaves(child);
-        if before >= n {
-            before -= n;
-            continue;
-        }
-        let child: TypePtr = if child.is_primitive() { child.clone() } else { Arc::new(only_leaf(child, before)?) };
-        let info = schema.get_basic_info();
-        let mut builder = ParquetType::group_type_builder(schema.name()).with_fields(vec![child]);
-        if info.has_repetition() {
-            builder = builder.with_repetition(info.repetition());
-        }
-        return Ok(builder.build()?);
-    }
-    Err(Error::Changed)
-}
-
-fn n_parquet_leaves(ty: &ParquetType) -> usize {
-    if ty.is_primitive() { 1 } else { ty.get_fields().iter().map(|f| n_parquet_leaves(f)).sum() }
-}
-
 /// A reader over one root column of one stored row group, in the arrays of its old type.
 fn read_root<R: ChunkReader + 'static>(
     input: &Arc<R>,
@@ -261,7 +216,11 @@ fn read_root<R: ChunkReader + 'static>(
 }
 
 /// The entry of `chunk` under another descriptor of the same carrier, its bytes `moved` along.
-fn bind(chunk: &ColumnChunkMetaData, descriptor: ColumnDescPtr, moved: i64) -> Result<ColumnChunkMetaData, Error> {
+pub(super) fn bind(
+    chunk: &ColumnChunkMetaData,
+    descriptor: ColumnDescPtr,
+    moved: i64,
+) -> Result<ColumnChunkMetaData, Error> {
     let mut builder = ColumnChunkMetaData::builder(descriptor)
         .set_compression_codec(chunk.compression_codec())
         .set_encodings_mask(*chunk.encodings_mask())

@@ -9,10 +9,12 @@ use parquet::file::metadata::{
 };
 use parquet::file::properties::WriterVersion;
 use parquet::file::reader::ChunkReader;
-use parquet::file::writer::{SerializedRowGroupWriter, TrackedWrite};
+use parquet::file::writer::TrackedWrite;
 
-use super::evolve::{Rewriter, keep_midpoint_inside};
+use super::chunk::{EncodedChunk, join};
+use super::evolve::{Rewriter, bind, keep_midpoint_inside};
 use super::layout::CREATED_BY;
+use super::leaf::Workshop;
 use super::{EncodedRowGroup, Error, Layout};
 use crate::column::{Mixing, Schema};
 use crate::format::ParquetOptions;
@@ -26,8 +28,16 @@ pub struct ParquetFileWriter<W: Write + Send> {
     /// The join of what was declared and of all groups so far.
     schema: Schema,
     groups: Vec<StoredGroup>,
+    /// What was appended and makes the next row group; all of one schema.
+    open: Vec<EncodedRowGroup>,
+    /// Bytes of `open` at which the row group is closed.
+    row_group_bytes: usize,
+    shop: Option<Workshop>,
     rows: u64,
 }
+
+/// More rows make no better row groups; readers take one as their unit of work.
+const MAX_ROW_GROUP_ROWS: usize = 1 << 20;
 
 /// A row group as it stands in the file.
 pub(super) struct StoredGroup {
@@ -71,8 +81,18 @@ impl<W: Write + Send> ParquetFileWriter<W> {
             key_values,
             schema: Schema::default(),
             groups: Vec::new(),
+            open: Vec::new(),
+            row_group_bytes: 0,
+            shop: None,
             rows: 0,
         })
+    }
+
+    /// Joins what is appended until it has this many bytes, encoded, and makes one row group of
+    /// it. Without this every append is a row group.
+    pub fn with_row_group_bytes(mut self, bytes: usize) -> Self {
+        self.row_group_bytes = bytes;
+        self
     }
 
     /// Gives the file the columns of `schema` even if no row group has them. Declared before the
@@ -81,30 +101,40 @@ impl<W: Write + Send> ParquetFileWriter<W> {
         self.schema = self.schema.join(schema, self.mixing);
     }
 
-    /// Appends a row group. One without rows leaves only its columns behind.
+    /// Appends rows. None leave only their columns behind.
     pub fn append(&mut self, group: EncodedRowGroup) -> Result<(), Error> {
-        let EncodedRowGroup { layout, rows, chunks, .. } = group;
-        match self.groups.last() {
-            Some(last) if Arc::ptr_eq(&last.layout, &layout) => {}
-            _ => self.declare(&layout.schema),
+        let same = |other: &Arc<Layout>| Arc::ptr_eq(other, &group.layout) || *other.schema == *group.layout.schema;
+        let last = self.open.last().map(|g| &g.layout).or(self.groups.last().map(|g| &g.layout));
+        if !last.is_some_and(same) {
+            self.close_row_group()?;
+            self.declare(&group.layout.schema);
         }
-        if rows == 0 {
+        if group.rows == 0 {
             return Ok(());
         }
-        let mut writer = SerializedRowGroupWriter::new(
-            layout.descriptor.clone(),
-            layout.properties.clone(),
-            &mut self.out,
-            // The final number is set in the footer.
-            0,
-            None,
-        );
-        for chunk in chunks {
-            chunk.append_to_row_group(&mut writer)?;
+        self.rows += group.rows as u64;
+        self.open.push(group);
+        let rows = self.open.iter().map(|g| g.rows).sum::<usize>();
+        if self.open.iter().map(|g| g.bytes).sum::<usize>() >= self.row_group_bytes || rows >= MAX_ROW_GROUP_ROWS {
+            self.close_row_group()?;
         }
-        let columns = writer.close()?.columns().to_vec();
+        Ok(())
+    }
+
+    /// Writes what is open as one row group.
+    fn close_row_group(&mut self) -> Result<(), Error> {
+        let Some(first) = self.open.first() else { return Ok(()) };
+        let layout = first.layout.clone();
+        let shop = match &mut self.shop {
+            Some(shop) => shop,
+            none => none.insert(layout.workshop()?),
+        };
+        let rows = self.open.iter().map(|g| g.rows).sum();
+        let mut parts: Vec<_> = self.open.drain(..).map(|g| g.parts.into_iter()).collect();
+        let columns = (0..layout.descriptor.num_columns())
+            .map(|_| put(join(parts.iter_mut().filter_map(Iterator::next).collect(), shop)?, &mut self.out))
+            .collect::<Result<_, _>>()?;
         self.groups.push(StoredGroup { layout, rows, columns });
-        self.rows += rows as u64;
         Ok(())
     }
 
@@ -133,6 +163,7 @@ impl<W: Write + Send> ParquetFileWriter<W> {
         mut self,
         reread: impl FnOnce() -> Result<R, std::io::Error>,
     ) -> Result<(W, Summary), Error> {
+        self.close_row_group()?;
         if self.schema.fields.is_empty() && self.rows > 0 {
             return Err(Error::NoColumns { rows: self.rows });
         }
@@ -177,6 +208,18 @@ impl<W: Write + Send> ParquetFileWriter<W> {
             Summary { schema, rows: self.rows, bytes, row_groups: n_row_groups, rewritten_chunks },
         ))
     }
+}
+
+/// Appends a chunk, and says where it is.
+pub(super) fn put<W: Write + Send>(
+    chunk: EncodedChunk,
+    out: &mut TrackedWrite<W>,
+) -> Result<ColumnChunkMetaData, Error> {
+    let start = out.bytes_written() as i64;
+    for page in &chunk.pages {
+        out.write_all(page)?;
+    }
+    bind(&chunk.metadata, chunk.metadata.column_descr_ptr(), start)
 }
 
 fn row_group_metadata(index: usize, group: StoredGroup, last: &Layout) -> Result<RowGroupMetaData, Error> {

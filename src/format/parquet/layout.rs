@@ -1,17 +1,15 @@
 //! What a schema looks like in Parquet, worked out once and shared by the workers.
 
-use std::io;
 use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
-use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory};
-use parquet::basic::{Compression, LogicalType, Repetition, Type as PhysicalType, ZstdLevel};
+use parquet::basic::{LogicalType, Repetition, Type as PhysicalType};
 use parquet::errors::ParquetError;
-use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesPtr};
-use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::{ColumnPath, SchemaDescPtr, SchemaDescriptor, Type as ParquetType};
 
 use super::Error;
+use super::codec::{PageCodec, compression};
+use super::leaf::{LeafEncoder, Workshop};
 use crate::column::{Field, Mixing, Schema, Type};
 use crate::format::{ParquetCodec, ParquetOptions};
 
@@ -28,8 +26,9 @@ pub struct Layout {
     mixing: Mixing,
     pub(super) arrow: SchemaRef,
     pub(super) descriptor: SchemaDescPtr,
-    pub(super) properties: WriterPropertiesPtr,
-    factory: ArrowRowGroupWriterFactory,
+    codec: ParquetCodec,
+    /// Per leaf whether it does without a dictionary.
+    plain: Vec<bool>,
 }
 
 impl Layout {
@@ -55,12 +54,10 @@ impl Layout {
             }
         }
         let descriptor = descriptor(&schema, STANDARD_ELEMENT)?;
-        let properties = Arc::new(properties(options, plain)?);
+        compression(options.codec)?;
+        let plain = descriptor.columns().iter().map(|leaf| plain.contains(leaf.path())).collect();
         let arrow = Arc::new(schema.to_arrow());
-        // The factory takes schema and settings from a file writer; this one writes nowhere.
-        let nowhere = SerializedFileWriter::new(io::sink(), descriptor.root_schema_ptr(), properties.clone())?;
-        let factory = ArrowRowGroupWriterFactory::new(&nowhere, arrow.clone());
-        Ok(Layout { schema, mixing, arrow, descriptor, properties, factory })
+        Ok(Layout { schema, mixing, arrow, descriptor, codec: options.codec, plain })
     }
 
     /// The schema.
@@ -90,10 +87,15 @@ impl Layout {
         }
     }
 
-    /// One fresh writer per leaf column.
-    pub(super) fn column_writers(&self) -> Result<Vec<ArrowColumnWriter>, Error> {
-        // The row group's number matters to encryption only.
-        Ok(self.factory.create_column_writers(0)?)
+    /// One fresh encoder per leaf column.
+    pub(super) fn leaf_encoders(&self) -> impl Iterator<Item = LeafEncoder> {
+        let leaves = self.descriptor.columns().iter().zip(&self.plain);
+        leaves.map(|(leaf, &plain)| LeafEncoder::new(leaf.clone(), plain))
+    }
+
+    /// What encoders of this layout's leaves share.
+    pub(super) fn workshop(&self) -> Result<Workshop, Error> {
+        Ok(Workshop::new(PageCodec::try_new(self.codec)?))
     }
 }
 
@@ -104,26 +106,6 @@ fn holds_raw(ty: &Type) -> bool {
         Type::List(inner) | Type::Map(inner) => holds_raw(inner),
         _ => false,
     }
-}
-
-fn properties(options: &ParquetOptions, plain: &[ColumnPath]) -> Result<WriterProperties, ParquetError> {
-    let codec = match options.codec {
-        ParquetCodec::Uncompressed => Compression::UNCOMPRESSED,
-        ParquetCodec::Snappy => Compression::SNAPPY,
-        ParquetCodec::Lz4 => Compression::LZ4_RAW,
-        ParquetCodec::Zstd { level } => Compression::ZSTD(ZstdLevel::try_new(level)?),
-    };
-    // Minimum and maximum per chunk let readers skip row groups and cost almost nothing. Indexes
-    // of pages would have to be moved when a chunk moves, and few readers of results seek.
-    let mut builder = WriterProperties::builder()
-        .set_created_by(CREATED_BY.to_owned())
-        .set_compression(codec)
-        .set_statistics_enabled(EnabledStatistics::Chunk)
-        .set_offset_index_disabled(true);
-    for path in plain {
-        builder = builder.set_column_dictionary_enabled(path.clone(), false);
-    }
-    Ok(builder.build())
 }
 
 /// What the standard calls a list's element. Readers take any name, but some compare it.

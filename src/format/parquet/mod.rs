@@ -10,12 +10,18 @@
 //! Every column is optional and carries no Arrow schema, so that other readers see plain strings,
 //! lists and structs. This module opens no files: it writes to what it is given.
 
+mod chunk;
+mod codec;
 mod encode;
 mod evolve;
 mod file;
 mod layout;
+mod leaf;
+mod levels;
+mod rle;
 #[cfg(test)]
 pub(crate) mod tests;
+mod values;
 
 use std::io;
 use std::sync::Arc;
@@ -25,10 +31,20 @@ use parquet::errors::ParquetError;
 pub use encode::{EncodedRowGroup, RowGroupEncoder};
 pub use file::{ParquetFileWriter, Summary};
 pub use layout::Layout;
+pub use leaf::Workshop;
 pub use parquet::file::reader::{ChunkReader, Length};
 pub use parquet::schema::types::ColumnPath;
 
-use crate::column::CastError;
+use super::ParquetOptions;
+use crate::column::{CastError, Mixing, Schema};
+
+/// The message type of a file with the columns of `schema`, as text.
+pub fn message_type(schema: &Schema) -> Result<String, Error> {
+    let layout = Layout::try_new(Arc::new(schema.clone()), &ParquetOptions::default(), Mixing::Json)?;
+    let mut text = Vec::new();
+    parquet::schema::printer::print_schema(&mut text, layout.descriptor.root_schema());
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
 
 /// Why Parquet could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +80,14 @@ pub enum Error {
     /// A batch whose columns are not as many or as long as it says.
     #[error("the columns of a batch do not agree with its schema and rows")]
     Batch,
+    /// A record so long that no page can hold it.
+    #[error("column `{column}` has {bytes} bytes between two rows, and a page holds 2 GiB")]
+    PageSize {
+        /// The path of the leaf.
+        column: String,
+        /// Bytes of its page.
+        bytes: usize,
+    },
     /// The file as read back is not what was written.
     #[error("the output changed while it was being written")]
     Changed,

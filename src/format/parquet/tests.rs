@@ -2,7 +2,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Decimal128Type;
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::basic::{Compression, ConvertedType, LogicalType};
+use parquet::basic::{Compression, ConvertedType, Encoding, LogicalType};
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, ParquetMetaDataReader};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -47,8 +47,11 @@ fn evolved(groups: &[Vec<Value>]) -> (Bytes, Summary) {
 }
 
 fn evolved_mixing(groups: &[Vec<Value>], mixing: Mixing) -> (Bytes, Summary) {
-    let encoded = groups.iter().map(|rows| encode(rows, &infer_schema(rows, mixing), 3)).collect();
-    write(encoded, mixing).unwrap()
+    let encode = || groups.iter().map(|rows| encode(rows, &infer_schema(rows, mixing), 3)).collect();
+    // Joined or not, the rows are the same.
+    let (joined, summary) = write_joined(encode(), mixing);
+    assert_holds(&joined, &summary, &groups.concat());
+    write(encode(), mixing).unwrap()
 }
 
 fn metadata(file: &Bytes) -> ParquetMetaData {
@@ -440,11 +443,58 @@ fn columns_that_outgrow_their_dictionary_are_named_and_can_be_plain() {
     assert!(second.bytes() > 0);
     let (file, summary) = write(vec![group, second], Mixing::Json).unwrap();
     let metadata = metadata(&file);
-    assert!(metadata.row_group(0).column(0).dictionary_page_offset().is_some());
-    assert_eq!(metadata.row_group(1).column(0).dictionary_page_offset(), None);
-    assert_eq!(metadata.row_group(1).column(1).dictionary_page_offset(), None);
-    assert!(metadata.row_group(1).column(2).dictionary_page_offset().is_some());
+    for group in metadata.row_groups() {
+        assert_eq!(group.column(0).dictionary_page_offset(), None);
+        assert_eq!(group.column(1).dictionary_page_offset(), None);
+        assert!(group.column(2).dictionary_page_offset().is_some());
+    }
     assert_eq!(summary.rows, 40_000);
+}
+
+/// Writes `parts` as the parts of one row group.
+fn write_joined(parts: Vec<EncodedRowGroup>, mixing: Mixing) -> (Bytes, Summary) {
+    let mut out = tempfile::NamedTempFile::new().unwrap();
+    let path = out.path().to_owned();
+    let writer = ParquetFileWriter::try_new(out.as_file_mut(), ParquetOptions::default(), mixing, Vec::new()).unwrap();
+    let mut writer = writer.with_row_group_bytes(usize::MAX);
+    for part in parts {
+        writer.append(part).unwrap();
+    }
+    let (_, summary) = writer.finish(|| std::fs::File::open(&path)).unwrap();
+    (Bytes::from(std::fs::read(&path).unwrap()), summary)
+}
+
+#[test]
+fn dictionaries_of_parts_become_one_and_what_is_too_much_is_plain() {
+    // Each part has a dictionary of more than a MiB for `long`, its own but for two strings, and
+    // one of a few entries for `short`.
+    let part = |n: u64| -> Vec<Value> {
+        (0..1500u64)
+            .map(|i| {
+                let which = if i % 300 < 2 { 0 } else { n };
+                let long = format!("{which}-{:04}-{}", i % 300, "x".repeat(4000));
+                json!({"long": long, "short": [i % 3, n], "none": null, "flag": n == 2, "float": (i % 4) as f64 - 1.5})
+            })
+            .collect()
+    };
+    let all: Vec<Vec<Value>> = (0..4).map(part).collect();
+    let schema = Arc::new(infer_schema(&all.concat(), Mixing::Json));
+    let parts = all.iter().map(|rows| encode(rows, &schema, 500)).collect();
+    let (file, summary) = write_joined(parts, Mixing::Json);
+    assert_eq!(summary.row_groups, 1);
+    assert_holds(&file, &summary, &all.concat());
+    let metadata = metadata(&file);
+    let column = |i: usize| metadata.row_group(0).column(i);
+    let data_pages_are = |i: usize, encoding| column(i).page_encoding_stats_mask().unwrap().is_only(encoding);
+    // The first part's dictionary was closed to the others, which had to be made plain.
+    assert!(column(0).dictionary_page_offset().is_some());
+    assert!(!data_pages_are(0, Encoding::RLE_DICTIONARY) && !data_pages_are(0, Encoding::PLAIN));
+    assert!(data_pages_are(1, Encoding::RLE_DICTIONARY));
+    assert!(data_pages_are(2, Encoding::PLAIN) && data_pages_are(3, Encoding::PLAIN));
+    assert!(data_pages_are(4, Encoding::RLE_DICTIONARY));
+    let floats = metadata.row_group(0).column(4).statistics().unwrap();
+    assert_eq!(floats.min_bytes_opt(), Some(&(-1.5f64).to_le_bytes()[..]));
+    assert_eq!(floats.max_bytes_opt(), Some(&1.5f64.to_le_bytes()[..]));
 }
 
 #[test]

@@ -148,6 +148,7 @@ pub(super) fn prepare(
         // Our reading: a row that cannot be read fails the block. A row lost in silence is worse.
         on_bad_record: pipeline::OnBadRecord::Fail,
         rejects: None,
+        lossy_utf8: false,
         limits: Limits::default(),
     };
     Ok(Prepared {

@@ -37,7 +37,8 @@ impl Script {
         Loopback::start(move |request| self.answer(request))
     }
 
-    fn answer(&self, request: &Request) -> Answer {
+    /// The answer to one request.
+    pub fn answer(&self, request: &Request) -> Answer {
         const THEN: &str = "2026-11-02T08:00:00Z";
         let base = format!("http://{}", request.headers.get("host").map_or("", String::as_str));
         let definition: serde_json::Value =

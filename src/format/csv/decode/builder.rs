@@ -221,6 +221,10 @@ impl NestedCells {
         self.0.push(cell);
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = Span> + '_ {
+        self.0.iter().copied()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -1,21 +1,31 @@
-//! Values of typed columns as JSON text.
+//! Values of typed columns as JSON text, and what such text says.
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::{Decimal128Type, Float64Type, Int64Type};
 use arrow_array::{
     Array, BooleanArray, Decimal128Array, Float64Array, Int64Array, ListArray, MapArray, StringViewArray, StructArray,
 };
 
+use memchr::memchr;
+
 use super::number::write_float;
-use crate::column::{Field, Type};
+use super::{Field, Type};
 
 /// Writes the values of one column as JSON text. Made once per batch, so that the types are
 /// looked at once and not for every value.
 ///
-/// Nulls are written `null`; a null key of a struct too, unless it is [`Type::Raw`], where null
-/// means that the key was not there. Text is escaped as RFC 8259 asks and no further; JSON and
-/// raw text is copied. Infinities, which JSON has not, are written `null`.
+/// Nulls are written `null`; a null member of a struct as [`NullMembers`] says, unless it is
+/// [`Type::Raw`], where null means that the key was not there. Text is escaped as RFC 8259 asks and
+/// no further; JSON and raw text is copied. Infinities, which JSON has not, are written `null`.
 pub struct JsonValues<'a>(Values<'a>);
+
+/// What becomes of a struct's members that are null: the column does not know whether the key
+/// stood in the record. Keys of maps are known, and always written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NullMembers {
+    /// They are written `null`: every row shows the same keys.
+    Write,
+    /// They are left out: a row of few keys under many fields stays short.
+    LeaveOut,
+}
 
 enum Values<'a> {
     /// Nothing but nulls.
@@ -47,7 +57,12 @@ impl<'a> JsonValues<'a> {
     ///
     /// If it has another type.
     pub fn new(array: &'a dyn Array, ty: &Type) -> Self {
-        JsonValues(Values::new(array, ty))
+        JsonValues::try_new(array, ty, NullMembers::Write).expect("the array has the type that was said")
+    }
+
+    /// For the values of `array`; `None` if it has not the Arrow type of `ty`.
+    pub fn try_new(array: &'a dyn Array, ty: &Type, null_members: NullMembers) -> Option<Self> {
+        Values::try_new(array, ty, null_members).map(JsonValues)
     }
 
     /// Appends the value of `row`.
@@ -70,31 +85,34 @@ pub fn write_json_value(array: &dyn Array, row: usize, ty: &Type, out: &mut Vec<
 }
 
 impl<'a> Values<'a> {
-    fn new(array: &'a dyn Array, ty: &Type) -> Self {
-        match ty {
+    fn try_new(array: &'a dyn Array, ty: &Type, null_members: NullMembers) -> Option<Self> {
+        let any = array.as_any();
+        Some(match ty {
             Type::Null => Values::Null,
-            Type::Bool => Values::Bool(array.as_boolean()),
-            Type::Int { .. } => Values::Int(array.as_primitive::<Int64Type>()),
-            Type::Decimal => Values::Decimal(array.as_primitive::<Decimal128Type>()),
-            Type::Float => Values::Float(array.as_primitive::<Float64Type>()),
-            Type::Text => Values::Text(array.as_string_view()),
-            Type::Json | Type::Raw => Values::Json(array.as_string_view()),
+            Type::Bool => Values::Bool(any.downcast_ref()?),
+            Type::Int { .. } => Values::Int(any.downcast_ref()?),
+            Type::Decimal => Values::Decimal(any.downcast_ref()?),
+            Type::Float => Values::Float(any.downcast_ref()?),
+            Type::Text => Values::Text(any.downcast_ref()?),
+            Type::Json | Type::Raw => Values::Json(any.downcast_ref()?),
             // Without fields a struct is carried as JSON text.
-            Type::Struct(fields) if fields.is_empty() => Values::Json(array.as_string_view()),
+            Type::Struct(fields) if fields.is_empty() => Values::Json(any.downcast_ref()?),
             Type::Struct(fields) => {
-                let array = array.as_struct();
-                let members = fields.iter().zip(array.columns()).map(|(field, column)| Member::new(field, column));
-                Values::Struct(array, members.collect())
+                let array: &StructArray = any.downcast_ref()?;
+                let members = fields.iter().zip(array.columns());
+                let members = members.map(|(field, column)| Member::try_new(field, column, null_members));
+                Values::Struct(array, members.collect::<Option<_>>()?)
             }
             Type::List(item) => {
-                let array = array.as_list::<i32>();
-                Values::List(array, Box::new(Values::new(array.values(), item)))
+                let array: &ListArray = any.downcast_ref()?;
+                Values::List(array, Box::new(Values::try_new(array.values(), item, null_members)?))
             }
             Type::Map(value) => {
-                let array = array.as_map();
-                Values::Map(array, array.keys().as_string_view(), Box::new(Values::new(array.values(), value)))
+                let array: &MapArray = any.downcast_ref()?;
+                let values = Values::try_new(array.values(), value, null_members)?;
+                Values::Map(array, array.keys().as_any().downcast_ref()?, Box::new(values))
             }
-        }
+        })
     }
 
     #[inline]
@@ -169,15 +187,16 @@ impl<'a> Values<'a> {
 }
 
 impl<'a> Member<'a> {
-    fn new(field: &Field, column: &'a dyn Array) -> Self {
+    fn try_new(field: &Field, column: &'a dyn Array, null_members: NullMembers) -> Option<Self> {
         let mut key = Vec::with_capacity(field.name.len() + 3);
         write_json_string(&field.name, &mut key);
         key.push(b':');
-        Member { key, values: Values::new(column, &field.ty), skip_null: field.ty == Type::Raw }
+        let skip_null = field.ty == Type::Raw || null_members == NullMembers::LeaveOut;
+        Some(Member { key, values: Values::try_new(column, &field.ty, null_members)?, skip_null })
     }
 }
 
-pub(super) fn write_int(value: impl itoa::Integer, out: &mut Vec<u8>) {
+pub(crate) fn write_int(value: impl itoa::Integer, out: &mut Vec<u8>) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
@@ -233,6 +252,44 @@ fn write_escaped(bytes: &[u8], out: &mut Vec<u8>) {
         }
     }
     out.extend_from_slice(&bytes[copied..]);
+}
+
+/// Appends what the content of a valid JSON string says. Half a surrogate pair, which no text can
+/// hold and parsers refuse, becomes U+FFFD.
+pub fn unescape(mut text: &[u8], out: &mut Vec<u8>) {
+    while let Some(i) = memchr(b'\\', text) {
+        out.extend_from_slice(&text[..i]);
+        let letter = text.get(i + 1).copied().unwrap_or(b'\\');
+        text = text.get(i + 2..).unwrap_or_default();
+        let plain = match letter {
+            b'b' => 0x08,
+            b'f' => 0x0c,
+            b'n' => b'\n',
+            b'r' => b'\r',
+            b't' => b'\t',
+            b'u' => {
+                let mut unit = hex4(text);
+                text = text.get(4..).unwrap_or_default();
+                if (0xd800..0xdc00).contains(&unit)
+                    && text.starts_with(b"\\u")
+                    && let low @ 0xdc00..0xe000 = hex4(&text[2..])
+                {
+                    unit = 0x10000 + ((unit - 0xd800) << 10) + (low - 0xdc00);
+                    text = text.get(6..).unwrap_or_default();
+                }
+                let c = char::from_u32(unit).unwrap_or(char::REPLACEMENT_CHARACTER);
+                out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+                continue;
+            }
+            other => other,
+        };
+        out.push(plain);
+    }
+    out.extend_from_slice(text);
+}
+
+fn hex4(text: &[u8]) -> u32 {
+    text.iter().take(4).fold(0, |unit, &b| unit << 4 | char::from(b).to_digit(16).unwrap_or(0))
 }
 
 #[cfg(test)]

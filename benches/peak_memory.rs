@@ -1,0 +1,100 @@
+//! Peak memory of the binary over one and ten times the input: it must be the same within a tenth.
+//!
+//! ```sh
+//! cargo bench --bench peak_memory
+//! ```
+//!
+//! The input is 256 MiB of generated records, then 2.5 GiB, through a pipe, so that no disk is
+//! needed. The peak is `VmHWM`, the highest resident set that the kernel has seen of the process,
+//! read while it runs. Exits with 1 where the larger input takes more than a tenth more.
+
+mod inputs;
+
+use std::io::{self, Write};
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use inputs::Shape;
+
+const MIB: u64 = 1 << 20;
+/// Generated once, and fed again and again.
+const BLOCK_BYTES: usize = 32 << 20;
+const SMALL_BLOCKS: usize = 8;
+const TIMES: usize = 10;
+
+/// What is converted, and how: a name, and the arguments behind `convert -`.
+const CONVERSIONS: [(&str, &[&str]); 3] = [
+    ("Parquet, zstd", &["-o", "peak.parquet"]),
+    ("CSV", &["-o", "-", "--to", "csv"]),
+    ("NDJSON", &["-o", "-", "--to", "ndjson"]),
+];
+
+fn main() -> ExitCode {
+    // `cargo bench` passes `--bench`; a name after `--` chooses conversions.
+    let chosen: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
+    if !cfg!(target_os = "linux") {
+        say("peak memory is read from /proc, which only Linux has");
+        return ExitCode::SUCCESS;
+    }
+    let block = inputs::ndjson(Shape::Wide, BLOCK_BYTES);
+    let folder = tempfile::tempdir().expect("a folder for temporary files");
+    let mib = |bytes: usize| bytes as u64 / MIB;
+    let (small, large) = (SMALL_BLOCKS, SMALL_BLOCKS * TIMES);
+    let (small_mib, large_mib) = (mib(block.len() * small), mib(block.len() * large));
+    say(&format!("{:<14} {small_mib:>8} MiB in {large_mib:>8} MiB in    ratio", "peak, MiB"));
+    let mut grown = false;
+    for (name, args) in CONVERSIONS {
+        if !chosen.is_empty() && !chosen.iter().any(|word| name.to_lowercase().contains(&word.to_lowercase())) {
+            continue;
+        }
+        let peaks = [small, large].map(|blocks| peak_of(args, &block, blocks, folder.path()));
+        let ratio = peaks[1] as f64 / peaks[0] as f64;
+        let verdict = if ratio <= 1.10 { "same within 10 %" } else { "GROWN" };
+        grown |= ratio > 1.10;
+        let [small, large] = peaks.map(|peak| peak as f64 / MIB as f64);
+        say(&format!("{name:<14} {small:>15.1} {large:>15.1} {ratio:>8.2}  {verdict}"));
+    }
+    if grown { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn say(line: &str) {
+    writeln!(io::stdout(), "{line}").expect("standard output is open");
+}
+
+/// Runs a conversion of `blocks` times `block` and gives the highest `VmHWM` seen, in bytes.
+fn peak_of(args: &[&str], block: &[u8], blocks: usize, folder: &std::path::Path) -> u64 {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_drawoff"))
+        .args(["convert", "-", "--from", "ndjson", "--quiet"])
+        .args(args)
+        .current_dir(folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("the binary runs");
+    let status = format!("/proc/{}/status", child.id());
+    let mut pipe = child.stdin.take().expect("a pipe to the child");
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let watch = scope.spawn(|| {
+            let mut peak = 0;
+            // The mark only rises, so that a last look just before the end misses little.
+            while !ended.load(Ordering::Relaxed) {
+                let text = std::fs::read_to_string(&status).unwrap_or_default();
+                let kib = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+                let kib = kib.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok());
+                peak = peak.max(kib.unwrap_or(0) * 1024);
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            peak
+        });
+        for _ in 0..blocks {
+            pipe.write_all(block).expect("the child reads to the end");
+        }
+        drop(pipe);
+        let exit = child.wait().expect("the child ends");
+        ended.store(true, Ordering::Relaxed);
+        assert!(exit.success(), "convert {args:?}: {exit}");
+        watch.join().expect("the watch does not fail")
+    })
+}

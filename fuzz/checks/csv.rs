@@ -1,0 +1,180 @@
+//! CSV: records and fields are those of the csv crate, so far as that is strict, and nothing depends
+//! on the cut.
+
+use std::sync::Arc;
+
+use drawoff::column::{Batch, Mixing, Morsel, Schema, Type};
+use drawoff::format::CsvOptions;
+use drawoff::format::csv::split::Splitter;
+use drawoff::format::csv::{CsvDecoder, CsvEncoder, take_header};
+use drawoff::format::decode::{OnMisfit, Outcome};
+use drawoff::format::frame::{Framed, Framing};
+use drawoff::format::ndjson::decode_cells;
+
+use super::{Cut, Place, Rejected, frame};
+
+const DELIMITER: u8 = b',';
+const MAX_RECORD_BYTES: usize = 1 << 16;
+
+/// What came of an input.
+pub struct Taken {
+    /// The header's names, if there is one that can be used.
+    pub names: Option<Arc<[Arc<str>]>>,
+    /// Rows as CSV without header, null and the empty text told apart.
+    pub text: String,
+    pub rows: u64,
+    pub rejects: Vec<Rejected>,
+    pub records: u64,
+    /// The columns in the end.
+    pub schema: Schema,
+}
+
+/// Reads `bytes` as the pipeline does. With `as_text` every column is text; else columns are typed, and as wide from the
+/// start as all of the input makes them.
+pub fn take(bytes: &[u8], max_record_bytes: usize, cut: Cut, as_text: bool) -> Taken {
+    let mut taken =
+        Taken { names: None, text: String::new(), rows: 0, rejects: Vec::new(), records: 0, schema: Schema::default() };
+    let mut morsels = Vec::new();
+    let mut decoder = None;
+    for framed in frame(bytes, Framing::Csv { delimiter: DELIMITER }, max_record_bytes, cut) {
+        let morsel = match framed {
+            Framed::Morsel(morsel) if decoder.is_none() => match take_header(&morsel, DELIMITER) {
+                Err(_) => return taken,
+                Ok(None) => {
+                    morsels.push(Err(morsel.records().iter().filter(|&&b| b == b'\n').count() as u64));
+                    continue;
+                }
+                Ok(Some((header, rest))) => {
+                    decoder = Some(CsvDecoder::new(header.names.clone(), DELIMITER, decode_cells));
+                    taken.names = Some(header.names);
+                    morsels.push(Err(header.lines));
+                    rest
+                }
+            },
+            Framed::Oversized(_) if decoder.is_none() => return taken,
+            Framed::Morsel(morsel) => morsel,
+            Framed::Oversized(oversized) => {
+                morsels.push(Ok(Framed::Oversized(oversized)));
+                continue;
+            }
+        };
+        morsels.push(Ok(Framed::Morsel(morsel)));
+    }
+    let (Some(decoder), Some(names)) = (decoder, taken.names.clone()) else { return taken };
+    let of_text = || names.iter().map(|name| drawoff::column::Field::new(name.clone(), Type::Text)).collect();
+    let schema = match as_text {
+        true => Schema::new(of_text()),
+        false => morsels.iter().fold(Schema::default(), |schema, morsel| match morsel {
+            Ok(Framed::Morsel(morsel)) => schema.join(&decoder.infer(morsel, &Schema::default()), Mixing::Text),
+            _ => schema,
+        }),
+    };
+    let schema = Arc::new(schema);
+    let mut place = Place::default();
+    for morsel in morsels {
+        let morsel: Morsel = match morsel {
+            Err(lines) => {
+                place.lines += lines;
+                continue;
+            }
+            Ok(Framed::Oversized(oversized)) => {
+                taken.rejects.push(place.oversized(oversized));
+                place = Place { lines: place.lines + oversized.lines, records: place.records + 1 };
+                continue;
+            }
+            Ok(Framed::Morsel(morsel)) => morsel,
+        };
+        let Outcome::Decoded(decoded) = decoder.decode(&morsel, &schema, OnMisfit::Surprise) else {
+            panic!("a schema of all the input has room for all of it: {schema:?}");
+        };
+        assert_eq!(decoded.records, decoded.batch.rows as u64 + decoded.rejects.len() as u64);
+        taken.rejects.extend(decoded.rejects.iter().map(|rejected| place.rejected(&morsel, rejected)));
+        place = Place { lines: place.lines + decoded.lines, records: place.records + decoded.records };
+        taken.rows += decoded.batch.rows as u64;
+        taken.text.push_str(&written(&decoded.batch));
+    }
+    taken.records = place.records;
+    taken.schema = (*schema).clone();
+    taken
+}
+
+fn written(batch: &Batch) -> String {
+    let mut out = Vec::new();
+    CsvEncoder::new(CsvOptions::default()).write_rows(batch, &mut out);
+    String::from_utf8(out).expect("batches hold UTF-8")
+}
+
+/// Fields of the csv crate's records.
+fn by_csv_crate(bytes: &[u8]) -> Vec<Vec<Vec<u8>>> {
+    let mut reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .terminator(csv::Terminator::Any(b'\n'))
+        .from_reader(bytes);
+    reader
+        .byte_records()
+        .map(|record| record.expect("bytes in memory can be read").iter().map(<[u8]>::to_vec).collect())
+        .collect()
+}
+
+/// Checks everything that is promised of CSV on `bytes`.
+pub fn check(bytes: &[u8]) {
+    fields_agree(bytes);
+    let cut = Cut::of(bytes);
+    let whole = take(bytes, MAX_RECORD_BYTES, Cut::WHOLE, true);
+    let parts = take(bytes, MAX_RECORD_BYTES, cut, true);
+    assert_eq!(parts.names, whole.names);
+    assert_eq!(parts.text, whole.text, "{cut:?}");
+    assert_eq!(parts.rejects, whole.rejects, "{cut:?}");
+    assert_eq!((parts.records, parts.rows), (whole.records, whole.rows));
+    assert_eq!(whole.records, whole.rows + whole.rejects.len() as u64, "records in = rows + rejects");
+
+    // Typed columns hold what can be written back digit for digit, so that the text is the same.
+    let typed = take(bytes, MAX_RECORD_BYTES, cut, false);
+    assert_eq!(typed.rejects, whole.rejects);
+    if typed.schema.fields.iter().all(|field| !matches!(field.ty, Type::Bool | Type::Float)) {
+        let unquoted = |text: &str| cells(text).into_iter().map(|(cell, _)| cell).collect::<Vec<_>>();
+        assert_eq!(unquoted(&typed.text), unquoted(&whole.text), "{:?}", typed.schema);
+    }
+
+    // What was written reads back as itself.
+    if let Some(names) = &whole.names {
+        let header: String = (0..names.len()).map(|i| format!("c{i}")).collect::<Vec<_>>().join(",") + "\n";
+        let again = take((header + &whole.text).as_bytes(), MAX_RECORD_BYTES, cut, true);
+        assert_eq!((again.text, again.rejects), (whole.text, Vec::new()));
+    }
+}
+
+/// Every field of a text of whole records, and whether it was quoted.
+fn cells(text: &str) -> Vec<(Vec<u8>, bool)> {
+    let morsel = Morsel::from_vec(text.as_bytes().to_vec(), 0, 0);
+    let mut splitter = Splitter::new(&morsel, DELIMITER);
+    let mut fields = Vec::new();
+    while splitter.next_record(&mut fields).is_some() {}
+    fields.iter().map(|span| (span.value(morsel.records()).into_owned(), span.is_quoted())).collect()
+}
+
+/// Compares the fields of records with those of the csv crate, up to the first record that is
+/// malformed: the csv crate makes something of it, and goes on from there in its own way.
+fn fields_agree(bytes: &[u8]) {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let morsel = Morsel::from_vec(bytes.to_vec(), 0, 0);
+    let mut splitter = Splitter::new(&morsel, DELIMITER);
+    let mut oracle = by_csv_crate(bytes).into_iter();
+    let mut fields = Vec::new();
+    while let Some(record) = splitter.next_record(&mut fields) {
+        if record.malformed.is_some() {
+            return;
+        }
+        let mut found: Vec<Vec<u8>> = fields.drain(..).map(|span| span.value(bytes).into_owned()).collect();
+        // The csv crate leaves lines without a byte out, and keeps the carriage return.
+        if bytes.get(record.end) == Some(&b'\r') {
+            found.last_mut().expect("a record has a field").push(b'\r');
+        } else if record.is_blank() {
+            continue;
+        }
+        let expected = oracle.next().unwrap_or_else(|| panic!("the csv crate has no record at {}", record.start));
+        assert_eq!(found, expected, "the record at byte {}", record.start);
+    }
+    assert_eq!(oracle.next(), None);
+}

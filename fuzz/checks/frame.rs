@@ -1,0 +1,104 @@
+//! Framing: records are those of a twin that goes byte by byte over everything at once.
+
+use drawoff::column::Morsel;
+use drawoff::format::frame::{Framed, Framing};
+
+use super::{Cut, frame};
+
+/// A record: its offset, its length without the line feed, the line breaks in it, and its bytes unless it is too
+/// long.
+pub type Record = (u64, u64, u64, Option<Vec<u8>>);
+
+/// The twin.
+pub fn split_naively(bytes: &[u8], framing: Framing, max_record_bytes: usize) -> Vec<Record> {
+    let (bom, bytes) = match bytes.strip_prefix(b"\xef\xbb\xbf") {
+        Some(rest) => (3, rest),
+        None => (0, bytes),
+    };
+    let mut records = Vec::new();
+    let mut start = 0;
+    while start < bytes.len() {
+        let (end, kept) = end_of_record(bytes, start, framing, max_record_bytes);
+        let record = &bytes[start..end];
+        let len = record.len() - usize::from(record.ends_with(b"\n"));
+        let lines = record.iter().filter(|&&b| b == framing.line_break()).count() as u64;
+        records.push((bom + start as u64, len as u64, lines, kept.then(|| record.to_vec())));
+        start = end;
+    }
+    records
+}
+
+/// The end of the record at `start`, and whether it is short enough to be kept.
+fn end_of_record(bytes: &[u8], start: usize, framing: Framing, max_record_bytes: usize) -> (usize, bool) {
+    let limit = start + max_record_bytes + 1;
+    let line_feed_from = |from: usize| bytes[from..].iter().position(|&b| b == b'\n').map(|i| from + i + 1);
+    let mut open_quote = None;
+    let mut at_field_start = true;
+    let mut i = start;
+    while i < bytes.len() && i < limit {
+        let byte = bytes[i];
+        match (framing, open_quote) {
+            (_, Some(_)) if byte == b'"' && bytes.get(i + 1) == Some(&b'"') => i += 1,
+            (_, Some(_)) if byte == b'"' => open_quote = None,
+            (_, Some(_)) => {}
+            (_, None) if byte == b'\n' => return (i + 1, true),
+            (Framing::Csv { .. }, None) if byte == b'"' && at_field_start => open_quote = Some(i),
+            _ => {}
+        }
+        at_field_start = matches!(framing, Framing::Csv { delimiter } if byte == delimiter) && open_quote.is_none();
+        i += 1;
+    }
+    // The source ends, or the record is too long.
+    let seen = limit.min(bytes.len());
+    if let Some(end) = open_quote.and_then(line_feed_from)
+        && end <= seen
+    {
+        return (end, true);
+    }
+    match bytes.len() < limit {
+        true => (bytes.len(), true),
+        false => (line_feed_from(limit).unwrap_or(bytes.len()), false),
+    }
+}
+
+/// What the framer makes of `bytes`, in the form of the twin.
+pub fn framed(bytes: &[u8], framing: Framing, max_record_bytes: usize, cut: Cut) -> Vec<Record> {
+    let mut records = Vec::new();
+    for framed in frame(bytes, framing, max_record_bytes, cut) {
+        match framed {
+            Framed::Oversized(o) => records.push((o.byte_offset, o.len, o.lines, None)),
+            Framed::Morsel(morsel) => {
+                assert!(morsel.len > 0);
+                assert_eq!(morsel.source_index, 3);
+                assert!(morsel.bytes[morsel.len..].len() >= Morsel::PADDING);
+                assert!(morsel.bytes[morsel.len..][..Morsel::PADDING].iter().all(|&b| b == 0));
+                // A morsel by itself has the records that it has in its source.
+                let mut at = 0;
+                while at < morsel.len {
+                    let (end, kept) = end_of_record(morsel.records(), at, framing, max_record_bytes);
+                    assert!(kept, "no record of a morsel is too long");
+                    let record = &morsel.records()[at..end];
+                    let len = record.len() - usize::from(record.ends_with(b"\n"));
+                    let lines = record.iter().filter(|&&b| b == framing.line_break()).count() as u64;
+                    records.push((morsel.byte_offset + at as u64, len as u64, lines, Some(record.to_vec())));
+                    at = end;
+                }
+            }
+        }
+    }
+    records
+}
+
+/// Checks the framing of `bytes` in every way that there is.
+pub fn check(bytes: &[u8]) {
+    let cut = Cut::of(bytes);
+    for framing in
+        [Framing::Lines, Framing::Elements, Framing::Csv { delimiter: b',' }, Framing::Csv { delimiter: b'\t' }]
+    {
+        for max_record_bytes in [1, 7, 20, 64, 1 << 20] {
+            let expected = split_naively(bytes, framing, max_record_bytes);
+            let found = framed(bytes, framing, max_record_bytes, cut);
+            assert_eq!(found, expected, "{framing:?}, records up to {max_record_bytes} bytes, {cut:?}");
+        }
+    }
+}

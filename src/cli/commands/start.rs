@@ -1,0 +1,243 @@
+//! Starting a run once: whatever happens to the answer, the same command means the same start.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::input::Input;
+use super::keeping::endpoint_of;
+use crate::api::{HandleId, RunId, RunStarted, RunStatus};
+use crate::cli::args::RunArgs;
+use crate::cli::context::Context;
+use crate::cli::error::{Error, Failure, chain};
+use crate::client::{
+    self, Client, IdempotencyKey, Meaning, OpenStart, Resolved, ResultFormat, RunFilter, Start, StartOptions, StateDir,
+    StateError,
+};
+use crate::net::Kind;
+use crate::text::human_duration;
+
+/// Our reading: the API remembers an idempotency key for a day. So long a start without an answer can be asked for
+/// again, and results that were never written are gone on with.
+const START_LIFE: Duration = Duration::from_secs(24 * 3600);
+
+/// So long a run that was just started may not be known to the API everywhere.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// Clocks differ.
+const CLOCK_SKEW: Duration = Duration::from_secs(600);
+
+/// A run, and whether it was there before this command.
+pub struct Begun {
+    /// The run.
+    pub run: RunId,
+    /// The key that started it, where it is known.
+    pub key: Option<IdempotencyKey>,
+    /// It was started by an earlier command.
+    pub attached: bool,
+}
+
+/// What became of an earlier start.
+enum Fate {
+    /// Its run is over, or there never was one: the next start is a new one.
+    Over,
+    /// Its run goes on, or its results were not written yet.
+    Run(RunId, &'static str),
+    /// Nobody knows.
+    Unknown,
+}
+
+/// Starts `workflow`, or attaches to the run that an earlier command started for the same.
+pub async fn start(
+    context: &Context,
+    client: &Client,
+    state: Option<&StateDir>,
+    args: &RunArgs,
+    workflow: &Resolved,
+    payload: Option<&Value>,
+    formats: &[ResultFormat],
+) -> Result<Begun, Failure> {
+    let name = &workflow.name;
+    let input = match &args.input {
+        Some(path) => Some(Input::open(context, path, args.from).await?),
+        None => None,
+    };
+    let options = |input: Option<HandleId>, key: IdempotencyKey| StartOptions {
+        input,
+        payload: payload.cloned(),
+        formats: formats.to_vec(),
+        key,
+    };
+    let Some(state) = state else {
+        let input = upload(context, client, input.as_ref()).await?;
+        let options = options(input, IdempotencyKey::fresh(&workflow.id.0));
+        let started = context.unless_interrupted(async { Ok(client.start(&workflow.id, &options).await?) }).await?;
+        context.screen.note(&format!("run {} of {name} started", started.job_id));
+        return Ok(Begun { run: started.job_id, key: Some(options.key), attached: false });
+    };
+    let meaning = meaning(context, client, workflow, input.as_ref(), payload).await?;
+    let mut slot = state.start(&meaning).map_err(|error| match error {
+        StateError::Busy { .. } => {
+            Failure::new(error, "once that one has started the run, this command attaches to it: try again then")
+        }
+        error => error.into(),
+    })?;
+    let before = match args.new_run {
+        true => None,
+        false => slot.before().map_err(|error| {
+            Failure::new(
+                error,
+                "it may be of a run that goes on: `drawoff runs ls` lists them; `--new-run` starts another",
+            )
+        })?,
+    };
+    let mut repeated = None;
+    if let Some(before) = before {
+        match context.unless_interrupted(fate(client, state, &before)).await? {
+            Fate::Over => {}
+            Fate::Run(run, why) => {
+                context.screen.note(&format!("already started as {run}, {why}; `--new-run` starts another"));
+                return Ok(Begun { run, key: Some(before.key), attached: true });
+            }
+            Fate::Unknown => {
+                let ago = human_duration(before.age());
+                context
+                    .screen
+                    .note(&format!("a start of {name} {ago} ago was not answered; asking again under its key"));
+                repeated = Some(before);
+            }
+        }
+    }
+    let is_repeated = repeated.is_some();
+    let mut start = match repeated {
+        Some(before) => before,
+        None => Start::new(&meaning, upload(context, client, input.as_ref()).await?),
+    };
+    slot.save(&start)?;
+    let mut started = ask(context, client, workflow, &options(start.input.clone(), start.key.clone())).await;
+    if is_repeated && start.input.is_some() && started.as_ref().is_err_and(is_judged) {
+        // The upload of the earlier command may be gone. That start was never accepted, then: its key would have
+        // been answered with its run.
+        start.input = upload(context, client, input.as_ref()).await?;
+        slot.save(&start)?;
+        started = ask(context, client, workflow, &options(start.input.clone(), start.key.clone())).await;
+    }
+    let started = match started {
+        Ok(started) => started,
+        Err(failure) => return Err(refused(&slot, failure)),
+    };
+    let run = started.job_id;
+    let attached = is_repeated && started.already_started == Some(true);
+    // Before it is said: who reads of a run may end this process and ask again.
+    start.run = Some(run.clone());
+    if let Err(error) = slot.save(&start) {
+        let error = chain(&error);
+        context.screen.always(&format!("{error}; the run goes on all the same"));
+    }
+    match attached {
+        true => context.screen.note(&format!("already started as {run}; `--new-run` starts another")),
+        false => context.screen.note(&format!("run {run} of {name} started")),
+    }
+    Ok(Begun { run, key: Some(start.key), attached })
+}
+
+async fn ask(
+    context: &Context,
+    client: &Client,
+    workflow: &Resolved,
+    options: &StartOptions,
+) -> Result<RunStarted, Failure> {
+    let hint = "whether the run started is not known; the same command finds out, and does not start it twice";
+    context.set_resume_hint(hint.to_owned());
+    let started = context.unless_interrupted(async { Ok(client.start(&workflow.id, options).await?) }).await;
+    started.map_err(|failure| match failure.error() {
+        Error::Client(client::Error::Net(error))
+            if matches!(error.kind(), Kind::Unreachable | Kind::ServerFault | Kind::BadAnswer) =>
+        {
+            failure.with_hint(hint)
+        }
+        _ => failure,
+    })
+}
+
+async fn upload(context: &Context, client: &Client, input: Option<&Input>) -> Result<Option<HandleId>, Failure> {
+    match input {
+        Some(input) => input.upload(context, client).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+async fn meaning(
+    context: &Context,
+    client: &Client,
+    workflow: &Resolved,
+    input: Option<&Input>,
+    payload: Option<&Value>,
+) -> Result<Meaning, Failure> {
+    let input = match input {
+        Some(input) => Some(input.digest(context).await?),
+        None => None,
+    };
+    let input = input.as_ref().map(|(digest, extension)| (digest.as_str(), extension.as_str()));
+    let payload = payload.map(Value::to_string);
+    let workflow = (&workflow.id, workflow.name.as_str(), &workflow.graph);
+    Ok(Meaning::new(&endpoint_of(client), workflow, input, payload.as_deref()))
+}
+
+/// Finds out what became of `before`.
+async fn fate(client: &Client, state: &StateDir, before: &Start) -> Result<Fate, Failure> {
+    let Some(run) = &before.run else {
+        return if before.age() < START_LIFE { Ok(Fate::Unknown) } else { long_ago(client, before).await };
+    };
+    let status = match client.live_status(run).await {
+        Ok(status) => RunStatus::parse(&status.overall_status),
+        Err(client::Error::Net(error)) if error.kind() == Kind::NotFound => {
+            let new = before.age() < GRACE;
+            return Ok(if new { Fate::Run(run.clone(), "a moment ago") } else { Fate::Over });
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if !status.is_terminal() {
+        return Ok(Fate::Run(run.clone(), "which goes on"));
+    }
+    // A ledger that cannot be read says nothing of a delivery.
+    let ledger = state.peek(&endpoint_of(client), run).ok().flatten();
+    let delivered = ledger.is_some_and(|ledger| ledger.delivered_at.is_some());
+    let undelivered = status == RunStatus::Completed && !delivered && before.age() < START_LIFE;
+    Ok(if undelivered { Fate::Run(run.clone(), "whose results were not written yet") } else { Fate::Over })
+}
+
+/// The fate of a start whose key the API may have forgotten: if no run of the workflow began since, there is none.
+async fn long_ago(client: &Client, before: &Start) -> Result<Fate, Failure> {
+    let filter = RunFilter { workflow: Some(before.workflow.clone()), limit: Some(500), ..RunFilter::default() };
+    let since = before.age().saturating_add(CLOCK_SKEW);
+    let runs = client.runs(&filter).await?;
+    let began_since = |run: &&crate::api::Run| {
+        let stamp = run.queued_at.as_deref().or(run.created_at.as_deref());
+        stamp.and_then(client::age_of).is_none_or(|age| age <= since)
+    };
+    let candidates: Vec<String> = runs.iter().filter(began_since).map(|run| run.job_id.to_string()).collect();
+    if candidates.is_empty() {
+        return Ok(Fate::Over);
+    }
+    Err(Error::UnknownFate {
+        workflow: before.workflow_name.clone(),
+        ago: human_duration(before.age()),
+        runs: candidates.join(", "),
+    }
+    .into())
+}
+
+/// True if the API has looked at the request and said no: then it has started nothing.
+fn is_judged(failure: &Failure) -> bool {
+    matches!(failure.error(), Error::Client(client::Error::Net(error)) if matches!(error.status(), Some(400 | 404 | 422)))
+}
+
+/// After a failure the start is remembered, so that the next command asks again, unless there is nothing to ask for.
+fn refused(slot: &OpenStart, failure: Failure) -> Failure {
+    if is_judged(&failure) {
+        // If it stays, the next command asks under its key and hears the same.
+        let _ = slot.forget();
+    }
+    failure
+}

@@ -1,0 +1,147 @@
+//! Commands to type next, exact and quoted for a shell.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+
+use clap::parser::ValueSource;
+use clap::{ArgAction, CommandFactory};
+
+use super::args::Args;
+use crate::api::RunId;
+use crate::text::escape_for_terminal;
+
+/// `drawoff pull RUN` with all that was typed and that `pull` takes too: where to, how, and with which key. A key
+/// command is left out, because it may hold secrets itself.
+pub fn pull_command(run: &RunId) -> String {
+    pull_from(std::env::args_os().collect(), run)
+}
+
+fn pull_from(typed: Vec<OsString>, run: &RunId) -> String {
+    let words = ["drawoff".to_owned(), "pull".to_owned(), run.to_string()];
+    let mut placed: Vec<(usize, Vec<String>)> = Vec::new();
+    let mut command = Args::command();
+    // Flags of all commands become arguments of each.
+    command.build();
+    let matches = command.clone().try_get_matches_from(typed).ok();
+    let given = matches.as_ref().and_then(|matches| matches.subcommand()).map(|(_, given)| given);
+    let arguments = command.find_subcommand("pull").into_iter().flat_map(|pull| pull.get_arguments());
+    for argument in arguments.filter(|argument| !argument.is_positional()) {
+        let id = argument.get_id().as_str();
+        // Not every command knows every argument, and a default need not be said.
+        let typed = |given: &&clap::ArgMatches| {
+            given.try_contains_id(id).is_ok() && given.value_source(id) == Some(ValueSource::CommandLine)
+        };
+        let Some(given) = given.filter(typed) else { continue };
+        let flag = match (argument.get_short(), argument.get_long()) {
+            (Some(short), _) => format!("-{short}"),
+            (None, Some(long)) => format!("--{long}"),
+            (None, None) => continue,
+        };
+        // The first has happened, the second is not to be shown.
+        if ["again", "api_key_command"].contains(&id) {
+            continue;
+        }
+        let mut indices = given.indices_of(id).into_iter().flatten();
+        match argument.get_action() {
+            ArgAction::Set | ArgAction::Append => {
+                for (value, index) in given.get_raw(id).into_iter().flatten().zip(indices) {
+                    let value = value.to_string_lossy().into_owned();
+                    let words = match argument.get_long() {
+                        // What looks like a flag must not be taken for one.
+                        Some(long) if value.len() > 1 && value.starts_with('-') => vec![format!("--{long}={value}")],
+                        _ => vec![flag.clone(), value],
+                    };
+                    placed.push((index, words));
+                }
+            }
+            _ => placed.push((indices.next().unwrap_or_default(), vec![flag])),
+        }
+    }
+    // In the order in which they were typed: that of steps has a meaning.
+    placed.sort_by_key(|(index, _)| *index);
+    joined(words.into_iter().chain(placed.into_iter().flat_map(|(_, words)| words)))
+}
+
+fn joined(words: impl IntoIterator<Item = String>) -> String {
+    words.into_iter().map(|word| shell_quoted(&word)).collect::<Vec<_>>().join(" ")
+}
+
+/// `word` as one word of a shell's command line. What a terminal must not see is spelled out in `$'…'`, which all but
+/// the plainest shells read.
+pub fn shell_quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./:=@%+,".contains(c);
+    if escape_for_terminal(word) != word {
+        let mut quoted = String::from("$'");
+        for c in word.chars() {
+            match c {
+                '\'' | '\\' => quoted.extend(['\\', c]),
+                c if escape_for_terminal(c.encode_utf8(&mut [0; 4])).starts_with("\\u") => {
+                    for byte in c.encode_utf8(&mut [0; 4]).bytes() {
+                        let _ = write!(quoted, "\\x{byte:02x}");
+                    }
+                }
+                c => quoted.push(c),
+            }
+        }
+        return quoted + "'";
+    }
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_line_is_exact() {
+        let run = RunId("r-1".into());
+        let pull = |typed: &[&str]| pull_from(typed.iter().map(OsString::from).collect(), &run);
+        assert_eq!(
+            pull(&[
+                "drawoff",
+                "--endpoint",
+                "http://127.0.0.1:9",
+                "run",
+                "w.json",
+                "--input",
+                "in.csv",
+                "--codec=zstd:3",
+                "-o",
+                "my results.parquet",
+                "--new-run",
+                "--api-key-command",
+                "echo marked-1",
+                "--block",
+                "2",
+                "-q",
+                "--cancel-on-interrupt",
+            ]),
+            "drawoff pull r-1 --block 2 --cancel-on-interrupt -o 'my results.parquet' --codec zstd:3 \
+             --endpoint http://127.0.0.1:9 -q"
+        );
+        assert_eq!(
+            pull(&["drawoff", "pull", "r-1", "--again", "-o", "it's.csv"]),
+            r"drawoff pull r-1 -o 'it'\''s.csv'"
+        );
+        let steps =
+            ["drawoff", "run", "w", "--limit", "9", "--where", "-a > 1", "-o", "x", "--limit=3", "--where", "b"];
+        assert_eq!(pull(&steps), "drawoff pull r-1 --limit 9 '--where=-a > 1' -o x --limit 3 --where b");
+        assert_eq!(pull(&["nonsense"]), "drawoff pull r-1");
+    }
+
+    #[test]
+    fn a_shell_reads_back_what_was_quoted() {
+        for word in ["", "a b", "it's", "$HOME `x` \\ \"", "Zürich", "tab\there", "red \u{1b}[31m's \\ \u{202e}"] {
+            let quoted = shell_quoted(word);
+            assert_eq!(escape_for_terminal(&quoted), quoted);
+            let Ok(echoed) = std::process::Command::new("bash").arg("-c").arg(format!("printf %s {quoted}")).output()
+            else {
+                return;
+            };
+            assert_eq!(String::from_utf8_lossy(&echoed.stdout), word, "{quoted}");
+        }
+    }
+}

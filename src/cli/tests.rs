@@ -1,0 +1,200 @@
+//! The way of a run's results, from its start to a file, through a network that fails by plans drawn from a seed.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures_util::StreamExt;
+
+use super::error::{Error, Failure};
+use super::exit::Exit;
+use crate::api::{RunId, WorkflowId};
+use crate::client::{Client, IdempotencyKey, Pace, ResultFormat, StartOptions, Wanted, WatchOptions};
+use crate::format::{Compression, OutputFormat};
+use crate::net::faults::{Defect, Fault, Faulty, Framing, MARK, Plan, RUN, rows_of};
+use crate::net::{Downloads, Http, HttpOptions, Policy};
+use crate::pipeline::{self, Control, Limits, Output, Target};
+use crate::secret::ApiKey;
+use crate::source::Source;
+
+/// Plans of one test run.
+const PLANS: u64 = 1200;
+
+/// Plans at a time: most of one's time is waiting.
+const AT_A_TIME: usize = 48;
+
+const KEY: &str = "marked-key-7c41";
+
+/// What came of a plan.
+#[derive(Debug, PartialEq, Eq)]
+enum Outcome {
+    Written(Vec<u8>),
+    Failed(Exit),
+}
+
+fn policy() -> Policy {
+    Policy {
+        // Long beside what a loaded machine pauses for, short beside a test's patience.
+        stall_time: Duration::from_millis(1000),
+        idle_timeout: Duration::from_secs(10),
+        ..Policy::fast()
+    }
+}
+
+/// `run` and `pull` as far as they go over the network, with every word that a failure says.
+async fn draw_off(faulty: &Faulty, out: &Path, words: &mut Vec<String>) -> Result<(), Error> {
+    let options = HttpOptions::new(faulty.base.parse().expect("a URL"), Some(ApiKey::new(KEY)));
+    let client = Client::new(Http::new(HttpOptions { policy: policy(), ..options }));
+    let workflow = WorkflowId("w".into());
+    let start = StartOptions {
+        input: None,
+        payload: None,
+        formats: vec![ResultFormat::Ndjson],
+        key: IdempotencyKey::fresh(&workflow.0),
+    };
+    let run = client.start(&workflow, &start).await?.job_id;
+    assert_eq!(run, RunId(RUN.into()));
+    let pace = Pace { first: Duration::from_millis(1), longest: Duration::from_millis(2) };
+    let watch = WatchOptions { pace, ..WatchOptions::of_new_run(&client) };
+    let status = client.watch(&run, &watch, |_| ()).await?;
+    client.require_completed(&status).await?;
+    let results = client.result_links(&run, &[ResultFormat::Ndjson], Wanted::All).await?;
+    let downloads = Downloads::new(2, 1 << 20);
+    let mut sources = Vec::new();
+    for (link, open) in results.links.iter().zip(client.opens(&run, &results)) {
+        let mut source = Source::stream(link.filename.as_str(), Box::new(downloads.start(client.http(), open)));
+        source.format = Some(ResultFormat::Ndjson.format());
+        source.expected_rows = link.row_count;
+        sources.push(source);
+    }
+    let output = Output {
+        format: OutputFormat::Ndjson,
+        compression: Compression::None,
+        target: Target::File { path: out.to_owned(), no_clobber: false },
+    };
+    let mut plan = pipeline::Plan::new(sources.remove(0), output);
+    plan.sources.extend(sources);
+    plan.limits = Limits { workers: 1, morsel_bytes: 16 << 10, ..Limits::default() };
+    let executed = tokio::task::spawn_blocking(move || pipeline::execute(plan, &Control::new())).await;
+    let executed = executed.map_err(|error| Error::Bug(error.to_string()))?;
+    words.extend(executed.as_ref().err().map(|error| format!("{error:?}")));
+    executed?;
+    Ok(())
+}
+
+/// Carries `plan` out and says what is wrong with what came of it.
+async fn judge(plan: Plan) -> Result<Exit, String> {
+    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let out = folder.path().join("out.ndjson");
+    let faulty = Faulty::start(plan.clone()).await;
+    let mut words = Vec::new();
+    let done = draw_off(&faulty, &out, &mut words);
+    let done = tokio::time::timeout(Duration::from_secs(120), done).await.map_err(|_| "it hangs".to_owned())?;
+    let outcome = match done {
+        Ok(()) => Outcome::Written(std::fs::read(&out).map_err(|error| error.to_string())?),
+        Err(error) => {
+            let failure = Failure::from(error);
+            words.push(format!("{failure:?}"));
+            words.extend(failure.lines());
+            if std::fs::read_dir(folder.path()).map_err(|error| error.to_string())?.count() > 0 {
+                return Err(format!("a failure left something behind: {words:?}"));
+            }
+            Outcome::Failed(failure.exit())
+        }
+    };
+    if let Some(word) = words.iter().find(|word| word.contains(MARK) || word.contains(KEY)) {
+        return Err(format!("a secret is in: {word}"));
+    }
+    let keys = faulty.keys();
+    if keys.iter().any(|key| *key != keys[0]) {
+        return Err(format!("the run was started under several keys: {keys:?}"));
+    }
+    match is_right(&plan, &outcome) {
+        Ok(()) => Ok(match outcome {
+            Outcome::Written(_) => Exit::Success,
+            Outcome::Failed(exit) => exit,
+        }),
+        Err(why) => Err(format!("{why}: {words:?}")),
+    }
+}
+
+/// Whether `outcome` is one that `plan` may have. A file is read on while the one before it is still written, so any of
+/// them may be what ends it.
+fn is_right(plan: &Plan, outcome: &Outcome) -> Result<(), String> {
+    // Of each file in turn: the texts that may be written for it, and the ends that it may bring about.
+    let mut expected: Vec<Vec<u8>> = vec![Vec::new()];
+    let mut ends = Vec::new();
+    let mut hopeless = false;
+    for (index, file) in plan.files.iter().enumerate() {
+        let defect = match file.defect {
+            Defect::None => None,
+            Defect::Truncated | Defect::Trailer | Defect::Garbage => Some(Exit::Damaged),
+            Defect::LastLine => Some(Exit::LastLineCut),
+            Defect::RowCount => Some(Exit::Mismatch),
+        };
+        ends.extend(defect);
+        let replaced = file.is_replaced();
+        if replaced {
+            ends.push(Exit::FileChanged);
+        }
+        if file.relentless {
+            ends.push(Exit::DownloadBroken);
+        }
+        let cuts = file.faults.iter().filter(|fault| matches!(fault, Fault::Cut(_))).count();
+        if file.framing == Framing::Close && (cuts > 1 || file.relentless) {
+            // Where nothing says how long a file is, two cuts at the same place look like its end; other signs remain.
+            ends.extend([Exit::Mismatch, Exit::LastLineCut, Exit::Damaged]);
+        }
+        hopeless |= defect.is_some() || file.is_out_of_reach();
+        let versions = if replaced { 2 } else { 1 };
+        expected = expected
+            .iter()
+            .flat_map(|before| (0..versions).map(|v| [before.as_slice(), &rows_of(index, v, file.rows)].concat()))
+            .collect();
+    }
+    match outcome {
+        Outcome::Written(_) if hopeless => Err("something was written, and a file cannot be had".to_owned()),
+        Outcome::Written(bytes) if expected.contains(bytes) => Ok(()),
+        Outcome::Written(bytes) => Err(format!("{} bytes that are not the files' were written", bytes.len())),
+        Outcome::Failed(exit) if ends.contains(exit) => Ok(()),
+        Outcome::Failed(exit) => Err(format!("it ends with `{}`, and may with {ends:?} only", exit.name())),
+    }
+}
+
+#[test]
+fn whatever_the_network_does_the_file_is_the_file_or_there_is_none() {
+    let told = std::env::var("DRAWOFF_TEST_SEED").ok().map(|seed| seed.parse::<u64>().expect("a seed is a number"));
+    let seed = told.unwrap_or_else(|| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970");
+        // Short enough to be typed.
+        u64::from(now.subsec_nanos()) * 1000 + now.as_secs() % 1000
+    });
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let judged: Vec<(Plan, Result<Exit, String>)> = runtime.block_on(async {
+        let plans = (0..PLANS).map(|i| Plan::draw(seed.wrapping_add(i.wrapping_mul(0x1000_0001))));
+        let plans = plans.map(|plan| async move {
+            let judged = tokio::spawn(judge(plan.clone())).await;
+            (plan, judged.unwrap_or_else(|error| Err(error.to_string())))
+        });
+        futures_util::stream::iter(plans).buffer_unordered(AT_A_TIME).collect().await
+    });
+    let wrong: Vec<_> = judged.iter().filter_map(|(plan, judged)| Some((plan, judged.as_ref().err()?))).collect();
+    let shown: Vec<String> = wrong.iter().take(3).map(|(plan, why)| format!("{why}\n{plan:#?}")).collect();
+    let n = wrong.len();
+    assert!(n == 0, "DRAWOFF_TEST_SEED={seed}: {n} of {PLANS} plans\n{}", shown.join("\n\n"));
+    // The plans are worth something only if all ends occur.
+    let count = |exit| judged.iter().filter(|(_, judged)| *judged == Ok(exit)).count();
+    for exit in
+        [Exit::Success, Exit::FileChanged, Exit::Damaged, Exit::LastLineCut, Exit::Mismatch, Exit::DownloadBroken]
+    {
+        assert!(count(exit) > 0, "DRAWOFF_TEST_SEED={seed}: no plan ends with `{}`", exit.name());
+    }
+    assert!(count(Exit::Success) > judged.len() / 2, "DRAWOFF_TEST_SEED={seed}: most plans can be got through");
+}
+
+#[test]
+fn plans_are_drawn_again_from_their_seed() {
+    let plans = |seed| format!("{:?}", Plan::draw(seed));
+    assert_eq!(plans(7), plans(7));
+    assert_ne!(plans(7), plans(8));
+}

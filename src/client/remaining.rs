@@ -1,0 +1,81 @@
+//! How long a run will still take, as far as that can be told honestly.
+
+use std::time::{Duration, Instant};
+
+use crate::api::{LiveStatus, RunStatus};
+
+/// Less progress than this says nothing about speed.
+const LEAST_PROGRESS: f64 = 0.05;
+
+/// Neither does less time.
+const LEAST_TIME: Duration = Duration::from_secs(15);
+
+/// Extrapolates the progress that was seen. Says nothing where the service says that it cannot estimate, where too
+/// little was seen, or where progress stands still for longer than its own pace explains.
+#[derive(Debug, Default)]
+pub struct Remaining {
+    first: Option<(Instant, f64)>,
+    last: Option<(Instant, f64)>,
+}
+
+impl Remaining {
+    /// Takes in a state seen `now`, and says how long the run will still take.
+    pub fn observe(&mut self, status: &LiveStatus, now: Instant) -> Option<Duration> {
+        let done = status.overall_progress_percentage / 100.0;
+        let running = RunStatus::parse(&status.overall_status) == RunStatus::Running;
+        if !running || status.estimation_blocked_by.is_some() || !(0.0..1.0).contains(&done) {
+            *self = Remaining::default();
+            return None;
+        }
+        let (start, from) = *self.first.get_or_insert((now, done));
+        let (last, _) = match self.last {
+            Some((at, same)) if same == done => (at, same),
+            // A step back is another count, such as that of a block that turned out larger.
+            Some((_, more)) if more > done => {
+                *self = Remaining { first: Some((now, done)), last: Some((now, done)) };
+                return None;
+            }
+            _ => *self.last.insert((now, done)),
+        };
+        let (gained, took) = (done - from, last - start);
+        if gained < LEAST_PROGRESS || took < LEAST_TIME {
+            return None;
+        }
+        let left = took.mul_f64((1.0 - done) / gained);
+        let stood_still = now - last;
+        // Steps come unevenly, but not that unevenly.
+        (stood_still <= took / 2).then(|| left.saturating_sub(stood_still)).filter(|left| !left.is_zero())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn status(percent: f64, blocked_by: Option<&str>) -> LiveStatus {
+        let value = json!({"run_id": "r", "workflow_id": "w", "overall_status": "running", "last_updated": "t",
+                           "overall_progress_percentage": percent, "estimation_blocked_by": blocked_by});
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn steady_progress_is_extrapolated_and_nothing_else() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut remaining = Remaining::default();
+        assert_eq!(remaining.observe(&status(10.0, None), at(0)), None);
+        assert_eq!(remaining.observe(&status(12.0, None), at(20)), None, "too little progress");
+        let left = remaining.observe(&status(40.0, None), at(60)).unwrap();
+        assert_eq!(left.as_secs_f64().round(), 120.0);
+        // It stands still: first the time runs on, then nobody knows.
+        assert_eq!(remaining.observe(&status(40.0, None), at(70)).unwrap().as_secs_f64().round(), 110.0);
+        assert_eq!(remaining.observe(&status(40.0, None), at(100)), None);
+        assert_eq!(remaining.observe(&status(20.0, None), at(110)), None, "a step back");
+        assert_eq!(remaining.observe(&status(30.0, None), at(120)), None, "too short");
+        assert_eq!(remaining.observe(&status(60.0, None), at(150)).unwrap().as_secs_f64().round(), 40.0);
+        assert_eq!(remaining.observe(&status(70.0, Some("find_email")), at(160)), None);
+        assert_eq!(remaining.observe(&status(120.0, None), at(170)), None);
+    }
+}

@@ -1,0 +1,227 @@
+use std::fs;
+use std::path::Path;
+
+use serde_json::json;
+
+use super::*;
+use crate::api::{Graph, HandleId, WorkflowId};
+
+fn state() -> (tempfile::TempDir, StateDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let state = StateDir::open(&folder.path().join("deep/state")).unwrap();
+    (folder, state)
+}
+
+fn meaning(workflow: &str, input: Option<(&str, &str)>, payload: Option<&str>) -> Meaning {
+    Meaning::new("http://api.test", (&WorkflowId(workflow.into()), "Name/../x", &Graph::default()), input, payload)
+}
+
+fn files(folder: &Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn one_meaning_is_one_slot() {
+    let all = [
+        meaning("w1", None, None),
+        meaning("w2", None, None),
+        meaning("w1", Some(("d1", "csv")), None),
+        meaning("w1", Some(("d1", "ndjson")), None),
+        meaning("w1", Some(("d2", "csv")), None),
+        meaning("w1", None, Some("[]")),
+        meaning("w1", None, Some("{}")),
+    ];
+    let digests: std::collections::HashSet<_> = all.iter().map(Meaning::digest).collect();
+    assert_eq!(digests.len(), all.len());
+    assert_eq!(meaning("w1", None, Some("[]")).digest(), all[5].digest());
+
+    let (_folder, state) = state();
+    let mut slot = state.start(&all[2]).unwrap();
+    assert!(slot.before().unwrap().is_none());
+    let mut start = Start::new(&all[2], Some(HandleId("h1".into())));
+    slot.save(&start).unwrap();
+    drop(slot);
+    let before = state.start(&all[2]).unwrap().before().unwrap().unwrap();
+    assert_eq!((&before.key, &before.input, &before.run), (&start.key, &start.input, &None));
+    assert!(before.age() < std::time::Duration::from_secs(60));
+    assert!(state.start(&all[3]).unwrap().before().unwrap().is_none());
+    let slot = state.start(&all[2]).unwrap();
+    start.run = Some(RunId("r1".into()));
+    slot.save(&start).unwrap();
+    slot.forget().unwrap();
+    slot.forget().unwrap();
+    drop(slot);
+    assert!(state.start(&all[2]).unwrap().before().unwrap().is_none());
+    // A time that was tampered with is long ago, not an error.
+    start.asked_at = "yesterday".into();
+    assert_eq!(start.age(), std::time::Duration::MAX);
+}
+
+#[test]
+fn a_graph_means_the_same_in_any_order() {
+    let graph = |text: &str| serde_json::from_str::<Graph>(text).unwrap();
+    let block = |id: &str, number: i64, specs: &str| {
+        format!(
+            r#"{{"sequence_number":{number},"block_type":"io","block_name":"b","block_id":"{id}","specs":{specs}}}"#
+        )
+    };
+    let one = graph(&format!(
+        r#"{{"blocks":[{},{}],"edges":[{{"from_block_id":"a","to_block_id":"b"}}]}}"#,
+        block("a", 1, r#"{"x":1,"y":{"p":1,"q":2}}"#),
+        block("b", 2, "{}")
+    ));
+    let other = graph(&format!(
+        r#"{{"blocks":[{},{}],"edges":[{{"from_block_id":"i","to_block_id":"j"}}]}}"#,
+        block("j", 2, "{}"),
+        block("i", 1, r#"{"y":{"q":2,"p":1},"x":1}"#)
+    ));
+    assert_eq!(crate::client::graph_digest(&one), crate::client::graph_digest(&other));
+    let changed = graph(&format!(r#"{{"blocks":[{}],"edges":[]}}"#, block("a", 1, r#"{"x":2}"#)));
+    assert_ne!(crate::client::graph_digest(&one), crate::client::graph_digest(&changed));
+}
+
+#[test]
+fn a_lock_names_its_owner_and_ends_with_it() {
+    let (_folder, state) = state();
+    let run = RunId("r/../../1".into());
+    let held = state.ledger("http://api.test", &run).unwrap();
+    let error = state.ledger("http://api.test", &run).unwrap_err();
+    let pid = std::process::id();
+    assert_eq!(error.to_string(), format!("run r/../../1 is in the hands of another drawoff, process {pid}"));
+    state.ledger("http://other.test", &run).unwrap();
+    drop(held);
+    let mut again = state.ledger("http://api.test", &run).unwrap();
+    again.save().unwrap();
+    // A name from outside decides no path.
+    let names = files(&state.root().join("runs"));
+    assert!(names.iter().all(|name| name.starts_with("r_______1-")), "{names:?}");
+    assert_eq!(names.iter().filter(|name| name.ends_with(".json")).count(), 1, "{names:?}");
+}
+
+fn output_ledger(state: &StateDir, path: &Path, plan: &str) -> OpenLedger {
+    let mut open = state.ledger("http://api.test", &RunId("r1".into())).unwrap();
+    open.begin(path, plan.into(), Vec::new(), None);
+    open.save().unwrap();
+    open
+}
+
+#[test]
+fn an_output_stands_only_as_it_was_written() {
+    let (folder, state) = state();
+    let path = folder.path().join("out.csv");
+    fs::write(&path, "a\n1\n").unwrap();
+    let mut open = output_ledger(&state, &path, "p1");
+    let standing = |open: &OpenLedger, plan: &str| open.output(&path).unwrap().standing(plan).is_some();
+    assert!(!standing(&open, "p1"), "it was begun, not finished");
+    let done = Done::of(&path).unwrap();
+    open.current().unwrap().done = Some(done.clone());
+    assert!(standing(&open, "p1"), "by size and time");
+    assert!(!standing(&open, "p2"), "another plan");
+    open.current().unwrap().done = Some(Done { sha256: Some(digest_of_file(&path).unwrap()), ..done.clone() });
+    open.save().unwrap();
+    drop(open);
+    let mut open = state.ledger("http://api.test", &RunId("r1".into())).unwrap();
+    assert!(standing(&open, "p1"), "by its digest");
+    fs::write(&path, "a\n1\n").unwrap();
+    assert!(standing(&open, "p1"), "touched, but the same");
+    fs::write(&path, "a\n2\n").unwrap();
+    assert!(!standing(&open, "p1"), "changed");
+    fs::write(&path, "a\n1\n").unwrap();
+    let rejects = RejectsKept { path: folder.path().join("gone"), sha256: String::new() };
+    open.current().unwrap().done.as_mut().unwrap().rejects = Some(rejects);
+    assert!(!standing(&open, "p1"), "its rejects are gone");
+    fs::remove_file(&path).unwrap();
+    assert!(!standing(&open, "p1"));
+}
+
+#[test]
+fn what_is_pulled_again_is_counted() {
+    let (folder, state) = state();
+    let path = folder.path().join("out.csv");
+    let mut open = output_ledger(&state, &path, "p1");
+    for (bytes, expected) in [(100, 100), (50, 150)] {
+        open.current().unwrap().position = Position { bytes, rows: 1 };
+        open.begin(&path, "p1".into(), Vec::new(), None);
+        assert_eq!(open.current().unwrap().repeated_bytes, expected);
+    }
+    assert_eq!((open.ledger.outputs.len(), open.current().unwrap().attempts), (1, 3));
+    // Another plan is another output: nothing of it was done before.
+    open.current().unwrap().position.bytes = 7;
+    open.begin(&path, "p2".into(), Vec::new(), None);
+    let begun = open.current().unwrap();
+    assert_eq!((begun.repeated_bytes, begun.attempts), (0, 1));
+}
+
+#[test]
+fn a_link_is_kept_without_its_query() {
+    let link: crate::api::DownloadLink = serde_json::from_value(json!({
+        "filename": "a.csv", "storage_bucket": "b", "block_number": 2, "row_count": 3,
+        "download_url": "https://u:marked-1@files.test/a/b.csv?sig=marked-2#marked-3",
+    }))
+    .unwrap();
+    let seen = SeenLink::of(&link, "csv");
+    assert_eq!(seen.address.as_deref(), Some("https://files.test/a/b.csv"));
+    assert!(!serde_json::to_string(&seen).unwrap().contains("marked"));
+    let malformed = crate::api::DownloadLink { download_url: Some("//marked-4".into()), ..link };
+    assert!(!serde_json::to_string(&SeenLink::of(&malformed, "csv")).unwrap().contains("marked"));
+}
+
+#[test]
+fn damage_is_set_aside_and_newer_versions_are_refused() {
+    let (folder, state) = state();
+    let path = folder.path().join("out.csv");
+    drop(output_ledger(&state, &path, "p1"));
+    let runs = state.root().join("runs");
+    let file = runs.join(files(&runs).into_iter().find(|name| name.ends_with(".json")).unwrap());
+    let text = fs::read_to_string(&file).unwrap();
+    let run = RunId("r1".into());
+    // Cut at any byte, it is damaged; nothing in between is taken for a ledger.
+    for end in (0..text.trim_end().len()).step_by(5) {
+        fs::write(&file, &text[..end]).unwrap();
+        let open = state.ledger("http://api.test", &run).unwrap();
+        assert!(open.ledger.outputs.is_empty());
+        let aside = open.set_aside.unwrap();
+        assert_eq!(fs::read_to_string(aside).unwrap(), text[..end]);
+        assert!(!file.exists());
+    }
+    fs::write(&file, text.replace("\"version\": 1", "\"version\": 7")).unwrap();
+    let error = state.ledger("http://api.test", &run).unwrap_err();
+    assert!(error.to_string().ends_with("it has version 7, and this one knows version 1"), "{error}");
+    assert!(file.exists(), "what a newer one wrote stays");
+    let listed = state.ledgers().unwrap();
+    assert!(matches!(&listed[..], [Err(StateError::Newer { .. })]));
+
+    // The slot of a start is not set aside: it may be of a run that is paid for.
+    let meaning = meaning("w1", None, None);
+    state.start(&meaning).unwrap().save(&Start::new(&meaning, None)).unwrap();
+    let starts = state.root().join("starts");
+    let file = starts.join(files(&starts).into_iter().find(|name| name.ends_with(".json")).unwrap());
+    fs::write(&file, "{").unwrap();
+    assert!(matches!(state.start(&meaning).unwrap().before(), Err(StateError::Damaged { .. })));
+}
+
+#[test]
+fn a_half_written_new_file_is_no_harm() {
+    let (folder, state) = state();
+    let path = folder.path().join("out.csv");
+    drop(output_ledger(&state, &path, "p1"));
+    let runs = state.root().join("runs");
+    let name = files(&runs).into_iter().find(|name| name.ends_with(".json")).unwrap();
+    fs::write(runs.join(&name).with_extension("json.new"), "{\"version").unwrap();
+    let mut open = state.ledger("http://api.test", &RunId("r1".into())).unwrap();
+    assert_eq!(open.ledger.outputs.len(), 1);
+    open.save().unwrap();
+    assert_eq!(files(&runs).len(), 2, "the ledger and its lock");
+    assert_eq!(state.ledgers().unwrap().len(), 1);
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_an_error_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("file"), "").unwrap();
+    let error = StateDir::open(&folder.path().join("file/state")).unwrap_err();
+    assert!(error.to_string().starts_with("cannot keep state in "), "{error}");
+}

@@ -1,0 +1,70 @@
+//! Records against types that are given.
+
+use super::infer::{elements, entries, place_of, scalar_type};
+use super::scan::{Cursor, Fault, FaultKind, Scan, Way, kind_of};
+use crate::column::{Field, Type};
+use crate::format::decode::Law;
+
+/// Checks the record at the cursor, which is an object of valid JSON, and passes it. The error is
+/// its first value or key that does not fit `law`.
+pub(super) fn check_law(cursor: &mut Cursor<'_>, law: &Law<'_>) -> Scan<()> {
+    object(cursor, law.fields, law.open)
+}
+
+fn object(cursor: &mut Cursor<'_>, fields: &[Field], open: bool) -> Scan<()> {
+    let mut next = 0;
+    entries(cursor, |cursor, key, at| match place_of(key, fields, next) {
+        Some(index) => {
+            next = index + 1;
+            value(cursor, &fields[index].ty, open)
+                .map_err(|fault| fault.within(Way::Key(fields[index].name.to_string())))
+        }
+        None if open => cursor.skip_value(0).map(drop),
+        None => {
+            let key = String::from_utf8_lossy(key).into_owned();
+            Err(Box::new(Fault { at, kind: FaultKind::UnknownKey(key), way: Vec::new() }))
+        }
+    })
+}
+
+fn value(cursor: &mut Cursor<'_>, ty: &Type, open: bool) -> Scan<()> {
+    let first = cursor.skip_blank();
+    match (first, ty) {
+        (b'n', _) | (_, Type::Json | Type::Raw) => cursor.skip_value(0).map(drop),
+        (_, Type::Null) if open => cursor.skip_value(0).map(drop),
+        (b'{', Type::Struct(fields)) => object(cursor, fields, open),
+        (b'{', Type::Map(item)) => entries(cursor, |cursor, key, _| {
+            let within = |fault: Box<Fault>| fault.within(Way::Key(String::from_utf8_lossy(key).into_owned()));
+            value(cursor, item, open).map_err(within)
+        }),
+        (b'[', Type::List(item)) => {
+            elements(cursor, |cursor, index| value(cursor, item, open).map_err(|fault| fault.within(Way::Index(index))))
+        }
+        (b'{' | b'[', _) => Err(misfit(cursor.pos, ty, kind_of(first))),
+        _ => {
+            let start = cursor.pos;
+            let (_, end) = cursor.skip_value(0)?;
+            let seen = scalar_type(&cursor.bytes()[start..end]);
+            if Law::scalar_fits(ty, &seen) {
+                return Ok(());
+            }
+            Err(misfit(
+                start,
+                ty,
+                match seen {
+                    Type::Float => "a number with a fraction or exponent",
+                    Type::Int { .. } if *ty == Type::Float => "an integer that no double holds",
+                    Type::Decimal => "an integer that 64 bits do not hold",
+                    Type::Json => "a number of more digits than any type holds",
+                    _ => kind_of(first),
+                },
+            ))
+        }
+    }
+}
+
+#[cold]
+fn misfit(at: usize, ty: &Type, found: &'static str) -> Box<Fault> {
+    let expected = format!("{} by the schema file", ty.outline());
+    Box::new(Fault { at, kind: FaultKind::Misfit { expected, found }, way: Vec::new() })
+}

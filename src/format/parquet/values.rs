@@ -1,0 +1,474 @@
+//! Values of a leaf column: how one looks on a plain page, in a dictionary, and in statistics.
+
+use std::hash::{BuildHasher, Hasher};
+
+use arrow_buffer::Buffer;
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+use parquet::data_type::{ByteArray, FixedLenByteArray};
+use parquet::file::statistics::{Statistics, ValueStatistics};
+
+use crate::column::views::MAX_INLINE_BYTES;
+
+/// The values of one column chunk that a dictionary could hold.
+pub(super) trait Kind: Default {
+    /// A value in a batch.
+    type Value<'a>: Copy;
+
+    /// Appends the value as it stands on a plain page.
+    fn plain(value: Self::Value<'_>, page: &mut Vec<u8>);
+
+    /// Widens the bounds.
+    fn see(&mut self, value: Self::Value<'_>);
+
+    /// The value's place in the dictionary, new or old; a new one widens the bounds.
+    fn intern(&mut self, value: Self::Value<'_>) -> u32;
+
+    /// Entries of the dictionary, and their bytes: plain, one after the other.
+    fn dictionary(&self) -> (usize, &[u8]);
+
+    /// The plain bytes of one entry.
+    fn entry(&self, index: u32) -> &[u8];
+
+    /// The bounds, for the footer.
+    fn statistics(&self, nulls: u64) -> Statistics;
+
+    /// Widens the bounds by those of `other`. With `entries`, takes its dictionary up as well, and
+    /// returns the place of each of its entries.
+    fn absorb(&mut self, other: &Self, entries: bool) -> Vec<u32>;
+
+    /// Gives the memory of the dictionary back; the bounds stay.
+    fn forget_dictionary(&mut self);
+
+    /// Bytes of memory held.
+    fn memory_size(&self) -> usize;
+}
+
+/// A number of fixed width.
+pub(super) trait Number: Copy + Default {
+    /// Its bytes on a plain page.
+    const WIDTH: usize;
+    /// Appends them.
+    fn put(self, page: &mut Vec<u8>);
+    /// All its bits.
+    fn bits(self) -> u128;
+    /// Order of the statistics; false where there is none.
+    fn below(self, other: Self) -> bool;
+    /// False for what is neither below nor above anything.
+    fn is_ordered(self) -> bool {
+        true
+    }
+    /// Statistics of a chunk with these bounds.
+    fn statistics(bounds: Option<(Self, Self)>, nulls: u64) -> Statistics;
+}
+
+impl Number for i64 {
+    const WIDTH: usize = 8;
+
+    #[inline]
+    fn put(self, page: &mut Vec<u8>) {
+        page.extend_from_slice(&self.to_le_bytes());
+    }
+
+    #[inline]
+    fn bits(self) -> u128 {
+        u128::from(self as u64)
+    }
+
+    #[inline]
+    fn below(self, other: Self) -> bool {
+        self < other
+    }
+
+    fn statistics(bounds: Option<(Self, Self)>, nulls: u64) -> Statistics {
+        Statistics::from(ValueStatistics::new(bounds.map(|b| b.0), bounds.map(|b| b.1), None, Some(nulls), false))
+    }
+}
+
+impl Number for f64 {
+    const WIDTH: usize = 8;
+
+    #[inline]
+    fn put(self, page: &mut Vec<u8>) {
+        page.extend_from_slice(&self.to_le_bytes());
+    }
+
+    #[inline]
+    fn bits(self) -> u128 {
+        u128::from(self.to_bits())
+    }
+
+    #[inline]
+    fn below(self, other: Self) -> bool {
+        self < other
+    }
+
+    fn is_ordered(self) -> bool {
+        !self.is_nan()
+    }
+
+    fn statistics(bounds: Option<(Self, Self)>, nulls: u64) -> Statistics {
+        // A zero bound stands for both zeros.
+        let signed = |bound: f64, zero: f64| if bound == 0.0 { zero } else { bound };
+        let (min, max) = (bounds.map(|b| signed(b.0, -0.0)), bounds.map(|b| signed(b.1, 0.0)));
+        Statistics::from(ValueStatistics::new(min, max, None, Some(nulls), false))
+    }
+}
+
+impl Number for i128 {
+    const WIDTH: usize = 16;
+
+    #[inline]
+    fn put(self, page: &mut Vec<u8>) {
+        page.extend_from_slice(&self.to_be_bytes());
+    }
+
+    #[inline]
+    fn bits(self) -> u128 {
+        self as u128
+    }
+
+    #[inline]
+    fn below(self, other: Self) -> bool {
+        self < other
+    }
+
+    fn statistics(bounds: Option<(Self, Self)>, nulls: u64) -> Statistics {
+        let bytes = |bound: i128| FixedLenByteArray::from(ByteArray::from(bound.to_be_bytes().to_vec()));
+        let (min, max) = (bounds.map(|b| bytes(b.0)), bounds.map(|b| bytes(b.1)));
+        Statistics::FixedLenByteArray(ValueStatistics::new(min, max, None, Some(nulls), false))
+    }
+}
+
+/// Numbers of one chunk.
+#[derive(Debug, Default)]
+pub(super) struct Numbers<T> {
+    bounds: Option<(T, T)>,
+    table: HashTable<u32>,
+    hashing: RandomState,
+    entries: Vec<T>,
+    bytes: Vec<u8>,
+}
+
+impl<T: Number> Kind for Numbers<T> {
+    type Value<'a> = T;
+
+    #[inline]
+    fn plain(value: T, page: &mut Vec<u8>) {
+        value.put(page);
+    }
+
+    #[inline]
+    fn see(&mut self, value: T) {
+        match &mut self.bounds {
+            Some((min, max)) => {
+                if value.below(*min) {
+                    *min = value;
+                } else if max.below(value) {
+                    *max = value;
+                }
+            }
+            // What has no order is no bound.
+            none if value.is_ordered() => *none = Some((value, value)),
+            _ => {}
+        }
+    }
+
+    #[inline]
+    fn intern(&mut self, value: T) -> u32 {
+        let hash = self.hashing.hash_one(value.bits());
+        if let Some(&index) = self.table.find(hash, |&i| self.entries[i as usize].bits() == value.bits()) {
+            return index;
+        }
+        let index = self.entries.len() as u32;
+        self.entries.push(value);
+        value.put(&mut self.bytes);
+        self.table.insert_unique(hash, index, |&i| self.hashing.hash_one(self.entries[i as usize].bits()));
+        self.see(value);
+        index
+    }
+
+    fn dictionary(&self) -> (usize, &[u8]) {
+        (self.entries.len(), &self.bytes)
+    }
+
+    fn entry(&self, index: u32) -> &[u8] {
+        &self.bytes[index as usize * T::WIDTH..][..T::WIDTH]
+    }
+
+    fn statistics(&self, nulls: u64) -> Statistics {
+        T::statistics(self.bounds, nulls)
+    }
+
+    fn absorb(&mut self, other: &Self, entries: bool) -> Vec<u32> {
+        if let Some((min, max)) = other.bounds {
+            self.see(min);
+            self.see(max);
+        }
+        if entries { other.entries.iter().map(|&value| self.intern(value)).collect() } else { Vec::new() }
+    }
+
+    fn forget_dictionary(&mut self) {
+        *self = Numbers { bounds: self.bounds, ..Numbers::default() };
+    }
+
+    fn memory_size(&self) -> usize {
+        self.bytes.capacity() + self.entries.capacity() * size_of::<T>() + self.table.capacity() * 5
+    }
+}
+
+/// A string of a batch: its view, and the buffers that views point into.
+#[derive(Clone, Copy)]
+pub(super) struct Text<'a> {
+    pub(super) view: u128,
+    pub(super) buffers: &'a [Buffer],
+}
+
+impl<'a> Text<'a> {
+    #[inline]
+    fn len(self) -> usize {
+        self.view as u32 as usize
+    }
+
+    /// The bytes of a string too long for its view.
+    #[inline]
+    fn long(self) -> &'a [u8] {
+        let (buffer, offset) = ((self.view >> 64) as u32, (self.view >> 96) as u32);
+        &self.buffers[buffer as usize][offset as usize..][..self.len()]
+    }
+
+    /// Calls `f` with the bytes, wherever they are.
+    #[inline]
+    fn with_bytes<R>(self, f: impl FnOnce(&[u8]) -> R) -> R {
+        if self.len() > MAX_INLINE_BYTES { f(self.long()) } else { f(&self.view.to_le_bytes()[4..][..self.len()]) }
+    }
+
+    /// The first four bytes in the order of strings, zeros after the end.
+    #[inline]
+    fn prefix(self) -> u32 {
+        ((self.view >> 32) as u32).swap_bytes()
+    }
+}
+
+/// Strings of one chunk.
+#[derive(Debug, Default)]
+pub(super) struct Texts {
+    /// Lowest and highest in the order of bytes, each with its first four bytes as a number, so
+    /// that most strings are put aside by one comparison.
+    bounds: Option<[(u32, Vec<u8>); 2]>,
+    table: HashTable<u32>,
+    hashing: RandomState,
+    /// Views of the entries; those of long ones hold an offset into `bytes`.
+    entries: Vec<u128>,
+    /// Where each entry begins in `bytes`.
+    starts: Vec<u32>,
+    bytes: Vec<u8>,
+}
+
+/// Longer bounds are cut. The usual length of other writers.
+const MAX_BOUND_BYTES: usize = 64;
+
+impl Kind for Texts {
+    type Value<'a> = Text<'a>;
+
+    #[inline]
+    fn plain(value: Text<'_>, page: &mut Vec<u8>) {
+        if value.len() > MAX_INLINE_BYTES {
+            page.extend_from_slice(&(value.len() as u32).to_le_bytes());
+            page.extend_from_slice(value.long());
+        } else {
+            // The view of a short string is its plain form, with zeros after it.
+            let end = page.len() + 4 + value.len();
+            page.extend_from_slice(&value.view.to_le_bytes());
+            page.truncate(end);
+        }
+    }
+
+    #[inline]
+    fn see(&mut self, value: Text<'_>) {
+        let prefix = value.prefix();
+        let Some([min, max]) = &mut self.bounds else {
+            let bound = (prefix, value.with_bytes(<[u8]>::to_vec));
+            self.bounds = Some([bound.clone(), bound]);
+            return;
+        };
+        if prefix <= min.0 && value.with_bytes(|v| v < &*min.1) {
+            *min = (prefix, value.with_bytes(<[u8]>::to_vec));
+        }
+        if prefix >= max.0 && value.with_bytes(|v| v > &*max.1) {
+            *max = (prefix, value.with_bytes(<[u8]>::to_vec));
+        }
+    }
+
+    #[inline]
+    fn intern(&mut self, value: Text<'_>) -> u32 {
+        let len = value.len();
+        let hash = if len > MAX_INLINE_BYTES {
+            hash_long(&self.hashing, value.long())
+        } else {
+            self.hashing.hash_one(value.view)
+        };
+        let found = self.table.find(hash, |&i| {
+            let entry = self.entries[i as usize];
+            if len > MAX_INLINE_BYTES {
+                // Length and first four bytes before the rest.
+                entry as u64 == value.view as u64 && self.bytes[(entry >> 64) as usize..][..len] == *value.long()
+            } else {
+                entry == value.view
+            }
+        });
+        if let Some(&index) = found {
+            return index;
+        }
+        let index = self.entries.len() as u32;
+        self.starts.push(self.bytes.len() as u32);
+        Texts::plain(value, &mut self.bytes);
+        self.entries.push(match len {
+            0..=MAX_INLINE_BYTES => value.view,
+            _ => u128::from(value.view as u64) | ((self.bytes.len() - len) as u128) << 64,
+        });
+        self.table.insert_unique(hash, index, |&i| {
+            let entry = self.entries[i as usize];
+            let len = entry as u32 as usize;
+            if len > MAX_INLINE_BYTES {
+                hash_long(&self.hashing, &self.bytes[(entry >> 64) as usize..][..len])
+            } else {
+                self.hashing.hash_one(entry)
+            }
+        });
+        self.see(value);
+        index
+    }
+
+    fn dictionary(&self) -> (usize, &[u8]) {
+        (self.entries.len(), &self.bytes)
+    }
+
+    fn entry(&self, index: u32) -> &[u8] {
+        let end = self.starts.get(index as usize + 1).map_or(self.bytes.len(), |&end| end as usize);
+        &self.bytes[self.starts[index as usize] as usize..end]
+    }
+
+    fn statistics(&self, nulls: u64) -> Statistics {
+        let Some([(_, min), (_, max)]) = &self.bounds else {
+            return Statistics::ByteArray(ValueStatistics::new(None, None, None, Some(nulls), false));
+        };
+        let (low, high) = (cut(min), raised(max));
+        let exact = (low.len() == min.len(), high == *max);
+        let bounds = ValueStatistics::new(Some(low.to_vec().into()), Some(high.into()), None, Some(nulls), false);
+        Statistics::ByteArray(bounds.with_min_is_exact(exact.0).with_max_is_exact(exact.1))
+    }
+
+    fn absorb(&mut self, other: &Self, entries: bool) -> Vec<u32> {
+        if let Some([min, max]) = &other.bounds {
+            let [mine_min, mine_max] = self.bounds.get_or_insert_with(|| [min.clone(), max.clone()]);
+            if min.1 < mine_min.1 {
+                mine_min.clone_from(min);
+            }
+            if max.1 > mine_max.1 {
+                mine_max.clone_from(max);
+            }
+        }
+        if !entries {
+            return Vec::new();
+        }
+        let buffers = [Buffer::from_slice_ref(&other.bytes)];
+        let text = |entry: u128| match entry as u32 as usize {
+            0..=MAX_INLINE_BYTES => Text { view: entry, buffers: &buffers },
+            _ => Text { view: u128::from(entry as u64) | entry >> 64 << 96, buffers: &buffers },
+        };
+        other.entries.iter().map(|&entry| self.intern(text(entry))).collect()
+    }
+
+    fn forget_dictionary(&mut self) {
+        *self = Texts { bounds: self.bounds.take(), ..Texts::default() };
+    }
+
+    fn memory_size(&self) -> usize {
+        self.bytes.capacity() + self.entries.capacity() * 16 + self.starts.capacity() * 4 + self.table.capacity() * 5
+    }
+}
+
+#[inline]
+fn hash_long(hashing: &RandomState, text: &[u8]) -> u64 {
+    let mut hasher = hashing.build_hasher();
+    hasher.write(text);
+    hasher.finish()
+}
+
+/// The text, cut between two characters if it is too long for a bound: no higher than it was.
+fn cut(text: &[u8]) -> &[u8] {
+    let mut end = text.len().min(MAX_BOUND_BYTES);
+    while end < text.len() && text[end] & 0xc0 == 0x80 {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+/// The text, or if that is too long for a bound a shorter one above it: cut, and its last
+/// character that has a successor of the same width replaced by that.
+fn raised(text: &[u8]) -> Vec<u8> {
+    let short = cut(text);
+    if short.len() == text.len() {
+        return text.to_vec();
+    }
+    let Ok(short) = std::str::from_utf8(short) else { return text.to_vec() };
+    let raise = |(at, c): (usize, char)| {
+        let next = char::from_u32(c as u32 + 1).filter(|next| next.len_utf8() == c.len_utf8())?;
+        Some(format!("{}{next}", &short[..at]).into_bytes())
+    };
+    // Without any such character the bound stays long.
+    short.char_indices().rev().find_map(raise).unwrap_or_else(|| text.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_bounds_are_cut_between_characters_and_still_bound() {
+        for text in ["a".repeat(100), "é".repeat(70), format!("a{}", "é".repeat(70)), "東".repeat(40)] {
+            let (low, high) = (cut(text.as_bytes()), raised(text.as_bytes()));
+            assert!(low.len() <= MAX_BOUND_BYTES && high.len() <= MAX_BOUND_BYTES);
+            assert!(std::str::from_utf8(low).is_ok() && std::str::from_utf8(&high).is_ok());
+            assert!(low <= text.as_bytes() && text.as_bytes() <= &*high);
+        }
+        assert_eq!(raised(b"short"), b"short");
+        // Nothing of the same width is higher.
+        let highest = "\u{10ffff}".repeat(20);
+        assert_eq!(raised(highest.as_bytes()), highest.as_bytes());
+    }
+
+    #[test]
+    fn a_dictionary_knows_its_strings_again() {
+        let long = Buffer::from(b"the quick brown fox, the quick brown dog".to_vec());
+        let buffers = [long];
+        let text = |offset: usize, len: usize| Text {
+            view: crate::column::views::make_view(&buffers[0][offset..offset + len], 0, offset),
+            buffers: &buffers,
+        };
+        let mut texts = Texts::default();
+        let values =
+            [text(0, 19), text(21, 19), text(0, 3), text(21, 3), text(0, 0), text(0, 19), text(0, 16), text(21, 16)];
+        let indices: Vec<u32> = values.iter().map(|&v| texts.intern(v)).collect();
+        assert_eq!(indices, [0, 1, 2, 2, 3, 0, 4, 4]);
+        assert_eq!(texts.entry(2), b"\x03\0\0\0the");
+        let Statistics::ByteArray(bounds) = texts.statistics(7) else { panic!("strings") };
+        assert_eq!(
+            (bounds.min_bytes_opt().unwrap(), bounds.max_bytes_opt().unwrap()),
+            (&b""[..], &b"the quick brown fox"[..])
+        );
+        assert_eq!(bounds.null_count_opt(), Some(7));
+    }
+
+    #[test]
+    fn bounds_of_doubles_leave_out_what_has_no_order() {
+        let mut numbers = Numbers::<f64>::default();
+        for value in [f64::NAN, 0.0, -1.5, f64::NAN] {
+            numbers.see(value);
+        }
+        let Statistics::Double(bounds) = numbers.statistics(0) else { panic!("doubles") };
+        assert_eq!(bounds.min_opt(), Some(&-1.5));
+        assert_eq!(bounds.max_opt().map(|m| m.to_bits()), Some(0.0f64.to_bits()));
+    }
+}

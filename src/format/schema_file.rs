@@ -1,0 +1,479 @@
+//! drawoff's own schema file: a schema as JSON, to be read by people and used again.
+//!
+//! ```json
+//! {
+//!   "drawoff_schema": 1,
+//!   "fields": [
+//!     {"name": "id", "type": "int"},
+//!     {"name": "hq", "type": "struct", "fields": [{"name": "city", "type": "text"}]},
+//!     {"name": "tags", "type": "list", "item": "text"},
+//!     {"name": "scores", "type": "map", "value": {"type": "list", "item": "float"}}
+//!   ]
+//! }
+//! ```
+//!
+//! Beside these, a field may say where its type came from (`from`, `set_by`) and what it means
+//! (`description`); readers pass over both. Any other member is an error, so that a slip is seen.
+
+use std::collections::HashSet;
+
+use serde_json::{Map, Value, json};
+
+use crate::column::{Field, MAX_COLUMNS, MAX_LEAVES, MAX_STRUCT_FIELDS, MAX_TYPE_DEPTH, Schema, Type, is_open_ended};
+use crate::position::FieldPath;
+
+/// The one version there is.
+const VERSION: u64 = 1;
+
+/// The member that tells a schema file from other JSON.
+const MARK: &str = "drawoff_schema";
+
+/// Members that say something about a field and change nothing.
+const REMARKS: [&str; 3] = ["from", "set_by", "description"];
+
+/// Types without others inside, by their words.
+const SCALARS: [(&str, Type); 7] = [
+    ("null", Type::Null),
+    ("bool", Type::Bool),
+    ("int", Type::Int { fits_double: true }),
+    ("decimal", Type::Decimal),
+    ("float", Type::Float),
+    ("text", Type::Text),
+    ("json", Type::Json),
+];
+
+/// What is wrong with a schema file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {}{what}", if path.is_root() { String::new() } else { format!("field `{path}`: ") })]
+pub struct Error {
+    /// Line of the value, or of the object that lacks it, from 1.
+    pub line: usize,
+    /// The field; the root for the file itself.
+    pub path: FieldPath,
+    /// What is wrong.
+    pub what: String,
+}
+
+/// The JSON of `schema`. `remark` may add members to each field, which has the given path.
+pub fn write(schema: &Schema, remark: &mut dyn FnMut(&FieldPath, &mut Map<String, Value>)) -> String {
+    let fields = fields_json(&schema.fields, &FieldPath::root(), remark);
+    let mut text = format!("{{\n  \"{MARK}\": {VERSION},\n  \"fields\": [");
+    // A line per column: a file of many stays readable, and so does its difference to another.
+    for (i, field) in fields.iter().enumerate() {
+        text.push_str(if i > 0 { ",\n    " } else { "\n    " });
+        text.push_str(&field.to_string());
+    }
+    text.push_str(if fields.is_empty() { "]\n}\n" } else { "\n  ]\n}\n" });
+    text
+}
+
+fn fields_json(
+    fields: &[Field],
+    path: &FieldPath,
+    remark: &mut dyn FnMut(&FieldPath, &mut Map<String, Value>),
+) -> Vec<Value> {
+    fields
+        .iter()
+        .map(|field| {
+            let path = path.field(&field.name);
+            let mut members = Map::new();
+            members.insert("name".into(), json!(&*field.name));
+            add_type(&field.ty, &path, &mut members, remark);
+            remark(&path, &mut members);
+            Value::Object(members)
+        })
+        .collect()
+}
+
+fn add_type(
+    ty: &Type,
+    path: &FieldPath,
+    members: &mut Map<String, Value>,
+    remark: &mut dyn FnMut(&FieldPath, &mut Map<String, Value>),
+) {
+    let mut inner = |ty: &Type, path: FieldPath| {
+        let mut members = Map::new();
+        add_type(ty, &path, &mut members, remark);
+        // A word alone says as much.
+        if members.len() == 1 { members.remove("type").unwrap_or_default() } else { Value::Object(members) }
+    };
+    match ty {
+        Type::Struct(fields) => {
+            members.insert("type".into(), json!("struct"));
+            members.insert("fields".into(), Value::Array(fields_json(fields, path, remark)));
+        }
+        Type::List(item) => {
+            members.insert("type".into(), json!("list"));
+            members.insert("item".into(), inner(item, path.elements()));
+        }
+        Type::Map(value) => {
+            members.insert("type".into(), json!("map"));
+            members.insert("value".into(), inner(value, path.values()));
+        }
+        scalar => {
+            let is = |known: &Type| known == scalar || matches!((known, scalar), (Type::Int { .. }, Type::Int { .. }));
+            // Raw text is of outputs, and never of a schema that is shown.
+            let word = SCALARS.iter().find(|(_, known)| is(known)).map_or("json", |(word, _)| word);
+            members.insert("type".into(), json!(word));
+        }
+    }
+}
+
+/// Reads a schema file.
+pub fn read(text: &str) -> Result<Schema, Error> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if let Err(error) = serde_json::from_str::<Value>(text) {
+        let words = error.to_string();
+        let what = words.rsplit_once(" at line ").map_or(words.as_str(), |(what, _)| what);
+        return Err(Error { line: error.line().max(1), path: FieldPath::root(), what: format!("not JSON: {what}") });
+    }
+    let root = Parser { text, at: 0, line: 1 }.value();
+    let at = FieldPath::root();
+    let members = root.object(&at, "a schema file is an object; `drawoff schema --format json` writes one")?;
+    let Some(version) = member(members, MARK) else {
+        return Err(root.error(&at, format!("there is no `{MARK}`: this is no schema file of drawoff")));
+    };
+    if !matches!(version.kind, Kind::Number("1")) {
+        return Err(
+            version.error(&at, format!("`{MARK}` is not {VERSION}: the file is of a version that is not known"))
+        );
+    }
+    known_members(members, &[MARK, "fields", "description"], &at)?;
+    let Some(fields) = member(members, "fields") else {
+        return Err(root.error(&at, "there are no `fields`".into()));
+    };
+    let schema = Schema::new(read_fields(fields, &at, 1)?);
+    if schema.fields.len() > MAX_COLUMNS || schema.n_leaves() > MAX_LEAVES {
+        return Err(fields.error(&at, format!("more than {MAX_LEAVES} fields in all")));
+    }
+    Ok(schema)
+}
+
+fn read_fields(node: &Node<'_>, path: &FieldPath, depth: usize) -> Result<Vec<Field>, Error> {
+    let Kind::Array(items) = &node.kind else {
+        return Err(node.error(path, "`fields` is not a list".into()));
+    };
+    let mut names = HashSet::new();
+    let mut fields = Vec::with_capacity(items.len());
+    for item in items {
+        let members = item.object(path, "a field is an object with `name` and `type`")?;
+        let name = match member(members, "name") {
+            Some(Node { kind: Kind::Text(name), .. }) => name,
+            Some(other) => return Err(other.error(path, "the `name` of a field is not a text".into())),
+            None => return Err(item.error(path, "a field has no `name`".into())),
+        };
+        let path = path.field(name);
+        if !names.insert(name.as_str()) {
+            return Err(item.error(&path, "the name stands twice".into()));
+        }
+        fields.push(Field::new(name.as_str(), read_type(item, members, &path, true, depth)?));
+    }
+    Ok(fields)
+}
+
+/// The type of `node`, a field or the object of a type inside another.
+fn read_type(
+    node: &Node<'_>,
+    members: &[(String, Node<'_>)],
+    path: &FieldPath,
+    is_field: bool,
+    depth: usize,
+) -> Result<Type, Error> {
+    let (word_node, word) = match member(members, "type") {
+        Some(node @ Node { kind: Kind::Text(word), .. }) => (node, word.as_str()),
+        Some(other) => return Err(other.error(path, "the `type` is not a text".into())),
+        None => return Err(node.error(path, "there is no `type`".into())),
+    };
+    let inside = match word {
+        "struct" => Some("fields"),
+        "list" => Some("item"),
+        "map" => Some("value"),
+        _ => None,
+    };
+    let mut known = vec!["type"];
+    known.extend(inside);
+    known.extend(is_field.then_some("name"));
+    known.extend(REMARKS);
+    known_members(members, &known, path)?;
+    let Some(inside) = inside else { return scalar(word_node, word, path) };
+    let Some(inner) = member(members, inside) else {
+        return Err(node.error(path, format!("a {word} needs `{inside}`")));
+    };
+    if depth > MAX_TYPE_DEPTH {
+        return Err(node.error(path, format!("nested deeper than {MAX_TYPE_DEPTH} levels; say `json`")));
+    }
+    match word {
+        "struct" => {
+            let fields = read_fields(inner, path, depth + 1)?;
+            if is_open_ended(fields.iter().map(|f| &*f.name)) {
+                let what = format!(
+                    "its keys are ids or addresses, or more than {MAX_STRUCT_FIELDS}: such an object is a `map`"
+                );
+                return Err(node.error(path, what));
+            }
+            Ok(Type::Struct(fields))
+        }
+        "list" => Ok(Type::List(Box::new(read_inner(inner, &path.elements(), depth + 1)?))),
+        _ => Ok(Type::map(read_inner(inner, &path.values(), depth + 1)?)),
+    }
+}
+
+/// A type inside another: a word, or an object.
+fn read_inner(node: &Node<'_>, path: &FieldPath, depth: usize) -> Result<Type, Error> {
+    match &node.kind {
+        Kind::Text(word) => match word.as_str() {
+            "struct" | "list" | "map" => Err(node.error(path, format!("a {word} is an object with what is in it"))),
+            word => scalar(node, word, path),
+        },
+        _ => {
+            let members = node.object(path, "a type is a word, or an object with `type`")?;
+            read_type(node, members, path, false, depth)
+        }
+    }
+}
+
+fn scalar(node: &Node<'_>, word: &str, path: &FieldPath) -> Result<Type, Error> {
+    match SCALARS.iter().find(|(known, _)| *known == word) {
+        Some((_, ty)) => Ok(ty.clone()),
+        None => {
+            let words: Vec<&str> = SCALARS.iter().map(|(word, _)| *word).collect();
+            let word = crate::text::escape_for_terminal(word);
+            let what = format!("there is no type `{word}`; there are {}, struct, list and map", words.join(", "));
+            Err(node.error(path, what))
+        }
+    }
+}
+
+fn member<'a, 't>(members: &'a [(String, Node<'t>)], name: &str) -> Option<&'a Node<'t>> {
+    members.iter().find(|(key, _)| key == name).map(|(_, node)| node)
+}
+
+fn known_members(members: &[(String, Node<'_>)], known: &[&str], path: &FieldPath) -> Result<(), Error> {
+    let mut seen = HashSet::new();
+    for (key, node) in members {
+        let shown = crate::text::escape_for_terminal(key);
+        if !known.contains(&key.as_str()) {
+            return Err(node.error(path, format!("`{shown}` is not known here")));
+        }
+        if !seen.insert(key) {
+            return Err(node.error(path, format!("`{shown}` stands twice")));
+        }
+    }
+    Ok(())
+}
+
+/// A JSON value and its line.
+struct Node<'t> {
+    line: usize,
+    kind: Kind<'t>,
+}
+
+enum Kind<'t> {
+    Object(Vec<(String, Node<'t>)>),
+    Array(Vec<Node<'t>>),
+    Text(String),
+    Number(&'t str),
+    /// A word.
+    Other,
+}
+
+impl<'t> Node<'t> {
+    fn error(&self, path: &FieldPath, what: String) -> Error {
+        Error { line: self.line, path: path.clone(), what }
+    }
+
+    fn object(&self, path: &FieldPath, else_say: &str) -> Result<&[(String, Node<'t>)], Error> {
+        match &self.kind {
+            Kind::Object(members) => Ok(members),
+            _ => Err(self.error(path, else_say.to_owned())),
+        }
+    }
+}
+
+/// Reads text that is known to be JSON, nested no deeper than its first reader allows (128).
+struct Parser<'t> {
+    text: &'t str,
+    at: usize,
+    line: usize,
+}
+
+impl<'t> Parser<'t> {
+    fn peek(&mut self) -> u8 {
+        let bytes = self.text.as_bytes();
+        while let Some(blank) = bytes.get(self.at).filter(|b| b.is_ascii_whitespace()) {
+            self.line += usize::from(*blank == b'\n');
+            self.at += 1;
+        }
+        bytes.get(self.at).copied().unwrap_or(0)
+    }
+
+    fn value(&mut self) -> Node<'t> {
+        let first = self.peek();
+        let line = self.line;
+        let kind = match first {
+            b'{' => {
+                let mut members = Vec::new();
+                self.each(b'}', |parser| {
+                    let key = parser.string();
+                    parser.peek();
+                    parser.at += 1;
+                    let value = parser.value();
+                    members.push((key, value));
+                });
+                Kind::Object(members)
+            }
+            b'[' => {
+                let mut items = Vec::new();
+                self.each(b']', |parser| items.push(parser.value()));
+                Kind::Array(items)
+            }
+            b'"' => Kind::Text(self.string()),
+            _ => {
+                let rest = &self.text[self.at..];
+                let len = rest.find([',', '}', ']', ' ', '\t', '\r', '\n']).unwrap_or(rest.len());
+                self.at += len;
+                if first == b'-' || first.is_ascii_digit() { Kind::Number(&rest[..len]) } else { Kind::Other }
+            }
+        };
+        Node { line, kind }
+    }
+
+    /// Calls `part` for each part of an object or list that `close` ends.
+    fn each(&mut self, close: u8, mut part: impl FnMut(&mut Self)) {
+        self.at += 1;
+        while self.peek() != close {
+            part(self);
+            if self.peek() == b',' {
+                self.at += 1;
+                self.peek();
+            }
+        }
+        self.at += 1;
+    }
+
+    fn string(&mut self) -> String {
+        self.peek();
+        let bytes = self.text.as_bytes();
+        let start = self.at;
+        let mut end = start + 1;
+        while bytes[end] != b'"' {
+            end += if bytes[end] == b'\\' { 2 } else { 1 };
+        }
+        self.at = end + 1;
+        serde_json::from_str(&self.text[start..=end]).expect("the text is known to be JSON")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn written(schema: &Schema) -> String {
+        write(schema, &mut |_, _| {})
+    }
+
+    fn wrong(text: &str) -> String {
+        read(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_file_reads_as_it_was_written() {
+        let text = r#"{
+  "drawoff_schema": 1,
+  "fields": [
+    {"name":"id","type":"int"},
+    {"name":"hq","type":"struct","fields":[{"name":"a \"b\"","type":"text"},{"name":"none","type":"struct","fields":[]}]},
+    {"name":"tags","type":"list","item":"text"},
+    {"name":"scores","type":"map","value":{"type":"list","item":"float"}},
+    {"name":"people","type":"list","item":{"type":"struct","fields":[{"name":"n","type":"decimal"}]}}
+  ]
+}
+"#;
+        let schema = read(text).unwrap();
+        let words: Vec<String> = schema.fields.iter().map(|f| f.ty.to_string()).collect();
+        let struct_words = "struct<a \"b\": text, none: struct<>>";
+        let people = "list<struct<n: decimal(38,0)>>";
+        assert_eq!(words, ["int", struct_words, "list<text>", "map<list<float>>", people]);
+        assert_eq!(written(&schema), text);
+        assert_eq!(written(&Schema::default()), "{\n  \"drawoff_schema\": 1,\n  \"fields\": []\n}\n");
+        assert_eq!(read(&written(&Schema::default())), Ok(Schema::default()));
+    }
+
+    #[test]
+    fn remarks_are_passed_over() {
+        let schema = read(&written(&Schema::new(vec![Field::new("a", Type::List(Box::new(Type::Bool)))]))).unwrap();
+        let text = write(&schema, &mut |path, members| {
+            members.insert("from".into(), json!("sample"));
+            members.insert("set_by".into(), json!({"line": 1, "path": path.as_str()}));
+        });
+        assert!(text.contains(r#""set_by":{"line":1,"path":"a"}"#), "{text}");
+        assert_eq!(read(&text), Ok(schema));
+    }
+
+    #[test]
+    fn errors_name_line_and_field() {
+        let file = |fields: &str| format!("{{\"drawoff_schema\": 1,\n \"fields\": [\n{fields}\n]}}");
+        let nested = |inner: &str| file(&format!("{{\"name\": \"c\", \"type\": \"list\",\n\"item\":\n{inner}}}"));
+        for (text, words) in [
+            ("{\n\"drawoff_schema\" 1}".to_owned(), "line 2: not JSON: expected `:`"),
+            ("[]".to_owned(), "line 1: a schema file is an object"),
+            ("{\"fields\": []}".to_owned(), "line 1: there is no `drawoff_schema`"),
+            ("\n{\"drawoff_schema\": 2,\n\"fields\": []}".to_owned(), "line 2: `drawoff_schema` is not 1"),
+            (
+                file("{\"name\": \"a\",\n \"type\": \"strng\"}"),
+                "line 4: field `a`: there is no type `strng`; there are null",
+            ),
+            (file("{\"name\": \"a\"}"), "line 3: field `a`: there is no `type`"),
+            (file("{\"type\": \"int\"}"), "line 3: a field has no `name`"),
+            (
+                file("{\"name\": \"a\", \"type\": \"int\"},\n{\"name\": \"a\", \"type\": \"int\"}"),
+                "line 4: field `a`: the name stands twice",
+            ),
+            (
+                file("{\"name\": \"a\", \"type\": \"int\",\n\"nullable\": true}"),
+                "line 4: field `a`: `nullable` is not known here",
+            ),
+            (file("{\"name\": \"a\", \"type\": \"list\"}"), "line 3: field `a`: a list needs `item`"),
+            (nested("\"txt\""), "line 5: field `c[]`: there is no type `txt`"),
+            (
+                nested("{\"type\": \"struct\", \"fields\": [\n{\"name\": \"e-mail\", \"type\": 7}]}"),
+                "line 6: field `c[].e-mail`: the `type` is not a text",
+            ),
+            (nested("\"struct\""), "line 5: field `c[]`: a struct is an object"),
+            (nested("{\"type\": \"map\", \"value\": \"raw\"}"), "line 5: field `c[].*`: there is no type `raw`"),
+        ] {
+            assert!(wrong(&text).starts_with(words), "{}\nis not\n{words}", wrong(&text));
+        }
+        let ids: Vec<String> = (0..20).map(|i| format!(r#"{{"name":"{}","type":"int"}}"#, 123_450 + i)).collect();
+        let many = file(&format!(r#"{{"name":"x","type":"struct","fields":[{}]}}"#, ids.join(",")));
+        assert!(wrong(&many).contains("such an object is a `map`"));
+        let deep = file(&format!(
+            r#"{{"name":"d","type":"list","item":{}"int"{}}}"#,
+            r#"{"type":"list","item":"#.repeat(40),
+            "}".repeat(40)
+        ));
+        assert!(wrong(&deep).contains("say `json`"));
+    }
+
+    fn any_type() -> impl Strategy<Value = Type> {
+        let leaf = prop::sample::select(SCALARS.iter().map(|(_, ty)| ty.clone()).collect::<Vec<_>>());
+        leaf.prop_recursive(4, 24, 4, |inner| {
+            prop_oneof![
+                inner.clone().prop_map(|t| Type::List(Box::new(t))),
+                inner.clone().prop_map(Type::map),
+                prop::collection::btree_map("[a-c\"\\\\. é\n]{0,3}", inner, 0..4)
+                    .prop_map(|m| Type::Struct(m.into_iter().map(|(n, t)| Field::new(n, t)).collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_schema_reads_as_it_was_written(types in prop::collection::btree_map("[a-z]{1,4}", any_type(), 0..5)) {
+            let schema = Schema::new(types.into_iter().map(|(n, t)| Field::new(n, t)).collect());
+            prop_assert_eq!(read(&written(&schema)), Ok(schema));
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! Steps in whole executions, against rows as JSON and the words of the flags.
+
+use std::path::PathBuf;
+
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+
+use super::*;
+use crate::source::Source;
+use crate::transform::expr::{parse, parse_names, parse_renames};
+use crate::transform::{Rename, Selected, Step};
+
+fn where_(text: &str) -> Step {
+    Step::Where(parse(text).unwrap())
+}
+
+fn select(text: &str) -> Step {
+    let selected = parse_names(text).unwrap().into_iter();
+    Step::Select(selected.map(|path| Selected { name: path.to_string().into(), path }).collect(), text.into())
+}
+
+fn drop_(text: &str) -> Step {
+    Step::Drop(parse_names(text).unwrap(), text.into())
+}
+
+fn rename(text: &str) -> Step {
+    let renames = parse_renames(text).unwrap().into_iter();
+    Step::Rename(renames.map(|(from, to)| Rename { from, to: to.into() }).collect(), text.into())
+}
+
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Place(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn plan(&self, input: &str, content: &str, output: &str, steps: &[Step]) -> Plan {
+        std::fs::write(self.path(input), content).unwrap();
+        let path = self.path(output);
+        let (format, compression) = crate::format::detect::output_format_of_path(&path).unwrap();
+        let output = Output { format, compression, target: Target::File { path, no_clobber: false } };
+        let source = Source { name: input.into(), ..Source::file(self.path(input)) };
+        Plan { steps: steps.to_vec(), ..Plan::new(source, output) }
+    }
+
+    fn read(&self, name: &str) -> String {
+        String::from_utf8(std::fs::read(self.path(name)).unwrap()).unwrap()
+    }
+
+    fn rows(&self, name: &str) -> Vec<Value> {
+        self.read(name).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+fn run(mut plan: Plan, workers: usize, morsel_bytes: usize) -> Result<Report, Error> {
+    plan.limits =
+        Limits { workers, morsel_bytes, row_group_bytes: 3 * morsel_bytes, sample_bytes: 1, ..Limits::default() };
+    let report = execute(plan, &Control::new())?;
+    assert_eq!(report.rows_in, report.rows_written + report.rows_filtered + report.rows_rejected);
+    Ok(report)
+}
+
+fn lines(rows: &[Value]) -> String {
+    rows.iter().map(|row| format!("{row}\n")).collect()
+}
+
+/// The rows of a Parquet file as JSON, nulls left out.
+fn parquet_rows(report: &Report, bytes: Vec<u8>) -> Vec<Value> {
+    let batches = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes))
+        .unwrap()
+        .build()
+        .unwrap();
+    let mut rows = Vec::new();
+    for batch in batches {
+        let batch = batch.unwrap();
+        for row in 0..batch.num_rows() {
+            let members = report.schema.fields.iter().zip(batch.columns());
+            let members = members.map(|(f, c)| (f.name.to_string(), crate::column::testing::value(c, &f.ty, row)));
+            rows.push(Value::Object(members.filter(|(_, v)| !v.is_null()).collect()));
+        }
+    }
+    rows
+}
+
+fn any_rows() -> impl Strategy<Value = Vec<Value>> {
+    let value = prop_oneof![
+        2 => (0i64..6).prop_map(|n| json!(n)),
+        1 => (0i64..40).prop_map(|n| json!(n as f64 / 8.0)),
+        1 => Just(Value::Null),
+    ];
+    let text = "[a-c\"\\\\é]{0,14}";
+    let row = (
+        prop::option::of(value),
+        prop::option::of(text),
+        prop::option::of(any::<bool>()),
+        prop::option::of((0i64..5, text)),
+    );
+    let row = row.prop_map(|(n, t, b, o)| {
+        let members = [
+            ("n", n),
+            ("pad", Some(json!({"x": ["]}", {"y": [1, [], {}]}], "\\": -1.5e-3}))),
+            ("t", t.map(Value::from)),
+            ("b", b.map(Value::from)),
+            ("o", o.map(|(k, t)| json!({"k": k, "t": t}))),
+        ];
+        Value::Object(members.into_iter().filter_map(|(k, v)| Some((k.to_owned(), v?))).collect())
+    });
+    prop::collection::vec(row, 1..40)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 80, ..ProptestConfig::default() })]
+
+    #[test]
+    fn rows_and_columns_are_chosen_alike_at_any_size(
+        rows in any_rows(),
+        limit in prop::option::of(0usize..20),
+        workers in prop::sample::select(vec![1usize, 2, 7]),
+        morsel_bytes in 1usize..400,
+    ) {
+        let wanted = |row: &&Value| {
+            row["n"].as_f64().is_some_and(|n| n >= 1.5) && row["o"]["k"] != json!(2) && !row["o"]["k"].is_null()
+                || row["t"].as_str().is_some_and(|t| t.starts_with('a'))
+        };
+        let twin: Vec<Value> = rows.iter().filter(wanted).take(limit.unwrap_or(usize::MAX)).map(|row| {
+            let mut out = Map::new();
+            for (name, value) in [("t", row.get("t")), ("o.k", row["o"].get("k")), ("m", row.get("n"))] {
+                out.extend(value.map(|v| (name.to_owned(), v.clone())));
+            }
+            Value::Object(out)
+        }).collect();
+        let mut steps = vec![where_("n >= 1.5 and o.k <> 2 or t like 'a%'"), select("t,o.k,n"), rename("n=m")];
+        steps.extend(limit.map(|n| Step::Limit(n as u64)));
+        let place = Place::new();
+
+        // The raw text of kept values, in the order asked for.
+        let report = run(place.plan("in.ndjson", &lines(&rows), "out.ndjson", &steps), workers, morsel_bytes).unwrap();
+        prop_assert_eq!(place.read("out.ndjson"), lines(&twin));
+        prop_assert_eq!(report.rows_written as usize, twin.len());
+        if limit.is_none() {
+            prop_assert_eq!(report.rows_in as usize, rows.len());
+        }
+
+        // CSV of it, and the same out of CSV: filtering and then writing is writing and then filtering.
+        run(place.plan("in.ndjson", &lines(&rows), "out.csv", &steps), workers, morsel_bytes).unwrap();
+        let flat = [select("t,o.k,n")];
+        run(place.plan("in.ndjson", &lines(&rows), "flat.csv", &flat), workers, morsel_bytes).unwrap();
+        let flat = place.read("flat.csv");
+        prop_assert!(flat.starts_with("t,o.k,n\n"));
+        run(place.plan("flat2.csv", &flat, "out2.csv", &steps), workers, morsel_bytes).unwrap();
+        prop_assert_eq!(place.read("out.csv"), place.read("out2.csv"));
+
+        // Parquet. Nulls and absent keys are one there.
+        let report = run(place.plan("in.ndjson", &lines(&rows), "out.parquet", &steps), workers, morsel_bytes).unwrap();
+        let names: Vec<&str> = report.schema.fields.iter().map(|f| &*f.name).collect();
+        prop_assert_eq!(names, ["t", "o.k", "m"]);
+        let bytes = std::fs::read(place.path("out.parquet")).unwrap();
+        let plain = |row: &Value| {
+            let members = row.as_object().unwrap().iter().filter(|(_, v)| !v.is_null());
+            members.map(|(k, v)| (k.clone(), v.as_f64().map_or(v.clone(), Value::from))).collect::<Map<_, _>>().into()
+        };
+        let found: Vec<Value> = parquet_rows(&report, bytes).iter().map(plain).collect();
+        prop_assert_eq!(found, twin.iter().map(plain).collect::<Vec<Value>>());
+    }
+
+    #[test]
+    fn whole_records_are_copied_to_the_byte(rows in any_rows(), morsel_bytes in 1usize..400) {
+        let place = Place::new();
+        let spaced: String = rows.iter().map(|row| format!(" {} \r\n", row.to_string().replace("\":", "\" : "))).collect();
+        let plan = place.plan("in.ndjson", &spaced, "out.ndjson", &[where_("not b or n > 2")]);
+        run(plan, 2, morsel_bytes).unwrap();
+        let kept = rows.iter().filter(|row| row["b"] == json!(false) || row["n"].as_f64().is_some_and(|n| n > 2.0));
+        let twin: String = kept.map(|row| format!("{}\n", row.to_string().replace("\":", "\" : "))).collect();
+        prop_assert_eq!(place.read("out.ndjson"), twin);
+    }
+
+    #[test]
+    fn values_that_are_left_out_are_checked_all_the_same(broken in r#"[\[\]{}:,"a0-9.eE+ntrufls\\ -]{0,12}"#, morsel_bytes in 1usize..200) {
+        let record = format!("{{\"x\":{broken},\"a\":1}}");
+        let good = serde_json::from_str::<Map<String, Value>>(&record);
+        let content = format!("{{\"a\":0}}\n{record}\n{{\"y\":2,\"a\":2}}\n");
+        let place = Place::new();
+        let mut plan = place.plan("in.ndjson", &content, "out.ndjson", &[select("a")]);
+        plan.on_bad_record = OnBadRecord::Skip;
+        let report = run(plan, 1, morsel_bytes).unwrap();
+        prop_assert_eq!(report.rows_rejected, u64::from(good.is_err()), "{}", record);
+        let middle = good.ok().and_then(|map| map.get("a").map(|a| json!({ "a": a })));
+        let twin: Vec<Value> = [Some(json!({"a": 0})), middle, Some(json!({"a": 2}))].into_iter().flatten().collect();
+        prop_assert_eq!(place.rows("out.ndjson"), twin);
+    }
+}
+
+#[test]
+fn a_limit_reads_no_further_and_counts_what_it_read() {
+    let place = Place::new();
+    let mut content = String::new();
+    for i in 0..100 {
+        content.push_str(&if i % 10 == 3 { "broken\n".to_owned() } else { format!("{{\"i\":{i}}}\n") });
+    }
+    for output in ["out.ndjson", "out.csv", "out.json", "out.parquet", "out.csv.gz"] {
+        for (steps, rows_in, written, rejected) in [
+            (vec![Step::Limit(3)], 3, 3, 0),
+            (vec![Step::Limit(4)], 5, 4, 1),
+            (vec![where_("i >= 20"), Step::Limit(5)], 26, 5, 3),
+            (vec![Step::Limit(5), where_("i >= 2")], 6, 3, 1),
+            (vec![Step::Limit(7), where_("i >= 2"), Step::Limit(2)], 5, 2, 1),
+            (vec![Step::Limit(0)], 0, 0, 0),
+            (vec![Step::Limit(1000)], 100, 90, 10),
+            (vec![where_("i > 1000"), Step::Limit(5)], 100, 0, 10),
+        ] {
+            for morsel_bytes in [1, 50, 10_000] {
+                let mut plan = place.plan("in.ndjson", &content, output, &steps);
+                plan.on_bad_record = OnBadRecord::Skip;
+                let report = run(plan, 2, morsel_bytes).unwrap();
+                let counts = (report.rows_in, report.rows_written, report.rows_rejected);
+                assert_eq!(counts, (rows_in, written, rejected), "{output} {steps:?} {morsel_bytes}");
+                assert_eq!(report.reached_limit, rows_in < 100);
+            }
+        }
+    }
+    // What comes after the limit may be anything, and the API's count is not held against it.
+    let mut plan = place.plan("in.ndjson", &content, "out.ndjson", &[Step::Limit(3)]);
+    plan.sources[0].expected_rows = Some(100);
+    run(plan, 2, 10_000).unwrap();
+}
+
+#[test]
+fn steps_are_checked_against_the_columns_before_anything_is_written() {
+    let place = Place::new();
+    let json = "{\"employee_count\":1,\"name\":\"a\",\"hq\":{\"city\":\"x\"},\"l\":[{\"e\":1}],\"a.b\":1}\n";
+    let csv = "employee_count,name\n1,a\n";
+    let fault = |input: &str, steps: &[Step]| {
+        let content = if input.ends_with("csv") { csv } else { json };
+        match run(place.plan(input, content, "out.ndjson", steps), 1, 1000) {
+            Err(Error::Expression(error)) => (error.at, error.message, error.hint.unwrap_or_default()),
+            other => panic!("{other:?}"),
+        }
+    };
+    for (step, at, message, hint) in [
+        (
+            where_("name = 'a' and emplyee_count > 1"),
+            15,
+            "there is no column `emplyee_count`",
+            "did you mean `employee_count`?",
+        ),
+        (select("name,hq.ctiy"), 5, "`hq` has no field `ctiy`", "did you mean `hq.city`?"),
+        (where_("name = \"acme\""), 7, "there is no column `acme`", "text goes in single quotes"),
+        (where_("name > 5"), 0, "`name` holds text and is asked for a number", "as text it is '5'"),
+        (where_("employee_count = '5'"), 0, "`employee_count` holds numbers and is asked for text", "without quotes"),
+        (where_("hq = 'x'"), 0, "`hq` holds objects and is asked for text", ""),
+        (where_("name"), 0, "`name` holds text and is asked for true or false", ""),
+        (where_("l.e = 1"), 0, "`l` holds lists, which have no field `e`", "an element's field is `l[0].e`"),
+        (where_("name.x = 1"), 0, "`name` holds text, which has no field `x`", ""),
+        (select("name,hq,name"), 8, "`name` and `name` would both be the column `name`", ""),
+        (select("hq.city,\"hq.city\""), 8, "there is no column `hq.city`", ""),
+        (drop_("hq.city"), 0, "`hq.city` is inside the column `hq`; only whole columns are dropped", "--select"),
+        (rename("name=hq"), 0, "`name` cannot be renamed to `hq`: there is a column `hq`", "--drop hq"),
+        (rename("name=x,hq=x"), 7, "`name` and `hq` would both be `x`", ""),
+        (rename("name=x,name=y"), 7, "`name` is renamed twice", ""),
+    ] {
+        let (found_at, found, found_hint) = fault("in.ndjson", std::slice::from_ref(&step));
+        assert_eq!((found_at, found.as_str()), (at, message));
+        assert!(found_hint.contains(hint), "{found_hint}");
+        assert!(!place.path("out.ndjson").exists());
+    }
+    // Later steps see what earlier ones made of the columns.
+    assert!(fault("in.ndjson", &[select("name"), where_("employee_count = 1")]).1.contains("no column"));
+    assert!(fault("in.ndjson", &[rename("name=title"), where_("name = 'a'")]).1.contains("no column"));
+    assert!(fault("in.csv", &[where_("other = 1")]).2.contains("the columns are employee_count, name"));
+    assert!(fault("in.csv", &[where_("name.x = 1")]).1.contains("cells of CSV"));
+    for steps in [
+        vec![rename("name=title"), where_("title = 'a'"), select("title,a.b")],
+        vec![rename("name=l,l=name")],
+        vec![where_("`emplyee_count` is null")],
+        vec![where_("something_else is null")],
+        vec![drop_("l"), rename("name=l")],
+        vec![where_("a.b = 1 and \"a.b\" = 1 and hq.city = 'x'")],
+    ] {
+        run(place.plan("in.ndjson", json, "out.ndjson", &steps), 1, 1000).unwrap();
+    }
+    assert!(place.read("out.ndjson").starts_with("{\"employee_count\""));
+}
+
+#[test]
+fn what_steps_missed_is_said() {
+    let place = Place::new();
+    let content = "{\"n\":1}\n{\"n\":\"x\"}\n{\"n\":2}\n{\"n\":[]}\n{\"late\":1}\n";
+    for output in ["out.ndjson", "out.parquet", "out.csv"] {
+        let plan = place.plan("in.ndjson", content, output, &[where_("n > 0 or never = 1 or late = 1")]);
+        let report = run(plan, 1, 1).unwrap();
+        assert_eq!((report.rows_written, report.rows_filtered), (3, 2), "{output}");
+        assert_eq!(
+            report.notes,
+            [
+                "`n > 0`: 2 rows held another kind of value there, which does not compare",
+                "no record had a column `never`"
+            ],
+            "{output}"
+        );
+    }
+}
+
+#[test]
+fn late_columns_go_through_steps() {
+    let place = Place::new();
+    let mut rows: Vec<Value> = (0..50).map(|i| json!({"i": i, "t": format!("t{i}")})).collect();
+    rows.extend((50..60).map(|i| json!({"i": format!("x{i}"), "hq": {"city": "c"}, "new": true})));
+    for workers in [1, 3] {
+        let steps = [drop_("t"), rename("i=id")];
+        run(place.plan("in.ndjson", &lines(&rows), "out.csv", &steps), workers, 64).unwrap();
+        let csv = place.read("out.csv");
+        assert!(
+            csv.starts_with("id,hq,new\n0,,\n") && csv.ends_with("\nx59,\"{\"\"city\"\":\"\"c\"\"}\",true\n"),
+            "{csv}"
+        );
+        let steps = [select("hq.city,i,new")];
+        let report = run(place.plan("in.ndjson", &lines(&rows), "out.parquet", &steps), workers, 64).unwrap();
+        let types: Vec<String> = report.schema.fields.iter().map(|f| format!("{} {}", f.name, f.ty)).collect();
+        assert_eq!(types, ["hq.city text", "i json", "new bool"]);
+        let found = parquet_rows(&report, std::fs::read(place.path("out.parquet")).unwrap());
+        assert_eq!(
+            (&found[0], &found[59]),
+            (&json!({"i": "0"}), &json!({"hq.city": "c", "i": "\"x59\"", "new": true}))
+        );
+        // A name that comes late and is taken ends it: nothing is lost silently.
+        let error = run(place.plan("in.ndjson", &lines(&rows), "out.ndjson", &[rename("t=new")]), workers, 64);
+        assert!(error.unwrap_err().to_string().contains("would have the same name"));
+    }
+}

@@ -1,0 +1,335 @@
+//! Checks steps against the columns that are known before the first record is written, and finds
+//! out which dotted names are columns and which are ways into one.
+
+use std::sync::Arc;
+
+use super::columns::{rename_schema, select_schema, type_at};
+use super::expr::{self, Literal, Operand, Path, Quotes, Test, Way};
+use super::{Rename, Selected, Step};
+use crate::column::{Field, Mixing, Schema, Type};
+use crate::text::nearest;
+
+/// What is known of the columns.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// Names and, in JSON, types: of a sample, of a header, as declared.
+    pub schema: Schema,
+    /// No others can come.
+    pub complete: bool,
+    /// CSV knows no types before the cells are compared with something.
+    pub mixing: Mixing,
+    /// Names that a step has taken away; none of them can come any more.
+    pub gone: Vec<Arc<str>>,
+}
+
+/// Checks `steps` in their order and resolves their paths. Returns the names that no column has had
+/// so far: they may come, and are null until then.
+///
+/// An error is of the text of one step: a column that is not there and looks like a slip for one
+/// that is, a way into a column that has none, a comparison that no value can meet, two columns of
+/// one name.
+pub fn bind(steps: &mut [Step], mut known: Known) -> Result<Vec<String>, expr::Error> {
+    let mut unseen = Vec::new();
+    for step in steps {
+        match step {
+            Step::Where(expr) => {
+                let text = expr.text.clone();
+                let mut result = Ok(());
+                expr.node.paths_mut(&mut |path| {
+                    if result.is_ok() {
+                        result = known.resolve(path, &text, &mut unseen);
+                    }
+                });
+                result?;
+                let mut result = Ok(());
+                expr.node.tests(&mut |test, span| {
+                    if result.is_ok() {
+                        result = known.check(test, &text, span.start);
+                    }
+                });
+                result?;
+            }
+            Step::Select(selected, text) => {
+                for i in 0..selected.len() {
+                    let Selected { path, name } = &mut selected[i];
+                    known.resolve(path, text, &mut unseen)?;
+                    *name = path.to_string().into();
+                    let (before, rest) = selected.split_at(i);
+                    if let Some(first) = before.iter().find(|s| s.name == rest[0].name) {
+                        let (first, second) = (first.path.written(text), rest[0].path.written(text));
+                        let message = format!("`{first}` and `{second}` would both be the column `{}`", rest[0].name);
+                        return Err(expr::Error::new(text, rest[0].path.at, message));
+                    }
+                }
+                known.schema = select_schema(&known.schema, selected);
+                known.complete = true;
+            }
+            Step::Drop(paths, text) => {
+                for path in paths.iter_mut() {
+                    known.resolve_whole(path, text, "dropped", &mut unseen)?;
+                }
+                known.schema.fields.retain(|field| !paths.iter().any(|path| path.column == field.name));
+                known.gone.extend(paths.iter().map(|path| path.column.clone()));
+            }
+            Step::Rename(renames, text) => {
+                for i in 0..renames.len() {
+                    known.resolve_whole(&mut renames[i].from, text, "renamed", &mut unseen)?;
+                    let (before, rest) = renames.split_at(i);
+                    let this = &rest[0];
+                    if before.iter().any(|r| r.from.column == this.from.column) {
+                        let message = format!("`{}` is renamed twice", this.from.column);
+                        return Err(expr::Error::new(text, this.from.at, message));
+                    }
+                    if let Some(first) = before.iter().find(|r| r.to == this.to) {
+                        let message =
+                            format!("`{}` and `{}` would both be `{}`", first.from.column, this.from.column, this.to);
+                        return Err(expr::Error::new(text, this.from.at, message));
+                    }
+                    if known.schema.position(&this.from.column).is_none() {
+                        known.schema.fields.push(Field::new(this.from.column.clone(), Type::Null));
+                    }
+                }
+                known.schema =
+                    rename_schema(&known.schema, renames).map_err(|_| taken(&known.schema, renames, text))?;
+                known.gone.extend(renames.iter().map(|rename| rename.from.column.clone()));
+            }
+            Step::RemoveColumns(names) => {
+                known.schema.fields.retain(|field| !names.iter().any(|name| **name == *field.name));
+            }
+            Step::Lookup(lookup) => {
+                for name in &lookup.fields {
+                    if known.schema.position(name).is_none() {
+                        known.schema.fields.push(Field::new(name.as_str(), Type::Raw));
+                    }
+                }
+            }
+            Step::Filter(_) | Step::Deduplicate(_) | Step::Limit(_) => {}
+        }
+    }
+    unseen.sort_unstable();
+    unseen.dedup();
+    Ok(unseen)
+}
+
+/// The first rename whose new name another column has.
+fn taken(schema: &Schema, renames: &[Rename], text: &str) -> expr::Error {
+    let stays = |name: &str| schema.position(name).is_some() && !renames.iter().any(|r| *r.from.column == *name);
+    match renames.iter().find(|r| stays(&r.to)) {
+        Some(Rename { from, to }) => {
+            let message = format!("`{}` cannot be renamed to `{to}`: there is a column `{to}`", from.column);
+            expr::Error::new(text, from.at, message).with_hint(format!("drop it before, by `--drop {to}`"))
+        }
+        None => expr::Error::new(text, 0, "two columns would have the same name"),
+    }
+}
+
+impl Path {
+    /// As it was written in `text`, for messages about names that look alike.
+    fn written(&self, text: &str) -> String {
+        let rest = text.get(self.at..).unwrap_or_default();
+        let mut quote = None;
+        let end = rest.char_indices().find(|&(_, c)| match quote {
+            Some(open) => {
+                if c == open {
+                    quote = None;
+                }
+                false
+            }
+            None if c == '"' || c == '`' => {
+                quote = Some(c);
+                false
+            }
+            None => c == ',',
+        });
+        rest[..end.map_or(rest.len(), |(i, _)| i)].trim().to_owned()
+    }
+}
+
+impl Known {
+    /// Finds the column that `path` starts with, and checks the way from there.
+    fn resolve(&self, path: &mut Path, text: &str, unseen: &mut Vec<String>) -> Result<(), expr::Error> {
+        // The longest dotted name that is a column's; in quotes a name is what it is.
+        let mut name = path.column.to_string();
+        let mut found = self.schema.position(&name).map(|_| (path.column.clone(), 0));
+        if path.quotes == Quotes::None {
+            for (i, way) in path.way.iter().enumerate() {
+                let Way::Key(key) = way else { break };
+                name = format!("{name}.{key}");
+                if self.schema.position(&name).is_some() {
+                    found = Some((name.as_str().into(), i + 1));
+                }
+            }
+        }
+        let Some((column, taken)) = found else { return self.unknown(path, &name, text, unseen) };
+        path.column = column;
+        path.way.drain(..taken);
+        self.check_way(path, text)
+    }
+
+    /// A column as a whole.
+    fn resolve_whole(
+        &self,
+        path: &mut Path,
+        text: &str,
+        done: &str,
+        unseen: &mut Vec<String>,
+    ) -> Result<(), expr::Error> {
+        self.resolve(path, text, unseen)?;
+        if path.way.is_empty() {
+            return Ok(());
+        }
+        let message = format!("`{path}` is inside the column `{}`; only whole columns are {done}", path.column);
+        Err(expr::Error::new(text, path.at, message).with_hint("`--select` makes a column of a value inside another"))
+    }
+
+    fn unknown(&self, path: &Path, dotted: &str, text: &str, unseen: &mut Vec<String>) -> Result<(), expr::Error> {
+        let names = || self.schema.fields.iter().map(|field| &*field.name);
+        let near = nearest(&path.column, names()).or_else(|| nearest(dotted, names()));
+        let may_come = !self.complete
+            && !self.gone.contains(&path.column)
+            && match path.quotes {
+                Quotes::Backtick => true,
+                Quotes::Double => false,
+                Quotes::None => near.is_none(),
+            };
+        if may_come {
+            unseen.push(path.column.to_string());
+            return Ok(());
+        }
+        let error = expr::Error::new(text, path.at, format!("there is no column `{}`", path.column));
+        let hint = match (near, path.quotes) {
+            (Some(near), _) => format!("did you mean `{near}`?"),
+            (None, Quotes::Double) => "text goes in single quotes, a column's name in double quotes".to_owned(),
+            (None, _) => match self.schema.fields.len() {
+                0 => "there are no columns at all".to_owned(),
+                _ => format!("the columns are {}", names().take(12).collect::<Vec<_>>().join(", ")),
+            },
+        };
+        Err(match self.complete {
+            true => error.with_hint(hint),
+            false => error.with_hint(format!("{hint} A column that comes later goes in backticks: `{}`", path.column)),
+        })
+    }
+
+    /// Checks the way from a column that is known.
+    fn check_way(&self, path: &Path, text: &str) -> Result<(), expr::Error> {
+        let mut here = Path { way: Vec::new(), ..path.clone() };
+        for way in &path.way {
+            let ty = type_at(&self.schema, &here);
+            let fail = |message: String| Err(expr::Error::new(text, path.at, message));
+            match (&ty, way) {
+                (Type::Json | Type::Raw, _) => return Ok(()),
+                (Type::Null, _) if self.mixing == Mixing::Json => return Ok(()),
+                (Type::Map(_), Way::Key(_)) | (Type::List(_), Way::Index(_)) => {}
+                (Type::Struct(fields), Way::Key(key)) => {
+                    if !fields.iter().any(|field| field.name == *key)
+                        && let Some(near) = nearest(key, fields.iter().map(|field| &*field.name))
+                    {
+                        return fail(format!("`{here}` has no field `{key}`"))
+                            .map_err(|error| error.with_hint(format!("did you mean `{here}.{near}`?")));
+                    }
+                }
+                (Type::List(_), Way::Key(key)) => {
+                    return fail(format!("`{here}` holds lists, which have no field `{key}`"))
+                        .map_err(|error| error.with_hint(format!("an element's field is `{here}[0].{key}`")));
+                }
+                (_, Way::Key(key)) => {
+                    return fail(format!("`{here}` holds {}, which has no field `{key}`", self.words(&ty)));
+                }
+                (_, Way::Index(_)) => return fail(format!("`{here}` holds {}, not lists", self.words(&ty))),
+            }
+            here.way.push(way.clone());
+        }
+        Ok(())
+    }
+
+    fn words(&self, ty: &Type) -> String {
+        match ty {
+            _ if self.mixing == Mixing::Text => "cells of CSV".to_owned(),
+            Type::Struct(_) | Type::Map(_) => "objects".to_owned(),
+            Type::List(_) => "lists".to_owned(),
+            Type::Bool => "true and false".to_owned(),
+            Type::Int { .. } | Type::Float | Type::Decimal => "numbers".to_owned(),
+            _ => "text".to_owned(),
+        }
+    }
+
+    /// Refuses a comparison that no value seen so far can meet. In CSV a cell is what it is compared
+    /// with.
+    fn check(&self, test: &Test, text: &str, at: usize) -> Result<(), expr::Error> {
+        if self.mixing == Mixing::Text {
+            return Ok(());
+        }
+        let kind = |operand: &Operand| match operand {
+            Operand::Column(path) => Kind::of(&type_at(&self.schema, path)),
+            Operand::Literal(literal) => Kind::of_literal(literal),
+        };
+        let (operand, other, what) = match test {
+            Test::IsNull(_) => return Ok(()),
+            Test::Truth(operand) => (operand, Some(Kind::Bool), "true or false"),
+            Test::Matches(operand, _) => (operand, Some(Kind::Text), "text"),
+            Test::Compare(left, _, Operand::Literal(right)) => (left, Kind::of_literal(right), right.kind()),
+            Test::Compare(Operand::Literal(left), _, right) => (right, Kind::of_literal(left), left.kind()),
+            Test::Compare(left, _, right) => (left, kind(right), "another kind of value"),
+            Test::In(operand, list) => {
+                let mut kinds = list.iter().map(Kind::of_literal);
+                let first = kinds.next().flatten();
+                if kinds.any(|kind| kind != first) {
+                    return Ok(());
+                }
+                (operand, first, list[0].kind())
+            }
+        };
+        let (Some(own), Some(other)) = (kind(operand), other) else { return Ok(()) };
+        if own == other && own != Kind::Nested {
+            return Ok(());
+        }
+        let message = match operand {
+            Operand::Column(path) => {
+                let words = self.words(&type_at(&self.schema, path));
+                format!("`{path}` holds {words} and is asked for {what}")
+            }
+            Operand::Literal(literal) => format!("{} and {what} do not compare", literal.kind()),
+        };
+        let error = expr::Error::new(text, at, message);
+        Err(match (own, other, test) {
+            (Kind::Text, Kind::Number, Test::Compare(_, _, Operand::Literal(Literal::Number(number)))) => {
+                error.with_hint(format!("as text it is '{}'; text is ordered by its characters", number.text()))
+            }
+            (Kind::Number, Kind::Text, _) => error.with_hint("numbers are written without quotes"),
+            _ => error,
+        })
+    }
+}
+
+/// What compares with what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Bool,
+    Number,
+    Text,
+    /// Compares with nothing.
+    Nested,
+}
+
+impl Kind {
+    /// `None` where values may be of any kind.
+    fn of(ty: &Type) -> Option<Kind> {
+        match ty {
+            Type::Null | Type::Json | Type::Raw => None,
+            Type::Bool => Some(Kind::Bool),
+            Type::Int { .. } | Type::Decimal | Type::Float => Some(Kind::Number),
+            Type::Text => Some(Kind::Text),
+            Type::Struct(_) | Type::List(_) | Type::Map(_) => Some(Kind::Nested),
+        }
+    }
+
+    fn of_literal(literal: &Literal) -> Option<Kind> {
+        match literal {
+            Literal::Null => None,
+            Literal::Bool(_) => Some(Kind::Bool),
+            Literal::Number(_) => Some(Kind::Number),
+            Literal::Text(_) => Some(Kind::Text),
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! Numbers of any size compared by their digits: no double stands between.
+
+use std::cmp::Ordering;
+
+/// Digits up to which a number is compared as one integer; two such fit 128 bits when brought to
+/// one scale.
+const SHORT_DIGITS: usize = 18;
+
+const POWERS: [i128; SHORT_DIGITS + 1] = {
+    let mut powers = [1i128; SHORT_DIGITS + 1];
+    let mut i = 1;
+    while i < powers.len() {
+        powers[i] = powers[i - 1] * 10;
+        i += 1;
+    }
+    powers
+};
+
+/// A number that was written out, ready to be compared with many.
+#[derive(Clone, Debug)]
+pub struct Decimal {
+    text: Box<str>,
+    short: Option<Short>,
+    nearest: f64,
+}
+
+impl PartialEq for Decimal {
+    fn eq(&self, other: &Self) -> bool {
+        compare(other.text.as_bytes(), self) == Some(Ordering::Equal)
+    }
+}
+
+/// `mantissa / 10^scale`
+#[derive(Clone, Copy, Debug)]
+struct Short {
+    mantissa: i64,
+    scale: usize,
+}
+
+/// The digits of a number between its first and its last that is not 0, wherever its point is.
+struct Digits<'a> {
+    negative: bool,
+    /// Power of ten of the first digit, plus one. Far outside of what matters it saturates.
+    top: i64,
+    /// The first digit that is not 0 is the first of these two together; both are empty for 0.
+    whole: &'a [u8],
+    fraction: &'a [u8],
+}
+
+impl Decimal {
+    /// The number that `text` is: an optional sign, digits with an optional fraction, an optional
+    /// exponent. `None` for other text.
+    pub fn parse(text: &str) -> Option<Self> {
+        digits(text.as_bytes())?;
+        let nearest = text.parse().ok()?;
+        Some(Decimal { text: text.into(), short: short(text.as_bytes()), nearest })
+    }
+
+    /// As it was written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+/// How the number `text` stands to `number`; `None` if it is none.
+#[inline]
+pub fn compare(text: &[u8], number: &Decimal) -> Option<Ordering> {
+    if let (Some(a), Some(b)) = (short(text), number.short) {
+        return Some(match a.scale == b.scale {
+            true => a.mantissa.cmp(&b.mantissa),
+            false => (i128::from(a.mantissa) * POWERS[b.scale]).cmp(&(i128::from(b.mantissa) * POWERS[a.scale])),
+        });
+    }
+    compare_texts(text, number.text.as_bytes())
+}
+
+/// How two numbers stand to each other; `None` if one is none.
+pub fn compare_texts<'a>(a: &'a [u8], b: &'a [u8]) -> Option<Ordering> {
+    let (a, b) = (digits(a)?, digits(b)?);
+    let zero = |d: &Digits<'_>| d.whole.is_empty() && d.fraction.is_empty();
+    let sign = |d: &Digits<'_>| if zero(d) { 0 } else { 1 - 2 * i32::from(d.negative) };
+    let magnitudes = || {
+        a.top.cmp(&b.top).then_with(|| {
+            let len = (a.whole.len() + a.fraction.len()).max(b.whole.len() + b.fraction.len());
+            let padded = |d: &Digits<'a>| d.whole.iter().chain(d.fraction).chain(std::iter::repeat(&b'0')).take(len);
+            padded(&a).cmp(padded(&b))
+        })
+    };
+    Some(match (sign(&a), sign(&b)) {
+        (1, 1) => magnitudes(),
+        (-1, -1) => magnitudes().reverse(),
+        (a, b) => a.cmp(&b),
+    })
+}
+
+/// How an integer stands to `number`.
+#[inline]
+pub fn compare_int(value: i128, number: &Decimal) -> Ordering {
+    if let (Some(b), Ok(a)) = (number.short, i64::try_from(value)) {
+        // 19 digits by 18 more stay within 128 bits.
+        return (i128::from(a) * POWERS[b.scale]).cmp(&i128::from(b.mantissa));
+    }
+    compare_texts(itoa::Buffer::new().format(value).as_bytes(), number.text.as_bytes()).expect("both are numbers")
+}
+
+/// How a double, taken as the shortest decimal that reads back as it, stands to `number`.
+///
+/// Rounding keeps order: where the nearest double of `number` is another one, they stand as the
+/// doubles do. `None` for infinities, which are not numbers.
+#[inline]
+pub fn compare_float(value: f64, number: &Decimal) -> Option<Ordering> {
+    if !value.is_finite() {
+        return None;
+    }
+    match value.partial_cmp(&number.nearest) {
+        Some(Ordering::Equal) | None => {
+            compare_texts(ryu::Buffer::new().format_finite(value).as_bytes(), number.text.as_bytes())
+        }
+        order => order,
+    }
+}
+
+/// The number, if it is short and plain.
+#[inline]
+fn short(text: &[u8]) -> Option<Short> {
+    let (negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        digits => (false, digits),
+    };
+    if digits.is_empty() || digits.len() > SHORT_DIGITS {
+        return None;
+    }
+    let mut mantissa = 0i64;
+    let mut point = None;
+    for (i, &byte) in digits.iter().enumerate() {
+        let digit = byte.wrapping_sub(b'0');
+        if digit <= 9 {
+            mantissa = mantissa * 10 + i64::from(digit);
+        } else if byte == b'.' && point.is_none() && i > 0 {
+            point = Some(i);
+        } else {
+            return None;
+        }
+    }
+    let scale = match point {
+        Some(point) if point + 1 == digits.len() => return None,
+        Some(point) => digits.len() - point - 1,
+        None => 0,
+    };
+    Some(Short { mantissa: if negative { -mantissa } else { mantissa }, scale })
+}
+
+/// Reads a number: a sign, digits with an optional fraction, an optional exponent.
+fn digits(text: &[u8]) -> Option<Digits<'_>> {
+    let (negative, rest) = match text {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        rest => (false, rest),
+    };
+    let run = |bytes: &[u8]| bytes.iter().position(|b| !b.is_ascii_digit()).unwrap_or(bytes.len());
+    let (whole, rest) = rest.split_at(run(rest));
+    if whole.is_empty() {
+        return None;
+    }
+    let (fraction, rest) = match rest {
+        [b'.', rest @ ..] if rest.first().is_some_and(u8::is_ascii_digit) => rest.split_at(run(rest)),
+        rest => (&[][..], rest),
+    };
+    let exponent = match rest {
+        [] => 0,
+        [b'e' | b'E', rest @ ..] => {
+            let (sign, digits) = match rest {
+                [b'-', digits @ ..] => (-1, digits),
+                [b'+', digits @ ..] => (1, digits),
+                digits => (1, digits),
+            };
+            if digits.is_empty() || run(digits) < digits.len() {
+                return None;
+            }
+            // A quintillion digits stand in no record: where this saturates, nothing else matters.
+            let magnitude = digits.iter().fold(0i64, |e, d| e.saturating_mul(10).saturating_add(i64::from(d - b'0')));
+            sign * magnitude.min(i64::MAX / 4)
+        }
+        _ => return None,
+    };
+    let leading = |digits: &[u8]| digits.iter().position(|&b| b != b'0').unwrap_or(digits.len());
+    let zeros = leading(whole);
+    let (top, whole, fraction) = if zeros < whole.len() {
+        ((whole.len() - zeros) as i64, &whole[zeros..], fraction)
+    } else {
+        let zeros = leading(fraction);
+        (-(zeros as i64), &[][..], &fraction[zeros..])
+    };
+    Some(Digits { negative, top: top + exponent, whole, fraction })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn order(a: &str, b: &str) -> Option<Ordering> {
+        compare(a.as_bytes(), &Decimal::parse(b)?)
+    }
+
+    #[test]
+    fn digits_decide_and_not_doubles() {
+        use Ordering::*;
+        for (a, b, expected) in [
+            ("9007199254740993", "9007199254740992", Greater),
+            ("0.1", "0.10", Equal),
+            ("0.1", "0.1000000000000000055", Less),
+            ("100", "1e2", Equal),
+            ("1E+2", "100.0", Equal),
+            ("-0", "0", Equal),
+            ("-0.0", "0e5", Equal),
+            ("-1", "1", Less),
+            ("-10", "-9", Less),
+            ("-1e-999", "0", Less),
+            ("1e999999999999999999999", "1e999", Greater),
+            ("0e999999999999999999999", "0", Equal),
+            ("123456789012345678901234567890.5", "123456789012345678901234567890.49", Greater),
+            ("0.00012", "0.00011999999999999999999999999", Greater),
+            ("007", "7", Equal),
+        ] {
+            assert_eq!(order(a, b), Some(expected), "{a} {b}");
+            assert_eq!(order(b, a), Some(expected.reverse()), "{b} {a}");
+        }
+        for text in ["", "-", ".5", "1.", "1e", "1e+", "0x1", "1 ", "nan", "inf", "1.2.3", "--1"] {
+            assert!(order(text, "1").is_none() && Decimal::parse(text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_double_is_its_shortest_decimal() {
+        let order = |value, text| compare_float(value, &Decimal::parse(text).unwrap());
+        assert_eq!(order(0.1, "0.1"), Some(Ordering::Equal));
+        assert_eq!(order(0.1, "0.1000000000000000055"), Some(Ordering::Less));
+        assert_eq!(order(0.1, "0.09999999999999999999"), Some(Ordering::Greater));
+        assert_eq!(order(1e300, "1e400"), Some(Ordering::Less));
+        assert_eq!(order(f64::INFINITY, "1"), None);
+        assert_eq!(order(-0.0, "0"), Some(Ordering::Equal));
+    }
+
+    proptest! {
+        #[test]
+        fn short_and_long_agree(a in -2_000_000i64..2_000_000, b in -2_000_000i64..2_000_000, p in 0u32..6, q in 0u32..6) {
+            // As integers of one scale, the obvious way.
+            let twin = (i128::from(a) * 10i128.pow(q)).cmp(&(i128::from(b) * 10i128.pow(p)));
+            let text = |v: i64, places: u32| {
+                let sign = if v < 0 { "-" } else { "" };
+                let digits = format!("{:0>width$}", v.unsigned_abs(), width = places as usize + 1);
+                let (whole, fraction) = digits.split_at(digits.len() - places as usize);
+                if places == 0 { format!("{sign}{whole}") } else { format!("{sign}{whole}.{fraction}") }
+            };
+            let (ta, tb) = (text(a, p), text(b, q));
+            prop_assert_eq!(order(&ta, &tb), Some(twin), "{} {}", ta, tb);
+            prop_assert_eq!(compare_texts(ta.as_bytes(), tb.as_bytes()), Some(twin), "{} {}", ta, tb);
+            prop_assert_eq!(order(&format!("{a}e-{p}"), &format!("{b}e-{q}")), Some(twin));
+        }
+
+        #[test]
+        fn integers_and_doubles_compare_as_their_text(a in any::<i64>(), b in any::<i64>(), f in any::<f64>(), g in any::<f64>()) {
+            let number = Decimal::parse(&b.to_string()).unwrap();
+            prop_assert_eq!(compare_int(a.into(), &number), a.cmp(&b));
+            prop_assert_eq!(compare_int(i128::from(a) * 1_000_000, &number), (i128::from(a) * 1_000_000).cmp(&b.into()));
+            prop_assume!(f.is_finite() && g.is_finite());
+            prop_assert_eq!(compare_float(f, &Decimal::parse(&format!("{g:e}")).unwrap()), f.partial_cmp(&g));
+        }
+    }
+}

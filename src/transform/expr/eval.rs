@@ -1,0 +1,457 @@
+//! Expressions over the columns of batches: each test runs down a column, and the answers of many
+//! rows are joined at once. No row costs an allocation.
+
+use std::cmp::Ordering;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Decimal128Type, Float64Type, Int64Type};
+use arrow_array::{Array, ArrayRef};
+use arrow_buffer::BooleanBuffer;
+
+use super::decimal::{self, Decimal};
+use super::mask::{Mask, Truth};
+use super::{Compare, Expr, Literal, Node, Operand, Path, Pattern, Test};
+use crate::column::{Batch, Mixing, Type};
+use crate::format::json_text::unescape;
+use crate::transform::apply::Error;
+use crate::transform::columns::column_at;
+
+/// An expression made ready for batches. A worker keeps one.
+#[derive(Debug)]
+pub struct Predicate {
+    node: Prepared,
+    /// Where the values come from; tests name them by their place here.
+    paths: Vec<Path>,
+    /// Tests, in the order of the text, and how many rows each could not be answered for because
+    /// of the kind of the row's value.
+    tests: Vec<(Arc<str>, u64)>,
+    mixing: Mixing,
+    scratch: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum Prepared {
+    And(Vec<Prepared>),
+    Or(Vec<Prepared>),
+    Not(Box<Prepared>),
+    Always(Truth),
+    Column { column: usize, question: Question, test: usize },
+    Columns { left: usize, compare: Compare, right: usize, test: usize },
+}
+
+/// What is asked of one column's values.
+#[derive(Debug)]
+enum Question {
+    Truth,
+    Compare(Compare, Literal),
+    In(Set),
+    IsNull,
+    Matches(Pattern),
+}
+
+/// The literals of an `in`.
+#[derive(Debug, Default)]
+struct Set {
+    texts: HashSet<Arc<str>>,
+    numbers: Vec<Decimal>,
+    bools: Vec<bool>,
+    /// A null among them: what is none of the others is then neither in nor out.
+    null: bool,
+}
+
+/// One value of a column.
+#[derive(Clone, Copy)]
+enum Value<'a> {
+    Null,
+    Bool(bool),
+    Int(i128),
+    Float(f64),
+    /// A number by its text.
+    Digits(&'a str),
+    Text(&'a str),
+    /// The inside of a JSON string that has escapes.
+    Escaped(&'a str),
+    /// A cell of CSV, which is text until it is compared with something else.
+    Cell(&'a str),
+    Nested,
+}
+
+impl Predicate {
+    /// Makes `expr` ready. `mixing` says whether values come from cells of CSV.
+    pub fn new(expr: &Expr, mixing: Mixing) -> Self {
+        let placeholder = Prepared::Always(Truth::Unknown);
+        let mut predicate =
+            Predicate { node: placeholder, paths: Vec::new(), tests: Vec::new(), mixing, scratch: Vec::new() };
+        predicate.node = predicate.prepare(&expr.node, &expr.text);
+        predicate
+    }
+
+    fn prepare(&mut self, node: &Node, text: &str) -> Prepared {
+        match node {
+            Node::And(nodes) => Prepared::And(nodes.iter().map(|node| self.prepare(node, text)).collect()),
+            Node::Or(nodes) => Prepared::Or(nodes.iter().map(|node| self.prepare(node, text)).collect()),
+            Node::Not(node) => Prepared::Not(Box::new(self.prepare(node, text))),
+            Node::Test(test, span) => {
+                self.tests.push((text[span.clone()].into(), 0));
+                self.prepare_test(test, self.tests.len() - 1)
+            }
+        }
+    }
+
+    fn prepare_test(&mut self, asked: &Test, test: usize) -> Prepared {
+        let (operand, question) = match asked {
+            Test::Compare(Operand::Column(left), compare, Operand::Column(right)) => {
+                let (left, right) = (self.column(left), self.column(right));
+                return Prepared::Columns { left, compare: *compare, right, test };
+            }
+            Test::Compare(left @ Operand::Literal(_), compare, Operand::Literal(right)) => {
+                (left, Question::Compare(*compare, right.clone()))
+            }
+            Test::Compare(Operand::Literal(left), compare, right) => {
+                (right, Question::Compare(compare.flipped(), left.clone()))
+            }
+            Test::Compare(left, compare, Operand::Literal(right)) => (left, Question::Compare(*compare, right.clone())),
+            Test::Truth(operand) => (operand, Question::Truth),
+            Test::In(operand, list) => (operand, Question::In(Set::new(list))),
+            Test::IsNull(operand) => (operand, Question::IsNull),
+            Test::Matches(operand, pattern) => (operand, Question::Matches(pattern.clone())),
+        };
+        match operand {
+            Operand::Column(path) => Prepared::Column { column: self.column(path), question, test },
+            Operand::Literal(literal) => {
+                let value = match literal {
+                    Literal::Null => Value::Null,
+                    Literal::Bool(b) => Value::Bool(*b),
+                    Literal::Number(number) => Value::Digits(number.text()),
+                    Literal::Text(text) => Value::Text(text),
+                };
+                Prepared::Always(question.ask(value, Mixing::Json, &mut Vec::new()))
+            }
+        }
+    }
+
+    fn column(&mut self, path: &Path) -> usize {
+        let same = |known: &Path| known.column == path.column && known.way == path.way;
+        self.paths.iter().position(same).unwrap_or_else(|| {
+            self.paths.push(path.clone());
+            self.paths.len() - 1
+        })
+    }
+
+    /// The rows of `batch` of which the expression is true.
+    pub fn rows(&mut self, batch: &Batch) -> Result<BooleanBuffer, Error> {
+        let columns = self.paths.iter().map(|path| column_at(batch, path)).collect::<Result<Vec<_>, _>>()?;
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let mut asking = Asking {
+            columns: &columns,
+            rows: batch.rows,
+            mixing: self.mixing,
+            tests: &mut self.tests,
+            scratch: &mut scratch,
+        };
+        let mask = asking.mask(&self.node);
+        self.scratch = scratch;
+        Ok(mask.yes)
+    }
+
+    /// The tests that met values of a kind that they do not compare, with the number of such rows
+    /// since the last call.
+    pub fn take_mismatches(&mut self) -> impl Iterator<Item = (Arc<str>, u64)> {
+        let met = |(text, rows): &mut (Arc<str>, u64)| (*rows > 0).then(|| (text.clone(), std::mem::take(rows)));
+        self.tests.iter_mut().filter_map(met)
+    }
+}
+
+/// One batch being asked.
+struct Asking<'a> {
+    columns: &'a [(ArrayRef, Type)],
+    rows: usize,
+    mixing: Mixing,
+    tests: &'a mut [(Arc<str>, u64)],
+    scratch: &'a mut Vec<u8>,
+}
+
+impl Asking<'_> {
+    fn mask(&mut self, node: &Prepared) -> Mask {
+        match node {
+            Prepared::And(nodes) => {
+                let all = Mask::all(Truth::Yes, self.rows);
+                nodes.iter().fold(all, |mask, node| mask.and(&self.mask(node)))
+            }
+            Prepared::Or(nodes) => {
+                let none = Mask::all(Truth::No, self.rows);
+                nodes.iter().fold(none, |mask, node| mask.or(&self.mask(node)))
+            }
+            Prepared::Not(node) => self.mask(node).not(),
+            Prepared::Always(truth) => {
+                if *truth == Truth::Mismatch {
+                    // Not of the data: parsing would be the place to say so.
+                    return Mask::all(Truth::Unknown, self.rows);
+                }
+                Mask::all(*truth, self.rows)
+            }
+            Prepared::Column { column, question, test } => {
+                let (mixing, scratch) = (self.mixing, &mut *self.scratch);
+                let (array, ty) = &self.columns[*column];
+                let (mask, mismatches) = each(array, ty, mixing, |value| question.ask(value, mixing, scratch));
+                self.tests[*test].1 += mismatches;
+                mask
+            }
+            Prepared::Columns { left, compare, right, test } => {
+                let [(left, left_ty), (right, right_ty)] = [&self.columns[*left], &self.columns[*right]];
+                let (mixing, mut other) = (self.mixing, Vec::new());
+                let scratch = &mut *self.scratch;
+                let (mask, mismatches) = Mask::of(self.rows, |row| {
+                    let (a, b) = (value(left, left_ty, mixing, row), value(right, right_ty, mixing, row));
+                    match values_order(a, b, scratch, &mut other) {
+                        Ok(order) => compare.holds(order).into(),
+                        Err(truth) => truth,
+                    }
+                });
+                self.tests[*test].1 += mismatches;
+                mask
+            }
+        }
+    }
+}
+
+impl Question {
+    #[inline]
+    fn ask(&self, value: Value<'_>, mixing: Mixing, scratch: &mut Vec<u8>) -> Truth {
+        if let Value::Null = value {
+            return match self {
+                Question::IsNull => Truth::Yes,
+                _ => Truth::Unknown,
+            };
+        }
+        match self {
+            Question::IsNull => Truth::No,
+            Question::Truth => match value {
+                Value::Bool(b) => b.into(),
+                Value::Cell(text) => boolean(text).map_or(Truth::Mismatch, Truth::from),
+                _ => Truth::Mismatch,
+            },
+            Question::Compare(compare, literal) => match literal {
+                Literal::Null => Truth::Unknown,
+                Literal::Number(number) => match number_order(value, number) {
+                    Some(order) => compare.holds(order).into(),
+                    None => Truth::Mismatch,
+                },
+                Literal::Text(text) => with_text(value, mixing, scratch, |value| match value {
+                    Some(value) => {
+                        if let (Mixing::Text, Some(a), Some(b)) = (mixing, boolean(value), boolean(text)) {
+                            return compare.holds(a.cmp(&b)).into();
+                        }
+                        compare.holds(value.cmp(text)).into()
+                    }
+                    None => Truth::Mismatch,
+                }),
+                Literal::Bool(b) => match value {
+                    Value::Bool(a) => compare.holds(a.cmp(b)).into(),
+                    Value::Cell(text) => boolean(text).map_or(Truth::Mismatch, |a| compare.holds(a.cmp(b)).into()),
+                    _ => Truth::Mismatch,
+                },
+            },
+            Question::In(set) => set.ask(value, mixing, scratch),
+            Question::Matches(pattern) => with_text(value, mixing, scratch, |text| {
+                text.map_or(Truth::Mismatch, |text| pattern.matches(text).into())
+            }),
+        }
+    }
+}
+
+impl Set {
+    fn new(list: &[Literal]) -> Self {
+        let mut set = Set::default();
+        for literal in list {
+            match literal {
+                Literal::Null => set.null = true,
+                Literal::Bool(b) => set.bools.push(*b),
+                Literal::Number(number) => set.numbers.push(number.clone()),
+                Literal::Text(text) => {
+                    set.texts.insert(text.clone());
+                }
+            }
+        }
+        set
+    }
+
+    /// As `or` of the comparisons with each: a kind that stands in the list at all makes the others
+    /// no mismatch.
+    fn ask(&self, value: Value<'_>, mixing: Mixing, scratch: &mut Vec<u8>) -> Truth {
+        let mut comparable = false;
+        for number in &self.numbers {
+            match number_order(value, number) {
+                Some(Ordering::Equal) => return Truth::Yes,
+                Some(_) => comparable = true,
+                None => break,
+            }
+        }
+        if !self.bools.is_empty() {
+            let found = match value {
+                Value::Bool(b) => Some(b),
+                Value::Cell(text) => boolean(text),
+                _ => None,
+            };
+            if let Some(b) = found {
+                if self.bools.contains(&b) {
+                    return Truth::Yes;
+                }
+                comparable = true;
+            }
+        }
+        if !self.texts.is_empty() {
+            let found = with_text(value, mixing, scratch, |text| match text {
+                Some(text) if self.texts.contains(text) => Truth::Yes,
+                Some(text) if mixing == Mixing::Text && boolean(text).is_some() => {
+                    self.texts.iter().any(|t| boolean(t) == boolean(text)).into()
+                }
+                Some(_) => Truth::No,
+                None => Truth::Mismatch,
+            });
+            match found {
+                Truth::Yes => return Truth::Yes,
+                Truth::No => comparable = true,
+                _ => {}
+            }
+        }
+        match (self.null, comparable) {
+            (true, _) => Truth::Unknown,
+            (false, true) => Truth::No,
+            (false, false) => Truth::Mismatch,
+        }
+    }
+}
+
+/// How CSV spells booleans, in any case.
+fn boolean(text: &str) -> Option<bool> {
+    match text.len() {
+        4 if text.eq_ignore_ascii_case("true") => Some(true),
+        5 if text.eq_ignore_ascii_case("false") => Some(false),
+        _ => None,
+    }
+}
+
+#[inline]
+fn number_order(value: Value<'_>, number: &Decimal) -> Option<Ordering> {
+    match value {
+        Value::Int(i) => Some(decimal::compare_int(i, number)),
+        Value::Float(f) => decimal::compare_float(f, number),
+        Value::Digits(text) | Value::Cell(text) => decimal::compare(text.as_bytes(), number),
+        _ => None,
+    }
+}
+
+/// Calls `ask` with the value's text; `None` where it has none to be compared with text. In CSV
+/// everything has.
+#[inline]
+fn with_text<T>(value: Value<'_>, mixing: Mixing, scratch: &mut Vec<u8>, ask: impl FnOnce(Option<&str>) -> T) -> T {
+    match value {
+        Value::Text(text) | Value::Cell(text) => ask(Some(text)),
+        Value::Escaped(text) => {
+            scratch.clear();
+            unescape(text.as_bytes(), scratch);
+            ask(std::str::from_utf8(scratch).ok())
+        }
+        _ if mixing == Mixing::Json => ask(None),
+        Value::Digits(text) => ask(Some(text)),
+        Value::Bool(b) => ask(Some(if b { "true" } else { "false" })),
+        Value::Int(i) => ask(Some(itoa::Buffer::new().format(i))),
+        Value::Float(f) => {
+            scratch.clear();
+            crate::format::number::write_float(f, scratch);
+            ask(std::str::from_utf8(scratch).ok())
+        }
+        Value::Null | Value::Nested => ask(None),
+    }
+}
+
+/// How two values of one row stand to each other.
+fn values_order(a: Value<'_>, b: Value<'_>, one: &mut Vec<u8>, two: &mut Vec<u8>) -> Result<Ordering, Truth> {
+    let number = |value: Value<'_>, out: &mut Vec<u8>| {
+        out.clear();
+        match value {
+            Value::Int(i) => out.extend_from_slice(itoa::Buffer::new().format(i).as_bytes()),
+            Value::Float(f) if f.is_finite() => out.extend_from_slice(ryu::Buffer::new().format_finite(f).as_bytes()),
+            Value::Digits(text) | Value::Cell(text) => out.extend_from_slice(text.as_bytes()),
+            _ => return false,
+        }
+        true
+    };
+    match (a, b) {
+        (Value::Null, _) | (_, Value::Null) => return Err(Truth::Unknown),
+        (Value::Bool(a), Value::Bool(b)) => return Ok(a.cmp(&b)),
+        (Value::Bool(a), Value::Cell(b)) => return boolean(b).map(|b| a.cmp(&b)).ok_or(Truth::Mismatch),
+        (Value::Cell(a), Value::Bool(b)) => return boolean(a).map(|a| a.cmp(&b)).ok_or(Truth::Mismatch),
+        _ => {}
+    }
+    if number(a, one)
+        && number(b, two)
+        && let Some(order) = decimal::compare_texts(one, two)
+    {
+        return Ok(order);
+    }
+    with_text(a, Mixing::Json, one, |a| with_text(b, Mixing::Json, two, |b| Some(a?.cmp(b?)))).ok_or(Truth::Mismatch)
+}
+
+/// Asks every value of `array`, a column of type `ty`. The type is looked at once.
+#[inline]
+fn each(array: &ArrayRef, ty: &Type, mixing: Mixing, mut ask: impl FnMut(Value<'_>) -> Truth) -> (Mask, u64) {
+    macro_rules! each_valid {
+        ($array:expr, $row:ident => $value:expr) => {{
+            let array = $array;
+            Mask::of(array.len(), |$row| {
+                ask(if array.is_valid($row) { $value(array.value($row)) } else { Value::Null })
+            })
+        }};
+    }
+    match ty {
+        Type::Null => Mask::of(array.len(), |_| ask(Value::Null)),
+        Type::Bool => each_valid!(array.as_boolean(), row => Value::Bool),
+        Type::Int { .. } => each_valid!(array.as_primitive::<Int64Type>(), row => |i| Value::Int(i128::from(i))),
+        Type::Decimal => each_valid!(array.as_primitive::<Decimal128Type>(), row => Value::Int),
+        Type::Float => each_valid!(array.as_primitive::<Float64Type>(), row => Value::Float),
+        Type::Text if mixing == Mixing::Text => each_valid!(array.as_string_view(), row => Value::Cell),
+        Type::Text => each_valid!(array.as_string_view(), row => Value::Text),
+        Type::Json | Type::Raw => each_valid!(array.as_string_view(), row => json_value),
+        Type::Struct(_) | Type::List(_) | Type::Map(_) => {
+            Mask::of(array.len(), |row| ask(if array.is_valid(row) { Value::Nested } else { Value::Null }))
+        }
+    }
+}
+
+/// The value at `row` of a column.
+fn value<'a>(array: &'a ArrayRef, ty: &Type, mixing: Mixing, row: usize) -> Value<'a> {
+    if array.is_null(row) {
+        return Value::Null;
+    }
+    match ty {
+        Type::Null => Value::Null,
+        Type::Bool => Value::Bool(array.as_boolean().value(row)),
+        Type::Int { .. } => Value::Int(array.as_primitive::<Int64Type>().value(row).into()),
+        Type::Decimal => Value::Int(array.as_primitive::<Decimal128Type>().value(row)),
+        Type::Float => Value::Float(array.as_primitive::<Float64Type>().value(row)),
+        Type::Text if mixing == Mixing::Text => Value::Cell(array.as_string_view().value(row)),
+        Type::Text => Value::Text(array.as_string_view().value(row)),
+        Type::Json | Type::Raw => json_value(array.as_string_view().value(row)),
+        Type::Struct(_) | Type::List(_) | Type::Map(_) => Value::Nested,
+    }
+}
+
+/// The value that a valid JSON text says.
+#[inline]
+fn json_value(json: &str) -> Value<'_> {
+    match json.as_bytes() {
+        [b'"', inside @ .., b'"'] => {
+            let text = &json[1..json.len() - 1];
+            if memchr::memchr(b'\\', inside).is_some() { Value::Escaped(text) } else { Value::Text(text) }
+        }
+        [] | [b'n', ..] => Value::Null,
+        [b't', ..] => Value::Bool(true),
+        [b'f', ..] => Value::Bool(false),
+        [b'{' | b'[', ..] => Value::Nested,
+        _ => Value::Digits(json),
+    }
+}

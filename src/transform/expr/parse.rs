@@ -1,0 +1,569 @@
+//! From text to an expression: a scanner, and a Pratt parser over its tokens.
+
+use std::ops::Range;
+
+use super::{Compare, Decimal, Expr, Literal, Node, Operand, Path, Pattern, Quotes, Test, Way};
+
+/// Parentheses and `not` nest no deeper: each level is a call.
+const MAX_DEPTH: usize = 100;
+
+/// Why a text is no expression, and where.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Error {
+    /// The text.
+    pub text: String,
+    /// Byte in it where it goes wrong; its length for the end.
+    pub at: usize,
+    /// What is wrong, in words.
+    pub message: String,
+    /// What can be done, if that is clear.
+    pub hint: Option<String>,
+}
+
+impl Error {
+    /// An error at byte `at` of `text`.
+    pub fn new(text: &str, at: usize, message: impl Into<String>) -> Self {
+        Error { text: text.to_owned(), at, message: message.into(), hint: None }
+    }
+
+    /// With what can be done about it.
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+/// Parses an expression.
+pub fn parse(text: &str) -> Result<Expr, Error> {
+    let mut parser = Parser::new(text)?;
+    let start = parser.peek().span.start;
+    let parsed = parser.expression(0, 0)?;
+    parser.expect_end("expected `and`, `or` or the end")?;
+    let node = parser.node_of(parsed, start)?;
+    Ok(Expr { text: text.into(), node })
+}
+
+/// Parses a list of columns: `a,b,hq.city`.
+pub fn parse_names(text: &str) -> Result<Vec<Path>, Error> {
+    let mut parser = Parser::new(text)?;
+    let mut paths = Vec::new();
+    loop {
+        paths.push(parser.path("expected a column")?);
+        if !parser.accept(&Token::Comma) {
+            let hint = "a name with blanks or signs in it goes in double quotes";
+            parser.expect_end("expected `,` or the end").map_err(|error| error.with_hint(hint))?;
+            return Ok(paths);
+        }
+    }
+}
+
+/// Parses renames: `a=b,c=d`, each with the new name as it will be.
+pub fn parse_renames(text: &str) -> Result<Vec<(Path, String)>, Error> {
+    let mut parser = Parser::new(text)?;
+    let mut renames = Vec::new();
+    loop {
+        let from = parser.path("expected a column")?;
+        if !parser.accept(&Token::Compare(Compare::Equal)) {
+            return Err(parser.error_here("expected `=` and the new name"));
+        }
+        let to = parser.path("expected the new name")?;
+        if to.way.iter().any(|way| matches!(way, Way::Index(_))) {
+            return Err(Error::new(text, to.at, "expected a name, found an element of a list"));
+        }
+        renames.push((from, to.to_string()));
+        if !parser.accept(&Token::Comma) {
+            parser.expect_end("expected `,` or the end")?;
+            return Ok(renames);
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Token {
+    /// A bare word: a name or a keyword.
+    Word(String),
+    Quoted(String, Quotes),
+    Text(String),
+    Number(Decimal),
+    Compare(Compare),
+    /// `~` or, negated, `!~`.
+    Matches {
+        negated: bool,
+    },
+    Open,
+    Close,
+    OpenIndex,
+    CloseIndex,
+    Comma,
+    Dot,
+    End,
+}
+
+#[derive(Clone, Debug)]
+struct Spanned {
+    token: Token,
+    span: Range<usize>,
+}
+
+/// What stands between operators.
+enum Parsed {
+    Value(Operand),
+    Truth(Node),
+}
+
+struct Parser<'a> {
+    text: &'a str,
+    tokens: Vec<Spanned>,
+    next: usize,
+}
+
+/// How tightly operators bind; higher is tighter.
+mod power {
+    pub const OR: u8 = 1;
+    pub const AND: u8 = 2;
+    pub const NOT: u8 = 3;
+    pub const COMPARE: u8 = 4;
+}
+
+impl<'a> Parser<'a> {
+    fn new(text: &'a str) -> Result<Self, Error> {
+        Ok(Parser { text, tokens: scan(text)?, next: 0 })
+    }
+
+    fn peek(&self) -> &Spanned {
+        &self.tokens[self.next]
+    }
+
+    fn advance(&mut self) -> Spanned {
+        let token = self.tokens[self.next].clone();
+        // The last is the end, which is never passed.
+        self.next = (self.next + 1).min(self.tokens.len() - 1);
+        token
+    }
+
+    fn accept(&mut self, token: &Token) -> bool {
+        let found = self.peek().token == *token;
+        if found {
+            self.advance();
+        }
+        found
+    }
+
+    fn is_word(&self, word: &str) -> bool {
+        matches!(&self.peek().token, Token::Word(w) if w.eq_ignore_ascii_case(word))
+    }
+
+    fn accept_word(&mut self, word: &str) -> bool {
+        let found = self.is_word(word);
+        if found {
+            self.advance();
+        }
+        found
+    }
+
+    fn error_here(&self, expected: &str) -> Error {
+        let Spanned { token, span } = self.peek();
+        let found = match token {
+            Token::End => "the end".to_owned(),
+            _ => format!("`{}`", &self.text[span.clone()]),
+        };
+        Error::new(self.text, span.start, format!("{expected}, found {found}"))
+    }
+
+    fn expect_end(&self, expected: &str) -> Result<(), Error> {
+        if self.peek().token == Token::End { Ok(()) } else { Err(self.error_here(expected)) }
+    }
+
+    /// Parses what binds tighter than `least`.
+    fn expression(&mut self, least: u8, depth: usize) -> Result<Parsed, Error> {
+        let start = self.peek().span.start;
+        if depth > MAX_DEPTH {
+            return Err(Error::new(self.text, start, format!("nested deeper than {MAX_DEPTH} levels")));
+        }
+        let mut left = if self.accept_word("not") {
+            let at = self.peek().span.start;
+            let inner = self.expression(power::NOT, depth + 1)?;
+            Parsed::Truth(Node::Not(Box::new(self.node_of(inner, at)?)))
+        } else {
+            self.primary(depth)?
+        };
+        loop {
+            let (word, binding) = match &self.peek().token {
+                Token::Word(word) => match word.to_ascii_lowercase().as_str() {
+                    "or" => ("or", power::OR),
+                    "and" => ("and", power::AND),
+                    "is" | "in" | "between" | "like" | "ilike" | "not" => ("", power::COMPARE),
+                    _ => return Ok(left),
+                },
+                Token::Compare(_) | Token::Matches { .. } => ("", power::COMPARE),
+                _ => return Ok(left),
+            };
+            if binding <= least {
+                if binding == power::COMPARE && least == power::COMPARE {
+                    let span = self.peek().span.clone();
+                    let error = Error::new(self.text, span.start, "comparisons cannot be chained");
+                    return Err(error.with_hint("join two of them by `and`, or write `x between 1 and 2`"));
+                }
+                return Ok(left);
+            }
+            left = if word.is_empty() {
+                let operand = self.operand_of(left, start)?;
+                self.comparison(operand, start, depth)?
+            } else {
+                let left = self.node_of(left, start)?;
+                self.advance();
+                let at = self.peek().span.start;
+                let right = self.expression(binding, depth + 1)?;
+                let right = self.node_of(right, at)?;
+                Parsed::Truth(joined(left, right, binding == power::AND))
+            };
+        }
+    }
+
+    /// What follows a value and asks something of it.
+    fn comparison(&mut self, left: Operand, start: usize, depth: usize) -> Result<Parsed, Error> {
+        let operator = self.advance();
+        let asked = |parser: &Self, test| {
+            let end = parser.tokens[parser.next - 1].span.end;
+            Node::Test(test, start..end)
+        };
+        let node = match operator.token {
+            Token::Compare(compare) => {
+                let right = self.value(depth)?;
+                asked(self, Test::Compare(left, compare, right))
+            }
+            Token::Matches { negated } => {
+                let pattern = self.pattern(Pattern::regex)?;
+                negate(negated, asked(self, Test::Matches(left, pattern)))
+            }
+            Token::Word(word) => {
+                let mut word = word.to_ascii_lowercase();
+                let mut negated = false;
+                if word == "not" {
+                    negated = true;
+                    word = match self.peek().token.clone() {
+                        Token::Word(word) => word.to_ascii_lowercase(),
+                        _ => String::new(),
+                    };
+                    if !["in", "between", "like", "ilike"].contains(&word.as_str()) {
+                        return Err(self.error_here("expected `in`, `between`, `like` or `ilike` after `not`"));
+                    }
+                    self.advance();
+                }
+                match word.as_str() {
+                    "is" => {
+                        negated = self.accept_word("not");
+                        if !self.accept_word("null") {
+                            let error = self.error_here("expected `null` after `is`");
+                            return Err(error.with_hint("compare by `=`, as in `x = true`"));
+                        }
+                        negate(negated, asked(self, Test::IsNull(left)))
+                    }
+                    "in" => {
+                        let list = self.list()?;
+                        negate(negated, asked(self, Test::In(left, list)))
+                    }
+                    "between" => {
+                        let low = self.value(depth)?;
+                        if !self.accept_word("and") {
+                            return Err(self.error_here("expected `and` between the two ends"));
+                        }
+                        let high = self.value(depth)?;
+                        let from = asked(self, Test::Compare(left.clone(), Compare::GreaterOrEqual, low));
+                        let to = asked(self, Test::Compare(left, Compare::LessOrEqual, high));
+                        negate(negated, Node::And(vec![from, to]))
+                    }
+                    _ => {
+                        let pattern = self.pattern(|text| Pattern::like(text, word == "ilike"))?;
+                        negate(negated, asked(self, Test::Matches(left, pattern)))
+                    }
+                }
+            }
+            _ => unreachable!("called at an operator only"),
+        };
+        Ok(Parsed::Truth(node))
+    }
+
+    /// A value beside a comparison.
+    fn value(&mut self, depth: usize) -> Result<Operand, Error> {
+        let start = self.peek().span.start;
+        let parsed = self.expression(power::COMPARE, depth + 1)?;
+        self.operand_of(parsed, start)
+    }
+
+    fn primary(&mut self, depth: usize) -> Result<Parsed, Error> {
+        if self.accept(&Token::Open) {
+            let inner = self.expression(0, depth + 1)?;
+            if !self.accept(&Token::Close) {
+                return Err(self.error_here("expected `)`"));
+            }
+            return Ok(inner);
+        }
+        if let Some(literal) = self.literal() {
+            return Ok(Parsed::Value(Operand::Literal(literal)));
+        }
+        Ok(Parsed::Value(Operand::Column(self.path("expected a column or a value")?)))
+    }
+
+    /// Passes a literal if one stands here.
+    fn literal(&mut self) -> Option<Literal> {
+        let literal = match &self.peek().token {
+            Token::Text(text) => Literal::Text(text.as_str().into()),
+            Token::Number(number) => Literal::Number(number.clone()),
+            Token::Word(word) => match word.to_ascii_lowercase().as_str() {
+                "true" => Literal::Bool(true),
+                "false" => Literal::Bool(false),
+                "null" => Literal::Null,
+                _ => return None,
+            },
+            _ => return None,
+        };
+        self.advance();
+        Some(literal)
+    }
+
+    fn list(&mut self) -> Result<Vec<Literal>, Error> {
+        if !self.accept(&Token::Open) {
+            return Err(self.error_here("expected `(` after `in`"));
+        }
+        let mut list = Vec::new();
+        loop {
+            match self.literal() {
+                Some(literal) => list.push(literal),
+                None => {
+                    let error = self.error_here("expected a number, text in single quotes, `true`, `false` or `null`");
+                    return Err(single_quotes_hint(error, &self.peek().token));
+                }
+            }
+            if self.accept(&Token::Close) {
+                return Ok(list);
+            }
+            if !self.accept(&Token::Comma) {
+                return Err(self.error_here("expected `,` or `)`"));
+            }
+        }
+    }
+
+    fn pattern(&mut self, make: impl FnOnce(&str) -> Result<Pattern, String>) -> Result<Pattern, Error> {
+        let found = self.peek().clone();
+        let Token::Text(pattern) = &found.token else {
+            let error = self.error_here("expected a pattern in single quotes");
+            return Err(single_quotes_hint(error, &found.token));
+        };
+        let made = make(pattern).map_err(|why| Error::new(self.text, found.span.start, why))?;
+        self.advance();
+        Ok(made)
+    }
+
+    fn path(&mut self, expected: &str) -> Result<Path, Error> {
+        let at = self.peek().span.start;
+        let (column, quotes) = self.name(expected)?;
+        let mut path = Path { column: column.into(), way: Vec::new(), quotes, at };
+        loop {
+            if self.accept(&Token::Dot) {
+                let (key, _) = self.name("expected a name after `.`")?;
+                path.way.push(Way::Key(key.into()));
+            } else if self.accept(&Token::OpenIndex) {
+                let index = match &self.peek().token {
+                    Token::Number(number) => number.text().parse().ok(),
+                    _ => None,
+                };
+                let Some(index) = index else {
+                    return Err(self.error_here("expected the number of an element, from 0"));
+                };
+                self.advance();
+                if !self.accept(&Token::CloseIndex) {
+                    return Err(self.error_here("expected `]`"));
+                }
+                path.way.push(Way::Index(index));
+            } else {
+                return Ok(path);
+            }
+        }
+    }
+
+    fn name(&mut self, expected: &str) -> Result<(String, Quotes), Error> {
+        let (name, quotes) = match &self.peek().token {
+            Token::Word(word) if is_keyword(word) => {
+                let error = self.error_here(expected);
+                return Err(error.with_hint(format!("a column of that name is written \"{word}\"")));
+            }
+            Token::Word(word) => (word.clone(), Quotes::None),
+            Token::Quoted(name, quotes) => (name.clone(), *quotes),
+            _ => return Err(self.error_here(expected)),
+        };
+        self.advance();
+        Ok((name, quotes))
+    }
+
+    /// As something that is true or false.
+    fn node_of(&self, parsed: Parsed, at: usize) -> Result<Node, Error> {
+        match parsed {
+            Parsed::Truth(node) => Ok(node),
+            Parsed::Value(operand) => {
+                if let Operand::Literal(literal @ (Literal::Number(_) | Literal::Text(_))) = &operand {
+                    let message = format!("expected something true or false, found {}", literal.kind());
+                    return Err(Error::new(self.text, at, message));
+                }
+                let end = self.tokens[self.next.saturating_sub(1)].span.end.max(at);
+                Ok(Node::Test(Test::Truth(operand), at..end))
+            }
+        }
+    }
+
+    fn operand_of(&self, parsed: Parsed, at: usize) -> Result<Operand, Error> {
+        match parsed {
+            Parsed::Value(operand) => Ok(operand),
+            Parsed::Truth(_) => {
+                let error = Error::new(self.text, at, "expected a column or a value, found a comparison");
+                Err(error.with_hint("comparisons are joined by `and` and `or`"))
+            }
+        }
+    }
+}
+
+fn joined(left: Node, right: Node, and: bool) -> Node {
+    match (left, and) {
+        // A chain is one list, so that its length is no depth.
+        (Node::And(mut nodes), true) => {
+            nodes.push(right);
+            Node::And(nodes)
+        }
+        (Node::Or(mut nodes), false) => {
+            nodes.push(right);
+            Node::Or(nodes)
+        }
+        (left, true) => Node::And(vec![left, right]),
+        (left, false) => Node::Or(vec![left, right]),
+    }
+}
+
+fn negate(negated: bool, node: Node) -> Node {
+    if negated { Node::Not(Box::new(node)) } else { node }
+}
+
+fn single_quotes_hint(error: Error, found: &Token) -> Error {
+    match found {
+        Token::Quoted(text, _) | Token::Word(text) => {
+            let hint = format!("text goes in single quotes: '{}'", text.replace('\'', "''"));
+            error.with_hint(hint)
+        }
+        _ => error,
+    }
+}
+
+fn is_keyword(word: &str) -> bool {
+    const KEYWORDS: [&str; 11] = ["and", "or", "not", "is", "null", "in", "like", "ilike", "between", "true", "false"];
+    KEYWORDS.iter().any(|keyword| word.eq_ignore_ascii_case(keyword))
+}
+
+/// Cuts `text` into tokens; the last is [`Token::End`].
+fn scan(text: &str) -> Result<Vec<Spanned>, Error> {
+    let bytes = text.as_bytes();
+    let mut tokens = Vec::new();
+    let mut at = 0;
+    while let Some(c) = text[at..].chars().next() {
+        let start = at;
+        let second = bytes.get(at + 1);
+        let (token, len) = match (c, second) {
+            (c, _) if c.is_whitespace() => {
+                at += c.len_utf8();
+                continue;
+            }
+            ('(', _) => (Token::Open, 1),
+            (')', _) => (Token::Close, 1),
+            ('[', _) => (Token::OpenIndex, 1),
+            (']', _) => (Token::CloseIndex, 1),
+            (',', _) => (Token::Comma, 1),
+            ('.', _) => (Token::Dot, 1),
+            ('=', Some(b'=')) => (Token::Compare(Compare::Equal), 2),
+            ('=', _) => (Token::Compare(Compare::Equal), 1),
+            ('!', Some(b'=')) | ('<', Some(b'>')) => (Token::Compare(Compare::NotEqual), 2),
+            ('!', Some(b'~')) => (Token::Matches { negated: true }, 2),
+            ('<', Some(b'=')) => (Token::Compare(Compare::LessOrEqual), 2),
+            ('<', _) => (Token::Compare(Compare::Less), 1),
+            ('>', Some(b'=')) => (Token::Compare(Compare::GreaterOrEqual), 2),
+            ('>', _) => (Token::Compare(Compare::Greater), 1),
+            ('~', _) => (Token::Matches { negated: false }, 1),
+            ('\'', _) => {
+                let (text, len) = quoted(text, start, '\'', "the text has no closing quote")?;
+                (Token::Text(text), len)
+            }
+            ('"', _) => {
+                let (name, len) = quoted(text, start, '"', "the name has no closing quote")?;
+                (Token::Quoted(name, Quotes::Double), len)
+            }
+            ('`', _) => {
+                let (name, len) = quoted(text, start, '`', "the name has no closing quote")?;
+                (Token::Quoted(name, Quotes::Backtick), len)
+            }
+            ('0'..='9', _) | ('-' | '+', Some(b'0'..=b'9')) => {
+                let len = number_len(&bytes[at..]);
+                let written = &text[at..at + len];
+                let number = Decimal::parse(written);
+                let word_follows = text[at + len..].starts_with(|c: char| c.is_alphanumeric() || c == '_');
+                let Some(number) = number.filter(|_| !word_follows) else {
+                    let error = Error::new(text, start, "not a number");
+                    return Err(error.with_hint("a column whose name starts with a digit goes in double quotes"));
+                };
+                (Token::Number(number), len)
+            }
+            (c, _) if c.is_alphabetic() || c == '_' => {
+                let rest = &text[at..];
+                let len = rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len());
+                (Token::Word(rest[..len].to_owned()), len)
+            }
+            ('&', Some(b'&')) => {
+                return Err(Error::new(text, start, "`&&` is not known").with_hint("write `and`"));
+            }
+            ('|', Some(b'|')) => {
+                return Err(Error::new(text, start, "`||` is not known").with_hint("write `or`"));
+            }
+            ('-', _) => {
+                let error = Error::new(text, start, "`-` stands only before a number");
+                return Err(error.with_hint("a column with a dash in its name goes in double quotes"));
+            }
+            ('!', _) => return Err(Error::new(text, start, "`!` is not known").with_hint("write `not`")),
+            (c, _) => return Err(Error::new(text, start, format!("`{c}` is not known here"))),
+        };
+        at += len;
+        tokens.push(Spanned { token, span: start..at });
+    }
+    tokens.push(Spanned { token: Token::End, span: text.len()..text.len() });
+    Ok(tokens)
+}
+
+/// The text in quotes at `start`, a quote in it written twice, and the bytes that it takes.
+fn quoted(text: &str, start: usize, quote: char, no_end: &str) -> Result<(String, usize), Error> {
+    let mut inside = String::new();
+    let mut chars = text[start..].char_indices().skip(1).peekable();
+    while let Some((i, c)) = chars.next() {
+        if c != quote {
+            inside.push(c);
+        } else if chars.next_if(|(_, next)| *next == quote).is_some() {
+            inside.push(quote);
+        } else {
+            return Ok((inside, i + 1));
+        }
+    }
+    Err(Error::new(text, start, no_end))
+}
+
+/// Bytes of the number that `bytes` starts with, by the look of it.
+fn number_len(bytes: &[u8]) -> usize {
+    let mut len = 1;
+    while let Some(&byte) = bytes.get(len) {
+        let exponent = len > 0 && matches!(bytes[len - 1], b'e' | b'E');
+        let part = byte.is_ascii_digit()
+            || byte == b'.' && bytes.get(len + 1).is_some_and(u8::is_ascii_digit)
+            || matches!(byte, b'e' | b'E')
+                && bytes.get(len + 1).is_some_and(|b| b.is_ascii_digit() || matches!(b, b'-' | b'+'))
+            || matches!(byte, b'-' | b'+') && exponent;
+        if !part {
+            break;
+        }
+        len += 1;
+    }
+    len
+}

@@ -1,0 +1,339 @@
+//! The parser at its edges, and expressions over values against a plain reading of their words.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::column::testing::{any_rows, batch, infer_schema};
+use crate::column::{Batch, Field, Mixing, Morsel, Schema, Type};
+use crate::format::decode::Outcome;
+use crate::format::ndjson::{self, DecodeOptions, Keys, UnknownKey};
+
+fn error(text: &str) -> (usize, String) {
+    let error = parse(text).expect_err(text);
+    (error.at, error.message)
+}
+
+#[test]
+fn faults_have_their_place() {
+    for (text, at, message) in [
+        ("", 0, "expected a column or a value, found the end"),
+        ("a >", 3, "expected a column or a value, found the end"),
+        ("a > and b", 4, "expected a column or a value, found `and`"),
+        ("a = 1 b = 2", 6, "expected `and`, `or` or the end, found `b`"),
+        ("1 < a < 3", 6, "comparisons cannot be chained"),
+        ("a = (b = 1)", 4, "expected a column or a value, found a comparison"),
+        ("(a = 1", 6, "expected `)`, found the end"),
+        ("a in 1", 5, "expected `(` after `in`, found `1`"),
+        ("a in ()", 6, "expected a number, text in single quotes, `true`, `false` or `null`, found `)`"),
+        ("a in (1 2)", 8, "expected `,` or `)`, found `2`"),
+        ("a between 1 or 2", 12, "expected `and` between the two ends, found `or`"),
+        ("a is 3", 5, "expected `null` after `is`, found `3`"),
+        ("a not 3", 6, "expected `in`, `between`, `like` or `ilike` after `not`, found `3`"),
+        ("a like \"x\"", 7, "expected a pattern in single quotes, found `\"x\"`"),
+        ("a ~ '('", 4, "unclosed group"),
+        ("a = 'x", 4, "the text has no closing quote"),
+        ("é = \"x", 5, "the name has no closing quote"),
+        ("a = 1x", 4, "not a number"),
+        ("a - 1", 2, "`-` stands only before a number"),
+        ("a && b", 2, "`&&` is not known"),
+        ("a; b", 1, "`;` is not known here"),
+        ("a[x]", 2, "expected the number of an element, from 0, found `x`"),
+        ("a[-1]", 2, "expected the number of an element, from 0, found `-1`"),
+        ("a.", 2, "expected a name after `.`, found the end"),
+        ("5", 0, "expected something true or false, found a number"),
+        ("a and 'x'", 6, "expected something true or false, found text"),
+    ] {
+        assert_eq!(error(text), (at, message.to_owned()), "{text}");
+    }
+    assert!(error(&"(".repeat(500)).1.starts_with("nested deeper"));
+    assert!(error(&"not ".repeat(500)).1.starts_with("nested deeper"));
+    // A long chain is no depth.
+    assert!(parse(&vec!["a = 1"; 20_000].join(" or ")).is_ok());
+}
+
+proptest! {
+    #[test]
+    fn no_text_breaks_the_parser(text in r#"([abé"'`\[\]().,<>=!~ 01\\-]|and|or|not|is|null|in|like|between|'x'){0,16}"#) {
+        if let Err(error) = parse(&text) {
+            prop_assert!(text.is_char_boundary(error.at), "{} in {text}", error.at);
+        }
+        let _ = (parse_names(&text), parse_renames(&text));
+    }
+}
+
+#[test]
+fn names_are_read_as_written() {
+    let names = |text| parse_names(text).map(|paths| paths.iter().map(Path::to_string).collect::<Vec<_>>());
+    assert_eq!(
+        names("a, hq.city,emails[0].x, \"a, \"\"b\"\"\".c,`d e`,größe_1"),
+        Ok(["a", "hq.city", "emails[0].x", "a, \"b\".c", "d e", "größe_1"].map(str::to_owned).to_vec())
+    );
+    assert!(names("a,,b").is_err() && names("").is_err() && names("a b").is_err());
+    let renames = parse_renames("a=b, \"c d\" = `e f`,g=h.i").unwrap();
+    let renames: Vec<_> = renames.iter().map(|(from, to)| (from.to_string(), to.as_str())).collect();
+    assert_eq!(renames, [("a".into(), "b"), ("c d".into(), "e f"), ("g".into(), "h.i")]);
+    assert!(parse_renames("a").is_err() && parse_renames("a=b[0]").is_err());
+}
+
+/// The rows of NDJSON as raw text, as text outputs have them.
+fn raw(rows: &[Value]) -> Batch {
+    let text: String = rows.iter().map(|row| format!("{row}\n")).collect();
+    let morsel = Morsel::from_vec(text.into_bytes(), 0, 0);
+    let options = DecodeOptions {
+        unknown_key: UnknownKey::Surprise,
+        new_columns: Keys::Raw,
+        freeze: false,
+        max_record_bytes: 1 << 20,
+        max_cells: usize::MAX,
+        record_spans: false,
+    };
+    let schema = Arc::new(ndjson::infer(&morsel, Keys::Raw, 1 << 20));
+    match ndjson::decode(&morsel, &schema, &options) {
+        Outcome::Decoded(decoded) => decoded.batch,
+        Outcome::Surprise(surprise) => panic!("{}", surprise.what),
+    }
+}
+
+fn typed(rows: &[Value]) -> Batch {
+    batch(rows, Arc::new(infer_schema(rows, Mixing::Json)))
+}
+
+fn kept(batch: &Batch, text: &str, mixing: Mixing) -> (Vec<usize>, u64) {
+    let mut predicate = Predicate::new(&parse(text).unwrap(), mixing);
+    let rows = predicate.rows(batch).unwrap();
+    (rows.set_indices().collect(), predicate.take_mismatches().map(|(_, rows)| rows).sum())
+}
+
+#[track_caller]
+fn check(rows: &[Value], text: &str, expected: &[usize], mismatches: u64) {
+    assert_eq!(kept(&raw(rows), text, Mixing::Json), (expected.to_vec(), mismatches), "raw: {text}");
+    assert_eq!(kept(&typed(rows), text, Mixing::Json), (expected.to_vec(), mismatches), "typed: {text}");
+}
+
+#[test]
+fn comparisons_of_values() {
+    let rows = [
+        json!({"n": 1, "t": "a%b", "b": true, "o": {"city": "Oslo", "x": [1, {"y": 2}]}, "l": ["p", "q"]}),
+        json!({"n": 2.5, "t": "O'Neil \"é\"", "b": false, "o": {"city": null}, "l": []}),
+        json!({"n": null, "t": null, "b": null, "o": null, "l": null}),
+        json!({}),
+        json!({"n": -3, "t": "", "b": true, "o": {"city": "Bergen"}, "l": ["q"]}),
+    ];
+    for (text, expected) in [
+        ("n > 1", &[1][..]),
+        ("n >= 1.0", &[0, 1]),
+        ("1 <= n", &[0, 1]),
+        ("n <> 1", &[1, 4]),
+        ("n == 25e-1", &[1]),
+        ("not n > 1", &[0, 4]),
+        ("not (n > 1 and b)", &[0, 1, 4]),
+        ("n > 1 or b", &[0, 1, 4]),
+        ("n is null", &[2, 3]),
+        ("n is not null and not b", &[1]),
+        ("b", &[0, 4]),
+        ("b = false or n = 1", &[0, 1]),
+        ("b != true", &[1]),
+        ("b < true", &[1]),
+        ("t = 'a%b'", &[0]),
+        ("t = 'O''Neil \"é\"'", &[1]),
+        ("t = ''", &[4]),
+        ("t > 'O'", &[0, 1]),
+        ("t like 'a\\%%'", &[0]),
+        ("t like '%é_'", &[1]),
+        ("t not like '%e%'", &[0, 4]),
+        ("t ilike 'o%'", &[1]),
+        ("t ~ '^[aO]'", &[0, 1]),
+        ("t !~ 'b$'", &[1, 4]),
+        ("n in (1, -3.0, 7)", &[0, 4]),
+        ("n not in (1)", &[1, 4]),
+        ("n not in (1, null)", &[]),
+        ("n in (1, null)", &[0]),
+        ("t in ('', 'a%b')", &[0, 4]),
+        ("b in (false)", &[1]),
+        ("n between 1 and 2.5", &[0, 1]),
+        ("n not between 1 and 2.5", &[4]),
+        ("o.city = 'Oslo'", &[0]),
+        ("o.city is null", &[1, 2, 3]),
+        ("o is null", &[2, 3]),
+        ("o.x[1].y = 2", &[0]),
+        ("o.x[0] = 1", &[0]),
+        ("l[0] = 'p'", &[0]),
+        ("l[1] is not null", &[0]),
+        ("l[0] = l[0]", &[0, 4]),
+        ("n = null", &[]),
+        ("n != null", &[]),
+        ("nothing is null", &[0, 1, 2, 3, 4]),
+        ("1 = 1", &[0, 1, 2, 3, 4]),
+        ("true and not false", &[0, 1, 2, 3, 4]),
+        ("'a' = 'b' or null", &[]),
+        ("n < n", &[]),
+        ("(n) > (0)", &[0, 1]),
+    ] {
+        check(&rows, text, expected, 0);
+    }
+    // Kinds that do not compare: neither true nor false, and counted.
+    check(&rows, "t > 5", &[], 3);
+    check(&rows, "not t > 5", &[], 3);
+    check(&rows, "n = '1'", &[], 3);
+    check(&rows, "n = t", &[], 3);
+    check(&rows, "o = 'x' or n = 1", &[0], 3);
+    check(&rows, "l ~ 'p'", &[], 3);
+    check(&rows, "n in ('a')", &[], 3);
+}
+
+#[test]
+fn numbers_are_compared_by_their_digits() {
+    let rows: Vec<Value> = ["9007199254740993", "9007199254740992.0", "18446744073709551616", "0.1", "-0"]
+        .iter()
+        .map(|digits| serde_json::from_str(&format!("{{\"n\":{digits}}}")).unwrap())
+        .collect();
+    let raw = raw(&rows);
+    for (text, expected) in [
+        ("n > 9007199254740992", &[0, 2][..]),
+        ("n = 9007199254740992", &[1]),
+        ("n = 18446744073709551616", &[2]),
+        ("n > 18446744073709551615.999999999999", &[2]),
+        ("n = 0.1000", &[3]),
+        ("n > 0.0999999999999999999999", &[0, 1, 2, 3]),
+        ("n = 0", &[4]),
+    ] {
+        assert_eq!(kept(&raw, text, Mixing::Json), (expected.to_vec(), 0), "{text}");
+    }
+}
+
+#[test]
+fn cells_of_csv_are_what_they_are_compared_with() {
+    let cells = |values: &[Option<&str>]| {
+        let schema = Schema::new(vec![Field::new("c", Type::Text)]);
+        let rows: Vec<Value> = values.iter().map(|v| json!({ "c": v })).collect();
+        batch(&rows, Arc::new(schema))
+    };
+    let batch = cells(&[Some("10"), Some("9.50"), Some("True"), Some("n/a"), None, Some("")]);
+    for (text, expected, mismatches) in [
+        ("c > 9", &[0, 1][..], 3),
+        ("c = '10'", &[0], 0),
+        ("c > '9'", &[1, 2, 3], 0),
+        ("c = 9.5", &[1], 3),
+        ("c", &[2], 4),
+        ("c = 'true'", &[2], 0),
+        ("c = ''", &[5], 0),
+        ("c is null", &[4], 0),
+        ("c like '%0'", &[0, 1], 0),
+        ("c in (10, 'n/a')", &[0, 3], 0),
+    ] {
+        assert_eq!(kept(&batch, text, Mixing::Text), (expected.to_vec(), mismatches), "{text}");
+    }
+    // Typed columns answer as their cells would.
+    let rows = [json!({"n": 10, "f": 9.5, "b": true})];
+    let typed = typed(&rows);
+    for text in ["n = '10'", "f = '9.5'", "n > '1'", "b = 'True'", "b", "f like '9%'", "n = 10 and f < 10"] {
+        assert_eq!(kept(&typed, text, Mixing::Text), (vec![0], 0), "{text}");
+    }
+}
+
+/// Three-valued logic by the book, over rows as JSON.
+fn twin(node: &Node, row: &Value) -> Option<bool> {
+    match node {
+        // One that decides does so whatever the others are; else one that is unknown leaves it so.
+        Node::And(nodes) | Node::Or(nodes) => {
+            let deciding = matches!(node, Node::Or(_));
+            let all: Vec<_> = nodes.iter().map(|n| twin(n, row)).collect();
+            match all.contains(&Some(deciding)) {
+                true => Some(deciding),
+                false if all.contains(&None) => None,
+                false => Some(!deciding),
+            }
+        }
+        Node::Not(node) => twin(node, row).map(|b| !b),
+        Node::Test(Test::IsNull(operand), _) => Some(value_of(operand, row).is_null()),
+        Node::Test(Test::Truth(operand), _) => value_of(operand, row).as_bool(),
+        Node::Test(Test::Compare(left, compare, right), _) => {
+            Some(compare.holds(order(&value_of(left, row), &value_of(right, row))?))
+        }
+        Node::Test(Test::In(operand, list), _) => {
+            let value = value_of(operand, row);
+            let one = |l: &Literal| Some(order(&value, &value_of(&Operand::Literal(l.clone()), row))?.is_eq());
+            let all: Vec<_> = list.iter().map(one).collect();
+            match all.contains(&Some(true)) {
+                true => Some(true),
+                false if list.contains(&Literal::Null) => None,
+                // A mismatch with one kind is none if another kind in the list compares.
+                false => all.contains(&Some(false)).then_some(false),
+            }
+        }
+        Node::Test(Test::Matches(..), _) => unreachable!("not generated"),
+    }
+}
+
+fn value_of(operand: &Operand, row: &Value) -> Value {
+    match operand {
+        Operand::Literal(Literal::Null) => Value::Null,
+        Operand::Literal(Literal::Bool(b)) => json!(b),
+        Operand::Literal(Literal::Number(n)) => serde_json::from_str(n.text()).unwrap(),
+        Operand::Literal(Literal::Text(t)) => json!(**t),
+        Operand::Column(path) => {
+            let column = row.get(&*path.column).cloned();
+            let found = path.way.iter().fold(column, |value, way| match way {
+                Way::Key(key) => value?.get(&**key).cloned(),
+                Way::Index(index) => value?.get(index).cloned(),
+            });
+            found.unwrap_or(Value::Null)
+        }
+    }
+}
+
+fn order(a: &Value, b: &Value) -> Option<std::cmp::Ordering> {
+    match (a, b) {
+        (Value::Bool(a), Value::Bool(b)) => Some(a.cmp(b)),
+        (Value::String(a), Value::String(b)) => Some(a.as_bytes().cmp(b.as_bytes())),
+        (Value::Number(a), Value::Number(b)) => match (a.to_string().parse::<i128>(), b.to_string().parse::<i128>()) {
+            (Ok(a), Ok(b)) => Some(a.cmp(&b)),
+            _ => a.as_f64()?.partial_cmp(&b.as_f64()?),
+        },
+        _ => None,
+    }
+}
+
+fn any_condition() -> impl Strategy<Value = String> {
+    let column =
+        prop::sample::select(vec!["a", "b", "\"c.d\"", "map", "a.a", "a.map", "b[0]", "a[1].b", "map.a", "b.b.a"]);
+    let literal = prop_oneof![
+        (-5i64..5).prop_map(|n| n.to_string()),
+        (-40i32..40).prop_map(|n| (f64::from(n) / 8.0).to_string()),
+        Just("true".to_owned()),
+        Just("null".to_owned()),
+        "[a-c\"\\\\\n]{0,2}".prop_map(|t| format!("'{}'", t.replace('\'', "''"))),
+    ];
+    let compare = prop::sample::select(vec!["=", "<>", "<", "<=", ">", ">="]);
+    let leaf = prop_oneof![
+        4 => (column.clone(), compare.clone(), literal.clone()).prop_map(|(c, o, l)| format!("{c} {o} {l}")),
+        1 => (literal.clone(), compare.clone(), column.clone()).prop_map(|(l, o, c)| format!("{l} {o} {c}")),
+        2 => (column.clone(), compare, column.clone()).prop_map(|(a, o, b)| format!("{a} {o} {b}")),
+        1 => column.clone().prop_map(|c| format!("{c} is null")),
+        1 => column.clone().prop_map(|c| format!("{c} is not null")),
+        1 => column.clone().prop_map(str::to_owned),
+        1 => (column.clone(), prop::collection::vec(literal.clone(), 1..4)).prop_map(|(c, l)| format!("{c} in ({})", l.join(", "))),
+        1 => (column, literal.clone(), literal).prop_map(|(c, l, h)| format!("{c} not between {l} and {h}")),
+    ];
+    leaf.prop_recursive(3, 12, 3, |inner| {
+        prop_oneof![
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("({a}) and ({b})")),
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("({a}) or ({b})")),
+            inner.prop_map(|a| format!("not ({a})")),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
+
+    #[test]
+    fn conditions_hold_where_their_words_do(rows in any_rows(20), text in any_condition()) {
+        let expr = parse(&text).unwrap();
+        let expected: Vec<usize> = (0..rows.len()).filter(|&i| twin(&expr.node, &rows[i]) == Some(true)).collect();
+        prop_assert_eq!(kept(&raw(&rows), &text, Mixing::Json).0, expected, "{}", text);
+    }
+}

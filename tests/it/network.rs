@@ -1,0 +1,200 @@
+//! What the network does to a command: damage that shows, keys that stay home, secrets that nobody sees.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::support::api::{RUN_ID, WORKFLOW_ID};
+use crate::support::http::{Answer, Loopback, Request};
+use crate::support::{Done, MARKED_KEY, Place, exit};
+
+const MARK: &str = "marked-signature";
+
+/// A completed run with one block's NDJSON, whose file is answered by `file` at `base`, or here.
+fn run_with(
+    base: Option<String>,
+    row_count: u64,
+    file: impl Fn(&Request) -> Answer + Send + Sync + 'static,
+) -> Loopback {
+    Loopback::start(move |request| {
+        let here = || format!("http://{}", request.headers.get("host").map_or("", String::as_str));
+        let run = format!("/workflows/runs/{RUN_ID}");
+        match request.path.as_str() {
+            path if path == format!("{run}/live_status") => Answer::json(&json!({
+                "run_id": RUN_ID, "workflow_id": WORKFLOW_ID, "overall_status": "completed", "last_updated": "t",
+            })),
+            path if path == format!("{run}/results/download-links") => Answer::json(&json!([{
+                "filename": "rows.ndjson", "storage_bucket": "b", "row_count": row_count, "block_number": 2,
+                "download_url": format!("{}/files/rows?sig={MARK}", base.clone().unwrap_or_else(here)),
+            }])),
+            "/files/rows" => file(request),
+            _ => Answer::error(404, "Not found"),
+        }
+    })
+}
+
+fn pull(server: &Loopback, more: &[&str]) -> (Place, Done) {
+    let place = Place::with_service(&server.url);
+    let done = place.run(&[&["pull", RUN_ID, "-o", "out.ndjson"], more].concat());
+    (place, done)
+}
+
+fn gzip(text: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    std::io::Write::write_all(&mut encoder, text).unwrap();
+    encoder.finish().unwrap()
+}
+
+const ROWS: &[u8] = b"{\"a\":1}\n{\"a\":2}\n";
+
+#[test]
+fn a_file_that_is_not_whole_is_told_by_what_is_missing() {
+    let bytes = |bytes: Vec<u8>| move |_: &Request| Answer::bytes("application/x-ndjson", bytes.clone());
+    let short = gzip(ROWS)[..gzip(ROWS).len() - 3].to_vec();
+    let mut corrupt = gzip(ROWS);
+    let check_sum = corrupt.len() - 6;
+    corrupt[check_sum] ^= 1;
+    let cases = [
+        (short, exit::DAMAGED, "cut short"),
+        (corrupt, exit::DAMAGED, "corrupt"),
+        ([gzip(ROWS), b"more".to_vec()].concat(), exit::DAMAGED, "behind the gzip stream"),
+        (ROWS[..ROWS.len() - 3].to_vec(), exit::LAST_LINE_CUT, "the last line is cut short"),
+        (ROWS[..8].to_vec(), exit::MISMATCH, "row_count"),
+    ];
+    for (file, code, words) in cases {
+        let server = run_with(None, 2, bytes(file.clone()));
+        // Passing over bad records does not make half a file whole.
+        for more in [&[][..], &["--on-bad-record", "skip"]] {
+            let (place, done) = pull(&server, more);
+            done.code(code).says(words);
+            assert!(place.leftovers().is_empty(), "{words}: {:?}", place.leftovers());
+        }
+        if code != exit::MISMATCH {
+            let place = Place::new();
+            place.run_line(&format!("convert {}/files/rows -o out.ndjson", server.url)).code(code).says(words);
+        }
+    }
+}
+
+#[test]
+fn a_last_line_without_end_is_a_line_if_it_is_whole() {
+    let server = run_with(None, 2, |_| Answer::bytes("application/x-ndjson", &ROWS[..ROWS.len() - 1]));
+    let (place, done) = pull(&server, &[]);
+    done.ok();
+    assert_eq!(place.read("out.ndjson"), ROWS);
+}
+
+#[test]
+fn a_file_that_changes_in_the_middle() {
+    let count = std::sync::atomic::AtomicUsize::new(0);
+    let server = run_with(None, 2, move |_| {
+        let first = count.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0;
+        let tag = if first { "\"v1\"" } else { "\"v2\"" };
+        let mut answer = Answer::bytes("application/x-ndjson", ROWS);
+        answer.headers.push(("etag".to_owned(), tag.to_owned()));
+        answer.cut_at = first.then_some(5);
+        answer
+    });
+    let (_, done) = pull(&server, &[]);
+    done.code(exit::FILE_CHANGED).says("changed while it was read");
+}
+
+#[test]
+fn the_key_goes_elsewhere_only_if_told() {
+    let store = Loopback::start(|request| match request.headers.get("x-api-key").map(String::as_str) {
+        Some(MARKED_KEY) => Answer::bytes("application/x-ndjson", ROWS),
+        _ => Answer::error(401, "who are you?"),
+    });
+    let host = store.url.trim_start_matches("http://").to_owned();
+    let server = run_with(Some(store.url.clone()), 2, |_| Answer::error(404, "not here"));
+    let (_, done) = pull(&server, &[]);
+    done.code(exit::DOWNLOAD_BROKEN).says("who are you?").hints(&format!("--send-key-to {host}"));
+    assert!(store.asked().iter().all(|request| !request.headers.contains_key("x-api-key")));
+    let (place, done) = pull(&server, &["--send-key-to", &host]);
+    done.ok();
+    assert_eq!(place.read("out.ndjson"), ROWS);
+    pull(&server, &["--send-key-to", "https://files.test/a"]).1.code(exit::USAGE).says("HOST:PORT");
+}
+
+/// Every file under `folder` that holds `text`.
+fn files_with(folder: &Path, text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_symlink() {
+            continue;
+        }
+        if path.is_dir() {
+            found.extend(files_with(&path, text));
+        } else if std::fs::read(&path).unwrap().windows(text.len()).any(|window| window == text.as_bytes()) {
+            found.push(path.display().to_string());
+        }
+    }
+    found
+}
+
+#[test]
+fn no_secret_is_seen_whatever_fails_and_however_much_is_logged() {
+    let echo = |request: &Request| {
+        let key = request.headers.get("x-api-key").cloned().unwrap_or_default();
+        format!("{}?{} for {key} is not to be had", request.path, request.query)
+    };
+    let elsewhere = Loopback::start(move |request| Answer::error(403, &echo(request)));
+    let to = format!("{}/files/rows?sig={MARK}", elsewhere.url);
+    let redirect = move |status: u16| {
+        let mut answer = Answer::error(status, "");
+        answer.headers.push(("location".to_owned(), to.clone()));
+        answer
+    };
+    let xml = format!("<?xml version='1.0'?><Error><Message>no {MARK} and no {MARKED_KEY}</Message></Error>");
+    let cut = |at| Answer { cut_at: Some(at), ..Answer::bytes("application/x-ndjson", ROWS) };
+    type File = Box<dyn Fn(&Request) -> Answer + Send + Sync>;
+    let files: Vec<File> = vec![
+        Box::new(move |request| Answer::error(400, &echo(request))),
+        Box::new(move |request| Answer::error(401, &echo(request))),
+        Box::new(move |_| Answer { status: 403, ..Answer::bytes("text/xml", xml.clone()) }),
+        Box::new(move |request| Answer::error(404, &echo(request))),
+        Box::new(move |request| Answer::error(500, &echo(request))),
+        Box::new(move |_| cut(0)),
+        Box::new(move |_| cut(9)),
+        Box::new(move |_| redirect(302)),
+        Box::new(|_| Answer::bytes("text/html", format!("<html>{MARK}</html>"))),
+        Box::new(|_| Answer::bytes("application/x-ndjson", "{\"a\":1}\nnonsense\n")),
+        Box::new(|_| Answer::bytes("application/x-ndjson", ROWS)),
+    ];
+    let last = files.len() - 1;
+    // At the same time, for most of each is waiting between tries.
+    std::thread::scope(|scope| {
+        for (i, file) in files.into_iter().enumerate() {
+            scope.spawn(move || {
+                let server = run_with(None, 2, file);
+                let place = Place::with_service(&server.url).env("RUST_LOG", "trace").env("RUST_BACKTRACE", "full");
+                let url = format!("{}/files/rows?sig={MARK}", server.url);
+                let lines = [
+                    format!("pull {RUN_ID} -o out.ndjson --report json"),
+                    format!("convert {url} -o out2.ndjson"),
+                    format!("runs links {RUN_ID}"),
+                ];
+                for line in lines {
+                    // That the key is in no output is checked for every command.
+                    let done = place.run_line(&line);
+                    for text in [&done.stderr, &*String::from_utf8_lossy(&done.stdout)] {
+                        assert!(!text.contains(MARK), "case {i}, {line}: a signature is shown: {text}");
+                    }
+                }
+                assert_eq!(place.path("out.ndjson").exists(), i == last, "case {i}");
+                for secret in [MARK, MARKED_KEY] {
+                    assert_eq!(files_with(&place.path("."), secret), Vec::<String>::new(), "case {i}");
+                }
+            });
+        }
+    });
+    // Calls of the API that quote what they were asked.
+    for status in [400, 401, 403, 404, 409, 422, 501] {
+        let server = Loopback::start(move |request| Answer::error(status, &echo(request)));
+        let place = Place::with_service(&server.url).env("RUST_LOG", "trace");
+        for line in ["workflows ls", "runs ls --status active", "pull some-run -o out.ndjson"] {
+            assert_ne!(place.run_line(line).code, exit::SUCCESS);
+        }
+    }
+}

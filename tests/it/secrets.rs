@@ -1,0 +1,227 @@
+//! Marked secrets are planted wherever one can come from, and looked for in all that the program leaves behind.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::support::api::{RUN_ID, Script};
+use crate::support::http::{Answer, Loopback, Request};
+use crate::support::{Done, Place, exit};
+
+/// No secret of these tests lacks this word, and nothing else has it.
+const MARK: &str = "marked-";
+
+/// Everything below `folder` except what tests planted, names included.
+fn everything_below(folder: &Path, found: &mut Vec<(String, Vec<u8>)>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let path = entry.path();
+        let name = path.display().to_string();
+        if entry.file_type().unwrap().is_dir() {
+            everything_below(&path, found);
+        } else if !entry.file_type().unwrap().is_symlink() && !name.ends_with(".planted") {
+            found.push((name, std::fs::read(path).unwrap()));
+        }
+    }
+}
+
+#[track_caller]
+fn nothing_is_seen(place: &Place, done: &Done) {
+    let mut all = Vec::new();
+    everything_below(&place.path("."), &mut all);
+    all.push(("standard output".into(), done.stdout.clone()));
+    all.push(("standard error".into(), done.stderr.clone().into_bytes()));
+    for (name, bytes) in all {
+        let text = String::from_utf8_lossy(&bytes);
+        assert!(!name.contains(MARK) && !text.contains(MARK), "a secret is in {name}:\n{text}");
+    }
+}
+
+/// The scripted service, which puts secrets into every link and breaks as it is told.
+fn service(how: &'static str) -> Loopback {
+    Loopback::start(move |request: &Request| {
+        let script = Script { cut_at: (how == "cut").then_some(20), ..Script::default() };
+        let signed = request.path.ends_with("download-links") || request.path.starts_with("/files/");
+        match how {
+            "unreachable" if request.path == "/workflows/run" => Answer { cut_at: Some(0), ..Answer::error(500, "") },
+            "refused" if !signed => Answer::error(401, "Invalid API key"),
+            "expired" if request.path.starts_with("/files/") => Answer::error(403, "Request has expired"),
+            "redirect" if request.path.starts_with("/files/") => {
+                let to = format!("http://127.0.0.1:9/elsewhere?sig={MARK}redirect");
+                Answer { headers: vec![("location".into(), to)], ..Answer::error(302, "") }
+            }
+            "bad link" if signed => Answer::json(&json!([{
+                "filename": "a.ndjson", "storage_bucket": "b", "row_count": 1, "block_number": 2,
+                "download_url": format!("not a url?sig={MARK}malformed"),
+            }])),
+            "user in link" if request.path.ends_with("download-links") => Answer::json(&json!([{
+                "filename": "a.ndjson", "storage_bucket": "b", "row_count": 2, "block_number": 2,
+                "download_url": format!("http://user:{MARK}password@127.0.0.1:9/a?sig={MARK}query#{MARK}fragment"),
+            }])),
+            _ => script.answer(request),
+        }
+    })
+}
+
+/// A place whose key comes from `source`.
+fn place(source: &str, url: &str) -> (Place, Vec<String>) {
+    // Whatever a library would say at its most talkative.
+    let place = Place::new().env("SIXTYFOUR_API_ENDPOINT", url).env("RUST_LOG", "trace").env("RUST_BACKTRACE", "full");
+    match source {
+        "environment" => (place.env("SIXTYFOUR_API_KEY", &format!("{MARK}env")), Vec::new()),
+        "file" => {
+            let path = place.write("key.planted", format!("{MARK}file\n"));
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+            (place, vec!["--api-key-file".into(), "key.planted".into()])
+        }
+        "command" => (place, vec!["--api-key-command".into(), format!("echo {MARK}command; echo {MARK}second")]),
+        _ => {
+            let config = format!("api_key_command = 'echo {MARK}config'\n");
+            let path = place.write("config.planted", config);
+            let path = path.display().to_string();
+            (place.env("DRAWOFF_CONFIG", &path), Vec::new())
+        }
+    }
+}
+
+#[test]
+fn no_secret_is_seen_anywhere() {
+    let run = ["run", "testdata/workflows/webhook-leads.json", "--payload", "@testdata/leads.json", "-o", "out.ndjson"];
+    let pull = ["pull", RUN_ID, "-o", "out.csv", "--report", "json"];
+    let commands: [&[&str]; 8] = [
+        &run,
+        &pull,
+        &["pull", RUN_ID, "--all-blocks", "-o", "all"],
+        &["runs", "links", RUN_ID, "-o", "json"],
+        &["runs", "ls", "--local-state", "-o", "json"],
+        &["workflows", "ls"],
+        &["config", "show"],
+        &["upload", "testdata/leads.json"],
+    ];
+    let mut sent = Vec::new();
+    for (how, source) in [
+        ("well", "environment"),
+        ("well", "file"),
+        ("well", "command"),
+        ("well", "config"),
+        ("cut", "environment"),
+        ("expired", "command"),
+        ("refused", "file"),
+        ("redirect", "environment"),
+        ("bad link", "environment"),
+        ("user in link", "environment"),
+    ] {
+        let server = service(how);
+        let (place, flags) = place(source, &server.url);
+        for command in commands {
+            let args: Vec<&str> = command.iter().copied().chain(flags.iter().map(String::as_str)).collect();
+            nothing_is_seen(&place, &place.run(&args));
+        }
+        sent.extend(server.asked().iter().filter_map(|request| request.headers.get("x-api-key").cloned()));
+    }
+    // The keys were there to be seen.
+    for key in ["env", "file", "command", "config"] {
+        assert!(sent.contains(&format!("{MARK}{key}")), "the key from {key} was never sent");
+    }
+}
+
+#[test]
+fn a_url_and_its_errors_show_no_query() {
+    let server = service("cut");
+    let (place, _) = place("environment", &server.url);
+    let url = format!("{}/files/block_2_filter.ndjson?sig={MARK}url", server.url);
+    for out in ["out.csv", "-"] {
+        let done = place.run(&["convert", &url, "-o", out]);
+        nothing_is_seen(&place, &done.code(exit::DOWNLOAD_BROKEN));
+    }
+    let missing = format!("{}/files/none?sig={MARK}url", server.url);
+    nothing_is_seen(&place, &place.run(&["schema", &missing]));
+    nothing_is_seen(&place, &place.run(&["convert", &format!("ftp://u:{MARK}p@x/a?b={MARK}c"), "-o", "out.csv"]));
+}
+
+#[test]
+fn a_key_file_is_for_its_owner_only() {
+    let server = Script::default().start();
+    let place = Place::new().env("SIXTYFOUR_API_ENDPOINT", &server.url);
+    let path = place.write("key.planted", format!("{MARK}file\n"));
+    let mode = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+    for open in [0o644, 0o640, 0o604] {
+        mode(open);
+        let done = place.run(&["workflows", "ls", "--api-key-file", "key.planted"]);
+        nothing_is_seen(&place, &done.code(exit::USAGE).says("can be read by others").hints("chmod 600 key.planted"));
+    }
+    assert!(server.asked().is_empty());
+    let shown = place.run(&["config", "show", "--api-key-file", "key.planted"]).ok();
+    assert!(shown.text().contains("refused"), "{}", shown.text());
+    mode(0o400);
+    place.run(&["workflows", "ls", "--api-key-file", "key.planted"]).ok();
+    // A shell's substitution is a pipe, and nobody else's.
+    let mut command: Command = place.program("bash");
+    command.arg("-c").arg(format!("drawoff workflows ls --api-key-file <(echo {MARK}pipe)"));
+    Done::of(command).ok();
+    let sent: Vec<_> = server.asked().iter().map(|request| request.headers["x-api-key"].clone()).collect();
+    assert_eq!(sent, [format!("{MARK}file"), format!("{MARK}pipe")]);
+}
+
+#[test]
+fn a_key_command_that_fails_says_so_and_no_more() {
+    let place = Place::new();
+    for (command, words) in [
+        (format!("echo {MARK}x; false"), "ended with exit status: 1"),
+        (format!("true {MARK}x"), "printed nothing"),
+        (format!("/no/such/{MARK}x 2>/dev/null"), "exit status: 127"),
+    ] {
+        let done = place.run(&["workflows", "ls", "--api-key-command", &command]).code(exit::USAGE).says(words);
+        nothing_is_seen(&place, &done.says("--api-key-command"));
+    }
+}
+
+/// Names that the API gives decide no path, and what it says moves no cursor.
+#[test]
+fn names_from_the_api_are_only_names() {
+    let long = "x".repeat(300);
+    let names = ["../../evil.csv", "/etc/evil.csv", "..", "", "CON", "con.csv", "a\u{1b}[31m\u{7}\n.csv", "nul", &long];
+    let links: Vec<_> = names
+        .iter()
+        .map(|name| {
+            json!({
+                "filename": name, "storage_bucket": "b", "row_count": 2, "block_number": 2,
+                "message": "red \u{1b}[31malert\u{7}", "download_url": "URL",
+            })
+        })
+        .collect();
+    let server = Loopback::start(move |request: &Request| {
+        if !request.path.ends_with("download-links") {
+            return Script::default().answer(request);
+        }
+        let url = format!("http://{}/files/block_2_filter.ndjson?sig=1", request.headers["host"]);
+        Answer::json(
+            &serde_json::Value::Array(links.clone())
+                .to_string()
+                .replace("\"URL\"", &json!(url).to_string())
+                .parse()
+                .unwrap(),
+        )
+    });
+    let place = Place::with_service(&server.url);
+    let done = place.run(&["pull", RUN_ID, "--all-blocks", "-o", "all", "--to", "csv"]).ok();
+    assert!(!done.stderr.contains('\u{1b}') && !done.stderr.contains('\u{7}'), "{:?}", done.stderr);
+    assert_eq!(place.leftovers(), ["all"]);
+    let mut files: Vec<_> =
+        std::fs::read_dir(place.path("all")).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    files.sort();
+    assert_eq!(files.len(), names.len(), "{files:?}");
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
+    assert!(
+        files.iter().all(|name| name.starts_with("02-") && name.chars().all(plain) && name.len() < 100),
+        "{files:?}"
+    );
+    for format in ["table", "ndjson", "json"] {
+        for args in [&["runs", "links", RUN_ID, "-o", format][..], &["runs", "ls", "--local-state", "-o", format]] {
+            let done = place.run(args).ok();
+            assert!(!done.text().contains('\u{1b}') && !done.stderr.contains('\u{1b}'), "{:?}", done.text());
+        }
+    }
+}
