@@ -20,6 +20,7 @@ mod print;
 mod report;
 mod resume;
 mod settings;
+mod sinks;
 mod sources;
 mod steps;
 mod table;

@@ -16,5 +16,6 @@ mod roundtrip;
 mod schema;
 mod secrets;
 mod service;
+mod sinks;
 mod state;
 mod steps;

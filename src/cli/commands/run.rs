@@ -30,8 +30,9 @@ pub async fn run(context: &Context, args: RunArgs) -> Result<Exit, Failure> {
     let inputs: Vec<&Path> = args.input.as_deref().into_iter().chain([Path::new(&args.workflow)]).collect();
     pull.check(context, &inputs)?;
     let payload = args.payload.as_deref().map(read_payload).transpose()?;
-    if let Some(output) = &args.plan.output {
-        context.set_restart(&output.display().to_string());
+    if !args.plan.outputs.typed.is_empty() {
+        let names: Vec<String> = args.plan.outputs.typed.iter().map(|typed| typed.path.display().to_string()).collect();
+        context.set_restart(&names.join(", "));
     }
     if !args.local {
         let client = context.client()?;
