@@ -188,13 +188,13 @@ impl Out {
     }
 
     /// Makes the finished output durable, so that only its name is missing.
-    pub fn sync(&self) -> Result<(), Error> {
-        let sink = match &self.kind {
-            Kind::Parquet(parquet) => match &**parquet {
+    pub fn sync(&mut self) -> Result<(), Error> {
+        let sink = match &mut self.kind {
+            Kind::Parquet(parquet) => match &mut **parquet {
                 Parquet::Finished(sink) => sink,
                 _ => unreachable!("an output is finished before it is synced"),
             },
-            Kind::Csv(csv) => &csv.sink,
+            Kind::Csv(csv) => &mut csv.sink,
             Kind::Ndjson { sink, .. } | Kind::JsonArray { sink, .. } => sink,
         };
         sink.sync().map_err(|cause| write_error(&self.path, cause))

@@ -403,7 +403,7 @@ impl<'a> Writer<'a> {
         if let Some(rejects) = &mut self.rejects {
             rejects.sync()?;
         }
-        for output in &self.outputs {
+        for output in &mut self.outputs {
             output.sync()?;
         }
         let mut files = Vec::new();
