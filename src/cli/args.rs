@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use super::key::KeyCommand;
+use super::serve_flags::EngineFlags;
 use super::steps::StepArgs;
 use super::values::{Enrich, parse_codec, parse_duration, parse_enrich, parse_on_bad_record, parse_size};
 use super::{env_names, exit};
@@ -95,7 +96,7 @@ pub enum Command {
     Runs(RunsCommand),
     /// Run the local Workflows service
     #[command(
-        after_help = "Examples:\n  drawoff serve --port 8064 --data ./service\n  drawoff serve --enrich company_enrichment=reference.csv:domain\n  SIXTYFOUR_API_KEY=any drawoff --endpoint http://127.0.0.1:8064 workflows ls"
+        after_help = "Examples:\n  drawoff serve --port 8064 --data ./service\n  drawoff serve --enrich company_enrichment=reference.csv:domain\n  drawoff serve --fault 429,times=3 --fault cut=50%,times=2\n  SIXTYFOUR_API_KEY=any drawoff --endpoint http://127.0.0.1:8064 workflows ls"
     )]
     Serve(ServeArgs),
     /// Show the settings in force
@@ -310,7 +311,7 @@ pub struct RunArgs {
     /// Use a Workflows service inside this process, with a temporary store
     #[arg(long, help_heading = "Local service")]
     pub local: bool,
-    /// Reference table for an enrichment block of the local service
+    /// Reference table, or endpoint (BLOCK=https://...), for an enrichment block of the local service
     #[arg(long, value_parser = parse_enrich, value_name = "BLOCK=FILE:KEY", requires = "local", help_heading = "Local service")]
     pub enrich: Vec<Enrich>,
     /// Start another run, even if one of the same workflow and input goes on
@@ -548,12 +549,15 @@ pub struct ServeArgs {
     /// The one key that is accepted (else any that is not empty). Other users of this machine can see it
     #[arg(long, value_name = "KEY")]
     pub api_key: Option<String>,
-    /// Reference table for an enrichment block
+    /// What stands in for an enrichment block's provider: a reference table, or an endpoint that is sent the rows (BLOCK=https://...)
     #[arg(long, value_parser = parse_enrich, value_name = "BLOCK=FILE:KEY")]
     pub enrich: Vec<Enrich>,
     /// How long download links are valid
     #[arg(long, value_parser = parse_duration, default_value = "900s", value_name = "TIME")]
     pub link_life: Duration,
+    /// About its engine.
+    #[command(flatten)]
+    pub engine: EngineFlags,
 }
 
 /// `config`.

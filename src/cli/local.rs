@@ -7,10 +7,10 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::error::{Error, Failure};
-use super::values::Enrich;
+use super::values::{Enrich, EnrichFrom};
 use crate::pipeline::Limits;
 use crate::secret::ApiKey;
-use crate::service::{Config, EnrichTable, Service};
+use crate::service::{Config, EnrichEndpoint, EnrichTable, Retain, Scenario, Service};
 
 /// What the service is started with.
 pub struct LocalOptions {
@@ -20,12 +20,20 @@ pub struct LocalOptions {
     pub data: Option<PathBuf>,
     /// The one key that is accepted; `None` for any.
     pub api_key: Option<ApiKey>,
-    /// Reference tables.
+    /// What stands in for providers.
     pub enrich: Vec<Enrich>,
     /// How long links are valid.
     pub link_life: Duration,
-    /// Sizes of each block's execution.
+    /// Sizes of the blocks' executions, all runs together.
     pub limits: Limits,
+    /// Runs that execute at once.
+    pub max_runs: usize,
+    /// What goes wrong on purpose.
+    pub faults: Scenario,
+    /// True if the service's clock can be set.
+    pub admin: bool,
+    /// Which ended runs are kept.
+    pub retain: Option<Retain>,
 }
 
 impl Default for LocalOptions {
@@ -37,6 +45,10 @@ impl Default for LocalOptions {
             enrich: Vec::new(),
             link_life: Duration::from_secs(900),
             limits: Limits::default(),
+            max_runs: 2,
+            faults: Scenario::default(),
+            admin: false,
+            retain: None,
         }
     }
 }
@@ -61,17 +73,24 @@ impl Local {
                 (folder.path().to_owned(), Some(folder))
             }
         };
-        let enrich = options
-            .enrich
-            .into_iter()
-            .map(|table| EnrichTable { block: table.block, path: table.path, key: table.key })
-            .collect();
+        let (mut enrich, mut endpoints) = (Vec::new(), Vec::new());
+        for Enrich { block, from } in options.enrich {
+            match from {
+                EnrichFrom::Table { path, key } => enrich.push(EnrichTable { block, path, key }),
+                EnrichFrom::Endpoint(url) => endpoints.push(EnrichEndpoint { block, url }),
+            }
+        }
         let config = Config {
             bind: SocketAddr::from((Ipv4Addr::LOCALHOST, options.port)),
             api_key: options.api_key,
             enrich,
+            endpoints,
             link_life: options.link_life,
             limits: options.limits,
+            max_runs: options.max_runs,
+            faults: options.faults,
+            admin: options.admin,
+            retain: options.retain,
             ..Config::new(data_dir)
         };
         let service = Service::start(config).await.map_err(Error::Service)?;

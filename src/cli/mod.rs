@@ -18,6 +18,7 @@ mod outputs;
 mod print;
 mod report;
 mod resume;
+mod serve_flags;
 mod settings;
 mod sources;
 mod steps;

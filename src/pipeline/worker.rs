@@ -165,7 +165,7 @@ impl Part {
 
 impl Worker {
     pub fn new(compiled: &Arc<Compiled>, pool: &BufferPool) -> Self {
-        let steps = Steps::new(&compiled.row_steps, compiled.limits.max_distinct_keys, compiled.mixing);
+        let steps = Steps::new(&compiled.row_steps, &compiled.limits.room(), compiled.mixing);
         Worker { compiled: compiled.clone(), steps, pool: pool.clone(), shop: None }
     }
 

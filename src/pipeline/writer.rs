@@ -76,7 +76,7 @@ enum Next {
 impl<'a> Writer<'a> {
     pub fn new(compiled: &'a Compiled, outputs: Vec<Out>, rejects: Option<Rejects>, control: &'a Control) -> Self {
         let steps = (!compiled.ordered_steps.is_empty())
-            .then(|| Steps::new(&compiled.ordered_steps, compiled.limits.max_distinct_keys, compiled.mixing));
+            .then(|| Steps::new(&compiled.ordered_steps, &compiled.limits.room(), compiled.mixing));
         Writer {
             compiled,
             outputs,
@@ -383,9 +383,11 @@ impl<'a> Writer<'a> {
         let schema = self.compiled.schema();
         self.totals.notes.extend(self.compiled.notes_on_declared(&schema));
         let mixing = self.compiled.mixing;
-        let columns = Steps::new(&self.compiled.row_steps, 0, mixing)
+        let columns = Steps::new(&self.compiled.row_steps, &self.compiled.limits.room(), mixing)
             .output_schema(&schema)
-            .and_then(|columns| Steps::new(&self.compiled.ordered_steps, 0, mixing).output_schema(&columns))
+            .and_then(|columns| {
+                Steps::new(&self.compiled.ordered_steps, &self.compiled.limits.room(), mixing).output_schema(&columns)
+            })
             .map_err(|e| Error::Step(e.to_string()))?;
         for output in self.outputs.iter_mut().filter(|output| !output.is_gone()) {
             match output.finish(&columns, self.control) {

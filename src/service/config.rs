@@ -4,7 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Clock;
+use url::Url;
+
+use super::{Clock, Retain, Scenario};
 use crate::pipeline::Limits;
 use crate::secret::ApiKey;
 
@@ -20,6 +22,8 @@ pub struct Config {
     pub api_key: Option<ApiKey>,
     /// Reference tables of enrichment blocks.
     pub enrich: Vec<EnrichTable>,
+    /// Endpoints of the user's that stand in for providers.
+    pub endpoints: Vec<EnrichEndpoint>,
     /// A reference table larger than this as a file is refused: tables are held in memory.
     /// Default 256 MiB.
     pub max_enrich_bytes: u64,
@@ -34,22 +38,37 @@ pub struct Config {
     pub max_runs: usize,
     /// Runs that may wait; one more is refused with 429. Default 1000.
     pub max_waiting_runs: usize,
-    /// Sizes of each block's execution; with `max_runs` at once, memory adds up.
+    /// Sizes of the blocks' executions; the runs that execute at once share memory and threads evenly.
     pub limits: Limits,
+    /// What goes wrong on purpose; nothing by default.
+    pub faults: Scenario,
+    /// True if the paths below `/admin` are there. Default false.
+    pub admin: bool,
+    /// Which of the runs that have ended are kept; all by default.
+    pub retain: Option<Retain>,
     /// How long [`super::Service::stop`] waits for downloads that are under way. Default 5 s.
     pub stop_grace: Duration,
     /// The time.
     pub clock: Clock,
 }
 
+/// An HTTP endpoint that stands in for a block's provider. It gets the block's rows in batches.
+#[derive(Clone, Debug)]
+pub struct EnrichEndpoint {
+    /// Name of the block.
+    pub block: String,
+    /// Where: https, or http on this machine.
+    pub url: Url,
+}
+
 /// A reference table that stands in for an enrichment block's provider.
 #[derive(Clone, Debug)]
 pub struct EnrichTable {
-    /// Name of the block, such as `company_enrichment`.
+    /// Name of the block, such as `company_enrichment`; of `search` it is all rows that there are to find.
     pub block: String,
     /// CSV, NDJSON or a JSON array of objects.
     pub path: PathBuf,
-    /// Column that holds the key, in the table and in the rows to enrich.
+    /// Column that holds the key, in the table and in the rows to enrich. Empty for `search`.
     pub key: String,
 }
 
@@ -61,6 +80,7 @@ impl Config {
             data_dir: data_dir.into(),
             api_key: None,
             enrich: Vec::new(),
+            endpoints: Vec::new(),
             max_enrich_bytes: 256 << 20,
             link_life: Duration::from_secs(900),
             max_upload_bytes: 4 << 30,
@@ -68,6 +88,9 @@ impl Config {
             max_runs: 2,
             max_waiting_runs: 1000,
             limits: Limits::default(),
+            faults: Scenario::default(),
+            admin: false,
+            retain: None,
             stop_grace: Duration::from_secs(5),
             clock: Clock::default(),
         }

@@ -14,6 +14,9 @@ use tokio::task::JoinHandle;
 use super::config::Config;
 use super::engine::{Engine, Folders};
 use super::enrich::{self, Tables};
+use super::faults::Faults;
+use super::notebooks;
+use super::retention::Retention;
 use super::routes::{self, App};
 use super::sign::Signer;
 use super::store::{self, Store};
@@ -65,6 +68,7 @@ pub struct Service {
     /// Dropped to end the server.
     running: Option<oneshot::Sender<()>>,
     server: JoinHandle<io::Result<()>>,
+    sweeping: JoinHandle<()>,
     grace: Duration,
 }
 
@@ -86,9 +90,14 @@ impl Service {
         let listener = TcpListener::bind(bind).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let grace = config.stop_grace;
-        let engine = Arc::new(Engine::new(&config, Arc::clone(&store), folders.clone(), tables));
-        let app =
-            App { signer: Signer::new(store.secret()), address, engine: Arc::clone(&engine), store, folders, config };
+        let faults = Arc::new(Faults::new(config.faults.clone()));
+        let (retain, clock) = (config.retain, config.clock.clone());
+        let retention = Retention { retain, store: Arc::clone(&store), folders: folders.clone(), clock };
+        let sweeping = tokio::spawn(sweep(retention.clone()));
+        let engine =
+            Arc::new(Engine::new(&config, Arc::clone(&store), folders.clone(), tables, Arc::clone(&faults), retention));
+        let signer = Signer::new(store.secret());
+        let app = App { signer, faults, address, engine: Arc::clone(&engine), store, folders, config };
         let router = routes::router(Arc::new(app));
         let (running, ended) = oneshot::channel::<()>();
         // A poll's answer is one small packet, which must not wait for another.
@@ -101,7 +110,7 @@ impl Service {
             };
             axum::serve(listener, router).with_graceful_shutdown(ended).await
         });
-        Ok(Service { address, engine, running: Some(running), server, grace })
+        Ok(Service { address, engine, running: Some(running), server, sweeping, grace })
     }
 
     /// The address that it listens on.
@@ -125,6 +134,7 @@ impl Service {
     /// that are under way [`Config::stop_grace`] to finish.
     pub async fn stop(mut self) {
         self.running = None;
+        self.sweeping.abort();
         self.engine.stop().await;
         if tokio::time::timeout(self.grace, &mut self.server).await.is_err() {
             self.server.abort();
@@ -137,7 +147,21 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
+        self.sweeping.abort();
         self.engine.cancel_all();
+    }
+}
+
+/// Between two looks for runs that are too old; the end of a run is another occasion.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Removes old runs at the start and now and then, until it is aborted.
+async fn sweep(retention: Retention) {
+    while retention.retain.is_some() {
+        let once = retention.clone();
+        // What cannot be removed now goes another time.
+        let _ = tokio::task::spawn_blocking(move || once.sweep()).await;
+        tokio::time::sleep(SWEEP_INTERVAL).await;
     }
 }
 
@@ -152,6 +176,7 @@ async fn open(config: Config) -> Result<(Config, Arc<Store>, Folders, Tables), E
         let is_run = |id: &_| store.run(id).map_or(true, |run| run.is_some());
         let is_upload = |handle: &_| store.upload(handle).map_or(true, |upload| upload.is_some());
         folders.clear_up(&interrupted, is_run, is_upload).map_err(failed)?;
+        notebooks::clear_up(&folders.notebooks(), &store.notebooks()?).map_err(failed)?;
         let tables = Tables::load(&config, root)?;
         Ok((config, Arc::new(store), folders, tables))
     });

@@ -1,6 +1,7 @@
 //! The endpoints: one file per family. A handler reads the request, then does its work on a
 //! thread that may block, which goes on to its end even if the client goes away.
 
+mod admin;
 mod files;
 mod links;
 mod runs;
@@ -28,6 +29,7 @@ use super::answer::Fault;
 use super::catalogue;
 use super::config::Config;
 use super::engine::{Engine, Folders};
+use super::faults::{self, Faults};
 use super::sign::Signer;
 use super::store::Store;
 use crate::api::routes as paths;
@@ -36,6 +38,9 @@ use crate::api::routes as paths;
 /// whole link as it is.
 const FILES: &str = "/storage/files/{run_id}/{filename}";
 
+/// What all of them begin with.
+pub(super) const FILES_PREFIX: &str = "/storage/files/";
+
 /// What handlers share.
 pub(super) struct App {
     pub config: Config,
@@ -43,6 +48,8 @@ pub(super) struct App {
     pub engine: Arc<Engine>,
     pub folders: Folders,
     pub signer: Signer,
+    /// What goes wrong on purpose.
+    pub faults: Arc<Faults>,
     /// Where the service listens.
     pub address: SocketAddr,
 }
@@ -70,14 +77,18 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/healthz", get(healthz))
         // The link is the permission; a key that comes along is not looked at.
         .route(FILES, get(files::download).head(files::refuse_head));
-    api.merge(open)
-        .fallback(not_found)
-        .method_not_allowed_fallback(method_not_allowed)
-        .layer(CatchPanicLayer::custom(panicked))
-        .with_state(app)
+    let mut all = api.merge(open);
+    if app.config.admin {
+        all = all.merge(admin::router(&app));
+    }
+    let mut all = all.fallback(not_found).method_not_allowed_fallback(method_not_allowed);
+    if !app.faults.is_none() {
+        all = all.layer(middleware::from_fn_with_state(Arc::clone(&app), faults::spoil));
+    }
+    all.layer(CatchPanicLayer::custom(panicked)).with_state(app)
 }
 
-async fn require_key(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+pub(super) async fn require_key(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let given = request.headers().get(paths::API_KEY_HEADER).and_then(|value| value.to_str().ok()).unwrap_or("").trim();
     let accepted = match &app.config.api_key {
         Some(key) => app.signer.same(given, key.reveal()),
@@ -92,7 +103,7 @@ async fn require_key(State(app): State<Arc<App>>, request: Request, next: Next) 
 
 /// Reads what is left of a refused body, within bounds: a client that is still sending would see
 /// a closed connection before it sees the answer.
-async fn drain(body: Body) {
+pub(super) async fn drain(body: Body) {
     const MAX_BYTES: usize = 64 << 20;
     let read = async {
         let mut chunks = body.into_data_stream();

@@ -181,6 +181,13 @@ fn input(app: &App, run: &RunId, checked: &Checked, payload: Option<String>) -> 
                 extension: upload.extension,
             })
         }
+        Work::ReadNotebook { notebook } => {
+            // Our reading: as a handle that is unknown.
+            let row = app.store.notebook(notebook)?;
+            let row = row.ok_or_else(|| Fault::bad_request(format!("no notebook has the id '{notebook}'")))?;
+            Ok(engine::copy_notebook(&app.folders, run, &row)?)
+        }
+        Work::Search { .. } => Ok(Input::Nothing),
         _ => Err(Fault::bad_request(format!("a workflow cannot start with {name}"))),
     }
 }

@@ -2,9 +2,12 @@
 
 mod blocks;
 mod errors;
+mod faults;
 mod files;
+mod keeping;
 mod restart;
 mod runs;
+mod tables;
 mod uploads;
 mod workflows;
 
