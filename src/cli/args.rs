@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+use super::dialect::DialectArgs;
 use super::key::KeyCommand;
 use super::serve_flags::EngineFlags;
 use super::steps::StepArgs;
@@ -233,6 +234,9 @@ pub struct PlanArgs {
     /// Parquet codec: zstd or zstd:LEVEL, snappy, lz4, none
     #[arg(long, value_parser = parse_codec, value_name = "CODEC", help_heading = "Output")]
     pub codec: Option<ParquetCodec>,
+    /// How CSV is written.
+    #[command(flatten)]
+    pub dialect: DialectArgs,
     /// Steps between input and output.
     #[command(flatten)]
     pub steps: StepArgs,

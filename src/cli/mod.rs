@@ -6,6 +6,7 @@
 pub mod args;
 mod commands;
 mod context;
+mod dialect;
 mod engine;
 mod env_names;
 mod error;

@@ -273,7 +273,7 @@ impl Csv {
                 Compression::None => Box::new(rows),
                 compression => decompressing(compression, rows),
             };
-            let remap = Remap::new(&segment.columns, columns, self.options.delimiter)
+            let remap = Remap::new(&segment.columns, columns, self.options)
                 .ok_or_else(|| io::Error::other("a column of the file is gone"))?;
             let mut pieces = Pieces { target: &mut new, compression: self.compression, buffer: Vec::new(), written: 0 };
             remap.rewrite(&mut rows, &mut pieces)?;
