@@ -14,14 +14,19 @@
 
 mod answer;
 mod body;
+mod bulk;
 mod catalogue;
 mod clock;
 mod config;
+mod count;
 mod engine;
 mod enrich;
 mod graph;
+mod openapi;
+mod page;
 mod query;
 mod range;
+mod rate;
 mod raw;
 mod routes;
 mod rows;
@@ -29,11 +34,14 @@ mod server;
 mod sign;
 mod specs;
 mod store;
+mod tally;
 #[cfg(test)]
 mod tests;
+mod webhook;
 
 pub use clock::Clock;
 pub use config::{Config, EnrichTable};
 pub use enrich::Error as EnrichError;
+pub use openapi::document as openapi_document;
 pub use server::{Error, Service};
 pub use store::Error as StoreError;

@@ -16,9 +16,9 @@ use crate::service::clock::Clock;
 use crate::service::enrich::Tables;
 use crate::service::graph::Checked;
 use crate::service::rows::{FileRow, ResultFormat};
-use crate::service::specs::Work;
+use crate::service::specs::{ReadCsvSpecs, Work};
 use crate::source::Source;
-use crate::transform::{Lookup, Step};
+use crate::transform::{Lookup, Selected, Step, expr};
 
 /// Rows that a link carries inline at most. Our reading: neither the bound nor the typing is public.
 const INLINE_ROWS: u64 = 20;
@@ -166,7 +166,8 @@ pub(super) fn prepare(
 /// The step of a block, if it has one, and what people should know about its result.
 fn step(work: &Work, tables: &Tables, lacks: impl Fn(&str) -> bool) -> Result<(Option<Step>, Option<String>), Failure> {
     match work {
-        Work::Webhook(_) | Work::ReadCsv(_) => Ok((None, None)),
+        Work::ReadCsv(ReadCsvSpecs { columns: Some(columns), .. }) => Ok((Some(select(columns)), None)),
+        Work::Webhook(_) | Work::ReadCsv(_) | Work::OutgoingWebhook(_) => Ok((None, None)),
         Work::Deliver => Ok((None, Some("nothing was delivered: the local service passes rows through".to_owned()))),
         Work::Change { step, needs } => match needs.iter().find(|column| lacks(column)) {
             Some(column) => Err(Failure::Failed(format!("column '{column}' is not in the input"))),
@@ -188,6 +189,13 @@ fn step(work: &Work, tables: &Tables, lacks: impl Fn(&str) -> bool) -> Result<(O
             Ok((Some(Step::Lookup(table.lookup(fields.as_deref()))), note))
         }
     }
+}
+
+/// The step that keeps `columns`. One that is not in the input fails the block.
+fn select(columns: &[String]) -> Step {
+    let selected =
+        columns.iter().map(|name| Selected { path: expr::Path::column(name.as_str()), name: name.as_str().into() });
+    Step::Select(selected.collect(), "columns".into())
 }
 
 impl Prepared {
