@@ -102,6 +102,40 @@ fn slips(a: &[char], b: &[char]) -> usize {
     last[b.len()]
 }
 
+/// Bytes: `1048576`, `512K`, `256MiB`, `1.5G`. Units are binary, with or without `iB`.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: f64 = number.parse().map_err(|_| "a size is a number with a unit, such as 256MiB".to_owned())?;
+    let shift = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        "t" | "tb" | "tib" => 40,
+        other => return Err(format!("`{other}` is no unit of size; K, M, G and T are")),
+    };
+    Ok((number * (1u64 << shift) as f64) as u64)
+}
+
+/// A time: `90`, `90s`, `1.5m`, `2h`, `1d`, `500ms`.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: f64 = number.parse().map_err(|_| "a time is a number with a unit, such as 90s or 30m".to_owned())?;
+    let unit = match unit.trim() {
+        "ms" => 0.001,
+        "" | "s" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3600.0,
+        "d" => 86_400.0,
+        other => return Err(format!("`{other}` is no unit of time; ms, s, m, h and d are")),
+    };
+    Duration::try_from_secs_f64(number * unit).map_err(|_| "the time is too long".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,5 +170,17 @@ mod tests {
     fn a_terminal_sees_no_control_characters() {
         assert_eq!(escape_for_terminal("a\u{1b}[31mb\n"), "a\\u{1b}[31mb\\u{a}");
         assert_eq!(escape_for_terminal("Zürich 東京"), "Zürich 東京");
+    }
+
+    #[test]
+    fn sizes_and_times() {
+        assert_eq!(parse_size("1024"), Ok(1024));
+        assert_eq!(parse_size("256MiB"), Ok(256 << 20));
+        assert_eq!(parse_size("1.5 g"), Ok(3 << 29));
+        assert!(parse_size("big").is_err() && parse_size("1 furlong").is_err() && parse_size("").is_err());
+        assert_eq!(parse_duration("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_duration("1.5m"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
+        assert!(parse_duration("soon").is_err() && parse_duration("1e").is_err());
     }
 }

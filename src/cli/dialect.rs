@@ -61,7 +61,9 @@ impl DialectArgs {
 fn parse_delimiter(text: &str) -> Result<u8, String> {
     match text.as_bytes() {
         br"\t" | b"tab" => Ok(b'\t'),
-        [b'"' | b'\'' | b'\r' | b'\n' | 0] => Err("a quote, a line break and NUL cannot stand between cells".to_owned()),
+        [b'"' | b'\'' | b'\r' | b'\n' | 0] => {
+            Err("a quote, a line break and NUL cannot stand between cells".to_owned())
+        }
         [byte] if byte.is_ascii() => Ok(*byte),
         _ => Err("it is one character of ASCII, such as `;`, or `\\t`".to_owned()),
     }
@@ -78,12 +80,17 @@ mod tests {
 
     #[test]
     fn delimiters_and_nulls_that_no_reader_could_tell_are_refused() {
-        assert_eq!((parse_delimiter(";"), parse_delimiter(r"\t"), parse_delimiter("tab")), (Ok(b';'), Ok(b'\t'), Ok(b'\t')));
+        assert_eq!(
+            (parse_delimiter(";"), parse_delimiter(r"\t"), parse_delimiter("tab")),
+            (Ok(b';'), Ok(b'\t'), Ok(b'\t'))
+        );
         for wrong in ["", ";;", "\"", "\n", "é", "\0"] {
             assert!(parse_delimiter(wrong).is_err(), "{wrong:?}");
         }
         assert!(parse_null("NULL").is_ok() && parse_null("").is_ok());
-        assert!(parse_null("a\nb").is_err() && parse_null("say \"null\"").is_err() && parse_null(&"n".repeat(32)).is_err());
+        assert!(
+            parse_null("a\nb").is_err() && parse_null("say \"null\"").is_err() && parse_null(&"n".repeat(32)).is_err()
+        );
         let args = DialectArgs { null: Some(NullText::try_new("n/a;").unwrap()), ..DialectArgs::default() };
         assert!(args.options(b',').is_ok());
         assert!(DialectArgs { delimiter: Some(b';'), ..args }.options(b',').is_err());

@@ -95,6 +95,10 @@ pub enum Error {
     #[cfg(feature = "serve")]
     #[error("the local service cannot start")]
     Service(#[source] crate::service::Error),
+    /// State of the local service that is moved. Says itself what it is about.
+    #[cfg(feature = "serve")]
+    #[error(transparent)]
+    Moved(crate::service::MoveError),
     /// Ctrl-C, SIGTERM or SIGHUP.
     #[error("interrupted")]
     Interrupted,
@@ -313,8 +317,23 @@ fn exit_of(error: &Error) -> Exit {
         Error::Read { cause, .. } => read_exit(cause),
         #[cfg(feature = "serve")]
         Error::Service(error) => service_exit(error),
+        #[cfg(feature = "serve")]
+        Error::Moved(error) => move_exit(error),
         Error::Interrupted => Exit::Interrupted,
         Error::Bug(_) => Exit::Bug,
+    }
+}
+
+#[cfg(feature = "serve")]
+fn move_exit(error: &crate::service::MoveError) -> Exit {
+    use crate::service::MoveError;
+    match error {
+        MoveError::Archive { cause, .. } | MoveError::Folder { cause, .. } => match cause.kind() {
+            std::io::ErrorKind::NotFound => Exit::CannotRead,
+            _ => write_exit(cause),
+        },
+        MoveError::NotOurs { .. } => Exit::BadData,
+        _ => Exit::CannotWrite,
     }
 }
 
@@ -325,7 +344,9 @@ fn service_exit(error: &crate::service::Error) -> Exit {
         Error::Folder { cause, .. } => write_exit(cause),
         Error::Store(_) => Exit::CannotWrite,
         Error::Enrich(EnrichError::Read { .. }) => Exit::CannotRead,
-        Error::Enrich(EnrichError::NoSuchBlock { .. } | EnrichError::TwoTables { .. }) => Exit::Usage,
+        Error::Enrich(
+            EnrichError::NoSuchBlock { .. } | EnrichError::TwoTables { .. } | EnrichError::InTheClear { .. },
+        ) => Exit::Usage,
         Error::Enrich(_) => Exit::BadData,
         _ => Exit::Usage,
     }

@@ -163,7 +163,9 @@ fn named_format(path: &Path, to: Option<ToFormat>) -> Result<(ToFormat, Compress
         ));
     };
     let inside = match format {
-        ToFormat::Parquet => Some(("Parquet is compressed inside", "leave .gz or .zst out; `--codec` chooses the compression")),
+        ToFormat::Parquet => {
+            Some(("Parquet is compressed inside", "leave .gz or .zst out; `--codec` chooses the compression"))
+        }
         ToFormat::Arrow | ToFormat::ArrowStream => {
             Some(("Arrow is read where it lies, and not compressed", "leave .gz or .zst out, or write Parquet"))
         }
@@ -185,7 +187,9 @@ fn check_append(format: &OutputFormat, compression: Compression, path: &Path) ->
         }
         OutputFormat::Ndjson | OutputFormat::Csv(_) => return Ok(()),
         OutputFormat::Parquet(_) | OutputFormat::Arrow(_) => (
-            format!("`--append`: nothing can be added to {shown}; what is at the end of such a file says what is in it"),
+            format!(
+                "`--append`: nothing can be added to {shown}; what is at the end of such a file says what is in it"
+            ),
             "add a file to a folder, which readers take as one table: `-o people/`",
         ),
         OutputFormat::JsonArray => {
@@ -225,7 +229,10 @@ fn output_folder(
 /// The text of a path that is the URL of an object.
 fn object_url(path: &Path) -> Option<&str> {
     let text = path.to_str()?;
-    ["s3://", "gs://", "az://", "s3a://", "abfs://", "abfss://", "azure://"].iter().any(|s| text.starts_with(s)).then_some(text)
+    ["s3://", "gs://", "az://", "s3a://", "abfs://", "abfss://", "azure://"]
+        .iter()
+        .any(|s| text.starts_with(s))
+        .then_some(text)
 }
 
 fn output_object(url: &str, typed: &TypedOutput, args: &PlanArgs, settings: &Settings) -> Result<Output, Failure> {
@@ -241,7 +248,11 @@ fn output_object(url: &str, typed: &TypedOutput, args: &PlanArgs, settings: &Set
     }
     let (format, compression) = named_format(Path::new(url), typed.to)?;
     let format = output_format(format, args, settings.codec.value)?;
-    let place = ObjectPlace { url: url.to_owned(), options: object_options(std::env::vars_os()), no_clobber: args.sink.no_clobber };
+    let place = ObjectPlace {
+        url: url.to_owned(),
+        options: object_options(std::env::vars_os()),
+        no_clobber: args.sink.no_clobber,
+    };
     Ok(Output { format, compression, target: Target::Object(place) })
 }
 
@@ -255,7 +266,9 @@ fn object_options(variables: impl Iterator<Item = (OsString, OsString)>) -> Vec<
         })
         .collect();
     options.sort();
-    if let Some(endpoint) = options.iter().find(|(name, _)| name == "aws_endpoint_url_s3").map(|(_, value)| value.clone()) {
+    if let Some(endpoint) =
+        options.iter().find(|(name, _)| name == "aws_endpoint_url_s3").map(|(_, value)| value.clone())
+    {
         options.retain(|(name, _)| name != "aws_endpoint_url" && name != "aws_endpoint_url_s3");
         options.push(("aws_endpoint_url".to_owned(), endpoint));
     }
@@ -298,7 +311,8 @@ pub fn block_outputs(
 /// What the names of a run's files in a folder begin with: the same for the same results, so that these replace each
 /// other.
 pub fn set_of_run(run: &str, block: Option<i64>) -> String {
-    let run: String = run.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).take(80).collect();
+    let run: String =
+        run.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).take(80).collect();
     match block {
         Some(block) => format!("{run}-{block:02}"),
         None => run,
@@ -382,7 +396,7 @@ fn check_folder(directory: &Directory) -> Result<(), Failure> {
         Ok(metadata) if !metadata.is_dir() => {
             Err(fail(io::Error::new(io::ErrorKind::NotADirectory, "is a file, and a folder was asked for")))
         }
-        Ok(_) if directory.no_clobber && path.join("manifest.json").exists() => {
+        Ok(_) if directory.no_clobber && path.join("_manifest.json").exists() => {
             Err(fail(io::Error::new(io::ErrorKind::AlreadyExists, "the folder holds results already")))
         }
         Ok(_) => check_takes_files(path).map_err(fail),
@@ -448,12 +462,10 @@ fn rejects(args: &PlanArgs, outputs: &[Output], inputs: &[&Path]) -> Result<Opti
     if inputs.iter().any(|input| same_place(input, &path)) {
         return refuse(format!("{shown} is an input; rejects cannot go there"), "give another file with `--rejects`");
     }
-    let is_output = |output: &Output| matches!(&output.target, Target::File { path: output, .. } if same_place(output, &path));
+    let is_output =
+        |output: &Output| matches!(&output.target, Target::File { path: output, .. } if same_place(output, &path));
     if outputs.iter().any(is_output) {
-        return refuse(
-            format!("{shown} is the output; rejects cannot go there"),
-            "give another file with `--rejects`",
-        );
+        return refuse(format!("{shown} is the output; rejects cannot go there"), "give another file with `--rejects`");
     }
     let may_be_replaced = is_rejects_file(&path) || args.rejects.is_some() && !args.sink.no_clobber;
     let is_beside = !matches!(&outputs[..], [Output { target: Target::Stdout, .. }]);
@@ -477,12 +489,7 @@ fn rejects_beside(path: &Path) -> PathBuf {
 }
 
 /// The plan from `sources` to `output` under the flags.
-pub fn plan(
-    sources: Vec<Source>,
-    outputs: Vec<Output>,
-    args: &PlanArgs,
-    settings: &Settings,
-) -> Result<Plan, Failure> {
+pub fn plan(sources: Vec<Source>, outputs: Vec<Output>, args: &PlanArgs, settings: &Settings) -> Result<Plan, Failure> {
     let inputs: Vec<&Path> = sources
         .iter()
         .filter_map(|source| match &source.input {

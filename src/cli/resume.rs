@@ -119,8 +119,8 @@ mod tests {
                 "-q",
                 "--cancel-on-interrupt",
             ]),
-            "drawoff pull r-1 --block 2 --cancel-on-interrupt -o 'my results.parquet' --codec zstd:3 \
-             --endpoint http://127.0.0.1:9 -q"
+            "drawoff pull r-1 --endpoint http://127.0.0.1:9 --codec zstd:3 -o 'my results.parquet' --block 2 -q \
+             --cancel-on-interrupt"
         );
         assert_eq!(
             pull(&["drawoff", "pull", "r-1", "--again", "-o", "it's.csv"]),

@@ -34,6 +34,14 @@ pub struct OutputArgs {
     pub typed: Vec<TypedOutput>,
 }
 
+impl OutputArgs {
+    /// How they are called together; `None` if there is none.
+    pub fn names(&self) -> Option<String> {
+        let names: Vec<String> = self.typed.iter().map(|typed| typed.path.display().to_string()).collect();
+        (!names.is_empty()).then(|| names.join(", "))
+    }
+}
+
 const HEADING: &str = "Output";
 
 impl Args for OutputArgs {
@@ -49,7 +57,9 @@ impl Args for OutputArgs {
             .value_name("FORMAT")
             .help("Format of the `-o` before it, whatever the name says (standard output: ndjson)")
             .value_parser(clap::builder::EnumValueParser::<ToFormat>::new());
-        [output, to].into_iter().fold(command, |command, arg| command.arg(arg.action(ArgAction::Append).help_heading(HEADING)))
+        [output, to]
+            .into_iter()
+            .fold(command, |command, arg| command.arg(arg.action(ArgAction::Append).help_heading(HEADING)))
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -78,7 +88,8 @@ impl FromArgMatches for OutputArgs {
             let at = outputs.iter().rposition(|(place, _)| *place < index).unwrap_or(0);
             let Some((_, output)) = outputs.get_mut(at) else { continue };
             if output.to.replace(format).is_some() {
-                let what = format!("`-o {}` has more than one `--to`; each stands behind its `-o`\n", output.path.display());
+                let what =
+                    format!("`-o {}` has more than one `--to`; each stands behind its `-o`\n", output.path.display());
                 return Err(clap::Error::raw(clap::error::ErrorKind::ArgumentConflict, what));
             }
         }

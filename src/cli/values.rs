@@ -1,44 +1,12 @@
 //! Values as people type them: sizes, times, codecs, policies.
 
 use std::path::PathBuf;
-use std::time::Duration;
+
+use url::Url;
 
 use crate::format::ParquetCodec;
 use crate::pipeline::OnBadRecord;
-
-/// Bytes: `1048576`, `512K`, `256MiB`, `1.5G`. Units are binary, with or without `iB`.
-pub fn parse_size(text: &str) -> Result<u64, String> {
-    let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let number: f64 = number.parse().map_err(|_| "a size is a number with a unit, such as 256MiB".to_owned())?;
-    let shift = match unit.trim().to_ascii_lowercase().as_str() {
-        "" | "b" => 0,
-        "k" | "kb" | "kib" => 10,
-        "m" | "mb" | "mib" => 20,
-        "g" | "gb" | "gib" => 30,
-        "t" | "tb" | "tib" => 40,
-        other => return Err(format!("`{other}` is no unit of size; K, M, G and T are")),
-    };
-    Ok((number * (1u64 << shift) as f64) as u64)
-}
-
-/// A time: `90`, `90s`, `1.5m`, `2h`, `1d`, `500ms`.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let number: f64 = number.parse().map_err(|_| "a time is a number with a unit, such as 90s or 30m".to_owned())?;
-    let unit = match unit.trim() {
-        "ms" => 0.001,
-        "" | "s" => 1.0,
-        "m" | "min" => 60.0,
-        "h" => 3600.0,
-        "d" => 86_400.0,
-        other => return Err(format!("`{other}` is no unit of time; ms, s, m, h and d are")),
-    };
-    Duration::try_from_secs_f64(number * unit).map_err(|_| "the time is too long".to_owned())
-}
+pub use crate::text::{parse_duration, parse_size};
 
 /// A Parquet codec: `zstd`, `zstd:3`, `snappy`, `lz4`, `none`.
 pub fn parse_codec(text: &str) -> Result<ParquetCodec, String> {
@@ -79,43 +47,53 @@ pub fn parse_on_bad_record(text: &str) -> Result<OnBadRecord, String> {
     }
 }
 
-/// A reference table for an enrichment block: `BLOCK=FILE:KEY`.
+/// What stands in for the provider of a block: `BLOCK=FILE:KEY`, `BLOCK=https://...`, `search=FILE`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Enrich {
     /// The block's name.
     pub block: String,
-    /// The table.
-    pub path: PathBuf,
-    /// The column that rows are joined on.
-    pub key: String,
+    /// Where its values come from.
+    pub from: EnrichFrom,
 }
 
-/// Reads `BLOCK=FILE:KEY`. The key is behind the last colon, so that the path may hold others.
+/// Where the values of a block come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EnrichFrom {
+    /// A reference table.
+    Table {
+        /// The table.
+        path: PathBuf,
+        /// The column that rows are joined on; empty for `search`, which takes all rows.
+        key: String,
+    },
+    /// An endpoint that is sent the rows.
+    Endpoint(Url),
+}
+
+/// Reads `BLOCK=FILE:KEY` or `BLOCK=URL`. The key is behind the last colon, so that the path may hold others.
 pub fn parse_enrich(text: &str) -> Result<Enrich, String> {
-    let parts = text.split_once('=').and_then(|(block, rest)| Some((block, rest.rsplit_once(':')?)));
-    match parts {
-        Some((block, (path, key))) if !block.is_empty() && !path.is_empty() && !key.is_empty() => {
-            Ok(Enrich { block: block.to_owned(), path: path.into(), key: key.to_owned() })
+    let wrong = || {
+        "it is BLOCK=FILE:KEY, such as company_enrichment=companies.csv:domain, or BLOCK=https://HOST/PATH".to_owned()
+    };
+    let (block, rest) = text.split_once('=').filter(|(block, _)| !block.is_empty()).ok_or_else(wrong)?;
+    let from = if rest.starts_with("https://") || rest.starts_with("http://") {
+        EnrichFrom::Endpoint(Url::parse(rest).map_err(|error| format!("the URL is not valid: {error}"))?)
+    } else if block == "search" && !rest.is_empty() {
+        EnrichFrom::Table { path: rest.into(), key: String::new() }
+    } else {
+        match rest.rsplit_once(':') {
+            Some((path, key)) if !path.is_empty() && !key.is_empty() => {
+                EnrichFrom::Table { path: path.into(), key: key.to_owned() }
+            }
+            _ => return Err(wrong()),
         }
-        _ => Err("it is BLOCK=FILE:KEY, such as company_enrichment=companies.csv:domain".to_owned()),
-    }
+    };
+    Ok(Enrich { block: block.to_owned(), from })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_and_times() {
-        assert_eq!(parse_size("1024"), Ok(1024));
-        assert_eq!(parse_size("256MiB"), Ok(256 << 20));
-        assert_eq!(parse_size("1.5 g"), Ok(3 << 29));
-        assert!(parse_size("big").is_err() && parse_size("1 furlong").is_err() && parse_size("").is_err());
-        assert_eq!(parse_duration("90"), Ok(Duration::from_secs(90)));
-        assert_eq!(parse_duration("1.5m"), Ok(Duration::from_secs(90)));
-        assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
-        assert!(parse_duration("soon").is_err() && parse_duration("1e").is_err());
-    }
 
     #[test]
     fn codecs_and_policies() {
@@ -130,7 +108,10 @@ mod tests {
     #[test]
     fn reference_tables() {
         let table = parse_enrich("company_enrichment=C:/data/ref.csv:domain").unwrap();
-        assert_eq!((table.path, table.key.as_str()), ("C:/data/ref.csv".into(), "domain"));
+        assert_eq!(table.from, EnrichFrom::Table { path: "C:/data/ref.csv".into(), key: "domain".to_owned() });
+        let endpoint = parse_enrich("find_email=http://127.0.0.1:9000/emails").unwrap();
+        assert!(matches!(endpoint.from, EnrichFrom::Endpoint(url) if url.port() == Some(9000)));
+        assert!(matches!(parse_enrich("search=people.csv").unwrap().from, EnrichFrom::Table { .. }));
         assert!(parse_enrich("a=b").is_err() && parse_enrich("a:b").is_err());
     }
 }

@@ -35,6 +35,22 @@ pub fn make_view(text: &[u8], buffer_index: u32, offset: usize) -> u128 {
     }
 }
 
+/// As [`make_view`], of the `len` bytes from `start` on of the buffer with this index. Sixteen bytes must be there from
+/// `start` on, whatever they are: one load takes them all.
+#[inline(always)]
+pub fn make_view_of_padded(buffer: &[u8], start: usize, len: usize, buffer_index: u32) -> u128 {
+    let mut head = [0; 16];
+    head.copy_from_slice(&buffer[start..start + 16]);
+    let head = u128::from_le_bytes(head);
+    if len <= MAX_INLINE_BYTES {
+        let inlined = head & ((1 << (8 * len)) - 1);
+        inlined << 32 | len as u128
+    } else {
+        let prefix = head as u32;
+        u128::from(start as u32) << 96 | u128::from(buffer_index) << 64 | u128::from(prefix) << 32 | len as u128
+    }
+}
+
 /// Views whose every string is known to be valid UTF-8 in the buffers they are finished with.
 ///
 /// The invariant is kept by the decoders: they push views of text that lies between two ASCII
@@ -44,6 +60,11 @@ pub fn make_view(text: &[u8], buffer_index: u32, offset: usize) -> u128 {
 pub struct Views(Vec<u128>);
 
 impl Views {
+    /// With room for `capacity` of them.
+    pub fn with_capacity(capacity: usize) -> Self {
+        Views(Vec::with_capacity(capacity))
+    }
+
     /// Appends a view; see [`make_view`]. The text must be valid UTF-8.
     #[inline]
     pub fn push(&mut self, view: u128) {
@@ -65,7 +86,7 @@ impl Views {
             let checked = StringViewArray::try_new(views, buffers.clone(), nulls);
             return Arc::new(checked.expect("views are in bounds and valid UTF-8"));
         }
-        // SAFETY: every view was made by `make_view`, so inline bytes are zero-padded and prefixes
+        // SAFETY: every view was made by `make_view` or its twin, so inline bytes are zero-padded and prefixes
         // agree; its offset and length were taken from the buffer of that index, which only grows;
         // and the text is valid UTF-8 by the invariant of `Views`.
         Arc::new(unsafe { StringViewArray::new_unchecked(views, buffers.clone(), nulls) })
@@ -89,6 +110,8 @@ mod tests {
         for &(start, end) in &places {
             let view = make_view(&text.as_bytes()[start..end], 1, start);
             assert_eq!(view, arrow_array::builder::make_view(&text.as_bytes()[start..end], 1, start as u32));
+            let padded = [text.as_bytes(), b"sixteen more of them"].concat();
+            assert_eq!(view, make_view_of_padded(&padded, start, end - start, 1));
             views.push(view);
         }
         let buffers: Arc<[Buffer]> = Arc::new([Buffer::from(b"another"), Buffer::from(text.as_bytes())]);

@@ -31,6 +31,7 @@ use arrow_buffer::Buffer;
 use memchr::{memchr, memchr_iter, memrchr};
 
 use crate::column::Morsel;
+use crate::format::simd::either_mask;
 
 /// How records are told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -367,18 +368,20 @@ impl Framer {
     /// Offset behind the first or last line feed in `buffer[from..to]` that ends a record. Behind a
     /// first one, nothing has been scanned.
     fn find_end(&mut self, from: usize, to: usize, which: Which) -> Option<usize> {
-        let bytes = &self.buffer[..to];
         let delimiter = match self.framing {
-            Framing::Lines | Framing::Elements => return which.line_end(bytes, from, to),
+            Framing::Lines | Framing::Elements => return which.line_end(&self.buffer, from, to),
             Framing::Csv { delimiter } => delimiter,
         };
+        let (mut at, mut found) = match which {
+            Which::Last => self.find_last_by_blocks(from, to, delimiter),
+            Which::First => (from, None),
+        };
+        let bytes = &self.buffer[..to];
         // What stands before `buffer[0]` is the end of a record.
         let opens = |quote: usize| {
             let before = if quote == 0 { b'\n' } else { bytes[quote - 1] };
             before == delimiter || before == b'\n'
         };
-        let mut found = None;
-        let mut at = from;
         // The next line feed, or `to`: so long as it is ahead, it is not looked for again.
         let mut line_feed = None;
         // From quote to quote; what is between them is looked through for line feeds only.
@@ -430,6 +433,50 @@ impl Framer {
             }
         }
         found
+    }
+
+    /// The first blocks of `buffer[from..to]`, as long as each quote in them opens a field, closes one, or is half of a
+    /// pair: returns where it stopped, and the offset behind the last line feed that ends a record before there.
+    ///
+    /// Among such quotes, what is inside is what has an odd number of them before it: a pair closes and
+    /// opens again. A quote that would open where no field begins is text, and for the caller.
+    fn find_last_by_blocks(&mut self, from: usize, to: usize, delimiter: u8) -> (usize, Option<usize>) {
+        let mut at = from;
+        let mut found = None;
+        let mut inside = self.quoting == Quoting::Inside;
+        let mut closed = self.quoting == Quoting::QuoteSeen;
+        // What stands before `buffer[0]` is the end of a record.
+        let mut begins = at == 0 || [delimiter, b'\n'].contains(&self.buffer[at - 1]);
+        while let Some(block) = self.buffer[..to].get(at..).and_then(<[u8]>::first_chunk::<BLOCK>) {
+            let quotes = either_mask(block, b'"', b'"');
+            let separators = either_mask(block, delimiter, b'\n');
+            let inner = odd_before(quotes) ^ if inside { u64::MAX } else { 0 };
+            let opening = quotes & inner;
+            let beginning = separators << 1 | u64::from(begins);
+            if opening & !(beginning | quotes << 1 | u64::from(closed)) != 0 {
+                break;
+            }
+            let outer = separators & !inner;
+            if outer != 0 {
+                let ends = either_mask(block, b'\n', b'\n') & outer;
+                if let Some(last) = ends.checked_ilog2() {
+                    found = Some(at + last as usize + 1);
+                }
+            }
+            if let Some(last) = (opening & beginning).checked_ilog2() {
+                self.open_quote = at + last as usize;
+            }
+            inside = inner >> (BLOCK - 1) != 0;
+            closed = !inside && quotes >> (BLOCK - 1) != 0;
+            begins = separators >> (BLOCK - 1) != 0;
+            at += BLOCK;
+        }
+        self.quoting = match (inside, closed) {
+            (true, _) => Quoting::Inside,
+            (false, true) => Quoting::QuoteSeen,
+            (false, false) => Quoting::Outside,
+        };
+        (at, found)
     }
 
     /// Makes the whole records ready, in the buffer that they stand in if they fill enough of it.
@@ -499,6 +546,15 @@ impl Framer {
         next[..rest.len()].copy_from_slice(&self.buffer[rest]);
         next
     }
+}
+
+/// Bytes that are looked at at once.
+const BLOCK: usize = 64;
+
+/// The bits that have an odd number of bits of `marks` at or below them.
+#[inline(always)]
+fn odd_before(marks: u64) -> u64 {
+    [1, 2, 4, 8, 16, 32].iter().fold(marks, |odd, distance| odd ^ odd << distance)
 }
 
 /// As [`memchr`], for bytes that are often among the first: where every field is quoted, there

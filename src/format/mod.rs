@@ -12,6 +12,7 @@ pub mod json_path;
 pub mod ndjson;
 pub mod parquet;
 pub mod schema_file;
+pub(crate) mod simd;
 pub mod utf8;
 
 use std::borrow::Cow;

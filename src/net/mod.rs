@@ -27,5 +27,5 @@ pub use error::{Error, Kind};
 pub use http::{Answer, Body, Call, Http, HttpOptions, OnWait, key_problem};
 pub use limiter::{Limiter, REQUESTS_PER_MINUTE};
 pub use link::{FreshLink, Link};
-pub use retry::{Again, Budget, Failure, Policy, RULES, Repeat, Rule, Trouble};
+pub use retry::{Again, Budget, Failure, Policy, RULES, Repeat, Rule, Trouble, retry_after};
 pub use trust::{TrustedHost, is_downgrade, is_loopback};

@@ -15,6 +15,7 @@
 //! + parts of an object's upload            <= 24 MiB, outside of the sum
 //! + downloads that wait to be read         <= a sixteenth of --max-memory, or 256 KiB per job
 //! + the sample for the schema              <= 4 MiB and a morsel
+//! + keys that steps remember             <= an eighth of --max-memory; the rest is on disk
 //! + batches in the hands of workers        <= workers x about 2 morsels (views, not copies)
 //! + the program itself                     about 16 MiB
 //! ```
@@ -23,8 +24,7 @@
 //! rather more than half of `--max-memory` and 16 MiB; the rest is for what the allocator keeps and for data
 //! that encode worse than most. The shares were measured on the wide rows of the benchmarks.
 //!
-//! Three things stand outside the sum, each with a limit of its own: the keys of a deduplicate step
-//! (16 bytes and some each, [`Limits::max_distinct_keys`]), records so long that they are their own
+//! Two things stand outside the sum, each with a limit of its own: records so long that they are their own
 //! morsels ([`Limits::max_record_bytes`]), and rejected records until the writer has set them aside:
 //! their bytes and 24 for each of them, so that a file of the wrong kind takes about as much as the rows that
 //! it does not have.

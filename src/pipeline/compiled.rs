@@ -83,12 +83,7 @@ pub(super) struct Compiled {
 
 impl Compiled {
     /// Checks that `plan` can be done with columns such as `sample` has, and decides how.
-    pub fn new(
-        plan: &Plan,
-        n_sources: usize,
-        mixing: Mixing,
-        sample: &[Item],
-    ) -> Result<Self, Error> {
+    pub fn new(plan: &Plan, n_sources: usize, mixing: Mixing, sample: &[Item]) -> Result<Self, Error> {
         if plan.outputs.is_empty() {
             return Err(Error::Plan("the plan has no output".into()));
         }
@@ -112,7 +107,8 @@ impl Compiled {
         let has = |wanted: fn(&OutputFormat) -> bool| plan.outputs.iter().any(|o| wanted(&o.format));
         let any_csv = has(|f| matches!(f, OutputFormat::Csv(_)));
         let any_json = has(|f| matches!(f, OutputFormat::Ndjson | OutputFormat::JsonArray));
-        let divided = plan.outputs.iter().any(|o| matches!(&o.target, Target::Directory(d) if !d.partition_by.is_empty()));
+        let divided =
+            plan.outputs.iter().any(|o| matches!(&o.target, Target::Directory(d) if !d.partition_by.is_empty()));
         let mut steps = plan.steps.clone();
         let unseen = match steps.is_empty() {
             true => Vec::new(),
@@ -309,11 +305,7 @@ impl Compiled {
         });
         let fixed = if self.typed { self.arrays_fixed } else { self.columns_fixed };
         let extra = if fixed { Extra::KeysAndMisfits } else { Extra::Keys };
-        Rules {
-            check_all: law.is_some() && !self.typed,
-            law,
-            extra: self.extra_column.is_some().then_some(extra),
-        }
+        Rules { check_all: law.is_some() && !self.typed, law, extra: self.extra_column.is_some().then_some(extra) }
     }
 
     /// What the records of a morsel say about the columns. Where these are not typed, only their
@@ -511,7 +503,8 @@ impl Compiled {
 /// An output as workers see it.
 fn lane_of(output: &Output) -> Lane {
     // Files of few rows or bytes are put together from parts that are smaller still.
-    let unit = |most: Option<u64>| most.map_or(usize::MAX, |most| usize::try_from(most / 8).unwrap_or(usize::MAX).max(1));
+    let unit =
+        |most: Option<u64>| most.map_or(usize::MAX, |most| usize::try_from(most / 8).unwrap_or(usize::MAX).max(1));
     let (partition_by, rows, bytes) = match &output.target {
         Target::Directory(directory) => {
             (directory.partition_by.clone(), directory.max_file_rows, directory.max_file_bytes)

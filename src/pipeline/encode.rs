@@ -107,7 +107,9 @@ pub(super) fn encode_rows(compiled: &Compiled, batch: &Batch, decoded: &Arc<Sche
             OutputFormat::Parquet(_) => Encoded::InRowGroups,
             _ if lane.in_parts => {
                 let parts = by_folder(batch, &lane.partition_by)?.into_iter();
-                Encoded::Parts(parts.map(|(folder, batch)| part(lane, folder, batch, &mut sheet)).collect::<Result<_, _>>()?)
+                Encoded::Parts(
+                    parts.map(|(folder, batch)| part(lane, folder, batch, &mut sheet)).collect::<Result<_, _>>()?,
+                )
             }
             OutputFormat::Arrow(_) => {
                 let rows = match &plain_rows {
@@ -438,7 +440,8 @@ mod tests {
 
     #[test]
     fn folders_are_named_so_that_paths_and_readers_take_them() {
-        let folder = |names: &[&str], key: &str| folder_of(names, key.replace('|', "\0").as_bytes()).unwrap().to_string();
+        let folder =
+            |names: &[&str], key: &str| folder_of(names, key.replace('|', "\0").as_bytes()).unwrap().to_string();
         assert_eq!(folder(&["country", "n"], r#""NO"|12|"#), "country=NO/n=12");
         assert_eq!(folder(&["a"], "null|"), "a=__HIVE_DEFAULT_PARTITION__");
         assert_eq!(folder(&["a"], r#""null"|"#), "a=null");

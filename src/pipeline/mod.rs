@@ -22,7 +22,9 @@ mod writer;
 use std::path::PathBuf;
 
 pub use describe::{Described, SetBy, TypeFrom, describe_schema};
-pub use plan::{Directory, Limits, OnBadRecord, Output, Plan, SchemaChoice, SchemaFrom, SchemaPolicy, Target, is_sheets};
+pub use plan::{
+    Directory, Limits, OnBadRecord, Output, Plan, SchemaChoice, SchemaFrom, SchemaPolicy, Target, is_sheets,
+};
 pub use progress::Control;
 pub use rejects::is_rejects_file;
 pub use report::Report;

@@ -75,7 +75,12 @@ type Reread = Box<dyn FnOnce() -> io::Result<File> + Send>;
 
 enum Arrow {
     /// Before the first rows, whose columns are those of the file.
-    Empty { sink: Sink, form: ArrowForm, metadata: Arc<[(String, String)]>, buffer_bytes: usize },
+    Empty {
+        sink: Sink,
+        form: ArrowForm,
+        metadata: Arc<[(String, String)]>,
+        buffer_bytes: usize,
+    },
     Open(ArrowWriter<BufWriter<Sink>>),
     Finished(Sink),
     /// Only in between, or after an error.

@@ -4,7 +4,7 @@
 //! ```text
 //! DIR/country=NO/part-00001.parquet      rows of one folder go into its open file; one that is full is closed and
 //! DIR/country=NO/part-00002.parquet      another begun
-//! DIR/manifest.json                      what stands there: rows, bytes and digest of every file
+//! DIR/_manifest.json                      what stands there: rows, bytes and digest of every file
 //! DIR/_SUCCESS                           last
 //! ```
 //!
@@ -43,8 +43,8 @@ const MAX_HANDLES: usize = 128;
 /// Rows of one file are written once they have so many bytes. By eye: where a write's own cost does not show.
 const PENDING_BYTES: usize = 256 << 10;
 
-/// The name of what says which files there are.
-const MANIFEST: &str = "manifest.json";
+/// The name of what says which files there are. Readers of whole folders pass over names with this beginning.
+const MANIFEST: &str = "_manifest.json";
 
 /// The name of what says that all of them are whole.
 const SUCCESS: &str = "_SUCCESS";
@@ -269,7 +269,8 @@ impl Parts {
         let (rows, bytes) = (group.rows() as u64, group.bytes() as u64);
         let mut at = self.file_of(folder)?;
         let file = &self.files[at];
-        let full = file.rows + rows > self.max_rows || file.one.bytes() + file.one.open_bytes() as u64 + bytes > self.max_bytes;
+        let full = file.rows + rows > self.max_rows
+            || file.one.bytes() + file.one.open_bytes() as u64 + bytes > self.max_bytes;
         if file.rows > 0 && full {
             // What is open of it costs memory for nothing.
             self.close_row_group(at)?;
@@ -489,7 +490,9 @@ impl Commit<'_> {
         for file in files {
             let path = file.name.to_string_lossy().into_owned();
             let (rows, bytes) = (file.rows, file.one.bytes());
-            let Sink::Part(part) = file.one.into_sink() else { return Err(std::io::Error::other("no part of a folder")) };
+            let Sink::Part(part) = file.one.into_sink() else {
+                return Err(std::io::Error::other("no part of a folder"));
+            };
             if self.directory.no_clobber && self.staging.exists(Path::new(&path)) {
                 let what = format!("{path} exists already, and --no-clobber was given");
                 return Err(std::io::Error::new(std::io::ErrorKind::AlreadyExists, what));
@@ -500,8 +503,10 @@ impl Commit<'_> {
         }
         // What an earlier time left of the same set, also one that was broken off here.
         let old = self.staging.read(MANIFEST)?.and_then(|text| serde_json::from_str::<Manifest>(&text).ok());
-        let others: Vec<Entry> =
-            old.iter().flat_map(|old| old.files.iter().filter(|file| file.set != self.directory.set).cloned()).collect();
+        let others: Vec<Entry> = old
+            .iter()
+            .flat_map(|old| old.files.iter().filter(|file| file.set != self.directory.set).cloned())
+            .collect();
         let journal: Vec<String> =
             self.staging.read_journal()?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
         let kept: BTreeSet<&str> = entries.iter().chain(&others).map(|entry| &*entry.path).collect();
@@ -511,7 +516,8 @@ impl Commit<'_> {
             .chain(journal)
             .filter(|path| !kept.contains(&**path) && is_below(path))
             .collect();
-        let names: Vec<&str> = entries.iter().map(|entry| &*entry.path).chain(stale.iter().map(|path| &**path)).collect();
+        let names: Vec<&str> =
+            entries.iter().map(|entry| &*entry.path).chain(stale.iter().map(|path| &**path)).collect();
         self.staging.write_journal(&serde_json::to_vec(&names)?)?;
         // From here on the folder is not whole, until its end says so.
         self.staging.remove(Path::new(SUCCESS))?;

@@ -7,7 +7,7 @@ use crate::column::Schema;
 use crate::format::{Compression, OutputFormat};
 use crate::sink::ObjectPlace;
 use crate::source::Source;
-use crate::transform::Step;
+use crate::transform::{Room, Step};
 
 /// One pass from sources through steps to outputs.
 pub struct Plan {
@@ -167,8 +167,11 @@ pub struct Limits {
     pub sample_bytes: usize,
     /// Compute threads; 0 is one per core.
     pub workers: usize,
-    /// Distinct keys that a deduplicate step remembers at most; one more is an error.
-    pub max_distinct_keys: usize,
+    /// Bytes that steps which remember rows keep in memory, all together; the rest goes to disk. `None` is an eighth
+    /// of the memory.
+    pub max_step_bytes: Option<usize>,
+    /// Folder of their temporary files, which have no names there; `None` is the system's.
+    pub spill_dir: Option<PathBuf>,
 }
 
 impl Default for Limits {
@@ -180,7 +183,8 @@ impl Default for Limits {
             row_group_bytes: 32 << 20,
             sample_bytes: 4 << 20,
             workers: 0,
-            max_distinct_keys: 50_000_000,
+            max_step_bytes: None,
+            spill_dir: None,
         }
     }
 }
@@ -189,6 +193,12 @@ impl Limits {
     /// Bytes that downloads may hold between their sockets and the reader, all together: a sixteenth of the memory.
     pub fn download_window_bytes(&self) -> usize {
         usize::try_from(self.max_memory_bytes / 16).unwrap_or(usize::MAX)
+    }
+
+    /// What the steps that remember rows have, all together.
+    pub fn room(&self) -> Room {
+        let eighth = usize::try_from(self.max_memory_bytes / 8).unwrap_or(usize::MAX);
+        Room { max_bytes: self.max_step_bytes.unwrap_or(eighth), folder: self.spill_dir.clone() }
     }
 }
 

@@ -116,8 +116,10 @@ fn attempt(plan: &Plan, sources: Vec<Source>, reading: Reading, control: &Contro
         _ => sample.iter().fold(Schema::default(), |s, item| s.join(&compiled.seen_in_item(item), mixing)),
     };
     let schema = compiled.initial_schema(schema)?;
-    let columns = Steps::new(&compiled.row_steps, 0, mixing).output_schema(&schema);
-    let columns = columns.and_then(|columns| Steps::new(&compiled.ordered_steps, 0, mixing).output_schema(&columns));
+    let columns = Steps::new(&compiled.row_steps, &compiled.limits.room(), mixing).output_schema(&schema);
+    let columns = columns.and_then(|columns| {
+        Steps::new(&compiled.ordered_steps, &compiled.limits.room(), mixing).output_schema(&columns)
+    });
     // A step that does not go with them says so itself.
     if let Ok(columns) = columns {
         compiled.check_divisions(&columns)?;

@@ -12,9 +12,9 @@ use super::encode::{Folder, RowGroups, Rows, encode_rows};
 use super::reader::{Item, SourceInfo};
 use super::rejects::RejectList;
 use crate::column::{Morsel, Schema};
+use crate::format::Format;
 use crate::format::decode::{Decoded, Outcome, Surprise};
 use crate::format::frame::{BufferPool, Oversized};
-use crate::format::Format;
 use crate::format::parquet::EncodedRowGroup;
 use crate::format::utf8::Repaired;
 use crate::transform::{Applied, Steps};
@@ -163,7 +163,7 @@ impl Part {
 
 impl Worker {
     pub fn new(compiled: &Arc<Compiled>, pool: &BufferPool) -> Self {
-        let steps = Steps::new(&compiled.row_steps, compiled.limits.max_distinct_keys, compiled.mixing);
+        let steps = Steps::new(&compiled.row_steps, &compiled.limits.room(), compiled.mixing);
         let row_groups = RowGroups::of(compiled);
         Worker { compiled: compiled.clone(), steps, pool: pool.clone(), row_groups, columns: Arc::default() }
     }
@@ -368,4 +368,3 @@ fn placed_in_original(part: Part, original: &Morsel, repaired: &Repaired) -> Par
         other => other,
     }
 }
-

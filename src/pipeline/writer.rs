@@ -15,8 +15,8 @@ use super::rejects::Rejects;
 use super::worker::{Account, Part, Piece};
 use super::{Control, Error, OnBadRecord};
 use crate::column::Schema;
-use crate::format::Reject;
 use crate::format::OutputFormat;
+use crate::format::Reject;
 use crate::format::csv::{MAX_SHEET_CELL, MAX_SHEET_ROWS, SheetCounts};
 use crate::format::frame::Oversized;
 use crate::position::{FieldPath, Position};
@@ -81,7 +81,7 @@ enum Next {
 impl<'a> Writer<'a> {
     pub fn new(compiled: &'a Compiled, outputs: Vec<Out>, rejects: Option<Rejects>, control: &'a Control) -> Self {
         let steps = (!compiled.ordered_steps.is_empty())
-            .then(|| Steps::new(&compiled.ordered_steps, compiled.limits.max_distinct_keys, compiled.mixing));
+            .then(|| Steps::new(&compiled.ordered_steps, &compiled.limits.room(), compiled.mixing));
         Writer {
             compiled,
             outputs,
@@ -453,9 +453,11 @@ impl<'a> Writer<'a> {
         let schema = self.compiled.schema();
         self.totals.notes.extend(self.compiled.notes_on_declared(&schema));
         let mixing = self.compiled.mixing;
-        let columns = Steps::new(&self.compiled.row_steps, 0, mixing)
+        let columns = Steps::new(&self.compiled.row_steps, &self.compiled.limits.room(), mixing)
             .output_schema(&schema)
-            .and_then(|columns| Steps::new(&self.compiled.ordered_steps, 0, mixing).output_schema(&columns))
+            .and_then(|columns| {
+                Steps::new(&self.compiled.ordered_steps, &self.compiled.limits.room(), mixing).output_schema(&columns)
+            })
             .map_err(|e| Error::Step(e.to_string()))?;
         let all_rows = self.totals.rows_written;
         if let Some(output) = self.outputs.iter().find(|output| !output.is_gone() && output.rows() != all_rows) {

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::api::BlockDescription;
+use crate::transform::Figure;
 
 /// What the rows of a table are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,16 +41,35 @@ pub(super) enum Role {
     RemoveColumns,
     /// Adds columns from a reference table that stands in for the vendor's provider.
     Enrich,
+    /// Source: rows that a provider finds.
+    Search,
+    /// Source: rows of a notebook.
+    ReadNotebook,
+    /// Leaves out the rows that a notebook has.
+    NotInNotebook,
+    /// Appends rows to a notebook.
+    Append,
+    /// Puts rows together.
+    Group,
+    /// Makes rows of the people of companies.
+    CompanyToLeads,
+    /// Makes rows of the companies of people.
+    LeadsToCompany,
+    /// Changes rows by steps; without any it adds columns, as [`Role::Enrich`].
+    Transform,
     /// Hands rows to the outside; here they only pass through.
     Deliver,
-    /// Known, but nothing here can stand in for it: it makes rows, or turns one kind into another.
-    NotOffered,
 }
 
 impl Role {
     /// True for blocks that rows come from.
     pub(super) fn is_source(self) -> bool {
-        matches!(self, Role::Webhook | Role::ReadCsv)
+        matches!(self, Role::Webhook | Role::ReadCsv | Role::Search | Role::ReadNotebook)
+    }
+
+    /// True for blocks that a provider can stand in for.
+    pub(super) fn takes_provider(self) -> bool {
+        matches!(self, Role::Enrich | Role::Search | Role::Transform)
     }
 }
 
@@ -62,31 +82,32 @@ pub(super) struct Entry {
     pub old_name: Option<&'static str>,
     /// What it does here.
     pub role: Role,
-    /// The rows it takes; `None` takes both and keeps what they are.
+    /// The rows it takes; `None` takes both.
     pub rows: Option<RowType>,
+    /// The rows it gives; `None` gives what it takes.
+    pub gives: Option<RowType>,
 }
 
 const fn entry(name: &'static str, role: Role) -> Entry {
-    Entry { name, old_name: None, role, rows: None }
+    Entry { name, old_name: None, role, rows: None, gives: None }
 }
 
 const fn enrich(name: &'static str, rows: RowType) -> Entry {
-    Entry { name, old_name: None, role: Role::Enrich, rows: Some(rows) }
+    Entry { name, old_name: None, role: Role::Enrich, rows: Some(rows), gives: None }
+}
+
+const fn turn(name: &'static str, role: Role, rows: RowType, gives: RowType) -> Entry {
+    Entry { name, old_name: None, role, rows: Some(rows), gives: Some(gives) }
 }
 
 /// All block names that public material shows.
 static CATALOGUE: &[Entry] = &[
     entry("webhook", Role::Webhook),
     entry("read_csv", Role::ReadCsv),
-    entry("read_notebook", Role::NotOffered),
-    entry("search", Role::NotOffered),
-    Entry { name: "lead_enrichment", old_name: Some("enrich_lead"), role: Role::Enrich, rows: Some(RowType::Lead) },
-    Entry {
-        name: "company_enrichment",
-        old_name: Some("enrich_company"),
-        role: Role::Enrich,
-        rows: Some(RowType::Company),
-    },
+    entry("read_notebook", Role::ReadNotebook),
+    entry("search", Role::Search),
+    Entry { old_name: Some("enrich_lead"), ..enrich("lead_enrichment", RowType::Lead) },
+    Entry { old_name: Some("enrich_company"), ..enrich("company_enrichment", RowType::Company) },
     // Our reading: which rows it takes is not public, so both are taken.
     entry("linkedin_enrichment", Role::Enrich),
     enrich("find_email", RowType::Lead),
@@ -94,8 +115,8 @@ static CATALOGUE: &[Entry] = &[
     enrich("verify_email", RowType::Lead),
     enrich("reverse_email", RowType::Lead),
     enrich("reverse_phone", RowType::Lead),
-    entry("company_to_leads", Role::NotOffered),
-    entry("leads_to_company", Role::NotOffered),
+    turn("company_to_leads", Role::CompanyToLeads, RowType::Company, RowType::Lead),
+    turn("leads_to_company", Role::LeadsToCompany, RowType::Lead, RowType::Company),
     // Our reading: discovery, web, social and integration blocks that stand after another block
     // add columns to its rows; what they take is not public.
     entry("github_find_people", Role::Enrich),
@@ -109,13 +130,13 @@ static CATALOGUE: &[Entry] = &[
     entry("llm_openai", Role::Enrich),
     entry("qa_agent", Role::Enrich),
     entry("research_agent", Role::Enrich),
-    entry("transform_data", Role::Enrich),
+    entry("transform_data", Role::Transform),
     entry("filter", Role::Filter),
     entry("deduplicate", Role::Deduplicate),
-    entry("deduplicate_wrt_notebook", Role::NotOffered),
-    entry("group_by", Role::NotOffered),
+    entry("deduplicate_wrt_notebook", Role::NotInNotebook),
+    entry("group_by", Role::Group),
     entry("remove_columns", Role::RemoveColumns),
-    entry("append_to_notebook", Role::Deliver),
+    entry("append_to_notebook", Role::Append),
     entry("outgoing_webhook", Role::Deliver),
     entry("send_slack_message", Role::Deliver),
     entry("hubspot_import", Role::Enrich),
@@ -132,7 +153,6 @@ pub(super) fn find(name: &str) -> Option<&'static Entry> {
 pub(super) fn descriptions() -> Vec<BlockDescription> {
     CATALOGUE
         .iter()
-        .filter(|entry| entry.role != Role::NotOffered)
         .map(|entry| BlockDescription { block_name: entry.name.to_owned(), specs_schema: specs_schema(entry) })
         .collect()
 }
@@ -176,6 +196,7 @@ fn specs_schema(entry: &Entry) -> Value {
                 },
                 "input_schema": input_schema("Local extension: types of columns, for a file that does \
                     not carry them. A cell of a declared list or object is read as JSON."),
+                "columns": columns("Columns to take from the file, in this order; all when absent or empty."),
                 "dataframe_type": dataframe_type(),
             }),
             json!([]),
@@ -217,13 +238,107 @@ fn specs_schema(entry: &Entry) -> Value {
         Role::Deliver if entry.name == "outgoing_webhook" => (
             json!({
                 "url": { "type": "string", "format": "uri" },
-                "timeout_seconds": { "type": "number" }
+                "timeout_seconds": { "type": "number", "exclusiveMinimum": 0, "maximum": 300, "default": 10 }
             }),
             json!(["url"]),
         ),
-        Role::Deliver | Role::NotOffered => (json!({}), json!([])),
+        Role::Search => (
+            json!({
+                "query": { "type": "string" },
+                "max_results": { "type": "integer", "minimum": 0 },
+                "dataframe_type": dataframe_type()
+            }),
+            json!([]),
+        ),
+        Role::ReadNotebook => {
+            (json!({ "notebook_id": notebook_id(), "dataframe_type": dataframe_type() }), json!(["notebook_id"]))
+        }
+        Role::NotInNotebook => (
+            json!({
+                "notebook_id": notebook_id(),
+                "columns": columns("What tells rows apart; the whole row when absent or empty.")
+            }),
+            json!(["notebook_id"]),
+        ),
+        Role::Append => (
+            json!({
+                "notebook_id": {
+                    "type": "string",
+                    "description": "Id of the notebook; made if it is not there. Absent or __create_new__: one is made by each run."
+                },
+                "notebook_name": { "type": "string", "description": "Its name, when it is made." }
+            }),
+            json!([]),
+        ),
+        Role::Group => (
+            json!({
+                "columns": columns("Rows with the same values in these become one."),
+                "aggregations": {
+                    "description": "Figures over each group; the number of rows when absent. A list of {column,                         function, name}, or an object of columns with one function or several.",
+                    "anyOf": [
+                        {
+                            "type": "array",
+                            "items": {
+                                "type": "object",
+                                "properties": {
+                                    "column": { "type": "string" },
+                                    "function": { "type": "string", "enum": figures() },
+                                    "name": { "type": "string" }
+                                },
+                                "required": ["function"]
+                            }
+                        },
+                        { "type": "object" },
+                        { "type": "null" }
+                    ]
+                }
+            }),
+            json!(["columns"]),
+        ),
+        Role::CompanyToLeads => (
+            json!({ "column": {
+                "type": "string",
+                "description": "Local reading: the column with each company's list of people; else the first of                     leads, people, contacts, key_people, team, employees that holds one."
+            } }),
+            json!([]),
+        ),
+        Role::LeadsToCompany => (
+            json!({ "columns": columns("Local reading: what tells companies apart; else the first of company_id,                 company_domain, company_website, company_linkedin, company_url, company_name, company that is there.") }),
+            json!([]),
+        ),
+        Role::Transform => (
+            json!({
+                "steps": {
+                    "type": "array",
+                    "description": "Local extension: each step is an object with one member.",
+                    "items": {
+                        "type": "object",
+                        "minProperties": 1,
+                        "maxProperties": 1,
+                        "properties": {
+                            "where": { "type": "string", "description": "Keep the rows of which this is true: score > 0.8" },
+                            "select": { "type": ["string", "array"], "description": "Keep these columns: a,b,hq.city" },
+                            "drop": { "type": ["string", "array"], "description": "Drop these columns." },
+                            "rename": { "type": ["string", "array"], "description": "New names: a=b" },
+                            "limit": { "type": "integer", "minimum": 0, "description": "Keep the first rows, so many." }
+                        }
+                    }
+                },
+                "return_fields": { "type": ["object", "null"] }
+            }),
+            json!([]),
+        ),
+        Role::Deliver => (json!({}), json!([])),
     };
     json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": true })
+}
+
+fn notebook_id() -> Value {
+    json!({ "type": "string", "description": "Id of the notebook, as append_to_notebook has it." })
+}
+
+fn figures() -> Vec<&'static str> {
+    Figure::WORDS.iter().map(|(word, _)| *word).collect()
 }
 
 fn dataframe_type() -> Value {
@@ -273,10 +388,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_offered_is_not_listed() {
+    fn all_blocks_are_listed() {
         let listed = descriptions();
         assert!(listed.iter().any(|block| block.block_name == "read_csv"));
-        assert!(listed.iter().all(|block| block.block_name != "company_to_leads"));
         assert!(listed.iter().all(|block| block.specs_schema["type"] == "object"));
     }
 }

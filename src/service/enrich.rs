@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use super::catalogue::{self, Role};
 use super::config::{Config, EnrichTable};
+use super::fields::ReturnField;
+use super::provider::{self, Provider};
 use super::raw;
 use crate::format::{Compression, OutputFormat};
 use crate::pipeline::{self, Control, Limits, Output, Plan, SchemaFrom, Target};
@@ -24,8 +26,17 @@ pub enum Error {
         /// The name.
         block: String,
     },
+    /// Rows would go over the network in the clear.
+    #[error("rows would go to {url} without encryption: only https, or http on this machine, is taken")]
+    InTheClear {
+        /// The endpoint, without what its query may hold.
+        url: String,
+    },
+    /// There is no HTTP client.
+    #[error("no requests can be made")]
+    Client(#[source] reqwest::Error),
     /// One block has one table.
-    #[error("the block '{block}' is given two reference tables")]
+    #[error("the block '{block}' is given two providers")]
     TwoTables {
         /// The block.
         block: String,
@@ -68,9 +79,19 @@ pub enum Error {
     },
 }
 
-/// The tables of all blocks.
+/// What stands in for the providers of all blocks.
 #[derive(Default)]
-pub(super) struct Tables(HashMap<&'static str, Table>);
+pub(super) struct Tables(HashMap<&'static str, Standing>);
+
+/// What stands in for one block's provider.
+pub(super) enum Standing {
+    /// A reference table.
+    Table(Table),
+    /// An endpoint of the user's.
+    Endpoint(Arc<Provider>),
+    /// A file of all rows that there are to find.
+    Rows(PathBuf),
+}
 
 /// One table.
 pub(super) struct Table {
@@ -87,20 +108,41 @@ impl Tables {
     pub(super) fn load(config: &Config, scratch: &Path) -> Result<Self, Error> {
         let mut tables = HashMap::new();
         for given in &config.enrich {
-            let entry = catalogue::find(&given.block).filter(|entry| entry.role == Role::Enrich);
-            let Some(entry) = entry else { return Err(Error::NoSuchBlock { block: given.block.clone() }) };
-            let table = Table::load(given, config.max_enrich_bytes, &config.limits, scratch)?;
-            if tables.insert(entry.name, table).is_some() {
+            let entry = entry(&given.block)?;
+            let standing = if entry.role == Role::Search {
+                let path = given.path.clone();
+                File::open(&path).map_err(|cause| Error::Read { path: path.clone(), cause })?;
+                Standing::Rows(path)
+            } else {
+                Standing::Table(Table::load(given, config.max_enrich_bytes, &config.limits, scratch)?)
+            };
+            if tables.insert(entry.name, standing).is_some() {
+                return Err(Error::TwoTables { block: entry.name.to_owned() });
+            }
+        }
+        for given in &config.endpoints {
+            let entry = entry(&given.block)?;
+            if !provider::may_be_sent_to(&given.url) {
+                let url = format!("{}://{}", given.url.scheme(), given.url.host_str().unwrap_or_default());
+                return Err(Error::InTheClear { url });
+            }
+            let provider = Provider::new(given.url.clone()).map_err(Error::Client)?;
+            if tables.insert(entry.name, Standing::Endpoint(Arc::new(provider))).is_some() {
                 return Err(Error::TwoTables { block: entry.name.to_owned() });
             }
         }
         Ok(Tables(tables))
     }
 
-    /// The table of the block with this name in the catalogue.
-    pub(super) fn get(&self, block: &str) -> Option<&Table> {
+    /// What stands in for the block with this name in the catalogue.
+    pub(super) fn get(&self, block: &str) -> Option<&Standing> {
         self.0.get(block)
     }
+}
+
+fn entry(block: &str) -> Result<&'static catalogue::Entry, Error> {
+    let entry = catalogue::find(block).filter(|entry| entry.role.takes_provider());
+    entry.ok_or_else(|| Error::NoSuchBlock { block: block.to_owned() })
 }
 
 impl Table {
@@ -174,17 +216,26 @@ impl Table {
         Ok(Some(Table { key: key.to_owned(), columns, rows: Arc::new(rows) }))
     }
 
-    /// The look-up of `fields`, or of all columns. A field that the table lacks is null.
-    pub(super) fn lookup(&self, fields: Option<&[String]>) -> Lookup {
-        let Some(fields) = fields.filter(|fields| *fields != self.columns) else {
+    /// The look-up of `fields`, or of all columns. A field that the table lacks is null; values take the types that
+    /// the fields name.
+    pub(super) fn lookup(&self, fields: Option<&[ReturnField]>) -> Lookup {
+        let as_they_are = |fields: &&[ReturnField]| {
+            fields.iter().all(|field| field.ty.is_none())
+                && fields.iter().map(|field| &field.name).eq(self.columns.iter())
+        };
+        let Some(fields) = fields.filter(|fields| !as_they_are(fields)) else {
             let (fields, table) = (self.columns.clone(), Some(Arc::clone(&self.rows)));
             return Lookup { fields, key: self.key.clone(), table };
         };
         let places: Vec<Option<usize>> =
-            fields.iter().map(|field| self.columns.iter().position(|column| column == field)).collect();
-        let pick = |row: &Vec<Option<String>>| places.iter().map(|place| place.and_then(|i| row[i].clone())).collect();
+            fields.iter().map(|field| self.columns.iter().position(|column| *column == field.name)).collect();
+        let pick = |row: &Vec<Option<String>>| {
+            let values = places.iter().zip(fields);
+            values.map(|(place, field)| Some(field.typed(row[(*place)?].as_deref()?).into_owned())).collect()
+        };
         let table = self.rows.iter().map(|(key, row)| (key.clone(), pick(row))).collect();
-        Lookup { fields: fields.to_vec(), key: self.key.clone(), table: Some(Arc::new(table)) }
+        let names = fields.iter().map(|field| field.name.clone()).collect();
+        Lookup { fields: names, key: self.key.clone(), table: Some(Arc::new(table)) }
     }
 }
 
@@ -220,8 +271,12 @@ mod tests {
     #[test]
     fn asked_fields_come_in_their_order_and_absent_ones_are_null() {
         let table = Table::read(LINES.as_bytes(), "domain").unwrap().unwrap();
-        let lookup = table.lookup(Some(&["hq".to_owned(), "size".to_owned()]));
-        assert_eq!(lookup.table.unwrap()["7"], [Some("\"Oslo\"".to_owned()), None]);
+        let fields = serde_json::json!({ "hq": "Seat", "size": "People", "tags": { "type": "str" } });
+        let lookup = table.lookup(Some(&ReturnField::read_all(fields.as_object().unwrap())));
+        assert_eq!(lookup.fields, ["hq", "size", "tags"]);
+        let rows = lookup.table.unwrap();
+        assert_eq!(rows["7"], [Some("\"Oslo\"".to_owned()), None, None]);
+        assert_eq!(rows["a.test"][2].as_deref(), Some("\"[\\\"x\\\"]\""));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::collections::{BinaryHeap, HashMap};
 use uuid::Uuid;
 
 use super::answer::Place;
-use super::catalogue::{self, Role, RowType};
+use super::catalogue::{self, RowType};
 use super::specs::{self, Work};
 use crate::api::{Block, Edge, Graph, ValidationError};
 
@@ -108,10 +108,6 @@ fn read_blocks(blocks: &[Block], place: &Place, errors: &mut Vec<ValidationError
         match catalogue::find(&block.block_name) {
             None => {
                 errors.push(refuse("no such block".to_owned()));
-                work.push(None);
-            }
-            Some(entry) if entry.role == Role::NotOffered => {
-                errors.push(refuse("this block is not offered by the local service".to_owned()));
                 work.push(None);
             }
             Some(entry) => work.push(specs::read(entry, &block.specs, &name, &place.key("specs"), errors)),
@@ -216,22 +212,32 @@ fn row_types(
     // minds takes; LEAD, the API's default, if none does.
     let declared = specs::declared_rows(&blocks[source].specs).unwrap_or(None);
     let of_source = declared.or_else(|| order.iter().find_map(|&i| takes(i))).unwrap_or(RowType::Lead);
-    // No block offered here turns one kind of row into another, so all have the source's.
+    let mut rows = vec![of_source; blocks.len()];
     let mut errors = Vec::new();
     for &i in order {
-        if let Some(taken) = takes(i).filter(|&taken| taken != of_source) {
-            let from: Vec<String> = parents[i].iter().map(|&parent| label(&blocks[parent])).collect();
-            let text = format!(
-                "{}: takes {} rows, but {} gives {} rows",
-                label(&blocks[i]),
-                taken.as_str(),
-                from.join(" and "),
-                of_source.as_str()
-            );
-            errors.push(place.item(i).invalid("value_error", text));
+        let mut refuse = |text: String| {
+            errors.push(place.item(i).invalid("value_error", format!("{}: {text}", label(&blocks[i]))));
+        };
+        let given: Vec<(usize, RowType)> = parents[i].iter().map(|&parent| (parent, rows[parent])).collect();
+        let comes = given.first().map_or(of_source, |(_, rows)| *rows);
+        let says =
+            |(parent, rows): (usize, RowType)| format!("{} gives {} rows", label(&blocks[parent]), rows.as_str());
+        let taken = takes(i);
+        let wrong: Vec<String> =
+            given.iter().copied().filter(|(_, rows)| taken.is_some_and(|taken| taken != *rows)).map(says).collect();
+        match taken {
+            Some(taken) if !wrong.is_empty() => {
+                refuse(format!("takes {} rows, but {}", taken.as_str(), wrong.join(" and ")));
+            }
+            _ if given.iter().any(|(_, rows)| *rows != comes) => {
+                let all: Vec<String> = given.into_iter().map(says).collect();
+                refuse(format!("its rows must be of one kind, but {}", all.join(" and ")));
+            }
+            _ => {}
         }
+        rows[i] = catalogue::find(&blocks[i].block_name).and_then(|entry| entry.gives).unwrap_or(comes);
     }
-    if errors.is_empty() { Ok(vec![of_source; blocks.len()]) } else { Err(errors) }
+    if errors.is_empty() { Ok(rows) } else { Err(errors) }
 }
 
 #[cfg(test)]
@@ -297,8 +303,6 @@ mod tests {
         assert!(refused(Graph::default()).contains("at least one block"));
         let text = refused(graph(&[(1, "webhook", "a"), (2, "sort", "b")], &[("a", "b")]));
         assert_eq!(text, "block 2 (sort): no such block");
-        let text = refused(graph(&[(1, "webhook", "a"), (2, "company_to_leads", "b")], &[("a", "b")]));
-        assert!(text.contains("not offered"));
         let text = refused(graph(&[(1, "webhook", "a"), (2, "filter", "b")], &[("a", "zzz")]));
         assert!(text.contains("no block has the id 'zzz' (its other end is block 1 (webhook))"), "{text}");
         let text = refused(graph(
@@ -330,5 +334,18 @@ mod tests {
         assert_eq!(check(with_ids(declared.clone()), &Place::root("body")).unwrap().rows, [RowType::Company; 2]);
         declared.blocks[0].specs.insert("dataframe_type".to_owned(), Value::from("LEAD"));
         assert!(refused(declared).contains("takes COMPANY rows"));
+        let turned = graph(
+            &[(1, "webhook", "a"), (2, "company_to_leads", "b"), (3, "find_email", "c"), (4, "filter", "d")],
+            &[("a", "b"), ("b", "c"), ("c", "d"), ("a", "d")],
+        );
+        assert_eq!(
+            refused(turned.clone()),
+            "block 4 (filter): its rows must be of one kind, but block 1 (webhook) gives COMPANY rows and \
+             block 3 (find_email) gives LEAD rows"
+        );
+        let mut turned = turned;
+        turned.edges.pop();
+        use RowType::{Company, Lead};
+        assert_eq!(check(with_ids(turned), &Place::root("body")).unwrap().rows, [Company, Lead, Lead, Lead]);
     }
 }

@@ -13,27 +13,47 @@
 //! Where the vendor's public material is silent, the code says "Our reading" beside the choice.
 
 mod answer;
+mod archive;
 mod body;
+mod bulk;
 mod catalogue;
 mod clock;
 mod config;
+mod count;
 mod engine;
 mod enrich;
+mod faults;
+mod fields;
 mod graph;
+mod notebooks;
+mod openapi;
+mod page;
+mod provider;
 mod query;
 mod range;
+mod rate;
 mod raw;
+mod retention;
 mod routes;
 mod rows;
 mod server;
 mod sign;
 mod specs;
 mod store;
+mod tally;
 #[cfg(test)]
 mod tests;
+mod webhook;
 
+pub use archive::{Error as MoveError, Moved, export, import};
 pub use clock::Clock;
-pub use config::{Config, EnrichTable};
+pub use config::{Config, EnrichEndpoint, EnrichTable};
 pub use enrich::Error as EnrichError;
+pub use faults::{
+    Error as ScenarioError, Kind as FaultKind, Progress as FaultProgress, Rule as FaultRule, Scenario,
+    Target as FaultTarget,
+};
+pub use openapi::document as openapi_document;
+pub use retention::Retain;
 pub use server::{Error, Service};
 pub use store::Error as StoreError;

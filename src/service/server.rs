@@ -8,16 +8,23 @@ use std::time::Duration;
 
 use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
 use super::config::Config;
 use super::engine::{Engine, Folders};
 use super::enrich::{self, Tables};
+use super::faults::Faults;
+use super::notebooks;
+use super::rate::RateLimit;
+use super::retention::Retention;
 use super::routes::{self, App};
 use super::sign::Signer;
 use super::store::{self, Store};
 use crate::secret::ApiKey;
+
+/// Keys that may be given to the page within a minute. By eye: a person mistypes less often.
+const LOGINS_PER_MINUTE: u32 = 30;
 
 /// Why a service did not start.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +72,7 @@ pub struct Service {
     /// Dropped to end the server.
     running: Option<oneshot::Sender<()>>,
     server: JoinHandle<io::Result<()>>,
+    sweeping: JoinHandle<()>,
     grace: Duration,
 }
 
@@ -86,9 +94,26 @@ impl Service {
         let listener = TcpListener::bind(bind).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let grace = config.stop_grace;
-        let engine = Arc::new(Engine::new(&config, Arc::clone(&store), folders.clone(), tables));
-        let app =
-            App { signer: Signer::new(store.secret()), address, engine: Arc::clone(&engine), store, folders, config };
+        let faults = Arc::new(Faults::new(config.faults.clone()));
+        let (retain, clock) = (config.retain, config.clock.clone());
+        let retention = Retention { retain, store: Arc::clone(&store), folders: folders.clone(), clock };
+        let sweeping = tokio::spawn(sweep(retention.clone()));
+        let engine =
+            Arc::new(Engine::new(&config, Arc::clone(&store), folders.clone(), tables, Arc::clone(&faults), retention));
+        engine.deliverer().set_origin(base_url(address));
+        let app = App {
+            signer: Signer::new(store.secret()),
+            faults,
+            address,
+            rate_limit: RateLimit::new(config.rate_limit, config.clock.clone()),
+            bulk_limit: RateLimit::new(config.bulk_limit, config.clock.clone()),
+            login_limit: RateLimit::new(LOGINS_PER_MINUTE, config.clock.clone()),
+            places: Semaphore::new(config.max_requests.clamp(1, Semaphore::MAX_PERMITS)),
+            engine: Arc::clone(&engine),
+            store,
+            folders,
+            config,
+        };
         let router = routes::router(Arc::new(app));
         let (running, ended) = oneshot::channel::<()>();
         // A poll's answer is one small packet, which must not wait for another.
@@ -101,7 +126,7 @@ impl Service {
             };
             axum::serve(listener, router).with_graceful_shutdown(ended).await
         });
-        Ok(Service { address, engine, running: Some(running), server, grace })
+        Ok(Service { address, engine, running: Some(running), server, sweeping, grace })
     }
 
     /// The address that it listens on.
@@ -111,20 +136,14 @@ impl Service {
 
     /// What clients put before the paths of the API, such as `http://127.0.0.1:8064`.
     pub fn base_url(&self) -> String {
-        let mut address = self.address;
-        // Clients on this machine cannot connect to "all addresses".
-        match address.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
-            IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
-            _ => {}
-        }
-        format!("http://{address}")
+        base_url(self.address)
     }
 
     /// Stops: takes no more connections, cancels the runs and waits for them, and gives downloads
     /// that are under way [`Config::stop_grace`] to finish.
     pub async fn stop(mut self) {
         self.running = None;
+        self.sweeping.abort();
         self.engine.stop().await;
         if tokio::time::timeout(self.grace, &mut self.server).await.is_err() {
             self.server.abort();
@@ -135,9 +154,33 @@ impl Service {
     }
 }
 
+fn base_url(mut address: SocketAddr) -> String {
+    // Clients on this machine cannot connect to "all addresses".
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    format!("http://{address}")
+}
+
 impl Drop for Service {
     fn drop(&mut self) {
+        self.sweeping.abort();
         self.engine.cancel_all();
+    }
+}
+
+/// Between two looks for runs that are too old; the end of a run is another occasion.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Removes old runs at the start and now and then, until it is aborted.
+async fn sweep(retention: Retention) {
+    while retention.retain.is_some() {
+        let once = retention.clone();
+        // What cannot be removed now goes another time.
+        let _ = tokio::task::spawn_blocking(move || once.sweep()).await;
+        tokio::time::sleep(SWEEP_INTERVAL).await;
     }
 }
 
@@ -152,6 +195,7 @@ async fn open(config: Config) -> Result<(Config, Arc<Store>, Folders, Tables), E
         let is_run = |id: &_| store.run(id).map_or(true, |run| run.is_some());
         let is_upload = |handle: &_| store.upload(handle).map_or(true, |upload| upload.is_some());
         folders.clear_up(&interrupted, is_run, is_upload).map_err(failed)?;
+        notebooks::clear_up(&folders.notebooks(), &store.notebooks()?).map_err(failed)?;
         let tables = Tables::load(&config, root)?;
         Ok((config, Arc::new(store), folders, tables))
     });

@@ -1,13 +1,18 @@
 //! A block's specs, read into what is to be done. Whatever is wrong with them is said when the
 //! workflow is made, not when it runs.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value};
 
 use super::answer::Place;
 use super::catalogue::{self, Entry, Role, RowType};
+use super::webhook::{MAX_TIMEOUT, TIMEOUT};
 use crate::api::ValidationError;
 use crate::column::{Field, Schema, Type};
-use crate::transform::{Condition, Logic, Step, Test};
+use crate::service::fields::ReturnField;
+use crate::transform::expr::{parse, parse_names, parse_renames};
+use crate::transform::{Condition, Figure, Logic, Rename, Selected, Step, Test};
 
 /// What a block is to do.
 #[derive(Clone, Debug)]
@@ -16,10 +21,22 @@ pub(super) enum Work {
     Webhook(WebhookSpecs),
     /// Read an upload.
     ReadCsv(ReadCsvSpecs),
+    /// Read a notebook.
+    ReadNotebook {
+        /// Its id.
+        notebook: String,
+    },
+    /// Take the rows that a provider finds.
+    Search {
+        /// The specs, which say what is looked for.
+        specs: Map<String, Value>,
+        /// No more rows than these.
+        max_results: Option<u64>,
+    },
     /// Change the rows.
     Change {
-        /// How.
-        step: Step,
+        /// How, one after the other.
+        steps: Vec<Step>,
         /// Columns that must be in the input: without them the result would be wrong, not empty.
         needs: Vec<String>,
     },
@@ -28,10 +45,43 @@ pub(super) enum Work {
         /// The block's name in the catalogue.
         block: &'static str,
         /// Columns to add; `None` adds all of the table.
-        fields: Option<Vec<String>>,
+        fields: Option<Vec<ReturnField>>,
+        /// All of the specs, for a provider.
+        specs: Map<String, Value>,
     },
+    /// Put rows together.
+    Group(Figures),
+    /// Make rows of the people of each company.
+    CompanyToLeads(PeopleSpecs),
+    /// Make rows of the companies of people.
+    LeadsToCompany(PeopleSpecs),
+    /// Leave out the rows that a notebook has.
+    NotInNotebook {
+        /// Its id.
+        notebook: String,
+        /// What tells rows apart; the whole row when empty.
+        columns: Vec<String>,
+    },
+    /// Append the rows to a notebook and pass them on.
+    Append {
+        /// Its id; `None` makes one.
+        notebook: Option<String>,
+        /// Its name, for people, when it is made.
+        name: Option<String>,
+    },
+    /// Pass the rows on, and send them to an address of the user's.
+    OutgoingWebhook(WebhookTarget),
     /// Pass the rows on; nothing is delivered.
     Deliver,
+}
+
+/// Specs of `outgoing_webhook`.
+#[derive(Clone, Debug)]
+pub(super) struct WebhookTarget {
+    /// Where the rows go.
+    pub url: String,
+    /// An attempt may take so long.
+    pub timeout: Duration,
 }
 
 /// Specs of `webhook`.
@@ -50,7 +100,39 @@ pub(super) struct ReadCsvSpecs {
     pub handle: Option<String>,
     /// Declared types.
     pub declared: Option<Schema>,
+    /// Columns to take, in this order; all when `None`.
+    pub columns: Option<Vec<String>>,
 }
+
+/// Specs of `group_by`.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Figures {
+    /// Rows that have the same values in these are one group.
+    pub columns: Vec<String>,
+    /// What is told of each group besides.
+    pub figures: Vec<FigureSpec>,
+}
+
+/// One figure over each group.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct FigureSpec {
+    /// The column that it becomes.
+    pub name: String,
+    /// What it is.
+    pub figure: Figure,
+    /// The column that it is over; a count needs none.
+    pub column: Option<String>,
+}
+
+/// Specs of `company_to_leads` and `leads_to_company`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct PeopleSpecs {
+    /// The column of people, or the columns that tell companies apart; looked for by their names when empty.
+    pub columns: Vec<String>,
+}
+
+/// The id by which a definition asks for a new notebook.
+const NEW_NOTEBOOK: &str = "__create_new__";
 
 /// Reads the specs of one block. Problems go to `errors`, with their place below `place` and a
 /// text that begins with `name`, the block's name for people; then the answer is `None`.
@@ -68,15 +150,33 @@ pub(super) fn read(
         Role::Filter => reader.filter(),
         Role::Deduplicate => {
             let columns = reader.columns(false)?;
-            Some(Work::Change { step: Step::Deduplicate(columns.clone()), needs: columns })
+            Some(Work::Change { steps: vec![Step::Deduplicate(columns.clone())], needs: columns })
         }
         Role::RemoveColumns => {
             let columns = reader.columns(true)?;
-            Some(Work::Change { step: Step::RemoveColumns(columns), needs: Vec::new() })
+            Some(Work::Change { steps: vec![Step::RemoveColumns(columns)], needs: Vec::new() })
         }
         Role::Enrich => reader.enrich(entry.name),
         Role::Deliver => reader.deliver(entry.name),
-        Role::NotOffered => None,
+        Role::Search => reader.search(),
+        Role::ReadNotebook => {
+            reader.row_type()?;
+            Some(Work::ReadNotebook { notebook: reader.notebook()? })
+        }
+        Role::NotInNotebook => {
+            Some(Work::NotInNotebook { columns: reader.columns(false)?, notebook: reader.notebook()? })
+        }
+        Role::Append => {
+            let name = reader.text("notebook_name")?;
+            let notebook = reader.text("notebook_id")?.filter(|id| id != NEW_NOTEBOOK);
+            Some(Work::Append { notebook, name })
+        }
+        Role::Group => reader.group(),
+        Role::CompanyToLeads => Some(Work::CompanyToLeads(reader.people()?)),
+        Role::LeadsToCompany => Some(Work::LeadsToCompany(reader.people()?)),
+        // Without steps it is the vendor's own, which a provider stands in for.
+        Role::Transform if specs.contains_key("steps") => reader.transform(),
+        Role::Transform => reader.enrich(entry.name),
     }
 }
 
@@ -102,6 +202,10 @@ impl Reader<'_> {
         self.row_type()?;
         let mut specs = WebhookSpecs::default();
         for (column, schema) in self.object("input_schema")? {
+            if !schema.is_string() && !schema.is_object() {
+                let text = format!("column '{column}' of input_schema must be a type, or an object with one");
+                return self.refuse("input_schema", "value_error", &text);
+            }
             // Our reading: a declared column is required unless its schema says otherwise.
             if schema.get("required").and_then(Value::as_bool) != Some(false) {
                 specs.required.push(column.clone());
@@ -141,7 +245,10 @@ impl Reader<'_> {
             }
         }
         let declared = (!fields.is_empty()).then(|| Schema::new(fields));
-        Some(Work::ReadCsv(ReadCsvSpecs { handle, declared }))
+        // Our reading: the name is the one that bulk settings have "for the source block".
+        let columns = self.columns(false)?;
+        let columns = (!columns.is_empty()).then_some(columns);
+        Some(Work::ReadCsv(ReadCsvSpecs { handle, declared, columns }))
     }
 
     fn filter(&mut self) -> Option<Work> {
@@ -171,33 +278,154 @@ impl Reader<'_> {
                 needs.push(condition.column.clone());
             }
         }
-        Some(Work::Change { step: Step::Filter(conditions), needs })
+        Some(Work::Change { steps: vec![Step::Filter(conditions)], needs })
     }
 
     fn enrich(&mut self, block: &'static str) -> Option<Work> {
         let fields = match self.specs.get("return_fields") {
             None | Some(Value::Null) => None,
-            Some(Value::Object(fields)) => Some(fields.keys().cloned().collect::<Vec<_>>()),
+            Some(Value::Object(fields)) => Some(ReturnField::read_all(fields)),
             Some(_) => return self.refuse("return_fields", "dict_type", "return_fields must be an object"),
         };
         // An empty object asks for nothing in particular.
-        Some(Work::Enrich { block, fields: fields.filter(|fields| !fields.is_empty()) })
+        let fields = fields.filter(|fields| !fields.is_empty());
+        Some(Work::Enrich { block, fields, specs: self.specs.clone() })
+    }
+
+    fn search(&mut self) -> Option<Work> {
+        self.row_type()?;
+        let max_results = match self.specs.get("max_results") {
+            None | Some(Value::Null) => None,
+            Some(number) => match number.as_u64() {
+                Some(number) => Some(number),
+                None => return self.refuse("max_results", "int_type", "max_results must be a whole number"),
+            },
+        };
+        Some(Work::Search { specs: self.specs.clone(), max_results })
+    }
+
+    /// Our reading: the columns stand in `columns` (one alone may stand there, or in `column`, as text), and the
+    /// figures in `aggregations`: as a list of `{column, function, name}`, or as an object of columns with a function
+    /// or several. Without any it is the number of rows.
+    fn group(&mut self) -> Option<Work> {
+        let columns = match self.specs.get("column") {
+            Some(Value::String(column)) if !self.specs.contains_key("columns") => vec![column.clone()],
+            _ => self.columns(true)?,
+        };
+        if columns.is_empty() {
+            return self.refuse("columns", "value_error", "columns is empty: name what rows are put together by");
+        }
+        let mut figures: Vec<FigureSpec> = Vec::new();
+        let mut wrong = None;
+        let mut add = |column: Option<&str>, word: Option<&str>, name: Option<&str>| match word.map(Figure::parse) {
+            Some(Some(figure)) if figure == Figure::Count || column.is_some() => {
+                let word = figure.word();
+                let default = column.map_or_else(|| word.to_owned(), |column| format!("{column}_{word}"));
+                let name = name.map_or(default, str::to_owned);
+                figures.push(FigureSpec { name, figure, column: column.map(str::to_owned) });
+            }
+            Some(Some(figure)) => wrong = Some(format!("'{}' needs a column", figure.word())),
+            _ => {
+                let known: Vec<&str> = Figure::WORDS.iter().map(|(word, _)| *word).collect();
+                wrong = Some(format!("a function is one of {}", known.join(", ")));
+            }
+        };
+        match self.specs.get("aggregations") {
+            None | Some(Value::Null) => add(None, Some("count"), None),
+            Some(Value::Array(list)) => {
+                let text = |item: &'_ Value, key: &str| item.get(key).and_then(Value::as_str).map(str::to_owned);
+                for item in list {
+                    let (column, name) = (text(item, "column"), text(item, "name"));
+                    add(column.as_deref(), text(item, "function").as_deref(), name.as_deref());
+                }
+            }
+            Some(Value::Object(by_column)) => {
+                for (column, words) in by_column {
+                    match words {
+                        Value::Array(words) => words.iter().for_each(|word| add(Some(column), word.as_str(), None)),
+                        word => add(Some(column), word.as_str(), None),
+                    }
+                }
+            }
+            Some(_) => wrong = Some("aggregations must be a list or an object".to_owned()),
+        }
+        if let Some(text) = wrong {
+            return self.refuse("aggregations", "value_error", &text);
+        }
+        let mut names = std::collections::HashSet::new();
+        let all = columns.iter().chain(figures.iter().map(|figure| &figure.name));
+        if let Some(twice) = all.into_iter().find(|name| !names.insert(name.as_str())) {
+            return self.refuse("aggregations", "value_error", &format!("two columns would be called '{twice}'"));
+        }
+        Some(Work::Group(Figures { columns, figures }))
+    }
+
+    fn people(&mut self) -> Option<PeopleSpecs> {
+        let column = self.text("column")?;
+        let columns = if let Some(column) = column { vec![column] } else { self.columns(false)? };
+        Some(PeopleSpecs { columns })
+    }
+
+    /// A local extension: each step is an object with one member, `where`, `select`, `drop`, `rename` or `limit`, whose
+    /// value is what the command line's flag of that name takes.
+    fn transform(&mut self) -> Option<Work> {
+        let Some(Value::Array(list)) = self.specs.get("steps") else {
+            return self.refuse("steps", "list_type", "steps must be a list");
+        };
+        let place = self.place.key("steps");
+        let mut steps = Vec::with_capacity(list.len());
+        let before = self.errors.len();
+        for (i, item) in list.iter().enumerate() {
+            match transform_step(item) {
+                Ok(step) => steps.push(step),
+                Err(why) => {
+                    let text = format!("{}: step {}: {why}", self.name, i + 1);
+                    self.errors.push(place.item(i).invalid("value_error", text));
+                }
+            }
+        }
+        (self.errors.len() == before).then_some(Work::Change { steps, needs: Vec::new() })
+    }
+
+    fn notebook(&mut self) -> Option<String> {
+        match self.text("notebook_id")? {
+            Some(id) if id != NEW_NOTEBOOK => Some(id),
+            _ => self.refuse("notebook_id", "missing", "notebook_id is required"),
+        }
+    }
+
+    /// The text at `key`, if it is there and not empty.
+    fn text(&mut self, key: &str) -> Option<Option<String>> {
+        match self.specs.get(key) {
+            None | Some(Value::Null) => Some(None),
+            Some(Value::String(text)) => Some(Some(text.clone()).filter(|text| !text.is_empty())),
+            Some(_) => self.refuse(key, "string_type", &format!("{key} must be a string")),
+        }
     }
 
     fn deliver(&mut self, block: &str) -> Option<Work> {
-        if block == "outgoing_webhook" {
-            let Some(text) = self.specs.get("url") else {
-                return self.refuse("url", "missing", "url is required");
-            };
-            let valid = text
-                .as_str()
-                .and_then(|text| url::Url::parse(text).ok())
-                .is_some_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-            if !valid {
-                return self.refuse("url", "url_parsing", "url must be an http or https URL");
-            }
+        if block != "outgoing_webhook" {
+            return Some(Work::Deliver);
         }
-        Some(Work::Deliver)
+        let Some(text) = self.specs.get("url") else {
+            return self.refuse("url", "missing", "url is required");
+        };
+        let url = text.as_str().and_then(|text| url::Url::parse(text).ok());
+        let Some(url) = url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) else {
+            return self.refuse("url", "url_parsing", "url must be an http or https URL");
+        };
+        let timeout = match self.specs.get("timeout_seconds") {
+            None | Some(Value::Null) => TIMEOUT,
+            Some(value) => {
+                let seconds = value.as_f64().filter(|seconds| *seconds > 0.0 && *seconds <= MAX_TIMEOUT.as_secs_f64());
+                let Some(seconds) = seconds else {
+                    let text = format!("timeout_seconds must be a number from 0 to {}", MAX_TIMEOUT.as_secs());
+                    return self.refuse("timeout_seconds", "value_error", &text);
+                };
+                Duration::from_secs_f64(seconds)
+            }
+        };
+        Some(Work::OutgoingWebhook(WebhookTarget { url: url.into(), timeout }))
     }
 
     fn row_type(&mut self) -> Option<()> {
@@ -234,6 +462,39 @@ impl Reader<'_> {
         self.errors.push(self.place.key(key).invalid(kind, format!("{}: {text}", self.name)));
         None
     }
+}
+
+/// One step of `transform_data`.
+fn transform_step(item: &Value) -> Result<Step, String> {
+    let members = item.as_object().filter(|members| members.len() == 1);
+    let Some((word, value)) = members.and_then(|members| members.iter().next()) else {
+        return Err("a step is an object with one member".to_owned());
+    };
+    if word == "limit" {
+        return value.as_u64().map(Step::Limit).ok_or_else(|| "limit must be a whole number".to_owned());
+    }
+    // Several names may stand in a list.
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Array(names) if word != "where" && names.iter().all(Value::is_string) => {
+            names.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")
+        }
+        _ => return Err(format!("{word} must be text")),
+    };
+    let step = match word.as_str() {
+        "where" => parse(&text).map(Step::Where),
+        "select" => parse_names(&text).map(|paths| {
+            let selected = paths.into_iter().map(|path| Selected { name: path.to_string().into(), path });
+            Step::Select(selected.collect(), text.as_str().into())
+        }),
+        "drop" => parse_names(&text).map(|paths| Step::Drop(paths, text.as_str().into())),
+        "rename" => parse_renames(&text).map(|renames| {
+            let renames = renames.into_iter().map(|(from, to)| Rename { from, to: to.into() });
+            Step::Rename(renames.collect(), text.as_str().into())
+        }),
+        other => return Err(format!("'{other}' is no step: where, select, drop, rename and limit are")),
+    };
+    step.map_err(|error| format!("{word}: {error}"))
 }
 
 /// One condition of a filter, or the key that is wrong and why.
@@ -329,7 +590,8 @@ mod tests {
                 { "column": "b", "operator": operator, "value": "x", "logic": "OR" }
             ]))
             .unwrap_or_else(|errors| panic!("{operator}: {errors:?}"));
-            let Work::Change { step: Step::Filter(conditions), needs } = work else { panic!("not a filter") };
+            let Work::Change { steps, needs } = work else { panic!("not a filter") };
+            let [Step::Filter(conditions)] = &*steps else { panic!("not a filter") };
             assert_eq!(needs, ["a", "b"]);
             assert_eq!(conditions[1].logic, Logic::Or);
         }
@@ -359,6 +621,44 @@ mod tests {
         assert_eq!(csv.declared.unwrap().fields.len(), 1);
         assert!(read_specs("read_csv", json!({ "input_schema": { "a": "date" } })).is_err());
         assert!(read_specs("webhook", json!({ "dataframe_type": "PEOPLE" })).is_err());
+        assert!(read_specs("webhook", json!({ "input_schema": { "a": 1 } })).unwrap_err()[0].contains("column 'a'"));
+    }
+
+    #[test]
+    fn groups_have_figures() {
+        let figures = |specs: Value| match read_specs("group_by", specs) {
+            Ok(Work::Group(figures)) => Ok(figures.figures.into_iter().map(|f| f.name).collect::<Vec<_>>()),
+            Ok(_) => panic!("not a group"),
+            Err(errors) => Err(errors.join("; ")),
+        };
+        assert_eq!(figures(json!({ "column": "a" })).unwrap(), ["count"]);
+        let list = json!([{ "function": "count", "name": "n" }, { "column": "s", "function": "AVG" }]);
+        assert_eq!(figures(json!({ "columns": ["a", "b"], "aggregations": list })).unwrap(), ["n", "s_mean"]);
+        let by_column = json!({ "s": ["min", "max"], "t": "list" });
+        assert_eq!(
+            figures(json!({ "columns": "a", "aggregations": by_column })).unwrap(),
+            ["s_min", "s_max", "t_list"]
+        );
+        for (specs, why) in [
+            (json!({}), "columns is required"),
+            (json!({ "columns": [] }), "columns is empty"),
+            (json!({ "columns": "a", "aggregations": { "s": "median" } }), "a function is one of count, sum"),
+            (json!({ "columns": "a", "aggregations": [{ "function": "sum" }] }), "'sum' needs a column"),
+            (json!({ "columns": "a", "aggregations": [{ "function": "count", "name": "a" }] }), "called 'a'"),
+        ] {
+            let text = figures(specs).unwrap_err();
+            assert!(text.contains(why), "{text}");
+        }
+    }
+
+    #[test]
+    fn transforms_take_the_steps_of_the_command_line() {
+        let steps = json!({ "steps": [{ "where": "n > 1" }, { "select": ["n", "hq.city"] }, { "limit": 3 }] });
+        assert!(matches!(read_specs("transform_data", steps), Ok(Work::Change { steps, .. }) if steps.len() == 3));
+        let text = read_specs("transform_data", json!({ "steps": [{ "where": "n >" }] })).unwrap_err().join("; ");
+        assert!(text.contains("block 2: step 1: where: "), "{text}");
+        assert!(read_specs("transform_data", json!({ "steps": [{ "sort": "n" }] })).is_err());
+        assert!(matches!(read_specs("transform_data", json!({})), Ok(Work::Enrich { .. })));
     }
 
     #[test]
@@ -368,5 +668,11 @@ mod tests {
         assert!(read_specs("deduplicate", json!({ "columns": [1] })).is_err());
         assert!(read_specs("remove_columns", json!({})).is_err());
         assert!(read_specs("outgoing_webhook", json!({ "url": "ftp://x" })).is_err());
+        for seconds in [json!(0), json!("10"), json!(301)] {
+            assert!(read_specs("outgoing_webhook", json!({ "url": "http://x", "timeout_seconds": seconds })).is_err());
+        }
+        let webhook = read_specs("outgoing_webhook", json!({ "url": "http://x/a", "timeout_seconds": 2.5 })).unwrap();
+        let Work::OutgoingWebhook(target) = webhook else { panic!("not a webhook") };
+        assert_eq!((target.url.as_str(), target.timeout), ("http://x/a", Duration::from_millis(2500)));
     }
 }

@@ -9,8 +9,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::answer::Fault;
+use super::notebooks::NotebookRow;
 use super::rows::{RunRow, UploadRow};
 use super::sign::Signer;
+use super::webhook::Secrets;
 use crate::api::{HandleId, RunId, RunStatus, Workflow, WorkflowId};
 
 /// Name of the database in the data folder.
@@ -29,7 +31,12 @@ const RUNS: TableDefinition<&str, &[u8]> = TableDefinition::new("runs");
 /// Run ids in the order in which they were queued.
 const RUN_ORDER: TableDefinition<u64, &str> = TableDefinition::new("run_order");
 const UPLOADS: TableDefinition<&str, &[u8]> = TableDefinition::new("uploads");
+const NOTEBOOKS: TableDefinition<&str, &[u8]> = TableDefinition::new("notebooks");
 const KEYS: TableDefinition<&str, &[u8]> = TableDefinition::new("idempotency_keys");
+/// Addresses that the ends of runs are announced to, by run.
+const NOTIFY: TableDefinition<&str, &[u8]> = TableDefinition::new("notify");
+/// Key of the table of odds and ends: what outgoing webhooks are signed with.
+const SIGNING_SECRETS: &str = "signing_secrets";
 
 /// The database could not do as asked.
 #[derive(Debug, thiserror::Error)]
@@ -107,6 +114,8 @@ impl Store {
             write.open_table(RUNS)?;
             write.open_table(RUN_ORDER)?;
             write.open_table(UPLOADS)?;
+            write.open_table(NOTEBOOKS)?;
+            write.open_table(NOTIFY)?;
             let mut keys = write.open_table(KEYS)?;
             keys.retain(|_, row| {
                 serde_json::from_slice::<KeyRow>(row).is_ok_and(|row| now - row.created_at < KEY_LIFE)
@@ -225,6 +234,94 @@ impl Store {
         Ok(write.commit()?)
     }
 
+    /// [`Store::put_run`], and a notebook that grew: both or neither.
+    pub(super) fn put_run_with(&self, row: &RunRow, notebook: Option<&NotebookRow>) -> Result<(), Error> {
+        let write = self.database.begin_write()?;
+        write_row(&write, RUNS, &row.id.0, row)?;
+        if let Some(notebook) = notebook {
+            write_row(&write, NOTEBOOKS, &notebook.id, notebook)?;
+        }
+        Ok(write.commit()?)
+    }
+
+    /// One notebook.
+    pub(super) fn notebook(&self, id: &str) -> Result<Option<NotebookRow>, Error> {
+        self.get(NOTEBOOKS, id)
+    }
+
+    /// All uploads.
+    pub(super) fn uploads(&self) -> Result<Vec<(HandleId, UploadRow)>, Error> {
+        let read = self.database.begin_read()?;
+        let table = read.open_table(UPLOADS)?;
+        let mut uploads = Vec::new();
+        for entry in table.iter()? {
+            let (id, row) = entry?;
+            uploads.push((HandleId(id.value().to_owned()), serde_json::from_slice(row.value())?));
+        }
+        Ok(uploads)
+    }
+
+    /// Ended runs beyond the newest so many, with their numbers.
+    pub(super) fn runs_beyond(&self, n: usize) -> Result<Vec<(u64, RunId)>, Error> {
+        let read = self.database.begin_read()?;
+        let (order, runs) = (read.open_table(RUN_ORDER)?, read.open_table(RUNS)?);
+        let mut found = Vec::new();
+        for entry in order.iter()?.rev().skip(n) {
+            let (number, id) = entry?;
+            let Some(row) = runs.get(id.value())? else { continue };
+            let row: RunRow = serde_json::from_slice(row.value())?;
+            if row.status.is_terminal() {
+                found.push((number.value(), row.id));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Runs that ended before a time, with their numbers. Later runs than the first that did not are not looked at:
+    /// runs end about in the order in which they came, and the rest goes another time.
+    pub(super) fn runs_ended_before(&self, time: DateTime<Utc>) -> Result<Vec<(u64, RunId)>, Error> {
+        let read = self.database.begin_read()?;
+        let (order, runs) = (read.open_table(RUN_ORDER)?, read.open_table(RUNS)?);
+        let mut found = Vec::new();
+        for entry in order.iter()? {
+            let (number, id) = entry?;
+            let Some(row) = runs.get(id.value())? else { continue };
+            let row: RunRow = serde_json::from_slice(row.value())?;
+            match row.completed_at.filter(|_| row.status.is_terminal()) {
+                Some(ended) if ended < time => found.push((number.value(), row.id)),
+                Some(_) => break,
+                None => {}
+            }
+        }
+        Ok(found)
+    }
+
+    /// Forgets runs.
+    pub(super) fn remove_runs(&self, old: &[(u64, RunId)]) -> Result<(), Error> {
+        let write = self.database.begin_write()?;
+        {
+            let (mut order, mut runs) = (write.open_table(RUN_ORDER)?, write.open_table(RUNS)?);
+            for (number, id) in old {
+                order.remove(number)?;
+                runs.remove(id.0.as_str())?;
+            }
+        }
+        Ok(write.commit()?)
+    }
+
+    /// Begins to take in rows from elsewhere: all of them, or none.
+    pub(super) fn import(&self) -> Result<Import, Error> {
+        Ok(Import(self.database.begin_write()?))
+    }
+
+    /// All notebooks, by id.
+    pub(super) fn notebooks(&self) -> Result<Vec<NotebookRow>, Error> {
+        let read = self.database.begin_read()?;
+        let table = read.open_table(NOTEBOOKS)?;
+        let rows = table.iter()?;
+        rows.map(|row| Ok(serde_json::from_slice(row?.1.value())?)).collect()
+    }
+
     /// One run.
     pub(super) fn run(&self, id: &RunId) -> Result<Option<RunRow>, Error> {
         self.get(RUNS, &id.0)
@@ -251,6 +348,42 @@ impl Store {
         Ok(found)
     }
 
+    /// What outgoing webhooks are signed with, if the user has made it.
+    pub(super) fn signing_secrets(&self) -> Result<Option<Secrets>, Error> {
+        self.get(META, SIGNING_SECRETS)
+    }
+
+    /// Changes what outgoing webhooks are signed with in one transaction. `change` sees what is there and says what
+    /// is to be there, and something for the caller; its fault changes nothing.
+    pub(super) fn change_signing_secrets<T>(
+        &self,
+        change: impl FnOnce(Option<Secrets>) -> Result<(Option<Secrets>, T), Fault>,
+    ) -> Result<T, Fault> {
+        let write = self.database.begin_write().map_err(Error::from)?;
+        let (secrets, answer) = change(read_row(&write, META, SIGNING_SECRETS)?)?;
+        match secrets {
+            Some(secrets) => write_row(&write, META, SIGNING_SECRETS, &secrets)?,
+            None => {
+                let mut meta = write.open_table(META).map_err(Error::from)?;
+                meta.remove(SIGNING_SECRETS).map_err(Error::from)?;
+            }
+        }
+        write.commit().map_err(Error::from)?;
+        Ok(answer)
+    }
+
+    /// Remembers where the end of `run` is to be announced.
+    pub(super) fn set_notify(&self, run: &RunId, url: &str) -> Result<(), Error> {
+        let write = self.database.begin_write()?;
+        write_row(&write, NOTIFY, &run.0, &url)?;
+        Ok(write.commit()?)
+    }
+
+    /// Where the end of `run` is to be announced.
+    pub(super) fn notify(&self, run: &RunId) -> Result<Option<String>, Error> {
+        self.get(NOTIFY, &run.0)
+    }
+
     /// Fails the runs that a service which did not stop well left unfinished. Answers them.
     pub(super) fn fail_interrupted(&self, now: DateTime<Utc>) -> Result<Vec<RunRow>, Error> {
         let statuses = vec![RunStatus::Queued, RunStatus::Running];
@@ -273,6 +406,51 @@ impl Store {
         let read = self.database.begin_read()?;
         let row = read.open_table(table)?.get(key)?;
         Ok(row.map(|row| serde_json::from_slice(row.value())).transpose()?)
+    }
+}
+
+/// Rows from elsewhere; dropped, none was taken. Each answers whether it is new: what is there stays.
+pub(super) struct Import(WriteTransaction);
+
+impl Import {
+    pub(super) fn workflow(&self, row: &Workflow) -> Result<bool, Error> {
+        self.put(WORKFLOWS, &row.id.0, row)
+    }
+
+    /// The run is the newest then.
+    pub(super) fn run(&self, row: &RunRow) -> Result<bool, Error> {
+        let new = self.put(RUNS, &row.id.0, row)?;
+        if new {
+            let mut order = self.0.open_table(RUN_ORDER)?;
+            let next = order.last()?.map_or(0, |(number, _)| number.value() + 1);
+            order.insert(next, row.id.0.as_str())?;
+        }
+        Ok(new)
+    }
+
+    pub(super) fn upload(&self, id: &HandleId, row: &UploadRow) -> Result<bool, Error> {
+        self.put(UPLOADS, &id.0, row)
+    }
+
+    pub(super) fn notebook(&self, row: &NotebookRow) -> Result<bool, Error> {
+        self.put(NOTEBOOKS, &row.id, row)
+    }
+
+    pub(super) fn commit(self) -> Result<(), Error> {
+        Ok(self.0.commit()?)
+    }
+
+    fn put<T: Serialize + DeserializeOwned>(
+        &self,
+        table: TableDefinition<&str, &[u8]>,
+        key: &str,
+        row: &T,
+    ) -> Result<bool, Error> {
+        let new = read_row::<T>(&self.0, table, key)?.is_none();
+        if new {
+            write_row(&self.0, table, key, row)?;
+        }
+        Ok(new)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Where bytes go: a file that appears whole, a file of a folder that does, an object in a store, or a stream.
 
 mod file;
+mod flush;
 #[cfg(feature = "object-store")]
 mod object;
 #[cfg(not(feature = "object-store"))]

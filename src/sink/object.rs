@@ -91,8 +91,7 @@ impl ObjectUpload {
     pub fn begin(place: &ObjectPlace) -> io::Result<Self> {
         let (store, path) = place.store()?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let upload =
-            ObjectUpload { store, path, no_clobber: place.no_clobber, rest: Vec::new(), parts: None, runtime };
+        let upload = ObjectUpload { store, path, no_clobber: place.no_clobber, rest: Vec::new(), parts: None, runtime };
         upload.refuse_if_there()?;
         Ok(upload)
     }
@@ -225,7 +224,9 @@ fn without_queries(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find("://") {
-        let end = rest[at..].find(|c: char| c.is_whitespace() || matches!(c, ')' | '"' | '\'')).map_or(rest.len(), |n| at + n);
+        let end = rest[at..]
+            .find(|c: char| c.is_whitespace() || matches!(c, ')' | '"' | '\''))
+            .map_or(rest.len(), |n| at + n);
         let url = &rest[..end];
         out.push_str(&url[..url.find('?').unwrap_or(end)]);
         rest = &rest[end..];
@@ -241,8 +242,7 @@ mod tests {
         let store: Arc<dyn ObjectStore> = Arc::new(object_store::memory::InMemory::new());
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
         let path = Path::from("a/b.parquet");
-        let upload =
-            ObjectUpload { store: store.clone(), path, no_clobber, rest: Vec::new(), parts: None, runtime };
+        let upload = ObjectUpload { store: store.clone(), path, no_clobber, rest: Vec::new(), parts: None, runtime };
         (store, upload)
     }
 

@@ -1,16 +1,16 @@
 //! Steps applied to batches.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, BooleanArray, StringViewArray};
 use arrow_buffer::BooleanBufferBuilder;
-use sha2::{Digest, Sha256};
 
 use super::cell::{Cell, cell_of};
 use super::columns::{rename, rename_schema, select, select_schema};
+use super::distinct::{Distinct, Room};
 use super::expr::Predicate;
+use super::key::KeyWriter;
 use super::{Condition, Logic, Lookup, Rename, Selected, Step, Test};
 use crate::column::{Batch, Field, Mixing, Schema, Type};
 use crate::format::json_text::write_json_value;
@@ -21,9 +21,9 @@ pub enum Error {
     /// Arrow refused the rows.
     #[error("cannot keep the rows that passed a filter")]
     Arrow(#[from] arrow_schema::ArrowError),
-    /// The memory of a deduplicate step is used up.
-    #[error("deduplicate: more than {0} distinct keys")]
-    TooManyKeys(usize),
+    /// The keys of a deduplicate step cannot be remembered on disk.
+    #[error("deduplicate: the temporary file for keys that memory does not hold cannot be used: {0}")]
+    Spill(#[source] std::io::Error),
     /// Two columns would have one name.
     #[error("{first} and {second} would have the same name")]
     SameName {
@@ -57,8 +57,7 @@ enum State {
     RemoveColumns(Vec<String>),
     Deduplicate {
         columns: Vec<String>,
-        seen: HashSet<u128>,
-        max_keys: usize,
+        seen: Box<Distinct>,
     },
     Lookup(Lookup),
     Where(Box<Predicate>),
@@ -88,16 +87,18 @@ enum PreparedTest {
 }
 
 impl Steps {
-    /// Makes `steps` ready; `max_keys` bounds what each deduplicate step remembers, and `mixing` says
-    /// whether values come from cells of CSV.
-    pub fn new(steps: &[Step], max_keys: usize, mixing: Mixing) -> Self {
+    /// Makes `steps` ready; the deduplicate steps share `room`, and `mixing` says whether values come
+    /// from cells of CSV.
+    pub fn new(steps: &[Step], room: &Room, mixing: Mixing) -> Self {
+        let sharing = steps.iter().filter(|step| matches!(step, Step::Deduplicate(_))).count();
+        let share = || Room { max_bytes: room.max_bytes / sharing.max(1), ..room.clone() };
         let steps = steps
             .iter()
             .map(|step| match step {
                 Step::Filter(conditions) => State::Filter(conditions.iter().map(prepare).collect()),
                 Step::RemoveColumns(names) => State::RemoveColumns(names.clone()),
                 Step::Deduplicate(columns) => {
-                    State::Deduplicate { columns: columns.clone(), seen: HashSet::new(), max_keys }
+                    State::Deduplicate { columns: columns.clone(), seen: Box::new(Distinct::new(share())) }
                 }
                 Step::Lookup(lookup) => State::Lookup(lookup.clone()),
                 Step::Where(expr) => State::Where(Box::new(Predicate::new(expr, mixing))),
@@ -139,8 +140,8 @@ impl Steps {
                     keep_where(batch, keep)?
                 }
                 State::RemoveColumns(names) => remove_columns(batch, names),
-                State::Deduplicate { columns, seen, max_keys } => {
-                    let keep = first_of_each(&batch, columns, seen, *max_keys)?;
+                State::Deduplicate { columns, seen } => {
+                    let keep = first_of_each(&batch, columns, seen).map_err(Error::Spill)?;
                     keep_where(batch, keep)?
                 }
                 State::Lookup(lookup) => look_up(batch, lookup),
@@ -303,14 +304,8 @@ fn remove_columns(batch: Batch, names: &[String]) -> Batch {
     Batch { schema: Arc::new(Schema::new(fields)), columns, rows: batch.rows, records: None }
 }
 
-/// Keys are remembered as 128 bits of SHA-256, which two different keys share with a probability
-/// of 2^-64 only after 2^32 keys: exact for every purpose, at 16 bytes a key.
-fn first_of_each(
-    batch: &Batch,
-    columns: &[String],
-    seen: &mut HashSet<u128>,
-    max_keys: usize,
-) -> Result<BooleanArray, Error> {
+/// For each row whether its key over `columns`, or over all of them, is there for the first time.
+fn first_of_each(batch: &Batch, columns: &[String], seen: &mut Distinct) -> std::io::Result<BooleanArray> {
     let indices: Vec<Option<usize>> = if columns.is_empty() {
         // By name, so that a row's key does not change when a late column moves the others.
         let mut all: Vec<usize> = (0..batch.columns.len()).collect();
@@ -319,40 +314,20 @@ fn first_of_each(
     } else {
         columns.iter().map(|name| batch.schema.position(name)).collect()
     };
-    let mut keep = BooleanBufferBuilder::new(batch.rows);
-    let mut key = Vec::new();
-    for row in 0..batch.rows {
-        key.clear();
-        for index in indices.iter().flatten() {
-            let (array, field) = (&batch.columns[*index], &batch.schema.fields[*index]);
-            let cell = Cell::at(array, &field.ty, row);
-            // Null and absent are one; a whole-row key leaves them out, named columns mark them.
-            let kind = match &cell {
-                Cell::Null if columns.is_empty() => continue,
-                Cell::Null => 0u8,
-                Cell::Bool(_) => 1,
-                Cell::Number(_) => 2,
-                Cell::Text(_) => 3,
-                Cell::Nested(_) => 4,
-            };
-            let text = cell.text();
-            key.push(kind);
-            if columns.is_empty() {
-                key.extend_from_slice(&(field.name.len() as u64).to_le_bytes());
-                key.extend_from_slice(field.name.as_bytes());
+    let mut writer = KeyWriter::default();
+    let mut key_of = |row: usize| {
+        for index in &indices {
+            let cell = |i: usize| Cell::at(&batch.columns[i], &batch.schema.fields[i].ty, row);
+            match index {
+                Some(i) if columns.is_empty() => writer.member(&batch.schema.fields[*i].name, &cell(*i)),
+                // A column that only later rows have is null here.
+                index => writer.value(&index.map_or(Cell::Null, cell)),
             }
-            key.extend_from_slice(&(text.len() as u64).to_le_bytes());
-            key.extend_from_slice(text.as_bytes());
         }
-        let digest = Sha256::digest(&key);
-        let short = u128::from_le_bytes(digest[..16].try_into().expect("a digest has 32 bytes"));
-        let new = seen.insert(short);
-        if seen.len() > max_keys {
-            return Err(Error::TooManyKeys(max_keys));
-        }
-        keep.append(new);
-    }
-    Ok(BooleanArray::new(keep.finish(), None))
+        writer.finish()
+    };
+    let keys: Vec<_> = (0..batch.rows).map(&mut key_of).collect();
+    Ok(BooleanArray::from(seen.insert(&keys)?))
 }
 
 fn look_up(mut batch: Batch, lookup: &Lookup) -> Batch {

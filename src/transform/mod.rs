@@ -4,8 +4,12 @@ mod apply;
 mod bind;
 mod cell;
 mod columns;
+mod distinct;
 pub mod expr;
+mod group;
+mod key;
 mod needs;
+mod sorter;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,6 +17,9 @@ use std::sync::Arc;
 pub use apply::{Applied, Error, Steps, lookup_entries};
 pub use bind::{Known, bind};
 pub use cell::Cell;
+pub use distinct::{Distinct, Room};
+pub use group::{Figure, GroupError, Groups};
+pub use key::{Key, KeyWriter};
 pub use needs::{columns_needed, keeps_records};
 
 /// One step of a plan. Rows keep their order; every row that goes is counted.
@@ -22,7 +29,8 @@ pub enum Step {
     Filter(Vec<Condition>),
     /// Drops columns; a name that is not there is not an error (a late key may bring it).
     RemoveColumns(Vec<String>),
-    /// Keeps the first row of each distinct key over the columns; all columns when empty.
+    /// Keeps the first row of each distinct key over the columns; all columns when empty. Exact, whatever the number
+    /// of keys: those that memory does not hold ([`Room`]) are remembered on disk.
     Deduplicate(Vec<String>),
     /// Adds or replaces columns by a look-up: what the reference table holds for the row's key.
     /// A row without a match passes as it is, with null in columns that it did not have; without a

@@ -20,7 +20,8 @@ fn rules() -> Vec<Rule> {
             title = heading.to_owned();
         }
         if let Some(kind) = line.strip_prefix("```") {
-            let body: String = lines.by_ref().take_while(|line| *line != "```").map(|line| format!("{line}\n")).collect();
+            let body: String =
+                lines.by_ref().take_while(|line| *line != "```").map(|line| format!("{line}\n")).collect();
             blocks.push((title.clone(), kind.to_owned(), body));
         }
     }
@@ -66,7 +67,11 @@ fn a_spreadsheet_changes_no_value_silently() {
     assert_eq!(report["cells_changed"], 2);
 
     place.write("long.ndjson", format!("{{\"a\":1}}\n{{\"a\":2,\"text\":\"{}\"}}\n", "é".repeat(32_768)));
-    place.run_line("convert long.ndjson -o out.csv --excel").ok().says("1 cell of more than 32767").says("`text` of row 2");
+    place
+        .run_line("convert long.ndjson -o out.csv --excel")
+        .ok()
+        .says("1 cell of more than 32767")
+        .says("`text` of row 2");
     place.write("fits.ndjson", format!("{{\"text\":\"{}\"}}\n", "é".repeat(32_767)));
     let done = place.run_line("convert fits.ndjson -o out.csv --excel").ok();
     assert!(!done.stderr.contains("32767"), "{}", done.stderr);

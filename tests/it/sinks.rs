@@ -37,8 +37,11 @@ fn one_whose_reader_went_away_does_not_stop_the_others() {
     let place = Place::new();
     place.write("in.ndjson", many(60_000));
     let bin = env!("CARGO_BIN_EXE_drawoff");
-    for (more, lines) in [("--to csv", "id,text\n"), ("--to ndjson", "{\"id\":0,\"text\":\"row number 0 of many\"}\n")] {
-        let line = format!("{bin} convert in.ndjson -o all.parquet -o - {more} -o all.csv | head -n 1; exit ${{PIPESTATUS[0]}}");
+    for (more, lines) in [("--to csv", "id,text\n"), ("--to ndjson", "{\"id\":0,\"text\":\"row number 0 of many\"}\n")]
+    {
+        let line = format!(
+            "{bin} convert in.ndjson -o all.parquet -o - {more} -o all.csv | head -n 1; exit ${{PIPESTATUS[0]}}"
+        );
         let mut command = place.program("bash");
         command.args(["-c", &line]);
         let done = Done::of(command).ok().says("its reader went away");
@@ -48,7 +51,10 @@ fn one_whose_reader_went_away_does_not_stop_the_others() {
     }
     // Alone it is a quiet end, also of an Arrow stream.
     let mut command = place.program("bash");
-    command.args(["-c", &format!("{bin} convert in.ndjson -o - --to arrow-stream | head -c 10 | wc -c; exit ${{PIPESTATUS[0]}}")]);
+    command.args([
+        "-c",
+        &format!("{bin} convert in.ndjson -o - --to arrow-stream | head -c 10 | wc -c; exit ${{PIPESTATUS[0]}}"),
+    ]);
     assert_eq!(Done::of(command).ok().text().trim(), "10");
 }
 
@@ -92,9 +98,12 @@ fn outputs_appear_together_or_not_at_all() {
 fn a_folder_that_holds_results_is_not_written_to_where_that_is_forbidden() {
     let place = Place::new();
     place.write("in.ndjson", many(10));
-    place.run_line("convert in.ndjson -o dir/ --to csv").ok().says("1 file, listed in dir/manifest.json");
+    place.run_line("convert in.ndjson -o dir/ --to csv").ok().says("1 file, listed in dir/_manifest.json");
     let before = place.read("dir/part-00001.csv");
-    place.run_line("convert in.ndjson -o dir/ --to csv --limit 1 --no-clobber").code(exit::CANNOT_WRITE).says("holds results");
+    place
+        .run_line("convert in.ndjson -o dir/ --to csv --limit 1 --no-clobber")
+        .code(exit::CANNOT_WRITE)
+        .says("holds results");
     assert_eq!(place.read("dir/part-00001.csv"), before);
     place.run_line("convert in.ndjson -o dir --to csv --limit 1").ok();
     assert_eq!(place.read_text("dir/part-00001.csv"), "id,text\n0,row number 0 of many\n");
@@ -137,9 +146,10 @@ fn sheets_end_where_spreadsheets_end() {
 #[test]
 fn files_say_where_they_come_from() {
     let place = Place::new();
-    let line = "run testdata/workflows/qualify-companies.json --local --input testdata/companies.csv -o out/ -o one.parquet";
+    let line =
+        "run testdata/workflows/qualify-companies.json --local --input testdata/companies.csv -o out/ -o one.parquet";
     place.run_line(line).ok();
-    let manifest: serde_json::Value = serde_json::from_slice(&place.read("out/manifest.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_slice(&place.read("out/_manifest.json")).unwrap();
     let file = manifest["files"][0]["path"].as_str().unwrap();
     let reader = SerializedFileReader::new(bytes::Bytes::from(place.read("one.parquet"))).unwrap();
     let said = reader.metadata().file_metadata().key_value_metadata().unwrap().clone();
@@ -151,7 +161,7 @@ fn files_say_where_they_come_from() {
     assert_eq!(file, format!("{}-{block:02}-00001.parquet", said("drawoff.run")));
 }
 
-/// A file system of 2 MiB at `mnt`, gone with this.
+/// A file system of half a MiB at `mnt`, gone with this.
 struct SmallDisk(std::path::PathBuf);
 
 impl SmallDisk {
@@ -159,7 +169,7 @@ impl SmallDisk {
     fn mount(place: &Place) -> Option<Self> {
         let path = place.path("mnt");
         std::fs::create_dir(&path).unwrap();
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).arg(&path).output();
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=512k", "tmpfs"]).arg(&path).output();
         if mounted.is_ok_and(|output| output.status.success()) {
             return Some(SmallDisk(path));
         }
@@ -197,7 +207,8 @@ fn a_full_disk_leaves_nothing_half() {
         "mnt/out.csv --append",
     ] {
         place.run_line(&format!("convert in.ndjson -o {out}")).code(exit::DISK_FULL);
-        let left: Vec<_> = std::fs::read_dir(place.path("mnt")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let left: Vec<_> =
+            std::fs::read_dir(place.path("mnt")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left, ["out.csv"], "{out}");
         assert_eq!(place.read_text("mnt/out.csv"), "what stood there\n");
         assert_eq!(place.leftovers(), ["in.ndjson", "mnt"], "{out}");

@@ -112,7 +112,7 @@ run(*"convert in.ndjson -o alone.csv".split())
 same("text alone", (folder / "t2.csv").read_text(), (folder / "alone.csv").read_text())
 
 # Where a limit and steps are in between, too.
-run(*"convert in.ndjson -o l.parquet -o l.csv -o l.arrow --limit 7".split(), "--where", "n = 12", "--select", "id,t")
+run(*"convert in.ndjson -o l.parquet -o l.csv -o l.arrow --where".split(), "n = 12", "--limit", 7, "--select", "id,t")
 expected = [{"id": r["id"], "t": r["t"]} for r in records if r["n"] == 12][:7]
 same("limit, Parquet", pq.read_table(folder / "l.parquet").to_pylist(), expected)
 same("limit, Arrow", pa.ipc.open_file(folder / "l.arrow").read_all().to_pylist(), expected)
@@ -121,9 +121,9 @@ same("limit, CSV", of_csv((folder / "l.csv").read_text())[1:], rows_of_csv(expec
 
 def manifest_of(path):
     """The manifest, after comparing it with what stands there."""
-    manifest = json.loads((path / "manifest.json").read_text())
+    manifest = json.loads((path / "_manifest.json").read_text())
     there = {p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file()}
-    same(f"{path}: files", sorted(there - {"manifest.json", "_SUCCESS"}), [f["path"] for f in manifest["files"]])
+    same(f"{path}: files", sorted(there - {"_manifest.json", "_SUCCESS"}), [f["path"] for f in manifest["files"]])
     assert "_SUCCESS" in there
     for file in manifest["files"]:
         contents = (path / file["path"]).read_bytes()
@@ -231,7 +231,7 @@ for to in ["csv", "parquet"]:
     (out / "other-00001.csv").write_text("a file of somebody else's\n")
     run(*args[:-1], 5000, stdin=late.encode())
     left = sorted(p.name for p in out.iterdir())
-    same("fewer", left, ["_SUCCESS", "manifest.json", "other-00001.csv", f"part-00001.{to}"])
+    same("fewer", left, ["_SUCCESS", "_manifest.json", "other-00001.csv", f"part-00001.{to}"])
 
 # Adding to files.
 for to in ["csv", "ndjson"]:

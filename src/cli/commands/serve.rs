@@ -12,14 +12,37 @@ pub async fn serve(context: &Context, args: ServeArgs) -> Result<Exit, Failure> 
     use crate::cli::table;
     use crate::secret::ApiKey;
 
+    if args.print_openapi {
+        let document = format!("{:#}\n", crate::service::openapi_document());
+        table::write_data(&document)?;
+        return Ok(Exit::Success);
+    }
+    if let Some(data) = &args.data
+        && (args.engine.export.is_some() || args.engine.import.is_some())
+    {
+        return state::moved(context, data, &args.engine).await;
+    }
     let temporary = args.data.is_none();
+    let mut limits = context.settings.limits();
+    limits.max_step_bytes = args.engine.step_memory.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+    let faults = state::scenario(&args.engine)?;
+    let spoils = faults.rules.len();
     let options = LocalOptions {
+        host: args.host,
         port: args.port,
+        rate_limit: args.rate_limit,
+        bulk_limit: args.bulk_limit,
+        max_upload_bytes: args.max_upload,
+        max_upload_rows: args.max_upload_rows,
         data: args.data,
         api_key: args.api_key.as_deref().map(ApiKey::new),
         enrich: args.enrich,
         link_life: args.link_life,
-        limits: context.settings.limits(),
+        limits,
+        max_runs: args.engine.max_runs.into(),
+        faults,
+        admin: args.engine.admin,
+        retain: args.engine.retain.as_deref().map(state::retain).transpose()?,
     };
     let local = Local::start(options).await?;
     let base_url = local.base_url();
@@ -29,10 +52,76 @@ pub async fn serve(context: &Context, args: ServeArgs) -> Result<Exit, Failure> 
     if temporary {
         context.screen.note("its store is temporary; `--data DIR` keeps it");
     }
+    if spoils > 0 {
+        let s = if spoils == 1 { "" } else { "s" };
+        context.screen.note(&format!("it does things wrong on purpose: {spoils} fault{s}"));
+    }
     context.interrupt.requested().await;
     context.screen.note("stopping");
     local.stop().await;
     Ok(Exit::Success)
+}
+
+/// What is read from flags and files beside the service itself.
+#[cfg(feature = "serve")]
+mod state {
+    use std::path::Path;
+
+    use crate::cli::context::Context;
+    use crate::cli::error::{Error, Failure, chain};
+    use crate::cli::exit::Exit;
+    use crate::cli::serve_flags::EngineFlags;
+    use crate::cli::values::parse_duration;
+    use crate::service::{self, FaultRule, Moved, Retain, Scenario};
+
+    /// Moves state into an archive, or out of one.
+    pub(super) async fn moved(context: &Context, data: &Path, flags: &EngineFlags) -> Result<Exit, Failure> {
+        let (data, export, import) = (data.to_owned(), flags.export.clone(), flags.import.clone());
+        let work = tokio::task::spawn_blocking(move || match (export, import) {
+            (Some(path), _) => service::export(&data, &path).map(|moved| ("exported", moved)),
+            (None, Some(path)) => service::import(&data, &path).map(|moved| ("imported", moved)),
+            (None, None) => Ok(("moved", Moved::default())),
+        });
+        let (word, moved) =
+            work.await.map_err(|_| Error::Bug("moving state broke down".into()))?.map_err(Error::Moved)?;
+        let Moved { workflows, runs, uploads, notebooks, there_before } = moved;
+        context
+            .screen
+            .note(&format!("{word} {workflows} workflows, {runs} runs, {uploads} uploads, {notebooks} notebooks"));
+        if there_before > 0 {
+            context.screen.note(&format!("{there_before} were there already and stay as they are"));
+        }
+        Ok(Exit::Success)
+    }
+
+    /// All that is to go wrong: the scenario's faults, then those of flags.
+    pub(super) fn scenario(flags: &EngineFlags) -> Result<Scenario, Failure> {
+        let mut scenario = match &flags.scenario {
+            None => Scenario::default(),
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|cause| Error::Usage(format!("--scenario {}: {cause}", path.display())))?;
+                text.parse()
+                    .map_err(|cause| Error::Usage(format!("--scenario {}: {}", path.display(), chain(&cause))))?
+            }
+        };
+        for text in &flags.fault {
+            let rule: FaultRule = text.parse().map_err(|why| Error::Usage(format!("--fault {text}: {why}")))?;
+            scenario.rules.push(rule);
+        }
+        scenario.seed = flags.fault_seed.unwrap_or(scenario.seed);
+        Ok(scenario)
+    }
+
+    /// A number of runs, or a time with its unit.
+    pub(super) fn retain(text: &str) -> Result<Retain, Failure> {
+        if let Ok(runs) = text.trim().parse() {
+            return Ok(Retain::Last(runs));
+        }
+        let time =
+            parse_duration(text).map_err(|why| Error::Usage(format!("--retain {text}: {why}, or a number of runs")))?;
+        Ok(Retain::For(time))
+    }
 }
 
 /// Says that it is not there.

@@ -14,8 +14,8 @@ use memchr::memchr;
 
 use crate::column::{Batch, Schema, Type};
 use crate::format::json_text::{JsonValues, unescape, write_int};
-use crate::format::ndjson::simd::{double_quotes, has_either};
 use crate::format::number::write_float;
+use crate::format::simd::{double_quotes, has_either};
 use crate::format::{CsvBooleans, CsvOptions, NullText};
 
 /// U+FEFF in UTF-8.

@@ -11,7 +11,6 @@ pub mod encode;
 mod header;
 mod infer;
 pub mod pad;
-mod scan;
 pub mod split;
 
 pub use decode::CsvDecoder;

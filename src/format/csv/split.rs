@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 
-use memchr::memchr;
-
-use super::scan::{BLOCK, byte_mask, either_mask};
 use crate::column::Morsel;
+use crate::format::simd::{either_mask, halve_quotes};
+
+/// Bytes that are searched at once.
+const BLOCK: usize = 64;
 
 /// Where a field's value stands in its morsel, quotes around it left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +74,7 @@ impl Span {
             return Cow::Borrowed(value);
         }
         let mut single = Vec::with_capacity(value.len());
-        undouble(value, &mut single);
+        halve_quotes(value, &mut single);
         Cow::Owned(single)
     }
 
@@ -82,16 +83,6 @@ impl Span {
         let around = usize::from(self.is_quoted());
         &bytes[self.start() - around..self.start() + self.len() + around]
     }
-}
-
-/// Appends `value`, which stood in quotes, with its doubled quotes made single.
-pub fn undouble(value: &[u8], out: &mut Vec<u8>) {
-    let mut rest = value;
-    while let Some(i) = memchr(b'"', rest) {
-        out.extend_from_slice(&rest[..=i]);
-        rest = rest.get(i + 2..).unwrap_or_default();
-    }
-    out.extend_from_slice(rest);
 }
 
 /// One record of a morsel.
@@ -230,7 +221,7 @@ impl<'a> Splitter<'a> {
     fn find_quotes(&mut self, block: usize) {
         if self.quotes_block != block {
             self.quotes_block = block;
-            self.quotes = byte_mask(self.block_at(block), b'"');
+            self.quotes = either_mask(self.block_at(block), b'"', b'"');
         }
     }
 

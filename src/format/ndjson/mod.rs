@@ -7,7 +7,6 @@ mod encode;
 mod infer;
 mod law;
 mod scan;
-pub(super) mod simd;
 
 pub use cells::decode_cells;
 pub use decode::{DecodeOptions, UnknownKey, decode, decode_under};

@@ -6,10 +6,10 @@
 
 use std::borrow::Cow;
 
-use super::simd;
 use crate::column::Morsel;
 use crate::column::build::Literal;
 use crate::format::Reject;
+use crate::format::simd;
 use crate::position::FieldPath;
 
 /// Deeper nesting than this is refused, so that recursion is bounded.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef, new_null_array};
 use parquet::schema::types::ColumnPath;
 
-use super::leaf::{ChunkPart, LeafEncoder, Workshop};
+use super::leaf::{ChunkPart, GUESSED_BATCHES, LeafEncoder, Workshop};
 use super::levels::{self, Entries};
 use super::{Error, Layout};
 use crate::column::{Batch, Field, Mixing, Schema, cast_array};
@@ -80,6 +80,8 @@ impl RowGroupEncoder {
         columns: impl Iterator<Item = &'a ArrayRef>,
     ) -> Result<(), Error> {
         let entries = Entries::rows(rows);
+        self.shop.rows = self.rows + rows;
+        self.shop.expected_rows = self.shop.expected_rows.max(rows * GUESSED_BATCHES);
         let mut encoders = self.leaves.iter_mut();
         for column in columns {
             levels::leaves(column, &entries, &mut |array, entries| match encoders.next() {

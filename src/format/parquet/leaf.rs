@@ -45,9 +45,13 @@ const SAMPLE_BYTES: usize = 64 << 10;
 /// What a dictionary costs however small it is: its page's header and its entry in the footer.
 const DICTIONARY_OVERHEAD: f64 = 48.0;
 
-/// Values of a chunk, for the guess how full its dictionary would become. By eye: what row groups
-/// of wide rows have.
-const GUESSED_VALUES: f64 = 131_072.0;
+/// Rows of a row group, for the guess how full a dictionary would become. By eye: what row groups of
+/// wide rows have.
+pub(super) const GUESSED_ROWS: usize = 131_072;
+
+/// Batches of a row group, for the same guess where rows are narrow and a batch has many of them.
+/// Measured: a group of 32 MiB takes 120 to 180 MiB of text, and a batch is made of one.
+pub(super) const GUESSED_BATCHES: usize = 120;
 
 /// Room before the values of a plain page, where its levels are put if they fit.
 const HEADROOM: usize = 64;
@@ -72,13 +76,18 @@ pub struct Workshop {
     pub(super) codec: PageCodec,
     pub(super) page: Vec<u8>,
     levels: Vec<u8>,
+    /// Rows that the encoder has taken, the batch at work included.
+    pub(super) rows: usize,
+    /// Rows that its row group is expected to have.
+    pub(super) expected_rows: usize,
     /// Buffers of pages that are not in use.
     spare: Vec<Vec<u8>>,
 }
 
 impl Workshop {
     pub(super) fn new(codec: PageCodec) -> Self {
-        Workshop { codec, page: Vec::new(), levels: Vec::new(), spare: Vec::new() }
+        let (page, levels, spare) = (Vec::new(), Vec::new(), Vec::new());
+        Workshop { codec, page, levels, rows: 0, expected_rows: GUESSED_ROWS, spare }
     }
 }
 
@@ -524,6 +533,7 @@ impl<K: Kind> Column<K> {
         }
         let ratio = shop.codec.compress(sample)?.len() as f64 / sample.len() as f64;
 
+        // All since the first: the trial ends before a page does.
         let values = self.indices.len() as f64;
         let (entries, bytes) = self.kind.dictionary();
         let entry_bytes = bytes.len() as f64 / entries as f64;
@@ -535,7 +545,7 @@ impl<K: Kind> Column<K> {
             let (values_before, entries_before) = self.before;
             let fresh = (entries - entries_before) as f64 / (values - values_before as f64);
             let different = entries as f64 / (1.0 - fresh.min(0.999));
-            let expected_values = values.max(GUESSED_VALUES);
+            let expected_values = values.max(values / shop.rows as f64 * shop.expected_rows as f64);
             (expected_values, different * (1.0 - (-expected_values / different).exp()))
         } else {
             (values, entries as f64)

@@ -230,11 +230,18 @@ impl<'a> Text<'a> {
         self.view as u32 as usize
     }
 
+    /// The buffer of a string too long for its view, and where in it the string begins.
+    #[inline]
+    fn place(self) -> (&'a [u8], usize) {
+        let (buffer, offset) = ((self.view >> 64) as u32, (self.view >> 96) as u32);
+        (&self.buffers[buffer as usize], offset as usize)
+    }
+
     /// The bytes of a string too long for its view.
     #[inline]
     fn long(self) -> &'a [u8] {
-        let (buffer, offset) = ((self.view >> 64) as u32, (self.view >> 96) as u32);
-        &self.buffers[buffer as usize][offset as usize..][..self.len()]
+        let (buffer, offset) = self.place();
+        &buffer[offset..][..self.len()]
     }
 
     /// Calls `f` with the bytes, wherever they are.
@@ -243,19 +250,28 @@ impl<'a> Text<'a> {
         if self.len() > MAX_INLINE_BYTES { f(self.long()) } else { f(&self.view.to_le_bytes()[4..][..self.len()]) }
     }
 
-    /// The first four bytes in the order of strings, zeros after the end.
+    /// The first sixteen bytes in the order of strings, zeros after the end.
     #[inline]
-    fn prefix(self) -> u32 {
-        ((self.view >> 32) as u32).swap_bytes()
+    fn prefix(self) -> u128 {
+        if self.len() <= MAX_INLINE_BYTES {
+            return (self.view >> 32).swap_bytes();
+        }
+        let long = self.long();
+        let head = long.first_chunk().copied().unwrap_or_else(|| {
+            let mut head = [0; 16];
+            head[..long.len()].copy_from_slice(long);
+            head
+        });
+        u128::from_be_bytes(head)
     }
 }
 
 /// Strings of one chunk.
 #[derive(Debug, Default)]
 pub(super) struct Texts {
-    /// Lowest and highest in the order of bytes, each with its first four bytes as a number, so
-    /// that most strings are put aside by one comparison.
-    bounds: Option<[(u32, Vec<u8>); 2]>,
+    /// Lowest and highest in the order of bytes, each with its first bytes as a number, so that most
+    /// strings are put aside by one comparison: sixteen, because URLs begin alike.
+    bounds: Option<[(u128, Vec<u8>); 2]>,
     table: HashTable<u32>,
     hashing: RandomState,
     /// Views of the entries; those of long ones hold an offset into `bytes`.
@@ -264,6 +280,9 @@ pub(super) struct Texts {
     starts: Vec<u32>,
     bytes: Vec<u8>,
 }
+
+/// Strings up to this are copied without a call. By eye: most values that are not prose.
+const SHORT_BYTES: usize = 48;
 
 /// Longer bounds are cut. The usual length of other writers.
 const MAX_BOUND_BYTES: usize = 64;
@@ -274,8 +293,17 @@ impl Kind for Texts {
     #[inline]
     fn plain(value: Text<'_>, page: &mut Vec<u8>) {
         if value.len() > MAX_INLINE_BYTES {
+            let (buffer, offset) = value.place();
             page.extend_from_slice(&(value.len() as u32).to_le_bytes());
-            page.extend_from_slice(value.long());
+            match buffer[offset..].first_chunk::<SHORT_BYTES>() {
+                // A copy of a fixed length, and what is too much of it taken back, is no call.
+                Some(more) if value.len() <= SHORT_BYTES => {
+                    let end = page.len() + value.len();
+                    page.extend_from_slice(more);
+                    page.truncate(end);
+                }
+                _ => page.extend_from_slice(value.long()),
+            }
         } else {
             // The view of a short string is its plain form, with zeros after it.
             let end = page.len() + 4 + value.len();

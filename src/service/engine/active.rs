@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 
 use crate::api::{RunId, RunStatus};
 use crate::pipeline::Control;
+use crate::service::notebooks::NotebookRow;
 use crate::service::rows::{BlockStatus, ResultFormat, RunRow};
 use crate::service::store::{self, Store};
 
@@ -121,6 +122,21 @@ impl Active {
         let mut row = state.clone();
         change(&mut row);
         store.put_run(&row)?;
+        *state = row;
+        Ok(())
+    }
+
+    /// [`Active::record`], with a notebook that has grown: both or neither.
+    pub(super) fn record_with(
+        &self,
+        store: &Store,
+        notebook: Option<&NotebookRow>,
+        change: impl FnOnce(&mut RunRow),
+    ) -> Result<(), store::Error> {
+        let mut state = lock(&self.state);
+        let mut row = state.clone();
+        change(&mut row);
+        store.put_run_with(&row, notebook)?;
         *state = row;
         Ok(())
     }

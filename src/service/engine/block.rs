@@ -1,6 +1,5 @@
 //! One block of a run as one plan of the pipeline.
 
-use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,16 +8,18 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::rewrite::{Ask, Lines, Pass, Rewrite};
 use crate::format::{Compression, CsvBooleans, CsvOptions, Format, OutputFormat};
 use crate::pipeline::{self, Control, Limits, Output, Plan, SchemaChoice, SchemaFrom, Target};
 use crate::service::answer::chain;
 use crate::service::clock::Clock;
-use crate::service::enrich::Tables;
+use crate::service::enrich::{Standing, Tables};
 use crate::service::graph::Checked;
+use crate::service::notebooks::NotebookRow;
 use crate::service::rows::{FileRow, ResultFormat};
-use crate::service::specs::Work;
+use crate::service::specs::{ReadCsvSpecs, Work};
 use crate::source::Source;
-use crate::transform::{Lookup, Step};
+use crate::transform::{Lookup, Room, Selected, Step, expr};
 
 /// Rows that a link carries inline at most. Our reading: neither the bound nor the typing is public.
 const INLINE_ROWS: u64 = 20;
@@ -28,13 +29,17 @@ const INLINE_BYTES: u64 = 64 << 10;
 
 /// What the source block of a run reads.
 pub(in crate::service) enum Input {
-    /// Rows of the request, one per line.
+    /// Rows of the request or of a notebook, one per line, in a file of this run.
     Payload {
         /// Where they stand.
         path: PathBuf,
+        /// What they are, for messages.
+        name: &'static str,
         /// Number of them.
         rows: u64,
     },
+    /// Nothing: a provider finds the rows.
+    Nothing,
     /// An uploaded file.
     Upload {
         /// Where it stands.
@@ -54,25 +59,31 @@ pub(super) struct Feed {
     pub name: String,
     /// Rows in it.
     pub rows: u64,
-    /// Names of its columns.
-    columns: HashSet<String>,
+    /// Names of its columns, in order.
+    columns: Vec<String>,
 }
 
 /// Why a block did not finish.
 pub(super) enum Failure {
     /// Somebody asked it to stop.
     Cancelled,
+    /// The run took too long.
+    TooLong,
     /// It failed; the text is for people.
     Failed(String),
 }
 
 /// A block that is ready to execute.
 pub(super) struct Prepared {
+    /// Comes before the plan, which reads what it makes.
+    pass: Option<Pass>,
+    /// A file of rows that is not needed after the plan, if it is there.
+    scratch: PathBuf,
     plan: Plan,
     files: Vec<(ResultFormat, PathBuf)>,
     formats: Vec<ResultFormat>,
     feed_name: String,
-    declared: HashSet<String>,
+    declared: Vec<String>,
     /// What people should know about its result.
     pub note: Option<String>,
     /// Rows that it will read, if known.
@@ -89,8 +100,24 @@ pub(super) struct Done {
     pub results: Option<Vec<Map<String, Value>>>,
     /// Rows that it read.
     pub rows_in: u64,
+    /// What people should know about its result.
+    pub note: Option<String>,
     /// For the blocks after it.
     pub feed: Feed,
+}
+
+/// What blocks find around them.
+pub(super) struct Around<'a> {
+    pub tables: &'a Tables,
+    /// Of the run.
+    pub folder: &'a Path,
+    /// Of notebooks.
+    pub notebooks: &'a Path,
+    /// The notebook that a block speaks of.
+    pub notebook: Option<NotebookRow>,
+    pub formats: &'a [ResultFormat],
+    pub room: Room,
+    pub runtime: tokio::runtime::Handle,
 }
 
 /// Makes the plan of the block at `index`. `feeds` holds what the blocks before it left.
@@ -99,33 +126,52 @@ pub(super) fn prepare(
     index: usize,
     input: &Input,
     feeds: &[Option<Feed>],
-    tables: &Tables,
-    folder: &Path,
-    formats: &[ResultFormat],
+    around: Around<'_>,
 ) -> Result<Prepared, Failure> {
     let block = &checked.graph.blocks[index];
     let work = &checked.work[index];
+    let Around { folder, formats, .. } = around;
     let parents: Vec<&Feed> = checked.parents[index].iter().filter_map(|&parent| feeds[parent].as_ref()).collect();
-    let sources = if parents.is_empty() {
-        vec![source(input).map_err(|error| Failure::Failed(format!("the input cannot be read: {error}")))?]
-    } else {
-        parents.iter().map(|feed| file_source(&feed.path, &feed.name, Format::Ndjson)).collect()
-    };
     let total_rows = match input {
         Input::Payload { rows, .. } if parents.is_empty() => Some(*rows),
-        Input::Upload { .. } if parents.is_empty() => None,
+        Input::Upload { .. } | Input::Nothing if parents.is_empty() => None,
         _ => Some(parents.iter().map(|feed| feed.rows).sum()),
     };
     let total_bytes = match input {
         Input::Payload { path, .. } | Input::Upload { path, .. } if parents.is_empty() => size(path),
         _ => parents.iter().map(|feed| size(&feed.path)).sum(),
     };
+    let mut columns: Vec<String> = Vec::new();
+    for column in parents.iter().flat_map(|feed| &feed.columns) {
+        if !columns.contains(column) {
+            columns.push(column.clone());
+        }
+    }
     // A table without rows has no columns either; nothing can be missing from it.
     let empty = total_rows == Some(0);
-    let lacks = |column: &str| !empty && !parents.iter().any(|feed| feed.columns.contains(column));
-    let (step, note) = step(work, tables, lacks)?;
+    let lacks = |column: &str| !empty && !columns.iter().any(|c| c == column);
     let stem = format!("block_{}_{}", block.sequence_number, block.block_name);
+    let Does { steps, rewrite, note, table } = does(work, &around, lacks)?;
     std::fs::create_dir_all(folder).map_err(|error| Failure::Failed(format!("no folder for results: {error}")))?;
+    let scratch = folder.join(format!("{stem}.rows"));
+    let failed = |error: io::Error| Failure::Failed(format!("the input cannot be read: {error}"));
+    let pass = rewrite.map(|rewrite| Pass {
+        rewrite,
+        feeds: parents.iter().map(|feed| feed.path.clone()).collect(),
+        columns,
+        out: scratch.clone(),
+        room: around.room.clone(),
+    });
+    let sources = match (&pass, table) {
+        (Some(pass), _) => vec![file_source(&pass.out, &format!("{stem} rows"), Format::Ndjson)],
+        (None, Some(path)) => {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let extension = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+            vec![source(&Input::Upload { path, name, extension }, &scratch).map_err(failed)?]
+        }
+        (None, None) if parents.is_empty() => vec![source(input, &scratch).map_err(failed)?],
+        _ => parents.iter().map(|feed| file_source(&feed.path, &feed.name, Format::Ndjson)).collect(),
+    };
     // CSV always; NDJSON always too, because the blocks after this one read it.
     let mut files = vec![ResultFormat::Csv, ResultFormat::Ndjson];
     files.extend(formats.contains(&ResultFormat::Json).then_some(ResultFormat::Json));
@@ -136,11 +182,11 @@ pub(super) fn prepare(
         Work::ReadCsv(specs) => specs.declared.clone(),
         _ => None,
     };
-    let declared_names =
+    let declared_names: Vec<String> =
         declared.iter().flat_map(|schema| &schema.fields).map(|field| field.name.to_string()).collect();
     let plan = Plan {
         sources,
-        steps: step.into_iter().collect(),
+        steps,
         outputs,
         // The header of a CSV result must have every column, and whether a CSV input's column is a
         // number shows only at its end: the schema comes from everything.
@@ -153,6 +199,8 @@ pub(super) fn prepare(
         limits: Limits::default(),
     };
     Ok(Prepared {
+        pass,
+        scratch,
         plan,
         files,
         formats: formats.to_vec(),
@@ -164,44 +212,154 @@ pub(super) fn prepare(
     })
 }
 
-/// The step of a block, if it has one, and what people should know about its result.
-fn step(work: &Work, tables: &Tables, lacks: impl Fn(&str) -> bool) -> Result<(Option<Step>, Option<String>), Failure> {
-    match work {
-        Work::Webhook(_) | Work::ReadCsv(_) => Ok((None, None)),
-        Work::Deliver => Ok((None, Some("nothing was delivered: the local service passes rows through".to_owned()))),
-        Work::Change { step, needs } => match needs.iter().find(|column| lacks(column)) {
-            Some(column) => Err(Failure::Failed(format!("column '{column}' is not in the input"))),
-            None => Ok((Some(step.clone()), None)),
-        },
-        Work::Enrich { block, fields } => {
-            let Some(table) = tables.get(block) else {
-                let hint = format!("no reference table for {block} (serve --enrich {block}=FILE:KEY)");
-                return Ok(match fields {
-                    Some(fields) => {
-                        let lookup = Lookup { fields: fields.clone(), key: String::new(), table: None };
-                        (Some(Step::Lookup(lookup)), Some(format!("{hint}: its return_fields are null")))
-                    }
-                    None => (None, Some(format!("{hint}: rows pass through as they are"))),
-                });
-            };
-            let note = lacks(&table.key)
-                .then(|| format!("column '{}' is not in the input: nothing could be looked up", table.key));
-            Ok((Some(Step::Lookup(table.lookup(fields.as_deref()))), note))
-        }
+/// What a block does with its rows.
+#[derive(Default)]
+struct Does {
+    steps: Vec<Step>,
+    /// Comes before the steps.
+    rewrite: Option<Rewrite>,
+    /// What people should know about its result.
+    note: Option<String>,
+    /// Where its rows come from, if not from a request and not from blocks before it.
+    table: Option<PathBuf>,
+}
+
+impl From<Rewrite> for Does {
+    fn from(rewrite: Rewrite) -> Self {
+        Does { rewrite: Some(rewrite), ..Does::default() }
     }
+}
+
+fn does(work: &Work, around: &Around<'_>, lacks: impl Fn(&str) -> bool) -> Result<Does, Failure> {
+    let need = |columns: &[String]| match columns.iter().find(|column| lacks(column)) {
+        Some(column) => Err(Failure::Failed(format!("column '{column}' is not in the input"))),
+        None => Ok(()),
+    };
+    let lines = || {
+        let row = around.notebook.as_ref()?;
+        Some(Lines { path: row.path(around.notebooks), bytes: row.size_bytes })
+    };
+    Ok(match work {
+        Work::ReadCsv(ReadCsvSpecs { columns: Some(columns), .. }) => {
+            Does { steps: vec![select(columns)], ..Does::default() }
+        }
+        Work::Webhook(_) | Work::ReadCsv(_) | Work::ReadNotebook { .. } | Work::OutgoingWebhook(_) => Does::default(),
+        Work::Append { .. } => {
+            let note = around.notebook.as_ref().map(|row| format!("appended to the notebook {}", row.id));
+            Does { note, ..Does::default() }
+        }
+        Work::Deliver => {
+            let note = "nothing was delivered: the local service passes rows through".to_owned();
+            Does { note: Some(note), ..Does::default() }
+        }
+        Work::Change { steps, needs } => {
+            need(needs)?;
+            Does { steps: steps.clone(), ..Does::default() }
+        }
+        Work::Group(figures) => {
+            need(&figures.columns)?;
+            let over: Vec<String> = figures.figures.iter().filter_map(|figure| figure.column.clone()).collect();
+            need(&over)?;
+            Rewrite::Group(figures.clone()).into()
+        }
+        Work::CompanyToLeads(specs) => {
+            need(&specs.columns)?;
+            Rewrite::CompanyToLeads(specs.clone()).into()
+        }
+        Work::LeadsToCompany(specs) => Rewrite::LeadsToCompany(specs.clone()).into(),
+        Work::NotInNotebook { columns, .. } => {
+            need(columns)?;
+            Rewrite::NotIn { notebook: lines(), columns: columns.clone() }.into()
+        }
+        Work::Search { specs, max_results } => {
+            let steps: Vec<Step> = max_results.map(Step::Limit).into_iter().collect();
+            match around.tables.get("search") {
+                Some(Standing::Endpoint(provider)) => {
+                    let ask = Ask {
+                        provider: provider.clone(),
+                        block: "search",
+                        specs: specs.clone(),
+                        fields: None,
+                        is_source: true,
+                        runtime: around.runtime.clone(),
+                    };
+                    Does { steps, ..Rewrite::Ask(ask).into() }
+                }
+                Some(Standing::Rows(path)) => Does { steps, table: Some(path.clone()), ..Does::default() },
+                Some(Standing::Table(_)) | None => {
+                    let note = "nothing was searched: nobody stands in for search (serve --enrich search=FILE, or \
+                        search=https://...): no rows";
+                    Does { note: Some(note.to_owned()), ..Does::default() }
+                }
+            }
+        }
+        Work::Enrich { block, fields, specs } => match around.tables.get(block) {
+            Some(Standing::Table(table)) => {
+                let note = lacks(&table.key)
+                    .then(|| format!("column '{}' is not in the input: nothing could be looked up", table.key));
+                Does { steps: vec![Step::Lookup(table.lookup(fields.as_deref()))], note, ..Does::default() }
+            }
+            Some(Standing::Endpoint(provider)) => Rewrite::Ask(Ask {
+                provider: provider.clone(),
+                block,
+                specs: specs.clone(),
+                fields: fields.clone(),
+                is_source: false,
+                runtime: around.runtime.clone(),
+            })
+            .into(),
+            Some(Standing::Rows(_)) | None => {
+                let hint = format!("no reference table for {block} (serve --enrich {block}=FILE:KEY)");
+                match fields {
+                    Some(fields) => {
+                        let fields = fields.iter().map(|field| field.name.clone()).collect();
+                        let lookup = Lookup { fields, key: String::new(), table: None };
+                        let note = Some(format!("{hint}: its return_fields are null"));
+                        Does { steps: vec![Step::Lookup(lookup)], note, ..Does::default() }
+                    }
+                    None => Does { note: Some(format!("{hint}: rows pass through as they are")), ..Does::default() },
+                }
+            }
+        },
+    })
+}
+
+/// The step that keeps `columns`. One that is not in the input fails the block.
+fn select(columns: &[String]) -> Step {
+    let selected =
+        columns.iter().map(|name| Selected { path: expr::Path::column(name.as_str()), name: name.as_str().into() });
+    Step::Select(selected.collect(), "columns".into())
 }
 
 impl Prepared {
     /// Executes the plan. Blocks.
-    pub(super) fn execute(mut self, control: &Control, limits: &Limits, clock: &Clock) -> Result<Done, Failure> {
+    pub(super) fn execute(self, control: &Control, limits: &Limits, clock: &Clock) -> Result<Done, Failure> {
+        let scratch = self.scratch.clone();
+        let done = self.execute_all(control, limits, clock);
+        // Most blocks have none; one that stays is only in the way of space.
+        let _ = std::fs::remove_file(scratch);
+        done
+    }
+
+    fn execute_all(mut self, control: &Control, limits: &Limits, clock: &Clock) -> Result<Done, Failure> {
         self.plan.limits = limits.clone();
         // The plan is gone after a panic, and the files it names are made anew or not offered.
-        let executed = catch_unwind(AssertUnwindSafe(|| pipeline::execute(self.plan, control)));
+        let bug = || Failure::Failed("internal error: the block stopped by a bug of ours".to_owned());
+        let mut counted = control.clone();
+        let rewritten = match self.pass.take() {
+            Some(pass) => {
+                // What it has read and made must not count twice.
+                counted = control.without_counters();
+                Some(catch_unwind(AssertUnwindSafe(|| pass.run(control))).map_err(|_| bug())??)
+            }
+            None => None,
+        };
+        let executed = catch_unwind(AssertUnwindSafe(|| pipeline::execute(self.plan, &counted)));
         let report = match executed {
             Ok(Ok(report)) => report,
             Ok(Err(pipeline::Error::Cancelled)) => return Err(Failure::Cancelled),
             Ok(Err(error)) => return Err(Failure::Failed(chain(&error))),
-            Err(_) => return Err(Failure::Failed("internal error: the block stopped by a bug of ours".to_owned())),
+            Err(_) => return Err(bug()),
         };
         let unreadable = |error: io::Error| Failure::Failed(format!("a result cannot be read again: {error}"));
         let mut files = Vec::new();
@@ -220,10 +378,14 @@ impl Prepared {
         let feed_path = self.files.iter().find(|(format, _)| *format == ResultFormat::Ndjson);
         let path = feed_path.map(|(_, path)| path.clone()).unwrap_or_default();
         let results = inline_rows(&path, report.rows_written).map_err(unreadable)?;
-        let mut columns = self.declared;
-        columns.extend(report.schema.fields.iter().map(|field| field.name.to_string()));
+        let mut columns: Vec<String> = report.schema.fields.iter().map(|field| field.name.to_string()).collect();
+        columns.extend(self.declared);
         let feed = Feed { path, name: self.feed_name, rows: report.rows_written, columns };
-        Ok(Done { files, results, rows_in: report.rows_in, feed })
+        let (rows_in, noted) = match rewritten {
+            Some(rewritten) => (rewritten.rows_in, rewritten.note),
+            None => (report.rows_in, None),
+        };
+        Ok(Done { files, results, rows_in, note: noted.or(self.note), feed })
     }
 }
 
@@ -238,9 +400,13 @@ fn output(format: ResultFormat, path: &Path) -> Output {
     Output { format, compression: Compression::None, target }
 }
 
-fn source(input: &Input) -> io::Result<Source> {
+fn source(input: &Input, scratch: &Path) -> io::Result<Source> {
     match input {
-        Input::Payload { path, .. } => Ok(file_source(path, "webhook_payload", Format::Ndjson)),
+        Input::Nothing => {
+            File::create(scratch)?;
+            Ok(file_source(scratch, "search", Format::Ndjson))
+        }
+        Input::Payload { path, name, .. } => Ok(file_source(path, name, Format::Ndjson)),
         Input::Upload { path, name, extension } => {
             let format = match extension.as_str() {
                 "csv" => Format::Csv,

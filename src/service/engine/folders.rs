@@ -24,7 +24,7 @@ impl Folders {
         builder.recursive(true);
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        for folder in [root.to_owned(), root.join("runs"), root.join("uploads")] {
+        for folder in ["", "runs", "uploads", "notebooks", "tmp"].map(|name| root.join(name)) {
             builder.create(folder)?;
         }
         Ok(Folders { root: root.to_owned() })
@@ -38,6 +38,11 @@ impl Folders {
     /// The folder of uploads.
     pub(in crate::service) fn uploads(&self) -> PathBuf {
         self.root.join("uploads")
+    }
+
+    /// The folder of notebooks.
+    pub(in crate::service) fn notebooks(&self) -> PathBuf {
+        self.root.join("notebooks")
     }
 
     /// The file of an upload. Both parts of its name are ours.

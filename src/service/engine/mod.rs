@@ -5,6 +5,8 @@
 mod active;
 mod block;
 mod folders;
+mod people;
+mod rewrite;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -24,13 +26,19 @@ use super::answer::chain;
 use super::clock::Clock;
 use super::config::Config;
 use super::enrich::Tables;
+use super::faults::Faults;
 use super::graph::Checked;
+use super::notebooks::NotebookRow;
+use super::retention::Retention;
 use super::rows::{BlockRow, BlockStatus, RunRow};
+use super::specs::{WebhookTarget, Work};
 use super::store::{self, Store};
+use super::tally::Tally;
+use super::webhook::{Deliverer, Undelivered};
 use crate::api::{RunId, RunStatus};
 use crate::pipeline::{Control, Limits};
 use active::lock;
-use block::{Failure, Feed};
+use block::{Around, Done, Failure, Feed};
 
 /// The engine of one service.
 pub(super) struct Engine {
@@ -38,6 +46,8 @@ pub(super) struct Engine {
     clock: Clock,
     folders: Folders,
     tables: Tables,
+    faults: Arc<Faults>,
+    retention: Retention,
     limits: Limits,
     /// One permit per run that executes; those that wait are served in order.
     slots: Arc<Semaphore>,
@@ -45,9 +55,13 @@ pub(super) struct Engine {
     max_active: usize,
     /// Runs that have not ended. What is not here is in the store and does not change.
     active: Mutex<HashMap<RunId, Arc<Active>>>,
+    /// Held while a notebook grows.
+    appending: Mutex<()>,
     tasks: Mutex<JoinSet<()>>,
     stopping: AtomicBool,
     runtime: Handle,
+    tally: Arc<Tally>,
+    deliverer: Deliverer,
 }
 
 /// A run that is about to start.
@@ -62,21 +76,51 @@ pub(super) struct Job {
 
 impl Engine {
     /// An engine whose runs are driven by the current runtime.
-    pub(super) fn new(config: &Config, store: Arc<Store>, folders: Folders, tables: Tables) -> Self {
+    pub(super) fn new(
+        config: &Config,
+        store: Arc<Store>,
+        folders: Folders,
+        tables: Tables,
+        faults: Arc<Faults>,
+        retention: Retention,
+    ) -> Self {
         let max_runs = config.max_runs.max(1);
+        let deliverer = Deliverer::new(config, Arc::clone(&store));
         Engine {
             store,
             clock: config.clock.clone(),
             folders,
             tables,
-            limits: config.limits.clone(),
+            faults,
+            retention,
+            limits: share_of(config, max_runs),
             slots: Arc::new(Semaphore::new(max_runs)),
             max_active: max_runs.saturating_add(config.max_waiting_runs),
             active: Mutex::new(HashMap::new()),
+            appending: Mutex::new(()),
             tasks: Mutex::new(JoinSet::new()),
             stopping: AtomicBool::new(false),
             runtime: Handle::current(),
+            tally: Arc::default(),
+            deliverer,
         }
+    }
+
+    /// What has happened since the start.
+    pub(super) fn tally(&self) -> &Arc<Tally> {
+        &self.tally
+    }
+
+    /// What sends events to the outside.
+    pub(super) fn deliverer(&self) -> &Deliverer {
+        &self.deliverer
+    }
+
+    /// The runs that have not ended: those that wait, and those that are under way.
+    pub(super) fn under_way(&self) -> (usize, usize) {
+        let active = lock(&self.active);
+        let queued = active.values().filter(|active| active.row().status == RunStatus::Queued).count();
+        (queued, active.len() - queued)
     }
 
     /// True while another run may be submitted.
@@ -168,7 +212,16 @@ impl Engine {
         }
         let mut feeds: Vec<Option<Feed>> = checked.order.iter().map(|_| None).collect();
         let mut ended = Ok(());
-        for &index in &checked.order {
+        // A run that is to take too long does so in its last block.
+        let too_long = if self.faults.times_out(active.id()) { checked.order.last() } else { None };
+        for index in &checked.order {
+            let index = match too_long {
+                Some(last) if last == index => {
+                    ended = Err((*index, Failure::TooLong));
+                    break;
+                }
+                _ => *index,
+            };
             match self.execute_block(active, checked, index, input, &feeds) {
                 Ok(feed) => feeds[index] = Some(feed),
                 Err(failure) => {
@@ -182,6 +235,11 @@ impl Engine {
             Err((_, Failure::Cancelled)) => {
                 let stop = active.stop_asked().unwrap_or(Stop::Request);
                 self.end(active, RunStatus::Cancelled, stop.reason(), stop.why());
+            }
+            Err((index, Failure::TooLong)) => {
+                let why = "the run took longer than it may: a fault on purpose";
+                active.fail_block(place_of(checked, index), why, self.clock.now());
+                self.end(active, RunStatus::TimedOut, "timeout", why);
             }
             Err((index, Failure::Failed(why))) => {
                 active.fail_block(place_of(checked, index), &why, self.clock.now());
@@ -210,8 +268,17 @@ impl Engine {
             row.updated_at = now;
         })?;
         let folder = self.folders.run(active.id());
-        let formats = active.formats();
-        let prepared = block::prepare(checked, index, input, feeds, &self.tables, &folder, &formats)?;
+        let notebook = self.notebook(&checked.work[index])?;
+        let around = Around {
+            tables: &self.tables,
+            folder: &folder,
+            notebooks: &self.folders.notebooks(),
+            notebook: notebook.clone(),
+            formats: &active.formats(),
+            room: self.limits.room(),
+            runtime: self.runtime.clone(),
+        };
+        let prepared = block::prepare(checked, index, input, feeds, around)?;
         active.note(place, prepared.note.clone(), prepared.total_rows);
         let control = Control::new();
         if !active.steer(place, &control, prepared.total_bytes) {
@@ -220,9 +287,25 @@ impl Engine {
         let done = prepared.execute(&control, &self.limits, &self.clock);
         active.let_go();
         let done = done?;
+        if let Work::OutgoingWebhook(target) = &checked.work[index] {
+            self.send(active, place, target, &done)?;
+        }
         let now = self.clock.now();
-        active.record(&self.store, |row| {
+        // Appended rows and the end of the block that appended them are recorded together, so that the one never
+        // counts without the other. Others who append wait.
+        let (_alone, appended) = match (&checked.work[index], notebook) {
+            (Work::Append { .. }, Some(row)) => {
+                let alone = lock(&self.appending);
+                let row = self.store.notebook(&row.id)?.unwrap_or(row);
+                let failed = |error| Failure::Failed(format!("the notebook cannot be written: {error}"));
+                let row = row.append(&self.folders.notebooks(), &done.feed.path, done.feed.rows, now);
+                (Some(alone), Some(row.map_err(failed)?))
+            }
+            _ => (None, None),
+        };
+        active.record_with(&self.store, appended.as_ref(), |row| {
             let block = &mut row.blocks[place];
+            block.note = done.note;
             block.status = BlockStatus::Completed;
             block.completed_at = Some(now);
             block.updated_at = now;
@@ -234,6 +317,42 @@ impl Engine {
             row.updated_at = now;
         })?;
         Ok(done.feed)
+    }
+
+    /// The notebook that a block speaks of, if it is there or is to be made.
+    fn notebook(&self, work: &Work) -> Result<Option<NotebookRow>, Failure> {
+        let now = self.clock.now();
+        Ok(match work {
+            Work::NotInNotebook { notebook, .. } => self.store.notebook(notebook)?,
+            Work::Append { notebook: None, name } => Some(NotebookRow::new(None, name.as_deref(), now)),
+            // Our reading: an id that is not there yet is made, so that definitions can name theirs.
+            Work::Append { notebook: Some(id), name } => {
+                Some(self.store.notebook(id)?.unwrap_or_else(|| NotebookRow::new(Some(id), name.as_deref(), now)))
+            }
+            _ => None,
+        })
+    }
+
+    /// Sends a block's rows to where its specs say. Our reading: what is not delivered fails the block, for a
+    /// delivery that is lost in silence is worse.
+    fn send(&self, active: &Active, place: usize, target: &WebhookTarget, done: &Done) -> Result<(), Failure> {
+        let (files, row_count) = (done.files.clone(), done.feed.rows);
+        // The event may hold a link to them.
+        active.record(&self.store, |row| {
+            row.blocks[place].files = files;
+            row.blocks[place].row_count = row_count;
+        })?;
+        let row = active.row();
+        let stopped = || active.stop_asked().is_some();
+        let sending = self.deliverer.send_rows(&row, done.results.clone(), row_count, &done.files, target, stopped);
+        match self.runtime.block_on(sending) {
+            Ok(note) => {
+                active.note(place, Some(note), Some(done.rows_in));
+                Ok(())
+            }
+            Err(Undelivered::Stopped) => Err(Failure::Cancelled),
+            Err(error) => Err(Failure::Failed(chain(&error))),
+        }
     }
 
     fn end(&self, active: &Active, status: RunStatus, reason: &str, why: &str) {
@@ -251,7 +370,13 @@ impl Engine {
     fn settle(&self, active: &Active, row: &RunRow) {
         if self.store.put_run(row).is_ok() {
             lock(&self.active).remove(active.id());
+            // What cannot be removed now goes another time.
+            let _ = self.retention.sweep();
         }
+        self.tally.ended(row);
+        let deliverer = self.deliverer.clone();
+        let row = row.clone();
+        self.runtime.spawn(async move { deliverer.announce(&row).await });
     }
 
     /// Removes the files of an ended run that no link offers.
@@ -263,13 +388,31 @@ impl Engine {
         };
         let payload = match input {
             Input::Payload { path, .. } => Some(path.clone()),
-            Input::Upload { .. } => None,
+            Input::Upload { .. } | Input::Nothing => None,
         };
         let paths = feeds.iter().flatten().map(|feed| feed.path.clone()).chain(payload);
         for path in paths.filter(|path| !offered(path)) {
             // What cannot be removed is only in the way of space.
             let _ = std::fs::remove_file(path);
         }
+    }
+}
+
+/// What each of the runs under way at once has: memory and threads are shared out evenly, so that all together stay
+/// within the limits and none waits for another's.
+fn share_of(config: &Config, max_runs: usize) -> Limits {
+    let limits = &config.limits;
+    let workers = match limits.workers {
+        0 => std::thread::available_parallelism().map_or(2, usize::from),
+        n => n,
+    };
+    Limits {
+        // Less is no execution any more.
+        max_memory_bytes: (limits.max_memory_bytes / max_runs as u64).max(16 << 20),
+        max_step_bytes: limits.max_step_bytes.map(|bytes| bytes / max_runs),
+        workers: workers.div_ceil(max_runs),
+        spill_dir: Some(config.data_dir.join("tmp")),
+        ..limits.clone()
     }
 }
 
@@ -319,7 +462,17 @@ pub(super) fn write_payload(folders: &Folders, run: &RunId, rows: &[String]) -> 
         text.push('\n');
     }
     std::fs::write(&path, text)?;
-    Ok(Input::Payload { path, rows: rows.len() as u64 })
+    Ok(Input::Payload { path, name: "webhook_payload", rows: rows.len() as u64 })
+}
+
+/// Copies what a notebook holds to where the source block of `run` will read it: what is appended later is not of
+/// this run.
+pub(super) fn copy_notebook(folders: &Folders, run: &RunId, notebook: &NotebookRow) -> std::io::Result<Input> {
+    let folder = folders.run(run);
+    std::fs::create_dir_all(&folder)?;
+    let path = folder.join("input.ndjson");
+    notebook.copy_to(&folders.notebooks(), &path)?;
+    Ok(Input::Payload { path, name: "the notebook", rows: notebook.rows })
 }
 
 fn by_number(checked: &Checked) -> Vec<usize> {

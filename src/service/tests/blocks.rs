@@ -62,7 +62,7 @@ async fn rows_go_from_block_to_block() {
         ]
     );
     assert_eq!(csv[4]["block_number"], 5);
-    assert!(csv[4]["message"].as_str().unwrap().contains("nothing was delivered"));
+    assert!(csv[4]["message"].as_str().unwrap().contains("appended to the notebook n"));
     assert_eq!(csv[4]["results"].as_array().map(Vec::len), Some(2));
     let text = local.fetch(&csv[4]).await;
     assert_eq!(text.len() as u64, csv[4]["file_size"].as_u64().unwrap());

@@ -93,6 +93,21 @@ pub fn compare_texts<'a>(a: &'a [u8], b: &'a [u8]) -> Option<Ordering> {
     })
 }
 
+/// Writes a number so that two texts of one number write the same; false if `text` is none.
+pub fn write_canonical_number(text: &[u8], out: &mut Vec<u8>) -> bool {
+    let Some(digits) = digits(text) else { return false };
+    let all = digits.whole.iter().chain(digits.fraction);
+    let len = all.clone().enumerate().filter(|(_, digit)| **digit != b'0').last().map_or(0, |(i, _)| i + 1);
+    if len == 0 {
+        out.push(b'0');
+    } else {
+        out.push(if digits.negative { b'-' } else { b'+' });
+        out.extend_from_slice(&digits.top.to_le_bytes());
+        out.extend(all.take(len));
+    }
+    true
+}
+
 /// How an integer stands to `number`.
 #[inline]
 pub fn compare_int(value: i128, number: &Decimal) -> Ordering {

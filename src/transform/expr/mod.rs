@@ -36,7 +36,7 @@ mod parse;
 use std::fmt;
 use std::sync::Arc;
 
-pub use decimal::Decimal;
+pub use decimal::{Decimal, write_canonical_number};
 pub use eval::Predicate;
 pub use like::Pattern;
 pub use parse::{Error, parse, parse_names, parse_renames};

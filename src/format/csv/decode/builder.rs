@@ -4,14 +4,16 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow_array::builder::{BooleanBuilder, Decimal128Builder, Float64Builder, Int64Builder};
-use arrow_array::{ArrayRef, StringViewArray, new_null_array};
-use arrow_buffer::{Buffer, NullBufferBuilder, ScalarBuffer};
+use arrow_array::{ArrayRef, new_null_array};
+use arrow_buffer::{Buffer, NullBufferBuilder};
 
+use crate::column::views::{Views, make_view_of_padded};
 use crate::column::{Mixing, Morsel, Type};
 use crate::format::Reject;
 use crate::format::csv::infer::parse_bool;
-use crate::format::csv::split::{Span, undouble};
+use crate::format::csv::split::Span;
 use crate::format::number;
+use crate::format::simd::halve_quotes;
 
 /// Reads cells that hold JSON text into an array of the given type, a null cell as null. Returns
 /// the array and the type that the values were seen to have. Where that does not fit into the
@@ -161,8 +163,8 @@ impl Builder {
             Builder::Float { mut values, observed } => (Arc::new(values.finish()), observed.to_type(Type::Float)),
             Builder::Text(text) => {
                 let array = text.finish(morsel);
-                let ty = null(has_values(&array), Type::Text);
-                (Arc::new(array), ty)
+                let ty = null(has_values(&*array), Type::Text);
+                (array, ty)
             }
             Builder::Nested(ty, cells) => {
                 cells.decode(morsel.records(), &ty, decode_cells).and_then(|(array, observed)| {
@@ -259,8 +261,9 @@ impl NestedCells {
 pub(super) struct TextBuilder {
     /// The morsel's bytes, for the 16 at the start of each cell: padding makes them be there.
     bytes: Buffer,
-    views: Vec<u128>,
+    views: Views,
     nulls: NullBufferBuilder,
+    /// Valid UTF-8 as the morsel is: quotes are bytes of their own in it.
     single: Vec<u8>,
 }
 
@@ -271,12 +274,13 @@ impl TextBuilder {
     fn new(morsel: &Morsel, capacity: usize) -> Self {
         TextBuilder {
             bytes: morsel.bytes.clone(),
-            views: Vec::with_capacity(capacity),
+            views: Views::with_capacity(capacity),
             nulls: NullBufferBuilder::new(capacity),
             single: Vec::new(),
         }
     }
 
+    /// Appends a cell of a record that is valid UTF-8.
     #[inline]
     fn append(&mut self, cell: Span) {
         if cell.is_null() {
@@ -288,46 +292,28 @@ impl TextBuilder {
         let view = if cell.has_doubled_quotes() {
             self.append_single(cell)
         } else {
-            view(&self.bytes, cell.start(), cell.len(), MORSEL_BUFFER)
+            make_view_of_padded(&self.bytes, cell.start(), cell.len(), MORSEL_BUFFER)
         };
         self.views.push(view);
     }
 
-    #[cold]
     fn append_single(&mut self, cell: Span) -> u128 {
         let start = self.single.len();
-        undouble(cell.of(&self.bytes), &mut self.single);
+        halve_quotes(cell.of(&self.bytes), &mut self.single);
         let len = self.single.len() - start;
         // Room for a whole load, which the next cell overwrites.
         self.single.resize(start + len.max(12) + 4, 0);
-        let view = view(&self.single, start, len, SINGLE_BUFFER);
+        let view = make_view_of_padded(&self.single, start, len, SINGLE_BUFFER);
         self.single.truncate(start + len);
         view
     }
 
-    fn finish(mut self, morsel: &Morsel) -> StringViewArray {
+    fn finish(self, morsel: &Morsel) -> ArrayRef {
         let mut buffers = vec![morsel.bytes.clone()];
         if !self.single.is_empty() {
             buffers.push(Buffer::from_vec(self.single));
         }
-        StringViewArray::try_new(ScalarBuffer::from(self.views), buffers, self.nulls.finish())
-            .expect("cells lie in their buffers, and their records are UTF-8")
-    }
-}
-
-/// Arrow's view of `len` bytes at `start`: the length, and behind it the bytes themselves if
-/// there are 12 at most, else the first four, the buffer and the offset. Sixteen bytes must be
-/// there from `start` on.
-#[inline(always)]
-fn view(bytes: &[u8], start: usize, len: usize, buffer: u32) -> u128 {
-    let mut head = [0; 16];
-    head.copy_from_slice(&bytes[start..start + 16]);
-    let head = u128::from_le_bytes(head);
-    if len <= 12 {
-        let inlined = head & ((1 << (8 * len)) - 1);
-        inlined << 32 | len as u128
-    } else {
-        let prefix = head as u32;
-        u128::from(start as u32) << 96 | u128::from(buffer) << 64 | u128::from(prefix) << 32 | len as u128
+        // Every cell is a piece, between two ASCII bytes, of a record that passed the check.
+        self.views.finish(&buffers.into(), self.nulls.build())
     }
 }

@@ -152,9 +152,16 @@ fn numbers_are_told_from_formulas() {
     ] {
         assert_eq!(number_digits(text.as_bytes()), digits, "{text}");
     }
-    for (text, formula) in
-        [("=", true), ("-1", false), ("-1+1", true), ("+1", true), ("a=b", false), ("\ta", true), ("\ra", true), ("", false)]
-    {
+    for (text, formula) in [
+        ("=", true),
+        ("-1", false),
+        ("-1+1", true),
+        ("+1", true),
+        ("a=b", false),
+        ("\ta", true),
+        ("\ra", true),
+        ("", false),
+    ] {
         assert_eq!(begins_like_a_formula(text.as_bytes()), formula, "{text:?}");
     }
     assert!(has_long_digits(b"1234567890123456") && !has_long_digits(b"123456789012345") && !has_long_digits(b"0.1"));

@@ -53,6 +53,26 @@ pub fn has_either(text: &[u8], a: u8, b: u8) -> bool {
     portable::has_either(text, a, b)
 }
 
+/// A bit for each byte of `block` that is `a` or `b`, the first byte's the lowest.
+#[inline(always)]
+pub fn either_mask(block: &[u8; 64], a: u8, b: u8) -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    if !portable_is_forced() {
+        return sse2::either_mask(block, a, b);
+    }
+    portable::either_mask(block, a, b)
+}
+
+/// Appends `text` to `out`, of each pair of quotes one. Every quote in it must be one of a pair.
+#[inline]
+pub fn halve_quotes(text: &[u8], out: &mut Vec<u8>) {
+    #[cfg(target_arch = "x86_64")]
+    if !portable_is_forced() {
+        return sse2::halve_quotes(text, out);
+    }
+    portable::halve_quotes(text, out);
+}
+
 /// Appends `text` to `out`, each quote twice.
 #[inline]
 pub fn double_quotes(text: &[u8], out: &mut Vec<u8>) {
@@ -133,6 +153,43 @@ mod portable {
     #[inline(always)]
     pub fn has_either(text: &[u8], a: u8, b: u8) -> bool {
         text.iter().any(|&byte| byte == a || byte == b)
+    }
+
+    /// Written so that the compiler makes vector instructions of it: all bytes are compared at once,
+    /// the results are gathered as an 8 by 8 matrix of bits with its rows and columns the wrong way
+    /// round, and that is transposed.
+    #[inline(always)]
+    pub fn either_mask(block: &[u8; 64], a: u8, b: u8) -> u64 {
+        let mut found = [0u8; 64];
+        for (found, &byte) in found.iter_mut().zip(block) {
+            *found = if (byte == a) | (byte == b) { 0xff } else { 0 };
+        }
+        let mut bits = 0;
+        for (i, part) in found.as_chunks::<8>().0.iter().enumerate() {
+            // Byte `8 * i + k` goes to bit `8 * k + i`.
+            bits |= u64::from_le_bytes(*part) & (0x0101_0101_0101_0101 << i);
+        }
+        transpose(bits)
+    }
+
+    /// Swaps bits `8 * i + k` and `8 * k + i`: first in blocks of 2 by 2, then of those, then of those.
+    #[inline(always)]
+    fn transpose(mut bits: u64) -> u64 {
+        for (distance, lower) in [(7, 0x00aa_00aa_00aa_00aa), (14, 0x0000_cccc_0000_cccc), (28, 0x0000_0000_f0f0_f0f0)]
+        {
+            let swapped = (bits ^ (bits >> distance)) & lower;
+            bits ^= swapped ^ (swapped << distance);
+        }
+        bits
+    }
+
+    pub fn halve_quotes(text: &[u8], out: &mut Vec<u8>) {
+        let mut rest = text;
+        while let Some(i) = memchr::memchr(b'"', rest) {
+            out.extend_from_slice(&rest[..=i]);
+            rest = rest.get(i + 2..).unwrap_or_default();
+        }
+        out.extend_from_slice(rest);
     }
 
     pub fn double_quotes(text: &[u8], out: &mut Vec<u8>) {
@@ -247,6 +304,82 @@ mod sse2 {
         (0..last).step_by(16).any(found) || found(last)
     }
 
+    #[inline(always)]
+    pub fn either_mask(block: &[u8; 64], a: u8, b: u8) -> u64 {
+        let sixteen = |at: usize| {
+            // SAFETY: `at` is 48 at most, so sixteen bytes are left; every x86-64 processor has SSE2.
+            let found = unsafe {
+                let vector = load(block, at);
+                let (a, b) = (_mm_set1_epi8(a as i8), _mm_set1_epi8(b as i8));
+                bits(_mm_or_si128(_mm_cmpeq_epi8(vector, a), _mm_cmpeq_epi8(vector, b)))
+            };
+            u64::from(found) << at
+        };
+        sixteen(0) | sixteen(16) | sixteen(32) | sixteen(48)
+    }
+
+    pub fn halve_quotes(text: &[u8], out: &mut Vec<u8>) {
+        // As in `double_quotes`, of which this is the way back.
+        let (blocks, rest) = text.split_at(text.len().saturating_sub(BLOCK) / BLOCK * BLOCK);
+        // The text at most, and each copy may reach a block beyond what it brings.
+        out.reserve(text.len() + BLOCK);
+        let mut owed = false;
+        for at in (0..blocks.len()).step_by(BLOCK) {
+            // SAFETY: behind `blocks` there is at least another block of `text`, so two can be read
+            // from `at` on; of what was reserved, at least a block and a block are left.
+            owed = unsafe { halve_in_block(&text[at..at + 2 * BLOCK], BLOCK, owed, out) };
+        }
+        let mut padded = [0; 3 * BLOCK];
+        padded[..rest.len()].copy_from_slice(rest);
+        for at in (0..rest.len()).step_by(BLOCK) {
+            let len = BLOCK.min(rest.len() - at);
+            // SAFETY: `at` is 0 or a block, so two can be read from there on; what was reserved is
+            // still enough for `len` and a block.
+            owed = unsafe { halve_in_block(&padded[at..at + 2 * BLOCK], len, owed, out) };
+        }
+    }
+
+    /// Appends the first `len` of `two`, of each pair of quotes one; `owed` if the first byte is the
+    /// second of a pair. Returns whether the next is.
+    ///
+    /// # Safety
+    ///
+    /// `two` has two blocks, `len` is from 1 to a block, and `out` has room for `len` bytes and a block.
+    #[inline(always)]
+    unsafe fn halve_in_block(two: &[u8], len: usize, owed: bool, out: &mut Vec<u8>) -> bool {
+        debug_assert!(two.len() == 2 * BLOCK && len <= BLOCK && out.capacity() - out.len() >= len + BLOCK);
+        // SAFETY: places read are `from + 16` at most, where `from` is `len` at most, and sixteen bytes
+        // on: within two blocks. Written is `len` at most, and a block beyond. Every byte up to the new
+        // length was written. Every x86-64 processor has SSE2.
+        unsafe {
+            let quote = _mm_set1_epi8(b'"' as i8);
+            let low = bits(_mm_cmpeq_epi8(load(two, 0), quote));
+            let high = bits(_mm_cmpeq_epi8(load(two, 16), quote));
+            let mut from = usize::from(owed);
+            let mut quotes = (u64::from(low | high << 16)) & ((1u64 << len) - 1) & (u64::MAX << from);
+            let start = out.as_mut_ptr().add(out.len());
+            let mut end = start;
+            let copy = |from: usize, end: *mut u8| {
+                _mm_storeu_si128(end.cast(), load(two, from));
+                _mm_storeu_si128(end.add(16).cast(), load(two, from + 16));
+            };
+            let mut owes = false;
+            while quotes != 0 {
+                let to = quotes.trailing_zeros() as usize + 1;
+                copy(from, end);
+                end = end.add(to - from);
+                owes = to == len;
+                from = if owes { to } else { to + 1 };
+                // Shifted in two steps: by 64 would be too far.
+                quotes &= u64::MAX << to << 1;
+            }
+            copy(from, end);
+            end = end.add(len - from);
+            out.set_len(out.len() + end.offset_from_unsigned(start));
+            owes
+        }
+    }
+
     /// Bytes whose quotes are looked for at once.
     const BLOCK: usize = 32;
 
@@ -320,6 +453,16 @@ mod tests {
 
     proptest! {
         #[test]
+        fn every_byte_has_its_bit(
+            bytes in prop::collection::vec(prop_oneof![Just(b','), Just(b'\n'), Just(b'\r'), any::<u8>()], 64),
+            a in any::<u8>(),
+        ) {
+            let block: [u8; 64] = bytes.try_into().expect("a block");
+            let twin = block.iter().rev().fold(0u64, |mask, &b| mask << 1 | u64::from(b == a || b == b'\n'));
+            both_ways(|| assert_eq!(either_mask(&block, a, b'\n'), twin));
+        }
+
+        #[test]
         fn vectors_answer_as_plain_loops_do(
             text in prop::collection::vec(prop::sample::select(b"aaaaaaaaaaaaaaaaaaaaaaaa0123456789\"\\\x00\x1f\x20\x7f\x80\xa2\xdc\xff".to_vec()), 0..100),
             quoted in "[a\"]{0,100}",
@@ -350,6 +493,12 @@ mod tests {
                 results.push(String::from_utf8(out).unwrap());
             });
             prop_assert_eq!(&results[0], &format!("x{}", quoted.replace('"', "\"\"")));
+            let doubled = &results[0][1..];
+            both_ways(|| {
+                let mut out = b"x".to_vec();
+                halve_quotes(doubled.as_bytes(), &mut out);
+                assert_eq!(out[1..], *quoted.as_bytes());
+            });
             prop_assert_eq!(&results[0], &results[1]);
         }
     }

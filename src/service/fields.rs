@@ -1,0 +1,117 @@
+//! Fields that an enrichment block is asked for, and their values brought to the types that it names.
+
+use std::borrow::Cow;
+
+use serde_json::{Map, Value};
+
+use super::raw;
+use crate::column::Type;
+use crate::transform::Cell;
+
+/// One of `return_fields`.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct ReturnField {
+    /// The column that it becomes.
+    pub name: String,
+    /// What its values are; `None` leaves them as they come.
+    pub ty: Option<Type>,
+}
+
+impl ReturnField {
+    /// Reads `return_fields`: a description, or an object with description and type, by name. A type that nobody knows
+    /// is none.
+    pub(super) fn read_all(fields: &Map<String, Value>) -> Vec<Self> {
+        let ty = |spec: &Value| spec.get("type").and_then(Value::as_str).and_then(Type::from_declared);
+        fields.iter().map(|(name, spec)| ReturnField { name: name.clone(), ty: ty(spec) }).collect()
+    }
+
+    /// The JSON text of a value as this field has it. Our reading: a value that cannot be of the type stays what it
+    /// is, because a wrong type is told by whoever reads it, and a lost value is not.
+    pub(super) fn typed<'a>(&self, json: &'a str) -> Cow<'a, str> {
+        self.ty.as_ref().map_or(Cow::Borrowed(json), |ty| typed(json, ty))
+    }
+}
+
+fn typed<'a>(json: &'a str, ty: &Type) -> Cow<'a, str> {
+    let cell = Cell::from_json(json);
+    let text_of = |text: &str| Cow::Owned(Value::from(text).to_string());
+    match (ty, &cell) {
+        (_, Cell::Null) => Cow::Borrowed(json),
+        (Type::Text, Cell::Text(_)) => Cow::Borrowed(json),
+        // A `dict` is text, too: JSON in a string.
+        (Type::Text, other) => text_of(&other.text()),
+        (Type::Int { .. }, Cell::Number(text) | Cell::Text(text)) => whole(text.trim()).map_or(json.into(), Cow::Owned),
+        (Type::Float, Cell::Text(text)) => match text.trim().parse::<f64>() {
+            Ok(number) if number.is_finite() => Cow::Owned(serde_json::json!(number).to_string()),
+            _ => Cow::Borrowed(json),
+        },
+        (Type::Bool, Cell::Text(text)) if text.trim().eq_ignore_ascii_case("true") => Cow::Borrowed("true"),
+        (Type::Bool, Cell::Text(text)) if text.trim().eq_ignore_ascii_case("false") => Cow::Borrowed("false"),
+        (Type::List(item), Cell::Nested(text)) => match raw::items(text) {
+            Some(items) => list(items.into_iter(), item),
+            None => list(std::iter::once(&**text), item),
+        },
+        (Type::List(item), Cell::Text(text)) => match json_in_text(text, "[") {
+            Some(items) => Cow::Owned(typed(&items, ty).into_owned()),
+            None => list(std::iter::once(json), item),
+        },
+        (Type::List(item), _) => list(std::iter::once(json), item),
+        (Type::Struct(_), Cell::Text(text)) => json_in_text(text, "{").map_or(json.into(), Cow::Owned),
+        _ => Cow::Borrowed(json),
+    }
+}
+
+fn list<'a>(items: impl Iterator<Item = &'a str>, item: &Type) -> Cow<'static, str> {
+    let items: Vec<String> = items.map(|json| typed(json, item).into_owned()).collect();
+    Cow::Owned(format!("[{}]", items.join(",")))
+}
+
+/// An integer's digits, if the number is one: `3`, `3.0`, `3e2`.
+fn whole(text: &str) -> Option<String> {
+    if text.parse::<i128>().is_ok() {
+        return Some(text.trim_start_matches('+').to_owned());
+    }
+    let number: f64 = text.parse().ok()?;
+    (number.fract() == 0.0 && number.abs() < 9e15).then(|| (number as i64).to_string())
+}
+
+/// The JSON that stands in a text and begins so.
+fn json_in_text(text: &str, begin: &str) -> Option<String> {
+    let text = text.trim();
+    (text.starts_with(begin) && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok())
+        .then(|| raw::on_one_line(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_take_the_types_that_are_asked_for() {
+        for (word, json, expected) in [
+            ("int", "\"42\"", "42"),
+            ("int", "42.0", "42"),
+            ("int", "12345678901234567890123", "12345678901234567890123"),
+            ("int", "\"about 40\"", "\"about 40\""),
+            ("float", "\"1.50\"", "1.5"),
+            ("float", "3", "3"),
+            ("bool", "\"True\"", "true"),
+            ("bool", "1", "1"),
+            ("str", "7", "\"7\""),
+            ("str", "true", "\"true\""),
+            ("dict", "{\"a\":1}", "\"{\\\"a\\\":1}\""),
+            ("object", "\"{\\\"a\\\": 1}\"", "{\"a\":1}"),
+            ("object", "{\"a\":1}", "{\"a\":1}"),
+            ("list[str]", "\"x\"", "[\"x\"]"),
+            ("list[int]", "\"[1, \\\"2\\\"]\"", "[1,2]"),
+            ("list[int]", "[\"1\",2.0,null]", "[1,2,null]"),
+            ("list", "{\"a\":1}", "[{\"a\":1}]"),
+            ("int", "null", "null"),
+            ("date", "\"x\"", "\"x\""),
+        ] {
+            let fields = serde_json::json!({ "f": { "description": "d", "type": word } });
+            let field = &ReturnField::read_all(fields.as_object().unwrap())[0];
+            assert_eq!(field.typed(json), expected, "{word} of {json}");
+        }
+    }
+}
