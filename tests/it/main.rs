@@ -15,5 +15,7 @@ mod roundtrip;
 mod schema;
 mod secrets;
 mod service;
+mod service_kills;
+mod soak;
 mod state;
 mod steps;

@@ -23,6 +23,7 @@ pub(super) use layer::spoil;
 pub use rule::{Error, Rule, Scenario, Target};
 
 use crate::api::RunId;
+use crate::net::dice::mixed;
 
 /// Keys whose counts are remembered; beyond that all are forgotten, and faults begin anew. A service that tests are
 /// run against does not get there; one that stands for months must not grow.
@@ -169,14 +170,6 @@ fn dice(seed: u64, rule: u64, key: &str) -> u64 {
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
     mixed(mixed(seed) ^ mixed(rule.wrapping_add(1)) ^ hash)
-}
-
-/// splitmix64.
-fn mixed(n: u64) -> u64 {
-    let n = n.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    n ^ (n >> 31)
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ async fn clock(State(app): State<Arc<App>>) -> Json<Value> {
     Json(shown(&app))
 }
 
-/// `{"set": TIME}`, `{"advance": "1h"}`, `{"speed": 60}`: what is given, in this order.
+/// `{"speed": 60}`, `{"set": TIME}`, `{"advance": "1h"}`: what is given, in this order.
 async fn set_clock(State(app): State<Arc<App>>, body: Result<Bytes, BytesRejection>) -> Result<Json<Value>, Fault> {
     let body = body::json(&body_bytes(body)?)?;
     let Some(members) = body.as_object() else { return Err(Fault::bad_request("the body must be an object")) };
@@ -58,14 +58,15 @@ async fn set_clock(State(app): State<Arc<App>>, body: Result<Bytes, BytesRejecti
         }
     }
     let clock = &app.config.clock;
+    // A clock that is to stand still stands before it is set.
+    if let Some(speed) = speed {
+        clock.set_speed(speed);
+    }
     if let Some(time) = set {
         clock.set(time.with_timezone(&Utc));
     }
     if let Some(time) = advance {
         clock.advance(time);
-    }
-    if let Some(speed) = speed {
-        clock.set_speed(speed);
     }
     Ok(Json(shown(&app)))
 }
