@@ -12,6 +12,9 @@ pub struct EngineFlags {
     /// Runs that execute at once; the others wait. Memory and threads are shared out among them
     #[arg(long, default_value = "2", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64), help_heading = "Runs")]
     pub max_runs: u16,
+    /// Memory for the rows under way, all runs together [default: DRAWOFF_MAX_MEMORY, or 256MiB]
+    #[arg(long, value_parser = parse_size, value_name = "SIZE", help_heading = "Runs")]
+    pub max_memory: Option<u64>,
     /// Memory of the blocks that remember rows (deduplicate, group_by), all runs together; the rest goes to disk [default: an eighth of --max-memory]
     #[arg(long, value_parser = parse_size, value_name = "SIZE", help_heading = "Runs")]
     pub step_memory: Option<u64>,

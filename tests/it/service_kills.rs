@@ -74,9 +74,9 @@ fn whatever_moment_it_is_killed_at() {
     };
     eprintln!("kills of the service: DRAWOFF_TEST_SEED={seed}");
     let place = Place::new();
-    let rows: Vec<Value> = (0..4000).map(|i| json!({ "k": i % 1300, "text": format!("some words {i}") })).collect();
-    let payload = json!({ "webhook_payload": rows });
-    let mut started: Vec<String> = Vec::new();
+    let row = |i: usize| json!({ "k": i % 1300, "text": format!("some words {i}") });
+    let payload = |rows: usize| json!({ "webhook_payload": (0..rows).map(row).collect::<Vec<_>>() });
+    let mut started: Vec<(String, usize)> = Vec::new();
     let (mut completed, mut failed, mut files) = (0, 0, 0);
     let mut workflow = String::new();
     for kill in 0..=KILLS {
@@ -85,7 +85,7 @@ fn whatever_moment_it_is_killed_at() {
         // What was started before has come to an end, whole or not at all.
         (completed, failed, files) = (0, 0, 0);
         let mut appended = 0;
-        for run in &started {
+        for (run, rows) in &started {
             let (_, live) = call("GET", &format!("{url}/workflows/runs/{run}/live_status"), None).unwrap();
             match live["overall_status"].as_str().unwrap() {
                 "completed" => {
@@ -102,7 +102,7 @@ fn whatever_moment_it_is_killed_at() {
                 other => panic!("kill {kill}: run {run} is {other}"),
             }
             files += check_links(&url, run);
-            appended += u64::from(live["blocks"][1]["status"] == "completed") * rows.len() as u64;
+            appended += u64::from(live["blocks"][1]["status"] == "completed") * *rows as u64;
         }
         // The notebook holds the rows of the blocks that have ended, and no others.
         if appended > 0 {
@@ -124,13 +124,14 @@ fn whatever_moment_it_is_killed_at() {
             let (_, made) = call("POST", &format!("{url}/workflows/create_workflow"), Some(definition(false))).unwrap();
             workflow = made["id"].as_str().unwrap().to_owned();
         }
-        for _ in 0..3 {
+        // Some end soon, some do not.
+        for rows in [10, 10, 4000, 10, 4000] {
             let run = format!("{url}/workflows/run?workflow_id={workflow}&result_formats=ndjson");
-            let (_, run) = call("POST", &run, Some(payload.clone())).unwrap();
-            started.push(run["job_id"].as_str().unwrap().to_owned());
+            let (_, run) = call("POST", &run, Some(payload(rows))).unwrap();
+            started.push((run["job_id"].as_str().unwrap().to_owned(), rows));
         }
         // Some moment between nothing done and everything done.
-        let wait = seed.wrapping_mul(6_364_136_223_846_793_005).rotate_left(kill * 9) % 700;
+        let wait = seed.wrapping_mul(6_364_136_223_846_793_005).rotate_left(kill * 9) % 900;
         std::thread::sleep(Duration::from_millis(wait));
         // Dropped, it is killed.
         drop(service);

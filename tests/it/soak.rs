@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::support::{Place, Service};
 
 /// What goes wrong. Every run meets some of it; nothing of it spoils data.
-const FAULTS: [&str; 12] = [
+const FAULTS: [&str; 11] = [
     "latency=2ms,jitter=20ms",
     "429,retry-after=0s,times=2,chance=0.4,on=status",
     "429,reset=0s,chance=0.2,on=links",
@@ -25,7 +25,6 @@ const FAULTS: [&str; 12] = [
     "cut=40%,times=2,chance=0.6",
     "wrong-range=7,chance=0.4",
     "ignore-range,chance=0.4",
-    "new-etag,chance=0.2",
     "gzip,members=3,chance=0.3",
     "flap,times=2,chance=0.5",
 ];

@@ -19,6 +19,7 @@ pub async fn serve(context: &Context, args: ServeArgs) -> Result<Exit, Failure> 
     }
     let temporary = args.data.is_none();
     let mut limits = context.settings.limits();
+    limits.max_memory_bytes = args.engine.max_memory.unwrap_or(limits.max_memory_bytes);
     limits.max_step_bytes = args.engine.step_memory.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
     let faults = state::scenario(&args.engine)?;
     let spoils = faults.rules.len();
