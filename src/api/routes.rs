@@ -29,6 +29,16 @@ pub const CANCEL_RUN: &str = "/workflows/cancel";
 pub const DOWNLOAD_LINKS: &str = "/workflows/runs/{run_id}/results/download-links";
 /// `POST`, multipart: an input file; answers with its handle.
 pub const UPLOAD_FILE: &str = "/storage/csv/upload";
+/// `POST`, multipart: a file of people and what to find out about each.
+pub const BULK_PEOPLE: &str = "/bulk-intelligence/people";
+/// `POST`, multipart: a file of companies and what to find out about each.
+pub const BULK_COMPANY: &str = "/bulk-intelligence/company";
+/// `GET`: how far a bulk job is; its links once it has completed.
+pub const JOB_STATUS: &str = "/job-status/{task_id}";
+/// `GET`, `POST`, `DELETE`: the secret that outgoing webhooks are signed with.
+pub const SIGNING_SECRET: &str = "/webhooks/signing-secret";
+/// `POST`: a new secret in its place; both sign for a while.
+pub const ROLL_SIGNING_SECRET: &str = "/webhooks/signing-secret/roll";
 
 /// `template` with its `{parameter}` replaced by `value`, percent-encoded as one path segment.
 pub fn with_id(template: &str, value: &str) -> String {

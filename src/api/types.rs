@@ -7,16 +7,19 @@ use serde_json::{Map, Value};
 
 /// A run's id. The wire says `job_id` where it starts, lists and cancels, `run_id` elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 #[serde(transparent)]
 pub struct RunId(pub String);
 
 /// A workflow's id: a UUID in practice, opaque to a client.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 #[serde(transparent)]
 pub struct WorkflowId(pub String);
 
 /// What an upload returned; a source block takes it as `resource_handle_id`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 #[serde(transparent)]
 pub struct HandleId(pub String);
 
@@ -33,6 +36,7 @@ display_as_inner!(RunId, WorkflowId, HandleId);
 
 /// A workflow; `workflow_definition` only in answers about one workflow.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct Workflow {
     /// Its id.
     pub id: WorkflowId,
@@ -65,6 +69,7 @@ pub struct Workflow {
 
 /// A workflow's blocks and the edges between them: a directed graph without cycles.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct Graph {
     /// In any order: execution follows the edges.
     pub blocks: Vec<Block>,
@@ -74,6 +79,7 @@ pub struct Graph {
 
 /// One step of a workflow. `block_name` decides what it does; `block_type` is a category.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct Block {
     /// Its number; examples start at 1.
     pub sequence_number: i64,
@@ -85,11 +91,13 @@ pub struct Block {
     #[serde(default)]
     pub block_id: Option<String>,
     /// The block's own settings.
+    #[cfg_attr(feature = "serve", schema(value_type = Object))]
     pub specs: Map<String, Value>,
 }
 
 /// One edge of the graph.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct Edge {
     /// Block whose rows flow.
     pub from_block_id: String,
@@ -102,6 +110,7 @@ pub struct Edge {
 
 /// Body of `create_workflow`; also the shape of a definition file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct CreateWorkflow {
     /// An id made by the client; one that exists is refused with 409.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -116,6 +125,7 @@ pub struct CreateWorkflow {
 
 /// Body of `update_workflow`; what is absent stays.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct UpdateWorkflow {
     /// New name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -130,9 +140,11 @@ pub struct UpdateWorkflow {
 
 /// Body of `run`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct RunWorkflow {
     /// Laid over the source block's specs for this run only (one level deep; our reading).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "serve", schema(value_type = Option<Object>))]
     pub specs_override: Option<Map<String, Value>>,
     /// Rows for a `webhook` source: an array of objects, or one object for one row.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -141,6 +153,7 @@ pub struct RunWorkflow {
 
 /// Answer of `run`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct RunStarted {
     /// `queued` as a rule.
     pub status: String,
@@ -210,6 +223,7 @@ impl RunStatus {
 
 /// One run in a list.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct Run {
     /// The run.
     pub job_id: RunId,
@@ -218,7 +232,7 @@ pub struct Run {
     /// The workflow's name.
     #[serde(default = "untitled")]
     pub workflow_name: String,
-    /// State; see [`RunStatus::parse`].
+    /// State: queued, running, completed, failed, cancelled, timeout; an open set.
     pub status: String,
     /// Step, if told.
     #[serde(default)]
@@ -267,12 +281,13 @@ fn untitled() -> String {
 
 /// How far a run is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct LiveStatus {
     /// The run.
     pub run_id: RunId,
     /// Its workflow.
     pub workflow_id: WorkflowId,
-    /// State; see [`RunStatus::parse`].
+    /// State: queued, running, completed, failed, cancelled, timeout; an open set.
     pub overall_status: String,
     /// Name of the block that runs.
     #[serde(default)]
@@ -307,6 +322,7 @@ pub struct LiveStatus {
 
 /// How far a block is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct BlockLiveStatus {
     /// The block.
     #[serde(default)]
@@ -352,6 +368,7 @@ pub struct BlockLiveStatus {
 
 /// Counts of a block.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct BlockMetrics {
     /// Rows that came out.
     #[serde(default)]
@@ -373,6 +390,7 @@ fn lead() -> String {
 
 /// Body of `cancel`; the id may come as a query parameter instead.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct CancelRun {
     /// The run.
     #[serde(default)]
@@ -381,6 +399,7 @@ pub struct CancelRun {
 
 /// Answer of `cancel`; the status is spelled `canceled` here.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct RunCancelled {
     /// The run.
     pub job_id: RunId,
@@ -390,6 +409,7 @@ pub struct RunCancelled {
 
 /// A link to one block's result file.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct DownloadLink {
     /// Name of the file; never a path to trust.
     pub filename: String,
@@ -421,6 +441,7 @@ pub struct DownloadLink {
     pub download_expires_in_seconds: u64,
     /// The rows themselves when the file is small; the file is the truth.
     #[serde(default)]
+    #[cfg_attr(feature = "serve", schema(value_type = Option<Vec<Object>>))]
     pub results: Option<Vec<Map<String, Value>>>,
 }
 
@@ -441,6 +462,7 @@ impl fmt::Debug for DownloadLink {
 
 /// One entry of the catalogue of blocks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct BlockDescription {
     /// The block's name.
     pub block_name: String,
@@ -450,6 +472,7 @@ pub struct BlockDescription {
 
 /// Answer of an upload.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct Uploaded {
     /// The handle; called `resource_handle_id` when it is used.
     pub handle_id: HandleId,
@@ -457,6 +480,7 @@ pub struct Uploaded {
 
 /// One entry of a 422 answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct ValidationError {
     /// Where: strings and integers.
     pub loc: Vec<Value>,
@@ -470,6 +494,7 @@ pub struct ValidationError {
     pub input: Option<Value>,
     /// More, such as the limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "serve", schema(value_type = Option<Object>))]
     pub ctx: Option<Map<String, Value>>,
 }
 

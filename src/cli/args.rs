@@ -1,10 +1,12 @@
 //! What was typed. clap is used here only.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+use super::dialect::DialectArgs;
 use super::key::KeyCommand;
 use super::serve_flags::EngineFlags;
 use super::steps::StepArgs;
@@ -55,7 +57,7 @@ pub struct GlobalArgs {
     /// Folder where runs and their downloads are remembered
     #[arg(long, global = true, value_name = "DIR", help_heading = "Everywhere")]
     pub state_dir: Option<PathBuf>,
-    /// Configuration file
+    /// Configuration file; with `bulk` the settings of the job instead
     #[arg(long, global = true, value_name = "FILE", help_heading = "Everywhere")]
     pub config: Option<PathBuf>,
     /// Further host, as HOST or HOST:PORT, that downloads may send the API key to; may be given several times
@@ -75,6 +77,12 @@ pub enum Command {
     /// Write the results of a run that exists, waiting for its end if it still goes on
     #[command(after_help = PULL_EXAMPLES)]
     Pull(Box<PullArgs>),
+    /// Find out about each row of a file, in one job without a workflow
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  drawoff bulk people people.csv --config fields.json -o people.parquet\n  drawoff bulk company companies.csv --config fields.json -o -"
+    )]
+    Bulk(BulkCommand),
     /// Convert files, standard input or URLs; needs no API
     #[command(after_help = CONVERT_EXAMPLES)]
     Convert(Box<ConvertArgs>),
@@ -233,6 +241,9 @@ pub struct PlanArgs {
     /// Parquet codec: zstd or zstd:LEVEL, snappy, lz4, none
     #[arg(long, value_parser = parse_codec, value_name = "CODEC", help_heading = "Output")]
     pub codec: Option<ParquetCodec>,
+    /// How CSV is written.
+    #[command(flatten)]
+    pub dialect: DialectArgs,
     /// Steps between input and output.
     #[command(flatten)]
     pub steps: StepArgs,
@@ -317,6 +328,55 @@ pub struct RunArgs {
     /// Start another run, even if one of the same workflow and input goes on
     #[arg(long, help_heading = "Input")]
     pub new_run: bool,
+    /// Format of the results on their way from the API
+    #[arg(long, value_enum, default_value = "ndjson", value_name = "FORMAT", help_heading = "Results")]
+    pub format: ApiFormat,
+    /// Which results.
+    #[command(flatten)]
+    pub results: ResultArgs,
+    /// What is written.
+    #[command(flatten)]
+    pub plan: PlanArgs,
+}
+
+/// `bulk`.
+#[derive(Debug, Subcommand)]
+pub enum BulkCommand {
+    /// A file of people, one per row
+    #[command(after_help = BULK_EXAMPLES)]
+    People(Box<BulkArgs>),
+    /// A file of companies, one per row
+    #[command(after_help = BULK_EXAMPLES)]
+    Company(Box<BulkArgs>),
+}
+
+const BULK_EXAMPLES: &str = "\
+`--config FILE` holds the settings of the job as JSON: `struct` (the fields to find out), `columns`, `tier`,
+`research_plan`, `webhook_url` and others. drawoff's own configuration file is named by DRAWOFF_CONFIG here.
+
+Examples:
+  echo '{\"struct\": {\"employees\": {\"description\": \"Number of employees\", \"type\": \"int\"}}}' > fields.json
+  drawoff bulk company companies.csv --config fields.json -o companies.parquet
+  drawoff bulk company companies.csv --config fields.json --local --enrich company_enrichment=facts.csv:domain -o -";
+
+/// `bulk people` and `bulk company`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct BulkArgs {
+    /// Input file (.csv, .json, .jsonl, .ndjson), or `-` for standard input
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Format of standard input: ndjson, csv, json (else told by its first bytes)
+    #[arg(long, value_enum, value_name = "FORMAT", help_heading = "Input")]
+    pub from: Option<FromFormat>,
+    /// Start another job, even if one over the same file with the same settings goes on
+    #[arg(long, help_heading = "Input")]
+    pub new_run: bool,
+    /// Use a Workflows service inside this process, with a temporary store
+    #[arg(long, help_heading = "Local service")]
+    pub local: bool,
+    /// Reference table for an enrichment block of the local service
+    #[arg(long, value_parser = parse_enrich, value_name = "BLOCK=FILE:KEY", requires = "local", help_heading = "Local service")]
+    pub enrich: Vec<Enrich>,
     /// Format of the results on their way from the API
     #[arg(long, value_enum, default_value = "ndjson", value_name = "FORMAT", help_heading = "Results")]
     pub format: ApiFormat,
@@ -558,6 +618,24 @@ pub struct ServeArgs {
     /// About its engine.
     #[command(flatten)]
     pub engine: EngineFlags,
+    /// Address to listen on; one that other machines can reach needs `--api-key`
+    #[arg(long, default_value = "127.0.0.1", value_name = "IP")]
+    pub host: IpAddr,
+    /// Requests a minute and key, beyond which 429 is answered; 0 is no limit
+    #[arg(long, default_value = "500", value_name = "N")]
+    pub rate_limit: u32,
+    /// Starts of bulk jobs a minute and key; 0 is no limit
+    #[arg(long, default_value = "10", value_name = "N")]
+    pub bulk_limit: u32,
+    /// Largest file that can be uploaded; 0 is no limit
+    #[arg(long, value_parser = parse_size, default_value = "100MB", value_name = "SIZE")]
+    pub max_upload: u64,
+    /// Most rows that an uploaded file can have; 0 is no limit
+    #[arg(long, default_value = "100000", value_name = "N")]
+    pub max_upload_rows: u64,
+    /// Print the OpenAPI description of the service, and end
+    #[arg(long)]
+    pub print_openapi: bool,
 }
 
 /// `config`.

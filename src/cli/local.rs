@@ -1,6 +1,6 @@
 //! The local service inside this process.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,7 +14,9 @@ use crate::service::{Config, EnrichEndpoint, EnrichTable, Retain, Scenario, Serv
 
 /// What the service is started with.
 pub struct LocalOptions {
-    /// Port on loopback; 0 picks one.
+    /// Address to listen on; loopback, unless there is a key.
+    pub host: IpAddr,
+    /// Its port; 0 picks one.
     pub port: u16,
     /// Folder of the store; `None` for a temporary one.
     pub data: Option<PathBuf>,
@@ -24,6 +26,14 @@ pub struct LocalOptions {
     pub enrich: Vec<Enrich>,
     /// How long links are valid.
     pub link_life: Duration,
+    /// Requests a minute and key; 0 is no limit.
+    pub rate_limit: u32,
+    /// Starts of bulk jobs a minute and key; 0 is no limit.
+    pub bulk_limit: u32,
+    /// The largest upload; 0 is no limit.
+    pub max_upload_bytes: u64,
+    /// Rows of an upload; 0 is no limit.
+    pub max_upload_rows: u64,
     /// Sizes of the blocks' executions, all runs together.
     pub limits: Limits,
     /// Runs that execute at once.
@@ -38,7 +48,13 @@ pub struct LocalOptions {
 
 impl Default for LocalOptions {
     fn default() -> Self {
+        // Nobody shares a service inside this process: no limits.
         LocalOptions {
+            host: Ipv4Addr::LOCALHOST.into(),
+            rate_limit: 0,
+            bulk_limit: 0,
+            max_upload_bytes: 0,
+            max_upload_rows: 0,
             port: 0,
             data: None,
             api_key: None,
@@ -81,7 +97,11 @@ impl Local {
             }
         }
         let config = Config {
-            bind: SocketAddr::from((Ipv4Addr::LOCALHOST, options.port)),
+            bind: SocketAddr::from((options.host, options.port)),
+            rate_limit: options.rate_limit,
+            bulk_limit: options.bulk_limit,
+            max_upload_bytes: unless_zero(options.max_upload_bytes),
+            max_upload_rows: unless_zero(options.max_upload_rows),
             api_key: options.api_key,
             enrich,
             endpoints,
@@ -106,4 +126,9 @@ impl Local {
     pub async fn stop(self) {
         self.service.stop().await;
     }
+}
+
+/// A limit that is written as 0 where there is none.
+fn unless_zero(limit: u64) -> u64 {
+    if limit == 0 { u64::MAX } else { limit }
 }

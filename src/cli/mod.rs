@@ -6,6 +6,7 @@
 pub mod args;
 mod commands;
 mod context;
+mod dialect;
 mod engine;
 mod env_names;
 mod error;
@@ -27,7 +28,9 @@ mod table;
 mod tests;
 mod values;
 
-use self::args::{Args, Command};
+use std::path::Path;
+
+use self::args::{Args, BulkCommand, Command};
 use self::context::Context;
 use self::error::{Error, Failure};
 use self::exit::Exit;
@@ -55,7 +58,7 @@ pub async fn run(args: Args) -> Exit {
     let screen = Screen::new(args.global.quiet);
     let failure = match prepare(&args, screen) {
         Ok(context) => {
-            let outcome = dispatch(&context, args.command).await;
+            let outcome = dispatch(&context, args.command, args.global.config.as_deref()).await;
             context.screen.clear();
             match outcome {
                 Ok(exit) => return exit,
@@ -85,14 +88,17 @@ fn flags_of(args: &Args) -> Flags {
         Command::Run(run) => Some(&run.plan),
         Command::Pull(pull) => Some(&pull.plan),
         Command::Convert(convert) => Some(&convert.plan),
+        Command::Bulk(BulkCommand::People(bulk) | BulkCommand::Company(bulk)) => Some(&bulk.plan),
         _ => None,
     };
+    // There `--config` names the settings of the job.
+    let is_bulk = matches!(args.command, Command::Bulk(_));
     Flags {
         endpoint: args.global.endpoint.clone(),
         api_key_file: args.global.api_key_file.clone(),
         api_key_command: args.global.api_key_command.clone(),
         state_dir: args.global.state_dir.clone(),
-        config: args.global.config.clone(),
+        config: args.global.config.clone().filter(|_| !is_bulk),
         max_memory: plan.and_then(|plan| plan.max_memory),
         workers: plan.and_then(|plan| plan.workers),
         codec: plan.and_then(|plan| plan.codec),
@@ -102,10 +108,11 @@ fn flags_of(args: &Args) -> Flags {
     }
 }
 
-async fn dispatch(context: &Context, command: Command) -> Result<Exit, Failure> {
+async fn dispatch(context: &Context, command: Command, config: Option<&Path>) -> Result<Exit, Failure> {
     match command {
         Command::Run(args) => commands::run::run(context, *args).await,
         Command::Pull(args) => commands::pull::pull(context, *args).await,
+        Command::Bulk(command) => commands::bulk::bulk(context, command, config).await,
         Command::Convert(args) => commands::convert::convert(context, *args).await,
         Command::Schema(args) => commands::schema::schema(context, args).await,
         Command::Upload(args) => context.unless_interrupted(commands::upload::upload(context, args)).await,

@@ -9,7 +9,7 @@ use super::args::{FromFormat, PlanArgs, SchemaFromArg, SchemaPolicyArg, ToFormat
 use super::error::{Error, Failure, STDOUT};
 use super::settings::Settings;
 use crate::column::Schema;
-use crate::format::{Compression, CsvOptions, Format, OutputFormat, ParquetCodec, ParquetOptions, schema_file};
+use crate::format::{Compression, Format, OutputFormat, ParquetCodec, ParquetOptions, schema_file};
 use crate::pipeline::{OnBadRecord, Output, Plan, SchemaChoice, SchemaFrom, SchemaPolicy, Target, is_rejects_file};
 use crate::source::{Input, Source};
 
@@ -65,14 +65,19 @@ pub fn told_by_name(path: &Path) -> (Option<ToFormat>, Compression) {
     (format, compression)
 }
 
-fn output_format(format: ToFormat, codec: ParquetCodec) -> OutputFormat {
-    match format {
+fn output_format(format: ToFormat, args: &PlanArgs, codec: ParquetCodec) -> Result<OutputFormat, Failure> {
+    let is_csv = matches!(format, ToFormat::Csv | ToFormat::Tsv);
+    if let Some(flag) = args.dialect.first_given().filter(|_| !is_csv) {
+        let error = Error::Usage(format!("`{flag}` is for CSV, and the output is none"));
+        return Err(Failure::new(error, "leave it out, or write CSV: `--to csv`"));
+    }
+    Ok(match format {
         ToFormat::Parquet => OutputFormat::Parquet(ParquetOptions { codec }),
-        ToFormat::Csv => OutputFormat::Csv(CsvOptions::default()),
-        ToFormat::Tsv => OutputFormat::Csv(CsvOptions { delimiter: b'\t', ..CsvOptions::default() }),
+        ToFormat::Csv => OutputFormat::Csv(args.dialect.options(b',')?),
+        ToFormat::Tsv => OutputFormat::Csv(args.dialect.options(b'\t')?),
         ToFormat::Ndjson => OutputFormat::Ndjson,
         ToFormat::Json => OutputFormat::JsonArray,
-    }
+    })
 }
 
 /// The extension that files of a format get.
@@ -96,7 +101,7 @@ pub fn output(args: &PlanArgs, settings: &Settings) -> Result<Output, Failure> {
     };
     let codec = settings.codec.value;
     if path == Path::new("-") {
-        let format = output_format(args.to.unwrap_or(ToFormat::Ndjson), codec);
+        let format = output_format(args.to.unwrap_or(ToFormat::Ndjson), args, codec)?;
         return Ok(Output { format, compression: Compression::None, target: Target::Stdout });
     }
     output_file(path, args, codec)
@@ -117,7 +122,7 @@ fn output_file(path: &Path, args: &PlanArgs, codec: ParquetCodec) -> Result<Outp
         ));
     }
     let target = Target::File { path: path.to_owned(), no_clobber: args.no_clobber };
-    Ok(Output { format: output_format(format, codec), compression, target })
+    Ok(Output { format: output_format(format, args, codec)?, compression, target })
 }
 
 /// The outputs under `--all-blocks`: files in the folder `-o`, each named after its result file (its name and the

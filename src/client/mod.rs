@@ -1,6 +1,7 @@
 //! The client's side of the Workflows API: typed calls, the meaning of WORKFLOW, the watch over a run, the choice of
 //! result files, and what is kept between commands.
 
+mod bulk;
 mod calls;
 mod definition;
 mod error;
@@ -13,6 +14,7 @@ mod state;
 mod upload;
 mod watch;
 
+pub use bulk::{bulk_config, bulk_graph};
 pub use calls::{Client, RunFilter, StartOptions};
 pub use definition::{Definition, SourceKind, declared_types, graph_digest, same_graph, source_block};
 pub use error::{Error, RunEnd};

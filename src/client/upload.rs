@@ -72,7 +72,7 @@ impl Upload {
         Arc::clone(&self.sent)
     }
 
-    fn form(&self) -> io::Result<Form> {
+    pub(super) fn form(&self) -> io::Result<Form> {
         let mut file = self.file.try_clone()?;
         file.rewind()?;
         let reading = Reading { file, left: self.size_bytes, sent: Arc::clone(&self.sent) };

@@ -188,13 +188,13 @@ impl Out {
     }
 
     /// Makes the finished output durable, so that only its name is missing.
-    pub fn sync(&self) -> Result<(), Error> {
-        let sink = match &self.kind {
-            Kind::Parquet(parquet) => match &**parquet {
+    pub fn sync(&mut self) -> Result<(), Error> {
+        let sink = match &mut self.kind {
+            Kind::Parquet(parquet) => match &mut **parquet {
                 Parquet::Finished(sink) => sink,
                 _ => unreachable!("an output is finished before it is synced"),
             },
-            Kind::Csv(csv) => &csv.sink,
+            Kind::Csv(csv) => &mut csv.sink,
             Kind::Ndjson { sink, .. } | Kind::JsonArray { sink, .. } => sink,
         };
         sink.sync().map_err(|cause| write_error(&self.path, cause))
@@ -273,7 +273,7 @@ impl Csv {
                 Compression::None => Box::new(rows),
                 compression => decompressing(compression, rows),
             };
-            let remap = Remap::new(&segment.columns, columns, self.options.delimiter)
+            let remap = Remap::new(&segment.columns, columns, self.options)
                 .ok_or_else(|| io::Error::other("a column of the file is gone"))?;
             let mut pieces = Pieces { target: &mut new, compression: self.compression, buffer: Vec::new(), written: 0 };
             remap.rewrite(&mut rows, &mut pieces)?;

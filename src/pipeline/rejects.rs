@@ -56,7 +56,7 @@ impl Rejects {
     /// Makes what was set aside durable, so that only the file's name is missing.
     pub fn sync(&mut self) -> Result<(), Error> {
         let Some(file) = &mut self.file else { return Ok(()) };
-        file.flush().and_then(|()| file.get_ref().sync()).map_err(|cause| write_error(&self.path, cause))
+        file.flush().and_then(|()| file.get_mut().sync()).map_err(|cause| write_error(&self.path, cause))
     }
 
     /// Makes the file appear; `None` when there was nothing to set aside. Rejects of an earlier

@@ -24,6 +24,8 @@ pub struct Report {
     pub duplicate_keys: u64,
     /// Pieces of records that were not UTF-8 and became U+FFFD.
     pub utf8_replaced: u64,
+    /// Cells of CSV for spreadsheets that got an apostrophe in front; notes say why.
+    pub cells_changed: u64,
     /// From start to the last rename.
     pub elapsed: Duration,
     /// The columns in the end.

@@ -126,6 +126,7 @@ fn attempt(plan: &Plan, sources: Vec<Source>, reading: Reading, control: &Contro
         bytes_out: control.bytes_written(),
         duplicate_keys: totals.duplicate_keys,
         utf8_replaced: totals.utf8_replaced,
+        cells_changed: totals.sheet.cells_changed(),
         elapsed: Duration::ZERO,
         schema: finished.columns,
         files: finished.files,

@@ -12,7 +12,7 @@ use super::reader::{Item, SourceInfo};
 use super::rejects::RejectList;
 use crate::column::{Batch, Morsel, Schema};
 use crate::format::compress::PieceCompressor;
-use crate::format::csv::CsvEncoder;
+use crate::format::csv::{CsvEncoder, SheetCounts};
 use crate::format::decode::{Decoded, Outcome, Surprise};
 use crate::format::frame::{BufferPool, Oversized};
 use crate::format::parquet::{EncodedRowGroup, RowGroupEncoder, Workshop};
@@ -111,6 +111,8 @@ pub(super) struct TextRows {
     pub rows: u64,
     /// One per output of the plan.
     pub bytes: Vec<Vec<u8>>,
+    /// What was done to cells for spreadsheets, in all of them.
+    pub sheet: SheetCounts,
 }
 
 /// One worker's own things.
@@ -384,13 +386,18 @@ fn bug(error: crate::format::parquet::Error) -> Part {
 
 /// Rows as the bytes of every text output.
 pub(super) fn encode_text(compiled: &Compiled, batch: &Batch, decoded: &Arc<Schema>) -> TextRows {
+    let mut sheet = SheetCounts::default();
     let bytes = compiled
         .formats
         .iter()
         .map(|(format, compression)| {
             let mut plain = compiled.text_buffers.take();
             match format {
-                OutputFormat::Csv(options) => CsvEncoder::new(*options).write_rows(batch, &mut plain),
+                OutputFormat::Csv(options) => {
+                    let mut encoder = CsvEncoder::new(*options);
+                    encoder.write_rows(batch, &mut plain);
+                    sheet.add(encoder.take_counts(), 0);
+                }
                 OutputFormat::Ndjson => ndjson::encode(batch, b"\n", &mut plain),
                 OutputFormat::JsonArray => {
                     ndjson::encode(batch, b",\n", &mut plain);
@@ -407,7 +414,7 @@ pub(super) fn encode_text(compiled: &Compiled, batch: &Batch, decoded: &Arc<Sche
             packed
         })
         .collect();
-    TextRows { columns: batch.schema.clone(), decoded: decoded.clone(), rows: batch.rows as u64, bytes }
+    TextRows { columns: batch.schema.clone(), decoded: decoded.clone(), rows: batch.rows as u64, bytes, sheet }
 }
 
 /// `plain` as it goes into an output of this compression; nothing stays nothing.

@@ -16,6 +16,7 @@ use super::worker::{Account, Part, Piece, TextRows, encode_text};
 use super::{Control, Error, OnBadRecord};
 use crate::column::Schema;
 use crate::format::Reject;
+use crate::format::csv::{MAX_SHEET_CELL, SheetCounts};
 use crate::format::frame::Oversized;
 use crate::position::{FieldPath, Position};
 use crate::text::human_count;
@@ -33,6 +34,8 @@ pub(super) struct Totals {
     pub rows_rejected: u64,
     pub duplicate_keys: u64,
     pub utf8_replaced: u64,
+    /// What was done to cells for spreadsheets.
+    pub sheet: SheetCounts,
     /// For people, such as a renamed column.
     pub notes: Vec<String>,
     /// The reader of our standard output is gone.
@@ -303,6 +306,7 @@ impl<'a> Writer<'a> {
 
     fn text(&mut self, rows: TextRows) -> Result<Next, Error> {
         self.publish(&rows.decoded)?;
+        self.totals.sheet.add(rows.sheet, self.totals.rows_written);
         self.totals.rows_written += rows.rows;
         self.control.add_rows_written(rows.rows);
         for (output, bytes) in self.outputs.iter_mut().zip(rows.bytes).filter(|(output, _)| !output.is_gone()) {
@@ -354,6 +358,34 @@ impl<'a> Writer<'a> {
         Position { source, byte: self.last_byte, line: place.lines + 1, record: place.records }
     }
 
+    /// Cells that a spreadsheet would have taken for something else.
+    fn note_sheets(&mut self) {
+        let sheet = &self.totals.sheet;
+        let cells = |n: u64| format!("{} cell{}", human_count(n), if n == 1 { "" } else { "s" });
+        let mut notes = Vec::new();
+        if sheet.formulas > 0 {
+            notes.push(format!(
+                "{} began like a formula and got an apostrophe in front, so that no spreadsheet runs them",
+                cells(sheet.formulas)
+            ));
+        }
+        if sheet.long_numbers > 0 {
+            notes.push(format!(
+                "{} with more than 15 digits got an apostrophe in front, so that a spreadsheet keeps them",
+                cells(sheet.long_numbers)
+            ));
+        }
+        if let Some((row, column)) = &sheet.first_long_cell {
+            notes.push(format!(
+                "{} of more than {MAX_SHEET_CELL} characters, the most that a spreadsheet shows; the first in column \
+                 `{column}` of row {}",
+                cells(sheet.long_cells),
+                human_count(row + 1)
+            ));
+        }
+        self.totals.notes.extend(notes);
+    }
+
     /// Rows that a step left out for a reason that its text does not show.
     fn note_what_steps_missed(&mut self) {
         for (test, rows) in &self.mismatches {
@@ -401,11 +433,12 @@ impl<'a> Writer<'a> {
             self.totals.notes.push("rejected records were not kept; `--rejects FILE` sets them aside".into());
         }
         self.note_what_steps_missed();
+        self.note_sheets();
         // All of them are whole on disk before the first appears, so that what can still fail is a rename.
         if let Some(rejects) = &mut self.rejects {
             rejects.sync()?;
         }
-        for output in &self.outputs {
+        for output in &mut self.outputs {
             output.sync()?;
         }
         let mut files = Vec::new();

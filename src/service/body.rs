@@ -118,6 +118,27 @@ pub(super) fn cancel(body: &Value) -> Result<Option<String>, Fault> {
     if check.errors.is_empty() { Ok(id) } else { Err(check.fault()) }
 }
 
+/// The body of the rotation of a signing secret, which may be empty: hours for which the old one goes on.
+pub(super) fn roll(body: &Value) -> Result<i64, Fault> {
+    const DEFAULT_HOURS: i64 = 24;
+    const MAX_HOURS: i64 = 72;
+    if body.is_null() {
+        return Ok(DEFAULT_HOURS);
+    }
+    let mut check = Check::default();
+    let place = Place::root("body");
+    let Some(object) = check.object(body, &place) else { return Err(check.fault()) };
+    let place = place.key("expire_overlap_hours");
+    match object.get("expire_overlap_hours") {
+        None | Some(Value::Null) => Ok(DEFAULT_HOURS),
+        Some(value) => match value.as_i64() {
+            Some(hours @ 0..=MAX_HOURS) => Ok(hours),
+            Some(_) => Err(Fault::Invalid(vec![place.invalid("value_error", "Input should be between 0 and 72")])),
+            None => Err(Fault::Invalid(vec![place.invalid("int_type", "Input should be a valid integer")])),
+        },
+    }
+}
+
 #[derive(Default)]
 struct Check {
     errors: Vec<ValidationError>,

@@ -196,6 +196,7 @@ fn specs_schema(entry: &Entry) -> Value {
                 },
                 "input_schema": input_schema("Local extension: types of columns, for a file that does \
                     not carry them. A cell of a declared list or object is read as JSON."),
+                "columns": columns("Columns to take from the file, in this order; all when absent or empty."),
                 "dataframe_type": dataframe_type(),
             }),
             json!([]),
@@ -237,7 +238,7 @@ fn specs_schema(entry: &Entry) -> Value {
         Role::Deliver if entry.name == "outgoing_webhook" => (
             json!({
                 "url": { "type": "string", "format": "uri" },
-                "timeout_seconds": { "type": "number" }
+                "timeout_seconds": { "type": "number", "exclusiveMinimum": 0, "maximum": 300, "default": 10 }
             }),
             json!(["url"]),
         ),

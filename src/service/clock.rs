@@ -69,6 +69,20 @@ impl Clock {
         // Changed whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Waits until `time` has passed on this clock, or it is `stopped`.
+    pub(super) async fn sleep(&self, time: Duration, stopped: impl Fn() -> bool) {
+        // So soon a clock that is moved, and a stop, are noticed.
+        const LOOK: Duration = Duration::from_millis(20);
+        let end = self.now() + TimeDelta::from_std(time).unwrap_or(TimeDelta::MAX);
+        while !stopped() {
+            let Ok(left) = (end - self.now()).to_std() else { return };
+            if left.is_zero() {
+                return;
+            }
+            tokio::time::sleep(left.min(LOOK)).await;
+        }
+    }
 }
 
 /// `time` as the API writes it: ISO 8601, in UTC.

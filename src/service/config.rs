@@ -29,11 +29,24 @@ pub struct Config {
     pub max_enrich_bytes: u64,
     /// How long a signed link is valid. Default 900 s, as the vendor has it.
     pub link_life: Duration,
-    /// A larger upload is refused with 413. Default 4 GiB: the vendor states no limit for this
-    /// endpoint.
+    /// A larger upload is refused with 413. Default 100 MiB: the vendor states 100 MB for bulk jobs
+    /// and nothing for plain uploads.
     pub max_upload_bytes: u64,
+    /// An upload of more rows is refused with 422. Default 100,000, likewise.
+    pub max_upload_rows: u64,
     /// A larger JSON body is refused with 413. Default 32 MiB.
     pub max_body_bytes: usize,
+    /// Requests a minute and key; one more is refused with 429. Default 500; 0 is no limit.
+    pub rate_limit: u32,
+    /// Bulk jobs that a key may start in a minute. Default 10; 0 is no limit.
+    pub bulk_limit: u32,
+    /// Requests that are answered at once; one more is refused with 503. Default 512.
+    pub max_requests: usize,
+    /// A request that takes longer to answer is broken off with 408, where no file comes or goes.
+    /// Default 60 s.
+    pub request_time: Duration,
+    /// An upload that brings nothing for so long is broken off with 408. Default 60 s.
+    pub upload_stall: Duration,
     /// Runs that execute at once; more wait as `queued`. Default 2, at least 1.
     pub max_runs: usize,
     /// Runs that may wait; one more is refused with 429. Default 1000.
@@ -83,8 +96,14 @@ impl Config {
             endpoints: Vec::new(),
             max_enrich_bytes: 256 << 20,
             link_life: Duration::from_secs(900),
-            max_upload_bytes: 4 << 30,
+            max_upload_bytes: 100 << 20,
+            max_upload_rows: 100_000,
             max_body_bytes: 32 << 20,
+            rate_limit: 500,
+            bulk_limit: 10,
+            max_requests: 512,
+            request_time: Duration::from_secs(60),
+            upload_stall: Duration::from_secs(60),
             max_runs: 2,
             max_waiting_runs: 1000,
             limits: Limits::default(),

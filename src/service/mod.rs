@@ -15,18 +15,23 @@
 mod answer;
 mod archive;
 mod body;
+mod bulk;
 mod catalogue;
 mod clock;
 mod config;
+mod count;
 mod engine;
 mod enrich;
 mod faults;
 mod fields;
 mod graph;
 mod notebooks;
+mod openapi;
+mod page;
 mod provider;
 mod query;
 mod range;
+mod rate;
 mod raw;
 mod retention;
 mod routes;
@@ -35,8 +40,10 @@ mod server;
 mod sign;
 mod specs;
 mod store;
+mod tally;
 #[cfg(test)]
 mod tests;
+mod webhook;
 
 pub use archive::{Error as MoveError, Moved, export, import};
 pub use clock::Clock;
@@ -46,6 +53,7 @@ pub use faults::{
     Error as ScenarioError, Kind as FaultKind, Progress as FaultProgress, Rule as FaultRule, Scenario,
     Target as FaultTarget,
 };
+pub use openapi::document as openapi_document;
 pub use retention::Retain;
 pub use server::{Error, Service};
 pub use store::Error as StoreError;

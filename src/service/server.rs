@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
 use super::config::Config;
@@ -16,11 +16,15 @@ use super::engine::{Engine, Folders};
 use super::enrich::{self, Tables};
 use super::faults::Faults;
 use super::notebooks;
+use super::rate::RateLimit;
 use super::retention::Retention;
 use super::routes::{self, App};
 use super::sign::Signer;
 use super::store::{self, Store};
 use crate::secret::ApiKey;
+
+/// Keys that may be given to the page within a minute. By eye: a person mistypes less often.
+const LOGINS_PER_MINUTE: u32 = 30;
 
 /// Why a service did not start.
 #[derive(Debug, thiserror::Error)]
@@ -96,8 +100,20 @@ impl Service {
         let sweeping = tokio::spawn(sweep(retention.clone()));
         let engine =
             Arc::new(Engine::new(&config, Arc::clone(&store), folders.clone(), tables, Arc::clone(&faults), retention));
-        let signer = Signer::new(store.secret());
-        let app = App { signer, faults, address, engine: Arc::clone(&engine), store, folders, config };
+        engine.deliverer().set_origin(base_url(address));
+        let app = App {
+            signer: Signer::new(store.secret()),
+            faults,
+            address,
+            rate_limit: RateLimit::new(config.rate_limit, config.clock.clone()),
+            bulk_limit: RateLimit::new(config.bulk_limit, config.clock.clone()),
+            login_limit: RateLimit::new(LOGINS_PER_MINUTE, config.clock.clone()),
+            places: Semaphore::new(config.max_requests.clamp(1, Semaphore::MAX_PERMITS)),
+            engine: Arc::clone(&engine),
+            store,
+            folders,
+            config,
+        };
         let router = routes::router(Arc::new(app));
         let (running, ended) = oneshot::channel::<()>();
         // A poll's answer is one small packet, which must not wait for another.
@@ -120,14 +136,7 @@ impl Service {
 
     /// What clients put before the paths of the API, such as `http://127.0.0.1:8064`.
     pub fn base_url(&self) -> String {
-        let mut address = self.address;
-        // Clients on this machine cannot connect to "all addresses".
-        match address.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
-            IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
-            _ => {}
-        }
-        format!("http://{address}")
+        base_url(self.address)
     }
 
     /// Stops: takes no more connections, cancels the runs and waits for them, and gives downloads
@@ -143,6 +152,16 @@ impl Service {
         // A request that came in before the end may have started one more.
         self.engine.stop().await;
     }
+}
+
+fn base_url(mut address: SocketAddr) -> String {
+    // Clients on this machine cannot connect to "all addresses".
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    format!("http://{address}")
 }
 
 impl Drop for Service {

@@ -4,6 +4,8 @@ use chrono::{DateTime, Utc};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
+use crate::api::RunId;
+
 /// Signs and checks links with the secret of one data folder.
 pub(super) struct Signer {
     secret: [u8; 32],
@@ -38,12 +40,24 @@ impl Signer {
         to_hex(&self.mac(path, expires).finalize().into_bytes())
     }
 
+    /// The link to a result file until `expires`, without the origin.
+    pub(super) fn link(&self, run: &RunId, filename: &str, expires: i64) -> String {
+        let path = format!("/storage/files/{run}/{filename}");
+        let signature = self.sign(&path, expires);
+        format!("{path}?expires={expires}&sig={signature}")
+    }
+
     /// Checks what a link carries, the signature first and in constant time.
     pub(super) fn check(&self, path: &str, expires: &str, signature: &str, now: DateTime<Utc>) -> Result<(), Refusal> {
         let expires: i64 = expires.parse().map_err(|_| Refusal::Signature)?;
         let signature = from_hex(signature).ok_or(Refusal::Signature)?;
         self.mac(path, expires).verify_slice(&signature).map_err(|_| Refusal::Signature)?;
         if now.timestamp() >= expires { Err(Refusal::Expired) } else { Ok(()) }
+    }
+
+    /// What a browser carries that has given the API key to the page. Says nothing of the key.
+    pub(super) fn page_token(&self, key: &str) -> String {
+        to_hex(&self.start().chain_update(format!("drawoff page 1\n{key}")).finalize().into_bytes())
     }
 
     /// True when both texts are the same; takes as long when they are not.

@@ -1,10 +1,13 @@
 //! A block's specs, read into what is to be done. Whatever is wrong with them is said when the
 //! workflow is made, not when it runs.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value};
 
 use super::answer::Place;
 use super::catalogue::{self, Entry, Role, RowType};
+use super::webhook::{MAX_TIMEOUT, TIMEOUT};
 use crate::api::ValidationError;
 use crate::column::{Field, Schema, Type};
 use crate::service::fields::ReturnField;
@@ -66,8 +69,19 @@ pub(super) enum Work {
         /// Its name, for people, when it is made.
         name: Option<String>,
     },
+    /// Pass the rows on, and send them to an address of the user's.
+    OutgoingWebhook(WebhookTarget),
     /// Pass the rows on; nothing is delivered.
     Deliver,
+}
+
+/// Specs of `outgoing_webhook`.
+#[derive(Clone, Debug)]
+pub(super) struct WebhookTarget {
+    /// Where the rows go.
+    pub url: String,
+    /// An attempt may take so long.
+    pub timeout: Duration,
 }
 
 /// Specs of `webhook`.
@@ -86,6 +100,8 @@ pub(super) struct ReadCsvSpecs {
     pub handle: Option<String>,
     /// Declared types.
     pub declared: Option<Schema>,
+    /// Columns to take, in this order; all when `None`.
+    pub columns: Option<Vec<String>>,
 }
 
 /// Specs of `group_by`.
@@ -186,6 +202,10 @@ impl Reader<'_> {
         self.row_type()?;
         let mut specs = WebhookSpecs::default();
         for (column, schema) in self.object("input_schema")? {
+            if !schema.is_string() && !schema.is_object() {
+                let text = format!("column '{column}' of input_schema must be a type, or an object with one");
+                return self.refuse("input_schema", "value_error", &text);
+            }
             // Our reading: a declared column is required unless its schema says otherwise.
             if schema.get("required").and_then(Value::as_bool) != Some(false) {
                 specs.required.push(column.clone());
@@ -225,7 +245,10 @@ impl Reader<'_> {
             }
         }
         let declared = (!fields.is_empty()).then(|| Schema::new(fields));
-        Some(Work::ReadCsv(ReadCsvSpecs { handle, declared }))
+        // Our reading: the name is the one that bulk settings have "for the source block".
+        let columns = self.columns(false)?;
+        let columns = (!columns.is_empty()).then_some(columns);
+        Some(Work::ReadCsv(ReadCsvSpecs { handle, declared, columns }))
     }
 
     fn filter(&mut self) -> Option<Work> {
@@ -381,19 +404,28 @@ impl Reader<'_> {
     }
 
     fn deliver(&mut self, block: &str) -> Option<Work> {
-        if block == "outgoing_webhook" {
-            let Some(text) = self.specs.get("url") else {
-                return self.refuse("url", "missing", "url is required");
-            };
-            let valid = text
-                .as_str()
-                .and_then(|text| url::Url::parse(text).ok())
-                .is_some_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-            if !valid {
-                return self.refuse("url", "url_parsing", "url must be an http or https URL");
-            }
+        if block != "outgoing_webhook" {
+            return Some(Work::Deliver);
         }
-        Some(Work::Deliver)
+        let Some(text) = self.specs.get("url") else {
+            return self.refuse("url", "missing", "url is required");
+        };
+        let url = text.as_str().and_then(|text| url::Url::parse(text).ok());
+        let Some(url) = url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) else {
+            return self.refuse("url", "url_parsing", "url must be an http or https URL");
+        };
+        let timeout = match self.specs.get("timeout_seconds") {
+            None | Some(Value::Null) => TIMEOUT,
+            Some(value) => {
+                let seconds = value.as_f64().filter(|seconds| *seconds > 0.0 && *seconds <= MAX_TIMEOUT.as_secs_f64());
+                let Some(seconds) = seconds else {
+                    let text = format!("timeout_seconds must be a number from 0 to {}", MAX_TIMEOUT.as_secs());
+                    return self.refuse("timeout_seconds", "value_error", &text);
+                };
+                Duration::from_secs_f64(seconds)
+            }
+        };
+        Some(Work::OutgoingWebhook(WebhookTarget { url: url.into(), timeout }))
     }
 
     fn row_type(&mut self) -> Option<()> {
@@ -589,6 +621,7 @@ mod tests {
         assert_eq!(csv.declared.unwrap().fields.len(), 1);
         assert!(read_specs("read_csv", json!({ "input_schema": { "a": "date" } })).is_err());
         assert!(read_specs("webhook", json!({ "dataframe_type": "PEOPLE" })).is_err());
+        assert!(read_specs("webhook", json!({ "input_schema": { "a": 1 } })).unwrap_err()[0].contains("column 'a'"));
     }
 
     #[test]
@@ -635,5 +668,11 @@ mod tests {
         assert!(read_specs("deduplicate", json!({ "columns": [1] })).is_err());
         assert!(read_specs("remove_columns", json!({})).is_err());
         assert!(read_specs("outgoing_webhook", json!({ "url": "ftp://x" })).is_err());
+        for seconds in [json!(0), json!("10"), json!(301)] {
+            assert!(read_specs("outgoing_webhook", json!({ "url": "http://x", "timeout_seconds": seconds })).is_err());
+        }
+        let webhook = read_specs("outgoing_webhook", json!({ "url": "http://x/a", "timeout_seconds": 2.5 })).unwrap();
+        let Work::OutgoingWebhook(target) = webhook else { panic!("not a webhook") };
+        assert_eq!((target.url.as_str(), target.timeout), ("http://x/a", Duration::from_millis(2500)));
     }
 }

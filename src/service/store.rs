@@ -12,6 +12,7 @@ use super::answer::Fault;
 use super::notebooks::NotebookRow;
 use super::rows::{RunRow, UploadRow};
 use super::sign::Signer;
+use super::webhook::Secrets;
 use crate::api::{HandleId, RunId, RunStatus, Workflow, WorkflowId};
 
 /// Name of the database in the data folder.
@@ -32,6 +33,10 @@ const RUN_ORDER: TableDefinition<u64, &str> = TableDefinition::new("run_order");
 const UPLOADS: TableDefinition<&str, &[u8]> = TableDefinition::new("uploads");
 const NOTEBOOKS: TableDefinition<&str, &[u8]> = TableDefinition::new("notebooks");
 const KEYS: TableDefinition<&str, &[u8]> = TableDefinition::new("idempotency_keys");
+/// Addresses that the ends of runs are announced to, by run.
+const NOTIFY: TableDefinition<&str, &[u8]> = TableDefinition::new("notify");
+/// Key of the table of odds and ends: what outgoing webhooks are signed with.
+const SIGNING_SECRETS: &str = "signing_secrets";
 
 /// The database could not do as asked.
 #[derive(Debug, thiserror::Error)]
@@ -110,6 +115,7 @@ impl Store {
             write.open_table(RUN_ORDER)?;
             write.open_table(UPLOADS)?;
             write.open_table(NOTEBOOKS)?;
+            write.open_table(NOTIFY)?;
             let mut keys = write.open_table(KEYS)?;
             keys.retain(|_, row| {
                 serde_json::from_slice::<KeyRow>(row).is_ok_and(|row| now - row.created_at < KEY_LIFE)
@@ -340,6 +346,42 @@ impl Store {
             }
         }
         Ok(found)
+    }
+
+    /// What outgoing webhooks are signed with, if the user has made it.
+    pub(super) fn signing_secrets(&self) -> Result<Option<Secrets>, Error> {
+        self.get(META, SIGNING_SECRETS)
+    }
+
+    /// Changes what outgoing webhooks are signed with in one transaction. `change` sees what is there and says what
+    /// is to be there, and something for the caller; its fault changes nothing.
+    pub(super) fn change_signing_secrets<T>(
+        &self,
+        change: impl FnOnce(Option<Secrets>) -> Result<(Option<Secrets>, T), Fault>,
+    ) -> Result<T, Fault> {
+        let write = self.database.begin_write().map_err(Error::from)?;
+        let (secrets, answer) = change(read_row(&write, META, SIGNING_SECRETS)?)?;
+        match secrets {
+            Some(secrets) => write_row(&write, META, SIGNING_SECRETS, &secrets)?,
+            None => {
+                let mut meta = write.open_table(META).map_err(Error::from)?;
+                meta.remove(SIGNING_SECRETS).map_err(Error::from)?;
+            }
+        }
+        write.commit().map_err(Error::from)?;
+        Ok(answer)
+    }
+
+    /// Remembers where the end of `run` is to be announced.
+    pub(super) fn set_notify(&self, run: &RunId, url: &str) -> Result<(), Error> {
+        let write = self.database.begin_write()?;
+        write_row(&write, NOTIFY, &run.0, &url)?;
+        Ok(write.commit()?)
+    }
+
+    /// Where the end of `run` is to be announced.
+    pub(super) fn notify(&self, run: &RunId) -> Result<Option<String>, Error> {
+        self.get(NOTIFY, &run.0)
     }
 
     /// Fails the runs that a service which did not stop well left unfinished. Answers them.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
+use super::flush::Flusher;
 use super::{folder_of, partial};
 
 /// A file being written under a temporary name in the folder of its final one. Dropped without
@@ -13,6 +14,7 @@ use super::{folder_of, partial};
 #[derive(Debug)]
 pub struct PendingFile {
     temp: NamedTempFile,
+    flusher: Flusher,
     path: PathBuf,
     no_clobber: bool,
 }
@@ -29,7 +31,7 @@ impl PendingFile {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "exists already, and --no-clobber was given"));
         }
         let temp = partial::create(&path)?;
-        Ok(PendingFile { temp, path, no_clobber })
+        Ok(PendingFile { temp, flusher: Flusher::default(), path, no_clobber })
     }
 
     /// A second handle on the same bytes, for reading back what was written.
@@ -39,21 +41,25 @@ impl PendingFile {
 
     /// Starts over with a new, empty file for the same path; the old one goes when it is dropped.
     pub fn replacement(&self) -> io::Result<Self> {
-        Ok(PendingFile { temp: partial::create(&self.path)?, path: self.path.clone(), no_clobber: self.no_clobber })
+        let (temp, path) = (partial::create(&self.path)?, self.path.clone());
+        Ok(PendingFile { temp, flusher: Flusher::default(), path, no_clobber: self.no_clobber })
     }
 
     /// Makes the bytes durable, still under the temporary name: what may fail for want of space or by a
     /// broken disk fails here, before anything appears.
-    pub fn sync(&self) -> io::Result<()> {
+    pub fn sync(&mut self) -> io::Result<()> {
+        self.flusher.finish()?;
         self.temp.as_file().sync_all()
     }
 
     /// Syncs the bytes, renames the file to its name, and syncs the folder.
-    pub fn commit(self) -> io::Result<()> {
+    pub fn commit(mut self) -> io::Result<()> {
         self.sync()?;
         let persisted =
             if self.no_clobber { self.temp.persist_noclobber(&self.path) } else { self.temp.persist(&self.path) };
         persisted.map_err(|error| error.error)?;
+        // A process that was just killed may have held its partial file still when this one began.
+        let _ = partial::remove_stale(&self.path);
         // Some file systems cannot sync a folder; the rename itself has happened.
         if let Ok(folder) = File::open(folder_of(&self.path)) {
             let _ = folder.sync_all();
@@ -64,7 +70,9 @@ impl PendingFile {
 
 impl Write for PendingFile {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.temp.as_file_mut().write(buf)
+        let n = self.temp.as_file_mut().write(buf)?;
+        self.flusher.wrote(n as u64, self.temp.as_file());
+        Ok(n)
     }
 
     fn flush(&mut self) -> io::Result<()> {

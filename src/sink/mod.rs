@@ -1,6 +1,7 @@
 //! Where bytes go: a file that appears whole, or a stream.
 
 mod file;
+mod flush;
 mod partial;
 
 use std::fs::File;
@@ -49,7 +50,7 @@ impl Sink {
     }
 
     /// Makes the bytes of a file durable before it appears; streams have nothing to do.
-    pub fn sync(&self) -> io::Result<()> {
+    pub fn sync(&mut self) -> io::Result<()> {
         match self {
             Sink::File(file) => file.sync(),
             Sink::Stream(_) => Ok(()),

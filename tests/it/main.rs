@@ -4,6 +4,7 @@ mod support;
 
 mod commands;
 mod convert;
+mod csv_rules;
 mod failures;
 mod floors;
 mod kills;

@@ -73,7 +73,8 @@ fn soak(runs: usize, clients: usize) {
     let started = Instant::now();
     let service_place = Place::new();
     let well = Service::start(&service_place, "well", &[]);
-    let mut flags = vec!["--fault-seed", "64", "--max-runs", "4", "--step-memory", "16K"];
+    // The clients are one key, and many.
+    let mut flags = vec!["--fault-seed", "64", "--max-runs", "4", "--step-memory", "16K", "--rate-limit", "0"];
     flags.extend(FAULTS.iter().flat_map(|fault| ["--fault", *fault]));
     let ill = Service::start(&service_place, "ill", &flags);
 

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use tempfile::NamedTempFile;
 
-use crate::api::HandleId;
+use crate::api::{BulkKind, BulkStarted, HandleId};
 use crate::cli::args::FromFormat;
 use crate::cli::context::Context;
 use crate::cli::error::{Error, Failure};
-use crate::client::{Client, Upload};
+use crate::client::{self, Client, IdempotencyKey, Upload};
 use crate::text::human_bytes;
 
 /// An input file, or a pipe spooled to a temporary one.
@@ -75,15 +75,36 @@ impl Input {
 
     /// Uploads it, with progress.
     pub async fn upload(&self, context: &Context, client: &Client) -> Result<HandleId, Failure> {
+        let uploading = client.upload(&self.upload);
+        Ok(self.with_progress(context, uploading).await?.handle_id)
+    }
+
+    /// Starts a bulk job with it, with progress.
+    pub async fn start_bulk(
+        &self,
+        context: &Context,
+        client: &Client,
+        kind: BulkKind,
+        config: &str,
+        key: &IdempotencyKey,
+    ) -> Result<BulkStarted, Failure> {
+        self.with_progress(context, client.start_bulk(kind, &self.upload, config, key)).await
+    }
+
+    /// Shows how far `sending` is.
+    async fn with_progress<T>(
+        &self,
+        context: &Context,
+        sending: impl Future<Output = Result<T, client::Error>>,
+    ) -> Result<T, Failure> {
         let (sent, total) = (self.upload.sent(), self.upload.size_bytes());
         let mut draw = tokio::time::interval(Duration::from_millis(200));
-        let uploading = client.upload(&self.upload);
-        tokio::pin!(uploading);
-        let uploaded = context
+        tokio::pin!(sending);
+        let done = context
             .unless_interrupted(async {
                 loop {
                     tokio::select! {
-                        uploaded = &mut uploading => return Ok(uploaded?),
+                        done = &mut sending => return Ok(done?),
                         _ = draw.tick() => {
                             let now = sent.load(Ordering::Relaxed);
                             let fraction = (total > 0).then(|| now as f64 / total as f64);
@@ -95,7 +116,7 @@ impl Input {
             })
             .await;
         context.screen.clear();
-        Ok(uploaded?.handle_id)
+        done
     }
 }
 

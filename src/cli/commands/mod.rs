@@ -1,5 +1,6 @@
 //! What each command does.
 
+pub mod bulk;
 pub mod config;
 pub mod convert;
 mod input;

@@ -21,6 +21,7 @@ pub async fn pull(context: &Context, args: PullArgs) -> Result<Exit, Failure> {
         results: &args.results,
         plan: &args.plan,
         formats: &formats,
+        declared: None,
         start: Instant::now(),
         of_new_run: false,
         again: args.again,

@@ -45,6 +45,8 @@ pub struct Pull<'a> {
     pub plan: &'a PlanArgs,
     /// Formats to ask for, in this order.
     pub formats: &'a [ResultFormat],
+    /// The types that were declared, where they are known already; else the run's workflow is asked.
+    pub declared: Option<&'a Schema>,
     /// When the command began.
     pub start: Instant,
     /// The run is started by this command, and may not be known to the API at once.
@@ -139,6 +141,9 @@ impl Pull<'_> {
             let status = watch(context, client, run, &options).await.map_err(|failure| self.with_way_on(failure))?;
             client.require_completed(&status).await?;
             let results = client.result_links(run, self.formats, self.wanted()).await?;
+            if let Some(declared) = self.declared {
+                return Ok((status, results, declared.clone()));
+            }
             // The workflow may be gone or not ours to read: its results say enough without it.
             let workflow = client.workflow(&status.workflow_id).await.ok();
             let graph = workflow.and_then(|workflow| workflow.workflow_definition);

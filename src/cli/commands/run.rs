@@ -8,13 +8,14 @@ use serde_json::Value;
 
 use super::keeping::{self, Keeping, Need};
 use super::results::Pull;
-use super::start::start;
+use super::start::{Begun, Meant, start};
 use crate::api::Graph;
 use crate::cli::args::RunArgs;
 use crate::cli::context::Context;
 use crate::cli::error::{Error, Failure};
 use crate::cli::exit::Exit;
-use crate::client::{self, Client, Definition, ResultFormat, SourceKind, StateDir, source_block};
+use crate::cli::values::Enrich;
+use crate::client::{self, Client, Definition, Resolved, ResultFormat, SourceKind, StateDir, source_block};
 use crate::net::Kind;
 use crate::text::escape_for_terminal;
 
@@ -25,8 +26,15 @@ const SOURCES_WITHOUT_INPUT: [&str; 2] = ["read_notebook", "search"];
 pub async fn run(context: &Context, args: RunArgs) -> Result<Exit, Failure> {
     let start = Instant::now();
     let formats = [ResultFormat::from(args.format)];
-    let pull =
-        Pull { results: &args.results, plan: &args.plan, formats: &formats, start, of_new_run: true, again: false };
+    let pull = Pull {
+        results: &args.results,
+        plan: &args.plan,
+        formats: &formats,
+        declared: None,
+        start,
+        of_new_run: true,
+        again: false,
+    };
     let inputs: Vec<&Path> = args.input.as_deref().into_iter().chain([Path::new(&args.workflow)]).collect();
     pull.check(context, &inputs)?;
     let payload = args.payload.as_deref().map(read_payload).transpose()?;
@@ -44,27 +52,30 @@ pub async fn run(context: &Context, args: RunArgs) -> Result<Exit, Failure> {
         });
     }
     require_definition(&args.workflow)?;
-    on_local_service(context, &args, payload, &pull).await
+    on_local_service(context, &args.enrich, async |client: &Client| {
+        start_and_pull(context, client, None, &args, payload, &pull).await
+    })
+    .await
 }
 
+/// Does `work` with a service inside this process. It and its runs end with this command.
 #[cfg(feature = "serve")]
-async fn on_local_service(
+pub async fn on_local_service(
     context: &Context,
-    args: &RunArgs,
-    payload: Option<Value>,
-    pull: &Pull<'_>,
+    enrich: &[Enrich],
+    work: impl AsyncFnOnce(&Client) -> Result<Exit, Failure>,
 ) -> Result<Exit, Failure> {
     use crate::cli::local::{Local, LocalOptions};
     use crate::secret::ApiKey;
 
     let options =
-        LocalOptions { enrich: args.enrich.clone(), limits: context.settings.limits(), ..LocalOptions::default() };
+        LocalOptions { enrich: enrich.to_vec(), limits: context.settings.limits(), ..LocalOptions::default() };
     let local = context.unless_interrupted(Local::start(options)).await?;
     let endpoint = url::Url::parse(&local.base_url()).map_err(|error| Error::Bug(error.to_string()))?;
     // The service accepts any key; it has nobody to keep out but must see one, as the hosted one does.
     let client = context.client_at(endpoint, Some(ApiKey::new("local")));
-    // It and its runs end with this command: there is nothing to remember.
-    let outcome = start_and_pull(context, &client, None, args, payload, pull).await;
+    // There is nothing to remember: `work` gets no state.
+    let outcome = work(&client).await;
     local.stop().await;
     outcome.map_err(|failure| match failure.error() {
         // The usual hints lead to a service that is gone.
@@ -78,8 +89,13 @@ async fn on_local_service(
     })
 }
 
+/// Says that there is none.
 #[cfg(not(feature = "serve"))]
-async fn on_local_service(_: &Context, _: &RunArgs, _: Option<Value>, _: &Pull<'_>) -> Result<Exit, Failure> {
+pub async fn on_local_service(
+    _: &Context,
+    _: &[Enrich],
+    _: impl AsyncFnOnce(&Client) -> Result<Exit, Failure>,
+) -> Result<Exit, Failure> {
     Err(Error::Usage("this build has no local service".into()).into())
 }
 
@@ -112,8 +128,28 @@ async fn start_and_pull(
         context.screen.note(&format!("workflow {} ({name}) {}", workflow.id, workflow.how));
     }
     require_fitting_input(&workflow.name, &workflow.graph, has_input, has_payload)?;
-    let begun = start(context, client, state, args, &workflow, payload.as_ref(), pull.formats).await?;
-    if !args.local {
+    let meant = Meant {
+        workflow: &workflow,
+        input: args.input.as_deref().map(|path| (path, args.from)),
+        payload: payload.as_ref(),
+        bulk: None,
+        new_run: args.new_run,
+    };
+    let begun = start(context, client, state, &meant, pull.formats).await?;
+    draw_off(context, client, state, &begun, &workflow, args.local, pull).await
+}
+
+/// Waits for a run that has begun, and writes its results.
+pub async fn draw_off(
+    context: &Context,
+    client: &Client,
+    state: Option<&StateDir>,
+    begun: &Begun,
+    workflow: &Resolved,
+    local: bool,
+    pull: &Pull<'_>,
+) -> Result<Exit, Failure> {
+    if !local {
         context.set_resume(&begun.run);
     }
     let opened = Keeping::open(context, state, client, &begun.run, pull.to_stdout());

@@ -12,6 +12,11 @@ pub async fn serve(context: &Context, args: ServeArgs) -> Result<Exit, Failure> 
     use crate::cli::table;
     use crate::secret::ApiKey;
 
+    if args.print_openapi {
+        let document = format!("{:#}\n", crate::service::openapi_document());
+        table::write_data(&document)?;
+        return Ok(Exit::Success);
+    }
     if let Some(data) = &args.data
         && (args.engine.export.is_some() || args.engine.import.is_some())
     {
@@ -24,7 +29,12 @@ pub async fn serve(context: &Context, args: ServeArgs) -> Result<Exit, Failure> 
     let faults = state::scenario(&args.engine)?;
     let spoils = faults.rules.len();
     let options = LocalOptions {
+        host: args.host,
         port: args.port,
+        rate_limit: args.rate_limit,
+        bulk_limit: args.bulk_limit,
+        max_upload_bytes: args.max_upload,
+        max_upload_rows: args.max_upload_rows,
         data: args.data,
         api_key: args.api_key.as_deref().map(ApiKey::new),
         enrich: args.enrich,

@@ -1,13 +1,14 @@
 //! Starting a run once: whatever happens to the answer, the same command means the same start.
 
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::input::Input;
 use super::keeping::endpoint_of;
-use crate::api::{HandleId, RunId, RunStarted, RunStatus};
-use crate::cli::args::RunArgs;
+use crate::api::{BulkKind, HandleId, RunId, RunStarted, RunStatus};
+use crate::cli::args::FromFormat;
 use crate::cli::context::Context;
 use crate::cli::error::{Error, Failure, chain};
 use crate::client::{
@@ -47,33 +48,54 @@ enum Fate {
     Unknown,
 }
 
-/// Starts `workflow`, or attaches to the run that an earlier command started for the same.
+/// A start that is meant.
+pub struct Meant<'a> {
+    /// The workflow, or what stands for it in a bulk job.
+    pub workflow: &'a Resolved,
+    /// The input file, and its format if that was told.
+    pub input: Option<(&'a Path, Option<FromFormat>)>,
+    /// The rows of the request, or the settings of a bulk job.
+    pub payload: Option<&'a Value>,
+    /// A bulk job instead of a run of a workflow: its file goes with the start itself.
+    pub bulk: Option<BulkKind>,
+    /// Another start, even if one of the same goes on.
+    pub new_run: bool,
+}
+
+/// What the API answers to a start.
+struct Answered {
+    run: RunId,
+    already_started: bool,
+}
+
+/// Starts what is `meant`, or attaches to the run that an earlier command started for the same.
 pub async fn start(
     context: &Context,
     client: &Client,
     state: Option<&StateDir>,
-    args: &RunArgs,
-    workflow: &Resolved,
-    payload: Option<&Value>,
+    meant: &Meant<'_>,
     formats: &[ResultFormat],
 ) -> Result<Begun, Failure> {
+    let Meant { workflow, payload, .. } = *meant;
     let name = &workflow.name;
-    let input = match &args.input {
-        Some(path) => Some(Input::open(context, path, args.from).await?),
+    let input = match meant.input {
+        Some((path, from)) => Some(Input::open(context, path, from).await?),
         None => None,
     };
-    let options = |input: Option<HandleId>, key: IdempotencyKey| StartOptions {
-        input,
+    // The file of a bulk job goes with the start, not before it.
+    let uploaded = input.as_ref().filter(|_| meant.bulk.is_none());
+    let options = |handle: Option<HandleId>, key: IdempotencyKey| StartOptions {
+        input: handle,
         payload: payload.cloned(),
         formats: formats.to_vec(),
         key,
     };
     let Some(state) = state else {
-        let input = upload(context, client, input.as_ref()).await?;
-        let options = options(input, IdempotencyKey::fresh(&workflow.id.0));
-        let started = context.unless_interrupted(async { Ok(client.start(&workflow.id, &options).await?) }).await?;
-        context.screen.note(&format!("run {} of {name} started", started.job_id));
-        return Ok(Begun { run: started.job_id, key: Some(options.key), attached: false });
+        let handle = upload(context, client, uploaded).await?;
+        let options = options(handle, IdempotencyKey::fresh(&workflow.id.0));
+        let started = meant.send(context, client, input.as_ref(), &options).await?;
+        context.screen.note(&format!("run {} of {name} started", started.run));
+        return Ok(Begun { run: started.run, key: Some(options.key), attached: false });
     };
     let meaning = meaning(context, client, workflow, input.as_ref(), payload).await?;
     let mut slot = state.start(&meaning).map_err(|error| match error {
@@ -82,7 +104,7 @@ pub async fn start(
         }
         error => error.into(),
     })?;
-    let before = match args.new_run {
+    let before = match meant.new_run {
         true => None,
         false => slot.before().map_err(|error| {
             Failure::new(
@@ -111,23 +133,24 @@ pub async fn start(
     let is_repeated = repeated.is_some();
     let mut start = match repeated {
         Some(before) => before,
-        None => Start::new(&meaning, upload(context, client, input.as_ref()).await?),
+        None => Start::new(&meaning, upload(context, client, uploaded).await?),
     };
     slot.save(&start)?;
-    let mut started = ask(context, client, workflow, &options(start.input.clone(), start.key.clone())).await;
+    let mut started =
+        meant.ask(context, client, input.as_ref(), &options(start.input.clone(), start.key.clone())).await;
     if is_repeated && start.input.is_some() && started.as_ref().is_err_and(is_judged) {
         // The upload of the earlier command may be gone. That start was never accepted, then: its key would have
         // been answered with its run.
-        start.input = upload(context, client, input.as_ref()).await?;
+        start.input = upload(context, client, uploaded).await?;
         slot.save(&start)?;
-        started = ask(context, client, workflow, &options(start.input.clone(), start.key.clone())).await;
+        started = meant.ask(context, client, input.as_ref(), &options(start.input.clone(), start.key.clone())).await;
     }
     let started = match started {
         Ok(started) => started,
         Err(failure) => return Err(refused(&slot, failure)),
     };
-    let run = started.job_id;
-    let attached = is_repeated && started.already_started == Some(true);
+    let run = started.run;
+    let attached = is_repeated && started.already_started;
     // Before it is said: who reads of a run may end this process and ask again.
     start.run = Some(run.clone());
     if let Err(error) = slot.save(&start) {
@@ -141,23 +164,47 @@ pub async fn start(
     Ok(Begun { run, key: Some(start.key), attached })
 }
 
-async fn ask(
-    context: &Context,
-    client: &Client,
-    workflow: &Resolved,
-    options: &StartOptions,
-) -> Result<RunStarted, Failure> {
-    let hint = "whether the run started is not known; the same command finds out, and does not start it twice";
-    context.set_resume_hint(hint.to_owned());
-    let started = context.unless_interrupted(async { Ok(client.start(&workflow.id, options).await?) }).await;
-    started.map_err(|failure| match failure.error() {
-        Error::Client(client::Error::Net(error))
-            if matches!(error.kind(), Kind::Unreachable | Kind::ServerFault | Kind::BadAnswer) =>
-        {
-            failure.with_hint(hint)
+impl Meant<'_> {
+    async fn ask(
+        &self,
+        context: &Context,
+        client: &Client,
+        input: Option<&Input>,
+        options: &StartOptions,
+    ) -> Result<Answered, Failure> {
+        let hint = "whether the run started is not known; the same command finds out, and does not start it twice";
+        context.set_resume_hint(hint.to_owned());
+        let started = self.send(context, client, input, options).await;
+        started.map_err(|failure| match failure.error() {
+            Error::Client(client::Error::Net(error))
+                if matches!(error.kind(), Kind::Unreachable | Kind::ServerFault | Kind::BadAnswer) =>
+            {
+                failure.with_hint(hint)
+            }
+            _ => failure,
+        })
+    }
+
+    async fn send(
+        &self,
+        context: &Context,
+        client: &Client,
+        input: Option<&Input>,
+        options: &StartOptions,
+    ) -> Result<Answered, Failure> {
+        match (self.bulk, input) {
+            (Some(kind), Some(input)) => {
+                let config = options.payload.as_ref().map_or_else(|| "{}".to_owned(), Value::to_string);
+                let started = input.start_bulk(context, client, kind, &config, &options.key).await?;
+                Ok(Answered { run: started.task_id, already_started: started.already_started == Some(true) })
+            }
+            _ => {
+                let started = async { Ok(client.start(&self.workflow.id, options).await?) };
+                let RunStarted { job_id, already_started, .. } = context.unless_interrupted(started).await?;
+                Ok(Answered { run: job_id, already_started: already_started == Some(true) })
+            }
         }
-        _ => failure,
-    })
+    }
 }
 
 async fn upload(context: &Context, client: &Client, input: Option<&Input>) -> Result<Option<HandleId>, Failure> {
@@ -209,7 +256,9 @@ async fn fate(client: &Client, state: &StateDir, before: &Start) -> Result<Fate,
 
 /// The fate of a start whose key the API may have forgotten: if no run of the workflow began since, there is none.
 async fn long_ago(client: &Client, before: &Start) -> Result<Fate, Failure> {
-    let filter = RunFilter { workflow: Some(before.workflow.clone()), limit: Some(500), ..RunFilter::default() };
+    // A bulk job's workflow has no id that could be asked for.
+    let workflow = Some(before.workflow.clone()).filter(|id| !id.0.starts_with('/'));
+    let filter = RunFilter { workflow, limit: Some(500), ..RunFilter::default() };
     let since = before.age().saturating_add(CLOCK_SKEW);
     let runs = client.runs(&filter).await?;
     let began_since = |run: &&crate::api::Run| {

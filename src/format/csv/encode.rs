@@ -2,6 +2,10 @@
 //!
 //! Records end with a line feed. A field is quoted only if it holds the delimiter, a quote, CR or
 //! LF, or is the empty text, which differs from null by its quotes.
+//!
+//! The rules, those of the other dialects with them, stand in `docs/csv.md`.
+
+use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Decimal128Type, Float64Type, Int64Type};
@@ -12,14 +16,60 @@ use crate::column::{Batch, Schema, Type};
 use crate::format::json_text::{JsonValues, unescape, write_int};
 use crate::format::number::write_float;
 use crate::format::simd::{double_quotes, has_either};
-use crate::format::{CsvBooleans, CsvOptions};
+use crate::format::{CsvBooleans, CsvOptions, NullText};
+
+/// U+FEFF in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// The most characters that a cell of a spreadsheet shows, in units of UTF-16.
+pub const MAX_SHEET_CELL: usize = 32_767;
+
+/// The most rows of a sheet, the header's with them.
+pub const MAX_SHEET_ROWS: u64 = 1_048_576;
+
+/// Spreadsheets keep so many digits of a number and make zeros of the rest.
+const MAX_SHEET_DIGITS: usize = 15;
+
+/// What was done to cells for a spreadsheet's sake.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SheetCounts {
+    /// Cells that got an apostrophe because they began like a formula.
+    pub formulas: u64,
+    /// Numbers that got one because they have more digits than a spreadsheet keeps.
+    pub long_numbers: u64,
+    /// Cells that are longer than a spreadsheet shows, unchanged.
+    pub long_cells: u64,
+    /// The first of these: its row, from 0, and its column's name.
+    pub first_long_cell: Option<(u64, Arc<str>)>,
+}
+
+impl SheetCounts {
+    /// Cells that are not what they were.
+    pub fn cells_changed(&self) -> u64 {
+        self.formulas + self.long_numbers
+    }
+
+    /// Adds what was counted in the rows behind the first `rows`.
+    pub fn add(&mut self, later: SheetCounts, rows: u64) {
+        self.formulas += later.formulas;
+        self.long_numbers += later.long_numbers;
+        self.long_cells += later.long_cells;
+        if self.first_long_cell.is_none() {
+            self.first_long_cell = later.first_long_cell.map(|(row, column)| (rows + row, column));
+        }
+    }
+}
 
 /// Writes the columns of batches as CSV. A worker keeps one.
 pub struct CsvEncoder {
     options: CsvOptions,
     /// The delimiter may stand in numbers and words, so that these too are looked through.
     delimiter_in_words: bool,
+    /// Cells are looked at as a whole before they are written.
+    careful: bool,
     scratch: Vec<u8>,
+    cell: Vec<u8>,
+    counts: SheetCounts,
 }
 
 /// One column of a batch.
@@ -56,23 +106,51 @@ impl CsvEncoder {
     pub fn new(options: CsvOptions) -> Self {
         let delimiter_in_words =
             matches!(options.delimiter, b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'+' | b'-' | b'.');
-        CsvEncoder { options, delimiter_in_words, scratch: Vec::new() }
+        let careful = options.excel || options.null != NullText::EMPTY;
+        CsvEncoder {
+            options,
+            delimiter_in_words,
+            careful,
+            scratch: Vec::new(),
+            cell: Vec::new(),
+            counts: SheetCounts::default(),
+        }
     }
 
-    /// Appends the header.
-    pub fn write_header(&self, schema: &Schema, out: &mut Vec<u8>) {
+    /// Appends the header, a byte order mark before it if the options say so.
+    pub fn write_header(&mut self, schema: &Schema, out: &mut Vec<u8>) {
+        if self.options.bom {
+            out.extend_from_slice(BYTE_ORDER_MARK);
+        }
         for (i, field) in schema.fields.iter().enumerate() {
             if i > 0 {
                 out.push(self.options.delimiter);
             }
-            self.write_text(field.name.as_bytes(), out);
+            if self.options.excel && self.needs_apostrophe(field.name.as_bytes()) {
+                self.write_text(&[b"'", field.name.as_bytes()].concat(), out);
+            } else {
+                self.write_text(field.name.as_bytes(), out);
+            }
+        }
+        self.end_record(out);
+    }
+
+    /// What was done for a spreadsheet since the last call; rows are counted by the caller.
+    pub fn take_counts(&mut self) -> SheetCounts {
+        std::mem::take(&mut self.counts)
+    }
+
+    #[inline]
+    fn end_record(&self, out: &mut Vec<u8>) {
+        if self.options.crlf {
+            out.push(b'\r');
         }
         out.push(b'\n');
     }
 
     /// Appends one record per row, with the columns of the batch in their order.
     ///
-    /// Null, and the `null` of JSON text, is the empty field. JSON strings are written as what
+    /// Null, and the `null` of JSON text, is the empty field, or the options' word for it. JSON strings are written as what
     /// they say, numbers digit for digit as they stand, objects and lists as their JSON text. A
     /// row whose only column is null is an empty line.
     ///
@@ -88,11 +166,74 @@ impl CsvEncoder {
                 if i > 0 {
                     out.push(self.options.delimiter);
                 }
-                self.write_cell(cells, row, &mut scratch, out);
+                if self.careful {
+                    let column = &batch.schema.fields[i].name;
+                    self.write_carefully(cells, (row, column), &mut scratch, out);
+                } else {
+                    self.write_cell(cells, row, &mut scratch, out);
+                }
             }
-            out.push(b'\n');
+            self.end_record(out);
         }
         self.scratch = scratch;
+    }
+
+    /// As [`CsvEncoder::write_cell`], where a cell as a whole decides how it is written.
+    fn write_carefully(&mut self, cells: &Cells<'_>, at: (usize, &Arc<str>), scratch: &mut Vec<u8>, out: &mut Vec<u8>) {
+        let (row, column) = at;
+        let mut cell = std::mem::take(&mut self.cell);
+        cell.clear();
+        if !self.value_of(cells, row, scratch, &mut cell) {
+            out.extend_from_slice(self.options.null.as_bytes());
+            self.cell = cell;
+            return;
+        }
+        if self.options.excel {
+            if is_longer_than_a_cell(&cell) {
+                self.counts.long_cells += 1;
+                self.counts.first_long_cell.get_or_insert_with(|| (row as u64, column.clone()));
+            }
+            if begins_like_a_formula(&cell) {
+                self.counts.formulas += 1;
+                cell.insert(0, b'\'');
+            } else if has_long_digits(&cell) {
+                self.counts.long_numbers += 1;
+                cell.insert(0, b'\'');
+            }
+        }
+        if !cell.is_empty() && cell == self.options.null.as_bytes() {
+            write_quoted(&cell, out);
+        } else {
+            self.write_text(&cell, out);
+        }
+        self.cell = cell;
+    }
+
+    /// Appends what a cell says, without quotes; false for null.
+    fn value_of(&self, cells: &Cells<'_>, row: usize, scratch: &mut Vec<u8>, cell: &mut Vec<u8>) -> bool {
+        match cells {
+            Cells::Null => return false,
+            Cells::Text(array) if array.is_valid(row) => cell.extend_from_slice(array.value(row).as_bytes()),
+            Cells::Json(array) if array.is_valid(row) => match array.value(row).as_bytes() {
+                b"null" => return false,
+                [b'"', text @ .., b'"'] => unescape(text, cell),
+                word @ (b"true" | b"false") => cell.extend_from_slice(self.boolean(word == b"true")),
+                json => cell.extend_from_slice(json),
+            },
+            Cells::Nested(values) if !values.is_null(row) => values.write(row, cell),
+            Cells::Text(_) | Cells::Json(_) | Cells::Nested(_) => return false,
+            words => {
+                scratch.clear();
+                self.write_word(words, row, scratch);
+                cell.extend_from_slice(scratch);
+                return !scratch.is_empty();
+            }
+        }
+        true
+    }
+
+    fn needs_apostrophe(&self, text: &[u8]) -> bool {
+        begins_like_a_formula(text) || has_long_digits(text)
     }
 
     #[inline]
@@ -120,6 +261,18 @@ impl CsvEncoder {
                 }
                 return;
             }
+            words => self.write_word(words, row, out),
+        }
+        if self.delimiter_in_words && out.len() > start {
+            self.quote_again(start, out);
+        }
+    }
+
+    /// Appends a boolean or a number; nothing for null.
+    #[inline]
+    fn write_word(&self, cells: &Cells<'_>, row: usize, out: &mut Vec<u8>) {
+        match cells {
+            Cells::Null | Cells::Text(_) | Cells::Json(_) | Cells::Nested(_) => {}
             Cells::Bool(array) => {
                 if array.is_valid(row) {
                     out.extend_from_slice(self.boolean(array.value(row)));
@@ -140,9 +293,6 @@ impl CsvEncoder {
                     write_float(array.value(row), out);
                 }
             }
-        }
-        if self.delimiter_in_words && out.len() > start {
-            self.quote_again(start, out);
         }
     }
 
@@ -220,6 +370,51 @@ fn write_quoted(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
     double_quotes(text, out);
     out.push(b'"');
+}
+
+/// True for text that a spreadsheet may run: `=1+1`, `@SUM(A1)`, `+47…`. Numbers begin with a sign too, and are not.
+fn begins_like_a_formula(text: &[u8]) -> bool {
+    match text.first() {
+        Some(b'=' | b'@' | b'\t' | b'\r') => true,
+        Some(b'+' | b'-') => number_digits(text).is_none(),
+        _ => false,
+    }
+}
+
+/// True for numbers of more digits than a spreadsheet keeps.
+fn has_long_digits(text: &[u8]) -> bool {
+    // Most text is told by its first byte or its length.
+    text.len() > MAX_SHEET_DIGITS
+        && matches!(text[0], b'-' | b'0'..=b'9')
+        && number_digits(text).is_some_and(|digits| digits > MAX_SHEET_DIGITS)
+}
+
+/// The digits of a number before its exponent, leading zeros left out; `None` if `text` is no number. Numbers have
+/// the form that JSON gives them, with any number of leading zeros.
+fn number_digits(text: &[u8]) -> Option<usize> {
+    let unsigned = text.strip_prefix(b"-").unwrap_or(text);
+    let (mut digits, mut any, mut at, mut point) = (0, false, 0, false);
+    while let Some(&b) = unsigned.get(at) {
+        match b {
+            b'0' if digits == 0 => any = true,
+            b'0'..=b'9' => (digits, any) = (digits + 1, true),
+            b'.' if any && !point && matches!(unsigned.get(at + 1), Some(b'0'..=b'9')) => point = true,
+            _ => break,
+        }
+        at += 1;
+    }
+    let exponent = match &unsigned[at..] {
+        [] => return any.then_some(digits),
+        [b'e' | b'E', b'+' | b'-', exponent @ ..] | [b'e' | b'E', exponent @ ..] => exponent,
+        _ => return None,
+    };
+    (any && !exponent.is_empty() && exponent.iter().all(u8::is_ascii_digit)).then_some(digits)
+}
+
+fn is_longer_than_a_cell(text: &[u8]) -> bool {
+    // No character takes fewer bytes than units.
+    let units = |text: &[u8]| String::from_utf8_lossy(text).encode_utf16().count();
+    text.len() > MAX_SHEET_CELL && units(text) > MAX_SHEET_CELL
 }
 
 #[cfg(test)]

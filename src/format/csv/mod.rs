@@ -14,5 +14,5 @@ pub mod pad;
 pub mod split;
 
 pub use decode::CsvDecoder;
-pub use encode::CsvEncoder;
+pub use encode::{CsvEncoder, MAX_SHEET_CELL, MAX_SHEET_ROWS, SheetCounts};
 pub use header::{Header, take_header};

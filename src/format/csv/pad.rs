@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 
 use super::split::{Span, Splitter};
 use crate::column::{Morsel, Schema};
+use crate::format::CsvOptions;
 use crate::format::frame::{BufferPool, Framed, Framer, Framing};
 
 /// Bytes that are rewritten at a time.
@@ -16,18 +17,18 @@ pub struct Remap {
     /// For each new column, which of the old ones it is.
     sources: Vec<Option<usize>>,
     from_columns: usize,
-    delimiter: u8,
+    options: CsvOptions,
 }
 
 impl Remap {
     /// From the columns of `from` to those of `to`. `None` if `to` lacks one of them: its values
     /// would be lost.
-    pub fn new(from: &Schema, to: &Schema, delimiter: u8) -> Option<Self> {
+    pub fn new(from: &Schema, to: &Schema, options: CsvOptions) -> Option<Self> {
         let places: HashMap<&str, usize> = from.fields.iter().enumerate().map(|(i, field)| (&*field.name, i)).collect();
         let sources: Vec<_> = to.fields.iter().map(|field| places.get(&*field.name).copied()).collect();
         let kept = sources.iter().flatten().count();
         let from_columns = from.fields.len();
-        (kept == from_columns).then_some(Remap { sources, from_columns, delimiter })
+        (kept == from_columns).then_some(Remap { sources, from_columns, options })
     }
 
     /// True if records stay as they are.
@@ -36,13 +37,13 @@ impl Remap {
     }
 
     /// Rewrites the records of `input` (without a header) to `output`, and returns how many there
-    /// were. Cells are copied byte for byte; new ones are empty. Memory stays within some
+    /// were. Cells are copied byte for byte; new ones are null. Memory stays within some
     /// megabytes, or what one record takes.
     ///
     /// [`io::ErrorKind::InvalidData`] if a record has not the columns that it should.
     pub fn rewrite(&self, input: &mut dyn Read, output: &mut dyn Write) -> io::Result<u64> {
         let pool = BufferPool::new(MORSEL_BYTES, 2);
-        let mut framer = Framer::new(Framing::Csv { delimiter: self.delimiter }, 1 << 30, 0, pool.clone());
+        let mut framer = Framer::new(Framing::Csv { delimiter: self.options.delimiter }, 1 << 30, 0, pool.clone());
         let mut out = Vec::with_capacity(MORSEL_BYTES * 5 / 4);
         let mut records = 0;
         loop {
@@ -70,7 +71,7 @@ impl Remap {
 
     fn rewrite_morsel(&self, morsel: &Morsel, out: &mut Vec<u8>, records: &mut u64) -> io::Result<()> {
         let bytes = morsel.records();
-        let mut splitter = Splitter::new(morsel, self.delimiter);
+        let mut splitter = Splitter::new(morsel, self.options.delimiter);
         let mut fields: Vec<Span> = Vec::with_capacity(self.from_columns);
         while let Some(record) = splitter.next_record(&mut fields) {
             // A record without columns is an empty line, which splits into one null.
@@ -80,11 +81,15 @@ impl Remap {
             }
             for (i, source) in self.sources.iter().enumerate() {
                 if i > 0 {
-                    out.push(self.delimiter);
+                    out.push(self.options.delimiter);
                 }
-                if let Some(source) = source {
-                    out.extend_from_slice(fields[*source].verbatim(bytes));
+                match source {
+                    Some(source) => out.extend_from_slice(fields[*source].verbatim(bytes)),
+                    None => out.extend_from_slice(self.options.null.as_bytes()),
                 }
+            }
+            if self.options.crlf {
+                out.push(b'\r');
             }
             out.push(b'\n');
             *records += 1;
@@ -110,7 +115,7 @@ mod tests {
     }
 
     fn rewritten(from: &str, to: &str, text: &str) -> io::Result<(String, u64)> {
-        let remap = Remap::new(&schema(from), &schema(to), b',').expect("a superset");
+        let remap = Remap::new(&schema(from), &schema(to), CsvOptions::default()).expect("a superset");
         let mut out = Vec::new();
         let records = remap.rewrite(&mut text.as_bytes(), &mut out)?;
         Ok((String::from_utf8(out).expect("utf-8"), records))
@@ -130,9 +135,9 @@ mod tests {
 
     #[test]
     fn no_column_may_go() {
-        assert!(Remap::new(&schema("ab"), &schema("acd"), b',').is_none());
-        assert!(Remap::new(&schema("ab"), &schema("ab"), b',').expect("the same").is_identity());
-        assert!(!Remap::new(&schema("ab"), &schema("ba"), b',').expect("the same").is_identity());
+        assert!(Remap::new(&schema("ab"), &schema("acd"), CsvOptions::default()).is_none());
+        assert!(Remap::new(&schema("ab"), &schema("ab"), CsvOptions::default()).expect("the same").is_identity());
+        assert!(!Remap::new(&schema("ab"), &schema("ba"), CsvOptions::default()).expect("the same").is_identity());
     }
 
     proptest! {

@@ -17,9 +17,9 @@ use crate::service::enrich::{Standing, Tables};
 use crate::service::graph::Checked;
 use crate::service::notebooks::NotebookRow;
 use crate::service::rows::{FileRow, ResultFormat};
-use crate::service::specs::Work;
+use crate::service::specs::{ReadCsvSpecs, Work};
 use crate::source::Source;
-use crate::transform::{Lookup, Room, Step};
+use crate::transform::{Lookup, Room, Selected, Step, expr};
 
 /// Rows that a link carries inline at most. Our reading: neither the bound nor the typing is public.
 const INLINE_ROWS: u64 = 20;
@@ -239,7 +239,10 @@ fn does(work: &Work, around: &Around<'_>, lacks: impl Fn(&str) -> bool) -> Resul
         Some(Lines { path: row.path(around.notebooks), bytes: row.size_bytes })
     };
     Ok(match work {
-        Work::Webhook(_) | Work::ReadCsv(_) | Work::ReadNotebook { .. } => Does::default(),
+        Work::ReadCsv(ReadCsvSpecs { columns: Some(columns), .. }) => {
+            Does { steps: vec![select(columns)], ..Does::default() }
+        }
+        Work::Webhook(_) | Work::ReadCsv(_) | Work::ReadNotebook { .. } | Work::OutgoingWebhook(_) => Does::default(),
         Work::Append { .. } => {
             let note = around.notebook.as_ref().map(|row| format!("appended to the notebook {}", row.id));
             Does { note, ..Does::default() }
@@ -318,6 +321,13 @@ fn does(work: &Work, around: &Around<'_>, lacks: impl Fn(&str) -> bool) -> Resul
             }
         },
     })
+}
+
+/// The step that keeps `columns`. One that is not in the input fails the block.
+fn select(columns: &[String]) -> Step {
+    let selected =
+        columns.iter().map(|name| Selected { path: expr::Path::column(name.as_str()), name: name.as_str().into() });
+    Step::Select(selected.collect(), "columns".into())
 }
 
 impl Prepared {

@@ -31,12 +31,14 @@ use super::graph::Checked;
 use super::notebooks::NotebookRow;
 use super::retention::Retention;
 use super::rows::{BlockRow, BlockStatus, RunRow};
-use super::specs::Work;
+use super::specs::{WebhookTarget, Work};
 use super::store::{self, Store};
+use super::tally::Tally;
+use super::webhook::{Deliverer, Undelivered};
 use crate::api::{RunId, RunStatus};
 use crate::pipeline::{Control, Limits};
 use active::lock;
-use block::{Around, Failure, Feed};
+use block::{Around, Done, Failure, Feed};
 
 /// The engine of one service.
 pub(super) struct Engine {
@@ -58,6 +60,8 @@ pub(super) struct Engine {
     tasks: Mutex<JoinSet<()>>,
     stopping: AtomicBool,
     runtime: Handle,
+    tally: Arc<Tally>,
+    deliverer: Deliverer,
 }
 
 /// A run that is about to start.
@@ -81,6 +85,7 @@ impl Engine {
         retention: Retention,
     ) -> Self {
         let max_runs = config.max_runs.max(1);
+        let deliverer = Deliverer::new(config, Arc::clone(&store));
         Engine {
             store,
             clock: config.clock.clone(),
@@ -96,7 +101,26 @@ impl Engine {
             tasks: Mutex::new(JoinSet::new()),
             stopping: AtomicBool::new(false),
             runtime: Handle::current(),
+            tally: Arc::default(),
+            deliverer,
         }
+    }
+
+    /// What has happened since the start.
+    pub(super) fn tally(&self) -> &Arc<Tally> {
+        &self.tally
+    }
+
+    /// What sends events to the outside.
+    pub(super) fn deliverer(&self) -> &Deliverer {
+        &self.deliverer
+    }
+
+    /// The runs that have not ended: those that wait, and those that are under way.
+    pub(super) fn under_way(&self) -> (usize, usize) {
+        let active = lock(&self.active);
+        let queued = active.values().filter(|active| active.row().status == RunStatus::Queued).count();
+        (queued, active.len() - queued)
     }
 
     /// True while another run may be submitted.
@@ -263,6 +287,9 @@ impl Engine {
         let done = prepared.execute(&control, &self.limits, &self.clock);
         active.let_go();
         let done = done?;
+        if let Work::OutgoingWebhook(target) = &checked.work[index] {
+            self.send(active, place, target, &done)?;
+        }
         let now = self.clock.now();
         // Appended rows and the end of the block that appended them are recorded together, so that the one never
         // counts without the other. Others who append wait.
@@ -306,6 +333,28 @@ impl Engine {
         })
     }
 
+    /// Sends a block's rows to where its specs say. Our reading: what is not delivered fails the block, for a
+    /// delivery that is lost in silence is worse.
+    fn send(&self, active: &Active, place: usize, target: &WebhookTarget, done: &Done) -> Result<(), Failure> {
+        let (files, row_count) = (done.files.clone(), done.feed.rows);
+        // The event may hold a link to them.
+        active.record(&self.store, |row| {
+            row.blocks[place].files = files;
+            row.blocks[place].row_count = row_count;
+        })?;
+        let row = active.row();
+        let stopped = || active.stop_asked().is_some();
+        let sending = self.deliverer.send_rows(&row, done.results.clone(), row_count, &done.files, target, stopped);
+        match self.runtime.block_on(sending) {
+            Ok(note) => {
+                active.note(place, Some(note), Some(done.rows_in));
+                Ok(())
+            }
+            Err(Undelivered::Stopped) => Err(Failure::Cancelled),
+            Err(error) => Err(Failure::Failed(chain(&error))),
+        }
+    }
+
     fn end(&self, active: &Active, status: RunStatus, reason: &str, why: &str) {
         let now = self.clock.now();
         let change = |row: &mut RunRow| {
@@ -324,6 +373,10 @@ impl Engine {
             // What cannot be removed now goes another time.
             let _ = self.retention.sweep();
         }
+        self.tally.ended(row);
+        let deliverer = self.deliverer.clone();
+        let row = row.clone();
+        self.runtime.spawn(async move { deliverer.announce(&row).await });
     }
 
     /// Removes the files of an ended run that no link offers.

@@ -13,7 +13,7 @@ use super::{App, blocking, path_text, query};
 use crate::api::DownloadLink;
 use crate::service::answer::Fault;
 use crate::service::clock::timestamp;
-use crate::service::rows::ResultFormat;
+use crate::service::rows::{ResultFormat, RunRow};
 
 pub(super) async fn list(
     State(app): State<Arc<App>>,
@@ -29,36 +29,39 @@ pub(super) async fn list(
     let origin = origin(&app, &headers);
     blocking(move || {
         let run = find(&app, &id)?;
-        let life = app.config.link_life;
-        let expires = (app.config.clock.now() + TimeDelta::from_std(life).unwrap_or(TimeDelta::MAX)).timestamp();
-        // Our reading: blocks that have finished have links, whatever the run's state; a format
-        // that was not asked for has none. One link per block, by number.
-        let links = run.blocks.into_iter().filter_map(|block| {
-            let file = block.files.into_iter().find(|file| file.format == format)?;
-            let path = format!("/storage/files/{}/{}", run.id, file.filename);
-            let signature = app.signer.sign(&path, expires);
-            Some(DownloadLink {
-                download_url: Some(format!("{origin}{path}?expires={expires}&sig={signature}")),
-                filename: file.filename,
-                storage_bucket: "workflow-results".to_owned(),
-                file_size: Some(file.size_bytes),
-                row_count: Some(file.rows),
-                block_number: Some(block.sequence_number),
-                created_at: Some(timestamp(file.created_at)),
-                message: block.note,
-                content_type: Some(format.content_type().to_owned()),
-                download_expires_in_seconds: life.as_secs(),
-                results: block.results,
-            })
-        });
-        Ok(Json(links.collect()))
+        Ok(Json(links(&app, run, format, &origin)))
     })
     .await
 }
 
+/// The links to a run's files in one format. Our reading: blocks that have finished have links, whatever the run's
+/// state; a format that was not asked for has none. One link per block, by number.
+pub(super) fn links(app: &App, run: RunRow, format: ResultFormat, origin: &str) -> Vec<DownloadLink> {
+    let life = app.config.link_life;
+    let expires = (app.config.clock.now() + TimeDelta::from_std(life).unwrap_or(TimeDelta::MAX)).timestamp();
+    let links = run.blocks.into_iter().filter_map(|block| {
+        let file = block.files.into_iter().find(|file| file.format == format)?;
+        let link = app.signer.link(&run.id, &file.filename, expires);
+        Some(DownloadLink {
+            download_url: Some(format!("{origin}{link}")),
+            filename: file.filename,
+            storage_bucket: "workflow-results".to_owned(),
+            file_size: Some(file.size_bytes),
+            row_count: Some(file.rows),
+            block_number: Some(block.sequence_number),
+            created_at: Some(timestamp(file.created_at)),
+            message: block.note,
+            content_type: Some(format.content_type().to_owned()),
+            download_expires_in_seconds: life.as_secs(),
+            results: block.results,
+        })
+    });
+    links.collect()
+}
+
 /// What links begin with: the host by which this client reached the service, so that they work
 /// through a forwarded port too and have the origin that the client trusts with its key.
-fn origin(app: &App, headers: &HeaderMap) -> String {
+pub(super) fn origin(app: &App, headers: &HeaderMap) -> String {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let host = host.filter(|host| host.parse::<axum::http::uri::Authority>().is_ok_and(|a| !a.as_str().contains('@')));
     match host {

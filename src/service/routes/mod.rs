@@ -2,27 +2,30 @@
 //! thread that may block, which goes on to its end even if the client goes away.
 
 mod admin;
+mod bulk;
 mod files;
 mod links;
 mod runs;
 mod uploads;
+mod webhooks;
 mod workflows;
 
 use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::{BytesRejection, PathRejection};
-use axum::extract::{DefaultBodyLimit, Path, Request, State};
-use axum::http::{StatusCode, Uri};
+use axum::extract::{DefaultBodyLimit, MatchedPath, Path, Request, State};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use futures_util::StreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use serde_json::json;
+use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::answer::Fault;
@@ -30,13 +33,25 @@ use super::catalogue;
 use super::config::Config;
 use super::engine::{Engine, Folders};
 use super::faults::{self, Faults};
+use super::openapi;
+use super::page;
+use super::rate::RateLimit;
 use super::sign::Signer;
 use super::store::Store;
 use crate::api::routes as paths;
 
 /// Path of the files that signed links point to. Not part of the vendor's API: a client takes the
 /// whole link as it is.
-const FILES: &str = "/storage/files/{run_id}/{filename}";
+pub(super) const FILES: &str = "/storage/files/{run_id}/{filename}";
+
+/// Path that says that the service answers.
+pub(super) const HEALTH: &str = "/healthz";
+
+/// Path of the counters.
+pub(super) const METRICS: &str = "/metrics";
+
+/// Path of the description of this API.
+pub(super) const OPENAPI: &str = "/openapi.json";
 
 /// What all of them begin with.
 pub(super) const FILES_PREFIX: &str = "/storage/files/";
@@ -52,12 +67,20 @@ pub(super) struct App {
     pub faults: Arc<Faults>,
     /// Where the service listens.
     pub address: SocketAddr,
+    /// Of all requests with a key.
+    pub rate_limit: RateLimit,
+    /// Of starts of bulk jobs.
+    pub bulk_limit: RateLimit,
+    /// Of keys given to the page, right or wrong, by anybody.
+    pub login_limit: RateLimit,
+    /// One permit per request that may be under way.
+    pub places: Semaphore,
 }
 
 /// All paths.
 pub(super) fn router(app: Arc<App>) -> Router {
-    let upload = post(uploads::upload).layer(DefaultBodyLimit::disable());
-    let api = Router::new()
+    let secret = get(webhooks::show).post(webhooks::create).delete(webhooks::delete);
+    let quick = Router::new()
         .route(paths::LIST_WORKFLOWS, get(workflows::list))
         .route(paths::CREATE_WORKFLOW, post(workflows::create))
         .route(paths::UPDATE_WORKFLOW, post(workflows::update))
@@ -69,36 +92,119 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route(paths::LIVE_STATUS, get(runs::live_status))
         .route(paths::CANCEL_RUN, post(runs::cancel))
         .route(paths::DOWNLOAD_LINKS, get(links::list))
-        .route(paths::UPLOAD_FILE, upload)
+        .route(paths::JOB_STATUS, get(bulk::status))
+        .route(paths::SIGNING_SECRET, secret)
+        .route(paths::ROLL_SIGNING_SECRET, post(webhooks::roll))
         .layer(DefaultBodyLimit::max(app.config.max_body_bytes))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), in_time));
+    // These have limits of their own on bytes and on silence.
+    let forms = Router::new()
+        .route(paths::UPLOAD_FILE, post(uploads::upload))
+        .route(paths::BULK_PEOPLE, post(bulk::people))
+        .route(paths::BULK_COMPANY, post(bulk::company))
+        .layer(DefaultBodyLimit::disable());
+    let keyed = quick
+        .merge(forms)
         // Our reading: 401 comes before anything else that could be wrong with a request.
         .route_layer(middleware::from_fn_with_state(Arc::clone(&app), require_key));
     let open = Router::new()
-        .route("/healthz", get(healthz))
+        .route(HEALTH, get(healthz))
+        .route(METRICS, get(metrics))
+        .route(OPENAPI, get(description))
         // The link is the permission; a key that comes along is not looked at.
-        .route(FILES, get(files::download).head(files::refuse_head));
-    let mut all = api.merge(open);
+        .route(FILES, get(files::download).head(files::refuse_head))
+        .route_layer(middleware::from_fn_with_state(Arc::clone(&app), count_bytes));
+    let mut all = keyed.merge(open).merge(page::router(&app));
     if app.config.admin {
         all = all.merge(admin::router(&app));
     }
     let mut all = all.fallback(not_found).method_not_allowed_fallback(method_not_allowed);
+    #[cfg(test)]
+    {
+        all = all.layer(middleware::from_fn(super::tests::conform::check));
+    }
     if !app.faults.is_none() {
         all = all.layer(middleware::from_fn_with_state(Arc::clone(&app), faults::spoil));
     }
-    all.layer(CatchPanicLayer::custom(panicked)).with_state(app)
+    all.layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), in_number))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), count))
+        .with_state(app)
+}
+
+/// The key that a request carries; empty if none.
+fn given_key(headers: &HeaderMap) -> &str {
+    headers.get(paths::API_KEY_HEADER).and_then(|value| value.to_str().ok()).unwrap_or("").trim()
 }
 
 pub(super) async fn require_key(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let given = request.headers().get(paths::API_KEY_HEADER).and_then(|value| value.to_str().ok()).unwrap_or("").trim();
+    let given = given_key(request.headers());
     let accepted = match &app.config.api_key {
         Some(key) => app.signer.same(given, key.reveal()),
         None => !given.is_empty(),
     };
-    if accepted {
-        return next.run(request).await;
+    if !accepted {
+        // The API has another text for bulk jobs.
+        let is_bulk = [paths::BULK_PEOPLE, paths::BULK_COMPANY].contains(&request.uri().path());
+        let text = if is_bulk { "Machine authentication required" } else { "Invalid API key" };
+        drain(request.into_body()).await;
+        return Fault::Text(StatusCode::UNAUTHORIZED, text.to_owned()).into_response();
     }
-    drain(request.into_body()).await;
-    Fault::Text(StatusCode::UNAUTHORIZED, "Invalid API key".to_owned()).into_response()
+    let standing = app.rate_limit.take(given);
+    let mut response = match &standing {
+        Some(standing) if !standing.allowed => {
+            drain(request.into_body()).await;
+            Fault::Text(StatusCode::TOO_MANY_REQUESTS, "Rate limit exceeded".to_owned()).into_response()
+        }
+        _ => next.run(request).await,
+    };
+    if let Some(standing) = standing {
+        standing.tell(response.headers_mut());
+    }
+    response
+}
+
+/// Breaks off what takes too long. Work that has begun on a thread of its own goes on to its end.
+async fn in_time(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    match tokio::time::timeout(app.config.request_time, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Fault::Text(StatusCode::REQUEST_TIMEOUT, "the request took too long".to_owned()).into_response(),
+    }
+}
+
+/// Lets only so many requests in at once.
+async fn in_number(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    match app.places.try_acquire() {
+        Ok(_permit) => next.run(request).await,
+        Err(_) => {
+            drain(request.into_body()).await;
+            let text = "too many requests are under way; try again later".to_owned();
+            ([(header::RETRY_AFTER, "1")], Fault::Text(StatusCode::SERVICE_UNAVAILABLE, text)).into_response()
+        }
+    }
+}
+
+/// Counts every answer.
+async fn count(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let begun = Instant::now();
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    let response = next.run(request).await;
+    let route = route.as_deref().unwrap_or("other");
+    app.engine.tally().answered(route, method.as_str(), response.status().as_u16(), begun.elapsed());
+    response
+}
+
+/// Counts the bytes of files as they go out.
+async fn count_bytes(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let is_file = request.extensions().get::<MatchedPath>().is_some_and(|path| path.as_str() == FILES);
+    let response = next.run(request).await;
+    if !is_file || !response.status().is_success() {
+        return response;
+    }
+    let tally = Arc::clone(app.engine.tally());
+    // The length is in a header already, so that a body of unknown length stays one of known length.
+    response.map(|body| Body::from_stream(body.into_data_stream().inspect_ok(move |chunk| tally.served(chunk.len()))))
 }
 
 /// Reads what is left of a refused body, within bounds: a client that is still sending would see
@@ -126,6 +232,16 @@ async fn healthz() -> Response {
     Json(json!({ "status": "ok" })).into_response()
 }
 
+async fn metrics(State(app): State<Arc<App>>) -> Response {
+    let (queued, running) = app.engine.under_way();
+    let text = app.engine.tally().text(&[("queued", queued), ("running", running)]);
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+}
+
+async fn description() -> Response {
+    Json(openapi::document()).into_response()
+}
+
 async fn not_found() -> Fault {
     Fault::not_found("Not Found")
 }
@@ -139,7 +255,9 @@ fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
 }
 
 /// Does `work` on a thread that may block. A panic goes on in the caller.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Fault> + Send + 'static) -> Result<T, Fault> {
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Fault> + Send + 'static,
+) -> Result<T, Fault> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) => match error.try_into_panic() {

@@ -45,7 +45,7 @@ pub(super) async fn start(
     if query.flag("save_json")? && !formats.contains(&ResultFormat::Json) {
         formats.push(ResultFormat::Json);
     }
-    let key = idempotency_key(&headers, &workflow_id);
+    let key = idempotency_key(&headers, &workflow_id.0);
     let body = body_bytes(body)?;
     blocking(move || start_run(&app, workflow_id, formats, key.as_deref(), &body)).await.map(Json)
 }
@@ -67,38 +67,71 @@ fn start_run(
     }
     let workflow = app.store.workflow(&workflow_id)?.ok_or_else(unknown)?;
     let checked = for_this_run(workflow.workflow_definition.unwrap_or_default(), &body)?;
-    if !app.engine.has_room() {
-        let text = "too many runs are waiting already; try again later".to_owned();
-        return Err(Fault::Text(StatusCode::TOO_MANY_REQUESTS, text));
-    }
-    let id = engine::new_run_id();
-    let input = input(app, &id, &checked, body.webhook_payload)?;
-    let row = RunRow {
-        blocks: engine::new_blocks(&checked, now),
-        id,
-        workflow_id,
-        workflow_name: workflow.name,
-        status: RunStatus::Queued,
-        status_reason: None,
-        error_message: None,
-        queued_at: now,
-        updated_at: now,
-        started_at: None,
-        completed_at: None,
-        formats,
-    };
-    match app.store.start_run(&row, key) {
-        Ok(Started::New) => {
-            let answer = started(&row, false);
-            app.engine.submit(Job { row, checked, input });
-            Ok(answer)
+    let launch = Launch { workflow_id, workflow_name: workflow.name, formats, checked, notify: None };
+    let outcome = launch.submit(app, key, |id, checked| input(app, id, checked, body.webhook_payload))?;
+    Ok(started(&outcome.row, outcome.before))
+}
+
+/// A run that is about to start.
+pub(super) struct Launch {
+    pub workflow_id: WorkflowId,
+    pub workflow_name: String,
+    pub formats: Vec<ResultFormat>,
+    pub checked: Checked,
+    /// Where its end is to be announced.
+    pub notify: Option<String>,
+}
+
+/// A run that was started, now or before under the same key.
+pub(super) struct Launched {
+    pub row: RunRow,
+    pub before: bool,
+}
+
+impl Launch {
+    /// Starts it once for `key`. `input` finds what the source reads, for the run's id.
+    pub(super) fn submit(
+        self,
+        app: &App,
+        key: Option<&str>,
+        input: impl FnOnce(&RunId, &Checked) -> Result<Input, Fault>,
+    ) -> Result<Launched, Fault> {
+        if !app.engine.has_room() {
+            let text = "too many runs are waiting already; try again later".to_owned();
+            return Err(Fault::Text(StatusCode::TOO_MANY_REQUESTS, text));
         }
-        other => {
-            // Nothing reads this run's payload now.
-            let _ = std::fs::remove_dir_all(app.folders.run(&row.id));
-            match other? {
-                Started::Before(before) => Ok(started(&before, true)),
-                Started::New => unreachable!("matched above"),
+        let now = app.config.clock.now();
+        let id = engine::new_run_id();
+        let input = input(&id, &self.checked)?;
+        let row = RunRow {
+            blocks: engine::new_blocks(&self.checked, now),
+            id,
+            workflow_id: self.workflow_id,
+            workflow_name: self.workflow_name,
+            status: RunStatus::Queued,
+            status_reason: None,
+            error_message: None,
+            queued_at: now,
+            updated_at: now,
+            started_at: None,
+            completed_at: None,
+            formats: self.formats,
+        };
+        if let Some(url) = &self.notify {
+            app.store.set_notify(&row.id, url)?;
+        }
+        match app.store.start_run(&row, key) {
+            Ok(Started::New) => {
+                app.engine.submit(Job { row: row.clone(), checked: self.checked, input });
+                Ok(Launched { row, before: false })
+            }
+            other => {
+                // Nothing reads this run's payload now.
+                let _ = std::fs::remove_dir_all(app.folders.run(&row.id));
+                match other? {
+                    Started::Before(before) => Ok(Launched { row: *before, before: true }),
+                    Started::New => unreachable!("matched above"),
+                }
             }
         }
     }
@@ -116,11 +149,11 @@ fn started(row: &RunRow, before: bool) -> RunStarted {
 
 /// Our reading: a key counts per API key and workflow. The database holds its digest: keys of any
 /// length, and no API key in the clear.
-fn idempotency_key(headers: &HeaderMap, workflow_id: &WorkflowId) -> Option<String> {
+pub(super) fn idempotency_key(headers: &HeaderMap, scope: &str) -> Option<String> {
     let key = headers.get(IDEMPOTENCY_KEY_HEADER).filter(|key| !key.is_empty())?;
     let api_key = headers.get(API_KEY_HEADER).map_or(&b""[..], |value| value.as_bytes());
     let mut digest = Sha256::new();
-    for part in [api_key, workflow_id.0.as_bytes(), key.as_bytes()] {
+    for part in [api_key, scope.as_bytes(), key.as_bytes()] {
         digest.update((part.len() as u64).to_le_bytes());
         digest.update(part);
     }

@@ -2,17 +2,20 @@
 
 use std::io::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::multipart::{Field, MultipartError, MultipartRejection};
 use axum::extract::{Multipart, State};
+use axum::http::StatusCode;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::{App, blocking};
 use crate::api::{HandleId, Uploaded};
 use crate::service::answer::{Fault, Place};
+use crate::service::count::RowCounter;
 use crate::service::engine::{Folders, PARTIAL_PREFIX};
 use crate::service::rows::UploadRow;
 
@@ -37,25 +40,52 @@ pub(super) async fn upload(
     State(app): State<Arc<App>>,
     form: Result<Multipart, MultipartRejection>,
 ) -> Result<Json<Uploaded>, Fault> {
+    let Form { file, .. } = read_form(&app, form, None).await?;
+    blocking(move || Ok(Json(Uploaded { handle_id: file.keep(&app)? }))).await
+}
+
+/// What a form has brought.
+pub(super) struct Form {
+    pub file: Received,
+    /// The text part that was asked for, if it came.
+    pub text: Option<String>,
+}
+
+/// Reads a form with one file part called `file`, which is streamed to disk, and perhaps a text part: its name, and
+/// how many bytes it may have. A text part may come as a file, too.
+pub(super) async fn read_form(
+    app: &App,
+    form: Result<Multipart, MultipartRejection>,
+    text_part: Option<(&str, usize)>,
+) -> Result<Form, Fault> {
     let place = Place::root("body").key("file");
     let Ok(mut form) = form else { return Err(Fault::Invalid(vec![place.missing()])) };
+    let stall = app.config.upload_stall;
     let mut received: Option<Received> = None;
+    let mut text: Option<String> = None;
     let mut file_parts = 0;
     let mut refused: Option<Fault> = None;
-    while let Some(mut field) = form.next_field().await.map_err(malformed)? {
-        let is_file = field.file_name().is_some();
-        file_parts += usize::from(is_file);
-        // Our reading: the part is called `file`; parts that are not files are not looked at.
-        if is_file && file_parts == 1 && field.name() == Some("file") && refused.is_none() {
-            match receive(&app, &mut field).await {
-                Ok(file) => received = Some(file),
-                Err(Ended::Refused(fault)) => refused = Some(fault),
-                Err(Ended::Broken(fault)) => return Err(fault),
+    while let Some(mut field) = in_time(stall, form.next_field()).await? {
+        if let Some((name, max_bytes)) = text_part.filter(|(name, _)| field.name() == Some(name)) {
+            match read_text(&mut field, stall, name, max_bytes).await? {
+                Ok(read) => text = Some(read),
+                Err(fault) => refused = refused.or(Some(fault)),
+            }
+        } else {
+            let is_file = field.file_name().is_some();
+            file_parts += usize::from(is_file);
+            // Our reading: the part is called `file`; parts that are not files are not looked at.
+            if is_file && file_parts == 1 && field.name() == Some("file") && refused.is_none() {
+                match receive(app, &mut field).await {
+                    Ok(file) => received = Some(file),
+                    Err(Ended::Refused(fault)) => refused = Some(fault),
+                    Err(Ended::Broken(fault)) => return Err(fault),
+                }
             }
         }
         // The answer waits until the form is read, unless that has no end.
         let mut drained = 0;
-        while let Some(chunk) = field.chunk().await.map_err(malformed)? {
+        while let Some(chunk) = in_time(stall, field.chunk()).await? {
             drained += chunk.len() as u64;
             if drained > MAX_DRAINED_BYTES {
                 return Err(refused.unwrap_or_else(|| Fault::too_large("the form is larger than this service accepts")));
@@ -68,14 +98,52 @@ pub(super) async fn upload(
     if file_parts > 1 {
         return Err(Fault::Invalid(vec![place.invalid("too_many", "the form must have exactly one file part")]));
     }
-    let Some(received) = received else { return Err(Fault::Invalid(vec![place.missing()])) };
-    blocking(move || received.keep(&app).map(Json)).await
+    let Some(file) = received else { return Err(Fault::Invalid(vec![place.missing()])) };
+    Ok(Form { file, text })
+}
+
+/// The text of a part, or why it is refused.
+async fn read_text(
+    field: &mut Field<'_>,
+    stall: Duration,
+    name: &str,
+    max_bytes: usize,
+) -> Result<Result<String, Fault>, Fault> {
+    let refuse =
+        |kind: &str, text: String| Ok(Err(Fault::Invalid(vec![Place::root("body").key(name).invalid(kind, text)])));
+    let mut bytes = Vec::new();
+    while let Some(chunk) = in_time(stall, field.chunk()).await? {
+        if bytes.len() + chunk.len() > max_bytes {
+            return refuse("string_too_long", format!("{name} is longer than {max_bytes} bytes"));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(Ok(text)),
+        Err(_) => refuse("string_unicode", format!("{name} is not UTF-8")),
+    }
+}
+
+/// The next piece of a form, unless the client sends nothing for too long.
+async fn in_time<T>(
+    stall: Duration,
+    next: impl Future<Output = Result<Option<T>, MultipartError>>,
+) -> Result<Option<T>, Fault> {
+    match tokio::time::timeout(stall, next).await {
+        Ok(next) => next.map_err(malformed),
+        Err(_) => Err(stalled()),
+    }
+}
+
+fn stalled() -> Fault {
+    Fault::Text(StatusCode::REQUEST_TIMEOUT, "the form stopped coming".to_owned())
 }
 
 /// A file that is whole on disk under a temporary name.
-struct Received {
+pub(super) struct Received {
     file: tempfile::NamedTempFile,
     row: UploadRow,
+    pub rows: u64,
 }
 
 enum Ended {
@@ -87,14 +155,14 @@ enum Ended {
 
 impl Received {
     /// Gives the file its name, then records it: a handle that exists has a whole file.
-    fn keep(self, app: &App) -> Result<Uploaded, Fault> {
+    pub(super) fn keep(self, app: &App) -> Result<HandleId, Fault> {
         let handle_id = HandleId(Uuid::new_v4().to_string());
         let path = app.folders.upload(&handle_id, &self.row);
         self.file.persist(path).map_err(|error| Fault::from(error.error))?;
         // The name must be on disk before the row that speaks of it.
         std::fs::File::open(app.folders.uploads())?.sync_all()?;
         app.store.add_upload(&handle_id, &self.row)?;
-        Ok(Uploaded { handle_id })
+        Ok(handle_id)
     }
 }
 
@@ -109,11 +177,12 @@ async fn receive(app: &App, field: &mut Field<'_>) -> Result<Received, Ended> {
     }
     let (pieces, incoming) = mpsc::channel(CHUNKS_IN_FLIGHT);
     let folders = app.folders.clone();
-    let writer = tokio::task::spawn_blocking(move || write(&folders, incoming));
+    let counter = RowCounter::new(&extension);
+    let writer = tokio::task::spawn_blocking(move || write(&folders, incoming, counter));
     let mut size_bytes = 0;
     let mut failed = None;
     loop {
-        let piece = match field.chunk().await {
+        let piece = match in_time(app.config.upload_stall, field.chunk()).await {
             Ok(Some(chunk)) => {
                 size_bytes += chunk.len() as u64;
                 if size_bytes > app.config.max_upload_bytes {
@@ -125,8 +194,8 @@ async fn receive(app: &App, field: &mut Field<'_>) -> Result<Received, Ended> {
                 Piece::Data(chunk)
             }
             Ok(None) => Piece::End,
-            Err(error) => {
-                failed = Some(Ended::Broken(malformed(error)));
+            Err(fault) => {
+                failed = Some(Ended::Broken(fault));
                 break;
             }
         };
@@ -140,24 +209,36 @@ async fn receive(app: &App, field: &mut Field<'_>) -> Result<Received, Ended> {
     let written = writer.await.map_err(|error| Ended::Refused(Fault::internal(&error)))?;
     match (failed, written) {
         (Some(failed), _) => Err(failed),
-        (None, Ok(Some(file))) => {
+        (None, Ok(Some((_, rows)))) if rows > app.config.max_upload_rows => {
+            let text = format!("the file has {rows} rows, more than the limit of {}", app.config.max_upload_rows);
+            let place = Place::root("body").key("file");
+            Err(Ended::Refused(Fault::Invalid(vec![place.invalid("too_many_rows", text)])))
+        }
+        (None, Ok(Some((file, rows)))) => {
             let created_at = app.config.clock.now();
-            Ok(Received { file, row: UploadRow { filename, extension, size_bytes, created_at } })
+            Ok(Received { file, row: UploadRow { filename, extension, size_bytes, created_at }, rows })
         }
         (None, Ok(None)) => Err(Ended::Refused(Fault::bad_request("the upload ended early"))),
         (None, Err(error)) => Err(Ended::Refused(error.into())),
     }
 }
 
-/// Writes pieces to a temporary file; `None` if they ended before the file did.
-fn write(folders: &Folders, mut pieces: mpsc::Receiver<Piece>) -> std::io::Result<Option<tempfile::NamedTempFile>> {
+/// Writes pieces to a temporary file and counts its rows; `None` if they ended before the file did.
+fn write(
+    folders: &Folders,
+    mut pieces: mpsc::Receiver<Piece>,
+    mut counter: RowCounter,
+) -> std::io::Result<Option<(tempfile::NamedTempFile, u64)>> {
     let mut file = tempfile::Builder::new().prefix(PARTIAL_PREFIX).tempfile_in(folders.uploads())?;
     while let Some(piece) = pieces.blocking_recv() {
         match piece {
-            Piece::Data(bytes) => file.write_all(&bytes)?,
+            Piece::Data(bytes) => {
+                counter.feed(&bytes);
+                file.write_all(&bytes)?;
+            }
             Piece::End => {
                 file.as_file().sync_all()?;
-                return Ok(Some(file));
+                return Ok(Some((file, counter.rows())));
             }
         }
     }

@@ -21,6 +21,8 @@ async fn a_key_is_asked_for_before_anything_else() {
     }
     let response = local.client.post(format!("{base}/workflows/create_workflow")).body("{").send().await.unwrap();
     assert_eq!(response.status(), 401);
+    let response = local.client.post(format!("{base}/bulk-intelligence/people")).send().await.unwrap();
+    assert_eq!(Answer::read(response).await.refused(401), "Machine authentication required");
     let large = reqwest::multipart::Part::bytes(vec![b'x'; 4 << 20]).file_name("a.csv");
     let form = reqwest::multipart::Form::new().part("file", large);
     let response = local.client.post(format!("{base}/storage/csv/upload")).multipart(form).send().await.unwrap();

@@ -1,10 +1,15 @@
 //! The service over HTTP, in this process: a file per theme.
 
 mod blocks;
+mod bulk;
+pub(super) mod conform;
+mod deliver;
 mod errors;
 mod faults;
 mod files;
 mod keeping;
+mod limits;
+mod page;
 mod restart;
 mod runs;
 mod tables;
@@ -66,6 +71,8 @@ impl Local {
 
     async fn start_in(folder: tempfile::TempDir, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::new(folder.path().join("data"));
+        // Tests ask often; the limit has tests of its own.
+        config.rate_limit = 0;
         change(&mut config);
         let service = Service::start(config).await.unwrap();
         Local { service, client: reqwest::Client::new(), folder }

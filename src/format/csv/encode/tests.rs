@@ -128,3 +128,93 @@ proptest! {
         prop_assert!(splitter.next_record(&mut fields).is_none());
     }
 }
+
+#[test]
+fn numbers_are_told_from_formulas() {
+    for (text, digits) in [
+        ("0", Some(0)),
+        ("-5", Some(1)),
+        ("007", Some(1)),
+        ("-12.50e+3", Some(4)),
+        ("1E3", Some(1)),
+        ("0.0012", Some(2)),
+        ("", None),
+        ("-", None),
+        ("+5", None),
+        ("1.", None),
+        (".5", None),
+        ("1e", None),
+        ("1e+", None),
+        ("1.2.3", None),
+        ("--1", None),
+        ("1a", None),
+        ("12 ", None),
+    ] {
+        assert_eq!(number_digits(text.as_bytes()), digits, "{text}");
+    }
+    for (text, formula) in [
+        ("=", true),
+        ("-1", false),
+        ("-1+1", true),
+        ("+1", true),
+        ("a=b", false),
+        ("\ta", true),
+        ("\ra", true),
+        ("", false),
+    ] {
+        assert_eq!(begins_like_a_formula(text.as_bytes()), formula, "{text:?}");
+    }
+    assert!(has_long_digits(b"1234567890123456") && !has_long_digits(b"123456789012345") && !has_long_digits(b"0.1"));
+    assert!(!has_long_digits(b"00000000000000001") && has_long_digits(b"-1.234567890123456e9"));
+}
+
+#[test]
+fn what_was_done_for_a_spreadsheet_is_counted_with_its_place() {
+    let long = "x".repeat(MAX_SHEET_CELL + 1);
+    let batch = batch(vec![
+        (Type::Text, texts([Some("=a"), Some("b"), None])),
+        (Type::Raw, texts([Some("12345678901234567"), Some(&format!("\"{long}\"")), Some("\"-x\"")])),
+    ]);
+    let mut encoder = CsvEncoder::new(CsvOptions { excel: true, ..CsvOptions::default() });
+    let mut out = Vec::new();
+    encoder.write_rows(&batch, &mut out);
+    assert_eq!(out, format!("'=a,'12345678901234567\nb,{long}\n,'-x\n").as_bytes());
+    let mut counts = SheetCounts::default();
+    counts.add(encoder.take_counts(), 10);
+    assert_eq!((counts.formulas, counts.long_numbers, counts.cells_changed()), (2, 1, 3));
+    assert_eq!((counts.long_cells, counts.first_long_cell), (1, Some((11, "c1".into()))));
+    assert_eq!(encoder.take_counts(), SheetCounts::default());
+}
+
+proptest! {
+    /// With a word for null, every value comes back as itself and null as that word, unquoted.
+    #[test]
+    fn a_word_for_null_means_nothing_else(
+        cells in prop::collection::vec(prop::option::of("(NA|N|A|,|\"|\n|-1){0,3}"), 1..20),
+        raw in any::<bool>(),
+        crlf in any::<bool>(),
+    ) {
+        let array: ArrayRef = Arc::new(StringViewArray::from_iter(cells.iter().map(|cell| match (cell, raw) {
+            (Some(text), true) => Some(serde_json::to_string(text).expect("json")),
+            (text, _) => text.clone(),
+        })));
+        let ty = if raw { Type::Raw } else { Type::Text };
+        let null = NullText::try_new("NA").expect("a word");
+        let out = written(&batch(vec![(ty, array)]), CsvOptions { null, crlf, ..CsvOptions::default() });
+        let morsel = Morsel::from_vec(out.into_bytes(), 0, 0);
+        let mut splitter = Splitter::new(&morsel, b',');
+        let mut fields = Vec::new();
+        for cell in &cells {
+            fields.clear();
+            prop_assert!(splitter.next_record(&mut fields).is_some_and(|record| record.malformed.is_none()));
+            prop_assert_eq!(fields.len(), 1);
+            match cell {
+                None => prop_assert_eq!(fields[0].verbatim(morsel.records()), b"NA"),
+                Some(text) => {
+                    prop_assert_eq!(&*fields[0].value(morsel.records()), text.as_bytes());
+                    prop_assert!(text != "NA" || fields[0].verbatim(morsel.records()) == b"\"NA\"");
+                }
+            }
+        }
+    }
+}

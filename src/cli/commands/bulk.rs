@@ -1,0 +1,108 @@
+//! `bulk`: a file and settings in, a job that is a run, its results drawn off as those of any run.
+
+use std::path::Path;
+use std::time::Instant;
+
+use serde_json::Value;
+
+use super::keeping::{self, Need};
+use super::results::Pull;
+use super::run::{self, draw_off};
+use super::start::{Meant, start};
+use crate::api::{BulkKind, WorkflowId};
+use crate::cli::args::{BulkArgs, BulkCommand};
+use crate::cli::context::Context;
+use crate::cli::error::{Error, Failure};
+use crate::cli::exit::Exit;
+use crate::client::{Client, Resolved, ResultFormat, StateDir, bulk_config, bulk_graph, declared_types};
+use crate::column::Schema;
+
+/// Carries it out. `config` is the file with the settings of the job.
+pub async fn bulk(context: &Context, command: BulkCommand, config: Option<&Path>) -> Result<Exit, Failure> {
+    let (kind, args) = match command {
+        BulkCommand::People(args) => (BulkKind::People, *args),
+        BulkCommand::Company(args) => (BulkKind::Company, *args),
+    };
+    let formats = [ResultFormat::from(args.format)];
+    let config = match (config, kind) {
+        (Some(path), _) => read_config(path)?,
+        (None, BulkKind::People) => Value::Object(serde_json::Map::new()),
+        (None, BulkKind::Company) => {
+            let error = Error::Usage("a job over companies needs settings".into());
+            return Err(Failure::new(error, "give `--config FILE`: JSON with `struct`, the fields to find out"));
+        }
+    };
+    let job = Job { kind, args: &args, config: bulk_config(&config, &formats) };
+    let graph = bulk_graph(&config);
+    let declared = declared_types(&graph);
+    let pull = job.pull(&formats, &declared);
+    pull.check(context, &[&args.file])?;
+    if let Some(output) = &args.plan.output {
+        context.set_restart(&output.display().to_string());
+    }
+    let workflow = Resolved {
+        id: WorkflowId(kind.path().to_owned()),
+        name: format!("Bulk Intelligence: {}", kind.as_str()),
+        graph,
+        how: "found",
+    };
+    if args.local {
+        return run::on_local_service(context, &args.enrich, async |client: &Client| {
+            job.carry_out(context, client, None, &workflow, &pull).await
+        })
+        .await;
+    }
+    let client = context.client()?;
+    let state = keeping::state_dir(context, args.results.no_state, Need::Required)?;
+    job.carry_out(context, &client, state.as_ref(), &workflow, &pull).await
+}
+
+/// One job as it was asked for.
+struct Job<'a> {
+    kind: BulkKind,
+    args: &'a BulkArgs,
+    config: Value,
+}
+
+impl Job<'_> {
+    fn pull<'b>(&'b self, formats: &'b [ResultFormat], declared: &'b Schema) -> Pull<'b> {
+        Pull {
+            results: &self.args.results,
+            plan: &self.args.plan,
+            formats,
+            declared: Some(declared),
+            start: Instant::now(),
+            of_new_run: true,
+            again: false,
+        }
+    }
+
+    async fn carry_out(
+        &self,
+        context: &Context,
+        client: &Client,
+        state: Option<&StateDir>,
+        workflow: &Resolved,
+        pull: &Pull<'_>,
+    ) -> Result<Exit, Failure> {
+        let meant = Meant {
+            workflow,
+            input: Some((&self.args.file, self.args.from)),
+            payload: Some(&self.config),
+            bulk: Some(self.kind),
+            new_run: self.args.new_run,
+        };
+        let begun = start(context, client, state, &meant, pull.formats).await?;
+        draw_off(context, client, state, &begun, workflow, self.args.local, pull).await
+    }
+}
+
+fn read_config(path: &Path) -> Result<Value, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|cause| Error::Read { path: path.to_owned(), cause })?;
+    serde_json::from_str(&text).map_err(|cause| {
+        let error = Error::Json { what: path.display().to_string(), cause };
+        let hint = "the settings of a job are JSON, such as {\"struct\": {\"email\": \"Work email\"}}; drawoff's own \
+                    configuration file is named by DRAWOFF_CONFIG for this command";
+        Failure::new(error, hint)
+    })
+}

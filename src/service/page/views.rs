@@ -1,0 +1,343 @@
+//! What each page shows.
+
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+
+use super::graph::{self, Node};
+use super::html::Html;
+use super::{SCRIPT, STYLE};
+use crate::api::{Graph, RunStatus, Workflow};
+use crate::service::rows::{BlockStatus, RunRow};
+use crate::text::{human_bytes, human_count, human_duration};
+
+/// Errors that the overview shows. By eye.
+const SHOWN_ERRORS: usize = 5;
+
+/// Workflows, runs, errors.
+pub fn overview(workflows: &[Workflow], runs: &[RunRow], now: DateTime<Utc>) -> Html {
+    let mut body = Html::default();
+    body.tag("<h1>Workflows service</h1>");
+    let under_way: Vec<&RunRow> = runs.iter().filter(|run| !run.status.is_terminal()).collect();
+    body.tag("<section aria-labelledby=\"under-way\"><h2 id=\"under-way\">Under way</h2>");
+    if under_way.is_empty() {
+        body.tag("<p class=\"soft\">No run is under way.</p>");
+    } else {
+        body.tag("<ul class=\"plain\">");
+        for run in under_way {
+            body.tag("<li>");
+            run_link(&mut body, run, "now");
+            body.tag(" ");
+            state(&mut body, run.status.as_str());
+            body.tag(" ");
+            progress(&mut body, run);
+            body.tag("</li>");
+        }
+        body.tag("</ul>");
+    }
+    body.tag("</section>");
+    let failed: Vec<&RunRow> = runs.iter().filter(|run| run.error_message.is_some()).take(SHOWN_ERRORS).collect();
+    if !failed.is_empty() {
+        body.tag("<section aria-labelledby=\"errors\"><h2 id=\"errors\">Last errors</h2><ul class=\"plain\">");
+        for run in failed {
+            body.tag("<li>");
+            run_link(&mut body, run, "error");
+            body.tag(" ");
+            moment(&mut body, run.completed_at.or(Some(run.updated_at)));
+            body.tag("<div class=\"error\">").text(run.error_message.as_deref().unwrap_or_default());
+            body.tag("</div></li>");
+        }
+        body.tag("</ul></section>");
+    }
+    body.tag("<section aria-labelledby=\"runs\"><h2 id=\"runs\">Runs</h2>");
+    run_table(&mut body, runs, now);
+    body.tag("</section><section aria-labelledby=\"workflows\"><h2 id=\"workflows\">Workflows</h2>");
+    if workflows.is_empty() {
+        body.tag(
+            "<p class=\"soft\">There is no workflow yet. <code>drawoff workflows create FILE</code> makes one from a \
+             definition file.</p>",
+        );
+    } else {
+        body.tag(
+            "<div class=\"scroll\" role=\"region\" aria-labelledby=\"workflows\" tabindex=\"0\" id=\"wt\"><table>",
+        );
+        body.tag("<thead><tr><th scope=\"col\">Name</th><th scope=\"col\">Blocks</th>");
+        body.tag("<th scope=\"col\">Changed</th><th scope=\"col\">Last run</th></tr></thead><tbody>");
+        for workflow in workflows {
+            let graph = workflow.workflow_definition.as_ref();
+            let mut blocks: Vec<_> = graph.into_iter().flat_map(|graph| &graph.blocks).collect();
+            blocks.sort_by_key(|block| block.sequence_number);
+            let names: Vec<&str> = blocks.iter().map(|block| block.block_name.as_str()).collect();
+            body.tag("<tr><th scope=\"row\"><a id=\"w-").text(&workflow.id).tag("\" href=\"");
+            body.text(address("workflows", &workflow.id.0)).tag("\">").text(&workflow.name).tag("</a></th><td>");
+            body.text(names.join(", ")).tag("</td><td>").text(&workflow.updated_at).tag("</td><td>");
+            body.text(workflow.last_run_date.as_deref().unwrap_or("never")).tag("</td></tr>");
+        }
+        body.tag("</tbody></table></div>");
+    }
+    body.tag("</section>");
+    layout("Workflows", body)
+}
+
+/// One workflow: its graph, and its runs.
+pub fn workflow(workflow: &Workflow, runs: &[RunRow], now: DateTime<Utc>) -> Html {
+    let mut body = Html::default();
+    body.tag("<h1>").text(&workflow.name).tag("</h1>");
+    if let Some(description) = workflow.description.as_deref().filter(|text| !text.is_empty()) {
+        body.tag("<p>").text(description).tag("</p>");
+    }
+    body.tag("<dl><dt>Id</dt><dd><code>").text(&workflow.id).tag("</code></dd><dt>Changed</dt><dd>");
+    body.text(&workflow.updated_at).tag("</dd></dl><h2>Blocks</h2>");
+    if let Some(graph) = &workflow.workflow_definition {
+        body.html(graph::draw(&nodes_of(graph)));
+    }
+    body.tag("<section aria-labelledby=\"runs\"><h2 id=\"runs\">Runs</h2>");
+    run_table(&mut body, runs, now);
+    body.tag("</section>");
+    layout(&workflow.name, body)
+}
+
+/// One run: its graph as far as it is, each block, its results.
+pub fn run(run: &RunRow, now: DateTime<Utc>) -> Html {
+    let mut body = Html::default();
+    let live = run.live();
+    body.tag("<h1>Run of <a id=\"workflow\" href=\"").text(address("workflows", &run.workflow_id.0)).tag("\">");
+    body.text(&run.workflow_name).tag("</a></h1><p ");
+    data(&mut body, run);
+    body.tag(">");
+    state(&mut body, run.status.as_str());
+    body.tag(" ");
+    if !run.status.is_terminal() {
+        progress(&mut body, run);
+    }
+    body.tag("</p>");
+    if let Some(error) = &run.error_message {
+        body.tag("<p class=\"error\" role=\"alert\">").text(error).tag("</p>");
+    }
+    body.tag("<dl><dt>Id</dt><dd><code>").text(&run.id).tag("</code></dd><dt>Queued</dt><dd>");
+    moment(&mut body, Some(run.queued_at));
+    body.tag("</dd><dt>Started</dt><dd>");
+    moment(&mut body, run.started_at);
+    body.tag("</dd><dt>Ended</dt><dd>");
+    moment(&mut body, run.completed_at);
+    body.tag("</dd><dt>Took</dt><dd>").text(took(run, now)).tag("</dd>");
+    if let Some(reason) = &run.status_reason {
+        body.tag("<dt>Reason</dt><dd>").text(reason).tag("</dd>");
+    }
+    body.tag("</dl><h2>Graph</h2>");
+    let place = |id: &String| run.blocks.iter().position(|block| block.block_id == *id);
+    let nodes = run.blocks.iter().zip(&live.blocks).map(|(block, live)| Node {
+        number: block.sequence_number,
+        name: block.block_name.clone(),
+        state: word_of(block.status),
+        detail: match block.status {
+            BlockStatus::Pending => String::new(),
+            _ => format!("{} rows", human_count(block.row_count)),
+        },
+        percent: (block.status == BlockStatus::Running).then_some(live.progress_percentage),
+        parents: block.previous_block_ids.iter().filter_map(place).collect(),
+    });
+    body.html(graph::draw(&nodes.collect::<Vec<_>>()));
+    body.tag("<h2 id=\"blocks\">Blocks and results</h2>");
+    body.tag("<div class=\"scroll\" role=\"region\" aria-labelledby=\"blocks\" tabindex=\"0\" id=\"bt\"><table>");
+    body.tag(
+        "<thead><tr><th scope=\"col\" class=\"n\">No.</th><th scope=\"col\">Block</th><th scope=\"col\">State</th>",
+    );
+    body.tag("<th scope=\"col\" class=\"n\">Rows read</th><th scope=\"col\" class=\"n\">Rows out</th>");
+    body.tag("<th scope=\"col\">Results</th></tr></thead><tbody>");
+    for (block, live) in run.blocks.iter().zip(&live.blocks) {
+        body.tag("<tr><td class=\"n\">").text(block.sequence_number).tag("</td><th scope=\"row\">");
+        body.text(&block.block_name).tag("</th><td>");
+        state(&mut body, word_of(block.status));
+        if let Some(step) = live.current_step.as_ref().filter(|_| live.error_message.is_none()) {
+            body.tag("<div class=\"soft\">").text(step).tag("</div>");
+        }
+        if let Some(error) = &block.error_message {
+            body.tag("<div class=\"error\">").text(error).tag("</div>");
+        }
+        body.tag("</td><td class=\"n\">").text(human_count(block.processed));
+        if let Some(total) = block.total.filter(|total| *total != block.processed) {
+            body.tag(" of ").text(human_count(total));
+        }
+        body.tag("</td><td class=\"n\">").text(human_count(block.row_count)).tag("</td><td>");
+        for file in &block.files {
+            let path = format!("{}/files/{}", address("runs", &run.id.0), encoded(&file.filename));
+            body.tag("<a id=\"f-").text(&file.filename).tag("\" href=\"").text(path).tag("\" download>");
+            body.text(file.format.as_str().to_uppercase()).tag("<span class=\"unseen\"> of block ");
+            body.text(block.sequence_number).tag("</span></a> <span class=\"soft\">");
+            body.text(human_bytes(file.size_bytes)).tag("</span> ");
+        }
+        body.tag("</td></tr>");
+    }
+    body.tag("</tbody></table></div>");
+    layout(&format!("{} · run of {}", run.status.as_str(), run.workflow_name), body)
+}
+
+/// Asks for the key.
+pub fn login(refused: bool) -> Html {
+    let mut body = Html::default();
+    body.tag("<h1>This service has a key</h1><p>The page is shown to those who know it.</p>");
+    if refused {
+        body.tag("<p class=\"error\" role=\"alert\">That is not the key, or it was tried too often.</p>");
+    }
+    body.tag("<form method=\"post\" action=\"/ui/login\"><label for=\"key\">API key<br>");
+    body.tag("<input id=\"key\" name=\"key\" type=\"password\" autocomplete=\"current-password\" required autofocus>");
+    body.tag("</label><button>Show the page</button></form>");
+    still("Key", body)
+}
+
+/// A page that says one thing.
+pub fn message(title: &str, text: &str) -> Html {
+    let mut body = Html::default();
+    body.tag("<h1>").text(title).tag("</h1><p>").text(text).tag("</p><p><a href=\"/\">All runs</a></p>");
+    still(title, body)
+}
+
+/// A page that is asked for again and again.
+fn layout(title: &str, body: Html) -> Html {
+    whole(title, body, true)
+}
+
+/// A page that stays as it is.
+fn still(title: &str, body: Html) -> Html {
+    whole(title, body, false)
+}
+
+fn whole(title: &str, body: Html, live: bool) -> Html {
+    let mut html = Html::default();
+    html.tag("<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">");
+    html.tag("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>").text(title);
+    html.tag(" · drawoff</title><link rel=\"icon\" href=\"data:,\"><style>").tag(STYLE).tag("</style></head><body>");
+    html.tag("<a class=\"skip\" href=\"#main\">To the content</a><header><div>");
+    html.tag("<a href=\"/\">drawoff</a><span>the local Workflows service, version ").text(env!("CARGO_PKG_VERSION"));
+    html.tag("</span></div></header><main id=\"main\" tabindex=\"-1\">");
+    if live {
+        html.tag("<p id=\"said\" class=\"unseen\" aria-live=\"polite\"></p><p id=\"told\" class=\"error\" role=\"status\"></p>");
+        html.tag("<noscript><p class=\"soft\">Load this page again to see how things are then.</p></noscript>");
+        html.tag("<div id=\"live\">");
+    }
+    html.html(body);
+    if live {
+        html.tag("</div>");
+    }
+    html.tag("</main><footer>Times are UTC. <a href=\"/openapi.json\">OpenAPI description</a> · ");
+    html.tag("<a href=\"/metrics\">Metrics</a></footer>");
+    if live {
+        html.tag("<script>").tag(SCRIPT).tag("</script>");
+    }
+    html.tag("</body></html>\n");
+    html
+}
+
+fn run_table(body: &mut Html, runs: &[RunRow], now: DateTime<Utc>) {
+    if runs.is_empty() {
+        body.tag("<p class=\"soft\">There is no run yet.</p>");
+        return;
+    }
+    body.tag(
+        "<div class=\"scroll\" role=\"region\" aria-labelledby=\"runs\" tabindex=\"0\" id=\"rt\"><table><thead><tr>",
+    );
+    body.tag("<th scope=\"col\">Run</th><th scope=\"col\">State</th><th scope=\"col\">Queued</th>");
+    body.tag("<th scope=\"col\" class=\"n\">Took</th><th scope=\"col\" class=\"n\">Rows out</th></tr></thead><tbody>");
+    for run in runs {
+        body.tag("<tr ");
+        data(body, run);
+        body.tag("><th scope=\"row\">");
+        run_link(body, run, "run");
+        body.tag("</th><td>");
+        state(body, run.status.as_str());
+        body.tag("</td><td>");
+        moment(body, Some(run.queued_at));
+        let rows = run.blocks.last().filter(|_| run.status == RunStatus::Completed).map(|block| block.row_count);
+        body.tag("</td><td class=\"n\">").text(took(run, now)).tag("</td><td class=\"n\">");
+        body.text(rows.map_or_else(|| "–".to_owned(), human_count)).tag("</td></tr>");
+    }
+    body.tag("</tbody></table></div>");
+}
+
+/// What the script tells runs apart by.
+fn data(body: &mut Html, run: &RunRow) {
+    body.tag("data-run=\"").text(&run.id).tag("\" data-state=\"").text(run.status.as_str());
+    body.tag("\" data-name=\"").text(&run.workflow_name).tag("\"");
+}
+
+/// `place` keeps ids apart where a run is shown twice.
+fn run_link(body: &mut Html, run: &RunRow, place: &'static str) {
+    let short: String = run.id.0.chars().take(8).collect();
+    body.tag("<a id=\"").tag(place).tag("-").text(&run.id).tag("\" href=\"").text(address("runs", &run.id.0));
+    body.tag("\">").text(&run.workflow_name).tag(" <code>").text(short).tag("</code></a>");
+}
+
+fn state(body: &mut Html, word: &str) {
+    body.tag("<span class=\"state ").text(word).tag("\"><span aria-hidden=\"true\">").text(graph::sign(word));
+    body.tag("</span> ").text(word).tag("</span>");
+}
+
+fn progress(body: &mut Html, run: &RunRow) {
+    let live = run.live();
+    let percent = live.overall_progress_percentage;
+    body.tag("<progress max=\"100\" value=\"").text(percent).tag("\" aria-label=\"Progress of the run\">");
+    body.tag("</progress> ").text(percent).tag(" %");
+    if let (Some(name), Some(number)) = (&live.current_block, live.current_block_sequence) {
+        body.tag(" · block ").text(number).tag(" of ").text(live.total_blocks).tag(", ").text(name);
+        let block = live.blocks.iter().find(|block| block.sequence_number == number);
+        if let Some(step) = block.and_then(|block| block.current_step.as_ref()) {
+            body.tag(" · ").text(step);
+        }
+    }
+}
+
+fn moment(body: &mut Html, time: Option<DateTime<Utc>>) {
+    match time {
+        Some(time) => {
+            body.tag("<time datetime=\"").text(time.to_rfc3339_opts(SecondsFormat::Millis, true)).tag("\">");
+            let text = time.to_rfc3339_opts(SecondsFormat::Secs, true).replace('T', " ").replace('Z', "");
+            body.text(text).tag("</time>");
+        }
+        None => {
+            body.tag("–");
+        }
+    }
+}
+
+fn took(run: &RunRow, now: DateTime<Utc>) -> String {
+    let Some(started) = run.started_at else { return "–".to_owned() };
+    let span: TimeDelta = run.completed_at.unwrap_or(now) - started;
+    human_duration(span.to_std().unwrap_or_default())
+}
+
+fn word_of(status: BlockStatus) -> &'static str {
+    match status {
+        BlockStatus::Pending => "pending",
+        BlockStatus::Running => "running",
+        BlockStatus::Completed => "completed",
+        BlockStatus::Failed => "failed",
+    }
+}
+
+fn nodes_of(graph: &Graph) -> Vec<Node> {
+    let mut blocks: Vec<_> = graph.blocks.iter().collect();
+    blocks.sort_by_key(|block| block.sequence_number);
+    let place = |id: &str| blocks.iter().position(|block| block.block_id.as_deref() == Some(id));
+    let node = |i: usize| {
+        let block = blocks[i];
+        let fed = graph.edges.iter().filter(|edge| Some(edge.to_block_id.as_str()) == block.block_id.as_deref());
+        Node {
+            number: block.sequence_number,
+            name: block.block_name.clone(),
+            state: "",
+            detail: String::new(),
+            percent: None,
+            parents: fed.filter_map(|edge| place(&edge.from_block_id)).collect(),
+        }
+    };
+    (0..blocks.len()).map(node).collect()
+}
+
+/// Where the page of a thing is.
+fn address(kind: &str, id: &str) -> String {
+    format!("/ui/{kind}/{}", encoded(id))
+}
+
+/// A text as one segment of a path.
+fn encoded(text: &str) -> String {
+    crate::api::routes::with_id("{id}", text)
+}

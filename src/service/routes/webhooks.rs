@@ -1,0 +1,92 @@
+//! The secret that outgoing webhooks are signed with: made, told of, rolled, forgotten. Our reading, where only the
+//! paths are public: the text is in the answers that make it and in no other, and to make one twice is 409.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use axum::http::StatusCode;
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::{App, blocking, body_bytes};
+use crate::api::{NewSigningSecret, SigningSecretInfo};
+use crate::service::answer::Fault;
+use crate::service::body;
+use crate::service::clock::timestamp;
+use crate::service::webhook::Secrets;
+
+/// Characters of a secret that are told: its head, which is the same for all, and a little of the rest.
+const PREFIX_LEN: usize = 13;
+
+pub(super) async fn show(State(app): State<Arc<App>>) -> Result<Json<SigningSecretInfo>, Fault> {
+    blocking(move || {
+        let secrets = app.store.signing_secrets()?;
+        let now = app.config.clock.now();
+        let previous = secrets.as_ref().and_then(|secrets| secrets.previous_until(now));
+        Ok(Json(SigningSecretInfo {
+            has_secret: secrets.is_some(),
+            secret_prefix: secrets.as_ref().map(|secrets| secrets.secret[..PREFIX_LEN].to_owned()),
+            created_at: secrets.map(|secrets| timestamp(secrets.created_at)),
+            previous_expires_at: previous.map(timestamp),
+        }))
+    })
+    .await
+}
+
+pub(super) async fn create(State(app): State<Arc<App>>) -> Result<(StatusCode, Json<NewSigningSecret>), Fault> {
+    blocking(move || {
+        let now = app.config.clock.now();
+        let made = app.store.change_signing_secrets(|before| {
+            if before.is_some() {
+                let text = "a signing secret exists already; roll or delete it".to_owned();
+                return Err(Fault::Text(StatusCode::CONFLICT, text));
+            }
+            let secrets = Secrets::new(now, None, TimeDelta::zero());
+            Ok((Some(secrets.clone()), secrets))
+        });
+        Ok((StatusCode::CREATED, Json(told(&made?, now))))
+    })
+    .await
+}
+
+pub(super) async fn roll(
+    State(app): State<Arc<App>>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<NewSigningSecret>, Fault> {
+    let body = body_bytes(body)?;
+    blocking(move || {
+        let hours = body::roll(&body::json(&body)?)?;
+        let now = app.config.clock.now();
+        let rolled = app.store.change_signing_secrets(|before| {
+            let before = before.ok_or_else(none)?;
+            let secrets = Secrets::new(now, Some(before), TimeDelta::hours(hours));
+            Ok((Some(secrets.clone()), secrets))
+        });
+        Ok(Json(told(&rolled?, now)))
+    })
+    .await
+}
+
+pub(super) async fn delete(State(app): State<Arc<App>>) -> Result<StatusCode, Fault> {
+    blocking(move || {
+        app.store.change_signing_secrets(|before| {
+            before.ok_or_else(none)?;
+            Ok((None, StatusCode::NO_CONTENT))
+        })
+    })
+    .await
+}
+
+fn none() -> Fault {
+    Fault::not_found("No signing secret")
+}
+
+fn told(secrets: &Secrets, now: DateTime<Utc>) -> NewSigningSecret {
+    NewSigningSecret {
+        secret: secrets.secret.clone(),
+        created_at: timestamp(secrets.created_at),
+        previous_expires_at: secrets.previous_until(now).map(timestamp),
+    }
+}
