@@ -324,7 +324,11 @@ impl Engine {
         };
         active.record_with(&self.store, appended.as_ref(), |row| {
             let block = &mut row.blocks[place];
-            block.note = done.note;
+            block.note = match &appended {
+                Some(notebook) => Some(format!("appended to the notebook {}", notebook.id)),
+                // What was said while it went, such as by a delivery, holds on.
+                None => done.note.or(block.note.take()),
+            };
             block.status = BlockStatus::Completed;
             block.completed_at = Some(now);
             block.updated_at = now;
