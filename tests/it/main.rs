@@ -2,7 +2,9 @@
 
 mod support;
 
+mod bulk;
 mod commands;
+mod contract;
 mod convert;
 mod failures;
 mod floors;
@@ -17,3 +19,4 @@ mod secrets;
 mod service;
 mod state;
 mod steps;
+mod webhooks;
