@@ -2,7 +2,9 @@
 
 mod support;
 
+mod bulk;
 mod commands;
+mod contract;
 mod convert;
 mod csv_rules;
 mod failures;
@@ -20,3 +22,4 @@ mod service_kills;
 mod soak;
 mod state;
 mod steps;
+mod webhooks;

@@ -34,7 +34,7 @@ use super::rows::{BlockRow, BlockStatus, RunRow};
 use super::specs::{WebhookTarget, Work};
 use super::store::{self, Store};
 use super::tally::Tally;
-use super::webhook::{Deliverer, Undelivered};
+use super::webhook::{Deliverer, Undelivered, host_of};
 use crate::api::{RunId, RunStatus};
 use crate::pipeline::{Control, Limits};
 use active::lock;
@@ -342,6 +342,7 @@ impl Engine {
             row.blocks[place].files = files;
             row.blocks[place].row_count = row_count;
         })?;
+        active.note(place, Some(format!("delivering to {}", host_of(&target.url))), Some(done.rows_in));
         let row = active.row();
         let stopped = || active.stop_asked().is_some();
         let sending = self.deliverer.send_rows(&row, done.results.clone(), row_count, &done.files, target, stopped);
