@@ -356,6 +356,7 @@ const BULK_EXAMPLES: &str = "\
 
 Examples:
   echo '{\"struct\": {\"employees\": {\"description\": \"Number of employees\", \"type\": \"int\"}}}' > fields.json
+  drawoff bulk people people.csv --config fields.json -o people.parquet
   drawoff bulk company companies.csv --config fields.json -o companies.parquet
   drawoff bulk company companies.csv --config fields.json --local --enrich company_enrichment=facts.csv:domain -o -";
 

@@ -305,7 +305,8 @@ impl Engine {
         };
         active.record_with(&self.store, appended.as_ref(), |row| {
             let block = &mut row.blocks[place];
-            block.note = done.note;
+            // A delivery has left word of its own.
+            block.note = done.note.or(block.note.take());
             block.status = BlockStatus::Completed;
             block.completed_at = Some(now);
             block.updated_at = now;
