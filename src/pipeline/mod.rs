@@ -4,8 +4,11 @@ mod budget;
 mod buffers;
 mod compiled;
 mod describe;
+mod encode;
 mod known;
+mod one;
 mod output;
+mod parts;
 mod plan;
 mod progress;
 mod reader;
@@ -19,7 +22,9 @@ mod writer;
 use std::path::PathBuf;
 
 pub use describe::{Described, SetBy, TypeFrom, describe_schema};
-pub use plan::{Limits, OnBadRecord, Output, Plan, SchemaChoice, SchemaFrom, SchemaPolicy, Target};
+pub use plan::{
+    Directory, Limits, OnBadRecord, Output, Plan, SchemaChoice, SchemaFrom, SchemaPolicy, Target, is_sheets,
+};
 pub use progress::Control;
 pub use rejects::is_rejects_file;
 pub use report::Report;

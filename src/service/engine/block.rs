@@ -195,6 +195,7 @@ pub(super) fn prepare(
         on_bad_record: pipeline::OnBadRecord::Fail,
         rejects: None,
         lossy_utf8: false,
+        metadata: Vec::new(),
         limits: Limits::default(),
     };
     Ok(Prepared {
@@ -395,7 +396,7 @@ fn output(format: ResultFormat, path: &Path) -> Output {
         ResultFormat::Ndjson => OutputFormat::Ndjson,
         ResultFormat::Json => OutputFormat::JsonArray,
     };
-    let target = Target::File { path: path.to_owned(), no_clobber: false };
+    let target = Target::File { path: path.to_owned(), no_clobber: false, append: false };
     Output { format, compression: Compression::None, target }
 }
 

@@ -35,7 +35,7 @@ use super::rows::{BlockRow, BlockStatus, RunRow};
 use super::specs::{WebhookTarget, Work};
 use super::store::{self, Store};
 use super::tally::Tally;
-use super::webhook::{Deliverer, Undelivered};
+use super::webhook::{Deliverer, Undelivered, host_of};
 use crate::api::{RunId, RunStatus};
 use crate::pipeline::{Control, Limits};
 use active::lock;
@@ -326,7 +326,7 @@ impl Engine {
             let block = &mut row.blocks[place];
             block.note = match &appended {
                 Some(notebook) => Some(format!("appended to the notebook {}", notebook.id)),
-                // What was said while it went, such as by a delivery, holds on.
+                // A delivery has left word of its own.
                 None => done.note.or(block.note.take()),
             };
             block.status = BlockStatus::Completed;
@@ -365,6 +365,7 @@ impl Engine {
             row.blocks[place].files = files;
             row.blocks[place].row_count = row_count;
         })?;
+        active.note(place, Some(format!("delivering to {}", host_of(&target.url))), Some(done.rows_in));
         let row = active.row();
         let stopped = || active.stop_asked().is_some();
         let sending = self.deliverer.send_rows(&row, done.results.clone(), row_count, &done.files, target, stopped);
