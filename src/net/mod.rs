@@ -5,6 +5,8 @@
 
 mod answer;
 mod clock;
+#[cfg(any(test, feature = "serve"))]
+pub(crate) mod dice;
 mod download;
 mod error;
 #[cfg(test)]

@@ -79,13 +79,13 @@ pub enum Error {
 
 /// One line of the rows.
 #[derive(Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 enum Line {
     Head { version: u32, exported_at: DateTime<Utc> },
-    Workflow { row: Box<Workflow> },
-    Run { row: Box<RunRow> },
+    Workflow(Box<Workflow>),
+    Run(Box<RunRow>),
     Upload { id: HandleId, row: UploadRow },
-    Notebook { row: NotebookRow },
+    Notebook(NotebookRow),
     End { lines: usize },
 }
 
@@ -107,7 +107,7 @@ pub fn export(data_dir: &Path, path: &Path) -> Result<Moved, Error> {
         let mut lines = vec![Line::Head { version: VERSION, exported_at: now }];
         for row in store.workflows()? {
             moved.workflows += 1;
-            lines.push(Line::Workflow { row: Box::new(row) });
+            lines.push(Line::Workflow(Box::new(row)));
         }
         // Oldest first: imported in this order, lists are as they were.
         let all = RunFilter { limit: usize::MAX, ..RunFilter::default() };
@@ -118,7 +118,7 @@ pub fn export(data_dir: &Path, path: &Path) -> Result<Moved, Error> {
                     .map_err(failed)?;
             }
             moved.runs += 1;
-            lines.push(Line::Run { row: Box::new(row) });
+            lines.push(Line::Run(Box::new(row)));
         }
         for (id, row) in store.uploads()? {
             let from = folders.upload(&id, &row);
@@ -133,7 +133,7 @@ pub fn export(data_dir: &Path, path: &Path) -> Result<Moved, Error> {
                 write_file(&mut out, &format!("notebooks/{}", row.file), &from, row.size_bytes).map_err(failed)?;
             }
             moved.notebooks += 1;
-            lines.push(Line::Notebook { row });
+            lines.push(Line::Notebook(row));
         }
         lines.push(Line::End { lines: lines.len() });
         let mut text = Vec::new();
@@ -207,11 +207,11 @@ pub fn import(data_dir: &Path, path: &Path) -> Result<Moved, Error> {
         |name: String| if brought.contains(&name) { Ok(()) } else { Err(not_ours(format!("{name} is missing"))) };
     for line in &lines {
         match line {
-            Line::Run { row } => {
+            Line::Run(row) => {
                 let files = row.blocks.iter().flat_map(|block| &block.files);
                 files.map(|file| format!("runs/{}/{}", row.id, file.filename)).try_for_each(missing)?;
             }
-            Line::Notebook { row } if row.size_bytes > 0 => missing(format!("notebooks/{}", row.file))?,
+            Line::Notebook(row) if row.size_bytes > 0 => missing(format!("notebooks/{}", row.file))?,
             _ => {}
         }
     }
@@ -239,10 +239,10 @@ fn put_all(store: &Store, lines: Vec<Line>) -> Result<Moved, store::Error> {
     for line in lines {
         let (count, new) = match line {
             Line::Head { .. } | Line::End { .. } => continue,
-            Line::Workflow { row } => (&mut moved.workflows, import.workflow(&row)?),
-            Line::Run { row } => (&mut moved.runs, import.run(&row)?),
+            Line::Workflow(row) => (&mut moved.workflows, import.workflow(&row)?),
+            Line::Run(row) => (&mut moved.runs, import.run(&row)?),
             Line::Upload { id, row } => (&mut moved.uploads, import.upload(&id, &row)?),
-            Line::Notebook { row } => (&mut moved.notebooks, import.notebook(&row)?),
+            Line::Notebook(row) => (&mut moved.notebooks, import.notebook(&row)?),
         };
         if new {
             *count += 1;

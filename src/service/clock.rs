@@ -74,7 +74,8 @@ impl Clock {
     pub(super) async fn sleep(&self, time: Duration, stopped: impl Fn() -> bool) {
         // So soon a clock that is moved, and a stop, are noticed.
         const LOOK: Duration = Duration::from_millis(20);
-        let end = self.now() + TimeDelta::from_std(time).unwrap_or(TimeDelta::MAX);
+        let time = TimeDelta::from_std(time).unwrap_or(TimeDelta::MAX);
+        let end = self.now().checked_add_signed(time).unwrap_or(DateTime::<Utc>::MAX_UTC);
         while !stopped() {
             let Ok(left) = (end - self.now()).to_std() else { return };
             if left.is_zero() {

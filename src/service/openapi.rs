@@ -165,7 +165,35 @@ fn many(name: &str) -> Option<Value> {
 }
 
 fn body(name: &str, required: bool) -> Option<Value> {
-    Some(json!({ "required": required, "content": content_of(reference(name)) }))
+    let mut content = content_of(reference(name));
+    if let Some(example) = example(name) {
+        content["application/json"]["example"] = example;
+    }
+    Some(json!({ "required": required, "content": content }))
+}
+
+/// A body that is accepted, where a schema alone leads nobody to one.
+fn example(name: &str) -> Option<Value> {
+    let filters = json!([{ "column": "employees", "operator": "greater", "value": 50 }]);
+    let definition = json!({
+        "blocks": [
+            { "sequence_number": 1, "block_type": "io", "block_name": "webhook", "block_id": "in",
+              "specs": { "input_schema": { "company": "string", "employees": "int" } } },
+            { "sequence_number": 2, "block_type": "data", "block_name": "filter", "block_id": "large",
+              "specs": { "filters": filters } },
+        ],
+        "edges": [{ "from_block_id": "in", "to_block_id": "large" }],
+    });
+    match name {
+        "CreateWorkflow" => Some(json!({
+            "workflow_name": "Large companies",
+            "workflow_description": "Those with more than 50 people",
+            "workflow_definition": definition,
+        })),
+        "UpdateWorkflow" => Some(json!({ "workflow_name": "Larger companies", "workflow_definition": definition })),
+        "RunWorkflow" => Some(json!({ "webhook_payload": [{ "company": "Kestrel Ltd", "employees": 240 }] })),
+        _ => None,
+    }
 }
 
 fn form(config: bool) -> Option<Value> {

@@ -243,7 +243,7 @@ impl Deliverer {
 }
 
 /// Host and port of an address: its path and query may hold a secret.
-fn host_of(url: &str) -> String {
+pub(super) fn host_of(url: &str) -> String {
     let url = url::Url::parse(url).ok();
     let host = url.as_ref().and_then(|url| Some((url.host_str()?, url.port())));
     match host {

@@ -2,7 +2,9 @@
 
 mod support;
 
+mod bulk;
 mod commands;
+mod contract;
 mod convert;
 mod csv_rules;
 mod failures;
@@ -16,6 +18,9 @@ mod roundtrip;
 mod schema;
 mod secrets;
 mod service;
+mod service_kills;
 mod sinks;
+mod soak;
 mod state;
 mod steps;
+mod webhooks;

@@ -285,6 +285,21 @@ impl Service {
         Service { child, url, _stderr: lines }
     }
 
+    /// The most memory that it had so far; 0 where the system does not tell.
+    pub fn peak_memory_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+        kib.unwrap_or(0) << 10
+    }
+
+    /// Ends it as a system does, and waits for it.
+    pub fn terminate(mut self) -> i32 {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        wait_for("the service to end", || self.child.try_wait().unwrap()).code().unwrap_or(-1)
+    }
+
     /// Ends it as a user does, and waits for it.
     pub fn stop(mut self) -> i32 {
         interrupt(&self.child);

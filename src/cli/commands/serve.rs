@@ -24,6 +24,7 @@ pub async fn serve(context: &Context, args: ServeArgs) -> Result<Exit, Failure> 
     }
     let temporary = args.data.is_none();
     let mut limits = context.settings.limits();
+    limits.max_memory_bytes = args.engine.max_memory.unwrap_or(limits.max_memory_bytes);
     limits.max_step_bytes = args.engine.step_memory.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
     let faults = state::scenario(&args.engine)?;
     let spoils = faults.rules.len();
@@ -43,6 +44,7 @@ pub async fn serve(context: &Context, args: ServeArgs) -> Result<Exit, Failure> 
         faults,
         admin: args.engine.admin,
         retain: args.engine.retain.as_deref().map(state::retain).transpose()?,
+        run_grace: args.engine.stop_grace,
     };
     let local = Local::start(options).await?;
     let base_url = local.base_url();

@@ -245,7 +245,7 @@ fn does(work: &Work, around: &Around<'_>, lacks: impl Fn(&str) -> bool) -> Resul
         }
         Work::Webhook(_) | Work::ReadCsv(_) | Work::ReadNotebook { .. } | Work::OutgoingWebhook(_) => Does::default(),
         Work::Append { .. } => {
-            let note = around.notebook.as_ref().map(|row| format!("appended to the notebook {}", row.id));
+            let note = around.notebook.as_ref().map(|row| format!("appends to the notebook {}", row.id));
             Does { note, ..Does::default() }
         }
         Work::Deliver => {

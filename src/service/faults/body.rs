@@ -21,6 +21,9 @@ pub(super) enum After {
     Drip(usize, Duration),
 }
 
+/// Between the last bytes and the break. Any pause is one in which they are sent.
+const BEFORE_BREAK: Duration = Duration::from_millis(2);
+
 struct Spoiled {
     body: BodyDataStream,
     /// Bytes that still go well.
@@ -51,7 +54,13 @@ impl Spoiled {
                 return Ok(Some((chunk, self)));
             }
             match self.after {
-                After::Break => return Err(io::Error::other("a fault on purpose")),
+                After::Break => {
+                    // While a body has nothing to give, what it gave is sent: the bytes before the break must arrive. A
+                    // pause alone may be over before anybody asks.
+                    tokio::task::yield_now().await;
+                    tokio::time::sleep(BEFORE_BREAK).await;
+                    return Err(io::Error::other("a fault on purpose"));
+                }
                 After::Stall(time) => {
                     tokio::time::sleep(time).await;
                     self.after = After::Break;

@@ -15,9 +15,10 @@ use chrono::TimeDelta;
 use serde_json::Value;
 
 use super::body::{After, Lines, changed, encoded, spoiled};
-use super::{Faults, Kind, Progress, Strike, Target, mixed};
+use super::{Faults, Kind, Progress, Strike, Target};
 use crate::api::routes as paths;
 use crate::format::Compression;
+use crate::net::dice::mixed;
 use crate::service::answer::Fault;
 use crate::service::query::Query;
 use crate::service::routes::{App, FILES_PREFIX, drain};

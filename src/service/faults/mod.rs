@@ -23,6 +23,7 @@ pub(super) use layer::spoil;
 pub use rule::{Error, Rule, Scenario, Target};
 
 use crate::api::RunId;
+use crate::net::dice::mixed;
 
 /// Keys whose counts are remembered; beyond that all are forgotten, and faults begin anew. A service that tests are
 /// run against does not get there; one that stands for months must not grow.
@@ -42,6 +43,8 @@ struct Counts {
     runs: HashMap<String, usize>,
     /// How often the entity tag of a file was changed.
     editions: HashMap<String, u64>,
+    /// How often each rule struck.
+    struck: HashMap<usize, u64>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -85,6 +88,13 @@ impl Faults {
         strikes
     }
 
+    /// The word of each rule, and how often it struck.
+    pub(super) fn struck(&self) -> Vec<(String, u64)> {
+        let counts = self.lock();
+        let struck = |i: usize| counts.struck.get(&i).copied().unwrap_or(0);
+        self.scenario.rules.iter().enumerate().map(|(i, rule)| (rule.word.clone(), struck(i))).collect()
+    }
+
     /// True if the run is to end as one that took too long.
     pub(super) fn times_out(&self, run: &RunId) -> bool {
         let mut counts = self.lock();
@@ -122,7 +132,9 @@ impl Faults {
             return None;
         }
         seen.struck += 1;
-        Some(Strike { kind: rule.kind.clone(), nth: seen.struck - 1, dice })
+        let nth = seen.struck - 1;
+        *counts.struck.entry(i).or_default() += 1;
+        Some(Strike { kind: rule.kind.clone(), nth, dice })
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Counts> {
@@ -169,14 +181,6 @@ fn dice(seed: u64, rule: u64, key: &str) -> u64 {
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
     mixed(mixed(seed) ^ mixed(rule.wrapping_add(1)) ^ hash)
-}
-
-/// splitmix64.
-fn mixed(n: u64) -> u64 {
-    let n = n.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    n ^ (n >> 31)
 }
 
 #[cfg(test)]

@@ -68,8 +68,11 @@ pub fn overview(workflows: &[Workflow], runs: &[RunRow], now: DateTime<Utc>) -> 
             let names: Vec<&str> = blocks.iter().map(|block| block.block_name.as_str()).collect();
             body.tag("<tr><th scope=\"row\"><a id=\"w-").text(&workflow.id).tag("\" href=\"");
             body.text(address("workflows", &workflow.id.0)).tag("\">").text(&workflow.name).tag("</a></th><td>");
-            body.text(names.join(", ")).tag("</td><td>").text(&workflow.updated_at).tag("</td><td>");
-            body.text(workflow.last_run_date.as_deref().unwrap_or("never")).tag("</td></tr>");
+            body.text(names.join(", ")).tag("</td><td>");
+            moment(&mut body, read(&workflow.updated_at));
+            body.tag("</td><td>");
+            moment(&mut body, workflow.last_run_date.as_deref().and_then(read));
+            body.tag("</td></tr>");
         }
         body.tag("</tbody></table></div>");
     }
@@ -85,7 +88,8 @@ pub fn workflow(workflow: &Workflow, runs: &[RunRow], now: DateTime<Utc>) -> Htm
         body.tag("<p>").text(description).tag("</p>");
     }
     body.tag("<dl><dt>Id</dt><dd><code>").text(&workflow.id).tag("</code></dd><dt>Changed</dt><dd>");
-    body.text(&workflow.updated_at).tag("</dd></dl><h2>Blocks</h2>");
+    moment(&mut body, read(&workflow.updated_at));
+    body.tag("</dd></dl><h2>Blocks</h2>");
     if let Some(graph) = &workflow.workflow_definition {
         body.html(graph::draw(&nodes_of(graph)));
     }
@@ -296,6 +300,11 @@ fn moment(body: &mut Html, time: Option<DateTime<Utc>>) {
             body.tag("–");
         }
     }
+}
+
+/// A moment as the API writes it.
+fn read(text: &str) -> Option<DateTime<Utc>> {
+    DateTime::parse_from_rfc3339(text).ok().map(|time| time.with_timezone(&Utc))
 }
 
 fn took(run: &RunRow, now: DateTime<Utc>) -> String {

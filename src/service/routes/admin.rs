@@ -1,4 +1,4 @@
-//! Paths for whoever tests against the service; there only if asked for. The clock of the service can be set, moved and
+//! Paths for whoever tests against the service; there only if asked for. They tell which faults struck. The clock of the service can be set, moved and
 //! sped up: links expire, keys are forgotten and runs age without anybody waiting.
 
 use std::sync::Arc;
@@ -21,17 +21,28 @@ use crate::text::parse_duration;
 /// `GET` and `POST`.
 const CLOCK: &str = "/admin/clock";
 
+/// `GET`: how often each fault struck.
+const FAULTS: &str = "/admin/faults";
+
 /// The paths. They want the key as all others do.
 pub(super) fn router(app: &Arc<App>) -> Router<Arc<App>> {
     let clock = get(clock).post(set_clock);
-    Router::new().route(CLOCK, clock).route_layer(middleware::from_fn_with_state(Arc::clone(app), require_key))
+    Router::new()
+        .route(CLOCK, clock)
+        .route(FAULTS, get(faults))
+        .route_layer(middleware::from_fn_with_state(Arc::clone(app), require_key))
+}
+
+async fn faults(State(app): State<Arc<App>>) -> Json<Value> {
+    let struck = app.faults.struck();
+    Json(struck.into_iter().map(|(kind, struck)| json!({ "kind": kind, "struck": struck })).collect())
 }
 
 async fn clock(State(app): State<Arc<App>>) -> Json<Value> {
     Json(shown(&app))
 }
 
-/// `{"set": TIME}`, `{"advance": "1h"}`, `{"speed": 60}`: what is given, in this order.
+/// `{"speed": 60}`, `{"set": TIME}`, `{"advance": "1h"}`: what is given, in this order.
 async fn set_clock(State(app): State<Arc<App>>, body: Result<Bytes, BytesRejection>) -> Result<Json<Value>, Fault> {
     let body = body::json(&body_bytes(body)?)?;
     let Some(members) = body.as_object() else { return Err(Fault::bad_request("the body must be an object")) };
@@ -58,14 +69,15 @@ async fn set_clock(State(app): State<Arc<App>>, body: Result<Bytes, BytesRejecti
         }
     }
     let clock = &app.config.clock;
+    // A clock that is to stand still stands before it is set.
+    if let Some(speed) = speed {
+        clock.set_speed(speed);
+    }
     if let Some(time) = set {
         clock.set(time.with_timezone(&Utc));
     }
     if let Some(time) = advance {
         clock.advance(time);
-    }
-    if let Some(speed) = speed {
-        clock.set_speed(speed);
     }
     Ok(Json(shown(&app)))
 }

@@ -20,8 +20,10 @@ pub(in crate::service) async fn check(request: Request, next: Next) -> Response 
     let method = request.method().as_str().to_ascii_lowercase();
     let path = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let response = next.run(request).await;
-    // Unknown paths and methods belong to no operation; the page is for people.
-    let Some(path) = path.filter(|path| path != "/" && !path.starts_with("/ui/")) else { return response };
+    // Unknown paths and methods belong to no operation; the page is for people, and the paths below /admin are there
+    // only if asked for.
+    let is_described = |path: &String| path != "/" && !path.starts_with("/ui/") && !path.starts_with("/admin/");
+    let Some(path) = path.filter(is_described) else { return response };
     if response.status() == StatusCode::METHOD_NOT_ALLOWED || method == "head" {
         return response;
     }

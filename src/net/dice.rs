@@ -1,0 +1,12 @@
+//! Numbers drawn from a seed, the same in every build: what faults on purpose go by.
+
+/// From one number to the next of a sequence.
+pub(crate) const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// A number that looks random, from `n` (splitmix64).
+pub(crate) fn mixed(n: u64) -> u64 {
+    let n = n.wrapping_add(STEP);
+    let n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    n ^ (n >> 31)
+}

@@ -1,0 +1,67 @@
+//! `bulk`: a file and settings in, rows out, by the way that `run` goes.
+
+use serde_json::json;
+
+use crate::support::{Place, Service, exit, rows};
+
+const FACTS: &str = "company_enrichment=testdata/company_facts.ndjson:domain";
+
+fn settings(place: &Place) {
+    let settings = json!({
+        "struct": { "hiring_now": { "description": "Whether they hire", "type": "bool" }, "tech_stack": "What they use" },
+        "tier": "low",
+    });
+    place.write("fields.json", settings.to_string().as_bytes());
+}
+
+#[test]
+fn a_file_becomes_rows_with_what_was_asked_for() {
+    let place = Place::new();
+    settings(&place);
+    let command = "bulk company testdata/companies.csv --config fields.json --local";
+    let done = place.run_line(&format!("{command} --enrich {FACTS} -o out.ndjson")).ok();
+    assert!(done.stderr.contains("Bulk Intelligence: company"), "{}", done.stderr);
+    let rows = rows::ndjson(&place.read("out.ndjson"));
+    let input = csv::Reader::from_path(place.path("testdata/companies.csv")).unwrap().into_records().count();
+    assert_eq!(rows.len(), input);
+    assert!(rows.iter().all(|row| row.get("hiring_now").is_some() && row.get("tech_stack").is_some()));
+    assert!(rows.iter().any(|row| row["hiring_now"] == json!(true)));
+}
+
+#[test]
+fn a_job_that_was_started_is_attached_to_and_remembered() {
+    let folder = Place::new();
+    let service = Service::start(&folder, "data", &["--enrich", FACTS]);
+    let place = Place::with_service(&service.url);
+    settings(&place);
+    let command = "bulk company testdata/companies.csv --config fields.json -o out.parquet";
+    place.run_line(command).ok();
+    let runs = place.run_line("runs ls -o ndjson").ok().records();
+    assert_eq!(runs.len(), 1);
+    let run = runs[0]["job_id"].as_str().unwrap();
+    let kept = place.run_line("runs ls --local-state -o ndjson").ok();
+    assert!(kept.text().contains(run), "{}", kept.text());
+    // The same id is a run's for every other command.
+    place.run_line(&format!("pull {run} -o again.ndjson")).ok();
+    place.run_line(&format!("runs status {run}")).ok();
+    // Its results stand: the same command is a new start.
+    place.run_line(command).ok();
+    assert_eq!(place.run_line("runs ls -o ndjson").ok().records().len(), 2);
+}
+
+#[test]
+fn settings_that_are_wrong_are_told() {
+    let place = Place::new();
+    place.write("bad.json", b"{\"struct\": {\"a\": \"x\"}, \"colour\": 1}");
+    let command = "bulk company testdata/companies.csv --local -o out.ndjson";
+    let done = place.run_line(&format!("{command} --config bad.json"));
+    assert_eq!(done.code, exit::REFUSED, "{}", done.stderr);
+    assert!(done.stderr.contains("config.colour"), "{}", done.stderr);
+    let done = place.run_line(command);
+    assert_eq!(done.code, exit::USAGE);
+    assert!(done.stderr.contains("--config FILE"), "{}", done.stderr);
+    place.write("none.json", b"struct:");
+    let done = place.run_line(&format!("{command} --config none.json"));
+    assert_ne!(done.code, exit::SUCCESS);
+    assert!(done.stderr.contains("none.json") && done.stderr.contains("struct"), "{}", done.stderr);
+}
