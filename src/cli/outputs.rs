@@ -216,7 +216,8 @@ fn output_folder(
     }
     let format = output_format(typed.to.unwrap_or(ToFormat::Parquet), args, settings.codec.value)?;
     let target = Target::Directory(Directory {
-        path: path.to_owned(),
+        // Without the slash, which would hide a file of this name.
+        path: path.components().collect(),
         set: set.to_owned(),
         no_clobber: args.sink.no_clobber,
         max_file_rows: args.sink.max_file_rows,
@@ -468,7 +469,7 @@ fn rejects(args: &PlanArgs, outputs: &[Output], inputs: &[&Path]) -> Result<Opti
         return refuse(format!("{shown} is the output; rejects cannot go there"), "give another file with `--rejects`");
     }
     let may_be_replaced = is_rejects_file(&path) || args.rejects.is_some() && !args.sink.no_clobber;
-    let is_beside = !matches!(&outputs[..], [Output { target: Target::Stdout, .. }]);
+    let is_beside = !matches!(outputs, [Output { target: Target::Stdout, .. }]);
     if is_beside && path.exists() && (args.sink.no_clobber || !may_be_replaced) {
         return refuse(
             format!("{shown} is where rejects would go, and a file stands there"),

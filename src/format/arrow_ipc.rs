@@ -118,8 +118,7 @@ pub struct ArrowWriter<W: Write> {
 }
 
 enum Form<W> {
-    Stream(StreamWriter<Counted<W>>),
-    // Boxed: its index makes it much larger.
+    Stream(Box<StreamWriter<Counted<W>>>),
     File(Box<FileWriter<Counted<W>>>),
 }
 
@@ -128,7 +127,7 @@ impl<W: Write> ArrowWriter<W> {
     pub fn try_new(out: W, form: ArrowForm, schema: SchemaRef) -> Result<Self, Error> {
         let out = Counted { inner: out, bytes: 0 };
         let form = match form {
-            ArrowForm::Stream => Form::Stream(StreamWriter::try_new(out, &schema)?),
+            ArrowForm::Stream => Form::Stream(Box::new(StreamWriter::try_new(out, &schema)?)),
             ArrowForm::File => Form::File(Box::new(FileWriter::try_new(out, &schema)?)),
         };
         Ok(ArrowWriter { form, schema })

@@ -60,7 +60,7 @@ enum Encoder {
     Csv(Csv),
     Ndjson { sink: Sink, compression: Compression },
     JsonArray { sink: Sink, compression: Compression, any: bool },
-    Arrow(Arrow),
+    Arrow(Box<Arrow>),
 }
 
 #[expect(clippy::large_enum_variant, reason = "one per output")]
@@ -125,7 +125,7 @@ impl One {
             OutputFormat::JsonArray => Encoder::JsonArray { sink, compression, any: false },
             OutputFormat::Arrow(form) => {
                 let (metadata, buffer_bytes) = (make.metadata.clone(), make.buffer_bytes);
-                Encoder::Arrow(Arrow::Empty { sink, form, metadata, buffer_bytes })
+                Encoder::Arrow(Box::new(Arrow::Empty { sink, form, metadata, buffer_bytes }))
             }
         };
         Ok(One { path, body, bytes: 0, rows: 0 })
@@ -180,8 +180,10 @@ impl One {
             },
             Encoder::Csv(csv) => &mut csv.sink,
             Encoder::Ndjson { sink, .. } | Encoder::JsonArray { sink, .. } => sink,
-            Encoder::Arrow(Arrow::Open(writer)) => writer.get_mut().get_mut(),
-            Encoder::Arrow(_) => return Ok(()),
+            Encoder::Arrow(arrow) => match &mut **arrow {
+                Arrow::Open(writer) => writer.get_mut().get_mut(),
+                _ => return Ok(()),
+            },
         };
         sink.park();
         Ok(())
@@ -266,12 +268,12 @@ impl One {
             }
             Encoder::Arrow(arrow) => {
                 arrow.open(columns, &self.path)?;
-                let Arrow::Open(writer) = std::mem::replace(arrow, Arrow::Gone) else {
+                let Arrow::Open(writer) = std::mem::replace(&mut **arrow, Arrow::Gone) else {
                     unreachable!("it was opened above")
                 };
                 let (buffered, bytes) = writer.finish().map_err(|e| arrow_error(&self.path, e))?;
                 let sink = buffered.into_inner().map_err(|e| write_error(&self.path, e.into_error()))?;
-                *arrow = Arrow::Finished(sink);
+                **arrow = Arrow::Finished(sink);
                 self.bytes = bytes;
             }
         }
@@ -286,8 +288,10 @@ impl One {
             },
             Encoder::Csv(csv) => &mut csv.sink,
             Encoder::Ndjson { sink, .. } | Encoder::JsonArray { sink, .. } => sink,
-            Encoder::Arrow(Arrow::Finished(sink)) => sink,
-            Encoder::Arrow(_) => unreachable!("an output is finished before it is synced and committed"),
+            Encoder::Arrow(arrow) => match &mut **arrow {
+                Arrow::Finished(sink) => sink,
+                _ => unreachable!("an output is finished before it is synced and committed"),
+            },
         }
     }
 

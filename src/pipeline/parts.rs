@@ -540,11 +540,20 @@ impl Parts {
                 let s = if files == 1 { "" } else { "s" };
                 Some(format!("{files} file{s}, listed in {}", self.path.join(MANIFEST).display()))
             }
-            Place::Numbered { path, .. } if files > 1 => {
-                let last = numbered(path, files as u32);
-                Some(format!("more rows than a sheet has: they go on in files up to {}", last.display()))
+            Place::Numbered { path, .. } => {
+                let name = |number: usize| numbered(path, number as u32);
+                let mut notes = Vec::new();
+                if files > 1 {
+                    notes.push(format!(
+                        "more rows than a sheet has: they go on in files up to {}",
+                        name(files).display()
+                    ));
+                }
+                if name(files + 1).exists() {
+                    notes.push(format!("{} is of an earlier time", name(files + 1).display()));
+                }
+                (!notes.is_empty()).then(|| notes.join("; "))
             }
-            Place::Numbered { .. } => None,
         }
     }
 }

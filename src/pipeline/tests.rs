@@ -591,7 +591,7 @@ fn compressed_input_is_found_by_its_bytes_and_may_have_several_parts() {
 fn plans_that_cannot_be_done_are_refused() {
     let place = Place::new();
     let mut plan = Plan::new(place.write("in.ndjson", "{}"), output(&place.path("out.parquet")));
-    plan.outputs.push(output(&place.path("out.csv")));
+    plan.outputs.clear();
     assert!(matches!(run(plan), Err(Error::Plan(_))));
     let missing = Plan::new(Source::file(place.path("none.csv")), output(&place.path("out.csv")));
     assert!(matches!(run(missing), Err(Error::Read { .. })));

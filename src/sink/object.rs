@@ -122,7 +122,7 @@ impl ObjectUpload {
     ///
     /// Where nothing may be replaced, a store refuses by itself what is put at once; whether something appeared during
     /// a long upload is asked just before its end.
-    pub fn commit(mut self: Box<Self>) -> io::Result<()> {
+    pub fn commit(mut self) -> io::Result<()> {
         self.sync()?;
         if self.parts.is_some() {
             self.refuse_if_there()?;
@@ -240,7 +240,7 @@ mod tests {
 
     fn in_memory(no_clobber: bool) -> (Arc<dyn ObjectStore>, ObjectUpload) {
         let store: Arc<dyn ObjectStore> = Arc::new(object_store::memory::InMemory::new());
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let path = Path::from("a/b.parquet");
         let upload = ObjectUpload { store: store.clone(), path, no_clobber, rest: Vec::new(), parts: None, runtime };
         (store, upload)
@@ -262,7 +262,7 @@ mod tests {
             upload.write_all(&bytes).unwrap();
             upload.sync().unwrap();
             assert_eq!(stored(&store), None);
-            Box::new(upload).commit().unwrap();
+            upload.commit().unwrap();
             assert!(stored(&store).unwrap() == bytes, "{size} bytes");
             let (store, mut upload) = in_memory(false);
             upload.write_all(&bytes).unwrap();
@@ -278,7 +278,7 @@ mod tests {
             upload.write_all(&vec![1; size]).unwrap();
             let path = upload.path.clone();
             upload.runtime.block_on(store.put(&path, PutPayload::from_static(b"there"))).unwrap();
-            assert_eq!(Box::new(upload).commit().unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+            assert_eq!(upload.commit().unwrap_err().kind(), io::ErrorKind::AlreadyExists);
             assert_eq!(stored(&store).unwrap(), b"there");
         }
     }

@@ -158,6 +158,8 @@ fn sheets_end_where_spreadsheets_end() {
     let first = place.read_text("out.csv");
     assert_eq!(first.lines().count(), 1_048_576);
     assert_eq!(place.read_text("out-2.csv"), "\u{feff}a\r\n1\r\n1\r\n1\r\n");
+    place.write("few.ndjson", "{\"a\":1}\n");
+    place.run_line("convert few.ndjson -o out.csv --excel").ok().says("out-2.csv is of an earlier time");
     let done = place.run_line("convert in.ndjson -o - --to csv --excel").ok().says("a sheet shows");
     assert_eq!(done.text().lines().count(), rows + 1);
 }
@@ -215,7 +217,7 @@ fn a_full_disk_leaves_nothing_half() {
         })
         .collect();
     place.write("in.ndjson", noise);
-    place.write("mnt/out.csv", "what stood there\n");
+    place.write("mnt/out.csv", "id,noise,few\n");
     for out in [
         "mnt/out.csv",
         "mnt/out.parquet",
@@ -229,7 +231,7 @@ fn a_full_disk_leaves_nothing_half() {
         let left: Vec<_> =
             std::fs::read_dir(place.path("mnt")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left, ["out.csv"], "{out}");
-        assert_eq!(place.read_text("mnt/out.csv"), "what stood there\n");
+        assert_eq!(place.read_text("mnt/out.csv"), "id,noise,few\n");
         assert_eq!(place.leftovers(), ["in.ndjson", "mnt"], "{out}");
     }
 }
