@@ -10,7 +10,9 @@ use super::error::{Error, Failure, STDOUT};
 use super::settings::Settings;
 use crate::column::Schema;
 use crate::format::{Compression, Format, OutputFormat, ParquetCodec, ParquetOptions, schema_file};
-use crate::pipeline::{OnBadRecord, Output, Plan, SchemaChoice, SchemaFrom, SchemaPolicy, Target, is_rejects_file};
+use crate::pipeline::{
+    OnBadRecord, Output, Plan, SchemaChoice, SchemaFrom, SchemaPolicy, Target, check_steps, is_rejects_file,
+};
 use crate::source::{Input, Source};
 
 impl From<FromFormat> for Format {
@@ -275,6 +277,7 @@ pub fn plan(sources: Vec<Source>, output: Output, args: &PlanArgs, settings: &Se
     Ok(Plan {
         sources,
         steps: args.steps.steps()?,
+        on_bad_cast: args.steps.on_bad_cast()?,
         schema: SchemaChoice {
             declared: None,
             law: args.schema.as_deref().map(read_schema_file).transpose()?,
@@ -290,9 +293,11 @@ pub fn plan(sources: Vec<Source>, output: Output, args: &PlanArgs, settings: &Se
     })
 }
 
-/// Fails now if what the flags say of the schema could not be used later.
+/// Fails now if what the flags say of the schema, and the steps under it, could not be used later.
 pub fn check_schema(args: &PlanArgs, output: &Output) -> Result<(), Failure> {
-    args.schema.as_deref().map(read_schema_file).transpose()?;
+    let law = args.schema.as_deref().map(read_schema_file).transpose()?;
+    let choice = SchemaChoice { law, policy: args.schema_policy.into(), ..SchemaChoice::default() };
+    check_steps(&args.steps.steps()?, &choice).map_err(Error::Pipeline)?;
     extra_column(args, output).map(drop)
 }
 

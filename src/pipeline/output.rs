@@ -118,6 +118,17 @@ impl Out {
         self.bytes
     }
 
+    /// The columns of the row groups so far, if it has such.
+    pub fn columns(&self) -> Option<&Schema> {
+        match &self.kind {
+            Kind::Parquet(parquet) => match &**parquet {
+                Parquet::Open(writer, _) => Some(writer.schema()),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     /// Appends a row group.
     pub fn row_group(&mut self, group: EncodedRowGroup, control: &Control) -> Result<(), Error> {
         let Kind::Parquet(parquet) = &mut self.kind else { unreachable!("row groups come for Parquet only") };
@@ -163,6 +174,7 @@ impl Out {
                     unreachable!("an output is finished once")
                 };
                 writer.declare(columns);
+                writer.set_order(columns);
                 let reread = || reread.ok_or_else(|| io::Error::other("a stream cannot be read back"));
                 let (buffered, summary) = writer.finish(reread).map_err(|e| parquet_error(&self.path, e))?;
                 let sink = buffered.into_inner().map_err(|e| write_error(&self.path, e.into_error()))?;

@@ -96,10 +96,12 @@ fn attempt(plan: &Plan, sources: Vec<Source>, reading: Reading, control: &Contro
     let mixing = reader.mixing();
     let row_group_bytes = Sizes::of(&plan.limits, workers).row_group_bytes;
     let outputs = plan.outputs.iter().map(|o| Out::open(o, mixing, row_group_bytes)).collect::<Result<Vec<_>, _>>()?;
-    let compiled = Compiled::new(plan, n_sources, somebody_watches, mixing, &sample)?;
+    let mut compiled = Compiled::new(plan, n_sources, somebody_watches, mixing, &sample)?;
     // Text outputs with types (NDJSON of CSV) cannot take back a number that should have been text;
     // where the source can be read twice, it is.
     let full = reading.full || plan.schema.from == SchemaFrom::Auto && compiled.types_fixed && mixing == Mixing::Text;
+    let evolves = compiled.policy == SchemaPolicy::Evolve;
+    compiled.may_start_over = reading.re_readable && !somebody_watches && evolves && !full;
     let schema = match again {
         Some(again) if full => full_schema(&compiled, again, control)?,
         _ => sample.iter().fold(Schema::default(), |s, item| s.join(&compiled.seen_in_item(item), mixing)),
@@ -121,6 +123,7 @@ fn attempt(plan: &Plan, sources: Vec<Source>, reading: Reading, control: &Contro
         rows_in: totals.rows_in,
         rows_written: totals.rows_written,
         rows_filtered: totals.rows_filtered,
+        rows_added: totals.rows_added,
         rows_rejected: totals.rows_rejected,
         bytes_in: control.bytes_read(),
         bytes_out: control.bytes_written(),

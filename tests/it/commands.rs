@@ -6,7 +6,7 @@ use crate::support::api::Script;
 use crate::support::{MARKED_KEY, Place, Service, exit};
 
 /// Every command, as it is typed.
-const COMMANDS: [&str; 19] = [
+const COMMANDS: [&str; 20] = [
     "run",
     "pull",
     "convert",
@@ -24,6 +24,7 @@ const COMMANDS: [&str; 19] = [
     "runs cancel",
     "runs links",
     "serve",
+    "explain",
     "config show",
     "config path",
 ];
