@@ -111,7 +111,7 @@ pub enum Command {
     #[command(
         after_help = "Examples:\n  drawoff serve --port 8064 --data ./service\n  drawoff serve --enrich company_enrichment=reference.csv:domain\n  drawoff serve --fault 429,times=3 --fault cut=50%,times=2\n  SIXTYFOUR_API_KEY=any drawoff --endpoint http://127.0.0.1:8064 workflows ls"
     )]
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Show the settings in force
     #[command(subcommand, after_help = "Examples:\n  drawoff config show\n  drawoff config path")]
     Config(ConfigCommand),
@@ -364,6 +364,7 @@ const BULK_EXAMPLES: &str = "\
 
 Examples:
   echo '{\"struct\": {\"employees\": {\"description\": \"Number of employees\", \"type\": \"int\"}}}' > fields.json
+  drawoff bulk people people.csv --config fields.json -o people.parquet
   drawoff bulk company companies.csv --config fields.json -o companies.parquet
   drawoff bulk company companies.csv --config fields.json --local --enrich company_enrichment=facts.csv:domain -o -";
 

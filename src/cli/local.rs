@@ -44,6 +44,8 @@ pub struct LocalOptions {
     pub admin: bool,
     /// Which ended runs are kept.
     pub retain: Option<Retain>,
+    /// How long runs under way may go on when it is stopped.
+    pub run_grace: Duration,
 }
 
 impl Default for LocalOptions {
@@ -65,6 +67,7 @@ impl Default for LocalOptions {
             faults: Scenario::default(),
             admin: false,
             retain: None,
+            run_grace: Duration::ZERO,
         }
     }
 }
@@ -111,6 +114,7 @@ impl Local {
             faults: options.faults,
             admin: options.admin,
             retain: options.retain,
+            run_grace: options.run_grace,
             ..Config::new(data_dir)
         };
         let service = Service::start(config).await.map_err(Error::Service)?;

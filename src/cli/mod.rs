@@ -122,7 +122,7 @@ async fn dispatch(context: &Context, command: Command, config: Option<&Path>) ->
             context.unless_interrupted(commands::workflows::dispatch(context, command)).await
         }
         Command::Runs(command) => context.unless_interrupted(commands::runs::dispatch(context, command)).await,
-        Command::Serve(args) => commands::serve::serve(context, args).await,
+        Command::Serve(args) => commands::serve::serve(context, *args).await,
         Command::Config(command) => commands::config::dispatch(context, command),
     }
 }

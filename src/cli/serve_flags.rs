@@ -1,10 +1,11 @@
 //! Flags of `serve` about its engine: how much at once, what is kept, what goes wrong.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args as ClapArgs;
 
-use super::values::parse_size;
+use super::values::{parse_duration, parse_size};
 
 /// The flags.
 #[derive(Clone, Debug, ClapArgs)]
@@ -18,6 +19,9 @@ pub struct EngineFlags {
     /// Memory of the blocks that remember rows (deduplicate, group_by), all runs together; the rest goes to disk [default: an eighth of --max-memory]
     #[arg(long, value_parser = parse_size, value_name = "SIZE", help_heading = "Runs")]
     pub step_memory: Option<u64>,
+    /// How long runs under way may go on when the service is asked to stop; then they are cancelled
+    #[arg(long, value_parser = parse_duration, default_value = "5s", value_name = "TIME", help_heading = "Runs")]
+    pub stop_grace: Duration,
     /// Keep runs that have ended for so long (7d), or so many of them (100); all without this
     #[arg(long, value_name = "TIME|COUNT", help_heading = "State")]
     pub retain: Option<String>,
@@ -36,7 +40,7 @@ pub struct EngineFlags {
     /// What the chance of faults goes by [default: that of the scenario, or 0]
     #[arg(long, value_name = "N", help_heading = "Faults")]
     pub fault_seed: Option<u64>,
-    /// Offer /admin/clock, where the service's time can be set, moved and sped up
+    /// Offer /admin/clock, where the service's time can be set, moved and sped up, and /admin/faults, which counts them
     #[arg(long, help_heading = "Faults")]
     pub admin: bool,
 }

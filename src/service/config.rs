@@ -59,6 +59,8 @@ pub struct Config {
     pub admin: bool,
     /// Which of the runs that have ended are kept; all by default.
     pub retain: Option<Retain>,
+    /// How long [`super::Service::stop`] waits for runs that are under way before it cancels them. Default 0.
+    pub run_grace: Duration,
     /// How long [`super::Service::stop`] waits for downloads that are under way. Default 5 s.
     pub stop_grace: Duration,
     /// The time.
@@ -110,6 +112,7 @@ impl Config {
             faults: Scenario::default(),
             admin: false,
             retain: None,
+            run_grace: Duration::ZERO,
             stop_grace: Duration::from_secs(5),
             clock: Clock::default(),
         }

@@ -74,6 +74,7 @@ pub struct Service {
     server: JoinHandle<io::Result<()>>,
     sweeping: JoinHandle<()>,
     grace: Duration,
+    run_grace: Duration,
 }
 
 impl Service {
@@ -93,7 +94,7 @@ impl Service {
         let failed = |cause| Error::Bind { bind, cause };
         let listener = TcpListener::bind(bind).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let grace = config.stop_grace;
+        let (grace, run_grace) = (config.stop_grace, config.run_grace);
         let faults = Arc::new(Faults::new(config.faults.clone()));
         let (retain, clock) = (config.retain, config.clock.clone());
         let retention = Retention { retain, store: Arc::clone(&store), folders: folders.clone(), clock };
@@ -126,7 +127,7 @@ impl Service {
             };
             axum::serve(listener, router).with_graceful_shutdown(ended).await
         });
-        Ok(Service { address, engine, running: Some(running), server, sweeping, grace })
+        Ok(Service { address, engine, running: Some(running), server, sweeping, grace, run_grace })
     }
 
     /// The address that it listens on.
@@ -139,18 +140,19 @@ impl Service {
         base_url(self.address)
     }
 
-    /// Stops: takes no more connections, cancels the runs and waits for them, and gives downloads
+    /// Stops: takes no more connections, gives runs under way [`Config::run_grace`] to end, cancels
+    /// the rest, and gives downloads
     /// that are under way [`Config::stop_grace`] to finish.
     pub async fn stop(mut self) {
         self.running = None;
         self.sweeping.abort();
-        self.engine.stop().await;
+        self.engine.stop(self.run_grace).await;
         if tokio::time::timeout(self.grace, &mut self.server).await.is_err() {
             self.server.abort();
             let _ = (&mut self.server).await;
         }
         // A request that came in before the end may have started one more.
-        self.engine.stop().await;
+        self.engine.stop(Duration::ZERO).await;
     }
 }
 

@@ -284,10 +284,10 @@ impl State {
                     *broken.get_or_insert(0.0) += b;
                 }
             }
-            (State::Value(kept), State::Value(Some(json))) => {
-                if replaces(figure, kept.as_deref(), &Cell::from_json(&json)) {
-                    *kept = Some(json);
-                }
+            (State::Value(kept), State::Value(Some(json)))
+                if replaces(figure, kept.as_deref(), &Cell::from_json(&json)) =>
+            {
+                *kept = Some(json);
             }
             (State::List(texts), State::List(more)) if !more.is_empty() => push_to_list(texts, &more),
             // Parts of one group have the same figures.

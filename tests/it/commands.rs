@@ -6,11 +6,13 @@ use crate::support::api::Script;
 use crate::support::{MARKED_KEY, Place, Service, exit};
 
 /// Every command, as it is typed.
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 22] = [
     "run",
     "pull",
     "convert",
     "schema",
+    "bulk people",
+    "bulk company",
     "upload",
     "workflows ls",
     "workflows get",
@@ -46,7 +48,7 @@ fn every_commands_help_has_an_example() {
 #[test]
 fn the_commands_named_here_are_all_there_are() {
     let place = Place::new();
-    for group in ["", "workflows", "runs", "config"] {
+    for group in ["", "bulk", "workflows", "runs", "config"] {
         let done = place.run_line(&format!("{group} --help")).ok();
         let commands = done.text().split_once("Commands:").expect("a list of commands").1.trim_start();
         for line in commands.lines().take_while(|line| !line.is_empty()) {

@@ -1,5 +1,5 @@
 //! What the Workflows API promises, asked of a service over HTTP: the local one, or the one that
-//! `DRAWOFF_CONTRACT_URL` names, with the key in `DRAWOFF_CONTRACT_KEY`. It makes workflows of blocks that cost
+//! `DRAWOFF_TEST_CONTRACT_URL` names, with the key in `DRAWOFF_TEST_CONTRACT_KEY`. It makes workflows of blocks that cost
 //! nothing, and deletes them.
 //!
 //! What no public source settles is asked with [`Api::our_reading`]: the local service has to answer as we read it,
@@ -57,9 +57,9 @@ impl Answer {
 impl Api {
     fn open() -> Self {
         let client = reqwest::Client::new();
-        match std::env::var("DRAWOFF_CONTRACT_URL") {
+        match std::env::var("DRAWOFF_TEST_CONTRACT_URL") {
             Ok(url) if !url.is_empty() => {
-                let key = std::env::var("DRAWOFF_CONTRACT_KEY").expect("DRAWOFF_CONTRACT_KEY holds the key");
+                let key = std::env::var("DRAWOFF_TEST_CONTRACT_KEY").expect("DRAWOFF_TEST_CONTRACT_KEY holds the key");
                 let base = url.trim_end_matches('/').to_owned();
                 Api { base, key, client, pace: Duration::from_secs(3), local: None }
             }

@@ -105,7 +105,7 @@ fn contents(place: &Place, out: &str) -> Vec<u8> {
 fn a_pull_that_is_killed_and_resumed_is_as_if_nothing_had_happened() {
     let mut chance = Chance::new("kills of a pull");
     let service_place = Place::new();
-    let service = Service::start(&service_place, "data", &[]);
+    let service = Service::start(&service_place, "data", &["--max-upload", "0", "--max-upload-rows", "0"]);
     let relay = Relay::start(&service.url);
     let place = Place::with_service(&relay.url);
     let run = large_run(&place, setting("DRAWOFF_TEST_KILL_MIB", 20));

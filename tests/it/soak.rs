@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::{Place, Service};
+use crate::support::{Place, Service, block_on};
 
 /// What goes wrong. Every run meets some of it; nothing of it spoils data.
 const FAULTS: [&str; 11] = [
@@ -74,7 +74,8 @@ fn soak(runs: usize, clients: usize) {
     let service_place = Place::new();
     let well = Service::start(&service_place, "well", &[]);
     // The clients are one key, and many.
-    let mut flags = vec!["--fault-seed", "64", "--max-runs", "4", "--step-memory", "16K", "--rate-limit", "0"];
+    let mut flags =
+        vec!["--fault-seed", "64", "--max-runs", "4", "--step-memory", "16K", "--rate-limit", "0", "--admin"];
     flags.extend(FAULTS.iter().flat_map(|fault| ["--fault", *fault]));
     let ill = Service::start(&service_place, "ill", &flags);
 
@@ -119,10 +120,28 @@ fn soak(runs: usize, clients: usize) {
     assert!(elapsed < LONGEST, "it took too long");
     let broken = broken.lock().unwrap();
     assert!(broken.is_empty(), "{} of {runs} runs:\n{}", broken.len(), broken.join("\n"));
+    let struck = struck(&ill.url);
+    assert!(struck.iter().all(|(_, struck)| *struck > 0), "something did not go wrong: {struck:?}");
+    let faults: u64 = struck.iter().map(|(_, struck)| struck).sum();
+    assert!(faults as usize > 3 * runs, "too little went wrong: {struck:?}");
     let peak = ill.peak_memory_bytes();
-    say(&format!("{runs} runs in {elapsed:.1?}, all as without faults; the service took at most {} MiB", peak >> 20));
-    // Two runs' share of 256 MiB is the plan; this is for a service that grows with every run.
+    let peak_mib = peak >> 20;
+    say(&format!(
+        "{runs} runs in {elapsed:.1?} with {faults} faults, all as without; the service took {peak_mib} MiB at most"
+    ));
+    // 256 MiB for rows under way is the plan; this is for a service that grows with every run.
     assert!(peak < 512 << 20, "the service took {} MiB", peak >> 20);
+}
+
+/// How often each fault struck.
+fn struck(url: &str) -> Vec<(String, u64)> {
+    let answer: serde_json::Value = block_on(async {
+        let request = reqwest::Client::new().get(format!("{url}/admin/faults")).header("x-api-key", "k");
+        request.send().await.unwrap().json().await.unwrap()
+    });
+    let fault =
+        |fault: &serde_json::Value| (fault["kind"].as_str().unwrap().to_owned(), fault["struck"].as_u64().unwrap());
+    answer.as_array().unwrap().iter().map(fault).collect()
 }
 
 #[expect(clippy::print_stderr, reason = "how long it took and what it needed is the result")]

@@ -44,6 +44,7 @@ pub async fn serve(context: &Context, args: ServeArgs) -> Result<Exit, Failure> 
         faults,
         admin: args.engine.admin,
         retain: args.engine.retain.as_deref().map(state::retain).transpose()?,
+        run_grace: args.engine.stop_grace,
     };
     let local = Local::start(options).await?;
     let base_url = local.base_url();

@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -157,13 +158,31 @@ impl Engine {
         }
     }
 
-    /// Cancels all runs and waits until none is under way.
-    pub(super) async fn stop(self: &Arc<Self>) {
+    /// Ends: runs that wait are cancelled, those under way have so long to come to their ends, and are cancelled then.
+    /// Waits until none is under way.
+    pub(super) async fn stop(self: &Arc<Self>, grace: Duration) {
+        let patience = tokio::time::Instant::now() + grace;
+        if !grace.is_zero() {
+            let engine = Arc::clone(self);
+            let _ = tokio::task::spawn_blocking(move || engine.cancel_waiting()).await;
+            while !lock(&self.active).is_empty() && tokio::time::Instant::now() < patience {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
         let engine = Arc::clone(self);
         // The store writes to disk, which is not for this thread.
         let _ = tokio::task::spawn_blocking(move || engine.cancel_all()).await;
         let mut tasks = std::mem::take(&mut *lock(&self.tasks));
         while tasks.join_next().await.is_some() {}
+    }
+
+    /// Cancels the runs that have not begun, also those still to come.
+    fn cancel_waiting(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        let all: Vec<Arc<Active>> = lock(&self.active).values().cloned().collect();
+        for active in all.iter().filter(|active| active.row().status == RunStatus::Queued) {
+            self.cancel(active, Stop::Service);
+        }
     }
 
     /// Asks all runs, also those still to come, to stop. Does not wait.
@@ -305,7 +324,8 @@ impl Engine {
         };
         active.record_with(&self.store, appended.as_ref(), |row| {
             let block = &mut row.blocks[place];
-            block.note = done.note;
+            // A delivery has left word of its own.
+            block.note = done.note.or(block.note.take());
             block.status = BlockStatus::Completed;
             block.completed_at = Some(now);
             block.updated_at = now;

@@ -55,7 +55,9 @@ impl Spoiled {
             }
             match self.after {
                 After::Break => {
-                    // While a body has nothing to give, what it gave is sent: the bytes before the break must arrive.
+                    // While a body has nothing to give, what it gave is sent: the bytes before the break must arrive. A
+                    // pause alone may be over before anybody asks.
+                    tokio::task::yield_now().await;
                     tokio::time::sleep(BEFORE_BREAK).await;
                     return Err(io::Error::other("a fault on purpose"));
                 }

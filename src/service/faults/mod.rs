@@ -43,6 +43,8 @@ struct Counts {
     runs: HashMap<String, usize>,
     /// How often the entity tag of a file was changed.
     editions: HashMap<String, u64>,
+    /// How often each rule struck.
+    struck: HashMap<usize, u64>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -86,6 +88,13 @@ impl Faults {
         strikes
     }
 
+    /// The word of each rule, and how often it struck.
+    pub(super) fn struck(&self) -> Vec<(String, u64)> {
+        let counts = self.lock();
+        let struck = |i: usize| counts.struck.get(&i).copied().unwrap_or(0);
+        self.scenario.rules.iter().enumerate().map(|(i, rule)| (rule.word.clone(), struck(i))).collect()
+    }
+
     /// True if the run is to end as one that took too long.
     pub(super) fn times_out(&self, run: &RunId) -> bool {
         let mut counts = self.lock();
@@ -123,7 +132,9 @@ impl Faults {
             return None;
         }
         seen.struck += 1;
-        Some(Strike { kind: rule.kind.clone(), nth: seen.struck - 1, dice })
+        let nth = seen.struck - 1;
+        *counts.struck.entry(i).or_default() += 1;
+        Some(Strike { kind: rule.kind.clone(), nth, dice })
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Counts> {

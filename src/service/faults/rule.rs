@@ -22,6 +22,8 @@ pub struct Scenario {
 /// One thing that goes wrong, and when.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rule {
+    /// The word of its kind.
+    pub word: String,
     /// What.
     pub kind: Kind,
     /// Which requests.
@@ -164,6 +166,7 @@ impl Rule {
             },
         };
         let rule = Rule {
+            word: word.clone(),
             kind,
             on,
             after: given.count("after")?.unwrap_or(0),

@@ -1,4 +1,4 @@
-//! Paths for whoever tests against the service; there only if asked for. The clock of the service can be set, moved and
+//! Paths for whoever tests against the service; there only if asked for. They tell which faults struck. The clock of the service can be set, moved and
 //! sped up: links expire, keys are forgotten and runs age without anybody waiting.
 
 use std::sync::Arc;
@@ -21,10 +21,21 @@ use crate::text::parse_duration;
 /// `GET` and `POST`.
 const CLOCK: &str = "/admin/clock";
 
+/// `GET`: how often each fault struck.
+const FAULTS: &str = "/admin/faults";
+
 /// The paths. They want the key as all others do.
 pub(super) fn router(app: &Arc<App>) -> Router<Arc<App>> {
     let clock = get(clock).post(set_clock);
-    Router::new().route(CLOCK, clock).route_layer(middleware::from_fn_with_state(Arc::clone(app), require_key))
+    Router::new()
+        .route(CLOCK, clock)
+        .route(FAULTS, get(faults))
+        .route_layer(middleware::from_fn_with_state(Arc::clone(app), require_key))
+}
+
+async fn faults(State(app): State<Arc<App>>) -> Json<Value> {
+    let struck = app.faults.struck();
+    Json(struck.into_iter().map(|(kind, struck)| json!({ "kind": kind, "struck": struck })).collect())
 }
 
 async fn clock(State(app): State<Arc<App>>) -> Json<Value> {

@@ -22,8 +22,8 @@ pub(in crate::service) async fn check(request: Request, next: Next) -> Response 
     let response = next.run(request).await;
     // Unknown paths and methods belong to no operation; the page is for people, and the paths below /admin are there
     // only if asked for.
-    let described = |path: &String| path != "/" && !path.starts_with("/ui/") && !path.starts_with("/admin/");
-    let Some(path) = path.filter(described) else { return response };
+    let is_described = |path: &String| path != "/" && !path.starts_with("/ui/") && !path.starts_with("/admin/");
+    let Some(path) = path.filter(is_described) else { return response };
     if response.status() == StatusCode::METHOD_NOT_ALLOWED || method == "head" {
         return response;
     }

@@ -218,6 +218,82 @@ async fn an_endpoint_enriches_in_batches_and_may_fail() {
     assert_eq!(found[2], json!({ "id": 2, "q": "fish" }));
 }
 
+/// An endpoint that answers for rows below a bound, and holds the others back until it is raised.
+async fn held_back() -> (EnrichEndpoint, tokio::sync::watch::Sender<u64>) {
+    async fn answer(State(bound): State<tokio::sync::watch::Receiver<u64>>, Json(body): Json<Value>) -> Json<Value> {
+        let rows = body["rows"].as_array().unwrap();
+        let first = rows[0]["id"].as_u64().unwrap();
+        let _ = bound.clone().wait_for(|bound| first < *bound).await;
+        Json(json!({ "rows": rows }))
+    }
+    let (raise, bound) = tokio::sync::watch::channel(0);
+    let app = Router::new().route("/", post(answer)).with_state(bound);
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    (EnrichEndpoint { block: "find_email".to_owned(), url }, raise)
+}
+
+/// Waits until the second block has taken so many rows.
+async fn taken(local: &Local, run: &str, rows: u64) -> Value {
+    for _ in 0..3000 {
+        let status = local.status(run).await;
+        if status["blocks"][1]["processed_count"] == rows {
+            return status;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    panic!("{rows} rows are never taken");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn counts_are_true_while_it_happens_and_others_go_on() {
+    let (endpoint, raise) = held_back().await;
+    let local = Local::start_with(|config| config.endpoints = vec![endpoint]).await;
+    let rows: Vec<Value> = (0..250).map(|id| json!({ "id": id })).collect();
+    let slow = local.chain(&[("webhook", json!({})), ("find_email", json!({}))]).await;
+    let run = local.run(&slow, "", json!({ "webhook_payload": rows })).await;
+    raise.send(100).unwrap();
+    let status = taken(&local, &run, 100).await;
+    let block = &status["blocks"][1];
+    assert_eq!((&block["status"], &block["total_count"]), (&json!("running"), &json!(250)));
+    assert_eq!((&block["metrics"]["row_count"], &block["progress_percentage"]), (&json!(100), &json!(40.0)));
+    assert_eq!((&status["current_block"], &status["completed_blocks"]), (&json!("find_email"), &json!(1)));
+    // Meanwhile another run comes to its end.
+    let quick = local.chain(&[("webhook", json!({})), ("deduplicate", json!({}))]).await;
+    let other = local.run(&quick, "", json!({ "webhook_payload": [{ "id": 1 }] })).await;
+    local.completed(&other).await;
+    raise.send(200).unwrap();
+    taken(&local, &run, 200).await;
+    raise.send(1000).unwrap();
+    assert_eq!(local.completed(&run).await["blocks"][1]["processed_count"], 250);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_under_way_is_cancelled_or_may_end_when_the_service_does() {
+    for (grace, expected) in [(0, "cancelled"), (60, "completed")] {
+        let (endpoint, raise) = held_back().await;
+        let local = Local::start_with(|config| {
+            config.endpoints = vec![endpoint];
+            config.run_grace = std::time::Duration::from_secs(grace);
+        })
+        .await;
+        let workflow = local.chain(&[("webhook", json!({})), ("find_email", json!({}))]).await;
+        let rows: Vec<Value> = (0..150).map(|id| json!({ "id": id })).collect();
+        let run = local.run(&workflow, "", json!({ "webhook_payload": rows })).await;
+        raise.send(100).unwrap();
+        taken(&local, &run, 100).await;
+        if grace > 0 {
+            tokio::spawn(async move {
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                raise.send(1000)
+            });
+        }
+        let local = Local::start_in(local.stop().await, |_| {}).await;
+        assert_eq!(local.status(&run).await["overall_status"], expected);
+    }
+}
+
 #[tokio::test]
 async fn a_search_takes_a_file_or_finds_nothing() {
     let folder = tempfile::tempdir().unwrap();
