@@ -11,7 +11,6 @@
 //!                                             of text, 4 x workers x a morsel's text, or 8 MiB
 //!                                             where a morsel becomes more than that
 //! + what waits in a folder's files        <= an eighth of --max-memory, instead of the open row group
-//! + rows of a part by folder, per worker   <= its part and views of it
 //! + parts of an object's upload            <= 24 MiB, outside of the sum
 //! + downloads that wait to be read         <= a sixteenth of --max-memory, or 256 KiB per job
 //! + the sample for the schema              <= 4 MiB and a morsel

@@ -252,28 +252,23 @@ impl Compiled {
         options: &ParquetOptions,
         shop: Option<Workshop>,
     ) -> Result<RowGroupEncoder, parquet::Error> {
-        let layout = self.layout(schema, options)?;
+        let plain = self.plain_columns.read().expect("no one panics while holding this");
+        let plain: Vec<ColumnPath> = plain.iter().cloned().map(ColumnPath::new).collect();
+        let layout = Arc::new(Layout::with_plain_columns(Arc::new(schema), options, self.mixing, &plain)?);
         match shop {
             Some(shop) => Ok(RowGroupEncoder::again(layout, shop)),
             None => RowGroupEncoder::with_layout(layout),
         }
     }
 
-    /// The layout of the next row groups, wise from those before them.
-    pub fn layout(&self, schema: Schema, options: &ParquetOptions) -> Result<Arc<Layout>, parquet::Error> {
-        let plain = self.plain_columns.read().expect("no one panics while holding this");
-        let plain: Vec<ColumnPath> = plain.iter().cloned().map(ColumnPath::new).collect();
-        Ok(Arc::new(Layout::with_plain_columns(Arc::new(schema), options, self.mixing, &plain)?))
-    }
-
     /// True if an output takes row groups, for which many morsels go to one worker.
     pub fn has_row_groups(&self) -> bool {
-        self.lanes.iter().any(|lane| matches!(lane.format, OutputFormat::Parquet(_)))
+        self.lanes.iter().any(Lane::takes_row_groups)
     }
 
     /// True if an output takes rows batch by batch.
     pub fn has_rows(&self) -> bool {
-        self.lanes.iter().any(|lane| !matches!(lane.format, OutputFormat::Parquet(_)))
+        self.lanes.iter().any(|lane| !lane.takes_row_groups())
     }
 
     /// Fails if an output is to be divided by a column that is not among `columns`, which come out of the steps.

@@ -13,7 +13,7 @@ use crate::format::arrow_ipc::plain_batch;
 use crate::format::compress::PieceCompressor;
 use crate::format::csv::{CsvEncoder, SheetCounts};
 use crate::format::json_text::{JsonValues, unescape};
-use crate::format::parquet::{self, EncodedRowGroup, Layout, RowGroupEncoder, Workshop};
+use crate::format::parquet::{self, EncodedRowGroup, RowGroupEncoder, Workshop};
 use crate::format::{Compression, OutputFormat, ParquetOptions, ndjson};
 use crate::text::error_chain;
 
@@ -39,6 +39,18 @@ pub(super) struct Lane {
     pub unit_rows: usize,
     /// The same in bytes, as encoded.
     pub unit_bytes: usize,
+}
+
+impl Lane {
+    /// True if workers make row groups for it.
+    pub fn takes_row_groups(&self) -> bool {
+        matches!(self.format, OutputFormat::Parquet(_)) && self.partition_by.is_empty()
+    }
+
+    /// True if its rows are set aside until all are there; see [`super::spool`].
+    pub fn is_spooled(&self) -> bool {
+        self.format.is_typed() && !self.partition_by.is_empty()
+    }
 }
 
 /// Rows of one batch, for every output that takes them batch by batch.
@@ -104,7 +116,7 @@ pub(super) fn encode_rows(compiled: &Compiled, batch: &Batch, decoded: &Arc<Sche
     let mut encoded = Vec::with_capacity(compiled.lanes.len());
     for lane in &compiled.lanes {
         encoded.push(match lane.format {
-            OutputFormat::Parquet(_) => Encoded::InRowGroups,
+            _ if lane.takes_row_groups() => Encoded::InRowGroups,
             _ if lane.in_parts => {
                 let parts = by_folder(batch, &lane.partition_by)?.into_iter();
                 Encoded::Parts(
@@ -134,8 +146,15 @@ pub(super) fn encode_rows(compiled: &Compiled, batch: &Batch, decoded: &Arc<Sche
     Ok(Rows { columns: batch.schema.clone(), decoded: decoded.clone(), rows: batch.rows as u64, encoded, sheet })
 }
 
-fn part(lane: &Lane, folder: Folder, batch: Batch, sheet: &mut SheetCounts) -> Result<PartRows, Error> {
-    let body = body_of(lane.format, &batch, sheet)?;
+fn part(lane: &Lane, folder: Folder, mut batch: Batch, sheet: &mut SheetCounts) -> Result<PartRows, Error> {
+    let format = if lane.is_spooled() {
+        // Every value as it was decoded, and nothing else of its record.
+        batch.records = None;
+        OutputFormat::Ndjson
+    } else {
+        lane.format
+    };
+    let body = body_of(format, &batch, sheet)?;
     Ok(PartRows { folder, batch, body })
 }
 
@@ -306,30 +325,26 @@ pub(super) struct RowGroups {
     /// The place of the output in the plan.
     pub output: usize,
     options: ParquetOptions,
-    lane: Lane,
-    /// What is open, where the output is not divided by columns.
+    unit_rows: usize,
+    unit_bytes: usize,
+    /// What is open.
     encoder: Option<RowGroupEncoder>,
-    /// Rows by folder, in the order of first sight. They are encoded folder by folder at the end, because encoders for
-    /// all of them would take more memory than their rows.
-    folders: Vec<(Folder, Vec<Batch>)>,
-    places: HashMap<Folder, usize>,
     /// What is whole.
-    ready: Vec<(Folder, EncodedRowGroup)>,
+    ready: Vec<EncodedRowGroup>,
     /// Of the last encoder.
     shop: Option<Workshop>,
 }
 
 impl RowGroups {
-    /// One for each Parquet output.
+    /// One for each output that takes row groups.
     pub fn of(compiled: &Compiled) -> Vec<RowGroups> {
         let made = |(output, lane): (usize, &Lane)| match lane.format {
-            OutputFormat::Parquet(options) => Some(RowGroups {
+            OutputFormat::Parquet(options) if lane.takes_row_groups() => Some(RowGroups {
                 output,
                 options,
-                lane: lane.clone(),
+                unit_rows: lane.unit_rows,
+                unit_bytes: lane.unit_bytes,
                 encoder: None,
-                folders: Vec::new(),
-                places: HashMap::new(),
                 ready: Vec::new(),
                 shop: None,
             }),
@@ -340,16 +355,6 @@ impl RowGroups {
 
     /// Adds rows, which have no other columns than `columns`.
     pub fn write(&mut self, compiled: &Compiled, columns: &Schema, batch: &Batch) -> Result<(), Error> {
-        if !self.lane.partition_by.is_empty() {
-            for (folder, rows) in by_folder(batch, &self.lane.partition_by)? {
-                let place = *self.places.entry(folder.clone()).or_insert_with(|| {
-                    self.folders.push((folder, Vec::new()));
-                    self.folders.len() - 1
-                });
-                self.folders[place].1.push(rows);
-            }
-            return Ok(());
-        }
         let mut at = 0;
         loop {
             let encoder = match &mut self.encoder {
@@ -359,7 +364,7 @@ impl RowGroups {
                     none.insert(made.map_err(bug)?)
                 }
             };
-            let rows = (batch.rows - at).min(self.lane.unit_rows - encoder.rows());
+            let rows = (batch.rows - at).min(self.unit_rows - encoder.rows());
             if rows == batch.rows {
                 // Also of no rows the columns count.
                 encoder.write(batch).map_err(bug)?;
@@ -367,8 +372,8 @@ impl RowGroups {
                 encoder.write(&batch.slice(at, rows)).map_err(bug)?;
             }
             at += rows;
-            if encoder.rows() >= self.lane.unit_rows
-                || self.lane.unit_bytes < usize::MAX && encoder.memory_size() >= self.lane.unit_bytes
+            if encoder.rows() >= self.unit_rows
+                || self.unit_bytes < usize::MAX && encoder.memory_size() >= self.unit_bytes
             {
                 self.close()?;
             }
@@ -382,50 +387,16 @@ impl RowGroups {
         if let Some(encoder) = self.encoder.take() {
             let (group, shop) = encoder.finish_in_workshop().map_err(bug)?;
             self.shop = Some(shop);
-            self.ready.push(("".into(), group));
+            self.ready.push(group);
         }
         Ok(())
     }
 
-    /// What was made of the rows so far, which had no other columns than `columns`.
-    pub fn take(&mut self, compiled: &Compiled, columns: &Schema) -> Result<Vec<(Folder, EncodedRowGroup)>, Error> {
+    /// What was made of the rows so far.
+    pub fn take(&mut self, compiled: &Compiled) -> Result<Vec<EncodedRowGroup>, Error> {
         self.close()?;
-        self.places.clear();
-        let folders = std::mem::take(&mut self.folders);
-        if !folders.is_empty() {
-            let layout = compiled.layout(columns.without(&self.lane.partition_by), &self.options).map_err(bug)?;
-            for (folder, batches) in folders {
-                let mut encoder = self.encoder_with(&layout)?;
-                for batch in batches {
-                    let mut at = 0;
-                    while at < batch.rows {
-                        let rows = (batch.rows - at).min(self.lane.unit_rows - encoder.rows());
-                        encoder.write(&batch.slice(at, rows)).map_err(bug)?;
-                        at += rows;
-                        if encoder.rows() >= self.lane.unit_rows {
-                            let full = std::mem::replace(&mut encoder, self.encoder_with(&layout)?);
-                            self.ready.push((folder.clone(), full.finish().map_err(bug)?));
-                        }
-                    }
-                }
-                if encoder.rows() > 0 {
-                    let (group, shop) = encoder.finish_in_workshop().map_err(bug)?;
-                    self.shop = Some(shop);
-                    self.ready.push((folder, group));
-                }
-            }
-        }
-        for (_, group) in &self.ready {
-            compiled.learn_from(group);
-        }
+        self.ready.iter().for_each(|group| compiled.learn_from(group));
         Ok(std::mem::take(&mut self.ready))
-    }
-
-    fn encoder_with(&mut self, layout: &Arc<Layout>) -> Result<RowGroupEncoder, Error> {
-        match self.shop.take() {
-            Some(shop) => Ok(RowGroupEncoder::again(layout.clone(), shop)),
-            None => RowGroupEncoder::with_layout(layout.clone()).map_err(bug),
-        }
     }
 }
 

@@ -16,6 +16,7 @@ mod reader;
 mod rejects;
 mod report;
 mod run;
+mod spool;
 mod turn;
 mod worker;
 mod writer;

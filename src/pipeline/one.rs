@@ -36,12 +36,14 @@ pub(super) struct Make {
     pub metadata: Arc<[(String, String)]>,
     /// Bytes that are collected before they are written.
     pub buffer_bytes: usize,
+    /// Threads that may encode files at the end.
+    pub workers: usize,
 }
 
 impl Make {
     pub fn new(format: OutputFormat, compression: Compression, mixing: Mixing, row_group_bytes: usize) -> Self {
         let metadata = Arc::new([]);
-        Make { format, compression, mixing, row_group_bytes, metadata, buffer_bytes: BUFFER_BYTES }
+        Make { format, compression, mixing, row_group_bytes, metadata, buffer_bytes: BUFFER_BYTES, workers: 1 }
     }
 }
 
@@ -299,6 +301,11 @@ impl One {
             Encoder::Arrow(Arrow::Finished(sink)) => sink,
             Encoder::Arrow(_) => unreachable!("an output is finished before it is synced and committed"),
         }
+    }
+
+    /// Closes a finished file that can be opened again.
+    pub fn park_finished(&mut self) {
+        self.finished().park();
     }
 
     /// Makes the finished output durable, so that only its name is missing.

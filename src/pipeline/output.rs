@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::encode::{Body, Encoded, Folder, PartRows};
+use super::encode::{Body, Encoded, PartRows};
 use super::one::{Make, One, write_error};
 use super::parts::Parts;
 use super::plan::is_sheets;
@@ -118,12 +118,12 @@ impl Out {
         }
     }
 
-    /// Appends row groups, each to its folder.
-    pub fn row_groups(&mut self, groups: Vec<(Folder, EncodedRowGroup)>) -> Result<(), Error> {
-        for (folder, group) in groups {
+    /// Appends row groups.
+    pub fn row_groups(&mut self, groups: Vec<EncodedRowGroup>) -> Result<(), Error> {
+        for group in groups {
             match &mut self.kind {
                 Kind::One(one) => one.row_group(group)?,
-                Kind::Parts(parts) => parts.row_group(&folder, group)?,
+                Kind::Parts(parts) => parts.row_group(group)?,
             }
         }
         Ok(())

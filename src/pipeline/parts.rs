@@ -4,7 +4,7 @@
 //! ```text
 //! DIR/country=NO/part-00001.parquet      rows of one folder go into its open file; one that is full is closed and
 //! DIR/country=NO/part-00002.parquet      another begun
-//! DIR/_manifest.json                      what stands there: rows, bytes and digest of every file
+//! DIR/_manifest.json                     what stands there: rows, bytes and digest of every file
 //! DIR/_SUCCESS                           last
 //! ```
 //!
@@ -16,7 +16,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_array::RecordBatch;
 use arrow_select::concat::concat_batches;
@@ -27,6 +28,7 @@ use super::Error;
 use super::encode::{Body, Folder, PartRows, body_of, compressed};
 use super::one::{Make, One, write_error};
 use super::plan::Directory;
+use super::spool::{self, Encoding, Spooled};
 use crate::column::{Batch, Schema};
 use crate::format::csv::{MAX_SHEET_ROWS, SheetCounts};
 use crate::format::parquet::EncodedRowGroup;
@@ -42,6 +44,9 @@ const MAX_HANDLES: usize = 128;
 
 /// Rows of one file are written once they have so many bytes. By eye: where a write's own cost does not show.
 const PENDING_BYTES: usize = 256 << 10;
+
+/// Bytes that are collected of a file that is encoded from rows that waited; there are few at a time.
+const ENCODING_BUFFER_BYTES: usize = 256 << 10;
 
 /// The name of what says which files there are. Readers of whole folders pass over names with this beginning.
 const MANIFEST: &str = "_manifest.json";
@@ -81,10 +86,13 @@ pub(super) struct Parts {
     handles: usize,
     rows: u64,
     partition_by: Arc<[Arc<str>]>,
+    /// Rows are set aside until all are there: `files` are then what waits. See [`super::spool`].
+    spooled: bool,
 }
 
 struct PartFile {
     one: One,
+    folder: Folder,
     /// Rows, those that wait included.
     rows: u64,
     pending: Pending,
@@ -166,7 +174,6 @@ impl Parts {
             path,
             place,
             compression: make.compression,
-            make,
             max_rows,
             max_bytes,
             max_waiting,
@@ -177,6 +184,8 @@ impl Parts {
             waiting: 0,
             handles: 0,
             rows: 0,
+            spooled: make.format.is_typed() && !partition_by.is_empty(),
+            make,
             partition_by,
         }
     }
@@ -204,6 +213,15 @@ impl Parts {
         };
         let at = self.file_of(&folder)?;
         let file = &self.files[at];
+        if self.spooled {
+            // What was seen of integers may differ, what carries them does not.
+            let same = *file.columns == *batch.schema || file.columns.to_arrow() == batch.schema.to_arrow();
+            if file.rows > 0 && !same {
+                self.current.remove(&folder);
+                return self.rows_of(PartRows { folder, batch, body });
+            }
+            return self.append(at, &batch, body);
+        }
         let room = self.max_rows - file.rows;
         if room == 0 {
             self.current.remove(&folder);
@@ -228,7 +246,9 @@ impl Parts {
 
     fn append(&mut self, at: usize, batch: &Batch, body: Body) -> Result<(), Error> {
         self.clock += 1;
-        if !Arc::ptr_eq(&self.files[at].columns, &batch.schema) && *self.files[at].columns != *batch.schema {
+        let is_begun = self.spooled && self.files[at].rows > 0;
+        let same = |columns: &Arc<Schema>| Arc::ptr_eq(columns, &batch.schema) || **columns == *batch.schema;
+        if !is_begun && !same(&self.files[at].columns) {
             self.write_pending(at)?;
             self.files[at].columns = batch.schema.clone();
         }
@@ -261,11 +281,9 @@ impl Parts {
         self.relieve()
     }
 
-    /// Appends a row group of one folder. It is not cut: workers make them small enough.
-    pub fn row_group(&mut self, folder: &Folder, group: EncodedRowGroup) -> Result<(), Error> {
-        if group.rows() == 0 && !self.partition_by.is_empty() {
-            return Ok(());
-        }
+    /// Appends a row group. It is not cut: workers make them small enough.
+    pub fn row_group(&mut self, group: EncodedRowGroup) -> Result<(), Error> {
+        let folder = &Folder::from("");
         let (rows, bytes) = (group.rows() as u64, group.bytes() as u64);
         let mut at = self.file_of(folder)?;
         let file = &self.files[at];
@@ -321,16 +339,14 @@ impl Parts {
             Place::Numbered { .. } => name.clone(),
         };
         let sink = sink.map_err(|cause| write_error(&path, cause))?;
-        let one = One::new(path, sink, &self.make)?;
-        self.files.push(PartFile {
-            one,
-            rows: 0,
-            pending: Pending::default(),
-            columns: Arc::default(),
-            used: self.clock,
-            has_handle: false,
-            name,
-        });
+        let one = match self.spooled {
+            true => {
+                let waiting = (OutputFormat::Ndjson, spool::COMPRESSION);
+                One::new(path, sink, &Make { format: waiting.0, compression: waiting.1, ..self.make.clone() })?
+            }
+            false => One::new(path, sink, &self.make)?,
+        };
+        self.files.push(PartFile { used: self.clock, ..PartFile::new(one, folder.clone(), name) });
         self.current.insert(folder.clone(), at);
         self.numbers.insert(folder.clone(), number);
         Ok(at)
@@ -346,7 +362,8 @@ impl Parts {
         self.waiting -= pending.bytes;
         match pending.arrow.first() {
             None => {
-                let text = match self.compression {
+                let compression = if self.spooled { spool::COMPRESSION } else { self.compression };
+                let text = match compression {
                     Compression::None => pending.text,
                     compression => compressed(compression, &pending.text),
                 };
@@ -418,7 +435,69 @@ impl Parts {
         let columns = columns.without(&self.partition_by);
         for at in 0..self.files.len() {
             self.write_pending(at)?;
-            self.files[at].one.finish(&columns)?;
+        }
+        if self.spooled {
+            return self.encode_spooled(&columns);
+        }
+        self.files.iter_mut().try_for_each(|file| file.one.finish(&columns))
+    }
+
+    /// Makes the files of what was set aside, several at a time.
+    fn encode_spooled(&mut self, columns: &Schema) -> Result<(), Error> {
+        let mut waiting: Vec<(Folder, Vec<Spooled>)> = Vec::new();
+        let mut places: HashMap<Folder, usize> = HashMap::new();
+        let n_parts = self.files.len();
+        for mut file in std::mem::take(&mut self.files) {
+            file.one.finish(&file.columns.clone())?;
+            let Sink::Part(mut part) = file.one.into_sink() else { return Err(no_part()) };
+            part.park();
+            let place = *places.entry(file.folder.clone()).or_insert_with(|| {
+                waiting.push((file.folder.clone(), Vec::new()));
+                waiting.len() - 1
+            });
+            waiting[place].1.push(Spooled { part, columns: file.columns });
+        }
+        let Place::Folder { staging, directory } = &self.place else { return Err(no_part()) };
+        let workers = self.make.workers.clamp(1, waiting.len().max(1));
+        let encoding = Encoding {
+            staging,
+            next_part: &AtomicUsize::new(n_parts),
+            columns,
+            make: &Make { row_group_bytes: 0, buffer_bytes: ENCODING_BUFFER_BYTES, ..self.make.clone() },
+            group_bytes: (self.max_waiting / workers).min(self.make.row_group_bytes),
+            max_rows: self.max_rows,
+            max_bytes: self.max_bytes,
+        };
+        // Taken from the end, put in order afterwards.
+        let tasks = Mutex::new(waiting.into_iter().enumerate().collect::<Vec<_>>());
+        let take = || tasks.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let encode = || {
+            let mut made = Vec::new();
+            while let Some((i, (folder, spools))) = take() {
+                let files = encoding.files(&self.path.join(&*folder), spools);
+                if files.is_err() {
+                    // The others need not go on.
+                    tasks.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                }
+                made.push((i, folder, files?));
+            }
+            Ok::<_, Error>(made)
+        };
+        let made = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..workers).map(|_| scope.spawn(encode)).collect();
+            let ended = threads.into_iter().map(|thread| thread.join());
+            let ended =
+                ended.map(|end| end.unwrap_or_else(|_| Err(Error::Bug("a thread that encodes broke down".into()))));
+            ended.collect::<Result<Vec<_>, Error>>()
+        })?;
+        let mut made: Vec<_> = made.into_iter().flatten().collect();
+        made.sort_by_key(|(i, ..)| *i);
+        let extension = extension(&self.make);
+        for (_, folder, files) in made {
+            for (one, number) in files.into_iter().zip(1u32..) {
+                let name = Path::new(&*folder).join(format!("{}-{number:05}.{extension}", directory.set));
+                self.files.push(PartFile { rows: one.rows(), ..PartFile::new(one, folder.clone(), name) });
+            }
         }
         Ok(())
     }
@@ -471,6 +550,11 @@ impl Parts {
 }
 
 impl PartFile {
+    fn new(one: One, folder: Folder, name: PathBuf) -> Self {
+        let (pending, columns) = (Pending::default(), Arc::default());
+        PartFile { one, folder, rows: 0, pending, columns, used: 0, has_handle: false, name }
+    }
+
     /// Bytes of the file, what waits counted as it is.
     fn size(&self) -> u64 {
         self.one.bytes() + self.pending.bytes as u64
@@ -545,6 +629,10 @@ impl Commit<'_> {
         self.staging.sync_folders(std::iter::empty());
         Ok(entries)
     }
+}
+
+fn no_part() -> Error {
+    Error::Bug("a file of a folder is none of its parts".into())
 }
 
 /// True for a path that leads nowhere but below its folder; manifests could be written by anybody.

@@ -103,7 +103,7 @@ fn attempt(plan: &Plan, sources: Vec<Source>, reading: Reading, control: &Contro
     let metadata: Arc<[(String, String)]> = plan.metadata.clone().into();
     let open = |output: &Output| {
         let make = Make::new(output.format, output.compression, mixing, sizes.row_group_bytes);
-        Out::open(output, Make { metadata: metadata.clone(), ..make }, sizes.waiting_bytes)
+        Out::open(output, Make { metadata: metadata.clone(), workers, ..make }, sizes.waiting_bytes)
     };
     let outputs = plan.outputs.iter().map(open).collect::<Result<Vec<_>, _>>()?;
     let mut compiled = Compiled::new(plan, n_sources, mixing, &sample)?;

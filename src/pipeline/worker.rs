@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, Sender, select};
 use super::Error;
 use super::budget::Permit;
 use super::compiled::Compiled;
-use super::encode::{Folder, RowGroups, Rows, encode_rows};
+use super::encode::{RowGroups, Rows, encode_rows};
 use super::reader::{Item, SourceInfo};
 use super::rejects::RejectList;
 use crate::column::{Batch, Morsel, RecordSpan, Schema};
@@ -57,8 +57,8 @@ pub(super) enum Part {
     Rows(Box<UnorderedRows>),
     /// The plan's limit is reached: nothing further is wanted.
     Enough,
-    /// Row groups of one output, each of its folder; the schema before any step.
-    RowGroups { output: usize, groups: Vec<(Folder, EncodedRowGroup)>, decoded: Arc<Schema> },
+    /// Row groups of one output; the schema before any step.
+    RowGroups { output: usize, groups: Vec<EncodedRowGroup>, decoded: Arc<Schema> },
     /// A record that was too long.
     Oversized(Oversized, Arc<SourceInfo>),
     /// A source has ended.
@@ -275,7 +275,7 @@ impl Worker {
 
     fn finish_row_groups(&mut self, decoded: &Arc<Schema>, parts: &mut Vec<Part>) -> Result<(), Part> {
         for open in &mut self.row_groups {
-            let groups = open.take(&self.compiled, &self.columns).map_err(Part::Failed)?;
+            let groups = open.take(&self.compiled).map_err(Part::Failed)?;
             if !groups.is_empty() {
                 parts.push(Part::RowGroups { output: open.output, groups, decoded: decoded.clone() });
             }

@@ -150,6 +150,12 @@ impl PartFile {
         File::open(&self.path)
     }
 
+    /// Takes it away.
+    pub fn remove(self) {
+        // What stays goes with the folder that it is in.
+        let _ = std::fs::remove_file(&self.path);
+    }
+
     /// Another empty file in its place.
     pub fn replacement(&self) -> Self {
         PartFile { path: self.path.with_extension("again"), file: None, written: 0 }
@@ -218,6 +224,22 @@ mod tests {
         staging.end();
         assert_eq!(names(&folder), ["done", "x=1"], "what was not published is gone");
         assert_eq!(std::fs::read(folder.join("x=1/a")).unwrap(), b"aaa");
+    }
+
+    #[test]
+    fn what_dead_writers_left_is_taken_away() {
+        let place = tempfile::tempdir().unwrap();
+        // No process has this number.
+        let dead = place.path().join(".parts.4194305-x7Yz.partial");
+        std::fs::create_dir(&dead).unwrap();
+        std::fs::write(dead.join("lock"), "").unwrap();
+        std::fs::write(dead.join("0.partial"), "half").unwrap();
+        let foreign = place.path().join(".parts.mine");
+        std::fs::create_dir(&foreign).unwrap();
+        let living = Staging::create(place.path()).unwrap();
+        let other = Staging::create(place.path()).unwrap();
+        assert!(!dead.exists() && foreign.exists());
+        assert!(living.hidden.exists() && other.hidden.exists() && living.hidden != other.hidden);
     }
 
     #[test]

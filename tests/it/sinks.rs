@@ -110,6 +110,25 @@ fn a_folder_that_holds_results_is_not_written_to_where_that_is_forbidden() {
 }
 
 #[test]
+fn a_folder_is_put_right_after_a_kill() {
+    let place = Place::new();
+    place.write("in.ndjson", many(10));
+    place.run_line("convert in.ndjson -o dir/ --to csv").ok();
+    // As one leaves it that was killed between its first rename and its last.
+    std::fs::remove_file(place.path("dir/_SUCCESS")).unwrap();
+    place.write("dir/part-00009.csv", "id,text\n");
+    place.write("dir/.drawoff-journal.json", r#"["part-00001.csv","part-00009.csv","../in.ndjson"]"#);
+    place.run_line("convert in.ndjson -o dir/ --to csv").ok();
+    let mut left: Vec<_> = std::fs::read_dir(place.path("dir"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["_SUCCESS", "_manifest.json", "part-00001.csv"]);
+    assert!(place.path("in.ndjson").exists(), "a journal leads nowhere else");
+}
+
+#[test]
 fn rows_are_added_to_files_under_the_same_header_only() {
     let place = Place::new();
     place.write("in.ndjson", "{\"a\":1,\"b\":\"x\"}\n");

@@ -219,19 +219,38 @@ for to, exact in [("csv", True), ("ndjson", True), ("json", True), ("arrow", Tru
     rows = [row for file in manifest["files"] for row in read(out / file["path"])]
     same(f"bytes in order, {to}", [int(row["id"]) for row in rows], list(range(3000)))
 
-# A column that comes late is in every file, and fewer files leave none of the many.
-late = source.read_text(encoding="utf-8") + '{"id":3000,"late":[1]}\n'
+# A column that comes late, and a type that widens late, are in every file; and fewer files leave none of the many. The
+# first records are more than the sample for the schema, and a pipe is read once.
+wide = [{"id": i, "n": i % 3, "v": i, "o": {"a": 1}, "pad": "x" * 200} for i in range(24_000)]
+wide += [{"id": 24_000, "n": 1, "v": 0.5, "o": {"a": None, "b": "new"}, "pad": None, "late": [1]}]
+late = "".join(json.dumps(r) + "\n" for r in wide).encode()
+assert len(late) > 5 << 20
+names = ["id", "n", "v", "o", "pad", "late"]
+expected = [{name: r.get(name) for name in names} | {"o": {"a": r["o"]["a"], "b": r["o"].get("b")}} for r in wide]
 for to in ["csv", "parquet"]:
     out = folder / f"late-{to}"
-    args = ["convert", "-", "-o", f"{out.name}/", "--to", to, "--max-file-rows", 500]
-    run(*args, stdin=late.encode())
+    args = ["convert", "-", "-o", f"{out.name}/", "--to", to, "--max-file-rows", 6000]
+    run(*args, stdin=late)
     manifest = manifest_of(out)
+    rows = [row for file in manifest["files"] for row in read(out / file["path"])]
     for file in manifest["files"]:
-        same("late columns", list(read(out / file["path"])[0]), [*NAMES, "late"])
-    (out / "other-00001.csv").write_text("a file of somebody else's\n")
-    run(*args[:-1], 5000, stdin=late.encode())
+        same("late columns", list(read(out / file["path"])[0]), names)
+    same("late ids", [int(row["id"]) for row in rows], [r["id"] for r in wide])
+    if to == "parquet":
+        same("late rows", rows, expected)
+    (out / f"other-00001.{to}").write_text("a file of somebody else's\n")
+    run(*args[:-1], 50_000, stdin=late)
     left = sorted(p.name for p in out.iterdir())
-    same("fewer", left, ["_SUCCESS", "_manifest.json", "other-00001.csv", f"part-00001.{to}"])
+    same("fewer", left, ["_SUCCESS", "_manifest.json", f"other-00001.{to}", f"part-00001.{to}"])
+out = folder / "late-by"
+run("convert", "-", "-o", "late-by/", "--partition-by", "n", "--max-file-rows", 5000, stdin=late)
+found = defaultdict(list)
+for file in manifest_of(out)["files"]:
+    assert file["rows"] <= 5000, file
+    found[int(file["path"].split("/")[0].removeprefix("n="))].extend(read(out / file["path"]))
+for n in range(3):
+    rest = [{k: v for k, v in r.items() if k != "n"} for r in expected if r["n"] == n]
+    same("late, divided", found[n], rest)
 
 # Adding to files.
 for to in ["csv", "ndjson"]:
