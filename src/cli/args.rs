@@ -9,6 +9,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use super::dialect::DialectArgs;
 use super::key::KeyCommand;
 use super::serve_flags::EngineFlags;
+use super::sinks::{OutputArgs, SinkArgs};
 use super::steps::StepArgs;
 use super::values::{Enrich, parse_codec, parse_duration, parse_enrich, parse_on_bad_record, parse_size};
 use super::{env_names, exit};
@@ -91,6 +92,11 @@ pub enum Command {
         after_help = "Examples:\n  drawoff schema companies.ndjson\n  drawoff schema january.csv february.csv.gz --format json > people.schema.json\n  drawoff schema march.csv --schema people.schema.json\n  cat part.ndjson | drawoff schema - --format parquet"
     )]
     Schema(SchemaArgs),
+    /// Print what steps do, how they run, and the columns that come out, from a sample only
+    #[command(
+        after_help = "Examples:\n  drawoff explain people.ndjson --where \"score > 0.8\" --with \"domain = split_part(email, '@', 2)\" --select name,domain\n  drawoff explain people.ndjson --plan plan.toml -o json"
+    )]
+    Explain(ExplainArgs),
     /// Upload an input file and print its handle
     #[command(
         after_help = "Examples:\n  drawoff upload companies.csv\n  gunzip -c people.ndjson.gz | drawoff upload - --from ndjson"
@@ -137,11 +143,17 @@ Examples:
   drawoff convert january.csv february.csv.gz -o both.parquet --codec zstd:3
   curl -s https://files.example.com/a.ndjson | drawoff convert - -o - --to csv | head
   drawoff convert https://files.example.com/a.ndjson.zst -o a.parquet --on-bad-record skip
+  drawoff convert people.ndjson -o all.parquet -o - --to csv | head
+  drawoff convert people.ndjson -o people/ --partition-by country --max-file-rows 1000000
+  drawoff convert people.ndjson -o s3://bucket/people.parquet
   drawoff convert people.ndjson -o - --where \"score > 0.8 and hq.country in ('NO', 'SE')\" --select name,score --limit 10
 
+  drawoff convert people.ndjson -o people.csv --with \"domain = lower(split_part(email, '@', 2))\" --cast founded:date --flatten
+
 Steps run in the order given. EXPR knows = != < <= > >=, and, or, not, is null, in (...), between, like, ilike,
-~ (a regular expression), parentheses, numbers, 'text', true, false, null, and columns: name, hq.city, emails[0],
-\"any name\". Comparing with null is neither true nor false, as in SQL; only rows of which EXPR is true stay.";
+~ (a regular expression), + - * / // %, ||, case, if, cast, coalesce, lower, substr and other functions, parentheses,
+numbers, 'text', true, false, null, and columns: name, hq.city, emails[0], \"any name\"; docs/expressions.md has all.
+Comparing with null is neither true nor false, as in SQL; only rows of which --where is true stay.";
 
 /// Formats of the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -171,6 +183,12 @@ pub enum ToFormat {
     Ndjson,
     /// One JSON array of objects
     Json,
+    /// Arrow IPC file
+    #[value(alias = "feather")]
+    Arrow,
+    /// Arrow IPC stream
+    #[value(alias = "arrows")]
+    ArrowStream,
 }
 
 /// Formats in which the API keeps results.
@@ -229,15 +247,12 @@ pub enum ListFormat {
 /// What is written and how.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct PlanArgs {
-    /// File to write, or `-` for standard output; the name tells the format
-    #[arg(short, long, value_name = "OUT", help_heading = "Output")]
-    pub output: Option<PathBuf>,
-    /// Format to write, whatever the name says (standard output: ndjson)
-    #[arg(long, value_enum, value_name = "FORMAT", help_heading = "Output")]
-    pub to: Option<ToFormat>,
-    /// Refuse if the file is there already
-    #[arg(long, help_heading = "Output")]
-    pub no_clobber: bool,
+    /// Where the records go.
+    #[command(flatten)]
+    pub outputs: OutputArgs,
+    /// What stands there, and how a folder is divided.
+    #[command(flatten)]
+    pub sink: SinkArgs,
     /// Parquet codec: zstd or zstd:LEVEL, snappy, lz4, none
     #[arg(long, value_parser = parse_codec, value_name = "CODEC", help_heading = "Output")]
     pub codec: Option<ParquetCodec>,
@@ -446,6 +461,38 @@ pub struct SchemaArgs {
     /// Definition file of a workflow whose `input_schema` and `return_fields` declare types
     #[arg(long, value_name = "FILE")]
     pub workflow: Option<PathBuf>,
+}
+
+/// `explain`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct ExplainArgs {
+    /// Files, URLs, or `-` for standard input; of each only the first records are read
+    #[arg(required = true, value_name = "SRC")]
+    pub sources: Vec<String>,
+    /// Format of the input, whatever its name says
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub from: Option<FromFormat>,
+    /// How it is written
+    #[arg(short = 'o', long, value_enum, default_value = "table", value_name = "FORMAT")]
+    pub format: ExplainFormat,
+    /// Schema file whose types hold
+    #[arg(long, value_name = "FILE")]
+    pub schema: Option<PathBuf>,
+    /// Definition file of a workflow whose `input_schema` and `return_fields` declare types
+    #[arg(long, value_name = "FILE")]
+    pub workflow: Option<PathBuf>,
+    /// The steps.
+    #[command(flatten)]
+    pub steps: StepArgs,
+}
+
+/// How a plan is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExplainFormat {
+    /// For people
+    Table,
+    /// One JSON object
+    Json,
 }
 
 /// How a schema is written.

@@ -69,7 +69,7 @@ async fn draw_off(faulty: &Faulty, out: &Path, words: &mut Vec<String>) -> Resul
     let output = Output {
         format: OutputFormat::Ndjson,
         compression: Compression::None,
-        target: Target::File { path: out.to_owned(), no_clobber: false },
+        target: Target::File { path: out.to_owned(), no_clobber: false, append: false },
     };
     let mut plan = pipeline::Plan::new(sources.remove(0), output);
     plan.sources.extend(sources);

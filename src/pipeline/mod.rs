@@ -4,14 +4,19 @@ mod budget;
 mod buffers;
 mod compiled;
 mod describe;
+mod encode;
+mod explain;
 mod known;
+mod one;
 mod output;
+mod parts;
 mod plan;
 mod progress;
 mod reader;
 mod rejects;
 mod report;
 mod run;
+mod spool;
 mod turn;
 mod worker;
 mod writer;
@@ -19,7 +24,11 @@ mod writer;
 use std::path::PathBuf;
 
 pub use describe::{Described, SetBy, TypeFrom, describe_schema};
-pub use plan::{Limits, OnBadRecord, Output, Plan, SchemaChoice, SchemaFrom, SchemaPolicy, Target};
+pub use explain::{Explained, explain_steps};
+pub use known::check_steps;
+pub use plan::{
+    Directory, Limits, OnBadRecord, Output, Plan, SchemaChoice, SchemaFrom, SchemaPolicy, Target, is_sheets,
+};
 pub use progress::Control;
 pub use rejects::is_rejects_file;
 pub use report::Report;

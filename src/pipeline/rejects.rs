@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::Error;
-use super::output::write_error;
+use super::one::write_error;
 use crate::format::Reject;
 use crate::format::decode::RejectedRecord;
 use crate::position::{FieldPath, Position};
@@ -162,6 +162,19 @@ impl RejectList {
                 kept[start..].iter_mut().filter(|byte| **byte == self.line_break).for_each(|byte| *byte = b'\n');
             }
         }
+    }
+
+    /// Puts `more`, which are in order, where they belong by their records.
+    pub fn insert<'a>(&mut self, more: impl Iterator<Item = (RejectedRecord, Option<&'a [u8]>)>) {
+        let own = std::mem::replace(self, RejectList::new(self.line_break));
+        let mut more = more.peekable();
+        for (rejected, raw) in own.iter() {
+            while let Some((next, next_raw)) = more.next_if(|(next, _)| next.record < rejected.record) {
+                self.push(next, next_raw);
+            }
+            self.push(rejected, raw);
+        }
+        more.for_each(|(rejected, raw)| self.push(rejected, raw));
     }
 
     /// The same rejects elsewhere: `place` moves each, and returns its raw record there.

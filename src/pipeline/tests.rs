@@ -45,7 +45,7 @@ impl Place {
 
 pub(super) fn output(path: &Path) -> Output {
     let (format, compression) = crate::format::detect::output_format_of_path(path).unwrap();
-    Output { format, compression, target: Target::File { path: path.to_owned(), no_clobber: false } }
+    Output { format, compression, target: Target::File { path: path.to_owned(), no_clobber: false, append: false } }
 }
 
 /// Limits that make many morsels and row groups of little input.

@@ -7,19 +7,17 @@ use crossbeam_channel::{Receiver, Sender, select};
 
 use super::Error;
 use super::budget::Permit;
-use super::compiled::{Compiled, Shape};
+use super::compiled::Compiled;
+use super::encode::{RowGroups, Rows, encode_rows};
 use super::reader::{Item, SourceInfo};
 use super::rejects::RejectList;
-use crate::column::{Batch, Morsel, Schema};
-use crate::format::compress::PieceCompressor;
-use crate::format::csv::{CsvEncoder, SheetCounts};
-use crate::format::decode::{Decoded, Outcome, Surprise};
+use crate::column::{Batch, Morsel, RecordSpan, Schema};
+use crate::format::Format;
+use crate::format::decode::{Decoded, Outcome, RejectedRecord, Surprise};
 use crate::format::frame::{BufferPool, Oversized};
-use crate::format::parquet::{EncodedRowGroup, RowGroupEncoder, Workshop};
+use crate::format::parquet::EncodedRowGroup;
 use crate::format::utf8::Repaired;
-use crate::format::{Compression, Format, OutputFormat, ndjson};
-use crate::text::error_chain;
-use crate::transform::{Applied, Steps};
+use crate::transform::{Applied, Places, Steps, Tally};
 
 /// Something with the memory that it may use.
 #[derive(Debug)]
@@ -53,15 +51,14 @@ pub(super) struct Piece {
 pub(super) enum Part {
     /// An account of decoded records.
     Account(Box<Account>),
-    /// Text of rows, for every output.
-    Text(TextRows),
-    /// Rows that must still pass the ordered steps, the account of their morsel, and the schema
-    /// before any step.
-    Rows(Box<Applied>, Box<Account>, Arc<Schema>),
+    /// Rows for every output but those that take row groups.
+    Encoded(Rows),
+    /// Rows that must still pass the ordered steps.
+    Rows(Box<UnorderedRows>),
     /// The plan's limit is reached: nothing further is wanted.
     Enough,
-    /// A row group; the schema before any step.
-    RowGroup(EncodedRowGroup, Arc<Schema>),
+    /// Row groups of one output; the schema before any step.
+    RowGroups { output: usize, groups: Vec<EncodedRowGroup>, decoded: Arc<Schema> },
     /// A record that was too long.
     Oversized(Oversized, Arc<SourceInfo>),
     /// A source has ended.
@@ -72,14 +69,28 @@ pub(super) enum Part {
     Failed(Error),
 }
 
+/// Rows that must still pass the ordered steps.
+pub(super) struct UnorderedRows {
+    pub applied: Applied,
+    pub account: Account,
+    /// The schema before any step.
+    pub decoded: Arc<Schema>,
+    /// The records that the rows were, where that is asked for.
+    pub places: Option<Places>,
+}
+
 /// The count of one morsel.
 pub(super) struct Account {
     pub source: Arc<SourceInfo>,
     pub byte_offset: u64,
     pub records: u64,
     pub lines: u64,
-    /// Rows that the worker's steps left out.
+    /// Rows that steps left out.
     pub filtered: u64,
+    /// Rows that steps made besides the first of a record.
+    pub added: u64,
+    /// Casts and expressions that could not make a value, which is null, and in how many rows.
+    pub nulled: Vec<(Arc<str>, u64)>,
     /// Comparisons that met values of another kind, and in how many rows.
     pub mismatches: Vec<(Arc<str>, u64)>,
     pub duplicate_keys: u64,
@@ -92,27 +103,28 @@ pub(super) struct Account {
 }
 
 impl Account {
-    /// Forgets what comes after the first `good` records that could be used: it was not wanted any
-    /// more. So many of them were `kept`.
-    pub fn end_after(&mut self, good: usize, kept: usize) {
-        let records = self.rejects.end_after(good as u64);
-        self.ends_open &= records == self.records;
-        self.records = records;
-        self.filtered = (good - kept) as u64;
+    /// Takes up what became of the rows. With a limit reached, what comes after the first `taken` rows as
+    /// decoded is forgotten: it was not wanted any more.
+    pub fn settle(&mut self, tally: &Tally, taken: Option<usize>, places: Option<&Places>, keep_rejects: bool) {
+        if let Some(good) = taken {
+            let records = self.rejects.end_after(good as u64);
+            self.ends_open &= records == self.records;
+            self.records = records;
+        }
+        self.filtered = tally.filtered;
+        self.added = tally.added;
+        if let (Some(places), false) = (places, tally.bad.is_empty()) {
+            let mut bad: Vec<_> = tally.bad.iter().collect();
+            bad.sort_by_key(|bad| bad.row);
+            let mut at = (0, 0);
+            let bad = bad.into_iter().map(|bad| places.reject(bad, &mut at));
+            let records = places.morsel.records();
+            self.rejects.insert(bad.map(|rejected| {
+                let raw = keep_rejects.then(|| &records[rejected.byte..rejected.byte + rejected.len]);
+                (rejected, raw)
+            }));
+        }
     }
-}
-
-/// Encoded rows of one morsel.
-pub(super) struct TextRows {
-    /// Columns of the CSV outputs.
-    pub columns: Arc<Schema>,
-    /// The schema before any step.
-    pub decoded: Arc<Schema>,
-    pub rows: u64,
-    /// One per output of the plan.
-    pub bytes: Vec<Vec<u8>>,
-    /// What was done to cells for spreadsheets, in all of them.
-    pub sheet: SheetCounts,
 }
 
 /// One worker's own things.
@@ -120,8 +132,9 @@ pub(super) struct Worker {
     compiled: Arc<Compiled>,
     steps: Steps,
     pool: BufferPool,
-    /// Of the last row group's encoder.
-    shop: Option<Workshop>,
+    /// What is open, for each output that takes row groups, and the columns of its rows.
+    row_groups: Vec<RowGroups>,
+    columns: Arc<Schema>,
 }
 
 /// Bytes of what the writer is to take, beyond which a piece is handed over in parts: short records
@@ -148,15 +161,26 @@ impl HandOver<'_> {
         let part = Piece { index: self.index, slot: None, more: true, parts: std::mem::take(parts) };
         if turn.hand_over(|| self.finished.send(part).is_ok()) { Ok(()) } else { Err(over()) }
     }
+
+    /// Hands `parts` over if somebody may be looking and the writer has nothing else to wait for.
+    fn if_watched(&self, parts: &mut Vec<Part>) -> Result<(), Part> {
+        if !self.compiled.watched || parts.is_empty() || !self.compiled.turn.is_at(self.index) {
+            return Ok(());
+        }
+        let part = Piece { index: self.index, slot: None, more: true, parts: std::mem::take(parts) };
+        let taken = self.compiled.turn.hand_over(|| self.finished.send(part).is_ok());
+        if taken { Ok(()) } else { Err(Part::Failed(Error::Cancelled)) }
+    }
 }
 
 impl Part {
     /// Bytes that it holds, about.
     fn memory_size(&self) -> usize {
         match self {
-            Part::Text(rows) => rows.bytes.iter().map(Vec::len).sum(),
+            Part::Encoded(rows) => rows.memory_size(),
             // Views, and what they show is in the morsel.
-            Part::Rows(applied, account, _) => {
+            Part::Rows(rows) => {
+                let UnorderedRows { applied, account, .. } = &**rows;
                 applied.batch.rows * applied.batch.columns.len() * 16 + account.rejects.memory_size()
             }
             Part::Account(account) => account.rejects.memory_size(),
@@ -167,25 +191,32 @@ impl Part {
 
 impl Worker {
     pub fn new(compiled: &Arc<Compiled>, pool: &BufferPool) -> Self {
-        let steps = Steps::new(&compiled.row_steps, &compiled.limits.room(), compiled.mixing);
-        Worker { compiled: compiled.clone(), steps, pool: pool.clone(), shop: None }
+        let steps = Steps::new(&compiled.row_steps, compiled.step_options());
+        let row_groups = RowGroups::of(compiled);
+        Worker { compiled: compiled.clone(), steps, pool: pool.clone(), row_groups, columns: Arc::default() }
     }
 
     /// Carries `group` through. An error ends the piece, as its last part. `None` when the
     /// execution is over before the group is. Of a piece that becomes large, the first parts go to
     /// `finished` before.
     pub fn run(&mut self, group: Group, quitting: &Receiver<()>, finished: &Sender<Piece>) -> Option<Piece> {
-        let early = HandOver { compiled: &self.compiled.clone(), index: group.index, finished };
+        let compiled = self.compiled.clone();
+        let early = HandOver { compiled: &compiled, index: group.index, finished };
         let mut parts = Vec::new();
         let mut schema = self.compiled.schema();
-        let mut encoder = None;
         let result = loop {
             let item = select! {
                 recv(group.items) -> item => item,
                 recv(quitting) -> _ => return None,
             };
-            let Ok(item) = item else { break self.finish_row_group(&mut encoder, &schema, &mut parts) };
-            if let Err(stop) = self.item(item, &mut schema, &mut encoder, &mut parts, &early) {
+            let Ok(item) = item else { break self.finish_row_groups(&schema, &mut parts) };
+            if let Err(stop) = self.item(item, &mut schema, &mut parts, &early) {
+                break Err(stop);
+            }
+            // A text output alone has its pieces as small as they can be.
+            if compiled.has_row_groups()
+                && let Err(stop) = early.if_watched(&mut parts)
+            {
                 break Err(stop);
             }
         };
@@ -199,7 +230,6 @@ impl Worker {
         &mut self,
         item: InFlight<Result<Item, Error>>,
         schema: &mut Arc<Schema>,
-        encoder: &mut Option<RowGroupEncoder>,
         parts: &mut Vec<Part>,
         early: &HandOver<'_>,
     ) -> Result<(), Part> {
@@ -210,15 +240,15 @@ impl Worker {
                 let mut consumed = 0;
                 loop {
                     let first = parts.len();
-                    let mut result = self.morsel(&text.rest(consumed), &info, schema, encoder, parts);
+                    let mut result = self.morsel(&text.rest(consumed), &info, schema, parts);
                     if let Some(repaired) = &repaired {
                         result = result.map_err(|part| placed_in_original(part, &morsel, repaired));
                         let placed = parts.split_off(first).into_iter();
                         parts.extend(placed.map(|part| placed_in_original(part, &morsel, repaired)));
-                        if let (0, Some(Part::Account(account) | Part::Rows(_, account, _))) =
-                            (consumed, parts.get_mut(first))
-                        {
-                            account.utf8_replaced = repaired.replaced;
+                        match parts.get_mut(first).filter(|_| consumed == 0) {
+                            Some(Part::Account(account)) => account.utf8_replaced = repaired.replaced,
+                            Some(Part::Rows(rows)) => rows.account.utf8_replaced = repaired.replaced,
+                            _ => {}
                         }
                     }
                     consumed += result?;
@@ -243,17 +273,12 @@ impl Worker {
         }
     }
 
-    fn finish_row_group(
-        &mut self,
-        encoder: &mut Option<RowGroupEncoder>,
-        decoded: &Arc<Schema>,
-        parts: &mut Vec<Part>,
-    ) -> Result<(), Part> {
-        if let Some(encoder) = encoder.take() {
-            let (group, shop) = encoder.finish_in_workshop().map_err(bug)?;
-            self.shop = Some(shop);
-            self.compiled.learn_from(&group);
-            parts.push(Part::RowGroup(group, decoded.clone()));
+    fn finish_row_groups(&mut self, decoded: &Arc<Schema>, parts: &mut Vec<Part>) -> Result<(), Part> {
+        for open in &mut self.row_groups {
+            let groups = open.take(&self.compiled).map_err(Part::Failed)?;
+            if !groups.is_empty() {
+                parts.push(Part::RowGroups { output: open.output, groups, decoded: decoded.clone() });
+            }
         }
         Ok(())
     }
@@ -264,7 +289,6 @@ impl Worker {
         morsel: &Morsel,
         info: &Arc<SourceInfo>,
         schema: &mut Arc<Schema>,
-        encoder: &mut Option<RowGroupEncoder>,
         parts: &mut Vec<Part>,
     ) -> Result<usize, Part> {
         let decoded = loop {
@@ -281,16 +305,16 @@ impl Worker {
                         let what = format!("decoding cannot go on at {}", surprise.what);
                         return Err(Part::Failed(Error::Bug(what)));
                     }
-                    self.finish_row_group(encoder, schema, parts)?;
+                    self.finish_row_groups(schema, parts)?;
                     *schema = Arc::new(wider);
                 }
             }
         };
-        let Decoded { batch, rejects, consumed, records, lines, duplicate_keys, observed } = decoded;
+        let Decoded { mut batch, rejects, consumed, records, lines, duplicate_keys, observed } = decoded;
         // Flags such as "every integer fits a double" must reach the rows' schema.
         let seen = schema.join(&observed, self.compiled.mixing);
         if seen != **schema {
-            self.finish_row_group(encoder, schema, parts)?;
+            self.finish_row_groups(schema, parts)?;
             *schema = Arc::new(seen);
         }
         let rows = batch.rows;
@@ -299,18 +323,31 @@ impl Worker {
         let open_end = has_lines && consumed == morsel.len && !morsel.records().ends_with(b"\n");
         let ends_open = open_end && rejects.last().is_some_and(|last| last.record + 1 == records);
         let n_rejects = rejects.len();
+        let places = if self.compiled.needs_places { places_of(&mut batch, morsel, info, &rejects) } else { None };
+        // Lines of CSV are no records of a text output.
+        if info.csv.is_some() || !self.compiled.copies_records() {
+            batch.records = None;
+        }
+        // Of the group's types, so that what is made of the columns has the same in all of it.
+        if batch.schema.fields.len() == schema.fields.len() {
+            batch.schema = schema.clone();
+        }
         let rejects = self.compiled.reject_list(rejects, morsel, info);
         // A list that was cut off ends the execution at its end anyway.
         let ends_open = ends_open && rejects.len() == n_rejects;
         self.compiled.unseen.see(&batch);
-        let origins = self.compiled.has_limit.then(|| (0..rows as u32).collect());
-        let applied = self.steps.apply(batch, origins).map_err(|e| Part::Failed(Error::Step(e.to_string())))?;
+        let origins = (self.compiled.has_limit || places.is_some()).then(|| (0..rows as u32).collect());
+        let tally = Tally::new(self.compiled.has_limit);
+        let applied = self.steps.apply(batch, origins, tally, places.as_ref());
+        let applied = applied.map_err(|e| Part::Failed(Error::Step(e.to_string())))?;
         let mut account = Account {
             source: info.clone(),
             byte_offset: morsel.byte_offset,
             records,
             lines,
-            filtered: (rows - applied.batch.rows) as u64,
+            filtered: 0,
+            added: 0,
+            nulled: self.steps.take_nulled(),
             mismatches: self.steps.take_mismatches(),
             duplicate_keys,
             utf8_replaced: 0,
@@ -318,35 +355,28 @@ impl Worker {
             ends_open,
         };
         if !self.compiled.ordered_steps.is_empty() {
-            parts.push(Part::Rows(Box::new(applied), Box::new(account), schema.clone()));
+            let decoded = schema.clone();
+            parts.push(Part::Rows(Box::new(UnorderedRows { applied, account, decoded, places })));
             return Ok(consumed);
         }
-        let Applied { batch, taken, .. } = applied;
-        if let Some(taken) = taken {
-            account.end_after(taken, batch.rows);
-        }
+        let Applied { batch, taken, tally, .. } = applied;
+        account.settle(&tally, taken, places.as_ref(), self.compiled.keep_rejects);
         parts.push(Part::Account(Box::new(account)));
-        match self.compiled.shape {
-            Shape::Parquet(options) => {
-                let columns = self.steps.output_schema(schema).map_err(|e| Part::Failed(Error::Step(e.to_string())))?;
-                if encoder.as_ref().is_some_and(|e| **e.layout().schema() != columns) {
-                    self.finish_row_group(encoder, schema, parts)?;
-                }
-                let encoder = match encoder {
-                    Some(encoder) => encoder,
-                    None => {
-                        let shop = self.shop.take();
-                        encoder.insert(self.compiled.row_group_encoder(columns, &options, shop).map_err(bug)?)
-                    }
-                };
-                if batch.rows > 0 {
-                    encoder.write(&batch).map_err(bug)?;
-                }
+        if self.compiled.has_rows() {
+            parts.push(Part::Encoded(encode_rows(&self.compiled, &batch, schema).map_err(Part::Failed)?));
+        }
+        if !self.row_groups.is_empty() {
+            let columns = self.steps.output_schema(schema).map_err(|e| Part::Failed(Error::Step(e.to_string())))?;
+            if *self.columns != columns {
+                self.finish_row_groups(schema, parts)?;
+                self.columns = Arc::new(columns);
             }
-            Shape::Text => parts.push(Part::Text(encode_text(&self.compiled, &batch, schema))),
+            for open in &mut self.row_groups {
+                open.write(&self.compiled, &self.columns, &batch).map_err(Part::Failed)?;
+            }
         }
         if taken.is_some() {
-            self.finish_row_group(encoder, schema, parts)?;
+            self.finish_row_groups(schema, parts)?;
             return Err(Part::Enough);
         }
         Ok(consumed)
@@ -356,7 +386,7 @@ impl Worker {
 /// `part`, which is of a repaired morsel, with places and raw records of the original.
 fn placed_in_original(part: Part, original: &Morsel, repaired: &Repaired) -> Part {
     let base = |byte_offset: u64| (byte_offset - original.byte_offset) as usize;
-    let placed = |mut account: Box<Account>| {
+    let placed = |account: &mut Account| {
         let base = base(account.byte_offset);
         account.rejects = account.rejects.placed(|rejected| {
             let at = base + rejected.byte;
@@ -366,11 +396,25 @@ fn placed_in_original(part: Part, original: &Morsel, repaired: &Repaired) -> Par
             &original.records()[start..end]
         });
         account.byte_offset = original.byte_offset;
-        account
     };
     match part {
-        Part::Account(account) => Part::Account(placed(account)),
-        Part::Rows(applied, account, decoded) => Part::Rows(applied, placed(account), decoded),
+        Part::Account(mut account) => {
+            placed(&mut account);
+            Part::Account(account)
+        }
+        Part::Rows(mut rows) => {
+            if let Some(places) = &mut rows.places {
+                let base = base(rows.account.byte_offset);
+                for span in &mut places.spans {
+                    let at = base + span.start as usize;
+                    let (start, end) = (repaired.original(at), repaired.original(at + span.len as usize));
+                    *span = RecordSpan { start: start as u32, len: (end - start) as u32 };
+                }
+                places.morsel = original.clone();
+            }
+            placed(&mut rows.account);
+            Part::Rows(rows)
+        }
         Part::Surprise { mut surprise, why, source, byte_offset } => {
             surprise.byte = repaired.original(base(byte_offset) + surprise.byte);
             Part::Surprise { surprise, why, source, byte_offset: original.byte_offset }
@@ -379,52 +423,13 @@ fn placed_in_original(part: Part, original: &Morsel, repaired: &Repaired) -> Par
     }
 }
 
-/// An encoder that fails on a batch of its own schema is our fault.
-fn bug(error: crate::format::parquet::Error) -> Part {
-    Part::Failed(Error::Bug(format!("cannot encode a row group: {}", error_chain(&error))))
-}
-
-/// Rows as the bytes of every text output.
-pub(super) fn encode_text(compiled: &Compiled, batch: &Batch, decoded: &Arc<Schema>) -> TextRows {
-    let mut sheet = SheetCounts::default();
-    let bytes = compiled
-        .formats
-        .iter()
-        .map(|(format, compression)| {
-            let mut plain = compiled.text_buffers.take();
-            match format {
-                OutputFormat::Csv(options) => {
-                    let mut encoder = CsvEncoder::new(*options);
-                    encoder.write_rows(batch, &mut plain);
-                    sheet.add(encoder.take_counts(), 0);
-                }
-                OutputFormat::Ndjson => ndjson::encode(batch, b"\n", &mut plain),
-                OutputFormat::JsonArray => {
-                    ndjson::encode(batch, b",\n", &mut plain);
-                    // The writer puts the separator between pieces.
-                    plain.truncate(plain.len().saturating_sub(2));
-                }
-                OutputFormat::Parquet(_) => unreachable!("a Parquet plan has no text outputs"),
-            }
-            if *compression == Compression::None {
-                return plain;
-            }
-            let packed = compressed(*compression, &plain);
-            compiled.text_buffers.give(plain);
-            packed
-        })
-        .collect();
-    TextRows { columns: batch.schema.clone(), decoded: decoded.clone(), rows: batch.rows as u64, bytes, sheet }
-}
-
-/// `plain` as it goes into an output of this compression; nothing stays nothing.
-pub(super) fn compressed(compression: Compression, plain: &[u8]) -> Vec<u8> {
-    if compression == Compression::None || plain.is_empty() {
-        return plain.to_vec();
-    }
-    let mut out = Vec::new();
-    // Pieces are about a morsel each; a compressor's set-up is lost in that.
-    let result = PieceCompressor::new(compression).and_then(|mut c| c.compress(plain, &mut out));
-    result.expect("compressing into memory fails only when there is none");
-    out
+/// The records that the rows of `batch` are, taken out of it.
+fn places_of(batch: &mut Batch, morsel: &Morsel, info: &SourceInfo, rejects: &[RejectedRecord]) -> Option<Places> {
+    let (_, spans) = batch.records.as_ref()?;
+    Some(Places {
+        morsel: morsel.clone(),
+        spans: spans.clone(),
+        skipped: rejects.iter().map(|rejected| rejected.record).collect(),
+        line_break: Compiled::line_break(info),
+    })
 }

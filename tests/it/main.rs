@@ -20,6 +20,7 @@ mod schema;
 mod secrets;
 mod service;
 mod service_kills;
+mod sinks;
 mod soak;
 mod state;
 mod steps;

@@ -101,6 +101,12 @@ impl<W: Write + Send> ParquetFileWriter<W> {
         self.schema = self.schema.join(schema, self.mixing);
     }
 
+    /// The columns of `schema` come first, in this order; any others stay behind them.
+    pub fn set_order(&mut self, schema: &Schema) {
+        let place = |name: &str| schema.position(name).unwrap_or(usize::MAX);
+        self.schema.fields.sort_by_cached_key(|field| place(&field.name));
+    }
+
     /// Appends rows. None leave only their columns behind.
     pub fn append(&mut self, group: EncodedRowGroup) -> Result<(), Error> {
         let same = |other: &Arc<Layout>| Arc::ptr_eq(other, &group.layout) || *other.schema == *group.layout.schema;
@@ -136,6 +142,26 @@ impl<W: Write + Send> ParquetFileWriter<W> {
             .collect::<Result<_, _>>()?;
         self.groups.push(StoredGroup { layout, rows, columns });
         Ok(())
+    }
+
+    /// Bytes that were appended and make no row group yet.
+    pub fn open_bytes(&self) -> usize {
+        self.open.iter().map(EncodedRowGroup::memory_size).sum()
+    }
+
+    /// Makes a row group of what was appended, however small it is.
+    pub fn close_open(&mut self) -> Result<(), Error> {
+        self.close_row_group()
+    }
+
+    /// Hands what was written to the output.
+    pub fn flush(&mut self) -> Result<(), Error> {
+        Ok(self.out.flush()?)
+    }
+
+    /// The output. What is written to it directly is not in the file's account.
+    pub fn get_mut(&mut self) -> &mut W {
+        self.out.inner_mut()
     }
 
     /// The schema that the file would have if it ended here.

@@ -19,7 +19,7 @@ use crate::service::notebooks::NotebookRow;
 use crate::service::rows::{FileRow, ResultFormat};
 use crate::service::specs::{ReadCsvSpecs, Work};
 use crate::source::Source;
-use crate::transform::{Lookup, Room, Selected, Step, expr};
+use crate::transform::{Lookup, OnBadCast, Room, Selected, Step, expr};
 
 /// Rows that a link carries inline at most. Our reading: neither the bound nor the typing is public.
 const INLINE_ROWS: u64 = 20;
@@ -187,6 +187,7 @@ pub(super) fn prepare(
     let plan = Plan {
         sources,
         steps,
+        on_bad_cast: OnBadCast::Reject,
         outputs,
         // The header of a CSV result must have every column, and whether a CSV input's column is a
         // number shows only at its end: the schema comes from everything.
@@ -195,6 +196,7 @@ pub(super) fn prepare(
         on_bad_record: pipeline::OnBadRecord::Fail,
         rejects: None,
         lossy_utf8: false,
+        metadata: Vec::new(),
         limits: Limits::default(),
     };
     Ok(Prepared {
@@ -244,7 +246,7 @@ fn does(work: &Work, around: &Around<'_>, lacks: impl Fn(&str) -> bool) -> Resul
         }
         Work::Webhook(_) | Work::ReadCsv(_) | Work::ReadNotebook { .. } | Work::OutgoingWebhook(_) => Does::default(),
         Work::Append { .. } => {
-            let note = around.notebook.as_ref().map(|row| format!("appended to the notebook {}", row.id));
+            let note = around.notebook.as_ref().map(|row| format!("appends to the notebook {}", row.id));
             Does { note, ..Does::default() }
         }
         Work::Deliver => {
@@ -395,7 +397,7 @@ fn output(format: ResultFormat, path: &Path) -> Output {
         ResultFormat::Ndjson => OutputFormat::Ndjson,
         ResultFormat::Json => OutputFormat::JsonArray,
     };
-    let target = Target::File { path: path.to_owned(), no_clobber: false };
+    let target = Target::File { path: path.to_owned(), no_clobber: false, append: false };
     Output { format, compression: Compression::None, target }
 }
 
