@@ -69,7 +69,7 @@ impl Stage {
     fn decode(&self, keys: Keys) -> Vec<Batch> {
         let schema = match keys {
             Keys::Typed => self.typed.clone(),
-            Keys::Raw => Arc::new(raw(&self.typed)),
+            _ => Arc::new(raw(&self.typed)),
         };
         let batches: Vec<Batch> = self.morsels.iter().map(|morsel| decode(morsel, &schema, keys)).collect();
         assert_eq!(rows(&batches), self.rows);
@@ -257,7 +257,7 @@ mod decoding {
         }
         let schema = match keys {
             Keys::Typed => stage.typed.clone(),
-            Keys::Raw => Arc::new(raw(&stage.typed)),
+            _ => Arc::new(raw(&stage.typed)),
         };
         bencher.counter(stage.size()).bench_local(|| {
             for morsel in &stage.morsels {

@@ -92,6 +92,11 @@ pub enum Command {
         after_help = "Examples:\n  drawoff schema companies.ndjson\n  drawoff schema january.csv february.csv.gz --format json > people.schema.json\n  drawoff schema march.csv --schema people.schema.json\n  cat part.ndjson | drawoff schema - --format parquet"
     )]
     Schema(SchemaArgs),
+    /// Print what steps do, how they run, and the columns that come out, from a sample only
+    #[command(
+        after_help = "Examples:\n  drawoff explain people.ndjson --where \"score > 0.8\" --with \"domain = split_part(email, '@', 2)\" --select name,domain\n  drawoff explain people.ndjson --plan plan.toml -o json"
+    )]
+    Explain(ExplainArgs),
     /// Upload an input file and print its handle
     #[command(
         after_help = "Examples:\n  drawoff upload companies.csv\n  gunzip -c people.ndjson.gz | drawoff upload - --from ndjson"
@@ -143,9 +148,12 @@ Examples:
   drawoff convert people.ndjson -o s3://bucket/people.parquet
   drawoff convert people.ndjson -o - --where \"score > 0.8 and hq.country in ('NO', 'SE')\" --select name,score --limit 10
 
+  drawoff convert people.ndjson -o people.csv --with \"domain = lower(split_part(email, '@', 2))\" --cast founded:date --flatten
+
 Steps run in the order given. EXPR knows = != < <= > >=, and, or, not, is null, in (...), between, like, ilike,
-~ (a regular expression), parentheses, numbers, 'text', true, false, null, and columns: name, hq.city, emails[0],
-\"any name\". Comparing with null is neither true nor false, as in SQL; only rows of which EXPR is true stay.";
+~ (a regular expression), + - * / // %, ||, case, if, cast, coalesce, lower, substr and other functions, parentheses,
+numbers, 'text', true, false, null, and columns: name, hq.city, emails[0], \"any name\"; docs/expressions.md has all.
+Comparing with null is neither true nor false, as in SQL; only rows of which --where is true stay.";
 
 /// Formats of the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -453,6 +461,38 @@ pub struct SchemaArgs {
     /// Definition file of a workflow whose `input_schema` and `return_fields` declare types
     #[arg(long, value_name = "FILE")]
     pub workflow: Option<PathBuf>,
+}
+
+/// `explain`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct ExplainArgs {
+    /// Files, URLs, or `-` for standard input; of each only the first records are read
+    #[arg(required = true, value_name = "SRC")]
+    pub sources: Vec<String>,
+    /// Format of the input, whatever its name says
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub from: Option<FromFormat>,
+    /// How it is written
+    #[arg(short = 'o', long, value_enum, default_value = "table", value_name = "FORMAT")]
+    pub format: ExplainFormat,
+    /// Schema file whose types hold
+    #[arg(long, value_name = "FILE")]
+    pub schema: Option<PathBuf>,
+    /// Definition file of a workflow whose `input_schema` and `return_fields` declare types
+    #[arg(long, value_name = "FILE")]
+    pub workflow: Option<PathBuf>,
+    /// The steps.
+    #[command(flatten)]
+    pub steps: StepArgs,
+}
+
+/// How a plan is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExplainFormat {
+    /// For people
+    Table,
+    /// One JSON object
+    Json,
 }
 
 /// How a schema is written.

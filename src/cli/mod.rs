@@ -16,6 +16,7 @@ pub mod key;
 #[cfg(feature = "serve")]
 mod local;
 mod outputs;
+mod plan_file;
 mod print;
 mod report;
 mod resume;
@@ -116,6 +117,7 @@ async fn dispatch(context: &Context, command: Command, config: Option<&Path>) ->
         Command::Bulk(command) => commands::bulk::bulk(context, command, config).await,
         Command::Convert(args) => commands::convert::convert(context, *args).await,
         Command::Schema(args) => commands::schema::schema(context, args).await,
+        Command::Explain(args) => commands::explain::explain(context, args).await,
         Command::Upload(args) => context.unless_interrupted(commands::upload::upload(context, args)).await,
         Command::Workflows(command) => {
             context.unless_interrupted(commands::workflows::dispatch(context, command)).await

@@ -13,7 +13,7 @@ use super::sinks::TypedOutput;
 use crate::column::Schema;
 use crate::format::{ArrowForm, Compression, Format, OutputFormat, ParquetCodec, ParquetOptions, schema_file};
 use crate::pipeline::{
-    Directory, OnBadRecord, Output, Plan, SchemaChoice, SchemaFrom, SchemaPolicy, Target, is_rejects_file,
+    Directory, OnBadRecord, Output, Plan, SchemaChoice, SchemaFrom, SchemaPolicy, Target, check_steps, is_rejects_file,
 };
 use crate::sink::ObjectPlace;
 use crate::source::{Input, Source};
@@ -502,6 +502,7 @@ pub fn plan(sources: Vec<Source>, outputs: Vec<Output>, args: &PlanArgs, setting
     Ok(Plan {
         sources,
         steps: args.steps.steps()?,
+        on_bad_cast: args.steps.on_bad_cast()?,
         schema: SchemaChoice {
             declared: None,
             law: args.schema.as_deref().map(read_schema_file).transpose()?,
@@ -518,9 +519,11 @@ pub fn plan(sources: Vec<Source>, outputs: Vec<Output>, args: &PlanArgs, setting
     })
 }
 
-/// Fails now if what the flags say of the schema could not be used later.
+/// Fails now if what the flags say of the schema, and the steps under it, could not be used later.
 pub fn check_schema(args: &PlanArgs, outputs: &[Output]) -> Result<(), Failure> {
-    args.schema.as_deref().map(read_schema_file).transpose()?;
+    let law = args.schema.as_deref().map(read_schema_file).transpose()?;
+    let choice = SchemaChoice { law, policy: args.schema_policy.into(), ..SchemaChoice::default() };
+    check_steps(&args.steps.steps()?, &choice).map_err(Error::Pipeline)?;
     extra_column(args, outputs).map(drop)
 }
 

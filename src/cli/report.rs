@@ -45,8 +45,12 @@ impl Account<'_> {
 
     fn lines(&self) -> Vec<String> {
         let r = self.report;
+        let added = match r.rows_added {
+            0 => String::new(),
+            added => format!(", {} added by --explode", human_count(added)),
+        };
         let mut lines = vec![format!(
-            "{}: {} rows in, {} written, {} rejected, {} filtered",
+            "{}: {} rows in{added}, {} written, {} rejected, {} filtered",
             escape_for_terminal(&self.name),
             human_count(r.rows_in),
             human_count(r.rows_written),
@@ -105,6 +109,7 @@ impl Account<'_> {
             "rows_written": r.rows_written,
             "rows_rejected": r.rows_rejected,
             "rows_filtered": r.rows_filtered,
+            "rows_added": r.rows_added,
             "expected_rows": self.expected_rows,
             "bytes_in": r.bytes_in,
             "repeated_bytes": self.repeated_bytes,
@@ -167,6 +172,7 @@ mod tests {
             rows_in: 5000,
             rows_written: 4990,
             rows_filtered: 0,
+            rows_added: 0,
             rows_rejected: 10,
             bytes_in: 3 << 20,
             bytes_out: 1 << 20,

@@ -47,6 +47,7 @@ fn pull_from(typed: Vec<OsString>, run: &RunId) -> String {
                 for (value, index) in given.get_raw(id).into_iter().flatten().zip(indices) {
                     let value = value.to_string_lossy().into_owned();
                     let words = match argument.get_long() {
+                        Some(long) if argument.is_require_equals_set() => vec![format!("--{long}={value}")],
                         // What looks like a flag must not be taken for one.
                         Some(long) if value.len() > 1 && value.starts_with('-') => vec![format!("--{long}={value}")],
                         _ => vec![flag.clone(), value],

@@ -1,52 +1,114 @@
-//! `--where`, `--select`, `--drop`, `--rename` and `--limit`: steps in the order in which they were typed.
+//! The flags of steps: `--where`, `--with`, `--select` and the others, in the order in which they were typed.
 //!
 //! clap's derived arguments forget that order across flags, so these read clap's matches themselves.
+
+use std::path::PathBuf;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
 
 use super::error::{Error, Failure};
-use crate::transform::expr::{parse, parse_names, parse_renames};
-use crate::transform::{Rename, Selected, Step};
+use super::plan_file;
+use crate::transform::expr::{parse, parse_assignments, parse_casts, parse_names, parse_renames};
+use crate::transform::{OnBadCast, Rename, Selected, Step};
 
 /// The flags as typed, in their order.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct StepArgs {
     typed: Vec<Typed>,
+    seed: Option<u64>,
+    on_bad_cast: Option<OnBadCast>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 enum Typed {
     Text { flag: &'static str, text: String },
     Limit(u64),
+    Sample(f64),
+    Plan(PathBuf),
 }
 
 const HEADING: &str = "Steps (in the order given)";
 
 /// Flags with a text: name, placeholder, help.
-const TEXTS: [(&str, &str, &str); 4] = [
+const TEXTS: [(&str, &str, &str); 10] = [
     ("where", "EXPR", "Keep the rows of which this is true, such as \"score > 0.8 and hq.country = 'NO'\""),
+    ("with", "NAME=EXPR", "Add or replace a column: \"domain = lower(split_part(email, '@', 2))\""),
     ("select", "COLS", "Keep these columns, in this order: a,b,hq.city,emails[0]"),
     ("drop", "COLS", "Drop these columns"),
     ("rename", "A=B,...", "Give columns new names"),
+    (
+        "cast",
+        "COL:TYPE,...",
+        "Bring columns to types: int, float, bool, string, json, date, timestamp(ms, utc), decimal(12,2)",
+    ),
+    ("flatten", "SEP", "Make columns of objects, named hq.city, or with SEP between the parts"),
+    ("explode", "COL", "One row for each element of the lists in a column, the other values repeated"),
+    ("dedupe", "COLS", "Keep the first row of each distinct value of these columns; `*` for all of them"),
+    ("json", "COLS", "Make JSON text of the objects and lists in these columns"),
 ];
+
+/// The flags that may be typed for one column or expression, by their names with dashes.
+fn flag_of(name: &str) -> &'static str {
+    match name {
+        "where" => "--where",
+        "with" => "--with",
+        "select" => "--select",
+        "drop" => "--drop",
+        "rename" => "--rename",
+        "cast" => "--cast",
+        "flatten" => "--flatten",
+        "explode" => "--explode",
+        "dedupe" => "--dedupe",
+        _ => "--json",
+    }
+}
 
 impl Args for StepArgs {
     fn augment_args(command: Command) -> Command {
         let texts = TEXTS.iter().map(|(name, value, help)| {
             // Checked with the place shown, which clap's own message would not.
-            let parser = NonEmptyStringValueParser::new();
-            Arg::new(*name).long(*name).value_name(*value).help(*help).value_parser(parser)
+            let arg = Arg::new(*name).long(*name).value_name(*value).help(*help);
+            match *name {
+                "flatten" => arg.num_args(0..=1).require_equals(true).default_missing_value("."),
+                _ => arg.value_parser(NonEmptyStringValueParser::new()).allow_hyphen_values(true),
+            }
         });
         let limit = Arg::new("limit")
             .long("limit")
             .value_name("N")
             .help("Keep the first N rows, and read no further")
-            .value_parser(value_parser!(u64));
-        texts.chain([limit]).fold(command, |command, arg| {
-            command.arg(arg.action(ArgAction::Append).allow_hyphen_values(true).help_heading(HEADING))
-        })
+            .value_parser(value_parser!(u64))
+            .allow_hyphen_values(true);
+        let sample = Arg::new("sample")
+            .long("sample")
+            .value_name("RATE")
+            .help("Keep about this part of the rows, from 0 to 1; the same ones every time")
+            .value_parser(parse_rate);
+        let plan = Arg::new("plan")
+            .long("plan")
+            .value_name("FILE")
+            .help("Steps from a file, TOML or JSON: steps = [{ where = \"score > 0.8\" }, { limit = 10 }]")
+            .value_parser(value_parser!(PathBuf));
+        let command = texts
+            .chain([limit, sample, plan])
+            .fold(command, |command, arg| command.arg(arg.action(ArgAction::Append).help_heading(HEADING)));
+        let seed = Arg::new("seed")
+            .long("seed")
+            .value_name("N")
+            .help("Another seed, another sample")
+            .value_parser(value_parser!(u64))
+            .help_heading(HEADING);
+        let on_bad_cast = Arg::new("on_bad_cast")
+            .long("on-bad-cast")
+            .value_name("POLICY")
+            .help(
+                "What a value does that a cast or an expression cannot make: reject (its record is a bad one) or null",
+            )
+            .value_parser(parse_on_bad_cast)
+            .help_heading(HEADING);
+        command.arg(seed).arg(on_bad_cast)
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -54,21 +116,49 @@ impl Args for StepArgs {
     }
 }
 
+/// A part, from 0 to 1.
+fn parse_rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if (0.0..=1.0).contains(&rate) => Ok(rate),
+        _ => Err("it is a number from 0 to 1, such as 0.01".to_owned()),
+    }
+}
+
+/// What a bad value does.
+pub fn parse_on_bad_cast(text: &str) -> Result<OnBadCast, String> {
+    match text {
+        "reject" => Ok(OnBadCast::Reject),
+        "null" => Ok(OnBadCast::Null),
+        _ => Err("it is `reject` or `null`".to_owned()),
+    }
+}
+
 impl FromArgMatches for StepArgs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        fn collect<T: Clone + Send + Sync + 'static>(
+            matches: &ArgMatches,
+            name: &'static str,
+            placed: &mut Vec<(usize, Typed)>,
+            typed: impl Fn(T) -> Typed,
+        ) {
+            if matches.value_source(name) == Some(ValueSource::CommandLine) {
+                let values = matches.get_many::<T>(name).into_iter().flatten().map(|value| typed(value.clone()));
+                placed.extend(matches.indices_of(name).into_iter().flatten().zip(values));
+            }
+        }
         let mut placed: Vec<(usize, Typed)> = Vec::new();
-        let typed = |name: &str| matches.value_source(name) == Some(ValueSource::CommandLine);
-        for (flag, ..) in TEXTS.iter().filter(|(name, ..)| typed(name)) {
-            let values = matches.get_many::<String>(flag).into_iter().flatten();
-            let values = values.map(|text| Typed::Text { flag, text: text.clone() });
-            placed.extend(matches.indices_of(flag).into_iter().flatten().zip(values));
+        for (flag, ..) in TEXTS.iter() {
+            collect(matches, flag, &mut placed, |text: String| Typed::Text { flag, text });
         }
-        if typed("limit") {
-            let values = matches.get_many::<u64>("limit").into_iter().flatten().map(|n| Typed::Limit(*n));
-            placed.extend(matches.indices_of("limit").into_iter().flatten().zip(values));
-        }
+        collect(matches, "limit", &mut placed, Typed::Limit);
+        collect(matches, "sample", &mut placed, Typed::Sample);
+        collect(matches, "plan", &mut placed, Typed::Plan);
         placed.sort_by_key(|(index, _)| *index);
-        Ok(StepArgs { typed: placed.into_iter().map(|(_, typed)| typed).collect() })
+        Ok(StepArgs {
+            typed: placed.into_iter().map(|(_, typed)| typed).collect(),
+            seed: matches.get_one("seed").copied(),
+            on_bad_cast: matches.get_one("on_bad_cast").copied(),
+        })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -78,38 +168,63 @@ impl FromArgMatches for StepArgs {
 }
 
 impl StepArgs {
-    /// The steps that they mean. Columns are not looked for yet.
+    /// The steps that they mean; plan files are read. Columns are not looked for yet.
     pub fn steps(&self) -> Result<Vec<Step>, Failure> {
-        self.typed
-            .iter()
-            .map(|typed| match typed {
-                Typed::Limit(rows) => Ok(Step::Limit(*rows)),
-                Typed::Text { flag, text } => step(flag, text),
-            })
-            .collect()
+        let mut steps = Vec::new();
+        for typed in &self.typed {
+            match typed {
+                Typed::Limit(rows) => steps.push(Step::Limit(*rows)),
+                Typed::Sample(rate) => steps.push(Step::Sample { rate: *rate, seed: self.seed.unwrap_or(0) }),
+                Typed::Plan(path) => steps.extend(plan_file::read(path, self.seed)?.steps),
+                Typed::Text { flag, text } => {
+                    let made = step(flag, text).map_err(|cause| Error::Expression { flag: flag_of(flag), cause })?;
+                    steps.extend(made);
+                }
+            }
+        }
+        Ok(steps)
+    }
+
+    /// What a value does that cannot be made: as typed, or as the last plan file says.
+    pub fn on_bad_cast(&self) -> Result<OnBadCast, Failure> {
+        let mut said = OnBadCast::default();
+        for typed in &self.typed {
+            if let Typed::Plan(path) = typed {
+                said = plan_file::read(path, self.seed)?.on_bad_cast.unwrap_or(said);
+            }
+        }
+        Ok(self.on_bad_cast.unwrap_or(said))
     }
 }
 
-fn step(flag: &'static str, text: &str) -> Result<Step, Failure> {
-    let step = match flag {
-        "where" => parse(text).map(Step::Where),
+/// The steps of one flag, or of one entry of a plan file.
+pub(super) fn step(flag: &str, text: &str) -> Result<Vec<Step>, crate::transform::expr::Error> {
+    let one = |step| vec![step];
+    match flag {
+        "where" => parse(text).map(Step::Where).map(one),
+        "with" => Ok(parse_assignments(text)?
+            .into_iter()
+            .map(|with| Step::With { name: with.name.into(), at: with.at, value: with.value, text: text.into() })
+            .collect()),
         "select" => parse_names(text).map(|paths| {
             let selected = paths.into_iter().map(|path| Selected { name: path.to_string().into(), path });
-            Step::Select(selected.collect(), text.into())
+            one(Step::Select(selected.collect(), text.into()))
         }),
-        "drop" => parse_names(text).map(|paths| Step::Drop(paths, text.into())),
+        "drop" => parse_names(text).map(|paths| one(Step::Drop(paths, text.into()))),
+        "cast" => parse_casts(text).map(|casts| one(Step::Cast(casts, text.into()))),
+        "flatten" => Ok(one(Step::Flatten { separator: text.into() })),
+        "explode" => {
+            let paths = parse_names(text)?;
+            Ok(paths.into_iter().map(|path| Step::Explode(path, text.into())).collect())
+        }
+        "dedupe" if text.trim() == "*" => Ok(one(Step::Dedupe(Vec::new(), text.into()))),
+        "dedupe" => parse_names(text).map(|paths| one(Step::Dedupe(paths, text.into()))),
+        "json" => parse_names(text).map(|paths| one(Step::JsonText(paths, text.into()))),
         _ => parse_renames(text).map(|renames| {
             let renames = renames.into_iter().map(|(from, to)| Rename { from, to: to.into() });
-            Step::Rename(renames.collect(), text.into())
+            one(Step::Rename(renames.collect(), text.into()))
         }),
-    };
-    let flag = match flag {
-        "where" => "--where",
-        "select" => "--select",
-        "drop" => "--drop",
-        _ => "--rename",
-    };
-    step.map_err(|cause| Error::Expression { flag, cause }.into())
+    }
 }
 
 #[cfg(test)]
@@ -151,6 +266,35 @@ mod tests {
             .collect();
         assert_eq!(words, ["limit", "where a", "rename", "where b", "drop", "select"]);
         assert!(typed(&[]).steps().unwrap().is_empty());
+    }
+
+    #[test]
+    fn every_flag_has_its_step() {
+        let flags = [
+            "--flatten",
+            "--flatten=_",
+            "--with",
+            "x = a - 1, y = 2",
+            "--cast",
+            "a:int,b:decimal(5,2)",
+            "--explode",
+            "l",
+            "--json",
+            "o,p",
+            "--sample",
+            "0.5",
+            "--seed",
+            "7",
+        ];
+        let said = |step: &Step| {
+            let text = step.describe();
+            format!("{} {}", text.name, text.text)
+        };
+        let steps: Vec<String> = typed(&flags).steps().unwrap().iter().map(said).collect();
+        let with = "with x = a - 1, y = 2";
+        let others = ["cast a:int,b:decimal(5,2)", "explode l", "json o,p", "sample 0.5, seed 7"];
+        assert_eq!(steps, [&["flatten .", "flatten _", with, with][..], &others].concat());
+        assert_eq!(typed(&["--on-bad-cast", "null"]).on_bad_cast().unwrap(), OnBadCast::Null);
     }
 
     #[test]

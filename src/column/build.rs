@@ -138,6 +138,7 @@ impl Builder {
             Type::Int { .. } => Builder::Int(Vec::new(), Nulls::default(), usize::MAX),
             Type::Decimal => Builder::Decimal(Vec::new(), Nulls::default()),
             Type::Float => Builder::Float(Vec::new(), Nulls::default()),
+            Type::Fixed(_) => unreachable!("records are not decoded into what only a cast makes"),
             Type::Text => Builder::Text(Views::default(), Nulls::default()),
             Type::Json => Builder::Json(Views::default(), Nulls::default()),
             Type::Raw => Builder::Raw(Views::default(), Nulls::default()),

@@ -7,7 +7,7 @@ use arrow_array::{
 use memchr::memchr;
 
 use super::number::write_float;
-use super::{Field, Type};
+use super::{Field, Fixed, Type};
 
 /// Writes the values of one column as JSON text. Made once per batch, so that the types are
 /// looked at once and not for every value.
@@ -34,6 +34,7 @@ enum Values<'a> {
     Int(&'a Int64Array),
     Decimal(&'a Decimal128Array),
     Float(&'a Float64Array),
+    Fixed(&'a dyn Array, Fixed),
     Text(&'a StringViewArray),
     /// JSON text already.
     Json(&'a StringViewArray),
@@ -93,6 +94,7 @@ impl<'a> Values<'a> {
             Type::Int { .. } => Values::Int(any.downcast_ref()?),
             Type::Decimal => Values::Decimal(any.downcast_ref()?),
             Type::Float => Values::Float(any.downcast_ref()?),
+            Type::Fixed(fixed) => (*array.data_type() == fixed.to_arrow()).then_some(Values::Fixed(array, *fixed))?,
             Type::Text => Values::Text(any.downcast_ref()?),
             Type::Json | Type::Raw => Values::Json(any.downcast_ref()?),
             // Without fields a struct is carried as JSON text.
@@ -123,6 +125,7 @@ impl<'a> Values<'a> {
             Values::Int(array) => array.is_null(row),
             Values::Decimal(array) => array.is_null(row),
             Values::Float(array) => array.is_null(row),
+            Values::Fixed(array, _) => array.is_null(row),
             Values::Text(array) | Values::Json(array) => array.is_null(row),
             Values::Struct(array, _) => array.is_null(row),
             Values::List(array, _) => array.is_null(row),
@@ -143,6 +146,7 @@ impl<'a> Values<'a> {
                 value if value.is_finite() => write_float(value, out),
                 _ => out.extend_from_slice(b"null"),
             },
+            Values::Fixed(array, fixed) => fixed.write_json(fixed.value(*array, row), out),
             Values::Text(array) => write_json_string(array.value(row), out),
             Values::Json(array) => out.extend_from_slice(array.value(row).as_bytes()),
             Values::Struct(_, members) => {

@@ -5,6 +5,7 @@
 mod batch;
 pub(crate) mod build;
 mod cast;
+mod fixed;
 pub mod json_text;
 pub mod number;
 mod open_keys;
@@ -15,5 +16,6 @@ pub(crate) mod views;
 
 pub use batch::{Batch, Morsel, RecordSpan};
 pub use cast::{CastError, cast_array, keeps_carrier};
+pub use fixed::{Fixed, Unit};
 pub use open_keys::{is_open_ended, is_open_key};
 pub use schema::{Field, MAX_COLUMNS, MAX_LEAVES, MAX_STRUCT_FIELDS, MAX_TYPE_DEPTH, Mixing, Schema, Type};

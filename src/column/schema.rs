@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use arrow_schema::DataType;
 
+use super::Fixed;
 use super::open_keys::is_open_ended;
 
 /// An object with more keys than this is open-ended, whatever they are: it becomes a map. Chosen by eye: result
@@ -53,6 +54,8 @@ pub enum Type {
     Decimal,
     /// Doubles.
     Float,
+    /// What only a cast makes: dates, times, decimals with a fraction.
+    Fixed(Fixed),
     /// Strings.
     Text,
     /// Values of several shapes, each as its JSON text (so `"a"` has its quotes).
@@ -106,6 +109,7 @@ impl Type {
             (Int { fits_double: a }, Int { fits_double: b }) => Int { fits_double: *a && *b },
             (Int { .. } | Decimal, Decimal) | (Decimal, Int { .. }) => Decimal,
             (Float, Float) | (Int { fits_double: true }, Float) | (Float, Int { fits_double: true }) => Float,
+            (Fixed(a), Fixed(b)) if a == b => Fixed(*a),
             (Text, Text) => Text,
             (Json, Json) => Json,
             // What is nested was JSON, also in a cell of CSV.
@@ -199,6 +203,7 @@ impl Type {
             Type::Int { .. } => DataType::Int64,
             Type::Decimal => DataType::Decimal128(38, 0),
             Type::Float => DataType::Float64,
+            Type::Fixed(fixed) => fixed.to_arrow(),
             Type::Struct(fields) => DataType::Struct(fields.iter().map(Field::to_arrow).collect()),
             Type::List(item) => DataType::List(Arc::new(arrow_schema::Field::new("item", item.to_arrow(), true))),
             Type::Map(value) => {
@@ -346,6 +351,7 @@ impl fmt::Display for Type {
             Type::Int { .. } => f.write_str("int"),
             Type::Decimal => f.write_str("decimal(38,0)"),
             Type::Float => f.write_str("float"),
+            Type::Fixed(fixed) => fixed.fmt(f),
             Type::Text => f.write_str("text"),
             Type::Json => f.write_str("json"),
             Type::Raw => f.write_str("raw"),

@@ -70,6 +70,7 @@ pub(crate) fn array(values: &[Option<&Value>], ty: &Type) -> ArrayRef {
                 .with_precision_and_scale(38, 0)
                 .unwrap(),
         ),
+        Type::Fixed(_) => unreachable!("only casts make these"),
         Type::Float => Arc::new(Float64Array::from_iter(values.iter().map(|v| v.map(|v| v.as_f64().unwrap())))),
         Type::Text => Arc::new(StringViewArray::from_iter(
             values.iter().map(|v| v.map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned))),
@@ -127,6 +128,11 @@ pub(crate) fn value(array: &dyn Array, ty: &Type, row: usize) -> Value {
             u64::try_from(digits).map(|d| json!(d)).or_else(|_| i64::try_from(digits).map(|d| json!(d))).unwrap()
         }
         Type::Float => json!(array.as_primitive::<Float64Type>().value(row)),
+        Type::Fixed(fixed) => {
+            let mut out = Vec::new();
+            fixed.write_json(fixed.value(array, row), &mut out);
+            serde_json::from_slice(&out).unwrap()
+        }
         Type::Struct(fields) => {
             let array = array.as_struct();
             assert_eq!(array.num_columns(), fields.len());

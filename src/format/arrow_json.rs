@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::column::{Field, Schema, Type};
+use crate::column::{Field, Fixed, Schema, Type, Unit};
 
 /// The schema that an Arrow reader finds in a Parquet file with the columns of `schema`.
 pub fn schema(schema: &Schema) -> Value {
@@ -17,6 +17,22 @@ fn field(name: &str, nullable: bool, ty: &Type) -> Value {
         Type::Int { .. } => (json!({"name": "int", "bitWidth": 64, "isSigned": true}), Vec::new()),
         Type::Decimal => (json!({"name": "decimal", "precision": 38, "scale": 0, "bitWidth": 128}), Vec::new()),
         Type::Float => (json!({"name": "floatingpoint", "precision": "DOUBLE"}), Vec::new()),
+        Type::Fixed(Fixed::Date) => (json!({"name": "date", "unit": "DAY"}), Vec::new()),
+        Type::Fixed(Fixed::Timestamp { unit, local }) => {
+            let unit = match unit {
+                Unit::Millis => "MILLISECOND",
+                Unit::Micros => "MICROSECOND",
+                Unit::Nanos => "NANOSECOND",
+            };
+            let mut ty = json!({"name": "timestamp", "unit": unit});
+            if !local {
+                ty["timezone"] = json!("UTC");
+            }
+            (ty, Vec::new())
+        }
+        Type::Fixed(Fixed::Decimal { precision, scale }) => {
+            (json!({"name": "decimal", "precision": precision, "scale": scale, "bitWidth": 128}), Vec::new())
+        }
         Type::Struct(fields) => {
             (json!({"name": "struct"}), fields.iter().map(|f| field(&f.name, true, &f.ty)).collect())
         }

@@ -117,6 +117,8 @@ pub struct Rules<'a> {
     pub check_all: bool,
     /// The schema's last column takes what has no other, as JSON text.
     pub extra: Option<Extra>,
+    /// CSV notes where each record stands, as the batch's `records`.
+    pub spans: bool,
 }
 
 /// What goes into an extra column: as one object per record, with the keys and the raw values.

@@ -53,6 +53,29 @@ pub fn element(json: &[u8], index: usize) -> Option<Range<usize>> {
     None
 }
 
+/// Where each element of the list `json` stands; nothing of what is no list.
+pub fn elements(json: &[u8]) -> impl Iterator<Item = Range<usize>> {
+    let mut at = open(json, b'[');
+    std::iter::from_fn(move || {
+        let start = at.filter(|&at| !matches!(byte_at(json, at), b']' | 0))?;
+        let end = value_end(json, start);
+        at = Some(blank_end(json, blank_end(json, end) + 1));
+        Some(start..end)
+    })
+}
+
+/// How many elements the list, or keys the object `json` has.
+pub fn count(json: &[u8]) -> usize {
+    let Some(mut at) = open(json, b'{') else { return elements(json).count() };
+    let mut keys = 0;
+    while byte_at(json, at) == b'"' {
+        keys += 1;
+        let start = blank_end(json, blank_end(json, string_end(json, at)) + 1);
+        at = blank_end(json, blank_end(json, value_end(json, start)) + 1);
+    }
+    keys
+}
+
 /// The byte at `at`, 0 after the end.
 fn byte_at(json: &[u8], at: usize) -> u8 {
     json.get(at).copied().unwrap_or(0)

@@ -20,7 +20,9 @@ use crate::format::parquet::{self, ColumnPath, EncodedRowGroup, Layout, RowGroup
 use crate::format::utf8::{self, Repaired};
 use crate::format::{Format, OutputFormat, ParquetOptions};
 use crate::position::FieldPath;
-use crate::transform::{Step, Steps, bind, columns_needed, keeps_records};
+use crate::transform::{
+    OnBadCast, Step, StepOptions, Steps, bind, columns_needed, keeps_records, needs_places, needs_structs,
+};
 
 /// Values of one batch, nulls included. By eye: 64 MiB of string views.
 const MAX_BATCH_CELLS: usize = 4 << 20;
@@ -47,6 +49,11 @@ pub(super) struct Compiled {
     pub ordered_steps: Vec<Step>,
     /// What the workers make, for each output.
     pub lanes: Vec<Lane>,
+    /// Rows are traced back to their records.
+    pub needs_places: bool,
+    /// Everything can be done anew, with the schema of all records.
+    pub may_start_over: bool,
+    pub on_bad_cast: OnBadCast,
     pub policy: SchemaPolicy,
     /// An output cannot go back, so that a new column is the end.
     pub columns_fixed: bool,
@@ -93,8 +100,8 @@ impl Compiled {
         }
         let typed = plan.outputs.iter().any(|o| o.format.is_typed());
         let parquet = plan.outputs.iter().any(|o| matches!(o.format, OutputFormat::Parquet(_)));
-        if typed && plan.steps.iter().any(|s| matches!(s, Step::Lookup(_) | Step::Deduplicate(_))) {
-            return Err(Error::Plan("look-up and deduplicate steps need a text output".into()));
+        if typed && plan.steps.iter().any(|s| matches!(s, Step::Lookup(_))) {
+            return Err(Error::Plan("look-up steps need a text output".into()));
         }
         if plan.schema.extra_column.is_some()
             && plan.outputs.iter().any(|o| matches!(o.format, OutputFormat::Ndjson | OutputFormat::JsonArray))
@@ -112,18 +119,23 @@ impl Compiled {
         let mut steps = plan.steps.clone();
         let unseen = match steps.is_empty() {
             true => Vec::new(),
-            false => bind(&mut steps, known_columns(plan, mixing, sample))?,
+            false => bind(&mut steps, known_columns(&plan.limits, &plan.schema, mixing, sample))?,
         };
         // What has no column is of interest to the extra one; a schema file has types for all of them.
         let all_columns = plan.schema.extra_column.is_some() || plan.schema.law.is_some() && typed;
         let has_limit = steps.iter().any(|step| matches!(step, Step::Limit(_)));
         // One worker sees all rows in order. Text is put in order by the writer, which then takes the
         // steps that need it.
-        let in_one_worker = has_limit && parquet;
+        let in_one_worker = parquet && !Steps::split(&steps).1.is_empty();
         let (row_steps, ordered_steps) = if in_one_worker { (&steps[..], &[][..]) } else { Steps::split(&steps) };
         Ok(Compiled {
             typed,
-            keys: if typed { Keys::Typed } else { Keys::Raw },
+            keys: match needs_structs(&steps) {
+                _ if typed => Keys::Typed,
+                None => Keys::Raw,
+                Some(false) => Keys::RawInObjects,
+                Some(true) => Keys::RawInObjectsAndLists,
+            },
             cells_as_text: !typed && any_csv && !any_json,
             only_columns: columns_needed(&steps, !typed && !any_csv && !divided).filter(|_| !all_columns),
             unseen: Unseen::new(unseen),
@@ -131,6 +143,9 @@ impl Compiled {
             row_steps: row_steps.to_vec(),
             ordered_steps: ordered_steps.to_vec(),
             lanes: plan.outputs.iter().map(lane_of).collect(),
+            needs_places: needs_places(&steps),
+            may_start_over: false,
+            on_bad_cast: plan.on_bad_cast,
             policy: plan.schema.policy,
             columns_fixed: plan.outputs.iter().any(|o| fixed(&o)),
             arrays_fixed: plan.outputs.iter().filter(fixed).any(|o| o.format.is_typed()),
@@ -165,6 +180,9 @@ impl Compiled {
             row_steps: Vec::new(),
             ordered_steps: Vec::new(),
             lanes: Vec::new(),
+            needs_places: false,
+            may_start_over: false,
+            on_bad_cast: OnBadCast::Reject,
             policy: choice.policy,
             columns_fixed: false,
             arrays_fixed: false,
@@ -185,6 +203,35 @@ impl Compiled {
             turn: Turn::default(),
             schema: RwLock::default(),
         }
+    }
+
+    /// What steps have to know.
+    pub fn step_options(&self) -> StepOptions {
+        StepOptions {
+            room: self.limits.room(),
+            mixing: self.mixing,
+            typed: self.typed,
+            columns_fixed: self.columns_fixed,
+            on_bad_cast: self.on_bad_cast,
+        }
+    }
+
+    /// The columns that the steps make of `schema`.
+    pub fn columns_after_steps(&self, schema: &Schema, options: StepOptions) -> Result<Schema, Error> {
+        Steps::new(&self.row_steps, options.clone())
+            .output_schema(schema)
+            .and_then(|columns| Steps::new(&self.ordered_steps, options).output_schema(&columns))
+            .map_err(|e| Error::Step(e.to_string()))
+    }
+
+    /// True if a step makes columns of what is inside values.
+    pub fn takes_apart(&self) -> bool {
+        self.row_steps.iter().chain(&self.ordered_steps).any(|step| matches!(step, Step::Flatten { .. }))
+    }
+
+    /// What ends a line of the source in its morsels.
+    pub fn line_break(info: &SourceInfo) -> u8 {
+        if info.format == Format::JsonArray { Framing::Elements.line_break() } else { b'\n' }
     }
 
     /// The schema that a worker starts its next group with.
@@ -300,7 +347,12 @@ impl Compiled {
         });
         let fixed = if self.typed { self.arrays_fixed } else { self.columns_fixed };
         let extra = if fixed { Extra::KeysAndMisfits } else { Extra::Keys };
-        Rules { check_all: law.is_some() && !self.typed, law, extra: self.extra_column.is_some().then_some(extra) }
+        Rules {
+            check_all: law.is_some() && !self.typed,
+            law,
+            extra: self.extra_column.is_some().then_some(extra),
+            spans: self.needs_places,
+        }
     }
 
     /// What the records of a morsel say about the columns. Where these are not typed, only their
@@ -347,7 +399,7 @@ impl Compiled {
             freeze,
             max_record_bytes: self.limits.max_record_bytes,
             max_cells: MAX_BATCH_CELLS,
-            record_spans: self.copies_records(),
+            record_spans: self.copies_records() || self.needs_places,
         };
         let mut outcome = ndjson::decode_under(morsel, schema, &options, &self.rules());
         if info.format == Format::JsonArray {
@@ -488,7 +540,7 @@ impl Compiled {
     }
 
     /// True when there is a sink that copies records of NDJSON sources, if no step changes them.
-    fn copies_records(&self) -> bool {
+    pub fn copies_records(&self) -> bool {
         keeps_records(&self.row_steps)
             && keeps_records(&self.ordered_steps)
             && self.lanes.iter().any(|lane| matches!(lane.format, OutputFormat::Ndjson | OutputFormat::JsonArray))

@@ -8,6 +8,7 @@ use arrow_array::RecordBatch;
 
 use super::Error;
 use super::compiled::Compiled;
+use super::spool::to_be_set_aside;
 use crate::column::{Batch, Schema};
 use crate::format::arrow_ipc::plain_batch;
 use crate::format::compress::PieceCompressor;
@@ -146,15 +147,11 @@ pub(super) fn encode_rows(compiled: &Compiled, batch: &Batch, decoded: &Arc<Sche
     Ok(Rows { columns: batch.schema.clone(), decoded: decoded.clone(), rows: batch.rows as u64, encoded, sheet })
 }
 
-fn part(lane: &Lane, folder: Folder, mut batch: Batch, sheet: &mut SheetCounts) -> Result<PartRows, Error> {
-    let format = if lane.is_spooled() {
-        // Every value as it was decoded, and nothing else of its record.
-        batch.records = None;
-        OutputFormat::Ndjson
-    } else {
-        lane.format
+fn part(lane: &Lane, folder: Folder, batch: Batch, sheet: &mut SheetCounts) -> Result<PartRows, Error> {
+    let body = match lane.is_spooled() {
+        true => body_of(OutputFormat::Ndjson, &to_be_set_aside(batch.clone()), sheet)?,
+        false => body_of(lane.format, &batch, sheet)?,
     };
-    let body = body_of(format, &batch, sheet)?;
     Ok(PartRows { folder, batch, body })
 }
 

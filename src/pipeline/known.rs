@@ -4,10 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::compiled::Compiled;
 use super::reader::Item;
-use super::{Plan, SchemaPolicy};
+use super::{Error, Limits, SchemaChoice, SchemaPolicy};
 use crate::column::{Batch, Field, Mixing, Schema, Type};
 use crate::format::ndjson::Keys;
-use crate::transform::Known;
+use crate::transform::{Known, Step, bind};
 
 /// Bytes of a sample that are looked at for what steps are checked against. By eye: three hundred
 /// records of results, in a millisecond.
@@ -15,9 +15,9 @@ const KNOWN_FROM_BYTES: usize = 256 << 10;
 
 /// What is known of the columns before the first record is written: by the schema file, as declared,
 /// from a header, from the first records.
-pub(super) fn known_columns(plan: &Plan, mixing: Mixing, sample: &[Item]) -> Known {
-    let compiled = Compiled::for_schema(&plan.limits, &plan.schema, mixing);
-    let mut schema = plan.schema.law.clone().unwrap_or_default();
+pub(super) fn known_columns(limits: &Limits, choice: &SchemaChoice, mixing: Mixing, sample: &[Item]) -> Known {
+    let compiled = Compiled::for_schema(limits, choice, mixing);
+    let mut schema = choice.law.clone().unwrap_or_default();
     for item in sample {
         match item {
             Item::Morsel(_, info) | Item::SourceEnd(info) if info.csv.is_some() => {
@@ -34,11 +34,20 @@ pub(super) fn known_columns(plan: &Plan, mixing: Mixing, sample: &[Item]) -> Kno
     if mixing == Mixing::Json {
         schema = schema.join(&compiled.declared, mixing);
     }
-    if let Some(name) = plan.schema.extra_column.as_ref().filter(|name| schema.position(name).is_none()) {
+    if let Some(name) = choice.extra_column.as_ref().filter(|name| schema.position(name).is_none()) {
         schema.fields.push(Field::new(name.clone(), Type::Json));
     }
-    let closed = plan.schema.law.is_some() && plan.schema.policy != SchemaPolicy::Evolve;
+    let closed = choice.law.is_some() && choice.policy != SchemaPolicy::Evolve;
     Known { schema, complete: closed || mixing == Mixing::Text, mixing, gone: Vec::new() }
+}
+
+/// Checks `steps` against the columns of a schema file alone, before anything is downloaded.
+pub fn check_steps(steps: &[Step], choice: &SchemaChoice) -> Result<(), Error> {
+    let Some(law) = &choice.law else { return Ok(()) };
+    let complete = choice.policy != SchemaPolicy::Evolve;
+    let known = Known { schema: law.clone(), complete, mixing: Mixing::Json, gone: Vec::new() };
+    bind(&mut steps.to_vec(), known)?;
+    Ok(())
 }
 
 /// Names that steps use and that the sample had no column for; each falls when one comes.

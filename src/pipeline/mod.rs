@@ -5,6 +5,7 @@ mod buffers;
 mod compiled;
 mod describe;
 mod encode;
+mod explain;
 mod known;
 mod one;
 mod output;
@@ -23,6 +24,8 @@ mod writer;
 use std::path::PathBuf;
 
 pub use describe::{Described, SetBy, TypeFrom, describe_schema};
+pub use explain::{Explained, explain_steps};
+pub use known::check_steps;
 pub use plan::{
     Directory, Limits, OnBadRecord, Output, Plan, SchemaChoice, SchemaFrom, SchemaPolicy, Target, is_sheets,
 };

@@ -189,6 +189,17 @@ impl One {
         Ok(())
     }
 
+    /// The columns of the row groups so far, if it has such.
+    pub fn columns(&self) -> Option<&Schema> {
+        match &self.body {
+            Encoder::Parquet(parquet) => match &**parquet {
+                Parquet::Open(writer, _) => Some(writer.schema()),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     /// Appends a row group.
     pub fn row_group(&mut self, group: EncodedRowGroup) -> Result<(), Error> {
         let Encoder::Parquet(parquet) = &mut self.body else { unreachable!("row groups come for Parquet only") };
@@ -244,6 +255,7 @@ impl One {
                     unreachable!("an output is finished once")
                 };
                 writer.declare(columns);
+                writer.set_order(columns);
                 let reread = || match reread {
                     Some(reread) => reread(),
                     None => Err(io::Error::other("a stream cannot be read back")),

@@ -102,6 +102,14 @@ impl Out {
         }
     }
 
+    /// The columns of the row groups so far, if it is one file of such.
+    pub fn columns(&self) -> Option<&Schema> {
+        match &self.kind {
+            Kind::One(one) => one.columns(),
+            Kind::Parts(_) => None,
+        }
+    }
+
     /// Rows so far.
     pub fn rows(&self) -> u64 {
         match &self.kind {

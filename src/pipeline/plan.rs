@@ -7,7 +7,7 @@ use crate::column::Schema;
 use crate::format::{Compression, OutputFormat};
 use crate::sink::ObjectPlace;
 use crate::source::Source;
-use crate::transform::{Room, Step};
+use crate::transform::{OnBadCast, Room, Step};
 
 /// One pass from sources through steps to outputs.
 pub struct Plan {
@@ -15,6 +15,8 @@ pub struct Plan {
     pub sources: Vec<Source>,
     /// Applied to every batch in order.
     pub steps: Vec<Step>,
+    /// What a value does that a cast or an expression of the steps cannot make.
+    pub on_bad_cast: OnBadCast,
     /// Every output gets every record (a tee). At least one.
     pub outputs: Vec<Output>,
     /// Where column names and types come from.
@@ -208,6 +210,7 @@ impl Plan {
         Plan {
             sources: vec![source],
             steps: Vec::new(),
+            on_bad_cast: OnBadCast::default(),
             outputs: vec![output],
             schema: SchemaChoice::default(),
             on_bad_record: OnBadRecord::default(),

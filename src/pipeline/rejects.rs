@@ -164,6 +164,19 @@ impl RejectList {
         }
     }
 
+    /// Puts `more`, which are in order, where they belong by their records.
+    pub fn insert<'a>(&mut self, more: impl Iterator<Item = (RejectedRecord, Option<&'a [u8]>)>) {
+        let own = std::mem::replace(self, RejectList::new(self.line_break));
+        let mut more = more.peekable();
+        for (rejected, raw) in own.iter() {
+            while let Some((next, next_raw)) = more.next_if(|(next, _)| next.record < rejected.record) {
+                self.push(next, next_raw);
+            }
+            self.push(rejected, raw);
+        }
+        more.for_each(|(rejected, raw)| self.push(rejected, raw));
+    }
+
     /// The same rejects elsewhere: `place` moves each, and returns its raw record there.
     pub fn placed<'a>(&self, mut place: impl FnMut(&mut RejectedRecord) -> &'a [u8]) -> Self {
         let mut list = RejectList::new(self.line_break);

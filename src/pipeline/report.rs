@@ -8,13 +8,15 @@ use crate::column::Schema;
 /// The account of one execution that ended well.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// Records that came in: written + filtered + rejected, always.
+    /// Records that came in. With those added: written + filtered + rejected, always.
     pub rows_in: u64,
     /// Records in each output.
     pub rows_written: u64,
     /// Records that a step left out.
     pub rows_filtered: u64,
-    /// Records that could not be used.
+    /// Rows that `--explode` made of records besides their first.
+    pub rows_added: u64,
+    /// Records that could not be used; after `--explode` rows of them.
     pub rows_rejected: u64,
     /// Bytes taken from the sources, before decompression.
     pub bytes_in: u64,

@@ -28,7 +28,6 @@ use super::{Control, Error, Output, Plan, Report, SchemaFrom, SchemaPolicy};
 use crate::column::{Mixing, Schema};
 use crate::format::frame::BufferPool;
 use crate::source::{Input, Source};
-use crate::transform::Steps;
 
 /// Input bytes of a part of a row group where text is made of the same rows. By eye: less than a piece may have before it
 /// is handed over in parts.
@@ -107,21 +106,19 @@ fn attempt(plan: &Plan, sources: Vec<Source>, reading: Reading, control: &Contro
         Out::open(output, Make { metadata: metadata.clone(), workers, ..make }, sizes.waiting_bytes)
     };
     let outputs = plan.outputs.iter().map(open).collect::<Result<Vec<_>, _>>()?;
-    let compiled = Compiled::new(plan, n_sources, mixing, &sample)?;
+    let mut compiled = Compiled::new(plan, n_sources, mixing, &sample)?;
     // Text outputs with types (NDJSON of CSV) cannot take back a number that should have been text;
     // where the source can be read twice, it is.
     let full = reading.full || plan.schema.from == SchemaFrom::Auto && compiled.types_fixed && mixing == Mixing::Text;
+    let evolves = compiled.policy == SchemaPolicy::Evolve;
+    compiled.may_start_over = reading.re_readable && !somebody_watches && evolves && !full;
     let schema = match again {
         Some(again) if full => full_schema(&compiled, again, control)?,
         _ => sample.iter().fold(Schema::default(), |s, item| s.join(&compiled.seen_in_item(item), mixing)),
     };
     let schema = compiled.initial_schema(schema)?;
-    let columns = Steps::new(&compiled.row_steps, &compiled.limits.room(), mixing).output_schema(&schema);
-    let columns = columns.and_then(|columns| {
-        Steps::new(&compiled.ordered_steps, &compiled.limits.room(), mixing).output_schema(&columns)
-    });
     // A step that does not go with them says so itself.
-    if let Ok(columns) = columns {
+    if let Ok(columns) = compiled.columns_after_steps(&schema, compiled.step_options()) {
         compiled.check_divisions(&columns)?;
     }
     compiled.publish(Arc::new(schema));
@@ -141,6 +138,7 @@ fn attempt(plan: &Plan, sources: Vec<Source>, reading: Reading, control: &Contro
         rows_in: totals.rows_in,
         rows_written: totals.rows_written,
         rows_filtered: totals.rows_filtered,
+        rows_added: totals.rows_added,
         rows_rejected: totals.rows_rejected,
         bytes_in: control.bytes_read(),
         bytes_out: control.bytes_written(),

@@ -10,10 +10,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use arrow_array::cast::AsArray;
+use arrow_array::types::Decimal128Type;
+use arrow_array::{Array, ArrayRef, Decimal128Array};
+
 use super::Error;
 use super::encode::{Body, body_of};
 use super::one::{Make, One, write_error};
-use crate::column::{Batch, Morsel, Schema};
+use crate::column::{Batch, Field, Morsel, Schema, Type};
 use crate::format::compress::decompressing;
 use crate::format::csv::SheetCounts;
 use crate::format::decode::Outcome;
@@ -34,6 +38,44 @@ const MORSEL_BYTES: usize = 256 << 10;
 pub(super) struct Spooled {
     pub part: PartFile,
     pub columns: Arc<Schema>,
+}
+
+/// `batch` as it is set aside: what only a cast makes goes as the integers that it is carried in.
+pub(super) fn to_be_set_aside(mut batch: Batch) -> Batch {
+    // Every value as it was decoded, and nothing else of its record.
+    batch.records = None;
+    let columns = batch.columns.iter().zip(&batch.schema.fields).map(|(column, field)| match field.ty {
+        Type::Fixed(fixed) => {
+            let values = (0..batch.rows).map(|row| if column.is_valid(row) { fixed.value(column, row) } else { 0 });
+            let values = Decimal128Array::new(values.collect(), column.nulls().cloned());
+            let values = values.with_precision_and_scale(38, 0);
+            Arc::new(values.expect("an integer has no digits behind the point")) as ArrayRef
+        }
+        _ => column.clone(),
+    });
+    let columns = columns.collect();
+    Batch { columns, schema: Arc::new(set_aside_columns(&batch.schema)), ..batch }
+}
+
+/// The columns of rows that were set aside from rows with these columns.
+fn set_aside_columns(columns: &Schema) -> Schema {
+    let carried = |field: &Field| match field.ty {
+        Type::Fixed(_) => Field::new(field.name.clone(), Type::Decimal),
+        _ => field.clone(),
+    };
+    Schema::new(columns.fields.iter().map(carried).collect())
+}
+
+/// [`to_be_set_aside`], back again; `columns` are those that it had then.
+fn as_it_was(batch: Batch, columns: &Arc<Schema>) -> Batch {
+    let restored = batch.columns.iter().zip(&columns.fields).map(|(column, field)| match field.ty {
+        Type::Fixed(fixed) => {
+            let values = column.as_primitive::<Decimal128Type>();
+            fixed.array(values.values().to_vec(), values.nulls().cloned())
+        }
+        _ => column.clone(),
+    });
+    Batch { columns: restored.collect(), schema: columns.clone(), ..batch }
 }
 
 /// What files are made of spooled rows.
@@ -76,7 +118,10 @@ impl Encoding<'_> {
         };
         for Spooled { part, columns } in spools {
             let file = part.reread().map_err(|cause| write_error(path, cause))?;
-            each_batch(decompressing(COMPRESSION, file), path, &columns, &mut |batch| filling.write(&batch))?;
+            let carried = Arc::new(set_aside_columns(&columns));
+            each_batch(decompressing(COMPRESSION, file), path, &carried, &mut |batch| {
+                filling.write(&as_it_was(batch, &columns))
+            })?;
             // Room for what is made of it.
             part.remove();
         }

@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 
 use super::*;
 use crate::source::Source;
-use crate::transform::expr::{parse, parse_names, parse_renames};
-use crate::transform::{Rename, Selected, Step};
+use crate::transform::expr::{parse, parse_assignments, parse_casts, parse_names, parse_renames};
+use crate::transform::{OnBadCast, Rename, Selected, Step};
 
 fn where_(text: &str) -> Step {
     Step::Where(parse(text).unwrap())
@@ -26,6 +26,23 @@ fn drop_(text: &str) -> Step {
 fn rename(text: &str) -> Step {
     let renames = parse_renames(text).unwrap().into_iter();
     Step::Rename(renames.map(|(from, to)| Rename { from, to: to.into() }).collect(), text.into())
+}
+
+fn with(text: &str) -> Step {
+    let with = parse_assignments(text).unwrap().remove(0);
+    Step::With { name: with.name.into(), at: with.at, value: with.value, text: text.into() }
+}
+
+fn cast(text: &str) -> Step {
+    Step::Cast(parse_casts(text).unwrap(), text.into())
+}
+
+fn explode(text: &str) -> Step {
+    Step::Explode(parse_names(text).unwrap().remove(0), text.into())
+}
+
+fn flatten() -> Step {
+    Step::Flatten { separator: ".".into() }
 }
 
 struct Place(tempfile::TempDir);
@@ -61,7 +78,7 @@ fn run(mut plan: Plan, workers: usize, morsel_bytes: usize) -> Result<Report, Er
     plan.limits =
         Limits { workers, morsel_bytes, row_group_bytes: 3 * morsel_bytes, sample_bytes: 1, ..Limits::default() };
     let report = execute(plan, &Control::new())?;
-    assert_eq!(report.rows_in, report.rows_written + report.rows_filtered + report.rows_rejected);
+    assert_eq!(report.rows_in + report.rows_added, report.rows_written + report.rows_filtered + report.rows_rejected);
     Ok(report)
 }
 
@@ -330,5 +347,142 @@ fn late_columns_go_through_steps() {
         // A name that comes late and is taken ends it: nothing is lost silently.
         let error = run(place.plan("in.ndjson", &lines(&rows), "out.ndjson", &[rename("t=new")]), workers, 64);
         assert!(error.unwrap_err().to_string().contains("would have the same name"));
+    }
+}
+
+/// What a plain reading of the steps says of rows `{"a": …, "l": […]}`: rows in, added, filtered, rejected, and
+/// the values of `l` that come out.
+fn exploded_up_to(rows: &[Value], limit: usize) -> (u64, u64, u64, u64, Vec<Value>) {
+    let (mut rows_in, mut added, mut filtered, mut rejected) = (0, 0, 0, 0);
+    let mut out: Vec<Value> = Vec::new();
+    for row in rows {
+        if out.len() >= limit {
+            break;
+        }
+        rows_in += 1;
+        let Ok(a) = row["a"].as_str().unwrap().parse::<i64>() else {
+            rejected += 1;
+            continue;
+        };
+        let none = vec![Value::Null];
+        let items = row["l"].as_array().filter(|items| !items.is_empty()).unwrap_or(&none);
+        added += items.len() as u64 - 1;
+        for item in items {
+            let stays = a > 1 && out.len() < limit;
+            if stays {
+                out.push(item.clone());
+            } else {
+                filtered += 1;
+            }
+        }
+    }
+    (rows_in, added, filtered, rejected, out)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_count_adds_up_whatever_steps_do_to_rows(
+        rows in prop::collection::vec(("[0-3x]", prop::option::of(prop::collection::vec(0i64..5, 0..4))), 1..30),
+        limit in 1usize..20,
+        workers in prop::sample::select(vec![1usize, 2, 7]),
+        morsel_bytes in 1usize..300,
+    ) {
+        let rows: Vec<Value> = rows.into_iter().map(|(a, l)| json!({"a": a, "l": l})).collect();
+        let steps = [cast("a:int"), explode("l"), where_("a > 1"), Step::Limit(limit as u64)];
+        let place = Place::new();
+        for output in ["out.ndjson", "out.csv", "out.parquet"] {
+            for (steps, limit) in [(&steps[..3], usize::MAX), (&steps[..], limit)] {
+                let mut plan = place.plan("in.ndjson", &lines(&rows), output, steps);
+                plan.on_bad_record = OnBadRecord::Skip;
+                plan.rejects = Some(place.path("rejects.ndjson"));
+                let report = run(plan, workers, morsel_bytes).unwrap();
+                let (rows_in, added, filtered, rejected, out) = exploded_up_to(&rows, limit);
+                let found = (report.rows_in, report.rows_added, report.rows_filtered, report.rows_rejected);
+                prop_assert_eq!(found, (rows_in, added, filtered, rejected), "{} {}", output, limit);
+                prop_assert_eq!(report.rows_written as usize, out.len());
+                if output == "out.ndjson" {
+                    let found: Vec<Value> = place.rows(output).iter().map(|row| row["l"].clone()).collect();
+                    prop_assert_eq!(found, out);
+                }
+                let rejects = if rejected > 0 { place.rows("rejects.ndjson") } else { Vec::new() };
+                for reject in rejects {
+                    let record = reject["record"].as_u64().unwrap() as usize;
+                    prop_assert_eq!(&reject["raw"], &json!(rows[record].to_string()));
+                    prop_assert_eq!(&reject["line"], &json!(record + 1));
+                    prop_assert_eq!(&reject["path"], &json!("a"));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn types_of_made_columns_follow_those_they_are_made_of(
+        rows in prop::collection::vec(prop_oneof![
+            (-9i64..9).prop_map(|n| json!({"n": n})),
+            Just(json!({"n": null})),
+            Just(json!({"n": (1i64 << 53) - 1})),
+            (0i64..9).prop_map(|n| json!({"n": n as f64 + 0.5})),
+            Just(json!({"o": {"k": 1}})),
+            Just(json!({"o": {"k": "x", "l": {"m": true}}})),
+            Just(json!({"o": null})),
+        ], 1..30),
+        workers in prop::sample::select(vec![1usize, 2, 7]),
+        morsel_bytes in 1usize..200,
+    ) {
+        let place = Place::new();
+        let steps = [with("x = n + 2"), with("y = n / 2"), with("z = coalesce(n, 0)"), flatten()];
+        let plan = place.plan("in.ndjson", &lines(&rows), "out.parquet", &steps);
+        let report = run(plan, workers, morsel_bytes).unwrap();
+        let found = parquet_rows(&report, std::fs::read(place.path("out.parquet")).unwrap());
+        prop_assert_eq!(found.len(), rows.len());
+        // Numbers that are JSON text, because others are of another kind, are numbers all the same.
+        let number = |v: &Value| match v {
+            Value::String(text) => serde_json::from_str::<f64>(text).ok(),
+            v => v.as_f64(),
+        };
+        for (found, row) in found.iter().zip(&rows) {
+            let n = row["n"].as_f64();
+            prop_assert_eq!(number(&found["x"]), n.map(|n| n + 2.0), "{} {}", found, row);
+            prop_assert_eq!(found["y"].as_f64(), n.map(|n| n / 2.0), "{} {}", found, row);
+            prop_assert_eq!(number(&found["z"]), Some(n.unwrap_or(0.0)), "{} {}", found, row);
+            prop_assert_eq!(&found["o.l.m"], &row["o"]["l"]["m"]);
+        }
+        // The schema is that of everything, however the file was cut.
+        let again = place.plan("in.ndjson", &lines(&rows), "again.parquet", &steps);
+        let again = run(again, 1, 1 << 20).unwrap();
+        prop_assert_eq!(report.schema, again.schema);
+    }
+}
+
+#[test]
+fn what_casts_cannot_make_is_null_if_the_plan_says_so() {
+    let place = Place::new();
+    let content = "{\"a\":\"1\",\"b\":1}\n{\"a\":\"x\",\"b\":2}\n{\"b\":3}\n";
+    for (output, expected) in
+        [("out.ndjson", "{\"a\":1,\"b\":1}\n{\"a\":null,\"b\":2}\n{\"b\":3}\n"), ("out.csv", "a,b\n1,1\n,2\n,3\n")]
+    {
+        let mut plan = place.plan("in.ndjson", content, output, &[cast("a:int")]);
+        plan.on_bad_cast = OnBadCast::Null;
+        let report = run(plan, 2, 1).unwrap();
+        assert_eq!(place.read(output), expected);
+        assert_eq!((report.rows_written, report.rows_rejected), (3, 0));
+        assert_eq!(report.notes, ["`--cast a:int`: 1 value could not be made and was set to null"]);
+    }
+}
+
+#[test]
+fn an_object_that_turns_out_to_be_something_else_begins_anew() {
+    let place = Place::new();
+    let content = "{\"o\":{\"k\":1}}\n{\"o\":{\"k\":2}}\n{\"o\":\"x\"}\n{\"o\":{\"k\":3,\"m\":null}}\n";
+    for morsel_bytes in [1, 1000] {
+        run(place.plan("in.ndjson", content, "out.csv", &[flatten()]), 2, morsel_bytes).unwrap();
+        assert_eq!(
+            place.read("out.csv"),
+            "o\n\"{\"\"k\"\":1}\"\n\"{\"\"k\"\":2}\"\nx\n\"{\"\"k\"\":3,\"\"m\"\":null}\"\n"
+        );
+        run(place.plan("in.ndjson", content, "out.ndjson", &[flatten()]), 2, morsel_bytes).unwrap();
+        assert_eq!(place.read("out.ndjson"), content);
     }
 }

@@ -11,13 +11,13 @@ use super::compiled::Compiled;
 use super::encode::{RowGroups, Rows, encode_rows};
 use super::reader::{Item, SourceInfo};
 use super::rejects::RejectList;
-use crate::column::{Morsel, Schema};
+use crate::column::{Batch, Morsel, RecordSpan, Schema};
 use crate::format::Format;
-use crate::format::decode::{Decoded, Outcome, Surprise};
+use crate::format::decode::{Decoded, Outcome, RejectedRecord, Surprise};
 use crate::format::frame::{BufferPool, Oversized};
 use crate::format::parquet::EncodedRowGroup;
 use crate::format::utf8::Repaired;
-use crate::transform::{Applied, Steps};
+use crate::transform::{Applied, Places, Steps, Tally};
 
 /// Something with the memory that it may use.
 #[derive(Debug)]
@@ -53,9 +53,8 @@ pub(super) enum Part {
     Account(Box<Account>),
     /// Rows for every output but those that take row groups.
     Encoded(Rows),
-    /// Rows that must still pass the ordered steps, the account of their morsel, and the schema
-    /// before any step.
-    Rows(Box<Applied>, Box<Account>, Arc<Schema>),
+    /// Rows that must still pass the ordered steps.
+    Rows(Box<UnorderedRows>),
     /// The plan's limit is reached: nothing further is wanted.
     Enough,
     /// Row groups of one output; the schema before any step.
@@ -70,14 +69,28 @@ pub(super) enum Part {
     Failed(Error),
 }
 
+/// Rows that must still pass the ordered steps.
+pub(super) struct UnorderedRows {
+    pub applied: Applied,
+    pub account: Account,
+    /// The schema before any step.
+    pub decoded: Arc<Schema>,
+    /// The records that the rows were, where that is asked for.
+    pub places: Option<Places>,
+}
+
 /// The count of one morsel.
 pub(super) struct Account {
     pub source: Arc<SourceInfo>,
     pub byte_offset: u64,
     pub records: u64,
     pub lines: u64,
-    /// Rows that the worker's steps left out.
+    /// Rows that steps left out.
     pub filtered: u64,
+    /// Rows that steps made besides the first of a record.
+    pub added: u64,
+    /// Casts and expressions that could not make a value, which is null, and in how many rows.
+    pub nulled: Vec<(Arc<str>, u64)>,
     /// Comparisons that met values of another kind, and in how many rows.
     pub mismatches: Vec<(Arc<str>, u64)>,
     pub duplicate_keys: u64,
@@ -90,13 +103,27 @@ pub(super) struct Account {
 }
 
 impl Account {
-    /// Forgets what comes after the first `good` records that could be used: it was not wanted any
-    /// more. So many of them were `kept`.
-    pub fn end_after(&mut self, good: usize, kept: usize) {
-        let records = self.rejects.end_after(good as u64);
-        self.ends_open &= records == self.records;
-        self.records = records;
-        self.filtered = (good - kept) as u64;
+    /// Takes up what became of the rows. With a limit reached, what comes after the first `taken` rows as
+    /// decoded is forgotten: it was not wanted any more.
+    pub fn settle(&mut self, tally: &Tally, taken: Option<usize>, places: Option<&Places>, keep_rejects: bool) {
+        if let Some(good) = taken {
+            let records = self.rejects.end_after(good as u64);
+            self.ends_open &= records == self.records;
+            self.records = records;
+        }
+        self.filtered = tally.filtered;
+        self.added = tally.added;
+        if let (Some(places), false) = (places, tally.bad.is_empty()) {
+            let mut bad: Vec<_> = tally.bad.iter().collect();
+            bad.sort_by_key(|bad| bad.row);
+            let mut at = (0, 0);
+            let bad = bad.into_iter().map(|bad| places.reject(bad, &mut at));
+            let records = places.morsel.records();
+            self.rejects.insert(bad.map(|rejected| {
+                let raw = keep_rejects.then(|| &records[rejected.byte..rejected.byte + rejected.len]);
+                (rejected, raw)
+            }));
+        }
     }
 }
 
@@ -152,7 +179,8 @@ impl Part {
         match self {
             Part::Encoded(rows) => rows.memory_size(),
             // Views, and what they show is in the morsel.
-            Part::Rows(applied, account, _) => {
+            Part::Rows(rows) => {
+                let UnorderedRows { applied, account, .. } = &**rows;
                 applied.batch.rows * applied.batch.columns.len() * 16 + account.rejects.memory_size()
             }
             Part::Account(account) => account.rejects.memory_size(),
@@ -163,7 +191,7 @@ impl Part {
 
 impl Worker {
     pub fn new(compiled: &Arc<Compiled>, pool: &BufferPool) -> Self {
-        let steps = Steps::new(&compiled.row_steps, &compiled.limits.room(), compiled.mixing);
+        let steps = Steps::new(&compiled.row_steps, compiled.step_options());
         let row_groups = RowGroups::of(compiled);
         Worker { compiled: compiled.clone(), steps, pool: pool.clone(), row_groups, columns: Arc::default() }
     }
@@ -217,10 +245,10 @@ impl Worker {
                         result = result.map_err(|part| placed_in_original(part, &morsel, repaired));
                         let placed = parts.split_off(first).into_iter();
                         parts.extend(placed.map(|part| placed_in_original(part, &morsel, repaired)));
-                        if let (0, Some(Part::Account(account) | Part::Rows(_, account, _))) =
-                            (consumed, parts.get_mut(first))
-                        {
-                            account.utf8_replaced = repaired.replaced;
+                        match parts.get_mut(first).filter(|_| consumed == 0) {
+                            Some(Part::Account(account)) => account.utf8_replaced = repaired.replaced,
+                            Some(Part::Rows(rows)) => rows.account.utf8_replaced = repaired.replaced,
+                            _ => {}
                         }
                     }
                     consumed += result?;
@@ -282,7 +310,7 @@ impl Worker {
                 }
             }
         };
-        let Decoded { batch, rejects, consumed, records, lines, duplicate_keys, observed } = decoded;
+        let Decoded { mut batch, rejects, consumed, records, lines, duplicate_keys, observed } = decoded;
         // Flags such as "every integer fits a double" must reach the rows' schema.
         let seen = schema.join(&observed, self.compiled.mixing);
         if seen != **schema {
@@ -295,18 +323,31 @@ impl Worker {
         let open_end = has_lines && consumed == morsel.len && !morsel.records().ends_with(b"\n");
         let ends_open = open_end && rejects.last().is_some_and(|last| last.record + 1 == records);
         let n_rejects = rejects.len();
+        let places = if self.compiled.needs_places { places_of(&mut batch, morsel, info, &rejects) } else { None };
+        // Lines of CSV are no records of a text output.
+        if info.csv.is_some() || !self.compiled.copies_records() {
+            batch.records = None;
+        }
+        // Of the group's types, so that what is made of the columns has the same in all of it.
+        if batch.schema.fields.len() == schema.fields.len() {
+            batch.schema = schema.clone();
+        }
         let rejects = self.compiled.reject_list(rejects, morsel, info);
         // A list that was cut off ends the execution at its end anyway.
         let ends_open = ends_open && rejects.len() == n_rejects;
         self.compiled.unseen.see(&batch);
-        let origins = self.compiled.has_limit.then(|| (0..rows as u32).collect());
-        let applied = self.steps.apply(batch, origins).map_err(|e| Part::Failed(Error::Step(e.to_string())))?;
+        let origins = (self.compiled.has_limit || places.is_some()).then(|| (0..rows as u32).collect());
+        let tally = Tally::new(self.compiled.has_limit);
+        let applied = self.steps.apply(batch, origins, tally, places.as_ref());
+        let applied = applied.map_err(|e| Part::Failed(Error::Step(e.to_string())))?;
         let mut account = Account {
             source: info.clone(),
             byte_offset: morsel.byte_offset,
             records,
             lines,
-            filtered: (rows - applied.batch.rows) as u64,
+            filtered: 0,
+            added: 0,
+            nulled: self.steps.take_nulled(),
             mismatches: self.steps.take_mismatches(),
             duplicate_keys,
             utf8_replaced: 0,
@@ -314,13 +355,12 @@ impl Worker {
             ends_open,
         };
         if !self.compiled.ordered_steps.is_empty() {
-            parts.push(Part::Rows(Box::new(applied), Box::new(account), schema.clone()));
+            let decoded = schema.clone();
+            parts.push(Part::Rows(Box::new(UnorderedRows { applied, account, decoded, places })));
             return Ok(consumed);
         }
-        let Applied { batch, taken, .. } = applied;
-        if let Some(taken) = taken {
-            account.end_after(taken, batch.rows);
-        }
+        let Applied { batch, taken, tally, .. } = applied;
+        account.settle(&tally, taken, places.as_ref(), self.compiled.keep_rejects);
         parts.push(Part::Account(Box::new(account)));
         if self.compiled.has_rows() {
             parts.push(Part::Encoded(encode_rows(&self.compiled, &batch, schema).map_err(Part::Failed)?));
@@ -346,7 +386,7 @@ impl Worker {
 /// `part`, which is of a repaired morsel, with places and raw records of the original.
 fn placed_in_original(part: Part, original: &Morsel, repaired: &Repaired) -> Part {
     let base = |byte_offset: u64| (byte_offset - original.byte_offset) as usize;
-    let placed = |mut account: Box<Account>| {
+    let placed = |account: &mut Account| {
         let base = base(account.byte_offset);
         account.rejects = account.rejects.placed(|rejected| {
             let at = base + rejected.byte;
@@ -356,15 +396,40 @@ fn placed_in_original(part: Part, original: &Morsel, repaired: &Repaired) -> Par
             &original.records()[start..end]
         });
         account.byte_offset = original.byte_offset;
-        account
     };
     match part {
-        Part::Account(account) => Part::Account(placed(account)),
-        Part::Rows(applied, account, decoded) => Part::Rows(applied, placed(account), decoded),
+        Part::Account(mut account) => {
+            placed(&mut account);
+            Part::Account(account)
+        }
+        Part::Rows(mut rows) => {
+            if let Some(places) = &mut rows.places {
+                let base = base(rows.account.byte_offset);
+                for span in &mut places.spans {
+                    let at = base + span.start as usize;
+                    let (start, end) = (repaired.original(at), repaired.original(at + span.len as usize));
+                    *span = RecordSpan { start: start as u32, len: (end - start) as u32 };
+                }
+                places.morsel = original.clone();
+            }
+            placed(&mut rows.account);
+            Part::Rows(rows)
+        }
         Part::Surprise { mut surprise, why, source, byte_offset } => {
             surprise.byte = repaired.original(base(byte_offset) + surprise.byte);
             Part::Surprise { surprise, why, source, byte_offset: original.byte_offset }
         }
         other => other,
     }
+}
+
+/// The records that the rows of `batch` are, taken out of it.
+fn places_of(batch: &mut Batch, morsel: &Morsel, info: &SourceInfo, rejects: &[RejectedRecord]) -> Option<Places> {
+    let (_, spans) = batch.records.as_ref()?;
+    Some(Places {
+        morsel: morsel.clone(),
+        spans: spans.clone(),
+        skipped: rejects.iter().map(|rejected| rejected.record).collect(),
+        line_break: Compiled::line_break(info),
+    })
 }

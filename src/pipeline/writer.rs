@@ -12,16 +12,16 @@ use super::encode::{Rows, encode_rows};
 use super::output::Out;
 use super::reader::SourceInfo;
 use super::rejects::Rejects;
-use super::worker::{Account, Part, Piece};
+use super::worker::{Account, Part, Piece, UnorderedRows};
 use super::{Control, Error, OnBadRecord};
-use crate::column::Schema;
+use crate::column::{Field, Schema, Type};
 use crate::format::OutputFormat;
 use crate::format::Reject;
 use crate::format::csv::{MAX_SHEET_CELL, MAX_SHEET_ROWS, SheetCounts};
 use crate::format::frame::Oversized;
 use crate::position::{FieldPath, Position};
 use crate::text::human_count;
-use crate::transform::{Applied, Steps};
+use crate::transform::{Applied, StepOptions, Steps};
 
 /// How often a thread that waits looks whether it was told to stop.
 pub(super) const CANCEL_POLL: Duration = Duration::from_millis(50);
@@ -32,6 +32,7 @@ pub(super) struct Totals {
     pub rows_in: u64,
     pub rows_written: u64,
     pub rows_filtered: u64,
+    pub rows_added: u64,
     pub rows_rejected: u64,
     pub duplicate_keys: u64,
     pub utf8_replaced: u64,
@@ -66,6 +67,10 @@ pub(super) struct Writer<'a> {
     bytes_counted: u64,
     /// Comparisons that met values of another kind, and in how many rows.
     mismatches: BTreeMap<Arc<str>, u64>,
+    /// Casts and expressions whose value is null because it could not be made, and in how many rows.
+    nulled: BTreeMap<Arc<str>, u64>,
+    /// Columns that an output which cannot go back has shown.
+    shown: Option<Arc<Schema>>,
     totals: Totals,
 }
 
@@ -80,8 +85,8 @@ enum Next {
 
 impl<'a> Writer<'a> {
     pub fn new(compiled: &'a Compiled, outputs: Vec<Out>, rejects: Option<Rejects>, control: &'a Control) -> Self {
-        let steps = (!compiled.ordered_steps.is_empty())
-            .then(|| Steps::new(&compiled.ordered_steps, &compiled.limits.room(), compiled.mixing));
+        let steps =
+            (!compiled.ordered_steps.is_empty()).then(|| Steps::new(&compiled.ordered_steps, compiled.step_options()));
         Writer {
             compiled,
             outputs,
@@ -94,6 +99,8 @@ impl<'a> Writer<'a> {
             sources_ended: 0,
             bytes_counted: 0,
             mismatches: BTreeMap::new(),
+            nulled: BTreeMap::new(),
+            shown: None,
             totals: Totals::default(),
         }
     }
@@ -148,7 +155,7 @@ impl<'a> Writer<'a> {
                     Next::More
                 }
                 Part::Encoded(rows) => self.rows(rows)?,
-                Part::Rows(applied, account, decoded) => self.ordered(*applied, *account, &decoded)?,
+                Part::Rows(rows) => self.ordered(*rows)?,
                 Part::Enough => Next::Enough,
                 Part::RowGroups { output, groups, decoded } => {
                     self.publish(&decoded)?;
@@ -188,18 +195,16 @@ impl<'a> Writer<'a> {
     }
 
     /// Applies the steps that must see all rows in order.
-    fn ordered(&mut self, applied: Applied, mut account: Account, decoded: &Arc<Schema>) -> Result<Next, Error> {
+    fn ordered(&mut self, rows: UnorderedRows) -> Result<Next, Error> {
+        let UnorderedRows { applied, mut account, decoded, places } = rows;
         let steps = self.steps.as_mut().expect("rows come only if there are ordered steps");
-        let before = applied.batch.rows;
-        let Applied { batch, taken, .. } =
-            steps.apply(applied.batch, applied.origins).map_err(|e| Error::Step(e.to_string()))?;
-        account.filtered += (before - batch.rows) as u64;
+        let applied = steps.apply(applied.batch, applied.origins, applied.tally, places.as_ref());
+        let Applied { batch, taken, tally, .. } = applied.map_err(|e| Error::Step(e.to_string()))?;
         account.mismatches.extend(steps.take_mismatches());
-        if let Some(taken) = taken {
-            account.end_after(taken, batch.rows);
-        }
+        account.nulled.extend(steps.take_nulled());
+        account.settle(&tally, taken, places.as_ref(), self.compiled.keep_rejects);
         self.account(account)?;
-        let rows = encode_rows(self.compiled, &batch, decoded)?;
+        let rows = encode_rows(self.compiled, &batch, &decoded)?;
         match self.rows(rows)? {
             Next::More if taken.is_some() => Ok(Next::Enough),
             next => Ok(next),
@@ -218,6 +223,8 @@ impl<'a> Writer<'a> {
             records,
             lines,
             filtered,
+            added,
+            nulled,
             mismatches,
             duplicate_keys,
             utf8_replaced,
@@ -229,6 +236,10 @@ impl<'a> Writer<'a> {
         self.last_byte = byte_offset;
         self.totals.rows_in += records;
         self.totals.rows_filtered += filtered;
+        self.totals.rows_added += added;
+        for (what, rows) in nulled {
+            *self.nulled.entry(what).or_default() += rows;
+        }
         self.totals.duplicate_keys += duplicate_keys;
         for (test, rows) in mismatches {
             *self.mismatches.entry(test).or_default() += rows;
@@ -309,6 +320,14 @@ impl<'a> Writer<'a> {
 
     fn rows(&mut self, rows: Rows) -> Result<Next, Error> {
         self.publish(&rows.decoded)?;
+        if self.compiled.columns_fixed && rows.rows > 0 {
+            let names = |schema: &Schema| schema.fields.iter().map(|field| field.name.clone()).collect::<Vec<_>>();
+            let shown = self.shown.get_or_insert_with(|| rows.columns.clone());
+            if names(shown) != names(&rows.columns) {
+                let what = "the columns that the steps make changed; the output cannot go back to change its columns";
+                return Err(Error::Schema { position: self.last_position(), what: what.to_owned() });
+            }
+        }
         self.totals.sheet.add(rows.sheet, self.totals.rows_written);
         for (i, encoded) in rows.encoded.into_iter().enumerate() {
             if self.outputs[i].is_gone() {
@@ -371,9 +390,46 @@ impl<'a> Writer<'a> {
             return Err(Error::Schema { position: self.last_position(), what });
         }
         if joined != *known {
+            self.check_columns_stay(&known, &joined)?;
             self.compiled.publish(Arc::new(joined));
         }
         Ok(())
+    }
+
+    /// What a step made a column of must go on being one: else the rows before have columns that those
+    /// after have not.
+    fn check_columns_stay(&self, known: &Schema, joined: &Schema) -> Result<(), Error> {
+        if !self.compiled.takes_apart() || self.totals.rows_written == 0 {
+            return Ok(());
+        }
+        let options = StepOptions { columns_fixed: false, ..self.compiled.step_options() };
+        let columns = |schema| self.compiled.columns_after_steps(schema, options.clone());
+        let (before, after) = (columns(known)?, columns(joined)?);
+        let Some(gone) = before.fields.iter().find(|field| after.position(&field.name).is_none()) else {
+            return Ok(());
+        };
+        let what = format!("the column `{}` was made of objects; now there are other values in their place", gone.name);
+        Err(Error::Schema { position: self.last_position(), what })
+    }
+
+    /// The type of a column that a step made may have to follow its sources where it cannot follow by widening: whole
+    /// numbers that no double holds, and then doubles. With the schema of all records there is but one type; without,
+    /// the column is JSON text, in which nothing is lost.
+    fn check_types_stay(&self, columns: &Schema) -> Result<(), Error> {
+        let written = self.outputs.iter().find_map(Out::columns).filter(|_| self.compiled.may_start_over);
+        let differs = |field: &&Field| {
+            let own = columns.position(&field.name).map(|i| &columns.fields[i].ty);
+            own.is_some_and(|own| {
+                field.ty != Type::Null && own.outline() != own.join(&field.ty, self.compiled.mixing).outline()
+            })
+        };
+        match written.and_then(|written| written.fields.iter().find(differs)) {
+            None => Ok(()),
+            Some(Field { name, .. }) => {
+                let what = format!("the values of the column `{name}` turned out to be of another type");
+                Err(Error::Schema { position: self.last_position(), what })
+            }
+        }
     }
 
     /// True once an output that cannot go back has rows.
@@ -433,6 +489,12 @@ impl<'a> Writer<'a> {
                 human_count(*rows)
             ));
         }
+        for (what, rows) in &self.nulled {
+            let (s, were) = if *rows == 1 { ("", "was") } else { ("s", "were") };
+            self.totals
+                .notes
+                .push(format!("`{what}`: {} value{s} could not be made and {were} set to null", human_count(*rows)));
+        }
         for name in self.compiled.unseen.never_seen() {
             self.totals.notes.push(format!("no record had a column `{name}`"));
         }
@@ -444,21 +506,18 @@ impl<'a> Writer<'a> {
             return Err(Error::Bug("the reader ended before its sources did".into()));
         }
         let t = &self.totals;
-        if t.rows_in != t.rows_written + t.rows_filtered + t.rows_rejected {
+        if t.rows_in + t.rows_added != t.rows_written + t.rows_filtered + t.rows_rejected {
             return Err(Error::Bug(format!(
-                "{} rows came in, but {} were written, {} filtered and {} rejected",
-                t.rows_in, t.rows_written, t.rows_filtered, t.rows_rejected
+                "{} rows came in and {} were added, but {} were written, {} filtered and {} rejected",
+                t.rows_in, t.rows_added, t.rows_written, t.rows_filtered, t.rows_rejected
             )));
         }
         let schema = self.compiled.schema();
         self.totals.notes.extend(self.compiled.notes_on_declared(&schema));
-        let mixing = self.compiled.mixing;
-        let columns = Steps::new(&self.compiled.row_steps, &self.compiled.limits.room(), mixing)
-            .output_schema(&schema)
-            .and_then(|columns| {
-                Steps::new(&self.compiled.ordered_steps, &self.compiled.limits.room(), mixing).output_schema(&columns)
-            })
-            .map_err(|e| Error::Step(e.to_string()))?;
+        // Here at last a column that never had a value is known to be one.
+        let options = StepOptions { columns_fixed: true, ..self.compiled.step_options() };
+        let columns = self.compiled.columns_after_steps(&schema, options)?;
+        self.check_types_stay(&columns)?;
         let all_rows = self.totals.rows_written;
         if let Some(output) = self.outputs.iter().find(|output| !output.is_gone() && output.rows() != all_rows) {
             return Err(Error::Bug(format!("an output has {} rows, another {all_rows}", output.rows())));

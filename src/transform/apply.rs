@@ -1,19 +1,25 @@
 //! Steps applied to batches.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
 use arrow_array::{Array, ArrayRef, BooleanArray, StringViewArray};
 use arrow_buffer::BooleanBufferBuilder;
 
 use super::cell::{Cell, cell_of};
 use super::columns::{rename, rename_schema, select, select_schema};
 use super::distinct::{Distinct, Room};
-use super::expr::Predicate;
+use super::expr::{Bad, Computed, Function, How, Maker, Operand, Predicate, type_of};
 use super::key::KeyWriter;
-use super::{Condition, Logic, Lookup, Rename, Selected, Step, Test};
+use super::nested::{explode, explode_schema, flatten, flatten_schema};
+use super::places::{Places, Sampler};
+use super::{Condition, Logic, Lookup, OnBadCast, Rename, Selected, Step, Test};
 use crate::column::{Batch, Field, Mixing, Schema, Type};
 use crate::format::json_text::write_json_value;
+use crate::format::number::fits_double;
+use crate::position::FieldPath;
 
 /// Why a step could not be applied.
 #[derive(Debug, thiserror::Error)]
@@ -39,16 +45,103 @@ pub enum Error {
 pub struct Applied {
     /// The rows that stay.
     pub batch: Batch,
-    /// For each of them its place among the rows as decoded, where there is a limit to be counted to.
+    /// For each of them its place among the rows as decoded, where that is asked for.
     pub origins: Option<Vec<u32>>,
     /// The limit is reached: nothing after so many of the rows as decoded was looked at.
     pub taken: Option<usize>,
+    /// What became of the others.
+    pub tally: Tally,
+}
+
+/// What became of the rows of a batch that are not as they were decoded.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Rows that a step left out.
+    pub filtered: u64,
+    /// Rows that a step made besides the first of a record.
+    pub added: u64,
+    /// Rows that a step could not use.
+    pub bad: Vec<BadRow>,
+    /// Where they came from, if rows are counted to a limit: of what comes after it nothing counts.
+    places: Option<(Vec<u32>, Vec<u32>)>,
+}
+
+/// A row that a step could not use.
+#[derive(Clone, Debug)]
+pub struct BadRow {
+    /// Its place among the rows as decoded.
+    pub row: u32,
+    /// The column.
+    pub path: FieldPath,
+    /// Why.
+    pub reason: Cow<'static, str>,
+}
+
+impl Tally {
+    /// Of nothing yet. With a limit, [`Tally::end_after`] can be asked.
+    pub fn new(has_limit: bool) -> Self {
+        Tally { places: has_limit.then(Default::default), ..Tally::default() }
+    }
+
+    fn drop_rows(&mut self, rows: u64, origins: impl Iterator<Item = u32>) {
+        self.filtered += rows;
+        if let Some((dropped, _)) = &mut self.places {
+            dropped.extend(origins);
+        }
+    }
+
+    fn add_rows(&mut self, rows: u64, origins: impl Iterator<Item = u32>) {
+        self.added += rows;
+        if let Some((_, added)) = &mut self.places {
+            added.extend(origins);
+        }
+    }
+
+    /// Forgets what became of the rows after the first `good` as decoded: they were not wanted any more.
+    pub fn end_after(&mut self, good: usize) {
+        let before = |row: &u32| (*row as usize) < good;
+        if let Some((dropped, added)) = &self.places {
+            self.filtered = dropped.iter().filter(|row| before(row)).count() as u64;
+            self.added = added.iter().filter(|row| before(row)).count() as u64;
+        }
+        self.bad.retain(|bad| before(&bad.row));
+    }
+}
+
+/// What steps have to know of the execution.
+#[derive(Clone, Debug)]
+pub struct StepOptions {
+    /// What the steps that remember rows have, all together.
+    pub room: Room,
+    /// Whether values come from cells of CSV.
+    pub mixing: Mixing,
+    /// Columns that are made have types; else they are JSON text, as all columns of text outputs.
+    pub typed: bool,
+    /// The output cannot take columns later.
+    pub columns_fixed: bool,
+    /// What a value does that cannot be made.
+    pub on_bad_cast: OnBadCast,
+}
+
+impl Default for StepOptions {
+    fn default() -> Self {
+        StepOptions {
+            room: Room::default(),
+            mixing: Mixing::Json,
+            typed: false,
+            columns_fixed: false,
+            on_bad_cast: OnBadCast::Reject,
+        }
+    }
 }
 
 /// The steps of one worker, or of the writer where they need to see every row in order.
 #[derive(Debug)]
 pub struct Steps {
     steps: Vec<State>,
+    options: StepOptions,
+    /// Expressions and casts whose value was null because it could not be made, and in how many rows.
+    nulled: Vec<(Arc<str>, u64)>,
 }
 
 #[derive(Debug)]
@@ -60,11 +153,60 @@ enum State {
         seen: Box<Distinct>,
     },
     Lookup(Lookup),
-    Where(Box<Predicate>),
+    Where(Box<Predicate>, Arc<str>),
     Select(Vec<Selected>),
     Rename(Vec<Rename>),
     /// So many rows are still to come.
     Limit(u64),
+    Make(Box<Make>),
+    Flatten(Arc<str>),
+    Explode(Arc<str>),
+    Sample(Sampler),
+}
+
+/// A column that is made or changed.
+#[derive(Debug)]
+struct Make {
+    name: Arc<str>,
+    operand: Operand,
+    maker: Maker,
+    /// Without a column of that name there is nothing to do.
+    changes: bool,
+    /// An integer beyond what every double holds was among the values.
+    wide: bool,
+    /// How it is called in notes.
+    label: Arc<str>,
+}
+
+impl Make {
+    fn new(name: Arc<str>, operand: Operand, text: &str, label: String, mixing: Mixing, changes: bool) -> State {
+        let maker = Maker::new(&operand, text, mixing, changes);
+        State::Make(Box::new(Make { name, operand, maker, changes, wide: false, label: label.into() }))
+    }
+
+    /// The type of the column over columns of `schema`; `None` if there will be none.
+    fn ty(&self, schema: &Schema, options: &StepOptions) -> Option<Type> {
+        if self.changes && schema.position(&self.name).is_none() {
+            return None;
+        }
+        let ty = type_of(&self.operand, schema, options.mixing);
+        Some(match (ty, &self.operand) {
+            // Values of a column are as they are.
+            (ty, Operand::Column(_)) if options.typed => ty,
+            _ if !options.typed => Type::Raw,
+            (Type::Int { fits_double }, _) => Type::Int { fits_double: fits_double && !self.wide },
+            (ty, _) => ty,
+        })
+    }
+
+    fn output_schema(&self, mut schema: Schema, options: &StepOptions) -> Schema {
+        let Some(ty) = self.ty(&schema, options) else { return schema };
+        match schema.position(&self.name) {
+            Some(place) => schema.fields[place].ty = ty,
+            None => schema.fields.push(Field::new(self.name.clone(), ty)),
+        }
+        schema
+    }
 }
 
 #[derive(Debug)]
@@ -87,91 +229,167 @@ enum PreparedTest {
 }
 
 impl Steps {
-    /// Makes `steps` ready; the deduplicate steps share `room`, and `mixing` says whether values come
-    /// from cells of CSV.
-    pub fn new(steps: &[Step], room: &Room, mixing: Mixing) -> Self {
-        let sharing = steps.iter().filter(|step| matches!(step, Step::Deduplicate(_))).count();
-        let share = || Room { max_bytes: room.max_bytes / sharing.max(1), ..room.clone() };
-        let steps = steps
-            .iter()
-            .map(|step| match step {
+    /// Makes `steps` ready. The deduplicate steps share the room.
+    pub fn new(steps: &[Step], options: StepOptions) -> Self {
+        let mixing = options.mixing;
+        let remembers = |step: &&Step| matches!(step, Step::Deduplicate(_) | Step::Dedupe(..));
+        let sharing = steps.iter().filter(remembers).count();
+        let room = || Room { max_bytes: options.room.max_bytes / sharing.max(1), ..options.room.clone() };
+        let deduplicate = |columns| State::Deduplicate { columns, seen: Box::new(Distinct::new(room())) };
+        let mut states = Vec::new();
+        for step in steps {
+            states.push(match step {
                 Step::Filter(conditions) => State::Filter(conditions.iter().map(prepare).collect()),
                 Step::RemoveColumns(names) => State::RemoveColumns(names.clone()),
-                Step::Deduplicate(columns) => {
-                    State::Deduplicate { columns: columns.clone(), seen: Box::new(Distinct::new(share())) }
-                }
+                Step::Deduplicate(columns) => deduplicate(columns.clone()),
+                Step::Dedupe(paths, _) => deduplicate(paths.iter().map(|path| path.column.to_string()).collect()),
                 Step::Lookup(lookup) => State::Lookup(lookup.clone()),
-                Step::Where(expr) => State::Where(Box::new(Predicate::new(expr, mixing))),
+                Step::Where(expr) => State::Where(Box::new(Predicate::new(expr, mixing)), expr.text.clone()),
                 Step::Select(selected, _) => State::Select(selected.clone()),
                 Step::Drop(paths, _) => State::RemoveColumns(paths.iter().map(|p| p.column.to_string()).collect()),
                 Step::Rename(renames, _) => State::Rename(renames.clone()),
                 Step::Limit(rows) => State::Limit(*rows),
-            })
-            .collect();
-        Steps { steps }
+                Step::With { name, value, text, .. } => {
+                    Make::new(name.clone(), value.clone(), text, format!("--with {text}"), mixing, false)
+                }
+                Step::Cast(casts, text) => {
+                    for (path, ty) in casts {
+                        let how = How::Cast(Operand::Column(path.clone()), *ty);
+                        let operand = Operand::Computed(Box::new(Computed { how, span: 0..text.len() }));
+                        let label = format!("--cast {}:{ty}", path.column);
+                        states.push(Make::new(path.column.clone(), operand, text, label, mixing, true));
+                    }
+                    continue;
+                }
+                Step::JsonText(paths, text) => {
+                    for path in paths {
+                        let how = How::Call(Function::JsonText, vec![Operand::Column(path.clone())]);
+                        let operand = Operand::Computed(Box::new(Computed { how, span: 0..text.len() }));
+                        let label = format!("--json {}", path.column);
+                        states.push(Make::new(path.column.clone(), operand, text, label, mixing, true));
+                    }
+                    continue;
+                }
+                Step::Flatten { separator } => State::Flatten(separator.clone()),
+                Step::Explode(path, _) => State::Explode(path.column.clone()),
+                Step::Sample { rate, seed } => State::Sample(Sampler::new(*rate, *seed)),
+            });
+        }
+        Steps { steps: states, options, nulled: Vec::new() }
     }
 
     /// Splits a plan's steps: those that look at one row at a time and may run on any worker, and
     /// from the first that must see every row in order, the rest.
     pub fn split(steps: &[Step]) -> (&[Step], &[Step]) {
-        let at = steps.iter().position(|s| matches!(s, Step::Deduplicate(_) | Step::Limit(_))).unwrap_or(steps.len());
+        let at = steps
+            .iter()
+            .position(|s| matches!(s, Step::Deduplicate(_) | Step::Dedupe(..) | Step::Limit(_)))
+            .unwrap_or(steps.len());
         steps.split_at(at)
     }
 
-    /// Applies all steps. Rows that go are the difference in `rows`; `origins` are those of the
-    /// batch, if it has been through other steps and rows are counted to a limit.
-    pub fn apply(&mut self, mut batch: Batch, mut origins: Option<Vec<u32>>) -> Result<Applied, Error> {
+    /// Applies all steps. `origins` are those of the batch's rows, asked for where rows are counted to a
+    /// limit or traced back to their records, which stand in `places`; `tally` is of the steps before.
+    pub fn apply(
+        &mut self,
+        mut batch: Batch,
+        origins: Option<Vec<u32>>,
+        tally: Tally,
+        places: Option<&Places>,
+    ) -> Result<Applied, Error> {
         let mut taken = None;
+        let mut rows = Rows { origins, tally, nulled: &mut self.nulled, on_bad_cast: self.options.on_bad_cast };
         for step in &mut self.steps {
-            let mut keep_where = |batch: Batch, keep: BooleanArray| {
-                if let Some(origins) = &mut origins {
-                    let mut kept = keep.values().iter();
-                    origins.retain(|_| kept.next().unwrap_or(true));
-                }
-                keep_rows(batch, &keep)
-            };
             batch = match step {
                 State::Filter(conditions) => {
                     let keep = filter_mask(&batch, conditions);
-                    keep_where(batch, keep)?
+                    rows.keep(batch, keep)?
                 }
-                State::Where(predicate) => {
-                    let keep = BooleanArray::new(predicate.rows(&batch)?, None);
-                    keep_where(batch, keep)?
+                State::Where(predicate, text) => {
+                    let (yes, bad) = predicate.rows(&batch)?;
+                    let yes = BooleanArray::new(yes, None);
+                    match rows.on_bad_cast {
+                        OnBadCast::Reject if !bad.is_empty() => {
+                            // Neither kept nor left out.
+                            let batch_rows = batch.rows;
+                            let mut other = BooleanBufferBuilder::new(batch_rows);
+                            other.append_n(batch_rows, true);
+                            bad.iter().for_each(|(row, _)| other.set_bit(*row as usize, false));
+                            let good = BooleanArray::new(other.finish(), None);
+                            let yes = arrow_select::filter::filter(&yes, &good)?.as_boolean().clone();
+                            let batch = rows.set_aside(batch, good, bad, &FieldPath::root())?;
+                            rows.keep(batch, yes)?
+                        }
+                        _ => {
+                            if !bad.is_empty() {
+                                rows.note_nulled(&format!("--where {text}").into(), bad.len() as u64);
+                            }
+                            rows.keep(batch, yes)?
+                        }
+                    }
                 }
                 State::RemoveColumns(names) => remove_columns(batch, names),
                 State::Deduplicate { columns, seen } => {
                     let keep = first_of_each(&batch, columns, seen).map_err(Error::Spill)?;
-                    keep_where(batch, keep)?
+                    rows.keep(batch, keep)?
                 }
                 State::Lookup(lookup) => look_up(batch, lookup),
                 State::Select(selected) => select(batch, selected)?,
                 State::Rename(renames) => rename(batch, renames)?,
+                State::Make(make) => rows.make(batch, make, &self.options)?,
+                State::Flatten(separator) => flatten(batch, separator, self.options.columns_fixed)?,
+                State::Explode(column) => {
+                    let (exploded, parents) = explode(batch, column)?;
+                    rows.explode(&parents);
+                    exploded
+                }
+                State::Sample(sampler) => {
+                    let origins = rows.origins.as_ref().expect("places are asked for where rows are sampled");
+                    let places = places.expect("as above");
+                    let mut last = (u32::MAX, 0);
+                    let keep = origins.iter().map(|&row| {
+                        last = if last.0 == row { (row, last.1 + 1) } else { (row, 0) };
+                        Some(sampler.keeps(places, row, last.1))
+                    });
+                    let keep: BooleanArray = keep.collect();
+                    rows.keep(batch, keep)?
+                }
                 State::Limit(left) => {
-                    let rows = usize::try_from(*left).unwrap_or(usize::MAX).min(batch.rows);
-                    *left -= rows as u64;
+                    let n = usize::try_from(*left).unwrap_or(usize::MAX).min(batch.rows);
+                    *left -= n as u64;
                     if *left == 0 {
-                        let last = rows.checked_sub(1);
-                        let end = |last: usize| origins.as_ref().map_or(last, |origins| origins[last] as usize) + 1;
+                        let last = n.checked_sub(1);
+                        let end = |last: usize| rows.origins.as_ref().map_or(last, |o| o[last] as usize) + 1;
                         // A limit further on may be reached with what an earlier one let pass.
                         let here = last.map_or(0, end);
                         taken = Some(taken.map_or(here, |t: usize| t.min(here)));
                     }
-                    first_rows(batch, rows, &mut origins)
+                    rows.first(batch, n, taken)
                 }
             };
         }
-        Ok(Applied { batch, origins, taken })
+        let Rows { origins, mut tally, .. } = rows;
+        if let Some(taken) = taken {
+            tally.end_after(taken);
+        }
+        Ok(Applied { batch, origins, taken, tally })
     }
 
     /// Comparisons that met values of a kind that they do not compare, as they are written, with the
     /// number of such rows since the last call.
     pub fn take_mismatches(&mut self) -> Vec<(Arc<str>, u64)> {
-        let predicates = self.steps.iter_mut().filter_map(|step| match step {
-            State::Where(predicate) => Some(predicate),
-            _ => None,
+        let met = self.steps.iter_mut().map(|step| match step {
+            State::Where(predicate, _) => predicate.take_mismatches(),
+            State::Make(make) => make.maker.take_mismatches(),
+            _ => Vec::new(),
         });
-        predicates.flat_map(|predicate| predicate.take_mismatches()).collect()
+        met.flatten().collect()
+    }
+
+    /// Expressions and casts whose value was null because it could not be made, with the number of such
+    /// rows since the last call.
+    pub fn take_nulled(&mut self) -> Vec<(Arc<str>, u64)> {
+        std::mem::take(&mut self.nulled)
     }
 
     /// The columns that come out of the steps for these columns going in.
@@ -179,10 +397,19 @@ impl Steps {
         let mut schema = schema.clone();
         for step in &self.steps {
             match step {
-                State::Filter(_) | State::Deduplicate { .. } | State::Where(_) | State::Limit(_) => {}
+                State::Filter(_)
+                | State::Deduplicate { .. }
+                | State::Where(..)
+                | State::Limit(_)
+                | State::Sample(_) => {}
                 State::Select(selected) => schema = select_schema(&schema, selected),
                 State::Rename(renames) => schema = rename_schema(&schema, renames)?,
                 State::RemoveColumns(names) => schema.fields.retain(|f| !names.iter().any(|n| **n == *f.name)),
+                State::Make(make) => schema = make.output_schema(schema, &self.options),
+                State::Flatten(separator) => {
+                    schema = flatten_schema(&schema, separator, self.options.columns_fixed)?;
+                }
+                State::Explode(column) => schema = explode_schema(&schema, column),
                 State::Lookup(lookup) => {
                     for name in &lookup.fields {
                         let field = Field::new(name.as_str(), Type::Raw);
@@ -195,6 +422,112 @@ impl Steps {
             }
         }
         Ok(schema)
+    }
+}
+
+/// The rows of one batch on their way through the steps.
+struct Rows<'a> {
+    origins: Option<Vec<u32>>,
+    tally: Tally,
+    nulled: &'a mut Vec<(Arc<str>, u64)>,
+    on_bad_cast: OnBadCast,
+}
+
+impl Rows<'_> {
+    /// Keeps those rows; the others were filtered.
+    fn keep(&mut self, batch: Batch, keep: BooleanArray) -> Result<Batch, Error> {
+        let dropped = (batch.rows - keep.true_count()) as u64;
+        if dropped > 0 {
+            let gone = self.origins.iter().flatten().zip(keep.values()).filter(|(_, kept)| !kept);
+            self.tally.drop_rows(dropped, gone.map(|(row, _)| *row));
+        }
+        self.retain(batch, &keep)
+    }
+
+    fn retain(&mut self, batch: Batch, keep: &BooleanArray) -> Result<Batch, Error> {
+        if let Some(origins) = &mut self.origins {
+            let mut kept = keep.values().iter();
+            origins.retain(|_| kept.next().unwrap_or(true));
+        }
+        keep_rows(batch, keep)
+    }
+
+    /// Takes the `bad` rows out, which are all but the `good`.
+    fn set_aside(
+        &mut self,
+        batch: Batch,
+        good: BooleanArray,
+        bad: Vec<(u32, Bad)>,
+        path: &FieldPath,
+    ) -> Result<Batch, Error> {
+        let origins = self.origins.as_ref().expect("rows that may be bad are traced");
+        self.tally.bad.extend(bad.into_iter().map(|(row, reason)| BadRow {
+            row: origins[row as usize],
+            path: path.clone(),
+            reason: reason.into_reason(),
+        }));
+        self.retain(batch, &good)
+    }
+
+    fn note_nulled(&mut self, label: &Arc<str>, rows: u64) {
+        match self.nulled.iter_mut().find(|(known, _)| known == label) {
+            Some((_, n)) => *n += rows,
+            None => self.nulled.push((label.clone(), rows)),
+        }
+    }
+
+    fn make(&mut self, mut batch: Batch, make: &mut Make, options: &StepOptions) -> Result<Batch, Error> {
+        let Some(ty) = make.ty(&batch.schema, options) else { return Ok(batch) };
+        let (column, bad) = make.maker.column(&batch, &ty)?;
+        if let (Type::Int { fits_double: true }, Operand::Computed(_)) = (&ty, &make.operand) {
+            let values = column.as_primitive::<Int64Type>();
+            make.wide |= values.iter().flatten().any(|v| !fits_double(v));
+        }
+        let schema = make.output_schema((*batch.schema).clone(), options);
+        match batch.schema.position(&make.name) {
+            Some(place) => batch.columns[place] = column,
+            None => batch.columns.push(column),
+        }
+        batch.schema = Arc::new(schema);
+        batch.records = None;
+        if bad.is_empty() {
+            return Ok(batch);
+        }
+        if self.on_bad_cast == OnBadCast::Null {
+            self.note_nulled(&make.label, bad.len() as u64);
+            return Ok(batch);
+        }
+        let mut good = BooleanBufferBuilder::new(batch.rows);
+        good.append_n(batch.rows, true);
+        bad.iter().for_each(|(row, _)| good.set_bit(*row as usize, false));
+        let good = BooleanArray::new(good.finish(), None);
+        self.set_aside(batch, good, bad, &FieldPath::root().field(&make.name))
+    }
+
+    /// Every row has become one or more.
+    fn explode(&mut self, parents: &[u32]) {
+        let further = || parents.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[1]);
+        let added = further().count() as u64;
+        let origins = self.origins.take();
+        let origin = |row: u32| origins.as_ref().map_or(row, |origins| origins[row as usize]);
+        self.tally.add_rows(added, further().map(origin));
+        if origins.is_some() {
+            self.origins = Some(parents.iter().map(|&row| origin(row)).collect());
+        }
+    }
+
+    /// Keeps the first rows; of the others, those of records before `taken` were filtered.
+    fn first(&mut self, batch: Batch, n: usize, taken: Option<usize>) -> Batch {
+        if n == batch.rows {
+            return batch;
+        }
+        if let Some(origins) = &mut self.origins {
+            let cut = origins.split_off(n);
+            let of_taken: Vec<u32> =
+                cut.into_iter().filter(|row| taken.is_some_and(|taken| (*row as usize) < taken)).collect();
+            self.tally.drop_rows(of_taken.len() as u64, of_taken.into_iter());
+        }
+        first_rows(batch, n)
     }
 }
 
@@ -278,13 +611,7 @@ fn keep_rows(batch: Batch, keep: &BooleanArray) -> Result<Batch, Error> {
     Ok(Batch { schema: batch.schema, columns, rows, records })
 }
 
-fn first_rows(batch: Batch, rows: usize, origins: &mut Option<Vec<u32>>) -> Batch {
-    if rows == batch.rows {
-        return batch;
-    }
-    if let Some(origins) = origins {
-        origins.truncate(rows);
-    }
+fn first_rows(batch: Batch, rows: usize) -> Batch {
     let columns = batch.columns.iter().map(|column| column.slice(0, rows)).collect();
     let records = batch.records.map(|(bytes, mut spans)| {
         spans.truncate(rows);

@@ -3,8 +3,10 @@
 
 use std::sync::Arc;
 
+use super::apply::Error;
 use super::columns::{rename_schema, select_schema, type_at};
-use super::expr::{self, Literal, Operand, Path, Quotes, Test, Way};
+use super::expr::{self, CastType, Fault, Literal, Operand, Path, Quotes, Test, Way, type_of};
+use super::nested::{explode_schema, flatten_schema};
 use super::{Rename, Selected, Step};
 use crate::column::{Field, Mixing, Schema, Type};
 use crate::text::nearest;
@@ -41,13 +43,77 @@ pub fn bind(steps: &mut [Step], mut known: Known) -> Result<Vec<String>, expr::E
                     }
                 });
                 result?;
+                known.check_all(&text, |each| expr.node.tests(each))?;
+                if known.mixing == Mixing::Json {
+                    expr::check_node(&expr.node, &known.schema).map_err(|fault| fault_error(fault, &text))?;
+                }
+            }
+            Step::With { name, value, text, .. } => {
                 let mut result = Ok(());
-                expr.node.tests(&mut |test, span| {
+                value.paths_mut(&mut |path| {
                     if result.is_ok() {
-                        result = known.check(test, &text, span.start);
+                        result = known.resolve(path, text, &mut unseen);
                     }
                 });
                 result?;
+                known.check_all(text, |each| value.tests(each))?;
+                if known.mixing == Mixing::Json {
+                    expr::check_operand(value, &known.schema).map_err(|fault| fault_error(fault, text))?;
+                }
+                let ty = type_of(value, &known.schema, known.mixing);
+                known.set(name, ty);
+            }
+            Step::Cast(casts, text) => {
+                for (path, ty) in casts.iter_mut() {
+                    known.resolve_whole(path, text, "cast", &mut unseen)?;
+                    let nested = match type_at(&known.schema, path) {
+                        Type::Struct(_) | Type::Map(_) => Some("objects"),
+                        Type::List(_) => Some("lists"),
+                        _ => None,
+                    };
+                    if let (Some(holds), false) = (nested, matches!(ty, CastType::Text | CastType::Json)) {
+                        let message = format!("`{path}` holds {holds}, which cannot be {ty}");
+                        return Err(expr::Error::new(text, path.at, message));
+                    }
+                    if known.schema.position(&path.column).is_some() && nested.is_none() {
+                        known.set(&path.column, ty.ty());
+                    }
+                }
+            }
+            Step::Dedupe(paths, text) => {
+                for path in paths.iter_mut() {
+                    known.resolve_whole(path, text, "compared", &mut unseen)?;
+                }
+            }
+            Step::JsonText(paths, text) => {
+                for path in paths.iter_mut() {
+                    known.resolve_whole(path, text, "made JSON text", &mut unseen)?;
+                    if let Type::Struct(_) | Type::Map(_) | Type::List(_) = type_at(&known.schema, path) {
+                        known.set(&path.column, Type::Text);
+                    }
+                }
+            }
+            Step::Flatten { separator } => {
+                known.schema = flatten_schema(&known.schema, separator, true).map_err(|error| {
+                    let hint = "give another separator, as `--flatten=_`, or rename one of them before";
+                    expr::Error::new(&format!("--flatten={separator}"), 10, said(&error)).with_hint(hint)
+                })?;
+            }
+            Step::Explode(path, text) => {
+                known.resolve_whole(path, text, "exploded", &mut unseen)?;
+                let ty = type_at(&known.schema, path);
+                let fail =
+                    |holds: &str| Err(expr::Error::new(text, path.at, format!("`{path}` holds {holds}, not lists")));
+                match &ty {
+                    Type::List(_) | Type::Json | Type::Raw => {}
+                    Type::Null if known.mixing == Mixing::Json => {}
+                    Type::Null | Type::Text if known.mixing == Mixing::Text => {
+                        let hint = format!("where they are JSON, `--cast {path}:json` before makes lists of them");
+                        return fail("cells of CSV").map_err(|error| error.with_hint(hint));
+                    }
+                    other => return fail(expr::words(other)),
+                }
+                known.schema = explode_schema(&known.schema, &path.column);
             }
             Step::Select(selected, text) => {
                 for i in 0..selected.len() {
@@ -103,12 +169,24 @@ pub fn bind(steps: &mut [Step], mut known: Known) -> Result<Vec<String>, expr::E
                     }
                 }
             }
-            Step::Filter(_) | Step::Deduplicate(_) | Step::Limit(_) => {}
+            Step::Filter(_) | Step::Deduplicate(_) | Step::Limit(_) | Step::Sample { .. } => {}
         }
     }
     unseen.sort_unstable();
     unseen.dedup();
     Ok(unseen)
+}
+
+fn fault_error(fault: Fault, text: &str) -> expr::Error {
+    let error = expr::Error::new(text, fault.at, fault.message);
+    match fault.hint {
+        Some(hint) => error.with_hint(hint),
+        None => error,
+    }
+}
+
+fn said(error: &Error) -> String {
+    error.to_string()
 }
 
 /// The first rename whose new name another column has.
@@ -197,7 +275,12 @@ impl Known {
             return Ok(());
         }
         let error = expr::Error::new(text, path.at, format!("there is no column `{}`", path.column));
+        // `first-name` is a difference.
+        let dashed = names().find(|name| name.contains('-') && text[path.at..].starts_with(name));
         let hint = match (near, path.quotes) {
+            _ if dashed.is_some() => {
+                format!("a name with a dash goes in double quotes: \"{}\"", dashed.unwrap_or_default())
+            }
             (Some(near), _) => format!("did you mean `{near}`?"),
             (None, Quotes::Double) => "text goes in single quotes, a column's name in double quotes".to_owned(),
             (None, _) => match self.schema.fields.len() {
@@ -243,15 +326,32 @@ impl Known {
         Ok(())
     }
 
-    fn words(&self, ty: &Type) -> String {
-        match ty {
-            _ if self.mixing == Mixing::Text => "cells of CSV".to_owned(),
-            Type::Struct(_) | Type::Map(_) => "objects".to_owned(),
-            Type::List(_) => "lists".to_owned(),
-            Type::Bool => "true and false".to_owned(),
-            Type::Int { .. } | Type::Float | Type::Decimal => "numbers".to_owned(),
-            _ => "text".to_owned(),
+    fn words(&self, ty: &Type) -> &'static str {
+        if self.mixing == Mixing::Text { "cells of CSV" } else { expr::words(ty) }
+    }
+
+    /// The column `name` is of this type from now on; a new one is the last.
+    fn set(&mut self, name: &Arc<str>, ty: Type) {
+        match self.schema.position(name) {
+            Some(place) => self.schema.fields[place].ty = ty,
+            None => self.schema.fields.push(Field::new(name.clone(), ty)),
         }
+        self.gone.retain(|gone| gone != name);
+    }
+
+    /// Checks every test that `tests` goes through.
+    fn check_all<'a>(
+        &self,
+        text: &str,
+        tests: impl FnOnce(&mut dyn FnMut(&'a Test, &std::ops::Range<usize>)),
+    ) -> Result<(), expr::Error> {
+        let mut result = Ok(());
+        tests(&mut |test, span| {
+            if result.is_ok() {
+                result = self.check(test, text, span.start);
+            }
+        });
+        result
     }
 
     /// Refuses a comparison that no value seen so far can meet. In CSV a cell is what it is compared
@@ -261,8 +361,8 @@ impl Known {
             return Ok(());
         }
         let kind = |operand: &Operand| match operand {
-            Operand::Column(path) => Kind::of(&type_at(&self.schema, path)),
             Operand::Literal(literal) => Kind::of_literal(literal),
+            operand => Kind::of(&type_of(operand, &self.schema, self.mixing)),
         };
         let (operand, other, what) = match test {
             Test::IsNull(_) => return Ok(()),
@@ -290,6 +390,10 @@ impl Known {
                 format!("`{path}` holds {words} and is asked for {what}")
             }
             Operand::Literal(literal) => format!("{} and {what} do not compare", literal.kind()),
+            Operand::Computed(computed) => {
+                let words = self.words(&type_of(operand, &self.schema, self.mixing));
+                format!("`{}` gives {words} and is asked for {what}", &text[computed.span.clone()])
+            }
         };
         let error = expr::Error::new(text, at, message);
         Err(match (own, other, test) {
@@ -320,6 +424,7 @@ impl Kind {
             Type::Bool => Some(Kind::Bool),
             Type::Int { .. } | Type::Decimal | Type::Float => Some(Kind::Number),
             Type::Text => Some(Kind::Text),
+            Type::Fixed(fixed) => Some(if fixed.is_number() { Kind::Number } else { Kind::Text }),
             Type::Struct(_) | Type::List(_) | Type::Map(_) => Some(Kind::Nested),
         }
     }

@@ -37,6 +37,12 @@ impl<'a> Cell<'a> {
             Type::Int { .. } => Cell::Number(array.as_primitive::<Int64Type>().value(row).to_string().into()),
             Type::Decimal => Cell::Number(array.as_primitive::<Decimal128Type>().value(row).to_string().into()),
             Type::Float => Cell::Number(array.as_primitive::<Float64Type>().value(row).to_string().into()),
+            Type::Fixed(fixed) => {
+                let mut text = Vec::new();
+                fixed.write(fixed.value(array, row), &mut text);
+                let text = String::from_utf8(text).expect("digits and signs").into();
+                if fixed.is_number() { Cell::Number(text) } else { Cell::Text(text) }
+            }
             Type::Text => Cell::Text(array.as_string_view().value(row).into()),
             Type::Json | Type::Raw => Cell::from_json(array.as_string_view().value(row)),
             Type::Struct(_) | Type::List(_) | Type::Map(_) => {

@@ -9,7 +9,7 @@ use arrow_buffer::{BooleanBufferBuilder, NullBuffer};
 use arrow_select::{nullif::nullif, take::take};
 
 use super::apply::Error;
-use super::expr::{Path, Way};
+use super::expr::{Path, Quotes, Way};
 use super::{Rename, Selected};
 use crate::column::views::{MAX_INLINE_BYTES, Views, make_view};
 use crate::column::{Batch, Field, Schema, Type};
@@ -17,16 +17,35 @@ use crate::format::json_path;
 
 /// The column at `path` of a batch, and its type. What is not there is null.
 pub fn column_at(batch: &Batch, path: &Path) -> Result<(ArrayRef, Type), Error> {
-    match batch.schema.position(&path.column) {
-        Some(i) => value_at(&batch.columns[i], &batch.schema.fields[i].ty, &path.way),
+    match place(&batch.schema, path) {
+        Some((i, way)) => value_at(&batch.columns[i], &batch.schema.fields[i].ty, way),
         None => Ok((nothing(batch.rows), Type::Null)),
     }
 }
 
+/// The column that `path` starts with, and the way from there. A dotted name may be that of a column which
+/// came after the path was looked at.
+fn place<'a>(schema: &Schema, path: &'a Path) -> Option<(usize, &'a [Way])> {
+    if let Some(i) = schema.position(&path.column) {
+        return Some((i, &path.way));
+    }
+    let mut name = path.column.to_string();
+    let dotted = if path.quotes == Quotes::None { &path.way[..] } else { &[] };
+    for (taken, way) in dotted.iter().enumerate() {
+        let Way::Key(key) = way else { return None };
+        name.push('.');
+        name.push_str(key);
+        if let Some(i) = schema.position(&name) {
+            return Some((i, &path.way[taken + 1..]));
+        }
+    }
+    None
+}
+
 /// The type of what [`column_at`] gives for columns of `schema`.
 pub fn type_at(schema: &Schema, path: &Path) -> Type {
-    let Some(i) = schema.position(&path.column) else { return Type::Null };
-    path.way.iter().fold(schema.fields[i].ty.clone(), |ty, way| match (ty, way) {
+    let Some((i, way)) = place(schema, path) else { return Type::Null };
+    way.iter().fold(schema.fields[i].ty.clone(), |ty, way| match (ty, way) {
         (ty @ (Type::Json | Type::Raw), _) => ty,
         (Type::Struct(fields), Way::Key(key)) => {
             fields.into_iter().find(|field| field.name == *key).map_or(Type::Null, |field| field.ty)

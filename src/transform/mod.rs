@@ -4,23 +4,28 @@ mod apply;
 mod bind;
 mod cell;
 mod columns;
+mod describe;
 mod distinct;
 pub mod expr;
 mod group;
 mod key;
 mod needs;
+mod nested;
+mod places;
 mod sorter;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-pub use apply::{Applied, Error, Steps, lookup_entries};
+pub use apply::{Applied, BadRow, Error, StepOptions, Steps, Tally, lookup_entries};
 pub use bind::{Known, bind};
 pub use cell::Cell;
+pub use describe::{Runs, StepText};
 pub use distinct::{Distinct, Room};
 pub use group::{Figure, GroupError, Groups};
 pub use key::{Key, KeyWriter};
-pub use needs::{columns_needed, keeps_records};
+pub use needs::{columns_needed, keeps_records, needs_places, needs_structs};
+pub use places::Places;
 
 /// One step of a plan. Rows keep their order; every row that goes is counted.
 #[derive(Clone, Debug)]
@@ -47,6 +52,48 @@ pub enum Step {
     Rename(Vec<Rename>, Arc<str>),
     /// Keeps the first rows, so many; what comes after them is not read.
     Limit(u64),
+    /// Adds a column, or replaces the one of that name, by what an expression says of each row.
+    With {
+        /// Its name.
+        name: Arc<str>,
+        /// Byte in the text where that stands.
+        at: usize,
+        /// Its values.
+        value: expr::Operand,
+        /// What was written.
+        text: Arc<str>,
+    },
+    /// Brings columns to types.
+    Cast(Vec<(expr::Path, expr::CastType)>, Arc<str>),
+    /// Objects and lists in these columns become their JSON text.
+    JsonText(Vec<expr::Path>, Arc<str>),
+    /// Structs become columns, named by the way to them.
+    Flatten {
+        /// Between the parts of their names.
+        separator: Arc<str>,
+    },
+    /// Lists in this column become rows: one for each element, with the other values repeated.
+    Explode(expr::Path, Arc<str>),
+    /// Keeps the first row of each distinct key over these columns, which are looked for by [`bind`]; over all columns
+    /// if there are none.
+    Dedupe(Vec<expr::Path>, Arc<str>),
+    /// Keeps about this part of the rows, chosen by where their records stand in the source.
+    Sample {
+        /// From 0 to 1.
+        rate: f64,
+        /// Another one chooses other rows.
+        seed: u64,
+    },
+}
+
+/// What a value does that a cast or an expression cannot make.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnBadCast {
+    /// Its record cannot be used.
+    #[default]
+    Reject,
+    /// It is null, and counted.
+    Null,
 }
 
 /// One column of a selection.

@@ -6,7 +6,7 @@ use crate::support::api::Script;
 use crate::support::{MARKED_KEY, Place, Service, exit};
 
 /// Every command, as it is typed.
-const COMMANDS: [&str; 21] = [
+const COMMANDS: [&str; 22] = [
     "run",
     "pull",
     "convert",
@@ -26,6 +26,7 @@ const COMMANDS: [&str; 21] = [
     "runs cancel",
     "runs links",
     "serve",
+    "explain",
     "config show",
     "config path",
 ];

@@ -13,6 +13,7 @@ mod kills;
 mod main_job;
 mod memory;
 mod network;
+mod page;
 mod readme;
 mod roundtrip;
 mod schema;

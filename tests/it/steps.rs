@@ -1,4 +1,4 @@
-//! `--where`, `--select`, `--drop`, `--rename` and `--limit` from the command line.
+//! Steps from the command line.
 
 use crate::support::rows;
 use crate::support::{Done, Place, exit, root, tool};
@@ -59,4 +59,108 @@ fn a_run_and_its_count_under_a_limit() {
         .run(&[&run.split(' ').collect::<Vec<_>>()[..], &["-o", "out.csv", "--where", "employee_count > 500"]].concat())
         .ok();
     assert!(done.stderr.contains("row_count") && !done.stderr.contains(" 0 filtered"), "{}", done.stderr);
+}
+
+#[test]
+fn python_transforms_the_same_rows() {
+    let Some(python) = tool("DRAWOFF_TEST_PYTHON") else { return };
+    let place = Place::new();
+    let mut command = place.program(python);
+    command.arg(root().join("tests/readers/check_transforms.py")).args([env!("CARGO_BIN_EXE_drawoff"), "."]);
+    let done = Done::of(command).ok();
+    let comparisons = done.text().trim().strip_suffix(" comparisons").map(str::parse::<u32>);
+    assert!(matches!(comparisons, Some(Ok(300..))), "{}", done.text());
+}
+
+/// Text between backticks in the cells of a table's row.
+fn example(line: &str) -> Option<(&str, &str)> {
+    let (left, right) = line.strip_prefix("| `")?.strip_suffix("` |")?.split_once("` | `")?;
+    Some((left, right))
+}
+
+#[test]
+fn the_examples_of_the_language_are_true() {
+    let doc = std::fs::read_to_string(root().join("docs/expressions.md")).unwrap();
+    let record = doc.split_once("```json\n").unwrap().1.split_once("\n```").unwrap().0;
+    let examples: Vec<(&str, &str)> = doc.lines().filter_map(example).collect();
+    assert!(examples.len() > 50, "{}", examples.len());
+    let place = Place::new();
+    place.write("in.ndjson", &format!("{record}\n"));
+    let names: Vec<String> = (0..examples.len()).map(|i| format!("e{i}")).collect();
+    let mut args: Vec<String> = ["convert", "in.ndjson", "-o", "-"].map(str::to_owned).to_vec();
+    for (name, (expression, _)) in names.iter().zip(&examples) {
+        args.extend(["--with".to_owned(), format!("{name} = {expression}")]);
+    }
+    args.extend(["--select".to_owned(), names.join(",")]);
+    let done = place.run(&args).ok();
+    let row: serde_json::Value = serde_json::from_str(&done.text()).unwrap();
+    for (name, (expression, value)) in names.iter().zip(&examples) {
+        let expected: serde_json::Value = serde_json::from_str(value).unwrap_or_else(|e| panic!("{value}: {e}"));
+        // By their digits, so that 12.50 is no 12.5.
+        assert_eq!(row[name].to_string(), expected.to_string(), "{expression}");
+    }
+    // The plan file of the same page, on the same record.
+    let plan = doc.split_once("```toml\n").unwrap().1.split_once("\n```").unwrap().0;
+    place.write("plan.toml", plan);
+    let done = place.run(&["convert", "in.ndjson", "-o", "-", "--plan", "plan.toml", "--seed", "1"]).ok();
+    assert!(
+        done.text().is_empty()
+            || done.text() == "{\"name\":\"Fjord & Co\",\"domain\":\"fjord.example\",\"hq_city\":\"Bergen\"}\n"
+    );
+    let done = place.run(&["explain", "in.ndjson", "--plan", "plan.toml", "-o", "json"]).ok();
+    let plan: serde_json::Value = serde_json::from_str(&done.text()).unwrap();
+    assert_eq!(plan["steps"].as_array().unwrap().len(), 7);
+    assert_eq!(plan["output"][2], serde_json::json!({"name": "hq_city", "type": "text"}));
+}
+
+#[test]
+fn explain_says_what_comes_out() {
+    let place = Place::new();
+    place.write("in.ndjson", "{\"n\":1,\"hq\":{\"city\":\"x\"},\"l\":[{\"a\":1.5}],\"d\":\"2024-01-31\"}\n");
+    let flags = ["--explode", "l", "--flatten", "--cast", "d:date", "--with", "x = n / 2", "--limit", "3"];
+    let done = place.run(&[&["explain", "in.ndjson"], &flags[..]].concat()).ok();
+    for words in [
+        "explode",
+        "cast     d:date",
+        "streams in order",
+        "hq.city  text",
+        "l.a      float",
+        "d        date",
+        "x        float",
+    ] {
+        assert!(done.text().contains(words), "{words}: {}", done.text());
+    }
+    let done = place.run(&["explain", "in.ndjson", "--with", "x = lower(n)"]);
+    assert_eq!(done.code, exit::USAGE);
+    assert!(done.stderr.contains("`lower` needs text, and `n` holds numbers"), "{}", done.stderr);
+    assert!(
+        place.run(&["explain", "in.ndjson", "--where", "hq.ctiy = 'x'"]).stderr.contains("did you mean `hq.city`?")
+    );
+}
+
+#[test]
+fn what_cannot_be_made_names_its_place() {
+    let place = Place::new();
+    place.write("in.ndjson", "{\"a\":\"1\"}\n\n{\"a\":\"x\"}\n{\"a\":\"3\"}\n");
+    let done = place.run(&["convert", "in.ndjson", "-o", "out.csv", "--cast", "a:int"]);
+    assert_eq!(done.code, exit::BAD_DATA, "{}", done.stderr);
+    assert!(done.stderr.contains("in.ndjson line 3 (byte 11): field `a`: text is not an int"), "{}", done.stderr);
+    assert!(done.stderr.contains("--on-bad-record skip"), "{}", done.stderr);
+    let done = place.run(&["convert", "in.ndjson", "-o", "out.csv", "--cast", "a:int", "--on-bad-cast", "null"]).ok();
+    assert!(done.stderr.contains("`--cast a:int`: 1 value could not be made and was set to null"), "{}", done.stderr);
+    assert_eq!(place.read("out.csv"), b"a\n1\n\n3\n");
+}
+
+#[test]
+fn steps_that_take_values_apart_say_why_they_cannot() {
+    let place = Place::new();
+    place.write("in.ndjson", "{\"hq\":{\"city\":1},\"hq.city\":2,\"t\":\"x\"}\n");
+    place.write("in.csv", "tags\n\"[1,2]\"\n");
+    let error = |args: &[&str]| place.run(&[&["convert", args[0], "-o", "out.ndjson"], &args[1..]].concat()).stderr;
+    let clash = error(&["in.ndjson", "--flatten"]);
+    assert!(clash.contains("`city` inside `hq` and the column `hq.city` would have the same name"), "{clash}");
+    assert!(error(&["in.ndjson", "--explode", "t"]).contains("`t` holds text, not lists"));
+    assert!(error(&["in.csv", "--explode", "tags"]).contains("`--cast tags:json` before makes lists of them"));
+    place.run(&["convert", "in.csv", "-o", "out.ndjson", "--cast", "tags:json", "--explode", "tags"]).ok();
+    assert_eq!(place.read("out.ndjson"), b"{\"tags\":1}\n{\"tags\":2}\n");
 }

@@ -184,6 +184,16 @@ for to in ["parquet", "ndjson", "csv", "arrow", "json"]:
     run(*args)
     same("again", manifest_of(out), manifest)
 
+# What only a cast makes, divided.
+run(*"convert in.ndjson -o by-cast/ --partition-by n --with".split(), "day = '2026-11-24'", "--cast", "day:date",
+    "--cast", "f:decimal(38,2)", "--on-bad-cast", "null")
+days = ds.dataset(folder / "by-cast", format="parquet").to_table()
+same("days", [days.num_rows, str(days.schema.field("day").type)], [3000, "date32[day]"])
+same("a day", {str(day) for day in days.column("day").to_pylist()}, {"2026-11-24"})
+found = dict(zip(days.column("id").to_pylist(), days.column("f").to_pylist()))
+same("decimals", [found[r["id"]] is None or float(found[r["id"]]) == r["f"] for r in records], [True] * 3000)
+same("decimals kept", sum(v is not None for v in found.values()), sum(r["f"] in (0.5, -1.25) for r in records))
+
 # As datasets.
 table = ds.dataset(folder / "by-parquet", format="parquet", partitioning=ds.partitioning(
     pa.schema([("country", pa.string()), ("n", pa.int64())]), flavor="hive")).to_table()

@@ -3,6 +3,7 @@
 pub mod bulk;
 pub mod config;
 pub mod convert;
+pub mod explain;
 mod input;
 mod keeping;
 pub mod pull;

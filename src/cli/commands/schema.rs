@@ -67,7 +67,7 @@ pub async fn schema(context: &Context, args: SchemaArgs) -> Result<Exit, Failure
     Ok(Exit::Success)
 }
 
-fn declared_by(path: &Path) -> Result<Schema, Failure> {
+pub(super) fn declared_by(path: &Path) -> Result<Schema, Failure> {
     let Definition(definition) = Definition::read(path).map_err(Error::from)?;
     Ok(declared_types(&definition.workflow_definition))
 }

@@ -13,7 +13,7 @@ use memchr::memchr_iter;
 
 use super::infer::{Kinds, type_of};
 use super::split::{RecordBounds, Span, Splitter};
-use crate::column::{Batch, Field, Mixing, Morsel, Schema, Type};
+use crate::column::{Batch, Field, Mixing, Morsel, RecordSpan, Schema, Type};
 use crate::format::Reject;
 use crate::format::decode::{Decoded, Law, OnMisfit, Outcome, RejectedRecord, Rules, Surprise, Survey, Widening};
 use crate::format::json_text::write_json_string;
@@ -216,7 +216,7 @@ impl CsvDecoder {
         let law = rules.law.map(|law| (law, self.mapping(law.fields)));
         let law = law.as_ref();
         let surprised = on_misfit == OnMisfit::Surprise;
-        let attempt = |check| self.try_decode(morsel, schema, &mapping, check).ok();
+        let attempt = |check| self.try_decode(morsel, schema, &mapping, check, rules.spans).ok();
         let decoded = if surprised && !mapping.unknown.is_empty() {
             None
         } else {
@@ -255,6 +255,7 @@ impl CsvDecoder {
         schema: &Arc<Schema>,
         mapping: &Mapping,
         check: Check<'_>,
+        note_spans: bool,
     ) -> Result<(Decoded, u64), Misfit> {
         let bytes = morsel.records();
         let lines = memchr_iter(b'\n', bytes).count();
@@ -270,6 +271,7 @@ impl CsvDecoder {
         let block = (FIELDS_AT_A_TIME / width.max(1)).max(1) * width;
         let mut failed = false;
         let mut rows = 0;
+        let mut spans = Vec::new();
         let mut lawless = 0;
         let has_extra = schema.fields.len() > mapping.places.len();
         let mut extra = StringViewBuilder::new();
@@ -312,6 +314,9 @@ impl CsvDecoder {
                 self.set_aside(bytes, fields, &mapping.aside, &mut extra);
             }
             rows += 1;
+            if note_spans {
+                spans.push(RecordSpan { start: record.start as u32, len: (record.end - record.start) as u32 });
+            }
             if pending.len() >= block {
                 failed = append(pending).is_err();
             }
@@ -337,7 +342,12 @@ impl CsvDecoder {
             observed.push(field.clone());
         }
         let decoded = Decoded {
-            batch: Batch { schema: schema.clone(), columns, rows, records: None },
+            batch: Batch {
+                schema: schema.clone(),
+                columns,
+                rows,
+                records: note_spans.then(|| (morsel.bytes.clone(), spans)),
+            },
             rejects,
             consumed: morsel.len,
             records,

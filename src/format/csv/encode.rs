@@ -12,7 +12,7 @@ use arrow_array::types::{Decimal128Type, Float64Type, Int64Type};
 use arrow_array::{Array, BooleanArray, Decimal128Array, Float64Array, Int64Array, StringViewArray};
 use memchr::memchr;
 
-use crate::column::{Batch, Schema, Type};
+use crate::column::{Batch, Fixed, Schema, Type};
 use crate::format::json_text::{JsonValues, unescape, write_int};
 use crate::format::number::write_float;
 use crate::format::simd::{double_quotes, has_either};
@@ -79,6 +79,7 @@ enum Cells<'a> {
     Int(&'a Int64Array),
     Decimal(&'a Decimal128Array),
     Float(&'a Float64Array),
+    Fixed(&'a dyn Array, Fixed),
     Text(&'a StringViewArray),
     /// JSON text.
     Json(&'a StringViewArray),
@@ -94,6 +95,7 @@ impl<'a> Cells<'a> {
             Type::Int { .. } => Cells::Int(array.as_primitive::<Int64Type>()),
             Type::Decimal => Cells::Decimal(array.as_primitive::<Decimal128Type>()),
             Type::Float => Cells::Float(array.as_primitive::<Float64Type>()),
+            Type::Fixed(fixed) => Cells::Fixed(array, *fixed),
             Type::Text => Cells::Text(array.as_string_view()),
             text_like if text_like.is_text_like() => Cells::Json(array.as_string_view()),
             nested => Cells::Nested(JsonValues::new(array, nested)),
@@ -286,6 +288,11 @@ impl CsvEncoder {
             Cells::Decimal(array) => {
                 if array.is_valid(row) {
                     write_int(array.value(row), out);
+                }
+            }
+            Cells::Fixed(array, fixed) => {
+                if array.is_valid(row) {
+                    fixed.write(fixed.value(*array, row), out);
                 }
             }
             Cells::Float(array) => {

@@ -15,6 +15,10 @@ pub enum Keys {
     Typed,
     /// The raw JSON text of each value; only the keys matter.
     Raw,
+    /// Objects with the raw text of what is in them, and so on; everything else as raw text.
+    RawInObjects,
+    /// Lists, too.
+    RawInObjectsAndLists,
 }
 
 /// How records are looked at for their types.
@@ -38,7 +42,7 @@ pub fn infer(morsel: &Morsel, keys: Keys, max_record_bytes: usize) -> Schema {
 
 /// What the records of `morsel` say about the columns.
 pub fn survey(morsel: &Morsel, options: &SurveyOptions<'_>) -> Survey {
-    let mut observer = Observer::default();
+    let mut observer = Observer { changed: false, keys: options.keys };
     let mut found = Survey::default();
     let mut fields = Vec::new();
     let records = morsel.records();
@@ -105,10 +109,11 @@ fn ends_at(cursor: &mut Cursor<'_>, end: usize) -> bool {
 }
 
 /// Joins the types of values into types.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Observer {
     /// A type has widened.
     changed: bool,
+    keys: Keys,
 }
 
 /// Calls `entry` for each key of the object at the cursor, with the place of the key and the cursor
@@ -231,14 +236,17 @@ impl Observer {
                 self.value(cursor, ty, depth)?;
             }
             (b'[', Type::List(item)) => elements(cursor, |cursor, _| self.value(cursor, item, depth + 1))?,
-            (b'[', Type::Null) => {
+            (b'[', Type::Null) if self.keys != Keys::RawInObjects => {
                 self.set(ty, Type::List(Box::new(Type::Null)));
                 self.value(cursor, ty, depth)?;
             }
             _ => {
                 let start = cursor.pos;
                 let (_, end) = cursor.skip_value(0)?;
-                let seen = scalar_type(&cursor.bytes()[start..end]);
+                let seen = match self.keys {
+                    Keys::RawInObjects | Keys::RawInObjectsAndLists if first != b'n' => Type::Raw,
+                    _ => scalar_type(&cursor.bytes()[start..end]),
+                };
                 if *ty != seen {
                     let joined = ty.join(&seen, Mixing::Json);
                     self.set(ty, joined);

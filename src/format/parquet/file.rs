@@ -101,6 +101,12 @@ impl<W: Write + Send> ParquetFileWriter<W> {
         self.schema = self.schema.join(schema, self.mixing);
     }
 
+    /// The columns of `schema` come first, in this order; any others stay behind them.
+    pub fn set_order(&mut self, schema: &Schema) {
+        let place = |name: &str| schema.position(name).unwrap_or(usize::MAX);
+        self.schema.fields.sort_by_cached_key(|field| place(&field.name));
+    }
+
     /// Appends rows. None leave only their columns behind.
     pub fn append(&mut self, group: EncodedRowGroup) -> Result<(), Error> {
         let same = |other: &Arc<Layout>| Arc::ptr_eq(other, &group.layout) || *other.schema == *group.layout.schema;

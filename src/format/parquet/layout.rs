@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
-use parquet::basic::{LogicalType, Repetition, Type as PhysicalType};
+use parquet::basic::{LogicalType, Repetition, TimeUnit, Type as PhysicalType};
 use parquet::errors::ParquetError;
 use parquet::schema::types::{ColumnPath, SchemaDescPtr, SchemaDescriptor, Type as ParquetType};
 
 use super::Error;
 use super::codec::{PageCodec, compression};
 use super::leaf::{LeafEncoder, Workshop};
-use crate::column::{Field, Mixing, Schema, Type};
+use crate::column::{Field, Fixed, Mixing, Schema, Type, Unit};
 use crate::format::{ParquetCodec, ParquetOptions};
 
 /// How files name their writer.
@@ -156,6 +156,21 @@ fn parquet_type(name: &str, ty: &Type, repetition: Repetition, element: &str) ->
             .with_logical_type(Some(LogicalType::decimal(0, 38)))
             .with_precision(38)
             .with_scale(0)
+            .build(),
+        Type::Fixed(Fixed::Date) => leaf(PhysicalType::INT32).with_logical_type(Some(LogicalType::Date)).build(),
+        Type::Fixed(Fixed::Timestamp { unit, local }) => {
+            let unit = match unit {
+                Unit::Millis => TimeUnit::MILLIS,
+                Unit::Micros => TimeUnit::MICROS,
+                Unit::Nanos => TimeUnit::NANOS,
+            };
+            leaf(PhysicalType::INT64).with_logical_type(Some(LogicalType::timestamp(!local, unit))).build()
+        }
+        Type::Fixed(Fixed::Decimal { precision, scale }) => leaf(PhysicalType::FIXED_LEN_BYTE_ARRAY)
+            .with_length(16)
+            .with_logical_type(Some(LogicalType::decimal(i32::from(*scale), i32::from(*precision))))
+            .with_precision((*precision).into())
+            .with_scale((*scale).into())
             .build(),
         Type::Struct(fields) => group(parquet_fields(fields, element)?).build(),
         Type::List(item) => {

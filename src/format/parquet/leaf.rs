@@ -9,7 +9,11 @@ use std::fmt;
 
 use arrow_array::ArrayRef;
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Decimal128Type, Float64Type, Int64Type};
+use arrow_array::types::{
+    Date32Type, Decimal128Type, Float64Type, Int64Type, TimestampMicrosecondType, TimestampMillisecondType,
+    TimestampNanosecondType,
+};
+use arrow_schema::{DataType, TimeUnit};
 use bytes::Bytes;
 use parquet::basic::{Encoding, Type};
 use parquet::column::page::{CompressedPage, Page, PageWriter};
@@ -62,6 +66,7 @@ macro_rules! each_kind {
         match $values {
             Values::Bool($bits) => $of_bits,
             Values::Int($column) => $of_column,
+            Values::Day($column) => $of_column,
             Values::Float($column) => $of_column,
             Values::Decimal($column) => $of_column,
             Values::Text($column) => $of_column,
@@ -116,9 +121,20 @@ pub(super) struct ChunkPart {
 pub(super) enum Values {
     Bool(Bits),
     Int(Column<Numbers<i64>>),
+    Day(Column<Numbers<i32>>),
     Float(Column<Numbers<f64>>),
     Decimal(Column<Numbers<i128>>),
     Text(Column<Texts>),
+}
+
+/// The values of an array of 64-bit integers, whatever they count.
+fn long_values(array: &ArrayRef) -> &[i64] {
+    match array.data_type() {
+        DataType::Timestamp(TimeUnit::Millisecond, _) => array.as_primitive::<TimestampMillisecondType>().values(),
+        DataType::Timestamp(TimeUnit::Microsecond, _) => array.as_primitive::<TimestampMicrosecondType>().values(),
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => array.as_primitive::<TimestampNanosecondType>().values(),
+        _ => array.as_primitive::<Int64Type>().values(),
+    }
 }
 
 impl LeafEncoder {
@@ -127,6 +143,7 @@ impl LeafEncoder {
         let values = match descriptor.physical_type() {
             Type::BOOLEAN => Values::Bool(Bits::default()),
             Type::INT64 => Values::Int(Column::new(plain)),
+            Type::INT32 => Values::Day(Column::new(plain)),
             Type::DOUBLE => Values::Float(Column::new(plain)),
             Type::FIXED_LEN_BYTE_ARRAY => Values::Decimal(Column::new(plain)),
             _ => Values::Text(Column::new(plain)),
@@ -158,7 +175,11 @@ impl LeafEncoder {
         match &mut self.values {
             Values::Bool(bits) => bits.append(array, &entries.live),
             Values::Int(column) => {
-                let values = array.as_primitive::<Int64Type>().values();
+                let values = long_values(array);
+                column.append(&entries.live, |i| values[i], shop)?;
+            }
+            Values::Day(column) => {
+                let values = array.as_primitive::<Date32Type>().values();
                 column.append(&entries.live, |i| values[i], shop)?;
             }
             Values::Float(column) => {
@@ -392,6 +413,7 @@ impl Values {
                 Vec::new()
             }
             (Values::Int(mine), Values::Int(other)) => mine.kind.absorb(&other.kind, entries),
+            (Values::Day(mine), Values::Day(other)) => mine.kind.absorb(&other.kind, entries),
             (Values::Float(mine), Values::Float(other)) => mine.kind.absorb(&other.kind, entries),
             (Values::Decimal(mine), Values::Decimal(other)) => mine.kind.absorb(&other.kind, entries),
             (Values::Text(mine), Values::Text(other)) => mine.kind.absorb(&other.kind, entries),

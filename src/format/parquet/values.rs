@@ -85,6 +85,29 @@ impl Number for i64 {
     }
 }
 
+impl Number for i32 {
+    const WIDTH: usize = 4;
+
+    #[inline]
+    fn put(self, page: &mut Vec<u8>) {
+        page.extend_from_slice(&self.to_le_bytes());
+    }
+
+    #[inline]
+    fn bits(self) -> u128 {
+        u128::from(self as u32)
+    }
+
+    #[inline]
+    fn below(self, other: Self) -> bool {
+        self < other
+    }
+
+    fn statistics(bounds: Option<(Self, Self)>, nulls: u64) -> Statistics {
+        Statistics::from(ValueStatistics::new(bounds.map(|b| b.0), bounds.map(|b| b.1), None, Some(nulls), false))
+    }
+}
+
 impl Number for f64 {
     const WIDTH: usize = 8;
 

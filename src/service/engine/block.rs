@@ -19,7 +19,7 @@ use crate::service::notebooks::NotebookRow;
 use crate::service::rows::{FileRow, ResultFormat};
 use crate::service::specs::{ReadCsvSpecs, Work};
 use crate::source::Source;
-use crate::transform::{Lookup, Room, Selected, Step, expr};
+use crate::transform::{Lookup, OnBadCast, Room, Selected, Step, expr};
 
 /// Rows that a link carries inline at most. Our reading: neither the bound nor the typing is public.
 const INLINE_ROWS: u64 = 20;
@@ -187,6 +187,7 @@ pub(super) fn prepare(
     let plan = Plan {
         sources,
         steps,
+        on_bad_cast: OnBadCast::Reject,
         outputs,
         // The header of a CSV result must have every column, and whether a CSV input's column is a
         // number shows only at its end: the schema comes from everything.

@@ -5,30 +5,72 @@ use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use arrow_array::builder::StringViewBuilder;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Decimal128Type, Float64Type, Int64Type};
 use arrow_array::{Array, ArrayRef};
 use arrow_buffer::BooleanBuffer;
 
+use super::compute::{Bad, Ready};
+use super::datum::Datum;
 use super::decimal::{self, Decimal};
 use super::mask::{Mask, Truth};
-use super::{Compare, Expr, Literal, Node, Operand, Path, Pattern, Test};
+use super::{Compare, Expr, How, Literal, Node, Operand, Path, Pattern, Test};
 use crate::column::{Batch, Mixing, Type};
-use crate::format::json_text::unescape;
+use crate::format::json_text::{JsonValues, unescape};
 use crate::transform::apply::Error;
 use crate::transform::columns::column_at;
 
 /// An expression made ready for batches. A worker keeps one.
 #[derive(Debug)]
 pub struct Predicate {
+    program: Program,
     node: Prepared,
-    /// Where the values come from; tests name them by their place here.
-    paths: Vec<Path>,
+}
+
+/// What expressions need of a batch before their values are worked out row by row.
+#[derive(Debug)]
+pub(super) struct Program {
+    /// Where the values come from; tests name them by their place here. With whether what is nested
+    /// is wanted as JSON text.
+    paths: Vec<(Path, bool)>,
     /// Tests, in the order of the text, and how many rows each could not be answered for because
     /// of the kind of the row's value.
     tests: Vec<(Arc<str>, u64)>,
+    /// Conditions inside values, each after those inside it.
+    conditions: Vec<Prepared>,
     mixing: Mixing,
     scratch: Vec<u8>,
+}
+
+/// What became of a batch's columns and conditions.
+pub(super) struct Ran {
+    pub columns: Vec<(ArrayRef, Type)>,
+    pub answers: Vec<Answer>,
+    rows: usize,
+}
+
+/// Of which rows a condition is true, and of which it cannot be told.
+pub(super) struct Answer {
+    mask: Mask,
+    /// By row; only of rows of which it is neither true nor false.
+    bad: Vec<(u32, Bad)>,
+}
+
+impl Answer {
+    /// For one row.
+    pub fn of(&self, row: usize) -> Result<Option<bool>, Bad> {
+        if self.mask.yes.value(row) {
+            return Ok(Some(true));
+        }
+        if self.mask.no.value(row) {
+            return Ok(Some(false));
+        }
+        match self.bad.binary_search_by_key(&(row as u32), |(bad, _)| *bad) {
+            Ok(at) => Err(self.bad[at].1.clone()),
+            Err(_) => Ok(None),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -37,8 +79,30 @@ enum Prepared {
     Or(Vec<Prepared>),
     Not(Box<Prepared>),
     Always(Truth),
-    Column { column: usize, question: Question, test: usize },
-    Columns { left: usize, compare: Compare, right: usize, test: usize },
+    Column {
+        column: usize,
+        question: Question,
+        test: usize,
+    },
+    Columns {
+        left: usize,
+        compare: Compare,
+        right: usize,
+        test: usize,
+    },
+    /// Of a value that is worked out.
+    Computed {
+        value: Ready,
+        question: Question,
+        test: usize,
+    },
+    /// Of two, at least one of which is worked out.
+    Pair {
+        left: Ready,
+        compare: Compare,
+        right: Ready,
+        test: usize,
+    },
 }
 
 /// What is asked of one column's values.
@@ -63,7 +127,7 @@ struct Set {
 
 /// One value of a column.
 #[derive(Clone, Copy)]
-enum Value<'a> {
+pub(super) enum Value<'a> {
     Null,
     Bool(bool),
     Int(i128),
@@ -81,11 +145,29 @@ enum Value<'a> {
 impl Predicate {
     /// Makes `expr` ready. `mixing` says whether values come from cells of CSV.
     pub fn new(expr: &Expr, mixing: Mixing) -> Self {
-        let placeholder = Prepared::Always(Truth::Unknown);
-        let mut predicate =
-            Predicate { node: placeholder, paths: Vec::new(), tests: Vec::new(), mixing, scratch: Vec::new() };
-        predicate.node = predicate.prepare(&expr.node, &expr.text);
-        predicate
+        let mut program = Program::new(mixing);
+        let node = program.prepare(&expr.node, &expr.text);
+        Predicate { program, node }
+    }
+
+    /// The rows of `batch` of which the expression is true, and those of which it could not be told
+    /// because a value in it cannot be worked out.
+    pub fn rows(&mut self, batch: &Batch) -> Result<(BooleanBuffer, Vec<(u32, Bad)>), Error> {
+        let ran = self.program.run(batch)?;
+        let answer = self.program.answer(&self.node, &ran);
+        Ok((answer.mask.yes, answer.bad))
+    }
+
+    /// The tests that met values of a kind that they do not compare, with the number of such rows
+    /// since the last call.
+    pub fn take_mismatches(&mut self) -> Vec<(Arc<str>, u64)> {
+        self.program.take_mismatches()
+    }
+}
+
+impl Program {
+    pub fn new(mixing: Mixing) -> Self {
+        Program { paths: Vec::new(), tests: Vec::new(), conditions: Vec::new(), mixing, scratch: Vec::new() }
     }
 
     fn prepare(&mut self, node: &Node, text: &str) -> Prepared {
@@ -95,15 +177,15 @@ impl Predicate {
             Node::Not(node) => Prepared::Not(Box::new(self.prepare(node, text))),
             Node::Test(test, span) => {
                 self.tests.push((text[span.clone()].into(), 0));
-                self.prepare_test(test, self.tests.len() - 1)
+                self.prepare_test(test, self.tests.len() - 1, text)
             }
         }
     }
 
-    fn prepare_test(&mut self, asked: &Test, test: usize) -> Prepared {
+    fn prepare_test(&mut self, asked: &Test, test: usize, text: &str) -> Prepared {
         let (operand, question) = match asked {
             Test::Compare(Operand::Column(left), compare, Operand::Column(right)) => {
-                let (left, right) = (self.column(left), self.column(right));
+                let (left, right) = (self.column(left, false), self.column(right, false));
                 return Prepared::Columns { left, compare: *compare, right, test };
             }
             Test::Compare(left @ Operand::Literal(_), compare, Operand::Literal(right)) => {
@@ -113,13 +195,18 @@ impl Predicate {
                 (right, Question::Compare(compare.flipped(), left.clone()))
             }
             Test::Compare(left, compare, Operand::Literal(right)) => (left, Question::Compare(*compare, right.clone())),
+            Test::Compare(left, compare, right) => {
+                let (left, right) = (self.ready(left, text), self.ready(right, text));
+                return Prepared::Pair { left, compare: *compare, right, test };
+            }
             Test::Truth(operand) => (operand, Question::Truth),
             Test::In(operand, list) => (operand, Question::In(Set::new(list))),
             Test::IsNull(operand) => (operand, Question::IsNull),
             Test::Matches(operand, pattern) => (operand, Question::Matches(pattern.clone())),
         };
         match operand {
-            Operand::Column(path) => Prepared::Column { column: self.column(path), question, test },
+            Operand::Column(path) => Prepared::Column { column: self.column(path, false), question, test },
+            Operand::Computed(_) => Prepared::Computed { value: self.ready(operand, text), question, test },
             Operand::Literal(literal) => {
                 let value = match literal {
                     Literal::Null => Value::Null,
@@ -132,78 +219,157 @@ impl Predicate {
         }
     }
 
-    fn column(&mut self, path: &Path) -> usize {
-        let same = |known: &Path| known.column == path.column && known.way == path.way;
-        self.paths.iter().position(same).unwrap_or_else(|| {
-            self.paths.push(path.clone());
-            self.paths.len() - 1
-        })
-    }
-
-    /// The rows of `batch` of which the expression is true.
-    pub fn rows(&mut self, batch: &Batch) -> Result<BooleanBuffer, Error> {
-        let columns = self.paths.iter().map(|path| column_at(batch, path)).collect::<Result<Vec<_>, _>>()?;
-        let mut scratch = std::mem::take(&mut self.scratch);
-        let mut asking = Asking {
-            columns: &columns,
-            rows: batch.rows,
-            mixing: self.mixing,
-            tests: &mut self.tests,
-            scratch: &mut scratch,
+    /// Makes a value ready.
+    pub fn ready(&mut self, operand: &Operand, text: &str) -> Ready {
+        let computed = match operand {
+            Operand::Column(path) => return Ready::Column(self.column(path, true)),
+            Operand::Literal(literal) => return Ready::Literal(Datum::of_literal(literal)),
+            Operand::Computed(computed) => computed,
         };
-        let mask = asking.mask(&self.node);
-        self.scratch = scratch;
-        Ok(mask.yes)
+        match &computed.how {
+            How::Call(function, args) => Ready::Call(*function, args.iter().map(|arg| self.ready(arg, text)).collect()),
+            How::Truth(node) => Ready::Truth(self.condition(node, text)),
+            How::Cast(of, ty) => Ready::Cast(Box::new(self.ready(of, text)), *ty),
+            How::Extract(of, regex, group) => Ready::Extract(Box::new(self.ready(of, text)), regex.clone(), *group),
+            How::ReplaceFound(of, regex, by) => {
+                Ready::ReplaceFound(Box::new(self.ready(of, text)), regex.clone(), by.clone())
+            }
+            How::Case(branches, otherwise) => {
+                let branches = branches.iter();
+                let branches = branches.map(|(node, value)| (self.condition(node, text), self.ready(value, text)));
+                let branches = branches.collect();
+                Ready::Case(branches, otherwise.as_ref().map(|value| Box::new(self.ready(value, text))))
+            }
+        }
     }
 
-    /// The tests that met values of a kind that they do not compare, with the number of such rows
-    /// since the last call.
-    pub fn take_mismatches(&mut self) -> impl Iterator<Item = (Arc<str>, u64)> {
-        let met = |(text, rows): &mut (Arc<str>, u64)| (*rows > 0).then(|| (text.clone(), std::mem::take(rows)));
-        self.tests.iter_mut().filter_map(met)
+    fn condition(&mut self, node: &Node, text: &str) -> usize {
+        let prepared = self.prepare(node, text);
+        self.conditions.push(prepared);
+        self.conditions.len() - 1
     }
+
+    fn column(&mut self, path: &Path, as_text: bool) -> usize {
+        let same = |(known, _): &(Path, bool)| known.column == path.column && known.way == path.way;
+        let place = self.paths.iter().position(same).unwrap_or_else(|| {
+            self.paths.push((path.clone(), false));
+            self.paths.len() - 1
+        });
+        self.paths[place].1 |= as_text;
+        place
+    }
+
+    /// Looks up the columns of `batch` and answers the conditions inside values.
+    pub fn run(&mut self, batch: &Batch) -> Result<Ran, Error> {
+        let column = |(path, as_text): &(Path, bool)| {
+            let (array, ty) = column_at(batch, path)?;
+            match &ty {
+                // Seen as in a text output, so that both are compared alike.
+                Type::Fixed(_) => Ok((json_text(&array, &ty), Type::Json)),
+                Type::Struct(_) | Type::List(_) | Type::Map(_) if *as_text => Ok((json_text(&array, &ty), Type::Json)),
+                _ => Ok((array, ty)),
+            }
+        };
+        let columns = self.paths.iter().map(column).collect::<Result<Vec<_>, Error>>()?;
+        let mut ran = Ran { columns, answers: Vec::new(), rows: batch.rows };
+        let conditions = std::mem::take(&mut self.conditions);
+        for condition in &conditions {
+            let answer = self.answer(condition, &ran);
+            ran.answers.push(answer);
+        }
+        self.conditions = conditions;
+        Ok(ran)
+    }
+
+    fn answer(&mut self, node: &Prepared, ran: &Ran) -> Answer {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let mut asking =
+            Asking { ran, mixing: self.mixing, tests: &mut self.tests, scratch: &mut scratch, bad: Vec::new() };
+        let mask = asking.mask(node);
+        let mut bad = asking.bad;
+        self.scratch = scratch;
+        bad.sort_by_key(|(row, _)| *row);
+        bad.dedup_by_key(|(row, _)| *row);
+        Answer { mask, bad }
+    }
+
+    pub fn take_mismatches(&mut self) -> Vec<(Arc<str>, u64)> {
+        let met = |(text, rows): &mut (Arc<str>, u64)| (*rows > 0).then(|| (text.clone(), std::mem::take(rows)));
+        self.tests.iter_mut().filter_map(met).collect()
+    }
+}
+
+/// `array` as JSON text.
+fn json_text(array: &ArrayRef, ty: &Type) -> ArrayRef {
+    let values = JsonValues::new(array, ty);
+    let mut builder = StringViewBuilder::with_capacity(array.len());
+    let mut text = Vec::new();
+    for row in 0..array.len() {
+        if array.is_null(row) {
+            builder.append_null();
+            continue;
+        }
+        text.clear();
+        values.write(row, &mut text);
+        builder.append_value(std::str::from_utf8(&text).expect("JSON text is UTF-8"));
+    }
+    Arc::new(builder.finish())
 }
 
 /// One batch being asked.
 struct Asking<'a> {
-    columns: &'a [(ArrayRef, Type)],
-    rows: usize,
+    ran: &'a Ran,
     mixing: Mixing,
     tests: &'a mut [(Arc<str>, u64)],
     scratch: &'a mut Vec<u8>,
+    /// Rows whose values cannot be worked out.
+    bad: Vec<(u32, Bad)>,
 }
 
 impl Asking<'_> {
     fn mask(&mut self, node: &Prepared) -> Mask {
+        let first = self.bad.len();
+        let mask = self.mask_of(node);
+        // What is decided without a value does not need it.
+        if self.bad.len() > first {
+            let of_node = self.bad.split_off(first);
+            let open = |row: usize| !mask.yes.value(row) && !mask.no.value(row);
+            self.bad.extend(of_node.into_iter().filter(|(row, _)| open(*row as usize)));
+        }
+        mask
+    }
+
+    fn mask_of(&mut self, node: &Prepared) -> Mask {
+        let rows = self.ran.rows;
         match node {
             Prepared::And(nodes) => {
-                let all = Mask::all(Truth::Yes, self.rows);
+                let all = Mask::all(Truth::Yes, rows);
                 nodes.iter().fold(all, |mask, node| mask.and(&self.mask(node)))
             }
             Prepared::Or(nodes) => {
-                let none = Mask::all(Truth::No, self.rows);
+                let none = Mask::all(Truth::No, rows);
                 nodes.iter().fold(none, |mask, node| mask.or(&self.mask(node)))
             }
             Prepared::Not(node) => self.mask(node).not(),
             Prepared::Always(truth) => {
                 if *truth == Truth::Mismatch {
                     // Not of the data: parsing would be the place to say so.
-                    return Mask::all(Truth::Unknown, self.rows);
+                    return Mask::all(Truth::Unknown, rows);
                 }
-                Mask::all(*truth, self.rows)
+                Mask::all(*truth, rows)
             }
             Prepared::Column { column, question, test } => {
                 let (mixing, scratch) = (self.mixing, &mut *self.scratch);
-                let (array, ty) = &self.columns[*column];
+                let (array, ty) = &self.ran.columns[*column];
                 let (mask, mismatches) = each(array, ty, mixing, |value| question.ask(value, mixing, scratch));
                 self.tests[*test].1 += mismatches;
                 mask
             }
             Prepared::Columns { left, compare, right, test } => {
-                let [(left, left_ty), (right, right_ty)] = [&self.columns[*left], &self.columns[*right]];
+                let [(left, left_ty), (right, right_ty)] = [&self.ran.columns[*left], &self.ran.columns[*right]];
                 let (mixing, mut other) = (self.mixing, Vec::new());
                 let scratch = &mut *self.scratch;
-                let (mask, mismatches) = Mask::of(self.rows, |row| {
+                let (mask, mismatches) = Mask::of(rows, |row| {
                     let (a, b) = (value(left, left_ty, mixing, row), value(right, right_ty, mixing, row));
                     match values_order(a, b, scratch, &mut other) {
                         Ok(order) => compare.holds(order).into(),
@@ -213,7 +379,52 @@ impl Asking<'_> {
                 self.tests[*test].1 += mismatches;
                 mask
             }
+            Prepared::Computed { value, question, test } => {
+                let (ran, mixing) = (self.ran, self.mixing);
+                let (scratch, bad) = (&mut *self.scratch, &mut self.bad);
+                let mut shown = String::new();
+                let (mask, mismatches) = Mask::of(rows, |row| match value.value(row, ran, mixing) {
+                    Ok(datum) => question.ask(in_mixing(datum.as_value(&mut shown), mixing), mixing, scratch),
+                    Err(reason) => {
+                        bad.push((row as u32, reason));
+                        Truth::Unknown
+                    }
+                });
+                self.tests[*test].1 += mismatches;
+                mask
+            }
+            Prepared::Pair { left, compare, right, test } => {
+                let (ran, mixing) = (self.ran, self.mixing);
+                let (scratch, bad) = (&mut *self.scratch, &mut self.bad);
+                let (mut other, mut one_shown, mut two_shown) = (Vec::new(), String::new(), String::new());
+                let (mask, mismatches) = Mask::of(rows, |row| {
+                    let both = left.value(row, ran, mixing).and_then(|a| Ok((a, right.value(row, ran, mixing)?)));
+                    let (a, b) = match both {
+                        Ok(both) => both,
+                        Err(reason) => {
+                            bad.push((row as u32, reason));
+                            return Truth::Unknown;
+                        }
+                    };
+                    let a = in_mixing(a.as_value(&mut one_shown), mixing);
+                    let b = in_mixing(b.as_value(&mut two_shown), mixing);
+                    match values_order(a, b, scratch, &mut other) {
+                        Ok(order) => compare.holds(order).into(),
+                        Err(truth) => truth,
+                    }
+                });
+                self.tests[*test].1 += mismatches;
+                mask
+            }
         }
+    }
+}
+
+/// Text that was worked out from cells of CSV is what it is compared with, as the cells are.
+fn in_mixing(value: Value<'_>, mixing: Mixing) -> Value<'_> {
+    match value {
+        Value::Text(text) if mixing == Mixing::Text => Value::Cell(text),
+        other => other,
     }
 }
 
@@ -416,7 +627,7 @@ fn each(array: &ArrayRef, ty: &Type, mixing: Mixing, mut ask: impl FnMut(Value<'
         Type::Text if mixing == Mixing::Text => each_valid!(array.as_string_view(), row => Value::Cell),
         Type::Text => each_valid!(array.as_string_view(), row => Value::Text),
         Type::Json | Type::Raw => each_valid!(array.as_string_view(), row => json_value),
-        Type::Struct(_) | Type::List(_) | Type::Map(_) => {
+        Type::Fixed(_) | Type::Struct(_) | Type::List(_) | Type::Map(_) => {
             Mask::of(array.len(), |row| ask(if array.is_valid(row) { Value::Nested } else { Value::Null }))
         }
     }
@@ -436,7 +647,7 @@ fn value<'a>(array: &'a ArrayRef, ty: &Type, mixing: Mixing, row: usize) -> Valu
         Type::Text if mixing == Mixing::Text => Value::Cell(array.as_string_view().value(row)),
         Type::Text => Value::Text(array.as_string_view().value(row)),
         Type::Json | Type::Raw => json_value(array.as_string_view().value(row)),
-        Type::Struct(_) | Type::List(_) | Type::Map(_) => Value::Nested,
+        Type::Fixed(_) | Type::Struct(_) | Type::List(_) | Type::Map(_) => Value::Nested,
     }
 }
 

@@ -1,4 +1,4 @@
-//! The language of `--where`: what a row must be like to stay.
+//! The language of `--where`, `--with` and `--cast`: what is asked of a row, and what is worked out from it.
 //!
 //! ```text
 //! expression = expression "or" expression | expression "and" expression | "not" expression
@@ -8,15 +8,19 @@
 //!            | value ["not"] "between" value "and" value
 //!            | value ["not"] ( "like" | "ilike" ) text        % any characters, _ one, \ takes it literally
 //!            | value ( "~" | "!~" ) text                      a regular expression is found in it
-//!            | column | "true" | "false" | "(" expression ")"
-//! value      = column | literal | "(" value ")"
+//!            | value
+//! value      = value "||" value | value ( "+" | "-" ) value | value ( "*" | "/" | "//" | "%" ) value | "-" value
+//!            | function "(" [ expression { "," expression } ] ")"
+//!            | "cast" "(" expression "as" type ")"
+//!            | "case" { "when" expression "then" expression } [ "else" expression ] "end"
+//!            | column | literal | "(" expression ")"
 //! column     = name { "." name | "[" digits "]" }             hq.city, emails[0]
 //! name       = letters, digits and _ | "…" | `…`
 //! literal    = number | '…' | "true" | "false" | "null"
 //! ```
 //!
-//! Words are known in any case; from loosest to tightest, `or`, `and`, `not`, comparisons. A quote
-//! inside quotes is written twice.
+//! Words are known in any case; from loosest to tightest, `or`, `and`, `not`, comparisons, `||`, sums,
+//! products, signs. A quote inside quotes is written twice.
 //!
 //! # What comparisons mean
 //!
@@ -26,9 +30,20 @@
 //! kinds, such as text and a number, do not compare: neither true nor false, and counted. In CSV
 //! every cell is text to begin with, so there the literal decides: against a number the cell is read
 //! as one, against text its characters count.
+//!
+//! # What can go wrong
+//!
+//! A value that cannot be worked out (text where a number is needed, a sum beyond 64 bits, a division
+//! by zero) makes its record a bad one, or is null, as the plan says. Inside a condition it counts as
+//! neither true nor false, so that `b <> 0 and a / b > 2` is never asked to divide by zero.
 
+mod cast;
+mod compute;
+mod datum;
 mod decimal;
 mod eval;
+mod functions;
+mod infer;
 mod like;
 mod mask;
 mod parse;
@@ -36,10 +51,17 @@ mod parse;
 use std::fmt;
 use std::sync::Arc;
 
+use std::ops::Range;
+
+pub use cast::CastType;
+pub use compute::{Bad, Maker};
 pub use decimal::{Decimal, write_canonical_number};
 pub use eval::Predicate;
+pub use functions::Function;
+pub use infer::{Fault, type_of};
+pub(super) use infer::{check_node, check_operand, words};
 pub use like::Pattern;
-pub use parse::{Error, parse, parse_names, parse_renames};
+pub use parse::{Assignment, Error, parse, parse_assignments, parse_casts, parse_names, parse_renames};
 
 /// Where a value sits: a column, and the way into it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -87,13 +109,41 @@ pub enum Literal {
     Text(Arc<str>),
 }
 
-/// One side of a comparison.
-#[derive(Clone, Debug, PartialEq)]
+/// One side of a comparison, and whatever else has a value.
+#[derive(Clone, Debug)]
 pub enum Operand {
     /// The row's value there.
     Column(Path),
     /// The same for all rows.
     Literal(Literal),
+    /// Worked out from others.
+    Computed(Box<Computed>),
+}
+
+/// A value that is worked out.
+#[derive(Clone, Debug)]
+pub struct Computed {
+    /// How.
+    pub how: How,
+    /// The bytes of the text that say so.
+    pub span: Range<usize>,
+}
+
+/// How a value is worked out.
+#[derive(Clone, Debug)]
+pub enum How {
+    /// By a function or an operator.
+    Call(Function, Vec<Operand>),
+    /// The value of the first branch whose condition is true; else the last, else null.
+    Case(Vec<(Node, Operand)>, Option<Operand>),
+    /// Whether it is true.
+    Truth(Node),
+    /// Brought to a type.
+    Cast(Operand, CastType),
+    /// What a regular expression finds first: the group of this number, 0 for all of it.
+    Extract(Operand, regex::Regex, usize),
+    /// With everything that a regular expression finds replaced.
+    ReplaceFound(Operand, regex::Regex, Arc<str>),
 }
 
 /// A comparison.
@@ -138,10 +188,10 @@ pub enum Node {
     /// The opposite.
     Not(Box<Node>),
     /// A question about values, and the bytes of the text that ask it.
-    Test(Test, std::ops::Range<usize>),
+    Test(Test, Range<usize>),
 }
 
-/// A parsed `--where`.
+/// A parsed condition.
 #[derive(Clone, Debug)]
 pub struct Expr {
     /// As it was written.
@@ -170,25 +220,99 @@ impl fmt::Display for Path {
 
 impl Node {
     /// Calls `each` with every test and the bytes of the text that ask it.
-    pub fn tests<'a>(&'a self, each: &mut impl FnMut(&'a Test, &std::ops::Range<usize>)) {
+    pub fn tests<'a>(&'a self, each: &mut dyn FnMut(&'a Test, &Range<usize>)) {
         match self {
             Node::And(nodes) | Node::Or(nodes) => nodes.iter().for_each(|node| node.tests(each)),
             Node::Not(node) => node.tests(each),
-            Node::Test(test, span) => each(test, span),
+            Node::Test(test, span) => {
+                test.operands().into_iter().flatten().for_each(|operand| operand.tests(each));
+                each(test, span);
+            }
         }
     }
 
     /// Calls `each` with every path.
-    pub fn paths_mut(&mut self, each: &mut impl FnMut(&mut Path)) {
+    pub fn paths<'a>(&'a self, each: &mut dyn FnMut(&'a Path)) {
+        match self {
+            Node::And(nodes) | Node::Or(nodes) => nodes.iter().for_each(|node| node.paths(each)),
+            Node::Not(node) => node.paths(each),
+            Node::Test(test, _) => test.operands().into_iter().flatten().for_each(|operand| operand.paths(each)),
+        }
+    }
+
+    /// As [`Node::paths`], to be changed.
+    pub fn paths_mut(&mut self, each: &mut dyn FnMut(&mut Path)) {
         match self {
             Node::And(nodes) | Node::Or(nodes) => nodes.iter_mut().for_each(|node| node.paths_mut(each)),
             Node::Not(node) => node.paths_mut(each),
-            Node::Test(test, _) => test.operands_mut().into_iter().flatten().for_each(|operand| {
-                if let Operand::Column(path) = operand {
-                    each(path);
-                }
-            }),
+            Node::Test(test, _) => {
+                test.operands_mut().into_iter().flatten().for_each(|operand| operand.paths_mut(each));
+            }
         }
+    }
+}
+
+impl Operand {
+    /// Calls `each` with every test inside.
+    pub fn tests<'a>(&'a self, each: &mut dyn FnMut(&'a Test, &Range<usize>)) {
+        let Operand::Computed(computed) = self else { return };
+        computed.nodes().for_each(|node| node.tests(each));
+        computed.operands().for_each(|operand| operand.tests(each));
+    }
+
+    /// Calls `each` with every path inside.
+    pub fn paths<'a>(&'a self, each: &mut dyn FnMut(&'a Path)) {
+        match self {
+            Operand::Column(path) => each(path),
+            Operand::Literal(_) => {}
+            Operand::Computed(computed) => {
+                computed.nodes().for_each(|node| node.paths(each));
+                computed.operands().for_each(|operand| operand.paths(each));
+            }
+        }
+    }
+
+    /// As [`Operand::paths`], to be changed.
+    pub fn paths_mut(&mut self, each: &mut dyn FnMut(&mut Path)) {
+        match self {
+            Operand::Column(path) => each(path),
+            Operand::Literal(_) => {}
+            Operand::Computed(computed) => match &mut computed.how {
+                How::Call(_, args) => args.iter_mut().for_each(|arg| arg.paths_mut(each)),
+                How::Truth(node) => node.paths_mut(each),
+                How::Cast(of, _) | How::Extract(of, ..) | How::ReplaceFound(of, ..) => of.paths_mut(each),
+                How::Case(branches, otherwise) => {
+                    for (condition, value) in branches {
+                        condition.paths_mut(each);
+                        value.paths_mut(each);
+                    }
+                    otherwise.iter_mut().for_each(|value| value.paths_mut(each));
+                }
+            },
+        }
+    }
+}
+
+impl Computed {
+    /// Its conditions.
+    fn nodes(&self) -> impl Iterator<Item = &Node> {
+        let (one, branches): (_, &[(Node, Operand)]) = match &self.how {
+            How::Truth(node) => (Some(node), &[]),
+            How::Case(branches, _) => (None, branches),
+            _ => (None, &[]),
+        };
+        one.into_iter().chain(branches.iter().map(|(condition, _)| condition))
+    }
+
+    /// The values that it is worked out from.
+    fn operands(&self) -> impl Iterator<Item = &Operand> {
+        let (one, many, branches): (_, &[Operand], &[(Node, Operand)]) = match &self.how {
+            How::Call(_, args) => (None, args, &[]),
+            How::Case(branches, otherwise) => (otherwise.as_ref(), &[], branches),
+            How::Truth(_) => (None, &[], &[]),
+            How::Cast(of, _) | How::Extract(of, ..) | How::ReplaceFound(of, ..) => (Some(of), &[], &[]),
+        };
+        branches.iter().map(|(_, value)| value).chain(many).chain(one)
     }
 }
 
@@ -210,14 +334,6 @@ impl Test {
                 [Some(operand), None]
             }
         }
-    }
-
-    /// Its columns.
-    pub fn paths(&self) -> impl Iterator<Item = &Path> {
-        self.operands().into_iter().flatten().filter_map(|operand| match operand {
-            Operand::Column(path) => Some(path),
-            Operand::Literal(_) => None,
-        })
     }
 }
 

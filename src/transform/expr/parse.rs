@@ -2,7 +2,12 @@
 
 use std::ops::Range;
 
-use super::{Compare, Decimal, Expr, Literal, Node, Operand, Path, Pattern, Quotes, Test, Way};
+use super::cast::{KNOWN_TYPES, Zone, offset};
+use super::functions::{FORMS, FUNCTIONS};
+use super::{
+    CastType, Compare, Computed, Decimal, Expr, Function, How, Literal, Node, Operand, Path, Pattern, Quotes, Test, Way,
+};
+use crate::text::nearest;
 
 /// Parentheses and `not` nest no deeper: each level is a call.
 const MAX_DEPTH: usize = 100;
@@ -79,6 +84,56 @@ pub fn parse_renames(text: &str) -> Result<Vec<(Path, String)>, Error> {
     }
 }
 
+/// A column that is worked out.
+#[derive(Clone, Debug)]
+pub struct Assignment {
+    /// Its name.
+    pub name: String,
+    /// Byte in the text where that stands.
+    pub at: usize,
+    /// Its values.
+    pub value: Operand,
+}
+
+/// Parses new columns: `name = expression`, more of them after commas.
+pub fn parse_assignments(text: &str) -> Result<Vec<Assignment>, Error> {
+    let mut parser = Parser::new(text)?;
+    let mut assignments = Vec::new();
+    loop {
+        let to = parser.path("expected the name of the new column")?;
+        if to.way.iter().any(|way| matches!(way, Way::Index(_))) {
+            return Err(Error::new(text, to.at, "expected a name, found an element of a list"));
+        }
+        if !parser.accept(&Token::Compare(Compare::Equal)) {
+            let error = parser.error_here("expected `=` and what the column holds");
+            return Err(error.with_hint("such as `total = price * count`"));
+        }
+        let value = parser.any_value(0)?;
+        assignments.push(Assignment { name: to.to_string(), at: to.at, value });
+        if !parser.accept(&Token::Comma) {
+            parser.expect_end("expected an operator, `,` or the end")?;
+            return Ok(assignments);
+        }
+    }
+}
+
+/// Parses casts: `column:type`, more of them after commas.
+pub fn parse_casts(text: &str) -> Result<Vec<(Path, CastType)>, Error> {
+    let mut parser = Parser::new(text)?;
+    let mut casts = Vec::new();
+    loop {
+        let path = parser.path("expected a column")?;
+        if !parser.accept(&Token::Colon) {
+            return Err(parser.error_here("expected `:` and a type").with_hint(KNOWN_TYPES));
+        }
+        casts.push((path, parser.cast_type()?));
+        if !parser.accept(&Token::Comma) {
+            parser.expect_end("expected `,` or the end")?;
+            return Ok(casts);
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 enum Token {
     /// A bare word: a name or a keyword.
@@ -96,7 +151,10 @@ enum Token {
     OpenIndex,
     CloseIndex,
     Comma,
+    Colon,
     Dot,
+    /// `+`, `-`, `*`, `/`, `//`, `%` or `||`.
+    Operator(Function),
     End,
 }
 
@@ -124,6 +182,10 @@ mod power {
     pub const AND: u8 = 2;
     pub const NOT: u8 = 3;
     pub const COMPARE: u8 = 4;
+    pub const JOIN: u8 = 5;
+    pub const SUM: u8 = 6;
+    pub const PRODUCT: u8 = 7;
+    pub const SIGN: u8 = 8;
 }
 
 impl<'a> Parser<'a> {
@@ -185,6 +247,11 @@ impl<'a> Parser<'a> {
             let at = self.peek().span.start;
             let inner = self.expression(power::NOT, depth + 1)?;
             Parsed::Truth(Node::Not(Box::new(self.node_of(inner, at)?)))
+        } else if self.accept(&Token::Operator(Function::Subtract)) {
+            let of = self.operand(power::SIGN, depth)?;
+            self.computed(How::Call(Function::Negate, vec![of]), start)
+        } else if self.accept(&Token::Operator(Function::Add)) {
+            Parsed::Value(self.operand(power::SIGN, depth)?)
         } else {
             self.primary(depth)?
         };
@@ -197,6 +264,17 @@ impl<'a> Parser<'a> {
                     _ => return Ok(left),
                 },
                 Token::Compare(_) | Token::Matches { .. } => ("", power::COMPARE),
+                Token::Operator(function) => {
+                    let (function, binding) = (*function, binding_of(*function));
+                    if binding <= least {
+                        return Ok(left);
+                    }
+                    let left_operand = self.operand_of(left, start)?;
+                    self.advance();
+                    let right = self.operand(binding, depth)?;
+                    left = self.computed(How::Call(function, vec![left_operand, right]), start);
+                    continue;
+                }
                 _ => return Ok(left),
             };
             if binding <= least {
@@ -287,9 +365,254 @@ impl<'a> Parser<'a> {
 
     /// A value beside a comparison.
     fn value(&mut self, depth: usize) -> Result<Operand, Error> {
+        self.operand(power::COMPARE, depth)
+    }
+
+    /// A value, of operators that bind tighter than `least`.
+    fn operand(&mut self, least: u8, depth: usize) -> Result<Operand, Error> {
         let start = self.peek().span.start;
-        let parsed = self.expression(power::COMPARE, depth + 1)?;
+        let parsed = self.expression(least, depth + 1)?;
         self.operand_of(parsed, start)
+    }
+
+    /// Any expression, as a value.
+    fn any_value(&mut self, depth: usize) -> Result<Operand, Error> {
+        let start = self.peek().span.start;
+        Ok(match self.expression(0, depth + 1)? {
+            Parsed::Value(operand) => operand,
+            Parsed::Truth(node) => match self.computed(How::Truth(node), start) {
+                Parsed::Value(operand) => operand,
+                Parsed::Truth(_) => unreachable!("what is computed is a value"),
+            },
+        })
+    }
+
+    /// Any expression, as a condition.
+    fn condition(&mut self, depth: usize) -> Result<Node, Error> {
+        let start = self.peek().span.start;
+        let parsed = self.expression(0, depth + 1)?;
+        self.node_of(parsed, start)
+    }
+
+    /// The value `how`, whose text started at `start` and ends here.
+    fn computed(&self, how: How, start: usize) -> Parsed {
+        let end = self.tokens[self.next.saturating_sub(1)].span.end.max(start);
+        Parsed::Value(Operand::Computed(Box::new(Computed { how, span: start..end })))
+    }
+
+    fn expect(&mut self, token: &Token, expected: &str) -> Result<(), Error> {
+        if self.accept(token) { Ok(()) } else { Err(self.error_here(expected)) }
+    }
+
+    /// A function with its arguments; the name is next, and a parenthesis behind it.
+    fn call(&mut self, depth: usize) -> Result<Parsed, Error> {
+        let Spanned { token: Token::Word(word), span } = self.advance() else { unreachable!("called at a word only") };
+        let name = word.to_ascii_lowercase();
+        self.advance();
+        match name.as_str() {
+            "cast" => {
+                let of = self.any_value(depth)?;
+                if !self.accept_word("as") {
+                    return Err(self.error_here("expected `as` and a type").with_hint(KNOWN_TYPES));
+                }
+                let ty = self.cast_type()?;
+                self.expect(&Token::Close, "expected `)`")?;
+                return Ok(self.computed(How::Cast(of, ty), span.start));
+            }
+            "if" => {
+                let condition = self.condition(depth)?;
+                self.expect(&Token::Comma, "expected `,` and the value if it is true")?;
+                let yes = self.any_value(depth)?;
+                let no = if self.accept(&Token::Comma) { Some(self.any_value(depth)?) } else { None };
+                self.expect(&Token::Close, "expected `)`")?;
+                return Ok(self.computed(How::Case(vec![(condition, yes)], no), span.start));
+            }
+            "regexp_extract" | "regexp_replace" => {
+                let of = self.any_value(depth)?;
+                self.expect(&Token::Comma, "expected `,` and a regular expression")?;
+                let regex = self.regex()?;
+                let how = if name == "regexp_extract" {
+                    let at = self.peek().span.start;
+                    let group = match self.accept(&Token::Comma).then(|| self.literal()).flatten() {
+                        None => 0,
+                        Some(Literal::Number(number)) => number.text().parse().unwrap_or(usize::MAX),
+                        Some(_) => usize::MAX,
+                    };
+                    if group >= regex.captures_len() {
+                        let message =
+                            format!("the expression has no group of that number; it has {}", regex.captures_len() - 1);
+                        return Err(Error::new(self.text, at, message));
+                    }
+                    How::Extract(of, regex, group)
+                } else {
+                    self.expect(&Token::Comma, "expected `,` and what to put there")?;
+                    match self.literal() {
+                        Some(Literal::Text(by)) => How::ReplaceFound(of, regex, by),
+                        _ => return Err(self.error_here("expected text in single quotes")),
+                    }
+                };
+                self.expect(&Token::Close, "expected `)`")?;
+                return Ok(self.computed(how, span.start));
+            }
+            _ => {}
+        }
+        let known = FUNCTIONS.iter().find(|(known, ..)| *known == name);
+        let Some(&(_, function, least, most)) = known else {
+            let error = Error::new(self.text, span.start, format!("there is no function `{word}`"));
+            let names = || FUNCTIONS.iter().map(|(name, ..)| *name).chain(FORMS);
+            return Err(match nearest(&name, names()) {
+                Some(near) => error.with_hint(format!("did you mean `{near}`?")),
+                None => error.with_hint(format!("the functions are {}", names().collect::<Vec<_>>().join(", "))),
+            });
+        };
+        let mut args = Vec::new();
+        if !self.accept(&Token::Close) {
+            loop {
+                args.push(self.any_value(depth)?);
+                if self.accept(&Token::Close) {
+                    break;
+                }
+                self.expect(&Token::Comma, "expected an operator, `,` or `)`")?;
+            }
+        }
+        if args.len() < least || args.len() > most {
+            let wanted = match (least, most) {
+                (least, most) if least == most => format!("{least}"),
+                (least, usize::MAX) => format!("at least {least}"),
+                (least, most) => format!("{least} to {most}"),
+            };
+            let message = format!("`{word}` takes {wanted} arguments, and is given {}", args.len());
+            return Err(Error::new(self.text, span.start, message));
+        }
+        Ok(self.computed(How::Call(function, args), span.start))
+    }
+
+    /// `case when … then … else … end`, after its first word, which started at `start`.
+    fn case(&mut self, start: usize, depth: usize) -> Result<Parsed, Error> {
+        let subject = if self.is_word("when") { None } else { Some(self.any_value(depth)?) };
+        let mut branches = Vec::new();
+        while self.accept_word("when") {
+            let at = self.peek().span.start;
+            let condition = match &subject {
+                None => self.condition(depth)?,
+                Some(subject) => {
+                    let value = self.any_value(depth)?;
+                    let end = self.tokens[self.next - 1].span.end;
+                    Node::Test(Test::Compare(subject.clone(), Compare::Equal, value), at..end)
+                }
+            };
+            if !self.accept_word("then") {
+                return Err(self.error_here("expected `then` and a value"));
+            }
+            branches.push((condition, self.any_value(depth)?));
+        }
+        if branches.is_empty() {
+            return Err(self.error_here("expected `when` and a condition"));
+        }
+        let otherwise = if self.accept_word("else") { Some(self.any_value(depth)?) } else { None };
+        if !self.accept_word("end") {
+            return Err(self.error_here("expected `when`, `else` or `end`"));
+        }
+        Ok(self.computed(How::Case(branches, otherwise), start))
+    }
+
+    /// True at the word `case` that starts one, and is no column.
+    fn at_case(&self) -> bool {
+        let follows = self.tokens.get(self.next + 1).map(|next| &next.token);
+        self.is_word("case")
+            && match follows {
+                Some(Token::Word(word)) => !is_keyword(word) || word.eq_ignore_ascii_case("not"),
+                Some(Token::Quoted(..) | Token::Text(_) | Token::Number(_)) => true,
+                _ => false,
+            }
+    }
+
+    fn regex(&mut self) -> Result<regex::Regex, Error> {
+        let found = self.peek().clone();
+        let Token::Text(pattern) = &found.token else {
+            let error = self.error_here("expected a regular expression in single quotes");
+            return Err(single_quotes_hint(error, &found.token));
+        };
+        let made = regex::Regex::new(pattern).map_err(|error| {
+            let text = error.to_string();
+            let why = text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            Error::new(self.text, found.span.start, why)
+        })?;
+        self.advance();
+        Ok(made)
+    }
+
+    /// A type to cast to.
+    fn cast_type(&mut self) -> Result<CastType, Error> {
+        let Spanned { token, span } = self.peek().clone();
+        let Token::Word(word) = token else {
+            return Err(self.error_here("expected a type").with_hint(KNOWN_TYPES));
+        };
+        self.advance();
+        let refuse = |what: String| Error::new(self.text, span.start, what).with_hint(KNOWN_TYPES);
+        let ty = match word.to_ascii_lowercase().as_str() {
+            "int" | "integer" | "bigint" => CastType::Int,
+            "float" | "double" | "number" => CastType::Float,
+            "bool" | "boolean" => CastType::Bool,
+            "string" | "text" | "varchar" | "str" => CastType::Text,
+            "json" => CastType::Json,
+            "date" => CastType::Date,
+            "timestamp" | "datetime" => CastType::Timestamp { per_second: 1_000_000, zone: Zone::Offset(0) },
+            "decimal" | "numeric" => CastType::Decimal { precision: 38, scale: 0 },
+            _ => return Err(refuse(format!("there is no type `{word}`"))),
+        };
+        if !self.accept(&Token::Open) {
+            if let CastType::Decimal { .. } = ty {
+                return Err(refuse("a decimal has its digits: decimal(12,2) keeps two behind the point".into()));
+            }
+            return Ok(ty);
+        }
+        let mut args = Vec::new();
+        loop {
+            let arg = self.advance();
+            let text = match arg.token {
+                Token::Word(word) => word.to_ascii_lowercase(),
+                Token::Text(text) => text,
+                Token::Number(number) => number.text().to_owned(),
+                _ => return Err(Error::new(self.text, arg.span.start, "expected a word, a number or text")),
+            };
+            args.push((text, arg.span.start));
+            if self.accept(&Token::Close) {
+                break;
+            }
+            self.expect(&Token::Comma, "expected `,` or `)`")?;
+        }
+        let fault = |at: usize, what: &str| Err(Error::new(self.text, at, what).with_hint(KNOWN_TYPES));
+        match ty {
+            CastType::Decimal { .. } => {
+                let number = |i: usize| args.get(i).and_then(|(text, _)| text.parse::<u8>().ok());
+                let (precision, scale) = (number(0), if args.len() > 1 { number(1) } else { Some(0) });
+                match (precision, scale) {
+                    (Some(precision @ 1..=38), Some(scale)) if scale <= precision && args.len() < 3 => {
+                        Ok(CastType::Decimal { precision, scale })
+                    }
+                    _ => fault(args[0].1, "a decimal has 1 to 38 digits, and no more of them behind the point"),
+                }
+            }
+            CastType::Timestamp { mut per_second, mut zone } => {
+                for (text, at) in &args {
+                    match text.as_str() {
+                        "s" => per_second = 1,
+                        "ms" => per_second = 1_000,
+                        "us" => per_second = 1_000_000,
+                        "ns" => per_second = 1_000_000_000,
+                        "utc" => zone = Zone::Offset(0),
+                        "local" => zone = Zone::Local,
+                        other => match offset(other) {
+                            Some(Some(seconds)) => zone = Zone::Offset(seconds),
+                            _ => return fault(*at, "neither a unit (s, ms, us, ns) nor a zone (utc, local, '+02:00')"),
+                        },
+                    }
+                }
+                Ok(CastType::Timestamp { per_second, zone })
+            }
+            _ => fault(args[0].1, "the type has nothing in parentheses"),
+        }
     }
 
     fn primary(&mut self, depth: usize) -> Result<Parsed, Error> {
@@ -302,6 +625,16 @@ impl<'a> Parser<'a> {
         }
         if let Some(literal) = self.literal() {
             return Ok(Parsed::Value(Operand::Literal(literal)));
+        }
+        if self.at_case() {
+            let start = self.advance().span.start;
+            return self.case(start, depth);
+        }
+        let follows = self.tokens.get(self.next + 1).map(|next| &next.token);
+        if let (Token::Word(word), Some(Token::Open)) = (&self.peek().token, follows)
+            && !is_keyword(word)
+        {
+            return self.call(depth);
         }
         Ok(Parsed::Value(Operand::Column(self.path("expected a column or a value")?)))
     }
@@ -417,7 +750,7 @@ impl<'a> Parser<'a> {
             Parsed::Value(operand) => Ok(operand),
             Parsed::Truth(_) => {
                 let error = Error::new(self.text, at, "expected a column or a value, found a comparison");
-                Err(error.with_hint("comparisons are joined by `and` and `or`"))
+                Err(error.with_hint("comparisons are joined by `and` and `or`; `if(a > b, 1, 0)` makes a value of one"))
             }
         }
     }
@@ -477,6 +810,12 @@ fn scan(text: &str) -> Result<Vec<Spanned>, Error> {
             (']', _) => (Token::CloseIndex, 1),
             (',', _) => (Token::Comma, 1),
             ('.', _) => (Token::Dot, 1),
+            (':', _) => (Token::Colon, 1),
+            ('*', _) => (Token::Operator(Function::Multiply), 1),
+            ('/', Some(b'/')) => (Token::Operator(Function::FloorDivide), 2),
+            ('/', _) => (Token::Operator(Function::Divide), 1),
+            ('%', _) => (Token::Operator(Function::Remainder), 1),
+            ('|', Some(b'|')) => (Token::Operator(Function::Join), 2),
             ('=', Some(b'=')) => (Token::Compare(Compare::Equal), 2),
             ('=', _) => (Token::Compare(Compare::Equal), 1),
             ('!', Some(b'=')) | ('<', Some(b'>')) => (Token::Compare(Compare::NotEqual), 2),
@@ -498,7 +837,7 @@ fn scan(text: &str) -> Result<Vec<Spanned>, Error> {
                 let (name, len) = quoted(text, start, '`', "the name has no closing quote")?;
                 (Token::Quoted(name, Quotes::Backtick), len)
             }
-            ('0'..='9', _) | ('-' | '+', Some(b'0'..=b'9')) => {
+            ('0'..='9', _) | ('-' | '+', Some(b'0'..=b'9')) if c.is_ascii_digit() || !ends_value(&tokens) => {
                 let len = number_len(&bytes[at..]);
                 let written = &text[at..at + len];
                 let number = Decimal::parse(written);
@@ -517,13 +856,8 @@ fn scan(text: &str) -> Result<Vec<Spanned>, Error> {
             ('&', Some(b'&')) => {
                 return Err(Error::new(text, start, "`&&` is not known").with_hint("write `and`"));
             }
-            ('|', Some(b'|')) => {
-                return Err(Error::new(text, start, "`||` is not known").with_hint("write `or`"));
-            }
-            ('-', _) => {
-                let error = Error::new(text, start, "`-` stands only before a number");
-                return Err(error.with_hint("a column with a dash in its name goes in double quotes"));
-            }
+            ('-', _) => (Token::Operator(Function::Subtract), 1),
+            ('+', _) => (Token::Operator(Function::Add), 1),
             ('!', _) => return Err(Error::new(text, start, "`!` is not known").with_hint("write `not`")),
             (c, _) => return Err(Error::new(text, start, format!("`{c}` is not known here"))),
         };
@@ -532,6 +866,27 @@ fn scan(text: &str) -> Result<Vec<Spanned>, Error> {
     }
     tokens.push(Spanned { token: Token::End, span: text.len()..text.len() });
     Ok(tokens)
+}
+
+/// True if a value ends here, so that a sign that follows is an operator.
+fn ends_value(tokens: &[Spanned]) -> bool {
+    match tokens.last().map(|last| &last.token) {
+        Some(Token::Word(word)) => {
+            let literal = ["true", "false", "null"].iter().any(|literal| word.eq_ignore_ascii_case(literal));
+            let opens = ["when", "then", "else", "case"].iter().any(|opens| word.eq_ignore_ascii_case(opens));
+            literal || !is_keyword(word) && !opens
+        }
+        Some(Token::Quoted(..) | Token::Text(_) | Token::Number(_) | Token::Close | Token::CloseIndex) => true,
+        _ => false,
+    }
+}
+
+fn binding_of(function: Function) -> u8 {
+    match function {
+        Function::Join => power::JOIN,
+        Function::Add | Function::Subtract => power::SUM,
+        _ => power::PRODUCT,
+    }
 }
 
 /// The text in quotes at `start`, a quote in it written twice, and the bytes that it takes.

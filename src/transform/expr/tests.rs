@@ -37,7 +37,15 @@ fn faults_have_their_place() {
         ("a = 'x", 4, "the text has no closing quote"),
         ("é = \"x", 5, "the name has no closing quote"),
         ("a = 1x", 4, "not a number"),
-        ("a - 1", 2, "`-` stands only before a number"),
+        ("a - ", 4, "expected a column or a value, found the end"),
+        ("a - (b = 1)", 4, "expected a column or a value, found a comparison"),
+        ("lowr(a) = 'x'", 0, "there is no function `lowr`"),
+        ("substr(a) = 'x'", 0, "`substr` takes 2 to 3 arguments, and is given 1"),
+        ("cast(a as whole) = 1", 10, "there is no type `whole`"),
+        ("cast(a as decimal) = 1", 10, "a decimal has its digits: decimal(12,2) keeps two behind the point"),
+        ("cast(a as decimal(3,4)) = 1", 18, "a decimal has 1 to 38 digits, and no more of them behind the point"),
+        ("case when a then 1 else 2", 25, "expected `when`, `else` or `end`, found the end"),
+        ("regexp_extract(a, '(x)', 2) = 'x'", 23, "the expression has no group of that number; it has 1"),
         ("a && b", 2, "`&&` is not known"),
         ("a; b", 1, "`;` is not known here"),
         ("a[x]", 2, "expected the number of an element, from 0, found `x`"),
@@ -103,8 +111,9 @@ fn typed(rows: &[Value]) -> Batch {
 
 fn kept(batch: &Batch, text: &str, mixing: Mixing) -> (Vec<usize>, u64) {
     let mut predicate = Predicate::new(&parse(text).unwrap(), mixing);
-    let rows = predicate.rows(batch).unwrap();
-    (rows.set_indices().collect(), predicate.take_mismatches().map(|(_, rows)| rows).sum())
+    let (rows, bad) = predicate.rows(batch).unwrap();
+    assert!(bad.is_empty(), "{bad:?}");
+    (rows.set_indices().collect(), predicate.take_mismatches().iter().map(|(_, rows)| rows).sum())
 }
 
 #[track_caller]
@@ -282,6 +291,7 @@ fn value_of(operand: &Operand, row: &Value) -> Value {
             });
             found.unwrap_or(Value::Null)
         }
+        Operand::Computed(_) => unreachable!("not generated"),
     }
 }
 
@@ -335,5 +345,163 @@ proptest! {
         let expr = parse(&text).unwrap();
         let expected: Vec<usize> = (0..rows.len()).filter(|&i| twin(&expr.node, &rows[i]) == Some(true)).collect();
         prop_assert_eq!(kept(&raw(&rows), &text, Mixing::Json).0, expected, "{}", text);
+    }
+}
+
+/// The values that an assignment's right side makes of `rows`, as JSON, and what is wrong with the others;
+/// typed and as raw text alike.
+#[track_caller]
+fn made(rows: &[Value], text: &str) -> Vec<Result<Value, String>> {
+    let assignments = parse_assignments(&format!("x = {text}")).unwrap_or_else(|e| panic!("{text}: {e}"));
+    let operand = &assignments[0].value;
+    let made = |batch: &Batch, ty: Type| -> Vec<Result<Value, String>> {
+        let (array, bad) = Maker::new(operand, &format!("x = {text}"), Mixing::Json, false).column(batch, &ty).unwrap();
+        assert_eq!(array.data_type(), &ty.to_arrow(), "{text}");
+        let values = crate::column::json_text::JsonValues::new(&array, &ty);
+        (0..batch.rows)
+            .map(|row| match bad.iter().find(|(bad, _)| *bad as usize == row) {
+                Some((_, bad)) => Err(bad.to_string()),
+                None => {
+                    let mut out = Vec::new();
+                    values.write(row, &mut out);
+                    Ok(serde_json::from_slice(&out).unwrap())
+                }
+            })
+            .collect()
+    };
+    let typed = typed(rows);
+    let ty = type_of(operand, &typed.schema, Mixing::Json);
+    let of_typed = made(&typed, ty);
+    let of_raw = made(&raw(rows), Type::Raw);
+    // 1.0 and 1 are one number; which it is depends on the column's other values.
+    let same = |a: &Result<Value, String>, b: &Result<Value, String>| match (a, b) {
+        (Ok(Value::Number(a)), Ok(Value::Number(b))) => a.as_f64() == b.as_f64(),
+        (Ok(a), Ok(b)) => a == b || a.as_str().is_some_and(|a| *a == b.to_string()),
+        (a, b) => a == b,
+    };
+    assert!(of_typed.iter().zip(&of_raw).all(|(a, b)| same(a, b)), "{text}: {of_typed:?} typed, {of_raw:?} raw");
+    of_raw
+}
+
+#[test]
+fn values_are_worked_out() {
+    let row = json!({
+        "i": 7, "j": -2, "f": 2.5, "t": " Ünï-x ", "e": "a@b.com", "n": null, "b": true, "big": i64::MAX,
+        "huge": 12345678901234567890123u128.to_string().parse::<serde_json::Number>().unwrap(),
+        "o": {"k": [1, 2, 3]}, "d": "2024-02-29", "s": "12.50",
+    });
+    for (text, expected) in [
+        ("i + j * 2", json!(3)),
+        ("(i + j) * 2", json!(10)),
+        ("i -1", json!(6)),
+        ("i - -1", json!(8)),
+        ("-i", json!(-7)),
+        ("- (i - 10)", json!(3)),
+        ("i / j", json!(-3.5)),
+        ("i // j", json!(-4)),
+        ("i % j", json!(-1)),
+        ("-i // 2", json!(-4)),
+        ("-i % 2", json!(1)),
+        ("i + f", json!(9.5)),
+        ("i + n", Value::Null),
+        ("huge + 1", "12345678901234567890124".parse::<serde_json::Number>().unwrap().into()),
+        ("round(2.675, 2)", json!(2.67)),
+        ("round(f)", json!(2.0)),
+        ("floor(f) + ceil(f)", json!(5.0)),
+        ("abs(j)", json!(2)),
+        ("upper(trim(t))", json!("ÜNÏ-X")),
+        ("length(t)", json!(7)),
+        ("length(o.k) + length(o)", json!(4)),
+        ("o.k[1] + 1", json!(3)),
+        ("substr(t, 2, 3)", json!("Ünï")),
+        ("substr(t, -3)", json!("-x ")),
+        ("split_part(e, '@', 2) || '/' || i", json!("b.com/7")),
+        ("split_part(e, '@', 3)", Value::Null),
+        ("split_part('a.b.c', '.', -1)", json!("c")),
+        ("replace(e, 'b', 'bb')", json!("a@bb.com")),
+        ("trim('xxaxx', 'x')", json!("a")),
+        ("concat(n, 'a', i, b)", json!("a7true")),
+        ("n || 'a'", Value::Null),
+        ("coalesce(n, i, 1 / 0)", json!(7)),
+        ("nullif(i, 7.0)", Value::Null),
+        ("nullif(t, 'x')", json!(" Ünï-x ")),
+        ("if(i > 5 and b, 'yes', 'no')", json!("yes")),
+        ("if(n > 5, 'yes')", Value::Null),
+        ("case when j = 0 then 0 when i / j < -3 then 1 end", json!(1)),
+        ("case i when 6 then 'six' when 7 then 'seven' else 'many' end", json!("seven")),
+        ("i > 5 or 1 / 0 > 1", json!(true)),
+        ("not b", json!(false)),
+        ("n is null", json!(true)),
+        ("starts_with(e, 'a') and contains(e, '@') and not ends_with(e, '.org')", json!(true)),
+        ("regexp_extract(e, '@(.+)\\.', 1)", json!("b")),
+        ("regexp_extract(e, '#')", Value::Null),
+        ("regexp_replace(e, '[ab]', '<$0>')", json!("<a>@<b>.com")),
+        ("cast(s as float) * 2", json!(25.0)),
+        ("cast(s as decimal(5,2)) = 12.5", json!(true)),
+        ("cast(d as date) < '2024-03-01'", json!(true)),
+        ("cast(i as string) || cast(b as string)", json!("7true")),
+        ("length(cast('[1,2]' as json))", json!(2)),
+        ("json_text(o)", json!("{\"k\":[1,2,3]}")),
+    ] {
+        assert_eq!(made(std::slice::from_ref(&row), text), [Ok(expected)], "{text}");
+    }
+    for (text, why) in [
+        ("big + 1", "the result does not fit 64 bits"),
+        ("big * big", "the result does not fit 64 bits"),
+        ("-big - 2", "the result does not fit 64 bits"),
+        ("i / 0", "division by zero"),
+        ("i % 0", "division by zero"),
+        ("f // 0.0", "division by zero"),
+        ("1e308 * 10", "the result is too large for a double"),
+        ("cast(t as int)", "text is not an int"),
+        ("cast(f as int)", "the number is not a whole one of 64 bits"),
+        ("if(1 / 0 > 1, 1, 2)", "division by zero"),
+        ("split_part(e, '', 1)", "the separator is empty"),
+        ("lower(o.k[0])", "expected text, found a number"),
+    ] {
+        assert_eq!(made(std::slice::from_ref(&row), text), [Err(why.to_owned())], "{text}");
+    }
+}
+
+#[test]
+fn what_is_bad_in_a_condition_counts_only_where_it_decides() {
+    let rows = [json!({"a": 6, "b": 0}), json!({"a": 6, "b": 2}), json!({"a": 6, "b": null})];
+    let batch = typed(&rows);
+    let asked = |text: &str| {
+        let (yes, bad) = Predicate::new(&parse(text).unwrap(), Mixing::Json).rows(&batch).unwrap();
+        let bad: Vec<u32> = bad.iter().map(|(row, _)| *row).collect();
+        (yes.set_indices().collect::<Vec<_>>(), bad)
+    };
+    assert_eq!(asked("a / b > 2"), (vec![1], vec![0]));
+    assert_eq!(asked("b <> 0 and a / b > 2"), (vec![1], vec![]));
+    assert_eq!(asked("b = 0 or a / b > 2"), (vec![0, 1], vec![]));
+    assert_eq!(asked("not a / b > 2"), (vec![], vec![0]));
+    assert_eq!(asked("b <> 0 and a / b > 2 or a = null"), (vec![1], vec![]), "it is null that decides");
+    assert_eq!(asked("if(b = 0, 0, a / b) > 2"), (vec![1], vec![]));
+    assert_eq!(asked("a / b in (3)"), (vec![1], vec![0]));
+    assert_eq!(asked("a / b between b and a"), (vec![1], vec![0]));
+}
+
+proptest! {
+    #[test]
+    fn whole_numbers_are_reckoned_as_with_more_bits(a in any::<i64>(), b in any::<i64>(), small in -9i64..10) {
+        let row = json!({"a": a, "b": b, "s": small});
+        let (wide_a, wide_b, wide_s) = (i128::from(a), i128::from(b), i128::from(small));
+        let floor = |a: i128, b: i128| a.div_euclid(b) - i128::from(b < 0 && a.rem_euclid(b) != 0);
+        for (text, exact) in [
+            ("a + b", Some(wide_a + wide_b)),
+            ("a - b", Some(wide_a - wide_b)),
+            ("a * s", Some(wide_a * wide_s)),
+            ("a // s", (small != 0).then(|| floor(wide_a, wide_s))),
+            ("a % s", (small != 0).then(|| wide_a - wide_s * floor(wide_a, wide_s))),
+        ] {
+            let expected = exact.map(|exact| i64::try_from(exact).ok().map(|exact| json!(exact)));
+            let found = made(std::slice::from_ref(&row), text).remove(0);
+            match expected {
+                Some(Some(value)) => prop_assert_eq!(found, Ok(value), "{}", text),
+                Some(None) => prop_assert_eq!(found, Err("the result does not fit 64 bits".to_owned()), "{}", text),
+                None => prop_assert_eq!(found, Err("division by zero".to_owned()), "{}", text),
+            }
+        }
     }
 }

@@ -1,0 +1,83 @@
+//! `explain`: what steps do, how they run, and the columns that come out of them. Reads no more than a sample.
+
+use serde_json::{Value, json};
+
+use super::schema::declared_by;
+use crate::cli::args::{ExplainArgs, ExplainFormat};
+use crate::cli::context::Context;
+use crate::cli::error::Failure;
+use crate::cli::exit::Exit;
+use crate::cli::outputs::read_schema_file;
+use crate::cli::{engine, sources, table};
+use crate::column::Schema;
+use crate::format::schema_file;
+use crate::pipeline::{Control, Explained, SchemaChoice, SchemaFrom, SchemaPolicy, explain_steps};
+use crate::text::human_count;
+
+/// Carries it out.
+pub async fn explain(context: &Context, args: ExplainArgs) -> Result<Exit, Failure> {
+    let steps = args.steps.steps()?;
+    args.steps.on_bad_cast()?;
+    let law = args.schema.as_deref().map(read_schema_file).transpose()?;
+    let declared = args.workflow.as_deref().map(declared_by).transpose()?;
+    let opened = sources::open(context, &args.sources, args.from).await?;
+    let (from, policy) = (SchemaFrom::Sample, SchemaPolicy::Evolve);
+    let choice = SchemaChoice { declared, law, extra_column: None, from, policy };
+    let (limits, sources) = (context.settings.limits(), opened.sources);
+    let work = move |control: &Control| explain_steps(sources, steps, &choice, &limits, control);
+    let explained =
+        engine::on_a_thread(context, "reading", opened.total_bytes, opened.stoppers, |_, _| {}, work).await?;
+    match args.format {
+        ExplainFormat::Table => table::write_data(&people(&explained))?,
+        ExplainFormat::Json => table::write_data(&(table::pretty(&json_of(&explained)) + "\n"))?,
+    }
+    for name in &explained.unseen {
+        context.screen.note(&format!("no record of the sample has a column `{name}`"));
+    }
+    context.screen.note(&format!("from the first {} records; later ones may widen it", human_count(explained.records)));
+    Ok(Exit::Success)
+}
+
+fn people(explained: &Explained) -> String {
+    let mut out = String::new();
+    if explained.steps.is_empty() {
+        out.push_str("no steps: every record passes as it is\n");
+    } else {
+        let rows = explained.steps.iter().enumerate().map(|(i, step)| {
+            vec![(i + 1).to_string(), step.name.to_owned(), step.text.clone(), step.runs.as_str().to_owned()]
+        });
+        out.push_str(&table::table(&["", "STEP", "", "RUNS"], rows));
+    }
+    out.push('\n');
+    let columns = explained.output.fields.iter().map(|field| vec![field.name.to_string(), field.ty.to_string()]);
+    out.push_str(&table::table(&["COLUMN", "TYPE"], columns));
+    out
+}
+
+fn json_of(explained: &Explained) -> Value {
+    let steps: Vec<Value> = explained
+        .steps
+        .iter()
+        .map(|step| json!({"step": step.name, "text": step.text, "runs": step.runs.as_str()}))
+        .collect();
+    json!({
+        "steps": steps,
+        "input": fields(&explained.input),
+        "output": fields(&explained.output),
+        "columns_not_seen": explained.unseen,
+        "records_sampled": explained.records,
+    })
+}
+
+/// The fields as in a schema file; types that a file cannot hold are told by their words.
+fn fields(schema: &Schema) -> Value {
+    let text = schema_file::write(schema, &mut |_, _| {});
+    let mut file: Value = serde_json::from_str(&text).unwrap_or_default();
+    let mut fields = file["fields"].take();
+    for (field, told) in schema.fields.iter().zip(fields.as_array_mut().into_iter().flatten()) {
+        if let crate::column::Type::Fixed(fixed) = &field.ty {
+            told["type"] = json!(fixed.to_string());
+        }
+    }
+    fields
+}

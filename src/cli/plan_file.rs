@@ -1,0 +1,192 @@
+//! Plan files: the steps of the command line, written down.
+//!
+//! ```toml
+//! on_bad_cast = "null"
+//! steps = [
+//!   { where = "score > 0.8" },
+//!   { with = "domain = lower(split_part(email, '@', 2))" },
+//!   { cast = "founded:date" },
+//!   { select = ["name", "domain", "hq.city"] },
+//!   { sample = 0.1, seed = 7 },
+//! ]
+//! ```
+//!
+//! JSON of the same shape is read as well. The names are those of the flags.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::error::{Error, Failure};
+use super::steps::{parse_on_bad_cast, step};
+use crate::text::nearest;
+use crate::transform::{OnBadCast, Step};
+
+/// What a plan file says.
+#[derive(Debug)]
+pub struct PlanFile {
+    /// The steps in their order.
+    pub steps: Vec<Step>,
+    /// What a value does that cannot be made, if it says.
+    pub on_bad_cast: Option<OnBadCast>,
+}
+
+/// Entries whose value is a text, or where a list of texts is as good, joined by commas.
+const TEXTS: [(&str, bool); 10] = [
+    ("where", false),
+    ("with", false),
+    ("select", true),
+    ("drop", true),
+    ("rename", true),
+    ("cast", true),
+    ("flatten", false),
+    ("explode", false),
+    ("json", true),
+    ("dedupe", true),
+];
+
+/// Reads the plan file at `path`; `seed` is of samples that name none.
+pub fn read(path: &Path, seed: Option<u64>) -> Result<PlanFile, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|cause| Error::Read { path: path.to_owned(), cause })?;
+    parse(&text, seed).map_err(|Fault { what, hint }| {
+        let error = Error::Usage(format!("the plan file {}: {what}", path.display()));
+        match hint {
+            Some(hint) => Failure::new(error, hint),
+            None => error.into(),
+        }
+    })
+}
+
+#[derive(Debug)]
+struct Fault {
+    what: String,
+    hint: Option<String>,
+}
+
+impl From<String> for Fault {
+    fn from(what: String) -> Self {
+        Fault { what, hint: None }
+    }
+}
+
+fn parse(text: &str, seed: Option<u64>) -> Result<PlanFile, Fault> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let value: Value = if text.trim_start().starts_with('{') {
+        serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?
+    } else {
+        toml::from_str(text).map_err(|error| {
+            let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
+            format!("line {line}: {}", error.message().lines().collect::<Vec<_>>().join("; "))
+        })?
+    };
+    let Value::Object(members) = value else { return Err("it is not a table".to_owned().into()) };
+    let mut plan = PlanFile { steps: Vec::new(), on_bad_cast: None };
+    for (name, value) in members {
+        match (name.as_str(), value) {
+            ("steps" | "step", Value::Array(entries)) => {
+                for (i, entry) in entries.into_iter().enumerate() {
+                    let steps = entry_steps(entry, seed)
+                        .map_err(|fault| Fault { what: format!("step {}: {}", i + 1, fault.what), ..fault })?;
+                    plan.steps.extend(steps);
+                }
+            }
+            ("steps" | "step", _) => return Err("`steps` is a list".to_owned().into()),
+            ("on_bad_cast", Value::String(text)) => {
+                plan.on_bad_cast = Some(parse_on_bad_cast(&text).map_err(|why| format!("on_bad_cast: {why}"))?);
+            }
+            (other, _) => {
+                let hint = Some("a plan has `steps`, and may have `on_bad_cast`".to_owned());
+                return Err(Fault { what: format!("`{other}` is not known"), hint });
+            }
+        }
+    }
+    Ok(plan)
+}
+
+fn entry_steps(entry: Value, seed: Option<u64>) -> Result<Vec<Step>, Fault> {
+    let shape = "a step is one of the flags with its text, such as { where = \"score > 0.8\" }";
+    let Value::Object(mut entry) = entry else { return Err(shape.to_owned().into()) };
+    let own_seed = match (entry.contains_key("sample"), entry.remove("seed")) {
+        (_, None) => seed.unwrap_or(0),
+        (true, Some(own)) => own.as_u64().ok_or_else(|| "`seed` is a whole number".to_owned())?,
+        (false, Some(_)) => return Err("`seed` goes with `sample`".to_owned().into()),
+    };
+    let mut members = entry.into_iter();
+    let (Some((name, value)), None) = (members.next(), members.next()) else { return Err(shape.to_owned().into()) };
+    if let Some((_, listed)) = TEXTS.iter().find(|(known, _)| *known == name) {
+        let text = match value {
+            Value::String(text) => text,
+            Value::Bool(true) if name == "flatten" => ".".to_owned(),
+            Value::Array(items) if *listed => {
+                let texts: Option<Vec<String>> = items.iter().map(|item| item.as_str().map(str::to_owned)).collect();
+                texts.ok_or_else(|| format!("`{name}` is a text or a list of texts"))?.join(",")
+            }
+            _ => return Err(format!("`{name}` is a text").into()),
+        };
+        return step(&name, &text).map_err(|error| {
+            let place = crate::text::escape_for_terminal(error.text.get(error.at..).unwrap_or_default());
+            let near = if place.is_empty() { "at the end".to_owned() } else { format!("at `{place}`") };
+            Fault { what: format!("{name}: {error} ({near})"), hint: error.hint }
+        });
+    }
+    match (name.as_str(), value) {
+        ("limit", value) => match value.as_u64() {
+            Some(rows) => Ok(vec![Step::Limit(rows)]),
+            None => Err("`limit` is a whole number".to_owned().into()),
+        },
+        ("sample", value) => match value.as_f64() {
+            Some(rate) if (0.0..=1.0).contains(&rate) => Ok(vec![Step::Sample { rate, seed: own_seed }]),
+            _ => Err("`sample` is a number from 0 to 1".to_owned().into()),
+        },
+        (other, _) => {
+            let names = || TEXTS.iter().map(|(name, _)| *name).chain(["limit", "sample"]);
+            let hint = match nearest(other, names()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("the steps are {}", names().collect::<Vec<_>>().join(", ")),
+            };
+            Err(Fault { what: format!("there is no step `{other}`"), hint: Some(hint) })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(text: &str) -> Result<Vec<String>, String> {
+        let plan = parse(text, None).map_err(|fault| fault.what)?;
+        Ok(plan.steps.iter().map(Step::describe).map(|step| format!("{} {}", step.name, step.text)).collect())
+    }
+
+    #[test]
+    fn both_ways_of_writing_say_the_same() {
+        let toml = "on_bad_cast = \"null\"\n[[steps]]\nwhere = \"a > 1\"\n[[steps]]\nselect = [\"a\", \"b.c\"]\n\
+                    [[steps]]\nflatten = true\n[[steps]]\nsample = 0.5\nseed = 3\n[[steps]]\nlimit = 9\n";
+        let json = r#"{"steps": [{"where": "a > 1"}, {"select": "a,b.c"}, {"flatten": "."},
+            {"sample": 0.5, "seed": 3}, {"limit": 9}], "on_bad_cast": "null"}"#;
+        let expected = ["where a > 1", "select a,b.c", "flatten .", "sample 0.5, seed 3", "limit 9"];
+        for text in [toml, json] {
+            assert_eq!(said(text).unwrap(), expected);
+            assert_eq!(parse(text, None).unwrap().on_bad_cast, Some(OnBadCast::Null));
+        }
+    }
+
+    #[test]
+    fn faults_name_their_step() {
+        for (text, words) in [
+            ("steps = 1", "`steps` is a list"),
+            (
+                "steps = [{ where = \"a >\" }]",
+                "step 1: where: expected a column or a value, found the end (at the end)",
+            ),
+            ("steps = [{ limit = 1 }, { limt = 1 }]", "step 2: there is no step `limt`"),
+            ("steps = [{ limit = 1, where = \"a\" }]", "step 1: a step is one of the flags"),
+            ("steps = [{ limit = 1, seed = 1 }]", "step 1: `seed` goes with `sample`"),
+            ("\nsteps = [", "line 2"),
+            ("{", "not JSON"),
+            ("other = 1", "`other` is not known"),
+        ] {
+            assert!(said(text).unwrap_err().contains(words), "{text}: {:?}", said(text));
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! Types that no JSON says by itself: dates, points in time, decimals with a fraction. Columns are of
+//! them only where a step casts to them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{
+    Date32Type, Decimal128Type, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
+};
+use arrow_array::{
+    Array, ArrayRef, Date32Array, Decimal128Array, TimestampMicrosecondArray, TimestampMillisecondArray,
+    TimestampNanosecondArray,
+};
+use arrow_buffer::{NullBuffer, ScalarBuffer};
+use arrow_schema::{DataType, TimeUnit};
+use chrono::{DateTime, Datelike, Timelike};
+
+/// One of these types. Its values are integers: of days, of units of time, of the last decimal place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fixed {
+    /// A day of the calendar, counted from 1970-01-01.
+    Date,
+    /// A point in time, counted from the start of 1970.
+    Timestamp {
+        /// What is counted.
+        unit: Unit,
+        /// A clock on the wall whose place is not known, instead of a moment that is the same everywhere.
+        local: bool,
+    },
+    /// A decimal number.
+    Decimal {
+        /// Digits in all, 1 to 38.
+        precision: u8,
+        /// Digits behind the point.
+        scale: u8,
+    },
+}
+
+/// A part of a second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// A thousandth.
+    Millis,
+    /// A millionth.
+    Micros,
+    /// A billionth.
+    Nanos,
+}
+
+impl Unit {
+    /// How many make a second.
+    pub fn per_second(self) -> i64 {
+        match self {
+            Unit::Millis => 1_000,
+            Unit::Micros => 1_000_000,
+            Unit::Nanos => 1_000_000_000,
+        }
+    }
+}
+
+impl Fixed {
+    /// The Arrow type of the arrays that carry it.
+    pub fn to_arrow(self) -> DataType {
+        match self {
+            Fixed::Date => DataType::Date32,
+            Fixed::Timestamp { unit, local } => {
+                let unit = match unit {
+                    Unit::Millis => TimeUnit::Millisecond,
+                    Unit::Micros => TimeUnit::Microsecond,
+                    Unit::Nanos => TimeUnit::Nanosecond,
+                };
+                DataType::Timestamp(unit, (!local).then(|| "UTC".into()))
+            }
+            Fixed::Decimal { precision, scale } => DataType::Decimal128(precision, scale as i8),
+        }
+    }
+
+    /// An array of `values`, which are within the type's bounds.
+    pub fn array(self, values: Vec<i128>, nulls: Option<NullBuffer>) -> ArrayRef {
+        let longs = |values: Vec<i128>| values.into_iter().map(|v| v as i64).collect::<ScalarBuffer<i64>>();
+        match self {
+            Fixed::Date => {
+                let days = values.into_iter().map(|v| v as i32).collect();
+                Arc::new(Date32Array::new(days, nulls))
+            }
+            Fixed::Timestamp { unit, local } => {
+                let zone: Option<Arc<str>> = (!local).then(|| "UTC".into());
+                match unit {
+                    Unit::Millis => {
+                        Arc::new(TimestampMillisecondArray::new(longs(values), nulls).with_timezone_opt(zone))
+                    }
+                    Unit::Micros => {
+                        Arc::new(TimestampMicrosecondArray::new(longs(values), nulls).with_timezone_opt(zone))
+                    }
+                    Unit::Nanos => {
+                        Arc::new(TimestampNanosecondArray::new(longs(values), nulls).with_timezone_opt(zone))
+                    }
+                }
+            }
+            Fixed::Decimal { precision, scale } => {
+                let array = Decimal128Array::new(values.into(), nulls);
+                let array = array.with_precision_and_scale(precision, scale as i8);
+                Arc::new(array.expect("casts keep to 38 digits"))
+            }
+        }
+    }
+
+    /// The value at `row` of an array that carries this type.
+    pub fn value(self, array: &dyn Array, row: usize) -> i128 {
+        match self {
+            Fixed::Date => array.as_primitive::<Date32Type>().value(row).into(),
+            Fixed::Decimal { .. } => array.as_primitive::<Decimal128Type>().value(row),
+            Fixed::Timestamp { unit: Unit::Millis, .. } => {
+                array.as_primitive::<TimestampMillisecondType>().value(row).into()
+            }
+            Fixed::Timestamp { unit: Unit::Micros, .. } => {
+                array.as_primitive::<TimestampMicrosecondType>().value(row).into()
+            }
+            Fixed::Timestamp { unit: Unit::Nanos, .. } => {
+                array.as_primitive::<TimestampNanosecondType>().value(row).into()
+            }
+        }
+    }
+
+    /// True if values are numbers, and stand in JSON without quotes.
+    pub fn is_number(self) -> bool {
+        matches!(self, Fixed::Decimal { .. })
+    }
+
+    /// Appends the text of a value: `2024-01-31`, `2024-01-31T12:00:00.5Z` (without the `Z` where the zone is not
+    /// known), `-12.50`.
+    pub fn write(self, value: i128, out: &mut Vec<u8>) {
+        match self {
+            Fixed::Date => {
+                let days = DateTime::UNIX_EPOCH.date_naive().checked_add_signed(chrono::TimeDelta::days(value as i64));
+                let date = days.expect("casts make dates of the calendar");
+                out.extend_from_slice(format!("{:04}-{:02}-{:02}", date.year(), date.month(), date.day()).as_bytes());
+            }
+            Fixed::Timestamp { unit, local } => {
+                let per_second = unit.per_second();
+                let (seconds, part) = ((value as i64).div_euclid(per_second), (value as i64).rem_euclid(per_second));
+                let nanos = (part * (1_000_000_000 / per_second)) as u32;
+                let time = DateTime::from_timestamp(seconds, nanos).expect("casts make times of the calendar");
+                let (date, clock) = (time.date_naive(), time.time());
+                let text = format!(
+                    "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}",
+                    date.year(),
+                    date.month(),
+                    date.day(),
+                    clock.hour(),
+                    clock.minute(),
+                    clock.second()
+                );
+                out.extend_from_slice(text.as_bytes());
+                if nanos > 0 {
+                    let fraction = format!("{nanos:09}");
+                    out.push(b'.');
+                    out.extend_from_slice(fraction.trim_end_matches('0').as_bytes());
+                }
+                if !local {
+                    out.push(b'Z');
+                }
+            }
+            Fixed::Decimal { scale, .. } => {
+                let digits = format!("{:0>width$}", value.unsigned_abs(), width = usize::from(scale) + 1);
+                let (whole, fraction) = digits.split_at(digits.len() - usize::from(scale));
+                if value < 0 {
+                    out.push(b'-');
+                }
+                out.extend_from_slice(whole.as_bytes());
+                if scale > 0 {
+                    out.push(b'.');
+                    out.extend_from_slice(fraction.as_bytes());
+                }
+            }
+        }
+    }
+
+    /// Appends a value as JSON.
+    pub fn write_json(self, value: i128, out: &mut Vec<u8>) {
+        if self.is_number() {
+            return self.write(value, out);
+        }
+        out.push(b'"');
+        self.write(value, out);
+        out.push(b'"');
+    }
+}
+
+impl fmt::Display for Fixed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fixed::Date => f.write_str("date"),
+            Fixed::Timestamp { unit, local } => {
+                let unit = match unit {
+                    Unit::Millis => "ms",
+                    Unit::Micros => "us",
+                    Unit::Nanos => "ns",
+                };
+                write!(f, "timestamp({unit}{})", if *local { ", local" } else { "" })
+            }
+            Fixed::Decimal { precision, scale } => write!(f, "decimal({precision},{scale})"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_and_their_text() {
+        let text = |fixed: Fixed, value| {
+            let array = fixed.array(vec![value], None);
+            assert_eq!(array.data_type(), &fixed.to_arrow());
+            let mut out = Vec::new();
+            fixed.write(fixed.value(&array, 0), &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(text(Fixed::Date, -1), "1969-12-31");
+        assert_eq!(text(Fixed::Date, 19_782), "2024-02-29");
+        let time = |unit, local| Fixed::Timestamp { unit, local };
+        assert_eq!(text(time(Unit::Millis, false), -1), "1969-12-31T23:59:59.999Z");
+        assert_eq!(text(time(Unit::Micros, true), 1_500_000), "1970-01-01T00:00:01.5");
+        assert_eq!(text(time(Unit::Nanos, false), 1), "1970-01-01T00:00:00.000000001Z");
+        let decimal = |precision, scale| Fixed::Decimal { precision, scale };
+        assert_eq!(text(decimal(10, 2), -5), "-0.05");
+        assert_eq!(text(decimal(10, 0), 120), "120");
+        assert_eq!(text(decimal(38, 2), 1234), "12.34");
+    }
+}

@@ -1,0 +1,54 @@
+//! What steps do to the columns of a sample, without doing it.
+
+use super::compiled::Compiled;
+use super::known::known_columns;
+use super::reader::{Item, Reader};
+use super::run::sample_aside;
+use super::{Control, Error, Limits, SchemaChoice};
+use crate::column::Schema;
+use crate::format::frame::BufferPool;
+use crate::source::Source;
+use crate::transform::{Step, StepOptions, StepText, Steps, bind};
+
+/// A plan in words.
+#[derive(Clone, Debug)]
+pub struct Explained {
+    /// The steps in their order.
+    pub steps: Vec<StepText>,
+    /// The columns of the sample.
+    pub input: Schema,
+    /// What the steps make of them.
+    pub output: Schema,
+    /// Names that steps use and no column of the sample has.
+    pub unseen: Vec<String>,
+    /// Records in the sample.
+    pub records: u64,
+}
+
+/// Checks `steps` against the first records of `sources`, and says what comes out of them. Blocks.
+pub fn explain_steps(
+    sources: Vec<Source>,
+    mut steps: Vec<Step>,
+    choice: &SchemaChoice,
+    limits: &Limits,
+    control: &Control,
+) -> Result<Explained, Error> {
+    let reader = Reader::new(sources, limits, false, BufferPool::new(limits.morsel_bytes, 1), control);
+    let (reader, sample) = sample_aside(reader, limits.sample_bytes, false, control)?;
+    let mixing = reader.mixing();
+    let compiled = Compiled::for_schema(limits, choice, mixing);
+    let texts = steps.iter().map(Step::describe).collect();
+    let unseen = bind(&mut steps, known_columns(limits, choice, mixing, &sample))?;
+    let mut records = 0;
+    let mut seen = Schema::default();
+    for item in &sample {
+        if let Item::Morsel(morsel, info) = item {
+            records += compiled.survey(morsel, info, false).records;
+        }
+        seen = seen.join(&compiled.seen_in_item(item), mixing);
+    }
+    let input = compiled.initial_schema(seen)?;
+    let options = StepOptions { mixing, typed: true, columns_fixed: true, ..StepOptions::default() };
+    let output = Steps::new(&steps, options).output_schema(&input).map_err(|error| Error::Step(error.to_string()))?;
+    Ok(Explained { steps: texts, input, output, unseen, records })
+}

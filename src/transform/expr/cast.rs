@@ -1,0 +1,446 @@
+//! Types to cast to, and what becomes of a value that is cast. A cast keeps the value or refuses it: what
+//! does not fit is never cut off, rounded or wrapped. (A number cast to float becomes the nearest double.)
+
+use std::borrow::Cow;
+use std::fmt;
+
+use chrono::NaiveDate;
+
+use super::compute::Bad;
+use super::datum::{Datum, Num, num_of};
+use crate::column::{Fixed, Type, Unit};
+
+/// A type to cast to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CastType {
+    /// 64-bit integers.
+    Int,
+    /// Doubles.
+    Float,
+    /// true and false.
+    Bool,
+    /// Text.
+    Text,
+    /// The value that a text says as JSON.
+    Json,
+    /// `YYYY-MM-DD`.
+    Date,
+    /// Times, as ISO 8601 has them or as a number of units since 1970.
+    Timestamp {
+        /// Units in a second, of numbers. Seconds are kept as milliseconds.
+        per_second: i64,
+        /// What a time without an offset means.
+        zone: Zone,
+    },
+    /// Decimals.
+    Decimal {
+        /// Digits in all, 1 to 38.
+        precision: u8,
+        /// Digits behind the point.
+        scale: u8,
+    },
+}
+
+/// Where a clock stands that does not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Zone {
+    /// So many seconds ahead of UTC.
+    Offset(i32),
+    /// Nobody knows: times stay without a zone, and those with one do not fit.
+    Local,
+}
+
+/// What is known of types, for messages.
+pub const KNOWN_TYPES: &str =
+    "the types are int, float, bool, string, json, date, timestamp(s|ms|us|ns, utc|local|'+02:00') and decimal(P,S)";
+
+impl CastType {
+    /// The column type of its values.
+    pub fn ty(self) -> Type {
+        match self {
+            CastType::Int => Type::Int { fits_double: true },
+            CastType::Float => Type::Float,
+            CastType::Bool => Type::Bool,
+            CastType::Text => Type::Text,
+            CastType::Json => Type::Json,
+            CastType::Date => Type::Fixed(Fixed::Date),
+            CastType::Timestamp { per_second, zone } => {
+                Type::Fixed(Fixed::Timestamp { unit: unit(per_second), local: zone == Zone::Local })
+            }
+            CastType::Decimal { precision, scale } => Type::Fixed(Fixed::Decimal { precision, scale }),
+        }
+    }
+
+    /// The value as one of this type.
+    pub(super) fn cast<'a>(self, value: Datum<'a>) -> Result<Datum<'a>, Bad> {
+        let refuse = |value: &Datum<'_>, what: &str| Err(Bad::from(format!("{} is not {what}", value.kind())));
+        match (self, value) {
+            (_, Datum::Null) => Ok(Datum::Null),
+            (CastType::Int, value) => {
+                let number = match &value {
+                    Datum::Bool(b) => Some(Num::Int((*b).into())),
+                    Datum::Text(text) => num_of(text.trim_ascii()),
+                    other => other.number().ok(),
+                };
+                let int = match number {
+                    Some(Num::Int(int)) => i64::try_from(int).ok().map(i128::from),
+                    // Its digits, which may say a whole number: `1.0`, `1e3`.
+                    Some(Num::Float(_)) => {
+                        scaled(value.shown().trim_ascii(), 0, 19).ok().filter(|int| i64::try_from(*int).is_ok())
+                    }
+                    None => None,
+                };
+                match (int, number) {
+                    (Some(int), _) => Ok(Datum::Int(int)),
+                    (None, Some(_)) => Err("the number is not a whole one of 64 bits".into()),
+                    (None, None) => refuse(&value, "an int"),
+                }
+            }
+            (CastType::Float, value) => {
+                let number = match &value {
+                    Datum::Bool(b) => Some(f64::from(u8::from(*b))),
+                    Datum::Text(text) => num_of(text.trim_ascii()).map(Num::float),
+                    other => other.number().ok().map(Num::float),
+                };
+                match number {
+                    Some(float) if float.is_finite() => Ok(Datum::Float(float)),
+                    Some(_) => Err("the number is too large for a double".into()),
+                    None => refuse(&value, "a float"),
+                }
+            }
+            (CastType::Bool, value) => {
+                let b = match &value {
+                    Datum::Bool(b) => Some(*b),
+                    Datum::Text(_) | Datum::Cell(_) => match value.shown().trim_ascii().to_ascii_lowercase().as_str() {
+                        "true" | "t" | "yes" | "y" | "1" => Some(true),
+                        "false" | "f" | "no" | "n" | "0" => Some(false),
+                        _ => None,
+                    },
+                    other => match other.number() {
+                        Ok(Num::Int(0)) => Some(false),
+                        Ok(Num::Int(1)) => Some(true),
+                        _ => None,
+                    },
+                };
+                b.map_or_else(|| refuse(&value, "a bool"), |b| Ok(Datum::Bool(b)))
+            }
+            (CastType::Text, Datum::Text(text)) => Ok(Datum::Text(text)),
+            (CastType::Text, Datum::Cell(text)) => Ok(Datum::Text(text.into())),
+            (CastType::Text, value) => Ok(Datum::Text(value.shown().into_owned().into())),
+            (CastType::Json, Datum::Text(text)) => json_of(text),
+            (CastType::Json, Datum::Cell(text)) => json_of(text.into()),
+            (CastType::Json, value) => Ok(value),
+            (CastType::Date, value) => {
+                let text = self.time_text(&value)?;
+                let moment = moment(text.trim_ascii()).ok_or_else(|| Bad::from("the text is not a date"))?;
+                match moment {
+                    Moment { nanos_of_day: 0, offset: None, days } => Ok(Datum::Fixed(Fixed::Date, days.into())),
+                    _ => Err("a time is not a date; `substr(x, 1, 10)` cuts it off".into()),
+                }
+            }
+            (CastType::Timestamp { per_second, zone }, value) => {
+                let fixed = Fixed::Timestamp { unit: unit(per_second), local: zone == Zone::Local };
+                let factor = unit(per_second).per_second() / per_second;
+                let number = match &value {
+                    Datum::Int(_) | Datum::Digits(_) | Datum::Float(_) => Some(value.number()?),
+                    Datum::Cell(text) => num_of(text.trim_ascii()),
+                    _ => None,
+                };
+                let count = match number {
+                    Some(Num::Int(int)) => int.checked_mul(factor.into()),
+                    Some(Num::Float(_)) => {
+                        return Err("a time as a number is a whole one; its unit is given as timestamp(ms)".into());
+                    }
+                    None => Some(count(&self.time_text(&value)?, unit(per_second), zone)?),
+                };
+                // What chrono can show, so that every output can.
+                let seconds = |count: i128| count.div_euclid(unit(per_second).per_second().into());
+                match count {
+                    Some(count)
+                        if i64::try_from(count).is_ok() && (FIRST_SECOND..=LAST_SECOND).contains(&seconds(count)) =>
+                    {
+                        Ok(Datum::Fixed(fixed, count))
+                    }
+                    _ => Err("the time is beyond the years that this unit holds".into()),
+                }
+            }
+            (CastType::Decimal { precision, scale }, value) => {
+                let text = match &value {
+                    Datum::Bool(_) | Datum::Nested(_) => return refuse(&value, "a decimal"),
+                    other => other.shown(),
+                };
+                let digits = scaled(text.trim_ascii(), scale, precision)?;
+                Ok(Datum::Fixed(Fixed::Decimal { precision, scale }, digits))
+            }
+        }
+    }
+
+    fn time_text<'s>(self, value: &'s Datum<'_>) -> Result<Cow<'s, str>, Bad> {
+        match value {
+            Datum::Text(_) | Datum::Cell(_) => Ok(value.shown()),
+            Datum::Fixed(fixed, _) if !fixed.is_number() => Ok(value.shown()),
+            other => {
+                let what = if self == CastType::Date { "a date" } else { "a time" };
+                Err(format!("{} is not {what}", other.kind()).into())
+            }
+        }
+    }
+}
+
+/// The years 1 to 9999.
+const FIRST_SECOND: i128 = -62_135_596_800;
+const LAST_SECOND: i128 = 253_402_300_799;
+
+fn unit(per_second: i64) -> Unit {
+    match per_second {
+        1_000_000_000 => Unit::Nanos,
+        1_000_000 => Unit::Micros,
+        _ => Unit::Millis,
+    }
+}
+
+fn json_of<'a>(text: Cow<'a, str>) -> Result<Datum<'a>, Bad> {
+    let trimmed = text.trim_matches([' ', '\t', '\r', '\n']);
+    if serde_json::from_str::<serde::de::IgnoredAny>(trimmed).is_err() {
+        return Err("the text is not JSON".into());
+    }
+    // One line per record, whatever was in the text: a line feed between values is a blank.
+    let flat = |text: &str| text.replace(['\r', '\n'], " ");
+    Ok(match text {
+        Cow::Borrowed(text) if !text.contains(['\r', '\n']) => {
+            Datum::of_json(text.trim_matches([' ', '\t', '\r', '\n']))
+        }
+        other => match Datum::of_json(&flat(other.trim_matches([' ', '\t', '\r', '\n']))) {
+            Datum::Nested(json) => Datum::Nested(json.into_owned().into()),
+            Datum::Digits(text) => Datum::Digits(text.into_owned().into()),
+            Datum::Text(text) => Datum::Text(text.into_owned().into()),
+            Datum::Bool(b) => Datum::Bool(b),
+            Datum::Int(int) => Datum::Int(int),
+            _ => Datum::Null,
+        },
+    })
+}
+
+/// The number that `text` is, in units of the last of `scale` decimal places.
+fn scaled(text: &str, scale: u8, precision: u8) -> Result<i128, Bad> {
+    if super::Decimal::parse(text).is_none() {
+        return Err("the text is not a number".into());
+    }
+    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let negative = mantissa.starts_with('-');
+    let (whole, fraction) = mantissa.trim_start_matches(['-', '+']).split_once('.').unwrap_or((mantissa, ""));
+    let whole = whole.trim_start_matches(['-', '+']);
+    let digits = format!("{whole}{fraction}");
+    let significant = digits.trim_start_matches('0');
+    let trimmed = significant.trim_end_matches('0');
+    if trimmed.is_empty() {
+        return Ok(0);
+    }
+    // An exponent beyond any bound is beyond this type's, too.
+    let exponent: i64 = exponent.parse().unwrap_or(if exponent.starts_with('-') { -100_000 } else { 100_000 });
+    let exponent = exponent.clamp(-100_000, 100_000);
+    let shift = exponent - fraction.len() as i64 + (significant.len() - trimmed.len()) as i64 + i64::from(scale);
+    if shift < 0 {
+        let places = match scale {
+            0 => "the number is not a whole one".to_owned(),
+            _ => format!("the number has more than {scale} decimal places"),
+        };
+        return Err(places.into());
+    }
+    if trimmed.len() as i64 + shift > i64::from(precision) {
+        return Err(format!("the number has more than {} digits before the point", precision - scale).into());
+    }
+    let magnitude: i128 = trimmed.parse().map_err(|_| Bad::from("the number has too many digits"))?;
+    let value = magnitude * 10i128.pow(shift as u32);
+    Ok(if negative { -value } else { value })
+}
+
+/// A moment as it was written.
+struct Moment {
+    /// Since 1970.
+    days: i32,
+    nanos_of_day: u64,
+    /// Seconds ahead of UTC, if it says.
+    offset: Option<i32>,
+}
+
+/// Reads `YYYY-MM-DD`, and behind it, after `T` or a blank, `HH:MM`, `:SS`, `.fraction`, and `Z` or an
+/// offset.
+fn moment(text: &str) -> Option<Moment> {
+    let bytes = text.as_bytes();
+    let number = |at: usize, len: usize| -> Option<u32> {
+        let digits = bytes.get(at..at + len)?;
+        digits.iter().all(u8::is_ascii_digit).then(|| digits.iter().fold(0, |n, d| n * 10 + u32::from(d - b'0')))
+    };
+    if bytes.get(4) != Some(&b'-') || bytes.get(7) != Some(&b'-') {
+        return None;
+    }
+    let date = NaiveDate::from_ymd_opt(number(0, 4)? as i32, number(5, 2)?, number(8, 2)?)?;
+    let days = date.signed_duration_since(NaiveDate::default()).num_days() as i32;
+    if bytes.len() == 10 {
+        return Some(Moment { days, nanos_of_day: 0, offset: None });
+    }
+    if !matches!(bytes[10], b'T' | b't' | b' ') || bytes.get(13) != Some(&b':') {
+        return None;
+    }
+    let (hour, minute) = (number(11, 2)?, number(14, 2)?);
+    let mut at = 16;
+    let mut second = 0;
+    let mut nanos = 0u64;
+    if bytes.get(at) == Some(&b':') {
+        second = number(at + 1, 2)?;
+        at += 3;
+        if bytes.get(at) == Some(&b'.') {
+            let len = bytes[at + 1..].iter().take_while(|b| b.is_ascii_digit()).count();
+            if !(1..=9).contains(&len) {
+                return None;
+            }
+            nanos = u64::from(number(at + 1, len)?) * 10u64.pow(9 - len as u32);
+            at += 1 + len;
+        }
+    }
+    if hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let offset = offset(text.get(at..)?)?;
+    let seconds = u64::from(hour * 3600 + minute * 60 + second);
+    Some(Moment { days, nanos_of_day: seconds * 1_000_000_000 + nanos, offset })
+}
+
+/// Seconds ahead of UTC that `Z`, `+02`, `+02:00` or `+0200` says; nothing says nothing.
+pub(super) fn offset(text: &str) -> Option<Option<i32>> {
+    let (sign, rest) = match text.as_bytes() {
+        [] => return Some(None),
+        [b'Z' | b'z'] => return Some(Some(0)),
+        [b'+', ..] => (1, &text[1..]),
+        [b'-', ..] => (-1, &text[1..]),
+        _ => return None,
+    };
+    let digits: String = match rest.len() {
+        5 if rest.as_bytes()[2] == b':' => rest.replacen(':', "", 1),
+        2 => format!("{rest}00"),
+        4 => rest.to_owned(),
+        _ => return None,
+    };
+    if digits.len() != 4 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let (hours, minutes): (i32, i32) = (digits[..2].parse().ok()?, digits[2..].parse().ok()?);
+    (hours < 24 && minutes < 60).then_some(Some(sign * (hours * 3600 + minutes * 60)))
+}
+
+/// Units since 1970 of the moment that `text` is.
+fn count(text: &str, unit: Unit, zone: Zone) -> Result<i128, Bad> {
+    let moment = moment(text.trim_ascii()).ok_or_else(|| Bad::from("the text is not a time"))?;
+    let ahead = match (moment.offset, zone) {
+        (Some(_), Zone::Local) => return Err("a time with an offset is not local".into()),
+        (None, Zone::Local) => 0,
+        (Some(offset), _) | (None, Zone::Offset(offset)) => offset,
+    };
+    let seconds = i128::from(moment.days) * 86_400 - i128::from(ahead);
+    let nanos = seconds * 1_000_000_000 + i128::from(moment.nanos_of_day);
+    let per_unit = i128::from(1_000_000_000 / unit.per_second());
+    if nanos % per_unit != 0 {
+        return Err("the time is finer than its unit; timestamp(ns) keeps it".into());
+    }
+    Ok(nanos / per_unit)
+}
+
+impl fmt::Display for CastType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CastType::Int => f.write_str("int"),
+            CastType::Float => f.write_str("float"),
+            CastType::Bool => f.write_str("bool"),
+            CastType::Text => f.write_str("string"),
+            CastType::Json => f.write_str("json"),
+            CastType::Date => f.write_str("date"),
+            CastType::Timestamp { .. } | CastType::Decimal { .. } => self.ty().fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(ty: CastType, value: &str) -> Result<String, String> {
+        let cast = |value| ty.cast(value).map(|d| d.shown().into_owned()).map_err(|bad| bad.to_string());
+        let (as_text, as_cell) = (cast(Datum::Text(value.into())), cast(Datum::Cell(value)));
+        if as_text.is_ok() {
+            assert_eq!(as_text, as_cell, "{value}");
+        }
+        as_cell
+    }
+
+    #[test]
+    fn numbers_stay_what_they_are_or_are_refused() {
+        let int = |v| text(CastType::Int, v).ok();
+        for (value, expected) in [
+            ("12", Some("12")),
+            (" 007 ", Some("7")),
+            ("1e3", Some("1000")),
+            ("1.0", Some("1")),
+            ("-9223372036854775808", Some("-9223372036854775808")),
+            ("9223372036854775808", None),
+            ("1.5", None),
+            ("", None),
+            ("0x10", None),
+            ("1e30", None),
+        ] {
+            assert_eq!(int(value).as_deref(), expected, "{value}");
+        }
+        let decimal = |v| text(CastType::Decimal { precision: 5, scale: 2 }, v).ok();
+        for (value, expected) in [
+            ("1", Some("1.00")),
+            ("-0.1", Some("-0.10")),
+            ("1.2e1", Some("12.00")),
+            ("1e-2", Some("0.01")),
+            ("0.010", Some("0.01")),
+            ("999.99", Some("999.99")),
+            ("1000", None),
+            ("0.001", None),
+            ("0e999999999999999999999", Some("0.00")),
+            ("1e999999999999999999999", None),
+            ("x", None),
+        ] {
+            assert_eq!(decimal(value).as_deref(), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn times_have_a_zone_a_unit_and_no_loss() {
+        let time = |per_second, zone| CastType::Timestamp { per_second, zone };
+        let utc = time(1_000_000, Zone::Offset(0));
+        for (value, expected) in [
+            ("2024-01-31T12:00:00Z", Some("2024-01-31T12:00:00Z")),
+            ("2024-01-31 12:00:00.5+02:00", Some("2024-01-31T10:00:00.5Z")),
+            ("2024-01-31T00:30-0130", Some("2024-01-31T02:00:00Z")),
+            ("2024-01-31", Some("2024-01-31T00:00:00Z")),
+            ("0001-01-01T00:00:00Z", Some("0001-01-01T00:00:00Z")),
+            ("0001-01-01T00:00:00+01", None),
+            ("2024-02-30", None),
+            ("2024-01-31T24:00", None),
+            ("2024-01-31T12:00:00.1234567Z", None),
+            ("2024-01-31T12:00:00.1234560Z", Some("2024-01-31T12:00:00.123456Z")),
+            ("yesterday", None),
+        ] {
+            assert_eq!(text(utc, value).ok().as_deref(), expected, "{value}");
+        }
+        assert_eq!(text(time(1, Zone::Offset(7200)), "2024-01-31 12:00").unwrap(), "2024-01-31T10:00:00Z");
+        assert_eq!(text(time(1_000, Zone::Local), "2024-01-31 12:00").unwrap(), "2024-01-31T12:00:00");
+        assert!(text(time(1_000, Zone::Local), "2024-01-31 12:00Z").is_err());
+        assert_eq!(text(time(1, Zone::Offset(0)), "1706702400").unwrap(), "2024-01-31T12:00:00Z");
+        assert!(text(time(1_000_000_000, Zone::Offset(0)), "2300-01-01").is_err(), "beyond 64 bits of nanoseconds");
+        assert_eq!(text(CastType::Date, "2024-02-29").unwrap(), "2024-02-29");
+        assert!(text(CastType::Date, "2024-02-29T01:00:00").is_err());
+    }
+
+    #[test]
+    fn text_is_read_as_json_and_stays_on_one_line() {
+        assert_eq!(text(CastType::Json, "{\"a\":\n1}").unwrap(), "{\"a\": 1}");
+        assert_eq!(text(CastType::Json, " [1, 2] ").unwrap(), "[1, 2]");
+        assert_eq!(text(CastType::Json, "\"x\"").unwrap(), "x");
+        assert!(text(CastType::Json, "{a}").is_err());
+    }
+}

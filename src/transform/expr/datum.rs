@@ -1,0 +1,271 @@
+//! One value on its way through a computation.
+
+use std::borrow::Cow;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Decimal128Type, Float64Type, Int64Type};
+use arrow_array::{Array, ArrayRef};
+use arrow_schema::DataType;
+
+use super::compute::Bad;
+use super::eval::Value;
+use super::{Decimal, Literal, decimal};
+use crate::column::{Fixed, Mixing, Type};
+use crate::format::json_text::{unescape, write_json_string};
+use crate::format::number::write_float;
+
+/// A value.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Datum<'a> {
+    /// Null or absent.
+    Null,
+    /// true or false.
+    Bool(bool),
+    /// A whole number of up to 38 digits.
+    Int(i128),
+    /// A double; never infinite.
+    Float(f64),
+    /// Another number, as its JSON text.
+    Digits(Cow<'a, str>),
+    /// Text.
+    Text(Cow<'a, str>),
+    /// A cell of CSV, which is text until a number is needed.
+    Cell(&'a str),
+    /// An object or a list, as its JSON text.
+    Nested(Cow<'a, str>),
+    /// What a cast made.
+    Fixed(Fixed, i128),
+}
+
+/// A number to reckon with.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Num {
+    Int(i128),
+    Float(f64),
+}
+
+impl Num {
+    pub fn float(self) -> f64 {
+        match self {
+            Num::Int(i) => i as f64,
+            Num::Float(f) => f,
+        }
+    }
+}
+
+impl<'a> Datum<'a> {
+    /// The value at `row` of a column of type `ty`, which is neither nested nor made by a cast.
+    #[inline]
+    pub fn at(array: &'a ArrayRef, ty: &Type, mixing: Mixing, row: usize) -> Datum<'a> {
+        if array.is_null(row) {
+            return Datum::Null;
+        }
+        match ty {
+            Type::Null => Datum::Null,
+            Type::Bool => Datum::Bool(array.as_boolean().value(row)),
+            Type::Int { .. } => Datum::Int(array.as_primitive::<Int64Type>().value(row).into()),
+            Type::Decimal => Datum::Int(array.as_primitive::<Decimal128Type>().value(row)),
+            Type::Float => Datum::Float(array.as_primitive::<Float64Type>().value(row)),
+            Type::Text if mixing == Mixing::Text => Datum::Cell(array.as_string_view().value(row)),
+            Type::Text => Datum::Text(array.as_string_view().value(row).into()),
+            Type::Json | Type::Raw => Datum::of_json(array.as_string_view().value(row)),
+            Type::Struct(_) if matches!(array.data_type(), DataType::Utf8View) => {
+                Datum::Nested(array.as_string_view().value(row).into())
+            }
+            Type::Fixed(_) | Type::Struct(_) | Type::List(_) | Type::Map(_) => {
+                unreachable!("such columns are made JSON text first")
+            }
+        }
+    }
+
+    /// The value that a valid JSON text says.
+    pub fn of_json(json: &'a str) -> Datum<'a> {
+        match json.as_bytes() {
+            [b'"', inside @ .., b'"'] => {
+                if memchr::memchr(b'\\', inside).is_none() {
+                    return Datum::Text(json[1..json.len() - 1].into());
+                }
+                let mut text = Vec::new();
+                unescape(inside, &mut text);
+                Datum::Text(String::from_utf8_lossy(&text).into_owned().into())
+            }
+            [] | [b'n', ..] => Datum::Null,
+            [b't', ..] => Datum::Bool(true),
+            [b'f', ..] => Datum::Bool(false),
+            [b'{' | b'[', ..] => Datum::Nested(json.into()),
+            digits => match short_int(digits) {
+                Some(int) => Datum::Int(int.into()),
+                None => Datum::Digits(json.into()),
+            },
+        }
+    }
+
+    /// The value that was written out.
+    pub fn of_literal(literal: &Literal) -> Datum<'static> {
+        match literal {
+            Literal::Null => Datum::Null,
+            Literal::Bool(b) => Datum::Bool(*b),
+            Literal::Text(text) => Datum::Text(text.to_string().into()),
+            Literal::Number(number) => match num_of(number.text()) {
+                Some(Num::Int(int)) => Datum::Int(int),
+                // Digits that JSON would not write are brought to the form that it would.
+                _ if serde_json::from_str::<serde_json::Number>(number.text()).is_ok() => {
+                    Datum::Digits(number.text().to_owned().into())
+                }
+                Some(Num::Float(float)) if float.is_finite() => Datum::Float(float),
+                _ => Datum::Digits(number.text().trim_start_matches('+').to_owned().into()),
+            },
+        }
+    }
+
+    /// Its kind, for messages.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Datum::Null => "null",
+            Datum::Bool(_) => "a boolean",
+            Datum::Int(_) | Datum::Float(_) | Datum::Digits(_) | Datum::Fixed(Fixed::Decimal { .. }, _) => "a number",
+            Datum::Text(_) | Datum::Cell(_) => "text",
+            Datum::Nested(json) if json.starts_with('[') => "a list",
+            Datum::Nested(_) => "an object",
+            Datum::Fixed(Fixed::Date, _) => "a date",
+            Datum::Fixed(Fixed::Timestamp { .. }, _) => "a time",
+        }
+    }
+
+    /// As a number.
+    pub fn number(&self) -> Result<Num, Bad> {
+        let of = |text: &str| match num_of(text) {
+            Some(Num::Float(f)) if !f.is_finite() => Err("a number is too large for a double".into()),
+            Some(number) => Ok(number),
+            None => Err("expected a number, found text".into()),
+        };
+        match self {
+            Datum::Int(int) => Ok(Num::Int(*int)),
+            Datum::Float(float) => Ok(Num::Float(*float)),
+            Datum::Digits(text) => of(text),
+            Datum::Cell(text) => of(text.trim_ascii()),
+            Datum::Fixed(fixed, _) if fixed.is_number() => of(&self.shown()),
+            other => Err(format!("expected a number, found {}", other.kind()).into()),
+        }
+    }
+
+    /// As a whole number of 64 bits.
+    pub fn count(&self) -> Result<i64, Bad> {
+        match self.number()? {
+            Num::Int(int) => i64::try_from(int).map_err(|_| "a count is beyond 64 bits".into()),
+            Num::Float(_) => Err("expected a whole number".into()),
+        }
+    }
+
+    /// As text, which it must be; dates and times are, too.
+    pub fn text(self) -> Result<Cow<'a, str>, Bad> {
+        match self {
+            Datum::Text(text) => Ok(text),
+            Datum::Cell(text) => Ok(text.into()),
+            Datum::Fixed(fixed, _) if !fixed.is_number() => Ok(self.shown().into_owned().into()),
+            other => Err(format!("expected text, found {}", other.kind()).into()),
+        }
+    }
+
+    /// What CSV would show of it: numbers by their digits, what is nested as JSON text.
+    pub fn shown(&self) -> Cow<'_, str> {
+        let written = |write: &dyn Fn(&mut Vec<u8>)| {
+            let mut out = Vec::new();
+            write(&mut out);
+            String::from_utf8(out).expect("numbers and dates are ASCII").into()
+        };
+        match self {
+            Datum::Null => "".into(),
+            Datum::Bool(b) => if *b { "true" } else { "false" }.into(),
+            Datum::Int(int) => int.to_string().into(),
+            Datum::Float(float) => written(&|out| write_float(*float, out)),
+            Datum::Digits(text) | Datum::Text(text) | Datum::Nested(text) => Cow::Borrowed(text),
+            Datum::Cell(text) => Cow::Borrowed(text),
+            Datum::Fixed(fixed, value) => written(&|out| fixed.write(*value, out)),
+        }
+    }
+
+    /// Appends it as JSON.
+    pub fn write_json(&self, out: &mut Vec<u8>) {
+        match self {
+            Datum::Null => out.extend_from_slice(b"null"),
+            Datum::Text(text) => write_json_string(text, out),
+            Datum::Cell(text) => write_json_string(text, out),
+            Datum::Fixed(fixed, value) => fixed.write_json(*value, out),
+            Datum::Int(int) => out.extend_from_slice(itoa::Buffer::new().format(*int).as_bytes()),
+            Datum::Float(float) => write_float(*float, out),
+            other => out.extend_from_slice(other.shown().as_bytes()),
+        }
+    }
+
+    /// For comparisons; `scratch` takes the text of what has none of its own.
+    pub fn as_value<'s>(&'s self, scratch: &'s mut String) -> Value<'s> {
+        match self {
+            Datum::Null => Value::Null,
+            Datum::Bool(b) => Value::Bool(*b),
+            Datum::Int(int) => Value::Int(*int),
+            Datum::Float(float) => Value::Float(*float),
+            Datum::Digits(text) => Value::Digits(text),
+            Datum::Text(text) => Value::Text(text),
+            Datum::Cell(text) => Value::Cell(text),
+            Datum::Nested(_) => Value::Nested,
+            Datum::Fixed(fixed, _) => {
+                scratch.clear();
+                scratch.push_str(&self.shown());
+                if fixed.is_number() { Value::Digits(scratch) } else { Value::Text(scratch) }
+            }
+        }
+    }
+}
+
+/// Whether two values are the same: numbers by value, everything else by kind and text.
+pub(super) fn equal(a: &Datum<'_>, b: &Datum<'_>) -> bool {
+    if matches!(a, Datum::Null) || matches!(b, Datum::Null) {
+        return false;
+    }
+    if let (Ok(_), Ok(_)) = (a.number(), b.number()) {
+        return decimal::compare_texts(a.shown().as_bytes(), b.shown().as_bytes()).is_some_and(|order| order.is_eq());
+    }
+    let kind = |datum: &Datum<'_>| datum.kind();
+    kind(a) == kind(b) && a.shown() == b.shown()
+}
+
+/// A plain integer of up to 18 digits.
+#[inline]
+fn short_int(text: &[u8]) -> Option<i64> {
+    let (negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        digits => (false, digits),
+    };
+    if digits.is_empty() || digits.len() > 18 || negative && digits == b"0" {
+        return None;
+    }
+    let mut value = 0i64;
+    for &byte in digits {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        value = value * 10 + i64::from(digit);
+    }
+    Some(if negative { -value } else { value })
+}
+
+/// The number that `text` is: exact if it is whole and of up to 38 digits, else the nearest double, which
+/// may be infinite.
+pub(super) fn num_of(text: &str) -> Option<Num> {
+    if let Some(int) = short_int(text.as_bytes()) {
+        return Some(Num::Int(int.into()));
+    }
+    Decimal::parse(text)?;
+    let digits = text.trim_start_matches(['-', '+']);
+    let whole = digits.bytes().all(|b| b.is_ascii_digit());
+    if whole
+        && let Ok(int) = text.parse::<i128>()
+        && int.unsigned_abs() < 10u128.pow(38)
+        && !(int == 0 && text.starts_with('-'))
+    {
+        return Some(Num::Int(int));
+    }
+    text.parse().ok().map(Num::Float)
+}
