@@ -85,10 +85,8 @@ fn parse(text: &str, seed: Option<u64>) -> Result<PlanFile, Fault> {
         match (name.as_str(), value) {
             ("steps" | "step", Value::Array(entries)) => {
                 for (i, entry) in entries.into_iter().enumerate() {
-                    let steps = entry_steps(entry, seed).map_err(|fault| Fault {
-                        what: format!("step {}: {}", i + 1, fault.what),
-                        ..fault
-                    })?;
+                    let steps = entry_steps(entry, seed)
+                        .map_err(|fault| Fault { what: format!("step {}: {}", i + 1, fault.what), ..fault })?;
                     plan.steps.extend(steps);
                 }
             }
@@ -120,8 +118,7 @@ fn entry_steps(entry: Value, seed: Option<u64>) -> Result<Vec<Step>, Fault> {
             Value::String(text) => text,
             Value::Bool(true) if name == "flatten" => ".".to_owned(),
             Value::Array(items) if *listed => {
-                let texts: Option<Vec<String>> =
-                    items.iter().map(|item| item.as_str().map(str::to_owned)).collect();
+                let texts: Option<Vec<String>> = items.iter().map(|item| item.as_str().map(str::to_owned)).collect();
                 texts.ok_or_else(|| format!("`{name}` is a text or a list of texts"))?.join(",")
             }
             _ => return Err(format!("`{name}` is a text").into()),
@@ -178,7 +175,10 @@ mod tests {
     fn faults_name_their_step() {
         for (text, words) in [
             ("steps = 1", "`steps` is a list"),
-            ("steps = [{ where = \"a >\" }]", "step 1: where: expected a column or a value, found the end (at the end)"),
+            (
+                "steps = [{ where = \"a >\" }]",
+                "step 1: where: expected a column or a value, found the end (at the end)",
+            ),
             ("steps = [{ limit = 1 }, { limt = 1 }]", "step 2: there is no step `limt`"),
             ("steps = [{ limit = 1, where = \"a\" }]", "step 1: a step is one of the flags"),
             ("steps = [{ limit = 1, seed = 1 }]", "step 1: `seed` goes with `sample`"),

@@ -103,7 +103,9 @@ impl Args for StepArgs {
         let on_bad_cast = Arg::new("on_bad_cast")
             .long("on-bad-cast")
             .value_name("POLICY")
-            .help("What a value does that a cast or an expression cannot make: reject (its record is a bad one) or null")
+            .help(
+                "What a value does that a cast or an expression cannot make: reject (its record is a bad one) or null",
+            )
             .value_parser(parse_on_bad_cast)
             .help_heading(HEADING);
         command.arg(seed).arg(on_bad_cast)
@@ -269,8 +271,20 @@ mod tests {
     #[test]
     fn every_flag_has_its_step() {
         let flags = [
-            "--flatten", "--flatten=_", "--with", "x = a - 1, y = 2", "--cast", "a:int,b:decimal(5,2)", "--explode",
-            "l", "--json", "o,p", "--sample", "0.5", "--seed", "7",
+            "--flatten",
+            "--flatten=_",
+            "--with",
+            "x = a - 1, y = 2",
+            "--cast",
+            "a:int,b:decimal(5,2)",
+            "--explode",
+            "l",
+            "--json",
+            "o,p",
+            "--sample",
+            "0.5",
+            "--seed",
+            "7",
         ];
         let said = |step: &Step| {
             let text = step.describe();

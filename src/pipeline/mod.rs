@@ -20,8 +20,8 @@ mod writer;
 use std::path::PathBuf;
 
 pub use describe::{Described, SetBy, TypeFrom, describe_schema};
-pub use known::check_steps;
 pub use explain::{Explained, explain_steps};
+pub use known::check_steps;
 pub use plan::{Limits, OnBadRecord, Output, Plan, SchemaChoice, SchemaFrom, SchemaPolicy, Target};
 pub use progress::Control;
 pub use rejects::is_rejects_file;

@@ -478,7 +478,10 @@ fn an_object_that_turns_out_to_be_something_else_begins_anew() {
     let content = "{\"o\":{\"k\":1}}\n{\"o\":{\"k\":2}}\n{\"o\":\"x\"}\n{\"o\":{\"k\":3,\"m\":null}}\n";
     for morsel_bytes in [1, 1000] {
         run(place.plan("in.ndjson", content, "out.csv", &[flatten()]), 2, morsel_bytes).unwrap();
-        assert_eq!(place.read("out.csv"), "o\n\"{\"\"k\"\":1}\"\n\"{\"\"k\"\":2}\"\nx\n\"{\"\"k\"\":3,\"\"m\"\":null}\"\n");
+        assert_eq!(
+            place.read("out.csv"),
+            "o\n\"{\"\"k\"\":1}\"\n\"{\"\"k\"\":2}\"\nx\n\"{\"\"k\"\":3,\"\"m\"\":null}\"\n"
+        );
         run(place.plan("in.ndjson", content, "out.ndjson", &[flatten()]), 2, morsel_bytes).unwrap();
         assert_eq!(place.read("out.ndjson"), content);
     }

@@ -1,6 +1,7 @@
 //! What one compute thread does with a group of morsels: decode, steps, encode. Each group becomes
 //! one [`Piece`]; whatever went wrong travels inside it, so that the writer meets it in order.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, select};
@@ -17,9 +18,9 @@ use crate::format::decode::{Decoded, Outcome, RejectedRecord, Surprise};
 use crate::format::frame::{BufferPool, Oversized};
 use crate::format::parquet::{EncodedRowGroup, RowGroupEncoder, Workshop};
 use crate::format::utf8::Repaired;
-use crate::format::{Compression, Format, OutputFormat, ndjson};
+use crate::format::{Compression, Format, OutputFormat, ParquetOptions, ndjson};
 use crate::text::error_chain;
-use crate::transform::{Applied, Places, Steps, Tally};
+use crate::transform::{Applied, Places, Step, Steps, Tally};
 
 /// Something with the memory that it may use.
 #[derive(Debug)]
@@ -154,6 +155,10 @@ pub(super) struct Worker {
 /// Bytes of what the writer is to take, beyond which a piece is handed over in parts: short records
 /// under many columns become far more text than they were.
 const LARGE_PIECE_BYTES: usize = 8 << 20;
+
+/// Bytes of the source whose rows become more rows at once: their lists have at most half as many elements, each of
+/// which takes a view of every column. By eye: a hundred columns are then 50 MiB.
+const EXPLODED_BYTES: usize = 64 << 10;
 
 /// The way to the writer before a piece is whole.
 struct HandOver<'a> {
@@ -340,10 +345,7 @@ impl Worker {
         // A list that was cut off ends the execution at its end anyway.
         let ends_open = ends_open && rejects.len() == n_rejects;
         self.compiled.unseen.see(&batch);
-        let origins = (self.compiled.has_limit || places.is_some()).then(|| (0..rows as u32).collect());
-        let tally = Tally::new(self.compiled.has_limit);
-        let applied = self.steps.apply(batch, origins, tally, places.as_ref());
-        let applied = applied.map_err(|e| Part::Failed(Error::Step(e.to_string())))?;
+        let has_origins = self.compiled.has_limit || places.is_some();
         let mut account = Account {
             source: info.clone(),
             byte_offset: morsel.byte_offset,
@@ -351,46 +353,92 @@ impl Worker {
             lines,
             filtered: 0,
             added: 0,
-            nulled: self.steps.take_nulled(),
-            mismatches: self.steps.take_mismatches(),
+            nulled: Vec::new(),
+            mismatches: Vec::new(),
             duplicate_keys,
             utf8_replaced: 0,
             rejects,
             ends_open,
         };
-        if !self.compiled.ordered_steps.is_empty() {
-            let decoded = schema.clone();
-            parts.push(Part::Rows(Box::new(UnorderedRows { applied, account, decoded, places })));
-            return Ok(consumed);
-        }
-        let Applied { batch, taken, tally, .. } = applied;
-        account.settle(&tally, taken, places.as_ref(), self.compiled.keep_rejects);
-        parts.push(Part::Account(Box::new(account)));
-        match self.compiled.shape {
-            Shape::Parquet(options) => {
-                let columns = self.steps.output_schema(schema).map_err(|e| Part::Failed(Error::Step(e.to_string())))?;
-                if encoder.as_ref().is_some_and(|e| **e.layout().schema() != columns) {
-                    self.finish_row_group(encoder, schema, parts)?;
-                }
-                let encoder = match encoder {
-                    Some(encoder) => encoder,
-                    None => {
-                        let shop = self.shop.take();
-                        encoder.insert(self.compiled.row_group_encoder(columns, &options, shop).map_err(bug)?)
-                    }
-                };
-                if batch.rows > 0 {
-                    encoder.write(&batch).map_err(bug)?;
-                }
+        let mut whole = Some(batch);
+        let (mut tally, mut taken) = (Tally::new(self.compiled.has_limit), None);
+        let at = parts.len();
+        for range in self.slices(rows, consumed) {
+            let origins = has_origins.then(|| (range.start as u32..range.end as u32).collect());
+            let part = match whole.take_if(|_| range.len() == rows) {
+                Some(whole) => whole,
+                None => slice(whole.as_ref().expect("one slice is all of it, or it stays"), &range),
+            };
+            let applied = self.steps.apply(part, origins, std::mem::take(&mut tally), places.as_ref());
+            let applied = applied.map_err(|e| Part::Failed(Error::Step(e.to_string())))?;
+            if !self.compiled.ordered_steps.is_empty() {
+                account.nulled = self.steps.take_nulled();
+                account.mismatches = self.steps.take_mismatches();
+                let decoded = schema.clone();
+                parts.push(Part::Rows(Box::new(UnorderedRows { applied, account, decoded, places })));
+                return Ok(consumed);
             }
-            Shape::Text => parts.push(Part::Text(encode_text(&self.compiled, &batch, schema))),
+            (tally, taken) = (applied.tally, applied.taken);
+            match self.compiled.shape {
+                Shape::Parquet(options) => self.write(&applied.batch, &options, schema, encoder, parts)?,
+                Shape::Text => parts.push(Part::Text(encode_text(&self.compiled, &applied.batch, schema))),
+            }
+            if taken.is_some() {
+                break;
+            }
         }
+        account.nulled = self.steps.take_nulled();
+        account.mismatches = self.steps.take_mismatches();
+        account.settle(&tally, taken, places.as_ref(), self.compiled.keep_rejects);
+        parts.insert(at, Part::Account(Box::new(account)));
         if taken.is_some() {
             self.finish_row_group(encoder, schema, parts)?;
             return Err(Part::Enough);
         }
         Ok(consumed)
     }
+
+    /// The rows of a batch of `bytes` of the source, as they are taken through the steps at once: all of them, or fewer
+    /// where one becomes many, with all other values each.
+    fn slices(&self, rows: usize, bytes: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        let explodes = self.compiled.row_steps.iter().any(|step| matches!(step, Step::Explode(..)));
+        let whole = !explodes || !self.compiled.ordered_steps.is_empty();
+        let at_once = if whole { rows } else { rows * EXPLODED_BYTES / bytes.max(1) }.max(1);
+        // No rows are a slice, too.
+        (0..rows.max(1)).step_by(at_once).map(move |start| start..(start + at_once).min(rows))
+    }
+
+    /// Adds rows to the row group, or to a new one if their columns are others.
+    fn write(
+        &mut self,
+        batch: &Batch,
+        options: &ParquetOptions,
+        schema: &Arc<Schema>,
+        encoder: &mut Option<RowGroupEncoder>,
+        parts: &mut Vec<Part>,
+    ) -> Result<(), Part> {
+        let columns = self.steps.output_schema(schema).map_err(|e| Part::Failed(Error::Step(e.to_string())))?;
+        if encoder.as_ref().is_some_and(|e| **e.layout().schema() != columns) {
+            self.finish_row_group(encoder, schema, parts)?;
+        }
+        let encoder = match encoder {
+            Some(encoder) => encoder,
+            None => {
+                let shop = self.shop.take();
+                encoder.insert(self.compiled.row_group_encoder(columns, options, shop).map_err(bug)?)
+            }
+        };
+        if batch.rows > 0 {
+            encoder.write(batch).map_err(bug)?;
+        }
+        Ok(())
+    }
+}
+
+/// Rows of a batch whose records are not copied.
+fn slice(batch: &Batch, range: &Range<usize>) -> Batch {
+    let columns = batch.columns.iter().map(|column| column.slice(range.start, range.len())).collect();
+    Batch { schema: batch.schema.clone(), columns, rows: range.len(), records: None }
 }
 
 /// `part`, which is of a repaired morsel, with places and raw records of the original.

@@ -83,8 +83,8 @@ enum Next {
 
 impl<'a> Writer<'a> {
     pub fn new(compiled: &'a Compiled, outputs: Vec<Out>, rejects: Option<Rejects>, control: &'a Control) -> Self {
-        let steps = (!compiled.ordered_steps.is_empty())
-            .then(|| Steps::new(&compiled.ordered_steps, compiled.step_options()));
+        let steps =
+            (!compiled.ordered_steps.is_empty()).then(|| Steps::new(&compiled.ordered_steps, compiled.step_options()));
         Writer {
             compiled,
             outputs,
@@ -389,7 +389,9 @@ impl<'a> Writer<'a> {
         let written = self.outputs.iter().find_map(Out::columns).filter(|_| self.compiled.may_start_over);
         let differs = |field: &&Field| {
             let own = columns.position(&field.name).map(|i| &columns.fields[i].ty);
-            own.is_some_and(|own| field.ty != Type::Null && own.outline() != own.join(&field.ty, self.compiled.mixing).outline())
+            own.is_some_and(|own| {
+                field.ty != Type::Null && own.outline() != own.join(&field.ty, self.compiled.mixing).outline()
+            })
         };
         match written.and_then(|written| written.fields.iter().find(differs)) {
             None => Ok(()),
@@ -451,7 +453,9 @@ impl<'a> Writer<'a> {
         }
         for (what, rows) in &self.nulled {
             let (s, were) = if *rows == 1 { ("", "was") } else { ("s", "were") };
-            self.totals.notes.push(format!("`{what}`: {} value{s} could not be made and {were} set to null", human_count(*rows)));
+            self.totals
+                .notes
+                .push(format!("`{what}`: {} value{s} could not be made and {were} set to null", human_count(*rows)));
         }
         for name in self.compiled.unseen.never_seen() {
             self.totals.notes.push(format!("no record had a column `{name}`"));

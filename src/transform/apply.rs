@@ -179,7 +179,7 @@ struct Make {
 }
 
 impl Make {
-    fn new(name: Arc<str>, operand: Operand, text: &str, label: String, mixing: Mixing, changes: bool) -> State {
+    fn state(name: Arc<str>, operand: Operand, text: &str, label: String, mixing: Mixing, changes: bool) -> State {
         let maker = Maker::new(&operand, text, mixing, changes);
         State::Make(Box::new(Make { name, operand, maker, changes, wide: false, label: label.into() }))
     }
@@ -242,9 +242,7 @@ impl Steps {
                 Step::Filter(conditions) => State::Filter(conditions.iter().map(prepare).collect()),
                 Step::RemoveColumns(names) => State::RemoveColumns(names.clone()),
                 Step::Deduplicate(columns) => deduplicate(columns.clone()),
-                Step::Dedupe(paths, _) => {
-                    deduplicate(paths.iter().map(|path| path.column.to_string()).collect())
-                }
+                Step::Dedupe(paths, _) => deduplicate(paths.iter().map(|path| path.column.to_string()).collect()),
                 Step::Lookup(lookup) => State::Lookup(lookup.clone()),
                 Step::Where(expr) => State::Where(Box::new(Predicate::new(expr, mixing)), expr.text.clone()),
                 Step::Select(selected, _) => State::Select(selected.clone()),
@@ -252,14 +250,14 @@ impl Steps {
                 Step::Rename(renames, _) => State::Rename(renames.clone()),
                 Step::Limit(rows) => State::Limit(*rows),
                 Step::With { name, value, text, .. } => {
-                    Make::new(name.clone(), value.clone(), text, format!("--with {text}"), mixing, false)
+                    Make::state(name.clone(), value.clone(), text, format!("--with {text}"), mixing, false)
                 }
                 Step::Cast(casts, text) => {
                     for (path, ty) in casts {
                         let how = How::Cast(Operand::Column(path.clone()), *ty);
                         let operand = Operand::Computed(Box::new(Computed { how, span: 0..text.len() }));
                         let label = format!("--cast {}:{ty}", path.column);
-                        states.push(Make::new(path.column.clone(), operand, text, label, mixing, true));
+                        states.push(Make::state(path.column.clone(), operand, text, label, mixing, true));
                     }
                     continue;
                 }
@@ -268,7 +266,7 @@ impl Steps {
                         let how = How::Call(Function::JsonText, vec![Operand::Column(path.clone())]);
                         let operand = Operand::Computed(Box::new(Computed { how, span: 0..text.len() }));
                         let label = format!("--json {}", path.column);
-                        states.push(Make::new(path.column.clone(), operand, text, label, mixing, true));
+                        states.push(Make::state(path.column.clone(), operand, text, label, mixing, true));
                     }
                     continue;
                 }
@@ -283,7 +281,10 @@ impl Steps {
     /// Splits a plan's steps: those that look at one row at a time and may run on any worker, and
     /// from the first that must see every row in order, the rest.
     pub fn split(steps: &[Step]) -> (&[Step], &[Step]) {
-        let at = steps.iter().position(|s| matches!(s, Step::Deduplicate(_) | Step::Dedupe(..) | Step::Limit(_))).unwrap_or(steps.len());
+        let at = steps
+            .iter()
+            .position(|s| matches!(s, Step::Deduplicate(_) | Step::Dedupe(..) | Step::Limit(_)))
+            .unwrap_or(steps.len());
         steps.split_at(at)
     }
 
@@ -336,9 +337,7 @@ impl Steps {
                 State::Select(selected) => select(batch, selected)?,
                 State::Rename(renames) => rename(batch, renames)?,
                 State::Make(make) => rows.make(batch, make, &self.options)?,
-                State::Flatten(separator) => {
-                    flatten(batch, separator, self.options.columns_fixed)?
-                }
+                State::Flatten(separator) => flatten(batch, separator, self.options.columns_fixed)?,
                 State::Explode(column) => {
                     let (exploded, parents) = explode(batch, column)?;
                     rows.explode(&parents);

@@ -102,9 +102,8 @@ pub fn bind(steps: &mut [Step], mut known: Known) -> Result<Vec<String>, expr::E
             Step::Explode(path, text) => {
                 known.resolve_whole(path, text, "exploded", &mut unseen)?;
                 let ty = type_at(&known.schema, path);
-                let fail = |holds: &str| {
-                    Err(expr::Error::new(text, path.at, format!("`{path}` holds {holds}, not lists")))
-                };
+                let fail =
+                    |holds: &str| Err(expr::Error::new(text, path.at, format!("`{path}` holds {holds}, not lists")));
                 match &ty {
                     Type::List(_) | Type::Json | Type::Raw => {}
                     Type::Null if known.mixing == Mixing::Json => {}
@@ -279,7 +278,9 @@ impl Known {
         // `first-name` is a difference.
         let dashed = names().find(|name| name.contains('-') && text[path.at..].starts_with(name));
         let hint = match (near, path.quotes) {
-            _ if dashed.is_some() => format!("a name with a dash goes in double quotes: \"{}\"", dashed.unwrap_or_default()),
+            _ if dashed.is_some() => {
+                format!("a name with a dash goes in double quotes: \"{}\"", dashed.unwrap_or_default())
+            }
             (Some(near), _) => format!("did you mean `{near}`?"),
             (None, Quotes::Double) => "text goes in single quotes, a column's name in double quotes".to_owned(),
             (None, _) => match self.schema.fields.len() {

@@ -103,7 +103,10 @@ fn the_examples_of_the_language_are_true() {
     let plan = doc.split_once("```toml\n").unwrap().1.split_once("\n```").unwrap().0;
     place.write("plan.toml", plan);
     let done = place.run(&["convert", "in.ndjson", "-o", "-", "--plan", "plan.toml", "--seed", "1"]).ok();
-    assert!(done.text().is_empty() || done.text() == "{\"name\":\"Fjord & Co\",\"domain\":\"fjord.example\",\"hq_city\":\"Bergen\"}\n");
+    assert!(
+        done.text().is_empty()
+            || done.text() == "{\"name\":\"Fjord & Co\",\"domain\":\"fjord.example\",\"hq_city\":\"Bergen\"}\n"
+    );
     let done = place.run(&["explain", "in.ndjson", "--plan", "plan.toml", "-o", "json"]).ok();
     let plan: serde_json::Value = serde_json::from_str(&done.text()).unwrap();
     assert_eq!(plan["steps"].as_array().unwrap().len(), 7);
@@ -116,13 +119,23 @@ fn explain_says_what_comes_out() {
     place.write("in.ndjson", "{\"n\":1,\"hq\":{\"city\":\"x\"},\"l\":[{\"a\":1.5}],\"d\":\"2024-01-31\"}\n");
     let flags = ["--explode", "l", "--flatten", "--cast", "d:date", "--with", "x = n / 2", "--limit", "3"];
     let done = place.run(&[&["explain", "in.ndjson"], &flags[..]].concat()).ok();
-    for words in ["explode", "cast     d:date", "streams in order", "hq.city  text", "l.a      float", "d        date", "x        float"] {
+    for words in [
+        "explode",
+        "cast     d:date",
+        "streams in order",
+        "hq.city  text",
+        "l.a      float",
+        "d        date",
+        "x        float",
+    ] {
         assert!(done.text().contains(words), "{words}: {}", done.text());
     }
     let done = place.run(&["explain", "in.ndjson", "--with", "x = lower(n)"]);
     assert_eq!(done.code, exit::USAGE);
     assert!(done.stderr.contains("`lower` needs text, and `n` holds numbers"), "{}", done.stderr);
-    assert!(place.run(&["explain", "in.ndjson", "--where", "hq.ctiy = 'x'"]).stderr.contains("did you mean `hq.city`?"));
+    assert!(
+        place.run(&["explain", "in.ndjson", "--where", "hq.ctiy = 'x'"]).stderr.contains("did you mean `hq.city`?")
+    );
 }
 
 #[test]

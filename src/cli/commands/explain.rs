@@ -34,9 +34,7 @@ pub async fn explain(context: &Context, args: ExplainArgs) -> Result<Exit, Failu
     for name in &explained.unseen {
         context.screen.note(&format!("no record of the sample has a column `{name}`"));
     }
-    context
-        .screen
-        .note(&format!("from the first {} records; later ones may widen it", human_count(explained.records)));
+    context.screen.note(&format!("from the first {} records; later ones may widen it", human_count(explained.records)));
     Ok(Exit::Success)
 }
 

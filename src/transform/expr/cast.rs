@@ -85,9 +85,9 @@ impl CastType {
                 let int = match number {
                     Some(Num::Int(int)) => i64::try_from(int).ok().map(i128::from),
                     // Its digits, which may say a whole number: `1.0`, `1e3`.
-                    Some(Num::Float(_)) => scaled(value.shown().trim_ascii(), 0, 19)
-                        .ok()
-                        .filter(|int| i64::try_from(*int).is_ok()),
+                    Some(Num::Float(_)) => {
+                        scaled(value.shown().trim_ascii(), 0, 19).ok().filter(|int| i64::try_from(*int).is_ok())
+                    }
                     None => None,
                 };
                 match (int, number) {
@@ -111,13 +111,11 @@ impl CastType {
             (CastType::Bool, value) => {
                 let b = match &value {
                     Datum::Bool(b) => Some(*b),
-                    Datum::Text(_) | Datum::Cell(_) => {
-                        match value.shown().trim_ascii().to_ascii_lowercase().as_str() {
-                            "true" | "t" | "yes" | "y" | "1" => Some(true),
-                            "false" | "f" | "no" | "n" | "0" => Some(false),
-                            _ => None,
-                        }
-                    }
+                    Datum::Text(_) | Datum::Cell(_) => match value.shown().trim_ascii().to_ascii_lowercase().as_str() {
+                        "true" | "t" | "yes" | "y" | "1" => Some(true),
+                        "false" | "f" | "no" | "n" | "0" => Some(false),
+                        _ => None,
+                    },
                     other => match other.number() {
                         Ok(Num::Int(0)) => Some(false),
                         Ok(Num::Int(1)) => Some(true),
@@ -158,7 +156,9 @@ impl CastType {
                 // What chrono can show, so that every output can.
                 let seconds = |count: i128| count.div_euclid(unit(per_second).per_second().into());
                 match count {
-                    Some(count) if i64::try_from(count).is_ok() && (FIRST_SECOND..=LAST_SECOND).contains(&seconds(count)) => {
+                    Some(count)
+                        if i64::try_from(count).is_ok() && (FIRST_SECOND..=LAST_SECOND).contains(&seconds(count)) =>
+                    {
                         Ok(Datum::Fixed(fixed, count))
                     }
                     _ => Err("the time is beyond the years that this unit holds".into()),

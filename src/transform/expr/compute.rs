@@ -4,9 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use arrow_array::builder::{
-    BooleanBuilder, Decimal128Builder, Float64Builder, Int64Builder, StringViewBuilder,
-};
+use arrow_array::builder::{BooleanBuilder, Decimal128Builder, Float64Builder, Int64Builder, StringViewBuilder};
 use arrow_array::{Array, ArrayRef};
 use arrow_buffer::{BooleanBufferBuilder, NullBuffer};
 
@@ -198,9 +196,7 @@ impl Column {
                 Column::Decimal(Decimal128Builder::with_capacity(rows).with_data_type(Type::Decimal.to_arrow()))
             }
             Type::Float => Column::Float(Float64Builder::with_capacity(rows)),
-            Type::Fixed(fixed) => {
-                Column::Fixed(*fixed, Vec::with_capacity(rows), BooleanBufferBuilder::new(rows))
-            }
+            Type::Fixed(fixed) => Column::Fixed(*fixed, Vec::with_capacity(rows), BooleanBufferBuilder::new(rows)),
             Type::Null | Type::Text => Column::Text(StringViewBuilder::with_capacity(rows)),
             _ => Column::Json(StringViewBuilder::with_capacity(rows), Vec::new()),
         }
@@ -279,4 +275,3 @@ impl Column {
         }
     }
 }
-

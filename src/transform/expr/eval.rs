@@ -5,8 +5,8 @@ use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use arrow_array::cast::AsArray;
 use arrow_array::builder::StringViewBuilder;
+use arrow_array::cast::AsArray;
 use arrow_array::types::{Decimal128Type, Float64Type, Int64Type};
 use arrow_array::{Array, ArrayRef};
 use arrow_buffer::BooleanBuffer;
@@ -79,12 +79,30 @@ enum Prepared {
     Or(Vec<Prepared>),
     Not(Box<Prepared>),
     Always(Truth),
-    Column { column: usize, question: Question, test: usize },
-    Columns { left: usize, compare: Compare, right: usize, test: usize },
+    Column {
+        column: usize,
+        question: Question,
+        test: usize,
+    },
+    Columns {
+        left: usize,
+        compare: Compare,
+        right: usize,
+        test: usize,
+    },
     /// Of a value that is worked out.
-    Computed { value: Ready, question: Question, test: usize },
+    Computed {
+        value: Ready,
+        question: Question,
+        test: usize,
+    },
     /// Of two, at least one of which is worked out.
-    Pair { left: Ready, compare: Compare, right: Ready, test: usize },
+    Pair {
+        left: Ready,
+        compare: Compare,
+        right: Ready,
+        test: usize,
+    },
 }
 
 /// What is asked of one column's values.
@@ -209,9 +227,7 @@ impl Program {
             Operand::Computed(computed) => computed,
         };
         match &computed.how {
-            How::Call(function, args) => {
-                Ready::Call(*function, args.iter().map(|arg| self.ready(arg, text)).collect())
-            }
+            How::Call(function, args) => Ready::Call(*function, args.iter().map(|arg| self.ready(arg, text)).collect()),
             How::Truth(node) => Ready::Truth(self.condition(node, text)),
             How::Cast(of, ty) => Ready::Cast(Box::new(self.ready(of, text)), *ty),
             How::Extract(of, regex, group) => Ready::Extract(Box::new(self.ready(of, text)), regex.clone(), *group),
@@ -250,9 +266,7 @@ impl Program {
             match &ty {
                 // Seen as in a text output, so that both are compared alike.
                 Type::Fixed(_) => Ok((json_text(&array, &ty), Type::Json)),
-                Type::Struct(_) | Type::List(_) | Type::Map(_) if *as_text => {
-                    Ok((json_text(&array, &ty), Type::Json))
-                }
+                Type::Struct(_) | Type::List(_) | Type::Map(_) if *as_text => Ok((json_text(&array, &ty), Type::Json)),
                 _ => Ok((array, ty)),
             }
         };

@@ -406,9 +406,7 @@ impl<'a> Parser<'a> {
 
     /// A function with its arguments; the name is next, and a parenthesis behind it.
     fn call(&mut self, depth: usize) -> Result<Parsed, Error> {
-        let Spanned { token: Token::Word(word), span } = self.advance() else {
-            unreachable!("called at a word only")
-        };
+        let Spanned { token: Token::Word(word), span } = self.advance() else { unreachable!("called at a word only") };
         let name = word.to_ascii_lowercase();
         self.advance();
         match name.as_str() {
@@ -441,7 +439,8 @@ impl<'a> Parser<'a> {
                         Some(_) => usize::MAX,
                     };
                     if group >= regex.captures_len() {
-                        let message = format!("the expression has no group of that number; it has {}", regex.captures_len() - 1);
+                        let message =
+                            format!("the expression has no group of that number; it has {}", regex.captures_len() - 1);
                         return Err(Error::new(self.text, at, message));
                     }
                     How::Extract(of, regex, group)
