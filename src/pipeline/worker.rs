@@ -1,6 +1,7 @@
 //! What one compute thread does with a group of morsels: decode, steps, encode. Each group becomes
 //! one [`Piece`]; whatever went wrong travels inside it, so that the writer meets it in order.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, select};
@@ -17,7 +18,7 @@ use crate::format::decode::{Decoded, Outcome, RejectedRecord, Surprise};
 use crate::format::frame::{BufferPool, Oversized};
 use crate::format::parquet::EncodedRowGroup;
 use crate::format::utf8::Repaired;
-use crate::transform::{Applied, Places, Steps, Tally};
+use crate::transform::{Applied, Places, Step, Steps, Tally};
 
 /// Something with the memory that it may use.
 #[derive(Debug)]
@@ -140,6 +141,10 @@ pub(super) struct Worker {
 /// Bytes of what the writer is to take, beyond which a piece is handed over in parts: short records
 /// under many columns become far more text than they were.
 const LARGE_PIECE_BYTES: usize = 8 << 20;
+
+/// Bytes of the source whose rows become more rows at once: their lists have at most half as many elements, each of
+/// which takes a view of every column. By eye: a hundred columns are then 50 MiB.
+const EXPLODED_BYTES: usize = 64 << 10;
 
 /// The way to the writer before a piece is whole.
 struct HandOver<'a> {
@@ -336,10 +341,7 @@ impl Worker {
         // A list that was cut off ends the execution at its end anyway.
         let ends_open = ends_open && rejects.len() == n_rejects;
         self.compiled.unseen.see(&batch);
-        let origins = (self.compiled.has_limit || places.is_some()).then(|| (0..rows as u32).collect());
-        let tally = Tally::new(self.compiled.has_limit);
-        let applied = self.steps.apply(batch, origins, tally, places.as_ref());
-        let applied = applied.map_err(|e| Part::Failed(Error::Step(e.to_string())))?;
+        let has_origins = self.compiled.has_limit || places.is_some();
         let mut account = Account {
             source: info.clone(),
             byte_offset: morsel.byte_offset,
@@ -347,23 +349,65 @@ impl Worker {
             lines,
             filtered: 0,
             added: 0,
-            nulled: self.steps.take_nulled(),
-            mismatches: self.steps.take_mismatches(),
+            nulled: Vec::new(),
+            mismatches: Vec::new(),
             duplicate_keys,
             utf8_replaced: 0,
             rejects,
             ends_open,
         };
-        if !self.compiled.ordered_steps.is_empty() {
-            let decoded = schema.clone();
-            parts.push(Part::Rows(Box::new(UnorderedRows { applied, account, decoded, places })));
-            return Ok(consumed);
+        let mut whole = Some(batch);
+        let (mut tally, mut taken) = (Tally::new(self.compiled.has_limit), None);
+        let at = parts.len();
+        for range in self.slices(rows, consumed) {
+            let origins = has_origins.then(|| (range.start as u32..range.end as u32).collect());
+            let part = match whole.take_if(|_| range.len() == rows) {
+                Some(whole) => whole,
+                None => {
+                    let whole = whole.as_ref().expect("one slice is all of it, or it stays");
+                    whole.slice(range.start, range.len())
+                }
+            };
+            let applied = self.steps.apply(part, origins, std::mem::take(&mut tally), places.as_ref());
+            let applied = applied.map_err(|e| Part::Failed(Error::Step(e.to_string())))?;
+            if !self.compiled.ordered_steps.is_empty() {
+                account.nulled = self.steps.take_nulled();
+                account.mismatches = self.steps.take_mismatches();
+                let decoded = schema.clone();
+                parts.push(Part::Rows(Box::new(UnorderedRows { applied, account, decoded, places })));
+                return Ok(consumed);
+            }
+            (tally, taken) = (applied.tally, applied.taken);
+            self.write(&applied.batch, schema, parts)?;
+            if taken.is_some() {
+                break;
+            }
         }
-        let Applied { batch, taken, tally, .. } = applied;
+        account.nulled = self.steps.take_nulled();
+        account.mismatches = self.steps.take_mismatches();
         account.settle(&tally, taken, places.as_ref(), self.compiled.keep_rejects);
-        parts.push(Part::Account(Box::new(account)));
+        parts.insert(at, Part::Account(Box::new(account)));
+        if taken.is_some() {
+            self.finish_row_groups(schema, parts)?;
+            return Err(Part::Enough);
+        }
+        Ok(consumed)
+    }
+
+    /// The rows of a batch of `bytes` of the source, as they are taken through the steps at once: all of them, or fewer
+    /// where one becomes many, with all other values each.
+    fn slices(&self, rows: usize, bytes: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        let explodes = self.compiled.row_steps.iter().any(|step| matches!(step, Step::Explode(..)));
+        let whole = !explodes || !self.compiled.ordered_steps.is_empty();
+        let at_once = if whole { rows } else { rows * EXPLODED_BYTES / bytes.max(1) }.max(1);
+        // No rows are a slice, too.
+        (0..rows.max(1)).step_by(at_once).map(move |start| start..(start + at_once).min(rows))
+    }
+
+    /// Makes of rows what each output takes.
+    fn write(&mut self, batch: &Batch, schema: &Arc<Schema>, parts: &mut Vec<Part>) -> Result<(), Part> {
         if self.compiled.has_rows() {
-            parts.push(Part::Encoded(encode_rows(&self.compiled, &batch, schema).map_err(Part::Failed)?));
+            parts.push(Part::Encoded(encode_rows(&self.compiled, batch, schema).map_err(Part::Failed)?));
         }
         if !self.row_groups.is_empty() {
             let columns = self.steps.output_schema(schema).map_err(|e| Part::Failed(Error::Step(e.to_string())))?;
@@ -372,14 +416,10 @@ impl Worker {
                 self.columns = Arc::new(columns);
             }
             for open in &mut self.row_groups {
-                open.write(&self.compiled, &self.columns, &batch).map_err(Part::Failed)?;
+                open.write(&self.compiled, &self.columns, batch).map_err(Part::Failed)?;
             }
         }
-        if taken.is_some() {
-            self.finish_row_groups(schema, parts)?;
-            return Err(Part::Enough);
-        }
-        Ok(consumed)
+        Ok(())
     }
 }
 

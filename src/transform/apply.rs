@@ -179,7 +179,7 @@ struct Make {
 }
 
 impl Make {
-    fn new(name: Arc<str>, operand: Operand, text: &str, label: String, mixing: Mixing, changes: bool) -> State {
+    fn state(name: Arc<str>, operand: Operand, text: &str, label: String, mixing: Mixing, changes: bool) -> State {
         let maker = Maker::new(&operand, text, mixing, changes);
         State::Make(Box::new(Make { name, operand, maker, changes, wide: false, label: label.into() }))
     }
@@ -250,14 +250,14 @@ impl Steps {
                 Step::Rename(renames, _) => State::Rename(renames.clone()),
                 Step::Limit(rows) => State::Limit(*rows),
                 Step::With { name, value, text, .. } => {
-                    Make::new(name.clone(), value.clone(), text, format!("--with {text}"), mixing, false)
+                    Make::state(name.clone(), value.clone(), text, format!("--with {text}"), mixing, false)
                 }
                 Step::Cast(casts, text) => {
                     for (path, ty) in casts {
                         let how = How::Cast(Operand::Column(path.clone()), *ty);
                         let operand = Operand::Computed(Box::new(Computed { how, span: 0..text.len() }));
                         let label = format!("--cast {}:{ty}", path.column);
-                        states.push(Make::new(path.column.clone(), operand, text, label, mixing, true));
+                        states.push(Make::state(path.column.clone(), operand, text, label, mixing, true));
                     }
                     continue;
                 }
@@ -266,7 +266,7 @@ impl Steps {
                         let how = How::Call(Function::JsonText, vec![Operand::Column(path.clone())]);
                         let operand = Operand::Computed(Box::new(Computed { how, span: 0..text.len() }));
                         let label = format!("--json {}", path.column);
-                        states.push(Make::new(path.column.clone(), operand, text, label, mixing, true));
+                        states.push(Make::state(path.column.clone(), operand, text, label, mixing, true));
                     }
                     continue;
                 }

@@ -187,6 +187,7 @@ struct SmallDisk(std::path::PathBuf);
 
 impl SmallDisk {
     /// `None` where one may not be mounted.
+    #[expect(clippy::print_stderr, reason = "who runs the test should know that it is skipped")]
     fn mount(place: &Place) -> Option<Self> {
         let path = place.path("mnt");
         std::fs::create_dir(&path).unwrap();

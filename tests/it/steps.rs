@@ -85,7 +85,7 @@ fn the_examples_of_the_language_are_true() {
     let examples: Vec<(&str, &str)> = doc.lines().filter_map(example).collect();
     assert!(examples.len() > 50, "{}", examples.len());
     let place = Place::new();
-    place.write("in.ndjson", &format!("{record}\n"));
+    place.write("in.ndjson", format!("{record}\n"));
     let names: Vec<String> = (0..examples.len()).map(|i| format!("e{i}")).collect();
     let mut args: Vec<String> = ["convert", "in.ndjson", "-o", "-"].map(str::to_owned).to_vec();
     for (name, (expression, _)) in names.iter().zip(&examples) {
@@ -93,7 +93,7 @@ fn the_examples_of_the_language_are_true() {
     }
     args.extend(["--select".to_owned(), names.join(",")]);
     let done = place.run(&args).ok();
-    let row: serde_json::Value = serde_json::from_str(&done.text()).unwrap();
+    let row: serde_json::Value = serde_json::from_str(done.text()).unwrap();
     for (name, (expression, value)) in names.iter().zip(&examples) {
         let expected: serde_json::Value = serde_json::from_str(value).unwrap_or_else(|e| panic!("{value}: {e}"));
         // By their digits, so that 12.50 is no 12.5.
@@ -108,7 +108,7 @@ fn the_examples_of_the_language_are_true() {
             || done.text() == "{\"name\":\"Fjord & Co\",\"domain\":\"fjord.example\",\"hq_city\":\"Bergen\"}\n"
     );
     let done = place.run(&["explain", "in.ndjson", "--plan", "plan.toml", "-o", "json"]).ok();
-    let plan: serde_json::Value = serde_json::from_str(&done.text()).unwrap();
+    let plan: serde_json::Value = serde_json::from_str(done.text()).unwrap();
     assert_eq!(plan["steps"].as_array().unwrap().len(), 7);
     assert_eq!(plan["output"][2], serde_json::json!({"name": "hq_city", "type": "text"}));
 }

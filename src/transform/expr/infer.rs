@@ -41,7 +41,7 @@ fn call_type(function: Function, args: &mut dyn Iterator<Item = Type>, mixing: M
     match function {
         Divide => Type::Float,
         Add | Subtract | Multiply | FloorDivide | Remainder | Negate | Abs => {
-            args.map(|ty| number(&ty)).reduce(|a, b| reckoned(a, b)).map_or(Type::Null, |n| n.ty(mixing))
+            args.map(|ty| number(&ty)).reduce(reckoned).map_or(Type::Null, |n| n.ty(mixing))
         }
         Round | Floor | Ceil => args.next().map_or(Type::Null, |ty| number(&ty).ty(mixing)),
         Join | Lower | Upper | Trim | Substr | Replace | SplitPart | Concat => Type::Text,

@@ -376,7 +376,7 @@ fn made(rows: &[Value], text: &str) -> Vec<Result<Value, String>> {
     // 1.0 and 1 are one number; which it is depends on the column's other values.
     let same = |a: &Result<Value, String>, b: &Result<Value, String>| match (a, b) {
         (Ok(Value::Number(a)), Ok(Value::Number(b))) => a.as_f64() == b.as_f64(),
-        (Ok(a), Ok(b)) => a == b || a.as_str().is_some_and(|a| *a == b.to_string()),
+        (Ok(a), Ok(b)) => a == b || a.as_str() == Some(&b.to_string()),
         (a, b) => a == b,
     };
     assert!(of_typed.iter().zip(&of_raw).all(|(a, b)| same(a, b)), "{text}: {of_typed:?} typed, {of_raw:?} raw");
