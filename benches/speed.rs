@@ -467,7 +467,7 @@ mod conversion {
 
     fn convert(input: &Input, format: OutputFormat, steps: &[Step]) -> Report {
         let path = FILES.folder.path().join("out");
-        let target = Target::File { path, no_clobber: false };
+        let target = Target::File { path, no_clobber: false, append: false };
         let output = Output { format, compression: Compression::None, target };
         let mut plan = Plan::new(Source::file(&input.path), output);
         plan.steps = steps.to_vec();

@@ -9,6 +9,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use super::dialect::DialectArgs;
 use super::key::KeyCommand;
 use super::serve_flags::EngineFlags;
+use super::sinks::{OutputArgs, SinkArgs};
 use super::steps::StepArgs;
 use super::values::{Enrich, parse_codec, parse_duration, parse_enrich, parse_on_bad_record, parse_size};
 use super::{env_names, exit};
@@ -142,6 +143,9 @@ Examples:
   drawoff convert january.csv february.csv.gz -o both.parquet --codec zstd:3
   curl -s https://files.example.com/a.ndjson | drawoff convert - -o - --to csv | head
   drawoff convert https://files.example.com/a.ndjson.zst -o a.parquet --on-bad-record skip
+  drawoff convert people.ndjson -o all.parquet -o - --to csv | head
+  drawoff convert people.ndjson -o people/ --partition-by country --max-file-rows 1000000
+  drawoff convert people.ndjson -o s3://bucket/people.parquet
   drawoff convert people.ndjson -o - --where \"score > 0.8 and hq.country in ('NO', 'SE')\" --select name,score --limit 10
 
   drawoff convert people.ndjson -o people.csv --with \"domain = lower(split_part(email, '@', 2))\" --cast founded:date --flatten
@@ -179,6 +183,12 @@ pub enum ToFormat {
     Ndjson,
     /// One JSON array of objects
     Json,
+    /// Arrow IPC file
+    #[value(alias = "feather")]
+    Arrow,
+    /// Arrow IPC stream
+    #[value(alias = "arrows")]
+    ArrowStream,
 }
 
 /// Formats in which the API keeps results.
@@ -237,15 +247,12 @@ pub enum ListFormat {
 /// What is written and how.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct PlanArgs {
-    /// File to write, or `-` for standard output; the name tells the format
-    #[arg(short, long, value_name = "OUT", help_heading = "Output")]
-    pub output: Option<PathBuf>,
-    /// Format to write, whatever the name says (standard output: ndjson)
-    #[arg(long, value_enum, value_name = "FORMAT", help_heading = "Output")]
-    pub to: Option<ToFormat>,
-    /// Refuse if the file is there already
-    #[arg(long, help_heading = "Output")]
-    pub no_clobber: bool,
+    /// Where the records go.
+    #[command(flatten)]
+    pub outputs: OutputArgs,
+    /// What stands there, and how a folder is divided.
+    #[command(flatten)]
+    pub sink: SinkArgs,
     /// Parquet codec: zstd or zstd:LEVEL, snappy, lz4, none
     #[arg(long, value_parser = parse_codec, value_name = "CODEC", help_heading = "Output")]
     pub codec: Option<ParquetCodec>,

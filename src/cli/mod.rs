@@ -22,6 +22,7 @@ mod report;
 mod resume;
 mod serve_flags;
 mod settings;
+mod sinks;
 mod sources;
 mod steps;
 mod table;

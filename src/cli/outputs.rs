@@ -1,6 +1,7 @@
 //! From names and flags to sources and outputs, checked before anything costs time.
 
 use std::collections::HashSet;
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,11 +9,13 @@ use std::sync::Arc;
 use super::args::{FromFormat, PlanArgs, SchemaFromArg, SchemaPolicyArg, ToFormat};
 use super::error::{Error, Failure, STDOUT};
 use super::settings::Settings;
+use super::sinks::TypedOutput;
 use crate::column::Schema;
-use crate::format::{Compression, Format, OutputFormat, ParquetCodec, ParquetOptions, schema_file};
+use crate::format::{ArrowForm, Compression, Format, OutputFormat, ParquetCodec, ParquetOptions, schema_file};
 use crate::pipeline::{
-    OnBadRecord, Output, Plan, SchemaChoice, SchemaFrom, SchemaPolicy, Target, check_steps, is_rejects_file,
+    Directory, OnBadRecord, Output, Plan, SchemaChoice, SchemaFrom, SchemaPolicy, Target, check_steps, is_rejects_file,
 };
+use crate::sink::ObjectPlace;
 use crate::source::{Input, Source};
 
 impl From<FromFormat> for Format {
@@ -62,69 +65,219 @@ pub fn told_by_name(path: &Path) -> (Option<ToFormat>, Compression) {
         Some("tsv" | "tab") => Some(ToFormat::Tsv),
         Some("ndjson" | "jsonl" | "jsonlines") => Some(ToFormat::Ndjson),
         Some("json") => Some(ToFormat::Json),
+        Some("arrow" | "feather" | "ipc") => Some(ToFormat::Arrow),
+        Some("arrows") => Some(ToFormat::ArrowStream),
         _ => None,
     };
     (format, compression)
 }
 
 fn output_format(format: ToFormat, args: &PlanArgs, codec: ParquetCodec) -> Result<OutputFormat, Failure> {
-    let is_csv = matches!(format, ToFormat::Csv | ToFormat::Tsv);
-    if let Some(flag) = args.dialect.first_given().filter(|_| !is_csv) {
-        let error = Error::Usage(format!("`{flag}` is for CSV, and the output is none"));
-        return Err(Failure::new(error, "leave it out, or write CSV: `--to csv`"));
-    }
     Ok(match format {
         ToFormat::Parquet => OutputFormat::Parquet(ParquetOptions { codec }),
         ToFormat::Csv => OutputFormat::Csv(args.dialect.options(b',')?),
         ToFormat::Tsv => OutputFormat::Csv(args.dialect.options(b'\t')?),
         ToFormat::Ndjson => OutputFormat::Ndjson,
         ToFormat::Json => OutputFormat::JsonArray,
+        ToFormat::Arrow => OutputFormat::Arrow(ArrowForm::File),
+        ToFormat::ArrowStream => OutputFormat::Arrow(ArrowForm::Stream),
     })
 }
 
-/// The extension that files of a format get.
-fn extension_of(format: ToFormat) -> &'static str {
-    match format {
-        ToFormat::Parquet => "parquet",
-        ToFormat::Csv => "csv",
-        ToFormat::Tsv => "tsv",
-        ToFormat::Ndjson => "ndjson",
-        ToFormat::Json => "json",
-    }
-}
-
-/// The output meant by `-o` and `--to`. Nothing is touched.
-pub fn output(args: &PlanArgs, settings: &Settings) -> Result<Output, Failure> {
-    let Some(path) = &args.output else {
+/// The outputs meant by `-o` and `--to`; there is at least one. Nothing is touched. `set` is what the names of a folder's
+/// files begin with.
+pub fn outputs(args: &PlanArgs, settings: &Settings, set: &str) -> Result<Vec<Output>, Failure> {
+    let typed = &args.outputs.typed;
+    if typed.is_empty() {
         return Err(Failure::new(
             Error::Usage("no output was given".into()),
             "give `-o FILE`, or `-o -` for standard output (NDJSON, or what `--to` says)",
         ));
-    };
-    let codec = settings.codec.value;
-    if path == Path::new("-") {
-        let format = output_format(args.to.unwrap_or(ToFormat::Ndjson), args, codec)?;
-        return Ok(Output { format, compression: Compression::None, target: Target::Stdout });
     }
-    output_file(path, args, codec)
+    let outputs = typed.iter().map(|typed| output(typed, args, settings, set)).collect::<Result<Vec<_>, _>>()?;
+    for (i, output) in outputs.iter().enumerate() {
+        if outputs[..i].iter().any(|other| same_target(&other.target, &output.target)) {
+            let error = Error::Usage(format!("{} is given twice", target_name(output)));
+            return Err(Failure::new(error, "give each `-o` a place of its own"));
+        }
+    }
+    let is_csv = |output: &Output| matches!(output.format, OutputFormat::Csv(_));
+    if let Some(flag) = args.dialect.first_given().filter(|_| !outputs.iter().any(is_csv)) {
+        let error = Error::Usage(format!("`{flag}` is for CSV, and no output is"));
+        return Err(Failure::new(error, "leave it out, or write CSV: `--to csv`"));
+    }
+    let is_folder = |output: &Output| matches!(output.target, Target::Directory(_));
+    if let Some(flag) = args.sink.folder_flag().filter(|_| !outputs.iter().any(is_folder)) {
+        let error = Error::Usage(format!("`{flag}` is for folders, and no output is one"));
+        return Err(Failure::new(error, "end the name of a folder with a slash: `-o people/`"));
+    }
+    Ok(outputs)
 }
 
-fn output_file(path: &Path, args: &PlanArgs, codec: ParquetCodec) -> Result<Output, Failure> {
+fn same_target(a: &Target, b: &Target) -> bool {
+    match (a, b) {
+        (Target::File { path: a, .. }, Target::File { path: b, .. }) => same_place(a, b),
+        (Target::Directory(a), Target::Directory(b)) => same_place(&a.path, &b.path),
+        (Target::Object(a), Target::Object(b)) => a.url == b.url,
+        (Target::Stdout, Target::Stdout) => true,
+        _ => false,
+    }
+}
+
+fn output(typed: &TypedOutput, args: &PlanArgs, settings: &Settings, set: &str) -> Result<Output, Failure> {
+    let path = &typed.path;
+    if typed.is_stdout() {
+        let format = output_format(typed.to.unwrap_or(ToFormat::Ndjson), args, settings.codec.value)?;
+        return Ok(Output { format, compression: Compression::None, target: Target::Stdout });
+    }
+    if let Some(url) = object_url(path) {
+        return output_object(url, typed, args, settings);
+    }
+    let ends_with_slash = path.as_os_str().to_string_lossy().ends_with('/');
+    // A flag that only a folder takes says that a name without an extension is one.
+    let told = told_by_name(path).0.is_some() || path.is_file();
+    if ends_with_slash || path.is_dir() || args.sink.folder_flag().is_some() && !told {
+        return output_folder(path, typed, args, settings, set);
+    }
+    output_file(path, typed.to, args, settings)
+}
+
+fn output_file(path: &Path, to: Option<ToFormat>, args: &PlanArgs, settings: &Settings) -> Result<Output, Failure> {
+    let (format, compression) = named_format(path, to)?;
+    let format = output_format(format, args, settings.codec.value)?;
+    if args.sink.append {
+        check_append(&format, compression, path)?;
+    }
+    let (no_clobber, append) = (args.sink.no_clobber, args.sink.append);
+    let target = Target::File { path: path.to_owned(), no_clobber, append };
+    Ok(Output { format, compression, target })
+}
+
+/// The format and compression of a file, by flag or name.
+fn named_format(path: &Path, to: Option<ToFormat>) -> Result<(ToFormat, Compression), Failure> {
     let (told, compression) = told_by_name(path);
-    let Some(format) = args.to.or(told) else {
+    let Some(format) = to.or(told) else {
         return Err(Failure::new(
             Error::Usage(format!("the name {} tells no format", path.display())),
-            "give `--to parquet`, csv, tsv, ndjson or json",
+            "give `--to parquet`, csv, tsv, ndjson, json, arrow or arrow-stream; the name of a folder ends with a slash",
         ));
     };
-    if format == ToFormat::Parquet && compression != Compression::None {
+    let inside = match format {
+        ToFormat::Parquet => {
+            Some(("Parquet is compressed inside", "leave .gz or .zst out; `--codec` chooses the compression"))
+        }
+        ToFormat::Arrow | ToFormat::ArrowStream => {
+            Some(("Arrow is read where it lies, and not compressed", "leave .gz or .zst out, or write Parquet"))
+        }
+        _ => None,
+    };
+    match inside {
+        Some((why, hint)) if compression != Compression::None => {
+            Err(Failure::new(Error::Usage(format!("{}: {why}", path.display())), hint))
+        }
+        _ => Ok((format, compression)),
+    }
+}
+
+fn check_append(format: &OutputFormat, compression: Compression, path: &Path) -> Result<(), Failure> {
+    let shown = path.display();
+    let (why, hint) = match format {
+        _ if compression != Compression::None => {
+            (format!("`--append`: {shown} is compressed"), "append to a plain file, or write another one")
+        }
+        OutputFormat::Ndjson | OutputFormat::Csv(_) => return Ok(()),
+        OutputFormat::Parquet(_) | OutputFormat::Arrow(_) => (
+            format!(
+                "`--append`: nothing can be added to {shown}; what is at the end of such a file says what is in it"
+            ),
+            "add a file to a folder, which readers take as one table: `-o people/`",
+        ),
+        OutputFormat::JsonArray => {
+            (format!("`--append`: the array in {shown} has its end"), "write NDJSON, which has none: `--to ndjson`")
+        }
+    };
+    Err(Failure::new(Error::Usage(why), hint))
+}
+
+fn output_folder(
+    path: &Path,
+    typed: &TypedOutput,
+    args: &PlanArgs,
+    settings: &Settings,
+    set: &str,
+) -> Result<Output, Failure> {
+    if args.sink.append {
+        let error = Error::Usage(format!("`--append`: {} is a folder", path.display()));
+        return Err(Failure::new(error, "leave it out: files of other runs stay in a folder"));
+    }
+    if args.dialect.excel && !args.sink.partition_by.is_empty() {
+        let error = Error::Usage("`--excel` and `--partition-by` do not go together".to_owned());
+        return Err(Failure::new(error, "spreadsheets open single files"));
+    }
+    let format = output_format(typed.to.unwrap_or(ToFormat::Parquet), args, settings.codec.value)?;
+    let target = Target::Directory(Directory {
+        path: path.to_owned(),
+        set: set.to_owned(),
+        no_clobber: args.sink.no_clobber,
+        max_file_rows: args.sink.max_file_rows,
+        max_file_bytes: args.sink.max_file_bytes,
+        partition_by: args.sink.partition_by.iter().map(|name| name.as_str().into()).collect(),
+    });
+    Ok(Output { format, compression: Compression::None, target })
+}
+
+/// The text of a path that is the URL of an object.
+fn object_url(path: &Path) -> Option<&str> {
+    let text = path.to_str()?;
+    ["s3://", "gs://", "az://", "s3a://", "abfs://", "abfss://", "azure://"]
+        .iter()
+        .any(|s| text.starts_with(s))
+        .then_some(text)
+}
+
+fn output_object(url: &str, typed: &TypedOutput, args: &PlanArgs, settings: &Settings) -> Result<Output, Failure> {
+    if url.ends_with('/') {
         return Err(Failure::new(
-            Error::Usage(format!("{}: Parquet is compressed inside", path.display())),
-            "leave .gz or .zst out; `--codec` chooses the compression",
+            Error::Usage(format!("{url} is no object: it ends with a slash")),
+            "name the object: `-o s3://bucket/people.parquet`",
         ));
     }
-    let target = Target::File { path: path.to_owned(), no_clobber: args.no_clobber };
-    Ok(Output { format: output_format(format, args, codec)?, compression, target })
+    if args.sink.append {
+        let error = Error::Usage(format!("`--append`: nothing can be added to {url}; objects are put whole"));
+        return Err(Failure::new(error, "write another object"));
+    }
+    let (format, compression) = named_format(Path::new(url), typed.to)?;
+    let format = output_format(format, args, settings.codec.value)?;
+    let place = ObjectPlace {
+        url: url.to_owned(),
+        options: object_options(std::env::vars_os()),
+        no_clobber: args.sink.no_clobber,
+    };
+    Ok(Output { format, compression, target: Target::Object(place) })
+}
+
+/// What the environment says of object stores, by the usual names.
+fn object_options(variables: impl Iterator<Item = (OsString, OsString)>) -> Vec<(String, String)> {
+    let mut options: Vec<(String, String)> = variables
+        .filter_map(|(name, value)| Some((name.into_string().ok()?.to_ascii_lowercase(), value.into_string().ok()?)))
+        .filter(|(name, value)| {
+            let ours = ["aws_", "google_", "azure_"].iter().any(|prefix| name.starts_with(prefix));
+            ours && !value.is_empty()
+        })
+        .collect();
+    options.sort();
+    if let Some(endpoint) =
+        options.iter().find(|(name, _)| name == "aws_endpoint_url_s3").map(|(_, value)| value.clone())
+    {
+        options.retain(|(name, _)| name != "aws_endpoint_url" && name != "aws_endpoint_url_s3");
+        options.push(("aws_endpoint_url".to_owned(), endpoint));
+    }
+    // Who names an address without TLS wants it.
+    let plain = options.iter().any(|(name, value)| name.contains("endpoint") && value.starts_with("http://"));
+    if plain && !options.iter().any(|(name, _)| name == "aws_allow_http") {
+        options.push(("aws_allow_http".to_owned(), "true".to_owned()));
+    }
+    options
 }
 
 /// The outputs under `--all-blocks`: files in the folder `-o`, each named after its result file (its name and the
@@ -134,18 +287,36 @@ pub fn block_outputs(
     settings: &Settings,
     files: &[(&str, Option<i64>)],
 ) -> Result<Vec<Output>, Failure> {
-    let Some(folder) = args.output.as_deref().filter(|path| *path != Path::new("-")) else {
-        return Err(Failure::new(
-            Error::Usage("`--all-blocks` writes several files".into()),
-            "give a folder with `-o`",
-        ));
+    let typed = match &args.outputs.typed[..] {
+        [typed] if !typed.is_stdout() && object_url(&typed.path).is_none() => typed,
+        _ => {
+            return Err(Failure::new(
+                Error::Usage("`--all-blocks` writes several files".into()),
+                "give one folder with `-o`",
+            ));
+        }
     };
-    let format = args.to.unwrap_or(ToFormat::Parquet);
+    if let Some(flag) = args.sink.folder_flag() {
+        let error = Error::Usage(format!("`--all-blocks` writes one file for each block, and `{flag}` divides them"));
+        return Err(Failure::new(error, "choose a block with `--block N`"));
+    }
+    let format = output_format(typed.to.unwrap_or(ToFormat::Parquet), args, settings.codec.value)?;
     let output = |name| {
-        let name = format!("{name}.{}", extension_of(format));
-        output_file(&folder.join(name), args, settings.codec.value)
+        let name = format!("{name}.{}", format.extension());
+        output_file(&typed.path.join(name), typed.to.or(Some(ToFormat::Parquet)), args, settings)
     };
     plain_names(files).into_iter().map(output).collect()
+}
+
+/// What the names of a run's files in a folder begin with: the same for the same results, so that these replace each
+/// other.
+pub fn set_of_run(run: &str, block: Option<i64>) -> String {
+    let run: String =
+        run.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).take(80).collect();
+    match block {
+        Some(block) => format!("{run}-{block:02}"),
+        None => run,
+    }
 }
 
 /// One plain name per file, in order, no two the same: lower-case letters, digits, `-` and `_`, so that they are as
@@ -180,16 +351,21 @@ fn plain_name(filename: &str, number: Option<i64>, index: usize) -> String {
     }
 }
 
-/// Makes sure that the outputs can be written, before a run is started or a byte moves: the folder exists and takes
+/// Makes sure that an output can be written, before a run is started or a byte moves: the folder exists and takes
 /// files, the name is free for a file, and no input stands there.
 pub fn check_writable(output: &Output, inputs: &[&Path]) -> Result<(), Failure> {
-    let Target::File { path, no_clobber } = &output.target else { return Ok(()) };
+    let (path, no_clobber) = match &output.target {
+        Target::Stdout => return Ok(()),
+        Target::File { path, no_clobber, .. } => (path, *no_clobber),
+        Target::Directory(directory) => return check_folder(directory),
+        Target::Object(place) => return check_object(place),
+    };
     let fail = |cause: io::Error| Failure::from(Error::Write { path: path.clone(), cause });
     match std::fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => {
             return Err(fail(io::Error::new(io::ErrorKind::IsADirectory, "is a folder")));
         }
-        Ok(_) if *no_clobber => {
+        Ok(_) if no_clobber => {
             return Err(fail(io::Error::new(io::ErrorKind::AlreadyExists, "the file is there already")));
         }
         _ => {}
@@ -198,16 +374,61 @@ pub fn check_writable(output: &Output, inputs: &[&Path]) -> Result<(), Failure> 
         return Err(Error::Usage(format!("{} is an input; it cannot be the output too", input.display())).into());
     }
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    check_takes_files(folder).map_err(fail)
+}
+
+fn check_takes_files(folder: &Path) -> io::Result<()> {
     // A file that is made and dropped is the one check that asks the system itself. It has no name, so that a kill
     // leaves nothing.
-    tempfile::tempfile_in(folder).map_err(|error| {
+    tempfile::tempfile_in(folder).map(drop).map_err(|error| {
         // The library adds the folder, which the message names already.
         if error.kind() == io::ErrorKind::NotFound {
-            return fail(io::Error::new(io::ErrorKind::NotFound, "no such folder"));
+            return io::Error::new(io::ErrorKind::NotFound, "no such folder");
         }
-        fail(error.raw_os_error().map_or_else(|| io::Error::from(error.kind()), io::Error::from_raw_os_error))
-    })?;
-    Ok(())
+        error.raw_os_error().map_or_else(|| io::Error::from(error.kind()), io::Error::from_raw_os_error)
+    })
+}
+
+fn check_folder(directory: &Directory) -> Result<(), Failure> {
+    let path = &directory.path;
+    let fail = |cause: io::Error| Failure::from(Error::Write { path: path.clone(), cause });
+    match std::fs::metadata(path) {
+        Ok(metadata) if !metadata.is_dir() => {
+            Err(fail(io::Error::new(io::ErrorKind::NotADirectory, "is a file, and a folder was asked for")))
+        }
+        Ok(_) if directory.no_clobber && path.join("_manifest.json").exists() => {
+            Err(fail(io::Error::new(io::ErrorKind::AlreadyExists, "the folder holds results already")))
+        }
+        Ok(_) => check_takes_files(path).map_err(fail),
+        Err(_) => {
+            let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            check_takes_files(parent).map_err(fail)
+        }
+    }
+}
+
+fn check_object(place: &ObjectPlace) -> Result<(), Failure> {
+    // On a thread of its own, because it blocks.
+    let checked = std::thread::scope(|scope| scope.spawn(|| place.check()).join());
+    let checked = checked.map_err(|_| Error::Bug("the check of an object's place broke down".into()))?;
+    checked.map_err(|cause| {
+        let failure = Failure::from(Error::Write { path: PathBuf::from(&place.url), cause });
+        failure.with_hint(
+            "credentials and address come from the environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, \
+             AWS_ENDPOINT_URL; GOOGLE_SERVICE_ACCOUNT; AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY",
+        )
+    })
+}
+
+/// Fails if an input stands where an output would.
+pub fn check_inputs(outputs: &[Output], inputs: &[&Path]) -> Result<(), Failure> {
+    let files = outputs.iter().filter(|output| matches!(output.target, Target::File { .. }));
+    files.into_iter().try_for_each(|output| check_writable(output, inputs))
+}
+
+/// [`check_writable`] for all outputs.
+pub fn check_all_writable(outputs: &[Output], inputs: &[&Path]) -> Result<(), Failure> {
+    outputs.iter().try_for_each(|output| check_writable(output, inputs))
 }
 
 /// True if both paths name one file, which need not be there yet.
@@ -221,14 +442,19 @@ fn same_place(a: &Path, b: &Path) -> bool {
     matches!((place(a), place(b)), (Some(a), Some(b)) if a == b)
 }
 
-/// Where rejects go: as told, or beside a file output when bad records are passed over. What stands there must not be
-/// an input or the output, and what drawoff would put there by itself replaces only rejects.
-fn rejects(args: &PlanArgs, output: &Output, inputs: &[&Path]) -> Result<Option<PathBuf>, Failure> {
-    let beside = match (&output.target, args.on_bad_record) {
-        (_, OnBadRecord::Fail) | (Target::Stdout, _) => None,
+/// Where rejects go: as told, or beside the first output that is a file or a folder when bad records are passed over.
+/// What stands there must not be an input or an output, and what drawoff would put there by itself replaces only rejects.
+fn rejects(args: &PlanArgs, outputs: &[Output], inputs: &[&Path]) -> Result<Option<PathBuf>, Failure> {
+    let beside = |output: &Output| match &output.target {
+        Target::Stdout | Target::Object(_) => None,
         // A device has no place beside it.
-        (Target::File { path, .. }, _) if std::fs::metadata(path).is_ok_and(|m| !m.is_file()) => None,
-        (Target::File { path, .. }, _) => Some(rejects_beside(path)),
+        Target::File { path, .. } if std::fs::metadata(path).is_ok_and(|m| !m.is_file()) => None,
+        Target::File { path, .. } => Some(rejects_beside(path)),
+        Target::Directory(directory) => Some(rejects_beside(&directory.path)),
+    };
+    let beside = match args.on_bad_record {
+        OnBadRecord::Fail => None,
+        _ => outputs.iter().find_map(beside),
     };
     let Some(path) = args.rejects.clone().or(beside) else { return Ok(None) };
     let refuse = |what: String, hint: &str| Err(Failure::new(Error::Usage(what), hint));
@@ -236,20 +462,18 @@ fn rejects(args: &PlanArgs, output: &Output, inputs: &[&Path]) -> Result<Option<
     if inputs.iter().any(|input| same_place(input, &path)) {
         return refuse(format!("{shown} is an input; rejects cannot go there"), "give another file with `--rejects`");
     }
-    if let Target::File { path: output, no_clobber } = &output.target {
-        if same_place(output, &path) {
-            return refuse(
-                format!("{shown} is the output; rejects cannot go there"),
-                "give another file with `--rejects`",
-            );
-        }
-        let foreign = path.exists() && (*no_clobber || args.rejects.is_none() && !is_rejects_file(&path));
-        if foreign {
-            return refuse(
-                format!("{shown} is where rejects would go, and a file stands there"),
-                "move it away, or give another file with `--rejects`",
-            );
-        }
+    let is_output =
+        |output: &Output| matches!(&output.target, Target::File { path: output, .. } if same_place(output, &path));
+    if outputs.iter().any(is_output) {
+        return refuse(format!("{shown} is the output; rejects cannot go there"), "give another file with `--rejects`");
+    }
+    let may_be_replaced = is_rejects_file(&path) || args.rejects.is_some() && !args.sink.no_clobber;
+    let is_beside = !matches!(&outputs[..], [Output { target: Target::Stdout, .. }]);
+    if is_beside && path.exists() && (args.sink.no_clobber || !may_be_replaced) {
+        return refuse(
+            format!("{shown} is where rejects would go, and a file stands there"),
+            "move it away, or give another file with `--rejects`",
+        );
     }
     Ok(Some(path))
 }
@@ -265,7 +489,7 @@ fn rejects_beside(path: &Path) -> PathBuf {
 }
 
 /// The plan from `sources` to `output` under the flags.
-pub fn plan(sources: Vec<Source>, output: Output, args: &PlanArgs, settings: &Settings) -> Result<Plan, Failure> {
+pub fn plan(sources: Vec<Source>, outputs: Vec<Output>, args: &PlanArgs, settings: &Settings) -> Result<Plan, Failure> {
     let inputs: Vec<&Path> = sources
         .iter()
         .filter_map(|source| match &source.input {
@@ -273,7 +497,7 @@ pub fn plan(sources: Vec<Source>, output: Output, args: &PlanArgs, settings: &Se
             _ => None,
         })
         .collect();
-    let rejects = rejects(args, &output, &inputs)?;
+    let rejects = rejects(args, &outputs, &inputs)?;
     Ok(Plan {
         sources,
         steps: args.steps.steps()?,
@@ -281,24 +505,25 @@ pub fn plan(sources: Vec<Source>, output: Output, args: &PlanArgs, settings: &Se
         schema: SchemaChoice {
             declared: None,
             law: args.schema.as_deref().map(read_schema_file).transpose()?,
-            extra_column: extra_column(args, &output)?,
+            extra_column: extra_column(args, &outputs)?,
             from: args.schema_from.into(),
             policy: args.schema_policy.into(),
         },
-        outputs: vec![output],
+        outputs,
         on_bad_record: args.on_bad_record,
         rejects,
         lossy_utf8: args.lossy_utf8,
+        metadata: vec![("drawoff.version".to_owned(), env!("CARGO_PKG_VERSION").to_owned())],
         limits: settings.limits(),
     })
 }
 
 /// Fails now if what the flags say of the schema, and the steps under it, could not be used later.
-pub fn check_schema(args: &PlanArgs, output: &Output) -> Result<(), Failure> {
+pub fn check_schema(args: &PlanArgs, outputs: &[Output]) -> Result<(), Failure> {
     let law = args.schema.as_deref().map(read_schema_file).transpose()?;
     let choice = SchemaChoice { law, policy: args.schema_policy.into(), ..SchemaChoice::default() };
     check_steps(&args.steps.steps()?, &choice).map_err(Error::Pipeline)?;
-    extra_column(args, output).map(drop)
+    extra_column(args, outputs).map(drop)
 }
 
 /// The columns of a schema file.
@@ -310,34 +535,37 @@ pub fn read_schema_file(path: &Path) -> Result<Schema, Failure> {
     })
 }
 
-fn extra_column(args: &PlanArgs, output: &Output) -> Result<Option<Arc<str>>, Failure> {
+fn extra_column(args: &PlanArgs, outputs: &[Output]) -> Result<Option<Arc<str>>, Failure> {
     let Some(name) = &args.extra_column else { return Ok(None) };
-    match output.format {
-        _ if name.is_empty() => Err(Error::Usage("`--extra-column` needs a name".into()).into()),
-        OutputFormat::Csv(_) | OutputFormat::Parquet(_) => Ok(Some(name.as_str().into())),
-        OutputFormat::Ndjson | OutputFormat::JsonArray => Err(Failure::new(
-            Error::Usage("`--extra-column` is for CSV and Parquet".into()),
+    if name.is_empty() {
+        return Err(Error::Usage("`--extra-column` needs a name".into()).into());
+    }
+    match outputs.iter().any(|o| matches!(o.format, OutputFormat::Ndjson | OutputFormat::JsonArray)) {
+        false => Ok(Some(name.as_str().into())),
+        true => Err(Failure::new(
+            Error::Usage("`--extra-column` is for CSV, Parquet and Arrow".into()),
             "leave it out: JSON keeps every key where it is",
         )),
     }
 }
 
-/// What can be done when the schema changed where `output` could not follow. `files` says that all sources are files.
-pub fn schema_hint(args: &PlanArgs, output: &Output, files: bool) -> &'static str {
-    match (args.schema_policy, &output.target, files) {
+/// What can be done when the schema changed where an output could not follow. `files` says that all sources are files.
+pub fn schema_hint(args: &PlanArgs, outputs: &[Output], files: bool) -> &'static str {
+    let to_stdout = outputs.iter().any(|output| output.target == Target::Stdout);
+    match (args.schema_policy, to_stdout, files) {
         (SchemaPolicyArg::Fail, ..) => {
             "`--schema-policy evolve` widens what is written, `--schema-policy freeze` rejects such records"
         }
-        (_, Target::Stdout, true) => {
+        (_, true, true) => {
             "`--schema-from full` reads everything before it writes, and `--extra-column NAME` takes keys without a column; `-o FILE` can follow such a change"
         }
-        (_, Target::Stdout, false) => {
+        (_, true, false) => {
             "`--extra-column NAME` takes keys without a column; `-o FILE.parquet` can follow such a change, and so can `--schema-from full` once the input is a file"
         }
-        (_, Target::File { .. }, true) => {
+        (_, false, true) => {
             "`--schema-from full` reads everything before it writes; a Parquet file can follow such a change: `-o FILE.parquet`"
         }
-        (_, Target::File { .. }, false) => "a Parquet file can follow such a change: `-o FILE.parquet`",
+        (_, false, false) => "a Parquet file can follow such a change: `-o FILE.parquet`",
     }
 }
 
@@ -345,8 +573,15 @@ pub fn schema_hint(args: &PlanArgs, output: &Output, files: bool) -> &'static st
 pub fn target_name(output: &Output) -> String {
     match &output.target {
         Target::File { path, .. } => path.display().to_string(),
+        Target::Directory(directory) => directory.path.display().to_string(),
+        Target::Object(place) => place.url.clone(),
         Target::Stdout => STDOUT.to_owned(),
     }
+}
+
+/// How several are called.
+pub fn target_names(outputs: &[Output]) -> String {
+    outputs.iter().map(target_name).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -377,6 +612,8 @@ mod tests {
             ("a.b.jsonl.zst", Some(ToFormat::Ndjson), Compression::Zstd),
             ("a.tsv", Some(ToFormat::Tsv), Compression::None),
             ("a.json", Some(ToFormat::Json), Compression::None),
+            ("a.arrow", Some(ToFormat::Arrow), Compression::None),
+            ("a.arrows", Some(ToFormat::ArrowStream), Compression::None),
             ("a.gz", None, Compression::Gzip),
             ("a", None, Compression::None),
         ];
@@ -387,7 +624,7 @@ mod tests {
 
     #[test]
     fn outputs_are_told_by_flag_or_name() {
-        let made = |flags: &str| output(&plan_args(flags), &settings());
+        let made = |flags: &str| outputs(&plan_args(flags), &settings(), "part").map(|mut made| made.remove(0));
         assert_eq!(made("-o -").unwrap().format, OutputFormat::Ndjson);
         assert_eq!(made("-o x.bin --to json").unwrap().format, OutputFormat::JsonArray);
         for (flags, words) in [("", "no output"), ("-o x.bin", "tells no format"), ("-o x.parquet.gz", "inside")] {
@@ -397,10 +634,53 @@ mod tests {
     }
 
     #[test]
+    fn folders_and_objects_are_told_by_their_names() {
+        let made = |flags: &str| outputs(&plan_args(flags), &settings(), "part").map(|mut made| made.remove(0));
+        let Target::Directory(folder) = made("-o people/ --partition-by a,b --max-file-rows 9").unwrap().target else {
+            panic!("it ends with a slash")
+        };
+        assert_eq!((folder.set.as_str(), folder.max_file_rows, folder.partition_by.len()), ("part", Some(9), 2));
+        assert!(matches!(made("-o people --max-file-bytes 1MiB").unwrap().target, Target::Directory(_)));
+        assert!(matches!(made("-o s3://bucket/a.csv.gz").unwrap().target, Target::Object(_)));
+        for (flags, words) in [
+            ("-o people.csv --partition-by a", "for folders"),
+            ("-o s3://bucket/people/", "ends with a slash"),
+            ("-o people.parquet --append", "nothing can be added"),
+            ("-o people.csv.gz --append", "compressed"),
+            ("-o people/ --append", "is a folder"),
+            ("-o - -o -", "given twice"),
+            ("-o a.csv -o ./a.csv", "given twice"),
+            ("-o a.arrow.gz", "not compressed"),
+        ] {
+            let failure = made(flags).unwrap_err();
+            assert!(failure.lines()[0].contains(words) && failure.hint().is_some(), "{flags}: {failure:?}");
+        }
+    }
+
+    #[test]
+    fn the_environment_says_where_objects_are() {
+        let said = |variables: &[(&str, &str)]| {
+            object_options(variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))))
+        };
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(said(&[("AWS_REGION", "eu-1"), ("HOME", "/"), ("AWS_PROFILE", "")]), [pair("aws_region", "eu-1")]);
+        assert_eq!(
+            said(&[("AWS_ENDPOINT_URL", "https://a"), ("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")]),
+            [pair("aws_endpoint_url", "http://127.0.0.1:9"), pair("aws_allow_http", "true")]
+        );
+    }
+
+    #[test]
+    fn files_of_a_run_have_its_name() {
+        assert_eq!(set_of_run("5f0c-11", Some(3)), "5f0c-11-03");
+        assert_eq!(set_of_run("../x y", None), "___x_y");
+    }
+
+    #[test]
     fn rejects_stand_beside_the_output() {
         let path = |flags: &str| {
             let args = plan_args(flags);
-            rejects(&args, &output(&args, &settings()).unwrap(), &[]).unwrap()
+            rejects(&args, &outputs(&args, &settings(), "part").unwrap(), &[]).unwrap()
         };
         assert_eq!(path("-o d/people.parquet"), None);
         assert_eq!(path("-o d/people.parquet --on-bad-record skip"), Some("d/people.rejects.ndjson".into()));
@@ -418,7 +698,7 @@ mod tests {
         std::fs::write(at("old.rejects.ndjson"), r#"{"source":"x","byte":0,"line":1,"record":0,"path":""}"#).unwrap();
         let made = |flags: &str, inputs: &[&Path]| {
             let args = plan_args(&flags.replace("DIR", &folder.path().display().to_string()));
-            rejects(&args, &output(&args, &settings()).unwrap(), inputs)
+            rejects(&args, &outputs(&args, &settings(), "part").unwrap(), inputs)
         };
         let skip = "--on-bad-record skip";
         assert!(made(&format!("-o DIR/people.csv {skip}"), &[]).is_err(), "a file of the user's own");
@@ -459,7 +739,7 @@ mod tests {
         let path = folder.path().join("out.csv");
         let check = |path: &Path, more: &str, inputs: &[&Path]| {
             let args = plan_args(&format!("-o {} {more}", path.display()));
-            check_writable(&output(&args, &settings()).unwrap(), inputs)
+            check_all_writable(&outputs(&args, &settings(), "part").unwrap(), inputs)
         };
         check(&path, "", &[]).unwrap();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
@@ -471,6 +751,7 @@ mod tests {
         assert!(
             check(&folder.path().join("no/out.csv"), "", &[]).unwrap_err().lines()[0].ends_with(": no such folder")
         );
-        assert!(check(folder.path(), "--to csv", &[]).unwrap_err().lines()[0].contains("is a folder"));
+        check(folder.path(), "--to csv", &[]).unwrap();
+        assert!(check(&path.join(""), "", &[]).unwrap_err().lines()[0].contains("is a file"));
     }
 }

@@ -7,10 +7,11 @@ use serde_json::{Value, json};
 use super::args::ReportFormat;
 use super::context::Context;
 use super::exit::Exit;
+use super::outputs::target_name;
 use super::table::json_line;
 use super::values::codec_text;
 use crate::client::Done;
-use crate::format::OutputFormat;
+use crate::format::{ArrowForm, OutputFormat};
 use crate::pipeline::{Output, Report};
 use crate::text::{escape_for_terminal, human_bytes, human_count, human_duration};
 
@@ -18,8 +19,8 @@ use crate::text::{escape_for_terminal, human_bytes, human_count, human_duration}
 pub struct Account<'a> {
     /// How the output is called.
     pub name: String,
-    /// The output.
-    pub output: &'a Output,
+    /// The outputs.
+    pub outputs: &'a [Output],
     /// The engine's numbers.
     pub report: &'a Report,
     /// Rows that the API says.
@@ -91,15 +92,19 @@ impl Account<'_> {
 
     fn json(&self) -> Value {
         let r = self.report;
-        let format = match self.output.format {
+        let format = |output: &Output| match output.format {
             OutputFormat::Parquet(options) => json!({"name": "parquet", "codec": codec_text(options.codec)}),
             OutputFormat::Csv(_) => json!({"name": "csv"}),
             OutputFormat::Ndjson => json!({"name": "ndjson"}),
             OutputFormat::JsonArray => json!({"name": "json"}),
+            OutputFormat::Arrow(ArrowForm::File) => json!({"name": "arrow"}),
+            OutputFormat::Arrow(ArrowForm::Stream) => json!({"name": "arrow-stream"}),
         };
+        let each = |output: &Output| json!({"output": target_name(output), "format": format(output)});
         json!({
             "output": self.name,
-            "format": format,
+            "format": self.outputs.first().map(format),
+            "outputs": self.outputs.iter().map(each).collect::<Vec<_>>(),
             "rows_in": r.rows_in,
             "rows_written": r.rows_written,
             "rows_rejected": r.rows_rejected,
@@ -185,7 +190,7 @@ mod tests {
         let output = Output { format: OutputFormat::Ndjson, compression: Compression::None, target: Target::Stdout };
         let account = Account {
             name: "a.parquet".into(),
-            output: &output,
+            outputs: &[output],
             report: &report,
             expected_rows: Some(5000),
             repeated_bytes: 0,

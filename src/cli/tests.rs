@@ -69,7 +69,7 @@ async fn draw_off(faulty: &Faulty, out: &Path, words: &mut Vec<String>) -> Resul
     let output = Output {
         format: OutputFormat::Ndjson,
         compression: Compression::None,
-        target: Target::File { path: out.to_owned(), no_clobber: false },
+        target: Target::File { path: out.to_owned(), no_clobber: false, append: false },
     };
     let mut plan = pipeline::Plan::new(sources.remove(0), output);
     plan.sources.extend(sources);
@@ -141,8 +141,9 @@ fn is_right(plan: &Plan, outcome: &Outcome) -> Result<(), String> {
         }
         let cuts = file.faults.iter().filter(|fault| matches!(fault, Fault::Cut(_))).count();
         if file.framing == Framing::Close && (cuts > 1 || file.relentless) {
-            // Where nothing says how long a file is, two cuts at the same place look like its end; other signs remain.
-            ends.extend([Exit::Mismatch, Exit::LastLineCut, Exit::Damaged]);
+            // Where nothing says how long a file is, two cuts at the same place look like its end; other signs remain,
+            // and if it comes whole after that, it looks like another file.
+            ends.extend([Exit::Mismatch, Exit::LastLineCut, Exit::Damaged, Exit::FileChanged]);
         }
         hopeless |= defect.is_some() || file.is_out_of_reach();
         let versions = if replaced { 2 } else { 1 };

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow_array::ArrayRef;
+use arrow_array::{ArrayRef, UInt32Array};
 use arrow_buffer::Buffer;
+use arrow_schema::ArrowError;
+use arrow_select::take::take;
 
 use super::Schema;
 
@@ -71,6 +73,51 @@ pub struct Batch {
     /// Where each row's whole record stands, while rows still are records of one NDJSON morsel and
     /// no step has changed their values: an NDJSON sink may then copy them. `rows` long.
     pub records: Option<(Buffer, Vec<RecordSpan>)>,
+}
+
+impl Batch {
+    /// `rows` rows from `start` on, without copying.
+    ///
+    /// # Panics
+    ///
+    /// If there are not so many.
+    pub fn slice(&self, start: usize, rows: usize) -> Self {
+        Batch {
+            schema: self.schema.clone(),
+            columns: self.columns.iter().map(|column| column.slice(start, rows)).collect(),
+            rows,
+            records: self.records.as_ref().map(|(bytes, spans)| (bytes.clone(), spans[start..start + rows].to_vec())),
+        }
+    }
+
+    /// The rows at `places`, in that order.
+    pub fn take(&self, places: &[u32]) -> Result<Self, ArrowError> {
+        let indices = UInt32Array::from(places.to_vec());
+        let columns = self.columns.iter().map(|column| take(column, &indices, None)).collect::<Result<_, _>>()?;
+        let records = self.records.as_ref();
+        Ok(Batch {
+            schema: self.schema.clone(),
+            columns,
+            rows: places.len(),
+            records: records
+                .map(|(bytes, spans)| (bytes.clone(), places.iter().map(|&place| spans[place as usize]).collect())),
+        })
+    }
+
+    /// The same rows without some columns. Names that are not there are passed over.
+    pub fn without_columns(&self, names: &[Arc<str>]) -> Self {
+        let kept = |i: &usize| !names.contains(&self.schema.fields[*i].name);
+        let kept: Vec<usize> = (0..self.columns.len()).filter(kept).collect();
+        if kept.len() == self.columns.len() {
+            return self.clone();
+        }
+        Batch {
+            schema: Arc::new(self.schema.without(names)),
+            columns: kept.iter().map(|&i| self.columns[i].clone()).collect(),
+            rows: self.rows,
+            records: None,
+        }
+    }
 }
 
 /// A record's bytes in its morsel, without the line end.

@@ -294,6 +294,11 @@ impl Schema {
         Schema { fields }
     }
 
+    /// The same columns but for these names.
+    pub fn without(&self, names: &[Arc<str>]) -> Self {
+        Schema { fields: self.fields.iter().filter(|field| !names.contains(&field.name)).cloned().collect() }
+    }
+
     /// The place of a column.
     pub fn position(&self, name: &str) -> Option<usize> {
         self.fields.iter().position(|f| &*f.name == name)

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Compression, CsvOptions, Format, OutputFormat, ParquetOptions};
+use super::{ArrowForm, Compression, CsvOptions, Format, OutputFormat, ParquetOptions};
 
 /// A format to read, as found out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +83,8 @@ pub fn output_format_of_word(word: &str) -> Option<OutputFormat> {
         "tsv" => OutputFormat::Csv(CsvOptions { delimiter: b'\t', ..CsvOptions::default() }),
         "ndjson" | "jsonl" => OutputFormat::Ndjson,
         "json" => OutputFormat::JsonArray,
+        "arrow" | "feather" => OutputFormat::Arrow(ArrowForm::File),
+        "arrows" => OutputFormat::Arrow(ArrowForm::Stream),
         _ => return None,
     })
 }
@@ -93,7 +95,7 @@ pub fn output_format_of_path(path: &Path) -> Option<(OutputFormat, Compression)>
     let (name, compression) = split_compression(path.file_name()?.to_str()?);
     let format = output_format_of_word(extension(name)?)?;
     match (format, compression) {
-        (OutputFormat::Parquet(_), Compression::Gzip | Compression::Zstd) => None,
+        (OutputFormat::Parquet(_) | OutputFormat::Arrow(_), Compression::Gzip | Compression::Zstd) => None,
         _ => Some((format, compression)),
     }
 }

@@ -1,5 +1,6 @@
 //! Formats: how bytes become records and columns, and columns bytes again. Pure work.
 
+pub mod arrow_ipc;
 pub mod arrow_json;
 pub mod compress;
 pub mod csv;
@@ -17,6 +18,7 @@ pub mod utf8;
 use std::borrow::Cow;
 use std::fmt;
 
+pub use self::arrow_ipc::ArrowForm;
 pub use crate::column::{json_text, number};
 use crate::position::FieldPath;
 
@@ -42,6 +44,28 @@ pub enum OutputFormat {
     Ndjson,
     /// One JSON array of objects.
     JsonArray,
+    /// Arrow IPC.
+    Arrow(ArrowForm),
+}
+
+impl OutputFormat {
+    /// What the names of its files end with.
+    pub fn extension(&self) -> &'static str {
+        match self {
+            OutputFormat::Parquet(_) => "parquet",
+            OutputFormat::Csv(options) if options.delimiter == b'\t' => "tsv",
+            OutputFormat::Csv(_) => "csv",
+            OutputFormat::Ndjson => "ndjson",
+            OutputFormat::JsonArray => "json",
+            OutputFormat::Arrow(ArrowForm::Stream) => "arrows",
+            OutputFormat::Arrow(ArrowForm::File) => "arrow",
+        }
+    }
+
+    /// True where columns have types, and rows are not written from the text of their records.
+    pub fn is_typed(&self) -> bool {
+        matches!(self, OutputFormat::Parquet(_) | OutputFormat::Arrow(_))
+    }
 }
 
 /// How Parquet is written.

@@ -10,6 +10,8 @@
 //! + finished pieces that wait their turn   <= (workers + 1) x about 0.3 of a part's input;
 //!                                             of text, 4 x workers x a morsel's text, or 8 MiB
 //!                                             where a morsel becomes more than that
+//! + what waits in a folder's files        <= an eighth of --max-memory, instead of the open row group
+//! + parts of an object's upload            <= 24 MiB, outside of the sum
 //! + downloads that wait to be read         <= a sixteenth of --max-memory, or 256 KiB per job
 //! + the sample for the schema              <= 4 MiB and a morsel
 //! + keys that steps remember             <= an eighth of --max-memory; the rest is on disk
@@ -45,6 +47,8 @@ pub struct Sizes {
     pub part_bytes: usize,
     /// Bytes at which the writer closes a row group, as encoded.
     pub row_group_bytes: usize,
+    /// Bytes that wait in all files of an output of several files together.
+    pub waiting_bytes: usize,
 }
 
 impl Sizes {
@@ -58,6 +62,7 @@ impl Sizes {
             in_flight_bytes,
             part_bytes: share.min(MAX_PART_BYTES).min(limits.row_group_bytes).max(limits.morsel_bytes),
             row_group_bytes: limits.row_group_bytes.min(most),
+            waiting_bytes: most,
         }
     }
 }

@@ -4,11 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, RwLock};
 
 use super::buffers::TextBuffers;
+use super::encode::Lane;
 use super::known::{Unseen, known_columns};
+use super::output::Out;
+use super::plan::is_sheets;
 use super::reader::{Item, SourceInfo};
 use super::rejects::RejectList;
 use super::turn::Turn;
-use super::{Error, Limits, OnBadRecord, Plan, SchemaChoice, SchemaPolicy, Target};
+use super::{Error, Limits, OnBadRecord, Output, Plan, SchemaChoice, SchemaPolicy, Target};
 use crate::column::{Field, MAX_COLUMNS, Mixing, Morsel, Schema, Type};
 use crate::format::decode::{Extra, Law, OnMisfit, Outcome, RejectedRecord, Rules, Survey};
 use crate::format::frame::Framing;
@@ -27,19 +30,11 @@ const MAX_BATCH_CELLS: usize = 4 << 20;
 /// Why a column of CSV cannot become text late.
 pub(super) const SPELLING_LOST: &str = "the spelling of what was written before is not known any more";
 
-/// What the records become.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shape {
-    /// Row groups of one Parquet file.
-    Parquet(ParquetOptions),
-    /// Bytes of one or more text outputs.
-    Text,
-}
-
 /// What all threads of an execution share and nobody changes, but for the schema.
 #[derive(Debug)]
 pub(super) struct Compiled {
-    pub shape: Shape,
+    /// An output has typed columns, so that all rows are decoded to these; else values pass as the text that they are.
+    pub typed: bool,
     /// What columns of NDJSON sources hold. CSV columns are typed unless all outputs are CSV.
     pub keys: Keys,
     /// All outputs are CSV: cells pass as they are.
@@ -52,15 +47,20 @@ pub(super) struct Compiled {
     pub has_limit: bool,
     pub row_steps: Vec<Step>,
     pub ordered_steps: Vec<Step>,
+    /// What the workers make, for each output.
+    pub lanes: Vec<Lane>,
     /// Rows are traced back to their records.
     pub needs_places: bool,
     /// Everything can be done anew, with the schema of all records.
     pub may_start_over: bool,
     pub on_bad_cast: OnBadCast,
-    pub formats: Vec<(OutputFormat, crate::format::Compression)>,
     pub policy: SchemaPolicy,
-    /// An output cannot go back, so that a new CSV column is the end.
+    /// An output cannot go back, so that a new column is the end.
     pub columns_fixed: bool,
+    /// A typed output cannot go back, so that a wider type is the end.
+    pub arrays_fixed: bool,
+    /// Somebody may be looking at an output: rows are handed on as soon as they can be.
+    pub watched: bool,
     /// Values of a column are typed in a text output: a wider type is the end.
     pub types_fixed: bool,
     pub keep_rejects: bool,
@@ -90,13 +90,7 @@ pub(super) struct Compiled {
 
 impl Compiled {
     /// Checks that `plan` can be done with columns such as `sample` has, and decides how.
-    pub fn new(
-        plan: &Plan,
-        n_sources: usize,
-        columns_fixed: bool,
-        mixing: Mixing,
-        sample: &[Item],
-    ) -> Result<Self, Error> {
+    pub fn new(plan: &Plan, n_sources: usize, mixing: Mixing, sample: &[Item]) -> Result<Self, Error> {
         if plan.outputs.is_empty() {
             return Err(Error::Plan("the plan has no output".into()));
         }
@@ -104,61 +98,59 @@ impl Compiled {
         if streams > 1 {
             return Err(Error::Plan("only one output can go to standard output".into()));
         }
-        let parquet = plan.outputs.iter().find_map(|o| match o.format {
-            OutputFormat::Parquet(options) => Some(options),
-            _ => None,
-        });
-        let shape = match parquet {
-            Some(_) if plan.outputs.len() > 1 => {
-                return Err(Error::Plan("a Parquet output cannot be combined with another output in one pass".into()));
-            }
-            Some(_) if plan.steps.iter().any(|s| matches!(s, Step::Lookup(_))) => {
-                return Err(Error::Plan("look-up steps need a text output".into()));
-            }
-            Some(options) => Shape::Parquet(options),
-            None => Shape::Text,
-        };
-        if plan.schema.extra_column.is_some()
-            && plan.outputs.iter().any(|o| !matches!(o.format, OutputFormat::Csv(_) | OutputFormat::Parquet(_)))
-        {
-            return Err(Error::Plan("an extra column is for CSV and Parquet; JSON keeps every key where it is".into()));
+        let typed = plan.outputs.iter().any(|o| o.format.is_typed());
+        let parquet = plan.outputs.iter().any(|o| matches!(o.format, OutputFormat::Parquet(_)));
+        if typed && plan.steps.iter().any(|s| matches!(s, Step::Lookup(_))) {
+            return Err(Error::Plan("look-up steps need a text output".into()));
         }
+        if plan.schema.extra_column.is_some()
+            && plan.outputs.iter().any(|o| matches!(o.format, OutputFormat::Ndjson | OutputFormat::JsonArray))
+        {
+            return Err(Error::Plan(
+                "an extra column is for CSV, Parquet and Arrow; JSON keeps every key where it is".into(),
+            ));
+        }
+        let fixed = |o: &&Output| Out::has_fixed_columns(o);
         let has = |wanted: fn(&OutputFormat) -> bool| plan.outputs.iter().any(|o| wanted(&o.format));
         let any_csv = has(|f| matches!(f, OutputFormat::Csv(_)));
         let any_json = has(|f| matches!(f, OutputFormat::Ndjson | OutputFormat::JsonArray));
+        let divided =
+            plan.outputs.iter().any(|o| matches!(&o.target, Target::Directory(d) if !d.partition_by.is_empty()));
         let mut steps = plan.steps.clone();
         let unseen = match steps.is_empty() {
             true => Vec::new(),
             false => bind(&mut steps, known_columns(&plan.limits, &plan.schema, mixing, sample))?,
         };
         // What has no column is of interest to the extra one; a schema file has types for all of them.
-        let all_columns = plan.schema.extra_column.is_some() || plan.schema.law.is_some() && shape != Shape::Text;
+        let all_columns = plan.schema.extra_column.is_some() || plan.schema.law.is_some() && typed;
         let has_limit = steps.iter().any(|step| matches!(step, Step::Limit(_)));
         // One worker sees all rows in order. Text is put in order by the writer, which then takes the
         // steps that need it.
-        let in_one_worker = parquet.is_some() && !Steps::split(&steps).1.is_empty();
+        let in_one_worker = parquet && !Steps::split(&steps).1.is_empty();
         let (row_steps, ordered_steps) = if in_one_worker { (&steps[..], &[][..]) } else { Steps::split(&steps) };
         Ok(Compiled {
-            shape,
+            typed,
             keys: match needs_structs(&steps) {
-                _ if shape != Shape::Text => Keys::Typed,
+                _ if typed => Keys::Typed,
                 None => Keys::Raw,
                 Some(false) => Keys::RawInObjects,
                 Some(true) => Keys::RawInObjectsAndLists,
             },
-            cells_as_text: shape == Shape::Text && any_csv && !any_json,
-            only_columns: columns_needed(&steps, shape == Shape::Text && !any_csv).filter(|_| !all_columns),
+            cells_as_text: !typed && any_csv && !any_json,
+            only_columns: columns_needed(&steps, !typed && !any_csv && !divided).filter(|_| !all_columns),
             unseen: Unseen::new(unseen),
             has_limit,
             row_steps: row_steps.to_vec(),
             ordered_steps: ordered_steps.to_vec(),
+            lanes: plan.outputs.iter().map(lane_of).collect(),
             needs_places: needs_places(&steps),
             may_start_over: false,
             on_bad_cast: plan.on_bad_cast,
-            formats: plan.outputs.iter().map(|o| (o.format, o.compression)).collect(),
             policy: plan.schema.policy,
-            columns_fixed: columns_fixed && (any_csv || parquet.is_some()),
-            types_fixed: shape == Shape::Text && any_json,
+            columns_fixed: plan.outputs.iter().any(|o| fixed(&o)),
+            arrays_fixed: plan.outputs.iter().filter(fixed).any(|o| o.format.is_typed()),
+            watched: plan.outputs.iter().any(Out::is_watched),
+            types_fixed: any_json,
             keep_rejects: plan.rejects.is_some(),
             on_bad_record: plan.on_bad_record,
             lossy_utf8: plan.lossy_utf8,
@@ -179,7 +171,7 @@ impl Compiled {
     /// What it takes to look for a typed schema and nothing else.
     pub fn for_schema(limits: &Limits, choice: &SchemaChoice, mixing: Mixing) -> Self {
         Compiled {
-            shape: Shape::Parquet(ParquetOptions::default()),
+            typed: true,
             keys: Keys::Typed,
             cells_as_text: false,
             only_columns: None,
@@ -187,12 +179,14 @@ impl Compiled {
             has_limit: false,
             row_steps: Vec::new(),
             ordered_steps: Vec::new(),
+            lanes: Vec::new(),
             needs_places: false,
             may_start_over: false,
             on_bad_cast: OnBadCast::Reject,
-            formats: Vec::new(),
             policy: choice.policy,
             columns_fixed: false,
+            arrays_fixed: false,
+            watched: false,
             types_fixed: false,
             keep_rejects: false,
             on_bad_record: OnBadRecord::Skip,
@@ -216,7 +210,7 @@ impl Compiled {
         StepOptions {
             room: self.limits.room(),
             mixing: self.mixing,
-            typed: self.shape != Shape::Text,
+            typed: self.typed,
             columns_fixed: self.columns_fixed,
             on_bad_cast: self.on_bad_cast,
         }
@@ -260,11 +254,33 @@ impl Compiled {
     ) -> Result<RowGroupEncoder, parquet::Error> {
         let plain = self.plain_columns.read().expect("no one panics while holding this");
         let plain: Vec<ColumnPath> = plain.iter().cloned().map(ColumnPath::new).collect();
-        let layout = Layout::with_plain_columns(Arc::new(schema), options, self.mixing, &plain)?;
+        let layout = Arc::new(Layout::with_plain_columns(Arc::new(schema), options, self.mixing, &plain)?);
         match shop {
-            Some(shop) => Ok(RowGroupEncoder::again(Arc::new(layout), shop)),
-            None => RowGroupEncoder::with_layout(Arc::new(layout)),
+            Some(shop) => Ok(RowGroupEncoder::again(layout, shop)),
+            None => RowGroupEncoder::with_layout(layout),
         }
+    }
+
+    /// True if an output takes row groups, for which many morsels go to one worker.
+    pub fn has_row_groups(&self) -> bool {
+        self.lanes.iter().any(Lane::takes_row_groups)
+    }
+
+    /// True if an output takes rows batch by batch.
+    pub fn has_rows(&self) -> bool {
+        self.lanes.iter().any(|lane| !lane.takes_row_groups())
+    }
+
+    /// Fails if an output is to be divided by a column that is not among `columns`, which come out of the steps.
+    pub fn check_divisions(&self, columns: &Schema) -> Result<(), Error> {
+        for name in self.lanes.iter().flat_map(|lane| lane.partition_by.iter()) {
+            if columns.position(name).is_none() {
+                let known: Vec<&str> = columns.fields.iter().map(|field| &*field.name).collect();
+                let known = if known.is_empty() { "there is none".to_owned() } else { known.join(", ") };
+                return Err(Error::Plan(format!("--partition-by: there is no column `{name}` ({known})")));
+            }
+        }
+        Ok(())
     }
 
     /// Remembers what a row group has shown. Which group knows of which depends on the threads,
@@ -311,7 +327,7 @@ impl Compiled {
     /// The first column of `schema` in which the law does not hold any more: values fit it one by
     /// one, but its objects have had more keys together than a struct takes.
     pub fn broken_law(&self, schema: &Schema) -> Option<String> {
-        let law = self.law.as_ref().filter(|_| self.shape != Shape::Text)?;
+        let law = self.law.as_ref().filter(|_| self.typed)?;
         let broken = law.fields.iter().find(|field| {
             let now = schema.position(&field.name).map(|i| &schema.fields[i].ty);
             now.is_none_or(|now| !holds(&field.ty, now))
@@ -329,9 +345,10 @@ impl Compiled {
             open: self.policy == SchemaPolicy::Evolve,
             on_misfit: if self.policy == SchemaPolicy::Fail { OnMisfit::Surprise } else { OnMisfit::Reject },
         });
-        let extra = if self.columns_fixed { Extra::KeysAndMisfits } else { Extra::Keys };
+        let fixed = if self.typed { self.arrays_fixed } else { self.columns_fixed };
+        let extra = if fixed { Extra::KeysAndMisfits } else { Extra::Keys };
         Rules {
-            check_all: law.is_some() && self.shape == Shape::Text,
+            check_all: law.is_some() && !self.typed,
             law,
             extra: self.extra_column.is_some().then_some(extra),
             spans: self.needs_places,
@@ -426,7 +443,7 @@ impl Compiled {
             return Some(broken);
         }
         let same_arrays = || !new_columns && old.to_arrow() == new.to_arrow();
-        if self.columns_fixed && (new_columns || self.shape != Shape::Text && !same_arrays()) {
+        if self.columns_fixed && new_columns || self.arrays_fixed && !same_arrays() {
             return Some("the output cannot go back to change its columns".into());
         }
         if info.format != Format::Csv {
@@ -455,7 +472,7 @@ impl Compiled {
     /// The schema with which rows of CSV are decoded for this plan's outputs. In a text output a
     /// number keeps the digits of its cell, so doubles pass as the JSON text that they are.
     pub fn as_written(&self, mut schema: Schema) -> Schema {
-        if self.mixing == Mixing::Text && self.types_fixed {
+        if self.mixing == Mixing::Text && self.types_fixed && !self.typed {
             for field in &mut schema.fields {
                 if field.ty == Type::Float {
                     field.ty = Type::Json;
@@ -524,10 +541,30 @@ impl Compiled {
 
     /// True when there is a sink that copies records of NDJSON sources, if no step changes them.
     pub fn copies_records(&self) -> bool {
-        self.shape == Shape::Text
-            && keeps_records(&self.row_steps)
+        keeps_records(&self.row_steps)
             && keeps_records(&self.ordered_steps)
-            && self.formats.iter().any(|(f, _)| matches!(f, OutputFormat::Ndjson | OutputFormat::JsonArray))
+            && self.lanes.iter().any(|lane| matches!(lane.format, OutputFormat::Ndjson | OutputFormat::JsonArray))
+    }
+}
+
+/// An output as workers see it.
+fn lane_of(output: &Output) -> Lane {
+    // Files of few rows or bytes are put together from parts that are smaller still.
+    let unit =
+        |most: Option<u64>| most.map_or(usize::MAX, |most| usize::try_from(most / 8).unwrap_or(usize::MAX).max(1));
+    let (partition_by, rows, bytes) = match &output.target {
+        Target::Directory(directory) => {
+            (directory.partition_by.clone(), directory.max_file_rows, directory.max_file_bytes)
+        }
+        _ => (Arc::default(), None, None),
+    };
+    Lane {
+        format: output.format,
+        compression: output.compression,
+        in_parts: matches!(output.target, Target::Directory(_)) || is_sheets(output),
+        partition_by,
+        unit_rows: unit(rows),
+        unit_bytes: unit(bytes),
     }
 }
 

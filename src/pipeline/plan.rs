@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::column::Schema;
 use crate::format::{Compression, OutputFormat};
+use crate::sink::ObjectPlace;
 use crate::source::Source;
 use crate::transform::{OnBadCast, Room, Step};
 
@@ -27,6 +28,8 @@ pub struct Plan {
     /// Bytes of records that are not UTF-8 become U+FFFD and are counted, instead of rejecting the
     /// record. The header of a CSV source must be UTF-8 nevertheless.
     pub lossy_utf8: bool,
+    /// What Parquet and Arrow outputs say of where they come from, such as the run's id.
+    pub metadata: Vec<(String, String)>,
     /// Sizes.
     pub limits: Limits,
 }
@@ -51,9 +54,45 @@ pub enum Target {
         path: PathBuf,
         /// Refuse if a file stands there.
         no_clobber: bool,
+        /// Add to what stands there: NDJSON, or CSV with the same header. That too appears whole or not at all.
+        append: bool,
     },
+    /// A folder of files that appear together.
+    Directory(Directory),
+    /// An object in a store.
+    Object(ObjectPlace),
     /// Standard output, as it comes.
     Stdout,
+}
+
+/// A folder of files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Directory {
+    /// The folder. It is made if it is not there, in one that is.
+    pub path: PathBuf,
+    /// What the names of its files begin with. Files of one set replace all of that set from before.
+    pub set: String,
+    /// Refuse if results stand there.
+    pub no_clobber: bool,
+    /// The most rows of a file.
+    pub max_file_rows: Option<u64>,
+    /// The most bytes of a file, as written; a row that is longer stands alone. What is at the end of a Parquet file
+    /// comes on top.
+    pub max_file_bytes: Option<u64>,
+    /// Columns whose values choose the folder of a row, as Hive names them: `country=NO/city=Oslo`. The files do not
+    /// hold them.
+    pub partition_by: Arc<[Arc<str>]>,
+}
+
+/// True for CSV for spreadsheets in a file: it goes on in others where a sheet ends.
+pub fn is_sheets(output: &Output) -> bool {
+    let is_excel = matches!(output.format, OutputFormat::Csv(options) if options.excel);
+    match &output.target {
+        Target::File { path, append: false, .. } => {
+            is_excel && std::fs::metadata(path).map_or(true, |metadata| metadata.is_file())
+        }
+        _ => false,
+    }
 }
 
 /// Where column names and types come from.
@@ -177,6 +216,7 @@ impl Plan {
             on_bad_record: OnBadRecord::default(),
             rejects: None,
             lossy_utf8: false,
+            metadata: Vec::new(),
             limits: Limits::default(),
         }
     }

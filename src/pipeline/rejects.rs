@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::Error;
-use super::output::write_error;
+use super::one::write_error;
 use crate::format::Reject;
 use crate::format::decode::RejectedRecord;
 use crate::position::{FieldPath, Position};

@@ -17,16 +17,21 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select, unbounded};
 
 use super::budget::{Budget, Sizes};
-use super::compiled::{Compiled, Shape};
+use super::compiled::Compiled;
+use super::one::Make;
 use super::output::Out;
 use super::reader::{Item, Reader};
 use super::rejects::Rejects;
 use super::worker::{Group, InFlight, Part, Piece, Worker};
 use super::writer::{CANCEL_POLL, Writer};
-use super::{Control, Error, Plan, Report, SchemaFrom, SchemaPolicy};
+use super::{Control, Error, Output, Plan, Report, SchemaFrom, SchemaPolicy};
 use crate::column::{Mixing, Schema};
 use crate::format::frame::BufferPool;
 use crate::source::{Input, Source};
+
+/// Input bytes of a part of a row group where text is made of the same rows. By eye: less than a piece may have before it
+/// is handed over in parts.
+const MAX_PART_BYTES_WITH_TEXT: usize = 4 << 20;
 
 /// Carries out `plan`. Blocks until the end; call it from a plain thread, not from a tokio worker.
 ///
@@ -94,9 +99,14 @@ fn attempt(plan: &Plan, sources: Vec<Source>, reading: Reading, control: &Contro
     let (reader, sample) = sample_aside(reader, plan.limits.sample_bytes, somebody_watches, control)?;
     // Only now the formats are known for certain.
     let mixing = reader.mixing();
-    let row_group_bytes = Sizes::of(&plan.limits, workers).row_group_bytes;
-    let outputs = plan.outputs.iter().map(|o| Out::open(o, mixing, row_group_bytes)).collect::<Result<Vec<_>, _>>()?;
-    let mut compiled = Compiled::new(plan, n_sources, somebody_watches, mixing, &sample)?;
+    let sizes = Sizes::of(&plan.limits, workers);
+    let metadata: Arc<[(String, String)]> = plan.metadata.clone().into();
+    let open = |output: &Output| {
+        let make = Make::new(output.format, output.compression, mixing, sizes.row_group_bytes);
+        Out::open(output, Make { metadata: metadata.clone(), workers, ..make }, sizes.waiting_bytes)
+    };
+    let outputs = plan.outputs.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+    let mut compiled = Compiled::new(plan, n_sources, mixing, &sample)?;
     // Text outputs with types (NDJSON of CSV) cannot take back a number that should have been text;
     // where the source can be read twice, it is.
     let full = reading.full || plan.schema.from == SchemaFrom::Auto && compiled.types_fixed && mixing == Mixing::Text;
@@ -106,7 +116,12 @@ fn attempt(plan: &Plan, sources: Vec<Source>, reading: Reading, control: &Contro
         Some(again) if full => full_schema(&compiled, again, control)?,
         _ => sample.iter().fold(Schema::default(), |s, item| s.join(&compiled.seen_in_item(item), mixing)),
     };
-    compiled.publish(Arc::new(compiled.initial_schema(schema)?));
+    let schema = compiled.initial_schema(schema)?;
+    // A step that does not go with them says so itself.
+    if let Ok(columns) = compiled.columns_after_steps(&schema, compiled.step_options()) {
+        compiled.check_divisions(&columns)?;
+    }
+    compiled.publish(Arc::new(schema));
 
     let rejects = plan.rejects.as_deref().map(Rejects::new);
     let compiled = Arc::new(compiled);
@@ -293,15 +308,17 @@ fn with_workers<T>(
     consume: impl FnOnce(&Receiver<Piece>) -> T,
 ) -> Result<T, Error> {
     let sizes = Sizes::of(&compiled.limits, compiled.workers);
-    let group_bytes = match compiled.shape {
-        Shape::Parquet(_) => sizes.part_bytes,
-        Shape::Text => 0,
+    let group_bytes = match (compiled.has_row_groups(), compiled.has_rows()) {
+        (true, false) => sizes.part_bytes,
+        // The text of a group is handed over with it; what is larger would keep others waiting.
+        (true, true) => sizes.part_bytes.min(MAX_PART_BYTES_WITH_TEXT),
+        (false, _) => 0,
     };
     let budget = Budget::new(sizes.in_flight_bytes);
     // A slot more than workers keeps them busy while the writer appends.
-    let slots = Budget::new(match compiled.shape {
-        Shape::Parquet(_) => compiled.workers as u64 + 1,
-        Shape::Text => compiled.workers as u64 * 4,
+    let slots = Budget::new(match compiled.has_row_groups() {
+        true => compiled.workers as u64 + 1,
+        false => compiled.workers as u64 * 4,
     });
     let (groups, tasks) = bounded::<Group>(0);
     let (finished, pieces) = bounded::<Piece>(compiled.workers * 2);

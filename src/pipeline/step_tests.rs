@@ -60,7 +60,7 @@ impl Place {
         std::fs::write(self.path(input), content).unwrap();
         let path = self.path(output);
         let (format, compression) = crate::format::detect::output_format_of_path(&path).unwrap();
-        let output = Output { format, compression, target: Target::File { path, no_clobber: false } };
+        let output = Output { format, compression, target: Target::File { path, no_clobber: false, append: false } };
         let source = Source { name: input.into(), ..Source::file(self.path(input)) };
         Plan { steps: steps.to_vec(), ..Plan::new(source, output) }
     }

@@ -27,6 +27,11 @@ impl Turn {
         self.wait(|state| state.next >= index)
     }
 
+    /// True if the writer is at piece `index`.
+    pub fn is_at(&self, index: u64) -> bool {
+        self.lock().next == index
+    }
+
     /// Hands a part over by `send`, in its turn, and waits until the writer has taken it, so that
     /// there is one at a time. False if the execution is over.
     pub fn hand_over(&self, send: impl FnOnce() -> bool) -> bool {

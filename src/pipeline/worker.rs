@@ -8,18 +8,16 @@ use crossbeam_channel::{Receiver, Sender, select};
 
 use super::Error;
 use super::budget::Permit;
-use super::compiled::{Compiled, Shape};
+use super::compiled::Compiled;
+use super::encode::{RowGroups, Rows, encode_rows};
 use super::reader::{Item, SourceInfo};
 use super::rejects::RejectList;
 use crate::column::{Batch, Morsel, RecordSpan, Schema};
-use crate::format::compress::PieceCompressor;
-use crate::format::csv::{CsvEncoder, SheetCounts};
+use crate::format::Format;
 use crate::format::decode::{Decoded, Outcome, RejectedRecord, Surprise};
 use crate::format::frame::{BufferPool, Oversized};
-use crate::format::parquet::{EncodedRowGroup, RowGroupEncoder, Workshop};
+use crate::format::parquet::EncodedRowGroup;
 use crate::format::utf8::Repaired;
-use crate::format::{Compression, Format, OutputFormat, ParquetOptions, ndjson};
-use crate::text::error_chain;
 use crate::transform::{Applied, Places, Step, Steps, Tally};
 
 /// Something with the memory that it may use.
@@ -54,14 +52,14 @@ pub(super) struct Piece {
 pub(super) enum Part {
     /// An account of decoded records.
     Account(Box<Account>),
-    /// Text of rows, for every output.
-    Text(TextRows),
+    /// Rows for every output but those that take row groups.
+    Encoded(Rows),
     /// Rows that must still pass the ordered steps.
     Rows(Box<UnorderedRows>),
     /// The plan's limit is reached: nothing further is wanted.
     Enough,
-    /// A row group; the schema before any step.
-    RowGroup(EncodedRowGroup, Arc<Schema>),
+    /// Row groups of one output; the schema before any step.
+    RowGroups { output: usize, groups: Vec<EncodedRowGroup>, decoded: Arc<Schema> },
     /// A record that was too long.
     Oversized(Oversized, Arc<SourceInfo>),
     /// A source has ended.
@@ -130,26 +128,14 @@ impl Account {
     }
 }
 
-/// Encoded rows of one morsel.
-pub(super) struct TextRows {
-    /// Columns of the CSV outputs.
-    pub columns: Arc<Schema>,
-    /// The schema before any step.
-    pub decoded: Arc<Schema>,
-    pub rows: u64,
-    /// One per output of the plan.
-    pub bytes: Vec<Vec<u8>>,
-    /// What was done to cells for spreadsheets, in all of them.
-    pub sheet: SheetCounts,
-}
-
 /// One worker's own things.
 pub(super) struct Worker {
     compiled: Arc<Compiled>,
     steps: Steps,
     pool: BufferPool,
-    /// Of the last row group's encoder.
-    shop: Option<Workshop>,
+    /// What is open, for each output that takes row groups, and the columns of its rows.
+    row_groups: Vec<RowGroups>,
+    columns: Arc<Schema>,
 }
 
 /// Bytes of what the writer is to take, beyond which a piece is handed over in parts: short records
@@ -180,13 +166,23 @@ impl HandOver<'_> {
         let part = Piece { index: self.index, slot: None, more: true, parts: std::mem::take(parts) };
         if turn.hand_over(|| self.finished.send(part).is_ok()) { Ok(()) } else { Err(over()) }
     }
+
+    /// Hands `parts` over if somebody may be looking and the writer has nothing else to wait for.
+    fn if_watched(&self, parts: &mut Vec<Part>) -> Result<(), Part> {
+        if !self.compiled.watched || parts.is_empty() || !self.compiled.turn.is_at(self.index) {
+            return Ok(());
+        }
+        let part = Piece { index: self.index, slot: None, more: true, parts: std::mem::take(parts) };
+        let taken = self.compiled.turn.hand_over(|| self.finished.send(part).is_ok());
+        if taken { Ok(()) } else { Err(Part::Failed(Error::Cancelled)) }
+    }
 }
 
 impl Part {
     /// Bytes that it holds, about.
     fn memory_size(&self) -> usize {
         match self {
-            Part::Text(rows) => rows.bytes.iter().map(Vec::len).sum(),
+            Part::Encoded(rows) => rows.memory_size(),
             // Views, and what they show is in the morsel.
             Part::Rows(rows) => {
                 let UnorderedRows { applied, account, .. } = &**rows;
@@ -201,24 +197,31 @@ impl Part {
 impl Worker {
     pub fn new(compiled: &Arc<Compiled>, pool: &BufferPool) -> Self {
         let steps = Steps::new(&compiled.row_steps, compiled.step_options());
-        Worker { compiled: compiled.clone(), steps, pool: pool.clone(), shop: None }
+        let row_groups = RowGroups::of(compiled);
+        Worker { compiled: compiled.clone(), steps, pool: pool.clone(), row_groups, columns: Arc::default() }
     }
 
     /// Carries `group` through. An error ends the piece, as its last part. `None` when the
     /// execution is over before the group is. Of a piece that becomes large, the first parts go to
     /// `finished` before.
     pub fn run(&mut self, group: Group, quitting: &Receiver<()>, finished: &Sender<Piece>) -> Option<Piece> {
-        let early = HandOver { compiled: &self.compiled.clone(), index: group.index, finished };
+        let compiled = self.compiled.clone();
+        let early = HandOver { compiled: &compiled, index: group.index, finished };
         let mut parts = Vec::new();
         let mut schema = self.compiled.schema();
-        let mut encoder = None;
         let result = loop {
             let item = select! {
                 recv(group.items) -> item => item,
                 recv(quitting) -> _ => return None,
             };
-            let Ok(item) = item else { break self.finish_row_group(&mut encoder, &schema, &mut parts) };
-            if let Err(stop) = self.item(item, &mut schema, &mut encoder, &mut parts, &early) {
+            let Ok(item) = item else { break self.finish_row_groups(&schema, &mut parts) };
+            if let Err(stop) = self.item(item, &mut schema, &mut parts, &early) {
+                break Err(stop);
+            }
+            // A text output alone has its pieces as small as they can be.
+            if compiled.has_row_groups()
+                && let Err(stop) = early.if_watched(&mut parts)
+            {
                 break Err(stop);
             }
         };
@@ -232,7 +235,6 @@ impl Worker {
         &mut self,
         item: InFlight<Result<Item, Error>>,
         schema: &mut Arc<Schema>,
-        encoder: &mut Option<RowGroupEncoder>,
         parts: &mut Vec<Part>,
         early: &HandOver<'_>,
     ) -> Result<(), Part> {
@@ -243,7 +245,7 @@ impl Worker {
                 let mut consumed = 0;
                 loop {
                     let first = parts.len();
-                    let mut result = self.morsel(&text.rest(consumed), &info, schema, encoder, parts);
+                    let mut result = self.morsel(&text.rest(consumed), &info, schema, parts);
                     if let Some(repaired) = &repaired {
                         result = result.map_err(|part| placed_in_original(part, &morsel, repaired));
                         let placed = parts.split_off(first).into_iter();
@@ -276,17 +278,12 @@ impl Worker {
         }
     }
 
-    fn finish_row_group(
-        &mut self,
-        encoder: &mut Option<RowGroupEncoder>,
-        decoded: &Arc<Schema>,
-        parts: &mut Vec<Part>,
-    ) -> Result<(), Part> {
-        if let Some(encoder) = encoder.take() {
-            let (group, shop) = encoder.finish_in_workshop().map_err(bug)?;
-            self.shop = Some(shop);
-            self.compiled.learn_from(&group);
-            parts.push(Part::RowGroup(group, decoded.clone()));
+    fn finish_row_groups(&mut self, decoded: &Arc<Schema>, parts: &mut Vec<Part>) -> Result<(), Part> {
+        for open in &mut self.row_groups {
+            let groups = open.take(&self.compiled).map_err(Part::Failed)?;
+            if !groups.is_empty() {
+                parts.push(Part::RowGroups { output: open.output, groups, decoded: decoded.clone() });
+            }
         }
         Ok(())
     }
@@ -297,7 +294,6 @@ impl Worker {
         morsel: &Morsel,
         info: &Arc<SourceInfo>,
         schema: &mut Arc<Schema>,
-        encoder: &mut Option<RowGroupEncoder>,
         parts: &mut Vec<Part>,
     ) -> Result<usize, Part> {
         let decoded = loop {
@@ -314,7 +310,7 @@ impl Worker {
                         let what = format!("decoding cannot go on at {}", surprise.what);
                         return Err(Part::Failed(Error::Bug(what)));
                     }
-                    self.finish_row_group(encoder, schema, parts)?;
+                    self.finish_row_groups(schema, parts)?;
                     *schema = Arc::new(wider);
                 }
             }
@@ -323,7 +319,7 @@ impl Worker {
         // Flags such as "every integer fits a double" must reach the rows' schema.
         let seen = schema.join(&observed, self.compiled.mixing);
         if seen != **schema {
-            self.finish_row_group(encoder, schema, parts)?;
+            self.finish_row_groups(schema, parts)?;
             *schema = Arc::new(seen);
         }
         let rows = batch.rows;
@@ -379,10 +375,7 @@ impl Worker {
                 return Ok(consumed);
             }
             (tally, taken) = (applied.tally, applied.taken);
-            match self.compiled.shape {
-                Shape::Parquet(options) => self.write(&applied.batch, &options, schema, encoder, parts)?,
-                Shape::Text => parts.push(Part::Text(encode_text(&self.compiled, &applied.batch, schema))),
-            }
+            self.encode(&applied.batch, schema, parts)?;
             if taken.is_some() {
                 break;
             }
@@ -392,7 +385,7 @@ impl Worker {
         account.settle(&tally, taken, places.as_ref(), self.compiled.keep_rejects);
         parts.insert(at, Part::Account(Box::new(account)));
         if taken.is_some() {
-            self.finish_row_group(encoder, schema, parts)?;
+            self.finish_row_groups(schema, parts)?;
             return Err(Part::Enough);
         }
         Ok(consumed)
@@ -408,28 +401,20 @@ impl Worker {
         (0..rows.max(1)).step_by(at_once).map(move |start| start..(start + at_once).min(rows))
     }
 
-    /// Adds rows to the row group, or to a new one if their columns are others.
-    fn write(
-        &mut self,
-        batch: &Batch,
-        options: &ParquetOptions,
-        schema: &Arc<Schema>,
-        encoder: &mut Option<RowGroupEncoder>,
-        parts: &mut Vec<Part>,
-    ) -> Result<(), Part> {
-        let columns = self.steps.output_schema(schema).map_err(|e| Part::Failed(Error::Step(e.to_string())))?;
-        if encoder.as_ref().is_some_and(|e| **e.layout().schema() != columns) {
-            self.finish_row_group(encoder, schema, parts)?;
+    /// Adds rows that came through the steps to what goes to the outputs.
+    fn encode(&mut self, batch: &Batch, schema: &Arc<Schema>, parts: &mut Vec<Part>) -> Result<(), Part> {
+        if self.compiled.has_rows() {
+            parts.push(Part::Encoded(encode_rows(&self.compiled, batch, schema).map_err(Part::Failed)?));
         }
-        let encoder = match encoder {
-            Some(encoder) => encoder,
-            None => {
-                let shop = self.shop.take();
-                encoder.insert(self.compiled.row_group_encoder(columns, options, shop).map_err(bug)?)
+        if !self.row_groups.is_empty() {
+            let columns = self.steps.output_schema(schema).map_err(|e| Part::Failed(Error::Step(e.to_string())))?;
+            if *self.columns != columns {
+                self.finish_row_groups(schema, parts)?;
+                self.columns = Arc::new(columns);
             }
-        };
-        if batch.rows > 0 {
-            encoder.write(batch).map_err(bug)?;
+            for open in &mut self.row_groups {
+                open.write(&self.compiled, &self.columns, batch).map_err(Part::Failed)?;
+            }
         }
         Ok(())
     }
@@ -490,54 +475,4 @@ fn places_of(batch: &mut Batch, morsel: &Morsel, info: &SourceInfo, rejects: &[R
         skipped: rejects.iter().map(|rejected| rejected.record).collect(),
         line_break: Compiled::line_break(info),
     })
-}
-
-/// An encoder that fails on a batch of its own schema is our fault.
-fn bug(error: crate::format::parquet::Error) -> Part {
-    Part::Failed(Error::Bug(format!("cannot encode a row group: {}", error_chain(&error))))
-}
-
-/// Rows as the bytes of every text output.
-pub(super) fn encode_text(compiled: &Compiled, batch: &Batch, decoded: &Arc<Schema>) -> TextRows {
-    let mut sheet = SheetCounts::default();
-    let bytes = compiled
-        .formats
-        .iter()
-        .map(|(format, compression)| {
-            let mut plain = compiled.text_buffers.take();
-            match format {
-                OutputFormat::Csv(options) => {
-                    let mut encoder = CsvEncoder::new(*options);
-                    encoder.write_rows(batch, &mut plain);
-                    sheet.add(encoder.take_counts(), 0);
-                }
-                OutputFormat::Ndjson => ndjson::encode(batch, b"\n", &mut plain),
-                OutputFormat::JsonArray => {
-                    ndjson::encode(batch, b",\n", &mut plain);
-                    // The writer puts the separator between pieces.
-                    plain.truncate(plain.len().saturating_sub(2));
-                }
-                OutputFormat::Parquet(_) => unreachable!("a Parquet plan has no text outputs"),
-            }
-            if *compression == Compression::None {
-                return plain;
-            }
-            let packed = compressed(*compression, &plain);
-            compiled.text_buffers.give(plain);
-            packed
-        })
-        .collect();
-    TextRows { columns: batch.schema.clone(), decoded: decoded.clone(), rows: batch.rows as u64, bytes, sheet }
-}
-
-/// `plain` as it goes into an output of this compression; nothing stays nothing.
-pub(super) fn compressed(compression: Compression, plain: &[u8]) -> Vec<u8> {
-    if compression == Compression::None || plain.is_empty() {
-        return plain.to_vec();
-    }
-    let mut out = Vec::new();
-    // Pieces are about a morsel each; a compressor's set-up is lost in that.
-    let result = PieceCompressor::new(compression).and_then(|mut c| c.compress(plain, &mut out));
-    result.expect("compressing into memory fails only when there is none");
-    out
 }

@@ -1,22 +1,23 @@
 //! Puts finished pieces into the outputs, in order, and keeps the account. One thread.
 
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::compiled::{Compiled, SPELLING_LOST};
-use super::output::{Out, write_error};
+use super::encode::{Rows, encode_rows};
+use super::output::Out;
 use super::reader::SourceInfo;
 use super::rejects::Rejects;
-use super::worker::{Account, Part, Piece, TextRows, UnorderedRows, encode_text};
+use super::worker::{Account, Part, Piece, UnorderedRows};
 use super::{Control, Error, OnBadRecord};
 use crate::column::{Field, Schema, Type};
+use crate::format::OutputFormat;
 use crate::format::Reject;
-use crate::format::csv::{MAX_SHEET_CELL, SheetCounts};
+use crate::format::csv::{MAX_SHEET_CELL, MAX_SHEET_ROWS, SheetCounts};
 use crate::format::frame::Oversized;
 use crate::position::{FieldPath, Position};
 use crate::text::human_count;
@@ -63,6 +64,7 @@ pub(super) struct Writer<'a> {
     last_source: Option<Arc<str>>,
     last_byte: u64,
     sources_ended: usize,
+    bytes_counted: u64,
     /// Comparisons that met values of another kind, and in how many rows.
     mismatches: BTreeMap<Arc<str>, u64>,
     /// Casts and expressions whose value is null because it could not be made, and in how many rows.
@@ -95,6 +97,7 @@ impl<'a> Writer<'a> {
             last_source: None,
             last_byte: 0,
             sources_ended: 0,
+            bytes_counted: 0,
             mismatches: BTreeMap::new(),
             nulled: BTreeMap::new(),
             shown: None,
@@ -151,16 +154,16 @@ impl<'a> Writer<'a> {
                     self.account(*account)?;
                     Next::More
                 }
-                Part::Text(rows) => self.text(rows)?,
+                Part::Encoded(rows) => self.rows(rows)?,
                 Part::Rows(rows) => self.ordered(*rows)?,
                 Part::Enough => Next::Enough,
-                Part::RowGroup(group, decoded) => {
-                    let rows = group.rows() as u64;
+                Part::RowGroups { output, groups, decoded } => {
                     self.publish(&decoded)?;
-                    self.totals.rows_written += rows;
-                    self.control.add_rows_written(rows);
-                    self.outputs[0].row_group(group, self.control)?;
-                    Next::More
+                    if !self.outputs[output].is_gone() {
+                        let written = self.outputs[output].row_groups(groups);
+                        self.unless_gone(output, written)?;
+                    }
+                    self.next()
                 }
                 Part::Oversized(oversized, source) => {
                     self.oversized(oversized, &source)?;
@@ -201,8 +204,8 @@ impl<'a> Writer<'a> {
         account.nulled.extend(steps.take_nulled());
         account.settle(&tally, taken, places.as_ref(), self.compiled.keep_rejects);
         self.account(account)?;
-        let text = encode_text(self.compiled, &batch, &decoded);
-        match self.text(text)? {
+        let rows = encode_rows(self.compiled, &batch, &decoded)?;
+        match self.rows(rows)? {
             Next::More if taken.is_some() => Ok(Next::Enough),
             next => Ok(next),
         }
@@ -315,7 +318,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn text(&mut self, rows: TextRows) -> Result<Next, Error> {
+    fn rows(&mut self, rows: Rows) -> Result<Next, Error> {
         self.publish(&rows.decoded)?;
         if self.compiled.columns_fixed && rows.rows > 0 {
             let names = |schema: &Schema| schema.fields.iter().map(|field| field.name.clone()).collect::<Vec<_>>();
@@ -326,17 +329,44 @@ impl<'a> Writer<'a> {
             }
         }
         self.totals.sheet.add(rows.sheet, self.totals.rows_written);
-        self.totals.rows_written += rows.rows;
-        self.control.add_rows_written(rows.rows);
-        for (output, bytes) in self.outputs.iter_mut().zip(rows.bytes).filter(|(output, _)| !output.is_gone()) {
-            match output.text(&bytes, &rows.columns, self.control) {
-                Err(error) if is_broken_pipe(&error) => self.totals.notes.push(output.give_up()),
-                result => result?,
+        for (i, encoded) in rows.encoded.into_iter().enumerate() {
+            if self.outputs[i].is_gone() {
+                continue;
             }
-            self.compiled.text_buffers.give(bytes);
+            let written = self.outputs[i].rows_of(rows.rows, encoded, &rows.columns);
+            if let Some(Some(text)) = self.unless_gone(i, written)? {
+                self.compiled.text_buffers.give(text);
+            }
         }
+        Ok(self.next())
+    }
+
+    /// What became of writing to an output. That its reader went away is the end of that output alone.
+    fn unless_gone<T>(&mut self, output: usize, written: Result<T, Error>) -> Result<Option<T>, Error> {
+        match written {
+            Err(error) if is_broken_pipe(&error) => {
+                let note = self.outputs[output].give_up();
+                self.totals.notes.push(note);
+                Ok(None)
+            }
+            written => written.map(Some),
+        }
+    }
+
+    /// Whether somebody wants more, after something was written. Keeps the account of that.
+    fn next(&mut self) -> Next {
+        let rows = self.outputs.iter().map(Out::rows).max().unwrap_or(0);
+        self.control.add_rows_written(rows.saturating_sub(self.totals.rows_written));
+        self.totals.rows_written = rows.max(self.totals.rows_written);
+        self.count_bytes();
         // The others are not to suffer for one whose reader went away.
-        Ok(if self.outputs.iter().all(Out::is_gone) { Next::NobodyReads } else { Next::More })
+        if self.outputs.iter().all(Out::is_gone) { Next::NobodyReads } else { Next::More }
+    }
+
+    fn count_bytes(&mut self) {
+        let bytes = self.outputs.iter().map(Out::bytes).sum::<u64>();
+        self.control.add_bytes_written(bytes.saturating_sub(self.bytes_counted));
+        self.bytes_counted = bytes.max(self.bytes_counted);
     }
 
     /// Joins what a piece saw into the schema that all threads start from. The order of columns is
@@ -439,6 +469,14 @@ impl<'a> Writer<'a> {
                 human_count(row + 1)
             ));
         }
+        let shown = self.totals.rows_written >= MAX_SHEET_ROWS;
+        let lanes = &self.compiled.lanes;
+        if shown && lanes.iter().any(|l| matches!(l.format, OutputFormat::Csv(o) if o.excel && !l.in_parts)) {
+            notes.push(format!(
+                "a sheet shows {} rows and no more; `-o FILE` goes on in further files",
+                human_count(MAX_SHEET_ROWS)
+            ));
+        }
         self.totals.notes.extend(notes);
     }
 
@@ -480,13 +518,19 @@ impl<'a> Writer<'a> {
         let options = StepOptions { columns_fixed: true, ..self.compiled.step_options() };
         let columns = self.compiled.columns_after_steps(&schema, options)?;
         self.check_types_stay(&columns)?;
-        for output in self.outputs.iter_mut().filter(|output| !output.is_gone()) {
-            match output.finish(&columns, self.control) {
-                Err(error) if is_broken_pipe(&error) => self.totals.notes.push(output.give_up()),
-                result => result?,
+        let all_rows = self.totals.rows_written;
+        if let Some(output) = self.outputs.iter().find(|output| !output.is_gone() && output.rows() != all_rows) {
+            return Err(Error::Bug(format!("an output has {} rows, another {all_rows}", output.rows())));
+        }
+        for i in 0..self.outputs.len() {
+            if !self.outputs[i].is_gone() {
+                let finished = self.outputs[i].finish(&columns);
+                self.unless_gone(i, finished)?;
             }
         }
+        self.count_bytes();
         self.outputs.retain(|output| !output.is_gone());
+        self.totals.notes.extend(self.outputs.iter().filter_map(Out::note));
         self.totals.stopped_early = self.outputs.is_empty();
         if self.rejects.is_none() && self.totals.rows_rejected > 0 {
             self.totals.notes.push("rejected records were not kept; `--rejects FILE` sets them aside".into());
@@ -502,9 +546,7 @@ impl<'a> Writer<'a> {
         }
         let mut files = Vec::new();
         for output in self.outputs {
-            let (path, bytes) = (output.path().map(Path::to_owned), output.bytes());
-            output.commit()?;
-            files.extend(path.map(|path| (path, bytes)));
+            files.extend(output.commit()?);
         }
         let rejects = match self.rejects {
             Some(rejects) => rejects.commit()?,
@@ -525,9 +567,4 @@ pub(super) struct Finished {
     pub files: Vec<(PathBuf, u64)>,
     pub rejects: Option<PathBuf>,
     pub columns: Schema,
-}
-
-/// Writes all of `bytes`, naming the target in the error.
-pub(super) fn write_all(target: &mut impl Write, bytes: &[u8], path: &Path) -> Result<(), Error> {
-    target.write_all(bytes).map_err(|cause| write_error(path, cause))
 }

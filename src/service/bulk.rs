@@ -88,7 +88,8 @@ impl<'a> Reader<'a> {
     fn settings(&mut self) -> Settings {
         let company = self.kind == BulkKind::Company;
         for key in self.object.keys() {
-            if !KEYS.contains(&key.as_str()) && !(company && COMPANY_KEYS.contains(&key.as_str())) {
+            let known = KEYS.contains(&key.as_str()) || company && COMPANY_KEYS.contains(&key.as_str());
+            if !known {
                 self.refuse(key, "extra_forbidden", "Extra inputs are not permitted");
             }
         }

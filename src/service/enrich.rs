@@ -156,7 +156,7 @@ impl Table {
         // The pipeline reads every format and recognises types, so the table goes through it
         // once; what is left to read here is NDJSON of our own writing.
         let lines = tempfile::Builder::new().suffix(".ndjson").tempfile_in(scratch).map_err(read)?;
-        let target = Target::File { path: lines.path().to_owned(), no_clobber: false };
+        let target = Target::File { path: lines.path().to_owned(), no_clobber: false, append: false };
         let output = Output { format: OutputFormat::Ndjson, compression: Compression::None, target };
         let mut plan = Plan::new(Source::file(path), output);
         plan.schema.from = SchemaFrom::Full;

@@ -198,7 +198,7 @@ async fn open(config: Config) -> Result<(Config, Arc<Store>, Folders, Tables), E
         let is_upload = |handle: &_| store.upload(handle).map_or(true, |upload| upload.is_some());
         folders.clear_up(&interrupted, is_run, is_upload).map_err(failed)?;
         notebooks::clear_up(&folders.notebooks(), &store.notebooks()?).map_err(failed)?;
-        let tables = Tables::load(&config, root)?;
+        let tables = Tables::load(&config, &folders.tmp())?;
         Ok((config, Arc::new(store), folders, tables))
     });
     opened.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))

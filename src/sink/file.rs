@@ -1,7 +1,7 @@
 //! A file that appears under its name only when it is whole.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
@@ -17,6 +17,8 @@ pub struct PendingFile {
     flusher: Flusher,
     path: PathBuf,
     no_clobber: bool,
+    /// Bytes copied from what stood there.
+    bytes_before: u64,
 }
 
 impl PendingFile {
@@ -31,7 +33,29 @@ impl PendingFile {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "exists already, and --no-clobber was given"));
         }
         let temp = partial::create(&path)?;
-        Ok(PendingFile { temp, flusher: Flusher::default(), path, no_clobber })
+        Ok(PendingFile { temp, flusher: Flusher::default(), path, no_clobber, bytes_before: 0 })
+    }
+
+    /// As [`PendingFile::create`], beginning with a copy of the file at `path`. If its last line has no end, it gets one.
+    pub fn create_with_contents(path: &Path) -> io::Result<Self> {
+        let mut pending = Self::create(path, false)?;
+        let mut there = File::open(&pending.path)?;
+        let bytes = io::copy(&mut there, pending.temp.as_file_mut())?;
+        if bytes > 0 {
+            let mut last = [0];
+            there.seek(SeekFrom::End(-1))?;
+            there.read_exact(&mut last)?;
+            if last != *b"\n" {
+                pending.write_all(b"\n")?;
+            }
+        }
+        pending.bytes_before = bytes;
+        Ok(pending)
+    }
+
+    /// Bytes of a file that is added to.
+    pub fn bytes_before(&self) -> u64 {
+        self.bytes_before
     }
 
     /// A second handle on the same bytes, for reading back what was written.
@@ -42,7 +66,7 @@ impl PendingFile {
     /// Starts over with a new, empty file for the same path; the old one goes when it is dropped.
     pub fn replacement(&self) -> io::Result<Self> {
         let (temp, path) = (partial::create(&self.path)?, self.path.clone());
-        Ok(PendingFile { temp, flusher: Flusher::default(), path, no_clobber: self.no_clobber })
+        Ok(PendingFile { temp, flusher: Flusher::default(), path, no_clobber: self.no_clobber, bytes_before: 0 })
     }
 
     /// Makes the bytes durable, still under the temporary name: what may fail for want of space or by a

@@ -8,13 +8,19 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::Pid;
 use tempfile::NamedTempFile;
 
 const SUFFIX: &str = ".partial";
+
+/// What the names of hidden folders begin with.
+const FOLDER_PREFIX: &str = ".parts.";
+
+/// The file in a hidden folder that its writer holds a lock on.
+const LOCK: &str = "lock";
 
 /// Of a longer name only so much stands in the partial's, which must not be longer than a name may be.
 const MAX_STEM_BYTES: usize = 150;
@@ -41,6 +47,34 @@ pub(super) fn create(path: &Path) -> io::Result<NamedTempFile> {
     // Some file systems have no locks; the number in the name is then all that protects it.
     let _ = temp.as_file().try_lock();
     Ok(temp)
+}
+
+/// Makes a hidden folder in `folder` for files in the making, after taking away those of dead processes. The file that is
+/// returned holds the lock on it.
+pub(super) fn create_folder(folder: &Path) -> io::Result<(PathBuf, File)> {
+    let _ = remove_stale_folders(folder);
+    let prefix = format!("{FOLDER_PREFIX}{}-", std::process::id());
+    let hidden = tempfile::Builder::new().prefix(&prefix).suffix(SUFFIX).tempdir_in(folder)?;
+    let lock = File::create(hidden.path().join(LOCK))?;
+    let _ = lock.try_lock();
+    Ok((hidden.keep(), lock))
+}
+
+fn remove_stale_folders(folder: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some(writer) = name.to_str().and_then(|name| writer_of(name, FOLDER_PREFIX)) else { continue };
+        // Without its lock it may be one that is being made just now; then its process lives.
+        let stale = match std::fs::symlink_metadata(entry.path().join(LOCK)) {
+            Ok(_) => is_stale(&entry.path().join(LOCK), writer),
+            Err(_) => Ok(!is_alive(writer)),
+        };
+        if stale.unwrap_or(false) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+    Ok(())
 }
 
 /// Removes the partial files for `path` whose writers are gone, and says how many there were. Those of living

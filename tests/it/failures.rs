@@ -204,7 +204,7 @@ fn an_output_folder_that_cannot_be_written() {
     let place = Place::new();
     place.write("in.ndjson", "{\"a\":1}\n");
     place.write("file", "");
-    for out in ["missing/out.csv", "file/out.csv", "testdata"] {
+    for out in ["missing/out.csv", "file/out.csv", "file/"] {
         place.run(&["convert", "in.ndjson", "-o", out, "--to", "csv"]).code(exit::CANNOT_WRITE).says(out);
     }
     // A run is not paid for before it is known that its rows have somewhere to go.

@@ -121,7 +121,10 @@ fn soak(runs: usize, clients: usize) {
     let broken = broken.lock().unwrap();
     assert!(broken.is_empty(), "{} of {runs} runs:\n{}", broken.len(), broken.join("\n"));
     let struck = struck(&ill.url);
-    assert!(struck.iter().all(|(_, struck)| *struck > 0), "something did not go wrong: {struck:?}");
+    // Faults of ranges need a cut before them that lets bytes through: few runs may have none.
+    let of_ranges = ["wrong-range", "ignore-range"];
+    let missed = |(kind, struck): &(String, u64)| *struck == 0 && (runs > 100 || !of_ranges.contains(&&**kind));
+    assert!(!struck.iter().any(missed), "something did not go wrong: {struck:?}");
     let faults: u64 = struck.iter().map(|(_, struck)| struck).sum();
     assert!(faults as usize > 3 * runs, "too little went wrong: {struck:?}");
     let peak = ill.peak_memory_bytes();

@@ -37,8 +37,8 @@ pub async fn bulk(context: &Context, command: BulkCommand, config: Option<&Path>
     let declared = declared_types(&graph);
     let pull = job.pull(&formats, &declared);
     pull.check(context, &[&args.file])?;
-    if let Some(output) = &args.plan.output {
-        context.set_restart(&output.display().to_string());
+    if let Some(outputs) = args.plan.outputs.names() {
+        context.set_restart(&outputs);
     }
     let workflow = Resolved {
         id: WorkflowId(kind.path().to_owned()),

@@ -14,12 +14,12 @@ use crate::pipeline;
 /// Carries it out.
 pub async fn convert(context: &Context, args: ConvertArgs) -> Result<Exit, Failure> {
     let start = Instant::now();
-    let output = outputs::output(&args.plan, &context.settings)?;
+    let made = outputs::outputs(&args.plan, &context.settings, "part")?;
     args.plan.steps.steps()?;
-    outputs::check_writable(&output, &[])?;
+    outputs::check_all_writable(&made, &[])?;
     let opened = sources::open(context, &args.sources, args.from).await?;
     let files: Vec<&Path> = opened.files.iter().map(|path| path.as_path()).collect();
-    outputs::check_writable(&output, &files)?;
+    outputs::check_inputs(&made, &files)?;
     if args.plan.schema_from == SchemaFromArg::Full && opened.files.len() < opened.sources.len() {
         return Err(Failure::new(
             Error::Usage("`--schema-from full` reads every source twice, which only files allow".into()),
@@ -27,19 +27,19 @@ pub async fn convert(context: &Context, args: ConvertArgs) -> Result<Exit, Failu
         ));
     }
     let all_files = opened.files.len() == opened.sources.len();
-    let name = outputs::target_name(&output);
+    let name = outputs::target_names(&made);
     context.set_restart(&name);
-    let plan = outputs::plan(opened.sources, output.clone(), &args.plan, &context.settings)?;
+    let plan = outputs::plan(opened.sources, made.clone(), &args.plan, &context.settings)?;
     let report = engine::execute(context, plan, "converting", opened.total_bytes, opened.stoppers, |_, _| {}).await;
     let report = report.map_err(|failure| match failure.error() {
         Error::Pipeline(pipeline::Error::Schema { .. }) => {
-            failure.with_hint(outputs::schema_hint(&args.plan, &output, all_files))
+            failure.with_hint(outputs::schema_hint(&args.plan, &made, all_files))
         }
         _ => failure,
     })?;
     let account = Account {
         name,
-        output: &output,
+        outputs: &made,
         report: &report,
         expected_rows: None,
         repeated_bytes: 0,

@@ -11,6 +11,7 @@ use crate::client::{
     Client, Done, FilePulled, OpenLedger, Position, RejectsKept, ResultFormat, SeenLink, StateDir, StateError,
     digest_of_file,
 };
+use crate::format::{Compression, OutputFormat};
 use crate::pipeline::{Control, Output, Report, Target};
 use crate::sink::remove_stale;
 use crate::text::human_bytes;
@@ -193,9 +194,20 @@ impl Keeping {
     }
 }
 
+/// The output that is remembered: one alone. Several are written anew together.
+pub fn remembered(outputs: &[Output]) -> &Output {
+    const NONE: &Output =
+        &Output { format: OutputFormat::Ndjson, compression: Compression::None, target: Target::Stdout };
+    match outputs {
+        [output] => output,
+        _ => NONE,
+    }
+}
+
 /// The file that `output` is to be, absolute, if it can be remembered: no stream, and a name that is text.
 fn file_of(output: &Output) -> Option<PathBuf> {
-    let Target::File { path, .. } = &output.target else { return None };
+    // A file that is added to is another one each time.
+    let Target::File { path, append: false, .. } = &output.target else { return None };
     let path = std::path::absolute(path).ok()?;
     path.to_str().is_some().then_some(path)
 }

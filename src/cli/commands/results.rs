@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::keeping::Keeping;
+use super::keeping::{Keeping, remembered};
 use crate::api::{BlockLiveStatus, DownloadLink, LiveStatus, RunId, RunStatus};
 use crate::cli::args::{ApiFormat, PlanArgs, ReportFormat, ResultArgs, SchemaFromArg};
 use crate::cli::context::Context;
@@ -13,6 +13,7 @@ use crate::cli::error::{Error, Failure, chain};
 use crate::cli::exit::Exit;
 use crate::cli::report::{Account, already_complete};
 use crate::cli::resume::pull_command;
+use crate::cli::sinks::{OutputArgs, SinkArgs, TypedOutput};
 use crate::cli::{engine, outputs};
 use crate::client::{
     self, Client, FilePulled, OpenLedger, Remaining, ResultFormat, Wanted, WatchOptions, declared_types, digest_of,
@@ -60,6 +61,8 @@ struct RunResults<'a> {
     format: ResultFormat,
     /// Types that the run's workflow declares.
     declared: &'a Schema,
+    run: &'a RunId,
+    workflow: &'a str,
 }
 
 impl Pull<'_> {
@@ -81,26 +84,26 @@ impl Pull<'_> {
         }
         self.plan.steps.steps()?;
         if !self.results.all_blocks {
-            let output = outputs::output(self.plan, &context.settings)?;
-            outputs::check_schema(self.plan, &output)?;
-            return outputs::check_writable(&output, inputs);
+            let outputs = outputs::outputs(self.plan, &context.settings, "part")?;
+            outputs::check_schema(self.plan, &outputs)?;
+            return outputs::check_all_writable(&outputs, inputs);
         }
         // Any name will do to check flags and folder.
-        let output = outputs::block_outputs(self.plan, &context.settings, &[("block", None)])?.remove(0);
-        outputs::check_schema(self.plan, &output)?;
-        if let Some(folder) = &self.plan.output {
+        let outputs = outputs::block_outputs(self.plan, &context.settings, &[("block", None)])?;
+        outputs::check_schema(self.plan, &outputs)?;
+        if let Some(folder) = self.plan.outputs.typed.first().map(|typed| &typed.path) {
             if folder.is_file() {
                 let error = Error::Usage(format!("{} is a file; `--all-blocks` writes several", folder.display()));
                 return Err(Failure::new(error, "give a folder with `-o`"));
             }
             std::fs::create_dir_all(folder).map_err(|cause| Error::Write { path: folder.clone(), cause })?;
         }
-        outputs::check_writable(&output, inputs)
+        outputs::check_all_writable(&outputs, inputs)
     }
 
-    /// True if the results go to standard output.
+    /// True if the results go to standard output alone.
     pub fn to_stdout(&self) -> bool {
-        self.plan.output.as_deref() == Some(Path::new("-"))
+        self.plan.outputs.typed.iter().all(TypedOutput::is_stdout)
     }
 
     /// Waits for the end of `run` and writes its results. What stands complete according to `keeping` is left as it
@@ -164,32 +167,34 @@ impl Pull<'_> {
             let words = [self.formats[0].as_str(), format.as_str()];
             context.screen.note(&format!("the run has no {} results; taking {}", words[0], words[1]));
         }
-        let from = RunResults { format, declared: &declared };
+        let from = RunResults { format, declared: &declared, run, workflow: &status.workflow_id.0 };
         let outputs = if self.results.all_blocks {
             let names: Vec<_> = links.iter().map(|link| (link.filename.as_str(), link.block_number)).collect();
             let outputs = outputs::block_outputs(self.plan, &context.settings, &names)?;
-            outputs.into_iter().zip(links.chunks(1)).collect::<Vec<_>>()
+            outputs.into_iter().map(|output| vec![output]).zip(links.chunks(1)).collect::<Vec<_>>()
         } else {
-            vec![(outputs::output(self.plan, &context.settings)?, &*links)]
+            let block = if let [link] = &links[..] { link.block_number } else { None };
+            let set = outputs::set_of_run(&run.0, block);
+            vec![(outputs::outputs(self.plan, &context.settings, &set)?, &*links)]
         };
         // What stands complete is not downloaded. The rest comes in order and within one window: what is read later
         // is on its way while the first is read.
         let downloads = context.downloads();
         let start = |opens: Vec<_>| opens.into_iter().map(|open| downloads.start(client.http(), open)).collect();
         let mut files = Vec::new();
-        for (output, links) in outputs {
+        for (outputs, links) in outputs {
             let opens = opens.by_ref().take(links.len()).collect::<Vec<_>>();
-            let contents = self.contents(&from, links, &output);
-            let standing = if self.again { None } else { keeping.standing(&output, &contents).await };
+            let contents = self.contents(&from, links, remembered(&outputs));
+            let standing = if self.again { None } else { keeping.standing(remembered(&outputs), &contents).await };
             let missing: Option<VecDeque<Download>> = standing.is_none().then(|| start(opens));
-            files.push((output, links, standing, missing));
+            files.push((outputs, links, standing, missing));
         }
         let mut exit = Exit::Success;
-        for (output, links, standing, missing) in files {
+        for (outputs, links, standing, missing) in files {
             let done = match (standing, missing) {
-                (Some(done), _) => already_complete(context, self.plan.report, &outputs::target_name(&output), &done),
+                (Some(done), _) => already_complete(context, self.plan.report, &outputs::target_names(&outputs), &done),
                 (None, missing) => {
-                    self.write(context, &from, links, missing.unwrap_or_default(), output, keeping).await?
+                    self.write(context, &from, links, missing.unwrap_or_default(), outputs, keeping).await?
                 }
             };
             exit = worse(exit, done);
@@ -207,17 +212,18 @@ impl Pull<'_> {
         failure.with_hint(hint)
     }
 
-    /// Streams `downloads`, which are of `links`, in order into one output.
+    /// Streams `downloads`, which are of `links`, in order into outputs that get the same.
     async fn write(
         &self,
         context: &Context,
         from: &RunResults<'_>,
         links: &[DownloadLink],
         downloads: VecDeque<Download>,
-        output: Output,
+        outputs: Vec<Output>,
         keeping: &mut Keeping,
     ) -> Result<Exit, Failure> {
-        let (name, contents) = (outputs::target_name(&output), self.contents(from, links, &output));
+        let output = remembered(&outputs);
+        let (name, contents) = (outputs::target_names(&outputs), self.contents(from, links, output));
         let mut files = Vec::new();
         let (mut sources, mut stoppers, mut total_bytes) = (Vec::new(), Vec::new(), Some(0));
         for (i, (link, mut download)) in links.iter().zip(downloads).enumerate() {
@@ -242,22 +248,29 @@ impl Pull<'_> {
             source.expected_rows = link.row_count;
             sources.push(source);
         }
-        let mut plan = outputs::plan(sources, output.clone(), self.plan, &context.settings)?;
+        let mut plan = outputs::plan(sources, outputs.clone(), self.plan, &context.settings)?;
         plan.schema.declared = Some(from.declared.clone());
-        let repeated_bytes = keeping.begin(context, &output, &contents, files, plan.rejects.as_deref());
-        let note = |control: &Control, moment| keeping.advance(context, &output, control, moment == Moment::Over);
+        let blocks: Vec<String> = links.iter().filter_map(|link| Some(link.block_number?.to_string())).collect();
+        let mut say = |key: &str, value: String| plan.metadata.push((format!("drawoff.{key}"), value));
+        say("run", from.run.to_string());
+        say("workflow", from.workflow.to_owned());
+        if !blocks.is_empty() {
+            say("block", blocks.join(","));
+        }
+        let repeated_bytes = keeping.begin(context, output, &contents, files, plan.rejects.as_deref());
+        let note = |control: &Control, moment| keeping.advance(context, output, control, moment == Moment::Over);
         let executed = engine::execute(context, plan, "downloading", total_bytes, stoppers, note).await;
         let report = executed.map_err(|failure| match failure.error() {
             // Reading everything first, which is the usual way out, needs a file.
             Error::Pipeline(pipeline::Error::Schema { .. }) => {
-                failure.with_hint(outputs::schema_hint(self.plan, &output, false))
+                failure.with_hint(outputs::schema_hint(self.plan, &outputs, false))
             }
             _ => failure,
         })?;
-        keeping.finish(context, &output, &report).await;
+        keeping.finish(context, output, &report).await;
         let account = Account {
             name,
-            output: &output,
+            outputs: &outputs,
             report: &report,
             expected_rows: links.iter().map(|link| link.row_count).sum(),
             repeated_bytes,
@@ -272,9 +285,9 @@ impl Pull<'_> {
         // What a schema file says counts, not where it is.
         let schema = self.plan.schema.as_deref().map(|path| digest_of_file(path).unwrap_or_default());
         let plan = PlanArgs {
-            output: None,
+            outputs: OutputArgs::default(),
+            sink: SinkArgs::default(),
             schema: None,
-            no_clobber: false,
             max_memory: None,
             workers: None,
             jobs: None,

@@ -38,8 +38,8 @@ pub async fn run(context: &Context, args: RunArgs) -> Result<Exit, Failure> {
     let inputs: Vec<&Path> = args.input.as_deref().into_iter().chain([Path::new(&args.workflow)]).collect();
     pull.check(context, &inputs)?;
     let payload = args.payload.as_deref().map(read_payload).transpose()?;
-    if let Some(output) = &args.plan.output {
-        context.set_restart(&output.display().to_string());
+    if let Some(outputs) = args.plan.outputs.names() {
+        context.set_restart(&outputs);
     }
     if !args.local {
         let client = context.client()?;

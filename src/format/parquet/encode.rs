@@ -11,6 +11,9 @@ use super::{Error, Layout};
 use crate::column::{Batch, Field, Mixing, Schema, cast_array};
 use crate::format::ParquetOptions;
 
+/// What a column's part takes beside its pages: its bounds, its dictionary's table. By eye.
+const PART_OVERHEAD_BYTES: usize = 1024;
+
 /// Encodes batches into one row group. Owned by one worker.
 #[derive(Debug)]
 pub struct RowGroupEncoder {
@@ -155,6 +158,11 @@ impl EncodedRowGroup {
     /// Bytes that it takes in memory, about as many as in the file.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Bytes that it takes in memory until it is written, what is around small columns included.
+    pub fn memory_size(&self) -> usize {
+        self.bytes + self.parts.len() * PART_OVERHEAD_BYTES
     }
 
     /// The leaves that a dictionary did not help, as far as there were enough values to tell.

@@ -144,6 +144,26 @@ impl<W: Write + Send> ParquetFileWriter<W> {
         Ok(())
     }
 
+    /// Bytes that were appended and make no row group yet.
+    pub fn open_bytes(&self) -> usize {
+        self.open.iter().map(EncodedRowGroup::memory_size).sum()
+    }
+
+    /// Makes a row group of what was appended, however small it is.
+    pub fn close_open(&mut self) -> Result<(), Error> {
+        self.close_row_group()
+    }
+
+    /// Hands what was written to the output.
+    pub fn flush(&mut self) -> Result<(), Error> {
+        Ok(self.out.flush()?)
+    }
+
+    /// The output. What is written to it directly is not in the file's account.
+    pub fn get_mut(&mut self) -> &mut W {
+        self.out.inner_mut()
+    }
+
     /// The schema that the file would have if it ended here.
     pub fn schema(&self) -> &Schema {
         &self.schema

@@ -156,7 +156,7 @@ fn an_output_whose_reader_goes_away_is_the_end_of_that_output_alone() {
                 "pipe" => Output {
                     format: crate::format::OutputFormat::Ndjson,
                     compression: crate::format::Compression::None,
-                    target: Target::File { path: pipe.clone(), no_clobber: false },
+                    target: Target::File { path: pipe.clone(), no_clobber: false, append: false },
                 },
                 name => output(&place.path(name)),
             })
@@ -192,7 +192,7 @@ fn rejects_appear_only_with_their_output() {
     std::fs::write(place.path("rejects.ndjson"), "earlier").unwrap();
     // The name of the output is taken while it is being written.
     let mut plan = Plan::new(source(), output(&place.path("out.ndjson")));
-    plan.outputs[0].target = Target::File { path: place.path("out.ndjson"), no_clobber: true };
+    plan.outputs[0].target = Target::File { path: place.path("out.ndjson"), no_clobber: true, append: false };
     plan.on_bad_record = OnBadRecord::Skip;
     plan.rejects = Some(place.path("rejects.ndjson"));
     struct Late(std::path::PathBuf, std::io::Cursor<Vec<u8>>);

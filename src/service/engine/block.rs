@@ -196,6 +196,7 @@ pub(super) fn prepare(
         on_bad_record: pipeline::OnBadRecord::Fail,
         rejects: None,
         lossy_utf8: false,
+        metadata: Vec::new(),
         limits: Limits::default(),
     };
     Ok(Prepared {
@@ -245,7 +246,7 @@ fn does(work: &Work, around: &Around<'_>, lacks: impl Fn(&str) -> bool) -> Resul
         }
         Work::Webhook(_) | Work::ReadCsv(_) | Work::ReadNotebook { .. } | Work::OutgoingWebhook(_) => Does::default(),
         Work::Append { .. } => {
-            let note = around.notebook.as_ref().map(|row| format!("appended to the notebook {}", row.id));
+            let note = around.notebook.as_ref().map(|row| format!("appends to the notebook {}", row.id));
             Does { note, ..Does::default() }
         }
         Work::Deliver => {
@@ -396,7 +397,7 @@ fn output(format: ResultFormat, path: &Path) -> Output {
         ResultFormat::Ndjson => OutputFormat::Ndjson,
         ResultFormat::Json => OutputFormat::JsonArray,
     };
-    let target = Target::File { path: path.to_owned(), no_clobber: false };
+    let target = Target::File { path: path.to_owned(), no_clobber: false, append: false };
     Output { format, compression: Compression::None, target }
 }
 

@@ -40,6 +40,11 @@ impl Folders {
         self.root.join("uploads")
     }
 
+    /// The folder of temporary files.
+    pub(in crate::service) fn tmp(&self) -> PathBuf {
+        self.root.join("tmp")
+    }
+
     /// The folder of notebooks.
     pub(in crate::service) fn notebooks(&self) -> PathBuf {
         self.root.join("notebooks")
@@ -70,6 +75,12 @@ impl Folders {
         for name in names(&self.root.join("runs"))? {
             if Uuid::parse_str(&name).is_ok() && !is_run(&RunId(name.clone())) {
                 fs::remove_dir_all(self.root.join("runs").join(name))?;
+            }
+        }
+        // Temporary files whose names a kill left standing.
+        for name in names(&self.tmp())? {
+            if name.starts_with(".tmp") {
+                fs::remove_file(self.tmp().join(name))?;
             }
         }
         for name in names(&self.uploads())? {

@@ -324,8 +324,11 @@ impl Engine {
         };
         active.record_with(&self.store, appended.as_ref(), |row| {
             let block = &mut row.blocks[place];
-            // A delivery has left word of its own.
-            block.note = done.note.or(block.note.take());
+            block.note = match &appended {
+                Some(notebook) => Some(format!("appended to the notebook {}", notebook.id)),
+                // A delivery has left word of its own.
+                None => done.note.or(block.note.take()),
+            };
             block.status = BlockStatus::Completed;
             block.completed_at = Some(now);
             block.updated_at = now;

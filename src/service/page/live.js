@@ -38,6 +38,7 @@
         if (!answer.ok || !fresh) throw new Error(answer.status);
         put(document.adoptNode(fresh));
         told.textContent = "";
+        document.documentElement.dataset.live = "on";
         if (live.querySelector('[data-state="running"], [data-state="queued"]')) wait = 1000;
       } catch (error) {
         told.textContent = "The service does not answer; what is shown may be old.";

@@ -56,9 +56,7 @@ pub fn overview(workflows: &[Workflow], runs: &[RunRow], now: DateTime<Utc>) -> 
              definition file.</p>",
         );
     } else {
-        body.tag(
-            "<div class=\"scroll\" role=\"region\" aria-labelledby=\"workflows\" tabindex=\"0\" id=\"wt\"><table>",
-        );
+        body.tag("<div class=\"scroll\" role=\"group\" aria-labelledby=\"workflows\" tabindex=\"0\" id=\"wt\"><table>");
         body.tag("<thead><tr><th scope=\"col\">Name</th><th scope=\"col\">Blocks</th>");
         body.tag("<th scope=\"col\">Changed</th><th scope=\"col\">Last run</th></tr></thead><tbody>");
         for workflow in workflows {
@@ -141,7 +139,7 @@ pub fn run(run: &RunRow, now: DateTime<Utc>) -> Html {
     });
     body.html(graph::draw(&nodes.collect::<Vec<_>>()));
     body.tag("<h2 id=\"blocks\">Blocks and results</h2>");
-    body.tag("<div class=\"scroll\" role=\"region\" aria-labelledby=\"blocks\" tabindex=\"0\" id=\"bt\"><table>");
+    body.tag("<div class=\"scroll\" role=\"group\" aria-labelledby=\"blocks\" tabindex=\"0\" id=\"bt\"><table>");
     body.tag(
         "<thead><tr><th scope=\"col\" class=\"n\">No.</th><th scope=\"col\">Block</th><th scope=\"col\">State</th>",
     );
@@ -237,7 +235,7 @@ fn run_table(body: &mut Html, runs: &[RunRow], now: DateTime<Utc>) {
         return;
     }
     body.tag(
-        "<div class=\"scroll\" role=\"region\" aria-labelledby=\"runs\" tabindex=\"0\" id=\"rt\"><table><thead><tr>",
+        "<div class=\"scroll\" role=\"group\" aria-labelledby=\"runs\" tabindex=\"0\" id=\"rt\"><table><thead><tr>",
     );
     body.tag("<th scope=\"col\">Run</th><th scope=\"col\">State</th><th scope=\"col\">Queued</th>");
     body.tag("<th scope=\"col\" class=\"n\">Took</th><th scope=\"col\" class=\"n\">Rows out</th></tr></thead><tbody>");

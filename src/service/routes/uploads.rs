@@ -187,7 +187,7 @@ async fn receive(app: &App, field: &mut Field<'_>) -> Result<Received, Ended> {
                 size_bytes += chunk.len() as u64;
                 if size_bytes > app.config.max_upload_bytes {
                     let limit = app.config.max_upload_bytes;
-                    let text = format!("the file is larger than the limit of {limit} bytes");
+                    let text = format!("the file is larger than the limit of {limit} bytes (serve --max-upload)");
                     failed = Some(Ended::Refused(Fault::too_large(text)));
                     break;
                 }
@@ -210,7 +210,8 @@ async fn receive(app: &App, field: &mut Field<'_>) -> Result<Received, Ended> {
     match (failed, written) {
         (Some(failed), _) => Err(failed),
         (None, Ok(Some((_, rows)))) if rows > app.config.max_upload_rows => {
-            let text = format!("the file has {rows} rows, more than the limit of {}", app.config.max_upload_rows);
+            let limit = app.config.max_upload_rows;
+            let text = format!("the file has {rows} rows, more than the limit of {limit} (serve --max-upload-rows)");
             let place = Place::root("body").key("file");
             Err(Ended::Refused(Fault::Invalid(vec![place.invalid("too_many_rows", text)])))
         }

@@ -1,0 +1,174 @@
+//! `-o` and `--to`, any number of them, and the flags of folders and files.
+//!
+//! clap's derived arguments forget the order across flags, and a `--to` belongs to the `-o` before it; so these read
+//! clap's matches themselves.
+
+use std::path::{Path, PathBuf};
+
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
+
+use super::args::ToFormat;
+use super::values::parse_size;
+
+/// One `-o`, with the `--to` that belongs to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TypedOutput {
+    /// What was typed: a file, a folder, a URL, or `-`.
+    pub path: PathBuf,
+    /// Format to write, whatever the name says.
+    pub to: Option<ToFormat>,
+}
+
+impl TypedOutput {
+    /// True for standard output.
+    pub fn is_stdout(&self) -> bool {
+        self.path == Path::new("-")
+    }
+}
+
+/// The outputs as typed, in their order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OutputArgs {
+    /// Each `-o` with its format.
+    pub typed: Vec<TypedOutput>,
+}
+
+impl OutputArgs {
+    /// How they are called together; `None` if there is none.
+    pub fn names(&self) -> Option<String> {
+        let names: Vec<String> = self.typed.iter().map(|typed| typed.path.display().to_string()).collect();
+        (!names.is_empty()).then(|| names.join(", "))
+    }
+}
+
+const HEADING: &str = "Output";
+
+impl Args for OutputArgs {
+    fn augment_args(command: Command) -> Command {
+        let output = Arg::new("output")
+            .short('o')
+            .long("output")
+            .value_name("OUT")
+            .help("File, folder/ or URL to write, or `-` for standard output; several times: each gets all records")
+            .value_parser(value_parser!(PathBuf));
+        let to = Arg::new("to")
+            .long("to")
+            .value_name("FORMAT")
+            .help("Format of the `-o` before it, whatever the name says (standard output: ndjson)")
+            .value_parser(clap::builder::EnumValueParser::<ToFormat>::new());
+        [output, to]
+            .into_iter()
+            .fold(command, |command, arg| command.arg(arg.action(ArgAction::Append).help_heading(HEADING)))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for OutputArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let typed = |name: &str| matches.value_source(name) == Some(ValueSource::CommandLine);
+        let mut formats: Vec<(usize, ToFormat)> = Vec::new();
+        if typed("to") {
+            let values = matches.get_many::<ToFormat>("to").into_iter().flatten().copied();
+            formats.extend(matches.indices_of("to").into_iter().flatten().zip(values));
+        }
+        let mut outputs: Vec<(usize, TypedOutput)> = Vec::new();
+        if typed("output") {
+            let values = matches.get_many::<PathBuf>("output").into_iter().flatten();
+            let values = values.map(|path| TypedOutput { path: path.clone(), to: None });
+            outputs.extend(matches.indices_of("output").into_iter().flatten().zip(values));
+        }
+        outputs.sort_by_key(|(index, _)| *index);
+        formats.sort_by_key(|(index, _)| *index);
+        for (index, format) in formats {
+            // One before all outputs is for the first.
+            let at = outputs.iter().rposition(|(place, _)| *place < index).unwrap_or(0);
+            let Some((_, output)) = outputs.get_mut(at) else { continue };
+            if output.to.replace(format).is_some() {
+                let what =
+                    format!("`-o {}` has more than one `--to`; each stands behind its `-o`\n", output.path.display());
+                return Err(clap::Error::raw(clap::error::ErrorKind::ArgumentConflict, what));
+            }
+        }
+        Ok(OutputArgs { typed: outputs.into_iter().map(|(_, output)| output).collect() })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// What stands at the target, and how a folder is divided.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct SinkArgs {
+    /// Refuse if the output is there already
+    #[arg(long, help_heading = HEADING)]
+    pub no_clobber: bool,
+    /// Add to the file that is there: NDJSON, or CSV with the same header
+    #[arg(long, conflicts_with = "no_clobber", help_heading = HEADING)]
+    pub append: bool,
+    /// Write a folder of files, each with at most so many rows
+    #[arg(long, value_parser = value_parser!(u64).range(1..), value_name = "N", help_heading = HEADING)]
+    pub max_file_rows: Option<u64>,
+    /// Write a folder of files, each with at most so many bytes, such as 256MiB
+    #[arg(long, value_parser = parse_file_size, value_name = "SIZE", help_heading = HEADING)]
+    pub max_file_bytes: Option<u64>,
+    /// Write a folder of folders by the values of these columns: country=NO/…
+    #[arg(long, value_delimiter = ',', value_name = "COLS", help_heading = HEADING)]
+    pub partition_by: Vec<String>,
+}
+
+impl SinkArgs {
+    /// The first flag that only a folder takes.
+    pub fn folder_flag(&self) -> Option<&'static str> {
+        let given = [
+            (self.max_file_rows.is_some(), "--max-file-rows"),
+            (self.max_file_bytes.is_some(), "--max-file-bytes"),
+            (!self.partition_by.is_empty(), "--partition-by"),
+        ];
+        given.into_iter().find_map(|(given, flag)| given.then_some(flag))
+    }
+}
+
+fn parse_file_size(text: &str) -> Result<u64, String> {
+    match parse_size(text)? {
+        0 => Err("a file of no bytes holds no rows".to_owned()),
+        size => Ok(size),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::super::args::{Args as AllArgs, Command};
+    use super::*;
+
+    fn typed(line: &str) -> Result<Vec<(String, Option<ToFormat>)>, clap::Error> {
+        let line = format!("drawoff convert in.ndjson {line}");
+        match AllArgs::try_parse_from(line.split_whitespace())?.command {
+            Command::Convert(args) => {
+                let outputs = args.plan.outputs.typed.into_iter();
+                Ok(outputs.map(|output| (output.path.display().to_string(), output.to)).collect())
+            }
+            _ => unreachable!("the line says convert"),
+        }
+    }
+
+    #[test]
+    fn a_format_belongs_to_the_output_before_it() {
+        let (csv, tsv) = (Some(ToFormat::Csv), Some(ToFormat::Tsv));
+        let all = |line: &str| typed(line).unwrap().into_iter().map(|(_, to)| to).collect::<Vec<_>>();
+        assert_eq!(all("-o a.parquet -o - --to csv"), [None, csv]);
+        assert_eq!(all("-o - --to csv -o a.parquet"), [csv, None]);
+        assert_eq!(all("--to csv -o - -o a.parquet"), [csv, None]);
+        assert_eq!(all("-o a --to csv -o b --to=tsv -o c.ndjson"), [csv, tsv, None]);
+        assert_eq!(typed("-o b -o a").unwrap(), [("b".to_owned(), None), ("a".to_owned(), None)]);
+        assert!(typed("-o a --to csv --to tsv -o b").is_err());
+        assert_eq!(all(""), []);
+    }
+}

@@ -1,0 +1,52 @@
+//! In place of object stores, in a build without them.
+
+use std::io::{self, Write};
+
+/// Where an object is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectPlace {
+    /// Its URL.
+    pub url: String,
+    /// What it takes to write there.
+    pub options: Vec<(String, String)>,
+    /// Refuse if an object is there.
+    pub no_clobber: bool,
+}
+
+impl ObjectPlace {
+    /// Refuses.
+    pub fn check(&self) -> io::Result<()> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, "this build of drawoff has no object stores"))
+    }
+}
+
+/// There are none.
+#[derive(Debug)]
+pub enum ObjectUpload {}
+
+impl ObjectUpload {
+    /// Refuses.
+    pub fn begin(place: &ObjectPlace) -> io::Result<Self> {
+        place.check().and_then(|()| Err(io::ErrorKind::Unsupported.into()))
+    }
+
+    /// Never called.
+    pub fn sync(&mut self) -> io::Result<()> {
+        match *self {}
+    }
+
+    /// Never called.
+    pub fn commit(self: Box<Self>) -> io::Result<()> {
+        match *self {}
+    }
+}
+
+impl Write for ObjectUpload {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        match *self {}
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match *self {}
+    }
+}

@@ -1,0 +1,299 @@
+//! An object in a store such as S3: uploaded in parts while it is made, there when the upload is completed.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::path::Path;
+use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt as _, PutMode, PutPayload};
+use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
+use url::Url;
+
+/// Bytes of a part. Stores take 10,000 of them, so that an object may have 80 GB; all but the last are of one size,
+/// which some insist on.
+const PART_BYTES: usize = 8 << 20;
+
+/// Parts on their way at a time. By eye: two hide the time that the third takes to be made.
+const MAX_PARTS_UNDERWAY: usize = 3;
+
+/// How long the end of a broken upload may take.
+const ABORT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Where an object is to be: its URL, and what it takes to write there.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ObjectPlace {
+    /// `s3://bucket/key`, `gs://…`, `az://…`.
+    pub url: String,
+    /// Credentials and addresses, by the lower-case names of the environment's variables: `aws_access_key_id`.
+    pub options: Vec<(String, String)>,
+    /// Refuse if an object is there.
+    pub no_clobber: bool,
+}
+
+impl fmt::Debug for ObjectPlace {
+    /// Without the options, which hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ObjectPlace").field("url", &self.url).field("no_clobber", &self.no_clobber).finish()
+    }
+}
+
+impl ObjectPlace {
+    /// Fails now if no upload could be begun there later: begins one and takes it back. Blocks; not to be called on a
+    /// thread of an async runtime.
+    pub fn check(&self) -> io::Result<()> {
+        let upload = ObjectUpload::begin(self)?;
+        let begun = upload.runtime.block_on(async {
+            let mut begun = upload.store.put_multipart(&upload.path).await?;
+            begun.abort().await
+        });
+        begun.map_err(said)
+    }
+
+    fn store(&self) -> io::Result<(Arc<dyn ObjectStore>, Path)> {
+        let url = Url::parse(&self.url).map_err(|error| invalid(&error.to_string()))?;
+        let options = self.options.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        let (store, path) = object_store::parse_url_opts(&url, options).map_err(said)?;
+        if path.as_ref().is_empty() {
+            return Err(invalid("the URL names no object: it ends with the bucket"));
+        }
+        Ok((Arc::from(store), path))
+    }
+}
+
+/// An upload. Dropped without [`ObjectUpload::commit`], it is aborted and leaves nothing in the store.
+pub struct ObjectUpload {
+    store: Arc<dyn ObjectStore>,
+    path: Path,
+    no_clobber: bool,
+    /// What was written and makes no part yet.
+    rest: Vec<u8>,
+    /// Begun with the first full part; an object that is smaller is put at once.
+    parts: Option<Parts>,
+    /// Of its own: the thread that writes is not an async one.
+    runtime: Runtime,
+}
+
+struct Parts {
+    upload: Box<dyn MultipartUpload>,
+    underway: JoinSet<object_store::Result<()>>,
+}
+
+impl fmt::Debug for ObjectUpload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ObjectUpload").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl ObjectUpload {
+    /// Begins an upload. Blocks, as its other methods; not to be called on a thread of an async runtime.
+    pub fn begin(place: &ObjectPlace) -> io::Result<Self> {
+        let (store, path) = place.store()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let upload = ObjectUpload { store, path, no_clobber: place.no_clobber, rest: Vec::new(), parts: None, runtime };
+        upload.refuse_if_there()?;
+        Ok(upload)
+    }
+
+    fn refuse_if_there(&self) -> io::Result<()> {
+        if !self.no_clobber {
+            return Ok(());
+        }
+        match self.runtime.block_on(self.store.head(&self.path)) {
+            Ok(_) => Err(exists()),
+            Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(said(error)),
+        }
+    }
+
+    /// Sends the last part and waits until the store has all of them.
+    pub fn sync(&mut self) -> io::Result<()> {
+        if self.parts.is_some() {
+            if !self.rest.is_empty() {
+                self.send_part()?;
+            }
+            self.wait_for_parts(0)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the object appear.
+    ///
+    /// Where nothing may be replaced, a store refuses by itself what is put at once; whether something appeared during
+    /// a long upload is asked just before its end.
+    pub fn commit(mut self: Box<Self>) -> io::Result<()> {
+        self.sync()?;
+        if self.parts.is_some() {
+            self.refuse_if_there()?;
+            let parts = self.parts.as_mut().expect("it is there");
+            self.runtime.block_on(parts.upload.complete()).map_err(said)?;
+            self.parts = None;
+            return Ok(());
+        }
+        let mode = if self.no_clobber { PutMode::Create } else { PutMode::Overwrite };
+        let payload = PutPayload::from(std::mem::take(&mut self.rest));
+        match self.runtime.block_on(self.store.put_opts(&self.path, payload, mode.into())) {
+            Ok(_) => Ok(()),
+            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. })
+                if self.no_clobber =>
+            {
+                Err(exists())
+            }
+            Err(error) => Err(said(error)),
+        }
+    }
+
+    fn send_part(&mut self) -> io::Result<()> {
+        self.wait_for_parts(MAX_PARTS_UNDERWAY - 1)?;
+        let bytes = std::mem::take(&mut self.rest);
+        if self.parts.is_none() {
+            let upload = self.runtime.block_on(self.store.put_multipart(&self.path)).map_err(said)?;
+            self.parts = Some(Parts { upload, underway: JoinSet::new() });
+        }
+        let Some(parts) = &mut self.parts else { unreachable!("it was made above") };
+        let part = parts.upload.put_part(PutPayload::from(bytes));
+        parts.underway.spawn_on(part, self.runtime.handle());
+        Ok(())
+    }
+
+    /// Waits until no more than `most` parts are on their way.
+    fn wait_for_parts(&mut self, most: usize) -> io::Result<()> {
+        let Some(parts) = &mut self.parts else { return Ok(()) };
+        while parts.underway.len() > most {
+            match self.runtime.block_on(parts.underway.join_next()) {
+                Some(Ok(sent)) => sent.map_err(said)?,
+                Some(Err(error)) => return Err(io::Error::other(error)),
+                None => break,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Write for ObjectUpload {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        if self.rest.is_empty() {
+            self.rest.reserve(buf.len().min(PART_BYTES));
+        }
+        let taken = buf.len().min(PART_BYTES - self.rest.len());
+        self.rest.extend_from_slice(&buf[..taken]);
+        if self.rest.len() == PART_BYTES {
+            self.send_part()?;
+        }
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for ObjectUpload {
+    fn drop(&mut self) {
+        let Some(mut parts) = self.parts.take() else { return };
+        self.runtime.block_on(async {
+            parts.underway.shutdown().await;
+            // What cannot be taken back now is for the bucket's rules on broken uploads.
+            let _ = tokio::time::timeout(ABORT_PATIENCE, parts.upload.abort()).await;
+        });
+    }
+}
+
+fn invalid(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, why.to_owned())
+}
+
+fn exists() -> io::Error {
+    io::Error::new(io::ErrorKind::AlreadyExists, "exists already, and --no-clobber was given")
+}
+
+/// An error of the store in words, with its kind. Queries of URLs are left out: they may be signed.
+fn said(error: object_store::Error) -> io::Error {
+    use object_store::Error as E;
+    let kind = match &error {
+        E::NotFound { .. } => io::ErrorKind::NotFound,
+        E::AlreadyExists { .. } => io::ErrorKind::AlreadyExists,
+        E::PermissionDenied { .. } | E::Unauthenticated { .. } => io::ErrorKind::PermissionDenied,
+        _ => io::ErrorKind::Other,
+    };
+    io::Error::new(kind, without_queries(&error.to_string()))
+}
+
+fn without_queries(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let end = rest[at..]
+            .find(|c: char| c.is_whitespace() || matches!(c, ')' | '"' | '\''))
+            .map_or(rest.len(), |n| at + n);
+        let url = &rest[..end];
+        out.push_str(&url[..url.find('?').unwrap_or(end)]);
+        rest = &rest[end..];
+    }
+    out + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn in_memory(no_clobber: bool) -> (Arc<dyn ObjectStore>, ObjectUpload) {
+        let store: Arc<dyn ObjectStore> = Arc::new(object_store::memory::InMemory::new());
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        let path = Path::from("a/b.parquet");
+        let upload = ObjectUpload { store: store.clone(), path, no_clobber, rest: Vec::new(), parts: None, runtime };
+        (store, upload)
+    }
+
+    fn stored(store: &Arc<dyn ObjectStore>) -> Option<Vec<u8>> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let got = store.get(&Path::from("a/b.parquet")).await.ok()?;
+            Some(got.bytes().await.unwrap().to_vec())
+        })
+    }
+
+    #[test]
+    fn an_object_appears_at_its_commit() {
+        for size in [0, 10, PART_BYTES, 2 * PART_BYTES + 7] {
+            let (store, mut upload) = in_memory(false);
+            let bytes: Vec<u8> = (0..size).map(|i| (i % 251) as u8).collect();
+            upload.write_all(&bytes).unwrap();
+            upload.sync().unwrap();
+            assert_eq!(stored(&store), None);
+            Box::new(upload).commit().unwrap();
+            assert!(stored(&store).unwrap() == bytes, "{size} bytes");
+            let (store, mut upload) = in_memory(false);
+            upload.write_all(&bytes).unwrap();
+            drop(upload);
+            assert_eq!(stored(&store), None);
+        }
+    }
+
+    #[test]
+    fn nothing_is_replaced_where_that_is_forbidden() {
+        for size in [10, PART_BYTES + 1] {
+            let (store, mut upload) = in_memory(true);
+            upload.write_all(&vec![1; size]).unwrap();
+            let path = upload.path.clone();
+            upload.runtime.block_on(store.put(&path, PutPayload::from_static(b"there"))).unwrap();
+            assert_eq!(Box::new(upload).commit().unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+            assert_eq!(stored(&store).unwrap(), b"there");
+        }
+    }
+
+    #[test]
+    fn signed_queries_are_not_shown() {
+        assert_eq!(
+            without_queries("for url (https://a.example/b?sig=secret) twice http://c/d?x"),
+            "for url (https://a.example/b) twice http://c/d"
+        );
+        let place = ObjectPlace {
+            url: "s3://a/b".into(),
+            options: vec![("aws_secret_access_key".into(), "marked".into())],
+            no_clobber: false,
+        };
+        assert!(!format!("{place:?}").contains("marked"));
+    }
+}

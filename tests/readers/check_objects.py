@@ -1,0 +1,112 @@
+"""Runs drawoff against moto's S3, on loopback and in this process, and looks with boto3 at what is there.
+
+    python check_objects.py DRAWOFF FOLDER
+
+Prints the number of comparisons; ends with 1 and the first difference otherwise.
+"""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import boto3
+from moto.server import ThreadedMotoServer
+
+drawoff, folder = sys.argv[1], Path(sys.argv[2])
+compared = 0
+
+server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+server.start()
+host, port = server.get_host_and_port()
+endpoint = f"http://{host}:{port}"
+keys = {"AWS_ACCESS_KEY_ID": "AKMARKED", "AWS_SECRET_ACCESS_KEY": "sk-marked-object", "AWS_REGION": "us-east-1"}
+environment = {**os.environ, **keys, "AWS_ENDPOINT_URL": endpoint}
+s3 = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id="AKMARKED",
+                  aws_secret_access_key="sk-marked-object")
+s3.create_bucket(Bucket="results")
+
+
+def run(*args, code=0, env=environment, says=""):
+    done = subprocess.run([drawoff, *args], cwd=folder, capture_output=True, env=env, timeout=60)
+    text = done.stderr.decode()
+    if done.returncode != code or says not in text:
+        sys.exit(f"{args}: exit code {done.returncode}, expected {code} and {says!r}\n{text}")
+    assert "sk-marked" not in text, text
+    return text
+
+
+def same(what, found, expected):
+    global compared
+    compared += 1
+    if found != expected:
+        sys.exit(f"{what}: {str(found)[:400]} is not {str(expected)[:400]}")
+
+
+def stored(key):
+    return s3.get_object(Bucket="results", Key=key)["Body"].read()
+
+
+def keys_there():
+    return [item["Key"] for item in s3.list_objects_v2(Bucket="results").get("Contents", [])]
+
+
+def uploads():
+    return [upload["Key"] for upload in s3.list_multipart_uploads(Bucket="results").get("Uploads", [])]
+
+
+# Small enough to be put at once, in every format, and beside a file.
+rows = [{"id": i, "text": f"row {i} é"} for i in range(1000)]
+(folder / "small.ndjson").write_text("".join(json.dumps(row) + "\n" for row in rows))
+for name in ["a.ndjson", "deep/er/a b.csv.gz", "a.parquet", "a.arrow"]:
+    local = name.rsplit("/")[-1]
+    run("convert", "small.ndjson", "-o", f"s3://results/{name}", "-o", local)
+    same(name, stored(name), (folder / local).read_bytes())
+same("uploads", uploads(), [])
+
+# Large enough for several parts.
+line = json.dumps({"filler": "x" * 200})
+with open(folder / "large.ndjson", "w") as out:
+    for i in range(90_000):
+        out.write(f'{{"id":{i},"a":{line}}}\n')
+large = (folder / "large.ndjson").read_bytes()
+assert len(large) > 17 << 20
+run("convert", "large.ndjson", "-o", "s3://results/large.ndjson")
+same("large", stored("large.ndjson") == large, True)
+same("parts", s3.head_object(Bucket="results", Key="large.ndjson")["ETag"].strip('"').endswith("-3"), True)
+
+# What stands there is replaced, or not.
+run("convert", "small.ndjson", "-o", "s3://results/large.ndjson", "--no-clobber", code=30, says="exists already")
+same("not replaced", len(stored("large.ndjson")), len(large))
+run("convert", "small.ndjson", "-o", "s3://results/large.ndjson")
+same("replaced", stored("large.ndjson"), (folder / "small.ndjson").read_bytes())
+
+# A failure in the middle leaves neither object nor upload, and no other output either.
+before = keys_there()
+(folder / "broken.ndjson").write_bytes(large + b"{broken\n")
+run("convert", "broken.ndjson", "-o", "s3://results/broken.ndjson", "-o", "broken.csv", code=4, says="line 90001")
+same("after a failure", [keys_there(), uploads(), (folder / "broken.csv").exists()], [before, [], False])
+
+# So does an interruption, while the input has more to say.
+child = subprocess.Popen([drawoff, "convert", "-", "--from", "ndjson", "-o", "s3://results/cut.ndjson"], cwd=folder,
+                         stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+child.stdin.write(large)
+child.stdin.flush()
+deadline = time.monotonic() + 60
+while not uploads():
+    assert time.monotonic() < deadline and child.poll() is None, "no upload began"
+    time.sleep(0.02)
+child.send_signal(signal.SIGINT)
+text = child.communicate(timeout=60)[1].decode()
+same("interrupted", child.returncode, 130)
+same("after an interruption", [keys_there(), uploads()], [before, []])
+
+# What cannot be written is known before anything is read.
+run("convert", "small.ndjson", "-o", "s3://no-such-bucket/a.ndjson", code=30, says="no-such-bucket")
+nobody = {**environment, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
+server.stop()
+print(f"{compared} comparisons")
