@@ -229,6 +229,11 @@ fn plain(value: &Value) -> Value {
             Some(f) => json!(f),
             None => value.clone(),
         },
+        // A large double may stand without fraction and exponent, and is the same.
+        Value::Number(n) => match (n.to_string().parse::<i128>(), n.as_f64()) {
+            (Ok(i), Some(f)) if i.unsigned_abs() > 1 << 53 && f as i128 == i => json!(f),
+            _ => value.clone(),
+        },
         Value::Array(items) => items.iter().map(plain).collect(),
         Value::Object(members) => {
             Value::Object(members.iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k.clone(), plain(v))).collect())
