@@ -175,6 +175,19 @@ impl Type {
         }
     }
 
+    /// True if both hold the same values, whatever was seen of the size of their integers. One Arrow type carries several
+    /// of ours, so that it does not tell.
+    pub fn is_like(&self, other: &Type) -> bool {
+        match (self, other) {
+            (Type::Int { .. }, Type::Int { .. }) => true,
+            (Type::Struct(a), Type::Struct(b)) => {
+                a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.name == b.name && a.ty.is_like(&b.ty))
+            }
+            (Type::List(a), Type::List(b)) | (Type::Map(a), Type::Map(b)) => a.is_like(b),
+            (a, b) => a == b,
+        }
+    }
+
     /// Its word with the fields of structs left out: `list<struct>`.
     pub fn outline(&self) -> String {
         match self {

@@ -29,7 +29,7 @@ use super::encode::{Body, Folder, PartRows, body_of, compressed};
 use super::one::{Make, One, write_error};
 use super::plan::Directory;
 use super::spool::{self, Encoding, Spooled};
-use crate::column::{Batch, Schema};
+use crate::column::{Batch, Field, Schema};
 use crate::format::csv::{MAX_SHEET_ROWS, SheetCounts};
 use crate::format::parquet::EncodedRowGroup;
 use crate::format::{Compression, OutputFormat};
@@ -214,8 +214,9 @@ impl Parts {
         let at = self.file_of(&folder)?;
         let file = &self.files[at];
         if self.spooled {
-            // What was seen of integers may differ, what carries them does not.
-            let same = *file.columns == *batch.schema || file.columns.to_arrow() == batch.schema.to_arrow();
+            let is_like = |(a, b): (&Field, &Field)| a.name == b.name && a.ty.is_like(&b.ty);
+            let (a, b) = (&file.columns.fields, &batch.schema.fields);
+            let same = a.len() == b.len() && a.iter().zip(b).all(is_like);
             if file.rows > 0 && !same {
                 self.current.remove(&folder);
                 return self.rows_of(PartRows { folder, batch, body });

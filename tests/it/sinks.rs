@@ -5,6 +5,8 @@ use std::process::{Command, Stdio};
 
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
+use serde_json::{Value, json};
+
 use crate::support::{Done, Place, exit, root, rows, tool};
 
 #[test]
@@ -92,6 +94,31 @@ fn outputs_appear_together_or_not_at_all() {
     done.code(exit::USAGE).says("no column `txet`").says("id, text");
     place.run_line("convert good.ndjson -o a.parquet --append").code(exit::USAGE).hints("folder");
     assert_eq!(place.leftovers(), ["good.ndjson", "in.ndjson"]);
+}
+
+#[test]
+fn columns_that_widen_late_are_whole_in_every_folder() {
+    let place = Place::new().env("DRAWOFF_MORSEL_SIZE", "4KiB");
+    let late = |i: u64| match i {
+        0..700 => json!({"id": i, "few": i % 3, "text": null, "number": i, "mixed": "a", "list": []}),
+        _ => json!({"id": i, "few": i % 3, "text": "b", "number": 0.5, "mixed": {"k": i}, "list": [i]}),
+    };
+    let lines: String = (0..1000).map(|i| format!("{}\n", late(i))).collect();
+    place.write("in.ndjson", lines);
+    place.run_line("convert in.ndjson -o dir/ --partition-by few").ok().says("1 000 written");
+    let mut found = 0;
+    for few in 0..3 {
+        for row in rows::parquet(place.read(&format!("dir/few={few}/part-00001.parquet"))) {
+            let wanted = late(row["id"].as_u64().unwrap());
+            assert_eq!(wanted["few"], json!(few));
+            assert_eq!(row["text"], wanted["text"]);
+            assert_eq!(row["number"].as_f64(), wanted["number"].as_f64());
+            assert_eq!(serde_json::from_str::<Value>(row["mixed"].as_str().unwrap()).unwrap(), wanted["mixed"]);
+            assert_eq!(row["list"], wanted["list"]);
+            found += 1;
+        }
+    }
+    assert_eq!(found, 1000);
 }
 
 #[test]
