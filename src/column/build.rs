@@ -9,42 +9,43 @@ use std::sync::Arc;
 use arrow_array::{
     ArrayRef, BooleanArray, Decimal128Array, Float64Array, Int64Array, ListArray, MapArray, StructArray,
 };
-use arrow_buffer::{BooleanBufferBuilder, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 
 use super::views::Views;
 use super::{Field, Type};
 
-/// Which values are null; costs nothing until the first null.
+/// Which values are null. Costs a count where there is none, and four bytes for each that there is.
 #[derive(Debug, Default)]
 pub struct Nulls {
     len: usize,
-    valid: Option<BooleanBufferBuilder>,
+    /// Their places, which ascend: a batch has fewer than 2^32 rows.
+    at: Vec<u32>,
 }
 
 impl Nulls {
     /// Notes one value.
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, is_valid: bool) {
-        if let Some(valid) = &mut self.valid {
-            valid.append(is_valid);
-        } else if !is_valid {
-            let mut valid = BooleanBufferBuilder::new(self.len.max(1024));
-            valid.append_n(self.len, true);
-            valid.append(false);
-            self.valid = Some(valid);
+        if !is_valid {
+            self.at.push(self.len as u32);
         }
         self.len += 1;
     }
 
     fn truncate(&mut self, len: usize) {
         self.len = len;
-        if let Some(valid) = &mut self.valid {
-            valid.truncate(len);
-        }
+        while self.at.pop_if(|&mut place| place as usize >= len).is_some() {}
     }
 
     fn finish(self) -> Option<NullBuffer> {
-        self.valid.map(|mut valid| NullBuffer::new(valid.finish()))
+        if self.at.is_empty() {
+            return None;
+        }
+        let mut valid = vec![u64::MAX; self.len.div_ceil(64)];
+        for place in self.at {
+            valid[place as usize / 64] &= !(1 << (place % 64));
+        }
+        Some(NullBuffer::new(BooleanBuffer::new(Buffer::from_vec(valid), 0, self.len)))
     }
 }
 
@@ -255,6 +256,31 @@ impl Builder {
         }
     }
 
+    /// Makes room for `times` as many values as there are: fewer moves of what is there while the rest comes.
+    fn reserve(&mut self, times: f64) {
+        let more = |len: usize| (len as f64 * (times - 1.0)) as usize;
+        match self {
+            // Bits are few bytes.
+            Builder::Null(_) | Builder::Bool(..) => {}
+            Builder::Int(values, ..) => values.reserve(more(values.len())),
+            Builder::Decimal(values, _) => values.reserve(more(values.len())),
+            Builder::Float(values, _) => values.reserve(more(values.len())),
+            Builder::Text(views, _) | Builder::Json(views, _) | Builder::Raw(views, _) | Builder::Empty(views, _) => {
+                views.reserve(more(views.len()));
+            }
+            Builder::Struct(s) => s.reserve(times),
+            Builder::List(ends, item, _) => {
+                ends.reserve(more(ends.len()));
+                item.reserve(times);
+            }
+            Builder::Map(ends, keys, value, _) => {
+                ends.reserve(more(ends.len()));
+                keys.reserve(more(keys.len()));
+                value.reserve(times);
+            }
+        }
+    }
+
     /// The array, of the Arrow type of this column's [`Type`], and the type as observed.
     pub fn finish(self, buffers: &Arc<[Buffer]>) -> (ArrayRef, Type) {
         match self {
@@ -350,6 +376,13 @@ impl StructBuilder {
         self.nulls.len
     }
 
+    /// Ends one value that had all fields.
+    #[inline(always)]
+    pub fn end_whole_value(&mut self) {
+        debug_assert!(self.fields.iter().all(|field| field.builder.len() == self.nulls.len + 1));
+        self.nulls.push(true);
+    }
+
     /// Ends one value: fields that it lacked get null.
     #[inline]
     pub fn end_value(&mut self) {
@@ -360,6 +393,11 @@ impl StructBuilder {
             }
         }
         self.nulls.push(true);
+    }
+
+    /// Makes room in every column for `times` as many values as there are. At least 1.
+    pub fn reserve(&mut self, times: f64) {
+        self.fields.iter_mut().for_each(|field| field.builder.reserve(times));
     }
 
     /// Goes back to the first `len` values.

@@ -65,6 +65,21 @@ impl Views {
         Views(Vec::with_capacity(capacity))
     }
 
+    /// Number of views.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// True while there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Makes room for so many more.
+    pub fn reserve(&mut self, more: usize) {
+        self.0.reserve(more);
+    }
+
     /// Appends a view; see [`make_view`]. The text must be valid UTF-8.
     #[inline]
     pub fn push(&mut self, view: u128) {

@@ -16,7 +16,7 @@ use arrow_buffer::Buffer;
 use super::check::check_value;
 use super::infer::{Keys, SurveyOptions, survey};
 use super::law::check_law;
-use super::scan::{Cursor, Fault, FaultKind, Number, Scan, Str, Way, kind_of};
+use super::scan::{Cursor, Fault, FaultKind, MAX_FEW_DIGITS, Number, Scan, Str, Way, kind_of};
 use crate::column::build::{Builder, Literal, StructBuilder};
 use crate::column::views::make_view;
 use crate::column::{Batch, Field, Mixing, Morsel, RecordSpan, Schema, Type};
@@ -29,6 +29,12 @@ const UNESCAPED: u32 = 1;
 /// How many of the keys that may come next are compared before one is read. By eye: two keys that a
 /// record lacks cost less than reading the third.
 const LOOK_AHEAD: usize = 3;
+
+/// Records of a morsel that tell how many values its columns will have. By eye: enough to tell, and few to move.
+const FIRST_RECORDS: u64 = 64;
+
+/// Room beyond that, so that a morsel whose last records are short needs no second growth.
+const SURPLUS: f64 = 1.1;
 
 /// Keys whose order is remembered. Records with more have keys that are data.
 const MAX_FORESEEN: usize = 256;
@@ -124,9 +130,18 @@ pub fn decode_under(morsel: &Morsel, schema: &Arc<Schema>, options: &DecodeOptio
             }
         }
         records += 1;
+        if records == FIRST_RECORDS {
+            // The columns grow once, to what the rest of the morsel will fill if it is like its first records.
+            let all = morsel.len as f64 / decoder.cursor.pos as f64 * SURPLUS;
+            let most = options.max_cells as f64 / (root.len() * root.fields.len()).max(1) as f64;
+            root.reserve(all.min(most).max(1.0));
+        }
         let full = root.len() * root.fields.len() >= options.max_cells;
-        if decoder.cursor.pos < morsel.len {
-            // The line break, or the carriage return before it that `line_end` left out.
+        if decoder.cursor.pos < morsel.len && decoder.cursor.peek() == b'\n' {
+            lines += 1;
+            decoder.cursor.pos += 1;
+        } else if decoder.cursor.pos < morsel.len {
+            // The carriage return before the line break, which `line_end` left out.
             let rest = &morsel.records()[decoder.cursor.pos..];
             let skip = memchr::memchr(b'\n', rest).map_or(rest.len(), |i| i + 1);
             lines += u64::from(rest[skip - 1] == b'\n');
@@ -436,7 +451,8 @@ impl<'a> Decoder<'a> {
             into.end_value();
             return Ok(());
         }
-        let mut next = 0;
+        // Fields from `top` on had no value yet; `seen` of all have one.
+        let (mut next, mut top, mut seen) = (0, 0, 0);
         loop {
             // Mostly the next key, or one further on where a record lacks some.
             let foreseen = into.fields.get(next..).unwrap_or_default().iter().take(LOOK_AHEAD);
@@ -445,9 +461,18 @@ impl<'a> Decoder<'a> {
                 None => self.key(into)?,
             };
             next = index + 1;
-            self.field(into, index, len, depth)?;
+            if index < top {
+                seen += usize::from(into.fields[index].builder.len() == len);
+                self.field(into, index, len, depth)?;
+            } else {
+                (top, seen) = (next, seen + 1);
+                self.new_field(into, index, depth)?;
+            }
             if self.end_of_member()? {
-                into.end_value();
+                match seen == into.fields.len() {
+                    true => into.end_whole_value(),
+                    false => into.end_value(),
+                }
                 return Ok(());
             }
         }
@@ -494,6 +519,13 @@ impl<'a> Decoder<'a> {
             field.builder.truncate(len);
             self.duplicate_keys += 1;
         }
+        self.new_field(into, index, depth)
+    }
+
+    /// As [`Decoder::field`], of a key that is known to be the first of its name.
+    #[inline(always)]
+    fn new_field(&mut self, into: &mut StructBuilder, index: usize, depth: usize) -> Scan<()> {
+        let field = &mut into.fields[index];
         self.value(&mut field.builder, depth + 1).map_err(|fault| fault.within(Way::Key(field.name.to_string())))
     }
 
@@ -718,20 +750,17 @@ impl<'a> Decoder<'a> {
         if !n.integer {
             return None;
         }
-        let text = &self.cursor.bytes()[n.start..n.end];
-        let (negative, digits) = match text {
-            [b'-', digits @ ..] => (true, digits),
-            digits => (false, digits),
-        };
-        if digits.len() > 18 {
+        let digits = n.whole();
+        if digits > MAX_FEW_DIGITS {
             return self.text(n).parse().ok();
         }
-        if negative && digits == b"0" {
+        let value = self.cursor.few_digits(n.first_digit(), digits) as i64;
+        match n.negative {
+            false => Some(value),
             // `-0` is a double's to keep.
-            return None;
+            true if value == 0 => None,
+            true => Some(-value),
         }
-        let value = digits.iter().fold(0i64, |v, d| v * 10 + i64::from(d - b'0'));
-        Some(if negative { -value } else { value })
     }
 
     fn decimal(&self, n: Number) -> Option<i128> {
@@ -758,35 +787,28 @@ impl<'a> Decoder<'a> {
         f.is_finite().then_some(f)
     }
 
-    /// Up to 15 digits, at most 22 of them after the point: both parts are exact in a double, and
-    /// so is the rounding of their quotient.
+    /// Up to 15 digits without an exponent: they and the power of ten are exact in a double, and so is the rounding of
+    /// their quotient.
     #[inline]
     fn short_float(&self, n: Number) -> Option<f64> {
-        const POWERS: [f64; 16] =
-            [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
-        let text = &self.cursor.bytes()[n.start..n.end];
-        if text.len() > 16 {
+        const POWERS: [u64; 16] = {
+            let mut powers = [1; 16];
+            let mut i = 1;
+            while i < 16 {
+                powers[i] = powers[i - 1] * 10;
+                i += 1;
+            }
+            powers
+        };
+        let whole = n.whole();
+        if n.exponent || whole + n.fraction > 15 {
             return None;
         }
-        let (negative, digits) = match text {
-            [b'-', digits @ ..] => (true, digits),
-            digits => (false, digits),
-        };
-        let mut mantissa = 0u64;
-        let mut decimals = 0;
-        let mut after_point = false;
-        for &byte in digits {
-            match byte {
-                b'.' => after_point = true,
-                b'0'..=b'9' => {
-                    mantissa = mantissa * 10 + u64::from(byte - b'0');
-                    decimals += usize::from(after_point);
-                }
-                _ => return None,
-            }
-        }
-        let value = mantissa as f64 / POWERS[decimals];
-        Some(if negative { -value } else { value })
+        let power = POWERS[n.fraction];
+        let (first, point) = (n.first_digit(), n.first_digit() + whole);
+        let digits = self.cursor.few_digits(first, whole) * power + self.cursor.few_digits(point + 1, n.fraction);
+        let value = digits as f64 / power as f64;
+        Some(if n.negative { -value } else { value })
     }
 }
 

@@ -134,9 +134,33 @@ pub struct Number {
     pub start: usize,
     /// After the last byte.
     pub end: usize,
+    /// There is a minus sign.
+    pub negative: bool,
     /// Neither fraction nor exponent.
     pub integer: bool,
+    /// Digits after the point.
+    pub fraction: usize,
+    /// There is an exponent.
+    pub exponent: bool,
 }
+
+impl Number {
+    /// Where its digits begin.
+    #[inline(always)]
+    pub fn first_digit(self) -> usize {
+        self.start + usize::from(self.negative)
+    }
+
+    /// Digits before the point, of a number without an exponent.
+    #[inline(always)]
+    pub fn whole(self) -> usize {
+        debug_assert!(!self.exponent);
+        self.end - self.first_digit() - self.fraction - usize::from(self.fraction > 0)
+    }
+}
+
+/// As many digits as [`Cursor::few_digits`] takes.
+pub const MAX_FEW_DIGITS: usize = 16;
 
 /// A cursor over a morsel. `buf` ends in zero padding, and a zero byte is not part of any token,
 /// so one byte may always be looked at.
@@ -317,10 +341,8 @@ impl<'a> Cursor<'a> {
     #[inline(always)]
     pub fn number(&mut self) -> Scan<Number> {
         let start = self.pos;
-        let mut pos = start;
-        if self.buf[pos] == b'-' {
-            pos += 1;
-        }
+        let negative = self.buf[start] == b'-';
+        let mut pos = start + usize::from(negative);
         match self.buf[pos] {
             b'0' => pos += 1,
             b'1'..=b'9' => pos += simd::digits(self.buf, pos),
@@ -329,13 +351,14 @@ impl<'a> Cursor<'a> {
         if self.buf[pos].is_ascii_digit() {
             return Err(Fault::syntax(start, "a number must not start with 0"));
         }
-        let mut integer = true;
+        let mut fraction = 0;
         if self.buf[pos] == b'.' {
-            integer = false;
-            pos = self.digits(pos + 1)?;
+            let end = self.digits(pos + 1)?;
+            fraction = end - pos - 1;
+            pos = end;
         }
-        if self.buf[pos] | 0x20 == b'e' {
-            integer = false;
+        let exponent = self.buf[pos] | 0x20 == b'e';
+        if exponent {
             pos += 1;
             if matches!(self.buf[pos], b'+' | b'-') {
                 pos += 1;
@@ -343,7 +366,35 @@ impl<'a> Cursor<'a> {
             pos = self.digits(pos)?;
         }
         self.pos = pos;
-        Ok(Number { start, end: pos, integer })
+        Ok(Number { start, end: pos, negative, integer: fraction == 0 && !exponent, fraction, exponent })
+    }
+
+    /// What the `n` digits from `pos` on are as a number; [`MAX_FEW_DIGITS`] at most.
+    #[inline(always)]
+    pub fn few_digits(&self, pos: usize, n: usize) -> u64 {
+        debug_assert!(n <= MAX_FEW_DIGITS);
+        if n <= 8 { self.eight_digits(pos, n) } else { self.nine_or_more(pos, n) }
+    }
+
+    #[inline]
+    fn nine_or_more(&self, pos: usize, n: usize) -> u64 {
+        self.eight_digits(pos, n - 8) * 100_000_000 + self.eight_digits(pos + n - 8, 8)
+    }
+
+    /// Eight bytes are taken as one number, whose digits are then put together in pairs, pairs of pairs, and so on. What
+    /// stands behind the `n` digits is pushed out, so that zeros stand before them.
+    #[inline(always)]
+    fn eight_digits(&self, pos: usize, n: usize) -> u64 {
+        if n == 0 {
+            return 0;
+        }
+        // The padding behind the last record is longer than that.
+        let bytes = self.buf[pos..].first_chunk::<8>().expect("the padding is longer");
+        let unused = 8 * (8 - n);
+        let digits = (u64::from_le_bytes(*bytes) << unused) & 0x0f0f_0f0f_0f0f_0f0f;
+        let pairs = (digits.wrapping_mul(10 << 8 | 1) >> 8) & 0x00ff_00ff_00ff_00ff;
+        let fours = (pairs.wrapping_mul(100 << 16 | 1) >> 16) & 0x0000_ffff_0000_ffff;
+        fours.wrapping_mul(10_000 << 32 | 1) >> 32
     }
 
     #[inline(always)]

@@ -52,6 +52,11 @@ pub(super) trait Number: Copy + Default {
     fn put(self, page: &mut Vec<u8>);
     /// All its bits.
     fn bits(self) -> u128;
+    /// Of all its bits.
+    #[inline]
+    fn hash(self, hashing: &RandomState) -> u64 {
+        if Self::WIDTH > 8 { hashing.hash_one(self.bits()) } else { hashing.hash_one(self.bits() as u64) }
+    }
     /// Order of the statistics; false where there is none.
     fn below(self, other: Self) -> bool;
     /// False for what is neither below nor above anything.
@@ -167,7 +172,8 @@ impl Number for i128 {
 #[derive(Debug, Default)]
 pub(super) struct Numbers<T> {
     bounds: Option<(T, T)>,
-    table: HashTable<u32>,
+    /// Each entry with its place: looking it up there would be one more miss of the cache.
+    table: HashTable<(T, u32)>,
     hashing: RandomState,
     entries: Vec<T>,
     bytes: Vec<u8>,
@@ -199,14 +205,14 @@ impl<T: Number> Kind for Numbers<T> {
 
     #[inline]
     fn intern(&mut self, value: T) -> u32 {
-        let hash = self.hashing.hash_one(value.bits());
-        if let Some(&index) = self.table.find(hash, |&i| self.entries[i as usize].bits() == value.bits()) {
+        let hash = value.hash(&self.hashing);
+        if let Some(&(_, index)) = self.table.find(hash, |(entry, _)| entry.bits() == value.bits()) {
             return index;
         }
         let index = self.entries.len() as u32;
         self.entries.push(value);
         value.put(&mut self.bytes);
-        self.table.insert_unique(hash, index, |&i| self.hashing.hash_one(self.entries[i as usize].bits()));
+        self.table.insert_unique(hash, (value, index), |(entry, _)| entry.hash(&self.hashing));
         self.see(value);
         index
     }
@@ -236,7 +242,8 @@ impl<T: Number> Kind for Numbers<T> {
     }
 
     fn memory_size(&self) -> usize {
-        self.bytes.capacity() + self.entries.capacity() * size_of::<T>() + self.table.capacity() * 5
+        let slot = size_of::<(T, u32)>() + 1;
+        self.bytes.capacity() + self.entries.capacity() * size_of::<T>() + self.table.capacity() * slot
     }
 }
 
@@ -273,6 +280,12 @@ impl<'a> Text<'a> {
         if self.len() > MAX_INLINE_BYTES { f(self.long()) } else { f(&self.view.to_le_bytes()[4..][..self.len()]) }
     }
 
+    /// The first four bytes in the order of strings, zeros after the end. They stand in the view itself.
+    #[inline]
+    fn head(self) -> u32 {
+        ((self.view >> 32) as u32).swap_bytes()
+    }
+
     /// The first sixteen bytes in the order of strings, zeros after the end.
     #[inline]
     fn prefix(self) -> u128 {
@@ -289,12 +302,68 @@ impl<'a> Text<'a> {
     }
 }
 
+/// Lowest and highest of the strings of one chunk, in the order of bytes.
+///
+/// Most strings are put aside by a comparison of their first bytes as a number: four of them, which stand in the view,
+/// and where these do not tell, because URLs begin alike, sixteen.
+#[derive(Debug)]
+struct TextBounds {
+    /// Strings whose first four bytes are above the first and below the second are neither.
+    heads: [u32; 2],
+    /// Each with its first sixteen bytes.
+    ends: Option<[(u128, Vec<u8>); 2]>,
+}
+
+impl Default for TextBounds {
+    fn default() -> Self {
+        TextBounds { heads: [u32::MAX, 0], ends: None }
+    }
+}
+
+impl TextBounds {
+    #[inline]
+    fn see(&mut self, value: Text<'_>) {
+        let head = value.head();
+        if !(self.heads[0] < head && head < self.heads[1]) {
+            self.see_closely(value);
+        }
+    }
+
+    #[inline]
+    fn see_closely(&mut self, value: Text<'_>) {
+        let prefix = value.prefix();
+        let Some([min, max]) = &mut self.ends else {
+            let bound = (prefix, value.with_bytes(<[u8]>::to_vec));
+            self.set([bound.clone(), bound]);
+            return;
+        };
+        let is_min = prefix <= min.0 && value.with_bytes(|v| v < &*min.1);
+        let is_max = prefix >= max.0 && value.with_bytes(|v| v > &*max.1);
+        if is_min || is_max {
+            let bound = (prefix, value.with_bytes(<[u8]>::to_vec));
+            let ends = if is_min { [bound, max.clone()] } else { [min.clone(), bound] };
+            self.set(ends);
+        }
+    }
+
+    fn absorb(&mut self, other: &TextBounds) {
+        let Some([min, max]) = &other.ends else { return };
+        let [mine_min, mine_max] = self.ends.take().unwrap_or_else(|| [min.clone(), max.clone()]);
+        let lower = if min.1 < mine_min.1 { min.clone() } else { mine_min };
+        let higher = if max.1 > mine_max.1 { max.clone() } else { mine_max };
+        self.set([lower, higher]);
+    }
+
+    fn set(&mut self, ends: [(u128, Vec<u8>); 2]) {
+        self.heads = [(ends[0].0 >> 96) as u32, (ends[1].0 >> 96) as u32];
+        self.ends = Some(ends);
+    }
+}
+
 /// Strings of one chunk.
 #[derive(Debug, Default)]
 pub(super) struct Texts {
-    /// Lowest and highest in the order of bytes, each with its first bytes as a number, so that most
-    /// strings are put aside by one comparison: sixteen, because URLs begin alike.
-    bounds: Option<[(u128, Vec<u8>); 2]>,
+    bounds: TextBounds,
     table: HashTable<u32>,
     hashing: RandomState,
     /// Views of the entries; those of long ones hold an offset into `bytes`.
@@ -337,18 +406,7 @@ impl Kind for Texts {
 
     #[inline]
     fn see(&mut self, value: Text<'_>) {
-        let prefix = value.prefix();
-        let Some([min, max]) = &mut self.bounds else {
-            let bound = (prefix, value.with_bytes(<[u8]>::to_vec));
-            self.bounds = Some([bound.clone(), bound]);
-            return;
-        };
-        if prefix <= min.0 && value.with_bytes(|v| v < &*min.1) {
-            *min = (prefix, value.with_bytes(<[u8]>::to_vec));
-        }
-        if prefix >= max.0 && value.with_bytes(|v| v > &*max.1) {
-            *max = (prefix, value.with_bytes(<[u8]>::to_vec));
-        }
+        self.bounds.see(value);
     }
 
     #[inline]
@@ -401,7 +459,7 @@ impl Kind for Texts {
     }
 
     fn statistics(&self, nulls: u64) -> Statistics {
-        let Some([(_, min), (_, max)]) = &self.bounds else {
+        let Some([(_, min), (_, max)]) = &self.bounds.ends else {
             return Statistics::ByteArray(ValueStatistics::new(None, None, None, Some(nulls), false));
         };
         let (low, high) = (cut(min), raised(max));
@@ -411,15 +469,7 @@ impl Kind for Texts {
     }
 
     fn absorb(&mut self, other: &Self, entries: bool) -> Vec<u32> {
-        if let Some([min, max]) = &other.bounds {
-            let [mine_min, mine_max] = self.bounds.get_or_insert_with(|| [min.clone(), max.clone()]);
-            if min.1 < mine_min.1 {
-                mine_min.clone_from(min);
-            }
-            if max.1 > mine_max.1 {
-                mine_max.clone_from(max);
-            }
-        }
+        self.bounds.absorb(&other.bounds);
         if !entries {
             return Vec::new();
         }
@@ -432,7 +482,7 @@ impl Kind for Texts {
     }
 
     fn forget_dictionary(&mut self) {
-        *self = Texts { bounds: self.bounds.take(), ..Texts::default() };
+        *self = Texts { bounds: std::mem::take(&mut self.bounds), ..Texts::default() };
     }
 
     fn memory_size(&self) -> usize {
