@@ -266,7 +266,7 @@ impl Builder {
             Builder::Decimal(values, _) => values.reserve(more(values.len())),
             Builder::Float(values, _) => values.reserve(more(values.len())),
             Builder::Text(views, _) | Builder::Json(views, _) | Builder::Raw(views, _) | Builder::Empty(views, _) => {
-                views.reserve(more(views.len()));
+                views.reserve(times);
             }
             Builder::Struct(s) => s.reserve(times),
             Builder::List(ends, item, _) => {
@@ -275,7 +275,7 @@ impl Builder {
             }
             Builder::Map(ends, keys, value, _) => {
                 ends.reserve(more(ends.len()));
-                keys.reserve(more(keys.len()));
+                keys.reserve(times);
                 value.reserve(times);
             }
         }

@@ -65,19 +65,9 @@ impl Views {
         Views(Vec::with_capacity(capacity))
     }
 
-    /// Number of views.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// True while there is none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Makes room for so many more.
-    pub fn reserve(&mut self, more: usize) {
-        self.0.reserve(more);
+    /// Makes room for `times` as many views as there are. At least 1.
+    pub fn reserve(&mut self, times: f64) {
+        self.0.reserve((self.0.len() as f64 * (times - 1.0)) as usize);
     }
 
     /// Appends a view; see [`make_view`]. The text must be valid UTF-8.

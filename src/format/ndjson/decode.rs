@@ -800,10 +800,10 @@ impl<'a> Decoder<'a> {
             }
             powers
         };
-        let whole = n.whole();
-        if n.exponent || whole + n.fraction > 15 {
+        if n.exponent || n.whole() + n.fraction > 15 {
             return None;
         }
+        let whole = n.whole();
         let power = POWERS[n.fraction];
         let (first, point) = (n.first_digit(), n.first_digit() + whole);
         let digits = self.cursor.few_digits(first, whole) * power + self.cursor.few_digits(point + 1, n.fraction);

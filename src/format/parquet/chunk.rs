@@ -11,6 +11,7 @@ use parquet::column::page::Page;
 use parquet::file::metadata::{ColumnChunkMetaData, PageEncodingStats};
 
 use super::Error;
+use super::codec::Content;
 use super::leaf::{ChunkPart, DICTIONARY_BYTES, PagePart, SerializedPage, Workshop, index_width};
 use super::rle;
 
@@ -51,7 +52,8 @@ pub(super) fn join(parts: Vec<ChunkPart>, shop: &mut Workshop) -> Result<Encoded
                     shop.page.extend_from_slice(levels);
                     indices.iter().for_each(|&index| shop.page.extend_from_slice(part.values.entry(index)));
                     let codec = &mut shop.codec;
-                    let plain = SerializedPage::data(*entries, &shop.page, Encoding::PLAIN, codec, &part.descriptor)?;
+                    let plain = (Encoding::PLAIN, part.values.content());
+                    let plain = SerializedPage::data(*entries, &shop.page, plain, codec, &part.descriptor)?;
                     page = PagePart::Ready(plain);
                 }
             }
@@ -75,14 +77,15 @@ pub(super) fn join(parts: Vec<ChunkPart>, shop: &mut Workshop) -> Result<Encoded
                 shop.page.extend_from_slice(&levels);
                 shop.page.push(width);
                 rle::encode(&indices, width, &mut shop.page);
-                SerializedPage::data(entries, &shop.page, Encoding::RLE_DICTIONARY, &mut shop.codec, &descriptor)?
+                let encoding = (Encoding::RLE_DICTIONARY, Content::Numbers);
+                SerializedPage::data(entries, &shop.page, encoding, &mut shop.codec, &descriptor)?
             }
         });
     }
     if of_indices > 0 {
         let (entries, bytes) = values.dictionary();
         let page = Page::DictionaryPage {
-            buf: Bytes::copy_from_slice(shop.codec.compress(bytes)?),
+            buf: Bytes::copy_from_slice(shop.codec.compress(bytes, values.content())?),
             num_values: entries as u32,
             encoding: Encoding::PLAIN,
             is_sorted: false,

@@ -46,7 +46,11 @@ impl RowGroupEncoder {
 
     /// For those leaves only whose number `wanted` takes.
     pub(super) fn in_workshop(layout: Arc<Layout>, shop: Workshop, wanted: impl Fn(usize) -> bool) -> Self {
-        let leaves = layout.leaf_encoders().enumerate().map(|(i, leaf)| wanted(i).then_some(leaf)).collect();
+        let leaves = layout
+            .leaf_encoders(shop.habits_of(&layout.schema))
+            .enumerate()
+            .map(|(i, leaf)| wanted(i).then_some(leaf))
+            .collect();
         RowGroupEncoder { layout, leaves, shop, rows: 0 }
     }
 
@@ -111,8 +115,14 @@ impl RowGroupEncoder {
 
     /// Ends the rows, and gives back what the next encoder can use.
     pub fn finish_in_workshop(mut self) -> Result<(EncodedRowGroup, Workshop), Error> {
-        let leaves = self.leaves.into_iter().flatten();
-        let parts = leaves.map(|leaf| leaf.finish(&mut self.shop)).collect::<Result<Vec<_>, _>>()?;
+        let (mut parts, mut habits) = (Vec::with_capacity(self.leaves.len()), Vec::with_capacity(self.leaves.len()));
+        for leaf in self.leaves {
+            let finished = leaf.map(|leaf| leaf.finish(&mut self.shop)).transpose()?;
+            let (part, habit) = finished.unzip();
+            parts.extend(part);
+            habits.push(habit.unwrap_or_default());
+        }
+        self.shop.habits = Some((self.layout.schema.clone(), habits));
         let bytes = parts.iter().map(|part| part.pages.bytes + part.values.dictionary().1.len()).sum();
         Ok((EncodedRowGroup { layout: self.layout, rows: self.rows, parts, bytes }, self.shop))
     }

@@ -9,7 +9,7 @@ use parquet::schema::types::{ColumnPath, SchemaDescPtr, SchemaDescriptor, Type a
 
 use super::Error;
 use super::codec::{PageCodec, compression};
-use super::leaf::{LeafEncoder, Workshop};
+use super::leaf::{Habit, LeafEncoder, Workshop};
 use crate::column::{Field, Fixed, Mixing, Schema, Type, Unit};
 use crate::format::{ParquetCodec, ParquetOptions};
 
@@ -87,10 +87,11 @@ impl Layout {
         }
     }
 
-    /// One fresh encoder per leaf column.
-    pub(super) fn leaf_encoders(&self) -> impl Iterator<Item = LeafEncoder> {
+    /// One fresh encoder per leaf column. `habits` are those of the same leaves, or none.
+    pub(super) fn leaf_encoders(&self, habits: &[Habit]) -> impl Iterator<Item = LeafEncoder> {
         let leaves = self.descriptor.columns().iter().zip(&self.plain);
-        leaves.map(|(leaf, &plain)| LeafEncoder::new(leaf.clone(), plain))
+        let habit = |i| habits.get(i).copied().unwrap_or_default();
+        leaves.enumerate().map(move |(i, (leaf, &plain))| LeafEncoder::new(leaf.clone(), plain, habit(i)))
     }
 
     /// What encoders of this layout's leaves share.

@@ -6,6 +6,7 @@
 //! not, and for outputs without compression.
 
 use std::fmt;
+use std::sync::Arc;
 
 use arrow_array::ArrayRef;
 use arrow_array::cast::AsArray;
@@ -22,10 +23,11 @@ use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
 use parquet::schema::types::ColumnDescPtr;
 
 use super::Error;
-use super::codec::PageCodec;
+use super::codec::{Content, PageCodec};
 use super::levels::{Definition, Entries, Live};
 use super::rle;
 use super::values::{Kind, Numbers, Text, Texts};
+use crate::column::Schema;
 
 /// A page is closed once its values take this much, at the end of a batch. By eye: larger pages
 /// make no smaller files with zstd's window at the low levels, and take memory per column.
@@ -45,6 +47,9 @@ const TRIAL_BYTES: usize = 256 << 10;
 
 /// Plain bytes that are compressed to learn how well that goes.
 const SAMPLE_BYTES: usize = 64 << 10;
+
+/// Bytes of a plain page that tell whether text is compressed in the quick way.
+const QUICK_SAMPLE_BYTES: usize = 256 << 10;
 
 /// What a dictionary costs however small it is: its page's header and its entry in the footer.
 const DICTIONARY_OVERHEAD: f64 = 48.0;
@@ -87,12 +92,31 @@ pub struct Workshop {
     pub(super) expected_rows: usize,
     /// Buffers of pages that are not in use.
     spare: Vec<Vec<u8>>,
+    /// What was learnt of the leaves of the schema that was at work last, in their order.
+    pub(super) habits: Option<(Arc<Schema>, Vec<Habit>)>,
+}
+
+/// What the last rows of a leaf say about the next.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Habit {
+    /// Entries that its dictionary had.
+    entries: usize,
+    /// Its plain text is compressed in the quick way, or not; unknown before the first large page.
+    quick: Option<bool>,
 }
 
 impl Workshop {
     pub(super) fn new(codec: PageCodec) -> Self {
         let (page, levels, spare) = (Vec::new(), Vec::new(), Vec::new());
-        Workshop { codec, page, levels, rows: 0, expected_rows: GUESSED_ROWS, spare }
+        Workshop { codec, page, levels, rows: 0, expected_rows: GUESSED_ROWS, spare, habits: None }
+    }
+
+    /// What was learnt of the leaves of `schema`, if it was the last one.
+    pub(super) fn habits_of(&self, schema: &Schema) -> &[Habit] {
+        match &self.habits {
+            Some((of, habits)) if **of == *schema => habits,
+            _ => &[],
+        }
     }
 }
 
@@ -104,6 +128,7 @@ pub(super) struct LeafEncoder {
     definition: Levels,
     values: Values,
     pages: Pages,
+    habit: Habit,
 }
 
 /// What one worker made of its rows of a chunk. [`super::chunk::join`] makes the chunk of one or
@@ -139,14 +164,15 @@ fn long_values(array: &ArrayRef) -> &[i64] {
 
 impl LeafEncoder {
     /// `plain` is for a chunk that needs not try a dictionary.
-    pub(super) fn new(descriptor: ColumnDescPtr, plain: bool) -> Self {
+    pub(super) fn new(descriptor: ColumnDescPtr, plain: bool, habit: Habit) -> Self {
+        let entries = habit.entries;
         let values = match descriptor.physical_type() {
             Type::BOOLEAN => Values::Bool(Bits::default()),
-            Type::INT64 => Values::Int(Column::new(plain)),
-            Type::INT32 => Values::Day(Column::new(plain)),
-            Type::DOUBLE => Values::Float(Column::new(plain)),
-            Type::FIXED_LEN_BYTE_ARRAY => Values::Decimal(Column::new(plain)),
-            _ => Values::Text(Column::new(plain)),
+            Type::INT64 => Values::Int(Column::new(plain, entries)),
+            Type::INT32 => Values::Day(Column::new(plain, entries)),
+            Type::DOUBLE => Values::Float(Column::new(plain, entries)),
+            Type::FIXED_LEN_BYTE_ARRAY => Values::Decimal(Column::new(plain, entries)),
+            _ => Values::Text(Column::new(plain, entries)),
         };
         LeafEncoder {
             repetition: Levels::new(descriptor.max_rep_level()),
@@ -154,6 +180,7 @@ impl LeafEncoder {
             descriptor,
             values,
             pages: Pages::default(),
+            habit,
         }
     }
 
@@ -209,13 +236,16 @@ impl LeafEncoder {
     }
 
     /// Ends the part.
-    pub(super) fn finish(mut self, shop: &mut Workshop) -> Result<ChunkPart, Error> {
+    ///
+    /// Returns what it says about the next as well.
+    pub(super) fn finish(mut self, shop: &mut Workshop) -> Result<(ChunkPart, Habit), Error> {
         // A chunk has at least one page, be it of nulls; one without rows is never written.
         if self.definition.len > 0 {
             self.close_page(shop)?;
         }
         self.values.give_back(&mut shop.spare);
-        Ok(ChunkPart { descriptor: self.descriptor, pages: self.pages, values: self.values })
+        self.habit.entries = self.values.dictionary().0;
+        Ok((ChunkPart { descriptor: self.descriptor, pages: self.pages, values: self.values }, self.habit))
     }
 
     fn close_page(&mut self, shop: &mut Workshop) -> Result<(), Error> {
@@ -229,8 +259,17 @@ impl LeafEncoder {
             self.pages.bytes += levels.len() + indices.len() * 4;
             self.pages.list.push(PagePart::Indices { entries, levels: levels.as_slice().into(), indices });
         } else {
+            let is_text = self.values.content() == Content::Text;
             let body = self.values.plain_page(levels, joined);
-            self.pages.push_plain(entries, body, codec, &self.descriptor)?;
+            if is_text && self.habit.quick.is_none() && body.len() >= QUICK_SAMPLE_BYTES {
+                self.habit.quick = Some(codec.is_quick(&body[..QUICK_SAMPLE_BYTES])?);
+            }
+            let content = match (is_text, self.habit.quick) {
+                (false, _) => Content::Numbers,
+                (true, Some(true)) => Content::QuickText,
+                (true, _) => Content::Text,
+            };
+            self.pages.push_plain(entries, body, content, codec, &self.descriptor)?;
         }
         self.values.clear_page();
         Ok(())
@@ -283,7 +322,7 @@ impl SerializedPage {
     pub(super) fn data(
         entries: usize,
         body: &[u8],
-        encoding: Encoding,
+        (encoding, content): (Encoding, Content),
         codec: &mut PageCodec,
         descriptor: &ColumnDescPtr,
     ) -> Result<Self, Error> {
@@ -291,7 +330,7 @@ impl SerializedPage {
             return Err(Error::PageSize { column: descriptor.path().string(), bytes: body.len() });
         }
         let page = Page::DataPage {
-            buf: Bytes::copy_from_slice(codec.compress(body)?),
+            buf: Bytes::copy_from_slice(codec.compress(body, content)?),
             num_values: entries as u32,
             encoding,
             def_level_encoding: Encoding::RLE,
@@ -307,10 +346,11 @@ impl Pages {
         &mut self,
         entries: usize,
         body: &[u8],
+        content: Content,
         codec: &mut PageCodec,
         descriptor: &ColumnDescPtr,
     ) -> Result<(), Error> {
-        let page = SerializedPage::data(entries, body, Encoding::PLAIN, codec, descriptor)?;
+        let page = SerializedPage::data(entries, body, (Encoding::PLAIN, content), codec, descriptor)?;
         self.bytes += page.bytes.len();
         self.list.push(PagePart::Ready(page));
         Ok(())
@@ -388,6 +428,11 @@ impl Values {
     /// A dictionary was tried on enough values, and was of no use.
     pub(super) fn outgrown(&self) -> bool {
         each_kind!(self, _bits => false, column => column.outgrown)
+    }
+
+    /// What pages of the plain values hold.
+    pub(super) fn content(&self) -> Content {
+        if matches!(self, Values::Text(_)) { Content::Text } else { Content::Numbers }
     }
 
     /// The dictionary: its entries, and their plain bytes.
@@ -472,9 +517,10 @@ pub(super) struct Column<K> {
 }
 
 impl<K: Kind> Column<K> {
-    fn new(plain: bool) -> Self {
+    /// With room for so many entries of a dictionary, unless it is `plain`.
+    fn new(plain: bool, entries: usize) -> Self {
         Column {
-            kind: K::default(),
+            kind: K::with_capacity(if plain { 0 } else { entries }),
             mode: if plain { Mode::Plain } else { Mode::Trying },
             outgrown: plain,
             indices: Vec::new(),
@@ -526,10 +572,7 @@ impl<K: Kind> Column<K> {
 
     fn append_all<'a>(&mut self, values: impl Iterator<Item = K::Value<'a>>) {
         if self.mode == Mode::Plain {
-            for value in values {
-                self.kind.see(value);
-                K::plain(value, &mut self.plain);
-            }
+            self.kind.plain_all(values, &mut self.plain);
         } else {
             self.indices.reserve(values.size_hint().0);
             for value in values {
@@ -553,7 +596,7 @@ impl<K: Kind> Column<K> {
                 break;
             }
         }
-        let ratio = shop.codec.compress(sample)?.len() as f64 / sample.len() as f64;
+        let ratio = shop.codec.compress(sample, K::CONTENT)?.len() as f64 / sample.len() as f64;
 
         // All since the first: the trial ends before a page does.
         let values = self.indices.len() as f64;

@@ -8,6 +8,7 @@ use hashbrown::HashTable;
 use parquet::data_type::{ByteArray, FixedLenByteArray};
 use parquet::file::statistics::{Statistics, ValueStatistics};
 
+use super::codec::Content;
 use crate::column::views::MAX_INLINE_BYTES;
 
 /// The values of one column chunk that a dictionary could hold.
@@ -15,11 +16,26 @@ pub(super) trait Kind: Default {
     /// A value in a batch.
     type Value<'a>: Copy;
 
+    /// What their plain pages hold.
+    const CONTENT: Content;
+
+    /// With room for a dictionary of so many entries.
+    fn with_capacity(entries: usize) -> Self;
+
     /// Appends the value as it stands on a plain page.
     fn plain(value: Self::Value<'_>, page: &mut Vec<u8>);
 
     /// Widens the bounds.
     fn see(&mut self, value: Self::Value<'_>);
+
+    /// Appends values as they stand on a plain page, and widens the bounds by them.
+    #[inline]
+    fn plain_all<'a>(&mut self, values: impl Iterator<Item = Self::Value<'a>>, page: &mut Vec<u8>) {
+        for value in values {
+            self.see(value);
+            Self::plain(value, page);
+        }
+    }
 
     /// The value's place in the dictionary, new or old; a new one widens the bounds.
     fn intern(&mut self, value: Self::Value<'_>) -> u32;
@@ -182,6 +198,18 @@ pub(super) struct Numbers<T> {
 impl<T: Number> Kind for Numbers<T> {
     type Value<'a> = T;
 
+    const CONTENT: Content = Content::Numbers;
+
+    fn with_capacity(entries: usize) -> Self {
+        Numbers {
+            bounds: None,
+            table: HashTable::with_capacity(entries),
+            hashing: RandomState::default(),
+            entries: Vec::with_capacity(entries),
+            bytes: Vec::with_capacity(entries * T::WIDTH),
+        }
+    }
+
     #[inline]
     fn plain(value: T, page: &mut Vec<u8>) {
         value.put(page);
@@ -280,6 +308,11 @@ impl<'a> Text<'a> {
         if self.len() > MAX_INLINE_BYTES { f(self.long()) } else { f(&self.view.to_le_bytes()[4..][..self.len()]) }
     }
 
+    /// Order of bytes.
+    fn is_below(self, other: Text<'_>) -> bool {
+        self.with_bytes(|mine| other.with_bytes(|other| mine < other))
+    }
+
     /// The first four bytes in the order of strings, zeros after the end. They stand in the view itself.
     #[inline]
     fn head(self) -> u32 {
@@ -360,6 +393,40 @@ impl TextBounds {
     }
 }
 
+/// Lowest and highest of the strings of one batch, which need not be copied as long as it is there: of times that ascend,
+/// every one is the highest yet.
+struct SeenTexts<'a> {
+    /// Strings whose first four bytes are above the first and below the second are neither.
+    heads: [u32; 2],
+    /// With their first sixteen bytes.
+    min: Option<(u128, Text<'a>)>,
+    max: Option<(u128, Text<'a>)>,
+}
+
+impl<'a> SeenTexts<'a> {
+    /// Of strings that matter only where they are outside of `bounds`.
+    fn new(bounds: &TextBounds) -> Self {
+        SeenTexts { heads: bounds.heads, min: None, max: None }
+    }
+
+    #[inline(always)]
+    fn see(&mut self, value: Text<'a>) {
+        let head = value.head();
+        if self.heads[0] < head && head < self.heads[1] {
+            return;
+        }
+        let prefix = value.prefix();
+        if self.min.is_none_or(|(min, text)| prefix < min || prefix == min && value.is_below(text)) {
+            self.min = Some((prefix, value));
+            self.heads[0] = self.heads[0].min(head);
+        }
+        if self.max.is_none_or(|(max, text)| max < prefix || prefix == max && text.is_below(value)) {
+            self.max = Some((prefix, value));
+            self.heads[1] = self.heads[1].max(head);
+        }
+    }
+}
+
 /// Strings of one chunk.
 #[derive(Debug, Default)]
 pub(super) struct Texts {
@@ -381,6 +448,19 @@ const MAX_BOUND_BYTES: usize = 64;
 
 impl Kind for Texts {
     type Value<'a> = Text<'a>;
+
+    const CONTENT: Content = Content::Text;
+
+    fn with_capacity(entries: usize) -> Self {
+        Texts {
+            bounds: TextBounds::default(),
+            table: HashTable::with_capacity(entries),
+            hashing: RandomState::default(),
+            entries: Vec::with_capacity(entries),
+            starts: Vec::with_capacity(entries),
+            bytes: Vec::new(),
+        }
+    }
 
     #[inline]
     fn plain(value: Text<'_>, page: &mut Vec<u8>) {
@@ -407,6 +487,16 @@ impl Kind for Texts {
     #[inline]
     fn see(&mut self, value: Text<'_>) {
         self.bounds.see(value);
+    }
+
+    fn plain_all<'a>(&mut self, values: impl Iterator<Item = Text<'a>>, page: &mut Vec<u8>) {
+        let mut seen = SeenTexts::new(&self.bounds);
+        for value in values {
+            seen.see(value);
+            Texts::plain(value, page);
+        }
+        let SeenTexts { min, max, .. } = seen;
+        min.into_iter().chain(max).for_each(|(_, bound)| self.bounds.see(bound));
     }
 
     #[inline]
