@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -100,8 +101,14 @@ deadline = time.monotonic() + 60
 while not uploads():
     assert time.monotonic() < deadline and child.poll() is None, "no upload began"
     time.sleep(0.02)
+# Its input stays open until it has ended: an end of input could else reach it before the signal does.
 child.send_signal(signal.SIGINT)
-text = child.communicate(timeout=60)[1].decode()
+overdue = threading.Timer(60, child.kill)
+overdue.start()
+text = child.stderr.read().decode()
+child.wait()
+overdue.cancel()
+child.stdin.close()
 same("interrupted", child.returncode, 130)
 same("after an interruption", [keys_there(), uploads()], [before, []])
 
