@@ -19,6 +19,8 @@ pub struct PendingFile {
     no_clobber: bool,
     /// Bytes copied from what stood there.
     bytes_before: u64,
+    /// All that was written is durable.
+    synced: bool,
 }
 
 impl PendingFile {
@@ -33,7 +35,7 @@ impl PendingFile {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "exists already, and --no-clobber was given"));
         }
         let temp = partial::create(&path)?;
-        Ok(PendingFile { temp, flusher: Flusher::default(), path, no_clobber, bytes_before: 0 })
+        Ok(PendingFile { temp, flusher: Flusher::default(), path, no_clobber, bytes_before: 0, synced: false })
     }
 
     /// As [`PendingFile::create`], beginning with a copy of the file at `path`. If its last line has no end, it gets one.
@@ -66,14 +68,18 @@ impl PendingFile {
     /// Starts over with a new, empty file for the same path; the old one goes when it is dropped.
     pub fn replacement(&self) -> io::Result<Self> {
         let (temp, path) = (partial::create(&self.path)?, self.path.clone());
-        Ok(PendingFile { temp, flusher: Flusher::default(), path, no_clobber: self.no_clobber, bytes_before: 0 })
+        Ok(PendingFile { temp, flusher: Flusher::default(), path, no_clobber: self.no_clobber, bytes_before: 0, synced: false })
     }
 
     /// Makes the bytes durable, still under the temporary name: what may fail for want of space or by a
     /// broken disk fails here, before anything appears.
     pub fn sync(&mut self) -> io::Result<()> {
-        self.flusher.finish()?;
-        self.temp.as_file().sync_all()
+        if !self.synced {
+            self.flusher.finish()?;
+            self.temp.as_file().sync_all()?;
+            self.synced = true;
+        }
+        Ok(())
     }
 
     /// Syncs the bytes, renames the file to its name, and syncs the folder.
@@ -94,6 +100,7 @@ impl PendingFile {
 
 impl Write for PendingFile {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.synced = false;
         let n = self.temp.as_file_mut().write(buf)?;
         self.flusher.wrote(n as u64, self.temp.as_file());
         Ok(n)
