@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::args::ReportFormat;
 use super::context::Context;
 use super::exit::Exit;
-use super::outputs::target_name;
+use super::outputs::{target_name, target_names};
 use super::table::json_line;
 use super::values::codec_text;
 use crate::client::Done;
@@ -129,11 +129,13 @@ impl Account<'_> {
 }
 
 /// Prints that an output stands already, and returns how the command ends as far as it goes: as when it was written.
-pub fn already_complete(context: &Context, format: ReportFormat, name: &str, done: &Done) -> Exit {
+pub fn already_complete(context: &Context, format: ReportFormat, outputs: &[Output], done: &Done) -> Exit {
+    let name = target_names(outputs);
     match format {
         ReportFormat::Text => {
             let (rows, rejected) = (human_count(done.rows_written), human_count(done.rows_rejected));
-            context.screen.note(&format!("{name} is already complete: {rows} rows written, {rejected} rejected"));
+            let are = if outputs.len() == 1 { "is" } else { "are" };
+            context.screen.note(&format!("{name} {are} already complete: {rows} rows written, {rejected} rejected"));
         }
         ReportFormat::Json => {
             let report = json!({
@@ -142,7 +144,7 @@ pub fn already_complete(context: &Context, format: ReportFormat, name: &str, don
                 "rows_in": done.rows_in,
                 "rows_written": done.rows_written,
                 "rows_rejected": done.rows_rejected,
-                "bytes_out": done.bytes,
+                "bytes_out": done.bytes(),
                 "rejects": done.rejects.as_ref().map(|rejects| rejects.path.display().to_string()),
             });
             context.screen.always(&json_line(&report));

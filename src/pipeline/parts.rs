@@ -51,8 +51,8 @@ const ENCODING_BUFFER_BYTES: usize = 256 << 10;
 /// The name of what says which files there are. Readers of whole folders pass over names with this beginning.
 const MANIFEST: &str = "_manifest.json";
 
-/// The name of what says that all of them are whole.
-const SUCCESS: &str = "_SUCCESS";
+/// The name of the file in a folder of outputs that says that all of them are whole.
+pub const SUCCESS: &str = "_SUCCESS";
 
 /// Where the files are.
 enum Place {

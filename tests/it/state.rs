@@ -169,6 +169,42 @@ fn two_processes_keep_off_one_run() {
 }
 
 #[test]
+fn several_outputs_and_folders_stand_complete_together() {
+    let server = Script::default().start();
+    let place = Place::with_service(&server.url);
+    let downloads = || server.asked().iter().filter(|request| request.path.starts_with("/files/")).count();
+    let pull = ["pull", RUN_ID, "-o", "out.parquet", "-o", "all.csv", "-o", "parts/", "--to", "ndjson"];
+    let pull = [&pull[..], &["--max-file-rows", "1"]].concat();
+    place.run(&pull).ok();
+    let told = place.run(&pull).ok();
+    assert!(told.stderr.contains("out.parquet, all.csv, parts are already complete: 2 rows"), "{}", told.stderr);
+    assert_eq!(downloads(), 1);
+    let parts: Vec<PathBuf> =
+        std::fs::read_dir(place.path("parts")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let part = parts.iter().find(|path| path.extension().is_some_and(|e| e == "ndjson")).expect("a file of rows");
+    let is_whole = |place: &Place| {
+        place.read_text("all.csv").lines().count() == 3 && place.path("parts/_SUCCESS").exists() && part.exists()
+    };
+    // Whatever is missing of them, all are written anew, from one download.
+    for (i, gone) in [part.clone(), place.path("all.csv"), place.path("parts/_SUCCESS")].into_iter().enumerate() {
+        std::fs::remove_file(gone).unwrap();
+        place.run(&pull).ok().says("2 written");
+        assert!(is_whole(&place));
+        assert_eq!(downloads(), i + 2);
+    }
+    // Other sizes of files are another content, and one of the outputs alone is another output.
+    place.run(&[&pull[..pull.len() - 1], &["2"]].concat()).ok().says("2 written");
+    place.run(&["pull", RUN_ID, "-o", "all.csv"]).ok().says("2 written");
+    let listed = place.run_line("runs ls --local-state").ok();
+    assert!(listed.text().contains("out.parquet + "), "{}", listed.text());
+    // What goes to standard output as well is written each time.
+    let piped = ["pull", RUN_ID, "-o", "out.ndjson", "-o", "-"];
+    for _ in 0..2 {
+        assert_eq!(place.run(&piped).ok().text().lines().count(), 2);
+    }
+}
+
+#[test]
 fn what_stands_complete_is_not_fetched_again() {
     let server = Script::default().start();
     let place = Place::with_service(&server.url);

@@ -11,8 +11,7 @@ use crate::client::{
     Client, Done, FilePulled, OpenLedger, Position, RejectsKept, ResultFormat, SeenLink, StateDir, StateError,
     digest_of_file,
 };
-use crate::format::{Compression, OutputFormat};
-use crate::pipeline::{Control, Output, Report, Target};
+use crate::pipeline::{Control, Output, Report, SUCCESS, Target};
 use crate::sink::remove_stale;
 use crate::text::human_bytes;
 
@@ -98,7 +97,7 @@ impl Keeping {
             ));
         }
         for output in open.ledger.outputs.iter().filter(|output| output.done.is_none()) {
-            for path in std::iter::once(&output.path).chain(&output.rejects) {
+            for path in output.paths().chain(&output.rejects) {
                 // A blemish that the next attempt meets again.
                 let _ = remove_stale(path);
             }
@@ -126,37 +125,38 @@ impl Keeping {
         });
     }
 
-    /// What is recorded of `output`, if it stands whole as it would be written again. Reads the whole file.
-    pub async fn standing(&self, output: &Output, plan: &str) -> Option<Done> {
-        let record = self.open.as_ref()?.output(&file_of(output)?)?.clone();
+    /// What is recorded of `outputs`, if they stand whole as they would be written again. Reads all their files.
+    pub async fn standing(&self, outputs: &[Output], plan: &str) -> Option<Done> {
+        let record = self.open.as_ref()?.output(&paths_of(outputs)?)?.clone();
         let plan = plan.to_owned();
         tokio::task::spawn_blocking(move || record.standing(&plan).cloned()).await.ok()?
     }
 
-    /// Records that `output` begins. Returns the bytes that attempts before had downloaded for nothing.
+    /// Records that `outputs`, which are written together, begin. Returns the bytes that attempts before had downloaded
+    /// for nothing.
     pub fn begin(
         &mut self,
         context: &Context,
-        output: &Output,
+        outputs: &[Output],
         plan: &str,
         files: Vec<FilePulled>,
         rejects: Option<&Path>,
     ) -> u64 {
-        let Some(path) = file_of(output).filter(|_| self.open.is_some()) else { return 0 };
+        let Some(paths) = paths_of(outputs).filter(|_| self.open.is_some()) else { return 0 };
         let rejects = rejects.and_then(|rejects| std::path::absolute(rejects).ok());
-        self.record(context, |open| open.begin(&path, plan.to_owned(), files, rejects));
+        self.record(context, |open| open.begin(&paths, plan.to_owned(), files, rejects));
         let begun = self.open.as_mut().and_then(OpenLedger::current);
         let Some(begun) = begun.filter(|begun| begun.attempts > 1 && begun.repeated_bytes > 0) else { return 0 };
         let again = begun.repeated_bytes;
-        let name = outputs::target_name(output);
+        let name = outputs::target_names(outputs);
         context.screen.note(&format!("{name} was cut off before; {} of it are downloaded again", human_bytes(again)));
         again
     }
 
-    /// Notes how far the output that was begun last came; on disk now and then, and `at_once` if that is asked.
-    pub fn advance(&mut self, context: &Context, output: &Output, control: &Control, at_once: bool) {
+    /// Notes how far the outputs that were begun last came; on disk now and then, and `at_once` if that is asked.
+    pub fn advance(&mut self, context: &Context, outputs: &[Output], control: &Control, at_once: bool) {
         let position = Position { bytes: control.bytes_read(), rows: control.rows_read() };
-        if file_of(output).is_some() && (at_once || self.saved.elapsed() >= SAVE_INTERVAL) {
+        if paths_of(outputs).is_some() && (at_once || self.saved.elapsed() >= SAVE_INTERVAL) {
             self.record(context, |open| {
                 if let Some(begun) = open.current() {
                     begun.position = position;
@@ -165,11 +165,12 @@ impl Keeping {
         }
     }
 
-    /// Records that `output` stands whole: at once by size and time, then by its digest.
-    pub async fn finish(&mut self, context: &Context, output: &Output, report: &Report) {
-        // What is no file, such as a pipe with a name, cannot be looked at again.
-        let Some(path) = file_of(output).filter(|_| self.open.is_some() && !report.files.is_empty()) else { return };
-        let Some(mut done) = Done::of(&path) else { return };
+    /// Records that `outputs` stand whole: at once by sizes and times, then by their digests.
+    pub async fn finish(&mut self, context: &Context, outputs: &[Output], report: &Report) {
+        if self.open.is_none() || paths_of(outputs).is_none() {
+            return;
+        }
+        let Some(mut done) = files_of(outputs, report).and_then(Done::of) else { return };
         done.rows_in = report.rows_in;
         done.rows_written = report.rows_written;
         done.rows_rejected = report.rows_rejected;
@@ -184,30 +185,40 @@ impl Keeping {
                 begun.done = Some(done.clone());
             }
         });
-        let digest = tokio::task::spawn_blocking(move || digest_of_file(&path)).await;
-        let Ok(Ok(sha256)) = digest else { return };
+        let digested = tokio::task::spawn_blocking(move || done.digest().map(|()| done)).await;
+        let Ok(Ok(done)) = digested else { return };
         self.record(context, |open| {
-            if let Some(done) = open.current().and_then(|begun| begun.done.as_mut()) {
-                done.sha256 = Some(sha256);
+            if let Some(begun) = open.current() {
+                begun.done = Some(done);
             }
         });
     }
 }
 
-/// The output that is remembered: one alone. Several are written anew together.
-pub fn remembered(outputs: &[Output]) -> &Output {
-    const NONE: &Output =
-        &Output { format: OutputFormat::Ndjson, compression: Compression::None, target: Target::Stdout };
-    match outputs {
-        [output] => output,
-        _ => NONE,
-    }
+/// The absolute paths of outputs that are written together, if they can be remembered: files and folders with names that
+/// are text, and neither streams nor objects nor files that are added to, which are others each time.
+fn paths_of(outputs: &[Output]) -> Option<Vec<PathBuf>> {
+    let path_of = |output: &Output| {
+        let path = match &output.target {
+            Target::File { path, append: false, .. } => std::path::absolute(path).ok()?,
+            Target::Directory(directory) => std::path::absolute(&directory.path).ok()?,
+            _ => return None,
+        };
+        path.to_str().is_some().then_some(path)
+    };
+    outputs.iter().map(path_of).collect::<Option<Vec<_>>>().filter(|paths| !paths.is_empty())
 }
 
-/// The file that `output` is to be, absolute, if it can be remembered: no stream, and a name that is text.
-fn file_of(output: &Output) -> Option<PathBuf> {
-    // A file that is added to is another one each time.
-    let Target::File { path, append: false, .. } = &output.target else { return None };
-    let path = std::path::absolute(path).ok()?;
-    path.to_str().is_some().then_some(path)
+/// All files that `outputs` became, absolute; `None` if one of them cannot be looked at again, such as a pipe with a name.
+fn files_of(outputs: &[Output], report: &Report) -> Option<Vec<PathBuf>> {
+    let mut files: Vec<PathBuf> = report.files.iter().map(|(path, _)| path.clone()).collect();
+    for output in outputs {
+        match &output.target {
+            Target::File { path, .. } if !files.contains(path) => return None,
+            // A folder without it may be half of another pass.
+            Target::Directory(directory) => files.push(directory.path.join(SUCCESS)),
+            _ => {}
+        }
+    }
+    files.into_iter().map(|path| std::path::absolute(path).ok()).collect()
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::keeping::{Keeping, remembered};
+use super::keeping::Keeping;
 use crate::api::{BlockLiveStatus, DownloadLink, LiveStatus, RunId, RunStatus};
 use crate::cli::args::{ApiFormat, PlanArgs, ReportFormat, ResultArgs, SchemaFromArg};
 use crate::cli::context::Context;
@@ -21,7 +21,7 @@ use crate::client::{
 };
 use crate::column::Schema;
 use crate::net::Download;
-use crate::pipeline::{self, Control, Output};
+use crate::pipeline::{self, Control, Directory, Output, Target};
 use crate::source::{ByteSource, Source};
 use crate::text::{escape_for_terminal, human_count, human_duration};
 
@@ -184,15 +184,15 @@ impl Pull<'_> {
         let mut files = Vec::new();
         for (outputs, links) in outputs {
             let opens = opens.by_ref().take(links.len()).collect::<Vec<_>>();
-            let contents = self.contents(&from, links, remembered(&outputs));
-            let standing = if self.again { None } else { keeping.standing(remembered(&outputs), &contents).await };
+            let contents = self.contents(&from, links, &outputs);
+            let standing = if self.again { None } else { keeping.standing(&outputs, &contents).await };
             let missing: Option<VecDeque<Download>> = standing.is_none().then(|| start(opens));
             files.push((outputs, links, standing, missing));
         }
         let mut exit = Exit::Success;
         for (outputs, links, standing, missing) in files {
             let done = match (standing, missing) {
-                (Some(done), _) => already_complete(context, self.plan.report, &outputs::target_names(&outputs), &done),
+                (Some(done), _) => already_complete(context, self.plan.report, &outputs, &done),
                 (None, missing) => {
                     self.write(context, &from, links, missing.unwrap_or_default(), outputs, keeping).await?
                 }
@@ -222,8 +222,7 @@ impl Pull<'_> {
         outputs: Vec<Output>,
         keeping: &mut Keeping,
     ) -> Result<Exit, Failure> {
-        let output = remembered(&outputs);
-        let (name, contents) = (outputs::target_names(&outputs), self.contents(from, links, output));
+        let (name, contents) = (outputs::target_names(&outputs), self.contents(from, links, &outputs));
         let mut files = Vec::new();
         let (mut sources, mut stoppers, mut total_bytes) = (Vec::new(), Vec::new(), Some(0));
         for (i, (link, mut download)) in links.iter().zip(downloads).enumerate() {
@@ -257,8 +256,8 @@ impl Pull<'_> {
         if !blocks.is_empty() {
             say("block", blocks.join(","));
         }
-        let repeated_bytes = keeping.begin(context, output, &contents, files, plan.rejects.as_deref());
-        let note = |control: &Control, moment| keeping.advance(context, output, control, moment == Moment::Over);
+        let repeated_bytes = keeping.begin(context, &outputs, &contents, files, plan.rejects.as_deref());
+        let note = |control: &Control, moment| keeping.advance(context, &outputs, control, moment == Moment::Over);
         let executed = engine::execute(context, plan, "downloading", total_bytes, stoppers, note).await;
         let report = executed.map_err(|failure| match failure.error() {
             // Reading everything first, which is the usual way out, needs a file.
@@ -267,7 +266,7 @@ impl Pull<'_> {
             }
             _ => failure,
         })?;
-        keeping.finish(context, output, &report).await;
+        keeping.finish(context, &outputs, &report).await;
         let account = Account {
             name,
             outputs: &outputs,
@@ -279,9 +278,9 @@ impl Pull<'_> {
         Ok(account.print(context, self.plan.report))
     }
 
-    /// The digest of all that decides what `output` will hold: the files, and how they are converted. Flags that
+    /// The digest of all that decides what `outputs` will hold: the files, and how they are converted. Flags that
     /// change nothing in it are left out; one that is added later counts by itself.
-    fn contents(&self, from: &RunResults<'_>, links: &[DownloadLink], output: &Output) -> String {
+    fn contents(&self, from: &RunResults<'_>, links: &[DownloadLink], outputs: &[Output]) -> String {
         // What a schema file says counts, not where it is.
         let schema = self.plan.schema.as_deref().map(|path| digest_of_file(path).unwrap_or_default());
         let plan = PlanArgs {
@@ -303,11 +302,22 @@ impl Pull<'_> {
             env!("CARGO_PKG_VERSION"),
             from.format.as_str(),
             &files,
-            &format!("{:?} {:?}", output.format, output.compression),
+            &outputs.iter().map(shape).collect::<String>(),
             &format!("{plan:?} {schema:?}"),
             &format!("{:?}", from.declared),
         ])
     }
+}
+
+/// What decides the contents of one output besides the records: not where it is.
+fn shape(output: &Output) -> String {
+    let files = match &output.target {
+        Target::Directory(Directory { set, max_file_rows, max_file_bytes, partition_by, .. }) => {
+            format!(" {:?}", (set, max_file_rows, max_file_bytes, partition_by))
+        }
+        _ => String::new(),
+    };
+    format!("{:?} {:?}{files};", output.format, output.compression)
 }
 
 /// Cancels the run of a command that was interrupted, and says so in place of the way to go on.

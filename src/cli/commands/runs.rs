@@ -87,7 +87,8 @@ fn remembered(context: &Context, limit: Option<u32>, list: ListFormat) -> Result
                 Some(done) => format!("complete, {} rows", human_count(done.rows_written)),
                 None => format!("cut at {}", human_bytes(output.position.bytes)),
             };
-            format!("{} ({far})", output.path.display())
+            let names: Vec<String> = output.paths().map(|path| path.display().to_string()).collect();
+            format!("{} ({far})", names.join(" + "))
         });
         vec![
             ledger.run.to_string(),

@@ -87,11 +87,14 @@ pub struct Position {
     pub rows: u64,
 }
 
-/// One output file.
+/// What one pass over results writes: a file, a folder, or several of these together.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct OutputRecord {
-    /// Its absolute path.
+    /// The absolute path of the file or folder; of several, of the first.
     pub path: PathBuf,
+    /// The paths of the others, in their order.
+    #[serde(default)]
+    pub more: Vec<PathBuf>,
     /// The digest of all that decides its contents.
     pub plan: String,
     /// When it was begun.
@@ -115,12 +118,9 @@ pub struct OutputRecord {
 pub struct Done {
     /// When.
     pub at: String,
-    /// Its size.
-    pub bytes: u64,
-    /// Its modification time in nanoseconds since 1970.
-    pub modified_ns: u64,
-    /// Its digest. `None` while it is being computed: size and time then tell whether it is the same.
-    pub sha256: Option<String>,
+    /// All files of it. None at all say nothing: it is then written anew.
+    #[serde(default)]
+    pub files: Vec<FileStanding>,
     /// Records that came in.
     pub rows_in: u64,
     /// Records in it.
@@ -129,6 +129,19 @@ pub struct Done {
     pub rows_rejected: u64,
     /// Its file of rejects, if there were any and they are kept.
     pub rejects: Option<RejectsKept>,
+}
+
+/// A file as it was written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileStanding {
+    /// Its absolute path.
+    pub path: PathBuf,
+    /// Its size.
+    pub bytes: u64,
+    /// Its modification time in nanoseconds since 1970.
+    pub modified_ns: u64,
+    /// Its digest. `None` while it is being computed: size and time then tell whether it is the same.
+    pub sha256: Option<String>,
 }
 
 /// A file of rejects that stands.
@@ -141,34 +154,55 @@ pub struct RejectsKept {
 }
 
 impl Done {
-    /// Of the file at `path`, which was just written; its digest is still to come. `None` if it cannot be seen.
-    pub fn of(path: &Path) -> Option<Self> {
-        let (bytes, modified_ns) = size_and_time(path)?;
-        Some(Done {
-            at: now(),
-            bytes,
-            modified_ns,
-            sha256: None,
-            rows_in: 0,
-            rows_written: 0,
-            rows_rejected: 0,
-            rejects: None,
-        })
+    /// Of files that were just written; their digests are still to come. `None` if one of them cannot be seen.
+    pub fn of(paths: impl IntoIterator<Item = PathBuf>) -> Option<Self> {
+        let files = paths.into_iter().map(FileStanding::of).collect::<Option<_>>()?;
+        Some(Done { at: now(), files, rows_in: 0, rows_written: 0, rows_rejected: 0, rejects: None })
+    }
+
+    /// Bytes of all files.
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes).sum()
+    }
+
+    /// Adds the digests of the files, which are read for it.
+    pub fn digest(&mut self) -> std::io::Result<()> {
+        for file in &mut self.files {
+            file.sha256 = Some(digest_of_file(&file.path)?);
+        }
+        Ok(())
+    }
+}
+
+impl FileStanding {
+    fn of(path: PathBuf) -> Option<Self> {
+        let (bytes, modified_ns) = size_and_time(&path)?;
+        Some(FileStanding { path, bytes, modified_ns, sha256: None })
+    }
+
+    /// Whether it is still what was written. Reads it, unless its digest is not known or its size tells.
+    fn stands(&self) -> bool {
+        let Some((bytes, modified_ns)) = size_and_time(&self.path) else { return false };
+        bytes == self.bytes
+            && match &self.sha256 {
+                Some(sha256) => digest_of_file(&self.path).is_ok_and(|found| found == *sha256),
+                None => modified_ns == self.modified_ns,
+            }
     }
 }
 
 impl OutputRecord {
-    /// What is recorded of it, if it stands as it was written under `plan`. Reads the whole file.
+    /// What is recorded of it, if it stands as it was written under `plan`. Reads all its files.
     pub fn standing(&self, plan: &str) -> Option<&Done> {
-        let done = self.done.as_ref().filter(|_| self.plan == plan)?;
-        let (bytes, modified_ns) = size_and_time(&self.path)?;
-        let same = bytes == done.bytes
-            && match &done.sha256 {
-                Some(sha256) => digest_of_file(&self.path).is_ok_and(|found| found == *sha256),
-                None => modified_ns == done.modified_ns,
-            };
+        let done = self.done.as_ref().filter(|done| self.plan == plan && !done.files.is_empty())?;
         let has_rejects = |kept: &RejectsKept| digest_of_file(&kept.path).is_ok_and(|found| found == kept.sha256);
-        (same && done.rejects.as_ref().is_none_or(has_rejects)).then_some(done)
+        let all = done.files.iter().all(FileStanding::stands) && done.rejects.as_ref().is_none_or(has_rejects);
+        all.then_some(done)
+    }
+
+    /// The paths of its outputs, in their order.
+    pub fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        std::iter::once(&self.path).chain(&self.more)
     }
 }
 
@@ -231,18 +265,21 @@ impl OpenLedger {
         self.ledger.delivered_at = Some(now());
     }
 
-    /// What is recorded of the output at `path`.
-    pub fn output(&self, path: &Path) -> Option<&OutputRecord> {
-        self.ledger.outputs.iter().find(|output| output.path == path)
+    /// What is recorded of the outputs at `paths`, which are written together.
+    pub fn output(&self, paths: &[PathBuf]) -> Option<&OutputRecord> {
+        self.ledger.outputs.iter().find(|output| output.paths().eq(paths))
     }
 
-    /// Records that the output at `path` begins from nothing; what an attempt before had pulled is pulled again.
-    pub fn begin(&mut self, path: &Path, plan: String, files: Vec<FilePulled>, rejects: Option<PathBuf>) {
-        let before = self.ledger.outputs.iter().position(|output| output.path == path);
+    /// Records that the outputs at `paths`, of which there is at least one, begin from nothing; what an attempt before
+    /// had pulled is pulled again.
+    pub fn begin(&mut self, paths: &[PathBuf], plan: String, files: Vec<FilePulled>, rejects: Option<PathBuf>) {
+        let Some((path, more)) = paths.split_first() else { return };
+        let before = self.ledger.outputs.iter().position(|output| output.paths().eq(paths));
         let before = before.map(|i| self.ledger.outputs.remove(i)).filter(|before| before.plan == plan);
         let cut = before.as_ref().filter(|before| before.done.is_none());
         self.ledger.outputs.push(OutputRecord {
-            path: path.to_owned(),
+            path: path.clone(),
+            more: more.to_vec(),
             plan,
             began_at: now(),
             attempts: before.as_ref().map_or(0, |before| before.attempts) + 1,

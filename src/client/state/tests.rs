@@ -103,7 +103,7 @@ fn a_lock_names_its_owner_and_ends_with_it() {
 
 fn output_ledger(state: &StateDir, path: &Path, plan: &str) -> OpenLedger {
     let mut open = state.ledger("http://api.test", &RunId("r1".into())).unwrap();
-    open.begin(path, plan.into(), Vec::new(), None);
+    open.begin(&[path.to_owned()], plan.into(), Vec::new(), None);
     open.save().unwrap();
     open
 }
@@ -114,13 +114,15 @@ fn an_output_stands_only_as_it_was_written() {
     let path = folder.path().join("out.csv");
     fs::write(&path, "a\n1\n").unwrap();
     let mut open = output_ledger(&state, &path, "p1");
-    let standing = |open: &OpenLedger, plan: &str| open.output(&path).unwrap().standing(plan).is_some();
+    let paths = [path.clone()];
+    let standing = |open: &OpenLedger, plan: &str| open.output(&paths).unwrap().standing(plan).is_some();
     assert!(!standing(&open, "p1"), "it was begun, not finished");
-    let done = Done::of(&path).unwrap();
+    let mut done = Done::of(paths.clone()).unwrap();
     open.current().unwrap().done = Some(done.clone());
     assert!(standing(&open, "p1"), "by size and time");
     assert!(!standing(&open, "p2"), "another plan");
-    open.current().unwrap().done = Some(Done { sha256: Some(digest_of_file(&path).unwrap()), ..done.clone() });
+    done.digest().unwrap();
+    open.current().unwrap().done = Some(done);
     open.save().unwrap();
     drop(open);
     let mut open = state.ledger("http://api.test", &RunId("r1".into())).unwrap();
@@ -138,19 +140,49 @@ fn an_output_stands_only_as_it_was_written() {
 }
 
 #[test]
+fn outputs_of_one_pass_stand_together() {
+    let (folder, state) = state();
+    let paths = ["a.csv", "b"].map(|name| folder.path().join(name));
+    fs::create_dir(&paths[1]).unwrap();
+    let files = ["a.csv", "b/part-00001.csv", "b/_SUCCESS"].map(|name| folder.path().join(name));
+    let write_all = || files.iter().for_each(|file| fs::write(file, "x").unwrap());
+    write_all();
+    let mut open = state.ledger("http://api.test", &RunId("r1".into())).unwrap();
+    open.begin(&paths, "p1".into(), Vec::new(), None);
+    let mut done = Done::of(files.clone()).unwrap();
+    done.digest().unwrap();
+    assert_eq!(done.bytes(), 3);
+    open.current().unwrap().done = Some(done);
+    open.save().unwrap();
+    drop(open);
+    let open = state.ledger("http://api.test", &RunId("r1".into())).unwrap();
+    let standing = || open.output(&paths).unwrap().standing("p1").is_some();
+    assert!(standing());
+    for file in &files {
+        fs::remove_file(file).unwrap();
+        assert!(!standing(), "{} is gone", file.display());
+        write_all();
+    }
+    // One of them alone, or in another order, is another output.
+    assert!(open.output(&paths[..1]).is_none());
+    assert!(open.output(&[paths[1].clone(), paths[0].clone()]).is_none());
+    assert!(Done::of([folder.path().join("gone")]).is_none());
+}
+
+#[test]
 fn what_is_pulled_again_is_counted() {
     let (folder, state) = state();
     let path = folder.path().join("out.csv");
     let mut open = output_ledger(&state, &path, "p1");
     for (bytes, expected) in [(100, 100), (50, 150)] {
         open.current().unwrap().position = Position { bytes, rows: 1 };
-        open.begin(&path, "p1".into(), Vec::new(), None);
+        open.begin(std::slice::from_ref(&path), "p1".into(), Vec::new(), None);
         assert_eq!(open.current().unwrap().repeated_bytes, expected);
     }
     assert_eq!((open.ledger.outputs.len(), open.current().unwrap().attempts), (1, 3));
     // Another plan is another output: nothing of it was done before.
     open.current().unwrap().position.bytes = 7;
-    open.begin(&path, "p2".into(), Vec::new(), None);
+    open.begin(std::slice::from_ref(&path), "p2".into(), Vec::new(), None);
     let begun = open.current().unwrap();
     assert_eq!((begun.repeated_bytes, begun.attempts), (0, 1));
 }
