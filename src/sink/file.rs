@@ -68,7 +68,14 @@ impl PendingFile {
     /// Starts over with a new, empty file for the same path; the old one goes when it is dropped.
     pub fn replacement(&self) -> io::Result<Self> {
         let (temp, path) = (partial::create(&self.path)?, self.path.clone());
-        Ok(PendingFile { temp, flusher: Flusher::default(), path, no_clobber: self.no_clobber, bytes_before: 0, synced: false })
+        Ok(PendingFile {
+            temp,
+            flusher: Flusher::default(),
+            path,
+            no_clobber: self.no_clobber,
+            bytes_before: 0,
+            synced: false,
+        })
     }
 
     /// Makes the bytes durable, still under the temporary name: what may fail for want of space or by a

