@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::catalogue::RowType;
 use super::clock::timestamp;
-use crate::api::{BlockLiveStatus, BlockMetrics, LiveStatus, Run, RunId, RunStatus, WorkflowId};
+use crate::api::{BlockLiveStatus, BlockMetrics, Graph, LiveStatus, Run, RunId, RunStatus, WorkflowId};
 
 /// A run, whole: enough to answer everything about it after a restart.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -28,6 +28,25 @@ pub(super) struct RunRow {
     pub formats: Vec<ResultFormat>,
     /// By number.
     pub blocks: Vec<BlockRow>,
+}
+
+/// What a run that waits needs to begin, for a service that is started later.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct JobRow {
+    /// Its graph, the source's specs as they are for this run.
+    pub graph: Graph,
+    pub input: InputRow,
+}
+
+/// What the source of a run reads.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) enum InputRow {
+    /// Rows of its own, in its folder.
+    Payload { name: String, rows: u64 },
+    /// An upload: its file in the folder of uploads, the name that the client gave it, and its extension.
+    Upload { file: String, name: String, extension: String },
+    /// Nothing.
+    Nothing,
 }
 
 /// One block of a run.

@@ -19,6 +19,7 @@ use super::notebooks;
 use super::rate::RateLimit;
 use super::retention::Retention;
 use super::routes::{self, App};
+use super::rows::{JobRow, RunRow};
 use super::sign::Signer;
 use super::store::{self, Store};
 use crate::secret::ApiKey;
@@ -78,8 +79,8 @@ pub struct Service {
 }
 
 impl Service {
-    /// Opens the data folder, fails the runs that an earlier service left unfinished, loads the
-    /// reference tables and begins to listen. Needs a tokio runtime with its I/O and time enabled,
+    /// Opens the data folder, fails the runs that an earlier service left unfinished, begins those that it had not begun,
+    /// loads the reference tables and begins to listen. Needs a tokio runtime with its I/O and time enabled,
     /// which must live as long as the service.
     pub async fn start(config: Config) -> Result<Service, Error> {
         let bind = config.bind;
@@ -90,7 +91,7 @@ impl Service {
         if key.is_none() && !bind.ip().is_loopback() {
             return Err(Error::OpenToAll { bind });
         }
-        let (config, store, folders, tables) = open(config).await?;
+        let Opened { config, store, folders, tables, waiting } = open(config).await?;
         let failed = |cause| Error::Bind { bind, cause };
         let listener = TcpListener::bind(bind).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
@@ -102,6 +103,11 @@ impl Service {
         let engine =
             Arc::new(Engine::new(&config, Arc::clone(&store), folders.clone(), tables, Arc::clone(&faults), retention));
         engine.deliverer().set_origin(base_url(address));
+        let resuming = Arc::clone(&engine);
+        let resumed = tokio::task::spawn_blocking(move || {
+            waiting.into_iter().try_for_each(|(row, job)| resuming.resume(row, job))
+        });
+        resumed.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
         let app = App {
             signer: Signer::new(store.secret()),
             faults,
@@ -140,9 +146,9 @@ impl Service {
         base_url(self.address)
     }
 
-    /// Stops: takes no more connections, gives runs under way [`Config::run_grace`] to end, cancels
-    /// the rest, and gives downloads
-    /// that are under way [`Config::stop_grace`] to finish.
+    /// Stops: takes no more connections, leaves runs that wait to the next start, gives those under way
+    /// [`Config::run_grace`] to end, cancels the rest, and gives downloads that are under way [`Config::stop_grace`] to
+    /// finish.
     pub async fn stop(mut self) {
         self.running = None;
         self.sweeping.abort();
@@ -186,8 +192,18 @@ async fn sweep(retention: Retention) {
     }
 }
 
+/// What is on disk.
+struct Opened {
+    config: Config,
+    store: Arc<Store>,
+    folders: Folders,
+    tables: Tables,
+    /// Runs that an earlier service did not begin.
+    waiting: Vec<(RunRow, JobRow)>,
+}
+
 /// Opens what is on disk, on a thread that may block.
-async fn open(config: Config) -> Result<(Config, Arc<Store>, Folders, Tables), Error> {
+async fn open(config: Config) -> Result<Opened, Error> {
     let opened = tokio::task::spawn_blocking(move || {
         let root = &config.data_dir;
         let failed = |cause| Error::Folder { folder: root.clone(), cause };
@@ -199,7 +215,8 @@ async fn open(config: Config) -> Result<(Config, Arc<Store>, Folders, Tables), E
         folders.clear_up(&interrupted, is_run, is_upload).map_err(failed)?;
         notebooks::clear_up(&folders.notebooks(), &store.notebooks()?).map_err(failed)?;
         let tables = Tables::load(&config, &folders.tmp())?;
-        Ok((config, Arc::new(store), folders, tables))
+        let waiting = store.waiting()?;
+        Ok(Opened { config, store: Arc::new(store), folders, tables, waiting })
     });
     opened.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }

@@ -1,6 +1,7 @@
 //! The embedded database: workflows, runs, uploads, idempotency keys and the secret of links.
 //! Every change is one transaction, on disk before the call returns. All calls block.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answer::Fault;
 use super::notebooks::NotebookRow;
-use super::rows::{RunRow, UploadRow};
+use super::rows::{JobRow, RunRow, UploadRow};
 use super::sign::Signer;
 use super::webhook::Secrets;
 use crate::api::{HandleId, RunId, RunStatus, Workflow, WorkflowId};
@@ -33,6 +34,8 @@ const RUN_ORDER: TableDefinition<u64, &str> = TableDefinition::new("run_order");
 const UPLOADS: TableDefinition<&str, &[u8]> = TableDefinition::new("uploads");
 const NOTEBOOKS: TableDefinition<&str, &[u8]> = TableDefinition::new("notebooks");
 const KEYS: TableDefinition<&str, &[u8]> = TableDefinition::new("idempotency_keys");
+/// What runs that wait need to begin, by run.
+const JOBS: TableDefinition<&str, &[u8]> = TableDefinition::new("jobs");
 /// Addresses that the ends of runs are announced to, by run.
 const NOTIFY: TableDefinition<&str, &[u8]> = TableDefinition::new("notify");
 /// Key of the table of odds and ends: what outgoing webhooks are signed with.
@@ -116,6 +119,7 @@ impl Store {
             write.open_table(UPLOADS)?;
             write.open_table(NOTEBOOKS)?;
             write.open_table(NOTIFY)?;
+            write.open_table(JOBS)?;
             let mut keys = write.open_table(KEYS)?;
             keys.retain(|_, row| {
                 serde_json::from_slice::<KeyRow>(row).is_ok_and(|row| now - row.created_at < KEY_LIFE)
@@ -201,7 +205,9 @@ impl Store {
 
     /// Records a new run and what started it, unless its key started one before. Of two starts
     /// with one key at the same time, one is new.
-    pub(super) fn start_run(&self, row: &RunRow, key: Option<&str>) -> Result<Started, Error> {
+    ///
+    /// `job` is what it needs to begin if this service ends before; without it the run has failed then.
+    pub(super) fn start_run(&self, row: &RunRow, job: Option<&JobRow>, key: Option<&str>) -> Result<Started, Error> {
         let now = row.queued_at;
         let write = self.database.begin_write()?;
         if let Some(key) = key {
@@ -223,6 +229,9 @@ impl Store {
             order.insert(next, row.id.0.as_str())?;
         }
         write_row(&write, RUNS, &row.id.0, row)?;
+        if let Some(job) = job {
+            write_row(&write, JOBS, &row.id.0, job)?;
+        }
         write.commit()?;
         Ok(Started::New)
     }
@@ -230,14 +239,28 @@ impl Store {
     /// Replaces what is known of a run.
     pub(super) fn put_run(&self, row: &RunRow) -> Result<(), Error> {
         let write = self.database.begin_write()?;
-        write_row(&write, RUNS, &row.id.0, row)?;
+        write_run(&write, row)?;
         Ok(write.commit()?)
+    }
+
+    /// The runs that an earlier service did not begin, with what they need, the first that came first.
+    pub(super) fn waiting(&self) -> Result<Vec<(RunRow, JobRow)>, Error> {
+        let read = self.database.begin_read()?;
+        let (jobs, runs) = (read.open_table(JOBS)?, read.open_table(RUNS)?);
+        let mut waiting = Vec::new();
+        for entry in jobs.iter()? {
+            let (id, job) = entry?;
+            let Some(row) = runs.get(id.value())? else { continue };
+            waiting.push((serde_json::from_slice::<RunRow>(row.value())?, serde_json::from_slice(job.value())?));
+        }
+        waiting.sort_by_key(|(row, _)| row.queued_at);
+        Ok(waiting)
     }
 
     /// [`Store::put_run`], and a notebook that grew: both or neither.
     pub(super) fn put_run_with(&self, row: &RunRow, notebook: Option<&NotebookRow>) -> Result<(), Error> {
         let write = self.database.begin_write()?;
-        write_row(&write, RUNS, &row.id.0, row)?;
+        write_run(&write, row)?;
         if let Some(notebook) = notebook {
             write_row(&write, NOTEBOOKS, &notebook.id, notebook)?;
         }
@@ -384,10 +407,13 @@ impl Store {
         self.get(NOTIFY, &run.0)
     }
 
-    /// Fails the runs that a service which did not stop well left unfinished. Answers them.
+    /// Fails the runs that a service which did not stop well left unfinished. Answers them. Those that had not begun are
+    /// not among them if [`Store::waiting`] has what they need.
     pub(super) fn fail_interrupted(&self, now: DateTime<Utc>) -> Result<Vec<RunRow>, Error> {
         let statuses = vec![RunStatus::Queued, RunStatus::Running];
         let mut runs = self.runs(&RunFilter { statuses, workflow_id: None, limit: usize::MAX })?;
+        let waiting: HashSet<RunId> = self.waiting()?.into_iter().map(|(row, _)| row.id).collect();
+        runs.retain(|run| !waiting.contains(&run.id));
         if runs.is_empty() {
             return Ok(runs);
         }
@@ -396,7 +422,7 @@ impl Store {
             let why = "the service stopped before the run ended";
             run.end(RunStatus::Failed, Some("interrupted"), why, now);
             run.error_message = Some(why.to_owned());
-            write_row(&write, RUNS, &run.id.0, run)?;
+            write_run(&write, run)?;
         }
         write.commit()?;
         Ok(runs)
@@ -454,6 +480,15 @@ impl Import {
     }
 }
 
+/// A run as it is now. One that has begun needs no job any more.
+fn write_run(write: &WriteTransaction, row: &RunRow) -> Result<(), Error> {
+    write_row(write, RUNS, &row.id.0, row)?;
+    if row.status != RunStatus::Queued {
+        write.open_table(JOBS)?.remove(row.id.0.as_str())?;
+    }
+    Ok(())
+}
+
 fn read_row<T: DeserializeOwned>(
     write: &WriteTransaction,
     table: TableDefinition<&str, &[u8]>,
@@ -507,7 +542,7 @@ mod tests {
         let store = Store::open(folder.path(), at(0)).unwrap();
         let secret = store.secret();
         for (id, status) in [("a", RunStatus::Completed), ("b", RunStatus::Running), ("c", RunStatus::Queued)] {
-            assert!(matches!(store.start_run(&run(id, "w", status, 10), None).unwrap(), Started::New));
+            assert!(matches!(store.start_run(&run(id, "w", status, 10), None, None).unwrap(), Started::New));
         }
         drop(store);
         let store = Store::open(folder.path(), at(20)).unwrap();
@@ -538,7 +573,7 @@ mod tests {
     fn a_key_starts_one_run_a_day() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path(), at(0)).unwrap();
-        let start = |id: &str, at: i64| store.start_run(&run(id, "w", RunStatus::Queued, at), Some("k")).unwrap();
+        let start = |id: &str, at: i64| store.start_run(&run(id, "w", RunStatus::Queued, at), None, Some("k")).unwrap();
         assert!(matches!(start("a", 0), Started::New));
         assert!(matches!(start("b", 86_399), Started::Before(before) if before.id.0 == "a"));
         assert!(store.started_before("k", at(86_399)).unwrap().is_some());
@@ -554,7 +589,7 @@ mod tests {
         for i in 0..6 {
             let status = if i % 2 == 0 { RunStatus::Completed } else { RunStatus::Failed };
             let workflow = if i < 4 { "w" } else { "v" };
-            store.start_run(&run(&i.to_string(), workflow, status, i), None).unwrap();
+            store.start_run(&run(&i.to_string(), workflow, status, i), None, None).unwrap();
         }
         let ids = |statuses: Vec<RunStatus>, workflow: Option<&str>, limit| {
             let workflow_id = workflow.map(|id| WorkflowId(id.to_owned()));

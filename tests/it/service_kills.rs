@@ -86,7 +86,11 @@ fn whatever_moment_it_is_killed_at() {
         (completed, failed, files) = (0, 0, 0);
         let mut appended = 0;
         for (run, rows) in &started {
-            let (_, live) = call("GET", &format!("{url}/workflows/runs/{run}/live_status"), None).unwrap();
+            // Those that had not begun begin now.
+            let live = wait_for("a run that waited", || {
+                let (_, live) = call("GET", &format!("{url}/workflows/runs/{run}/live_status"), None)?;
+                Some(live).filter(|live| live["overall_status"] != "queued" && live["overall_status"] != "running")
+            });
             match live["overall_status"].as_str().unwrap() {
                 "completed" => {
                     completed += 1;

@@ -1,5 +1,6 @@
 //! A run that has not ended: its state, and the handle on the block that is under way.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
@@ -16,6 +17,8 @@ pub(in crate::service) struct Active {
     /// As the store has it, or about to be. Held while the store writes; never while waiting for
     /// `steering`, and `steering` never while waiting for it.
     state: Mutex<RunRow>,
+    /// It waits for the next service, and does not begin here. Set and heeded under the lock of `state`.
+    shelved: AtomicBool,
     steering: Mutex<Steering>,
 }
 
@@ -63,7 +66,25 @@ impl Stop {
 impl Active {
     /// A run that is queued.
     pub(super) fn new(row: RunRow) -> Self {
-        Active { id: row.id.clone(), state: Mutex::new(row), steering: Mutex::default() }
+        Active {
+            id: row.id.clone(),
+            state: Mutex::new(row),
+            shelved: AtomicBool::new(false),
+            steering: Mutex::default(),
+        }
+    }
+
+    /// Keeps a run that waits from beginning; false if it does not wait.
+    pub(super) fn shelve(&self) -> bool {
+        let state = lock(&self.state);
+        let waits = state.status == RunStatus::Queued;
+        self.shelved.fetch_or(waits, Ordering::SeqCst);
+        waits
+    }
+
+    /// True if it is not to begin here.
+    pub(super) fn is_shelved(&self) -> bool {
+        self.shelved.load(Ordering::SeqCst)
     }
 
     /// Its id.
@@ -103,10 +124,10 @@ impl Active {
         row
     }
 
-    /// Changes and records a queued run; false if it is not queued any more.
+    /// Changes and records a queued run; false if it is not queued any more, or not to begin here.
     pub(super) fn change(&self, store: &Store, change: impl FnOnce(&mut RunRow)) -> Result<bool, store::Error> {
         let mut state = lock(&self.state);
-        if state.status != RunStatus::Queued {
+        if state.status != RunStatus::Queued || self.is_shelved() {
             return Ok(false);
         }
         let mut row = state.clone();

@@ -34,7 +34,7 @@ pub(in crate::service) enum Input {
         /// Where they stand.
         path: PathBuf,
         /// What they are, for messages.
-        name: &'static str,
+        name: String,
         /// Number of them.
         rows: u64,
     },

@@ -9,7 +9,7 @@ mod people;
 mod rewrite;
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -23,15 +23,15 @@ pub(super) use active::{Active, Stop};
 pub(super) use block::Input;
 pub(super) use folders::{Folders, PARTIAL_PREFIX};
 
-use super::answer::chain;
+use super::answer::{Place, chain};
 use super::clock::Clock;
 use super::config::Config;
 use super::enrich::Tables;
 use super::faults::Faults;
-use super::graph::Checked;
+use super::graph::{self, Checked};
 use super::notebooks::NotebookRow;
 use super::retention::Retention;
-use super::rows::{BlockRow, BlockStatus, RunRow};
+use super::rows::{BlockRow, BlockStatus, InputRow, JobRow, RunRow};
 use super::specs::{WebhookTarget, Work};
 use super::store::{self, Store};
 use super::tally::Tally;
@@ -65,6 +65,9 @@ pub(super) struct Engine {
     deliverer: Deliverer,
 }
 
+/// The file of a run's own rows, in its folder.
+const PAYLOAD: &str = "input.ndjson";
+
 /// A run that is about to start.
 pub(super) struct Job {
     /// The run as the store has it.
@@ -73,6 +76,38 @@ pub(super) struct Job {
     pub checked: Checked,
     /// What the source reads.
     pub input: Input,
+}
+
+impl Job {
+    /// What the store keeps of it until the run begins.
+    pub(super) fn to_row(checked: &Checked, input: &Input) -> JobRow {
+        JobRow { graph: checked.graph.clone(), input: input.to_row() }
+    }
+}
+
+impl Input {
+    fn to_row(&self) -> InputRow {
+        match self {
+            Input::Payload { name, rows, .. } => InputRow::Payload { name: name.clone(), rows: *rows },
+            Input::Nothing => InputRow::Nothing,
+            Input::Upload { path, name, extension } => InputRow::Upload {
+                file: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+                name: name.clone(),
+                extension: extension.clone(),
+            },
+        }
+    }
+
+    /// The data folder may stand elsewhere by now.
+    fn from_row(row: InputRow, folders: &Folders, run: &RunId) -> Input {
+        match row {
+            InputRow::Payload { name, rows } => Input::Payload { path: folders.run(run).join(PAYLOAD), name, rows },
+            InputRow::Nothing => Input::Nothing,
+            InputRow::Upload { file, name, extension } => {
+                Input::Upload { path: folders.uploads().join(file), name, extension }
+            }
+        }
+    }
 }
 
 impl Engine {
@@ -140,8 +175,24 @@ impl Engine {
         tasks.spawn_on(engine.carry(carried, job.checked, job.input), &self.runtime);
         drop(tasks);
         if self.stopping.load(Ordering::SeqCst) {
-            self.cancel(&active, Stop::Service);
+            self.shelve_or_cancel(&active);
         }
+    }
+
+    /// Takes over a run that waited when an earlier service stopped, from its beginning.
+    pub(super) fn resume(self: &Arc<Self>, mut row: RunRow, job: JobRow) -> Result<(), store::Error> {
+        let input = Input::from_row(job.input, &self.folders, &row.id);
+        match graph::check(job.graph, &Place::root("workflow_definition")) {
+            Ok(checked) => self.submit(Job { row, checked, input }),
+            // Another version of this program has other rules.
+            Err(_) => {
+                let why = "the workflow cannot run any more: its definition is refused now";
+                row.end(RunStatus::Failed, Some("interrupted"), why, self.clock.now());
+                row.error_message = Some(why.to_owned());
+                self.store.put_run(&row)?;
+            }
+        }
+        Ok(())
     }
 
     /// A run that has not ended.
@@ -158,13 +209,13 @@ impl Engine {
         }
     }
 
-    /// Ends: runs that wait are cancelled, those under way have so long to come to their ends, and are cancelled then.
-    /// Waits until none is under way.
+    /// Ends: runs that wait stay in the store for the next start, those under way have so long to come to their ends, and
+    /// are cancelled then. Waits until none is under way.
     pub(super) async fn stop(self: &Arc<Self>, grace: Duration) {
         let patience = tokio::time::Instant::now() + grace;
         if !grace.is_zero() {
-            let engine = Arc::clone(self);
-            let _ = tokio::task::spawn_blocking(move || engine.cancel_waiting()).await;
+            self.stopping.store(true, Ordering::SeqCst);
+            self.all_active().iter().for_each(|active| self.shelve(active));
             while !lock(&self.active).is_empty() && tokio::time::Instant::now() < patience {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
@@ -176,22 +227,28 @@ impl Engine {
         while tasks.join_next().await.is_some() {}
     }
 
-    /// Cancels the runs that have not begun, also those still to come.
-    fn cancel_waiting(&self) {
-        self.stopping.store(true, Ordering::SeqCst);
-        let all: Vec<Arc<Active>> = lock(&self.active).values().cloned().collect();
-        for active in all.iter().filter(|active| active.row().status == RunStatus::Queued) {
+    fn all_active(&self) -> Vec<Arc<Active>> {
+        lock(&self.active).values().cloned().collect()
+    }
+
+    /// Sets a run aside that has not begun: the store has it as queued, with all that it needs.
+    fn shelve(&self, active: &Active) {
+        if active.shelve() {
+            lock(&self.active).remove(active.id());
+        }
+    }
+
+    fn shelve_or_cancel(&self, active: &Active) {
+        self.shelve(active);
+        if !active.is_shelved() {
             self.cancel(active, Stop::Service);
         }
     }
 
-    /// Asks all runs, also those still to come, to stop. Does not wait.
+    /// Sets the runs aside that wait, and asks the others to stop; so with those still to come. Does not wait.
     pub(super) fn cancel_all(&self) {
         self.stopping.store(true, Ordering::SeqCst);
-        let all: Vec<Arc<Active>> = lock(&self.active).values().cloned().collect();
-        for active in all {
-            self.cancel(&active, Stop::Service);
-        }
+        self.all_active().iter().for_each(|active| self.shelve_or_cancel(active));
     }
 
     /// Takes the place of a run, so that others wait until the permit is dropped.
@@ -225,6 +282,8 @@ impl Engine {
         });
         match started {
             Ok(true) => {}
+            // The next service begins it.
+            Ok(false) if active.is_shelved() => return,
             // Cancelled while it waited.
             Ok(false) => return self.clear_up(active, input, &[]),
             Err(error) => return self.end(active, RunStatus::Failed, "internal_error", &chain(&error)),
@@ -479,14 +538,14 @@ pub(super) fn new_run_id() -> RunId {
 pub(super) fn write_payload(folders: &Folders, run: &RunId, rows: &[String]) -> std::io::Result<Input> {
     let folder = folders.run(run);
     std::fs::create_dir_all(&folder)?;
-    let path: PathBuf = folder.join("input.ndjson");
+    let path = folder.join(PAYLOAD);
     let mut text = String::with_capacity(rows.iter().map(|row| row.len() + 1).sum());
     for row in rows {
         text.push_str(row);
         text.push('\n');
     }
     std::fs::write(&path, text)?;
-    Ok(Input::Payload { path, name: "webhook_payload", rows: rows.len() as u64 })
+    Ok(Input::Payload { path, name: "webhook_payload".to_owned(), rows: rows.len() as u64 })
 }
 
 /// Copies what a notebook holds to where the source block of `run` will read it: what is appended later is not of
@@ -494,9 +553,9 @@ pub(super) fn write_payload(folders: &Folders, run: &RunId, rows: &[String]) -> 
 pub(super) fn copy_notebook(folders: &Folders, run: &RunId, notebook: &NotebookRow) -> std::io::Result<Input> {
     let folder = folders.run(run);
     std::fs::create_dir_all(&folder)?;
-    let path = folder.join("input.ndjson");
+    let path = folder.join(PAYLOAD);
     notebook.copy_to(&folders.notebooks(), &path)?;
-    Ok(Input::Payload { path, name: "the notebook", rows: notebook.rows })
+    Ok(Input::Payload { path, name: "the notebook".to_owned(), rows: notebook.rows })
 }
 
 fn by_number(checked: &Checked) -> Vec<usize> {

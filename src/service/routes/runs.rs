@@ -120,7 +120,8 @@ impl Launch {
         if let Some(url) = &self.notify {
             app.store.set_notify(&row.id, url)?;
         }
-        match app.store.start_run(&row, key) {
+        let job = Job::to_row(&self.checked, &input);
+        match app.store.start_run(&row, Some(&job), key) {
             Ok(Started::New) => {
                 app.engine.submit(Job { row: row.clone(), checked: self.checked, input });
                 Ok(Launched { row, before: false })

@@ -63,7 +63,7 @@ pub(super) fn plant(data: &std::path::Path, run: &RunRow, content: &[u8]) {
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join("block_1_webhook.csv"), content).unwrap();
     std::fs::write(folder.join("block_2_webhook.csv.partial"), "half").unwrap();
-    Store::open(data, Utc::now()).unwrap().start_run(run, None).unwrap();
+    Store::open(data, Utc::now()).unwrap().start_run(run, None, None).unwrap();
 }
 
 #[tokio::test]
@@ -121,16 +121,37 @@ async fn everything_is_there_after_a_stop() {
 }
 
 #[tokio::test]
-async fn a_stop_cancels_what_waits() {
+async fn a_stop_leaves_what_waits_to_the_next_start() {
     let local = Local::start_with(|config| config.max_runs = 1).await;
-    let workflow = local.chain(&[("webhook", json!({}))]).await;
+    let payload = local.chain(&[("webhook", json!({})), ("deduplicate", json!({}))]).await;
+    let handle = local.upload("a.csv", "a\n1\n2\n").await;
+    let upload = local.chain(&[("read_csv", json!({}))]).await;
     let permit = local.service.engine.hold().await;
-    let run = local.run(&workflow, "", json!({ "webhook_payload": [] })).await;
+    let formats = "&result_formats=ndjson";
+    let rows = json!([{ "a": 1 }, { "a": 1 }, { "a": 2 }]);
+    let first = local.run(&payload, formats, json!({ "webhook_payload": rows })).await;
+    let over = json!({ "specs_override": { "resource_handle_id": handle } });
+    let second = local.run(&upload, formats, over).await;
+    let gone = local.run(&payload, "", json!({ "webhook_payload": [] })).await;
+    local.post(&format!("/workflows/cancel?job_id={gone}"), Value::Null).await.ok();
     local.service.engine.cancel_all();
+    // Told as it is, and not begun when there is room.
     drop(permit);
-    let local = Local::start_in(local.stop().await, |_| {}).await;
+    assert_eq!(local.status(&first).await["overall_status"], "queued");
+    // The workflow may be another one by then: the run is as it was asked for.
+    local.post(&format!("/workflows/delete_workflow?workflow_id={payload}"), Value::Null).await.ok();
+
+    let local = Local::start_in(local.stop().await, |config| config.max_runs = 1).await;
+    local.completed(&first).await;
+    local.completed(&second).await;
+    assert_eq!(local.rows(&first).await, [json!({ "a": 1 }), json!({ "a": 2 })]);
+    assert_eq!(local.rows(&second).await.len(), 2);
     let runs = local.get("/workflows/runs").await.ok();
-    assert_eq!(runs[0]["job_id"], json!(run));
-    assert_eq!((&runs[0]["status"], &runs[0]["status_reason"]), (&json!("cancelled"), &json!("service_stopped")));
-    assert_eq!(runs[0]["error_message"], Value::Null);
+    assert_eq!((&runs[0]["job_id"], &runs[0]["status"]), (&json!(gone), &json!("cancelled")));
+    assert_eq!(runs.as_array().unwrap().len(), 3, "none was begun twice");
+
+    // Once is enough: the start after that finds nothing to begin.
+    let ended = local.status(&first).await["completed_at"].clone();
+    let local = Local::start_in(local.stop().await, |_| {}).await;
+    assert_eq!(local.status(&first).await["completed_at"], ended);
 }
