@@ -8,8 +8,9 @@
 The tools of a task take turns, run by run, so that what else the machine does hits all of them. For
 each run: wall time, user and system time and the peak resident set of the tool's own process, bytes
 of output. Each tool's first output is compared with the input. The record is benches/record/
-DATE-COMMIT.json, unless --record names another file; a ratio is a peer's median wall time through
-drawoff's. Peers must be installed beside the Python that runs this; run.sh does that. Linux only.
+DATE-COMMIT.json, unless --record names another file, and tasks are added to one that is there; a
+ratio is a peer's median wall time through drawoff's. Peers must be installed beside the Python that
+runs this; run.sh does that. Linux only.
 """
 import argparse
 import datetime
@@ -314,6 +315,16 @@ def versions(drawoff):
     return found
 
 
+def tasks_before(path, record):
+    """The tasks of the record that stands at `path`, to which those of this run are added or which they replace."""
+    before = json.loads(path.read_text())
+    for key in ("commit", "modified", "rows", "runs", "seed", "generator", "versions"):
+        if before.get(key) != record[key]:
+            sys.exit(f"error: {path} has another {key} ({before.get(key)}, not {record[key]}); name another file with "
+                     "--record")
+    return before["tasks"]
+
+
 def newest_record():
     records = sorted(RECORDS.glob("*.json"), key=lambda path: json.loads(path.read_text())["time"])
     if not records:
@@ -467,16 +478,20 @@ def main():
         "generator": pathlib.Path(args.generator).name,
         "tasks": {},
     }
+    path = args.record or (None if args.quick else RECORDS / f"{now:%Y-%m-%d}-{record['commit']}.json")
+    if path and path.exists():
+        record["tasks"] = tasks_before(path, record)
     with tempfile.TemporaryDirectory(dir=args.work, prefix="drawoff-bench-") as work:
         bench = Bench(args, pathlib.Path(work))
         for name in chosen:
             say(f"{name}. {TASKS[name]['title'] if name in TASKS else ALONE[name]}")
             alone = {"first-row": bench.first_row, "peak": bench.peak}
             record["tasks"][name] = alone[name]() if name in ALONE else bench.task(name)
-    if args.record or not args.quick:
-        path = args.record or RECORDS / f"{now:%Y-%m-%d}-{record['commit']}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+            if path:
+                # After each task: what was measured stays, whatever happens to the next.
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    if path:
         say(f"recorded in {path}")
     print(markdown(record))
 
