@@ -316,12 +316,15 @@ def versions(drawoff):
 
 
 def tasks_before(path, record):
-    """The tasks of the record that stands at `path`, to which those of this run are added or which they replace."""
+    """The tasks of the record that stands at `path`, to which those of this run are added or which they replace. A
+    note in it goes with them."""
     before = json.loads(path.read_text())
     for key in ("commit", "modified", "rows", "runs", "seed", "generator", "versions"):
         if before.get(key) != record[key]:
             sys.exit(f"error: {path} has another {key} ({before.get(key)}, not {record[key]}); name another file with "
                      "--record")
+    if "note" in before:
+        record["note"] = before["note"]
     return before["tasks"]
 
 

@@ -235,9 +235,7 @@ impl LeafEncoder {
         self.pages.bytes + self.values.memory_size() + self.repetition.each.capacity() + self.definition.each.capacity()
     }
 
-    /// Ends the part.
-    ///
-    /// Returns what it says about the next as well.
+    /// Ends the part. Returns it, and what it says about the next.
     pub(super) fn finish(mut self, shop: &mut Workshop) -> Result<(ChunkPart, Habit), Error> {
         // A chunk has at least one page, be it of nulls; one without rows is never written.
         if self.definition.len > 0 {
@@ -259,16 +257,16 @@ impl LeafEncoder {
             self.pages.bytes += levels.len() + indices.len() * 4;
             self.pages.list.push(PagePart::Indices { entries, levels: levels.as_slice().into(), indices });
         } else {
-            let is_text = self.values.content() == Content::Text;
+            let mut content = self.values.content();
             let body = self.values.plain_page(levels, joined);
-            if is_text && self.habit.quick.is_none() && body.len() >= QUICK_SAMPLE_BYTES {
-                self.habit.quick = Some(codec.is_quick(&body[..QUICK_SAMPLE_BYTES])?);
+            if content == Content::Text {
+                if self.habit.quick.is_none() && body.len() >= QUICK_SAMPLE_BYTES {
+                    self.habit.quick = Some(codec.is_quick(&body[..QUICK_SAMPLE_BYTES])?);
+                }
+                if self.habit.quick == Some(true) {
+                    content = Content::QuickText;
+                }
             }
-            let content = match (is_text, self.habit.quick) {
-                (false, _) => Content::Numbers,
-                (true, Some(true)) => Content::QuickText,
-                (true, _) => Content::Text,
-            };
             self.pages.push_plain(entries, body, content, codec, &self.descriptor)?;
         }
         self.values.clear_page();

@@ -174,7 +174,7 @@ impl Engine {
         let carried = Arc::clone(&active);
         tasks.spawn_on(engine.carry(carried, job.checked, job.input), &self.runtime);
         drop(tasks);
-        if self.stopping.load(Ordering::SeqCst) {
+        if self.is_stopping() {
             self.shelve_or_cancel(&active);
         }
     }
@@ -205,8 +205,21 @@ impl Engine {
         let now = self.clock.now();
         let waiting = active.stop(stop, |row| row.end(RunStatus::Cancelled, Some(stop.reason()), stop.why(), now));
         if let Some(row) = waiting {
-            self.settle(active, &row);
+            self.settle(&row);
         }
+    }
+
+    /// True once it begins no more runs.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// Ends a run that was set aside for the next start, which then does not begin it.
+    pub(super) fn cancel_shelved(&self, mut row: RunRow) {
+        row.end(RunStatus::Cancelled, Some(Stop::Request.reason()), Stop::Request.why(), self.clock.now());
+        self.settle(&row);
+        // It has no more than its payload, and what cannot be removed is only in the way of space.
+        let _ = std::fs::remove_dir_all(self.folders.run(&row.id));
     }
 
     /// Ends: runs that wait stay in the store for the next start, those under way have so long to come to their ends, and
@@ -445,14 +458,14 @@ impl Engine {
             row.end(status, (!reason.is_empty()).then_some(reason), why, now);
             row.error_message = failed.then(|| why.to_owned());
         };
-        active.end(change, |row| self.settle(active, row));
+        active.end(change, |row| self.settle(row));
     }
 
     /// Brings the end of a run into the store. If the store fails, the run stays in memory, where
     /// its end can still be asked for; at the next start it counts as interrupted.
-    fn settle(&self, active: &Active, row: &RunRow) {
+    fn settle(&self, row: &RunRow) {
         if self.store.put_run(row).is_ok() {
-            lock(&self.active).remove(active.id());
+            lock(&self.active).remove(&row.id);
             // What cannot be removed now goes another time.
             let _ = self.retention.sweep();
         }

@@ -299,9 +299,12 @@ pub(super) async fn cancel(
             app.engine.cancel(&active, Stop::Request);
         } else {
             let run = app.store.run(&id)?.ok_or_else(unknown_run)?;
-            // Our reading: to cancel again is no error; to cancel what ended otherwise is 400.
-            if run.status != RunStatus::Cancelled {
-                return Err(Fault::bad_request(format!("the run is {} already", run.status.as_str())));
+            match run.status {
+                // It was set aside for the next start.
+                RunStatus::Queued if app.engine.is_stopping() => app.engine.cancel_shelved(run),
+                // Our reading: to cancel again is no error; to cancel what ended otherwise is 400.
+                RunStatus::Cancelled => {}
+                other => return Err(Fault::bad_request(format!("the run is {} already", other.as_str()))),
             }
         }
         // One l in this answer, two everywhere else.

@@ -133,8 +133,11 @@ async fn a_stop_leaves_what_waits_to_the_next_start() {
     let over = json!({ "specs_override": { "resource_handle_id": handle } });
     let second = local.run(&upload, formats, over).await;
     let gone = local.run(&payload, "", json!({ "webhook_payload": [] })).await;
+    let late = local.run(&payload, "", json!({ "webhook_payload": [] })).await;
     local.post(&format!("/workflows/cancel?job_id={gone}"), Value::Null).await.ok();
     local.service.engine.cancel_all();
+    // What is set aside can still be cancelled.
+    local.post(&format!("/workflows/cancel?job_id={late}"), Value::Null).await.ok();
     // Told as it is, and not begun when there is room.
     drop(permit);
     assert_eq!(local.status(&first).await["overall_status"], "queued");
@@ -147,8 +150,11 @@ async fn a_stop_leaves_what_waits_to_the_next_start() {
     assert_eq!(local.rows(&first).await, [json!({ "a": 1 }), json!({ "a": 2 })]);
     assert_eq!(local.rows(&second).await.len(), 2);
     let runs = local.get("/workflows/runs").await.ok();
-    assert_eq!((&runs[0]["job_id"], &runs[0]["status"]), (&json!(gone), &json!("cancelled")));
-    assert_eq!(runs.as_array().unwrap().len(), 3, "none was begun twice");
+    for (run, id) in runs.as_array().unwrap().iter().zip([&late, &gone]) {
+        assert_eq!((&run["job_id"], &run["status"]), (&json!(id), &json!("cancelled")));
+        assert_eq!(run["status_reason"], "cancelled_by_request");
+    }
+    assert_eq!(runs.as_array().unwrap().len(), 4, "none was begun twice");
 
     // Once is enough: the start after that finds nothing to begin.
     let ended = local.status(&first).await["completed_at"].clone();
