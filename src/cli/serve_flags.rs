@@ -19,8 +19,8 @@ pub struct EngineFlags {
     /// Memory of the blocks that remember rows (deduplicate, group_by), all runs together; the rest goes to disk [default: an eighth of --max-memory]
     #[arg(long, value_parser = parse_size, value_name = "SIZE", help_heading = "Runs")]
     pub step_memory: Option<u64>,
-    /// How long runs under way may go on when the service is asked to stop; then they are cancelled. Those that wait
-    /// begin at the next start with the same --data
+    /// How long runs under way may go on when the service is asked to stop; what is left of them, and runs that wait, begin
+    /// at the next start with the same --data
     #[arg(long, value_parser = parse_duration, default_value = "5s", value_name = "TIME", help_heading = "Runs")]
     pub stop_grace: Duration,
     /// Keep runs that have ended for so long (7d), or so many of them (100); all without this

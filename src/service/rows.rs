@@ -252,6 +252,34 @@ impl RunRow {
         }
     }
 
+    /// Back to before its beginning.
+    pub(super) fn rewind(&mut self, now: DateTime<Utc>) {
+        for block in &mut self.blocks {
+            *block = BlockRow {
+                block_id: std::mem::take(&mut block.block_id),
+                block_name: std::mem::take(&mut block.block_name),
+                sequence_number: block.sequence_number,
+                previous_block_ids: std::mem::take(&mut block.previous_block_ids),
+                rows: block.rows,
+                status: BlockStatus::Pending,
+                started_at: None,
+                completed_at: None,
+                updated_at: now,
+                processed: 0,
+                total: None,
+                row_count: 0,
+                fraction: 0.0,
+                note: None,
+                error_message: None,
+                files: Vec::new(),
+                results: None,
+            };
+        }
+        self.status = RunStatus::Queued;
+        self.started_at = None;
+        self.updated_at = now;
+    }
+
     /// Ends the run in `status`. A block that was running failed, for the reason `why`.
     pub(super) fn end(&mut self, status: RunStatus, reason: Option<&str>, why: &str, now: DateTime<Utc>) {
         for block in self.blocks.iter_mut().filter(|block| block.status == BlockStatus::Running) {

@@ -243,6 +243,14 @@ impl Store {
         Ok(write.commit()?)
     }
 
+    /// A run that is to begin again at the next start, with what it needs for that.
+    pub(super) fn put_back(&self, row: &RunRow, job: &JobRow) -> Result<(), Error> {
+        let write = self.database.begin_write()?;
+        write_run(&write, row)?;
+        write_row(&write, JOBS, &row.id.0, job)?;
+        Ok(write.commit()?)
+    }
+
     /// The runs that an earlier service did not begin, with what they need, the first that came first.
     pub(super) fn waiting(&self) -> Result<Vec<(RunRow, JobRow)>, Error> {
         let read = self.database.begin_read()?;

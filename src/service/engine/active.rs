@@ -24,7 +24,7 @@ pub(in crate::service) struct Active {
 
 #[derive(Default)]
 struct Steering {
-    /// Set once, by the first who asks.
+    /// A request outweighs the service's own.
     stop: Option<Stop>,
     current: Option<Current>,
 }
@@ -162,6 +162,22 @@ impl Active {
         Ok(())
     }
 
+    /// Brings a run that was stopped under way back to where it was before it began, once `record` has that. From then on
+    /// it is as one that waits.
+    pub(super) fn put_back(
+        &self,
+        now: DateTime<Utc>,
+        record: impl FnOnce(&RunRow) -> Result<(), store::Error>,
+    ) -> Result<RunRow, store::Error> {
+        let mut state = lock(&self.state);
+        let mut row = state.clone();
+        row.rewind(now);
+        record(&row)?;
+        self.shelved.store(true, Ordering::SeqCst);
+        *state = row.clone();
+        Ok(row)
+    }
+
     /// Says what is known of a block before it executes. It is recorded with the block's end.
     pub(super) fn note(&self, place: usize, note: Option<String>, total: Option<u64>) {
         let mut state = lock(&self.state);
@@ -216,7 +232,10 @@ impl Active {
     pub(super) fn stop(&self, stop: Stop, end: impl FnOnce(&mut RunRow)) -> Option<RunRow> {
         {
             let mut steering = lock(&self.steering);
-            steering.stop.get_or_insert(stop);
+            // Who wants it cancelled does not want it to begin again after the service's stop.
+            if steering.stop != Some(Stop::Request) {
+                steering.stop = Some(stop);
+            }
             if let Some(current) = &steering.current {
                 current.control.cancel();
             }

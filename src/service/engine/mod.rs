@@ -222,8 +222,9 @@ impl Engine {
         let _ = std::fs::remove_dir_all(self.folders.run(&row.id));
     }
 
-    /// Ends: runs that wait stay in the store for the next start, those under way have so long to come to their ends, and
-    /// are cancelled then. Waits until none is under way.
+    /// Ends: runs that wait stay in the store for the next start, those under way have so long to come to their ends. What is
+    /// left of them then begins again at the next start, or is cancelled if that would do something twice. Waits until none
+    /// is under way.
     pub(super) async fn stop(self: &Arc<Self>, grace: Duration) {
         let patience = tokio::time::Instant::now() + grace;
         if !grace.is_zero() {
@@ -325,6 +326,9 @@ impl Engine {
             Ok(()) => self.end(active, RunStatus::Completed, "", ""),
             Err((_, Failure::Cancelled)) => {
                 let stop = active.stop_asked().unwrap_or(Stop::Request);
+                if stop == Stop::Service && !has_left_traces(&active.row(), checked) {
+                    return self.put_back(active, checked, input, &feeds);
+                }
                 self.end(active, RunStatus::Cancelled, stop.reason(), stop.why());
             }
             Err((index, Failure::TooLong)) => {
@@ -339,6 +343,28 @@ impl Engine {
             }
         }
         self.clear_up(active, input, &feeds);
+    }
+
+    /// Leaves a run that the service's stop has cut short to the next start, where it begins again.
+    fn put_back(&self, active: &Active, checked: &Checked, input: &Input, feeds: &[Option<Feed>]) {
+        let job = Job::to_row(checked, input);
+        match active.put_back(self.clock.now(), |row| self.store.put_back(row, &job)) {
+            Ok(row) => {
+                lock(&self.active).remove(active.id());
+                for feed in feeds.iter().flatten() {
+                    // What cannot be removed is written again.
+                    let _ = std::fs::remove_file(&feed.path);
+                }
+                // Somebody may have asked for its end at the same time.
+                if active.stop_asked() == Some(Stop::Request) {
+                    self.cancel_shelved(row);
+                }
+            }
+            Err(_) => {
+                self.end(active, RunStatus::Cancelled, Stop::Service.reason(), Stop::Service.why());
+                self.clear_up(active, input, feeds);
+            }
+        }
     }
 
     fn execute_block(
@@ -492,6 +518,18 @@ impl Engine {
             let _ = std::fs::remove_file(path);
         }
     }
+}
+
+/// True if a run has done what would be done twice if it began again: rows that were sent away or appended.
+fn has_left_traces(row: &RunRow, checked: &Checked) -> bool {
+    checked.order.iter().any(|&index| {
+        let status = row.blocks[place_of(checked, index)].status;
+        match &checked.work[index] {
+            Work::OutgoingWebhook(_) => status != BlockStatus::Pending,
+            Work::Append { .. } => status == BlockStatus::Completed,
+            _ => false,
+        }
+    })
 }
 
 /// What each of the runs under way at once has: memory and threads are shared out evenly, so that all together stay

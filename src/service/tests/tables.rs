@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -241,7 +242,7 @@ async fn taken(local: &Local, run: &str, rows: u64) -> Value {
         if status["blocks"][1]["processed_count"] == rows {
             return status;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
     panic!("{rows} rows are never taken");
 }
@@ -270,28 +271,64 @@ async fn counts_are_true_while_it_happens_and_others_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_under_way_is_cancelled_or_may_end_when_the_service_does() {
-    for (grace, expected) in [(0, "cancelled"), (60, "completed")] {
+async fn a_run_under_way_may_end_when_the_service_does_or_begins_again() {
+    for grace in [0, 60] {
         let (endpoint, raise) = held_back().await;
         let local = Local::start_with(|config| {
-            config.endpoints = vec![endpoint];
-            config.run_grace = std::time::Duration::from_secs(grace);
+            config.endpoints = vec![endpoint.clone()];
+            config.run_grace = Duration::from_secs(grace);
         })
         .await;
         let workflow = local.chain(&[("webhook", json!({})), ("find_email", json!({}))]).await;
         let rows: Vec<Value> = (0..150).map(|id| json!({ "id": id })).collect();
-        let run = local.run(&workflow, "", json!({ "webhook_payload": rows })).await;
+        let run = local.run(&workflow, "&result_formats=ndjson", json!({ "webhook_payload": rows })).await;
         raise.send(100).unwrap();
-        taken(&local, &run, 100).await;
-        if grace > 0 {
-            tokio::spawn(async move {
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-                raise.send(1000)
-            });
-        }
-        let local = Local::start_in(local.stop().await, |_| {}).await;
-        assert_eq!(local.status(&run).await["overall_status"], expected);
+        let before = taken(&local, &run, 100).await;
+        let all = async move {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            raise.send(1000)
+        };
+        let data = if grace > 0 {
+            tokio::spawn(all);
+            local.stop().await
+        } else {
+            let data = local.stop().await;
+            all.await.unwrap();
+            data
+        };
+        let local = Local::start_in(data, |config| config.endpoints = vec![endpoint]).await;
+        let after = local.completed(&run).await;
+        assert_eq!(after["started_at"] == before["started_at"], grace > 0, "the one was begun anew, the other not");
+        assert_eq!(local.rows(&run).await, rows);
+        assert_eq!(local.get("/workflows/runs").await.ok().as_array().unwrap().len(), 1);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_appended_once_is_not_appended_again_after_a_stop() {
+    let (endpoint, raise) = held_back().await;
+    let local = Local::start_with(|config| {
+        config.endpoints = vec![endpoint];
+        config.run_grace = Duration::ZERO;
+    })
+    .await;
+    let append = ("append_to_notebook", json!({ "notebook_id": "kept" }));
+    let workflow = local.chain(&[("webhook", json!({})), append, ("find_email", json!({}))]).await;
+    let run = local.run(&workflow, "", json!({ "webhook_payload": [{ "id": 1 }] })).await;
+    for _ in 0..3000 {
+        if local.status(&run).await["blocks"][2]["status"] == "running" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let local = Local::start_in(local.stop().await, |_| {}).await;
+    drop(raise);
+    assert_eq!(local.status(&run).await["overall_status"], "cancelled");
+    assert_eq!(local.get("/workflows/runs").await.ok()[0]["status_reason"], "service_stopped");
+    let read = local.chain(&[("read_notebook", json!({ "notebook_id": "kept" }))]).await;
+    let again = local.run(&read, "&result_formats=ndjson", Value::Null).await;
+    local.completed(&again).await;
+    assert_eq!(local.rows(&again).await, [json!({ "id": 1 })]);
 }
 
 #[tokio::test]
