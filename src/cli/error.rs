@@ -301,6 +301,8 @@ fn exit_of(error: &Error) -> Exit {
         },
         Error::Pipeline(error) => match error {
             pipeline::Error::Plan(_) | pipeline::Error::Expression(_) => Exit::Usage,
+            pipeline::Error::Query(_) | pipeline::Error::QueryMemory(_) => Exit::Usage,
+            pipeline::Error::Table { .. } => Exit::CannotRead,
             pipeline::Error::Read { cause, .. } => read_exit(cause),
             pipeline::Error::Damaged { .. } => Exit::Damaged,
             pipeline::Error::OpenEnd { .. } => Exit::DownloadBroken,
@@ -390,6 +392,15 @@ fn hint(error: &Error) -> Option<String> {
         ),
         Error::Pipeline(pipeline::Error::BadRecord { .. }) => {
             Some("`--on-bad-record skip` sets such records aside and goes on".to_owned())
+        }
+        Error::Pipeline(pipeline::Error::Query(_)) => {
+            Some("`drawoff explain` with the same inputs shows their columns, whose names are written as they are".to_owned())
+        }
+        Error::Pipeline(pipeline::Error::Step(what)) if what.starts_with("--sql: ") => {
+            Some("TRY_CAST(a AS type) and NULLIF(a, 0) give null where a value cannot be used".to_owned())
+        }
+        Error::Pipeline(pipeline::Error::QueryMemory(_)) => {
+            Some("give it more with `--max-memory`, or have it join and group less at once".to_owned())
         }
         Error::Pipeline(pipeline::Error::Schema { .. }) => {
             Some("a Parquet file (`-o FILE.parquet`) can follow such a change; `--schema-from full` reads everything before it writes, from files".to_owned())

@@ -502,6 +502,7 @@ pub fn plan(sources: Vec<Source>, outputs: Vec<Output>, args: &PlanArgs, setting
     Ok(Plan {
         sources,
         steps: args.steps.steps()?,
+        tables: args.steps.tables(),
         on_bad_cast: args.steps.on_bad_cast()?,
         schema: SchemaChoice {
             declared: None,

@@ -32,7 +32,8 @@ pub struct PlanFile {
 }
 
 /// Entries whose value is a text, or where a list of texts is as good, joined by commas.
-const TEXTS: [(&str, bool); 10] = [
+const TEXTS: [(&str, bool); 11] = [
+    ("sql", false),
     ("where", false),
     ("with", false),
     ("select", true),

@@ -49,11 +49,14 @@ impl Account<'_> {
             0 => String::new(),
             added => format!(", {} added by --explode", human_count(added)),
         };
+        let written = match r.rows_queried {
+            Some(rows) => format!("{} queried, {}", human_count(rows), human_count(r.rows_written)),
+            None => human_count(r.rows_written),
+        };
         let mut lines = vec![format!(
-            "{}: {} rows in{added}, {} written, {} rejected, {} filtered",
+            "{}: {} rows in{added}, {written} written, {} rejected, {} filtered",
             escape_for_terminal(&self.name),
             human_count(r.rows_in),
-            human_count(r.rows_written),
             human_count(r.rows_rejected),
             human_count(r.rows_filtered),
         )];
@@ -110,6 +113,7 @@ impl Account<'_> {
             "rows_rejected": r.rows_rejected,
             "rows_filtered": r.rows_filtered,
             "rows_added": r.rows_added,
+            "rows_queried": r.rows_queried,
             "expected_rows": self.expected_rows,
             "bytes_in": r.bytes_in,
             "repeated_bytes": self.repeated_bytes,
@@ -175,6 +179,7 @@ mod tests {
             rows_written: 4990,
             rows_filtered: 0,
             rows_added: 0,
+            rows_queried: None,
             rows_rejected: 10,
             bytes_in: 3 << 20,
             bytes_out: 1 << 20,

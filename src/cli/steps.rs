@@ -3,6 +3,7 @@
 //! clap's derived arguments forget that order across flags, so these read clap's matches themselves.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::parser::ValueSource;
@@ -10,8 +11,9 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_pars
 
 use super::error::{Error, Failure};
 use super::plan_file;
+use crate::source::Source;
 use crate::transform::expr::{parse, parse_assignments, parse_casts, parse_names, parse_renames};
-use crate::transform::{OnBadCast, Rename, Selected, Step};
+use crate::transform::{OnBadCast, Query, RESULTS, Rename, Selected, Step};
 
 /// The flags as typed, in their order.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -19,6 +21,7 @@ pub struct StepArgs {
     typed: Vec<Typed>,
     seed: Option<u64>,
     on_bad_cast: Option<OnBadCast>,
+    tables: Vec<(String, PathBuf)>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -32,7 +35,7 @@ enum Typed {
 const HEADING: &str = "Steps (in the order given)";
 
 /// Flags with a text: name, placeholder, help.
-const TEXTS: [(&str, &str, &str); 10] = [
+const TEXTS: [(&str, &str, &str); 11] = [
     ("where", "EXPR", "Keep the rows of which this is true, such as \"score > 0.8 and hq.country = 'NO'\""),
     ("with", "NAME=EXPR", "Add or replace a column: \"domain = lower(split_part(email, '@', 2))\""),
     ("select", "COLS", "Keep these columns, in this order: a,b,hq.city,emails[0]"),
@@ -47,6 +50,7 @@ const TEXTS: [(&str, &str, &str); 10] = [
     ("explode", "COL", "One row for each element of the lists in a column, the other values repeated"),
     ("dedupe", "COLS", "Keep the first row of each distinct value of these columns; `*` for all of them"),
     ("json", "COLS", "Make JSON text of the objects and lists in these columns"),
+    ("sql", "QUERY", "What a query makes of the rows, which are its table `results`; comes last"),
 ];
 
 /// The flags that may be typed for one column or expression, by their names with dashes.
@@ -61,6 +65,7 @@ fn flag_of(name: &str) -> &'static str {
         "flatten" => "--flatten",
         "explode" => "--explode",
         "dedupe" => "--dedupe",
+        "sql" => "--sql",
         _ => "--json",
     }
 }
@@ -108,7 +113,14 @@ impl Args for StepArgs {
             )
             .value_parser(parse_on_bad_cast)
             .help_heading(HEADING);
-        command.arg(seed).arg(on_bad_cast)
+        let table = Arg::new("table")
+            .long("table")
+            .value_name("NAME=FILE")
+            .help("Another table for --sql: Parquet, CSV or NDJSON")
+            .value_parser(parse_table)
+            .action(ArgAction::Append)
+            .help_heading(HEADING);
+        command.arg(seed).arg(on_bad_cast).arg(table)
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -121,6 +133,15 @@ fn parse_rate(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(rate) if (0.0..=1.0).contains(&rate) => Ok(rate),
         _ => Err("it is a number from 0 to 1, such as 0.01".to_owned()),
+    }
+}
+
+/// A table's name and its file.
+fn parse_table(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((RESULTS, _)) => Err(format!("`{RESULTS}` is the table of what comes in; give this one another name")),
+        Some((name, file)) if !name.trim().is_empty() && !file.is_empty() => Ok((name.trim().to_owned(), file.into())),
+        _ => Err("it is a name and a file, such as accounts=accounts.csv".to_owned()),
     }
 }
 
@@ -158,6 +179,7 @@ impl FromArgMatches for StepArgs {
             typed: placed.into_iter().map(|(_, typed)| typed).collect(),
             seed: matches.get_one("seed").copied(),
             on_bad_cast: matches.get_one("on_bad_cast").copied(),
+            tables: matches.get_many("table").into_iter().flatten().cloned().collect(),
         })
     }
 
@@ -182,7 +204,28 @@ impl StepArgs {
                 }
             }
         }
+        let queries = steps.iter().filter(|step| matches!(step, Step::Sql(_))).count();
+        if queries > 1 {
+            let error = Error::Usage("there can be one `--sql`".to_owned());
+            return Err(Failure::new(
+                error,
+                "put one query inside the other: SELECT ... FROM (SELECT ... FROM results)",
+            ));
+        }
+        if queries == 1 && !matches!(steps.last(), Some(Step::Sql(_))) {
+            let error = Error::Usage("`--sql` comes last among the steps".to_owned());
+            return Err(Failure::new(error, "say what is to be done after it in the query: WHERE, LIMIT, CAST"));
+        }
+        if queries == 0 && !self.tables.is_empty() {
+            let error = Error::Usage("`--table` is for queries, and there is none".to_owned());
+            return Err(Failure::new(error, "join it by `--sql \"SELECT ... FROM results JOIN ...\"`"));
+        }
         Ok(steps)
+    }
+
+    /// The tables of a query, by their names.
+    pub fn tables(&self) -> Vec<(String, Source)> {
+        self.tables.iter().map(|(name, path)| (name.clone(), Source::file(path))).collect()
     }
 
     /// What a value does that cannot be made: as typed, or as the last plan file says.
@@ -219,6 +262,7 @@ pub(super) fn step(flag: &str, text: &str) -> Result<Vec<Step>, crate::transform
         }
         "dedupe" if text.trim() == "*" => Ok(one(Step::Dedupe(Vec::new(), text.into()))),
         "dedupe" => parse_names(text).map(|paths| one(Step::Dedupe(paths, text.into()))),
+        "sql" => Query::parse(text).map(|query| one(Step::Sql(Arc::new(query)))),
         "json" => parse_names(text).map(|paths| one(Step::JsonText(paths, text.into()))),
         _ => parse_renames(text).map(|renames| {
             let renames = renames.into_iter().map(|(from, to)| Rename { from, to: to.into() });

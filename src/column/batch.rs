@@ -104,6 +104,11 @@ impl Batch {
         })
     }
 
+    /// Bytes that its columns hold, about; what several batches share is counted in each.
+    pub fn memory_size(&self) -> usize {
+        self.columns.iter().map(|column| column.get_array_memory_size()).sum()
+    }
+
     /// The same rows without some columns. Names that are not there are passed over.
     pub fn without_columns(&self, names: &[Arc<str>]) -> Self {
         let kept = |i: &usize| !names.contains(&self.schema.fields[*i].name);

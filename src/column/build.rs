@@ -289,7 +289,7 @@ impl Builder {
                 for _ in 0..nulls.len {
                     views.push(0);
                 }
-                (views.finish(buffers, nulls.finish()), Type::Null)
+                (views.finish(buffers.clone(), nulls.finish()), Type::Null)
             }
             Builder::Bool(mut values, nulls) => {
                 (Arc::new(BooleanArray::new(values.finish(), nulls.finish())), Type::Bool)
@@ -303,10 +303,10 @@ impl Builder {
                 (Arc::new(array.with_precision_and_scale(38, 0).expect("38 digits are allowed")), Type::Decimal)
             }
             Builder::Float(values, nulls) => (Arc::new(Float64Array::new(values.into(), nulls.finish())), Type::Float),
-            Builder::Text(views, nulls) => (views.finish(buffers, nulls.finish()), Type::Text),
-            Builder::Json(views, nulls) => (views.finish(buffers, nulls.finish()), Type::Json),
-            Builder::Raw(views, nulls) => (views.finish(buffers, nulls.finish()), Type::Raw),
-            Builder::Empty(views, nulls) => (views.finish(buffers, nulls.finish()), Type::Struct(Vec::new())),
+            Builder::Text(views, nulls) => (views.finish(buffers.clone(), nulls.finish()), Type::Text),
+            Builder::Json(views, nulls) => (views.finish(buffers.clone(), nulls.finish()), Type::Json),
+            Builder::Raw(views, nulls) => (views.finish(buffers.clone(), nulls.finish()), Type::Raw),
+            Builder::Empty(views, nulls) => (views.finish(buffers.clone(), nulls.finish()), Type::Struct(Vec::new())),
             Builder::Struct(s) => {
                 let nulls = s.nulls.finish();
                 let (fields, columns) = finish_fields(s.fields, buffers);
@@ -329,7 +329,8 @@ impl Builder {
                 let arrow_schema::DataType::Struct(entry_fields) = entries.data_type() else {
                     unreachable!("a map's entries are structs")
                 };
-                let rows = StructArray::new(entry_fields.clone(), vec![keys.finish(buffers, None), values], None);
+                let rows =
+                    StructArray::new(entry_fields.clone(), vec![keys.finish(buffers.clone(), None), values], None);
                 let offsets = OffsetBuffer::new(ScalarBuffer::from(ends));
                 (Arc::new(MapArray::new(entries, offsets, rows, nulls.finish(), false)), ty)
             }

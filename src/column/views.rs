@@ -82,19 +82,20 @@ impl Views {
     }
 
     /// The array of these views into `buffers`.
-    pub fn finish(self, buffers: &Arc<[Buffer]>, nulls: Option<NullBuffer>) -> ArrayRef {
+    pub fn finish(self, buffers: impl Into<Arc<[Buffer]>>, nulls: Option<NullBuffer>) -> ArrayRef {
+        let buffers: Arc<[Buffer]> = buffers.into();
         // Offsets are 32 bits wide; a buffer beyond that would have been cut short in a view.
         assert!(buffers.iter().all(|b| u32::try_from(b.len()).is_ok()), "buffers of views are below 4 GiB");
         let views = ScalarBuffer::from(self.0);
         if cfg!(debug_assertions) {
             // What release builds take on trust is checked here, and by every test.
-            let checked = StringViewArray::try_new(views, buffers.clone(), nulls);
+            let checked = StringViewArray::try_new(views, buffers, nulls);
             return Arc::new(checked.expect("views are in bounds and valid UTF-8"));
         }
         // SAFETY: every view was made by `make_view` or its twin, so inline bytes are zero-padded and prefixes
         // agree; its offset and length were taken from the buffer of that index, which only grows;
         // and the text is valid UTF-8 by the invariant of `Views`.
-        Arc::new(unsafe { StringViewArray::new_unchecked(views, buffers.clone(), nulls) })
+        Arc::new(unsafe { StringViewArray::new_unchecked(views, buffers, nulls) })
     }
 }
 
@@ -120,7 +121,7 @@ mod tests {
             views.push(view);
         }
         let buffers: Arc<[Buffer]> = Arc::new([Buffer::from(b"another"), Buffer::from(text.as_bytes())]);
-        let array = views.finish(&buffers, None);
+        let array = views.finish(buffers, None);
         for (value, (start, end)) in array.as_string_view().iter().zip(places) {
             assert_eq!(value, Some(&text[start..end]));
         }
@@ -132,6 +133,6 @@ mod tests {
         let mut views = Views::default();
         views.push(make_view(b"\xff\xff", 0, 0));
         let none: Arc<[Buffer]> = Arc::new([]);
-        views.finish(&none, None);
+        views.finish(none, None);
     }
 }

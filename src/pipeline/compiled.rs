@@ -98,7 +98,10 @@ impl Compiled {
         if streams > 1 {
             return Err(Error::Plan("only one output can go to standard output".into()));
         }
-        let typed = plan.outputs.iter().any(|o| o.format.is_typed());
+        // Queries know values by their types, and rows that are columns have them.
+        let has_query = plan.steps.iter().any(|step| matches!(step, Step::Sql(_)));
+        let are_rows = sample.iter().any(|item| matches!(item, Item::Rows(..)));
+        let typed = has_query || are_rows || plan.outputs.iter().any(|o| o.format.is_typed());
         let parquet = plan.outputs.iter().any(|o| matches!(o.format, OutputFormat::Parquet(_)));
         if typed && plan.steps.iter().any(|s| matches!(s, Step::Lookup(_))) {
             return Err(Error::Plan("look-up steps need a text output".into()));
@@ -492,6 +495,7 @@ impl Compiled {
     pub fn seen_in_item(&self, item: &Item) -> Schema {
         self.with_declared_types(match item {
             Item::Morsel(morsel, info) => self.survey(morsel, info, false).schema,
+            Item::Rows(batch, _) => (*batch.schema).clone(),
             Item::SourceEnd(info) => Compiled::header_columns(info),
             Item::Oversized(..) => Schema::default(),
         })

@@ -124,6 +124,7 @@ fn surveyed(compiled: &Compiled, item: &Item) -> Surveyed {
         },
         Item::Oversized(oversized, info) => Surveyed::Oversized { info: info.clone(), lines: oversized.lines },
         Item::SourceEnd(info) => Surveyed::SourceEnd(info.clone()),
+        Item::Rows(..) => unreachable!("sources that are described have records"),
     }
 }
 

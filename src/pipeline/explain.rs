@@ -2,13 +2,14 @@
 
 use super::compiled::Compiled;
 use super::known::known_columns;
+use super::query::{Scratch, open_tables, take_query};
 use super::reader::{Item, Reader};
-use super::run::sample_aside;
+use super::run::{are_re_readable, sample_aside};
 use super::{Control, Error, Limits, SchemaChoice};
 use crate::column::Schema;
 use crate::format::frame::BufferPool;
 use crate::source::Source;
-use crate::transform::{Step, StepOptions, StepText, Steps, bind};
+use crate::transform::{Runs, Step, StepOptions, StepText, Steps, bind};
 
 /// A plan in words.
 #[derive(Clone, Debug)]
@@ -25,19 +26,26 @@ pub struct Explained {
     pub records: u64,
 }
 
-/// Checks `steps` against the first records of `sources`, and says what comes out of them. Blocks.
+/// Checks `steps` against the first records of `sources`, and says what comes out of them; `tables` are of a query among
+/// them. Blocks.
 pub fn explain_steps(
     sources: Vec<Source>,
     mut steps: Vec<Step>,
+    tables: Vec<(String, Source)>,
     choice: &SchemaChoice,
     limits: &Limits,
     control: &Control,
 ) -> Result<Explained, Error> {
+    let re_readable = are_re_readable(&sources);
     let reader = Reader::new(sources, limits, false, BufferPool::new(limits.morsel_bytes, 1), control);
     let (reader, sample) = sample_aside(reader, limits.sample_bytes, false, control)?;
     let mixing = reader.mixing();
     let compiled = Compiled::for_schema(limits, choice, mixing);
-    let texts = steps.iter().map(Step::describe).collect();
+    let mut texts: Vec<StepText> = steps.iter().map(Step::describe).collect();
+    let query = match steps.iter().any(|step| matches!(step, Step::Sql(_))) {
+        true => Some(take_query(&mut steps)?),
+        false => None,
+    };
     let unseen = bind(&mut steps, known_columns(limits, choice, mixing, &sample))?;
     let mut records = 0;
     let mut seen = Schema::default();
@@ -49,6 +57,19 @@ pub fn explain_steps(
     }
     let input = compiled.initial_schema(seen)?;
     let options = StepOptions { mixing, typed: true, columns_fixed: true, ..StepOptions::default() };
-    let output = Steps::new(&steps, options).output_schema(&input).map_err(|error| Error::Step(error.to_string()))?;
+    let mut output =
+        Steps::new(&steps, options).output_schema(&input).map_err(|error| Error::Step(error.to_string()))?;
+    if let Some(query) = query {
+        match query.by_rows(&output)? {
+            Some(by_rows) if re_readable => {
+                texts.last_mut().expect("the query is one of them").runs = Runs::Streams;
+                output = (**by_rows.output()).clone();
+            }
+            _ => {
+                let tables = open_tables(&query, tables, &Scratch::new(limits)?, limits, control)?;
+                output = query.columns(&output, &tables)?;
+            }
+        }
+    }
     Ok(Explained { steps: texts, input, output, unseen, records })
 }

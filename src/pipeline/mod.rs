@@ -12,6 +12,7 @@ mod output;
 mod parts;
 mod plan;
 mod progress;
+mod query;
 mod reader;
 mod rejects;
 mod report;
@@ -105,6 +106,20 @@ pub enum Error {
         position: Position,
         /// What changed, and why that is the end.
         what: String,
+    },
+    /// The query cannot be done.
+    #[error("--sql: {0}")]
+    Query(String),
+    /// The query needs more memory than it may have.
+    #[error("--sql: {0}")]
+    QueryMemory(String),
+    /// A table of the query cannot be read.
+    #[error("--table {name}: {cause}")]
+    Table {
+        /// Its name.
+        name: String,
+        /// Why.
+        cause: String,
     },
     /// A step could not be applied.
     #[error("{0}")]

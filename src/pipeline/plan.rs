@@ -15,6 +15,8 @@ pub struct Plan {
     pub sources: Vec<Source>,
     /// Applied to every batch in order.
     pub steps: Vec<Step>,
+    /// Tables of a query among the steps, by their names.
+    pub tables: Vec<(String, Source)>,
     /// What a value does that a cast or an expression of the steps cannot make.
     pub on_bad_cast: OnBadCast,
     /// Every output gets every record (a tee). At least one.
@@ -210,6 +212,7 @@ impl Plan {
         Plan {
             sources: vec![source],
             steps: Vec::new(),
+            tables: Vec::new(),
             on_bad_cast: OnBadCast::default(),
             outputs: vec![output],
             schema: SchemaChoice::default(),

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::{Control, Error, Limits};
-use crate::column::{Mixing, Morsel};
+use crate::column::{Batch, Mixing, Morsel};
 use crate::format::compress::decompressing;
 use crate::format::csv::{CsvDecoder, Header};
 use crate::format::detect::InputFormat;
@@ -15,7 +15,7 @@ use crate::format::json_array::JsonArrayLines;
 use crate::format::ndjson::decode_cells;
 use crate::format::{Compression, Format, csv, detect};
 use crate::position::Position;
-use crate::source::{ByteSource, Expansion, FileSource, Input, Source, StdinSource, format_of_media_type};
+use crate::source::{ByteSource, Expansion, FileSource, Input, RowSource, Source, StdinSource, format_of_media_type};
 
 /// Bytes that tell a compression.
 const MAGIC_BYTES: usize = 4;
@@ -56,6 +56,8 @@ impl std::fmt::Debug for CsvSource {
 pub(super) enum Item {
     /// Records.
     Morsel(Morsel, Arc<SourceInfo>),
+    /// Rows that nobody has to decode.
+    Rows(Batch, Arc<SourceInfo>),
     /// A record that was too long.
     Oversized(Oversized, Arc<SourceInfo>),
     /// A source has ended; so many whole rows were expected of it.
@@ -66,6 +68,8 @@ pub(super) enum Item {
 pub(super) struct Reader {
     waiting: VecDeque<(usize, Source)>,
     current: Option<Open>,
+    /// Instead, a source of rows.
+    rows: Option<(Box<dyn RowSource>, Arc<SourceInfo>)>,
     limits: Limits,
     /// Hand on whole records whenever the source pauses: somebody watches the output.
     flush_on_pause: bool,
@@ -98,6 +102,7 @@ impl Reader {
         Reader {
             waiting: sources.into_iter().enumerate().collect(),
             current: None,
+            rows: None,
             limits: limits.clone(),
             flush_on_pause,
             pool,
@@ -118,8 +123,28 @@ impl Reader {
             if self.control.is_cancelled() {
                 return Err(Error::Cancelled);
             }
+            if let Some((rows, info)) = &mut self.rows {
+                let batch = rows.next().transpose().map_err(super::query::error_of)?;
+                return Ok(Some(match batch {
+                    Some(batch) => Item::Rows(batch, info.clone()),
+                    None => Item::SourceEnd(self.rows.take().expect("it is there").1),
+                }));
+            }
             let Some(open) = &mut self.current else {
                 let Some((index, source)) = self.waiting.pop_front() else { return Ok(None) };
+                if let Input::Rows(rows) = source.input {
+                    let info = SourceInfo {
+                        index,
+                        name: source.name,
+                        // What comes of them is as of JSON: they are typed.
+                        format: Format::Ndjson,
+                        csv: None,
+                        expected_rows: source.expected_rows,
+                        is_stream: false,
+                    };
+                    self.rows = Some((rows, Arc::new(info)));
+                    continue;
+                }
                 let open = self.open(index, source)?;
                 let is_csv = open.info.format == Format::Csv;
                 if *self.is_csv.get_or_insert(is_csv) != is_csv {
@@ -187,6 +212,7 @@ impl Reader {
             Input::File(path) => Box::new(FileSource::open(&path).map_err(cannot_read)?),
             Input::Stdin => Box::new(StdinSource::open().map_err(cannot_read)?),
             Input::Stream(stream) => stream,
+            Input::Rows(_) => unreachable!("rows are not opened as bytes"),
         };
         let told = match source.format {
             Some(format) => Some(format),

@@ -8,12 +8,15 @@ use crate::column::Schema;
 /// The account of one execution that ended well.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// Records that came in. With those added: written + filtered + rejected, always.
+    /// Records that came in. With those added: written + filtered + rejected, always; or queried in place of written.
     pub rows_in: u64,
     /// Records in each output.
     pub rows_written: u64,
     /// Records that a step left out.
     pub rows_filtered: u64,
+    /// Rows that a query took, if one was put to all of them; those written are its answer, and the other counts are of
+    /// what came before it.
+    pub rows_queried: Option<u64>,
     /// Rows that `--explode` made of records besides their first.
     pub rows_added: u64,
     /// Records that could not be used; after `--explode` rows of them.

@@ -28,6 +28,7 @@ use super::{Control, Error, Output, Plan, Report, SchemaFrom, SchemaPolicy};
 use crate::column::{Mixing, Schema};
 use crate::format::frame::BufferPool;
 use crate::source::{Input, Source};
+use crate::transform::Step;
 
 /// Input bytes of a part of a row group where text is made of the same rows. By eye: less than a piece may have before it
 /// is handed over in parts.
@@ -44,10 +45,18 @@ const MAX_PART_BYTES_WITH_TEXT: usize = 4 << 20;
 /// A surprise that the outputs cannot take late (see [`Error::Schema`]) is not the end where
 /// nothing was shown yet and the sources can be read twice: everything is then done anew, once,
 /// after a pass over all records for their schema.
-pub fn execute(mut plan: Plan, control: &Control) -> Result<Report, Error> {
+pub fn execute(plan: Plan, control: &Control) -> Result<Report, Error> {
+    match plan.steps.iter().any(|step| matches!(step, Step::Sql(_))) {
+        true => super::query::execute(plan, control),
+        false => pass(plan, control),
+    }
+}
+
+/// One pass from the sources to the outputs.
+pub(super) fn pass(mut plan: Plan, control: &Control) -> Result<Report, Error> {
     let started = Instant::now();
     let mut sources = std::mem::take(&mut plan.sources);
-    let re_readable = sources.iter().all(|s| matches!(&s.input, Input::File(path) if path.is_file()));
+    let re_readable = are_re_readable(&sources);
     let mut full = plan.schema.from == SchemaFrom::Full;
     if full && !re_readable {
         return Err(Error::Plan("reading everything for the schema needs files, which can be read twice".into()));
@@ -64,6 +73,11 @@ pub fn execute(mut plan: Plan, control: &Control) -> Result<Report, Error> {
             Err(Stop::Error(error) | Stop::StartOver(error)) => return Err(error),
         }
     }
+}
+
+/// True if all of them are files, which can be read again.
+pub(super) fn are_re_readable(sources: &[Source]) -> bool {
+    sources.iter().all(|source| matches!(&source.input, Input::File(path) if path.is_file()))
 }
 
 /// How the sources of one attempt are read.
@@ -138,6 +152,7 @@ fn attempt(plan: &Plan, sources: Vec<Source>, reading: Reading, control: &Contro
         rows_in: totals.rows_in,
         rows_written: totals.rows_written,
         rows_filtered: totals.rows_filtered,
+        rows_queried: None,
         rows_added: totals.rows_added,
         rows_rejected: totals.rows_rejected,
         bytes_in: control.bytes_read(),
@@ -262,6 +277,11 @@ fn take_sample(reader: &mut Reader, sample_bytes: usize, somebody_watches: bool)
                 bytes += morsel.len;
                 true
             }
+            // All that there is to know is in the first.
+            Item::Rows(..) => {
+                sample.push(item);
+                break;
+            }
             _ => false,
         };
         sample.push(item);
@@ -385,6 +405,7 @@ impl Feeder {
             while let Some(next) = current.take() {
                 let (size, ends) = match &next {
                     Ok(Item::Morsel(morsel, _)) => (morsel.len, false),
+                    Ok(Item::Rows(batch, _)) => (batch.memory_size(), false),
                     Ok(_) => (0, false),
                     Err(_) => (0, true),
                 };

@@ -266,6 +266,7 @@ impl Worker {
                 self.pool.recycle(morsel.bytes);
                 Ok(())
             }
+            Ok(Item::Rows(batch, info)) => self.rows(&batch, info, schema, parts),
             Ok(Item::Oversized(oversized, info)) => {
                 parts.push(Part::Oversized(oversized, info));
                 Ok(())
@@ -276,6 +277,31 @@ impl Worker {
             }
             Err(error) => Err(Part::Failed(error)),
         }
+    }
+
+    /// Rows of which nothing is to be decided: they go to the outputs as they are.
+    fn rows(
+        &mut self,
+        batch: &Batch,
+        source: Arc<SourceInfo>,
+        schema: &Arc<Schema>,
+        parts: &mut Vec<Part>,
+    ) -> Result<(), Part> {
+        parts.push(Part::Account(Box::new(Account {
+            source,
+            byte_offset: 0,
+            records: batch.rows as u64,
+            lines: 0,
+            filtered: 0,
+            added: 0,
+            nulled: Vec::new(),
+            mismatches: Vec::new(),
+            duplicate_keys: 0,
+            utf8_replaced: 0,
+            rejects: RejectList::new(b'\n'),
+            ends_open: false,
+        })));
+        self.write(batch, schema, parts)
     }
 
     fn finish_row_groups(&mut self, decoded: &Arc<Schema>, parts: &mut Vec<Part>) -> Result<(), Part> {

@@ -13,6 +13,7 @@ pub use expansion::Expansion;
 pub use file::FileSource;
 pub use stdin::StdinSource;
 
+use crate::column::Batch;
 use crate::format::{Compression, Format};
 
 /// Bytes in order, pulled by the reader thread.
@@ -79,43 +80,42 @@ pub enum Input {
     Stdin,
     /// A stream that is open already, such as a download.
     Stream(Box<dyn ByteSource>),
+    /// Rows that are columns already, such as the answer of a query.
+    Rows(Box<dyn RowSource>),
 }
+
+/// Batches of rows in order, all of the same columns; at least one, which may have no rows. An error says why there are
+/// no more.
+pub trait RowSource: Iterator<Item = Result<Batch, BoxedError>> + Send {}
+
+impl<T: Iterator<Item = Result<Batch, BoxedError>> + Send> RowSource for T {}
+
+/// An error of whoever makes rows.
+pub type BoxedError = Box<dyn std::error::Error + Send + Sync>;
 
 impl Source {
     /// A file by its path.
     pub fn file(path: impl Into<PathBuf>) -> Self {
         let path = path.into();
-        Source {
-            name: path.display().to_string().into(),
-            input: Input::File(path),
-            format: None,
-            delimiter: None,
-            compression: None,
-            expected_rows: None,
-        }
+        Source::of(path.display().to_string().into(), Input::File(path))
     }
 
     /// Standard input.
     pub fn stdin() -> Self {
-        Source {
-            name: "stdin".into(),
-            input: Input::Stdin,
-            format: None,
-            delimiter: None,
-            compression: None,
-            expected_rows: None,
-        }
+        Source::of("stdin".into(), Input::Stdin)
     }
 
     /// A stream under a name.
     pub fn stream(name: impl Into<Arc<str>>, stream: Box<dyn ByteSource>) -> Self {
-        Source {
-            name: name.into(),
-            input: Input::Stream(stream),
-            format: None,
-            delimiter: None,
-            compression: None,
-            expected_rows: None,
-        }
+        Source::of(name.into(), Input::Stream(stream))
+    }
+
+    /// Rows under a name.
+    pub fn rows(name: impl Into<Arc<str>>, rows: Box<dyn RowSource>) -> Self {
+        Source::of(name.into(), Input::Rows(rows))
+    }
+
+    fn of(name: Arc<str>, input: Input) -> Self {
+        Source { name, input, format: None, delimiter: None, compression: None, expected_rows: None }
     }
 }

@@ -1,6 +1,7 @@
 //! Steps applied to batches.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -15,6 +16,7 @@ use super::expr::{Bad, Computed, Function, How, Maker, Operand, Predicate, type_
 use super::key::KeyWriter;
 use super::nested::{explode, explode_schema, flatten, flatten_schema};
 use super::places::{Places, Sampler};
+use super::sql::{ByRows, Query, SqlError};
 use super::{Condition, Logic, Lookup, OnBadCast, Rename, Selected, Step, Test};
 use crate::column::{Batch, Field, Mixing, Schema, Type};
 use crate::format::json_text::write_json_value;
@@ -30,6 +32,9 @@ pub enum Error {
     /// The keys of a deduplicate step cannot be remembered on disk.
     #[error("deduplicate: the temporary file for keys that memory does not hold cannot be used: {0}")]
     Spill(#[source] std::io::Error),
+    /// The query cannot be done.
+    #[error("--sql: {0}")]
+    Sql(#[from] SqlError),
     /// Two columns would have one name.
     #[error("{first} and {second} would have the same name")]
     SameName {
@@ -162,6 +167,29 @@ enum State {
     Flatten(Arc<str>),
     Explode(Arc<str>),
     Sample(Sampler),
+    Sql(Box<Sql>),
+}
+
+/// A query over single rows.
+#[derive(Debug)]
+struct Sql {
+    query: Arc<Query>,
+    /// For the columns of the batch before, which are those of the next as a rule.
+    ready: RefCell<Option<Arc<ByRows>>>,
+}
+
+impl Sql {
+    fn over(&self, columns: &Schema) -> Result<Arc<ByRows>, SqlError> {
+        let mut ready = self.ready.borrow_mut();
+        if let Some(ready) = ready.as_ref().filter(|ready| ready.input() == columns) {
+            return Ok(ready.clone());
+        }
+        let made = self.query.by_rows(columns)?.ok_or_else(|| SqlError {
+            message: "it needs all rows, and cannot be done batch by batch".to_owned(),
+            exhausted: false,
+        })?;
+        Ok(ready.insert(Arc::new(made)).clone())
+    }
 }
 
 /// A column that is made or changed.
@@ -273,6 +301,7 @@ impl Steps {
                 Step::Flatten { separator } => State::Flatten(separator.clone()),
                 Step::Explode(path, _) => State::Explode(path.column.clone()),
                 Step::Sample { rate, seed } => State::Sample(Sampler::new(*rate, *seed)),
+                Step::Sql(query) => State::Sql(Box::new(Sql { query: query.clone(), ready: RefCell::default() })),
             });
         }
         Steps { steps: states, options, nulled: Vec::new() }
@@ -354,6 +383,13 @@ impl Steps {
                     let keep: BooleanArray = keep.collect();
                     rows.keep(batch, keep)?
                 }
+                State::Sql(sql) => {
+                    let (answer, kept) = sql.over(&batch.schema)?.apply(&batch)?;
+                    if let Some(kept) = kept {
+                        rows.note_kept(batch.rows, &kept);
+                    }
+                    answer
+                }
                 State::Limit(left) => {
                     let n = usize::try_from(*left).unwrap_or(usize::MAX).min(batch.rows);
                     *left -= n as u64;
@@ -403,6 +439,7 @@ impl Steps {
                 | State::Limit(_)
                 | State::Sample(_) => {}
                 State::Select(selected) => schema = select_schema(&schema, selected),
+                State::Sql(sql) => schema = (**sql.over(&schema)?.output()).clone(),
                 State::Rename(renames) => schema = rename_schema(&schema, renames)?,
                 State::RemoveColumns(names) => schema.fields.retain(|f| !names.iter().any(|n| **n == *f.name)),
                 State::Make(make) => schema = make.output_schema(schema, &self.options),
@@ -436,20 +473,25 @@ struct Rows<'a> {
 impl Rows<'_> {
     /// Keeps those rows; the others were filtered.
     fn keep(&mut self, batch: Batch, keep: BooleanArray) -> Result<Batch, Error> {
-        let dropped = (batch.rows - keep.true_count()) as u64;
+        self.note_kept(batch.rows, &keep);
+        keep_rows(batch, &keep)
+    }
+
+    /// Of `rows` rows those are kept; the others were filtered.
+    fn note_kept(&mut self, rows: usize, keep: &BooleanArray) {
+        let dropped = (rows - keep.true_count()) as u64;
         if dropped > 0 {
             let gone = self.origins.iter().flatten().zip(keep.values()).filter(|(_, kept)| !kept);
             self.tally.drop_rows(dropped, gone.map(|(row, _)| *row));
         }
-        self.retain(batch, &keep)
+        self.retain_origins(keep);
     }
 
-    fn retain(&mut self, batch: Batch, keep: &BooleanArray) -> Result<Batch, Error> {
+    fn retain_origins(&mut self, keep: &BooleanArray) {
         if let Some(origins) = &mut self.origins {
             let mut kept = keep.values().iter();
             origins.retain(|_| kept.next().unwrap_or(true));
         }
-        keep_rows(batch, keep)
     }
 
     /// Takes the `bad` rows out, which are all but the `good`.
@@ -466,7 +508,8 @@ impl Rows<'_> {
             path: path.clone(),
             reason: reason.into_reason(),
         }));
-        self.retain(batch, &good)
+        self.retain_origins(&good);
+        keep_rows(batch, &good)
     }
 
     fn note_nulled(&mut self, label: &Arc<str>, rows: u64) {

@@ -169,7 +169,8 @@ pub fn bind(steps: &mut [Step], mut known: Known) -> Result<Vec<String>, expr::E
                     }
                 }
             }
-            Step::Filter(_) | Step::Deduplicate(_) | Step::Limit(_) | Step::Sample { .. } => {}
+            // The query is held against the columns by those who plan it.
+            Step::Filter(_) | Step::Deduplicate(_) | Step::Limit(_) | Step::Sample { .. } | Step::Sql(_) => {}
         }
     }
     unseen.sort_unstable();

@@ -22,6 +22,8 @@ pub enum Runs {
     StreamsInOrder,
     /// Something of each row that it has seen, beyond its memory on disk.
     Remembers,
+    /// All rows, in a temporary file, of which the query takes what it needs.
+    Spills,
 }
 
 impl Runs {
@@ -31,6 +33,9 @@ impl Runs {
             Runs::Streams => "streams",
             Runs::StreamsInOrder => "streams in order, and ends the reading",
             Runs::Remembers => "in order; remembers 16 bytes for each row that it keeps, beyond its memory on disk",
+            Runs::Spills => {
+                "over all rows, which go to a temporary file first; sorts and groups within the memory, and on disk"
+            }
         }
     }
 }
@@ -55,6 +60,8 @@ impl Step {
             Step::Flatten { separator } => text("flatten", separator.to_string()),
             Step::Explode(_, written) => text("explode", written.to_string()),
             Step::Sample { rate, seed } => text("sample", format!("{rate}, seed {seed}")),
+            // Which of the two ways is told by the columns.
+            Step::Sql(query) => StepText { runs: Runs::Spills, ..text("sql", query.text().to_string()) },
             Step::Limit(rows) => StepText { runs: Runs::StreamsInOrder, ..text("limit", rows.to_string()) },
         }
     }

@@ -13,6 +13,11 @@ mod needs;
 mod nested;
 mod places;
 mod sorter;
+#[cfg(feature = "sql")]
+mod sql;
+#[cfg(not(feature = "sql"))]
+#[path = "no_sql.rs"]
+mod sql;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,6 +31,7 @@ pub use group::{Figure, GroupError, Groups};
 pub use key::{Key, KeyWriter};
 pub use needs::{columns_needed, keeps_records, needs_places, needs_structs};
 pub use places::Places;
+pub use sql::{Answer, ByRows, Query, RESULTS, Resources, SqlError, TableFile};
 
 /// One step of a plan. Rows keep their order; every row that goes is counted.
 #[derive(Clone, Debug)]
@@ -84,6 +90,9 @@ pub enum Step {
         /// Another one chooses other rows.
         seed: u64,
     },
+    /// What a query makes of the rows; the last step. One that looks at single rows runs as a step, which must then know
+    /// all columns from the start. For others see [`Query::over`].
+    Sql(Arc<Query>),
 }
 
 /// What a value does that a cast or an expression cannot make.

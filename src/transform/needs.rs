@@ -58,7 +58,7 @@ pub fn columns_needed(steps: &[Step], copies_records: bool) -> Option<Vec<String
                 }
             }
             Step::Limit(_) | Step::Sample { .. } | Step::RemoveColumns(_) | Step::Drop(..) | Step::JsonText(..) => {}
-            Step::Lookup(_) => needed = Needed::All,
+            Step::Lookup(_) | Step::Sql(_) => needed = Needed::All,
         }
     }
     match needed {

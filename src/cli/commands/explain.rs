@@ -17,6 +17,7 @@ use crate::text::human_count;
 /// Carries it out.
 pub async fn explain(context: &Context, args: ExplainArgs) -> Result<Exit, Failure> {
     let steps = args.steps.steps()?;
+    let tables = args.steps.tables();
     args.steps.on_bad_cast()?;
     let law = args.schema.as_deref().map(read_schema_file).transpose()?;
     let declared = args.workflow.as_deref().map(declared_by).transpose()?;
@@ -24,7 +25,7 @@ pub async fn explain(context: &Context, args: ExplainArgs) -> Result<Exit, Failu
     let (from, policy) = (SchemaFrom::Sample, SchemaPolicy::Evolve);
     let choice = SchemaChoice { declared, law, extra_column: None, from, policy };
     let (limits, sources) = (context.settings.limits(), opened.sources);
-    let work = move |control: &Control| explain_steps(sources, steps, &choice, &limits, control);
+    let work = move |control: &Control| explain_steps(sources, steps, tables, &choice, &limits, control);
     let explained =
         engine::on_a_thread(context, "reading", opened.total_bytes, opened.stoppers, |_, _| {}, work).await?;
     match args.format {

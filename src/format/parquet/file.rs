@@ -252,11 +252,15 @@ fn row_group_metadata(index: usize, group: StoredGroup, last: &Layout) -> Result
     // Where the first column starts: readers that divide a file by byte ranges look there.
     let file_offset = group.columns.first().map_or(4, |c| c.byte_range().0 as i64);
     let uncompressed = group.columns.iter().map(ColumnChunkMetaData::uncompressed_size).sum();
-    Ok(RowGroupMetaData::builder(last.descriptor.clone())
+    let metadata = RowGroupMetaData::builder(last.descriptor.clone())
         .set_column_metadata(group.columns)
         .set_total_byte_size(uncompressed)
         .set_num_rows(group.rows as i64)
-        .set_ordinal(index as i32)
-        .set_file_offset(file_offset)
-        .build()?)
+        .set_file_offset(file_offset);
+    // Sixteen bits in the format, and not required: beyond that the row groups have none.
+    let metadata = match i16::try_from(index) {
+        Ok(ordinal) => metadata.set_ordinal(ordinal),
+        Err(_) => metadata,
+    };
+    Ok(metadata.build()?)
 }

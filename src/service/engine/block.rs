@@ -187,6 +187,7 @@ pub(super) fn prepare(
     let plan = Plan {
         sources,
         steps,
+        tables: Vec::new(),
         on_bad_cast: OnBadCast::Reject,
         outputs,
         // The header of a CSV result must have every column, and whether a CSV input's column is a

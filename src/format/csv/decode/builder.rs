@@ -314,6 +314,6 @@ impl TextBuilder {
             buffers.push(Buffer::from_vec(self.single));
         }
         // Every cell is a piece, between two ASCII bytes, of a record that passed the check.
-        self.views.finish(&buffers.into(), self.nulls.build())
+        self.views.finish(buffers, self.nulls.build())
     }
 }

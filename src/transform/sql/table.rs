@@ -1,0 +1,274 @@
+//! Parquet files as tables of a query, read in bounded memory: some row groups at a time, and of these a batch of rows.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use bytes::Bytes;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::stats::Precision;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{DataFusionError, Result, Statistics};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::{Expr, TableType};
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, ReplaceChildrenOptions};
+use datafusion::physical_plan::statistics::StatisticsArgs;
+use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::errors::ParquetError;
+use parquet::file::reader::{ChunkReader, Length};
+
+use super::columns::{arrow_schema, stored_schema, to_table};
+use crate::column::Schema;
+
+/// Rows that are read at once. By eye: small enough for the cache with tens of columns.
+const BATCH_ROWS: usize = 8192;
+
+/// A Parquet file, open; it need not have a name any more.
+#[derive(Clone)]
+pub struct TableFile {
+    file: Shared,
+    metadata: ArrowReaderMetadata,
+    /// As the query sees it.
+    schema: SchemaRef,
+}
+
+impl fmt::Debug for TableFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TableFile").field("schema", &self.schema).finish_non_exhaustive()
+    }
+}
+
+impl TableFile {
+    /// A file that drawoff has written with these columns.
+    pub fn ours(file: File, columns: &Schema) -> Result<Self, ParquetError> {
+        let file = Shared::new(file)?;
+        let stored = Arc::new(stored_schema(columns));
+        let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new().with_schema(stored))?;
+        Ok(TableFile { file, metadata, schema: Arc::new(arrow_schema(columns)) })
+    }
+
+    /// A file of anybody's.
+    pub fn foreign(file: File) -> Result<Self, ParquetError> {
+        let file = Shared::new(file)?;
+        let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())?;
+        let schema = metadata.schema().clone();
+        Ok(TableFile { file, metadata, schema })
+    }
+
+    /// Its rows.
+    pub fn rows(&self) -> u64 {
+        self.metadata.metadata().file_metadata().num_rows().max(0) as u64
+    }
+
+    /// Bytes of its columns, about, once they are read.
+    pub(super) fn bytes(&self) -> u64 {
+        self.metadata.metadata().row_groups().iter().map(|group| group.total_byte_size().max(0) as u64).sum()
+    }
+
+    /// Reads part `part` of `parts` of the row groups, of these columns, and gives the batches to `each`, until it wants no
+    /// more.
+    fn read(
+        &self,
+        (part, parts): (usize, usize),
+        columns: Option<&[usize]>,
+        mut each: impl FnMut(RecordBatch) -> bool,
+    ) -> Result<()> {
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.clone(), self.metadata.clone());
+        let groups = (0..builder.metadata().num_row_groups()).skip(part).step_by(parts).collect();
+        let all: Vec<usize> = (0..self.schema.fields().len()).collect();
+        let columns = columns.unwrap_or(&all);
+        let mask = ProjectionMask::roots(builder.parquet_schema(), columns.iter().copied());
+        // They come in the order of the file, whatever the order asked for.
+        let mut sorted = columns.to_vec();
+        sorted.sort_unstable();
+        let schema = Arc::new(self.schema.project(columns)?);
+        let reader = builder.with_row_groups(groups).with_projection(mask).with_batch_size(BATCH_ROWS).build();
+        for batch in reader.map_err(|error| DataFusionError::External(error.into()))? {
+            let batch = batch?;
+            let place = |column: &usize| sorted.binary_search(column).expect("it is one of those asked for");
+            let arrays: Vec<_> = columns.iter().map(|column| batch.column(place(column)).clone()).collect();
+            if !each(to_table(&arrays, batch.num_rows(), &schema)?) {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl TableProvider for TableFile {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn scan<'a, 's, 'p, 'f, 'o>(
+        &'a self,
+        state: &'s dyn Session,
+        projection: Option<&'p Vec<usize>>,
+        _filters: &'f [Expr],
+        _limit: Option<usize>,
+    ) -> Pin<Box<dyn Future<Output = Result<Arc<dyn ExecutionPlan>>> + Send + 'o>>
+    where
+        'a: 'o,
+        's: 'o,
+        'p: 'o,
+        'f: 'o,
+        Self: 'o,
+    {
+        let parts = state.config().target_partitions().clamp(1, self.metadata.metadata().num_row_groups().max(1));
+        let scan = Scan::new(self.clone(), projection.cloned(), parts);
+        Box::pin(async move { Ok(Arc::new(scan?) as Arc<dyn ExecutionPlan>) })
+    }
+
+    fn statistics(&self) -> Option<Statistics> {
+        Some(self.statistics_of(&self.schema))
+    }
+}
+
+impl TableFile {
+    fn statistics_of(&self, schema: &arrow_schema::Schema) -> Statistics {
+        let part = (schema.fields().len() as f64 / self.schema.fields().len().max(1) as f64).min(1.0);
+        Statistics {
+            num_rows: Precision::Exact(self.rows() as usize),
+            total_byte_size: Precision::Inexact((self.bytes() as f64 * part) as usize),
+            column_statistics: Statistics::unknown_column(schema),
+        }
+    }
+}
+
+/// The reading of some columns of a file, in parts that can be read at once.
+#[derive(Debug)]
+struct Scan {
+    table: TableFile,
+    columns: Option<Vec<usize>>,
+    parts: usize,
+    properties: Arc<PlanProperties>,
+}
+
+impl Scan {
+    fn new(table: TableFile, columns: Option<Vec<usize>>, parts: usize) -> Result<Self> {
+        let schema = match &columns {
+            Some(columns) => Arc::new(table.schema.project(columns)?),
+            None => table.schema.clone(),
+        };
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(schema),
+            Partitioning::UnknownPartitioning(parts),
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        );
+        Ok(Scan { table, columns, parts, properties: Arc::new(properties) })
+    }
+}
+
+impl DisplayAs for Scan {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Scan: parts={}", self.parts)
+    }
+}
+
+impl ExecutionPlan for Scan {
+    fn name(&self) -> &str {
+        "Scan"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        Vec::new()
+    }
+
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        _: Vec<Arc<dyn ExecutionPlan>>,
+        _: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn with_new_children(self: Arc<Self>, _: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn execute(&self, part: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let mut stream = RecordBatchReceiverStreamBuilder::new(self.schema(), 2);
+        let (sender, table, columns, parts) = (stream.tx(), self.table.clone(), self.columns.clone(), self.parts);
+        stream.spawn_blocking(move || {
+            table.read((part, parts), columns.as_deref(), |batch| sender.blocking_send(Ok(batch)).is_ok())
+        });
+        Ok(stream.build())
+    }
+
+    fn statistics_from_inputs(&self, _: &[Arc<Statistics>], _: &StatisticsArgs) -> Result<Arc<Statistics>> {
+        Ok(Arc::new(self.table.statistics_of(&self.schema())))
+    }
+}
+
+/// A file that several readers read at once, each from its own place.
+#[derive(Clone)]
+struct Shared {
+    file: Arc<File>,
+    len: u64,
+}
+
+impl Shared {
+    fn new(file: File) -> Result<Self, ParquetError> {
+        let len = file.metadata()?.len();
+        Ok(Shared { file: Arc::new(file), len })
+    }
+}
+
+impl Length for Shared {
+    fn len(&self) -> u64 {
+        self.len
+    }
+}
+
+impl ChunkReader for Shared {
+    type T = io::BufReader<From>;
+
+    fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
+        Ok(io::BufReader::new(From { file: self.file.clone(), at: start }))
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
+        let mut bytes = vec![0; length];
+        self.file.read_exact_at(&mut bytes, start)?;
+        Ok(bytes.into())
+    }
+}
+
+/// The bytes of a file from a place on.
+struct From {
+    file: Arc<File>,
+    at: u64,
+}
+
+impl Read for From {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.file.read_at(buf, self.at)?;
+        self.at += n as u64;
+        Ok(n)
+    }
+}

@@ -1,0 +1,175 @@
+//! Queries over all rows, by DataFusion's own engine on threads of its own.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::prelude::SessionContext;
+use futures_util::StreamExt;
+
+use super::columns::{schema_of, to_batch};
+use super::table::TableFile;
+use super::{Query, SqlError, context, register};
+use crate::column::{Batch, Schema};
+
+/// What a query may use.
+#[derive(Clone, Debug)]
+pub struct Resources {
+    /// Bytes that sorts, groups and joins hold, all together.
+    pub max_bytes: usize,
+    /// Where sorts and groups go beyond that; `None` is the system's folder for temporary files.
+    pub folder: Option<PathBuf>,
+    /// Threads.
+    pub workers: usize,
+}
+
+/// The rows of an answer, as they come.
+#[derive(Debug)]
+pub struct Answer {
+    schema: Arc<Schema>,
+    batches: Receiver<Result<Batch, SqlError>>,
+    /// The columns go ahead of the rows, for an answer that has none.
+    begun: bool,
+}
+
+impl Query {
+    /// Puts the query to tables, which have these names. Blocks until it is planned; not to be called from an asynchronous
+    /// task.
+    pub fn over(&self, tables: Vec<(String, TableFile)>, resources: &Resources) -> Result<Answer, SqlError> {
+        let largest = tables.iter().map(|(_, table)| table.bytes()).max().unwrap_or(0);
+        let beside: u64 = tables.iter().map(|(_, table)| table.bytes()).sum::<u64>() - largest;
+        let runtime = runtime_env(resources)?;
+        // All on one thread where rows keep the order that they came in.
+        let in_order = context(1, Some(runtime.clone()));
+        let in_parts = context(resources.workers, Some(runtime));
+        for (name, table) in tables {
+            register(&in_order, &name, Arc::new(table.clone()))?;
+            register(&in_parts, &name, Arc::new(table))?;
+        }
+        let plan = self.plan(&in_order)?;
+        let (context, plan) = match regroups(&plan)? {
+            true => (in_parts.clone(), self.plan(&in_parts)?),
+            false => (in_order, plan),
+        };
+        let schema = Arc::new(schema_of(plan.schema().as_arrow(), &self.names(&plan))?);
+        // A hash join holds all of one side, without a way to disk: only of what surely fits. A table that is joined with
+        // itself does not count as small.
+        let joins = joins_of(&plan)?;
+        let small = beside <= resources.max_bytes as u64 / 4 && joins < self.tables().len().max(1);
+        let context = with_hash_joins(context, small);
+
+        let (sender, batches) = bounded(2);
+        let (columns, workers) = (schema.clone(), resources.workers);
+        let work = move || {
+            let outcome = carry_out(&context, plan, workers, &columns, &sender);
+            if let Err(error) = outcome {
+                // Nobody may be listening any more.
+                let _ = sender.send(Err(error));
+            }
+        };
+        let thread = std::thread::Builder::new().name("query".into()).spawn(work);
+        thread.map_err(|cause| SqlError::new(format!("no thread can be started: {cause}")))?;
+        Ok(Answer { schema, batches, begun: false })
+    }
+}
+
+impl Answer {
+    /// Its columns.
+    pub fn schema(&self) -> &Arc<Schema> {
+        &self.schema
+    }
+}
+
+impl Iterator for Answer {
+    type Item = Result<Batch, SqlError>;
+
+    /// A batch without rows first, which has the columns.
+    fn next(&mut self) -> Option<Self::Item> {
+        if !self.begun {
+            self.begun = true;
+            let columns = self.schema.fields.iter().map(|field| arrow_array::new_empty_array(&field.ty.to_arrow()));
+            let columns = columns.collect();
+            return Some(Ok(Batch { schema: self.schema.clone(), columns, rows: 0, records: None }));
+        }
+        self.batches.recv().ok()
+    }
+}
+
+fn runtime_env(resources: &Resources) -> Result<Arc<RuntimeEnv>, SqlError> {
+    let mode = match &resources.folder {
+        Some(folder) => DiskManagerMode::Directories(vec![folder.clone()]),
+        None => DiskManagerMode::OsTmpDirectory,
+    };
+    // The disk is bounded by the disk.
+    let disk = DiskManagerBuilder::default().with_mode(mode).with_max_temp_directory_size(u64::MAX);
+    let builder = RuntimeEnvBuilder::new()
+        .with_memory_pool(Arc::new(FairSpillPool::new(resources.max_bytes)))
+        .with_disk_manager_builder(disk);
+    Ok(builder.build_arc()?)
+}
+
+/// The same with hash joins, or with joins of sorted rows.
+fn with_hash_joins(context: SessionContext, wanted: bool) -> SessionContext {
+    let state = context.state();
+    let mut config = state.config().clone();
+    config.options_mut().optimizer.prefer_hash_join = wanted;
+    let builder = datafusion::execution::SessionStateBuilder::new_from_existing(state).with_config(config);
+    SessionContext::new_with_state(builder.build())
+}
+
+/// True if the plan brings rows into another order anyway.
+fn regroups(plan: &LogicalPlan) -> Result<bool, SqlError> {
+    let mut found = false;
+    plan.apply_with_subqueries(|node| {
+        found |= matches!(
+            node,
+            LogicalPlan::Aggregate(_)
+                | LogicalPlan::Join(_)
+                | LogicalPlan::Window(_)
+                | LogicalPlan::Sort(_)
+                | LogicalPlan::Distinct(_)
+        );
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })?;
+    Ok(found)
+}
+
+fn joins_of(plan: &LogicalPlan) -> Result<usize, SqlError> {
+    let mut joins = 0;
+    plan.apply_with_subqueries(|node| {
+        joins += usize::from(matches!(node, LogicalPlan::Join(_)));
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(joins)
+}
+
+fn carry_out(
+    context: &SessionContext,
+    plan: LogicalPlan,
+    workers: usize,
+    schema: &Arc<Schema>,
+    sender: &Sender<Result<Batch, SqlError>>,
+) -> Result<(), SqlError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).thread_name("query").build();
+    let runtime = runtime.map_err(|cause| SqlError::new(format!("no thread can be started: {cause}")))?;
+    let outcome = runtime.block_on(async {
+        let frame = context.execute_logical_plan(plan).await?;
+        let mut stream = frame.execute_stream().await?;
+        while let Some(rows) = stream.next().await {
+            let batch = to_batch(&rows?, schema)?;
+            // Nobody else is on this thread, and the others go on meanwhile.
+            if sender.send(Ok(batch)).is_err() {
+                break;
+            }
+        }
+        Ok(())
+    });
+    // What is still reading ends with its next batch.
+    runtime.shutdown_background();
+    outcome
+}
