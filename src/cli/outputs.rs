@@ -106,6 +106,14 @@ pub fn outputs(args: &PlanArgs, settings: &Settings, set: &str) -> Result<Vec<Ou
         let error = Error::Usage(format!("`{flag}` is for CSV, and no output is"));
         return Err(Failure::new(error, "leave it out, or write CSV: `--to csv`"));
     }
+    let is_parquet = |output: &Output| matches!(output.format, OutputFormat::Parquet(_));
+    if !args.sink.sort_hint.is_empty() && !outputs.iter().any(is_parquet) {
+        let error = Error::Usage("`--sort-hint` is for Parquet, and no output is".to_owned());
+        return Err(Failure::new(
+            error,
+            "leave it out; it does not sort, `--sql \"SELECT * FROM results ORDER BY ...\"` does",
+        ));
+    }
     let is_folder = |output: &Output| matches!(output.target, Target::Directory(_));
     if let Some(flag) = args.sink.folder_flag().filter(|_| !outputs.iter().any(is_folder)) {
         let error = Error::Usage(format!("`{flag}` is for folders, and no output is one"));
@@ -515,6 +523,7 @@ pub fn plan(sources: Vec<Source>, outputs: Vec<Output>, args: &PlanArgs, setting
         on_bad_record: args.on_bad_record,
         rejects,
         lossy_utf8: args.lossy_utf8,
+        sort_hint: args.sink.sort_hint.clone().into(),
         metadata: vec![("drawoff.version".to_owned(), env!("CARGO_PKG_VERSION").to_owned())],
         limits: settings.limits(),
     })
@@ -646,6 +655,7 @@ mod tests {
         assert!(matches!(made("-o s3://bucket/a.csv.gz").unwrap().target, Target::Object(_)));
         for (flags, words) in [
             ("-o people.csv --partition-by a", "for folders"),
+            ("-o people.csv --sort-hint a", "for Parquet"),
             ("-o s3://bucket/people/", "ends with a slash"),
             ("-o people.parquet --append", "nothing can be added"),
             ("-o people.csv.gz --append", "compressed"),

@@ -10,6 +10,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_pars
 
 use super::args::ToFormat;
 use super::values::parse_size;
+use crate::format::parquet::SortKey;
 
 /// One `-o`, with the `--to` that belongs to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,6 +121,10 @@ pub struct SinkArgs {
     /// Write a folder of folders by the values of these columns: country=NO/…
     #[arg(long, value_delimiter = ',', value_name = "COLS", help_heading = HEADING)]
     pub partition_by: Vec<String>,
+    /// The order that the rows come in: created_at or score:desc,id. Each row group of Parquet that is found to be in it says
+    /// so. Nulls are the greatest unless :nulls-first or :nulls-last is said
+    #[arg(long, value_delimiter = ',', value_parser = parse_sort_key, value_name = "COLS", help_heading = HEADING)]
+    pub sort_hint: Vec<SortKey>,
 }
 
 impl SinkArgs {
@@ -132,6 +137,23 @@ impl SinkArgs {
         ];
         given.into_iter().find_map(|(given, flag)| given.then_some(flag))
     }
+}
+
+/// A column and the direction of its order: `score:desc:nulls-last`.
+fn parse_sort_key(text: &str) -> Result<SortKey, String> {
+    let (text, nulls_first) = match (text.strip_suffix(":nulls-first"), text.strip_suffix(":nulls-last")) {
+        (Some(rest), _) => (rest, Some(true)),
+        (_, Some(rest)) => (rest, Some(false)),
+        _ => (text, None),
+    };
+    let (column, descending) = match text.strip_suffix(":desc") {
+        Some(rest) => (rest, true),
+        None => (text.strip_suffix(":asc").unwrap_or(text), false),
+    };
+    if column.is_empty() {
+        return Err("it is a column, such as created_at or score:desc".to_owned());
+    }
+    Ok(SortKey { column: column.into(), descending, nulls_first: nulls_first.unwrap_or(descending) })
 }
 
 fn parse_file_size(text: &str) -> Result<u64, String> {
@@ -157,6 +179,17 @@ mod tests {
             }
             _ => unreachable!("the line says convert"),
         }
+    }
+
+    #[test]
+    fn an_order_is_columns_with_directions() {
+        let key =
+            |text: &str| parse_sort_key(text).map(|key| (key.column.to_string(), key.descending, key.nulls_first));
+        assert_eq!(key("a"), Ok(("a".into(), false, false)));
+        assert_eq!(key("a:desc"), Ok(("a".into(), true, true)));
+        assert_eq!(key("a:b:asc:nulls-first"), Ok(("a:b".into(), false, true)));
+        assert_eq!(key("a:desc:nulls-last"), Ok(("a".into(), true, false)));
+        assert!(key(":desc").is_err());
     }
 
     #[test]

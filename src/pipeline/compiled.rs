@@ -16,7 +16,7 @@ use crate::column::{Field, MAX_COLUMNS, Mixing, Morsel, Schema, Type};
 use crate::format::decode::{Extra, Law, OnMisfit, Outcome, RejectedRecord, Rules, Survey};
 use crate::format::frame::Framing;
 use crate::format::ndjson::{self, DecodeOptions, Keys, SurveyOptions, UnknownKey};
-use crate::format::parquet::{self, ColumnPath, EncodedRowGroup, Layout, RowGroupEncoder, Workshop};
+use crate::format::parquet::{self, ColumnPath, EncodedRowGroup, Layout, RowGroupEncoder, SortKey, Workshop};
 use crate::format::utf8::{self, Repaired};
 use crate::format::{Format, OutputFormat, ParquetOptions};
 use crate::position::FieldPath;
@@ -82,6 +82,8 @@ pub(super) struct Compiled {
     pub extra_column: Option<Arc<str>>,
     /// Columns of Parquet that a dictionary does not help, as far as row groups have shown.
     plain_columns: RwLock<BTreeSet<Vec<String>>>,
+    /// The order that is claimed for the rows.
+    sort_hint: Arc<[SortKey]>,
     /// Whose piece the writer is at.
     pub turn: Turn,
     /// Grows in the order of records; the writer publishes it, workers start from it.
@@ -166,6 +168,7 @@ impl Compiled {
             law: plan.schema.law.clone(),
             extra_column: plan.schema.extra_column.clone(),
             plain_columns: RwLock::default(),
+            sort_hint: plan.sort_hint.clone(),
             turn: Turn::default(),
             schema: RwLock::default(),
         })
@@ -203,6 +206,7 @@ impl Compiled {
             law: choice.law.clone(),
             extra_column: None,
             plain_columns: RwLock::default(),
+            sort_hint: Arc::default(),
             turn: Turn::default(),
             schema: RwLock::default(),
         }
@@ -257,7 +261,9 @@ impl Compiled {
     ) -> Result<RowGroupEncoder, parquet::Error> {
         let plain = self.plain_columns.read().expect("no one panics while holding this");
         let plain: Vec<ColumnPath> = plain.iter().cloned().map(ColumnPath::new).collect();
-        let layout = Arc::new(Layout::with_plain_columns(Arc::new(schema), options, self.mixing, &plain)?);
+        let layout = Arc::new(
+            Layout::with_plain_columns(Arc::new(schema), options, self.mixing, &plain)?.with_sort_keys(&self.sort_hint),
+        );
         match shop {
             Some(shop) => Ok(RowGroupEncoder::again(layout, shop)),
             None => RowGroupEncoder::with_layout(layout),
@@ -274,13 +280,16 @@ impl Compiled {
         self.lanes.iter().any(|lane| !lane.takes_row_groups())
     }
 
-    /// Fails if an output is to be divided by a column that is not among `columns`, which come out of the steps.
+    /// Fails if an output is to be divided or said to be sorted by a column that is not among `columns`, which come out of
+    /// the steps.
     pub fn check_divisions(&self, columns: &Schema) -> Result<(), Error> {
-        for name in self.lanes.iter().flat_map(|lane| lane.partition_by.iter()) {
+        let divided = self.lanes.iter().flat_map(|lane| lane.partition_by.iter()).map(|name| ("--partition-by", name));
+        let sorted = self.sort_hint.iter().map(|key| ("--sort-hint", &key.column));
+        for (flag, name) in divided.chain(sorted) {
             if columns.position(name).is_none() {
                 let known: Vec<&str> = columns.fields.iter().map(|field| &*field.name).collect();
                 let known = if known.is_empty() { "there is none".to_owned() } else { known.join(", ") };
-                return Err(Error::Plan(format!("--partition-by: there is no column `{name}` ({known})")));
+                return Err(Error::Plan(format!("{flag}: there is no column `{name}` ({known})")));
             }
         }
         Ok(())

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow_array::RecordBatch;
 
@@ -14,9 +15,10 @@ use crate::format::arrow_ipc::{self, ArrowForm, ArrowWriter, plain_schema};
 use crate::format::compress::{PieceCompressor, decompressing};
 use crate::format::csv::CsvEncoder;
 use crate::format::csv::pad::Remap;
-use crate::format::parquet::{self, EncodedRowGroup, ParquetFileWriter};
+use crate::format::parquet::{self, EncodedRowGroup, ParquetFileWriter, SortKey};
 use crate::format::{Compression, CsvOptions, OutputFormat};
 use crate::sink::Sink;
+use crate::text::human_count;
 
 /// How much of a CSV file is rewritten at a time when a late column came.
 const REWRITE_BYTES: usize = 1 << 20;
@@ -36,14 +38,48 @@ pub(super) struct Make {
     pub metadata: Arc<[(String, String)]>,
     /// Bytes that are collected before they are written.
     pub buffer_bytes: usize,
+    /// The order that is claimed for the rows of Parquet files.
+    pub sort_hint: Arc<[SortKey]>,
+    /// Row groups of finished files, and those that are not in the order.
+    pub order: Arc<OrderTally>,
     /// Threads that may encode files at the end.
     pub workers: usize,
 }
 
+/// How many row groups are in the order that was claimed for them.
+#[derive(Debug, Default)]
+pub(super) struct OrderTally {
+    row_groups: AtomicU64,
+    unsorted: AtomicU64,
+}
+
+impl OrderTally {
+    /// What people are told if the claim was not true of all of them.
+    pub fn note(&self) -> Option<String> {
+        let (all, unsorted) = (self.row_groups.load(Ordering::Relaxed), self.unsorted.load(Ordering::Relaxed));
+        let row_groups = human_count(all);
+        (unsorted > 0).then(|| {
+            format!(
+                "--sort-hint: {} of {row_groups} row groups are not in that order, and do not say so",
+                human_count(unsorted)
+            )
+        })
+    }
+}
+
 impl Make {
     pub fn new(format: OutputFormat, compression: Compression, mixing: Mixing, row_group_bytes: usize) -> Self {
-        let metadata = Arc::new([]);
-        Make { format, compression, mixing, row_group_bytes, metadata, buffer_bytes: BUFFER_BYTES, workers: 1 }
+        Make {
+            format,
+            compression,
+            mixing,
+            row_group_bytes,
+            metadata: Arc::new([]),
+            buffer_bytes: BUFFER_BYTES,
+            sort_hint: Arc::default(),
+            order: Arc::default(),
+            workers: 1,
+        }
     }
 }
 
@@ -53,6 +89,8 @@ pub(super) struct One {
     body: Encoder,
     bytes: u64,
     rows: u64,
+    /// Where a Parquet file counts its row groups, if an order was claimed for them.
+    order: Option<Arc<OrderTally>>,
 }
 
 enum Encoder {
@@ -116,6 +154,7 @@ impl One {
                 let buffered = BufWriter::with_capacity(make.buffer_bytes, sink);
                 let writer = ParquetFileWriter::try_new(buffered, options, make.mixing, make.metadata.to_vec());
                 let writer = writer.map_err(|e| parquet_error(&path, e))?.with_row_group_bytes(make.row_group_bytes);
+                let writer = writer.with_sort_keys(&make.sort_hint);
                 Encoder::Parquet(Box::new(Parquet::Open(writer, reread)))
             }
             OutputFormat::Csv(options) => {
@@ -128,7 +167,8 @@ impl One {
                 Encoder::Arrow(Box::new(Arrow::Empty { sink, form, metadata, buffer_bytes }))
             }
         };
-        Ok(One { path, body, bytes: 0, rows: 0 })
+        let order = (!make.sort_hint.is_empty()).then(|| make.order.clone());
+        Ok(One { path, body, bytes: 0, rows: 0, order })
     }
 
     /// How it is called in messages: its final path, or a stream's name.
@@ -264,6 +304,11 @@ impl One {
                 let sink = buffered.into_inner().map_err(|e| write_error(&self.path, e.into_error()))?;
                 **parquet = Parquet::Finished(sink);
                 self.bytes = summary.bytes;
+                if let Some(order) = &self.order {
+                    let (all, sorted) = (summary.row_groups as u64, summary.sorted_row_groups as u64);
+                    order.row_groups.fetch_add(all, Ordering::Relaxed);
+                    order.unsorted.fetch_add(all - sorted, Ordering::Relaxed);
+                }
             }
             Encoder::Csv(csv) => {
                 csv.finish(columns, &self.path, &mut self.bytes)?;

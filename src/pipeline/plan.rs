@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::column::Schema;
+use crate::format::parquet::SortKey;
 use crate::format::{Compression, OutputFormat};
 use crate::sink::ObjectPlace;
 use crate::source::Source;
@@ -30,6 +31,8 @@ pub struct Plan {
     /// Bytes of records that are not UTF-8 become U+FFFD and are counted, instead of rejecting the
     /// record. The header of a CSV source must be UTF-8 nevertheless.
     pub lossy_utf8: bool,
+    /// The order that is claimed for the rows. Row groups of Parquet say so where it is true.
+    pub sort_hint: Arc<[SortKey]>,
     /// What Parquet and Arrow outputs say of where they come from, such as the run's id.
     pub metadata: Vec<(String, String)>,
     /// Sizes.
@@ -219,6 +222,7 @@ impl Plan {
             on_bad_record: OnBadRecord::default(),
             rejects: None,
             lossy_utf8: false,
+            sort_hint: Arc::default(),
             metadata: Vec::new(),
             limits: Limits::default(),
         }

@@ -57,7 +57,8 @@ fn over_all_rows(mut plan: Plan, query: &Query, control: &Control) -> Result<Rep
         return Err(Error::Plan(format!("--sql: the query does not read `{RESULTS}`, the table of what comes in")));
     }
     let outputs = std::mem::take(&mut plan.outputs);
-    let (limits, metadata) = (plan.limits.clone(), plan.metadata.clone());
+    let (limits, metadata, sort_hint) =
+        (plan.limits.clone(), plan.metadata.clone(), std::mem::take(&mut plan.sort_hint));
     plan.outputs = vec![scratch.output(RESULTS)];
     let taken = pass(plan, control)?;
     tables.push((RESULTS.to_owned(), scratch.open(RESULTS, &taken.schema)?));
@@ -73,7 +74,7 @@ fn over_all_rows(mut plan: Plan, query: &Query, control: &Control) -> Result<Rep
     let limits = Limits { max_memory_bytes: limits.max_memory_bytes / 2, ..limits };
     // Bytes read are those of the sources; the rest of what is counted starts again with the answer.
     let quiet = control.without_counters();
-    let given = pass(Plan { outputs, metadata, limits, ..Plan::new(source, output) }, &quiet)?;
+    let given = pass(Plan { outputs, sort_hint, metadata, limits, ..Plan::new(source, output) }, &quiet)?;
     Ok(Report {
         rows_queried: Some(taken.rows_written),
         rows_written: given.rows_written,

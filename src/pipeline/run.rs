@@ -18,7 +18,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select, unb
 
 use super::budget::{Budget, Sizes};
 use super::compiled::Compiled;
-use super::one::Make;
+use super::one::{Make, OrderTally};
 use super::output::Out;
 use super::reader::{Item, Reader};
 use super::rejects::Rejects;
@@ -115,9 +115,11 @@ fn attempt(plan: &Plan, sources: Vec<Source>, reading: Reading, control: &Contro
     let mixing = reader.mixing();
     let sizes = Sizes::of(&plan.limits, workers);
     let metadata: Arc<[(String, String)]> = plan.metadata.clone().into();
+    let order = Arc::new(OrderTally::default());
     let open = |output: &Output| {
         let make = Make::new(output.format, output.compression, mixing, sizes.row_group_bytes);
-        Out::open(output, Make { metadata: metadata.clone(), workers, ..make }, sizes.waiting_bytes)
+        let (metadata, sort_hint, order) = (metadata.clone(), plan.sort_hint.clone(), order.clone());
+        Out::open(output, Make { metadata, sort_hint, order, workers, ..make }, sizes.waiting_bytes)
     };
     let outputs = plan.outputs.iter().map(open).collect::<Result<Vec<_>, _>>()?;
     let mut compiled = Compiled::new(plan, n_sources, mixing, &sample)?;
@@ -166,7 +168,7 @@ fn attempt(plan: &Plan, sources: Vec<Source>, reading: Reading, control: &Contro
         rejects: finished.rejects,
         stopped_early: totals.stopped_early,
         reached_limit: totals.reached_limit,
-        notes: totals.notes,
+        notes: totals.notes.into_iter().chain(order.note()).collect(),
     })
 }
 

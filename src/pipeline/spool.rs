@@ -98,7 +98,7 @@ impl Encoding<'_> {
         let layout = match self.make.format {
             OutputFormat::Parquet(options) => {
                 let layout = Layout::try_new(Arc::new(self.columns.clone()), &options, self.make.mixing);
-                Some(Arc::new(layout.map_err(bug)?))
+                Some(Arc::new(layout.map_err(bug)?.with_sort_keys(&self.make.sort_hint)))
             }
             _ => None,
         };

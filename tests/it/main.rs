@@ -22,6 +22,7 @@ mod service;
 mod service_kills;
 mod sinks;
 mod soak;
+mod sort_hint;
 mod sql;
 mod state;
 mod steps;

@@ -7,6 +7,7 @@ use parquet::schema::types::ColumnPath;
 
 use super::leaf::{ChunkPart, GUESSED_BATCHES, LeafEncoder, Workshop};
 use super::levels::{self, Entries};
+use super::order::{OrderCheck, Run};
 use super::{Error, Layout};
 use crate::column::{Batch, Field, Mixing, Schema, cast_array};
 use crate::format::ParquetOptions;
@@ -22,6 +23,7 @@ pub struct RowGroupEncoder {
     /// out.
     leaves: Vec<Option<LeafEncoder>>,
     shop: Workshop,
+    order: Option<OrderCheck>,
     rows: usize,
 }
 
@@ -35,13 +37,14 @@ impl RowGroupEncoder {
     /// An encoder for batches of the layout's schema.
     pub fn with_layout(layout: Arc<Layout>) -> Result<Self, Error> {
         let shop = layout.workshop()?;
-        Ok(Self::in_workshop(layout, shop, |_| true))
+        Ok(Self::again(layout, shop))
     }
 
     /// As [`RowGroupEncoder::with_layout`], with what [`RowGroupEncoder::finish_in_workshop`] of an
     /// encoder with the same options gave back.
     pub fn again(layout: Arc<Layout>, shop: Workshop) -> Self {
-        Self::in_workshop(layout, shop, |_| true)
+        let order = OrderCheck::new(&layout);
+        RowGroupEncoder { order, ..Self::in_workshop(layout, shop, |_| true) }
     }
 
     /// For those leaves only whose number `wanted` takes.
@@ -51,7 +54,7 @@ impl RowGroupEncoder {
             .enumerate()
             .map(|(i, leaf)| wanted(i).then_some(leaf))
             .collect();
-        RowGroupEncoder { layout, leaves, shop, rows: 0 }
+        RowGroupEncoder { layout, leaves, shop, order: None, rows: 0 }
     }
 
     /// The layout, to be used again.
@@ -87,12 +90,19 @@ impl RowGroupEncoder {
         self.shop.rows = self.rows + rows;
         self.shop.expected_rows = self.shop.expected_rows.max(rows * GUESSED_BATCHES);
         let mut encoders = self.leaves.iter_mut();
-        for column in columns {
+        let mut keys = Vec::new();
+        for (place, column) in columns.enumerate() {
+            if self.order.as_ref().is_some_and(|order| order.wants(place)) {
+                keys.push((place, column.clone()));
+            }
             levels::leaves(column, &entries, &mut |array, entries| match encoders.next() {
                 Some(Some(encoder)) => encoder.write(array, entries, &mut self.shop),
                 Some(None) => Ok(()),
                 None => Err(Error::Batch),
             })?;
+        }
+        if let Some(order) = &mut self.order {
+            order.see(&keys);
         }
         self.rows += rows;
         Ok(())
@@ -124,7 +134,8 @@ impl RowGroupEncoder {
         }
         self.shop.habits = Some((self.layout.schema.clone(), habits));
         let bytes = parts.iter().map(|part| part.pages.bytes + part.values.dictionary().1.len()).sum();
-        Ok((EncodedRowGroup { layout: self.layout, rows: self.rows, parts, bytes }, self.shop))
+        let order = self.order.map(OrderCheck::finish);
+        Ok((EncodedRowGroup { layout: self.layout, rows: self.rows, parts, bytes, order }, self.shop))
     }
 }
 
@@ -152,6 +163,8 @@ pub struct EncodedRowGroup {
     /// One per leaf column that was encoded.
     pub(super) parts: Vec<ChunkPart>,
     pub(super) bytes: usize,
+    /// Whether they are in the order that is claimed for them, if that could be told.
+    pub(super) order: Option<Run>,
 }
 
 impl EncodedRowGroup {

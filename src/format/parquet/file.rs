@@ -15,6 +15,7 @@ use super::chunk::{EncodedChunk, join};
 use super::evolve::{Rewriter, bind, keep_midpoint_inside};
 use super::layout::CREATED_BY;
 use super::leaf::Workshop;
+use super::order::{Run, SortKey, sorting_columns};
 use super::{EncodedRowGroup, Error, Layout};
 use crate::column::{Mixing, Schema};
 use crate::format::ParquetOptions;
@@ -32,6 +33,7 @@ pub struct ParquetFileWriter<W: Write + Send> {
     open: Vec<EncodedRowGroup>,
     /// Bytes of `open` at which the row group is closed.
     row_group_bytes: usize,
+    sort_keys: Arc<[SortKey]>,
     shop: Option<Workshop>,
     rows: u64,
 }
@@ -46,6 +48,8 @@ pub(super) struct StoredGroup {
     pub(super) rows: usize,
     /// One per leaf of `layout`.
     pub(super) columns: Vec<ColumnChunkMetaData>,
+    /// The schema with which its rows were found to be in the order that is claimed for them.
+    sorted_as: Option<Arc<Schema>>,
 }
 
 /// What stands in a finished file.
@@ -59,6 +63,8 @@ pub struct Summary {
     pub bytes: u64,
     /// Row groups.
     pub row_groups: usize,
+    /// Those of them that say that they are sorted.
+    pub sorted_row_groups: usize,
     /// Column chunks that were encoded at the end because their column came or widened late.
     pub rewritten_chunks: u64,
 }
@@ -83,6 +89,7 @@ impl<W: Write + Send> ParquetFileWriter<W> {
             groups: Vec::new(),
             open: Vec::new(),
             row_group_bytes: 0,
+            sort_keys: Arc::default(),
             shop: None,
             rows: 0,
         })
@@ -92,6 +99,12 @@ impl<W: Write + Send> ParquetFileWriter<W> {
     /// it. Without this every append is a row group.
     pub fn with_row_group_bytes(mut self, bytes: usize) -> Self {
         self.row_group_bytes = bytes;
+        self
+    }
+
+    /// Says of row groups that they are in this order, where they are. Their encoders must have layouts with the same keys.
+    pub fn with_sort_keys(mut self, keys: &Arc<[SortKey]>) -> Self {
+        self.sort_keys = keys.clone();
         self
     }
 
@@ -136,11 +149,14 @@ impl<W: Write + Send> ParquetFileWriter<W> {
             none => none.insert(layout.workshop()?),
         };
         let rows = self.open.iter().map(|g| g.rows).sum();
+        let runs: Option<Vec<Run>> = self.open.iter_mut().map(|g| g.order.take()).collect();
+        let is_sorted = runs.is_some_and(|runs| Run::join(runs).is_in_order());
+        let sorted_as = is_sorted.then(|| layout.schema.clone());
         let mut parts: Vec<_> = self.open.drain(..).map(|g| g.parts.into_iter()).collect();
         let columns = (0..layout.descriptor.num_columns())
             .map(|_| put(join(parts.iter_mut().filter_map(Iterator::next).collect(), shop)?, &mut self.out))
             .collect::<Result<_, _>>()?;
-        self.groups.push(StoredGroup { layout, rows, columns });
+        self.groups.push(StoredGroup { layout, rows, columns, sorted_as });
         Ok(())
     }
 
@@ -210,9 +226,10 @@ impl<W: Write + Send> ParquetFileWriter<W> {
             .groups
             .into_iter()
             .enumerate()
-            .map(|(index, group)| row_group_metadata(index, group, &last))
+            .map(|(index, group)| row_group_metadata(index, group, &last, &self.sort_keys))
             .collect::<Result<Vec<_>, _>>()?;
         let n_row_groups = row_groups.len();
+        let sorted_row_groups = row_groups.iter().filter(|group| group.sorting_columns().is_some()).count();
         let file = FileMetaData::new(
             WriterVersion::PARQUET_1_0.as_num(),
             self.rows as i64,
@@ -231,7 +248,7 @@ impl<W: Write + Send> ParquetFileWriter<W> {
         let schema = (*last.schema).clone();
         Ok((
             self.out.into_inner()?,
-            Summary { schema, rows: self.rows, bytes, row_groups: n_row_groups, rewritten_chunks },
+            Summary { schema, rows: self.rows, bytes, row_groups: n_row_groups, sorted_row_groups, rewritten_chunks },
         ))
     }
 }
@@ -248,7 +265,14 @@ pub(super) fn put<W: Write + Send>(
     bind(&chunk.metadata, chunk.metadata.column_descr_ptr(), start)
 }
 
-fn row_group_metadata(index: usize, group: StoredGroup, last: &Layout) -> Result<RowGroupMetaData, Error> {
+fn row_group_metadata(
+    index: usize,
+    group: StoredGroup,
+    last: &Layout,
+    sort_keys: &[SortKey],
+) -> Result<RowGroupMetaData, Error> {
+    let sorted_as = group.sorted_as.filter(|_| !sort_keys.is_empty());
+    let sorting = sorted_as.and_then(|then| sorting_columns(sort_keys, &then, last));
     // Where the first column starts: readers that divide a file by byte ranges look there.
     let file_offset = group.columns.first().map_or(4, |c| c.byte_range().0 as i64);
     let uncompressed = group.columns.iter().map(ColumnChunkMetaData::uncompressed_size).sum();
@@ -256,6 +280,7 @@ fn row_group_metadata(index: usize, group: StoredGroup, last: &Layout) -> Result
         .set_column_metadata(group.columns)
         .set_total_byte_size(uncompressed)
         .set_num_rows(group.rows as i64)
+        .set_sorting_columns(sorting)
         .set_file_offset(file_offset);
     // Sixteen bits in the format, and not required: beyond that the row groups have none.
     let metadata = match i16::try_from(index) {

@@ -10,6 +10,7 @@ use parquet::schema::types::{ColumnPath, SchemaDescPtr, SchemaDescriptor, Type a
 use super::Error;
 use super::codec::{PageCodec, compression};
 use super::leaf::{Habit, LeafEncoder, Workshop};
+use super::order::SortKey;
 use crate::column::{Field, Fixed, Mixing, Schema, Type, Unit};
 use crate::format::{ParquetCodec, ParquetOptions};
 
@@ -29,6 +30,8 @@ pub struct Layout {
     codec: ParquetCodec,
     /// Per leaf whether it does without a dictionary.
     plain: Vec<bool>,
+    /// The order that is claimed for the rows.
+    pub(super) sort_keys: Arc<[SortKey]>,
 }
 
 impl Layout {
@@ -57,7 +60,13 @@ impl Layout {
         compression(options.codec)?;
         let plain = descriptor.columns().iter().map(|leaf| plain.contains(leaf.path())).collect();
         let arrow = Arc::new(schema.to_arrow());
-        Ok(Layout { schema, mixing, arrow, descriptor, codec: options.codec, plain })
+        Ok(Layout { schema, mixing, arrow, descriptor, codec: options.codec, plain, sort_keys: Arc::default() })
+    }
+
+    /// With an order that is claimed for the rows; row groups say so where it is true.
+    pub fn with_sort_keys(mut self, keys: &Arc<[SortKey]>) -> Self {
+        self.sort_keys = keys.clone();
+        self
     }
 
     /// The schema.

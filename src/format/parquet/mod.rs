@@ -18,6 +18,7 @@ mod file;
 mod layout;
 mod leaf;
 mod levels;
+mod order;
 mod rle;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -32,6 +33,7 @@ pub use encode::{EncodedRowGroup, RowGroupEncoder};
 pub use file::{ParquetFileWriter, Summary};
 pub use layout::Layout;
 pub use leaf::Workshop;
+pub use order::SortKey;
 pub use parquet::file::reader::{ChunkReader, Length};
 pub use parquet::schema::types::ColumnPath;
 

@@ -197,6 +197,7 @@ pub(super) fn prepare(
         on_bad_record: pipeline::OnBadRecord::Fail,
         rejects: None,
         lossy_utf8: false,
+        sort_hint: [].into(),
         metadata: Vec::new(),
         limits: Limits::default(),
     };
