@@ -68,6 +68,8 @@ pub(super) struct Transfer {
     /// Where a body ended that did not say where its end would be, no other having come further. A second one that
     /// ends there confirms it.
     open_end: Option<u64>,
+    /// Where the last such body ended before what came already.
+    early_end: Option<u64>,
     spent: Spent,
 }
 
@@ -125,6 +127,7 @@ impl Transfer {
             ranges: true,
             furthest: 0,
             open_end: None,
+            early_end: None,
             spent: Spent::new(now, 0),
         }
     }
@@ -244,6 +247,10 @@ impl Transfer {
         // what came already is none.
         if at == self.furthest {
             self.open_end = Some(at);
+        } else if self.early_end.replace(at) == Some(at) {
+            // It may still be one that is cut at the same place each time, and come whole with the next try.
+            let text = format!("{} bytes came before, and it ends at byte {at} now", self.furthest);
+            return Ended::Broken(self.changed(&text));
         }
         Ended::Broken(self.fail(Kind::CutShort).with_text("the answer did not say where it would end"))
     }
