@@ -13,7 +13,8 @@ use super::sinks::TypedOutput;
 use crate::column::Schema;
 use crate::format::{ArrowForm, Compression, Format, OutputFormat, ParquetCodec, ParquetOptions, schema_file};
 use crate::pipeline::{
-    Directory, OnBadRecord, Output, Plan, SchemaChoice, SchemaFrom, SchemaPolicy, Target, check_steps, is_rejects_file,
+    Directory, OnBadRecord, Output, Plan, SUCCESS, SchemaChoice, SchemaFrom, SchemaPolicy, Target, check_steps,
+    is_rejects_file,
 };
 use crate::sink::ObjectPlace;
 use crate::source::{Input, Source};
@@ -125,7 +126,7 @@ pub fn outputs(args: &PlanArgs, settings: &Settings, set: &str) -> Result<Vec<Ou
 fn same_target(a: &Target, b: &Target) -> bool {
     match (a, b) {
         (Target::File { path: a, .. }, Target::File { path: b, .. }) => same_place(a, b),
-        (Target::Directory(a), Target::Directory(b)) => same_place(&a.path, &b.path),
+        (Target::Directory(a), Target::Directory(b)) => a.path == b.path || same_place(&a.path, &b.path),
         (Target::Object(a), Target::Object(b)) => a.url == b.url,
         (Target::Stdout, Target::Stdout) => true,
         _ => false,
@@ -139,13 +140,17 @@ fn output(typed: &TypedOutput, args: &PlanArgs, settings: &Settings, set: &str) 
         return Ok(Output { format, compression: Compression::None, target: Target::Stdout });
     }
     if let Some(url) = object_url(path) {
-        return output_object(url, typed, args, settings);
+        let folder = url.ends_with('/') || args.sink.folder_flag().is_some() && told_by_name(path).0.is_none();
+        return match folder {
+            true => output_folder(path, Some(object_place(url, args)), typed, args, settings, set),
+            false => output_object(url, typed, args, settings),
+        };
     }
     let ends_with_slash = path.as_os_str().to_string_lossy().ends_with('/');
     // A flag that only a folder takes says that a name without an extension is one.
     let told = told_by_name(path).0.is_some() || path.is_file();
     if ends_with_slash || path.is_dir() || args.sink.folder_flag().is_some() && !told {
-        return output_folder(path, typed, args, settings, set);
+        return output_folder(path, None, typed, args, settings, set);
     }
     output_file(path, typed.to, args, settings)
 }
@@ -209,6 +214,7 @@ fn check_append(format: &OutputFormat, compression: Compression, path: &Path) ->
 
 fn output_folder(
     path: &Path,
+    store: Option<ObjectPlace>,
     typed: &TypedOutput,
     args: &PlanArgs,
     settings: &Settings,
@@ -225,7 +231,11 @@ fn output_folder(
     let format = output_format(typed.to.unwrap_or(ToFormat::Parquet), args, settings.codec.value)?;
     let target = Target::Directory(Directory {
         // Without the slash, which would hide a file of this name.
-        path: path.components().collect(),
+        path: match &store {
+            Some(place) => place.url.trim_end_matches('/').into(),
+            None => path.components().collect(),
+        },
+        store,
         set: set.to_owned(),
         no_clobber: args.sink.no_clobber,
         max_file_rows: args.sink.max_file_rows,
@@ -245,24 +255,18 @@ fn object_url(path: &Path) -> Option<&str> {
 }
 
 fn output_object(url: &str, typed: &TypedOutput, args: &PlanArgs, settings: &Settings) -> Result<Output, Failure> {
-    if url.ends_with('/') {
-        return Err(Failure::new(
-            Error::Usage(format!("{url} is no object: it ends with a slash")),
-            "name the object: `-o s3://bucket/people.parquet`",
-        ));
-    }
     if args.sink.append {
         let error = Error::Usage(format!("`--append`: nothing can be added to {url}; objects are put whole"));
         return Err(Failure::new(error, "write another object"));
     }
     let (format, compression) = named_format(Path::new(url), typed.to)?;
     let format = output_format(format, args, settings.codec.value)?;
-    let place = ObjectPlace {
-        url: url.to_owned(),
-        options: object_options(std::env::vars_os()),
-        no_clobber: args.sink.no_clobber,
-    };
-    Ok(Output { format, compression, target: Target::Object(place) })
+    Ok(Output { format, compression, target: Target::Object(object_place(url, args)) })
+}
+
+fn object_place(url: &str, args: &PlanArgs) -> ObjectPlace {
+    let options = object_options(std::env::vars_os());
+    ObjectPlace { url: url.to_owned(), options, no_clobber: args.sink.no_clobber }
 }
 
 /// What the environment says of object stores, by the usual names.
@@ -366,6 +370,11 @@ pub fn check_writable(output: &Output, inputs: &[&Path]) -> Result<(), Failure> 
     let (path, no_clobber) = match &output.target {
         Target::Stdout => return Ok(()),
         Target::File { path, no_clobber, .. } => (path, *no_clobber),
+        // What can be begun below it can be put there.
+        Target::Directory(Directory { store: Some(place), .. }) => {
+            let url = format!("{}/{SUCCESS}", place.url.trim_end_matches('/'));
+            return check_object(&ObjectPlace { url, no_clobber: false, ..place.clone() });
+        }
         Target::Directory(directory) => return check_folder(directory),
         Target::Object(place) => return check_object(place),
     };
@@ -455,7 +464,7 @@ fn same_place(a: &Path, b: &Path) -> bool {
 /// What stands there must not be an input or an output, and what drawoff would put there by itself replaces only rejects.
 fn rejects(args: &PlanArgs, outputs: &[Output], inputs: &[&Path]) -> Result<Option<PathBuf>, Failure> {
     let beside = |output: &Output| match &output.target {
-        Target::Stdout | Target::Object(_) => None,
+        Target::Stdout | Target::Object(_) | Target::Directory(Directory { store: Some(_), .. }) => None,
         // A device has no place beside it.
         Target::File { path, .. } if std::fs::metadata(path).is_ok_and(|m| !m.is_file()) => None,
         Target::File { path, .. } => Some(rejects_beside(path)),
@@ -653,10 +662,14 @@ mod tests {
         assert_eq!((folder.set.as_str(), folder.max_file_rows, folder.partition_by.len()), ("part", Some(9), 2));
         assert!(matches!(made("-o people --max-file-bytes 1MiB").unwrap().target, Target::Directory(_)));
         assert!(matches!(made("-o s3://bucket/a.csv.gz").unwrap().target, Target::Object(_)));
+        for flags in ["-o s3://bucket/people/", "-o s3://bucket/people --partition-by a"] {
+            let Target::Directory(folder) = made(flags).unwrap().target else { panic!("{flags}: a folder") };
+            assert_eq!(folder.path, Path::new("s3://bucket/people"));
+            assert!(folder.store.is_some());
+        }
         for (flags, words) in [
             ("-o people.csv --partition-by a", "for folders"),
             ("-o people.csv --sort-hint a", "for Parquet"),
-            ("-o s3://bucket/people/", "ends with a slash"),
             ("-o people.parquet --append", "nothing can be added"),
             ("-o people.csv.gz --append", "compressed"),
             ("-o people/ --append", "is a folder"),

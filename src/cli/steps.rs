@@ -2,7 +2,7 @@
 //!
 //! clap's derived arguments forget that order across flags, so these read clap's matches themselves.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::builder::NonEmptyStringValueParser;
@@ -221,6 +221,11 @@ impl StepArgs {
             return Err(Failure::new(error, "join it by `--sql \"SELECT ... FROM results JOIN ...\"`"));
         }
         Ok(steps)
+    }
+
+    /// The files of the tables of a query.
+    pub fn table_files(&self) -> impl Iterator<Item = &Path> {
+        self.tables.iter().map(|(_, path)| path.as_path())
     }
 
     /// The tables of a query, by their names.

@@ -7,7 +7,7 @@ use super::reader::Item;
 use super::{Error, Limits, SchemaChoice, SchemaPolicy};
 use crate::column::{Batch, Field, Mixing, Schema, Type};
 use crate::format::ndjson::Keys;
-use crate::transform::{Known, Step, bind};
+use crate::transform::{Known, RESULTS, Step, StepOptions, Steps, bind};
 
 /// Bytes of a sample that are looked at for what steps are checked against. By eye: three hundred
 /// records of results, in a millisecond.
@@ -46,7 +46,16 @@ pub fn check_steps(steps: &[Step], choice: &SchemaChoice) -> Result<(), Error> {
     let Some(law) = &choice.law else { return Ok(()) };
     let complete = choice.policy != SchemaPolicy::Evolve;
     let known = Known { schema: law.clone(), complete, mixing: Mixing::Json, gone: Vec::new() };
-    bind(&mut steps.to_vec(), known)?;
+    let mut steps = steps.to_vec();
+    bind(&mut steps, known)?;
+    if let Some(Step::Sql(query)) = steps.pop()
+        && complete
+        && query.tables() == [RESULTS]
+    {
+        let options = StepOptions { typed: true, columns_fixed: true, ..StepOptions::default() };
+        let columns = Steps::new(&steps, options).output_schema(law).map_err(|error| Error::Step(error.to_string()))?;
+        query.columns(&columns, &[])?;
+    }
     Ok(())
 }
 

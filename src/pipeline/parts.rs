@@ -136,8 +136,13 @@ impl Parts {
     /// Begins to fill a folder.
     pub fn in_folder(directory: &Directory, mut make: Make, max_waiting: usize) -> Result<Self, Error> {
         let path = directory.path.clone();
-        let staging = Staging::create(&path).map_err(|cause| write_error(&path, cause))?;
-        if directory.no_clobber && staging.exists(Path::new(MANIFEST)) {
+        let staging = match &directory.store {
+            Some(place) => Staging::in_store(place),
+            None => Staging::create(&path),
+        };
+        let staging = staging.map_err(|cause| write_error(&path, cause))?;
+        let has_results = || staging.exists(Path::new(MANIFEST)).map_err(|cause| write_error(&path, cause));
+        if directory.no_clobber && has_results()? {
             let cause = std::io::Error::new(
                 std::io::ErrorKind::AlreadyExists,
                 "holds results already, and --no-clobber was given",
@@ -587,7 +592,7 @@ impl Commit<'_> {
             let Sink::Part(part) = file.one.into_sink() else {
                 return Err(std::io::Error::other("no part of a folder"));
             };
-            if self.directory.no_clobber && self.staging.exists(Path::new(&path)) {
+            if self.directory.no_clobber && self.staging.exists(Path::new(&path))? {
                 let what = format!("{path} exists already, and --no-clobber was given");
                 return Err(std::io::Error::new(std::io::ErrorKind::AlreadyExists, what));
             }

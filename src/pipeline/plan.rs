@@ -73,8 +73,10 @@ pub enum Target {
 /// A folder of files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Directory {
-    /// The folder. It is made if it is not there, in one that is.
+    /// The folder. It is made if it is not there, in one that is. In a store, its URL.
     pub path: PathBuf,
+    /// The store that it is in, if it is not of the file system: its objects are those whose names begin with the URL's path.
+    pub store: Option<ObjectPlace>,
     /// What the names of its files begin with. Files of one set replace all of that set from before.
     pub set: String,
     /// Refuse if results stand there.

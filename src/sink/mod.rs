@@ -15,7 +15,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 pub use file::{PendingFile, check_writable};
-pub use object::{ObjectPlace, ObjectUpload};
+pub use object::{ObjectFolder, ObjectPlace, ObjectUpload};
 pub use partial::remove_stale;
 pub use staging::{PartFile, Staging};
 

@@ -41,6 +41,42 @@ impl ObjectUpload {
     }
 }
 
+/// There are none.
+#[derive(Debug)]
+pub enum ObjectFolder {}
+
+impl ObjectFolder {
+    /// Refuses.
+    pub fn open(place: &ObjectPlace) -> io::Result<Self> {
+        place.check().and_then(|()| Err(io::ErrorKind::Unsupported.into()))
+    }
+
+    /// Never called.
+    pub fn upload(&self, _: &std::path::Path, _: &str) -> io::Result<()> {
+        match *self {}
+    }
+
+    /// Never called.
+    pub fn put(&self, _: &str, _: &[u8]) -> io::Result<()> {
+        match *self {}
+    }
+
+    /// Never called.
+    pub fn read(&self, _: &str) -> io::Result<Option<String>> {
+        match *self {}
+    }
+
+    /// Never called.
+    pub fn exists(&self, _: &str) -> io::Result<bool> {
+        match *self {}
+    }
+
+    /// Never called.
+    pub fn remove(&self, _: &str) -> io::Result<()> {
+        match *self {}
+    }
+}
+
 impl Write for ObjectUpload {
     fn write(&mut self, _: &[u8]) -> io::Result<usize> {
         match *self {}

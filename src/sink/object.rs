@@ -55,9 +55,6 @@ impl ObjectPlace {
         let url = Url::parse(&self.url).map_err(|error| invalid(&error.to_string()))?;
         let options = self.options.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         let (store, path) = object_store::parse_url_opts(&url, options).map_err(said)?;
-        if path.as_ref().is_empty() {
-            return Err(invalid("the URL names no object: it ends with the bucket"));
-        }
         Ok((Arc::from(store), path))
     }
 }
@@ -72,7 +69,7 @@ pub struct ObjectUpload {
     /// Begun with the first full part; an object that is smaller is put at once.
     parts: Option<Parts>,
     /// Of its own: the thread that writes is not an async one.
-    runtime: Runtime,
+    runtime: Arc<Runtime>,
 }
 
 struct Parts {
@@ -90,7 +87,10 @@ impl ObjectUpload {
     /// Begins an upload. Blocks, as its other methods; not to be called on a thread of an async runtime.
     pub fn begin(place: &ObjectPlace) -> io::Result<Self> {
         let (store, path) = place.store()?;
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        if path.as_ref().is_empty() {
+            return Err(invalid("the URL names no object: it ends with the bucket"));
+        }
+        let runtime = Arc::new(runtime()?);
         let upload = ObjectUpload { store, path, no_clobber: place.no_clobber, rest: Vec::new(), parts: None, runtime };
         upload.refuse_if_there()?;
         Ok(upload)
@@ -200,6 +200,87 @@ impl Drop for ObjectUpload {
     }
 }
 
+/// A folder of objects: those of a store whose names begin with the same path.
+pub struct ObjectFolder {
+    store: Arc<dyn ObjectStore>,
+    prefix: Path,
+    no_clobber: bool,
+    runtime: Arc<Runtime>,
+}
+
+impl fmt::Debug for ObjectFolder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ObjectFolder").field("prefix", &self.prefix).finish_non_exhaustive()
+    }
+}
+
+impl ObjectFolder {
+    /// The folder at a URL, which may be that of a whole bucket. Asks the store for nothing. Its methods block; not to be
+    /// called on a thread of an async runtime.
+    pub fn open(place: &ObjectPlace) -> io::Result<Self> {
+        let (store, prefix) = place.store()?;
+        Ok(ObjectFolder { store, prefix, no_clobber: place.no_clobber, runtime: Arc::new(runtime()?) })
+    }
+
+    /// The object called `name` below the folder, as it is written.
+    fn at(&self, name: &str) -> io::Result<Path> {
+        let whole = if self.prefix.as_ref().is_empty() { name.to_owned() } else { format!("{}/{name}", self.prefix) };
+        Path::parse(whole).map_err(|error| invalid(&error.to_string()))
+    }
+
+    /// Uploads a file of the file system; the object appears whole, and replaces what is there unless that is forbidden.
+    pub fn upload(&self, file: &std::path::Path, name: &str) -> io::Result<()> {
+        let mut upload = ObjectUpload {
+            store: self.store.clone(),
+            path: self.at(name)?,
+            no_clobber: self.no_clobber,
+            rest: Vec::new(),
+            parts: None,
+            runtime: self.runtime.clone(),
+        };
+        io::copy(&mut io::BufReader::with_capacity(1 << 20, std::fs::File::open(file)?), &mut upload)?;
+        upload.commit()
+    }
+
+    /// Puts a small object, in place of what is there.
+    pub fn put(&self, name: &str, contents: &[u8]) -> io::Result<()> {
+        let (path, payload) = (self.at(name)?, PutPayload::from(contents.to_vec()));
+        self.runtime.block_on(self.store.put(&path, payload)).map(drop).map_err(said)
+    }
+
+    /// The text of a small object, if it is there.
+    pub fn read(&self, name: &str) -> io::Result<Option<String>> {
+        let path = self.at(name)?;
+        let got = self.runtime.block_on(async { self.store.get(&path).await?.bytes().await });
+        match got {
+            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(said(error)),
+        }
+    }
+
+    /// True if there is an object of that name.
+    pub fn exists(&self, name: &str) -> io::Result<bool> {
+        match self.runtime.block_on(self.store.head(&self.at(name)?)) {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(said(error)),
+        }
+    }
+
+    /// Removes an object; one that is not there is no error.
+    pub fn remove(&self, name: &str) -> io::Result<()> {
+        match self.runtime.block_on(self.store.delete(&self.at(name)?)) {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(said(error)),
+        }
+    }
+}
+
+fn runtime() -> io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()
+}
+
 fn invalid(why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, why.to_owned())
 }
@@ -240,7 +321,7 @@ mod tests {
 
     fn in_memory(no_clobber: bool) -> (Arc<dyn ObjectStore>, ObjectUpload) {
         let store: Arc<dyn ObjectStore> = Arc::new(object_store::memory::InMemory::new());
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime = Arc::new(runtime().unwrap());
         let path = Path::from("a/b.parquet");
         let upload = ObjectUpload { store: store.clone(), path, no_clobber, rest: Vec::new(), parts: None, runtime };
         (store, upload)
@@ -281,6 +362,29 @@ mod tests {
             assert_eq!(upload.commit().unwrap_err().kind(), io::ErrorKind::AlreadyExists);
             assert_eq!(stored(&store).unwrap(), b"there");
         }
+    }
+
+    #[test]
+    fn a_folder_is_the_objects_below_a_name() {
+        let store: Arc<dyn ObjectStore> = Arc::new(object_store::memory::InMemory::new());
+        let runtime = Arc::new(runtime().unwrap());
+        let folder = |prefix: &str| ObjectFolder {
+            store: store.clone(),
+            prefix: Path::from(prefix),
+            no_clobber: false,
+            runtime: runtime.clone(),
+        };
+        let (inner, outer) = (folder("a/b"), folder(""));
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "rows").unwrap();
+        // Names are as they are: what Hive escapes is not escaped again.
+        inner.upload(file.path(), "c=x%2Fy/part").unwrap();
+        assert_eq!(outer.read("a/b/c=x%2Fy/part").unwrap().as_deref(), Some("rows"));
+        inner.put("m", b"{}").unwrap();
+        assert!(inner.exists("m").unwrap() && outer.exists("a/b/m").unwrap() && !outer.exists("m").unwrap());
+        inner.remove("m").unwrap();
+        inner.remove("m").unwrap();
+        assert_eq!(inner.read("m").unwrap(), None);
     }
 
     #[test]

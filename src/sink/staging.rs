@@ -4,19 +4,27 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::partial;
+use super::{ObjectFolder, ObjectPlace, partial};
 
 /// Files in the making for one folder. Dropped before [`Staging::end`], it leaves nothing of them behind.
 #[derive(Debug)]
 pub struct Staging {
-    /// The folder that they will stand in.
-    folder: PathBuf,
-    /// The hidden one.
+    home: Home,
+    /// The hidden folder, inside the other, or for a store in that of the system's temporary files.
     hidden: PathBuf,
     /// Held for its lock, by which others know that the writer lives.
     _lock: File,
-    /// The folder was not there before.
-    made: bool,
+}
+
+/// Where the files will stand.
+#[derive(Debug)]
+enum Home {
+    Folder {
+        path: PathBuf,
+        /// It was not there before.
+        made: bool,
+    },
+    Store(ObjectFolder),
 }
 
 /// What stands in a folder that is being filled, for one who comes after a kill.
@@ -31,7 +39,14 @@ impl Staging {
             Err(error) => return Err(error),
         };
         let (hidden, lock) = partial::create_folder(folder)?;
-        Ok(Staging { folder: folder.to_owned(), hidden, _lock: lock, made })
+        Ok(Staging { home: Home::Folder { path: folder.to_owned(), made }, hidden, _lock: lock })
+    }
+
+    /// Begins to fill a folder of a store. Its files are made in the file system, and uploaded when they are published.
+    pub fn in_store(place: &ObjectPlace) -> io::Result<Self> {
+        let store = ObjectFolder::open(place)?;
+        let (hidden, lock) = partial::create_folder(&std::env::temp_dir())?;
+        Ok(Staging { home: Home::Store(store), hidden, _lock: lock })
     }
 
     /// A new file, empty.
@@ -41,35 +56,50 @@ impl Staging {
 
     /// Gives a part its name below the folder. What stands there is replaced.
     pub fn publish(&self, part: &Path, name: &Path) -> io::Result<()> {
-        let to = self.folder.join(name);
-        if let Some(parent) = to.parent() {
-            std::fs::create_dir_all(parent)?;
+        match &self.home {
+            Home::Folder { path, .. } => {
+                let to = path.join(name);
+                if let Some(parent) = to.parent() {
+                    std::fs::create_dir_all(parent)?;
+                }
+                std::fs::rename(part, to)
+            }
+            Home::Store(store) => store.upload(part, object_name(name)?),
         }
-        std::fs::rename(part, to)
     }
 
     /// True if something stands at `name` below the folder.
-    pub fn exists(&self, name: &Path) -> bool {
-        self.folder.join(name).exists()
+    pub fn exists(&self, name: &Path) -> io::Result<bool> {
+        match &self.home {
+            Home::Folder { path, .. } => Ok(path.join(name).exists()),
+            Home::Store(store) => store.exists(object_name(name)?),
+        }
     }
 
     /// The text of a small file below the folder, if there is one.
     pub fn read(&self, name: &str) -> io::Result<Option<String>> {
-        match std::fs::read_to_string(self.folder.join(name)) {
-            Ok(text) => Ok(Some(text)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
+        match &self.home {
+            Home::Folder { path, .. } => match std::fs::read_to_string(path.join(name)) {
+                Ok(text) => Ok(Some(text)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(error),
+            },
+            Home::Store(store) => store.read(name),
         }
     }
 
     /// Removes a file below the folder, and the folders that it leaves empty. One that is not there is no error.
     pub fn remove(&self, name: &Path) -> io::Result<()> {
-        match std::fs::remove_file(self.folder.join(name)) {
+        let folder = match &self.home {
+            Home::Folder { path, .. } => path,
+            Home::Store(store) => return store.remove(object_name(name)?),
+        };
+        match std::fs::remove_file(folder.join(name)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
         for parent in name.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty()) {
-            if std::fs::remove_dir(self.folder.join(parent)).is_err() {
+            if std::fs::remove_dir(folder.join(parent)).is_err() {
                 break;
             }
         }
@@ -78,6 +108,9 @@ impl Staging {
 
     /// Writes a small file below the folder, whole or not at all.
     pub fn write_whole(&self, name: &str, contents: &[u8]) -> io::Result<()> {
+        if let Home::Store(store) = &self.home {
+            return store.put(name, contents);
+        }
         let hidden = self.hidden.join(name);
         let mut file = File::create(&hidden)?;
         file.write_all(contents)?;
@@ -102,8 +135,9 @@ impl Staging {
 
     /// Makes renames durable, of `folders` below the folder and its own.
     pub fn sync_folders(&self, folders: impl Iterator<Item = PathBuf>) {
+        let Home::Folder { path, .. } = &self.home else { return };
         // Some file systems cannot sync a folder; the renames themselves have happened.
-        for folder in folders.map(|folder| self.folder.join(folder)).chain([self.folder.clone()]) {
+        for folder in folders.map(|folder| path.join(folder)).chain([path.clone()]) {
             if let Ok(folder) = File::open(folder) {
                 let _ = folder.sync_all();
             }
@@ -112,18 +146,25 @@ impl Staging {
 
     /// Ends the filling.
     pub fn end(mut self) {
-        self.made = false;
+        if let Home::Folder { made, .. } = &mut self.home {
+            *made = false;
+        }
     }
 }
 
 impl Drop for Staging {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.hidden);
-        if self.made {
+        if let Home::Folder { path, made: true } = &self.home {
             // Only an empty one goes.
-            let _ = std::fs::remove_dir(&self.folder);
+            let _ = std::fs::remove_dir(path);
         }
     }
+}
+
+/// A path below a folder as a part of an object's name.
+fn object_name(name: &Path) -> io::Result<&str> {
+    name.to_str().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the name of an object is text"))
 }
 
 /// A file in a [`Staging`]. It can be closed between writes, so that there may be more of them than handles.

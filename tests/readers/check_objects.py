@@ -112,6 +112,40 @@ child.stdin.close()
 same("interrupted", child.returncode, 130)
 same("after an interruption", [keys_there(), uploads()], [before, []])
 
+# A folder of objects is what a folder of files would be, its mark last.
+(folder / "parted.ndjson").write_text(
+    "".join(json.dumps({"n": i, "c": ["NO", "a/b %", None][i % 3]}) + "\n" for i in range(30)))
+parted = ["--partition-by", "c", "--max-file-rows", "4"]
+
+
+def below(prefix):
+    return {key[len(prefix):]: stored(key) for key in keys_there() if key.startswith(prefix)}
+
+
+def files_of(path):
+    return {str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()}
+
+
+for name, flags in [("people", [*parted, "--to", "ndjson"]), ("typed", parted), ("flat", ["--max-file-rows", "7"])]:
+    run("convert", "parted.ndjson", "-o", f"s3://results/set/{name}/", *flags)
+    run("convert", "parted.ndjson", "-o", f"{name}/", *flags)
+    same(name, below(f"set/{name}/"), files_of(folder / name))
+same("a mark", "set/people/_SUCCESS" in keys_there(), True)
+same("more than one file", len(below("set/typed/")) > 9, True)
+
+# The same set again, with fewer files now, replaces all of it; another set stays.
+(folder / "fewer.ndjson").write_text('{"n":1,"c":"NO"}\n')
+s3.put_object(Bucket="results", Key="set/people/notes.txt", Body=b"mine")
+run("convert", "fewer.ndjson", "-o", "s3://results/set/people", "--to", "ndjson", *parted)
+same("replaced set", sorted(below("set/people/")), ["_SUCCESS", "_manifest.json", "c=NO/part-00001.ndjson", "notes.txt"])
+same("its rows", json.loads(stored("set/people/_manifest.json"))["rows"], 1)
+before = below("set/")
+run("convert", "parted.ndjson", "-o", "s3://results/set/people/", "--no-clobber", code=30, says="holds results already")
+(folder / "bad.ndjson").write_text((folder / "parted.ndjson").read_text() + "{bad\n")
+run("convert", "bad.ndjson", "-o", "s3://results/set/people/", *parted, code=4, says="line 31")
+same("after a refusal and a failure", below("set/"), before)
+run("convert", "fewer.ndjson", "-o", "s3://no-such-bucket/a/", code=30, says="no-such-bucket")
+
 # What cannot be written is known before anything is read.
 run("convert", "small.ndjson", "-o", "s3://no-such-bucket/a.ndjson", code=30, says="no-such-bucket")
 nobody = {**environment, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}

@@ -11,7 +11,7 @@ use crate::client::{
     Client, Done, FilePulled, OpenLedger, Position, RejectsKept, ResultFormat, SeenLink, StateDir, StateError,
     digest_of_file,
 };
-use crate::pipeline::{Control, Output, Report, SUCCESS, Target};
+use crate::pipeline::{Control, Directory, Output, Report, SUCCESS, Target};
 use crate::sink::remove_stale;
 use crate::text::human_bytes;
 
@@ -201,7 +201,7 @@ fn paths_of(outputs: &[Output]) -> Option<Vec<PathBuf>> {
     let path_of = |output: &Output| {
         let path = match &output.target {
             Target::File { path, append: false, .. } => std::path::absolute(path).ok()?,
-            Target::Directory(directory) => std::path::absolute(&directory.path).ok()?,
+            Target::Directory(Directory { store: None, path, .. }) => std::path::absolute(path).ok()?,
             _ => return None,
         };
         path.to_str().is_some().then_some(path)

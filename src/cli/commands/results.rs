@@ -283,6 +283,8 @@ impl Pull<'_> {
     fn contents(&self, from: &RunResults<'_>, links: &[DownloadLink], outputs: &[Output]) -> String {
         // What a schema file says counts, not where it is.
         let schema = self.plan.schema.as_deref().map(|path| digest_of_file(path).unwrap_or_default());
+        let tables: Vec<String> =
+            self.plan.steps.table_files().map(|path| digest_of_file(path).unwrap_or_default()).collect();
         let plan = PlanArgs {
             outputs: OutputArgs::default(),
             sink: SinkArgs::default(),
@@ -303,7 +305,7 @@ impl Pull<'_> {
             from.format.as_str(),
             &files,
             &outputs.iter().map(shape).collect::<String>(),
-            &format!("{plan:?} {schema:?}"),
+            &format!("{plan:?} {schema:?} {tables:?} {:?}", self.plan.sink.sort_hint),
             &format!("{:?}", from.declared),
         ])
     }
