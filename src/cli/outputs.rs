@@ -430,7 +430,11 @@ fn check_object(place: &ObjectPlace) -> Result<(), Failure> {
     let checked = std::thread::scope(|scope| scope.spawn(|| place.check()).join());
     let checked = checked.map_err(|_| Error::Bug("the check of an object's place broke down".into()))?;
     checked.map_err(|cause| {
+        let is_there = cause.kind() == io::ErrorKind::AlreadyExists;
         let failure = Failure::from(Error::Write { path: PathBuf::from(&place.url), cause });
+        if is_there {
+            return failure;
+        }
         failure.with_hint(
             "credentials and address come from the environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, \
              AWS_ENDPOINT_URL; GOOGLE_SERVICE_ACCOUNT; AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY",

@@ -16,7 +16,9 @@ import time
 from pathlib import Path
 
 import boto3
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.server import ThreadedMotoServer
+from werkzeug.serving import make_server
 
 drawoff, folder = sys.argv[1], Path(sys.argv[2])
 compared = 0
@@ -81,7 +83,7 @@ same("large", stored("large.ndjson") == large, True)
 same("parts", s3.head_object(Bucket="results", Key="large.ndjson")["ETag"].strip('"').endswith("-3"), True)
 
 # What stands there is replaced, or not.
-run("convert", "small.ndjson", "-o", "s3://results/large.ndjson", "--no-clobber", code=30, says="exists already")
+run("convert", "small.ndjson", "-o", "s3://results/large.ndjson", "--no-clobber", code=30, says="leave `--no-clobber` out")
 same("not replaced", len(stored("large.ndjson")), len(large))
 run("convert", "small.ndjson", "-o", "s3://results/large.ndjson")
 same("replaced", stored("large.ndjson"), (folder / "small.ndjson").read_bytes())
@@ -145,6 +147,24 @@ run("convert", "parted.ndjson", "-o", "s3://results/set/people/", "--no-clobber"
 run("convert", "bad.ndjson", "-o", "s3://results/set/people/", *parted, code=4, says="line 31")
 same("after a refusal and a failure", below("set/"), before)
 run("convert", "fewer.ndjson", "-o", "s3://no-such-bucket/a/", code=30, says="no-such-bucket")
+
+# Google's store takes objects and their parts as S3 does, but for the signature: that of moto is put in its place.
+store = DomainDispatcherApplication(create_backend_app)
+signed = "AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=x"
+google = make_server("127.0.0.1", 0, lambda env, start: store({**env, "HTTP_AUTHORIZATION": signed}, start), threaded=True)
+threading.Thread(target=google.serve_forever, daemon=True).start()
+account = {"gcs_base_url": f"http://127.0.0.1:{google.server_port}", "disable_oauth": True, "client_email": "",
+           "private_key": "", "private_key_id": ""}
+(folder / "account.json").write_text(json.dumps(account))
+as_google = {**os.environ, "GOOGLE_SERVICE_ACCOUNT": str((folder / "account.json").resolve()), "GOOGLE_ALLOW_HTTP": "true"}
+run("convert", "small.ndjson", "-o", "gs://results/of/a.parquet", env=as_google)
+same("gs: put at once", stored("of/a.parquet"), (folder / "a.parquet").read_bytes())
+run("convert", "large.ndjson", "-o", "gs://results/of/large.ndjson", env=as_google)
+same("gs: in parts", stored("of/large.ndjson") == large, True)
+run("convert", "parted.ndjson", "-o", "gs://results/of/typed/", *parted, env=as_google)
+same("gs: a folder", below("of/typed/"), files_of(folder / "typed"))
+same("gs: uploads", uploads(), [])
+google.shutdown()
 
 # What cannot be written is known before anything is read.
 run("convert", "small.ndjson", "-o", "s3://no-such-bucket/a.ndjson", code=30, says="no-such-bucket")
