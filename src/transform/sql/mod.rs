@@ -82,7 +82,7 @@ impl Query {
             Statement::Statement(inner) if matches!(**inner, ast::Statement::Query(_)) => {}
             _ => return other("only a query (SELECT) can be made of the results"),
         }
-        let names = context(1, None).state().resolve_table_references(&statement);
+        let names = context(1).state().resolve_table_references(&statement);
         let names = names.map_err(|error| expr::Error::new(text, 0, SqlError::from(error).message))?;
         let tables = names.iter().map(|name| name.table().to_owned()).collect();
         Ok(Query { text: text.trim().into(), statement, tables })
@@ -109,7 +109,7 @@ impl Query {
 
     /// The columns of its answer over results with these columns, and other tables by their names.
     pub fn columns(&self, results: &Schema, tables: &[(String, TableFile)]) -> Result<Schema, SqlError> {
-        let context = context(1, None);
+        let context = context(1);
         register(&context, RESULTS, Arc::new(EmptyTable::new(Arc::new(columns::arrow_schema(results)))))?;
         for (name, table) in tables {
             register(&context, name, Arc::new(table.clone()))?;
@@ -148,16 +148,17 @@ impl Query {
 }
 
 /// A context for a query; no names of it are folded to lower case, so that columns are called as they are.
-fn context(partitions: usize, runtime: Option<Arc<datafusion::execution::runtime_env::RuntimeEnv>>) -> SessionContext {
+fn context(partitions: usize) -> SessionContext {
+    SessionContext::new_with_config(config(partitions))
+}
+
+fn config(partitions: usize) -> SessionConfig {
     let mut config = SessionConfig::new().with_target_partitions(partitions).with_information_schema(false);
     let options = config.options_mut();
     options.sql_parser.enable_ident_normalization = false;
     // Rows that are only looked at one by one keep their order.
     options.optimizer.enable_round_robin_repartition = false;
-    match runtime {
-        Some(runtime) => SessionContext::new_with_config_rt(config, runtime),
-        None => SessionContext::new_with_config(config),
-    }
+    config
 }
 
 fn register(context: &SessionContext, name: &str, table: Arc<dyn TableProvider>) -> Result<(), SqlError> {

@@ -38,7 +38,7 @@ enum Operation {
 impl ByRows {
     pub(super) fn new(query: &Query, columns: &Schema) -> Result<Option<Self>, SqlError> {
         let table = Arc::new(arrow_schema(columns));
-        let context = context(1, None);
+        let context = context(1);
         register(&context, RESULTS, Arc::new(EmptyTable::new(table.clone())))?;
         let plan = query.plan(&context)?;
         let output = schema_of(plan.schema().as_arrow(), &query.names(&plan))?;

@@ -29,9 +29,6 @@ use parquet::file::reader::{ChunkReader, Length};
 use super::columns::{arrow_schema, stored_schema, to_table};
 use crate::column::Schema;
 
-/// Rows that are read at once. By eye: small enough for the cache with tens of columns.
-const BATCH_ROWS: usize = 8192;
-
 /// A Parquet file, open; it need not have a name any more.
 #[derive(Clone)]
 pub struct TableFile {
@@ -74,11 +71,12 @@ impl TableFile {
         self.metadata.metadata().row_groups().iter().map(|group| group.total_byte_size().max(0) as u64).sum()
     }
 
-    /// Reads part `part` of `parts` of the row groups, of these columns, and gives the batches to `each`, until it wants no
-    /// more.
+    /// Reads part `part` of `parts` of the row groups, of these columns, and gives batches of so many rows to `each`, until
+    /// it wants no more.
     fn read(
         &self,
         (part, parts): (usize, usize),
+        batch_rows: usize,
         columns: Option<&[usize]>,
         mut each: impl FnMut(RecordBatch) -> bool,
     ) -> Result<()> {
@@ -91,7 +89,7 @@ impl TableFile {
         let mut sorted = columns.to_vec();
         sorted.sort_unstable();
         let schema = Arc::new(self.schema.project(columns)?);
-        let reader = builder.with_row_groups(groups).with_projection(mask).with_batch_size(BATCH_ROWS).build();
+        let reader = builder.with_row_groups(groups).with_projection(mask).with_batch_size(batch_rows).build();
         for batch in reader.map_err(|error| DataFusionError::External(error.into()))? {
             let batch = batch?;
             let place = |column: &usize| sorted.binary_search(column).expect("it is one of those asked for");
@@ -211,11 +209,12 @@ impl ExecutionPlan for Scan {
         Ok(self)
     }
 
-    fn execute(&self, part: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+    fn execute(&self, part: usize, task: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let mut stream = RecordBatchReceiverStreamBuilder::new(self.schema(), 2);
         let (sender, table, columns, parts) = (stream.tx(), self.table.clone(), self.columns.clone(), self.parts);
+        let batch_rows = task.session_config().batch_size();
         stream.spawn_blocking(move || {
-            table.read((part, parts), columns.as_deref(), |batch| sender.blocking_send(Ok(batch)).is_ok())
+            table.read((part, parts), batch_rows, columns.as_deref(), |batch| sender.blocking_send(Ok(batch)).is_ok())
         });
         Ok(stream.build())
     }

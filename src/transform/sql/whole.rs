@@ -9,12 +9,12 @@ use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::prelude::SessionContext;
+use datafusion::prelude::{SessionConfig, SessionContext};
 use futures_util::StreamExt;
 
 use super::columns::{schema_of, to_batch};
 use super::table::TableFile;
-use super::{Query, SqlError, context, register};
+use super::{Query, SqlError, config, register};
 use crate::column::{Batch, Schema};
 
 /// What a query may use.
@@ -43,10 +43,16 @@ impl Query {
     pub fn over(&self, tables: Vec<(String, TableFile)>, resources: &Resources) -> Result<Answer, SqlError> {
         let largest = tables.iter().map(|(_, table)| table.bytes()).max().unwrap_or(0);
         let beside: u64 = tables.iter().map(|(_, table)| table.bytes()).sum::<u64>() - largest;
+        let row_bytes = tables.iter().map(|(_, table)| table.bytes() / table.rows().max(1)).max().unwrap_or(0);
         let runtime = runtime_env(resources)?;
+        let context = |partitions| {
+            SessionContext::new_with_config_rt(
+                with_batches(config(partitions), row_bytes, resources),
+                Arc::clone(&runtime),
+            )
+        };
         // All on one thread where rows keep the order that they came in.
-        let in_order = context(1, Some(runtime.clone()));
-        let in_parts = context(resources.workers, Some(runtime));
+        let (in_order, in_parts) = (context(1), context(resources.workers));
         for (name, table) in tables {
             register(&in_order, &name, Arc::new(table.clone()))?;
             register(&in_parts, &name, Arc::new(table))?;
@@ -100,6 +106,9 @@ impl Iterator for Answer {
     }
 }
 
+/// Pieces on disk that a sort merges at once; of more it makes larger ones first.
+const MAX_MERGED: usize = 16;
+
 fn runtime_env(resources: &Resources) -> Result<Arc<RuntimeEnv>, SqlError> {
     let mode = match &resources.folder {
         Some(folder) => DiskManagerMode::Directories(vec![folder.clone()]),
@@ -107,10 +116,25 @@ fn runtime_env(resources: &Resources) -> Result<Arc<RuntimeEnv>, SqlError> {
     };
     // The disk is bounded by the disk.
     let disk = DiskManagerBuilder::default().with_mode(mode).with_max_temp_directory_size(u64::MAX);
+    let disk = disk.with_max_spill_merge_fan_in(MAX_MERGED);
     let builder = RuntimeEnvBuilder::new()
         .with_memory_pool(Arc::new(FairSpillPool::new(resources.max_bytes)))
         .with_disk_manager_builder(disk);
     Ok(builder.build_arc()?)
+}
+
+/// Bytes of a batch at which a part of the memory is enough to merge many of them. By eye.
+const BATCH_BYTES: u64 = 512 << 10;
+
+/// With batches that are small beside the memory, whatever the width of the rows: a merge of what a sort has put on disk
+/// holds one of each piece, and has no other way.
+fn with_batches(config: SessionConfig, row_bytes: u64, resources: &Resources) -> SessionConfig {
+    let bytes = BATCH_BYTES.min(resources.max_bytes as u64 / 128);
+    let rows = usize::try_from(bytes / row_bytes.max(1)).unwrap_or(usize::MAX).clamp(64, 8192);
+    let mut config = config.with_batch_size(rows);
+    // What a sort keeps free for its merge.
+    config.options_mut().execution.sort_spill_reservation_bytes = resources.max_bytes / 8 / resources.workers.max(1);
+    config
 }
 
 /// The same with hash joins, or with joins of sorted rows.
