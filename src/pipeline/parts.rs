@@ -57,7 +57,7 @@ pub const SUCCESS: &str = "_SUCCESS";
 /// Where the files are.
 enum Place {
     /// Below a folder, where they appear together.
-    Folder { staging: Staging, directory: Directory },
+    Folder { staging: Staging, directory: Box<Directory> },
     /// `people.csv`, `people-2.csv`, and so on.
     Numbered { path: PathBuf, no_clobber: bool },
 }
@@ -156,7 +156,7 @@ impl Parts {
         let max_rows = if is_sheet { max_rows.min(MAX_SHEET_ROWS - 1) } else { max_rows };
         let max_bytes = directory.max_file_bytes.unwrap_or(u64::MAX);
         let partition_by = directory.partition_by.clone();
-        let place = Place::Folder { staging, directory: directory.clone() };
+        let place = Place::Folder { staging, directory: Box::new(directory.clone()) };
         Ok(Parts::new(path, place, make, (max_rows, max_bytes), max_waiting, partition_by))
     }
 

@@ -31,11 +31,14 @@ pub(super) struct OrderCheck {
     run: Run,
 }
 
+/// The columns of one row as bytes that compare like rows.
+type Key = Box<[u8]>;
+
 /// Rows that follow each other.
 #[derive(Clone, Debug)]
 pub(super) struct Run {
-    /// The keys of the first and the last row, as bytes that compare like the rows; `None` of no rows.
-    bounds: Option<(Box<[u8]>, Box<[u8]>)>,
+    /// The keys of the first and the last row; `None` of no rows.
+    bounds: Option<(Key, Key)>,
     /// None comes before the one before it.
     in_order: bool,
 }
