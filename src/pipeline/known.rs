@@ -7,6 +7,7 @@ use super::reader::Item;
 use super::{Error, Limits, SchemaChoice, SchemaPolicy};
 use crate::column::{Batch, Field, Mixing, Schema, Type};
 use crate::format::ndjson::Keys;
+use crate::transform::expr;
 use crate::transform::{Known, RESULTS, Step, StepOptions, Steps, bind};
 
 /// Bytes of a sample that are looked at for what steps are checked against. By eye: three hundred
@@ -57,6 +58,13 @@ pub fn check_steps(steps: &[Step], choice: &SchemaChoice) -> Result<(), Error> {
         query.columns(&columns, &[])?;
     }
     Ok(())
+}
+
+/// What `steps` would be refused for if there were no other columns than those that a workflow declares. There may be: its
+/// input has some, and blocks make some.
+pub fn doubt_steps(steps: &[Step], declared: &Schema) -> Option<expr::Error> {
+    let known = Known { schema: declared.clone(), complete: false, mixing: Mixing::Json, gone: Vec::new() };
+    bind(&mut steps.to_vec(), known).err()
 }
 
 /// Names that steps use and that the sample had no column for; each falls when one comes.

@@ -26,7 +26,7 @@ use std::path::PathBuf;
 
 pub use describe::{Described, SetBy, TypeFrom, describe_schema};
 pub use explain::{Explained, explain_steps};
-pub use known::check_steps;
+pub use known::{check_steps, doubt_steps};
 pub use parts::SUCCESS;
 pub use plan::{
     Directory, Limits, OnBadRecord, Output, Plan, SchemaChoice, SchemaFrom, SchemaPolicy, Target, is_sheets,

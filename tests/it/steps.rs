@@ -62,6 +62,24 @@ fn a_run_and_its_count_under_a_limit() {
 }
 
 #[test]
+fn a_slip_is_told_before_a_run_starts() {
+    let place = Place::new();
+    let run = "run testdata/workflows/qualify-companies.json --local --input testdata/companies.csv -o out.ndjson";
+    let with =
+        |condition: &str| place.run(&[&run.split(' ').collect::<Vec<_>>()[..], &["--where", condition]].concat());
+    let done = with("emplyee_count > 5");
+    let (told, started) = (done.stderr.find("by what the workflow declares"), done.stderr.find("started"));
+    assert!(told.is_some() && told < started, "{}", done.stderr);
+    assert!(done.stderr.contains("did you mean `employee_count`?"), "{}", done.stderr);
+    assert_eq!(done.code, exit::USAGE, "{}", done.stderr);
+    let done = with("employee_count > 'many'");
+    assert!(done.stderr.contains("by what the workflow declares"), "{}", done.stderr);
+    // What no block declares may come from the input.
+    let done = with("crm_row_id <> 'x' and employee_count > 5").ok();
+    assert!(!done.stderr.contains("by what the workflow declares"), "{}", done.stderr);
+}
+
+#[test]
 fn python_transforms_the_same_rows() {
     let Some(python) = tool("DRAWOFF_TEST_PYTHON") else { return };
     let place = Place::new();

@@ -15,8 +15,11 @@ use crate::cli::context::Context;
 use crate::cli::error::{Error, Failure};
 use crate::cli::exit::Exit;
 use crate::cli::values::Enrich;
-use crate::client::{self, Client, Definition, Resolved, ResultFormat, SourceKind, StateDir, source_block};
+use crate::client::{
+    self, Client, Definition, Resolved, ResultFormat, SourceKind, StateDir, declared_types, source_block,
+};
 use crate::net::Kind;
+use crate::pipeline::doubt_steps;
 use crate::text::escape_for_terminal;
 
 /// Blocks that start a workflow and take nothing from its caller.
@@ -128,6 +131,12 @@ async fn start_and_pull(
         context.screen.note(&format!("workflow {} ({name}) {}", workflow.id, workflow.how));
     }
     require_fitting_input(&workflow.name, &workflow.graph, has_input, has_payload)?;
+    // A run costs something: what looks like a slip is told before it starts, though only its rows can tell.
+    if let Some(doubt) = doubt_steps(&args.plan.steps.steps()?, &declared_types(&workflow.graph)) {
+        let hint = doubt.hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
+        let what = escape_for_terminal(&format!("{}{hint}", doubt.message));
+        context.screen.note(&format!("by what the workflow declares, {what}; the run starts, and its rows decide"));
+    }
     let meant = Meant {
         workflow: &workflow,
         input: args.input.as_deref().map(|path| (path, args.from)),
