@@ -32,7 +32,8 @@ pub struct Resources {
 #[derive(Debug)]
 pub struct Answer {
     schema: Arc<Schema>,
-    batches: Receiver<Result<Batch, SqlError>>,
+    /// `None` is the end: a thread that is merely gone has not come to it.
+    batches: Receiver<Result<Option<Batch>, SqlError>>,
     /// The columns go ahead of the rows, for an answer that has none.
     begun: bool,
 }
@@ -73,10 +74,8 @@ impl Query {
         let (columns, workers) = (schema.clone(), resources.workers);
         let work = move || {
             let outcome = carry_out(&context, plan, workers, &columns, &sender);
-            if let Err(error) = outcome {
-                // Nobody may be listening any more.
-                let _ = sender.send(Err(error));
-            }
+            // Nobody may be listening any more.
+            let _ = sender.send(outcome.map(|()| None));
         };
         let thread = std::thread::Builder::new().name("query".into()).spawn(work);
         thread.map_err(|cause| SqlError::new(format!("no thread can be started: {cause}")))?;
@@ -102,7 +101,8 @@ impl Iterator for Answer {
             let columns = columns.collect();
             return Some(Ok(Batch { schema: self.schema.clone(), columns, rows: 0, records: None }));
         }
-        self.batches.recv().ok()
+        let broken = || Err(SqlError::new("the query broke down, which is a fault of drawoff"));
+        self.batches.recv().unwrap_or_else(|_| broken()).transpose()
     }
 }
 
@@ -177,7 +177,7 @@ fn carry_out(
     plan: LogicalPlan,
     workers: usize,
     schema: &Arc<Schema>,
-    sender: &Sender<Result<Batch, SqlError>>,
+    sender: &Sender<Result<Option<Batch>, SqlError>>,
 ) -> Result<(), SqlError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).thread_name("query").build();
     let runtime = runtime.map_err(|cause| SqlError::new(format!("no thread can be started: {cause}")))?;
@@ -187,7 +187,7 @@ fn carry_out(
         while let Some(rows) = stream.next().await {
             let batch = to_batch(&rows?, schema)?;
             // Nobody else is on this thread, and the others go on meanwhile.
-            if sender.send(Ok(batch)).is_err() {
+            if sender.send(Ok(Some(batch))).is_err() {
                 break;
             }
         }
