@@ -48,8 +48,8 @@ const TRIAL_BYTES: usize = 256 << 10;
 /// Plain bytes that are compressed to learn how well that goes.
 const SAMPLE_BYTES: usize = 64 << 10;
 
-/// Bytes of a plain page that tell whether text is compressed in the quick way.
-const QUICK_SAMPLE_BYTES: usize = 256 << 10;
+/// Bytes of a plain page that tell what kind of text it is.
+const KIND_SAMPLE_BYTES: usize = 128 << 10;
 
 /// What a dictionary costs however small it is: its page's header and its entry in the footer.
 const DICTIONARY_OVERHEAD: f64 = 48.0;
@@ -62,8 +62,12 @@ pub(super) const GUESSED_ROWS: usize = 131_072;
 /// Measured: a group of 32 MiB takes 120 to 180 MiB of text, and a batch is made of one.
 pub(super) const GUESSED_BATCHES: usize = 120;
 
-/// Room before the values of a plain page, where its levels are put if they fit.
+/// Room before the values of a plain page, where its levels are put if they fit: for what is in no list they are a run or
+/// a few as a rule.
 const HEADROOM: usize = 64;
+
+/// The most of it where levels did not fit, in a list, which has some bits for each of its entries.
+const MAX_HEADROOM: usize = 64 << 10;
 
 /// Calls the same method of whatever column there is.
 macro_rules! each_kind {
@@ -101,8 +105,10 @@ pub struct Workshop {
 pub(super) struct Habit {
     /// Entries that its dictionary had.
     entries: usize,
-    /// Its plain text is compressed in the quick way, or not; unknown before the first large page.
-    quick: Option<bool>,
+    /// Room that the levels of its plain pages took.
+    headroom: usize,
+    /// The kind of its plain text; unknown before the first large page.
+    text: Option<Content>,
 }
 
 impl Workshop {
@@ -165,14 +171,14 @@ fn long_values(array: &ArrayRef) -> &[i64] {
 impl LeafEncoder {
     /// `plain` is for a chunk that needs not try a dictionary.
     pub(super) fn new(descriptor: ColumnDescPtr, plain: bool, habit: Habit) -> Self {
-        let entries = habit.entries;
+        let room = Room { entries: if plain { 0 } else { habit.entries }, headroom: habit.headroom.max(HEADROOM) };
         let values = match descriptor.physical_type() {
             Type::BOOLEAN => Values::Bool(Bits::default()),
-            Type::INT64 => Values::Int(Column::new(plain, entries)),
-            Type::INT32 => Values::Day(Column::new(plain, entries)),
-            Type::DOUBLE => Values::Float(Column::new(plain, entries)),
-            Type::FIXED_LEN_BYTE_ARRAY => Values::Decimal(Column::new(plain, entries)),
-            _ => Values::Text(Column::new(plain, entries)),
+            Type::INT64 => Values::Int(Column::new(plain, room)),
+            Type::INT32 => Values::Day(Column::new(plain, room)),
+            Type::DOUBLE => Values::Float(Column::new(plain, room)),
+            Type::FIXED_LEN_BYTE_ARRAY => Values::Decimal(Column::new(plain, room)),
+            _ => Values::Text(Column::new(plain, room)),
         };
         LeafEncoder {
             repetition: Levels::new(descriptor.max_rep_level()),
@@ -243,6 +249,7 @@ impl LeafEncoder {
         }
         self.values.give_back(&mut shop.spare);
         self.habit.entries = self.values.dictionary().0;
+        self.habit.headroom = each_kind!(&self.values, _bits => 0, column => column.headroom);
         Ok((ChunkPart { descriptor: self.descriptor, pages: self.pages, values: self.values }, self.habit))
     }
 
@@ -260,12 +267,10 @@ impl LeafEncoder {
             let mut content = self.values.content();
             let body = self.values.plain_page(levels, joined);
             if content == Content::Text {
-                if self.habit.quick.is_none() && body.len() >= QUICK_SAMPLE_BYTES {
-                    self.habit.quick = Some(codec.is_quick(&body[..QUICK_SAMPLE_BYTES])?);
+                if self.habit.text.is_none() && body.len() >= KIND_SAMPLE_BYTES {
+                    self.habit.text = Some(codec.kind_of_text(&body[..KIND_SAMPLE_BYTES])?);
                 }
-                if self.habit.quick == Some(true) {
-                    content = Content::QuickText;
-                }
+                content = self.habit.text.unwrap_or(content);
             }
             self.pages.push_plain(entries, body, content, codec, &self.descriptor)?;
         }
@@ -412,7 +417,7 @@ impl Levels {
 
 impl Values {
     fn page_bytes(&self) -> usize {
-        each_kind!(self, bits => bits.bytes.len(), column => column.plain.len())
+        each_kind!(self, bits => bits.bytes.len(), column => column.plain.len().saturating_sub(column.headroom))
     }
 
     fn memory_size(&self) -> usize {
@@ -501,6 +506,15 @@ enum Mode {
     Plain,
 }
 
+/// What is had in advance for a column.
+#[derive(Clone, Copy)]
+struct Room {
+    /// Entries of its dictionary.
+    entries: usize,
+    /// Bytes before the values of a plain page.
+    headroom: usize,
+}
+
 /// Values of one kind.
 pub(super) struct Column<K> {
     kind: K,
@@ -510,20 +524,24 @@ pub(super) struct Column<K> {
     indices: Vec<u32>,
     /// Values and entries of the dictionary when three quarters of the trial were over.
     before: (usize, usize),
-    /// Plain values since the last page, after [`HEADROOM`]; empty before the first.
+    /// Plain values since the last page, after the headroom; empty before the first.
     plain: Vec<u8>,
+    headroom: usize,
+    /// What would have been enough of it for all pages so far.
+    needed_headroom: usize,
 }
 
 impl<K: Kind> Column<K> {
-    /// With room for so many entries of a dictionary, unless it is `plain`.
-    fn new(plain: bool, entries: usize) -> Self {
+    fn new(plain: bool, room: Room) -> Self {
         Column {
-            kind: K::with_capacity(if plain { 0 } else { entries }),
+            kind: K::with_capacity(room.entries),
             mode: if plain { Mode::Plain } else { Mode::Trying },
             outgrown: plain,
             indices: Vec::new(),
             before: (0, 0),
             plain: Vec::new(),
+            headroom: room.headroom,
+            needed_headroom: 0,
         }
     }
 
@@ -555,7 +573,7 @@ impl<K: Kind> Column<K> {
     fn need_plain(&mut self, shop: &mut Workshop) {
         if self.plain.is_empty() {
             self.plain = shop.spare.pop().unwrap_or_default();
-            self.plain.resize(HEADROOM, 0);
+            self.plain.resize(self.headroom, 0);
         }
     }
 
@@ -648,17 +666,22 @@ impl<K: Kind> Column<K> {
             joined.extend_from_slice(levels);
             return joined;
         }
-        if let Some(start) = HEADROOM.checked_sub(levels.len()) {
-            self.plain[start..HEADROOM].copy_from_slice(levels);
+        if let Some(start) = self.headroom.checked_sub(levels.len()) {
+            self.plain[start..self.headroom].copy_from_slice(levels);
             return &self.plain[start..];
         }
+        self.needed_headroom = (levels.len() + levels.len() / 4).min(MAX_HEADROOM);
         joined.extend_from_slice(levels);
-        joined.extend_from_slice(&self.plain[HEADROOM..]);
+        joined.extend_from_slice(&self.plain[self.headroom..]);
         joined
     }
 
     fn clear_page(&mut self) {
-        self.plain.truncate(HEADROOM);
+        self.headroom = self.headroom.max(self.needed_headroom);
+        if !self.plain.is_empty() {
+            self.plain.clear();
+            self.plain.resize(self.headroom, 0);
+        }
         if self.is_full() {
             self.mode = Mode::Plain;
             self.outgrown = true;
