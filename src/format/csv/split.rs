@@ -191,28 +191,35 @@ impl<'a> Splitter<'a> {
 
     /// The quote that closes the field whose value starts at `from`, and whether quotes in the
     /// value are doubled.
+    ///
+    /// It is the last quote of the first run of an odd number: in every other run each has its twin. JSON as text is
+    /// full of such runs, so all of a block are judged at once.
     #[inline]
     fn closing_quote(&mut self, from: usize) -> Option<(usize, u32)> {
         let mut flags = 0;
         let mut at = from;
         loop {
-            let mut block = at - at % BLOCK;
+            let block = at - at % BLOCK;
+            if block >= self.len {
+                return None;
+            }
             self.find_quotes(block);
-            let mut quotes = self.quotes & (u64::MAX << (at - block));
-            while quotes == 0 {
-                block += BLOCK;
-                if block >= self.len {
-                    return None;
+            let quotes = self.quotes & (u64::MAX << (at - block));
+            let escaped_until = |close: u32| if quotes & ((1 << close) - 1) != 0 { ESCAPED } else { flags };
+            let behind = behind_odd_runs(quotes);
+            if behind != 0 {
+                let close = behind.trailing_zeros() - 1;
+                return Some((block + close as usize, escaped_until(close)));
+            }
+            at = block + BLOCK;
+            if quotes.leading_ones() % 2 == 1 {
+                // The run goes up to the end of the block; behind the records stands padding.
+                if self.bytes[at] != b'"' {
+                    return Some((at - 1, escaped_until(BLOCK as u32 - 1)));
                 }
-                self.find_quotes(block);
-                quotes = self.quotes;
+                at += 1;
             }
-            let quote = block + quotes.trailing_zeros() as usize;
-            if self.bytes[quote + 1] != b'"' {
-                return Some((quote, flags));
-            }
-            flags = ESCAPED;
-            at = quote + 2;
+            flags = if quotes != 0 { ESCAPED } else { flags };
         }
     }
 
@@ -266,6 +273,17 @@ impl<'a> Splitter<'a> {
             None => unreachable!("a morsel has a block of padding"),
         }
     }
+}
+
+/// A bit behind each run of ones that has an odd number of them. A run up to the last bit has none behind it.
+#[inline(always)]
+fn behind_odd_runs(ones: u64) -> u64 {
+    /// The first, third, and so on.
+    const EVEN_PLACES: u64 = 0x5555_5555_5555_5555;
+    let starts = ones & !(ones << 1);
+    // A one added to the start of a run is carried to the place behind it.
+    let behind = |starts: u64| ones.wrapping_add(starts) & !ones;
+    behind(starts & EVEN_PLACES) & !EVEN_PLACES | behind(starts & !EVEN_PLACES) & EVEN_PLACES
 }
 
 #[cfg(test)]
@@ -366,6 +384,32 @@ mod tests {
         ) {
             let bytes = pieces.concat().into_bytes();
             prop_assert_eq!(split(&bytes, delimiter), split_naively(&bytes, delimiter));
+        }
+    }
+
+    #[test]
+    fn runs_of_an_odd_number_are_told() {
+        assert_eq!(behind_odd_runs(0b0111_0110_0001_1101), 0b1000_0000_0010_0010);
+        for start in 0..64 {
+            for len in 1..=64 - start {
+                let run = (u64::MAX >> (64 - len)) << start;
+                let behind = if len % 2 == 1 && start + len < 64 { 1 << (start + len) } else { 0 };
+                assert_eq!(behind_odd_runs(run), behind, "{start} {len}");
+            }
+        }
+    }
+
+    /// Quotes at the seam of two blocks: a pair across it, one that closes before it, one behind.
+    #[test]
+    fn quotes_at_every_place_in_a_block() {
+        for n in 0..140 {
+            for quotes in 1..8 {
+                let value = ["x".repeat(n), "\"\"".repeat(quotes), "y".into()].concat();
+                let bytes = format!("\"{value}\",\"{}\"\n\"{value}", "\"\"".repeat(quotes)).into_bytes();
+                for cut in [bytes.len(), bytes.len() - 1, n + quotes + 1, n + 2 * quotes + 1, n + 2 * quotes + 2] {
+                    assert_eq!(split(&bytes[..cut], b','), split_naively(&bytes[..cut], b','), "{n} {quotes} {cut}");
+                }
+            }
         }
     }
 

@@ -267,6 +267,9 @@ pub(super) struct TextBuilder {
     single: Vec<u8>,
 }
 
+/// More room than the cells so far tell of, so that one reservation does as a rule.
+const SURPLUS: f64 = 1.1;
+
 const MORSEL_BUFFER: u32 = 0;
 const SINGLE_BUFFER: u32 = 1;
 
@@ -299,6 +302,9 @@ impl TextBuilder {
 
     fn append_single(&mut self, cell: Span) -> u128 {
         let start = self.single.len();
+        if self.single.capacity() - start <= cell.len() {
+            self.reserve_single(cell);
+        }
         halve_quotes(cell.of(&self.bytes), &mut self.single);
         let len = self.single.len() - start;
         // Room for a whole load, which the next cell overwrites.
@@ -306,6 +312,14 @@ impl TextBuilder {
         let view = make_view_of_padded(&self.single, start, len, SINGLE_BUFFER);
         self.single.truncate(start + len);
         view
+    }
+
+    /// Has room for `cell` and what is like it in the rest of the morsel.
+    #[cold]
+    fn reserve_single(&mut self, cell: Span) {
+        let rest = self.bytes.len() - cell.start();
+        let like_so_far = self.single.len() as f64 / cell.start().max(1) as f64 * rest as f64 * SURPLUS;
+        self.single.reserve(cell.len() + (like_so_far as usize).min(rest));
     }
 
     fn finish(self, morsel: &Morsel) -> ArrayRef {
