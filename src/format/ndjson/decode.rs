@@ -134,7 +134,9 @@ pub fn decode_under(morsel: &Morsel, schema: &Arc<Schema>, options: &DecodeOptio
             // The columns grow once, to what the rest of the morsel will fill if it is like its first records.
             let all = morsel.len as f64 / decoder.cursor.pos as f64 * SURPLUS;
             let most = options.max_cells as f64 / (root.len() * root.fields.len()).max(1) as f64;
-            root.reserve(all.min(most).max(1.0));
+            let times = all.min(most).max(1.0);
+            root.reserve(times);
+            decoder.unescaped.reserve((decoder.unescaped.len() as f64 * (times - 1.0)) as usize);
         }
         let full = root.len() * root.fields.len() >= options.max_cells;
         if decoder.cursor.pos < morsel.len && decoder.cursor.peek() == b'\n' {

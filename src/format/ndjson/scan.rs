@@ -324,6 +324,8 @@ impl<'a> Cursor<'a> {
 
     /// Appends the text of a string with escapes to `out`. The string has passed [`Self::string`].
     pub fn unescape(&self, s: Str, out: &mut Vec<u8>) {
+        // No escape is shorter than what it stands for.
+        out.reserve(s.end - s.start);
         let mut pos = s.start;
         while pos < s.end {
             let plain = memchr::memchr(b'\\', &self.buf[pos..s.end]).map_or(s.end, |i| pos + i);

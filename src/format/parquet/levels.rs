@@ -58,20 +58,22 @@ impl Entries {
         }
     }
 
-    /// Calls `visit` with the live values in order of the entries, `dead` for the others.
-    fn each(&self, mut visit: impl FnMut(Option<usize>)) {
-        let live =
-            |values: &mut dyn Iterator<Item = usize>, visit: &mut dyn FnMut(Option<usize>)| match &self.definition {
-                Definition::Same(_) => values.for_each(|value| visit(Some(value))),
-                Definition::Each(levels) => {
-                    for &level in levels {
-                        visit(if level == self.depth { values.next() } else { None });
-                    }
-                }
-            };
+    /// Calls `visit` with the live values in order of the entries, `None` for the others.
+    #[inline]
+    fn each(&self, visit: impl FnMut(Option<usize>)) {
         match &self.live {
-            Live::Range(range) => live(&mut range.clone(), &mut visit),
-            Live::Some(values) => live(&mut values.iter().map(|&v| v as usize), &mut visit),
+            Live::Range(range) => self.each_of(range.clone(), visit),
+            Live::Some(values) => self.each_of(values.iter().map(|&v| v as usize), visit),
+        }
+    }
+
+    #[inline]
+    fn each_of(&self, mut values: impl Iterator<Item = usize>, mut visit: impl FnMut(Option<usize>)) {
+        match &self.definition {
+            Definition::Same(_) => values.for_each(|value| visit(Some(value))),
+            Definition::Each(levels) => {
+                levels.iter().for_each(|&level| visit(if level == self.depth { values.next() } else { None }));
+            }
         }
     }
 
@@ -133,8 +135,11 @@ impl Entries {
                 return;
             }
             levels.push(depth);
-            repetition.resize(repetition.len() + span.len() - 1, repeats);
-            levels.resize(repetition.len(), depth);
+            // Most lists have few items: pushed one by one, they are no calls.
+            for _ in 1..span.len() {
+                repetition.push(repeats);
+                levels.push(depth);
+            }
             match spans.last_mut() {
                 Some(last) if last.end == span.start => last.end = span.end,
                 _ => spans.push(span),
