@@ -222,9 +222,9 @@ mod tests {
         // Six letters each, in any order: all that there is to find is short.
         let words: Vec<u8> = random(40_000).flat_map(|n| word(n % 900).into_bytes()).collect();
         assert_eq!(codec.kind_of_text(&words).unwrap(), Content::Text);
-        let prose: Vec<u8> =
-            random(20_000).flat_map(|n| format!("{}{} ", word(n % 60), word(n / 60 % 40)).into_bytes()).collect();
-        assert_eq!(codec.kind_of_text(&prose).unwrap(), Content::Words);
+        let length = |n: u64| 2 + (n / 1000 % 5) as usize;
+        let prose: String = random(40_000).map(|n| format!("{} ", &word(n % 1000)[..length(n)])).collect();
+        assert_eq!(codec.kind_of_text(&prose.as_bytes()[..128 << 10]).unwrap(), Content::Words);
         let mut as_told = PageCodec::try_new(ParquetCodec::Zstd { level: 1 }).unwrap();
         assert_eq!(as_told.kind_of_text(&links()).unwrap(), Content::Text, "another level is the library's own");
     }
