@@ -266,19 +266,26 @@ class Bench:
         return {"results": results}
 
     def peak(self):
-        """Peaks over the wide file and over ten times it, as one sequence of records."""
+        """Peaks over the wide file and over ten times it, as one sequence of records.
+
+        A peak depends on how the workers happen to meet, so both have had as many rows to reach theirs: ten runs over
+        the file, of which the largest counts, and one over ten times it.
+        """
         source = str(self.input("wide.ndjson"))
         results = []
         for label, args, to_file in [("NDJSON to Parquet, zstd", [], True), ("NDJSON to CSV", ["--to", "csv"], False),
                                      ("filter and 4 columns", FILTER[2:], False)]:
             target = self.work / "out.parquet"
             peaks = []
-            for times in (1, 10):
-                out = str(target) if to_file else "-"
-                got = run([self.args.drawoff, "convert", *[source] * times, "-o", out, *args, "--quiet"])
-                peaks.append(got["peak_bytes"] if got["exit"] == 0 else None)
-                target.unlink(missing_ok=True)
-                say(f"  peak, {label}, {times} x: {got['peak_bytes'] / MIB:.1f} MiB {got['error'] or ''}")
+            for times, runs in ((1, 10), (10, 1)):
+                of_runs = []
+                for _ in range(runs):
+                    out = str(target) if to_file else "-"
+                    got = run([self.args.drawoff, "convert", *[source] * times, "-o", out, *args, "--quiet"])
+                    of_runs.append(got["peak_bytes"] if got["exit"] == 0 else None)
+                    target.unlink(missing_ok=True)
+                    say(f"  peak, {label}, {times} x: {got['peak_bytes'] / MIB:.1f} MiB {got['error'] or ''}")
+                peaks.append(None if None in of_runs else max(of_runs))
             results.append({"task": "peak", "tool": DRAWOFF, "conversion": label, "peak_bytes": peaks})
         return {"results": results}
 
