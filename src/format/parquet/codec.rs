@@ -38,7 +38,8 @@ struct Search {
     /// Bits of the distance that a match may have. Below 19 the library compares without branches, which is quicker where
     /// many places are too far away, and slower where few are.
     window_log: u32,
-    /// Places that are passed over between two pairs at which a match may begin, above one; matches still grow to the left.
+    /// Matches begin at pairs of neighbouring places, this and one apart, where 0 stands for 1: no place is passed over.
+    /// They still grow to the left.
     target_length: u32,
 }
 

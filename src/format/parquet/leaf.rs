@@ -527,7 +527,7 @@ pub(super) struct Column<K> {
     /// Plain values since the last page, after the headroom; empty before the first.
     plain: Vec<u8>,
     headroom: usize,
-    /// What would have been enough of it for all pages so far.
+    /// What the last page would have needed for which it was too little.
     needed_headroom: usize,
 }
 
