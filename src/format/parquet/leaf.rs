@@ -25,8 +25,9 @@ use parquet::schema::types::ColumnDescPtr;
 use super::Error;
 use super::codec::{Content, PageCodec};
 use super::levels::{Definition, Entries, Live};
+use super::numbers::Numbers;
 use super::rle;
-use super::values::{Kind, Numbers, Text, Texts};
+use super::values::{DictionaryShape, Kind, Text, Texts};
 use crate::column::Schema;
 
 /// A page is closed once its values take this much, at the end of a batch. By eye: larger pages
@@ -103,8 +104,8 @@ pub struct Workshop {
 /// What the last rows of a leaf say about the next.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Habit {
-    /// Entries that its dictionary had.
-    entries: usize,
+    /// What its dictionary became.
+    dictionary: DictionaryShape,
     /// Room that the levels of its plain pages took.
     headroom: usize,
     /// The kind of its plain text; unknown before the first large page.
@@ -171,7 +172,10 @@ fn long_values(array: &ArrayRef) -> &[i64] {
 impl LeafEncoder {
     /// `plain` is for a chunk that needs not try a dictionary.
     pub(super) fn new(descriptor: ColumnDescPtr, plain: bool, habit: Habit) -> Self {
-        let room = Room { entries: if plain { 0 } else { habit.entries }, headroom: habit.headroom.max(HEADROOM) };
+        let room = Room {
+            dictionary: if plain { DictionaryShape::default() } else { habit.dictionary },
+            headroom: habit.headroom.max(HEADROOM),
+        };
         let values = match descriptor.physical_type() {
             Type::BOOLEAN => Values::Bool(Bits::default()),
             Type::INT64 => Values::Int(Column::new(plain, room)),
@@ -247,9 +251,9 @@ impl LeafEncoder {
         if self.definition.len > 0 {
             self.close_page(shop)?;
         }
+        (self.habit.dictionary, self.habit.headroom) =
+            each_kind!(&self.values, _bits => Default::default(), column => (column.kind.shape(), column.headroom));
         self.values.give_back(&mut shop.spare);
-        self.habit.entries = self.values.dictionary().0;
-        self.habit.headroom = each_kind!(&self.values, _bits => 0, column => column.headroom);
         Ok((ChunkPart { descriptor: self.descriptor, pages: self.pages, values: self.values }, self.habit))
     }
 
@@ -509,8 +513,8 @@ enum Mode {
 /// What is had in advance for a column.
 #[derive(Clone, Copy)]
 struct Room {
-    /// Entries of its dictionary.
-    entries: usize,
+    /// What its dictionary is expected to become.
+    dictionary: DictionaryShape,
     /// Bytes before the values of a plain page.
     headroom: usize,
 }
@@ -534,7 +538,7 @@ pub(super) struct Column<K> {
 impl<K: Kind> Column<K> {
     fn new(plain: bool, room: Room) -> Self {
         Column {
-            kind: K::with_capacity(room.entries),
+            kind: K::with_shape(room.dictionary),
             mode: if plain { Mode::Plain } else { Mode::Trying },
             outgrown: plain,
             indices: Vec::new(),
@@ -578,6 +582,7 @@ impl<K: Kind> Column<K> {
     }
 
     fn give_back(&mut self, spare: &mut Vec<Vec<u8>>) {
+        self.kind.forget_search();
         let mut plain = std::mem::take(&mut self.plain);
         // One that a long record has blown up is not kept.
         if plain.capacity() > 0 && plain.capacity() <= 4 * PAGE_BYTES {

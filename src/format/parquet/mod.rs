@@ -18,6 +18,7 @@ mod file;
 mod layout;
 mod leaf;
 mod levels;
+mod numbers;
 mod order;
 mod rle;
 #[cfg(test)]

@@ -5,11 +5,21 @@ use std::hash::{BuildHasher, Hasher};
 use arrow_buffer::Buffer;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
-use parquet::data_type::{ByteArray, FixedLenByteArray};
 use parquet::file::statistics::{Statistics, ValueStatistics};
 
 use super::codec::Content;
 use crate::column::views::MAX_INLINE_BYTES;
+
+/// What a dictionary became, for the next one of the same column.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct DictionaryShape {
+    /// Its entries.
+    pub(super) entries: usize,
+    /// Of numbers: the slots by which they were found, 0 where they were hashed.
+    pub(super) slots: usize,
+    /// And what they were multiplied by for their slot.
+    pub(super) scale: f64,
+}
 
 /// The values of one column chunk that a dictionary could hold.
 pub(super) trait Kind: Default {
@@ -19,8 +29,11 @@ pub(super) trait Kind: Default {
     /// What their plain pages hold.
     const CONTENT: Content;
 
-    /// With room for a dictionary of so many entries.
-    fn with_capacity(entries: usize) -> Self;
+    /// Ready for a dictionary like one before.
+    fn with_shape(shape: DictionaryShape) -> Self;
+
+    /// What the dictionary became.
+    fn shape(&self) -> DictionaryShape;
 
     /// Appends the value as it stands on a plain page.
     fn plain(value: Self::Value<'_>, page: &mut Vec<u8>);
@@ -53,226 +66,15 @@ pub(super) trait Kind: Default {
     /// returns the place of each of its entries.
     fn absorb(&mut self, other: &Self, entries: bool) -> Vec<u32>;
 
+    /// Gives the memory back that only looking values up needs. [`Kind::absorb`] has it anew, [`Kind::intern`] must not
+    /// be called any more.
+    fn forget_search(&mut self);
+
     /// Gives the memory of the dictionary back; the bounds stay.
     fn forget_dictionary(&mut self);
 
     /// Bytes of memory held.
     fn memory_size(&self) -> usize;
-}
-
-/// A number of fixed width.
-pub(super) trait Number: Copy + Default {
-    /// Its bytes on a plain page.
-    const WIDTH: usize;
-    /// Appends them.
-    fn put(self, page: &mut Vec<u8>);
-    /// All its bits.
-    fn bits(self) -> u128;
-    /// Of all its bits.
-    #[inline]
-    fn hash(self, hashing: &RandomState) -> u64 {
-        if Self::WIDTH > 8 { hashing.hash_one(self.bits()) } else { hashing.hash_one(self.bits() as u64) }
-    }
-    /// Order of the statistics; false where there is none.
-    fn below(self, other: Self) -> bool;
-    /// False for what is neither below nor above anything.
-    fn is_ordered(self) -> bool {
-        true
-    }
-    /// Statistics of a chunk with these bounds.
-    fn statistics(bounds: Option<(Self, Self)>, nulls: u64) -> Statistics;
-}
-
-impl Number for i64 {
-    const WIDTH: usize = 8;
-
-    #[inline]
-    fn put(self, page: &mut Vec<u8>) {
-        page.extend_from_slice(&self.to_le_bytes());
-    }
-
-    #[inline]
-    fn bits(self) -> u128 {
-        u128::from(self as u64)
-    }
-
-    #[inline]
-    fn below(self, other: Self) -> bool {
-        self < other
-    }
-
-    fn statistics(bounds: Option<(Self, Self)>, nulls: u64) -> Statistics {
-        Statistics::from(ValueStatistics::new(bounds.map(|b| b.0), bounds.map(|b| b.1), None, Some(nulls), false))
-    }
-}
-
-impl Number for i32 {
-    const WIDTH: usize = 4;
-
-    #[inline]
-    fn put(self, page: &mut Vec<u8>) {
-        page.extend_from_slice(&self.to_le_bytes());
-    }
-
-    #[inline]
-    fn bits(self) -> u128 {
-        u128::from(self as u32)
-    }
-
-    #[inline]
-    fn below(self, other: Self) -> bool {
-        self < other
-    }
-
-    fn statistics(bounds: Option<(Self, Self)>, nulls: u64) -> Statistics {
-        Statistics::from(ValueStatistics::new(bounds.map(|b| b.0), bounds.map(|b| b.1), None, Some(nulls), false))
-    }
-}
-
-impl Number for f64 {
-    const WIDTH: usize = 8;
-
-    #[inline]
-    fn put(self, page: &mut Vec<u8>) {
-        page.extend_from_slice(&self.to_le_bytes());
-    }
-
-    #[inline]
-    fn bits(self) -> u128 {
-        u128::from(self.to_bits())
-    }
-
-    #[inline]
-    fn below(self, other: Self) -> bool {
-        self < other
-    }
-
-    fn is_ordered(self) -> bool {
-        !self.is_nan()
-    }
-
-    fn statistics(bounds: Option<(Self, Self)>, nulls: u64) -> Statistics {
-        // A zero bound stands for both zeros.
-        let signed = |bound: f64, zero: f64| if bound == 0.0 { zero } else { bound };
-        let (min, max) = (bounds.map(|b| signed(b.0, -0.0)), bounds.map(|b| signed(b.1, 0.0)));
-        Statistics::from(ValueStatistics::new(min, max, None, Some(nulls), false))
-    }
-}
-
-impl Number for i128 {
-    const WIDTH: usize = 16;
-
-    #[inline]
-    fn put(self, page: &mut Vec<u8>) {
-        page.extend_from_slice(&self.to_be_bytes());
-    }
-
-    #[inline]
-    fn bits(self) -> u128 {
-        self as u128
-    }
-
-    #[inline]
-    fn below(self, other: Self) -> bool {
-        self < other
-    }
-
-    fn statistics(bounds: Option<(Self, Self)>, nulls: u64) -> Statistics {
-        let bytes = |bound: i128| FixedLenByteArray::from(ByteArray::from(bound.to_be_bytes().to_vec()));
-        let (min, max) = (bounds.map(|b| bytes(b.0)), bounds.map(|b| bytes(b.1)));
-        Statistics::FixedLenByteArray(ValueStatistics::new(min, max, None, Some(nulls), false))
-    }
-}
-
-/// Numbers of one chunk.
-#[derive(Debug, Default)]
-pub(super) struct Numbers<T> {
-    bounds: Option<(T, T)>,
-    /// Each entry with its place: looking it up there would be one more miss of the cache.
-    table: HashTable<(T, u32)>,
-    hashing: RandomState,
-    entries: Vec<T>,
-    bytes: Vec<u8>,
-}
-
-impl<T: Number> Kind for Numbers<T> {
-    type Value<'a> = T;
-
-    const CONTENT: Content = Content::Numbers;
-
-    fn with_capacity(entries: usize) -> Self {
-        Numbers {
-            bounds: None,
-            table: HashTable::with_capacity(entries),
-            hashing: RandomState::default(),
-            entries: Vec::with_capacity(entries),
-            bytes: Vec::with_capacity(entries * T::WIDTH),
-        }
-    }
-
-    #[inline]
-    fn plain(value: T, page: &mut Vec<u8>) {
-        value.put(page);
-    }
-
-    #[inline]
-    fn see(&mut self, value: T) {
-        match &mut self.bounds {
-            Some((min, max)) => {
-                if value.below(*min) {
-                    *min = value;
-                } else if max.below(value) {
-                    *max = value;
-                }
-            }
-            // What has no order is no bound.
-            none if value.is_ordered() => *none = Some((value, value)),
-            _ => {}
-        }
-    }
-
-    #[inline]
-    fn intern(&mut self, value: T) -> u32 {
-        let hash = value.hash(&self.hashing);
-        if let Some(&(_, index)) = self.table.find(hash, |(entry, _)| entry.bits() == value.bits()) {
-            return index;
-        }
-        let index = self.entries.len() as u32;
-        self.entries.push(value);
-        value.put(&mut self.bytes);
-        self.table.insert_unique(hash, (value, index), |(entry, _)| entry.hash(&self.hashing));
-        self.see(value);
-        index
-    }
-
-    fn dictionary(&self) -> (usize, &[u8]) {
-        (self.entries.len(), &self.bytes)
-    }
-
-    fn entry(&self, index: u32) -> &[u8] {
-        &self.bytes[index as usize * T::WIDTH..][..T::WIDTH]
-    }
-
-    fn statistics(&self, nulls: u64) -> Statistics {
-        T::statistics(self.bounds, nulls)
-    }
-
-    fn absorb(&mut self, other: &Self, entries: bool) -> Vec<u32> {
-        if let Some((min, max)) = other.bounds {
-            self.see(min);
-            self.see(max);
-        }
-        if entries { other.entries.iter().map(|&value| self.intern(value)).collect() } else { Vec::new() }
-    }
-
-    fn forget_dictionary(&mut self) {
-        *self = Numbers { bounds: self.bounds, ..Numbers::default() };
-    }
-
-    fn memory_size(&self) -> usize {
-        let slot = size_of::<(T, u32)>() + 1;
-        self.bytes.capacity() + self.entries.capacity() * size_of::<T>() + self.table.capacity() * slot
-    }
 }
 
 /// A string of a batch: its view, and the buffers that views point into.
@@ -451,7 +253,8 @@ impl Kind for Texts {
 
     const CONTENT: Content = Content::Text;
 
-    fn with_capacity(entries: usize) -> Self {
+    fn with_shape(shape: DictionaryShape) -> Self {
+        let entries = shape.entries;
         Texts {
             bounds: TextBounds::default(),
             table: HashTable::with_capacity(entries),
@@ -460,6 +263,10 @@ impl Kind for Texts {
             starts: Vec::with_capacity(entries),
             bytes: Vec::new(),
         }
+    }
+
+    fn shape(&self) -> DictionaryShape {
+        DictionaryShape { entries: self.entries.len(), ..DictionaryShape::default() }
     }
 
     #[inline]
@@ -526,15 +333,7 @@ impl Kind for Texts {
             0..=MAX_INLINE_BYTES => value.view,
             _ => u128::from(value.view as u64) | ((self.bytes.len() - len) as u128) << 64,
         });
-        self.table.insert_unique(hash, index, |&i| {
-            let entry = self.entries[i as usize];
-            let len = entry as u32 as usize;
-            if len > MAX_INLINE_BYTES {
-                hash_long(&self.hashing, &self.bytes[(entry >> 64) as usize..][..len])
-            } else {
-                self.hashing.hash_one(entry)
-            }
-        });
+        self.table.insert_unique(hash, index, |&i| hash_of_entry(&self.hashing, self.entries[i as usize], &self.bytes));
         self.see(value);
         index
     }
@@ -563,12 +362,22 @@ impl Kind for Texts {
         if !entries {
             return Vec::new();
         }
+        if self.table.is_empty() {
+            let hash = |&i: &u32| hash_of_entry(&self.hashing, self.entries[i as usize], &self.bytes);
+            for index in 0..self.entries.len() as u32 {
+                self.table.insert_unique(hash(&index), index, hash);
+            }
+        }
         let buffers = [Buffer::from_slice_ref(&other.bytes)];
         let text = |entry: u128| match entry as u32 as usize {
             0..=MAX_INLINE_BYTES => Text { view: entry, buffers: &buffers },
             _ => Text { view: u128::from(entry as u64) | entry >> 64 << 96, buffers: &buffers },
         };
         other.entries.iter().map(|&entry| self.intern(text(entry))).collect()
+    }
+
+    fn forget_search(&mut self) {
+        self.table = HashTable::new();
     }
 
     fn forget_dictionary(&mut self) {
@@ -585,6 +394,16 @@ fn hash_long(hashing: &RandomState, text: &[u8]) -> u64 {
     let mut hasher = hashing.build_hasher();
     hasher.write(text);
     hasher.finish()
+}
+
+/// Of an entry, from its view and the bytes of all entries, as of a value.
+fn hash_of_entry(hashing: &RandomState, entry: u128, bytes: &[u8]) -> u64 {
+    let len = entry as u32 as usize;
+    if len > MAX_INLINE_BYTES {
+        hash_long(hashing, &bytes[(entry >> 64) as usize..][..len])
+    } else {
+        hashing.hash_one(entry)
+    }
 }
 
 /// The text, cut between two characters if it is too long for a bound: no higher than it was.
@@ -650,16 +469,5 @@ mod tests {
             (&b""[..], &b"the quick brown fox"[..])
         );
         assert_eq!(bounds.null_count_opt(), Some(7));
-    }
-
-    #[test]
-    fn bounds_of_doubles_leave_out_what_has_no_order() {
-        let mut numbers = Numbers::<f64>::default();
-        for value in [f64::NAN, 0.0, -1.5, f64::NAN] {
-            numbers.see(value);
-        }
-        let Statistics::Double(bounds) = numbers.statistics(0) else { panic!("doubles") };
-        assert_eq!(bounds.min_opt(), Some(&-1.5));
-        assert_eq!(bounds.max_opt().map(|m| m.to_bits()), Some(0.0f64.to_bits()));
     }
 }
