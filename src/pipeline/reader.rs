@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::{Control, Error, Limits};
@@ -86,6 +86,8 @@ struct Open {
     raw: SharedSource,
     compression: Compression,
     framer: Framer,
+    /// Bytes of text that were handed on.
+    delivered: u64,
     ended: bool,
     /// For a CSV source whose header was not cut off yet: what stands between its fields.
     delimiter_of_header: Option<u8>,
@@ -114,6 +116,15 @@ impl Reader {
     /// What unlike scalars become, by the format of the sources so far.
     pub fn mixing(&self) -> Mixing {
         if self.is_csv == Some(true) { Mixing::Text } else { Mixing::Json }
+    }
+
+    /// Bytes of records that are still to come, about, if the last source is at work and says how large it is.
+    pub fn bytes_left(&self) -> Option<u64> {
+        let open = self.current.as_ref().filter(|_| self.waiting.is_empty())?;
+        let (size, read) = (open.raw.size_bytes()?, open.raw.read.load(Ordering::Relaxed));
+        // As much comes of a byte as so far, be it decompressed. What grew since it was opened says nothing.
+        let left = u128::from(size.saturating_sub(read)) * u128::from(open.delivered) / u128::from(read.max(1));
+        u64::try_from(left).ok().filter(|&left| left > 0)
     }
 
     /// The next piece, or `None` after the last. Blocks while a source has nothing.
@@ -158,6 +169,7 @@ impl Reader {
             };
             match open.framer.pop() {
                 Some(Framed::Morsel(morsel)) => {
+                    open.delivered = morsel.byte_offset + morsel.len as u64;
                     let morsel = match open.delimiter_of_header {
                         Some(delimiter) => take_header(open, &morsel, delimiter)?,
                         None => Some(morsel),
@@ -222,6 +234,7 @@ impl Reader {
             source: Arc::new(Mutex::new(input)),
             control: self.control.clone(),
             failed: Arc::new(AtomicBool::new(false)),
+            read: Arc::new(AtomicU64::new(0)),
         };
         let (head, compression) = match source.compression {
             Some(told) => (Vec::new(), told),
@@ -270,7 +283,16 @@ impl Reader {
         let info =
             SourceInfo { index, name: source.name, format, csv: None, expected_rows: source.expected_rows, is_stream };
         let delimiter_of_header = (format == Format::Csv).then_some(delimiter);
-        Ok(Open { info: Arc::new(info), stream, raw, compression, framer, ended: false, delimiter_of_header })
+        Ok(Open {
+            info: Arc::new(info),
+            stream,
+            raw,
+            compression,
+            framer,
+            delivered: 0,
+            ended: false,
+            delimiter_of_header,
+        })
     }
 }
 
@@ -359,11 +381,17 @@ struct SharedSource {
     control: Control,
     /// A read has failed.
     failed: Arc<AtomicBool>,
+    /// Bytes that were read.
+    read: Arc<AtomicU64>,
 }
 
 impl SharedSource {
     fn is_end_proven(&self) -> bool {
         self.source.lock().expect("one thread only").is_end_proven()
+    }
+
+    fn size_bytes(&self) -> Option<u64> {
+        self.source.lock().expect("one thread only").size_bytes()
     }
 
     fn would_wait(&self) -> bool {
@@ -380,6 +408,7 @@ impl Read for SharedSource {
             }
         })?;
         self.control.add_bytes_read(n as u64);
+        self.read.fetch_add(n as u64, Ordering::Relaxed);
         Ok(n)
     }
 }

@@ -10,7 +10,7 @@
 //! it is alone with its next item, and holds nothing that anybody else waits for.
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -130,7 +130,7 @@ fn attempt(plan: &Plan, sources: Vec<Source>, reading: Reading, control: &Contro
     compiled.may_start_over = reading.re_readable && !somebody_watches && evolves && !full;
     let schema = match again {
         Some(again) if full => full_schema(&compiled, again, control)?,
-        _ => sample.iter().fold(Schema::default(), |s, item| s.join(&compiled.seen_in_item(item), mixing)),
+        _ => schema_of_sample(&compiled, &sample),
     };
     let schema = compiled.initial_schema(schema)?;
     // A step that does not go with them says so itself.
@@ -169,6 +169,21 @@ fn attempt(plan: &Plan, sources: Vec<Source>, reading: Reading, control: &Contro
         stopped_early: totals.stopped_early,
         reached_limit: totals.reached_limit,
         notes: totals.notes.into_iter().chain(order.note()).collect(),
+    })
+}
+
+/// The schema of the first records. Nothing else is at work yet, so all cores look.
+fn schema_of_sample(compiled: &Compiled, sample: &[Item]) -> Schema {
+    let join = |schema: Schema, seen: Schema| schema.join(&seen, compiled.mixing);
+    let look = |items: &[Item]| items.iter().map(|item| compiled.seen_in_item(item)).fold(Schema::default(), join);
+    std::thread::scope(|scope| {
+        let (mine, others) = sample.split_at(sample.len().div_ceil(compiled.workers));
+        let share = others.len().div_ceil(compiled.workers.max(2) - 1).max(1);
+        let others: Vec<_> = others.chunks(share).map(|items| scope.spawn(move || look(items))).collect();
+        let schemas = others.into_iter().map(|other| other.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        // Order matters: it is that of the columns.
+        let mine = look(mine);
+        schemas.fold(mine, join)
     })
 }
 
@@ -346,7 +361,16 @@ fn with_workers<T>(
     let (finished, pieces) = bounded::<Piece>(compiled.workers * 2);
     let (quit, quitting) = bounded::<()>(0);
 
-    let feeder = Feeder { reader, sample, groups, budget: budget.clone(), slots: slots.clone(), group_bytes };
+    let feeder = Feeder {
+        reader,
+        sample,
+        groups,
+        budget: budget.clone(),
+        slots: slots.clone(),
+        group_bytes,
+        morsel_bytes: compiled.limits.morsel_bytes,
+        workers: compiled.workers,
+    };
     std::thread::Builder::new()
         .name("reader".into())
         .spawn(move || feeder.run())
@@ -384,6 +408,8 @@ struct Feeder {
     slots: Budget,
     /// Input bytes after which a group is closed.
     group_bytes: usize,
+    morsel_bytes: usize,
+    workers: usize,
 }
 
 impl Feeder {
@@ -402,6 +428,7 @@ impl Feeder {
             let (sender, items) = unbounded();
             self.groups.send(Group { index, slot, items }).ok()?;
             index += 1;
+            let group_bytes = self.bytes_of_next_group();
             let mut bytes = 0;
             let mut current = Some(first);
             while let Some(next) = current.take() {
@@ -417,7 +444,7 @@ impl Feeder {
                     return Some(());
                 }
                 bytes += size;
-                if bytes >= self.group_bytes {
+                if bytes >= group_bytes {
                     // Closed before the next read, which may have to wait for a slow source.
                     drop(sender);
                     item = next_item(&mut sample, &mut self.reader);
@@ -427,6 +454,13 @@ impl Feeder {
             }
         }
         Some(())
+    }
+
+    /// Towards the end groups become smaller, so that all workers come to theirs at about the same time.
+    fn bytes_of_next_group(&self) -> usize {
+        let half_of_a_share = self.reader.bytes_left().map(|left| left / (2 * self.workers as u64));
+        let most = half_of_a_share.and_then(|half| usize::try_from(half).ok()).unwrap_or(usize::MAX);
+        self.group_bytes.min(most.max(self.morsel_bytes))
     }
 }
 

@@ -27,7 +27,7 @@ pub trait ByteSource: io::Read + Send {
         false
     }
 
-    /// Bytes that the source will yield in all, when known; for progress only.
+    /// Bytes that the source will yield in all, when known; for progress, and to share the last of them out.
     fn size_bytes(&self) -> Option<u64> {
         None
     }
