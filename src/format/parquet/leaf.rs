@@ -43,6 +43,9 @@ pub(super) const DICTIONARY_BYTES: usize = 1 << 20;
 /// Values after which the choice is made. Fewer say little about how many more there will be.
 const TRIAL_VALUES: usize = 8192;
 
+/// Values that are enough for the choice where a part has no more.
+const FEW_TRIAL_VALUES: usize = 1024;
+
 /// Bytes of different values after which the choice is made, however many they are.
 const TRIAL_BYTES: usize = 256 << 10;
 
@@ -526,8 +529,6 @@ pub(super) struct Column<K> {
     outgrown: bool,
     /// Indices of the values since the last page, while there is a dictionary.
     indices: Vec<u32>,
-    /// Values and entries of the dictionary when three quarters of the trial were over.
-    before: (usize, usize),
     /// Plain values since the last page, after the headroom; empty before the first.
     plain: Vec<u8>,
     headroom: usize,
@@ -542,7 +543,6 @@ impl<K: Kind> Column<K> {
             mode: if plain { Mode::Plain } else { Mode::Trying },
             outgrown: plain,
             indices: Vec::new(),
-            before: (0, 0),
             plain: Vec::new(),
             headroom: room.headroom,
             needed_headroom: 0,
@@ -563,11 +563,9 @@ impl<K: Kind> Column<K> {
             Live::Some(places) => self.append_all(places.iter().map(|&i| value(i as usize))),
         }
         if self.mode == Mode::Trying {
-            let (values, (entries, bytes)) = (self.indices.len(), self.kind.dictionary());
-            if values >= TRIAL_VALUES || bytes.len() >= TRIAL_BYTES {
+            let bytes = self.kind.dictionary().1.len();
+            if self.indices.len() >= TRIAL_VALUES || bytes >= TRIAL_BYTES {
                 self.settle(shop)?;
-            } else if values <= TRIAL_VALUES * 3 / 4 {
-                self.before = (values, entries);
             }
         }
         Ok(())
@@ -624,12 +622,13 @@ impl<K: Kind> Column<K> {
         let (entries, bytes) = self.kind.dictionary();
         let entry_bytes = bytes.len() as f64 / entries as f64;
         let plain_bytes = self.indices.iter().map(|&i| self.kind.entry(i).len()).sum::<usize>() as f64;
-        let whole = self.indices.len() >= TRIAL_VALUES || bytes.len() >= TRIAL_BYTES;
+        let whole = self.indices.len() >= FEW_TRIAL_VALUES || bytes.len() >= TRIAL_BYTES;
         let (expected_values, expected_entries) = if whole {
             // How many different values there are follows from how often a value is still new, as
-            // if all were equally likely.
-            let (values_before, entries_before) = self.before;
-            let fresh = (entries - entries_before) as f64 / (values - values_before as f64);
+            // if all were equally likely: the entries that came with the last quarter of the values.
+            let (before, last) = self.indices.split_at(self.indices.len() * 3 / 4);
+            let entries_before = before.iter().max().map_or(0, |&highest| highest as usize + 1);
+            let fresh = (entries - entries_before) as f64 / last.len() as f64;
             let different = entries as f64 / (1.0 - fresh.min(0.999));
             let expected_values = values.max(values / shop.rows as f64 * shop.expected_rows as f64);
             (expected_values, different * (1.0 - (-expected_values / different).exp()))
