@@ -5,7 +5,6 @@
 //! part; here the dictionaries become one, the indices are moved to it, and only then packed and
 //! compressed. That is little work: what is in a dictionary is small.
 
-use bytes::Bytes;
 use parquet::basic::{Encoding, PageType};
 use parquet::column::page::Page;
 use parquet::file::metadata::{ColumnChunkMetaData, PageEncodingStats};
@@ -85,7 +84,7 @@ pub(super) fn join(parts: Vec<ChunkPart>, shop: &mut Workshop) -> Result<Encoded
     if of_indices > 0 {
         let (entries, bytes) = values.dictionary();
         let page = Page::DictionaryPage {
-            buf: Bytes::copy_from_slice(shop.codec.compress(bytes, values.content())?),
+            buf: shop.codec.compressed(bytes, values.content())?,
             num_values: entries as u32,
             encoding: Encoding::PLAIN,
             is_sorted: false,

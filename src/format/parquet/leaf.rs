@@ -15,7 +15,6 @@ use arrow_array::types::{
     TimestampNanosecondType,
 };
 use arrow_schema::{DataType, TimeUnit};
-use bytes::Bytes;
 use parquet::basic::{Encoding, Type};
 use parquet::column::page::{CompressedPage, Page, PageWriter};
 use parquet::file::statistics::{Statistics, ValueStatistics};
@@ -340,7 +339,7 @@ impl SerializedPage {
             return Err(Error::PageSize { column: descriptor.path().string(), bytes: body.len() });
         }
         let page = Page::DataPage {
-            buf: Bytes::copy_from_slice(codec.compress(body, content)?),
+            buf: codec.compressed(body, content)?,
             num_values: entries as u32,
             encoding,
             def_level_encoding: Encoding::RLE,
@@ -615,7 +614,7 @@ impl<K: Kind> Column<K> {
                 break;
             }
         }
-        let ratio = shop.codec.compress(sample, K::CONTENT)?.len() as f64 / sample.len() as f64;
+        let ratio = shop.codec.compressed_size(sample, K::CONTENT)? as f64 / sample.len() as f64;
 
         // All since the first: the trial ends before a page does.
         let values = self.indices.len() as f64;
