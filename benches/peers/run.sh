@@ -21,7 +21,7 @@ if ! "$venv/bin/python" -c 'import chdb, duckdb, polars, pyarrow' 2> /dev/null; 
 fi
 
 built=()
-if [[ " $* " != *" --drawoff"* && " $* " != *" --show"* && " $* " != *" --update-docs"* ]]; then
+if [[ " $* " != *" --drawoff "* && " $* " != *" --drawoff="* && " $* " != *" --show"* && " $* " != *" --update-docs"* ]]; then
     (cd "$root" && cargo build --locked --release)
     built=(--drawoff "${CARGO_TARGET_DIR:-$root/target}/release/drawoff")
 fi

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures drawoff beside its peers, keeps the result as data, and prints it as a table.
 
-    table.py --drawoff PATH [--tasks a,d,h] [--rows 1000000] [--runs 5] [--quick]
+    table.py --drawoff PATH [--drawoff-before PATH] [--tasks a,d,h] [--rows 1000000] [--runs 5] [--quick]
     table.py --show benches/record/2026-11-23-1a2b3c4.json
     table.py --update-docs docs/performance.md [--record FILE]
 
@@ -9,7 +9,8 @@ The tools of a task take turns, run by run, so that what else the machine does h
 each run: wall time, user and system time and the peak resident set of the tool's own process, bytes
 of output. Each tool's first output is compared with the input. The record is benches/record/
 DATE-COMMIT.json, unless --record names another file, and tasks are added to one that is there; a
-ratio is a peer's median wall time through drawoff's. Peers must be installed beside the Python that
+ratio is a peer's median wall time through drawoff's. With --drawoff-before a second build takes its turn
+as well: what a change is worth shows on a busy machine, too. Peers must be installed beside the Python that
 runs this; run.sh does that. Linux only.
 """
 import argparse
@@ -37,7 +38,7 @@ subprocess._USE_VFORK = False
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 TIMEOUT_S = 900
 
-DRAWOFF = "drawoff"
+DRAWOFF, DRAWOFF_BEFORE = "drawoff", "drawoff, before"
 DUCKDB, DUCKDB_TOLD, DUCKDB_FULL = "DuckDB", "DuckDB, told all types", "DuckDB, full scan"
 POLARS, CLICKHOUSE, PYARROW = "polars", "ClickHouse (chdb)", "pyarrow"
 FLOOR_GZIP = "gzip -dc"
@@ -184,7 +185,7 @@ class Bench:
         piped_in, piped_out = task.get("from_pipe"), task.get("to_pipe")
         if "drawoff" in call:
             out = [] if piped_out else ["-o", str(target)]
-            return [self.args.drawoff, "convert", "-" if piped_in else str(source), *out, *call["drawoff"], "--quiet"]
+            return [call.get("binary", self.args.drawoff), "convert", "-" if piped_in else str(source), *out, *call["drawoff"], "--quiet"]
         if "command" in call:
             return [word.replace("{in}", str(source)) for word in call["command"]]
         name, job, *options = call["python"]
@@ -198,6 +199,9 @@ class Bench:
         subprocess.run(["cat", source], stdout=subprocess.DEVNULL, check=True)
         target = self.work / f"out.{task['suffix']}"
         tools = {DRAWOFF: task["drawoff"], **task["peers"]}
+        if self.args.drawoff_before:
+            before = {DRAWOFF_BEFORE: {**task["drawoff"], "binary": self.args.drawoff_before}}
+            tools = {DRAWOFF: task["drawoff"], **before, **task["peers"]}
         runs = {tool: [] for tool in tools}
         results = {tool: {"task": name, "tool": tool, "floor": bool(call.get("floor"))} for tool, call in tools.items()}
         for turn in range(self.args.runs):
@@ -336,10 +340,11 @@ def tasks_before(path, record):
 
 
 def newest_record():
-    records = sorted(RECORDS.glob("*.json"), key=lambda path: json.loads(path.read_text())["time"])
+    """The newest record of all tasks beside other tools; where none has all, the newest of those with the most."""
+    records = {path: json.loads(path.read_text()) for path in RECORDS.glob("*.json")}
     if not records:
         sys.exit(f"error: there is no record in {RECORDS}")
-    return records[-1]
+    return max(records, key=lambda path: (len(TASKS.keys() & records[path]["tasks"].keys()), records[path]["time"]))
 
 
 # ---- the table ----------------------------------------------------------------------------------
@@ -358,7 +363,8 @@ def ratios(task_name, part):
     if ours is None:
         return [("drawoff", f"failed: {results[DRAWOFF]['error']}", False)]
     walls = {tool: median(result, "wall_s") for tool, result in results.items() if tool != DRAWOFF}
-    rivals = [tool for tool, wall in walls.items() if wall is not None and not results[tool].get("floor")]
+    rivals = [tool for tool, wall in walls.items()
+              if wall is not None and tool != DRAWOFF_BEFORE and not results[tool].get("floor")]
     rows = []
     for name, least in task["bars"]:
         name_of = name or (min(rivals, key=walls.get) if rivals else None)
@@ -450,6 +456,7 @@ def say(line):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--drawoff", help="the binary; a release build")
+    parser.add_argument("--drawoff-before", metavar="DRAWOFF", help="another build of it, in turns with the first")
     parser.add_argument("--tasks", default=",".join([*TASKS, *ALONE]), help="of %(default)s")
     parser.add_argument("--rows", type=int, default=1_000_000, help="wide records; ten times as many narrow ones")
     parser.add_argument("--runs", type=int, default=5, help="of each tool and task; the median counts")
@@ -461,7 +468,7 @@ def main():
     parser.add_argument("--record", type=pathlib.Path, help="where the record is written or read")
     parser.add_argument("--show", type=pathlib.Path, metavar="RECORD", help="only print a record as a table")
     parser.add_argument("--update-docs", type=pathlib.Path, metavar="PAGE",
-                        help="only put the table of the newest record (or of --record) into a page")
+                        help="only put the table of the newest record with all tasks (or of --record) into a page")
     args = parser.parse_args()
     if args.show:
         return print(markdown(json.loads(args.show.read_text())))
@@ -471,6 +478,7 @@ def main():
     if not args.drawoff:
         parser.error("--drawoff is needed")
     args.drawoff = os.path.abspath(args.drawoff)
+    args.drawoff_before = args.drawoff_before and os.path.abspath(args.drawoff_before)
     if args.quick:
         args.rows, args.runs = min(args.rows, 100_000), 1
     chosen = args.tasks.split(",")
