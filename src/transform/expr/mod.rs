@@ -47,6 +47,7 @@ mod infer;
 mod like;
 mod mask;
 mod parse;
+mod scan;
 
 use std::fmt;
 use std::sync::Arc;

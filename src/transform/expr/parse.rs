@@ -1,11 +1,10 @@
-//! From text to an expression: a scanner, and a Pratt parser over its tokens.
-
-use std::ops::Range;
+//! From text to an expression: a Pratt parser over its tokens.
 
 use super::cast::{KNOWN_TYPES, Zone, offset};
 use super::functions::{FORMS, FUNCTIONS};
+use super::scan::{Spanned, Token, is_keyword, scan};
 use super::{
-    CastType, Compare, Computed, Decimal, Expr, Function, How, Literal, Node, Operand, Path, Pattern, Quotes, Test, Way,
+    CastType, Compare, Computed, Expr, Function, How, Literal, Node, Operand, Path, Pattern, Quotes, Test, Way,
 };
 use crate::text::nearest;
 
@@ -132,36 +131,6 @@ pub fn parse_casts(text: &str) -> Result<Vec<(Path, CastType)>, Error> {
             return Ok(casts);
         }
     }
-}
-
-#[derive(Clone, Debug, PartialEq)]
-enum Token {
-    /// A bare word: a name or a keyword.
-    Word(String),
-    Quoted(String, Quotes),
-    Text(String),
-    Number(Decimal),
-    Compare(Compare),
-    /// `~` or, negated, `!~`.
-    Matches {
-        negated: bool,
-    },
-    Open,
-    Close,
-    OpenIndex,
-    CloseIndex,
-    Comma,
-    Colon,
-    Dot,
-    /// `+`, `-`, `*`, `/`, `//`, `%` or `||`.
-    Operator(Function),
-    End,
-}
-
-#[derive(Clone, Debug)]
-struct Spanned {
-    token: Token,
-    span: Range<usize>,
 }
 
 /// What stands between operators.
@@ -786,139 +755,10 @@ fn single_quotes_hint(error: Error, found: &Token) -> Error {
     }
 }
 
-fn is_keyword(word: &str) -> bool {
-    const KEYWORDS: [&str; 11] = ["and", "or", "not", "is", "null", "in", "like", "ilike", "between", "true", "false"];
-    KEYWORDS.iter().any(|keyword| word.eq_ignore_ascii_case(keyword))
-}
-
-/// Cuts `text` into tokens; the last is [`Token::End`].
-fn scan(text: &str) -> Result<Vec<Spanned>, Error> {
-    let bytes = text.as_bytes();
-    let mut tokens = Vec::new();
-    let mut at = 0;
-    while let Some(c) = text[at..].chars().next() {
-        let start = at;
-        let second = bytes.get(at + 1);
-        let (token, len) = match (c, second) {
-            (c, _) if c.is_whitespace() => {
-                at += c.len_utf8();
-                continue;
-            }
-            ('(', _) => (Token::Open, 1),
-            (')', _) => (Token::Close, 1),
-            ('[', _) => (Token::OpenIndex, 1),
-            (']', _) => (Token::CloseIndex, 1),
-            (',', _) => (Token::Comma, 1),
-            ('.', _) => (Token::Dot, 1),
-            (':', _) => (Token::Colon, 1),
-            ('*', _) => (Token::Operator(Function::Multiply), 1),
-            ('/', Some(b'/')) => (Token::Operator(Function::FloorDivide), 2),
-            ('/', _) => (Token::Operator(Function::Divide), 1),
-            ('%', _) => (Token::Operator(Function::Remainder), 1),
-            ('|', Some(b'|')) => (Token::Operator(Function::Join), 2),
-            ('=', Some(b'=')) => (Token::Compare(Compare::Equal), 2),
-            ('=', _) => (Token::Compare(Compare::Equal), 1),
-            ('!', Some(b'=')) | ('<', Some(b'>')) => (Token::Compare(Compare::NotEqual), 2),
-            ('!', Some(b'~')) => (Token::Matches { negated: true }, 2),
-            ('<', Some(b'=')) => (Token::Compare(Compare::LessOrEqual), 2),
-            ('<', _) => (Token::Compare(Compare::Less), 1),
-            ('>', Some(b'=')) => (Token::Compare(Compare::GreaterOrEqual), 2),
-            ('>', _) => (Token::Compare(Compare::Greater), 1),
-            ('~', _) => (Token::Matches { negated: false }, 1),
-            ('\'', _) => {
-                let (text, len) = quoted(text, start, '\'', "the text has no closing quote")?;
-                (Token::Text(text), len)
-            }
-            ('"', _) => {
-                let (name, len) = quoted(text, start, '"', "the name has no closing quote")?;
-                (Token::Quoted(name, Quotes::Double), len)
-            }
-            ('`', _) => {
-                let (name, len) = quoted(text, start, '`', "the name has no closing quote")?;
-                (Token::Quoted(name, Quotes::Backtick), len)
-            }
-            ('0'..='9', _) | ('-' | '+', Some(b'0'..=b'9')) if c.is_ascii_digit() || !ends_value(&tokens) => {
-                let len = number_len(&bytes[at..]);
-                let written = &text[at..at + len];
-                let number = Decimal::parse(written);
-                let word_follows = text[at + len..].starts_with(|c: char| c.is_alphanumeric() || c == '_');
-                let Some(number) = number.filter(|_| !word_follows) else {
-                    let error = Error::new(text, start, "not a number");
-                    return Err(error.with_hint("a column whose name starts with a digit goes in double quotes"));
-                };
-                (Token::Number(number), len)
-            }
-            (c, _) if c.is_alphabetic() || c == '_' => {
-                let rest = &text[at..];
-                let len = rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len());
-                (Token::Word(rest[..len].to_owned()), len)
-            }
-            ('&', Some(b'&')) => {
-                return Err(Error::new(text, start, "`&&` is not known").with_hint("write `and`"));
-            }
-            ('-', _) => (Token::Operator(Function::Subtract), 1),
-            ('+', _) => (Token::Operator(Function::Add), 1),
-            ('!', _) => return Err(Error::new(text, start, "`!` is not known").with_hint("write `not`")),
-            (c, _) => return Err(Error::new(text, start, format!("`{c}` is not known here"))),
-        };
-        at += len;
-        tokens.push(Spanned { token, span: start..at });
-    }
-    tokens.push(Spanned { token: Token::End, span: text.len()..text.len() });
-    Ok(tokens)
-}
-
-/// True if a value ends here, so that a sign that follows is an operator.
-fn ends_value(tokens: &[Spanned]) -> bool {
-    match tokens.last().map(|last| &last.token) {
-        Some(Token::Word(word)) => {
-            let literal = ["true", "false", "null"].iter().any(|literal| word.eq_ignore_ascii_case(literal));
-            let opens = ["when", "then", "else", "case"].iter().any(|opens| word.eq_ignore_ascii_case(opens));
-            literal || !is_keyword(word) && !opens
-        }
-        Some(Token::Quoted(..) | Token::Text(_) | Token::Number(_) | Token::Close | Token::CloseIndex) => true,
-        _ => false,
-    }
-}
-
 fn binding_of(function: Function) -> u8 {
     match function {
         Function::Join => power::JOIN,
         Function::Add | Function::Subtract => power::SUM,
         _ => power::PRODUCT,
     }
-}
-
-/// The text in quotes at `start`, a quote in it written twice, and the bytes that it takes.
-fn quoted(text: &str, start: usize, quote: char, no_end: &str) -> Result<(String, usize), Error> {
-    let mut inside = String::new();
-    let mut chars = text[start..].char_indices().skip(1).peekable();
-    while let Some((i, c)) = chars.next() {
-        if c != quote {
-            inside.push(c);
-        } else if chars.next_if(|(_, next)| *next == quote).is_some() {
-            inside.push(quote);
-        } else {
-            return Ok((inside, i + 1));
-        }
-    }
-    Err(Error::new(text, start, no_end))
-}
-
-/// Bytes of the number that `bytes` starts with, by the look of it.
-fn number_len(bytes: &[u8]) -> usize {
-    let mut len = 1;
-    while let Some(&byte) = bytes.get(len) {
-        let exponent = len > 0 && matches!(bytes[len - 1], b'e' | b'E');
-        let part = byte.is_ascii_digit()
-            || byte == b'.' && bytes.get(len + 1).is_some_and(u8::is_ascii_digit)
-            || matches!(byte, b'e' | b'E')
-                && bytes.get(len + 1).is_some_and(|b| b.is_ascii_digit() || matches!(b, b'-' | b'+'))
-            || matches!(byte, b'-' | b'+') && exponent;
-        if !part {
-            break;
-        }
-        len += 1;
-    }
-    len
 }
