@@ -601,3 +601,51 @@ fn plans_that_cannot_be_done_are_refused() {
 }
 
 mod broken;
+
+/// A reader of these sources in small morsels, and what it says is left after each of them.
+fn left_after_each(sources: Vec<Source>) -> Vec<Option<u64>> {
+    let limits = tiny(1, 1 << 10);
+    let pool = crate::format::frame::BufferPool::new(limits.morsel_bytes, 1);
+    let mut reader = reader::Reader::new(sources, &limits, false, pool, &Control::new());
+    let mut left = Vec::new();
+    while let Some(item) = reader.next().unwrap() {
+        if let reader::Item::Morsel(..) = item {
+            left.push(reader.bytes_left());
+        }
+    }
+    left
+}
+
+#[test]
+fn what_is_left_is_known_of_the_last_source() {
+    let place = Place::new();
+    let lines: String = (0..2000u32).map(|i| format!("{{\"n\":{}}}\n", i.wrapping_mul(0x9e37_79b9))).collect();
+    let plain = || place.write("in.ndjson", &lines);
+    let left = left_after_each(vec![plain()]);
+    let size = lines.len() as u64;
+    assert!(left.len() > 10 && left[0].is_some_and(|left| left > size * 3 / 4 && left < size), "{left:?}");
+    assert!(left.is_sorted_by(|a, b| b.is_none() || a > b), "{left:?}");
+    assert_eq!(left.last(), Some(&None), "nothing is left, or it has grown");
+    let of_two = left_after_each(vec![plain(), plain()]);
+    assert!(of_two[..left.len()].iter().all(Option::is_none), "more sources follow: {of_two:?}");
+    assert_eq!(of_two[left.len()..], left);
+    // As many bytes of text are taken to come of a compressed byte as so far.
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut packed, lines.repeat(40).as_bytes()).unwrap();
+    let of_packed = left_after_each(vec![place.write("in.ndjson.gz", packed.finish().unwrap())]);
+    let middle = of_packed[of_packed.len() / 2].unwrap();
+    assert!((size * 10..size * 30).contains(&middle), "{middle} of {}", size * 40);
+}
+
+#[test]
+fn columns_stand_in_the_order_of_the_records_however_many_look_at_the_sample() {
+    let lines: String = (0..60).map(|i| format!("{{\"c{i:02}\":{i}}}\n")).collect();
+    for workers in [1, 2, 3, 7] {
+        let place = Place::new();
+        let mut plan = Plan::new(place.write("in.ndjson", &lines), output(&place.path("out.parquet")));
+        plan.limits = Limits { sample_bytes: 1 << 20, ..tiny(workers, 64) };
+        let report = run(plan).unwrap();
+        let names: Vec<String> = report.schema.fields.iter().map(|field| field.name.to_string()).collect();
+        assert_eq!(names, (0..60).map(|i| format!("c{i:02}")).collect::<Vec<_>>(), "{workers} workers");
+    }
+}
