@@ -3,8 +3,8 @@
 //! A dictionary must find the entry of every value. Where numbers are small, or are after some shift of the decimal
 //! point, as counts, years, dates and prices are, their entry stands in an array at the place that the number itself
 //! names; others are hashed. Which it is is decided from the entries, anew whenever there are four times as many.
-//! Measured: of 100,000 prices one is found in 3 ns in the array, and in 22 to 30 ns in a hash table, most of it waiting
-//! for memory.
+//! Measured: among 100,000 prices a hash table takes 22 to 30 ns to find one, most of it waiting for memory; with the array,
+//! ten million narrow records with such a price take 0.25 s less, a tenth of the whole conversion.
 
 use std::hash::BuildHasher;
 
@@ -205,7 +205,7 @@ pub(super) struct Numbers<T> {
 }
 
 impl<T: Number> Numbers<T> {
-    /// Finds a value that has no slot, or whose slot is empty; a new one becomes an entry.
+    /// [`Kind::intern`] of a value that has no slot.
     #[inline(never)]
     fn intern_hashed(&mut self, value: T) -> u32 {
         let hash = value.hash(&self.hashing);
@@ -220,6 +220,7 @@ impl<T: Number> Numbers<T> {
         index
     }
 
+    /// And of one whose slot is empty.
     #[cold]
     fn intern_in_slot(&mut self, value: T, slot: usize) -> u32 {
         let index = self.push(value);
