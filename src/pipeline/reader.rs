@@ -121,10 +121,18 @@ impl Reader {
     /// Bytes of records that are still to come, about, if the last source is at work and says how large it is.
     pub fn bytes_left(&self) -> Option<u64> {
         let open = self.current.as_ref().filter(|_| self.waiting.is_empty())?;
-        let (size, read) = (open.raw.size_bytes()?, open.raw.read.load(Ordering::Relaxed));
-        // As much comes of a byte as so far, be it decompressed. What grew since it was opened says nothing.
-        let left = u128::from(size.saturating_sub(read)) * u128::from(open.delivered) / u128::from(read.max(1));
-        u64::try_from(left).ok().filter(|&left| left > 0)
+        let size = open.raw.size_bytes()?;
+        let left = match open.compression {
+            Compression::None => size.saturating_sub(open.delivered),
+            // As much text comes of a byte as so far.
+            _ => {
+                let read = open.raw.read.load(Ordering::Relaxed);
+                let left = u128::from(size.saturating_sub(read)) * u128::from(open.delivered) / u128::from(read.max(1));
+                u64::try_from(left).unwrap_or(u64::MAX)
+            }
+        };
+        // A file that has grown since it was opened says nothing.
+        (left > 0).then_some(left)
     }
 
     /// The next piece, or `None` after the last. Blocks while a source has nothing.
