@@ -629,12 +629,13 @@ fn what_is_left_is_known_of_the_last_source() {
     let of_two = left_after_each(vec![plain(), plain()]);
     assert!(of_two[..left.len()].iter().all(Option::is_none), "more sources follow: {of_two:?}");
     assert_eq!(of_two[left.len()..], left);
-    // As many bytes of text are taken to come of a compressed byte as so far.
+    // Of what is compressed only about: the decompression has read ahead.
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     std::io::Write::write_all(&mut packed, lines.repeat(40).as_bytes()).unwrap();
     let of_packed = left_after_each(vec![place.write("in.ndjson.gz", packed.finish().unwrap())]);
-    let middle = of_packed[of_packed.len() / 2].unwrap();
-    assert!((size * 10..size * 30).contains(&middle), "{middle} of {}", size * 40);
+    let middle = of_packed[of_packed.len() / 2];
+    assert!(middle.is_some_and(|left| left < size * 40), "{middle:?} of {}", size * 40);
+    assert_eq!(of_packed.last(), Some(&None));
 }
 
 #[test]
