@@ -5,8 +5,8 @@
     table.py --show benches/record/2026-11-23-1a2b3c4.json
     table.py --update-docs docs/performance.md [--record FILE]
 
-The tools of a task take turns, run by run, so that what else the machine does hits all of them. For
-each run: wall time, user and system time and the peak resident set of the tool's own process, bytes
+The tools of a task take turns, run by run, each turn beginning with another, so that what else the machine
+does hits all of them. For each run: wall time, user and system time and the peak resident set of the tool's own process, bytes
 of output. Each tool's first output is compared with the input. The record is benches/record/
 DATE-COMMIT.json, unless --record names another file, and tasks are added to one that is there; a
 ratio is a peer's median wall time through drawoff's. With --drawoff-before a second build takes its turn
@@ -205,7 +205,9 @@ class Bench:
         runs = {tool: [] for tool in tools}
         results = {tool: {"task": name, "tool": tool, "floor": bool(call.get("floor"))} for tool, call in tools.items()}
         for turn in range(self.args.runs):
-            for tool, call in tools.items():
+            # Another tool begins each turn: who comes after whom is worth some percent.
+            begins = turn % len(tools)
+            for tool, call in [*tools.items()][begins:] + [*tools.items()][:begins]:
                 if runs[tool] and runs[tool][-1]["exit"] != 0:
                     continue
                 target.unlink(missing_ok=True)
