@@ -5,13 +5,13 @@
     table.py --show benches/record/2026-11-23-1a2b3c4.json
     table.py --update-docs docs/performance.md [--record FILE]
 
-The tools of a task take turns, run by run, each turn beginning with another, so that what else the machine
-does hits all of them. For each run: wall time, user and system time and the peak resident set of the tool's own process, bytes
-of output. Each tool's first output is compared with the input. The record is benches/record/
+The tools of a task take turns, run by run, each turn beginning with another, so that what else the
+machine does hits all of them. For each run: wall time, user and system time and the peak resident set
+of the tool's own process, bytes of output. Each tool's first output is compared with the input. The record is benches/record/
 DATE-COMMIT.json, unless --record names another file, and tasks are added to one that is there; a
-ratio is a peer's median wall time through drawoff's. With --drawoff-before a second build takes its turn
-as well: what a change is worth shows on a busy machine, too. Peers must be installed beside the Python that
-runs this; run.sh does that. Linux only.
+ratio is a peer's median wall time through drawoff's. With --drawoff-before a second build
+takes its turn as well: what a change is worth shows on a busy machine, too. Peers must be installed
+beside the Python that runs this; run.sh does that. Linux only.
 """
 import argparse
 import datetime
@@ -185,7 +185,8 @@ class Bench:
         piped_in, piped_out = task.get("from_pipe"), task.get("to_pipe")
         if "drawoff" in call:
             out = [] if piped_out else ["-o", str(target)]
-            return [call.get("binary", self.args.drawoff), "convert", "-" if piped_in else str(source), *out, *call["drawoff"], "--quiet"]
+            binary = call.get("binary", self.args.drawoff)
+            return [binary, "convert", "-" if piped_in else str(source), *out, *call["drawoff"], "--quiet"]
         if "command" in call:
             return [word.replace("{in}", str(source)) for word in call["command"]]
         name, job, *options = call["python"]
@@ -200,14 +201,15 @@ class Bench:
         target = self.work / f"out.{task['suffix']}"
         tools = {DRAWOFF: task["drawoff"], **task["peers"]}
         if self.args.drawoff_before:
-            before = {DRAWOFF_BEFORE: {**task["drawoff"], "binary": self.args.drawoff_before}}
-            tools = {DRAWOFF: task["drawoff"], **before, **task["peers"]}
+            tools[DRAWOFF_BEFORE] = {**task["drawoff"], "binary": self.args.drawoff_before}
         runs = {tool: [] for tool in tools}
         results = {tool: {"task": name, "tool": tool, "floor": bool(call.get("floor"))} for tool, call in tools.items()}
         for turn in range(self.args.runs):
             # Another tool begins each turn: who comes after whom is worth some percent.
-            begins = turn % len(tools)
-            for tool, call in [*tools.items()][begins:] + [*tools.items()][:begins]:
+            order = list(tools)
+            begins = turn % len(order)
+            for tool in order[begins:] + order[:begins]:
+                call = tools[tool]
                 if runs[tool] and runs[tool][-1]["exit"] != 0:
                     continue
                 target.unlink(missing_ok=True)
