@@ -180,9 +180,9 @@ fn schema_of_sample(compiled: &Compiled, sample: &[Item]) -> Schema {
         let (mine, others) = sample.split_at(sample.len().div_ceil(compiled.workers));
         let share = others.len().div_ceil(compiled.workers.max(2) - 1).max(1);
         let others: Vec<_> = others.chunks(share).map(|items| scope.spawn(move || look(items))).collect();
-        let schemas = others.into_iter().map(|other| other.join().unwrap_or_else(|panic| resume_unwind(panic)));
-        // Order matters: it is that of the columns.
         let mine = look(mine);
+        // In order, which is that of the columns.
+        let schemas = others.into_iter().map(|other| other.join().unwrap_or_else(|panic| resume_unwind(panic)));
         schemas.fold(mine, join)
     })
 }

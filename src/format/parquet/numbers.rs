@@ -62,62 +62,41 @@ pub(super) trait Number: Copy + Default {
     fn statistics(bounds: Option<(Self, Self)>, nulls: u64) -> Statistics;
 }
 
-impl Number for i64 {
-    const WIDTH: usize = 8;
+/// Whole numbers whose plain form is their bytes, the lowest first.
+macro_rules! impl_number {
+    ($($number:ty),*) => {$(
+        impl Number for $number {
+            const WIDTH: usize = size_of::<$number>();
 
-    #[inline]
-    fn put(self, page: &mut Vec<u8>) {
-        page.extend_from_slice(&self.to_le_bytes());
-    }
+            #[inline]
+            fn put(self, page: &mut Vec<u8>) {
+                page.extend_from_slice(&self.to_le_bytes());
+            }
 
-    #[inline]
-    fn bits(self) -> u128 {
-        u128::from(self as u64)
-    }
+            #[inline]
+            fn bits(self) -> u128 {
+                self as u128
+            }
 
-    #[inline]
-    fn slot(self, _scale: f64) -> usize {
-        // Negative ones become large.
-        usize::try_from(self as u64).unwrap_or(usize::MAX)
-    }
+            #[inline]
+            fn slot(self, _scale: f64) -> usize {
+                usize::try_from(self).unwrap_or(usize::MAX)
+            }
 
-    #[inline]
-    fn below(self, other: Self) -> bool {
-        self < other
-    }
+            #[inline]
+            fn below(self, other: Self) -> bool {
+                self < other
+            }
 
-    fn statistics(bounds: Option<(Self, Self)>, nulls: u64) -> Statistics {
-        Statistics::from(ValueStatistics::new(bounds.map(|b| b.0), bounds.map(|b| b.1), None, Some(nulls), false))
-    }
+            fn statistics(bounds: Option<(Self, Self)>, nulls: u64) -> Statistics {
+                let (min, max) = bounds.unzip();
+                Statistics::from(ValueStatistics::new(min, max, None, Some(nulls), false))
+            }
+        }
+    )*};
 }
 
-impl Number for i32 {
-    const WIDTH: usize = 4;
-
-    #[inline]
-    fn put(self, page: &mut Vec<u8>) {
-        page.extend_from_slice(&self.to_le_bytes());
-    }
-
-    #[inline]
-    fn bits(self) -> u128 {
-        u128::from(self as u32)
-    }
-
-    #[inline]
-    fn slot(self, _scale: f64) -> usize {
-        self as u32 as usize
-    }
-
-    #[inline]
-    fn below(self, other: Self) -> bool {
-        self < other
-    }
-
-    fn statistics(bounds: Option<(Self, Self)>, nulls: u64) -> Statistics {
-        Statistics::from(ValueStatistics::new(bounds.map(|b| b.0), bounds.map(|b| b.1), None, Some(nulls), false))
-    }
-}
+impl_number!(i64, i32);
 
 impl Number for f64 {
     const WIDTH: usize = 8;
