@@ -6,6 +6,9 @@ use super::Reject;
 use crate::column::Morsel;
 use crate::column::{Batch, Field, Schema, Type};
 
+/// More room than the first records of a morsel tell of, so that one reservation does as a rule.
+pub(super) const SURPLUS: f64 = 1.1;
+
 /// A morsel whose records fit their schema.
 #[derive(Clone, Debug)]
 pub struct Decoded {

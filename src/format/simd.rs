@@ -2,7 +2,8 @@
 //!
 //! Each is one plain question about bytes, answered in `portable` as its words say. On x86-64 the
 //! same answer comes from SSE2, which every such processor has: nothing has to be detected, and the
-//! loops are inlined where they are used, which code for newer instructions could not be. The twins
+//! loops are inlined where they are used, which code for newer instructions could not be. Only the
+//! one that gains most from them, `halve_quotes`, looks whether the processor has AVX-512. The twins
 //! pass the same tests.
 //!
 //! One of the few files with `unsafe`: vectors are loaded from slices, each load behind a check of
@@ -68,6 +69,10 @@ pub fn either_mask(block: &[u8; 64], a: u8, b: u8) -> u64 {
 pub fn halve_quotes(text: &[u8], out: &mut Vec<u8>) {
     #[cfg(target_arch = "x86_64")]
     if !portable_is_forced() {
+        if avx512::is_there() {
+            // SAFETY: the processor has what it wants.
+            return unsafe { avx512::halve_quotes(text, out) };
+        }
         return sse2::halve_quotes(text, out);
     }
     portable::halve_quotes(text, out);
@@ -445,6 +450,78 @@ mod sse2 {
     }
 }
 
+#[cfg(target_arch = "x86_64")]
+mod avx512 {
+    use std::arch::x86_64::{
+        _mm512_cmpeq_epi8_mask, _mm512_maskz_compress_epi8, _mm512_maskz_loadu_epi8, _mm512_set1_epi8,
+        _mm512_storeu_si512,
+    };
+
+    /// Bytes of a vector, and bits of a mask.
+    const BLOCK: usize = 64;
+
+    /// Whether the processor has what the functions below want.
+    #[inline(always)]
+    pub fn is_there() -> bool {
+        is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vbmi2")
+            && is_x86_feature_detected!("popcnt")
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vbmi2,popcnt")]
+    pub fn halve_quotes(text: &[u8], out: &mut Vec<u8>) {
+        // The text at most, and the last store may reach a block beyond what it brings.
+        out.reserve(text.len() + BLOCK);
+        let mut end = out.len();
+        // One if the first byte of the block is the second of a pair.
+        let mut owed = 0;
+        for block in text.chunks(BLOCK) {
+            let there = u64::MAX >> (BLOCK - block.len());
+            // SAFETY: only the bytes that are there are read.
+            let bytes = unsafe { _mm512_maskz_loadu_epi8(there, block.as_ptr().cast()) };
+            let quotes = _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8(b'"' as i8));
+            let seconds = seconds_of_pairs(quotes & !owed) | owed;
+            let kept = there & !seconds;
+            // SAFETY: `end` has come no further than the blocks before, so that a block is left of what was reserved.
+            unsafe {
+                _mm512_storeu_si512(out.as_mut_ptr().add(end).cast(), _mm512_maskz_compress_epi8(kept, bytes));
+            }
+            end += kept.count_ones() as usize;
+            owed = (quotes & !seconds) >> (BLOCK - 1);
+        }
+        // SAFETY: every byte up to `end` was written.
+        unsafe { out.set_len(end) };
+    }
+
+    /// Of each run of ones, the second, fourth, and so on.
+    #[inline(always)]
+    fn seconds_of_pairs(ones: u64) -> u64 {
+        /// The first, third, and so on.
+        const EVEN_PLACES: u64 = 0x5555_5555_5555_5555;
+        let starts = ones & !(ones << 1);
+        // A one added to the start of a run clears all of it.
+        let from_even = ones & !ones.wrapping_add(starts & EVEN_PLACES);
+        from_even & !EVEN_PLACES | (ones & !from_even) & EVEN_PLACES
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn every_second_of_a_run_is_told() {
+            assert_eq!(seconds_of_pairs(0b0111_0110_0001_1101), 0b0010_0100_0000_1000);
+            for start in 0..64 {
+                for len in 1..=64 - start {
+                    let twin = (start + 1..start + len).step_by(2).fold(0, |bits, at| bits | 1u64 << at);
+                    assert_eq!(seconds_of_pairs((u64::MAX >> (64 - len)) << start), twin, "{start} {len}");
+                }
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -494,11 +571,15 @@ mod tests {
             });
             prop_assert_eq!(&results[0], &format!("x{}", quoted.replace('"', "\"\"")));
             let doubled = &results[0][1..];
-            both_ways(|| {
+            let halved = |halve: fn(&[u8], &mut Vec<u8>)| {
                 let mut out = b"x".to_vec();
-                halve_quotes(doubled.as_bytes(), &mut out);
+                halve(doubled.as_bytes(), &mut out);
                 assert_eq!(out[1..], *quoted.as_bytes());
-            });
+            };
+            both_ways(|| halved(halve_quotes));
+            // Where the processor has AVX-512, the other way has not been asked.
+            #[cfg(target_arch = "x86_64")]
+            halved(sse2::halve_quotes);
             prop_assert_eq!(&results[0], &results[1]);
         }
     }

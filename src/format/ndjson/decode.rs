@@ -20,7 +20,7 @@ use super::scan::{Cursor, Fault, FaultKind, MAX_FEW_DIGITS, Number, Scan, Str, W
 use crate::column::build::{Builder, Literal, StructBuilder};
 use crate::column::views::make_view;
 use crate::column::{Batch, Field, Mixing, Morsel, RecordSpan, Schema, Type};
-use crate::format::decode::{Decoded, Extra, OnMisfit, Outcome, RejectedRecord, Rules, Surprise};
+use crate::format::decode::{Decoded, Extra, OnMisfit, Outcome, RejectedRecord, Rules, SURPLUS, Surprise};
 
 /// Buffer indices of views: the morsel itself, and the text of strings that had escapes.
 const MORSEL: u32 = 0;
@@ -32,9 +32,6 @@ const LOOK_AHEAD: usize = 3;
 
 /// Records of a morsel that tell how many values its columns will have. By eye: enough to tell, and few to move.
 const FIRST_RECORDS: u64 = 64;
-
-/// Room beyond that, so that a morsel whose last records are short needs no second growth.
-const SURPLUS: f64 = 1.1;
 
 /// Keys whose order is remembered. Records with more have keys that are data.
 const MAX_FORESEEN: usize = 256;

@@ -12,6 +12,7 @@ use crate::column::{Mixing, Morsel, Type};
 use crate::format::Reject;
 use crate::format::csv::infer::parse_bool;
 use crate::format::csv::split::Span;
+use crate::format::decode::SURPLUS;
 use crate::format::number;
 use crate::format::simd::halve_quotes;
 
@@ -266,9 +267,6 @@ pub(super) struct TextBuilder {
     /// Valid UTF-8 as the morsel is: quotes are bytes of their own in it.
     single: Vec<u8>,
 }
-
-/// More room than the cells so far tell of, so that one reservation does as a rule.
-const SURPLUS: f64 = 1.1;
 
 const MORSEL_BUFFER: u32 = 0;
 const SINGLE_BUFFER: u32 = 1;
