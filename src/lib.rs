@@ -36,7 +36,7 @@
 //!
 //! 0. [`position`], [`text`], [`secret`], [`api`]: values.
 //! 1. [`mod@column`], [`mod@format`]: pure work; no tokio, files, sockets or clock.
-//! 2. [`net`], [`source`], [`transform`], [`sink`]: ends and steps.
+//! 2. [`net`], [`source`], [`transform`], [`sink`], [`pipe`]: ends and steps.
 //! 3. [`pipeline`]: the plan, and its execution.
 //! 4. [`client`], [`service`]: the two sides of the API; they meet only in [`api`].
 //! 5. [`cli`]: the command line.
@@ -55,6 +55,7 @@ pub mod client;
 pub mod column;
 pub mod format;
 pub mod net;
+pub mod pipe;
 pub mod pipeline;
 pub mod position;
 pub mod secret;

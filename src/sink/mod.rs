@@ -14,6 +14,8 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
+use crate::pipe;
+
 pub use file::{PendingFile, check_writable};
 pub use object::{ObjectFolder, ObjectPlace, ObjectUpload};
 pub use partial::remove_stale;
@@ -43,7 +45,7 @@ impl Sink {
     pub fn file(path: &Path, no_clobber: bool) -> io::Result<Self> {
         match std::fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => Err(io::Error::new(io::ErrorKind::IsADirectory, "is a folder")),
-            Ok(metadata) if !metadata.is_file() => Ok(Sink::Stream(File::options().write(true).open(path)?)),
+            Ok(metadata) if !metadata.is_file() => Ok(Sink::stream(File::options().write(true).open(path)?)),
             _ => Ok(Sink::File(PendingFile::create(path, no_clobber)?)),
         }
     }
@@ -59,7 +61,12 @@ impl Sink {
 
     /// Standard output.
     pub fn stdout() -> io::Result<Self> {
-        Ok(Sink::Stream(rustix::io::dup(io::stdout())?.into()))
+        Ok(Sink::stream(rustix::io::dup(io::stdout())?.into()))
+    }
+
+    fn stream(file: File) -> Self {
+        pipe::enlarge(&file);
+        Sink::Stream(file)
     }
 
     /// True when what was written can be read again and changed before anybody sees it.

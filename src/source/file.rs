@@ -5,8 +5,9 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::ByteSource;
+use crate::pipe;
 
-/// A file read from its start to its end.
+/// A file read from its start to its end, or a pipe or device that has a path.
 pub struct FileSource {
     file: File,
     size_bytes: Option<u64>,
@@ -20,6 +21,7 @@ impl FileSource {
         if metadata.is_dir() {
             return Err(io::Error::new(io::ErrorKind::IsADirectory, "is a folder, not a file"));
         }
+        pipe::enlarge(&file);
         // Pipes and devices say 0.
         let size_bytes = metadata.is_file().then_some(metadata.len());
         Ok(FileSource { file, size_bytes })
@@ -33,6 +35,10 @@ impl Read for FileSource {
 }
 
 impl ByteSource for FileSource {
+    fn would_wait(&mut self) -> bool {
+        self.size_bytes.is_none() && pipe::would_wait(&self.file)
+    }
+
     fn size_bytes(&self) -> Option<u64> {
         self.size_bytes
     }

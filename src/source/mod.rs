@@ -22,7 +22,7 @@ use crate::format::{Compression, Format};
 /// download) travels inside [`io::Error::other`] with its type, so that the edge can name it.
 pub trait ByteSource: io::Read + Send {
     /// True when a read would have to wait for more to arrive: what is parsed is then flushed.
-    /// Files never wait.
+    /// Regular files never wait.
     fn would_wait(&mut self) -> bool {
         false
     }

@@ -240,6 +240,28 @@ fn a_pipe_is_alive_while_its_source_pauses() {
     }
 }
 
+/// What `<(command)` of a shell gives is a pipe with a path.
+#[test]
+fn a_pipe_with_a_path_is_alive_while_its_source_pauses() {
+    let place = Place::new();
+    let mut mkfifo = place.program("mkfifo");
+    assert!(mkfifo.arg("in.pipe").status().unwrap().success());
+    let line = ["convert", "in.pipe", "--from", "ndjson", "-o", "-", "--to", "ndjson"];
+    let mut child = place.command(&line).spawn().unwrap();
+    let mut pipe = std::fs::File::options().write(true).open(place.path("in.pipe")).unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    for n in ["{\"n\":1}\n", "{\"n\":2}\n"] {
+        pipe.write_all(n.as_bytes()).unwrap();
+        // Waits for as long as it takes: the input has no end yet.
+        let mut row = String::new();
+        stdout.read_line(&mut row).unwrap();
+        assert_eq!(row, n);
+    }
+    drop(pipe);
+    assert_eq!(stdout.read_line(&mut String::new()).unwrap(), 0);
+    assert_eq!(child.wait().unwrap().code(), Some(exit::SUCCESS));
+}
+
 #[test]
 fn from_a_url() {
     let server = Loopback::start(|request| match request.path.as_str() {

@@ -144,7 +144,7 @@ fn an_open_quote_costs_its_line_and_is_named() {
 #[test]
 fn an_output_whose_reader_goes_away_is_the_end_of_that_output_alone() {
     let place = Place::new();
-    let rows: String = (0..20_000).map(|i| format!("{{\"i\":{i}}}\n")).collect();
+    let rows: String = (0..200_000).map(|i| format!("{{\"i\":{i}}}\n")).collect();
     let pipe = place.path("pipe");
     let mut command = std::process::Command::new("mkfifo");
     assert!(command.arg(&pipe).status().unwrap().success());
@@ -177,9 +177,9 @@ fn an_output_whose_reader_goes_away_is_the_end_of_that_output_alone() {
         let alone = names.len() == 1;
         assert_eq!(report.stopped_early, alone);
         if !alone {
-            assert_eq!(report.rows_written, 20_000);
+            assert_eq!(report.rows_written, 200_000);
             assert!(report.notes.iter().any(|note| note.contains("went away")), "{:?}", report.notes);
-            assert_eq!(place.read("out.csv").lines().count(), 20_001);
+            assert_eq!(place.read("out.csv").lines().count(), 200_001);
             std::fs::remove_file(place.path("out.csv")).unwrap();
         }
     }
