@@ -4,20 +4,23 @@ use std::os::fd::AsFd;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// What a pipe is enlarged to, in bytes: the most that Linux gives without privileges (`/proc/sys/fs/pipe-max-size`).
-/// With its 64 KiB the two ends wait for each other sixteen times as often.
-#[cfg(target_os = "linux")]
-const BYTES: usize = 1 << 20;
+/// Room of a pipe that is read from, in bytes. Linux gives 64 KiB, and the two ends wait for each other each time those are
+/// full or empty. With a mebibyte half of what that gains is lost again: what is read has left the caches by then.
+pub const ROOM_TO_READ: usize = 256 << 10;
 
-/// Gives a pipe room for a mebibyte, unless it has more. What is no pipe stays as it is, and so does a pipe when the user
-/// has used up what the system grants: it is only slower.
-pub fn enlarge(fd: impl AsFd) {
+/// Room of a pipe that is written to, in bytes: the most that Linux gives without privileges
+/// (`/proc/sys/fs/pipe-max-size`). Pieces of output are about as large.
+pub const ROOM_TO_WRITE: usize = 1 << 20;
+
+/// Gives a pipe this much room in bytes, unless it has more. What is no pipe stays as it is, and so does a pipe when the
+/// user has used up what the system grants: it is only slower.
+pub fn enlarge(fd: impl AsFd, room: usize) {
     #[cfg(target_os = "linux")]
-    if rustix::pipe::fcntl_getpipe_size(&fd).is_ok_and(|bytes| bytes < BYTES) {
-        let _ = rustix::pipe::fcntl_setpipe_size(&fd, BYTES);
+    if rustix::pipe::fcntl_getpipe_size(&fd).is_ok_and(|bytes| bytes < room) {
+        let _ = rustix::pipe::fcntl_setpipe_size(&fd, room);
     }
     #[cfg(not(target_os = "linux"))]
-    let _ = fd;
+    let _ = (fd, room);
 }
 
 /// True when a read would have to wait for more to arrive.
@@ -51,19 +54,19 @@ mod tests {
         let size = |fd: &std::io::PipeReader| rustix::pipe::fcntl_getpipe_size(fd).unwrap();
         let (mut reader, mut writer) = pipe().unwrap();
         writer.write_all(b"before").unwrap();
-        enlarge(&writer);
+        enlarge(&writer, ROOM_TO_READ);
         // The system may grant a user no more than what there is.
-        assert!(size(&reader) == BYTES || size(&reader) <= 1 << 16);
+        assert!(size(&reader) == ROOM_TO_READ || size(&reader) <= 1 << 16);
         drop(writer);
         let mut text = String::new();
         reader.read_to_string(&mut text).unwrap();
         assert_eq!(text, "before");
 
         let (reader, _writer) = pipe().unwrap();
-        if rustix::pipe::fcntl_setpipe_size(&reader, 2 * BYTES).is_ok() {
-            enlarge(&reader);
-            assert_eq!(size(&reader), 2 * BYTES);
+        if rustix::pipe::fcntl_setpipe_size(&reader, ROOM_TO_WRITE).is_ok() {
+            enlarge(&reader, ROOM_TO_READ);
+            assert_eq!(size(&reader), ROOM_TO_WRITE);
         }
-        enlarge(std::fs::File::open("Cargo.toml").unwrap());
+        enlarge(std::fs::File::open("Cargo.toml").unwrap(), ROOM_TO_WRITE);
     }
 }

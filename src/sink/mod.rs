@@ -65,7 +65,7 @@ impl Sink {
     }
 
     fn stream(file: File) -> Self {
-        pipe::enlarge(&file);
+        pipe::enlarge(&file, pipe::ROOM_TO_WRITE);
         Sink::Stream(file)
     }
 

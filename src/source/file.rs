@@ -21,7 +21,7 @@ impl FileSource {
         if metadata.is_dir() {
             return Err(io::Error::new(io::ErrorKind::IsADirectory, "is a folder, not a file"));
         }
-        pipe::enlarge(&file);
+        pipe::enlarge(&file, pipe::ROOM_TO_READ);
         // Pipes and devices say 0.
         let size_bytes = metadata.is_file().then_some(metadata.len());
         Ok(FileSource { file, size_bytes })

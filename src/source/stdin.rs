@@ -14,7 +14,7 @@ impl StdinSource {
     /// Takes standard input; one per process.
     pub fn open() -> io::Result<Self> {
         let fd = rustix::io::dup(std::io::stdin())?;
-        pipe::enlarge(&fd);
+        pipe::enlarge(&fd, pipe::ROOM_TO_READ);
         Ok(StdinSource { file: fd.into() })
     }
 }
