@@ -4,9 +4,11 @@
 //! cargo bench --bench peak_memory
 //! ```
 //!
-//! The input is 256 MiB of generated records, then 2.5 GiB, through a pipe, so that no disk is
-//! needed. The peak is `VmHWM`, the highest resident set that the kernel has seen of the process,
-//! read while it runs. Exits with 1 where the larger input takes more than a tenth more.
+//! The input is a gibibyte of generated records, ten times over, then ten gibibytes at once, through a
+//! pipe, so that no disk is needed. Which peak a run reaches depends on how its threads meet, so that of ten
+//! runs the largest counts: they have as many occasions as the long one. The peak is `VmHWM`, the highest
+//! resident set that the kernel has seen of the process, read while it runs. Exits with 1 where the
+//! larger input takes more than a tenth more.
 
 mod inputs;
 
@@ -20,7 +22,8 @@ use inputs::Shape;
 const MIB: u64 = 1 << 20;
 /// Generated once, and fed again and again.
 const BLOCK_BYTES: usize = 32 << 20;
-const SMALL_BLOCKS: usize = 8;
+/// Enough that every buffer and table has come to its full size.
+const SMALL_BLOCKS: usize = 32;
 const TIMES: usize = 10;
 
 /// What is converted, and how: a name, and the arguments behind `convert -`.
@@ -48,7 +51,10 @@ fn main() -> ExitCode {
         if !chosen.is_empty() && !chosen.iter().any(|word| name.to_lowercase().contains(&word.to_lowercase())) {
             continue;
         }
-        let peaks = [small, large].map(|blocks| peak_of(args, &block, blocks, folder.path()));
+        let peaks = [(small, TIMES), (large, 1)].map(|(blocks, runs)| {
+            let peaks = (0..runs).map(|_| peak_of(args, &block, blocks, folder.path()));
+            peaks.max().expect("there are runs")
+        });
         let ratio = peaks[1] as f64 / peaks[0] as f64;
         let verdict = if ratio <= 1.10 { "same within 10 %" } else { "GROWN" };
         grown |= ratio > 1.10;
