@@ -5,13 +5,14 @@
     table.py --show benches/record/2026-11-23-1a2b3c4.json
     table.py --update-docs docs/performance.md [--record FILE]
 
-The tools of a task take turns, run by run, each turn beginning with another, so that what else the
-machine does hits all of them. For each run: wall time, user and system time and the peak resident set
-of the tool's own process, bytes of output. Each tool's first output is compared with the input. The record is benches/record/
-DATE-COMMIT.json, unless --record names another file, and tasks are added to one that is there; a
-ratio is a peer's median wall time through drawoff's. With --drawoff-before a second build
-takes its turn as well: what a change is worth shows on a busy machine, too. Peers must be installed
-beside the Python that runs this; run.sh does that. Linux only.
+The tools of a task take turns, run by run, each turn in another order, so that what else the machine
+does hits all of them; before each run all that is to be written to disks is written. For each run: wall
+time, user and system time and the peak resident set of the tool's own process, bytes of output. Each
+tool's first output is compared with the input. The record is benches/record/DATE-COMMIT.json, unless
+--record names another file, and tasks are added to one that is there; a ratio is a peer's median wall
+time through drawoff's. With --drawoff-before a second build takes its turn as well: what a change is
+worth shows on a busy machine, too. Peers must be installed beside the Python that runs this; run.sh does
+that. Linux only.
 """
 import argparse
 import datetime
@@ -19,6 +20,7 @@ import json
 import os
 import pathlib
 import platform
+import random
 import subprocess
 import sys
 import tempfile
@@ -205,14 +207,14 @@ class Bench:
         runs = {tool: [] for tool in tools}
         results = {tool: {"task": name, "tool": tool, "floor": bool(call.get("floor"))} for tool, call in tools.items()}
         for turn in range(self.args.runs):
-            # Another tool begins each turn: who comes after whom is worth some percent.
-            order = list(tools)
-            begins = turn % len(order)
-            for tool in order[begins:] + order[:begins]:
+            # Another order in each turn, the same in each execution: who comes after whom is worth some percent.
+            for tool in random.Random(turn).sample(list(tools), len(tools)):
                 call = tools[tool]
                 if runs[tool] and runs[tool][-1]["exit"] != 0:
                     continue
                 target.unlink(missing_ok=True)
+                # What one tool left to be written is not to be the next one's burden.
+                os.sync()
                 floor = call.get("floor")
                 got = run(self.command(call, task, source, target), to_pipe=task.get("to_pipe", False),
                           output=target if task.get("to_pipe") else None,
