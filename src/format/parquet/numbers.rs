@@ -35,7 +35,7 @@ const MOST_SLOTS: usize = 1 << 18;
 const NO_ENTRY: u32 = u32::MAX;
 
 /// A number of fixed width.
-pub(super) trait Number: Copy + Default {
+pub(super) trait Number: Copy + Default + PartialOrd {
     /// Its bytes on a plain page.
     const WIDTH: usize;
     /// Multiples for which [`Number::slot`] is worth trying, ascending.
@@ -52,8 +52,6 @@ pub(super) trait Number: Copy + Default {
     fn hash(self, hashing: &RandomState) -> u64 {
         if Self::WIDTH > 8 { hashing.hash_one(self.bits()) } else { hashing.hash_one(self.bits() as u64) }
     }
-    /// Order of the statistics; false where there is none.
-    fn below(self, other: Self) -> bool;
     /// False for what is neither below nor above anything.
     fn is_ordered(self) -> bool {
         true
@@ -81,11 +79,6 @@ macro_rules! impl_number {
             #[inline]
             fn slot(self, _scale: f64) -> usize {
                 usize::try_from(self).unwrap_or(usize::MAX)
-            }
-
-            #[inline]
-            fn below(self, other: Self) -> bool {
-                self < other
             }
 
             fn statistics(bounds: Option<(Self, Self)>, nulls: u64) -> Statistics {
@@ -119,11 +112,6 @@ impl Number for f64 {
         if (f64::from(slot) / scale).to_bits() == self.to_bits() { slot as usize } else { usize::MAX }
     }
 
-    #[inline]
-    fn below(self, other: Self) -> bool {
-        self < other
-    }
-
     fn is_ordered(self) -> bool {
         !self.is_nan()
     }
@@ -152,11 +140,6 @@ impl Number for i128 {
     #[inline]
     fn slot(self, _scale: f64) -> usize {
         usize::try_from(self).unwrap_or(usize::MAX)
-    }
-
-    #[inline]
-    fn below(self, other: Self) -> bool {
-        self < other
     }
 
     fn statistics(bounds: Option<(Self, Self)>, nulls: u64) -> Statistics {
@@ -277,9 +260,9 @@ impl<T: Number> Kind for Numbers<T> {
     fn see(&mut self, value: T) {
         match &mut self.bounds {
             Some((min, max)) => {
-                if value.below(*min) {
+                if value < *min {
                     *min = value;
-                } else if max.below(value) {
+                } else if *max < value {
                     *max = value;
                 }
             }
