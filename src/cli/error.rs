@@ -263,7 +263,9 @@ fn net_exit(kind: Kind) -> Exit {
         Kind::KeyRefused => Exit::KeyRefused,
         Kind::NotFound => Exit::NotFound,
         Kind::Forbidden | Kind::Refused => Exit::Refused,
-        Kind::RateLimited | Kind::Unreachable | Kind::ServerFault | Kind::BadAnswer => Exit::Unreachable,
+        Kind::RateLimited | Kind::Unreachable | Kind::UnknownIssuer | Kind::ServerFault | Kind::BadAnswer => {
+            Exit::Unreachable
+        }
         Kind::Changed | Kind::CutShort | Kind::Damaged | Kind::Stopped => download_exit(kind),
     }
 }
@@ -296,7 +298,7 @@ fn exit_of(error: &Error) -> Exit {
         },
         Error::Download { cause, .. } => match cause.kind() {
             Kind::NotFound => Exit::NotFound,
-            Kind::Unreachable => Exit::Unreachable,
+            Kind::Unreachable | Kind::UnknownIssuer => Exit::Unreachable,
             kind => download_exit(kind),
         },
         Error::Pipeline(error) => match error {
@@ -417,11 +419,17 @@ fn hint(error: &Error) -> Option<String> {
     }
 }
 
-/// A link elsewhere that wants the key does not get it unasked.
+/// The hint for a file that cannot be downloaded. A link elsewhere that wants the key does not get it unasked.
 fn download_hint(error: &net::Error) -> Option<String> {
+    if error.kind() == Kind::UnknownIssuer {
+        return Some(CA_HINT.to_owned());
+    }
     let host = error.keyless_host()?;
     Some(format!("{host} is not the API's own address and got no key; `--send-key-to {host}` sends it there"))
 }
+
+/// The two ways to have the CA that a server's certificate is signed by.
+const CA_HINT: &str = "install the system's CA certificates (on Debian and Ubuntu: the package ca-certificates), or set SSL_CERT_FILE to a file with those of the server";
 
 fn net_hint(error: &net::Error) -> Option<String> {
     match error.kind() {
@@ -434,6 +442,7 @@ fn net_hint(error: &net::Error) -> Option<String> {
             env_names::API_KEY
         )),
         Kind::RateLimited => Some("the limit counts all requests of one key; try again in a minute".to_owned()),
+        Kind::UnknownIssuer => Some(CA_HINT.to_owned()),
         Kind::Unreachable => {
             Some("check the network and the address; `drawoff config show` says which is in force".to_owned())
         }
@@ -448,7 +457,7 @@ fn write_hint(path: &Path, cause: &io::Error) -> Option<String> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let folder = folder.display();
     if is_disk_full(cause) {
-        return Some(format!("free some space where {folder} is, or write elsewhere with `-o`; nothing half was left"));
+        return Some(format!("free some space where {folder} is, or write elsewhere with `-o`; no partial file remains"));
     }
     match cause.kind() {
         io::ErrorKind::NotFound => Some(format!("the folder {folder} must exist")),
@@ -495,6 +504,7 @@ mod tests {
             (net(Kind::RateLimited), Exit::Unreachable),
             (net(Kind::Unreachable), Exit::Unreachable),
             (net(Kind::ServerFault), Exit::Unreachable),
+            (net(Kind::UnknownIssuer), Exit::Unreachable),
             (net(Kind::BadAnswer), Exit::Unreachable),
             (client::Error::UnknownWorkflow("w".into()).into(), Exit::NotFound),
             (ended(RunEnd::Failed { block: None, message: None }), Exit::RunFailed),

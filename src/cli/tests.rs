@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use futures_util::StreamExt;
+use futures::StreamExt;
 
 use super::error::{Error, Failure};
 use super::exit::Exit;
@@ -177,7 +177,7 @@ fn whatever_the_network_does_the_file_is_the_file_or_there_is_none() {
             let judged = tokio::spawn(judge(plan.clone())).await;
             (plan, judged.unwrap_or_else(|error| Err(error.to_string())))
         });
-        futures_util::stream::iter(plans).buffer_unordered(AT_A_TIME).collect().await
+        futures::stream::iter(plans).buffer_unordered(AT_A_TIME).collect().await
     });
     let wrong: Vec<_> = judged.iter().filter_map(|(plan, judged)| Some((plan, judged.as_ref().err()?))).collect();
     let shown: Vec<String> = wrong.iter().take(3).map(|(plan, why)| format!("{why}\n{plan:#?}")).collect();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use futures_util::future::BoxFuture;
+use futures::future::BoxFuture;
 use tokio::sync::Mutex;
 
 use super::{Client, Error, ResultFormat, Results};
@@ -198,7 +198,7 @@ mod tests {
         let names: Vec<&str> = ["a", "b"].repeat(10);
         let opens = opens(&client, &names);
         let waiting = opens.iter().map(|open| open.fresh.as_ref().unwrap().fresh(open.link.edition));
-        let fresh = futures_util::future::join_all(waiting).await;
+        let fresh = futures::future::join_all(waiting).await;
         assert!(fresh.iter().all(|link| link.as_ref().unwrap().edition == 2));
         assert_eq!(server.seen().len(), 1);
         // Who was refused with the new one too needs a newer one.
@@ -215,7 +215,7 @@ mod tests {
         let client = client(&server);
         let opens = opens(&client, &["a", "b", "c"]);
         let waiting = opens.iter().map(|open| open.fresh.as_ref().unwrap().fresh(1));
-        let fresh = futures_util::future::join_all(waiting).await;
+        let fresh = futures::future::join_all(waiting).await;
         assert!(fresh.iter().all(|link| link.as_ref().unwrap_err().status() == Some(404)));
         assert_eq!(server.seen().len(), 1);
         let error = opens[0].fresh.as_ref().unwrap().fresh(1).await.unwrap_err();

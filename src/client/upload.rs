@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{Bytes, BytesMut};
-use futures_util::stream;
+use futures::stream;
 use reqwest::multipart::{Form, Part};
 
 use super::{Client, Error};

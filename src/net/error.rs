@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::tls::unknown_issuer;
 use crate::secret::SecretUrl;
 use crate::text::human_duration;
 
@@ -29,6 +30,8 @@ pub enum Kind {
     RateLimited,
     /// No connection, or it broke before an answer came.
     Unreachable,
+    /// The server's certificate is signed by no CA that is known here.
+    UnknownIssuer,
     /// 5xx, also after trying again.
     ServerFault,
     /// An answer that makes no sense: not the promised JSON, too large, a redirect elsewhere.
@@ -127,6 +130,9 @@ impl Error {
     /// From the client library, with the innermost of its causes: the layers above it say nothing that this error does
     /// not say. The library's own URL is dropped, for it may be a signed link.
     pub(super) fn from_reqwest(error: reqwest::Error, method: &'static str, url: &str) -> Self {
+        if let Some(problem) = unknown_issuer(&error) {
+            return Error::new(Kind::UnknownIssuer, method, url).with_source(problem);
+        }
         let kind = if error.is_builder() || error.is_redirect() || error.is_decode() {
             Kind::BadAnswer
         } else {
@@ -177,6 +183,7 @@ impl fmt::Display for Error {
             Kind::Refused => "refused",
             Kind::RateLimited => "too many requests",
             Kind::Unreachable => "no answer",
+            Kind::UnknownIssuer => "cannot verify the server",
             Kind::ServerFault => "the server failed",
             Kind::BadAnswer => "an answer that makes no sense",
             Kind::Changed => "the file changed while it was read",

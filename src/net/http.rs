@@ -15,6 +15,7 @@ use super::answer::{header, json_problem, named_wait, refusal};
 use super::error::innermost;
 use super::limiter::{Limiter, REQUESTS_PER_MINUTE};
 use super::retry::{Again, Budget, Policy, Repeat, Trouble};
+use super::tls::{client_builder, http1_client_builder};
 use super::trust::{TrustedHost, is_downgrade, is_loopback};
 use super::{Error, Kind};
 use crate::api;
@@ -44,7 +45,7 @@ struct Inner {
     options: HttpOptions,
     /// The API has answered to the point once: what fails from here on is a fault that may pass.
     answered: AtomicBool,
-    /// Clients by what they may do: see [`Http::client`]. Made when first used: each loads the trusted certificates.
+    /// Clients by what they may do: see [`Http::client`]. Made when first used.
     clients: [OnceLock<Client>; 4],
 }
 
@@ -443,16 +444,16 @@ impl Http {
         if let Some(client) = slot.get() {
             return Ok(client);
         }
-        let builder = Client::builder()
+        let builder = match purpose {
+            For::Calls => for_calls(client_builder()),
+            For::Files => for_files(http1_client_builder()),
+        };
+        let builder = builder
             .user_agent(concat!("drawoff/", env!("CARGO_PKG_VERSION")))
             .referer(false)
             // What is tried again is decided here, not below.
             .retry(reqwest::retry::never())
             .connect_timeout(self.policy().connect_timeout);
-        let builder = match purpose {
-            For::Calls => for_calls(builder),
-            For::Files => for_files(builder),
-        };
         let builder = if loopback { builder.no_proxy() } else { builder };
         let client = builder
             .build()
@@ -484,7 +485,7 @@ fn for_calls(builder: ClientBuilder) -> ClientBuilder {
 /// Files: redirects are followed by hand. One connection per try, so that the next one after a stall is another:
 /// requests of HTTP/2 would share the one that stalls.
 fn for_files(builder: ClientBuilder) -> ClientBuilder {
-    builder.redirect(redirect::Policy::none()).http1_only().pool_max_idle_per_host(0)
+    builder.redirect(redirect::Policy::none()).pool_max_idle_per_host(0)
 }
 
 /// A file's answer.

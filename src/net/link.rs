@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use futures_util::future::BoxFuture;
+use futures::future::BoxFuture;
 
 use super::Error;
 use crate::secret::SecretUrl;

@@ -3,7 +3,7 @@ use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use futures_util::future::BoxFuture;
+use futures::future::BoxFuture;
 
 use super::scripted::{Reply, Scripted, Seen};
 use super::*;

@@ -10,7 +10,7 @@ use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use crate::net::{Again, Budget, Policy, Repeat, Trouble, is_loopback, retry_after};
+use crate::net::{Again, Budget, Policy, Repeat, Trouble, client_builder, is_loopback, retry_after};
 
 /// Rows of one request. By eye: a request is small, and one that fails leaves few rows without.
 pub(super) const BATCH_ROWS: usize = 100;
@@ -44,7 +44,7 @@ impl Provider {
             retry_after_cap: Duration::from_secs(30),
             ..Policy::default()
         };
-        let client = reqwest::Client::builder()
+        let client = client_builder()
             // A body of personal data goes where the user said, and nowhere else.
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(policy.connect_timeout)

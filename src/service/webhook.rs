@@ -17,6 +17,7 @@ use super::sign::{Signer, to_hex};
 use super::specs::WebhookTarget;
 use super::store::{self, Store};
 use crate::api::{JobEvent, RunId, RunStatus, WebhookEvent};
+use crate::net::client_builder;
 
 /// Attempts to deliver one event. Our reading: of the waits 1, 2, 4, 8, 16 s that are told, the last would come before
 /// a sixth attempt.
@@ -112,8 +113,8 @@ impl Deliverer {
     /// A deliverer with the secrets of `store`.
     pub(super) fn new(config: &Config, store: Arc<Store>) -> Self {
         // Another address than the one that was given is not followed to: it was not agreed to.
-        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy();
-        let http = http.build().expect("nothing in this configuration can be refused");
+        let http = client_builder().redirect(reqwest::redirect::Policy::none()).no_proxy();
+        let http = http.build().expect("nothing outside the process is read to build this client");
         let signer = Arc::new(Signer::new(store.secret()));
         let link_life = TimeDelta::from_std(config.link_life).unwrap_or(TimeDelta::MAX);
         Deliverer { http, store, clock: config.clock.clone(), signer, link_life, origin: Arc::default() }

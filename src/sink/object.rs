@@ -5,11 +5,18 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
+use object_store::aws::AmazonS3Builder;
+use object_store::azure::MicrosoftAzureBuilder;
+use object_store::client::{HttpClient, HttpConnector, ReqwestConnector};
+use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::path::Path;
+use object_store::{Certificate, ClientOptions, ObjectStoreScheme};
 use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt as _, PutMode, PutPayload};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use url::Url;
+
+use crate::net::built_in_certificates;
 
 /// Bytes of a part. Stores take 10,000 of them, so that an object may have 80 GB; all but the last are of one size,
 /// which some insist on.
@@ -53,9 +60,45 @@ impl ObjectPlace {
 
     fn store(&self) -> io::Result<(Arc<dyn ObjectStore>, Path)> {
         let url = Url::parse(&self.url).map_err(|error| invalid(&error.to_string()))?;
-        let options = self.options.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-        let (store, path) = object_store::parse_url_opts(&url, options).map_err(said)?;
-        Ok((Arc::from(store), path))
+        let (scheme, path) = ObjectStoreScheme::parse(&url).map_err(|error| said(error.into()))?;
+        let path = Path::parse(path).map_err(|error| said(error.into()))?;
+        // The library's own `parse_url_opts` builds the same stores, but leaves no choice of the HTTP client.
+        macro_rules! build {
+            ($builder:ty) => {{
+                let mut builder = <$builder>::new().with_url(url.as_str()).with_http_connector(Connector);
+                for (name, value) in &self.options {
+                    // The environment has names that concern another store.
+                    if let Ok(name) = name.to_ascii_lowercase().parse() {
+                        builder = builder.with_config(name, value);
+                    }
+                }
+                Arc::new(builder.build().map_err(said)?)
+            }};
+        }
+        let store: Arc<dyn ObjectStore> = match scheme {
+            ObjectStoreScheme::AmazonS3 => build!(AmazonS3Builder),
+            ObjectStoreScheme::GoogleCloudStorage => build!(GoogleCloudStorageBuilder),
+            ObjectStoreScheme::MicrosoftAzure => build!(MicrosoftAzureBuilder),
+            _ => return Err(invalid("the URL is of no store that drawoff knows")),
+        };
+        Ok((store, path))
+    }
+}
+
+/// Makes the HTTP client of a store: the library's own, with the built-in CA certificates where the system has none.
+#[derive(Debug)]
+struct Connector;
+
+impl HttpConnector for Connector {
+    fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
+        let Some(certificates) = built_in_certificates() else {
+            return ReqwestConnector::default().connect(options);
+        };
+        let mut options = options.clone().with_no_system_certificates(true);
+        for certificate in certificates {
+            options = options.with_root_certificate(Certificate::from_der(certificate)?);
+        }
+        ReqwestConnector::default().connect(&options)
     }
 }
 

@@ -7,7 +7,7 @@ use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use futures_util::StreamExt;
+use futures::StreamExt;
 use serde_json::{Map, Value};
 use tokio::runtime::Handle;
 
@@ -304,7 +304,7 @@ impl Ask {
             Ok::<_, io::Error>((batch, answers))
         };
         runtime.block_on(async {
-            let mut answered = std::pin::pin!(futures_util::stream::iter(batches).map(ask).buffered(AT_ONCE));
+            let mut answered = std::pin::pin!(futures::stream::iter(batches).map(ask).buffered(AT_ONCE));
             loop {
                 let next = tokio::select! {
                     next = answered.next() => next,

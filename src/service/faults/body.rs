@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream, Bytes};
-use futures_util::{StreamExt, stream};
+use futures::{StreamExt, stream};
 
 use crate::format::Compression;
 use crate::format::compress::PieceCompressor;

@@ -72,7 +72,7 @@ async fn an_idempotency_key_starts_one_run() {
 
     // Starts at the same time: one run.
     let starts = (0..8).map(|_| start("k3", &workflow, json!({ "webhook_payload": [] })));
-    let started = futures_util::future::join_all(starts).await;
+    let started = futures::future::join_all(starts).await;
     assert!(started.iter().all(|answer| answer["job_id"] == started[0]["job_id"]));
     assert_eq!(started.iter().filter(|answer| answer["already_started"].is_null()).count(), 1);
     assert_eq!(local.get("/workflows/runs").await.ok().as_array().map(Vec::len), Some(4));
