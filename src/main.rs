@@ -9,6 +9,7 @@ use drawoff::cli::exit::Exit;
 
 fn main() -> ExitCode {
     cli::install_panic_hook();
+    cli::color::init(std::env::args_os().skip(1));
     let args = Args::parse();
     // Two threads: one may be busy with a socket's bytes while the other keeps time. Records are on other threads.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();

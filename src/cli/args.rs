@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
+use super::color::ColorChoice;
 use super::dialect::DialectArgs;
 use super::key::KeyCommand;
 use super::serve_flags::EngineFlags;
@@ -29,7 +31,7 @@ pub struct Args {
     pub global: GlobalArgs,
     /// The command.
     #[command(subcommand)]
-    pub command: Command,
+    pub command: TopCommand,
 }
 
 fn long_help() -> String {
@@ -64,12 +66,40 @@ pub struct GlobalArgs {
     /// Further host, as HOST or HOST:PORT, that downloads may send the API key to; may be given several times
     #[arg(long, global = true, value_name = "HOST", help_heading = "Everywhere")]
     pub send_key_to: Vec<TrustedHost>,
+    /// Colors of help and errors (auto obeys NO_COLOR, CLICOLOR and CLICOLOR_FORCE)
+    #[arg(long, global = true, value_enum, default_value = "auto", value_name = "WHEN", help_heading = "Everywhere")]
+    pub color: ColorChoice,
     /// No progress, notes or report; errors only
     #[arg(short, long, global = true, help_heading = "Everywhere")]
     pub quiet: bool,
 }
 
-/// The commands.
+/// All commands.
+#[derive(Debug, Subcommand)]
+pub enum TopCommand {
+    /// Those that settings concern.
+    #[command(flatten)]
+    WithSettings(Command),
+    /// Print a shell's completion script
+    #[command(
+        after_help = "Examples:\n  drawoff completions bash > ~/.local/share/bash-completion/completions/drawoff\n  drawoff completions zsh > ~/.zfunc/_drawoff\n  drawoff completions fish > ~/.config/fish/completions/drawoff.fish\n  drawoff completions powershell >> $PROFILE"
+    )]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page, or write those of all commands into a directory
+    #[command(
+        after_help = "Examples:\n  drawoff man | man -l -\n  drawoff man --dir ~/.local/share/man/man1 && man drawoff-run"
+    )]
+    Man {
+        /// Directory to write drawoff.1, drawoff-run.1 and the others into; made if it does not exist
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+}
+
+/// The commands that settings concern.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Start a workflow run, watch it, and write its results

@@ -74,7 +74,7 @@ impl Context {
     /// command starts again.
     pub fn set_restart(&self, output: &str) {
         self.set_resume_hint(format!(
-            "{output} was not written, and nothing half was left; the same command starts again"
+            "{output} was not written, and no partial file remains; the same command starts again"
         ));
     }
 
@@ -88,7 +88,7 @@ impl Context {
             _ => String::new(),
         };
         self.set_resume_hint(format!(
-            "what was finished stands, and nothing half was left; `{command}`{with_command} goes on"
+            "resume with `{command}`{with_command}; finished files were kept, no partial file remains"
         ));
     }
 

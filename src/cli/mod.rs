@@ -4,6 +4,7 @@
 //! know neither clap nor the environment nor the terminal.
 
 pub mod args;
+pub mod color;
 mod commands;
 mod context;
 mod dialect;
@@ -32,7 +33,7 @@ mod values;
 
 use std::path::Path;
 
-use self::args::{Args, BulkCommand, Command};
+use self::args::{Args, BulkCommand, Command, GlobalArgs, TopCommand};
 use self::context::Context;
 use self::error::{Error, Failure};
 use self::exit::Exit;
@@ -46,7 +47,7 @@ use self::settings::{Flags, Settings};
 pub fn install_panic_hook() {
     std::panic::set_hook(Box::new(|info| {
         let place = info.location().map(|l| format!(" at {}:{}", l.file(), l.line())).unwrap_or_default();
-        print::write_stderr(&format!("internal error{place}: this is a fault of drawoff"));
+        print::write_stderr(&color::error_line(&format!("internal error{place}: this is a fault of drawoff")));
         // Taken only if the environment asks for it, by the standard library's own rule.
         let trace = std::backtrace::Backtrace::capture();
         if trace.status() == std::backtrace::BacktraceStatus::Captured {
@@ -57,36 +58,36 @@ pub fn install_panic_hook() {
 
 /// Carries out what was typed and says how the process should end. Errors are printed here.
 pub async fn run(args: Args) -> Exit {
-    let screen = Screen::new(args.global.quiet);
-    let failure = match prepare(&args, screen) {
-        Ok(context) => {
-            let outcome = dispatch(&context, args.command, args.global.config.as_deref()).await;
-            context.screen.clear();
-            match outcome {
-                Ok(exit) => return exit,
-                Err(failure) if matches!(failure.error(), Error::Interrupted) => {
-                    failure.or_hint(|| context.resume_hint())
-                }
-                Err(failure) => failure,
-            }
-        }
+    let failure = match carry_out(args).await {
+        Ok(exit) => return exit,
         Err(failure) => failure,
     };
     if failure.is_closed_pipe() {
         return Exit::Success;
     }
-    failure.lines().iter().for_each(|line| print::write_stderr(line));
+    failure.lines().iter().for_each(|line| print::write_stderr(&color::error_line(line)));
     failure.exit()
 }
 
-fn prepare(args: &Args, screen: Screen) -> Result<Context, Failure> {
-    let settings = Settings::resolve(&flags_of(args))?;
+async fn carry_out(args: Args) -> Result<Exit, Failure> {
+    let command = match args.command {
+        TopCommand::WithSettings(command) => command,
+        TopCommand::Completions { shell } => return commands::completions::completions(shell).map(|()| Exit::Success),
+        TopCommand::Man { dir } => return commands::completions::man(dir.as_deref()).map(|()| Exit::Success),
+    };
+    let settings = Settings::resolve(&flags_of(&args.global, &command))?;
     let interrupt = Interrupt::listen().map_err(|cause| Error::Bug(format!("no signals can be caught: {cause}")))?;
-    Ok(Context::new(settings, screen, interrupt))
+    let context = Context::new(settings, Screen::new(args.global.quiet), interrupt);
+    let outcome = dispatch(&context, command, args.global.config.as_deref()).await;
+    context.screen.clear();
+    outcome.map_err(|failure| match failure.error() {
+        Error::Interrupted => failure.or_hint(|| context.resume_hint()),
+        _ => failure,
+    })
 }
 
-fn flags_of(args: &Args) -> Flags {
-    let plan = match &args.command {
+fn flags_of(global: &GlobalArgs, command: &Command) -> Flags {
+    let plan = match command {
         Command::Run(run) => Some(&run.plan),
         Command::Pull(pull) => Some(&pull.plan),
         Command::Convert(convert) => Some(&convert.plan),
@@ -94,19 +95,19 @@ fn flags_of(args: &Args) -> Flags {
         _ => None,
     };
     // There `--config` names the settings of the job.
-    let is_bulk = matches!(args.command, Command::Bulk(_));
+    let is_bulk = matches!(command, Command::Bulk(_));
     Flags {
-        endpoint: args.global.endpoint.clone(),
-        api_key_file: args.global.api_key_file.clone(),
-        api_key_command: args.global.api_key_command.clone(),
-        state_dir: args.global.state_dir.clone(),
-        config: args.global.config.clone().filter(|_| !is_bulk),
+        endpoint: global.endpoint.clone(),
+        api_key_file: global.api_key_file.clone(),
+        api_key_command: global.api_key_command.clone(),
+        state_dir: global.state_dir.clone(),
+        config: global.config.clone().filter(|_| !is_bulk),
         max_memory: plan.and_then(|plan| plan.max_memory),
         workers: plan.and_then(|plan| plan.workers),
         codec: plan.and_then(|plan| plan.codec),
         jobs: plan.and_then(|plan| plan.jobs),
         min_speed: plan.and_then(|plan| plan.min_speed),
-        send_key_to: args.global.send_key_to.clone(),
+        send_key_to: global.send_key_to.clone(),
     }
 }
 

@@ -612,14 +612,14 @@ pub fn target_names(outputs: &[Output]) -> String {
 mod tests {
     use clap::Parser;
 
-    use super::super::args::{Args, Command};
+    use super::super::args::{Args, Command, TopCommand};
     use super::super::settings::{Flags, Places};
     use super::*;
 
     fn plan_args(flags: &str) -> PlanArgs {
         let line = format!("drawoff convert in.ndjson {flags}");
         match Args::try_parse_from(line.split_whitespace()).unwrap().command {
-            Command::Convert(args) => args.plan,
+            TopCommand::WithSettings(Command::Convert(args)) => args.plan,
             _ => unreachable!("the line says convert"),
         }
     }

@@ -24,6 +24,8 @@ pub struct Screen {
 #[derive(Default)]
 struct Progress {
     bar: Option<ProgressBar>,
+    /// Columns that the line of `bar` has.
+    columns: u16,
     phase: String,
     /// Where there is no terminal: when the next line is due.
     due: Option<Instant>,
@@ -45,7 +47,13 @@ impl Screen {
         let percent = fraction.map(|f| format!("{:.0} %  ", (f * 100.0).clamp(0.0, 100.0))).unwrap_or_default();
         let text = escape_for_terminal(&format!("{phase}  {percent}{detail}"));
         if self.terminal {
-            let bar = progress.bar.get_or_insert_with(new_bar);
+            let columns = progress_columns();
+            let Progress { bar, columns: drawn, .. } = &mut *progress;
+            let bar = bar.get_or_insert_with(|| new_bar(columns));
+            if *drawn != columns {
+                *drawn = columns;
+                bar.set_style(progress_style(columns));
+            }
             match fraction {
                 Some(fraction) => bar.set_position((fraction.clamp(0.0, 1.0) * 1000.0) as u64),
                 None => bar.set_position(0),
@@ -90,9 +98,24 @@ impl Screen {
     }
 }
 
-fn new_bar() -> ProgressBar {
-    let style = ProgressStyle::with_template("{spinner} {wide_msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
-    let bar = ProgressBar::new(1000).with_style(style);
+/// Columns of the progress line beside its message: the spinner and its blank, and room for the `^C` that a terminal shows
+/// at the line's end when Ctrl-C is pressed. On a line as wide as the terminal it would go to the next one, and the
+/// progress line would stay.
+const SPARE_COLUMNS: u16 = 2 + 4;
+
+fn progress_columns() -> u16 {
+    let size = rustix::termios::tcgetwinsize(io::stderr());
+    size.map(|size| size.ws_col).ok().filter(|columns| *columns > 0).unwrap_or(80).saturating_sub(SPARE_COLUMNS).max(1)
+}
+
+fn progress_style(columns: u16) -> ProgressStyle {
+    // Blanks up to the width, and nothing beyond it.
+    let template = format!("{{spinner}} {{msg:{columns}!}}");
+    ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+fn new_bar(columns: u16) -> ProgressBar {
+    let bar = ProgressBar::new(1000).with_style(progress_style(columns));
     bar.enable_steady_tick(Duration::from_millis(120));
     bar
 }

@@ -167,13 +167,13 @@ fn parse_file_size(text: &str) -> Result<u64, String> {
 mod tests {
     use clap::Parser;
 
-    use super::super::args::{Args as AllArgs, Command};
+    use super::super::args::{Args as AllArgs, Command, TopCommand};
     use super::*;
 
     fn typed(line: &str) -> Result<Vec<(String, Option<ToFormat>)>, clap::Error> {
         let line = format!("drawoff convert in.ndjson {line}");
         match AllArgs::try_parse_from(line.split_whitespace())?.command {
-            Command::Convert(args) => {
+            TopCommand::WithSettings(Command::Convert(args)) => {
                 let outputs = args.plan.outputs.typed.into_iter();
                 Ok(outputs.map(|output| (output.path.display().to_string(), output.to)).collect())
             }

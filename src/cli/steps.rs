@@ -280,13 +280,13 @@ pub(super) fn step(flag: &str, text: &str) -> Result<Vec<Step>, crate::transform
 mod tests {
     use clap::Parser;
 
-    use super::super::args::{Args, Command};
+    use super::super::args::{Args, Command, TopCommand};
     use super::*;
 
     fn typed(flags: &[&str]) -> StepArgs {
         let line = ["drawoff", "convert", "in.ndjson", "-o", "x.csv"].iter().chain(flags);
         match Args::try_parse_from(line).unwrap().command {
-            Command::Convert(args) => args.plan.steps,
+            TopCommand::WithSettings(Command::Convert(args)) => args.plan.steps,
             _ => unreachable!("the line says convert"),
         }
     }

@@ -6,7 +6,7 @@ use crate::support::api::Script;
 use crate::support::{MARKED_KEY, Place, Service, exit};
 
 /// Every command, as it is typed.
-const COMMANDS: [&str; 22] = [
+const COMMANDS: [&str; 24] = [
     "run",
     "pull",
     "convert",
@@ -29,6 +29,8 @@ const COMMANDS: [&str; 22] = [
     "explain",
     "config show",
     "config path",
+    "completions",
+    "man",
 ];
 
 #[test]

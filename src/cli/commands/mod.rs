@@ -1,6 +1,7 @@
 //! What each command does.
 
 pub mod bulk;
+pub mod completions;
 pub mod config;
 pub mod convert;
 pub mod explain;
