@@ -263,7 +263,7 @@ fn net_exit(kind: Kind) -> Exit {
         Kind::KeyRefused => Exit::KeyRefused,
         Kind::NotFound => Exit::NotFound,
         Kind::Forbidden | Kind::Refused => Exit::Refused,
-        Kind::RateLimited | Kind::Unreachable | Kind::UnknownIssuer | Kind::ServerFault | Kind::BadAnswer => {
+        Kind::RateLimited | Kind::Unreachable | Kind::BadCertificate | Kind::ServerFault | Kind::BadAnswer => {
             Exit::Unreachable
         }
         Kind::Changed | Kind::CutShort | Kind::Damaged | Kind::Stopped => download_exit(kind),
@@ -298,7 +298,7 @@ fn exit_of(error: &Error) -> Exit {
         },
         Error::Download { cause, .. } => match cause.kind() {
             Kind::NotFound => Exit::NotFound,
-            Kind::Unreachable | Kind::UnknownIssuer => Exit::Unreachable,
+            Kind::Unreachable | Kind::BadCertificate => Exit::Unreachable,
             kind => download_exit(kind),
         },
         Error::Pipeline(error) => match error {
@@ -421,15 +421,30 @@ fn hint(error: &Error) -> Option<String> {
 
 /// The hint for a file that cannot be downloaded. A link elsewhere that wants the key does not get it unasked.
 fn download_hint(error: &net::Error) -> Option<String> {
-    if error.kind() == Kind::UnknownIssuer {
-        return Some(CA_HINT.to_owned());
+    if error.kind() == Kind::BadCertificate {
+        return certificate_hint(error);
     }
     let host = error.keyless_host()?;
     Some(format!("{host} is not the API's own address and got no key; `--send-key-to {host}` sends it there"))
 }
 
-/// The two ways to have the CA that a server's certificate is signed by.
-const CA_HINT: &str = "install the system's CA certificates (on Debian and Ubuntu: the package ca-certificates), or set SSL_CERT_FILE to a file with those of the server";
+/// What helps against a certificate that was not accepted, where something on this side does. `error` has it among its
+/// causes.
+fn certificate_hint(error: &(dyn StdError + 'static)) -> Option<String> {
+    let mut next = Some(error);
+    let remedy = loop {
+        let error = next?;
+        match error.downcast_ref::<net::BadCertificate>() {
+            Some(problem) => break problem.remedy,
+            None => next = error.source(),
+        }
+    };
+    match remedy {
+        net::Remedy::AddCa => Some("install the system's CA certificates (on Debian and Ubuntu: the package ca-certificates), or set SSL_CERT_FILE to a file of CA certificates with that of the server; it is used in place of the system's".to_owned()),
+        net::Remedy::CorrectNames => Some("let it name CA certificates in PEM (on Debian and Ubuntu the package ca-certificates has /etc/ssl/certs/ca-certificates.crt), or unset it".to_owned()),
+        net::Remedy::None => None,
+    }
+}
 
 fn net_hint(error: &net::Error) -> Option<String> {
     match error.kind() {
@@ -442,7 +457,7 @@ fn net_hint(error: &net::Error) -> Option<String> {
             env_names::API_KEY
         )),
         Kind::RateLimited => Some("the limit counts all requests of one key; try again in a minute".to_owned()),
-        Kind::UnknownIssuer => Some(CA_HINT.to_owned()),
+        Kind::BadCertificate => certificate_hint(error),
         Kind::Unreachable => {
             Some("check the network and the address; `drawoff config show` says which is in force".to_owned())
         }
@@ -454,10 +469,15 @@ fn write_hint(path: &Path, cause: &io::Error) -> Option<String> {
     if path == Path::new(STDOUT) {
         return None;
     }
+    if let Some(problem) = cause.get_ref().filter(|cause| cause.is::<net::BadCertificate>()) {
+        return certificate_hint(problem);
+    }
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let folder = folder.display();
     if is_disk_full(cause) {
-        return Some(format!("free some space where {folder} is, or write elsewhere with `-o`; no partial file remains"));
+        return Some(format!(
+            "free some space where {folder} is, or write elsewhere with `-o`; no partial file remains"
+        ));
     }
     match cause.kind() {
         io::ErrorKind::NotFound => Some(format!("the folder {folder} must exist")),
@@ -504,7 +524,7 @@ mod tests {
             (net(Kind::RateLimited), Exit::Unreachable),
             (net(Kind::Unreachable), Exit::Unreachable),
             (net(Kind::ServerFault), Exit::Unreachable),
-            (net(Kind::UnknownIssuer), Exit::Unreachable),
+            (net(Kind::BadCertificate), Exit::Unreachable),
             (net(Kind::BadAnswer), Exit::Unreachable),
             (client::Error::UnknownWorkflow("w".into()).into(), Exit::NotFound),
             (ended(RunEnd::Failed { block: None, message: None }), Exit::RunFailed),

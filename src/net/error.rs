@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::tls::unknown_issuer;
+use super::tls::bad_certificate;
 use crate::secret::SecretUrl;
 use crate::text::human_duration;
 
@@ -30,8 +30,8 @@ pub enum Kind {
     RateLimited,
     /// No connection, or it broke before an answer came.
     Unreachable,
-    /// The server's certificate is signed by no CA that is known here.
-    UnknownIssuer,
+    /// The server's certificate was not accepted; the source is a [`BadCertificate`](super::BadCertificate).
+    BadCertificate,
     /// 5xx, also after trying again.
     ServerFault,
     /// An answer that makes no sense: not the promised JSON, too large, a redirect elsewhere.
@@ -130,8 +130,8 @@ impl Error {
     /// From the client library, with the innermost of its causes: the layers above it say nothing that this error does
     /// not say. The library's own URL is dropped, for it may be a signed link.
     pub(super) fn from_reqwest(error: reqwest::Error, method: &'static str, url: &str) -> Self {
-        if let Some(problem) = unknown_issuer(&error) {
-            return Error::new(Kind::UnknownIssuer, method, url).with_source(problem);
+        if let Some(problem) = bad_certificate(&error) {
+            return Error::new(Kind::BadCertificate, method, url).with_source(problem);
         }
         let kind = if error.is_builder() || error.is_redirect() || error.is_decode() {
             Kind::BadAnswer
@@ -183,7 +183,7 @@ impl fmt::Display for Error {
             Kind::Refused => "refused",
             Kind::RateLimited => "too many requests",
             Kind::Unreachable => "no answer",
-            Kind::UnknownIssuer => "cannot verify the server",
+            Kind::BadCertificate => "no answer",
             Kind::ServerFault => "the server failed",
             Kind::BadAnswer => "an answer that makes no sense",
             Kind::Changed => "the file changed while it was read",

@@ -15,7 +15,7 @@ use super::answer::{header, json_problem, named_wait, refusal};
 use super::error::innermost;
 use super::limiter::{Limiter, REQUESTS_PER_MINUTE};
 use super::retry::{Again, Budget, Policy, Repeat, Trouble};
-use super::tls::{client_builder, http1_client_builder};
+use super::tls::{bad_certificate, client_builder, http1_client_builder};
 use super::trust::{TrustedHost, is_downgrade, is_loopback};
 use super::{Error, Kind};
 use crate::api;
@@ -45,6 +45,8 @@ struct Inner {
     options: HttpOptions,
     /// The API has answered to the point once: what fails from here on is a fault that may pass.
     answered: AtomicBool,
+    /// A server's answer came once, over a connection whose certificate was accepted: another certificate may pass.
+    verified: AtomicBool,
     /// Clients by what they may do: see [`Http::client`]. Made when first used.
     clients: [OnceLock<Client>; 4],
 }
@@ -169,7 +171,12 @@ impl Http {
     /// Requests as `options` say. Nothing is sent yet.
     pub fn new(mut options: HttpOptions) -> Self {
         options.key = options.key.filter(|key| !key.is_empty());
-        Http(Arc::new(Inner { options, answered: AtomicBool::new(false), clients: Default::default() }))
+        Http(Arc::new(Inner {
+            options,
+            answered: AtomicBool::new(false),
+            verified: AtomicBool::new(false),
+            clients: Default::default(),
+        }))
     }
 
     /// The base address.
@@ -281,9 +288,12 @@ impl Http {
                 request = request.headers(key_header(key).map_err(fatal)?);
             }
             let response = match timeout(self.policy().idle_timeout, request.send()).await {
-                Ok(Ok(response)) => response,
+                Ok(Ok(response)) => {
+                    self.note_verified(&url);
+                    response
+                }
                 Ok(Err(cause)) => {
-                    let trouble = Trouble::of(&cause);
+                    let trouble = self.trouble(&cause);
                     return Err((Error::from_reqwest(cause, "GET", url.as_str()), trouble));
                 }
                 Err(_) => return Err((self.silence("GET", &url), Trouble::Lost)),
@@ -307,6 +317,21 @@ impl Http {
             url = next;
         }
         Err(fail(link.reveal(), &format!("it redirects more than {MAX_REDIRECTS} times")))
+    }
+
+    fn note_verified(&self, url: &Url) {
+        if url.scheme() == "https" {
+            self.0.verified.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// How far a request came. A certificate that was not accepted is final, unless one was before: then it is more
+    /// likely that of a captive portal, or of one server of many.
+    fn trouble(&self, error: &reqwest::Error) -> Trouble {
+        if !self.0.verified.load(Ordering::Relaxed) && bad_certificate(error).is_some() {
+            return Trouble::Unsendable;
+        }
+        Trouble::of(error)
     }
 
     /// Notes that a file's answer was a refusal for now, for the others who go under the same key.
@@ -358,9 +383,12 @@ impl Http {
         };
         let lost = |error: Error, trouble: Trouble| (error, call.repeat.after_trouble(trouble), None);
         let response = match sending {
-            Some(Ok(response)) => response,
+            Some(Ok(response)) => {
+                self.note_verified(url);
+                response
+            }
             Some(Err(error)) => {
-                let trouble = Trouble::of(&error);
+                let trouble = self.trouble(&error);
                 return Err(lost(Error::from_reqwest(error, call.method, url.as_str()), trouble));
             }
             None => return Err(lost(self.silence(call.method, url), Trouble::Lost)),

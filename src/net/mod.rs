@@ -31,8 +31,9 @@ pub use http::{Answer, Body, Call, Http, HttpOptions, OnWait, key_problem};
 pub use limiter::{Limiter, REQUESTS_PER_MINUTE};
 pub use link::{FreshLink, Link};
 pub use retry::{Again, Budget, Failure, Policy, RULES, Repeat, Rule, Trouble, retry_after};
-#[cfg(feature = "object-store")]
-pub(crate) use tls::built_in_certificates;
 #[cfg(feature = "serve")]
 pub(crate) use tls::client_builder;
+#[cfg(feature = "object-store")]
+pub(crate) use tls::replaced_certificates;
+pub use tls::{BadCertificate, Remedy, bad_certificate};
 pub use trust::{TrustedHost, is_downgrade, is_loopback};

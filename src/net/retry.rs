@@ -5,7 +5,6 @@ use std::hash::{BuildHasher, Hasher};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::Clock;
-use super::tls::unknown_issuer;
 
 /// What an answer or a trouble says about asking again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +33,7 @@ pub enum Repeat {
 /// How far a request came that got no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
-    /// It could not be made, led to a forbidden redirect, or the server could not be verified.
+    /// It could not be made, or led to a forbidden redirect.
     Unsendable,
     /// No connection: the server has not seen it.
     Unsent,
@@ -117,7 +116,7 @@ impl Repeat {
 impl Trouble {
     /// Reads the client library's error.
     pub fn of(error: &reqwest::Error) -> Self {
-        if error.is_builder() || error.is_redirect() || unknown_issuer(error).is_some() {
+        if error.is_builder() || error.is_redirect() {
             Trouble::Unsendable
         } else if error.is_connect() {
             Trouble::Unsent

@@ -39,30 +39,72 @@ fn builder_for(protocols: &[&[u8]]) -> ClientBuilder {
     ClientBuilder::new().tls_backend_preconfigured(config)
 }
 
-/// CA certificates to use where the system has none: `None` if it has its own, or if the environment names them.
+/// CA certificates to use in place of the system's: `None` if it has its own, all of the built-in list if it has none,
+/// and none at all if those that the environment names cannot be loaded.
 #[cfg(feature = "object-store")]
-pub fn built_in_certificates() -> Option<impl Iterator<Item = &'static CertificateDer<'static>>> {
-    let built_in = matches!(verifier(&Arc::new(aws_lc_rs::default_provider())), Ok(Verifier { built_in: true, .. }));
-    built_in.then(|| webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter())
+pub fn replaced_certificates() -> Option<&'static [CertificateDer<'static>]> {
+    match verifier(&Arc::new(aws_lc_rs::default_provider())) {
+        Ok(Verifier { built_in: false, .. }) => None,
+        Ok(Verifier { built_in: true, .. }) => Some(webpki_root_certs::TLS_SERVER_ROOT_CERTS),
+        Err(_) => Some(&[]),
+    }
 }
 
-/// The problem in words, if `error` says at any depth that a server's certificate is signed by no CA known here.
-pub(super) fn unknown_issuer(error: &(dyn StdError + 'static)) -> Option<String> {
+/// Why a server's certificate was not accepted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("cannot verify the server: {text}")]
+pub struct BadCertificate {
+    /// What can be done about it.
+    pub remedy: Remedy,
+    /// The problem in words.
+    pub text: String,
+}
+
+/// What can be done about a [`BadCertificate`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// The CA that signed it must be made known.
+    AddCa,
+    /// What `SSL_CERT_FILE` and `SSL_CERT_DIR` name must be corrected.
+    CorrectNames,
+    /// Something on the server's side, or the address.
+    None,
+}
+
+/// The problem with a server's certificate that is among the causes of `error`, if there is one.
+pub fn bad_certificate(error: &(dyn StdError + 'static)) -> Option<BadCertificate> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(rustls::Error::InvalidCertificate(problem)) = error.downcast_ref() {
-            return match problem {
-                // The second: a CA is known by the name that the certificate gives, and another key signed.
-                CertificateError::UnknownIssuer | CertificateError::BadSignature => Some("its certificate is signed by no CA that this system knows".into()),
-                CertificateError::Other(other) => other.0.downcast_ref::<NoCertificates>().map(ToString::to_string),
-                _ => None,
-            };
+            return Some(described(problem));
         }
         // An I/O error's source is that of the error it wraps, and not the wrapped error itself.
         let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
         next = wrapped.map(|wrapped| wrapped as &(dyn StdError + 'static)).or_else(|| error.source());
     }
     None
+}
+
+fn described(problem: &CertificateError) -> BadCertificate {
+    use CertificateError as E;
+    let bad = |remedy, text: &str| BadCertificate { remedy, text: text.to_owned() };
+    match problem {
+        // The second: a CA of that name is known, and another key signed.
+        E::UnknownIssuer | E::BadSignature => {
+            bad(Remedy::AddCa, "its certificate is signed by no CA that this system knows")
+        }
+        E::Expired | E::ExpiredContext { .. } => bad(Remedy::None, "its certificate has expired"),
+        E::NotValidYet | E::NotValidYetContext { .. } => bad(Remedy::None, "its certificate is not valid yet"),
+        E::NotValidForName | E::NotValidForNameContext { .. } => {
+            bad(Remedy::None, "its certificate is for another host name")
+        }
+        E::Other(other) => match other.0.downcast_ref() {
+            Some(none @ NoCertificates::Named(_)) => bad(Remedy::CorrectNames, &none.to_string()),
+            Some(none @ NoCertificates::NotBuiltIn) => bad(Remedy::AddCa, &none.to_string()),
+            None => bad(Remedy::None, &format!("its certificate cannot be used ({})", other.0)),
+        },
+        other => bad(Remedy::None, &format!("its certificate cannot be used ({other})")),
+    }
 }
 
 /// The lack of CA certificates that keeps a server's certificate from being accepted.
@@ -93,6 +135,7 @@ fn verifier(provider: &Arc<CryptoProvider>) -> Result<Verifier, rustls::Error> {
     static LOADED: OnceLock<Result<Verifier, rustls::Error>> = OnceLock::new();
     let load = || {
         let named = CA_NAMES.iter().filter_map(|name| Some((*name, std::env::var_os(name)?)));
+        let named = named.filter(|(_, value)| !value.is_empty());
         // Fails on Linux exactly if not a single certificate is found.
         let system = rustls_platform_verifier::Verifier::new(provider.clone());
         choose(provider, system.map(|check| Arc::new(check) as _), &named.collect::<Vec<_>>())
@@ -181,18 +224,23 @@ mod tests {
         let built_in = choose(&provider, none(), &[]).unwrap();
         assert!(built_in.built_in);
         let error = choose(&provider, none(), &[("SSL_CERT_FILE", "/etc/none.pem".into())]).unwrap_err();
-        let problem = unknown_issuer(&std::io::Error::other(error)).unwrap();
-        assert_eq!(problem, "no CA certificates could be loaded from SSL_CERT_FILE (/etc/none.pem)");
+        let problem = bad_certificate(&std::io::Error::other(error)).unwrap();
+        assert_eq!(problem.text, "no CA certificates could be loaded from SSL_CERT_FILE (/etc/none.pem)");
+        assert_eq!(problem.remedy, Remedy::CorrectNames);
         let system = choose(&provider, Ok(built_in.check), &[("SSL_CERT_FILE", "/etc/some.pem".into())]).unwrap();
         assert!(!system.built_in);
     }
 
     #[test]
-    fn only_the_lack_of_a_ca_is_an_unknown_issuer() {
-        let problem = |problem| unknown_issuer(&rustls::Error::InvalidCertificate(problem));
-        assert!(problem(CertificateError::UnknownIssuer).is_some());
-        assert!(problem(CertificateError::BadSignature).is_some());
-        assert!(problem(CertificateError::Expired).is_none());
-        assert!(unknown_issuer(&std::io::Error::other("refused")).is_none());
+    fn each_problem_has_its_words() {
+        let problem = |problem| bad_certificate(&rustls::Error::InvalidCertificate(problem)).unwrap();
+        assert_eq!(problem(CertificateError::UnknownIssuer).remedy, Remedy::AddCa);
+        assert_eq!(problem(CertificateError::BadSignature).remedy, Remedy::AddCa);
+        assert_eq!(
+            problem(CertificateError::Expired).to_string(),
+            "cannot verify the server: its certificate has expired"
+        );
+        assert_eq!(problem(CertificateError::Revoked).remedy, Remedy::None);
+        assert_eq!(bad_certificate(&std::io::Error::other("refused")), None);
     }
 }

@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use url::Url;
 
-use crate::net::built_in_certificates;
+use crate::net::{bad_certificate, replaced_certificates};
 
 /// Bytes of a part. Stores take 10,000 of them, so that an object may have 80 GB; all but the last are of one size,
 /// which some insist on.
@@ -85,13 +85,13 @@ impl ObjectPlace {
     }
 }
 
-/// Makes the HTTP client of a store: the library's own, with the built-in CA certificates where the system has none.
+/// Makes the HTTP client of a store: the library's own, with the CA certificates of the other clients.
 #[derive(Debug)]
 struct Connector;
 
 impl HttpConnector for Connector {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
-        let Some(certificates) = built_in_certificates() else {
+        let Some(certificates) = replaced_certificates() else {
             return ReqwestConnector::default().connect(options);
         };
         let mut options = options.clone().with_no_system_certificates(true);
@@ -334,6 +334,9 @@ fn exists() -> io::Error {
 
 /// An error of the store in words, with its kind. Queries of URLs are left out: they may be signed.
 fn said(error: object_store::Error) -> io::Error {
+    if let Some(problem) = bad_certificate(&error) {
+        return io::Error::other(problem);
+    }
     use object_store::Error as E;
     let kind = match &error {
         E::NotFound { .. } => io::ErrorKind::NotFound,

@@ -32,7 +32,7 @@ fn https_without_certificates_says_what_to_install() {
     let place = without_certificates().env("SIXTYFOUR_API_ENDPOINT", &end.url).env("SIXTYFOUR_API_KEY", MARKED_KEY);
     let done = place.run_line("runs ls").code(exit::UNREACHABLE);
     let done = done.says("no CA certificates could be loaded from SSL_CERT_FILE (/dev/null)");
-    done.hints("ca-certificates").hints("SSL_CERT_FILE");
+    done.hints("ca-certificates").hints("unset it");
 
     // A download from there, without the API.
     let done = place.run(&["convert", &format!("{}/rows.ndjson", end.url), "-o", "rows.csv"]).code(exit::UNREACHABLE);
@@ -51,7 +51,11 @@ fn a_certificate_of_an_unknown_ca_is_not_taken() {
     let other = place.path("other.pem").display().to_string();
     let place = place.env("SSL_CERT_FILE", &other).env("SIXTYFOUR_API_ENDPOINT", &end.url);
     let place = place.env("SIXTYFOUR_API_KEY", MARKED_KEY);
-    place.run_line("runs ls").code(exit::UNREACHABLE).says("signed by no CA that this system knows").hints("SSL_CERT_FILE");
+    place
+        .run_line("runs ls")
+        .code(exit::UNREACHABLE)
+        .says("signed by no CA that this system knows")
+        .hints("SSL_CERT_FILE");
 }
 
 #[test]
