@@ -67,7 +67,15 @@ pub struct GlobalArgs {
     #[arg(long, global = true, value_name = "HOST", help_heading = "Everywhere")]
     pub send_key_to: Vec<TrustedHost>,
     /// Colors of help and errors (auto obeys NO_COLOR, CLICOLOR and CLICOLOR_FORCE)
-    #[arg(long, global = true, value_enum, default_value = "auto", value_name = "WHEN", help_heading = "Everywhere")]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "auto",
+        value_name = "WHEN",
+        overrides_with = "color",
+        help_heading = "Everywhere"
+    )]
     pub color: ColorChoice,
     /// No progress, notes or report; errors only
     #[arg(short, long, global = true, help_heading = "Everywhere")]
@@ -82,7 +90,7 @@ pub enum TopCommand {
     WithSettings(Command),
     /// Print a shell's completion script
     #[command(
-        after_help = "Examples:\n  drawoff completions bash > ~/.local/share/bash-completion/completions/drawoff\n  drawoff completions zsh > ~/.zfunc/_drawoff\n  drawoff completions fish > ~/.config/fish/completions/drawoff.fish\n  drawoff completions powershell >> $PROFILE"
+        after_help = "Examples:\n  source <(drawoff completions bash)\n  drawoff completions zsh > \"${fpath[1]}/_drawoff\"\n  drawoff completions fish | source\n  drawoff completions powershell >> $PROFILE"
     )]
     Completions {
         /// The shell
@@ -90,7 +98,7 @@ pub enum TopCommand {
     },
     /// Print the manual page, or write those of all commands into a directory
     #[command(
-        after_help = "Examples:\n  drawoff man | man -l -\n  drawoff man --dir ~/.local/share/man/man1 && man drawoff-run"
+        after_help = "Examples:\n  drawoff man | man -l -\n  drawoff man --dir man/man1 && man -M man drawoff-run"
     )]
     Man {
         /// Directory to write drawoff.1, drawoff-run.1 and the others into; made if it does not exist

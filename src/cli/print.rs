@@ -3,7 +3,7 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
 use crate::text::escape_for_terminal;
 
@@ -24,8 +24,6 @@ pub struct Screen {
 #[derive(Default)]
 struct Progress {
     bar: Option<ProgressBar>,
-    /// Columns that the line of `bar` has.
-    columns: u16,
     phase: String,
     /// Where there is no terminal: when the next line is due.
     due: Option<Instant>,
@@ -34,7 +32,9 @@ struct Progress {
 impl Screen {
     /// `quiet` leaves errors only.
     pub fn new(quiet: bool) -> Self {
-        Screen { quiet, terminal: io::stderr().is_terminal(), progress: Mutex::default() }
+        // A terminal that cannot move its cursor gets plain lines now and then.
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        Screen { quiet, terminal: io::stderr().is_terminal() && !dumb, progress: Mutex::default() }
     }
 
     /// Shows how far the phase is, 0 to 1 where that is known. `phase` is what is being done and `detail` how far;
@@ -47,13 +47,7 @@ impl Screen {
         let percent = fraction.map(|f| format!("{:.0} %  ", (f * 100.0).clamp(0.0, 100.0))).unwrap_or_default();
         let text = escape_for_terminal(&format!("{phase}  {percent}{detail}"));
         if self.terminal {
-            let columns = progress_columns();
-            let Progress { bar, columns: drawn, .. } = &mut *progress;
-            let bar = bar.get_or_insert_with(|| new_bar(columns));
-            if *drawn != columns {
-                *drawn = columns;
-                bar.set_style(progress_style(columns));
-            }
+            let bar = progress.bar.get_or_insert_with(new_bar);
             match fraction {
                 Some(fraction) => bar.set_position((fraction.clamp(0.0, 1.0) * 1000.0) as u64),
                 None => bar.set_position(0),
@@ -98,24 +92,62 @@ impl Screen {
     }
 }
 
-/// Columns of the progress line beside its message: the spinner and its blank, and room for the `^C` that a terminal shows
-/// at the line's end when Ctrl-C is pressed. On a line as wide as the terminal it would go to the next one, and the
-/// progress line would stay.
-const SPARE_COLUMNS: u16 = 2 + 4;
+/// Columns at the end of the terminal's last line that the progress line leaves to the `^C` that a terminal shows when
+/// Ctrl-C is pressed. Otherwise it would go to the next line, and the progress line would stay.
+const SPARE_COLUMNS: u16 = 4;
 
-fn progress_columns() -> u16 {
-    let size = rustix::termios::tcgetwinsize(io::stderr());
-    size.map(|size| size.ws_col).ok().filter(|columns| *columns > 0).unwrap_or(80).saturating_sub(SPARE_COLUMNS).max(1)
+/// The terminal behind standard error, a little narrower than it is.
+#[derive(Debug)]
+struct Narrowed;
+
+impl TermLike for Narrowed {
+    fn width(&self) -> u16 {
+        let size = rustix::termios::tcgetwinsize(io::stderr());
+        let columns = size.map(|size| size.ws_col).ok().filter(|columns| *columns > 0).unwrap_or(80);
+        columns.saturating_sub(SPARE_COLUMNS).max(1)
+    }
+
+    fn move_cursor_up(&self, n: usize) -> io::Result<()> {
+        move_cursor(n, 'A')
+    }
+
+    fn move_cursor_down(&self, n: usize) -> io::Result<()> {
+        move_cursor(n, 'B')
+    }
+
+    fn move_cursor_right(&self, n: usize) -> io::Result<()> {
+        move_cursor(n, 'C')
+    }
+
+    fn move_cursor_left(&self, n: usize) -> io::Result<()> {
+        move_cursor(n, 'D')
+    }
+
+    fn write_line(&self, text: &str) -> io::Result<()> {
+        writeln!(io::stderr(), "{text}")
+    }
+
+    fn write_str(&self, text: &str) -> io::Result<()> {
+        write!(io::stderr(), "{text}")
+    }
+
+    fn clear_line(&self) -> io::Result<()> {
+        write!(io::stderr(), "\r\x1b[2K")
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        io::stderr().flush()
+    }
 }
 
-fn progress_style(columns: u16) -> ProgressStyle {
-    // Blanks up to the width, and nothing beyond it.
-    let template = format!("{{spinner}} {{msg:{columns}!}}");
-    ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar())
+fn move_cursor(n: usize, direction: char) -> io::Result<()> {
+    if n > 0 { write!(io::stderr(), "\x1b[{n}{direction}") } else { Ok(()) }
 }
 
-fn new_bar(columns: u16) -> ProgressBar {
-    let bar = ProgressBar::new(1000).with_style(progress_style(columns));
+fn new_bar() -> ProgressBar {
+    let style = ProgressStyle::with_template("{spinner} {wide_msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
+    let target = ProgressDrawTarget::term_like_with_hz(Box::new(Narrowed), 20);
+    let bar = ProgressBar::with_draw_target(Some(1000), target).with_style(style);
     bar.enable_steady_tick(Duration::from_millis(120));
     bar
 }

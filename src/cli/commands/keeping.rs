@@ -149,7 +149,9 @@ impl Keeping {
         let Some(begun) = begun.filter(|begun| begun.attempts > 1 && begun.repeated_bytes > 0) else { return 0 };
         let again = begun.repeated_bytes;
         let name = outputs::target_names(outputs);
-        context.screen.note(&format!("{name} was interrupted before; {} of it are downloaded again", human_bytes(again)));
+        context
+            .screen
+            .note(&format!("{name} was interrupted before; {} of it are downloaded again", human_bytes(again)));
         again
     }
 
