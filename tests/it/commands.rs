@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::support::api::Script;
-use crate::support::{MARKED_KEY, Place, Service, exit};
+use crate::support::{Done, MARKED_KEY, Place, Service, exit};
 
 /// Every command, as it is typed.
 const COMMANDS: [&str; 24] = [
@@ -222,4 +222,70 @@ fn files_below(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
         }
     }
     found
+}
+
+#[test]
+fn colours_are_where_they_are_wanted() {
+    let escape = '\u{1b}';
+    let failing = "runs watch --deadline soon x";
+    let missing = "convert nothing.ndjson -o out.csv";
+    let coloured = |place: &Place, flags: &str| {
+        // An error of our own, one of the parser's, and help, which goes to standard output.
+        let own = place.run_line(&format!("{missing} {flags}")).code(exit::CANNOT_READ).stderr.contains(escape);
+        let parsers = place.run_line(&format!("{failing} {flags}")).code(exit::USAGE).stderr.contains(escape);
+        let help = place.run_line(&format!("convert --help {flags}")).ok().text().contains(escape);
+        assert!(own == parsers && own == help, "{flags}: {own} {parsers} {help}");
+        own
+    };
+    let place = Place::new();
+    assert!(!coloured(&place, ""), "not in a pipe");
+    assert!(coloured(&place, "--color always"));
+    let forced = Place::new().env("CLICOLOR_FORCE", "1");
+    assert!(coloured(&forced, ""));
+    assert!(!coloured(&forced, "--color=never"));
+    let refused = Place::new().env("CLICOLOR_FORCE", "1").env("NO_COLOR", "1");
+    assert!(!coloured(&refused, ""));
+    assert!(coloured(&refused, "--color always"), "a flag wins");
+
+    let done = place.run_line(&format!("{missing} --color always")).code(exit::CANNOT_READ);
+    assert!(done.stderr.starts_with("\u{1b}[1m\u{1b}[31merror:\u{1b}[0m "), "{:?}", done.stderr);
+    place.run_line("runs ls --color sometimes").code(exit::USAGE).says("auto, always, never");
+}
+
+#[test]
+fn completions_complete_commands_and_flags() {
+    let place = Place::new();
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let script = place.run_line(&format!("completions {shell}")).ok();
+        assert!(script.text().contains("drawoff") && script.text().contains("--on-bad-record"), "{shell}");
+    }
+    let complete = |words: &str| {
+        let mut command = place.program("bash");
+        command.arg("-c").arg(format!(
+            "source <(drawoff completions bash); COMP_WORDS=({words}); COMP_CWORD=$(( ${{#COMP_WORDS[@]}} - 1 )); \
+             _drawoff drawoff \"${{COMP_WORDS[COMP_CWORD]}}\" x; echo \"${{COMPREPLY[*]}}\""
+        ));
+        Done::of(command).ok().text().trim().to_owned()
+    };
+    assert_eq!(complete("drawoff con"), "convert config");
+    assert_eq!(complete("drawoff runs can"), "cancel");
+    assert_eq!(complete("drawoff convert --on-bad-r"), "--on-bad-record");
+}
+
+#[test]
+fn a_manual_page_for_every_command() {
+    let place = Place::new();
+    // Neither asks the settings, which may be broken.
+    let broken = Place::new().env("DRAWOFF_CONFIG", "/nonexistent/config.toml");
+    assert!(broken.run_line("man").ok().text().contains(".TH drawoff 1"));
+    broken.run_line("completions bash").ok();
+
+    place.run_line("man --dir pages/man1").ok();
+    for command in COMMANDS {
+        let page = place.read_text(&format!("pages/man1/drawoff-{}.1", command.replace(' ', "-")));
+        assert!(page.contains(".SH NAME") && page.contains("Examples:"), "{command}: {page}");
+    }
+    assert!(place.read_text("pages/man1/drawoff.1").contains("SIXTYFOUR_API_KEY"));
+    place.write("file", "");
+    place.run_line("man --dir file").code(exit::CANNOT_WRITE).says("file");
 }

@@ -1,6 +1,6 @@
 //! The main job: upload, start, poll, links, stream into a file, through the HTTP API.
 
-use crate::readme;
+use crate::docs;
 use crate::support::rows;
 use crate::support::{Done, Place, Service, exit, root, testdata, tool};
 
@@ -12,7 +12,7 @@ const ROWS_OUT: usize = 1302;
 
 /// README.md's first command, which is what a new user types.
 fn first_command() -> Vec<String> {
-    let line = readme::command_lines().into_iter().next().expect("README.md leads with a command");
+    let line = docs::command_lines().into_iter().next().expect("README.md leads with a command");
     let rest = line.strip_prefix("cargo run -- ").expect("the first command runs the binary through cargo");
     rest.split_whitespace().map(str::to_owned).collect()
 }

@@ -4,6 +4,7 @@ pub mod api;
 pub mod http;
 pub mod relay;
 pub mod rows;
+pub mod tls;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -58,7 +59,20 @@ pub fn testdata(name: &str) -> PathBuf {
     root().join("testdata").join(name)
 }
 
-/// A folder to run commands in: `testdata` is there by a link, home and temporary folders are inside.
+/// Copies the inputs of the examples to `to`; the corpus of the fuzz targets stays where it is.
+fn copy_testdata(to: &Path) {
+    for (from, to) in [(root().join("testdata"), to.to_owned()), (testdata("workflows"), to.join("workflows"))] {
+        std::fs::create_dir(&to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+            if entry.file_type().unwrap().is_file() {
+                std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+            }
+        }
+    }
+}
+
+/// A folder to run commands in: a copy of `testdata`, so that no command can write into the repository, home and
+/// temporary folders are inside.
 pub struct Place {
     dir: TempDir,
     env: Vec<(String, String)>,
@@ -70,7 +84,7 @@ impl Place {
         for name in ["home", "config", "state", "cache", "tmp"] {
             std::fs::create_dir(dir.path().join(name)).unwrap();
         }
-        std::os::unix::fs::symlink(root().join("testdata"), dir.path().join("testdata")).unwrap();
+        copy_testdata(&dir.path().join("testdata"));
         Place { dir, env: Vec::new() }
     }
 
