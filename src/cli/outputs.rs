@@ -12,6 +12,7 @@ use super::settings::Settings;
 use super::sinks::TypedOutput;
 use crate::column::Schema;
 use crate::format::{ArrowForm, Compression, Format, OutputFormat, ParquetCodec, ParquetOptions, schema_file};
+use crate::net;
 use crate::pipeline::{
     Directory, OnBadRecord, Output, Plan, SUCCESS, SchemaChoice, SchemaFrom, SchemaPolicy, Target, check_steps,
     is_rejects_file,
@@ -431,8 +432,9 @@ fn check_object(place: &ObjectPlace) -> Result<(), Failure> {
     let checked = checked.map_err(|_| Error::Bug("the check of an object's place broke down".into()))?;
     checked.map_err(|cause| {
         let is_there = cause.kind() == io::ErrorKind::AlreadyExists;
+        let is_about_tls = cause.get_ref().is_some_and(|cause| cause.is::<net::BadCertificate>());
         let failure = Failure::from(Error::Write { path: PathBuf::from(&place.url), cause });
-        if is_there {
+        if is_there || is_about_tls {
             return failure;
         }
         failure.with_hint(

@@ -89,6 +89,10 @@ fn described(problem: &CertificateError) -> BadCertificate {
     use CertificateError as E;
     let bad = |remedy, text: &str| BadCertificate { remedy, text: text.to_owned() };
     match problem {
+        // The client of a store, which trusts no CA if none of those that are named could be loaded.
+        E::UnknownIssuer if let Some(Err(rustls::Error::InvalidCertificate(problem @ E::Other(_)))) = LOADED.get() => {
+            described(problem)
+        }
         // The second: a CA of that name is known, and another key signed.
         E::UnknownIssuer | E::BadSignature => {
             bad(Remedy::AddCa, "its certificate is signed by no CA that this system knows")
@@ -130,9 +134,11 @@ struct Verifier {
     built_in: bool,
 }
 
+/// What [`verifier`] has loaded, or why it could not.
+static LOADED: OnceLock<Result<Verifier, rustls::Error>> = OnceLock::new();
+
 /// The check against CA certificates, which are loaded at the first call.
 fn verifier(provider: &Arc<CryptoProvider>) -> Result<Verifier, rustls::Error> {
-    static LOADED: OnceLock<Result<Verifier, rustls::Error>> = OnceLock::new();
     let load = || {
         let named = CA_NAMES.iter().filter_map(|name| Some((*name, std::env::var_os(name)?)));
         let named = named.filter(|(_, value)| !value.is_empty());

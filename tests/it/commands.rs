@@ -257,7 +257,7 @@ fn completions_complete_commands_and_flags() {
     let place = Place::new();
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
         let script = place.run_line(&format!("completions {shell}")).ok();
-        assert!(script.text().contains("drawoff") && script.text().contains("--on-bad-record"), "{shell}");
+        assert!(script.text().contains("drawoff") && script.text().contains("on-bad-record"), "{shell}");
     }
     let complete = |words: &str| {
         let mut command = place.program("bash");
