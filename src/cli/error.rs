@@ -428,8 +428,8 @@ fn download_hint(error: &net::Error) -> Option<String> {
     Some(format!("{host} is not the API's own address and got no key; `--send-key-to {host}` sends it there"))
 }
 
-/// What helps against a certificate that was not accepted, where something on this side does. `error` has it among its
-/// causes.
+/// The hint on a certificate that was not accepted, which is among the causes of `error`; `None` where nothing on this
+/// side helps.
 fn certificate_hint(error: &(dyn StdError + 'static)) -> Option<String> {
     let mut next = Some(error);
     let remedy = loop {

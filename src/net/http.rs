@@ -325,8 +325,8 @@ impl Http {
         }
     }
 
-    /// How far a request came. A certificate that was not accepted is final, unless one was before: then it is more
-    /// likely that of a captive portal, or of one server of many.
+    /// Classifies a request without a response. A certificate that was not accepted is final, unless one was accepted
+    /// before: then it is more likely that of a captive portal, or of one server of many.
     fn trouble(&self, error: &reqwest::Error) -> Trouble {
         if !self.0.verified.load(Ordering::Relaxed) && bad_certificate(error).is_some() {
             return Trouble::Unsendable;

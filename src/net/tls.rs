@@ -50,22 +50,22 @@ pub fn replaced_certificates() -> Option<&'static [CertificateDer<'static>]> {
     }
 }
 
-/// Why a server's certificate was not accepted.
+/// A server's certificate that was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("cannot verify the server: {text}")]
 pub struct BadCertificate {
-    /// What can be done about it.
+    /// The way to have it accepted.
     pub remedy: Remedy,
     /// The problem in words.
     pub text: String,
 }
 
-/// What can be done about a [`BadCertificate`].
+/// The way to have a server's certificate accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remedy {
     /// The CA that signed it must be made known.
     AddCa,
-    /// What `SSL_CERT_FILE` and `SSL_CERT_DIR` name must be corrected.
+    /// `SSL_CERT_FILE` and `SSL_CERT_DIR` must name certificates that can be loaded.
     CorrectNames,
     /// Something on the server's side, or the address.
     None,
@@ -134,7 +134,7 @@ struct Verifier {
     built_in: bool,
 }
 
-/// What [`verifier`] has loaded, or why it could not.
+/// The outcome of the only load, by [`verifier`].
 static LOADED: OnceLock<Result<Verifier, rustls::Error>> = OnceLock::new();
 
 /// The check against CA certificates, which are loaded at the first call.
