@@ -219,7 +219,7 @@ fn exit_codes_are_those_of_the_binary() {
 
 #[test]
 fn environment_names_are_those_of_the_binary() {
-    // Every name of ours in the sources is told, and nothing is told that is not there.
+    // The page has the names of ours that the sources have, and no others.
     let mut sources = String::new();
     let mut folders = vec![root().join("src")];
     while let Some(folder) = folders.pop() {
