@@ -168,7 +168,6 @@ const CIRCLES: &[&[&str]] = &[
     &["format/ndjson/decode", "format/ndjson/infer", "format/ndjson/law"],
     &["format/parquet/evolve", "format/parquet/file"],
     &["format/parquet/layout", "format/parquet/order"],
-    &["net/download", "net/download/transfer"],
     &[
         "pipeline/compiled",
         "pipeline/encode",
@@ -316,7 +315,7 @@ impl Files {
             let mut paths = Vec::new();
             read_tree(&tokens, at + 1, &[], &mut paths);
             for (path, name) in paths {
-                if let Some(path) = self.from_root(module, &path) {
+                if let Some(path) = self.path_in_crate(module, &path) {
                     found.push((path, name, public));
                 }
             }
@@ -325,7 +324,7 @@ impl Files {
     }
 
     /// A path that a file names, from the crate's root; `None` if it leads out of the crate.
-    fn from_root(&self, module: &Module, path: &[String]) -> Option<Module> {
+    fn path_in_crate(&self, module: &Module, path: &[String]) -> Option<Module> {
         let mut base = module.clone();
         let mut rest = path;
         match rest.first()?.as_str() {
@@ -391,7 +390,7 @@ impl Files {
             for (path, _) in found {
                 match modules.get(&path[0]) {
                     Some(target) => paths.push([target, &path[1..]].concat()),
-                    None => paths.extend(self.from_root(module, &path)),
+                    None => paths.extend(self.path_in_crate(module, &path)),
                 }
             }
         }

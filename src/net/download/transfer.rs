@@ -14,8 +14,8 @@ use tokio::time::timeout;
 
 use super::facts::{ContentRange, FileFacts, Same};
 use super::floor::Floor;
+use super::piece::{Body, Head, Open, Piece};
 use super::window::Room;
-use super::{Body, Head, Open, Piece};
 use crate::format::Compression;
 use crate::net::answer::{header, named_wait, refusal};
 use crate::net::error::innermost;

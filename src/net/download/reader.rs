@@ -1,16 +1,8 @@
-//! A file behind a link as a stream of bytes that either is whole or fails.
+//! The reader thread's half of a download: a task's pieces become the bytes of one file in order.
 //!
-//! A task on the runtime brings the bytes and hands them through a window bounded in bytes; the reader thread pulls
-//! them. When a connection breaks, the task continues at the exact byte with `Range` and `If-Range`, and checks that
-//! the file is still the same. Where the server sends the file from its start again, or encodes it on the way, the
-//! reader skips what it has handed on, after comparing a digest of it. Only an explicit mark ends the stream: a task
-//! that dies is an error.
-
-mod facts;
-mod floor;
-mod prefix;
-mod transfer;
-mod window;
+//! It starts the task, decodes bodies that are encoded on the way, skips what it has handed on where the server sends
+//! the file from its start again (after comparing a digest of it), and tells a whole file from a broken one. It opens
+//! no connection.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -20,15 +12,14 @@ use bytes::{Buf, Bytes};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::task::AbortHandle;
 
-use self::prefix::Prefix;
-use self::transfer::Transfer;
-use self::window::{Place, Window};
-use super::http::Http;
-use super::retry::Budget;
-use super::{Error, FreshLink, Kind, Link};
+use super::piece::{Body, Head, Open, Piece};
+use super::prefix::Prefix;
+use super::transfer::Transfer;
+use super::window::{Place, Window};
 use crate::format::Compression;
 use crate::format::compress::decompressing;
-use crate::secret::SecretUrl;
+use crate::net::http::Http;
+use crate::net::{Error, Kind};
 use crate::source::{ByteSource, Expansion};
 
 /// Pieces between socket and reader; the window in bytes is what binds, save for dribbling servers.
@@ -36,23 +27,6 @@ const WINDOW_PIECES: usize = 1024;
 
 /// The window of a download that is alone.
 const LONE_WINDOW_BYTES: usize = 4 << 20;
-
-/// What is to be downloaded.
-pub struct Open {
-    /// The first link.
-    pub link: Link,
-    /// Where further ones come from. Without it an expired link is final.
-    pub fresh: Option<Arc<dyn FreshLink>>,
-    /// What may be spent between two steps of progress; the first answer has [`Budget::ASK`].
-    pub budget: Budget,
-}
-
-impl Open {
-    /// One link without a successor.
-    pub fn link(link: SecretUrl) -> Self {
-        Open { link: Link::lasting(link), fresh: None, budget: Budget::DOWNLOAD }
-    }
-}
 
 /// The downloads of one command, which share one window. They are read in the order in which they were started.
 #[derive(Clone, Debug)]
@@ -115,13 +89,6 @@ pub struct Download {
     _place: Place,
 }
 
-/// What the first answer says.
-#[derive(Clone, Debug)]
-struct Head {
-    content_type: Option<String>,
-    size_bytes: Option<u64>,
-}
-
 enum HeadState {
     Awaited(oneshot::Receiver<Result<Head, Error>>),
     Known(Head),
@@ -133,28 +100,6 @@ enum State {
     Open,
     Ended,
     Failed,
-}
-
-/// What the task hands to the reader.
-enum Piece {
-    /// A body begins.
-    Body(Body),
-    Chunk(Bytes, OwnedSemaphorePermit),
-    /// All was handed on; `proven` unless nothing but two connections that ended at the same byte says so.
-    End {
-        proven: bool,
-    },
-    Failed(Error),
-}
-
-/// Where a body begins, and how it is to be read.
-#[derive(Clone, Copy, Debug)]
-struct Body {
-    /// The byte of the file; not 0 only where the last body broke off there.
-    from: u64,
-    encoding: Compression,
-    /// Bytes of the file in all.
-    total: Option<u64>,
 }
 
 /// The reader's end of the window.
