@@ -7,6 +7,7 @@ use serde::de::Error as _;
 use serde_json::{Map, Value};
 
 use super::Error;
+use super::digest::digest_of;
 use crate::api::{Block, CreateWorkflow, Graph};
 use crate::column::{Field, Schema, Type};
 
@@ -136,7 +137,7 @@ pub fn graph_digest(graph: &Graph) -> String {
         serde_json::json!([number, name, category, sorted(&Value::Object(specs.clone()))])
     });
     let edges = edges.into_iter().map(|edge| serde_json::json!(edge));
-    super::digest_of(&[&Value::Array(blocks.chain(edges).collect()).to_string()])
+    digest_of(&[&Value::Array(blocks.chain(edges).collect()).to_string()])
 }
 
 /// `value` with its keys in the order of the alphabet, at every depth.

@@ -1,4 +1,5 @@
-//! Fresh links to the result files of a run: asked for once for all downloads that wait for them.
+//! Links to the result files of a run: the first ones, and fresh ones, which are asked for once for all downloads that
+//! wait for them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,13 +8,13 @@ use std::time::{Duration, Instant};
 use futures::future::BoxFuture;
 use tokio::sync::Mutex;
 
-use super::{Client, Error, ResultFormat, Results};
+use super::{Client, Error, ResultFormat, Results, Wanted, choose};
 use crate::api::{DownloadLink, RunId};
 use crate::net::{self, FreshLink, Kind, Link, Open, is_downgrade};
 use crate::secret::SecretUrl;
 
 /// How often a link that the API lists without its URL is asked for again.
-pub(super) const UNSIGNED_TRIES: u32 = 4;
+const UNSIGNED_TRIES: u32 = 4;
 
 /// The links of one run in one format, as they are from time to time.
 struct Links {
@@ -43,6 +44,42 @@ struct OneFile {
 }
 
 impl Client {
+    /// Links to the wanted results in the first of `formats` that the run has. Links that come without their URL are
+    /// asked for again a few times.
+    pub async fn result_links(&self, run: &RunId, formats: &[ResultFormat], wanted: Wanted) -> Result<Results, Error> {
+        for &format in formats {
+            for tries in 1.. {
+                let asked = self.http().policy().clock.now();
+                let links = self.links(run, format).await?;
+                if links.is_empty() {
+                    break;
+                }
+                let said = |l: &DownloadLink| Some((l.filename.clone(), l.message.clone().filter(|m| !m.is_empty())?));
+                let concerns = |l: &&DownloadLink| match wanted {
+                    Wanted::Block(block) => l.block_number == Some(block),
+                    Wanted::Final | Wanted::All => true,
+                };
+                let messages = links.iter().filter(concerns).filter_map(said).collect();
+                let links = choose(links, wanted, run)?;
+                let Some(unsigned) = links.iter().find(|link| link.download_url.is_none()) else {
+                    links.iter().try_for_each(|link| self.require_no_downgrade(link))?;
+                    return Ok(Results { format, links, messages, asked });
+                };
+                if tries >= UNSIGNED_TRIES {
+                    let (filename, message) = (unsigned.filename.clone(), unsigned.message.clone());
+                    return Err(Error::NoLink { filename, message });
+                }
+                self.http().policy().clock.sleep(self.unsigned_wait(tries)).await;
+            }
+        }
+        let formats = formats.iter().map(|f| f.as_str()).collect::<Vec<_>>().join(" or ");
+        Err(Error::NoResults { run: run.clone(), formats })
+    }
+
+    /// The wait before a link that came without its URL is asked for again.
+    fn unsigned_wait(&self, tries: u32) -> Duration {
+        self.http().policy().first_delay.saturating_mul(1 << tries)
+    }
     /// What is to be opened for each file of `results`, in order. All of them together ask for fresh links.
     pub fn opens(&self, run: &RunId, results: &Results) -> Vec<Open> {
         let links = Arc::new(Links {
@@ -68,7 +105,7 @@ impl Client {
     }
 
     /// Fails if the API, asked over https, gives a link to be followed in the clear.
-    pub(super) fn require_no_downgrade(&self, link: &DownloadLink) -> Result<(), net::Error> {
+    fn require_no_downgrade(&self, link: &DownloadLink) -> Result<(), net::Error> {
         let url = link.download_url.as_deref().and_then(|url| url::Url::parse(url).ok());
         match url {
             Some(url) if is_downgrade(self.http().base(), &url) => {

@@ -4,6 +4,7 @@
 mod bulk;
 mod calls;
 mod definition;
+mod digest;
 mod error;
 mod idempotency;
 mod links;
@@ -17,6 +18,7 @@ mod watch;
 pub use bulk::{bulk_config, bulk_graph};
 pub use calls::{Client, RunFilter, StartOptions};
 pub use definition::{Definition, SourceKind, declared_types, graph_digest, same_graph, source_block};
+pub use digest::{digest_of, digest_of_file};
 pub use error::{Error, RunEnd};
 pub use idempotency::IdempotencyKey;
 pub use remaining::Remaining;
@@ -24,7 +26,7 @@ pub use resolve::Resolved;
 pub use results::{ResultFormat, Results, Wanted, choose};
 pub use state::{
     Done, FilePulled, Ledger, Meaning, OpenLedger, OpenStart, OutputRecord, Position, RejectsKept, SeenLink, Start,
-    StateDir, StateError, age_of, digest_of, digest_of_file,
+    StateDir, StateError, age_of,
 };
 pub use upload::{UPLOAD_EXTENSIONS, Upload};
 pub use watch::{Pace, WatchOptions};

@@ -1,9 +1,10 @@
-//! Which result files of a run are wanted, and how they are read.
+//! The result files of a run: their formats, the choice among them, and the links that lead to them.
+//!
+//! Values only; `links` asks the API for them.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::links::UNSIGNED_TRIES;
-use super::{Client, Error};
+use super::Error;
 use crate::api::{DownloadLink, RunId};
 use crate::format::Format;
 
@@ -79,42 +80,4 @@ pub struct Results {
     pub messages: Vec<(String, String)>,
     /// When the links were asked for: their lives begin no later than that.
     pub asked: Instant,
-}
-
-impl Client {
-    /// Links to the wanted results in the first of `formats` that the run has. Links that come without their URL are
-    /// asked for again a few times.
-    pub async fn result_links(&self, run: &RunId, formats: &[ResultFormat], wanted: Wanted) -> Result<Results, Error> {
-        for &format in formats {
-            for tries in 1.. {
-                let asked = self.http().policy().clock.now();
-                let links = self.links(run, format).await?;
-                if links.is_empty() {
-                    break;
-                }
-                let said = |l: &DownloadLink| Some((l.filename.clone(), l.message.clone().filter(|m| !m.is_empty())?));
-                let concerns = |l: &&DownloadLink| match wanted {
-                    Wanted::Block(block) => l.block_number == Some(block),
-                    Wanted::Final | Wanted::All => true,
-                };
-                let messages = links.iter().filter(concerns).filter_map(said).collect();
-                let links = choose(links, wanted, run)?;
-                let Some(unsigned) = links.iter().find(|link| link.download_url.is_none()) else {
-                    links.iter().try_for_each(|link| self.require_no_downgrade(link))?;
-                    return Ok(Results { format, links, messages, asked });
-                };
-                if tries >= UNSIGNED_TRIES {
-                    let (filename, message) = (unsigned.filename.clone(), unsigned.message.clone());
-                    return Err(Error::NoLink { filename, message });
-                }
-                self.http().policy().clock.sleep(self.unsigned_wait(tries)).await;
-            }
-        }
-        let formats = formats.iter().map(|f| f.as_str()).collect::<Vec<_>>().join(" or ");
-        Err(Error::NoResults { run: run.clone(), formats })
-    }
-
-    pub(super) fn unsigned_wait(&self, tries: u32) -> Duration {
-        self.http().policy().first_delay.saturating_mul(1 << tries)
-    }
 }

@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use futures::stream;
 use reqwest::multipart::{Form, Part};
 
+use super::digest::digest_of_reader;
 use super::{Client, Error};
 use crate::api::{Uploaded, routes};
 use crate::net::{Body, Budget, Call, Repeat};
@@ -64,7 +65,7 @@ impl Upload {
         let mut file = self.file.try_clone()?;
         file.rewind()?;
         let extension = Path::new(&self.name).extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
-        Ok((super::state::digest_of_reader(&mut file)?, extension.unwrap_or_default()))
+        Ok((digest_of_reader(&mut file)?, extension.unwrap_or_default()))
     }
 
     /// Counts the bytes on their way; starts anew if the upload is tried again.

@@ -162,8 +162,6 @@ fn http_clients_are_built_in_one_place() {
 const CIRCLES: &[&[&str]] = &[
     &["cli/args", "cli/dialect", "cli/error", "cli/plan_file", "cli/resume", "cli/sinks", "cli/steps"],
     &["cli/key", "cli/settings"],
-    &["client/calls", "client/links", "client/results"],
-    &["client/state", "client/state/document", "client/state/ledger", "client/state/lock"],
     &["column/open_keys", "column/schema"],
     &["format/ndjson/decode", "format/ndjson/infer", "format/ndjson/law"],
     &["format/parquet/evolve", "format/parquet/file"],

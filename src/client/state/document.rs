@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::StateError;
+use super::error::StateError;
 
 /// The version that is written, and the newest that is read.
 const VERSION: u64 = 1;

@@ -5,10 +5,13 @@ use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 
+use super::document;
+use super::error::StateError;
 use super::lock::Lock;
-use super::{StateError, digest_of_file, document, file_stem, now};
+use super::stamp::now;
 use crate::api::{DownloadLink, RunId, WorkflowId};
 use crate::client::IdempotencyKey;
+use crate::client::digest::{digest_of_file, file_stem};
 use crate::secret::SecretUrl;
 
 /// What is known of a run on this machine.

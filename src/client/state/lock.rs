@@ -4,7 +4,7 @@ use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 
-use super::StateError;
+use super::error::StateError;
 
 /// Held until it is dropped, or until the process ends in whatever way.
 #[derive(Debug)]

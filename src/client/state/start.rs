@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::document;
+use super::error::StateError;
 use super::lock::Lock;
-use super::{StateError, age_of, digest_of, document, file_stem, now};
+use super::stamp::{age_of, now};
 use crate::api::{Graph, HandleId, RunId, WorkflowId};
+use crate::client::digest::{digest_of, file_stem};
 use crate::client::{IdempotencyKey, graph_digest};
 
 /// What is to be started. Two starts of one meaning are repetitions of each other.

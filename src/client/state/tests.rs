@@ -4,7 +4,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::*;
-use crate::api::{Graph, HandleId, WorkflowId};
+use crate::api::{Graph, HandleId, RunId, WorkflowId};
 
 fn state() -> (tempfile::TempDir, StateDir) {
     let folder = tempfile::tempdir().unwrap();
