@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 
 use super::exit::Exit;
-use super::resume::shell_quoted;
-use super::{env_names, settings};
+use super::settings::{self, env_names};
+use super::shell::shell_quoted;
 use crate::client::{self, RunEnd, StateError};
 use crate::net::{self, Kind};
 use crate::pipeline;

@@ -4,16 +4,15 @@
 //! know neither clap nor the environment nor the terminal.
 
 pub mod args;
+mod choices;
 pub mod color;
 mod commands;
 mod context;
 mod dialect;
 mod engine;
-mod env_names;
 mod error;
 pub mod exit;
 mod interrupt;
-pub mod key;
 #[cfg(feature = "serve")]
 mod local;
 mod outputs;
@@ -23,8 +22,10 @@ mod report;
 mod resume;
 mod serve_flags;
 mod settings;
+mod shell;
 mod sinks;
 mod sources;
+mod step_by_name;
 mod steps;
 mod table;
 #[cfg(test)]

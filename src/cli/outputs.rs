@@ -6,7 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::args::{FromFormat, PlanArgs, SchemaFromArg, SchemaPolicyArg, ToFormat};
+use super::args::PlanArgs;
+use super::choices::{FromFormat, SchemaFromArg, SchemaPolicyArg, ToFormat};
 use super::error::{Error, Failure, STDOUT};
 use super::settings::Settings;
 use super::sinks::TypedOutput;

@@ -18,7 +18,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::error::{Error, Failure};
-use super::steps::{parse_on_bad_cast, step};
+use super::step_by_name::{parse_on_bad_cast, step};
 use crate::text::nearest;
 use crate::transform::{OnBadCast, Step};
 

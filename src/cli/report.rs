@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::args::ReportFormat;
+use super::choices::ReportFormat;
 use super::context::Context;
 use super::exit::Exit;
 use super::outputs::{target_name, target_names};

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
 
-use super::args::ToFormat;
+use super::choices::ToFormat;
 use super::values::parse_size;
 use crate::format::parquet::SortKey;
 

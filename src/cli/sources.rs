@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::args::FromFormat;
+use super::choices::FromFormat;
 use super::context::Context;
 use super::error::{Error, Failure};
 use crate::client::Client;

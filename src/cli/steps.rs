@@ -3,7 +3,6 @@
 //! clap's derived arguments forget that order across flags, so these read clap's matches themselves.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::parser::ValueSource;
@@ -11,9 +10,9 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_pars
 
 use super::error::{Error, Failure};
 use super::plan_file;
+use super::step_by_name::{parse_on_bad_cast, step};
 use crate::source::Source;
-use crate::transform::expr::{parse, parse_assignments, parse_casts, parse_names, parse_renames};
-use crate::transform::{OnBadCast, Query, RESULTS, Rename, Selected, Step};
+use crate::transform::{OnBadCast, RESULTS, Step};
 
 /// The flags as typed, in their order.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -145,15 +144,6 @@ fn parse_table(text: &str) -> Result<(String, PathBuf), String> {
     }
 }
 
-/// What a bad value does.
-pub fn parse_on_bad_cast(text: &str) -> Result<OnBadCast, String> {
-    match text {
-        "reject" => Ok(OnBadCast::Reject),
-        "null" => Ok(OnBadCast::Null),
-        _ => Err("it is `reject` or `null`".to_owned()),
-    }
-}
-
 impl FromArgMatches for StepArgs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         fn collect<T: Clone + Send + Sync + 'static>(
@@ -242,37 +232,6 @@ impl StepArgs {
             }
         }
         Ok(self.on_bad_cast.unwrap_or(said))
-    }
-}
-
-/// The steps of one flag, or of one entry of a plan file.
-pub(super) fn step(flag: &str, text: &str) -> Result<Vec<Step>, crate::transform::expr::Error> {
-    let one = |step| vec![step];
-    match flag {
-        "where" => parse(text).map(Step::Where).map(one),
-        "with" => Ok(parse_assignments(text)?
-            .into_iter()
-            .map(|with| Step::With { name: with.name.into(), at: with.at, value: with.value, text: text.into() })
-            .collect()),
-        "select" => parse_names(text).map(|paths| {
-            let selected = paths.into_iter().map(|path| Selected { name: path.to_string().into(), path });
-            one(Step::Select(selected.collect(), text.into()))
-        }),
-        "drop" => parse_names(text).map(|paths| one(Step::Drop(paths, text.into()))),
-        "cast" => parse_casts(text).map(|casts| one(Step::Cast(casts, text.into()))),
-        "flatten" => Ok(one(Step::Flatten { separator: text.into() })),
-        "explode" => {
-            let paths = parse_names(text)?;
-            Ok(paths.into_iter().map(|path| Step::Explode(path, text.into())).collect())
-        }
-        "dedupe" if text.trim() == "*" => Ok(one(Step::Dedupe(Vec::new(), text.into()))),
-        "dedupe" => parse_names(text).map(|paths| one(Step::Dedupe(paths, text.into()))),
-        "sql" => Query::parse(text).map(|query| one(Step::Sql(Arc::new(query)))),
-        "json" => parse_names(text).map(|paths| one(Step::JsonText(paths, text.into()))),
-        _ => parse_renames(text).map(|renames| {
-            let renames = renames.into_iter().map(|(from, to)| Rename { from, to: to.into() });
-            one(Step::Rename(renames.collect(), text.into()))
-        }),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::args::ListFormat;
+use super::choices::ListFormat;
 use super::error::{Error, Failure, STDOUT};
 use super::print;
 use crate::text::escape_for_terminal;

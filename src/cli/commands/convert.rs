@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::Instant;
 
-use crate::cli::args::{ConvertArgs, SchemaFromArg};
+use crate::cli::args::ConvertArgs;
+use crate::cli::choices::SchemaFromArg;
 use crate::cli::context::Context;
 use crate::cli::error::{Error, Failure};
 use crate::cli::exit::Exit;

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::schema::declared_by;
-use crate::cli::args::{ExplainArgs, ExplainFormat};
+use crate::cli::args::ExplainArgs;
+use crate::cli::choices::ExplainFormat;
 use crate::cli::context::Context;
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;

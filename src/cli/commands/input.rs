@@ -10,7 +10,7 @@ use std::time::Duration;
 use tempfile::NamedTempFile;
 
 use crate::api::{BulkKind, BulkStarted, HandleId};
-use crate::cli::args::FromFormat;
+use crate::cli::choices::FromFormat;
 use crate::cli::context::Context;
 use crate::cli::error::{Error, Failure};
 use crate::client::{self, Client, IdempotencyKey, Upload};

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::keeping::Keeping;
 use crate::api::{BlockLiveStatus, DownloadLink, LiveStatus, RunId, RunStatus};
-use crate::cli::args::{ApiFormat, PlanArgs, ReportFormat, ResultArgs, SchemaFromArg};
+use crate::cli::args::{PlanArgs, ResultArgs};
+use crate::cli::choices::{ApiFormat, ReportFormat, SchemaFromArg};
 use crate::cli::context::Context;
 use crate::cli::engine::Moment;
 use crate::cli::error::{Error, Failure, chain};

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use crate::cli::args::{SchemaArgs, SchemaFormat, SchemaFromArg};
+use crate::cli::args::SchemaArgs;
+use crate::cli::choices::{SchemaFormat, SchemaFromArg};
 use crate::cli::context::Context;
 use crate::cli::error::{Error, Failure};
 use crate::cli::exit::Exit;

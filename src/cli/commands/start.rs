@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::input::Input;
 use super::keeping::endpoint_of;
 use crate::api::{BulkKind, HandleId, RunId, RunStarted, RunStatus};
-use crate::cli::args::FromFormat;
+use crate::cli::choices::FromFormat;
 use crate::cli::context::Context;
 use crate::cli::error::{Error, Failure, chain};
 use crate::client::{

@@ -1,7 +1,8 @@
 //! `workflows`: list, read and change.
 
 use crate::api::{CreateWorkflow, UpdateWorkflow, Workflow};
-use crate::cli::args::{ListFormat, WorkflowsCommand};
+use crate::cli::args::WorkflowsCommand;
+use crate::cli::choices::ListFormat;
 use crate::cli::context::Context;
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;

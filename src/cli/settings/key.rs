@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use serde::{Deserialize, Deserializer};
 
-use super::settings::{Error, Origin};
+use super::setting::{Error, Origin};
 use crate::secret::ApiKey;
 
 /// A shell command that prints the key. It may hold secrets itself, so that it is not shown.

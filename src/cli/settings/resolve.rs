@@ -1,7 +1,5 @@
-//! Settings: flags, then environment, then the configuration file, then defaults; resolved once, each with where it
-//! came from. The engine and the client see only the result.
+//! The resolution of settings from flags, environment, configuration file and defaults.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -12,7 +10,8 @@ use url::Url;
 
 use super::env_names;
 use super::key::{self, KeyCommand};
-use super::values::{codec_text, parse_codec, parse_duration, parse_size};
+use super::setting::{Error, Origin, Setting};
+use crate::cli::values::{codec_text, parse_codec, parse_duration, parse_size};
 use crate::format::ParquetCodec;
 use crate::net::{self, Policy, TrustedHost};
 use crate::pipeline::Limits;
@@ -21,39 +20,6 @@ use crate::text::human_bytes;
 
 /// The hosted service.
 pub const DEFAULT_ENDPOINT: &str = "https://api.sixtyfour.ai";
-
-/// Where a setting came from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// Nobody said anything.
-    Default,
-    /// The configuration file.
-    File(PathBuf),
-    /// A name in the environment.
-    Environment(&'static str),
-    /// A flag.
-    Flag(&'static str),
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Origin::Default => f.write_str("default"),
-            Origin::File(path) => write!(f, "{}", path.display()),
-            Origin::Environment(name) => write!(f, "environment {name}"),
-            Origin::Flag(flag) => write!(f, "flag {flag}"),
-        }
-    }
-}
-
-/// A value and where it came from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Setting<T> {
-    /// The value.
-    pub value: T,
-    /// Where from.
-    pub origin: Origin,
-}
 
 /// Flags that override settings. Empty for commands that lack them.
 #[derive(Clone, Debug, Default)]
@@ -166,67 +132,6 @@ impl Places {
             state_dir: Some(state.join("drawoff")),
         }
     }
-}
-
-/// A setting that makes no sense.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The configuration file was named and cannot be read.
-    #[error("cannot read the configuration file {path}")]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        cause: std::io::Error,
-    },
-    /// The configuration file is not what it should be.
-    #[error("the configuration file {path} is not valid: {text}")]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong, on one line.
-        text: String,
-    },
-    /// A value.
-    #[error("{name} ({origin}): {text}")]
-    Value {
-        /// The setting.
-        name: &'static str,
-        /// Where it came from.
-        origin: Origin,
-        /// What is wrong.
-        text: String,
-    },
-    /// The key file cannot be read.
-    #[error("cannot read the API key file {path} ({origin})")]
-    KeyFile {
-        /// The file.
-        path: PathBuf,
-        /// Where its name came from.
-        origin: Origin,
-        /// Why.
-        #[source]
-        cause: std::io::Error,
-    },
-    /// The key file is no secret.
-    #[error("the API key file {path} ({origin}) can be read by others: its mode is {mode:03o}")]
-    KeyFileOpen {
-        /// The file.
-        path: PathBuf,
-        /// Where its name came from.
-        origin: Origin,
-        /// Its permission bits.
-        mode: u32,
-    },
-    /// The key command gave no key. Neither it nor what it printed is shown: both may hold secrets.
-    #[error("the API key command ({origin}) {text}")]
-    KeyCommand {
-        /// Where it came from.
-        origin: Origin,
-        /// What went wrong.
-        text: String,
-    },
 }
 
 impl Settings {

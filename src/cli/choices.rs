@@ -1,0 +1,114 @@
+//! Values of flags that are one word of a few.
+
+use clap::ValueEnum;
+
+/// Formats of the input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FromFormat {
+    /// One JSON object per line
+    #[value(alias = "jsonl")]
+    Ndjson,
+    /// Comma-separated values with a header
+    Csv,
+    /// Tab-separated values with a header
+    Tsv,
+    /// One JSON array of objects
+    Json,
+}
+
+/// Formats of the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ToFormat {
+    /// Parquet
+    Parquet,
+    /// Comma-separated values
+    Csv,
+    /// Tab-separated values
+    Tsv,
+    /// One JSON object per line
+    #[value(alias = "jsonl")]
+    Ndjson,
+    /// One JSON array of objects
+    Json,
+    /// Arrow IPC file
+    #[value(alias = "feather")]
+    Arrow,
+    /// Arrow IPC stream
+    #[value(alias = "arrows")]
+    ArrowStream,
+}
+
+/// Formats in which the API keeps results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ApiFormat {
+    /// Types kept
+    Ndjson,
+    /// Always there; nested values are text
+    Csv,
+    /// One array
+    Json,
+}
+
+/// What is read to find columns and types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SchemaFromArg {
+    /// The first records, or everything where only that is right
+    Auto,
+    /// The first records
+    Sample,
+    /// Everything, in a pass of its own; inputs must be files
+    Full,
+}
+
+/// What a late surprise does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SchemaPolicyArg {
+    /// The column widens
+    Evolve,
+    /// The record is rejected
+    Freeze,
+    /// The command fails
+    Fail,
+}
+
+/// How the report at the end is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// For people
+    Text,
+    /// One JSON object
+    Json,
+}
+
+/// How lists are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ListFormat {
+    /// Columns for people, in a pipe too
+    Table,
+    /// One JSON object per line
+    Ndjson,
+    /// One JSON document
+    Json,
+}
+
+/// How a plan is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExplainFormat {
+    /// For people
+    Table,
+    /// One JSON object
+    Json,
+}
+
+/// How a schema is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SchemaFormat {
+    /// For people: each field, its type, and where that came from
+    Table,
+    /// A schema file, which `--schema` reads
+    Json,
+    /// The Arrow schema that readers of the Parquet file see, as JSON
+    Arrow,
+    /// The Parquet message type as it would be written
+    Parquet,
+}

@@ -1,0 +1,98 @@
+//! A setting's value with where it came from, and the ways in which one can be wrong.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// Where a setting came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Nobody said anything.
+    Default,
+    /// The configuration file.
+    File(PathBuf),
+    /// A name in the environment.
+    Environment(&'static str),
+    /// A flag.
+    Flag(&'static str),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Default => f.write_str("default"),
+            Origin::File(path) => write!(f, "{}", path.display()),
+            Origin::Environment(name) => write!(f, "environment {name}"),
+            Origin::Flag(flag) => write!(f, "flag {flag}"),
+        }
+    }
+}
+
+/// A value and where it came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting<T> {
+    /// The value.
+    pub value: T,
+    /// Where from.
+    pub origin: Origin,
+}
+
+/// A setting that makes no sense.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration file was named and cannot be read.
+    #[error("cannot read the configuration file {path}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// The configuration file is not what it should be.
+    #[error("the configuration file {path} is not valid: {text}")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, on one line.
+        text: String,
+    },
+    /// A value.
+    #[error("{name} ({origin}): {text}")]
+    Value {
+        /// The setting.
+        name: &'static str,
+        /// Where it came from.
+        origin: Origin,
+        /// What is wrong.
+        text: String,
+    },
+    /// The key file cannot be read.
+    #[error("cannot read the API key file {path} ({origin})")]
+    KeyFile {
+        /// The file.
+        path: PathBuf,
+        /// Where its name came from.
+        origin: Origin,
+        /// Why.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// The key file is no secret.
+    #[error("the API key file {path} ({origin}) can be read by others: its mode is {mode:03o}")]
+    KeyFileOpen {
+        /// The file.
+        path: PathBuf,
+        /// Where its name came from.
+        origin: Origin,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The key command gave no key. Neither it nor what it printed is shown: both may hold secrets.
+    #[error("the API key command ({origin}) {text}")]
+    KeyCommand {
+        /// Where it came from.
+        origin: Origin,
+        /// What went wrong.
+        text: String,
+    },
+}
