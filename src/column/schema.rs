@@ -21,10 +21,6 @@ use arrow_schema::DataType;
 use super::Fixed;
 use super::open_keys::is_open_ended;
 
-/// An object with more keys than this is open-ended, whatever they are: it becomes a map. Chosen by eye: result
-/// objects in the API's examples have fewer than 30 keys, and every struct field is a column.
-pub const MAX_STRUCT_FIELDS: usize = 256;
-
 /// More columns than this are refused: keys of the records themselves are then data, and each
 /// would cost every row. By eye, as above.
 pub const MAX_COLUMNS: usize = 4096;
@@ -386,6 +382,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::column::MAX_STRUCT_FIELDS;
 
     fn any_type() -> impl Strategy<Value = Type> {
         let leaf = prop_oneof![
