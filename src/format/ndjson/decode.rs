@@ -17,6 +17,7 @@ use super::check::check_value;
 use super::infer::{Keys, SurveyOptions, survey};
 use super::law::check_law;
 use super::scan::{Cursor, Fault, FaultKind, MAX_FEW_DIGITS, Number, Scan, Str, Way, kind_of};
+use super::walk::{fits_in_double, key_text};
 use crate::column::build::{Builder, Literal, StructBuilder};
 use crate::column::views::make_view;
 use crate::column::{Batch, Field, Mixing, Morsel, RecordSpan, Schema, Type};
@@ -811,24 +812,9 @@ impl<'a> Decoder<'a> {
     }
 }
 
-/// A key's text: the morsel's own bytes, or `owned` if it has escapes.
-pub(super) fn key_text<'a>(cursor: &Cursor<'a>, s: Str, owned: &'a mut Vec<u8>) -> &'a [u8] {
-    if s.escaped {
-        cursor.unescape(s, owned);
-        owned
-    } else {
-        &cursor.bytes()[s.start..s.end]
-    }
-}
-
 #[inline(always)]
 fn is_number(first: u8) -> bool {
     first == b'-' || first.is_ascii_digit()
-}
-
-/// True when the nearest double is the integer itself.
-pub(super) fn fits_in_double(i: i64) -> bool {
-    i.unsigned_abs() <= 1 << 53 || (i as f64) as i128 == i128::from(i)
 }
 
 fn wide_number(n: Number) -> &'static str {

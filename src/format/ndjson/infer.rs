@@ -1,8 +1,8 @@
 //! The types of a morsel's values, for a schema before the first batch and after a surprise.
 
-use super::decode::{fits_in_double, key_text};
 use super::law::check_law;
 use super::scan::{Cursor, Scan};
+use super::walk::{elements, entries, place_of, scalar_type};
 use crate::column::{
     Field, MAX_COLUMNS, MAX_STRUCT_FIELDS, MAX_TYPE_DEPTH, Mixing, Morsel, Schema, Type, is_open_ended,
 };
@@ -116,63 +116,6 @@ struct Observer {
     keys: Keys,
 }
 
-/// Calls `entry` for each key of the object at the cursor, with the place of the key and the cursor
-/// at its value.
-pub(super) fn entries<'a>(
-    cursor: &mut Cursor<'a>,
-    mut entry: impl FnMut(&mut Cursor<'a>, &[u8], usize) -> Scan<()>,
-) -> Scan<()> {
-    cursor.pos += 1;
-    if cursor.skip_blank() == b'}' {
-        cursor.pos += 1;
-        return Ok(());
-    }
-    loop {
-        cursor.skip_blank();
-        let at = cursor.pos;
-        let s = cursor.string()?;
-        cursor.expect(b':', "expected `:` after a key")?;
-        let mut owned = Vec::new();
-        let key = key_text(&*cursor, s, &mut owned);
-        entry(cursor, key, at)?;
-        let byte = cursor.skip_blank();
-        cursor.pos += 1;
-        if byte == b'}' {
-            return Ok(());
-        }
-    }
-}
-
-/// Calls `item` for each element of the list at the cursor, with its index.
-pub(super) fn elements<'a>(
-    cursor: &mut Cursor<'a>,
-    mut item: impl FnMut(&mut Cursor<'a>, usize) -> Scan<()>,
-) -> Scan<()> {
-    cursor.pos += 1;
-    if cursor.skip_blank() == b']' {
-        cursor.pos += 1;
-        return Ok(());
-    }
-    let mut index = 0;
-    loop {
-        item(cursor, index)?;
-        index += 1;
-        let byte = cursor.skip_blank();
-        cursor.pos += 1;
-        if byte == b']' {
-            return Ok(());
-        }
-    }
-}
-
-/// The place of `key` in `fields`, looked for from `next` on and then from the start: records that
-/// lack some keys still have the others in order.
-pub(super) fn place_of(key: &[u8], fields: &[Field], next: usize) -> Option<usize> {
-    let next = next.min(fields.len());
-    let named = |field: &Field| field.name.as_bytes() == key;
-    fields[next..].iter().position(named).map(|i| next + i).or_else(|| fields[..next].iter().position(named))
-}
-
 impl Observer {
     /// Joins the types of the record at the cursor into `fields`. Keys beyond one more than
     /// [`MAX_COLUMNS`] are passed over: with so many the schema is refused.
@@ -260,31 +203,6 @@ impl Observer {
         if *ty != wider {
             *ty = wider;
             self.changed = true;
-        }
-    }
-}
-
-/// The type of one value by its text; containers that meet a scalar column come here too.
-pub(super) fn scalar_type(text: &[u8]) -> Type {
-    match text[0] {
-        b'n' => Type::Null,
-        b't' | b'f' => Type::Bool,
-        b'"' => Type::Text,
-        b'{' => Type::Struct(Vec::new()),
-        b'[' => Type::List(Box::new(Type::Null)),
-        _ => {
-            let text = std::str::from_utf8(text).expect("numbers are ASCII");
-            if text == "-0" || text.bytes().any(|b| matches!(b, b'.' | b'e' | b'E')) {
-                return match text.parse::<f64>() {
-                    Ok(f) if f.is_finite() => Type::Float,
-                    _ => Type::Json,
-                };
-            }
-            match text.parse::<i64>() {
-                Ok(i) => Type::Int { fits_double: fits_in_double(i) },
-                Err(_) if text.trim_start_matches('-').len() <= 38 => Type::Decimal,
-                Err(_) => Type::Json,
-            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Records against types that are given.
 
-use super::infer::{elements, entries, place_of, scalar_type};
 use super::scan::{Cursor, Fault, FaultKind, Scan, Way, kind_of};
+use super::walk::{elements, entries, place_of, scalar_type};
 use crate::column::{Field, Type};
 use crate::format::decode::Law;
 

@@ -7,6 +7,7 @@ mod encode;
 mod infer;
 mod law;
 mod scan;
+mod walk;
 
 pub use cells::decode_cells;
 pub use decode::{DecodeOptions, UnknownKey, decode, decode_under};

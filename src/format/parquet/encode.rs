@@ -43,7 +43,7 @@ impl RowGroupEncoder {
     /// As [`RowGroupEncoder::with_layout`], with what [`RowGroupEncoder::finish_in_workshop`] of an
     /// encoder with the same options gave back.
     pub fn again(layout: Arc<Layout>, shop: Workshop) -> Self {
-        let order = OrderCheck::new(&layout);
+        let order = OrderCheck::new(&layout.sort_keys, &layout.schema, &layout.arrow);
         RowGroupEncoder { order, ..Self::in_workshop(layout, shop, |_| true) }
     }
 

@@ -17,11 +17,10 @@ use parquet::arrow::arrow_reader::{
 use parquet::file::metadata::{ColumnChunkMetaData, FileMetaData, ParquetMetaData, RowGroupMetaData};
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::writer::TrackedWrite;
-use parquet::schema::types::ColumnDescPtr;
 
 use super::chunk::join;
-use super::file::{StoredGroup, put};
 use super::layout::reading_descriptor;
+use super::stored::{StoredGroup, bind, put};
 use super::{Error, Layout, RowGroupEncoder};
 use crate::column::{Mixing, Schema, Type, cast_array, keeps_carrier};
 use crate::format::ParquetOptions;
@@ -144,26 +143,17 @@ fn leaf_ranges(schema: &Schema) -> Vec<Range<usize>> {
         .iter()
         .map(|field| {
             let start = end;
-            end += n_leaves(&field.ty);
+            end += field.ty.n_leaves();
             start..end
         })
         .collect()
-}
-
-fn n_leaves(ty: &Type) -> usize {
-    match ty {
-        Type::Struct(fields) if !fields.is_empty() => fields.iter().map(|f| n_leaves(&f.ty)).sum(),
-        Type::List(item) => n_leaves(item),
-        Type::Map(value) => 1 + n_leaves(value),
-        _ => 1,
-    }
 }
 
 /// For each leaf of `to` where it comes from; `from` is the old type with its first leaf.
 fn plan(from: Option<(&Type, usize)>, to: &Type, leaves: &mut Vec<Leaf>) {
     match (from, to) {
         (Some((from, first)), to) if keeps_carrier(from, to) => {
-            leaves.extend((first..first + n_leaves(from)).map(Leaf::Kept));
+            leaves.extend((first..first + from.n_leaves()).map(Leaf::Kept));
         }
         (Some((Type::Struct(narrow), first)), Type::Struct(wide)) if !narrow.is_empty() => {
             for field in wide {
@@ -174,7 +164,7 @@ fn plan(from: Option<(&Type, usize)>, to: &Type, leaves: &mut Vec<Leaf>) {
                         found = Some((&old.ty, start));
                         break;
                     }
-                    start += n_leaves(&old.ty);
+                    start += old.ty.n_leaves();
                 }
                 plan(found, &field.ty, leaves);
             }
@@ -184,7 +174,7 @@ fn plan(from: Option<(&Type, usize)>, to: &Type, leaves: &mut Vec<Leaf>) {
             leaves.push(Leaf::Kept(first));
             plan(Some((narrow, first + 1)), wide, leaves);
         }
-        _ => leaves.extend(std::iter::repeat_n(Leaf::Encoded, n_leaves(to))),
+        _ => leaves.extend(std::iter::repeat_n(Leaf::Encoded, to.n_leaves())),
     }
 }
 
@@ -213,32 +203,6 @@ fn read_root<R: ChunkReader + 'static>(
     )?;
     let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(Shared(input.clone()), metadata);
     Ok(builder.with_batch_size(BATCH_ROWS).build()?)
-}
-
-/// The entry of `chunk` under another descriptor of the same carrier, its bytes `moved` along.
-pub(super) fn bind(
-    chunk: &ColumnChunkMetaData,
-    descriptor: ColumnDescPtr,
-    moved: i64,
-) -> Result<ColumnChunkMetaData, Error> {
-    let mut builder = ColumnChunkMetaData::builder(descriptor)
-        .set_compression_codec(chunk.compression_codec())
-        .set_encodings_mask(*chunk.encodings_mask())
-        .set_total_compressed_size(chunk.compressed_size())
-        .set_total_uncompressed_size(chunk.uncompressed_size())
-        .set_num_values(chunk.num_values())
-        .set_data_page_offset(chunk.data_page_offset() + moved)
-        .set_dictionary_page_offset(chunk.dictionary_page_offset().map(|o| o + moved))
-        .set_unencoded_byte_array_data_bytes(chunk.unencoded_byte_array_data_bytes())
-        .set_repetition_level_histogram(chunk.repetition_level_histogram().cloned())
-        .set_definition_level_histogram(chunk.definition_level_histogram().cloned());
-    if let Some(statistics) = chunk.statistics() {
-        builder = builder.set_statistics(statistics.clone());
-    }
-    if let Some(stats) = chunk.page_encoding_stats() {
-        builder = builder.set_page_encoding_stats(stats.clone());
-    }
-    Ok(builder.build()?)
 }
 
 /// Copies chunks of `group` to the end until the file reaches beyond the group's nominal middle.

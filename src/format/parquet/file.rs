@@ -11,11 +11,12 @@ use parquet::file::properties::WriterVersion;
 use parquet::file::reader::ChunkReader;
 use parquet::file::writer::TrackedWrite;
 
-use super::chunk::{EncodedChunk, join};
-use super::evolve::{Rewriter, bind, keep_midpoint_inside};
+use super::chunk::join;
+use super::evolve::{Rewriter, keep_midpoint_inside};
 use super::layout::CREATED_BY;
 use super::leaf::Workshop;
 use super::order::{Run, SortKey, sorting_columns};
+use super::stored::{StoredGroup, put};
 use super::{EncodedRowGroup, Error, Layout};
 use crate::column::{Mixing, Schema};
 use crate::format::ParquetOptions;
@@ -40,17 +41,6 @@ pub struct ParquetFileWriter<W: Write + Send> {
 
 /// More rows make no better row groups; readers take one as their unit of work.
 const MAX_ROW_GROUP_ROWS: usize = 1 << 20;
-
-/// A row group as it stands in the file.
-pub(super) struct StoredGroup {
-    /// The layout it was encoded with.
-    pub(super) layout: Arc<Layout>,
-    pub(super) rows: usize,
-    /// One per leaf of `layout`.
-    pub(super) columns: Vec<ColumnChunkMetaData>,
-    /// The schema with which its rows were found to be in the order that is claimed for them.
-    sorted_as: Option<Arc<Schema>>,
-}
 
 /// What stands in a finished file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -253,18 +243,6 @@ impl<W: Write + Send> ParquetFileWriter<W> {
     }
 }
 
-/// Appends a chunk, and says where it is.
-pub(super) fn put<W: Write + Send>(
-    chunk: EncodedChunk,
-    out: &mut TrackedWrite<W>,
-) -> Result<ColumnChunkMetaData, Error> {
-    let start = out.bytes_written() as i64;
-    for page in &chunk.pages {
-        out.write_all(page)?;
-    }
-    bind(&chunk.metadata, chunk.metadata.column_descr_ptr(), start)
-}
-
 fn row_group_metadata(
     index: usize,
     group: StoredGroup,
@@ -272,7 +250,7 @@ fn row_group_metadata(
     sort_keys: &[SortKey],
 ) -> Result<RowGroupMetaData, Error> {
     let sorted_as = group.sorted_as.filter(|_| !sort_keys.is_empty());
-    let sorting = sorted_as.and_then(|then| sorting_columns(sort_keys, &then, last));
+    let sorting = sorted_as.and_then(|then| sorting_columns(sort_keys, &then, &last.schema));
     // Where the first column starts: readers that divide a file by byte ranges look there.
     let file_offset = group.columns.first().map_or(4, |c| c.byte_range().0 as i64);
     let uncompressed = group.columns.iter().map(ColumnChunkMetaData::uncompressed_size).sum();

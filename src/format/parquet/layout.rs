@@ -109,6 +109,14 @@ impl Layout {
     }
 }
 
+/// The message type of a file with the columns of `schema`, as text.
+pub fn message_type(schema: &Schema) -> Result<String, Error> {
+    let layout = Layout::try_new(Arc::new(schema.clone()), &ParquetOptions::default(), Mixing::Json)?;
+    let mut text = Vec::new();
+    parquet::schema::printer::print_schema(&mut text, layout.descriptor.root_schema());
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
 fn holds_raw(ty: &Type) -> bool {
     match ty {
         Type::Raw => true,

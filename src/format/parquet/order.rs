@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use arrow_array::ArrayRef;
 use arrow_row::{RowConverter, SortField};
-use arrow_schema::SortOptions;
+use arrow_schema::{Schema as ArrowSchema, SortOptions};
 use parquet::file::metadata::SortingColumn;
 
-use super::Layout;
 use crate::column::{Schema, Type};
 
 /// One column of an order.
@@ -44,21 +43,22 @@ pub(super) struct Run {
 }
 
 impl OrderCheck {
-    /// `None` if no order was claimed, or the columns are not of a kind that has one.
-    pub fn new(layout: &Layout) -> Option<Self> {
-        if layout.sort_keys.is_empty() {
+    /// Makes a check of rows with the columns of `schema`, which `arrow` carries. `None` if no order was claimed, or
+    /// the columns are not of a kind that has one.
+    pub fn new(keys: &[SortKey], schema: &Schema, arrow: &ArrowSchema) -> Option<Self> {
+        if keys.is_empty() {
             return None;
         }
         let mut places = Vec::new();
         let mut fields = Vec::new();
-        for key in layout.sort_keys.iter() {
-            let place = layout.schema.position(&key.column)?;
-            if !has_order(&layout.schema.fields[place].ty) {
+        for key in keys {
+            let place = schema.position(&key.column)?;
+            if !has_order(&schema.fields[place].ty) {
                 return None;
             }
             places.push(place);
             let options = SortOptions { descending: key.descending, nulls_first: key.nulls_first };
-            fields.push(SortField::new_with_options(layout.arrow.field(place).data_type().clone(), options));
+            fields.push(SortField::new_with_options(arrow.field(place).data_type().clone(), options));
         }
         let converter = RowConverter::new(fields).ok()?;
         Some(OrderCheck { converter, places, run: Run { bounds: None, in_order: true } })
@@ -117,12 +117,12 @@ fn has_order(ty: &Type) -> bool {
 
 /// What a row group says whose rows were in the order when its columns were those of `then`: nothing if a key is another
 /// type by now, whose order is another.
-pub(super) fn sorting_columns(keys: &[SortKey], then: &Schema, last: &Layout) -> Option<Vec<SortingColumn>> {
+pub(super) fn sorting_columns(keys: &[SortKey], then: &Schema, last: &Schema) -> Option<Vec<SortingColumn>> {
     let columns = keys.iter().map(|key| {
         let old = then.position(&key.column).map(|place| &then.fields[place].ty)?;
-        let place = last.schema.position(&key.column)?;
-        let leaves_before: usize = last.schema.fields[..place].iter().map(|field| field.ty.n_leaves()).sum();
-        last.schema.fields[place].ty.is_like(old).then_some(SortingColumn {
+        let place = last.position(&key.column)?;
+        let leaves_before: usize = last.fields[..place].iter().map(|field| field.ty.n_leaves()).sum();
+        last.fields[place].ty.is_like(old).then_some(SortingColumn {
             column_idx: i32::try_from(leaves_before).ok()?,
             descending: key.descending,
             nulls_first: key.nulls_first,

@@ -1,3 +1,6 @@
+use std::io;
+use std::sync::Arc;
+
 use arrow_array::cast::AsArray;
 use arrow_array::types::Decimal128Type;
 use bytes::Bytes;
