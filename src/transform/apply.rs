@@ -1,6 +1,5 @@
 //! Steps applied to batches.
 
-use std::borrow::Cow;
 use std::cell::RefCell;
 use std::sync::Arc;
 
@@ -12,38 +11,18 @@ use arrow_buffer::BooleanBufferBuilder;
 use super::cell::{Cell, cell_of};
 use super::columns::{rename, rename_schema, select, select_schema};
 use super::distinct::{Distinct, Room};
+use super::error::Error;
 use super::expr::{Bad, Computed, Function, How, Maker, Operand, Predicate, type_of};
 use super::key::KeyWriter;
 use super::nested::{explode, explode_schema, flatten, flatten_schema};
 use super::places::{Places, Sampler};
 use super::sql::{ByRows, Query, SqlError};
-use super::{Condition, Logic, Lookup, OnBadCast, Rename, Selected, Step, Test};
+use super::step::{Condition, Logic, Lookup, OnBadCast, Rename, Selected, Step, Test};
+use super::tally::{BadRow, Tally};
 use crate::column::{Batch, Field, Mixing, Schema, Type};
 use crate::format::json_text::write_json_value;
 use crate::format::number::fits_double;
 use crate::position::FieldPath;
-
-/// Why a step could not be applied.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Arrow refused the rows.
-    #[error("cannot keep the rows that passed a filter")]
-    Arrow(#[from] arrow_schema::ArrowError),
-    /// The keys of a deduplicate step cannot be remembered on disk.
-    #[error("deduplicate: the temporary file for keys that memory does not hold cannot be used: {0}")]
-    Spill(#[source] std::io::Error),
-    /// The query cannot be done.
-    #[error("--sql: {0}")]
-    Sql(#[from] SqlError),
-    /// Two columns would have one name.
-    #[error("{first} and {second} would have the same name")]
-    SameName {
-        /// The one, in words.
-        first: String,
-        /// The other.
-        second: String,
-    },
-}
 
 /// What the steps made of a batch.
 #[derive(Debug)]
@@ -56,61 +35,6 @@ pub struct Applied {
     pub taken: Option<usize>,
     /// What became of the others.
     pub tally: Tally,
-}
-
-/// What became of the rows of a batch that are not as they were decoded.
-#[derive(Debug, Default)]
-pub struct Tally {
-    /// Rows that a step left out.
-    pub filtered: u64,
-    /// Rows that a step made besides the first of a record.
-    pub added: u64,
-    /// Rows that a step could not use.
-    pub bad: Vec<BadRow>,
-    /// Where they came from, if rows are counted to a limit: of what comes after it nothing counts.
-    places: Option<(Vec<u32>, Vec<u32>)>,
-}
-
-/// A row that a step could not use.
-#[derive(Clone, Debug)]
-pub struct BadRow {
-    /// Its place among the rows as decoded.
-    pub row: u32,
-    /// The column.
-    pub path: FieldPath,
-    /// Why.
-    pub reason: Cow<'static, str>,
-}
-
-impl Tally {
-    /// Of nothing yet. With a limit, [`Tally::end_after`] can be asked.
-    pub fn new(has_limit: bool) -> Self {
-        Tally { places: has_limit.then(Default::default), ..Tally::default() }
-    }
-
-    fn drop_rows(&mut self, rows: u64, origins: impl Iterator<Item = u32>) {
-        self.filtered += rows;
-        if let Some((dropped, _)) = &mut self.places {
-            dropped.extend(origins);
-        }
-    }
-
-    fn add_rows(&mut self, rows: u64, origins: impl Iterator<Item = u32>) {
-        self.added += rows;
-        if let Some((_, added)) = &mut self.places {
-            added.extend(origins);
-        }
-    }
-
-    /// Forgets what became of the rows after the first `good` as decoded: they were not wanted any more.
-    pub fn end_after(&mut self, good: usize) {
-        let before = |row: &u32| (*row as usize) < good;
-        if let Some((dropped, added)) = &self.places {
-            self.filtered = dropped.iter().filter(|row| before(row)).count() as u64;
-            self.added = added.iter().filter(|row| before(row)).count() as u64;
-        }
-        self.bad.retain(|bad| before(&bad.row));
-    }
 }
 
 /// What steps have to know of the execution.

@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use super::apply::Error;
-use super::columns::{rename_schema, select_schema, type_at};
-use super::expr::{self, CastType, Fault, Literal, Operand, Path, Quotes, Test, Way, type_of};
+use super::columns::{rename_schema, select_schema};
+use super::error::Error;
+use super::expr::{self, CastType, Fault, Literal, Operand, Path, PathSegment, Quotes, Test, type_at, type_of};
 use super::nested::{explode_schema, flatten_schema};
-use super::{Rename, Selected, Step};
+use super::step::{Rename, Selected, Step};
 use crate::column::{Field, Mixing, Schema, Type};
 use crate::text::nearest;
 
@@ -232,7 +232,7 @@ impl Known {
         let mut found = self.schema.position(&name).map(|_| (path.column.clone(), 0));
         if path.quotes == Quotes::None {
             for (i, way) in path.way.iter().enumerate() {
-                let Way::Key(key) = way else { break };
+                let PathSegment::Key(key) = way else { break };
                 name = format!("{name}.{key}");
                 if self.schema.position(&name).is_some() {
                     found = Some((name.as_str().into(), i + 1));
@@ -304,8 +304,8 @@ impl Known {
             match (&ty, way) {
                 (Type::Json | Type::Raw, _) => return Ok(()),
                 (Type::Null, _) if self.mixing == Mixing::Json => return Ok(()),
-                (Type::Map(_), Way::Key(_)) | (Type::List(_), Way::Index(_)) => {}
-                (Type::Struct(fields), Way::Key(key)) => {
+                (Type::Map(_), PathSegment::Key(_)) | (Type::List(_), PathSegment::Index(_)) => {}
+                (Type::Struct(fields), PathSegment::Key(key)) => {
                     if !fields.iter().any(|field| field.name == *key)
                         && let Some(near) = nearest(key, fields.iter().map(|field| &*field.name))
                     {
@@ -313,14 +313,14 @@ impl Known {
                             .map_err(|error| error.with_hint(format!("did you mean `{here}.{near}`?")));
                     }
                 }
-                (Type::List(_), Way::Key(key)) => {
+                (Type::List(_), PathSegment::Key(key)) => {
                     return fail(format!("`{here}` holds lists, which have no field `{key}`"))
                         .map_err(|error| error.with_hint(format!("an element's field is `{here}[0].{key}`")));
                 }
-                (_, Way::Key(key)) => {
+                (_, PathSegment::Key(key)) => {
                     return fail(format!("`{here}` holds {}, which has no field `{key}`", self.words(&ty)));
                 }
-                (_, Way::Index(_)) => return fail(format!("`{here}` holds {}, not lists", self.words(&ty))),
+                (_, PathSegment::Index(_)) => return fail(format!("`{here}` holds {}, not lists", self.words(&ty))),
             }
             here.way.push(way.clone());
         }

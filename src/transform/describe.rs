@@ -1,6 +1,6 @@
 //! Steps in words, for people who want to know what a plan does.
 
-use super::Step;
+use super::step::Step;
 
 /// One step in words.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{Step, expr};
+use super::expr;
+use super::step::Step;
 
 /// Columns of which something is needed.
 enum Needed {

@@ -8,7 +8,7 @@ use arrow_array::{Array, ArrayRef, BooleanArray, UInt32Array};
 use arrow_buffer::{BooleanBufferBuilder, NullBuffer};
 use arrow_select::{nullif::nullif, take::take};
 
-use super::apply::Error;
+use super::error::Error;
 use crate::column::views::{MAX_INLINE_BYTES, Views, make_view};
 use crate::column::{Batch, Field, Schema, Type};
 use crate::format::json_path;

@@ -5,7 +5,7 @@ use crate::column::{Morsel, RecordSpan};
 use crate::format::Reject;
 use crate::format::decode::RejectedRecord;
 
-use super::apply::BadRow;
+use super::tally::BadRow;
 
 /// The records that one batch was decoded from.
 #[derive(Clone, Debug)]

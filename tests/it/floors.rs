@@ -193,24 +193,6 @@ const CIRCLES: &[&[&str]] = &[
         "service/routes/webhooks",
         "service/routes/workflows",
     ],
-    &[
-        "transform",
-        "transform/apply",
-        "transform/columns",
-        "transform/expr/cast",
-        "transform/expr/compute",
-        "transform/expr/datum",
-        "transform/expr/eval",
-        "transform/expr/functions",
-        "transform/expr/infer",
-        "transform/expr/parse",
-        "transform/expr/scan",
-        "transform/nested",
-        "transform/places",
-        "transform/sql",
-        "transform/sql/columns",
-        "transform/sql/rows",
-    ],
 ];
 
 /// A file's module: `["pipeline", "run"]` of `pipeline/run.rs`, `["pipeline"]` of `pipeline/mod.rs`.

@@ -1,76 +1,16 @@
-//! Types to cast to, and what becomes of a value that is cast. A cast keeps the value or refuses it: what
-//! does not fit is never cut off, rounded or wrapped. (A number cast to float becomes the nearest double.)
+//! Casts of single values. A cast keeps the value or refuses it: what does not fit is never cut off, rounded or wrapped.
+//! (A number cast to float becomes the nearest double.)
 
 use std::borrow::Cow;
-use std::fmt;
 
 use chrono::NaiveDate;
 
-use super::compute::Bad;
-use super::datum::{Datum, Num, num_of};
-use crate::column::{Fixed, Type, Unit};
-
-/// A type to cast to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CastType {
-    /// 64-bit integers.
-    Int,
-    /// Doubles.
-    Float,
-    /// true and false.
-    Bool,
-    /// Text.
-    Text,
-    /// The value that a text says as JSON.
-    Json,
-    /// `YYYY-MM-DD`.
-    Date,
-    /// Times, as ISO 8601 has them or as a number of units since 1970.
-    Timestamp {
-        /// Units in a second, of numbers. Seconds are kept as milliseconds.
-        per_second: i64,
-        /// What a time without an offset means.
-        zone: Zone,
-    },
-    /// Decimals.
-    Decimal {
-        /// Digits in all, 1 to 38.
-        precision: u8,
-        /// Digits behind the point.
-        scale: u8,
-    },
-}
-
-/// Where a clock stands that does not say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Zone {
-    /// So many seconds ahead of UTC.
-    Offset(i32),
-    /// Nobody knows: times stay without a zone, and those with one do not fit.
-    Local,
-}
-
-/// What is known of types, for messages.
-pub const KNOWN_TYPES: &str =
-    "the types are int, float, bool, string, json, date, timestamp(s|ms|us|ns, utc|local|'+02:00') and decimal(P,S)";
+use super::cast_type::{CastType, Zone, offset, unit};
+use super::datum::{Bad, Datum, Num, num_of};
+use super::decimal::Decimal;
+use crate::column::{Fixed, Unit};
 
 impl CastType {
-    /// The column type of its values.
-    pub fn ty(self) -> Type {
-        match self {
-            CastType::Int => Type::Int { fits_double: true },
-            CastType::Float => Type::Float,
-            CastType::Bool => Type::Bool,
-            CastType::Text => Type::Text,
-            CastType::Json => Type::Json,
-            CastType::Date => Type::Fixed(Fixed::Date),
-            CastType::Timestamp { per_second, zone } => {
-                Type::Fixed(Fixed::Timestamp { unit: unit(per_second), local: zone == Zone::Local })
-            }
-            CastType::Decimal { precision, scale } => Type::Fixed(Fixed::Decimal { precision, scale }),
-        }
-    }
-
     /// The value as one of this type.
     pub(super) fn cast<'a>(self, value: Datum<'a>) -> Result<Datum<'a>, Bad> {
         let refuse = |value: &Datum<'_>, what: &str| Err(Bad::from(format!("{} is not {what}", value.kind())));
@@ -191,14 +131,6 @@ impl CastType {
 const FIRST_SECOND: i128 = -62_135_596_800;
 const LAST_SECOND: i128 = 253_402_300_799;
 
-fn unit(per_second: i64) -> Unit {
-    match per_second {
-        1_000_000_000 => Unit::Nanos,
-        1_000_000 => Unit::Micros,
-        _ => Unit::Millis,
-    }
-}
-
 fn json_of<'a>(text: Cow<'a, str>) -> Result<Datum<'a>, Bad> {
     let trimmed = text.trim_matches([' ', '\t', '\r', '\n']);
     if serde_json::from_str::<serde::de::IgnoredAny>(trimmed).is_err() {
@@ -223,7 +155,7 @@ fn json_of<'a>(text: Cow<'a, str>) -> Result<Datum<'a>, Bad> {
 
 /// The number that `text` is, in units of the last of `scale` decimal places.
 fn scaled(text: &str, scale: u8, precision: u8) -> Result<i128, Bad> {
-    if super::Decimal::parse(text).is_none() {
+    if Decimal::parse(text).is_none() {
         return Err("the text is not a number".into());
     }
     let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
@@ -307,28 +239,6 @@ fn moment(text: &str) -> Option<Moment> {
     Some(Moment { days, nanos_of_day: seconds * 1_000_000_000 + nanos, offset })
 }
 
-/// Seconds ahead of UTC that `Z`, `+02`, `+02:00` or `+0200` says; nothing says nothing.
-pub(super) fn offset(text: &str) -> Option<Option<i32>> {
-    let (sign, rest) = match text.as_bytes() {
-        [] => return Some(None),
-        [b'Z' | b'z'] => return Some(Some(0)),
-        [b'+', ..] => (1, &text[1..]),
-        [b'-', ..] => (-1, &text[1..]),
-        _ => return None,
-    };
-    let digits: String = match rest.len() {
-        5 if rest.as_bytes()[2] == b':' => rest.replacen(':', "", 1),
-        2 => format!("{rest}00"),
-        4 => rest.to_owned(),
-        _ => return None,
-    };
-    if digits.len() != 4 || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    let (hours, minutes): (i32, i32) = (digits[..2].parse().ok()?, digits[2..].parse().ok()?);
-    (hours < 24 && minutes < 60).then_some(Some(sign * (hours * 3600 + minutes * 60)))
-}
-
 /// Units since 1970 of the moment that `text` is.
 fn count(text: &str, unit: Unit, zone: Zone) -> Result<i128, Bad> {
     let moment = moment(text.trim_ascii()).ok_or_else(|| Bad::from("the text is not a time"))?;
@@ -344,20 +254,6 @@ fn count(text: &str, unit: Unit, zone: Zone) -> Result<i128, Bad> {
         return Err("the time is finer than its unit; timestamp(ns) keeps it".into());
     }
     Ok(nanos / per_unit)
-}
-
-impl fmt::Display for CastType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            CastType::Int => f.write_str("int"),
-            CastType::Float => f.write_str("float"),
-            CastType::Bool => f.write_str("bool"),
-            CastType::Text => f.write_str("string"),
-            CastType::Json => f.write_str("json"),
-            CastType::Date => f.write_str("date"),
-            CastType::Timestamp { .. } | CastType::Decimal { .. } => self.ty().fmt(f),
-        }
-    }
 }
 
 #[cfg(test)]

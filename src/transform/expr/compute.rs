@@ -1,48 +1,42 @@
-//! Values worked out row by row, and columns made of them.
+//! Values worked out row by row, from columns that were looked up and conditions that were answered before.
 
-use std::borrow::Cow;
-use std::fmt;
 use std::sync::Arc;
 
-use arrow_array::builder::{BooleanBuilder, Decimal128Builder, Float64Builder, Int64Builder, StringViewBuilder};
-use arrow_array::{Array, ArrayRef};
-use arrow_buffer::{BooleanBufferBuilder, NullBuffer};
+use arrow_array::ArrayRef;
 
-use super::cast::CastType;
-use super::datum::Datum;
-use super::eval::{Program, Ran};
+use super::cast_type::CastType;
+use super::datum::{Bad, Datum};
 use super::functions::Function;
-use super::{Operand, Path};
-use crate::column::{Batch, Fixed, Mixing, Type};
-use crate::transform::apply::Error;
-use crate::transform::columns::column_at;
+use super::mask::Mask;
+use crate::column::{Mixing, Type};
 
-/// Why a value cannot be worked out. Says nothing of the value itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bad(Cow<'static, str>);
-
-impl From<&'static str> for Bad {
-    fn from(reason: &'static str) -> Self {
-        Bad(reason.into())
-    }
+/// What became of a batch's columns and conditions.
+pub(super) struct Ran {
+    pub columns: Vec<(ArrayRef, Type)>,
+    pub answers: Vec<Answer>,
+    pub rows: usize,
 }
 
-impl From<String> for Bad {
-    fn from(reason: String) -> Self {
-        Bad(reason.into())
-    }
+/// Of which rows a condition is true, and of which it cannot be told.
+pub(super) struct Answer {
+    pub mask: Mask,
+    /// By row; only of rows of which it is neither true nor false.
+    pub bad: Vec<(u32, Bad)>,
 }
 
-impl Bad {
-    /// The reason.
-    pub fn into_reason(self) -> Cow<'static, str> {
-        self.0
-    }
-}
-
-impl fmt::Display for Bad {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+impl Answer {
+    /// For one row.
+    pub fn of(&self, row: usize) -> Result<Option<bool>, Bad> {
+        if self.mask.yes.value(row) {
+            return Ok(Some(true));
+        }
+        if self.mask.no.value(row) {
+            return Ok(Some(false));
+        }
+        match self.bad.binary_search_by_key(&(row as u32), |(bad, _)| *bad) {
+            Ok(at) => Err(self.bad[at].1.clone()),
+            Err(_) => Ok(None),
+        }
     }
 }
 
@@ -111,167 +105,6 @@ impl Ready {
                     Ok(Datum::Text(regex.replace_all(&text, &**by).into_owned().into()))
                 }
             },
-        }
-    }
-}
-
-/// Makes a column of an expression's values. A worker keeps one.
-#[derive(Debug)]
-pub struct Maker {
-    program: Program,
-    value: Ready,
-    /// The whole is a column, or a value inside one.
-    whole: Option<Path>,
-    /// Of rows that lack the value it is made from, nothing is said.
-    keeps_absent: bool,
-    mixing: Mixing,
-}
-
-impl Maker {
-    /// Makes `operand` ready; `text` is where it was written. With `keeps_absent`, for a column that is
-    /// only changed: a row that has not the key still has not.
-    pub fn new(operand: &Operand, text: &str, mixing: Mixing, keeps_absent: bool) -> Self {
-        let mut program = Program::new(mixing);
-        let value = program.ready(operand, text);
-        let whole = match operand {
-            Operand::Column(path) => Some(path.clone()),
-            _ => None,
-        };
-        Maker { program, value, whole, keeps_absent, mixing }
-    }
-
-    /// The column for the rows of `batch`, of type `ty`; rows whose value cannot be worked out are null
-    /// in it, and named.
-    pub fn column(&mut self, batch: &Batch, ty: &Type) -> Result<(ArrayRef, Vec<(u32, Bad)>), Error> {
-        if let Some(path) = &self.whole {
-            let (array, found) = column_at(batch, path)?;
-            if found == *ty || array.data_type() == &ty.to_arrow() && found.outline() == ty.outline() {
-                return Ok((array, Vec::new()));
-            }
-        }
-        let ran = self.program.run(batch)?;
-        let mut column = Column::new(ty, batch.rows);
-        let mut bad = Vec::new();
-        let absent = |row: usize| self.keeps_absent && ran.columns.iter().all(|(array, _)| array.is_null(row));
-        for row in 0..batch.rows {
-            if absent(row) {
-                column.push_absent();
-                continue;
-            }
-            let pushed = self.value.value(row, &ran, self.mixing).and_then(|value| column.push(&value));
-            if let Err(reason) = pushed {
-                column.push_null();
-                bad.push((row as u32, reason));
-            }
-        }
-        Ok((column.finish(), bad))
-    }
-
-    /// As of [`super::Predicate::take_mismatches`].
-    pub fn take_mismatches(&mut self) -> Vec<(Arc<str>, u64)> {
-        self.program.take_mismatches()
-    }
-}
-
-/// A column in the making.
-enum Column {
-    /// As JSON text in which null is a word.
-    Raw(StringViewBuilder, Vec<u8>),
-    Json(StringViewBuilder, Vec<u8>),
-    Text(StringViewBuilder),
-    Bool(BooleanBuilder),
-    Int(Int64Builder),
-    Decimal(Decimal128Builder),
-    Float(Float64Builder),
-    Fixed(Fixed, Vec<i128>, BooleanBufferBuilder),
-}
-
-impl Column {
-    fn new(ty: &Type, rows: usize) -> Self {
-        match ty {
-            Type::Raw => Column::Raw(StringViewBuilder::with_capacity(rows), Vec::new()),
-            Type::Bool => Column::Bool(BooleanBuilder::with_capacity(rows)),
-            Type::Int { .. } => Column::Int(Int64Builder::with_capacity(rows)),
-            Type::Decimal => {
-                Column::Decimal(Decimal128Builder::with_capacity(rows).with_data_type(Type::Decimal.to_arrow()))
-            }
-            Type::Float => Column::Float(Float64Builder::with_capacity(rows)),
-            Type::Fixed(fixed) => Column::Fixed(*fixed, Vec::with_capacity(rows), BooleanBufferBuilder::new(rows)),
-            Type::Null | Type::Text => Column::Text(StringViewBuilder::with_capacity(rows)),
-            _ => Column::Json(StringViewBuilder::with_capacity(rows), Vec::new()),
-        }
-    }
-
-    fn push(&mut self, value: &Datum<'_>) -> Result<(), Bad> {
-        if let (Datum::Null, false) = (value, matches!(self, Column::Raw(..))) {
-            self.push_null();
-            return Ok(());
-        }
-        match (self, value) {
-            (Column::Raw(builder, scratch) | Column::Json(builder, scratch), value) => {
-                scratch.clear();
-                value.write_json(scratch);
-                builder.append_value(std::str::from_utf8(scratch).expect("JSON text is UTF-8"));
-            }
-            (Column::Text(builder), value) => builder.append_value(value.shown()),
-            (Column::Bool(builder), Datum::Bool(b)) => builder.append_value(*b),
-            (Column::Int(builder), Datum::Int(int)) => {
-                builder.append_value(i64::try_from(*int).map_err(|_| Bad::from("the result does not fit 64 bits"))?);
-            }
-            (Column::Decimal(builder), Datum::Int(int)) => builder.append_value(*int),
-            (Column::Float(builder), Datum::Float(float)) => builder.append_value(*float),
-            (Column::Float(builder), Datum::Int(int)) => {
-                let float = *int as f64;
-                if float as i128 != *int {
-                    return Err("an integer that no double holds".into());
-                }
-                builder.append_value(float);
-            }
-            (Column::Float(builder), value @ Datum::Digits(_)) => builder.append_value(value.number()?.float()),
-            (Column::Fixed(fixed, values, valid), Datum::Fixed(own, value)) if fixed == own => {
-                values.push(*value);
-                valid.append(true);
-            }
-            // Only if the types that were worked out are wrong.
-            (_, other) => return Err(format!("{} does not go into the column", other.kind()).into()),
-        }
-        Ok(())
-    }
-
-    fn push_null(&mut self) {
-        match self {
-            Column::Raw(builder, _) => builder.append_value("null"),
-            _ => self.push_absent(),
-        }
-    }
-
-    fn push_absent(&mut self) {
-        match self {
-            Column::Raw(builder, _) | Column::Json(builder, _) | Column::Text(builder) => builder.append_null(),
-            Column::Bool(builder) => builder.append_null(),
-            Column::Int(builder) => builder.append_null(),
-            Column::Decimal(builder) => builder.append_null(),
-            Column::Float(builder) => builder.append_null(),
-            Column::Fixed(_, values, valid) => {
-                values.push(0);
-                valid.append(false);
-            }
-        }
-    }
-
-    fn finish(self) -> ArrayRef {
-        match self {
-            Column::Raw(mut builder, _) | Column::Json(mut builder, _) | Column::Text(mut builder) => {
-                Arc::new(builder.finish())
-            }
-            Column::Bool(mut builder) => Arc::new(builder.finish()),
-            Column::Int(mut builder) => Arc::new(builder.finish()),
-            Column::Decimal(mut builder) => Arc::new(builder.finish()),
-            Column::Float(mut builder) => Arc::new(builder.finish()),
-            Column::Fixed(fixed, values, mut valid) => {
-                let nulls = NullBuffer::new(valid.finish());
-                fixed.array(values, (nulls.null_count() > 0).then_some(nulls))
-            }
         }
     }
 }

@@ -1,18 +1,48 @@
 //! One value on its way through a computation.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Decimal128Type, Float64Type, Int64Type};
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::DataType;
 
-use super::compute::Bad;
-use super::eval::Value;
-use super::{Decimal, Literal, decimal};
+use super::ast::Literal;
+use super::decimal::{self, Decimal};
+use super::value::Value;
 use crate::column::{Fixed, Mixing, Type};
 use crate::format::json_text::{unescape, write_json_string};
 use crate::format::number::write_float;
+
+/// Why a value cannot be worked out. Says nothing of the value itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bad(Cow<'static, str>);
+
+impl From<&'static str> for Bad {
+    fn from(reason: &'static str) -> Self {
+        Bad(reason.into())
+    }
+}
+
+impl From<String> for Bad {
+    fn from(reason: String) -> Self {
+        Bad(reason.into())
+    }
+}
+
+impl Bad {
+    /// The reason.
+    pub fn into_reason(self) -> Cow<'static, str> {
+        self.0
+    }
+}
+
+impl fmt::Display for Bad {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 /// A value.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,25 +1,22 @@
 //! Expressions over the columns of batches: each test runs down a column, and the answers of many
 //! rows are joined at once. No row costs an allocation.
 
-use std::cmp::Ordering;
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow_array::builder::StringViewBuilder;
-use arrow_array::cast::AsArray;
-use arrow_array::types::{Decimal128Type, Float64Type, Int64Type};
 use arrow_array::{Array, ArrayRef};
 use arrow_buffer::BooleanBuffer;
+use arrow_schema::ArrowError;
 
-use super::compute::{Bad, Ready};
-use super::datum::Datum;
-use super::decimal::{self, Decimal};
+use super::ast::{Compare, Expr, How, Literal, Node, Operand, Test};
+use super::compute::{Answer, Ran, Ready};
+use super::datum::{Bad, Datum};
 use super::mask::{Mask, Truth};
-use super::{Compare, Expr, How, Literal, Node, Operand, Path, Pattern, Test};
+use super::path::{Path, column_at};
+use super::question::{Question, Set};
+use super::value::{Value, each, in_mixing, value, values_order};
 use crate::column::{Batch, Mixing, Type};
-use crate::format::json_text::{JsonValues, unescape};
-use crate::transform::apply::Error;
-use crate::transform::columns::column_at;
+use crate::format::json_text::JsonValues;
 
 /// An expression made ready for batches. A worker keeps one.
 #[derive(Debug)]
@@ -41,36 +38,6 @@ pub(super) struct Program {
     conditions: Vec<Prepared>,
     mixing: Mixing,
     scratch: Vec<u8>,
-}
-
-/// What became of a batch's columns and conditions.
-pub(super) struct Ran {
-    pub columns: Vec<(ArrayRef, Type)>,
-    pub answers: Vec<Answer>,
-    rows: usize,
-}
-
-/// Of which rows a condition is true, and of which it cannot be told.
-pub(super) struct Answer {
-    mask: Mask,
-    /// By row; only of rows of which it is neither true nor false.
-    bad: Vec<(u32, Bad)>,
-}
-
-impl Answer {
-    /// For one row.
-    pub fn of(&self, row: usize) -> Result<Option<bool>, Bad> {
-        if self.mask.yes.value(row) {
-            return Ok(Some(true));
-        }
-        if self.mask.no.value(row) {
-            return Ok(Some(false));
-        }
-        match self.bad.binary_search_by_key(&(row as u32), |(bad, _)| *bad) {
-            Ok(at) => Err(self.bad[at].1.clone()),
-            Err(_) => Ok(None),
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -105,43 +72,6 @@ enum Prepared {
     },
 }
 
-/// What is asked of one column's values.
-#[derive(Debug)]
-enum Question {
-    Truth,
-    Compare(Compare, Literal),
-    In(Set),
-    IsNull,
-    Matches(Pattern),
-}
-
-/// The literals of an `in`.
-#[derive(Debug, Default)]
-struct Set {
-    texts: HashSet<Arc<str>>,
-    numbers: Vec<Decimal>,
-    bools: Vec<bool>,
-    /// A null among them: what is none of the others is then neither in nor out.
-    null: bool,
-}
-
-/// One value of a column.
-#[derive(Clone, Copy)]
-pub(super) enum Value<'a> {
-    Null,
-    Bool(bool),
-    Int(i128),
-    Float(f64),
-    /// A number by its text.
-    Digits(&'a str),
-    Text(&'a str),
-    /// The inside of a JSON string that has escapes.
-    Escaped(&'a str),
-    /// A cell of CSV, which is text until it is compared with something else.
-    Cell(&'a str),
-    Nested,
-}
-
 impl Predicate {
     /// Makes `expr` ready. `mixing` says whether values come from cells of CSV.
     pub fn new(expr: &Expr, mixing: Mixing) -> Self {
@@ -152,7 +82,7 @@ impl Predicate {
 
     /// The rows of `batch` of which the expression is true, and those of which it could not be told
     /// because a value in it cannot be worked out.
-    pub fn rows(&mut self, batch: &Batch) -> Result<(BooleanBuffer, Vec<(u32, Bad)>), Error> {
+    pub fn rows(&mut self, batch: &Batch) -> Result<(BooleanBuffer, Vec<(u32, Bad)>), ArrowError> {
         let ran = self.program.run(batch)?;
         let answer = self.program.answer(&self.node, &ran);
         Ok((answer.mask.yes, answer.bad))
@@ -260,7 +190,7 @@ impl Program {
     }
 
     /// Looks up the columns of `batch` and answers the conditions inside values.
-    pub fn run(&mut self, batch: &Batch) -> Result<Ran, Error> {
+    pub fn run(&mut self, batch: &Batch) -> Result<Ran, ArrowError> {
         let column = |(path, as_text): &(Path, bool)| {
             let (array, ty) = column_at(batch, path)?;
             match &ty {
@@ -270,7 +200,7 @@ impl Program {
                 _ => Ok((array, ty)),
             }
         };
-        let columns = self.paths.iter().map(column).collect::<Result<Vec<_>, Error>>()?;
+        let columns = self.paths.iter().map(column).collect::<Result<Vec<_>, ArrowError>>()?;
         let mut ran = Ran { columns, answers: Vec::new(), rows: batch.rows };
         let conditions = std::mem::take(&mut self.conditions);
         for condition in &conditions {
@@ -417,252 +347,5 @@ impl Asking<'_> {
                 mask
             }
         }
-    }
-}
-
-/// Text that was worked out from cells of CSV is what it is compared with, as the cells are.
-fn in_mixing(value: Value<'_>, mixing: Mixing) -> Value<'_> {
-    match value {
-        Value::Text(text) if mixing == Mixing::Text => Value::Cell(text),
-        other => other,
-    }
-}
-
-impl Question {
-    #[inline]
-    fn ask(&self, value: Value<'_>, mixing: Mixing, scratch: &mut Vec<u8>) -> Truth {
-        if let Value::Null = value {
-            return match self {
-                Question::IsNull => Truth::Yes,
-                _ => Truth::Unknown,
-            };
-        }
-        match self {
-            Question::IsNull => Truth::No,
-            Question::Truth => match value {
-                Value::Bool(b) => b.into(),
-                Value::Cell(text) => boolean(text).map_or(Truth::Mismatch, Truth::from),
-                _ => Truth::Mismatch,
-            },
-            Question::Compare(compare, literal) => match literal {
-                Literal::Null => Truth::Unknown,
-                Literal::Number(number) => match number_order(value, number) {
-                    Some(order) => compare.holds(order).into(),
-                    None => Truth::Mismatch,
-                },
-                Literal::Text(text) => with_text(value, mixing, scratch, |value| match value {
-                    Some(value) => {
-                        if let (Mixing::Text, Some(a), Some(b)) = (mixing, boolean(value), boolean(text)) {
-                            return compare.holds(a.cmp(&b)).into();
-                        }
-                        compare.holds(value.cmp(text)).into()
-                    }
-                    None => Truth::Mismatch,
-                }),
-                Literal::Bool(b) => match value {
-                    Value::Bool(a) => compare.holds(a.cmp(b)).into(),
-                    Value::Cell(text) => boolean(text).map_or(Truth::Mismatch, |a| compare.holds(a.cmp(b)).into()),
-                    _ => Truth::Mismatch,
-                },
-            },
-            Question::In(set) => set.ask(value, mixing, scratch),
-            Question::Matches(pattern) => with_text(value, mixing, scratch, |text| {
-                text.map_or(Truth::Mismatch, |text| pattern.matches(text).into())
-            }),
-        }
-    }
-}
-
-impl Set {
-    fn new(list: &[Literal]) -> Self {
-        let mut set = Set::default();
-        for literal in list {
-            match literal {
-                Literal::Null => set.null = true,
-                Literal::Bool(b) => set.bools.push(*b),
-                Literal::Number(number) => set.numbers.push(number.clone()),
-                Literal::Text(text) => {
-                    set.texts.insert(text.clone());
-                }
-            }
-        }
-        set
-    }
-
-    /// As `or` of the comparisons with each: a kind that stands in the list at all makes the others
-    /// no mismatch.
-    fn ask(&self, value: Value<'_>, mixing: Mixing, scratch: &mut Vec<u8>) -> Truth {
-        let mut comparable = false;
-        for number in &self.numbers {
-            match number_order(value, number) {
-                Some(Ordering::Equal) => return Truth::Yes,
-                Some(_) => comparable = true,
-                None => break,
-            }
-        }
-        if !self.bools.is_empty() {
-            let found = match value {
-                Value::Bool(b) => Some(b),
-                Value::Cell(text) => boolean(text),
-                _ => None,
-            };
-            if let Some(b) = found {
-                if self.bools.contains(&b) {
-                    return Truth::Yes;
-                }
-                comparable = true;
-            }
-        }
-        if !self.texts.is_empty() {
-            let found = with_text(value, mixing, scratch, |text| match text {
-                Some(text) if self.texts.contains(text) => Truth::Yes,
-                Some(text) if mixing == Mixing::Text && boolean(text).is_some() => {
-                    self.texts.iter().any(|t| boolean(t) == boolean(text)).into()
-                }
-                Some(_) => Truth::No,
-                None => Truth::Mismatch,
-            });
-            match found {
-                Truth::Yes => return Truth::Yes,
-                Truth::No => comparable = true,
-                _ => {}
-            }
-        }
-        match (self.null, comparable) {
-            (true, _) => Truth::Unknown,
-            (false, true) => Truth::No,
-            (false, false) => Truth::Mismatch,
-        }
-    }
-}
-
-/// How CSV spells booleans, in any case.
-fn boolean(text: &str) -> Option<bool> {
-    match text.len() {
-        4 if text.eq_ignore_ascii_case("true") => Some(true),
-        5 if text.eq_ignore_ascii_case("false") => Some(false),
-        _ => None,
-    }
-}
-
-#[inline]
-fn number_order(value: Value<'_>, number: &Decimal) -> Option<Ordering> {
-    match value {
-        Value::Int(i) => Some(decimal::compare_int(i, number)),
-        Value::Float(f) => decimal::compare_float(f, number),
-        Value::Digits(text) | Value::Cell(text) => decimal::compare(text.as_bytes(), number),
-        _ => None,
-    }
-}
-
-/// Calls `ask` with the value's text; `None` where it has none to be compared with text. In CSV
-/// everything has.
-#[inline]
-fn with_text<T>(value: Value<'_>, mixing: Mixing, scratch: &mut Vec<u8>, ask: impl FnOnce(Option<&str>) -> T) -> T {
-    match value {
-        Value::Text(text) | Value::Cell(text) => ask(Some(text)),
-        Value::Escaped(text) => {
-            scratch.clear();
-            unescape(text.as_bytes(), scratch);
-            ask(std::str::from_utf8(scratch).ok())
-        }
-        _ if mixing == Mixing::Json => ask(None),
-        Value::Digits(text) => ask(Some(text)),
-        Value::Bool(b) => ask(Some(if b { "true" } else { "false" })),
-        Value::Int(i) => ask(Some(itoa::Buffer::new().format(i))),
-        Value::Float(f) => {
-            scratch.clear();
-            crate::format::number::write_float(f, scratch);
-            ask(std::str::from_utf8(scratch).ok())
-        }
-        Value::Null | Value::Nested => ask(None),
-    }
-}
-
-/// How two values of one row stand to each other.
-fn values_order(a: Value<'_>, b: Value<'_>, one: &mut Vec<u8>, two: &mut Vec<u8>) -> Result<Ordering, Truth> {
-    let number = |value: Value<'_>, out: &mut Vec<u8>| {
-        out.clear();
-        match value {
-            Value::Int(i) => out.extend_from_slice(itoa::Buffer::new().format(i).as_bytes()),
-            Value::Float(f) if f.is_finite() => out.extend_from_slice(ryu::Buffer::new().format_finite(f).as_bytes()),
-            Value::Digits(text) | Value::Cell(text) => out.extend_from_slice(text.as_bytes()),
-            _ => return false,
-        }
-        true
-    };
-    match (a, b) {
-        (Value::Null, _) | (_, Value::Null) => return Err(Truth::Unknown),
-        (Value::Bool(a), Value::Bool(b)) => return Ok(a.cmp(&b)),
-        (Value::Bool(a), Value::Cell(b)) => return boolean(b).map(|b| a.cmp(&b)).ok_or(Truth::Mismatch),
-        (Value::Cell(a), Value::Bool(b)) => return boolean(a).map(|a| a.cmp(&b)).ok_or(Truth::Mismatch),
-        _ => {}
-    }
-    if number(a, one)
-        && number(b, two)
-        && let Some(order) = decimal::compare_texts(one, two)
-    {
-        return Ok(order);
-    }
-    with_text(a, Mixing::Json, one, |a| with_text(b, Mixing::Json, two, |b| Some(a?.cmp(b?)))).ok_or(Truth::Mismatch)
-}
-
-/// Asks every value of `array`, a column of type `ty`. The type is looked at once.
-#[inline]
-fn each(array: &ArrayRef, ty: &Type, mixing: Mixing, mut ask: impl FnMut(Value<'_>) -> Truth) -> (Mask, u64) {
-    macro_rules! each_valid {
-        ($array:expr, $row:ident => $value:expr) => {{
-            let array = $array;
-            Mask::of(array.len(), |$row| {
-                ask(if array.is_valid($row) { $value(array.value($row)) } else { Value::Null })
-            })
-        }};
-    }
-    match ty {
-        Type::Null => Mask::of(array.len(), |_| ask(Value::Null)),
-        Type::Bool => each_valid!(array.as_boolean(), row => Value::Bool),
-        Type::Int { .. } => each_valid!(array.as_primitive::<Int64Type>(), row => |i| Value::Int(i128::from(i))),
-        Type::Decimal => each_valid!(array.as_primitive::<Decimal128Type>(), row => Value::Int),
-        Type::Float => each_valid!(array.as_primitive::<Float64Type>(), row => Value::Float),
-        Type::Text if mixing == Mixing::Text => each_valid!(array.as_string_view(), row => Value::Cell),
-        Type::Text => each_valid!(array.as_string_view(), row => Value::Text),
-        Type::Json | Type::Raw => each_valid!(array.as_string_view(), row => json_value),
-        Type::Fixed(_) | Type::Struct(_) | Type::List(_) | Type::Map(_) => {
-            Mask::of(array.len(), |row| ask(if array.is_valid(row) { Value::Nested } else { Value::Null }))
-        }
-    }
-}
-
-/// The value at `row` of a column.
-fn value<'a>(array: &'a ArrayRef, ty: &Type, mixing: Mixing, row: usize) -> Value<'a> {
-    if array.is_null(row) {
-        return Value::Null;
-    }
-    match ty {
-        Type::Null => Value::Null,
-        Type::Bool => Value::Bool(array.as_boolean().value(row)),
-        Type::Int { .. } => Value::Int(array.as_primitive::<Int64Type>().value(row).into()),
-        Type::Decimal => Value::Int(array.as_primitive::<Decimal128Type>().value(row)),
-        Type::Float => Value::Float(array.as_primitive::<Float64Type>().value(row)),
-        Type::Text if mixing == Mixing::Text => Value::Cell(array.as_string_view().value(row)),
-        Type::Text => Value::Text(array.as_string_view().value(row)),
-        Type::Json | Type::Raw => json_value(array.as_string_view().value(row)),
-        Type::Fixed(_) | Type::Struct(_) | Type::List(_) | Type::Map(_) => Value::Nested,
-    }
-}
-
-/// The value that a valid JSON text says.
-#[inline]
-fn json_value(json: &str) -> Value<'_> {
-    match json.as_bytes() {
-        [b'"', inside @ .., b'"'] => {
-            let text = &json[1..json.len() - 1];
-            if memchr::memchr(b'\\', inside).is_some() { Value::Escaped(text) } else { Value::Text(text) }
-        }
-        [] | [b'n', ..] => Value::Null,
-        [b't', ..] => Value::Bool(true),
-        [b'f', ..] => Value::Bool(false),
-        [b'{' | b'[', ..] => Value::Nested,
-        _ => Value::Digits(json),
     }
 }

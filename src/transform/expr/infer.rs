@@ -1,10 +1,11 @@
 //! Types of expressions, worked out from those of their columns before any record is read.
 
+use super::ast::{How, Literal, Node, Operand};
+use super::cast_type::CastType;
 use super::datum::Datum;
 use super::functions::Function;
-use super::{How, Literal, Node, Operand};
+use super::path::type_at;
 use crate::column::{Fixed, Mixing, Schema, Type};
-use crate::transform::columns::type_at;
 
 /// The type of the column that `operand` makes over columns of `schema`. It widens as theirs do.
 pub fn type_of(operand: &Operand, schema: &Schema, mixing: Mixing) -> Type {
@@ -15,7 +16,7 @@ pub fn type_of(operand: &Operand, schema: &Schema, mixing: Mixing) -> Type {
             How::Truth(_) => Type::Bool,
             How::Cast(of, ty) => match scalar(type_of(of, schema, mixing)) {
                 // What was no text is itself.
-                of if *ty == super::CastType::Json && !matches!(of, Type::Text | Type::Json | Type::Raw) => of,
+                of if *ty == CastType::Json && !matches!(of, Type::Text | Type::Json | Type::Raw) => of,
                 _ => ty.ty(),
             },
             How::Extract(..) | How::ReplaceFound(..) => Type::Text,

@@ -1,42 +1,16 @@
 //! From text to an expression: a Pratt parser over its tokens.
 
-use super::cast::{KNOWN_TYPES, Zone, offset};
-use super::functions::{FORMS, FUNCTIONS};
+use super::ast::{Compare, Computed, Expr, How, Literal, Node, Operand, Test};
+use super::cast_type::{CastType, KNOWN_TYPES, Zone, offset};
+use super::error::Error;
+use super::functions::{FORMS, FUNCTIONS, Function};
+use super::like::Pattern;
+use super::path::{Path, PathSegment, Quotes};
 use super::scan::{Spanned, Token, is_keyword, scan};
-use super::{
-    CastType, Compare, Computed, Expr, Function, How, Literal, Node, Operand, Path, Pattern, Quotes, Test, Way,
-};
 use crate::text::nearest;
 
 /// Parentheses and `not` nest no deeper: each level is a call.
 const MAX_DEPTH: usize = 100;
-
-/// Why a text is no expression, and where.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct Error {
-    /// The text.
-    pub text: String,
-    /// Byte in it where it goes wrong; its length for the end.
-    pub at: usize,
-    /// What is wrong, in words.
-    pub message: String,
-    /// What can be done, if that is clear.
-    pub hint: Option<String>,
-}
-
-impl Error {
-    /// An error at byte `at` of `text`.
-    pub fn new(text: &str, at: usize, message: impl Into<String>) -> Self {
-        Error { text: text.to_owned(), at, message: message.into(), hint: None }
-    }
-
-    /// With what can be done about it.
-    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
-        self
-    }
-}
 
 /// Parses an expression.
 pub fn parse(text: &str) -> Result<Expr, Error> {
@@ -72,7 +46,7 @@ pub fn parse_renames(text: &str) -> Result<Vec<(Path, String)>, Error> {
             return Err(parser.error_here("expected `=` and the new name"));
         }
         let to = parser.path("expected the new name")?;
-        if to.way.iter().any(|way| matches!(way, Way::Index(_))) {
+        if to.way.iter().any(|way| matches!(way, PathSegment::Index(_))) {
             return Err(Error::new(text, to.at, "expected a name, found an element of a list"));
         }
         renames.push((from, to.to_string()));
@@ -100,7 +74,7 @@ pub fn parse_assignments(text: &str) -> Result<Vec<Assignment>, Error> {
     let mut assignments = Vec::new();
     loop {
         let to = parser.path("expected the name of the new column")?;
-        if to.way.iter().any(|way| matches!(way, Way::Index(_))) {
+        if to.way.iter().any(|way| matches!(way, PathSegment::Index(_))) {
             return Err(Error::new(text, to.at, "expected a name, found an element of a list"));
         }
         if !parser.accept(&Token::Compare(Compare::Equal)) {
@@ -665,7 +639,7 @@ impl<'a> Parser<'a> {
         loop {
             if self.accept(&Token::Dot) {
                 let (key, _) = self.name("expected a name after `.`")?;
-                path.way.push(Way::Key(key.into()));
+                path.way.push(PathSegment::Key(key.into()));
             } else if self.accept(&Token::OpenIndex) {
                 let index = match &self.peek().token {
                     Token::Number(number) => number.text().parse().ok(),
@@ -678,7 +652,7 @@ impl<'a> Parser<'a> {
                 if !self.accept(&Token::CloseIndex) {
                     return Err(self.error_here("expected `]`"));
                 }
-                path.way.push(Way::Index(index));
+                path.way.push(PathSegment::Index(index));
             } else {
                 return Ok(path);
             }

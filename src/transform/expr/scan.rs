@@ -2,8 +2,11 @@
 
 use std::ops::Range;
 
-use super::parse::Error;
-use super::{Compare, Decimal, Function, Quotes};
+use super::ast::Compare;
+use super::decimal::Decimal;
+use super::error::Error;
+use super::functions::Function;
+use super::path::Quotes;
 
 /// A piece of an expression.
 #[derive(Clone, Debug, PartialEq)]

@@ -286,8 +286,8 @@ fn value_of(operand: &Operand, row: &Value) -> Value {
         Operand::Column(path) => {
             let column = row.get(&*path.column).cloned();
             let found = path.way.iter().fold(column, |value, way| match way {
-                Way::Key(key) => value?.get(&**key).cloned(),
-                Way::Index(index) => value?.get(index).cloned(),
+                PathSegment::Key(key) => value?.get(&**key).cloned(),
+                PathSegment::Index(index) => value?.get(index).cloned(),
             });
             found.unwrap_or(Value::Null)
         }

@@ -7,7 +7,7 @@ use arrow_array::{Array, ArrayRef, NullArray, RecordBatch, RecordBatchOptions};
 use arrow_schema::{ArrowError, DataType, SchemaRef, TimeUnit};
 use datafusion::arrow::compute::cast;
 
-use super::SqlError;
+use super::error::SqlError;
 use crate::column::{Batch, Field, Fixed, Schema, Type, Unit};
 
 /// How Parquet calls the elements of a list.

@@ -13,8 +13,10 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::StreamExt;
 
 use super::columns::{schema_of, to_batch};
+use super::context::{config, register};
+use super::error::SqlError;
+use super::query::Query;
 use super::table::TableFile;
-use super::{Query, SqlError, config, register};
 use crate::column::{Batch, Schema};
 
 /// What a query may use.

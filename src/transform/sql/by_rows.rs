@@ -14,7 +14,9 @@ use datafusion::logical_expr::{Expr, FetchType, LogicalPlan, SkipType};
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
 use super::columns::{arrow_schema, schema_of, to_batch, to_table};
-use super::{Query, RESULTS, SqlError, context, register};
+use super::context::{RESULTS, context, register};
+use super::error::SqlError;
+use super::query::Query;
 use crate::column::{Batch, Schema};
 
 /// A query over rows with certain columns, made ready.
@@ -35,8 +37,19 @@ enum Operation {
     Project(Vec<Arc<dyn PhysicalExpr>>, SchemaRef),
 }
 
+impl Query {
+    /// The query as steps can take it, if it looks at one row of the results at a time; they have these `columns`. An
+    /// error says what about the query does not go with them.
+    pub fn by_rows(&self, columns: &Schema) -> Result<Option<ByRows>, SqlError> {
+        if *self.tables() != [RESULTS] {
+            return Ok(None);
+        }
+        ByRows::new(self, columns)
+    }
+}
+
 impl ByRows {
-    pub(super) fn new(query: &Query, columns: &Schema) -> Result<Option<Self>, SqlError> {
+    fn new(query: &Query, columns: &Schema) -> Result<Option<Self>, SqlError> {
         let table = Arc::new(arrow_schema(columns));
         let context = context(1);
         register(&context, RESULTS, Arc::new(EmptyTable::new(table.clone())))?;

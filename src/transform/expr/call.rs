@@ -1,0 +1,205 @@
+//! Calls of operators and functions with the values of one row.
+
+use std::borrow::Cow;
+
+use super::datum::{Bad, Datum, Num, equal};
+use super::functions::Function;
+use crate::format::json_path;
+
+impl Function {
+    /// The value for these arguments. Not for [`Function::Coalesce`], which does not look at all of them.
+    pub(super) fn call<'a>(self, args: &mut [Datum<'a>]) -> Result<Datum<'a>, Bad> {
+        use Function::*;
+        let null = args.iter().any(|arg| matches!(arg, Datum::Null));
+        match self {
+            Concat => {
+                let mut joined = String::new();
+                for arg in args.iter().filter(|arg| !matches!(arg, Datum::Null)) {
+                    joined.push_str(&arg.shown());
+                }
+                return Ok(Datum::Text(joined.into()));
+            }
+            NullIf => {
+                let second = std::mem::replace(&mut args[1], Datum::Null);
+                let first = std::mem::replace(&mut args[0], Datum::Null);
+                return Ok(if equal(&first, &second) { Datum::Null } else { first });
+            }
+            Coalesce => {
+                let first = args.iter_mut().find(|arg| !matches!(arg, Datum::Null));
+                return Ok(first.map_or(Datum::Null, |first| std::mem::replace(first, Datum::Null)));
+            }
+            _ if null => return Ok(Datum::Null),
+            _ => {}
+        }
+        if self.takes_numbers() {
+            return self.number(args);
+        }
+        let mut taken = args.iter_mut().map(|arg| std::mem::replace(arg, Datum::Null));
+        let mut next = || taken.next().unwrap_or(Datum::Null);
+        match self {
+            Join => {
+                let mut joined = next().shown().into_owned();
+                joined.push_str(&next().shown());
+                Ok(Datum::Text(joined.into()))
+            }
+            Lower => Ok(Datum::Text(next().text()?.to_lowercase().into())),
+            Upper => Ok(Datum::Text(next().text()?.to_uppercase().into())),
+            Trim => {
+                let (text, of) = (next().text()?, next());
+                Ok(Datum::Text(match of {
+                    Datum::Null => trimmed(text, char::is_whitespace),
+                    of => {
+                        let of = of.text()?;
+                        trimmed(text, |c| of.contains(c))
+                    }
+                }))
+            }
+            Length => match next() {
+                Datum::Nested(json) => Ok(Datum::Int(json_path::count(json.as_bytes()) as i128)),
+                other => Ok(Datum::Int(other.text()?.chars().count() as i128)),
+            },
+            Substr => {
+                let (text, start, len) = (next().text()?, next().count()?, next());
+                let len = match len {
+                    Datum::Null => None,
+                    len => Some(len.count()?),
+                };
+                substr(text, start, len)
+            }
+            Replace => {
+                let (text, from, to) = (next().text()?, next().text()?, next().text()?);
+                // Nothing is nowhere to be found.
+                let keep = from.is_empty() || !text.contains(&*from);
+                Ok(Datum::Text(if keep { text } else { text.replace(&*from, &to).into() }))
+            }
+            SplitPart => {
+                let (text, separator, part) = (next().text()?, next().text()?, next().count()?);
+                if separator.is_empty() {
+                    return Err("the separator is empty".into());
+                }
+                let nth = usize::try_from(part.unsigned_abs()).unwrap_or(usize::MAX);
+                let found = match part {
+                    0 => return Err("parts are counted from 1".into()),
+                    1.. => text.split(&*separator).nth(nth - 1),
+                    _ => text.rsplit(&*separator).nth(nth - 1),
+                };
+                Ok(found.map_or(Datum::Null, |part| Datum::Text(part.to_owned().into())))
+            }
+            StartsWith => Ok(Datum::Bool(next().text()?.starts_with(&*next().text()?))),
+            EndsWith => Ok(Datum::Bool(next().text()?.ends_with(&*next().text()?))),
+            Contains => Ok(Datum::Bool(next().text()?.contains(&*next().text()?))),
+            JsonText => Ok(match next() {
+                Datum::Nested(json) => Datum::Text(json),
+                other => other,
+            }),
+            other => unreachable!("`{}` is worked out above", other.name()),
+        }
+    }
+
+    fn number<'a>(self, args: &[Datum<'_>]) -> Result<Datum<'a>, Bad> {
+        use Function::*;
+        let first = args[0].number()?;
+        let second = args.get(1).map(Datum::number).transpose()?;
+        let wide = |n: i128| i64::try_from(n).is_err();
+        match (first, second) {
+            (Num::Int(a), None) => match self {
+                Negate => integer(a.checked_neg(), wide(a)),
+                Abs => integer(a.checked_abs(), wide(a)),
+                _ => Ok(Datum::Int(a)),
+            },
+            (Num::Float(a), None) => float(match self {
+                Negate => -a,
+                Abs => a.abs(),
+                Floor => a.floor(),
+                Ceil => a.ceil(),
+                _ => a.round_ties_even(),
+            }),
+            (a, Some(Num::Int(places))) if self == Round => match a {
+                Num::Int(a) if places >= 0 => Ok(Datum::Int(a)),
+                // As digits, so that 2.675 is what it is and not what it looks like.
+                a if (0..=300).contains(&places) => {
+                    let text = format!("{:.*}", places as usize, a.float());
+                    float(text.parse().unwrap_or(f64::NAN))
+                }
+                _ => Err("decimal places are from 0 to 300".into()),
+            },
+            (_, Some(_)) if self == Round => Err("decimal places are a whole number".into()),
+            (Num::Int(a), Some(Num::Int(b))) if self != Divide => {
+                let wide = wide(a) || wide(b);
+                integer(
+                    match self {
+                        Add => a.checked_add(b),
+                        Subtract => a.checked_sub(b),
+                        Multiply => a.checked_mul(b),
+                        _ if b == 0 => return Err("division by zero".into()),
+                        FloorDivide => a.checked_div_euclid(b).map(|q| {
+                            // Euclid rounds so that the rest is positive; down is one less for negative divisors.
+                            if b < 0 && a.rem_euclid(b) != 0 { q - 1 } else { q }
+                        }),
+                        _ => a.checked_rem_euclid(b).map(|r| if b < 0 && r != 0 { r + b } else { r }),
+                    },
+                    wide,
+                )
+            }
+            (a, Some(b)) => {
+                let (a, b) = (a.float(), b.float());
+                if b == 0.0 && matches!(self, Divide | FloorDivide | Remainder) {
+                    return Err("division by zero".into());
+                }
+                float(match self {
+                    Add => a + b,
+                    Subtract => a - b,
+                    Multiply => a * b,
+                    Divide => a / b,
+                    FloorDivide => (a / b).floor(),
+                    _ => {
+                        let rest = a % b;
+                        if rest != 0.0 && (rest < 0.0) != (b < 0.0) { rest + b } else { rest }
+                    }
+                })
+            }
+        }
+    }
+}
+
+/// A whole number that was worked out, from at least one that 64 bits do not hold if `wide`.
+fn integer<'a>(value: Option<i128>, wide: bool) -> Result<Datum<'a>, Bad> {
+    match value {
+        Some(value) if i64::try_from(value).is_ok() => Ok(Datum::Int(value)),
+        Some(value) if wide && value.unsigned_abs() < 10u128.pow(38) => Ok(Datum::Int(value)),
+        _ if wide => Err("the result has more than 38 digits".into()),
+        _ => Err("the result does not fit 64 bits".into()),
+    }
+}
+
+fn float<'a>(value: f64) -> Result<Datum<'a>, Bad> {
+    if value.is_finite() { Ok(Datum::Float(value)) } else { Err("the result is too large for a double".into()) }
+}
+
+fn trimmed<'a>(text: Cow<'a, str>, of: impl Fn(char) -> bool) -> Cow<'a, str> {
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(text.trim_matches(of)),
+        Cow::Owned(text) => Cow::Owned(text.trim_matches(of).to_owned()),
+    }
+}
+
+/// Characters from `start`, from 1 or from the end, at most `len`.
+fn substr<'a>(text: Cow<'_, str>, start: i64, len: Option<i64>) -> Result<Datum<'a>, Bad> {
+    if len.is_some_and(|len| len < 0) {
+        return Err("a length is not negative".into());
+    }
+    let skip = match start {
+        1.. => (start - 1) as usize,
+        0 => return Err("characters are counted from 1".into()),
+        _ => {
+            let from_end = usize::try_from(start.unsigned_abs()).unwrap_or(usize::MAX);
+            text.chars().count().saturating_sub(from_end)
+        }
+    };
+    let rest = text.chars().skip(skip);
+    let taken: String = match len {
+        Some(len) => rest.take(len as usize).collect(),
+        None => rest.collect(),
+    };
+    Ok(Datum::Text(taken.into()))
+}

@@ -1,0 +1,140 @@
+//! Questions that are asked of one value at a time.
+
+use std::cmp::Ordering;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::ast::{Compare, Literal};
+use super::decimal::Decimal;
+use super::like::Pattern;
+use super::mask::Truth;
+use super::value::{Value, boolean, number_order, with_text};
+use crate::column::Mixing;
+
+/// What is asked of one column's values.
+#[derive(Debug)]
+pub(super) enum Question {
+    Truth,
+    Compare(Compare, Literal),
+    In(Set),
+    IsNull,
+    Matches(Pattern),
+}
+
+/// Literals of an `in`.
+#[derive(Debug, Default)]
+pub(super) struct Set {
+    texts: HashSet<Arc<str>>,
+    numbers: Vec<Decimal>,
+    bools: Vec<bool>,
+    /// A null among them: what is none of the others is then neither in nor out.
+    null: bool,
+}
+
+impl Question {
+    #[inline]
+    pub fn ask(&self, value: Value<'_>, mixing: Mixing, scratch: &mut Vec<u8>) -> Truth {
+        if let Value::Null = value {
+            return match self {
+                Question::IsNull => Truth::Yes,
+                _ => Truth::Unknown,
+            };
+        }
+        match self {
+            Question::IsNull => Truth::No,
+            Question::Truth => match value {
+                Value::Bool(b) => b.into(),
+                Value::Cell(text) => boolean(text).map_or(Truth::Mismatch, Truth::from),
+                _ => Truth::Mismatch,
+            },
+            Question::Compare(compare, literal) => match literal {
+                Literal::Null => Truth::Unknown,
+                Literal::Number(number) => match number_order(value, number) {
+                    Some(order) => compare.holds(order).into(),
+                    None => Truth::Mismatch,
+                },
+                Literal::Text(text) => with_text(value, mixing, scratch, |value| match value {
+                    Some(value) => {
+                        if let (Mixing::Text, Some(a), Some(b)) = (mixing, boolean(value), boolean(text)) {
+                            return compare.holds(a.cmp(&b)).into();
+                        }
+                        compare.holds(value.cmp(text)).into()
+                    }
+                    None => Truth::Mismatch,
+                }),
+                Literal::Bool(b) => match value {
+                    Value::Bool(a) => compare.holds(a.cmp(b)).into(),
+                    Value::Cell(text) => boolean(text).map_or(Truth::Mismatch, |a| compare.holds(a.cmp(b)).into()),
+                    _ => Truth::Mismatch,
+                },
+            },
+            Question::In(set) => set.ask(value, mixing, scratch),
+            Question::Matches(pattern) => with_text(value, mixing, scratch, |text| {
+                text.map_or(Truth::Mismatch, |text| pattern.matches(text).into())
+            }),
+        }
+    }
+}
+
+impl Set {
+    pub fn new(list: &[Literal]) -> Self {
+        let mut set = Set::default();
+        for literal in list {
+            match literal {
+                Literal::Null => set.null = true,
+                Literal::Bool(b) => set.bools.push(*b),
+                Literal::Number(number) => set.numbers.push(number.clone()),
+                Literal::Text(text) => {
+                    set.texts.insert(text.clone());
+                }
+            }
+        }
+        set
+    }
+
+    /// As `or` of the comparisons with each: a kind that stands in the list at all makes the others
+    /// no mismatch.
+    fn ask(&self, value: Value<'_>, mixing: Mixing, scratch: &mut Vec<u8>) -> Truth {
+        let mut comparable = false;
+        for number in &self.numbers {
+            match number_order(value, number) {
+                Some(Ordering::Equal) => return Truth::Yes,
+                Some(_) => comparable = true,
+                None => break,
+            }
+        }
+        if !self.bools.is_empty() {
+            let found = match value {
+                Value::Bool(b) => Some(b),
+                Value::Cell(text) => boolean(text),
+                _ => None,
+            };
+            if let Some(b) = found {
+                if self.bools.contains(&b) {
+                    return Truth::Yes;
+                }
+                comparable = true;
+            }
+        }
+        if !self.texts.is_empty() {
+            let found = with_text(value, mixing, scratch, |text| match text {
+                Some(text) if self.texts.contains(text) => Truth::Yes,
+                Some(text) if mixing == Mixing::Text && boolean(text).is_some() => {
+                    self.texts.iter().any(|t| boolean(t) == boolean(text)).into()
+                }
+                Some(_) => Truth::No,
+                None => Truth::Mismatch,
+            });
+            match found {
+                Truth::Yes => return Truth::Yes,
+                Truth::No => comparable = true,
+                _ => {}
+            }
+        }
+        match (self.null, comparable) {
+            (true, _) => Truth::Unknown,
+            (false, true) => Truth::No,
+            (false, false) => Truth::Mismatch,
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Single values of columns as comparisons see them: borrowed, and not yet brought to a kind.
+
+use std::cmp::Ordering;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Decimal128Type, Float64Type, Int64Type};
+use arrow_array::{Array, ArrayRef};
+
+use super::decimal::{self, Decimal};
+use super::mask::{Mask, Truth};
+use crate::column::{Mixing, Type};
+use crate::format::json_text::unescape;
+use crate::format::number::write_float;
+
+/// One value of a column.
+#[derive(Clone, Copy)]
+pub(super) enum Value<'a> {
+    Null,
+    Bool(bool),
+    Int(i128),
+    Float(f64),
+    /// A number by its text.
+    Digits(&'a str),
+    Text(&'a str),
+    /// The inside of a JSON string that has escapes.
+    Escaped(&'a str),
+    /// A cell of CSV, which is text until it is compared with something else.
+    Cell(&'a str),
+    Nested,
+}
+
+/// Text that was worked out from cells of CSV is what it is compared with, as the cells are.
+#[inline]
+pub(super) fn in_mixing(value: Value<'_>, mixing: Mixing) -> Value<'_> {
+    match value {
+        Value::Text(text) if mixing == Mixing::Text => Value::Cell(text),
+        other => other,
+    }
+}
+
+/// How CSV spells booleans, in any case.
+#[inline]
+pub(super) fn boolean(text: &str) -> Option<bool> {
+    match text.len() {
+        4 if text.eq_ignore_ascii_case("true") => Some(true),
+        5 if text.eq_ignore_ascii_case("false") => Some(false),
+        _ => None,
+    }
+}
+
+#[inline]
+pub(super) fn number_order(value: Value<'_>, number: &Decimal) -> Option<Ordering> {
+    match value {
+        Value::Int(i) => Some(decimal::compare_int(i, number)),
+        Value::Float(f) => decimal::compare_float(f, number),
+        Value::Digits(text) | Value::Cell(text) => decimal::compare(text.as_bytes(), number),
+        _ => None,
+    }
+}
+
+/// Calls `ask` with the value's text; `None` where it has none to be compared with text. In CSV
+/// everything has.
+#[inline]
+pub(super) fn with_text<T>(
+    value: Value<'_>,
+    mixing: Mixing,
+    scratch: &mut Vec<u8>,
+    ask: impl FnOnce(Option<&str>) -> T,
+) -> T {
+    match value {
+        Value::Text(text) | Value::Cell(text) => ask(Some(text)),
+        Value::Escaped(text) => {
+            scratch.clear();
+            unescape(text.as_bytes(), scratch);
+            ask(std::str::from_utf8(scratch).ok())
+        }
+        _ if mixing == Mixing::Json => ask(None),
+        Value::Digits(text) => ask(Some(text)),
+        Value::Bool(b) => ask(Some(if b { "true" } else { "false" })),
+        Value::Int(i) => ask(Some(itoa::Buffer::new().format(i))),
+        Value::Float(f) => {
+            scratch.clear();
+            write_float(f, scratch);
+            ask(std::str::from_utf8(scratch).ok())
+        }
+        Value::Null | Value::Nested => ask(None),
+    }
+}
+
+/// How two values of one row stand to each other.
+#[inline]
+pub(super) fn values_order(
+    a: Value<'_>,
+    b: Value<'_>,
+    one: &mut Vec<u8>,
+    two: &mut Vec<u8>,
+) -> Result<Ordering, Truth> {
+    let number = |value: Value<'_>, out: &mut Vec<u8>| {
+        out.clear();
+        match value {
+            Value::Int(i) => out.extend_from_slice(itoa::Buffer::new().format(i).as_bytes()),
+            Value::Float(f) if f.is_finite() => out.extend_from_slice(ryu::Buffer::new().format_finite(f).as_bytes()),
+            Value::Digits(text) | Value::Cell(text) => out.extend_from_slice(text.as_bytes()),
+            _ => return false,
+        }
+        true
+    };
+    match (a, b) {
+        (Value::Null, _) | (_, Value::Null) => return Err(Truth::Unknown),
+        (Value::Bool(a), Value::Bool(b)) => return Ok(a.cmp(&b)),
+        (Value::Bool(a), Value::Cell(b)) => return boolean(b).map(|b| a.cmp(&b)).ok_or(Truth::Mismatch),
+        (Value::Cell(a), Value::Bool(b)) => return boolean(a).map(|a| a.cmp(&b)).ok_or(Truth::Mismatch),
+        _ => {}
+    }
+    if number(a, one)
+        && number(b, two)
+        && let Some(order) = decimal::compare_texts(one, two)
+    {
+        return Ok(order);
+    }
+    with_text(a, Mixing::Json, one, |a| with_text(b, Mixing::Json, two, |b| Some(a?.cmp(b?)))).ok_or(Truth::Mismatch)
+}
+
+/// Asks every value of `array`, a column of type `ty`. The type is looked at once.
+#[inline]
+pub(super) fn each(
+    array: &ArrayRef,
+    ty: &Type,
+    mixing: Mixing,
+    mut ask: impl FnMut(Value<'_>) -> Truth,
+) -> (Mask, u64) {
+    macro_rules! each_valid {
+        ($array:expr, $row:ident => $value:expr) => {{
+            let array = $array;
+            Mask::of(array.len(), |$row| {
+                ask(if array.is_valid($row) { $value(array.value($row)) } else { Value::Null })
+            })
+        }};
+    }
+    match ty {
+        Type::Null => Mask::of(array.len(), |_| ask(Value::Null)),
+        Type::Bool => each_valid!(array.as_boolean(), row => Value::Bool),
+        Type::Int { .. } => each_valid!(array.as_primitive::<Int64Type>(), row => |i| Value::Int(i128::from(i))),
+        Type::Decimal => each_valid!(array.as_primitive::<Decimal128Type>(), row => Value::Int),
+        Type::Float => each_valid!(array.as_primitive::<Float64Type>(), row => Value::Float),
+        Type::Text if mixing == Mixing::Text => each_valid!(array.as_string_view(), row => Value::Cell),
+        Type::Text => each_valid!(array.as_string_view(), row => Value::Text),
+        Type::Json | Type::Raw => each_valid!(array.as_string_view(), row => json_value),
+        Type::Fixed(_) | Type::Struct(_) | Type::List(_) | Type::Map(_) => {
+            Mask::of(array.len(), |row| ask(if array.is_valid(row) { Value::Nested } else { Value::Null }))
+        }
+    }
+}
+
+/// The value at `row` of a column.
+#[inline]
+pub(super) fn value<'a>(array: &'a ArrayRef, ty: &Type, mixing: Mixing, row: usize) -> Value<'a> {
+    if array.is_null(row) {
+        return Value::Null;
+    }
+    match ty {
+        Type::Null => Value::Null,
+        Type::Bool => Value::Bool(array.as_boolean().value(row)),
+        Type::Int { .. } => Value::Int(array.as_primitive::<Int64Type>().value(row).into()),
+        Type::Decimal => Value::Int(array.as_primitive::<Decimal128Type>().value(row)),
+        Type::Float => Value::Float(array.as_primitive::<Float64Type>().value(row)),
+        Type::Text if mixing == Mixing::Text => Value::Cell(array.as_string_view().value(row)),
+        Type::Text => Value::Text(array.as_string_view().value(row)),
+        Type::Json | Type::Raw => json_value(array.as_string_view().value(row)),
+        Type::Fixed(_) | Type::Struct(_) | Type::List(_) | Type::Map(_) => Value::Nested,
+    }
+}
+
+/// The value that a valid JSON text says.
+#[inline]
+fn json_value(json: &str) -> Value<'_> {
+    match json.as_bytes() {
+        [b'"', inside @ .., b'"'] => {
+            let text = &json[1..json.len() - 1];
+            if memchr::memchr(b'\\', inside).is_some() { Value::Escaped(text) } else { Value::Text(text) }
+        }
+        [] | [b'n', ..] => Value::Null,
+        [b't', ..] => Value::Bool(true),
+        [b'f', ..] => Value::Bool(false),
+        [b'{' | b'[', ..] => Value::Nested,
+        _ => Value::Digits(json),
+    }
+}
