@@ -1,14 +1,13 @@
 //! Error answers, always `{"detail": ...}`: a text, or for 422 a list of places.
 
-use std::error::Error as StdError;
-
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::store;
 use crate::api::ValidationError;
+use crate::text::error_chain;
 
 /// Why a request is not answered as asked.
 #[derive(Debug)]
@@ -36,8 +35,8 @@ impl Fault {
     }
 
     /// 500, from the service's own trouble.
-    pub(super) fn internal(error: &(dyn StdError + 'static)) -> Self {
-        Fault::Text(StatusCode::INTERNAL_SERVER_ERROR, chain(error))
+    pub(super) fn internal(error: &dyn std::error::Error) -> Self {
+        Fault::Text(StatusCode::INTERNAL_SERVER_ERROR, error_chain(error))
     }
 }
 
@@ -61,52 +60,5 @@ impl IntoResponse for Fault {
                 (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({ "detail": errors }))).into_response()
             }
         }
-    }
-}
-
-/// The texts of an error and of its causes, outermost first, joined with `: `.
-pub(super) fn chain(error: &(dyn StdError + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}
-
-/// Where in a request a value stands: `["body", "workflow_definition", "blocks", 0]`.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Place(Vec<Value>);
-
-impl Place {
-    /// The place called `root`: `body`, `query` or `path`.
-    pub(super) fn root(root: &str) -> Self {
-        Place(vec![root.into()])
-    }
-
-    /// The member `name` of this place.
-    pub(super) fn key(&self, name: &str) -> Self {
-        let mut parts = self.0.clone();
-        parts.push(name.into());
-        Place(parts)
-    }
-
-    /// The element `index` of this place.
-    pub(super) fn item(&self, index: usize) -> Self {
-        let mut parts = self.0.clone();
-        parts.push(index.into());
-        Place(parts)
-    }
-
-    /// An entry of a 422 answer about this place.
-    pub(super) fn invalid(&self, kind: &str, text: impl Into<String>) -> ValidationError {
-        ValidationError { loc: self.0.clone(), msg: text.into(), kind: kind.to_owned(), input: None, ctx: None }
-    }
-
-    /// The entry for a value that must be there and is not.
-    pub(super) fn missing(&self) -> ValidationError {
-        self.invalid("missing", "Field required")
     }
 }

@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::answer::{Fault, Place};
+use super::answer::Fault;
+use super::location::Location;
 use super::raw;
 use crate::api::{Block, CreateWorkflow, Edge, Graph, UpdateWorkflow, ValidationError, WorkflowId};
 
@@ -21,7 +22,7 @@ pub(super) fn json(bytes: &[u8]) -> Result<Value, Fault> {
 /// The body of `create_workflow`.
 pub(super) fn create(body: &Value) -> Result<CreateWorkflow, Fault> {
     let mut check = Check::default();
-    let place = Place::root("body");
+    let place = Location::root("body");
     let Some(object) = check.object(body, &place) else { return Err(check.fault()) };
     let id = check.optional_text(object, "id", &place);
     if let Some(id) = &id {
@@ -47,8 +48,8 @@ pub(super) fn create(body: &Value) -> Result<CreateWorkflow, Fault> {
 /// The body of `update_workflow`, which may be empty; `id` is the workflow's, from the query.
 pub(super) fn update(body: &Value, id: &str) -> Result<UpdateWorkflow, Fault> {
     let mut check = Check::default();
-    check.id(id, &Place::root("query").key("workflow_id"));
-    let place = Place::root("body");
+    check.id(id, &Location::root("query").key("workflow_id"));
+    let place = Location::root("body");
     let empty = Value::Object(Map::new());
     let body = if body.is_null() { &empty } else { body };
     let Some(object) = check.object(body, &place) else { return Err(check.fault()) };
@@ -80,7 +81,7 @@ pub(super) fn run(bytes: &[u8]) -> Result<RunBody, Fault> {
         return Ok(RunBody::default());
     }
     let mut check = Check::default();
-    let place = Place::root("body");
+    let place = Location::root("body");
     let Some(object) = check.object(&body, &place) else { return Err(check.fault()) };
     let specs_override = match object.get("specs_override") {
         None | Some(Value::Null) => None,
@@ -112,7 +113,7 @@ pub(super) fn cancel(body: &Value) -> Result<Option<String>, Fault> {
         return Ok(None);
     }
     let mut check = Check::default();
-    let place = Place::root("body");
+    let place = Location::root("body");
     let Some(object) = check.object(body, &place) else { return Err(check.fault()) };
     let id = check.optional_text(object, "job_id", &place);
     if check.errors.is_empty() { Ok(id) } else { Err(check.fault()) }
@@ -126,7 +127,7 @@ pub(super) fn roll(body: &Value) -> Result<i64, Fault> {
         return Ok(DEFAULT_HOURS);
     }
     let mut check = Check::default();
-    let place = Place::root("body");
+    let place = Location::root("body");
     let Some(object) = check.object(body, &place) else { return Err(check.fault()) };
     let place = place.key("expire_overlap_hours");
     match object.get("expire_overlap_hours") {
@@ -149,14 +150,14 @@ impl Check {
         Fault::Invalid(self.errors)
     }
 
-    fn object<'a>(&mut self, value: &'a Value, place: &Place) -> Option<&'a Map<String, Value>> {
+    fn object<'a>(&mut self, value: &'a Value, place: &Location) -> Option<&'a Map<String, Value>> {
         if value.as_object().is_none() {
             self.errors.push(place.invalid("dict_type", "Input should be an object"));
         }
         value.as_object()
     }
 
-    fn text(&mut self, object: &Map<String, Value>, key: &str, place: &Place) -> Option<String> {
+    fn text(&mut self, object: &Map<String, Value>, key: &str, place: &Location) -> Option<String> {
         match object.get(key) {
             Some(Value::String(text)) => Some(text.clone()),
             None => {
@@ -170,7 +171,7 @@ impl Check {
         }
     }
 
-    fn optional_text(&mut self, object: &Map<String, Value>, key: &str, place: &Place) -> Option<String> {
+    fn optional_text(&mut self, object: &Map<String, Value>, key: &str, place: &Location) -> Option<String> {
         match object.get(key) {
             None | Some(Value::Null) => None,
             Some(_) => self.text(object, key, place),
@@ -178,7 +179,7 @@ impl Check {
     }
 
     /// Our reading: a client-made id may be any text that can stand in a path, not only a UUID.
-    fn id(&mut self, id: &str, place: &Place) {
+    fn id(&mut self, id: &str, place: &Location) {
         if id.is_empty() || id.len() > 200 || id.chars().any(char::is_control) || matches!(id, "." | "..") {
             self.errors.push(place.invalid("value_error", "an id has 1 to 200 bytes and no control characters"));
         } else if RESERVED_IDS.contains(&id) {
@@ -186,7 +187,7 @@ impl Check {
         }
     }
 
-    fn graph(&mut self, value: &Value, place: &Place) -> Option<Graph> {
+    fn graph(&mut self, value: &Value, place: &Location) -> Option<Graph> {
         let object = self.object(value, place)?;
         let mut list = |key: &str| match object.get(key) {
             Some(Value::Array(items)) => Some(items),
@@ -212,7 +213,7 @@ impl Check {
         Some(Graph { blocks: blocks.into_iter().flatten().collect(), edges: edges.into_iter().flatten().collect() })
     }
 
-    fn block(&mut self, value: &Value, place: &Place) -> Option<Block> {
+    fn block(&mut self, value: &Value, place: &Location) -> Option<Block> {
         let object = self.object(value, place)?;
         let number = match object.get("sequence_number") {
             None => {
@@ -246,7 +247,7 @@ impl Check {
         })
     }
 
-    fn edge(&mut self, value: &Value, place: &Place) -> Option<Edge> {
+    fn edge(&mut self, value: &Value, place: &Location) -> Option<Edge> {
         let object = self.object(value, place)?;
         let from = self.text(object, "from_block_id", place);
         let to = self.text(object, "to_block_id", place);

@@ -3,7 +3,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::answer::{Fault, Place};
+use super::answer::Fault;
+use super::location::Location;
 use super::rows::ResultFormat;
 use crate::api::{Block, BulkKind, Edge, Graph, ValidationError};
 
@@ -37,7 +38,7 @@ pub(super) struct Settings {
 impl Settings {
     /// Reads the settings of a job; all problems are told at once.
     pub(super) fn read(kind: BulkKind, text: &str) -> Result<Self, Fault> {
-        let place = Place::root("body").key("config");
+        let place = Location::root("body").key("config");
         if text.chars().count() > MAX_CONFIG_CHARS {
             let text = format!("config has more than {MAX_CONFIG_CHARS} characters");
             return Err(Fault::Invalid(vec![place.invalid("string_too_long", text)]));
@@ -80,7 +81,7 @@ impl Settings {
 struct Reader<'a> {
     kind: BulkKind,
     object: &'a Map<String, Value>,
-    place: Place,
+    place: Location,
     errors: Vec<ValidationError>,
 }
 

@@ -5,8 +5,8 @@ use std::collections::{BinaryHeap, HashMap};
 
 use uuid::Uuid;
 
-use super::answer::Place;
 use super::catalogue::{self, RowType};
+use super::location::Location;
 use super::specs::{self, Work};
 use crate::api::{Block, Edge, Graph, ValidationError};
 
@@ -58,7 +58,7 @@ pub(super) fn with_ids(mut graph: Graph) -> Graph {
 
 /// Checks a graph that [`with_ids`] went over. `place` is where the graph stands in the request.
 /// All independent problems are told at once, each naming its block.
-pub(super) fn check(graph: Graph, place: &Place) -> Result<Checked, Vec<ValidationError>> {
+pub(super) fn check(graph: Graph, place: &Location) -> Result<Checked, Vec<ValidationError>> {
     let mut errors = Vec::new();
     let blocks_place = place.key("blocks");
     if graph.blocks.is_empty() {
@@ -88,7 +88,7 @@ pub(super) fn label(block: &Block) -> String {
     format!("block {} ({})", block.sequence_number, block.block_name)
 }
 
-fn read_blocks(blocks: &[Block], place: &Place, errors: &mut Vec<ValidationError>) -> Vec<Option<Work>> {
+fn read_blocks(blocks: &[Block], place: &Location, errors: &mut Vec<ValidationError>) -> Vec<Option<Work>> {
     let mut ids: HashMap<&str, &Block> = HashMap::new();
     let mut numbers: HashMap<i64, &Block> = HashMap::new();
     let mut work = Vec::with_capacity(blocks.len());
@@ -116,7 +116,7 @@ fn read_blocks(blocks: &[Block], place: &Place, errors: &mut Vec<ValidationError
     work
 }
 
-fn read_edges(graph: &Graph, place: &Place, errors: &mut Vec<ValidationError>) -> Vec<Vec<usize>> {
+fn read_edges(graph: &Graph, place: &Location, errors: &mut Vec<ValidationError>) -> Vec<Vec<usize>> {
     let index: HashMap<&str, usize> =
         graph.blocks.iter().enumerate().filter_map(|(i, block)| Some((block.block_id.as_deref()?, i))).collect();
     let mut parents = vec![Vec::new(); graph.blocks.len()];
@@ -177,7 +177,7 @@ fn run_order(blocks: &[Block], parents: &[Vec<usize>]) -> Result<Vec<usize>, Vec
     }
 }
 
-fn check_sources(blocks: &[Block], parents: &[Vec<usize>], place: &Place, errors: &mut Vec<ValidationError>) {
+fn check_sources(blocks: &[Block], parents: &[Vec<usize>], place: &Location, errors: &mut Vec<ValidationError>) {
     let mut first: Option<&Block> = None;
     for (i, block) in blocks.iter().enumerate() {
         let is_source = catalogue::find(&block.block_name).is_some_and(|entry| entry.role.is_source());
@@ -204,7 +204,7 @@ fn row_types(
     blocks: &[Block],
     order: &[usize],
     parents: &[Vec<usize>],
-    place: &Place,
+    place: &Location,
 ) -> Result<Vec<RowType>, Vec<ValidationError>> {
     let takes = |i: usize| catalogue::find(&blocks[i].block_name).and_then(|entry| entry.rows);
     let source = order[0];
@@ -265,7 +265,7 @@ mod tests {
     }
 
     fn refused(graph: Graph) -> String {
-        let errors = check(with_ids(graph), &Place::root("body")).unwrap_err();
+        let errors = check(with_ids(graph), &Location::root("body")).unwrap_err();
         errors.into_iter().map(|error| error.msg).collect::<Vec<_>>().join("; ")
     }
 
@@ -291,7 +291,7 @@ mod tests {
             ],
             &[("a", "c"), ("a", "b"), ("c", "d"), ("b", "d"), ("a", "e"), ("c", "d")],
         );
-        let checked = check(with_ids(graph), &Place::root("body")).unwrap();
+        let checked = check(with_ids(graph), &Location::root("body")).unwrap();
         let numbers: Vec<i64> = checked.order.iter().map(|&i| checked.graph.blocks[i].sequence_number).collect();
         assert_eq!(numbers, [1, 2, 3, 4, 9]);
         assert_eq!(checked.parents[0], [2, 1]);
@@ -331,7 +331,7 @@ mod tests {
             "block 3 (find_email): takes LEAD rows, but block 2 (company_enrichment) gives COMPANY rows"
         );
         let mut declared = graph(&[(1, "webhook", "a"), (2, "company_enrichment", "b")], &[("a", "b")]);
-        assert_eq!(check(with_ids(declared.clone()), &Place::root("body")).unwrap().rows, [RowType::Company; 2]);
+        assert_eq!(check(with_ids(declared.clone()), &Location::root("body")).unwrap().rows, [RowType::Company; 2]);
         declared.blocks[0].specs.insert("dataframe_type".to_owned(), Value::from("LEAD"));
         assert!(refused(declared).contains("takes COMPANY rows"));
         let turned = graph(
@@ -346,6 +346,6 @@ mod tests {
         let mut turned = turned;
         turned.edges.pop();
         use RowType::{Company, Lead};
-        assert_eq!(check(with_ids(turned), &Place::root("body")).unwrap().rows, [Company, Lead, Lead, Lead]);
+        assert_eq!(check(with_ids(turned), &Location::root("body")).unwrap().rows, [Company, Lead, Lead, Lead]);
     }
 }

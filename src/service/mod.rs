@@ -13,6 +13,7 @@
 //! Where the vendor's public material is silent, the code says "Our reading" beside the choice.
 
 mod answer;
+mod app;
 mod archive;
 mod body;
 mod bulk;
@@ -25,19 +26,23 @@ mod enrich;
 mod faults;
 mod fields;
 mod graph;
+mod location;
 mod notebooks;
 mod openapi;
 mod page;
+mod paths;
 mod provider;
 mod query;
 mod range;
 mod rate;
 mod raw;
+mod request;
 mod retention;
 mod routes;
 mod rows;
 mod server;
 mod sign;
+mod signing_secrets;
 mod specs;
 mod store;
 mod tally;

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
-use super::routes::{FILES, HEALTH, METRICS, OPENAPI};
+use super::paths::{FILES, HEALTH, METRICS, OPENAPI};
 use crate::api::routes as paths;
 use crate::api::{
     BlockDescription, BulkStarted, CancelRun, CreateWorkflow, DownloadLink, JobStatus, LiveStatus, NewSigningSecret,

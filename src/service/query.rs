@@ -3,7 +3,8 @@
 
 use serde_json::{Map, Value};
 
-use super::answer::{Fault, Place};
+use super::answer::Fault;
+use super::location::Location;
 
 /// The parameters of one request, decoded, in their order.
 #[derive(Debug)]
@@ -27,7 +28,7 @@ impl Query {
 
     /// The value of `name`, or a 422 that asks for it.
     pub(super) fn required(&self, name: &str) -> Result<&str, Fault> {
-        self.get(name).ok_or_else(|| Fault::Invalid(vec![Place::root("query").key(name).missing()]))
+        self.get(name).ok_or_else(|| Fault::Invalid(vec![Location::root("query").key(name).missing()]))
     }
 
     /// A truth value in any of the spellings that the API's framework reads; false when absent.
@@ -37,7 +38,7 @@ impl Query {
             "true" | "1" | "on" | "yes" | "t" | "y" => Ok(true),
             "false" | "0" | "off" | "no" | "f" | "n" => Ok(false),
             _ => {
-                let mut error = Place::root("query")
+                let mut error = Location::root("query")
                     .key(name)
                     .invalid("bool_parsing", "Input should be a valid boolean, unable to interpret input");
                 error.input = Some(text.into());
@@ -63,7 +64,7 @@ impl Query {
                 ("int_parsing", message.to_owned(), Map::new())
             }
         };
-        let mut error = Place::root("query").key(name).invalid(kind, message);
+        let mut error = Location::root("query").key(name).invalid(kind, message);
         error.input = Some(text.into());
         error.ctx = (!ctx.is_empty()).then_some(ctx);
         Err(Fault::Invalid(vec![error]))

@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
+use super::app::App;
 use super::config::Config;
 use super::engine::{Engine, Folders};
 use super::enrich::{self, Tables};
@@ -18,7 +19,7 @@ use super::faults::Faults;
 use super::notebooks;
 use super::rate::RateLimit;
 use super::retention::Retention;
-use super::routes::{self, App};
+use super::routes;
 use super::rows::{JobRow, RunRow};
 use super::sign::Signer;
 use super::store::{self, Store};

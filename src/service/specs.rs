@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::answer::Place;
 use super::catalogue::{self, Entry, Role, RowType};
-use super::webhook::{MAX_TIMEOUT, TIMEOUT};
+use super::location::Location;
+use super::webhook::{MAX_TIMEOUT, TIMEOUT, WebhookTarget};
 use crate::api::ValidationError;
 use crate::column::{Field, Schema, Type};
 use crate::service::fields::ReturnField;
@@ -75,15 +75,6 @@ pub(super) enum Work {
     Deliver,
 }
 
-/// Specs of `outgoing_webhook`.
-#[derive(Clone, Debug)]
-pub(super) struct WebhookTarget {
-    /// Where the rows go.
-    pub url: String,
-    /// An attempt may take so long.
-    pub timeout: Duration,
-}
-
 /// Specs of `webhook`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct WebhookSpecs {
@@ -140,7 +131,7 @@ pub(super) fn read(
     entry: &'static Entry,
     specs: &Map<String, Value>,
     name: &str,
-    place: &Place,
+    place: &Location,
     errors: &mut Vec<ValidationError>,
 ) -> Option<Work> {
     let mut reader = Reader { specs, name, place, errors };
@@ -193,7 +184,7 @@ pub(super) fn declared_rows(specs: &Map<String, Value>) -> Result<Option<RowType
 struct Reader<'a> {
     specs: &'a Map<String, Value>,
     name: &'a str,
-    place: &'a Place,
+    place: &'a Location,
     errors: &'a mut Vec<ValidationError>,
 }
 
@@ -569,7 +560,7 @@ mod tests {
         let mut errors = Vec::new();
         let entry = catalogue::find(block).unwrap();
         let specs = specs.as_object().unwrap();
-        match read(entry, specs, "block 2", &Place::root("specs"), &mut errors) {
+        match read(entry, specs, "block 2", &Location::root("specs"), &mut errors) {
             Some(work) => {
                 assert!(errors.is_empty());
                 Ok(work)

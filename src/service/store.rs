@@ -9,11 +9,10 @@ use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefini
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::answer::Fault;
 use super::notebooks::NotebookRow;
 use super::rows::{JobRow, RunRow, UploadRow};
 use super::sign::Signer;
-use super::webhook::Secrets;
+use super::signing_secrets::SigningSecrets;
 use crate::api::{HandleId, RunId, RunStatus, Workflow, WorkflowId};
 
 /// Name of the database in the data folder.
@@ -161,12 +160,12 @@ impl Store {
     }
 
     /// Changes a workflow in one transaction: `change` sees what is there and says what is to be
-    /// there; its fault changes nothing.
-    pub(super) fn change_workflow(
+    /// there; its error changes nothing, and is the caller's own.
+    pub(super) fn change_workflow<E: From<Error>>(
         &self,
         id: &WorkflowId,
-        change: impl FnOnce(Option<Workflow>) -> Result<Workflow, Fault>,
-    ) -> Result<Workflow, Fault> {
+        change: impl FnOnce(Option<Workflow>) -> Result<Workflow, E>,
+    ) -> Result<Workflow, E> {
         let write = self.database.begin_write().map_err(Error::from)?;
         let workflow = change(read_row(&write, WORKFLOWS, &id.0)?)?;
         write_row(&write, WORKFLOWS, &id.0, &workflow)?;
@@ -380,16 +379,16 @@ impl Store {
     }
 
     /// What outgoing webhooks are signed with, if the user has made it.
-    pub(super) fn signing_secrets(&self) -> Result<Option<Secrets>, Error> {
+    pub(super) fn signing_secrets(&self) -> Result<Option<SigningSecrets>, Error> {
         self.get(META, SIGNING_SECRETS)
     }
 
     /// Changes what outgoing webhooks are signed with in one transaction. `change` sees what is there and says what
-    /// is to be there, and something for the caller; its fault changes nothing.
-    pub(super) fn change_signing_secrets<T>(
+    /// is to be there, and something for the caller; its error changes nothing, and is the caller's own.
+    pub(super) fn change_signing_secrets<T, E: From<Error>>(
         &self,
-        change: impl FnOnce(Option<Secrets>) -> Result<(Option<Secrets>, T), Fault>,
-    ) -> Result<T, Fault> {
+        change: impl FnOnce(Option<SigningSecrets>) -> Result<(Option<SigningSecrets>, T), E>,
+    ) -> Result<T, E> {
         let write = self.database.begin_write().map_err(Error::from)?;
         let (secrets, answer) = change(read_row(&write, META, SIGNING_SECRETS)?)?;
         match secrets {

@@ -3,18 +3,14 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
-use hmac::{Hmac, KeyInit, Mac};
-use serde::{Deserialize, Serialize};
+use chrono::TimeDelta;
 use serde_json::{Map, Value, json};
-use sha2::Sha256;
 use uuid::Uuid;
 
 use super::clock::Clock;
 use super::config::Config;
 use super::rows::{FileRow, ResultFormat, RunRow};
-use super::sign::{Signer, to_hex};
-use super::specs::WebhookTarget;
+use super::sign::Signer;
 use super::store::{self, Store};
 use crate::api::{JobEvent, RunId, RunStatus, WebhookEvent};
 use crate::net::client_builder;
@@ -32,41 +28,13 @@ pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest that a block may say.
 pub(super) const MAX_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// The secrets that deliveries are signed with, as the store has them.
-#[derive(Clone, Serialize, Deserialize)]
-pub(super) struct Secrets {
-    /// `sk_whsec_` and 64 hexadecimal digits.
-    pub secret: String,
-    pub created_at: DateTime<Utc>,
-    /// The one before it, and until when it signs too.
-    pub previous: Option<(String, DateTime<Utc>)>,
-}
-
-impl Secrets {
-    /// A new secret; the one of `before` goes on until `overlap` has passed.
-    pub(super) fn new(now: DateTime<Utc>, before: Option<Secrets>, overlap: TimeDelta) -> Self {
-        let random = Signer::random_secret();
-        let previous = before.map(|before| (before.secret, now + overlap)).filter(|(_, until)| *until > now);
-        Secrets { secret: format!("sk_whsec_{}", to_hex(&random)), created_at: now, previous }
-    }
-
-    /// Until when the one before signs too.
-    pub(super) fn previous_until(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        self.previous.as_ref().map(|(_, until)| *until).filter(|until| *until > now)
-    }
-
-    /// The header of a delivery: the new secret's signature first, then the old one's while it counts.
-    fn sign(&self, now: DateTime<Utc>, body: &[u8]) -> String {
-        let time = now.timestamp();
-        let mut header = format!("t={time}");
-        let old = self.previous.iter().filter(|(_, until)| *until > now).map(|(secret, _)| secret);
-        for secret in std::iter::once(&self.secret).chain(old) {
-            let mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("HMAC takes keys of any length");
-            let mac = mac.chain_update(format!("{time}.")).chain_update(body);
-            header.push_str(&format!(",v1={}", to_hex(&mac.finalize().into_bytes())));
-        }
-        header
-    }
+/// Address of the rows of an `outgoing_webhook` block.
+#[derive(Clone, Debug)]
+pub(super) struct WebhookTarget {
+    /// Where the rows go.
+    pub url: String,
+    /// An attempt may take so long.
+    pub timeout: Duration,
 }
 
 /// One event on its way.
@@ -257,26 +225,6 @@ pub(super) fn host_of(url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn both_secrets_sign_while_they_overlap() {
-        let at = |s| DateTime::from_timestamp(s, 0).unwrap();
-        let mut first = Secrets::new(at(0), None, TimeDelta::hours(24));
-        assert_eq!(first.secret.len(), "sk_whsec_".len() + 64);
-        assert!(first.previous.is_none());
-        // Known answer, made with Python's hmac.
-        first.secret = "sk_whsec_test".to_owned();
-        let signed = first.sign(at(1_700_000_000), b"{\"a\":1}");
-        assert_eq!(signed, format!("t=1700000000,v1={KNOWN}"));
-        let second = Secrets::new(at(100), Some(first.clone()), TimeDelta::hours(1));
-        let header = second.sign(at(200), b"x");
-        assert_eq!(header.matches(",v1=").count(), 2);
-        assert!(header.ends_with(first.sign(at(200), b"x").strip_prefix("t=200").unwrap()));
-        assert_eq!(second.sign(at(100 + 3600), b"x").matches(",v1=").count(), 1);
-        assert!(Secrets::new(at(100), Some(first), TimeDelta::zero()).previous.is_none());
-    }
-
-    const KNOWN: &str = "16a6c5c5822ebf5c0499446e5a556f1cb324b8e65cc20252607b8a30fd483106";
 
     #[test]
     fn addresses_are_told_without_what_may_be_secret() {

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::failure::Failure;
 use super::rewrite::{Ask, Lines, Pass, Rewrite};
 use crate::format::{Compression, CsvBooleans, CsvOptions, Format, OutputFormat};
 use crate::pipeline::{self, Control, Limits, Output, Plan, SchemaChoice, SchemaFrom, Target};
-use crate::service::answer::chain;
 use crate::service::clock::Clock;
 use crate::service::enrich::{Standing, Tables};
 use crate::service::graph::Checked;
@@ -19,6 +19,7 @@ use crate::service::notebooks::NotebookRow;
 use crate::service::rows::{FileRow, ResultFormat};
 use crate::service::specs::{ReadCsvSpecs, Work};
 use crate::source::Source;
+use crate::text::error_chain;
 use crate::transform::{Lookup, OnBadCast, Room, Selected, Step, expr};
 
 /// Rows that a link carries inline at most. Our reading: neither the bound nor the typing is public.
@@ -61,16 +62,6 @@ pub(super) struct Feed {
     pub rows: u64,
     /// Names of its columns, in order.
     columns: Vec<String>,
-}
-
-/// Why a block did not finish.
-pub(super) enum Failure {
-    /// Somebody asked it to stop.
-    Cancelled,
-    /// The run took too long.
-    TooLong,
-    /// It failed; the text is for people.
-    Failed(String),
 }
 
 /// A block that is ready to execute.
@@ -361,7 +352,7 @@ impl Prepared {
         let report = match executed {
             Ok(Ok(report)) => report,
             Ok(Err(pipeline::Error::Cancelled)) => return Err(Failure::Cancelled),
-            Ok(Err(error)) => return Err(Failure::Failed(chain(&error))),
+            Ok(Err(error)) => return Err(Failure::Failed(error_chain(&error))),
             Err(_) => return Err(bug()),
         };
         let unreadable = |error: io::Error| Failure::Failed(format!("a result cannot be read again: {error}"));

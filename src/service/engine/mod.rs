@@ -4,7 +4,9 @@
 
 mod active;
 mod block;
+mod failure;
 mod folders;
+mod lines;
 mod people;
 mod rewrite;
 
@@ -23,7 +25,6 @@ pub(super) use active::{Active, Stop};
 pub(super) use block::Input;
 pub(super) use folders::{Folders, PARTIAL_PREFIX};
 
-use super::answer::{Place, chain};
 use super::clock::Clock;
 use super::config::Config;
 use super::enrich::Tables;
@@ -32,14 +33,17 @@ use super::graph::{self, Checked};
 use super::notebooks::NotebookRow;
 use super::retention::Retention;
 use super::rows::{BlockRow, BlockStatus, InputRow, JobRow, RunRow};
-use super::specs::{WebhookTarget, Work};
+use super::specs::Work;
 use super::store::{self, Store};
 use super::tally::Tally;
-use super::webhook::{Deliverer, Undelivered, host_of};
+use super::webhook::{Deliverer, Undelivered, WebhookTarget, host_of};
 use crate::api::{RunId, RunStatus};
 use crate::pipeline::{Control, Limits};
+use crate::service::location::Location;
+use crate::text::error_chain;
 use active::lock;
-use block::{Around, Done, Failure, Feed};
+use block::{Around, Done, Feed};
+use failure::Failure;
 
 /// The engine of one service.
 pub(super) struct Engine {
@@ -182,7 +186,7 @@ impl Engine {
     /// Takes over a run that waited when an earlier service stopped, from its beginning.
     pub(super) fn resume(self: &Arc<Self>, mut row: RunRow, job: JobRow) -> Result<(), store::Error> {
         let input = Input::from_row(job.input, &self.folders, &row.id);
-        match graph::check(job.graph, &Place::root("workflow_definition")) {
+        match graph::check(job.graph, &Location::root("workflow_definition")) {
             Ok(checked) => self.submit(Job { row, checked, input }),
             // Another version of this program has other rules.
             Err(_) => {
@@ -300,7 +304,7 @@ impl Engine {
             Ok(false) if active.is_shelved() => return,
             // Cancelled while it waited.
             Ok(false) => return self.clear_up(active, input, &[]),
-            Err(error) => return self.end(active, RunStatus::Failed, "internal_error", &chain(&error)),
+            Err(error) => return self.end(active, RunStatus::Failed, "internal_error", &error_chain(&error)),
         }
         let mut feeds: Vec<Option<Feed>> = checked.order.iter().map(|_| None).collect();
         let mut ended = Ok(());
@@ -473,7 +477,7 @@ impl Engine {
                 Ok(())
             }
             Err(Undelivered::Stopped) => Err(Failure::Cancelled),
-            Err(error) => Err(Failure::Failed(chain(&error))),
+            Err(error) => Err(Failure::Failed(error_chain(&error))),
         }
     }
 
@@ -619,10 +623,4 @@ fn by_number(checked: &Checked) -> Vec<usize> {
 fn place_of(checked: &Checked, index: usize) -> usize {
     let number = checked.graph.blocks[index].sequence_number;
     checked.graph.blocks.iter().filter(|block| block.sequence_number < number).count()
-}
-
-impl From<store::Error> for Failure {
-    fn from(error: store::Error) -> Self {
-        Failure::Failed(chain(&error))
-    }
 }

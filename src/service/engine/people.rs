@@ -1,8 +1,8 @@
 //! `company_to_leads` and `leads_to_company`. What these do behind the vendor's API is not public; here they take apart
 //! and put together what the rows themselves hold, and each undoes the other.
 
-use super::block::Failure;
-use super::rewrite::{Row, Rows};
+use super::failure::Failure;
+use super::lines::{Row, Rows};
 use crate::service::raw;
 use crate::service::specs::PeopleSpecs;
 use crate::transform::{Cell, Figure, Groups, Room};

@@ -3,25 +3,22 @@
 //! beyond its room.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, BufRead, BufReader};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::StreamExt;
 use serde_json::{Map, Value};
 use tokio::runtime::Handle;
 
-use super::block::Failure;
+use super::failure::{Failure, unusable};
+use super::lines::{Reader, Row, Rows, STRIDE, each_line};
 use super::people::{CompanyToLeads, LeadsToCompany};
 use crate::pipeline::Control;
 use crate::service::fields::ReturnField;
 use crate::service::provider::{AT_ONCE, BATCH_ROWS, Provider};
-use crate::service::raw;
 use crate::service::specs::{Figures, PeopleSpecs};
-use crate::transform::{Cell, Distinct, Figure, GroupError, Groups, KeyWriter, Room};
-
-/// Rows between two looks whether to stop, and whose keys are looked up together.
-const STRIDE: usize = 1024;
+use crate::transform::{Cell, Distinct, Figure, Groups, KeyWriter, Room};
 
 /// What is to be made of the rows.
 pub(super) enum Rewrite {
@@ -74,68 +71,10 @@ pub(super) struct Rewritten {
     pub note: Option<String>,
 }
 
-/// One row: each column with the JSON text of its value.
-pub(super) struct Row<'a>(pub Vec<(String, &'a str)>);
-
-impl<'a> Row<'a> {
-    pub(super) fn read(line: &'a str) -> io::Result<Self> {
-        let members = raw::members(line).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
-        Ok(Row(members))
-    }
-
-    /// The value of a column; `null` if it is not there.
-    pub(super) fn get(&self, column: &str) -> &'a str {
-        // Of a key that stands twice the last one counts.
-        self.0.iter().rev().find(|(name, _)| name == column).map_or("null", |(_, json)| json)
-    }
-}
-
-/// Rows on their way to a file.
-pub(super) struct Rows<'c> {
-    out: BufWriter<File>,
-    control: &'c Control,
-}
-
-impl Rows<'_> {
-    /// Writes one row.
-    pub(super) fn row<'a>(&mut self, members: impl Iterator<Item = (&'a str, &'a str)>) -> io::Result<()> {
-        self.out.write_all(b"{")?;
-        for (i, (name, json)) in members.enumerate() {
-            if i > 0 {
-                self.out.write_all(b",")?;
-            }
-            serde_json::to_writer(&mut self.out, name)?;
-            self.out.write_all(b":")?;
-            self.out.write_all(json.as_bytes())?;
-        }
-        self.line_end()
-    }
-
-    fn line(&mut self, line: &str) -> io::Result<()> {
-        self.out.write_all(line.as_bytes())?;
-        self.line_end_after(line)
-    }
-
-    fn line_end(&mut self) -> io::Result<()> {
-        self.out.write_all(b"}\n")?;
-        self.control.add_rows_written(1);
-        Ok(())
-    }
-
-    fn line_end_after(&mut self, line: &str) -> io::Result<()> {
-        if !line.ends_with('\n') {
-            self.out.write_all(b"\n")?;
-        }
-        self.control.add_rows_written(1);
-        Ok(())
-    }
-}
-
 impl Pass {
     /// Makes the new rows. Blocks.
     pub(super) fn run(self, control: &Control) -> Result<Rewritten, Failure> {
-        let out = File::create(&self.out).map_err(unusable)?;
-        let mut rows = Rows { out: BufWriter::with_capacity(256 << 10, out), control };
+        let mut rows = Rows::create(&self.out, control).map_err(unusable)?;
         let Pass { rewrite, feeds, columns, room, .. } = self;
         let reader = Reader { feeds, control };
         let note = match rewrite {
@@ -158,53 +97,9 @@ impl Pass {
             Rewrite::NotIn { notebook, columns } => not_in(notebook, &columns, reader, room, &mut rows)?,
             Rewrite::Ask(ask) => ask.run(reader, &mut rows)?,
         };
-        rows.out.flush().map_err(unusable)?;
+        rows.flush().map_err(unusable)?;
         Ok(Rewritten { rows_in: control.rows_read(), note })
     }
-}
-
-/// Reads the rows of feeds.
-struct Reader<'c> {
-    feeds: Vec<PathBuf>,
-    control: &'c Control,
-}
-
-impl Reader<'_> {
-    /// Gives each line to `take`, without its end.
-    fn each(self, mut take: impl FnMut(&str) -> Result<(), Failure>) -> Result<(), Failure> {
-        let Reader { feeds, control } = self;
-        for feed in &feeds {
-            each_line(feed, u64::MAX, control, |line| {
-                take(line)?;
-                control.add_rows_read(1);
-                Ok(())
-            })?;
-        }
-        Ok(())
-    }
-}
-
-fn each_line(
-    path: &Path,
-    bytes: u64,
-    control: &Control,
-    mut take: impl FnMut(&str) -> Result<(), Failure>,
-) -> Result<(), Failure> {
-    let mut reader = BufReader::with_capacity(256 << 10, File::open(path).map_err(unusable)?.take(bytes));
-    let mut line = String::new();
-    let mut lines = 0usize;
-    while reader.read_line(&mut line).map_err(unusable)? > 0 {
-        if lines.is_multiple_of(STRIDE) && control.is_cancelled() {
-            return Err(Failure::Cancelled);
-        }
-        let text = line.trim_end_matches(['\n', '\r']);
-        if !text.is_empty() {
-            take(text)?;
-        }
-        lines += 1;
-        line.clear();
-    }
-    Ok(())
 }
 
 fn group(figures: &Figures, reader: Reader<'_>, room: Room, rows: &mut Rows<'_>) -> Result<Option<String>, Failure> {
@@ -433,21 +328,5 @@ impl Iterator for Batches {
             }
         }
         (!batch.is_empty()).then_some(Ok(batch))
-    }
-}
-
-fn unusable(error: io::Error) -> Failure {
-    Failure::Failed(format!("rows between blocks cannot be kept: {error}"))
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        unusable(error)
-    }
-}
-
-impl From<GroupError> for Failure {
-    fn from(error: GroupError) -> Self {
-        Failure::Failed(crate::service::answer::chain(&error))
     }
 }

@@ -20,8 +20,10 @@ use crate::api::routes as paths;
 use crate::format::Compression;
 use crate::net::dice::mixed;
 use crate::service::answer::Fault;
+use crate::service::app::App;
+use crate::service::paths::FILES_PREFIX;
 use crate::service::query::Query;
-use crate::service::routes::{App, FILES_PREFIX, drain};
+use crate::service::request::drain;
 
 /// Says that the service did this on purpose.
 const MARK: HeaderName = HeaderName::from_static("x-drawoff-fault");

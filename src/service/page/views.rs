@@ -2,9 +2,9 @@
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
+use super::assets::{SCRIPT, STYLE};
 use super::graph::{self, Node};
 use super::html::Html;
-use super::{SCRIPT, STYLE};
 use crate::api::{Graph, RunStatus, Workflow};
 use crate::service::rows::{BlockStatus, RunRow};
 use crate::text::{human_bytes, human_count, human_duration};

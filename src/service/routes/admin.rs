@@ -12,10 +12,12 @@ use axum::{Json, Router};
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
-use super::{App, body_bytes, require_key};
+use super::key::require_key;
 use crate::service::answer::Fault;
+use crate::service::app::App;
 use crate::service::body;
 use crate::service::clock::timestamp;
+use crate::service::request::body_bytes;
 use crate::text::parse_duration;
 
 /// `GET` and `POST`.

@@ -12,13 +12,15 @@ use uuid::Uuid;
 use super::links::{links, origin};
 use super::runs::{Launch, Launched, find, idempotency_key};
 use super::uploads::{Form, read_form};
-use super::{App, blocking, given_key, path_text, query};
 use crate::api::{BulkKind, BulkStarted, HandleId, JobStatus, RunStatus, WorkflowId};
-use crate::service::answer::{Fault, Place};
+use crate::service::answer::Fault;
+use crate::service::app::App;
 use crate::service::bulk::{MAX_CONFIG_CHARS, Settings};
 use crate::service::clock::timestamp;
 use crate::service::engine::Input;
 use crate::service::graph;
+use crate::service::location::Location;
+use crate::service::request::{blocking, given_key, path_text, query};
 use crate::service::rows::ResultFormat;
 
 pub(super) async fn people(
@@ -46,7 +48,7 @@ async fn start(
     headers: &HeaderMap,
     form: Result<Multipart, MultipartRejection>,
 ) -> Result<Json<BulkStarted>, Fault> {
-    let place = Place::root("query").key("cost_units");
+    let place = Location::root("query").key("cost_units");
     let in_credits = match query(uri).get("cost_units") {
         None | Some("cents") => false,
         Some("credits") => true,
@@ -68,7 +70,7 @@ async fn start(
             return Err(Fault::Text(StatusCode::TOO_MANY_REQUESTS, text));
         }
         let Form { file, text } = form?;
-        let config = Place::root("body").key("config");
+        let config = Location::root("body").key("config");
         let text = text.ok_or_else(|| Fault::Invalid(vec![config.missing()]))?;
         let settings = Settings::read(kind, &text)?;
         let rows = file.rows;

@@ -12,10 +12,11 @@ use axum::http::{HeaderMap, HeaderName, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use futures::stream;
 
-use super::{App, blocking, not_found_path, query};
 use crate::api::RunId;
 use crate::service::answer::Fault;
+use crate::service::app::App;
 use crate::service::range::{self, Wanted};
+use crate::service::request::{blocking, not_found_path, query};
 use crate::service::rows::FileRow;
 use crate::service::sign::Refusal;
 

@@ -9,10 +9,11 @@ use axum::http::{HeaderMap, Uri, header};
 use chrono::TimeDelta;
 
 use super::runs::find;
-use super::{App, blocking, path_text, query};
 use crate::api::DownloadLink;
 use crate::service::answer::Fault;
+use crate::service::app::App;
 use crate::service::clock::timestamp;
+use crate::service::request::{blocking, path_text, query};
 use crate::service::rows::{ResultFormat, RunRow};
 
 pub(super) async fn list(

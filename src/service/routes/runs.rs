@@ -11,14 +11,16 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::workflows::{is_uuid, malformed_id, unknown};
-use super::{App, blocking, body_bytes, path_text, query};
 use crate::api::routes::{API_KEY_HEADER, IDEMPOTENCY_KEY_HEADER};
 use crate::api::{HandleId, LiveStatus, Run, RunCancelled, RunId, RunStarted, RunStatus, WorkflowId};
-use crate::service::answer::{Fault, Place};
+use crate::service::answer::Fault;
+use crate::service::app::App;
 use crate::service::body::{self, RunBody};
 use crate::service::engine::{self, Input, Job, Stop};
 use crate::service::graph::{self, Checked};
+use crate::service::location::Location;
 use crate::service::raw;
+use crate::service::request::{blocking, body_bytes, path_text, query};
 use crate::service::rows::{ResultFormat, RunRow};
 use crate::service::sign::to_hex;
 use crate::service::specs::Work;
@@ -163,7 +165,7 @@ pub(super) fn idempotency_key(headers: &HeaderMap, scope: &str) -> Option<String
 
 /// The workflow's graph, its source's specs laid over for this run.
 fn for_this_run(mut graph: crate::api::Graph, body: &RunBody) -> Result<Checked, Fault> {
-    let override_place = Place::root("body").key("specs_override");
+    let override_place = Location::root("body").key("specs_override");
     if let Some(specs) = &body.specs_override {
         let fed: Vec<&str> = graph.edges.iter().map(|edge| edge.to_block_id.as_str()).collect();
         let source =

@@ -12,11 +12,13 @@ use axum::http::StatusCode;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::{App, blocking};
 use crate::api::{HandleId, Uploaded};
-use crate::service::answer::{Fault, Place};
+use crate::service::answer::Fault;
+use crate::service::app::App;
 use crate::service::count::RowCounter;
 use crate::service::engine::{Folders, PARTIAL_PREFIX};
+use crate::service::location::Location;
+use crate::service::request::blocking;
 use crate::service::rows::UploadRow;
 
 /// Extensions that are taken, in lower case.
@@ -58,7 +60,7 @@ pub(super) async fn read_form(
     form: Result<Multipart, MultipartRejection>,
     text_part: Option<(&str, usize)>,
 ) -> Result<Form, Fault> {
-    let place = Place::root("body").key("file");
+    let place = Location::root("body").key("file");
     let Ok(mut form) = form else { return Err(Fault::Invalid(vec![place.missing()])) };
     let stall = app.config.upload_stall;
     let mut received: Option<Received> = None;
@@ -110,7 +112,7 @@ async fn read_text(
     max_bytes: usize,
 ) -> Result<Result<String, Fault>, Fault> {
     let refuse =
-        |kind: &str, text: String| Ok(Err(Fault::Invalid(vec![Place::root("body").key(name).invalid(kind, text)])));
+        |kind: &str, text: String| Ok(Err(Fault::Invalid(vec![Location::root("body").key(name).invalid(kind, text)])));
     let mut bytes = Vec::new();
     while let Some(chunk) = in_time(stall, field.chunk()).await? {
         if bytes.len() + chunk.len() > max_bytes {
@@ -212,7 +214,7 @@ async fn receive(app: &App, field: &mut Field<'_>) -> Result<Received, Ended> {
         (None, Ok(Some((_, rows)))) if rows > app.config.max_upload_rows => {
             let limit = app.config.max_upload_rows;
             let text = format!("the file has {rows} rows, more than the limit of {limit} (serve --max-upload-rows)");
-            let place = Place::root("body").key("file");
+            let place = Location::root("body").key("file");
             Err(Ended::Refused(Fault::Invalid(vec![place.invalid("too_many_rows", text)])))
         }
         (None, Ok(Some((file, rows)))) => {

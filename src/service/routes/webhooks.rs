@@ -10,12 +10,13 @@ use axum::extract::rejection::BytesRejection;
 use axum::http::StatusCode;
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{App, blocking, body_bytes};
 use crate::api::{NewSigningSecret, SigningSecretInfo};
 use crate::service::answer::Fault;
+use crate::service::app::App;
 use crate::service::body;
 use crate::service::clock::timestamp;
-use crate::service::webhook::Secrets;
+use crate::service::request::{blocking, body_bytes};
+use crate::service::signing_secrets::SigningSecrets;
 
 /// Characters of a secret that are told: its head, which is the same for all, and a little of the rest.
 const PREFIX_LEN: usize = 13;
@@ -43,7 +44,7 @@ pub(super) async fn create(State(app): State<Arc<App>>) -> Result<(StatusCode, J
                 let text = "a signing secret exists already; roll or delete it".to_owned();
                 return Err(Fault::Text(StatusCode::CONFLICT, text));
             }
-            let secrets = Secrets::new(now, None, TimeDelta::zero());
+            let secrets = SigningSecrets::new(now, None, TimeDelta::zero());
             Ok((Some(secrets.clone()), secrets))
         });
         Ok((StatusCode::CREATED, Json(told(&made?, now))))
@@ -61,8 +62,8 @@ pub(super) async fn roll(
         let now = app.config.clock.now();
         let rolled = app.store.change_signing_secrets(|before| {
             let before = before.ok_or_else(none)?;
-            let secrets = Secrets::new(now, Some(before), TimeDelta::hours(hours));
-            Ok((Some(secrets.clone()), secrets))
+            let secrets = SigningSecrets::new(now, Some(before), TimeDelta::hours(hours));
+            Ok::<_, Fault>((Some(secrets.clone()), secrets))
         });
         Ok(Json(told(&rolled?, now)))
     })
@@ -83,7 +84,7 @@ fn none() -> Fault {
     Fault::not_found("No signing secret")
 }
 
-fn told(secrets: &Secrets, now: DateTime<Utc>) -> NewSigningSecret {
+fn told(secrets: &SigningSecrets, now: DateTime<Utc>) -> NewSigningSecret {
     NewSigningSecret {
         secret: secrets.secret.clone(),
         created_at: timestamp(secrets.created_at),

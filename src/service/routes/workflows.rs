@@ -9,10 +9,12 @@ use axum::extract::{Path, State};
 use axum::http::{StatusCode, Uri};
 use uuid::Uuid;
 
-use super::{App, blocking, body_bytes, path_text, query};
 use crate::api::{Graph, Workflow, WorkflowId};
-use crate::service::answer::{Fault, Place};
+use crate::service::answer::Fault;
+use crate::service::app::App;
 use crate::service::clock::timestamp;
+use crate::service::location::Location;
+use crate::service::request::{blocking, body_bytes, path_text, query};
 use crate::service::{body, graph};
 
 pub(super) async fn list(State(app): State<Arc<App>>) -> Result<Json<Vec<Workflow>>, Fault> {
@@ -77,7 +79,7 @@ pub(super) async fn update(
             .change_workflow(&id, |before| {
                 let Some(mut workflow) = before else {
                     // Our reading: a workflow that this makes needs a graph as any other does.
-                    let place = Place::root("body").key("workflow_definition");
+                    let place = Location::root("body").key("workflow_definition");
                     let definition = definition.ok_or_else(|| Fault::Invalid(vec![place.missing()]))?;
                     let name = update.workflow_name.unwrap_or_else(|| "Untitled Workflow".to_owned());
                     let description = update.workflow_description.unwrap_or_default();
@@ -114,13 +116,13 @@ pub(super) fn is_uuid(id: &str) -> bool {
 
 /// 422 for an id in the path that is not a UUID.
 pub(super) fn malformed_id(name: &str, id: &str) -> Fault {
-    let mut error = Place::root("path").key(name).invalid("uuid_parsing", "Input should be a valid UUID");
+    let mut error = Location::root("path").key(name).invalid("uuid_parsing", "Input should be a valid UUID");
     error.input = Some(id.into());
     Fault::Invalid(vec![error])
 }
 
 fn checked(definition: Graph) -> Result<Graph, Fault> {
-    let place = Place::root("body").key("workflow_definition");
+    let place = Location::root("body").key("workflow_definition");
     let checked = graph::check(graph::with_ids(definition), &place).map_err(Fault::Invalid)?;
     Ok(checked.graph)
 }
