@@ -14,12 +14,10 @@ use super::color::ColorChoice;
 use super::dialect::DialectArgs;
 use super::exit;
 use super::serve_flags::EngineFlags;
-use super::settings::{KeyCommand, env_names};
+use super::settings::{SettingArgs, TABLE};
 use super::sinks::{OutputArgs, SinkArgs};
 use super::steps::StepArgs;
-use super::values::{Enrich, parse_codec, parse_duration, parse_enrich, parse_on_bad_record, parse_size};
-use crate::format::ParquetCodec;
-use crate::net::TrustedHost;
+use super::values::{Enrich, parse_duration, parse_enrich, parse_on_bad_record, parse_size};
 use crate::pipeline::OnBadRecord;
 
 /// Draws the results of hosted batch workflows off to Parquet, CSV or NDJSON.
@@ -39,8 +37,10 @@ pub struct Args {
 
 fn long_help() -> String {
     let mut text = String::from("Environment:\n");
-    for (name, meaning) in env_names::ALL {
-        text.push_str(&format!("  {name:<24} {meaning}\n"));
+    for names in TABLE.iter().map(|row| row.names()) {
+        let Some(variable) = names.environment else { continue };
+        let (first, rest) = names.help.split_at(1);
+        text.push_str(&format!("  {variable:<24} {}{rest}\n", first.to_ascii_lowercase()));
     }
     format!(
         "{text}\n{}\nExamples:\n  drawoff run workflow.json --local --input companies.csv -o results.parquet\n  drawoff pull 5f0c2d1e-… -o people.csv\n  drawoff convert big.ndjson.gz -o big.parquet",
@@ -51,24 +51,9 @@ fn long_help() -> String {
 /// Flags of all commands.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct GlobalArgs {
-    /// Base address of the API
-    #[arg(long, global = true, value_name = "URL", help_heading = "Everywhere")]
-    pub endpoint: Option<String>,
-    /// File that holds the API key, for its owner's eyes only (or set SIXTYFOUR_API_KEY)
-    #[arg(long, global = true, value_name = "FILE", help_heading = "Everywhere")]
-    pub api_key_file: Option<PathBuf>,
-    /// Shell command that prints the API key on its first line
-    #[arg(long, global = true, value_name = "COMMAND", conflicts_with = "api_key_file", help_heading = "Everywhere")]
-    pub api_key_command: Option<KeyCommand>,
-    /// Folder where runs and their downloads are remembered
-    #[arg(long, global = true, value_name = "DIR", help_heading = "Everywhere")]
-    pub state_dir: Option<PathBuf>,
-    /// Configuration file; with `bulk` the settings of the job instead
-    #[arg(long, global = true, value_name = "FILE", help_heading = "Everywhere")]
-    pub config: Option<PathBuf>,
-    /// Further host, as HOST or HOST:PORT, that downloads may send the API key to; may be given several times
-    #[arg(long, global = true, value_name = "HOST", help_heading = "Everywhere")]
-    pub send_key_to: Vec<TrustedHost>,
+    /// Those of settings.
+    #[command(flatten)]
+    pub settings: SettingArgs<true>,
     /// Colors of help and errors (auto obeys NO_COLOR, CLICOLOR and CLICOLOR_FORCE)
     #[arg(
         long,
@@ -205,9 +190,6 @@ pub struct PlanArgs {
     /// What stands there, and how a folder is divided.
     #[command(flatten)]
     pub sink: SinkArgs,
-    /// Parquet codec: zstd or zstd:LEVEL, snappy, lz4, none
-    #[arg(long, value_parser = parse_codec, value_name = "CODEC", help_heading = "Output")]
-    pub codec: Option<ParquetCodec>,
     /// How CSV is written.
     #[command(flatten)]
     pub dialect: DialectArgs,
@@ -235,18 +217,9 @@ pub struct PlanArgs {
     /// What a new column or a wider type does later on
     #[arg(long, value_enum, default_value = "evolve", value_name = "POLICY", help_heading = "Records")]
     pub schema_policy: SchemaPolicyArg,
-    /// Memory for records in flight, such as 256MiB
-    #[arg(long, value_parser = parse_size, value_name = "SIZE", help_heading = "Output")]
-    pub max_memory: Option<u64>,
-    /// Downloads at a time, where there are several; written in order all the same [default: 4]
-    #[arg(long, value_name = "N", help_heading = "Downloads")]
-    pub jobs: Option<usize>,
-    /// A download that brings fewer bytes a second, over 30 s, goes on over another connection [default: 1K]
-    #[arg(long, value_parser = parse_size, value_name = "SIZE", help_heading = "Downloads")]
-    pub min_speed: Option<u64>,
-    /// Compute threads; 0 is one per core
-    #[arg(long, hide = true, value_name = "N")]
-    pub workers: Option<usize>,
+    /// Those of settings.
+    #[command(flatten)]
+    pub settings: SettingArgs<false>,
     /// How the report at the end is written to standard error
     #[arg(long, value_enum, default_value = "text", value_name = "FORMAT", help_heading = "Output")]
     pub report: ReportFormat,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 
 use super::exit::Exit;
-use super::settings::{self, env_names};
+use super::settings::{self, API_KEY_VARIABLE};
 use super::shell::shell_quoted;
 use crate::client::{self, RunEnd, StateError};
 use crate::net::{self, Kind};
@@ -449,12 +449,10 @@ fn certificate_hint(error: &(dyn StdError + 'static)) -> Option<String> {
 fn net_hint(error: &net::Error) -> Option<String> {
     match error.kind() {
         Kind::NoKey => Some(format!(
-            "set {} or give `--api-key-file FILE`; or use `run --local`, which needs no key",
-            env_names::API_KEY
+            "set {API_KEY_VARIABLE} or give `--api-key-file FILE`; or use `run --local`, which needs no key"
         )),
         Kind::KeyRefused => Some(format!(
-            "check {} or the key file; `drawoff config show` says which is in force and for which address",
-            env_names::API_KEY
+            "check {API_KEY_VARIABLE} or the key file; `drawoff config show` says which is in force and for which address"
         )),
         Kind::RateLimited => Some("the limit counts all requests of one key; try again in a minute".to_owned()),
         Kind::BadCertificate => certificate_hint(error),

@@ -21,7 +21,7 @@ mod print;
 mod report;
 mod resume;
 mod serve_flags;
-mod settings;
+pub mod settings;
 mod shell;
 mod sinks;
 mod sources;
@@ -40,7 +40,7 @@ use self::error::{Error, Failure};
 use self::exit::Exit;
 use self::interrupt::Interrupt;
 use self::print::Screen;
-use self::settings::{Flags, Settings};
+use self::settings::{CONFIG, Settings, Typed};
 
 /// Says on standard error that drawoff itself is at fault, in place of the standard panic text, and ends the process
 /// with [`Exit::Bug`]. Panics on the engine's threads are caught there and become errors; for those the text appears,
@@ -76,10 +76,11 @@ async fn carry_out(args: Args) -> Result<Exit, Failure> {
         TopCommand::Completions { shell } => return commands::completions::completions(shell).map(|()| Exit::Success),
         TopCommand::Man { dir } => return commands::completions::man(dir.as_deref()).map(|()| Exit::Success),
     };
-    let settings = Settings::resolve(&flags_of(&args.global, &command))?;
+    let settings = Settings::resolve(&typed_settings(&args.global, &command))?;
     let interrupt = Interrupt::listen().map_err(|cause| Error::Bug(format!("no signals can be caught: {cause}")))?;
     let context = Context::new(settings, Screen::new(args.global.quiet), interrupt);
-    let outcome = dispatch(&context, command, args.global.config.as_deref()).await;
+    let config = args.global.settings.0.get(CONFIG.names.name).and_then(<[_]>::first).map(Path::new);
+    let outcome = dispatch(&context, command, config).await;
     context.screen.clear();
     outcome.map_err(|failure| match failure.error() {
         Error::Interrupted => failure.or_hint(|| context.resume_hint()),
@@ -87,7 +88,8 @@ async fn carry_out(args: Args) -> Result<Exit, Failure> {
     })
 }
 
-fn flags_of(global: &GlobalArgs, command: &Command) -> Flags {
+/// The texts of settings that were typed with `command`.
+fn typed_settings(global: &GlobalArgs, command: &Command) -> Typed {
     let plan = match command {
         Command::Run(run) => Some(&run.plan),
         Command::Pull(pull) => Some(&pull.plan),
@@ -95,20 +97,11 @@ fn flags_of(global: &GlobalArgs, command: &Command) -> Flags {
         Command::Bulk(BulkCommand::People(bulk) | BulkCommand::Company(bulk)) => Some(&bulk.plan),
         _ => None,
     };
-    // There `--config` names the settings of the job.
-    let is_bulk = matches!(command, Command::Bulk(_));
-    Flags {
-        endpoint: global.endpoint.clone(),
-        api_key_file: global.api_key_file.clone(),
-        api_key_command: global.api_key_command.clone(),
-        state_dir: global.state_dir.clone(),
-        config: global.config.clone().filter(|_| !is_bulk),
-        max_memory: plan.and_then(|plan| plan.max_memory),
-        workers: plan.and_then(|plan| plan.workers),
-        codec: plan.and_then(|plan| plan.codec),
-        jobs: plan.and_then(|plan| plan.jobs),
-        min_speed: plan.and_then(|plan| plan.min_speed),
-        send_key_to: global.send_key_to.clone(),
+    let typed = global.settings.0.clone().with(&plan.map(|plan| plan.settings.0.clone()).unwrap_or_default());
+    match command {
+        // There `--config` names the settings of the job.
+        Command::Bulk(_) => typed.without(CONFIG.names.name),
+        _ => typed,
     }
 }
 

@@ -616,7 +616,7 @@ mod tests {
     use clap::Parser;
 
     use super::super::args::{Args, Command, TopCommand};
-    use super::super::settings::{Flags, Places};
+    use super::super::settings::{Typed, UserDirs};
     use super::*;
 
     fn plan_args(flags: &str) -> PlanArgs {
@@ -628,7 +628,7 @@ mod tests {
     }
 
     fn settings() -> Settings {
-        Settings::resolve_from(&Flags::default(), &|_| None, Places::default()).unwrap()
+        Settings::resolve_from(&Typed::default(), &|_| None, UserDirs::default()).unwrap()
     }
 
     #[test]

@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use drawoff::cli::settings::TABLE;
+
 use crate::support::{Done, Place, root, skip};
 
 /// README.md first, then the pages of docs/ by name: path from the root, and text.
@@ -240,4 +242,28 @@ fn environment_names_are_those_of_the_binary() {
         names.map(str::to_owned).collect()
     };
     assert_eq!(names(&page("docs/settings.md")), names(&sources));
+}
+
+/// The rows of the page of settings are those of the table that flags, help and the configuration file go by.
+#[test]
+fn the_page_of_settings_is_the_table_of_settings() {
+    let page = page("docs/settings.md");
+    let (_, reference) = page.split_once("\n|---|---|---|---|---|\n").expect("a table of five columns");
+    let cells = |line: &str| -> Vec<String> {
+        line.trim_matches('|').split('|').map(|cell| cell.replace('`', "").trim().to_owned()).collect()
+    };
+    let written: Vec<Vec<String>> =
+        reference.lines().take_while(|line| line.starts_with('|')).map(cells).map(|row| row[..4].to_vec()).collect();
+    let table = TABLE.iter().map(|row| {
+        let names = row.names();
+        // A flag that help does not show is not on the page.
+        let flag = names.flag.filter(|flag| flag.heading.is_some()).map(|flag| flag.flag);
+        vec![
+            names.environment.unwrap_or_default().to_owned(),
+            if names.in_file { names.name } else { "" }.to_owned(),
+            flag.unwrap_or_default().to_owned(),
+            row.default_text().replace('`', ""),
+        ]
+    });
+    assert_eq!(written, table.collect::<Vec<_>>());
 }

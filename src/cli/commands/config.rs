@@ -6,6 +6,7 @@ use crate::cli::args::ConfigCommand;
 use crate::cli::context::Context;
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
+use crate::cli::settings::CONFIG;
 use crate::cli::table;
 
 /// Carries it out.
@@ -16,7 +17,7 @@ pub fn dispatch(context: &Context, command: ConfigCommand) -> Result<Exit, Failu
                 .settings
                 .rows()
                 .into_iter()
-                .map(|(name, value, origin)| json!({"setting": name, "value": value, "origin": origin}))
+                .map(|row| json!({"setting": row.name, "value": row.value, "origin": row.origin}))
                 .collect();
             table::write_list(list.output, &rows, &["SETTING", "VALUE", "FROM"], |row| {
                 ["setting", "value", "origin"].map(|name| row[name].as_str().unwrap_or_default().to_owned()).into()
@@ -29,7 +30,10 @@ pub fn dispatch(context: &Context, command: ConfigCommand) -> Result<Exit, Failu
                     context.screen.note("there is no such file; that is fine");
                 }
             }
-            None => context.screen.note("this system tells no configuration folder; set DRAWOFF_CONFIG"),
+            None => {
+                let variable = CONFIG.names.environment.unwrap_or_default();
+                context.screen.note(&format!("cannot determine the configuration directory; set {variable}"));
+            }
         },
     }
     Ok(Exit::Success)

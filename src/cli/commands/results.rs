@@ -14,6 +14,7 @@ use crate::cli::error::{Error, Failure, chain};
 use crate::cli::exit::Exit;
 use crate::cli::report::{Account, already_complete};
 use crate::cli::resume::pull_command;
+use crate::cli::settings::SettingArgs;
 use crate::cli::sinks::{OutputArgs, SinkArgs, TypedOutput};
 use crate::cli::{engine, outputs};
 use crate::client::{
@@ -290,10 +291,8 @@ impl Pull<'_> {
             outputs: OutputArgs::default(),
             sink: SinkArgs::default(),
             schema: None,
-            max_memory: None,
-            workers: None,
-            jobs: None,
-            min_speed: None,
+            // The codec is a part of each output's shape; the others change nothing.
+            settings: SettingArgs::default(),
             report: ReportFormat::Text,
             ..self.plan.clone()
         };

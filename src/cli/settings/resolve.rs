@@ -1,75 +1,22 @@
-//! The resolution of settings from flags, environment, configuration file and defaults.
+//! The resolution of settings from flags, environment, configuration file and defaults, in this order.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use etcetera::BaseStrategy;
-use serde::Deserialize;
 use url::Url;
 
-use super::env_names;
+use super::file::ConfigFile;
 use super::key::{self, KeyCommand};
 use super::setting::{Error, Origin, Setting};
-use crate::cli::values::{codec_text, parse_codec, parse_duration, parse_size};
+use super::spec::{Spec, UserDirs};
+use super::table;
+use super::typed::Typed;
 use crate::format::ParquetCodec;
 use crate::net::{self, Policy, TrustedHost};
 use crate::pipeline::Limits;
 use crate::secret::ApiKey;
-use crate::text::human_bytes;
-
-/// The hosted service.
-pub const DEFAULT_ENDPOINT: &str = "https://api.sixtyfour.ai";
-
-/// Flags that override settings. Empty for commands that lack them.
-#[derive(Clone, Debug, Default)]
-pub struct Flags {
-    /// `--endpoint`.
-    pub endpoint: Option<String>,
-    /// `--api-key-file`.
-    pub api_key_file: Option<PathBuf>,
-    /// `--api-key-command`.
-    pub api_key_command: Option<KeyCommand>,
-    /// `--state-dir`.
-    pub state_dir: Option<PathBuf>,
-    /// `--config`.
-    pub config: Option<PathBuf>,
-    /// `--max-memory`.
-    pub max_memory: Option<u64>,
-    /// `--workers`.
-    pub workers: Option<usize>,
-    /// `--codec`.
-    pub codec: Option<ParquetCodec>,
-    /// `--jobs`.
-    pub jobs: Option<usize>,
-    /// `--min-speed`.
-    pub min_speed: Option<u64>,
-    /// `--send-key-to`.
-    pub send_key_to: Vec<TrustedHost>,
-}
-
-/// Downloads at a time: by eye, enough to hide the way to a store and few enough to be polite.
-const DEFAULT_JOBS: usize = 4;
-
-/// More connections at a time help nobody.
-const MAX_JOBS: usize = 64;
-
-/// The configuration file. Names that it does not know are errors, so that a slip is seen.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ConfigFile {
-    endpoint: Option<String>,
-    api_key_file: Option<PathBuf>,
-    api_key_command: Option<KeyCommand>,
-    state_dir: Option<PathBuf>,
-    max_memory: Option<String>,
-    workers: Option<usize>,
-    codec: Option<String>,
-    rate_limit_wait: Option<String>,
-    jobs: Option<usize>,
-    min_speed: Option<String>,
-    send_key_to: Option<Vec<String>>,
-}
 
 /// Where the key is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,189 +29,141 @@ pub enum KeyPlace {
     Command(KeyCommand),
 }
 
-/// What is in force.
+/// The settings in force. The fields are those of the rows of [`super::TABLE`].
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Base address of the API.
     pub endpoint: Setting<Url>,
     /// Where the key is, if anywhere.
     pub api_key: Option<Setting<KeyPlace>>,
-    /// Bytes of records in flight.
-    pub max_memory: Setting<u64>,
-    /// Compute threads; 0 is one per core.
-    pub workers: Setting<usize>,
-    /// Bytes of one morsel. A row group takes 32 times as much of the input, the sample for the schema 4 times.
-    pub morsel_size: Setting<u64>,
+    /// Directory of the ledgers of runs and downloads; `None` if the system names no place for it.
+    pub state_dir: Option<Setting<PathBuf>>,
+    /// Hosts that may have the key beside the API's own.
+    pub send_key_to: Setting<Vec<TrustedHost>>,
     /// Codec of Parquet pages.
     pub codec: Setting<ParquetCodec>,
-    /// After a 429 that names no time.
-    pub rate_limit_wait: Setting<Duration>,
-    /// Where runs and their downloads are remembered; `None` if the system tells no place.
-    pub state_dir: Option<Setting<PathBuf>>,
+    /// Bytes of records in flight.
+    pub max_memory: Setting<u64>,
     /// Downloads of one command at a time.
     pub jobs: Setting<usize>,
     /// Bytes per second below which a download gets another connection.
     pub min_speed: Setting<u64>,
-    /// Hosts that may have the key beside the API's own.
-    pub send_key_to: Setting<Vec<TrustedHost>>,
+    /// Compute threads; 0 is one per core.
+    pub workers: Setting<usize>,
+    /// Bytes of one morsel. A row group takes 32 times as much of the input, the sample for the schema 4 times.
+    pub morsel_size: Setting<u64>,
+    /// After a 429 that names no time.
+    pub rate_limit_wait: Setting<Duration>,
     /// The configuration file, and whether it is there.
     pub config_file: Option<(PathBuf, bool)>,
+    shown: Vec<ShownSetting>,
     /// The key once it was loaded: a command is run once.
     loaded_key: Arc<OnceLock<Option<ApiKey>>>,
 }
 
-/// Where this system keeps a user's things.
-#[derive(Clone, Debug, Default)]
-pub struct Places {
-    /// The configuration file.
-    pub config_file: Option<PathBuf>,
-    /// The state directory.
-    pub state_dir: Option<PathBuf>,
+/// A setting in force, as text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShownSetting {
+    /// Its name in the table.
+    pub name: &'static str,
+    /// Its value.
+    pub value: String,
+    /// Where it came from; `-` if it is not set.
+    pub origin: String,
 }
 
-impl Places {
-    /// Of this user.
-    fn of_user() -> Self {
-        let Ok(dirs) = etcetera::choose_base_strategy() else { return Places::default() };
-        let state = dirs.state_dir().unwrap_or_else(|| dirs.data_dir());
-        Places {
-            config_file: Some(dirs.config_dir().join("drawoff/config.toml")),
-            state_dir: Some(state.join("drawoff")),
+impl ShownSetting {
+    fn new(name: &'static str, value: Option<String>, origin: impl ToString) -> Self {
+        match value {
+            Some(value) => ShownSetting { name, value, origin: origin.to_string() },
+            None => ShownSetting { name, value: "not set".to_owned(), origin: "-".to_owned() },
         }
+    }
+}
+
+/// The places that name settings, and what was found in them.
+struct Resolver<'a> {
+    flags: &'a Typed,
+    env: &'a dyn Fn(&str) -> Option<String>,
+    file: ConfigFile,
+    dirs: UserDirs,
+    shown: Vec<ShownSetting>,
+}
+
+impl Resolver<'_> {
+    /// The value of a setting, which `config show` will list.
+    fn shown<T>(&mut self, spec: &Spec<T>) -> Result<Setting<T>, Error> {
+        let setting = self.silent(spec)?;
+        self.shown.push(ShownSetting::new(spec.names.name, (spec.show)(&setting.value), &setting.origin));
+        Ok(setting)
+    }
+
+    /// The value of a setting that is a part of another.
+    fn silent<T>(&self, spec: &Spec<T>) -> Result<Setting<T>, Error> {
+        let names = &spec.names;
+        let flag = || {
+            let origin = Origin::Flag(names.flag?.flag);
+            Some((self.flags.get(names.name)?.to_vec(), origin, Path::new("")))
+        };
+        let environment = || {
+            let name = names.environment?;
+            let text = (self.env)(name).filter(|text| !text.trim().is_empty())?;
+            Some((vec![OsString::from(text)], Origin::Environment(name), Path::new("")))
+        };
+        let file = || {
+            let texts = self.file.get(names.name)?.to_vec();
+            Some((texts, Origin::File(self.file.path.clone()?), self.file.directory()))
+        };
+        match flag().or_else(environment).or_else(file) {
+            None => Ok(Setting { value: (spec.default)(&self.dirs), origin: Origin::Default }),
+            Some((texts, origin, directory)) => match spec.read(&texts, directory) {
+                Ok(value) => Ok(Setting { value, origin }),
+                Err(text) => Err(Error::Value { name: names.name, origin, text }),
+            },
+        }
+    }
+
+    /// Where the key is: of the places that name one, the one that overrides the others.
+    fn key_place(&mut self) -> Result<Option<Setting<KeyPlace>>, Error> {
+        let value = self.shown(&table::API_KEY)?.present().map(|key| key.map(KeyPlace::Value));
+        let path = self.silent(&table::API_KEY_FILE)?.present().map(|path| path.map(KeyPlace::File));
+        let command = self.silent(&table::API_KEY_COMMAND)?.present().map(|command| command.map(KeyPlace::Command));
+        if let (Some(_), Some(Setting { origin: origin @ Origin::File(_), .. })) =
+            (self.file.get(table::API_KEY_FILE.names.name), &command)
+        {
+            let text = format!("{} is given too; one of them is enough", table::API_KEY_FILE.names.name);
+            return Err(Error::Value { name: table::API_KEY_COMMAND.names.name, origin: origin.clone(), text });
+        }
+        // The last of equals: clap lets no two of them be flags.
+        Ok([command, value, path].into_iter().flatten().max_by(|a, b| a.origin.cmp(&b.origin)))
     }
 }
 
 impl Settings {
     /// Resolves against this process's environment and the user's configuration file.
-    pub fn resolve(flags: &Flags) -> Result<Self, Error> {
-        Settings::resolve_from(flags, &|name| std::env::var(name).ok(), Places::of_user())
+    pub fn resolve(flags: &Typed) -> Result<Self, Error> {
+        Settings::resolve_from(flags, &|name| std::env::var(name).ok(), UserDirs::of_user())
     }
 
     /// Resolves against what is given.
-    pub fn resolve_from(flags: &Flags, env: &dyn Fn(&str) -> Option<String>, places: Places) -> Result<Self, Error> {
-        let env = |name: &'static str| {
-            env(name).filter(|v| !v.trim().is_empty()).map(|value| (value, Origin::Environment(name)))
-        };
-        let named = flags.config.clone().or_else(|| env(env_names::CONFIG).map(|(path, _)| path.into()));
-        let required = named.is_some();
-        let config_path = named.or(places.config_file);
-        let (file, found) = match &config_path {
-            Some(path) => read_config(path, required)?,
-            None => (ConfigFile::default(), false),
-        };
-        let file_origin = || Origin::File(config_path.clone().unwrap_or_default());
-
-        let endpoint = pick(
-            flags.endpoint.clone().map(|v| (v, Origin::Flag("--endpoint"))),
-            env(env_names::API_ENDPOINT),
-            file.endpoint.map(|v| (v, file_origin())),
-        )
-        .unwrap_or_else(|| (DEFAULT_ENDPOINT.to_owned(), Origin::Default));
-        // A relative name is meant from where the file stands.
-        let beside_config =
-            |path: &Path| config_path.as_deref().and_then(Path::parent).unwrap_or(Path::new("")).join(path);
-        let by_flag = match (&flags.api_key_file, &flags.api_key_command) {
-            (Some(path), _) => Some((KeyPlace::File(path.clone()), Origin::Flag("--api-key-file"))),
-            (None, Some(command)) => Some((KeyPlace::Command(command.clone()), Origin::Flag("--api-key-command"))),
-            (None, None) => None,
-        };
-        let by_env = env(env_names::API_KEY).map(|(key, origin)| (KeyPlace::Value(ApiKey::new(&key)), origin));
-        let by_config = match (&file.api_key_file, &file.api_key_command) {
-            (Some(_), Some(_)) => {
-                let text = "api_key_file is given too; one of them is enough".to_owned();
-                return Err(Error::Value { name: "api_key_command", origin: file_origin(), text });
-            }
-            (Some(path), None) => Some((KeyPlace::File(beside_config(path)), file_origin())),
-            (None, Some(command)) => Some((KeyPlace::Command(command.clone()), file_origin())),
-            (None, None) => None,
-        };
-        let api_key = by_flag.or(by_env).or(by_config).map(|(value, origin)| Setting { value, origin });
-        let state_dir = (flags.state_dir.clone().map(|path| (path, Origin::Flag("--state-dir"))))
-            .or_else(|| env(env_names::STATE_DIR).map(|(path, origin)| (path.into(), origin)))
-            .or_else(|| file.state_dir.as_deref().map(|path| (beside_config(path), file_origin())))
-            .or_else(|| places.state_dir.clone().map(|path| (path, Origin::Default)))
-            .map(|(value, origin)| Setting { value, origin });
-        let limits = Limits::default();
-        let max_memory = match flags.max_memory {
-            Some(value) => Setting { value, origin: Origin::Flag("--max-memory") },
-            None => parsed(
-                "max_memory",
-                pick(None, env(env_names::MAX_MEMORY), file.max_memory.map(|v| (v, file_origin()))),
-                parse_size,
-                limits.max_memory_bytes,
-            )?,
-        };
-        let workers = match (flags.workers, file.workers) {
-            (Some(value), _) => Setting { value, origin: Origin::Flag("--workers") },
-            (None, Some(value)) => Setting { value, origin: file_origin() },
-            (None, None) => Setting { value: limits.workers, origin: Origin::Default },
-        };
-        let codec = match flags.codec {
-            Some(value) => Setting { value, origin: Origin::Flag("--codec") },
-            None => parsed(
-                "codec",
-                file.codec.map(|v| (v, file_origin())),
-                parse_codec,
-                crate::format::ParquetOptions::default().codec,
-            )?,
-        };
-        let morsel_size = parsed(
-            "morsel_size",
-            env(env_names::MORSEL_SIZE),
-            |text| match parse_size(text)? {
-                size @ 1..=MAX_MORSEL_SIZE => Ok(size),
-                _ => Err(format!("it must be from 1 byte to {}", human_bytes(MAX_MORSEL_SIZE))),
-            },
-            limits.morsel_bytes as u64,
-        )?;
-        let rate_limit_wait = parsed(
-            "rate_limit_wait",
-            pick(None, env(env_names::RATE_LIMIT_WAIT), file.rate_limit_wait.map(|v| (v, file_origin()))),
-            parse_duration,
-            Policy::default().rate_limit_delay,
-        )?;
-        let jobs = match (flags.jobs, file.jobs) {
-            (Some(value), _) => Setting { value, origin: Origin::Flag("--jobs") },
-            (None, Some(value)) => Setting { value, origin: file_origin() },
-            (None, None) => Setting { value: DEFAULT_JOBS, origin: Origin::Default },
-        };
-        if !(1..=MAX_JOBS).contains(&jobs.value) {
-            let text = format!("it is a number from 1 to {MAX_JOBS}");
-            return Err(Error::Value { name: "jobs", origin: jobs.origin, text });
-        }
-        let min_speed = match flags.min_speed {
-            Some(value) => Setting { value, origin: Origin::Flag("--min-speed") },
-            None => parsed(
-                "min_speed",
-                file.min_speed.map(|v| (v, file_origin())),
-                parse_size,
-                Policy::default().min_bytes_per_second,
-            )?,
-        };
-        let send_key_to = match file.send_key_to {
-            _ if !flags.send_key_to.is_empty() => {
-                Setting { value: flags.send_key_to.clone(), origin: Origin::Flag("--send-key-to") }
-            }
-            None => Setting { value: Vec::new(), origin: Origin::Default },
-            Some(hosts) => {
-                let hosts: Result<_, String> = hosts.iter().map(|host| host.parse::<TrustedHost>()).collect();
-                let fail = |text| Error::Value { name: "send_key_to", origin: file_origin(), text };
-                Setting { value: hosts.map_err(fail)?, origin: file_origin() }
-            }
-        };
+    pub fn resolve_from(flags: &Typed, env: &dyn Fn(&str) -> Option<String>, dirs: UserDirs) -> Result<Self, Error> {
+        let mut all = Resolver { flags, env, file: ConfigFile::default(), dirs, shown: Vec::new() };
+        let config = all.silent(&table::CONFIG)?;
+        all.file = ConfigFile::read(config.value, config.origin != Origin::Default)?;
         Ok(Settings {
-            endpoint: parse_endpoint(endpoint)?,
-            api_key,
-            max_memory,
-            workers,
-            morsel_size,
-            codec,
-            rate_limit_wait,
-            state_dir,
-            jobs,
-            min_speed,
-            send_key_to,
-            config_file: config_path.map(|path| (path, found)),
+            endpoint: all.shown(&table::ENDPOINT)?,
+            api_key: all.key_place()?,
+            state_dir: all.shown(&table::STATE_DIR)?.present(),
+            send_key_to: all.shown(&table::SEND_KEY_TO)?,
+            codec: all.shown(&table::CODEC)?,
+            max_memory: all.shown(&table::MAX_MEMORY)?,
+            jobs: all.shown(&table::JOBS)?,
+            min_speed: all.shown(&table::MIN_SPEED)?,
+            workers: all.shown(&table::WORKERS)?,
+            morsel_size: all.shown(&table::MORSEL_SIZE)?,
+            rate_limit_wait: all.shown(&table::RATE_LIMIT_WAIT)?,
+            config_file: all.file.path.clone().map(|path| (path, all.file.found)),
+            shown: all.shown,
             loaded_key: Arc::default(),
         })
     }
@@ -282,7 +181,11 @@ impl Settings {
             KeyPlace::Command(command) => key::from_command(command, &setting.origin)?,
         };
         if let Some(problem) = net::key_problem(&key) {
-            return Err(Error::Value { name: "api_key", origin: setting.origin.clone(), text: problem.to_owned() });
+            return Err(Error::Value {
+                name: table::API_KEY.names.name,
+                origin: setting.origin.clone(),
+                text: problem.to_owned(),
+            });
         }
         Ok(self.loaded_key.get_or_init(|| Some(key).filter(|key| !key.is_empty())).clone())
     }
@@ -310,165 +213,91 @@ impl Settings {
     }
 
     /// Name, value and origin of each setting; the key redacted.
-    pub fn rows(&self) -> Vec<(&'static str, String, String)> {
-        let key = match (&self.api_key, self.load_key()) {
-            (None, _) => ("not set".to_owned(), "-".to_owned()),
-            (Some(setting), Ok(Some(key))) => (key.to_string(), self.key_origin(setting)),
-            (Some(setting), Ok(None)) => ("empty".to_owned(), self.key_origin(setting)),
-            (Some(setting), Err(Error::KeyFileOpen { .. })) => {
-                ("refused: others can read it".to_owned(), self.key_origin(setting))
-            }
-            (Some(setting), Err(_)) => ("cannot be read".to_owned(), self.key_origin(setting)),
+    pub fn rows(&self) -> Vec<ShownSetting> {
+        let row = |row: &ShownSetting| match row.name == table::API_KEY.names.name {
+            true => self.key_row(),
+            false => row.clone(),
         };
-        let workers = match self.workers.value {
-            0 => "one per core".to_owned(),
-            n => n.to_string(),
-        };
-        vec![
-            ("endpoint", self.endpoint.value.to_string(), self.endpoint.origin.to_string()),
-            ("api_key", key.0, key.1),
-            match &self.state_dir {
-                Some(setting) => ("state_dir", setting.value.display().to_string(), setting.origin.to_string()),
-                None => ("state_dir", "not set".to_owned(), "-".to_owned()),
-            },
-            ("max_memory", human_bytes(self.max_memory.value), self.max_memory.origin.to_string()),
-            ("workers", workers, self.workers.origin.to_string()),
-            ("morsel_size", human_bytes(self.morsel_size.value), self.morsel_size.origin.to_string()),
-            ("codec", codec_text(self.codec.value), self.codec.origin.to_string()),
-            (
-                "rate_limit_wait",
-                format!("{}s", self.rate_limit_wait.value.as_secs_f64()),
-                self.rate_limit_wait.origin.to_string(),
-            ),
-            ("jobs", self.jobs.value.to_string(), self.jobs.origin.to_string()),
-            ("min_speed", format!("{}/s", human_bytes(self.min_speed.value)), self.min_speed.origin.to_string()),
-            ("send_key_to", self.trusted_hosts(), self.send_key_to.origin.to_string()),
-        ]
+        self.shown.iter().map(row).collect()
     }
 
-    fn trusted_hosts(&self) -> String {
-        match self.send_key_to.value.as_slice() {
-            [] => "the API alone".to_owned(),
-            hosts => hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
-        }
-    }
-
-    fn key_origin(&self, setting: &Setting<KeyPlace>) -> String {
-        match &setting.value {
+    fn key_row(&self) -> ShownSetting {
+        let Some(setting) = &self.api_key else { return ShownSetting::new(table::API_KEY.names.name, None, "") };
+        let value = match self.load_key() {
+            Ok(Some(key)) => key.to_string(),
+            Ok(None) => "empty".to_owned(),
+            Err(Error::KeyFileOpen { .. }) => "refused: others can read it".to_owned(),
+            Err(_) => "cannot be read".to_owned(),
+        };
+        let origin = match &setting.value {
             KeyPlace::Value(_) => setting.origin.to_string(),
             KeyPlace::File(path) => format!("{}, named by {}", path.display(), setting.origin),
             KeyPlace::Command(_) => format!("a command, given by {}", setting.origin),
-        }
+        };
+        ShownSetting::new(table::API_KEY.names.name, Some(value), origin)
     }
-}
-
-/// Larger morsels have no use, and offsets in them are 32 bits wide.
-const MAX_MORSEL_SIZE: u64 = 64 << 20;
-
-type Found = Option<(String, Origin)>;
-
-fn pick(flag: Found, env: Found, file: Found) -> Found {
-    flag.or(env).or(file)
-}
-
-fn parsed<T>(
-    name: &'static str,
-    found: Found,
-    parse: impl Fn(&str) -> Result<T, String>,
-    default: T,
-) -> Result<Setting<T>, Error> {
-    match found {
-        None => Ok(Setting { value: default, origin: Origin::Default }),
-        Some((text, origin)) => match parse(&text) {
-            Ok(value) => Ok(Setting { value, origin }),
-            Err(text) => Err(Error::Value { name, origin, text }),
-        },
-    }
-}
-
-fn parse_endpoint((text, origin): (String, Origin)) -> Result<Setting<Url>, Error> {
-    let fail = |text: &str, origin| Error::Value { name: "endpoint", origin, text: text.to_owned() };
-    match Url::parse(text.trim()) {
-        Ok(url) if !matches!(url.scheme(), "http" | "https") || !url.has_host() => {
-            Err(fail("it must start with http:// or https://", origin))
-        }
-        Ok(url) if !url.username().is_empty() || url.password().is_some() => {
-            Err(fail("it must not hold a user name or a password", origin))
-        }
-        Ok(url) if url.query().is_some() || url.fragment().is_some() => {
-            Err(fail("it must not hold a query or a fragment", origin))
-        }
-        Ok(value) => Ok(Setting { value, origin }),
-        Err(_) => Err(fail("it is not a URL", origin)),
-    }
-}
-
-fn read_config(path: &Path, required: bool) -> Result<(ConfigFile, bool), Error> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound && !required => {
-            return Ok((ConfigFile::default(), false));
-        }
-        Err(cause) => return Err(Error::Unreadable { path: path.to_owned(), cause }),
-    };
-    let file = toml::from_str(&text).map_err(|error| Error::Malformed {
-        path: path.to_owned(),
-        // The message alone: the full text quotes the line, which might hold a key.
-        text: error.message().lines().collect::<Vec<_>>().join(" "),
-    })?;
-    Ok((file, true))
 }
 
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
-    use super::*;
+    use clap::Parser as _;
 
-    fn resolve(flags: &Flags, env: &[(&str, &str)], file: Option<&str>) -> Result<Settings, Error> {
+    use super::*;
+    use crate::cli::args::{Args, Command, TopCommand};
+
+    /// What clap makes of flags.
+    fn typed(flags: &[&str]) -> Typed {
+        let line = ["drawoff", "convert", "-"].iter().chain(flags);
+        let args = Args::try_parse_from(line).unwrap();
+        match args.command {
+            TopCommand::WithSettings(Command::Convert(convert)) => {
+                args.global.settings.0.with(&convert.plan.settings.0)
+            }
+            _ => unreachable!("the line says convert"),
+        }
+    }
+
+    fn resolve(flags: &[&str], env: &[(&str, &str)], file: Option<&str>) -> Result<Settings, Error> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.toml");
         if let Some(text) = file {
             std::fs::write(&path, text).unwrap();
         }
         let env = |name: &str| env.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
-        let places = Places { config_file: Some(path), state_dir: Some("/state/drawoff".into()) };
-        Settings::resolve_from(flags, &env, places)
+        let dirs = UserDirs { config_file: Some(path), state_dir: Some("/state/drawoff".into()) };
+        Settings::resolve_from(&typed(flags), &env, dirs)
     }
 
     #[test]
     fn flags_beat_environment_beats_file_beats_default() {
         let file = Some("endpoint = 'http://file.test'\nmax_memory = '1MiB'\ncodec = 'snappy'\n");
-        let env = [(env_names::API_ENDPOINT, "http://env.test"), (env_names::MAX_MEMORY, "2MiB")];
-        let flags = Flags {
-            endpoint: Some("http://flag.test".into()),
-            max_memory: Some(3 << 20),
-            codec: Some(ParquetCodec::Lz4),
-            ..Flags::default()
-        };
+        let env = [("SIXTYFOUR_API_ENDPOINT", "http://env.test"), ("DRAWOFF_MAX_MEMORY", "2MiB")];
+        let flags = ["--endpoint", "http://flag.test", "--max-memory=3MiB", "--codec", "lz4"];
         let all = resolve(&flags, &env, file).unwrap();
         assert_eq!(all.endpoint.value.host_str(), Some("flag.test"));
         assert_eq!(all.endpoint.origin, Origin::Flag("--endpoint"));
         assert_eq!((all.max_memory.value, all.codec.value), (3 << 20, ParquetCodec::Lz4));
-        let no_flags = resolve(&Flags::default(), &env, file).unwrap();
-        assert_eq!(no_flags.endpoint.origin, Origin::Environment(env_names::API_ENDPOINT));
+        let no_flags = resolve(&[], &env, file).unwrap();
+        assert_eq!(no_flags.endpoint.origin, Origin::Environment("SIXTYFOUR_API_ENDPOINT"));
         assert_eq!((no_flags.max_memory.value, no_flags.codec.value), (2 << 20, ParquetCodec::Snappy));
-        let file_only = resolve(&Flags::default(), &[], file).unwrap();
+        let file_only = resolve(&[], &[], file).unwrap();
         assert_eq!(file_only.endpoint.value.host_str(), Some("file.test"));
         assert!(matches!(file_only.max_memory.origin, Origin::File(_)));
-        let nothing = resolve(&Flags::default(), &[], None).unwrap();
+        let nothing = resolve(&[], &[], None).unwrap();
         assert_eq!(nothing.endpoint.value.as_str(), "https://api.sixtyfour.ai/");
         assert_eq!(nothing.endpoint.origin, Origin::Default);
         assert!(nothing.api_key.is_none());
-        let state = |flags: &Flags, env: &[(&str, &str)], file: Option<&str>| {
+        let state = |flags: &[&str], env: &[(&str, &str)], file: Option<&str>| {
             resolve(flags, env, file).unwrap().state_dir.unwrap()
         };
-        let flags = Flags { state_dir: Some("/flag".into()), ..Flags::default() };
-        let (env, file) = ([(env_names::STATE_DIR, "/env")], Some("state_dir = '/file'"));
+        let flags = ["--state-dir", "/flag"];
+        let (env, file) = ([("DRAWOFF_STATE_DIR", "/env")], Some("state_dir = '/file'"));
         assert_eq!(state(&flags, &env, file).value, Path::new("/flag"));
-        assert_eq!(state(&Flags::default(), &env, file).value, Path::new("/env"));
-        assert_eq!(state(&Flags::default(), &[], file).value, Path::new("/file"));
-        let default = state(&Flags::default(), &[], None);
+        assert_eq!(state(&[], &env, file).value, Path::new("/env"));
+        assert_eq!(state(&[], &[], file).value, Path::new("/file"));
+        let default = state(&[], &[], None);
         assert_eq!((default.value.as_path(), default.origin), (Path::new("/state/drawoff"), Origin::Default));
     }
 
@@ -479,28 +308,25 @@ mod tests {
         std::fs::write(&path, "marked-file\n").unwrap();
         let mode = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
         mode(0o640);
-        let flags = Flags { api_key_file: Some(path.clone()), ..Flags::default() };
+        let flags = ["--api-key-file", path.to_str().unwrap()];
         let open = resolve(&flags, &[], None).unwrap();
         assert!(open.load_key().unwrap_err().to_string().ends_with("can be read by others: its mode is 640"));
         mode(0o600);
-        let flags = Flags { api_key_file: Some(path.clone()), ..Flags::default() };
-        let env = [(env_names::API_KEY, "marked-env")];
+        let flags = ["--api-key-file", path.to_str().unwrap()];
+        let env = [("SIXTYFOUR_API_KEY", "marked-env")];
         let by_flag = resolve(&flags, &env, None).unwrap();
         assert_eq!(by_flag.load_key().unwrap(), Some(ApiKey::new("marked-file")));
-        let by_env = resolve(&Flags::default(), &env, None).unwrap();
+        let by_env = resolve(&[], &env, None).unwrap();
         assert_eq!(by_env.load_key().unwrap(), Some(ApiKey::new("marked-env")));
         let config = format!("api_key_file = {path:?}");
-        let by_config = resolve(&Flags::default(), &[], Some(&config)).unwrap();
+        let by_config = resolve(&[], &[], Some(&config)).unwrap();
         assert_eq!(by_config.load_key().unwrap(), Some(ApiKey::new("marked-file")));
-        let broken = resolve(&Flags::default(), &[(env_names::API_KEY, "marked-a\nmarked-b")], None).unwrap();
+        let broken = resolve(&[], &[("SIXTYFOUR_API_KEY", "marked-a\nmarked-b")], None).unwrap();
         let error = broken.load_key().unwrap_err().to_string();
         assert!(error.ends_with("the key holds a line break") && !error.contains("marked-"), "{error}");
-        let empty = resolve(&Flags::default(), &[(env_names::API_KEY, " ")], None).unwrap();
+        let empty = resolve(&[], &[("SIXTYFOUR_API_KEY", " ")], None).unwrap();
         assert_eq!(empty.load_key().unwrap(), None);
-        let command = |command: &str| {
-            let flags = Flags { api_key_command: Some(command.to_owned().into()), ..Flags::default() };
-            resolve(&flags, &env, None).unwrap()
-        };
+        let command = |command: &str| resolve(&["--api-key-command", command], &env, None).unwrap();
         let by_command = command("echo marked-command; echo marked-second-line");
         assert_eq!(by_command.load_key().unwrap(), Some(ApiKey::new("marked-command")));
         for (line, words) in [
@@ -514,7 +340,7 @@ mod tests {
             assert!(error.contains(words) && !error.contains("marked-"), "{error}");
         }
         let both = Some("api_key_file = 'a'\napi_key_command = 'marked-b'");
-        let error = resolve(&Flags::default(), &[], both).unwrap_err().to_string();
+        let error = resolve(&[], &[], both).unwrap_err().to_string();
         assert!(error.contains("api_key_file is given too") && !error.contains("marked-"), "{error}");
         for settings in [by_flag, by_env, by_config, by_command] {
             assert!(!format!("{settings:?} {:?}", settings.rows()).contains("marked-"));
@@ -523,20 +349,57 @@ mod tests {
 
     #[test]
     fn mistakes_are_named_with_their_place() {
-        let text = |flags: &Flags, env: &[(&str, &str)], file: Option<&str>| {
+        let text = |flags: &[&str], env: &[(&str, &str)], file: Option<&str>| {
             resolve(flags, env, file).unwrap_err().to_string()
         };
-        let flags = Flags { endpoint: Some("ftp://x".into()), ..Flags::default() };
+        let flags = ["--endpoint", "ftp://x"];
         assert_eq!(text(&flags, &[], None), "endpoint (flag --endpoint): it must start with http:// or https://");
-        let env = [(env_names::MAX_MEMORY, "much")];
-        assert!(text(&Flags::default(), &env, None).starts_with("max_memory (environment DRAWOFF_MAX_MEMORY): "));
+        let env = [("DRAWOFF_MAX_MEMORY", "much")];
+        assert!(text(&[], &env, None).starts_with("max_memory (environment DRAWOFF_MAX_MEMORY): "));
         for size in ["0", "65MiB", "some"] {
-            let found = text(&Flags::default(), &[(env_names::MORSEL_SIZE, size)], None);
+            let found = text(&[], &[("DRAWOFF_MORSEL_SIZE", size)], None);
             assert!(found.starts_with("morsel_size (environment DRAWOFF_MORSEL_SIZE): "), "{found}");
         }
-        assert!(text(&Flags::default(), &[], Some("api_key = 'marked-1'")).contains("unknown field `api_key`"));
-        assert!(!text(&Flags::default(), &[], Some("api_key = 'marked-1'")).contains("marked-1"));
-        let flags = Flags { config: Some("/nowhere/at/all.toml".into()), ..Flags::default() };
+        assert!(text(&[], &[], Some("api_key = 'marked-1'")).contains("unknown field `api_key`"));
+        assert!(!text(&[], &[], Some("api_key = 'marked-1'")).contains("marked-1"));
+        let flags = ["--config", "/nowhere/at/all.toml"];
         assert!(text(&flags, &[], None).contains("/nowhere/at/all.toml"));
+    }
+
+    #[test]
+    fn every_row_of_the_table_is_resolved_and_shown() {
+        let rows = resolve(&[], &[], None).unwrap().rows();
+        let shown: Vec<&str> = rows.iter().map(|row| row.name).collect();
+        // Parts of where the key is, and the file that others are read from.
+        let parts = ["api_key_file", "api_key_command", "config"];
+        let table = table::TABLE.iter().map(|row| row.names().name);
+        assert_eq!(shown, table.filter(|name| !parts.contains(name)).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_file_has_values_of_the_right_sort_only() {
+        for (line, words) in [
+            ("jobs = 'marked-1'", "`jobs` must be a whole number"),
+            ("jobs = -1", "`jobs` must be a whole number"),
+            ("max_memory = 1024", "`max_memory` must be a string"),
+            ("send_key_to = 'marked-1'", "`send_key_to` must be an array of strings"),
+            ("send_key_to = [1]", "`send_key_to` must be an array of strings"),
+            ("config = 'marked-1'", "unknown field `config`"),
+            ("jobs = 65", "jobs ("),
+        ] {
+            let error = resolve(&[], &[], Some(line)).unwrap_err().to_string();
+            assert!(error.contains(words) && !error.contains("marked-1"), "{line}: {error}");
+        }
+        let file = "jobs = 64\nworkers = 3\nsend_key_to = ['a.test', 'b.test:1']\napi_key_file = 'key'";
+        let settings = resolve(&[], &[], Some(file)).unwrap();
+        assert_eq!((settings.jobs.value, settings.workers.value, settings.send_key_to.value.len()), (64, 3, 2));
+        let (config, _) = settings.config_file.unwrap();
+        assert_eq!(settings.api_key.unwrap().value, KeyPlace::File(config.with_file_name("key")));
+    }
+
+    #[test]
+    fn typed_texts_are_not_shown_for_debugging() {
+        let typed = typed(&["--api-key-command", "echo marked-1"]);
+        assert_eq!(format!("{typed:?}"), "{\"api_key_command\"}");
     }
 }

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
-/// Where a setting came from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Where a setting came from, in rising order of precedence.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
     /// Nobody said anything.
     Default,
@@ -34,6 +34,21 @@ pub struct Setting<T> {
     pub value: T,
     /// Where from.
     pub origin: Origin,
+}
+
+impl<T> Setting<T> {
+    /// The same origin with another value.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Setting<U> {
+        Setting { value: change(self.value), origin: self.origin }
+    }
+}
+
+impl<T> Setting<Option<T>> {
+    /// The setting, if there is a value.
+    pub fn present(self) -> Option<Setting<T>> {
+        let origin = self.origin;
+        self.value.map(|value| Setting { value, origin })
+    }
 }
 
 /// A setting that makes no sense.

@@ -1,0 +1,85 @@
+//! The configuration file: its names and the sorts of its values are those of the table.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use super::setting::Error;
+use super::spec::Form;
+use super::table::TABLE;
+
+/// What a configuration file says.
+#[derive(Debug, Default)]
+pub struct ConfigFile {
+    /// The file; `None` if the system names no place for one.
+    pub path: Option<PathBuf>,
+    /// True if it is there.
+    pub found: bool,
+    texts: BTreeMap<String, Vec<OsString>>,
+}
+
+impl ConfigFile {
+    /// Reads the file at `path`; one that is not `required` may be absent. Names that the table does not have are
+    /// errors, so that a slip is seen.
+    pub fn read(path: Option<PathBuf>, required: bool) -> Result<Self, Error> {
+        let Some(path) = path else { return Ok(ConfigFile::default()) };
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound && !required => {
+                return Ok(ConfigFile { path: Some(path), ..ConfigFile::default() });
+            }
+            Err(cause) => return Err(Error::Unreadable { path, cause }),
+        };
+        // The message alone: the full text quotes the line, which might hold a key.
+        let parsed: Result<Map<String, Value>, String> =
+            toml::from_str(&text).map_err(|error| error.message().lines().collect::<Vec<_>>().join(" "));
+        let texts = parsed.and_then(|members| {
+            members
+                .into_iter()
+                .map(|(name, value)| {
+                    let texts = texts_of(&name, value)?;
+                    Ok((name, texts))
+                })
+                .collect()
+        });
+        match texts {
+            Ok(texts) => Ok(ConfigFile { path: Some(path), found: true, texts }),
+            Err(text) => Err(Error::Malformed { path, text }),
+        }
+    }
+
+    /// The texts of one setting; `None` if the file does not name it.
+    pub fn get(&self, name: &str) -> Option<&[OsString]> {
+        self.texts.get(name).map(Vec::as_slice)
+    }
+
+    /// The directory where relative paths of the file start.
+    pub fn directory(&self) -> &Path {
+        self.path.as_deref().and_then(Path::parent).unwrap_or(Path::new(""))
+    }
+}
+
+/// The texts of a member, checked for their sort. The value is not said: it might be a key.
+fn texts_of(name: &str, value: Value) -> Result<Vec<OsString>, String> {
+    let known = || TABLE.iter().filter(|row| row.names().in_file);
+    let Some(row) = known().find(|row| row.names().name == name) else {
+        let names: Vec<String> = known().map(|row| format!("`{}`", row.names().name)).collect();
+        return Err(format!("unknown field `{name}`, expected one of {}", names.join(", ")));
+    };
+    match (row.form(), value) {
+        (Form::Text | Form::Path, Value::String(text)) => Ok(vec![text.into()]),
+        (Form::Number, Value::Number(number)) if number.is_u64() => Ok(vec![number.to_string().into()]),
+        (Form::List, Value::Array(values)) => {
+            let text = |value| match value {
+                Value::String(text) => Ok(OsString::from(text)),
+                _ => Err(format!("`{name}` must be an array of strings")),
+            };
+            values.into_iter().map(text).collect()
+        }
+        (Form::Text | Form::Path, _) => Err(format!("`{name}` must be a string")),
+        (Form::Number, _) => Err(format!("`{name}` must be a whole number")),
+        (Form::List, _) => Err(format!("`{name}` must be an array of strings")),
+    }
+}

@@ -1,0 +1,287 @@
+//! The settings: one row each, with its flag, its name in the environment, its place in the configuration file, the
+//! reading of its text, its default, and its help.
+//!
+//! Flags, the help on the environment, the configuration file, `config show` and the page of settings all go by this
+//! table. A further setting is a row here and a field of [`super::Settings`].
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use url::Url;
+
+use super::key::KeyCommand;
+use super::spec::{Flag, Names, Parse, Row, Scope, Spec};
+use crate::cli::values::{codec_text, parse_codec, parse_duration, parse_size};
+use crate::format::{ParquetCodec, ParquetOptions};
+use crate::net::{Policy, TrustedHost};
+use crate::pipeline::Limits;
+use crate::secret::ApiKey;
+use crate::text::human_bytes;
+
+/// The hosted service.
+const DEFAULT_ENDPOINT: &str = "https://api.sixtyfour.ai";
+
+/// Downloads at a time: by eye, enough to hide the way to a store and few enough to be polite.
+const DEFAULT_JOBS: usize = 4;
+
+/// More connections at a time help nobody.
+const MAX_JOBS: usize = 64;
+
+/// Larger morsels have no use, and offsets in them are 32 bits wide.
+const MAX_MORSEL_SIZE: u64 = 64 << 20;
+
+/// All rows, in the order of help and of `config show`.
+pub static TABLE: [&dyn Row; 14] = [
+    &ENDPOINT,
+    &API_KEY,
+    &API_KEY_FILE,
+    &API_KEY_COMMAND,
+    &STATE_DIR,
+    &CONFIG,
+    &SEND_KEY_TO,
+    &CODEC,
+    &MAX_MEMORY,
+    &JOBS,
+    &MIN_SPEED,
+    &WORKERS,
+    &MORSEL_SIZE,
+    &RATE_LIMIT_WAIT,
+];
+
+/// The row of no place at all, from which the others start.
+const NAMES: Names = Names { name: "", flag: None, environment: None, in_file: false, help: "", default_words: None };
+
+/// A flag of all commands.
+const fn everywhere(flag: &'static str, value: &'static str) -> Flag {
+    Flag { flag, value, help: "", scope: Scope::Everywhere, heading: Some("Everywhere"), excludes: None }
+}
+
+/// A flag of the commands that write records.
+const fn plan(flag: &'static str, value: &'static str, heading: &'static str) -> Flag {
+    Flag { flag, value, help: "", scope: Scope::Plan, heading: Some(heading), excludes: None }
+}
+
+/// Base address of the API.
+pub static ENDPOINT: Spec<Url> = Spec {
+    names: Names {
+        name: "endpoint",
+        flag: Some(everywhere("--endpoint", "URL")),
+        environment: Some("SIXTYFOUR_API_ENDPOINT"),
+        in_file: true,
+        help: "Base address of the API",
+        ..NAMES
+    },
+    parse: Parse::Text(parse_endpoint),
+    default: |_| Url::parse(DEFAULT_ENDPOINT).expect("the hosted service's address is a URL"),
+    show: |url| Some(url.to_string()),
+};
+
+/// The key itself. The vendor's own name; it has no flag, because other users can read a command line.
+pub static API_KEY: Spec<Option<ApiKey>> = Spec {
+    names: Names { name: "api_key", environment: Some(API_KEY_VARIABLE), help: "The API key", ..NAMES },
+    parse: Parse::Text(|key| Ok(Some(ApiKey::new(key)))),
+    default: |_| None,
+    show: |key| key.as_ref().map(ToString::to_string),
+};
+
+/// A file that holds the key.
+pub static API_KEY_FILE: Spec<Option<PathBuf>> = Spec {
+    names: Names {
+        name: "api_key_file",
+        flag: Some(Flag { help: " (or set SIXTYFOUR_API_KEY)", ..everywhere("--api-key-file", "FILE") }),
+        in_file: true,
+        help: "File that holds the API key, for its owner's eyes only",
+        ..NAMES
+    },
+    parse: Parse::Path(Some),
+    default: |_| None,
+    show: |path| path.as_ref().map(|path| path.display().to_string()),
+};
+
+/// A command that prints the key.
+pub static API_KEY_COMMAND: Spec<Option<KeyCommand>> = Spec {
+    names: Names {
+        name: "api_key_command",
+        flag: Some(Flag { excludes: Some("api_key_file"), ..everywhere("--api-key-command", "COMMAND") }),
+        in_file: true,
+        help: "Shell command that prints the API key on its first line",
+        ..NAMES
+    },
+    parse: Parse::Text(|command| Ok(Some(KeyCommand::from(command.to_owned())))),
+    default: |_| None,
+    // It may hold secrets itself.
+    show: |command| command.as_ref().map(|_| "[redacted]".to_owned()),
+};
+
+/// Directory of the ledgers of runs and downloads; none if the system names no place for it.
+pub static STATE_DIR: Spec<Option<PathBuf>> = Spec {
+    names: Names {
+        name: "state_dir",
+        flag: Some(everywhere("--state-dir", "DIR")),
+        environment: Some("DRAWOFF_STATE_DIR"),
+        in_file: true,
+        help: "Folder where runs and their downloads are remembered",
+        default_words: Some("`drawoff` in the user's state directory"),
+    },
+    parse: Parse::Path(Some),
+    default: |dirs| dirs.state_dir.clone(),
+    show: |path| path.as_ref().map(|path| path.display().to_string()),
+};
+
+/// The configuration file. One that was named must exist.
+pub static CONFIG: Spec<Option<PathBuf>> = Spec {
+    names: Names {
+        name: "config",
+        flag: Some(Flag { help: "; with `bulk` the settings of the job instead", ..everywhere("--config", "FILE") }),
+        environment: Some("DRAWOFF_CONFIG"),
+        help: "Configuration file",
+        default_words: Some("`drawoff/config.toml` in the user's configuration directory"),
+        ..NAMES
+    },
+    parse: Parse::Path(Some),
+    default: |dirs| dirs.config_file.clone(),
+    show: |path| path.as_ref().map(|path| path.display().to_string()),
+};
+
+/// Hosts that may have the key beside the API's own.
+pub static SEND_KEY_TO: Spec<Vec<TrustedHost>> = Spec {
+    names: Names {
+        name: "send_key_to",
+        flag: Some(Flag { help: "; may be given several times", ..everywhere("--send-key-to", "HOST") }),
+        in_file: true,
+        help: "Further host, as HOST or HOST:PORT, that downloads may send the API key to",
+        ..NAMES
+    },
+    parse: Parse::List(|hosts| hosts.iter().map(|host| host.parse()).collect()),
+    default: |_| Vec::new(),
+    show: |hosts| match hosts.as_slice() {
+        [] => Some("the API alone".to_owned()),
+        hosts => Some(hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
+    },
+};
+
+/// Codec of Parquet pages.
+pub static CODEC: Spec<ParquetCodec> = Spec {
+    names: Names {
+        name: "codec",
+        flag: Some(plan("--codec", "CODEC", "Output")),
+        in_file: true,
+        help: "Parquet codec: zstd or zstd:LEVEL, snappy, lz4, none",
+        ..NAMES
+    },
+    parse: Parse::Text(parse_codec),
+    default: |_| ParquetOptions::default().codec,
+    show: |codec| Some(codec_text(*codec)),
+};
+
+/// Bytes of records in flight.
+pub static MAX_MEMORY: Spec<u64> = Spec {
+    names: Names {
+        name: "max_memory",
+        flag: Some(plan("--max-memory", "SIZE", "Output")),
+        environment: Some("DRAWOFF_MAX_MEMORY"),
+        in_file: true,
+        help: "Memory for records in flight, such as 256MiB",
+        ..NAMES
+    },
+    parse: Parse::Text(parse_size),
+    default: |_| Limits::default().max_memory_bytes,
+    show: |bytes| Some(human_bytes(*bytes)),
+};
+
+/// Downloads of one command at a time.
+pub static JOBS: Spec<usize> = Spec {
+    names: Names {
+        name: "jobs",
+        flag: Some(plan("--jobs", "N", "Downloads")),
+        in_file: true,
+        help: "Downloads at a time, where there are several; written in order all the same",
+        ..NAMES
+    },
+    parse: Parse::Number(|jobs| match jobs {
+        1..=MAX_JOBS => Ok(jobs),
+        _ => Err(format!("it is a number from 1 to {MAX_JOBS}")),
+    }),
+    default: |_| DEFAULT_JOBS,
+    show: |jobs| Some(jobs.to_string()),
+};
+
+/// Bytes per second below which a download gets another connection.
+pub static MIN_SPEED: Spec<u64> = Spec {
+    names: Names {
+        name: "min_speed",
+        flag: Some(plan("--min-speed", "SIZE", "Downloads")),
+        in_file: true,
+        help: "Reconnect a download that stays below this rate, in bytes a second, for 30 s",
+        ..NAMES
+    },
+    parse: Parse::Text(parse_size),
+    default: |_| Policy::default().min_bytes_per_second,
+    show: |bytes| Some(format!("{}/s", human_bytes(*bytes))),
+};
+
+/// Compute threads; 0 is one per core.
+pub static WORKERS: Spec<usize> = Spec {
+    names: Names {
+        name: "workers",
+        flag: Some(Flag { heading: None, ..plan("--workers", "N", "") }),
+        in_file: true,
+        help: "Compute threads; 0 is one per core",
+        ..NAMES
+    },
+    parse: Parse::Number(Ok),
+    default: |_| Limits::default().workers,
+    show: |workers| match workers {
+        0 => Some("one per core".to_owned()),
+        n => Some(n.to_string()),
+    },
+};
+
+/// Bytes of one morsel. A row group takes 32 times as much of the input, the sample for the schema 4 times.
+pub static MORSEL_SIZE: Spec<u64> = Spec {
+    names: Names {
+        name: "morsel_size",
+        environment: Some("DRAWOFF_MORSEL_SIZE"),
+        help: "Bytes that are parsed at a time, such as 1MiB",
+        ..NAMES
+    },
+    parse: Parse::Text(|text| match parse_size(text)? {
+        size @ 1..=MAX_MORSEL_SIZE => Ok(size),
+        _ => Err(format!("it must be from 1 byte to {}", human_bytes(MAX_MORSEL_SIZE))),
+    }),
+    default: |_| Limits::default().morsel_bytes as u64,
+    show: |bytes| Some(human_bytes(*bytes)),
+};
+
+/// Wait after a 429 that names no time.
+pub static RATE_LIMIT_WAIT: Spec<Duration> = Spec {
+    names: Names {
+        name: "rate_limit_wait",
+        environment: Some("DRAWOFF_RATE_LIMIT_WAIT"),
+        in_file: true,
+        help: "Wait after a 429 that names no time, such as 60s",
+        ..NAMES
+    },
+    parse: Parse::Text(parse_duration),
+    default: |_| Policy::default().rate_limit_delay,
+    show: |wait| Some(format!("{}s", wait.as_secs_f64())),
+};
+
+/// The name in the environment under which the key is given; hints say it.
+pub const API_KEY_VARIABLE: &str = "SIXTYFOUR_API_KEY";
+
+fn parse_endpoint(text: &str) -> Result<Url, String> {
+    match Url::parse(text.trim()) {
+        Ok(url) if !matches!(url.scheme(), "http" | "https") || !url.has_host() => {
+            Err("it must start with http:// or https://".to_owned())
+        }
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+            Err("it must not hold a user name or a password".to_owned())
+        }
+        Ok(url) if url.query().is_some() || url.fragment().is_some() => {
+            Err("it must not hold a query or a fragment".to_owned())
+        }
+        Ok(url) => Ok(url),
+        Err(_) => Err("it is not a URL".to_owned()),
+    }
+}

@@ -1,0 +1,105 @@
+//! The flags of settings: made from the table, and the texts that were typed for them.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+
+use clap::builder::ValueParser;
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
+
+use super::spec::{Form, Row, Scope};
+use super::table::TABLE;
+
+/// The texts that were typed for the flags of settings, by the settings' names. They are read when settings are
+/// resolved.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Typed(BTreeMap<&'static str, Vec<OsString>>);
+
+impl Typed {
+    /// The texts of one setting; `None` if its flag was not given.
+    pub fn get(&self, name: &str) -> Option<&[OsString]> {
+        self.0.get(name).map(Vec::as_slice)
+    }
+
+    /// These and the `others`.
+    pub fn with(mut self, others: &Typed) -> Self {
+        self.0.extend(others.0.iter().map(|(name, texts)| (*name, texts.clone())));
+        self
+    }
+
+    /// These but that of `name`.
+    pub fn without(mut self, name: &str) -> Self {
+        self.0.remove(name);
+        self
+    }
+}
+
+/// Names only: a key command may hold secrets.
+impl fmt::Debug for Typed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// The flags of all commands (`EVERYWHERE`), or of those that write records.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SettingArgs<const EVERYWHERE: bool>(pub Typed);
+
+impl<const EVERYWHERE: bool> SettingArgs<EVERYWHERE> {
+    const SCOPE: Scope = if EVERYWHERE { Scope::Everywhere } else { Scope::Plan };
+
+    fn rows() -> impl Iterator<Item = &'static dyn Row> {
+        let here = |row: &&dyn Row| row.names().flag.is_some_and(|flag| flag.scope == Self::SCOPE);
+        TABLE.iter().copied().filter(here)
+    }
+}
+
+impl<const EVERYWHERE: bool> Args for SettingArgs<EVERYWHERE> {
+    fn augment_args(command: Command) -> Command {
+        Self::rows().fold(command, |command, row| {
+            let names = row.names();
+            let Some(flag) = names.flag else { return command };
+            let default = match flag.scope {
+                Scope::Plan => format!(" [default: {}]", row.default_text()),
+                Scope::Everywhere => String::new(),
+            };
+            let (parser, action) = match row.form() {
+                // The type lets shells complete names of files.
+                Form::Path => (ValueParser::path_buf(), ArgAction::Set),
+                Form::Text | Form::Number => (ValueParser::string(), ArgAction::Set),
+                Form::List => (ValueParser::string(), ArgAction::Append),
+            };
+            let arg = Arg::new(names.name)
+                .long(flag.flag.trim_start_matches('-'))
+                .value_name(flag.value)
+                .help(format!("{}{}{default}", names.help, flag.help))
+                .value_parser(parser)
+                .action(action)
+                .global(flag.scope == Scope::Everywhere)
+                .hide(flag.heading.is_none())
+                .help_heading(flag.heading);
+            command.arg(flag.excludes.into_iter().fold(arg, |arg, other| arg.conflicts_with(other)))
+        })
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl<const EVERYWHERE: bool> FromArgMatches for SettingArgs<EVERYWHERE> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let texts = |row: &dyn Row| {
+            let name = row.names().name;
+            let typed = matches.value_source(name) == Some(ValueSource::CommandLine);
+            typed.then(|| (name, matches.get_raw(name).into_iter().flatten().map(OsString::from).collect()))
+        };
+        Ok(SettingArgs(Typed(Self::rows().filter_map(texts).collect())))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
