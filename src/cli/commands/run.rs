@@ -68,12 +68,23 @@ pub async fn on_local_service(
     enrich: &[Enrich],
     work: impl AsyncFnOnce(&Client) -> Result<Exit, Failure>,
 ) -> Result<Exit, Failure> {
-    use crate::cli::local::{Local, LocalOptions};
+    use crate::cli::local::{Local, providers};
     use crate::secret::ApiKey;
+    use crate::service::Config;
 
-    let options =
-        LocalOptions { enrich: enrich.to_vec(), limits: context.settings.limits(), ..LocalOptions::default() };
-    let local = context.unless_interrupted(Local::start(options)).await?;
+    let (enrich, endpoints) = providers(enrich.to_vec());
+    // Nobody shares a service inside this process: no limits.
+    let configure = |config| Config {
+        rate_limit: 0,
+        bulk_limit: 0,
+        max_upload_bytes: u64::MAX,
+        max_upload_rows: u64::MAX,
+        limits: context.settings.limits(),
+        enrich,
+        endpoints,
+        ..config
+    };
+    let local = context.unless_interrupted(Local::start(None, configure)).await?;
     let endpoint = url::Url::parse(&local.base_url()).map_err(|error| Error::Bug(error.to_string()))?;
     // The service accepts any key; it has nobody to keep out but must see one, as the hosted one does.
     let client = context.client_at(endpoint, Some(ApiKey::new("local")));

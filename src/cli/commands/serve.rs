@@ -8,9 +8,12 @@ use crate::cli::exit::Exit;
 /// Carries it out. Ctrl-C is the normal end, and a success.
 #[cfg(feature = "serve")]
 pub async fn serve(context: &Context, args: ServeArgs) -> Result<Exit, Failure> {
-    use crate::cli::local::{Local, LocalOptions};
+    use std::net::SocketAddr;
+
+    use crate::cli::local::{Local, providers};
     use crate::cli::table;
     use crate::secret::ApiKey;
+    use crate::service::Config;
 
     if args.print_openapi {
         let document = format!("{:#}\n", crate::service::openapi_document());
@@ -28,25 +31,27 @@ pub async fn serve(context: &Context, args: ServeArgs) -> Result<Exit, Failure> 
     limits.max_step_bytes = args.engine.step_memory.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
     let faults = state::scenario(&args.engine)?;
     let spoils = faults.rules.len();
-    let options = LocalOptions {
-        host: args.host,
-        port: args.port,
+    let retain = args.engine.retain.as_deref().map(state::retain).transpose()?;
+    let (enrich, endpoints) = providers(args.enrich);
+    let configure = |config| Config {
+        bind: SocketAddr::from((args.host, args.port)),
         rate_limit: args.rate_limit,
         bulk_limit: args.bulk_limit,
-        max_upload_bytes: args.max_upload,
-        max_upload_rows: args.max_upload_rows,
-        data: args.data,
+        max_upload_bytes: unless_zero(args.max_upload),
+        max_upload_rows: unless_zero(args.max_upload_rows),
         api_key: args.api_key.as_deref().map(ApiKey::new),
-        enrich: args.enrich,
+        enrich,
+        endpoints,
         link_life: args.link_life,
         limits,
         max_runs: args.engine.max_runs.into(),
         faults,
         admin: args.engine.admin,
-        retain: args.engine.retain.as_deref().map(state::retain).transpose()?,
+        retain,
         run_grace: args.engine.stop_grace,
+        ..config
     };
-    let local = Local::start(options).await?;
+    let local = Local::start(args.data, configure).await?;
     let base_url = local.base_url();
     // The address is the one thing that a script wants.
     table::write_data(&format!("{base_url}\n"))?;
@@ -62,6 +67,12 @@ pub async fn serve(context: &Context, args: ServeArgs) -> Result<Exit, Failure> 
     context.screen.note("stopping");
     local.stop().await;
     Ok(Exit::Success)
+}
+
+/// A limit that is written as 0 where there is none.
+#[cfg(feature = "serve")]
+fn unless_zero(limit: u64) -> u64 {
+    if limit == 0 { u64::MAX } else { limit }
 }
 
 /// What is read from flags and files beside the service itself.
