@@ -2,15 +2,14 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use drawoff::cli;
-use drawoff::cli::args::Args;
+use drawoff::cli::args;
 use drawoff::cli::exit::Exit;
 
 fn main() -> ExitCode {
     cli::install_panic_hook();
     cli::color::init(std::env::args_os().skip(1));
-    let args = Args::parse();
+    let args = args::parse(std::env::args_os()).unwrap_or_else(|error| error.exit());
     // Two threads: one may be busy with a socket's bytes while the other keeps time. Records are on other threads.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let exit = match runtime {

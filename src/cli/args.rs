@@ -1,5 +1,6 @@
 //! What was typed. clap is used here only.
 
+use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,9 +9,9 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::choices::{
-    ApiFormat, ExplainFormat, FromFormat, ListFormat, ReportFormat, SchemaFormat, SchemaFromArg, SchemaPolicyArg,
+    ApiFormat, ColorChoice, ExplainFormat, FromFormat, ListFormat, ReportFormat, SchemaFormat, SchemaFromArg,
+    SchemaPolicyArg,
 };
-use super::color::ColorChoice;
 use super::dialect::DialectArgs;
 use super::exit;
 use super::serve_flags::EngineFlags;
@@ -19,6 +20,7 @@ use super::sinks::{OutputArgs, SinkArgs};
 use super::steps::StepArgs;
 use super::values::{Enrich, parse_duration, parse_enrich, parse_on_bad_record, parse_size};
 use crate::pipeline::OnBadRecord;
+use crate::text::escape_for_terminal;
 
 /// Draws the results of hosted batch workflows off to Parquet, CSV or NDJSON.
 ///
@@ -33,6 +35,23 @@ pub struct Args {
     /// The command.
     #[command(subcommand)]
     pub command: TopCommand,
+}
+
+/// Reads the arguments. clap's errors quote what was typed, so they are made of words that move no cursor.
+pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Args, clap::Error> {
+    let words: Vec<OsString> = words.into_iter().collect();
+    Args::try_parse_from(&words).map_err(|error| {
+        let escaped = words.iter().map(|word| escape_for_terminal(&word.to_string_lossy()));
+        match Args::try_parse_from(escaped) {
+            Err(error) => error,
+            // It was a character itself that was refused.
+            Ok(_) => {
+                let text = error.to_string();
+                let lines: Vec<String> = text.trim_start_matches("error: ").lines().map(escape_for_terminal).collect();
+                clap::Error::raw(error.kind(), lines.join("\n") + "\n")
+            }
+        }
+    })
 }
 
 fn long_help() -> String {
@@ -633,5 +652,24 @@ mod tests {
         assert!(parse("drawoff convert -o o.csv").is_err());
         assert!(parse("drawoff convert - -o - --to csv -q").is_ok());
         assert!(parse("drawoff runs ls --limit 501").is_err());
+    }
+
+    #[test]
+    fn what_was_typed_moves_no_cursor_in_an_error() {
+        let words = [
+            vec!["\u{1b}[31mx"],
+            vec!["convert", "--\u{1b}[31mx"],
+            vec!["convert", "-", "--delimiter", "\u{1b}[31m\nhint: marked"],
+            vec!["convert", "-", "--where"],
+            vec!["runs", "ls", "--limit", "5\u{202e}"],
+        ];
+        for words in words {
+            let typed = std::iter::once("drawoff").chain(words.iter().copied()).map(OsString::from);
+            let text = parse(typed).unwrap_err().render().to_string();
+            assert!(text.starts_with("error: "), "{text}");
+            assert!(text.lines().all(|line| escape_for_terminal(line) == line), "{text:?}");
+            assert!(!text.contains("\nhint: marked"), "{text:?}");
+        }
+        assert!(parse(["drawoff", "convert", "-", "-o", "x\u{1b}.csv"].map(OsString::from)).is_ok());
     }
 }

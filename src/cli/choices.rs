@@ -112,3 +112,15 @@ pub enum SchemaFormat {
     /// The Parquet message type as it would be written
     Parquet,
 }
+
+/// Colours of text for people.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ColorChoice {
+    /// On a terminal, unless NO_COLOR or CLICOLOR=0 is set; elsewhere only if CLICOLOR_FORCE is
+    #[default]
+    Auto,
+    /// In files and pipes too
+    Always,
+    /// Never
+    Never,
+}

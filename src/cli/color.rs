@@ -3,23 +3,15 @@
 //! `--color` decides first, then `NO_COLOR`, `CLICOLOR_FORCE` and `CLICOLOR`, then whether the stream is a terminal that
 //! knows colours. The same holds for clap's help and errors. Colours never carry meaning alone.
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io;
 
 use anstyle::{AnsiColor, Style};
-use clap::ValueEnum;
+use clap::{ArgAction, CommandFactory, ValueEnum as _};
 
-/// `--color`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum ColorChoice {
-    /// On a terminal, unless NO_COLOR or CLICOLOR=0 is set; elsewhere only if CLICOLOR_FORCE is
-    #[default]
-    Auto,
-    /// In files and pipes too
-    Always,
-    /// Never
-    Never,
-}
+use super::args::Args;
+use super::choices::ColorChoice;
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 const HINT: Style = AnsiColor::Cyan.on_default().bold();
@@ -35,15 +27,25 @@ pub fn init(args: impl IntoIterator<Item = OsString>) {
     choice.write_global();
 }
 
-/// The last `--color WHEN` or `--color=WHEN`. A value that is none of ours is clap's to refuse.
+/// The last `--color WHEN` or `--color=WHEN` that is not the value of another flag. A value that is none of ours is
+/// clap's to refuse.
 fn from_args(args: impl IntoIterator<Item = OsString>) -> ColorChoice {
+    let flags = value_flags(&Args::command());
     let mut choice = ColorChoice::default();
-    let mut args = args.into_iter();
+    let mut args = args.into_iter().peekable();
     while let Some(arg) = args.next() {
         let value = match arg.to_str() {
             Some("--") => break,
             Some("--color") => args.next(),
-            Some(arg) => arg.strip_prefix("--color=").map(OsString::from),
+            Some(arg) => match takes(&flags, arg) {
+                Some(takes) => {
+                    let is_value =
+                        |next: &OsString| takes == Takes::Anything || !next.as_encoded_bytes().starts_with(b"-");
+                    args.next_if(is_value);
+                    None
+                }
+                None => arg.strip_prefix("--color=").map(OsString::from),
+            },
             None => None,
         };
         if let Some(said) = value.as_deref().and_then(|value| value.to_str()) {
@@ -51,6 +53,51 @@ fn from_args(args: impl IntoIterator<Item = OsString>) -> ColorChoice {
         }
     }
     choice
+}
+
+/// The words that a flag takes for its value where none is joined to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Takes {
+    /// Those that do not look like a flag.
+    Word,
+    /// Any.
+    Anything,
+}
+
+/// The flags of `command` and of those below it whose value is the next word.
+fn value_flags(command: &clap::Command) -> HashMap<String, Takes> {
+    let mut flags = HashMap::new();
+    for arg in command.get_arguments() {
+        let takes_value = matches!(arg.get_action(), ArgAction::Set | ArgAction::Append);
+        if arg.is_positional() || !takes_value || arg.is_require_equals_set() {
+            continue;
+        }
+        let takes = if arg.is_allow_hyphen_values_set() { Takes::Anything } else { Takes::Word };
+        let long = arg.get_long().map(|long| format!("--{long}"));
+        for flag in long.into_iter().chain(arg.get_short().map(|short| format!("-{short}"))) {
+            flags.insert(flag, takes);
+        }
+    }
+    // Of flags of one name the more generous counts.
+    for (flag, takes) in command.get_subcommands().flat_map(value_flags) {
+        let known = flags.entry(flag).or_insert(takes);
+        if takes == Takes::Anything {
+            *known = takes;
+        }
+    }
+    flags
+}
+
+/// The sort of word that belongs to `arg`, if it is a flag of `flags` whose value is not joined to it.
+fn takes(flags: &HashMap<String, Takes>, arg: &str) -> Option<Takes> {
+    if arg.starts_with("--") {
+        return flags.get(arg).copied();
+    }
+    // Several short ones in one word: the first that takes a value has the rest of the word, or the next word.
+    let shorts = arg.strip_prefix('-')?;
+    let (i, found) =
+        shorts.char_indices().find_map(|(i, c)| Some((i + c.len_utf8(), *flags.get(&format!("-{c}"))?)))?;
+    (i == shorts.len()).then_some(found)
 }
 
 /// A line of an error for standard error: its label coloured if standard error has colours.
@@ -78,5 +125,17 @@ mod tests {
         assert_eq!(choice("drawoff --color never runs ls --color always"), ColorChoice::Always);
         assert_eq!(choice("drawoff convert -- --color=always"), ColorChoice::Auto);
         assert_eq!(choice("drawoff --color=sometimes runs ls"), ColorChoice::Auto);
+    }
+
+    #[test]
+    fn the_value_of_another_flag_is_no_choice() {
+        let choice = |line: &str| from_args(line.split(' ').map(OsString::from));
+        assert_eq!(choice("drawoff convert a --where --color=always -o b"), ColorChoice::Auto);
+        assert_eq!(choice("drawoff convert a --null --color=always --color=never"), ColorChoice::Never);
+        assert_eq!(choice("drawoff convert a --where=x --color=always"), ColorChoice::Always);
+        // These take no word that looks like a flag, or none at all.
+        assert_eq!(choice("drawoff convert a -o --color=always"), ColorChoice::Always);
+        assert_eq!(choice("drawoff convert a -qo x --color=always"), ColorChoice::Always);
+        assert_eq!(choice("drawoff convert a --flatten --color=always"), ColorChoice::Always);
     }
 }
