@@ -32,7 +32,7 @@ impl PendingFile {
             Err(_) => path.to_owned(),
         };
         if no_clobber && path.exists() {
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "exists already, and --no-clobber was given"));
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "exists already"));
         }
         let temp = partial::create(&path)?;
         Ok(PendingFile { temp, flusher: Flusher::default(), path, no_clobber, bytes_before: 0, synced: false })

@@ -329,7 +329,7 @@ fn invalid(why: &str) -> io::Error {
 }
 
 fn exists() -> io::Error {
-    io::Error::new(io::ErrorKind::AlreadyExists, "exists already, and --no-clobber was given")
+    io::Error::new(io::ErrorKind::AlreadyExists, "exists already")
 }
 
 /// An error of the store in words, with its kind. Queries of URLs are left out: they may be signed.

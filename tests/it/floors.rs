@@ -176,6 +176,111 @@ const CIRCLES: &[&[&str]] = &[&[
     "pipeline/writer",
 ]];
 
+/// Files below `cli` that name a flag of the command line, as they were when this test was made; the list only shrinks.
+const NAMES_A_FLAG: &[&str] = &[
+    "format/ndjson/decode.rs",
+    "format/schema_file.rs",
+    "pipeline/compiled.rs",
+    "pipeline/mod.rs",
+    "pipeline/one.rs",
+    "pipeline/parts.rs",
+    "pipeline/query.rs",
+    "pipeline/reader.rs",
+    "pipeline/writer.rs",
+    "service/engine/block.rs",
+    "service/routes/uploads.rs",
+    "transform/apply.rs",
+    "transform/bind.rs",
+    "transform/error.rs",
+];
+
+/// The texts between quotes in `code`, comments left out.
+fn string_literals(code: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let chars: Vec<char> = code.chars().collect();
+    let at = |i: usize| chars.get(i).copied().unwrap_or(' ');
+    let mut i = 0;
+    while i < chars.len() {
+        match at(i) {
+            '/' if at(i + 1) == '/' => {
+                while i < chars.len() && at(i) != '\n' {
+                    i += 1;
+                }
+            }
+            // A quote as a character; a lifetime has none behind it.
+            '\'' if at(i + 1) == '\\' => {
+                i += 2;
+                while i < chars.len() && at(i + 1) != '\'' {
+                    i += 1;
+                }
+                i += 2;
+            }
+            '\'' if at(i + 2) == '\'' => i += 3,
+            'r' if at(i + 1) == '"' || at(i + 1) == '#' => {
+                let hashes = chars[i + 1..].iter().take_while(|c| **c == '#').count();
+                let start = i + 1 + hashes;
+                i = start;
+                if at(start) == '"' {
+                    let ends = |i: usize| at(i) == '"' && (1..=hashes).all(|n| at(i + n) == '#');
+                    i = (start + 1..chars.len()).find(|i| ends(*i)).unwrap_or(chars.len());
+                    found.push(chars[start + 1..i].iter().collect());
+                    i += 1 + hashes;
+                }
+            }
+            '"' => {
+                let start = i + 1;
+                i = start;
+                while i < chars.len() && at(i) != '"' {
+                    i += if at(i) == '\\' { 2 } else { 1 };
+                }
+                found.push(chars[start..i.min(chars.len())].iter().collect());
+                i += 1;
+            }
+            _ => i += 1,
+        }
+    }
+    found
+}
+
+fn names_a_flag(text: &str) -> bool {
+    text.match_indices("--").any(|(i, _)| {
+        let after_word = |c: char| c.is_alphanumeric() || "-_!".contains(c);
+        text[i + 2..].starts_with(|c: char| c.is_ascii_lowercase()) && !text[..i].ends_with(after_word)
+    })
+}
+
+/// The local service shows the engine's errors to people who typed no flag; `cli` adds the flag in its hints.
+#[test]
+fn flags_are_named_by_the_command_line_only() {
+    let floors = floors();
+    let mut naming: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (module, file, code) in code() {
+        let test_only = ["pipeline/step_tests.rs", "net/faults.rs", "net/scripted.rs"];
+        let name = file.to_str().unwrap().to_owned();
+        if module == "cli" || !floors.contains_key(&module) || test_only.contains(&name.as_str()) {
+            continue;
+        }
+        let texts: Vec<String> = string_literals(&code).into_iter().filter(|text| names_a_flag(text)).collect();
+        if !texts.is_empty() {
+            naming.insert(name, texts);
+        }
+    }
+    let new: Vec<_> = naming.iter().filter(|(file, _)| !NAMES_A_FLAG.contains(&file.as_str())).collect();
+    assert!(new.is_empty(), "say it in the floor's own terms, and let cli/error.rs name the flag: {new:#?}");
+    let gone: Vec<_> = NAMES_A_FLAG.iter().filter(|file| !naming.contains_key(**file)).collect();
+    assert!(gone.is_empty(), "these name no flag any more, so take them off the list: {gone:#?}");
+}
+
+#[test]
+fn flags_are_found_in_every_literal() {
+    let code = r##"f("a \"--one\""); g(r#"say "--two""#); h('"', '\'', b'\\'); // "--three"
+        fn k<'a>(x: &'a str) { m(b"--four"); n("a -- b", "x--y", "-- sql", "<!--c-->") }"##;
+    let found: Vec<String> = string_literals(code).into_iter().filter(|text| names_a_flag(text)).collect();
+    assert_eq!(found, [r#"a \"--one\""#, r#"say "--two""#, "--four"]);
+    let none: Vec<String> = string_literals("'a' + '\\u{1b}' \"x\"");
+    assert_eq!(none, ["x"]);
+}
+
 /// A file's module: `["pipeline", "run"]` of `pipeline/run.rs`, `["pipeline"]` of `pipeline/mod.rs`.
 type Module = Vec<String>;
 
