@@ -1,5 +1,6 @@
-//! Text for people: escaping for a terminal, sizes, counts and durations.
+//! Text for people: escaping for a terminal, errors with their causes, sizes, counts and durations.
 
+use std::error::Error;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -59,15 +60,51 @@ pub fn human_duration(duration: Duration) -> String {
     }
 }
 
-/// An error with its causes: `cannot read a.csv: no such file`.
-pub fn error_chain(error: &dyn std::error::Error) -> String {
+/// An error with its causes: `cannot read a.csv: no such file or directory`. A cause whose text its parent has said
+/// already is left out, and so is the number of a system's error.
+pub fn error_chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let _ = write!(text, ": {error}");
-        cause = error.source();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let words = without_number(cause);
+        if !text.ends_with(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        next = cause.source();
     }
     text
+}
+
+/// The system's errors without the number that the standard library appends.
+fn without_number(cause: &dyn Error) -> String {
+    let mut words = cause.to_string();
+    if let Some(end) = words.find(" (os error ") {
+        words.truncate(end);
+        if let Some(first) = words.get_mut(..1) {
+            first.make_ascii_lowercase();
+        }
+    }
+    words
+}
+
+/// `n` things in words: `1 row`, `1 234 rows`; for nouns whose plural takes an s.
+pub fn counted(n: u64, noun: &str) -> String {
+    format!("{} {noun}{}", human_count(n), plural(n))
+}
+
+/// The ending of a noun of which there are `n`: nothing or `s`.
+pub fn plural(n: u64) -> &'static str {
+    if n == 1 { "" } else { "s" }
+}
+
+/// `bytes` in lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        let _ = write!(out, "{byte:02x}");
+    }
+    out
 }
 
 /// The one of `names` that `typed` was probably meant to be: the nearest by letters put in, left out,
@@ -164,6 +201,22 @@ mod tests {
         assert_eq!(human_count(12), "12");
         assert_eq!(human_duration(Duration::from_millis(420)), "0.4 s");
         assert_eq!(human_duration(Duration::from_secs(185)), "3 min 5 s");
+        assert_eq!([0, 1, 1234].map(|n| counted(n, "row")), ["0 rows", "1 row", "1 234 rows"]);
+        assert_eq!(hex(&[0, 0x1f, 0xa0]), "001fa0");
+    }
+
+    #[test]
+    fn causes_are_joined_once_and_without_numbers() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("{text}")]
+        struct Layer {
+            text: &'static str,
+            source: Option<Box<dyn Error + Send + Sync>>,
+        }
+        let system = std::io::Error::from_raw_os_error(2);
+        let inner = Layer { text: "cannot read a", source: Some(system.into()) };
+        let outer = Layer { text: "the job failed: cannot read a", source: Some(inner.into()) };
+        assert_eq!(error_chain(&outer), "the job failed: cannot read a: no such file or directory");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::error::{Error, Failure, chain};
+use super::error::{Error, Failure};
 use super::interrupt::Interrupt;
 use super::print::Screen;
 use super::resume::pull_command;
@@ -12,7 +12,7 @@ use crate::api::RunId;
 use crate::client::Client;
 use crate::net::{Downloads, Http, HttpOptions, Limiter, OnWait};
 use crate::secret::ApiKey;
-use crate::text::{escape_for_terminal, human_duration};
+use crate::text::{error_chain, escape_for_terminal, human_duration};
 
 /// Waits that are shorter are not worth a note.
 const NOTED_WAIT: Duration = Duration::from_secs(5);
@@ -64,7 +64,7 @@ impl Context {
         let screen = Arc::clone(&self.screen);
         Arc::new(move |error, wait| {
             if wait >= NOTED_WAIT {
-                let error = escape_for_terminal(&chain(error));
+                let error = escape_for_terminal(&error_chain(error));
                 screen.note(&format!("{error}; trying again in {}", human_duration(wait)));
             }
         })

@@ -1,5 +1,6 @@
-//! From causes to what a person reads: the chain of causes on one line, a hint if there is something to do, an exit
-//! code.
+//! Errors as a person reads them: the chain of causes on one line, a hint if there is something to do, an exit code.
+//!
+//! The floors below say what is wrong in their own terms; flags and commands that help are named here.
 
 use std::error::Error as StdError;
 use std::io;
@@ -13,7 +14,7 @@ use super::shell::shell_quoted;
 use crate::client::{self, RunEnd, StateError};
 use crate::net::{self, Kind};
 use crate::pipeline;
-use crate::text::escape_for_terminal;
+use crate::text::{error_chain, escape_for_terminal};
 use crate::transform::expr;
 
 /// Standard output's name in errors, the engine's too.
@@ -179,7 +180,7 @@ impl Failure {
 
     /// The lines for standard error. Text from outside is escaped.
     pub fn lines(&self) -> Vec<String> {
-        let mut lines = vec![format!("error: {}", escape_for_terminal(&chain(&self.0.error)))];
+        let mut lines = vec![format!("error: {}", escape_for_terminal(&error_chain(&self.0.error)))];
         if let Error::Expression { cause, .. } | Error::Pipeline(pipeline::Error::Expression(cause)) = &self.0.error {
             let before = cause.text.get(..cause.at).unwrap_or(&cause.text);
             lines.push(format!("  {}", escape_for_terminal(&cause.text)));
@@ -189,36 +190,6 @@ impl Failure {
             lines.push(format!("hint: {}", escape_for_terminal(hint)));
         }
         lines
-    }
-}
-
-/// Text and causes, joined. A cause whose text its parent has said already is left out.
-pub fn chain(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let words = plain_words(cause);
-        if !text.ends_with(&words) {
-            text.push_str(": ");
-            text.push_str(&words);
-        }
-        next = cause.source();
-    }
-    text
-}
-
-/// The system's errors without the number that the standard library appends.
-fn plain_words(cause: &(dyn StdError + 'static)) -> String {
-    let words = cause.to_string();
-    match words.find(" (os error ") {
-        Some(end) => {
-            let mut words = words[..end].to_owned();
-            if let Some(first) = words.get(..1) {
-                words.replace_range(..1, &first.to_ascii_lowercase());
-            }
-            words
-        }
-        None => words,
     }
 }
 

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+use crate::text::hex;
+
 /// A file's name for `text` from outside: its plain characters, so that people know it, and a digest of all that
 /// distinguishes it.
 pub(super) fn file_stem(text: &str, parts: &[&str]) -> String {
@@ -43,8 +45,4 @@ pub fn digest_of_reader(from: &mut dyn io::Read) -> io::Result<String> {
 /// The digest of a file in hexadecimal.
 pub fn digest_of_file(path: &Path) -> io::Result<String> {
     digest_of_reader(&mut std::fs::File::open(path)?)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

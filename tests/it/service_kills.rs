@@ -157,7 +157,7 @@ fn a_stop_ends_runs_and_keeps_what_is_done() {
     wait_for("the run", || call("GET", &live, None).filter(|(_, live)| live["overall_status"] == "completed"));
     assert_eq!(service.terminate(), 0);
     let done = place.run(&["serve", "--data", "data", "--export", "state.tar"]).ok();
-    assert!(done.stderr.contains("exported 1 workflows, 1 runs, 0 uploads, 1 notebooks"), "{}", done.stderr);
+    assert!(done.stderr.contains("exported 1 workflow, 1 run, 0 uploads, 1 notebook"), "{}", done.stderr);
     let listing = std::process::Command::new("tar").arg("tf").arg(place.path("state.tar")).output().unwrap();
     let listing = String::from_utf8(listing.stdout).unwrap();
     assert!(listing.contains(&format!("runs/{run}/block_3_group_by.csv")) && listing.ends_with("state.ndjson\n"));

@@ -13,7 +13,7 @@ use crate::cli::{engine, sources, table};
 use crate::column::Schema;
 use crate::format::schema_file;
 use crate::pipeline::{Control, Explained, SchemaChoice, SchemaFrom, SchemaPolicy, explain_steps};
-use crate::text::human_count;
+use crate::text::counted;
 
 /// Carries it out.
 pub async fn explain(context: &Context, args: ExplainArgs) -> Result<Exit, Failure> {
@@ -36,7 +36,7 @@ pub async fn explain(context: &Context, args: ExplainArgs) -> Result<Exit, Failu
     for name in &explained.unseen {
         context.screen.note(&format!("no record of the sample has a column `{name}`"));
     }
-    context.screen.note(&format!("from the first {} records; later ones may widen it", human_count(explained.records)));
+    context.screen.note(&format!("from the first {}; later ones may widen it", counted(explained.records, "record")));
     Ok(Exit::Success)
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::api::{DownloadLink, RunId};
 use crate::cli::context::Context;
-use crate::cli::error::{Error, Failure, chain};
+use crate::cli::error::{Error, Failure};
 use crate::cli::outputs;
 use crate::client::{
     Client, Done, FilePulled, OpenLedger, Position, RejectsKept, ResultFormat, SeenLink, StateDir, StateError,
@@ -13,7 +13,7 @@ use crate::client::{
 };
 use crate::pipeline::{Control, Directory, Output, Report, SUCCESS, Target};
 use crate::sink::remove_stale;
-use crate::text::human_bytes;
+use crate::text::{error_chain, human_bytes};
 
 /// Between two saves of how far a download came. Each syncs a small file.
 const SAVE_INTERVAL: Duration = Duration::from_secs(1);
@@ -46,7 +46,7 @@ pub fn state_dir(context: &Context, no_state: bool, need: Need) -> Result<Option
             "give a folder with `--state-dir` or DRAWOFF_STATE_DIR; `--no-state` starts all the same, but if its answer is lost, the same command starts a second run",
         )),
         (Err(error), Need::Helpful) => {
-            let error = chain(&error);
+            let error = error_chain(&error);
             context.screen.note(&format!("{error}; going on without, so that a broken download starts anew"));
             Ok(None)
         }
@@ -112,7 +112,7 @@ impl Keeping {
         self.saved = Instant::now();
         if let Err(error) = open.save() {
             // The results are what matters; without the ledger a break costs a download.
-            let error = chain(&error);
+            let error = error_chain(&error);
             context.screen.note(&format!("{error}; going on without, so that a broken download starts anew"));
             self.open = None;
         }

@@ -10,7 +10,7 @@ use crate::cli::args::{PlanArgs, ResultArgs};
 use crate::cli::choices::{ApiFormat, ReportFormat, SchemaFromArg};
 use crate::cli::context::Context;
 use crate::cli::engine::Moment;
-use crate::cli::error::{Error, Failure, chain};
+use crate::cli::error::{Error, Failure};
 use crate::cli::exit::Exit;
 use crate::cli::report::{Account, already_complete};
 use crate::cli::resume::pull_command;
@@ -25,7 +25,7 @@ use crate::column::Schema;
 use crate::net::Download;
 use crate::pipeline::{self, Control, Directory, Output, Target};
 use crate::source::{ByteSource, Source};
-use crate::text::{escape_for_terminal, human_count, human_duration};
+use crate::text::{error_chain, escape_for_terminal, human_count, human_duration};
 
 /// How long an answer to the cancelling of a run is waited for.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(10);
@@ -328,7 +328,7 @@ async fn cancelled(client: &Client, run: &RunId, failure: Failure) -> Failure {
         Ok(Ok(_)) => failure.with_hint(format!("run {run} was cancelled")),
         Ok(Err(error)) => failure.with_hint(format!(
             "run {run} could not be cancelled ({}); `drawoff runs cancel {run}` tries again",
-            chain(&error)
+            error_chain(&error)
         )),
         Err(_) => failure
             .with_hint(format!("run {run}: no answer to its cancelling; `drawoff runs cancel {run}` tries again")),

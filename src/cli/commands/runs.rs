@@ -8,11 +8,11 @@ use crate::api::{DownloadLink, LiveStatus, RunId, RunStatus};
 use crate::cli::args::RunsCommand;
 use crate::cli::choices::ListFormat;
 use crate::cli::context::Context;
-use crate::cli::error::{Failure, chain};
+use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::cli::table;
 use crate::client::{Client, RunFilter, WatchOptions};
-use crate::text::{escape_for_terminal, human_bytes, human_count};
+use crate::text::{error_chain, escape_for_terminal, human_bytes, human_count};
 
 /// What `--status` can say. Others are sent all the same: the API may know more by now.
 const STATUS_WORDS: [&str; 7] = ["queued", "running", "completed", "failed", "cancelled", "timeout", "active"];
@@ -77,7 +77,7 @@ fn remembered(context: &Context, limit: Option<u32>, list: ListFormat) -> Result
     for ledger in state.ledgers()? {
         match ledger {
             Ok(ledger) => ledgers.push(ledger),
-            Err(error) => context.screen.note(&escape_for_terminal(&chain(&error))),
+            Err(error) => context.screen.note(&escape_for_terminal(&error_chain(&error))),
         }
     }
     ledgers.truncate(limit.map_or(usize::MAX, |limit| limit as usize));

@@ -16,7 +16,7 @@ use crate::column::Schema;
 use crate::format::{arrow_json, parquet, schema_file};
 use crate::pipeline::{Control, Described, SchemaChoice, SchemaFrom, SetBy, TypeFrom, describe_schema};
 use crate::position::FieldPath;
-use crate::text::{escape_for_terminal, human_count};
+use crate::text::{counted, error_chain, escape_for_terminal, human_count};
 
 /// Carries it out. By default files are read whole, so that the answer holds for every record; a stream is judged by
 /// its start.
@@ -49,13 +49,13 @@ pub async fn schema(context: &Context, args: SchemaArgs) -> Result<Exit, Failure
         SchemaFormat::Arrow => table::write_data(&(table::pretty(&arrow_json::schema(&described.schema)) + "\n"))?,
         SchemaFormat::Parquet => {
             let text = parquet::message_type(&described.schema);
-            table::write_data(&text.map_err(|error| Error::Bug(crate::text::error_chain(&error)))?)?;
+            table::write_data(&text.map_err(|error| Error::Bug(error_chain(&error)))?)?;
         }
     }
     if from == SchemaFrom::Sample {
         context
             .screen
-            .note(&format!("from the first {} records; later ones may widen it", human_count(described.records)));
+            .note(&format!("from the first {}; later ones may widen it", counted(described.records, "record")));
     }
     if let Some((position, reject)) = &described.first_misfit {
         context.screen.note(&escape_for_terminal(&format!(

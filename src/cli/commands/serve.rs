@@ -14,6 +14,7 @@ pub async fn serve(context: &Context, args: ServeArgs) -> Result<Exit, Failure> 
     use crate::cli::table;
     use crate::secret::ApiKey;
     use crate::service::Config;
+    use crate::text::counted;
 
     if args.print_openapi {
         let document = format!("{:#}\n", crate::service::openapi_document());
@@ -60,8 +61,7 @@ pub async fn serve(context: &Context, args: ServeArgs) -> Result<Exit, Failure> 
         context.screen.note("its store is temporary; `--data DIR` keeps it");
     }
     if spoils > 0 {
-        let s = if spoils == 1 { "" } else { "s" };
-        context.screen.note(&format!("it does things wrong on purpose: {spoils} fault{s}"));
+        context.screen.note(&format!("it does things wrong on purpose: {}", counted(spoils as u64, "fault")));
     }
     context.interrupt.requested().await;
     context.screen.note("stopping");
@@ -81,11 +81,12 @@ mod state {
     use std::path::Path;
 
     use crate::cli::context::Context;
-    use crate::cli::error::{Error, Failure, chain};
+    use crate::cli::error::{Error, Failure};
     use crate::cli::exit::Exit;
     use crate::cli::serve_flags::EngineFlags;
     use crate::cli::values::parse_duration;
     use crate::service::{self, FaultRule, Moved, Retain, Scenario};
+    use crate::text::{counted, error_chain};
 
     /// Moves state into an archive, or out of one.
     pub(super) async fn moved(context: &Context, data: &Path, flags: &EngineFlags) -> Result<Exit, Failure> {
@@ -98,9 +99,9 @@ mod state {
         let (word, moved) =
             work.await.map_err(|_| Error::Bug("moving state broke down".into()))?.map_err(Error::Moved)?;
         let Moved { workflows, runs, uploads, notebooks, there_before } = moved;
-        context
-            .screen
-            .note(&format!("{word} {workflows} workflows, {runs} runs, {uploads} uploads, {notebooks} notebooks"));
+        let kinds = [(workflows, "workflow"), (runs, "run"), (uploads, "upload"), (notebooks, "notebook")];
+        let parts = kinds.map(|(n, noun)| counted(n as u64, noun)).join(", ");
+        context.screen.note(&format!("{word} {parts}"));
         if there_before > 0 {
             context.screen.note(&format!("{there_before} were there already and stay as they are"));
         }
@@ -115,7 +116,7 @@ mod state {
                 let text = std::fs::read_to_string(path)
                     .map_err(|cause| Error::Usage(format!("--scenario {}: {cause}", path.display())))?;
                 text.parse()
-                    .map_err(|cause| Error::Usage(format!("--scenario {}: {}", path.display(), chain(&cause))))?
+                    .map_err(|cause| Error::Usage(format!("--scenario {}: {}", path.display(), error_chain(&cause))))?
             }
         };
         for text in &flags.fault {

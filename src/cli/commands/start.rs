@@ -10,13 +10,13 @@ use super::keeping::endpoint_of;
 use crate::api::{BulkKind, HandleId, RunId, RunStarted, RunStatus};
 use crate::cli::choices::FromFormat;
 use crate::cli::context::Context;
-use crate::cli::error::{Error, Failure, chain};
+use crate::cli::error::{Error, Failure};
 use crate::client::{
     self, Client, IdempotencyKey, Meaning, OpenStart, Resolved, ResultFormat, RunFilter, Start, StartOptions, StateDir,
     StateError,
 };
 use crate::net::Kind;
-use crate::text::human_duration;
+use crate::text::{error_chain, human_duration};
 
 /// Our reading: the API remembers an idempotency key for a day. So long a start without an answer can be asked for
 /// again, and results that were never written are gone on with.
@@ -154,7 +154,7 @@ pub async fn start(
     // Before it is said: who reads of a run may end this process and ask again.
     start.run = Some(run.clone());
     if let Err(error) = slot.save(&start) {
-        let error = chain(&error);
+        let error = error_chain(&error);
         context.screen.always(&format!("{error}; the run goes on all the same"));
     }
     match attached {
