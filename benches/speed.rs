@@ -31,7 +31,7 @@ use drawoff::format::parquet::{Layout, ParquetFileWriter, RowGroupEncoder, Works
 use drawoff::format::{Compression, CsvOptions, OutputFormat, ParquetCodec, ParquetOptions};
 use drawoff::pipeline::{Control, Output, Plan, Report, Target, execute};
 use drawoff::source::Source;
-use drawoff::transform::{Condition, Logic, Step, Test};
+use drawoff::transform::{Condition, Filter, Logic, Step, Test};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
@@ -511,7 +511,7 @@ mod conversion {
     fn ndjson_filtered(bencher: Bencher) {
         let score =
             Condition { column: "score".into(), test: Test::Greater(serde_json::json!(0.8)), logic: Logic::default() };
-        bench(bencher, &FILES.wide, OutputFormat::Ndjson, &[Step::Filter(vec![score])]);
+        bench(bencher, &FILES.wide, OutputFormat::Ndjson, &[Filter::Conditions(vec![score]).into()]);
     }
 
     #[divan::bench]

@@ -25,7 +25,6 @@ pub mod settings;
 mod shell;
 mod sinks;
 mod sources;
-mod step_by_name;
 mod steps;
 mod table;
 #[cfg(test)]

@@ -18,9 +18,8 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::error::{Error, Failure};
-use super::step_by_name::{parse_on_bad_cast, step};
 use crate::text::nearest;
-use crate::transform::{OnBadCast, Step};
+use crate::transform::{Grammar, OnBadCast, ReadError, Step};
 
 /// What a plan file says.
 #[derive(Debug)]
@@ -30,21 +29,6 @@ pub struct PlanFile {
     /// What a value does that cannot be made, if it says.
     pub on_bad_cast: Option<OnBadCast>,
 }
-
-/// Entries whose value is a text, or where a list of texts is as good, joined by commas.
-const TEXTS: [(&str, bool); 11] = [
-    ("sql", false),
-    ("where", false),
-    ("with", false),
-    ("select", true),
-    ("drop", true),
-    ("rename", true),
-    ("cast", true),
-    ("flatten", false),
-    ("explode", false),
-    ("json", true),
-    ("dedupe", true),
-];
 
 /// Reads the plan file at `path`; `seed` is of samples that name none.
 pub fn read(path: &Path, seed: Option<u64>) -> Result<PlanFile, Failure> {
@@ -93,7 +77,7 @@ fn parse(text: &str, seed: Option<u64>) -> Result<PlanFile, Fault> {
             }
             ("steps" | "step", _) => return Err("`steps` is a list".to_owned().into()),
             ("on_bad_cast", Value::String(text)) => {
-                plan.on_bad_cast = Some(parse_on_bad_cast(&text).map_err(|why| format!("on_bad_cast: {why}"))?);
+                plan.on_bad_cast = Some(text.parse().map_err(|why| format!("on_bad_cast: {why}"))?);
             }
             (other, _) => {
                 let hint = Some("a plan has `steps`, and may have `on_bad_cast`".to_owned());
@@ -114,40 +98,22 @@ fn entry_steps(entry: Value, seed: Option<u64>) -> Result<Vec<Step>, Fault> {
     };
     let mut members = entry.into_iter();
     let (Some((name, value)), None) = (members.next(), members.next()) else { return Err(shape.to_owned().into()) };
-    if let Some((_, listed)) = TEXTS.iter().find(|(known, _)| *known == name) {
-        let text = match value {
-            Value::String(text) => text,
-            Value::Bool(true) if name == "flatten" => ".".to_owned(),
-            Value::Array(items) if *listed => {
-                let texts: Option<Vec<String>> = items.iter().map(|item| item.as_str().map(str::to_owned)).collect();
-                texts.ok_or_else(|| format!("`{name}` is a text or a list of texts"))?.join(",")
-            }
-            _ => return Err(format!("`{name}` is a text").into()),
+    let Some(grammar) = Grammar::of(&name) else {
+        let names = || Grammar::all().iter().map(|grammar| grammar.word);
+        let hint = match nearest(&name, names()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("the steps are {}", names().collect::<Vec<_>>().join(", ")),
         };
-        return step(&name, &text).map_err(|error| {
-            let place = crate::text::escape_for_terminal(error.text.get(error.at..).unwrap_or_default());
+        return Err(Fault { what: format!("there is no step `{name}`"), hint: Some(hint) });
+    };
+    grammar.read(&value, own_seed).map_err(|error| match error {
+        ReadError::Text { word, cause } => {
+            let place = crate::text::escape_for_terminal(cause.text.get(cause.at..).unwrap_or_default());
             let near = if place.is_empty() { "at the end".to_owned() } else { format!("at `{place}`") };
-            Fault { what: format!("{name}: {error} ({near})"), hint: error.hint }
-        });
-    }
-    match (name.as_str(), value) {
-        ("limit", value) => match value.as_u64() {
-            Some(rows) => Ok(vec![Step::Limit(rows)]),
-            None => Err("`limit` is a whole number".to_owned().into()),
-        },
-        ("sample", value) => match value.as_f64() {
-            Some(rate) if (0.0..=1.0).contains(&rate) => Ok(vec![Step::Sample { rate, seed: own_seed }]),
-            _ => Err("`sample` is a number from 0 to 1".to_owned().into()),
-        },
-        (other, _) => {
-            let names = || TEXTS.iter().map(|(name, _)| *name).chain(["limit", "sample"]);
-            let hint = match nearest(other, names()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("the steps are {}", names().collect::<Vec<_>>().join(", ")),
-            };
-            Err(Fault { what: format!("there is no step `{other}`"), hint: Some(hint) })
+            Fault { what: format!("{word}: {cause} ({near})"), hint: cause.hint }
         }
-    }
+        error => error.to_string().into(),
+    })
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! clap's derived arguments forget that order across flags, so these read clap's matches themselves.
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::parser::ValueSource;
@@ -10,9 +11,8 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_pars
 
 use super::error::{Error, Failure};
 use super::plan_file;
-use super::step_by_name::{parse_on_bad_cast, step};
 use crate::source::Source;
-use crate::transform::{OnBadCast, RESULTS, Step};
+use crate::transform::{Form, Grammar, OnBadCast, RESULTS, Step};
 
 /// The flags as typed, in their order.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -25,78 +25,60 @@ pub struct StepArgs {
 
 #[derive(Clone, Debug, PartialEq)]
 enum Typed {
-    Text { flag: &'static str, text: String },
-    Limit(u64),
-    Sample(f64),
+    Step { flag: &'static str, text: String },
     Plan(PathBuf),
 }
 
 const HEADING: &str = "Steps (in the order given)";
 
-/// Flags with a text: name, placeholder, help.
-const TEXTS: [(&str, &str, &str); 11] = [
-    ("where", "EXPR", "Keep the rows of which this is true, such as \"score > 0.8 and hq.country = 'NO'\""),
-    ("with", "NAME=EXPR", "Add or replace a column: \"domain = lower(split_part(email, '@', 2))\""),
-    ("select", "COLS", "Keep these columns, in this order: a,b,hq.city,emails[0]"),
-    ("drop", "COLS", "Drop these columns"),
-    ("rename", "A=B,...", "Give columns new names"),
+/// The flag of each step: the step's word with dashes, placeholder, help. In the order of the help.
+const FLAGS: [(&str, &str, &str); 13] = [
+    ("--where", "EXPR", "Keep the rows of which this is true, such as \"score > 0.8 and hq.country = 'NO'\""),
+    ("--with", "NAME=EXPR", "Add or replace a column: \"domain = lower(split_part(email, '@', 2))\""),
+    ("--select", "COLS", "Keep these columns, in this order: a,b,hq.city,emails[0]"),
+    ("--drop", "COLS", "Drop these columns"),
+    ("--rename", "A=B,...", "Give columns new names"),
     (
-        "cast",
+        "--cast",
         "COL:TYPE,...",
         "Bring columns to types: int, float, bool, string, json, date, timestamp(ms, utc), decimal(12,2)",
     ),
-    ("flatten", "SEP", "Make columns of objects, named hq.city, or with SEP between the parts"),
-    ("explode", "COL", "One row for each element of the lists in a column, the other values repeated"),
-    ("dedupe", "COLS", "Keep the first row of each distinct value of these columns; `*` for all of them"),
-    ("json", "COLS", "Make JSON text of the objects and lists in these columns"),
-    ("sql", "QUERY", "What a query makes of the rows, which are its table `results`; comes last"),
+    ("--flatten", "SEP", "Make columns of objects, named hq.city, or with SEP between the parts"),
+    ("--explode", "COL", "One row for each element of the lists in a column, the other values repeated"),
+    ("--dedupe", "COLS", "Keep the first row of each distinct value of these columns; `*` for all of them"),
+    ("--json", "COLS", "Make JSON text of the objects and lists in these columns"),
+    ("--sql", "QUERY", "What a query makes of the rows, which are its table `results`; comes last"),
+    ("--limit", "N", "Keep the first N rows, and read no further"),
+    ("--sample", "RATE", "Keep about this part of the rows, from 0 to 1; the same ones every time"),
 ];
 
-/// The flags that may be typed for one column or expression, by their names with dashes.
-fn flag_of(name: &str) -> &'static str {
-    match name {
-        "where" => "--where",
-        "with" => "--with",
-        "select" => "--select",
-        "drop" => "--drop",
-        "rename" => "--rename",
-        "cast" => "--cast",
-        "flatten" => "--flatten",
-        "explode" => "--explode",
-        "dedupe" => "--dedupe",
-        "sql" => "--sql",
-        _ => "--json",
-    }
+/// The flags with the steps that they are.
+fn flags() -> impl Iterator<Item = (&'static str, &'static Grammar, [&'static str; 2])> {
+    let grammar = |flag: &str| Grammar::of(flag.trim_start_matches('-')).expect("each flag is a step's");
+    FLAGS.iter().map(move |(flag, value, help)| (*flag, grammar(flag), [*value, *help]))
 }
 
 impl Args for StepArgs {
     fn augment_args(command: Command) -> Command {
-        let texts = TEXTS.iter().map(|(name, value, help)| {
-            // Checked with the place shown, which clap's own message would not.
-            let arg = Arg::new(*name).long(*name).value_name(*value).help(*help);
-            match *name {
-                "flatten" => arg.num_args(0..=1).require_equals(true).default_missing_value("."),
-                _ => arg.value_parser(NonEmptyStringValueParser::new()).allow_hyphen_values(true),
+        let steps = flags().map(|(_, grammar, [value, help])| {
+            let arg = Arg::new(grammar.word).long(grammar.word).value_name(value).help(help);
+            match grammar.form {
+                // Checked with the place shown, which clap's own message would not.
+                Form::Text | Form::Names => {
+                    arg.value_parser(NonEmptyStringValueParser::new()).allow_hyphen_values(true)
+                }
+                Form::TextOr(usual) => arg.num_args(0..=1).require_equals(true).default_missing_value(usual),
+                Form::Count => arg.value_parser(value_parser!(u64)).allow_hyphen_values(true),
+                Form::Part => arg.value_parser(parse_rate),
             }
         });
-        let limit = Arg::new("limit")
-            .long("limit")
-            .value_name("N")
-            .help("Keep the first N rows, and read no further")
-            .value_parser(value_parser!(u64))
-            .allow_hyphen_values(true);
-        let sample = Arg::new("sample")
-            .long("sample")
-            .value_name("RATE")
-            .help("Keep about this part of the rows, from 0 to 1; the same ones every time")
-            .value_parser(parse_rate);
         let plan = Arg::new("plan")
             .long("plan")
             .value_name("FILE")
             .help("Steps from a file, TOML or JSON: steps = [{ where = \"score > 0.8\" }, { limit = 10 }]")
             .value_parser(value_parser!(PathBuf));
-        let command = texts
-            .chain([limit, sample, plan])
+        let command = steps
+            .chain([plan])
             .fold(command, |command, arg| command.arg(arg.action(ArgAction::Append).help_heading(HEADING)));
         let seed = Arg::new("seed")
             .long("seed")
@@ -110,7 +92,7 @@ impl Args for StepArgs {
             .help(
                 "What a value does that a cast or an expression cannot make: reject (its record is a bad one) or null",
             )
-            .value_parser(parse_on_bad_cast)
+            .value_parser(OnBadCast::from_str)
             .help_heading(HEADING);
         let table = Arg::new("table")
             .long("table")
@@ -158,11 +140,16 @@ impl FromArgMatches for StepArgs {
             }
         }
         let mut placed: Vec<(usize, Typed)> = Vec::new();
-        for (flag, ..) in TEXTS.iter() {
-            collect(matches, flag, &mut placed, |text: String| Typed::Text { flag, text });
+        for (flag, grammar, _) in flags() {
+            let (word, placed) = (grammar.word, &mut placed);
+            match grammar.form {
+                Form::Text | Form::Names | Form::TextOr(_) => {
+                    collect(matches, word, placed, |text: String| Typed::Step { flag, text });
+                }
+                Form::Count => collect(matches, word, placed, |n: u64| Typed::Step { flag, text: n.to_string() }),
+                Form::Part => collect(matches, word, placed, |n: f64| Typed::Step { flag, text: n.to_string() }),
+            }
         }
-        collect(matches, "limit", &mut placed, Typed::Limit);
-        collect(matches, "sample", &mut placed, Typed::Sample);
         collect(matches, "plan", &mut placed, Typed::Plan);
         placed.sort_by_key(|(index, _)| *index);
         Ok(StepArgs {
@@ -185,12 +172,11 @@ impl StepArgs {
         let mut steps = Vec::new();
         for typed in &self.typed {
             match typed {
-                Typed::Limit(rows) => steps.push(Step::Limit(*rows)),
-                Typed::Sample(rate) => steps.push(Step::Sample { rate: *rate, seed: self.seed.unwrap_or(0) }),
                 Typed::Plan(path) => steps.extend(plan_file::read(path, self.seed)?.steps),
-                Typed::Text { flag, text } => {
-                    let made = step(flag, text).map_err(|cause| Error::Expression { flag: flag_of(flag), cause })?;
-                    steps.extend(made);
+                Typed::Step { flag, text } => {
+                    let grammar = Grammar::of(flag.trim_start_matches('-')).expect("each flag is a step's");
+                    let made = grammar.parse(text, self.seed.unwrap_or(0));
+                    steps.extend(made.map_err(|cause| Error::Expression { flag, cause })?);
                 }
             }
         }
@@ -250,29 +236,26 @@ mod tests {
         }
     }
 
+    fn said(step: &Step) -> String {
+        let text = step.describe();
+        format!("{} {}", text.name, text.text)
+    }
+
+    #[test]
+    fn every_step_that_is_written_has_a_flag() {
+        let flags: Vec<&str> = flags().map(|(_, grammar, _)| grammar.word).collect();
+        let words: Vec<&str> = Grammar::all().iter().map(|grammar| grammar.word).collect();
+        assert_eq!(flags, words);
+    }
+
     #[test]
     fn steps_keep_their_order() {
         let flags =
             ["--limit", "5", "--where", "a > -1", "--rename=a=b", "--where", "b<9", "--drop", "c", "--select", "b,d.e"];
         let steps = typed(&flags).steps().unwrap();
-        let words: Vec<&str> = steps
-            .iter()
-            .map(|step| match step {
-                Step::Limit(5) => "limit",
-                Step::Where(expr) => {
-                    if &*expr.text == "a > -1" {
-                        "where a"
-                    } else {
-                        "where b"
-                    }
-                }
-                Step::Rename(renames, _) if &*renames[0].to == "b" => "rename",
-                Step::Drop(..) => "drop",
-                Step::Select(selected, _) if &*selected[1].name == "d.e" => "select",
-                other => panic!("{other:?}"),
-            })
-            .collect();
-        assert_eq!(words, ["limit", "where a", "rename", "where b", "drop", "select"]);
+        let words: Vec<String> = steps.iter().map(said).collect();
+        let expected = ["limit 5", "where a > -1", "rename a=b", "where b<9", "drop c", "select b,d.e"];
+        assert_eq!(words, expected);
         assert!(typed(&[]).steps().unwrap().is_empty());
     }
 
@@ -294,10 +277,6 @@ mod tests {
             "--seed",
             "7",
         ];
-        let said = |step: &Step| {
-            let text = step.describe();
-            format!("{} {}", text.name, text.text)
-        };
         let steps: Vec<String> = typed(&flags).steps().unwrap().iter().map(said).collect();
         let with = "with x = a - 1, y = 2";
         let others = ["cast a:int,b:decimal(5,2)", "explode l", "json o,p", "sample 0.5, seed 7"];

@@ -105,7 +105,7 @@ impl Compiled {
         let are_rows = sample.iter().any(|item| matches!(item, Item::Rows(..)));
         let typed = has_query || are_rows || plan.outputs.iter().any(|o| o.format.is_typed());
         let parquet = plan.outputs.iter().any(|o| matches!(o.format, OutputFormat::Parquet(_)));
-        if typed && plan.steps.iter().any(|s| matches!(s, Step::Lookup(_))) {
+        if typed && plan.steps.iter().any(|step| step.properties().makes_raw_columns) {
             return Err(Error::Plan("look-up steps need a text output".into()));
         }
         if plan.schema.extra_column.is_some()
@@ -128,7 +128,7 @@ impl Compiled {
         };
         // What has no column is of interest to the extra one; a schema file has types for all of them.
         let all_columns = plan.schema.extra_column.is_some() || plan.schema.law.is_some() && typed;
-        let has_limit = steps.iter().any(|step| matches!(step, Step::Limit(_)));
+        let has_limit = steps.iter().any(|step| step.properties().has_limit);
         // One worker sees all rows in order. Text is put in order by the writer, which then takes the
         // steps that need it.
         let in_one_worker = parquet && !Steps::split(&steps).1.is_empty();
@@ -233,7 +233,7 @@ impl Compiled {
 
     /// True if a step makes columns of what is inside values.
     pub fn takes_apart(&self) -> bool {
-        self.row_steps.iter().chain(&self.ordered_steps).any(|step| matches!(step, Step::Flatten { .. }))
+        self.row_steps.iter().chain(&self.ordered_steps).any(|step| step.properties().opens_objects)
     }
 
     /// What ends a line of the source in its morsels.

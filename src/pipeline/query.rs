@@ -13,7 +13,7 @@ use super::{compiled::workers_of, explain_steps};
 use crate::column::{Batch, Schema};
 use crate::format::{Compression, OutputFormat, ParquetCodec, ParquetOptions};
 use crate::source::{BoxedError, Input, Source};
-use crate::transform::{Answer, Query, RESULTS, Resources, SqlError, Step, TableFile};
+use crate::transform::{Answer, Limit, Query, RESULTS, Resources, SqlError, Step, TableFile};
 
 /// How a Parquet file begins.
 const PARQUET_MAGIC: &[u8; 4] = b"PAR1";
@@ -29,7 +29,7 @@ pub(super) fn execute(mut plan: Plan, control: &Control) -> Result<Report, Error
         // What the query wants and the sample does not have may come later.
         if let Ok(Some(by_rows)) = query.by_rows(&known.output) {
             plan.steps.push(Step::Sql(query));
-            plan.steps.extend(by_rows.limit().map(Step::Limit));
+            plan.steps.extend(by_rows.limit().map(Limit).map(Step::from));
             // What a type that widens late would mean for the rows before, nobody can tell.
             plan.schema.from = SchemaFrom::Full;
             return pass(plan, control);

@@ -7,42 +7,47 @@ use serde_json::{Map, Value, json};
 
 use super::*;
 use crate::source::Source;
-use crate::transform::expr::{parse, parse_assignments, parse_casts, parse_names, parse_renames};
-use crate::transform::{OnBadCast, Rename, Selected, Step};
+use crate::transform::{Grammar, Limit, OnBadCast, Step};
+
+/// The step that a flag with this text is.
+fn step(word: &str, text: &str) -> Step {
+    Grammar::of(word).unwrap().parse(text, 0).unwrap().remove(0)
+}
 
 fn where_(text: &str) -> Step {
-    Step::Where(parse(text).unwrap())
+    step("where", text)
 }
 
 fn select(text: &str) -> Step {
-    let selected = parse_names(text).unwrap().into_iter();
-    Step::Select(selected.map(|path| Selected { name: path.to_string().into(), path }).collect(), text.into())
+    step("select", text)
 }
 
 fn drop_(text: &str) -> Step {
-    Step::Drop(parse_names(text).unwrap(), text.into())
+    step("drop", text)
 }
 
 fn rename(text: &str) -> Step {
-    let renames = parse_renames(text).unwrap().into_iter();
-    Step::Rename(renames.map(|(from, to)| Rename { from, to: to.into() }).collect(), text.into())
+    step("rename", text)
 }
 
 fn with(text: &str) -> Step {
-    let with = parse_assignments(text).unwrap().remove(0);
-    Step::With { name: with.name.into(), at: with.at, value: with.value, text: text.into() }
+    step("with", text)
 }
 
 fn cast(text: &str) -> Step {
-    Step::Cast(parse_casts(text).unwrap(), text.into())
+    step("cast", text)
 }
 
 fn explode(text: &str) -> Step {
-    Step::Explode(parse_names(text).unwrap().remove(0), text.into())
+    step("explode", text)
 }
 
 fn flatten() -> Step {
-    Step::Flatten { separator: ".".into() }
+    step("flatten", ".")
+}
+
+fn first(rows: u64) -> Step {
+    Limit(rows).into()
 }
 
 struct Place(tempfile::TempDir);
@@ -152,7 +157,7 @@ proptest! {
             Value::Object(out)
         }).collect();
         let mut steps = vec![where_("n >= 1.5 and o.k <> 2 or t like 'a%'"), select("t,o.k,n"), rename("n=m")];
-        steps.extend(limit.map(|n| Step::Limit(n as u64)));
+        steps.extend(limit.map(|n| first(n as u64)));
         let place = Place::new();
 
         // The raw text of kept values, in the order asked for.
@@ -221,14 +226,14 @@ fn a_limit_reads_no_further_and_counts_what_it_read() {
     }
     for output in ["out.ndjson", "out.csv", "out.json", "out.parquet", "out.csv.gz"] {
         for (steps, rows_in, written, rejected) in [
-            (vec![Step::Limit(3)], 3, 3, 0),
-            (vec![Step::Limit(4)], 5, 4, 1),
-            (vec![where_("i >= 20"), Step::Limit(5)], 26, 5, 3),
-            (vec![Step::Limit(5), where_("i >= 2")], 6, 3, 1),
-            (vec![Step::Limit(7), where_("i >= 2"), Step::Limit(2)], 5, 2, 1),
-            (vec![Step::Limit(0)], 0, 0, 0),
-            (vec![Step::Limit(1000)], 100, 90, 10),
-            (vec![where_("i > 1000"), Step::Limit(5)], 100, 0, 10),
+            (vec![first(3)], 3, 3, 0),
+            (vec![first(4)], 5, 4, 1),
+            (vec![where_("i >= 20"), first(5)], 26, 5, 3),
+            (vec![first(5), where_("i >= 2")], 6, 3, 1),
+            (vec![first(7), where_("i >= 2"), first(2)], 5, 2, 1),
+            (vec![first(0)], 0, 0, 0),
+            (vec![first(1000)], 100, 90, 10),
+            (vec![where_("i > 1000"), first(5)], 100, 0, 10),
         ] {
             for morsel_bytes in [1, 50, 10_000] {
                 let mut plan = place.plan("in.ndjson", &content, output, &steps);
@@ -241,7 +246,7 @@ fn a_limit_reads_no_further_and_counts_what_it_read() {
         }
     }
     // What comes after the limit may be anything, and the API's count is not held against it.
-    let mut plan = place.plan("in.ndjson", &content, "out.ndjson", &[Step::Limit(3)]);
+    let mut plan = place.plan("in.ndjson", &content, "out.ndjson", &[first(3)]);
     plan.sources[0].expected_rows = Some(100);
     run(plan, 2, 10_000).unwrap();
 }
@@ -390,7 +395,7 @@ proptest! {
         morsel_bytes in 1usize..300,
     ) {
         let rows: Vec<Value> = rows.into_iter().map(|(a, l)| json!({"a": a, "l": l})).collect();
-        let steps = [cast("a:int"), explode("l"), where_("a > 1"), Step::Limit(limit as u64)];
+        let steps = [cast("a:int"), explode("l"), where_("a > 1"), first(limit as u64)];
         let place = Place::new();
         for output in ["out.ndjson", "out.csv", "out.parquet"] {
             for (steps, limit) in [(&steps[..3], usize::MAX), (&steps[..], limit)] {

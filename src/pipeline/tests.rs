@@ -11,7 +11,7 @@ use super::*;
 use crate::column::testing::any_rows;
 use crate::format::Compression;
 use crate::source::{ByteSource, Source};
-use crate::transform::{Condition, Logic, Step, Test};
+use crate::transform::{Condition, Deduplicate, Filter, Logic, RemoveColumns, Step, Test};
 
 /// A folder with an input in it.
 pub(super) struct Place(tempfile::TempDir);
@@ -447,12 +447,12 @@ fn several_outputs_and_steps_in_one_pass() {
         let max_step_bytes = (workers == 2).then_some(0);
         plan.limits = Limits { max_step_bytes, ..tiny(workers, 100) };
         plan.steps = vec![
-            Step::Filter(vec![
+            Step::from(Filter::Conditions(vec![
                 Condition { column: "n".into(), test: Test::Greater(json!(19)), logic: Logic::And },
                 Condition { column: "name".into(), test: Test::IsNotEmpty, logic: Logic::And },
-            ]),
-            Step::Deduplicate(vec!["id".into()]),
-            Step::RemoveColumns(vec!["secret".into()]),
+            ])),
+            Deduplicate::by_names(["id".to_owned()]).into(),
+            RemoveColumns::by_names(["secret".to_owned()]).into(),
         ];
         let report = run(plan).unwrap();
         let mut seen = std::collections::HashSet::new();

@@ -18,7 +18,7 @@ use crate::format::decode::{Decoded, Outcome, RejectedRecord, Surprise};
 use crate::format::frame::{BufferPool, Oversized};
 use crate::format::parquet::EncodedRowGroup;
 use crate::format::utf8::Repaired;
-use crate::transform::{Applied, Places, Step, Steps, Tally};
+use crate::transform::{Applied, Places, Steps, Tally};
 
 /// Something with the memory that it may use.
 #[derive(Debug)]
@@ -423,7 +423,7 @@ impl Worker {
     /// The rows of a batch of `bytes` of the source, as they are taken through the steps at once: all of them, or fewer
     /// where one becomes many, with all other values each.
     fn slices(&self, rows: usize, bytes: usize) -> impl Iterator<Item = Range<usize>> + use<> {
-        let explodes = self.compiled.row_steps.iter().any(|step| matches!(step, Step::Explode(..)));
+        let explodes = self.compiled.row_steps.iter().any(|step| step.properties().opens_lists);
         let whole = !explodes || !self.compiled.ordered_steps.is_empty();
         let at_once = if whole { rows } else { rows * EXPLODED_BYTES / bytes.max(1) }.max(1);
         // No rows are a slice, too.

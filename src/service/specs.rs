@@ -11,8 +11,7 @@ use super::webhook::{MAX_TIMEOUT, TIMEOUT, WebhookTarget};
 use crate::api::ValidationError;
 use crate::column::{Field, Schema, Type};
 use crate::service::fields::ReturnField;
-use crate::transform::expr::{parse, parse_names, parse_renames};
-use crate::transform::{Condition, Figure, Logic, Rename, Selected, Step, Test};
+use crate::transform::{Condition, Deduplicate, Figure, Filter, Grammar, Logic, ReadError, RemoveColumns, Step, Test};
 
 /// What a block is to do.
 #[derive(Clone, Debug)]
@@ -141,11 +140,11 @@ pub(super) fn read(
         Role::Filter => reader.filter(),
         Role::Deduplicate => {
             let columns = reader.columns(false)?;
-            Some(Work::Change { steps: vec![Step::Deduplicate(columns.clone())], needs: columns })
+            Some(Work::Change { steps: vec![Deduplicate::by_names(columns.clone()).into()], needs: columns })
         }
         Role::RemoveColumns => {
             let columns = reader.columns(true)?;
-            Some(Work::Change { steps: vec![Step::RemoveColumns(columns)], needs: Vec::new() })
+            Some(Work::Change { steps: vec![RemoveColumns::by_names(columns).into()], needs: Vec::new() })
         }
         Role::Enrich => reader.enrich(entry.name),
         Role::Deliver => reader.deliver(entry.name),
@@ -269,7 +268,7 @@ impl Reader<'_> {
                 needs.push(condition.column.clone());
             }
         }
-        Some(Work::Change { steps: vec![Step::Filter(conditions)], needs })
+        Some(Work::Change { steps: vec![Filter::Conditions(conditions).into()], needs })
     }
 
     fn enrich(&mut self, block: &'static str) -> Option<Work> {
@@ -368,7 +367,7 @@ impl Reader<'_> {
         let before = self.errors.len();
         for (i, item) in list.iter().enumerate() {
             match transform_step(item) {
-                Ok(step) => steps.push(step),
+                Ok(read) => steps.extend(read),
                 Err(why) => {
                     let text = format!("{}: step {}: {why}", self.name, i + 1);
                     self.errors.push(place.item(i).invalid("value_error", text));
@@ -455,37 +454,23 @@ impl Reader<'_> {
     }
 }
 
+/// Steps that `transform_data` has.
+const TRANSFORM_STEPS: [&str; 5] = ["where", "select", "drop", "rename", "limit"];
+
 /// One step of `transform_data`.
-fn transform_step(item: &Value) -> Result<Step, String> {
+fn transform_step(item: &Value) -> Result<Vec<Step>, String> {
     let members = item.as_object().filter(|members| members.len() == 1);
     let Some((word, value)) = members.and_then(|members| members.iter().next()) else {
         return Err("a step is an object with one member".to_owned());
     };
-    if word == "limit" {
-        return value.as_u64().map(Step::Limit).ok_or_else(|| "limit must be a whole number".to_owned());
-    }
-    // Several names may stand in a list.
-    let text = match value {
-        Value::String(text) => text.clone(),
-        Value::Array(names) if word != "where" && names.iter().all(Value::is_string) => {
-            names.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")
-        }
-        _ => return Err(format!("{word} must be text")),
+    let known = Grammar::of(word).filter(|_| TRANSFORM_STEPS.contains(&word.as_str()));
+    let Some(grammar) = known else {
+        return Err(format!("'{word}' is no step: where, select, drop, rename and limit are"));
     };
-    let step = match word.as_str() {
-        "where" => parse(&text).map(Step::Where),
-        "select" => parse_names(&text).map(|paths| {
-            let selected = paths.into_iter().map(|path| Selected { name: path.to_string().into(), path });
-            Step::Select(selected.collect(), text.as_str().into())
-        }),
-        "drop" => parse_names(&text).map(|paths| Step::Drop(paths, text.as_str().into())),
-        "rename" => parse_renames(&text).map(|renames| {
-            let renames = renames.into_iter().map(|(from, to)| Rename { from, to: to.into() });
-            Step::Rename(renames.collect(), text.as_str().into())
-        }),
-        other => return Err(format!("'{other}' is no step: where, select, drop, rename and limit are")),
-    };
-    step.map_err(|error| format!("{word}: {error}"))
+    grammar.read(value, 0).map_err(|error| match error {
+        ReadError::Form { word, expected } => format!("{word} must be {expected}"),
+        error => error.to_string(),
+    })
 }
 
 /// One condition of a filter, or the key that is wrong and why.
@@ -582,7 +567,7 @@ mod tests {
             ]))
             .unwrap_or_else(|errors| panic!("{operator}: {errors:?}"));
             let Work::Change { steps, needs } = work else { panic!("not a filter") };
-            let [Step::Filter(conditions)] = &*steps else { panic!("not a filter") };
+            let [Step::Filter(Filter::Conditions(conditions))] = &*steps else { panic!("not a filter") };
             assert_eq!(needs, ["a", "b"]);
             assert_eq!(conditions[1].logic, Logic::Or);
         }

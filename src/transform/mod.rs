@@ -1,18 +1,27 @@
-//! Steps between parser and sink.
+//! Steps between parser and sink: they choose rows, and choose, rename and compute columns, batch by batch.
+//!
+//! A plan's [`Step`]s are bound to the columns that are known ([`bind`]), asked what they need of the input
+//! ([`columns_needed`] and its like), and started as [`Steps`] on each worker. Each step is one file of `steps`; `step.rs`
+//! has the table of them, and `kind.rs` what such a file fulfils. Nothing here reads sources, writes outputs, or knows the
+//! command line; only steps that remember rows, and queries, use temporary files.
 
 mod apply;
 mod bind;
+mod binding;
 mod cell;
-mod columns;
 mod describe;
 mod distinct;
 mod error;
 pub mod expr;
 mod group;
 mod key;
+mod kind;
+mod made_column;
+mod needed;
 mod needs;
-mod nested;
+mod options;
 mod places;
+mod row_tracker;
 mod sorter;
 #[cfg(feature = "sql")]
 mod sql;
@@ -20,18 +29,35 @@ mod sql;
 #[path = "no_sql.rs"]
 mod sql;
 mod step;
+mod steps;
 mod tally;
 
-pub use apply::{Applied, StepOptions, Steps, lookup_entries};
-pub use bind::{Known, bind};
+pub use apply::{Applied, Steps};
+pub use bind::bind;
+pub use binding::Known;
 pub use cell::Cell;
 pub use describe::{Runs, StepText};
 pub use distinct::{Distinct, Room};
 pub use error::Error;
 pub use group::{Figure, GroupError, Groups};
 pub use key::{Key, KeyWriter};
+pub use kind::{Form, Properties};
 pub use needs::{columns_needed, keeps_records, needs_places, needs_structs};
+pub use options::{OnBadCast, StepOptions};
 pub use places::Places;
 pub use sql::{Answer, ByRows, Query, RESULTS, Resources, SqlError, TableFile};
-pub use step::{Condition, Logic, Lookup, OnBadCast, Rename, Selected, Step, Test};
+pub use step::{Grammar, ReadError, Step};
+pub use steps::cast::Cast;
+pub use steps::deduplicate::Deduplicate;
+pub use steps::explode::Explode;
+pub use steps::filter::{Condition, Filter, Logic, Test};
+pub use steps::flatten::Flatten;
+pub use steps::json_text::JsonText;
+pub use steps::limit::Limit;
+pub use steps::lookup::{Lookup, lookup_entries};
+pub use steps::remove_columns::RemoveColumns;
+pub use steps::rename::Rename;
+pub use steps::sample::Sample;
+pub use steps::select::Select;
+pub use steps::with::With;
 pub use tally::{BadRow, Tally};

@@ -1,157 +1,200 @@
-//! Steps as plans have them.
+//! The table of steps: everything that plans, workers, flags and plan files ask of a step goes through it to the file of
+//! the step. A new step is a file in [`super::steps`] and a line here.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use serde_json::Value;
+
+use super::binding::Binding;
+use super::describe::StepText;
+use super::error::Error;
 use super::expr;
+use super::kind::{Form, Properties, RunningStep, StepKind, WrittenStep};
+use super::needed::Needed;
+use super::options::StepOptions;
+use super::row_tracker::RowTracker;
 use super::sql::Query;
+use super::steps::cast::Cast;
+use super::steps::deduplicate::Deduplicate;
+use super::steps::explode::Explode;
+use super::steps::filter::Filter;
+use super::steps::flatten::Flatten;
+use super::steps::json_text::JsonText;
+use super::steps::limit::Limit;
+use super::steps::lookup::Lookup;
+use super::steps::remove_columns::RemoveColumns;
+use super::steps::rename::Rename;
+use super::steps::sample::Sample;
+use super::steps::select::Select;
+use super::steps::with::With;
+use crate::column::{Batch, Schema};
 
-/// One step of a plan. Rows keep their order; every row that goes is counted.
-#[derive(Clone, Debug)]
-pub enum Step {
-    /// Keeps the rows that meet the conditions, joined left to right.
-    Filter(Vec<Condition>),
-    /// Drops columns; a name that is not there is not an error (a late key may bring it).
-    RemoveColumns(Vec<String>),
-    /// Keeps the first row of each distinct key over the columns; all columns when empty. Exact, whatever the number
-    /// of keys: those that memory does not hold ([`Room`]) are remembered on disk.
-    Deduplicate(Vec<String>),
-    /// Adds or replaces columns by a look-up: what the reference table holds for the row's key.
-    /// A row without a match passes as it is, with null in columns that it did not have; without a
-    /// table that is every row.
-    Lookup(Lookup),
-    /// Keeps the rows of which an expression is true.
-    Where(expr::Expr),
-    /// Keeps these columns and values inside columns, in this order. With the text that says so, for
-    /// messages; as below.
-    Select(Vec<Selected>, Arc<str>),
-    /// Drops columns, which are looked for by [`super::bind`].
-    Drop(Vec<expr::Path>, Arc<str>),
-    /// Gives columns new names; the others keep theirs, and all their places.
-    Rename(Vec<Rename>, Arc<str>),
-    /// Keeps the first rows, so many; what comes after them is not read.
-    Limit(u64),
-    /// Adds a column, or replaces the one of that name, by what an expression says of each row.
-    With {
-        /// Its name.
-        name: Arc<str>,
-        /// Byte in the text where that stands.
-        at: usize,
-        /// Its values.
-        value: expr::Operand,
-        /// What was written.
-        text: Arc<str>,
-    },
+macro_rules! steps {
+    ($($(#[$doc:meta])* $name:ident($parameters:ty) $($written:ident)?;)*) => {
+        /// One step of a plan. Rows keep their order; every row that goes is counted.
+        #[derive(Clone, Debug)]
+        pub enum Step {
+            $($(#[$doc])* $name($parameters),)*
+        }
+
+        $(impl From<$parameters> for Step {
+            fn from(step: $parameters) -> Self {
+                Step::$name(step)
+            }
+        })*
+
+        impl Step {
+            /// The step in words.
+            pub fn describe(&self) -> StepText {
+                match self { $(Step::$name(step) => step.describe(),)* }
+            }
+
+            /// What a plan has to know of it.
+            pub fn properties(&self) -> Properties {
+                match self { $(Step::$name(step) => step.properties(),)* }
+            }
+
+            /// See [`StepKind::bind`].
+            pub(super) fn bind(&mut self, columns: &mut Binding) -> Result<(), expr::Error> {
+                match self { $(Step::$name(step) => step.bind(columns),)* }
+            }
+
+            /// See [`StepKind::add_needed`].
+            pub(super) fn add_needed(&self, needed: &mut Needed) {
+                match self { $(Step::$name(step) => step.add_needed(needed),)* }
+            }
+
+            /// See [`StepKind::start`].
+            pub(super) fn start(&self, options: &StepOptions) -> Running {
+                match self { $(Step::$name(step) => Running::$name(Box::new(step.start(options))),)* }
+            }
+        }
+
+        /// One step at work. The kind is looked at once per batch.
+        #[derive(Debug)]
+        pub(super) enum Running {
+            $($name(Box<<$parameters as StepKind>::Running>),)*
+        }
+
+        impl Running {
+            /// See [`RunningStep::output_schema`].
+            pub fn output_schema(&self, schema: Schema, options: &StepOptions) -> Result<Schema, Error> {
+                match self { $(Running::$name(step) => step.output_schema(schema, options),)* }
+            }
+
+            /// See [`RunningStep::apply`].
+            pub fn apply(
+                &mut self,
+                batch: Batch,
+                rows: &mut RowTracker<'_>,
+                options: &StepOptions,
+            ) -> Result<Batch, Error> {
+                match self { $(Running::$name(step) => step.apply(batch, rows, options),)* }
+            }
+
+            /// See [`RunningStep::take_mismatches`].
+            pub fn take_mismatches(&mut self) -> Vec<(Arc<str>, u64)> {
+                match self { $(Running::$name(step) => step.take_mismatches(),)* }
+            }
+        }
+
+        /// The steps that people write.
+        static GRAMMARS: &[Grammar] = &[$($($written::<$parameters>(),)?)*];
+    };
+}
+
+steps! {
+    /// Keeps the rows that meet a condition.
+    Filter(Filter) written;
+    /// Adds or replaces a column by the values of an expression.
+    With(With) written;
+    /// Keeps these columns and values inside columns, in this order.
+    Select(Select) written;
+    /// Leaves columns out.
+    RemoveColumns(RemoveColumns) written;
+    /// Gives columns new names.
+    Rename(Rename) written;
     /// Brings columns to types.
-    Cast(Vec<(expr::Path, expr::CastType)>, Arc<str>),
-    /// Objects and lists in these columns become their JSON text.
-    JsonText(Vec<expr::Path>, Arc<str>),
-    /// Structs become columns, named by the way to them.
-    Flatten {
-        /// Between the parts of their names.
-        separator: Arc<str>,
+    Cast(Cast) written;
+    /// Makes columns of structs.
+    Flatten(Flatten) written;
+    /// Makes rows of the elements of lists.
+    Explode(Explode) written;
+    /// Keeps the first row of each distinct key.
+    Deduplicate(Deduplicate) written;
+    /// Makes JSON text of objects and lists.
+    JsonText(JsonText) written;
+    /// Keeps what a query makes of the rows.
+    Sql(Arc<Query>) written;
+    /// Keeps the first rows.
+    Limit(Limit) written;
+    /// Keeps about a part of the rows.
+    Sample(Sample) written;
+    /// Adds columns from a reference table.
+    Lookup(Lookup);
+}
+
+/// The word of a step and how the rest of it is read.
+#[derive(Debug)]
+pub struct Grammar {
+    /// As it stands in plan files.
+    pub word: &'static str,
+    /// What is written with it.
+    pub form: Form,
+    parse: fn(&str, u64) -> Result<Vec<Step>, expr::Error>,
+}
+
+const fn written<S: WrittenStep>() -> Grammar
+where
+    Step: From<S>,
+{
+    Grammar {
+        word: S::WORD,
+        form: S::FORM,
+        parse: |text, seed| Ok(S::parse(text, seed)?.into_iter().map(Step::from).collect()),
+    }
+}
+
+impl Grammar {
+    /// All of them.
+    pub fn all() -> &'static [Grammar] {
+        GRAMMARS
+    }
+
+    /// The one whose word this is.
+    pub fn of(word: &str) -> Option<&'static Grammar> {
+        GRAMMARS.iter().find(|grammar| grammar.word == word)
+    }
+
+    /// The steps that `text` says; `seed` is of what is random.
+    pub fn parse(&self, text: &str, seed: u64) -> Result<Vec<Step>, expr::Error> {
+        (self.parse)(text, seed)
+    }
+
+    /// The steps that a value of a JSON or TOML document says.
+    pub fn read(&self, value: &Value, seed: u64) -> Result<Vec<Step>, ReadError> {
+        let text = self.form.text_of(value).map_err(|expected| ReadError::Form { word: self.word, expected })?;
+        self.parse(&text, seed).map_err(|cause| ReadError::Text { word: self.word, cause })
+    }
+}
+
+/// Why a value is no step.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// It is no such value.
+    #[error("`{word}` is {expected}")]
+    Form {
+        /// The step's word.
+        word: &'static str,
+        /// Such as `a text`.
+        expected: &'static str,
     },
-    /// Lists in this column become rows: one for each element, with the other values repeated.
-    Explode(expr::Path, Arc<str>),
-    /// Keeps the first row of each distinct key over these columns, which are looked for by [`super::bind`]; over all columns
-    /// if there are none.
-    Dedupe(Vec<expr::Path>, Arc<str>),
-    /// Keeps about this part of the rows, chosen by where their records stand in the source.
-    Sample {
-        /// From 0 to 1.
-        rate: f64,
-        /// Another one chooses other rows.
-        seed: u64,
+    /// Its text says nothing.
+    #[error("{word}: {cause}")]
+    Text {
+        /// The step's word.
+        word: &'static str,
+        /// What is wrong with it.
+        cause: expr::Error,
     },
-    /// What a query makes of the rows; the last step. One that looks at single rows runs as a step, which must then know
-    /// all columns from the start. For others see [`Query::over`].
-    Sql(Arc<Query>),
-}
-
-/// What a value does that a cast or an expression cannot make.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnBadCast {
-    /// Its record cannot be used.
-    #[default]
-    Reject,
-    /// It is null, and counted.
-    Null,
-}
-
-/// One column of a selection.
-#[derive(Clone, Debug)]
-pub struct Selected {
-    /// Where its values come from.
-    pub path: expr::Path,
-    /// Its name in the result.
-    pub name: Arc<str>,
-}
-
-/// A new name.
-#[derive(Clone, Debug)]
-pub struct Rename {
-    /// The column.
-    pub from: expr::Path,
-    /// What it is called from now on.
-    pub to: Arc<str>,
-}
-
-/// One condition of a filter.
-#[derive(Clone, Debug)]
-pub struct Condition {
-    /// Column, by its name.
-    pub column: String,
-    /// What must hold.
-    pub test: Test,
-    /// How it is joined to what stands before it. Of no meaning on the first.
-    pub logic: Logic,
-}
-
-/// How a condition is joined to the ones before it, left to right without precedence.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Logic {
-    /// Both.
-    #[default]
-    And,
-    /// Either.
-    Or,
-}
-
-/// The eleven operators of the vendor's filter block. Two values that both are numbers, or text
-/// that reads as a number against a number, are compared as numbers; everything else as text.
-#[derive(Clone, Debug)]
-pub enum Test {
-    /// Same value.
-    Equals(serde_json::Value),
-    /// Another value; true of null.
-    NotEquals(serde_json::Value),
-    /// Text holds the text; a list holds the value.
-    Contains(serde_json::Value),
-    /// The opposite; true of null.
-    NotContains(serde_json::Value),
-    /// Greater; false of null and of what cannot be compared.
-    Greater(serde_json::Value),
-    /// Less; likewise.
-    Less(serde_json::Value),
-    /// One of these.
-    In(Vec<serde_json::Value>),
-    /// None of these; true of null.
-    NotIn(Vec<serde_json::Value>),
-    /// Null, absent, empty text, empty list or object.
-    IsEmpty,
-    /// The opposite.
-    IsNotEmpty,
-    /// The pattern is found in the text.
-    Matches(regex::Regex),
-}
-
-/// A look-up into a reference table held in memory.
-#[derive(Clone, Debug)]
-pub struct Lookup {
-    /// Columns that it adds, in order; they replace columns of the same name.
-    pub fields: Vec<String>,
-    /// Column whose text is the key.
-    pub key: String,
-    /// For each key the fields' values as JSON text, in the order of `fields`.
-    pub table: Option<Arc<HashMap<String, Vec<Option<String>>>>>,
 }

@@ -20,7 +20,7 @@ use crate::service::rows::{FileRow, ResultFormat};
 use crate::service::specs::{ReadCsvSpecs, Work};
 use crate::source::Source;
 use crate::text::error_chain;
-use crate::transform::{Lookup, OnBadCast, Room, Selected, Step, expr};
+use crate::transform::{Limit, Lookup, OnBadCast, Room, Select, Step};
 
 /// Rows that a link carries inline at most. Our reading: neither the bound nor the typing is public.
 const INLINE_ROWS: u64 = 20;
@@ -266,7 +266,7 @@ fn does(work: &Work, around: &Around<'_>, lacks: impl Fn(&str) -> bool) -> Resul
             Rewrite::NotIn { notebook: lines(), columns: columns.clone() }.into()
         }
         Work::Search { specs, max_results } => {
-            let steps: Vec<Step> = max_results.map(Step::Limit).into_iter().collect();
+            let steps: Vec<Step> = max_results.map(Limit).map(Step::from).into_iter().collect();
             match around.tables.get("search") {
                 Some(Standing::Endpoint(provider)) => {
                     let ask = Ask {
@@ -291,7 +291,7 @@ fn does(work: &Work, around: &Around<'_>, lacks: impl Fn(&str) -> bool) -> Resul
             Some(Standing::Table(table)) => {
                 let note = lacks(&table.key)
                     .then(|| format!("column '{}' is not in the input: nothing could be looked up", table.key));
-                Does { steps: vec![Step::Lookup(table.lookup(fields.as_deref()))], note, ..Does::default() }
+                Does { steps: vec![table.lookup(fields.as_deref()).into()], note, ..Does::default() }
             }
             Some(Standing::Endpoint(provider)) => Rewrite::Ask(Ask {
                 provider: provider.clone(),
@@ -309,7 +309,7 @@ fn does(work: &Work, around: &Around<'_>, lacks: impl Fn(&str) -> bool) -> Resul
                         let fields = fields.iter().map(|field| field.name.clone()).collect();
                         let lookup = Lookup { fields, key: String::new(), table: None };
                         let note = Some(format!("{hint}: its return_fields are null"));
-                        Does { steps: vec![Step::Lookup(lookup)], note, ..Does::default() }
+                        Does { steps: vec![lookup.into()], note, ..Does::default() }
                     }
                     None => Does { note: Some(format!("{hint}: rows pass through as they are")), ..Does::default() },
                 }
@@ -320,9 +320,7 @@ fn does(work: &Work, around: &Around<'_>, lacks: impl Fn(&str) -> bool) -> Resul
 
 /// The step that keeps `columns`. One that is not in the input fails the block.
 fn select(columns: &[String]) -> Step {
-    let selected =
-        columns.iter().map(|name| Selected { path: expr::Path::column(name.as_str()), name: name.as_str().into() });
-    Step::Select(selected.collect(), "columns".into())
+    Select::by_names(columns.iter().map(String::as_str)).into()
 }
 
 impl Prepared {

@@ -3,6 +3,7 @@
 use super::ast::{How, Literal, Node, Operand};
 use super::cast_type::CastType;
 use super::datum::Datum;
+use super::error::Error;
 use super::functions::Function;
 use super::path::type_at;
 use crate::column::{Fixed, Mixing, Schema, Type};
@@ -130,6 +131,17 @@ pub struct Fault {
     pub message: String,
     /// What can be done.
     pub hint: Option<String>,
+}
+
+impl Fault {
+    /// The error of the text of the expression.
+    pub(in crate::transform) fn in_text(self, text: &str) -> Error {
+        let error = Error::new(text, self.at, self.message);
+        match self.hint {
+            Some(hint) => error.with_hint(hint),
+            None => error,
+        }
+    }
 }
 
 /// Refuses an argument that no value seen so far can be right for.

@@ -1,0 +1,55 @@
+//! Settings of an execution that steps have to know.
+
+use std::str::FromStr;
+
+use super::distinct::Room;
+use crate::column::Mixing;
+
+/// What steps have to know of the execution.
+#[derive(Clone, Debug)]
+pub struct StepOptions {
+    /// What the steps that remember rows have, all together.
+    pub room: Room,
+    /// Whether values come from cells of CSV.
+    pub mixing: Mixing,
+    /// Columns that are made have types; else they are JSON text, as all columns of text outputs.
+    pub typed: bool,
+    /// The output cannot take columns later.
+    pub columns_fixed: bool,
+    /// What a value does that cannot be made.
+    pub on_bad_cast: OnBadCast,
+}
+
+impl Default for StepOptions {
+    fn default() -> Self {
+        StepOptions {
+            room: Room::default(),
+            mixing: Mixing::Json,
+            typed: false,
+            columns_fixed: false,
+            on_bad_cast: OnBadCast::Reject,
+        }
+    }
+}
+
+/// What a value does that a cast or an expression cannot make.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnBadCast {
+    /// Its record cannot be used.
+    #[default]
+    Reject,
+    /// It is null, and counted.
+    Null,
+}
+
+impl FromStr for OnBadCast {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "reject" => Ok(OnBadCast::Reject),
+            "null" => Ok(OnBadCast::Null),
+            _ => Err("it is `reject` or `null`".to_owned()),
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! `deduplicate`, or `dedupe`: keeps the first row of each distinct key. Exact, whatever the number of keys: those that
+//! memory does not hold ([`crate::transform::Room`]) are remembered on disk.
+
+use std::sync::Arc;
+
+use arrow_array::BooleanArray;
+
+use crate::column::{Batch, Schema};
+use crate::transform::binding::Binding;
+use crate::transform::cell::Cell;
+use crate::transform::describe::{Runs, StepText};
+use crate::transform::distinct::Distinct;
+use crate::transform::error::Error;
+use crate::transform::expr::{self, Path, parse_names};
+use crate::transform::key::KeyWriter;
+use crate::transform::kind::{Form, Properties, RunningStep, StepKind, WrittenStep};
+use crate::transform::needed::Needed;
+use crate::transform::options::StepOptions;
+use crate::transform::row_tracker::RowTracker;
+
+/// The columns that are the key.
+#[derive(Clone, Debug)]
+pub struct Deduplicate {
+    /// All columns when empty.
+    columns: Vec<Path>,
+    /// As written. `None` if the columns were given by their names: then a late key may bring them.
+    text: Option<Arc<str>>,
+}
+
+impl Deduplicate {
+    /// By the columns of these names; one that is not there is null. All columns when there are none.
+    pub fn by_names(names: impl IntoIterator<Item = String>) -> Self {
+        Deduplicate { columns: names.into_iter().map(Path::column).collect(), text: None }
+    }
+
+    /// Reads names of columns, or `*` for all of them.
+    pub fn parse(text: &str) -> Result<Self, expr::Error> {
+        let columns = if text.trim() == "*" { Vec::new() } else { parse_names(text)? };
+        Ok(Deduplicate { columns, text: Some(text.into()) })
+    }
+}
+
+impl WrittenStep for Deduplicate {
+    const WORD: &'static str = "dedupe";
+    const FORM: Form = Form::Names;
+
+    fn parse(text: &str, _: u64) -> Result<Vec<Self>, expr::Error> {
+        Deduplicate::parse(text).map(|step| vec![step])
+    }
+}
+
+impl StepKind for Deduplicate {
+    type Running = Running;
+
+    fn describe(&self) -> StepText {
+        let names = || self.columns.iter().map(|path| &*path.column).collect::<Vec<_>>().join(",");
+        let text = self.text.as_ref().map_or_else(names, |text| text.to_string());
+        StepText::new(Self::WORD, text).that(Runs::Remembers)
+    }
+
+    fn properties(&self) -> Properties {
+        Properties { keeps_records: true, needs_order: true, remembers: true, ..Properties::default() }
+    }
+
+    fn bind(&mut self, columns: &mut Binding) -> Result<(), expr::Error> {
+        let Some(text) = &self.text else { return Ok(()) };
+        self.columns.iter_mut().try_for_each(|path| columns.resolve_whole(path, text, "compared"))
+    }
+
+    fn add_needed(&self, needed: &mut Needed) {
+        if self.columns.is_empty() {
+            *needed = Needed::All;
+        }
+        needed.add(self.columns.iter().map(|path| &*path.column));
+    }
+
+    fn start(&self, options: &StepOptions) -> Running {
+        let columns = self.columns.iter().map(|path| path.column.clone()).collect();
+        Running { columns, seen: Distinct::new(options.room.clone()) }
+    }
+}
+
+/// A deduplication at work, with the keys that it has seen.
+#[derive(Debug)]
+pub struct Running {
+    columns: Vec<Arc<str>>,
+    seen: Distinct,
+}
+
+impl RunningStep for Running {
+    fn output_schema(&self, schema: Schema, _: &StepOptions) -> Result<Schema, Error> {
+        Ok(schema)
+    }
+
+    fn apply(&mut self, batch: Batch, rows: &mut RowTracker<'_>, _: &StepOptions) -> Result<Batch, Error> {
+        let keep = first_of_each(&batch, &self.columns, &mut self.seen).map_err(Error::Spill)?;
+        rows.keep(batch, &keep)
+    }
+}
+
+/// For each row whether its key over `columns`, or over all of them, is there for the first time.
+fn first_of_each(batch: &Batch, columns: &[Arc<str>], seen: &mut Distinct) -> std::io::Result<BooleanArray> {
+    let indices: Vec<Option<usize>> = if columns.is_empty() {
+        // By name, so that a row's key does not change when a late column moves the others.
+        let mut all: Vec<usize> = (0..batch.columns.len()).collect();
+        all.sort_by(|&a, &b| batch.schema.fields[a].name.cmp(&batch.schema.fields[b].name));
+        all.into_iter().map(Some).collect()
+    } else {
+        columns.iter().map(|name| batch.schema.position(name)).collect()
+    };
+    let mut writer = KeyWriter::default();
+    let mut key_of = |row: usize| {
+        for index in &indices {
+            let cell = |i: usize| Cell::at(&batch.columns[i], &batch.schema.fields[i].ty, row);
+            match index {
+                Some(i) if columns.is_empty() => writer.member(&batch.schema.fields[*i].name, &cell(*i)),
+                // A column that only later rows have is null here.
+                index => writer.value(&index.map_or(Cell::Null, cell)),
+            }
+        }
+        writer.finish()
+    };
+    let keys: Vec<_> = (0..batch.rows).map(&mut key_of).collect();
+    Ok(BooleanArray::from(seen.insert(&keys)?))
+}

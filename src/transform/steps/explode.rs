@@ -1,0 +1,179 @@
+//! `explode`: lists in a column become rows, one for each element, with the other values repeated.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, UInt32Array};
+use arrow_buffer::{BooleanBufferBuilder, NullBuffer};
+use arrow_select::take::take;
+
+use crate::column::views::{MAX_INLINE_BYTES, Views, make_view};
+use crate::column::{Batch, Mixing, Schema, Type};
+use crate::format::json_path;
+use crate::transform::binding::Binding;
+use crate::transform::describe::StepText;
+use crate::transform::error::Error;
+use crate::transform::expr::{self, Path, parse_names, type_at};
+use crate::transform::kind::{Properties, RunningStep, StepKind, WrittenStep};
+use crate::transform::needed::Needed;
+use crate::transform::options::StepOptions;
+use crate::transform::row_tracker::RowTracker;
+
+/// The column of lists.
+#[derive(Clone, Debug)]
+pub struct Explode {
+    column: Path,
+    /// As written, with others if several were.
+    text: Arc<str>,
+}
+
+impl Explode {
+    /// Reads names of columns, which are exploded one after the other.
+    pub fn parse(text: &str) -> Result<Vec<Self>, expr::Error> {
+        Ok(parse_names(text)?.into_iter().map(|column| Explode { column, text: text.into() }).collect())
+    }
+}
+
+impl WrittenStep for Explode {
+    const WORD: &'static str = "explode";
+
+    fn parse(text: &str, _: u64) -> Result<Vec<Self>, expr::Error> {
+        Explode::parse(text)
+    }
+}
+
+impl StepKind for Explode {
+    type Running = Running;
+
+    fn describe(&self) -> StepText {
+        StepText::new(Self::WORD, &*self.text)
+    }
+
+    fn properties(&self) -> Properties {
+        Properties { opens_lists: true, ..Properties::default() }
+    }
+
+    fn bind(&mut self, columns: &mut Binding) -> Result<(), expr::Error> {
+        let Explode { column: path, text } = self;
+        columns.resolve_whole(path, text, "exploded")?;
+        let fail = |holds: &str| Err(expr::Error::new(text, path.at, format!("`{path}` holds {holds}, not lists")));
+        match (type_at(columns.schema(), path), columns.mixing()) {
+            (Type::List(_) | Type::Json | Type::Raw, _) | (Type::Null, Mixing::Json) => {}
+            (Type::Null | Type::Text, Mixing::Text) => {
+                let hint = format!("where they are JSON, `--cast {path}:json` before makes lists of them");
+                return fail("cells of CSV").map_err(|error| error.with_hint(hint));
+            }
+            (other, _) => return fail(expr::words(&other)),
+        }
+        columns.change(|schema| *schema = output_schema(schema, &path.column));
+        Ok(())
+    }
+
+    fn add_needed(&self, needed: &mut Needed) {
+        needed.add([&*self.column.column]);
+    }
+
+    fn start(&self, _: &StepOptions) -> Running {
+        Running(self.column.column.clone())
+    }
+}
+
+/// A column of lists at work.
+#[derive(Debug)]
+pub struct Running(Arc<str>);
+
+impl RunningStep for Running {
+    fn output_schema(&self, schema: Schema, _: &StepOptions) -> Result<Schema, Error> {
+        Ok(output_schema(&schema, &self.0))
+    }
+
+    fn apply(&mut self, batch: Batch, rows: &mut RowTracker<'_>, _: &StepOptions) -> Result<Batch, Error> {
+        let (exploded, parents) = explode(batch, &self.0)?;
+        rows.explode(&parents);
+        Ok(exploded)
+    }
+}
+
+/// The columns after [`explode`].
+fn output_schema(schema: &Schema, column: &str) -> Schema {
+    let mut schema = schema.clone();
+    if let Some(place) = schema.position(column)
+        && let Type::List(item) = &schema.fields[place].ty
+    {
+        schema.fields[place].ty = (**item).clone();
+    }
+    schema
+}
+
+/// One row for each element of the list in `column`, with the other values repeated. A row whose list is
+/// empty or null stays, with null there; so does one whose value is no list, as it is. Returns, too, the row
+/// that each comes from.
+fn explode(batch: Batch, column: &str) -> Result<(Batch, Vec<u32>), Error> {
+    let rows = batch.rows;
+    let Some(place) = batch.schema.position(column) else { return Ok((batch, (0..rows as u32).collect())) };
+    let array = &batch.columns[place];
+    let mut parents: Vec<u32> = Vec::with_capacity(rows);
+    let exploded: ArrayRef = match &batch.schema.fields[place].ty {
+        Type::List(_) => {
+            let list = array.as_list::<i32>();
+            let offsets = list.value_offsets();
+            let mut items: Vec<Option<u32>> = Vec::with_capacity(rows);
+            for row in 0..rows {
+                let (start, end) = (offsets[row] as u32, offsets[row + 1] as u32);
+                if list.is_null(row) || start == end {
+                    parents.push(row as u32);
+                    items.push(None);
+                } else {
+                    parents.extend(std::iter::repeat_n(row as u32, (end - start) as usize));
+                    items.extend((start..end).map(Some));
+                }
+            }
+            take(list.values(), &UInt32Array::from(items), None)?
+        }
+        Type::Json | Type::Raw => {
+            let texts = array.as_string_view();
+            let mut views = Views::default();
+            let mut valid = BooleanBufferBuilder::new(rows);
+            for row in 0..rows {
+                let mut push = |found: Option<(&[u8], usize)>| {
+                    parents.push(row as u32);
+                    valid.append(found.is_some());
+                    views.push(found.map_or(0, |(text, start)| {
+                        let view = texts.views()[row];
+                        let in_buffer = view as u32 as usize > MAX_INLINE_BYTES;
+                        let (buffer, offset) =
+                            if in_buffer { ((view >> 64) as u32, (view >> 96) as usize) } else { (0, 0) };
+                        make_view(text, buffer, offset + start)
+                    }));
+                };
+                if texts.is_null(row) {
+                    push(None);
+                    continue;
+                }
+                let json = texts.value(row).as_bytes();
+                if json.first() != Some(&b'[') {
+                    push(Some((json, 0)));
+                    continue;
+                }
+                let mut any = false;
+                for item in json_path::elements(json) {
+                    any = true;
+                    push(Some((&json[item.clone()], item.start)));
+                }
+                if !any {
+                    push(None);
+                }
+            }
+            let nulls = NullBuffer::new(valid.finish());
+            views.finish(texts.data_buffers(), (nulls.null_count() > 0).then_some(nulls))
+        }
+        _ => return Ok((batch, (0..rows as u32).collect())),
+    };
+    let schema = Arc::new(output_schema(&batch.schema, column));
+    let from = UInt32Array::from(parents.clone());
+    let mut columns = Vec::with_capacity(batch.columns.len());
+    for (i, column) in batch.columns.iter().enumerate() {
+        columns.push(if i == place { exploded.clone() } else { take(column, &from, None)? });
+    }
+    Ok((Batch { schema, columns, rows: parents.len(), records: None }, parents))
+}

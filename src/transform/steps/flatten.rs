@@ -1,0 +1,187 @@
+//! `flatten`: structs become columns, named by the way to them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, BooleanArray};
+use arrow_select::nullif::nullif;
+
+use crate::column::{Batch, Field, Schema, Type};
+use crate::transform::binding::Binding;
+use crate::transform::describe::StepText;
+use crate::transform::error::Error;
+use crate::transform::expr;
+use crate::transform::kind::{Form, Properties, RunningStep, StepKind, WrittenStep};
+use crate::transform::needed::Needed;
+use crate::transform::options::StepOptions;
+use crate::transform::row_tracker::RowTracker;
+
+/// The text between the parts of the names.
+#[derive(Clone, Debug)]
+pub struct Flatten {
+    separator: Arc<str>,
+}
+
+impl Flatten {
+    /// Joins the parts of names by this.
+    pub fn by(separator: &str) -> Self {
+        Flatten { separator: separator.into() }
+    }
+}
+
+impl WrittenStep for Flatten {
+    const WORD: &'static str = "flatten";
+    const FORM: Form = Form::TextOr(".");
+
+    fn parse(text: &str, _: u64) -> Result<Vec<Self>, expr::Error> {
+        Ok(vec![Flatten::by(text)])
+    }
+}
+
+impl StepKind for Flatten {
+    type Running = Running;
+
+    fn describe(&self) -> StepText {
+        StepText::new(Self::WORD, &*self.separator)
+    }
+
+    fn properties(&self) -> Properties {
+        Properties { opens_objects: true, ..Properties::default() }
+    }
+
+    fn bind(&mut self, columns: &mut Binding) -> Result<(), expr::Error> {
+        let separator = &self.separator;
+        let flat = output_schema(columns.schema(), separator, true).map_err(|error| {
+            let hint = "give another separator, as `--flatten=_`, or rename one of them before";
+            expr::Error::new(&format!("--flatten={separator}"), 10, error.to_string()).with_hint(hint)
+        })?;
+        columns.change(|schema| *schema = flat);
+        Ok(())
+    }
+
+    fn add_needed(&self, needed: &mut Needed) {
+        if let Needed::Only(only) = needed {
+            // `hq.city` may be a column, and may be inside `hq`.
+            let parents: Vec<String> = only.iter().flat_map(|name| prefixes(name, &self.separator)).collect();
+            only.extend(parents);
+        }
+    }
+
+    fn start(&self, _: &StepOptions) -> Running {
+        Running(self.separator.clone())
+    }
+}
+
+fn prefixes<'a>(name: &'a str, separator: &'a str) -> impl Iterator<Item = String> + 'a {
+    let places = if separator.is_empty() {
+        name.char_indices().map(|(at, _)| at).filter(|at| *at > 0).collect::<Vec<_>>()
+    } else {
+        name.match_indices(separator).map(|(at, _)| at).collect()
+    };
+    places.into_iter().map(|at| name[..at].to_owned())
+}
+
+/// Flattening at work.
+#[derive(Debug)]
+pub struct Running(Arc<str>);
+
+impl RunningStep for Running {
+    fn output_schema(&self, schema: Schema, options: &StepOptions) -> Result<Schema, Error> {
+        output_schema(&schema, &self.0, options.columns_fixed)
+    }
+
+    fn apply(&mut self, batch: Batch, _: &mut RowTracker<'_>, options: &StepOptions) -> Result<Batch, Error> {
+        flatten(batch, &self.0, options.columns_fixed)
+    }
+}
+
+/// The columns that structs become: `hq` of `city` and `geo` of `lat` gives `hq.city` and `hq.geo.lat`. An
+/// object in which no key was ever seen gives none, and so does, unless `with_empty`, a column that never
+/// had a value: it may turn out to be one.
+fn output_schema(schema: &Schema, separator: &str, with_empty: bool) -> Result<Schema, Error> {
+    let flat = flat_fields(schema, separator, with_empty)?;
+    Ok(Schema::new(flat.into_iter().filter(|flat| flat.stays).map(|flat| flat.field).collect()))
+}
+
+/// What has no objects in it any more.
+struct Flat {
+    field: Field,
+    /// Keys on the way to it.
+    way: Vec<Arc<str>>,
+    /// It becomes a column.
+    stays: bool,
+}
+
+fn flat_fields(schema: &Schema, separator: &str, with_empty: bool) -> Result<Vec<Flat>, Error> {
+    fn walk(fields: &[Field], name: &str, separator: &str, way: &[Arc<str>], out: &mut Vec<Flat>) {
+        for field in fields {
+            let name = if way.is_empty() { field.name.to_string() } else { format!("{name}{separator}{}", field.name) };
+            let way = [way, std::slice::from_ref(&field.name)].concat();
+            match &field.ty {
+                Type::Struct(inner) => walk(inner, &name, separator, &way, out),
+                other => out.push(Flat { field: Field::new(name, other.clone()), way, stays: true }),
+            }
+        }
+    }
+    let mut flat = Vec::new();
+    walk(&schema.fields, "", separator, &[], &mut flat);
+    let mut places: HashMap<Arc<str>, usize> = HashMap::new();
+    for i in 0..flat.len() {
+        if flat[i].field.ty == Type::Null && !with_empty {
+            flat[i].stays = false;
+            continue;
+        }
+        let Some(k) = places.insert(flat[i].field.name.clone(), i) else { continue };
+        // A column that never had a value says nothing that the other does not say.
+        if flat[k].field.ty == Type::Null {
+            flat[k].stays = false;
+        } else if flat[i].field.ty == Type::Null {
+            flat[i].stays = false;
+            places.insert(flat[i].field.name.clone(), k);
+        } else {
+            let what = |at: usize| match &flat[at].way[..] {
+                [name] => format!("the column `{name}`"),
+                [parents @ .., key] => format!("`{key}` inside `{}`", parents.join(".")),
+                [] => String::new(),
+            };
+            return Err(Error::SameName { first: what(k), second: what(i) });
+        }
+    }
+    Ok(flat)
+}
+
+/// The batch with the columns of [`output_schema`].
+fn flatten(batch: Batch, separator: &str, with_empty: bool) -> Result<Batch, Error> {
+    let flat = flat_fields(&batch.schema, separator, with_empty)?;
+    if flat.iter().all(|flat| flat.stays && flat.way.len() == 1) && flat.len() == batch.columns.len() {
+        return Ok(batch);
+    }
+    let mut arrays = Vec::with_capacity(flat.len());
+    for (column, field) in batch.columns.iter().zip(&batch.schema.fields) {
+        flatten_column(column, &field.ty, &mut arrays)?;
+    }
+    let kept = flat.into_iter().zip(arrays).filter(|(flat, _)| flat.stays);
+    let (fields, columns) = kept.map(|(flat, array)| (flat.field, array)).unzip();
+    Ok(Batch { schema: Arc::new(Schema::new(fields)), columns, rows: batch.rows, records: None })
+}
+
+fn flatten_column(array: &ArrayRef, ty: &Type, out: &mut Vec<ArrayRef>) -> Result<(), Error> {
+    match ty {
+        Type::Struct(fields) if fields.is_empty() => {}
+        Type::Struct(fields) => {
+            let parent = array.as_struct();
+            // Where the object is null there are no values in it, whatever the child says.
+            let gone = array.nulls().map(|nulls| BooleanArray::new(!nulls.inner(), None));
+            for (field, column) in fields.iter().zip(parent.columns()) {
+                let column = match &gone {
+                    Some(gone) => nullif(column, gone)?,
+                    None => column.clone(),
+                };
+                flatten_column(&column, &field.ty, out)?;
+            }
+        }
+        _ => out.push(array.clone()),
+    }
+    Ok(())
+}

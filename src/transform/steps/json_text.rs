@@ -1,0 +1,89 @@
+//! `json`: objects and lists in columns become their JSON text.
+
+use std::sync::Arc;
+
+use crate::column::{Batch, Schema, Type};
+use crate::transform::binding::Binding;
+use crate::transform::describe::StepText;
+use crate::transform::error::Error;
+use crate::transform::expr::{self, Function, How, Operand, Path, parse_names, type_at};
+use crate::transform::kind::{Form, Properties, RunningStep, StepKind, WrittenStep};
+use crate::transform::made_column::MadeColumn;
+use crate::transform::needed::Needed;
+use crate::transform::options::StepOptions;
+use crate::transform::row_tracker::RowTracker;
+
+/// The columns.
+#[derive(Clone, Debug)]
+pub struct JsonText {
+    columns: Vec<Path>,
+    /// As written.
+    text: Arc<str>,
+}
+
+impl JsonText {
+    /// Reads names of columns.
+    pub fn parse(text: &str) -> Result<Self, expr::Error> {
+        Ok(JsonText { columns: parse_names(text)?, text: text.into() })
+    }
+}
+
+impl WrittenStep for JsonText {
+    const WORD: &'static str = "json";
+    const FORM: Form = Form::Names;
+
+    fn parse(text: &str, _: u64) -> Result<Vec<Self>, expr::Error> {
+        JsonText::parse(text).map(|step| vec![step])
+    }
+}
+
+impl StepKind for JsonText {
+    type Running = Running;
+
+    fn describe(&self) -> StepText {
+        StepText::new(Self::WORD, &*self.text)
+    }
+
+    fn properties(&self) -> Properties {
+        Properties::default()
+    }
+
+    fn bind(&mut self, columns: &mut Binding) -> Result<(), expr::Error> {
+        for path in &mut self.columns {
+            columns.resolve_whole(path, &self.text, "made JSON text")?;
+            if let Type::Struct(_) | Type::Map(_) | Type::List(_) = type_at(columns.schema(), path) {
+                columns.set(&path.column, Type::Text);
+            }
+        }
+        Ok(())
+    }
+
+    fn add_needed(&self, _: &mut Needed) {}
+
+    fn start(&self, options: &StepOptions) -> Running {
+        let made = self.columns.iter().map(|path| {
+            let how = How::Call(Function::JsonText, vec![Operand::Column(path.clone())]);
+            let label = format!("--json {}", path.column);
+            MadeColumn::changed(path.column.clone(), how, &self.text, label, options.mixing)
+        });
+        Running(made.collect())
+    }
+}
+
+/// Columns on their way to JSON text.
+#[derive(Debug)]
+pub struct Running(Vec<MadeColumn>);
+
+impl RunningStep for Running {
+    fn output_schema(&self, schema: Schema, options: &StepOptions) -> Result<Schema, Error> {
+        Ok(self.0.iter().fold(schema, |schema, made| made.output_schema(schema, options)))
+    }
+
+    fn apply(&mut self, batch: Batch, rows: &mut RowTracker<'_>, options: &StepOptions) -> Result<Batch, Error> {
+        self.0.iter_mut().try_fold(batch, |batch, made| made.apply(batch, rows, options))
+    }
+
+    fn take_mismatches(&mut self) -> Vec<(Arc<str>, u64)> {
+        self.0.iter_mut().flat_map(MadeColumn::take_mismatches).collect()
+    }
+}

@@ -1,0 +1,69 @@
+//! `limit`: keeps the first rows; what comes after them is not read.
+
+use crate::column::{Batch, Schema};
+use crate::transform::binding::Binding;
+use crate::transform::describe::{Runs, StepText};
+use crate::transform::error::Error;
+use crate::transform::expr;
+use crate::transform::kind::{Form, Properties, RunningStep, StepKind, WrittenStep};
+use crate::transform::needed::Needed;
+use crate::transform::options::StepOptions;
+use crate::transform::row_tracker::RowTracker;
+
+/// The number of rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit(pub u64);
+
+impl WrittenStep for Limit {
+    const WORD: &'static str = "limit";
+    const FORM: Form = Form::Count;
+
+    fn parse(text: &str, _: u64) -> Result<Vec<Self>, expr::Error> {
+        let rows = text.trim().parse().map_err(|_| expr::Error::new(text, 0, "expected a whole number"))?;
+        Ok(vec![Limit(rows)])
+    }
+}
+
+impl StepKind for Limit {
+    type Running = Running;
+
+    fn describe(&self) -> StepText {
+        StepText::new(Self::WORD, self.0.to_string()).that(Runs::StreamsInOrder)
+    }
+
+    fn properties(&self) -> Properties {
+        Properties { keeps_records: true, needs_order: true, has_limit: true, ..Properties::default() }
+    }
+
+    fn bind(&mut self, _: &mut Binding) -> Result<(), expr::Error> {
+        Ok(())
+    }
+
+    fn add_needed(&self, _: &mut Needed) {}
+
+    fn start(&self, _: &StepOptions) -> Running {
+        Running { left: self.0 }
+    }
+}
+
+/// A limit at work.
+#[derive(Debug)]
+pub struct Running {
+    /// So many rows are still to come.
+    left: u64,
+}
+
+impl RunningStep for Running {
+    fn output_schema(&self, schema: Schema, _: &StepOptions) -> Result<Schema, Error> {
+        Ok(schema)
+    }
+
+    fn apply(&mut self, batch: Batch, rows: &mut RowTracker<'_>, _: &StepOptions) -> Result<Batch, Error> {
+        let n = usize::try_from(self.left).unwrap_or(usize::MAX).min(batch.rows);
+        self.left -= n as u64;
+        if self.left == 0 {
+            rows.end_after(n);
+        }
+        Ok(rows.first(batch, n))
+    }
+}

@@ -1,0 +1,146 @@
+//! `lookup`: adds or replaces columns by what a reference table holds for the row's key. No flag has it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, StringViewArray};
+
+use crate::column::{Batch, Field, Schema, Type};
+use crate::format::json_text::write_json_value;
+use crate::transform::binding::Binding;
+use crate::transform::cell::Cell;
+use crate::transform::describe::StepText;
+use crate::transform::error::Error;
+use crate::transform::expr;
+use crate::transform::kind::{Properties, RunningStep, StepKind};
+use crate::transform::needed::Needed;
+use crate::transform::options::StepOptions;
+use crate::transform::row_tracker::RowTracker;
+
+/// A look-up into a reference table held in memory. A row without a match passes as it is, with null in columns that it
+/// did not have.
+#[derive(Clone, Debug)]
+pub struct Lookup {
+    /// Columns that it adds, in order; they replace columns of the same name.
+    pub fields: Vec<String>,
+    /// Column whose text is the key.
+    pub key: String,
+    /// For each key the fields' values as JSON text, in the order of `fields`. Without a table no row has a match.
+    pub table: Option<Arc<HashMap<String, Vec<Option<String>>>>>,
+}
+
+impl StepKind for Lookup {
+    type Running = Lookup;
+
+    fn describe(&self) -> StepText {
+        StepText::new("lookup", self.fields.join(","))
+    }
+
+    fn properties(&self) -> Properties {
+        Properties { makes_raw_columns: true, ..Properties::default() }
+    }
+
+    fn bind(&mut self, columns: &mut Binding) -> Result<(), expr::Error> {
+        columns.change(|schema| {
+            for name in &self.fields {
+                if schema.position(name).is_none() {
+                    schema.fields.push(Field::new(name.as_str(), Type::Raw));
+                }
+            }
+        });
+        Ok(())
+    }
+
+    fn add_needed(&self, needed: &mut Needed) {
+        *needed = Needed::All;
+    }
+
+    fn start(&self, _: &StepOptions) -> Lookup {
+        self.clone()
+    }
+}
+
+impl RunningStep for Lookup {
+    fn output_schema(&self, mut schema: Schema, _: &StepOptions) -> Result<Schema, Error> {
+        for name in &self.fields {
+            let field = Field::new(name.as_str(), Type::Raw);
+            match schema.position(name) {
+                Some(i) => schema.fields[i] = field,
+                None => schema.fields.push(field),
+            }
+        }
+        Ok(schema)
+    }
+
+    fn apply(&mut self, batch: Batch, _: &mut RowTracker<'_>, _: &StepOptions) -> Result<Batch, Error> {
+        Ok(look_up(batch, self))
+    }
+}
+
+fn look_up(mut batch: Batch, lookup: &Lookup) -> Batch {
+    let key_column = batch.schema.position(&lookup.key);
+    let found: Vec<Option<&Vec<Option<String>>>> = (0..batch.rows)
+        .map(|row| {
+            let (table, column) = (lookup.table.as_ref()?, key_column?);
+            let cell = Cell::at(&batch.columns[column], &batch.schema.fields[column].ty, row);
+            if matches!(cell, Cell::Null) { None } else { table.get(&*cell.text()) }
+        })
+        .collect();
+    for (i, name) in lookup.fields.iter().enumerate() {
+        let mut schema = (*batch.schema).clone();
+        let place = schema.position(name);
+        // A row without a match keeps what it had, and says null where it had nothing.
+        let values = found.iter().enumerate().map(|(row, entry)| match (entry, place) {
+            (Some(entry), _) => entry[i].clone(),
+            (None, Some(place)) => json_at(&batch, place, row),
+            (None, None) => None,
+        });
+        let array: ArrayRef =
+            Arc::new(StringViewArray::from_iter_values(values.map(|value| value.unwrap_or_else(|| "null".into()))));
+        let field = Field::new(name.as_str(), Type::Raw);
+        match place {
+            Some(place) => {
+                schema.fields[place] = field;
+                batch.columns[place] = array;
+            }
+            None => {
+                schema.fields.push(field);
+                batch.columns.push(array);
+            }
+        }
+        batch.schema = Arc::new(schema);
+    }
+    batch.records = None;
+    batch
+}
+
+/// Reads a reference table's batch into look-up entries: the key's text, and the JSON text of each
+/// of `fields`. Later rows do not replace earlier ones.
+pub fn lookup_entries(batch: &Batch, key: &str, fields: &[String]) -> Vec<(String, Vec<Option<String>>)> {
+    let Some(key) = batch.schema.position(key) else { return Vec::new() };
+    let columns: Vec<Option<usize>> = fields.iter().map(|f| batch.schema.position(f)).collect();
+    (0..batch.rows)
+        .filter_map(|row| {
+            let cell = Cell::at(&batch.columns[key], &batch.schema.fields[key].ty, row);
+            if matches!(cell, Cell::Null) {
+                return None;
+            }
+            let values = columns.iter().map(|c| c.and_then(|c| json_at(batch, c, row))).collect();
+            Some((cell.text().into_owned(), values))
+        })
+        .collect()
+}
+
+fn json_at(batch: &Batch, column: usize, row: usize) -> Option<String> {
+    let array = &batch.columns[column];
+    if array.is_null(row) {
+        return None;
+    }
+    if let Type::Raw = batch.schema.fields[column].ty {
+        return Some(array.as_string_view().value(row).to_owned());
+    }
+    let mut out = Vec::new();
+    write_json_value(array, row, &batch.schema.fields[column].ty, &mut out);
+    Some(String::from_utf8(out).expect("JSON text is UTF-8"))
+}

@@ -1,0 +1,17 @@
+//! The steps, one file each: its parameters, how it is written, how it is bound to columns, and what it makes of them
+//! and of rows. No step knows another; [`super::step`] has the table of all.
+
+pub(super) mod cast;
+pub(super) mod deduplicate;
+pub(super) mod explode;
+pub(super) mod filter;
+pub(super) mod flatten;
+pub(super) mod json_text;
+pub(super) mod limit;
+pub(super) mod lookup;
+pub(super) mod remove_columns;
+pub(super) mod rename;
+pub(super) mod sample;
+pub(super) mod select;
+pub(super) mod sql;
+pub(super) mod with;

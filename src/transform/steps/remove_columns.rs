@@ -1,0 +1,98 @@
+//! `remove_columns`, or `drop`: leaves columns out.
+
+use std::sync::Arc;
+
+use crate::column::{Batch, Schema};
+use crate::transform::binding::Binding;
+use crate::transform::describe::StepText;
+use crate::transform::error::Error;
+use crate::transform::expr::{self, Path, parse_names};
+use crate::transform::kind::{Form, Properties, RunningStep, StepKind, WrittenStep};
+use crate::transform::needed::Needed;
+use crate::transform::options::StepOptions;
+use crate::transform::row_tracker::RowTracker;
+
+/// The columns that are left out.
+#[derive(Clone, Debug)]
+pub struct RemoveColumns {
+    columns: Vec<Path>,
+    /// As written. `None` if the columns were given by their names: then it is no error that one is not there, for a late
+    /// key may bring it.
+    text: Option<Arc<str>>,
+}
+
+impl RemoveColumns {
+    /// Removes the columns of these names, if they are there.
+    pub fn by_names(names: impl IntoIterator<Item = String>) -> Self {
+        RemoveColumns { columns: names.into_iter().map(Path::column).collect(), text: None }
+    }
+
+    /// Reads names of columns.
+    pub fn parse(text: &str) -> Result<Self, expr::Error> {
+        Ok(RemoveColumns { columns: parse_names(text)?, text: Some(text.into()) })
+    }
+}
+
+impl WrittenStep for RemoveColumns {
+    const WORD: &'static str = "drop";
+    const FORM: Form = Form::Names;
+
+    fn parse(text: &str, _: u64) -> Result<Vec<Self>, expr::Error> {
+        RemoveColumns::parse(text).map(|step| vec![step])
+    }
+}
+
+impl StepKind for RemoveColumns {
+    type Running = Running;
+
+    fn describe(&self) -> StepText {
+        match &self.text {
+            Some(text) => StepText::new(Self::WORD, &**text),
+            None => {
+                let names: Vec<&str> = self.columns.iter().map(|path| &*path.column).collect();
+                StepText::new("remove_columns", names.join(","))
+            }
+        }
+    }
+
+    fn properties(&self) -> Properties {
+        Properties::default()
+    }
+
+    fn bind(&mut self, columns: &mut Binding) -> Result<(), expr::Error> {
+        if let Some(text) = &self.text {
+            self.columns.iter_mut().try_for_each(|path| columns.resolve_whole(path, text, "dropped"))?;
+            columns.forget(self.columns.iter().map(|path| path.column.clone()));
+        }
+        columns.change(|schema| schema.fields.retain(|field| !self.columns.iter().any(|p| p.column == field.name)));
+        Ok(())
+    }
+
+    fn add_needed(&self, _: &mut Needed) {}
+
+    fn start(&self, _: &StepOptions) -> Running {
+        Running(self.columns.iter().map(|path| path.column.clone()).collect())
+    }
+}
+
+/// A removal at work.
+#[derive(Debug)]
+pub struct Running(Vec<Arc<str>>);
+
+impl RunningStep for Running {
+    fn output_schema(&self, mut schema: Schema, _: &StepOptions) -> Result<Schema, Error> {
+        schema.fields.retain(|field| !self.0.contains(&field.name));
+        Ok(schema)
+    }
+
+    fn apply(&mut self, batch: Batch, _: &mut RowTracker<'_>, _: &StepOptions) -> Result<Batch, Error> {
+        let fields = &batch.schema.fields;
+        let keep: Vec<usize> = (0..fields.len()).filter(|&i| !self.0.contains(&fields[i].name)).collect();
+        if keep.len() == batch.columns.len() {
+            return Ok(batch);
+        }
+        let fields = keep.iter().map(|&i| fields[i].clone()).collect();
+        let columns = keep.iter().map(|&i| batch.columns[i].clone()).collect();
+        Ok(Batch { schema: Arc::new(Schema::new(fields)), columns, rows: batch.rows, records: None })
+    }
+}

@@ -1,0 +1,147 @@
+//! `rename`: gives columns new names; the others keep theirs, and all their places.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use crate::column::{Batch, Field, Schema, Type};
+use crate::transform::binding::Binding;
+use crate::transform::describe::StepText;
+use crate::transform::error::Error;
+use crate::transform::expr::{self, Path, parse_renames};
+use crate::transform::kind::{Form, Properties, RunningStep, StepKind, WrittenStep};
+use crate::transform::needed::Needed;
+use crate::transform::options::StepOptions;
+use crate::transform::row_tracker::RowTracker;
+
+/// The new names.
+#[derive(Clone, Debug)]
+pub struct Rename {
+    new_names: Vec<NewName>,
+    /// As written.
+    text: Arc<str>,
+}
+
+#[derive(Clone, Debug)]
+struct NewName {
+    /// The column.
+    from: Path,
+    /// What it is called from now on.
+    to: Arc<str>,
+}
+
+impl Rename {
+    /// Reads `old=new`, several after commas.
+    pub fn parse(text: &str) -> Result<Self, expr::Error> {
+        let new_names = parse_renames(text)?.into_iter().map(|(from, to)| NewName { from, to: to.into() });
+        Ok(Rename { new_names: new_names.collect(), text: text.into() })
+    }
+}
+
+impl WrittenStep for Rename {
+    const WORD: &'static str = "rename";
+    const FORM: Form = Form::Names;
+
+    fn parse(text: &str, _: u64) -> Result<Vec<Self>, expr::Error> {
+        Rename::parse(text).map(|step| vec![step])
+    }
+}
+
+impl StepKind for Rename {
+    type Running = Running;
+
+    fn describe(&self) -> StepText {
+        StepText::new(Self::WORD, &*self.text)
+    }
+
+    fn properties(&self) -> Properties {
+        Properties::default()
+    }
+
+    fn bind(&mut self, columns: &mut Binding) -> Result<(), expr::Error> {
+        let Rename { new_names, text } = self;
+        for i in 0..new_names.len() {
+            columns.resolve_whole(&mut new_names[i].from, text, "renamed")?;
+            let (before, rest) = new_names.split_at(i);
+            let this = &rest[0];
+            if before.iter().any(|r| r.from.column == this.from.column) {
+                let message = format!("`{}` is renamed twice", this.from.column);
+                return Err(expr::Error::new(text, this.from.at, message));
+            }
+            if let Some(first) = before.iter().find(|r| r.to == this.to) {
+                let message = format!("`{}` and `{}` would both be `{}`", first.from.column, this.from.column, this.to);
+                return Err(expr::Error::new(text, this.from.at, message));
+            }
+            if columns.schema().position(&this.from.column).is_none() {
+                columns.change(|schema| schema.fields.push(Field::new(this.from.column.clone(), Type::Null)));
+            }
+        }
+        let renamed = output_schema(columns.schema(), new_names);
+        let renamed = renamed.map_err(|_| taken(columns.schema(), new_names, text))?;
+        columns.change(|schema| *schema = renamed);
+        columns.forget(new_names.iter().map(|new| new.from.column.clone()));
+        Ok(())
+    }
+
+    fn add_needed(&self, needed: &mut Needed) {
+        if let Needed::Only(only) = needed {
+            let taken: Vec<_> = self.new_names.iter().filter(|new| only.remove(&*new.to)).collect();
+            only.extend(taken.iter().map(|new| new.from.column.to_string()));
+        }
+    }
+
+    fn start(&self, _: &StepOptions) -> Running {
+        Running(self.new_names.clone())
+    }
+}
+
+/// The first rename whose new name another column has.
+fn taken(schema: &Schema, new_names: &[NewName], text: &str) -> expr::Error {
+    let stays = |name: &str| schema.position(name).is_some() && !new_names.iter().any(|r| *r.from.column == *name);
+    match new_names.iter().find(|r| stays(&r.to)) {
+        Some(NewName { from, to }) => {
+            let message = format!("`{}` cannot be renamed to `{to}`: there is a column `{to}`", from.column);
+            expr::Error::new(text, from.at, message).with_hint(format!("drop it before, by `--drop {to}`"))
+        }
+        None => expr::Error::new(text, 0, "two columns would have the same name"),
+    }
+}
+
+/// A renaming at work.
+#[derive(Debug)]
+pub struct Running(Vec<NewName>);
+
+impl RunningStep for Running {
+    fn output_schema(&self, schema: Schema, _: &StepOptions) -> Result<Schema, Error> {
+        output_schema(&schema, &self.0)
+    }
+
+    fn apply(&mut self, batch: Batch, _: &mut RowTracker<'_>, _: &StepOptions) -> Result<Batch, Error> {
+        let schema = Arc::new(output_schema(&batch.schema, &self.0)?);
+        // A record that has the column has its old name in it.
+        let records = batch.records.filter(|_| schema == batch.schema);
+        Ok(Batch { schema, records, ..batch })
+    }
+}
+
+/// The columns under their new names. A name that another column has is an error: it may come late.
+fn output_schema(schema: &Schema, new_names: &[NewName]) -> Result<Schema, Error> {
+    let renamed: Vec<Cow<'_, str>> = schema.fields.iter().map(|field| new_name(&field.name, new_names)).collect();
+    for (i, name) in renamed.iter().enumerate() {
+        if let Some(k) = renamed[..i].iter().position(|other| other == name) {
+            let what = |at: usize| match &renamed[at] {
+                Cow::Borrowed(name) => format!("the column `{name}`"),
+                Cow::Owned(name) => format!("`{}` renamed to `{name}`", schema.fields[at].name),
+            };
+            return Err(Error::SameName { first: what(k), second: what(i) });
+        }
+    }
+    let fields = schema.fields.iter().zip(&renamed);
+    Ok(Schema::new(fields.map(|(field, name)| Field::new(&**name, field.ty.clone())).collect()))
+}
+
+fn new_name<'a>(name: &'a str, new_names: &[NewName]) -> Cow<'a, str> {
+    match new_names.iter().find(|new| *new.from.column == *name) {
+        Some(new) => Cow::Owned(new.to.to_string()),
+        None => Cow::Borrowed(name),
+    }
+}

@@ -1,0 +1,135 @@
+//! `select`: keeps columns, and makes columns of values inside columns, in this order.
+
+use std::sync::Arc;
+
+use crate::column::{Batch, Field, Schema};
+use crate::transform::binding::Binding;
+use crate::transform::describe::StepText;
+use crate::transform::error::Error;
+use crate::transform::expr::{self, Path, column_at, parse_names, type_at};
+use crate::transform::kind::{Form, Properties, RunningStep, StepKind, WrittenStep};
+use crate::transform::needed::Needed;
+use crate::transform::options::StepOptions;
+use crate::transform::row_tracker::RowTracker;
+
+/// The columns that stay.
+#[derive(Clone, Debug)]
+pub struct Select {
+    selected: Vec<Selected>,
+    /// As written.
+    text: Arc<str>,
+}
+
+/// One column of a selection.
+#[derive(Clone, Debug)]
+struct Selected {
+    /// Where its values come from.
+    path: Path,
+    /// Its name in the result.
+    name: Arc<str>,
+}
+
+impl Select {
+    /// Selects the columns of these names, which must be there.
+    pub fn by_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
+        let selected = names.into_iter().map(|name| Selected { path: Path::column(name), name: name.into() });
+        Select { selected: selected.collect(), text: "columns".into() }
+    }
+
+    /// Reads names of columns, and paths to values inside columns.
+    pub fn parse(text: &str) -> Result<Self, expr::Error> {
+        let selected = parse_names(text)?.into_iter().map(|path| Selected { name: path.to_string().into(), path });
+        Ok(Select { selected: selected.collect(), text: text.into() })
+    }
+}
+
+impl WrittenStep for Select {
+    const WORD: &'static str = "select";
+    const FORM: Form = Form::Names;
+
+    fn parse(text: &str, _: u64) -> Result<Vec<Self>, expr::Error> {
+        Select::parse(text).map(|step| vec![step])
+    }
+}
+
+impl StepKind for Select {
+    type Running = Running;
+
+    fn describe(&self) -> StepText {
+        StepText::new(Self::WORD, &*self.text)
+    }
+
+    fn properties(&self) -> Properties {
+        Properties::default()
+    }
+
+    fn bind(&mut self, columns: &mut Binding) -> Result<(), expr::Error> {
+        for i in 0..self.selected.len() {
+            let Selected { path, name } = &mut self.selected[i];
+            columns.resolve(path, &self.text)?;
+            *name = path.to_string().into();
+            let (before, rest) = self.selected.split_at(i);
+            if let Some(first) = before.iter().find(|s| s.name == rest[0].name) {
+                let (first, second) = (written(&first.path, &self.text), written(&rest[0].path, &self.text));
+                let message = format!("`{first}` and `{second}` would both be the column `{}`", rest[0].name);
+                return Err(expr::Error::new(&self.text, rest[0].path.at, message));
+            }
+        }
+        columns.change(|schema| *schema = output_schema(schema, &self.selected));
+        columns.complete();
+        Ok(())
+    }
+
+    fn add_needed(&self, needed: &mut Needed) {
+        *needed = Needed::Only(self.selected.iter().map(|s| s.path.column.to_string()).collect());
+    }
+
+    fn start(&self, _: &StepOptions) -> Running {
+        Running(self.selected.clone())
+    }
+}
+
+/// A selection at work.
+#[derive(Debug)]
+pub struct Running(Vec<Selected>);
+
+impl RunningStep for Running {
+    fn output_schema(&self, schema: Schema, _: &StepOptions) -> Result<Schema, Error> {
+        Ok(output_schema(&schema, &self.0))
+    }
+
+    fn apply(&mut self, batch: Batch, _: &mut RowTracker<'_>, _: &StepOptions) -> Result<Batch, Error> {
+        let mut columns = Vec::with_capacity(self.0.len());
+        let mut fields = Vec::with_capacity(self.0.len());
+        for Selected { path, name } in &self.0 {
+            let (column, ty) = column_at(&batch, path)?;
+            columns.push(column);
+            fields.push(Field::new(name.clone(), ty));
+        }
+        Ok(Batch { schema: Arc::new(Schema::new(fields)), columns, rows: batch.rows, records: None })
+    }
+}
+
+fn output_schema(schema: &Schema, selected: &[Selected]) -> Schema {
+    Schema::new(selected.iter().map(|s| Field::new(s.name.clone(), type_at(schema, &s.path))).collect())
+}
+
+/// A path as it was written in `text`, for messages about names that look alike.
+fn written(path: &Path, text: &str) -> String {
+    let rest = text.get(path.at..).unwrap_or_default();
+    let mut quote = None;
+    let end = rest.char_indices().find(|&(_, c)| match quote {
+        Some(open) => {
+            if c == open {
+                quote = None;
+            }
+            false
+        }
+        None if c == '"' || c == '`' => {
+            quote = Some(c);
+            false
+        }
+        None => c == ',',
+    });
+    rest[..end.map_or(rest.len(), |(i, _)| i)].trim().to_owned()
+}

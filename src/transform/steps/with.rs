@@ -1,0 +1,92 @@
+//! `with`: adds a column, or replaces the one of that name, by what an expression says of each row.
+
+use std::sync::Arc;
+
+use crate::column::{Batch, Mixing, Schema};
+use crate::transform::binding::Binding;
+use crate::transform::describe::StepText;
+use crate::transform::error::Error;
+use crate::transform::expr::{self, Operand, parse_assignments, type_of};
+use crate::transform::kind::{Properties, RunningStep, StepKind, WrittenStep};
+use crate::transform::made_column::MadeColumn;
+use crate::transform::needed::Needed;
+use crate::transform::options::StepOptions;
+use crate::transform::row_tracker::RowTracker;
+
+/// A new column.
+#[derive(Clone, Debug)]
+pub struct With {
+    name: Arc<str>,
+    value: Operand,
+    /// As written, with others if several were.
+    text: Arc<str>,
+}
+
+impl With {
+    /// Reads `name = expression`, several after commas.
+    pub fn parse(text: &str) -> Result<Vec<Self>, expr::Error> {
+        let with = parse_assignments(text)?.into_iter();
+        Ok(with.map(|with| With { name: with.name.into(), value: with.value, text: text.into() }).collect())
+    }
+}
+
+impl WrittenStep for With {
+    const WORD: &'static str = "with";
+
+    fn parse(text: &str, _: u64) -> Result<Vec<Self>, expr::Error> {
+        With::parse(text)
+    }
+}
+
+impl StepKind for With {
+    type Running = Running;
+
+    fn describe(&self) -> StepText {
+        StepText::new(Self::WORD, &*self.text)
+    }
+
+    fn properties(&self) -> Properties {
+        Properties { needs_places: true, ..Properties::default() }
+    }
+
+    fn bind(&mut self, columns: &mut Binding) -> Result<(), expr::Error> {
+        let With { name, value, text } = self;
+        columns.resolve_each(text, |each| value.paths_mut(each))?;
+        columns.check_tests(text, |each| value.tests(each))?;
+        if columns.mixing() == Mixing::Json {
+            expr::check_operand(value, columns.schema()).map_err(|fault| fault.in_text(text))?;
+        }
+        columns.set(name, type_of(value, columns.schema(), columns.mixing()));
+        Ok(())
+    }
+
+    fn add_needed(&self, needed: &mut Needed) {
+        if let Needed::Only(only) = needed {
+            only.remove(&*self.name);
+        }
+        self.value.paths(&mut |path| needed.add([&*path.column]));
+    }
+
+    fn start(&self, options: &StepOptions) -> Running {
+        let label = format!("--with {}", self.text);
+        Running(MadeColumn::new(self.name.clone(), self.value.clone(), &self.text, label, options.mixing))
+    }
+}
+
+/// A new column at work.
+#[derive(Debug)]
+pub struct Running(MadeColumn);
+
+impl RunningStep for Running {
+    fn output_schema(&self, schema: Schema, options: &StepOptions) -> Result<Schema, Error> {
+        Ok(self.0.output_schema(schema, options))
+    }
+
+    fn apply(&mut self, batch: Batch, rows: &mut RowTracker<'_>, options: &StepOptions) -> Result<Batch, Error> {
+        self.0.apply(batch, rows, options)
+    }
+
+    fn take_mismatches(&mut self) -> Vec<(Arc<str>, u64)> {
+        self.0.take_mismatches()
+    }
+}
