@@ -12,7 +12,7 @@ use super::error::{Error, Failure, STDOUT};
 use super::settings::Settings;
 use super::sinks::TypedOutput;
 use crate::column::Schema;
-use crate::format::{ArrowForm, Compression, Format, OutputFormat, ParquetCodec, ParquetOptions, schema_file};
+use crate::format::{ArrowForm, Compression, Format, NamedFormat, OutputFormat, ParquetCodec, ParquetOptions, schema_file};
 use crate::net;
 use crate::pipeline::{
     Directory, OnBadRecord, Output, Plan, SUCCESS, SchemaChoice, SchemaFrom, SchemaPolicy, Target, check_steps,
@@ -54,25 +54,23 @@ impl From<SchemaPolicyArg> for SchemaPolicy {
 
 /// The format that a file's name tells, and its compression. Names of neither kind tell nothing.
 pub fn told_by_name(path: &Path) -> (Option<ToFormat>, Compression) {
-    let extension = |path: &Path| path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
-    let compression = match extension(path).as_deref() {
-        Some("gz") => Compression::Gzip,
-        Some("zst" | "zstd") => Compression::Zstd,
-        _ => Compression::None,
-    };
-    let stem = path.file_stem().map(PathBuf::from).unwrap_or_default();
-    let inner = if compression == Compression::None { extension(path) } else { extension(&stem) };
-    let format = match inner.as_deref() {
-        Some("parquet" | "pq") => Some(ToFormat::Parquet),
-        Some("csv") => Some(ToFormat::Csv),
-        Some("tsv" | "tab") => Some(ToFormat::Tsv),
-        Some("ndjson" | "jsonl" | "jsonlines") => Some(ToFormat::Ndjson),
-        Some("json") => Some(ToFormat::Json),
-        Some("arrow" | "feather" | "ipc") => Some(ToFormat::Arrow),
-        Some("arrows") => Some(ToFormat::ArrowStream),
-        _ => None,
-    };
-    (format, compression)
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let (format, compression) = NamedFormat::of_name(&name);
+    (format.map(ToFormat::from), compression)
+}
+
+impl From<NamedFormat> for ToFormat {
+    fn from(format: NamedFormat) -> Self {
+        match format {
+            NamedFormat::Parquet => ToFormat::Parquet,
+            NamedFormat::Csv => ToFormat::Csv,
+            NamedFormat::Tsv => ToFormat::Tsv,
+            NamedFormat::Ndjson => ToFormat::Ndjson,
+            NamedFormat::Json => ToFormat::Json,
+            NamedFormat::Arrow => ToFormat::Arrow,
+            NamedFormat::ArrowStream => ToFormat::ArrowStream,
+        }
+    }
 }
 
 fn output_format(format: ToFormat, args: &PlanArgs, codec: ParquetCodec) -> Result<OutputFormat, Failure> {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::extension::NamedFormat;
 use super::{ArrowForm, Compression, CsvOptions, Format, OutputFormat, ParquetOptions};
 
 /// A format to read, as found out.
@@ -65,35 +66,19 @@ pub fn no_input(first: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// The format of a word such as people type: `ndjson`, `jsonl`, `json`, `csv`, `tsv`. For
-/// `json`, whose shape only the bytes tell, and for other words `None`.
-pub fn input_format_of_word(word: &str) -> Option<InputFormat> {
-    match hint_of_extension(&word.to_ascii_lowercase()) {
-        Some(Hint::Known(format)) => Some(format),
-        _ => None,
-    }
-}
-
-/// The output format that a word says: `parquet`, `csv`, `tsv`, `ndjson`, `jsonl`, `json`, each
-/// with its default options.
-pub fn output_format_of_word(word: &str) -> Option<OutputFormat> {
-    Some(match word.to_ascii_lowercase().as_str() {
-        "parquet" => OutputFormat::Parquet(ParquetOptions::default()),
-        "csv" => OutputFormat::Csv(CsvOptions::default()),
-        "tsv" => OutputFormat::Csv(CsvOptions { delimiter: b'\t', ..CsvOptions::default() }),
-        "ndjson" | "jsonl" => OutputFormat::Ndjson,
-        "json" => OutputFormat::JsonArray,
-        "arrow" | "feather" => OutputFormat::Arrow(ArrowForm::File),
-        "arrows" => OutputFormat::Arrow(ArrowForm::Stream),
-        _ => return None,
-    })
-}
-
 /// The output format and compression that a path says by its extensions. `None` if they say no
 /// format, and for compressed Parquet, which has its compression inside.
 pub fn output_format_of_path(path: &Path) -> Option<(OutputFormat, Compression)> {
-    let (name, compression) = split_compression(path.file_name()?.to_str()?);
-    let format = output_format_of_word(extension(name)?)?;
+    let (named, compression) = NamedFormat::of_name(path.file_name()?.to_str()?);
+    let format = match named? {
+        NamedFormat::Parquet => OutputFormat::Parquet(ParquetOptions::default()),
+        NamedFormat::Csv => OutputFormat::Csv(CsvOptions::default()),
+        NamedFormat::Tsv => OutputFormat::Csv(CsvOptions { delimiter: b'\t', ..CsvOptions::default() }),
+        NamedFormat::Ndjson => OutputFormat::Ndjson,
+        NamedFormat::Json => OutputFormat::JsonArray,
+        NamedFormat::Arrow => OutputFormat::Arrow(ArrowForm::File),
+        NamedFormat::ArrowStream => OutputFormat::Arrow(ArrowForm::Stream),
+    };
     match (format, compression) {
         (OutputFormat::Parquet(_) | OutputFormat::Arrow(_), Compression::Gzip | Compression::Zstd) => None,
         _ => Some((format, compression)),
@@ -106,19 +91,6 @@ pub fn delimiter_of_name(name: &str) -> u8 {
         Some(Hint::Known(found)) => found.delimiter,
         _ => b',',
     }
-}
-
-/// The format that a name says, if its extension leaves no doubt.
-pub fn format_of_name(name: &str) -> Option<Format> {
-    match hint_of_name(name) {
-        Some(Hint::Known(found)) => Some(found.format),
-        _ => None,
-    }
-}
-
-/// The compression that the name of a file says.
-pub fn compression_of_name(name: &str) -> Compression {
-    split_compression(name).1
 }
 
 fn hint_of_content_type(content_type: &str) -> Option<Hint> {
@@ -140,31 +112,13 @@ fn hint_of_content_type(content_type: &str) -> Option<Hint> {
 fn hint_of_name(name: &str) -> Option<Hint> {
     // The name may be a URL's.
     let name = name.split(['?', '#']).next().unwrap_or_default();
-    hint_of_extension(&extension(split_compression(name).0)?.to_ascii_lowercase())
-}
-
-fn hint_of_extension(extension: &str) -> Option<Hint> {
-    Some(match extension {
-        "ndjson" | "jsonl" => Hint::Known(NDJSON),
-        "json" => Hint::Json,
-        "csv" => Hint::Known(CSV),
-        "tsv" => Hint::Known(TSV),
-        _ => return None,
-    })
-}
-
-fn extension(name: &str) -> Option<&str> {
-    name.rsplit(['/', '\\']).next()?.rsplit_once('.').map(|(_, extension)| extension)
-}
-
-fn split_compression(name: &str) -> (&str, Compression) {
-    match name.rsplit_once('.') {
-        Some((stem, extension)) => match extension.to_ascii_lowercase().as_str() {
-            "gz" | "gzip" => (stem, Compression::Gzip),
-            "zst" | "zstd" => (stem, Compression::Zstd),
-            _ => (name, Compression::None),
-        },
-        None => (name, Compression::None),
+    match NamedFormat::of_name(name).0? {
+        NamedFormat::Ndjson => Some(Hint::Known(NDJSON)),
+        NamedFormat::Json => Some(Hint::Json),
+        NamedFormat::Csv => Some(Hint::Known(CSV)),
+        NamedFormat::Tsv => Some(Hint::Known(TSV)),
+        // Written, and not read.
+        NamedFormat::Parquet | NamedFormat::Arrow | NamedFormat::ArrowStream => None,
     }
 }
 

@@ -6,6 +6,7 @@ pub mod compress;
 pub mod csv;
 pub mod decode;
 pub mod detect;
+mod extension;
 pub mod frame;
 pub mod json_array;
 pub mod json_path;
@@ -19,6 +20,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 pub use self::arrow_ipc::ArrowForm;
+pub use self::extension::NamedFormat;
 pub use crate::column::{json_text, number};
 use crate::position::FieldPath;
 
@@ -49,17 +51,22 @@ pub enum OutputFormat {
 }
 
 impl OutputFormat {
+    /// Its name among the extensions of files.
+    pub fn named(&self) -> NamedFormat {
+        match self {
+            OutputFormat::Parquet(_) => NamedFormat::Parquet,
+            OutputFormat::Csv(options) if options.delimiter == b'\t' => NamedFormat::Tsv,
+            OutputFormat::Csv(_) => NamedFormat::Csv,
+            OutputFormat::Ndjson => NamedFormat::Ndjson,
+            OutputFormat::JsonArray => NamedFormat::Json,
+            OutputFormat::Arrow(ArrowForm::Stream) => NamedFormat::ArrowStream,
+            OutputFormat::Arrow(ArrowForm::File) => NamedFormat::Arrow,
+        }
+    }
+
     /// What the names of its files end with.
     pub fn extension(&self) -> &'static str {
-        match self {
-            OutputFormat::Parquet(_) => "parquet",
-            OutputFormat::Csv(options) if options.delimiter == b'\t' => "tsv",
-            OutputFormat::Csv(_) => "csv",
-            OutputFormat::Ndjson => "ndjson",
-            OutputFormat::JsonArray => "json",
-            OutputFormat::Arrow(ArrowForm::Stream) => "arrows",
-            OutputFormat::Arrow(ArrowForm::File) => "arrow",
-        }
+        self.named().extension()
     }
 
     /// True where columns have types, and rows are not written from the text of their records.

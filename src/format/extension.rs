@@ -1,0 +1,110 @@
+//! Formats and compressions by the extensions of files: the one table of them, for inputs and outputs.
+
+use super::Compression;
+
+/// A format as a file's extension says it. For reading, `json` leaves open whether it is lines or one array.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NamedFormat {
+    /// Parquet.
+    Parquet,
+    /// CSV with commas.
+    Csv,
+    /// CSV with tabs.
+    Tsv,
+    /// One JSON object per line.
+    Ndjson,
+    /// JSON; written, one array of objects.
+    Json,
+    /// Arrow IPC, the file form.
+    Arrow,
+    /// Arrow IPC, the stream form.
+    ArrowStream,
+}
+
+/// Extensions in lower case. The first of a format is the one that files are given.
+const FORMATS: [(&str, NamedFormat); 13] = [
+    ("parquet", NamedFormat::Parquet),
+    ("pq", NamedFormat::Parquet),
+    ("csv", NamedFormat::Csv),
+    ("tsv", NamedFormat::Tsv),
+    ("tab", NamedFormat::Tsv),
+    ("ndjson", NamedFormat::Ndjson),
+    ("jsonl", NamedFormat::Ndjson),
+    ("jsonlines", NamedFormat::Ndjson),
+    ("json", NamedFormat::Json),
+    ("arrow", NamedFormat::Arrow),
+    ("feather", NamedFormat::Arrow),
+    ("ipc", NamedFormat::Arrow),
+    ("arrows", NamedFormat::ArrowStream),
+];
+
+const COMPRESSIONS: [(&str, Compression); 4] = [
+    ("gz", Compression::Gzip),
+    ("gzip", Compression::Gzip),
+    ("zst", Compression::Zstd),
+    ("zstd", Compression::Zstd),
+];
+
+impl NamedFormat {
+    /// The format of an extension, in any case; `None` for those of no format.
+    pub fn of_extension(extension: &str) -> Option<Self> {
+        let found = FORMATS.iter().find(|(known, _)| known.eq_ignore_ascii_case(extension));
+        found.map(|(_, format)| *format)
+    }
+
+    /// The format of a file's name, which may be a path or a URL without its query, and the compression around it.
+    pub fn of_name(name: &str) -> (Option<Self>, Compression) {
+        let (stem, compression) = split_compression(name);
+        (extension(stem).and_then(Self::of_extension), compression)
+    }
+
+    /// The extension that files of this format are given.
+    pub fn extension(self) -> &'static str {
+        FORMATS.iter().find(|(_, format)| *format == self).map_or("", |(extension, _)| extension)
+    }
+}
+
+fn extension(name: &str) -> Option<&str> {
+    name_parts(name).map(|(_, extension)| extension)
+}
+
+fn split_compression(name: &str) -> (&str, Compression) {
+    let found = name_parts(name).and_then(|(stem, extension)| {
+        let found = COMPRESSIONS.iter().find(|(known, _)| known.eq_ignore_ascii_case(extension));
+        found.map(|(_, compression)| (stem, *compression))
+    });
+    found.unwrap_or((name, Compression::None))
+}
+
+/// A name without its last extension, and that. A name that begins with its only dot has none.
+fn name_parts(name: &str) -> Option<(&str, &str)> {
+    let (stem, extension) = name.rsplit_once('.')?;
+    let is_file = !extension.contains(['/', '\\']) && !stem.is_empty() && !stem.ends_with(['/', '\\']);
+    is_file.then_some((stem, extension))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_says_format_and_compression() {
+        for (name, format, compression) in [
+            ("out/a.parquet", Some(NamedFormat::Parquet), Compression::None),
+            ("a.b.TSV.gz", Some(NamedFormat::Tsv), Compression::Gzip),
+            ("a.jsonl.zst", Some(NamedFormat::Ndjson), Compression::Zstd),
+            ("a.pq", Some(NamedFormat::Parquet), Compression::None),
+            ("dir/.csv", None, Compression::None),
+            (".gz", None, Compression::None),
+            ("dir.csv/a", None, Compression::None),
+            ("csv", None, Compression::None),
+            ("a.txt", None, Compression::None),
+            ("a.gz", None, Compression::Gzip),
+        ] {
+            assert_eq!(NamedFormat::of_name(name), (format, compression), "{name}");
+        }
+        for (_, format) in FORMATS {
+            assert_eq!(NamedFormat::of_extension(format.extension()), Some(format));
+        }
+    }
+}
