@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 
 use super::exit::Exit;
+use super::flag_text::in_flags;
 use super::settings::{self, API_KEY_VARIABLE};
 use super::shell::shell_quoted;
 use crate::client::{self, RunEnd, StateError};
@@ -353,7 +354,7 @@ fn hint(error: &Error) -> Option<String> {
         Error::Client(client::Error::Ended { run, end: RunEnd::Failed { .. } }) => {
             Some(format!("`drawoff runs status {run}` shows every block"))
         }
-        Error::Expression { cause, .. } | Error::Pipeline(pipeline::Error::Expression(cause)) => cause.hint.clone(),
+        Error::Expression { cause, .. } | Error::Pipeline(pipeline::Error::Expression(cause)) => cause.hint.as_ref().map(in_flags),
         Error::Settings(settings::Error::KeyFileOpen { path, .. }) => {
             Some(format!("`chmod 600 {}` keeps others out", shell_quoted(&path.to_string_lossy())))
         }

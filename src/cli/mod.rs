@@ -12,6 +12,7 @@ mod dialect;
 mod engine;
 mod error;
 pub mod exit;
+mod flag_text;
 mod interrupt;
 #[cfg(feature = "serve")]
 mod local;

@@ -12,7 +12,9 @@ use super::error::{Error, Failure, STDOUT};
 use super::settings::Settings;
 use super::sinks::TypedOutput;
 use crate::column::Schema;
-use crate::format::{ArrowForm, Compression, Format, NamedFormat, OutputFormat, ParquetCodec, ParquetOptions, schema_file};
+use crate::format::{
+    ArrowForm, Compression, Format, NamedFormat, OutputFormat, ParquetCodec, ParquetOptions, schema_file,
+};
 use crate::net;
 use crate::pipeline::{
     Directory, OnBadRecord, Output, Plan, SUCCESS, SchemaChoice, SchemaFrom, SchemaPolicy, Target, check_steps,

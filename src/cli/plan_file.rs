@@ -18,6 +18,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::error::{Error, Failure};
+use super::flag_text::in_flags;
 use crate::text::nearest;
 use crate::transform::{Grammar, OnBadCast, ReadError, Step};
 
@@ -110,7 +111,7 @@ fn entry_steps(entry: Value, seed: Option<u64>) -> Result<Vec<Step>, Fault> {
         ReadError::Text { word, cause } => {
             let place = crate::text::escape_for_terminal(cause.text.get(cause.at..).unwrap_or_default());
             let near = if place.is_empty() { "at the end".to_owned() } else { format!("at `{place}`") };
-            Fault { what: format!("{word}: {cause} ({near})"), hint: cause.hint }
+            Fault { what: format!("{word}: {cause} ({near})"), hint: cause.hint.as_ref().map(in_flags) }
         }
         error => error.to_string().into(),
     })

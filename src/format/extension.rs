@@ -38,12 +38,8 @@ const FORMATS: [(&str, NamedFormat); 13] = [
     ("arrows", NamedFormat::ArrowStream),
 ];
 
-const COMPRESSIONS: [(&str, Compression); 4] = [
-    ("gz", Compression::Gzip),
-    ("gzip", Compression::Gzip),
-    ("zst", Compression::Zstd),
-    ("zstd", Compression::Zstd),
-];
+const COMPRESSIONS: [(&str, Compression); 4] =
+    [("gz", Compression::Gzip), ("gzip", Compression::Gzip), ("zst", Compression::Zstd), ("zstd", Compression::Zstd)];
 
 impl NamedFormat {
     /// The format of an extension, in any case; `None` for those of no format.

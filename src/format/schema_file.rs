@@ -129,7 +129,7 @@ pub fn read(text: &str) -> Result<Schema, Error> {
     }
     let root = Parser { text, at: 0, line: 1 }.value();
     let at = FieldPath::root();
-    let members = root.object(&at, "a schema file is an object; `drawoff schema --format json` writes one")?;
+    let members = root.object(&at, "a schema file is an object")?;
     let Some(version) = member(members, MARK) else {
         return Err(root.error(&at, format!("there is no `{MARK}`: this is no schema file of drawoff")));
     };

@@ -259,7 +259,7 @@ fn steps_are_checked_against_the_columns_before_anything_is_written() {
     let fault = |input: &str, steps: &[Step]| {
         let content = if input.ends_with("csv") { csv } else { json };
         match run(place.plan(input, content, "out.ndjson", steps), 1, 1000) {
-            Err(Error::Expression(error)) => (error.at, error.message, error.hint.unwrap_or_default()),
+            Err(Error::Expression(error)) => (error.at, error.message, error.hint.unwrap_or_default().to_string()),
             other => panic!("{other:?}"),
         }
     };
@@ -280,8 +280,8 @@ fn steps_are_checked_against_the_columns_before_anything_is_written() {
         (where_("name.x = 1"), 0, "`name` holds text, which has no field `x`", ""),
         (select("name,hq,name"), 8, "`name` and `name` would both be the column `name`", ""),
         (select("hq.city,\"hq.city\""), 8, "there is no column `hq.city`", ""),
-        (drop_("hq.city"), 0, "`hq.city` is inside the column `hq`; only whole columns are dropped", "--select"),
-        (rename("name=hq"), 0, "`name` cannot be renamed to `hq`: there is a column `hq`", "--drop hq"),
+        (drop_("hq.city"), 0, "`hq.city` is inside the column `hq`; only whole columns are dropped", "`select`"),
+        (rename("name=hq"), 0, "`name` cannot be renamed to `hq`: there is a column `hq`", "`drop hq`"),
         (rename("name=x,hq=x"), 7, "`name` and `hq` would both be `x`", ""),
         (rename("name=x,name=y"), 7, "`name` is renamed twice", ""),
     ] {
@@ -473,7 +473,7 @@ fn what_casts_cannot_make_is_null_if_the_plan_says_so() {
         let report = run(plan, 2, 1).unwrap();
         assert_eq!(place.read(output), expected);
         assert_eq!((report.rows_written, report.rows_rejected), (3, 0));
-        assert_eq!(report.notes, ["`--cast a:int`: 1 value could not be made and was set to null"]);
+        assert_eq!(report.notes, ["`cast a:int`: 1 value could not be made and was set to null"]);
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::expr::{self, Literal, Operand, Path, PathSegment, Quotes, Test, type_at, type_of};
+use super::expr::{self, Hint, Literal, Operand, Path, PathSegment, Quotes, Test, type_at, type_of};
 use crate::column::{Field, Mixing, Schema, Type};
 use crate::text::nearest;
 
@@ -108,7 +108,8 @@ impl Binding {
             return Ok(());
         }
         let message = format!("`{path}` is inside the column `{}`; only whole columns are {done}", path.column);
-        Err(expr::Error::new(text, path.at, message).with_hint("`--select` makes a column of a value inside another"))
+        let hint = Hint::default().step("select", "").words(" makes a column of a value inside another");
+        Err(expr::Error::new(text, path.at, message).with_hint(hint))
     }
 
     fn unknown(&mut self, path: &Path, dotted: &str, text: &str) -> Result<(), expr::Error> {

@@ -14,6 +14,7 @@ use crate::cli::args::RunArgs;
 use crate::cli::context::Context;
 use crate::cli::error::{Error, Failure};
 use crate::cli::exit::Exit;
+use crate::cli::flag_text::in_flags;
 use crate::cli::values::Enrich;
 use crate::client::{
     self, Client, Definition, Resolved, ResultFormat, SourceKind, StateDir, declared_types, source_block,
@@ -144,7 +145,7 @@ async fn start_and_pull(
     require_fitting_input(&workflow.name, &workflow.graph, has_input, has_payload)?;
     // A run costs something: what looks like a slip is told before it starts, though only its rows can tell.
     if let Some(doubt) = doubt_steps(&args.plan.steps.steps()?, &declared_types(&workflow.graph)) {
-        let hint = doubt.hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
+        let hint = doubt.hint.map(|hint| format!(" ({})", in_flags(&hint))).unwrap_or_default();
         let what = escape_for_terminal(&format!("{}{hint}", doubt.message));
         context.screen.note(&format!("by what the workflow declares, {what}; the run starts, and its rows decide"));
     }

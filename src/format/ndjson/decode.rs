@@ -181,7 +181,7 @@ pub fn decode_under(morsel: &Morsel, schema: &Arc<Schema>, options: &DecodeOptio
 fn check_line(morsel: &Morsel, start: usize, max_bytes: usize) -> Scan<()> {
     let line = &morsel.records()[start..line_end(morsel, start)];
     if line.len() > max_bytes {
-        return Err(Fault::syntax(start, "the record is longer than --max-record-bytes"));
+        return Err(Fault::syntax(start, "the record is longer than the longest one allowed"));
     }
     match simdutf8::compat::from_utf8(line) {
         Err(error) => Err(Fault::syntax(start + error.valid_up_to(), "invalid UTF-8")),

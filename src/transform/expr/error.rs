@@ -1,5 +1,7 @@
 //! Errors of texts that are no expressions, or that do not go with the columns.
 
+use super::hint::Hint;
+
 /// Why a text is no expression, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -11,7 +13,7 @@ pub struct Error {
     /// What is wrong, in words.
     pub message: String,
     /// What can be done, if that is clear.
-    pub hint: Option<String>,
+    pub hint: Option<Hint>,
 }
 
 impl Error {
@@ -21,7 +23,7 @@ impl Error {
     }
 
     /// With what can be done about it.
-    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+    pub fn with_hint(mut self, hint: impl Into<Hint>) -> Self {
         self.hint = Some(hint.into());
         self
     }

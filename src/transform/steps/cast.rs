@@ -75,7 +75,7 @@ impl StepKind for Cast {
     fn start(&self, options: &StepOptions) -> Running {
         let made = self.casts.iter().map(|(path, ty)| {
             let how = How::Cast(Operand::Column(path.clone()), *ty);
-            let label = format!("--cast {}:{ty}", path.column);
+            let label = format!("{} {}:{ty}", Self::WORD, path.column);
             MadeColumn::changed(path.column.clone(), how, &self.text, label, options.mixing)
         });
         Running(made.collect())

@@ -13,7 +13,7 @@ use crate::format::json_path;
 use crate::transform::binding::Binding;
 use crate::transform::describe::StepText;
 use crate::transform::error::Error;
-use crate::transform::expr::{self, Path, parse_names, type_at};
+use crate::transform::expr::{self, Hint, Path, parse_names, type_at};
 use crate::transform::kind::{Properties, RunningStep, StepKind, WrittenStep};
 use crate::transform::needed::Needed;
 use crate::transform::options::StepOptions;
@@ -60,7 +60,8 @@ impl StepKind for Explode {
         match (type_at(columns.schema(), path), columns.mixing()) {
             (Type::List(_) | Type::Json | Type::Raw, _) | (Type::Null, Mixing::Json) => {}
             (Type::Null | Type::Text, Mixing::Text) => {
-                let hint = format!("where they are JSON, `--cast {path}:json` before makes lists of them");
+                let hint = Hint::from("where they are JSON, ").step("cast", format!("{path}:json"));
+                let hint = hint.words(" before makes lists of them");
                 return fail("cells of CSV").map_err(|error| error.with_hint(hint));
             }
             (other, _) => return fail(expr::words(&other)),

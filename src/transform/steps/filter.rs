@@ -175,7 +175,7 @@ impl RunningStep for Running {
             return rows.keep(batch, &yes);
         }
         if !bad.is_empty() {
-            rows.note_nulled(&format!("--where {text}").into(), bad.len() as u64);
+            rows.note_nulled(&format!("{} {text}", Filter::WORD).into(), bad.len() as u64);
         }
         rows.keep(batch, &yes)
     }

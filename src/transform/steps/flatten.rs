@@ -11,7 +11,7 @@ use crate::column::{Batch, Field, Schema, Type};
 use crate::transform::binding::Binding;
 use crate::transform::describe::StepText;
 use crate::transform::error::Error;
-use crate::transform::expr;
+use crate::transform::expr::{self, Hint};
 use crate::transform::kind::{Form, Properties, RunningStep, StepKind, WrittenStep};
 use crate::transform::needed::Needed;
 use crate::transform::options::StepOptions;
@@ -53,8 +53,10 @@ impl StepKind for Flatten {
     fn bind(&mut self, columns: &mut Binding) -> Result<(), expr::Error> {
         let separator = &self.separator;
         let flat = output_schema(columns.schema(), separator, true).map_err(|error| {
-            let hint = "give another separator, as `--flatten=_`, or rename one of them before";
-            expr::Error::new(&format!("--flatten={separator}"), 10, error.to_string()).with_hint(hint)
+            let hint = Hint::from("give another separator, as ").step(Self::WORD, "_");
+            let hint = hint.words(", or rename one of them before");
+            let text = format!("{} {separator}", Self::WORD);
+            expr::Error::new(&text, Self::WORD.len() + 1, error.to_string()).with_hint(hint)
         })?;
         columns.change(|schema| *schema = flat);
         Ok(())

@@ -63,7 +63,7 @@ impl StepKind for JsonText {
     fn start(&self, options: &StepOptions) -> Running {
         let made = self.columns.iter().map(|path| {
             let how = How::Call(Function::JsonText, vec![Operand::Column(path.clone())]);
-            let label = format!("--json {}", path.column);
+            let label = format!("{} {}", Self::WORD, path.column);
             MadeColumn::changed(path.column.clone(), how, &self.text, label, options.mixing)
         });
         Running(made.collect())

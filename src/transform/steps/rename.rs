@@ -7,7 +7,7 @@ use crate::column::{Batch, Field, Schema, Type};
 use crate::transform::binding::Binding;
 use crate::transform::describe::StepText;
 use crate::transform::error::Error;
-use crate::transform::expr::{self, Path, parse_renames};
+use crate::transform::expr::{self, Hint, Path, parse_renames};
 use crate::transform::kind::{Form, Properties, RunningStep, StepKind, WrittenStep};
 use crate::transform::needed::Needed;
 use crate::transform::options::StepOptions;
@@ -100,7 +100,7 @@ fn taken(schema: &Schema, new_names: &[NewName], text: &str) -> expr::Error {
     match new_names.iter().find(|r| stays(&r.to)) {
         Some(NewName { from, to }) => {
             let message = format!("`{}` cannot be renamed to `{to}`: there is a column `{to}`", from.column);
-            expr::Error::new(text, from.at, message).with_hint(format!("drop it before, by `--drop {to}`"))
+            expr::Error::new(text, from.at, message).with_hint(Hint::from("drop it before, by ").step("drop", &**to))
         }
         None => expr::Error::new(text, 0, "two columns would have the same name"),
     }

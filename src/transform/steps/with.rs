@@ -68,7 +68,7 @@ impl StepKind for With {
     }
 
     fn start(&self, options: &StepOptions) -> Running {
-        let label = format!("--with {}", self.text);
+        let label = format!("{} {}", Self::WORD, self.text);
         Running(MadeColumn::new(self.name.clone(), self.value.clone(), &self.text, label, options.mixing))
     }
 }

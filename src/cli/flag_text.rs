@@ -1,0 +1,26 @@
+//! What the engine proposes, in the words of the command line.
+
+use crate::transform::expr::Hint;
+use crate::transform::{Form, Grammar};
+
+/// The text of `hint`, with the steps in it as flags.
+pub fn in_flags(hint: &Hint) -> String {
+    hint.with_steps(|word, text| match Grammar::of(word).map(|grammar| grammar.form) {
+        _ if text.is_empty() => format!("--{word}"),
+        Some(Form::TextOr(_)) => format!("--{word}={text}"),
+        _ => format!("--{word} {text}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_proposed_as_the_flags_that_they_are() {
+        let hint = Hint::from("take ").step("select", "").words(", ").step("flatten", "_").words(" or ");
+        let hint = hint.step("cast", "a:json");
+        assert_eq!(in_flags(&hint), "take `--select`, `--flatten=_` or `--cast a:json`");
+        assert_eq!(hint.to_string(), "take `select`, `flatten _` or `cast a:json`");
+    }
+}
