@@ -9,8 +9,6 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use flate2::bufread::GzDecoder;
 use flate2::write::GzEncoder;
 
-use super::Compression;
-
 /// Compressed bytes read at a time. By eye: large enough that system calls do not show.
 const READ_BYTES: usize = 256 << 10;
 
@@ -25,6 +23,18 @@ const GZIP_LEVEL: u32 = 4;
 const ZSTD_LEVEL: i32 = 3;
 
 const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
+
+/// Compression around a whole text file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compression {
+    /// None.
+    #[default]
+    None,
+    /// gzip, one or more members.
+    Gzip,
+    /// Zstandard, one or more frames.
+    Zstd,
+}
 
 impl Compression {
     /// The compression that a stream beginning with `first` has, by its magic bytes. Four bytes

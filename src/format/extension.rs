@@ -1,6 +1,6 @@
 //! Formats and compressions by the extensions of files: the one table of them, for inputs and outputs.
 
-use super::Compression;
+use super::compress::Compression;
 
 /// A format as a file's extension says it. For reading, `json` leaves open whether it is lines or one array.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

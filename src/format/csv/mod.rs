@@ -10,9 +10,11 @@ pub mod decode;
 pub mod encode;
 mod header;
 mod infer;
+mod options;
 pub mod pad;
 pub mod split;
 
 pub use decode::CsvDecoder;
 pub use encode::{CsvEncoder, MAX_SHEET_CELL, MAX_SHEET_ROWS, SheetCounts};
 pub use header::{Header, take_header};
+pub use options::{CsvBooleans, CsvOptions, NullText};
