@@ -118,3 +118,32 @@ impl Form {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn values_of_documents_are_read_by_the_form_of_the_step() {
+        for (form, value, expected) in [
+            (Form::Text, json!("a > 1"), Ok("a > 1")),
+            (Form::Text, json!(["a", "b"]), Err("a text")),
+            (Form::Names, json!(["a", "b.c"]), Ok("a,b.c")),
+            (Form::Names, json!(["a", 1]), Err("a text or a list of texts")),
+            (Form::Names, json!(1), Err("a text")),
+            (Form::TextOr("."), json!(true), Ok(".")),
+            (Form::TextOr("."), json!(false), Err("a text")),
+            (Form::TextOr("."), json!("_"), Ok("_")),
+            (Form::Count, json!(3), Ok("3")),
+            (Form::Count, json!(-1), Err("a whole number")),
+            (Form::Count, json!(1.5), Err("a whole number")),
+            (Form::Part, json!(0.25), Ok("0.25")),
+            (Form::Part, json!(1), Ok("1")),
+            (Form::Part, json!(1.5), Err("a number from 0 to 1")),
+        ] {
+            assert_eq!(form.text_of(&value), expected.map(str::to_owned), "{form:?} {value}");
+        }
+    }
+}

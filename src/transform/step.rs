@@ -198,3 +198,58 @@ pub enum ReadError {
         cause: expr::Error,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::column::{Field, Mixing, Type};
+    use crate::transform::{Known, bind};
+
+    #[test]
+    fn the_word_of_a_step_is_the_one_that_explains_it() {
+        for (word, value) in [
+            ("where", json!("a > 1")),
+            ("with", json!("b = a")),
+            ("select", json!(["a"])),
+            ("drop", json!("a")),
+            ("rename", json!("a=b")),
+            ("cast", json!("a:int")),
+            ("flatten", json!(true)),
+            ("explode", json!("a")),
+            ("dedupe", json!("*")),
+            ("json", json!("a")),
+            ("limit", json!(1)),
+            ("sample", json!(0.5)),
+        ] {
+            let steps = Grammar::of(word).unwrap().read(&value, 7).unwrap();
+            assert_eq!(steps.iter().map(|step| step.describe().name).collect::<Vec<_>>(), [word]);
+        }
+        assert!(Grammar::of("lookup").is_none(), "no one writes it");
+        let refused = Grammar::of("limit").unwrap().read(&json!("many"), 0).unwrap_err();
+        assert_eq!(refused.to_string(), "`limit` is a whole number");
+    }
+
+    /// The vendor's blocks name columns that may come later; the command line's text is held against those that are known.
+    #[test]
+    fn the_two_grammars_of_a_step_make_the_same_step_and_differ_in_what_they_demand() {
+        let names = || ["a".to_owned(), "aa".to_owned()];
+        for (by_names, written) in [
+            (Step::from(Deduplicate::by_names(names())), Step::from(Deduplicate::parse("a,aa").unwrap())),
+            (RemoveColumns::by_names(names()).into(), RemoveColumns::parse("a,aa").unwrap().into()),
+        ] {
+            assert_eq!(by_names.properties(), written.properties());
+            assert_eq!(by_names.describe().runs, written.describe().runs);
+            let fields = ["a", "b"].map(|name| Field::new(name, Type::Text));
+            let known =
+                Known { schema: Schema::new(fields.into()), complete: true, mixing: Mixing::Json, gone: Vec::new() };
+            let after = |step: &Step| {
+                let mut columns = Binding::new(known.clone());
+                step.clone().bind(&mut columns).map(|()| columns.schema().clone())
+            };
+            assert!(after(&by_names).is_ok() && after(&written).is_err());
+            assert!(bind(&mut [written], known).unwrap_err().message.contains("no column `aa`"));
+        }
+    }
+}
