@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 use super::flush::Flusher;
-use super::{folder_of, partial};
+use super::partial::{self, folder_of};
+use super::target::{Reread, Target};
 
 /// A file being written under a temporary name in the folder of its final one. Dropped without
 /// [`PendingFile::commit`], it leaves nothing behind.
@@ -55,16 +56,6 @@ impl PendingFile {
         Ok(pending)
     }
 
-    /// Bytes of a file that is added to.
-    pub fn bytes_before(&self) -> u64 {
-        self.bytes_before
-    }
-
-    /// A second handle on the same bytes, for reading back what was written.
-    pub fn reread(&self) -> io::Result<File> {
-        self.temp.reopen()
-    }
-
     /// Starts over with a new, empty file for the same path; the old one goes when it is dropped.
     pub fn replacement(&self) -> io::Result<Self> {
         let (temp, path) = (partial::create(&self.path)?, self.path.clone());
@@ -102,6 +93,33 @@ impl PendingFile {
             let _ = folder.sync_all();
         }
         Ok(())
+    }
+}
+
+impl Target for PendingFile {
+    fn can_go_back(&self) -> bool {
+        true
+    }
+
+    fn bytes_before(&self) -> u64 {
+        self.bytes_before
+    }
+
+    fn reread(&self) -> io::Result<Option<File>> {
+        self.temp.reopen().map(Some)
+    }
+
+    fn rereader(&self) -> io::Result<Option<Reread>> {
+        let file = self.temp.reopen()?;
+        Ok(Some(Box::new(move || Ok(file))))
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        PendingFile::sync(self)
+    }
+
+    fn commit(self: Box<Self>) -> io::Result<()> {
+        PendingFile::commit(*self)
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use super::target::Target;
+
 /// Where an object is to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectPlace {
@@ -29,17 +31,9 @@ impl ObjectUpload {
     pub fn begin(place: &ObjectPlace) -> io::Result<Self> {
         place.check().and_then(|()| Err(io::ErrorKind::Unsupported.into()))
     }
-
-    /// Never called.
-    pub fn sync(&mut self) -> io::Result<()> {
-        match *self {}
-    }
-
-    /// Never called.
-    pub fn commit(self) -> io::Result<()> {
-        match self {}
-    }
 }
+
+impl Target for ObjectUpload {}
 
 /// There are none.
 #[derive(Debug)]

@@ -16,6 +16,7 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use url::Url;
 
+use super::target::Target;
 use crate::net::{bad_certificate, replaced_certificates};
 
 /// Bytes of a part. Stores take 10,000 of them, so that an object may have 80 GB; all but the last are of one size,
@@ -150,43 +151,6 @@ impl ObjectUpload {
         }
     }
 
-    /// Sends the last part and waits until the store has all of them.
-    pub fn sync(&mut self) -> io::Result<()> {
-        if self.parts.is_some() {
-            if !self.rest.is_empty() {
-                self.send_part()?;
-            }
-            self.wait_for_parts(0)?;
-        }
-        Ok(())
-    }
-
-    /// Makes the object appear.
-    ///
-    /// Where nothing may be replaced, a store refuses by itself what is put at once; whether something appeared during
-    /// a long upload is asked just before its end.
-    pub fn commit(mut self) -> io::Result<()> {
-        self.sync()?;
-        if self.parts.is_some() {
-            self.refuse_if_there()?;
-            let parts = self.parts.as_mut().expect("it is there");
-            self.runtime.block_on(parts.upload.complete()).map_err(said)?;
-            self.parts = None;
-            return Ok(());
-        }
-        let mode = if self.no_clobber { PutMode::Create } else { PutMode::Overwrite };
-        let payload = PutPayload::from(std::mem::take(&mut self.rest));
-        match self.runtime.block_on(self.store.put_opts(&self.path, payload, mode.into())) {
-            Ok(_) => Ok(()),
-            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. })
-                if self.no_clobber =>
-            {
-                Err(exists())
-            }
-            Err(error) => Err(said(error)),
-        }
-    }
-
     fn send_part(&mut self) -> io::Result<()> {
         self.wait_for_parts(MAX_PARTS_UNDERWAY - 1)?;
         let bytes = std::mem::take(&mut self.rest);
@@ -211,6 +175,45 @@ impl ObjectUpload {
             }
         }
         Ok(())
+    }
+}
+
+impl Target for ObjectUpload {
+    /// Sends the last part and waits until the store has all of them.
+    fn sync(&mut self) -> io::Result<()> {
+        if self.parts.is_some() {
+            if !self.rest.is_empty() {
+                self.send_part()?;
+            }
+            self.wait_for_parts(0)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the object appear.
+    ///
+    /// Where nothing may be replaced, a store refuses by itself what is put at once; whether something appeared during
+    /// a long upload is asked just before its end.
+    fn commit(mut self: Box<Self>) -> io::Result<()> {
+        self.sync()?;
+        if self.parts.is_some() {
+            self.refuse_if_there()?;
+            let parts = self.parts.as_mut().expect("it is there");
+            self.runtime.block_on(parts.upload.complete()).map_err(said)?;
+            self.parts = None;
+            return Ok(());
+        }
+        let mode = if self.no_clobber { PutMode::Create } else { PutMode::Overwrite };
+        let payload = PutPayload::from(std::mem::take(&mut self.rest));
+        match self.runtime.block_on(self.store.put_opts(&self.path, payload, mode.into())) {
+            Ok(_) => Ok(()),
+            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. })
+                if self.no_clobber =>
+            {
+                Err(exists())
+            }
+            Err(error) => Err(said(error)),
+        }
     }
 }
 
@@ -282,7 +285,7 @@ impl ObjectFolder {
             runtime: self.runtime.clone(),
         };
         io::copy(&mut io::BufReader::with_capacity(1 << 20, std::fs::File::open(file)?), &mut upload)?;
-        upload.commit()
+        Box::new(upload).commit()
     }
 
     /// Puts a small object, in place of what is there.
@@ -389,7 +392,7 @@ mod tests {
             upload.write_all(&bytes).unwrap();
             upload.sync().unwrap();
             assert_eq!(stored(&store), None);
-            upload.commit().unwrap();
+            Box::new(upload).commit().unwrap();
             assert!(stored(&store).unwrap() == bytes, "{size} bytes");
             let (store, mut upload) = in_memory(false);
             upload.write_all(&bytes).unwrap();
@@ -405,7 +408,7 @@ mod tests {
             upload.write_all(&vec![1; size]).unwrap();
             let path = upload.path.clone();
             upload.runtime.block_on(store.put(&path, PutPayload::from_static(b"there"))).unwrap();
-            assert_eq!(upload.commit().unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+            assert_eq!(Box::new(upload).commit().unwrap_err().kind(), io::ErrorKind::AlreadyExists);
             assert_eq!(stored(&store).unwrap(), b"there");
         }
     }

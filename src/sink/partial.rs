@@ -43,7 +43,7 @@ pub(super) fn create(path: &Path) -> io::Result<NamedTempFile> {
         // As any program's output: the umask decides.
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
-    let temp = builder.tempfile_in(super::folder_of(path))?;
+    let temp = builder.tempfile_in(folder_of(path))?;
     // Some file systems have no locks; the number in the name is then all that protects it.
     let _ = temp.as_file().try_lock();
     Ok(temp)
@@ -81,7 +81,7 @@ fn remove_stale_folders(folder: &Path) -> io::Result<()> {
 /// processes stay. A folder that is not there has none.
 pub fn remove_stale(path: &Path) -> io::Result<usize> {
     let prefix = prefix(path)?;
-    let entries = match std::fs::read_dir(super::folder_of(path)) {
+    let entries = match std::fs::read_dir(folder_of(path)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
         entries => entries?,
     };
@@ -130,6 +130,14 @@ fn prefix(path: &Path) -> io::Result<String> {
     let name = name.to_string_lossy();
     let end = (0..=MAX_STEM_BYTES.min(name.len())).rev().find(|&end| name.is_char_boundary(end)).unwrap_or(0);
     Ok(format!(".{}.", &name[..end]))
+}
+
+/// The folder that holds `path`.
+pub fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,9 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::{ObjectFolder, ObjectPlace, partial};
+use super::object::{ObjectFolder, ObjectPlace};
+use super::partial;
+use super::target::{Reread, Target};
 
 /// Files in the making for one folder. Dropped before [`Staging::end`], it leaves nothing of them behind.
 #[derive(Debug)]
@@ -221,6 +223,29 @@ impl PartFile {
                 Ok(none.insert(file))
             }
         }
+    }
+}
+
+impl Target for PartFile {
+    fn can_go_back(&self) -> bool {
+        true
+    }
+
+    fn reread(&self) -> io::Result<Option<File>> {
+        PartFile::reread(self).map(Some)
+    }
+
+    fn rereader(&self) -> io::Result<Option<Reread>> {
+        let path = self.path.clone();
+        Ok(Some(Box::new(move || File::open(path))))
+    }
+
+    fn park(&mut self) {
+        PartFile::park(self);
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        PartFile::sync(self)
     }
 }
 
