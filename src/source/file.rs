@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::ByteSource;
+use super::byte_source::ByteSource;
 use crate::pipe;
 
 /// A file read from its start to its end, or a pipe or device that has a path.

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use super::ByteSource;
+use super::byte_source::ByteSource;
 use crate::pipe;
 
 /// Standard input, read without the standard library's buffer: the morsel is the buffer.
