@@ -14,9 +14,30 @@ use crate::cli::table::write_data;
 
 /// Prints the completion script of `shell`.
 pub fn completions(shell: Shell) -> Result<(), Failure> {
+    write_data(&script(shell, visible(&Args::command())))
+}
+
+fn script(shell: Shell, mut command: clap::Command) -> String {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Args::command(), "drawoff", &mut script);
-    write_data(&String::from_utf8_lossy(&script))
+    clap_complete::generate(shell, &mut command, "drawoff", &mut script);
+    String::from_utf8_lossy(&script).into_owned()
+}
+
+/// `command` without the flags that its help hides, which the scripts would offer all the same. clap cannot take an
+/// argument away, so all that scripts show is copied; names are leaked, as clap keeps them for the life of the process.
+fn visible(command: &clap::Command) -> clap::Command {
+    let leaked = |name: &str| -> &'static str { name.to_owned().leak() };
+    let mut copy = clap::Command::new(leaked(command.get_name()))
+        .visible_aliases(command.get_visible_aliases().map(leaked))
+        .args(command.get_arguments().filter(|arg| !arg.is_hide_set()).cloned())
+        .subcommands(command.get_subcommands().map(visible));
+    if let Some(about) = command.get_about() {
+        copy = copy.about(about.clone());
+    }
+    match command.get_version() {
+        Some(version) => copy.version(leaked(version)),
+        None => copy,
+    }
 }
 
 /// Writes the manual page of each command into the directory `dir`, which is made if it is not there; prints that of
@@ -69,4 +90,28 @@ fn page(command: &clap::Command) -> Vec<u8> {
         roff.to_writer(&mut page).expect("a page in memory can be written");
     }
     page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHELLS: [Shell; 5] = [Shell::Bash, Shell::Elvish, Shell::Fish, Shell::PowerShell, Shell::Zsh];
+
+    #[test]
+    fn hidden_flags_are_not_offered_and_nothing_else_is_lost() {
+        fn shown(command: clap::Command) -> clap::Command {
+            let names: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
+            let command = command.mut_args(|arg| arg.hide(false));
+            names.into_iter().fold(command, |command, name| command.mut_subcommand(name, shown))
+        }
+        for shell in SHELLS {
+            let offered = script(shell, visible(&Args::command()));
+            assert!(offered.contains("max-memory") && !offered.contains("workers"), "{shell}");
+            // Where nothing is hidden, the copy is as good as the original.
+            let all = shown(Args::command());
+            assert!(script(shell, all.clone()).contains("workers"), "{shell}");
+            assert_eq!(script(shell, visible(&all)), script(shell, all), "{shell}");
+        }
+    }
 }
