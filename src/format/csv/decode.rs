@@ -18,6 +18,7 @@ use crate::format::Reject;
 use crate::format::decode::{Decoded, Law, OnMisfit, Outcome, RejectedRecord, Rules, Surprise, Survey, Widening};
 use crate::format::json_text::write_json_string;
 use crate::position::FieldPath;
+use crate::text::plural;
 
 pub use builder::DecodeCells;
 use builder::{Builder, Misfit, NestedCells};
@@ -556,8 +557,8 @@ fn not_utf8(record: &[u8]) -> Option<Reject> {
 
 #[cold]
 fn ragged(expected: usize, found: usize) -> Reject {
-    let s = if expected == 1 { "" } else { "s" };
-    Reject { offset: 0, path: FieldPath::root(), reason: format!("expected {expected} field{s}, found {found}").into() }
+    let reason = format!("expected {expected} field{}, found {found}", plural(expected as u64));
+    Reject { offset: 0, path: FieldPath::root(), reason: reason.into() }
 }
 
 #[cfg(test)]
