@@ -65,21 +65,26 @@ impl Client {
                     links.iter().try_for_each(|link| self.require_no_downgrade(link))?;
                     return Ok(Results { format, links, messages, asked });
                 };
-                if tries >= UNSIGNED_TRIES {
+                if !self.await_signing(tries).await {
                     let (filename, message) = (unsigned.filename.clone(), unsigned.message.clone());
                     return Err(Error::NoLink { filename, message });
                 }
-                self.http().policy().clock.sleep(self.unsigned_wait(tries)).await;
             }
         }
         let formats = formats.iter().map(|f| f.as_str()).collect::<Vec<_>>().join(" or ");
         Err(Error::NoResults { run: run.clone(), formats })
     }
 
-    /// The wait before a link that came without its URL is asked for again.
-    fn unsigned_wait(&self, tries: u32) -> Duration {
-        self.http().policy().first_delay.saturating_mul(1 << tries)
+    /// Waits before links that came without their URL are asked for again; false at once if they were asked for
+    /// `tries` times and that is enough. The answers are good ones, so this is no part of the policy of retries.
+    async fn await_signing(&self, tries: u32) -> bool {
+        let policy = self.http().policy();
+        if tries < UNSIGNED_TRIES {
+            policy.clock.sleep(policy.first_delay.saturating_mul(1 << tries)).await;
+        }
+        tries < UNSIGNED_TRIES
     }
+
     /// What is to be opened for each file of `results`, in order. All of them together ask for fresh links.
     pub fn opens(&self, run: &RunId, results: &Results) -> Vec<Open> {
         let links = Arc::new(Links {
@@ -166,12 +171,11 @@ impl FreshLink for OneFile {
                 if let Some(url) = link.download_url {
                     return Ok(Link::expiring(SecretUrl::new(url), edition, asked, life));
                 }
-                if tries == UNSIGNED_TRIES {
+                if !self.links.client.await_signing(tries).await {
                     let error = Error::NoLink { filename: link.filename, message: link.message };
                     return Err(gone(&error.to_string()));
                 }
                 after = edition;
-                self.links.client.http().policy().clock.sleep(self.links.client.unsigned_wait(tries)).await;
             }
             unreachable!("the loop has no end but a return")
         })
