@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+use super::blocks::InputError;
 use super::store;
 use crate::api::ValidationError;
 use crate::text::error_chain;
@@ -43,6 +44,15 @@ impl Fault {
 impl From<store::Error> for Fault {
     fn from(error: store::Error) -> Self {
         Fault::internal(&error)
+    }
+}
+
+impl From<InputError> for Fault {
+    fn from(error: InputError) -> Self {
+        match error {
+            InputError::Refused(text) => Fault::bad_request(text),
+            error => Fault::internal(&error),
+        }
     }
 }
 

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 use super::config::Config;
-use super::engine::{Engine, Folders};
+use super::engine::Engine;
 use super::faults::Faults;
+use super::folders::Folders;
 use super::rate::RateLimit;
 use super::sign::Signer;
 use super::store::Store;

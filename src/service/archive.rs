@@ -13,7 +13,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
-use super::engine::Folders;
+use super::folders::Folders;
 use super::notebooks::NotebookRow;
 use super::rows::{RunRow, UploadRow};
 use super::store::{self, RunFilter, Store};

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::raw;
 use crate::column::Type;
@@ -18,13 +18,6 @@ pub(super) struct ReturnField {
 }
 
 impl ReturnField {
-    /// Reads `return_fields`: a description, or an object with description and type, by name. A type that nobody knows
-    /// is none.
-    pub(super) fn read_all(fields: &Map<String, Value>) -> Vec<Self> {
-        let ty = |spec: &Value| spec.get("type").and_then(Value::as_str).and_then(Type::from_declared);
-        fields.iter().map(|(name, spec)| ReturnField { name: name.clone(), ty: ty(spec) }).collect()
-    }
-
     /// The JSON text of a value as this field has it. Our reading: a value that cannot be of the type stays what it
     /// is, because a wrong type is told by whoever reads it, and a lost value is not.
     pub(super) fn typed<'a>(&self, json: &'a str) -> Cow<'a, str> {
@@ -109,8 +102,7 @@ mod tests {
             ("int", "null", "null"),
             ("date", "\"x\"", "\"x\""),
         ] {
-            let fields = serde_json::json!({ "f": { "description": "d", "type": word } });
-            let field = &ReturnField::read_all(fields.as_object().unwrap())[0];
+            let field = ReturnField { name: "f".to_owned(), ty: Type::from_declared(word) };
             assert_eq!(field.typed(json), expected, "{word} of {json}");
         }
     }

@@ -5,9 +5,8 @@ use std::collections::{BinaryHeap, HashMap};
 
 use uuid::Uuid;
 
-use super::catalogue::{self, RowType};
+use super::blocks::{self, RowType};
 use super::location::Location;
-use super::specs::{self, Work};
 use crate::api::{Block, Edge, Graph, ValidationError};
 
 /// A graph that can run.
@@ -19,8 +18,8 @@ pub(super) struct Checked {
     pub order: Vec<usize>,
     /// For each block those that feed it, by number.
     pub parents: Vec<Vec<usize>>,
-    /// What each block does.
-    pub work: Vec<Work>,
+    /// The blocks, their specs read.
+    pub blocks: Vec<Box<dyn blocks::Block>>,
     /// What each block's rows are.
     pub rows: Vec<RowType>,
 }
@@ -64,7 +63,7 @@ pub(super) fn check(graph: Graph, place: &Location) -> Result<Checked, Vec<Valid
     if graph.blocks.is_empty() {
         return Err(vec![blocks_place.invalid("value_error", "a workflow needs at least one block")]);
     }
-    let work = read_blocks(&graph.blocks, &blocks_place, &mut errors);
+    let read = read_blocks(&graph.blocks, &blocks_place, &mut errors);
     let parents = read_edges(&graph, place, &mut errors);
     if !errors.is_empty() {
         return Err(errors);
@@ -78,9 +77,9 @@ pub(super) fn check(graph: Graph, place: &Location) -> Result<Checked, Vec<Valid
     if !errors.is_empty() {
         return Err(errors);
     }
-    let rows = row_types(&graph.blocks, &order, &parents, &blocks_place)?;
-    let work = work.into_iter().flatten().collect();
-    Ok(Checked { graph, order, parents, work, rows })
+    let blocks: Vec<_> = read.into_iter().flatten().collect();
+    let rows = row_types(&graph.blocks, &blocks, &order, &parents, &blocks_place)?;
+    Ok(Checked { graph, order, parents, blocks, rows })
 }
 
 /// A block's name for people: `block 2 (filter)`.
@@ -88,10 +87,14 @@ pub(super) fn label(block: &Block) -> String {
     format!("block {} ({})", block.sequence_number, block.block_name)
 }
 
-fn read_blocks(blocks: &[Block], place: &Location, errors: &mut Vec<ValidationError>) -> Vec<Option<Work>> {
+fn read_blocks(
+    blocks: &[Block],
+    place: &Location,
+    errors: &mut Vec<ValidationError>,
+) -> Vec<Option<Box<dyn blocks::Block>>> {
     let mut ids: HashMap<&str, &Block> = HashMap::new();
     let mut numbers: HashMap<i64, &Block> = HashMap::new();
-    let mut work = Vec::with_capacity(blocks.len());
+    let mut read = Vec::with_capacity(blocks.len());
     for (i, block) in blocks.iter().enumerate() {
         let place = place.item(i);
         let name = label(block);
@@ -105,15 +108,15 @@ fn read_blocks(blocks: &[Block], place: &Location, errors: &mut Vec<ValidationEr
             errors.push(place.key("sequence_number").invalid("value_error", text));
         }
         let refuse = |text: String| place.key("block_name").invalid("value_error", format!("{name}: {text}"));
-        match catalogue::find(&block.block_name) {
+        match blocks::find(&block.block_name) {
             None => {
                 errors.push(refuse("no such block".to_owned()));
-                work.push(None);
+                read.push(None);
             }
-            Some(entry) => work.push(specs::read(entry, &block.specs, &name, &place.key("specs"), errors)),
+            Some(kind) => read.push(kind.read(&block.specs, &name, &place.key("specs"), errors)),
         }
     }
-    work
+    read
 }
 
 fn read_edges(graph: &Graph, place: &Location, errors: &mut Vec<ValidationError>) -> Vec<Vec<usize>> {
@@ -180,7 +183,7 @@ fn run_order(blocks: &[Block], parents: &[Vec<usize>]) -> Result<Vec<usize>, Vec
 fn check_sources(blocks: &[Block], parents: &[Vec<usize>], place: &Location, errors: &mut Vec<ValidationError>) {
     let mut first: Option<&Block> = None;
     for (i, block) in blocks.iter().enumerate() {
-        let is_source = catalogue::find(&block.block_name).is_some_and(|entry| entry.role.is_source());
+        let is_source = blocks::find(&block.block_name).is_some_and(|kind| kind.is_source);
         let mut refuse = |text: String| {
             errors.push(place.item(i).invalid("value_error", format!("{}: {text}", label(block))));
         };
@@ -202,16 +205,17 @@ fn check_sources(blocks: &[Block], parents: &[Vec<usize>], place: &Location, err
 /// What each block's rows are, or which blocks get rows that they do not take.
 fn row_types(
     blocks: &[Block],
+    read: &[Box<dyn blocks::Block>],
     order: &[usize],
     parents: &[Vec<usize>],
     place: &Location,
 ) -> Result<Vec<RowType>, Vec<ValidationError>> {
-    let takes = |i: usize| catalogue::find(&blocks[i].block_name).and_then(|entry| entry.rows);
+    let takes = |i: usize| blocks::find(&blocks[i].block_name).and_then(|kind| kind.takes);
     let source = order[0];
     // Our reading: a source that does not declare its rows has those that the first block which
     // minds takes; LEAD, the API's default, if none does.
-    let declared = specs::declared_rows(&blocks[source].specs).unwrap_or(None);
-    let of_source = declared.or_else(|| order.iter().find_map(|&i| takes(i))).unwrap_or(RowType::Lead);
+    let of_source =
+        read[source].declared_rows().or_else(|| order.iter().find_map(|&i| takes(i))).unwrap_or(RowType::Lead);
     let mut rows = vec![of_source; blocks.len()];
     let mut errors = Vec::new();
     for &i in order {
@@ -235,7 +239,7 @@ fn row_types(
             }
             _ => {}
         }
-        rows[i] = catalogue::find(&blocks[i].block_name).and_then(|entry| entry.gives).unwrap_or(comes);
+        rows[i] = blocks::find(&blocks[i].block_name).and_then(|kind| kind.gives).unwrap_or(comes);
     }
     if errors.is_empty() { Ok(rows) } else { Err(errors) }
 }

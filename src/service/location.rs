@@ -29,6 +29,11 @@ impl Location {
         Location(parts)
     }
 
+    /// The value that `path` leads to from this location.
+    pub(super) fn below(&self, path: &[Value]) -> Self {
+        Location([&self.0[..], path].concat())
+    }
+
     /// An entry of a 422 answer about this location.
     pub(super) fn invalid(&self, kind: &str, text: impl Into<String>) -> ValidationError {
         ValidationError { loc: self.0.clone(), msg: text.into(), kind: kind.to_owned(), input: None, ctx: None }

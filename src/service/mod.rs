@@ -3,11 +3,13 @@
 //! ```text
 //! routes ─► store (workflows, runs, uploads: one embedded database)
 //!    │
+//!    ├────► graph ─► blocks: their specs, read by the schemas that `GET /workflows/blocks` publishes
+//!    │
 //!    └────► engine: a run's blocks in the order of its edges, each block one plan ─► pipeline
 //! ```
 //!
-//! The routes translate between the wire and the store; they touch no records. The engine knows
-//! neither requests nor answers. Result files are written whole by the pipeline and are offered
+//! The routes translate between the wire and the store; they touch no records. The store and the engine know
+//! neither requests nor answers, and a block only plans. Result files are written whole by the pipeline and are offered
 //! only once the store has recorded them, so whatever a link points to is complete.
 //!
 //! Where the vendor's public material is silent, the code says "Our reading" beside the choice.
@@ -15,16 +17,18 @@
 mod answer;
 mod app;
 mod archive;
+mod blocks;
 mod body;
 mod bulk;
-mod catalogue;
 mod clock;
 mod config;
 mod count;
 mod engine;
 mod enrich;
+mod enrichment_sources;
 mod faults;
 mod fields;
+mod folders;
 mod graph;
 mod location;
 mod notebooks;
@@ -43,7 +47,6 @@ mod rows;
 mod server;
 mod sign;
 mod signing_secrets;
-mod specs;
 mod store;
 mod tally;
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 
 use super::clock::Clock;
-use super::engine::Folders;
+use super::folders::Folders;
 use super::store::{self, Store};
 
 /// Which runs stay.

@@ -13,9 +13,11 @@ use tokio::task::JoinHandle;
 
 use super::app::App;
 use super::config::Config;
-use super::engine::{Engine, Folders};
-use super::enrich::{self, Tables};
+use super::engine::Engine;
+use super::enrich;
+use super::enrichment_sources::EnrichmentSources;
 use super::faults::Faults;
+use super::folders::Folders;
 use super::notebooks;
 use super::rate::RateLimit;
 use super::retention::Retention;
@@ -92,7 +94,7 @@ impl Service {
         if key.is_none() && !bind.ip().is_loopback() {
             return Err(Error::OpenToAll { bind });
         }
-        let Opened { config, store, folders, tables, waiting } = open(config).await?;
+        let Opened { config, store, folders, sources, waiting } = open(config).await?;
         let failed = |cause| Error::Bind { bind, cause };
         let listener = TcpListener::bind(bind).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
@@ -101,8 +103,14 @@ impl Service {
         let (retain, clock) = (config.retain, config.clock.clone());
         let retention = Retention { retain, store: Arc::clone(&store), folders: folders.clone(), clock };
         let sweeping = tokio::spawn(sweep(retention.clone()));
-        let engine =
-            Arc::new(Engine::new(&config, Arc::clone(&store), folders.clone(), tables, Arc::clone(&faults), retention));
+        let engine = Arc::new(Engine::new(
+            &config,
+            Arc::clone(&store),
+            folders.clone(),
+            sources,
+            Arc::clone(&faults),
+            retention,
+        ));
         engine.deliverer().set_origin(base_url(address));
         let resuming = Arc::clone(&engine);
         let resumed = tokio::task::spawn_blocking(move || {
@@ -198,7 +206,7 @@ struct Opened {
     config: Config,
     store: Arc<Store>,
     folders: Folders,
-    tables: Tables,
+    sources: EnrichmentSources,
     /// Runs that an earlier service did not begin.
     waiting: Vec<(RunRow, JobRow)>,
 }
@@ -215,9 +223,9 @@ async fn open(config: Config) -> Result<Opened, Error> {
         let is_upload = |handle: &_| store.upload(handle).map_or(true, |upload| upload.is_some());
         folders.clear_up(&interrupted, is_run, is_upload).map_err(failed)?;
         notebooks::clear_up(&folders.notebooks(), &store.notebooks()?).map_err(failed)?;
-        let tables = Tables::load(&config, &folders.tmp())?;
+        let sources = enrich::load(&config, &folders.tmp())?;
         let waiting = store.waiting()?;
-        Ok(Opened { config, store: Arc::new(store), folders, tables, waiting })
+        Ok(Opened { config, store: Arc::new(store), folders, sources, waiting })
     });
     opened.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }

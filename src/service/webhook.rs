@@ -25,9 +25,6 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// An answer may take so long, unless a block says otherwise.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The longest that a block may say.
-pub(super) const MAX_TIMEOUT: Duration = Duration::from_secs(300);
-
 /// Address of the rows of an `outgoing_webhook` block.
 #[derive(Clone, Debug)]
 pub(super) struct WebhookTarget {

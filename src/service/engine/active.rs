@@ -262,7 +262,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
     use crate::api::WorkflowId;
-    use crate::service::catalogue::RowType;
+    use crate::service::blocks::RowType;
     use crate::service::rows::BlockRow;
 
     fn queued() -> Active {

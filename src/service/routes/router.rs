@@ -22,7 +22,7 @@ use crate::service::answer::Fault;
 use crate::service::app::App;
 use crate::service::paths::{FILES, HEALTH, METRICS, OPENAPI};
 use crate::service::request::drain;
-use crate::service::{catalogue, faults, openapi, page};
+use crate::service::{blocks, faults, openapi, page};
 
 /// All paths.
 pub(in crate::service) fn router(app: Arc<App>) -> Router {
@@ -33,7 +33,7 @@ pub(in crate::service) fn router(app: Arc<App>) -> Router {
         .route(paths::UPDATE_WORKFLOW, post(workflows::update))
         .route(paths::DELETE_WORKFLOW, post(workflows::delete))
         .route(paths::GET_WORKFLOW, get(workflows::one))
-        .route(paths::LIST_BLOCKS, get(blocks))
+        .route(paths::LIST_BLOCKS, get(list_blocks))
         .route(paths::RUN_WORKFLOW, post(runs::start))
         .route(paths::LIST_RUNS, get(runs::list))
         .route(paths::LIVE_STATUS, get(runs::live_status))
@@ -122,8 +122,8 @@ async fn count_bytes(State(app): State<Arc<App>>, request: Request, next: Next) 
     response.map(|body| Body::from_stream(body.into_data_stream().inspect_ok(move |chunk| tally.served(chunk.len()))))
 }
 
-async fn blocks() -> Response {
-    Json(catalogue::descriptions()).into_response()
+async fn list_blocks() -> Response {
+    Json(blocks::descriptions()).into_response()
 }
 
 async fn healthz() -> Response {

@@ -7,23 +7,21 @@ use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::workflows::{is_uuid, malformed_id, unknown};
 use crate::api::routes::{API_KEY_HEADER, IDEMPOTENCY_KEY_HEADER};
-use crate::api::{HandleId, LiveStatus, Run, RunCancelled, RunId, RunStarted, RunStatus, WorkflowId};
+use crate::api::{LiveStatus, Run, RunCancelled, RunId, RunStarted, RunStatus, WorkflowId};
 use crate::service::answer::Fault;
 use crate::service::app::App;
+use crate::service::blocks::{Input, InputRequest};
 use crate::service::body::{self, RunBody};
-use crate::service::engine::{self, Input, Job, Stop};
+use crate::service::engine::{self, Job, Stop};
 use crate::service::graph::{self, Checked};
 use crate::service::location::Location;
-use crate::service::raw;
 use crate::service::request::{blocking, body_bytes, path_text, query};
 use crate::service::rows::{ResultFormat, RunRow};
 use crate::service::sign::to_hex;
-use crate::service::specs::Work;
 use crate::service::store::{RunFilter, Started};
 
 pub(super) async fn start(
@@ -70,7 +68,7 @@ fn start_run(
     let workflow = app.store.workflow(&workflow_id)?.ok_or_else(unknown)?;
     let checked = for_this_run(workflow.workflow_definition.unwrap_or_default(), &body)?;
     let launch = Launch { workflow_id, workflow_name: workflow.name, formats, checked, notify: None };
-    let outcome = launch.submit(app, key, |id, checked| input(app, id, checked, body.webhook_payload))?;
+    let outcome = launch.submit(app, key, |id, checked| input(app, id, checked, body.webhook_payload.as_deref()))?;
     Ok(started(&outcome.row, outcome.before))
 }
 
@@ -180,77 +178,17 @@ fn for_this_run(mut graph: crate::api::Graph, body: &RunBody) -> Result<Checked,
 }
 
 /// What the source block reads, or why this request cannot start it: 400.
-fn input(app: &App, run: &RunId, checked: &Checked, payload: Option<String>) -> Result<Input, Fault> {
+fn input(app: &App, run: &RunId, checked: &Checked, payload: Option<&str>) -> Result<Input, Fault> {
     let source = checked.source();
-    let name = &checked.graph.blocks[source].block_name;
-    match &checked.work[source] {
-        Work::Webhook(specs) => {
-            let (text, origin) = match (&payload, &specs.fallback) {
-                (Some(text), _) => (text, "webhook_payload"),
-                // Our reading: without a payload the sample rows of the block are used, if it has any.
-                (None, Some(text)) => (text, "webhook_input"),
-                (None, None) => {
-                    let text = "this workflow starts with a webhook block: send webhook_payload";
-                    return Err(Fault::bad_request(text));
-                }
-            };
-            let rows = payload_rows(text, origin, &specs.required)?;
-            Ok(engine::write_payload(&app.folders, run, &rows)?)
-        }
-        _ if payload.is_some() => Err(Fault::bad_request(format!(
-            "webhook_payload is for workflows that start with a webhook block; this one starts with {name}"
-        ))),
-        Work::ReadCsv(specs) => {
-            // Our reading: a handle that is missing or unknown is 400.
-            let Some(handle) = &specs.handle else {
-                return Err(Fault::bad_request(
-                    "this workflow starts with a read_csv block: give the handle of an upload as \
-                     specs_override.resource_handle_id",
-                ));
-            };
-            let handle = HandleId(handle.clone());
-            let upload = app.store.upload(&handle)?;
-            let upload = upload.ok_or_else(|| Fault::bad_request(format!("no upload has the handle '{handle}'")))?;
-            Ok(Input::Upload {
-                path: app.folders.upload(&handle, &upload),
-                name: upload.filename,
-                extension: upload.extension,
-            })
-        }
-        Work::ReadNotebook { notebook } => {
-            // Our reading: as a handle that is unknown.
-            let row = app.store.notebook(notebook)?;
-            let row = row.ok_or_else(|| Fault::bad_request(format!("no notebook has the id '{notebook}'")))?;
-            Ok(engine::copy_notebook(&app.folders, run, &row)?)
-        }
-        Work::Search { .. } => Ok(Input::Nothing),
-        _ => Err(Fault::bad_request(format!("a workflow cannot start with {name}"))),
+    let block_name = &checked.graph.blocks[source].block_name;
+    let block = &checked.blocks[source];
+    if payload.is_some() && !block.takes_payload() {
+        return Err(Fault::bad_request(format!(
+            "webhook_payload is for workflows that start with a webhook block; this one starts with {block_name}"
+        )));
     }
-}
-
-/// The rows of a payload, one line of JSON each: a list of objects, or one object for one row.
-/// An empty list is no rows, and no error.
-fn payload_rows(text: &str, origin: &str, required: &[String]) -> Result<Vec<String>, Fault> {
-    let malformed = |why: &str| Fault::bad_request(format!("{origin} {why}"));
-    let value: Value = serde_json::from_str(text).map_err(|error| malformed(&format!("is not valid JSON: {error}")))?;
-    let one = std::slice::from_ref(&value);
-    let rows = match &value {
-        Value::Array(rows) => rows.as_slice(),
-        Value::Object(_) => one,
-        _ => return Err(malformed("must be a list of objects or one object")),
-    };
-    for (i, row) in rows.iter().enumerate() {
-        let Some(row) = row.as_object() else {
-            return Err(malformed(&format!("row {} is not an object", i + 1)));
-        };
-        if let Some(column) = required.iter().find(|column| !row.contains_key(*column)) {
-            return Err(malformed(&format!("row {} lacks the required column '{column}'", i + 1)));
-        }
-    }
-    // From the text, not from the values: numbers keep their digits.
-    let texts = if value.is_array() { raw::items(text) } else { Some(vec![text]) };
-    let texts = texts.ok_or_else(|| malformed("cannot be read"))?;
-    Ok(texts.into_iter().map(raw::on_one_line).collect())
+    let request = InputRequest { store: &app.store, folders: &app.folders, run, block_name, payload };
+    Ok(block.input(&request)?)
 }
 
 pub(super) async fn list(State(app): State<Arc<App>>, uri: Uri) -> Result<Json<Vec<Run>>, Fault> {
@@ -330,25 +268,4 @@ pub(super) fn find(app: &App, id: &str) -> Result<RunRow, Fault> {
 
 fn unknown_run() -> Fault {
     Fault::not_found("Run not found")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn payloads_become_lines() {
-        let rows = payload_rows("[{\"n\": 1.10,\n \"s\": \"a b\"}, {\"n\": 2}]", "p", &["n".to_owned()]).unwrap();
-        assert_eq!(rows, ["{\"n\":1.10,\"s\":\"a b\"}", "{\"n\":2}"]);
-        assert_eq!(payload_rows(" {\"n\": 1} ", "p", &[]).unwrap(), ["{\"n\":1}"]);
-        assert!(payload_rows("[]", "p", &["n".to_owned()]).unwrap().is_empty());
-        for (text, why) in [
-            ("[{\"m\":1}]", "p row 1 lacks the required column 'n'"),
-            ("[{\"n\":1}, 2]", "p row 2 is not an object"),
-            ("3", "p must be a list of objects or one object"),
-        ] {
-            let Err(Fault::Text(status, text)) = payload_rows(text, "p", &["n".to_owned()]) else { panic!("{text}") };
-            assert_eq!((status.as_u16(), text.as_str()), (400, why));
-        }
-    }
 }

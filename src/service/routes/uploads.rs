@@ -16,7 +16,7 @@ use crate::api::{HandleId, Uploaded};
 use crate::service::answer::Fault;
 use crate::service::app::App;
 use crate::service::count::RowCounter;
-use crate::service::engine::{Folders, PARTIAL_PREFIX};
+use crate::service::folders::{Folders, PARTIAL_PREFIX};
 use crate::service::location::Location;
 use crate::service::request::blocking;
 use crate::service::rows::UploadRow;

@@ -82,7 +82,10 @@ fn described(path: &str, method: &str, status: u16, media_type: &str) -> Result<
 
 /// Holds `value` against the part of JSON Schema that the description uses. Stricter in one thing: a field that an
 /// object's schema does not name is an error, unless the schema names none or allows more.
-fn validate(schema: &Value, value: &Value, at: &str, errors: &mut Vec<String>) {
+pub(in crate::service) fn validate(schema: &Value, value: &Value, at: &str, errors: &mut Vec<String>) {
+    if schema == &Value::Bool(false) {
+        errors.push(format!("{at}: must not be there"));
+    }
     if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
         let target = document().pointer(reference.trim_start_matches('#')).expect("references are checked elsewhere");
         return validate(target, value, at, errors);
@@ -100,6 +103,20 @@ fn validate(schema: &Value, value: &Value, at: &str, errors: &mut Vec<String>) {
             }
         }
     }
+    let fits = |schema: &Value| {
+        let mut errors = Vec::new();
+        validate(schema, value, at, &mut errors);
+        errors.is_empty()
+    };
+    for schema in schema.get("allOf").and_then(Value::as_array).into_iter().flatten() {
+        validate(schema, value, at, errors);
+    }
+    if let Some(then) = schema.get("then").filter(|_| fits(&schema["if"])) {
+        validate(then, value, at, errors);
+    }
+    if schema.get("not").is_some_and(fits) {
+        errors.push(format!("{at}: is what it must not be: {value}"));
+    }
     if let Some(types) = schema.get("type") {
         let is = |name: &str| match name {
             "null" => value.is_null(),
@@ -107,7 +124,7 @@ fn validate(schema: &Value, value: &Value, at: &str, errors: &mut Vec<String>) {
             "boolean" => value.is_boolean(),
             "object" => value.is_object(),
             "array" => value.is_array(),
-            "integer" => value.as_i64().is_some() || value.as_u64().is_some(),
+            "integer" => value.as_f64().is_some_and(|number| number.fract() == 0.0),
             "number" => value.is_number(),
             other => panic!("the type {other} is not known to this validator"),
         };
@@ -135,6 +152,21 @@ fn validate(schema: &Value, value: &Value, at: &str, errors: &mut Vec<String>) {
     {
         errors.push(format!("{at}: is above {most}: {value}"));
     }
+    if let (Some(number), Some(least)) = (value.as_f64(), schema.get("exclusiveMinimum").and_then(Value::as_f64))
+        && number <= least
+    {
+        errors.push(format!("{at}: is not above {least}: {value}"));
+    }
+    if let (Some(text), Some(pattern)) = (value.as_str(), schema.get("pattern").and_then(Value::as_str))
+        && !regex::Regex::new(pattern).unwrap().is_match(text)
+    {
+        errors.push(format!("{at}: does not match {pattern}: {value}"));
+    }
+    if value.as_str().is_some_and(|text| {
+        (text.chars().count() as u64) < schema.get("minLength").and_then(Value::as_u64).unwrap_or(0)
+    }) {
+        errors.push(format!("{at}: is too short: {value}"));
+    }
     if let Some(text) = value.as_str()
         && schema.get("format").and_then(Value::as_str) == Some("date-time")
         && chrono::DateTime::parse_from_rfc3339(text).is_err()
@@ -148,20 +180,28 @@ fn validate(schema: &Value, value: &Value, at: &str, errors: &mut Vec<String>) {
                 errors.push(format!("{at}: lacks the field {name}"));
             }
         }
-        if let Some(properties) = schema.get("properties").and_then(Value::as_object) {
-            for (name, value) in object {
-                match (properties.get(name), schema.get("additionalProperties")) {
-                    (Some(schema), _) => validate(schema, value, &format!("{at}/{name}"), errors),
-                    (None, Some(_)) => {}
-                    (None, None) => errors.push(format!("{at}: the field {name} is not described")),
-                }
+        let bound = |key: &str| schema.get(key).and_then(Value::as_u64).map(|n| n as usize);
+        if bound("minProperties").is_some_and(|least| object.len() < least)
+            || bound("maxProperties").is_some_and(|most| object.len() > most)
+        {
+            errors.push(format!("{at}: has too few or too many members"));
+        }
+        let properties = schema.get("properties").and_then(Value::as_object);
+        for (name, value) in object {
+            let named = properties.and_then(|properties| properties.get(name));
+            match (named, schema.get("additionalProperties")) {
+                (Some(schema), _) | (None, Some(schema)) => validate(schema, value, &format!("{at}/{name}"), errors),
+                // A part of a schema, or a condition, which names what it is about.
+                (None, None) if properties.is_none() || schema.get("type").is_none() => {}
+                (None, None) => errors.push(format!("{at}: the field {name} is not described")),
             }
         }
     }
+    let least = schema.get("minItems").and_then(Value::as_u64).unwrap_or(0);
+    if value.as_array().is_some_and(|items| (items.len() as u64) < least) {
+        errors.push(format!("{at}: has too few items"));
+    }
     if let (Some(items), Some(schema)) = (value.as_array(), schema.get("items")) {
-        if (items.len() as u64) < schema.get("minItems").and_then(Value::as_u64).unwrap_or(0) {
-            errors.push(format!("{at}: has too few items"));
-        }
         for (i, value) in items.iter().enumerate() {
             validate(schema, value, &format!("{at}/{i}"), errors);
         }

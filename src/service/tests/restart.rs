@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::Local;
 use crate::api::{RunId, RunStatus, WorkflowId};
-use crate::service::catalogue::RowType;
+use crate::service::blocks::RowType;
 use crate::service::rows::{BlockRow, BlockStatus, FileRow, ResultFormat, RunRow};
 use crate::service::store::Store;
 

@@ -1,4 +1,4 @@
-//! Why a block of a run did not finish.
+//! The ways in which a block of a run does not finish.
 
 use std::io;
 
@@ -7,8 +7,9 @@ use crate::text::error_chain;
 use crate::transform::GroupError;
 
 /// Why a block did not finish.
-pub(super) enum Failure {
-    /// Somebody asked it to stop.
+#[derive(Debug)]
+pub(in crate::service) enum Failure {
+    /// It was asked to stop.
     Cancelled,
     /// The run took too long.
     TooLong,
@@ -16,7 +17,8 @@ pub(super) enum Failure {
     Failed(String),
 }
 
-pub(super) fn unusable(error: io::Error) -> Failure {
+/// The failure of a block whose rows cannot be read or written.
+pub(in crate::service) fn unusable(error: io::Error) -> Failure {
     Failure::Failed(format!("rows between blocks cannot be kept: {error}"))
 }
 

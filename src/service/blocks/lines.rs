@@ -11,6 +11,12 @@ use crate::service::raw;
 /// Rows between two looks whether to stop, and whose keys are looked up together.
 pub(super) const STRIDE: usize = 1024;
 
+/// The first bytes of a file of NDJSON of our own writing.
+pub(super) struct Lines {
+    pub path: PathBuf,
+    pub bytes: u64,
+}
+
 /// One row: each column with the JSON text of its value.
 pub(super) struct Row<'a>(pub Vec<(String, &'a str)>);
 
@@ -28,19 +34,19 @@ impl<'a> Row<'a> {
 }
 
 /// Rows on their way to a file.
-pub(super) struct Rows<'c> {
+pub(in crate::service) struct RowWriter<'c> {
     out: BufWriter<File>,
     control: &'c Control,
 }
 
-impl<'c> Rows<'c> {
-    /// Rows that go to a new file.
-    pub(super) fn create(path: &Path, control: &'c Control) -> io::Result<Self> {
-        Ok(Rows { out: BufWriter::with_capacity(256 << 10, File::create(path)?), control })
+impl<'c> RowWriter<'c> {
+    /// A writer of a new file.
+    pub(in crate::service) fn create(path: &Path, control: &'c Control) -> io::Result<Self> {
+        Ok(RowWriter { out: BufWriter::with_capacity(256 << 10, File::create(path)?), control })
     }
 
     /// Hands on what is buffered.
-    pub(super) fn flush(&mut self) -> io::Result<()> {
+    pub(in crate::service) fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
 
@@ -79,16 +85,16 @@ impl<'c> Rows<'c> {
     }
 }
 
-/// Reads the rows of feeds.
-pub(super) struct Reader<'c> {
+/// The rows of the blocks before, read one after the other.
+pub(in crate::service) struct RowReader<'c> {
     pub feeds: Vec<PathBuf>,
     pub control: &'c Control,
 }
 
-impl Reader<'_> {
+impl RowReader<'_> {
     /// Gives each line to `take`, without its end.
     pub(super) fn each(self, mut take: impl FnMut(&str) -> Result<(), Failure>) -> Result<(), Failure> {
-        let Reader { feeds, control } = self;
+        let RowReader { feeds, control } = self;
         for feed in &feeds {
             each_line(feed, u64::MAX, control, |line| {
                 take(line)?;

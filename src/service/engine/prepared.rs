@@ -8,49 +8,24 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::failure::Failure;
-use super::rewrite::{Ask, Lines, Pass, Rewrite};
+use super::pass::Pass;
 use crate::format::{Compression, CsvBooleans, CsvOptions, Format, OutputFormat};
 use crate::pipeline::{self, Control, Limits, Output, Plan, SchemaChoice, SchemaFrom, Target};
+use crate::service::blocks::{BlockContext, BlockPlan, Delivery, Failure, Input};
 use crate::service::clock::Clock;
-use crate::service::enrich::{Standing, Tables};
+use crate::service::enrichment_sources::EnrichmentSources;
 use crate::service::graph::Checked;
 use crate::service::notebooks::NotebookRow;
 use crate::service::rows::{FileRow, ResultFormat};
-use crate::service::specs::{ReadCsvSpecs, Work};
 use crate::source::Source;
 use crate::text::error_chain;
-use crate::transform::{Limit, Lookup, OnBadCast, Room, Select, Step};
+use crate::transform::{OnBadCast, Room};
 
 /// Rows that a link carries inline at most. Our reading: neither the bound nor the typing is public.
 const INLINE_ROWS: u64 = 20;
 
 /// Bytes of such rows at most: they are kept in the store.
 const INLINE_BYTES: u64 = 64 << 10;
-
-/// What the source block of a run reads.
-pub(in crate::service) enum Input {
-    /// Rows of the request or of a notebook, one per line, in a file of this run.
-    Payload {
-        /// Where they stand.
-        path: PathBuf,
-        /// What they are, for messages.
-        name: String,
-        /// Number of them.
-        rows: u64,
-    },
-    /// Nothing: a provider finds the rows.
-    Nothing,
-    /// An uploaded file.
-    Upload {
-        /// Where it stands.
-        path: PathBuf,
-        /// Name that the client gave it.
-        name: String,
-        /// Its extension, in lower case.
-        extension: String,
-    },
-}
 
 /// What a finished block hands to the blocks after it: NDJSON, which keeps types.
 pub(super) struct Feed {
@@ -97,31 +72,30 @@ pub(super) struct Done {
     pub feed: Feed,
 }
 
-/// What blocks find around them.
-pub(super) struct Around<'a> {
-    pub tables: &'a Tables,
+/// The surroundings of a block in its run.
+pub(super) struct Surroundings<'a> {
+    pub sources: &'a EnrichmentSources,
     /// Of the run.
     pub folder: &'a Path,
     /// Of notebooks.
     pub notebooks: &'a Path,
-    /// The notebook that a block speaks of.
+    /// The notebook that a block reads or appends to.
     pub notebook: Option<NotebookRow>,
     pub formats: &'a [ResultFormat],
     pub room: Room,
     pub runtime: tokio::runtime::Handle,
 }
 
-/// Makes the plan of the block at `index`. `feeds` holds what the blocks before it left.
+/// Makes the plan of the block at `index`, and says where its rows are delivered. `feeds` holds what the blocks before it left.
 pub(super) fn prepare(
     checked: &Checked,
     index: usize,
     input: &Input,
     feeds: &[Option<Feed>],
-    around: Around<'_>,
-) -> Result<Prepared, Failure> {
+    surroundings: Surroundings<'_>,
+) -> Result<(Prepared, Delivery), Failure> {
     let block = &checked.graph.blocks[index];
-    let work = &checked.work[index];
-    let Around { folder, formats, .. } = around;
+    let Surroundings { sources, folder, notebooks, notebook, formats, room, runtime } = surroundings;
     let parents: Vec<&Feed> = checked.parents[index].iter().filter_map(|&parent| feeds[parent].as_ref()).collect();
     let total_rows = match input {
         Input::Payload { rows, .. } if parents.is_empty() => Some(*rows),
@@ -139,10 +113,10 @@ pub(super) fn prepare(
         }
     }
     // A table without rows has no columns either; nothing can be missing from it.
-    let empty = total_rows == Some(0);
-    let lacks = |column: &str| !empty && !columns.iter().any(|c| c == column);
+    let is_empty = total_rows == Some(0);
+    let context = BlockContext { sources, notebooks, notebook, runtime, columns: &columns, is_empty };
+    let BlockPlan { rewrite, steps, note, table, declared, delivery } = checked.blocks[index].plan(&context)?;
     let stem = format!("block_{}_{}", block.sequence_number, block.block_name);
-    let Does { steps, rewrite, note, table } = does(work, &around, lacks)?;
     std::fs::create_dir_all(folder).map_err(|error| Failure::Failed(format!("no folder for results: {error}")))?;
     let scratch = folder.join(format!("{stem}.rows"));
     let failed = |error: io::Error| Failure::Failed(format!("the input cannot be read: {error}"));
@@ -151,7 +125,7 @@ pub(super) fn prepare(
         feeds: parents.iter().map(|feed| feed.path.clone()).collect(),
         columns,
         out: scratch.clone(),
-        room: around.room.clone(),
+        room,
     });
     let sources = match (&pass, table) {
         (Some(pass), _) => vec![file_source(&pass.out, &format!("{stem} rows"), Format::Ndjson)],
@@ -169,10 +143,6 @@ pub(super) fn prepare(
     let files: Vec<(ResultFormat, PathBuf)> =
         files.into_iter().map(|format| (format, folder.join(format!("{stem}.{}", format.as_str())))).collect();
     let outputs = files.iter().map(|(format, path)| output(*format, path)).collect();
-    let declared = match work {
-        Work::ReadCsv(specs) => specs.declared.clone(),
-        _ => None,
-    };
     let declared_names: Vec<String> =
         declared.iter().flat_map(|schema| &schema.fields).map(|field| field.name.to_string()).collect();
     let plan = Plan {
@@ -192,7 +162,7 @@ pub(super) fn prepare(
         metadata: Vec::new(),
         limits: Limits::default(),
     };
-    Ok(Prepared {
+    let prepared = Prepared {
         pass,
         scratch,
         plan,
@@ -203,124 +173,8 @@ pub(super) fn prepare(
         note,
         total_rows,
         total_bytes,
-    })
-}
-
-/// What a block does with its rows.
-#[derive(Default)]
-struct Does {
-    steps: Vec<Step>,
-    /// Comes before the steps.
-    rewrite: Option<Rewrite>,
-    /// What people should know about its result.
-    note: Option<String>,
-    /// Where its rows come from, if not from a request and not from blocks before it.
-    table: Option<PathBuf>,
-}
-
-impl From<Rewrite> for Does {
-    fn from(rewrite: Rewrite) -> Self {
-        Does { rewrite: Some(rewrite), ..Does::default() }
-    }
-}
-
-fn does(work: &Work, around: &Around<'_>, lacks: impl Fn(&str) -> bool) -> Result<Does, Failure> {
-    let need = |columns: &[String]| match columns.iter().find(|column| lacks(column)) {
-        Some(column) => Err(Failure::Failed(format!("column '{column}' is not in the input"))),
-        None => Ok(()),
     };
-    let lines = || {
-        let row = around.notebook.as_ref()?;
-        Some(Lines { path: row.path(around.notebooks), bytes: row.size_bytes })
-    };
-    Ok(match work {
-        Work::ReadCsv(ReadCsvSpecs { columns: Some(columns), .. }) => {
-            Does { steps: vec![select(columns)], ..Does::default() }
-        }
-        Work::Webhook(_) | Work::ReadCsv(_) | Work::ReadNotebook { .. } | Work::OutgoingWebhook(_) => Does::default(),
-        Work::Append { .. } => {
-            let note = around.notebook.as_ref().map(|row| format!("appends to the notebook {}", row.id));
-            Does { note, ..Does::default() }
-        }
-        Work::Deliver => {
-            let note = "nothing was delivered: the local service passes rows through".to_owned();
-            Does { note: Some(note), ..Does::default() }
-        }
-        Work::Change { steps, needs } => {
-            need(needs)?;
-            Does { steps: steps.clone(), ..Does::default() }
-        }
-        Work::Group(figures) => {
-            need(&figures.columns)?;
-            let over: Vec<String> = figures.figures.iter().filter_map(|figure| figure.column.clone()).collect();
-            need(&over)?;
-            Rewrite::Group(figures.clone()).into()
-        }
-        Work::CompanyToLeads(specs) => {
-            need(&specs.columns)?;
-            Rewrite::CompanyToLeads(specs.clone()).into()
-        }
-        Work::LeadsToCompany(specs) => Rewrite::LeadsToCompany(specs.clone()).into(),
-        Work::NotInNotebook { columns, .. } => {
-            need(columns)?;
-            Rewrite::NotIn { notebook: lines(), columns: columns.clone() }.into()
-        }
-        Work::Search { specs, max_results } => {
-            let steps: Vec<Step> = max_results.map(Limit).map(Step::from).into_iter().collect();
-            match around.tables.get("search") {
-                Some(Standing::Endpoint(provider)) => {
-                    let ask = Ask {
-                        provider: provider.clone(),
-                        block: "search",
-                        specs: specs.clone(),
-                        fields: None,
-                        is_source: true,
-                        runtime: around.runtime.clone(),
-                    };
-                    Does { steps, ..Rewrite::Ask(ask).into() }
-                }
-                Some(Standing::Rows(path)) => Does { steps, table: Some(path.clone()), ..Does::default() },
-                Some(Standing::Table(_)) | None => {
-                    let note = "nothing was searched: nobody stands in for search (serve --enrich search=FILE, or \
-                        search=https://...): no rows";
-                    Does { note: Some(note.to_owned()), ..Does::default() }
-                }
-            }
-        }
-        Work::Enrich { block, fields, specs } => match around.tables.get(block) {
-            Some(Standing::Table(table)) => {
-                let note = lacks(&table.key)
-                    .then(|| format!("column '{}' is not in the input: nothing could be looked up", table.key));
-                Does { steps: vec![table.lookup(fields.as_deref()).into()], note, ..Does::default() }
-            }
-            Some(Standing::Endpoint(provider)) => Rewrite::Ask(Ask {
-                provider: provider.clone(),
-                block,
-                specs: specs.clone(),
-                fields: fields.clone(),
-                is_source: false,
-                runtime: around.runtime.clone(),
-            })
-            .into(),
-            Some(Standing::Rows(_)) | None => {
-                let hint = format!("no reference table for {block} (serve --enrich {block}=FILE:KEY)");
-                match fields {
-                    Some(fields) => {
-                        let fields = fields.iter().map(|field| field.name.clone()).collect();
-                        let lookup = Lookup { fields, key: String::new(), table: None };
-                        let note = Some(format!("{hint}: its return_fields are null"));
-                        Does { steps: vec![lookup.into()], note, ..Does::default() }
-                    }
-                    None => Does { note: Some(format!("{hint}: rows pass through as they are")), ..Does::default() },
-                }
-            }
-        },
-    })
-}
-
-/// The step that keeps `columns`. One that is not in the input fails the block.
-fn select(columns: &[String]) -> Step {
-    Select::by_names(columns.iter().map(String::as_str)).into()
+    Ok((prepared, delivery))
 }
 
 impl Prepared {

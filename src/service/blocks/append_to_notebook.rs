@@ -1,0 +1,60 @@
+//! `append_to_notebook`: appends the rows to a notebook, and passes them on. The engine appends them in the transaction
+//! that records the end of the block.
+
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::block::{Block, BlockContext, BlockPlan, Delivery, Traces};
+use super::definition::{BlockType, Given, Problems, Specs};
+use super::failure::Failure;
+use super::spec_types::{NEW_NOTEBOOK, filled};
+use crate::service::notebooks::NotebookRow;
+use crate::service::store::{self, Store};
+
+pub(super) const fn block() -> BlockType {
+    BlockType::new::<AppendToNotebookSpecs>("append_to_notebook")
+}
+
+#[derive(Deserialize, ToSchema)]
+struct AppendToNotebookSpecs {
+    /// Id of the notebook; made if it is not there. Absent or __create_new__: one is made by each run.
+    notebook_id: Option<String>,
+    /// Its name, when it is made.
+    notebook_name: Option<String>,
+}
+
+impl Specs for AppendToNotebookSpecs {
+    fn into_block(self, _: Given<'_>, _: &mut Problems<'_>) -> Option<Box<dyn Block>> {
+        let notebook = filled(self.notebook_id).filter(|id| id != NEW_NOTEBOOK);
+        Some(Box::new(AppendToNotebook { notebook, name: filled(self.notebook_name) }))
+    }
+}
+
+#[derive(Debug)]
+struct AppendToNotebook {
+    /// Its id; `None` makes one.
+    notebook: Option<String>,
+    /// Its name, for people, when it is made.
+    name: Option<String>,
+}
+
+impl Block for AppendToNotebook {
+    fn notebook(&self, store: &Store, now: DateTime<Utc>) -> Result<Option<NotebookRow>, store::Error> {
+        let name = self.name.as_deref();
+        Ok(Some(match &self.notebook {
+            None => NotebookRow::new(None, name, now),
+            // Our reading: an id that is not there yet is made, so that definitions can name theirs.
+            Some(id) => store.notebook(id)?.unwrap_or_else(|| NotebookRow::new(Some(id), name, now)),
+        }))
+    }
+
+    fn plan(&self, context: &BlockContext<'_>) -> Result<BlockPlan, Failure> {
+        let note = context.notebook.as_ref().map(|row| format!("appends to the notebook {}", row.id));
+        Ok(BlockPlan { note, delivery: Delivery::Notebook, ..BlockPlan::default() })
+    }
+
+    fn traces(&self) -> Traces {
+        Traces::OnceCompleted
+    }
+}

@@ -1,0 +1,55 @@
+//! `outgoing_webhook`: sends the rows to an address of the user's, one event per run, and passes them on.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use super::block::{Block, BlockContext, BlockPlan, Delivery, Traces};
+use super::definition::{BlockType, Given, Problems, Specs};
+use super::failure::Failure;
+use crate::service::webhook::{TIMEOUT, WebhookTarget};
+
+pub(super) const fn block() -> BlockType {
+    BlockType::new::<OutgoingWebhookSpecs>("outgoing_webhook")
+}
+
+#[derive(Deserialize, ToSchema)]
+struct OutgoingWebhookSpecs {
+    /// Address that the rows are sent to, http or https.
+    #[schema(format = "uri", pattern = "^https?://[^/?#]")]
+    url: String,
+    /// Seconds that the receiver may take to respond.
+    #[schema(exclusive_minimum = 0, maximum = 300, default = 10)]
+    timeout_seconds: Option<f64>,
+}
+
+impl Specs for OutgoingWebhookSpecs {
+    fn refine(schema: &mut Value) {
+        schema["properties"]["url"]["title"] = json!("an http or https URL");
+    }
+
+    fn into_block(self, _: Given<'_>, problems: &mut Problems<'_>) -> Option<Box<dyn Block>> {
+        let Some(url) = url::Url::parse(&self.url).ok().filter(url::Url::has_host) else {
+            return problems.refuse_all(&["url".into()], "url_parsing", "must be an http or https URL");
+        };
+        let timeout = self.timeout_seconds.map_or(TIMEOUT, Duration::from_secs_f64);
+        Some(Box::new(OutgoingWebhook { target: WebhookTarget { url: url.into(), timeout } }))
+    }
+}
+
+#[derive(Debug)]
+struct OutgoingWebhook {
+    target: WebhookTarget,
+}
+
+impl Block for OutgoingWebhook {
+    fn plan(&self, _: &BlockContext<'_>) -> Result<BlockPlan, Failure> {
+        Ok(BlockPlan { delivery: Delivery::Webhook(self.target.clone()), ..BlockPlan::default() })
+    }
+
+    fn traces(&self) -> Traces {
+        Traces::OnceBegun
+    }
+}

@@ -1,0 +1,30 @@
+//! `send_slack_message`: passes the rows on. Its specs are not public, and nothing is sent.
+
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::block::{Block, BlockContext, BlockPlan};
+use super::definition::{BlockType, Given, Problems, Specs};
+use super::failure::Failure;
+
+pub(super) const fn block() -> BlockType {
+    BlockType::new::<SendSlackMessageSpecs>("send_slack_message")
+}
+
+#[derive(Deserialize, ToSchema)]
+struct SendSlackMessageSpecs {}
+
+impl Specs for SendSlackMessageSpecs {
+    fn into_block(self, _: Given<'_>, _: &mut Problems<'_>) -> Option<Box<dyn Block>> {
+        Some(Box::new(SendSlackMessage))
+    }
+}
+
+#[derive(Debug)]
+struct SendSlackMessage;
+
+impl Block for SendSlackMessage {
+    fn plan(&self, _: &BlockContext<'_>) -> Result<BlockPlan, Failure> {
+        Ok(BlockPlan::note("nothing was delivered: the local service passes rows through"))
+    }
+}

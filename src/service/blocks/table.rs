@@ -1,0 +1,88 @@
+//! The table of all blocks. Their names are those that the vendor's public material shows.
+
+use super::definition::BlockType;
+use super::row_type::RowType::{Company, Lead};
+use super::{
+    append_to_notebook, company_to_leads, deduplicate, deduplicate_wrt_notebook, enrichment, filter, group_by,
+    leads_to_company, outgoing_webhook, read_csv, read_notebook, remove_columns, search, send_slack_message,
+    transform_data, webhook,
+};
+use crate::api::BlockDescription;
+
+static BLOCKS: [BlockType; 37] = [
+    webhook::block(),
+    read_csv::block(),
+    read_notebook::block(),
+    search::block(),
+    enrichment::renamed("enrich_lead", "lead_enrichment", Lead),
+    enrichment::renamed("enrich_company", "company_enrichment", Company),
+    // Our reading: which rows it takes is not public, so both are taken.
+    enrichment::block("linkedin_enrichment", None),
+    enrichment::find_email(),
+    enrichment::block("find_phone", Some(Lead)),
+    enrichment::block("verify_email", Some(Lead)),
+    enrichment::block("reverse_email", Some(Lead)),
+    enrichment::block("reverse_phone", Some(Lead)),
+    company_to_leads::block(),
+    leads_to_company::block(),
+    // Our reading: discovery, web, social and integration blocks that stand after another block
+    // add columns to its rows; what they take is not public.
+    enrichment::block("github_find_people", None),
+    enrichment::block("google_maps_search", None),
+    enrichment::block("scrape_web", None),
+    enrichment::block("backlinks_referring_domains", None),
+    enrichment::block("find_subdomains", None),
+    enrichment::block("x_search", None),
+    enrichment::block("tiktok_get_following", None),
+    enrichment::block("kaggle_leaderboard", None),
+    enrichment::block("llm_openai", None),
+    enrichment::block("qa_agent", None),
+    enrichment::block("research_agent", None),
+    transform_data::block(),
+    filter::block(),
+    deduplicate::block(),
+    deduplicate_wrt_notebook::block(),
+    group_by::block(),
+    remove_columns::block(),
+    append_to_notebook::block(),
+    outgoing_webhook::block(),
+    send_slack_message::block(),
+    enrichment::block("hubspot_import", None),
+    enrichment::block("yc_batches", None),
+    enrichment::block("yc_companies", None),
+];
+
+/// The block called `name` now or before.
+pub(in crate::service) fn find(name: &str) -> Option<&'static BlockType> {
+    BLOCKS.iter().find(|block| block.name == name || block.old_name == Some(name))
+}
+
+/// The blocks that this service offers, as `GET /workflows/blocks` lists them.
+pub(in crate::service) fn descriptions() -> Vec<BlockDescription> {
+    let description = |block: &BlockType| BlockDescription {
+        block_name: block.name.to_owned(),
+        specs_schema: block.schema().clone(),
+    };
+    BLOCKS.iter().map(description).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_found_by_either_name() {
+        assert_eq!(find("enrich_company").unwrap().name, "company_enrichment");
+        assert_eq!(find("filter").unwrap().name, "filter");
+        assert!(find("sort").is_none());
+    }
+
+    #[test]
+    fn names_are_fit_for_file_names_and_stand_once() {
+        let mut names = std::collections::HashSet::new();
+        for block in &BLOCKS {
+            assert!(block.name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{}", block.name);
+            assert!(names.insert(block.name) && block.old_name.is_none_or(|name| names.insert(name)));
+        }
+    }
+}

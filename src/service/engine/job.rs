@@ -1,0 +1,73 @@
+//! A run that is about to start, and the state of its blocks.
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use crate::api::RunId;
+use crate::service::blocks::Input;
+use crate::service::graph::Checked;
+use crate::service::rows::{BlockRow, BlockStatus, JobRow, RunRow};
+
+/// A run that is about to start.
+pub(in crate::service) struct Job {
+    /// The run as the store has it.
+    pub row: RunRow,
+    /// Its graph, the source's specs as they are for this run.
+    pub checked: Checked,
+    /// What the source reads.
+    pub input: Input,
+}
+
+impl Job {
+    /// What the store keeps of it until the run begins.
+    pub(in crate::service) fn to_row(checked: &Checked, input: &Input) -> JobRow {
+        JobRow { graph: checked.graph.clone(), input: input.to_row() }
+    }
+}
+
+/// The state of a new run's blocks, by number.
+pub(in crate::service) fn new_blocks(checked: &Checked, now: DateTime<Utc>) -> Vec<BlockRow> {
+    let id = |index: usize| checked.graph.blocks[index].block_id.clone().unwrap_or_default();
+    by_number(checked)
+        .into_iter()
+        .map(|index| {
+            let block = &checked.graph.blocks[index];
+            BlockRow {
+                block_id: id(index),
+                block_name: block.block_name.clone(),
+                sequence_number: block.sequence_number,
+                previous_block_ids: checked.parents[index].iter().map(|&parent| id(parent)).collect(),
+                rows: checked.rows[index],
+                status: BlockStatus::Pending,
+                started_at: None,
+                completed_at: None,
+                updated_at: now,
+                processed: 0,
+                total: None,
+                row_count: 0,
+                fraction: 0.0,
+                note: None,
+                error_message: None,
+                files: Vec::new(),
+                results: None,
+            }
+        })
+        .collect()
+}
+
+/// A new run's id.
+pub(in crate::service) fn new_run_id() -> RunId {
+    RunId(Uuid::new_v4().to_string())
+}
+
+fn by_number(checked: &Checked) -> Vec<usize> {
+    let mut indices: Vec<usize> = (0..checked.graph.blocks.len()).collect();
+    indices.sort_by_key(|&index| checked.graph.blocks[index].sequence_number);
+    indices
+}
+
+/// Where the block at `index` of the graph stands among the run's blocks.
+pub(super) fn place_of(checked: &Checked, index: usize) -> usize {
+    let number = checked.graph.blocks[index].sequence_number;
+    checked.graph.blocks.iter().filter(|block| block.sequence_number < number).count()
+}
