@@ -5,6 +5,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
 use crate::api::RunId;
+use crate::text;
 
 /// Signs and checks links with the secret of one data folder.
 pub(super) struct Signer {
@@ -37,7 +38,7 @@ impl Signer {
 
     /// The signature of `path` until `expires` (seconds since 1970), in hex.
     pub(super) fn sign(&self, path: &str, expires: i64) -> String {
-        to_hex(&self.mac(path, expires).finalize().into_bytes())
+        text::hex(&self.mac(path, expires).finalize().into_bytes())
     }
 
     /// The link to a result file until `expires`, without the origin.
@@ -50,14 +51,14 @@ impl Signer {
     /// Checks what a link carries, the signature first and in constant time.
     pub(super) fn check(&self, path: &str, expires: &str, signature: &str, now: DateTime<Utc>) -> Result<(), Refusal> {
         let expires: i64 = expires.parse().map_err(|_| Refusal::Signature)?;
-        let signature = from_hex(signature).ok_or(Refusal::Signature)?;
+        let signature = hex::decode(signature).map_err(|_| Refusal::Signature)?;
         self.mac(path, expires).verify_slice(&signature).map_err(|_| Refusal::Signature)?;
         if now.timestamp() >= expires { Err(Refusal::Expired) } else { Ok(()) }
     }
 
     /// What a browser carries that has given the API key to the page. Says nothing of the key.
     pub(super) fn page_token(&self, key: &str) -> String {
-        to_hex(&self.start().chain_update(format!("drawoff page 1\n{key}")).finalize().into_bytes())
+        text::hex(&self.start().chain_update(format!("drawoff page 1\n{key}")).finalize().into_bytes())
     }
 
     /// True when both texts are the same; takes as long when they are not.
@@ -74,18 +75,6 @@ impl Signer {
     fn start(&self) -> Hmac<Sha256> {
         Hmac::new_from_slice(&self.secret).expect("HMAC takes keys of any length")
     }
-}
-
-/// `bytes` in lower-case hex.
-pub(super) fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn from_hex(text: &str) -> Option<Vec<u8>> {
-    if !text.len().is_multiple_of(2) || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return None;
-    }
-    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
 }
 
 #[cfg(test)]

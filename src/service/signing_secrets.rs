@@ -6,7 +6,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
-use super::sign::{Signer, to_hex};
+use super::sign::Signer;
+use crate::text::hex;
 
 /// The secrets that deliveries are signed with, as the store has them.
 #[derive(Clone, Serialize, Deserialize)]
@@ -23,7 +24,7 @@ impl SigningSecrets {
     pub(super) fn new(now: DateTime<Utc>, before: Option<SigningSecrets>, overlap: TimeDelta) -> Self {
         let random = Signer::random_secret();
         let previous = before.map(|before| (before.secret, now + overlap)).filter(|(_, until)| *until > now);
-        SigningSecrets { secret: format!("sk_whsec_{}", to_hex(&random)), created_at: now, previous }
+        SigningSecrets { secret: format!("sk_whsec_{}", hex(&random)), created_at: now, previous }
     }
 
     /// Until when the one before signs too.
@@ -39,7 +40,7 @@ impl SigningSecrets {
         for secret in std::iter::once(&self.secret).chain(old) {
             let mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("HMAC takes keys of any length");
             let mac = mac.chain_update(format!("{time}.")).chain_update(body);
-            header.push_str(&format!(",v1={}", to_hex(&mac.finalize().into_bytes())));
+            header.push_str(&format!(",v1={}", hex(&mac.finalize().into_bytes())));
         }
         header
     }

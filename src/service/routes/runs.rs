@@ -21,7 +21,6 @@ use crate::service::graph::{self, Checked};
 use crate::service::location::Location;
 use crate::service::request::{blocking, body_bytes, path_text, query};
 use crate::service::rows::{ResultFormat, RunRow};
-use crate::service::sign::to_hex;
 use crate::service::store::{RunFilter, Started};
 
 pub(super) async fn start(
@@ -158,7 +157,7 @@ pub(super) fn idempotency_key(headers: &HeaderMap, scope: &str) -> Option<String
         digest.update((part.len() as u64).to_le_bytes());
         digest.update(part);
     }
-    Some(to_hex(&digest.finalize()))
+    Some(crate::text::hex(&digest.finalize()))
 }
 
 /// The workflow's graph, its source's specs laid over for this run.

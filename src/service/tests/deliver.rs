@@ -13,7 +13,7 @@ use sha2::Sha256;
 
 use super::{Answer, Local};
 use crate::service::Clock;
-use crate::service::sign::to_hex;
+use crate::text::hex;
 
 /// What came in.
 type Seen = Arc<Mutex<Vec<(HeaderMap, Bytes)>>>;
@@ -67,7 +67,7 @@ fn is_signed(headers: &HeaderMap, body: &[u8], secret: &str) -> bool {
     let header = headers["sixtyfour-signature"].to_str().unwrap();
     let time = header.split(',').next().unwrap().strip_prefix("t=").unwrap();
     let mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
-    let expected = to_hex(&mac.chain_update(format!("{time}.")).chain_update(body).finalize().into_bytes());
+    let expected = hex(&mac.chain_update(format!("{time}.")).chain_update(body).finalize().into_bytes());
     header.split(',').skip(1).any(|part| part.strip_prefix("v1=") == Some(expected.as_str()))
 }
 
