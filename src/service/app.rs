@@ -13,16 +13,16 @@ use super::rate::RateLimit;
 use super::sign::Signer;
 use super::store::Store;
 
-/// What handlers share.
+/// The state that handlers share.
 pub(super) struct App {
     pub config: Config,
     pub store: Arc<Store>,
     pub engine: Arc<Engine>,
     pub folders: Folders,
     pub signer: Signer,
-    /// What goes wrong on purpose.
+    /// The faults on purpose.
     pub faults: Arc<Faults>,
-    /// Where the service listens.
+    /// The address that the service listens on.
     pub address: SocketAddr,
     /// Of all requests with a key.
     pub rate_limit: RateLimit,

@@ -1,5 +1,5 @@
-//! What stands in for the providers of enrichment blocks while the service runs: reference tables in memory, endpoints of
-//! the user's, and files of rows. `enrich` loads them, the blocks look things up.
+//! Sources of enrichment that stand in for the vendor's providers while the service runs: reference tables in memory,
+//! endpoints of the user's, and files of rows. `enrich` loads them, the blocks look things up.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead};
@@ -11,11 +11,11 @@ use super::provider::Provider;
 use super::raw;
 use crate::transform::Lookup;
 
-/// What stands in for the providers of all blocks.
+/// The sources of all blocks that have one.
 #[derive(Default)]
 pub(super) struct EnrichmentSources(pub HashMap<&'static str, EnrichmentSource>);
 
-/// What stands in for one block's provider.
+/// The source of one block's additional columns or rows.
 pub(super) enum EnrichmentSource {
     /// A reference table.
     Table(ReferenceTable),
@@ -36,7 +36,7 @@ pub(super) struct ReferenceTable {
 }
 
 impl EnrichmentSources {
-    /// What stands in for the block with this name in the catalogue.
+    /// The source of the block with this name in the catalogue; `None` if the user named none.
     pub(super) fn get(&self, block: &str) -> Option<&EnrichmentSource> {
         self.0.get(block)
     }

@@ -1,4 +1,4 @@
-//! Where files stand in the data folder.
+//! The places of files in the data folder.
 
 use std::collections::HashSet;
 use std::fs;

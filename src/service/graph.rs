@@ -20,7 +20,7 @@ pub(super) struct Checked {
     pub parents: Vec<Vec<usize>>,
     /// The blocks, their specs read.
     pub blocks: Vec<Box<dyn blocks::Block>>,
-    /// What each block's rows are.
+    /// The kind of each block's rows.
     pub rows: Vec<RowType>,
 }
 
@@ -202,7 +202,7 @@ fn check_sources(blocks: &[Block], parents: &[Vec<usize>], place: &Location, err
     }
 }
 
-/// What each block's rows are, or which blocks get rows that they do not take.
+/// The kinds of the blocks' rows, or the blocks that get rows that they do not take.
 fn row_types(
     blocks: &[Block],
     read: &[Box<dyn blocks::Block>],

@@ -501,6 +501,8 @@ fn add<T: ToSchema>(schemas: &mut Map<String, Value>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::service::graph;
+    use crate::service::location::Location;
 
     #[test]
     fn every_reference_leads_to_a_schema() {
@@ -520,6 +522,16 @@ mod tests {
         assert!(found.len() > 50);
         for reference in found {
             assert!(document.pointer(reference.trim_start_matches('#')).is_some(), "{reference}");
+        }
+    }
+
+    #[test]
+    fn examples_of_workflows_are_accepted() {
+        for name in ["CreateWorkflow", "UpdateWorkflow"] {
+            let definition = example(name).unwrap()["workflow_definition"].clone();
+            let graph = graph::with_ids(serde_json::from_value(definition).unwrap());
+            let checked = graph::check(graph, &Location::root("body"));
+            assert!(checked.is_ok(), "{name}: {:?}", checked.err());
         }
     }
 

@@ -28,7 +28,7 @@ pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 /// Address of the rows of an `outgoing_webhook` block.
 #[derive(Clone, Debug)]
 pub(super) struct WebhookTarget {
-    /// Where the rows go.
+    /// The address.
     pub url: String,
     /// An attempt may take so long.
     pub timeout: Duration,

@@ -185,8 +185,6 @@ const NAMES_A_FLAG: &[&str] = &[
     "pipeline/query.rs",
     "pipeline/reader.rs",
     "pipeline/writer.rs",
-    "service/engine/block.rs",
-    "service/routes/uploads.rs",
     "transform/error.rs",
 ];
 

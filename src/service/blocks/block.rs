@@ -94,7 +94,7 @@ impl BlockContext<'_> {
     }
 }
 
-/// What a block does with its rows in one run.
+/// The work of a block in one run.
 #[derive(Default)]
 pub(in crate::service) struct BlockPlan {
     /// A pass over the rows before the steps.
@@ -107,11 +107,11 @@ pub(in crate::service) struct BlockPlan {
     pub table: Option<PathBuf>,
     /// Declared types of the input's columns.
     pub declared: Option<Schema>,
-    /// Where the finished rows go besides to the next blocks.
+    /// A destination of the finished rows besides the next blocks.
     pub delivery: Delivery,
 }
 
-/// Where the rows of a finished block go besides to the blocks after it.
+/// A destination of the rows of a finished block besides the blocks after it.
 #[derive(Default)]
 pub(in crate::service) enum Delivery {
     /// Nowhere.

@@ -25,7 +25,7 @@ struct DeduplicateWrtNotebookSpecs {
     /// Id of the notebook, as append_to_notebook has it.
     #[schema(min_length = 1)]
     notebook_id: String,
-    /// What tells rows apart; the whole row when absent or empty.
+    /// The key by which rows are compared; the whole row when absent or empty.
     columns: Option<Columns>,
 }
 
@@ -43,7 +43,7 @@ impl Specs for DeduplicateWrtNotebookSpecs {
 #[derive(Debug)]
 struct DeduplicateWrtNotebook {
     notebook: String,
-    /// What tells rows apart; the whole row when empty.
+    /// The key by which rows are compared; the whole row when empty.
     columns: Vec<String>,
 }
 

@@ -25,14 +25,14 @@ pub(in crate::service) struct BlockType {
     pub gives: Option<RowType>,
     /// True for blocks that rows come from.
     pub is_source: bool,
-    /// What a provider of the user's stands in for, if one can.
+    /// The answers of a provider of the user's that can stand in for the vendor's; `None` if none can.
     pub provider: Option<ProviderKind>,
     make_schema: fn() -> Value,
     schema: OnceLock<Value>,
     read: fn(Value, Given<'_>, &mut Problems<'_>) -> Option<Box<dyn Block>>,
 }
 
-/// What the provider of a block is asked for.
+/// The answers of a block's provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::service) enum ProviderKind {
     /// Columns of rows that are there.

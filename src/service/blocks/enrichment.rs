@@ -54,7 +54,7 @@ struct FindEmailSpecs {
     /// Columns to add, as in the other enrichment blocks.
     #[schema(value_type = Option<BTreeMap<String, ReturnFieldSpecs>>)]
     return_fields: Option<Members<ReturnFieldSpecs>>,
-    /// Which addresses are looked for; for a provider.
+    /// The kind of addresses to look for; for a provider.
     #[serde(rename = "mode")]
     _mode: Option<EmailMode>,
 }
@@ -141,15 +141,15 @@ impl Block for Enrichment {
                 runtime: context.runtime.clone(),
             }),
             Some(EnrichmentSource::Rows(_)) | None => {
-                let hint = format!("no reference table for {block} (serve --enrich {block}=FILE:KEY)");
+                let hint = format!("no reference table for {block}: this service was started without one");
                 match fields {
                     Some(fields) => {
                         let fields = fields.iter().map(|field| field.name.clone()).collect();
                         let lookup = Lookup { fields, key: String::new(), table: None };
-                        let note = Some(format!("{hint}: its return_fields are null"));
+                        let note = Some(format!("{hint}; its return_fields are null"));
                         BlockPlan { note, ..BlockPlan::steps(vec![lookup.into()]) }
                     }
-                    None => BlockPlan::note(format!("{hint}: rows pass through as they are")),
+                    None => BlockPlan::note(format!("{hint}; rows pass through as they are")),
                 }
             }
         })

@@ -6,7 +6,7 @@ use crate::service::store;
 use crate::text::error_chain;
 use crate::transform::GroupError;
 
-/// Why a block did not finish.
+/// A block that did not finish.
 #[derive(Debug)]
 pub(in crate::service) enum Failure {
     /// It was asked to stop.

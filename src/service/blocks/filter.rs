@@ -28,7 +28,7 @@ struct Condition {
     #[serde(default, deserialize_with = "given")]
     #[schema(required = false, value_type = Value)]
     value: Option<Value>,
-    /// How it is joined to the conditions before it; `and` when absent.
+    /// Joins it to the conditions before it; `and` when absent.
     logic: Option<Word>,
 }
 

@@ -1,4 +1,4 @@
-//! What the source block of a run reads: found when the run starts, kept by the store while the run waits.
+//! The input of the source block of a run: found when the run starts, kept by the store while the run waits.
 
 use std::io;
 use std::path::PathBuf;
@@ -12,13 +12,13 @@ use crate::service::store::{self, Store};
 /// The file of a run's own rows, in its folder.
 const PAYLOAD: &str = "input.ndjson";
 
-/// What the source block of a run reads.
+/// The input of the source block of a run.
 pub(in crate::service) enum Input {
     /// Rows of the request or of a notebook, one per line, in a file of this run.
     Payload {
-        /// Where they stand.
+        /// Their file.
         path: PathBuf,
-        /// What they are, for messages.
+        /// A name for them in messages.
         name: String,
         /// Number of them.
         rows: u64,
@@ -27,7 +27,7 @@ pub(in crate::service) enum Input {
     Nothing,
     /// An uploaded file.
     Upload {
-        /// Where it stands.
+        /// Its place in the data folder.
         path: PathBuf,
         /// Name that the client gave it.
         name: String,
@@ -82,7 +82,7 @@ impl Input {
         Ok(Input::Payload { path, name: "the notebook".to_owned(), rows: notebook.rows })
     }
 
-    /// What the store keeps of it.
+    /// The row that the store keeps of it.
     pub(in crate::service) fn to_row(&self) -> InputRow {
         match self {
             Input::Payload { name, rows, .. } => InputRow::Payload { name: name.clone(), rows: *rows },

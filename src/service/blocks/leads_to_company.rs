@@ -25,7 +25,7 @@ pub(super) const fn block() -> BlockType {
 
 #[derive(Deserialize, ToSchema)]
 struct LeadsToCompanySpecs {
-    /// Local reading: what tells companies apart; else the first of company_id, company_domain, company_website,
+    /// Local reading: the columns that tell companies apart; else the first of company_id, company_domain, company_website,
     /// company_linkedin, company_url, company_name, company that is there.
     columns: Option<Columns>,
     /// One such column, in place of `columns`.
@@ -76,7 +76,7 @@ impl Rewrite for LeadsToCompany {
 /// company's columns (those whose names begin with `company_`, without that) with the first value that is not null,
 /// the number of its people, and a list of them.
 struct CompaniesPass {
-    /// What tells companies apart.
+    /// Columns that tell companies apart.
     keys: Vec<String>,
     /// The company's other columns.
     company: Vec<String>,

@@ -31,7 +31,7 @@ struct ReadCsvSpecs {
     input_schema: Option<Members<InputField>>,
     /// Columns to take from the file, in this order; all when absent or empty.
     columns: Option<Columns>,
-    /// What the rows are.
+    /// The kind of the rows.
     dataframe_type: Option<RowType>,
 }
 

@@ -20,7 +20,7 @@ struct ReadNotebookSpecs {
     /// Id of the notebook, as append_to_notebook has it.
     #[schema(min_length = 1)]
     notebook_id: String,
-    /// What the rows are.
+    /// The kind of the rows.
     dataframe_type: Option<RowType>,
 }
 

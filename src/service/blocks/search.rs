@@ -24,14 +24,14 @@ pub(super) const fn block() -> BlockType {
 
 #[derive(Deserialize, ToSchema)]
 struct SearchSpecs {
-    /// What is looked for.
+    /// Words for the provider to search by.
     #[serde(rename = "query")]
     _query: Option<String>,
     /// No more rows than these.
     #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 0, maximum = 9007199254740991i64)]
     max_results: Option<u64>,
-    /// What the rows are.
+    /// The kind of the rows.
     dataframe_type: Option<RowType>,
 }
 
@@ -74,10 +74,9 @@ impl Block for Search {
                 BlockPlan { steps, ..BlockPlan::rewrite(ask) }
             }
             Some(EnrichmentSource::Rows(path)) => BlockPlan { table: Some(path.clone()), ..BlockPlan::steps(steps) },
-            Some(EnrichmentSource::Table(_)) | None => BlockPlan::note(
-                "nothing was searched: nobody stands in for search (serve --enrich search=FILE, or \
-                 search=https://...): no rows",
-            ),
+            Some(EnrichmentSource::Table(_)) | None => {
+                BlockPlan::note("nothing was searched: this service was started without a provider for search: no rows")
+            }
         })
     }
 }

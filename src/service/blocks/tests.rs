@@ -226,16 +226,17 @@ fn what_a_schema_accepts_is_created_and_what_it_refuses_is_refused() {
         };
         let mut runner = TestRunner::new(Config { cases: 64, failure_persistence: None, ..Config::default() });
         let result = runner.run(&any::<u64>(), |seed| {
-            let (mut specs, mut dice) = drawn(seed);
+            let (specs, mut dice) = drawn(seed);
             if let Err(errors) = create(name, &specs) {
                 let is_twice = errors.iter().all(|error| error.msg.contains("would give two columns the name"));
                 prop_assert!(is_twice, "{name}: {specs} fits the schema, and is refused: {errors:?}");
             }
             n_accepted.set(n_accepted.get() + 1);
             for _ in 0..8 {
-                mutate(&mut specs, &mut dice);
+                let mut specs = specs.clone();
+                (0..=dice.below(3)).for_each(|_| mutate(&mut specs, &mut dice));
                 if !specs.is_object() {
-                    break;
+                    continue;
                 }
                 match (fits(schema, &specs), create(name, &specs)) {
                     (true, Ok(())) => {}
@@ -259,7 +260,7 @@ fn what_a_schema_accepts_is_created_and_what_it_refuses_is_refused() {
         });
         result.unwrap();
         let takes_anything = schema.get("properties").is_none();
-        assert!(n_accepted.get() >= 64 && (takes_anything || n_refused.get() >= 16), "{name}: {n_refused:?} refusals");
+        assert!(n_accepted.get() >= 64 && (takes_anything || n_refused.get() > 0), "{name}: {n_refused:?} refusals");
     }
 }
 

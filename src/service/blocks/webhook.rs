@@ -23,7 +23,7 @@ struct WebhookSpecs {
     input_schema: Option<Members<InputField>>,
     /// JSON text of the rows to use when a run brings no payload.
     webhook_input: Option<String>,
-    /// What the rows are.
+    /// The kind of the rows.
     dataframe_type: Option<RowType>,
 }
 

@@ -92,7 +92,7 @@ impl Active {
         &self.id
     }
 
-    /// What its links offer.
+    /// The formats that its links offer.
     pub(super) fn formats(&self) -> Vec<ResultFormat> {
         lock(&self.state).formats.clone()
     }

@@ -86,12 +86,12 @@ impl Engine {
         }
     }
 
-    /// What has happened since the start.
+    /// The counters since the start.
     pub(in crate::service) fn tally(&self) -> &Arc<Tally> {
         &self.tally
     }
 
-    /// What sends events to the outside.
+    /// The sender of events to the outside.
     pub(in crate::service) fn deliverer(&self) -> &Deliverer {
         &self.deliverer
     }
@@ -451,7 +451,7 @@ impl Engine {
     }
 }
 
-/// What each of the runs under way at once has: memory and threads are shared out evenly, so that all together stay
+/// The limits of each of the runs under way at once: memory and threads are shared out evenly, so that all together stay
 /// within the limits and none waits for another's.
 fn share_of(config: &Config, max_runs: usize) -> Limits {
     let limits = &config.limits;

@@ -14,12 +14,12 @@ pub(in crate::service) struct Job {
     pub row: RunRow,
     /// Its graph, the source's specs as they are for this run.
     pub checked: Checked,
-    /// What the source reads.
+    /// The input of its source.
     pub input: Input,
 }
 
 impl Job {
-    /// What the store keeps of it until the run begins.
+    /// The row that the store keeps of it until the run begins.
     pub(in crate::service) fn to_row(checked: &Checked, input: &Input) -> JobRow {
         JobRow { graph: checked.graph.clone(), input: input.to_row() }
     }
@@ -66,7 +66,7 @@ fn by_number(checked: &Checked) -> Vec<usize> {
     indices
 }
 
-/// Where the block at `index` of the graph stands among the run's blocks.
+/// The position of the block at `index` of the graph among the run's blocks.
 pub(super) fn place_of(checked: &Checked, index: usize) -> usize {
     let number = checked.graph.blocks[index].sequence_number;
     checked.graph.blocks.iter().filter(|block| block.sequence_number < number).count()

@@ -14,7 +14,7 @@ pub(super) struct Pass {
     pub feeds: Vec<PathBuf>,
     /// Columns of the rows, in order.
     pub columns: Vec<String>,
-    /// Where the new rows go.
+    /// The file of the new rows.
     pub out: PathBuf,
     pub room: Room,
 }

@@ -27,7 +27,7 @@ const INLINE_ROWS: u64 = 20;
 /// Bytes of such rows at most: they are kept in the store.
 const INLINE_BYTES: u64 = 64 << 10;
 
-/// What a finished block hands to the blocks after it: NDJSON, which keeps types.
+/// The rows of a finished block for the blocks after it: NDJSON, which keeps types.
 pub(super) struct Feed {
     /// The file.
     pub path: PathBuf,
@@ -50,7 +50,7 @@ pub(super) struct Prepared {
     formats: Vec<ResultFormat>,
     feed_name: String,
     declared: Vec<String>,
-    /// What people should know about its result.
+    /// A remark about its result for people.
     pub note: Option<String>,
     /// Rows that it will read, if known.
     pub total_rows: Option<u64>,
@@ -58,7 +58,7 @@ pub(super) struct Prepared {
     pub total_bytes: u64,
 }
 
-/// What a block has done.
+/// The outcome of a block.
 pub(super) struct Done {
     /// Its files in the formats of the run.
     pub files: Vec<FileRow>,
@@ -66,7 +66,7 @@ pub(super) struct Done {
     pub results: Option<Vec<Map<String, Value>>>,
     /// Rows that it read.
     pub rows_in: u64,
-    /// What people should know about its result.
+    /// A remark about its result for people.
     pub note: Option<String>,
     /// For the blocks after it.
     pub feed: Feed,

@@ -77,7 +77,7 @@ pub(super) struct Launch {
     pub workflow_name: String,
     pub formats: Vec<ResultFormat>,
     pub checked: Checked,
-    /// Where its end is to be announced.
+    /// The address that its end is to be announced to.
     pub notify: Option<String>,
 }
 
@@ -176,7 +176,7 @@ fn for_this_run(mut graph: crate::api::Graph, body: &RunBody) -> Result<Checked,
     graph::check(graph, &override_place).map_err(Fault::Invalid)
 }
 
-/// What the source block reads, or why this request cannot start it: 400.
+/// The input of the source block, or the refusal of this request: 400.
 fn input(app: &App, run: &RunId, checked: &Checked, payload: Option<&str>) -> Result<Input, Fault> {
     let source = checked.source();
     let block_name = &checked.graph.blocks[source].block_name;

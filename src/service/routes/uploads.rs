@@ -189,7 +189,7 @@ async fn receive(app: &App, field: &mut Field<'_>) -> Result<Received, Ended> {
                 size_bytes += chunk.len() as u64;
                 if size_bytes > app.config.max_upload_bytes {
                     let limit = app.config.max_upload_bytes;
-                    let text = format!("the file is larger than the limit of {limit} bytes (serve --max-upload)");
+                    let text = format!("the file is larger than the limit of {limit} bytes of this service");
                     failed = Some(Ended::Refused(Fault::too_large(text)));
                     break;
                 }
@@ -213,7 +213,7 @@ async fn receive(app: &App, field: &mut Field<'_>) -> Result<Received, Ended> {
         (Some(failed), _) => Err(failed),
         (None, Ok(Some((_, rows)))) if rows > app.config.max_upload_rows => {
             let limit = app.config.max_upload_rows;
-            let text = format!("the file has {rows} rows, more than the limit of {limit} (serve --max-upload-rows)");
+            let text = format!("the file has {rows} rows, more than the limit of {limit} of this service");
             let place = Location::root("body").key("file");
             Err(Ended::Refused(Fault::Invalid(vec![place.invalid("too_many_rows", text)])))
         }
