@@ -14,7 +14,7 @@ use super::settings::{self, API_KEY_VARIABLE};
 use super::shell::shell_quoted;
 use crate::client::{self, RunEnd, StateError};
 use crate::net::{self, Kind};
-use crate::pipeline;
+use crate::pipeline::{self, ColumnPurpose, FixedSchema, PlanError, SchemaChange};
 use crate::text::{error_chain, escape_for_terminal};
 use crate::transform::expr;
 
@@ -282,7 +282,10 @@ fn exit_of(error: &Error) -> Exit {
             pipeline::Error::OpenEnd { .. } => Exit::DownloadBroken,
             pipeline::Error::LastLine { .. } => Exit::LastLineCut,
             pipeline::Error::BadRecord { .. } | pipeline::Error::TooManyBadRecords { .. } => Exit::BadData,
-            pipeline::Error::Step(_) => Exit::BadData,
+            pipeline::Error::Step(_)
+            | pipeline::Error::QueryValue(_)
+            | pipeline::Error::Partition(_)
+            | pipeline::Error::Unencodable(_) => Exit::BadData,
             pipeline::Error::Schema { .. } => Exit::SchemaChanged,
             pipeline::Error::Write { cause, .. } => write_exit(cause),
             pipeline::Error::RowCount { .. } => Exit::Mismatch,
@@ -337,9 +340,6 @@ fn hint(error: &Error) -> Option<String> {
         Error::Pipeline(pipeline::Error::OpenEnd { name }) => {
             Some(format!("if you know that it is whole: `curl -s {name} | drawoff convert - -o OUT`"))
         }
-        Error::Pipeline(pipeline::Error::Damaged { .. }) => {
-            Some("the file itself is damaged, or was cut where it was made; nothing of it was kept".to_owned())
-        }
         Error::Client(client::Error::UnknownWorkflow(_)) => Some("`drawoff workflows ls` lists them".to_owned()),
         Error::Client(client::Error::AmbiguousName { .. }) => Some("give one of the ids".to_owned()),
         Error::Client(client::Error::UploadKind { .. }) => {
@@ -354,31 +354,30 @@ fn hint(error: &Error) -> Option<String> {
         Error::Client(client::Error::Ended { run, end: RunEnd::Failed { .. } }) => {
             Some(format!("`drawoff runs status {run}` shows every block"))
         }
-        Error::Expression { cause, .. } | Error::Pipeline(pipeline::Error::Expression(cause)) => cause.hint.as_ref().map(in_flags),
+        Error::Expression { cause, .. } | Error::Pipeline(pipeline::Error::Expression(cause)) => {
+            cause.hint.as_ref().map(in_flags)
+        }
         Error::Settings(settings::Error::KeyFileOpen { path, .. }) => {
             Some(format!("`chmod 600 {}` keeps others out", shell_quoted(&path.to_string_lossy())))
         }
-        Error::State(StateError::Newer { .. }) => Some(
-            "use that version, or give another folder with `--state-dir`, or `--no-state`".to_owned(),
-        ),
+        Error::State(StateError::Newer { .. }) => {
+            Some("use that version, or give another folder with `--state-dir`, or `--no-state`".to_owned())
+        }
         Error::UnknownFate { .. } => Some(
             "`drawoff pull RUN -o OUT` writes the results of one of them; `--new-run` starts another run".to_owned(),
         ),
         Error::Pipeline(pipeline::Error::BadRecord { .. }) => {
             Some("`--on-bad-record skip` sets such records aside and goes on".to_owned())
         }
-        Error::Pipeline(pipeline::Error::Query(_)) => {
-            Some("`drawoff explain` with the same inputs shows their columns, whose names are written as they are".to_owned())
-        }
-        Error::Pipeline(pipeline::Error::Step(what)) if what.starts_with("--sql: ") => {
-            Some("TRY_CAST(a AS type) and NULLIF(a, 0) give null where a value cannot be used".to_owned())
-        }
+        Error::Pipeline(pipeline::Error::Query(_)) => Some(
+            "`drawoff explain` with the same inputs shows their columns, whose names are written as they are"
+                .to_owned(),
+        ),
         Error::Pipeline(pipeline::Error::QueryMemory(_)) => {
             Some("give it more with `--max-memory`, or have it join and group less at once".to_owned())
         }
-        Error::Pipeline(pipeline::Error::Schema { .. }) => {
-            Some("a Parquet file (`-o FILE.parquet`) can follow such a change; `--schema-from full` reads everything before it writes, from files".to_owned())
-        }
+        Error::Pipeline(pipeline::Error::Schema { change, .. }) => schema_hint(change),
+        Error::Pipeline(pipeline::Error::Plan(error)) => plan_hint(error),
         Error::Pipeline(pipeline::Error::Write { path, cause }) | Error::Write { path, cause } => {
             write_hint(path, cause)
         }
@@ -387,8 +386,51 @@ fn hint(error: &Error) -> Option<String> {
         Error::Pipeline(pipeline::Error::Bug(_)) | Error::Bug(_) => {
             Some("this is a fault of drawoff; what was asked for and this line make a good report".to_owned())
         }
+        Error::Pipeline(error) => error.hint().map(str::to_owned),
         _ => None,
     }
+}
+
+/// The flag that helps against a change of the schema, if one does.
+fn schema_hint(change: &SchemaChange) -> Option<String> {
+    match change {
+        SchemaChange::Contract(_) | SchemaChange::Value { why: FixedSchema::Contract(_), .. } => None,
+        SchemaChange::Value { why: FixedSchema::TooManyColumns, .. } => {
+            Some("`--schema FILE` names the columns that are wanted; `--extra-column NAME` takes all others".to_owned())
+        }
+        SchemaChange::Value { why: FixedSchema::Policy, .. } => {
+            Some("`--schema-policy evolve` widens the columns, `freeze` rejects such records".to_owned())
+        }
+        _ => Some("a Parquet file (`-o FILE.parquet`) can follow such a change; `--schema-from full` reads everything before it writes, from files".to_owned()),
+    }
+}
+
+/// The flag that a plan was refused for, or that helps.
+fn plan_hint(error: &PlanError) -> Option<String> {
+    Some(match error {
+        PlanError::NotRereadable => "leave `--schema-from full` out, or save the input to a file first".to_owned(),
+        PlanError::TooManyColumns => {
+            "`--schema FILE` names the columns that are wanted; `--extra-column NAME` takes all others".to_owned()
+        }
+        PlanError::ExtraColumnTaken(_) => "give another name with `--extra-column NAME`".to_owned(),
+        PlanError::NoColumn { purpose: ColumnPurpose::PartitionBy, .. } => {
+            "`--partition-by` takes names of columns as they are after all steps".to_owned()
+        }
+        PlanError::NoColumn { purpose: ColumnPurpose::SortHint, .. } => {
+            "`--sort-hint` takes names of columns as they are after all steps".to_owned()
+        }
+        PlanError::HeaderDiffers { .. } => {
+            "`--append` adds rows with the same columns; without it, or to another file, they can be written".to_owned()
+        }
+        PlanError::QueryNotLast => "let the query say what is to be done after `--sql`".to_owned(),
+        PlanError::TwoQueries => "`--sql` can be given once".to_owned(),
+        PlanError::QueryWithoutResults => "`drawoff convert FILE --sql …` reads a file as that table".to_owned(),
+        PlanError::NoTable { name, .. } => {
+            format!("`--table {}=FILE` makes one of a file", shell_quoted(name))
+        }
+        PlanError::TableTwice(_) => "give each `--table` a name of its own".to_owned(),
+        _ => return None,
+    })
 }
 
 /// The hint for a file that cannot be downloaded. A link elsewhere that wants the key does not get it unasked.
@@ -526,7 +568,7 @@ mod tests {
             (write(os(Errno::DQUOT)), Exit::DiskFull),
             (write(os(Errno::ACCESS)), Exit::CannotWrite),
             (pipeline::Error::BadRecord { position: position.clone(), reject }.into(), Exit::BadData),
-            (pipeline::Error::Schema { position, what: "a column".into() }.into(), Exit::SchemaChanged),
+            (pipeline::Error::Schema { position, change: SchemaChange::StepColumns }.into(), Exit::SchemaChanged),
             (pipeline::Error::RowCount { name: "a".into(), found: 1, expected: 2 }.into(), Exit::Mismatch),
             (pipeline::Error::Cancelled.into(), Exit::Interrupted),
             (Error::Interrupted, Exit::Interrupted),

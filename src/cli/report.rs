@@ -89,8 +89,17 @@ impl Account<'_> {
             let pieces = human_count(r.utf8_replaced);
             lines.push(format!("  {pieces} pieces of text were not UTF-8; U+FFFD stands for each"));
         }
-        lines.extend(r.notes.iter().map(|note| format!("  {}", escape_for_terminal(note))));
+        lines.extend(self.notes().iter().map(|note| format!("  {}", escape_for_terminal(note))));
         lines
+    }
+
+    /// The engine's notes, and those that name a flag.
+    fn notes(&self) -> Vec<String> {
+        let mut notes = self.report.notes.clone();
+        if self.report.rows_rejected > 0 && self.report.rejects.is_none() {
+            notes.push("rejected records were not kept; `--rejects FILE` keeps them".to_owned());
+        }
+        notes
     }
 
     fn json(&self) -> Value {
@@ -127,7 +136,7 @@ impl Account<'_> {
             "rejects": r.rejects.as_ref().map(|path| path.display().to_string()),
             "stopped_early": r.stopped_early,
             "reached_limit": r.reached_limit,
-            "notes": r.notes,
+            "notes": self.notes(),
         })
     }
 }

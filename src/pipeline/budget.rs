@@ -1,26 +1,26 @@
 //! The memory of an execution, counted in bytes.
 //!
-//! What may be alive at once, and where it is counted:
+//! The parts that may be alive at once, and where each is counted; "the memory" is [`Limits::max_memory_bytes`]:
 //!
 //! ```text
-//!   morsels read but not yet encoded       <= a quarter of --max-memory, by permits inside them
-//! + the open row group, encoded            <= an eighth of --max-memory, and a part
+//!   morsels read but not yet encoded       <= a quarter of the memory, by permits inside them
+//! + the open row group, encoded            <= an eighth of the memory, and a part
 //! + pages that are not full, per worker    <= what the worker has taken of its part, so a part;
 //!                                             1 MiB per leaf column of wide rows
 //! + finished pieces that wait their turn   <= (workers + 1) x about 0.3 of a part's input;
 //!                                             of text, 4 x workers x a morsel's text, or 8 MiB
 //!                                             where a morsel becomes more than that
-//! + what waits in a folder's files        <= an eighth of --max-memory, instead of the open row group
+//! + what waits in a directory's files     <= an eighth of the memory, instead of the open row group
 //! + parts of an object's upload            <= 24 MiB, outside of the sum
-//! + downloads that wait to be read         <= a sixteenth of --max-memory, or 256 KiB per job
+//! + downloads that wait to be read         <= a sixteenth of the memory, or 256 KiB per job
 //! + the sample for the schema              <= 4 MiB and a morsel
-//! + keys that steps remember             <= an eighth of --max-memory; the rest is on disk
+//! + keys that steps remember              <= an eighth of the memory; the rest is on disk
 //! + batches in the hands of workers        <= workers x about 2 morsels (views, not copies)
 //! + the program itself                     about 16 MiB
 //! ```
 //!
 //! A part takes half of its worker's share of that quarter as input, 16 MiB at most, so the sum is
-//! rather more than half of `--max-memory` and 16 MiB; the rest is for what the allocator keeps and for data
+//! rather more than half of the memory and 16 MiB; the rest is for what the allocator keeps and for data
 //! that encode worse than most. The shares were measured on the wide rows of the benchmarks.
 //!
 //! Two things stand outside the sum, each with a limit of its own: records so long that they are their own
@@ -29,16 +29,16 @@
 //! it does not have.
 //!
 //! Only the reader waits for permits, it takes them in delivery order, and a morsel's permit is
-//! given back by whoever holds the morsel, who never waits for another: so nobody waits in a ring.
+//! given back by the thread that holds the morsel, which never waits for another: so there is no ring of waits.
 
 use std::sync::{Arc, Condvar, Mutex};
 
-use super::Limits;
+use super::plan::Limits;
 
 /// Larger parts make no smaller files, and the last ones leave workers idle. By eye.
 const MAX_PART_BYTES: usize = 16 << 20;
 
-/// How the memory of an execution is shared out.
+/// The shares of the memory of an execution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
     /// Bytes of morsels in flight.

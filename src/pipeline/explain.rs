@@ -1,11 +1,11 @@
-//! What steps do to the columns of a sample, without doing it.
+//! The columns that steps make of a sample, without applying them.
 
-use super::compiled::Compiled;
-use super::known::known_columns;
-use super::query::{Scratch, open_tables, take_query};
-use super::reader::{Item, Reader};
-use super::run::{are_re_readable, sample_aside};
-use super::{Control, Error, Limits, SchemaChoice};
+use super::error::Error;
+use super::input::{Item, Reader, are_rereadable, sample_aside};
+use super::plan::{Limits, SchemaChoice};
+use super::progress::Control;
+use super::schema::{SchemaRules, known_columns};
+use super::tables::{Scratch, open_tables, take_query};
 use crate::column::Schema;
 use crate::format::frame::BufferPool;
 use crate::source::Source;
@@ -18,7 +18,7 @@ pub struct Explained {
     pub steps: Vec<StepText>,
     /// The columns of the sample.
     pub input: Schema,
-    /// What the steps make of them.
+    /// The columns after the steps.
     pub output: Schema,
     /// Names that steps use and no column of the sample has.
     pub unseen: Vec<String>,
@@ -36,11 +36,11 @@ pub fn explain_steps(
     limits: &Limits,
     control: &Control,
 ) -> Result<Explained, Error> {
-    let re_readable = are_re_readable(&sources);
+    let rereadable = are_rereadable(&sources);
     let reader = Reader::new(sources, limits, false, BufferPool::new(limits.morsel_bytes, 1), control);
     let (reader, sample) = sample_aside(reader, limits.sample_bytes, false, control)?;
     let mixing = reader.mixing();
-    let compiled = Compiled::for_schema(limits, choice, mixing);
+    let rules = SchemaRules::for_schema(choice, mixing, limits);
     let mut texts: Vec<StepText> = steps.iter().map(Step::describe).collect();
     let query = match steps.iter().any(|step| matches!(step, Step::Sql(_))) {
         true => Some(take_query(&mut steps)?),
@@ -51,17 +51,16 @@ pub fn explain_steps(
     let mut seen = Schema::default();
     for item in &sample {
         if let Item::Morsel(morsel, info) = item {
-            records += compiled.survey(morsel, info, false).records;
+            records += rules.survey(morsel, info, false).records;
         }
-        seen = seen.join(&compiled.seen_in_item(item), mixing);
+        seen = seen.join(&rules.seen_in_item(item), mixing);
     }
-    let input = compiled.initial_schema(seen)?;
+    let input = rules.initial_schema(seen)?;
     let options = StepOptions { mixing, typed: true, columns_fixed: true, ..StepOptions::default() };
-    let mut output =
-        Steps::new(&steps, options).output_schema(&input).map_err(|error| Error::Step(error.to_string()))?;
+    let mut output = Steps::new(&steps, options).output_schema(&input)?;
     if let Some(query) = query {
         match query.by_rows(&output)? {
-            Some(by_rows) if re_readable => {
+            Some(by_rows) if rereadable => {
                 texts.last_mut().expect("the query is one of them").runs = Runs::Streams;
                 output = (**by_rows.output()).clone();
             }

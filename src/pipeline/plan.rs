@@ -1,4 +1,4 @@
-//! What is to be done: sources, steps and outputs, validated before any byte moves.
+//! The plan of an execution: sources, steps and outputs, validated before any byte moves.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,22 +18,22 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// Tables of a query among the steps, by their names.
     pub tables: Vec<(String, Source)>,
-    /// What a value does that a cast or an expression of the steps cannot make.
+    /// The policy for a value that a cast or an expression of the steps cannot make.
     pub on_bad_cast: OnBadCast,
     /// Every output gets every record (a tee). At least one.
     pub outputs: Vec<Output>,
-    /// Where column names and types come from.
+    /// The origin of column names and types.
     pub schema: SchemaChoice,
-    /// What a record that cannot be used does.
+    /// The policy for a record that cannot be used.
     pub on_bad_record: OnBadRecord,
-    /// Where such records are set aside, as NDJSON. `None` with `Skip` only counts them.
+    /// The file that keeps such records, as NDJSON. `None` with `Skip` only counts them.
     pub rejects: Option<PathBuf>,
     /// Bytes of records that are not UTF-8 become U+FFFD and are counted, instead of rejecting the
     /// record. The header of a CSV source must be UTF-8 nevertheless.
     pub lossy_utf8: bool,
     /// The order that is claimed for the rows. Row groups of Parquet say so where it is true.
     pub sort_hint: Arc<[SortKey]>,
-    /// What Parquet and Arrow outputs say of where they come from, such as the run's id.
+    /// Key and value pairs for the metadata of Parquet and Arrow outputs, such as the run's id.
     pub metadata: Vec<(String, String)>,
     /// Sizes.
     pub limits: Limits,
@@ -46,11 +46,11 @@ pub struct Output {
     pub format: OutputFormat,
     /// Compression of the text formats; Parquet has its own inside.
     pub compression: Compression,
-    /// Where it goes.
+    /// Its target.
     pub target: Target,
 }
 
-/// Where an output goes.
+/// The target of an output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// A file that appears whole, by rename; what stood there is replaced unless `no_clobber`.
@@ -77,7 +77,7 @@ pub struct Directory {
     pub path: PathBuf,
     /// The store that it is in, if it is not of the file system: its objects are those whose names begin with the URL's path.
     pub store: Option<ObjectPlace>,
-    /// What the names of its files begin with. Files of one set replace all of that set from before.
+    /// The beginning of the names of its files. Files of one set replace all of that set from before.
     pub set: String,
     /// Refuse if results stand there.
     pub no_clobber: bool,
@@ -91,18 +91,43 @@ pub struct Directory {
     pub partition_by: Arc<[Arc<str>]>,
 }
 
-/// True for CSV for spreadsheets in a file: it goes on in others where a sheet ends.
-pub fn is_sheets(output: &Output) -> bool {
-    let is_excel = matches!(output.format, OutputFormat::Csv(options) if options.excel);
-    match &output.target {
-        Target::File { path, append: false, .. } => {
-            is_excel && std::fs::metadata(path).map_or(true, |metadata| metadata.is_file())
+impl Output {
+    /// True for CSV for spreadsheets in a file: it goes on in others where a sheet ends.
+    pub fn is_sheets(&self) -> bool {
+        let is_excel = matches!(self.format, OutputFormat::Csv(options) if options.excel);
+        match &self.target {
+            Target::File { path, append: false, .. } => {
+                is_excel && std::fs::metadata(path).map_or(true, |metadata| metadata.is_file())
+            }
+            _ => false,
         }
-        _ => false,
+    }
+
+    /// True where bytes that are written are out at once, for a reader that may be waiting for them: standard output, a
+    /// pipe or a device.
+    pub fn is_live(&self) -> bool {
+        match &self.target {
+            Target::Stdout => true,
+            Target::File { path, .. } => std::fs::metadata(path).is_ok_and(|m| !m.is_file() && !m.is_dir()),
+            Target::Directory(_) | Target::Object(_) => false,
+        }
+    }
+
+    /// True when the first rows fix the columns.
+    pub fn has_fixed_columns(&self) -> bool {
+        let cannot_go_back = match &self.target {
+            Target::Object(_) | Target::File { append: true, .. } => true,
+            _ => self.is_live(),
+        };
+        match self.format {
+            OutputFormat::Ndjson | OutputFormat::JsonArray => false,
+            OutputFormat::Arrow(_) => true,
+            OutputFormat::Csv(_) | OutputFormat::Parquet(_) => cannot_go_back,
+        }
     }
 }
 
-/// Where column names and types come from.
+/// The origin of column names and types.
 #[derive(Clone, Debug, Default)]
 pub struct SchemaChoice {
     /// Types declared by a workflow. They hold for the columns that occur, also where these have
@@ -116,13 +141,13 @@ pub struct SchemaChoice {
     /// no column by the time that the first record is written, as one JSON object per record; and
     /// where a Parquet output cannot go back, values of JSON that do not fit their column, too.
     pub extra_column: Option<Arc<str>>,
-    /// What is read to find the rest.
+    /// The records that are read to find the rest.
     pub from: SchemaFrom,
-    /// What a late surprise does.
+    /// The policy for a late change.
     pub policy: SchemaPolicy,
 }
 
-/// What is read to find column names and types before the first record is written.
+/// The records that are read to find column names and types before the first one is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SchemaFrom {
     /// The sample, or everything where only that is right and the source can be read twice.
@@ -134,7 +159,7 @@ pub enum SchemaFrom {
     Full,
 }
 
-/// What a new key or a wider type does after rows were written.
+/// The policy for a new key or a wider type after rows were written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SchemaPolicy {
     /// The column widens; what was written is brought up to it before the file appears.
@@ -146,7 +171,7 @@ pub enum SchemaPolicy {
     Fail,
 }
 
-/// What a record that cannot be used does.
+/// The policy for a record that cannot be used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnBadRecord {
     /// The execution fails, naming the place; nothing appears.
@@ -156,6 +181,17 @@ pub enum OnBadRecord {
     Skip,
     /// As `Skip`, up to so many; one more fails.
     Limit(u64),
+}
+
+impl OnBadRecord {
+    /// The number of rejects that ends the execution, so that no more of a morsel need be kept.
+    pub(super) fn fatal_count(self) -> usize {
+        match self {
+            OnBadRecord::Fail => 1,
+            OnBadRecord::Limit(limit) => usize::try_from(limit).map_or(usize::MAX, |limit| limit.saturating_add(1)),
+            OnBadRecord::Skip => usize::MAX,
+        }
+    }
 }
 
 /// Sizes and counts that bound an execution.
@@ -171,7 +207,7 @@ pub struct Limits {
     /// Bytes of one Parquet row group, as encoded, at most about an eighth of the memory. Default
     /// 32 MiB.
     pub row_group_bytes: usize,
-    /// What is read to find a schema before the first record is written, where not everything is.
+    /// Bytes that are read to find a schema before the first record is written, where not everything is.
     /// Default 4 MiB.
     pub sample_bytes: usize,
     /// Compute threads; 0 is one per core.
@@ -199,12 +235,20 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// Compute threads: as many as were asked for, or one per core.
+    pub fn worker_count(&self) -> usize {
+        match self.workers {
+            0 => std::thread::available_parallelism().map_or(2, usize::from),
+            n => n,
+        }
+    }
+
     /// Bytes that downloads may hold between their sockets and the reader, all together: a sixteenth of the memory.
     pub fn download_window_bytes(&self) -> usize {
         usize::try_from(self.max_memory_bytes / 16).unwrap_or(usize::MAX)
     }
 
-    /// What the steps that remember rows have, all together.
+    /// The memory and the disk of all steps that remember rows, together.
     pub fn room(&self) -> Room {
         let eighth = usize::try_from(self.max_memory_bytes / 8).unwrap_or(usize::MAX);
         Room { max_bytes: self.max_step_bytes.unwrap_or(eighth), folder: self.spill_dir.clone() }

@@ -1,7 +1,11 @@
-//! What an execution tells while it goes, and how it is told to stop.
+//! Counters of an execution that its owner reads while it goes on, and the flag that stops it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// The interval at which a waiting thread looks whether it was told to stop.
+pub(super) const CANCEL_POLL: Duration = Duration::from_millis(50);
 
 /// Shared between an execution and its owner: counters to read, a flag to set.
 #[derive(Clone, Debug, Default)]

@@ -1,4 +1,4 @@
-//! What an execution did, in numbers that must add up.
+//! The counts of an execution, which must add up.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,9 +17,9 @@ pub struct Report {
     /// Rows that a query took, if one was put to all of them; those written are its answer, and the other counts are of
     /// what came before it.
     pub rows_queried: Option<u64>,
-    /// Rows that `--explode` made of records besides their first.
+    /// Rows that steps made of records besides their first.
     pub rows_added: u64,
-    /// Records that could not be used; after `--explode` rows of them.
+    /// Records that could not be used; after a step that makes rows of lists, rows of them.
     pub rows_rejected: u64,
     /// Bytes taken from the sources, before decompression.
     pub bytes_in: u64,
@@ -37,7 +37,7 @@ pub struct Report {
     pub schema: Schema,
     /// Each output that is a file: its path and its bytes.
     pub files: Vec<(PathBuf, u64)>,
-    /// Where rejects stand, if there are any and they were kept.
+    /// The file of rejects, if there are any and they were kept.
     pub rejects: Option<PathBuf>,
     /// The reader of a pipe went away before the end; the counts stop there.
     pub stopped_early: bool,

@@ -88,9 +88,9 @@ fn freeze_rejects_and_fail_stops_at_the_very_place() {
 
             let mut failing = plan(place.write("in.ndjson", &text), &place, "failed.parquet", workers);
             failing.schema.policy = SchemaPolicy::Fail;
-            let Err(Error::Schema { position, what }) = run(failing) else { panic!("{record}") };
+            let Err(Error::Schema { position, change }) = run(failing) else { panic!("{record}") };
             assert_eq!((position.line, position.record), (61, 60));
-            assert!(what.contains(&format!("`{path}`")), "{what}");
+            assert!(change.to_string().contains(&format!("`{path}`")), "{change}");
             assert!(!place.path("failed.parquet").exists());
         }
     }
@@ -160,9 +160,9 @@ fn a_given_schema_holds() {
         failing.outputs = vec![Output { ..output(&place.path(name)) }];
         failing.schema.law = Some(law.clone());
         failing.schema.policy = SchemaPolicy::Fail;
-        let Err(Error::Schema { position, what }) = run(failing) else { panic!("{name}") };
+        let Err(Error::Schema { position, change }) = run(failing) else { panic!("{name}") };
         assert_eq!(position.line, 2);
-        assert!(what.starts_with("field `id`: expected int"), "{what}");
+        assert!(change.to_string().starts_with("field `id`: expected int"), "{change}");
     }
 }
 

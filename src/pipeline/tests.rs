@@ -342,11 +342,11 @@ fn policies_for_a_late_surprise() {
         .collect();
     assert_eq!(reasons, ["expected int, found a string", "the schema has no such field"]);
 
-    let Err(Error::Schema { position, what, .. }) = run(plan(SchemaPolicy::Fail, "failed.parquet")) else {
+    let Err(Error::Schema { position, change }) = run(plan(SchemaPolicy::Fail, "failed.parquet")) else {
         panic!("a surprise is the end");
     };
     assert_eq!((position.line, position.byte), (1001, 8000));
-    assert!(what.starts_with("field `a`: expected int, found a string"), "{what}");
+    assert!(change.to_string().starts_with("field `a`: expected int, found a string"), "{change}");
     assert!(!place.path("failed.parquet").exists());
 }
 
@@ -606,10 +606,10 @@ mod broken;
 fn left_after_each(sources: Vec<Source>) -> Vec<Option<u64>> {
     let limits = tiny(1, 1 << 10);
     let pool = crate::format::frame::BufferPool::new(limits.morsel_bytes, 1);
-    let mut reader = reader::Reader::new(sources, &limits, false, pool, &Control::new());
+    let mut reader = input::Reader::new(sources, &limits, false, pool, &Control::new());
     let mut left = Vec::new();
     while let Some(item) = reader.next().unwrap() {
-        if let reader::Item::Morsel(..) = item {
+        if let input::Item::Morsel(..) = item {
             left.push(reader.bytes_left());
         }
     }

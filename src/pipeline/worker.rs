@@ -1,141 +1,56 @@
-//! What one compute thread does with a group of morsels: decode, steps, encode. Each group becomes
-//! one [`Piece`]; whatever went wrong travels inside it, so that the writer meets it in order.
+//! One compute thread: decodes a group of morsels, takes the rows through the steps, and encodes them. Each group becomes
+//! one [`Piece`]; an error travels inside it, so that the writer meets it in order. Knows no path and no sink.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, select};
 
-use super::Error;
-use super::budget::Permit;
-use super::compiled::Compiled;
-use super::encode::{RowGroups, Rows, encode_rows};
-use super::reader::{Item, SourceInfo};
+use super::error::Error;
+use super::input::{Item, SourceInfo};
+use super::output::{RowGroupBuilder, encode_rows};
+use super::piece::{Group, InFlight, MorselAccount, Part, Piece, UnorderedRows};
+use super::prepared::{Prepared, Shared};
 use super::rejects::RejectList;
+use super::schema::SchemaRules;
 use crate::column::{Batch, Morsel, RecordSpan, Schema};
-use crate::format::Format;
-use crate::format::decode::{Decoded, Outcome, RejectedRecord, Surprise};
-use crate::format::frame::{BufferPool, Oversized};
-use crate::format::parquet::EncodedRowGroup;
+use crate::format::decode::{Decoded, Outcome, RejectedRecord};
+use crate::format::frame::BufferPool;
 use crate::format::utf8::Repaired;
-use crate::transform::{Applied, Places, Steps, Tally};
+use crate::format::{Format, OutputFormat, ParquetOptions};
+use crate::transform::{Places, Steps, Tally};
 
-/// Something with the memory that it may use.
-#[derive(Debug)]
-pub(super) struct InFlight<T> {
-    pub value: T,
-    #[expect(dead_code, reason = "held for its drop")]
-    pub permit: Option<Permit>,
-}
-
-/// A run of input that one worker carries all the way; its number is its place in the output.
-#[derive(Debug)]
-pub(super) struct Group {
-    pub index: u64,
-    /// Held until the writer has put the piece into the output.
-    pub slot: Permit,
-    /// The input, in order; closed after the last. An error ends the execution at its place.
-    pub items: Receiver<InFlight<Result<Item, Error>>>,
-}
-
-/// What became of a group.
-pub(super) struct Piece {
-    pub index: u64,
-    /// `None` when there is more to come, or the worker broke down.
-    pub slot: Option<Permit>,
-    /// Another piece of this number follows.
-    pub more: bool,
-    pub parts: Vec<Part>,
-}
-
-/// What became of one item, in order.
-pub(super) enum Part {
-    /// An account of decoded records.
-    Account(Box<Account>),
-    /// Rows for every output but those that take row groups.
-    Encoded(Rows),
-    /// Rows that must still pass the ordered steps.
-    Rows(Box<UnorderedRows>),
-    /// The plan's limit is reached: nothing further is wanted.
-    Enough,
-    /// Row groups of one output; the schema before any step.
-    RowGroups { output: usize, groups: Vec<EncodedRowGroup>, decoded: Arc<Schema> },
-    /// A record that was too long.
-    Oversized(Oversized, Arc<SourceInfo>),
-    /// A source has ended.
-    SourceEnd(Arc<SourceInfo>),
-    /// A value or key that the output cannot take any more; placed relative to its morsel.
-    Surprise { surprise: Surprise, why: String, source: Arc<SourceInfo>, byte_offset: u64 },
-    /// The end of the execution.
-    Failed(Error),
-}
-
-/// Rows that must still pass the ordered steps.
-pub(super) struct UnorderedRows {
-    pub applied: Applied,
-    pub account: Account,
-    /// The schema before any step.
-    pub decoded: Arc<Schema>,
-    /// The records that the rows were, where that is asked for.
-    pub places: Option<Places>,
-}
-
-/// The count of one morsel.
-pub(super) struct Account {
-    pub source: Arc<SourceInfo>,
-    pub byte_offset: u64,
-    pub records: u64,
-    pub lines: u64,
-    /// Rows that steps left out.
-    pub filtered: u64,
-    /// Rows that steps made besides the first of a record.
-    pub added: u64,
-    /// Casts and expressions that could not make a value, which is null, and in how many rows.
-    pub nulled: Vec<(Arc<str>, u64)>,
-    /// Comparisons that met values of another kind, and in how many rows.
-    pub mismatches: Vec<(Arc<str>, u64)>,
-    pub duplicate_keys: u64,
-    /// Pieces that were no text.
-    pub utf8_replaced: u64,
-    /// With the raw record, if rejects are kept.
-    pub rejects: RejectList,
-    /// The last of these is the last line of its source, and has no end.
-    pub ends_open: bool,
-}
-
-impl Account {
-    /// Takes up what became of the rows. With a limit reached, what comes after the first `taken` rows as
-    /// decoded is forgotten: it was not wanted any more.
-    pub fn settle(&mut self, tally: &Tally, taken: Option<usize>, places: Option<&Places>, keep_rejects: bool) {
-        if let Some(good) = taken {
-            let records = self.rejects.end_after(good as u64);
-            self.ends_open &= records == self.records;
-            self.records = records;
-        }
-        self.filtered = tally.filtered;
-        self.added = tally.added;
-        if let (Some(places), false) = (places, tally.bad.is_empty()) {
-            let mut bad: Vec<_> = tally.bad.iter().collect();
-            bad.sort_by_key(|bad| bad.row);
-            let mut at = (0, 0);
-            let bad = bad.into_iter().map(|bad| places.reject(bad, &mut at));
-            let records = places.morsel.records();
-            self.rejects.insert(bad.map(|rejected| {
-                let raw = keep_rejects.then(|| &records[rejected.byte..rejected.byte + rejected.len]);
-                (rejected, raw)
-            }));
-        }
-    }
-}
-
-/// One worker's own things.
+/// The state of one compute thread.
 pub(super) struct Worker {
-    compiled: Arc<Compiled>,
+    shared: Shared,
     steps: Steps,
     pool: BufferPool,
-    /// What is open, for each output that takes row groups, and the columns of its rows.
+    /// The open row groups of each output that takes such, all with the columns below.
     row_groups: Vec<RowGroups>,
     columns: Arc<Schema>,
+}
+
+/// The row groups of one output, as one worker makes them.
+struct RowGroups {
+    /// The place of the output in the plan.
+    output: usize,
+    options: ParquetOptions,
+    builder: RowGroupBuilder,
+}
+
+impl RowGroups {
+    /// One for each output that takes row groups.
+    fn of(prepared: &Prepared) -> Vec<RowGroups> {
+        let specs = prepared.outputs.specs.iter().enumerate();
+        specs
+            .filter_map(|(output, spec)| match spec.format {
+                OutputFormat::Parquet(options) if spec.takes_row_groups() => {
+                    Some(RowGroups { output, options, builder: RowGroupBuilder::new(spec.unit_rows, spec.unit_bytes) })
+                }
+                _ => None,
+            })
+            .collect()
+    }
 }
 
 /// Bytes of what the writer is to take, beyond which a piece is handed over in parts: short records
@@ -148,7 +63,7 @@ const EXPLODED_BYTES: usize = 64 << 10;
 
 /// The way to the writer before a piece is whole.
 struct HandOver<'a> {
-    compiled: &'a Compiled,
+    shared: &'a Shared,
     index: u64,
     finished: &'a Sender<Piece>,
 }
@@ -159,56 +74,41 @@ impl HandOver<'_> {
         if parts.iter().map(Part::memory_size).sum::<usize>() < LARGE_PIECE_BYTES {
             return Ok(());
         }
-        let (turn, over) = (&self.compiled.turn, || Part::Failed(Error::Cancelled));
-        if !turn.wait_for(self.index) {
+        let (sequencer, over) = (&self.shared.sequencer, || Part::Failed(Error::Cancelled));
+        if !sequencer.wait_for(self.index) {
             return Err(over());
         }
         let part = Piece { index: self.index, slot: None, more: true, parts: std::mem::take(parts) };
-        if turn.hand_over(|| self.finished.send(part).is_ok()) { Ok(()) } else { Err(over()) }
+        if sequencer.hand_over(|| self.finished.send(part).is_ok()) { Ok(()) } else { Err(over()) }
     }
 
-    /// Hands `parts` over if somebody may be looking and the writer has nothing else to wait for.
-    fn if_watched(&self, parts: &mut Vec<Part>) -> Result<(), Part> {
-        if !self.compiled.watched || parts.is_empty() || !self.compiled.turn.is_at(self.index) {
+    /// Hands `parts` over if an output is live and the writer has nothing else to wait for.
+    fn if_live(&self, parts: &mut Vec<Part>) -> Result<(), Part> {
+        if !self.shared.prepared.is_live || parts.is_empty() || !self.shared.sequencer.is_at(self.index) {
             return Ok(());
         }
         let part = Piece { index: self.index, slot: None, more: true, parts: std::mem::take(parts) };
-        let taken = self.compiled.turn.hand_over(|| self.finished.send(part).is_ok());
+        let taken = self.shared.sequencer.hand_over(|| self.finished.send(part).is_ok());
         if taken { Ok(()) } else { Err(Part::Failed(Error::Cancelled)) }
     }
 }
 
-impl Part {
-    /// Bytes that it holds, about.
-    fn memory_size(&self) -> usize {
-        match self {
-            Part::Encoded(rows) => rows.memory_size(),
-            // Views, and what they show is in the morsel.
-            Part::Rows(rows) => {
-                let UnorderedRows { applied, account, .. } = &**rows;
-                applied.batch.rows * applied.batch.columns.len() * 16 + account.rejects.memory_size()
-            }
-            Part::Account(account) => account.rejects.memory_size(),
-            _ => 0,
-        }
-    }
-}
-
 impl Worker {
-    pub fn new(compiled: &Arc<Compiled>, pool: &BufferPool) -> Self {
-        let steps = Steps::new(&compiled.row_steps, compiled.step_options());
-        let row_groups = RowGroups::of(compiled);
-        Worker { compiled: compiled.clone(), steps, pool: pool.clone(), row_groups, columns: Arc::default() }
+    /// A worker that returns the buffers of morsels to `pool`.
+    pub fn new(shared: &Shared, pool: &BufferPool) -> Self {
+        let steps = shared.prepared.row_steps();
+        let row_groups = RowGroups::of(&shared.prepared);
+        Worker { shared: shared.clone(), steps, pool: pool.clone(), row_groups, columns: Arc::default() }
     }
 
     /// Carries `group` through. An error ends the piece, as its last part. `None` when the
     /// execution is over before the group is. Of a piece that becomes large, the first parts go to
     /// `finished` before.
     pub fn run(&mut self, group: Group, quitting: &Receiver<()>, finished: &Sender<Piece>) -> Option<Piece> {
-        let compiled = self.compiled.clone();
-        let early = HandOver { compiled: &compiled, index: group.index, finished };
+        let shared = self.shared.clone();
+        let early = HandOver { shared: &shared, index: group.index, finished };
         let mut parts = Vec::new();
-        let mut schema = self.compiled.schema();
+        let mut schema = shared.registry.current();
         let result = loop {
             let item = select! {
                 recv(group.items) -> item => item,
@@ -219,8 +119,8 @@ impl Worker {
                 break Err(stop);
             }
             // A text output alone has its pieces as small as they can be.
-            if compiled.has_row_groups()
-                && let Err(stop) = early.if_watched(&mut parts)
+            if !self.row_groups.is_empty()
+                && let Err(stop) = early.if_live(&mut parts)
             {
                 break Err(stop);
             }
@@ -229,6 +129,10 @@ impl Worker {
             parts.push(stop);
         }
         Some(Piece { index: group.index, slot: Some(group.slot), more: false, parts })
+    }
+
+    fn rules(&self) -> &SchemaRules {
+        &self.shared.prepared.rules
     }
 
     fn item(
@@ -240,7 +144,7 @@ impl Worker {
     ) -> Result<(), Part> {
         match item.value {
             Ok(Item::Morsel(morsel, info)) => {
-                let repaired = self.compiled.repaired(&morsel);
+                let repaired = self.rules().repaired(&morsel);
                 let text = repaired.as_ref().map_or(&morsel, |repaired| &repaired.morsel);
                 let mut consumed = 0;
                 loop {
@@ -287,7 +191,7 @@ impl Worker {
         schema: &Arc<Schema>,
         parts: &mut Vec<Part>,
     ) -> Result<(), Part> {
-        parts.push(Part::Account(Box::new(Account {
+        parts.push(Part::Account(Box::new(MorselAccount {
             source,
             byte_offset: 0,
             records: batch.rows as u64,
@@ -306,7 +210,8 @@ impl Worker {
 
     fn finish_row_groups(&mut self, decoded: &Arc<Schema>, parts: &mut Vec<Part>) -> Result<(), Part> {
         for open in &mut self.row_groups {
-            let groups = open.take(&self.compiled).map_err(Part::Failed)?;
+            let groups = open.builder.take().map_err(Part::Failed)?;
+            groups.iter().for_each(|group| self.shared.prepared.outputs.learn_from(group));
             if !groups.is_empty() {
                 parts.push(Part::RowGroups { output: open.output, groups, decoded: decoded.clone() });
             }
@@ -323,15 +228,15 @@ impl Worker {
         parts: &mut Vec<Part>,
     ) -> Result<usize, Part> {
         let decoded = loop {
-            match self.compiled.decode(morsel, info, schema) {
+            match self.rules().decode(morsel, info, schema) {
                 Outcome::Decoded(decoded) => break decoded,
                 Outcome::Surprise(mut surprise) => {
-                    surprise.schema = self.compiled.only_needed(surprise.schema);
-                    if let Some(why) = self.compiled.forbids(info, schema, &surprise.schema) {
+                    surprise.schema = self.rules().only_needed(surprise.schema);
+                    if let Some(why) = self.rules().forbids(info, schema, &surprise.schema) {
                         let byte_offset = morsel.byte_offset;
                         return Err(Part::Surprise { surprise, why, source: info.clone(), byte_offset });
                     }
-                    let wider = self.compiled.with_declared_types(surprise.schema);
+                    let wider = self.rules().with_declared_types(surprise.schema);
                     if wider == **schema {
                         let what = format!("decoding cannot go on at {}", surprise.what);
                         return Err(Part::Failed(Error::Bug(what)));
@@ -343,7 +248,7 @@ impl Worker {
         };
         let Decoded { mut batch, rejects, consumed, records, lines, duplicate_keys, observed } = decoded;
         // Flags such as "every integer fits a double" must reach the rows' schema.
-        let seen = schema.join(&observed, self.compiled.mixing);
+        let seen = schema.join(&observed, self.rules().mixing);
         if seen != **schema {
             self.finish_row_groups(schema, parts)?;
             *schema = Arc::new(seen);
@@ -354,21 +259,24 @@ impl Worker {
         let open_end = has_lines && consumed == morsel.len && !morsel.records().ends_with(b"\n");
         let ends_open = open_end && rejects.last().is_some_and(|last| last.record + 1 == records);
         let n_rejects = rejects.len();
-        let places = if self.compiled.needs_places { places_of(&mut batch, morsel, info, &rejects) } else { None };
+        let places =
+            if self.rules().demands.record_spans { places_of(&mut batch, morsel, info, &rejects) } else { None };
         // Lines of CSV are no records of a text output.
-        if info.csv.is_some() || !self.compiled.copies_records() {
+        if info.csv.is_some() || !self.rules().demands.copies_records {
             batch.records = None;
         }
         // Of the group's types, so that what is made of the columns has the same in all of it.
         if batch.schema.fields.len() == schema.fields.len() {
             batch.schema = schema.clone();
         }
-        let rejects = self.compiled.reject_list(rejects, morsel, info);
+        let prepared = &self.shared.prepared;
+        let (at_most, keep) = (prepared.on_bad_record.fatal_count(), prepared.keep_rejects);
+        let rejects = RejectList::of_morsel(rejects, morsel, info, at_most, keep);
         // A list that was cut off ends the execution at its end anyway.
         let ends_open = ends_open && rejects.len() == n_rejects;
-        self.compiled.unseen.see(&batch);
-        let has_origins = self.compiled.has_limit || places.is_some();
-        let mut account = Account {
+        self.shared.prepared.unseen.see(&batch);
+        let has_origins = self.shared.prepared.has_limit || places.is_some();
+        let mut account = MorselAccount {
             source: info.clone(),
             byte_offset: morsel.byte_offset,
             records,
@@ -383,7 +291,7 @@ impl Worker {
             ends_open,
         };
         let mut whole = Some(batch);
-        let (mut tally, mut taken) = (Tally::new(self.compiled.has_limit), None);
+        let (mut tally, mut taken) = (Tally::new(self.shared.prepared.has_limit), None);
         let at = parts.len();
         for range in self.slices(rows, consumed) {
             let origins = has_origins.then(|| (range.start as u32..range.end as u32).collect());
@@ -395,8 +303,8 @@ impl Worker {
                 }
             };
             let applied = self.steps.apply(part, origins, std::mem::take(&mut tally), places.as_ref());
-            let applied = applied.map_err(|e| Part::Failed(Error::Step(e.to_string())))?;
-            if !self.compiled.ordered_steps.is_empty() {
+            let applied = applied.map_err(|error| Part::Failed(error.into()))?;
+            if !self.shared.prepared.ordered_steps.is_empty() {
                 account.nulled = self.steps.take_nulled();
                 account.mismatches = self.steps.take_mismatches();
                 let decoded = schema.clone();
@@ -411,7 +319,7 @@ impl Worker {
         }
         account.nulled = self.steps.take_nulled();
         account.mismatches = self.steps.take_mismatches();
-        account.settle(&tally, taken, places.as_ref(), self.compiled.keep_rejects);
+        account.settle(&tally, taken, places.as_ref(), self.shared.prepared.keep_rejects);
         parts.insert(at, Part::Account(Box::new(account)));
         if taken.is_some() {
             self.finish_row_groups(schema, parts)?;
@@ -423,8 +331,8 @@ impl Worker {
     /// The rows of a batch of `bytes` of the source, as they are taken through the steps at once: all of them, or fewer
     /// where one becomes many, with all other values each.
     fn slices(&self, rows: usize, bytes: usize) -> impl Iterator<Item = Range<usize>> + use<> {
-        let explodes = self.compiled.row_steps.iter().any(|step| step.properties().opens_lists);
-        let whole = !explodes || !self.compiled.ordered_steps.is_empty();
+        let explodes = self.shared.prepared.row_steps.iter().any(|step| step.properties().opens_lists);
+        let whole = !explodes || !self.shared.prepared.ordered_steps.is_empty();
         let at_once = if whole { rows } else { rows * EXPLODED_BYTES / bytes.max(1) }.max(1);
         // No rows are a slice, too.
         (0..rows.max(1)).step_by(at_once).map(move |start| start..(start + at_once).min(rows))
@@ -432,17 +340,18 @@ impl Worker {
 
     /// Makes of rows what each output takes.
     fn write(&mut self, batch: &Batch, schema: &Arc<Schema>, parts: &mut Vec<Part>) -> Result<(), Part> {
-        if self.compiled.has_rows() {
-            parts.push(Part::Encoded(encode_rows(&self.compiled, batch, schema).map_err(Part::Failed)?));
+        if self.shared.prepared.outputs.has_rows() {
+            parts.push(Part::Encoded(encode_rows(&self.shared.prepared.outputs, batch, schema).map_err(Part::Failed)?));
         }
         if !self.row_groups.is_empty() {
-            let columns = self.steps.output_schema(schema).map_err(|e| Part::Failed(Error::Step(e.to_string())))?;
+            let columns = self.steps.output_schema(schema).map_err(|error| Part::Failed(error.into()))?;
             if *self.columns != columns {
                 self.finish_row_groups(schema, parts)?;
                 self.columns = Arc::new(columns);
             }
-            for open in &mut self.row_groups {
-                open.write(&self.compiled, &self.columns, batch).map_err(Part::Failed)?;
+            let outputs = &self.shared.prepared.outputs;
+            for RowGroups { options, builder, .. } in &mut self.row_groups {
+                builder.write(batch, || outputs.layout(&self.columns, options)).map_err(Part::Failed)?;
             }
         }
         Ok(())
@@ -452,7 +361,7 @@ impl Worker {
 /// `part`, which is of a repaired morsel, with places and raw records of the original.
 fn placed_in_original(part: Part, original: &Morsel, repaired: &Repaired) -> Part {
     let base = |byte_offset: u64| (byte_offset - original.byte_offset) as usize;
-    let placed = |account: &mut Account| {
+    let placed = |account: &mut MorselAccount| {
         let base = base(account.byte_offset);
         account.rejects = account.rejects.placed(|rejected| {
             let at = base + rejected.byte;
@@ -496,6 +405,6 @@ fn places_of(batch: &mut Batch, morsel: &Morsel, info: &SourceInfo, rejects: &[R
         morsel: morsel.clone(),
         spans: spans.clone(),
         skipped: rejects.iter().map(|rejected| rejected.record).collect(),
-        line_break: Compiled::line_break(info),
+        line_break: info.line_break(),
     })
 }

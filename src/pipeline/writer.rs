@@ -1,19 +1,22 @@
-//! Puts finished pieces into the outputs, in order, and keeps the account. One thread.
+//! Puts finished pieces into the outputs, in order, publishes the schema, and keeps the counts that must add up. One thread:
+//! that of the caller.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
-use super::compiled::{Compiled, SPELLING_LOST};
-use super::encode::{Rows, encode_rows};
-use super::output::Out;
-use super::reader::SourceInfo;
-use super::rejects::Rejects;
-use super::worker::{Account, Part, Piece, UnorderedRows};
-use super::{Control, Error, OnBadRecord};
+use super::error::{Error, FixedSchema, SchemaChange};
+use super::input::SourceInfo;
+use super::output::{EncodedBatch, FinishedOutput, OutputWriter, encode_rows};
+use super::piece::{MorselAccount, Part, Piece, UnorderedRows};
+use super::plan::OnBadRecord;
+use super::prepared::{Prepared, Shared};
+use super::progress::{CANCEL_POLL, Control};
+use super::rejects::RejectsFile;
+use super::schema::SchemaRegistry;
+use super::sequencer::Sequencer;
 use crate::column::{Field, Schema, Type};
 use crate::format::OutputFormat;
 use crate::format::Reject;
@@ -21,12 +24,9 @@ use crate::format::csv::{MAX_SHEET_CELL, MAX_SHEET_ROWS, SheetCounts};
 use crate::format::frame::Oversized;
 use crate::position::{FieldPath, Position};
 use crate::text::human_count;
-use crate::transform::{Applied, StepOptions, Steps};
+use crate::transform::{Applied, Steps};
 
-/// How often a thread that waits looks whether it was told to stop.
-pub(super) const CANCEL_POLL: Duration = Duration::from_millis(50);
-
-/// What the writer knows in the end.
+/// The counts of the writer.
 #[derive(Debug, Default)]
 pub(super) struct Totals {
     pub rows_in: u64,
@@ -36,7 +36,7 @@ pub(super) struct Totals {
     pub rows_rejected: u64,
     pub duplicate_keys: u64,
     pub utf8_replaced: u64,
-    /// What was done to cells for spreadsheets.
+    /// Changes to cells for spreadsheets.
     pub sheet: SheetCounts,
     /// For people, such as a renamed column.
     pub notes: Vec<String>,
@@ -46,17 +46,24 @@ pub(super) struct Totals {
     pub reached_limit: bool,
 }
 
-/// Where the next morsel of a source starts, in lines and records.
+/// The start of the next morsel of a source, in lines and records.
 #[derive(Clone, Copy, Debug, Default)]
 struct Place {
     lines: u64,
     records: u64,
 }
 
+/// The last stage of an execution.
 pub(super) struct Writer<'a> {
-    compiled: &'a Compiled,
-    outputs: Vec<Out>,
-    rejects: Option<Rejects>,
+    prepared: &'a Prepared,
+    registry: &'a SchemaRegistry,
+    sequencer: &'a Sequencer,
+    outputs: Vec<OutputWriter>,
+    rejects: Option<RejectsFile>,
+    /// Sources that must end before the execution may.
+    n_sources: usize,
+    /// Everything can be done anew, with the schema of all records.
+    may_start_over: bool,
     steps: Option<Steps>,
     control: &'a Control,
     places: BTreeMap<usize, Place>,
@@ -77,21 +84,32 @@ pub(super) struct Writer<'a> {
 /// Whether to go on after a piece.
 enum Next {
     More,
-    /// Nobody reads our output any more.
-    NobodyReads,
+    /// No output has a reader any more.
+    NoReader,
     /// The plan's limit is reached.
     Enough,
 }
 
 impl<'a> Writer<'a> {
-    pub fn new(compiled: &'a Compiled, outputs: Vec<Out>, rejects: Option<Rejects>, control: &'a Control) -> Self {
-        let steps =
-            (!compiled.ordered_steps.is_empty()).then(|| Steps::new(&compiled.ordered_steps, compiled.step_options()));
+    /// A writer into `outputs`, for a plan with so many sources. `may_start_over` says that everything can be done anew,
+    /// with the schema of all records, should a column turn out to be of another type.
+    pub fn new(
+        shared: &'a Shared,
+        outputs: Vec<OutputWriter>,
+        rejects: Option<RejectsFile>,
+        n_sources: usize,
+        may_start_over: bool,
+        control: &'a Control,
+    ) -> Self {
         Writer {
-            compiled,
+            prepared: &shared.prepared,
+            registry: &shared.registry,
+            sequencer: &shared.sequencer,
             outputs,
             rejects,
-            steps,
+            n_sources,
+            may_start_over,
+            steps: shared.prepared.ordered_steps(),
             control,
             places: BTreeMap::new(),
             last_source: None,
@@ -123,7 +141,7 @@ impl<'a> Writer<'a> {
                 let more = piece.more;
                 match self.piece(piece)? {
                     Next::More => {}
-                    Next::NobodyReads => {
+                    Next::NoReader => {
                         self.totals.stopped_early = true;
                         return Ok((self.totals, Finished::default()));
                     }
@@ -133,10 +151,10 @@ impl<'a> Writer<'a> {
                     }
                 }
                 if more {
-                    self.compiled.turn.part_taken();
+                    self.sequencer.part_taken();
                 } else {
                     next += 1;
-                    self.compiled.turn.advance(next);
+                    self.sequencer.advance(next);
                 }
             }
         }
@@ -159,9 +177,9 @@ impl<'a> Writer<'a> {
                 Part::Enough => Next::Enough,
                 Part::RowGroups { output, groups, decoded } => {
                     self.publish(&decoded)?;
-                    if !self.outputs[output].is_gone() {
-                        let written = self.outputs[output].row_groups(groups);
-                        self.unless_gone(output, written)?;
+                    if !self.outputs[output].is_abandoned() {
+                        let written = self.outputs[output].append_row_groups(groups);
+                        self.unless_abandoned(output, written)?;
                     }
                     self.next()
                 }
@@ -181,8 +199,8 @@ impl<'a> Writer<'a> {
                         line: place.lines + surprise.line + 1,
                         record: place.records + surprise.record,
                     };
-                    let what = format!("{}; {why}", surprise.what);
-                    return Err(Error::Schema { position, what });
+                    let change = SchemaChange::Value { what: surprise.what, why };
+                    return Err(Error::Schema { position, change });
                 }
                 Part::Failed(error) => return Err(error),
             };
@@ -199,12 +217,12 @@ impl<'a> Writer<'a> {
         let UnorderedRows { applied, mut account, decoded, places } = rows;
         let steps = self.steps.as_mut().expect("rows come only if there are ordered steps");
         let applied = steps.apply(applied.batch, applied.origins, applied.tally, places.as_ref());
-        let Applied { batch, taken, tally, .. } = applied.map_err(|e| Error::Step(e.to_string()))?;
+        let Applied { batch, taken, tally, .. } = applied?;
         account.mismatches.extend(steps.take_mismatches());
         account.nulled.extend(steps.take_nulled());
-        account.settle(&tally, taken, places.as_ref(), self.compiled.keep_rejects);
+        account.settle(&tally, taken, places.as_ref(), self.prepared.keep_rejects);
         self.account(account)?;
-        let rows = encode_rows(self.compiled, &batch, &decoded)?;
+        let rows = encode_rows(&self.prepared.outputs, &batch, &decoded)?;
         match self.rows(rows)? {
             Next::More if taken.is_some() => Ok(Next::Enough),
             next => Ok(next),
@@ -216,8 +234,8 @@ impl<'a> Writer<'a> {
         *self.places.entry(source.index).or_insert(Place { lines: header_lines, records: 0 })
     }
 
-    fn account(&mut self, account: Account) -> Result<(), Error> {
-        let Account {
+    fn account(&mut self, account: MorselAccount) -> Result<(), Error> {
+        let MorselAccount {
             source,
             byte_offset,
             records,
@@ -269,8 +287,8 @@ impl<'a> Writer<'a> {
         self.totals.rows_in += 1;
         self.control.add_rows_read(1);
         let reason = format!(
-            "the record has {} bytes, more than --max-record-bytes ({})",
-            oversized.len, self.compiled.limits.max_record_bytes
+            "the record has {} bytes, and {} is the most",
+            oversized.len, self.prepared.limits.max_record_bytes
         );
         let position = Position {
             source: source.name.clone(),
@@ -287,7 +305,7 @@ impl<'a> Writer<'a> {
     fn reject(&mut self, position: Position, reject: Reject, raw: Option<&[u8]>) -> Result<(), Error> {
         self.totals.rows_rejected += 1;
         self.control.add_rows_rejected(1);
-        match self.compiled.on_bad_record {
+        match self.prepared.on_bad_record {
             OnBadRecord::Fail => return Err(Error::BadRecord { position, reject }),
             OnBadRecord::Limit(limit) if self.totals.rows_rejected > limit => {
                 return Err(Error::TooManyBadRecords { position, reject, limit });
@@ -307,8 +325,8 @@ impl<'a> Writer<'a> {
             self.totals.notes.extend(csv.header.notes.iter().map(|note| format!("{}: {note}", source.name)));
         }
         // A header without records still names columns.
-        if self.compiled.takes_header_columns() {
-            self.publish(&Compiled::header_columns(source))?;
+        if self.prepared.rules.takes_header_columns() {
+            self.publish(&source.header_columns())?;
         }
         match source.expected_rows {
             Some(expected) if expected != found => {
@@ -318,34 +336,33 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn rows(&mut self, rows: Rows) -> Result<Next, Error> {
+    fn rows(&mut self, rows: EncodedBatch) -> Result<Next, Error> {
         self.publish(&rows.decoded)?;
-        if self.compiled.columns_fixed && rows.rows > 0 {
+        if self.prepared.rules.demands.columns_fixed && rows.rows > 0 {
             let names = |schema: &Schema| schema.fields.iter().map(|field| field.name.clone()).collect::<Vec<_>>();
             let shown = self.shown.get_or_insert_with(|| rows.columns.clone());
             if names(shown) != names(&rows.columns) {
-                let what = "the columns that the steps make changed; the output cannot go back to change its columns";
-                return Err(Error::Schema { position: self.last_position(), what: what.to_owned() });
+                return Err(self.schema_error(SchemaChange::StepColumns));
             }
         }
         self.totals.sheet.add(rows.sheet, self.totals.rows_written);
         for (i, encoded) in rows.encoded.into_iter().enumerate() {
-            if self.outputs[i].is_gone() {
+            if self.outputs[i].is_abandoned() {
                 continue;
             }
-            let written = self.outputs[i].rows_of(rows.rows, encoded, &rows.columns);
-            if let Some(Some(text)) = self.unless_gone(i, written)? {
-                self.compiled.text_buffers.give(text);
+            let written = self.outputs[i].append_rows(rows.rows, encoded, &rows.columns);
+            if let Some(Some(text)) = self.unless_abandoned(i, written)? {
+                self.prepared.outputs.text_buffers.give(text);
             }
         }
         Ok(self.next())
     }
 
-    /// What became of writing to an output. That its reader went away is the end of that output alone.
-    fn unless_gone<T>(&mut self, output: usize, written: Result<T, Error>) -> Result<Option<T>, Error> {
+    /// The result of writing to an output; `None` if its reader went away, which is the end of that output alone.
+    fn unless_abandoned<T>(&mut self, output: usize, written: Result<T, Error>) -> Result<Option<T>, Error> {
         match written {
-            Err(error) if is_broken_pipe(&error) => {
-                let note = self.outputs[output].give_up();
+            Err(error) if error.is_broken_pipe() => {
+                let note = self.outputs[output].abandon();
                 self.totals.notes.push(note);
                 Ok(None)
             }
@@ -353,18 +370,18 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Whether somebody wants more, after something was written. Keeps the account of that.
+    /// Counts rows and bytes after something was written; the end if no output has a reader any more.
     fn next(&mut self) -> Next {
-        let rows = self.outputs.iter().map(Out::rows).max().unwrap_or(0);
+        let rows = self.outputs.iter().map(OutputWriter::rows).max().unwrap_or(0);
         self.control.add_rows_written(rows.saturating_sub(self.totals.rows_written));
         self.totals.rows_written = rows.max(self.totals.rows_written);
         self.count_bytes();
         // The others are not to suffer for one whose reader went away.
-        if self.outputs.iter().all(Out::is_gone) { Next::NobodyReads } else { Next::More }
+        if self.outputs.iter().all(OutputWriter::is_abandoned) { Next::NoReader } else { Next::More }
     }
 
     fn count_bytes(&mut self) {
-        let bytes = self.outputs.iter().map(Out::bytes).sum::<u64>();
+        let bytes = self.outputs.iter().map(OutputWriter::bytes).sum::<u64>();
         self.control.add_bytes_written(bytes.saturating_sub(self.bytes_counted));
         self.bytes_counted = bytes.max(self.bytes_counted);
     }
@@ -374,62 +391,61 @@ impl<'a> Writer<'a> {
     ///
     /// Workers check their own surprises; what two of them saw apart meets only here.
     fn publish(&mut self, seen: &Schema) -> Result<(), Error> {
-        let known = self.compiled.schema();
+        let known = self.registry.current();
         if *known == *seen {
             return Ok(());
         }
-        let joined = known.join(seen, self.compiled.mixing);
-        let lost = self.compiled.loses_spelling(&known, &joined) || self.compiled.loses_spelling(seen, &joined);
-        let new_column = self.compiled.columns_fixed && self.rows_shown() && joined.fields.len() > known.fields.len();
-        if let Some(what) = self.compiled.broken_law(&joined) {
-            return Err(Error::Schema { position: self.last_position(), what });
+        let rules = &self.prepared.rules;
+        let joined = known.join(seen, rules.mixing);
+        if let Some(broken) = rules.broken_contract(&joined) {
+            return Err(self.schema_error(SchemaChange::Contract(broken)));
         }
-        if lost || new_column {
-            let why = if lost { SPELLING_LOST } else { "the output cannot go back to change its columns" };
-            let what = format!("the columns of what was read so far do not go together; {why}");
-            return Err(Error::Schema { position: self.last_position(), what });
+        if rules.loses_spelling(&known, &joined) || rules.loses_spelling(seen, &joined) {
+            return Err(self.schema_error(SchemaChange::Apart(FixedSchema::SpellingLost)));
+        }
+        if rules.demands.columns_fixed && self.rows_shown() && joined.fields.len() > known.fields.len() {
+            return Err(self.schema_error(SchemaChange::Apart(FixedSchema::Output)));
         }
         if joined != *known {
             self.check_columns_stay(&known, &joined)?;
-            self.compiled.publish(Arc::new(joined));
+            self.registry.publish(joined);
         }
         Ok(())
     }
 
-    /// What a step made a column of must go on being one: else the rows before have columns that those
+    /// Values that a step made a column of must go on being such: else the rows before have columns that those
     /// after have not.
     fn check_columns_stay(&self, known: &Schema, joined: &Schema) -> Result<(), Error> {
-        if !self.compiled.takes_apart() || self.totals.rows_written == 0 {
+        if !self.prepared.flattens() || self.totals.rows_written == 0 {
             return Ok(());
         }
-        let options = StepOptions { columns_fixed: false, ..self.compiled.step_options() };
-        let columns = |schema| self.compiled.columns_after_steps(schema, options.clone());
+        let columns = |schema| self.prepared.columns_after_steps_with(schema, false);
         let (before, after) = (columns(known)?, columns(joined)?);
-        let Some(gone) = before.fields.iter().find(|field| after.position(&field.name).is_none()) else {
-            return Ok(());
-        };
-        let what = format!("the column `{}` was made of objects; now there are other values in their place", gone.name);
-        Err(Error::Schema { position: self.last_position(), what })
+        match before.fields.iter().find(|field| after.position(&field.name).is_none()) {
+            None => Ok(()),
+            Some(gone) => Err(self.schema_error(SchemaChange::ColumnGone(gone.name.to_string()))),
+        }
     }
 
     /// The type of a column that a step made may have to follow its sources where it cannot follow by widening: whole
     /// numbers that no double holds, and then doubles. With the schema of all records there is but one type; without,
     /// the column is JSON text, in which nothing is lost.
     fn check_types_stay(&self, columns: &Schema) -> Result<(), Error> {
-        let written = self.outputs.iter().find_map(Out::columns).filter(|_| self.compiled.may_start_over);
+        let written = self.outputs.iter().find_map(OutputWriter::row_group_columns).filter(|_| self.may_start_over);
+        let mixing = self.prepared.rules.mixing;
         let differs = |field: &&Field| {
             let own = columns.position(&field.name).map(|i| &columns.fields[i].ty);
-            own.is_some_and(|own| {
-                field.ty != Type::Null && own.outline() != own.join(&field.ty, self.compiled.mixing).outline()
-            })
+            own.is_some_and(|own| field.ty != Type::Null && own.outline() != own.join(&field.ty, mixing).outline())
         };
         match written.and_then(|written| written.fields.iter().find(differs)) {
             None => Ok(()),
-            Some(Field { name, .. }) => {
-                let what = format!("the values of the column `{name}` turned out to be of another type");
-                Err(Error::Schema { position: self.last_position(), what })
-            }
+            Some(Field { name, .. }) => Err(self.schema_error(SchemaChange::TypeChanged(name.to_string()))),
         }
+    }
+
+    /// A change that ends the execution, at the record after the last one that the writer took.
+    fn schema_error(&self, change: SchemaChange) -> Error {
+        Error::Schema { position: self.last_position(), change }
     }
 
     /// True once an output that cannot go back has rows.
@@ -437,7 +453,7 @@ impl<'a> Writer<'a> {
         self.totals.rows_written > 0
     }
 
-    /// Where the writer is: the record after the last one that it took.
+    /// The position of the writer: the record after the last one that it took.
     fn last_position(&self) -> Position {
         let place = self.places.last_key_value().map(|(_, place)| *place).unwrap_or_default();
         let source = self.last_source.clone().unwrap_or_else(|| "the input".into());
@@ -470,10 +486,10 @@ impl<'a> Writer<'a> {
             ));
         }
         let shown = self.totals.rows_written >= MAX_SHEET_ROWS;
-        let lanes = &self.compiled.lanes;
-        if shown && lanes.iter().any(|l| matches!(l.format, OutputFormat::Csv(o) if o.excel && !l.in_parts)) {
+        let specs = &self.prepared.outputs.specs;
+        if shown && specs.iter().any(|l| matches!(l.format, OutputFormat::Csv(o) if o.excel && !l.in_parts)) {
             notes.push(format!(
-                "a sheet shows {} rows and no more; `-o FILE` goes on in further files",
+                "a sheet shows {} rows and no more; an output to a file goes on in further files",
                 human_count(MAX_SHEET_ROWS)
             ));
         }
@@ -481,7 +497,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Rows that a step left out for a reason that its text does not show.
-    fn note_what_steps_missed(&mut self) {
+    fn note_steps(&mut self) {
         for (test, rows) in &self.mismatches {
             let s = if *rows == 1 { "" } else { "s" };
             self.totals.notes.push(format!(
@@ -495,14 +511,14 @@ impl<'a> Writer<'a> {
                 .notes
                 .push(format!("`{what}`: {} value{s} could not be made and {were} set to null", human_count(*rows)));
         }
-        for name in self.compiled.unseen.never_seen() {
+        for name in self.prepared.unseen.never_seen() {
             self.totals.notes.push(format!("no record had a column `{name}`"));
         }
     }
 
     fn finish(mut self) -> Result<(Totals, Finished), Error> {
         // Before anything appears: all of the input came, and all of it is accounted for.
-        if self.sources_ended != self.compiled.n_sources && !self.totals.reached_limit {
+        if self.sources_ended != self.n_sources && !self.totals.reached_limit {
             return Err(Error::Bug("the reader ended before its sources did".into()));
         }
         let t = &self.totals;
@@ -512,40 +528,26 @@ impl<'a> Writer<'a> {
                 t.rows_in, t.rows_added, t.rows_written, t.rows_filtered, t.rows_rejected
             )));
         }
-        let schema = self.compiled.schema();
-        self.totals.notes.extend(self.compiled.notes_on_declared(&schema));
+        let schema = self.registry.current();
+        self.totals.notes.extend(self.prepared.rules.notes_on_declared(&schema));
         // Here at last a column that never had a value is known to be one.
-        let options = StepOptions { columns_fixed: true, ..self.compiled.step_options() };
-        let columns = self.compiled.columns_after_steps(&schema, options)?;
+        let columns = self.prepared.columns_after_steps_with(&schema, true)?;
         self.check_types_stay(&columns)?;
         let all_rows = self.totals.rows_written;
-        if let Some(output) = self.outputs.iter().find(|output| !output.is_gone() && output.rows() != all_rows) {
+        if let Some(output) = self.outputs.iter().find(|output| !output.is_abandoned() && output.rows() != all_rows) {
             return Err(Error::Bug(format!("an output has {} rows, another {all_rows}", output.rows())));
         }
-        for i in 0..self.outputs.len() {
-            if !self.outputs[i].is_gone() {
-                let finished = self.outputs[i].finish(&columns);
-                self.unless_gone(i, finished)?;
-            }
-        }
-        self.count_bytes();
-        self.outputs.retain(|output| !output.is_gone());
-        self.totals.notes.extend(self.outputs.iter().filter_map(Out::note));
-        self.totals.stopped_early = self.outputs.is_empty();
-        if self.rejects.is_none() && self.totals.rows_rejected > 0 {
-            self.totals.notes.push("rejected records were not kept; `--rejects FILE` sets them aside".into());
-        }
-        self.note_what_steps_missed();
+        let mut finished = self.finish_outputs(&columns)?;
+        self.totals.stopped_early = finished.is_empty();
+        self.note_steps();
         self.note_sheets();
         // All of them are whole on disk before the first appears, so that what can still fail is a rename.
         if let Some(rejects) = &mut self.rejects {
             rejects.sync()?;
         }
-        for output in &mut self.outputs {
-            output.sync()?;
-        }
+        finished.iter_mut().try_for_each(FinishedOutput::sync)?;
         let mut files = Vec::new();
-        for output in self.outputs {
+        for output in finished {
             files.extend(output.commit()?);
         }
         let rejects = match self.rejects {
@@ -554,14 +556,32 @@ impl<'a> Writer<'a> {
         };
         Ok((self.totals, Finished { files, rejects, columns }))
     }
+
+    /// Writes the ends of all outputs that still have a reader, and returns these.
+    fn finish_outputs(&mut self, columns: &Schema) -> Result<Vec<FinishedOutput>, Error> {
+        let (mut finished, mut bytes) = (Vec::new(), 0);
+        for output in std::mem::take(&mut self.outputs) {
+            if output.is_abandoned() {
+                bytes += output.bytes();
+                continue;
+            }
+            let note = output.abandoned_note();
+            match output.finish(columns) {
+                Ok(output) => {
+                    bytes += output.bytes();
+                    self.totals.notes.extend(output.note());
+                    finished.push(output);
+                }
+                Err(error) if error.is_broken_pipe() => self.totals.notes.push(note),
+                Err(error) => return Err(error),
+            }
+        }
+        self.control.add_bytes_written(bytes.saturating_sub(self.bytes_counted));
+        Ok(finished)
+    }
 }
 
-/// True if the reader of a pipe went away.
-fn is_broken_pipe(error: &Error) -> bool {
-    matches!(error, Error::Write { cause, .. } if cause.kind() == std::io::ErrorKind::BrokenPipe)
-}
-
-/// What stands in the end.
+/// The files in the end, and their columns.
 #[derive(Debug, Default)]
 pub(super) struct Finished {
     pub files: Vec<(PathBuf, u64)>,

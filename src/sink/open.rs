@@ -21,8 +21,6 @@ pub enum Sink {
     Object(Box<ObjectUpload>),
     /// Standard output, or a device or pipe named by a path: what is written is out.
     Stream(Stream),
-    /// In place of one that was taken away.
-    Nothing,
 }
 
 impl Sink {
@@ -50,29 +48,27 @@ impl Sink {
         Stream::stdout().map(Sink::Stream)
     }
 
-    fn target(&self) -> Option<&dyn Target> {
+    fn target(&self) -> &dyn Target {
         match self {
-            Sink::File(file) => Some(file),
-            Sink::Part(part) => Some(part),
-            Sink::Object(upload) => Some(&**upload),
-            Sink::Stream(stream) => Some(stream),
-            Sink::Nothing => None,
+            Sink::File(file) => file,
+            Sink::Part(part) => part,
+            Sink::Object(upload) => &**upload,
+            Sink::Stream(stream) => stream,
         }
     }
 
-    fn target_mut(&mut self) -> Option<&mut dyn Target> {
+    fn target_mut(&mut self) -> &mut dyn Target {
         match self {
-            Sink::File(file) => Some(file),
-            Sink::Part(part) => Some(part),
-            Sink::Object(upload) => Some(&mut **upload),
-            Sink::Stream(stream) => Some(stream),
-            Sink::Nothing => None,
+            Sink::File(file) => file,
+            Sink::Part(part) => part,
+            Sink::Object(upload) => &mut **upload,
+            Sink::Stream(stream) => stream,
         }
     }
 
     /// True when what was written can be read again and changed before anybody sees it.
     pub fn can_go_back(&self) -> bool {
-        self.target().is_some_and(Target::can_go_back)
+        self.target().can_go_back()
     }
 
     /// True for a file of the file system that appears when it is committed.
@@ -82,17 +78,17 @@ impl Sink {
 
     /// Bytes that stand there from before.
     pub fn bytes_before(&self) -> u64 {
-        self.target().map_or(0, Target::bytes_before)
+        self.target().bytes_before()
     }
 
     /// A second handle for reading what was written, if that is possible.
     pub fn reread(&self) -> io::Result<Option<File>> {
-        self.target().map_or(Ok(None), Target::reread)
+        self.target().reread()
     }
 
     /// A way to read later what was written, if that is possible; [`Sink::reread`] for one who has given the sink away.
     pub fn rereader(&self) -> io::Result<Option<Reread>> {
-        self.target().map_or(Ok(None), Target::rereader)
+        self.target().rereader()
     }
 
     /// An empty file to be written in place of this one.
@@ -106,14 +102,12 @@ impl Sink {
 
     /// Closes a file that can be opened again for the next write.
     pub fn park(&mut self) {
-        if let Some(target) = self.target_mut() {
-            target.park();
-        }
+        self.target_mut().park();
     }
 
     /// Makes the bytes durable before they appear; streams have nothing to do.
     pub fn sync(&mut self) -> io::Result<()> {
-        self.target_mut().map_or(Ok(()), Target::sync)
+        self.target_mut().sync()
     }
 
     /// Makes a file or an object appear under its name; streams have nothing left to do.
@@ -123,7 +117,6 @@ impl Sink {
             Sink::Part(part) => Box::new(part),
             Sink::Object(upload) => upload,
             Sink::Stream(stream) => Box::new(stream),
-            Sink::Nothing => return Ok(()),
         };
         target.commit()
     }
@@ -131,10 +124,7 @@ impl Sink {
 
 impl Write for Sink {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        match self.target_mut() {
-            Some(target) => target.write(buf),
-            None => Err(io::Error::other("nothing is open")),
-        }
+        self.target_mut().write(buf)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -42,7 +42,7 @@ fn code() -> Vec<(String, PathBuf, String)> {
         let first = inside.components().next().unwrap().as_os_str().to_str().unwrap();
         let module = first.trim_end_matches(".rs").to_owned();
         if ["main", "lib"].contains(&module.as_str())
-            || path.ends_with("tests.rs")
+            || path.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with("tests"))
             || inside.components().any(|c| c.as_os_str() == "tests")
         {
             continue;
@@ -158,36 +158,6 @@ fn http_clients_are_built_in_one_place() {
     }
 }
 
-/// Files that import each other in a circle, as they were when this test was made; the list only shrinks.
-const CIRCLES: &[&[&str]] = &[&[
-    "pipeline/compiled",
-    "pipeline/encode",
-    "pipeline/explain",
-    "pipeline/known",
-    "pipeline/one",
-    "pipeline/output",
-    "pipeline/parts",
-    "pipeline/query",
-    "pipeline/reader",
-    "pipeline/rejects",
-    "pipeline/run",
-    "pipeline/spool",
-    "pipeline/worker",
-    "pipeline/writer",
-]];
-
-/// Files below `cli` that name a flag of the command line, as they were when this test was made; the list only shrinks.
-const NAMES_A_FLAG: &[&str] = &[
-    "pipeline/compiled.rs",
-    "pipeline/mod.rs",
-    "pipeline/one.rs",
-    "pipeline/parts.rs",
-    "pipeline/query.rs",
-    "pipeline/reader.rs",
-    "pipeline/writer.rs",
-    "transform/error.rs",
-];
-
 /// The texts between quotes in `code`, comments left out.
 fn string_literals(code: &str) -> Vec<String> {
     let mut found = Vec::new();
@@ -249,7 +219,7 @@ fn flags_are_named_by_the_command_line_only() {
     let floors = floors();
     let mut naming: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (module, file, code) in code() {
-        let test_only = ["pipeline/step_tests.rs", "net/faults.rs", "net/scripted.rs"];
+        let test_only = ["net/faults.rs", "net/scripted.rs"];
         let name = file.to_str().unwrap().to_owned();
         if module == "cli" || !floors.contains_key(&module) || test_only.contains(&name.as_str()) {
             continue;
@@ -259,10 +229,7 @@ fn flags_are_named_by_the_command_line_only() {
             naming.insert(name, texts);
         }
     }
-    let new: Vec<_> = naming.iter().filter(|(file, _)| !NAMES_A_FLAG.contains(&file.as_str())).collect();
-    assert!(new.is_empty(), "say it in the floor's own terms, and let cli/error.rs name the flag: {new:#?}");
-    let gone: Vec<_> = NAMES_A_FLAG.iter().filter(|file| !naming.contains_key(**file)).collect();
-    assert!(gone.is_empty(), "these name no flag any more, so take them off the list: {gone:#?}");
+    assert!(naming.is_empty(), "say it in the floor's own terms, and let cli/error.rs name the flag: {naming:#?}");
 }
 
 #[test]
@@ -480,27 +447,93 @@ impl Files {
     }
 }
 
+/// The files of `pipeline`, from the bottom, by the list in its head: each line names files, after their folder if they
+/// are in one.
+fn layers() -> Vec<Module> {
+    let text = std::fs::read_to_string(root().join("src/pipeline/mod.rs")).unwrap();
+    let list = text.split("//! ```text\n").nth(2).and_then(|rest| rest.split("//! ```\n").next());
+    let lines = list.expect("the list of layers is not found").lines();
+    let mut found = Vec::new();
+    for line in lines.map(|line| line.trim_start_matches("//!").trim()) {
+        let (folder, files) = match line.split_once("/ ") {
+            Some((folder, files)) => (Some(folder.to_owned()), files),
+            None => (None, line),
+        };
+        for file in files.split(' ') {
+            let parts = ["pipeline".to_owned()].into_iter().chain(folder.clone()).chain([file.to_owned()]);
+            found.push(parts.collect());
+        }
+    }
+    found
+}
+
 #[test]
-fn no_files_import_each_other_in_a_circle() {
-    let files = code().into_iter().map(|(_, file, code)| {
+fn the_pipeline_is_in_layers() {
+    let files = crate_files();
+    let layers = layers();
+    let place = |module: &Module| layers.iter().position(|layer| layer == module);
+    for module in files.code.keys().filter(|module| module[0] == "pipeline") {
+        let is_folder = files.code.keys().any(|other| other.len() == module.len() + 1 && other.starts_with(module));
+        let imports = files.imports(module);
+        if is_folder {
+            assert!(imports.is_empty(), "{}/mod.rs declares and hands on; it imports {imports:?}", module.join("/"));
+            continue;
+        }
+        let own = place(module).unwrap_or_else(|| panic!("{} is not on the list of layers", module.join("/")));
+        for import in imports {
+            let below = place(&import).unwrap_or_else(|| panic!("{module:?} imports from {}", import.join("/")));
+            assert!(below < own, "{} imports {}, which is above it", module.join("/"), import.join("/"));
+        }
+    }
+    for layer in &layers {
+        assert!(files.code.contains_key(layer), "there is no {}", layer.join("/"));
+    }
+}
+
+/// A worker's piece can be made in another process: nothing of it names a path or a sink.
+#[test]
+fn workers_know_no_path_and_no_sink() {
+    let files = crate_files();
+    let layers = layers();
+    let at = |name: &str| layers.iter().position(|layer| layer.last().is_some_and(|last| last == name)).unwrap();
+    let workers_half = layers[at("buffers")..=at("row_groups")].iter().chain(&layers[at("piece")..=at("worker")]);
+    for module in workers_half {
+        for word in ["Path", "sink", "std::fs", "std::io"] {
+            let is_word = |code: &str| tokens(code).contains(&word) || word.contains("::") && code.contains(word);
+            assert!(!is_word(&files.code[module]), "{} has {word}", module.join("/"));
+        }
+    }
+}
+
+/// The schema grows in the order of records, which only the writer knows.
+#[test]
+fn only_the_writer_publishes_the_schema() {
+    for (module, code) in crate_files().code {
+        let publishes = code.contains("registry.publish(");
+        assert_eq!(publishes, module == ["pipeline", "writer"], "{}", module.join("/"));
+    }
+}
+
+/// All files of the crate but those of tests.
+fn crate_files() -> Files {
+    let module_of = |file: PathBuf| {
         let path = file.with_extension("");
         let mut module: Module = path.iter().map(|part| part.to_str().unwrap().to_owned()).collect();
         if module.last().is_some_and(|last| last == "mod") {
             module.pop();
         }
-        (module, code)
-    });
-    let files = Files::new(files);
+        module
+    };
+    Files::new(code().into_iter().map(|(_, file, code)| (module_of(file), code)))
+}
+
+#[test]
+fn no_files_import_each_other_in_a_circle() {
+    let files = crate_files();
     let n_edges: usize = files.code.keys().map(|module| files.imports(module).len()).sum();
     assert!(n_edges > 300, "the imports are not found: {n_edges}");
     let circles = files.circles();
-    let new: Vec<_> = circles
-        .iter()
-        .filter(|circle| !CIRCLES.contains(&&circle.iter().map(String::as_str).collect::<Vec<_>>()[..]))
-        .collect();
-    assert!(new.is_empty(), "files import each other in a circle:\n{new:#?}");
-    let gone: Vec<_> = CIRCLES.iter().filter(|known| !circles.iter().any(|circle| circle == *known)).collect();
-    assert!(gone.is_empty(), "no circle any more, so take it off the list: {gone:#?}");
+    assert!(circles.is_empty(), "files import each other in a circle:\n{circles:#?}");
 }
 
 #[test]

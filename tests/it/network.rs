@@ -58,7 +58,7 @@ fn a_file_that_is_not_whole_is_told_by_what_is_missing() {
         (short, exit::DAMAGED, "cut short"),
         (corrupt, exit::DAMAGED, "corrupt"),
         ([gzip(ROWS), b"more".to_vec()].concat(), exit::DAMAGED, "behind the gzip stream"),
-        (ROWS[..ROWS.len() - 3].to_vec(), exit::LAST_LINE_CUT, "the last line is cut short"),
+        (ROWS[..ROWS.len() - 3].to_vec(), exit::LAST_LINE_CUT, "the last line is truncated"),
         (ROWS[..8].to_vec(), exit::MISMATCH, "row_count"),
     ];
     for (file, code, words) in cases {

@@ -20,7 +20,7 @@ use crate::client::{
     self, Client, Definition, Resolved, ResultFormat, SourceKind, StateDir, declared_types, source_block,
 };
 use crate::net::Kind;
-use crate::pipeline::doubt_steps;
+use crate::pipeline::warn_about_steps;
 use crate::text::escape_for_terminal;
 
 /// Blocks that start a workflow and take nothing from its caller.
@@ -144,7 +144,7 @@ async fn start_and_pull(
     }
     require_fitting_input(&workflow.name, &workflow.graph, has_input, has_payload)?;
     // A run costs something: what looks like a slip is told before it starts, though only its rows can tell.
-    if let Some(doubt) = doubt_steps(&args.plan.steps.steps()?, &declared_types(&workflow.graph)) {
+    if let Some(doubt) = warn_about_steps(&args.plan.steps.steps()?, &declared_types(&workflow.graph)) {
         let hint = doubt.hint.map(|hint| format!(" ({})", in_flags(&hint))).unwrap_or_default();
         let what = escape_for_terminal(&format!("{}{hint}", doubt.message));
         context.screen.note(&format!("by what the workflow declares, {what}; the run starts, and its rows decide"));

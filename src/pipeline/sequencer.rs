@@ -1,13 +1,13 @@
-//! Whose piece the writer is at, so that a piece that grew large can be handed over in parts.
+//! The number of the piece that the writer is at, so that a piece that grew large can be handed over in parts.
 //!
 //! A worker may wait for its turn: the groups before its own were given out before it, their
-//! workers wait for the writer alone, and the writer waits for nobody but them.
+//! workers wait for the writer alone, and the writer waits for them alone.
 
 use std::sync::{Condvar, Mutex, MutexGuard};
 
 /// The writer's place among the pieces.
 #[derive(Debug, Default)]
-pub(super) struct Turn {
+pub(super) struct Sequencer {
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -21,7 +21,7 @@ struct State {
     over: bool,
 }
 
-impl Turn {
+impl Sequencer {
     /// Waits until the writer is at piece `index`; false if the execution is over.
     pub fn wait_for(&self, index: u64) -> bool {
         self.wait(|state| state.next >= index)
@@ -51,7 +51,7 @@ impl Turn {
         self.changed.notify_all();
     }
 
-    /// Nobody need wait any longer.
+    /// The execution is over: all waits end.
     pub fn end(&self) {
         self.lock().over = true;
         self.changed.notify_all();

@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Buffers between the writer, which empties them, and the workers, who fill them.
 #[derive(Debug)]
-pub(super) struct TextBuffers {
+pub struct TextBuffers {
     buffers: Mutex<Vec<Vec<u8>>>,
     max_buffers: usize,
     /// Larger ones, made by an unusual morsel, are not kept.

@@ -1,12 +1,12 @@
-//! What steps are checked against, and which columns they leave to be read.
+//! Steps checked against the columns that are known before the first record is written.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::compiled::Compiled;
-use super::reader::Item;
-use super::{Error, Limits, SchemaChoice, SchemaPolicy};
+use super::rules::SchemaRules;
 use crate::column::{Batch, Field, Mixing, Schema, Type};
-use crate::format::ndjson::Keys;
+use crate::pipeline::error::Error;
+use crate::pipeline::input::Item;
+use crate::pipeline::plan::{Limits, SchemaChoice, SchemaPolicy};
 use crate::transform::expr;
 use crate::transform::{Known, RESULTS, Step, StepOptions, Steps, bind};
 
@@ -14,26 +14,26 @@ use crate::transform::{Known, RESULTS, Step, StepOptions, Steps, bind};
 /// records of results, in a millisecond.
 const KNOWN_FROM_BYTES: usize = 256 << 10;
 
-/// What is known of the columns before the first record is written: by the schema file, as declared,
+/// The columns that are known before the first record is written: by the schema file, as declared,
 /// from a header, from the first records.
-pub(super) fn known_columns(limits: &Limits, choice: &SchemaChoice, mixing: Mixing, sample: &[Item]) -> Known {
-    let compiled = Compiled::for_schema(limits, choice, mixing);
+pub fn known_columns(limits: &Limits, choice: &SchemaChoice, mixing: Mixing, sample: &[Item]) -> Known {
+    let rules = SchemaRules::for_schema(choice, mixing, limits);
     let mut schema = choice.law.clone().unwrap_or_default();
     for item in sample {
         match item {
             Item::Morsel(_, info) | Item::SourceEnd(info) if info.csv.is_some() => {
-                schema = schema.join(&Compiled::header_columns(info), mixing);
+                schema = schema.join(&info.header_columns(), mixing);
             }
             Item::Morsel(morsel, info) => {
-                let seen = compiled.survey(&morsel.beginning(KNOWN_FROM_BYTES), info, false).schema;
-                schema = schema.join(&compiled.with_declared_types(seen), mixing);
+                let seen = rules.survey(&morsel.beginning(KNOWN_FROM_BYTES), info, false).schema;
+                schema = schema.join(&rules.with_declared_types(seen), mixing);
                 break;
             }
             _ => {}
         }
     }
     if mixing == Mixing::Json {
-        schema = schema.join(&compiled.declared, mixing);
+        schema = schema.join(&rules.declared, mixing);
     }
     if let Some(name) = choice.extra_column.as_ref().filter(|name| schema.position(name).is_none()) {
         schema.fields.push(Field::new(name.clone(), Type::Json));
@@ -54,22 +54,22 @@ pub fn check_steps(steps: &[Step], choice: &SchemaChoice) -> Result<(), Error> {
         && query.tables() == [RESULTS]
     {
         let options = StepOptions { typed: true, columns_fixed: true, ..StepOptions::default() };
-        let columns = Steps::new(&steps, options).output_schema(law).map_err(|error| Error::Step(error.to_string()))?;
+        let columns = Steps::new(&steps, options).output_schema(law)?;
         query.columns(&columns, &[])?;
     }
     Ok(())
 }
 
-/// What `steps` would be refused for if there were no other columns than those that a workflow declares. There may be: its
-/// input has some, and blocks make some.
-pub fn doubt_steps(steps: &[Step], declared: &Schema) -> Option<expr::Error> {
+/// The error that `steps` would end with if there were no other columns than those that a workflow declares: a warning, as
+/// its input has other columns, and blocks make some.
+pub fn warn_about_steps(steps: &[Step], declared: &Schema) -> Option<expr::Error> {
     let known = Known { schema: declared.clone(), complete: false, mixing: Mixing::Json, gone: Vec::new() };
     bind(&mut steps.to_vec(), known).err()
 }
 
 /// Names that steps use and that the sample had no column for; each falls when one comes.
 #[derive(Debug, Default)]
-pub(super) struct Unseen(Vec<(String, AtomicBool)>);
+pub struct Unseen(Vec<(String, AtomicBool)>);
 
 impl Unseen {
     /// These names.
@@ -90,29 +90,5 @@ impl Unseen {
     /// Those that never had one.
     pub fn never_seen(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter(|(_, seen)| !seen.load(Ordering::Relaxed)).map(|(name, _)| name.as_str())
-    }
-}
-
-impl Compiled {
-    /// With all columns that are needed, also those that have not come yet: keys that are not of the
-    /// schema are then passed over.
-    pub fn with_needed(&self, mut schema: Schema) -> Schema {
-        if self.mixing == Mixing::Json {
-            for name in self.only_columns.iter().flatten() {
-                if schema.position(name).is_none() {
-                    let ty = if self.keys == Keys::Raw { Type::Raw } else { Type::Null };
-                    schema.fields.push(Field::new(name.as_str(), ty));
-                }
-            }
-        }
-        schema
-    }
-
-    /// Without the columns that nothing needs.
-    pub fn only_needed(&self, mut schema: Schema) -> Schema {
-        if let Some(names) = &self.only_columns {
-            schema.fields.retain(|field| names.iter().any(|name| **name == *field.name));
-        }
-        schema
     }
 }

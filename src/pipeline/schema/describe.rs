@@ -3,23 +3,25 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::compiled::Compiled;
-use super::reader::{Item, Reader, SourceInfo};
-use super::run::{each_item, read_again, sample_aside};
-use super::{Control, Error, Limits, SchemaChoice, SchemaFrom};
+use super::infer::each_item;
+use super::rules::SchemaRules;
 use crate::column::{Field, Schema, Type};
 use crate::format::Reject;
 use crate::format::decode::Survey;
 use crate::format::frame::BufferPool;
+use crate::pipeline::error::Error;
+use crate::pipeline::input::{Item, Reader, SourceInfo, read_again, sample_aside};
+use crate::pipeline::plan::{Limits, SchemaChoice, SchemaFrom};
+use crate::pipeline::progress::Control;
 use crate::position::{FieldPath, Position};
 use crate::source::Source;
 
-/// What gave a field its type.
+/// The origin of a field's type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TypeFrom {
     /// A schema file.
     SchemaFile,
-    /// What a workflow declares.
+    /// The declaration of a workflow.
     Workflow,
     /// The header of a CSV source: it has a name and no value yet.
     Header,
@@ -45,7 +47,7 @@ pub struct Described {
     pub schema: Schema,
     /// Records that were read, bad ones among them.
     pub records: u64,
-    /// Good records that do not fit the schema that was given as law.
+    /// Good records that do not fit the enforced schema.
     pub misfits: u64,
     /// The first of them.
     pub first_misfit: Option<(Position, Reject)>,
@@ -53,7 +55,7 @@ pub struct Described {
 }
 
 impl Described {
-    /// Where the type of the field at `path` came from: the fields of [`Described::schema`], those
+    /// The origin of the type of the field at `path`: of the fields of [`Described::schema`], those
     /// inside others too, with [`FieldPath::elements`] for a list and [`FieldPath::values`] for a
     /// map.
     pub fn origin(&self, path: &FieldPath) -> Option<(TypeFrom, Option<&SetBy>)> {
@@ -98,29 +100,29 @@ pub fn describe_schema(
     let counted = if full { control.without_counters() } else { control.clone() };
     let reader = Reader::new(sources, limits, false, BufferPool::new(limits.morsel_bytes, 1), &counted);
     let (reader, sample) = sample_aside(reader, limits.sample_bytes, false, control)?;
-    let compiled = Compiled::for_schema(limits, choice, reader.mixing());
-    let mut tracker = Tracker::new(&compiled, control);
+    let rules = SchemaRules::for_schema(choice, reader.mixing(), limits);
+    let mut tracker = Tracker::new(&rules, control);
     if full {
-        each_item(&compiled, again, control, |item| surveyed(&compiled, item), |seen| tracker.take(seen))?;
+        each_item(again, limits, control, |item| surveyed(&rules, item), |seen| tracker.take(seen))?;
     } else {
-        sample.iter().for_each(|item| tracker.take(surveyed(&compiled, item)));
+        sample.iter().for_each(|item| tracker.take(surveyed(&rules, item)));
     }
     tracker.finish(if full { TypeFrom::Full } else { TypeFrom::Sample })
 }
 
-/// What one item says.
+/// The survey of one item.
 enum Surveyed {
     Morsel { info: Arc<SourceInfo>, byte_offset: u64, survey: Survey },
     Oversized { info: Arc<SourceInfo>, lines: u64 },
     SourceEnd(Arc<SourceInfo>),
 }
 
-fn surveyed(compiled: &Compiled, item: &Item) -> Surveyed {
+fn surveyed(rules: &SchemaRules, item: &Item) -> Surveyed {
     match item {
         Item::Morsel(morsel, info) => Surveyed::Morsel {
             info: info.clone(),
             byte_offset: morsel.byte_offset,
-            survey: compiled.survey(morsel, info, true),
+            survey: rules.survey(morsel, info, true),
         },
         Item::Oversized(oversized, info) => Surveyed::Oversized { info: info.clone(), lines: oversized.lines },
         Item::SourceEnd(info) => Surveyed::SourceEnd(info.clone()),
@@ -130,11 +132,11 @@ fn surveyed(compiled: &Compiled, item: &Item) -> Surveyed {
 
 /// Goes through what the records say, in order.
 struct Tracker<'a> {
-    compiled: &'a Compiled,
+    rules: &'a SchemaRules,
     control: &'a Control,
     /// The join of all types of values.
     seen: Schema,
-    /// That with what is declared and what is law.
+    /// `seen`, merged with the declared types and the enforced schema.
     shown: Schema,
     set_by: HashMap<String, SetBy>,
     /// Lines and records of each source so far.
@@ -145,12 +147,12 @@ struct Tracker<'a> {
 }
 
 impl<'a> Tracker<'a> {
-    fn new(compiled: &'a Compiled, control: &'a Control) -> Self {
+    fn new(rules: &'a SchemaRules, control: &'a Control) -> Self {
         Tracker {
-            compiled,
+            rules,
             control,
             seen: Schema::default(),
-            shown: compiled.under_law(Schema::default()),
+            shown: rules.under_contract(Schema::default()),
             set_by: HashMap::new(),
             places: BTreeMap::new(),
             records: 0,
@@ -165,7 +167,7 @@ impl<'a> Tracker<'a> {
             Surveyed::Oversized { info, lines } => {
                 self.advance(&info, lines, 1);
             }
-            Surveyed::SourceEnd(info) => self.join(&Compiled::header_columns(&info)),
+            Surveyed::SourceEnd(info) => self.join(&info.header_columns()),
         }
     }
 
@@ -178,8 +180,8 @@ impl<'a> Tracker<'a> {
             record: records + record,
         };
         // Names of columns come before any value.
-        self.join(&Compiled::header_columns(info));
-        if self.seen.join(&survey.schema, self.compiled.mixing) != self.seen {
+        self.join(&info.header_columns());
+        if self.seen.join(&survey.schema, self.rules.mixing) != self.seen {
             for widening in &survey.widenings {
                 let before = std::mem::take(&mut self.shown);
                 self.join(&widening.schema);
@@ -194,8 +196,8 @@ impl<'a> Tracker<'a> {
     }
 
     fn join(&mut self, more: &Schema) {
-        self.seen = self.seen.join(more, self.compiled.mixing);
-        self.shown = self.compiled.under_law(self.compiled.with_declared_types(self.seen.clone()));
+        self.seen = self.seen.join(more, self.rules.mixing);
+        self.shown = self.rules.under_contract(self.rules.with_declared_types(self.seen.clone()));
     }
 
     /// Lines and records of the source before the ones given.
@@ -210,11 +212,11 @@ impl<'a> Tracker<'a> {
     }
 
     fn finish(self, from: TypeFrom) -> Result<Described, Error> {
-        let schema = self.compiled.initial_schema(self.compiled.with_declared_types(self.seen))?;
+        let schema = self.rules.initial_schema(self.rules.with_declared_types(self.seen))?;
         let mut origins = HashMap::new();
         let mut set_by = self.set_by;
-        let law = self.compiled.law.as_ref().map_or(&[][..], |law| &law.fields);
-        let is_csv = self.compiled.mixing == crate::column::Mixing::Text;
+        let law = self.rules.contract.as_ref().map_or(&[][..], |law| &law.fields);
+        let is_csv = self.rules.mixing == crate::column::Mixing::Text;
         let mut name = |path: &FieldPath, ty: &Type, law: Option<&Type>, declared: Option<&Type>| {
             let from = match ty {
                 _ if law.is_some_and(|law| *law != Type::Null) => TypeFrom::SchemaFile,
@@ -224,7 +226,7 @@ impl<'a> Tracker<'a> {
             };
             origins.insert(path.as_str().to_owned(), (from, set_by.remove(path.as_str())));
         };
-        name_origins(&schema.fields, law, &self.compiled.declared.fields, &FieldPath::root(), &mut name);
+        name_origins(&schema.fields, law, &self.rules.declared.fields, &FieldPath::root(), &mut name);
         let Tracker { records, misfits, first_misfit, .. } = self;
         Ok(Described { schema, records, misfits, first_misfit, origins })
     }

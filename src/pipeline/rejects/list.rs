@@ -1,88 +1,18 @@
-//! The file of records that could not be used: one JSON object per line.
+//! Rejected records of one morsel on their way from a worker to the writer, packed: a file of the wrong kind is nothing but
+//! rejects.
 
 use std::borrow::Cow;
-use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Read, Write};
-use std::path::{Path, PathBuf};
 
-use serde_json::json;
-
-use super::Error;
-use super::one::write_error;
-use crate::format::Reject;
+use crate::column::Morsel;
 use crate::format::decode::RejectedRecord;
-use crate::position::{FieldPath, Position};
-use crate::sink::PendingFile;
-
-/// Rejects of one execution. The file is made with the first of them.
-pub(super) struct Rejects {
-    path: PathBuf,
-    file: Option<BufWriter<PendingFile>>,
-}
-
-impl Rejects {
-    pub fn new(path: &Path) -> Self {
-        Rejects { path: path.to_owned(), file: None }
-    }
-
-    /// Sets one record aside. The raw record is text as a rule; bytes that are not UTF-8 are given
-    /// in hexadecimal, so that nothing of them is lost.
-    pub fn write(&mut self, position: &Position, reject: &Reject, raw: Option<&[u8]>) -> Result<(), Error> {
-        let fail = |cause| write_error(&self.path, cause);
-        let file = match &mut self.file {
-            Some(file) => file,
-            None => self.file.insert(BufWriter::new(PendingFile::create(&self.path, false).map_err(fail)?)),
-        };
-        let mut line = json!({
-            "source": &*position.source,
-            "byte": position.byte,
-            "line": position.line,
-            "record": position.record,
-            "path": reject.path.as_str(),
-            "offset": reject.offset,
-            "reason": reject.reason,
-        });
-        match raw.map(std::str::from_utf8) {
-            Some(Ok(text)) => line["raw"] = text.into(),
-            Some(Err(_)) => {
-                let hex: String = raw.unwrap_or_default().iter().map(|b| format!("{b:02x}")).collect();
-                line["raw_hex"] = hex.into();
-            }
-            None => line["raw"] = serde_json::Value::Null,
-        }
-        writeln!(file, "{line}").map_err(fail)
-    }
-
-    /// Makes what was set aside durable, so that only the file's name is missing.
-    pub fn sync(&mut self) -> Result<(), Error> {
-        let Some(file) = &mut self.file else { return Ok(()) };
-        file.flush().and_then(|()| file.get_mut().sync()).map_err(|cause| write_error(&self.path, cause))
-    }
-
-    /// Makes the file appear; `None` when there was nothing to set aside. Rejects of an earlier
-    /// execution at this place are then removed, so that they cannot be taken for this one's;
-    /// any other file stays.
-    pub fn commit(self) -> Result<Option<PathBuf>, Error> {
-        match self.file {
-            Some(file) => {
-                let file = file.into_inner().map_err(|e| write_error(&self.path, e.into_error()))?;
-                file.commit().map_err(|cause| write_error(&self.path, cause))?;
-                Ok(Some(self.path))
-            }
-            None => {
-                if is_rejects_file(&self.path) {
-                    std::fs::remove_file(&self.path).map_err(|cause| write_error(&self.path, cause))?;
-                }
-                Ok(None)
-            }
-        }
-    }
-}
+use crate::format::{Format, Reject};
+use crate::pipeline::input::SourceInfo;
+use crate::position::FieldPath;
 
 /// Rejects on their way to the writer. A wrong file is nothing but rejects, so that each takes little
 /// more than its own bytes: they share one buffer, and words that are said again are said once.
 #[derive(Debug, Default)]
-pub(super) struct RejectList {
+pub struct RejectList {
     places: Vec<RejectPlace>,
     /// The raw records, one behind the other, if they are kept.
     raw: Option<Vec<u8>>,
@@ -108,12 +38,34 @@ impl RejectList {
         RejectList { line_break, ..RejectList::default() }
     }
 
+    /// The first `at_most` rejects of one morsel, with the raw records if they are kept.
+    pub fn of_morsel(
+        rejects: Vec<RejectedRecord>,
+        morsel: &Morsel,
+        info: &SourceInfo,
+        at_most: usize,
+        keep_raw: bool,
+    ) -> RejectList {
+        let is_array = info.format == Format::JsonArray;
+        let mut list = RejectList::new(info.line_break());
+        for mut rejected in rejects.into_iter().take(at_most) {
+            let mut raw = &morsel.records()[rejected.byte..rejected.byte + rejected.len];
+            if is_array {
+                // The blanks before the next comma or bracket are no part of an element.
+                raw = raw.trim_ascii_end();
+                rejected.len = raw.len();
+            }
+            list.push(rejected, keep_raw.then_some(raw));
+        }
+        list
+    }
+
     /// Bytes that it holds, about.
     pub fn memory_size(&self) -> usize {
         self.raw.as_ref().map_or(0, Vec::len) + self.places.len() * size_of::<RejectPlace>() + self.words.len() * 64
     }
 
-    /// How many.
+    /// Number of rejects.
     pub fn len(&self) -> usize {
         self.places.len()
     }
@@ -199,14 +151,4 @@ impl RejectList {
             (RejectedRecord { reject, byte, len, line: place.line.into(), record: place.record.into() }, raw)
         })
     }
-}
-
-/// True if a file with rejects stands at `path`: its first line is one.
-pub fn is_rejects_file(path: &Path) -> bool {
-    let Ok(file) = File::open(path) else { return false };
-    let mut first = String::new();
-    // A raw record may be long; what stands before it tells.
-    let mut line = BufReader::new(file).take(1 << 10);
-    let _ = line.read_line(&mut first);
-    first.starts_with(r#"{"source":"#) && first.contains(r#","record":"#)
 }

@@ -5,73 +5,32 @@ use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::{Control, Error, Limits};
-use crate::column::{Batch, Mixing, Morsel};
+use super::item::{CsvSource, Item, SourceInfo};
+use crate::column::{Mixing, Morsel};
 use crate::format::compress::decompressing;
-use crate::format::csv::{CsvDecoder, Header};
+use crate::format::csv::CsvDecoder;
 use crate::format::detect::InputFormat;
-use crate::format::frame::{BufferPool, Framed, Framer, Framing, Oversized};
+use crate::format::frame::{BufferPool, Framed, Framer, Framing};
 use crate::format::json_array::JsonArrayLines;
 use crate::format::ndjson::decode_cells;
 use crate::format::{Compression, Format, csv, detect};
+use crate::pipeline::error::{Error, PlanError};
+use crate::pipeline::plan::Limits;
+use crate::pipeline::progress::Control;
 use crate::position::Position;
 use crate::source::{ByteSource, Expansion, FileSource, Input, RowSource, Source, StdinSource, format_of_media_type};
 
 /// Bytes that tell a compression.
 const MAGIC_BYTES: usize = 4;
 
-/// What is known of a source once it is open.
-#[derive(Debug)]
-pub(super) struct SourceInfo {
-    /// Its place in the plan.
-    pub index: usize,
-    /// Its name.
-    pub name: Arc<str>,
-    /// Its format.
-    pub format: Format,
-    /// How a CSV source is read, once its header is known.
-    pub csv: Option<CsvSource>,
-    /// Rows that the API said it has.
-    pub expected_rows: Option<u64>,
-    /// It came over a network, where a last line without end may be half of one.
-    pub is_stream: bool,
-}
-
-/// What the header of a CSV source says.
-pub(super) struct CsvSource {
-    /// The names of the columns.
-    pub header: Header,
-    /// Decodes its morsels.
-    pub decoder: CsvDecoder,
-}
-
-impl std::fmt::Debug for CsvSource {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CsvSource").field("header", &self.header).finish_non_exhaustive()
-    }
-}
-
-/// One piece of input, in order.
-#[derive(Debug)]
-pub(super) enum Item {
-    /// Records.
-    Morsel(Morsel, Arc<SourceInfo>),
-    /// Rows that nobody has to decode.
-    Rows(Batch, Arc<SourceInfo>),
-    /// A record that was too long.
-    Oversized(Oversized, Arc<SourceInfo>),
-    /// A source has ended; so many whole rows were expected of it.
-    SourceEnd(Arc<SourceInfo>),
-}
-
 /// Reads the sources of a plan one after the other.
-pub(super) struct Reader {
+pub struct Reader {
     waiting: VecDeque<(usize, Source)>,
     current: Option<Open>,
     /// Instead, a source of rows.
     rows: Option<(Box<dyn RowSource>, Arc<SourceInfo>)>,
     limits: Limits,
-    /// Hand on whole records whenever the source pauses: somebody watches the output.
+    /// Hand on whole records whenever the source pauses: an output is live.
     flush_on_pause: bool,
     pool: BufferPool,
     control: Control,
@@ -113,7 +72,7 @@ impl Reader {
         }
     }
 
-    /// What unlike scalars become, by the format of the sources so far.
+    /// The rule for unlike scalars, by the format of the sources so far.
     pub fn mixing(&self) -> Mixing {
         if self.is_csv == Some(true) { Mixing::Text } else { Mixing::Json }
     }
@@ -143,7 +102,7 @@ impl Reader {
                 return Err(Error::Cancelled);
             }
             if let Some((rows, info)) = &mut self.rows {
-                let batch = rows.next().transpose().map_err(super::query::error_of)?;
+                let batch = rows.next().transpose().map_err(Error::of_query_rows)?;
                 return Ok(Some(match batch {
                     Some(batch) => Item::Rows(batch, info.clone()),
                     None => Item::SourceEnd(self.rows.take().expect("it is there").1),
@@ -167,10 +126,7 @@ impl Reader {
                 let open = self.open(index, source)?;
                 let is_csv = open.info.format == Format::Csv;
                 if *self.is_csv.get_or_insert(is_csv) != is_csv {
-                    return Err(Error::Plan(format!(
-                        "{}: sources of CSV and of JSON have different rules for types and cannot be one sequence",
-                        open.info.name
-                    )));
+                    return Err(PlanError::MixedSources(open.info.name.to_string()).into());
                 }
                 self.current = Some(open);
                 continue;
@@ -189,10 +145,8 @@ impl Reader {
                 }
                 Some(Framed::Oversized(oversized)) => {
                     if open.delimiter_of_header.is_some() {
-                        return Err(Error::Plan(format!(
-                            "{}: the CSV header is longer than --max-record-bytes",
-                            open.info.name
-                        )));
+                        let (name, max_record_bytes) = (open.info.name.to_string(), self.limits.max_record_bytes);
+                        return Err(PlanError::HeaderTooLong { name, max_record_bytes }.into());
                     }
                     return Ok(Some(Item::Oversized(oversized, open.info.clone())));
                 }
@@ -304,7 +258,8 @@ impl Reader {
     }
 }
 
-/// Where the transport cannot tell the end from a cut, the compression, the closing bracket or the number of rows can.
+/// Requires that the end is one: where the transport cannot tell it from a cut, the compression, the closing bracket or
+/// the number of rows can.
 fn require_proven_end(open: &Open) -> Result<(), Error> {
     let info = &open.info;
     let shows_otherwise =

@@ -1,0 +1,154 @@
+//! CSV files: rows as the workers encoded them, behind a header. A column that comes late is put into what was written
+//! before, by copying the file with every row brought to the final columns.
+
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::sync::Arc;
+
+use super::encode::compressed;
+use super::writer::{FileError, FileWriter, TextSink};
+use crate::column::Schema;
+use crate::format::compress::decompressing;
+use crate::format::csv::CsvEncoder;
+use crate::format::csv::pad::Remap;
+use crate::format::{Compression, CsvOptions};
+use crate::sink::Sink;
+
+/// Bytes of a CSV file that are rewritten at a time when a late column came.
+const REWRITE_BYTES: usize = 1 << 20;
+
+/// A CSV file in the making.
+pub struct CsvFile {
+    text: TextSink,
+    options: CsvOptions,
+    segments: Vec<Segment>,
+    /// Rows are added to a file that has its header already.
+    appending: bool,
+}
+
+/// A stretch of a CSV file whose rows have the same columns.
+struct Segment {
+    columns: Arc<Schema>,
+    start: u64,
+    end: u64,
+}
+
+impl CsvFile {
+    /// Begins a file on `sink`, or goes on with the one that it holds.
+    pub fn new(sink: Sink, options: CsvOptions, compression: Compression) -> Self {
+        let appending = sink.bytes_before() > 0;
+        CsvFile { text: TextSink::new(sink, compression), options, segments: Vec::new(), appending }
+    }
+
+    /// Writes the header, or compares it with that of the file that rows are added to.
+    fn begin(&mut self, columns: &Schema) -> Result<(), FileError> {
+        let header = self.header(columns);
+        if !self.appending {
+            return Ok(self.text.write(&header)?);
+        }
+        let mut there = Vec::new();
+        if let Some(file) = self.text.sink.reread()? {
+            file.take(header.len() as u64).read_to_end(&mut there)?;
+        }
+        if there == header {
+            return Ok(());
+        }
+        Err(FileError::HeaderDiffers(String::from_utf8_lossy(&header).trim_end().to_owned()))
+    }
+
+    fn header(&self, columns: &Schema) -> Vec<u8> {
+        let mut header = Vec::new();
+        CsvEncoder::new(self.options).write_header(columns, &mut header);
+        compressed(self.text.compression, &header)
+    }
+
+    /// Copies the file with every row brought to `columns`, cells as they are.
+    fn rewrite(&self, columns: &Schema) -> io::Result<TextSink> {
+        let mut new = TextSink::new(self.text.sink.replacement()?, self.text.compression);
+        new.write(&self.header(columns))?;
+        for segment in &self.segments {
+            let rows = self.text.sink.reread()?;
+            let mut rows = rows.ok_or_else(|| io::Error::other("a stream cannot be read back"))?;
+            rows.seek(SeekFrom::Start(segment.start))?;
+            let rows = rows.take(segment.end - segment.start);
+            let mut rows: Box<dyn Read + Send> = match new.compression {
+                Compression::None => Box::new(rows),
+                compression => decompressing(compression, rows),
+            };
+            let remap = Remap::new(&segment.columns, columns, self.options)
+                .ok_or_else(|| io::Error::other("a column of the file is gone"))?;
+            let mut pieces = Pieces { target: &mut new, buffer: Vec::new() };
+            remap.rewrite(&mut rows, &mut pieces)?;
+            pieces.flush()?;
+        }
+        Ok(new)
+    }
+}
+
+impl FileWriter for CsvFile {
+    fn append_text(&mut self, text: &[u8], columns: &Arc<Schema>) -> Result<(), FileError> {
+        if text.is_empty() {
+            return Ok(());
+        }
+        if !self.segments.last().is_some_and(|last| same_names(&last.columns, columns)) {
+            if self.segments.is_empty() {
+                self.begin(columns)?;
+            }
+            let start = self.text.bytes;
+            self.segments.push(Segment { columns: columns.clone(), start, end: start });
+        }
+        self.text.write(text)?;
+        self.segments.last_mut().expect("there is one by now").end = self.text.bytes;
+        Ok(())
+    }
+
+    fn bytes(&self) -> u64 {
+        self.text.bytes
+    }
+
+    fn park(&mut self) -> Result<(), FileError> {
+        self.text.sink.park();
+        Ok(())
+    }
+
+    fn finish(mut self: Box<Self>, columns: &Schema) -> Result<(Sink, u64), FileError> {
+        if self.segments.is_empty() {
+            if !columns.fields.is_empty() {
+                self.begin(columns)?;
+            }
+        } else if !self.segments.iter().all(|segment| same_names(&segment.columns, columns)) {
+            if self.appending || !self.text.sink.can_go_back() {
+                return Err(FileError::Bug("the columns of a stream changed".into()));
+            }
+            self.text = self.rewrite(columns)?;
+        }
+        Ok(self.text.finish()?)
+    }
+}
+
+fn same_names(a: &Schema, b: &Schema) -> bool {
+    a.fields.len() == b.fields.len() && a.fields.iter().zip(&b.fields).all(|(a, b)| a.name == b.name)
+}
+
+/// Collects bytes to pieces and writes them compressed.
+struct Pieces<'a> {
+    target: &'a mut TextSink,
+    buffer: Vec<u8>,
+}
+
+impl Write for Pieces<'_> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.buffer.extend_from_slice(buf);
+        if self.buffer.len() >= REWRITE_BYTES {
+            self.flush()?;
+        }
+        Ok(buf.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if !self.buffer.is_empty() {
+            self.target.write_plain(&self.buffer)?;
+            self.buffer.clear();
+        }
+        Ok(())
+    }
+}

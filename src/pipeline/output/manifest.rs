@@ -1,0 +1,137 @@
+//! The last act of a directory of files: their names, the manifest that lists them, and the removal of what an earlier
+//! execution left of the same set.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::pipeline::plan::Directory;
+use crate::sink::{PartFile, Staging};
+
+/// The name of the file that lists the others. Readers of whole directories pass over names with this beginning.
+pub const MANIFEST: &str = "_manifest.json";
+
+/// The name of the file that says that a directory of outputs is whole.
+pub const SUCCESS: &str = "_SUCCESS";
+
+/// A whole file that is to get its name.
+pub struct StagedFile {
+    /// Its path below the directory.
+    pub name: PathBuf,
+    /// Its rows.
+    pub rows: u64,
+    /// Its bytes.
+    pub bytes: u64,
+    /// Its bytes, under a temporary name.
+    pub part: PartFile,
+}
+
+/// One file, in the manifest.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Entry {
+    pub path: String,
+    rows: u64,
+    pub bytes: u64,
+    sha256: String,
+    /// The first part of its name: files of one set are replaced together.
+    set: String,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+struct Manifest {
+    version: u32,
+    writer: String,
+    rows: u64,
+    bytes: u64,
+    files: Vec<Entry>,
+}
+
+/// Gives the files their names in `directory`, writes the manifest, and removes those of the same set from before.
+/// Returns the entries of `files`.
+pub fn publish(staging: &Staging, directory: &Directory, files: Vec<StagedFile>) -> std::io::Result<Vec<Entry>> {
+    let mut entries = Vec::with_capacity(files.len());
+    let mut sinks = Vec::with_capacity(files.len());
+    for StagedFile { name, rows, bytes, part } in files {
+        let path = name.to_string_lossy().into_owned();
+        if directory.no_clobber && staging.exists(&name)? {
+            let what = format!("{path} exists already, and nothing may be replaced");
+            return Err(std::io::Error::new(std::io::ErrorKind::AlreadyExists, what));
+        }
+        let sha256 = digest_of(part.reread()?)?;
+        entries.push(Entry { path, rows, bytes, sha256, set: directory.set.clone() });
+        sinks.push(part);
+    }
+    // What an earlier time left of the same set, also one that was interrupted here.
+    let old = staging.read(MANIFEST)?.and_then(|text| serde_json::from_str::<Manifest>(&text).ok());
+    let others: Vec<Entry> =
+        old.iter().flat_map(|old| old.files.iter().filter(|file| file.set != directory.set).cloned()).collect();
+    let journal: Vec<String> =
+        staging.read_journal()?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+    let kept: BTreeSet<&str> = entries.iter().chain(&others).map(|entry| &*entry.path).collect();
+    let ours = old.iter().flat_map(|old| old.files.iter().filter(|file| file.set == directory.set));
+    let stale: BTreeSet<String> = ours
+        .map(|entry| entry.path.clone())
+        .chain(journal)
+        .filter(|path| !kept.contains(&**path) && is_below(path))
+        .collect();
+    let names: Vec<&str> = entries.iter().map(|entry| &*entry.path).chain(stale.iter().map(|path| &**path)).collect();
+    staging.write_journal(&serde_json::to_vec(&names)?)?;
+    // From here on the directory is not whole, until its end says so.
+    staging.remove(Path::new(SUCCESS))?;
+    for (part, entry) in sinks.iter().zip(&entries) {
+        staging.publish(part.path(), Path::new(&entry.path))?;
+    }
+    for path in &stale {
+        staging.remove(Path::new(path))?;
+    }
+    let directories: BTreeSet<PathBuf> =
+        entries.iter().filter_map(|entry| Some(Path::new(&entry.path).parent()?.to_owned())).collect();
+    staging.sync_folders(directories.into_iter());
+    let mut all: BTreeMap<String, Entry> = others.into_iter().map(|entry| (entry.path.clone(), entry)).collect();
+    all.extend(entries.iter().map(|entry| (entry.path.clone(), entry.clone())));
+    let manifest = Manifest {
+        version: 1,
+        writer: concat!("drawoff ", env!("CARGO_PKG_VERSION")).to_owned(),
+        rows: all.values().map(|entry| entry.rows).sum(),
+        bytes: all.values().map(|entry| entry.bytes).sum(),
+        files: all.into_values().collect(),
+    };
+    staging.write_whole(MANIFEST, &serde_json::to_vec_pretty(&manifest)?)?;
+    staging.write_whole(SUCCESS, b"")?;
+    staging.remove_journal()?;
+    staging.sync_folders(std::iter::empty());
+    Ok(entries)
+}
+
+/// True for a path that leads nowhere but below its folder; manifests could be written by anybody.
+fn is_below(path: &str) -> bool {
+    Path::new(path).components().all(|component| matches!(component, std::path::Component::Normal(_)))
+}
+
+fn digest_of(mut file: impl Read) -> std::io::Result<String> {
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(n) => hash.update(&buffer[..n]),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_removes_nothing_outside() {
+        assert!(is_below("a=1/part-00001.csv") && is_below("x"));
+        assert!(!is_below("../x") && !is_below("/x") && !is_below("a/../../x"));
+    }
+}

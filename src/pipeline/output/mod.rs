@@ -1,0 +1,35 @@
+//! The outputs of an execution, in two halves. The workers' half encodes rows and knows no path, no sink and no file; the
+//! writer's half puts encoded rows into files and makes these appear whole.
+//!
+//! ```text
+//! workers:  spec  rows  spilled  encode  row_groups  partition
+//! writer:   writer (the trait)  csv  ndjson  json_array  parquet  arrow  file
+//!           manifest  spill  directory  open
+//! ```
+
+mod arrow;
+mod buffers;
+mod csv;
+mod directory;
+mod encode;
+mod file;
+mod json_array;
+mod manifest;
+mod ndjson;
+mod open;
+mod parquet;
+mod partition;
+mod row_groups;
+mod rows;
+mod spec;
+mod spill;
+mod spilled;
+mod writer;
+
+pub use encode::encode_rows;
+pub use manifest::SUCCESS;
+pub use open::{FinishedOutput, OutputWriter};
+pub use row_groups::RowGroupBuilder;
+pub use rows::EncodedBatch;
+pub use spec::OutputSpecs;
+pub use writer::{OrderCounts, WriterOptions};

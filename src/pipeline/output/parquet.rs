@@ -1,0 +1,75 @@
+//! Parquet files: row groups as the workers encoded them, and the footer once the columns of all rows are known.
+
+use std::io::{self, BufWriter};
+use std::sync::Arc;
+
+use super::writer::{FileError, FileWriter, OrderCounts, WriterOptions};
+use crate::column::Schema;
+use crate::format::ParquetOptions;
+use crate::format::parquet::{EncodedRowGroup, ParquetFileWriter};
+use crate::sink::{Reread, Sink};
+
+/// A Parquet file in the making.
+pub struct ParquetFile {
+    writer: ParquetFileWriter<BufWriter<Sink>>,
+    /// A second handle on the file, if it is one, for row groups that a late column makes anew.
+    reread: Option<Reread>,
+    /// Counts its row groups, if an order was claimed for them.
+    order: Option<Arc<OrderCounts>>,
+}
+
+impl ParquetFile {
+    /// Begins a file on `sink`.
+    pub fn new(sink: Sink, parquet: ParquetOptions, options: &WriterOptions) -> Result<Self, FileError> {
+        let reread = sink.rereader()?;
+        let buffered = BufWriter::with_capacity(options.buffer_bytes, sink);
+        let writer = ParquetFileWriter::try_new(buffered, parquet, options.mixing, options.metadata.to_vec())?;
+        let writer = writer.with_row_group_bytes(options.row_group_bytes).with_sort_keys(&options.sort_hint);
+        let order = (!options.sort_hint.is_empty()).then(|| options.order.clone());
+        Ok(ParquetFile { writer, reread, order })
+    }
+}
+
+impl FileWriter for ParquetFile {
+    fn append_row_group(&mut self, group: EncodedRowGroup) -> Result<(), FileError> {
+        Ok(self.writer.append(group)?)
+    }
+
+    fn bytes(&self) -> u64 {
+        self.writer.bytes()
+    }
+
+    fn open_bytes(&self) -> usize {
+        self.writer.open_bytes()
+    }
+
+    fn close_row_group(&mut self) -> Result<(), FileError> {
+        Ok(self.writer.close_open()?)
+    }
+
+    fn row_group_columns(&self) -> Option<&Schema> {
+        Some(self.writer.schema())
+    }
+
+    fn park(&mut self) -> Result<(), FileError> {
+        self.writer.flush()?;
+        self.writer.get_mut().get_mut().park();
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, columns: &Schema) -> Result<(Sink, u64), FileError> {
+        let ParquetFile { mut writer, reread, order } = *self;
+        writer.declare(columns);
+        writer.set_order(columns);
+        let reread = || match reread {
+            Some(reread) => reread(),
+            None => Err(io::Error::other("a stream cannot be read back")),
+        };
+        let (buffered, summary) = writer.finish(reread)?;
+        let sink = buffered.into_inner().map_err(io::IntoInnerError::into_error)?;
+        if let Some(order) = order {
+            order.add(summary.row_groups, summary.sorted_row_groups);
+        }
+        Ok((sink, summary.bytes))
+    }
+}

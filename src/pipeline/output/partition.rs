@@ -1,0 +1,154 @@
+//! Rows divided by the values of columns: the directory of each, as Hive names it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::rows::PartitionPath;
+use crate::column::Batch;
+use crate::format::json_text::{JsonValues, unescape};
+use crate::pipeline::error::{Error, PartitionError};
+
+/// The directory of rows that have null in a column, as Hive calls it.
+const NULL_DIRECTORY: &str = "__HIVE_DEFAULT_PARTITION__";
+
+/// The longest name of a directory that common file systems take.
+const MAX_NAME_BYTES: usize = 255;
+
+/// The rows of `batch` for each directory, in the order of first sight, each in the order of the rows and without the
+/// columns that choose the directory.
+pub fn by_directory(batch: &Batch, partition_by: &[Arc<str>]) -> Result<Vec<(PartitionPath, Batch)>, Error> {
+    if batch.rows == 0 {
+        return Ok(Vec::new());
+    }
+    if partition_by.is_empty() {
+        return Ok(vec![("".into(), batch.clone())]);
+    }
+    let columns: Vec<_> = partition_by
+        .iter()
+        .map(|name| {
+            let i = batch.schema.position(name);
+            (&**name, i.map(|i| JsonValues::new(&batch.columns[i], &batch.schema.fields[i].ty)))
+        })
+        .collect();
+    let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
+    let mut places: HashMap<Vec<u8>, usize> = HashMap::new();
+    // Text that is escaped in JSON in one row and not in another is the same.
+    let mut named: HashMap<PartitionPath, usize> = HashMap::new();
+    // For each directory its name and its rows.
+    let mut directories: Vec<(PartitionPath, Vec<u32>)> = Vec::new();
+    let (mut key, mut value, mut last) = (Vec::new(), Vec::new(), None::<(Vec<u8>, usize)>);
+    for row in 0..batch.rows {
+        key.clear();
+        for (_, column) in &columns {
+            value.clear();
+            match column {
+                Some(values) => values.write(row, &mut value),
+                None => value.extend_from_slice(b"null"),
+            }
+            key.extend_from_slice(&value);
+            key.push(0);
+        }
+        let place = match &last {
+            Some((last, place)) if *last == key => *place,
+            _ => {
+                let place = match places.get(&key) {
+                    Some(place) => *place,
+                    None => {
+                        let directory = directory_of(&names, &key)?;
+                        let place = *named.entry(directory.clone()).or_insert_with(|| {
+                            directories.push((directory, Vec::new()));
+                            directories.len() - 1
+                        });
+                        places.insert(key.clone(), place);
+                        place
+                    }
+                };
+                last = Some((key.clone(), place));
+                place
+            }
+        };
+        directories[place].1.push(row as u32);
+    }
+    let rest = batch.without_columns(partition_by);
+    if let [(directory, _)] = &directories[..] {
+        return Ok(vec![(directory.clone(), rest)]);
+    }
+    // One gathering of all columns; each directory then has a slice of it.
+    let order: Vec<u32> = directories.iter().flat_map(|(_, rows)| rows.iter().copied()).collect();
+    let sorted = rest.take(&order).map_err(|e| Error::Bug(format!("rows cannot be gathered: {e}")))?;
+    let mut at = 0;
+    Ok(directories
+        .into_iter()
+        .map(|(directory, rows)| {
+            let slice = sorted.slice(at, rows.len());
+            at += rows.len();
+            (directory, slice)
+        })
+        .collect())
+}
+
+/// `name=value/…` of the values in `key`, each ended by NUL and in JSON. Null has Hive's name for it, the empty text an
+/// empty value; what might mean something in a path or to a reader is escaped by `%` as in URLs.
+fn directory_of(names: &[&str], key: &[u8]) -> Result<PartitionPath, PartitionError> {
+    let mut path = String::new();
+    for (name, value) in names.iter().zip(key.split(|&b| b == 0)) {
+        let mut directory = String::new();
+        escape(name.as_bytes(), &mut directory);
+        directory.push('=');
+        match value {
+            b"null" => directory.push_str(NULL_DIRECTORY),
+            [b'"', text @ .., b'"'] => {
+                let mut plain = Vec::new();
+                unescape(text, &mut plain);
+                if plain == NULL_DIRECTORY.as_bytes() {
+                    // This text is not null.
+                    directory.push_str("%5F");
+                    plain.remove(0);
+                }
+                escape(&plain, &mut directory);
+            }
+            json => escape(json, &mut directory),
+        }
+        if directory.len() > MAX_NAME_BYTES {
+            return Err(PartitionError::LongName {
+                column: (*name).to_owned(),
+                bytes: directory.len(),
+                most: MAX_NAME_BYTES,
+            });
+        }
+        if !path.is_empty() {
+            path.push('/');
+        }
+        path.push_str(&directory);
+    }
+    Ok(path.into())
+}
+
+fn escape(text: &[u8], out: &mut String) {
+    for &b in text {
+        if b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~' | b'+' | b'@' | b',') {
+            out.push(char::from(b));
+        } else {
+            out.push_str(&format!("%{b:02X}"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_are_named_so_that_paths_and_readers_take_them() {
+        let directory =
+            |names: &[&str], key: &str| directory_of(names, key.replace('|', "\0").as_bytes()).unwrap().to_string();
+        assert_eq!(directory(&["country", "n"], r#""NO"|12|"#), "country=NO/n=12");
+        assert_eq!(directory(&["a"], "null|"), "a=__HIVE_DEFAULT_PARTITION__");
+        assert_eq!(directory(&["a"], r#""null"|"#), "a=null");
+        assert_eq!(directory(&["a"], r#""__HIVE_DEFAULT_PARTITION__"|"#), "a=%5F_HIVE_DEFAULT_PARTITION__");
+        assert_eq!(directory(&["a"], r#"""|"#), "a=");
+        assert_eq!(directory(&["a/b"], r#""../x=1 ü\u0000%"|"#), "a%2Fb=..%2Fx%3D1%20%C3%BC%00%25");
+        let long = format!("\"{}\"|", "x".repeat(300));
+        assert!(directory_of(&["a"], long.replace('|', "\0").as_bytes()).is_err());
+    }
+}

@@ -1,0 +1,176 @@
+//! A plan made ready, read-only and the same for all threads: steps that are bound to columns, the rules of the schema, and
+//! the outputs as workers see them.
+
+use std::sync::Arc;
+
+use super::error::{Error, PlanError};
+use super::input::Item;
+use super::output::OutputSpecs;
+use super::plan::{Limits, OnBadRecord, Output, Plan, Target};
+use super::schema::{Demands, SchemaRegistry, SchemaRules, Unseen, known_columns};
+use super::sequencer::Sequencer;
+use crate::column::{Mixing, Schema};
+use crate::format::OutputFormat;
+use crate::format::ndjson::Keys;
+use crate::transform::{
+    OnBadCast, Step, StepOptions, Steps, bind, columns_needed, keeps_records, needs_places, needs_structs,
+};
+
+/// A plan that can be carried out.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    /// The rules by which records become columns.
+    pub rules: SchemaRules,
+    /// The outputs, without their targets.
+    pub outputs: OutputSpecs,
+    /// Steps that look at one row at a time, for workers.
+    pub row_steps: Vec<Step>,
+    /// Steps that must see all rows in order, for the writer; they follow the others.
+    pub ordered_steps: Vec<Step>,
+    on_bad_cast: OnBadCast,
+    /// Steps name these columns, and the sample had none such.
+    pub unseen: Unseen,
+    /// Rows are counted to a limit, in order.
+    pub has_limit: bool,
+    /// The policy for a record that cannot be used.
+    pub on_bad_record: OnBadRecord,
+    /// Rejects keep their raw records.
+    pub keep_rejects: bool,
+    /// An output is live: rows are handed on as soon as they can be.
+    pub is_live: bool,
+    /// Sizes.
+    pub limits: Limits,
+    /// Compute threads.
+    pub workers: usize,
+}
+
+/// The things that all threads of an execution have in common. Only the writer changes them: the schema in the registry, and
+/// its own place in the sequencer.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub prepared: Arc<Prepared>,
+    pub registry: Arc<SchemaRegistry>,
+    pub sequencer: Arc<Sequencer>,
+}
+
+impl Prepared {
+    /// Checks that `plan` can be carried out with columns such as `sample` has, and decides how.
+    pub fn new(plan: &Plan, mixing: Mixing, sample: &[Item]) -> Result<Self, Error> {
+        check_outputs(plan)?;
+        // Queries know values by their types, and rows that are columns have them.
+        let has_query = plan.steps.iter().any(|step| matches!(step, Step::Sql(_)));
+        let are_rows = sample.iter().any(|item| matches!(item, Item::Rows(..)));
+        let typed = has_query || are_rows || plan.outputs.iter().any(|o| o.format.is_typed());
+        if typed && plan.steps.iter().any(|step| step.properties().makes_raw_columns) {
+            return Err(PlanError::LookupNeedsText.into());
+        }
+        let mut steps = plan.steps.clone();
+        let unseen = match steps.is_empty() {
+            true => Vec::new(),
+            false => bind(&mut steps, known_columns(&plan.limits, &plan.schema, mixing, sample))?,
+        };
+        let rules = SchemaRules::new(&plan.schema, demands(plan, &steps, typed), mixing, &plan.limits);
+        // One worker sees all rows in order. Text is put in order by the writer, which then takes the
+        // steps that need it.
+        let has_parquet = plan.outputs.iter().any(|o| matches!(o.format, OutputFormat::Parquet(_)));
+        let in_one_worker = has_parquet && !Steps::split(&steps).1.is_empty();
+        let (row_steps, ordered_steps) = if in_one_worker { (&steps[..], &[][..]) } else { Steps::split(&steps) };
+        Ok(Prepared {
+            rules,
+            outputs: OutputSpecs::of(plan, mixing),
+            row_steps: row_steps.to_vec(),
+            ordered_steps: ordered_steps.to_vec(),
+            on_bad_cast: plan.on_bad_cast,
+            unseen: Unseen::new(unseen),
+            has_limit: steps.iter().any(|step| step.properties().has_limit),
+            on_bad_record: plan.on_bad_record,
+            keep_rejects: plan.rejects.is_some(),
+            is_live: plan.outputs.iter().any(Output::is_live),
+            limits: plan.limits.clone(),
+            workers: if in_one_worker { 1 } else { plan.limits.worker_count() },
+        })
+    }
+
+    /// The steps of a worker, ready to be applied.
+    pub fn row_steps(&self) -> Steps {
+        Steps::new(&self.row_steps, self.step_options())
+    }
+
+    /// The steps of the writer, ready to be applied; `None` if there are none.
+    pub fn ordered_steps(&self) -> Option<Steps> {
+        (!self.ordered_steps.is_empty()).then(|| Steps::new(&self.ordered_steps, self.step_options()))
+    }
+
+    fn step_options(&self) -> StepOptions {
+        StepOptions {
+            room: self.limits.room(),
+            mixing: self.rules.mixing,
+            typed: self.rules.demands.typed,
+            columns_fixed: self.rules.demands.columns_fixed,
+            on_bad_cast: self.on_bad_cast,
+        }
+    }
+
+    /// The columns that the steps make of `schema`, for the outputs of the plan.
+    pub fn columns_after_steps(&self, schema: &Schema) -> Result<Schema, Error> {
+        self.columns_after(schema, self.step_options())
+    }
+
+    /// The same; a column that never had a value counts as one (`true`), or may still become something else.
+    pub fn columns_after_steps_with(&self, schema: &Schema, columns_fixed: bool) -> Result<Schema, Error> {
+        self.columns_after(schema, StepOptions { columns_fixed, ..self.step_options() })
+    }
+
+    fn columns_after(&self, schema: &Schema, options: StepOptions) -> Result<Schema, Error> {
+        let columns = Steps::new(&self.row_steps, options.clone()).output_schema(schema)?;
+        Ok(Steps::new(&self.ordered_steps, options).output_schema(&columns)?)
+    }
+
+    /// True if a step makes columns of the fields inside values.
+    pub fn flattens(&self) -> bool {
+        self.row_steps.iter().chain(&self.ordered_steps).any(|step| step.properties().opens_objects)
+    }
+}
+
+/// Refuses outputs that do not go together.
+fn check_outputs(plan: &Plan) -> Result<(), PlanError> {
+    if plan.outputs.is_empty() {
+        return Err(PlanError::NoOutput);
+    }
+    if plan.outputs.iter().filter(|o| o.target == Target::Stdout).count() > 1 {
+        return Err(PlanError::TwoStreams);
+    }
+    let keeps_every_key = |o: &Output| matches!(o.format, OutputFormat::Ndjson | OutputFormat::JsonArray);
+    if plan.schema.extra_column.is_some() && plan.outputs.iter().any(keeps_every_key) {
+        return Err(PlanError::ExtraColumnOfJson);
+    }
+    Ok(())
+}
+
+/// The demands of `steps`, which are bound, and of the outputs on decoded rows.
+fn demands(plan: &Plan, steps: &[Step], typed: bool) -> Demands {
+    let outputs = &plan.outputs;
+    let any_csv = outputs.iter().any(|o| matches!(o.format, OutputFormat::Csv(_)));
+    let any_json = outputs.iter().any(|o| matches!(o.format, OutputFormat::Ndjson | OutputFormat::JsonArray));
+    let divided = outputs.iter().any(|o| matches!(&o.target, Target::Directory(d) if !d.partition_by.is_empty()));
+    // Keys without a column go into the extra one; a schema file has types for all of them.
+    let all_columns = plan.schema.extra_column.is_some() || plan.schema.law.is_some() && typed;
+    let fixed = |o: &&Output| o.has_fixed_columns();
+    Demands {
+        typed,
+        keys: match needs_structs(steps) {
+            _ if typed => Keys::Typed,
+            None => Keys::Raw,
+            Some(false) => Keys::RawInObjects,
+            Some(true) => Keys::RawInObjectsAndLists,
+        },
+        cells_as_text: !typed && any_csv && !any_json,
+        only_columns: columns_needed(steps, !typed && !any_csv && !divided).filter(|_| !all_columns),
+        columns_fixed: outputs.iter().any(|o| fixed(&o)),
+        arrays_fixed: outputs.iter().filter(fixed).any(|o| o.format.is_typed()),
+        types_fixed: any_json,
+        lossy_utf8: plan.lossy_utf8,
+        record_spans: needs_places(steps),
+        copies_records: any_json && keeps_records(steps),
+    }
+}

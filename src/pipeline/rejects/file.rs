@@ -1,0 +1,87 @@
+//! The file of records that could not be used: one JSON object per line. It appears whole, with the outputs.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use crate::format::Reject;
+use crate::pipeline::error::Error;
+use crate::position::Position;
+use crate::sink::PendingFile;
+
+/// Rejects of one execution. The file is made with the first of them.
+pub struct RejectsFile {
+    path: PathBuf,
+    file: Option<BufWriter<PendingFile>>,
+}
+
+impl RejectsFile {
+    pub fn new(path: &Path) -> Self {
+        RejectsFile { path: path.to_owned(), file: None }
+    }
+
+    /// Sets one record aside. The raw record is text as a rule; bytes that are not UTF-8 are given
+    /// in hexadecimal, so that nothing of them is lost.
+    pub fn write(&mut self, position: &Position, reject: &Reject, raw: Option<&[u8]>) -> Result<(), Error> {
+        let fail = |cause| Error::write(&self.path, cause);
+        let file = match &mut self.file {
+            Some(file) => file,
+            None => self.file.insert(BufWriter::new(PendingFile::create(&self.path, false).map_err(fail)?)),
+        };
+        let mut line = json!({
+            "source": &*position.source,
+            "byte": position.byte,
+            "line": position.line,
+            "record": position.record,
+            "path": reject.path.as_str(),
+            "offset": reject.offset,
+            "reason": reject.reason,
+        });
+        match raw.map(std::str::from_utf8) {
+            Some(Ok(text)) => line["raw"] = text.into(),
+            Some(Err(_)) => {
+                let hex: String = raw.unwrap_or_default().iter().map(|b| format!("{b:02x}")).collect();
+                line["raw_hex"] = hex.into();
+            }
+            None => line["raw"] = serde_json::Value::Null,
+        }
+        writeln!(file, "{line}").map_err(fail)
+    }
+
+    /// Makes what was set aside durable, so that only the file's name is missing.
+    pub fn sync(&mut self) -> Result<(), Error> {
+        let Some(file) = &mut self.file else { return Ok(()) };
+        file.flush().and_then(|()| file.get_mut().sync()).map_err(|cause| Error::write(&self.path, cause))
+    }
+
+    /// Makes the file appear; `None` when there was nothing to set aside. Rejects of an earlier
+    /// execution at this place are then removed, so that they cannot be taken for this one's;
+    /// any other file stays.
+    pub fn commit(self) -> Result<Option<PathBuf>, Error> {
+        match self.file {
+            Some(file) => {
+                let file = file.into_inner().map_err(|e| Error::write(&self.path, e.into_error()))?;
+                file.commit().map_err(|cause| Error::write(&self.path, cause))?;
+                Ok(Some(self.path))
+            }
+            None => {
+                if is_rejects_file(&self.path) {
+                    std::fs::remove_file(&self.path).map_err(|cause| Error::write(&self.path, cause))?;
+                }
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// True if a file with rejects stands at `path`: its first line is one.
+pub fn is_rejects_file(path: &Path) -> bool {
+    let Ok(file) = File::open(path) else { return false };
+    let mut first = String::new();
+    // A raw record may be long; what stands before it tells.
+    let mut line = BufReader::new(file).take(1 << 10);
+    let _ = line.read_line(&mut first);
+    first.starts_with(r#"{"source":"#) && first.contains(r#","record":"#)
+}

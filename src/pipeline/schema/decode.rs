@@ -1,0 +1,110 @@
+//! Morsels decoded under the rules of the schema, whatever their format. Neither steps nor outputs are known here.
+
+use std::sync::Arc;
+
+use super::rules::SchemaRules;
+use crate::column::{Field, Morsel, Schema, Type};
+use crate::format::Format;
+use crate::format::decode::{Extra, Law, OnMisfit, Outcome, Rules, Survey};
+use crate::format::frame::Framing;
+use crate::format::ndjson::{self, DecodeOptions, Keys, SurveyOptions, UnknownKey};
+use crate::format::utf8::{self, Repaired};
+use crate::pipeline::input::SourceInfo;
+use crate::pipeline::plan::SchemaPolicy;
+
+/// Values of one batch, nulls included. By eye: 64 MiB of string views.
+const MAX_BATCH_CELLS: usize = 4 << 20;
+
+impl SchemaRules {
+    /// The decoder's rules for records, besides the schema.
+    fn decoder_rules(&self) -> Rules<'_> {
+        let law = self.contract.as_ref().map(|contract| Law {
+            fields: &contract.fields,
+            open: self.policy == SchemaPolicy::Evolve,
+            on_misfit: if self.policy == SchemaPolicy::Fail { OnMisfit::Surprise } else { OnMisfit::Reject },
+        });
+        let fixed = if self.demands.typed { self.demands.arrays_fixed } else { self.demands.columns_fixed };
+        let extra = if fixed { Extra::KeysAndMisfits } else { Extra::Keys };
+        Rules {
+            check_all: law.is_some() && !self.demands.typed,
+            law,
+            extra: self.extra_column.is_some().then_some(extra),
+            spans: self.demands.record_spans,
+        }
+    }
+
+    /// The columns that the records of a morsel have. Where these are not typed, only their
+    /// names are of interest.
+    pub fn survey(&self, morsel: &Morsel, info: &SourceInfo, trace: bool) -> Survey {
+        let named = |schema| Survey { schema, ..Survey::default() };
+        let repaired = self.repaired(morsel);
+        let morsel = repaired.as_ref().map_or(morsel, |repaired| &repaired.morsel);
+        let law = self.decoder_rules().law;
+        match &info.csv {
+            Some(csv) if self.demands.cells_as_text => {
+                named(Schema::new(csv.header.names.iter().map(|n| Field::new(n.clone(), Type::Text)).collect()))
+            }
+            Some(csv) => {
+                let mut known = self.declared.clone();
+                known.fields.extend(self.contract.iter().flat_map(|contract| contract.fields.iter().cloned()));
+                csv.decoder.survey(morsel, &known, law, trace)
+            }
+            None if self.demands.only_columns.is_some() && self.demands.keys == Keys::Raw => {
+                named(self.with_needed(Schema::default()))
+            }
+            None => {
+                let max_record_bytes = self.max_record_bytes;
+                let options = SurveyOptions { keys: self.demands.keys, max_record_bytes, law, trace };
+                let survey = ndjson::survey(morsel, &options);
+                Survey { schema: self.only_needed(survey.schema), ..survey }
+            }
+        }
+    }
+
+    /// The morsel to be taken instead, if the plan wants text at any price and this one is not.
+    pub fn repaired(&self, morsel: &Morsel) -> Option<Repaired> {
+        if self.demands.lossy_utf8 { utf8::repair(morsel) } else { None }
+    }
+
+    /// Decodes one morsel into columns of `schema`.
+    pub fn decode(&self, morsel: &Morsel, info: &SourceInfo, schema: &Arc<Schema>) -> Outcome {
+        let freeze = self.policy == SchemaPolicy::Freeze;
+        if let Some(csv) = &info.csv {
+            let on_misfit = if freeze { OnMisfit::Reject } else { OnMisfit::Surprise };
+            return csv.decoder.decode_under(morsel, schema, on_misfit, &self.decoder_rules());
+        }
+        let options = DecodeOptions {
+            unknown_key: if self.demands.only_columns.is_some() { UnknownKey::Skip } else { UnknownKey::Surprise },
+            new_columns: self.demands.keys,
+            freeze,
+            max_record_bytes: self.max_record_bytes,
+            max_cells: MAX_BATCH_CELLS,
+            record_spans: self.demands.copies_records || self.demands.record_spans,
+        };
+        let mut outcome = ndjson::decode_under(morsel, schema, &options, &self.decoder_rules());
+        if info.format == Format::JsonArray {
+            count_lines_of_array(morsel, &mut outcome);
+        }
+        outcome
+    }
+}
+
+/// Puts the lines of the source where the decoder has counted elements.
+fn count_lines_of_array(morsel: &Morsel, outcome: &mut Outcome) {
+    let (mut lines, mut counted_to) = (0, 0);
+    let mut lines_to = |byte: usize| {
+        let line_break = Framing::Elements.line_break();
+        lines += memchr::memchr_iter(line_break, &morsel.records()[counted_to..byte]).count() as u64;
+        counted_to = byte;
+        lines
+    };
+    match outcome {
+        Outcome::Surprise(surprise) => surprise.line = lines_to(surprise.byte),
+        Outcome::Decoded(decoded) => {
+            for rejected in &mut decoded.rejects {
+                rejected.line = lines_to(rejected.byte);
+            }
+            decoded.lines = lines_to(decoded.consumed);
+        }
+    }
+}

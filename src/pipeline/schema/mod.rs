@@ -1,0 +1,15 @@
+//! The schema of an execution: the rules by which it grows, the registry that all threads share, and what is found out by
+//! looking at records. Nothing here knows an output or writes a file.
+
+mod check;
+mod decode;
+mod describe;
+mod infer;
+mod registry;
+mod rules;
+
+pub use check::{Unseen, check_steps, known_columns, warn_about_steps};
+pub use describe::{Described, SetBy, TypeFrom, describe_schema};
+pub use infer::{full_schema, schema_of_sample};
+pub use registry::SchemaRegistry;
+pub use rules::{Demands, SchemaRules};

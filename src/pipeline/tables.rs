@@ -1,0 +1,123 @@
+//! The tables of a query: a temporary file for each, unless it is one already. The query itself is in `query`.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::error::{Error, PlanError};
+use super::plan::{Limits, Output, Plan, Target};
+use super::progress::Control;
+use super::run::pass;
+use crate::column::Schema;
+use crate::format::{Compression, OutputFormat, ParquetCodec, ParquetOptions};
+use crate::source::{Input, Source};
+use crate::transform::{Query, RESULTS, Step, TableFile};
+
+/// The first bytes of a Parquet file.
+const PARQUET_MAGIC: &[u8; 4] = b"PAR1";
+
+/// Takes the query, which is the last step, off the steps.
+pub(super) fn take_query(steps: &mut Vec<Step>) -> Result<Arc<Query>, Error> {
+    let Some(Step::Sql(query)) = steps.pop() else {
+        return Err(PlanError::QueryNotLast.into());
+    };
+    if steps.iter().any(|step| matches!(step, Step::Sql(_))) {
+        return Err(PlanError::TwoQueries.into());
+    }
+    Ok(query)
+}
+
+/// The tables beside the results that the query reads.
+pub(super) fn open_tables(
+    query: &Query,
+    tables: Vec<(String, Source)>,
+    scratch: &Scratch,
+    limits: &Limits,
+    control: &Control,
+) -> Result<Vec<(String, TableFile)>, Error> {
+    for name in query.tables() {
+        if name != RESULTS && !tables.iter().any(|(other, _)| other == name) {
+            let known = tables.iter().map(|(name, _)| name.clone()).collect();
+            return Err(PlanError::NoTable { name: name.clone(), known }.into());
+        }
+    }
+    let mut open = Vec::new();
+    for (name, source) in tables {
+        if open.iter().any(|(other, _)| *other == name) {
+            return Err(PlanError::TableTwice(name).into());
+        }
+        // A table that the query does not name is not read.
+        if query.tables().contains(&name) {
+            let table = open_table(&name, source, scratch, limits, control)?;
+            open.push((name, table));
+        }
+    }
+    Ok(open)
+}
+
+fn open_table(
+    name: &str,
+    source: Source,
+    scratch: &Scratch,
+    limits: &Limits,
+    control: &Control,
+) -> Result<TableFile, Error> {
+    let table_error = |cause: String| Error::Table { name: name.to_owned(), cause };
+    if let Input::File(path) = &source.input
+        && is_parquet(path)
+    {
+        let file = File::open(path).map_err(|cause| table_error(cause.to_string()))?;
+        return TableFile::foreign(file).map_err(|error| table_error(error.to_string()));
+    }
+    let plan = Plan { limits: limits.clone(), ..Plan::new(source, scratch.output(name)) };
+    let report = pass(plan, &control.without_counters())?;
+    scratch.open(name, &report.schema)
+}
+
+fn is_parquet(path: &Path) -> bool {
+    let mut magic = [0; PARQUET_MAGIC.len()];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut magic));
+    read.is_ok() && magic == *PARQUET_MAGIC
+}
+
+/// A directory for tables, which goes with this.
+pub(super) struct Scratch(tempfile::TempDir);
+
+impl Scratch {
+    /// A fresh one, where the limits have temporary files.
+    pub fn new(limits: &Limits) -> Result<Self, Error> {
+        let mut named = tempfile::Builder::new();
+        named.prefix("drawoff-");
+        let made = match &limits.spill_dir {
+            Some(folder) => named.tempdir_in(folder),
+            None => named.tempdir(),
+        };
+        let folder = || limits.spill_dir.clone().unwrap_or_else(std::env::temp_dir);
+        made.map(Scratch).map_err(|cause| Error::Write { path: folder(), cause })
+    }
+
+    /// An output for the rows of a table.
+    pub fn output(&self, name: &str) -> Output {
+        Output {
+            // It is read once: what is quick to write and to read.
+            format: OutputFormat::Parquet(ParquetOptions { codec: ParquetCodec::Snappy }),
+            compression: Compression::None,
+            target: Target::File { path: self.path(name), no_clobber: false, append: false },
+        }
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        // Whatever the name: no two files are one.
+        let hex: String = name.bytes().map(|byte| format!("{byte:02x}")).collect();
+        self.0.path().join(hex).with_extension("parquet")
+    }
+
+    /// A table whose rows were written to [`Scratch::output`], with these columns.
+    pub fn open(&self, name: &str, columns: &Schema) -> Result<TableFile, Error> {
+        let path = self.path(name);
+        let file = File::open(&path).map_err(|cause| Error::Read { name: path.display().to_string(), cause })?;
+        TableFile::ours(file, columns)
+            .map_err(|error| Error::Bug(format!("the rows of `{name}` cannot be read back: {error}")))
+    }
+}
