@@ -32,7 +32,7 @@ enum Typed {
 const HEADING: &str = "Steps (in the order given)";
 
 /// The flag of each step: the step's word with dashes, placeholder, help. In the order of the help.
-const FLAGS: [(&str, &str, &str); 13] = [
+const FLAGS: &[(&str, &str, &str)] = &[
     ("--where", "EXPR", "Keep the rows of which this is true, such as \"score > 0.8 and hq.country = 'NO'\""),
     ("--with", "NAME=EXPR", "Add or replace a column: \"domain = lower(split_part(email, '@', 2))\""),
     ("--select", "COLS", "Keep these columns, in this order: a,b,hq.city,emails[0]"),

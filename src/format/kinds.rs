@@ -45,7 +45,7 @@ impl OutputFormat {
         }
     }
 
-    /// What the names of its files end with.
+    /// The extension that its files are given.
     pub fn extension(&self) -> &'static str {
         self.named().extension()
     }

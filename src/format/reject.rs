@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::position::FieldPath;
 
-/// Why a record could not be used. Holds no value of the record: results are personal data.
+/// The reason why a record could not be used. Holds no value of the record: results are personal data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reject {
     /// Byte in the record where it was noticed, from 0.

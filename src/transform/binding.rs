@@ -7,7 +7,7 @@ use super::expr::{self, Hint, Literal, Operand, Path, PathSegment, Quotes, Test,
 use crate::column::{Field, Mixing, Schema, Type};
 use crate::text::nearest;
 
-/// What is known of the columns.
+/// Columns as far as they are known before the first record.
 #[derive(Clone, Debug)]
 pub struct Known {
     /// Names and, in JSON, types: of a sample, of a header, as declared.
@@ -258,7 +258,7 @@ impl Binding {
     }
 }
 
-/// What compares with what.
+/// Kinds of values; only values of one kind compare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Bool,

@@ -23,7 +23,7 @@ pub(super) trait StepKind: Clone + Debug {
     /// The step in words.
     fn describe(&self) -> StepText;
 
-    /// What a plan has to know of it.
+    /// Facts about it that a plan decides by.
     fn properties(&self) -> Properties;
 
     /// Checks the step against the columns before it, resolves its paths, and changes the columns into those after it.
@@ -38,10 +38,10 @@ pub(super) trait StepKind: Clone + Debug {
 
 /// A step that people write, by its word: as a flag, in a plan file, in a block of the service.
 pub(super) trait WrittenStep: StepKind {
-    /// Its word.
+    /// The word by which people write it.
     const WORD: &'static str;
 
-    /// What is written with it.
+    /// The form of the text or value that is written with it.
     const FORM: Form = Form::Text;
 
     /// Reads `text`; the parts of a list may be steps of their own. `seed` is of what is random.
@@ -63,7 +63,7 @@ pub(super) trait RunningStep: Debug {
     }
 }
 
-/// What a plan has to know of a step besides its columns.
+/// Facts about a step, besides its columns, that a plan decides by. All false by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Properties {
     /// Chooses among rows and leaves them as they are, so that their records may be copied.
@@ -84,7 +84,7 @@ pub struct Properties {
     pub makes_raw_columns: bool,
 }
 
-/// What is written with the word of a step.
+/// The form of the text or value that is written with the word of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// A text.

@@ -23,7 +23,7 @@ pub(super) struct MadeColumn {
     changes: bool,
     /// An integer beyond what every double holds was among the values.
     wide: bool,
-    /// How it is called in notes.
+    /// Its name in notes: the step with its text.
     label: Arc<str>,
 }
 

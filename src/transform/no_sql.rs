@@ -84,7 +84,7 @@ impl ByRows {
     }
 }
 
-/// A Parquet file; nobody reads any.
+/// A Parquet file, of which none is read.
 #[derive(Clone, Debug)]
 pub enum TableFile {}
 

@@ -5,10 +5,10 @@ use std::str::FromStr;
 use super::distinct::Room;
 use crate::column::Mixing;
 
-/// What steps have to know of the execution.
+/// Settings of the execution that steps go by.
 #[derive(Clone, Debug)]
 pub struct StepOptions {
-    /// What the steps that remember rows have, all together.
+    /// Memory and disk for all steps together that remember rows.
     pub room: Room,
     /// Whether values come from cells of CSV.
     pub mixing: Mixing,
@@ -16,7 +16,7 @@ pub struct StepOptions {
     pub typed: bool,
     /// The output cannot take columns later.
     pub columns_fixed: bool,
-    /// What a value does that cannot be made.
+    /// Policy for values that cannot be made.
     pub on_bad_cast: OnBadCast,
 }
 
@@ -32,7 +32,7 @@ impl Default for StepOptions {
     }
 }
 
-/// What a value does that a cast or an expression cannot make.
+/// Policy for values that a cast or an expression cannot make.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnBadCast {
     /// Its record cannot be used.

@@ -20,7 +20,7 @@ pub(super) struct RowTracker<'a> {
     pub tally: Tally,
     /// A limit is reached: nothing after so many of the rows as decoded was looked at.
     pub taken: Option<usize>,
-    /// Where the records of the rows as decoded stood.
+    /// The records of the rows as decoded, in their source.
     pub places: Option<&'a Places>,
     /// Expressions and casts whose value was null because it could not be made, and in how many rows.
     pub nulled: &'a mut Vec<(Arc<str>, u64)>,

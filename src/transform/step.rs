@@ -49,7 +49,7 @@ macro_rules! steps {
                 match self { $(Step::$name(step) => step.describe(),)* }
             }
 
-            /// What a plan has to know of it.
+            /// Facts about it that a plan decides by.
             pub fn properties(&self) -> Properties {
                 match self { $(Step::$name(step) => step.properties(),)* }
             }
@@ -139,7 +139,7 @@ steps! {
 pub struct Grammar {
     /// As it stands in plan files.
     pub word: &'static str,
-    /// What is written with it.
+    /// The form of the text or value that is written with it.
     pub form: Form,
     parse: fn(&str, u64) -> Result<Vec<Step>, expr::Error>,
 }
@@ -156,7 +156,7 @@ where
 }
 
 impl Grammar {
-    /// All of them.
+    /// All steps that people write, in the order of the help.
     pub fn all() -> &'static [Grammar] {
         GRAMMARS
     }
@@ -178,7 +178,7 @@ impl Grammar {
     }
 }
 
-/// Why a value is no step.
+/// The reason why a value is no step.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
     /// It is no such value.
@@ -194,7 +194,7 @@ pub enum ReadError {
     Text {
         /// The step's word.
         word: &'static str,
-        /// What is wrong with it.
+        /// The fault of its text, and the place.
         cause: expr::Error,
     },
 }

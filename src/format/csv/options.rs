@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-/// How CSV is written.
+/// Options of CSV that is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CsvOptions {
     /// Between fields; one ASCII byte.
     pub delimiter: u8,
-    /// How true and false are spelled.
+    /// Spelling of true and false.
     pub booleans: CsvBooleans,
-    /// How null is spelled: nothing by default. A value that reads the same is quoted.
+    /// Spelling of null: nothing by default. A value that reads the same is quoted.
     pub null: NullText,
     /// Records end with CR LF instead of LF.
     pub crlf: bool,
@@ -33,7 +33,7 @@ impl Default for CsvOptions {
     }
 }
 
-/// How CSV spells null.
+/// Spelling of null in CSV.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct NullText {
     bytes: [u8; NullText::MAX_BYTES],
@@ -70,7 +70,7 @@ impl fmt::Debug for NullText {
     }
 }
 
-/// How CSV spells booleans.
+/// Spelling of booleans in CSV.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CsvBooleans {
     /// `true`, `false`.

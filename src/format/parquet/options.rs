@@ -1,6 +1,6 @@
 //! Options of Parquet files.
 
-/// How Parquet is written.
+/// Options of Parquet that is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParquetOptions {
     /// Codec of the pages.

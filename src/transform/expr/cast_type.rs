@@ -40,7 +40,7 @@ pub enum CastType {
 pub enum Zone {
     /// So many seconds ahead of UTC.
     Offset(i32),
-    /// Nobody knows: times stay without a zone, and those with one do not fit.
+    /// Unknown: times stay without a zone, and those with one do not fit.
     Local,
 }
 

@@ -17,7 +17,7 @@ use crate::transform::row_tracker::RowTracker;
 #[derive(Clone, Debug)]
 pub struct Cast {
     casts: Vec<(Path, CastType)>,
-    /// As written.
+    /// The text as written, for messages.
     text: Arc<str>,
 }
 

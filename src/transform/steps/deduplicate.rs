@@ -23,7 +23,7 @@ use crate::transform::row_tracker::RowTracker;
 pub struct Deduplicate {
     /// All columns when empty.
     columns: Vec<Path>,
-    /// As written. `None` if the columns were given by their names: then a late key may bring them.
+    /// The text as written, for messages. `None` if the columns were given by their names: then a late key may bring them.
     text: Option<Arc<str>>,
 }
 

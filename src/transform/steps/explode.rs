@@ -23,7 +23,7 @@ use crate::transform::row_tracker::RowTracker;
 #[derive(Clone, Debug)]
 pub struct Explode {
     column: Path,
-    /// As written, with others if several were.
+    /// The text as written, for messages; several steps may be of one text.
     text: Arc<str>,
 }
 

@@ -18,7 +18,7 @@ use crate::transform::needed::Needed;
 use crate::transform::options::{OnBadCast, StepOptions};
 use crate::transform::row_tracker::RowTracker;
 
-/// Which rows stay.
+/// The choice of the rows that stay.
 #[derive(Clone, Debug)]
 pub enum Filter {
     /// Those that meet the conditions, joined left to right.
@@ -32,13 +32,13 @@ pub enum Filter {
 pub struct Condition {
     /// Column, by its name.
     pub column: String,
-    /// What must hold.
+    /// The test that the column must pass.
     pub test: Test,
-    /// How it is joined to what stands before it. Of no meaning on the first.
+    /// The way in which it is joined to those before it. Of no meaning on the first.
     pub logic: Logic,
 }
 
-/// How a condition is joined to the ones before it, left to right without precedence.
+/// The way in which a condition is joined to those before it, left to right without precedence.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Logic {
     /// Both.

@@ -106,7 +106,7 @@ fn output_schema(schema: &Schema, separator: &str, with_empty: bool) -> Result<S
     Ok(Schema::new(flat.into_iter().filter(|flat| flat.stays).map(|flat| flat.field).collect()))
 }
 
-/// What has no objects in it any more.
+/// A value at the end of a path through objects, with no objects in it.
 struct Flat {
     field: Field,
     /// Keys on the way to it.

@@ -13,11 +13,11 @@ use crate::transform::needed::Needed;
 use crate::transform::options::StepOptions;
 use crate::transform::row_tracker::RowTracker;
 
-/// The columns.
+/// Columns whose objects and lists become text.
 #[derive(Clone, Debug)]
 pub struct JsonText {
     columns: Vec<Path>,
-    /// As written.
+    /// The text as written, for messages.
     text: Arc<str>,
 }
 

@@ -16,7 +16,7 @@ use crate::transform::row_tracker::RowTracker;
 #[derive(Clone, Debug)]
 pub struct RemoveColumns {
     columns: Vec<Path>,
-    /// As written. `None` if the columns were given by their names: then it is no error that one is not there, for a late
+    /// The text as written, for messages. `None` if the columns were given by their names: then it is no error that one is not there, for a late
     /// key may bring it.
     text: Option<Arc<str>>,
 }

@@ -13,19 +13,19 @@ use crate::transform::needed::Needed;
 use crate::transform::options::StepOptions;
 use crate::transform::row_tracker::RowTracker;
 
-/// The new names.
+/// Columns and their new names.
 #[derive(Clone, Debug)]
 pub struct Rename {
     new_names: Vec<NewName>,
-    /// As written.
+    /// The text as written, for messages.
     text: Arc<str>,
 }
 
 #[derive(Clone, Debug)]
 struct NewName {
-    /// The column.
+    /// The column that is renamed.
     from: Path,
-    /// What it is called from now on.
+    /// Its name from now on.
     to: Arc<str>,
 }
 

@@ -16,14 +16,14 @@ use crate::transform::row_tracker::RowTracker;
 #[derive(Clone, Debug)]
 pub struct Select {
     selected: Vec<Selected>,
-    /// As written.
+    /// The text as written, for messages.
     text: Arc<str>,
 }
 
 /// One column of a selection.
 #[derive(Clone, Debug)]
 struct Selected {
-    /// Where its values come from.
+    /// The column, or the value inside one, that it is made of.
     path: Path,
     /// Its name in the result.
     name: Arc<str>,

@@ -13,12 +13,12 @@ use crate::transform::needed::Needed;
 use crate::transform::options::StepOptions;
 use crate::transform::row_tracker::RowTracker;
 
-/// A new column.
+/// A column that is added, or replaces the one of its name.
 #[derive(Clone, Debug)]
 pub struct With {
     name: Arc<str>,
     value: Operand,
-    /// As written, with others if several were.
+    /// The text as written, for messages; several steps may be of one text.
     text: Arc<str>,
 }
 
