@@ -12,6 +12,7 @@ use super::run::pass;
 use crate::column::Schema;
 use crate::format::{Compression, OutputFormat, ParquetCodec, ParquetOptions};
 use crate::source::{Input, Source};
+use crate::text::hex;
 use crate::transform::{Query, RESULTS, Step, TableFile};
 
 /// The first bytes of a Parquet file.
@@ -109,8 +110,7 @@ impl Scratch {
 
     fn path(&self, name: &str) -> std::path::PathBuf {
         // Whatever the name: no two files are one.
-        let hex: String = name.bytes().map(|byte| format!("{byte:02x}")).collect();
-        self.0.path().join(hex).with_extension("parquet")
+        self.0.path().join(hex(name.as_bytes())).with_extension("parquet")
     }
 
     /// A table whose rows were written to [`Scratch::output`], with these columns.

@@ -23,7 +23,7 @@ use crate::format::Reject;
 use crate::format::csv::{MAX_SHEET_CELL, MAX_SHEET_ROWS, SheetCounts};
 use crate::format::frame::Oversized;
 use crate::position::{FieldPath, Position};
-use crate::text::human_count;
+use crate::text::{counted, human_count};
 use crate::transform::{Applied, Steps};
 
 /// The counts of the writer.
@@ -463,7 +463,7 @@ impl<'a> Writer<'a> {
     /// Cells that a spreadsheet would have taken for something else.
     fn note_sheets(&mut self) {
         let sheet = &self.totals.sheet;
-        let cells = |n: u64| format!("{} cell{}", human_count(n), if n == 1 { "" } else { "s" });
+        let cells = |n: u64| counted(n, "cell");
         let mut notes = Vec::new();
         if sheet.formulas > 0 {
             notes.push(format!(
@@ -499,10 +499,9 @@ impl<'a> Writer<'a> {
     /// Rows that a step left out for a reason that its text does not show.
     fn note_steps(&mut self) {
         for (test, rows) in &self.mismatches {
-            let s = if *rows == 1 { "" } else { "s" };
             self.totals.notes.push(format!(
-                "`{test}`: {} row{s} held another kind of value there, which does not compare",
-                human_count(*rows)
+                "`{test}`: {} held another kind of value there, which does not compare",
+                counted(*rows, "row")
             ));
         }
         for (what, rows) in &self.nulled {

@@ -32,6 +32,7 @@ use crate::format::{Compression, OutputFormat};
 use crate::pipeline::error::{Error, PartitionError};
 use crate::pipeline::plan::Directory;
 use crate::sink::{Sink, Staging};
+use crate::text::plural;
 use arrow_array::RecordBatch;
 use arrow_select::concat::concat_batches;
 
@@ -546,7 +547,7 @@ impl FinishedParts {
         let files = self.files.len();
         match &self.destination {
             Destination::Directory { .. } => {
-                let s = if files == 1 { "" } else { "s" };
+                let s = plural(files as u64);
                 Some(format!("{files} file{s}, listed in {}", self.path.join(MANIFEST).display()))
             }
             Destination::Numbered { path, .. } => {

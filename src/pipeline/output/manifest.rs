@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::pipeline::plan::Directory;
 use crate::sink::{PartFile, Staging};
+use crate::text::hex;
 
 /// The name of the file that lists the others. Readers of whole directories pass over names with this beginning.
 pub const MANIFEST: &str = "_manifest.json";
@@ -122,7 +123,7 @@ fn digest_of(mut file: impl Read) -> std::io::Result<String> {
             Err(error) => return Err(error),
         }
     }
-    Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
+    Ok(hex(&hash.finalize()))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use crate::format::Reject;
 use crate::pipeline::error::Error;
 use crate::position::Position;
 use crate::sink::PendingFile;
+use crate::text::hex;
 
 /// Rejects of one execution. The file is made with the first of them.
 pub struct RejectsFile {
@@ -42,8 +43,7 @@ impl RejectsFile {
         match raw.map(std::str::from_utf8) {
             Some(Ok(text)) => line["raw"] = text.into(),
             Some(Err(_)) => {
-                let hex: String = raw.unwrap_or_default().iter().map(|b| format!("{b:02x}")).collect();
-                line["raw_hex"] = hex.into();
+                line["raw_hex"] = hex(raw.unwrap_or_default()).into();
             }
             None => line["raw"] = serde_json::Value::Null,
         }
