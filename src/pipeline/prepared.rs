@@ -92,12 +92,12 @@ impl Prepared {
     }
 
     /// The steps of a worker, ready to be applied.
-    pub fn row_steps(&self) -> Steps {
+    pub fn worker_steps(&self) -> Steps {
         Steps::new(&self.row_steps, self.step_options())
     }
 
     /// The steps of the writer, ready to be applied; `None` if there are none.
-    pub fn ordered_steps(&self) -> Option<Steps> {
+    pub fn writer_steps(&self) -> Option<Steps> {
         (!self.ordered_steps.is_empty()).then(|| Steps::new(&self.ordered_steps, self.step_options()))
     }
 
@@ -111,17 +111,15 @@ impl Prepared {
         }
     }
 
-    /// The columns that the steps make of `schema`, for the outputs of the plan.
+    /// The columns that the steps make of `schema`, as the outputs of the plan take them.
     pub fn columns_after_steps(&self, schema: &Schema) -> Result<Schema, Error> {
-        self.columns_after(schema, self.step_options())
+        self.columns_after_steps_if(self.rules.demands.columns_fixed, schema)
     }
 
-    /// The same; a column that never had a value counts as one (`true`), or may still become something else.
-    pub fn columns_after_steps_with(&self, schema: &Schema, columns_fixed: bool) -> Result<Schema, Error> {
-        self.columns_after(schema, StepOptions { columns_fixed, ..self.step_options() })
-    }
-
-    fn columns_after(&self, schema: &Schema, options: StepOptions) -> Result<Schema, Error> {
+    /// [`Prepared::columns_after_steps`] where columns are fixed, so that one which never had a value is one, or where
+    /// they are not, so that it may still become something else.
+    pub fn columns_after_steps_if(&self, columns_fixed: bool, schema: &Schema) -> Result<Schema, Error> {
+        let options = StepOptions { columns_fixed, ..self.step_options() };
         let columns = Steps::new(&self.row_steps, options.clone()).output_schema(schema)?;
         Ok(Steps::new(&self.ordered_steps, options).output_schema(&columns)?)
     }
@@ -155,7 +153,6 @@ fn demands(plan: &Plan, steps: &[Step], typed: bool) -> Demands {
     let divided = outputs.iter().any(|o| matches!(&o.target, Target::Directory(d) if !d.partition_by.is_empty()));
     // Keys without a column go into the extra one; a schema file has types for all of them.
     let all_columns = plan.schema.extra_column.is_some() || plan.schema.law.is_some() && typed;
-    let fixed = |o: &&Output| o.has_fixed_columns();
     Demands {
         typed,
         keys: match needs_structs(steps) {
@@ -166,8 +163,8 @@ fn demands(plan: &Plan, steps: &[Step], typed: bool) -> Demands {
         },
         cells_as_text: !typed && any_csv && !any_json,
         only_columns: columns_needed(steps, !typed && !any_csv && !divided).filter(|_| !all_columns),
-        columns_fixed: outputs.iter().any(|o| fixed(&o)),
-        arrays_fixed: outputs.iter().filter(fixed).any(|o| o.format.is_typed()),
+        columns_fixed: outputs.iter().any(Output::has_fixed_columns),
+        arrays_fixed: outputs.iter().any(|o| o.has_fixed_columns() && o.format.is_typed()),
         types_fixed: any_json,
         lossy_utf8: plan.lossy_utf8,
         record_spans: needs_places(steps),

@@ -96,7 +96,7 @@ impl HandOver<'_> {
 impl Worker {
     /// A worker that returns the buffers of morsels to `pool`.
     pub fn new(shared: &Shared, pool: &BufferPool) -> Self {
-        let steps = shared.prepared.row_steps();
+        let steps = shared.prepared.worker_steps();
         let row_groups = RowGroups::of(&shared.prepared);
         Worker { shared: shared.clone(), steps, pool: pool.clone(), row_groups, columns: Arc::default() }
     }

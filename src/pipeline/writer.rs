@@ -109,7 +109,7 @@ impl<'a> Writer<'a> {
             rejects,
             n_sources,
             may_start_over,
-            steps: shared.prepared.ordered_steps(),
+            steps: shared.prepared.writer_steps(),
             control,
             places: BTreeMap::new(),
             last_source: None,
@@ -419,7 +419,7 @@ impl<'a> Writer<'a> {
         if !self.prepared.flattens() || self.totals.rows_written == 0 {
             return Ok(());
         }
-        let columns = |schema| self.prepared.columns_after_steps_with(schema, false);
+        let columns = |schema| self.prepared.columns_after_steps_if(false, schema);
         let (before, after) = (columns(known)?, columns(joined)?);
         match before.fields.iter().find(|field| after.position(&field.name).is_none()) {
             None => Ok(()),
@@ -530,7 +530,7 @@ impl<'a> Writer<'a> {
         let schema = self.registry.current();
         self.totals.notes.extend(self.prepared.rules.notes_on_declared(&schema));
         // Here at last a column that never had a value is known to be one.
-        let columns = self.prepared.columns_after_steps_with(&schema, true)?;
+        let columns = self.prepared.columns_after_steps_if(true, &schema)?;
         self.check_types_stay(&columns)?;
         let all_rows = self.totals.rows_written;
         if let Some(output) = self.outputs.iter().find(|output| !output.is_abandoned() && output.rows() != all_rows) {
