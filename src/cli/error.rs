@@ -391,16 +391,13 @@ fn hint(error: &Error) -> Option<String> {
     }
 }
 
-/// The flag that helps against a change of the schema, if one does.
+/// The flag that helps against a change of the schema, as far as the change alone tells.
 fn schema_hint(change: &SchemaChange) -> Option<String> {
     match change {
-        SchemaChange::Contract(_) | SchemaChange::Value { why: FixedSchema::Contract(_), .. } => None,
         SchemaChange::Value { why: FixedSchema::TooManyColumns, .. } => {
             Some("`--schema FILE` names the columns that are wanted; `--extra-column NAME` takes all others".to_owned())
         }
-        SchemaChange::Value { why: FixedSchema::Policy, .. } => {
-            Some("`--schema-policy evolve` widens the columns, `freeze` rejects such records".to_owned())
-        }
+        change if !change.can_be_followed() => None,
         _ => Some("a Parquet file (`-o FILE.parquet`) can follow such a change; `--schema-from full` reads everything before it writes, from files".to_owned()),
     }
 }

@@ -13,7 +13,8 @@ use super::settings::Settings;
 use super::sinks::TypedOutput;
 use crate::column::Schema;
 use crate::format::{
-    ArrowForm, Compression, Format, NamedFormat, OutputFormat, ParquetCodec, ParquetOptions, schema_file,
+    ArrowForm, Compression, FileEnd, Format, NamedFormat, OutputFormat, ParquetCodec, ParquetOptions, RowForm,
+    schema_file,
 };
 use crate::net;
 use crate::pipeline::{
@@ -196,18 +197,18 @@ fn named_format(path: &Path, to: Option<ToFormat>) -> Result<(ToFormat, Compress
 
 fn check_append(format: &OutputFormat, compression: Compression, path: &Path) -> Result<(), Failure> {
     let shown = path.display();
-    let (why, hint) = match format {
+    let (why, hint) = match format.properties().end {
         _ if compression != Compression::None => {
             (format!("`--append`: {shown} is compressed"), "append to a plain file, or write another one")
         }
-        OutputFormat::Ndjson | OutputFormat::Csv(_) => return Ok(()),
-        OutputFormat::Parquet(_) | OutputFormat::Arrow(_) => (
+        FileEnd::Open => return Ok(()),
+        FileEnd::Footer => (
             format!(
                 "`--append`: nothing can be added to {shown}; what is at the end of such a file says what is in it"
             ),
             "add a file to a folder, which readers take as one table: `-o people/`",
         ),
-        OutputFormat::JsonArray => {
+        FileEnd::Bracket => {
             (format!("`--append`: the array in {shown} has its end"), "write NDJSON, which has none: `--to ndjson`")
         }
     };
@@ -567,7 +568,7 @@ fn extra_column(args: &PlanArgs, outputs: &[Output]) -> Result<Option<Arc<str>>,
     if name.is_empty() {
         return Err(Error::Usage("`--extra-column` needs a name".into()).into());
     }
-    match outputs.iter().any(|o| matches!(o.format, OutputFormat::Ndjson | OutputFormat::JsonArray)) {
+    match outputs.iter().any(|o| o.format.properties().rows == RowForm::Json) {
         false => Ok(Some(name.as_str().into())),
         true => Err(Failure::new(
             Error::Usage("`--extra-column` is for CSV, Parquet and Arrow".into()),

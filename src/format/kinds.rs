@@ -50,8 +50,65 @@ impl OutputFormat {
         self.named().extension()
     }
 
+    /// Its properties: the one table of formats that plans decide by.
+    pub fn properties(&self) -> FormatProperties {
+        use {FileEnd::*, LateColumns::*, RowForm::*};
+        let (rows, late_columns, end) = match self {
+            OutputFormat::Parquet(_) => (Columns, BeforeItAppears, Footer),
+            OutputFormat::Csv(_) => (Cells, BeforeItAppears, Open),
+            OutputFormat::Ndjson => (Json, Anytime, Open),
+            OutputFormat::JsonArray => (Json, Anytime, Bracket),
+            OutputFormat::Arrow(_) => (Columns, Never, Footer),
+        };
+        FormatProperties { rows, late_columns, end }
+    }
+
     /// True where columns have types, and rows are not written from the text of their records.
     pub fn is_typed(&self) -> bool {
-        matches!(self, OutputFormat::Parquet(_) | OutputFormat::Arrow(_))
+        self.properties().rows == RowForm::Columns
     }
+}
+
+/// Properties of a format that plans decide by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FormatProperties {
+    /// The form of its rows.
+    pub rows: RowForm,
+    /// Whether a column can come after rows were written.
+    pub late_columns: LateColumns,
+    /// The end of its files.
+    pub end: FileEnd,
+}
+
+/// The form of the rows of a format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowForm {
+    /// Columns that have types.
+    Columns,
+    /// Cells of text under names.
+    Cells,
+    /// JSON objects, each with every key where it is.
+    Json,
+}
+
+/// Columns that come after rows were written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LateColumns {
+    /// Rows carry their own names: always.
+    Anytime,
+    /// What was written is brought up to them while the file has not appeared; not in a stream.
+    BeforeItAppears,
+    /// The first rows fix the columns.
+    Never,
+}
+
+/// The end of a file, which decides whether rows can be added to it later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileEnd {
+    /// Nothing: rows can be added.
+    Open,
+    /// A description of the whole file.
+    Footer,
+    /// The end of an array.
+    Bracket,
 }

@@ -25,7 +25,7 @@ pub use self::arrow_ipc::ArrowForm;
 pub use self::compress::Compression;
 pub use self::csv::{CsvBooleans, CsvOptions, NullText};
 pub use self::extension::NamedFormat;
-pub use self::kinds::{Format, OutputFormat};
+pub use self::kinds::{FileEnd, Format, FormatProperties, LateColumns, OutputFormat, RowForm};
 pub use self::parquet::{ParquetCodec, ParquetOptions};
 pub use self::reject::Reject;
 pub use crate::column::{json_text, number};

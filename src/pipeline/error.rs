@@ -266,6 +266,18 @@ pub enum SchemaChange {
     TypeChanged(String),
 }
 
+impl SchemaChange {
+    /// True if another output, or a schema of all records, could follow it.
+    pub fn can_be_followed(&self) -> bool {
+        let never = |why: &FixedSchema| matches!(why, FixedSchema::Contract(_) | FixedSchema::TooManyColumns);
+        match self {
+            SchemaChange::Value { why, .. } => !never(why),
+            SchemaChange::Contract(_) => false,
+            _ => true,
+        }
+    }
+}
+
 /// The reason for which a schema cannot follow a change.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FixedSchema {

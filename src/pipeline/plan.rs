@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::column::Schema;
 use crate::format::parquet::SortKey;
-use crate::format::{Compression, OutputFormat};
+use crate::format::{Compression, LateColumns, OutputFormat};
 use crate::sink::ObjectPlace;
 use crate::source::Source;
 use crate::transform::{OnBadCast, Room, Step};
@@ -119,10 +119,10 @@ impl Output {
             Target::Object(_) | Target::File { append: true, .. } => true,
             _ => self.is_live(),
         };
-        match self.format {
-            OutputFormat::Ndjson | OutputFormat::JsonArray => false,
-            OutputFormat::Arrow(_) => true,
-            OutputFormat::Csv(_) | OutputFormat::Parquet(_) => cannot_go_back,
+        match self.format.properties().late_columns {
+            LateColumns::Anytime => false,
+            LateColumns::BeforeItAppears => cannot_go_back,
+            LateColumns::Never => true,
         }
     }
 }

@@ -10,7 +10,7 @@ use super::plan::{Limits, OnBadRecord, Output, Plan, Target};
 use super::schema::{Demands, SchemaRegistry, SchemaRules, Unseen, known_columns};
 use super::sequencer::Sequencer;
 use crate::column::{Mixing, Schema};
-use crate::format::OutputFormat;
+use crate::format::RowForm;
 use crate::format::ndjson::Keys;
 use crate::transform::{
     OnBadCast, Step, StepOptions, Steps, bind, columns_needed, keeps_records, needs_places, needs_structs,
@@ -70,14 +70,14 @@ impl Prepared {
             false => bind(&mut steps, known_columns(&plan.limits, &plan.schema, mixing, sample))?,
         };
         let rules = SchemaRules::new(&plan.schema, demands(plan, &steps, typed), mixing, &plan.limits);
+        let outputs = OutputSpecs::of(plan, mixing);
         // One worker sees all rows in order. Text is put in order by the writer, which then takes the
         // steps that need it.
-        let has_parquet = plan.outputs.iter().any(|o| matches!(o.format, OutputFormat::Parquet(_)));
-        let in_one_worker = has_parquet && !Steps::split(&steps).1.is_empty();
+        let in_one_worker = outputs.has_parquet() && !Steps::split(&steps).1.is_empty();
         let (row_steps, ordered_steps) = if in_one_worker { (&steps[..], &[][..]) } else { Steps::split(&steps) };
         Ok(Prepared {
             rules,
-            outputs: OutputSpecs::of(plan, mixing),
+            outputs,
             row_steps: row_steps.to_vec(),
             ordered_steps: ordered_steps.to_vec(),
             on_bad_cast: plan.on_bad_cast,
@@ -138,7 +138,7 @@ fn check_outputs(plan: &Plan) -> Result<(), PlanError> {
     if plan.outputs.iter().filter(|o| o.target == Target::Stdout).count() > 1 {
         return Err(PlanError::TwoStreams);
     }
-    let keeps_every_key = |o: &Output| matches!(o.format, OutputFormat::Ndjson | OutputFormat::JsonArray);
+    let keeps_every_key = |o: &Output| o.format.properties().rows == RowForm::Json;
     if plan.schema.extra_column.is_some() && plan.outputs.iter().any(keeps_every_key) {
         return Err(PlanError::ExtraColumnOfJson);
     }
@@ -148,8 +148,8 @@ fn check_outputs(plan: &Plan) -> Result<(), PlanError> {
 /// The demands of `steps`, which are bound, and of the outputs on decoded rows.
 fn demands(plan: &Plan, steps: &[Step], typed: bool) -> Demands {
     let outputs = &plan.outputs;
-    let any_csv = outputs.iter().any(|o| matches!(o.format, OutputFormat::Csv(_)));
-    let any_json = outputs.iter().any(|o| matches!(o.format, OutputFormat::Ndjson | OutputFormat::JsonArray));
+    let any = |form: RowForm| outputs.iter().any(|o| o.format.properties().rows == form);
+    let (any_cells, any_json) = (any(RowForm::Cells), any(RowForm::Json));
     let divided = outputs.iter().any(|o| matches!(&o.target, Target::Directory(d) if !d.partition_by.is_empty()));
     // Keys without a column go into the extra one; a schema file has types for all of them.
     let all_columns = plan.schema.extra_column.is_some() || plan.schema.law.is_some() && typed;
@@ -161,8 +161,8 @@ fn demands(plan: &Plan, steps: &[Step], typed: bool) -> Demands {
             Some(false) => Keys::RawInObjects,
             Some(true) => Keys::RawInObjectsAndLists,
         },
-        cells_as_text: !typed && any_csv && !any_json,
-        only_columns: columns_needed(steps, !typed && !any_csv && !divided).filter(|_| !all_columns),
+        cells_as_text: !typed && any_cells && !any_json,
+        only_columns: columns_needed(steps, !typed && !any_cells && !divided).filter(|_| !all_columns),
         columns_fixed: outputs.iter().any(Output::has_fixed_columns),
         arrays_fixed: outputs.iter().any(|o| o.has_fixed_columns() && o.format.is_typed()),
         types_fixed: any_json,

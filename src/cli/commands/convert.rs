@@ -33,7 +33,7 @@ pub async fn convert(context: &Context, args: ConvertArgs) -> Result<Exit, Failu
     let plan = outputs::plan(opened.sources, made.clone(), &args.plan, &context.settings)?;
     let report = engine::execute(context, plan, "converting", opened.total_bytes, opened.stoppers, |_, _| {}).await;
     let report = report.map_err(|failure| match failure.error() {
-        Error::Pipeline(pipeline::Error::Schema { .. }) => {
+        Error::Pipeline(pipeline::Error::Schema { change, .. }) if change.can_be_followed() => {
             failure.with_hint(outputs::schema_hint(&args.plan, &made, all_files))
         }
         _ => failure,

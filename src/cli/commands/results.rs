@@ -263,7 +263,7 @@ impl Pull<'_> {
         let executed = engine::execute(context, plan, "downloading", total_bytes, stoppers, note).await;
         let report = executed.map_err(|failure| match failure.error() {
             // Reading everything first, which is the usual way out, needs a file.
-            Error::Pipeline(pipeline::Error::Schema { .. }) => {
+            Error::Pipeline(pipeline::Error::Schema { change, .. }) if change.can_be_followed() => {
                 failure.with_hint(outputs::schema_hint(self.plan, &outputs, false))
             }
             _ => failure,

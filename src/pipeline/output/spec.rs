@@ -86,6 +86,11 @@ impl OutputSpecs {
         }
     }
 
+    /// True if an output is Parquet, divided or not.
+    pub fn has_parquet(&self) -> bool {
+        self.specs.iter().any(|spec| matches!(spec.format, OutputFormat::Parquet(_)))
+    }
+
     /// True if an output takes row groups, for which many morsels go to one worker.
     pub fn has_row_groups(&self) -> bool {
         self.specs.iter().any(OutputSpec::takes_row_groups)
