@@ -1,4 +1,5 @@
-//! The file of records that could not be used: one JSON object per line. It appears whole, with the outputs.
+//! The file of records that could not be used: one JSON object per line. It appears whole, with the outputs; a device or a
+//! pipe at its path is written to and stays what it is.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
@@ -9,13 +10,13 @@ use serde_json::json;
 use crate::format::Reject;
 use crate::pipeline::error::Error;
 use crate::position::Position;
-use crate::sink::PendingFile;
+use crate::sink::Sink;
 use crate::text::hex;
 
 /// Rejects of one execution. The file is made with the first of them.
 pub struct RejectsFile {
     path: PathBuf,
-    file: Option<BufWriter<PendingFile>>,
+    file: Option<BufWriter<Sink>>,
 }
 
 impl RejectsFile {
@@ -29,7 +30,7 @@ impl RejectsFile {
         let fail = |cause| Error::write(&self.path, cause);
         let file = match &mut self.file {
             Some(file) => file,
-            None => self.file.insert(BufWriter::new(PendingFile::create(&self.path, false).map_err(fail)?)),
+            None => self.file.insert(BufWriter::new(Sink::file(&self.path, false).map_err(fail)?)),
         };
         let mut line = json!({
             "source": &*position.source,
@@ -78,6 +79,10 @@ impl RejectsFile {
 
 /// True if a file with rejects stands at `path`: its first line is one.
 pub fn is_rejects_file(path: &Path) -> bool {
+    // To open a pipe would wait for its writer.
+    if !path.is_file() {
+        return false;
+    }
     let Ok(file) = File::open(path) else { return false };
     let mut first = String::new();
     // A raw record may be long; what stands before it tells.

@@ -140,6 +140,28 @@ fn an_open_quote_costs_its_line_and_is_named() {
     assert_eq!(error.unwrap_err().to_string(), "in.csv line 4 (byte 12): the quote is not closed");
 }
 
+/// As root, a rename would put a file in the place of `/dev/null`.
+#[cfg(unix)]
+#[test]
+fn rejects_to_a_pipe_leave_it_a_pipe() {
+    let place = Place::new();
+    let pipe = place.path("rejects");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for (content, rejected) in [("{\"a\":1}\nbad\n", 1), ("{\"a\":1}\n", 0)] {
+        let mut plan = Plan::new(place.write("in.ndjson", content), output(&place.path("out.csv")));
+        plan.on_bad_record = OnBadRecord::Skip;
+        plan.rejects = Some(pipe.clone());
+        let reader = std::thread::spawn({
+            let pipe = pipe.clone();
+            move || if rejected > 0 { std::fs::read_to_string(pipe).unwrap() } else { String::new() }
+        });
+        assert_eq!(run(plan).unwrap().rows_rejected, rejected);
+        assert_eq!(reader.join().unwrap().lines().count() as u64, rejected);
+        let kind = std::fs::symlink_metadata(&pipe).unwrap().file_type();
+        assert!(std::os::unix::fs::FileTypeExt::is_fifo(&kind));
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn an_output_whose_reader_goes_away_is_the_end_of_that_output_alone() {
