@@ -337,7 +337,7 @@ fn edge_specs_are_accepted_by_both_or_by_neither() {
         ("company_to_leads", json!({ "column": 3 }), false),
         ("company_to_leads", json!({ "column": null }), true),
         ("leads_to_company", json!({ "columns": [] }), true),
-        ("transform_data", json!({ "steps": null }), true),
+        ("transform_data", json!({ "steps": null }), false),
         ("transform_data", json!({ "steps": {} }), false),
         ("transform_data", json!({ "steps": [{ "where": "n > 1" }, { "select": ["n", "hq.city"] }] }), true),
         ("transform_data", json!({ "steps": [{ "limit": 3, "drop": "a" }] }), false),

@@ -19,7 +19,8 @@ pub(super) const fn block() -> BlockType {
 #[derive(Deserialize, ToSchema)]
 struct TransformDataSpecs {
     /// Local extension: each step is an object with one member, whose value is what the command line's step of that name
-    /// takes.
+    /// takes. Null is refused: it would pass all rows where some were to be left out.
+    #[schema(nullable = false)]
     steps: Option<Vec<StepSpecs>>,
     /// Columns to add when there are no steps, as in the enrichment blocks.
     #[schema(value_type = Option<BTreeMap<String, ReturnFieldSpecs>>)]

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::workflows::{is_uuid, malformed_id, unknown};
 use crate::api::routes::{API_KEY_HEADER, IDEMPOTENCY_KEY_HEADER};
-use crate::api::{LiveStatus, Run, RunCancelled, RunId, RunStarted, RunStatus, WorkflowId};
+use crate::api::{LiveStatus, Run, RunCancelled, RunId, RunStarted, RunStatus, ValidationError, WorkflowId};
 use crate::service::answer::Fault;
 use crate::service::app::App;
 use crate::service::blocks::{Input, InputRequest};
@@ -172,8 +172,16 @@ fn for_this_run(mut graph: crate::api::Graph, body: &RunBody) -> Result<Checked,
             graph.blocks[source].specs.extend(specs.clone());
         }
     }
-    // The graph was checked when it was made, so what is wrong now came with the override.
-    graph::check(graph, &override_place).map_err(Fault::Invalid)
+    if body.specs_override.is_some() {
+        // The graph was checked when it was stored, so that what is wrong now came with the override.
+        return graph::check(graph, &override_place).map_err(Fault::Invalid);
+    }
+    let outdated = |mut error: ValidationError| {
+        error.msg.push_str(" (the workflow was stored under earlier rules; update its definition)");
+        error
+    };
+    graph::check(graph, &Location::root("query").key("workflow_id"))
+        .map_err(|errors| Fault::Invalid(errors.into_iter().map(outdated).collect()))
 }
 
 /// The input of the source block, or the refusal of this request: 400.
@@ -267,4 +275,35 @@ pub(super) fn find(app: &App, id: &str) -> Result<RunRow, Fault> {
 
 fn unknown_run() -> Fault {
     Fault::not_found("Run not found")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// A definition that an earlier build stored and this one does not take.
+    #[test]
+    fn a_stored_definition_is_not_blamed_on_the_request() {
+        let graph = || {
+            let block = json!({
+                "block_id": "a", "block_name": "webhook", "block_type": "local", "sequence_number": 1,
+                "specs": {"webhook_input": 1}
+            });
+            serde_json::from_value(json!({"blocks": [block], "edges": []})).unwrap()
+        };
+        let refused = |specs_override: Option<Value>| {
+            let specs_override = specs_override.map(|specs| specs.as_object().unwrap().clone());
+            let body = RunBody { specs_override, webhook_payload: None };
+            match for_this_run(graph(), &body) {
+                Err(Fault::Invalid(errors)) => errors.into_iter().next().unwrap(),
+                _ => panic!("the specs are wrong"),
+            }
+        };
+        let stored = refused(None);
+        assert_eq!(stored.loc[..2], ["query", "workflow_id"]);
+        assert!(stored.msg.ends_with("(the workflow was stored under earlier rules; update its definition)"));
+        assert_eq!(refused(Some(json!({}))).loc[..2], ["body", "specs_override"]);
+    }
 }
