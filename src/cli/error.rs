@@ -417,11 +417,13 @@ fn plan_hint(error: &PlanError) -> Option<String> {
             "`--sort-hint` takes names of columns as they are after all steps".to_owned()
         }
         PlanError::HeaderDiffers { .. } => {
-            "`--append` adds rows with the same columns; without it, or to another file, they can be written".to_owned()
+            "`--append` needs the same columns in the same order, and the same delimiter and line ends; give another file to keep both".to_owned()
         }
         PlanError::QueryNotLast => "let the query say what is to be done after `--sql`".to_owned(),
         PlanError::TwoQueries => "`--sql` can be given once".to_owned(),
-        PlanError::QueryWithoutResults => "`drawoff convert FILE --sql …` reads a file as that table".to_owned(),
+        PlanError::QueryWithoutResults => {
+            "name that table in the query: `SELECT … FROM results`; a query of other tables alone takes one of them as its input".to_owned()
+        }
         PlanError::NoTable { name, .. } => {
             format!("`--table {}=FILE` makes one of a file", shell_quoted(name))
         }

@@ -223,7 +223,7 @@ impl std::fmt::Display for ColumnPurpose {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             ColumnPurpose::PartitionBy => "cannot divide the output",
-            ColumnPurpose::SortHint => "cannot claim an order",
+            ColumnPurpose::SortHint => "cannot mark rows as sorted",
         })
     }
 }

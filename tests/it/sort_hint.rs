@@ -19,8 +19,8 @@ fn a_claim_that_is_not_true_is_told() {
         |hint: &str| place.run(&["convert", "testdata/companies.ndjson", "-o", "out.parquet", "--sort-hint", hint]);
     assert!(convert("crm_row_id").ok().stderr.lines().count() == 2);
     let done = convert("country").ok();
-    assert!(done.stderr.contains("1 of 1 row groups are not in the order that was claimed"), "{}", done.stderr);
+    assert!(done.stderr.contains("1 of 1 row groups are not in the order of the sort hint"), "{}", done.stderr);
     let done = convert("contry");
     assert_eq!(done.code, exit::USAGE);
-    assert!(done.stderr.contains("cannot claim an order: there is no column `contry`"), "{}", done.stderr);
+    assert!(done.stderr.contains("cannot mark rows as sorted: there is no column `contry`"), "{}", done.stderr);
 }

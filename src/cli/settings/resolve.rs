@@ -118,7 +118,13 @@ impl Resolver<'_> {
             None => Ok(Setting { value: (spec.default)(&self.dirs), origin: Origin::Default }),
             Some((texts, origin, directory)) => match spec.read(&texts, directory) {
                 Ok(value) => Ok(Setting { value, origin }),
-                Err(text) => Err(Error::Value { name: names.name, origin, text }),
+                Err(text) => Err(match origin {
+                    Origin::Flag(flag) => {
+                        let given = texts.iter().map(|text| text.to_string_lossy()).collect::<Vec<_>>().join(" ");
+                        Error::FlagValue { flag, given, text }
+                    }
+                    origin => Error::Value { name: names.name, origin, text },
+                }),
             },
         }
     }
@@ -353,7 +359,8 @@ mod tests {
             resolve(flags, env, file).unwrap_err().to_string()
         };
         let flags = ["--endpoint", "ftp://x"];
-        assert_eq!(text(&flags, &[], None), "endpoint (flag --endpoint): it must start with http:// or https://");
+        assert_eq!(text(&flags, &[], None), "`--endpoint ftp://x`: it must start with http:// or https://");
+        assert!(text(&["--codec", "zstd:99"], &[], None).starts_with("`--codec zstd:99`: a codec is zstd, "));
         let env = [("DRAWOFF_MAX_MEMORY", "much")];
         assert!(text(&[], &env, None).starts_with("max_memory (environment DRAWOFF_MAX_MEMORY): "));
         for size in ["0", "65MiB", "some"] {
@@ -374,6 +381,19 @@ mod tests {
         let parts = ["api_key_file", "api_key_command", "config"];
         let table = table::TABLE.iter().map(|row| row.names().name);
         assert_eq!(shown, table.filter(|name| !parts.contains(name)).collect::<Vec<_>>());
+    }
+
+    /// People copy what help and `config show` print.
+    #[test]
+    fn a_default_can_be_typed_as_it_is_shown() {
+        let rows = resolve(&[], &[], None).unwrap().rows();
+        for (flag, name) in
+            [("--codec", "codec"), ("--max-memory", "max_memory"), ("--jobs", "jobs"), ("--min-speed", "min_speed")]
+        {
+            let shown = rows.iter().find(|row| row.name == name).unwrap().value.clone();
+            let again = resolve(&[flag, &shown], &[], None).unwrap().rows();
+            assert_eq!(again.iter().find(|row| row.name == name).unwrap().value, shown);
+        }
     }
 
     #[test]

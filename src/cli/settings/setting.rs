@@ -71,7 +71,17 @@ pub enum Error {
         /// What is wrong, on one line.
         text: String,
     },
-    /// A value.
+    /// The value of a flag, which is shown: it was typed.
+    #[error("`{flag} {given}`: {text}")]
+    FlagValue {
+        /// The flag.
+        flag: &'static str,
+        /// What was typed.
+        given: String,
+        /// What is wrong.
+        text: String,
+    },
+    /// A value of another place, which may hold secrets and is not shown.
     #[error("{name} ({origin}): {text}")]
     Value {
         /// The setting.

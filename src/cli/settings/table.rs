@@ -215,7 +215,7 @@ pub static MIN_SPEED: Spec<u64> = Spec {
         help: "Reconnect a download that stays below this rate, in bytes a second, for 30 s",
         ..NAMES
     },
-    parse: Parse::Text(parse_size),
+    parse: Parse::Text(|text| parse_size(text.trim_end_matches("/s"))),
     default: |_| Policy::default().min_bytes_per_second,
     show: |bytes| Some(format!("{}/s", human_bytes(*bytes))),
 };

@@ -161,7 +161,7 @@ impl OrderCounts {
         let (all, unsorted) = (self.row_groups.load(Ordering::Relaxed), self.unsorted.load(Ordering::Relaxed));
         (unsorted > 0).then(|| {
             format!(
-                "{} of {} row groups are not in the order that was claimed, and do not say so",
+                "{} of {} row groups are not in the order of the sort hint, and do not say so",
                 human_count(unsorted),
                 human_count(all)
             )
