@@ -6,12 +6,14 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Component, Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
+
+use tar::{Archive, Builder, EntryType, Header};
 
 use super::folders::Folders;
 use super::notebooks::NotebookRow;
@@ -24,8 +26,6 @@ const STATE: &str = "state.ndjson";
 
 /// Of the rows' lines.
 const VERSION: u32 = 1;
-
-const BLOCK: usize = 512;
 
 /// What was moved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -103,7 +103,7 @@ pub fn export(data_dir: &Path, path: &Path) -> Result<Moved, Error> {
     let mut file = NamedTempFile::new_in(folder).map_err(failed)?;
     let mut moved = Moved::default();
     {
-        let mut out = BufWriter::with_capacity(256 << 10, &mut file);
+        let mut out = Builder::new(BufWriter::with_capacity(256 << 10, &mut file));
         let mut lines = vec![Line::Head { version: VERSION, exported_at: now }];
         for row in store.workflows()? {
             moved.workflows += 1;
@@ -142,7 +142,7 @@ pub fn export(data_dir: &Path, path: &Path) -> Result<Moved, Error> {
             text.push(b'\n');
         }
         write_entry(&mut out, STATE, text.len() as u64, &mut &*text).map_err(failed)?;
-        out.write_all(&[0; 2 * BLOCK]).and_then(|()| out.flush()).map_err(failed)?;
+        out.into_inner().and_then(|mut out| out.flush()).map_err(failed)?;
     }
     file.as_file().sync_all().map_err(failed)?;
     file.persist(path).map_err(|error| failed(error.error))?;
@@ -155,14 +155,21 @@ pub fn import(data_dir: &Path, path: &Path) -> Result<Moved, Error> {
     let folder_failed = |cause| Error::Folder { folder: data_dir.to_owned(), cause };
     let failed = |cause| Error::Archive { path: path.to_owned(), cause };
     let not_ours = |why: String| Error::NotOurs { path: path.to_owned(), why };
-    let mut archive = BufReader::with_capacity(256 << 10, File::open(path).map_err(failed)?);
+    let mut file = File::open(path).map_err(failed)?;
+    if !ends_whole(&mut file).map_err(failed)? {
+        return Err(not_ours("it is no tar, or truncated".to_owned()));
+    }
+    let mut archive = Archive::new(BufReader::with_capacity(256 << 10, file));
     let folders = Folders::make(data_dir).map_err(folder_failed)?;
     let store = Store::open(data_dir, Utc::now())?;
     let notebooks: HashSet<String> = store.notebooks()?.into_iter().map(|row| row.file).collect();
     let mut text = None;
     let mut brought: HashSet<String> = HashSet::new();
-    while let Some((name, size)) = read_head(&mut archive).map_err(|error| not_ours(error.to_string()))? {
-        let mut content = archive.by_ref().take(size);
+    for entry in archive.entries().map_err(failed)? {
+        let mut entry = entry.map_err(|error| not_ours(error.to_string()))?;
+        let size = entry.size();
+        let name = name_of(&entry).map_err(not_ours)?;
+        let mut content = Counted { read: 0, from: &mut entry };
         if name == STATE {
             let mut bytes = Vec::new();
             content.read_to_end(&mut bytes).map_err(failed)?;
@@ -195,13 +202,11 @@ pub fn import(data_dir: &Path, path: &Path) -> Result<Moved, Error> {
             }
             brought.insert(name);
         }
-        if content.limit() > 0 {
-            return Err(not_ours("it is cut short".to_owned()));
+        if content.read < size {
+            return Err(not_ours("it is truncated".to_owned()));
         }
-        let padding = (BLOCK as u64 - size % BLOCK as u64) % BLOCK as u64;
-        io::copy(&mut archive.by_ref().take(padding), &mut io::sink()).map_err(failed)?;
     }
-    let text = text.ok_or_else(|| not_ours(format!("it has no {STATE}; it may be cut short")))?;
+    let text = text.ok_or_else(|| not_ours(format!("it has no {STATE}; it may be truncated")))?;
     let lines = read_lines(&text).map_err(not_ours)?;
     let missing =
         |name: String| if brought.contains(&name) { Ok(()) } else { Err(not_ours(format!("{name} is missing"))) };
@@ -254,74 +259,58 @@ fn put_all(store: &Store, lines: Vec<Line>) -> Result<Moved, store::Error> {
     Ok(moved)
 }
 
-fn write_file(out: &mut impl Write, name: &str, from: &Path, size: u64) -> io::Result<()> {
+fn write_file(out: &mut Builder<impl Write>, name: &str, from: &Path, size: u64) -> io::Result<()> {
     let mut file = File::open(from)?.take(size);
     write_entry(out, name, size, &mut file)
 }
 
-/// One entry: head, content, and zeros up to the next block.
-fn write_entry(out: &mut impl Write, name: &str, size: u64, content: &mut impl Read) -> io::Result<()> {
-    out.write_all(&head(name, size)?)?;
-    if io::copy(content, out)? != size {
+/// One file of the archive; readable by its owner only, as the service keeps it.
+fn write_entry(out: &mut Builder<impl Write>, name: &str, size: u64, content: &mut impl Read) -> io::Result<()> {
+    let mut header = Header::new_gnu();
+    header.set_entry_type(EntryType::Regular);
+    header.set_mode(0o600);
+    header.set_mtime(0);
+    header.set_size(size);
+    let mut content = Counted { read: 0, from: content };
+    out.append_data(&mut header, name, &mut content)?;
+    if content.read != size {
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("{name} is shorter than it was")));
     }
-    let padding = (BLOCK as u64 - size % BLOCK as u64) % BLOCK as u64;
-    out.write_all(&[0; BLOCK][..padding as usize])
+    Ok(())
 }
 
-/// The head of a file's entry, as POSIX has it (ustar); sizes beyond 8 GiB as GNU has them.
-fn head(name: &str, size: u64) -> io::Result<[u8; BLOCK]> {
-    let mut head = [0; BLOCK];
-    let (prefix, last) = name.rsplit_once('/').unwrap_or(("", name));
-    let too_long = || io::Error::new(io::ErrorKind::InvalidInput, format!("{name} is too long a name for an archive"));
-    let mut put = |at: usize, len: usize, text: &[u8]| {
-        head.get_mut(at..at + text.len()).filter(|_| text.len() <= len).ok_or_else(too_long)?.copy_from_slice(text);
-        Ok::<_, io::Error>(())
-    };
-    put(0, 100, last.as_bytes())?;
-    put(345, 155, prefix.as_bytes())?;
-    put(100, 8, b"0000600\0")?;
-    put(108, 8, b"0000000\0")?;
-    put(116, 8, b"0000000\0")?;
-    if size < 1 << 33 {
-        put(124, 12, format!("{size:011o}\0").as_bytes())?;
-    } else {
-        put(124, 4, &[0x80, 0, 0, 0])?;
-        put(128, 8, &size.to_be_bytes())?;
+/// True if an archive has the end that each has, two blocks of zeros. Leaves the file at its beginning.
+fn ends_whole(file: &mut File) -> io::Result<bool> {
+    let mut end = [1; 1024];
+    if file.metadata()?.len() < end.len() as u64 {
+        return Ok(false);
     }
-    put(136, 12, b"00000000000\0")?;
-    put(156, 1, b"0")?;
-    put(257, 8, b"ustar\x0000")?;
-    put(148, 8, b"        ")?;
-    let sum: u32 = head.iter().map(|byte| u32::from(*byte)).sum();
-    head[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-    Ok(head)
+    file.seek(SeekFrom::End(-(end.len() as i64)))?;
+    file.read_exact(&mut end)?;
+    file.rewind()?;
+    Ok(end.iter().all(|byte| *byte == 0))
 }
 
-/// Name and size of the next entry; `None` at the end.
-fn read_head(archive: &mut impl Read) -> io::Result<Option<(String, u64)>> {
-    let mut head = [0; BLOCK];
-    archive.read_exact(&mut head).map_err(|_| io::Error::other("it is cut short"))?;
-    if head == [0; BLOCK] {
-        return Ok(None);
+/// The name of an entry, which must be a plain file.
+fn name_of(entry: &tar::Entry<'_, impl Read>) -> Result<String, String> {
+    if !entry.header().entry_type().is_file() {
+        return Err(format!("an entry is no file but {:?}", entry.header().entry_type()));
     }
-    let bad = || io::Error::other("it is no tar, or damaged");
-    let text = |from: usize, len: usize| {
-        let bytes = &head[from..from + len];
-        let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(len);
-        std::str::from_utf8(&bytes[..end]).map(str::trim)
-    };
-    let octal = |from: usize, len: usize| u64::from_str_radix(text(from, len).ok()?, 8).ok();
-    let sum: u64 = head.iter().enumerate().map(|(i, b)| if (148..156).contains(&i) { 32 } else { u64::from(*b) }).sum();
-    if octal(148, 8) != Some(sum) || &head[257..262] != b"ustar" || !matches!(head[156], b'0' | 0) {
-        return Err(bad());
+    String::from_utf8(entry.path_bytes().into_owned()).map_err(|_| "an entry's name is not UTF-8".to_owned())
+}
+
+/// A reader that counts: an archive that ends early gives fewer bytes than it says.
+struct Counted<R> {
+    read: u64,
+    from: R,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.from.read(buf)?;
+        self.read += n as u64;
+        Ok(n)
     }
-    let size = match head[124] {
-        0x80 => u64::from_be_bytes(head[128..136].try_into().expect("eight bytes")),
-        _ => octal(124, 12).ok_or_else(bad)?,
-    };
-    let (name, prefix) = (text(0, 100).map_err(|_| bad())?, text(345, 155).map_err(|_| bad())?);
-    Ok(Some((if prefix.is_empty() { name.to_owned() } else { format!("{prefix}/{name}") }, size)))
 }
 
 #[cfg(test)]
@@ -329,16 +318,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn heads_are_read_as_they_were_written() {
-        for (name, size) in [("state.ndjson", 0), ("runs/a-b/block_1_x.csv", 513), ("uploads/x.csv", 5 << 40)] {
-            let head = head(name, size).unwrap();
-            assert_eq!(read_head(&mut &head[..]).unwrap(), Some((name.to_owned(), size)));
-            let mut damaged = head;
-            damaged[3] ^= 1;
-            assert!(read_head(&mut &damaged[..]).is_err());
+    fn entries_are_read_as_they_were_written() {
+        let mut archive = Builder::new(Vec::new());
+        let long = format!("runs/{}/{}.csv", "a".repeat(80), "b".repeat(200));
+        for (name, content) in [("state.ndjson", ""), ("runs/a-b/block_1_x.csv", "a,b"), (&*long, "c")] {
+            write_entry(&mut archive, name, content.len() as u64, &mut content.as_bytes()).unwrap();
         }
-        assert!(head(&"x".repeat(101), 1).is_err());
-        assert_eq!(read_head(&mut &[0; BLOCK][..]).unwrap(), None);
-        assert!(read_head(&mut &[0; 100][..]).is_err());
+        let bytes = archive.into_inner().unwrap();
+        let names = |bytes: &[u8]| -> io::Result<Vec<String>> {
+            let mut archive = Archive::new(bytes);
+            let names = archive.entries()?.map(|entry| name_of(&entry?).map_err(io::Error::other));
+            names.collect()
+        };
+        assert_eq!(names(&bytes).unwrap(), ["state.ndjson", "runs/a-b/block_1_x.csv", &long]);
+        let mut damaged = bytes.clone();
+        damaged[3] ^= 1;
+        assert!(names(&damaged).is_err());
+        let short = write_entry(&mut Builder::new(Vec::new()), "x", 5, &mut &b"four"[..]);
+        assert_eq!(short.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 }
