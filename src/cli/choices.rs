@@ -49,7 +49,7 @@ pub enum ApiFormat {
     Json,
 }
 
-/// What is read to find columns and types.
+/// The records that are read to find columns and types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum SchemaFromArg {
     /// The first records, or everything where only that is right
@@ -60,7 +60,7 @@ pub enum SchemaFromArg {
     Full,
 }
 
-/// What a late surprise does.
+/// The policy for a late change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum SchemaPolicyArg {
     /// The column widens
@@ -71,7 +71,7 @@ pub enum SchemaPolicyArg {
     Fail,
 }
 
-/// How the report at the end is written.
+/// The form of the report at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ReportFormat {
     /// For people
@@ -80,7 +80,7 @@ pub enum ReportFormat {
     Json,
 }
 
-/// How lists are written.
+/// The form of lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ListFormat {
     /// Columns for people, in a pipe too
@@ -91,7 +91,7 @@ pub enum ListFormat {
     Json,
 }
 
-/// How a plan is written.
+/// The form of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ExplainFormat {
     /// For people
@@ -100,7 +100,7 @@ pub enum ExplainFormat {
     Json,
 }
 
-/// How a schema is written.
+/// The form of a schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum SchemaFormat {
     /// For people: each field, its type, and where that came from

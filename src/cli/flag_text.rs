@@ -1,4 +1,4 @@
-//! What the engine proposes, in the words of the command line.
+//! Hints of the engine in the words of the command line.
 
 use crate::transform::expr::Hint;
 use crate::transform::{Form, Grammar};

@@ -41,7 +41,7 @@ pub trait RowSource: Iterator<Item = Result<Batch, BoxedError>> + Send {}
 
 impl<T: Iterator<Item = Result<Batch, BoxedError>> + Send> RowSource for T {}
 
-/// An error of whoever makes rows.
+/// An error of a source of rows.
 pub type BoxedError = Box<dyn std::error::Error + Send + Sync>;
 
 impl Source {

@@ -74,7 +74,7 @@ pub async fn on_local_service(
     use crate::service::Config;
 
     let (enrich, endpoints) = providers(enrich.to_vec());
-    // Nobody shares a service inside this process: no limits.
+    // A service inside this process is not shared: no limits.
     let configure = |config| Config {
         rate_limit: 0,
         bulk_limit: 0,

@@ -10,7 +10,7 @@ use super::setting::Error;
 use super::spec::Form;
 use super::table::TABLE;
 
-/// What a configuration file says.
+/// The contents of a configuration file.
 #[derive(Debug, Default)]
 pub struct ConfigFile {
     /// The file; `None` if the system names no place for one.

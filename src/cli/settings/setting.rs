@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// Where a setting came from, in rising order of precedence.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
-    /// Nobody said anything.
+    /// No place names one.
     Default,
     /// The configuration file.
     File(PathBuf),

@@ -24,7 +24,7 @@ const DEFAULT_ENDPOINT: &str = "https://api.sixtyfour.ai";
 /// Downloads at a time: by eye, enough to hide the way to a store and few enough to be polite.
 const DEFAULT_JOBS: usize = 4;
 
-/// More connections at a time help nobody.
+/// More connections at a time do not help.
 const MAX_JOBS: usize = 64;
 
 /// Larger morsels have no use, and offsets in them are 32 bits wide.

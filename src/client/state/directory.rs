@@ -53,7 +53,7 @@ impl StateDir {
 #[cfg(unix)]
 fn make_folder(folder: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
-    // Names of files and workflows are nobody else's business.
+    // Names of files and workflows are private.
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 

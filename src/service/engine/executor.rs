@@ -299,7 +299,7 @@ impl Engine {
                     // What cannot be removed is written again.
                     let _ = std::fs::remove_file(&feed.path);
                 }
-                // Somebody may have asked for its end at the same time.
+                // Another request may have asked for its end at the same time.
                 if active.stop_asked() == Some(Stop::Request) {
                     self.cancel_shelved(row);
                 }

@@ -27,7 +27,7 @@ impl StepKind for Arc<Query> {
     type Running = Running;
 
     fn describe(&self) -> StepText {
-        // Which of the two ways is told by the columns.
+        // The columns tell which of the two ways it is.
         StepText::new(Self::WORD, &**self.text()).that(Runs::Spills)
     }
 
