@@ -18,7 +18,7 @@ use crate::net::{self, Policy, TrustedHost};
 use crate::pipeline::Limits;
 use crate::secret::ApiKey;
 
-/// Where the key is.
+/// The place of the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyPlace {
     /// Here.
@@ -34,7 +34,7 @@ pub enum KeyPlace {
 pub struct Settings {
     /// Base address of the API.
     pub endpoint: Setting<Url>,
-    /// Where the key is, if anywhere.
+    /// The place of the key, if one is named.
     pub api_key: Option<Setting<KeyPlace>>,
     /// Directory of the ledgers of runs and downloads; `None` if the system names no place for it.
     pub state_dir: Option<Setting<PathBuf>>,
@@ -68,7 +68,7 @@ pub struct ShownSetting {
     pub name: &'static str,
     /// Its value.
     pub value: String,
-    /// Where it came from; `-` if it is not set.
+    /// Its origin; `-` if it is not set.
     pub origin: String,
 }
 
@@ -129,7 +129,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// Where the key is: of the places that name one, the one that overrides the others.
+    /// The place of the key: of those that are named, the one that overrides the others.
     fn key_place(&mut self) -> Result<Option<Setting<KeyPlace>>, Error> {
         let value = self.shown(&table::API_KEY)?.present().map(|key| key.map(KeyPlace::Value));
         let path = self.silent(&table::API_KEY_FILE)?.present().map(|path| path.map(KeyPlace::File));
@@ -253,7 +253,7 @@ mod tests {
     use super::*;
     use crate::cli::args::{Args, Command, TopCommand};
 
-    /// What clap makes of flags.
+    /// Flags as clap reads them.
     fn typed(flags: &[&str]) -> Typed {
         let line = ["drawoff", "convert", "-"].iter().chain(flags);
         let args = Args::try_parse_from(line).unwrap();

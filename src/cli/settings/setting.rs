@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-/// Where a setting came from, in rising order of precedence.
+/// The origin of a setting, in rising order of precedence.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
     /// No place names one.
@@ -32,7 +32,7 @@ impl fmt::Display for Origin {
 pub struct Setting<T> {
     /// The value.
     pub value: T,
-    /// Where from.
+    /// Its origin.
     pub origin: Origin,
 }
 
@@ -59,7 +59,7 @@ pub enum Error {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         cause: std::io::Error,
     },
@@ -98,7 +98,7 @@ pub enum Error {
         path: PathBuf,
         /// Where its name came from.
         origin: Origin,
-        /// Why.
+        /// The cause.
         #[source]
         cause: std::io::Error,
     },

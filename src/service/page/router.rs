@@ -46,7 +46,7 @@ pub(in crate::service) fn router(app: &Arc<App>) -> Router<Arc<App>> {
         .route("/ui/login", post(login).layer(DefaultBodyLimit::max(MAX_LOGIN_BYTES)))
 }
 
-/// Lets in who may see the page: with a key, whoever has given it; without one, whoever comes by an address of this
+/// Admits a request to the page: where the service has a key, one that carries it; else one that comes by an address of this
 /// machine. A name could be anybody's: a web page elsewhere may have its own name lead here.
 async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let headers = request.headers();
