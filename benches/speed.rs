@@ -22,14 +22,14 @@ use std::sync::{Arc, LazyLock};
 use arrow_array::cast::AsArray;
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
-use drawoff::column::{Batch, Field, Mixing, Morsel, Schema, Type};
+use drawoff::column::{Batch, Field, Morsel, Schema, Type, TypeMerge};
 use drawoff::format::csv::{CsvDecoder, CsvEncoder, take_header};
 use drawoff::format::decode::{OnMisfit, Outcome};
 use drawoff::format::frame::{BufferPool, Framed, Framer, Framing};
-use drawoff::format::ndjson::{self, DecodeOptions, Keys, UnknownKey};
-use drawoff::format::parquet::{Layout, ParquetFileWriter, RowGroupEncoder, Workshop};
+use drawoff::format::ndjson::{self, DecodeOptions, UnknownKey, ValueTypes};
+use drawoff::format::parquet::{EncoderScratch, Layout, ParquetFileWriter, RowGroupEncoder};
 use drawoff::format::{Compression, CsvOptions, OutputFormat, ParquetCodec, ParquetOptions};
-use drawoff::pipeline::{Control, Output, Plan, Report, Target, execute};
+use drawoff::pipeline::{Control, ExecutionPlan, Output, Report, Target, execute};
 use drawoff::source::Source;
 use drawoff::transform::{Condition, Filter, Logic, Step, Test};
 use parquet::arrow::ProjectionMask;
@@ -61,14 +61,14 @@ impl Stage {
     fn ndjson(shape: Shape) -> Self {
         let bytes = inputs::ndjson(shape, STAGE_BYTES);
         let morsels = frame(&bytes, Framing::Lines);
-        let schemas = morsels.iter().map(|morsel| ndjson::infer(morsel, Keys::Typed, MAX_RECORD_BYTES));
-        let typed = Arc::new(schemas.reduce(|a, b| a.join(&b, Mixing::Json)).expect("there are records"));
+        let schemas = morsels.iter().map(|morsel| ndjson::infer(morsel, ValueTypes::Typed, MAX_RECORD_BYTES));
+        let typed = Arc::new(schemas.reduce(|a, b| a.join(&b, TypeMerge::Json)).expect("there are records"));
         Stage { rows: count_lines(&bytes), bytes, morsels, typed }
     }
 
-    fn decode(&self, keys: Keys) -> Vec<Batch> {
+    fn decode(&self, keys: ValueTypes) -> Vec<Batch> {
         let schema = match keys {
-            Keys::Typed => self.typed.clone(),
+            ValueTypes::Typed => self.typed.clone(),
             _ => Arc::new(raw(&self.typed)),
         };
         let batches: Vec<Batch> = self.morsels.iter().map(|morsel| decode(morsel, &schema, keys)).collect();
@@ -125,9 +125,9 @@ fn frame_each(mut bytes: &[u8], framing: Framing, pool: &BufferPool, mut each: i
     take(&mut framer);
 }
 
-fn decode(morsel: &Morsel, schema: &Arc<Schema>, keys: Keys) -> Batch {
+fn decode(morsel: &Morsel, schema: &Arc<Schema>, keys: ValueTypes) -> Batch {
     let options = DecodeOptions {
-        unknown_key: UnknownKey::Surprise,
+        unknown_key: UnknownKey::SchemaMismatch,
         new_columns: keys,
         freeze: false,
         max_record_bytes: MAX_RECORD_BYTES,
@@ -143,7 +143,7 @@ fn whole(outcome: Outcome, morsel: &Morsel) -> Batch {
             assert!(decoded.rejects.is_empty() && decoded.consumed == morsel.len, "every record is good");
             decoded.batch
         }
-        Outcome::Surprise(surprise) => panic!("the schema is of all records: {}", surprise.what),
+        Outcome::SchemaMismatch(surprise) => panic!("the schema is of all records: {}", surprise.what),
     }
 }
 
@@ -237,7 +237,7 @@ mod decoding {
         morsels[0] = rest;
         let decoder = CsvDecoder::new(header.names, b',', ndjson::decode_cells);
         let schemas = morsels.iter().map(|morsel| decoder.infer(morsel, &Schema::default()));
-        let typed = Arc::new(schemas.reduce(|a, b| a.join(&b, Mixing::Text)).expect("there are records"));
+        let typed = Arc::new(schemas.reduce(|a, b| a.join(&b, TypeMerge::Text)).expect("there are records"));
         // Every wide record has one `enriched_at`, and nothing else has such text.
         let records = memchr::memmem::find_iter(&bytes, b":00.000Z\n").count();
         Csv { bytes, records, decoder, morsels, typed }
@@ -245,18 +245,19 @@ mod decoding {
 
     impl Csv {
         pub fn decode(&self, morsel: &Morsel) -> Batch {
-            whole(self.decoder.decode(morsel, &self.typed, OnMisfit::Surprise), morsel)
+            whole(self.decoder.decode(morsel, &self.typed, OnMisfit::SchemaMismatch), morsel)
         }
     }
 
-    fn ndjson(bencher: Bencher, stage: &'static Stage, keys: Keys) {
+    fn ndjson(bencher: Bencher, stage: &'static Stage, keys: ValueTypes) {
         // The same text, whether the way was through types or not.
         if let Some(name) = ["domain", "kind"].into_iter().find(|name| stage.typed.position(name).is_some()) {
-            let texts = [Keys::Typed, Keys::Raw].map(|keys| text_of(&stage.decode(keys), name).replace('"', ""));
+            let texts =
+                [ValueTypes::Typed, ValueTypes::Raw].map(|keys| text_of(&stage.decode(keys), name).replace('"', ""));
             assert!(!texts[0].is_empty() && texts[0] == texts[1]);
         }
         let schema = match keys {
-            Keys::Typed => stage.typed.clone(),
+            ValueTypes::Typed => stage.typed.clone(),
             _ => Arc::new(raw(&stage.typed)),
         };
         bencher.counter(stage.size()).bench_local(|| {
@@ -268,17 +269,17 @@ mod decoding {
 
     #[divan::bench]
     fn ndjson_typed_wide(bencher: Bencher) {
-        ndjson(bencher, &WIDE, Keys::Typed);
+        ndjson(bencher, &WIDE, ValueTypes::Typed);
     }
 
     #[divan::bench]
     fn ndjson_typed_narrow(bencher: Bencher) {
-        ndjson(bencher, &NARROW, Keys::Typed);
+        ndjson(bencher, &NARROW, ValueTypes::Typed);
     }
 
     #[divan::bench]
     fn ndjson_raw_wide(bencher: Bencher) {
-        ndjson(bencher, &WIDE, Keys::Raw);
+        ndjson(bencher, &WIDE, ValueTypes::Raw);
     }
 
     #[divan::bench]
@@ -314,8 +315,8 @@ mod encoding {
     fn row_group(
         batches: &[Batch],
         layout: &Arc<Layout>,
-        shop: Option<Workshop>,
-    ) -> (drawoff::format::parquet::EncodedRowGroup, Workshop) {
+        shop: Option<EncoderScratch>,
+    ) -> (drawoff::format::parquet::EncodedRowGroup, EncoderScratch) {
         let mut encoder = match shop {
             Some(shop) => RowGroupEncoder::again(layout.clone(), shop),
             None => RowGroupEncoder::with_layout(layout.clone()).expect("a layout with columns"),
@@ -323,15 +324,15 @@ mod encoding {
         for batch in batches {
             encoder.write(batch).expect("batches of the layout's schema");
         }
-        encoder.finish_in_workshop().expect("rows")
+        encoder.finish_with_scratch().expect("rows")
     }
 
     fn parquet(bencher: Bencher, stage: &Stage, codec: &str, column: &str) {
         let options = options(codec);
-        let batches = stage.decode(Keys::Typed);
-        let layout = Arc::new(Layout::try_new(stage.typed.clone(), &options, Mixing::Json).expect("a layout"));
+        let batches = stage.decode(ValueTypes::Typed);
+        let layout = Arc::new(Layout::try_new(stage.typed.clone(), &options, TypeMerge::Json).expect("a layout"));
         let (group, shop) = row_group(&batches, &layout, None);
-        let mut writer = ParquetFileWriter::try_new(Vec::new(), options, Mixing::Json, Vec::new()).expect("memory");
+        let mut writer = ParquetFileWriter::try_new(Vec::new(), options, TypeMerge::Json, Vec::new()).expect("memory");
         writer.append(group).expect("memory");
         let (file, summary) = writer.finish(|| -> std::io::Result<bytes::Bytes> { unreachable!() }).expect("memory");
         assert_eq!(summary.rows as usize, stage.rows);
@@ -364,7 +365,7 @@ mod encoding {
     /// From raw columns: the way of a conversion to CSV.
     #[divan::bench]
     fn csv_wide(bencher: Bencher) {
-        let batches = WIDE.decode(Keys::Raw);
+        let batches = WIDE.decode(ValueTypes::Raw);
         let mut encoder = CsvEncoder::new(CsvOptions::default());
         let mut out = Vec::with_capacity(STAGE_BYTES);
         encoder.write_header(&batches[0].schema, &mut out);
@@ -379,7 +380,7 @@ mod encoding {
                 let fields = header.names.iter().map(|name| Field::new(name.clone(), Type::Text)).collect();
                 (CsvDecoder::new(header.names, b',', ndjson::decode_cells), Arc::new(Schema::new(fields)))
             });
-            read.push(whole(decoder.decode(&morsel, schema, OnMisfit::Surprise), &morsel));
+            read.push(whole(decoder.decode(&morsel, schema, OnMisfit::SchemaMismatch), &morsel));
         }
         assert_eq!(rows(&read), WIDE.rows);
         assert!(text_of(&read, "domain") == text_of(&batches, "domain").replace('"', ""));
@@ -392,7 +393,7 @@ mod encoding {
         });
     }
 
-    fn ndjson(bencher: Bencher, keys: Keys) {
+    fn ndjson(bencher: Bencher, keys: ValueTypes) {
         let batches = WIDE.decode(keys);
         let mut out = Vec::with_capacity(STAGE_BYTES);
         batches.iter().for_each(|batch| ndjson::encode(batch, b"\n", &mut out));
@@ -412,13 +413,13 @@ mod encoding {
     /// The values' own text, as after a selection of columns.
     #[divan::bench]
     fn ndjson_from_raw_wide(bencher: Bencher) {
-        ndjson(bencher, Keys::Raw);
+        ndjson(bencher, ValueTypes::Raw);
     }
 
     /// Values written anew, as after a step that made them.
     #[divan::bench]
     fn ndjson_from_typed_wide(bencher: Bencher) {
-        ndjson(bencher, Keys::Typed);
+        ndjson(bencher, ValueTypes::Typed);
     }
 }
 
@@ -469,7 +470,7 @@ mod conversion {
         let path = FILES.folder.path().join("out");
         let target = Target::File { path, no_clobber: false, append: false };
         let output = Output { format, compression: Compression::None, target };
-        let mut plan = Plan::new(Source::file(&input.path), output);
+        let mut plan = ExecutionPlan::new(Source::file(&input.path), output);
         plan.steps = steps.to_vec();
         execute(plan, &Control::new()).expect("every record is good")
     }

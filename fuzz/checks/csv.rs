@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use drawoff::column::{Batch, Mixing, Morsel, Schema, Type};
+use drawoff::column::{Batch, Morsel, Schema, Type, TypeMerge};
 use drawoff::format::CsvOptions;
 use drawoff::format::csv::split::Splitter;
 use drawoff::format::csv::{CsvDecoder, CsvEncoder, take_header};
@@ -65,7 +65,7 @@ pub fn take(bytes: &[u8], max_record_bytes: usize, cut: Cut, as_text: bool) -> T
     let schema = match as_text {
         true => Schema::new(of_text()),
         false => morsels.iter().fold(Schema::default(), |schema, morsel| match morsel {
-            Ok(Framed::Morsel(morsel)) => schema.join(&decoder.infer(morsel, &Schema::default()), Mixing::Text),
+            Ok(Framed::Morsel(morsel)) => schema.join(&decoder.infer(morsel, &Schema::default()), TypeMerge::Text),
             _ => schema,
         }),
     };
@@ -84,7 +84,7 @@ pub fn take(bytes: &[u8], max_record_bytes: usize, cut: Cut, as_text: bool) -> T
             }
             Ok(Framed::Morsel(morsel)) => morsel,
         };
-        let Outcome::Decoded(decoded) = decoder.decode(&morsel, &schema, OnMisfit::Surprise) else {
+        let Outcome::Decoded(decoded) = decoder.decode(&morsel, &schema, OnMisfit::SchemaMismatch) else {
             panic!("a schema of all the input has room for all of it: {schema:?}");
         };
         assert_eq!(decoded.records, decoded.batch.rows as u64 + decoded.rejects.len() as u64);

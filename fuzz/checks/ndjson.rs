@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use drawoff::column::{Batch, Mixing, Schema, Type};
+use drawoff::column::{Batch, Schema, Type, TypeMerge};
 use drawoff::format::decode::{Decoded, Outcome};
 use drawoff::format::frame::{Framed, Framing};
-use drawoff::format::ndjson::{DecodeOptions, Keys, UnknownKey, decode, encode};
+use drawoff::format::ndjson::{DecodeOptions, UnknownKey, ValueTypes, decode, encode};
 use serde_json::{Map, Value};
 
 use super::json::{MAX_DEPTH, agrees_with_simd_json, by_serde, canonical, carried, depth};
@@ -46,8 +46,8 @@ pub struct Taken {
 /// Reads `bytes` as the pipeline does.
 pub fn take(bytes: &[u8], with: Use, max_record_bytes: usize, cut: Cut) -> Taken {
     let options = DecodeOptions {
-        unknown_key: if with == Use::Skipped { UnknownKey::Skip } else { UnknownKey::Surprise },
-        new_columns: if with == Use::Typed { Keys::Typed } else { Keys::Raw },
+        unknown_key: if with == Use::Skipped { UnknownKey::Skip } else { UnknownKey::SchemaMismatch },
+        new_columns: if with == Use::Typed { ValueTypes::Typed } else { ValueTypes::Raw },
         freeze: with == Use::Frozen,
         max_record_bytes,
         max_cells: cut.max_cells,
@@ -80,7 +80,7 @@ pub fn take(bytes: &[u8], with: Use, max_record_bytes: usize, cut: Cut) -> Taken
             let decoded = loop {
                 match decode(&morsel, &taken.schema, &options) {
                     Outcome::Decoded(decoded) => break decoded,
-                    Outcome::Surprise(surprise) => {
+                    Outcome::SchemaMismatch(surprise) => {
                         assert!(matches!(with, Use::Typed | Use::Copied), "no surprise when {with:?}");
                         assert_ne!(surprise.schema, *taken.schema, "a surprise widens: {}", surprise.what);
                         taken.schema = Arc::new(surprise.schema);
@@ -91,7 +91,7 @@ pub fn take(bytes: &[u8], with: Use, max_record_bytes: usize, cut: Cut) -> Taken
             assert!(consumed > 0 && consumed <= morsel.len);
             assert_eq!(records, batch.rows as u64 + rejects.len() as u64, "records in = rows + rejects");
             taken.rejects.extend(rejects.iter().map(|rejected| place.rejected(&morsel, rejected)));
-            taken.schema = Arc::new(taken.schema.join(&observed, Mixing::Json));
+            taken.schema = Arc::new(taken.schema.join(&observed, TypeMerge::Json));
             taken.take_rows(&batch);
             taken.duplicate_keys += duplicate_keys;
             place = Place { lines: place.lines + lines, records: place.records + records };

@@ -202,7 +202,7 @@ Comparing with null is neither true nor false, as in SQL; only rows of which --w
 
 /// What is written and how.
 #[derive(Clone, Debug, ClapArgs)]
-pub struct PlanArgs {
+pub struct PipelineArgs {
     /// Where the records go.
     #[command(flatten)]
     pub outputs: OutputArgs,
@@ -295,7 +295,7 @@ pub struct RunArgs {
     pub results: ResultArgs,
     /// What is written.
     #[command(flatten)]
-    pub plan: PlanArgs,
+    pub plan: PipelineArgs,
 }
 
 /// `bulk`.
@@ -345,7 +345,7 @@ pub struct BulkArgs {
     pub results: ResultArgs,
     /// What is written.
     #[command(flatten)]
-    pub plan: PlanArgs,
+    pub plan: PipelineArgs,
 }
 
 /// `pull`.
@@ -364,7 +364,7 @@ pub struct PullArgs {
     pub results: ResultArgs,
     /// What is written.
     #[command(flatten)]
-    pub plan: PlanArgs,
+    pub plan: PipelineArgs,
 }
 
 /// `convert`.
@@ -378,7 +378,7 @@ pub struct ConvertArgs {
     pub from: Option<FromFormat>,
     /// What is written.
     #[command(flatten)]
-    pub plan: PlanArgs,
+    pub plan: PipelineArgs,
 }
 
 /// `schema`.

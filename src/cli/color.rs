@@ -40,7 +40,7 @@ fn from_args(args: impl IntoIterator<Item = OsString>) -> ColorChoice {
             Some(arg) => match takes(&flags, arg) {
                 Some(takes) => {
                     let is_value =
-                        |next: &OsString| takes == Takes::Anything || !next.as_encoded_bytes().starts_with(b"-");
+                        |next: &OsString| takes == FlagValues::Anything || !next.as_encoded_bytes().starts_with(b"-");
                     args.next_if(is_value);
                     None
                 }
@@ -57,7 +57,7 @@ fn from_args(args: impl IntoIterator<Item = OsString>) -> ColorChoice {
 
 /// The words that a flag takes for its value where none is joined to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Takes {
+enum FlagValues {
     /// Those that do not look like a flag.
     Word,
     /// Any.
@@ -65,14 +65,14 @@ enum Takes {
 }
 
 /// The flags of `command` and of those below it whose value is the next word.
-fn value_flags(command: &clap::Command) -> HashMap<String, Takes> {
+fn value_flags(command: &clap::Command) -> HashMap<String, FlagValues> {
     let mut flags = HashMap::new();
     for arg in command.get_arguments() {
         let takes_value = matches!(arg.get_action(), ArgAction::Set | ArgAction::Append);
         if arg.is_positional() || !takes_value || arg.is_require_equals_set() {
             continue;
         }
-        let takes = if arg.is_allow_hyphen_values_set() { Takes::Anything } else { Takes::Word };
+        let takes = if arg.is_allow_hyphen_values_set() { FlagValues::Anything } else { FlagValues::Word };
         let long = arg.get_long().map(|long| format!("--{long}"));
         for flag in long.into_iter().chain(arg.get_short().map(|short| format!("-{short}"))) {
             flags.insert(flag, takes);
@@ -81,7 +81,7 @@ fn value_flags(command: &clap::Command) -> HashMap<String, Takes> {
     // Of flags of one name the more generous counts.
     for (flag, takes) in command.get_subcommands().flat_map(value_flags) {
         let known = flags.entry(flag).or_insert(takes);
-        if takes == Takes::Anything {
+        if takes == FlagValues::Anything {
             *known = takes;
         }
     }
@@ -89,7 +89,7 @@ fn value_flags(command: &clap::Command) -> HashMap<String, Takes> {
 }
 
 /// The sort of word that belongs to `arg`, if it is a flag of `flags` whose value is not joined to it.
-fn takes(flags: &HashMap<String, Takes>, arg: &str) -> Option<Takes> {
+fn takes(flags: &HashMap<String, FlagValues>, arg: &str) -> Option<FlagValues> {
     if arg.starts_with("--") {
         return flags.get(arg).copied();
     }

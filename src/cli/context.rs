@@ -7,7 +7,7 @@ use super::error::{Error, Failure};
 use super::interrupt::Interrupt;
 use super::print::Screen;
 use super::resume::pull_command;
-use super::settings::{KeyPlace, Origin, Setting, Settings};
+use super::settings::{KeySource, Origin, Setting, Settings};
 use crate::api::RunId;
 use crate::client::Client;
 use crate::net::{Downloads, Http, HttpOptions, Limiter, OnWait};
@@ -82,7 +82,7 @@ impl Context {
     pub fn set_resume(&self, run: &RunId) {
         let command = pull_command(run);
         let with_command = match &self.settings.api_key {
-            Some(Setting { value: KeyPlace::Command(_), origin: Origin::Flag(flag) }) => {
+            Some(Setting { value: KeySource::Command(_), origin: Origin::Flag(flag) }) => {
                 format!(" (with {flag} as now)")
             }
             _ => String::new(),

@@ -9,7 +9,7 @@ use super::error::{Error, Failure};
 use super::exit::Exit;
 use super::interrupt::Interrupt;
 use super::print::{self, Screen};
-use super::settings::{CONFIG, Settings, Typed};
+use super::settings::{CONFIG, Settings, TypedSettings};
 use super::{color, commands};
 
 /// Says on standard error that drawoff itself is at fault, in place of the standard panic text, and ends the process
@@ -59,7 +59,7 @@ async fn carry_out(args: Args) -> Result<Exit, Failure> {
 }
 
 /// The texts of settings that were typed with `command`.
-fn typed_settings(global: &GlobalArgs, command: &Command) -> Typed {
+fn typed_settings(global: &GlobalArgs, command: &Command) -> TypedSettings {
     let plan = match command {
         Command::Run(run) => Some(&run.plan),
         Command::Pull(pull) => Some(&pull.plan),

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use super::context::Context;
 use super::error::{Error, Failure};
 use crate::net::Stopper;
-use crate::pipeline::{self, Control, Plan, Report};
+use crate::pipeline::{self, Control, ExecutionPlan, Report};
 use crate::text::{human_bytes, human_count, human_duration};
 
 /// How often progress is drawn.
@@ -17,11 +17,11 @@ const DRAW_INTERVAL: Duration = Duration::from_millis(200);
 /// left. `total_bytes` is the size of all sources where it is known; `on_progress` hears how far it is.
 pub async fn execute(
     context: &Context,
-    plan: Plan,
+    plan: ExecutionPlan,
     phase: &str,
     total_bytes: Option<u64>,
     stoppers: Vec<Stopper>,
-    on_progress: impl FnMut(&Control, Moment),
+    on_progress: impl FnMut(&Control, ProgressTiming),
 ) -> Result<Report, Failure> {
     let work = move |control: &Control| pipeline::execute(plan, control);
     on_a_thread(context, phase, total_bytes, stoppers, on_progress, work).await
@@ -29,7 +29,7 @@ pub async fn execute(
 
 /// When progress is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Moment {
+pub enum ProgressTiming {
     /// Several times a second.
     Underway,
     /// Once, when the execution is over, however it ended.
@@ -42,7 +42,7 @@ pub async fn on_a_thread<T: Send + 'static>(
     phase: &str,
     total_bytes: Option<u64>,
     stoppers: Vec<Stopper>,
-    mut on_progress: impl FnMut(&Control, Moment),
+    mut on_progress: impl FnMut(&Control, ProgressTiming),
     work: impl FnOnce(&Control) -> Result<T, pipeline::Error> + Send + 'static,
 ) -> Result<T, Failure> {
     let control = Control::new();
@@ -66,11 +66,11 @@ pub async fn on_a_thread<T: Send + 'static>(
             }
             _ = draw.tick() => {
                 show(context, phase, total_bytes, &control, start);
-                on_progress(&control, Moment::Underway);
+                on_progress(&control, ProgressTiming::Underway);
             }
         }
     };
-    on_progress(&control, Moment::Over);
+    on_progress(&control, ProgressTiming::Over);
     context.screen.clear();
     match outcome {
         Ok(Ok(done)) => Ok(done),

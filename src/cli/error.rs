@@ -119,10 +119,10 @@ fn json_place(cause: &serde_json::Error) -> String {
 
 /// An error with its hint. Boxed inside: every function of a command returns one, hardly ever.
 #[derive(Debug)]
-pub struct Failure(Box<Parts>);
+pub struct Failure(Box<FailureParts>);
 
 #[derive(Debug)]
-struct Parts {
+struct FailureParts {
     error: Error,
     hint: Option<String>,
 }
@@ -131,14 +131,14 @@ impl<E: Into<Error>> From<E> for Failure {
     fn from(error: E) -> Self {
         let error = error.into();
         let hint = hint(&error);
-        Failure(Box::new(Parts { error, hint }))
+        Failure(Box::new(FailureParts { error, hint }))
     }
 }
 
 impl Failure {
     /// An error whose hint is not what the error alone suggests.
     pub fn new(error: impl Into<Error>, hint: impl Into<String>) -> Self {
-        Failure(Box::new(Parts { error: error.into(), hint: Some(hint.into()) }))
+        Failure(Box::new(FailureParts { error: error.into(), hint: Some(hint.into()) }))
     }
 
     /// The error.
@@ -453,9 +453,9 @@ fn certificate_hint(error: &(dyn StdError + 'static)) -> Option<String> {
         }
     };
     match remedy {
-        net::Remedy::AddCa => Some("install the system's CA certificates (on Debian and Ubuntu: the package ca-certificates), or set SSL_CERT_FILE to a file of CA certificates with that of the server; it is used in place of the system's".to_owned()),
-        net::Remedy::CorrectNames => Some("let it name CA certificates in PEM (on Debian and Ubuntu the package ca-certificates has /etc/ssl/certs/ca-certificates.crt), or unset it".to_owned()),
-        net::Remedy::None => None,
+        net::CertificateHint::AddCa => Some("install the system's CA certificates (on Debian and Ubuntu: the package ca-certificates), or set SSL_CERT_FILE to a file of CA certificates with that of the server; it is used in place of the system's".to_owned()),
+        net::CertificateHint::CorrectNames => Some("let it name CA certificates in PEM (on Debian and Ubuntu the package ca-certificates has /etc/ssl/certs/ca-certificates.crt), or unset it".to_owned()),
+        net::CertificateHint::None => None,
     }
 }
 

@@ -1,13 +1,13 @@
 //! Hints of the engine in the words of the command line.
 
 use crate::transform::expr::Hint;
-use crate::transform::{Form, Grammar};
+use crate::transform::{ArgumentForm, Grammar};
 
 /// The text of `hint`, with the steps in it as flags.
 pub fn in_flags(hint: &Hint) -> String {
     hint.with_steps(|word, text| match Grammar::of(word).map(|grammar| grammar.form) {
         _ if text.is_empty() => format!("--{word}"),
-        Some(Form::TextOr(_)) => format!("--{word}={text}"),
+        Some(ArgumentForm::TextOr(_)) => format!("--{word}={text}"),
         _ => format!("--{word} {text}"),
     })
 }

@@ -18,7 +18,6 @@ mod interrupt;
 #[cfg(feature = "serve")]
 mod local;
 mod outputs;
-mod plan_file;
 mod print;
 mod report;
 mod resume;
@@ -28,6 +27,7 @@ mod shell;
 mod sinks;
 mod sources;
 mod steps;
+mod steps_file;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::args::PlanArgs;
+use super::args::PipelineArgs;
 use super::choices::{FromFormat, SchemaFromArg, SchemaPolicyArg, ToFormat};
 use super::error::{Error, Failure, STDOUT};
 use super::settings::Settings;
@@ -18,10 +18,10 @@ use crate::format::{
 };
 use crate::net;
 use crate::pipeline::{
-    Directory, OnBadRecord, Output, Plan, SUCCESS, SchemaChoice, SchemaFrom, SchemaPolicy, Target, check_steps,
-    is_rejects_file,
+    Directory, ExecutionPlan, OnBadRecord, Output, SUCCESS, SchemaFrom, SchemaPolicy, SchemaSource, Target,
+    check_steps, is_rejects_file,
 };
-use crate::sink::ObjectPlace;
+use crate::sink::ObjectLocation;
 use crate::source::{Input, Source};
 
 impl From<FromFormat> for Format {
@@ -76,7 +76,7 @@ impl From<NamedFormat> for ToFormat {
     }
 }
 
-fn output_format(format: ToFormat, args: &PlanArgs, codec: ParquetCodec) -> Result<OutputFormat, Failure> {
+fn output_format(format: ToFormat, args: &PipelineArgs, codec: ParquetCodec) -> Result<OutputFormat, Failure> {
     Ok(match format {
         ToFormat::Parquet => OutputFormat::Parquet(ParquetOptions { codec }),
         ToFormat::Csv => OutputFormat::Csv(args.dialect.options(b',')?),
@@ -90,7 +90,7 @@ fn output_format(format: ToFormat, args: &PlanArgs, codec: ParquetCodec) -> Resu
 
 /// The outputs meant by `-o` and `--to`; there is at least one. Nothing is touched. `set` is what the names of a folder's
 /// files begin with.
-pub fn outputs(args: &PlanArgs, settings: &Settings, set: &str) -> Result<Vec<Output>, Failure> {
+pub fn outputs(args: &PipelineArgs, settings: &Settings, set: &str) -> Result<Vec<Output>, Failure> {
     let typed = &args.outputs.typed;
     if typed.is_empty() {
         return Err(Failure::new(
@@ -136,7 +136,7 @@ fn same_target(a: &Target, b: &Target) -> bool {
     }
 }
 
-fn output(typed: &TypedOutput, args: &PlanArgs, settings: &Settings, set: &str) -> Result<Output, Failure> {
+fn output(typed: &TypedOutput, args: &PipelineArgs, settings: &Settings, set: &str) -> Result<Output, Failure> {
     let path = &typed.path;
     if typed.is_stdout() {
         let format = output_format(typed.to.unwrap_or(ToFormat::Ndjson), args, settings.codec.value)?;
@@ -158,7 +158,7 @@ fn output(typed: &TypedOutput, args: &PlanArgs, settings: &Settings, set: &str) 
     output_file(path, typed.to, args, settings)
 }
 
-fn output_file(path: &Path, to: Option<ToFormat>, args: &PlanArgs, settings: &Settings) -> Result<Output, Failure> {
+fn output_file(path: &Path, to: Option<ToFormat>, args: &PipelineArgs, settings: &Settings) -> Result<Output, Failure> {
     let (format, compression) = named_format(path, to)?;
     let format = output_format(format, args, settings.codec.value)?;
     if args.sink.append {
@@ -217,9 +217,9 @@ fn check_append(format: &OutputFormat, compression: Compression, path: &Path) ->
 
 fn output_folder(
     path: &Path,
-    store: Option<ObjectPlace>,
+    store: Option<ObjectLocation>,
     typed: &TypedOutput,
-    args: &PlanArgs,
+    args: &PipelineArgs,
     settings: &Settings,
     set: &str,
 ) -> Result<Output, Failure> {
@@ -257,7 +257,7 @@ fn object_url(path: &Path) -> Option<&str> {
         .then_some(text)
 }
 
-fn output_object(url: &str, typed: &TypedOutput, args: &PlanArgs, settings: &Settings) -> Result<Output, Failure> {
+fn output_object(url: &str, typed: &TypedOutput, args: &PipelineArgs, settings: &Settings) -> Result<Output, Failure> {
     if args.sink.append {
         let error = Error::Usage(format!("`--append`: nothing can be added to {url}; objects are put whole"));
         return Err(Failure::new(error, "write another object"));
@@ -267,9 +267,9 @@ fn output_object(url: &str, typed: &TypedOutput, args: &PlanArgs, settings: &Set
     Ok(Output { format, compression, target: Target::Object(object_place(url, args)) })
 }
 
-fn object_place(url: &str, args: &PlanArgs) -> ObjectPlace {
+fn object_place(url: &str, args: &PipelineArgs) -> ObjectLocation {
     let options = object_options(std::env::vars_os());
-    ObjectPlace { url: url.to_owned(), options, no_clobber: args.sink.no_clobber }
+    ObjectLocation { url: url.to_owned(), options, no_clobber: args.sink.no_clobber }
 }
 
 /// What the environment says of object stores, by the usual names.
@@ -299,7 +299,7 @@ fn object_options(variables: impl Iterator<Item = (OsString, OsString)>) -> Vec<
 /// The outputs under `--all-blocks`: files in the folder `-o`, each named after its result file (its name and the
 /// number of its block). Those names come from outside, so they never decide a path.
 pub fn block_outputs(
-    args: &PlanArgs,
+    args: &PipelineArgs,
     settings: &Settings,
     files: &[(&str, Option<i64>)],
 ) -> Result<Vec<Output>, Failure> {
@@ -376,7 +376,7 @@ pub fn check_writable(output: &Output, inputs: &[&Path]) -> Result<(), Failure> 
         // What can be begun below it can be put there.
         Target::Directory(Directory { store: Some(place), .. }) => {
             let url = format!("{}/{SUCCESS}", place.url.trim_end_matches('/'));
-            return check_object(&ObjectPlace { url, no_clobber: false, ..place.clone() });
+            return check_object(&ObjectLocation { url, no_clobber: false, ..place.clone() });
         }
         Target::Directory(directory) => return check_folder(directory),
         Target::Object(place) => return check_object(place),
@@ -428,7 +428,7 @@ fn check_folder(directory: &Directory) -> Result<(), Failure> {
     }
 }
 
-fn check_object(place: &ObjectPlace) -> Result<(), Failure> {
+fn check_object(place: &ObjectLocation) -> Result<(), Failure> {
     // On a thread of its own, because it blocks.
     let checked = std::thread::scope(|scope| scope.spawn(|| place.check()).join());
     let checked = checked.map_err(|_| Error::Bug("the check of an object's place broke down".into()))?;
@@ -470,7 +470,7 @@ fn same_place(a: &Path, b: &Path) -> bool {
 
 /// Where rejects go: as told, or beside the first output that is a file or a folder when bad records are passed over.
 /// What stands there must not be an input or an output, and what drawoff would put there by itself replaces only rejects.
-fn rejects(args: &PlanArgs, outputs: &[Output], inputs: &[&Path]) -> Result<Option<PathBuf>, Failure> {
+fn rejects(args: &PipelineArgs, outputs: &[Output], inputs: &[&Path]) -> Result<Option<PathBuf>, Failure> {
     let beside = |output: &Output| match &output.target {
         Target::Stdout | Target::Object(_) | Target::Directory(Directory { store: Some(_), .. }) => None,
         // A device has no place beside it.
@@ -515,7 +515,12 @@ fn rejects_beside(path: &Path) -> PathBuf {
 }
 
 /// The plan from `sources` to `output` under the flags.
-pub fn plan(sources: Vec<Source>, outputs: Vec<Output>, args: &PlanArgs, settings: &Settings) -> Result<Plan, Failure> {
+pub fn plan(
+    sources: Vec<Source>,
+    outputs: Vec<Output>,
+    args: &PipelineArgs,
+    settings: &Settings,
+) -> Result<ExecutionPlan, Failure> {
     let inputs: Vec<&Path> = sources
         .iter()
         .filter_map(|source| match &source.input {
@@ -524,14 +529,14 @@ pub fn plan(sources: Vec<Source>, outputs: Vec<Output>, args: &PlanArgs, setting
         })
         .collect();
     let rejects = rejects(args, &outputs, &inputs)?;
-    Ok(Plan {
+    Ok(ExecutionPlan {
         sources,
         steps: args.steps.steps()?,
         tables: args.steps.tables(),
         on_bad_cast: args.steps.on_bad_cast()?,
-        schema: SchemaChoice {
+        schema: SchemaSource {
             declared: None,
-            law: args.schema.as_deref().map(read_schema_file).transpose()?,
+            enforced: args.schema.as_deref().map(read_schema_file).transpose()?,
             extra_column: extra_column(args, &outputs)?,
             from: args.schema_from.into(),
             policy: args.schema_policy.into(),
@@ -547,9 +552,9 @@ pub fn plan(sources: Vec<Source>, outputs: Vec<Output>, args: &PlanArgs, setting
 }
 
 /// Fails now if what the flags say of the schema, and the steps under it, could not be used later.
-pub fn check_schema(args: &PlanArgs, outputs: &[Output]) -> Result<(), Failure> {
-    let law = args.schema.as_deref().map(read_schema_file).transpose()?;
-    let choice = SchemaChoice { law, policy: args.schema_policy.into(), ..SchemaChoice::default() };
+pub fn check_schema(args: &PipelineArgs, outputs: &[Output]) -> Result<(), Failure> {
+    let enforced = args.schema.as_deref().map(read_schema_file).transpose()?;
+    let choice = SchemaSource { enforced: enforced, policy: args.schema_policy.into(), ..SchemaSource::default() };
     check_steps(&args.steps.steps()?, &choice).map_err(Error::Pipeline)?;
     extra_column(args, outputs).map(drop)
 }
@@ -563,7 +568,7 @@ pub fn read_schema_file(path: &Path) -> Result<Schema, Failure> {
     })
 }
 
-fn extra_column(args: &PlanArgs, outputs: &[Output]) -> Result<Option<Arc<str>>, Failure> {
+fn extra_column(args: &PipelineArgs, outputs: &[Output]) -> Result<Option<Arc<str>>, Failure> {
     let Some(name) = &args.extra_column else { return Ok(None) };
     if name.is_empty() {
         return Err(Error::Usage("`--extra-column` needs a name".into()).into());
@@ -578,7 +583,7 @@ fn extra_column(args: &PlanArgs, outputs: &[Output]) -> Result<Option<Arc<str>>,
 }
 
 /// What can be done when the schema changed where an output could not follow. `files` says that all sources are files.
-pub fn schema_hint(args: &PlanArgs, outputs: &[Output], files: bool) -> &'static str {
+pub fn schema_hint(args: &PipelineArgs, outputs: &[Output], files: bool) -> &'static str {
     let to_stdout = outputs.iter().any(|output| output.target == Target::Stdout);
     match (args.schema_policy, to_stdout, files) {
         (SchemaPolicyArg::Fail, ..) => {
@@ -617,10 +622,10 @@ mod tests {
     use clap::Parser;
 
     use super::super::args::{Args, Command, TopCommand};
-    use super::super::settings::{Typed, UserDirs};
+    use super::super::settings::{TypedSettings, UserDirs};
     use super::*;
 
-    fn plan_args(flags: &str) -> PlanArgs {
+    fn plan_args(flags: &str) -> PipelineArgs {
         let line = format!("drawoff convert in.ndjson {flags}");
         match Args::try_parse_from(line.split_whitespace()).unwrap().command {
             TopCommand::WithSettings(Command::Convert(args)) => args.plan,
@@ -629,7 +634,7 @@ mod tests {
     }
 
     fn settings() -> Settings {
-        Settings::resolve_from(&Typed::default(), &|_| None, UserDirs::default()).unwrap()
+        Settings::resolve_from(&TypedSettings::default(), &|_| None, UserDirs::default()).unwrap()
     }
 
     #[test]

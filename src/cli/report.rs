@@ -10,13 +10,13 @@ use super::exit::Exit;
 use super::outputs::{target_name, target_names};
 use super::table::json_line;
 use super::values::codec_text;
-use crate::client::Done;
+use crate::client::CompletedOutput;
 use crate::format::{ArrowForm, OutputFormat};
 use crate::pipeline::{Output, Report};
 use crate::text::{escape_for_terminal, human_bytes, human_count, human_duration};
 
 /// One output and what was done for it.
-pub struct Account<'a> {
+pub struct OutputReport<'a> {
     /// How the output is called.
     pub name: String,
     /// The outputs.
@@ -31,7 +31,7 @@ pub struct Account<'a> {
     pub elapsed: Duration,
 }
 
-impl Account<'_> {
+impl OutputReport<'_> {
     /// Prints it to standard error, and returns how the command ends as far as this output goes.
     pub fn print(&self, context: &Context, format: ReportFormat) -> Exit {
         match format {
@@ -142,7 +142,7 @@ impl Account<'_> {
 }
 
 /// Prints that an output stands already, and returns how the command ends as far as it goes: as when it was written.
-pub fn already_complete(context: &Context, format: ReportFormat, outputs: &[Output], done: &Done) -> Exit {
+pub fn already_complete(context: &Context, format: ReportFormat, outputs: &[Output], done: &CompletedOutput) -> Exit {
     let name = target_names(outputs);
     match format {
         ReportFormat::Text => {
@@ -204,7 +204,7 @@ mod tests {
             notes: vec!["column `x` never had a value".into()],
         };
         let output = Output { format: OutputFormat::Ndjson, compression: Compression::None, target: Target::Stdout };
-        let account = Account {
+        let account = OutputReport {
             name: "a.parquet".into(),
             outputs: &[output],
             report: &report,

@@ -7,7 +7,7 @@ use super::choices::FromFormat;
 use super::context::Context;
 use super::error::{Error, Failure};
 use crate::client::Client;
-use crate::net::{Downloads, Open, Stopper};
+use crate::net::{DownloadRequest, Downloads, Stopper};
 use crate::secret::SecretUrl;
 use crate::source::{ByteSource, FileSource, Source};
 
@@ -98,7 +98,7 @@ async fn open_url(
 ) -> Result<(Source, Stopper, Option<u64>), Failure> {
     let link = SecretUrl::new(url);
     let name = link.to_string().trim_end_matches("?[redacted]").to_owned();
-    let mut download = downloads.start(client.http(), Open::link(link));
+    let mut download = downloads.start(client.http(), DownloadRequest::link(link));
     if at_once {
         context
             .unless_interrupted(async {

@@ -10,21 +10,21 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
 
 use super::error::{Error, Failure};
-use super::plan_file;
+use super::steps_file;
 use crate::source::Source;
-use crate::transform::{Form, Grammar, OnBadCast, RESULTS, Step};
+use crate::transform::{ArgumentForm, Grammar, OnBadCast, RESULTS, Step};
 
 /// The flags as typed, in their order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StepArgs {
-    typed: Vec<Typed>,
+    typed: Vec<TypedStep>,
     seed: Option<u64>,
     on_bad_cast: Option<OnBadCast>,
     tables: Vec<(String, PathBuf)>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-enum Typed {
+enum TypedStep {
     Step { flag: &'static str, text: String },
     Plan(PathBuf),
 }
@@ -64,12 +64,12 @@ impl Args for StepArgs {
             let arg = Arg::new(grammar.word).long(grammar.word).value_name(value).help(help);
             match grammar.form {
                 // Checked with the place shown, which clap's own message would not.
-                Form::Text | Form::Names => {
+                ArgumentForm::Text | ArgumentForm::Names => {
                     arg.value_parser(NonEmptyStringValueParser::new()).allow_hyphen_values(true)
                 }
-                Form::TextOr(usual) => arg.num_args(0..=1).require_equals(true).default_missing_value(usual),
-                Form::Count => arg.value_parser(value_parser!(u64)).allow_hyphen_values(true),
-                Form::Part => arg.value_parser(parse_rate),
+                ArgumentForm::TextOr(usual) => arg.num_args(0..=1).require_equals(true).default_missing_value(usual),
+                ArgumentForm::Count => arg.value_parser(value_parser!(u64)).allow_hyphen_values(true),
+                ArgumentForm::Part => arg.value_parser(parse_rate),
             }
         });
         let plan = Arg::new("plan")
@@ -131,26 +131,30 @@ impl FromArgMatches for StepArgs {
         fn collect<T: Clone + Send + Sync + 'static>(
             matches: &ArgMatches,
             name: &'static str,
-            placed: &mut Vec<(usize, Typed)>,
-            typed: impl Fn(T) -> Typed,
+            placed: &mut Vec<(usize, TypedStep)>,
+            typed: impl Fn(T) -> TypedStep,
         ) {
             if matches.value_source(name) == Some(ValueSource::CommandLine) {
                 let values = matches.get_many::<T>(name).into_iter().flatten().map(|value| typed(value.clone()));
                 placed.extend(matches.indices_of(name).into_iter().flatten().zip(values));
             }
         }
-        let mut placed: Vec<(usize, Typed)> = Vec::new();
+        let mut placed: Vec<(usize, TypedStep)> = Vec::new();
         for (flag, grammar, _) in flags() {
             let (word, placed) = (grammar.word, &mut placed);
             match grammar.form {
-                Form::Text | Form::Names | Form::TextOr(_) => {
-                    collect(matches, word, placed, |text: String| Typed::Step { flag, text });
+                ArgumentForm::Text | ArgumentForm::Names | ArgumentForm::TextOr(_) => {
+                    collect(matches, word, placed, |text: String| TypedStep::Step { flag, text });
                 }
-                Form::Count => collect(matches, word, placed, |n: u64| Typed::Step { flag, text: n.to_string() }),
-                Form::Part => collect(matches, word, placed, |n: f64| Typed::Step { flag, text: n.to_string() }),
+                ArgumentForm::Count => {
+                    collect(matches, word, placed, |n: u64| TypedStep::Step { flag, text: n.to_string() })
+                }
+                ArgumentForm::Part => {
+                    collect(matches, word, placed, |n: f64| TypedStep::Step { flag, text: n.to_string() })
+                }
             }
         }
-        collect(matches, "plan", &mut placed, Typed::Plan);
+        collect(matches, "plan", &mut placed, TypedStep::Plan);
         placed.sort_by_key(|(index, _)| *index);
         Ok(StepArgs {
             typed: placed.into_iter().map(|(_, typed)| typed).collect(),
@@ -172,8 +176,8 @@ impl StepArgs {
         let mut steps = Vec::new();
         for typed in &self.typed {
             match typed {
-                Typed::Plan(path) => steps.extend(plan_file::read(path, self.seed)?.steps),
-                Typed::Step { flag, text } => {
+                TypedStep::Plan(path) => steps.extend(steps_file::read(path, self.seed)?.steps),
+                TypedStep::Step { flag, text } => {
                     let grammar = Grammar::of(flag.trim_start_matches('-')).expect("each flag is a step's");
                     let made = grammar.parse(text, self.seed.unwrap_or(0));
                     steps.extend(made.map_err(|cause| Error::Expression { flag, cause })?);
@@ -213,8 +217,8 @@ impl StepArgs {
     pub fn on_bad_cast(&self) -> Result<OnBadCast, Failure> {
         let mut said = OnBadCast::default();
         for typed in &self.typed {
-            if let Typed::Plan(path) = typed {
-                said = plan_file::read(path, self.seed)?.on_bad_cast.unwrap_or(said);
+            if let TypedStep::Plan(path) = typed {
+                said = steps_file::read(path, self.seed)?.on_bad_cast.unwrap_or(said);
             }
         }
         Ok(self.on_bad_cast.unwrap_or(said))

@@ -8,10 +8,10 @@ use futures::StreamExt;
 use super::error::{Error, Failure};
 use super::exit::Exit;
 use crate::api::{RunId, WorkflowId};
-use crate::client::{Client, IdempotencyKey, Pace, ResultFormat, StartOptions, Wanted, WatchOptions};
+use crate::client::{BlockSelection, Client, IdempotencyKey, PollPace, ResultFormat, StartOptions, WatchOptions};
 use crate::format::{Compression, OutputFormat};
-use crate::net::faults::{Defect, Fault, Faulty, Framing, MARK, Plan, RUN, rows_of};
-use crate::net::{Downloads, Http, HttpOptions, Policy};
+use crate::net::faults::{Defect, Faulty, Framing, InjectedFault, MARK, Plan, RUN, rows_of};
+use crate::net::{Downloads, Http, HttpOptions, RetryPolicy};
 use crate::pipeline::{self, Control, Limits, Output, Target};
 use crate::secret::ApiKey;
 use crate::source::Source;
@@ -31,12 +31,12 @@ enum Outcome {
     Failed(Exit),
 }
 
-fn policy() -> Policy {
-    Policy {
+fn policy() -> RetryPolicy {
+    RetryPolicy {
         // Long beside what a loaded machine pauses for, short beside a test's patience.
         stall_time: Duration::from_millis(1000),
         idle_timeout: Duration::from_secs(10),
-        ..Policy::fast()
+        ..RetryPolicy::fast()
     }
 }
 
@@ -53,11 +53,11 @@ async fn draw_off(faulty: &Faulty, out: &Path, words: &mut Vec<String>) -> Resul
     };
     let run = client.start(&workflow, &start).await?.job_id;
     assert_eq!(run, RunId(RUN.into()));
-    let pace = Pace { first: Duration::from_millis(1), longest: Duration::from_millis(2) };
+    let pace = PollPace { first: Duration::from_millis(1), longest: Duration::from_millis(2) };
     let watch = WatchOptions { pace, ..WatchOptions::of_new_run(&client) };
     let status = client.watch(&run, &watch, |_| ()).await?;
     client.require_completed(&status).await?;
-    let results = client.result_links(&run, &[ResultFormat::Ndjson], Wanted::All).await?;
+    let results = client.result_links(&run, &[ResultFormat::Ndjson], BlockSelection::All).await?;
     let downloads = Downloads::new(2, 1 << 20);
     let mut sources = Vec::new();
     for (link, open) in results.links.iter().zip(client.opens(&run, &results)) {
@@ -71,7 +71,7 @@ async fn draw_off(faulty: &Faulty, out: &Path, words: &mut Vec<String>) -> Resul
         compression: Compression::None,
         target: Target::File { path: out.to_owned(), no_clobber: false, append: false },
     };
-    let mut plan = pipeline::Plan::new(sources.remove(0), output);
+    let mut plan = pipeline::ExecutionPlan::new(sources.remove(0), output);
     plan.sources.extend(sources);
     plan.limits = Limits { workers: 1, morsel_bytes: 16 << 10, ..Limits::default() };
     let executed = tokio::task::spawn_blocking(move || pipeline::execute(plan, &Control::new())).await;
@@ -139,7 +139,7 @@ fn is_right(plan: &Plan, outcome: &Outcome) -> Result<(), String> {
         if file.relentless {
             ends.push(Exit::DownloadBroken);
         }
-        let cuts = file.faults.iter().filter(|fault| matches!(fault, Fault::Cut(_))).count();
+        let cuts = file.faults.iter().filter(|fault| matches!(fault, InjectedFault::Cut(_))).count();
         if file.framing == Framing::Close && (cuts > 1 || file.relentless) {
             // Where nothing says how long a file is, two cuts at the same place look like its end; other signs remain,
             // and if it comes whole after that, it looks like another file.

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Client, Error, IdempotencyKey, ResultFormat, Upload};
 use crate::api::{Block, BulkKind, BulkStarted, Graph, routes};
-use crate::net::{Body, Budget, Call, Repeat};
+use crate::net::{ApiRequest, Body, Repeatability, RetryBudget};
 
 impl Client {
     /// Starts a bulk job over `upload` with `config`, JSON text. Repeated under one key, so that it starts once whatever
@@ -19,7 +19,7 @@ impl Client {
         let make = || Ok(upload.form()?.text("config", config.to_owned()));
         let sent = upload.sent();
         let body = Body::Form { make: &make, sent: &sent, total: upload.size_bytes() };
-        let mut call = Call::post(kind.path(), body, Repeat::Safe).budget(Budget::UPLOAD);
+        let mut call = ApiRequest::post(kind.path(), body, Repeatability::Safe).budget(RetryBudget::UPLOAD);
         call.headers.push((routes::IDEMPOTENCY_KEY_HEADER, key.as_str().to_owned()));
         Ok(self.http().json(&call).await?)
     }

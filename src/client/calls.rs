@@ -8,7 +8,7 @@ use crate::api::{
     BlockDescription, CancelRun, CreateWorkflow, DownloadLink, HandleId, LiveStatus, Run, RunCancelled, RunId,
     RunStarted, RunWorkflow, UpdateWorkflow, Workflow, WorkflowId, routes,
 };
-use crate::net::{Body, Budget, Call, Http, Repeat};
+use crate::net::{ApiRequest, Body, Http, Repeatability, RetryBudget};
 
 /// The Workflows API under one base address. Cheap to clone.
 #[derive(Clone)]
@@ -53,34 +53,36 @@ impl Client {
 
     /// All workflows, without definitions.
     pub async fn workflows(&self) -> Result<Vec<Workflow>, Error> {
-        Ok(self.http.json(&Call::get(routes::LIST_WORKFLOWS)).await?)
+        Ok(self.http.json(&ApiRequest::get(routes::LIST_WORKFLOWS)).await?)
     }
 
     /// One workflow with its definition.
     pub async fn workflow(&self, id: &WorkflowId) -> Result<Workflow, Error> {
-        Ok(self.http.json(&Call::get(routes::with_id(routes::GET_WORKFLOW, &id.0))).await?)
+        Ok(self.http.json(&ApiRequest::get(routes::with_id(routes::GET_WORKFLOW, &id.0))).await?)
     }
 
     /// Creates a workflow. With an id of its own it is safe to repeat: the second answer would be 409.
     pub async fn create_workflow(&self, new: &CreateWorkflow) -> Result<Workflow, Error> {
-        Ok(self.http.json(&Call::post(routes::CREATE_WORKFLOW, json(new), Repeat::IfUnseen)).await?)
+        Ok(self.http.json(&ApiRequest::post(routes::CREATE_WORKFLOW, json(new), Repeatability::IfUnseen)).await?)
     }
 
     /// Changes a workflow, or creates it under this id.
     pub async fn update_workflow(&self, id: &WorkflowId, change: &UpdateWorkflow) -> Result<Workflow, Error> {
-        let call = Call::post(routes::UPDATE_WORKFLOW, json(change), Repeat::Safe).query("workflow_id", &id.0);
+        let call =
+            ApiRequest::post(routes::UPDATE_WORKFLOW, json(change), Repeatability::Safe).query("workflow_id", &id.0);
         Ok(self.http.json(&call).await?)
     }
 
     /// Deletes a workflow; its runs are kept.
     pub async fn delete_workflow(&self, id: &WorkflowId) -> Result<Workflow, Error> {
-        let call = Call::post(routes::DELETE_WORKFLOW, Body::Empty, Repeat::IfUnseen).query("workflow_id", &id.0);
+        let call =
+            ApiRequest::post(routes::DELETE_WORKFLOW, Body::Empty, Repeatability::IfUnseen).query("workflow_id", &id.0);
         Ok(self.http.json(&call).await?)
     }
 
     /// The catalogue of blocks.
     pub async fn blocks(&self) -> Result<Vec<BlockDescription>, Error> {
-        Ok(self.http.json(&Call::get(routes::LIST_BLOCKS)).await?)
+        Ok(self.http.json(&ApiRequest::get(routes::LIST_BLOCKS)).await?)
     }
 
     /// Starts a run. Repeated under one key, so that it starts once whatever happens to the answers.
@@ -90,9 +92,9 @@ impl Client {
             .as_ref()
             .map(|handle| Map::from_iter([("resource_handle_id".to_owned(), Value::String(handle.0.clone()))]));
         let body = RunWorkflow { specs_override, webhook_payload: options.payload.clone() };
-        let mut call = Call::post(routes::RUN_WORKFLOW, json(&body), Repeat::Safe)
+        let mut call = ApiRequest::post(routes::RUN_WORKFLOW, json(&body), Repeatability::Safe)
             .query("workflow_id", &workflow.0)
-            .budget(Budget::START);
+            .budget(RetryBudget::START);
         for format in &options.formats {
             match format {
                 ResultFormat::Csv => {}
@@ -106,7 +108,7 @@ impl Client {
 
     /// Runs, newest first.
     pub async fn runs(&self, filter: &RunFilter) -> Result<Vec<Run>, Error> {
-        let mut call = Call::get(routes::LIST_RUNS);
+        let mut call = ApiRequest::get(routes::LIST_RUNS);
         if let Some(status) = &filter.status {
             call = call.query("status", status);
         }
@@ -121,22 +123,22 @@ impl Client {
 
     /// How far a run is.
     pub async fn live_status(&self, run: &RunId) -> Result<LiveStatus, Error> {
-        self.live_status_within(run, Budget::ASK).await
+        self.live_status_within(run, RetryBudget::ASK).await
     }
 
-    pub(super) async fn live_status_within(&self, run: &RunId, budget: Budget) -> Result<LiveStatus, Error> {
-        Ok(self.http.json(&Call::get(routes::with_id(routes::LIVE_STATUS, &run.0)).budget(budget)).await?)
+    pub(super) async fn live_status_within(&self, run: &RunId, budget: RetryBudget) -> Result<LiveStatus, Error> {
+        Ok(self.http.json(&ApiRequest::get(routes::with_id(routes::LIVE_STATUS, &run.0)).budget(budget)).await?)
     }
 
     /// Cancels a run.
     pub async fn cancel(&self, run: &RunId) -> Result<RunCancelled, Error> {
         let body = CancelRun { job_id: Some(run.clone()) };
-        Ok(self.http.json(&Call::post(routes::CANCEL_RUN, json(&body), Repeat::Safe)).await?)
+        Ok(self.http.json(&ApiRequest::post(routes::CANCEL_RUN, json(&body), Repeatability::Safe)).await?)
     }
 
     /// Links to a run's result files in one format, one per block; freshly signed.
     pub async fn links(&self, run: &RunId, format: ResultFormat) -> Result<Vec<DownloadLink>, Error> {
-        let call = Call::get(routes::with_id(routes::DOWNLOAD_LINKS, &run.0)).query("format", format.as_str());
+        let call = ApiRequest::get(routes::with_id(routes::DOWNLOAD_LINKS, &run.0)).query("format", format.as_str());
         Ok(self.http.json(&call).await?)
     }
 }

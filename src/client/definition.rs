@@ -154,12 +154,12 @@ fn sorted(value: &Value) -> Value {
 }
 
 /// What a block says: its number, name, category and settings.
-type BlockSays<'a> = (i64, &'a str, &'a str, &'a Map<String, Value>);
+type BlockFields<'a> = (i64, &'a str, &'a str, &'a Map<String, Value>);
 /// What an edge says: places of blocks, and its condition.
-type EdgeSays<'a> = (usize, usize, &'a str);
+type EdgeFields<'a> = (usize, usize, &'a str);
 
 /// Blocks in the order of their numbers, edges between places in that order.
-fn normal(graph: &Graph) -> (Vec<BlockSays<'_>>, Vec<EdgeSays<'_>>) {
+fn normal(graph: &Graph) -> (Vec<BlockFields<'_>>, Vec<EdgeFields<'_>>) {
     let mut blocks: Vec<&Block> = graph.blocks.iter().collect();
     blocks.sort_by(|a, b| (a.sequence_number, &a.block_name).cmp(&(b.sequence_number, &b.block_name)));
     let places: HashMap<&str, usize> =

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use futures::future::BoxFuture;
 use tokio::sync::Mutex;
 
-use super::{Client, Error, ResultFormat, Results, Wanted, choose};
+use super::{BlockSelection, Client, Error, ResultFormat, Results, choose};
 use crate::api::{DownloadLink, RunId};
-use crate::net::{self, FreshLink, Kind, Link, Open, is_downgrade};
+use crate::net::{self, DownloadRequest, FreshLink, Kind, Link, is_downgrade};
 use crate::secret::SecretUrl;
 
 /// How often a link that the API lists without its URL is asked for again.
@@ -21,13 +21,13 @@ struct Links {
     client: Client,
     run: RunId,
     format: ResultFormat,
-    latest: Mutex<Latest>,
+    latest: Mutex<FetchedLinks>,
     /// Askings that have ended, to be looked at before waiting for `latest`.
     ended: AtomicU64,
 }
 
 /// What the last asking brought.
-struct Latest {
+struct FetchedLinks {
     /// Counts askings; the links that a download began with are edition 1.
     edition: u64,
     asked: Instant,
@@ -35,7 +35,7 @@ struct Latest {
 }
 
 /// One file among them.
-struct OneFile {
+struct FileLink {
     links: Arc<Links>,
     filename: String,
     block: Option<i64>,
@@ -46,7 +46,12 @@ struct OneFile {
 impl Client {
     /// Links to the wanted results in the first of `formats` that the run has. Links that come without their URL are
     /// asked for again a few times.
-    pub async fn result_links(&self, run: &RunId, formats: &[ResultFormat], wanted: Wanted) -> Result<Results, Error> {
+    pub async fn result_links(
+        &self,
+        run: &RunId,
+        formats: &[ResultFormat],
+        wanted: BlockSelection,
+    ) -> Result<Results, Error> {
         for &format in formats {
             for tries in 1.. {
                 let asked = self.http().policy().clock.now();
@@ -56,8 +61,8 @@ impl Client {
                 }
                 let said = |l: &DownloadLink| Some((l.filename.clone(), l.message.clone().filter(|m| !m.is_empty())?));
                 let concerns = |l: &&DownloadLink| match wanted {
-                    Wanted::Block(block) => l.block_number == Some(block),
-                    Wanted::Final | Wanted::All => true,
+                    BlockSelection::Block(block) => l.block_number == Some(block),
+                    BlockSelection::Final | BlockSelection::All => true,
                 };
                 let messages = links.iter().filter(concerns).filter_map(said).collect();
                 let links = choose(links, wanted, run)?;
@@ -86,16 +91,16 @@ impl Client {
     }
 
     /// What is to be opened for each file of `results`, in order. All of them together ask for fresh links.
-    pub fn opens(&self, run: &RunId, results: &Results) -> Vec<Open> {
+    pub fn opens(&self, run: &RunId, results: &Results) -> Vec<DownloadRequest> {
         let links = Arc::new(Links {
             client: self.clone(),
             run: run.clone(),
             format: results.format,
-            latest: Mutex::new(Latest { edition: 1, asked: results.asked, links: Ok(results.links.clone()) }),
+            latest: Mutex::new(FetchedLinks { edition: 1, asked: results.asked, links: Ok(results.links.clone()) }),
             ended: AtomicU64::new(0),
         });
         let open = |link: &DownloadLink| {
-            let fresh = OneFile {
+            let fresh = FileLink {
                 links: Arc::clone(&links),
                 filename: link.filename.clone(),
                 block: link.block_number,
@@ -104,7 +109,7 @@ impl Client {
             };
             let url = SecretUrl::new(link.download_url.clone().unwrap_or_default());
             let link = Link::expiring(url, 1, results.asked, life_of(link));
-            Open { link, fresh: Some(Arc::new(fresh)), ..Open::link(SecretUrl::new("")) }
+            DownloadRequest { link, fresh: Some(Arc::new(fresh)), ..DownloadRequest::link(SecretUrl::new("")) }
         };
         results.links.iter().map(open).collect()
     }
@@ -145,7 +150,7 @@ impl Links {
                 Err(Error::Net(error)) => Err(error),
                 Err(error) => Err(gone("no fresh link").with_source(error)),
             };
-            *latest = Latest { edition: latest.edition + 1, asked, links };
+            *latest = FetchedLinks { edition: latest.edition + 1, asked, links };
             self.ended.fetch_add(1, Ordering::Release);
         }
         let links = latest.links.clone()?;
@@ -157,7 +162,7 @@ fn gone(text: &str) -> net::Error {
     net::Error::new(Kind::NotFound, "GET", "").with_text(text)
 }
 
-impl FreshLink for OneFile {
+impl FreshLink for FileLink {
     fn fresh(&self, after: u64) -> BoxFuture<'_, Result<Link, net::Error>> {
         Box::pin(async move {
             let mut after = after;
@@ -182,7 +187,7 @@ impl FreshLink for OneFile {
     }
 }
 
-impl OneFile {
+impl FileLink {
     /// Fails if the API lists the file otherwise than before.
     fn require_same(&self, link: &DownloadLink) -> Result<(), net::Error> {
         let differ = |a: Option<u64>, b: Option<u64>| matches!((a, b), (Some(a), Some(b)) if a != b);
@@ -203,12 +208,12 @@ mod tests {
 
     use super::*;
     use crate::net::scripted::{Reply, Scripted};
-    use crate::net::{Http, HttpOptions, Policy};
+    use crate::net::{Http, HttpOptions, RetryPolicy};
     use crate::secret::ApiKey;
 
     fn client(server: &Scripted) -> Client {
         let options = HttpOptions::new(server.base.parse().unwrap(), Some(ApiKey::new("k")));
-        Client::new(Http::new(HttpOptions { policy: Policy::fast(), ..options }))
+        Client::new(Http::new(HttpOptions { policy: RetryPolicy::fast(), ..options }))
     }
 
     fn link(name: &str, url: Option<&str>, more: Value) -> Value {
@@ -223,7 +228,7 @@ mod tests {
         Results { format: ResultFormat::Ndjson, links, messages: Vec::new(), asked: Instant::now() }
     }
 
-    fn opens(client: &Client, names: &[&str]) -> Vec<Open> {
+    fn opens(client: &Client, names: &[&str]) -> Vec<DownloadRequest> {
         let links: Vec<Value> = names.iter().map(|name| link(name, Some("http://f.test/0"), json!({}))).collect();
         client.opens(&RunId("r1".into()), &results(json!(links)))
     }

@@ -21,15 +21,15 @@ pub use definition::{Definition, SourceKind, declared_types, graph_digest, same_
 pub use digest::{digest_of, digest_of_file};
 pub use error::{Error, RunEnd};
 pub use idempotency::IdempotencyKey;
-pub use remaining::Remaining;
-pub use resolve::Resolved;
-pub use results::{ResultFormat, Results, Wanted, choose};
+pub use remaining::RemainingEstimate;
+pub use resolve::ResolvedWorkflow;
+pub use results::{BlockSelection, ResultFormat, Results, choose};
 pub use state::{
-    Done, FilePulled, Ledger, Meaning, OpenLedger, OpenStart, OutputRecord, Position, RejectsKept, SeenLink, Start,
-    StateDir, StateError, age_of,
+    CompletedOutput, FileProgress, FilePulled, Ledger, OpenLedger, OpenStart, OutputRecord, RecordedStart,
+    RejectsRecord, SeenLink, StartIdentity, StateDir, StateError, age_of,
 };
 pub use upload::{UPLOAD_EXTENSIONS, Upload};
-pub use watch::{Pace, WatchOptions};
+pub use watch::{PollPace, WatchOptions};
 
 #[cfg(test)]
 mod tests;

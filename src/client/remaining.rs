@@ -13,18 +13,18 @@ const LEAST_TIME: Duration = Duration::from_secs(15);
 /// Extrapolates the progress that was seen. Says nothing where the service says that it cannot estimate, where too
 /// little was seen, or where progress stands still for longer than its own pace explains.
 #[derive(Debug, Default)]
-pub struct Remaining {
+pub struct RemainingEstimate {
     first: Option<(Instant, f64)>,
     last: Option<(Instant, f64)>,
 }
 
-impl Remaining {
+impl RemainingEstimate {
     /// Takes in a state seen `now`, and says how long the run will still take.
     pub fn observe(&mut self, status: &LiveStatus, now: Instant) -> Option<Duration> {
         let done = status.overall_progress_percentage / 100.0;
         let running = RunStatus::parse(&status.overall_status) == RunStatus::Running;
         if !running || status.estimation_blocked_by.is_some() || !(0.0..1.0).contains(&done) {
-            *self = Remaining::default();
+            *self = RemainingEstimate::default();
             return None;
         }
         let (start, from) = *self.first.get_or_insert((now, done));
@@ -32,7 +32,7 @@ impl Remaining {
             Some((at, same)) if same == done => (at, same),
             // A step back is another count, such as that of a block that turned out larger.
             Some((_, more)) if more > done => {
-                *self = Remaining { first: Some((now, done)), last: Some((now, done)) };
+                *self = RemainingEstimate { first: Some((now, done)), last: Some((now, done)) };
                 return None;
             }
             _ => *self.last.insert((now, done)),
@@ -64,7 +64,7 @@ mod tests {
     fn steady_progress_is_extrapolated_and_nothing_else() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut remaining = Remaining::default();
+        let mut remaining = RemainingEstimate::default();
         assert_eq!(remaining.observe(&status(10.0, None), at(0)), None);
         assert_eq!(remaining.observe(&status(12.0, None), at(20)), None, "too little progress");
         let left = remaining.observe(&status(40.0, None), at(60)).unwrap();

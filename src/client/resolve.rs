@@ -11,7 +11,7 @@ const MAX_COMPARED: usize = 20;
 
 /// A workflow that was found, or made from a definition file.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Resolved {
+pub struct ResolvedWorkflow {
     /// Its id.
     pub id: WorkflowId,
     /// Its name.
@@ -26,7 +26,7 @@ impl Client {
     /// The workflow meant by `text`: a definition file if a file of that name holds one, else an id, else an exact
     /// name. A definition becomes a workflow: the one with its id, or one of its name with the same graph, or a new
     /// one. Several workflows of the name are an error that lists them.
-    pub async fn resolve_workflow(&self, text: &str) -> Result<Resolved, Error> {
+    pub async fn resolve_workflow(&self, text: &str) -> Result<ResolvedWorkflow, Error> {
         let path = Path::new(text);
         let means_file = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("json"));
         if means_file || path.is_file() {
@@ -41,7 +41,7 @@ impl Client {
     }
 
     /// The workflow with this id or exact name.
-    pub async fn find_workflow(&self, text: &str) -> Result<Resolved, Error> {
+    pub async fn find_workflow(&self, text: &str) -> Result<ResolvedWorkflow, Error> {
         let all = self.workflows().await?;
         let named: Vec<&Workflow> = all.iter().filter(|w| w.name == text).collect();
         let id = match (all.iter().find(|w| w.id.0 == text), named.as_slice()) {
@@ -60,7 +60,7 @@ impl Client {
         }
     }
 
-    async fn workflow_of(&self, Definition(definition): Definition) -> Result<Resolved, Error> {
+    async fn workflow_of(&self, Definition(definition): Definition) -> Result<ResolvedWorkflow, Error> {
         let wanted = &definition.workflow_definition;
         let same = |w: &Workflow| w.workflow_definition.as_ref().is_some_and(|graph| same_graph(graph, wanted));
         if let Some(id) = &definition.id {
@@ -98,6 +98,11 @@ impl Client {
     }
 }
 
-fn resolved(workflow: Workflow, how: &'static str) -> Resolved {
-    Resolved { id: workflow.id, name: workflow.name, graph: workflow.workflow_definition.unwrap_or_default(), how }
+fn resolved(workflow: Workflow, how: &'static str) -> ResolvedWorkflow {
+    ResolvedWorkflow {
+        id: workflow.id,
+        name: workflow.name,
+        graph: workflow.workflow_definition.unwrap_or_default(),
+        how,
+    }
 }

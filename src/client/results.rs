@@ -41,7 +41,7 @@ impl ResultFormat {
 
 /// Which blocks' results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub enum BlockSelection {
     /// The one with the highest number: the run's final result.
     Final,
     /// One block by its number.
@@ -51,13 +51,13 @@ pub enum Wanted {
 }
 
 /// The links to what is wanted, in the order of their blocks. Links without a number stand in the order given.
-pub fn choose(mut links: Vec<DownloadLink>, wanted: Wanted, run: &RunId) -> Result<Vec<DownloadLink>, Error> {
+pub fn choose(mut links: Vec<DownloadLink>, wanted: BlockSelection, run: &RunId) -> Result<Vec<DownloadLink>, Error> {
     // Stable, so that the last of several without a number is the last of the list.
     links.sort_by_key(|link| link.block_number);
     match wanted {
-        Wanted::All => Ok(links),
-        Wanted::Final => Ok(links.pop().into_iter().collect()),
-        Wanted::Block(block) => {
+        BlockSelection::All => Ok(links),
+        BlockSelection::Final => Ok(links.pop().into_iter().collect()),
+        BlockSelection::Block(block) => {
             let present = links.iter().filter_map(|link| link.block_number).collect();
             links.retain(|link| link.block_number == Some(block));
             if links.is_empty() {

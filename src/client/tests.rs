@@ -5,12 +5,12 @@ use serde_json::{Value, json};
 use super::*;
 use crate::api::{DownloadLink, Graph, RunId};
 use crate::net::scripted::{Reply, Scripted, Seen};
-use crate::net::{Clock, Http, HttpOptions, Manual, Policy};
+use crate::net::{Clock, Http, HttpOptions, Manual, RetryPolicy};
 use crate::secret::ApiKey;
 
 fn client(server: &Scripted) -> Client {
-    let policy = Policy::default();
-    let policy = Policy { first_delay: Duration::from_millis(1), max_delay: Duration::from_millis(2), ..policy };
+    let policy = RetryPolicy::default();
+    let policy = RetryPolicy { first_delay: Duration::from_millis(1), max_delay: Duration::from_millis(2), ..policy };
     let options = HttpOptions::new(server.base.parse().unwrap(), Some(ApiKey::new("k")));
     Client::new(Http::new(HttpOptions { policy, ..options }))
 }
@@ -131,7 +131,7 @@ fn live(status: &str, blocks: Value) -> Reply {
 }
 
 fn quick(grace: Duration, deadline: Option<Duration>) -> WatchOptions {
-    let pace = Pace { first: Duration::from_millis(1), longest: Duration::from_millis(2) };
+    let pace = PollPace { first: Duration::from_millis(1), longest: Duration::from_millis(2) };
     WatchOptions { pace, grace, deadline }
 }
 
@@ -139,7 +139,7 @@ fn quick(grace: Duration, deadline: Option<Duration>) -> WatchOptions {
 async fn only_a_run_that_was_just_started_may_be_unknown() {
     let server = Scripted::replies(vec![Reply::new(404, "{}")]).await;
     let client = client(&server);
-    let options = WatchOptions { pace: Pace::LOOPBACK, ..WatchOptions::of(&client) };
+    let options = WatchOptions { pace: PollPace::LOOPBACK, ..WatchOptions::of(&client) };
     assert!(client.watch(&RunId("r1".into()), &options, |_| ()).await.is_err());
     assert_eq!(server.seen().len(), 1);
     assert!(!WatchOptions::of_new_run(&client).grace.is_zero());
@@ -177,10 +177,10 @@ async fn a_run_that_stays_unknown_is_not_found() {
 async fn a_new_run_is_looked_for_through_its_grace_at_a_growing_pace() {
     let server = Scripted::replies(vec![Reply::new(404, "{}")]).await;
     let manual = Manual::jumping();
-    let policy = Policy { chance: || 0.0, clock: Clock::Manual(manual.clone()), ..Policy::default() };
+    let policy = RetryPolicy { chance: || 0.0, clock: Clock::Manual(manual.clone()), ..RetryPolicy::default() };
     let options = HttpOptions::new(server.base.parse().unwrap(), Some(ApiKey::new("k")));
     let client = Client::new(Http::new(HttpOptions { policy, ..options }));
-    let options = WatchOptions { pace: Pace::HOSTED, ..WatchOptions::of_new_run(&client) };
+    let options = WatchOptions { pace: PollPace::HOSTED, ..WatchOptions::of_new_run(&client) };
     let error = client.watch(&RunId("r1".into()), &options, |_| ()).await.unwrap_err();
     assert!(matches!(error, Error::Net(error) if error.kind() == crate::net::Kind::NotFound));
     // Asked after 0, 2, 5, 9.5, 16.25, 26.25 and 36.25 s, the last of them beyond the 30 s of grace.
@@ -275,10 +275,13 @@ fn the_final_block_is_the_highest_number() {
     let names = |wanted| {
         choose(links.clone(), wanted, &run).map(|links| links.into_iter().map(|l| l.filename).collect::<Vec<_>>())
     };
-    assert_eq!(names(Wanted::Final).unwrap(), ["ten"]);
-    assert_eq!(names(Wanted::Block(1)).unwrap(), ["one"]);
-    assert_eq!(names(Wanted::All).unwrap(), ["one", "two", "ten"]);
-    assert_eq!(names(Wanted::Block(7)).unwrap_err().to_string(), "run r1 has no result of block 7; it has 1, 2, 10");
+    assert_eq!(names(BlockSelection::Final).unwrap(), ["ten"]);
+    assert_eq!(names(BlockSelection::Block(1)).unwrap(), ["one"]);
+    assert_eq!(names(BlockSelection::All).unwrap(), ["one", "two", "ten"]);
+    assert_eq!(
+        names(BlockSelection::Block(7)).unwrap_err().to_string(),
+        "run r1 has no result of block 7; it has 1, 2, 10"
+    );
 }
 
 #[tokio::test]
@@ -287,23 +290,23 @@ async fn links_without_url_are_asked_for_again_and_then_named() {
     let run = RunId("r1".into());
     let formats = [ResultFormat::Ndjson, ResultFormat::Csv];
     let server = Scripted::replies(vec![list(None), list(Some("http://x.test/a"))]).await;
-    let results = client(&server).result_links(&run, &formats, Wanted::Final).await.unwrap();
+    let results = client(&server).result_links(&run, &formats, BlockSelection::Final).await.unwrap();
     assert_eq!((results.format, results.links.len()), (ResultFormat::Ndjson, 1));
     assert_eq!(results.messages, [("a.ndjson".to_owned(), "signing failed".to_owned())]);
     // With one block wanted, what is said about other files is left out.
     let two =
         json!([link("a.ndjson", Some(1), Some("http://x.test/a")), link("b.ndjson", Some(2), Some("http://x.test/b"))]);
     let server = Scripted::replies(vec![Reply::new(200, two.to_string())]).await;
-    let results = client(&server).result_links(&run, &formats, Wanted::Block(2)).await.unwrap();
+    let results = client(&server).result_links(&run, &formats, BlockSelection::Block(2)).await.unwrap();
     assert_eq!(results.messages, [("b.ndjson".to_owned(), "signing failed".to_owned())]);
     let server = Scripted::replies(vec![list(None)]).await;
-    let error = client(&server).result_links(&run, &formats, Wanted::Final).await.unwrap_err();
+    let error = client(&server).result_links(&run, &formats, BlockSelection::Final).await.unwrap_err();
     assert_eq!(error.to_string(), "the API gives no link to a.ndjson: signing failed");
     // A format that the run does not have gives an empty list; the next one is asked for.
     let server = Scripted::replies(vec![Reply::new(200, "[]"), list(Some("http://x.test/a"))]).await;
-    let results = client(&server).result_links(&run, &formats, Wanted::Final).await.unwrap();
+    let results = client(&server).result_links(&run, &formats, BlockSelection::Final).await.unwrap();
     assert_eq!(results.format, ResultFormat::Csv);
     let server = Scripted::replies(vec![Reply::new(200, "[]")]).await;
-    let error = client(&server).result_links(&run, &formats, Wanted::Final).await.unwrap_err();
+    let error = client(&server).result_links(&run, &formats, BlockSelection::Final).await.unwrap_err();
     assert_eq!(error.to_string(), "run r1 has no results as ndjson or csv");
 }

@@ -13,7 +13,7 @@ use reqwest::multipart::{Form, Part};
 use super::digest::digest_of_reader;
 use super::{Client, Error};
 use crate::api::{Uploaded, routes};
-use crate::net::{Body, Budget, Call, Repeat};
+use crate::net::{ApiRequest, Body, Repeatability, RetryBudget};
 
 /// Extensions that the API accepts, in lower case.
 pub const UPLOAD_EXTENSIONS: [&str; 4] = ["csv", "json", "jsonl", "ndjson"];
@@ -76,21 +76,21 @@ impl Upload {
     pub(super) fn form(&self) -> io::Result<Form> {
         let mut file = self.file.try_clone()?;
         file.rewind()?;
-        let reading = Reading { file, left: self.size_bytes, sent: Arc::clone(&self.sent) };
-        let body = reqwest::Body::wrap_stream(stream::try_unfold(reading, Reading::next));
+        let reading = UploadBody { file, left: self.size_bytes, sent: Arc::clone(&self.sent) };
+        let body = reqwest::Body::wrap_stream(stream::try_unfold(reading, UploadBody::next));
         Ok(Form::new().part("file", Part::stream_with_length(body, self.size_bytes).file_name(self.name.clone())))
     }
 }
 
-struct Reading {
+struct UploadBody {
     file: File,
     left: u64,
     sent: Arc<AtomicU64>,
 }
 
-impl Reading {
+impl UploadBody {
     /// The next piece. A file that is shorter than it was is an error: its length was announced.
-    async fn next(mut self) -> io::Result<Option<(Bytes, Reading)>> {
+    async fn next(mut self) -> io::Result<Option<(Bytes, UploadBody)>> {
         if self.left == 0 {
             return Ok(None);
         }
@@ -114,7 +114,7 @@ impl Client {
     pub async fn upload(&self, upload: &Upload) -> Result<Uploaded, Error> {
         let make = || upload.form();
         let body = Body::Form { make: &make, sent: &upload.sent, total: upload.size_bytes };
-        let call = Call::post(routes::UPLOAD_FILE, body, Repeat::Safe).budget(Budget::UPLOAD);
+        let call = ApiRequest::post(routes::UPLOAD_FILE, body, Repeatability::Safe).budget(RetryBudget::UPLOAD);
         Ok(self.http().json(&call).await?)
     }
 }

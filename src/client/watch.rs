@@ -4,25 +4,25 @@ use std::time::Duration;
 
 use super::{Client, Error, RunEnd, RunFilter};
 use crate::api::{LiveStatus, RunId, RunStatus};
-use crate::net::{Budget, Kind, is_loopback};
+use crate::net::{Kind, RetryBudget, is_loopback};
 
 /// However short a deadline is, a question gets so long.
 const LEAST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How often the state is asked for.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
+pub struct PollPace {
     /// The first wait.
     pub first: Duration,
     /// The longest wait; each is half as long again as the one before.
     pub longest: Duration,
 }
 
-impl Pace {
+impl PollPace {
     /// For a service elsewhere: 2 s, growing to 10 s, as the vendor's own clients do.
-    pub const HOSTED: Pace = Pace { first: Duration::from_secs(2), longest: Duration::from_secs(10) };
+    pub const HOSTED: PollPace = PollPace { first: Duration::from_secs(2), longest: Duration::from_secs(10) };
     /// For a service on this machine, which nobody shares.
-    pub const LOOPBACK: Pace = Pace { first: Duration::from_millis(100), longest: Duration::from_secs(2) };
+    pub const LOOPBACK: PollPace = PollPace { first: Duration::from_millis(100), longest: Duration::from_secs(2) };
 
     fn wait(&self, asked: u32, chance: f64) -> Duration {
         let grown = self.first.as_secs_f64() * 1.5f64.powi(asked.min(64) as i32);
@@ -35,7 +35,7 @@ impl Pace {
 #[derive(Clone, Copy, Debug)]
 pub struct WatchOptions {
     /// How often to ask.
-    pub pace: Pace,
+    pub pace: PollPace,
     /// So long a run that is not known is taken for one that is not known yet. Nothing by default: only a run that this
     /// process has just started is given time, see [`WatchOptions::of_new_run`].
     pub grace: Duration,
@@ -46,7 +46,7 @@ pub struct WatchOptions {
 impl WatchOptions {
     /// For runs behind this client that were there before.
     pub fn of(client: &Client) -> Self {
-        let pace = if is_loopback(client.http().base()) { Pace::LOOPBACK } else { Pace::HOSTED };
+        let pace = if is_loopback(client.http().base()) { PollPace::LOOPBACK } else { PollPace::HOSTED };
         WatchOptions { pace, grace: Duration::ZERO, deadline: None }
     }
 
@@ -72,7 +72,7 @@ impl Client {
             let passed = |last: &str, deadline: Duration| {
                 Err(Error::Deadline { run: run.clone(), status: last.to_owned(), waited: deadline })
             };
-            let question = self.live_status_within(run, Budget::POLL);
+            let question = self.live_status_within(run, RetryBudget::POLL);
             let answer = match options.deadline {
                 None => question.await,
                 // A network that is away must not hold up the deadline; the first question is asked in any case.
@@ -146,9 +146,9 @@ mod tests {
 
     #[test]
     fn the_pace_grows_to_its_bound() {
-        let waits: Vec<u128> = (0..7).map(|asked| Pace::HOSTED.wait(asked, 0.0).as_millis()).collect();
+        let waits: Vec<u128> = (0..7).map(|asked| PollPace::HOSTED.wait(asked, 0.0).as_millis()).collect();
         assert_eq!(waits, [2000, 3000, 4500, 6750, 10_000, 10_000, 10_000]);
-        assert_eq!(Pace::HOSTED.wait(0, 1.0).as_millis(), 1800);
-        assert_eq!(Pace::HOSTED.wait(u32::MAX, 0.0).as_secs(), 10);
+        assert_eq!(PollPace::HOSTED.wait(0, 1.0).as_millis(), 1800);
+        assert_eq!(PollPace::HOSTED.wait(u32::MAX, 0.0).as_secs(), 10);
     }
 }

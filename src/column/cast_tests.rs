@@ -2,11 +2,11 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::super::testing::{any_flat_rows, any_rows, array, batch, expected, infer, infer_schema, same, value};
-use super::super::{Mixing, Schema};
+use super::super::{Schema, TypeMerge};
 use super::*;
 
 fn ty(sample: Value) -> Type {
-    infer(&sample, Mixing::Json)
+    infer(&sample, TypeMerge::Json)
 }
 
 /// Carries `rows` as `from`, casts, and gives the values back.
@@ -60,7 +60,7 @@ fn decimals_keep_all_their_digits() {
 #[test]
 fn structs_widen_to_structs_maps_and_text() {
     let narrow = ty(json!({"b": 1, "a": {"x": null}}));
-    let wide = ty(json!({"b": 1, "new": [1]})).join(&ty(json!({"a": {"x": "s", "y": 1}, "b": 1.5})), Mixing::Json);
+    let wide = ty(json!({"b": 1, "new": [1]})).join(&ty(json!({"a": {"x": "s", "y": 1}, "b": 1.5})), TypeMerge::Json);
     let rows = json!([{"b": 1, "a": {}}, null, {"a": null}, {}]);
     assert_eq!(cast(rows.clone(), &narrow, &wide), [json!({"b": 1.0, "a": {}}), Value::Null, json!({}), json!({})]);
     assert_eq!(cast(rows, &narrow, &Type::Json), [json!("{\"b\":1,\"a\":{}}"), Value::Null, json!("{}"), json!("{}")]);
@@ -118,9 +118,9 @@ fn a_slice_casts_as_what_it_shows() {
 }
 
 /// Whatever a join makes, a cast can follow, and the values stay what they were.
-fn assert_casts_follow_joins(a: &[Value], b: &[Value], mixing: Mixing) {
-    let narrow = Arc::new(infer_schema(a, mixing));
-    let wide: Schema = narrow.join(&infer_schema(b, mixing), mixing);
+fn assert_casts_follow_joins(a: &[Value], b: &[Value], type_merge: TypeMerge) {
+    let narrow = Arc::new(infer_schema(a, type_merge));
+    let wide: Schema = narrow.join(&infer_schema(b, type_merge), type_merge);
     let batch = batch(a, narrow.clone());
     for (i, field) in narrow.fields.iter().enumerate() {
         let to = &wide.fields[i].ty;
@@ -140,12 +140,12 @@ fn assert_casts_follow_joins(a: &[Value], b: &[Value], mixing: Mixing) {
 proptest! {
     #[test]
     fn casts_follow_joins(a in any_rows(5), b in any_rows(5)) {
-        assert_casts_follow_joins(&a, &b, Mixing::Json);
+        assert_casts_follow_joins(&a, &b, TypeMerge::Json);
     }
 
     /// Only CSV mixes to text, and its records are flat.
     #[test]
     fn casts_follow_joins_of_cells(a in any_flat_rows(5), b in any_flat_rows(5)) {
-        assert_casts_follow_joins(&a, &b, Mixing::Text);
+        assert_casts_follow_joins(&a, &b, TypeMerge::Text);
     }
 }

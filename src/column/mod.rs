@@ -18,4 +18,4 @@ pub use batch::{Batch, Morsel, RecordSpan};
 pub use cast::{CastError, cast_array, keeps_carrier};
 pub use fixed::{Fixed, Unit};
 pub use open_keys::{MAX_STRUCT_FIELDS, is_open_ended, is_open_key};
-pub use schema::{Field, MAX_COLUMNS, MAX_LEAVES, MAX_TYPE_DEPTH, Mixing, Schema, Type};
+pub use schema::{Field, MAX_COLUMNS, MAX_LEAVES, MAX_TYPE_DEPTH, Schema, Type, TypeMerge};

@@ -85,7 +85,7 @@ pub struct Schema {
 
 /// What a column of unlike scalars becomes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mixing {
+pub enum TypeMerge {
     /// JSON text, which keeps `12` and `"12"` apart: for NDJSON.
     #[default]
     Json,
@@ -96,7 +96,7 @@ pub enum Mixing {
 
 impl Type {
     /// The narrowest type that keeps every value of both exact.
-    pub fn join(&self, other: &Type, mixing: Mixing) -> Type {
+    pub fn join(&self, other: &Type, type_merge: TypeMerge) -> Type {
         use Type::*;
         match (self, other) {
             (Null, t) | (t, Null) => t.clone(),
@@ -109,15 +109,15 @@ impl Type {
             (Text, Text) => Text,
             (Json, Json) => Json,
             // What is nested was JSON, also in a cell of CSV.
-            (List(a), List(b)) => List(Box::new(a.join(b, Mixing::Json))),
+            (List(a), List(b)) => List(Box::new(a.join(b, TypeMerge::Json))),
             (Struct(a), Struct(b)) => join_fields(a, b),
-            (Map(a), Map(b)) => Type::map(a.join(b, Mixing::Json)),
+            (Map(a), Map(b)) => Type::map(a.join(b, TypeMerge::Json)),
             (Map(value), Struct(fields)) | (Struct(fields), Map(value)) => {
-                Type::map(fields.iter().fold((**value).clone(), |t, f| t.join(&f.ty, Mixing::Json)))
+                Type::map(fields.iter().fold((**value).clone(), |t, f| t.join(&f.ty, TypeMerge::Json)))
             }
-            _ => match mixing {
-                Mixing::Json => Json,
-                Mixing::Text => Text,
+            _ => match type_merge {
+                TypeMerge::Json => Json,
+                TypeMerge::Text => Text,
             },
         }
     }
@@ -247,10 +247,10 @@ impl Type {
 }
 
 fn join_fields(a: &[Field], b: &[Field]) -> Type {
-    let joined = merge_fields(a, b, Mixing::Json);
+    let joined = merge_fields(a, b, TypeMerge::Json);
     // With the keys of `a` alone there was a struct.
     if joined.len() > a.len() && is_open_ended(joined.iter().map(|f| &*f.name)) {
-        return Type::map(joined.iter().fold(Type::Null, |t, f| t.join(&f.ty, Mixing::Json)));
+        return Type::map(joined.iter().fold(Type::Null, |t, f| t.join(&f.ty, TypeMerge::Json)));
     }
     Type::Struct(joined)
 }
@@ -258,7 +258,7 @@ fn join_fields(a: &[Field], b: &[Field]) -> Type {
 /// Fields beyond which names are found by hash. By eye.
 const SEARCH_LIMIT: usize = 32;
 
-fn merge_fields(a: &[Field], b: &[Field], mixing: Mixing) -> Vec<Field> {
+fn merge_fields(a: &[Field], b: &[Field], type_merge: TypeMerge) -> Vec<Field> {
     let mut joined = a.to_vec();
     // Made when a name first is not where it was expected.
     let mut places: Option<HashMap<&str, usize>> = None;
@@ -276,7 +276,7 @@ fn merge_fields(a: &[Field], b: &[Field], mixing: Mixing) -> Vec<Field> {
         match found {
             Some(k) => {
                 if joined[k].ty != field.ty {
-                    joined[k].ty = joined[k].ty.join(&field.ty, mixing);
+                    joined[k].ty = joined[k].ty.join(&field.ty, type_merge);
                 }
             }
             None => joined.push(field.clone()),
@@ -316,8 +316,8 @@ impl Schema {
     /// Both schemas' columns, this one's first, each with the joined type. Columns never become
     /// a map; the caller holds them to [`MAX_COLUMNS`]. With more than [`MAX_LEAVES`] in all, the
     /// nested columns with the most become JSON text.
-    pub fn join(&self, other: &Schema, mixing: Mixing) -> Schema {
-        let mut joined = Schema { fields: merge_fields(&self.fields, &other.fields, mixing) };
+    pub fn join(&self, other: &Schema, type_merge: TypeMerge) -> Schema {
+        let mut joined = Schema { fields: merge_fields(&self.fields, &other.fields, type_merge) };
         joined.limit_leaves(MAX_LEAVES);
         joined
     }
@@ -421,7 +421,7 @@ mod tests {
     proptest! {
         #[test]
         fn join_is_a_join(a in any_type(), b in any_type(), c in any_type(), text in any::<bool>()) {
-            let m = if text { Mixing::Text } else { Mixing::Json };
+            let m = if text { TypeMerge::Text } else { TypeMerge::Json };
             prop_assert_eq!(a.join(&a, m), a.clone());
             prop_assert_eq!(sorted(&a.join(&b, m)), sorted(&b.join(&a, m)));
             prop_assert_eq!(sorted(&a.join(&b, m).join(&c, m)), sorted(&a.join(&b.join(&c, m), m)));
@@ -434,17 +434,17 @@ mod tests {
     fn integers_become_floats_only_while_exact() {
         let small = Type::Int { fits_double: true };
         let big = Type::Int { fits_double: false };
-        assert_eq!(small.join(&Type::Float, Mixing::Json), Type::Float);
-        assert_eq!(big.join(&Type::Float, Mixing::Json), Type::Json);
-        assert_eq!(small.join(&big, Mixing::Json).join(&Type::Float, Mixing::Json), Type::Json);
-        assert_eq!(big.join(&Type::Decimal, Mixing::Json), Type::Decimal);
-        assert_eq!(Type::Decimal.join(&Type::Float, Mixing::Text), Type::Text);
+        assert_eq!(small.join(&Type::Float, TypeMerge::Json), Type::Float);
+        assert_eq!(big.join(&Type::Float, TypeMerge::Json), Type::Json);
+        assert_eq!(small.join(&big, TypeMerge::Json).join(&Type::Float, TypeMerge::Json), Type::Json);
+        assert_eq!(big.join(&Type::Decimal, TypeMerge::Json), Type::Decimal);
+        assert_eq!(Type::Decimal.join(&Type::Float, TypeMerge::Text), Type::Text);
     }
 
     #[test]
     fn open_ended_objects_become_maps() {
         let one = |i: usize| Type::Struct(vec![Field::new(format!("k{i}"), Type::Int { fits_double: true })]);
-        let all = (0..=MAX_STRUCT_FIELDS).fold(Type::Null, |t, i| t.join(&one(i), Mixing::Json));
+        let all = (0..=MAX_STRUCT_FIELDS).fold(Type::Null, |t, i| t.join(&one(i), TypeMerge::Json));
         assert_eq!(all, Type::Map(Box::new(Type::Int { fits_double: true })));
     }
 
@@ -453,14 +453,17 @@ mod tests {
         let one = |key: &str, ty: Type| Type::Struct(vec![Field::new(key, ty)]);
         let urls: Vec<Type> = (0..9).map(|i| one(&format!("https://a.test/{i}"), Type::Bool)).collect();
         let name = one("name", Type::Text);
-        let all = urls.iter().fold(name.clone(), |t, u| t.join(u, Mixing::Json));
+        let all = urls.iter().fold(name.clone(), |t, u| t.join(u, TypeMerge::Json));
         assert_eq!(all, Type::Map(Box::new(Type::Json)));
-        assert_eq!(urls.iter().rev().fold(Type::Null, |t, u| t.join(u, Mixing::Json)).join(&name, Mixing::Json), all);
-        let fewer = urls[1..].iter().fold(name, |t, u| t.join(u, Mixing::Json));
+        assert_eq!(
+            urls.iter().rev().fold(Type::Null, |t, u| t.join(u, TypeMerge::Json)).join(&name, TypeMerge::Json),
+            all
+        );
+        let fewer = urls[1..].iter().fold(name, |t, u| t.join(u, TypeMerge::Json));
         assert!(matches!(fewer, Type::Struct(fields) if fields.len() == 9));
         // Columns are never keys of a map.
         let columns = (0..20).map(|i| Field::new(format!("https://a.test/{i}"), Type::Bool)).collect();
-        assert_eq!(Schema::default().join(&Schema::new(columns), Mixing::Json).fields.len(), 20);
+        assert_eq!(Schema::default().join(&Schema::new(columns), TypeMerge::Json).fields.len(), 20);
     }
 
     #[test]
@@ -469,13 +472,13 @@ mod tests {
         let nested = |n: usize| Type::List(Box::new(Type::Struct(leaves(n))));
         let wide = |n| Type::Struct((0..n).map(|i| Field::new(format!("g{i}"), nested(100))).collect());
         let some = Schema::new(vec![Field::new("a", wide(20)), Field::new("b", wide(10)), Field::new("c", Type::Bool)]);
-        assert_eq!((some.n_leaves(), &some.join(&some, Mixing::Json)), (3001, &some));
+        assert_eq!((some.n_leaves(), &some.join(&some, TypeMerge::Json)), (3001, &some));
         let more = Schema::new(vec![Field::new("d", wide(15)), Field::new("a", Type::Null)]);
-        let all = some.join(&more, Mixing::Json);
+        let all = some.join(&more, TypeMerge::Json);
         let words: Vec<String> = all.fields.iter().map(|f| f.ty.to_string().chars().take(6).collect()).collect();
         assert_eq!(words, ["json", "struct", "bool", "struct"]);
         assert!(all.n_leaves() <= MAX_LEAVES);
         // It stays so.
-        assert_eq!(all.join(&some, Mixing::Json), all);
+        assert_eq!(all.join(&some, TypeMerge::Json), all);
     }
 }

@@ -13,14 +13,14 @@ use arrow_schema::DataType;
 use proptest::prelude::*;
 use serde_json::{Map, Number, Value, json};
 
-use super::{Batch, Field, Mixing, Schema, Type};
+use super::{Batch, Field, Schema, Type, TypeMerge};
 
 /// The type of one value. Objects under the key `map` are maps.
-pub(crate) fn infer(value: &Value, mixing: Mixing) -> Type {
-    infer_named("", value, mixing)
+pub(crate) fn infer(value: &Value, type_merge: TypeMerge) -> Type {
+    infer_named("", value, type_merge)
 }
 
-fn infer_named(name: &str, value: &Value, mixing: Mixing) -> Type {
+fn infer_named(name: &str, value: &Value, type_merge: TypeMerge) -> Type {
     match value {
         Value::Null => Type::Null,
         Value::Bool(_) => Type::Bool,
@@ -31,21 +31,21 @@ fn infer_named(name: &str, value: &Value, mixing: Mixing) -> Type {
         },
         Value::String(_) => Type::Text,
         Value::Array(items) => {
-            Type::List(Box::new(items.iter().fold(Type::Null, |t, v| t.join(&infer(v, mixing), mixing))))
+            Type::List(Box::new(items.iter().fold(Type::Null, |t, v| t.join(&infer(v, type_merge), type_merge))))
         }
         Value::Object(members) if name == "map" => {
-            Type::Map(Box::new(members.values().fold(Type::Null, |t, v| t.join(&infer(v, mixing), mixing))))
+            Type::Map(Box::new(members.values().fold(Type::Null, |t, v| t.join(&infer(v, type_merge), type_merge))))
         }
         Value::Object(members) => {
-            Type::Struct(members.iter().map(|(k, v)| Field::new(k.as_str(), infer_named(k, v, mixing))).collect())
+            Type::Struct(members.iter().map(|(k, v)| Field::new(k.as_str(), infer_named(k, v, type_merge))).collect())
         }
     }
 }
 
 /// The joined schema of rows, each an object.
-pub(crate) fn infer_schema(rows: &[Value], mixing: Mixing) -> Schema {
-    rows.iter().fold(Schema::default(), |schema, row| match infer(row, mixing) {
-        Type::Struct(fields) => schema.join(&Schema::new(fields), mixing),
+pub(crate) fn infer_schema(rows: &[Value], type_merge: TypeMerge) -> Schema {
+    rows.iter().fold(Schema::default(), |schema, row| match infer(row, type_merge) {
+        Type::Struct(fields) => schema.join(&Schema::new(fields), type_merge),
         _ => unreachable!("rows are objects"),
     })
 }

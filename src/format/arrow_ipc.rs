@@ -200,16 +200,16 @@ mod tests {
     use super::*;
     use crate::column::Morsel;
     use crate::format::decode::Outcome;
-    use crate::format::ndjson::{self, DecodeOptions, Keys, SurveyOptions, UnknownKey};
+    use crate::format::ndjson::{self, DecodeOptions, InferOptions, UnknownKey, ValueTypes};
 
     fn batch(text: &str) -> Batch {
         let morsel = Morsel::from_vec(text.as_bytes().to_vec(), 0, 0);
         let max_record_bytes = 1 << 20;
-        let survey = SurveyOptions { keys: Keys::Typed, max_record_bytes, law: None, trace: false };
-        let schema = ndjson::survey(&morsel, &survey).schema;
+        let survey = InferOptions { keys: ValueTypes::Typed, max_record_bytes, enforced: None, trace: false };
+        let schema = ndjson::infer_columns(&morsel, &survey).schema;
         let options = DecodeOptions {
-            unknown_key: UnknownKey::Surprise,
-            new_columns: Keys::Typed,
+            unknown_key: UnknownKey::SchemaMismatch,
+            new_columns: ValueTypes::Typed,
             freeze: false,
             max_record_bytes,
             max_cells: 1 << 20,
@@ -217,7 +217,7 @@ mod tests {
         };
         match ndjson::decode(&morsel, &Arc::new(schema), &options) {
             Outcome::Decoded(decoded) => decoded.batch,
-            Outcome::Surprise(_) => panic!("the schema is of the same morsel"),
+            Outcome::SchemaMismatch(_) => panic!("the schema is of the same morsel"),
         }
     }
 

@@ -49,7 +49,7 @@ pub struct RejectedRecord {
 
 /// A value that the schema has no room for, placed relative to its morsel.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Surprise {
+pub struct SchemaMismatch {
     /// The schema given, joined with the types of all records of this morsel.
     pub schema: Schema,
     /// Offset in the morsel of the first record that does not fit.
@@ -67,15 +67,15 @@ pub struct Surprise {
 pub enum Outcome {
     /// A batch.
     Decoded(Decoded),
-    /// The schema must widen to [`Surprise::schema`] before the morsel can be decoded.
-    Surprise(Surprise),
+    /// The schema must widen to [`SchemaMismatch::schema`] before the morsel can be decoded.
+    SchemaMismatch(SchemaMismatch),
 }
 
 /// What a value that does not fit the schema does to its morsel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnMisfit {
-    /// The outcome is [`Outcome::Surprise`].
-    Surprise,
+    /// The outcome is [`Outcome::SchemaMismatch`].
+    SchemaMismatch,
     /// The record is rejected: the schema is frozen.
     Reject,
 }
@@ -83,7 +83,7 @@ pub enum OnMisfit {
 /// Columns whose types are given and do not widen: a value of another type is a misfit of its
 /// record, whatever else happens to the schema.
 #[derive(Clone, Copy, Debug)]
-pub struct Law<'a> {
+pub struct EnforcedColumns<'a> {
     /// The columns.
     pub fields: &'a [Field],
     /// Keys that the law does not have may come, and values for what it gives the type null, which
@@ -93,7 +93,7 @@ pub struct Law<'a> {
     pub on_misfit: OnMisfit,
 }
 
-impl Law<'_> {
+impl EnforcedColumns<'_> {
     /// True if a value of type `seen` that is neither object nor list fits into `ty`.
     pub fn scalar_fits(ty: &Type, seen: &Type) -> bool {
         match (ty, seen) {
@@ -113,20 +113,20 @@ impl Law<'_> {
 
 /// What holds for the records of a morsel besides the schema.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Rules<'a> {
+pub struct RecordRules<'a> {
     /// Types that do not widen.
-    pub law: Option<Law<'a>>,
+    pub enforced: Option<EnforcedColumns<'a>>,
     /// The columns do not carry the law's types, so that every record is checked by itself.
     pub check_all: bool,
     /// The schema's last column takes what has no other, as JSON text.
-    pub extra: Option<Extra>,
+    pub extra: Option<ExtraColumn>,
     /// CSV notes where each record stands, as the batch's `records`.
     pub spans: bool,
 }
 
 /// What goes into an extra column: as one object per record, with the keys and the raw values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Extra {
+pub enum ExtraColumn {
     /// Keys that have no column.
     Keys,
     /// Also values that do not fit their column, which is null then.
@@ -135,7 +135,7 @@ pub enum Extra {
 
 /// What the records of one morsel say about the columns.
 #[derive(Clone, Debug, Default)]
-pub struct Survey {
+pub struct InferredColumns {
     /// The schema that holds every good record.
     pub schema: Schema,
     /// Records in the morsel, bad ones among them.

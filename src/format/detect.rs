@@ -16,7 +16,7 @@ pub struct InputFormat {
 
 /// What a word for a format says. `json` leaves open whether it is lines or one array.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Hint {
+enum FormatHint {
     Known(InputFormat),
     Json,
 }
@@ -45,8 +45,8 @@ pub fn input_format(content_type: Option<&str>, name: Option<&str>, first: &[u8]
         }
     };
     match hint {
-        Some(Hint::Known(format)) => Some(format),
-        Some(Hint::Json) => Some(by_bytes().filter(|&found| found == JSON_ARRAY).unwrap_or(NDJSON)),
+        Some(FormatHint::Known(format)) => Some(format),
+        Some(FormatHint::Json) => Some(by_bytes().filter(|&found| found == JSON_ARRAY).unwrap_or(NDJSON)),
         None => by_bytes(),
     }
 }
@@ -88,12 +88,12 @@ pub fn output_format_of_path(path: &Path) -> Option<(OutputFormat, Compression)>
 /// Between the fields of CSV in a file of this name: a tab for `.tsv`, else a comma.
 pub fn delimiter_of_name(name: &str) -> u8 {
     match hint_of_name(name) {
-        Some(Hint::Known(found)) => found.delimiter,
+        Some(FormatHint::Known(found)) => found.delimiter,
         _ => b',',
     }
 }
 
-fn hint_of_content_type(content_type: &str) -> Option<Hint> {
+fn hint_of_content_type(content_type: &str) -> Option<FormatHint> {
     let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     Some(match essence.as_str() {
         "application/x-ndjson"
@@ -101,22 +101,22 @@ fn hint_of_content_type(content_type: &str) -> Option<Hint> {
         | "application/jsonl"
         | "application/x-jsonlines"
         | "application/jsonlines"
-        | "application/json-lines" => Hint::Known(NDJSON),
-        "text/csv" | "application/csv" => Hint::Known(CSV),
-        "text/tab-separated-values" => Hint::Known(TSV),
-        "application/json" | "text/json" => Hint::Json,
+        | "application/json-lines" => FormatHint::Known(NDJSON),
+        "text/csv" | "application/csv" => FormatHint::Known(CSV),
+        "text/tab-separated-values" => FormatHint::Known(TSV),
+        "application/json" | "text/json" => FormatHint::Json,
         _ => return None,
     })
 }
 
-fn hint_of_name(name: &str) -> Option<Hint> {
+fn hint_of_name(name: &str) -> Option<FormatHint> {
     // The name may be a URL's.
     let name = name.split(['?', '#']).next().unwrap_or_default();
     match NamedFormat::of_name(name).0? {
-        NamedFormat::Ndjson => Some(Hint::Known(NDJSON)),
-        NamedFormat::Json => Some(Hint::Json),
-        NamedFormat::Csv => Some(Hint::Known(CSV)),
-        NamedFormat::Tsv => Some(Hint::Known(TSV)),
+        NamedFormat::Ndjson => Some(FormatHint::Known(NDJSON)),
+        NamedFormat::Json => Some(FormatHint::Json),
+        NamedFormat::Csv => Some(FormatHint::Known(CSV)),
+        NamedFormat::Tsv => Some(FormatHint::Known(TSV)),
         // Written, and not read.
         NamedFormat::Parquet | NamedFormat::Arrow | NamedFormat::ArrowStream => None,
     }

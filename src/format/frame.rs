@@ -129,7 +129,7 @@ impl BufferPool {
 
 /// Where the scanner of CSV stands after the bytes it has seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Quoting {
+enum QuoteState {
     /// Not inside quotes.
     Outside,
     /// Inside quotes.
@@ -157,7 +157,7 @@ pub struct Framer {
     /// False until the first bytes have shown whether there is a byte order mark.
     started: bool,
     /// State of the CSV scanner behind what it has seen of `buffer[..filled]`.
-    quoting: Quoting,
+    quoting: QuoteState,
     /// The quote that was opened last, unless [`Quoting::Outside`].
     open_quote: usize,
     /// A record that is too long, so far.
@@ -188,7 +188,7 @@ impl Framer {
             records_end: 0,
             byte_offset: 0,
             started: false,
-            quoting: Quoting::Outside,
+            quoting: QuoteState::Outside,
             open_quote: 0,
             skipping: None,
         }
@@ -238,7 +238,7 @@ impl Framer {
         if !self.started {
             self.begin();
         }
-        while self.quoting == Quoting::Inside
+        while self.quoting == QuoteState::Inside
             && let Some(end) = self.line_of_open_quote(self.filled)
         {
             self.end_unclosed(end);
@@ -278,7 +278,7 @@ impl Framer {
             }
             if self.filled - self.start <= self.max_record_bytes {
                 // No record here can be longer than the limit, so that only the last end counts.
-                if let Some(end) = self.find_end(from, self.filled, Which::Last) {
+                if let Some(end) = self.find_end(from, self.filled, RecordEnd::Last) {
                     self.records_end = end;
                 }
                 return;
@@ -296,18 +296,18 @@ impl Framer {
     fn scan_one_by_one(&mut self, mut from: usize) -> Option<usize> {
         loop {
             let limit = self.records_end + self.max_record_bytes + 1;
-            if let Some(end) = self.find_end(from, limit.min(self.filled), Which::First) {
+            if let Some(end) = self.find_end(from, limit.min(self.filled), RecordEnd::First) {
                 self.records_end = end;
                 from = end;
                 continue;
             }
-            if self.filled < limit || self.filled == limit && self.quoting == Quoting::QuoteSeen {
+            if self.filled < limit || self.filled == limit && self.quoting == QuoteState::QuoteSeen {
                 return None;
             }
             let inside = match self.quoting {
-                Quoting::Outside => false,
-                Quoting::Inside => true,
-                Quoting::QuoteSeen => self.buffer[limit] == b'"',
+                QuoteState::Outside => false,
+                QuoteState::Inside => true,
+                QuoteState::QuoteSeen => self.buffer[limit] == b'"',
             };
             return Some(match self.line_of_open_quote(limit) {
                 Some(end) if inside => self.end_unclosed(end),
@@ -324,7 +324,7 @@ impl Framer {
     /// Ends the record at `end`, behind the line on which its open quote stands, and makes ready what
     /// there is: it is the last of its morsel. Returns where to scan on.
     fn end_unclosed(&mut self, end: usize) -> usize {
-        self.quoting = Quoting::Outside;
+        self.quoting = QuoteState::Outside;
         self.records_end = end;
         self.cut_copy();
         end
@@ -334,7 +334,7 @@ impl Framer {
     /// up to `seen`, and lets go of what has come of it. Returns where to scan on.
     fn start_skipping(&mut self, seen: usize) -> usize {
         self.cut_copy();
-        self.quoting = Quoting::Outside;
+        self.quoting = QuoteState::Outside;
         self.skipping = Some(Oversized { byte_offset: self.byte_offset + self.start as u64, len: 0, lines: 0 });
         self.count_skipped(self.start, seen);
         seen
@@ -367,14 +367,14 @@ impl Framer {
 
     /// Offset behind the first or last line feed in `buffer[from..to]` that ends a record. Behind a
     /// first one, nothing has been scanned.
-    fn find_end(&mut self, from: usize, to: usize, which: Which) -> Option<usize> {
+    fn find_end(&mut self, from: usize, to: usize, which: RecordEnd) -> Option<usize> {
         let delimiter = match self.framing {
             Framing::Lines | Framing::Elements => return which.line_end(&self.buffer, from, to),
             Framing::Csv { delimiter } => delimiter,
         };
         let (mut at, mut found) = match which {
-            Which::Last => self.find_last_by_blocks(from, to, delimiter),
-            Which::First => (from, None),
+            RecordEnd::Last => self.find_last_by_blocks(from, to, delimiter),
+            RecordEnd::First => (from, None),
         };
         let bytes = &self.buffer[..to];
         // What stands before `buffer[0]` is the end of a record.
@@ -387,24 +387,24 @@ impl Framer {
         // From quote to quote; what is between them is looked through for line feeds only.
         while at < to {
             match self.quoting {
-                Quoting::Inside => match memchr(b'"', &bytes[at..]) {
+                QuoteState::Inside => match memchr(b'"', &bytes[at..]) {
                     None => return found,
                     Some(i) => {
                         at += i + 1;
-                        self.quoting = Quoting::QuoteSeen;
+                        self.quoting = QuoteState::QuoteSeen;
                     }
                 },
-                Quoting::QuoteSeen if bytes[at] == b'"' => {
+                QuoteState::QuoteSeen if bytes[at] == b'"' => {
                     at += 1;
-                    self.quoting = Quoting::Inside;
+                    self.quoting = QuoteState::Inside;
                 }
-                Quoting::QuoteSeen => self.quoting = Quoting::Outside,
-                Quoting::Outside => {
+                QuoteState::QuoteSeen => self.quoting = QuoteState::Outside,
+                QuoteState::Outside => {
                     // Quotes behind the first end are of no interest, and looking for them all the
                     // same, record after record, would take quadratic time.
                     let ahead = match which {
-                        Which::Last => to,
-                        Which::First => match line_feed {
+                        RecordEnd::Last => to,
+                        RecordEnd::First => match line_feed {
                             Some(known) if known >= at => known,
                             _ => *line_feed.insert(find_near(b'\n', &bytes[at..]).map_or(to, |i| at + i)),
                         },
@@ -417,13 +417,13 @@ impl Framer {
                         }
                     };
                     if let Some(quote) = opening {
-                        self.quoting = Quoting::Inside;
+                        self.quoting = QuoteState::Inside;
                         self.open_quote = quote;
-                    } else if matches!(which, Which::First) && ahead < to {
+                    } else if matches!(which, RecordEnd::First) && ahead < to {
                         return Some(ahead + 1);
                     }
                     let stop = opening.unwrap_or(to);
-                    if matches!(which, Which::Last)
+                    if matches!(which, RecordEnd::Last)
                         && let Some(end) = which.line_end(bytes, at, stop)
                     {
                         found = Some(end);
@@ -443,8 +443,8 @@ impl Framer {
     fn find_last_by_blocks(&mut self, from: usize, to: usize, delimiter: u8) -> (usize, Option<usize>) {
         let mut at = from;
         let mut found = None;
-        let mut inside = self.quoting == Quoting::Inside;
-        let mut closed = self.quoting == Quoting::QuoteSeen;
+        let mut inside = self.quoting == QuoteState::Inside;
+        let mut closed = self.quoting == QuoteState::QuoteSeen;
         // What stands before `buffer[0]` is the end of a record.
         let mut begins = at == 0 || [delimiter, b'\n'].contains(&self.buffer[at - 1]);
         while let Some(block) = self.buffer[..to].get(at..).and_then(<[u8]>::first_chunk::<BLOCK>) {
@@ -472,9 +472,9 @@ impl Framer {
             at += BLOCK;
         }
         self.quoting = match (inside, closed) {
-            (true, _) => Quoting::Inside,
-            (false, true) => Quoting::QuoteSeen,
-            (false, false) => Quoting::Outside,
+            (true, _) => QuoteState::Inside,
+            (false, true) => QuoteState::QuoteSeen,
+            (false, false) => QuoteState::Outside,
         };
         (at, found)
     }
@@ -570,22 +570,22 @@ const NEAR: usize = 4;
 
 /// Which end of a record is looked for.
 #[derive(Clone, Copy)]
-enum Which {
+enum RecordEnd {
     First,
     Last,
 }
 
-impl Which {
+impl RecordEnd {
     /// Offset behind that line feed in `bytes[from..to]`.
     fn line_end(self, bytes: &[u8], from: usize, to: usize) -> Option<usize> {
         let span = &bytes[from..to];
         let found = match self {
             _ if span.len() <= NEAR => match self {
-                Which::First => span.iter().position(|&b| b == b'\n'),
-                Which::Last => span.iter().rposition(|&b| b == b'\n'),
+                RecordEnd::First => span.iter().position(|&b| b == b'\n'),
+                RecordEnd::Last => span.iter().rposition(|&b| b == b'\n'),
             },
-            Which::First => memchr(b'\n', span),
-            Which::Last => memrchr(b'\n', span),
+            RecordEnd::First => memchr(b'\n', span),
+            RecordEnd::Last => memrchr(b'\n', span),
         };
         found.map(|i| from + i + 1)
     }

@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::dice::{STEP, mixed};
+use super::random::{STEP, mixed};
 use super::scripted::{Seen, read_request};
 use crate::format::Compression;
 use crate::format::compress::PieceCompressor;
@@ -23,11 +23,11 @@ pub(crate) const MARK: &str = "marked-signature";
 
 /// Numbers from a seed: the same at every run.
 #[derive(Clone, Debug)]
-pub(crate) struct Dice(u64);
+pub(crate) struct SeededRng(u64);
 
-impl Dice {
+impl SeededRng {
     pub(crate) fn new(seed: u64) -> Self {
-        Dice(seed)
+        SeededRng(seed)
     }
 
     fn next(&mut self) -> u64 {
@@ -53,7 +53,7 @@ impl Dice {
 
 /// What goes wrong with one answer. Places are in thousandths of the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub(crate) enum InjectedFault {
     /// Nothing.
     None,
     /// The connection is closed there.
@@ -138,7 +138,7 @@ pub(crate) struct FilePlan {
     pub ranges: bool,
     pub ignores_if_range: bool,
     /// By the number of the request; those after the last are answered well, or by the last if it is `relentless`.
-    pub faults: Vec<Fault>,
+    pub faults: Vec<InjectedFault>,
     pub relentless: bool,
 }
 
@@ -147,39 +147,39 @@ pub(crate) struct FilePlan {
 pub(crate) struct Plan {
     pub files: Vec<FilePlan>,
     /// Of the start, of looks at the state, of the lists of links.
-    pub starts: Vec<Fault>,
-    pub polls: Vec<Fault>,
-    pub links: Vec<Fault>,
+    pub starts: Vec<InjectedFault>,
+    pub polls: Vec<InjectedFault>,
+    pub links: Vec<InjectedFault>,
 }
 
 impl Plan {
     /// A plan from `seed`: some plans are mild, some spoil a file, some never stop.
     pub(crate) fn draw(seed: u64) -> Plan {
-        let mut dice = Dice::new(seed);
+        let mut dice = SeededRng::new(seed);
         let n_files = 1 + dice.below(3);
         let files = (0..n_files).map(|_| FilePlan::draw(&mut dice)).collect();
-        let api = |dice: &mut Dice, special: &[Fault]| {
+        let api = |dice: &mut SeededRng, special: &[InjectedFault]| {
             (0..dice.below(3)).map(|_| if dice.once_in(3) { dice.pick(special) } else { api_fault(dice) }).collect()
         };
         Plan {
             files,
-            starts: api(&mut dice, &[Fault::Cut(500), Fault::Reset(0)]),
-            polls: api(&mut dice, &[Fault::NotYet, Fault::Cut(300)]),
-            links: api(&mut dice, &[Fault::Unsigned, Fault::Cut(300)]),
+            starts: api(&mut dice, &[InjectedFault::Cut(500), InjectedFault::Reset(0)]),
+            polls: api(&mut dice, &[InjectedFault::NotYet, InjectedFault::Cut(300)]),
+            links: api(&mut dice, &[InjectedFault::Unsigned, InjectedFault::Cut(300)]),
         }
     }
 }
 
-fn api_fault(dice: &mut Dice) -> Fault {
+fn api_fault(dice: &mut SeededRng) -> InjectedFault {
     match dice.below(4) {
-        0 => Fault::TooMany(None),
-        1 => Fault::TooMany(Some(dice.pick(&[Wait::Seconds, Wait::Date, Wait::Reset]))),
-        _ => Fault::Status(dice.pick(&[500, 502, 503, 504, 520, 408])),
+        0 => InjectedFault::TooMany(None),
+        1 => InjectedFault::TooMany(Some(dice.pick(&[Wait::Seconds, Wait::Date, Wait::Reset]))),
+        _ => InjectedFault::Status(dice.pick(&[500, 502, 503, 504, 520, 408])),
     }
 }
 
 impl FilePlan {
-    fn draw(dice: &mut Dice) -> FilePlan {
+    fn draw(dice: &mut SeededRng) -> FilePlan {
         use Compression::{Gzip, None, Zstd};
         let compression = dice.pick(&[None, None, Gzip, Zstd]);
         let encoding = dice.pick(&[None, None, None, Gzip, Zstd]);
@@ -190,9 +190,14 @@ impl FilePlan {
             _ => Defect::None,
         };
         let relentless = dice.once_in(25);
-        let mut faults: Vec<Fault> = (0..dice.below(5)).map(|_| file_fault(dice)).collect();
+        let mut faults: Vec<InjectedFault> = (0..dice.below(5)).map(|_| file_fault(dice)).collect();
         if relentless && !faults.last().is_some_and(|fault| fault.can_last()) {
-            faults.push(dice.pick(&[Fault::Cut(400), Fault::Reset(0), Fault::Status(503), Fault::Expired(403)]));
+            faults.push(dice.pick(&[
+                InjectedFault::Cut(400),
+                InjectedFault::Reset(0),
+                InjectedFault::Status(503),
+                InjectedFault::Expired(403),
+            ]));
         }
         FilePlan {
             rows: 1 + dice.below(1500),
@@ -232,42 +237,50 @@ impl FilePlan {
 
     /// True if no request of it is ever answered with a part of it.
     pub(crate) fn is_out_of_reach(&self) -> bool {
-        let refuses = |fault: &Fault| matches!(fault, Fault::Status(_) | Fault::TooMany(_) | Fault::Expired(_));
+        let refuses = |fault: &InjectedFault| {
+            matches!(fault, InjectedFault::Status(_) | InjectedFault::TooMany(_) | InjectedFault::Expired(_))
+        };
         self.relentless && self.faults.iter().all(refuses)
     }
 
     /// True if the plan replaces the file.
     pub(crate) fn is_replaced(&self) -> bool {
-        self.faults.contains(&Fault::Replaced)
+        self.faults.contains(&InjectedFault::Replaced)
     }
 }
 
-impl Fault {
+impl InjectedFault {
     /// It makes no sense to stall for ever in a test, or to be replaced again and again.
     fn can_last(self) -> bool {
-        matches!(self, Fault::Cut(0..900) | Fault::Reset(0..900) | Fault::Status(_) | Fault::Expired(_))
+        matches!(
+            self,
+            InjectedFault::Cut(0..900)
+                | InjectedFault::Reset(0..900)
+                | InjectedFault::Status(_)
+                | InjectedFault::Expired(_)
+        )
     }
 }
 
-fn file_fault(dice: &mut Dice) -> Fault {
+fn file_fault(dice: &mut SeededRng) -> InjectedFault {
     // The ends of a body are where mistakes are made.
-    let place = |dice: &mut Dice| match dice.below(6) {
+    let place = |dice: &mut SeededRng| match dice.below(6) {
         0 => 0,
         1 => 1000,
         _ => dice.below(1000),
     };
     match dice.below(16) {
-        0..=3 => Fault::Cut(place(dice)),
-        4..=5 => Fault::Reset(place(dice)),
-        6 => Fault::Stall(place(dice)),
-        7 => Fault::Drip(place(dice)),
-        8 => Fault::WrongRange,
-        9 => Fault::Whole,
-        10..=11 => Fault::Expired(dice.pick(&[400, 401, 403])),
-        12 => Fault::TooMany(dice.pick(&[None, Some(Wait::Seconds), Some(Wait::Date)])),
-        13..=14 => Fault::Status(dice.pick(&[500, 502, 503, 504])),
-        _ if dice.once_in(2) => Fault::Replaced,
-        _ => Fault::None,
+        0..=3 => InjectedFault::Cut(place(dice)),
+        4..=5 => InjectedFault::Reset(place(dice)),
+        6 => InjectedFault::Stall(place(dice)),
+        7 => InjectedFault::Drip(place(dice)),
+        8 => InjectedFault::WrongRange,
+        9 => InjectedFault::Whole,
+        10..=11 => InjectedFault::Expired(dice.pick(&[400, 401, 403])),
+        12 => InjectedFault::TooMany(dice.pick(&[None, Some(Wait::Seconds), Some(Wait::Date)])),
+        13..=14 => InjectedFault::Status(dice.pick(&[500, 502, 503, 504])),
+        _ if dice.once_in(2) => InjectedFault::Replaced,
+        _ => InjectedFault::None,
     }
 }
 
@@ -348,12 +361,12 @@ struct Sent {
     headers: Vec<(&'static str, String)>,
     body: Vec<u8>,
     framing: Framing,
-    fault: Fault,
+    fault: InjectedFault,
 }
 
 impl Sent {
     fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        Sent { status, headers: Vec::new(), body: body.into(), framing: Framing::Length, fault: Fault::None }
+        Sent { status, headers: Vec::new(), body: body.into(), framing: Framing::Length, fault: InjectedFault::None }
     }
 }
 
@@ -367,9 +380,9 @@ impl Server {
 
     fn answer(&self, seen: &Seen) -> Sent {
         let mut state = self.state.lock().expect("no test panics while it holds it");
-        let next = |count: &mut usize, faults: &[Fault]| {
+        let next = |count: &mut usize, faults: &[InjectedFault]| {
             *count += 1;
-            faults.get(*count - 1).copied().unwrap_or(Fault::None)
+            faults.get(*count - 1).copied().unwrap_or(InjectedFault::None)
         };
         let target = seen.line.split(' ').nth(1).unwrap_or_default();
         let path = target.split('?').next().unwrap_or_default();
@@ -396,12 +409,12 @@ impl Server {
         }
     }
 
-    fn links(&self, state: &State, fault: Fault) -> serde_json::Value {
+    fn links(&self, state: &State, fault: InjectedFault) -> serde_json::Value {
         let link = |(i, file): (usize, &FilePlan)| {
             let url = format!("{}/files/{i}?sig={MARK}&edition={}", self.base, state.editions[i].0);
             json!({"filename": format!("file-{i}"), "storage_bucket": "b", "block_number": i,
                    "row_count": file.row_count(), "message": null,
-                   "download_url": if fault == Fault::Unsigned { None } else { Some(url) }})
+                   "download_url": if fault == InjectedFault::Unsigned { None } else { Some(url) }})
         };
         self.plan.files.iter().enumerate().map(link).collect()
     }
@@ -413,13 +426,13 @@ impl Server {
         let mut fault = match file.faults.get(count) {
             Some(fault) => *fault,
             None if file.relentless => *file.faults.last().expect("it has one"),
-            None => Fault::None,
+            None => InjectedFault::None,
         };
-        if let Fault::Expired(status) = fault {
+        if let InjectedFault::Expired(status) = fault {
             state.editions[index] = (state.editions[index].0 + 1, status);
-            fault = Fault::None;
+            fault = InjectedFault::None;
         }
-        if fault == Fault::Replaced {
+        if fault == InjectedFault::Replaced {
             state.versions[index] = 1;
         }
         let (edition, refusal) = state.editions[index];
@@ -427,14 +440,14 @@ impl Server {
             // Some stores repeat what was asked.
             return Sent::new(refusal, format!("<?xml version='1.0'?><Error>{target} has expired</Error>"));
         }
-        if matches!(fault, Fault::TooMany(_) | Fault::Status(_)) {
+        if matches!(fault, InjectedFault::TooMany(_) | InjectedFault::Status(_)) {
             return spoiled(Sent::new(200, ""), fault);
         }
         self.store(file, index, state.versions[index], seen, fault)
     }
 
     /// The answer of a store that honours ranges, or does not.
-    fn store(&self, file: &FilePlan, index: usize, version: usize, seen: &Seen, fault: Fault) -> Sent {
+    fn store(&self, file: &FilePlan, index: usize, version: usize, seen: &Seen, fault: InjectedFault) -> Sent {
         let bytes = file.bytes(index, version);
         let tag = match file.tag {
             Tag::Strong => Some(("ETag", format!("\"v{version}\""))),
@@ -446,7 +459,8 @@ impl Server {
         let same = file.ignores_if_range || seen.header("if-range").is_none_or(|asked| Some(asked) == named);
         let from =
             seen.header("range").and_then(|r| r.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok());
-        let from = from.filter(|_| file.ranges && same && fault != Fault::Whole && file.encoding == Compression::None);
+        let from =
+            from.filter(|_| file.ranges && same && fault != InjectedFault::Whole && file.encoding == Compression::None);
         let mut sent = match from {
             None => {
                 let mut sent = Sent::new(200, compressed(file.encoding, &bytes));
@@ -463,7 +477,7 @@ impl Server {
                 sent
             }
             Some(mut from) => {
-                if fault == Fault::WrongRange {
+                if fault == InjectedFault::WrongRange {
                     from -= from.min(7);
                 }
                 let mut sent = Sent::new(206, &bytes[from..]);
@@ -479,11 +493,11 @@ impl Server {
 }
 
 /// `sent` after a fault that shows in its head.
-fn spoiled(mut sent: Sent, fault: Fault) -> Sent {
+fn spoiled(mut sent: Sent, fault: InjectedFault) -> Sent {
     match fault {
-        Fault::Status(status) => Sent::new(status, r#"{"detail":"a fault on purpose"}"#),
-        Fault::NotYet => Sent::new(404, r#"{"detail":"Run not found"}"#),
-        Fault::TooMany(wait) => {
+        InjectedFault::Status(status) => Sent::new(status, r#"{"detail":"a fault on purpose"}"#),
+        InjectedFault::NotYet => Sent::new(404, r#"{"detail":"Run not found"}"#),
+        InjectedFault::TooMany(wait) => {
             let mut sent = Sent::new(429, r#"{"detail":"Too many"}"#);
             let now = std::time::SystemTime::now();
             sent.headers.extend(match wait {
@@ -526,7 +540,10 @@ async fn send(mut stream: TcpStream, sent: Sent) -> std::io::Result<()> {
         wire.extend_from_slice(&body);
     }
     let place = match fault {
-        Fault::Cut(place) | Fault::Reset(place) | Fault::Stall(place) | Fault::Drip(place) => place,
+        InjectedFault::Cut(place)
+        | InjectedFault::Reset(place)
+        | InjectedFault::Stall(place)
+        | InjectedFault::Drip(place) => place,
         _ => 1001,
     };
     let spoils = place <= 1000;
@@ -534,12 +551,12 @@ async fn send(mut stream: TcpStream, sent: Sent) -> std::io::Result<()> {
     stream.write_all(&wire[..at]).await?;
     stream.flush().await?;
     match fault {
-        Fault::Reset(_) => {
+        InjectedFault::Reset(_) => {
             stream.set_zero_linger()?;
             return Ok(());
         }
-        Fault::Stall(_) if at < wire.len() => until_hung_up(&mut stream).await,
-        Fault::Drip(_) => {
+        InjectedFault::Stall(_) if at < wire.len() => until_hung_up(&mut stream).await,
+        InjectedFault::Drip(_) => {
             for byte in &wire[at..] {
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 stream.write_all(&[*byte]).await?;

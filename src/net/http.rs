@@ -11,10 +11,10 @@ use reqwest::{Client, ClientBuilder, Response, redirect};
 use tokio::time::timeout;
 use url::Url;
 
-use super::answer::{header, json_problem, named_wait, refusal};
 use super::error::innermost;
 use super::limiter::{Limiter, REQUESTS_PER_MINUTE};
-use super::retry::{Again, Budget, Policy, Repeat, Trouble};
+use super::response::{header, json_problem, named_wait, refusal};
+use super::retry::{Repeatability, RetryAdvice, RetryBudget, RetryPolicy, TransportFailure};
 use super::tls::{bad_certificate, client_builder, http1_client_builder};
 use super::trust::{TrustedHost, is_downgrade, is_loopback};
 use super::{Error, Kind};
@@ -58,7 +58,7 @@ pub struct HttpOptions {
     /// The key, if there is one.
     pub key: Option<ApiKey>,
     /// Delays and limits.
-    pub policy: Policy,
+    pub policy: RetryPolicy,
     /// Told before waits.
     pub on_wait: Option<OnWait>,
     /// Counts the requests of each key, also those of others that share it.
@@ -73,7 +73,7 @@ impl HttpOptions {
         HttpOptions {
             base,
             key,
-            policy: Policy::default(),
+            policy: RetryPolicy::default(),
             on_wait: None,
             limiter: Limiter::default(),
             trusted: Vec::new(),
@@ -83,7 +83,7 @@ impl HttpOptions {
 
 /// What a client is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum For {
+enum ClientPurpose {
     /// Calls of the API.
     Calls,
     /// Files behind links.
@@ -109,7 +109,7 @@ pub enum Body<'a> {
 }
 
 /// One request to the API.
-pub struct Call<'a> {
+pub struct ApiRequest<'a> {
     /// `GET` or `POST`.
     pub method: &'static str,
     /// Path under the base address, percent-encoded.
@@ -121,28 +121,28 @@ pub struct Call<'a> {
     /// Body.
     pub body: Body<'a>,
     /// What may be spent.
-    pub budget: Budget,
+    pub budget: RetryBudget,
     /// Whether it is safe to repeat.
-    pub repeat: Repeat,
+    pub repeat: Repeatability,
 }
 
-impl<'a> Call<'a> {
+impl<'a> ApiRequest<'a> {
     /// A question.
     pub fn get(path: impl Into<String>) -> Self {
-        Call {
+        ApiRequest {
             method: "GET",
             path: path.into(),
             query: Vec::new(),
             headers: Vec::new(),
             body: Body::Empty,
-            budget: Budget::ASK,
-            repeat: Repeat::Safe,
+            budget: RetryBudget::ASK,
+            repeat: Repeatability::Safe,
         }
     }
 
     /// A change.
-    pub fn post(path: impl Into<String>, body: Body<'a>, repeat: Repeat) -> Self {
-        Call { method: "POST", body, repeat, ..Call::get(path) }
+    pub fn post(path: impl Into<String>, body: Body<'a>, repeat: Repeatability) -> Self {
+        ApiRequest { method: "POST", body, repeat, ..ApiRequest::get(path) }
     }
 
     /// With a query parameter.
@@ -151,8 +151,8 @@ impl<'a> Call<'a> {
         self
     }
 
-    /// With a budget other than [`Budget::ASK`].
-    pub fn budget(mut self, budget: Budget) -> Self {
+    /// With a budget other than [`RetryBudget::ASK`].
+    pub fn budget(mut self, budget: RetryBudget) -> Self {
         self.budget = budget;
         self
     }
@@ -160,7 +160,7 @@ impl<'a> Call<'a> {
 
 /// A good answer.
 #[derive(Debug)]
-pub struct Answer {
+pub struct ApiResponse {
     /// 2xx.
     pub status: u16,
     /// Whole.
@@ -185,12 +185,12 @@ impl Http {
     }
 
     /// The policy.
-    pub fn policy(&self) -> &Policy {
+    pub fn policy(&self) -> &RetryPolicy {
         &self.0.options.policy
     }
 
     /// Sends `call` until it is answered for good. Needs a key.
-    pub async fn send(&self, call: &Call<'_>) -> Result<Answer, Error> {
+    pub async fn send(&self, call: &ApiRequest<'_>) -> Result<ApiResponse, Error> {
         let url = self.url(call)?;
         let Some(key) = &self.0.options.key else {
             return Err(Error::new(Kind::NoKey, call.method, url.as_str()).of_call(&url));
@@ -200,7 +200,7 @@ impl Http {
         let mut tries = 0;
         loop {
             tries += 1;
-            self.turn(key, call.method, &url).await;
+            self.acquire(key, call.method, &url).await;
             let (error, again, named) = match self.try_once(call, &url, key).await {
                 Ok(answer) => {
                     self.0.answered.store(true, Ordering::Relaxed);
@@ -208,14 +208,14 @@ impl Http {
                 }
                 Err((error, again, named)) => (error.of_call(&url), again, named),
             };
-            if error.status().is_some() && again != Again::Soon {
+            if error.status().is_some() && again != RetryAdvice::Soon {
                 self.0.answered.store(true, Ordering::Relaxed);
             }
             let delay = self.policy().delay(again, tries, named);
-            if again == Again::Later {
+            if again == RetryAdvice::Later {
                 self.0.options.limiter.hold(key, clock, delay);
             }
-            if again == Again::Never || self.budget(call).is_spent(tries, clock.now() - start, delay) {
+            if again == RetryAdvice::Never || self.budget(call).is_spent(tries, clock.now() - start, delay) {
                 return Err(error.after(tries, clock.now() - start));
             }
             self.wait(&error, delay).await;
@@ -223,7 +223,7 @@ impl Http {
     }
 
     /// Waits until the limit of `key` lets one more request through.
-    async fn turn(&self, key: &ApiKey, method: &'static str, url: &Url) {
+    async fn acquire(&self, key: &ApiKey, method: &'static str, url: &Url) {
         let tell = |delay| {
             if let Some(on_wait) = &self.0.options.on_wait {
                 let text = format!("the limit is {REQUESTS_PER_MINUTE} a minute for one key");
@@ -231,19 +231,22 @@ impl Http {
                 on_wait(&error, delay);
             }
         };
-        self.0.options.limiter.turn(key, &self.policy().clock, tell).await;
+        self.0.options.limiter.acquire(key, &self.policy().clock, tell).await;
     }
 
     /// What may be spent on `call`. An address that has never answered is more likely wrong than away for a while.
-    fn budget(&self, call: &Call<'_>) -> Budget {
+    fn budget(&self, call: &ApiRequest<'_>) -> RetryBudget {
         if self.0.answered.load(Ordering::Relaxed) {
             return call.budget;
         }
-        Budget { tries: call.budget.tries.min(Budget::ASK.tries), time: call.budget.time.min(Budget::ASK.time) }
+        RetryBudget {
+            tries: call.budget.tries.min(RetryBudget::ASK.tries),
+            time: call.budget.time.min(RetryBudget::ASK.time),
+        }
     }
 
     /// As [`Http::send`], with the answer read as JSON.
-    pub async fn json<T: serde::de::DeserializeOwned>(&self, call: &Call<'_>) -> Result<T, Error> {
+    pub async fn json<T: serde::de::DeserializeOwned>(&self, call: &ApiRequest<'_>) -> Result<T, Error> {
         let answer = self.send(call).await?;
         serde_json::from_slice(&answer.body).map_err(|cause| {
             let error = match self.url(call) {
@@ -271,10 +274,15 @@ impl Http {
 
     /// Asks for the file behind `link`, through redirects. Each address on the way gets the key only if it may have it;
     /// none leads from https to http. The error says also how far the request came.
-    pub(super) async fn file(&self, link: &SecretUrl, headers: &HeaderMap) -> Result<FileAnswer, (Error, Trouble)> {
-        let fail =
-            |url: &str, text: &str| (Error::new(Kind::BadAnswer, "GET", url).with_text(text), Trouble::Unsendable);
-        let fatal = |error: Error| (error, Trouble::Unsendable);
+    pub(super) async fn file(
+        &self,
+        link: &SecretUrl,
+        headers: &HeaderMap,
+    ) -> Result<FileResponse, (Error, TransportFailure)> {
+        let fail = |url: &str, text: &str| {
+            (Error::new(Kind::BadAnswer, "GET", url).with_text(text), TransportFailure::Unsendable)
+        };
+        let fatal = |error: Error| (error, TransportFailure::Unsendable);
         let mut url = Url::parse(link.reveal())
             .map_err(|cause| fatal(Error::new(Kind::BadAnswer, "GET", link.reveal()).with_source(cause)))?;
         for _ in 0..=MAX_REDIRECTS {
@@ -282,9 +290,10 @@ impl Http {
                 return Err(fail(url.as_str(), "the link is neither http nor https"));
             }
             let key = self.key_for(&url);
-            let mut request = self.client(&url, For::Files).map_err(fatal)?.get(url.clone()).headers(headers.clone());
+            let mut request =
+                self.client(&url, ClientPurpose::Files).map_err(fatal)?.get(url.clone()).headers(headers.clone());
             if let Some(key) = key {
-                self.turn(key, "GET", &url).await;
+                self.acquire(key, "GET", &url).await;
                 request = request.headers(key_header(key).map_err(fatal)?);
             }
             let response = match timeout(self.policy().idle_timeout, request.send()).await {
@@ -293,15 +302,15 @@ impl Http {
                     response
                 }
                 Ok(Err(cause)) => {
-                    let trouble = self.trouble(&cause);
+                    let trouble = self.transport_failure(&cause);
                     return Err((Error::from_reqwest(cause, "GET", url.as_str()), trouble));
                 }
-                Err(_) => return Err((self.silence("GET", &url), Trouble::Lost)),
+                Err(_) => return Err((self.silence("GET", &url), TransportFailure::Lost)),
             };
             let location = header(response.headers(), LOCATION);
             let (301..=303 | 307 | 308, Some(location)) = (response.status().as_u16(), location) else {
                 let sent_key = key.cloned();
-                return Ok(FileAnswer {
+                return Ok(FileResponse {
                     response,
                     keyless: self.0.options.key.is_some() && key.is_none(),
                     sent_key,
@@ -327,11 +336,11 @@ impl Http {
 
     /// Classifies a request without a response. A certificate that was not accepted is final, unless one was accepted
     /// before: then it is more likely that of a captive portal, or of one server of many.
-    fn trouble(&self, error: &reqwest::Error) -> Trouble {
+    fn transport_failure(&self, error: &reqwest::Error) -> TransportFailure {
         if !self.0.verified.load(Ordering::Relaxed) && bad_certificate(error).is_some() {
-            return Trouble::Unsendable;
+            return TransportFailure::Unsendable;
         }
-        Trouble::of(error)
+        TransportFailure::of(error)
     }
 
     /// Notes that a file's answer was a refusal for now, for the others who go under the same key.
@@ -339,7 +348,7 @@ impl Http {
         self.0.options.limiter.hold(key, &self.policy().clock, time);
     }
 
-    fn url(&self, call: &Call<'_>) -> Result<Url, Error> {
+    fn url(&self, call: &ApiRequest<'_>) -> Result<Url, Error> {
         let text = format!("{}{}", self.base().as_str().trim_end_matches('/'), call.path);
         let mut url =
             Url::parse(&text).map_err(|cause| Error::new(Kind::BadAnswer, call.method, &text).with_source(cause))?;
@@ -352,13 +361,13 @@ impl Http {
     /// One try. The error says also whether another makes sense, and the wait that the server named.
     async fn try_once(
         &self,
-        call: &Call<'_>,
+        call: &ApiRequest<'_>,
         url: &Url,
         key: &ApiKey,
-    ) -> Result<Answer, (Error, Again, Option<Duration>)> {
-        let fatal = |error: Error| (error, Again::Never, None);
+    ) -> Result<ApiResponse, (Error, RetryAdvice, Option<Duration>)> {
+        let fatal = |error: Error| (error, RetryAdvice::Never, None);
         let method = reqwest::Method::from_bytes(call.method.as_bytes()).expect("methods are static words");
-        let client = self.client(url, For::Calls).map_err(fatal)?;
+        let client = self.client(url, ClientPurpose::Calls).map_err(fatal)?;
         let mut request = client.request(method, url.clone()).headers(key_header(key).map_err(fatal)?);
         for (name, value) in &call.headers {
             request = request.header(*name, value);
@@ -381,17 +390,18 @@ impl Http {
                 self.while_it_moves(request.multipart(form).send(), sent, *total).await
             }
         };
-        let lost = |error: Error, trouble: Trouble| (error, call.repeat.after_trouble(trouble), None);
+        let lost =
+            |error: Error, trouble: TransportFailure| (error, call.repeat.after_transport_failure(trouble), None);
         let response = match sending {
             Some(Ok(response)) => {
                 self.note_verified(url);
                 response
             }
             Some(Err(error)) => {
-                let trouble = self.trouble(&error);
+                let trouble = self.transport_failure(&error);
                 return Err(lost(Error::from_reqwest(error, call.method, url.as_str()), trouble));
             }
-            None => return Err(lost(self.silence(call.method, url), Trouble::Lost)),
+            None => return Err(lost(self.silence(call.method, url), TransportFailure::Lost)),
         };
         let status = response.status().as_u16();
         let named = named_wait(&response);
@@ -401,7 +411,7 @@ impl Http {
             Err((error, trouble)) => return Err(lost(error, trouble)),
         };
         if (200..300).contains(&status) {
-            return Ok(Answer { status, body });
+            return Ok(ApiResponse { status, body });
         }
         let mut error = refusal(status, &body, call.method, url.as_str(), Some(key));
         if let (300..400, Some(location)) = (status, location) {
@@ -439,23 +449,23 @@ impl Http {
         mut response: Response,
         method: &'static str,
         url: &Url,
-    ) -> Result<Vec<u8>, (Error, Trouble)> {
+    ) -> Result<Vec<u8>, (Error, TransportFailure)> {
         let mut body = Vec::new();
         loop {
             match timeout(self.policy().idle_timeout, response.chunk()).await {
                 Ok(Ok(Some(chunk))) if body.len() + chunk.len() > self.policy().max_answer_bytes => {
                     let error = Error::new(Kind::BadAnswer, method, url.as_str())
                         .with_text(format!("it is longer than {} bytes", self.policy().max_answer_bytes));
-                    return Err((error, Trouble::Unsendable));
+                    return Err((error, TransportFailure::Unsendable));
                 }
                 Ok(Ok(Some(chunk))) => body.extend_from_slice(&chunk),
                 Ok(Ok(None)) => return Ok(body),
                 Ok(Err(error)) => {
                     let mut made = Error::new(Kind::Unreachable, method, url.as_str());
                     made = made.with_text("the answer broke off").with_source(innermost(error));
-                    return Err((made, Trouble::Lost));
+                    return Err((made, TransportFailure::Lost));
                 }
-                Err(_) => return Err((self.silence(method, url), Trouble::Lost)),
+                Err(_) => return Err((self.silence(method, url), TransportFailure::Lost)),
             }
         }
     }
@@ -466,15 +476,15 @@ impl Http {
     }
 
     /// The client for `url`. Loopback addresses are never asked through a proxy.
-    fn client(&self, url: &Url, purpose: For) -> Result<&Client, Error> {
+    fn client(&self, url: &Url, purpose: ClientPurpose) -> Result<&Client, Error> {
         let loopback = is_loopback(url);
-        let slot = &self.0.clients[usize::from(purpose == For::Files) + 2 * usize::from(loopback)];
+        let slot = &self.0.clients[usize::from(purpose == ClientPurpose::Files) + 2 * usize::from(loopback)];
         if let Some(client) = slot.get() {
             return Ok(client);
         }
         let builder = match purpose {
-            For::Calls => for_calls(client_builder()),
-            For::Files => for_files(http1_client_builder()),
+            ClientPurpose::Calls => for_calls(client_builder()),
+            ClientPurpose::Files => for_files(http1_client_builder()),
         };
         let builder = builder
             .user_agent(concat!("drawoff/", env!("CARGO_PKG_VERSION")))
@@ -517,7 +527,7 @@ fn for_files(builder: ClientBuilder) -> ClientBuilder {
 }
 
 /// A file's answer.
-pub(super) struct FileAnswer {
+pub(super) struct FileResponse {
     /// Its head, and the body to read.
     pub response: Response,
     /// There is a key, and this address did not get it.

@@ -16,10 +16,10 @@ const PERIOD: Duration = Duration::from_secs(60);
 /// Lets requests through, for each key at most [`REQUESTS_PER_MINUTE`] within any minute, in the order in which they
 /// asked. Cheap to clone; clones share one account, so a process makes one.
 #[derive(Clone, Default)]
-pub struct Limiter(Arc<Mutex<Vec<(ApiKey, Account)>>>);
+pub struct Limiter(Arc<Mutex<Vec<(ApiKey, KeyRequests)>>>);
 
 /// The requests of one key.
-struct Account {
+struct KeyRequests {
     /// When the last ones went or will go, at most [`REQUESTS_PER_MINUTE`], in order.
     going: VecDeque<Instant>,
     /// The server has said to come no earlier.
@@ -43,7 +43,7 @@ impl Limiter {
     }
 
     /// Waits for a place under `key`. `on_wait` is told if that takes time. Dropping it uses the place up.
-    pub async fn turn(&self, key: &ApiKey, clock: &Clock, on_wait: impl Fn(Duration)) {
+    pub async fn acquire(&self, key: &ApiKey, clock: &Clock, on_wait: impl Fn(Duration)) {
         let mut at = self.place(key, clock.now());
         loop {
             let now = clock.now();
@@ -63,11 +63,11 @@ impl Limiter {
         self.with(key, now, |account| account.not_before = account.not_before.max(now + time));
     }
 
-    fn with<T>(&self, key: &ApiKey, now: Instant, act: impl FnOnce(&mut Account) -> T) -> T {
+    fn with<T>(&self, key: &ApiKey, now: Instant, act: impl FnOnce(&mut KeyRequests) -> T) -> T {
         // What a panic elsewhere left behind is still an account.
         let mut accounts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let index = accounts.iter().position(|(of, _)| of == key).unwrap_or_else(|| {
-            accounts.push((key.clone(), Account { going: VecDeque::new(), not_before: now }));
+            accounts.push((key.clone(), KeyRequests { going: VecDeque::new(), not_before: now }));
             accounts.len() - 1
         });
         act(&mut accounts[index].1)
@@ -90,14 +90,14 @@ mod tests {
             if i % 7 == 0 {
                 manual.advance(Duration::from_millis(100));
             }
-            limiter.clone().turn(&key, &clock, |_| ()).await;
+            limiter.clone().acquire(&key, &clock, |_| ()).await;
             went.push(manual.passed());
         }
         let too_soon = went.windows(REQUESTS_PER_MINUTE + 1).any(|w| w[REQUESTS_PER_MINUTE] - w[0] < PERIOD);
         assert!(!too_soon);
         assert!(went[REQUESTS_PER_MINUTE - 1] < Duration::from_secs(10), "a burst is not held up");
         assert!(manual.passed() < 3 * PERIOD, "no longer than needed");
-        limiter.turn(&other, &clock, |_| panic!("another key has its own account")).await;
+        limiter.acquire(&other, &clock, |_| panic!("another key has its own account")).await;
     }
 
     #[tokio::test]
@@ -106,14 +106,14 @@ mod tests {
         let clock = Clock::Manual(manual.clone());
         let limiter = Limiter::default();
         let key = ApiKey::new("one");
-        limiter.turn(&key, &clock, |_| panic!("free")).await;
+        limiter.acquire(&key, &clock, |_| panic!("free")).await;
         limiter.hold(&key, &clock, Duration::from_secs(30));
         limiter.hold(&key, &clock, Duration::from_secs(5));
         let told = std::cell::Cell::new(Duration::ZERO);
-        limiter.turn(&key, &clock, |wait| told.set(wait)).await;
+        limiter.acquire(&key, &clock, |wait| told.set(wait)).await;
         assert_eq!((manual.passed().as_secs(), told.get().as_secs()), (30, 30));
         limiter.hold(&ApiKey::new("two"), &clock, Duration::from_secs(30));
-        limiter.turn(&key, &clock, |_| panic!("free")).await;
+        limiter.acquire(&key, &clock, |_| panic!("free")).await;
     }
 
     #[tokio::test]
@@ -123,11 +123,11 @@ mod tests {
         let limiter = Limiter::default();
         let key = ApiKey::new("one");
         for _ in 0..REQUESTS_PER_MINUTE {
-            limiter.turn(&key, &clock, |_| panic!("free")).await;
+            limiter.acquire(&key, &clock, |_| panic!("free")).await;
         }
         let mut waiting = tokio::spawn({
             let (limiter, key, clock) = (limiter.clone(), key.clone(), clock.clone());
-            async move { limiter.turn(&key, &clock, |_| ()).await }
+            async move { limiter.acquire(&key, &clock, |_| ()).await }
         });
         let still_waiting = async |task: &mut tokio::task::JoinHandle<()>| {
             for _ in 0..10 {

@@ -8,12 +8,12 @@ use super::Clock;
 
 /// What an answer or a trouble says about asking again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Again {
+pub enum RetryAdvice {
     /// The same question gets the same answer.
     Never,
     /// A passing fault: after a growing delay.
     Soon,
-    /// A limit: after the time that the server names, or [`Policy::rate_limit_delay`].
+    /// A limit: after the time that the server names, or [`RetryPolicy::rate_limit_delay`].
     Later,
     /// The link may have expired: with a fresh one, if there is a source of them.
     FreshLink,
@@ -21,7 +21,7 @@ pub enum Again {
 
 /// Whether a request that may have been acted on is sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Repeat {
+pub enum Repeatability {
     /// Twice has the effect of once.
     Safe,
     /// Only while the server has not seen it, or has refused it for now (429).
@@ -32,7 +32,7 @@ pub enum Repeat {
 
 /// How far a request came that got no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub enum TransportFailure {
     /// It could not be made, or led to a forbidden redirect.
     Unsendable,
     /// No connection: the server has not seen it.
@@ -41,30 +41,30 @@ pub enum Trouble {
     Lost,
 }
 
-/// What a [`Rule`] is about.
+/// What a [`RetryRule`] is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
+pub enum RetryCause {
     /// Statuses from the first to the second.
     Status(u16, u16),
     /// No answer.
-    Trouble(Trouble),
+    TransportFailure(TransportFailure),
 }
 
-/// One line of the table: what follows a failure, by [`Repeat`].
+/// One line of the table: what follows a failure, by [`Repeatability`].
 #[derive(Clone, Copy, Debug)]
-pub struct Rule {
+pub struct RetryRule {
     /// The failure.
-    pub failure: Failure,
-    /// Under [`Repeat::Safe`].
-    pub safe: Again,
-    /// Under [`Repeat::IfUnseen`].
-    pub if_unseen: Again,
-    /// Under [`Repeat::ByLink`].
-    pub by_link: Again,
+    pub failure: RetryCause,
+    /// Under [`Repeatability::Safe`].
+    pub safe: RetryAdvice,
+    /// Under [`Repeatability::IfUnseen`].
+    pub if_unseen: RetryAdvice,
+    /// Under [`Repeatability::ByLink`].
+    pub by_link: RetryAdvice,
 }
 
-const fn rule(failure: Failure, safe: Again, if_unseen: Again, by_link: Again) -> Rule {
-    Rule { failure, safe, if_unseen, by_link }
+const fn rule(failure: RetryCause, safe: RetryAdvice, if_unseen: RetryAdvice, by_link: RetryAdvice) -> RetryRule {
+    RetryRule { failure, safe, if_unseen, by_link }
 }
 
 /// After which failures a request is repeated. All that stands nowhere here is final.
@@ -72,10 +72,10 @@ const fn rule(failure: Failure, safe: Again, if_unseen: Again, by_link: Again) -
 /// 408 and 425 ask for it by their meaning. 500 is in because the vendor advises it. 501 and 505 to 511 describe the
 /// request, not the moment. 520 to 527 and 529, 530 come from proxies in front of a server that is away or overloaded.
 /// Expired links are refused with 403 by most stores, with 400 or 401 by some.
-pub const RULES: &[Rule] = {
-    use Again::*;
-    use Failure::{Status, Trouble as No};
-    use Trouble::*;
+pub const RULES: &[RetryRule] = {
+    use RetryAdvice::*;
+    use RetryCause::{Status, TransportFailure as No};
+    use TransportFailure::*;
     &[
         rule(Status(400, 401), Never, Never, FreshLink),
         rule(Status(403, 403), Never, Never, FreshLink),
@@ -93,59 +93,59 @@ pub const RULES: &[Rule] = {
     ]
 };
 
-impl Repeat {
+impl Repeatability {
     /// What an answer of `status` says about asking again.
-    pub fn after_status(self, status: u16) -> Again {
-        self.find(|failure| matches!(failure, Failure::Status(from, to) if (from..=to).contains(&status)))
+    pub fn after_status(self, status: u16) -> RetryAdvice {
+        self.find(|failure| matches!(failure, RetryCause::Status(from, to) if (from..=to).contains(&status)))
     }
 
     /// What it says that no answer came.
-    pub fn after_trouble(self, trouble: Trouble) -> Again {
-        self.find(|failure| failure == Failure::Trouble(trouble))
+    pub fn after_transport_failure(self, trouble: TransportFailure) -> RetryAdvice {
+        self.find(|failure| failure == RetryCause::TransportFailure(trouble))
     }
 
-    fn find(self, is: impl Fn(Failure) -> bool) -> Again {
-        RULES.iter().find(|rule| is(rule.failure)).map_or(Again::Never, |rule| match self {
-            Repeat::Safe => rule.safe,
-            Repeat::IfUnseen => rule.if_unseen,
-            Repeat::ByLink => rule.by_link,
+    fn find(self, is: impl Fn(RetryCause) -> bool) -> RetryAdvice {
+        RULES.iter().find(|rule| is(rule.failure)).map_or(RetryAdvice::Never, |rule| match self {
+            Repeatability::Safe => rule.safe,
+            Repeatability::IfUnseen => rule.if_unseen,
+            Repeatability::ByLink => rule.by_link,
         })
     }
 }
 
-impl Trouble {
+impl TransportFailure {
     /// Reads the client library's error.
     pub fn of(error: &reqwest::Error) -> Self {
         if error.is_builder() || error.is_redirect() {
-            Trouble::Unsendable
+            TransportFailure::Unsendable
         } else if error.is_connect() {
-            Trouble::Unsent
+            TransportFailure::Unsent
         } else {
-            Trouble::Lost
+            TransportFailure::Lost
         }
     }
 }
 
 /// What one kind of call may spend on trying.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Budget {
+pub struct RetryBudget {
     /// Requests in all, the first included.
     pub tries: u32,
     /// No try starts after so long.
     pub time: Duration,
 }
 
-impl Budget {
+impl RetryBudget {
     /// Lists and other questions that a person waits for.
-    pub const ASK: Budget = Budget { tries: 5, time: Duration::from_secs(180) };
+    pub const ASK: RetryBudget = RetryBudget { tries: 5, time: Duration::from_secs(180) };
     /// One question of a watch that may last hours: it must outlive a lost network.
-    pub const POLL: Budget = Budget { tries: 40, time: Duration::from_secs(900) };
+    pub const POLL: RetryBudget = RetryBudget { tries: 40, time: Duration::from_secs(900) };
     /// Starting a run: under one idempotency key repeating is safe, and giving up leaves its fate unknown.
-    pub const START: Budget = Budget { tries: 8, time: Duration::from_secs(600) };
+    pub const START: RetryBudget = RetryBudget { tries: 8, time: Duration::from_secs(600) };
     /// Uploads send everything again.
-    pub const UPLOAD: Budget = Budget { tries: 4, time: Duration::from_secs(1800) };
+    pub const UPLOAD: RetryBudget = RetryBudget { tries: 4, time: Duration::from_secs(1800) };
     /// Connections of a download that bring no progress; it is refilled by progress.
-    pub const DOWNLOAD: Budget = Budget { tries: 8, time: Duration::from_secs(900) };
+    pub const DOWNLOAD: RetryBudget = RetryBudget { tries: 8, time: Duration::from_secs(900) };
 
     /// True if another try that starts `delay` from now is beyond it.
     pub(super) fn is_spent(&self, tries: u32, elapsed: Duration, delay: Duration) -> bool {
@@ -155,7 +155,7 @@ impl Budget {
 
 /// Delays and limits of all requests.
 #[derive(Clone, Debug)]
-pub struct Policy {
+pub struct RetryPolicy {
     /// Upper bound of the first delay; it doubles from try to try. Default 500 ms.
     pub first_delay: Duration,
     /// No delay of a passing fault is longer. Default 30 s.
@@ -168,7 +168,7 @@ pub struct Policy {
     pub connect_timeout: Duration,
     /// Without a byte in either direction. Default 30 s.
     pub idle_timeout: Duration,
-    /// A download that brings fewer bytes per second, as a mean over [`Policy::stall_time`], gets another connection;
+    /// A download that brings fewer bytes per second, as a mean over [`RetryPolicy::stall_time`], gets another connection;
     /// with 0 only one that brings nothing at all. Default 1 KiB.
     pub min_bytes_per_second: u64,
     /// The time that the mean is taken over. Waiting for our own reader does not count. Default 30 s.
@@ -181,9 +181,9 @@ pub struct Policy {
     pub clock: Clock,
 }
 
-impl Default for Policy {
+impl Default for RetryPolicy {
     fn default() -> Self {
-        Policy {
+        RetryPolicy {
             first_delay: Duration::from_millis(500),
             max_delay: Duration::from_secs(30),
             rate_limit_delay: Duration::from_secs(60),
@@ -199,28 +199,28 @@ impl Default for Policy {
     }
 }
 
-impl Policy {
+impl RetryPolicy {
     /// Delays so short that a test does not feel them.
     #[cfg(test)]
     pub(crate) fn fast() -> Self {
-        Policy {
+        RetryPolicy {
             first_delay: Duration::from_millis(1),
             max_delay: Duration::from_millis(2),
             rate_limit_delay: Duration::from_millis(3),
             retry_after_cap: Duration::from_millis(5),
             idle_timeout: Duration::from_secs(5),
-            ..Policy::default()
+            ..RetryPolicy::default()
         }
     }
 
     /// The wait before try number `tries + 1`, spread so that clients that failed together come apart (full jitter).
     /// What the server `named` is a floor, not a suggestion, up to the cap.
-    pub fn delay(&self, again: Again, tries: u32, named: Option<Duration>) -> Duration {
+    pub fn delay(&self, again: RetryAdvice, tries: u32, named: Option<Duration>) -> Duration {
         let chance = (self.chance)();
         let named = named.map(|named| named.min(self.retry_after_cap));
         match (again, named) {
             // A little on top, so that all who were told the same second do not come in the same second.
-            (Again::Later, None) => self.rate_limit_delay.mul_f64(1.0 + chance * 0.1),
+            (RetryAdvice::Later, None) => self.rate_limit_delay.mul_f64(1.0 + chance * 0.1),
             (_, Some(named)) => named + self.first_delay.mul_f64(chance),
             _ => {
                 let bound = self.first_delay.saturating_mul(1u32 << tries.saturating_sub(1).min(20));
@@ -266,13 +266,18 @@ mod tests {
 
     /// Every status from 100 to 599 and every trouble, neighbours of one verdict on one line.
     fn printed() -> String {
-        let verdicts = |of: &dyn Fn(Repeat) -> Again| {
+        let verdicts = |of: &dyn Fn(Repeatability) -> RetryAdvice| {
             let word = |repeat| format!("{:?}", of(repeat));
-            format!("{:<9} {:<9} {}", word(Repeat::Safe), word(Repeat::IfUnseen), word(Repeat::ByLink))
+            format!(
+                "{:<9} {:<9} {}",
+                word(Repeatability::Safe),
+                word(Repeatability::IfUnseen),
+                word(Repeatability::ByLink)
+            )
         };
         let mut runs: Vec<(u16, u16, String)> = Vec::new();
         for status in 100..=599 {
-            let verdict = verdicts(&|repeat: Repeat| repeat.after_status(status));
+            let verdict = verdicts(&|repeat: Repeatability| repeat.after_status(status));
             match runs.last_mut() {
                 Some((_, to, same)) if *same == verdict => *to = status,
                 _ => runs.push((status, status, verdict)),
@@ -280,9 +285,12 @@ mod tests {
         }
         let mut lines = vec!["           safe      if unseen by link".to_owned()];
         lines.extend(runs.iter().map(|(from, to, verdict)| format!("{from}-{to}    {verdict}")));
-        for trouble in [Trouble::Unsendable, Trouble::Unsent, Trouble::Lost] {
+        for trouble in [TransportFailure::Unsendable, TransportFailure::Unsent, TransportFailure::Lost] {
             let name = format!("{trouble:?}");
-            lines.push(format!("{name:<10} {}", verdicts(&|repeat: Repeat| repeat.after_trouble(trouble))));
+            lines.push(format!(
+                "{name:<10} {}",
+                verdicts(&|repeat: Repeatability| repeat.after_transport_failure(trouble))
+            ));
         }
         lines.join("\n")
     }
@@ -317,13 +325,13 @@ Lost       Soon      Never     Soon";
         assert_eq!(printed(), table);
     }
 
-    fn policy(chance: fn() -> f64) -> Policy {
-        Policy { chance, ..Policy::default() }
+    fn policy(chance: fn() -> f64) -> RetryPolicy {
+        RetryPolicy { chance, ..RetryPolicy::default() }
     }
 
     #[test]
     fn delays_double_are_spread_and_capped() {
-        let ms = |tries, chance| policy(chance).delay(Again::Soon, tries, None).as_millis();
+        let ms = |tries, chance| policy(chance).delay(RetryAdvice::Soon, tries, None).as_millis();
         assert_eq!((ms(1, || 1.0), ms(2, || 1.0), ms(3, || 1.0), ms(40, || 1.0)), (500, 1000, 2000, 30_000));
         assert_eq!((ms(1, || 0.0), ms(3, || 0.5)), (0, 1000));
     }
@@ -331,11 +339,12 @@ Lost       Soon      Never     Soon";
     #[test]
     fn a_limit_waits_for_the_time_named_or_a_minute() {
         let policy = policy(|| 0.0);
-        let seconds = |named: Option<u64>| policy.delay(Again::Later, 1, named.map(Duration::from_secs)).as_secs();
+        let seconds =
+            |named: Option<u64>| policy.delay(RetryAdvice::Later, 1, named.map(Duration::from_secs)).as_secs();
         assert_eq!(seconds(None), 60);
         assert_eq!(seconds(Some(7)), 7);
         assert_eq!(seconds(Some(86_400)), 300);
-        assert_eq!(policy.delay(Again::Soon, 1, Some(Duration::from_secs(4))).as_secs(), 4);
+        assert_eq!(policy.delay(RetryAdvice::Soon, 1, Some(Duration::from_secs(4))).as_secs(), 4);
     }
 
     #[test]
@@ -357,7 +366,7 @@ Lost       Soon      Never     Soon";
     #[test]
     fn a_try_that_would_come_too_late_is_not_waited_for() {
         let second = Duration::from_secs(1);
-        let budget = Budget { tries: 3, time: 10 * second };
+        let budget = RetryBudget { tries: 3, time: 10 * second };
         assert!(!budget.is_spent(2, 5 * second, 4 * second));
         assert!(budget.is_spent(2, 5 * second, 6 * second) && budget.is_spent(3, Duration::ZERO, Duration::ZERO));
     }

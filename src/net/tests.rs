@@ -12,10 +12,10 @@ use crate::secret::{ApiKey, SecretUrl};
 const KEY: &str = "marked-key-1f9";
 
 fn http(base: &str) -> Http {
-    http_with(base, KEY, Policy::fast())
+    http_with(base, KEY, RetryPolicy::fast())
 }
 
-fn http_with(base: &str, key: &str, policy: Policy) -> Http {
+fn http_with(base: &str, key: &str, policy: RetryPolicy) -> Http {
     let options = HttpOptions::new(base.parse().unwrap(), Some(ApiKey::new(key)));
     Http::new(HttpOptions { policy, ..options })
 }
@@ -40,7 +40,7 @@ fn part(seen: &Seen, tag: &str) -> Reply {
     .header("ETag", tag)
 }
 
-async fn read_all(http: &Http, open: Open) -> Result<Vec<u8>, Error> {
+async fn read_all(http: &Http, open: DownloadRequest) -> Result<Vec<u8>, Error> {
     let mut download = Download::open(http, open).await?;
     tokio::task::spawn_blocking(move || {
         let mut bytes = Vec::new();
@@ -55,7 +55,7 @@ async fn read_all(http: &Http, open: Open) -> Result<Vec<u8>, Error> {
 
 async fn read_link(server: &Scripted) -> Result<Vec<u8>, Error> {
     let link = SecretUrl::new(format!("{}/file?sig=marked-sig", server.base));
-    read_all(&http(&server.base), Open::link(link)).await
+    read_all(&http(&server.base), DownloadRequest::link(link)).await
 }
 
 fn assert_redacted(error: &Error) {
@@ -73,15 +73,15 @@ async fn an_address_that_never_answered_is_given_up_sooner() {
     let tries = async |replies| {
         let server = Scripted::replies(replies).await;
         let http = http(&server.base);
-        let call = |path: &'static str| Call::get(path).query("limit", "2").budget(Budget::POLL);
+        let call = |path: &'static str| ApiRequest::get(path).query("limit", "2").budget(RetryBudget::POLL);
         let _ = http.send(&call("/first")).await;
         let error = http.send(&call("/second")).await.unwrap_err();
         // The query of a call is no secret.
         assert!(error.request().1.ends_with("/second?limit=2"), "{error}");
         error.tries()
     };
-    assert_eq!(tries(vec![Reply::new(502, "")]).await, Budget::ASK.tries);
-    assert_eq!(tries(vec![Reply::new(404, ""), Reply::new(502, "")]).await, Budget::POLL.tries);
+    assert_eq!(tries(vec![Reply::new(502, "")]).await, RetryBudget::ASK.tries);
+    assert_eq!(tries(vec![Reply::new(404, ""), Reply::new(502, "")]).await, RetryBudget::POLL.tries);
 }
 
 #[tokio::test]
@@ -93,7 +93,7 @@ async fn a_passing_fault_is_asked_again_and_a_refusal_is_not() {
         Reply::new(200, "[]"),
     ])
     .await;
-    let answer = http(&server.base).send(&Call::get("/workflows")).await.unwrap();
+    let answer = http(&server.base).send(&ApiRequest::get("/workflows")).await.unwrap();
     assert_eq!((answer.status, answer.body.as_slice()), (200, b"[]".as_slice()));
     let seen = server.seen();
     assert_eq!(seen.len(), 4);
@@ -111,7 +111,7 @@ async fn a_passing_fault_is_asked_again_and_a_refusal_is_not() {
     ];
     for (status, kind) in cases {
         let server = Scripted::replies(vec![Reply::new(status, r#"{"detail":"so it is"}"#)]).await;
-        let error = http(&server.base).send(&Call::get("/x").query("q", "marked-query")).await.unwrap_err();
+        let error = http(&server.base).send(&ApiRequest::get("/x").query("q", "marked-query")).await.unwrap_err();
         assert_eq!((error.kind(), error.status(), error.tries()), (kind, Some(status), 1));
         assert_eq!(error.text(), "so it is");
         assert_redacted(&error);
@@ -121,42 +121,42 @@ async fn a_passing_fault_is_asked_again_and_a_refusal_is_not() {
 #[tokio::test]
 async fn the_budget_ends() {
     let server = Scripted::replies(vec![Reply::new(500, "no")]).await;
-    let error = http(&server.base).send(&Call::get("/x")).await.unwrap_err();
+    let error = http(&server.base).send(&ApiRequest::get("/x")).await.unwrap_err();
     assert_eq!((error.kind(), error.tries(), server.seen().len()), (Kind::ServerFault, 5, 5));
-    let error = http("http://127.0.0.1:1").send(&Call::get("/x")).await.unwrap_err();
+    let error = http("http://127.0.0.1:1").send(&ApiRequest::get("/x")).await.unwrap_err();
     assert_eq!((error.kind(), error.tries()), (Kind::Unreachable, 5));
 }
 
 #[tokio::test]
 async fn waits_grow_up_to_the_budget_and_named_ones_are_kept_to() {
-    let waited = async |replies: Vec<Reply>, budget: Budget| {
+    let waited = async |replies: Vec<Reply>, budget: RetryBudget| {
         let server = Scripted::replies(replies).await;
         let manual = Manual::jumping();
-        let policy = Policy { chance: || 1.0, clock: Clock::Manual(manual.clone()), ..Policy::default() };
+        let policy = RetryPolicy { chance: || 1.0, clock: Clock::Manual(manual.clone()), ..RetryPolicy::default() };
         let http = http_with(&server.base, KEY, policy);
-        http.send(&Call::get("/first").budget(budget)).await.ok();
+        http.send(&ApiRequest::get("/first").budget(budget)).await.ok();
         (manual.passed().as_millis(), server.seen().len())
     };
-    let budget = |tries, seconds| Budget { tries, time: std::time::Duration::from_secs(seconds) };
+    let budget = |tries, seconds| RetryBudget { tries, time: std::time::Duration::from_secs(seconds) };
     let bad = || Reply::new(503, "");
     let limited = |header, value: &str| Reply::new(429, "").header(header, value);
     assert_eq!(waited(vec![bad()], budget(5, 180)).await, (500 + 1000 + 2000 + 4000, 5));
     // A wait that would end after the budget's time is not begun.
     assert_eq!(waited(vec![bad()], budget(5, 3)).await, (500 + 1000, 3));
     let good = || Reply::new(200, "");
-    assert_eq!(waited(vec![limited("Retry-After", "7"), good()], Budget::ASK).await, (7_500, 2));
-    assert_eq!(waited(vec![limited("X-RateLimit-Reset", "9"), good()], Budget::ASK).await, (9_500, 2));
-    assert_eq!(waited(vec![Reply::new(429, ""), good()], Budget::ASK).await, (66_000, 2));
+    assert_eq!(waited(vec![limited("Retry-After", "7"), good()], RetryBudget::ASK).await, (7_500, 2));
+    assert_eq!(waited(vec![limited("X-RateLimit-Reset", "9"), good()], RetryBudget::ASK).await, (9_500, 2));
+    assert_eq!(waited(vec![Reply::new(429, ""), good()], RetryBudget::ASK).await, (66_000, 2));
     // Beyond the cap, and that beyond the budget.
-    assert_eq!(waited(vec![limited("Retry-After", "4000"), good()], Budget::ASK).await, (0, 1));
-    assert_eq!(waited(vec![limited("Retry-After", "4000"), good()], Budget::START).await, (300_500, 2));
+    assert_eq!(waited(vec![limited("Retry-After", "4000"), good()], RetryBudget::ASK).await, (0, 1));
+    assert_eq!(waited(vec![limited("Retry-After", "4000"), good()], RetryBudget::START).await, (300_500, 2));
     // Other failures carry the limit's reset too, and do not mean it.
-    assert_eq!(waited(vec![bad().header("X-RateLimit-Reset", "50"), good()], Budget::ASK).await, (500, 2));
+    assert_eq!(waited(vec![bad().header("X-RateLimit-Reset", "50"), good()], RetryBudget::ASK).await, (500, 2));
 }
 
 #[tokio::test]
 async fn what_must_not_happen_twice_is_sent_again_only_when_unseen() {
-    let post = || Call::post("/create", Body::Json(b"{}".to_vec()), Repeat::IfUnseen);
+    let post = || ApiRequest::post("/create", Body::Json(b"{}".to_vec()), Repeatability::IfUnseen);
     let server = Scripted::replies(vec![Reply::new(503, "")]).await;
     assert_eq!(http(&server.base).send(&post()).await.unwrap_err().tries(), 1);
     let server = Scripted::replies(vec![Reply::new(200, "{}").cut_at(0)]).await;
@@ -168,8 +168,8 @@ async fn what_must_not_happen_twice_is_sent_again_only_when_unseen() {
 #[tokio::test]
 async fn no_key_is_known_before_anything_is_sent() {
     let server = Scripted::replies(vec![Reply::new(200, "")]).await;
-    let http = http_with(&server.base, "  ", Policy::fast());
-    assert_eq!(http.send(&Call::get("/x")).await.unwrap_err().kind(), Kind::NoKey);
+    let http = http_with(&server.base, "  ", RetryPolicy::fast());
+    assert_eq!(http.send(&ApiRequest::get("/x")).await.unwrap_err().kind(), Kind::NoKey);
     assert!(server.seen().is_empty());
 }
 
@@ -179,13 +179,13 @@ async fn the_key_stays_with_its_origin() {
     let to = format!("{}/stolen?x=marked-x", other.base);
     let server = Scripted::replies(vec![Reply::new(302, "").header("Location", to)]).await;
     let http = http(&server.base);
-    let error = http.send(&Call::get("/x")).await.unwrap_err();
+    let error = http.send(&ApiRequest::get("/x")).await.unwrap_err();
     assert_eq!(error.kind(), Kind::BadAnswer);
     assert_redacted(&error);
     assert!(other.seen().is_empty());
     // A link elsewhere is read without the key, one on the API's origin with it.
     let elsewhere = SecretUrl::new(format!("{}/file", other.base));
-    assert_eq!(read_all(&http, Open::link(elsewhere)).await.unwrap(), b"elsewhere");
+    assert_eq!(read_all(&http, DownloadRequest::link(elsewhere)).await.unwrap(), b"elsewhere");
     assert_eq!(other.seen()[0].header("x-api-key"), None);
     let server = Scripted::replies(vec![Reply::new(200, "here")]).await;
     read_link(&server).await.unwrap();
@@ -196,7 +196,7 @@ async fn the_key_stays_with_its_origin() {
 async fn pages_for_browsers_are_not_quoted() {
     let text = async |body: &str| {
         let server = Scripted::replies(vec![Reply::new(404, body)]).await;
-        http(&server.base).send(&Call::get("/x")).await.unwrap_err().text().to_owned()
+        http(&server.base).send(&ApiRequest::get("/x")).await.unwrap_err().text().to_owned()
     };
     assert_eq!(text("<!DOCTYPE html>\n<h1>Not here</h1>").await, "");
     let xml = "<?xml version='1.0'?>\n<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>";
@@ -207,9 +207,9 @@ async fn pages_for_browsers_are_not_quoted() {
 #[tokio::test]
 async fn a_long_answer_is_refused() {
     let server = Scripted::replies(vec![Reply::new(200, vec![b' '; 2000])]).await;
-    let policy = Policy { max_answer_bytes: 1000, ..Policy::fast() };
+    let policy = RetryPolicy { max_answer_bytes: 1000, ..RetryPolicy::fast() };
     let http = http_with(&server.base, KEY, policy);
-    assert_eq!(http.send(&Call::get("/x")).await.unwrap_err().kind(), Kind::BadAnswer);
+    assert_eq!(http.send(&ApiRequest::get("/x")).await.unwrap_err().kind(), Kind::BadAnswer);
 }
 
 #[tokio::test]
@@ -231,7 +231,7 @@ async fn a_server_that_always_cuts_is_given_up() {
     let server = Scripted::by(|_, seen| part(seen, "\"v1\"").cut_at(10)).await;
     let error = read_link(&server).await.unwrap_err();
     assert_eq!(error.kind(), Kind::CutShort);
-    assert_eq!(server.seen().len(), Budget::DOWNLOAD.tries as usize);
+    assert_eq!(server.seen().len(), RetryBudget::DOWNLOAD.tries as usize);
     assert_redacted(&error);
 }
 
@@ -376,7 +376,7 @@ async fn a_body_that_is_encoded_all_the_same_is_decoded_and_resumed_by_its_conte
 async fn an_end_that_only_the_connection_shows_is_looked_for_again() {
     let read = async |server: &Scripted| {
         let link = SecretUrl::new(format!("{}/file", server.base));
-        let mut download = Download::open(&http(&server.base), Open::link(link)).await.unwrap();
+        let mut download = Download::open(&http(&server.base), DownloadRequest::link(link)).await.unwrap();
         let read = move || {
             let mut bytes = Vec::new();
             download.read_to_end(&mut bytes).unwrap();
@@ -427,7 +427,7 @@ async fn a_host_that_is_trusted_gets_the_key_and_another_says_that_it_did_not() 
         _ => Reply::new(401, r#"{"detail":"who are you?"}"#),
     })
     .await;
-    let link = || Open::link(SecretUrl::new(format!("{}/file?sig=marked-1", store.base)));
+    let link = || DownloadRequest::link(SecretUrl::new(format!("{}/file?sig=marked-1", store.base)));
     let host = store.base.trim_start_matches("http://").to_owned();
     let error = read_all(&http(&api.base), link()).await.unwrap_err();
     assert_eq!((error.status(), error.keyless_host()), (Some(401), Some(host.as_str())));
@@ -442,13 +442,13 @@ async fn a_host_that_is_trusted_gets_the_key_and_another_says_that_it_did_not() 
 async fn what_a_server_quotes_of_our_secrets_is_taken_out() {
     let body = format!(r#"{{"detail":"key {KEY} may not read /file?sig=marked-sig"}}"#);
     let server = Scripted::replies(vec![Reply::new(422, body)]).await;
-    let error = http(&server.base).send(&Call::get("/x").query("sig", "marked-sig")).await.unwrap_err();
+    let error = http(&server.base).send(&ApiRequest::get("/x").query("sig", "marked-sig")).await.unwrap_err();
     assert_eq!(error.text(), "key [redacted] may not read /file?[redacted]");
     let error = read_link(&server).await.unwrap_err();
     assert_redacted(&error);
     let text = r#"{"status":"queued","workflow_id":5,"job_id":"marked-value"}"#;
     let server = Scripted::replies(vec![Reply::new(200, text)]).await;
-    let error = http(&server.base).json::<Vec<String>>(&Call::get("/x")).await.unwrap_err();
+    let error = http(&server.base).json::<Vec<String>>(&ApiRequest::get("/x")).await.unwrap_err();
     assert_eq!(error.kind(), Kind::BadAnswer);
     assert_redacted(&error);
 }
@@ -460,7 +460,7 @@ async fn a_head_without_measure_is_refused() {
         reply = reply.header(&format!("X-Filler-{i}"), "x");
     }
     let server = Scripted::replies(vec![reply]).await;
-    let call = Call::get("/x").budget(Budget { tries: 1, time: std::time::Duration::from_secs(9) });
+    let call = ApiRequest::get("/x").budget(RetryBudget { tries: 1, time: std::time::Duration::from_secs(9) });
     let error = http(&server.base).send(&call).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Unreachable);
     assert!(error.source().unwrap().to_string().contains("head is too large"), "{error:?}");
@@ -485,7 +485,7 @@ async fn a_link_that_is_about_to_expire_is_replaced_before_it_is_used() {
     let links = Arc::new(Links { base: server.base.clone(), asked: AtomicU32::new(0) });
     let url = SecretUrl::new(format!("{}/file?sig=marked-0", server.base));
     let link = Link { stale_from: Some(std::time::Instant::now()), ..Link::lasting(url) };
-    let open = Open { link, fresh: Some(links.clone()), ..Open::link(SecretUrl::new("")) };
+    let open = DownloadRequest { link, fresh: Some(links.clone()), ..DownloadRequest::link(SecretUrl::new("")) };
     assert!(read_all(&http(&server.base), open).await.unwrap() == file());
     assert_eq!(server.seen()[0].line, "GET /file?sig=marked-1");
     assert_eq!((server.seen().len(), links.asked.load(Ordering::SeqCst)), (1, 1));
@@ -498,7 +498,7 @@ async fn so_many_files_come_at_a_time_and_are_read_in_order() {
     // A window that holds one file and a half: the later ones wait half-way for their turn to be read.
     let downloads = Downloads::new(3, 600 << 10);
     let started: Vec<Download> = (0..7)
-        .map(|i| downloads.start(&http, Open::link(SecretUrl::new(format!("{}/file{i}", server.base)))))
+        .map(|i| downloads.start(&http, DownloadRequest::link(SecretUrl::new(format!("{}/file{i}", server.base)))))
         .collect();
     let asked = || server.seen().iter().map(|s| s.line[9..].parse::<usize>().unwrap()).collect::<Vec<_>>();
     while asked().len() < 3 {
@@ -527,7 +527,7 @@ async fn an_expired_link_is_replaced_and_the_stream_goes_on() {
     .await;
     let links = Arc::new(Links { base: server.base.clone(), asked: AtomicU32::new(0) });
     let link = SecretUrl::new(format!("{}/file?sig=marked-0", server.base));
-    let open = Open { fresh: Some(links.clone()), ..Open::link(link) };
+    let open = DownloadRequest { fresh: Some(links.clone()), ..DownloadRequest::link(link) };
     assert!(read_all(&http(&server.base), open).await.unwrap() == file());
     assert_eq!(links.asked.load(Ordering::SeqCst), 1);
     assert_eq!(server.seen()[2].line, "GET /file?sig=marked-1");
@@ -536,7 +536,7 @@ async fn an_expired_link_is_replaced_and_the_stream_goes_on() {
     let server = Scripted::replies(vec![Reply::new(403, "expired")]).await;
     let links = Arc::new(Links { base: server.base.clone(), asked: AtomicU32::new(0) });
     let link = SecretUrl::new(format!("{}/file?sig=marked-0", server.base));
-    let open = Open { fresh: Some(links.clone()), ..Open::link(link) };
+    let open = DownloadRequest { fresh: Some(links.clone()), ..DownloadRequest::link(link) };
     let error = read_all(&http(&server.base), open).await.unwrap_err();
     assert_eq!((error.kind(), links.asked.load(Ordering::SeqCst)), (Kind::Forbidden, 5));
     assert_redacted(&error);
@@ -548,7 +548,7 @@ async fn a_stopped_download_is_an_error() {
     let server = Scripted::replies(vec![Reply::new(200, file())]).await;
     let link = SecretUrl::new(format!("{}/file", server.base));
     // The one thread of the runtime is here, so the task has not run when it is stopped.
-    let mut download = Download::open(&http(&server.base), Open::link(link)).await.unwrap();
+    let mut download = Download::open(&http(&server.base), DownloadRequest::link(link)).await.unwrap();
     download.stopper().stop();
     let error = tokio::task::spawn_blocking(move || download.read_to_end(&mut Vec::new()).unwrap_err()).await.unwrap();
     assert_eq!(error.downcast::<Error>().unwrap().kind(), Kind::Stopped);

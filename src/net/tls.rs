@@ -55,14 +55,14 @@ pub fn replaced_certificates() -> Option<&'static [CertificateDer<'static>]> {
 #[error("cannot verify the server: {text}")]
 pub struct BadCertificate {
     /// The way to have it accepted.
-    pub remedy: Remedy,
+    pub remedy: CertificateHint,
     /// The problem in words.
     pub text: String,
 }
 
 /// The way to have a server's certificate accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Remedy {
+pub enum CertificateHint {
     /// The CA that signed it must be made known.
     AddCa,
     /// `SSL_CERT_FILE` and `SSL_CERT_DIR` must name certificates that can be loaded.
@@ -95,19 +95,19 @@ fn described(problem: &CertificateError) -> BadCertificate {
         }
         // The second: a CA of that name is known, and another key signed.
         E::UnknownIssuer | E::BadSignature => {
-            bad(Remedy::AddCa, "its certificate is signed by no CA that this system knows")
+            bad(CertificateHint::AddCa, "its certificate is signed by no CA that this system knows")
         }
-        E::Expired | E::ExpiredContext { .. } => bad(Remedy::None, "its certificate has expired"),
-        E::NotValidYet | E::NotValidYetContext { .. } => bad(Remedy::None, "its certificate is not valid yet"),
+        E::Expired | E::ExpiredContext { .. } => bad(CertificateHint::None, "its certificate has expired"),
+        E::NotValidYet | E::NotValidYetContext { .. } => bad(CertificateHint::None, "its certificate is not valid yet"),
         E::NotValidForName | E::NotValidForNameContext { .. } => {
-            bad(Remedy::None, "its certificate is for another host name")
+            bad(CertificateHint::None, "its certificate is for another host name")
         }
         E::Other(other) => match other.0.downcast_ref() {
-            Some(none @ NoCertificates::Named(_)) => bad(Remedy::CorrectNames, &none.to_string()),
-            Some(none @ NoCertificates::NotBuiltIn) => bad(Remedy::AddCa, &none.to_string()),
-            None => bad(Remedy::None, &format!("its certificate cannot be used ({})", other.0)),
+            Some(none @ NoCertificates::Named(_)) => bad(CertificateHint::CorrectNames, &none.to_string()),
+            Some(none @ NoCertificates::NotBuiltIn) => bad(CertificateHint::AddCa, &none.to_string()),
+            None => bad(CertificateHint::None, &format!("its certificate cannot be used ({})", other.0)),
         },
-        other => bad(Remedy::None, &format!("its certificate cannot be used ({other})")),
+        other => bad(CertificateHint::None, &format!("its certificate cannot be used ({other})")),
     }
 }
 
@@ -232,7 +232,7 @@ mod tests {
         let error = choose(&provider, none(), &[("SSL_CERT_FILE", "/etc/none.pem".into())]).unwrap_err();
         let problem = bad_certificate(&std::io::Error::other(error)).unwrap();
         assert_eq!(problem.text, "no CA certificates could be loaded from SSL_CERT_FILE (/etc/none.pem)");
-        assert_eq!(problem.remedy, Remedy::CorrectNames);
+        assert_eq!(problem.remedy, CertificateHint::CorrectNames);
         let system = choose(&provider, Ok(built_in.check), &[("SSL_CERT_FILE", "/etc/some.pem".into())]).unwrap();
         assert!(!system.built_in);
     }
@@ -240,13 +240,13 @@ mod tests {
     #[test]
     fn each_problem_has_its_words() {
         let problem = |problem| bad_certificate(&rustls::Error::InvalidCertificate(problem)).unwrap();
-        assert_eq!(problem(CertificateError::UnknownIssuer).remedy, Remedy::AddCa);
-        assert_eq!(problem(CertificateError::BadSignature).remedy, Remedy::AddCa);
+        assert_eq!(problem(CertificateError::UnknownIssuer).remedy, CertificateHint::AddCa);
+        assert_eq!(problem(CertificateError::BadSignature).remedy, CertificateHint::AddCa);
         assert_eq!(
             problem(CertificateError::Expired).to_string(),
             "cannot verify the server: its certificate has expired"
         );
-        assert_eq!(problem(CertificateError::Revoked).remedy, Remedy::None);
+        assert_eq!(problem(CertificateError::Revoked).remedy, CertificateHint::None);
         assert_eq!(bad_certificate(&std::io::Error::other("refused")), None);
     }
 }

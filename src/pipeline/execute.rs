@@ -1,7 +1,7 @@
 //! The way into the engine: one plan, carried out.
 
 use super::error::Error;
-use super::plan::Plan;
+use super::plan::ExecutionPlan;
 use super::progress::Control;
 use super::report::Report;
 use super::{query, run};
@@ -20,7 +20,7 @@ use crate::transform::Step;
 /// A surprise that the outputs cannot take late (see [`Error::Schema`]) is not the end where
 /// nothing was shown yet and the sources can be read twice: everything is then done anew, once,
 /// after a pass over all records for their schema.
-pub fn execute(plan: Plan, control: &Control) -> Result<Report, Error> {
+pub fn execute(plan: ExecutionPlan, control: &Control) -> Result<Report, Error> {
     match plan.steps.iter().any(|step| matches!(step, Step::Sql(_))) {
         true => query::execute(plan, control),
         false => run::pass(plan, control),

@@ -1,15 +1,15 @@
 //! The columns that steps make of a sample, without applying them.
 
 use super::error::Error;
-use super::input::{Item, Reader, are_rereadable, sample_aside};
-use super::plan::{Limits, SchemaChoice};
+use super::input::{Item, SourceReader, are_rereadable, sample_aside};
+use super::plan::{Limits, SchemaSource};
 use super::progress::Control;
 use super::schema::{SchemaRules, known_columns};
 use super::tables::{Scratch, open_tables, take_query};
 use crate::column::Schema;
 use crate::format::frame::BufferPool;
 use crate::source::Source;
-use crate::transform::{Runs, Step, StepOptions, StepText, Steps, bind};
+use crate::transform::{Step, StepMemory, StepOptions, StepText, Steps, bind};
 
 /// A plan in words.
 #[derive(Clone, Debug)]
@@ -32,36 +32,36 @@ pub fn explain_steps(
     sources: Vec<Source>,
     mut steps: Vec<Step>,
     tables: Vec<(String, Source)>,
-    choice: &SchemaChoice,
+    choice: &SchemaSource,
     limits: &Limits,
     control: &Control,
 ) -> Result<Explained, Error> {
     let rereadable = are_rereadable(&sources);
-    let reader = Reader::new(sources, limits, false, BufferPool::new(limits.morsel_bytes, 1), control);
+    let reader = SourceReader::new(sources, limits, false, BufferPool::new(limits.morsel_bytes, 1), control);
     let (reader, sample) = sample_aside(reader, limits.sample_bytes, false, control)?;
-    let mixing = reader.mixing();
-    let rules = SchemaRules::for_schema(choice, mixing, limits);
+    let type_merge = reader.type_merge();
+    let rules = SchemaRules::for_schema(choice, type_merge, limits);
     let mut texts: Vec<StepText> = steps.iter().map(Step::describe).collect();
     let query = match steps.iter().any(|step| matches!(step, Step::Sql(_))) {
         true => Some(take_query(&mut steps)?),
         false => None,
     };
-    let unseen = bind(&mut steps, known_columns(limits, choice, mixing, &sample))?;
+    let unseen = bind(&mut steps, known_columns(limits, choice, type_merge, &sample))?;
     let mut records = 0;
     let mut seen = Schema::default();
     for item in &sample {
         if let Item::Morsel(morsel, info) = item {
-            records += rules.survey(morsel, info, false).records;
+            records += rules.infer_columns(morsel, info, false).records;
         }
-        seen = seen.join(&rules.seen_in_item(item), mixing);
+        seen = seen.join(&rules.seen_in_item(item), type_merge);
     }
     let input = rules.initial_schema(seen)?;
-    let options = StepOptions { mixing, typed: true, columns_fixed: true, ..StepOptions::default() };
+    let options = StepOptions { type_merge, typed: true, columns_fixed: true, ..StepOptions::default() };
     let mut output = Steps::new(&steps, options).output_schema(&input)?;
     if let Some(query) = query {
         match query.by_rows(&output)? {
             Some(by_rows) if rereadable => {
-                texts.last_mut().expect("the query is one of them").runs = Runs::Streams;
+                texts.last_mut().expect("the query is one of them").runs = StepMemory::Streams;
                 output = (**by_rows.output()).clone();
             }
             _ => {

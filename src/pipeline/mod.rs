@@ -1,7 +1,7 @@
 //! The engine: carries out a plan from sources through steps to outputs. Knows neither the API nor the command line.
 //!
 //! ```text
-//! reader ──groups of morsels──► workers: decode, steps, encode ──pieces──► writer: order, counts, files
+//! reader ──groups of morsels──► workers: decode, steps, encode ──results──► writer: order, counts, files
 //! ```
 //!
 //! Its files are layers: each imports only from those before it in this list, and a test holds them to it.
@@ -13,7 +13,7 @@
 //! rejects/ list file
 //! output/ buffers spec rows spilled partition encode row_groups
 //! output/ writer csv ndjson json_array parquet arrow file manifest spill directory open
-//! piece prepared worker writer threads run tables explain query execute
+//! message prepared worker writer threads run tables explain query execute
 //! ```
 //!
 //! `input` makes items of sources, and `schema` knows no output. The first line of `output` is the workers' half, without a
@@ -27,8 +27,8 @@ mod error;
 mod execute;
 mod explain;
 mod input;
+mod message;
 mod output;
-mod piece;
 mod plan;
 mod prepared;
 mod progress;
@@ -47,11 +47,11 @@ pub use error::{BrokenContract, ColumnPurpose, Error, FixedSchema, PartitionErro
 pub use execute::execute;
 pub use explain::{Explained, explain_steps};
 pub use output::SUCCESS;
-pub use plan::{Directory, Limits, OnBadRecord, Output, Plan, SchemaChoice, SchemaFrom, SchemaPolicy, Target};
+pub use plan::{Directory, ExecutionPlan, Limits, OnBadRecord, Output, SchemaFrom, SchemaPolicy, SchemaSource, Target};
 pub use progress::Control;
 pub use rejects::is_rejects_file;
 pub use report::Report;
-pub use schema::{Described, SetBy, TypeFrom, check_steps, describe_schema, warn_about_steps};
+pub use schema::{DescribedSchema, SetBy, TypeFrom, check_steps, describe_schema, warn_about_steps};
 
 #[cfg(test)]
 mod schema_tests;

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use crate::column::Schema;
 use crate::format::parquet::SortKey;
 use crate::format::{Compression, LateColumns, OutputFormat};
-use crate::sink::ObjectPlace;
+use crate::sink::ObjectLocation;
 use crate::source::Source;
-use crate::transform::{OnBadCast, Room, Step};
+use crate::transform::{OnBadCast, SpillBudget, Step};
 
 /// One pass from sources through steps to outputs.
-pub struct Plan {
+pub struct ExecutionPlan {
     /// Read in order, as one sequence of records.
     pub sources: Vec<Source>,
     /// Applied to every batch in order.
@@ -23,7 +23,7 @@ pub struct Plan {
     /// Every output gets every record (a tee). At least one.
     pub outputs: Vec<Output>,
     /// The origin of column names and types.
-    pub schema: SchemaChoice,
+    pub schema: SchemaSource,
     /// The policy for a record that cannot be used.
     pub on_bad_record: OnBadRecord,
     /// The file that keeps such records, as NDJSON. `None` with `Skip` only counts them.
@@ -65,7 +65,7 @@ pub enum Target {
     /// A folder of files that appear together.
     Directory(Directory),
     /// An object in a store.
-    Object(ObjectPlace),
+    Object(ObjectLocation),
     /// Standard output, as it comes.
     Stdout,
 }
@@ -76,7 +76,7 @@ pub struct Directory {
     /// The folder. It is made if it is not there, in one that is. In a store, its URL.
     pub path: PathBuf,
     /// The store that it is in, if it is not of the file system: its objects are those whose names begin with the URL's path.
-    pub store: Option<ObjectPlace>,
+    pub store: Option<ObjectLocation>,
     /// The beginning of the names of its files. Files of one set replace all of that set from before.
     pub set: String,
     /// Refuse if results stand there.
@@ -129,14 +129,14 @@ impl Output {
 
 /// The origin of column names and types.
 #[derive(Clone, Debug, Default)]
-pub struct SchemaChoice {
+pub struct SchemaSource {
     /// Types declared by a workflow. They hold for the columns that occur, also where these have
     /// nothing but nulls; values that do not fit widen them under `policy`.
     pub declared: Option<Schema>,
     /// Columns that there are, with types that hold: a value that does not fit is a reject, or the
     /// end if `policy` is to fail. Other columns follow `policy`. A column of type null has no type
     /// yet; under [`SchemaPolicy::Evolve`] its values give it one.
-    pub law: Option<Schema>,
+    pub enforced: Option<Schema>,
     /// Name of one more column, the last, for CSV and Parquet outputs. It takes the keys that have
     /// no column by the time that the first record is written, as one JSON object per record; and
     /// where a Parquet output cannot go back, values of JSON that do not fit their column, too.
@@ -249,22 +249,22 @@ impl Limits {
     }
 
     /// The memory and the disk of all steps that remember rows, together.
-    pub fn room(&self) -> Room {
+    pub fn spill_budget(&self) -> SpillBudget {
         let eighth = usize::try_from(self.max_memory_bytes / 8).unwrap_or(usize::MAX);
-        Room { max_bytes: self.max_step_bytes.unwrap_or(eighth), folder: self.spill_dir.clone() }
+        SpillBudget { max_bytes: self.max_step_bytes.unwrap_or(eighth), folder: self.spill_dir.clone() }
     }
 }
 
-impl Plan {
+impl ExecutionPlan {
     /// A plan from one source to one output, everything else at its default.
     pub fn new(source: Source, output: Output) -> Self {
-        Plan {
+        ExecutionPlan {
             sources: vec![source],
             steps: Vec::new(),
             tables: Vec::new(),
             on_bad_cast: OnBadCast::default(),
             outputs: vec![output],
-            schema: SchemaChoice::default(),
+            schema: SchemaSource::default(),
             on_bad_record: OnBadRecord::default(),
             rejects: None,
             lossy_utf8: false,

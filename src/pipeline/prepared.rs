@@ -6,14 +6,14 @@ use std::sync::Arc;
 use super::error::{Error, PlanError};
 use super::input::Item;
 use super::output::OutputSpecs;
-use super::plan::{Limits, OnBadRecord, Output, Plan, Target};
-use super::schema::{Demands, SchemaRegistry, SchemaRules, Unseen, known_columns};
+use super::plan::{ExecutionPlan, Limits, OnBadRecord, Output, Target};
+use super::schema::{Demands, SchemaRegistry, SchemaRules, UnseenNames, known_columns};
 use super::sequencer::Sequencer;
-use crate::column::{Mixing, Schema};
+use crate::column::{Schema, TypeMerge};
 use crate::format::RowForm;
-use crate::format::ndjson::Keys;
+use crate::format::ndjson::ValueTypes;
 use crate::transform::{
-    OnBadCast, Step, StepOptions, Steps, bind, columns_needed, keeps_records, needs_places, needs_structs,
+    OnBadCast, Step, StepOptions, Steps, bind, columns_needed, keeps_records, needs_record_spans, needs_structs,
 };
 
 /// A plan that can be carried out.
@@ -29,7 +29,7 @@ pub(super) struct Prepared {
     pub ordered_steps: Vec<Step>,
     on_bad_cast: OnBadCast,
     /// Steps name these columns, and the sample had none such.
-    pub unseen: Unseen,
+    pub unseen: UnseenNames,
     /// Rows are counted to a limit, in order.
     pub has_limit: bool,
     /// The policy for a record that cannot be used.
@@ -47,7 +47,7 @@ pub(super) struct Prepared {
 /// The things that all threads of an execution have in common. Only the writer changes them: the schema in the registry, and
 /// its own place in the sequencer.
 #[derive(Clone)]
-pub(super) struct Shared {
+pub(super) struct ExecutionState {
     pub prepared: Arc<Prepared>,
     pub registry: Arc<SchemaRegistry>,
     pub sequencer: Arc<Sequencer>,
@@ -55,7 +55,7 @@ pub(super) struct Shared {
 
 impl Prepared {
     /// Checks that `plan` can be carried out with columns such as `sample` has, and decides how.
-    pub fn new(plan: &Plan, mixing: Mixing, sample: &[Item]) -> Result<Self, Error> {
+    pub fn new(plan: &ExecutionPlan, type_merge: TypeMerge, sample: &[Item]) -> Result<Self, Error> {
         check_outputs(plan)?;
         // Queries know values by their types, and rows that are columns have them.
         let has_query = plan.steps.iter().any(|step| matches!(step, Step::Sql(_)));
@@ -67,10 +67,10 @@ impl Prepared {
         let mut steps = plan.steps.clone();
         let unseen = match steps.is_empty() {
             true => Vec::new(),
-            false => bind(&mut steps, known_columns(&plan.limits, &plan.schema, mixing, sample))?,
+            false => bind(&mut steps, known_columns(&plan.limits, &plan.schema, type_merge, sample))?,
         };
-        let rules = SchemaRules::new(&plan.schema, demands(plan, &steps, typed), mixing, &plan.limits);
-        let outputs = OutputSpecs::of(plan, mixing);
+        let rules = SchemaRules::new(&plan.schema, demands(plan, &steps, typed), type_merge, &plan.limits);
+        let outputs = OutputSpecs::of(plan, type_merge);
         // One worker sees all rows in order. Text is put in order by the writer, which then takes the
         // steps that need it.
         let in_one_worker = outputs.has_parquet() && !Steps::split(&steps).1.is_empty();
@@ -81,7 +81,7 @@ impl Prepared {
             row_steps: row_steps.to_vec(),
             ordered_steps: ordered_steps.to_vec(),
             on_bad_cast: plan.on_bad_cast,
-            unseen: Unseen::new(unseen),
+            unseen: UnseenNames::new(unseen),
             has_limit: steps.iter().any(|step| step.properties().has_limit),
             on_bad_record: plan.on_bad_record,
             keep_rejects: plan.rejects.is_some(),
@@ -103,8 +103,8 @@ impl Prepared {
 
     fn step_options(&self) -> StepOptions {
         StepOptions {
-            room: self.limits.room(),
-            mixing: self.rules.mixing,
+            room: self.limits.spill_budget(),
+            type_merge: self.rules.type_merge,
             typed: self.rules.demands.typed,
             columns_fixed: self.rules.demands.columns_fixed,
             on_bad_cast: self.on_bad_cast,
@@ -131,7 +131,7 @@ impl Prepared {
 }
 
 /// Refuses outputs that do not go together.
-fn check_outputs(plan: &Plan) -> Result<(), PlanError> {
+fn check_outputs(plan: &ExecutionPlan) -> Result<(), PlanError> {
     if plan.outputs.is_empty() {
         return Err(PlanError::NoOutput);
     }
@@ -146,20 +146,20 @@ fn check_outputs(plan: &Plan) -> Result<(), PlanError> {
 }
 
 /// The demands of `steps`, which are bound, and of the outputs on decoded rows.
-fn demands(plan: &Plan, steps: &[Step], typed: bool) -> Demands {
+fn demands(plan: &ExecutionPlan, steps: &[Step], typed: bool) -> Demands {
     let outputs = &plan.outputs;
     let any = |form: RowForm| outputs.iter().any(|o| o.format.properties().rows == form);
     let (any_cells, any_json) = (any(RowForm::Cells), any(RowForm::Json));
     let divided = outputs.iter().any(|o| matches!(&o.target, Target::Directory(d) if !d.partition_by.is_empty()));
     // Keys without a column go into the extra one; a schema file has types for all of them.
-    let all_columns = plan.schema.extra_column.is_some() || plan.schema.law.is_some() && typed;
+    let all_columns = plan.schema.extra_column.is_some() || plan.schema.enforced.is_some() && typed;
     Demands {
         typed,
         keys: match needs_structs(steps) {
-            _ if typed => Keys::Typed,
-            None => Keys::Raw,
-            Some(false) => Keys::RawInObjects,
-            Some(true) => Keys::RawInObjectsAndLists,
+            _ if typed => ValueTypes::Typed,
+            None => ValueTypes::Raw,
+            Some(false) => ValueTypes::RawInObjects,
+            Some(true) => ValueTypes::RawInObjectsAndLists,
         },
         cells_as_text: !typed && any_cells && !any_json,
         only_columns: columns_needed(steps, !typed && !any_cells && !divided).filter(|_| !all_columns),
@@ -167,7 +167,7 @@ fn demands(plan: &Plan, steps: &[Step], typed: bool) -> Demands {
         arrays_fixed: outputs.iter().any(|o| o.has_fixed_columns() && o.format.is_typed()),
         types_fixed: any_json,
         lossy_utf8: plan.lossy_utf8,
-        record_spans: needs_places(steps),
+        record_spans: needs_record_spans(steps),
         copies_records: any_json && keeps_records(steps),
     }
 }

@@ -6,17 +6,17 @@ use std::time::Instant;
 use super::error::{Error, PlanError};
 use super::explain::explain_steps;
 use super::input::{are_rereadable, read_again};
-use super::plan::{Limits, Plan, SchemaFrom};
+use super::plan::{ExecutionPlan, Limits, SchemaFrom};
 use super::progress::Control;
 use super::report::Report;
 use super::run::pass;
 use super::tables::{Scratch, open_tables, take_query};
 use crate::column::Batch;
 use crate::source::{BoxedError, Source};
-use crate::transform::{Answer, Limit, Query, RESULTS, Resources, Step};
+use crate::transform::{Limit, Query, QueryResources, QueryRows, RESULTS, Step};
 
 /// Carries out a plan that has a query among its steps.
-pub(super) fn execute(mut plan: Plan, control: &Control) -> Result<Report, Error> {
+pub(super) fn execute(mut plan: ExecutionPlan, control: &Control) -> Result<Report, Error> {
     let query = take_query(&mut plan.steps)?;
     let started = Instant::now();
     if are_rereadable(&plan.sources) {
@@ -35,7 +35,7 @@ pub(super) fn execute(mut plan: Plan, control: &Control) -> Result<Report, Error
     over_all_rows(plan, &query, control).map(|report| Report { elapsed: started.elapsed(), ..report })
 }
 
-fn over_all_rows(mut plan: Plan, query: &Query, control: &Control) -> Result<Report, Error> {
+fn over_all_rows(mut plan: ExecutionPlan, query: &Query, control: &Control) -> Result<Report, Error> {
     let scratch = Scratch::new(&plan.limits)?;
     let mut tables = open_tables(query, std::mem::take(&mut plan.tables), &scratch, &plan.limits, control)?;
     let is_read = query.tables().iter().any(|name| name == RESULTS);
@@ -53,14 +53,15 @@ fn over_all_rows(mut plan: Plan, query: &Query, control: &Control) -> Result<Rep
 
     let bytes = usize::try_from(limits.max_memory_bytes / 2).unwrap_or(usize::MAX);
     let folder = limits.spill_dir.clone();
-    let answer = query.over(tables, &Resources { max_bytes: bytes, folder, workers: limits.worker_count() })?;
-    let rows = Box::new(Rows(answer));
+    let answer = query.over(tables, &QueryResources { max_bytes: bytes, folder, workers: limits.worker_count() })?;
+    let rows = Box::new(QuerySource(answer));
     let source = Source::rows("the query", rows);
     let output = outputs.first().cloned().ok_or(PlanError::NoOutput)?;
     let limits = Limits { max_memory_bytes: limits.max_memory_bytes / 2, ..limits };
     // Bytes read are those of the sources; the rest of what is counted starts again with the answer.
     let quiet = control.without_counters();
-    let given = pass(Plan { outputs, sort_hint, metadata, limits, ..Plan::new(source, output) }, &quiet)?;
+    let given =
+        pass(ExecutionPlan { outputs, sort_hint, metadata, limits, ..ExecutionPlan::new(source, output) }, &quiet)?;
     Ok(Report {
         rows_queried: Some(taken.rows_written),
         rows_written: given.rows_written,
@@ -75,9 +76,9 @@ fn over_all_rows(mut plan: Plan, query: &Query, control: &Control) -> Result<Rep
 }
 
 /// An answer as a source.
-struct Rows(Answer);
+struct QuerySource(QueryRows);
 
-impl Iterator for Rows {
+impl Iterator for QuerySource {
     type Item = Result<Batch, BoxedError>;
 
     fn next(&mut self) -> Option<Self::Item> {

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use super::budget::Sizes;
 use super::error::{Error, PlanError};
-use super::input::{Reader, are_rereadable, read_again, sample_aside};
+use super::input::{SourceReader, are_rereadable, read_again, sample_aside};
 use super::output::{OrderCounts, OutputWriter, WriterOptions};
-use super::plan::{Output, Plan, SchemaFrom, SchemaPolicy};
-use super::prepared::{Prepared, Shared};
+use super::plan::{ExecutionPlan, Output, SchemaFrom, SchemaPolicy};
+use super::prepared::{ExecutionState, Prepared};
 use super::progress::Control;
 use super::rejects::RejectsFile;
 use super::report::Report;
@@ -17,12 +17,12 @@ use super::schema::{SchemaRegistry, full_schema, schema_of_sample};
 use super::sequencer::Sequencer;
 use super::threads::with_workers;
 use super::writer::Writer;
-use crate::column::{Mixing, Schema};
+use crate::column::{Schema, TypeMerge};
 use crate::format::frame::BufferPool;
 use crate::source::Source;
 
 /// One pass from the sources to the outputs.
-pub(super) fn pass(mut plan: Plan, control: &Control) -> Result<Report, Error> {
+pub(super) fn pass(mut plan: ExecutionPlan, control: &Control) -> Result<Report, Error> {
     let started = Instant::now();
     let mut sources = std::mem::take(&mut plan.sources);
     let rereadable = are_rereadable(&sources);
@@ -32,21 +32,21 @@ pub(super) fn pass(mut plan: Plan, control: &Control) -> Result<Report, Error> {
     }
     loop {
         let once = if rereadable { sources.iter().map(read_again).collect() } else { std::mem::take(&mut sources) };
-        match attempt(&plan, once, Reading { rereadable, full }, control) {
+        match attempt(&plan, once, ReadMode { rereadable, full }, control) {
             Ok(report) => return Ok(Report { elapsed: started.elapsed(), ..report }),
             // After everything was read there is nothing left to be surprised by.
-            Err(Stop::StartOver(_)) if !full => {
+            Err(AttemptEnd::StartOver(_)) if !full => {
                 full = true;
                 control.reset();
             }
-            Err(Stop::Error(error) | Stop::StartOver(error)) => return Err(error),
+            Err(AttemptEnd::Error(error) | AttemptEnd::StartOver(error)) => return Err(error),
         }
     }
 }
 
 /// The way in which the sources of one attempt are read.
 #[derive(Clone, Copy)]
-struct Reading {
+struct ReadMode {
     /// They are files, and can be read twice.
     rereadable: bool,
     /// They are read once before, whole, for the schema.
@@ -54,34 +54,39 @@ struct Reading {
 }
 
 /// An attempt ended without a report.
-enum Stop {
+enum AttemptEnd {
     Error(Error),
     /// With a schema of everything there would not have been this error.
     StartOver(Error),
 }
 
-impl From<Error> for Stop {
+impl From<Error> for AttemptEnd {
     fn from(error: Error) -> Self {
-        Stop::Error(error)
+        AttemptEnd::Error(error)
     }
 }
 
 /// Carries out `plan` with `sources`, once.
-fn attempt(plan: &Plan, sources: Vec<Source>, reading: Reading, control: &Control) -> Result<Report, Stop> {
+fn attempt(
+    plan: &ExecutionPlan,
+    sources: Vec<Source>,
+    reading: ReadMode,
+    control: &Control,
+) -> Result<Report, AttemptEnd> {
     let n_sources = sources.len();
     let again = reading.rereadable.then(|| sources.iter().map(read_again).collect::<Vec<_>>());
     let is_live = plan.outputs.iter().any(Output::is_live);
     let pool = BufferPool::new(plan.limits.morsel_bytes, plan.limits.worker_count() * 4);
-    let reader = Reader::new(sources, &plan.limits, is_live, pool.clone(), control);
+    let reader = SourceReader::new(sources, &plan.limits, is_live, pool.clone(), control);
     let (reader, sample) = sample_aside(reader, plan.limits.sample_bytes, is_live, control)?;
     // Only now the formats are known for certain.
-    let mixing = reader.mixing();
+    let type_merge = reader.type_merge();
     let order = Arc::new(OrderCounts::default());
-    let outputs = open_outputs(plan, mixing, &order)?;
-    let prepared = Prepared::new(plan, mixing, &sample)?;
+    let outputs = open_outputs(plan, type_merge, &order)?;
+    let prepared = Prepared::new(plan, type_merge, &sample)?;
     // Text outputs with types (NDJSON of CSV) cannot take back a number that should have been text;
     // where the source can be read twice, it is.
-    let typed_text = prepared.rules.demands.types_fixed && mixing == Mixing::Text;
+    let typed_text = prepared.rules.demands.types_fixed && type_merge == TypeMerge::Text;
     let full = reading.full || plan.schema.from == SchemaFrom::Auto && typed_text;
     let may_start_over = reading.rereadable && !is_live && prepared.rules.policy == SchemaPolicy::Evolve;
     let seen = match again {
@@ -92,7 +97,7 @@ fn attempt(plan: &Plan, sources: Vec<Source>, reading: Reading, control: &Contro
     let rejects = plan.rejects.as_deref().map(RejectsFile::new);
     let writer = Writer::new(&shared, outputs, rejects, n_sources, may_start_over && !full, control);
     let (totals, finished) = match with_workers(&shared, reader, sample, &pool, |pieces| writer.run(pieces))? {
-        Err(error @ Error::Schema { .. }) if may_start_over => return Err(Stop::StartOver(error)),
+        Err(error @ Error::Schema { .. }) if may_start_over => return Err(AttemptEnd::StartOver(error)),
         result => result?,
     };
     Ok(Report {
@@ -118,7 +123,11 @@ fn attempt(plan: &Plan, sources: Vec<Source>, reading: Reading, control: &Contro
 }
 
 /// Opens all outputs of `plan` under their temporary names.
-fn open_outputs(plan: &Plan, mixing: Mixing, order: &Arc<OrderCounts>) -> Result<Vec<OutputWriter>, Error> {
+fn open_outputs(
+    plan: &ExecutionPlan,
+    type_merge: TypeMerge,
+    order: &Arc<OrderCounts>,
+) -> Result<Vec<OutputWriter>, Error> {
     let workers = plan.limits.worker_count();
     let sizes = Sizes::of(&plan.limits, workers);
     let metadata: Arc<[(String, String)]> = plan.metadata.clone().into();
@@ -128,7 +137,7 @@ fn open_outputs(plan: &Plan, mixing: Mixing, order: &Arc<OrderCounts>) -> Result
             sort_hint: plan.sort_hint.clone(),
             order: order.clone(),
             workers,
-            ..WriterOptions::new(output.format, output.compression, mixing, sizes.row_group_bytes)
+            ..WriterOptions::new(output.format, output.compression, type_merge, sizes.row_group_bytes)
         };
         OutputWriter::open(output, options, sizes.waiting_bytes)
     };
@@ -136,13 +145,13 @@ fn open_outputs(plan: &Plan, mixing: Mixing, order: &Arc<OrderCounts>) -> Result
 }
 
 /// Makes what all threads share, starting from the columns that were seen.
-fn share(prepared: Prepared, seen: Schema) -> Result<Shared, Error> {
+fn share(prepared: Prepared, seen: Schema) -> Result<ExecutionState, Error> {
     let schema = prepared.rules.initial_schema(seen)?;
     // A step that does not go with them says so itself.
     if let Ok(columns) = prepared.columns_after_steps(&schema) {
         prepared.outputs.check_divisions(&columns)?;
     }
-    Ok(Shared {
+    Ok(ExecutionState {
         prepared: Arc::new(prepared),
         registry: Arc::new(SchemaRegistry::new(schema)),
         sequencer: Arc::new(Sequencer::default()),

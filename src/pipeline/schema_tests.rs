@@ -30,8 +30,8 @@ fn parquet_rows(place: &Place, report: &Report, rows: &[Value]) {
 }
 
 /// A plan that sets rejects aside, with limits so low that each record is a morsel.
-fn plan(source: Source, place: &Place, name: &str, workers: usize) -> Plan {
-    let mut plan = Plan::new(source, output(&place.path(name)));
+fn plan(source: Source, place: &Place, name: &str, workers: usize) -> ExecutionPlan {
+    let mut plan = ExecutionPlan::new(source, output(&place.path(name)));
     plan.limits = tiny(workers, 1);
     plan.on_bad_record = OnBadRecord::Skip;
     plan.rejects = Some(place.path("rejects.ndjson"));
@@ -99,7 +99,7 @@ fn freeze_rejects_and_fail_stops_at_the_very_place() {
 #[test]
 fn a_given_schema_holds() {
     let place = Place::new();
-    let law = given(
+    let enforced = given(
         r#"{"name":"id","type":"int"},{"name":"score","type":"float"},{"name":"none","type":"bool"},
            {"name":"hq","type":"struct","fields":[{"name":"zip","type":"text"}]}"#,
     );
@@ -128,7 +128,7 @@ fn a_given_schema_holds() {
     ] {
         let mut plan = plan(place.write("in.ndjson", &text), &place, name, workers);
         plan.limits.sample_bytes = sample_bytes;
-        plan.schema.law = Some(law.clone());
+        plan.schema.enforced = Some(enforced.clone());
         let report = run(plan).unwrap();
         let found: Vec<(String, String)> = rejects(&place)
             .iter()
@@ -150,7 +150,7 @@ fn a_given_schema_holds() {
     // Nothing may come beside it: frozen, or at all.
     for name in ["out.parquet", "out.csv", "out.ndjson"] {
         let mut frozen = plan(place.write("in.ndjson", &text), &place, name, 2);
-        frozen.schema.law = Some(law.clone());
+        frozen.schema.enforced = Some(enforced.clone());
         frozen.schema.policy = SchemaPolicy::Freeze;
         let report = run(frozen).unwrap();
         assert_eq!((report.rows_written, report.rows_rejected), (1, 6), "{name}");
@@ -158,7 +158,7 @@ fn a_given_schema_holds() {
         assert_eq!(paths, ["id", "hq.zip", "extra", "extra", "more", "score"], "{name}");
         let mut failing = plan(place.write("in.ndjson", &text), &place, "failed.ndjson", 2);
         failing.outputs = vec![Output { ..output(&place.path(name)) }];
-        failing.schema.law = Some(law.clone());
+        failing.schema.enforced = Some(enforced.clone());
         failing.schema.policy = SchemaPolicy::Fail;
         let Err(Error::Schema { position, change }) = run(failing) else { panic!("{name}") };
         assert_eq!(position.line, 2);
@@ -169,11 +169,12 @@ fn a_given_schema_holds() {
 #[test]
 fn a_given_schema_holds_for_cells() {
     let place = Place::new();
-    let law = given(r#"{"name":"n","type":"int"},{"name":"t","type":"text"},{"name":"l","type":"list","item":"int"}"#);
+    let enforced =
+        given(r#"{"name":"n","type":"int"},{"name":"t","type":"text"},{"name":"l","type":"list","item":"int"}"#);
     let text = "t,n,l,x\n007,1,[1],a\n8,1.5,,b\n9,007,[],c\n10,2,[1.5],d\n11,,\"[2,3]\",5\n";
     for (name, workers) in [("out.parquet", 1), ("out.parquet", 7), ("out.csv", 2), ("out.ndjson", 2)] {
         let mut given = plan(place.write("in.csv", text), &place, name, workers);
-        given.schema.law = Some(law.clone());
+        given.schema.enforced = Some(enforced.clone());
         let report = run(given).unwrap();
         assert_eq!((report.rows_written, report.rows_rejected), (2, 3), "{name}");
         let found: Vec<String> =
@@ -200,12 +201,12 @@ fn a_given_schema_holds_for_cells() {
             ),
         }
         let mut frozen = plan(place.write("in.csv", text), &place, name, workers);
-        frozen.schema.law = Some(law.clone());
+        frozen.schema.enforced = Some(enforced.clone());
         frozen.schema.policy = SchemaPolicy::Freeze;
         let report = run(frozen).unwrap();
         assert_eq!((report.rows_written, report.rows_rejected), (0, 5), "a column beside the schema, {name}");
         let mut failing = plan(place.write("in.csv", text), &place, name, workers);
-        failing.schema.law = Some(law.clone());
+        failing.schema.enforced = Some(enforced.clone());
         failing.schema.policy = SchemaPolicy::Fail;
         assert!(matches!(run(failing), Err(Error::Schema { .. })), "{name}");
     }
@@ -219,7 +220,7 @@ fn a_struct_by_law_does_not_become_a_map() {
     for sample_bytes in [1, 1 << 20] {
         let mut plan = plan(place.write("in.ndjson", &text), &place, "out.parquet", 2);
         plan.limits.sample_bytes = sample_bytes;
-        plan.schema.law = Some(given(r#"{"name":"m","type":"struct","fields":[]}"#));
+        plan.schema.enforced = Some(given(r#"{"name":"m","type":"struct","fields":[]}"#));
         let words = match run(plan) {
             Err(error @ (Error::Schema { .. } | Error::Plan(_))) => error.to_string(),
             other => panic!("{other:?}"),
@@ -241,16 +242,16 @@ fn a_saved_schema_can_be_used_again() {
         })
         .collect();
     let source = || place.write("in.ndjson", lines(&rows));
-    let full = SchemaChoice { from: SchemaFrom::Full, ..SchemaChoice::default() };
+    let full = SchemaSource { from: SchemaFrom::Full, ..SchemaSource::default() };
     let described = describe_schema(vec![source()], &full, &tiny(3, 64), &Control::new()).unwrap();
     let file = schema_file::write(&described.schema, &mut |_, _| {});
-    let law = schema_file::read(&file).unwrap();
-    assert_eq!(words(&law), words(&described.schema));
+    let enforced = schema_file::read(&file).unwrap();
+    assert_eq!(words(&enforced), words(&described.schema));
     for policy in [SchemaPolicy::Evolve, SchemaPolicy::Freeze, SchemaPolicy::Fail] {
         let mut again = plan(source(), &place, "out.parquet", 7);
-        again.schema = SchemaChoice { law: Some(law.clone()), policy, ..SchemaChoice::default() };
+        again.schema = SchemaSource { enforced: Some(enforced.clone()), policy, ..SchemaSource::default() };
         let report = run(again).unwrap();
-        assert_eq!((report.rows_written, words(&report.schema)), (200, words(&law)), "{policy:?}");
+        assert_eq!((report.rows_written, words(&report.schema)), (200, words(&enforced)), "{policy:?}");
         parquet_rows(&place, &report, &rows);
     }
 }
@@ -406,7 +407,7 @@ fn what_is_not_utf8_is_replaced_if_that_is_asked_for() {
     assert_eq!(place.read("out.csv"), "a\nx\u{fffd}\n");
 }
 
-fn described(sources: Vec<Source>, choice: &SchemaChoice, limits: &Limits) -> Vec<String> {
+fn described(sources: Vec<Source>, choice: &SchemaSource, limits: &Limits) -> Vec<String> {
     let described = describe_schema(sources, choice, limits, &Control::new()).unwrap();
     let line = |(path, ty): (crate::position::FieldPath, &Type)| {
         let (from, by) = described.origin(&path).expect("every field has an origin");
@@ -435,20 +436,20 @@ fn every_type_says_where_it_came_from() {
     for workers in [1, 2, 7] {
         for morsel_bytes in [1, 30, 1 << 20] {
             let sources = || vec![place.write("a.ndjson", text), place.write("b.ndjson", "{\"a\":1}\n")];
-            let full = SchemaChoice { from: SchemaFrom::Full, ..SchemaChoice::default() };
+            let full = SchemaSource { from: SchemaFrom::Full, ..SchemaSource::default() };
             assert_eq!(described(sources(), &full, &tiny(workers, morsel_bytes)), expected("Full"));
-            let sample = SchemaChoice { from: SchemaFrom::Sample, ..SchemaChoice::default() };
+            let sample = SchemaSource { from: SchemaFrom::Sample, ..SchemaSource::default() };
             let limits = Limits { sample_bytes: 1 << 20, ..tiny(workers, morsel_bytes) };
             assert_eq!(described(sources(), &sample, &limits), expected("Sample"));
         }
     }
-    let choice = SchemaChoice {
+    let choice = SchemaSource {
         from: SchemaFrom::Full,
         declared: Some(Schema::new(vec![Field::new("a", Type::Float), Field::new("n", INT)])),
-        law: Some(given(
+        enforced: Some(given(
             r#"{"name":"l","type":"list","item":{"type":"struct","fields":[{"name":"x","type":"json"}]}},{"name":"z","type":"bool"}"#,
         )),
-        ..SchemaChoice::default()
+        ..SchemaSource::default()
     };
     assert_eq!(
         described(vec![place.write("a.ndjson", text)], &choice, &tiny(2, 30)),
@@ -467,10 +468,10 @@ fn every_type_says_where_it_came_from() {
 fn columns_of_csv_say_where_they_came_from() {
     let place = Place::new();
     let text = "a,b,c,l\n1,,007,\n2.5,,1,[]\n\"x\",,\"two\nlines\",[1]\n";
-    let choice = SchemaChoice {
+    let choice = SchemaSource {
         from: SchemaFrom::Full,
         declared: Some(Schema::new(vec![Field::new("l", Type::List(Box::new(Type::Null)))])),
-        ..SchemaChoice::default()
+        ..SchemaSource::default()
     };
     for morsel_bytes in [1, 1 << 20] {
         assert_eq!(
@@ -489,10 +490,10 @@ fn columns_of_csv_say_where_they_came_from() {
 #[test]
 fn what_does_not_fit_a_schema_file_is_counted_when_it_is_shown() {
     let place = Place::new();
-    let choice = SchemaChoice {
+    let choice = SchemaSource {
         from: SchemaFrom::Full,
-        law: Some(given(r#"{"name":"a","type":"int"}"#)),
-        ..SchemaChoice::default()
+        enforced: Some(given(r#"{"name":"a","type":"int"}"#)),
+        ..SchemaSource::default()
     };
     let text = "{\"a\":1}\n{\"a\":\"x\"}\n{\"a\":2}\n{\"a\":true}\n";
     let found = describe_schema(vec![place.write("a.ndjson", text)], &choice, &tiny(3, 1), &Control::new()).unwrap();
@@ -526,9 +527,9 @@ proptest! {
             })
             .map(|inner| json!({"o": inner}))
             .collect();
-        let choice = SchemaChoice { from: SchemaFrom::Full, ..SchemaChoice::default() };
+        let choice = SchemaSource { from: SchemaFrom::Full, ..SchemaSource::default() };
         let whole = describe_schema(vec![place.write("in.ndjson", lines(&rows))], &choice, &tiny(1, 1 << 20), &Control::new()).unwrap();
-        let mut plan = Plan::new(place.write("in.ndjson", lines(&rows)), output(&place.path("out.parquet")));
+        let mut plan = ExecutionPlan::new(place.write("in.ndjson", lines(&rows)), output(&place.path("out.parquet")));
         plan.limits = tiny(workers, morsel_bytes);
         let report = run(plan).unwrap();
         prop_assert_eq!(words(&report.schema), words(&whole.schema));

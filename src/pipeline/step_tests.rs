@@ -61,13 +61,13 @@ impl Place {
         self.0.path().join(name)
     }
 
-    fn plan(&self, input: &str, content: &str, output: &str, steps: &[Step]) -> Plan {
+    fn plan(&self, input: &str, content: &str, output: &str, steps: &[Step]) -> ExecutionPlan {
         std::fs::write(self.path(input), content).unwrap();
         let path = self.path(output);
         let (format, compression) = crate::format::detect::output_format_of_path(&path).unwrap();
         let output = Output { format, compression, target: Target::File { path, no_clobber: false, append: false } };
         let source = Source { name: input.into(), ..Source::file(self.path(input)) };
-        Plan { steps: steps.to_vec(), ..Plan::new(source, output) }
+        ExecutionPlan { steps: steps.to_vec(), ..ExecutionPlan::new(source, output) }
     }
 
     fn read(&self, name: &str) -> String {
@@ -79,7 +79,7 @@ impl Place {
     }
 }
 
-fn run(mut plan: Plan, workers: usize, morsel_bytes: usize) -> Result<Report, Error> {
+fn run(mut plan: ExecutionPlan, workers: usize, morsel_bytes: usize) -> Result<Report, Error> {
     plan.limits =
         Limits { workers, morsel_bytes, row_group_bytes: 3 * morsel_bytes, sample_bytes: 1, ..Limits::default() };
     let report = execute(plan, &Control::new())?;

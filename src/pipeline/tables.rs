@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::error::{Error, PlanError};
-use super::plan::{Limits, Output, Plan, Target};
+use super::plan::{ExecutionPlan, Limits, Output, Target};
 use super::progress::Control;
 use super::run::pass;
 use crate::column::Schema;
@@ -71,7 +71,7 @@ fn open_table(
         let file = File::open(path).map_err(|cause| table_error(cause.to_string()))?;
         return TableFile::foreign(file).map_err(|error| table_error(error.to_string()));
     }
-    let plan = Plan { limits: limits.clone(), ..Plan::new(source, scratch.output(name)) };
+    let plan = ExecutionPlan { limits: limits.clone(), ..ExecutionPlan::new(source, scratch.output(name)) };
     let report = pass(plan, &control.without_counters())?;
     scratch.open(name, &report.schema)
 }

@@ -60,7 +60,7 @@ pub(super) fn tiny(workers: usize, morsel_bytes: usize) -> Limits {
     }
 }
 
-pub(super) fn run(plan: Plan) -> Result<Report, Error> {
+pub(super) fn run(plan: ExecutionPlan) -> Result<Report, Error> {
     execute(plan, &Control::new())
 }
 
@@ -74,14 +74,14 @@ fn order_and_counts_hold_at_any_number_of_workers() {
     let rows: Vec<Value> = (0..500).map(|i| json!({"i": i, "name": format!("n {i}"), "list": [i, null]})).collect();
     for workers in [1, 2, 7] {
         for name in ["out.csv", "out.ndjson", "out.json", "out.csv.gz", "out.ndjson.zst", "out.parquet"] {
-            let mut plan = Plan::new(place.write("in.ndjson", lines(&rows)), output(&place.path(name)));
+            let mut plan = ExecutionPlan::new(place.write("in.ndjson", lines(&rows)), output(&place.path(name)));
             plan.limits = tiny(workers, 128);
             let report = run(plan).unwrap();
             assert_eq!((report.rows_in, report.rows_written, report.rows_rejected), (500, 500, 0), "{name}");
             // Everything reads back as the same rows.
             let back = place.path("back.ndjson");
             if name != "out.parquet" {
-                let mut plan = Plan::new(Source::file(place.path(name)), output(&back));
+                let mut plan = ExecutionPlan::new(Source::file(place.path(name)), output(&back));
                 plan.limits = tiny(workers, 128);
                 run(plan).unwrap();
                 let found: Vec<Value> =
@@ -107,7 +107,7 @@ proptest! {
     ) {
         prop_assume!(rows.is_empty() || rows.iter().any(|row| !row.as_object().unwrap().is_empty()));
         let place = Place::new();
-        let mut plan = Plan::new(place.write("in.ndjson", lines(&rows)), output(&place.path("out.parquet")));
+        let mut plan = ExecutionPlan::new(place.write("in.ndjson", lines(&rows)), output(&place.path("out.parquet")));
         plan.limits = tiny(workers, morsel_bytes);
         let report = run(plan).unwrap();
         prop_assert_eq!(report.rows_written, rows.len() as u64);
@@ -125,7 +125,7 @@ proptest! {
         let place = Place::new();
         let text: String = rows.iter().map(|r| format!("{}\n", json!(r))).collect();
         let name = if gzip { "out.csv.gz" } else { "out.csv" };
-        let mut plan = Plan::new(place.write("in.ndjson", text), output(&place.path(name)));
+        let mut plan = ExecutionPlan::new(place.write("in.ndjson", text), output(&place.path(name)));
         plan.limits = tiny(workers, morsel_bytes);
         run(plan).unwrap();
         let mut csv = String::new();
@@ -152,7 +152,8 @@ fn cells_keep_their_spelling_when_their_column_becomes_text_late() {
     let cells = ["1", "2.5", "3.0", "10", "4", "n/a", "5"];
     for (morsel_bytes, workers) in [(1, 1), (1, 7), (8, 2), (1 << 20, 2)] {
         let text = format!("x,y\n{}", cells.map(|c| format!("{c},True\n")).concat());
-        let mut plan = Plan::new(place.write("in.csv", text + "6,maybe\n"), output(&place.path("out.parquet")));
+        let mut plan =
+            ExecutionPlan::new(place.write("in.csv", text + "6,maybe\n"), output(&place.path("out.parquet")));
         plan.limits = tiny(workers, morsel_bytes);
         plan.schema.from = SchemaFrom::Sample;
         let report = run(plan).unwrap();
@@ -172,7 +173,7 @@ fn a_bad_record_is_named_and_nothing_is_left_behind() {
     text.push_str("{\"hq\":{\"lat\":}}\n{\"hq\":null}\n");
     for name in ["out.parquet", "out.csv", "out.ndjson"] {
         for workers in [1, 7] {
-            let mut plan = Plan::new(place.write("in.ndjson", &text), output(&place.path(name)));
+            let mut plan = ExecutionPlan::new(place.write("in.ndjson", &text), output(&place.path(name)));
             plan.limits = tiny(workers, 64);
             let Err(Error::BadRecord { position, reject }) = run(plan) else { panic!("{name}: a bad record") };
             assert_eq!((position.byte, position.line, position.record), (byte as u64, 201, 100), "{name}");
@@ -187,7 +188,7 @@ fn a_bad_record_is_named_and_nothing_is_left_behind() {
 fn rejects_are_set_aside_whole_and_counted() {
     let place = Place::new();
     let text = b"{\"a\":1}\n{\"a\":\n{\"a\":2}\n{\"a\":\"\xff\"}\n[7]\n".to_vec();
-    let mut plan = Plan::new(place.write("in.ndjson", &text), output(&place.path("out.ndjson")));
+    let mut plan = ExecutionPlan::new(place.write("in.ndjson", &text), output(&place.path("out.ndjson")));
     plan.on_bad_record = OnBadRecord::Skip;
     plan.rejects = Some(place.path("rejects.ndjson"));
     let report = run(plan).unwrap();
@@ -199,7 +200,7 @@ fn rejects_are_set_aside_whole_and_counted() {
     assert_eq!(rejects[1]["raw_hex"], "7b2261223a22ff227d");
     assert_eq!(rejects[2]["reason"], "expected an object, found a list");
 
-    let mut plan = Plan::new(place.write("in.ndjson", &text), output(&place.path("out2.ndjson")));
+    let mut plan = ExecutionPlan::new(place.write("in.ndjson", &text), output(&place.path("out2.ndjson")));
     plan.on_bad_record = OnBadRecord::Limit(2);
     assert!(matches!(run(plan), Err(Error::TooManyBadRecords { limit: 2, .. })));
     assert!(!place.path("out2.ndjson").exists());
@@ -210,7 +211,7 @@ fn a_record_beyond_the_limit_costs_one_record() {
     let place = Place::new();
     let text = format!("{{\"a\":1}}\n{{\"a\":\"{}\"}}\n{{\"a\":3}}\n{{broken\n", "x".repeat(5000));
     for name in ["out.ndjson", "out.parquet"] {
-        let mut plan = Plan::new(place.write("in.ndjson", &text), output(&place.path(name)));
+        let mut plan = ExecutionPlan::new(place.write("in.ndjson", &text), output(&place.path(name)));
         plan.limits = Limits { max_record_bytes: 1000, ..tiny(2, 64) };
         plan.on_bad_record = OnBadRecord::Skip;
         plan.rejects = Some(place.path("rejects.ndjson"));
@@ -230,7 +231,7 @@ fn rows_must_agree_with_what_the_api_said() {
     let place = Place::new();
     for (expected, agrees) in [(2, true), (3, false)] {
         let source = Source { expected_rows: Some(expected), ..place.write("in.ndjson", "{\"a\":1}\n{\"a\":2}\n") };
-        let result = run(Plan::new(source, output(&place.path("out.parquet"))));
+        let result = run(ExecutionPlan::new(source, output(&place.path("out.parquet"))));
         match result {
             Ok(_) => assert!(agrees),
             Err(Error::RowCount { found, expected, .. }) => {
@@ -269,7 +270,7 @@ fn a_cancel_ends_even_a_stuck_execution() {
         for name in ["out.parquet", "out.ndjson"] {
             let head = io::Cursor::new(text.clone().into_bytes());
             let source = Source::stream("stuck.ndjson", Box::new(Stuck(head)));
-            let mut plan = Plan::new(source, output(&place.path(name)));
+            let mut plan = ExecutionPlan::new(source, output(&place.path(name)));
             plan.limits = tiny(2, 4096);
             let control = Control::new();
             let execution = std::thread::spawn({
@@ -306,7 +307,7 @@ fn a_source_that_breaks_publishes_nothing() {
     for lines in [1, 10_000] {
         let text: String = (0..lines).map(|i| format!("{{\"i\":{i}}}\n")).collect();
         let source = Source::stream("cut.ndjson", Box::new(Broken(io::Cursor::new(text.into_bytes()))));
-        let mut plan = Plan::new(source, output(&place.path("out.csv")));
+        let mut plan = ExecutionPlan::new(source, output(&place.path("out.csv")));
         plan.limits = tiny(2, 512);
         let Err(Error::Read { name, cause }) = run(plan) else { panic!("the read fails") };
         assert_eq!((name.as_str(), cause.kind()), ("cut.ndjson", io::ErrorKind::ConnectionReset));
@@ -320,7 +321,7 @@ fn policies_for_a_late_surprise() {
     let known = "{\"a\":1}\n".repeat(1000);
     let text = format!("{known}{{\"a\":\"x\"}}\n{{\"a\":2,\"b\":true}}\n{{\"a\":3}}\n");
     let plan = |policy, name: &str| {
-        let mut plan = Plan::new(place.write("in.ndjson", &text), output(&place.path(name)));
+        let mut plan = ExecutionPlan::new(place.write("in.ndjson", &text), output(&place.path(name)));
         // The sample is the first records alone.
         plan.limits = tiny(1, 64);
         plan.schema.policy = policy;
@@ -355,7 +356,7 @@ fn numbers_of_csv_keep_their_digits_in_text_outputs() {
     let place = Place::new();
     for from in [SchemaFrom::Auto, SchemaFrom::Full] {
         let source = place.write("in.csv", "x,y,z\n1,7,a\n2.5,,b\n3.0,8,\n1e-05,9,\"\"\n");
-        let mut plan = Plan::new(source, output(&place.path("out.ndjson")));
+        let mut plan = ExecutionPlan::new(source, output(&place.path("out.ndjson")));
         plan.outputs.push(output(&place.path("out.csv")));
         plan.limits = tiny(2, 1);
         plan.schema.from = from;
@@ -378,7 +379,7 @@ fn csv_known_by_its_bytes_follows_the_rules_of_csv() {
     let cells: Vec<String> = (0..40).map(|i| if i == 37 { "n/a".into() } else { format!("{i}") }).collect();
     let text = format!("x\n{}", cells.iter().map(|c| format!("{c}\n")).collect::<String>());
     for workers in [1, 7] {
-        let mut plan = Plan::new(place.write("data.txt", &text), output(&place.path("out.parquet")));
+        let mut plan = ExecutionPlan::new(place.write("data.txt", &text), output(&place.path("out.parquet")));
         plan.limits = tiny(workers, 8);
         plan.schema.declared =
             Some(crate::column::Schema::new(vec![crate::column::Field::new("x", crate::column::Type::Float)]));
@@ -392,7 +393,7 @@ fn csv_known_by_its_bytes_follows_the_rules_of_csv() {
 #[test]
 fn sources_of_two_kinds_are_refused() {
     let place = Place::new();
-    let mut plan = Plan::new(place.write("a.ndjson", "{\"x\":1}\n"), output(&place.path("out.csv")));
+    let mut plan = ExecutionPlan::new(place.write("a.ndjson", "{\"x\":1}\n"), output(&place.path("out.csv")));
     plan.sources.push(place.write("b.csv", "x\nAda\n"));
     assert!(matches!(run(plan), Err(Error::Plan(_))));
     assert_eq!(place.names(), ["a.ndjson", "b.csv"]);
@@ -414,7 +415,7 @@ fn a_reader_that_breaks_down_is_no_clean_end() {
     let text: String = (0..10_000).map(|i| format!("{{\"i\":{i}}}\n")).collect();
     for name in ["out.parquet", "out.ndjson"] {
         let source = Source::stream("x.ndjson", Box::new(Panics(io::Cursor::new(text.clone().into_bytes()))));
-        let mut plan = Plan::new(source, output(&place.path(name)));
+        let mut plan = ExecutionPlan::new(source, output(&place.path(name)));
         plan.limits = tiny(2, 512);
         assert!(matches!(run(plan), Err(Error::Bug(_))), "{name}");
         assert_eq!(place.names(), Vec::<String>::new());
@@ -425,7 +426,8 @@ fn a_reader_that_breaks_down_is_no_clean_end() {
 fn a_sample_of_everything_leaves_no_surprise_to_fail() {
     let place = Place::new();
     // The default sample holds all of it.
-    let mut plan = Plan::new(place.write("in.ndjson", "{\"a\":1}\n{\"b\":2}\n"), output(&place.path("out.csv")));
+    let mut plan =
+        ExecutionPlan::new(place.write("in.ndjson", "{\"a\":1}\n{\"b\":2}\n"), output(&place.path("out.csv")));
     plan.schema.policy = SchemaPolicy::Fail;
     assert!(run(plan).is_ok());
     assert_eq!(place.read("out.csv"), "a,b\n1,\n,2\n");
@@ -440,7 +442,7 @@ fn several_outputs_and_steps_in_one_pass() {
         )
         .collect();
     for workers in [1, 2, 7] {
-        let mut plan = Plan::new(place.write("in.ndjson", lines(&rows)), output(&place.path("out.csv")));
+        let mut plan = ExecutionPlan::new(place.write("in.ndjson", lines(&rows)), output(&place.path("out.csv")));
         plan.outputs.push(output(&place.path("out.ndjson")));
         plan.outputs.push(output(&place.path("out.json")));
         // Of two workers' rows the keys go to disk.
@@ -474,7 +476,7 @@ fn several_outputs_and_steps_in_one_pass() {
 #[test]
 fn several_sources_are_one_sequence() {
     let place = Place::new();
-    let mut plan = Plan::new(place.write("a.csv", "x,y\n1,a\n"), output(&place.path("out.csv")));
+    let mut plan = ExecutionPlan::new(place.write("a.csv", "x,y\n1,a\n"), output(&place.path("out.csv")));
     plan.sources.push(place.write("b.csv", "y,z\nb,2\n"));
     plan.sources.push(place.write("empty.csv", ""));
     let report = run(plan).unwrap();
@@ -494,27 +496,28 @@ fn edges() {
         ("[{\"a\":\n1},{\"a\":2}]", "out.csv", "a\n1\n2\n"),
     ] {
         let source = Source { format: None, ..place.write("in", input) };
-        run(Plan::new(source, output(&place.path(name)))).unwrap();
+        run(ExecutionPlan::new(source, output(&place.path(name)))).unwrap();
         assert_eq!(place.read(name), expected, "{input:?} to {name}");
     }
     // A header alone still names the columns.
-    run(Plan::new(place.write("head.csv", "a,b\n"), output(&place.path("out.csv")))).unwrap();
+    run(ExecutionPlan::new(place.write("head.csv", "a,b\n"), output(&place.path("out.csv")))).unwrap();
     assert_eq!(place.read("out.csv"), "a,b\n");
-    let report = run(Plan::new(place.write("head.csv", "a,b\n"), output(&place.path("out.parquet")))).unwrap();
+    let report = run(ExecutionPlan::new(place.write("head.csv", "a,b\n"), output(&place.path("out.parquet")))).unwrap();
     assert_eq!(report.schema.fields.len(), 2);
 }
 
 #[test]
 fn tabs_are_seen_and_what_is_no_data_is_refused() {
     let place = Place::new();
-    run(Plan::new(place.write("in.dat", "a\tb\n1\t\"x\ty\"\n"), output(&place.path("out.ndjson")))).unwrap();
+    run(ExecutionPlan::new(place.write("in.dat", "a\tb\n1\t\"x\ty\"\n"), output(&place.path("out.ndjson")))).unwrap();
     assert_eq!(place.read("out.ndjson"), "{\"a\":1,\"b\":\"x\\ty\"}\n");
     for (bytes, word) in [
         (b"PAR1\x15\x04".to_vec(), "Parquet"),
         (b"<!DOCTYPE html>\n<p>Log in, please".to_vec(), "web page"),
         (b"a,b\r1,2\r3,4\r".to_vec(), "carriage return"),
     ] {
-        let error = run(Plan::new(place.write("in.dat", bytes), output(&place.path("no.ndjson")))).unwrap_err();
+        let error =
+            run(ExecutionPlan::new(place.write("in.dat", bytes), output(&place.path("no.ndjson")))).unwrap_err();
         let text = crate::text::error_chain(&error);
         assert!(text.contains(word), "{text}");
         assert!(!place.path("no.ndjson").exists());
@@ -525,7 +528,7 @@ fn tabs_are_seen_and_what_is_no_data_is_refused() {
 fn what_is_nested_too_deep_for_readers_is_json_text() {
     let place = Place::new();
     let deep = format!("{{\"a\":{}1{},\"b\":[[2]]}}\n", "[".repeat(100), "]".repeat(100));
-    let report = run(Plan::new(place.write("in.ndjson", &deep), output(&place.path("out.parquet")))).unwrap();
+    let report = run(ExecutionPlan::new(place.write("in.ndjson", &deep), output(&place.path("out.parquet")))).unwrap();
     let mut ty = &report.schema.fields[0].ty;
     let mut depth = 0;
     while let crate::column::Type::List(item) = ty {
@@ -544,7 +547,7 @@ fn short_records_under_many_columns_are_carried_through_in_parts() {
     // 4,000 columns for each of these: more than one batch takes.
     let text = format!("{{{record}\"end\":1}}\n{}{{broken\n{{\"end\":2}}\n", "{}\n".repeat(3000));
     for name in ["out.parquet", "out.csv"] {
-        let mut plan = Plan::new(place.write("in.ndjson", &text), output(&place.path(name)));
+        let mut plan = ExecutionPlan::new(place.write("in.ndjson", &text), output(&place.path(name)));
         plan.on_bad_record = OnBadRecord::Skip;
         plan.rejects = Some(place.path("rejects.ndjson"));
         let report = run(plan).unwrap();
@@ -563,7 +566,7 @@ fn too_many_columns_are_refused() {
     for name in ["out.parquet", "out.csv"] {
         let text = format!("{{{}\"end\":1}}\n", record);
         assert!(matches!(
-            run(Plan::new(place.write("in.ndjson", text), output(&place.path(name)))),
+            run(ExecutionPlan::new(place.write("in.ndjson", text), output(&place.path(name)))),
             Err(Error::Plan(_))
         ));
     }
@@ -577,11 +580,11 @@ fn compressed_input_is_found_by_its_bytes_and_may_have_several_parts() {
         let mut compressor = crate::format::compress::PieceCompressor::new(compression).unwrap();
         compressor.compress(b"{\"a\":1}\n{\"a\"", &mut bytes).unwrap();
         compressor.compress(b":2}\n", &mut bytes).unwrap();
-        run(Plan::new(place.write("in.dat", &bytes), output(&place.path("out.csv")))).unwrap();
+        run(ExecutionPlan::new(place.write("in.dat", &bytes), output(&place.path("out.csv")))).unwrap();
         assert_eq!(place.read("out.csv"), "a\n1\n2\n");
         // A cut stream is never a clean end.
         bytes.truncate(bytes.len() - 3);
-        let cut = run(Plan::new(place.write("in.dat", &bytes), output(&place.path("cut.csv"))));
+        let cut = run(ExecutionPlan::new(place.write("in.dat", &bytes), output(&place.path("cut.csv"))));
         assert!(matches!(cut, Err(Error::Damaged { .. })), "{compression:?}");
         assert!(!place.path("cut.csv").exists());
     }
@@ -590,12 +593,12 @@ fn compressed_input_is_found_by_its_bytes_and_may_have_several_parts() {
 #[test]
 fn plans_that_cannot_be_done_are_refused() {
     let place = Place::new();
-    let mut plan = Plan::new(place.write("in.ndjson", "{}"), output(&place.path("out.parquet")));
+    let mut plan = ExecutionPlan::new(place.write("in.ndjson", "{}"), output(&place.path("out.parquet")));
     plan.outputs.clear();
     assert!(matches!(run(plan), Err(Error::Plan(_))));
-    let missing = Plan::new(Source::file(place.path("none.csv")), output(&place.path("out.csv")));
+    let missing = ExecutionPlan::new(Source::file(place.path("none.csv")), output(&place.path("out.csv")));
     assert!(matches!(run(missing), Err(Error::Read { .. })));
-    let nowhere = Plan::new(place.write("in.ndjson", "{}"), output(&place.path("no/such/folder/out.csv")));
+    let nowhere = ExecutionPlan::new(place.write("in.ndjson", "{}"), output(&place.path("no/such/folder/out.csv")));
     assert!(matches!(run(nowhere), Err(Error::Write { .. })));
     assert_eq!(place.names(), ["in.ndjson"]);
 }
@@ -606,7 +609,7 @@ mod broken;
 fn left_after_each(sources: Vec<Source>) -> Vec<Option<u64>> {
     let limits = tiny(1, 1 << 10);
     let pool = crate::format::frame::BufferPool::new(limits.morsel_bytes, 1);
-    let mut reader = input::Reader::new(sources, &limits, false, pool, &Control::new());
+    let mut reader = input::SourceReader::new(sources, &limits, false, pool, &Control::new());
     let mut left = Vec::new();
     while let Some(item) = reader.next().unwrap() {
         if let input::Item::Morsel(..) = item {
@@ -643,7 +646,7 @@ fn columns_stand_in_the_order_of_the_records_however_many_look_at_the_sample() {
     let lines: String = (0..60).map(|i| format!("{{\"c{i:02}\":{i}}}\n")).collect();
     for workers in [1, 2, 3, 7] {
         let place = Place::new();
-        let mut plan = Plan::new(place.write("in.ndjson", &lines), output(&place.path("out.parquet")));
+        let mut plan = ExecutionPlan::new(place.write("in.ndjson", &lines), output(&place.path("out.parquet")));
         plan.limits = Limits { sample_bytes: 1 << 20, ..tiny(workers, 64) };
         let report = run(plan).unwrap();
         let names: Vec<String> = report.schema.fields.iter().map(|field| field.name.to_string()).collect();

@@ -15,9 +15,9 @@ use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
 
 use super::budget::{Budget, Sizes};
 use super::error::Error;
-use super::input::{Item, Reader};
-use super::piece::{Group, InFlight, Part, Piece};
-use super::prepared::Shared;
+use super::input::{Item, SourceReader};
+use super::message::{GroupResult, InFlight, ItemGroup, ItemResult};
+use super::prepared::ExecutionState;
 use super::worker::Worker;
 use crate::format::frame::BufferPool;
 
@@ -27,11 +27,11 @@ const MAX_PART_BYTES_WITH_TEXT: usize = 4 << 20;
 
 /// Runs reader and workers, and `consume` on this thread with what they make.
 pub(super) fn with_workers<T>(
-    shared: &Shared,
-    reader: Reader,
+    shared: &ExecutionState,
+    reader: SourceReader,
     sample: Vec<Item>,
     pool: &BufferPool,
-    consume: impl FnOnce(&Receiver<Piece>) -> T,
+    consume: impl FnOnce(&Receiver<GroupResult>) -> T,
 ) -> Result<T, Error> {
     let prepared = &shared.prepared;
     let sizes = Sizes::of(&prepared.limits, prepared.workers);
@@ -47,8 +47,8 @@ pub(super) fn with_workers<T>(
         true => prepared.workers as u64 + 1,
         false => prepared.workers as u64 * 4,
     });
-    let (groups, tasks) = bounded::<Group>(0);
-    let (finished, pieces) = bounded::<Piece>(prepared.workers * 2);
+    let (groups, tasks) = bounded::<ItemGroup>(0);
+    let (finished, pieces) = bounded::<GroupResult>(prepared.workers * 2);
     let (quit, quitting) = bounded::<()>(0);
 
     let dispatcher = Dispatcher {
@@ -91,9 +91,9 @@ pub(super) fn with_workers<T>(
 
 /// The reader's thread: cuts the items into groups.
 struct Dispatcher {
-    reader: Reader,
+    reader: SourceReader,
     sample: Vec<Item>,
-    groups: Sender<Group>,
+    groups: Sender<ItemGroup>,
     budget: Budget,
     slots: Budget,
     /// Input bytes after which a group is closed.
@@ -116,7 +116,7 @@ impl Dispatcher {
             let slot = self.slots.take(1)?;
             // Unbounded in number, bounded in bytes: every morsel in it holds a permit.
             let (sender, items) = unbounded();
-            self.groups.send(Group { index, slot, items }).ok()?;
+            self.groups.send(ItemGroup { index, slot, items }).ok()?;
             index += 1;
             let group_bytes = self.bytes_of_next_group();
             let mut bytes = 0;
@@ -154,7 +154,7 @@ impl Dispatcher {
     }
 }
 
-fn next_item(sample: &mut std::vec::IntoIter<Item>, reader: &mut Reader) -> Option<Result<Item, Error>> {
+fn next_item(sample: &mut std::vec::IntoIter<Item>, reader: &mut SourceReader) -> Option<Result<Item, Error>> {
     match sample.next() {
         Some(item) => Some(Ok(item)),
         None => reader.next().transpose(),
@@ -162,7 +162,7 @@ fn next_item(sample: &mut std::vec::IntoIter<Item>, reader: &mut Reader) -> Opti
 }
 
 /// A worker's thread: group after group, until there is none or no writer for the pieces.
-fn work(mut worker: Worker, tasks: &Receiver<Group>, finished: &Sender<Piece>, quitting: &Receiver<()>) {
+fn work(mut worker: Worker, tasks: &Receiver<ItemGroup>, finished: &Sender<GroupResult>, quitting: &Receiver<()>) {
     loop {
         let group = select! {
             recv(tasks) -> group => match group {
@@ -181,7 +181,7 @@ fn work(mut worker: Worker, tasks: &Receiver<Group>, finished: &Sender<Piece>, q
                     .map(|s| (*s).to_owned())
                     .or_else(|| panic.downcast_ref::<String>().cloned())
                     .unwrap_or_else(|| "a worker panicked".into());
-                Piece { index, slot: None, more: false, parts: vec![Part::Failed(Error::Bug(text))] }
+                GroupResult { index, slot: None, more: false, parts: vec![ItemResult::Failed(Error::Bug(text))] }
             }
         };
         if finished.send(piece).is_err() {

@@ -1,5 +1,5 @@
 //! One compute thread: decodes a group of morsels, takes the rows through the steps, and encodes them. Each group becomes
-//! one [`Piece`]; an error travels inside it, so that the writer meets it in order. Knows no path and no sink.
+//! one [`GroupResult`]; an error travels inside it, so that the writer meets it in order. Knows no path and no sink.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,9 +8,9 @@ use crossbeam_channel::{Receiver, Sender, select};
 
 use super::error::Error;
 use super::input::{Item, SourceInfo};
+use super::message::{GroupResult, InFlight, ItemGroup, ItemResult, MorselCounts, UnorderedRows};
 use super::output::{RowGroupBuilder, encode_rows};
-use super::piece::{Group, InFlight, MorselAccount, Part, Piece, UnorderedRows};
-use super::prepared::{Prepared, Shared};
+use super::prepared::{ExecutionState, Prepared};
 use super::rejects::RejectList;
 use super::schema::SchemaRules;
 use crate::column::{Batch, Morsel, RecordSpan, Schema};
@@ -18,11 +18,11 @@ use crate::format::decode::{Decoded, Outcome, RejectedRecord};
 use crate::format::frame::BufferPool;
 use crate::format::utf8::Repaired;
 use crate::format::{Format, OutputFormat, ParquetOptions};
-use crate::transform::{Places, Steps, Tally};
+use crate::transform::{RecordSpans, StepCounts, Steps};
 
 /// The state of one compute thread.
 pub(super) struct Worker {
-    shared: Shared,
+    shared: ExecutionState,
     steps: Steps,
     pool: BufferPool,
     /// The open row groups of each output that takes such, all with the columns below.
@@ -62,40 +62,40 @@ const LARGE_PIECE_BYTES: usize = 8 << 20;
 const EXPLODED_BYTES: usize = 64 << 10;
 
 /// The way to the writer before a piece is whole.
-struct HandOver<'a> {
-    shared: &'a Shared,
+struct PartialSender<'a> {
+    shared: &'a ExecutionState,
     index: u64,
-    finished: &'a Sender<Piece>,
+    finished: &'a Sender<GroupResult>,
 }
 
-impl HandOver<'_> {
+impl PartialSender<'_> {
     /// Hands `parts` over if they have become large. An error is the end of the execution.
-    fn if_large(&self, parts: &mut Vec<Part>) -> Result<(), Part> {
-        if parts.iter().map(Part::memory_size).sum::<usize>() < LARGE_PIECE_BYTES {
+    fn if_large(&self, parts: &mut Vec<ItemResult>) -> Result<(), ItemResult> {
+        if parts.iter().map(ItemResult::memory_size).sum::<usize>() < LARGE_PIECE_BYTES {
             return Ok(());
         }
-        let (sequencer, over) = (&self.shared.sequencer, || Part::Failed(Error::Cancelled));
+        let (sequencer, over) = (&self.shared.sequencer, || ItemResult::Failed(Error::Cancelled));
         if !sequencer.wait_for(self.index) {
             return Err(over());
         }
-        let part = Piece { index: self.index, slot: None, more: true, parts: std::mem::take(parts) };
+        let part = GroupResult { index: self.index, slot: None, more: true, parts: std::mem::take(parts) };
         if sequencer.hand_over(|| self.finished.send(part).is_ok()) { Ok(()) } else { Err(over()) }
     }
 
     /// Hands `parts` over if an output is live and the writer has nothing else to wait for.
-    fn if_live(&self, parts: &mut Vec<Part>) -> Result<(), Part> {
+    fn if_live(&self, parts: &mut Vec<ItemResult>) -> Result<(), ItemResult> {
         if !self.shared.prepared.is_live || parts.is_empty() || !self.shared.sequencer.is_at(self.index) {
             return Ok(());
         }
-        let part = Piece { index: self.index, slot: None, more: true, parts: std::mem::take(parts) };
+        let part = GroupResult { index: self.index, slot: None, more: true, parts: std::mem::take(parts) };
         let taken = self.shared.sequencer.hand_over(|| self.finished.send(part).is_ok());
-        if taken { Ok(()) } else { Err(Part::Failed(Error::Cancelled)) }
+        if taken { Ok(()) } else { Err(ItemResult::Failed(Error::Cancelled)) }
     }
 }
 
 impl Worker {
     /// A worker that returns the buffers of morsels to `pool`.
-    pub fn new(shared: &Shared, pool: &BufferPool) -> Self {
+    pub fn new(shared: &ExecutionState, pool: &BufferPool) -> Self {
         let steps = shared.prepared.worker_steps();
         let row_groups = RowGroups::of(&shared.prepared);
         Worker { shared: shared.clone(), steps, pool: pool.clone(), row_groups, columns: Arc::default() }
@@ -104,9 +104,14 @@ impl Worker {
     /// Carries `group` through. An error ends the piece, as its last part. `None` when the
     /// execution is over before the group is. Of a piece that becomes large, the first parts go to
     /// `finished` before.
-    pub fn run(&mut self, group: Group, quitting: &Receiver<()>, finished: &Sender<Piece>) -> Option<Piece> {
+    pub fn run(
+        &mut self,
+        group: ItemGroup,
+        quitting: &Receiver<()>,
+        finished: &Sender<GroupResult>,
+    ) -> Option<GroupResult> {
         let shared = self.shared.clone();
-        let early = HandOver { shared: &shared, index: group.index, finished };
+        let early = PartialSender { shared: &shared, index: group.index, finished };
         let mut parts = Vec::new();
         let mut schema = shared.registry.current();
         let result = loop {
@@ -128,7 +133,7 @@ impl Worker {
         if let Err(stop) = result {
             parts.push(stop);
         }
-        Some(Piece { index: group.index, slot: Some(group.slot), more: false, parts })
+        Some(GroupResult { index: group.index, slot: Some(group.slot), more: false, parts })
     }
 
     fn rules(&self) -> &SchemaRules {
@@ -139,9 +144,9 @@ impl Worker {
         &mut self,
         item: InFlight<Result<Item, Error>>,
         schema: &mut Arc<Schema>,
-        parts: &mut Vec<Part>,
-        early: &HandOver<'_>,
-    ) -> Result<(), Part> {
+        parts: &mut Vec<ItemResult>,
+        early: &PartialSender<'_>,
+    ) -> Result<(), ItemResult> {
         match item.value {
             Ok(Item::Morsel(morsel, info)) => {
                 let repaired = self.rules().repaired(&morsel);
@@ -155,8 +160,8 @@ impl Worker {
                         let placed = parts.split_off(first).into_iter();
                         parts.extend(placed.map(|part| placed_in_original(part, &morsel, repaired)));
                         match parts.get_mut(first).filter(|_| consumed == 0) {
-                            Some(Part::Account(account)) => account.utf8_replaced = repaired.replaced,
-                            Some(Part::Rows(rows)) => rows.account.utf8_replaced = repaired.replaced,
+                            Some(ItemResult::Account(account)) => account.utf8_replaced = repaired.replaced,
+                            Some(ItemResult::Rows(rows)) => rows.counts.utf8_replaced = repaired.replaced,
                             _ => {}
                         }
                     }
@@ -172,14 +177,14 @@ impl Worker {
             }
             Ok(Item::Rows(batch, info)) => self.rows(&batch, info, schema, parts),
             Ok(Item::Oversized(oversized, info)) => {
-                parts.push(Part::Oversized(oversized, info));
+                parts.push(ItemResult::Oversized(oversized, info));
                 Ok(())
             }
             Ok(Item::SourceEnd(info)) => {
-                parts.push(Part::SourceEnd(info));
+                parts.push(ItemResult::SourceEnd(info));
                 Ok(())
             }
-            Err(error) => Err(Part::Failed(error)),
+            Err(error) => Err(ItemResult::Failed(error)),
         }
     }
 
@@ -189,9 +194,9 @@ impl Worker {
         batch: &Batch,
         source: Arc<SourceInfo>,
         schema: &Arc<Schema>,
-        parts: &mut Vec<Part>,
-    ) -> Result<(), Part> {
-        parts.push(Part::Account(Box::new(MorselAccount {
+        parts: &mut Vec<ItemResult>,
+    ) -> Result<(), ItemResult> {
+        parts.push(ItemResult::Account(Box::new(MorselCounts {
             source,
             byte_offset: 0,
             records: batch.rows as u64,
@@ -208,12 +213,12 @@ impl Worker {
         self.write(batch, schema, parts)
     }
 
-    fn finish_row_groups(&mut self, decoded: &Arc<Schema>, parts: &mut Vec<Part>) -> Result<(), Part> {
+    fn finish_row_groups(&mut self, decoded: &Arc<Schema>, parts: &mut Vec<ItemResult>) -> Result<(), ItemResult> {
         for open in &mut self.row_groups {
-            let groups = open.builder.take().map_err(Part::Failed)?;
+            let groups = open.builder.take().map_err(ItemResult::Failed)?;
             groups.iter().for_each(|group| self.shared.prepared.outputs.learn_from(group));
             if !groups.is_empty() {
-                parts.push(Part::RowGroups { output: open.output, groups, decoded: decoded.clone() });
+                parts.push(ItemResult::RowGroups { output: open.output, groups, decoded: decoded.clone() });
             }
         }
         Ok(())
@@ -225,21 +230,21 @@ impl Worker {
         morsel: &Morsel,
         info: &Arc<SourceInfo>,
         schema: &mut Arc<Schema>,
-        parts: &mut Vec<Part>,
-    ) -> Result<usize, Part> {
+        parts: &mut Vec<ItemResult>,
+    ) -> Result<usize, ItemResult> {
         let decoded = loop {
             match self.rules().decode(morsel, info, schema) {
                 Outcome::Decoded(decoded) => break decoded,
-                Outcome::Surprise(mut surprise) => {
+                Outcome::SchemaMismatch(mut surprise) => {
                     surprise.schema = self.rules().only_needed(surprise.schema);
-                    if let Some(why) = self.rules().forbids(info, schema, &surprise.schema) {
+                    if let Some(why) = self.rules().forbidden_change(info, schema, &surprise.schema) {
                         let byte_offset = morsel.byte_offset;
-                        return Err(Part::Surprise { surprise, why, source: info.clone(), byte_offset });
+                        return Err(ItemResult::SchemaMismatch { surprise, why, source: info.clone(), byte_offset });
                     }
                     let wider = self.rules().with_declared_types(surprise.schema);
                     if wider == **schema {
                         let what = format!("decoding cannot go on at {}", surprise.what);
-                        return Err(Part::Failed(Error::Bug(what)));
+                        return Err(ItemResult::Failed(Error::Bug(what)));
                     }
                     self.finish_row_groups(schema, parts)?;
                     *schema = Arc::new(wider);
@@ -248,7 +253,7 @@ impl Worker {
         };
         let Decoded { mut batch, rejects, consumed, records, lines, duplicate_keys, observed } = decoded;
         // Flags such as "every integer fits a double" must reach the rows' schema.
-        let seen = schema.join(&observed, self.rules().mixing);
+        let seen = schema.join(&observed, self.rules().type_merge);
         if seen != **schema {
             self.finish_row_groups(schema, parts)?;
             *schema = Arc::new(seen);
@@ -276,7 +281,7 @@ impl Worker {
         let ends_open = ends_open && rejects.len() == n_rejects;
         self.shared.prepared.unseen.see(&batch);
         let has_origins = self.shared.prepared.has_limit || places.is_some();
-        let mut account = MorselAccount {
+        let mut account = MorselCounts {
             source: info.clone(),
             byte_offset: morsel.byte_offset,
             records,
@@ -291,7 +296,7 @@ impl Worker {
             ends_open,
         };
         let mut whole = Some(batch);
-        let (mut tally, mut taken) = (Tally::new(self.shared.prepared.has_limit), None);
+        let (mut tally, mut taken) = (StepCounts::new(self.shared.prepared.has_limit), None);
         let at = parts.len();
         for range in self.slices(rows, consumed) {
             let origins = has_origins.then(|| (range.start as u32..range.end as u32).collect());
@@ -303,12 +308,17 @@ impl Worker {
                 }
             };
             let applied = self.steps.apply(part, origins, std::mem::take(&mut tally), places.as_ref());
-            let applied = applied.map_err(|error| Part::Failed(error.into()))?;
+            let applied = applied.map_err(|error| ItemResult::Failed(error.into()))?;
             if !self.shared.prepared.ordered_steps.is_empty() {
                 account.nulled = self.steps.take_nulled();
                 account.mismatches = self.steps.take_mismatches();
                 let decoded = schema.clone();
-                parts.push(Part::Rows(Box::new(UnorderedRows { applied, account, decoded, places })));
+                parts.push(ItemResult::Rows(Box::new(UnorderedRows {
+                    applied,
+                    counts: account,
+                    decoded,
+                    spans: places,
+                })));
                 return Ok(consumed);
             }
             (tally, taken) = (applied.tally, applied.taken);
@@ -320,10 +330,10 @@ impl Worker {
         account.nulled = self.steps.take_nulled();
         account.mismatches = self.steps.take_mismatches();
         account.settle(&tally, taken, places.as_ref(), self.shared.prepared.keep_rejects);
-        parts.insert(at, Part::Account(Box::new(account)));
+        parts.insert(at, ItemResult::Account(Box::new(account)));
         if taken.is_some() {
             self.finish_row_groups(schema, parts)?;
-            return Err(Part::Enough);
+            return Err(ItemResult::Enough);
         }
         Ok(consumed)
     }
@@ -339,19 +349,21 @@ impl Worker {
     }
 
     /// Makes of rows what each output takes.
-    fn write(&mut self, batch: &Batch, schema: &Arc<Schema>, parts: &mut Vec<Part>) -> Result<(), Part> {
+    fn write(&mut self, batch: &Batch, schema: &Arc<Schema>, parts: &mut Vec<ItemResult>) -> Result<(), ItemResult> {
         if self.shared.prepared.outputs.has_rows() {
-            parts.push(Part::Encoded(encode_rows(&self.shared.prepared.outputs, batch, schema).map_err(Part::Failed)?));
+            parts.push(ItemResult::Encoded(
+                encode_rows(&self.shared.prepared.outputs, batch, schema).map_err(ItemResult::Failed)?,
+            ));
         }
         if !self.row_groups.is_empty() {
-            let columns = self.steps.output_schema(schema).map_err(|error| Part::Failed(error.into()))?;
+            let columns = self.steps.output_schema(schema).map_err(|error| ItemResult::Failed(error.into()))?;
             if *self.columns != columns {
                 self.finish_row_groups(schema, parts)?;
                 self.columns = Arc::new(columns);
             }
             let outputs = &self.shared.prepared.outputs;
             for RowGroups { options, builder, .. } in &mut self.row_groups {
-                builder.write(batch, || outputs.layout(&self.columns, options)).map_err(Part::Failed)?;
+                builder.write(batch, || outputs.layout(&self.columns, options)).map_err(ItemResult::Failed)?;
             }
         }
         Ok(())
@@ -359,9 +371,9 @@ impl Worker {
 }
 
 /// `part`, which is of a repaired morsel, with places and raw records of the original.
-fn placed_in_original(part: Part, original: &Morsel, repaired: &Repaired) -> Part {
+fn placed_in_original(part: ItemResult, original: &Morsel, repaired: &Repaired) -> ItemResult {
     let base = |byte_offset: u64| (byte_offset - original.byte_offset) as usize;
-    let placed = |account: &mut MorselAccount| {
+    let placed = |account: &mut MorselCounts| {
         let base = base(account.byte_offset);
         account.rejects = account.rejects.placed(|rejected| {
             let at = base + rejected.byte;
@@ -373,13 +385,13 @@ fn placed_in_original(part: Part, original: &Morsel, repaired: &Repaired) -> Par
         account.byte_offset = original.byte_offset;
     };
     match part {
-        Part::Account(mut account) => {
+        ItemResult::Account(mut account) => {
             placed(&mut account);
-            Part::Account(account)
+            ItemResult::Account(account)
         }
-        Part::Rows(mut rows) => {
-            if let Some(places) = &mut rows.places {
-                let base = base(rows.account.byte_offset);
+        ItemResult::Rows(mut rows) => {
+            if let Some(places) = &mut rows.spans {
+                let base = base(rows.counts.byte_offset);
                 for span in &mut places.spans {
                     let at = base + span.start as usize;
                     let (start, end) = (repaired.original(at), repaired.original(at + span.len as usize));
@@ -387,21 +399,21 @@ fn placed_in_original(part: Part, original: &Morsel, repaired: &Repaired) -> Par
                 }
                 places.morsel = original.clone();
             }
-            placed(&mut rows.account);
-            Part::Rows(rows)
+            placed(&mut rows.counts);
+            ItemResult::Rows(rows)
         }
-        Part::Surprise { mut surprise, why, source, byte_offset } => {
+        ItemResult::SchemaMismatch { mut surprise, why, source, byte_offset } => {
             surprise.byte = repaired.original(base(byte_offset) + surprise.byte);
-            Part::Surprise { surprise, why, source, byte_offset: original.byte_offset }
+            ItemResult::SchemaMismatch { surprise, why, source, byte_offset: original.byte_offset }
         }
         other => other,
     }
 }
 
 /// The records that the rows of `batch` are, taken out of it.
-fn places_of(batch: &mut Batch, morsel: &Morsel, info: &SourceInfo, rejects: &[RejectedRecord]) -> Option<Places> {
+fn places_of(batch: &mut Batch, morsel: &Morsel, info: &SourceInfo, rejects: &[RejectedRecord]) -> Option<RecordSpans> {
     let (_, spans) = batch.records.as_ref()?;
-    Some(Places {
+    Some(RecordSpans {
         morsel: morsel.clone(),
         spans: spans.clone(),
         skipped: rejects.iter().map(|rejected| rejected.record).collect(),

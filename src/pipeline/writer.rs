@@ -9,10 +9,10 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::error::{Error, FixedSchema, SchemaChange};
 use super::input::SourceInfo;
+use super::message::{GroupResult, ItemResult, MorselCounts, UnorderedRows};
 use super::output::{EncodedBatch, FinishedOutput, OutputWriter, encode_rows};
-use super::piece::{MorselAccount, Part, Piece, UnorderedRows};
 use super::plan::OnBadRecord;
-use super::prepared::{Prepared, Shared};
+use super::prepared::{ExecutionState, Prepared};
 use super::progress::{CANCEL_POLL, Control};
 use super::rejects::RejectsFile;
 use super::schema::SchemaRegistry;
@@ -48,7 +48,7 @@ pub(super) struct Totals {
 
 /// The start of the next morsel of a source, in lines and records.
 #[derive(Clone, Copy, Debug, Default)]
-struct Place {
+struct MorselStart {
     lines: u64,
     records: u64,
 }
@@ -66,7 +66,7 @@ pub(super) struct Writer<'a> {
     may_start_over: bool,
     steps: Option<Steps>,
     control: &'a Control,
-    places: BTreeMap<usize, Place>,
+    places: BTreeMap<usize, MorselStart>,
     /// Name of the source that the last account was of, and where its morsel starts.
     last_source: Option<Arc<str>>,
     last_byte: u64,
@@ -82,7 +82,7 @@ pub(super) struct Writer<'a> {
 }
 
 /// Whether to go on after a piece.
-enum Next {
+enum AfterGroup {
     More,
     /// No output has a reader any more.
     NoReader,
@@ -94,7 +94,7 @@ impl<'a> Writer<'a> {
     /// A writer into `outputs`, for a plan with so many sources. `may_start_over` says that everything can be done anew,
     /// with the schema of all records, should a column turn out to be of another type.
     pub fn new(
-        shared: &'a Shared,
+        shared: &'a ExecutionState,
         outputs: Vec<OutputWriter>,
         rejects: Option<RejectsFile>,
         n_sources: usize,
@@ -124,8 +124,8 @@ impl<'a> Writer<'a> {
     }
 
     /// Takes pieces until the workers are gone, and publishes the outputs.
-    pub fn run(mut self, pieces: &Receiver<Piece>) -> Result<(Totals, Finished), Error> {
-        let mut early: BTreeMap<u64, Piece> = BTreeMap::new();
+    pub fn run(mut self, pieces: &Receiver<GroupResult>) -> Result<(Totals, Finished), Error> {
+        let mut early: BTreeMap<u64, GroupResult> = BTreeMap::new();
         let mut next = 0;
         loop {
             if self.control.is_cancelled() {
@@ -140,12 +140,12 @@ impl<'a> Writer<'a> {
             while let Some(piece) = early.remove(&next) {
                 let more = piece.more;
                 match self.piece(piece)? {
-                    Next::More => {}
-                    Next::NoReader => {
+                    AfterGroup::More => {}
+                    AfterGroup::NoReader => {
                         self.totals.stopped_early = true;
                         return Ok((self.totals, Finished::default()));
                     }
-                    Next::Enough => {
+                    AfterGroup::Enough => {
                         self.totals.reached_limit = true;
                         return self.finish();
                     }
@@ -164,18 +164,18 @@ impl<'a> Writer<'a> {
         self.finish()
     }
 
-    fn piece(&mut self, piece: Piece) -> Result<Next, Error> {
-        let Piece { parts, slot, .. } = piece;
+    fn piece(&mut self, piece: GroupResult) -> Result<AfterGroup, Error> {
+        let GroupResult { parts, slot, .. } = piece;
         for part in parts {
             let next = match part {
-                Part::Account(account) => {
+                ItemResult::Account(account) => {
                     self.account(*account)?;
-                    Next::More
+                    AfterGroup::More
                 }
-                Part::Encoded(rows) => self.rows(rows)?,
-                Part::Rows(rows) => self.ordered(*rows)?,
-                Part::Enough => Next::Enough,
-                Part::RowGroups { output, groups, decoded } => {
+                ItemResult::Encoded(rows) => self.rows(rows)?,
+                ItemResult::Rows(rows) => self.ordered(*rows)?,
+                ItemResult::Enough => AfterGroup::Enough,
+                ItemResult::RowGroups { output, groups, decoded } => {
                     self.publish(&decoded)?;
                     if !self.outputs[output].is_abandoned() {
                         let written = self.outputs[output].append_row_groups(groups);
@@ -183,15 +183,15 @@ impl<'a> Writer<'a> {
                     }
                     self.next()
                 }
-                Part::Oversized(oversized, source) => {
+                ItemResult::Oversized(oversized, source) => {
                     self.oversized(oversized, &source)?;
-                    Next::More
+                    AfterGroup::More
                 }
-                Part::SourceEnd(source) => {
+                ItemResult::SourceEnd(source) => {
                     self.source_end(&source)?;
-                    Next::More
+                    AfterGroup::More
                 }
-                Part::Surprise { surprise, why, source, byte_offset } => {
+                ItemResult::SchemaMismatch { surprise, why, source, byte_offset } => {
                     let place = self.place(&source);
                     let position = Position {
                         source: source.name.clone(),
@@ -202,19 +202,19 @@ impl<'a> Writer<'a> {
                     let change = SchemaChange::Value { what: surprise.what, why };
                     return Err(Error::Schema { position, change });
                 }
-                Part::Failed(error) => return Err(error),
+                ItemResult::Failed(error) => return Err(error),
             };
-            if !matches!(next, Next::More) {
+            if !matches!(next, AfterGroup::More) {
                 return Ok(next);
             }
         }
         drop(slot);
-        Ok(Next::More)
+        Ok(AfterGroup::More)
     }
 
     /// Applies the steps that must see all rows in order.
-    fn ordered(&mut self, rows: UnorderedRows) -> Result<Next, Error> {
-        let UnorderedRows { applied, mut account, decoded, places } = rows;
+    fn ordered(&mut self, rows: UnorderedRows) -> Result<AfterGroup, Error> {
+        let UnorderedRows { applied, counts: mut account, decoded, spans: places } = rows;
         let steps = self.steps.as_mut().expect("rows come only if there are ordered steps");
         let applied = steps.apply(applied.batch, applied.origins, applied.tally, places.as_ref());
         let Applied { batch, taken, tally, .. } = applied?;
@@ -224,18 +224,18 @@ impl<'a> Writer<'a> {
         self.account(account)?;
         let rows = encode_rows(&self.prepared.outputs, &batch, &decoded)?;
         match self.rows(rows)? {
-            Next::More if taken.is_some() => Ok(Next::Enough),
+            AfterGroup::More if taken.is_some() => Ok(AfterGroup::Enough),
             next => Ok(next),
         }
     }
 
-    fn place(&mut self, source: &SourceInfo) -> Place {
+    fn place(&mut self, source: &SourceInfo) -> MorselStart {
         let header_lines = source.csv.as_ref().map_or(0, |csv| csv.header.lines);
-        *self.places.entry(source.index).or_insert(Place { lines: header_lines, records: 0 })
+        *self.places.entry(source.index).or_insert(MorselStart { lines: header_lines, records: 0 })
     }
 
-    fn account(&mut self, account: MorselAccount) -> Result<(), Error> {
-        let MorselAccount {
+    fn account(&mut self, account: MorselCounts) -> Result<(), Error> {
+        let MorselCounts {
             source,
             byte_offset,
             records,
@@ -278,7 +278,7 @@ impl<'a> Writer<'a> {
             }
             self.reject(position, rejected.reject, raw)?;
         }
-        self.places.insert(source.index, Place { lines: place.lines + lines, records: place.records + records });
+        self.places.insert(source.index, MorselStart { lines: place.lines + lines, records: place.records + records });
         Ok(())
     }
 
@@ -297,7 +297,7 @@ impl<'a> Writer<'a> {
             record: place.records,
         };
         self.reject(position, Reject { offset: 0, path: FieldPath::root(), reason: reason.into() }, None)?;
-        let next = Place { lines: place.lines + oversized.lines, records: place.records + 1 };
+        let next = MorselStart { lines: place.lines + oversized.lines, records: place.records + 1 };
         self.places.insert(source.index, next);
         Ok(())
     }
@@ -336,7 +336,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn rows(&mut self, rows: EncodedBatch) -> Result<Next, Error> {
+    fn rows(&mut self, rows: EncodedBatch) -> Result<AfterGroup, Error> {
         self.publish(&rows.decoded)?;
         if self.prepared.rules.demands.columns_fixed && rows.rows > 0 {
             let names = |schema: &Schema| schema.fields.iter().map(|field| field.name.clone()).collect::<Vec<_>>();
@@ -371,13 +371,13 @@ impl<'a> Writer<'a> {
     }
 
     /// Counts rows and bytes after something was written; the end if no output has a reader any more.
-    fn next(&mut self) -> Next {
+    fn next(&mut self) -> AfterGroup {
         let rows = self.outputs.iter().map(OutputWriter::rows).max().unwrap_or(0);
         self.control.add_rows_written(rows.saturating_sub(self.totals.rows_written));
         self.totals.rows_written = rows.max(self.totals.rows_written);
         self.count_bytes();
         // The others are not to suffer for one whose reader went away.
-        if self.outputs.iter().all(OutputWriter::is_abandoned) { Next::NoReader } else { Next::More }
+        if self.outputs.iter().all(OutputWriter::is_abandoned) { AfterGroup::NoReader } else { AfterGroup::More }
     }
 
     fn count_bytes(&mut self) {
@@ -396,7 +396,7 @@ impl<'a> Writer<'a> {
             return Ok(());
         }
         let rules = &self.prepared.rules;
-        let joined = known.join(seen, rules.mixing);
+        let joined = known.join(seen, rules.type_merge);
         if let Some(broken) = rules.broken_contract(&joined) {
             return Err(self.schema_error(SchemaChange::Contract(broken)));
         }
@@ -432,10 +432,10 @@ impl<'a> Writer<'a> {
     /// the column is JSON text, in which nothing is lost.
     fn check_types_stay(&self, columns: &Schema) -> Result<(), Error> {
         let written = self.outputs.iter().find_map(OutputWriter::row_group_columns).filter(|_| self.may_start_over);
-        let mixing = self.prepared.rules.mixing;
+        let type_merge = self.prepared.rules.type_merge;
         let differs = |field: &&Field| {
             let own = columns.position(&field.name).map(|i| &columns.fields[i].ty);
-            own.is_some_and(|own| field.ty != Type::Null && own.outline() != own.join(&field.ty, mixing).outline())
+            own.is_some_and(|own| field.ty != Type::Null && own.outline() != own.join(&field.ty, type_merge).outline())
         };
         match written.and_then(|written| written.fields.iter().find(differs)) {
             None => Ok(()),

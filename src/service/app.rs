@@ -6,9 +6,9 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 use super::config::Config;
+use super::directories::Directories;
 use super::engine::Engine;
 use super::faults::Faults;
-use super::folders::Folders;
 use super::rate::RateLimit;
 use super::sign::Signer;
 use super::store::Store;
@@ -18,7 +18,7 @@ pub(super) struct App {
     pub config: Config,
     pub store: Arc<Store>,
     pub engine: Arc<Engine>,
-    pub folders: Folders,
+    pub folders: Directories,
     pub signer: Signer,
     /// The faults on purpose.
     pub faults: Arc<Faults>,
@@ -31,5 +31,5 @@ pub(super) struct App {
     /// Of keys given to the page, right or wrong, by anybody.
     pub login_limit: RateLimit,
     /// One permit per request that may be under way.
-    pub places: Semaphore,
+    pub requests: Semaphore,
 }

@@ -15,7 +15,7 @@ use tempfile::NamedTempFile;
 
 use tar::{Archive, Builder, EntryType, Header};
 
-use super::folders::Folders;
+use super::directories::Directories;
 use super::notebooks::NotebookRow;
 use super::rows::{RunRow, UploadRow};
 use super::store::{self, RunFilter, Store};
@@ -29,7 +29,7 @@ const VERSION: u32 = 1;
 
 /// What was moved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Moved {
+pub struct ArchiveSummary {
     /// Workflows.
     pub workflows: usize,
     /// Runs that have ended.
@@ -90,18 +90,18 @@ enum Line {
 }
 
 /// Writes the state of `data_dir` to `path`, which appears whole. No service may have the folder open.
-pub fn export(data_dir: &Path, path: &Path) -> Result<Moved, Error> {
+pub fn export(data_dir: &Path, path: &Path) -> Result<ArchiveSummary, Error> {
     let now = Utc::now();
     if !data_dir.is_dir() {
         let cause = io::Error::from(io::ErrorKind::NotFound);
         return Err(Error::Folder { folder: data_dir.to_owned(), cause });
     }
-    let folders = Folders::make(data_dir).map_err(|cause| Error::Folder { folder: data_dir.to_owned(), cause })?;
+    let folders = Directories::make(data_dir).map_err(|cause| Error::Folder { folder: data_dir.to_owned(), cause })?;
     let store = Store::open(data_dir, now)?;
     let failed = |cause| Error::Archive { path: path.to_owned(), cause };
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = NamedTempFile::new_in(folder).map_err(failed)?;
-    let mut moved = Moved::default();
+    let mut moved = ArchiveSummary::default();
     {
         let mut out = Builder::new(BufWriter::with_capacity(256 << 10, &mut file));
         let mut lines = vec![Line::Head { version: VERSION, exported_at: now }];
@@ -151,7 +151,7 @@ pub fn export(data_dir: &Path, path: &Path) -> Result<Moved, Error> {
 
 /// Brings what `path` holds into `data_dir`, which is made if it is not there. What has an id that is there already
 /// stays as it is. No service may have the folder open.
-pub fn import(data_dir: &Path, path: &Path) -> Result<Moved, Error> {
+pub fn import(data_dir: &Path, path: &Path) -> Result<ArchiveSummary, Error> {
     let folder_failed = |cause| Error::Folder { folder: data_dir.to_owned(), cause };
     let failed = |cause| Error::Archive { path: path.to_owned(), cause };
     let not_ours = |why: String| Error::NotOurs { path: path.to_owned(), why };
@@ -160,7 +160,7 @@ pub fn import(data_dir: &Path, path: &Path) -> Result<Moved, Error> {
         return Err(not_ours("it is no tar, or truncated".to_owned()));
     }
     let mut archive = Archive::new(BufReader::with_capacity(256 << 10, file));
-    let folders = Folders::make(data_dir).map_err(folder_failed)?;
+    let folders = Directories::make(data_dir).map_err(folder_failed)?;
     let store = Store::open(data_dir, Utc::now())?;
     let notebooks: HashSet<String> = store.notebooks()?.into_iter().map(|row| row.file).collect();
     let mut text = None;
@@ -238,8 +238,8 @@ fn read_lines(text: &[u8]) -> Result<Vec<Line>, String> {
     }
 }
 
-fn put_all(store: &Store, lines: Vec<Line>) -> Result<Moved, store::Error> {
-    let mut moved = Moved::default();
+fn put_all(store: &Store, lines: Vec<Line>) -> Result<ArchiveSummary, store::Error> {
+    let mut moved = ArchiveSummary::default();
     let import = store.import()?;
     for line in lines {
         let (count, new) = match line {

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::answer::Fault;
+use super::api_error::ApiError;
 use super::location::Location;
 use super::raw;
 use crate::api::{Block, CreateWorkflow, Edge, Graph, UpdateWorkflow, ValidationError, WorkflowId};
@@ -12,15 +12,15 @@ const RESERVED_IDS: [&str; 7] =
     ["blocks", "cancel", "create_workflow", "delete_workflow", "run", "runs", "update_workflow"];
 
 /// Reads a body; an empty one is `null`. Malformed JSON is 400.
-pub(super) fn json(bytes: &[u8]) -> Result<Value, Fault> {
+pub(super) fn json(bytes: &[u8]) -> Result<Value, ApiError> {
     if bytes.trim_ascii().is_empty() {
         return Ok(Value::Null);
     }
-    serde_json::from_slice(bytes).map_err(|error| Fault::bad_request(format!("the body is not valid JSON: {error}")))
+    serde_json::from_slice(bytes).map_err(|error| ApiError::bad_request(format!("the body is not valid JSON: {error}")))
 }
 
 /// The body of `create_workflow`.
-pub(super) fn create(body: &Value) -> Result<CreateWorkflow, Fault> {
+pub(super) fn create(body: &Value) -> Result<CreateWorkflow, ApiError> {
     let mut check = Check::default();
     let place = Location::root("body");
     let Some(object) = check.object(body, &place) else { return Err(check.fault()) };
@@ -46,7 +46,7 @@ pub(super) fn create(body: &Value) -> Result<CreateWorkflow, Fault> {
 }
 
 /// The body of `update_workflow`, which may be empty; `id` is the workflow's, from the query.
-pub(super) fn update(body: &Value, id: &str) -> Result<UpdateWorkflow, Fault> {
+pub(super) fn update(body: &Value, id: &str) -> Result<UpdateWorkflow, ApiError> {
     let mut check = Check::default();
     check.id(id, &Location::root("query").key("workflow_id"));
     let place = Location::root("body");
@@ -75,7 +75,7 @@ pub(super) struct RunBody {
 
 /// Reads the body of `run`, which may be empty. The payload stays text, so that its numbers keep
 /// their digits.
-pub(super) fn run(bytes: &[u8]) -> Result<RunBody, Fault> {
+pub(super) fn run(bytes: &[u8]) -> Result<RunBody, ApiError> {
     let body = json(bytes)?;
     if body.is_null() {
         return Ok(RunBody::default());
@@ -108,7 +108,7 @@ pub(super) fn run(bytes: &[u8]) -> Result<RunBody, Fault> {
 }
 
 /// The body of `cancel`: the run's id, if it stands there.
-pub(super) fn cancel(body: &Value) -> Result<Option<String>, Fault> {
+pub(super) fn cancel(body: &Value) -> Result<Option<String>, ApiError> {
     if body.is_null() {
         return Ok(None);
     }
@@ -120,7 +120,7 @@ pub(super) fn cancel(body: &Value) -> Result<Option<String>, Fault> {
 }
 
 /// The body of the rotation of a signing secret, which may be empty: hours for which the old one goes on.
-pub(super) fn roll(body: &Value) -> Result<i64, Fault> {
+pub(super) fn roll(body: &Value) -> Result<i64, ApiError> {
     const DEFAULT_HOURS: i64 = 24;
     const MAX_HOURS: i64 = 72;
     if body.is_null() {
@@ -134,8 +134,8 @@ pub(super) fn roll(body: &Value) -> Result<i64, Fault> {
         None | Some(Value::Null) => Ok(DEFAULT_HOURS),
         Some(value) => match value.as_i64() {
             Some(hours @ 0..=MAX_HOURS) => Ok(hours),
-            Some(_) => Err(Fault::Invalid(vec![place.invalid("value_error", "Input should be between 0 and 72")])),
-            None => Err(Fault::Invalid(vec![place.invalid("int_type", "Input should be a valid integer")])),
+            Some(_) => Err(ApiError::Invalid(vec![place.invalid("value_error", "Input should be between 0 and 72")])),
+            None => Err(ApiError::Invalid(vec![place.invalid("int_type", "Input should be a valid integer")])),
         },
     }
 }
@@ -146,8 +146,8 @@ struct Check {
 }
 
 impl Check {
-    fn fault(self) -> Fault {
-        Fault::Invalid(self.errors)
+    fn fault(self) -> ApiError {
+        ApiError::Invalid(self.errors)
     }
 
     fn object<'a>(&mut self, value: &'a Value, place: &Location) -> Option<&'a Map<String, Value>> {
@@ -263,8 +263,8 @@ mod tests {
 
     use super::*;
 
-    fn places(fault: Fault) -> Vec<String> {
-        let Fault::Invalid(errors) = fault else { panic!("not a 422: {fault:?}") };
+    fn places(fault: ApiError) -> Vec<String> {
+        let ApiError::Invalid(errors) = fault else { panic!("not a 422: {fault:?}") };
         let text = |part: &Value| part.as_str().map_or_else(|| part.to_string(), str::to_owned);
         errors.iter().map(|error| error.loc.iter().map(text).collect::<Vec<_>>().join(".")).collect()
     }
@@ -300,7 +300,7 @@ mod tests {
         let body = run(br#"{"webhook_payload": [{"n": 12345678901234567890123}], "specs_override": null}"#).unwrap();
         assert_eq!(body.webhook_payload.as_deref(), Some(r#"[{"n": 12345678901234567890123}]"#));
         assert_eq!(run(b" ").unwrap(), RunBody::default());
-        assert!(matches!(run(b"{"), Err(Fault::Text(status, _)) if status == 400));
+        assert!(matches!(run(b"{"), Err(ApiError::Text(status, _)) if status == 400));
         assert_eq!(places(run(b"[]").unwrap_err()), ["body"]);
         assert_eq!(places(run(br#"{"webhook_payload": 3}"#).unwrap_err()), ["body.webhook_payload"]);
     }

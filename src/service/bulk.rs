@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::answer::Fault;
+use super::api_error::ApiError;
 use super::location::Location;
 use super::rows::ResultFormat;
 use crate::api::{Block, BulkKind, Edge, Graph, ValidationError};
@@ -37,21 +37,22 @@ pub(super) struct Settings {
 
 impl Settings {
     /// Reads the settings of a job; all problems are told at once.
-    pub(super) fn read(kind: BulkKind, text: &str) -> Result<Self, Fault> {
+    pub(super) fn read(kind: BulkKind, text: &str) -> Result<Self, ApiError> {
         let place = Location::root("body").key("config");
         if text.chars().count() > MAX_CONFIG_CHARS {
             let text = format!("config has more than {MAX_CONFIG_CHARS} characters");
-            return Err(Fault::Invalid(vec![place.invalid("string_too_long", text)]));
+            return Err(ApiError::Invalid(vec![place.invalid("string_too_long", text)]));
         }
         // Our reading: the form was read, so a text in it that is not JSON is 422.
-        let value: Value = serde_json::from_str(text)
-            .map_err(|error| Fault::Invalid(vec![place.invalid("json_invalid", format!("Invalid JSON: {error}"))]))?;
+        let value: Value = serde_json::from_str(text).map_err(|error| {
+            ApiError::Invalid(vec![place.invalid("json_invalid", format!("Invalid JSON: {error}"))])
+        })?;
         let Some(object) = value.as_object() else {
-            return Err(Fault::Invalid(vec![place.invalid("dict_type", "config must be a JSON object")]));
+            return Err(ApiError::Invalid(vec![place.invalid("dict_type", "config must be a JSON object")]));
         };
         let mut reader = Reader { kind, object, place, errors: Vec::new() };
         let settings = reader.settings();
-        if reader.errors.is_empty() { Ok(settings) } else { Err(Fault::Invalid(reader.errors)) }
+        if reader.errors.is_empty() { Ok(settings) } else { Err(ApiError::Invalid(reader.errors)) }
     }
 
     /// The workflow that does it, over the upload `handle`.
@@ -203,7 +204,7 @@ mod tests {
     use super::*;
 
     fn refused(kind: BulkKind, config: Value) -> Vec<String> {
-        let Err(Fault::Invalid(errors)) = Settings::read(kind, &config.to_string()) else {
+        let Err(ApiError::Invalid(errors)) = Settings::read(kind, &config.to_string()) else {
             panic!("{config} was accepted")
         };
         errors.iter().map(|error| error.loc.last().unwrap().to_string().replace('"', "")).collect()

@@ -7,18 +7,18 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
 /// A clock that shows the system's time until it is told otherwise. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Clock(Arc<Mutex<Option<Course>>>);
+pub struct Clock(Arc<Mutex<Option<ClockMode>>>);
 
 /// How the time goes that is shown.
 #[derive(Clone, Copy, Debug)]
-struct Course {
+struct ClockMode {
     /// Shown at the moment `since` of the system's clock.
     base: DateTime<Utc>,
     since: DateTime<Utc>,
     speed: f64,
 }
 
-impl Course {
+impl ClockMode {
     fn now(&self) -> DateTime<Utc> {
         let passed = (Utc::now() - self.since).num_microseconds().unwrap_or(i64::MAX) as f64 * self.speed;
         let passed = TimeDelta::microseconds(passed as i64);
@@ -53,10 +53,10 @@ impl Clock {
         self.lock().map_or(1.0, |course| course.speed)
     }
 
-    fn change(&self, change: impl FnOnce(&mut Course)) {
+    fn change(&self, change: impl FnOnce(&mut ClockMode)) {
         let mut shared = self.lock();
         let now = Utc::now();
-        let mut course = shared.map_or(Course { base: now, since: now, speed: 1.0 }, |course| Course {
+        let mut course = shared.map_or(ClockMode { base: now, since: now, speed: 1.0 }, |course| ClockMode {
             base: course.now(),
             since: now,
             ..course
@@ -65,7 +65,7 @@ impl Clock {
         *shared = Some(course);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Course>> {
+    fn lock(&self) -> MutexGuard<'_, Option<ClockMode>> {
         // Changed whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -11,7 +11,7 @@ use super::config::{Config, EnrichTable};
 use super::enrichment_sources::{EnrichmentSource, EnrichmentSources, ReferenceTable};
 use super::provider::{self, Provider};
 use crate::format::{Compression, OutputFormat};
-use crate::pipeline::{self, Control, Limits, Output, Plan, SchemaFrom, Target};
+use crate::pipeline::{self, Control, ExecutionPlan, Limits, Output, SchemaFrom, Target};
 use crate::source::Source;
 
 /// A reference table could not be loaded.
@@ -124,7 +124,7 @@ fn load_table(given: &EnrichTable, limit_bytes: u64, limits: &Limits, scratch: &
     let lines = tempfile::Builder::new().suffix(".ndjson").tempfile_in(scratch).map_err(read)?;
     let target = Target::File { path: lines.path().to_owned(), no_clobber: false, append: false };
     let output = Output { format: OutputFormat::Ndjson, compression: Compression::None, target };
-    let mut plan = Plan::new(Source::file(path), output);
+    let mut plan = ExecutionPlan::new(Source::file(path), output);
     plan.schema.from = SchemaFrom::Full;
     plan.limits = limits.clone();
     pipeline::execute(plan, &Control::new())

@@ -11,7 +11,7 @@ use crate::api::{Block, Edge, Graph, ValidationError};
 
 /// A graph that can run.
 #[derive(Debug)]
-pub(super) struct Checked {
+pub(super) struct CheckedGraph {
     /// The graph, every block with an id.
     pub graph: Graph,
     /// Indices of the blocks as they run: each after those that feed it, ties by number.
@@ -24,7 +24,7 @@ pub(super) struct Checked {
     pub rows: Vec<RowType>,
 }
 
-impl Checked {
+impl CheckedGraph {
     /// Index of the one block that nothing feeds.
     pub(super) fn source(&self) -> usize {
         self.order[0]
@@ -57,7 +57,7 @@ pub(super) fn with_ids(mut graph: Graph) -> Graph {
 
 /// Checks a graph that [`with_ids`] went over. `place` is where the graph stands in the request.
 /// All independent problems are told at once, each naming its block.
-pub(super) fn check(graph: Graph, place: &Location) -> Result<Checked, Vec<ValidationError>> {
+pub(super) fn check(graph: Graph, place: &Location) -> Result<CheckedGraph, Vec<ValidationError>> {
     let mut errors = Vec::new();
     let blocks_place = place.key("blocks");
     if graph.blocks.is_empty() {
@@ -79,7 +79,7 @@ pub(super) fn check(graph: Graph, place: &Location) -> Result<Checked, Vec<Valid
     }
     let blocks: Vec<_> = read.into_iter().flatten().collect();
     let rows = row_types(&graph.blocks, &blocks, &order, &parents, &blocks_place)?;
-    Ok(Checked { graph, order, parents, blocks, rows })
+    Ok(CheckedGraph { graph, order, parents, blocks, rows })
 }
 
 /// A block's name for people: `block 2 (filter)`.

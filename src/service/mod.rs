@@ -14,7 +14,7 @@
 //!
 //! Where the vendor's public material is silent, the code says "Our reading" beside the choice.
 
-mod answer;
+mod api_error;
 mod app;
 mod archive;
 mod blocks;
@@ -23,14 +23,15 @@ mod bulk;
 mod clock;
 mod config;
 mod count;
+mod directories;
 mod engine;
 mod enrich;
 mod enrichment_sources;
 mod faults;
 mod fields;
-mod folders;
 mod graph;
 mod location;
+mod metrics;
 mod notebooks;
 mod openapi;
 mod page;
@@ -48,17 +49,16 @@ mod server;
 mod sign;
 mod signing_secrets;
 mod store;
-mod tally;
 #[cfg(test)]
 mod tests;
 mod webhook;
 
-pub use archive::{Error as MoveError, Moved, export, import};
+pub use archive::{ArchiveSummary, Error as MoveError, export, import};
 pub use clock::Clock;
 pub use config::{Config, EnrichEndpoint, EnrichTable};
 pub use enrich::Error as EnrichError;
 pub use faults::{
-    Error as ScenarioError, Kind as FaultKind, Progress as FaultProgress, Rule as FaultRule, Scenario,
+    Error as ScenarioError, Kind as JsonErrorKind, Progress as FaultProgress, Rule as FaultRule, Scenario,
     Target as FaultTarget,
 };
 pub use openapi::document as openapi_document;

@@ -10,7 +10,9 @@ use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use crate::net::{Again, Budget, Policy, Repeat, Trouble, client_builder, is_loopback, retry_after};
+use crate::net::{
+    Repeatability, RetryAdvice, RetryBudget, RetryPolicy, TransportFailure, client_builder, is_loopback, retry_after,
+};
 
 /// Rows of one request. By eye: a request is small, and one that fails leaves few rows without.
 pub(super) const BATCH_ROWS: usize = 100;
@@ -19,7 +21,7 @@ pub(super) const BATCH_ROWS: usize = 100;
 pub(super) const AT_ONCE: usize = 4;
 
 /// Tries of one batch, the first included, and the time in which they begin. The run waits for them.
-const BUDGET: Budget = Budget { tries: 5, time: Duration::from_secs(120) };
+const BUDGET: RetryBudget = RetryBudget { tries: 5, time: Duration::from_secs(120) };
 
 /// A request that takes longer is given up, and may be tried again.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -31,18 +33,18 @@ const MAX_ANSWER_BYTES: usize = 32 << 20;
 pub(super) struct Provider {
     url: Url,
     client: reqwest::Client,
-    policy: Policy,
+    policy: RetryPolicy,
 }
 
 impl Provider {
     /// An endpoint at `url`.
     pub(super) fn new(url: Url) -> Result<Self, reqwest::Error> {
-        let policy = Policy {
+        let policy = RetryPolicy {
             first_delay: Duration::from_millis(200),
             max_delay: Duration::from_secs(5),
             rate_limit_delay: Duration::from_secs(2),
             retry_after_cap: Duration::from_secs(30),
-            ..Policy::default()
+            ..RetryPolicy::default()
         };
         let client = client_builder()
             // A body of personal data goes where the user said, and nowhere else.
@@ -77,22 +79,24 @@ impl Provider {
             tries += 1;
             let (again, named, why) = match self.try_once(body.clone()).await {
                 Ok(Ok(answers)) => return Ok(answers),
-                Ok(Err((status, named))) => (Repeat::Safe.after_status(status), named, format!("it answers {status}")),
+                Ok(Err((status, named))) => {
+                    (Repeatability::Safe.after_status(status), named, format!("it answers {status}"))
+                }
                 Err(Failed::NoAnswer(error)) => {
                     let why = if error.is_timeout() { "it does not answer in time" } else { "it cannot be reached" };
-                    (Repeat::Safe.after_trouble(Trouble::of(&error)), None, why.to_owned())
+                    (Repeatability::Safe.after_transport_failure(TransportFailure::of(&error)), None, why.to_owned())
                 }
-                Err(Failed::BadAnswer(why)) => (Again::Never, None, why),
+                Err(Failed::BadAnswer(why)) => (RetryAdvice::Never, None, why),
             };
             let delay = self.policy.delay(again, tries, named);
-            if again == Again::Never || tries >= BUDGET.tries || started.elapsed() + delay >= BUDGET.time {
+            if again == RetryAdvice::Never || tries >= BUDGET.tries || started.elapsed() + delay >= BUDGET.time {
                 return Err(why);
             }
             tokio::time::sleep(delay).await;
         }
     }
 
-    async fn try_once(&self, body: String) -> Result<Result<Answers, Refused>, Failed> {
+    async fn try_once(&self, body: String) -> Result<Result<ProviderRows, Refused>, Failed> {
         let request = self.client.post(self.url.clone()).header(CONTENT_TYPE, "application/json").body(body);
         let mut response = request.send().await.map_err(Failed::NoAnswer)?;
         let status = response.status();
@@ -112,7 +116,7 @@ impl Provider {
     }
 }
 
-type Answers = Vec<Option<Map<String, Value>>>;
+type ProviderRows = Vec<Option<Map<String, Value>>>;
 
 /// A status that is no success, and the wait that came with it.
 type Refused = (u16, Option<Duration>);
@@ -122,7 +126,7 @@ enum Failed {
     BadAnswer(String),
 }
 
-fn answers(bytes: &[u8]) -> Result<Answers, String> {
+fn answers(bytes: &[u8]) -> Result<ProviderRows, String> {
     let value: Value = serde_json::from_slice(bytes).map_err(|error| format!("its answer is no JSON: {error}"))?;
     let rows = match value {
         Value::Array(rows) => rows,

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use super::answer::Fault;
+use super::api_error::ApiError;
 use super::location::Location;
 
 /// The parameters of one request, decoded, in their order.
@@ -27,12 +27,12 @@ impl Query {
     }
 
     /// The value of `name`, or a 422 that asks for it.
-    pub(super) fn required(&self, name: &str) -> Result<&str, Fault> {
-        self.get(name).ok_or_else(|| Fault::Invalid(vec![Location::root("query").key(name).missing()]))
+    pub(super) fn required(&self, name: &str) -> Result<&str, ApiError> {
+        self.get(name).ok_or_else(|| ApiError::Invalid(vec![Location::root("query").key(name).missing()]))
     }
 
     /// A truth value in any of the spellings that the API's framework reads; false when absent.
-    pub(super) fn flag(&self, name: &str) -> Result<bool, Fault> {
+    pub(super) fn flag(&self, name: &str) -> Result<bool, ApiError> {
         let Some(text) = self.get(name) else { return Ok(false) };
         match text.to_ascii_lowercase().as_str() {
             "true" | "1" | "on" | "yes" | "t" | "y" => Ok(true),
@@ -42,13 +42,13 @@ impl Query {
                     .key(name)
                     .invalid("bool_parsing", "Input should be a valid boolean, unable to interpret input");
                 error.input = Some(text.into());
-                Err(Fault::Invalid(vec![error]))
+                Err(ApiError::Invalid(vec![error]))
             }
         }
     }
 
     /// A whole number between `least` and `most`, or `default` when absent.
-    pub(super) fn number(&self, name: &str, default: i64, least: i64, most: i64) -> Result<i64, Fault> {
+    pub(super) fn number(&self, name: &str, default: i64, least: i64, most: i64) -> Result<i64, ApiError> {
         let Some(text) = self.get(name) else { return Ok(default) };
         let bound = |key: &str, value: i64| Map::from_iter([(key.to_owned(), Value::from(value))]);
         let (kind, message, ctx) = match text.parse::<i64>() {
@@ -67,7 +67,7 @@ impl Query {
         let mut error = Location::root("query").key(name).invalid(kind, message);
         error.input = Some(text.into());
         error.ctx = (!ctx.is_empty()).then_some(ctx);
-        Err(Fault::Invalid(vec![error]))
+        Err(ApiError::Invalid(vec![error]))
     }
 }
 
@@ -93,7 +93,7 @@ mod tests {
         for (text, kind) in
             [("limit=501", "less_than_equal"), ("limit=0", "greater_than_equal"), ("limit=x", "int_parsing")]
         {
-            let Err(Fault::Invalid(errors)) = number(text) else { panic!("{text} was accepted") };
+            let Err(ApiError::Invalid(errors)) = number(text) else { panic!("{text} was accepted") };
             assert_eq!(errors[0].kind, kind);
         }
     }

@@ -2,7 +2,7 @@
 
 /// What to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(super) enum RequestedRange {
     /// The whole file, 200.
     Whole,
     /// These bytes, 206: the first and the number of them, which is not 0.
@@ -18,27 +18,27 @@ pub(super) enum Wanted {
 
 /// Reads a `Range` header for a file of `size` bytes. What is not one well-formed range of bytes
 /// (another unit, several ranges) is ignored, as the standard allows.
-pub(super) fn wanted(range: Option<&str>, size: u64) -> Wanted {
-    let Some((unit, spec)) = range.and_then(|text| text.split_once('=')) else { return Wanted::Whole };
+pub(super) fn requested_range(range: Option<&str>, size: u64) -> RequestedRange {
+    let Some((unit, spec)) = range.and_then(|text| text.split_once('=')) else { return RequestedRange::Whole };
     if !unit.trim().eq_ignore_ascii_case("bytes") || spec.contains(',') {
-        return Wanted::Whole;
+        return RequestedRange::Whole;
     }
-    let Some((first, last)) = spec.trim().split_once('-') else { return Wanted::Whole };
+    let Some((first, last)) = spec.trim().split_once('-') else { return RequestedRange::Whole };
     let (first, last) = (first.trim(), last.trim());
     let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
     if !digits(first) || !digits(last) {
-        return Wanted::Whole;
+        return RequestedRange::Whole;
     }
     // Digits that do not fit are beyond the end of any file.
     let number = |text: &str| text.parse::<u64>().unwrap_or(u64::MAX);
     let (start, end) = match (first.is_empty(), last.is_empty()) {
-        (true, true) => return Wanted::Whole,
+        (true, true) => return RequestedRange::Whole,
         (true, false) => (size.saturating_sub(number(last)), if number(last) == 0 { 0 } else { size }),
         (false, true) => (number(first), size),
-        (false, false) if number(first) > number(last) => return Wanted::Whole,
+        (false, false) if number(first) > number(last) => return RequestedRange::Whole,
         (false, false) => (number(first), number(last).saturating_add(1).min(size)),
     };
-    if start >= end { Wanted::Unsatisfiable } else { Wanted::Part { start, len: end - start } }
+    if start >= end { RequestedRange::Unsatisfiable } else { RequestedRange::Part { start, len: end - start } }
 }
 
 /// True when `If-Range` lets the range count: it names the very file. A weak tag never does; a
@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn single_ranges_are_read() {
-        let part = |start, len| Wanted::Part { start, len };
+        let part = |start, len| RequestedRange::Part { start, len };
         for (range, size, expected) in [
             ("bytes=0-9", 100, part(0, 10)),
             ("bytes=90-", 100, part(90, 10)),
@@ -61,23 +61,23 @@ mod tests {
             ("bytes=-10", 100, part(90, 10)),
             ("bytes=-1000", 100, part(0, 100)),
             ("Bytes = 5-5", 100, part(5, 1)),
-            ("bytes=99999999999999999999-", 100, Wanted::Unsatisfiable),
+            ("bytes=99999999999999999999-", 100, RequestedRange::Unsatisfiable),
             ("bytes=0-99999999999999999999", 100, part(0, 100)),
-            ("bytes=100-", 100, Wanted::Unsatisfiable),
-            ("bytes=-0", 100, Wanted::Unsatisfiable),
-            ("bytes=0-", 0, Wanted::Unsatisfiable),
-            ("bytes=-5", 0, Wanted::Unsatisfiable),
-            ("bytes=9-5", 100, Wanted::Whole),
-            ("bytes=-", 100, Wanted::Whole),
-            ("bytes=a-b", 100, Wanted::Whole),
-            ("bytes=+1-2", 100, Wanted::Whole),
-            ("bytes=0-1,4-5", 100, Wanted::Whole),
-            ("rows=0-1", 100, Wanted::Whole),
-            ("0-1", 100, Wanted::Whole),
+            ("bytes=100-", 100, RequestedRange::Unsatisfiable),
+            ("bytes=-0", 100, RequestedRange::Unsatisfiable),
+            ("bytes=0-", 0, RequestedRange::Unsatisfiable),
+            ("bytes=-5", 0, RequestedRange::Unsatisfiable),
+            ("bytes=9-5", 100, RequestedRange::Whole),
+            ("bytes=-", 100, RequestedRange::Whole),
+            ("bytes=a-b", 100, RequestedRange::Whole),
+            ("bytes=+1-2", 100, RequestedRange::Whole),
+            ("bytes=0-1,4-5", 100, RequestedRange::Whole),
+            ("rows=0-1", 100, RequestedRange::Whole),
+            ("0-1", 100, RequestedRange::Whole),
         ] {
-            assert_eq!(wanted(Some(range), size), expected, "{range} of {size}");
+            assert_eq!(requested_range(Some(range), size), expected, "{range} of {size}");
         }
-        assert_eq!(wanted(None, 100), Wanted::Whole);
+        assert_eq!(requested_range(None, 100), RequestedRange::Whole);
     }
 
     #[test]

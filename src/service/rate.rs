@@ -37,7 +37,7 @@ struct Window {
 
 /// Where a key stands after one more request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Standing {
+pub(super) struct RateState {
     limit: u32,
     remaining: u32,
     /// When the window ends, in seconds since 1970.
@@ -55,7 +55,7 @@ impl RateLimit {
     }
 
     /// Counts a request under `key`; `None` where there is no limit. One that is refused is not counted.
-    pub(super) fn take(&self, key: &str) -> Option<Standing> {
+    pub(super) fn take(&self, key: &str) -> Option<RateState> {
         if self.per_minute == 0 {
             return None;
         }
@@ -76,7 +76,7 @@ impl RateLimit {
         }
         let allowed = window.used < self.per_minute;
         window.used += u32::from(allowed);
-        Some(Standing {
+        Some(RateState {
             limit: self.per_minute,
             remaining: self.per_minute - window.used,
             reset: window.ends_ms.div_euclid(1000) + i64::from(window.ends_ms.rem_euclid(1000) > 0),
@@ -86,7 +86,7 @@ impl RateLimit {
     }
 }
 
-impl Standing {
+impl RateState {
     /// Tells it in the headers of an answer. Our reading: `X-RateLimit-Reset` is the natural third of the two that are
     /// named, in seconds since 1970; `Retry-After` comes with a refusal only.
     pub(super) fn tell(&self, headers: &mut HeaderMap) {

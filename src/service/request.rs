@@ -9,19 +9,19 @@ use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use futures::StreamExt;
 
-use super::answer::Fault;
+use super::api_error::ApiError;
 use super::query::Query;
 use crate::api::routes::API_KEY_HEADER;
 
 /// Does `work` on a thread that may block. A panic goes on in the caller.
 pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Fault> + Send + 'static,
-) -> Result<T, Fault> {
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => Err(Fault::Text(StatusCode::SERVICE_UNAVAILABLE, "the service is stopping".to_owned())),
+            Err(_) => Err(ApiError::Text(StatusCode::SERVICE_UNAVAILABLE, "the service is stopping".to_owned())),
         },
     }
 }
@@ -32,21 +32,21 @@ pub(super) fn given_key(headers: &HeaderMap) -> &str {
 }
 
 /// The bytes of a JSON body.
-pub(super) fn body_bytes(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Fault> {
+pub(super) fn body_bytes(body: Result<Bytes, BytesRejection>) -> Result<Bytes, ApiError> {
     body.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Fault::too_large("the body is larger than this service accepts"),
-        _ => Fault::bad_request("the body could not be read"),
+        StatusCode::PAYLOAD_TOO_LARGE => ApiError::too_large("the body is larger than this service accepts"),
+        _ => ApiError::bad_request("the body could not be read"),
     })
 }
 
 /// The text of a path's one parameter.
-pub(super) fn path_text(path: Result<Path<String>, PathRejection>) -> Result<String, Fault> {
+pub(super) fn path_text(path: Result<Path<String>, PathRejection>) -> Result<String, ApiError> {
     path.map(|Path(text)| text).map_err(|_| not_found_path())
 }
 
 /// A path whose parameters are not UTF-8 names nothing.
-pub(super) fn not_found_path() -> Fault {
-    Fault::not_found("Not Found")
+pub(super) fn not_found_path() -> ApiError {
+    ApiError::not_found("Not Found")
 }
 
 /// The parameters of a request.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 
 use super::clock::Clock;
-use super::folders::Folders;
+use super::directories::Directories;
 use super::store::{self, Store};
 
 /// Which runs stay.
@@ -23,7 +23,7 @@ pub enum Retain {
 pub(super) struct Retention {
     pub retain: Option<Retain>,
     pub store: Arc<Store>,
-    pub folders: Folders,
+    pub folders: Directories,
     pub clock: Clock,
 }
 

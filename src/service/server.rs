@@ -13,11 +13,11 @@ use tokio::task::JoinHandle;
 
 use super::app::App;
 use super::config::Config;
+use super::directories::Directories;
 use super::engine::Engine;
 use super::enrich;
 use super::enrichment_sources::EnrichmentSources;
 use super::faults::Faults;
-use super::folders::Folders;
 use super::notebooks;
 use super::rate::RateLimit;
 use super::retention::Retention;
@@ -124,7 +124,7 @@ impl Service {
             rate_limit: RateLimit::new(config.rate_limit, config.clock.clone()),
             bulk_limit: RateLimit::new(config.bulk_limit, config.clock.clone()),
             login_limit: RateLimit::new(LOGINS_PER_MINUTE, config.clock.clone()),
-            places: Semaphore::new(config.max_requests.clamp(1, Semaphore::MAX_PERMITS)),
+            requests: Semaphore::new(config.max_requests.clamp(1, Semaphore::MAX_PERMITS)),
             engine: Arc::clone(&engine),
             store,
             folders,
@@ -205,7 +205,7 @@ async fn sweep(retention: Retention) {
 struct Opened {
     config: Config,
     store: Arc<Store>,
-    folders: Folders,
+    folders: Directories,
     sources: EnrichmentSources,
     /// Runs that an earlier service did not begin.
     waiting: Vec<(RunRow, JobRow)>,
@@ -216,7 +216,7 @@ async fn open(config: Config) -> Result<Opened, Error> {
     let opened = tokio::task::spawn_blocking(move || {
         let root = &config.data_dir;
         let failed = |cause| Error::Folder { folder: root.clone(), cause };
-        let folders = Folders::make(root).map_err(failed)?;
+        let folders = Directories::make(root).map_err(failed)?;
         let store = Store::open(root, config.clock.now())?;
         let interrupted = store.fail_interrupted(config.clock.now())?;
         let is_run = |id: &_| store.run(id).map_or(true, |run| run.is_some());

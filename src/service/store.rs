@@ -77,7 +77,7 @@ pub(super) struct Store {
 }
 
 /// What became of a start.
-pub(super) enum Started {
+pub(super) enum StartOutcome {
     /// A new run.
     New,
     /// The idempotency key had started this one before; nothing was written.
@@ -206,7 +206,12 @@ impl Store {
     /// with one key at the same time, one is new.
     ///
     /// `job` is what it needs to begin if this service ends before; without it the run has failed then.
-    pub(super) fn start_run(&self, row: &RunRow, job: Option<&JobRow>, key: Option<&str>) -> Result<Started, Error> {
+    pub(super) fn start_run(
+        &self,
+        row: &RunRow,
+        job: Option<&JobRow>,
+        key: Option<&str>,
+    ) -> Result<StartOutcome, Error> {
         let now = row.queued_at;
         let write = self.database.begin_write()?;
         if let Some(key) = key {
@@ -214,7 +219,7 @@ impl Store {
             if let Some(before) = before
                 && let Some(run) = read_row(&write, RUNS, &before.run_id.0)?
             {
-                return Ok(Started::Before(Box::new(run)));
+                return Ok(StartOutcome::Before(Box::new(run)));
             }
             write_row(&write, KEYS, key, &KeyRow { run_id: row.id.clone(), created_at: now })?;
         }
@@ -232,7 +237,7 @@ impl Store {
             write_row(&write, JOBS, &row.id.0, job)?;
         }
         write.commit()?;
-        Ok(Started::New)
+        Ok(StartOutcome::New)
     }
 
     /// Replaces what is known of a run.
@@ -549,7 +554,7 @@ mod tests {
         let store = Store::open(folder.path(), at(0)).unwrap();
         let secret = store.secret();
         for (id, status) in [("a", RunStatus::Completed), ("b", RunStatus::Running), ("c", RunStatus::Queued)] {
-            assert!(matches!(store.start_run(&run(id, "w", status, 10), None, None).unwrap(), Started::New));
+            assert!(matches!(store.start_run(&run(id, "w", status, 10), None, None).unwrap(), StartOutcome::New));
         }
         drop(store);
         let store = Store::open(folder.path(), at(20)).unwrap();
@@ -581,11 +586,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path(), at(0)).unwrap();
         let start = |id: &str, at: i64| store.start_run(&run(id, "w", RunStatus::Queued, at), None, Some("k")).unwrap();
-        assert!(matches!(start("a", 0), Started::New));
-        assert!(matches!(start("b", 86_399), Started::Before(before) if before.id.0 == "a"));
+        assert!(matches!(start("a", 0), StartOutcome::New));
+        assert!(matches!(start("b", 86_399), StartOutcome::Before(before) if before.id.0 == "a"));
         assert!(store.started_before("k", at(86_399)).unwrap().is_some());
         assert!(store.started_before("k", at(86_400)).unwrap().is_none());
-        assert!(matches!(start("c", 86_400), Started::New));
+        assert!(matches!(start("c", 86_400), StartOutcome::New));
         assert!(store.run(&RunId("b".to_owned())).unwrap().is_none());
     }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 use super::flush::Flusher;
-use super::partial::{self, folder_of};
+use super::partial::{self, directory_of};
 use super::target::{Reread, Target};
 
 /// A file being written under a temporary name in the folder of its final one. Dropped without
@@ -89,7 +89,7 @@ impl PendingFile {
         // A process that was just killed may have held its partial file still when this one began.
         let _ = partial::remove_stale(&self.path);
         // Some file systems cannot sync a folder; the rename itself has happened.
-        if let Ok(folder) = File::open(folder_of(&self.path)) {
+        if let Ok(folder) = File::open(directory_of(&self.path)) {
             let _ = folder.sync_all();
         }
         Ok(())
@@ -142,7 +142,7 @@ pub fn check_writable(path: &Path) -> io::Result<()> {
     match std::fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => Err(io::Error::new(io::ErrorKind::IsADirectory, "is a folder")),
         Ok(metadata) if !metadata.is_file() => Ok(()),
-        _ => tempfile::tempfile_in(folder_of(path)).map(drop),
+        _ => tempfile::tempfile_in(directory_of(path)).map(drop),
     }
 }
 

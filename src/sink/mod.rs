@@ -17,7 +17,7 @@ mod stream;
 mod target;
 
 pub use file::{PendingFile, check_writable};
-pub use object::{ObjectFolder, ObjectPlace, ObjectUpload};
+pub use object::{ObjectLocation, ObjectPrefix, ObjectUpload};
 pub use open::Sink;
 pub use partial::remove_stale;
 pub use staging::{PartFile, Staging};

@@ -6,7 +6,7 @@ use super::target::Target;
 
 /// Where an object is to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ObjectPlace {
+pub struct ObjectLocation {
     /// Its URL.
     pub url: String,
     /// What it takes to write there.
@@ -15,7 +15,7 @@ pub struct ObjectPlace {
     pub no_clobber: bool,
 }
 
-impl ObjectPlace {
+impl ObjectLocation {
     /// Refuses.
     pub fn check(&self) -> io::Result<()> {
         Err(io::Error::new(io::ErrorKind::Unsupported, "this build of drawoff has no object stores"))
@@ -28,7 +28,7 @@ pub enum ObjectUpload {}
 
 impl ObjectUpload {
     /// Refuses.
-    pub fn begin(place: &ObjectPlace) -> io::Result<Self> {
+    pub fn begin(place: &ObjectLocation) -> io::Result<Self> {
         place.check().and_then(|()| Err(io::ErrorKind::Unsupported.into()))
     }
 }
@@ -37,11 +37,11 @@ impl Target for ObjectUpload {}
 
 /// There are none.
 #[derive(Debug)]
-pub enum ObjectFolder {}
+pub enum ObjectPrefix {}
 
-impl ObjectFolder {
+impl ObjectPrefix {
     /// Refuses.
-    pub fn open(place: &ObjectPlace) -> io::Result<Self> {
+    pub fn open(place: &ObjectLocation) -> io::Result<Self> {
         place.check().and_then(|()| Err(io::ErrorKind::Unsupported.into()))
     }
 

@@ -31,7 +31,7 @@ const ABORT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where an object is to be: its URL, and what it takes to write there.
 #[derive(Clone, PartialEq, Eq)]
-pub struct ObjectPlace {
+pub struct ObjectLocation {
     /// `s3://bucket/key`, `gs://…`, `az://…`.
     pub url: String,
     /// Credentials and addresses, by the lower-case names of the environment's variables: `aws_access_key_id`.
@@ -40,14 +40,14 @@ pub struct ObjectPlace {
     pub no_clobber: bool,
 }
 
-impl fmt::Debug for ObjectPlace {
+impl fmt::Debug for ObjectLocation {
     /// Without the options, which hold secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ObjectPlace").field("url", &self.url).field("no_clobber", &self.no_clobber).finish()
+        f.debug_struct("ObjectLocation").field("url", &self.url).field("no_clobber", &self.no_clobber).finish()
     }
 }
 
-impl ObjectPlace {
+impl ObjectLocation {
     /// Fails now if no upload could be begun there later: begins one and takes it back. Blocks; not to be called on a
     /// thread of an async runtime.
     pub fn check(&self) -> io::Result<()> {
@@ -111,12 +111,12 @@ pub struct ObjectUpload {
     /// What was written and makes no part yet.
     rest: Vec<u8>,
     /// Begun with the first full part; an object that is smaller is put at once.
-    parts: Option<Parts>,
+    parts: Option<UploadParts>,
     /// Of its own: the thread that writes is not an async one.
     runtime: Arc<Runtime>,
 }
 
-struct Parts {
+struct UploadParts {
     upload: Box<dyn MultipartUpload>,
     underway: JoinSet<object_store::Result<()>>,
 }
@@ -129,7 +129,7 @@ impl fmt::Debug for ObjectUpload {
 
 impl ObjectUpload {
     /// Begins an upload. Blocks, as its other methods; not to be called on a thread of an async runtime.
-    pub fn begin(place: &ObjectPlace) -> io::Result<Self> {
+    pub fn begin(place: &ObjectLocation) -> io::Result<Self> {
         let (store, path) = place.store()?;
         if path.as_ref().is_empty() {
             return Err(invalid("the URL names no object: it ends with the bucket"));
@@ -156,7 +156,7 @@ impl ObjectUpload {
         let bytes = std::mem::take(&mut self.rest);
         if self.parts.is_none() {
             let upload = self.runtime.block_on(self.store.put_multipart(&self.path)).map_err(said)?;
-            self.parts = Some(Parts { upload, underway: JoinSet::new() });
+            self.parts = Some(UploadParts { upload, underway: JoinSet::new() });
         }
         let Some(parts) = &mut self.parts else { unreachable!("it was made above") };
         let part = parts.upload.put_part(PutPayload::from(bytes));
@@ -247,25 +247,25 @@ impl Drop for ObjectUpload {
 }
 
 /// A folder of objects: those of a store whose names begin with the same path.
-pub struct ObjectFolder {
+pub struct ObjectPrefix {
     store: Arc<dyn ObjectStore>,
     prefix: Path,
     no_clobber: bool,
     runtime: Arc<Runtime>,
 }
 
-impl fmt::Debug for ObjectFolder {
+impl fmt::Debug for ObjectPrefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ObjectFolder").field("prefix", &self.prefix).finish_non_exhaustive()
+        f.debug_struct("ObjectPrefix").field("prefix", &self.prefix).finish_non_exhaustive()
     }
 }
 
-impl ObjectFolder {
+impl ObjectPrefix {
     /// The folder at a URL, which may be that of a whole bucket. Asks the store for nothing. Its methods block; not to be
     /// called on a thread of an async runtime.
-    pub fn open(place: &ObjectPlace) -> io::Result<Self> {
+    pub fn open(place: &ObjectLocation) -> io::Result<Self> {
         let (store, prefix) = place.store()?;
-        Ok(ObjectFolder { store, prefix, no_clobber: place.no_clobber, runtime: Arc::new(runtime()?) })
+        Ok(ObjectPrefix { store, prefix, no_clobber: place.no_clobber, runtime: Arc::new(runtime()?) })
     }
 
     /// The object called `name` below the folder, as it is written.
@@ -417,7 +417,7 @@ mod tests {
     fn a_folder_is_the_objects_below_a_name() {
         let store: Arc<dyn ObjectStore> = Arc::new(object_store::memory::InMemory::new());
         let runtime = Arc::new(runtime().unwrap());
-        let folder = |prefix: &str| ObjectFolder {
+        let folder = |prefix: &str| ObjectPrefix {
             store: store.clone(),
             prefix: Path::from(prefix),
             no_clobber: false,
@@ -442,7 +442,7 @@ mod tests {
             without_queries("for url (https://a.example/b?sig=secret) twice http://c/d?x"),
             "for url (https://a.example/b) twice http://c/d"
         );
-        let place = ObjectPlace {
+        let place = ObjectLocation {
             url: "s3://a/b".into(),
             options: vec![("aws_secret_access_key".into(), "marked".into())],
             no_clobber: false,

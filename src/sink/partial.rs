@@ -17,7 +17,7 @@ use tempfile::NamedTempFile;
 const SUFFIX: &str = ".partial";
 
 /// What the names of hidden folders begin with.
-const FOLDER_PREFIX: &str = ".parts.";
+const DIRECTORY_PREFIX: &str = ".parts.";
 
 /// The file in a hidden folder that its writer holds a lock on.
 const LOCK: &str = "lock";
@@ -43,7 +43,7 @@ pub(super) fn create(path: &Path) -> io::Result<NamedTempFile> {
         // As any program's output: the umask decides.
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
-    let temp = builder.tempfile_in(folder_of(path))?;
+    let temp = builder.tempfile_in(directory_of(path))?;
     // Some file systems have no locks; the number in the name is then all that protects it.
     let _ = temp.as_file().try_lock();
     Ok(temp)
@@ -51,20 +51,20 @@ pub(super) fn create(path: &Path) -> io::Result<NamedTempFile> {
 
 /// Makes a hidden folder in `folder` for files in the making, after taking away those of dead processes. The file that is
 /// returned holds the lock on it.
-pub(super) fn create_folder(folder: &Path) -> io::Result<(PathBuf, File)> {
-    let _ = remove_stale_folders(folder);
-    let prefix = format!("{FOLDER_PREFIX}{}-", std::process::id());
+pub(super) fn create_directory(folder: &Path) -> io::Result<(PathBuf, File)> {
+    let _ = remove_stale_directories(folder);
+    let prefix = format!("{DIRECTORY_PREFIX}{}-", std::process::id());
     let hidden = tempfile::Builder::new().prefix(&prefix).suffix(SUFFIX).tempdir_in(folder)?;
     let lock = File::create(hidden.path().join(LOCK))?;
     let _ = lock.try_lock();
     Ok((hidden.keep(), lock))
 }
 
-fn remove_stale_folders(folder: &Path) -> io::Result<()> {
+fn remove_stale_directories(folder: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         let name = entry.file_name();
-        let Some(writer) = name.to_str().and_then(|name| writer_of(name, FOLDER_PREFIX)) else { continue };
+        let Some(writer) = name.to_str().and_then(|name| writer_of(name, DIRECTORY_PREFIX)) else { continue };
         // Without its lock it may be one that is being made just now; then its process lives.
         let stale = match std::fs::symlink_metadata(entry.path().join(LOCK)) {
             Ok(_) => is_stale(&entry.path().join(LOCK), writer),
@@ -81,7 +81,7 @@ fn remove_stale_folders(folder: &Path) -> io::Result<()> {
 /// processes stay. A folder that is not there has none.
 pub fn remove_stale(path: &Path) -> io::Result<usize> {
     let prefix = prefix(path)?;
-    let entries = match std::fs::read_dir(folder_of(path)) {
+    let entries = match std::fs::read_dir(directory_of(path)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
         entries => entries?,
     };
@@ -133,7 +133,7 @@ fn prefix(path: &Path) -> io::Result<String> {
 }
 
 /// The folder that holds `path`.
-pub fn folder_of(path: &Path) -> &Path {
+pub fn directory_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),

@@ -4,14 +4,14 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::object::{ObjectFolder, ObjectPlace};
+use super::object::{ObjectLocation, ObjectPrefix};
 use super::partial;
 use super::target::{Reread, Target};
 
 /// Files in the making for one folder. Dropped before [`Staging::end`], it leaves nothing of them behind.
 #[derive(Debug)]
 pub struct Staging {
-    home: Home,
+    home: StagingHome,
     /// The hidden folder, inside the other, or for a store in that of the system's temporary files.
     hidden: PathBuf,
     /// Held for its lock, by which others know that the writer lives.
@@ -20,13 +20,13 @@ pub struct Staging {
 
 /// Where the files will stand.
 #[derive(Debug)]
-enum Home {
+enum StagingHome {
     Folder {
         path: PathBuf,
         /// It was not there before.
         made: bool,
     },
-    Store(ObjectFolder),
+    Store(ObjectPrefix),
 }
 
 /// What stands in a folder that is being filled, for one who comes after a kill.
@@ -40,15 +40,15 @@ impl Staging {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
             Err(error) => return Err(error),
         };
-        let (hidden, lock) = partial::create_folder(folder)?;
-        Ok(Staging { home: Home::Folder { path: folder.to_owned(), made }, hidden, _lock: lock })
+        let (hidden, lock) = partial::create_directory(folder)?;
+        Ok(Staging { home: StagingHome::Folder { path: folder.to_owned(), made }, hidden, _lock: lock })
     }
 
     /// Begins to fill a folder of a store. Its files are made in the file system, and uploaded when they are published.
-    pub fn in_store(place: &ObjectPlace) -> io::Result<Self> {
-        let store = ObjectFolder::open(place)?;
-        let (hidden, lock) = partial::create_folder(&std::env::temp_dir())?;
-        Ok(Staging { home: Home::Store(store), hidden, _lock: lock })
+    pub fn in_store(place: &ObjectLocation) -> io::Result<Self> {
+        let store = ObjectPrefix::open(place)?;
+        let (hidden, lock) = partial::create_directory(&std::env::temp_dir())?;
+        Ok(Staging { home: StagingHome::Store(store), hidden, _lock: lock })
     }
 
     /// A new file, empty.
@@ -59,42 +59,42 @@ impl Staging {
     /// Gives a part its name below the folder. What stands there is replaced.
     pub fn publish(&self, part: &Path, name: &Path) -> io::Result<()> {
         match &self.home {
-            Home::Folder { path, .. } => {
+            StagingHome::Folder { path, .. } => {
                 let to = path.join(name);
                 if let Some(parent) = to.parent() {
                     std::fs::create_dir_all(parent)?;
                 }
                 std::fs::rename(part, to)
             }
-            Home::Store(store) => store.upload(part, object_name(name)?),
+            StagingHome::Store(store) => store.upload(part, object_name(name)?),
         }
     }
 
     /// True if something stands at `name` below the folder.
     pub fn exists(&self, name: &Path) -> io::Result<bool> {
         match &self.home {
-            Home::Folder { path, .. } => Ok(path.join(name).exists()),
-            Home::Store(store) => store.exists(object_name(name)?),
+            StagingHome::Folder { path, .. } => Ok(path.join(name).exists()),
+            StagingHome::Store(store) => store.exists(object_name(name)?),
         }
     }
 
     /// The text of a small file below the folder, if there is one.
     pub fn read(&self, name: &str) -> io::Result<Option<String>> {
         match &self.home {
-            Home::Folder { path, .. } => match std::fs::read_to_string(path.join(name)) {
+            StagingHome::Folder { path, .. } => match std::fs::read_to_string(path.join(name)) {
                 Ok(text) => Ok(Some(text)),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
                 Err(error) => Err(error),
             },
-            Home::Store(store) => store.read(name),
+            StagingHome::Store(store) => store.read(name),
         }
     }
 
     /// Removes a file below the folder, and the folders that it leaves empty. One that is not there is no error.
     pub fn remove(&self, name: &Path) -> io::Result<()> {
         let folder = match &self.home {
-            Home::Folder { path, .. } => path,
-            Home::Store(store) => return store.remove(object_name(name)?),
+            StagingHome::Folder { path, .. } => path,
+            StagingHome::Store(store) => return store.remove(object_name(name)?),
         };
         match std::fs::remove_file(folder.join(name)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -110,7 +110,7 @@ impl Staging {
 
     /// Writes a small file below the folder, whole or not at all.
     pub fn write_whole(&self, name: &str, contents: &[u8]) -> io::Result<()> {
-        if let Home::Store(store) = &self.home {
+        if let StagingHome::Store(store) = &self.home {
             return store.put(name, contents);
         }
         let hidden = self.hidden.join(name);
@@ -136,8 +136,8 @@ impl Staging {
     }
 
     /// Makes renames durable, of `folders` below the folder and its own.
-    pub fn sync_folders(&self, folders: impl Iterator<Item = PathBuf>) {
-        let Home::Folder { path, .. } = &self.home else { return };
+    pub fn sync_directories(&self, folders: impl Iterator<Item = PathBuf>) {
+        let StagingHome::Folder { path, .. } = &self.home else { return };
         // Some file systems cannot sync a folder; the renames themselves have happened.
         for folder in folders.map(|folder| path.join(folder)).chain([path.clone()]) {
             if let Ok(folder) = File::open(folder) {
@@ -148,7 +148,7 @@ impl Staging {
 
     /// Ends the filling.
     pub fn end(mut self) {
-        if let Home::Folder { made, .. } = &mut self.home {
+        if let StagingHome::Folder { made, .. } = &mut self.home {
             *made = false;
         }
     }
@@ -157,7 +157,7 @@ impl Staging {
 impl Drop for Staging {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.hidden);
-        if let Home::Folder { path, made: true } = &self.home {
+        if let StagingHome::Folder { path, made: true } = &self.home {
             // Only an empty one goes.
             let _ = std::fs::remove_dir(path);
         }

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::distinct::Room;
+use super::distinct::SpillBudget;
 use super::error::Error;
 use super::options::StepOptions;
-use super::places::Places;
+use super::record_spans::RecordSpans;
 use super::row_tracker::RowTracker;
 use super::step::{Running, Step};
-use super::tally::Tally;
+use super::step_counts::StepCounts;
 use crate::column::{Batch, Schema};
 
 /// What the steps made of a batch.
@@ -21,7 +21,7 @@ pub struct Applied {
     /// The limit is reached: nothing after so many of the rows as decoded was looked at.
     pub taken: Option<usize>,
     /// What became of the others.
-    pub tally: Tally,
+    pub tally: StepCounts,
 }
 
 /// The steps of one worker, or of the writer where they need to see every row in order.
@@ -37,7 +37,7 @@ impl Steps {
     /// Makes `steps` ready. Those that remember rows share the room.
     pub fn new(steps: &[Step], options: StepOptions) -> Self {
         let sharing = steps.iter().filter(|step| step.properties().remembers).count();
-        let room = Room { max_bytes: options.room.max_bytes / sharing.max(1), ..options.room.clone() };
+        let room = SpillBudget { max_bytes: options.room.max_bytes / sharing.max(1), ..options.room.clone() };
         let own = StepOptions { room, ..options.clone() };
         Steps { steps: steps.iter().map(|step| step.start(&own)).collect(), options, nulled: Vec::new() }
     }
@@ -55,8 +55,8 @@ impl Steps {
         &mut self,
         mut batch: Batch,
         origins: Option<Vec<u32>>,
-        tally: Tally,
-        places: Option<&Places>,
+        tally: StepCounts,
+        places: Option<&RecordSpans>,
     ) -> Result<Applied, Error> {
         let on_bad_cast = self.options.on_bad_cast;
         let mut rows = RowTracker { origins, tally, taken: None, places, nulled: &mut self.nulled, on_bad_cast };

@@ -1,6 +1,6 @@
 //! Steps of a plan checked in their order against the columns that are known.
 
-use super::binding::{Binding, Known};
+use super::binding::{Binding, KnownColumns};
 use super::expr;
 use super::step::Step;
 
@@ -10,7 +10,7 @@ use super::step::Step;
 /// An error is of the text of one step: a column that is not there and looks like a slip for one
 /// that is, a way into a column that has none, a comparison that no value can meet, two columns of
 /// one name.
-pub fn bind(steps: &mut [Step], known: Known) -> Result<Vec<String>, expr::Error> {
+pub fn bind(steps: &mut [Step], known: KnownColumns) -> Result<Vec<String>, expr::Error> {
     let mut columns = Binding::new(known);
     steps.iter_mut().try_for_each(|step| step.bind(&mut columns))?;
     Ok(columns.into_unseen())

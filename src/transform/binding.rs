@@ -4,32 +4,32 @@
 use std::sync::Arc;
 
 use super::expr::{self, Hint, Literal, Operand, Path, PathSegment, Quotes, Test, type_at, type_of};
-use crate::column::{Field, Mixing, Schema, Type};
+use crate::column::{Field, Schema, Type, TypeMerge};
 use crate::text::nearest;
 
 /// Columns as far as they are known before the first record.
 #[derive(Clone, Debug)]
-pub struct Known {
+pub struct KnownColumns {
     /// Names and, in JSON, types: of a sample, of a header, as declared.
     pub schema: Schema,
     /// No others can come.
     pub complete: bool,
     /// CSV knows no types before the cells are compared with something.
-    pub mixing: Mixing,
+    pub type_merge: TypeMerge,
     /// Names that a step has taken away; none of them can come any more.
-    pub gone: Vec<Arc<str>>,
+    pub removed: Vec<Arc<str>>,
 }
 
 /// The columns on their way through the steps of a plan.
 #[derive(Debug)]
 pub(super) struct Binding {
-    known: Known,
+    known: KnownColumns,
     unseen: Vec<String>,
 }
 
 impl Binding {
     /// Begins before the first step.
-    pub fn new(known: Known) -> Self {
+    pub fn new(known: KnownColumns) -> Self {
         Binding { known, unseen: Vec::new() }
     }
 
@@ -39,8 +39,8 @@ impl Binding {
     }
 
     /// Whether values come from cells of CSV.
-    pub fn mixing(&self) -> Mixing {
-        self.known.mixing
+    pub fn type_merge(&self) -> TypeMerge {
+        self.known.type_merge
     }
 
     /// The names that no column has had so far, sorted: they may come, and are null until then.
@@ -63,7 +63,7 @@ impl Binding {
 
     /// Columns of these names cannot come any more.
     pub fn forget(&mut self, names: impl Iterator<Item = Arc<str>>) {
-        self.known.gone.extend(names);
+        self.known.removed.extend(names);
     }
 
     /// As [`Binding::resolve`], for every path that `paths` goes through.
@@ -98,7 +98,7 @@ impl Binding {
         let Some((column, taken)) = found else { return self.unknown(path, &name, text) };
         path.column = column;
         path.way.drain(..taken);
-        self.check_way(path, text)
+        self.check_path(path, text)
     }
 
     /// Finds a column as a whole, which is `done`.
@@ -116,7 +116,7 @@ impl Binding {
         let names = || self.known.schema.fields.iter().map(|field| &*field.name);
         let near = nearest(&path.column, names()).or_else(|| nearest(dotted, names()));
         let may_come = !self.known.complete
-            && !self.known.gone.contains(&path.column)
+            && !self.known.removed.contains(&path.column)
             && match path.quotes {
                 Quotes::Backtick => true,
                 Quotes::Double => false,
@@ -147,14 +147,14 @@ impl Binding {
     }
 
     /// Checks the way from a column that is known.
-    fn check_way(&self, path: &Path, text: &str) -> Result<(), expr::Error> {
+    fn check_path(&self, path: &Path, text: &str) -> Result<(), expr::Error> {
         let mut here = Path { way: Vec::new(), ..path.clone() };
         for way in &path.way {
             let ty = type_at(&self.known.schema, &here);
             let fail = |message: String| Err(expr::Error::new(text, path.at, message));
             match (&ty, way) {
                 (Type::Json | Type::Raw, _) => return Ok(()),
-                (Type::Null, _) if self.known.mixing == Mixing::Json => return Ok(()),
+                (Type::Null, _) if self.known.type_merge == TypeMerge::Json => return Ok(()),
                 (Type::Map(_), PathSegment::Key(_)) | (Type::List(_), PathSegment::Index(_)) => {}
                 (Type::Struct(fields), PathSegment::Key(key)) => {
                     if !fields.iter().any(|field| field.name == *key)
@@ -179,7 +179,7 @@ impl Binding {
     }
 
     fn words(&self, ty: &Type) -> &'static str {
-        if self.known.mixing == Mixing::Text { "cells of CSV" } else { expr::words(ty) }
+        if self.known.type_merge == TypeMerge::Text { "cells of CSV" } else { expr::words(ty) }
     }
 
     /// The column `name` is of this type from now on; a new one is the last.
@@ -188,7 +188,7 @@ impl Binding {
             Some(place) => self.known.schema.fields[place].ty = ty,
             None => self.known.schema.fields.push(Field::new(name.clone(), ty)),
         }
-        self.known.gone.retain(|gone| gone != name);
+        self.known.removed.retain(|gone| gone != name);
     }
 
     /// Checks every test that `tests` goes through.
@@ -209,22 +209,22 @@ impl Binding {
     /// Refuses a comparison that no value seen so far can meet. In CSV a cell is what it is compared
     /// with.
     fn check(&self, test: &Test, text: &str, at: usize) -> Result<(), expr::Error> {
-        if self.known.mixing == Mixing::Text {
+        if self.known.type_merge == TypeMerge::Text {
             return Ok(());
         }
         let kind = |operand: &Operand| match operand {
-            Operand::Literal(literal) => Kind::of_literal(literal),
-            operand => Kind::of(&type_of(operand, &self.known.schema, self.known.mixing)),
+            Operand::Literal(literal) => ValueKind::of_literal(literal),
+            operand => ValueKind::of(&type_of(operand, &self.known.schema, self.known.type_merge)),
         };
         let (operand, other, what) = match test {
             Test::IsNull(_) => return Ok(()),
-            Test::Truth(operand) => (operand, Some(Kind::Bool), "true or false"),
-            Test::Matches(operand, _) => (operand, Some(Kind::Text), "text"),
-            Test::Compare(left, _, Operand::Literal(right)) => (left, Kind::of_literal(right), right.kind()),
-            Test::Compare(Operand::Literal(left), _, right) => (right, Kind::of_literal(left), left.kind()),
+            Test::Truth(operand) => (operand, Some(ValueKind::Bool), "true or false"),
+            Test::Matches(operand, _) => (operand, Some(ValueKind::Text), "text"),
+            Test::Compare(left, _, Operand::Literal(right)) => (left, ValueKind::of_literal(right), right.kind()),
+            Test::Compare(Operand::Literal(left), _, right) => (right, ValueKind::of_literal(left), left.kind()),
             Test::Compare(left, _, right) => (left, kind(right), "another kind of value"),
             Test::In(operand, list) => {
-                let mut kinds = list.iter().map(Kind::of_literal);
+                let mut kinds = list.iter().map(ValueKind::of_literal);
                 let first = kinds.next().flatten();
                 if kinds.any(|kind| kind != first) {
                     return Ok(());
@@ -233,7 +233,7 @@ impl Binding {
             }
         };
         let (Some(own), Some(other)) = (kind(operand), other) else { return Ok(()) };
-        if own == other && own != Kind::Nested {
+        if own == other && own != ValueKind::Nested {
             return Ok(());
         }
         let message = match operand {
@@ -243,16 +243,16 @@ impl Binding {
             }
             Operand::Literal(literal) => format!("{} and {what} do not compare", literal.kind()),
             Operand::Computed(computed) => {
-                let words = self.words(&type_of(operand, &self.known.schema, self.known.mixing));
+                let words = self.words(&type_of(operand, &self.known.schema, self.known.type_merge));
                 format!("`{}` gives {words} and is asked for {what}", &text[computed.span.clone()])
             }
         };
         let error = expr::Error::new(text, at, message);
         Err(match (own, other, test) {
-            (Kind::Text, Kind::Number, Test::Compare(_, _, Operand::Literal(Literal::Number(number)))) => {
+            (ValueKind::Text, ValueKind::Number, Test::Compare(_, _, Operand::Literal(Literal::Number(number)))) => {
                 error.with_hint(format!("as text it is '{}'; text is ordered by its characters", number.text()))
             }
-            (Kind::Number, Kind::Text, _) => error.with_hint("numbers are written without quotes"),
+            (ValueKind::Number, ValueKind::Text, _) => error.with_hint("numbers are written without quotes"),
             _ => error,
         })
     }
@@ -260,7 +260,7 @@ impl Binding {
 
 /// Kinds of values; only values of one kind compare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum ValueKind {
     Bool,
     Number,
     Text,
@@ -268,25 +268,25 @@ enum Kind {
     Nested,
 }
 
-impl Kind {
+impl ValueKind {
     /// `None` where values may be of any kind.
-    fn of(ty: &Type) -> Option<Kind> {
+    fn of(ty: &Type) -> Option<ValueKind> {
         match ty {
             Type::Null | Type::Json | Type::Raw => None,
-            Type::Bool => Some(Kind::Bool),
-            Type::Int { .. } | Type::Decimal | Type::Float => Some(Kind::Number),
-            Type::Text => Some(Kind::Text),
-            Type::Fixed(fixed) => Some(if fixed.is_number() { Kind::Number } else { Kind::Text }),
-            Type::Struct(_) | Type::List(_) | Type::Map(_) => Some(Kind::Nested),
+            Type::Bool => Some(ValueKind::Bool),
+            Type::Int { .. } | Type::Decimal | Type::Float => Some(ValueKind::Number),
+            Type::Text => Some(ValueKind::Text),
+            Type::Fixed(fixed) => Some(if fixed.is_number() { ValueKind::Number } else { ValueKind::Text }),
+            Type::Struct(_) | Type::List(_) | Type::Map(_) => Some(ValueKind::Nested),
         }
     }
 
-    fn of_literal(literal: &Literal) -> Option<Kind> {
+    fn of_literal(literal: &Literal) -> Option<ValueKind> {
         match literal {
             Literal::Null => None,
-            Literal::Bool(_) => Some(Kind::Bool),
-            Literal::Number(_) => Some(Kind::Number),
-            Literal::Text(_) => Some(Kind::Text),
+            Literal::Bool(_) => Some(ValueKind::Bool),
+            Literal::Number(_) => Some(ValueKind::Number),
+            Literal::Text(_) => Some(ValueKind::Text),
         }
     }
 }

@@ -8,24 +8,24 @@ pub struct StepText {
     /// What it is given, as it was written.
     pub text: String,
     /// How it runs.
-    pub runs: Runs,
+    pub runs: StepMemory,
 }
 
 impl StepText {
     /// A step that streams.
     pub(super) fn new(name: &'static str, text: impl Into<String>) -> Self {
-        StepText { name, text: text.into(), runs: Runs::Streams }
+        StepText { name, text: text.into(), runs: StepMemory::Streams }
     }
 
     /// The same, running like this.
-    pub(super) fn that(self, runs: Runs) -> Self {
+    pub(super) fn that(self, runs: StepMemory) -> Self {
         StepText { runs, ..self }
     }
 }
 
 /// What a step holds while it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Runs {
+pub enum StepMemory {
     /// Nothing: rows pass, on any worker.
     Streams,
     /// Nothing; rows pass one after the other.
@@ -36,14 +36,16 @@ pub enum Runs {
     Spills,
 }
 
-impl Runs {
+impl StepMemory {
     /// In words.
     pub fn as_str(self) -> &'static str {
         match self {
-            Runs::Streams => "streams",
-            Runs::StreamsInOrder => "streams in order, and ends the reading",
-            Runs::Remembers => "in order; remembers 16 bytes for each row that it keeps, beyond its memory on disk",
-            Runs::Spills => {
+            StepMemory::Streams => "streams",
+            StepMemory::StreamsInOrder => "streams in order, and ends the reading",
+            StepMemory::Remembers => {
+                "in order; remembers 16 bytes for each row that it keeps, beyond its memory on disk"
+            }
+            StepMemory::Spills => {
                 "over all rows, which go to a temporary file first; sorts and groups within the memory, and on disk"
             }
         }

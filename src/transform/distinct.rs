@@ -20,20 +20,20 @@ use super::key::Key;
 
 /// Memory of the steps that remember rows, and where they go beyond it.
 #[derive(Clone, Debug)]
-pub struct Room {
+pub struct SpillBudget {
     /// Bytes in memory of each such step. What is on disk costs a 256th of its size in memory besides.
     pub max_bytes: usize,
     /// Folder of temporary files; `None` is the system's.
     pub folder: Option<PathBuf>,
 }
 
-impl Default for Room {
+impl Default for SpillBudget {
     fn default() -> Self {
-        Room { max_bytes: 64 << 20, folder: None }
+        SpillBudget { max_bytes: 64 << 20, folder: None }
     }
 }
 
-impl Room {
+impl SpillBudget {
     /// A new temporary file without a name.
     pub(super) fn file(&self) -> io::Result<File> {
         match &self.folder {
@@ -58,12 +58,12 @@ const FILTER_PROBES: u64 = 4;
 /// The set.
 #[derive(Debug)]
 pub struct Distinct {
-    room: Room,
+    room: SpillBudget,
     /// Keys that are not on disk. Together with the sorted copy that is made of it, at most half of the room.
     fresh: HashSet<Key, BuildHasherDefault<KeyHasher>>,
     max_fresh: usize,
     /// No key is in two runs. Sizes fall from the first to the last.
-    runs: Vec<Run>,
+    runs: Vec<SortedRun>,
     /// Of all keys on disk; empty while there are none. A quarter of the room, so that it becomes less sharp, not
     /// larger, with many keys.
     filter: Vec<u64>,
@@ -71,7 +71,7 @@ pub struct Distinct {
 
 /// Sorted keys in a file.
 #[derive(Debug)]
-struct Run {
+struct SortedRun {
     file: File,
     keys: u64,
     /// The first key of each page.
@@ -82,7 +82,7 @@ struct Run {
 
 impl Distinct {
     /// An empty set.
-    pub fn new(room: Room) -> Self {
+    pub fn new(room: SpillBudget) -> Self {
         // A table of so many slots takes 17 bytes for each, while it grows the half more for the old one; at most
         // 7 of 8 are full, and are copied to be sorted.
         let slots = (room.max_bytes / 2 / 31).max(16);
@@ -153,7 +153,7 @@ impl Distinct {
             self.filter = vec![0; 1 << words.ilog2()];
         }
         keys.iter().for_each(|key| add_to(&mut self.filter, *key));
-        self.runs.push(Run::write(&self.room, 0, keys.into_iter().map(Ok))?);
+        self.runs.push(SortedRun::write(&self.room, 0, keys.into_iter().map(Ok))?);
         while let Some(last) = self.runs.last() {
             let size = last.size;
             let of_size = self.runs.iter().rev().take_while(|run| run.size == size).count();
@@ -161,14 +161,14 @@ impl Distinct {
                 break;
             }
             let merged = self.runs.split_off(self.runs.len() - of_size);
-            self.runs.push(Run::write(&self.room, size + 1, Merge::new(merged)?)?);
+            self.runs.push(SortedRun::write(&self.room, size + 1, Merge::new(merged)?)?);
         }
         Ok(())
     }
 }
 
-impl Run {
-    fn write(room: &Room, size: u32, keys: impl Iterator<Item = io::Result<Key>>) -> io::Result<Run> {
+impl SortedRun {
+    fn write(room: &SpillBudget, size: u32, keys: impl Iterator<Item = io::Result<Key>>) -> io::Result<SortedRun> {
         let mut out = BufWriter::with_capacity(64 << 10, room.file()?);
         let mut run_keys = 0u64;
         let mut fences = Vec::new();
@@ -181,7 +181,7 @@ impl Run {
             run_keys += 1;
         }
         let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
-        Ok(Run { file, keys: run_keys, fences, size })
+        Ok(SortedRun { file, keys: run_keys, fences, size })
     }
 
     /// Marks those of `asked`, which are sorted, that are here. Every page is read at most once.
@@ -211,7 +211,7 @@ struct Merge {
 }
 
 impl Merge {
-    fn new(runs: Vec<Run>) -> io::Result<Self> {
+    fn new(runs: Vec<SortedRun>) -> io::Result<Self> {
         let mut files = Vec::with_capacity(runs.len());
         for mut run in runs {
             run.file.rewind()?;
@@ -305,7 +305,7 @@ mod tests {
     #[test]
     fn a_set_beyond_its_memory_answers_as_one_within() {
         let folder = tempfile::tempdir().unwrap();
-        let small = Room { max_bytes: 4 << 10, folder: Some(folder.path().to_owned()) };
+        let small = SpillBudget { max_bytes: 4 << 10, folder: Some(folder.path().to_owned()) };
         let (mut spilled, mut held) = (Distinct::new(small), HashSet::new());
         // Twice, so that every key comes again after all that came between.
         let mut n = 1u64;
@@ -332,7 +332,7 @@ mod tests {
 
     #[test]
     fn a_batch_larger_than_memory_is_taken_in_parts() {
-        let mut set = Distinct::new(Room { max_bytes: 0, folder: None });
+        let mut set = Distinct::new(SpillBudget { max_bytes: 0, folder: None });
         let keys: Vec<Key> = (0..100).chain(0..100).map(key).collect();
         let first = set.insert(&keys).unwrap();
         assert!(set.has_spilled());

@@ -10,7 +10,7 @@ use std::io;
 use serde::{Deserialize, Serialize};
 
 use super::cell::Cell;
-use super::distinct::Room;
+use super::distinct::SpillBudget;
 use super::key::{Key, KeyWriter};
 use super::sorter::Sorter;
 
@@ -22,7 +22,7 @@ const GROUP_OVERHEAD: usize = 160;
 
 /// A figure over the rows of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Figure {
+pub enum Aggregate {
     /// Number of rows.
     Count,
     /// Sum of the numbers; null if there are none. Exact over integers.
@@ -41,21 +41,21 @@ pub enum Figure {
     List,
 }
 
-impl Figure {
+impl Aggregate {
     /// All, with their words.
-    pub const WORDS: [(&'static str, Figure); 8] = [
-        ("count", Figure::Count),
-        ("sum", Figure::Sum),
-        ("mean", Figure::Mean),
-        ("min", Figure::Min),
-        ("max", Figure::Max),
-        ("first", Figure::First),
-        ("last", Figure::Last),
-        ("list", Figure::List),
+    pub const WORDS: [(&'static str, Aggregate); 8] = [
+        ("count", Aggregate::Count),
+        ("sum", Aggregate::Sum),
+        ("mean", Aggregate::Mean),
+        ("min", Aggregate::Min),
+        ("max", Aggregate::Max),
+        ("first", Aggregate::First),
+        ("last", Aggregate::Last),
+        ("list", Aggregate::List),
     ];
 
     /// The figure called `word`; `avg` is the mean, too.
-    pub fn parse(word: &str) -> Option<Figure> {
+    pub fn parse(word: &str) -> Option<Aggregate> {
         let word = if word.eq_ignore_ascii_case("avg") { "mean" } else { word };
         Self::WORDS.iter().find(|(name, _)| name.eq_ignore_ascii_case(word)).map(|(_, figure)| *figure)
     }
@@ -80,8 +80,8 @@ pub enum GroupError {
 /// Takes rows, gives groups.
 #[derive(Debug)]
 pub struct Groups {
-    figures: Vec<Figure>,
-    room: Room,
+    figures: Vec<Aggregate>,
+    room: SpillBudget,
     held: HashMap<Key, Group>,
     held_bytes: usize,
     rows: u64,
@@ -117,9 +117,9 @@ enum State {
 
 impl Groups {
     /// No groups yet. `room` is for all that is remembered.
-    pub fn new(figures: Vec<Figure>, room: Room) -> Self {
+    pub fn new(figures: Vec<Aggregate>, room: SpillBudget) -> Self {
         // Half for the groups, half for their parts on the way to disk and back.
-        let room = Room { max_bytes: room.max_bytes / 2, ..room };
+        let room = SpillBudget { max_bytes: room.max_bytes / 2, ..room };
         Groups { figures, room, held: HashMap::new(), held_bytes: 0, rows: 0, parts: None, key: KeyWriter::default() }
     }
 
@@ -216,7 +216,7 @@ fn decoded(bytes: &[u8]) -> io::Result<Group> {
 
 impl Group {
     /// Takes in a later part of the same group.
-    fn join(&mut self, later: Group, figures: &[Figure]) -> Result<(), GroupError> {
+    fn join(&mut self, later: Group, figures: &[Aggregate]) -> Result<(), GroupError> {
         self.first = self.first.min(later.first);
         for ((state, later), figure) in self.states.iter_mut().zip(later.states).zip(figures) {
             state.join(later, *figure);
@@ -227,7 +227,7 @@ impl Group {
         Ok(())
     }
 
-    fn shown(self, figures: &[Figure]) -> Vec<String> {
+    fn shown(self, figures: &[Aggregate]) -> Vec<String> {
         let mut texts = self.keys;
         texts.extend(self.states.into_iter().zip(figures).map(|(state, figure)| state.shown(*figure)));
         texts
@@ -235,12 +235,12 @@ impl Group {
 }
 
 impl State {
-    fn new(figure: Figure) -> Self {
+    fn new(figure: Aggregate) -> Self {
         match figure {
-            Figure::Count => State::Count(0),
-            Figure::Sum | Figure::Mean => State::Sum { numbers: 0, whole: 0, broken: None },
-            Figure::Min | Figure::Max | Figure::First | Figure::Last => State::Value(None),
-            Figure::List => State::List(String::new()),
+            Aggregate::Count => State::Count(0),
+            Aggregate::Sum | Aggregate::Mean => State::Sum { numbers: 0, whole: 0, broken: None },
+            Aggregate::Min | Aggregate::Max | Aggregate::First | Aggregate::Last => State::Value(None),
+            Aggregate::List => State::List(String::new()),
         }
     }
 
@@ -251,7 +251,7 @@ impl State {
         }
     }
 
-    fn add(&mut self, figure: Figure, json: &str) {
+    fn add(&mut self, figure: Aggregate, json: &str) {
         let cell = Cell::from_json(json);
         match self {
             State::Count(rows) => *rows += 1,
@@ -271,7 +271,7 @@ impl State {
         }
     }
 
-    fn join(&mut self, later: State, figure: Figure) {
+    fn join(&mut self, later: State, figure: Aggregate) {
         match (self, later) {
             (State::Count(rows), State::Count(more)) => *rows += more,
             (State::Sum { numbers, whole, broken }, State::Sum { numbers: n, whole: w, broken: b }) => {
@@ -295,13 +295,13 @@ impl State {
         }
     }
 
-    fn shown(self, figure: Figure) -> String {
+    fn shown(self, figure: Aggregate) -> String {
         match self {
             State::Count(rows) => rows.to_string(),
             State::Sum { numbers: 0, .. } => "null".to_owned(),
             State::Sum { numbers, whole, broken } => match (figure, broken) {
-                (Figure::Sum, None) => whole.to_string(),
-                (Figure::Sum, Some(broken)) => float(whole as f64 + broken),
+                (Aggregate::Sum, None) => whole.to_string(),
+                (Aggregate::Sum, Some(broken)) => float(whole as f64 + broken),
                 (_, broken) => float((whole as f64 + broken.unwrap_or(0.0)) / numbers as f64),
             },
             State::Value(json) => json.unwrap_or_else(|| "null".to_owned()),
@@ -311,12 +311,12 @@ impl State {
 }
 
 /// True if the value takes the place of the one that is kept. Values that do not compare stay as they came.
-fn replaces(figure: Figure, kept: Option<&str>, cell: &Cell<'_>) -> bool {
+fn replaces(figure: Aggregate, kept: Option<&str>, cell: &Cell<'_>) -> bool {
     let Some(kept) = kept else { return true };
     match figure {
-        Figure::Last => true,
-        Figure::Min => cell.compare(&Cell::from_json(kept)).is_some_and(std::cmp::Ordering::is_lt),
-        Figure::Max => cell.compare(&Cell::from_json(kept)).is_some_and(std::cmp::Ordering::is_gt),
+        Aggregate::Last => true,
+        Aggregate::Min => cell.compare(&Cell::from_json(kept)).is_some_and(std::cmp::Ordering::is_lt),
+        Aggregate::Max => cell.compare(&Cell::from_json(kept)).is_some_and(std::cmp::Ordering::is_gt),
         _ => false,
     }
 }
@@ -337,8 +337,8 @@ mod tests {
     use super::*;
 
     fn groups(max_bytes: usize, rows: &[(String, String)]) -> (Vec<Vec<String>>, bool) {
-        let figures = Figure::WORDS.iter().map(|(_, figure)| *figure).collect();
-        let mut groups = Groups::new(figures, Room { max_bytes, folder: None });
+        let figures = Aggregate::WORDS.iter().map(|(_, figure)| *figure).collect();
+        let mut groups = Groups::new(figures, SpillBudget { max_bytes, folder: None });
         for (key, value) in rows {
             groups.add(&[key], &[value.as_str(); 8]).unwrap();
         }

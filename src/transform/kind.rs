@@ -42,7 +42,7 @@ pub(super) trait WrittenStep: StepKind {
     const WORD: &'static str;
 
     /// The form of the text or value that is written with it.
-    const FORM: Form = Form::Text;
+    const FORM: ArgumentForm = ArgumentForm::Text;
 
     /// Reads `text`; the parts of a list may be steps of their own. `seed` is of what is random.
     fn parse(text: &str, seed: u64) -> Result<Vec<Self>, expr::Error>;
@@ -86,7 +86,7 @@ pub struct Properties {
 
 /// The form of the text or value that is written with the word of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum ArgumentForm {
     /// A text.
     Text,
     /// A text, or the names in it as a list.
@@ -99,19 +99,21 @@ pub enum Form {
     Part,
 }
 
-impl Form {
+impl ArgumentForm {
     /// The text that `value`, of a JSON or TOML document, stands for. An error says what is expected.
     pub fn text_of(self, value: &Value) -> Result<String, &'static str> {
         match (self, value) {
-            (Form::Text | Form::Names | Form::TextOr(_), Value::String(text)) => Ok(text.clone()),
-            (Form::Names, Value::Array(items)) => {
+            (ArgumentForm::Text | ArgumentForm::Names | ArgumentForm::TextOr(_), Value::String(text)) => {
+                Ok(text.clone())
+            }
+            (ArgumentForm::Names, Value::Array(items)) => {
                 let names: Option<Vec<&str>> = items.iter().map(Value::as_str).collect();
                 names.map(|names| names.join(",")).ok_or("a text or a list of texts")
             }
-            (Form::TextOr(usual), Value::Bool(true)) => Ok(usual.to_owned()),
-            (Form::Text | Form::Names | Form::TextOr(_), _) => Err("a text"),
-            (Form::Count, value) => value.as_u64().map(|count| count.to_string()).ok_or("a whole number"),
-            (Form::Part, value) => {
+            (ArgumentForm::TextOr(usual), Value::Bool(true)) => Ok(usual.to_owned()),
+            (ArgumentForm::Text | ArgumentForm::Names | ArgumentForm::TextOr(_), _) => Err("a text"),
+            (ArgumentForm::Count, value) => value.as_u64().map(|count| count.to_string()).ok_or("a whole number"),
+            (ArgumentForm::Part, value) => {
                 let part = value.as_f64().filter(|part| (0.0..=1.0).contains(part));
                 part.map(|part| part.to_string()).ok_or("a number from 0 to 1")
             }
@@ -128,20 +130,20 @@ mod tests {
     #[test]
     fn values_of_documents_are_read_by_the_form_of_the_step() {
         for (form, value, expected) in [
-            (Form::Text, json!("a > 1"), Ok("a > 1")),
-            (Form::Text, json!(["a", "b"]), Err("a text")),
-            (Form::Names, json!(["a", "b.c"]), Ok("a,b.c")),
-            (Form::Names, json!(["a", 1]), Err("a text or a list of texts")),
-            (Form::Names, json!(1), Err("a text")),
-            (Form::TextOr("."), json!(true), Ok(".")),
-            (Form::TextOr("."), json!(false), Err("a text")),
-            (Form::TextOr("."), json!("_"), Ok("_")),
-            (Form::Count, json!(3), Ok("3")),
-            (Form::Count, json!(-1), Err("a whole number")),
-            (Form::Count, json!(1.5), Err("a whole number")),
-            (Form::Part, json!(0.25), Ok("0.25")),
-            (Form::Part, json!(1), Ok("1")),
-            (Form::Part, json!(1.5), Err("a number from 0 to 1")),
+            (ArgumentForm::Text, json!("a > 1"), Ok("a > 1")),
+            (ArgumentForm::Text, json!(["a", "b"]), Err("a text")),
+            (ArgumentForm::Names, json!(["a", "b.c"]), Ok("a,b.c")),
+            (ArgumentForm::Names, json!(["a", 1]), Err("a text or a list of texts")),
+            (ArgumentForm::Names, json!(1), Err("a text")),
+            (ArgumentForm::TextOr("."), json!(true), Ok(".")),
+            (ArgumentForm::TextOr("."), json!(false), Err("a text")),
+            (ArgumentForm::TextOr("."), json!("_"), Ok("_")),
+            (ArgumentForm::Count, json!(3), Ok("3")),
+            (ArgumentForm::Count, json!(-1), Err("a whole number")),
+            (ArgumentForm::Count, json!(1.5), Err("a whole number")),
+            (ArgumentForm::Part, json!(0.25), Ok("0.25")),
+            (ArgumentForm::Part, json!(1), Ok("1")),
+            (ArgumentForm::Part, json!(1.5), Err("a number from 0 to 1")),
         ] {
             assert_eq!(form.text_of(&value), expected.map(str::to_owned), "{form:?} {value}");
         }

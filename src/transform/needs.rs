@@ -24,7 +24,7 @@ pub fn keeps_records(steps: &[Step]) -> bool {
 }
 
 /// True if rows must be traced back to their records: some may turn out bad, or are chosen by place.
-pub fn needs_places(steps: &[Step]) -> bool {
+pub fn needs_record_spans(steps: &[Step]) -> bool {
     steps.iter().any(|step| step.properties().needs_places)
 }
 

@@ -53,7 +53,7 @@ impl Query {
     }
 
     /// Puts the query to tables.
-    pub fn over(&self, _: Vec<(String, TableFile)>, _: &Resources) -> Result<Answer, SqlError> {
+    pub fn over(&self, _: Vec<(String, TableFile)>, _: &QueryResources) -> Result<QueryRows, SqlError> {
         match *self {}
     }
 }
@@ -107,7 +107,7 @@ impl TableFile {
 
 /// What a query may use.
 #[derive(Clone, Debug)]
-pub struct Resources {
+pub struct QueryResources {
     /// Bytes that sorts, groups and joins hold, all together.
     pub max_bytes: usize,
     /// Where sorts and groups go beyond that.
@@ -118,16 +118,16 @@ pub struct Resources {
 
 /// There is none.
 #[derive(Debug)]
-pub enum Answer {}
+pub enum QueryRows {}
 
-impl Answer {
+impl QueryRows {
     /// Its columns.
     pub fn schema(&self) -> &Arc<Schema> {
         match *self {}
     }
 }
 
-impl Iterator for Answer {
+impl Iterator for QueryRows {
     type Item = Result<Batch, SqlError>;
 
     fn next(&mut self) -> Option<Self::Item> {

@@ -2,16 +2,16 @@
 
 use std::str::FromStr;
 
-use super::distinct::Room;
-use crate::column::Mixing;
+use super::distinct::SpillBudget;
+use crate::column::TypeMerge;
 
 /// Settings of the execution that steps go by.
 #[derive(Clone, Debug)]
 pub struct StepOptions {
     /// Memory and disk for all steps together that remember rows.
-    pub room: Room,
+    pub room: SpillBudget,
     /// Whether values come from cells of CSV.
-    pub mixing: Mixing,
+    pub type_merge: TypeMerge,
     /// Columns that are made have types; else they are JSON text, as all columns of text outputs.
     pub typed: bool,
     /// The output cannot take columns later.
@@ -23,8 +23,8 @@ pub struct StepOptions {
 impl Default for StepOptions {
     fn default() -> Self {
         StepOptions {
-            room: Room::default(),
-            mixing: Mixing::Json,
+            room: SpillBudget::default(),
+            type_merge: TypeMerge::Json,
             typed: false,
             columns_fixed: false,
             on_bad_cast: OnBadCast::Reject,

@@ -6,10 +6,10 @@ use arrow_array::{Array, ArrayRef, BooleanArray};
 use arrow_buffer::BooleanBufferBuilder;
 
 use super::error::Error;
-use super::expr::Bad;
+use super::expr::EvalError;
 use super::options::OnBadCast;
-use super::places::Places;
-use super::tally::{BadRow, Tally};
+use super::record_spans::RecordSpans;
+use super::step_counts::{FailedRow, StepCounts};
 use crate::column::Batch;
 use crate::position::FieldPath;
 
@@ -17,11 +17,11 @@ use crate::position::FieldPath;
 pub(super) struct RowTracker<'a> {
     /// For each row its place among the rows as decoded, where that is asked for.
     pub origins: Option<Vec<u32>>,
-    pub tally: Tally,
+    pub tally: StepCounts,
     /// A limit is reached: nothing after so many of the rows as decoded was looked at.
     pub taken: Option<usize>,
     /// The records of the rows as decoded, in their source.
-    pub places: Option<&'a Places>,
+    pub places: Option<&'a RecordSpans>,
     /// Expressions and casts whose value was null because it could not be made, and in how many rows.
     pub nulled: &'a mut Vec<(Arc<str>, u64)>,
     pub on_bad_cast: OnBadCast,
@@ -55,7 +55,7 @@ impl RowTracker<'_> {
     pub fn set_aside(
         &mut self,
         batch: Batch,
-        bad: Vec<(u32, Bad)>,
+        bad: Vec<(u32, EvalError)>,
         path: &FieldPath,
     ) -> Result<(Batch, BooleanArray), Error> {
         let mut good = BooleanBufferBuilder::new(batch.rows);
@@ -63,7 +63,7 @@ impl RowTracker<'_> {
         bad.iter().for_each(|(row, _)| good.set_bit(*row as usize, false));
         let good = BooleanArray::new(good.finish(), None);
         let origins = self.origins.as_ref().expect("rows that may be bad are traced");
-        self.tally.bad.extend(bad.into_iter().map(|(row, reason)| BadRow {
+        self.tally.bad.extend(bad.into_iter().map(|(row, reason)| FailedRow {
             row: origins[row as usize],
             path: path.clone(),
             reason: reason.into_reason(),

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 
-use super::distinct::Room;
+use super::distinct::SpillBudget;
 
 /// Key of a record; those of one key keep the order in which they came.
 type SortKey = u128;
@@ -19,7 +19,7 @@ const RECORD_OVERHEAD: usize = 48;
 /// Takes records.
 #[derive(Debug)]
 pub(super) struct Sorter {
-    room: Room,
+    room: SpillBudget,
     held: Vec<(SortKey, Box<[u8]>)>,
     held_bytes: usize,
     /// Sorted files, earlier records in earlier ones. No files have names: they go with the process.
@@ -27,7 +27,7 @@ pub(super) struct Sorter {
 }
 
 impl Sorter {
-    pub(super) fn new(room: Room) -> Self {
+    pub(super) fn new(room: SpillBudget) -> Self {
         Sorter { room, held: Vec::new(), held_bytes: 0, runs: Vec::new() }
     }
 
@@ -71,11 +71,11 @@ impl Sorter {
 #[derive(Debug)]
 pub(super) struct Sorted {
     held: std::vec::IntoIter<(SortKey, Box<[u8]>)>,
-    runs: Vec<Run>,
+    runs: Vec<SortedRun>,
 }
 
 #[derive(Debug)]
-struct Run {
+struct SortedRun {
     next: (SortKey, Box<[u8]>),
     reader: BufReader<File>,
 }
@@ -87,7 +87,7 @@ impl Sorted {
             file.rewind()?;
             let mut reader = BufReader::with_capacity(BUFFER_BYTES, file);
             if let Some(next) = read_record(&mut reader)? {
-                runs.push(Run { next, reader });
+                runs.push(SortedRun { next, reader });
             }
         }
         Ok(Sorted { held: Vec::new().into_iter(), runs })
@@ -110,7 +110,7 @@ impl Iterator for Sorted {
     }
 }
 
-fn write_run(room: &Room, records: impl Iterator<Item = io::Result<(SortKey, Box<[u8]>)>>) -> io::Result<File> {
+fn write_run(room: &SpillBudget, records: impl Iterator<Item = io::Result<(SortKey, Box<[u8]>)>>) -> io::Result<File> {
     let mut out = BufWriter::with_capacity(BUFFER_BYTES, room.file()?);
     for record in records {
         let (key, record) = record?;
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn records_come_in_order_and_equals_as_they_went_in() {
         for max_bytes in [0, 1000, 1 << 20] {
-            let mut sorter = Sorter::new(Room { max_bytes, folder: None });
+            let mut sorter = Sorter::new(SpillBudget { max_bytes, folder: None });
             let mut expected = Vec::new();
             for i in 0u32..500 {
                 let key = u128::from(i.wrapping_mul(2_654_435_761) % 97);

@@ -9,7 +9,7 @@ use super::binding::Binding;
 use super::describe::StepText;
 use super::error::Error;
 use super::expr;
-use super::kind::{Form, Properties, RunningStep, StepKind, WrittenStep};
+use super::kind::{ArgumentForm, Properties, RunningStep, StepKind, WrittenStep};
 use super::needed::Needed;
 use super::options::StepOptions;
 use super::row_tracker::RowTracker;
@@ -140,7 +140,7 @@ pub struct Grammar {
     /// As it stands in plan files.
     pub word: &'static str,
     /// The form of the text or value that is written with it.
-    pub form: Form,
+    pub form: ArgumentForm,
     parse: fn(&str, u64) -> Result<Vec<Step>, expr::Error>,
 }
 
@@ -204,8 +204,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::column::{Field, Mixing, Type};
-    use crate::transform::{Known, bind};
+    use crate::column::{Field, Type, TypeMerge};
+    use crate::transform::{KnownColumns, bind};
 
     #[test]
     fn the_word_of_a_step_is_the_one_that_explains_it() {
@@ -242,8 +242,12 @@ mod tests {
             assert_eq!(by_names.properties(), written.properties());
             assert_eq!(by_names.describe().runs, written.describe().runs);
             let fields = ["a", "b"].map(|name| Field::new(name, Type::Text));
-            let known =
-                Known { schema: Schema::new(fields.into()), complete: true, mixing: Mixing::Json, gone: Vec::new() };
+            let known = KnownColumns {
+                schema: Schema::new(fields.into()),
+                complete: true,
+                type_merge: TypeMerge::Json,
+                removed: Vec::new(),
+            };
             let after = |step: &Step| {
                 let mut columns = Binding::new(known.clone());
                 step.clone().bind(&mut columns).map(|()| columns.schema().clone())

@@ -496,7 +496,7 @@ fn workers_know_no_path_and_no_sink() {
     let files = crate_files();
     let layers = layers();
     let at = |name: &str| layers.iter().position(|layer| layer.last().is_some_and(|last| last == name)).unwrap();
-    let workers_half = layers[at("buffers")..=at("row_groups")].iter().chain(&layers[at("piece")..=at("worker")]);
+    let workers_half = layers[at("buffers")..=at("row_groups")].iter().chain(&layers[at("message")..=at("worker")]);
     for module in workers_half {
         for word in ["Path", "sink", "std::fs", "std::io"] {
             let is_word = |code: &str| tokens(code).contains(&word) || word.contains("::") && code.contains(word);

@@ -5,16 +5,16 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use super::keeping::{self, Need};
-use super::results::Pull;
+use super::ledger_session::{self, StateNeed};
+use super::results::PullOptions;
 use super::run::{self, draw_off};
-use super::start::{Meant, start};
+use super::start::{StartRequest, start};
 use crate::api::{BulkKind, WorkflowId};
 use crate::cli::args::{BulkArgs, BulkCommand};
 use crate::cli::context::Context;
 use crate::cli::error::{Error, Failure};
 use crate::cli::exit::Exit;
-use crate::client::{Client, Resolved, ResultFormat, StateDir, bulk_config, bulk_graph, declared_types};
+use crate::client::{Client, ResolvedWorkflow, ResultFormat, StateDir, bulk_config, bulk_graph, declared_types};
 use crate::column::Schema;
 
 /// Carries it out. `config` is the file with the settings of the job.
@@ -32,7 +32,7 @@ pub async fn bulk(context: &Context, command: BulkCommand, config: Option<&Path>
             return Err(Failure::new(error, "give `--config FILE`: JSON with `struct`, the fields to find out"));
         }
     };
-    let job = Job { kind, args: &args, config: bulk_config(&config, &formats) };
+    let job = BulkJob { kind, args: &args, config: bulk_config(&config, &formats) };
     let graph = bulk_graph(&config);
     let declared = declared_types(&graph);
     let pull = job.pull(&formats, &declared);
@@ -40,7 +40,7 @@ pub async fn bulk(context: &Context, command: BulkCommand, config: Option<&Path>
     if let Some(outputs) = args.plan.outputs.names() {
         context.set_restart(&outputs);
     }
-    let workflow = Resolved {
+    let workflow = ResolvedWorkflow {
         id: WorkflowId(kind.path().to_owned()),
         name: format!("Bulk Intelligence: {}", kind.as_str()),
         graph,
@@ -53,20 +53,20 @@ pub async fn bulk(context: &Context, command: BulkCommand, config: Option<&Path>
         .await;
     }
     let client = context.client()?;
-    let state = keeping::state_dir(context, args.results.no_state, Need::Required)?;
+    let state = ledger_session::state_dir(context, args.results.no_state, StateNeed::Required)?;
     job.carry_out(context, &client, state.as_ref(), &workflow, &pull).await
 }
 
 /// One job as it was asked for.
-struct Job<'a> {
+struct BulkJob<'a> {
     kind: BulkKind,
     args: &'a BulkArgs,
     config: Value,
 }
 
-impl Job<'_> {
-    fn pull<'b>(&'b self, formats: &'b [ResultFormat], declared: &'b Schema) -> Pull<'b> {
-        Pull {
+impl BulkJob<'_> {
+    fn pull<'b>(&'b self, formats: &'b [ResultFormat], declared: &'b Schema) -> PullOptions<'b> {
+        PullOptions {
             results: &self.args.results,
             plan: &self.args.plan,
             formats,
@@ -82,10 +82,10 @@ impl Job<'_> {
         context: &Context,
         client: &Client,
         state: Option<&StateDir>,
-        workflow: &Resolved,
-        pull: &Pull<'_>,
+        workflow: &ResolvedWorkflow,
+        pull: &PullOptions<'_>,
     ) -> Result<Exit, Failure> {
-        let meant = Meant {
+        let meant = StartRequest {
             workflow,
             input: Some((&self.args.file, self.args.from)),
             payload: Some(&self.config),

@@ -8,7 +8,7 @@ use crate::cli::choices::SchemaFromArg;
 use crate::cli::context::Context;
 use crate::cli::error::{Error, Failure};
 use crate::cli::exit::Exit;
-use crate::cli::report::Account;
+use crate::cli::report::OutputReport;
 use crate::cli::{engine, outputs, sources};
 use crate::pipeline;
 
@@ -38,7 +38,7 @@ pub async fn convert(context: &Context, args: ConvertArgs) -> Result<Exit, Failu
         }
         _ => failure,
     })?;
-    let account = Account {
+    let account = OutputReport {
         name,
         outputs: &made,
         report: &report,

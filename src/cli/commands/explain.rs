@@ -12,7 +12,7 @@ use crate::cli::outputs::read_schema_file;
 use crate::cli::{engine, sources, table};
 use crate::column::Schema;
 use crate::format::schema_file;
-use crate::pipeline::{Control, Explained, SchemaChoice, SchemaFrom, SchemaPolicy, explain_steps};
+use crate::pipeline::{Control, Explained, SchemaFrom, SchemaPolicy, SchemaSource, explain_steps};
 use crate::text::counted;
 
 /// Carries it out.
@@ -20,11 +20,11 @@ pub async fn explain(context: &Context, args: ExplainArgs) -> Result<Exit, Failu
     let steps = args.steps.steps()?;
     let tables = args.steps.tables();
     args.steps.on_bad_cast()?;
-    let law = args.schema.as_deref().map(read_schema_file).transpose()?;
+    let enforced = args.schema.as_deref().map(read_schema_file).transpose()?;
     let declared = args.workflow.as_deref().map(declared_by).transpose()?;
     let opened = sources::open(context, &args.sources, args.from).await?;
     let (from, policy) = (SchemaFrom::Sample, SchemaPolicy::Evolve);
-    let choice = SchemaChoice { declared, law, extra_column: None, from, policy };
+    let choice = SchemaSource { declared, enforced: enforced, extra_column: None, from, policy };
     let (limits, sources) = (context.settings.limits(), opened.sources);
     let work = move |control: &Control| explain_steps(sources, steps, tables, &choice, &limits, control);
     let explained =

@@ -6,7 +6,7 @@ pub mod config;
 pub mod convert;
 pub mod explain;
 mod input;
-mod keeping;
+mod ledger_session;
 pub mod pull;
 mod results;
 pub mod run;

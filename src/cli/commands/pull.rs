@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use super::keeping::{self, Keeping, Need};
-use super::results::Pull;
+use super::ledger_session::{self, LedgerSession, StateNeed};
+use super::results::PullOptions;
 use crate::api::RunId;
 use crate::cli::args::PullArgs;
 use crate::cli::context::Context;
@@ -17,7 +17,7 @@ pub async fn pull(context: &Context, args: PullArgs) -> Result<Exit, Failure> {
         Some(format) => vec![ResultFormat::from(format)],
         None => vec![ResultFormat::Ndjson, ResultFormat::Csv],
     };
-    let pull = Pull {
+    let pull = PullOptions {
         results: &args.results,
         plan: &args.plan,
         formats: &formats,
@@ -28,9 +28,9 @@ pub async fn pull(context: &Context, args: PullArgs) -> Result<Exit, Failure> {
     };
     pull.check(context, &[])?;
     let client = context.client()?;
-    let state = keeping::state_dir(context, args.results.no_state, Need::Helpful)?;
+    let state = ledger_session::state_dir(context, args.results.no_state, StateNeed::Helpful)?;
     let run = RunId(args.run_id);
     context.set_resume(&run);
-    let mut keeping = Keeping::open(context, state.as_ref(), &client, &run, pull.to_stdout())?;
+    let mut keeping = LedgerSession::open(context, state.as_ref(), &client, &run, pull.to_stdout())?;
     pull.carry_out(context, &client, &run, &mut keeping).await
 }

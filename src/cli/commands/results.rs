@@ -4,22 +4,22 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::keeping::Keeping;
+use super::ledger_session::LedgerSession;
 use crate::api::{BlockLiveStatus, DownloadLink, LiveStatus, RunId, RunStatus};
-use crate::cli::args::{PlanArgs, ResultArgs};
+use crate::cli::args::{PipelineArgs, ResultArgs};
 use crate::cli::choices::{ApiFormat, ReportFormat, SchemaFromArg};
 use crate::cli::context::Context;
-use crate::cli::engine::Moment;
+use crate::cli::engine::ProgressTiming;
 use crate::cli::error::{Error, Failure};
 use crate::cli::exit::Exit;
-use crate::cli::report::{Account, already_complete};
+use crate::cli::report::{OutputReport, already_complete};
 use crate::cli::resume::pull_command;
 use crate::cli::settings::SettingArgs;
 use crate::cli::sinks::{OutputArgs, SinkArgs, TypedOutput};
 use crate::cli::{engine, outputs};
 use crate::client::{
-    self, Client, FilePulled, OpenLedger, Remaining, ResultFormat, Wanted, WatchOptions, declared_types, digest_of,
-    digest_of_file,
+    self, BlockSelection, Client, FilePulled, OpenLedger, RemainingEstimate, ResultFormat, WatchOptions,
+    declared_types, digest_of, digest_of_file,
 };
 use crate::column::Schema;
 use crate::net::Download;
@@ -41,11 +41,11 @@ impl From<ApiFormat> for ResultFormat {
 }
 
 /// What is done with a run's results.
-pub struct Pull<'a> {
+pub struct PullOptions<'a> {
     /// Which.
     pub results: &'a ResultArgs,
     /// What is written.
-    pub plan: &'a PlanArgs,
+    pub plan: &'a PipelineArgs,
     /// Formats to ask for, in this order.
     pub formats: &'a [ResultFormat],
     /// The types that were declared, where they are known already; else the run's workflow is asked.
@@ -67,12 +67,12 @@ struct RunResults<'a> {
     workflow: &'a str,
 }
 
-impl Pull<'_> {
-    fn wanted(&self) -> Wanted {
+impl PullOptions<'_> {
+    fn wanted(&self) -> BlockSelection {
         match (self.results.all_blocks, self.results.block) {
-            (true, _) => Wanted::All,
-            (false, Some(block)) => Wanted::Block(block),
-            (false, None) => Wanted::Final,
+            (true, _) => BlockSelection::All,
+            (false, Some(block)) => BlockSelection::Block(block),
+            (false, None) => BlockSelection::Final,
         }
     }
 
@@ -115,7 +115,7 @@ impl Pull<'_> {
         context: &Context,
         client: &Client,
         run: &RunId,
-        keeping: &mut Keeping,
+        keeping: &mut LedgerSession,
     ) -> Result<Exit, Failure> {
         let outcome = self.watch_and_write(context, client, run, keeping).await;
         match outcome {
@@ -135,7 +135,7 @@ impl Pull<'_> {
         context: &Context,
         client: &Client,
         run: &RunId,
-        keeping: &mut Keeping,
+        keeping: &mut LedgerSession,
     ) -> Result<Exit, Failure> {
         let asked = async {
             let options = match self.of_new_run {
@@ -222,7 +222,7 @@ impl Pull<'_> {
         links: &[DownloadLink],
         downloads: VecDeque<Download>,
         outputs: Vec<Output>,
-        keeping: &mut Keeping,
+        keeping: &mut LedgerSession,
     ) -> Result<Exit, Failure> {
         let (name, contents) = (outputs::target_names(&outputs), self.contents(from, links, &outputs));
         let mut files = Vec::new();
@@ -259,7 +259,8 @@ impl Pull<'_> {
             say("block", blocks.join(","));
         }
         let repeated_bytes = keeping.begin(context, &outputs, &contents, files, plan.rejects.as_deref());
-        let note = |control: &Control, moment| keeping.advance(context, &outputs, control, moment == Moment::Over);
+        let note =
+            |control: &Control, moment| keeping.advance(context, &outputs, control, moment == ProgressTiming::Over);
         let executed = engine::execute(context, plan, "downloading", total_bytes, stoppers, note).await;
         let report = executed.map_err(|failure| match failure.error() {
             // Reading everything first, which is the usual way out, needs a file.
@@ -269,7 +270,7 @@ impl Pull<'_> {
             _ => failure,
         })?;
         keeping.finish(context, &outputs, &report).await;
-        let account = Account {
+        let account = OutputReport {
             name,
             outputs: &outputs,
             report: &report,
@@ -287,7 +288,7 @@ impl Pull<'_> {
         let schema = self.plan.schema.as_deref().map(|path| digest_of_file(path).unwrap_or_default());
         let tables: Vec<String> =
             self.plan.steps.table_files().map(|path| digest_of_file(path).unwrap_or_default()).collect();
-        let plan = PlanArgs {
+        let plan = PipelineArgs {
             outputs: OutputArgs::default(),
             sink: SinkArgs::default(),
             schema: None,
@@ -346,7 +347,7 @@ pub async fn watch(
     run: &RunId,
     options: &WatchOptions,
 ) -> Result<LiveStatus, Failure> {
-    let mut remaining = Remaining::default();
+    let mut remaining = RemainingEstimate::default();
     let status = client.watch(run, options, |status| {
         let fraction = status.overall_progress_percentage / 100.0;
         let mut detail = describe(status);

@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use super::keeping::{self, Keeping, Need};
-use super::results::Pull;
-use super::start::{Begun, Meant, start};
+use super::ledger_session::{self, LedgerSession, StateNeed};
+use super::results::PullOptions;
+use super::start::{StartRequest, StartedRun, start};
 use crate::api::Graph;
 use crate::cli::args::RunArgs;
 use crate::cli::context::Context;
@@ -17,7 +17,7 @@ use crate::cli::exit::Exit;
 use crate::cli::flag_text::in_flags;
 use crate::cli::values::Enrich;
 use crate::client::{
-    self, Client, Definition, Resolved, ResultFormat, SourceKind, StateDir, declared_types, source_block,
+    self, Client, Definition, ResolvedWorkflow, ResultFormat, SourceKind, StateDir, declared_types, source_block,
 };
 use crate::net::Kind;
 use crate::pipeline::warn_about_steps;
@@ -30,7 +30,7 @@ const SOURCES_WITHOUT_INPUT: [&str; 2] = ["read_notebook", "search"];
 pub async fn run(context: &Context, args: RunArgs) -> Result<Exit, Failure> {
     let start = Instant::now();
     let formats = [ResultFormat::from(args.format)];
-    let pull = Pull {
+    let pull = PullOptions {
         results: &args.results,
         plan: &args.plan,
         formats: &formats,
@@ -47,7 +47,7 @@ pub async fn run(context: &Context, args: RunArgs) -> Result<Exit, Failure> {
     }
     if !args.local {
         let client = context.client()?;
-        let state = keeping::state_dir(context, args.results.no_state, Need::Required)?;
+        let state = ledger_session::state_dir(context, args.results.no_state, StateNeed::Required)?;
         return start_and_pull(context, &client, state.as_ref(), &args, payload, &pull).await.map_err(|failure| {
             match local_hint(&args, &failure) {
                 Some(hint) => failure.with_hint(hint),
@@ -121,7 +121,7 @@ async fn start_and_pull(
     state: Option<&StateDir>,
     args: &RunArgs,
     payload: Option<Value>,
-    pull: &Pull<'_>,
+    pull: &PullOptions<'_>,
 ) -> Result<Exit, Failure> {
     let (has_input, has_payload) = (args.input.is_some(), payload.is_some());
     if let Ok(Definition(definition)) = Definition::read(Path::new(&args.workflow)) {
@@ -149,7 +149,7 @@ async fn start_and_pull(
         let what = escape_for_terminal(&format!("{}{hint}", doubt.message));
         context.screen.note(&format!("by what the workflow declares, {what}; the run starts, and its rows decide"));
     }
-    let meant = Meant {
+    let meant = StartRequest {
         workflow: &workflow,
         input: args.input.as_deref().map(|path| (path, args.from)),
         payload: payload.as_ref(),
@@ -165,15 +165,15 @@ pub async fn draw_off(
     context: &Context,
     client: &Client,
     state: Option<&StateDir>,
-    begun: &Begun,
-    workflow: &Resolved,
+    begun: &StartedRun,
+    workflow: &ResolvedWorkflow,
     local: bool,
-    pull: &Pull<'_>,
+    pull: &PullOptions<'_>,
 ) -> Result<Exit, Failure> {
     if !local {
         context.set_resume(&begun.run);
     }
-    let opened = Keeping::open(context, state, client, &begun.run, pull.to_stdout());
+    let opened = LedgerSession::open(context, state, client, &begun.run, pull.to_stdout());
     let mut keeping = opened.map_err(|failure| failure.or_hint(|| context.resume_hint()))?;
     keeping.record(context, |open| {
         open.ledger.workflow = Some(workflow.id.clone());
@@ -182,7 +182,7 @@ pub async fn draw_off(
     });
     // What an earlier command asked for may have been another format; CSV is always there.
     let formats = [pull.formats[0], ResultFormat::Csv];
-    let pull = Pull { formats: if begun.attached { &formats } else { pull.formats }, of_new_run: true, ..*pull };
+    let pull = PullOptions { formats: if begun.attached { &formats } else { pull.formats }, of_new_run: true, ..*pull };
     let outcome = pull.carry_out(context, client, &begun.run, &mut keeping).await;
     outcome.map_err(|failure| {
         // What is broken off after the run is no loss of the run.

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::keeping::{Need, state_dir};
+use super::ledger_session::{StateNeed, state_dir};
 use super::results::watch;
 use crate::api::{DownloadLink, LiveStatus, RunId, RunStatus};
 use crate::cli::args::RunsCommand;
@@ -70,7 +70,7 @@ pub async fn dispatch(context: &Context, command: RunsCommand) -> Result<Exit, F
 
 /// Lists what this machine remembers of runs. Nothing is asked of the API, so no key is needed.
 fn remembered(context: &Context, limit: Option<u32>, list: ListFormat) -> Result<Exit, Failure> {
-    let state = state_dir(context, false, Need::Required)
+    let state = state_dir(context, false, StateNeed::Required)
         .map_err(|failure| failure.with_hint("give another folder with `--state-dir` or DRAWOFF_STATE_DIR"))?
         .expect("it is required");
     let mut ledgers = Vec::new();

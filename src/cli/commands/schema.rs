@@ -14,14 +14,14 @@ use crate::cli::{engine, sources, table};
 use crate::client::{Definition, declared_types};
 use crate::column::Schema;
 use crate::format::{arrow_json, parquet, schema_file};
-use crate::pipeline::{Control, Described, SchemaChoice, SchemaFrom, SetBy, TypeFrom, describe_schema};
+use crate::pipeline::{Control, DescribedSchema, SchemaFrom, SchemaSource, SetBy, TypeFrom, describe_schema};
 use crate::position::FieldPath;
 use crate::text::{counted, error_chain, escape_for_terminal, human_count};
 
 /// Carries it out. By default files are read whole, so that the answer holds for every record; a stream is judged by
 /// its start.
 pub async fn schema(context: &Context, args: SchemaArgs) -> Result<Exit, Failure> {
-    let law = args.schema.as_deref().map(read_schema_file).transpose()?;
+    let enforced = args.schema.as_deref().map(read_schema_file).transpose()?;
     let declared = args.workflow.as_deref().map(declared_by).transpose()?;
     let opened = sources::open(context, &args.sources, args.from).await?;
     let all_files = opened.files.len() == opened.sources.len() && opened.files.iter().all(|path| path.is_file());
@@ -36,7 +36,8 @@ pub async fn schema(context: &Context, args: SchemaArgs) -> Result<Exit, Failure
         SchemaFromArg::Auto => SchemaFrom::Sample,
         from => from.into(),
     };
-    let choice = SchemaChoice { declared, law, extra_column: None, from, policy: args.schema_policy.into() };
+    let choice =
+        SchemaSource { declared, enforced: enforced, extra_column: None, from, policy: args.schema_policy.into() };
     let (limits, sources) = (context.settings.limits(), opened.sources);
     let work = move |control: &Control| describe_schema(sources, &choice, &limits, control);
     let described =
@@ -85,7 +86,7 @@ fn words(from: TypeFrom) -> (&'static str, &'static str) {
 }
 
 /// One line per field.
-fn people(described: &Described) -> String {
+fn people(described: &DescribedSchema) -> String {
     let rows = described.fields().into_iter().map(|(path, ty)| {
         let origin = described.origin(&path);
         let set_by = origin.and_then(|(_, set_by)| set_by);
@@ -101,7 +102,7 @@ fn people(described: &Described) -> String {
 }
 
 /// The same in a schema file.
-fn remark(described: &Described, path: &FieldPath, members: &mut Map<String, Value>) {
+fn remark(described: &DescribedSchema, path: &FieldPath, members: &mut Map<String, Value>) {
     let Some((from, set_by)) = described.origin(path) else { return };
     members.insert("from".into(), json!(words(from).1));
     if let Some(SetBy { position, before }) = set_by {

@@ -85,7 +85,7 @@ mod state {
     use crate::cli::exit::Exit;
     use crate::cli::serve_flags::EngineFlags;
     use crate::cli::values::parse_duration;
-    use crate::service::{self, FaultRule, Moved, Retain, Scenario};
+    use crate::service::{self, ArchiveSummary, FaultRule, Retain, Scenario};
     use crate::text::{counted, error_chain};
 
     /// Moves state into an archive, or out of one.
@@ -94,11 +94,11 @@ mod state {
         let work = tokio::task::spawn_blocking(move || match (export, import) {
             (Some(path), _) => service::export(&data, &path).map(|moved| ("exported", moved)),
             (None, Some(path)) => service::import(&data, &path).map(|moved| ("imported", moved)),
-            (None, None) => Ok(("moved", Moved::default())),
+            (None, None) => Ok(("moved", ArchiveSummary::default())),
         });
         let (word, moved) =
             work.await.map_err(|_| Error::Bug("moving state broke down".into()))?.map_err(Error::Moved)?;
-        let Moved { workflows, runs, uploads, notebooks, there_before } = moved;
+        let ArchiveSummary { workflows, runs, uploads, notebooks, there_before } = moved;
         let kinds = [(workflows, "workflow"), (runs, "run"), (uploads, "upload"), (notebooks, "notebook")];
         let parts = kinds.map(|(n, noun)| counted(n as u64, noun)).join(", ");
         context.screen.note(&format!("{word} {parts}"));

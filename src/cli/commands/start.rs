@@ -6,14 +6,14 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::input::Input;
-use super::keeping::endpoint_of;
+use super::ledger_session::endpoint_of;
 use crate::api::{BulkKind, HandleId, RunId, RunStarted, RunStatus};
 use crate::cli::choices::FromFormat;
 use crate::cli::context::Context;
 use crate::cli::error::{Error, Failure};
 use crate::client::{
-    self, Client, IdempotencyKey, Meaning, OpenStart, Resolved, ResultFormat, RunFilter, Start, StartOptions, StateDir,
-    StateError,
+    self, Client, IdempotencyKey, OpenStart, RecordedStart, ResolvedWorkflow, ResultFormat, RunFilter, StartIdentity,
+    StartOptions, StateDir, StateError,
 };
 use crate::net::Kind;
 use crate::text::{error_chain, human_duration};
@@ -29,7 +29,7 @@ const GRACE: Duration = Duration::from_secs(30);
 const CLOCK_SKEW: Duration = Duration::from_secs(600);
 
 /// A run, and whether it was there before this command.
-pub struct Begun {
+pub struct StartedRun {
     /// The run.
     pub run: RunId,
     /// The key that started it, where it is known.
@@ -39,7 +39,7 @@ pub struct Begun {
 }
 
 /// What became of an earlier start.
-enum Fate {
+enum EarlierStart {
     /// Its run is over, or there never was one: the next start is a new one.
     Over,
     /// Its run goes on, or its results were not written yet.
@@ -49,9 +49,9 @@ enum Fate {
 }
 
 /// A start that is meant.
-pub struct Meant<'a> {
+pub struct StartRequest<'a> {
     /// The workflow, or what stands for it in a bulk job.
-    pub workflow: &'a Resolved,
+    pub workflow: &'a ResolvedWorkflow,
     /// The input file, and its format if that was told.
     pub input: Option<(&'a Path, Option<FromFormat>)>,
     /// The rows of the request, or the settings of a bulk job.
@@ -63,7 +63,7 @@ pub struct Meant<'a> {
 }
 
 /// What the API answers to a start.
-struct Answered {
+struct StartResponse {
     run: RunId,
     already_started: bool,
 }
@@ -73,10 +73,10 @@ pub async fn start(
     context: &Context,
     client: &Client,
     state: Option<&StateDir>,
-    meant: &Meant<'_>,
+    meant: &StartRequest<'_>,
     formats: &[ResultFormat],
-) -> Result<Begun, Failure> {
-    let Meant { workflow, payload, .. } = *meant;
+) -> Result<StartedRun, Failure> {
+    let StartRequest { workflow, payload, .. } = *meant;
     let name = &workflow.name;
     let input = match meant.input {
         Some((path, from)) => Some(Input::open(context, path, from).await?),
@@ -95,7 +95,7 @@ pub async fn start(
         let options = options(handle, IdempotencyKey::fresh(&workflow.id.0));
         let started = meant.send(context, client, input.as_ref(), &options).await?;
         context.screen.note(&format!("run {} of {name} started", started.run));
-        return Ok(Begun { run: started.run, key: Some(options.key), attached: false });
+        return Ok(StartedRun { run: started.run, key: Some(options.key), attached: false });
     };
     let meaning = meaning(context, client, workflow, input.as_ref(), payload).await?;
     let mut slot = state.start(&meaning).map_err(|error| match error {
@@ -115,13 +115,13 @@ pub async fn start(
     };
     let mut repeated = None;
     if let Some(before) = before {
-        match context.unless_interrupted(fate(client, state, &before)).await? {
-            Fate::Over => {}
-            Fate::Run(run, why) => {
+        match context.unless_interrupted(earlier_start(client, state, &before)).await? {
+            EarlierStart::Over => {}
+            EarlierStart::Run(run, why) => {
                 context.screen.note(&format!("already started as {run}, {why}; `--new-run` starts another"));
-                return Ok(Begun { run, key: Some(before.key), attached: true });
+                return Ok(StartedRun { run, key: Some(before.key), attached: true });
             }
-            Fate::Unknown => {
+            EarlierStart::Unknown => {
                 let ago = human_duration(before.age());
                 context
                     .screen
@@ -133,7 +133,7 @@ pub async fn start(
     let is_repeated = repeated.is_some();
     let mut start = match repeated {
         Some(before) => before,
-        None => Start::new(&meaning, upload(context, client, uploaded).await?),
+        None => RecordedStart::new(&meaning, upload(context, client, uploaded).await?),
     };
     slot.save(&start)?;
     let mut started =
@@ -161,17 +161,17 @@ pub async fn start(
         true => context.screen.note(&format!("already started as {run}; `--new-run` starts another")),
         false => context.screen.note(&format!("run {run} of {name} started")),
     }
-    Ok(Begun { run, key: Some(start.key), attached })
+    Ok(StartedRun { run, key: Some(start.key), attached })
 }
 
-impl Meant<'_> {
+impl StartRequest<'_> {
     async fn ask(
         &self,
         context: &Context,
         client: &Client,
         input: Option<&Input>,
         options: &StartOptions,
-    ) -> Result<Answered, Failure> {
+    ) -> Result<StartResponse, Failure> {
         let hint = "whether the run started is not known; the same command finds out, and does not start it twice";
         context.set_resume_hint(hint.to_owned());
         let started = self.send(context, client, input, options).await;
@@ -191,17 +191,17 @@ impl Meant<'_> {
         client: &Client,
         input: Option<&Input>,
         options: &StartOptions,
-    ) -> Result<Answered, Failure> {
+    ) -> Result<StartResponse, Failure> {
         match (self.bulk, input) {
             (Some(kind), Some(input)) => {
                 let config = options.payload.as_ref().map_or_else(|| "{}".to_owned(), Value::to_string);
                 let started = input.start_bulk(context, client, kind, &config, &options.key).await?;
-                Ok(Answered { run: started.task_id, already_started: started.already_started == Some(true) })
+                Ok(StartResponse { run: started.task_id, already_started: started.already_started == Some(true) })
             }
             _ => {
                 let started = async { Ok(client.start(&self.workflow.id, options).await?) };
                 let RunStarted { job_id, already_started, .. } = context.unless_interrupted(started).await?;
-                Ok(Answered { run: job_id, already_started: already_started == Some(true) })
+                Ok(StartResponse { run: job_id, already_started: already_started == Some(true) })
             }
         }
     }
@@ -217,10 +217,10 @@ async fn upload(context: &Context, client: &Client, input: Option<&Input>) -> Re
 async fn meaning(
     context: &Context,
     client: &Client,
-    workflow: &Resolved,
+    workflow: &ResolvedWorkflow,
     input: Option<&Input>,
     payload: Option<&Value>,
-) -> Result<Meaning, Failure> {
+) -> Result<StartIdentity, Failure> {
     let input = match input {
         Some(input) => Some(input.digest(context).await?),
         None => None,
@@ -228,34 +228,38 @@ async fn meaning(
     let input = input.as_ref().map(|(digest, extension)| (digest.as_str(), extension.as_str()));
     let payload = payload.map(Value::to_string);
     let workflow = (&workflow.id, workflow.name.as_str(), &workflow.graph);
-    Ok(Meaning::new(&endpoint_of(client), workflow, input, payload.as_deref()))
+    Ok(StartIdentity::new(&endpoint_of(client), workflow, input, payload.as_deref()))
 }
 
 /// Finds out what became of `before`.
-async fn fate(client: &Client, state: &StateDir, before: &Start) -> Result<Fate, Failure> {
+async fn earlier_start(client: &Client, state: &StateDir, before: &RecordedStart) -> Result<EarlierStart, Failure> {
     let Some(run) = &before.run else {
-        return if before.age() < START_LIFE { Ok(Fate::Unknown) } else { long_ago(client, before).await };
+        return if before.age() < START_LIFE { Ok(EarlierStart::Unknown) } else { long_ago(client, before).await };
     };
     let status = match client.live_status(run).await {
         Ok(status) => RunStatus::parse(&status.overall_status),
         Err(client::Error::Net(error)) if error.kind() == Kind::NotFound => {
             let new = before.age() < GRACE;
-            return Ok(if new { Fate::Run(run.clone(), "a moment ago") } else { Fate::Over });
+            return Ok(if new { EarlierStart::Run(run.clone(), "a moment ago") } else { EarlierStart::Over });
         }
         Err(error) => return Err(error.into()),
     };
     if !status.is_terminal() {
-        return Ok(Fate::Run(run.clone(), "which goes on"));
+        return Ok(EarlierStart::Run(run.clone(), "which goes on"));
     }
     // A ledger that cannot be read says nothing of a delivery.
     let ledger = state.peek(&endpoint_of(client), run).ok().flatten();
     let delivered = ledger.is_some_and(|ledger| ledger.delivered_at.is_some());
     let undelivered = status == RunStatus::Completed && !delivered && before.age() < START_LIFE;
-    Ok(if undelivered { Fate::Run(run.clone(), "whose results were not written yet") } else { Fate::Over })
+    Ok(if undelivered {
+        EarlierStart::Run(run.clone(), "whose results were not written yet")
+    } else {
+        EarlierStart::Over
+    })
 }
 
 /// The fate of a start whose key the API may have forgotten: if no run of the workflow began since, there is none.
-async fn long_ago(client: &Client, before: &Start) -> Result<Fate, Failure> {
+async fn long_ago(client: &Client, before: &RecordedStart) -> Result<EarlierStart, Failure> {
     // A bulk job's workflow has no id that could be asked for.
     let workflow = Some(before.workflow.clone()).filter(|id| !id.0.starts_with('/'));
     let filter = RunFilter { workflow, limit: Some(500), ..RunFilter::default() };
@@ -267,7 +271,7 @@ async fn long_ago(client: &Client, before: &Start) -> Result<Fate, Failure> {
     };
     let candidates: Vec<String> = runs.iter().filter(began_since).map(|run| run.job_id.to_string()).collect();
     if candidates.is_empty() {
-        return Ok(Fate::Over);
+        return Ok(EarlierStart::Over);
     }
     Err(Error::UnknownFate {
         workflow: before.workflow_name.clone(),

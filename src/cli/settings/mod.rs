@@ -11,10 +11,10 @@ mod spec;
 mod table;
 mod typed;
 
-pub use resolve::{KeyPlace, Settings};
+pub use resolve::{KeySource, Settings};
 pub use setting::{Error, Origin, Setting};
 #[cfg(test)]
 pub use spec::UserDirs;
 pub use spec::{Names, Row};
 pub use table::{API_KEY_VARIABLE, CONFIG, TABLE};
-pub use typed::{SettingArgs, Typed};
+pub use typed::{SettingArgs, TypedSettings};

@@ -12,15 +12,15 @@ use super::key::{self, KeyCommand};
 use super::setting::{Error, Origin, Setting};
 use super::spec::{Spec, UserDirs};
 use super::table;
-use super::typed::Typed;
+use super::typed::TypedSettings;
 use crate::format::ParquetCodec;
-use crate::net::{self, Policy, TrustedHost};
+use crate::net::{self, RetryPolicy, TrustedHost};
 use crate::pipeline::Limits;
 use crate::secret::ApiKey;
 
 /// The place of the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KeyPlace {
+pub enum KeySource {
     /// Here.
     Value(ApiKey),
     /// In a file, read when it is needed.
@@ -35,7 +35,7 @@ pub struct Settings {
     /// Base address of the API.
     pub endpoint: Setting<Url>,
     /// The place of the key, if one is named.
-    pub api_key: Option<Setting<KeyPlace>>,
+    pub api_key: Option<Setting<KeySource>>,
     /// Directory of the ledgers of runs and downloads; `None` if the system names no place for it.
     pub state_dir: Option<Setting<PathBuf>>,
     /// Hosts that may have the key beside the API's own.
@@ -83,7 +83,7 @@ impl ShownSetting {
 
 /// The places that name settings, and what was found in them.
 struct Resolver<'a> {
-    flags: &'a Typed,
+    flags: &'a TypedSettings,
     env: &'a dyn Fn(&str) -> Option<String>,
     file: ConfigFile,
     dirs: UserDirs,
@@ -130,10 +130,10 @@ impl Resolver<'_> {
     }
 
     /// The place of the key: of those that are named, the one that overrides the others.
-    fn key_place(&mut self) -> Result<Option<Setting<KeyPlace>>, Error> {
-        let value = self.shown(&table::API_KEY)?.present().map(|key| key.map(KeyPlace::Value));
-        let path = self.silent(&table::API_KEY_FILE)?.present().map(|path| path.map(KeyPlace::File));
-        let command = self.silent(&table::API_KEY_COMMAND)?.present().map(|command| command.map(KeyPlace::Command));
+    fn key_source(&mut self) -> Result<Option<Setting<KeySource>>, Error> {
+        let value = self.shown(&table::API_KEY)?.present().map(|key| key.map(KeySource::Value));
+        let path = self.silent(&table::API_KEY_FILE)?.present().map(|path| path.map(KeySource::File));
+        let command = self.silent(&table::API_KEY_COMMAND)?.present().map(|command| command.map(KeySource::Command));
         if let (Some(_), Some(Setting { origin: origin @ Origin::File(_), .. })) =
             (self.file.get(table::API_KEY_FILE.names.name), &command)
         {
@@ -147,18 +147,22 @@ impl Resolver<'_> {
 
 impl Settings {
     /// Resolves against this process's environment and the user's configuration file.
-    pub fn resolve(flags: &Typed) -> Result<Self, Error> {
+    pub fn resolve(flags: &TypedSettings) -> Result<Self, Error> {
         Settings::resolve_from(flags, &|name| std::env::var(name).ok(), UserDirs::of_user())
     }
 
     /// Resolves against what is given.
-    pub fn resolve_from(flags: &Typed, env: &dyn Fn(&str) -> Option<String>, dirs: UserDirs) -> Result<Self, Error> {
+    pub fn resolve_from(
+        flags: &TypedSettings,
+        env: &dyn Fn(&str) -> Option<String>,
+        dirs: UserDirs,
+    ) -> Result<Self, Error> {
         let mut all = Resolver { flags, env, file: ConfigFile::default(), dirs, shown: Vec::new() };
         let config = all.silent(&table::CONFIG)?;
         all.file = ConfigFile::read(config.value, config.origin != Origin::Default)?;
         Ok(Settings {
             endpoint: all.shown(&table::ENDPOINT)?,
-            api_key: all.key_place()?,
+            api_key: all.key_source()?,
             state_dir: all.shown(&table::STATE_DIR)?.present(),
             send_key_to: all.shown(&table::SEND_KEY_TO)?,
             codec: all.shown(&table::CODEC)?,
@@ -182,9 +186,9 @@ impl Settings {
         }
         let Some(setting) = &self.api_key else { return Ok(None) };
         let key = match &setting.value {
-            KeyPlace::Value(key) => key.clone(),
-            KeyPlace::File(path) => key::from_file(path, &setting.origin)?,
-            KeyPlace::Command(command) => key::from_command(command, &setting.origin)?,
+            KeySource::Value(key) => key.clone(),
+            KeySource::File(path) => key::from_file(path, &setting.origin)?,
+            KeySource::Command(command) => key::from_command(command, &setting.origin)?,
         };
         if let Some(problem) = net::key_problem(&key) {
             return Err(Error::Value {
@@ -197,11 +201,11 @@ impl Settings {
     }
 
     /// The policy of requests.
-    pub fn policy(&self) -> Policy {
-        Policy {
+    pub fn policy(&self) -> RetryPolicy {
+        RetryPolicy {
             rate_limit_delay: self.rate_limit_wait.value,
             min_bytes_per_second: self.min_speed.value,
-            ..Policy::default()
+            ..RetryPolicy::default()
         }
     }
 
@@ -236,9 +240,9 @@ impl Settings {
             Err(_) => "cannot be read".to_owned(),
         };
         let origin = match &setting.value {
-            KeyPlace::Value(_) => setting.origin.to_string(),
-            KeyPlace::File(path) => format!("{}, named by {}", path.display(), setting.origin),
-            KeyPlace::Command(_) => format!("a command, given by {}", setting.origin),
+            KeySource::Value(_) => setting.origin.to_string(),
+            KeySource::File(path) => format!("{}, named by {}", path.display(), setting.origin),
+            KeySource::Command(_) => format!("a command, given by {}", setting.origin),
         };
         ShownSetting::new(table::API_KEY.names.name, Some(value), origin)
     }
@@ -254,7 +258,7 @@ mod tests {
     use crate::cli::args::{Args, Command, TopCommand};
 
     /// Flags as clap reads them.
-    fn typed(flags: &[&str]) -> Typed {
+    fn typed(flags: &[&str]) -> TypedSettings {
         let line = ["drawoff", "convert", "-"].iter().chain(flags);
         let args = Args::try_parse_from(line).unwrap();
         match args.command {
@@ -414,7 +418,7 @@ mod tests {
         let settings = resolve(&[], &[], Some(file)).unwrap();
         assert_eq!((settings.jobs.value, settings.workers.value, settings.send_key_to.value.len()), (64, 3, 2));
         let (config, _) = settings.config_file.unwrap();
-        assert_eq!(settings.api_key.unwrap().value, KeyPlace::File(config.with_file_name("key")));
+        assert_eq!(settings.api_key.unwrap().value, KeySource::File(config.with_file_name("key")));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::key::KeyCommand;
 use super::spec::{Flag, Names, Parse, Row, Scope, Spec};
 use crate::cli::values::{codec_text, parse_codec, parse_duration, parse_size};
 use crate::format::{ParquetCodec, ParquetOptions};
-use crate::net::{Policy, TrustedHost};
+use crate::net::{RetryPolicy, TrustedHost};
 use crate::pipeline::Limits;
 use crate::secret::ApiKey;
 use crate::text::human_bytes;
@@ -216,7 +216,7 @@ pub static MIN_SPEED: Spec<u64> = Spec {
         ..NAMES
     },
     parse: Parse::Text(|text| parse_size(text.trim_end_matches("/s"))),
-    default: |_| Policy::default().min_bytes_per_second,
+    default: |_| RetryPolicy::default().min_bytes_per_second,
     show: |bytes| Some(format!("{}/s", human_bytes(*bytes))),
 };
 
@@ -263,7 +263,7 @@ pub static RATE_LIMIT_WAIT: Spec<Duration> = Spec {
         ..NAMES
     },
     parse: Parse::Text(parse_duration),
-    default: |_| Policy::default().rate_limit_delay,
+    default: |_| RetryPolicy::default().rate_limit_delay,
     show: |wait| Some(format!("{}s", wait.as_secs_f64())),
 };
 

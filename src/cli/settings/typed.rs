@@ -14,16 +14,16 @@ use super::table::TABLE;
 /// The texts that were typed for the flags of settings, by the settings' names. They are read when settings are
 /// resolved.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Typed(BTreeMap<&'static str, Vec<OsString>>);
+pub struct TypedSettings(BTreeMap<&'static str, Vec<OsString>>);
 
-impl Typed {
+impl TypedSettings {
     /// The texts of one setting; `None` if its flag was not given.
     pub fn get(&self, name: &str) -> Option<&[OsString]> {
         self.0.get(name).map(Vec::as_slice)
     }
 
     /// These and the `others`.
-    pub fn with(mut self, others: &Typed) -> Self {
+    pub fn with(mut self, others: &TypedSettings) -> Self {
         self.0.extend(others.0.iter().map(|(name, texts)| (*name, texts.clone())));
         self
     }
@@ -36,7 +36,7 @@ impl Typed {
 }
 
 /// Names only: a key command may hold secrets.
-impl fmt::Debug for Typed {
+impl fmt::Debug for TypedSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()
     }
@@ -44,7 +44,7 @@ impl fmt::Debug for Typed {
 
 /// The flags of all commands (`EVERYWHERE`), or of those that write records.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SettingArgs<const EVERYWHERE: bool>(pub Typed);
+pub struct SettingArgs<const EVERYWHERE: bool>(pub TypedSettings);
 
 impl<const EVERYWHERE: bool> SettingArgs<EVERYWHERE> {
     const SCOPE: Scope = if EVERYWHERE { Scope::Everywhere } else { Scope::Plan };
@@ -95,7 +95,7 @@ impl<const EVERYWHERE: bool> FromArgMatches for SettingArgs<EVERYWHERE> {
             let typed = matches.value_source(name) == Some(ValueSource::CommandLine);
             typed.then(|| (name, matches.get_raw(name).into_iter().flatten().map(OsString::from).collect()))
         };
-        Ok(SettingArgs(Typed(Self::rows().filter_map(texts).collect())))
+        Ok(SettingArgs(TypedSettings(Self::rows().filter_map(texts).collect())))
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::StateError;
 use super::ledger::{self, Ledger, OpenLedger};
-use super::start::{Meaning, OpenStart};
+use super::start::{OpenStart, StartIdentity};
 use crate::api::RunId;
 
 /// The state directory.
@@ -18,7 +18,7 @@ impl StateDir {
     /// Opens `root`, or makes it, and makes sure that it can be written.
     pub fn open(root: &Path) -> Result<Self, StateError> {
         for folder in [root.join("starts"), root.join("runs")] {
-            let writable = make_folder(&folder).and_then(|()| tempfile::tempfile_in(&folder).map(drop));
+            let writable = create_directory(&folder).and_then(|()| tempfile::tempfile_in(&folder).map(drop));
             writable.map_err(|cause| StateError::Unusable { path: folder, cause })?;
         }
         Ok(StateDir { root: root.to_owned() })
@@ -30,7 +30,7 @@ impl StateDir {
     }
 
     /// The slot for starts of this meaning, locked until it is dropped.
-    pub fn start(&self, meaning: &Meaning) -> Result<OpenStart, StateError> {
+    pub fn start(&self, meaning: &StartIdentity) -> Result<OpenStart, StateError> {
         OpenStart::open(&self.root.join("starts"), meaning)
     }
 
@@ -51,7 +51,7 @@ impl StateDir {
 }
 
 #[cfg(unix)]
-fn make_folder(folder: &Path) -> io::Result<()> {
+fn create_directory(folder: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
     // Names of files and workflows are private.
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)

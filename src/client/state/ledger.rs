@@ -83,7 +83,7 @@ pub struct FilePulled {
 
 /// How far something came.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Position {
+pub struct FileProgress {
     /// Bytes taken from the download.
     pub bytes: u64,
     /// Rows read.
@@ -107,23 +107,23 @@ pub struct OutputRecord {
     /// What it is made of, in this order.
     pub files: Vec<FilePulled>,
     /// How far the last attempt came, as of the last save.
-    pub position: Position,
+    pub position: FileProgress,
     /// Bytes of attempts that were cut, which were downloaded again.
     pub repeated_bytes: u64,
     /// Where its rejects go, if they are kept.
     pub rejects: Option<PathBuf>,
     /// Set when it stands whole.
-    pub done: Option<Done>,
+    pub done: Option<CompletedOutput>,
 }
 
 /// An output that stands whole.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Done {
+pub struct CompletedOutput {
     /// When.
     pub at: String,
     /// All files of it. None at all say nothing: it is then written anew.
     #[serde(default)]
-    pub files: Vec<FileStanding>,
+    pub files: Vec<FileFingerprint>,
     /// Records that came in.
     pub rows_in: u64,
     /// Records in it.
@@ -131,12 +131,12 @@ pub struct Done {
     /// Records that could not be used.
     pub rows_rejected: u64,
     /// Its file of rejects, if there were any and they are kept.
-    pub rejects: Option<RejectsKept>,
+    pub rejects: Option<RejectsRecord>,
 }
 
 /// A file as it was written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileStanding {
+pub struct FileFingerprint {
     /// Its absolute path.
     pub path: PathBuf,
     /// Its size.
@@ -149,18 +149,18 @@ pub struct FileStanding {
 
 /// A file of rejects that stands.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct RejectsKept {
+pub struct RejectsRecord {
     /// Where.
     pub path: PathBuf,
     /// Its digest.
     pub sha256: String,
 }
 
-impl Done {
+impl CompletedOutput {
     /// Of files that were just written; their digests are still to come. `None` if one of them cannot be seen.
     pub fn of(paths: impl IntoIterator<Item = PathBuf>) -> Option<Self> {
-        let files = paths.into_iter().map(FileStanding::of).collect::<Option<_>>()?;
-        Some(Done { at: now(), files, rows_in: 0, rows_written: 0, rows_rejected: 0, rejects: None })
+        let files = paths.into_iter().map(FileFingerprint::of).collect::<Option<_>>()?;
+        Some(CompletedOutput { at: now(), files, rows_in: 0, rows_written: 0, rows_rejected: 0, rejects: None })
     }
 
     /// Bytes of all files.
@@ -177,14 +177,14 @@ impl Done {
     }
 }
 
-impl FileStanding {
+impl FileFingerprint {
     fn of(path: PathBuf) -> Option<Self> {
         let (bytes, modified_ns) = size_and_time(&path)?;
-        Some(FileStanding { path, bytes, modified_ns, sha256: None })
+        Some(FileFingerprint { path, bytes, modified_ns, sha256: None })
     }
 
     /// Whether it is still what was written. Reads it, unless its digest is not known or its size tells.
-    fn stands(&self) -> bool {
+    fn is_intact(&self) -> bool {
         let Some((bytes, modified_ns)) = size_and_time(&self.path) else { return false };
         bytes == self.bytes
             && match &self.sha256 {
@@ -196,10 +196,10 @@ impl FileStanding {
 
 impl OutputRecord {
     /// What is recorded of it, if it stands as it was written under `plan`. Reads all its files.
-    pub fn standing(&self, plan: &str) -> Option<&Done> {
+    pub fn standing(&self, plan: &str) -> Option<&CompletedOutput> {
         let done = self.done.as_ref().filter(|done| self.plan == plan && !done.files.is_empty())?;
-        let has_rejects = |kept: &RejectsKept| digest_of_file(&kept.path).is_ok_and(|found| found == kept.sha256);
-        let all = done.files.iter().all(FileStanding::stands) && done.rejects.as_ref().is_none_or(has_rejects);
+        let has_rejects = |kept: &RejectsRecord| digest_of_file(&kept.path).is_ok_and(|found| found == kept.sha256);
+        let all = done.files.iter().all(FileFingerprint::is_intact) && done.rejects.as_ref().is_none_or(has_rejects);
         all.then_some(done)
     }
 
@@ -287,7 +287,7 @@ impl OpenLedger {
             began_at: now(),
             attempts: before.as_ref().map_or(0, |before| before.attempts) + 1,
             files,
-            position: Position::default(),
+            position: FileProgress::default(),
             repeated_bytes: before.as_ref().map_or(0, |before| before.repeated_bytes)
                 + cut.map_or(0, |cut| cut.position.bytes),
             rejects,

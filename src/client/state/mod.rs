@@ -19,9 +19,11 @@ mod start;
 
 pub use directory::StateDir;
 pub use error::StateError;
-pub use ledger::{Done, FilePulled, Ledger, OpenLedger, OutputRecord, Position, RejectsKept, SeenLink};
+pub use ledger::{
+    CompletedOutput, FileProgress, FilePulled, Ledger, OpenLedger, OutputRecord, RejectsRecord, SeenLink,
+};
 pub use stamp::age_of;
-pub use start::{Meaning, OpenStart, Start};
+pub use start::{OpenStart, RecordedStart, StartIdentity};
 
 #[cfg(test)]
 mod tests;

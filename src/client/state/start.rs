@@ -15,13 +15,13 @@ use crate::client::{IdempotencyKey, graph_digest};
 
 /// What is to be started. Two starts of one meaning are repetitions of each other.
 #[derive(Clone, Debug)]
-pub struct Meaning {
+pub struct StartIdentity {
     workflow: WorkflowId,
     name: String,
     digest: String,
 }
 
-impl Meaning {
+impl StartIdentity {
     /// Of `workflow` as it stands at `endpoint`, with an input file (its digest and its extension, which tells the API
     /// the format) and the rows of a payload. The formats of the results are no part of it: they change what can be
     /// fetched, not what is paid for.
@@ -35,7 +35,7 @@ impl Meaning {
         let (input, extension) = input.unwrap_or(("none", ""));
         let payload = payload.map_or_else(|| "none".to_owned(), |payload| digest_of(&[payload]));
         let digest = digest_of(&[endpoint, &workflow.0, &graph, input, extension, &payload]);
-        Meaning { workflow: workflow.clone(), name: name.to_owned(), digest }
+        StartIdentity { workflow: workflow.clone(), name: name.to_owned(), digest }
     }
 
     /// Its digest in hexadecimal.
@@ -46,7 +46,7 @@ impl Meaning {
 
 /// The last start of one meaning.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Start {
+pub struct RecordedStart {
     /// The workflow.
     pub workflow: WorkflowId,
     /// Its name.
@@ -63,10 +63,10 @@ pub struct Start {
     pub run: Option<RunId>,
 }
 
-impl Start {
+impl RecordedStart {
     /// A new start, of which nothing is known yet.
-    pub fn new(meaning: &Meaning, input: Option<HandleId>) -> Self {
-        Start {
+    pub fn new(meaning: &StartIdentity, input: Option<HandleId>) -> Self {
+        RecordedStart {
             workflow: meaning.workflow.clone(),
             workflow_name: meaning.name.clone(),
             meaning: meaning.digest.clone(),
@@ -87,12 +87,12 @@ impl Start {
 #[derive(Debug)]
 pub struct OpenStart {
     path: PathBuf,
-    before: Result<Option<Start>, StateError>,
+    before: Result<Option<RecordedStart>, StateError>,
     _lock: Lock,
 }
 
 impl OpenStart {
-    pub(super) fn open(folder: &Path, meaning: &Meaning) -> Result<Self, StateError> {
+    pub(super) fn open(folder: &Path, meaning: &StartIdentity) -> Result<Self, StateError> {
         let path = folder.join(file_stem(&meaning.name, &[&meaning.digest]) + ".json");
         let what = format!("the start of workflow {} with this input", meaning.name);
         let lock = Lock::take(&path.with_extension("lock"), &what)?;
@@ -101,12 +101,12 @@ impl OpenStart {
 
     /// The last start of this meaning, if there was one. A record that cannot be read is an error: it may be of a start
     /// whose fate is unknown.
-    pub fn before(&mut self) -> Result<Option<Start>, StateError> {
+    pub fn before(&mut self) -> Result<Option<RecordedStart>, StateError> {
         std::mem::replace(&mut self.before, Ok(None))
     }
 
     /// Records `start`; on return it is on disk.
-    pub fn save(&self, start: &Start) -> Result<(), StateError> {
+    pub fn save(&self, start: &RecordedStart) -> Result<(), StateError> {
         document::write(&self.path, start)
     }
 

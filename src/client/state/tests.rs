@@ -12,8 +12,13 @@ fn state() -> (tempfile::TempDir, StateDir) {
     (folder, state)
 }
 
-fn meaning(workflow: &str, input: Option<(&str, &str)>, payload: Option<&str>) -> Meaning {
-    Meaning::new("http://api.test", (&WorkflowId(workflow.into()), "Name/../x", &Graph::default()), input, payload)
+fn meaning(workflow: &str, input: Option<(&str, &str)>, payload: Option<&str>) -> StartIdentity {
+    StartIdentity::new(
+        "http://api.test",
+        (&WorkflowId(workflow.into()), "Name/../x", &Graph::default()),
+        input,
+        payload,
+    )
 }
 
 fn files(folder: &Path) -> Vec<String> {
@@ -34,14 +39,14 @@ fn one_meaning_is_one_slot() {
         meaning("w1", None, Some("[]")),
         meaning("w1", None, Some("{}")),
     ];
-    let digests: std::collections::HashSet<_> = all.iter().map(Meaning::digest).collect();
+    let digests: std::collections::HashSet<_> = all.iter().map(StartIdentity::digest).collect();
     assert_eq!(digests.len(), all.len());
     assert_eq!(meaning("w1", None, Some("[]")).digest(), all[5].digest());
 
     let (_folder, state) = state();
     let mut slot = state.start(&all[2]).unwrap();
     assert!(slot.before().unwrap().is_none());
-    let mut start = Start::new(&all[2], Some(HandleId("h1".into())));
+    let mut start = RecordedStart::new(&all[2], Some(HandleId("h1".into())));
     slot.save(&start).unwrap();
     drop(slot);
     let before = state.start(&all[2]).unwrap().before().unwrap().unwrap();
@@ -117,7 +122,7 @@ fn an_output_stands_only_as_it_was_written() {
     let paths = [path.clone()];
     let standing = |open: &OpenLedger, plan: &str| open.output(&paths).unwrap().standing(plan).is_some();
     assert!(!standing(&open, "p1"), "it was begun, not finished");
-    let mut done = Done::of(paths.clone()).unwrap();
+    let mut done = CompletedOutput::of(paths.clone()).unwrap();
     open.current().unwrap().done = Some(done.clone());
     assert!(standing(&open, "p1"), "by size and time");
     assert!(!standing(&open, "p2"), "another plan");
@@ -132,7 +137,7 @@ fn an_output_stands_only_as_it_was_written() {
     fs::write(&path, "a\n2\n").unwrap();
     assert!(!standing(&open, "p1"), "changed");
     fs::write(&path, "a\n1\n").unwrap();
-    let rejects = RejectsKept { path: folder.path().join("gone"), sha256: String::new() };
+    let rejects = RejectsRecord { path: folder.path().join("gone"), sha256: String::new() };
     open.current().unwrap().done.as_mut().unwrap().rejects = Some(rejects);
     assert!(!standing(&open, "p1"), "its rejects are gone");
     fs::remove_file(&path).unwrap();
@@ -149,7 +154,7 @@ fn outputs_of_one_pass_stand_together() {
     write_all();
     let mut open = state.ledger("http://api.test", &RunId("r1".into())).unwrap();
     open.begin(&paths, "p1".into(), Vec::new(), None);
-    let mut done = Done::of(files.clone()).unwrap();
+    let mut done = CompletedOutput::of(files.clone()).unwrap();
     done.digest().unwrap();
     assert_eq!(done.bytes(), 3);
     open.current().unwrap().done = Some(done);
@@ -166,7 +171,7 @@ fn outputs_of_one_pass_stand_together() {
     // One of them alone, or in another order, is another output.
     assert!(open.output(&paths[..1]).is_none());
     assert!(open.output(&[paths[1].clone(), paths[0].clone()]).is_none());
-    assert!(Done::of([folder.path().join("gone")]).is_none());
+    assert!(CompletedOutput::of([folder.path().join("gone")]).is_none());
 }
 
 #[test]
@@ -175,7 +180,7 @@ fn what_is_pulled_again_is_counted() {
     let path = folder.path().join("out.csv");
     let mut open = output_ledger(&state, &path, "p1");
     for (bytes, expected) in [(100, 100), (50, 150)] {
-        open.current().unwrap().position = Position { bytes, rows: 1 };
+        open.current().unwrap().position = FileProgress { bytes, rows: 1 };
         open.begin(std::slice::from_ref(&path), "p1".into(), Vec::new(), None);
         assert_eq!(open.current().unwrap().repeated_bytes, expected);
     }
@@ -228,7 +233,7 @@ fn damage_is_set_aside_and_newer_versions_are_refused() {
 
     // The slot of a start is not set aside: it may be of a run that is paid for.
     let meaning = meaning("w1", None, None);
-    state.start(&meaning).unwrap().save(&Start::new(&meaning, None)).unwrap();
+    state.start(&meaning).unwrap().save(&RecordedStart::new(&meaning, None)).unwrap();
     let starts = state.root().join("starts");
     let file = starts.join(files(&starts).into_iter().find(|name| name.ends_with(".json")).unwrap());
     fs::write(&file, "{").unwrap();

@@ -13,9 +13,11 @@ use memchr::memchr_iter;
 
 use super::infer::{Kinds, type_of};
 use super::split::{RecordBounds, Span, Splitter};
-use crate::column::{Batch, Field, Mixing, Morsel, RecordSpan, Schema, Type};
+use crate::column::{Batch, Field, Morsel, RecordSpan, Schema, Type, TypeMerge};
 use crate::format::Reject;
-use crate::format::decode::{Decoded, Law, OnMisfit, Outcome, RejectedRecord, Rules, Surprise, Survey, Widening};
+use crate::format::decode::{
+    Decoded, EnforcedColumns, InferredColumns, OnMisfit, Outcome, RecordRules, RejectedRecord, SchemaMismatch, Widening,
+};
 use crate::format::json_text::write_json_string;
 use crate::position::FieldPath;
 use crate::text::plural;
@@ -48,13 +50,13 @@ struct Mapping {
 }
 
 /// Which records are looked at before their cells are appended.
-enum Check<'a> {
+enum CheckedRecords<'a> {
     /// None: a cell that does not fit is an error.
     Nothing,
     /// All, against the law, and rejected if they do not fit it.
-    Law(&'a (Law<'a>, Mapping)),
+    EnforcedColumns(&'a (EnforcedColumns<'a>, Mapping)),
     /// All, against the law and the schema.
-    All(Option<&'a (Law<'a>, Mapping)>),
+    All(Option<&'a (EnforcedColumns<'a>, Mapping)>),
 }
 
 /// A column whose cells hold JSON, while it is looked at.
@@ -75,27 +77,35 @@ impl CsvDecoder {
 
     /// The columns of the header with the narrowest types that hold the values of this morsel.
     /// Values are not looked at for JSON except in columns that `declared` has as nested. To be
-    /// joined with [`Mixing::Text`].
+    /// joined with [`TypeMerge::Text`].
     pub fn infer(&self, morsel: &Morsel, declared: &Schema) -> Schema {
-        self.survey(morsel, declared, None, false).schema
+        self.infer_columns(morsel, declared, None, false).schema
     }
 
-    /// As [`CsvDecoder::infer`], records that do not fit `law` passed over and, if `trace` asks for
+    /// As [`CsvDecoder::infer`], records that do not fit `enforced` passed over and, if `trace` asks for
     /// it, with the records that widened the types.
-    pub fn survey(&self, morsel: &Morsel, declared: &Schema, law: Option<Law<'_>>, trace: bool) -> Survey {
+    pub fn infer_columns(
+        &self,
+        morsel: &Morsel,
+        declared: &Schema,
+        enforced: Option<EnforcedColumns<'_>>,
+        trace: bool,
+    ) -> InferredColumns {
         let bytes = morsel.records();
-        let law = law.map(|law| (law, self.mapping(law.fields)));
+        let enforced = enforced.map(|enforced| (enforced, self.mapping(enforced.fields)));
         let mut kinds = vec![Kinds::default(); self.names.len()];
         let nested_type = |name: &Arc<str>| {
             let ty = declared.fields.iter().find(|field| field.name == *name).map(|field| &field.ty)?;
             NestedCells::are_for(ty).then(|| Nested { ty: ty.clone(), cells: NestedCells::default(), of: Vec::new() })
         };
         let mut nested: Vec<Option<Nested>> = self.names.iter().map(nested_type).collect();
-        let mut found = Survey::default();
+        let mut found = InferredColumns::default();
         // Byte, number and columns of each record that widened something.
         let mut widened: BTreeMap<(usize, u64), Vec<Field>> = BTreeMap::new();
         let (records, ..) = self.each_record(morsel, |record, number, fields, _| {
-            let misfit = law.as_ref().and_then(|(law, mapping)| self.law_misfit(bytes, fields, law, mapping));
+            let misfit = enforced
+                .as_ref()
+                .and_then(|(enforced, mapping)| self.enforced_misfit(bytes, fields, enforced, mapping));
             if let Some((path, (reason, at))) = misfit {
                 found.misfits += 1;
                 found.first_misfit.get_or_insert_with(|| RejectedRecord {
@@ -181,7 +191,7 @@ impl CsvDecoder {
             let mut alone = NestedCells::default();
             alone.push(cell);
             let ty = self.nested_type(bytes, &alone, &nested.ty);
-            let joined = if ty == Type::Text { Type::Text } else { so_far.join(&ty, Mixing::Json) };
+            let joined = if ty == Type::Text { Type::Text } else { so_far.join(&ty, TypeMerge::Json) };
             if joined != so_far {
                 steps.push((place, ty));
                 so_far = joined;
@@ -197,7 +207,7 @@ impl CsvDecoder {
     /// Ragged, malformed and not UTF-8 records are rejects. A blank line is a record with a null
     /// if there is one column, else none.
     pub fn decode(&self, morsel: &Morsel, schema: &Arc<Schema>, on_misfit: OnMisfit) -> Outcome {
-        self.decode_under(morsel, schema, on_misfit, &Rules::default())
+        self.decode_under(morsel, schema, on_misfit, &RecordRules::default())
     }
 
     /// As [`CsvDecoder::decode`], under `rules` besides the schema. With an extra column it is the
@@ -207,29 +217,29 @@ impl CsvDecoder {
         morsel: &Morsel,
         schema: &Arc<Schema>,
         on_misfit: OnMisfit,
-        rules: &Rules<'_>,
+        rules: &RecordRules<'_>,
     ) -> Outcome {
         let n_columns = schema.fields.len() - usize::from(rules.extra.is_some());
         let mut mapping = self.mapping(&schema.fields[..n_columns]);
         if rules.extra.is_some() {
             mapping.aside = std::mem::take(&mut mapping.unknown);
         }
-        let law = rules.law.map(|law| (law, self.mapping(law.fields)));
-        let law = law.as_ref();
-        let surprised = on_misfit == OnMisfit::Surprise;
+        let enforced = rules.enforced.map(|enforced| (enforced, self.mapping(enforced.fields)));
+        let enforced = enforced.as_ref();
+        let surprised = on_misfit == OnMisfit::SchemaMismatch;
         let attempt = |check| self.try_decode(morsel, schema, &mapping, check, rules.spans).ok();
         let decoded = if surprised && !mapping.unknown.is_empty() {
             None
         } else {
-            let plain = if rules.check_all { None } else { attempt(Check::Nothing) };
-            let lawful = || law.and_then(|law| attempt(Check::Law(law)));
-            let checked = || if surprised { None } else { attempt(Check::All(law)) };
+            let plain = if rules.check_all { None } else { attempt(CheckedRecords::Nothing) };
+            let lawful = || enforced.and_then(|enforced| attempt(CheckedRecords::EnforcedColumns(enforced)));
+            let checked = || if surprised { None } else { attempt(CheckedRecords::All(enforced)) };
             plain.or_else(lawful).or_else(checked)
         };
-        let stops = law.is_some_and(|(law, _)| law.on_misfit == OnMisfit::Surprise);
+        let stops = enforced.is_some_and(|(enforced, _)| enforced.on_misfit == OnMisfit::SchemaMismatch);
         match decoded {
             Some((decoded, lawless)) if lawless == 0 || !stops => Outcome::Decoded(decoded),
-            _ => Outcome::Surprise(self.surprise(morsel, schema, &mapping, law)),
+            _ => Outcome::SchemaMismatch(self.surprise(morsel, schema, &mapping, enforced)),
         }
     }
 
@@ -255,7 +265,7 @@ impl CsvDecoder {
         morsel: &Morsel,
         schema: &Arc<Schema>,
         mapping: &Mapping,
-        check: Check<'_>,
+        check: CheckedRecords<'_>,
         note_spans: bool,
     ) -> Result<(Decoded, u64), Misfit> {
         let bytes = morsel.records();
@@ -294,16 +304,17 @@ impl CsvDecoder {
                 return None;
             }
             let fields = &pending[first..];
-            let law = match &check {
-                Check::Nothing => None,
-                Check::Law(law) => Some(*law),
-                Check::All(law) => *law,
+            let enforced = match &check {
+                CheckedRecords::Nothing => None,
+                CheckedRecords::EnforcedColumns(enforced) => Some(*enforced),
+                CheckedRecords::All(enforced) => *enforced,
             };
-            let mut misfit = law.and_then(|(law, mapping)| self.law_misfit(bytes, fields, law, mapping));
+            let mut misfit =
+                enforced.and_then(|(enforced, mapping)| self.enforced_misfit(bytes, fields, enforced, mapping));
             lawless += u64::from(misfit.is_some());
-            if misfit.is_none() && (matches!(check, Check::All(_)) || !mapping.unknown.is_empty()) {
+            if misfit.is_none() && (matches!(check, CheckedRecords::All(_)) || !mapping.unknown.is_empty()) {
                 misfit = self.misfit(bytes, fields, schema, mapping);
-                if misfit.is_some() && !matches!(check, Check::All(_)) {
+                if misfit.is_some() && !matches!(check, CheckedRecords::All(_)) {
                     failed = true;
                     return None;
                 }
@@ -448,16 +459,16 @@ impl CsvDecoder {
     }
 
     /// As [`CsvDecoder::misfit`], for the columns of the law.
-    fn law_misfit(
+    fn enforced_misfit(
         &self,
         bytes: &[u8],
         fields: &[Span],
-        law: &Law<'_>,
+        enforced: &EnforcedColumns<'_>,
         mapping: &Mapping,
     ) -> Option<(FieldPath, (String, usize))> {
         // What has no type yet may get one.
-        let is_free = |field: &Field| law.open && field.ty == Type::Null;
-        law.fields.iter().zip(&mapping.places).filter(|(field, _)| !is_free(field)).find_map(|(field, place)| {
+        let is_free = |field: &Field| enforced.open && field.ty == Type::Null;
+        enforced.fields.iter().zip(&mapping.places).filter(|(field, _)| !is_free(field)).find_map(|(field, place)| {
             self.misfit_of(bytes, fields[(*place)?], (*place)?, &field.ty, " by the schema file")
         })
     }
@@ -488,16 +499,17 @@ impl CsvDecoder {
         morsel: &Morsel,
         schema: &Arc<Schema>,
         mapping: &Mapping,
-        law: Option<&(Law<'_>, Mapping)>,
-    ) -> Surprise {
+        enforced: Option<&(EnforcedColumns<'_>, Mapping)>,
+    ) -> SchemaMismatch {
         let bytes = morsel.records();
         let mut first = None;
         self.each_record(morsel, |record, number, fields, _| {
             if first.is_none() {
-                let lawless = law.and_then(|(law, mapping)| self.law_misfit(bytes, fields, law, mapping));
-                let misfit = match (lawless, law) {
+                let lawless =
+                    enforced.and_then(|(enforced, mapping)| self.enforced_misfit(bytes, fields, enforced, mapping));
+                let misfit = match (lawless, enforced) {
                     // It is rejected, and is nothing to widen for.
-                    (Some(_), Some((law, _))) if law.on_misfit == OnMisfit::Reject => None,
+                    (Some(_), Some((enforced, _))) if enforced.on_misfit == OnMisfit::Reject => None,
                     (Some(lawless), _) => Some(lawless),
                     (None, _) => self.misfit(bytes, fields, schema, mapping),
                 };
@@ -513,10 +525,10 @@ impl CsvDecoder {
             };
             (0, 0, what)
         });
-        let mut inferred = self.survey(morsel, schema, law.map(|(law, _)| *law), false).schema;
+        let mut inferred = self.infer_columns(morsel, schema, enforced.map(|(enforced, _)| *enforced), false).schema;
         // These have the extra column.
         inferred.fields.retain(|field| !mapping.aside.iter().any(|&place| self.names[place] == field.name));
-        Surprise {
+        SchemaMismatch {
             schema: self.widen(schema, &inferred),
             byte,
             line: memchr_iter(b'\n', &bytes[..byte]).count() as u64,
@@ -527,13 +539,13 @@ impl CsvDecoder {
 
     /// As [`Schema::join`], but nested columns, whose cells are JSON, mix as JSON does.
     fn widen(&self, schema: &Schema, inferred: &Schema) -> Schema {
-        let mut joined = schema.join(inferred, Mixing::Text);
+        let mut joined = schema.join(inferred, TypeMerge::Text);
         for (joined, old) in joined.fields.iter_mut().zip(&schema.fields) {
             if NestedCells::are_for(&old.ty)
                 && joined.ty != Type::Text
                 && let Some(place) = inferred.position(&old.name)
             {
-                joined.ty = old.ty.join(&inferred.fields[place].ty, Mixing::Json);
+                joined.ty = old.ty.join(&inferred.fields[place].ty, TypeMerge::Json);
             }
         }
         joined

@@ -1,7 +1,7 @@
 //! What type the values of a column have: the narrowest in which each can be written back digit
 //! for digit, else text.
 
-use crate::column::{Mixing, Type};
+use crate::column::{Type, TypeMerge};
 use crate::format::number;
 
 /// The kinds of values that a column has so far, one bit each.
@@ -35,7 +35,10 @@ impl Kinds {
 
     /// The type that holds them all; [`Type::Null`] if there were none.
     pub(super) fn to_type(self) -> Type {
-        KINDS.iter().filter(|(bit, _)| self.0 & bit != 0).fold(Type::Null, |ty, (_, kind)| ty.join(kind, Mixing::Text))
+        KINDS
+            .iter()
+            .filter(|(bit, _)| self.0 & bit != 0)
+            .fold(Type::Null, |ty, (_, kind)| ty.join(kind, TypeMerge::Text))
     }
 }
 

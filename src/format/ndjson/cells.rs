@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, new_null_array};
 
-use super::{DecodeOptions, Keys, UnknownKey, decode};
-use crate::column::{Field, Mixing, Morsel, Schema, Type};
+use super::{DecodeOptions, UnknownKey, ValueTypes, decode};
+use crate::column::{Field, Morsel, Schema, Type, TypeMerge};
 use crate::format::Reject;
 use crate::format::decode::Outcome;
 
@@ -35,8 +35,8 @@ pub fn decode_cells(cells: &[Option<&str>], ty: &Type) -> Result<(ArrayRef, Type
     }
     let morsel = Morsel::from_vec(lines, 0, 0);
     let options = DecodeOptions {
-        unknown_key: UnknownKey::Surprise,
-        new_columns: Keys::Typed,
+        unknown_key: UnknownKey::SchemaMismatch,
+        new_columns: ValueTypes::Typed,
         freeze: false,
         max_record_bytes: usize::MAX,
         max_cells: usize::MAX,
@@ -54,14 +54,14 @@ pub fn decode_cells(cells: &[Option<&str>], ty: &Type) -> Result<(ArrayRef, Type
             Some(reject) => Err((reject.record as usize, reject.reject)),
             None => Ok((decoded.batch.columns.swap_remove(0), decoded.observed.fields.swap_remove(0).ty)),
         },
-        Outcome::Surprise(surprise) => {
+        Outcome::SchemaMismatch(surprise) => {
             // A key smuggled in by a cell such as `1,"x":2` is a column beside `v`: not JSON.
             if surprise.schema.fields.len() > 1 {
                 let path = crate::position::FieldPath::root();
                 let reject = Reject { offset: 0, path, reason: "expected one JSON value".into() };
                 return Err((surprise.record as usize, reject));
             }
-            let ty = ty.join(&surprise.schema.fields[0].ty, Mixing::Json);
+            let ty = ty.join(&surprise.schema.fields[0].ty, TypeMerge::Json);
             Ok((new_null_array(&ty.to_arrow(), cells.len()), ty))
         }
     }

@@ -1,7 +1,7 @@
 //! Why a line is no record: it is read once more for its syntax alone, with the way to where it
 //! breaks, so that the place and the words are the same whatever was to be done with its values.
 
-use super::scan::{Cursor, Fault, Scan, Way};
+use super::scan::{Cursor, JsonError, PathSegment, Scan};
 
 /// Passes the value at the cursor, blanks before it allowed.
 pub(super) fn check_value(cursor: &mut Cursor<'_>, depth: usize) -> Scan<()> {
@@ -20,14 +20,14 @@ fn check_object(cursor: &mut Cursor<'_>, depth: usize) -> Scan<()> {
     }
     loop {
         if cursor.skip_blank() != b'"' {
-            return Err(Fault::syntax(cursor.pos, "expected a key in quotes"));
+            return Err(JsonError::syntax(cursor.pos, "expected a key in quotes"));
         }
         let key = cursor.string()?;
         cursor.expect(b':', "expected `:` after a key")?;
         check_value(cursor, depth + 1).map_err(|fault| {
             let mut text = Vec::new();
             cursor.unescape(key, &mut text);
-            fault.within(Way::Key(String::from_utf8_lossy(&text).into_owned()))
+            fault.within(PathSegment::Key(String::from_utf8_lossy(&text).into_owned()))
         })?;
         match cursor.skip_blank() {
             b',' => cursor.pos += 1,
@@ -35,7 +35,7 @@ fn check_object(cursor: &mut Cursor<'_>, depth: usize) -> Scan<()> {
                 cursor.pos += 1;
                 return Ok(());
             }
-            _ => return Err(Fault::syntax(cursor.pos, "expected `,` or `}`")),
+            _ => return Err(JsonError::syntax(cursor.pos, "expected `,` or `}`")),
         }
     }
 }
@@ -47,14 +47,14 @@ fn check_list(cursor: &mut Cursor<'_>, depth: usize) -> Scan<()> {
         return Ok(());
     }
     for index in 0.. {
-        check_value(cursor, depth + 1).map_err(|fault| fault.within(Way::Index(index)))?;
+        check_value(cursor, depth + 1).map_err(|fault| fault.within(PathSegment::Index(index)))?;
         match cursor.skip_blank() {
             b',' => cursor.pos += 1,
             b']' => {
                 cursor.pos += 1;
                 return Ok(());
             }
-            _ => return Err(Fault::syntax(cursor.pos, "expected `,` or `]`")),
+            _ => return Err(JsonError::syntax(cursor.pos, "expected `,` or `]`")),
         }
     }
     unreachable!("a list ends before its indices do")

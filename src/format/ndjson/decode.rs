@@ -14,14 +14,16 @@ use std::sync::Arc;
 use arrow_buffer::Buffer;
 
 use super::check::check_value;
-use super::infer::{Keys, SurveyOptions, survey};
-use super::law::check_law;
-use super::scan::{Cursor, Fault, FaultKind, MAX_FEW_DIGITS, Number, Scan, Str, Way, kind_of};
+use super::enforced::check_enforced;
+use super::infer::{InferOptions, ValueTypes, infer_columns};
+use super::scan::{Cursor, JsonError, JsonErrorKind, MAX_FEW_DIGITS, Number, PathSegment, Scan, Str, kind_of};
 use super::walk::{fits_in_double, key_text};
 use crate::column::build::{Builder, Literal, StructBuilder};
 use crate::column::views::make_view;
-use crate::column::{Batch, Field, Mixing, Morsel, RecordSpan, Schema, Type};
-use crate::format::decode::{Decoded, Extra, OnMisfit, Outcome, RejectedRecord, Rules, SURPLUS, Surprise};
+use crate::column::{Batch, Field, Morsel, RecordSpan, Schema, Type, TypeMerge};
+use crate::format::decode::{
+    Decoded, ExtraColumn, OnMisfit, Outcome, RecordRules, RejectedRecord, SURPLUS, SchemaMismatch,
+};
 
 /// Buffer indices of views: the morsel itself, and the text of strings that had escapes.
 const MORSEL: u32 = 0;
@@ -41,7 +43,7 @@ const MAX_FORESEEN: usize = 256;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnknownKey {
     /// The schema must widen.
-    Surprise,
+    SchemaMismatch,
     /// Its value is checked and left out: the plan does not need it.
     Skip,
 }
@@ -52,7 +54,7 @@ pub struct DecodeOptions {
     /// What an unknown key of a record does. Below the record's own keys it is always a surprise.
     pub unknown_key: UnknownKey,
     /// What new columns hold.
-    pub new_columns: Keys,
+    pub new_columns: ValueTypes,
     /// A value or key that does not fit rejects its record, instead of widening the schema.
     pub freeze: bool,
     /// A longer record is a reject.
@@ -69,11 +71,16 @@ pub struct DecodeOptions {
 /// Every line is one record; blank lines are passed over. A line that is not one JSON object is a
 /// reject and leaves no trace in the columns.
 pub fn decode(morsel: &Morsel, schema: &Arc<Schema>, options: &DecodeOptions) -> Outcome {
-    decode_under(morsel, schema, options, &Rules::default())
+    decode_under(morsel, schema, options, &RecordRules::default())
 }
 
 /// As [`decode`], under `rules` besides the schema. With an extra column it is the last of `schema`.
-pub fn decode_under(morsel: &Morsel, schema: &Arc<Schema>, options: &DecodeOptions, rules: &Rules<'_>) -> Outcome {
+pub fn decode_under(
+    morsel: &Morsel,
+    schema: &Arc<Schema>,
+    options: &DecodeOptions,
+    rules: &RecordRules<'_>,
+) -> Outcome {
     let mut decoder = Decoder {
         cursor: Cursor::new(morsel),
         unescaped: Vec::new(),
@@ -116,10 +123,16 @@ pub fn decode_under(morsel: &Morsel, schema: &Arc<Schema>, options: &DecodeOptio
                 let end = line_end(morsel, start);
                 let fault = match decoder.judge(fault, morsel, start, options) {
                     Verdict::Reject(fault) => fault,
-                    Verdict::Surprise { fault, widens } => {
+                    Verdict::SchemaMismatch { fault, widens } => {
                         let what = describe(&fault);
                         let schema = if widens { widened(morsel, schema, options, rules) } else { (**schema).clone() };
-                        return Outcome::Surprise(Surprise { schema, byte: start, line: lines, record: records, what });
+                        return Outcome::SchemaMismatch(SchemaMismatch {
+                            schema,
+                            byte: start,
+                            line: lines,
+                            record: records,
+                            what,
+                        });
                     }
                 };
                 let reject = fault.to_reject(start, end);
@@ -181,10 +194,10 @@ pub fn decode_under(morsel: &Morsel, schema: &Arc<Schema>, options: &DecodeOptio
 fn check_line(morsel: &Morsel, start: usize, max_bytes: usize) -> Scan<()> {
     let line = &morsel.records()[start..line_end(morsel, start)];
     if line.len() > max_bytes {
-        return Err(Fault::syntax(start, "the record is longer than the longest one allowed"));
+        return Err(JsonError::syntax(start, "the record is longer than the longest one allowed"));
     }
     match simdutf8::compat::from_utf8(line) {
-        Err(error) => Err(Fault::syntax(start + error.valid_up_to(), "invalid UTF-8")),
+        Err(error) => Err(JsonError::syntax(start + error.valid_up_to(), "invalid UTF-8")),
         Ok(_) => Ok(()),
     }
 }
@@ -196,38 +209,38 @@ fn line_end(morsel: &Morsel, start: usize) -> usize {
     start + if end > 0 && rest[end - 1] == b'\r' { end - 1 } else { end }
 }
 
-fn describe(fault: &Fault) -> String {
+fn describe(fault: &JsonError) -> String {
     match &fault.kind {
-        FaultKind::UnknownKey(_) => format!("new key `{}`", fault.path()),
+        JsonErrorKind::UnknownKey(_) => format!("new key `{}`", fault.path()),
         _ => format!("field `{}`: {}", fault.path(), fault.reason()),
     }
 }
 
 /// The schema that has room for the records of this morsel too.
-fn widened(morsel: &Morsel, schema: &Schema, options: &DecodeOptions, rules: &Rules<'_>) -> Schema {
-    let survey = survey(
+fn widened(morsel: &Morsel, schema: &Schema, options: &DecodeOptions, rules: &RecordRules<'_>) -> Schema {
+    let inferred = infer_columns(
         morsel,
-        &SurveyOptions {
+        &InferOptions {
             keys: options.new_columns,
             max_record_bytes: options.max_record_bytes,
-            law: rules.law,
+            enforced: rules.enforced,
             trace: false,
         },
     );
-    let mut observed = survey.schema;
+    let mut observed = inferred.schema;
     if rules.extra.is_some() {
         // The others go into the extra column, and nothing but that is called by its name.
         let columns = &schema.fields[..schema.fields.len() - 1];
         let known: HashMap<&str, ()> = columns.iter().map(|f| (&*f.name, ())).collect();
         observed.fields.retain(|f| known.contains_key(&*f.name));
     }
-    schema.join(&observed, Mixing::Json)
+    schema.join(&observed, TypeMerge::Json)
 }
 
 /// What becomes of a record that has a fault.
 enum Verdict {
-    Reject(Box<Fault>),
-    Surprise { fault: Box<Fault>, widens: bool },
+    Reject(Box<JsonError>),
+    SchemaMismatch { fault: Box<JsonError>, widens: bool },
 }
 
 struct Decoder<'a> {
@@ -238,7 +251,7 @@ struct Decoder<'a> {
     /// The keys of records in the order in which they mostly come, as they stand, with their
     /// columns. Kept only where some keys have none.
     order: Vec<(Literal, Option<usize>)>,
-    rules: Rules<'a>,
+    rules: RecordRules<'a>,
     invalid_utf8: bool,
 }
 
@@ -266,7 +279,7 @@ impl<'a> Decoder<'a> {
         }
         if self.cursor.peek() != b'{' {
             // Such a record never fits, however wide the schema: not a misfit but a fault.
-            return Err(Fault::syntax(start, not_an_object(self.cursor.peek())));
+            return Err(JsonError::syntax(start, not_an_object(self.cursor.peek())));
         }
         match self.rules.extra {
             None if self.unknown_key == UnknownKey::Skip => self.needed_fields(root)?,
@@ -275,9 +288,9 @@ impl<'a> Decoder<'a> {
         }
         let end = self.cursor.pos;
         self.end_of_record()?;
-        if let (Some(law), true) = (self.rules.law, self.rules.check_all) {
+        if let (Some(enforced), true) = (self.rules.enforced, self.rules.check_all) {
             let next = std::mem::replace(&mut self.cursor.pos, start);
-            check_law(&mut self.cursor, &law)?;
+            check_enforced(&mut self.cursor, &enforced)?;
             self.cursor.pos = next;
         }
         Ok(end)
@@ -285,44 +298,44 @@ impl<'a> Decoder<'a> {
 
     /// Decides about the record at `start`, which does not fit its columns or is broken.
     #[cold]
-    fn judge(&mut self, fault: Box<Fault>, morsel: &Morsel, start: usize, options: &DecodeOptions) -> Verdict {
+    fn judge(&mut self, fault: Box<JsonError>, morsel: &Morsel, start: usize, options: &DecodeOptions) -> Verdict {
         // A record that is broken further on is a reject, not a reason to widen.
         if let Err(broken) = self.check_record(morsel, start, options.max_record_bytes) {
             return Verdict::Reject(broken);
         }
-        if matches!(fault.kind, FaultKind::Syntax(_)) {
+        if matches!(fault.kind, JsonErrorKind::Syntax(_)) {
             return Verdict::Reject(fault);
         }
-        if let Some(law) = self.rules.law {
+        if let Some(enforced) = self.rules.enforced {
             self.cursor.pos = start;
-            if let Err(misfit) = check_law(&mut self.cursor, &law) {
-                return match law.on_misfit {
+            if let Err(misfit) = check_enforced(&mut self.cursor, &enforced) {
+                return match enforced.on_misfit {
                     OnMisfit::Reject => Verdict::Reject(misfit),
-                    OnMisfit::Surprise => Verdict::Surprise { fault: misfit, widens: false },
+                    OnMisfit::SchemaMismatch => Verdict::SchemaMismatch { fault: misfit, widens: false },
                 };
             }
         }
-        if options.freeze { Verdict::Reject(fault) } else { Verdict::Surprise { fault, widens: true } }
+        if options.freeze { Verdict::Reject(fault) } else { Verdict::SchemaMismatch { fault, widens: true } }
     }
 
     /// Parses the record at the cursor with the column `extra` for what has no other.
-    fn object_with_extra(&mut self, root: &mut StructBuilder, extra: &mut Builder, kind: Extra) -> Scan<()> {
+    fn object_with_extra(&mut self, root: &mut StructBuilder, extra: &mut Builder, kind: ExtraColumn) -> Scan<()> {
         let (start, rows, duplicates) = (self.cursor.pos, root.len(), self.duplicate_keys);
         match self.object(root, 0) {
             Ok(()) => {
                 extra.push_null();
                 return Ok(());
             }
-            Err(fault) if matches!(fault.kind, FaultKind::Syntax(_)) => return Err(fault),
+            Err(fault) if matches!(fault.kind, JsonErrorKind::Syntax(_)) => return Err(fault),
             Err(_) => {}
         }
         root.truncate(rows);
         self.duplicate_keys = duplicates;
         self.cursor.pos = start;
-        if let Some(law) = self.rules.law {
+        if let Some(enforced) = self.rules.enforced {
             // A misfit to it is never moved aside. Broken text is found below.
-            match check_law(&mut self.cursor, &law) {
-                Err(fault) if !matches!(fault.kind, FaultKind::Syntax(_)) => return Err(fault),
+            match check_enforced(&mut self.cursor, &enforced) {
+                Err(fault) if !matches!(fault.kind, JsonErrorKind::Syntax(_)) => return Err(fault),
                 _ => self.cursor.pos = start,
             }
         }
@@ -351,7 +364,7 @@ impl<'a> Decoder<'a> {
 
     /// As [`Decoder::object`] for a record, but what has no column, or does not fit it, is noted in
     /// `aside`.
-    fn known_columns(&mut self, root: &mut StructBuilder, aside: &mut ExtraEntries, kind: Extra) -> Scan<()> {
+    fn known_columns(&mut self, root: &mut StructBuilder, aside: &mut ExtraEntries, kind: ExtraColumn) -> Scan<()> {
         let rows = root.len();
         self.cursor.open(0)?;
         if self.cursor.skip_blank() == b'}' {
@@ -361,7 +374,7 @@ impl<'a> Decoder<'a> {
         }
         loop {
             if self.cursor.skip_blank() != b'"' {
-                return Err(Fault::syntax(self.cursor.pos, "expected a key in quotes"));
+                return Err(JsonError::syntax(self.cursor.pos, "expected a key in quotes"));
             }
             let key_start = self.cursor.pos;
             let s = self.cursor.string()?;
@@ -381,8 +394,8 @@ impl<'a> Decoder<'a> {
                     }
                     match self.value(&mut field.builder, 1) {
                         Ok(()) => true,
-                        Err(fault) if kind == Extra::Keys || matches!(fault.kind, FaultKind::Syntax(_)) => {
-                            return Err(fault.within(Way::Key(field.name.to_string())));
+                        Err(fault) if kind == ExtraColumn::Keys || matches!(fault.kind, JsonErrorKind::Syntax(_)) => {
+                            return Err(fault.within(PathSegment::Key(field.name.to_string())));
                         }
                         Err(_) => {
                             field.builder.truncate(rows);
@@ -417,7 +430,7 @@ impl<'a> Decoder<'a> {
                     root.end_value();
                     return Ok(());
                 }
-                _ => return Err(Fault::syntax(self.cursor.pos, "expected `,` or `}`")),
+                _ => return Err(JsonError::syntax(self.cursor.pos, "expected `,` or `}`")),
             }
         }
     }
@@ -426,7 +439,7 @@ impl<'a> Decoder<'a> {
         match self.cursor.skip_blank() {
             b'\n' => Ok(()),
             0 if self.cursor.at_end() => Ok(()),
-            _ => Err(Fault::syntax(self.cursor.pos, "text after the end of the record")),
+            _ => Err(JsonError::syntax(self.cursor.pos, "text after the end of the record")),
         }
     }
 
@@ -439,7 +452,7 @@ impl<'a> Decoder<'a> {
         let first = self.cursor.peek();
         check_value(&mut self.cursor, 0)?;
         self.end_of_record()?;
-        if first == b'{' { Ok(()) } else { Err(Fault::syntax(start, not_an_object(first))) }
+        if first == b'{' { Ok(()) } else { Err(JsonError::syntax(start, not_an_object(first))) }
     }
 
     /// Parses an object into the next value of `into`; the cursor is at its brace.
@@ -526,7 +539,8 @@ impl<'a> Decoder<'a> {
     #[inline(always)]
     fn new_field(&mut self, into: &mut StructBuilder, index: usize, depth: usize) -> Scan<()> {
         let field = &mut into.fields[index];
-        self.value(&mut field.builder, depth + 1).map_err(|fault| fault.within(Way::Key(field.name.to_string())))
+        self.value(&mut field.builder, depth + 1)
+            .map_err(|fault| fault.within(PathSegment::Key(field.name.to_string())))
     }
 
     /// Passes what stands behind the value of a key; true at the end of the object.
@@ -542,7 +556,7 @@ impl<'a> Decoder<'a> {
                 self.cursor.pos += 1;
                 Ok(true)
             }
-            _ => Err(Fault::syntax(self.cursor.pos, "expected `,` or `}`")),
+            _ => Err(JsonError::syntax(self.cursor.pos, "expected `,` or `}`")),
         }
     }
 
@@ -569,7 +583,7 @@ impl<'a> Decoder<'a> {
     /// Passes a key and its colon.
     fn passed_key(&mut self) -> Scan<Str> {
         if self.cursor.skip_blank() != b'"' {
-            return Err(Fault::syntax(self.cursor.pos, "expected a key in quotes"));
+            return Err(JsonError::syntax(self.cursor.pos, "expected a key in quotes"));
         }
         let s = self.cursor.string()?;
         self.cursor.expect(b':', "expected `:` after a key")?;
@@ -586,7 +600,7 @@ impl<'a> Decoder<'a> {
         let key = key_text(&self.cursor, s, &mut owned);
         into.position(key).ok_or_else(|| {
             let key = String::from_utf8_lossy(key).into_owned();
-            Box::new(Fault { at, kind: FaultKind::UnknownKey(key), way: Vec::new() })
+            Box::new(JsonError { at, kind: JsonErrorKind::UnknownKey(key), path: Vec::new() })
         })
     }
 
@@ -615,7 +629,7 @@ impl<'a> Decoder<'a> {
                         values.push(i);
                         nulls.push(true);
                     }
-                    None => return Err(Fault::misfit(at, &Type::Int { fits_double: true }, wide_number(n))),
+                    None => return Err(JsonError::misfit(at, &Type::Int { fits_double: true }, wide_number(n))),
                 }
             }
             Builder::Float(values, nulls) if is_number(first) => {
@@ -625,7 +639,7 @@ impl<'a> Decoder<'a> {
                         values.push(f);
                         nulls.push(true);
                     }
-                    None => return Err(Fault::misfit(at, &Type::Float, "a number that no double holds")),
+                    None => return Err(JsonError::misfit(at, &Type::Float, "a number that no double holds")),
                 }
             }
             Builder::Bool(values, nulls) if first == b't' || first == b'f' => {
@@ -651,7 +665,7 @@ impl<'a> Decoder<'a> {
                         values.push(d);
                         nulls.push(true);
                     }
-                    None => return Err(Fault::misfit(at, &Type::Decimal, "a number that it cannot hold")),
+                    None => return Err(JsonError::misfit(at, &Type::Decimal, "a number that it cannot hold")),
                 }
             }
             Builder::Map(ends, keys, values, nulls) if first == b'{' => {
@@ -662,7 +676,7 @@ impl<'a> Decoder<'a> {
             Builder::Empty(views, nulls) if first == b'{' => {
                 self.cursor.open(depth)?;
                 if self.cursor.skip_blank() != b'}' {
-                    return Err(Fault::misfit(at, &Type::Struct(Vec::new()), "an object with keys"));
+                    return Err(JsonError::misfit(at, &Type::Struct(Vec::new()), "an object with keys"));
                 }
                 self.cursor.pos += 1;
                 views.push(make_view(b"{}", MORSEL, 0));
@@ -670,7 +684,7 @@ impl<'a> Decoder<'a> {
             }
             other => {
                 let ty = type_of(other);
-                return Err(Fault::misfit(at, &ty, kind_of(first)));
+                return Err(JsonError::misfit(at, &ty, kind_of(first)));
             }
         }
         Ok(())
@@ -687,7 +701,7 @@ impl<'a> Decoder<'a> {
             if let Err(fault) = self.value(item, depth + 1) {
                 // The item itself may or may not have grown; its place in the list is what counts.
                 let index = item.len() - first;
-                return Err(fault.within(Way::Index(index)));
+                return Err(fault.within(PathSegment::Index(index)));
             }
             match self.cursor.skip_blank() {
                 b',' => self.cursor.pos += 1,
@@ -695,7 +709,7 @@ impl<'a> Decoder<'a> {
                     self.cursor.pos += 1;
                     return Ok(());
                 }
-                _ => return Err(Fault::syntax(self.cursor.pos, "expected `,` or `]`")),
+                _ => return Err(JsonError::syntax(self.cursor.pos, "expected `,` or `]`")),
             }
         }
     }
@@ -710,14 +724,14 @@ impl<'a> Decoder<'a> {
         }
         loop {
             if self.cursor.skip_blank() != b'"' {
-                return Err(Fault::syntax(self.cursor.pos, "expected a key in quotes"));
+                return Err(JsonError::syntax(self.cursor.pos, "expected a key in quotes"));
             }
             let s = self.cursor.string()?;
             self.cursor.expect(b':', "expected `:` after a key")?;
             keys.push(self.view(s));
             if let Err(fault) = self.value(values, depth + 1) {
                 let key = String::from_utf8_lossy(&self.cursor.bytes()[s.start..s.end]).into_owned();
-                return Err(fault.within(Way::Key(key)));
+                return Err(fault.within(PathSegment::Key(key)));
             }
             match self.cursor.skip_blank() {
                 b',' => self.cursor.pos += 1,
@@ -725,7 +739,7 @@ impl<'a> Decoder<'a> {
                     self.cursor.pos += 1;
                     return Ok(());
                 }
-                _ => return Err(Fault::syntax(self.cursor.pos, "expected `,` or `}`")),
+                _ => return Err(JsonError::syntax(self.cursor.pos, "expected `,` or `}`")),
             }
         }
     }

@@ -1,16 +1,16 @@
 //! The types of a morsel's values, for a schema before the first batch and after a surprise.
 
-use super::law::check_law;
+use super::enforced::check_enforced;
 use super::scan::{Cursor, Scan};
 use super::walk::{elements, entries, place_of, scalar_type};
 use crate::column::{
-    Field, MAX_COLUMNS, MAX_STRUCT_FIELDS, MAX_TYPE_DEPTH, Mixing, Morsel, Schema, Type, is_open_ended,
+    Field, MAX_COLUMNS, MAX_STRUCT_FIELDS, MAX_TYPE_DEPTH, Morsel, Schema, Type, TypeMerge, is_open_ended,
 };
-use crate::format::decode::{Law, RejectedRecord, Survey, Widening};
+use crate::format::decode::{EnforcedColumns, InferredColumns, RejectedRecord, Widening};
 
 /// What columns hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keys {
+pub enum ValueTypes {
     /// Typed values.
     Typed,
     /// The raw JSON text of each value; only the keys matter.
@@ -23,27 +23,27 @@ pub enum Keys {
 
 /// How records are looked at for their types.
 #[derive(Clone, Copy, Debug)]
-pub struct SurveyOptions<'a> {
+pub struct InferOptions<'a> {
     /// What columns hold.
-    pub keys: Keys,
+    pub keys: ValueTypes,
     /// Longer records are passed over.
     pub max_record_bytes: usize,
     /// Records that do not fit it are passed over.
-    pub law: Option<Law<'a>>,
+    pub enforced: Option<EnforcedColumns<'a>>,
     /// Note which records widened what the ones before them needed.
     pub trace: bool,
 }
 
 /// The schema that holds every good record of `morsel`, keys in order of first sight. Records that
 /// are not good are passed over: decoding rejects them.
-pub fn infer(morsel: &Morsel, keys: Keys, max_record_bytes: usize) -> Schema {
-    survey(morsel, &SurveyOptions { keys, max_record_bytes, law: None, trace: false }).schema
+pub fn infer(morsel: &Morsel, keys: ValueTypes, max_record_bytes: usize) -> Schema {
+    infer_columns(morsel, &InferOptions { keys, max_record_bytes, enforced: None, trace: false }).schema
 }
 
 /// What the records of `morsel` say about the columns.
-pub fn survey(morsel: &Morsel, options: &SurveyOptions<'_>) -> Survey {
-    let mut observer = Observer { changed: false, keys: options.keys };
-    let mut found = Survey::default();
+pub fn infer_columns(morsel: &Morsel, options: &InferOptions<'_>) -> InferredColumns {
+    let mut observer = TypeCollector { changed: false, keys: options.keys };
+    let mut found = InferredColumns::default();
     let mut fields = Vec::new();
     let records = morsel.records();
     let all_valid = simdutf8::basic::from_utf8(records).is_ok();
@@ -63,7 +63,7 @@ pub fn survey(morsel: &Morsel, options: &SurveyOptions<'_>) -> Survey {
             };
             if cursor.skip_blank() == b'{' && cursor.skip_value(0).is_ok() && ends_at(&mut cursor, end) {
                 let byte = at(&mut cursor);
-                match options.law.map(|law| check_law(&mut cursor, &law)) {
+                match options.enforced.map(|enforced| check_enforced(&mut cursor, &enforced)) {
                     Some(Err(fault)) => {
                         found.misfits += 1;
                         found.first_misfit.get_or_insert_with(|| RejectedRecord {
@@ -110,17 +110,17 @@ fn ends_at(cursor: &mut Cursor<'_>, end: usize) -> bool {
 
 /// Joins the types of values into types.
 #[derive(Debug)]
-struct Observer {
+struct TypeCollector {
     /// A type has widened.
     changed: bool,
-    keys: Keys,
+    keys: ValueTypes,
 }
 
-impl Observer {
+impl TypeCollector {
     /// Joins the types of the record at the cursor into `fields`. Keys beyond one more than
     /// [`MAX_COLUMNS`] are passed over: with so many the schema is refused.
-    fn record(&mut self, cursor: &mut Cursor<'_>, fields: &mut Vec<Field>, keys: Keys) -> Scan<()> {
-        let new = if keys == Keys::Raw { Type::Raw } else { Type::Null };
+    fn record(&mut self, cursor: &mut Cursor<'_>, fields: &mut Vec<Field>, keys: ValueTypes) -> Scan<()> {
+        let new = if keys == ValueTypes::Raw { Type::Raw } else { Type::Null };
         let mut beyond = Type::Null;
         self.fields(cursor, fields, MAX_COLUMNS + 1, &new, &mut beyond, 1)
     }
@@ -169,7 +169,7 @@ impl Observer {
                 let before = fields.len();
                 self.fields(cursor, fields, MAX_STRUCT_FIELDS + 1, &Type::Null, &mut beyond, depth + 1)?;
                 if fields.len() > before && is_open_ended(fields.iter().map(|f| &*f.name)) {
-                    let value = fields.iter().fold(beyond, |t, f| t.join(&f.ty, Mixing::Json));
+                    let value = fields.iter().fold(beyond, |t, f| t.join(&f.ty, TypeMerge::Json));
                     self.set(ty, Type::map(value));
                 }
             }
@@ -179,7 +179,7 @@ impl Observer {
                 self.value(cursor, ty, depth)?;
             }
             (b'[', Type::List(item)) => elements(cursor, |cursor, _| self.value(cursor, item, depth + 1))?,
-            (b'[', Type::Null) if self.keys != Keys::RawInObjects => {
+            (b'[', Type::Null) if self.keys != ValueTypes::RawInObjects => {
                 self.set(ty, Type::List(Box::new(Type::Null)));
                 self.value(cursor, ty, depth)?;
             }
@@ -187,11 +187,11 @@ impl Observer {
                 let start = cursor.pos;
                 let (_, end) = cursor.skip_value(0)?;
                 let seen = match self.keys {
-                    Keys::RawInObjects | Keys::RawInObjectsAndLists if first != b'n' => Type::Raw,
+                    ValueTypes::RawInObjects | ValueTypes::RawInObjectsAndLists if first != b'n' => Type::Raw,
                     _ => scalar_type(&cursor.bytes()[start..end]),
                 };
                 if *ty != seen {
-                    let joined = ty.join(&seen, Mixing::Json);
+                    let joined = ty.join(&seen, TypeMerge::Json);
                     self.set(ty, joined);
                 }
             }

@@ -4,15 +4,15 @@ mod cells;
 mod check;
 mod decode;
 mod encode;
+mod enforced;
 mod infer;
-mod law;
 mod scan;
 mod walk;
 
 pub use cells::decode_cells;
 pub use decode::{DecodeOptions, UnknownKey, decode, decode_under};
 pub use encode::encode;
-pub use infer::{Keys, SurveyOptions, infer, survey};
+pub use infer::{InferOptions, ValueTypes, infer, infer_columns};
 pub use scan::MAX_DEPTH;
 
 #[cfg(test)]

@@ -17,18 +17,18 @@ pub const MAX_DEPTH: usize = 128;
 
 /// Why a record stopped. Boxed wherever it is returned: the good path carries one pointer.
 #[derive(Debug)]
-pub struct Fault {
+pub struct JsonError {
     /// Offset in the morsel.
     pub at: usize,
     /// Broken text, or a value that the column cannot hold.
-    pub kind: FaultKind,
+    pub kind: JsonErrorKind,
     /// The way to the value, innermost first.
-    pub way: Vec<Way>,
+    pub path: Vec<PathSegment>,
 }
 
 /// What kind of fault.
 #[derive(Debug)]
-pub enum FaultKind {
+pub enum JsonErrorKind {
     /// Not JSON.
     Syntax(&'static str),
     /// Good JSON that does not fit the column.
@@ -44,7 +44,7 @@ pub enum FaultKind {
 
 /// One step from a record to a value in it.
 #[derive(Debug)]
-pub enum Way {
+pub enum PathSegment {
     /// Into a field.
     Key(String),
     /// Into an element.
@@ -52,36 +52,40 @@ pub enum Way {
 }
 
 /// Result of anything that may meet a fault.
-pub type Scan<T> = Result<T, Box<Fault>>;
+pub type Scan<T> = Result<T, Box<JsonError>>;
 
-impl Fault {
+impl JsonError {
     /// Broken text at `at`.
     #[cold]
-    pub fn syntax(at: usize, what: &'static str) -> Box<Fault> {
-        Box::new(Fault { at, kind: FaultKind::Syntax(what), way: Vec::new() })
+    pub fn syntax(at: usize, what: &'static str) -> Box<JsonError> {
+        Box::new(JsonError { at, kind: JsonErrorKind::Syntax(what), path: Vec::new() })
     }
 
     /// A value that does not fit.
     #[cold]
-    pub fn misfit(at: usize, expected: &crate::column::Type, found: &'static str) -> Box<Fault> {
-        Box::new(Fault { at, kind: FaultKind::Misfit { expected: expected.to_string(), found }, way: Vec::new() })
+    pub fn misfit(at: usize, expected: &crate::column::Type, found: &'static str) -> Box<JsonError> {
+        Box::new(JsonError {
+            at,
+            kind: JsonErrorKind::Misfit { expected: expected.to_string(), found },
+            path: Vec::new(),
+        })
     }
 
     /// The same, one step further out.
     #[cold]
-    pub fn within(mut self: Box<Self>, way: Way) -> Box<Fault> {
-        self.way.push(way);
+    pub fn within(mut self: Box<Self>, way: PathSegment) -> Box<JsonError> {
+        self.path.push(way);
         self
     }
 
     /// The path from the record to the value; of a key without a column, to where it would stand.
     pub fn path(&self) -> FieldPath {
-        let path = self.way.iter().rev().fold(FieldPath::root(), |path, way| match way {
-            Way::Key(key) => path.field(key),
-            Way::Index(i) => path.element(*i),
+        let path = self.path.iter().rev().fold(FieldPath::root(), |path, way| match way {
+            PathSegment::Key(key) => path.field(key),
+            PathSegment::Index(i) => path.element(*i),
         });
         match &self.kind {
-            FaultKind::UnknownKey(key) => path.field(key),
+            JsonErrorKind::UnknownKey(key) => path.field(key),
             _ => path,
         }
     }
@@ -95,9 +99,9 @@ impl Fault {
     /// The reason in words.
     pub fn reason(&self) -> Cow<'static, str> {
         match &self.kind {
-            FaultKind::Syntax(what) => Cow::Borrowed(what),
-            FaultKind::Misfit { expected, found } => format!("expected {expected}, found {found}").into(),
-            FaultKind::UnknownKey(_) => Cow::Borrowed("the schema has no such field"),
+            JsonErrorKind::Syntax(what) => Cow::Borrowed(what),
+            JsonErrorKind::Misfit { expected, found } => format!("expected {expected}, found {found}").into(),
+            JsonErrorKind::UnknownKey(_) => Cow::Borrowed("the schema has no such field"),
         }
     }
 }
@@ -221,7 +225,7 @@ impl<'a> Cursor<'a> {
             self.pos += 1;
             Ok(())
         } else {
-            Err(Fault::syntax(self.pos, what))
+            Err(JsonError::syntax(self.pos, what))
         }
     }
 
@@ -292,22 +296,22 @@ impl<'a> Cursor<'a> {
             b'u' => {
                 let first = self.hex4(pos + 2)?;
                 if (0xdc00..0xe000).contains(&first) {
-                    return Err(Fault::syntax(pos, "unpaired surrogate in a string"));
+                    return Err(JsonError::syntax(pos, "unpaired surrogate in a string"));
                 }
                 if !(0xd800..0xdc00).contains(&first) {
                     return Ok((char::from_u32(first).expect("not a surrogate"), pos + 6));
                 }
                 if self.buf[pos + 6] != b'\\' || self.buf[pos + 7] != b'u' {
-                    return Err(Fault::syntax(pos, "unpaired surrogate in a string"));
+                    return Err(JsonError::syntax(pos, "unpaired surrogate in a string"));
                 }
                 let second = self.hex4(pos + 8)?;
                 if !(0xdc00..0xe000).contains(&second) {
-                    return Err(Fault::syntax(pos, "unpaired surrogate in a string"));
+                    return Err(JsonError::syntax(pos, "unpaired surrogate in a string"));
                 }
                 let c = 0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00);
                 return Ok((char::from_u32(c).expect("a pair makes a character"), pos + 12));
             }
-            _ => return Err(Fault::syntax(pos, "invalid escape in a string")),
+            _ => return Err(JsonError::syntax(pos, "invalid escape in a string")),
         };
         Ok((c, pos + 2))
     }
@@ -317,7 +321,7 @@ impl<'a> Cursor<'a> {
         for i in pos..pos + 4 {
             // Past a string's end stands at least a quote's worth of padding: no index fails.
             let digit = (self.buf[i] as char).to_digit(16);
-            value = value * 16 + digit.ok_or_else(|| Fault::syntax(i, "expected four hex digits after \\u"))?;
+            value = value * 16 + digit.ok_or_else(|| JsonError::syntax(i, "expected four hex digits after \\u"))?;
         }
         Ok(value)
     }
@@ -348,10 +352,10 @@ impl<'a> Cursor<'a> {
         match self.buf[pos] {
             b'0' => pos += 1,
             b'1'..=b'9' => pos += simd::digits(self.buf, pos),
-            _ => return Err(Fault::syntax(pos, "expected a digit")),
+            _ => return Err(JsonError::syntax(pos, "expected a digit")),
         }
         if self.buf[pos].is_ascii_digit() {
-            return Err(Fault::syntax(start, "a number must not start with 0"));
+            return Err(JsonError::syntax(start, "a number must not start with 0"));
         }
         let mut fraction = 0;
         if self.buf[pos] == b'.' {
@@ -402,7 +406,7 @@ impl<'a> Cursor<'a> {
     #[inline(always)]
     fn digits(&self, pos: usize) -> Scan<usize> {
         match simd::digits(self.buf, pos) {
-            0 => Err(Fault::syntax(pos, "expected a digit")),
+            0 => Err(JsonError::syntax(pos, "expected a digit")),
             digits => Ok(pos + digits),
         }
     }
@@ -410,7 +414,7 @@ impl<'a> Cursor<'a> {
     /// Passes `true`, `false` or `null`, the cursor at its first byte.
     #[inline]
     pub fn word(&mut self, word: &'static [u8]) -> Scan<()> {
-        if self.accept(word) { Ok(()) } else { Err(Fault::syntax(self.pos, "expected a value")) }
+        if self.accept(word) { Ok(()) } else { Err(JsonError::syntax(self.pos, "expected a value")) }
     }
 
     /// Passes one value of any shape, blanks before it allowed, and returns where it stands.
@@ -434,7 +438,7 @@ impl<'a> Cursor<'a> {
             b't' => self.word(b"true"),
             b'f' => self.word(b"false"),
             b'n' => self.word(b"null"),
-            _ => Err(Fault::syntax(self.pos, "expected a value")),
+            _ => Err(JsonError::syntax(self.pos, "expected a value")),
         }
     }
 
@@ -463,7 +467,7 @@ impl<'a> Cursor<'a> {
                 } else {
                     if objects & 1 == 1 {
                         if self.skip_blank() != b'"' {
-                            return Err(Fault::syntax(self.pos, "expected a key in quotes"));
+                            return Err(JsonError::syntax(self.pos, "expected a key in quotes"));
                         }
                         self.string()?;
                         self.expect(b':', "expected `:` after a key")?;
@@ -482,8 +486,8 @@ impl<'a> Cursor<'a> {
                     }
                     b'}' if object => true,
                     b']' if !object => true,
-                    _ if object => return Err(Fault::syntax(self.pos, "expected `,` or `}`")),
-                    _ => return Err(Fault::syntax(self.pos, "expected `,` or `]`")),
+                    _ if object => return Err(JsonError::syntax(self.pos, "expected `,` or `}`")),
+                    _ => return Err(JsonError::syntax(self.pos, "expected `,` or `]`")),
                 };
             }
         }
@@ -493,7 +497,7 @@ impl<'a> Cursor<'a> {
     #[inline]
     pub fn open(&mut self, depth: usize) -> Scan<()> {
         if depth >= MAX_DEPTH {
-            return Err(Fault::syntax(self.pos, "nested deeper than 128 levels"));
+            return Err(JsonError::syntax(self.pos, "nested deeper than 128 levels"));
         }
         self.pos += 1;
         Ok(())
@@ -501,8 +505,8 @@ impl<'a> Cursor<'a> {
 }
 
 #[cold]
-fn control_in_string(byte: u8, at: usize) -> Box<Fault> {
+fn control_in_string(byte: u8, at: usize) -> Box<JsonError> {
     // A line break or the padding: the string has no end on its line.
     let open = byte == b'\n' || byte == 0;
-    Fault::syntax(at, if open { "the line ends inside a string" } else { "control character in a string" })
+    JsonError::syntax(at, if open { "the line ends inside a string" } else { "control character in a string" })
 }

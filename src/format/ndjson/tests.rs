@@ -6,12 +6,12 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::*;
-use crate::column::{Batch, Mixing, Morsel, Schema, Type};
+use crate::column::{Batch, Morsel, Schema, Type, TypeMerge};
 use crate::format::decode::{Decoded, Outcome};
 
 const OPTIONS: DecodeOptions = DecodeOptions {
-    unknown_key: UnknownKey::Surprise,
-    new_columns: Keys::Typed,
+    unknown_key: UnknownKey::SchemaMismatch,
+    new_columns: ValueTypes::Typed,
     freeze: false,
     max_record_bytes: 1 << 20,
     max_cells: usize::MAX,
@@ -28,7 +28,7 @@ fn decode_all(morsel: &Morsel, options: &DecodeOptions) -> Decoded {
     loop {
         match decode(morsel, &schema, options) {
             Outcome::Decoded(decoded) => return decoded,
-            Outcome::Surprise(surprise) => {
+            Outcome::SchemaMismatch(surprise) => {
                 assert_ne!(surprise.schema, *schema, "a surprise must widen the schema: {}", surprise.what);
                 schema = Arc::new(surprise.schema);
             }
@@ -159,7 +159,7 @@ proptest! {
         let mut text = b"{\"before\":1}\n".to_vec();
         text.extend_from_slice(&line);
         text.extend_from_slice(b"\n{\"after\":2}\n");
-        for keys in [Keys::Typed, Keys::Raw] {
+        for keys in [ValueTypes::Typed, ValueTypes::Raw] {
             let options = DecodeOptions { new_columns: keys, ..OPTIONS };
             let decoded = decode_all(&morsel(&text), &options);
             prop_assert_eq!(decoded.records, 3);
@@ -176,7 +176,7 @@ proptest! {
     #[test]
     fn raw_columns_keep_the_bytes(records in prop::collection::vec(any_record(), 1..6)) {
         let text: String = records.iter().map(|r| format!("{r}\n")).collect();
-        let decoded = decode_all(&morsel(&text), &DecodeOptions { new_columns: Keys::Raw, record_spans: true, ..OPTIONS });
+        let decoded = decode_all(&morsel(&text), &DecodeOptions { new_columns: ValueTypes::Raw, record_spans: true, ..OPTIONS });
         let mut copied = Vec::new();
         encode(&decoded.batch, b"\n", &mut copied);
         prop_assert_eq!(&copied, &text.as_bytes());
@@ -188,10 +188,10 @@ proptest! {
     fn schemas_do_not_depend_on_the_cut(records in prop::collection::vec(any_record(), 2..10), cut in any::<prop::sample::Index>()) {
         let lines: Vec<String> = records.iter().map(|r| format!("{r}\n")).collect();
         let at = cut.index(lines.len());
-        let whole = infer(&morsel(lines.concat()), Keys::Typed, 1 << 20);
-        let first = infer(&morsel(lines[..at].concat()), Keys::Typed, 1 << 20);
-        let second = infer(&morsel(lines[at..].concat()), Keys::Typed, 1 << 20);
-        prop_assert_eq!(first.join(&second, Mixing::Json), whole);
+        let whole = infer(&morsel(lines.concat()), ValueTypes::Typed, 1 << 20);
+        let first = infer(&morsel(lines[..at].concat()), ValueTypes::Typed, 1 << 20);
+        let second = infer(&morsel(lines[at..].concat()), ValueTypes::Typed, 1 << 20);
+        prop_assert_eq!(first.join(&second, TypeMerge::Json), whole);
     }
 }
 
@@ -232,7 +232,7 @@ fn a_frozen_schema_rejects_with_the_path() {
 {"hq":null,"emails":["a",7]}
 {"new":1}
 {"hq":{"lat":2}}"#;
-    let known = infer(&morsel(text.lines().next().unwrap()), Keys::Typed, 1 << 20);
+    let known = infer(&morsel(text.lines().next().unwrap()), ValueTypes::Typed, 1 << 20);
     let options = DecodeOptions { freeze: true, ..OPTIONS };
     let Outcome::Decoded(decoded) = decode(&morsel(text), &Arc::new(known), &options) else {
         panic!("a frozen schema has no surprises");
@@ -251,7 +251,7 @@ fn a_frozen_schema_rejects_with_the_path() {
 
 #[test]
 fn numbers_keep_their_value_or_widen() {
-    let types = |text: &str| infer(&morsel(text), Keys::Typed, 1 << 20).fields[0].ty.clone();
+    let types = |text: &str| infer(&morsel(text), ValueTypes::Typed, 1 << 20).fields[0].ty.clone();
     assert_eq!(types("{\"n\":1}\n{\"n\":2.5}"), Type::Float);
     assert_eq!(types("{\"n\":9007199254740993}\n{\"n\":2.5}"), Type::Json);
     assert_eq!(types("{\"n\":9223372036854775808}\n{\"n\":-1}"), Type::Decimal);
@@ -284,7 +284,7 @@ fn invalid_utf8_costs_its_line() {
 #[test]
 fn depth_and_length_are_bounded() {
     let deep = format!("{{\"a\":{}{}}}\n{{\"a\":[]}}", "[".repeat(200), "]".repeat(200));
-    let decoded = decode_all(&morsel(deep), &DecodeOptions { new_columns: Keys::Raw, ..OPTIONS });
+    let decoded = decode_all(&morsel(deep), &DecodeOptions { new_columns: ValueTypes::Raw, ..OPTIONS });
     assert_eq!(decoded.rejects[0].reject.reason, "nested deeper than 128 levels");
     assert_eq!(decoded.batch.rows, 1);
     let long = format!("{{\"a\":\"{}\"}}\n{{\"a\":\"b\"}}\n", "x".repeat(100));

@@ -11,7 +11,7 @@ use parquet::file::metadata::{ColumnChunkMetaData, PageEncodingStats};
 
 use super::Error;
 use super::codec::Content;
-use super::leaf::{ChunkPart, DICTIONARY_BYTES, PagePart, SerializedPage, Workshop, index_width};
+use super::leaf::{ChunkPart, DICTIONARY_BYTES, EncoderScratch, PagePart, SerializedPage, index_width};
 use super::rle;
 
 /// A whole chunk, with offsets from its own start in `metadata`.
@@ -23,7 +23,7 @@ pub(super) struct EncodedChunk {
 }
 
 /// The chunk of `parts`, in order. There is at least one part.
-pub(super) fn join(parts: Vec<ChunkPart>, shop: &mut Workshop) -> Result<EncodedChunk, Error> {
+pub(super) fn join(parts: Vec<ChunkPart>, shop: &mut EncoderScratch) -> Result<EncodedChunk, Error> {
     let (mut entries, mut nulls) = (0, 0);
     let mut list = Vec::new();
     let mut union = None;

@@ -31,7 +31,7 @@ pub(super) enum Content {
 const TUNED_LEVEL: i32 = 2;
 
 /// How zstd looks for matches.
-struct Search {
+struct ZstdSearch {
     /// Bytes of the shortest match.
     min_match: u32,
     /// Bits of the number of places that are remembered.
@@ -48,7 +48,7 @@ impl Content {
     /// Found by trying, on the pages of a million wide rows and ten million narrow ones, what is quick and what is small for
     /// each column. Beside `Text`, `Pieces` takes up to 30 % less time, `Series` 40 % less and makes times a quarter smaller; `Words`
     /// takes as much and makes words 2.5 % smaller. In the wrong place each makes columns 5 to 20 % larger.
-    fn search(self) -> Search {
+    fn search(self) -> ZstdSearch {
         let (min_match, hash_log, window_log, target_length) = match self {
             Content::Numbers => (5, 16, 20, 0),
             Content::Text => (5, 15, 18, 0),
@@ -56,7 +56,7 @@ impl Content {
             Content::Series => (6, 14, 18, 6),
             Content::Words => (6, 16, 20, 2),
         };
-        Search { min_match, hash_log, window_log, target_length }
+        ZstdSearch { min_match, hash_log, window_log, target_length }
     }
 }
 

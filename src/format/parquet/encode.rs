@@ -5,11 +5,11 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef, new_null_array};
 use parquet::schema::types::ColumnPath;
 
-use super::leaf::{ChunkPart, GUESSED_BATCHES, LeafEncoder, Workshop};
+use super::leaf::{ChunkPart, EncoderScratch, GUESSED_BATCHES, LeafEncoder};
 use super::levels::{self, Entries};
 use super::order::{OrderCheck, Run};
 use super::{Error, Layout};
-use crate::column::{Batch, Field, Mixing, Schema, cast_array};
+use crate::column::{Batch, Field, Schema, TypeMerge, cast_array};
 use crate::format::ParquetOptions;
 
 /// What a column's part takes beside its pages: its bounds, its dictionary's table. By eye.
@@ -22,7 +22,7 @@ pub struct RowGroupEncoder {
     /// One per leaf column, in the order of the layout's descriptor; none for a leaf that is left
     /// out.
     leaves: Vec<Option<LeafEncoder>>,
-    shop: Workshop,
+    shop: EncoderScratch,
     order: Option<OrderCheck>,
     rows: usize,
 }
@@ -30,25 +30,25 @@ pub struct RowGroupEncoder {
 impl RowGroupEncoder {
     /// An encoder for batches of `schema`. A worker that goes on to another row group of the same
     /// schema keeps the layout and uses [`RowGroupEncoder::with_layout`].
-    pub fn try_new(schema: &Schema, options: &ParquetOptions, mixing: Mixing) -> Result<Self, Error> {
-        Self::with_layout(Arc::new(Layout::try_new(Arc::new(schema.clone()), options, mixing)?))
+    pub fn try_new(schema: &Schema, options: &ParquetOptions, type_merge: TypeMerge) -> Result<Self, Error> {
+        Self::with_layout(Arc::new(Layout::try_new(Arc::new(schema.clone()), options, type_merge)?))
     }
 
     /// An encoder for batches of the layout's schema.
     pub fn with_layout(layout: Arc<Layout>) -> Result<Self, Error> {
-        let shop = layout.workshop()?;
+        let shop = layout.new_scratch()?;
         Ok(Self::again(layout, shop))
     }
 
-    /// As [`RowGroupEncoder::with_layout`], with what [`RowGroupEncoder::finish_in_workshop`] of an
+    /// As [`RowGroupEncoder::with_layout`], with what [`RowGroupEncoder::finish_with_scratch`] of an
     /// encoder with the same options gave back.
-    pub fn again(layout: Arc<Layout>, shop: Workshop) -> Self {
+    pub fn again(layout: Arc<Layout>, shop: EncoderScratch) -> Self {
         let order = OrderCheck::new(&layout.sort_keys, &layout.schema, &layout.arrow);
-        RowGroupEncoder { order, ..Self::in_workshop(layout, shop, |_| true) }
+        RowGroupEncoder { order, ..Self::with_scratch(layout, shop, |_| true) }
     }
 
     /// For those leaves only whose number `wanted` takes.
-    pub(super) fn in_workshop(layout: Arc<Layout>, shop: Workshop, wanted: impl Fn(usize) -> bool) -> Self {
+    pub(super) fn with_scratch(layout: Arc<Layout>, shop: EncoderScratch, wanted: impl Fn(usize) -> bool) -> Self {
         let leaves = layout
             .leaf_encoders(shop.habits_of(&layout.schema))
             .enumerate()
@@ -120,19 +120,19 @@ impl RowGroupEncoder {
 
     /// Ends the rows.
     pub fn finish(self) -> Result<EncodedRowGroup, Error> {
-        Ok(self.finish_in_workshop()?.0)
+        Ok(self.finish_with_scratch()?.0)
     }
 
     /// Ends the rows, and gives back what the next encoder can use.
-    pub fn finish_in_workshop(mut self) -> Result<(EncodedRowGroup, Workshop), Error> {
-        let (mut parts, mut habits) = (Vec::with_capacity(self.leaves.len()), Vec::with_capacity(self.leaves.len()));
+    pub fn finish_with_scratch(mut self) -> Result<(EncodedRowGroup, EncoderScratch), Error> {
+        let (mut parts, mut hints) = (Vec::with_capacity(self.leaves.len()), Vec::with_capacity(self.leaves.len()));
         for leaf in self.leaves {
             let finished = leaf.map(|leaf| leaf.finish(&mut self.shop)).transpose()?;
-            let (part, habit) = finished.unzip();
+            let (part, hint) = finished.unzip();
             parts.extend(part);
-            habits.push(habit.unwrap_or_default());
+            hints.push(hint.unwrap_or_default());
         }
-        self.shop.habits = Some((self.layout.schema.clone(), habits));
+        self.shop.hints = Some((self.layout.schema.clone(), hints));
         let bytes = parts.iter().map(|part| part.pages.bytes + part.values.dictionary().1.len()).sum();
         let order = self.order.map(OrderCheck::finish);
         Ok((EncodedRowGroup { layout: self.layout, rows: self.rows, parts, bytes, order }, self.shop))

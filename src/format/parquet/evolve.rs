@@ -22,7 +22,7 @@ use super::chunk::join;
 use super::layout::reading_descriptor;
 use super::stored::{StoredGroup, bind, put};
 use super::{Error, Layout, RowGroupEncoder};
-use crate::column::{Mixing, Schema, Type, cast_array, keeps_carrier};
+use crate::column::{Schema, Type, TypeMerge, cast_array, keeps_carrier};
 use crate::format::ParquetOptions;
 
 /// Rows that are read back, cast and encoded at a time. By eye: nested columns of large records
@@ -31,7 +31,7 @@ const BATCH_ROWS: usize = 4096;
 
 /// Where a leaf of the final schema comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Leaf {
+enum LeafSource {
     /// The chunk of this leaf of the old schema, untouched.
     Kept(usize),
     /// To be encoded.
@@ -42,7 +42,7 @@ enum Leaf {
 pub(super) struct Rewriter<R> {
     last: Arc<Layout>,
     options: ParquetOptions,
-    mixing: Mixing,
+    type_merge: TypeMerge,
     /// The file so far.
     pub(super) input: Arc<R>,
     /// A layout of its own for each root column that was encoded before.
@@ -50,9 +50,9 @@ pub(super) struct Rewriter<R> {
 }
 
 impl<R: ChunkReader + 'static> Rewriter<R> {
-    pub(super) fn new(last: Arc<Layout>, options: ParquetOptions, mixing: Mixing, input: Arc<R>) -> Self {
+    pub(super) fn new(last: Arc<Layout>, options: ParquetOptions, type_merge: TypeMerge, input: Arc<R>) -> Self {
         let roots = last.schema.fields.iter().map(|_| None).collect();
-        Rewriter { last, options, mixing, input, roots }
+        Rewriter { last, options, type_merge, input, roots }
     }
 
     /// Gives `group` one chunk per leaf of the final schema and says how many had to be encoded.
@@ -71,7 +71,7 @@ impl<R: ChunkReader + 'static> Rewriter<R> {
             let mut leaves = Vec::new();
             plan(place.map(|p| (&old.fields[p].ty, old_ranges[p].start)), &field.ty, &mut leaves);
             let first = columns.len();
-            let mut fresh = if leaves.contains(&Leaf::Encoded) {
+            let mut fresh = if leaves.contains(&LeafSource::Encoded) {
                 self.encode(root, group, place.map(|p| (p, old_ranges[p].clone())), &leaves, out)?
             } else {
                 Vec::new()
@@ -79,8 +79,8 @@ impl<R: ChunkReader + 'static> Rewriter<R> {
             .into_iter();
             for (i, leaf) in leaves.iter().enumerate() {
                 let chunk = match leaf {
-                    Leaf::Kept(from) => &group.columns[*from],
-                    Leaf::Encoded => {
+                    LeafSource::Kept(from) => &group.columns[*from],
+                    LeafSource::Encoded => {
                         encoded += 1;
                         &fresh.next().ok_or(Error::Changed)?
                     }
@@ -99,7 +99,7 @@ impl<R: ChunkReader + 'static> Rewriter<R> {
         root: usize,
         group: &StoredGroup,
         old: Option<(usize, Range<usize>)>,
-        leaves: &[Leaf],
+        leaves: &[LeafSource],
         out: &mut TrackedWrite<W>,
     ) -> Result<Vec<ColumnChunkMetaData>, Error> {
         let field = &self.last.schema.fields[root];
@@ -107,12 +107,12 @@ impl<R: ChunkReader + 'static> Rewriter<R> {
             Some(layout) => layout.clone(),
             none => {
                 let alone = Arc::new(Schema::new(vec![field.clone()]));
-                none.insert(Arc::new(Layout::try_new(alone, &self.options, self.mixing)?)).clone()
+                none.insert(Arc::new(Layout::try_new(alone, &self.options, self.type_merge)?)).clone()
             }
         };
         let carrier = layout.arrow.field(0).data_type().clone();
-        let shop = layout.workshop()?;
-        let mut encoder = RowGroupEncoder::in_workshop(layout, shop, |leaf| leaves[leaf] == Leaf::Encoded);
+        let shop = layout.new_scratch()?;
+        let mut encoder = RowGroupEncoder::with_scratch(layout, shop, |leaf| leaves[leaf] == LeafSource::Encoded);
         if let Some((place, range)) = old {
             let old_field = &group.layout.schema.fields[place];
             for batch in read_root(&self.input, group, place, range)? {
@@ -130,7 +130,7 @@ impl<R: ChunkReader + 'static> Rewriter<R> {
         if encoder.rows() != group.rows {
             return Err(Error::Changed);
         }
-        let (group, mut shop) = encoder.finish_in_workshop()?;
+        let (group, mut shop) = encoder.finish_with_scratch()?;
         group.parts.into_iter().map(|part| put(join(vec![part], &mut shop)?, out)).collect()
     }
 }
@@ -150,10 +150,10 @@ fn leaf_ranges(schema: &Schema) -> Vec<Range<usize>> {
 }
 
 /// For each leaf of `to` where it comes from; `from` is the old type with its first leaf.
-fn plan(from: Option<(&Type, usize)>, to: &Type, leaves: &mut Vec<Leaf>) {
+fn plan(from: Option<(&Type, usize)>, to: &Type, leaves: &mut Vec<LeafSource>) {
     match (from, to) {
         (Some((from, first)), to) if keeps_carrier(from, to) => {
-            leaves.extend((first..first + from.n_leaves()).map(Leaf::Kept));
+            leaves.extend((first..first + from.n_leaves()).map(LeafSource::Kept));
         }
         (Some((Type::Struct(narrow), first)), Type::Struct(wide)) if !narrow.is_empty() => {
             for field in wide {
@@ -171,10 +171,10 @@ fn plan(from: Option<(&Type, usize)>, to: &Type, leaves: &mut Vec<Leaf>) {
         }
         (Some((Type::List(narrow), first)), Type::List(wide)) => plan(Some((narrow, first)), wide, leaves),
         (Some((Type::Map(narrow), first)), Type::Map(wide)) => {
-            leaves.push(Leaf::Kept(first));
+            leaves.push(LeafSource::Kept(first));
             plan(Some((narrow, first + 1)), wide, leaves);
         }
-        _ => leaves.extend(std::iter::repeat_n(Leaf::Encoded, to.n_leaves())),
+        _ => leaves.extend(std::iter::repeat_n(LeafSource::Encoded, to.n_leaves())),
     }
 }
 
@@ -201,7 +201,7 @@ fn read_root<R: ChunkReader + 'static>(
         Arc::new(ParquetMetaData::new(file, vec![row_group])),
         ArrowReaderOptions::new().with_schema(Arc::new(schema.to_arrow())),
     )?;
-    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(Shared(input.clone()), metadata);
+    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(SharedReader(input.clone()), metadata);
     Ok(builder.with_batch_size(BATCH_ROWS).build()?)
 }
 
@@ -237,15 +237,15 @@ pub(super) fn keep_midpoint_inside<R: ChunkReader, W: Write + Send>(
 }
 
 /// A reader that several column readers share.
-struct Shared<R>(Arc<R>);
+struct SharedReader<R>(Arc<R>);
 
-impl<R: Length> Length for Shared<R> {
+impl<R: Length> Length for SharedReader<R> {
     fn len(&self) -> u64 {
         self.0.len()
     }
 }
 
-impl<R: ChunkReader> ChunkReader for Shared<R> {
+impl<R: ChunkReader> ChunkReader for SharedReader<R> {
     type T = R::T;
 
     fn get_read(&self, start: u64) -> parquet::errors::Result<Self::T> {

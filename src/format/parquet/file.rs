@@ -14,18 +14,18 @@ use parquet::file::writer::TrackedWrite;
 use super::chunk::join;
 use super::evolve::{Rewriter, keep_midpoint_inside};
 use super::layout::CREATED_BY;
-use super::leaf::Workshop;
+use super::leaf::EncoderScratch;
 use super::order::{Run, SortKey, sorting_columns};
 use super::stored::{StoredGroup, put};
 use super::{EncodedRowGroup, Error, Layout};
-use crate::column::{Mixing, Schema};
+use crate::column::{Schema, TypeMerge};
 use crate::format::ParquetOptions;
 
 /// Writes one file. Row groups may differ in schema; the file has their join.
 pub struct ParquetFileWriter<W: Write + Send> {
     out: TrackedWrite<W>,
     options: ParquetOptions,
-    mixing: Mixing,
+    type_merge: TypeMerge,
     key_values: Vec<KeyValue>,
     /// The join of what was declared and of all groups so far.
     schema: Schema,
@@ -35,7 +35,7 @@ pub struct ParquetFileWriter<W: Write + Send> {
     /// Bytes of `open` at which the row group is closed.
     row_group_bytes: usize,
     sort_keys: Arc<[SortKey]>,
-    shop: Option<Workshop>,
+    shop: Option<EncoderScratch>,
     rows: u64,
 }
 
@@ -64,7 +64,7 @@ impl<W: Write + Send> ParquetFileWriter<W> {
     pub fn try_new(
         out: W,
         options: ParquetOptions,
-        mixing: Mixing,
+        type_merge: TypeMerge,
         key_values: Vec<(String, String)>,
     ) -> Result<Self, Error> {
         let mut out = TrackedWrite::new(out);
@@ -73,7 +73,7 @@ impl<W: Write + Send> ParquetFileWriter<W> {
         Ok(ParquetFileWriter {
             out,
             options,
-            mixing,
+            type_merge,
             key_values,
             schema: Schema::default(),
             groups: Vec::new(),
@@ -101,7 +101,7 @@ impl<W: Write + Send> ParquetFileWriter<W> {
     /// Gives the file the columns of `schema` even if no row group has them. Declared before the
     /// first row group, they also set the order.
     pub fn declare(&mut self, schema: &Schema) {
-        self.schema = self.schema.join(schema, self.mixing);
+        self.schema = self.schema.join(schema, self.type_merge);
     }
 
     /// The columns of `schema` come first, in this order; any others stay behind them.
@@ -136,7 +136,7 @@ impl<W: Write + Send> ParquetFileWriter<W> {
         let layout = first.layout.clone();
         let shop = match &mut self.shop {
             Some(shop) => shop,
-            none => none.insert(layout.workshop()?),
+            none => none.insert(layout.new_scratch()?),
         };
         let rows = self.open.iter().map(|g| g.rows).sum();
         let runs: Option<Vec<Run>> = self.open.iter_mut().map(|g| g.order.take()).collect();
@@ -199,11 +199,11 @@ impl<W: Write + Send> ParquetFileWriter<W> {
         if self.schema.fields.is_empty() && self.rows > 0 {
             return Err(Error::NoColumns { rows: self.rows });
         }
-        let last = Arc::new(Layout::try_new(Arc::new(self.schema), &self.options, self.mixing)?);
+        let last = Arc::new(Layout::try_new(Arc::new(self.schema), &self.options, self.type_merge)?);
         let mut rewritten_chunks = 0;
         if self.groups.iter().any(|g| *g.layout.schema != *last.schema) {
             self.out.flush()?;
-            let mut rewriter = Rewriter::new(last.clone(), self.options, self.mixing, Arc::new(reread()?));
+            let mut rewriter = Rewriter::new(last.clone(), self.options, self.type_merge, Arc::new(reread()?));
             for group in &mut self.groups {
                 rewritten_chunks += rewriter.bring_up(group, &mut self.out)?;
             }

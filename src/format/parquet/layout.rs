@@ -9,9 +9,9 @@ use parquet::schema::types::{ColumnPath, SchemaDescPtr, SchemaDescriptor, Type a
 
 use super::Error;
 use super::codec::{PageCodec, compression};
-use super::leaf::{Habit, LeafEncoder, Workshop};
+use super::leaf::{ColumnHint, EncoderScratch, LeafEncoder};
 use super::order::SortKey;
-use crate::column::{Field, Fixed, Mixing, Schema, Type, Unit};
+use crate::column::{Field, Fixed, Schema, Type, TypeMerge, Unit};
 use crate::format::{ParquetCodec, ParquetOptions};
 
 /// How files name their writer.
@@ -24,7 +24,7 @@ pub(super) const CREATED_BY: &str = concat!("drawoff ", env!("CARGO_PKG_VERSION"
 #[derive(Debug)]
 pub struct Layout {
     pub(super) schema: Arc<Schema>,
-    mixing: Mixing,
+    type_merge: TypeMerge,
     pub(super) arrow: SchemaRef,
     pub(super) descriptor: SchemaDescPtr,
     codec: ParquetCodec,
@@ -37,10 +37,10 @@ pub struct Layout {
 impl Layout {
     /// The layout of `schema`. Fails if a column is [`Type::Raw`] or the codec's level is unknown.
     ///
-    /// `mixing` is the way in which batches of this file mix unlike scalars; it decides what
+    /// `type_merge` is the way in which batches of this file mix unlike scalars; it decides what
     /// [`Layout::accepts`].
-    pub fn try_new(schema: Arc<Schema>, options: &ParquetOptions, mixing: Mixing) -> Result<Self, Error> {
-        Self::with_plain_columns(schema, options, mixing, &[])
+    pub fn try_new(schema: Arc<Schema>, options: &ParquetOptions, type_merge: TypeMerge) -> Result<Self, Error> {
+        Self::with_plain_columns(schema, options, type_merge, &[])
     }
 
     /// As [`Layout::try_new`], but the leaves at `plain` are written without a dictionary. See
@@ -48,7 +48,7 @@ impl Layout {
     pub fn with_plain_columns(
         schema: Arc<Schema>,
         options: &ParquetOptions,
-        mixing: Mixing,
+        type_merge: TypeMerge,
         plain: &[ColumnPath],
     ) -> Result<Self, Error> {
         for field in &schema.fields {
@@ -60,7 +60,7 @@ impl Layout {
         compression(options.codec)?;
         let plain = descriptor.columns().iter().map(|leaf| plain.contains(leaf.path())).collect();
         let arrow = Arc::new(schema.to_arrow());
-        Ok(Layout { schema, mixing, arrow, descriptor, codec: options.codec, plain, sort_keys: Arc::default() })
+        Ok(Layout { schema, type_merge, arrow, descriptor, codec: options.codec, plain, sort_keys: Arc::default() })
     }
 
     /// With an order that is claimed for the rows; row groups say so where it is true.
@@ -83,7 +83,7 @@ impl Layout {
     pub(super) fn first_misfit<'a>(&self, schema: &'a Schema) -> Option<&'a Field> {
         schema.fields.iter().enumerate().find_map(|(i, field)| {
             let wide = self.place(i, &field.name).map(|place| &self.schema.fields[place].ty);
-            let fits = wide.is_some_and(|wide| *wide == field.ty || wide.join(&field.ty, self.mixing) == *wide);
+            let fits = wide.is_some_and(|wide| *wide == field.ty || wide.join(&field.ty, self.type_merge) == *wide);
             (!fits).then_some(field)
         })
     }
@@ -96,22 +96,22 @@ impl Layout {
         }
     }
 
-    /// One fresh encoder per leaf column. `habits` are those of the same leaves, or none.
-    pub(super) fn leaf_encoders(&self, habits: &[Habit]) -> impl Iterator<Item = LeafEncoder> {
+    /// One fresh encoder per leaf column. `hints` are those of the same leaves, or none.
+    pub(super) fn leaf_encoders(&self, hints: &[ColumnHint]) -> impl Iterator<Item = LeafEncoder> {
         let leaves = self.descriptor.columns().iter().zip(&self.plain);
-        let habit = |i| habits.get(i).copied().unwrap_or_default();
-        leaves.enumerate().map(move |(i, (leaf, &plain))| LeafEncoder::new(leaf.clone(), plain, habit(i)))
+        let hint = |i| hints.get(i).copied().unwrap_or_default();
+        leaves.enumerate().map(move |(i, (leaf, &plain))| LeafEncoder::new(leaf.clone(), plain, hint(i)))
     }
 
     /// What encoders of this layout's leaves share.
-    pub(super) fn workshop(&self) -> Result<Workshop, Error> {
-        Ok(Workshop::new(PageCodec::try_new(self.codec)?))
+    pub(super) fn new_scratch(&self) -> Result<EncoderScratch, Error> {
+        Ok(EncoderScratch::new(PageCodec::try_new(self.codec)?))
     }
 }
 
 /// The message type of a file with the columns of `schema`, as text.
 pub fn message_type(schema: &Schema) -> Result<String, Error> {
-    let layout = Layout::try_new(Arc::new(schema.clone()), &ParquetOptions::default(), Mixing::Json)?;
+    let layout = Layout::try_new(Arc::new(schema.clone()), &ParquetOptions::default(), TypeMerge::Json)?;
     let mut text = Vec::new();
     parquet::schema::printer::print_schema(&mut text, layout.descriptor.root_schema());
     Ok(String::from_utf8_lossy(&text).into_owned())

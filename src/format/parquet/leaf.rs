@@ -89,7 +89,7 @@ macro_rules! each_kind {
 /// What the leaves of one encoder share while they encode; goes from encoder to encoder, so that
 /// neither the codec's context nor memory is had anew for each.
 #[derive(Debug)]
-pub struct Workshop {
+pub struct EncoderScratch {
     pub(super) codec: PageCodec,
     pub(super) page: Vec<u8>,
     levels: Vec<u8>,
@@ -100,12 +100,12 @@ pub struct Workshop {
     /// Buffers of pages that are not in use.
     spare: Vec<Vec<u8>>,
     /// What was learnt of the leaves of the schema that was at work last, in their order.
-    pub(super) habits: Option<(Arc<Schema>, Vec<Habit>)>,
+    pub(super) hints: Option<(Arc<Schema>, Vec<ColumnHint>)>,
 }
 
 /// What the last rows of a leaf say about the next.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Habit {
+pub(super) struct ColumnHint {
     /// What its dictionary became.
     dictionary: DictionaryShape,
     /// Room that the levels of its plain pages took.
@@ -114,16 +114,16 @@ pub(super) struct Habit {
     text: Option<Content>,
 }
 
-impl Workshop {
+impl EncoderScratch {
     pub(super) fn new(codec: PageCodec) -> Self {
         let (page, levels, spare) = (Vec::new(), Vec::new(), Vec::new());
-        Workshop { codec, page, levels, rows: 0, expected_rows: GUESSED_ROWS, spare, habits: None }
+        EncoderScratch { codec, page, levels, rows: 0, expected_rows: GUESSED_ROWS, spare, hints: None }
     }
 
     /// What was learnt of the leaves of `schema`, if it was the last one.
-    pub(super) fn habits_of(&self, schema: &Schema) -> &[Habit] {
-        match &self.habits {
-            Some((of, habits)) if **of == *schema => habits,
+    pub(super) fn habits_of(&self, schema: &Schema) -> &[ColumnHint] {
+        match &self.hints {
+            Some((of, hints)) if **of == *schema => hints,
             _ => &[],
         }
     }
@@ -137,7 +137,7 @@ pub(super) struct LeafEncoder {
     definition: Levels,
     values: Values,
     pages: Pages,
-    habit: Habit,
+    hint: ColumnHint,
 }
 
 /// What one worker made of its rows of a chunk. [`super::chunk::join`] makes the chunk of one or
@@ -173,10 +173,10 @@ fn long_values(array: &ArrayRef) -> &[i64] {
 
 impl LeafEncoder {
     /// `plain` is for a chunk that needs not try a dictionary.
-    pub(super) fn new(descriptor: ColumnDescPtr, plain: bool, habit: Habit) -> Self {
-        let room = Room {
-            dictionary: if plain { DictionaryShape::default() } else { habit.dictionary },
-            headroom: habit.headroom.max(HEADROOM),
+    pub(super) fn new(descriptor: ColumnDescPtr, plain: bool, hint: ColumnHint) -> Self {
+        let room = ColumnCapacity {
+            dictionary: if plain { DictionaryShape::default() } else { hint.dictionary },
+            headroom: hint.headroom.max(HEADROOM),
         };
         let values = match descriptor.physical_type() {
             Type::BOOLEAN => Values::Bool(Bits::default()),
@@ -192,12 +192,17 @@ impl LeafEncoder {
             descriptor,
             values,
             pages: Pages::default(),
-            habit,
+            hint,
         }
     }
 
     /// Adds the values of `array` that `entries` names.
-    pub(super) fn write(&mut self, array: &ArrayRef, entries: &Entries, shop: &mut Workshop) -> Result<(), Error> {
+    pub(super) fn write(
+        &mut self,
+        array: &ArrayRef,
+        entries: &Entries,
+        shop: &mut EncoderScratch,
+    ) -> Result<(), Error> {
         self.pages.entries += entries.len as u64;
         if self.repetition.width > 0 {
             self.repetition.push_each(&entries.repetition);
@@ -248,21 +253,21 @@ impl LeafEncoder {
     }
 
     /// Ends the part. Returns it, and what it says about the next.
-    pub(super) fn finish(mut self, shop: &mut Workshop) -> Result<(ChunkPart, Habit), Error> {
+    pub(super) fn finish(mut self, shop: &mut EncoderScratch) -> Result<(ChunkPart, ColumnHint), Error> {
         // A chunk has at least one page, be it of nulls; one without rows is never written.
         if self.definition.len > 0 {
             self.close_page(shop)?;
         }
-        (self.habit.dictionary, self.habit.headroom) =
+        (self.hint.dictionary, self.hint.headroom) =
             each_kind!(&self.values, _bits => Default::default(), column => (column.kind.shape(), column.headroom));
         self.values.give_back(&mut shop.spare);
-        Ok((ChunkPart { descriptor: self.descriptor, pages: self.pages, values: self.values }, self.habit))
+        Ok((ChunkPart { descriptor: self.descriptor, pages: self.pages, values: self.values }, self.hint))
     }
 
-    fn close_page(&mut self, shop: &mut Workshop) -> Result<(), Error> {
+    fn close_page(&mut self, shop: &mut EncoderScratch) -> Result<(), Error> {
         self.values.settle(shop)?;
         let entries = self.definition.len;
-        let Workshop { codec, page: joined, levels, .. } = shop;
+        let EncoderScratch { codec, page: joined, levels, .. } = shop;
         levels.clear();
         self.repetition.drain_into(levels);
         self.definition.drain_into(levels);
@@ -273,10 +278,10 @@ impl LeafEncoder {
             let mut content = self.values.content();
             let body = self.values.plain_page(levels, joined);
             if content == Content::Text {
-                if self.habit.text.is_none() && body.len() >= KIND_SAMPLE_BYTES {
-                    self.habit.text = Some(codec.kind_of_text(&body[..KIND_SAMPLE_BYTES])?);
+                if self.hint.text.is_none() && body.len() >= KIND_SAMPLE_BYTES {
+                    self.hint.text = Some(codec.kind_of_text(&body[..KIND_SAMPLE_BYTES])?);
                 }
-                content = self.habit.text.unwrap_or(content);
+                content = self.hint.text.unwrap_or(content);
             }
             self.pages.push_plain(entries, body, content, codec, &self.descriptor)?;
         }
@@ -430,7 +435,7 @@ impl Values {
         each_kind!(self, bits => bits.bytes.capacity(), column => column.memory_size())
     }
 
-    fn settle(&mut self, shop: &mut Workshop) -> Result<(), Error> {
+    fn settle(&mut self, shop: &mut EncoderScratch) -> Result<(), Error> {
         each_kind!(self, _bits => Ok(()), column => column.settle(shop))
     }
 
@@ -505,7 +510,7 @@ impl Values {
 
 /// Whether the values of a chunk are put into a dictionary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
+enum DictionaryMode {
     /// They are, for now.
     Trying,
     Dictionary,
@@ -514,7 +519,7 @@ enum Mode {
 
 /// What is had in advance for a column.
 #[derive(Clone, Copy)]
-struct Room {
+struct ColumnCapacity {
     /// What its dictionary is expected to become.
     dictionary: DictionaryShape,
     /// Bytes before the values of a plain page.
@@ -524,7 +529,7 @@ struct Room {
 /// Values of one kind.
 pub(super) struct Column<K> {
     kind: K,
-    mode: Mode,
+    mode: DictionaryMode,
     outgrown: bool,
     /// Indices of the values since the last page, while there is a dictionary.
     indices: Vec<u32>,
@@ -536,10 +541,10 @@ pub(super) struct Column<K> {
 }
 
 impl<K: Kind> Column<K> {
-    fn new(plain: bool, room: Room) -> Self {
+    fn new(plain: bool, room: ColumnCapacity) -> Self {
         Column {
             kind: K::with_shape(room.dictionary),
-            mode: if plain { Mode::Plain } else { Mode::Trying },
+            mode: if plain { DictionaryMode::Plain } else { DictionaryMode::Trying },
             outgrown: plain,
             indices: Vec::new(),
             plain: Vec::new(),
@@ -552,16 +557,16 @@ impl<K: Kind> Column<K> {
         &mut self,
         live: &Live,
         value: impl Fn(usize) -> K::Value<'a>,
-        shop: &mut Workshop,
+        shop: &mut EncoderScratch,
     ) -> Result<(), Error> {
-        if self.mode == Mode::Plain {
+        if self.mode == DictionaryMode::Plain {
             self.need_plain(shop);
         }
         match live {
             Live::Range(range) => self.append_all(range.clone().map(value)),
             Live::Some(places) => self.append_all(places.iter().map(|&i| value(i as usize))),
         }
-        if self.mode == Mode::Trying {
+        if self.mode == DictionaryMode::Trying {
             let bytes = self.kind.dictionary().1.len();
             if self.indices.len() >= TRIAL_VALUES || bytes >= TRIAL_BYTES {
                 self.settle(shop)?;
@@ -571,7 +576,7 @@ impl<K: Kind> Column<K> {
     }
 
     /// Makes sure that there is a buffer for plain values.
-    fn need_plain(&mut self, shop: &mut Workshop) {
+    fn need_plain(&mut self, shop: &mut EncoderScratch) {
         if self.plain.is_empty() {
             self.plain = shop.spare.pop().unwrap_or_default();
             self.plain.resize(self.headroom, 0);
@@ -589,7 +594,7 @@ impl<K: Kind> Column<K> {
     }
 
     fn append_all<'a>(&mut self, values: impl Iterator<Item = K::Value<'a>>) {
-        if self.mode == Mode::Plain {
+        if self.mode == DictionaryMode::Plain {
             self.kind.plain_all(values, &mut self.plain);
         } else {
             self.indices.reserve(values.size_hint().0);
@@ -601,8 +606,8 @@ impl<K: Kind> Column<K> {
     }
 
     /// Ends the trial, if it is still on.
-    fn settle(&mut self, shop: &mut Workshop) -> Result<(), Error> {
-        if self.mode != Mode::Trying || self.indices.is_empty() {
+    fn settle(&mut self, shop: &mut EncoderScratch) -> Result<(), Error> {
+        if self.mode != DictionaryMode::Trying || self.indices.is_empty() {
             return Ok(());
         }
         // What the codec makes of these values without a dictionary.
@@ -639,9 +644,9 @@ impl<K: Kind> Column<K> {
         let without = plain_bytes / values * expected_values * ratio;
         // Few different values are quick to encode and to read, whatever the codec makes of them.
         if with < without || expected_entries * 16.0 < expected_values {
-            self.mode = Mode::Dictionary;
+            self.mode = DictionaryMode::Dictionary;
         } else {
-            self.mode = Mode::Plain;
+            self.mode = DictionaryMode::Plain;
             self.outgrown = whole;
             self.need_plain(shop);
             for &index in &self.indices {
@@ -655,11 +660,11 @@ impl<K: Kind> Column<K> {
 
     /// True when the dictionary takes no more values: the page must be closed first.
     fn is_full(&self) -> bool {
-        self.mode == Mode::Dictionary && self.kind.dictionary().1.len() > DICTIONARY_BYTES
+        self.mode == DictionaryMode::Dictionary && self.kind.dictionary().1.len() > DICTIONARY_BYTES
     }
 
     fn take_indices(&mut self) -> Option<Vec<u32>> {
-        (self.mode == Mode::Dictionary).then(|| std::mem::take(&mut self.indices))
+        (self.mode == DictionaryMode::Dictionary).then(|| std::mem::take(&mut self.indices))
     }
 
     fn plain_page<'a>(&'a mut self, levels: &[u8], joined: &'a mut Vec<u8>) -> &'a [u8] {
@@ -686,7 +691,7 @@ impl<K: Kind> Column<K> {
             self.plain.resize(self.headroom, 0);
         }
         if self.is_full() {
-            self.mode = Mode::Plain;
+            self.mode = DictionaryMode::Plain;
             self.outgrown = true;
         }
     }

@@ -32,7 +32,7 @@ pub use encode::{EncodedRowGroup, RowGroupEncoder};
 pub use error::Error;
 pub use file::{ParquetFileWriter, Summary};
 pub use layout::{Layout, message_type};
-pub use leaf::Workshop;
+pub use leaf::EncoderScratch;
 pub use options::{ParquetCodec, ParquetOptions};
 pub use order::SortKey;
 pub use parquet::file::reader::{ChunkReader, Length};

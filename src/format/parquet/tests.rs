@@ -12,11 +12,11 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::column::testing::{any_flat_rows, any_rows, array, batch, expected, infer_schema, same, value};
-use crate::column::{Batch, Field, Mixing, Schema, Type};
+use crate::column::{Batch, Field, Schema, Type, TypeMerge};
 use crate::format::{ParquetCodec, ParquetOptions};
 
 fn new_encoder(schema: &Schema) -> RowGroupEncoder {
-    RowGroupEncoder::try_new(schema, &ParquetOptions::default(), Mixing::Json).unwrap()
+    RowGroupEncoder::try_new(schema, &ParquetOptions::default(), TypeMerge::Json).unwrap()
 }
 
 /// Encodes `rows` under `schema`, one batch per `batch_rows`.
@@ -31,10 +31,10 @@ fn encode(rows: &[Value], schema: &Schema, batch_rows: usize) -> EncodedRowGroup
 }
 
 /// Appends `groups` and finishes. The file so far is handed over as it is at the end.
-fn write(groups: Vec<EncodedRowGroup>, mixing: Mixing) -> Result<(Bytes, Summary), Error> {
+fn write(groups: Vec<EncodedRowGroup>, type_merge: TypeMerge) -> Result<(Bytes, Summary), Error> {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     let path = file.path().to_owned();
-    let mut writer = ParquetFileWriter::try_new(file.as_file_mut(), ParquetOptions::default(), mixing, Vec::new())?;
+    let mut writer = ParquetFileWriter::try_new(file.as_file_mut(), ParquetOptions::default(), type_merge, Vec::new())?;
     for group in groups {
         writer.append(group)?;
     }
@@ -46,15 +46,15 @@ fn write(groups: Vec<EncodedRowGroup>, mixing: Mixing) -> Result<(Bytes, Summary
 
 /// A file of row groups, each with the schema of its own rows.
 fn evolved(groups: &[Vec<Value>]) -> (Bytes, Summary) {
-    evolved_mixing(groups, Mixing::Json)
+    evolved_mixing(groups, TypeMerge::Json)
 }
 
-fn evolved_mixing(groups: &[Vec<Value>], mixing: Mixing) -> (Bytes, Summary) {
-    let encode = || groups.iter().map(|rows| encode(rows, &infer_schema(rows, mixing), 3)).collect();
+fn evolved_mixing(groups: &[Vec<Value>], type_merge: TypeMerge) -> (Bytes, Summary) {
+    let encode = || groups.iter().map(|rows| encode(rows, &infer_schema(rows, type_merge), 3)).collect();
     // Joined or not, the rows are the same.
-    let (joined, summary) = write_joined(encode(), mixing);
+    let (joined, summary) = write_joined(encode(), type_merge);
     assert_holds(&joined, &summary, &groups.concat());
-    write(encode(), mixing).unwrap()
+    write(encode(), type_merge).unwrap()
 }
 
 fn metadata(file: &Bytes) -> ParquetMetaData {
@@ -151,9 +151,9 @@ fn rich_rows() -> Vec<Value> {
 #[test]
 fn every_type_comes_back_as_it_was() {
     let rows = rich_rows();
-    let schema = infer_schema(&rows, Mixing::Json);
+    let schema = infer_schema(&rows, TypeMerge::Json);
     for batch_rows in [1, 2, 100] {
-        let (file, summary) = write(vec![encode(&rows, &schema, batch_rows)], Mixing::Json).unwrap();
+        let (file, summary) = write(vec![encode(&rows, &schema, batch_rows)], TypeMerge::Json).unwrap();
         assert_eq!(summary.schema, schema);
         assert_eq!(summary.rewritten_chunks, 0);
         assert_holds(&file, &summary, &rows);
@@ -172,7 +172,7 @@ fn null_and_empty_stay_apart() {
         .iter()
         .map(|r| json!({"l": r["l"], "s": if r["s"].is_null() { Value::Null } else { json!({}) }, "m": null}))
         .collect();
-    let (file, _) = write(vec![encode(&rows, &schema, 8)], Mixing::Json).unwrap();
+    let (file, _) = write(vec![encode(&rows, &schema, 8)], TypeMerge::Json).unwrap();
     assert_eq!(
         read(&file, &schema),
         [
@@ -191,7 +191,7 @@ fn decimals_keep_38_digits() {
     let column = Arc::new(column.with_precision_and_scale(38, 0).unwrap());
     let mut encoder = new_encoder(&schema);
     encoder.write(&Batch { schema, columns: vec![column.clone()], rows: 3, records: None }).unwrap();
-    let (file, _) = write(vec![encoder.finish().unwrap()], Mixing::Json).unwrap();
+    let (file, _) = write(vec![encoder.finish().unwrap()], TypeMerge::Json).unwrap();
     let batch = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap().next().unwrap().unwrap();
     assert_eq!(batch.column(0).as_primitive::<Decimal128Type>(), &*column);
 }
@@ -199,7 +199,7 @@ fn decimals_keep_38_digits() {
 #[test]
 fn the_parquet_schema_is_the_standard_one() {
     let rows = rich_rows();
-    let (file, _) = write(vec![encode(&rows, &infer_schema(&rows, Mixing::Json), 8)], Mixing::Json).unwrap();
+    let (file, _) = write(vec![encode(&rows, &infer_schema(&rows, TypeMerge::Json), 8)], TypeMerge::Json).unwrap();
     let metadata = metadata(&file);
     assert!(metadata.file_metadata().key_value_metadata().is_none(), "no Arrow schema");
     let columns = metadata.file_metadata().schema_descr().columns();
@@ -224,38 +224,38 @@ fn the_parquet_schema_is_the_standard_one() {
 #[test]
 fn codecs_are_as_asked_and_unknown_levels_are_refused() {
     let rows = objects(json!([{"a": "x"}, {"a": "y"}]));
-    let schema = Arc::new(infer_schema(&rows, Mixing::Json));
+    let schema = Arc::new(infer_schema(&rows, TypeMerge::Json));
     for (codec, found) in [
         (ParquetCodec::Uncompressed, Compression::UNCOMPRESSED),
         (ParquetCodec::Snappy, Compression::SNAPPY),
         (ParquetCodec::Lz4, Compression::LZ4_RAW),
     ] {
-        let mut encoder = RowGroupEncoder::try_new(&schema, &ParquetOptions { codec }, Mixing::Json).unwrap();
+        let mut encoder = RowGroupEncoder::try_new(&schema, &ParquetOptions { codec }, TypeMerge::Json).unwrap();
         encoder.write(&batch(&rows, schema.clone())).unwrap();
-        let (file, summary) = write(vec![encoder.finish().unwrap()], Mixing::Json).unwrap();
+        let (file, summary) = write(vec![encoder.finish().unwrap()], TypeMerge::Json).unwrap();
         assert_eq!(metadata(&file).row_group(0).column(0).compression(), found);
         assert_holds(&file, &summary, &rows);
     }
     let wrong = ParquetOptions { codec: ParquetCodec::Zstd { level: 99 } };
-    assert!(matches!(RowGroupEncoder::try_new(&schema, &wrong, Mixing::Json), Err(Error::Encode(_))));
+    assert!(matches!(RowGroupEncoder::try_new(&schema, &wrong, TypeMerge::Json), Err(Error::Encode(_))));
 }
 
 #[test]
 fn narrower_batches_fit_and_wider_ones_do_not() {
     let all = objects(json!([{"a": 1}, {"b": "x", "a": 2.5}, {"s": {"x": 1}}]));
-    let schema = infer_schema(&all, Mixing::Json);
+    let schema = infer_schema(&all, TypeMerge::Json);
     let mut encoder = new_encoder(&schema);
     for row in &all {
-        let narrow = Arc::new(infer_schema(std::slice::from_ref(row), Mixing::Json));
+        let narrow = Arc::new(infer_schema(std::slice::from_ref(row), TypeMerge::Json));
         assert!(encoder.layout().accepts(&narrow));
         encoder.write(&batch(std::slice::from_ref(row), narrow)).unwrap();
     }
-    let (file, summary) = write(vec![encoder.finish().unwrap()], Mixing::Json).unwrap();
+    let (file, summary) = write(vec![encoder.finish().unwrap()], TypeMerge::Json).unwrap();
     assert_holds(&file, &summary, &all);
 
     for wide in [json!({"new": 1}), json!({"b": 1}), json!({"s": {"y": 1}}), json!({"a": i64::MAX})] {
         let wide = [wide];
-        let batch = batch(&wide, Arc::new(infer_schema(&wide, Mixing::Json)));
+        let batch = batch(&wide, Arc::new(infer_schema(&wide, TypeMerge::Json)));
         let mut encoder = new_encoder(&schema);
         assert!(!encoder.layout().accepts(&batch.schema));
         assert!(matches!(encoder.write(&batch), Err(Error::Column { .. })), "{wide:?}");
@@ -275,17 +275,21 @@ fn a_batch_that_contradicts_itself_is_refused() {
 #[test]
 fn raw_columns_are_refused() {
     let schema = Schema::new(vec![Field::new("r", Type::List(Box::new(Type::Raw)))]);
-    let refused = RowGroupEncoder::try_new(&schema, &ParquetOptions::default(), Mixing::Json);
+    let refused = RowGroupEncoder::try_new(&schema, &ParquetOptions::default(), TypeMerge::Json);
     assert!(matches!(refused, Err(Error::Raw { column }) if &*column == "r"));
 }
 
 #[test]
 fn row_groups_of_one_schema_are_never_read_back() {
     let rows = rich_rows();
-    let schema = infer_schema(&rows, Mixing::Json);
-    let mut writer =
-        ParquetFileWriter::try_new(Vec::new(), ParquetOptions::default(), Mixing::Json, vec![("k".into(), "v".into())])
-            .unwrap();
+    let schema = infer_schema(&rows, TypeMerge::Json);
+    let mut writer = ParquetFileWriter::try_new(
+        Vec::new(),
+        ParquetOptions::default(),
+        TypeMerge::Json,
+        vec![("k".into(), "v".into())],
+    )
+    .unwrap();
     for _ in 0..3 {
         writer.append(encode(&rows, &schema, 8)).unwrap();
     }
@@ -401,7 +405,7 @@ fn a_rewritten_first_column_keeps_the_middle_of_its_group_inside_the_file() {
 fn rows_without_columns_are_refused_not_lost() {
     let empty = Schema::default();
     let rows = objects(json!([{}, {}]));
-    assert!(matches!(write(vec![encode(&rows, &empty, 8)], Mixing::Json), Err(Error::NoColumns { rows: 2 })));
+    assert!(matches!(write(vec![encode(&rows, &empty, 8)], TypeMerge::Json), Err(Error::NoColumns { rows: 2 })));
 
     let groups = [rows, objects(json!([{"a": 1}])), objects(json!([{}]))];
     let (file, summary) = evolved(&groups);
@@ -412,7 +416,7 @@ fn rows_without_columns_are_refused_not_lost() {
 fn a_file_without_rows_has_the_columns_that_were_declared() {
     let schema = Schema::new(vec![Field::new("a", Type::Null), Field::new("b", Type::Float)]);
     let mut writer =
-        ParquetFileWriter::try_new(Vec::new(), ParquetOptions::default(), Mixing::Json, Vec::new()).unwrap();
+        ParquetFileWriter::try_new(Vec::new(), ParquetOptions::default(), TypeMerge::Json, Vec::new()).unwrap();
     writer.declare(&schema);
     writer.append(encode(&[], &Schema::new(vec![Field::new("c", Type::Bool)]), 8)).unwrap();
     let (file, summary) = writer.finish::<Bytes>(|| unreachable!("nothing to read back")).unwrap();
@@ -431,20 +435,21 @@ fn columns_that_outgrow_their_dictionary_are_named_and_can_be_plain() {
             json!({"id": format!("{i:0100}"), "number": number, "kind": if i % 2 == 0 { "x" } else { "y" }})
         })
         .collect();
-    let schema = Arc::new(infer_schema(&rows, Mixing::Json));
+    let schema = Arc::new(infer_schema(&rows, TypeMerge::Json));
     let group = encode(&rows, &schema, 5000);
     let plain = group.outgrown_dictionaries();
     assert_eq!(plain.iter().map(|p| p.string()).collect::<Vec<_>>(), ["id", "number"]);
     let few = encode(&rows[..100], &schema, 100);
     assert!(few.outgrown_dictionaries().is_empty(), "few rows say nothing");
 
-    let layout = Layout::with_plain_columns(schema.clone(), &ParquetOptions::default(), Mixing::Json, &plain).unwrap();
+    let layout =
+        Layout::with_plain_columns(schema.clone(), &ParquetOptions::default(), TypeMerge::Json, &plain).unwrap();
     let mut encoder = RowGroupEncoder::with_layout(Arc::new(layout)).unwrap();
     encoder.write(&batch(&rows, schema)).unwrap();
     assert!(encoder.memory_size() > 0);
     let second = encoder.finish().unwrap();
     assert!(second.bytes() > 0);
-    let (file, summary) = write(vec![group, second], Mixing::Json).unwrap();
+    let (file, summary) = write(vec![group, second], TypeMerge::Json).unwrap();
     let metadata = metadata(&file);
     for group in metadata.row_groups() {
         assert_eq!(group.column(0).dictionary_page_offset(), None);
@@ -455,10 +460,11 @@ fn columns_that_outgrow_their_dictionary_are_named_and_can_be_plain() {
 }
 
 /// Writes `parts` as the parts of one row group.
-fn write_joined(parts: Vec<EncodedRowGroup>, mixing: Mixing) -> (Bytes, Summary) {
+fn write_joined(parts: Vec<EncodedRowGroup>, type_merge: TypeMerge) -> (Bytes, Summary) {
     let mut out = tempfile::NamedTempFile::new().unwrap();
     let path = out.path().to_owned();
-    let writer = ParquetFileWriter::try_new(out.as_file_mut(), ParquetOptions::default(), mixing, Vec::new()).unwrap();
+    let writer =
+        ParquetFileWriter::try_new(out.as_file_mut(), ParquetOptions::default(), type_merge, Vec::new()).unwrap();
     let mut writer = writer.with_row_group_bytes(usize::MAX);
     for part in parts {
         writer.append(part).unwrap();
@@ -481,9 +487,9 @@ fn dictionaries_of_parts_become_one_and_what_is_too_much_is_plain() {
             .collect()
     };
     let all: Vec<Vec<Value>> = (0..4).map(part).collect();
-    let schema = Arc::new(infer_schema(&all.concat(), Mixing::Json));
+    let schema = Arc::new(infer_schema(&all.concat(), TypeMerge::Json));
     let parts = all.iter().map(|rows| encode(rows, &schema, 500)).collect();
-    let (file, summary) = write_joined(parts, Mixing::Json);
+    let (file, summary) = write_joined(parts, TypeMerge::Json);
     assert_eq!(summary.row_groups, 1);
     assert_holds(&file, &summary, &all.concat());
     let metadata = metadata(&file);
@@ -519,8 +525,8 @@ fn a_full_disk_is_recognisable() {
             json!({"a": state.to_string()})
         })
         .collect();
-    let mut writer = ParquetFileWriter::try_new(Full, ParquetOptions::default(), Mixing::Json, Vec::new()).unwrap();
-    let result = writer.append(encode(&rows, &infer_schema(&rows, Mixing::Json), 5000));
+    let mut writer = ParquetFileWriter::try_new(Full, ParquetOptions::default(), TypeMerge::Json, Vec::new()).unwrap();
+    let result = writer.append(encode(&rows, &infer_schema(&rows, TypeMerge::Json), 5000));
     assert!(matches!(result, Err(Error::Io(e)) if e.kind() == io::ErrorKind::StorageFull));
 }
 
@@ -550,7 +556,7 @@ proptest! {
     fn any_cells_cut_anywhere(groups in prop::collection::vec(any_flat_rows(5), 1..5)) {
         let rows = groups.concat();
         prop_assume!(rows.is_empty() || rows.iter().any(|r| !r.as_object().unwrap().is_empty()));
-        let (file, summary) = evolved_mixing(&groups, Mixing::Text);
+        let (file, summary) = evolved_mixing(&groups, TypeMerge::Text);
         assert_holds(&file, &summary, &rows);
     }
 }

@@ -6,13 +6,13 @@
 //! encodes it on the way, the reader skips what it has handed on, after comparing a digest of it. Only an explicit
 //! mark ends the stream: a task that dies is an error.
 
-mod facts;
-mod floor;
-mod piece;
+mod identity;
+mod message;
 mod prefix;
 mod reader;
+mod stall;
 mod transfer;
 mod window;
 
-pub use piece::Open;
+pub use message::DownloadRequest;
 pub use reader::{Download, Downloads, Stopper};

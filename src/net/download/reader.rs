@@ -12,10 +12,10 @@ use bytes::{Buf, Bytes};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::task::AbortHandle;
 
-use super::piece::{Body, Head, Open, Piece};
+use super::message::{BodyMessage, BodyStart, DownloadHead, DownloadRequest};
 use super::prefix::Prefix;
 use super::transfer::Transfer;
-use super::window::{Place, Window};
+use super::window::{Window, WindowSlot};
 use crate::format::Compression;
 use crate::format::compress::decompressing;
 use crate::net::http::Http;
@@ -41,20 +41,20 @@ impl Downloads {
 
     /// Starts a download, whose transfer begins when fewer than so many that were started before it are unfinished.
     /// Needs a tokio runtime.
-    pub fn start(&self, http: &Http, open: Open) -> Download {
+    pub fn start(&self, http: &Http, open: DownloadRequest) -> Download {
         let place = self.0.enter();
         let url = open.link.url.to_string();
         let (sender, pieces) = mpsc::channel(WINDOW_PIECES);
         let (opened, head) = oneshot::channel();
-        let transfer = Transfer::new(http, open, self.0.room(), sender);
+        let transfer = Transfer::new(http, open, self.0.share(), sender);
         let (window, index) = (self.0.clone(), place.index);
         let task = tokio::spawn(async move {
-            window.turn(index).await;
+            window.wait_for_slot(index).await;
             transfer.run(opened).await;
         });
         Download {
             head: HeadState::Awaited(head),
-            pieces: Arc::new(Mutex::new(Pieces {
+            pieces: Arc::new(Mutex::new(MessageReceiver {
                 receiver: pieces,
                 current: Bytes::new(),
                 permit: None,
@@ -76,7 +76,7 @@ impl Downloads {
 pub struct Download {
     head: HeadState,
     /// Shared with the decoder; one thread uses both.
-    pieces: Arc<Mutex<Pieces>>,
+    pieces: Arc<Mutex<MessageReceiver>>,
     /// For a body that is encoded on the way.
     decoder: Option<Box<dyn Read + Send>>,
     handed_on: Prefix,
@@ -86,12 +86,12 @@ pub struct Download {
     /// Redacted.
     url: String,
     task: AbortHandle,
-    _place: Place,
+    _place: WindowSlot,
 }
 
 enum HeadState {
-    Awaited(oneshot::Receiver<Result<Head, Error>>),
-    Known(Head),
+    Awaited(oneshot::Receiver<Result<DownloadHead, Error>>),
+    Known(DownloadHead),
     Failed,
 }
 
@@ -103,13 +103,13 @@ enum State {
 }
 
 /// The reader's end of the window.
-struct Pieces {
-    receiver: mpsc::Receiver<Piece>,
+struct MessageReceiver {
+    receiver: mpsc::Receiver<BodyMessage>,
     current: Bytes,
     /// Room in the window that `current` takes.
     permit: Option<OwnedSemaphorePermit>,
     /// A body that begins where the last read ended.
-    next: Option<Body>,
+    next: Option<BodyStart>,
     /// The end came, and whether it is proven.
     ended: Option<bool>,
 }
@@ -117,10 +117,10 @@ struct Pieces {
 /// The error with which reading one body ends when another begins.
 #[derive(Debug, thiserror::Error)]
 #[error("another body begins")]
-struct AnotherBody;
+struct BodyReplaced;
 
 /// Reads one body after the other, with [`AnotherBody`] between them.
-impl Read for Pieces {
+impl Read for MessageReceiver {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         while self.current.is_empty() {
             self.permit = None;
@@ -128,13 +128,13 @@ impl Read for Pieces {
                 return Ok(0);
             }
             match self.receiver.blocking_recv() {
-                Some(Piece::Chunk(chunk, permit)) => (self.current, self.permit) = (chunk, Some(permit)),
-                Some(Piece::Body(body)) => {
+                Some(BodyMessage::Chunk(chunk, permit)) => (self.current, self.permit) = (chunk, Some(permit)),
+                Some(BodyMessage::Body(body)) => {
                     self.next = Some(body);
-                    return Err(io::Error::other(AnotherBody));
+                    return Err(io::Error::other(BodyReplaced));
                 }
-                Some(Piece::End { proven }) => self.ended = Some(proven),
-                Some(Piece::Failed(error)) => return Err(io::Error::other(error)),
+                Some(BodyMessage::End { proven }) => self.ended = Some(proven),
+                Some(BodyMessage::Failed(error)) => return Err(io::Error::other(error)),
                 None => return Err(io::Error::other(Error::new(Kind::Stopped, "GET", ""))),
             }
         }
@@ -145,9 +145,9 @@ impl Read for Pieces {
 }
 
 /// The same, for the decoder.
-struct SharedPieces(Arc<Mutex<Pieces>>);
+struct SharedMessages(Arc<Mutex<MessageReceiver>>);
 
-impl Read for SharedPieces {
+impl Read for SharedMessages {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).read(buf)
     }
@@ -166,7 +166,7 @@ impl Stopper {
 
 impl Download {
     /// Starts one download that is alone, and waits for its first answer: a bad link fails here.
-    pub async fn open(http: &Http, open: Open) -> Result<Download, Error> {
+    pub async fn open(http: &Http, open: DownloadRequest) -> Result<Download, Error> {
         let mut download = Downloads::new(1, LONE_WINDOW_BYTES).start(http, open);
         download.opened().await?;
         Ok(download)
@@ -182,7 +182,7 @@ impl Download {
         Ok(())
     }
 
-    fn set_head(&mut self, head: Result<Result<Head, Error>, oneshot::error::RecvError>) -> Result<(), Error> {
+    fn set_head(&mut self, head: Result<Result<DownloadHead, Error>, oneshot::error::RecvError>) -> Result<(), Error> {
         match head.unwrap_or_else(|_| Err(self.stopped())) {
             Ok(head) => {
                 self.head = HeadState::Known(head);
@@ -240,12 +240,12 @@ impl Download {
     }
 
     /// A body begins, in the middle of the last one or at its start.
-    fn begin(&mut self, body: Body) -> io::Result<()> {
+    fn begin(&mut self, body: BodyStart) -> io::Result<()> {
         self.decoder = match body.encoding {
             Compression::None => None,
             encoding => {
                 let expansion = Expansion::new();
-                let raw = expansion.counting(SharedPieces(Arc::clone(&self.pieces)));
+                let raw = expansion.counting(SharedMessages(Arc::clone(&self.pieces)));
                 Some(Box::new(expansion.limiting(decompressing(encoding, raw))))
             }
         };

@@ -12,15 +12,15 @@ use reqwest::{Response, Version};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::timeout;
 
-use super::facts::{ContentRange, FileFacts, Same};
-use super::floor::Floor;
-use super::piece::{Body, Head, Open, Piece};
-use super::window::Room;
+use super::identity::{ContentRange, FileIdentity, Same};
+use super::message::{BodyMessage, BodyStart, DownloadHead, DownloadRequest};
+use super::stall::StallDetector;
+use super::window::WindowShare;
 use crate::format::Compression;
-use crate::net::answer::{header, named_wait, refusal};
 use crate::net::error::innermost;
-use crate::net::http::{FileAnswer, Http};
-use crate::net::retry::{Again, Budget, Repeat};
+use crate::net::http::{FileResponse, Http};
+use crate::net::response::{header, named_wait, refusal};
+use crate::net::retry::{Repeatability, RetryAdvice, RetryBudget};
 use crate::net::{Error, FreshLink, Kind, Link};
 
 /// Progress that refills the budget of tries.
@@ -33,16 +33,16 @@ const MAX_FRESH_LINKS: u32 = 5;
 const REFUSAL_BYTES: usize = 4096;
 
 /// What was spent since the last progress.
-struct Spent {
+struct SinceProgress {
     tries: u32,
     fresh_links: u32,
     since: Instant,
     furthest: u64,
 }
 
-impl Spent {
+impl SinceProgress {
     fn new(since: Instant, furthest: u64) -> Self {
-        Spent { tries: 0, fresh_links: 0, since, furthest }
+        SinceProgress { tries: 0, fresh_links: 0, since, furthest }
     }
 }
 
@@ -51,11 +51,11 @@ pub(super) struct Transfer {
     http: Http,
     link: Link,
     fresh: Option<Arc<dyn FreshLink>>,
-    budget: Budget,
-    room: Room,
-    pieces: mpsc::Sender<Piece>,
+    budget: RetryBudget,
+    room: WindowShare,
+    pieces: mpsc::Sender<BodyMessage>,
     /// `None` until the first answer.
-    file: Option<FileFacts>,
+    file: Option<FileIdentity>,
     /// Bytes of the file handed on, repeated ones not counted; the next byte to ask for. Stays 0 for bodies that are
     /// encoded on the way: of these the reader alone knows how far it is.
     position: u64,
@@ -70,12 +70,12 @@ pub(super) struct Transfer {
     open_end: Option<u64>,
     /// Where the last such body ended before what came already.
     early_end: Option<u64>,
-    spent: Spent,
+    spent: SinceProgress,
 }
 
 /// An answer whose body comes next.
-struct Arrived {
-    body: Body,
+struct OpenBody {
+    body: BodyStart,
     response: Response,
     /// Where in the file this body ends, if it says so.
     end: Option<u64>,
@@ -84,35 +84,35 @@ struct Arrived {
 }
 
 enum Connected {
-    Body(Box<Arrived>),
+    Body(Box<OpenBody>),
     /// The position is the end.
     AtEnd,
 }
 
 /// Why one try to connect failed.
-struct Failed {
+struct ConnectFailure {
     error: Error,
-    again: Again,
+    again: RetryAdvice,
     named: Option<Duration>,
 }
 
-impl Failed {
+impl ConnectFailure {
     fn never(error: Error) -> Self {
-        Failed { error, again: Again::Never, named: None }
+        ConnectFailure { error, again: RetryAdvice::Never, named: None }
     }
 }
 
 /// How a body ended.
-enum Ended {
+enum BodyEnd {
     Whole { proven: bool },
     Broken(Error),
 }
 
 /// Nobody reads any more.
-struct Gone;
+struct ReaderGone;
 
 impl Transfer {
-    pub fn new(http: &Http, open: Open, room: Room, pieces: mpsc::Sender<Piece>) -> Self {
+    pub fn new(http: &Http, open: DownloadRequest, room: WindowShare, pieces: mpsc::Sender<BodyMessage>) -> Self {
         let now = http.policy().clock.now();
         Transfer {
             http: http.clone(),
@@ -128,13 +128,13 @@ impl Transfer {
             furthest: 0,
             open_end: None,
             early_end: None,
-            spent: Spent::new(now, 0),
+            spent: SinceProgress::new(now, 0),
         }
     }
 
     /// Brings the whole file, its head first.
-    pub async fn run(mut self, opened: tokio::sync::oneshot::Sender<Result<Head, Error>>) {
-        self.spent = Spent::new(self.now(), 0);
+    pub async fn run(mut self, opened: tokio::sync::oneshot::Sender<Result<DownloadHead, Error>>) {
+        self.spent = SinceProgress::new(self.now(), 0);
         let first = match self.connect(None).await {
             Ok(Connected::Body(arrived)) => arrived,
             Ok(Connected::AtEnd) => {
@@ -148,30 +148,30 @@ impl Transfer {
         };
         let content_type = header(first.response.headers(), CONTENT_TYPE)
             .map(|t| t.split(';').next().unwrap_or_default().trim().to_lowercase());
-        if opened.send(Ok(Head { content_type, size_bytes: first.body.total })).is_err() {
+        if opened.send(Ok(DownloadHead { content_type, size_bytes: first.body.total })).is_err() {
             return;
         }
         let last = match self.pump(*first).await {
-            Ok(Ok(proven)) => Piece::End { proven },
-            Ok(Err(error)) => Piece::Failed(error),
-            Err(Gone) => return,
+            Ok(Ok(proven)) => BodyMessage::End { proven },
+            Ok(Err(error)) => BodyMessage::Failed(error),
+            Err(ReaderGone) => return,
         };
         // A reader that is gone needs no last word.
         let _ = self.pieces.send(last).await;
     }
 
     /// Hands on everything, over as many connections as it takes. Returns whether the end is proven.
-    async fn pump(&mut self, mut arrived: Arrived) -> Result<Result<bool, Error>, Gone> {
+    async fn pump(&mut self, mut arrived: OpenBody) -> Result<Result<bool, Error>, ReaderGone> {
         loop {
-            self.send(Piece::Body(arrived.body)).await?;
+            self.send(BodyMessage::Body(arrived.body)).await?;
             let trouble = match self.read(&mut arrived).await? {
-                Ended::Whole { proven } => return Ok(Ok(proven)),
-                Ended::Broken(trouble) => trouble,
+                BodyEnd::Whole { proven } => return Ok(Ok(proven)),
+                BodyEnd::Broken(trouble) => trouble,
             };
             // The connection is closed before another is made.
             drop(arrived);
             if self.furthest - self.spent.furthest >= PROGRESS_BYTES {
-                self.spent = Spent::new(self.now(), self.furthest);
+                self.spent = SinceProgress::new(self.now(), self.furthest);
             }
             match self.connect(Some(trouble)).await {
                 Ok(Connected::Body(next)) => arrived = *next,
@@ -182,8 +182,8 @@ impl Transfer {
     }
 
     /// Hands on one body.
-    async fn read(&mut self, arrived: &mut Arrived) -> Result<Ended, Gone> {
-        let mut floor = Floor::new(self.http.policy());
+    async fn read(&mut self, arrived: &mut OpenBody) -> Result<BodyEnd, ReaderGone> {
+        let mut floor = StallDetector::new(self.http.policy());
         let encoded = arrived.body.encoding != Compression::None;
         let mut at = arrived.body.from;
         loop {
@@ -199,10 +199,10 @@ impl Transfer {
                 Ok(Err(cause)) => {
                     // All that was announced is there: what broke came after it.
                     if !encoded && self.total() == Some(at) {
-                        return Ok(Ended::Whole { proven: true });
+                        return Ok(BodyEnd::Whole { proven: true });
                     }
                     let error = self.fail(Kind::CutShort).with_text(self.missing(at)).with_source(innermost(cause));
-                    return Ok(Ended::Broken(error));
+                    return Ok(BodyEnd::Broken(error));
                 }
                 Err(_) => (None, floor.is_stalled(waited, 0)),
             };
@@ -210,8 +210,8 @@ impl Transfer {
                 at += chunk.len() as u64;
                 if arrived.end.is_some_and(|end| at > end) || !encoded && self.total().is_some_and(|total| at > total) {
                     let error = self.fail(Kind::BadAnswer).with_text("more bytes came than were announced");
-                    self.send(Piece::Failed(error)).await?;
-                    return Err(Gone);
+                    self.send(BodyMessage::Failed(error)).await?;
+                    return Err(ReaderGone);
                 }
                 self.begun = true;
                 self.furthest = self.furthest.max(at);
@@ -229,19 +229,19 @@ impl Transfer {
                     (rate as f64 * policy.stall_time.as_secs_f64()).max(1.0),
                     policy.stall_time.as_secs_f64()
                 );
-                return Ok(Ended::Broken(self.fail(Kind::CutShort).with_text(text)));
+                return Ok(BodyEnd::Broken(self.fail(Kind::CutShort).with_text(text)));
             }
         }
     }
 
     /// What the end of a body at `at` means.
-    fn body_ended(&mut self, arrived: &Arrived, at: u64) -> Ended {
+    fn body_ended(&mut self, arrived: &OpenBody, at: u64) -> BodyEnd {
         let encoded = arrived.body.encoding != Compression::None;
         if arrived.end.is_some_and(|end| at < end) || !encoded && self.total().is_some_and(|total| at < total) {
-            return Ended::Broken(self.fail(Kind::CutShort).with_text(self.missing(at)));
+            return BodyEnd::Broken(self.fail(Kind::CutShort).with_text(self.missing(at)));
         }
         if arrived.framed || self.open_end == Some(at) {
-            return Ended::Whole { proven: arrived.framed };
+            return BodyEnd::Whole { proven: arrived.framed };
         }
         // The connection ended, and so does a cut one. What follows asks for more, or for the same again. An end before
         // what came already is none.
@@ -250,22 +250,22 @@ impl Transfer {
         } else if self.early_end.replace(at) == Some(at) {
             // It may still be one that is cut at the same place each time, and come whole with the next try.
             let text = format!("{} bytes came before, and it ends at byte {at} now", self.furthest);
-            return Ended::Broken(self.changed(&text));
+            return BodyEnd::Broken(self.changed(&text));
         }
-        Ended::Broken(self.fail(Kind::CutShort).with_text("the answer did not say where it would end"))
+        BodyEnd::Broken(self.fail(Kind::CutShort).with_text("the answer did not say where it would end"))
     }
 
-    async fn hand_on(&mut self, mut chunk: Bytes) -> Result<(), Gone> {
+    async fn hand_on(&mut self, mut chunk: Bytes) -> Result<(), ReaderGone> {
         while !chunk.is_empty() {
             let part = chunk.split_to(chunk.len().min(self.room.largest()));
             let permit: OwnedSemaphorePermit = self.room.take(part.len()).await;
-            self.send(Piece::Chunk(part, permit)).await?;
+            self.send(BodyMessage::Chunk(part, permit)).await?;
         }
         Ok(())
     }
 
-    async fn send(&self, piece: Piece) -> Result<(), Gone> {
-        self.pieces.send(piece).await.map_err(|_| Gone)
+    async fn send(&self, piece: BodyMessage) -> Result<(), ReaderGone> {
+        self.pieces.send(piece).await.map_err(|_| ReaderGone)
     }
 
     /// Opens a body, with waits and fresh links as far as the budget goes. `trouble` is what ended the last
@@ -277,7 +277,7 @@ impl Transfer {
             // After the first break at once, after others that brought nothing not so soon.
             let delay = match self.spent.tries {
                 ..=1 => Duration::ZERO,
-                tries => self.http.policy().delay(Again::Soon, tries - 1, None),
+                tries => self.http.policy().delay(RetryAdvice::Soon, tries - 1, None),
             };
             if self.is_spent(delay) {
                 return Err(trouble.clone().after(self.spent.tries, self.elapsed()));
@@ -296,12 +296,12 @@ impl Transfer {
             };
             self.spent.tries += 1;
             let error = failed.error.after(self.spent.tries, self.elapsed());
-            if failed.again == Again::FreshLink {
+            if failed.again == RetryAdvice::FreshLink {
                 self.replace_refused_link(error).await?;
                 continue;
             }
             let delay = self.http.policy().delay(failed.again, self.spent.tries, failed.named);
-            if failed.again == Again::Never || self.is_spent(delay) {
+            if failed.again == RetryAdvice::Never || self.is_spent(delay) {
                 return Err(error);
             }
             self.http.wait(&error, delay).await;
@@ -310,7 +310,7 @@ impl Transfer {
 
     /// Until the first answer somebody may be waiting who mistyped an address; later on there is something to lose.
     fn is_spent(&self, delay: Duration) -> bool {
-        let budget = if self.file.is_none() { Budget::ASK } else { self.budget };
+        let budget = if self.file.is_none() { RetryBudget::ASK } else { self.budget };
         budget.is_spent(self.spent.tries, self.elapsed(), delay)
     }
 
@@ -333,7 +333,7 @@ impl Transfer {
             return Err(refused.with_text(text.trim_end_matches("; ").to_owned()));
         }
         if self.spent.fresh_links > 0 {
-            let delay = self.http.policy().delay(Again::Soon, self.spent.fresh_links, None);
+            let delay = self.http.policy().delay(RetryAdvice::Soon, self.spent.fresh_links, None);
             self.http.wait(&refused, delay).await;
         }
         self.spent.fresh_links += 1;
@@ -341,10 +341,11 @@ impl Transfer {
         Ok(())
     }
 
-    async fn connect_once(&mut self) -> Result<Connected, Failed> {
+    async fn connect_once(&mut self) -> Result<Connected, ConnectFailure> {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        let validator = self.file.as_ref().and_then(FileFacts::validator).and_then(|v| HeaderValue::from_str(v).ok());
+        let validator =
+            self.file.as_ref().and_then(FileIdentity::validator).and_then(|v| HeaderValue::from_str(v).ok());
         let ranged = match validator {
             Some(validator) if self.position > 0 && self.ranges => {
                 let range = HeaderValue::from_str(&format!("bytes={}-", self.position));
@@ -357,7 +358,11 @@ impl Transfer {
         let answer = match self.http.file(&self.link.url, &headers).await {
             Ok(answer) => answer,
             Err((error, trouble)) => {
-                return Err(Failed { error, again: Repeat::ByLink.after_trouble(trouble), named: None });
+                return Err(ConnectFailure {
+                    error,
+                    again: Repeatability::ByLink.after_transport_failure(trouble),
+                    named: None,
+                });
             }
         };
         match answer.response.status().as_u16() {
@@ -369,7 +374,7 @@ impl Transfer {
     }
 
     /// An answer of 200: the file from its start. The reader skips what it has handed on, and checks it.
-    fn whole_file(&mut self, response: Response) -> Result<Arrived, Failed> {
+    fn whole_file(&mut self, response: Response) -> Result<OpenBody, ConnectFailure> {
         let encoding = header(response.headers(), CONTENT_ENCODING).unwrap_or_default().to_ascii_lowercase();
         let encoding = match encoding.as_str() {
             "" | "identity" => Compression::None,
@@ -377,28 +382,28 @@ impl Transfer {
             "zstd" => Compression::Zstd,
             other => {
                 let text = format!("its encoding `{other}` was not asked for and is not known");
-                return Err(Failed::never(self.fail(Kind::BadAnswer).with_text(text)));
+                return Err(ConnectFailure::never(self.fail(Kind::BadAnswer).with_text(text)));
             }
         };
         let end = header(response.headers(), CONTENT_LENGTH).and_then(|length| length.parse().ok());
         // Of an encoded body the length says nothing of the file, and changes with the encoder.
         let total = end.filter(|_| encoding == Compression::None);
-        let facts = FileFacts::of(response.headers(), total);
+        let facts = FileIdentity::of(response.headers(), total);
         match (&self.file, self.begun) {
             (Some(file), true) => {
                 if let Same::No(why) = file.compare(&facts) {
-                    return Err(Failed::never(self.changed(why)));
+                    return Err(ConnectFailure::never(self.changed(why)));
                 }
             }
             // Nothing was handed on: whatever it is now is what it is.
             _ => self.file = Some(facts),
         }
         let framed = is_framed(&response, end);
-        Ok(Arrived { body: Body { from: 0, encoding, total }, response, end, framed })
+        Ok(OpenBody { body: BodyStart { from: 0, encoding, total }, response, end, framed })
     }
 
     /// An answer of 206: it must begin at the position and belong to the same file.
-    fn rest_of_file(&mut self, response: Response) -> Result<Arrived, Failed> {
+    fn rest_of_file(&mut self, response: Response) -> Result<OpenBody, ConnectFailure> {
         let text = header(response.headers(), CONTENT_RANGE).unwrap_or_default();
         let Some(ContentRange { range: Some((first, last)), total }) = ContentRange::parse(&text) else {
             return Err(self.without_ranges("a part came without a range that can be read"));
@@ -411,15 +416,15 @@ impl Transfer {
             // Bytes of an encoded file have other places.
             return Err(self.without_ranges("a part came encoded"));
         }
-        let facts = FileFacts::of(response.headers(), total);
+        let facts = FileIdentity::of(response.headers(), total);
         match self.file.as_ref().map_or(Same::Unproven, |file| file.compare(&facts)) {
             Same::Yes => {}
-            Same::No(why) => return Err(Failed::never(self.changed(why))),
+            Same::No(why) => return Err(ConnectFailure::never(self.changed(why))),
             Same::Unproven => return Err(self.without_ranges("a part came that nothing says is of the same file")),
         }
         let end = Some(last + 1);
-        Ok(Arrived {
-            body: Body { from: self.position, encoding: Compression::None, total },
+        Ok(OpenBody {
+            body: BodyStart { from: self.position, encoding: Compression::None, total },
             response,
             end,
             framed: total == end || self.total() == end,
@@ -427,17 +432,17 @@ impl Transfer {
     }
 
     /// From here on the whole file is asked for, and its start compared.
-    fn without_ranges(&mut self, why: &str) -> Failed {
+    fn without_ranges(&mut self, why: &str) -> ConnectFailure {
         self.ranges = false;
-        Failed { error: self.fail(Kind::BadAnswer).with_text(why), again: Again::Soon, named: None }
+        ConnectFailure { error: self.fail(Kind::BadAnswer).with_text(why), again: RetryAdvice::Soon, named: None }
     }
 
     /// An answer of 416: the end, if the position is the length.
-    fn past_the_end(&mut self, response: &Response) -> Result<Connected, Failed> {
+    fn past_the_end(&mut self, response: &Response) -> Result<Connected, ConnectFailure> {
         let total = header(response.headers(), CONTENT_RANGE).and_then(|text| ContentRange::parse(&text)?.total);
-        let facts = FileFacts::of(response.headers(), total);
+        let facts = FileIdentity::of(response.headers(), total);
         match (self.file.as_ref().map_or(Same::Unproven, |file| file.compare(&facts)), total) {
-            (Same::No(why), _) => return Err(Failed::never(self.changed(why))),
+            (Same::No(why), _) => return Err(ConnectFailure::never(self.changed(why))),
             (Same::Unproven, None) => return Err(self.without_ranges("a refusal of a part says nothing of the file")),
             // Many servers leave the tag out of a 416, and some the length: then the file has the bytes that came, and
             // none behind them.
@@ -446,10 +451,10 @@ impl Transfer {
         if [total, self.total()].iter().flatten().all(|total| *total == self.position) {
             return Ok(Connected::AtEnd);
         }
-        Err(Failed::never(self.changed("it is shorter now")))
+        Err(ConnectFailure::never(self.changed("it is shorter now")))
     }
 
-    async fn refused(&self, mut answer: FileAnswer) -> Failed {
+    async fn refused(&self, mut answer: FileResponse) -> ConnectFailure {
         let named = named_wait(&answer.response);
         let status = answer.response.status().as_u16();
         let mut body = Vec::new();
@@ -464,11 +469,11 @@ impl Transfer {
             let port = answer.url.port().map(|port| format!(":{port}")).unwrap_or_default();
             error = error.without_key_for(&format!("{host}{port}"));
         }
-        let again = Repeat::ByLink.after_status(status);
-        if let (Again::Later, Some(key)) = (again, &answer.sent_key) {
+        let again = Repeatability::ByLink.after_status(status);
+        if let (RetryAdvice::Later, Some(key)) = (again, &answer.sent_key) {
             self.http.hold(key, self.http.policy().delay(again, 1, named));
         }
-        Failed { error, again, named }
+        ConnectFailure { error, again, named }
     }
 
     fn now(&self) -> Instant {
@@ -500,8 +505,8 @@ impl Transfer {
     }
 }
 
-impl From<Arrived> for Connected {
-    fn from(arrived: Arrived) -> Self {
+impl From<OpenBody> for Connected {
+    fn from(arrived: OpenBody) -> Self {
         Connected::Body(Box::new(arrived))
     }
 }

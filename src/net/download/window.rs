@@ -45,13 +45,13 @@ impl Window {
     }
 
     /// The next place in the row.
-    pub fn enter(&self) -> Place {
+    pub fn enter(&self) -> WindowSlot {
         let index = self.0.started.fetch_add(1, Ordering::Relaxed);
-        Place { window: self.clone(), index }
+        WindowSlot { window: self.clone(), index }
     }
 
-    pub fn room(&self) -> Room {
-        Room {
+    pub fn share(&self) -> WindowShare {
+        WindowShare {
             own: Arc::new(Semaphore::new(self.0.own_bytes)),
             pool: Arc::clone(&self.0.pool),
             own_bytes: self.0.own_bytes,
@@ -59,7 +59,7 @@ impl Window {
     }
 
     /// Waits until the download at `index` may begin.
-    pub async fn turn(&self, index: usize) {
+    pub async fn wait_for_slot(&self, index: usize) {
         let mut finished = self.0.finished.subscribe();
         // The sender lives in `self`.
         let _ = finished.wait_for(|finished| finished + self.0.jobs > index).await;
@@ -68,12 +68,12 @@ impl Window {
 
 /// A download's place in the row, given back when its reader has finished with it.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct WindowSlot {
     window: Window,
     pub index: usize,
 }
 
-impl Drop for Place {
+impl Drop for WindowSlot {
     fn drop(&mut self) {
         self.window.0.finished.send_modify(|finished| *finished += 1);
     }
@@ -81,13 +81,13 @@ impl Drop for Place {
 
 /// The room of one download.
 #[derive(Clone, Debug)]
-pub(super) struct Room {
+pub(super) struct WindowShare {
     own: Arc<Semaphore>,
     pool: Arc<Semaphore>,
     own_bytes: usize,
 }
 
-impl Room {
+impl WindowShare {
     /// The largest piece that there is always room for, sooner or later.
     pub fn largest(&self) -> usize {
         self.own_bytes
@@ -118,7 +118,7 @@ mod tests {
     #[tokio::test]
     async fn the_first_has_room_however_full_the_pool_is() {
         let window = Window::new(2, 4 << 20);
-        let (first, second) = (window.room(), window.room());
+        let (first, second) = (window.share(), window.share());
         let piece = second.largest();
         assert_eq!(piece, 1 << 20);
         let held = [second.take(piece).await, second.take(piece).await, second.take(piece).await];
@@ -138,9 +138,9 @@ mod tests {
         let may_begin = |index| {
             let window = window.clone();
             async move {
-                let turn = window.turn(index);
-                tokio::pin!(turn);
-                is_ready(turn.as_mut()).await
+                let wait_for_slot = window.wait_for_slot(index);
+                tokio::pin!(wait_for_slot);
+                is_ready(wait_for_slot.as_mut()).await
             }
         };
         assert!(may_begin(0).await && may_begin(1).await && !may_begin(2).await);

@@ -5,5 +5,5 @@ mod reader;
 mod sample;
 
 pub use item::{Item, SourceInfo};
-pub use reader::Reader;
+pub use reader::SourceReader;
 pub use sample::{are_rereadable, read_again, sample_aside};

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::item::{CsvSource, Item, SourceInfo};
-use crate::column::{Mixing, Morsel};
+use crate::column::{Morsel, TypeMerge};
 use crate::format::compress::decompressing;
 use crate::format::csv::CsvDecoder;
 use crate::format::detect::InputFormat;
@@ -24,7 +24,7 @@ use crate::source::{ByteSource, Expansion, FileSource, Input, RowSource, Source,
 const MAGIC_BYTES: usize = 4;
 
 /// Reads the sources of a plan one after the other.
-pub struct Reader {
+pub struct SourceReader {
     waiting: VecDeque<(usize, Source)>,
     current: Option<Open>,
     /// Instead, a source of rows.
@@ -52,7 +52,7 @@ struct Open {
     delimiter_of_header: Option<u8>,
 }
 
-impl Reader {
+impl SourceReader {
     pub fn new(
         sources: Vec<Source>,
         limits: &Limits,
@@ -60,7 +60,7 @@ impl Reader {
         pool: BufferPool,
         control: &Control,
     ) -> Self {
-        Reader {
+        SourceReader {
             waiting: sources.into_iter().enumerate().collect(),
             current: None,
             rows: None,
@@ -73,8 +73,8 @@ impl Reader {
     }
 
     /// The rule for unlike scalars, by the format of the sources so far.
-    pub fn mixing(&self) -> Mixing {
-        if self.is_csv == Some(true) { Mixing::Text } else { Mixing::Json }
+    pub fn type_merge(&self) -> TypeMerge {
+        if self.is_csv == Some(true) { TypeMerge::Text } else { TypeMerge::Json }
     }
 
     /// Bytes of records that are still to come, about, if the last source is at work and says how large it is.

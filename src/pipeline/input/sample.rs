@@ -4,7 +4,7 @@
 use crossbeam_channel::{RecvTimeoutError, bounded};
 
 use super::item::Item;
-use super::reader::Reader;
+use super::reader::SourceReader;
 use crate::pipeline::error::Error;
 use crate::pipeline::progress::{CANCEL_POLL, Control};
 use crate::source::{Input, Source};
@@ -29,7 +29,7 @@ pub fn read_again(source: &Source) -> Source {
 
 /// The first items, up to so many bytes of records. Where an output is live, the first
 /// records are all that is waited for.
-fn take_sample(reader: &mut Reader, sample_bytes: usize, is_live: bool) -> Result<Vec<Item>, Error> {
+fn take_sample(reader: &mut SourceReader, sample_bytes: usize, is_live: bool) -> Result<Vec<Item>, Error> {
     let mut sample = Vec::new();
     let mut bytes = 0;
     while bytes < sample_bytes {
@@ -57,11 +57,11 @@ fn take_sample(reader: &mut Reader, sample_bytes: usize, is_live: bool) -> Resul
 /// [`take_sample`] on a thread of its own: a cancel must end the wait for a source that has
 /// nothing to say. The thread then stays behind in its read, and holds nothing that is missed.
 pub fn sample_aside(
-    mut reader: Reader,
+    mut reader: SourceReader,
     sample_bytes: usize,
     is_live: bool,
     control: &Control,
-) -> Result<(Reader, Vec<Item>), Error> {
+) -> Result<(SourceReader, Vec<Item>), Error> {
     let (done, sampled) = bounded(1);
     std::thread::Builder::new()
         .name("sample".into())

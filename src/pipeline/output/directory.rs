@@ -21,8 +21,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::encode::{body_of, compressed};
 use super::file::{FinishedFile, OutputFile};
 use super::manifest::{MANIFEST, StagedFile, publish};
-use super::rows::{Body, PartitionPath, PartitionRows};
-use super::spill::{Encoding, SpilledRows};
+use super::rows::{FileRows, PartitionPath, PartitionRows};
+use super::spill::{SpillEncoding, SpilledRows};
 use super::spilled::SPILL_COMPRESSION;
 use super::writer::WriterOptions;
 use crate::column::{Batch, Field, Schema};
@@ -68,7 +68,7 @@ pub struct PartitionedWriter {
     max_bytes: u64,
     /// Bytes that may wait in all files together.
     max_waiting: usize,
-    files: Vec<PartFile>,
+    files: Vec<PartitionFile>,
     /// The file of each directory that takes its next rows.
     current: HashMap<PartitionPath, usize>,
     /// The number of each directory's last file, from 1.
@@ -85,7 +85,7 @@ pub struct PartitionedWriter {
     spilled: bool,
 }
 
-struct PartFile {
+struct PartitionFile {
     file: OutputFile,
     directory: PartitionPath,
     /// Rows, those that wait included.
@@ -188,8 +188,8 @@ impl PartitionedWriter {
             return Ok(());
         }
         let bytes = match &body {
-            Body::Text(text) => text.len() as u64,
-            Body::Arrow(rows) => rows.get_array_memory_size() as u64,
+            FileRows::Text(text) => text.len() as u64,
+            FileRows::Arrow(rows) => rows.get_array_memory_size() as u64,
         };
         let at = self.file_of(&directory)?;
         let file = &self.files[at];
@@ -225,7 +225,7 @@ impl PartitionedWriter {
         self.append(at, &batch, body)
     }
 
-    fn append(&mut self, at: usize, batch: &Batch, body: Body) -> Result<(), Error> {
+    fn append(&mut self, at: usize, batch: &Batch, body: FileRows) -> Result<(), Error> {
         self.clock += 1;
         let is_begun = self.spilled && self.files[at].rows > 0;
         let same = |columns: &Arc<Schema>| Arc::ptr_eq(columns, &batch.schema) || **columns == *batch.schema;
@@ -240,14 +240,14 @@ impl PartitionedWriter {
         let before = file.pending.bytes;
         file.pending.rows += batch.rows as u64;
         match body {
-            Body::Text(text) if file.pending.text.is_empty() => file.pending.text = text,
-            Body::Text(text) => {
+            FileRows::Text(text) if file.pending.text.is_empty() => file.pending.text = text,
+            FileRows::Text(text) => {
                 if self.options.format == OutputFormat::JsonArray {
                     file.pending.text.extend_from_slice(b",\n");
                 }
                 file.pending.text.extend_from_slice(&text);
             }
-            Body::Arrow(rows) => {
+            FileRows::Arrow(rows) => {
                 file.pending.bytes += rows.get_array_memory_size();
                 file.pending.arrow.push(rows);
             }
@@ -329,7 +329,7 @@ impl PartitionedWriter {
             }
             false => OutputFile::new(path, sink, &self.options)?,
         };
-        self.files.push(PartFile { used: self.clock, ..PartFile::new(output, below.clone(), name) });
+        self.files.push(PartitionFile { used: self.clock, ..PartitionFile::new(output, below.clone(), name) });
         self.current.insert(below.clone(), at);
         self.numbers.insert(below.clone(), number);
         Ok(at)
@@ -403,14 +403,14 @@ impl PartitionedWriter {
     }
 
     /// The files that `are`, those first that were not written to for longest.
-    fn oldest(&self, are: impl Fn(&PartFile) -> bool) -> Vec<usize> {
+    fn oldest(&self, are: impl Fn(&PartitionFile) -> bool) -> Vec<usize> {
         let mut found: Vec<usize> = (0..self.files.len()).filter(|&at| are(&self.files[at])).collect();
         found.sort_by_key(|&at| self.files[at].used);
         found
     }
 
     /// Writes the ends of all files, with the final columns.
-    pub fn finish(mut self, columns: &Schema) -> Result<FinishedParts, Error> {
+    pub fn finish(mut self, columns: &Schema) -> Result<FinishedPartitions, Error> {
         if self.files.is_empty() && self.partition_by.is_empty() {
             // No rows, but columns.
             self.file_of(&"".into())?;
@@ -420,11 +420,11 @@ impl PartitionedWriter {
             self.write_pending(at)?;
         }
         let files = if self.spilled { self.encode_spilled(&columns)? } else { self.finish_files(&columns)? };
-        Ok(FinishedParts { path: self.path, destination: self.destination, files })
+        Ok(FinishedPartitions { path: self.path, destination: self.destination, files })
     }
 
     fn finish_files(&mut self, columns: &Schema) -> Result<Vec<(PathBuf, FinishedFile)>, Error> {
-        let finish = |part: PartFile| {
+        let finish = |part: PartitionFile| {
             let mut file = part.file.finish(columns)?;
             file.park();
             Ok((part.name, file))
@@ -450,7 +450,7 @@ impl PartitionedWriter {
             waiting[place].1.push(SpilledRows { part, columns });
         }
         let workers = self.options.workers.clamp(1, waiting.len().max(1));
-        let encoding = Encoding {
+        let encoding = SpillEncoding {
             staging,
             next_part: &AtomicUsize::new(n_parts),
             columns,
@@ -496,14 +496,14 @@ impl PartitionedWriter {
 }
 
 /// All files of such an output, whole and without their names.
-pub struct FinishedParts {
+pub struct FinishedPartitions {
     path: PathBuf,
     destination: Destination,
     /// Each with its path below the directory.
     files: Vec<(PathBuf, FinishedFile)>,
 }
 
-impl FinishedParts {
+impl FinishedPartitions {
     /// Bytes of all files.
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|(_, file)| file.bytes).sum()
@@ -516,7 +516,7 @@ impl FinishedParts {
 
     /// Gives all files their names, and returns these with their bytes.
     pub fn commit(self) -> Result<Vec<(PathBuf, u64)>, Error> {
-        let FinishedParts { path, destination, files } = self;
+        let FinishedPartitions { path, destination, files } = self;
         match destination {
             Destination::Numbered { .. } => {
                 let mut named = Vec::new();
@@ -568,10 +568,10 @@ impl FinishedParts {
     }
 }
 
-impl PartFile {
+impl PartitionFile {
     fn new(file: OutputFile, directory: PartitionPath, name: PathBuf) -> Self {
         let (pending, columns) = (Pending::default(), Arc::default());
-        PartFile { file, directory, rows: 0, pending, columns, used: 0, has_handle: false, name }
+        PartitionFile { file, directory, rows: 0, pending, columns, used: 0, has_handle: false, name }
     }
 
     /// Bytes of the file, what waits counted as it is.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 
 use super::partition::by_directory;
-use super::rows::{Body, EncodedBatch, EncodedRows, PartitionPath, PartitionRows};
+use super::rows::{EncodedBatch, EncodedRows, FileRows, PartitionPath, PartitionRows};
 use super::spec::{OutputSpec, OutputSpecs};
 use super::spilled::spilled;
 use crate::column::{Batch, Schema};
@@ -41,13 +41,13 @@ pub fn encode_rows(outputs: &OutputSpecs, batch: &Batch, decoded: &Arc<Schema>) 
                 EncodedRows::Arrow(rows)
             }
             format => match encode_body(format, batch, outputs.text_buffers.take(), &mut sheet)? {
-                Body::Text(plain) if spec.compression != Compression::None => {
+                FileRows::Text(plain) if spec.compression != Compression::None => {
                     let packed = compressed(spec.compression, &plain);
                     outputs.text_buffers.give(plain);
                     EncodedRows::Text(packed)
                 }
-                Body::Text(plain) => EncodedRows::Text(plain),
-                Body::Arrow(rows) => EncodedRows::Arrow(rows),
+                FileRows::Text(plain) => EncodedRows::Text(plain),
+                FileRows::Arrow(rows) => EncodedRows::Arrow(rows),
             },
         });
     }
@@ -74,12 +74,17 @@ fn part(
 }
 
 /// `batch` as it goes into a file of `format`, not compressed yet.
-pub fn body_of(format: OutputFormat, batch: &Batch, sheet: &mut SheetCounts) -> Result<Body, Error> {
+pub fn body_of(format: OutputFormat, batch: &Batch, sheet: &mut SheetCounts) -> Result<FileRows, Error> {
     encode_body(format, batch, Vec::new(), sheet)
 }
 
 /// [`body_of`], in the buffer `text` where it is text: the one table of formats whose rows are encoded batch by batch.
-fn encode_body(format: OutputFormat, batch: &Batch, mut text: Vec<u8>, sheet: &mut SheetCounts) -> Result<Body, Error> {
+fn encode_body(
+    format: OutputFormat,
+    batch: &Batch,
+    mut text: Vec<u8>,
+    sheet: &mut SheetCounts,
+) -> Result<FileRows, Error> {
     match format {
         OutputFormat::Csv(options) => {
             let mut encoder = CsvEncoder::new(options);
@@ -92,10 +97,10 @@ fn encode_body(format: OutputFormat, batch: &Batch, mut text: Vec<u8>, sheet: &m
             // The writer puts the separator between pieces.
             text.truncate(text.len().saturating_sub(2));
         }
-        OutputFormat::Arrow(_) => return Ok(Body::Arrow(plain_batch(batch)?)),
+        OutputFormat::Arrow(_) => return Ok(FileRows::Arrow(plain_batch(batch)?)),
         OutputFormat::Parquet(_) => return Err(Error::Bug("rows of Parquet come in row groups".into())),
     }
-    Ok(Body::Text(text))
+    Ok(FileRows::Text(text))
 }
 
 /// `plain` as it goes into an output of this compression; nothing stays nothing.

@@ -11,7 +11,7 @@ use super::csv::CsvFile;
 use super::json_array::JsonArrayFile;
 use super::ndjson::NdjsonFile;
 use super::parquet::ParquetFile;
-use super::rows::Body;
+use super::rows::FileRows;
 use super::writer::{FileError, FileWriter, WriterOptions};
 use crate::column::Schema;
 use crate::format::OutputFormat;
@@ -97,10 +97,10 @@ impl OutputFile {
     }
 
     /// Appends `rows` rows with these columns, in either form.
-    pub fn append(&mut self, rows: u64, body: &Body, columns: &Arc<Schema>) -> Result<(), Error> {
+    pub fn append(&mut self, rows: u64, body: &FileRows, columns: &Arc<Schema>) -> Result<(), Error> {
         match body {
-            Body::Text(text) => self.append_text(rows, text, columns),
-            Body::Arrow(rows) => self.append_arrow(rows, columns),
+            FileRows::Text(text) => self.append_text(rows, text, columns),
+            FileRows::Arrow(rows) => self.append_arrow(rows, columns),
         }
     }
 

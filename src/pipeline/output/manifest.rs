@@ -90,7 +90,7 @@ pub fn publish(staging: &Staging, directory: &Directory, files: Vec<StagedFile>)
     }
     let directories: BTreeSet<PathBuf> =
         entries.iter().filter_map(|entry| Some(Path::new(&entry.path).parent()?.to_owned())).collect();
-    staging.sync_folders(directories.into_iter());
+    staging.sync_directories(directories.into_iter());
     let mut all: BTreeMap<String, Entry> = others.into_iter().map(|entry| (entry.path.clone(), entry)).collect();
     all.extend(entries.iter().map(|entry| (entry.path.clone(), entry.clone())));
     let manifest = Manifest {
@@ -103,7 +103,7 @@ pub fn publish(staging: &Staging, directory: &Directory, files: Vec<StagedFile>)
     staging.write_whole(MANIFEST, &serde_json::to_vec_pretty(&manifest)?)?;
     staging.write_whole(SUCCESS, b"")?;
     staging.remove_journal()?;
-    staging.sync_folders(std::iter::empty());
+    staging.sync_directories(std::iter::empty());
     Ok(entries)
 }
 

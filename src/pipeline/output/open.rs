@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::directory::{FinishedParts, PartitionedWriter};
+use super::directory::{FinishedPartitions, PartitionedWriter};
 use super::file::{FinishedFile, OutputFile};
 use super::rows::EncodedRows;
 use super::writer::WriterOptions;
@@ -155,7 +155,7 @@ pub struct FinishedOutput {
 
 enum Finished {
     File(FinishedFile),
-    Parts(FinishedParts),
+    Parts(FinishedPartitions),
 }
 
 impl FinishedOutput {

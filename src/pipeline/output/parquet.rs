@@ -23,7 +23,7 @@ impl ParquetFile {
     pub fn new(sink: Sink, parquet: ParquetOptions, options: &WriterOptions) -> Result<Self, FileError> {
         let reread = sink.rereader()?;
         let buffered = BufWriter::with_capacity(options.buffer_bytes, sink);
-        let writer = ParquetFileWriter::try_new(buffered, parquet, options.mixing, options.metadata.to_vec())?;
+        let writer = ParquetFileWriter::try_new(buffered, parquet, options.type_merge, options.metadata.to_vec())?;
         let writer = writer.with_row_group_bytes(options.row_group_bytes).with_sort_keys(&options.sort_hint);
         let order = (!options.sort_hint.is_empty()).then(|| options.order.clone());
         Ok(ParquetFile { writer, reread, order })

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::column::Batch;
-use crate::format::parquet::{self, EncodedRowGroup, Layout, RowGroupEncoder, Workshop};
+use crate::format::parquet::{self, EncodedRowGroup, EncoderScratch, Layout, RowGroupEncoder};
 use crate::pipeline::error::Error;
 
 /// The row groups of one output.
@@ -18,7 +18,7 @@ pub struct RowGroupBuilder {
     /// Closed groups that were not taken yet.
     ready: Vec<EncodedRowGroup>,
     /// Buffers of the last encoder.
-    scratch: Option<Workshop>,
+    scratch: Option<EncoderScratch>,
 }
 
 impl RowGroupBuilder {
@@ -69,7 +69,7 @@ impl RowGroupBuilder {
 
     fn close(&mut self) -> Result<(), Error> {
         if let Some(encoder) = self.encoder.take() {
-            let (group, scratch) = encoder.finish_in_workshop()?;
+            let (group, scratch) = encoder.finish_with_scratch()?;
             self.scratch = Some(scratch);
             self.ready.push(group);
         }

@@ -38,11 +38,11 @@ pub struct PartitionRows {
     pub directory: PartitionPath,
     /// The rows, should they have to be cut.
     pub batch: Batch,
-    pub body: Body,
+    pub body: FileRows,
 }
 
 /// Rows as they go into a file.
-pub enum Body {
+pub enum FileRows {
     /// Not compressed yet.
     Text(Vec<u8>),
     Arrow(RecordBatch),
@@ -51,9 +51,9 @@ pub enum Body {
 impl EncodedBatch {
     /// Bytes that it holds, about.
     pub fn memory_size(&self) -> usize {
-        let of_body = |body: &Body| match body {
-            Body::Text(text) => text.len(),
-            Body::Arrow(rows) => rows.get_array_memory_size(),
+        let of_body = |body: &FileRows| match body {
+            FileRows::Text(text) => text.len(),
+            FileRows::Arrow(rows) => rows.get_array_memory_size(),
         };
         self.encoded
             .iter()

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, RwLock};
 
 use super::buffers::TextBuffers;
-use crate::column::{Mixing, Schema};
+use crate::column::{Schema, TypeMerge};
 use crate::format::parquet::{self, ColumnPath, EncodedRowGroup, Layout, SortKey};
 use crate::format::{Compression, OutputFormat, ParquetOptions};
 use crate::pipeline::error::{ColumnPurpose, PlanError};
-use crate::pipeline::plan::{Limits, Output, Plan, Target};
+use crate::pipeline::plan::{ExecutionPlan, Limits, Output, Target};
 
 /// One output, as workers see it: no path and no sink.
 #[derive(Clone, Debug)]
@@ -66,7 +66,7 @@ pub struct OutputSpecs {
     pub specs: Vec<OutputSpec>,
     /// Buffers of encoded text.
     pub text_buffers: TextBuffers,
-    mixing: Mixing,
+    type_merge: TypeMerge,
     /// The order that is claimed for the rows.
     sort_hint: Arc<[SortKey]>,
     /// Columns of Parquet that a dictionary does not help, as far as row groups have shown.
@@ -74,13 +74,13 @@ pub struct OutputSpecs {
 }
 
 impl OutputSpecs {
-    /// The outputs of `plan`, whose rows come of sources of this `mixing`.
-    pub fn of(plan: &Plan, mixing: Mixing) -> Self {
+    /// The outputs of `plan`, whose rows come of sources of this `type_merge`.
+    pub fn of(plan: &ExecutionPlan, type_merge: TypeMerge) -> Self {
         let Limits { morsel_bytes, .. } = plan.limits;
         OutputSpecs {
             specs: plan.outputs.iter().map(OutputSpec::of).collect(),
             text_buffers: TextBuffers::new(plan.limits.worker_count() * 4, morsel_bytes * 2),
-            mixing,
+            type_merge,
             sort_hint: plan.sort_hint.clone(),
             plain_columns: RwLock::default(),
         }
@@ -120,7 +120,7 @@ impl OutputSpecs {
     pub fn layout(&self, columns: &Schema, options: &ParquetOptions) -> Result<Arc<Layout>, parquet::Error> {
         let plain = self.plain_columns.read().expect("no one panics while holding this");
         let plain: Vec<ColumnPath> = plain.iter().cloned().map(ColumnPath::new).collect();
-        let layout = Layout::with_plain_columns(Arc::new(columns.clone()), options, self.mixing, &plain)?;
+        let layout = Layout::with_plain_columns(Arc::new(columns.clone()), options, self.type_merge, &plain)?;
         Ok(Arc::new(layout.with_sort_keys(&self.sort_hint)))
     }
 

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::encode::body_of;
 use super::file::{FinishedFile, OutputFile};
 use super::row_groups::RowGroupBuilder;
-use super::rows::Body;
+use super::rows::FileRows;
 use super::spilled::{SPILL_COMPRESSION, restored, spilled_columns};
 use super::writer::WriterOptions;
 use crate::column::{Batch, Morsel, Schema};
@@ -22,7 +22,7 @@ use crate::format::compress::decompressing;
 use crate::format::csv::SheetCounts;
 use crate::format::decode::Outcome;
 use crate::format::frame::{BufferPool, Framed, Framer, Framing};
-use crate::format::ndjson::{self, DecodeOptions, Keys, UnknownKey};
+use crate::format::ndjson::{self, DecodeOptions, UnknownKey, ValueTypes};
 use crate::format::parquet::Layout;
 use crate::pipeline::error::Error;
 use crate::sink::{PartFile, Sink, Staging};
@@ -37,7 +37,7 @@ pub struct SpilledRows {
 }
 
 /// The rules by which files are made of spilled rows.
-pub struct Encoding<'a> {
+pub struct SpillEncoding<'a> {
     pub staging: &'a Staging,
     /// The number of the next part in the staging.
     pub next_part: &'a AtomicUsize,
@@ -50,12 +50,12 @@ pub struct Encoding<'a> {
     pub max_bytes: u64,
 }
 
-impl Encoding<'_> {
+impl SpillEncoding<'_> {
     /// The files of the rows in `spilled`, in order, finished. `path` is what errors call them.
     pub fn files(&self, path: &Path, spilled: Vec<SpilledRows>) -> Result<Vec<FinishedFile>, Error> {
         let layout = match self.options.format {
             OutputFormat::Parquet(options) => {
-                let layout = Layout::try_new(Arc::new(self.columns.clone()), &options, self.options.mixing);
+                let layout = Layout::try_new(Arc::new(self.columns.clone()), &options, self.options.type_merge);
                 Some(Arc::new(layout?.with_sort_keys(&self.options.sort_hint)))
             }
             _ => None,
@@ -64,7 +64,7 @@ impl Encoding<'_> {
             Ok(eighth) => self.group_bytes.min(eighth),
             Err(_) => self.group_bytes,
         };
-        let mut filling = Filling {
+        let mut filling = OpenDirectories {
             encoding: self,
             path,
             layout,
@@ -122,8 +122,8 @@ fn decode(
     take: &mut dyn FnMut(Batch) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let options = DecodeOptions {
-        unknown_key: UnknownKey::Surprise,
-        new_columns: Keys::Typed,
+        unknown_key: UnknownKey::SchemaMismatch,
+        new_columns: ValueTypes::Typed,
         freeze: false,
         max_record_bytes: 1 << 30,
         max_cells: 1 << 20,
@@ -137,15 +137,15 @@ fn decode(
                 take(decoded.batch)?;
             }
             Outcome::Decoded(_) => return Err(broken("a row is refused")),
-            Outcome::Surprise(surprise) => return Err(broken(&surprise.what)),
+            Outcome::SchemaMismatch(surprise) => return Err(broken(&surprise.what)),
         }
     }
     Ok(())
 }
 
 /// The files of one directory, in the making.
-struct Filling<'a> {
-    encoding: &'a Encoding<'a>,
+struct OpenDirectories<'a> {
+    encoding: &'a SpillEncoding<'a>,
     path: &'a Path,
     /// Of Parquet.
     layout: Option<Arc<Layout>>,
@@ -154,7 +154,7 @@ struct Filling<'a> {
     done: Vec<FinishedFile>,
 }
 
-impl Filling<'_> {
+impl OpenDirectories<'_> {
     fn write(&mut self, batch: &Batch) -> Result<(), Error> {
         let mut at = 0;
         while at < batch.rows {
@@ -191,7 +191,7 @@ impl Filling<'_> {
     fn append_arrow(&mut self, rows: &Batch) -> Result<(), Error> {
         let format = self.encoding.options.format;
         // The columns of an Arrow output do not change, so that these are the file's.
-        let Body::Arrow(encoded) = body_of(format, rows, &mut SheetCounts::default())? else {
+        let FileRows::Arrow(encoded) = body_of(format, rows, &mut SheetCounts::default())? else {
             return Err(Error::Bug("only typed rows are spilled".into()));
         };
         self.make_room(encoded.get_array_memory_size() as u64)?;

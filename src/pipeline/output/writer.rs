@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arrow_array::RecordBatch;
 
 use super::encode::compressed;
-use crate::column::{Mixing, Schema};
+use crate::column::{Schema, TypeMerge};
 use crate::format::compress::PieceCompressor;
 use crate::format::parquet::{self, EncodedRowGroup, SortKey};
 use crate::format::{Compression, OutputFormat, arrow_ipc};
@@ -110,7 +110,7 @@ pub struct WriterOptions {
     /// Of text; Parquet and Arrow have their own inside.
     pub compression: Compression,
     /// Unlike scalars of a column, by the kind of the sources.
-    pub mixing: Mixing,
+    pub type_merge: TypeMerge,
     /// A Parquet file closes a row group at so many bytes, as encoded.
     pub row_group_bytes: usize,
     /// Key and value pairs in the footer of Parquet and in the schema of Arrow.
@@ -127,11 +127,11 @@ pub struct WriterOptions {
 
 impl WriterOptions {
     /// Options for one file, with no metadata and no order.
-    pub fn new(format: OutputFormat, compression: Compression, mixing: Mixing, row_group_bytes: usize) -> Self {
+    pub fn new(format: OutputFormat, compression: Compression, type_merge: TypeMerge, row_group_bytes: usize) -> Self {
         WriterOptions {
             format,
             compression,
-            mixing,
+            type_merge,
             row_group_bytes,
             metadata: Arc::new([]),
             buffer_bytes: BUFFER_BYTES,

@@ -13,7 +13,7 @@ use crate::position::FieldPath;
 /// more than its own bytes: they share one buffer, and words that are said again are said once.
 #[derive(Debug, Default)]
 pub struct RejectList {
-    places: Vec<RejectPlace>,
+    places: Vec<RejectSpan>,
     /// The raw records, one behind the other, if they are kept.
     raw: Option<Vec<u8>>,
     words: Vec<(FieldPath, Cow<'static, str>)>,
@@ -23,7 +23,7 @@ pub struct RejectList {
 
 /// As [`RejectedRecord`]. Morsels have a gibibyte at most, so that four bytes are enough.
 #[derive(Debug)]
-struct RejectPlace {
+struct RejectSpan {
     offset: u32,
     byte: u32,
     len: u32,
@@ -62,7 +62,7 @@ impl RejectList {
 
     /// Bytes that it holds, about.
     pub fn memory_size(&self) -> usize {
-        self.raw.as_ref().map_or(0, Vec::len) + self.places.len() * size_of::<RejectPlace>() + self.words.len() * 64
+        self.raw.as_ref().map_or(0, Vec::len) + self.places.len() * size_of::<RejectSpan>() + self.words.len() * 64
     }
 
     /// Number of rejects.
@@ -98,7 +98,7 @@ impl RejectList {
         if !said {
             self.words.push((path, reason));
         }
-        self.places.push(RejectPlace {
+        self.places.push(RejectSpan {
             offset: offset as u32,
             byte: byte as u32,
             len: len as u32,

@@ -3,12 +3,12 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::rules::SchemaRules;
-use crate::column::{Batch, Field, Mixing, Schema, Type};
+use crate::column::{Batch, Field, Schema, Type, TypeMerge};
 use crate::pipeline::error::Error;
 use crate::pipeline::input::Item;
-use crate::pipeline::plan::{Limits, SchemaChoice, SchemaPolicy};
+use crate::pipeline::plan::{Limits, SchemaPolicy, SchemaSource};
 use crate::transform::expr;
-use crate::transform::{Known, RESULTS, Step, StepOptions, Steps, bind};
+use crate::transform::{KnownColumns, RESULTS, Step, StepOptions, Steps, bind};
 
 /// Bytes of a sample that are looked at for what steps are checked against. By eye: three hundred
 /// records of results, in a millisecond.
@@ -16,37 +16,37 @@ const KNOWN_FROM_BYTES: usize = 256 << 10;
 
 /// The columns that are known before the first record is written: by the schema file, as declared,
 /// from a header, from the first records.
-pub fn known_columns(limits: &Limits, choice: &SchemaChoice, mixing: Mixing, sample: &[Item]) -> Known {
-    let rules = SchemaRules::for_schema(choice, mixing, limits);
-    let mut schema = choice.law.clone().unwrap_or_default();
+pub fn known_columns(limits: &Limits, choice: &SchemaSource, type_merge: TypeMerge, sample: &[Item]) -> KnownColumns {
+    let rules = SchemaRules::for_schema(choice, type_merge, limits);
+    let mut schema = choice.enforced.clone().unwrap_or_default();
     for item in sample {
         match item {
             Item::Morsel(_, info) | Item::SourceEnd(info) if info.csv.is_some() => {
-                schema = schema.join(&info.header_columns(), mixing);
+                schema = schema.join(&info.header_columns(), type_merge);
             }
             Item::Morsel(morsel, info) => {
-                let seen = rules.survey(&morsel.beginning(KNOWN_FROM_BYTES), info, false).schema;
-                schema = schema.join(&rules.with_declared_types(seen), mixing);
+                let seen = rules.infer_columns(&morsel.beginning(KNOWN_FROM_BYTES), info, false).schema;
+                schema = schema.join(&rules.with_declared_types(seen), type_merge);
                 break;
             }
             _ => {}
         }
     }
-    if mixing == Mixing::Json {
-        schema = schema.join(&rules.declared, mixing);
+    if type_merge == TypeMerge::Json {
+        schema = schema.join(&rules.declared, type_merge);
     }
     if let Some(name) = choice.extra_column.as_ref().filter(|name| schema.position(name).is_none()) {
         schema.fields.push(Field::new(name.clone(), Type::Json));
     }
-    let closed = choice.law.is_some() && choice.policy != SchemaPolicy::Evolve;
-    Known { schema, complete: closed || mixing == Mixing::Text, mixing, gone: Vec::new() }
+    let closed = choice.enforced.is_some() && choice.policy != SchemaPolicy::Evolve;
+    KnownColumns { schema, complete: closed || type_merge == TypeMerge::Text, type_merge, removed: Vec::new() }
 }
 
 /// Checks `steps` against the columns of a schema file alone, before anything is downloaded.
-pub fn check_steps(steps: &[Step], choice: &SchemaChoice) -> Result<(), Error> {
-    let Some(law) = &choice.law else { return Ok(()) };
+pub fn check_steps(steps: &[Step], choice: &SchemaSource) -> Result<(), Error> {
+    let Some(enforced) = &choice.enforced else { return Ok(()) };
     let complete = choice.policy != SchemaPolicy::Evolve;
-    let known = Known { schema: law.clone(), complete, mixing: Mixing::Json, gone: Vec::new() };
+    let known = KnownColumns { schema: enforced.clone(), complete, type_merge: TypeMerge::Json, removed: Vec::new() };
     let mut steps = steps.to_vec();
     bind(&mut steps, known)?;
     if let Some(Step::Sql(query)) = steps.pop()
@@ -54,7 +54,7 @@ pub fn check_steps(steps: &[Step], choice: &SchemaChoice) -> Result<(), Error> {
         && query.tables() == [RESULTS]
     {
         let options = StepOptions { typed: true, columns_fixed: true, ..StepOptions::default() };
-        let columns = Steps::new(&steps, options).output_schema(law)?;
+        let columns = Steps::new(&steps, options).output_schema(enforced)?;
         query.columns(&columns, &[])?;
     }
     Ok(())
@@ -63,18 +63,19 @@ pub fn check_steps(steps: &[Step], choice: &SchemaChoice) -> Result<(), Error> {
 /// The error that `steps` would end with if there were no other columns than those that a workflow declares: a warning, as
 /// its input has other columns, and blocks make some.
 pub fn warn_about_steps(steps: &[Step], declared: &Schema) -> Option<expr::Error> {
-    let known = Known { schema: declared.clone(), complete: false, mixing: Mixing::Json, gone: Vec::new() };
+    let known =
+        KnownColumns { schema: declared.clone(), complete: false, type_merge: TypeMerge::Json, removed: Vec::new() };
     bind(&mut steps.to_vec(), known).err()
 }
 
 /// Names that steps use and that the sample had no column for; each falls when one comes.
 #[derive(Debug, Default)]
-pub struct Unseen(Vec<(String, AtomicBool)>);
+pub struct UnseenNames(Vec<(String, AtomicBool)>);
 
-impl Unseen {
+impl UnseenNames {
     /// These names.
     pub fn new(names: Vec<String>) -> Self {
-        Unseen(names.into_iter().map(|name| (name, AtomicBool::new(false))).collect())
+        UnseenNames(names.into_iter().map(|name| (name, AtomicBool::new(false))).collect())
     }
 
     /// Notes which of them have a value in `batch`.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::rules::SchemaRules;
 use crate::column::{Field, Morsel, Schema, Type};
 use crate::format::Format;
-use crate::format::decode::{Extra, Law, OnMisfit, Outcome, Rules, Survey};
+use crate::format::decode::{EnforcedColumns, ExtraColumn, InferredColumns, OnMisfit, Outcome, RecordRules};
 use crate::format::frame::Framing;
-use crate::format::ndjson::{self, DecodeOptions, Keys, SurveyOptions, UnknownKey};
+use crate::format::ndjson::{self, DecodeOptions, InferOptions, UnknownKey, ValueTypes};
 use crate::format::utf8::{self, Repaired};
 use crate::pipeline::input::SourceInfo;
 use crate::pipeline::plan::SchemaPolicy;
@@ -17,17 +17,17 @@ const MAX_BATCH_CELLS: usize = 4 << 20;
 
 impl SchemaRules {
     /// The decoder's rules for records, besides the schema.
-    fn decoder_rules(&self) -> Rules<'_> {
-        let law = self.contract.as_ref().map(|contract| Law {
+    fn decoder_rules(&self) -> RecordRules<'_> {
+        let enforced = self.contract.as_ref().map(|contract| EnforcedColumns {
             fields: &contract.fields,
             open: self.policy == SchemaPolicy::Evolve,
-            on_misfit: if self.policy == SchemaPolicy::Fail { OnMisfit::Surprise } else { OnMisfit::Reject },
+            on_misfit: if self.policy == SchemaPolicy::Fail { OnMisfit::SchemaMismatch } else { OnMisfit::Reject },
         });
         let fixed = if self.demands.typed { self.demands.arrays_fixed } else { self.demands.columns_fixed };
-        let extra = if fixed { Extra::KeysAndMisfits } else { Extra::Keys };
-        Rules {
-            check_all: law.is_some() && !self.demands.typed,
-            law,
+        let extra = if fixed { ExtraColumn::KeysAndMisfits } else { ExtraColumn::Keys };
+        RecordRules {
+            check_all: enforced.is_some() && !self.demands.typed,
+            enforced,
             extra: self.extra_column.is_some().then_some(extra),
             spans: self.demands.record_spans,
         }
@@ -35,11 +35,11 @@ impl SchemaRules {
 
     /// The columns that the records of a morsel have. Where these are not typed, only their
     /// names are of interest.
-    pub fn survey(&self, morsel: &Morsel, info: &SourceInfo, trace: bool) -> Survey {
-        let named = |schema| Survey { schema, ..Survey::default() };
+    pub fn infer_columns(&self, morsel: &Morsel, info: &SourceInfo, trace: bool) -> InferredColumns {
+        let named = |schema| InferredColumns { schema, ..InferredColumns::default() };
         let repaired = self.repaired(morsel);
         let morsel = repaired.as_ref().map_or(morsel, |repaired| &repaired.morsel);
-        let law = self.decoder_rules().law;
+        let enforced = self.decoder_rules().enforced;
         match &info.csv {
             Some(csv) if self.demands.cells_as_text => {
                 named(Schema::new(csv.header.names.iter().map(|n| Field::new(n.clone(), Type::Text)).collect()))
@@ -47,16 +47,16 @@ impl SchemaRules {
             Some(csv) => {
                 let mut known = self.declared.clone();
                 known.fields.extend(self.contract.iter().flat_map(|contract| contract.fields.iter().cloned()));
-                csv.decoder.survey(morsel, &known, law, trace)
+                csv.decoder.infer_columns(morsel, &known, enforced, trace)
             }
-            None if self.demands.only_columns.is_some() && self.demands.keys == Keys::Raw => {
+            None if self.demands.only_columns.is_some() && self.demands.keys == ValueTypes::Raw => {
                 named(self.with_needed(Schema::default()))
             }
             None => {
                 let max_record_bytes = self.max_record_bytes;
-                let options = SurveyOptions { keys: self.demands.keys, max_record_bytes, law, trace };
-                let survey = ndjson::survey(morsel, &options);
-                Survey { schema: self.only_needed(survey.schema), ..survey }
+                let options = InferOptions { keys: self.demands.keys, max_record_bytes, enforced, trace };
+                let survey = ndjson::infer_columns(morsel, &options);
+                InferredColumns { schema: self.only_needed(survey.schema), ..survey }
             }
         }
     }
@@ -70,11 +70,15 @@ impl SchemaRules {
     pub fn decode(&self, morsel: &Morsel, info: &SourceInfo, schema: &Arc<Schema>) -> Outcome {
         let freeze = self.policy == SchemaPolicy::Freeze;
         if let Some(csv) = &info.csv {
-            let on_misfit = if freeze { OnMisfit::Reject } else { OnMisfit::Surprise };
+            let on_misfit = if freeze { OnMisfit::Reject } else { OnMisfit::SchemaMismatch };
             return csv.decoder.decode_under(morsel, schema, on_misfit, &self.decoder_rules());
         }
         let options = DecodeOptions {
-            unknown_key: if self.demands.only_columns.is_some() { UnknownKey::Skip } else { UnknownKey::Surprise },
+            unknown_key: if self.demands.only_columns.is_some() {
+                UnknownKey::Skip
+            } else {
+                UnknownKey::SchemaMismatch
+            },
             new_columns: self.demands.keys,
             freeze,
             max_record_bytes: self.max_record_bytes,
@@ -99,7 +103,7 @@ fn count_lines_of_array(morsel: &Morsel, outcome: &mut Outcome) {
         lines
     };
     match outcome {
-        Outcome::Surprise(surprise) => surprise.line = lines_to(surprise.byte),
+        Outcome::SchemaMismatch(surprise) => surprise.line = lines_to(surprise.byte),
         Outcome::Decoded(decoded) => {
             for rejected in &mut decoded.rejects {
                 rejected.line = lines_to(rejected.byte);

@@ -7,11 +7,11 @@ use super::infer::each_item;
 use super::rules::SchemaRules;
 use crate::column::{Field, Schema, Type};
 use crate::format::Reject;
-use crate::format::decode::Survey;
+use crate::format::decode::InferredColumns;
 use crate::format::frame::BufferPool;
 use crate::pipeline::error::Error;
-use crate::pipeline::input::{Item, Reader, SourceInfo, read_again, sample_aside};
-use crate::pipeline::plan::{Limits, SchemaChoice, SchemaFrom};
+use crate::pipeline::input::{Item, SourceInfo, SourceReader, read_again, sample_aside};
+use crate::pipeline::plan::{Limits, SchemaFrom, SchemaSource};
 use crate::pipeline::progress::Control;
 use crate::position::{FieldPath, Position};
 use crate::source::Source;
@@ -42,7 +42,7 @@ pub struct SetBy {
 
 /// A schema and where it came from.
 #[derive(Clone, Debug, Default)]
-pub struct Described {
+pub struct DescribedSchema {
     /// The schema.
     pub schema: Schema,
     /// Records that were read, bad ones among them.
@@ -54,7 +54,7 @@ pub struct Described {
     origins: HashMap<String, (TypeFrom, Option<SetBy>)>,
 }
 
-impl Described {
+impl DescribedSchema {
     /// The origin of the type of the field at `path`: of the fields of [`Described::schema`], those
     /// inside others too, with [`FieldPath::elements`] for a list and [`FieldPath::values`] for a
     /// map.
@@ -90,18 +90,18 @@ fn inner_path(path: &FieldPath, ty: &Type) -> FieldPath {
 /// that is asked for and all of them are files. Blocks; records that cannot be used are passed over.
 pub fn describe_schema(
     sources: Vec<Source>,
-    choice: &SchemaChoice,
+    choice: &SchemaSource,
     limits: &Limits,
     control: &Control,
-) -> Result<Described, Error> {
+) -> Result<DescribedSchema, Error> {
     let full = choice.from == SchemaFrom::Full;
     let again: Vec<Source> = if full { sources.iter().map(read_again).collect() } else { Vec::new() };
     // The sample is read again if everything is.
     let counted = if full { control.without_counters() } else { control.clone() };
-    let reader = Reader::new(sources, limits, false, BufferPool::new(limits.morsel_bytes, 1), &counted);
+    let reader = SourceReader::new(sources, limits, false, BufferPool::new(limits.morsel_bytes, 1), &counted);
     let (reader, sample) = sample_aside(reader, limits.sample_bytes, false, control)?;
-    let rules = SchemaRules::for_schema(choice, reader.mixing(), limits);
-    let mut tracker = Tracker::new(&rules, control);
+    let rules = SchemaRules::for_schema(choice, reader.type_merge(), limits);
+    let mut tracker = OriginTracker::new(&rules, control);
     if full {
         each_item(again, limits, control, |item| surveyed(&rules, item), |seen| tracker.take(seen))?;
     } else {
@@ -111,27 +111,27 @@ pub fn describe_schema(
 }
 
 /// The survey of one item.
-enum Surveyed {
-    Morsel { info: Arc<SourceInfo>, byte_offset: u64, survey: Survey },
+enum InferredItem {
+    Morsel { info: Arc<SourceInfo>, byte_offset: u64, survey: InferredColumns },
     Oversized { info: Arc<SourceInfo>, lines: u64 },
     SourceEnd(Arc<SourceInfo>),
 }
 
-fn surveyed(rules: &SchemaRules, item: &Item) -> Surveyed {
+fn surveyed(rules: &SchemaRules, item: &Item) -> InferredItem {
     match item {
-        Item::Morsel(morsel, info) => Surveyed::Morsel {
+        Item::Morsel(morsel, info) => InferredItem::Morsel {
             info: info.clone(),
             byte_offset: morsel.byte_offset,
-            survey: rules.survey(morsel, info, true),
+            survey: rules.infer_columns(morsel, info, true),
         },
-        Item::Oversized(oversized, info) => Surveyed::Oversized { info: info.clone(), lines: oversized.lines },
-        Item::SourceEnd(info) => Surveyed::SourceEnd(info.clone()),
+        Item::Oversized(oversized, info) => InferredItem::Oversized { info: info.clone(), lines: oversized.lines },
+        Item::SourceEnd(info) => InferredItem::SourceEnd(info.clone()),
         Item::Rows(..) => unreachable!("sources that are described have records"),
     }
 }
 
 /// Goes through what the records say, in order.
-struct Tracker<'a> {
+struct OriginTracker<'a> {
     rules: &'a SchemaRules,
     control: &'a Control,
     /// The join of all types of values.
@@ -146,9 +146,9 @@ struct Tracker<'a> {
     first_misfit: Option<(Position, Reject)>,
 }
 
-impl<'a> Tracker<'a> {
+impl<'a> OriginTracker<'a> {
     fn new(rules: &'a SchemaRules, control: &'a Control) -> Self {
-        Tracker {
+        OriginTracker {
             rules,
             control,
             seen: Schema::default(),
@@ -161,17 +161,17 @@ impl<'a> Tracker<'a> {
         }
     }
 
-    fn take(&mut self, item: Surveyed) {
+    fn take(&mut self, item: InferredItem) {
         match item {
-            Surveyed::Morsel { info, byte_offset, survey } => self.morsel(&info, byte_offset, survey),
-            Surveyed::Oversized { info, lines } => {
+            InferredItem::Morsel { info, byte_offset, survey } => self.morsel(&info, byte_offset, survey),
+            InferredItem::Oversized { info, lines } => {
                 self.advance(&info, lines, 1);
             }
-            Surveyed::SourceEnd(info) => self.join(&info.header_columns()),
+            InferredItem::SourceEnd(info) => self.join(&info.header_columns()),
         }
     }
 
-    fn morsel(&mut self, info: &SourceInfo, byte_offset: u64, survey: Survey) {
+    fn morsel(&mut self, info: &SourceInfo, byte_offset: u64, survey: InferredColumns) {
         let (lines, records) = self.advance(info, survey.lines, survey.records);
         let position = |byte: usize, line: u64, record: u64| Position {
             source: info.name.clone(),
@@ -181,7 +181,7 @@ impl<'a> Tracker<'a> {
         };
         // Names of columns come before any value.
         self.join(&info.header_columns());
-        if self.seen.join(&survey.schema, self.rules.mixing) != self.seen {
+        if self.seen.join(&survey.schema, self.rules.type_merge) != self.seen {
             for widening in &survey.widenings {
                 let before = std::mem::take(&mut self.shown);
                 self.join(&widening.schema);
@@ -196,7 +196,7 @@ impl<'a> Tracker<'a> {
     }
 
     fn join(&mut self, more: &Schema) {
-        self.seen = self.seen.join(more, self.rules.mixing);
+        self.seen = self.seen.join(more, self.rules.type_merge);
         self.shown = self.rules.under_contract(self.rules.with_declared_types(self.seen.clone()));
     }
 
@@ -211,38 +211,38 @@ impl<'a> Tracker<'a> {
         before
     }
 
-    fn finish(self, from: TypeFrom) -> Result<Described, Error> {
+    fn finish(self, from: TypeFrom) -> Result<DescribedSchema, Error> {
         let schema = self.rules.initial_schema(self.rules.with_declared_types(self.seen))?;
         let mut origins = HashMap::new();
         let mut set_by = self.set_by;
-        let law = self.rules.contract.as_ref().map_or(&[][..], |law| &law.fields);
-        let is_csv = self.rules.mixing == crate::column::Mixing::Text;
-        let mut name = |path: &FieldPath, ty: &Type, law: Option<&Type>, declared: Option<&Type>| {
+        let enforced = self.rules.contract.as_ref().map_or(&[][..], |enforced| &enforced.fields);
+        let is_csv = self.rules.type_merge == crate::column::TypeMerge::Text;
+        let mut name = |path: &FieldPath, ty: &Type, enforced: Option<&Type>, declared: Option<&Type>| {
             let from = match ty {
-                _ if law.is_some_and(|law| *law != Type::Null) => TypeFrom::SchemaFile,
+                _ if enforced.is_some_and(|enforced| *enforced != Type::Null) => TypeFrom::SchemaFile,
                 _ if declared.is_some_and(|declared| declared.outline() == ty.outline()) => TypeFrom::Workflow,
                 Type::Null if is_csv => TypeFrom::Header,
                 _ => from,
             };
             origins.insert(path.as_str().to_owned(), (from, set_by.remove(path.as_str())));
         };
-        name_origins(&schema.fields, law, &self.rules.declared.fields, &FieldPath::root(), &mut name);
-        let Tracker { records, misfits, first_misfit, .. } = self;
-        Ok(Described { schema, records, misfits, first_misfit, origins })
+        name_origins(&schema.fields, enforced, &self.rules.declared.fields, &FieldPath::root(), &mut name);
+        let OriginTracker { records, misfits, first_misfit, .. } = self;
+        Ok(DescribedSchema { schema, records, misfits, first_misfit, origins })
     }
 }
 
 type Name<'a> = dyn FnMut(&FieldPath, &Type, Option<&Type>, Option<&Type>) + 'a;
 
-fn name_origins(fields: &[Field], law: &[Field], declared: &[Field], within: &FieldPath, name: &mut Name<'_>) {
+fn name_origins(fields: &[Field], enforced: &[Field], declared: &[Field], within: &FieldPath, name: &mut Name<'_>) {
     let of = |fields: &'_ [Field], name: &str| fields.iter().position(|f| *f.name == *name);
     for field in fields {
         let path = within.field(&field.name);
-        let law = of(law, &field.name).map(|i| &law[i].ty);
+        let enforced = of(enforced, &field.name).map(|i| &enforced[i].ty);
         let declared = of(declared, &field.name).map(|i| &declared[i].ty);
-        name(&path, &field.ty, law, declared);
+        name(&path, &field.ty, enforced, declared);
         let inner = |ty: Option<&Type>| ty.map_or(Vec::new(), |ty| ty.inner_fields().to_vec());
-        name_origins(field.ty.inner_fields(), &inner(law), &inner(declared), &inner_path(&path, &field.ty), name);
+        name_origins(field.ty.inner_fields(), &inner(enforced), &inner(declared), &inner_path(&path, &field.ty), name);
     }
 }
 

@@ -9,7 +9,7 @@ use super::rules::SchemaRules;
 use crate::column::Schema;
 use crate::format::frame::BufferPool;
 use crate::pipeline::error::Error;
-use crate::pipeline::input::{Item, Reader};
+use crate::pipeline::input::{Item, SourceReader};
 use crate::pipeline::plan::Limits;
 use crate::pipeline::progress::Control;
 use crate::source::Source;
@@ -18,7 +18,7 @@ impl SchemaRules {
     /// The columns that one item has.
     pub fn seen_in_item(&self, item: &Item) -> Schema {
         self.with_declared_types(match item {
-            Item::Morsel(morsel, info) => self.survey(morsel, info, false).schema,
+            Item::Morsel(morsel, info) => self.infer_columns(morsel, info, false).schema,
             Item::Rows(batch, _) => (*batch.schema).clone(),
             Item::SourceEnd(info) => info.header_columns(),
             Item::Oversized(..) => Schema::default(),
@@ -28,7 +28,7 @@ impl SchemaRules {
 
 /// The schema of the first records. Nothing else is at work yet, so all cores look.
 pub fn schema_of_sample(rules: &SchemaRules, sample: &[Item], workers: usize) -> Schema {
-    let join = |schema: Schema, seen: Schema| schema.join(&seen, rules.mixing);
+    let join = |schema: Schema, seen: Schema| schema.join(&seen, rules.type_merge);
     let look = |items: &[Item]| items.iter().map(|item| rules.seen_in_item(item)).fold(Schema::default(), join);
     std::thread::scope(|scope| {
         let (mine, others) = sample.split_at(sample.len().div_ceil(workers));
@@ -57,7 +57,7 @@ pub fn full_schema(
         &quiet,
         |item| rules.seen_in_item(item),
         |seen| {
-            schema = schema.join(&seen, rules.mixing);
+            schema = schema.join(&seen, rules.type_merge);
         },
     )?;
     Ok(schema)
@@ -74,7 +74,7 @@ pub fn each_item<T: Send>(
 ) -> Result<(), Error> {
     let workers = limits.worker_count();
     let pool = BufferPool::new(limits.morsel_bytes, workers * 4);
-    let mut reader = Reader::new(sources, limits, false, pool.clone(), control);
+    let mut reader = SourceReader::new(sources, limits, false, pool.clone(), control);
     let (to_workers, items) = bounded::<(u64, Item)>(workers * 2);
     let (found, looked_at) = unbounded::<(u64, T)>();
     let look = &look;

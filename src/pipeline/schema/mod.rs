@@ -8,8 +8,8 @@ mod infer;
 mod registry;
 mod rules;
 
-pub use check::{Unseen, check_steps, known_columns, warn_about_steps};
-pub use describe::{Described, SetBy, TypeFrom, describe_schema};
+pub use check::{UnseenNames, check_steps, known_columns, warn_about_steps};
+pub use describe::{DescribedSchema, SetBy, TypeFrom, describe_schema};
 pub use infer::{full_schema, schema_of_sample};
 pub use registry::SchemaRegistry;
 pub use rules::{Demands, SchemaRules};

@@ -4,13 +4,13 @@
 
 use std::sync::Arc;
 
-use crate::column::{Field, MAX_COLUMNS, Mixing, Schema, Type};
+use crate::column::{Field, MAX_COLUMNS, Schema, Type, TypeMerge};
 use crate::format::Format;
-use crate::format::decode::Law;
-use crate::format::ndjson::Keys;
+use crate::format::decode::EnforcedColumns;
+use crate::format::ndjson::ValueTypes;
 use crate::pipeline::error::{BrokenContract, Error, FixedSchema, PlanError};
 use crate::pipeline::input::SourceInfo;
-use crate::pipeline::plan::{Limits, SchemaChoice, SchemaPolicy};
+use crate::pipeline::plan::{Limits, SchemaPolicy, SchemaSource};
 use crate::position::FieldPath;
 
 /// The demands of steps and outputs on decoded rows.
@@ -19,7 +19,7 @@ pub struct Demands {
     /// An output has typed columns, so that all rows are decoded to these; else values pass as the text that they are.
     pub typed: bool,
     /// The contents of columns of NDJSON sources. CSV columns are typed unless all outputs are CSV.
-    pub keys: Keys,
+    pub keys: ValueTypes,
     /// All outputs are CSV: cells pass as they are.
     pub cells_as_text: bool,
     /// The columns that steps and outputs need; the values of others are checked and left out. `None` for all.
@@ -43,7 +43,7 @@ impl Demands {
     pub fn typed_columns() -> Self {
         Demands {
             typed: true,
-            keys: Keys::Typed,
+            keys: ValueTypes::Typed,
             cells_as_text: false,
             only_columns: None,
             columns_fixed: false,
@@ -64,7 +64,7 @@ pub struct SchemaRules {
     /// The policy for a late change.
     pub policy: SchemaPolicy,
     /// The rule for unlike scalars of a column; the sources are all of one kind.
-    pub mixing: Mixing,
+    pub type_merge: TypeMerge,
     /// Columns that were declared; cells of CSV are read as JSON where they are nested.
     pub declared: Schema,
     /// Columns whose types are enforced; none of them is among the declared.
@@ -76,22 +76,22 @@ pub struct SchemaRules {
 }
 
 impl SchemaRules {
-    /// The rules of `choice` for sources whose unlike scalars become what `mixing` says.
-    pub fn new(choice: &SchemaChoice, demands: Demands, mixing: Mixing, limits: &Limits) -> Self {
+    /// The rules of `choice` for sources whose unlike scalars become what `type_merge` says.
+    pub fn new(choice: &SchemaSource, demands: Demands, type_merge: TypeMerge, limits: &Limits) -> Self {
         SchemaRules {
             demands,
             policy: choice.policy,
-            mixing,
+            type_merge,
             declared: declared_beside_contract(choice),
-            contract: choice.law.clone(),
+            contract: choice.enforced.clone(),
             extra_column: choice.extra_column.clone(),
             max_record_bytes: limits.max_record_bytes,
         }
     }
 
     /// The rules for looking at the typed schema and nothing else: no extra column takes anything.
-    pub fn for_schema(choice: &SchemaChoice, mixing: Mixing, limits: &Limits) -> Self {
-        let rules = SchemaRules::new(choice, Demands::typed_columns(), mixing, limits);
+    pub fn for_schema(choice: &SchemaSource, type_merge: TypeMerge, limits: &Limits) -> Self {
+        let rules = SchemaRules::new(choice, Demands::typed_columns(), type_merge, limits);
         SchemaRules { extra_column: None, ..rules }
     }
 
@@ -99,7 +99,7 @@ impl SchemaRules {
     pub fn with_declared_types(&self, mut schema: Schema) -> Schema {
         for declared in &self.declared.fields {
             if let Some(i) = schema.position(&declared.name) {
-                schema.fields[i].ty = schema.fields[i].ty.join(&declared.ty, self.mixing);
+                schema.fields[i].ty = schema.fields[i].ty.join(&declared.ty, self.type_merge);
             }
         }
         schema
@@ -111,18 +111,18 @@ impl SchemaRules {
         let Some(contract) = &self.contract else { return seen };
         let columns = match self.carrier() {
             // The values of NDJSON are not looked at for the output's sake.
-            _ if self.demands.only_columns.is_some() && self.mixing == Mixing::Json => return seen,
-            Some(carrier) => Law::carried_as(&contract.fields, &carrier),
+            _ if self.demands.only_columns.is_some() && self.type_merge == TypeMerge::Json => return seen,
+            Some(carrier) => EnforcedColumns::carried_as(&contract.fields, &carrier),
             None => contract.clone(),
         };
-        if self.policy == SchemaPolicy::Evolve { columns.join(&seen, self.mixing) } else { columns }
+        if self.policy == SchemaPolicy::Evolve { columns.join(&seen, self.type_merge) } else { columns }
     }
 
     /// The type that every column is carried as, where columns are not typed.
     fn carrier(&self) -> Option<Type> {
-        match self.mixing {
-            Mixing::Text => self.demands.cells_as_text.then_some(Type::Text),
-            Mixing::Json => (self.demands.keys == Keys::Raw).then_some(Type::Raw),
+        match self.type_merge {
+            TypeMerge::Text => self.demands.cells_as_text.then_some(Type::Text),
+            TypeMerge::Json => (self.demands.keys == ValueTypes::Raw).then_some(Type::Raw),
         }
     }
 
@@ -168,7 +168,7 @@ impl SchemaRules {
         }
         let note = |declared: &Field| {
             let ty = &schema.fields[schema.position(&declared.name)?].ty;
-            (declared.ty.join(ty, self.mixing) != declared.ty && declared.ty.outline() != ty.outline()).then(|| {
+            (declared.ty.join(ty, self.type_merge) != declared.ty && declared.ty.outline() != ty.outline()).then(|| {
                 let name = FieldPath::root().field(&declared.name);
                 let (said, is) = (declared.ty.outline(), ty.outline());
                 format!("column `{name}` is declared as {said}, but its values make it {is}")
@@ -180,10 +180,10 @@ impl SchemaRules {
     /// With all columns that are needed, also those that have not come yet: keys that are not of the
     /// schema are then passed over.
     pub fn with_needed(&self, mut schema: Schema) -> Schema {
-        if self.mixing == Mixing::Json {
+        if self.type_merge == TypeMerge::Json {
             for name in self.demands.only_columns.iter().flatten() {
                 if schema.position(name).is_none() {
-                    let ty = if self.demands.keys == Keys::Raw { Type::Raw } else { Type::Null };
+                    let ty = if self.demands.keys == ValueTypes::Raw { Type::Raw } else { Type::Null };
                     schema.fields.push(Field::new(name.as_str(), ty));
                 }
             }
@@ -201,7 +201,7 @@ impl SchemaRules {
 
     /// The reason for which a value without a place in the columns ends the execution; `None` if they widen from `old` to
     /// `new`.
-    pub fn forbids(&self, info: &SourceInfo, old: &Schema, new: &Schema) -> Option<FixedSchema> {
+    pub fn forbidden_change(&self, info: &SourceInfo, old: &Schema, new: &Schema) -> Option<FixedSchema> {
         if new.fields.len() > MAX_COLUMNS {
             return Some(FixedSchema::TooManyColumns);
         }
@@ -229,7 +229,7 @@ impl SchemaRules {
     /// cells were spelled: `1` or `1.0`, `True` or `true`, blanks in a list. What was written so far
     /// cannot become the text that it was.
     pub fn loses_spelling(&self, old: &Schema, new: &Schema) -> bool {
-        if self.mixing != Mixing::Text || self.demands.cells_as_text {
+        if self.type_merge != TypeMerge::Text || self.demands.cells_as_text {
             return false;
         }
         let respelled = |t: &Type| {
@@ -242,7 +242,7 @@ impl SchemaRules {
     /// The schema with which rows of CSV are decoded for this plan's outputs. In a text output a
     /// number keeps the digits of its cell, so doubles pass as the JSON text that they are.
     pub fn as_written(&self, mut schema: Schema) -> Schema {
-        if self.mixing == Mixing::Text && self.demands.types_fixed && !self.demands.typed {
+        if self.type_merge == TypeMerge::Text && self.demands.types_fixed && !self.demands.typed {
             for field in &mut schema.fields {
                 if field.ty == Type::Float {
                     field.ty = Type::Json;
@@ -265,9 +265,9 @@ fn holds(enforced: &Type, now: &Type) -> bool {
     }
 }
 
-fn declared_beside_contract(choice: &SchemaChoice) -> Schema {
+fn declared_beside_contract(choice: &SchemaSource) -> Schema {
     let mut declared = choice.declared.clone().unwrap_or_default();
-    if let Some(contract) = &choice.law {
+    if let Some(contract) = &choice.enforced {
         declared.fields.retain(|field| contract.position(&field.name).is_none());
     }
     declared

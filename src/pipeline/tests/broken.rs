@@ -19,8 +19,10 @@ fn outcome(
     workers: usize,
     morsel_bytes: usize,
 ) -> (Report, Vec<Vec<u8>>) {
-    let mut plan =
-        Plan::new(Source { name: input.into(), ..Source::file(place.path(input)) }, output(&place.path(outputs[0])));
+    let mut plan = ExecutionPlan::new(
+        Source { name: input.into(), ..Source::file(place.path(input)) },
+        output(&place.path(outputs[0])),
+    );
     plan.outputs = outputs.iter().map(|name| output(&place.path(name))).collect();
     plan.limits = tiny(workers, morsel_bytes);
     plan.on_bad_record = OnBadRecord::Skip;
@@ -108,13 +110,14 @@ fn lines_of_a_json_array_are_those_of_the_source() {
     // A record that is too long, and what breaks the array itself.
     let text = format!("[\n{{\"a\":\n\"{}\"\n}},\n{{\"a\" 1}}\n]", "x".repeat(300));
     std::fs::write(place.path("in.json"), text).unwrap();
-    let mut plan = Plan::new(Source::file(place.path("in.json")), output(&place.path("out.ndjson")));
+    let mut plan = ExecutionPlan::new(Source::file(place.path("in.json")), output(&place.path("out.ndjson")));
     plan.limits = Limits { max_record_bytes: 100, ..tiny(1, 64) };
     plan.on_bad_record = OnBadRecord::Limit(1);
     let Err(Error::TooManyBadRecords { position, .. }) = run(plan) else { panic!("two bad records") };
     assert_eq!((position.line, position.record), (5, 1));
     std::fs::write(place.path("in.json"), "[\n{},\n\n,{}]").unwrap();
-    let error = run(Plan::new(Source::file(place.path("in.json")), output(&place.path("out.ndjson")))).unwrap_err();
+    let error =
+        run(ExecutionPlan::new(Source::file(place.path("in.json")), output(&place.path("out.ndjson")))).unwrap_err();
     assert!(crate::text::error_chain(&error).contains("line 4 (byte 7)"), "{}", crate::text::error_chain(&error));
 }
 
@@ -133,7 +136,7 @@ fn an_open_quote_costs_its_line_and_is_named() {
             assert_eq!(place, json!([4, 1, 2, "7,\"open", "the quote is not closed"]));
         }
     }
-    let error = run(Plan::new(
+    let error = run(ExecutionPlan::new(
         Source { name: "in.csv".into(), ..Source::file(place.path("in.csv")) },
         output(&place.path("no.csv")),
     ));
@@ -148,7 +151,7 @@ fn rejects_to_a_pipe_leave_it_a_pipe() {
     let pipe = place.path("rejects");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     for (content, rejected) in [("{\"a\":1}\nbad\n", 1), ("{\"a\":1}\n", 0)] {
-        let mut plan = Plan::new(place.write("in.ndjson", content), output(&place.path("out.csv")));
+        let mut plan = ExecutionPlan::new(place.write("in.ndjson", content), output(&place.path("out.csv")));
         plan.on_bad_record = OnBadRecord::Skip;
         plan.rejects = Some(pipe.clone());
         let reader = std::thread::spawn({
@@ -171,7 +174,7 @@ fn an_output_whose_reader_goes_away_is_the_end_of_that_output_alone() {
     let mut command = std::process::Command::new("mkfifo");
     assert!(command.arg(&pipe).status().unwrap().success());
     let plan = |names: &[&str]| {
-        let mut plan = Plan::new(place.write("in.ndjson", &rows), output(&place.path("out.ndjson")));
+        let mut plan = ExecutionPlan::new(place.write("in.ndjson", &rows), output(&place.path("out.ndjson")));
         plan.outputs = names
             .iter()
             .map(|name| match *name {
@@ -213,7 +216,7 @@ fn rejects_appear_only_with_their_output() {
     let source = || place.write("in.ndjson", "{\"a\":1}\n{broken\n");
     std::fs::write(place.path("rejects.ndjson"), "earlier").unwrap();
     // The name of the output is taken while it is being written.
-    let mut plan = Plan::new(source(), output(&place.path("out.ndjson")));
+    let mut plan = ExecutionPlan::new(source(), output(&place.path("out.ndjson")));
     plan.outputs[0].target = Target::File { path: place.path("out.ndjson"), no_clobber: true, append: false };
     plan.on_bad_record = OnBadRecord::Skip;
     plan.rejects = Some(place.path("rejects.ndjson"));

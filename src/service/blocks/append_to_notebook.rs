@@ -6,7 +6,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::block::{Block, BlockContext, BlockPlan, Delivery, Traces};
-use super::definition::{BlockType, Given, Problems, Specs};
+use super::definition::{BlockType, BlockUnderCheck, Problems, Specs};
 use super::failure::Failure;
 use super::spec_types::{NEW_NOTEBOOK, filled};
 use crate::service::notebooks::NotebookRow;
@@ -25,7 +25,7 @@ struct AppendToNotebookSpecs {
 }
 
 impl Specs for AppendToNotebookSpecs {
-    fn into_block(self, _: Given<'_>, _: &mut Problems<'_>) -> Option<Box<dyn Block>> {
+    fn into_block(self, _: BlockUnderCheck<'_>, _: &mut Problems<'_>) -> Option<Box<dyn Block>> {
         let notebook = filled(self.notebook_id).filter(|id| id != NEW_NOTEBOOK);
         Some(Box::new(AppendToNotebook { notebook, name: filled(self.notebook_name) }))
     }

@@ -15,7 +15,7 @@ use crate::service::enrichment_sources::EnrichmentSources;
 use crate::service::notebooks::NotebookRow;
 use crate::service::store::{self, Store};
 use crate::service::webhook::WebhookTarget;
-use crate::transform::{Room, Step};
+use crate::transform::{SpillBudget, Step};
 
 /// A block of a workflow, its specs read.
 pub(in crate::service) trait Block: Debug + Send + Sync {
@@ -131,7 +131,7 @@ pub(in crate::service) trait Rewrite: Send {
         self: Box<Self>,
         input: RowReader<'_>,
         columns: &[String],
-        room: Room,
+        room: SpillBudget,
         output: &mut RowWriter<'_>,
     ) -> Result<Option<String>, Failure>;
 }

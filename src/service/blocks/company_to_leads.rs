@@ -5,13 +5,13 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::block::{Block, BlockContext, BlockPlan, Rewrite};
-use super::definition::{BlockType, Given, Problems, Specs};
+use super::definition::{BlockType, BlockUnderCheck, Problems, Specs};
 use super::failure::Failure;
 use super::lines::{Row, RowReader, RowWriter};
 use super::row_type::RowType;
 use super::spec_types::{COMPANY_PREFIX, Columns, filled};
 use crate::service::raw;
-use crate::transform::{Cell, Room};
+use crate::transform::{Cell, SpillBudget};
 
 /// Columns that are looked at for a company's people, in this order, unless the block names one.
 const PEOPLE: [&str; 6] = ["leads", "people", "contacts", "key_people", "team", "employees"];
@@ -33,7 +33,7 @@ struct CompanyToLeadsSpecs {
 }
 
 impl Specs for CompanyToLeadsSpecs {
-    fn into_block(self, _: Given<'_>, _: &mut Problems<'_>) -> Option<Box<dyn Block>> {
+    fn into_block(self, _: BlockUnderCheck<'_>, _: &mut Problems<'_>) -> Option<Box<dyn Block>> {
         let columns = match filled(self.column) {
             Some(column) => vec![column],
             None => Columns::names(self.columns),
@@ -60,7 +60,7 @@ impl Rewrite for CompanyToLeads {
         self: Box<Self>,
         input: RowReader<'_>,
         _: &[String],
-        _: Room,
+        _: SpillBudget,
         output: &mut RowWriter<'_>,
     ) -> Result<Option<String>, Failure> {
         let mut pass = LeadsPass::new(&self);

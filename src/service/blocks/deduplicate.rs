@@ -4,7 +4,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::block::{Block, BlockContext, BlockPlan};
-use super::definition::{BlockType, Given, Problems, Specs};
+use super::definition::{BlockType, BlockUnderCheck, Problems, Specs};
 use super::failure::Failure;
 use super::spec_types::Columns;
 use crate::transform;
@@ -20,7 +20,7 @@ struct DeduplicateSpecs {
 }
 
 impl Specs for DeduplicateSpecs {
-    fn into_block(self, _: Given<'_>, _: &mut Problems<'_>) -> Option<Box<dyn Block>> {
+    fn into_block(self, _: BlockUnderCheck<'_>, _: &mut Problems<'_>) -> Option<Box<dyn Block>> {
         Some(Box::new(Deduplicate { columns: Columns::names(self.columns) }))
     }
 }

@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::block::{Block, BlockContext, BlockPlan, Rewrite};
-use super::definition::{BlockType, Given, Problems, Specs};
+use super::definition::{BlockType, BlockUnderCheck, Problems, Specs};
 use super::failure::Failure;
 use super::lines::{Lines, Row, RowReader, RowWriter, STRIDE, each_line};
 use super::spec_types::{Columns, NEW_NOTEBOOK};
 use crate::service::notebooks::NotebookRow;
 use crate::service::store::{self, Store};
-use crate::transform::{Cell, Distinct, KeyWriter, Room};
+use crate::transform::{Cell, Distinct, KeyWriter, SpillBudget};
 
 pub(super) const fn block() -> BlockType {
     BlockType::new::<DeduplicateWrtNotebookSpecs>("deduplicate_wrt_notebook")
@@ -34,7 +34,7 @@ impl Specs for DeduplicateWrtNotebookSpecs {
         schema["properties"]["notebook_id"]["not"] = json!({ "const": NEW_NOTEBOOK });
     }
 
-    fn into_block(self, _: Given<'_>, _: &mut Problems<'_>) -> Option<Box<dyn Block>> {
+    fn into_block(self, _: BlockUnderCheck<'_>, _: &mut Problems<'_>) -> Option<Box<dyn Block>> {
         let columns = Columns::names(self.columns);
         Some(Box::new(DeduplicateWrtNotebook { notebook: self.notebook_id, columns }))
     }
@@ -71,7 +71,7 @@ impl Rewrite for NotIn {
         self: Box<Self>,
         input: RowReader<'_>,
         _: &[String],
-        room: Room,
+        room: SpillBudget,
         output: &mut RowWriter<'_>,
     ) -> Result<Option<String>, Failure> {
         let NotIn { known: notebook, columns } = *self;

@@ -29,7 +29,7 @@ pub(in crate::service) struct BlockType {
     pub provider: Option<ProviderKind>,
     make_schema: fn() -> Value,
     schema: OnceLock<Value>,
-    read: fn(Value, Given<'_>, &mut Problems<'_>) -> Option<Box<dyn Block>>,
+    read: fn(Value, BlockUnderCheck<'_>, &mut Problems<'_>) -> Option<Box<dyn Block>>,
 }
 
 /// The answers of a block's provider.
@@ -51,12 +51,12 @@ pub(in crate::service) trait Specs: DeserializeOwned + ToSchema {
 
     /// Takes what the block will do from its specs. Problems that no schema tells go to `problems`; then the result is
     /// `None`.
-    fn into_block(self, given: Given<'_>, problems: &mut Problems<'_>) -> Option<Box<dyn Block>>;
+    fn into_block(self, given: BlockUnderCheck<'_>, problems: &mut Problems<'_>) -> Option<Box<dyn Block>>;
 }
 
 /// The block that specs are read for.
 #[derive(Clone, Copy)]
-pub(in crate::service) struct Given<'a> {
+pub(in crate::service) struct BlockUnderCheck<'a> {
     pub block: &'static BlockType,
     /// The specs with the keys that mean nothing here, for a provider.
     pub specs: &'a Map<String, Value>,
@@ -103,7 +103,7 @@ impl BlockType {
         let value = Value::Object(specs.clone());
         let refused = schema::check(self.schema(), &value);
         if refused.is_empty() {
-            return (self.read)(value, Given { block: self, specs }, &mut problems);
+            return (self.read)(value, BlockUnderCheck { block: self, specs }, &mut problems);
         }
         for problem in refused {
             problems.refuse(&problem.path, problem.kind, &problem.text);
@@ -146,7 +146,7 @@ fn schema_of<S: Specs>() -> Value {
     schema
 }
 
-fn read_as<S: Specs>(value: Value, given: Given<'_>, problems: &mut Problems<'_>) -> Option<Box<dyn Block>> {
+fn read_as<S: Specs>(value: Value, given: BlockUnderCheck<'_>, problems: &mut Problems<'_>) -> Option<Box<dyn Block>> {
     match serde_json::from_value::<S>(value) {
         Ok(specs) => specs.into_block(given, problems),
         // The schema is made of the type, so this is a bug of ours; refused rather than misread.

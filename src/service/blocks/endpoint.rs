@@ -15,10 +15,10 @@ use super::lines::{Row, RowReader, RowWriter};
 use crate::pipeline::Control;
 use crate::service::fields::ReturnField;
 use crate::service::provider::{AT_ONCE, BATCH_ROWS, Provider};
-use crate::transform::Room;
+use crate::transform::SpillBudget;
 
 /// An endpoint and what it is asked.
-pub(super) struct AskEndpoint {
+pub(super) struct EndpointBatch {
     pub provider: Arc<Provider>,
     pub block: &'static str,
     pub specs: Map<String, Value>,
@@ -29,19 +29,19 @@ pub(super) struct AskEndpoint {
     pub runtime: Handle,
 }
 
-impl Rewrite for AskEndpoint {
+impl Rewrite for EndpointBatch {
     fn rewrite(
         self: Box<Self>,
         reader: RowReader<'_>,
         _: &[String],
-        _: Room,
+        _: SpillBudget,
         rows: &mut RowWriter<'_>,
     ) -> Result<Option<String>, Failure> {
         if self.is_source {
             return self.source(reader.control, rows);
         }
         let control = reader.control;
-        let mut failed = Unanswered::default();
+        let mut failed = UnansweredRows::default();
         // Batches are read as they are asked for, so that no more than those under way are held.
         let batches = Batches::new(reader.feeds);
         let runtime = self.runtime.clone();
@@ -74,7 +74,7 @@ impl Rewrite for AskEndpoint {
     }
 }
 
-impl AskEndpoint {
+impl EndpointBatch {
     fn source(&self, control: &Control, rows: &mut RowWriter<'_>) -> Result<Option<String>, Failure> {
         let answers = self.runtime.block_on(async {
             tokio::select! {
@@ -118,12 +118,12 @@ impl AskEndpoint {
 
 /// Rows for which nothing came.
 #[derive(Default)]
-struct Unanswered {
+struct UnansweredRows {
     rows: u64,
     why: Option<String>,
 }
 
-impl Unanswered {
+impl UnansweredRows {
     fn note(self, block: &str) -> Option<String> {
         let why = self.why?;
         Some(format!("{} rows pass without what {block} would add, because of its endpoint: {why}", self.rows))

@@ -6,8 +6,8 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::block::{Block, BlockContext, BlockPlan};
-use super::definition::{BlockType, Given, Problems, ProviderKind, Specs};
-use super::endpoint::AskEndpoint;
+use super::definition::{BlockType, BlockUnderCheck, Problems, ProviderKind, Specs};
+use super::endpoint::EndpointBatch;
 use super::failure::Failure;
 use super::row_type::RowType;
 use super::spec_types::Members;
@@ -86,19 +86,19 @@ pub(super) struct DescribedReturnField {
 }
 
 impl Specs for EnrichmentSpecs {
-    fn into_block(self, given: Given<'_>, _: &mut Problems<'_>) -> Option<Box<dyn Block>> {
+    fn into_block(self, given: BlockUnderCheck<'_>, _: &mut Problems<'_>) -> Option<Box<dyn Block>> {
         Some(enrich(self.return_fields, given))
     }
 }
 
 impl Specs for FindEmailSpecs {
-    fn into_block(self, given: Given<'_>, _: &mut Problems<'_>) -> Option<Box<dyn Block>> {
+    fn into_block(self, given: BlockUnderCheck<'_>, _: &mut Problems<'_>) -> Option<Box<dyn Block>> {
         Some(enrich(self.return_fields, given))
     }
 }
 
 /// The block that adds `return_fields`.
-pub(super) fn enrich(return_fields: Option<Members<ReturnFieldSpecs>>, given: Given<'_>) -> Box<dyn Block> {
+pub(super) fn enrich(return_fields: Option<Members<ReturnFieldSpecs>>, given: BlockUnderCheck<'_>) -> Box<dyn Block> {
     let fields = return_fields.unwrap_or_default().0.into_iter().map(|(name, field)| {
         let word = match &field {
             ReturnFieldSpecs::Description(_) => None,
@@ -132,7 +132,7 @@ impl Block for Enrichment {
                     .then(|| format!("column '{}' is not in the input: nothing could be looked up", table.key));
                 BlockPlan { note, ..BlockPlan::steps(vec![table.lookup(fields.as_deref()).into()]) }
             }
-            Some(EnrichmentSource::Endpoint(provider)) => BlockPlan::rewrite(AskEndpoint {
+            Some(EnrichmentSource::Endpoint(provider)) => BlockPlan::rewrite(EndpointBatch {
                 provider: provider.clone(),
                 block,
                 specs: specs.clone(),

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::block::{Block, BlockContext, BlockPlan};
-use super::definition::{BlockType, Given, Problems, Specs};
+use super::definition::{BlockType, BlockUnderCheck, Problems, Specs};
 use super::failure::Failure;
 use crate::transform::{self, Logic, Test};
 
@@ -79,7 +79,7 @@ impl Specs for FilterSpecs {
         ]);
     }
 
-    fn into_block(self, _: Given<'_>, problems: &mut Problems<'_>) -> Option<Box<dyn Block>> {
+    fn into_block(self, _: BlockUnderCheck<'_>, problems: &mut Problems<'_>) -> Option<Box<dyn Block>> {
         let mut conditions = Vec::with_capacity(self.filters.len());
         let n = self.filters.len();
         for (i, condition) in self.filters.into_iter().enumerate() {

@@ -8,11 +8,11 @@ use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::block::{Block, BlockContext, BlockPlan, Rewrite};
-use super::definition::{BlockType, Given, Problems, Specs};
+use super::definition::{BlockType, BlockUnderCheck, Problems, Specs};
 use super::failure::Failure;
 use super::lines::{Row, RowReader, RowWriter};
 use super::spec_types::{Columns, Members};
-use crate::transform::{Figure, Groups, Room};
+use crate::transform::{Aggregate, Groups, SpillBudget};
 
 pub(super) const fn block() -> BlockType {
     BlockType::new::<GroupBySpecs>("group_by")
@@ -86,17 +86,17 @@ enum Function {
     List,
 }
 
-impl From<Function> for Figure {
-    fn from(function: Function) -> Figure {
+impl From<Function> for Aggregate {
+    fn from(function: Function) -> Aggregate {
         match function {
-            Function::Count => Figure::Count,
-            Function::Sum => Figure::Sum,
-            Function::Mean | Function::Avg => Figure::Mean,
-            Function::Min => Figure::Min,
-            Function::Max => Figure::Max,
-            Function::First => Figure::First,
-            Function::Last => Figure::Last,
-            Function::List => Figure::List,
+            Function::Count => Aggregate::Count,
+            Function::Sum => Aggregate::Sum,
+            Function::Mean | Function::Avg => Aggregate::Mean,
+            Function::Min => Aggregate::Min,
+            Function::Max => Aggregate::Max,
+            Function::First => Aggregate::First,
+            Function::Last => Aggregate::Last,
+            Function::List => Aggregate::List,
         }
     }
 }
@@ -113,18 +113,18 @@ impl Specs for GroupBySpecs {
         schema["properties"]["aggregations"]["oneOf"][0]["oneOf"][0]["items"]["anyOf"] = json!([named, is_count]);
     }
 
-    fn into_block(self, _: Given<'_>, problems: &mut Problems<'_>) -> Option<Box<dyn Block>> {
+    fn into_block(self, _: BlockUnderCheck<'_>, problems: &mut Problems<'_>) -> Option<Box<dyn Block>> {
         let columns = match self.columns {
             Some(columns) => Columns::names(Some(columns)),
             None => self.column.into_iter().collect(),
         };
         let figure = |column: Option<String>, function: Function, name: Option<String>| {
-            let figure = Figure::from(function);
+            let figure = Aggregate::from(function);
             let word = figure.word();
             let default = column.as_ref().map_or_else(|| word.to_owned(), |column| format!("{column}_{word}"));
-            FigureSpec { name: name.unwrap_or(default), figure, column }
+            AggregateSpec { name: name.unwrap_or(default), figure, column }
         };
-        let figures: Vec<FigureSpec> = match self.aggregations {
+        let figures: Vec<AggregateSpec> = match self.aggregations {
             None => vec![figure(None, Function::Count, None)],
             Some(Aggregations::List(list)) => list.into_iter().map(|a| figure(a.column, a.function, a.name)).collect(),
             Some(Aggregations::ByColumn(by_column)) => {
@@ -153,15 +153,15 @@ impl Specs for GroupBySpecs {
 struct GroupBy {
     /// Rows that have the same values in these are one group.
     columns: Vec<String>,
-    figures: Vec<FigureSpec>,
+    figures: Vec<AggregateSpec>,
 }
 
 /// One figure over each group.
 #[derive(Clone, Debug)]
-struct FigureSpec {
+struct AggregateSpec {
     /// The column that it becomes.
     name: String,
-    figure: Figure,
+    figure: Aggregate,
     /// The column that it is over; a count needs none.
     column: Option<String>,
 }
@@ -179,7 +179,7 @@ impl Rewrite for GroupBy {
         self: Box<Self>,
         input: RowReader<'_>,
         _: &[String],
-        room: Room,
+        room: SpillBudget,
         output: &mut RowWriter<'_>,
     ) -> Result<Option<String>, Failure> {
         let GroupBy { columns, figures } = &*self;
@@ -197,7 +197,7 @@ impl Rewrite for GroupBy {
             let members = names.iter().zip(&texts).map(|(name, json)| (*name, json.as_str()));
             output.row(members).map_err(Failure::from)
         })?;
-        let not_numbers = figures.iter().any(|f| matches!(f.figure, Figure::Sum | Figure::Mean));
+        let not_numbers = figures.iter().any(|f| matches!(f.figure, Aggregate::Sum | Aggregate::Mean));
         Ok(not_numbers.then(|| "sums and means are over values that are numbers; others are left out".to_owned()))
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::api::RunId;
-use crate::service::folders::Folders;
+use crate::service::directories::Directories;
 use crate::service::notebooks::NotebookRow;
 use crate::service::rows::InputRow;
 use crate::service::store::{self, Store};
@@ -39,7 +39,7 @@ pub(in crate::service) enum Input {
 /// The request that starts a run, as far as a source may look at it.
 pub(in crate::service) struct InputRequest<'a> {
     pub store: &'a Store,
-    pub folders: &'a Folders,
+    pub folders: &'a Directories,
     pub run: &'a RunId,
     /// Name of the source block.
     pub block_name: &'a str,
@@ -96,7 +96,7 @@ impl Input {
     }
 
     /// The input that the store kept; the data folder may stand elsewhere by now.
-    pub(in crate::service) fn from_row(row: InputRow, folders: &Folders, run: &RunId) -> Input {
+    pub(in crate::service) fn from_row(row: InputRow, folders: &Directories, run: &RunId) -> Input {
         match row {
             InputRow::Payload { name, rows } => Input::Payload { path: folders.run(run).join(PAYLOAD), name, rows },
             InputRow::Nothing => Input::Nothing,

@@ -5,12 +5,12 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::block::{Block, BlockContext, BlockPlan, Rewrite};
-use super::definition::{BlockType, Given, Problems, Specs};
+use super::definition::{BlockType, BlockUnderCheck, Problems, Specs};
 use super::failure::Failure;
 use super::lines::{Row, RowReader, RowWriter};
 use super::row_type::RowType;
 use super::spec_types::{COMPANY_PREFIX, Columns, filled};
-use crate::transform::{Cell, Figure, Groups, Room};
+use crate::transform::{Aggregate, Cell, Groups, SpillBudget};
 
 /// Columns that are looked at for what company a person is with.
 const COMPANY: [&str; 7] =
@@ -33,7 +33,7 @@ struct LeadsToCompanySpecs {
 }
 
 impl Specs for LeadsToCompanySpecs {
-    fn into_block(self, _: Given<'_>, _: &mut Problems<'_>) -> Option<Box<dyn Block>> {
+    fn into_block(self, _: BlockUnderCheck<'_>, _: &mut Problems<'_>) -> Option<Box<dyn Block>> {
         let columns = match filled(self.column) {
             Some(column) => vec![column],
             None => Columns::names(self.columns),
@@ -59,7 +59,7 @@ impl Rewrite for LeadsToCompany {
         self: Box<Self>,
         input: RowReader<'_>,
         columns: &[String],
-        room: Room,
+        room: SpillBudget,
         output: &mut RowWriter<'_>,
     ) -> Result<Option<String>, Failure> {
         match CompaniesPass::new(&self, columns, room)? {
@@ -89,7 +89,7 @@ struct CompaniesPass {
 
 impl CompaniesPass {
     /// `None` if there are no columns at all, because there are no rows.
-    fn new(specs: &LeadsToCompany, columns: &[String], room: Room) -> Result<Option<Self>, Failure> {
+    fn new(specs: &LeadsToCompany, columns: &[String], room: SpillBudget) -> Result<Option<Self>, Failure> {
         if columns.is_empty() {
             return Ok(None);
         }
@@ -109,7 +109,7 @@ impl CompaniesPass {
         let rest = columns.iter().filter(|column| !keys.contains(column)).cloned();
         let (company, own): (Vec<String>, Vec<String>) =
             rest.partition(|column| column.starts_with(COMPANY_PREFIX) || column == "company");
-        let figures = company.iter().map(|_| Figure::First).chain([Figure::Count, Figure::List]).collect();
+        let figures = company.iter().map(|_| Aggregate::First).chain([Aggregate::Count, Aggregate::List]).collect();
         Ok(Some(CompaniesPass { keys, company, own, groups: Groups::new(figures, room), leads: 0, without: 0 }))
     }
 

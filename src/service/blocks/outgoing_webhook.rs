@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::block::{Block, BlockContext, BlockPlan, Delivery, Traces};
-use super::definition::{BlockType, Given, Problems, Specs};
+use super::definition::{BlockType, BlockUnderCheck, Problems, Specs};
 use super::failure::Failure;
 use crate::service::webhook::{TIMEOUT, WebhookTarget};
 
@@ -30,7 +30,7 @@ impl Specs for OutgoingWebhookSpecs {
         schema["properties"]["url"]["title"] = json!("an http or https URL");
     }
 
-    fn into_block(self, _: Given<'_>, problems: &mut Problems<'_>) -> Option<Box<dyn Block>> {
+    fn into_block(self, _: BlockUnderCheck<'_>, problems: &mut Problems<'_>) -> Option<Box<dyn Block>> {
         let Some(url) = url::Url::parse(&self.url).ok().filter(url::Url::has_host) else {
             return problems.refuse_all(&["url".into()], "url_parsing", "must be an http or https URL");
         };

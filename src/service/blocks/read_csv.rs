@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::block::{Block, BlockContext, BlockPlan};
-use super::definition::{BlockType, Given, Problems, Specs};
+use super::definition::{BlockType, BlockUnderCheck, Problems, Specs};
 use super::failure::Failure;
 use super::input::{Input, InputError, InputRequest};
 use super::row_type::RowType;
@@ -46,7 +46,7 @@ impl Specs for ReadCsvSpecs {
         }
     }
 
-    fn into_block(self, _: Given<'_>, _: &mut Problems<'_>) -> Option<Box<dyn Block>> {
+    fn into_block(self, _: BlockUnderCheck<'_>, _: &mut Problems<'_>) -> Option<Box<dyn Block>> {
         let columns = self.input_schema.unwrap_or_default().0.into_iter();
         let typed = columns.filter_map(|(column, field)| Some((column, Type::from_declared(field.ty()?)?)));
         let fields: Vec<Field> = typed.map(|(column, ty)| Field::new(column.as_str(), ty)).collect();

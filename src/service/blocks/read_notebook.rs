@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::block::{Block, BlockContext, BlockPlan};
-use super::definition::{BlockType, Given, Problems, Specs};
+use super::definition::{BlockType, BlockUnderCheck, Problems, Specs};
 use super::failure::Failure;
 use super::input::{Input, InputError, InputRequest};
 use super::row_type::RowType;
@@ -29,7 +29,7 @@ impl Specs for ReadNotebookSpecs {
         schema["properties"]["notebook_id"]["not"] = json!({ "const": NEW_NOTEBOOK });
     }
 
-    fn into_block(self, _: Given<'_>, _: &mut Problems<'_>) -> Option<Box<dyn Block>> {
+    fn into_block(self, _: BlockUnderCheck<'_>, _: &mut Problems<'_>) -> Option<Box<dyn Block>> {
         Some(Box::new(ReadNotebook { notebook: self.notebook_id, rows: self.dataframe_type }))
     }
 }

@@ -5,8 +5,8 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::block::{Block, BlockContext, BlockPlan};
-use super::definition::{BlockType, Given, Problems, ProviderKind, Specs};
-use super::endpoint::AskEndpoint;
+use super::definition::{BlockType, BlockUnderCheck, Problems, ProviderKind, Specs};
+use super::endpoint::EndpointBatch;
 use super::failure::Failure;
 use super::input::{Input, InputError, InputRequest};
 use super::row_type::RowType;
@@ -36,7 +36,7 @@ struct SearchSpecs {
 }
 
 impl Specs for SearchSpecs {
-    fn into_block(self, given: Given<'_>, _: &mut Problems<'_>) -> Option<Box<dyn Block>> {
+    fn into_block(self, given: BlockUnderCheck<'_>, _: &mut Problems<'_>) -> Option<Box<dyn Block>> {
         let specs = given.specs.clone();
         Some(Box::new(Search { specs, max_results: self.max_results, rows: self.dataframe_type }))
     }
@@ -63,7 +63,7 @@ impl Block for Search {
         let steps: Vec<Step> = self.max_results.map(Limit).map(Step::from).into_iter().collect();
         Ok(match context.sources.get(NAME) {
             Some(EnrichmentSource::Endpoint(provider)) => {
-                let ask = AskEndpoint {
+                let ask = EndpointBatch {
                     provider: provider.clone(),
                     block: NAME,
                     specs: self.specs.clone(),

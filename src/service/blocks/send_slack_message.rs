@@ -4,7 +4,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::block::{Block, BlockContext, BlockPlan};
-use super::definition::{BlockType, Given, Problems, Specs};
+use super::definition::{BlockType, BlockUnderCheck, Problems, Specs};
 use super::failure::Failure;
 
 pub(super) const fn block() -> BlockType {
@@ -15,7 +15,7 @@ pub(super) const fn block() -> BlockType {
 struct SendSlackMessageSpecs {}
 
 impl Specs for SendSlackMessageSpecs {
-    fn into_block(self, _: Given<'_>, _: &mut Problems<'_>) -> Option<Box<dyn Block>> {
+    fn into_block(self, _: BlockUnderCheck<'_>, _: &mut Problems<'_>) -> Option<Box<dyn Block>> {
         Some(Box::new(SendSlackMessage))
     }
 }

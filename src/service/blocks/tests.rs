@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::table::descriptions;
 use crate::api::{Graph, ValidationError};
-use crate::net::dice::mixed;
+use crate::net::random::mixed;
 use crate::service::graph;
 use crate::service::location::Location;
 use crate::service::tests::conform::validate;

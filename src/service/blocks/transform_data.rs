@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::block::{Block, BlockContext, BlockPlan};
-use super::definition::{BlockType, Given, Problems, Specs};
+use super::definition::{BlockType, BlockUnderCheck, Problems, Specs};
 use super::enrichment::{self, ReturnFieldSpecs};
 use super::failure::Failure;
 use super::spec_types::{Columns, Members, whole};
@@ -60,7 +60,7 @@ impl Specs for TransformDataSpecs {
         }
     }
 
-    fn into_block(self, given: Given<'_>, problems: &mut Problems<'_>) -> Option<Box<dyn Block>> {
+    fn into_block(self, given: BlockUnderCheck<'_>, problems: &mut Problems<'_>) -> Option<Box<dyn Block>> {
         let Some(list) = self.steps else { return Some(enrichment::enrich(self.return_fields, given)) };
         let mut steps = Vec::with_capacity(list.len());
         let mut all_read = true;

@@ -5,7 +5,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::block::{Block, BlockContext, BlockPlan};
-use super::definition::{BlockType, Given, Problems, Specs};
+use super::definition::{BlockType, BlockUnderCheck, Problems, Specs};
 use super::failure::Failure;
 use super::input::{Input, InputError, InputRequest};
 use super::row_type::RowType;
@@ -28,7 +28,7 @@ struct WebhookSpecs {
 }
 
 impl Specs for WebhookSpecs {
-    fn into_block(self, _: Given<'_>, _: &mut Problems<'_>) -> Option<Box<dyn Block>> {
+    fn into_block(self, _: BlockUnderCheck<'_>, _: &mut Problems<'_>) -> Option<Box<dyn Block>> {
         // Our reading: a declared column is required unless its schema says otherwise.
         let columns = self.input_schema.unwrap_or_default().0.into_iter();
         let required = columns.filter(|(_, field)| field.is_required()).map(|(column, _)| column).collect();

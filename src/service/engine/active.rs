@@ -31,7 +31,7 @@ struct Steering {
 
 /// The block that is under way.
 struct Current {
-    place: usize,
+    index: usize,
     control: Control,
     total_bytes: u64,
 }
@@ -107,7 +107,7 @@ impl Active {
         let mut row = self.row();
         let steering = lock(&self.steering);
         if let Some(current) = &steering.current {
-            let block = &mut row.blocks[current.place];
+            let block = &mut row.blocks[current.index];
             // The block may have ended between the two locks.
             if block.status == BlockStatus::Running {
                 let read = current.control.rows_read();
@@ -213,13 +213,13 @@ impl Active {
         if steering.stop.is_some() {
             return false;
         }
-        steering.current = Some(Current { place, control: control.clone(), total_bytes });
+        steering.current = Some(Current { index: place, control: control.clone(), total_bytes });
         true
     }
 
     /// The block under way has ended. What it had read by then stays known.
     pub(super) fn let_go(&self) {
-        let read = lock(&self.steering).current.as_ref().map(|current| (current.place, current.control.rows_read()));
+        let read = lock(&self.steering).current.as_ref().map(|current| (current.index, current.control.rows_read()));
         if let Some((place, read)) = read {
             let mut state = lock(&self.state);
             let block = &mut state.blocks[place];

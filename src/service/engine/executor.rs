@@ -12,21 +12,21 @@ use tokio::task::JoinSet;
 
 use super::active::{Active, Stop, lock};
 use super::job::{Job, place_of};
-use super::prepared::{Done, Feed, Surroundings, prepare};
+use super::prepared::{BlockOutcome, BlockRows, BlockSurroundings, prepare};
 use crate::api::{RunId, RunStatus};
 use crate::pipeline::{Control, Limits};
 use crate::service::blocks::{Delivery, Failure, Input, Traces};
 use crate::service::clock::Clock;
 use crate::service::config::Config;
+use crate::service::directories::Directories;
 use crate::service::enrichment_sources::EnrichmentSources;
 use crate::service::faults::Faults;
-use crate::service::folders::Folders;
-use crate::service::graph::{self, Checked};
+use crate::service::graph::{self, CheckedGraph};
 use crate::service::location::Location;
+use crate::service::metrics::Metrics;
 use crate::service::retention::Retention;
 use crate::service::rows::{BlockStatus, JobRow, RunRow};
 use crate::service::store::{self, Store};
-use crate::service::tally::Tally;
 use crate::service::webhook::{Deliverer, Undelivered, WebhookTarget, host_of};
 use crate::text::error_chain;
 
@@ -34,7 +34,7 @@ use crate::text::error_chain;
 pub(in crate::service) struct Engine {
     store: Arc<Store>,
     clock: Clock,
-    folders: Folders,
+    folders: Directories,
     sources: EnrichmentSources,
     faults: Arc<Faults>,
     retention: Retention,
@@ -50,7 +50,7 @@ pub(in crate::service) struct Engine {
     tasks: Mutex<JoinSet<()>>,
     stopping: AtomicBool,
     runtime: Handle,
-    tally: Arc<Tally>,
+    tally: Arc<Metrics>,
     deliverer: Deliverer,
 }
 
@@ -59,7 +59,7 @@ impl Engine {
     pub(in crate::service) fn new(
         config: &Config,
         store: Arc<Store>,
-        folders: Folders,
+        folders: Directories,
         sources: EnrichmentSources,
         faults: Arc<Faults>,
         retention: Retention,
@@ -87,7 +87,7 @@ impl Engine {
     }
 
     /// The counters since the start.
-    pub(in crate::service) fn tally(&self) -> &Arc<Tally> {
+    pub(in crate::service) fn tally(&self) -> &Arc<Metrics> {
         &self.tally
     }
 
@@ -215,7 +215,7 @@ impl Engine {
         Arc::clone(&self.slots).acquire_owned().await.expect("the slots are never closed")
     }
 
-    async fn carry(self: Arc<Self>, active: Arc<Active>, checked: Checked, input: Input) {
+    async fn carry(self: Arc<Self>, active: Arc<Active>, checked: CheckedGraph, input: Input) {
         let Ok(_permit) = Arc::clone(&self.slots).acquire_owned().await else { return };
         let engine = Arc::clone(&self);
         let carried = Arc::clone(&active);
@@ -231,7 +231,7 @@ impl Engine {
     }
 
     /// Executes a run to its end.
-    fn execute(&self, active: &Active, checked: &Checked, input: &Input) {
+    fn execute(&self, active: &Active, checked: &CheckedGraph, input: &Input) {
         let now = self.clock.now();
         let started = active.change(&self.store, |row| {
             row.status = RunStatus::Running;
@@ -246,7 +246,7 @@ impl Engine {
             Ok(false) => return self.clear_up(active, input, &[]),
             Err(error) => return self.end(active, RunStatus::Failed, "internal_error", &error_chain(&error)),
         }
-        let mut feeds: Vec<Option<Feed>> = checked.order.iter().map(|_| None).collect();
+        let mut feeds: Vec<Option<BlockRows>> = checked.order.iter().map(|_| None).collect();
         let mut ended = Ok(());
         // A run that is to take too long does so in its last block.
         let too_long = if self.faults.times_out(active.id()) { checked.order.last() } else { None };
@@ -290,7 +290,7 @@ impl Engine {
     }
 
     /// Leaves a run that the service's stop has cut short to the next start, where it begins again.
-    fn put_back(&self, active: &Active, checked: &Checked, input: &Input, feeds: &[Option<Feed>]) {
+    fn put_back(&self, active: &Active, checked: &CheckedGraph, input: &Input, feeds: &[Option<BlockRows>]) {
         let job = Job::to_row(checked, input);
         match active.put_back(self.clock.now(), |row| self.store.put_back(row, &job)) {
             Ok(row) => {
@@ -314,11 +314,11 @@ impl Engine {
     fn execute_block(
         &self,
         active: &Active,
-        checked: &Checked,
+        checked: &CheckedGraph,
         index: usize,
         input: &Input,
-        feeds: &[Option<Feed>],
-    ) -> Result<Feed, Failure> {
+        feeds: &[Option<BlockRows>],
+    ) -> Result<BlockRows, Failure> {
         let place = place_of(checked, index);
         let now = self.clock.now();
         active.record(&self.store, |row| {
@@ -331,13 +331,13 @@ impl Engine {
         let folder = self.folders.run(active.id());
         let block = &checked.blocks[index];
         let notebook = block.notebook(&self.store, now)?;
-        let surroundings = Surroundings {
+        let surroundings = BlockSurroundings {
             sources: &self.sources,
             folder: &folder,
             notebooks: &self.folders.notebooks(),
             notebook: notebook.clone(),
             formats: &active.formats(),
-            room: self.limits.room(),
+            room: self.limits.spill_budget(),
             runtime: self.runtime.clone(),
         };
         let (prepared, delivery) = prepare(checked, index, input, feeds, surroundings)?;
@@ -387,7 +387,7 @@ impl Engine {
 
     /// Sends a block's rows to where its specs say. Our reading: what is not delivered fails the block, for a
     /// delivery that is lost in silence is worse.
-    fn send(&self, active: &Active, place: usize, target: &WebhookTarget, done: &Done) -> Result<(), Failure> {
+    fn send(&self, active: &Active, place: usize, target: &WebhookTarget, done: &BlockOutcome) -> Result<(), Failure> {
         let (files, row_count) = (done.files.clone(), done.feed.rows);
         // The event may hold a link to them.
         active.record(&self.store, |row| {
@@ -433,7 +433,7 @@ impl Engine {
     }
 
     /// Removes the files of an ended run that no link offers.
-    fn clear_up(&self, active: &Active, input: &Input, feeds: &[Option<Feed>]) {
+    fn clear_up(&self, active: &Active, input: &Input, feeds: &[Option<BlockRows>]) {
         let row = active.row();
         let offered = |path: &Path| {
             let name = path.file_name().and_then(|name| name.to_str());
@@ -470,7 +470,7 @@ fn share_of(config: &Config, max_runs: usize) -> Limits {
 }
 
 /// True if a run has done what would be done twice if it began again: rows that were sent away or appended.
-fn has_left_traces(row: &RunRow, checked: &Checked) -> bool {
+fn has_left_traces(row: &RunRow, checked: &CheckedGraph) -> bool {
     checked.order.iter().any(|&index| {
         let status = row.blocks[place_of(checked, index)].status;
         match checked.blocks[index].traces() {

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use crate::api::RunId;
 use crate::service::blocks::Input;
-use crate::service::graph::Checked;
+use crate::service::graph::CheckedGraph;
 use crate::service::rows::{BlockRow, BlockStatus, JobRow, RunRow};
 
 /// A run that is about to start.
@@ -13,20 +13,20 @@ pub(in crate::service) struct Job {
     /// The run as the store has it.
     pub row: RunRow,
     /// Its graph, the source's specs as they are for this run.
-    pub checked: Checked,
+    pub checked: CheckedGraph,
     /// The input of its source.
     pub input: Input,
 }
 
 impl Job {
     /// The row that the store keeps of it until the run begins.
-    pub(in crate::service) fn to_row(checked: &Checked, input: &Input) -> JobRow {
+    pub(in crate::service) fn to_row(checked: &CheckedGraph, input: &Input) -> JobRow {
         JobRow { graph: checked.graph.clone(), input: input.to_row() }
     }
 }
 
 /// The state of a new run's blocks, by number.
-pub(in crate::service) fn new_blocks(checked: &Checked, now: DateTime<Utc>) -> Vec<BlockRow> {
+pub(in crate::service) fn new_blocks(checked: &CheckedGraph, now: DateTime<Utc>) -> Vec<BlockRow> {
     let id = |index: usize| checked.graph.blocks[index].block_id.clone().unwrap_or_default();
     by_number(checked)
         .into_iter()
@@ -60,14 +60,14 @@ pub(in crate::service) fn new_run_id() -> RunId {
     RunId(Uuid::new_v4().to_string())
 }
 
-fn by_number(checked: &Checked) -> Vec<usize> {
+fn by_number(checked: &CheckedGraph) -> Vec<usize> {
     let mut indices: Vec<usize> = (0..checked.graph.blocks.len()).collect();
     indices.sort_by_key(|&index| checked.graph.blocks[index].sequence_number);
     indices
 }
 
 /// The position of the block at `index` of the graph among the run's blocks.
-pub(super) fn place_of(checked: &Checked, index: usize) -> usize {
+pub(super) fn place_of(checked: &CheckedGraph, index: usize) -> usize {
     let number = checked.graph.blocks[index].sequence_number;
     checked.graph.blocks.iter().filter(|block| block.sequence_number < number).count()
 }

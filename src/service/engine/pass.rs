@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::pipeline::Control;
 use crate::service::blocks::{Failure, Rewrite, RowReader, RowWriter, unusable};
-use crate::transform::Room;
+use crate::transform::SpillBudget;
 
 /// A pass that is ready.
 pub(super) struct Pass {
@@ -16,7 +16,7 @@ pub(super) struct Pass {
     pub columns: Vec<String>,
     /// The file of the new rows.
     pub out: PathBuf,
-    pub room: Room,
+    pub room: SpillBudget,
 }
 
 /// The work of a pass.

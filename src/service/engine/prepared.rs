@@ -10,16 +10,16 @@ use uuid::Uuid;
 
 use super::pass::Pass;
 use crate::format::{Compression, CsvBooleans, CsvOptions, Format, OutputFormat};
-use crate::pipeline::{self, Control, Limits, Output, Plan, SchemaChoice, SchemaFrom, Target};
+use crate::pipeline::{self, Control, ExecutionPlan, Limits, Output, SchemaFrom, SchemaSource, Target};
 use crate::service::blocks::{BlockContext, BlockPlan, Delivery, Failure, Input};
 use crate::service::clock::Clock;
 use crate::service::enrichment_sources::EnrichmentSources;
-use crate::service::graph::Checked;
+use crate::service::graph::CheckedGraph;
 use crate::service::notebooks::NotebookRow;
 use crate::service::rows::{FileRow, ResultFormat};
 use crate::source::Source;
 use crate::text::error_chain;
-use crate::transform::{OnBadCast, Room};
+use crate::transform::{OnBadCast, SpillBudget};
 
 /// Rows that a link carries inline at most. Our reading: neither the bound nor the typing is public.
 const INLINE_ROWS: u64 = 20;
@@ -28,7 +28,7 @@ const INLINE_ROWS: u64 = 20;
 const INLINE_BYTES: u64 = 64 << 10;
 
 /// The rows of a finished block for the blocks after it: NDJSON, which keeps types.
-pub(super) struct Feed {
+pub(super) struct BlockRows {
     /// The file.
     pub path: PathBuf,
     /// Its name for messages.
@@ -45,7 +45,7 @@ pub(super) struct Prepared {
     pass: Option<Pass>,
     /// A file of rows that is not needed after the plan, if it is there.
     scratch: PathBuf,
-    plan: Plan,
+    plan: ExecutionPlan,
     files: Vec<(ResultFormat, PathBuf)>,
     formats: Vec<ResultFormat>,
     feed_name: String,
@@ -59,7 +59,7 @@ pub(super) struct Prepared {
 }
 
 /// The outcome of a block.
-pub(super) struct Done {
+pub(super) struct BlockOutcome {
     /// Its files in the formats of the run.
     pub files: Vec<FileRow>,
     /// Its rows, if they are few.
@@ -69,11 +69,11 @@ pub(super) struct Done {
     /// A remark about its result for people.
     pub note: Option<String>,
     /// For the blocks after it.
-    pub feed: Feed,
+    pub feed: BlockRows,
 }
 
 /// The surroundings of a block in its run.
-pub(super) struct Surroundings<'a> {
+pub(super) struct BlockSurroundings<'a> {
     pub sources: &'a EnrichmentSources,
     /// Of the run.
     pub folder: &'a Path,
@@ -82,21 +82,21 @@ pub(super) struct Surroundings<'a> {
     /// The notebook that a block reads or appends to.
     pub notebook: Option<NotebookRow>,
     pub formats: &'a [ResultFormat],
-    pub room: Room,
+    pub room: SpillBudget,
     pub runtime: tokio::runtime::Handle,
 }
 
 /// Makes the plan of the block at `index`, and says where its rows are delivered. `feeds` holds what the blocks before it left.
 pub(super) fn prepare(
-    checked: &Checked,
+    checked: &CheckedGraph,
     index: usize,
     input: &Input,
-    feeds: &[Option<Feed>],
-    surroundings: Surroundings<'_>,
+    feeds: &[Option<BlockRows>],
+    surroundings: BlockSurroundings<'_>,
 ) -> Result<(Prepared, Delivery), Failure> {
     let block = &checked.graph.blocks[index];
-    let Surroundings { sources, folder, notebooks, notebook, formats, room, runtime } = surroundings;
-    let parents: Vec<&Feed> = checked.parents[index].iter().filter_map(|&parent| feeds[parent].as_ref()).collect();
+    let BlockSurroundings { sources, folder, notebooks, notebook, formats, room, runtime } = surroundings;
+    let parents: Vec<&BlockRows> = checked.parents[index].iter().filter_map(|&parent| feeds[parent].as_ref()).collect();
     let total_rows = match input {
         Input::Payload { rows, .. } if parents.is_empty() => Some(*rows),
         Input::Upload { .. } | Input::Nothing if parents.is_empty() => None,
@@ -145,7 +145,7 @@ pub(super) fn prepare(
     let outputs = files.iter().map(|(format, path)| output(*format, path)).collect();
     let declared_names: Vec<String> =
         declared.iter().flat_map(|schema| &schema.fields).map(|field| field.name.to_string()).collect();
-    let plan = Plan {
+    let plan = ExecutionPlan {
         sources,
         steps,
         tables: Vec::new(),
@@ -153,7 +153,7 @@ pub(super) fn prepare(
         outputs,
         // The header of a CSV result must have every column, and whether a CSV input's column is a
         // number shows only at its end: the schema comes from everything.
-        schema: SchemaChoice { declared, from: SchemaFrom::Full, ..SchemaChoice::default() },
+        schema: SchemaSource { declared, from: SchemaFrom::Full, ..SchemaSource::default() },
         // Our reading: a row that cannot be read fails the block. A row lost in silence is worse.
         on_bad_record: pipeline::OnBadRecord::Fail,
         rejects: None,
@@ -179,7 +179,7 @@ pub(super) fn prepare(
 
 impl Prepared {
     /// Executes the plan. Blocks.
-    pub(super) fn execute(self, control: &Control, limits: &Limits, clock: &Clock) -> Result<Done, Failure> {
+    pub(super) fn execute(self, control: &Control, limits: &Limits, clock: &Clock) -> Result<BlockOutcome, Failure> {
         let scratch = self.scratch.clone();
         let done = self.execute_all(control, limits, clock);
         // Most blocks have none; one that stays is only in the way of space.
@@ -187,7 +187,7 @@ impl Prepared {
         done
     }
 
-    fn execute_all(mut self, control: &Control, limits: &Limits, clock: &Clock) -> Result<Done, Failure> {
+    fn execute_all(mut self, control: &Control, limits: &Limits, clock: &Clock) -> Result<BlockOutcome, Failure> {
         self.plan.limits = limits.clone();
         // The plan is gone after a panic, and the files it names are made anew or not offered.
         let bug = || Failure::Failed("internal error: the block stopped by a bug of ours".to_owned());
@@ -226,12 +226,12 @@ impl Prepared {
         let results = inline_rows(&path, report.rows_written).map_err(unreadable)?;
         let mut columns: Vec<String> = report.schema.fields.iter().map(|field| field.name.to_string()).collect();
         columns.extend(self.declared);
-        let feed = Feed { path, name: self.feed_name, rows: report.rows_written, columns };
+        let feed = BlockRows { path, name: self.feed_name, rows: report.rows_written, columns };
         let (rows_in, noted) = match rewritten {
             Some(rewritten) => (rewritten.rows_in, rewritten.note),
             None => (report.rows_in, None),
         };
-        Ok(Done { files, results, rows_in, note: noted.or(self.note), feed })
+        Ok(BlockOutcome { files, results, rows_in, note: noted.or(self.note), feed })
     }
 }
 

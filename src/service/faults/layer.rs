@@ -18,8 +18,8 @@ use super::body::{After, Lines, changed, encoded, spoiled};
 use super::{Faults, Kind, Progress, Strike, Target};
 use crate::api::routes as paths;
 use crate::format::Compression;
-use crate::net::dice::mixed;
-use crate::service::answer::Fault;
+use crate::net::random::mixed;
+use crate::service::api_error::ApiError;
 use crate::service::app::App;
 use crate::service::paths::FILES_PREFIX;
 use crate::service::query::Query;
@@ -40,7 +40,7 @@ pub(in crate::service) async fn spoil(State(app): State<Arc<App>>, mut request: 
     let strikes = faults.strikes(target, &path, ranged);
     for strike in &strikes {
         if let Kind::Latency { time, jitter } = strike.kind {
-            let more = jitter.mul_f64((mixed(strike.dice) >> 11) as f64 / (1u64 << 53) as f64);
+            let more = jitter.mul_f64((mixed(strike.random) >> 11) as f64 / (1u64 << 53) as f64);
             tokio::time::sleep(time + more).await;
         }
     }
@@ -105,7 +105,7 @@ fn refusal(strike: &Strike, age: Option<TimeDelta>) -> Option<Response> {
     let text = "a fault on purpose";
     match strike.kind {
         Kind::TooMany { retry_after, reset } => {
-            let fault = Fault::Text(StatusCode::TOO_MANY_REQUESTS, text.to_owned());
+            let fault = ApiError::Text(StatusCode::TOO_MANY_REQUESTS, text.to_owned());
             let mut response = fault.into_response();
             let mut name = |header: HeaderName, time: Option<Duration>| {
                 if let Some(time) = time {
@@ -119,12 +119,12 @@ fn refusal(strike: &Strike, age: Option<TimeDelta>) -> Option<Response> {
         }
         Kind::Status(status) => {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            Some(Fault::Text(status, text.to_owned()).into_response())
+            Some(ApiError::Text(status, text.to_owned()).into_response())
         }
         Kind::Expire { life, status } => {
             let is_over = age.is_some_and(|age| age >= TimeDelta::from_std(life).unwrap_or(TimeDelta::MAX));
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN);
-            is_over.then(|| Fault::Text(status, "this link has expired".to_owned()).into_response())
+            is_over.then(|| ApiError::Text(status, "this link has expired".to_owned()).into_response())
         }
         _ => None,
     }

@@ -23,7 +23,7 @@ pub(super) use layer::spoil;
 pub use rule::{Error, Rule, Scenario, Target};
 
 use crate::api::RunId;
-use crate::net::dice::mixed;
+use crate::net::random::mixed;
 
 /// Keys whose counts are remembered; beyond that all are forgotten, and faults begin anew. A service that tests are
 /// run against does not get there; one that stands for months must not grow.
@@ -60,7 +60,7 @@ pub(super) struct Strike {
     /// How often it struck the same thing before.
     pub nth: u64,
     /// A number that belongs to this strike alone.
-    pub dice: u64,
+    pub random: u64,
 }
 
 impl Faults {
@@ -134,7 +134,7 @@ impl Faults {
         seen.struck += 1;
         let nth = seen.struck - 1;
         *counts.struck.entry(i).or_default() += 1;
-        Some(Strike { kind: rule.kind.clone(), nth, dice })
+        Some(Strike { kind: rule.kind.clone(), nth, random: dice })
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Counts> {

@@ -20,7 +20,7 @@ use super::assets::{SCRIPT, STYLE};
 use super::html::Html;
 use super::views;
 use crate::api::{RunId, WorkflowId};
-use crate::service::answer::Fault;
+use crate::service::api_error::ApiError;
 use crate::service::app::App;
 use crate::service::request::blocking;
 use crate::service::rows::RunRow;
@@ -107,7 +107,7 @@ async fn workflow(State(app): State<Arc<App>>, path: Result<Path<String>, PathRe
     let Ok(Path(id)) = path else { return missing() };
     let made = blocking(move || {
         let id = WorkflowId(id);
-        let workflow = app.store.workflow(&id)?.ok_or_else(|| Fault::not_found("There is no such workflow."))?;
+        let workflow = app.store.workflow(&id)?.ok_or_else(|| ApiError::not_found("There is no such workflow."))?;
         let runs = runs(&app, Some(id))?;
         Ok(views::workflow(&workflow, &runs, app.config.clock.now()))
     });
@@ -130,7 +130,7 @@ async fn file(State(app): State<Arc<App>>, path: Result<Path<(String, String)>, 
         let run = find(&app, RunId(id))?;
         let offered = run.blocks.iter().flat_map(|block| &block.files).any(|file| file.filename == filename);
         if !offered {
-            return Err(Fault::not_found("There is no such file."));
+            return Err(ApiError::not_found("There is no such file."));
         }
         let life = TimeDelta::from_std(app.config.link_life).unwrap_or(TimeDelta::MAX);
         Ok(app.signer.link(&run.id, &filename, (app.config.clock.now() + life).timestamp()))
@@ -142,29 +142,29 @@ async fn file(State(app): State<Arc<App>>, path: Result<Path<(String, String)>, 
 }
 
 /// The newest runs as they are now.
-fn runs(app: &App, workflow_id: Option<WorkflowId>) -> Result<Vec<RunRow>, Fault> {
+fn runs(app: &App, workflow_id: Option<WorkflowId>) -> Result<Vec<RunRow>, ApiError> {
     let filter = RunFilter { workflow_id, limit: SHOWN_RUNS, ..RunFilter::default() };
     let now = app.config.clock.now();
     let runs = app.store.runs(&filter)?.into_iter();
     Ok(runs.map(|run| app.engine.active(&run.id).map_or(run, |active| active.snapshot(now))).collect())
 }
 
-fn find(app: &App, id: RunId) -> Result<RunRow, Fault> {
+fn find(app: &App, id: RunId) -> Result<RunRow, ApiError> {
     if let Some(active) = app.engine.active(&id) {
         return Ok(active.snapshot(app.config.clock.now()));
     }
-    app.store.run(&id)?.ok_or_else(|| Fault::not_found("There is no such run."))
+    app.store.run(&id)?.ok_or_else(|| ApiError::not_found("There is no such run."))
 }
 
 fn missing() -> Response {
     page(StatusCode::NOT_FOUND, views::message("Not found", "There is no such page."))
 }
 
-fn answer(made: Result<Html, Fault>) -> Response {
+fn answer(made: Result<Html, ApiError>) -> Response {
     match made {
         Ok(html) => page(StatusCode::OK, html),
-        Err(Fault::Text(status, text)) => page(status, views::message("Not shown", &text)),
-        Err(Fault::Invalid(_)) => missing(),
+        Err(ApiError::Text(status, text)) => page(status, views::message("Not shown", &text)),
+        Err(ApiError::Invalid(_)) => missing(),
     }
 }
 

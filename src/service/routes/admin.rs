@@ -13,7 +13,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use super::key::require_key;
-use crate::service::answer::Fault;
+use crate::service::api_error::ApiError;
 use crate::service::app::App;
 use crate::service::body;
 use crate::service::clock::timestamp;
@@ -45,28 +45,29 @@ async fn clock(State(app): State<Arc<App>>) -> Json<Value> {
 }
 
 /// `{"speed": 60}`, `{"set": TIME}`, `{"advance": "1h"}`: what is given, in this order.
-async fn set_clock(State(app): State<Arc<App>>, body: Result<Bytes, BytesRejection>) -> Result<Json<Value>, Fault> {
+async fn set_clock(State(app): State<Arc<App>>, body: Result<Bytes, BytesRejection>) -> Result<Json<Value>, ApiError> {
     let body = body::json(&body_bytes(body)?)?;
-    let Some(members) = body.as_object() else { return Err(Fault::bad_request("the body must be an object")) };
+    let Some(members) = body.as_object() else { return Err(ApiError::bad_request("the body must be an object")) };
     let (mut set, mut advance, mut speed) = (None, None, None);
     for (key, value) in members {
         match key.as_str() {
             "set" => {
                 let time = value.as_str().and_then(|text| DateTime::parse_from_rfc3339(text).ok());
-                set = Some(time.ok_or_else(|| Fault::bad_request("set must be a time such as 2026-11-24T12:00:00Z"))?);
+                set =
+                    Some(time.ok_or_else(|| ApiError::bad_request("set must be a time such as 2026-11-24T12:00:00Z"))?);
             }
             "advance" => {
-                let wrong = |why: String| Fault::bad_request(format!("advance: {why}"));
+                let wrong = |why: String| ApiError::bad_request(format!("advance: {why}"));
                 let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
                 advance = Some(parse_duration(&text).map_err(wrong)?);
             }
             "speed" => {
-                let wrong = || Fault::bad_request("speed must be a number from 0 to 1000000");
+                let wrong = || ApiError::bad_request("speed must be a number from 0 to 1000000");
                 let number = value.as_f64().filter(|speed| (0.0..=1e6).contains(speed));
                 speed = Some(number.ok_or_else(wrong)?);
             }
             other => {
-                return Err(Fault::bad_request(format!("unknown key '{other}': set, advance and speed are known")));
+                return Err(ApiError::bad_request(format!("unknown key '{other}': set, advance and speed are known")));
             }
         }
     }

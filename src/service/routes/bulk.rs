@@ -13,7 +13,7 @@ use super::links::{links, origin};
 use super::runs::{Launch, Launched, find, idempotency_key};
 use super::uploads::{Form, read_form};
 use crate::api::{BulkKind, BulkStarted, HandleId, JobStatus, RunStatus, WorkflowId};
-use crate::service::answer::Fault;
+use crate::service::api_error::ApiError;
 use crate::service::app::App;
 use crate::service::blocks::Input;
 use crate::service::bulk::{MAX_CONFIG_CHARS, Settings};
@@ -28,7 +28,7 @@ pub(super) async fn people(
     uri: Uri,
     headers: HeaderMap,
     form: Result<Multipart, MultipartRejection>,
-) -> Result<Json<BulkStarted>, Fault> {
+) -> Result<Json<BulkStarted>, ApiError> {
     start(app, BulkKind::People, &uri, &headers, form).await
 }
 
@@ -37,7 +37,7 @@ pub(super) async fn company(
     uri: Uri,
     headers: HeaderMap,
     form: Result<Multipart, MultipartRejection>,
-) -> Result<Json<BulkStarted>, Fault> {
+) -> Result<Json<BulkStarted>, ApiError> {
     start(app, BulkKind::Company, &uri, &headers, form).await
 }
 
@@ -47,12 +47,12 @@ async fn start(
     uri: &Uri,
     headers: &HeaderMap,
     form: Result<Multipart, MultipartRejection>,
-) -> Result<Json<BulkStarted>, Fault> {
+) -> Result<Json<BulkStarted>, ApiError> {
     let place = Location::root("query").key("cost_units");
     let in_credits = match query(uri).get("cost_units") {
         None | Some("cents") => false,
         Some("credits") => true,
-        Some(_) => return Err(Fault::Invalid(vec![place.invalid("enum", "Input should be 'cents' or 'credits'")])),
+        Some(_) => return Err(ApiError::Invalid(vec![place.invalid("enum", "Input should be 'cents' or 'credits'")])),
     };
     let key = idempotency_key(headers, kind.path());
     let allowed = app.bulk_limit.take(given_key(headers)).is_none_or(|standing| standing.allowed);
@@ -67,17 +67,17 @@ async fn start(
         }
         if !allowed {
             let text = "Rate limit exceeded: too many bulk jobs were started within a minute".to_owned();
-            return Err(Fault::Text(StatusCode::TOO_MANY_REQUESTS, text));
+            return Err(ApiError::Text(StatusCode::TOO_MANY_REQUESTS, text));
         }
         let Form { file, text } = form?;
         let config = Location::root("body").key("config");
-        let text = text.ok_or_else(|| Fault::Invalid(vec![config.missing()]))?;
+        let text = text.ok_or_else(|| ApiError::Invalid(vec![config.missing()]))?;
         let settings = Settings::read(kind, &text)?;
         let rows = file.rows;
         let handle = file.keep(&app)?;
         let definition = graph::with_ids(settings.graph(kind, &handle.0));
         // What settings allow and specs do not would be named here, as what it is in the block.
-        let checked = graph::check(definition, &config).map_err(Fault::Invalid)?;
+        let checked = graph::check(definition, &config).map_err(ApiError::Invalid)?;
         let launch = Launch {
             // Our reading: the workflow of a job is its own, and not listed.
             workflow_id: WorkflowId(Uuid::new_v4().to_string()),
@@ -93,8 +93,8 @@ async fn start(
 }
 
 /// The upload that was just kept.
-fn input(app: &App, handle: &HandleId) -> Result<Input, Fault> {
-    let upload = app.store.upload(handle)?.ok_or_else(|| Fault::bad_request("the file is gone already"))?;
+fn input(app: &App, handle: &HandleId) -> Result<Input, ApiError> {
+    let upload = app.store.upload(handle)?.ok_or_else(|| ApiError::bad_request("the file is gone already"))?;
     let path = app.folders.upload(handle, &upload);
     Ok(Input::Upload { path, name: upload.filename, extension: upload.extension })
 }
@@ -117,16 +117,16 @@ pub(super) async fn status(
     State(app): State<Arc<App>>,
     path: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
-) -> Result<Json<JobStatus>, Fault> {
+) -> Result<Json<JobStatus>, ApiError> {
     let id = path_text(path)?;
     let origin = origin(&app, &headers);
     blocking(move || {
         // Our reading: a job is a run, so any run may be asked for as a job.
         let run = find(&app, &id).map_err(|fault| match fault {
-            Fault::Text(status, _) if status == StatusCode::NOT_FOUND => Fault::not_found("Job not found"),
-            Fault::Invalid(mut errors) => {
+            ApiError::Text(status, _) if status == StatusCode::NOT_FOUND => ApiError::not_found("Job not found"),
+            ApiError::Invalid(mut errors) => {
                 errors.iter_mut().for_each(|error| error.loc = vec!["path".into(), "task_id".into()]);
-                Fault::Invalid(errors)
+                ApiError::Invalid(errors)
             }
             fault => fault,
         })?;

@@ -13,9 +13,9 @@ use axum::response::{IntoResponse, Response};
 use futures::stream;
 
 use crate::api::RunId;
-use crate::service::answer::Fault;
+use crate::service::api_error::ApiError;
 use crate::service::app::App;
-use crate::service::range::{self, Wanted};
+use crate::service::range::{self, RequestedRange};
 use crate::service::request::{blocking, not_found_path, query};
 use crate::service::rows::FileRow;
 use crate::service::sign::Refusal;
@@ -28,7 +28,7 @@ pub(super) async fn download(
     path: Result<Path<(String, String)>, PathRejection>,
     uri: Uri,
     headers: HeaderMap,
-) -> Result<Response, Fault> {
+) -> Result<Response, ApiError> {
     let Ok(Path((run, filename))) = path else { return Err(not_found_path()) };
     let query = query(&uri);
     let (expires, signature) = (query.get("expires").unwrap_or(""), query.get("sig").unwrap_or(""));
@@ -38,10 +38,10 @@ pub(super) async fn download(
             Refusal::Signature => "the signature of this link is not valid",
             Refusal::Expired => "this link has expired",
         };
-        Fault::Text(StatusCode::FORBIDDEN, text.to_owned())
+        ApiError::Text(StatusCode::FORBIDDEN, text.to_owned())
     })?;
     blocking(move || {
-        let gone = || Fault::not_found("File not found");
+        let gone = || ApiError::not_found("File not found");
         let run = RunId(run);
         let row = match app.engine.active(&run) {
             Some(active) => Some(active.snapshot(app.config.clock.now())),
@@ -56,11 +56,11 @@ pub(super) async fn download(
 }
 
 /// A signed link is for GET; the storage services that the vendor's links point to refuse HEAD too.
-pub(super) async fn refuse_head() -> Fault {
-    Fault::Text(StatusCode::FORBIDDEN, "a signed link is for GET only".to_owned())
+pub(super) async fn refuse_head() -> ApiError {
+    ApiError::Text(StatusCode::FORBIDDEN, "a signed link is for GET only".to_owned())
 }
 
-fn respond(path: &FilePath, row: &FileRow, headers: &HeaderMap) -> Result<Response, Fault> {
+fn respond(path: &FilePath, row: &FileRow, headers: &HeaderMap) -> Result<Response, ApiError> {
     let header = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let size = row.size_bytes;
     let last_modified = httpdate::fmt_http_date(row.created_at.into());
@@ -71,11 +71,11 @@ fn respond(path: &FilePath, row: &FileRow, headers: &HeaderMap) -> Result<Respon
         (header::ETAG, row.etag.clone()),
         (header::LAST_MODIFIED, last_modified.clone()),
     ];
-    let (status, start, len) = match range::wanted(asked, size) {
-        Wanted::Whole => (StatusCode::OK, 0, size),
-        Wanted::Part { start, len } => (StatusCode::PARTIAL_CONTENT, start, len),
-        Wanted::Unsatisfiable => {
-            let fault = Fault::Text(StatusCode::RANGE_NOT_SATISFIABLE, format!("the file has {size} bytes"));
+    let (status, start, len) = match range::requested_range(asked, size) {
+        RequestedRange::Whole => (StatusCode::OK, 0, size),
+        RequestedRange::Part { start, len } => (StatusCode::PARTIAL_CONTENT, start, len),
+        RequestedRange::Unsatisfiable => {
+            let fault = ApiError::Text(StatusCode::RANGE_NOT_SATISFIABLE, format!("the file has {size} bytes"));
             let content_range = [(header::CONTENT_RANGE, format!("bytes */{size}"))];
             return Ok((common, content_range, fault).into_response());
         }

@@ -8,7 +8,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use crate::api::routes as paths;
-use crate::service::answer::Fault;
+use crate::service::api_error::ApiError;
 use crate::service::app::App;
 use crate::service::request::{drain, given_key};
 
@@ -24,13 +24,13 @@ pub(super) async fn require_key(State(app): State<Arc<App>>, request: Request, n
         let is_bulk = [paths::BULK_PEOPLE, paths::BULK_COMPANY].contains(&request.uri().path());
         let text = if is_bulk { "Machine authentication required" } else { "Invalid API key" };
         drain(request.into_body()).await;
-        return Fault::Text(StatusCode::UNAUTHORIZED, text.to_owned()).into_response();
+        return ApiError::Text(StatusCode::UNAUTHORIZED, text.to_owned()).into_response();
     }
     let standing = app.rate_limit.take(given);
     let mut response = match &standing {
         Some(standing) if !standing.allowed => {
             drain(request.into_body()).await;
-            Fault::Text(StatusCode::TOO_MANY_REQUESTS, "Rate limit exceeded".to_owned()).into_response()
+            ApiError::Text(StatusCode::TOO_MANY_REQUESTS, "Rate limit exceeded".to_owned()).into_response()
         }
         _ => next.run(request).await,
     };

@@ -10,7 +10,7 @@ use chrono::TimeDelta;
 
 use super::runs::find;
 use crate::api::DownloadLink;
-use crate::service::answer::Fault;
+use crate::service::api_error::ApiError;
 use crate::service::app::App;
 use crate::service::clock::timestamp;
 use crate::service::request::{blocking, path_text, query};
@@ -21,12 +21,13 @@ pub(super) async fn list(
     path: Result<Path<String>, PathRejection>,
     uri: Uri,
     headers: HeaderMap,
-) -> Result<Json<Vec<DownloadLink>>, Fault> {
+) -> Result<Json<Vec<DownloadLink>>, ApiError> {
     let id = path_text(path)?;
     let word = query(&uri).get("format").unwrap_or("csv").to_owned();
     // Our reading: a plain string in the API's schema, so an unknown one is 400, not 422.
-    let format = ResultFormat::parse(&word)
-        .ok_or_else(|| Fault::bad_request(format!("unknown format '{word}': the formats are csv, json and ndjson")))?;
+    let format = ResultFormat::parse(&word).ok_or_else(|| {
+        ApiError::bad_request(format!("unknown format '{word}': the formats are csv, json and ndjson"))
+    })?;
     let origin = origin(&app, &headers);
     blocking(move || {
         let run = find(&app, &id)?;

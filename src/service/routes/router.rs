@@ -18,7 +18,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use super::key::require_key;
 use super::{admin, bulk, files, links, runs, uploads, webhooks, workflows};
 use crate::api::routes as paths;
-use crate::service::answer::Fault;
+use crate::service::api_error::ApiError;
 use crate::service::app::App;
 use crate::service::paths::{FILES, HEALTH, METRICS, OPENAPI};
 use crate::service::request::drain;
@@ -83,18 +83,18 @@ pub(in crate::service) fn router(app: Arc<App>) -> Router {
 async fn in_time(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     match tokio::time::timeout(app.config.request_time, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => Fault::Text(StatusCode::REQUEST_TIMEOUT, "the request took too long".to_owned()).into_response(),
+        Err(_) => ApiError::Text(StatusCode::REQUEST_TIMEOUT, "the request took too long".to_owned()).into_response(),
     }
 }
 
 /// Lets only so many requests in at once.
 async fn in_number(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    match app.places.try_acquire() {
+    match app.requests.try_acquire() {
         Ok(_permit) => next.run(request).await,
         Err(_) => {
             drain(request.into_body()).await;
             let text = "too many requests are under way; try again later".to_owned();
-            ([(header::RETRY_AFTER, "1")], Fault::Text(StatusCode::SERVICE_UNAVAILABLE, text)).into_response()
+            ([(header::RETRY_AFTER, "1")], ApiError::Text(StatusCode::SERVICE_UNAVAILABLE, text)).into_response()
         }
     }
 }
@@ -140,14 +140,14 @@ async fn description() -> Response {
     Json(openapi::document()).into_response()
 }
 
-async fn not_found() -> Fault {
-    Fault::not_found("Not Found")
+async fn not_found() -> ApiError {
+    ApiError::not_found("Not Found")
 }
 
-async fn method_not_allowed() -> Fault {
-    Fault::Text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed".to_owned())
+async fn method_not_allowed() -> ApiError {
+    ApiError::Text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed".to_owned())
 }
 
 fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
-    Fault::Text(StatusCode::INTERNAL_SERVER_ERROR, "internal error".to_owned()).into_response()
+    ApiError::Text(StatusCode::INTERNAL_SERVER_ERROR, "internal error".to_owned()).into_response()
 }

@@ -12,30 +12,30 @@ use sha2::{Digest, Sha256};
 use super::workflows::{is_uuid, malformed_id, unknown};
 use crate::api::routes::{API_KEY_HEADER, IDEMPOTENCY_KEY_HEADER};
 use crate::api::{LiveStatus, Run, RunCancelled, RunId, RunStarted, RunStatus, ValidationError, WorkflowId};
-use crate::service::answer::Fault;
+use crate::service::api_error::ApiError;
 use crate::service::app::App;
 use crate::service::blocks::{Input, InputRequest};
 use crate::service::body::{self, RunBody};
 use crate::service::engine::{self, Job, Stop};
-use crate::service::graph::{self, Checked};
+use crate::service::graph::{self, CheckedGraph};
 use crate::service::location::Location;
 use crate::service::request::{blocking, body_bytes, path_text, query};
 use crate::service::rows::{ResultFormat, RunRow};
-use crate::service::store::{RunFilter, Started};
+use crate::service::store::{RunFilter, StartOutcome};
 
 pub(super) async fn start(
     State(app): State<Arc<App>>,
     uri: Uri,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
-) -> Result<Json<RunStarted>, Fault> {
+) -> Result<Json<RunStarted>, ApiError> {
     let query = query(&uri);
     let workflow_id = WorkflowId(query.required("workflow_id")?.to_owned());
     let mut formats = vec![ResultFormat::Csv];
     for word in query.all("result_formats") {
         // Our reading: a plain string in the API's schema, so an unknown one is 400, not 422.
         let format = ResultFormat::parse(word).ok_or_else(|| {
-            Fault::bad_request(format!("unknown result format '{word}': the formats are csv, json and ndjson"))
+            ApiError::bad_request(format!("unknown result format '{word}': the formats are csv, json and ndjson"))
         })?;
         if !formats.contains(&format) {
             formats.push(format);
@@ -55,7 +55,7 @@ fn start_run(
     formats: Vec<ResultFormat>,
     key: Option<&str>,
     body: &[u8],
-) -> Result<RunStarted, Fault> {
+) -> Result<RunStarted, ApiError> {
     let body = body::run(body)?;
     let now = app.config.clock.now();
     // Our reading: a key that started a run is answered with it whatever else the request says.
@@ -76,7 +76,7 @@ pub(super) struct Launch {
     pub workflow_id: WorkflowId,
     pub workflow_name: String,
     pub formats: Vec<ResultFormat>,
-    pub checked: Checked,
+    pub checked: CheckedGraph,
     /// The address that its end is to be announced to.
     pub notify: Option<String>,
 }
@@ -93,11 +93,11 @@ impl Launch {
         self,
         app: &App,
         key: Option<&str>,
-        input: impl FnOnce(&RunId, &Checked) -> Result<Input, Fault>,
-    ) -> Result<Launched, Fault> {
+        input: impl FnOnce(&RunId, &CheckedGraph) -> Result<Input, ApiError>,
+    ) -> Result<Launched, ApiError> {
         if !app.engine.has_room() {
             let text = "too many runs are waiting already; try again later".to_owned();
-            return Err(Fault::Text(StatusCode::TOO_MANY_REQUESTS, text));
+            return Err(ApiError::Text(StatusCode::TOO_MANY_REQUESTS, text));
         }
         let now = app.config.clock.now();
         let id = engine::new_run_id();
@@ -121,7 +121,7 @@ impl Launch {
         }
         let job = Job::to_row(&self.checked, &input);
         match app.store.start_run(&row, Some(&job), key) {
-            Ok(Started::New) => {
+            Ok(StartOutcome::New) => {
                 app.engine.submit(Job { row: row.clone(), checked: self.checked, input });
                 Ok(Launched { row, before: false })
             }
@@ -129,8 +129,8 @@ impl Launch {
                 // Nothing reads this run's payload now.
                 let _ = std::fs::remove_dir_all(app.folders.run(&row.id));
                 match other? {
-                    Started::Before(before) => Ok(Launched { row: *before, before: true }),
-                    Started::New => unreachable!("matched above"),
+                    StartOutcome::Before(before) => Ok(Launched { row: *before, before: true }),
+                    StartOutcome::New => unreachable!("matched above"),
                 }
             }
         }
@@ -161,7 +161,7 @@ pub(super) fn idempotency_key(headers: &HeaderMap, scope: &str) -> Option<String
 }
 
 /// The workflow's graph, its source's specs laid over for this run.
-fn for_this_run(mut graph: crate::api::Graph, body: &RunBody) -> Result<Checked, Fault> {
+fn for_this_run(mut graph: crate::api::Graph, body: &RunBody) -> Result<CheckedGraph, ApiError> {
     let override_place = Location::root("body").key("specs_override");
     if let Some(specs) = &body.specs_override {
         let fed: Vec<&str> = graph.edges.iter().map(|edge| edge.to_block_id.as_str()).collect();
@@ -174,23 +174,23 @@ fn for_this_run(mut graph: crate::api::Graph, body: &RunBody) -> Result<Checked,
     }
     if body.specs_override.is_some() {
         // The graph was checked when it was stored, so that what is wrong now came with the override.
-        return graph::check(graph, &override_place).map_err(Fault::Invalid);
+        return graph::check(graph, &override_place).map_err(ApiError::Invalid);
     }
     let outdated = |mut error: ValidationError| {
         error.msg.push_str(" (the workflow was stored under earlier rules; update its definition)");
         error
     };
     graph::check(graph, &Location::root("query").key("workflow_id"))
-        .map_err(|errors| Fault::Invalid(errors.into_iter().map(outdated).collect()))
+        .map_err(|errors| ApiError::Invalid(errors.into_iter().map(outdated).collect()))
 }
 
 /// The input of the source block, or the refusal of this request: 400.
-fn input(app: &App, run: &RunId, checked: &Checked, payload: Option<&str>) -> Result<Input, Fault> {
+fn input(app: &App, run: &RunId, checked: &CheckedGraph, payload: Option<&str>) -> Result<Input, ApiError> {
     let source = checked.source();
     let block_name = &checked.graph.blocks[source].block_name;
     let block = &checked.blocks[source];
     if payload.is_some() && !block.takes_payload() {
-        return Err(Fault::bad_request(format!(
+        return Err(ApiError::bad_request(format!(
             "webhook_payload is for workflows that start with a webhook block; this one starts with {block_name}"
         )));
     }
@@ -198,7 +198,7 @@ fn input(app: &App, run: &RunId, checked: &Checked, payload: Option<&str>) -> Re
     Ok(block.input(&request)?)
 }
 
-pub(super) async fn list(State(app): State<Arc<App>>, uri: Uri) -> Result<Json<Vec<Run>>, Fault> {
+pub(super) async fn list(State(app): State<Arc<App>>, uri: Uri) -> Result<Json<Vec<Run>>, ApiError> {
     let query = query(&uri);
     let limit = query.number("limit", 100, 1, 500)?;
     let statuses = match query.get("status") {
@@ -223,7 +223,7 @@ pub(super) async fn list(State(app): State<Arc<App>>, uri: Uri) -> Result<Json<V
 pub(super) async fn live_status(
     State(app): State<Arc<App>>,
     path: Result<Path<String>, PathRejection>,
-) -> Result<Json<LiveStatus>, Fault> {
+) -> Result<Json<LiveStatus>, ApiError> {
     let id = path_text(path)?;
     blocking(move || Ok(Json(find(&app, &id)?.live()))).await
 }
@@ -232,7 +232,7 @@ pub(super) async fn cancel(
     State(app): State<Arc<App>>,
     uri: Uri,
     body: Result<Bytes, BytesRejection>,
-) -> Result<Json<RunCancelled>, Fault> {
+) -> Result<Json<RunCancelled>, ApiError> {
     let in_query = query(&uri).get("job_id").map(str::to_owned);
     let body = body_bytes(body)?;
     blocking(move || {
@@ -240,7 +240,7 @@ pub(super) async fn cancel(
         // Our reading: the query wins over the body, and neither is 400.
         let id = in_query
             .or(in_body)
-            .ok_or_else(|| Fault::bad_request("job_id is required, as a query parameter or in the body"))?;
+            .ok_or_else(|| ApiError::bad_request("job_id is required, as a query parameter or in the body"))?;
         let id = RunId(id);
         if let Some(active) = app.engine.active(&id) {
             app.engine.cancel(&active, Stop::Request);
@@ -251,7 +251,7 @@ pub(super) async fn cancel(
                 RunStatus::Queued if app.engine.is_stopping() => app.engine.cancel_shelved(run),
                 // Our reading: to cancel again is no error; to cancel what ended otherwise is 400.
                 RunStatus::Cancelled => {}
-                other => return Err(Fault::bad_request(format!("the run is {} already", other.as_str()))),
+                other => return Err(ApiError::bad_request(format!("the run is {} already", other.as_str()))),
             }
         }
         // One l in this answer, two everywhere else.
@@ -261,7 +261,7 @@ pub(super) async fn cancel(
 }
 
 /// A run as it is now.
-pub(super) fn find(app: &App, id: &str) -> Result<RunRow, Fault> {
+pub(super) fn find(app: &App, id: &str) -> Result<RunRow, ApiError> {
     let run_id = RunId(id.to_owned());
     if let Some(active) = app.engine.active(&run_id) {
         return Ok(active.snapshot(app.config.clock.now()));
@@ -273,8 +273,8 @@ pub(super) fn find(app: &App, id: &str) -> Result<RunRow, Fault> {
     }
 }
 
-fn unknown_run() -> Fault {
-    Fault::not_found("Run not found")
+fn unknown_run() -> ApiError {
+    ApiError::not_found("Run not found")
 }
 
 #[cfg(test)]
@@ -297,7 +297,7 @@ mod tests {
             let specs_override = specs_override.map(|specs| specs.as_object().unwrap().clone());
             let body = RunBody { specs_override, webhook_payload: None };
             match for_this_run(graph(), &body) {
-                Err(Fault::Invalid(errors)) => errors.into_iter().next().unwrap(),
+                Err(ApiError::Invalid(errors)) => errors.into_iter().next().unwrap(),
                 _ => panic!("the specs are wrong"),
             }
         };

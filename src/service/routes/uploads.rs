@@ -13,10 +13,10 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::api::{HandleId, Uploaded};
-use crate::service::answer::Fault;
+use crate::service::api_error::ApiError;
 use crate::service::app::App;
 use crate::service::count::RowCounter;
-use crate::service::folders::{Folders, PARTIAL_PREFIX};
+use crate::service::directories::{Directories, PARTIAL_PREFIX};
 use crate::service::location::Location;
 use crate::service::request::blocking;
 use crate::service::rows::UploadRow;
@@ -32,7 +32,7 @@ const CHUNKS_IN_FLIGHT: usize = 8;
 const MAX_DRAINED_BYTES: u64 = 64 << 20;
 
 /// A piece of a file on its way to the disk.
-enum Piece {
+enum UploadChunk {
     Data(Bytes),
     /// The file is whole. Without this it is thrown away.
     End,
@@ -41,7 +41,7 @@ enum Piece {
 pub(super) async fn upload(
     State(app): State<Arc<App>>,
     form: Result<Multipart, MultipartRejection>,
-) -> Result<Json<Uploaded>, Fault> {
+) -> Result<Json<Uploaded>, ApiError> {
     let Form { file, .. } = read_form(&app, form, None).await?;
     blocking(move || Ok(Json(Uploaded { handle_id: file.keep(&app)? }))).await
 }
@@ -59,14 +59,14 @@ pub(super) async fn read_form(
     app: &App,
     form: Result<Multipart, MultipartRejection>,
     text_part: Option<(&str, usize)>,
-) -> Result<Form, Fault> {
+) -> Result<Form, ApiError> {
     let place = Location::root("body").key("file");
-    let Ok(mut form) = form else { return Err(Fault::Invalid(vec![place.missing()])) };
+    let Ok(mut form) = form else { return Err(ApiError::Invalid(vec![place.missing()])) };
     let stall = app.config.upload_stall;
     let mut received: Option<Received> = None;
     let mut text: Option<String> = None;
     let mut file_parts = 0;
-    let mut refused: Option<Fault> = None;
+    let mut refused: Option<ApiError> = None;
     while let Some(mut field) = in_time(stall, form.next_field()).await? {
         if let Some((name, max_bytes)) = text_part.filter(|(name, _)| field.name() == Some(name)) {
             match read_text(&mut field, stall, name, max_bytes).await? {
@@ -90,7 +90,9 @@ pub(super) async fn read_form(
         while let Some(chunk) = in_time(stall, field.chunk()).await? {
             drained += chunk.len() as u64;
             if drained > MAX_DRAINED_BYTES {
-                return Err(refused.unwrap_or_else(|| Fault::too_large("the form is larger than this service accepts")));
+                return Err(
+                    refused.unwrap_or_else(|| ApiError::too_large("the form is larger than this service accepts"))
+                );
             }
         }
     }
@@ -98,9 +100,9 @@ pub(super) async fn read_form(
         return Err(fault);
     }
     if file_parts > 1 {
-        return Err(Fault::Invalid(vec![place.invalid("too_many", "the form must have exactly one file part")]));
+        return Err(ApiError::Invalid(vec![place.invalid("too_many", "the form must have exactly one file part")]));
     }
-    let Some(file) = received else { return Err(Fault::Invalid(vec![place.missing()])) };
+    let Some(file) = received else { return Err(ApiError::Invalid(vec![place.missing()])) };
     Ok(Form { file, text })
 }
 
@@ -110,9 +112,10 @@ async fn read_text(
     stall: Duration,
     name: &str,
     max_bytes: usize,
-) -> Result<Result<String, Fault>, Fault> {
-    let refuse =
-        |kind: &str, text: String| Ok(Err(Fault::Invalid(vec![Location::root("body").key(name).invalid(kind, text)])));
+) -> Result<Result<String, ApiError>, ApiError> {
+    let refuse = |kind: &str, text: String| {
+        Ok(Err(ApiError::Invalid(vec![Location::root("body").key(name).invalid(kind, text)])))
+    };
     let mut bytes = Vec::new();
     while let Some(chunk) = in_time(stall, field.chunk()).await? {
         if bytes.len() + chunk.len() > max_bytes {
@@ -130,15 +133,15 @@ async fn read_text(
 async fn in_time<T>(
     stall: Duration,
     next: impl Future<Output = Result<Option<T>, MultipartError>>,
-) -> Result<Option<T>, Fault> {
+) -> Result<Option<T>, ApiError> {
     match tokio::time::timeout(stall, next).await {
         Ok(next) => next.map_err(malformed),
         Err(_) => Err(stalled()),
     }
 }
 
-fn stalled() -> Fault {
-    Fault::Text(StatusCode::REQUEST_TIMEOUT, "the form stopped coming".to_owned())
+fn stalled() -> ApiError {
+    ApiError::Text(StatusCode::REQUEST_TIMEOUT, "the form stopped coming".to_owned())
 }
 
 /// A file that is whole on disk under a temporary name.
@@ -150,17 +153,17 @@ pub(super) struct Received {
 
 enum Ended {
     /// The request is wrong; the rest of it may be read.
-    Refused(Fault),
+    Refused(ApiError),
     /// The request cannot be read on.
-    Broken(Fault),
+    Broken(ApiError),
 }
 
 impl Received {
     /// Gives the file its name, then records it: a handle that exists has a whole file.
-    pub(super) fn keep(self, app: &App) -> Result<HandleId, Fault> {
+    pub(super) fn keep(self, app: &App) -> Result<HandleId, ApiError> {
         let handle_id = HandleId(Uuid::new_v4().to_string());
         let path = app.folders.upload(&handle_id, &self.row);
-        self.file.persist(path).map_err(|error| Fault::from(error.error))?;
+        self.file.persist(path).map_err(|error| ApiError::from(error.error))?;
         // The name must be on disk before the row that speaks of it.
         std::fs::File::open(app.folders.uploads())?.sync_all()?;
         app.store.add_upload(&handle_id, &self.row)?;
@@ -175,7 +178,7 @@ async fn receive(app: &App, field: &mut Field<'_>) -> Result<Received, Ended> {
     // Our reading: the extension decides the format, and another one is 400.
     if !EXTENSIONS.contains(&extension.as_str()) {
         let text = format!("unsupported file type: the name must end in .{}", EXTENSIONS.join(", ."));
-        return Err(Ended::Refused(Fault::bad_request(text)));
+        return Err(Ended::Refused(ApiError::bad_request(text)));
     }
     let (pieces, incoming) = mpsc::channel(CHUNKS_IN_FLIGHT);
     let folders = app.folders.clone();
@@ -190,56 +193,56 @@ async fn receive(app: &App, field: &mut Field<'_>) -> Result<Received, Ended> {
                 if size_bytes > app.config.max_upload_bytes {
                     let limit = app.config.max_upload_bytes;
                     let text = format!("the file is larger than the limit of {limit} bytes of this service");
-                    failed = Some(Ended::Refused(Fault::too_large(text)));
+                    failed = Some(Ended::Refused(ApiError::too_large(text)));
                     break;
                 }
-                Piece::Data(chunk)
+                UploadChunk::Data(chunk)
             }
-            Ok(None) => Piece::End,
+            Ok(None) => UploadChunk::End,
             Err(fault) => {
                 failed = Some(Ended::Broken(fault));
                 break;
             }
         };
-        let end = matches!(piece, Piece::End);
+        let end = matches!(piece, UploadChunk::End);
         // The writer hangs up only when it failed; it says why below.
         if pieces.send(piece).await.is_err() || end {
             break;
         }
     }
     drop(pieces);
-    let written = writer.await.map_err(|error| Ended::Refused(Fault::internal(&error)))?;
+    let written = writer.await.map_err(|error| Ended::Refused(ApiError::internal(&error)))?;
     match (failed, written) {
         (Some(failed), _) => Err(failed),
         (None, Ok(Some((_, rows)))) if rows > app.config.max_upload_rows => {
             let limit = app.config.max_upload_rows;
             let text = format!("the file has {rows} rows, more than the limit of {limit} of this service");
             let place = Location::root("body").key("file");
-            Err(Ended::Refused(Fault::Invalid(vec![place.invalid("too_many_rows", text)])))
+            Err(Ended::Refused(ApiError::Invalid(vec![place.invalid("too_many_rows", text)])))
         }
         (None, Ok(Some((file, rows)))) => {
             let created_at = app.config.clock.now();
             Ok(Received { file, row: UploadRow { filename, extension, size_bytes, created_at }, rows })
         }
-        (None, Ok(None)) => Err(Ended::Refused(Fault::bad_request("the upload ended early"))),
+        (None, Ok(None)) => Err(Ended::Refused(ApiError::bad_request("the upload ended early"))),
         (None, Err(error)) => Err(Ended::Refused(error.into())),
     }
 }
 
 /// Writes pieces to a temporary file and counts its rows; `None` if they ended before the file did.
 fn write(
-    folders: &Folders,
-    mut pieces: mpsc::Receiver<Piece>,
+    folders: &Directories,
+    mut pieces: mpsc::Receiver<UploadChunk>,
     mut counter: RowCounter,
 ) -> std::io::Result<Option<(tempfile::NamedTempFile, u64)>> {
     let mut file = tempfile::Builder::new().prefix(PARTIAL_PREFIX).tempfile_in(folders.uploads())?;
     while let Some(piece) = pieces.blocking_recv() {
         match piece {
-            Piece::Data(bytes) => {
+            UploadChunk::Data(bytes) => {
                 counter.feed(&bytes);
                 file.write_all(&bytes)?;
             }
-            Piece::End => {
+            UploadChunk::End => {
                 file.as_file().sync_all()?;
                 return Ok(Some((file, counter.rows())));
             }
@@ -248,11 +251,11 @@ fn write(
     Ok(None)
 }
 
-fn malformed(error: MultipartError) -> Fault {
+fn malformed(error: MultipartError) -> ApiError {
     let status = error.status();
     if status.is_client_error() {
-        Fault::Text(status, format!("the form cannot be read: {}", error.body_text()))
+        ApiError::Text(status, format!("the form cannot be read: {}", error.body_text()))
     } else {
-        Fault::internal(&error)
+        ApiError::internal(&error)
     }
 }

@@ -11,7 +11,7 @@ use axum::http::StatusCode;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::api::{NewSigningSecret, SigningSecretInfo};
-use crate::service::answer::Fault;
+use crate::service::api_error::ApiError;
 use crate::service::app::App;
 use crate::service::body;
 use crate::service::clock::timestamp;
@@ -21,7 +21,7 @@ use crate::service::signing_secrets::SigningSecrets;
 /// Characters of a secret that are told: its head, which is the same for all, and a little of the rest.
 const PREFIX_LEN: usize = 13;
 
-pub(super) async fn show(State(app): State<Arc<App>>) -> Result<Json<SigningSecretInfo>, Fault> {
+pub(super) async fn show(State(app): State<Arc<App>>) -> Result<Json<SigningSecretInfo>, ApiError> {
     blocking(move || {
         let secrets = app.store.signing_secrets()?;
         let now = app.config.clock.now();
@@ -36,13 +36,13 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Result<Json<SigningSecr
     .await
 }
 
-pub(super) async fn create(State(app): State<Arc<App>>) -> Result<(StatusCode, Json<NewSigningSecret>), Fault> {
+pub(super) async fn create(State(app): State<Arc<App>>) -> Result<(StatusCode, Json<NewSigningSecret>), ApiError> {
     blocking(move || {
         let now = app.config.clock.now();
         let made = app.store.change_signing_secrets(|before| {
             if before.is_some() {
                 let text = "a signing secret exists already; roll or delete it".to_owned();
-                return Err(Fault::Text(StatusCode::CONFLICT, text));
+                return Err(ApiError::Text(StatusCode::CONFLICT, text));
             }
             let secrets = SigningSecrets::new(now, None, TimeDelta::zero());
             Ok((Some(secrets.clone()), secrets))
@@ -55,7 +55,7 @@ pub(super) async fn create(State(app): State<Arc<App>>) -> Result<(StatusCode, J
 pub(super) async fn roll(
     State(app): State<Arc<App>>,
     body: Result<Bytes, BytesRejection>,
-) -> Result<Json<NewSigningSecret>, Fault> {
+) -> Result<Json<NewSigningSecret>, ApiError> {
     let body = body_bytes(body)?;
     blocking(move || {
         let hours = body::roll(&body::json(&body)?)?;
@@ -63,14 +63,14 @@ pub(super) async fn roll(
         let rolled = app.store.change_signing_secrets(|before| {
             let before = before.ok_or_else(none)?;
             let secrets = SigningSecrets::new(now, Some(before), TimeDelta::hours(hours));
-            Ok::<_, Fault>((Some(secrets.clone()), secrets))
+            Ok::<_, ApiError>((Some(secrets.clone()), secrets))
         });
         Ok(Json(told(&rolled?, now)))
     })
     .await
 }
 
-pub(super) async fn delete(State(app): State<Arc<App>>) -> Result<StatusCode, Fault> {
+pub(super) async fn delete(State(app): State<Arc<App>>) -> Result<StatusCode, ApiError> {
     blocking(move || {
         app.store.change_signing_secrets(|before| {
             before.ok_or_else(none)?;
@@ -80,8 +80,8 @@ pub(super) async fn delete(State(app): State<Arc<App>>) -> Result<StatusCode, Fa
     .await
 }
 
-fn none() -> Fault {
-    Fault::not_found("No signing secret")
+fn none() -> ApiError {
+    ApiError::not_found("No signing secret")
 }
 
 fn told(secrets: &SigningSecrets, now: DateTime<Utc>) -> NewSigningSecret {

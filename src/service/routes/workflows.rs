@@ -10,14 +10,14 @@ use axum::http::{StatusCode, Uri};
 use uuid::Uuid;
 
 use crate::api::{Graph, Workflow, WorkflowId};
-use crate::service::answer::Fault;
+use crate::service::api_error::ApiError;
 use crate::service::app::App;
 use crate::service::clock::timestamp;
 use crate::service::location::Location;
 use crate::service::request::{blocking, body_bytes, path_text, query};
 use crate::service::{body, graph};
 
-pub(super) async fn list(State(app): State<Arc<App>>) -> Result<Json<Vec<Workflow>>, Fault> {
+pub(super) async fn list(State(app): State<Arc<App>>) -> Result<Json<Vec<Workflow>>, ApiError> {
     let mut workflows = blocking(move || Ok(app.store.workflows()?)).await?;
     for workflow in &mut workflows {
         workflow.workflow_definition = None;
@@ -28,7 +28,7 @@ pub(super) async fn list(State(app): State<Arc<App>>) -> Result<Json<Vec<Workflo
 pub(super) async fn one(
     State(app): State<Arc<App>>,
     path: Result<Path<String>, PathRejection>,
-) -> Result<Json<Workflow>, Fault> {
+) -> Result<Json<Workflow>, ApiError> {
     let id = path_text(path)?;
     blocking(move || {
         if let Some(workflow) = app.store.workflow(&WorkflowId(id.clone()))? {
@@ -43,7 +43,7 @@ pub(super) async fn one(
 pub(super) async fn create(
     State(app): State<Arc<App>>,
     body: Result<Bytes, BytesRejection>,
-) -> Result<Json<Workflow>, Fault> {
+) -> Result<Json<Workflow>, ApiError> {
     let body = body_bytes(body)?;
     blocking(move || {
         let create = body::create(&body::json(&body)?)?;
@@ -54,7 +54,7 @@ pub(super) async fn create(
             .change_workflow(&id, |before| {
                 if before.is_some() {
                     let text = "a workflow with this id exists already".to_owned();
-                    return Err(Fault::Text(StatusCode::CONFLICT, text));
+                    return Err(ApiError::Text(StatusCode::CONFLICT, text));
                 }
                 Ok(new_workflow(&id, create.workflow_name, create.workflow_description, definition, now))
             })
@@ -67,7 +67,7 @@ pub(super) async fn update(
     State(app): State<Arc<App>>,
     uri: Uri,
     body: Result<Bytes, BytesRejection>,
-) -> Result<Json<Workflow>, Fault> {
+) -> Result<Json<Workflow>, ApiError> {
     let id = query(&uri).required("workflow_id")?.to_owned();
     let body = body_bytes(body)?;
     blocking(move || {
@@ -80,7 +80,7 @@ pub(super) async fn update(
                 let Some(mut workflow) = before else {
                     // Our reading: a workflow that this makes needs a graph as any other does.
                     let place = Location::root("body").key("workflow_definition");
-                    let definition = definition.ok_or_else(|| Fault::Invalid(vec![place.missing()]))?;
+                    let definition = definition.ok_or_else(|| ApiError::Invalid(vec![place.missing()]))?;
                     let name = update.workflow_name.unwrap_or_else(|| "Untitled Workflow".to_owned());
                     let description = update.workflow_description.unwrap_or_default();
                     return Ok(new_workflow(&id, name, description, definition, now));
@@ -96,7 +96,7 @@ pub(super) async fn update(
     .await
 }
 
-pub(super) async fn delete(State(app): State<Arc<App>>, uri: Uri) -> Result<Json<Workflow>, Fault> {
+pub(super) async fn delete(State(app): State<Arc<App>>, uri: Uri) -> Result<Json<Workflow>, ApiError> {
     let id = WorkflowId(query(&uri).required("workflow_id")?.to_owned());
     let mut removed = blocking(move || app.store.remove_workflow(&id)?.ok_or_else(unknown)).await?;
     // The graph is in the answers of create, update and get only.
@@ -105,8 +105,8 @@ pub(super) async fn delete(State(app): State<Arc<App>>, uri: Uri) -> Result<Json
 }
 
 /// 404 for a workflow.
-pub(super) fn unknown() -> Fault {
-    Fault::not_found("Workflow not found")
+pub(super) fn unknown() -> ApiError {
+    ApiError::not_found("Workflow not found")
 }
 
 /// True for an id of the form that the service makes.
@@ -115,15 +115,15 @@ pub(super) fn is_uuid(id: &str) -> bool {
 }
 
 /// 422 for an id in the path that is not a UUID.
-pub(super) fn malformed_id(name: &str, id: &str) -> Fault {
+pub(super) fn malformed_id(name: &str, id: &str) -> ApiError {
     let mut error = Location::root("path").key(name).invalid("uuid_parsing", "Input should be a valid UUID");
     error.input = Some(id.into());
-    Fault::Invalid(vec![error])
+    ApiError::Invalid(vec![error])
 }
 
-fn checked(definition: Graph) -> Result<Graph, Fault> {
+fn checked(definition: Graph) -> Result<Graph, ApiError> {
     let place = Location::root("body").key("workflow_definition");
-    let checked = graph::check(graph::with_ids(definition), &place).map_err(Fault::Invalid)?;
+    let checked = graph::check(graph::with_ids(definition), &place).map_err(ApiError::Invalid)?;
     Ok(checked.graph)
 }
 

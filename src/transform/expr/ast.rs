@@ -37,20 +37,20 @@ pub enum Operand {
 #[derive(Clone, Debug)]
 pub struct Computed {
     /// How.
-    pub how: How,
+    pub how: ComputedKind,
     /// The bytes of the text that say so.
     pub span: Range<usize>,
 }
 
 /// How a value is worked out.
 #[derive(Clone, Debug)]
-pub enum How {
+pub enum ComputedKind {
     /// By a function or an operator.
     Call(Function, Vec<Operand>),
     /// The value of the first branch whose condition is true; else the last, else null.
-    Case(Vec<(Node, Operand)>, Option<Operand>),
+    Case(Vec<(ExprNode, Operand)>, Option<Operand>),
     /// Whether it is true.
-    Truth(Node),
+    Truth(ExprNode),
     /// Brought to a type.
     Cast(Operand, CastType),
     /// What a regular expression finds first: the group of this number, 0 for all of it.
@@ -93,13 +93,13 @@ pub enum Test {
 
 /// An expression.
 #[derive(Clone, Debug)]
-pub enum Node {
+pub enum ExprNode {
     /// All of them.
-    And(Vec<Node>),
+    And(Vec<ExprNode>),
     /// Any of them.
-    Or(Vec<Node>),
+    Or(Vec<ExprNode>),
     /// The opposite.
-    Not(Box<Node>),
+    Not(Box<ExprNode>),
     /// A question about values, and the bytes of the text that ask it.
     Test(Test, Range<usize>),
 }
@@ -110,16 +110,16 @@ pub struct Expr {
     /// As it was written.
     pub text: Arc<str>,
     /// What it says.
-    pub node: Node,
+    pub node: ExprNode,
 }
 
-impl Node {
+impl ExprNode {
     /// Calls `each` with every test and the bytes of the text that ask it.
     pub fn tests<'a>(&'a self, each: &mut dyn FnMut(&'a Test, &Range<usize>)) {
         match self {
-            Node::And(nodes) | Node::Or(nodes) => nodes.iter().for_each(|node| node.tests(each)),
-            Node::Not(node) => node.tests(each),
-            Node::Test(test, span) => {
+            ExprNode::And(nodes) | ExprNode::Or(nodes) => nodes.iter().for_each(|node| node.tests(each)),
+            ExprNode::Not(node) => node.tests(each),
+            ExprNode::Test(test, span) => {
                 test.operands().into_iter().flatten().for_each(|operand| operand.tests(each));
                 each(test, span);
             }
@@ -129,18 +129,18 @@ impl Node {
     /// Calls `each` with every path.
     pub fn paths<'a>(&'a self, each: &mut dyn FnMut(&'a Path)) {
         match self {
-            Node::And(nodes) | Node::Or(nodes) => nodes.iter().for_each(|node| node.paths(each)),
-            Node::Not(node) => node.paths(each),
-            Node::Test(test, _) => test.operands().into_iter().flatten().for_each(|operand| operand.paths(each)),
+            ExprNode::And(nodes) | ExprNode::Or(nodes) => nodes.iter().for_each(|node| node.paths(each)),
+            ExprNode::Not(node) => node.paths(each),
+            ExprNode::Test(test, _) => test.operands().into_iter().flatten().for_each(|operand| operand.paths(each)),
         }
     }
 
-    /// As [`Node::paths`], to be changed.
+    /// As [`ExprNode::paths`], to be changed.
     pub fn paths_mut(&mut self, each: &mut dyn FnMut(&mut Path)) {
         match self {
-            Node::And(nodes) | Node::Or(nodes) => nodes.iter_mut().for_each(|node| node.paths_mut(each)),
-            Node::Not(node) => node.paths_mut(each),
-            Node::Test(test, _) => {
+            ExprNode::And(nodes) | ExprNode::Or(nodes) => nodes.iter_mut().for_each(|node| node.paths_mut(each)),
+            ExprNode::Not(node) => node.paths_mut(each),
+            ExprNode::Test(test, _) => {
                 test.operands_mut().into_iter().flatten().for_each(|operand| operand.paths_mut(each));
             }
         }
@@ -173,10 +173,12 @@ impl Operand {
             Operand::Column(path) => each(path),
             Operand::Literal(_) => {}
             Operand::Computed(computed) => match &mut computed.how {
-                How::Call(_, args) => args.iter_mut().for_each(|arg| arg.paths_mut(each)),
-                How::Truth(node) => node.paths_mut(each),
-                How::Cast(of, _) | How::Extract(of, ..) | How::ReplaceFound(of, ..) => of.paths_mut(each),
-                How::Case(branches, otherwise) => {
+                ComputedKind::Call(_, args) => args.iter_mut().for_each(|arg| arg.paths_mut(each)),
+                ComputedKind::Truth(node) => node.paths_mut(each),
+                ComputedKind::Cast(of, _) | ComputedKind::Extract(of, ..) | ComputedKind::ReplaceFound(of, ..) => {
+                    of.paths_mut(each)
+                }
+                ComputedKind::Case(branches, otherwise) => {
                     for (condition, value) in branches {
                         condition.paths_mut(each);
                         value.paths_mut(each);
@@ -190,10 +192,10 @@ impl Operand {
 
 impl Computed {
     /// Its conditions.
-    pub(super) fn nodes(&self) -> impl Iterator<Item = &Node> {
-        let (one, branches): (_, &[(Node, Operand)]) = match &self.how {
-            How::Truth(node) => (Some(node), &[]),
-            How::Case(branches, _) => (None, branches),
+    pub(super) fn nodes(&self) -> impl Iterator<Item = &ExprNode> {
+        let (one, branches): (_, &[(ExprNode, Operand)]) = match &self.how {
+            ComputedKind::Truth(node) => (Some(node), &[]),
+            ComputedKind::Case(branches, _) => (None, branches),
             _ => (None, &[]),
         };
         one.into_iter().chain(branches.iter().map(|(condition, _)| condition))
@@ -201,11 +203,13 @@ impl Computed {
 
     /// The values that it is worked out from.
     pub(super) fn operands(&self) -> impl Iterator<Item = &Operand> {
-        let (one, many, branches): (_, &[Operand], &[(Node, Operand)]) = match &self.how {
-            How::Call(_, args) => (None, args, &[]),
-            How::Case(branches, otherwise) => (otherwise.as_ref(), &[], branches),
-            How::Truth(_) => (None, &[], &[]),
-            How::Cast(of, _) | How::Extract(of, ..) | How::ReplaceFound(of, ..) => (Some(of), &[], &[]),
+        let (one, many, branches): (_, &[Operand], &[(ExprNode, Operand)]) = match &self.how {
+            ComputedKind::Call(_, args) => (None, args, &[]),
+            ComputedKind::Case(branches, otherwise) => (otherwise.as_ref(), &[], branches),
+            ComputedKind::Truth(_) => (None, &[], &[]),
+            ComputedKind::Cast(of, _) | ComputedKind::Extract(of, ..) | ComputedKind::ReplaceFound(of, ..) => {
+                (Some(of), &[], &[])
+            }
         };
         branches.iter().map(|(_, value)| value).chain(many).chain(one)
     }

@@ -2,13 +2,13 @@
 
 use std::borrow::Cow;
 
-use super::datum::{Bad, Datum, Num, equal};
+use super::datum::{Datum, EvalError, Num, equal};
 use super::functions::Function;
 use crate::format::json_path;
 
 impl Function {
     /// The value for these arguments. Not for [`Function::Coalesce`], which does not look at all of them.
-    pub(super) fn call<'a>(self, args: &mut [Datum<'a>]) -> Result<Datum<'a>, Bad> {
+    pub(super) fn call<'a>(self, args: &mut [Datum<'a>]) -> Result<Datum<'a>, EvalError> {
         use Function::*;
         let null = args.iter().any(|arg| matches!(arg, Datum::Null));
         match self {
@@ -96,7 +96,7 @@ impl Function {
         }
     }
 
-    fn number<'a>(self, args: &[Datum<'_>]) -> Result<Datum<'a>, Bad> {
+    fn number<'a>(self, args: &[Datum<'_>]) -> Result<Datum<'a>, EvalError> {
         use Function::*;
         let first = args[0].number()?;
         let second = args.get(1).map(Datum::number).transpose()?;
@@ -163,7 +163,7 @@ impl Function {
 }
 
 /// A whole number that was worked out, from at least one that 64 bits do not hold if `wide`.
-fn integer<'a>(value: Option<i128>, wide: bool) -> Result<Datum<'a>, Bad> {
+fn integer<'a>(value: Option<i128>, wide: bool) -> Result<Datum<'a>, EvalError> {
     match value {
         Some(value) if i64::try_from(value).is_ok() => Ok(Datum::Int(value)),
         Some(value) if wide && value.unsigned_abs() < 10u128.pow(38) => Ok(Datum::Int(value)),
@@ -172,7 +172,7 @@ fn integer<'a>(value: Option<i128>, wide: bool) -> Result<Datum<'a>, Bad> {
     }
 }
 
-fn float<'a>(value: f64) -> Result<Datum<'a>, Bad> {
+fn float<'a>(value: f64) -> Result<Datum<'a>, EvalError> {
     if value.is_finite() { Ok(Datum::Float(value)) } else { Err("the result is too large for a double".into()) }
 }
 
@@ -184,7 +184,7 @@ fn trimmed<'a>(text: Cow<'a, str>, of: impl Fn(char) -> bool) -> Cow<'a, str> {
 }
 
 /// Characters from `start`, from 1 or from the end, at most `len`.
-fn substr<'a>(text: Cow<'_, str>, start: i64, len: Option<i64>) -> Result<Datum<'a>, Bad> {
+fn substr<'a>(text: Cow<'_, str>, start: i64, len: Option<i64>) -> Result<Datum<'a>, EvalError> {
     if len.is_some_and(|len| len < 0) {
         return Err("a length is not negative".into());
     }

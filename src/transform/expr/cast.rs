@@ -6,14 +6,14 @@ use std::borrow::Cow;
 use chrono::NaiveDate;
 
 use super::cast_type::{CastType, Zone, offset, unit};
-use super::datum::{Bad, Datum, Num, num_of};
+use super::datum::{Datum, EvalError, Num, num_of};
 use super::decimal::Decimal;
 use crate::column::{Fixed, Unit};
 
 impl CastType {
     /// The value as one of this type.
-    pub(super) fn cast<'a>(self, value: Datum<'a>) -> Result<Datum<'a>, Bad> {
-        let refuse = |value: &Datum<'_>, what: &str| Err(Bad::from(format!("{} is not {what}", value.kind())));
+    pub(super) fn cast<'a>(self, value: Datum<'a>) -> Result<Datum<'a>, EvalError> {
+        let refuse = |value: &Datum<'_>, what: &str| Err(EvalError::from(format!("{} is not {what}", value.kind())));
         match (self, value) {
             (_, Datum::Null) => Ok(Datum::Null),
             (CastType::Int, value) => {
@@ -72,9 +72,9 @@ impl CastType {
             (CastType::Json, value) => Ok(value),
             (CastType::Date, value) => {
                 let text = self.time_text(&value)?;
-                let moment = moment(text.trim_ascii()).ok_or_else(|| Bad::from("the text is not a date"))?;
+                let moment = moment(text.trim_ascii()).ok_or_else(|| EvalError::from("the text is not a date"))?;
                 match moment {
-                    Moment { nanos_of_day: 0, offset: None, days } => Ok(Datum::Fixed(Fixed::Date, days.into())),
+                    DateTimeParts { nanos_of_day: 0, offset: None, days } => Ok(Datum::Fixed(Fixed::Date, days.into())),
                     _ => Err("a time is not a date; `substr(x, 1, 10)` cuts it off".into()),
                 }
             }
@@ -115,7 +115,7 @@ impl CastType {
         }
     }
 
-    fn time_text<'s>(self, value: &'s Datum<'_>) -> Result<Cow<'s, str>, Bad> {
+    fn time_text<'s>(self, value: &'s Datum<'_>) -> Result<Cow<'s, str>, EvalError> {
         match value {
             Datum::Text(_) | Datum::Cell(_) => Ok(value.shown()),
             Datum::Fixed(fixed, _) if !fixed.is_number() => Ok(value.shown()),
@@ -131,7 +131,7 @@ impl CastType {
 const FIRST_SECOND: i128 = -62_135_596_800;
 const LAST_SECOND: i128 = 253_402_300_799;
 
-fn json_of<'a>(text: Cow<'a, str>) -> Result<Datum<'a>, Bad> {
+fn json_of<'a>(text: Cow<'a, str>) -> Result<Datum<'a>, EvalError> {
     let trimmed = text.trim_matches([' ', '\t', '\r', '\n']);
     if serde_json::from_str::<serde::de::IgnoredAny>(trimmed).is_err() {
         return Err("the text is not JSON".into());
@@ -154,7 +154,7 @@ fn json_of<'a>(text: Cow<'a, str>) -> Result<Datum<'a>, Bad> {
 }
 
 /// The number that `text` is, in units of the last of `scale` decimal places.
-fn scaled(text: &str, scale: u8, precision: u8) -> Result<i128, Bad> {
+fn scaled(text: &str, scale: u8, precision: u8) -> Result<i128, EvalError> {
     if Decimal::parse(text).is_none() {
         return Err("the text is not a number".into());
     }
@@ -182,13 +182,13 @@ fn scaled(text: &str, scale: u8, precision: u8) -> Result<i128, Bad> {
     if trimmed.len() as i64 + shift > i64::from(precision) {
         return Err(format!("the number has more than {} digits before the point", precision - scale).into());
     }
-    let magnitude: i128 = trimmed.parse().map_err(|_| Bad::from("the number has too many digits"))?;
+    let magnitude: i128 = trimmed.parse().map_err(|_| EvalError::from("the number has too many digits"))?;
     let value = magnitude * 10i128.pow(shift as u32);
     Ok(if negative { -value } else { value })
 }
 
 /// A moment as it was written.
-struct Moment {
+struct DateTimeParts {
     /// Since 1970.
     days: i32,
     nanos_of_day: u64,
@@ -198,7 +198,7 @@ struct Moment {
 
 /// Reads `YYYY-MM-DD`, and behind it, after `T` or a blank, `HH:MM`, `:SS`, `.fraction`, and `Z` or an
 /// offset.
-fn moment(text: &str) -> Option<Moment> {
+fn moment(text: &str) -> Option<DateTimeParts> {
     let bytes = text.as_bytes();
     let number = |at: usize, len: usize| -> Option<u32> {
         let digits = bytes.get(at..at + len)?;
@@ -210,7 +210,7 @@ fn moment(text: &str) -> Option<Moment> {
     let date = NaiveDate::from_ymd_opt(number(0, 4)? as i32, number(5, 2)?, number(8, 2)?)?;
     let days = date.signed_duration_since(NaiveDate::default()).num_days() as i32;
     if bytes.len() == 10 {
-        return Some(Moment { days, nanos_of_day: 0, offset: None });
+        return Some(DateTimeParts { days, nanos_of_day: 0, offset: None });
     }
     if !matches!(bytes[10], b'T' | b't' | b' ') || bytes.get(13) != Some(&b':') {
         return None;
@@ -236,12 +236,12 @@ fn moment(text: &str) -> Option<Moment> {
     }
     let offset = offset(text.get(at..)?)?;
     let seconds = u64::from(hour * 3600 + minute * 60 + second);
-    Some(Moment { days, nanos_of_day: seconds * 1_000_000_000 + nanos, offset })
+    Some(DateTimeParts { days, nanos_of_day: seconds * 1_000_000_000 + nanos, offset })
 }
 
 /// Units since 1970 of the moment that `text` is.
-fn count(text: &str, unit: Unit, zone: Zone) -> Result<i128, Bad> {
-    let moment = moment(text.trim_ascii()).ok_or_else(|| Bad::from("the text is not a time"))?;
+fn count(text: &str, unit: Unit, zone: Zone) -> Result<i128, EvalError> {
+    let moment = moment(text.trim_ascii()).ok_or_else(|| EvalError::from("the text is not a time"))?;
     let ahead = match (moment.offset, zone) {
         (Some(_), Zone::Local) => return Err("a time with an offset is not local".into()),
         (None, Zone::Local) => 0,

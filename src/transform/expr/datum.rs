@@ -11,34 +11,34 @@ use arrow_schema::DataType;
 use super::ast::Literal;
 use super::decimal::{self, Decimal};
 use super::value::Value;
-use crate::column::{Fixed, Mixing, Type};
+use crate::column::{Fixed, Type, TypeMerge};
 use crate::format::json_text::{unescape, write_json_string};
 use crate::format::number::write_float;
 
 /// Why a value cannot be worked out. Says nothing of the value itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bad(Cow<'static, str>);
+pub struct EvalError(Cow<'static, str>);
 
-impl From<&'static str> for Bad {
+impl From<&'static str> for EvalError {
     fn from(reason: &'static str) -> Self {
-        Bad(reason.into())
+        EvalError(reason.into())
     }
 }
 
-impl From<String> for Bad {
+impl From<String> for EvalError {
     fn from(reason: String) -> Self {
-        Bad(reason.into())
+        EvalError(reason.into())
     }
 }
 
-impl Bad {
+impl EvalError {
     /// The reason.
     pub fn into_reason(self) -> Cow<'static, str> {
         self.0
     }
 }
 
-impl fmt::Display for Bad {
+impl fmt::Display for EvalError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -86,7 +86,7 @@ impl Num {
 impl<'a> Datum<'a> {
     /// The value at `row` of a column of type `ty`, which is neither nested nor made by a cast.
     #[inline]
-    pub fn at(array: &'a ArrayRef, ty: &Type, mixing: Mixing, row: usize) -> Datum<'a> {
+    pub fn at(array: &'a ArrayRef, ty: &Type, type_merge: TypeMerge, row: usize) -> Datum<'a> {
         if array.is_null(row) {
             return Datum::Null;
         }
@@ -96,7 +96,7 @@ impl<'a> Datum<'a> {
             Type::Int { .. } => Datum::Int(array.as_primitive::<Int64Type>().value(row).into()),
             Type::Decimal => Datum::Int(array.as_primitive::<Decimal128Type>().value(row)),
             Type::Float => Datum::Float(array.as_primitive::<Float64Type>().value(row)),
-            Type::Text if mixing == Mixing::Text => Datum::Cell(array.as_string_view().value(row)),
+            Type::Text if type_merge == TypeMerge::Text => Datum::Cell(array.as_string_view().value(row)),
             Type::Text => Datum::Text(array.as_string_view().value(row).into()),
             Type::Json | Type::Raw => Datum::of_json(array.as_string_view().value(row)),
             Type::Struct(_) if matches!(array.data_type(), DataType::Utf8View) => {
@@ -163,7 +163,7 @@ impl<'a> Datum<'a> {
     }
 
     /// As a number.
-    pub fn number(&self) -> Result<Num, Bad> {
+    pub fn number(&self) -> Result<Num, EvalError> {
         let of = |text: &str| match num_of(text) {
             Some(Num::Float(f)) if !f.is_finite() => Err("a number is too large for a double".into()),
             Some(number) => Ok(number),
@@ -180,7 +180,7 @@ impl<'a> Datum<'a> {
     }
 
     /// As a whole number of 64 bits.
-    pub fn count(&self) -> Result<i64, Bad> {
+    pub fn count(&self) -> Result<i64, EvalError> {
         match self.number()? {
             Num::Int(int) => i64::try_from(int).map_err(|_| "a count is beyond 64 bits".into()),
             Num::Float(_) => Err("expected a whole number".into()),
@@ -188,7 +188,7 @@ impl<'a> Datum<'a> {
     }
 
     /// As text, which it must be; dates and times are, too.
-    pub fn text(self) -> Result<Cow<'a, str>, Bad> {
+    pub fn text(self) -> Result<Cow<'a, str>, EvalError> {
         match self {
             Datum::Text(text) => Ok(text),
             Datum::Cell(text) => Ok(text.into()),

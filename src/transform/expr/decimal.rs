@@ -20,7 +20,7 @@ const POWERS: [i128; SHORT_DIGITS + 1] = {
 #[derive(Clone, Debug)]
 pub struct Decimal {
     text: Box<str>,
-    short: Option<Short>,
+    short: Option<SmallDecimal>,
     nearest: f64,
 }
 
@@ -32,7 +32,7 @@ impl PartialEq for Decimal {
 
 /// `mantissa / 10^scale`
 #[derive(Clone, Copy, Debug)]
-struct Short {
+struct SmallDecimal {
     mantissa: i64,
     scale: usize,
 }
@@ -137,7 +137,7 @@ pub fn compare_float(value: f64, number: &Decimal) -> Option<Ordering> {
 
 /// The number, if it is short and plain.
 #[inline]
-fn short(text: &[u8]) -> Option<Short> {
+fn short(text: &[u8]) -> Option<SmallDecimal> {
     let (negative, digits) = match text {
         [b'-', digits @ ..] => (true, digits),
         digits => (false, digits),
@@ -162,7 +162,7 @@ fn short(text: &[u8]) -> Option<Short> {
         Some(point) => digits.len() - point - 1,
         None => 0,
     };
-    Some(Short { mantissa: if negative { -mantissa } else { mantissa }, scale })
+    Some(SmallDecimal { mantissa: if negative { -mantissa } else { mantissa }, scale })
 }
 
 /// Reads a number: a sign, digits with an optional fraction, an optional exponent.

@@ -8,14 +8,14 @@ use arrow_array::{Array, ArrayRef};
 use arrow_buffer::BooleanBuffer;
 use arrow_schema::ArrowError;
 
-use super::ast::{Compare, Expr, How, Literal, Node, Operand, Test};
-use super::compute::{Answer, Ran, Ready};
-use super::datum::{Bad, Datum};
+use super::ast::{Compare, ComputedKind, Expr, ExprNode, Literal, Operand, Test};
+use super::column_test::{ColumnTest, Set};
+use super::compute::{Ran, Ready, TruthMasks};
+use super::datum::{Datum, EvalError};
 use super::mask::{Mask, Truth};
 use super::path::{Path, column_at};
-use super::question::{Question, Set};
 use super::value::{Value, each, in_mixing, value, values_order};
-use crate::column::{Batch, Mixing, Type};
+use crate::column::{Batch, Type, TypeMerge};
 use crate::format::json_text::JsonValues;
 
 /// An expression made ready for batches. A worker keeps one.
@@ -36,7 +36,7 @@ pub(super) struct Program {
     tests: Vec<(Arc<str>, u64)>,
     /// Conditions inside values, each after those inside it.
     conditions: Vec<Prepared>,
-    mixing: Mixing,
+    type_merge: TypeMerge,
     scratch: Vec<u8>,
 }
 
@@ -48,7 +48,7 @@ enum Prepared {
     Always(Truth),
     Column {
         column: usize,
-        question: Question,
+        question: ColumnTest,
         test: usize,
     },
     Columns {
@@ -60,7 +60,7 @@ enum Prepared {
     /// Of a value that is worked out.
     Computed {
         value: Ready,
-        question: Question,
+        question: ColumnTest,
         test: usize,
     },
     /// Of two, at least one of which is worked out.
@@ -73,16 +73,16 @@ enum Prepared {
 }
 
 impl Predicate {
-    /// Makes `expr` ready. `mixing` says whether values come from cells of CSV.
-    pub fn new(expr: &Expr, mixing: Mixing) -> Self {
-        let mut program = Program::new(mixing);
+    /// Makes `expr` ready. `type_merge` says whether values come from cells of CSV.
+    pub fn new(expr: &Expr, type_merge: TypeMerge) -> Self {
+        let mut program = Program::new(type_merge);
         let node = program.prepare(&expr.node, &expr.text);
         Predicate { program, node }
     }
 
     /// The rows of `batch` of which the expression is true, and those of which it could not be told
     /// because a value in it cannot be worked out.
-    pub fn rows(&mut self, batch: &Batch) -> Result<(BooleanBuffer, Vec<(u32, Bad)>), ArrowError> {
+    pub fn rows(&mut self, batch: &Batch) -> Result<(BooleanBuffer, Vec<(u32, EvalError)>), ArrowError> {
         let ran = self.program.run(batch)?;
         let answer = self.program.answer(&self.node, &ran);
         Ok((answer.mask.yes, answer.bad))
@@ -96,16 +96,16 @@ impl Predicate {
 }
 
 impl Program {
-    pub fn new(mixing: Mixing) -> Self {
-        Program { paths: Vec::new(), tests: Vec::new(), conditions: Vec::new(), mixing, scratch: Vec::new() }
+    pub fn new(type_merge: TypeMerge) -> Self {
+        Program { paths: Vec::new(), tests: Vec::new(), conditions: Vec::new(), type_merge, scratch: Vec::new() }
     }
 
-    fn prepare(&mut self, node: &Node, text: &str) -> Prepared {
+    fn prepare(&mut self, node: &ExprNode, text: &str) -> Prepared {
         match node {
-            Node::And(nodes) => Prepared::And(nodes.iter().map(|node| self.prepare(node, text)).collect()),
-            Node::Or(nodes) => Prepared::Or(nodes.iter().map(|node| self.prepare(node, text)).collect()),
-            Node::Not(node) => Prepared::Not(Box::new(self.prepare(node, text))),
-            Node::Test(test, span) => {
+            ExprNode::And(nodes) => Prepared::And(nodes.iter().map(|node| self.prepare(node, text)).collect()),
+            ExprNode::Or(nodes) => Prepared::Or(nodes.iter().map(|node| self.prepare(node, text)).collect()),
+            ExprNode::Not(node) => Prepared::Not(Box::new(self.prepare(node, text))),
+            ExprNode::Test(test, span) => {
                 self.tests.push((text[span.clone()].into(), 0));
                 self.prepare_test(test, self.tests.len() - 1, text)
             }
@@ -119,20 +119,22 @@ impl Program {
                 return Prepared::Columns { left, compare: *compare, right, test };
             }
             Test::Compare(left @ Operand::Literal(_), compare, Operand::Literal(right)) => {
-                (left, Question::Compare(*compare, right.clone()))
+                (left, ColumnTest::Compare(*compare, right.clone()))
             }
             Test::Compare(Operand::Literal(left), compare, right) => {
-                (right, Question::Compare(compare.flipped(), left.clone()))
+                (right, ColumnTest::Compare(compare.flipped(), left.clone()))
             }
-            Test::Compare(left, compare, Operand::Literal(right)) => (left, Question::Compare(*compare, right.clone())),
+            Test::Compare(left, compare, Operand::Literal(right)) => {
+                (left, ColumnTest::Compare(*compare, right.clone()))
+            }
             Test::Compare(left, compare, right) => {
                 let (left, right) = (self.ready(left, text), self.ready(right, text));
                 return Prepared::Pair { left, compare: *compare, right, test };
             }
-            Test::Truth(operand) => (operand, Question::Truth),
-            Test::In(operand, list) => (operand, Question::In(Set::new(list))),
-            Test::IsNull(operand) => (operand, Question::IsNull),
-            Test::Matches(operand, pattern) => (operand, Question::Matches(pattern.clone())),
+            Test::Truth(operand) => (operand, ColumnTest::Truth),
+            Test::In(operand, list) => (operand, ColumnTest::In(Set::new(list))),
+            Test::IsNull(operand) => (operand, ColumnTest::IsNull),
+            Test::Matches(operand, pattern) => (operand, ColumnTest::Matches(pattern.clone())),
         };
         match operand {
             Operand::Column(path) => Prepared::Column { column: self.column(path, false), question, test },
@@ -144,7 +146,7 @@ impl Program {
                     Literal::Number(number) => Value::Digits(number.text()),
                     Literal::Text(text) => Value::Text(text),
                 };
-                Prepared::Always(question.ask(value, Mixing::Json, &mut Vec::new()))
+                Prepared::Always(question.evaluate(value, TypeMerge::Json, &mut Vec::new()))
             }
         }
     }
@@ -157,14 +159,18 @@ impl Program {
             Operand::Computed(computed) => computed,
         };
         match &computed.how {
-            How::Call(function, args) => Ready::Call(*function, args.iter().map(|arg| self.ready(arg, text)).collect()),
-            How::Truth(node) => Ready::Truth(self.condition(node, text)),
-            How::Cast(of, ty) => Ready::Cast(Box::new(self.ready(of, text)), *ty),
-            How::Extract(of, regex, group) => Ready::Extract(Box::new(self.ready(of, text)), regex.clone(), *group),
-            How::ReplaceFound(of, regex, by) => {
+            ComputedKind::Call(function, args) => {
+                Ready::Call(*function, args.iter().map(|arg| self.ready(arg, text)).collect())
+            }
+            ComputedKind::Truth(node) => Ready::Truth(self.condition(node, text)),
+            ComputedKind::Cast(of, ty) => Ready::Cast(Box::new(self.ready(of, text)), *ty),
+            ComputedKind::Extract(of, regex, group) => {
+                Ready::Extract(Box::new(self.ready(of, text)), regex.clone(), *group)
+            }
+            ComputedKind::ReplaceFound(of, regex, by) => {
                 Ready::ReplaceFound(Box::new(self.ready(of, text)), regex.clone(), by.clone())
             }
-            How::Case(branches, otherwise) => {
+            ComputedKind::Case(branches, otherwise) => {
                 let branches = branches.iter();
                 let branches = branches.map(|(node, value)| (self.condition(node, text), self.ready(value, text)));
                 let branches = branches.collect();
@@ -173,7 +179,7 @@ impl Program {
         }
     }
 
-    fn condition(&mut self, node: &Node, text: &str) -> usize {
+    fn condition(&mut self, node: &ExprNode, text: &str) -> usize {
         let prepared = self.prepare(node, text);
         self.conditions.push(prepared);
         self.conditions.len() - 1
@@ -211,16 +217,21 @@ impl Program {
         Ok(ran)
     }
 
-    fn answer(&mut self, node: &Prepared, ran: &Ran) -> Answer {
+    fn answer(&mut self, node: &Prepared, ran: &Ran) -> TruthMasks {
         let mut scratch = std::mem::take(&mut self.scratch);
-        let mut asking =
-            Asking { ran, mixing: self.mixing, tests: &mut self.tests, scratch: &mut scratch, bad: Vec::new() };
+        let mut asking = BatchEvaluation {
+            ran,
+            type_merge: self.type_merge,
+            tests: &mut self.tests,
+            scratch: &mut scratch,
+            bad: Vec::new(),
+        };
         let mask = asking.mask(node);
         let mut bad = asking.bad;
         self.scratch = scratch;
         bad.sort_by_key(|(row, _)| *row);
         bad.dedup_by_key(|(row, _)| *row);
-        Answer { mask, bad }
+        TruthMasks { mask, bad }
     }
 
     pub fn take_mismatches(&mut self) -> Vec<(Arc<str>, u64)> {
@@ -247,16 +258,16 @@ fn json_text(array: &ArrayRef, ty: &Type) -> ArrayRef {
 }
 
 /// One batch being asked.
-struct Asking<'a> {
+struct BatchEvaluation<'a> {
     ran: &'a Ran,
-    mixing: Mixing,
+    type_merge: TypeMerge,
     tests: &'a mut [(Arc<str>, u64)],
     scratch: &'a mut Vec<u8>,
     /// Rows whose values cannot be worked out.
-    bad: Vec<(u32, Bad)>,
+    bad: Vec<(u32, EvalError)>,
 }
 
-impl Asking<'_> {
+impl BatchEvaluation<'_> {
     fn mask(&mut self, node: &Prepared) -> Mask {
         let first = self.bad.len();
         let mask = self.mask_of(node);
@@ -289,18 +300,19 @@ impl Asking<'_> {
                 Mask::all(*truth, rows)
             }
             Prepared::Column { column, question, test } => {
-                let (mixing, scratch) = (self.mixing, &mut *self.scratch);
+                let (type_merge, scratch) = (self.type_merge, &mut *self.scratch);
                 let (array, ty) = &self.ran.columns[*column];
-                let (mask, mismatches) = each(array, ty, mixing, |value| question.ask(value, mixing, scratch));
+                let (mask, mismatches) =
+                    each(array, ty, type_merge, |value| question.evaluate(value, type_merge, scratch));
                 self.tests[*test].1 += mismatches;
                 mask
             }
             Prepared::Columns { left, compare, right, test } => {
                 let [(left, left_ty), (right, right_ty)] = [&self.ran.columns[*left], &self.ran.columns[*right]];
-                let (mixing, mut other) = (self.mixing, Vec::new());
+                let (type_merge, mut other) = (self.type_merge, Vec::new());
                 let scratch = &mut *self.scratch;
                 let (mask, mismatches) = Mask::of(rows, |row| {
-                    let (a, b) = (value(left, left_ty, mixing, row), value(right, right_ty, mixing, row));
+                    let (a, b) = (value(left, left_ty, type_merge, row), value(right, right_ty, type_merge, row));
                     match values_order(a, b, scratch, &mut other) {
                         Ok(order) => compare.holds(order).into(),
                         Err(truth) => truth,
@@ -310,11 +322,13 @@ impl Asking<'_> {
                 mask
             }
             Prepared::Computed { value, question, test } => {
-                let (ran, mixing) = (self.ran, self.mixing);
+                let (ran, type_merge) = (self.ran, self.type_merge);
                 let (scratch, bad) = (&mut *self.scratch, &mut self.bad);
                 let mut shown = String::new();
-                let (mask, mismatches) = Mask::of(rows, |row| match value.value(row, ran, mixing) {
-                    Ok(datum) => question.ask(in_mixing(datum.as_value(&mut shown), mixing), mixing, scratch),
+                let (mask, mismatches) = Mask::of(rows, |row| match value.value(row, ran, type_merge) {
+                    Ok(datum) => {
+                        question.evaluate(in_mixing(datum.as_value(&mut shown), type_merge), type_merge, scratch)
+                    }
                     Err(reason) => {
                         bad.push((row as u32, reason));
                         Truth::Unknown
@@ -324,11 +338,12 @@ impl Asking<'_> {
                 mask
             }
             Prepared::Pair { left, compare, right, test } => {
-                let (ran, mixing) = (self.ran, self.mixing);
+                let (ran, type_merge) = (self.ran, self.type_merge);
                 let (scratch, bad) = (&mut *self.scratch, &mut self.bad);
                 let (mut other, mut one_shown, mut two_shown) = (Vec::new(), String::new(), String::new());
                 let (mask, mismatches) = Mask::of(rows, |row| {
-                    let both = left.value(row, ran, mixing).and_then(|a| Ok((a, right.value(row, ran, mixing)?)));
+                    let both =
+                        left.value(row, ran, type_merge).and_then(|a| Ok((a, right.value(row, ran, type_merge)?)));
                     let (a, b) = match both {
                         Ok(both) => both,
                         Err(reason) => {
@@ -336,8 +351,8 @@ impl Asking<'_> {
                             return Truth::Unknown;
                         }
                     };
-                    let a = in_mixing(a.as_value(&mut one_shown), mixing);
-                    let b = in_mixing(b.as_value(&mut two_shown), mixing);
+                    let a = in_mixing(a.as_value(&mut one_shown), type_merge);
+                    let b = in_mixing(b.as_value(&mut two_shown), type_merge);
                     match values_order(a, b, scratch, &mut other) {
                         Ok(order) => compare.holds(order).into(),
                         Err(truth) => truth,

@@ -1,55 +1,55 @@
 //! Types of expressions, worked out from those of their columns before any record is read.
 
-use super::ast::{How, Literal, Node, Operand};
+use super::ast::{ComputedKind, ExprNode, Literal, Operand};
 use super::cast_type::CastType;
 use super::datum::Datum;
 use super::error::Error;
 use super::functions::Function;
 use super::path::type_at;
-use crate::column::{Fixed, Mixing, Schema, Type};
+use crate::column::{Fixed, Schema, Type, TypeMerge};
 
 /// The type of the column that `operand` makes over columns of `schema`. It widens as theirs do.
-pub fn type_of(operand: &Operand, schema: &Schema, mixing: Mixing) -> Type {
+pub fn type_of(operand: &Operand, schema: &Schema, type_merge: TypeMerge) -> Type {
     match operand {
         Operand::Column(path) => type_at(schema, path),
         Operand::Literal(literal) => literal_type(literal),
         Operand::Computed(computed) => match &computed.how {
-            How::Truth(_) => Type::Bool,
-            How::Cast(of, ty) => match scalar(type_of(of, schema, mixing)) {
+            ComputedKind::Truth(_) => Type::Bool,
+            ComputedKind::Cast(of, ty) => match scalar(type_of(of, schema, type_merge)) {
                 // What was no text is itself.
                 of if *ty == CastType::Json && !matches!(of, Type::Text | Type::Json | Type::Raw) => of,
                 _ => ty.ty(),
             },
-            How::Extract(..) | How::ReplaceFound(..) => Type::Text,
-            How::Case(branches, otherwise) => {
+            ComputedKind::Extract(..) | ComputedKind::ReplaceFound(..) => Type::Text,
+            ComputedKind::Case(branches, otherwise) => {
                 let values = branches.iter().map(|(_, value)| value).chain(otherwise);
-                values.fold(Type::Null, |ty, value| ty.join(&scalar(type_of(value, schema, mixing)), mixing))
+                values.fold(Type::Null, |ty, value| ty.join(&scalar(type_of(value, schema, type_merge)), type_merge))
             }
             // Text of what is nested; of unlike values it is all that they have in common.
-            How::Call(Function::JsonText, args) => match scalar(type_of(&args[0], schema, mixing)) {
+            ComputedKind::Call(Function::JsonText, args) => match scalar(type_of(&args[0], schema, type_merge)) {
                 Type::Json => Type::Text,
                 other => other,
             },
-            How::Call(function, args) => {
-                let ty = |arg: &Operand| scalar(type_of(arg, schema, mixing));
-                call_type(*function, &mut args.iter().map(ty), mixing)
+            ComputedKind::Call(function, args) => {
+                let ty = |arg: &Operand| scalar(type_of(arg, schema, type_merge));
+                call_type(*function, &mut args.iter().map(ty), type_merge)
             }
         },
     }
 }
 
-fn call_type(function: Function, args: &mut dyn Iterator<Item = Type>, mixing: Mixing) -> Type {
+fn call_type(function: Function, args: &mut dyn Iterator<Item = Type>, type_merge: TypeMerge) -> Type {
     use Function::*;
     match function {
         Divide => Type::Float,
         Add | Subtract | Multiply | FloorDivide | Remainder | Negate | Abs => {
-            args.map(|ty| number(&ty)).reduce(reckoned).map_or(Type::Null, |n| n.ty(mixing))
+            args.map(|ty| number(&ty)).reduce(reckoned).map_or(Type::Null, |n| n.ty(type_merge))
         }
-        Round | Floor | Ceil => args.next().map_or(Type::Null, |ty| number(&ty).ty(mixing)),
+        Round | Floor | Ceil => args.next().map_or(Type::Null, |ty| number(&ty).ty(type_merge)),
         Join | Lower | Upper | Trim | Substr | Replace | SplitPart | Concat => Type::Text,
         Length => Type::Int { fits_double: true },
         StartsWith | EndsWith | Contains => Type::Bool,
-        Coalesce => args.fold(Type::Null, |ty, arg| ty.join(&arg, mixing)),
+        Coalesce => args.fold(Type::Null, |ty, arg| ty.join(&arg, type_merge)),
         NullIf | JsonText => args.next().unwrap_or(Type::Null),
     }
 }
@@ -64,7 +64,7 @@ fn scalar(ty: Type) -> Type {
 
 /// What kind of numbers a column may give.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Numbers {
+enum NumberKinds {
     None,
     Int,
     Decimal,
@@ -72,31 +72,31 @@ enum Numbers {
     Any,
 }
 
-impl Numbers {
-    fn ty(self, mixing: Mixing) -> Type {
+impl NumberKinds {
+    fn ty(self, type_merge: TypeMerge) -> Type {
         match self {
-            Numbers::None => Type::Null,
-            Numbers::Int => Type::Int { fits_double: true },
-            Numbers::Decimal => Type::Decimal,
-            Numbers::Float => Type::Float,
-            Numbers::Any if mixing == Mixing::Text => Type::Text,
-            Numbers::Any => Type::Json,
+            NumberKinds::None => Type::Null,
+            NumberKinds::Int => Type::Int { fits_double: true },
+            NumberKinds::Decimal => Type::Decimal,
+            NumberKinds::Float => Type::Float,
+            NumberKinds::Any if type_merge == TypeMerge::Text => Type::Text,
+            NumberKinds::Any => Type::Json,
         }
     }
 }
 
-fn number(ty: &Type) -> Numbers {
+fn number(ty: &Type) -> NumberKinds {
     match ty {
-        Type::Null => Numbers::None,
-        Type::Int { .. } => Numbers::Int,
-        Type::Decimal | Type::Fixed(Fixed::Decimal { scale: 0, .. }) => Numbers::Decimal,
-        Type::Float | Type::Fixed(Fixed::Decimal { .. }) => Numbers::Float,
-        _ => Numbers::Any,
+        Type::Null => NumberKinds::None,
+        Type::Int { .. } => NumberKinds::Int,
+        Type::Decimal | Type::Fixed(Fixed::Decimal { scale: 0, .. }) => NumberKinds::Decimal,
+        Type::Float | Type::Fixed(Fixed::Decimal { .. }) => NumberKinds::Float,
+        _ => NumberKinds::Any,
     }
 }
 
-fn reckoned(a: Numbers, b: Numbers) -> Numbers {
-    use Numbers::*;
+fn reckoned(a: NumberKinds, b: NumberKinds) -> NumberKinds {
+    use NumberKinds::*;
     match (a, b) {
         (None, _) | (_, None) => None,
         (Any, _) | (_, Any) => Any,
@@ -124,7 +124,7 @@ fn literal_type(literal: &Literal) -> Type {
 
 /// Why an expression cannot go with the columns.
 #[derive(Clone, Debug)]
-pub struct Fault {
+pub struct TypeError {
     /// Byte in the text.
     pub at: usize,
     /// What is wrong.
@@ -133,7 +133,7 @@ pub struct Fault {
     pub hint: Option<String>,
 }
 
-impl Fault {
+impl TypeError {
     /// The error of the text of the expression.
     pub(in crate::transform) fn in_text(self, text: &str) -> Error {
         let error = Error::new(text, self.at, self.message);
@@ -145,30 +145,30 @@ impl Fault {
 }
 
 /// Refuses an argument that no value seen so far can be right for.
-pub(in crate::transform) fn check_node(node: &Node, schema: &Schema) -> Result<(), Fault> {
+pub(in crate::transform) fn check_node(node: &ExprNode, schema: &Schema) -> Result<(), TypeError> {
     match node {
-        Node::And(nodes) | Node::Or(nodes) => nodes.iter().try_for_each(|node| check_node(node, schema)),
-        Node::Not(node) => check_node(node, schema),
-        Node::Test(test, _) => test.operands().into_iter().flatten().try_for_each(|o| check_operand(o, schema)),
+        ExprNode::And(nodes) | ExprNode::Or(nodes) => nodes.iter().try_for_each(|node| check_node(node, schema)),
+        ExprNode::Not(node) => check_node(node, schema),
+        ExprNode::Test(test, _) => test.operands().into_iter().flatten().try_for_each(|o| check_operand(o, schema)),
     }
 }
 
 /// As [`check_node`]. In CSV nothing is known, so that it is not asked.
-pub(in crate::transform) fn check_operand(operand: &Operand, schema: &Schema) -> Result<(), Fault> {
+pub(in crate::transform) fn check_operand(operand: &Operand, schema: &Schema) -> Result<(), TypeError> {
     let Operand::Computed(computed) = operand else { return Ok(()) };
     computed.nodes().try_for_each(|node| check_node(node, schema))?;
     computed.operands().try_for_each(|inner| check_operand(inner, schema))?;
     let at = computed.span.start;
     let (of, wants_text) = match &computed.how {
-        How::Extract(of, ..) | How::ReplaceFound(of, ..) => (vec![of], vec![true]),
-        How::Call(function, args) => {
+        ComputedKind::Extract(of, ..) | ComputedKind::ReplaceFound(of, ..) => (vec![of], vec![true]),
+        ComputedKind::Call(function, args) => {
             let args: Vec<_> = args.iter().enumerate().collect();
             let numbers = args.iter().filter(|(i, _)| function.takes_numbers() || function.takes_count(*i));
             for (_, arg) in numbers {
                 needs(arg, schema, function.name(), false, at)?;
             }
             if *function == Function::Length {
-                let ty = type_of(args[0].1, schema, Mixing::Json);
+                let ty = type_of(args[0].1, schema, TypeMerge::Json);
                 if matches!(ty, Type::Bool | Type::Int { .. } | Type::Float | Type::Decimal) {
                     return needs(args[0].1, schema, "length", true, at);
                 }
@@ -185,8 +185,8 @@ pub(in crate::transform) fn check_operand(operand: &Operand, schema: &Schema) ->
     of.into_iter().zip(wants_text).try_for_each(|(of, text)| needs(of, schema, "a regular expression", text, at))
 }
 
-fn needs(arg: &Operand, schema: &Schema, who: &str, text: bool, at: usize) -> Result<(), Fault> {
-    let ty = type_of(arg, schema, Mixing::Json);
+fn needs(arg: &Operand, schema: &Schema, who: &str, text: bool, at: usize) -> Result<(), TypeError> {
+    let ty = type_of(arg, schema, TypeMerge::Json);
     let fits = match ty {
         Type::Null | Type::Json | Type::Raw => true,
         Type::Text => text,
@@ -210,7 +210,7 @@ fn needs(arg: &Operand, schema: &Schema, who: &str, text: bool, at: usize) -> Re
         true => format!("`cast({column} as string)` makes text of it"),
         false => format!("`cast({column} as float)` reads it as a number"),
     });
-    Err(Fault { at: arg_start(arg).unwrap_or(at), message, hint })
+    Err(TypeError { at: arg_start(arg).unwrap_or(at), message, hint })
 }
 
 fn arg_start(arg: &Operand) -> Option<usize> {

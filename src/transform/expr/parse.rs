@@ -1,6 +1,6 @@
 //! From text to an expression: a Pratt parser over its tokens.
 
-use super::ast::{Compare, Computed, Expr, How, Literal, Node, Operand, Test};
+use super::ast::{Compare, Computed, ComputedKind, Expr, ExprNode, Literal, Operand, Test};
 use super::cast_type::{CastType, KNOWN_TYPES, Zone, offset};
 use super::error::Error;
 use super::functions::{FORMS, FUNCTIONS, Function};
@@ -110,7 +110,7 @@ pub fn parse_casts(text: &str) -> Result<Vec<(Path, CastType)>, Error> {
 /// What stands between operators.
 enum Parsed {
     Value(Operand),
-    Truth(Node),
+    Truth(ExprNode),
 }
 
 struct Parser<'a> {
@@ -189,10 +189,10 @@ impl<'a> Parser<'a> {
         let mut left = if self.accept_word("not") {
             let at = self.peek().span.start;
             let inner = self.expression(power::NOT, depth + 1)?;
-            Parsed::Truth(Node::Not(Box::new(self.node_of(inner, at)?)))
+            Parsed::Truth(ExprNode::Not(Box::new(self.node_of(inner, at)?)))
         } else if self.accept(&Token::Operator(Function::Subtract)) {
             let of = self.operand(power::SIGN, depth)?;
-            self.computed(How::Call(Function::Negate, vec![of]), start)
+            self.computed(ComputedKind::Call(Function::Negate, vec![of]), start)
         } else if self.accept(&Token::Operator(Function::Add)) {
             Parsed::Value(self.operand(power::SIGN, depth)?)
         } else {
@@ -215,7 +215,7 @@ impl<'a> Parser<'a> {
                     let left_operand = self.operand_of(left, start)?;
                     self.advance();
                     let right = self.operand(binding, depth)?;
-                    left = self.computed(How::Call(function, vec![left_operand, right]), start);
+                    left = self.computed(ComputedKind::Call(function, vec![left_operand, right]), start);
                     continue;
                 }
                 _ => return Ok(left),
@@ -247,7 +247,7 @@ impl<'a> Parser<'a> {
         let operator = self.advance();
         let asked = |parser: &Self, test| {
             let end = parser.tokens[parser.next - 1].span.end;
-            Node::Test(test, start..end)
+            ExprNode::Test(test, start..end)
         };
         let node = match operator.token {
             Token::Compare(compare) => {
@@ -293,7 +293,7 @@ impl<'a> Parser<'a> {
                         let high = self.value(depth)?;
                         let from = asked(self, Test::Compare(left.clone(), Compare::GreaterOrEqual, low));
                         let to = asked(self, Test::Compare(left, Compare::LessOrEqual, high));
-                        negate(negated, Node::And(vec![from, to]))
+                        negate(negated, ExprNode::And(vec![from, to]))
                     }
                     _ => {
                         let pattern = self.pattern(|text| Pattern::like(text, word == "ilike"))?;
@@ -323,7 +323,7 @@ impl<'a> Parser<'a> {
         let start = self.peek().span.start;
         Ok(match self.expression(0, depth + 1)? {
             Parsed::Value(operand) => operand,
-            Parsed::Truth(node) => match self.computed(How::Truth(node), start) {
+            Parsed::Truth(node) => match self.computed(ComputedKind::Truth(node), start) {
                 Parsed::Value(operand) => operand,
                 Parsed::Truth(_) => unreachable!("what is computed is a value"),
             },
@@ -331,14 +331,14 @@ impl<'a> Parser<'a> {
     }
 
     /// Any expression, as a condition.
-    fn condition(&mut self, depth: usize) -> Result<Node, Error> {
+    fn condition(&mut self, depth: usize) -> Result<ExprNode, Error> {
         let start = self.peek().span.start;
         let parsed = self.expression(0, depth + 1)?;
         self.node_of(parsed, start)
     }
 
     /// The value `how`, whose text started at `start` and ends here.
-    fn computed(&self, how: How, start: usize) -> Parsed {
+    fn computed(&self, how: ComputedKind, start: usize) -> Parsed {
         let end = self.tokens[self.next.saturating_sub(1)].span.end.max(start);
         Parsed::Value(Operand::Computed(Box::new(Computed { how, span: start..end })))
     }
@@ -360,7 +360,7 @@ impl<'a> Parser<'a> {
                 }
                 let ty = self.cast_type()?;
                 self.expect(&Token::Close, "expected `)`")?;
-                return Ok(self.computed(How::Cast(of, ty), span.start));
+                return Ok(self.computed(ComputedKind::Cast(of, ty), span.start));
             }
             "if" => {
                 let condition = self.condition(depth)?;
@@ -368,7 +368,7 @@ impl<'a> Parser<'a> {
                 let yes = self.any_value(depth)?;
                 let no = if self.accept(&Token::Comma) { Some(self.any_value(depth)?) } else { None };
                 self.expect(&Token::Close, "expected `)`")?;
-                return Ok(self.computed(How::Case(vec![(condition, yes)], no), span.start));
+                return Ok(self.computed(ComputedKind::Case(vec![(condition, yes)], no), span.start));
             }
             "regexp_extract" | "regexp_replace" => {
                 let of = self.any_value(depth)?;
@@ -386,11 +386,11 @@ impl<'a> Parser<'a> {
                             format!("the expression has no group of that number; it has {}", regex.captures_len() - 1);
                         return Err(Error::new(self.text, at, message));
                     }
-                    How::Extract(of, regex, group)
+                    ComputedKind::Extract(of, regex, group)
                 } else {
                     self.expect(&Token::Comma, "expected `,` and what to put there")?;
                     match self.literal() {
-                        Some(Literal::Text(by)) => How::ReplaceFound(of, regex, by),
+                        Some(Literal::Text(by)) => ComputedKind::ReplaceFound(of, regex, by),
                         _ => return Err(self.error_here("expected text in single quotes")),
                     }
                 };
@@ -427,7 +427,7 @@ impl<'a> Parser<'a> {
             let message = format!("`{word}` takes {wanted} arguments, and is given {}", args.len());
             return Err(Error::new(self.text, span.start, message));
         }
-        Ok(self.computed(How::Call(function, args), span.start))
+        Ok(self.computed(ComputedKind::Call(function, args), span.start))
     }
 
     /// `case when … then … else … end`, after its first word, which started at `start`.
@@ -441,7 +441,7 @@ impl<'a> Parser<'a> {
                 Some(subject) => {
                     let value = self.any_value(depth)?;
                     let end = self.tokens[self.next - 1].span.end;
-                    Node::Test(Test::Compare(subject.clone(), Compare::Equal, value), at..end)
+                    ExprNode::Test(Test::Compare(subject.clone(), Compare::Equal, value), at..end)
                 }
             };
             if !self.accept_word("then") {
@@ -456,7 +456,7 @@ impl<'a> Parser<'a> {
         if !self.accept_word("end") {
             return Err(self.error_here("expected `when`, `else` or `end`"));
         }
-        Ok(self.computed(How::Case(branches, otherwise), start))
+        Ok(self.computed(ComputedKind::Case(branches, otherwise), start))
     }
 
     /// True at the word `case` that starts one, and is no column.
@@ -674,7 +674,7 @@ impl<'a> Parser<'a> {
     }
 
     /// As something that is true or false.
-    fn node_of(&self, parsed: Parsed, at: usize) -> Result<Node, Error> {
+    fn node_of(&self, parsed: Parsed, at: usize) -> Result<ExprNode, Error> {
         match parsed {
             Parsed::Truth(node) => Ok(node),
             Parsed::Value(operand) => {
@@ -683,7 +683,7 @@ impl<'a> Parser<'a> {
                     return Err(Error::new(self.text, at, message));
                 }
                 let end = self.tokens[self.next.saturating_sub(1)].span.end.max(at);
-                Ok(Node::Test(Test::Truth(operand), at..end))
+                Ok(ExprNode::Test(Test::Truth(operand), at..end))
             }
         }
     }
@@ -699,24 +699,24 @@ impl<'a> Parser<'a> {
     }
 }
 
-fn joined(left: Node, right: Node, and: bool) -> Node {
+fn joined(left: ExprNode, right: ExprNode, and: bool) -> ExprNode {
     match (left, and) {
         // A chain is one list, so that its length is no depth.
-        (Node::And(mut nodes), true) => {
+        (ExprNode::And(mut nodes), true) => {
             nodes.push(right);
-            Node::And(nodes)
+            ExprNode::And(nodes)
         }
-        (Node::Or(mut nodes), false) => {
+        (ExprNode::Or(mut nodes), false) => {
             nodes.push(right);
-            Node::Or(nodes)
+            ExprNode::Or(nodes)
         }
-        (left, true) => Node::And(vec![left, right]),
-        (left, false) => Node::Or(vec![left, right]),
+        (left, true) => ExprNode::And(vec![left, right]),
+        (left, false) => ExprNode::Or(vec![left, right]),
     }
 }
 
-fn negate(negated: bool, node: Node) -> Node {
-    if negated { Node::Not(Box::new(node)) } else { node }
+fn negate(negated: bool, node: ExprNode) -> ExprNode {
+    if negated { ExprNode::Not(Box::new(node)) } else { node }
 }
 
 fn single_quotes_hint(error: Error, found: &Token) -> Error {

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::column::testing::{any_rows, batch, infer_schema};
-use crate::column::{Batch, Field, Mixing, Morsel, Schema, Type};
+use crate::column::{Batch, Field, Morsel, Schema, Type, TypeMerge};
 use crate::format::decode::Outcome;
-use crate::format::ndjson::{self, DecodeOptions, Keys, UnknownKey};
+use crate::format::ndjson::{self, DecodeOptions, UnknownKey, ValueTypes};
 
 fn error(text: &str) -> (usize, String) {
     let error = parse(text).expect_err(text);
@@ -91,26 +91,26 @@ fn raw(rows: &[Value]) -> Batch {
     let text: String = rows.iter().map(|row| format!("{row}\n")).collect();
     let morsel = Morsel::from_vec(text.into_bytes(), 0, 0);
     let options = DecodeOptions {
-        unknown_key: UnknownKey::Surprise,
-        new_columns: Keys::Raw,
+        unknown_key: UnknownKey::SchemaMismatch,
+        new_columns: ValueTypes::Raw,
         freeze: false,
         max_record_bytes: 1 << 20,
         max_cells: usize::MAX,
         record_spans: false,
     };
-    let schema = Arc::new(ndjson::infer(&morsel, Keys::Raw, 1 << 20));
+    let schema = Arc::new(ndjson::infer(&morsel, ValueTypes::Raw, 1 << 20));
     match ndjson::decode(&morsel, &schema, &options) {
         Outcome::Decoded(decoded) => decoded.batch,
-        Outcome::Surprise(surprise) => panic!("{}", surprise.what),
+        Outcome::SchemaMismatch(surprise) => panic!("{}", surprise.what),
     }
 }
 
 fn typed(rows: &[Value]) -> Batch {
-    batch(rows, Arc::new(infer_schema(rows, Mixing::Json)))
+    batch(rows, Arc::new(infer_schema(rows, TypeMerge::Json)))
 }
 
-fn kept(batch: &Batch, text: &str, mixing: Mixing) -> (Vec<usize>, u64) {
-    let mut predicate = Predicate::new(&parse(text).unwrap(), mixing);
+fn kept(batch: &Batch, text: &str, type_merge: TypeMerge) -> (Vec<usize>, u64) {
+    let mut predicate = Predicate::new(&parse(text).unwrap(), type_merge);
     let (rows, bad) = predicate.rows(batch).unwrap();
     assert!(bad.is_empty(), "{bad:?}");
     (rows.set_indices().collect(), predicate.take_mismatches().iter().map(|(_, rows)| rows).sum())
@@ -118,8 +118,8 @@ fn kept(batch: &Batch, text: &str, mixing: Mixing) -> (Vec<usize>, u64) {
 
 #[track_caller]
 fn check(rows: &[Value], text: &str, expected: &[usize], mismatches: u64) {
-    assert_eq!(kept(&raw(rows), text, Mixing::Json), (expected.to_vec(), mismatches), "raw: {text}");
-    assert_eq!(kept(&typed(rows), text, Mixing::Json), (expected.to_vec(), mismatches), "typed: {text}");
+    assert_eq!(kept(&raw(rows), text, TypeMerge::Json), (expected.to_vec(), mismatches), "raw: {text}");
+    assert_eq!(kept(&typed(rows), text, TypeMerge::Json), (expected.to_vec(), mismatches), "typed: {text}");
 }
 
 #[test]
@@ -209,7 +209,7 @@ fn numbers_are_compared_by_their_digits() {
         ("n > 0.0999999999999999999999", &[0, 1, 2, 3]),
         ("n = 0", &[4]),
     ] {
-        assert_eq!(kept(&raw, text, Mixing::Json), (expected.to_vec(), 0), "{text}");
+        assert_eq!(kept(&raw, text, TypeMerge::Json), (expected.to_vec(), 0), "{text}");
     }
 }
 
@@ -233,22 +233,22 @@ fn cells_of_csv_are_what_they_are_compared_with() {
         ("c like '%0'", &[0, 1], 0),
         ("c in (10, 'n/a')", &[0, 3], 0),
     ] {
-        assert_eq!(kept(&batch, text, Mixing::Text), (expected.to_vec(), mismatches), "{text}");
+        assert_eq!(kept(&batch, text, TypeMerge::Text), (expected.to_vec(), mismatches), "{text}");
     }
     // Typed columns answer as their cells would.
     let rows = [json!({"n": 10, "f": 9.5, "b": true})];
     let typed = typed(&rows);
     for text in ["n = '10'", "f = '9.5'", "n > '1'", "b = 'True'", "b", "f like '9%'", "n = 10 and f < 10"] {
-        assert_eq!(kept(&typed, text, Mixing::Text), (vec![0], 0), "{text}");
+        assert_eq!(kept(&typed, text, TypeMerge::Text), (vec![0], 0), "{text}");
     }
 }
 
 /// Three-valued logic by the book, over rows as JSON.
-fn twin(node: &Node, row: &Value) -> Option<bool> {
+fn twin(node: &ExprNode, row: &Value) -> Option<bool> {
     match node {
         // One that decides does so whatever the others are; else one that is unknown leaves it so.
-        Node::And(nodes) | Node::Or(nodes) => {
-            let deciding = matches!(node, Node::Or(_));
+        ExprNode::And(nodes) | ExprNode::Or(nodes) => {
+            let deciding = matches!(node, ExprNode::Or(_));
             let all: Vec<_> = nodes.iter().map(|n| twin(n, row)).collect();
             match all.contains(&Some(deciding)) {
                 true => Some(deciding),
@@ -256,13 +256,13 @@ fn twin(node: &Node, row: &Value) -> Option<bool> {
                 false => Some(!deciding),
             }
         }
-        Node::Not(node) => twin(node, row).map(|b| !b),
-        Node::Test(Test::IsNull(operand), _) => Some(value_of(operand, row).is_null()),
-        Node::Test(Test::Truth(operand), _) => value_of(operand, row).as_bool(),
-        Node::Test(Test::Compare(left, compare, right), _) => {
+        ExprNode::Not(node) => twin(node, row).map(|b| !b),
+        ExprNode::Test(Test::IsNull(operand), _) => Some(value_of(operand, row).is_null()),
+        ExprNode::Test(Test::Truth(operand), _) => value_of(operand, row).as_bool(),
+        ExprNode::Test(Test::Compare(left, compare, right), _) => {
             Some(compare.holds(order(&value_of(left, row), &value_of(right, row))?))
         }
-        Node::Test(Test::In(operand, list), _) => {
+        ExprNode::Test(Test::In(operand, list), _) => {
             let value = value_of(operand, row);
             let one = |l: &Literal| Some(order(&value, &value_of(&Operand::Literal(l.clone()), row))?.is_eq());
             let all: Vec<_> = list.iter().map(one).collect();
@@ -273,7 +273,7 @@ fn twin(node: &Node, row: &Value) -> Option<bool> {
                 false => all.contains(&Some(false)).then_some(false),
             }
         }
-        Node::Test(Test::Matches(..), _) => unreachable!("not generated"),
+        ExprNode::Test(Test::Matches(..), _) => unreachable!("not generated"),
     }
 }
 
@@ -344,7 +344,7 @@ proptest! {
     fn conditions_hold_where_their_words_do(rows in any_rows(20), text in any_condition()) {
         let expr = parse(&text).unwrap();
         let expected: Vec<usize> = (0..rows.len()).filter(|&i| twin(&expr.node, &rows[i]) == Some(true)).collect();
-        prop_assert_eq!(kept(&raw(&rows), &text, Mixing::Json).0, expected, "{}", text);
+        prop_assert_eq!(kept(&raw(&rows), &text, TypeMerge::Json).0, expected, "{}", text);
     }
 }
 
@@ -355,7 +355,8 @@ fn made(rows: &[Value], text: &str) -> Vec<Result<Value, String>> {
     let assignments = parse_assignments(&format!("x = {text}")).unwrap_or_else(|e| panic!("{text}: {e}"));
     let operand = &assignments[0].value;
     let made = |batch: &Batch, ty: Type| -> Vec<Result<Value, String>> {
-        let (array, bad) = Maker::new(operand, &format!("x = {text}"), Mixing::Json, false).column(batch, &ty).unwrap();
+        let (array, bad) =
+            ExprColumnBuilder::new(operand, &format!("x = {text}"), TypeMerge::Json, false).column(batch, &ty).unwrap();
         assert_eq!(array.data_type(), &ty.to_arrow(), "{text}");
         let values = crate::column::json_text::JsonValues::new(&array, &ty);
         (0..batch.rows)
@@ -370,7 +371,7 @@ fn made(rows: &[Value], text: &str) -> Vec<Result<Value, String>> {
             .collect()
     };
     let typed = typed(rows);
-    let ty = type_of(operand, &typed.schema, Mixing::Json);
+    let ty = type_of(operand, &typed.schema, TypeMerge::Json);
     let of_typed = made(&typed, ty);
     let of_raw = made(&raw(rows), Type::Raw);
     // 1.0 and 1 are one number; which it is depends on the column's other values.
@@ -468,7 +469,7 @@ fn what_is_bad_in_a_condition_counts_only_where_it_decides() {
     let rows = [json!({"a": 6, "b": 0}), json!({"a": 6, "b": 2}), json!({"a": 6, "b": null})];
     let batch = typed(&rows);
     let asked = |text: &str| {
-        let (yes, bad) = Predicate::new(&parse(text).unwrap(), Mixing::Json).rows(&batch).unwrap();
+        let (yes, bad) = Predicate::new(&parse(text).unwrap(), TypeMerge::Json).rows(&batch).unwrap();
         let bad: Vec<u32> = bad.iter().map(|(row, _)| *row).collect();
         (yes.set_indices().collect::<Vec<_>>(), bad)
     };

@@ -8,7 +8,7 @@ use arrow_array::{Array, ArrayRef};
 
 use super::decimal::{self, Decimal};
 use super::mask::{Mask, Truth};
-use crate::column::{Mixing, Type};
+use crate::column::{Type, TypeMerge};
 use crate::format::json_text::unescape;
 use crate::format::number::write_float;
 
@@ -31,9 +31,9 @@ pub(super) enum Value<'a> {
 
 /// Text that was worked out from cells of CSV is what it is compared with, as the cells are.
 #[inline]
-pub(super) fn in_mixing(value: Value<'_>, mixing: Mixing) -> Value<'_> {
+pub(super) fn in_mixing(value: Value<'_>, type_merge: TypeMerge) -> Value<'_> {
     match value {
-        Value::Text(text) if mixing == Mixing::Text => Value::Cell(text),
+        Value::Text(text) if type_merge == TypeMerge::Text => Value::Cell(text),
         other => other,
     }
 }
@@ -63,7 +63,7 @@ pub(super) fn number_order(value: Value<'_>, number: &Decimal) -> Option<Orderin
 #[inline]
 pub(super) fn with_text<T>(
     value: Value<'_>,
-    mixing: Mixing,
+    type_merge: TypeMerge,
     scratch: &mut Vec<u8>,
     ask: impl FnOnce(Option<&str>) -> T,
 ) -> T {
@@ -74,7 +74,7 @@ pub(super) fn with_text<T>(
             unescape(text.as_bytes(), scratch);
             ask(std::str::from_utf8(scratch).ok())
         }
-        _ if mixing == Mixing::Json => ask(None),
+        _ if type_merge == TypeMerge::Json => ask(None),
         Value::Digits(text) => ask(Some(text)),
         Value::Bool(b) => ask(Some(if b { "true" } else { "false" })),
         Value::Int(i) => ask(Some(itoa::Buffer::new().format(i))),
@@ -118,7 +118,8 @@ pub(super) fn values_order(
     {
         return Ok(order);
     }
-    with_text(a, Mixing::Json, one, |a| with_text(b, Mixing::Json, two, |b| Some(a?.cmp(b?)))).ok_or(Truth::Mismatch)
+    with_text(a, TypeMerge::Json, one, |a| with_text(b, TypeMerge::Json, two, |b| Some(a?.cmp(b?))))
+        .ok_or(Truth::Mismatch)
 }
 
 /// Asks every value of `array`, a column of type `ty`. The type is looked at once.
@@ -126,7 +127,7 @@ pub(super) fn values_order(
 pub(super) fn each(
     array: &ArrayRef,
     ty: &Type,
-    mixing: Mixing,
+    type_merge: TypeMerge,
     mut ask: impl FnMut(Value<'_>) -> Truth,
 ) -> (Mask, u64) {
     macro_rules! each_valid {
@@ -143,7 +144,7 @@ pub(super) fn each(
         Type::Int { .. } => each_valid!(array.as_primitive::<Int64Type>(), row => |i| Value::Int(i128::from(i))),
         Type::Decimal => each_valid!(array.as_primitive::<Decimal128Type>(), row => Value::Int),
         Type::Float => each_valid!(array.as_primitive::<Float64Type>(), row => Value::Float),
-        Type::Text if mixing == Mixing::Text => each_valid!(array.as_string_view(), row => Value::Cell),
+        Type::Text if type_merge == TypeMerge::Text => each_valid!(array.as_string_view(), row => Value::Cell),
         Type::Text => each_valid!(array.as_string_view(), row => Value::Text),
         Type::Json | Type::Raw => each_valid!(array.as_string_view(), row => json_value),
         Type::Fixed(_) | Type::Struct(_) | Type::List(_) | Type::Map(_) => {
@@ -154,7 +155,7 @@ pub(super) fn each(
 
 /// The value at `row` of a column.
 #[inline]
-pub(super) fn value<'a>(array: &'a ArrayRef, ty: &Type, mixing: Mixing, row: usize) -> Value<'a> {
+pub(super) fn value<'a>(array: &'a ArrayRef, ty: &Type, type_merge: TypeMerge, row: usize) -> Value<'a> {
     if array.is_null(row) {
         return Value::Null;
     }
@@ -164,7 +165,7 @@ pub(super) fn value<'a>(array: &'a ArrayRef, ty: &Type, mixing: Mixing, row: usi
         Type::Int { .. } => Value::Int(array.as_primitive::<Int64Type>().value(row).into()),
         Type::Decimal => Value::Int(array.as_primitive::<Decimal128Type>().value(row)),
         Type::Float => Value::Float(array.as_primitive::<Float64Type>().value(row)),
-        Type::Text if mixing == Mixing::Text => Value::Cell(array.as_string_view().value(row)),
+        Type::Text if type_merge == TypeMerge::Text => Value::Cell(array.as_string_view().value(row)),
         Type::Text => Value::Text(array.as_string_view().value(row)),
         Type::Json | Type::Raw => json_value(array.as_string_view().value(row)),
         Type::Fixed(_) | Type::Struct(_) | Type::List(_) | Type::Map(_) => Value::Nested,

@@ -17,4 +17,4 @@ pub use context::RESULTS;
 pub use error::SqlError;
 pub use query::Query;
 pub use table::TableFile;
-pub use whole::{Answer, Resources};
+pub use whole::{QueryResources, QueryRows};

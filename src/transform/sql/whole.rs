@@ -21,7 +21,7 @@ use crate::column::{Batch, Schema};
 
 /// What a query may use.
 #[derive(Clone, Debug)]
-pub struct Resources {
+pub struct QueryResources {
     /// Bytes that sorts, groups and joins hold, all together.
     pub max_bytes: usize,
     /// Where sorts and groups go beyond that; `None` is the system's folder for temporary files.
@@ -32,7 +32,7 @@ pub struct Resources {
 
 /// The rows of an answer, as they come.
 #[derive(Debug)]
-pub struct Answer {
+pub struct QueryRows {
     schema: Arc<Schema>,
     /// `None` is the end: a thread that is merely gone has not come to it.
     batches: Receiver<Result<Option<Batch>, SqlError>>,
@@ -43,7 +43,7 @@ pub struct Answer {
 impl Query {
     /// Puts the query to tables, which have these names. Blocks until it is planned; not to be called from an asynchronous
     /// task.
-    pub fn over(&self, tables: Vec<(String, TableFile)>, resources: &Resources) -> Result<Answer, SqlError> {
+    pub fn over(&self, tables: Vec<(String, TableFile)>, resources: &QueryResources) -> Result<QueryRows, SqlError> {
         let largest = tables.iter().map(|(_, table)| table.bytes()).max().unwrap_or(0);
         let beside: u64 = tables.iter().map(|(_, table)| table.bytes()).sum::<u64>() - largest;
         let row_bytes = tables.iter().map(|(_, table)| table.bytes() / table.rows().max(1)).max().unwrap_or(0);
@@ -81,18 +81,18 @@ impl Query {
         };
         let thread = std::thread::Builder::new().name("query".into()).spawn(work);
         thread.map_err(|cause| SqlError::new(format!("no thread can be started: {cause}")))?;
-        Ok(Answer { schema, batches, begun: false })
+        Ok(QueryRows { schema, batches, begun: false })
     }
 }
 
-impl Answer {
+impl QueryRows {
     /// Its columns.
     pub fn schema(&self) -> &Arc<Schema> {
         &self.schema
     }
 }
 
-impl Iterator for Answer {
+impl Iterator for QueryRows {
     type Item = Result<Batch, SqlError>;
 
     /// A batch without rows first, which has the columns.
@@ -111,7 +111,7 @@ impl Iterator for Answer {
 /// Pieces on disk that a sort merges at once; of more it makes larger ones first.
 const MAX_MERGED: usize = 16;
 
-fn runtime_env(resources: &Resources) -> Result<Arc<RuntimeEnv>, SqlError> {
+fn runtime_env(resources: &QueryResources) -> Result<Arc<RuntimeEnv>, SqlError> {
     let mode = match &resources.folder {
         Some(folder) => DiskManagerMode::Directories(vec![folder.clone()]),
         None => DiskManagerMode::OsTmpDirectory,
@@ -130,7 +130,7 @@ const BATCH_BYTES: u64 = 512 << 10;
 
 /// With batches that are small beside the memory, whatever the width of the rows: a merge of what a sort has put on disk
 /// holds one of each piece, and has no other way.
-fn with_batches(config: SessionConfig, row_bytes: u64, resources: &Resources) -> SessionConfig {
+fn with_batches(config: SessionConfig, row_bytes: u64, resources: &QueryResources) -> SessionConfig {
     let bytes = BATCH_BYTES.min(resources.max_bytes as u64 / 128);
     let rows = usize::try_from(bytes / row_bytes.max(1)).unwrap_or(usize::MAX).clamp(64, 8192);
     let mut config = config.with_batch_size(rows);

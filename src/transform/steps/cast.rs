@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use crate::column::{Batch, Schema, Type};
 use crate::transform::binding::Binding;
+use crate::transform::derived_column::DerivedColumn;
 use crate::transform::describe::StepText;
 use crate::transform::error::Error;
-use crate::transform::expr::{self, CastType, How, Operand, Path, parse_casts, type_at};
-use crate::transform::kind::{Form, Properties, RunningStep, StepKind, WrittenStep};
-use crate::transform::made_column::MadeColumn;
+use crate::transform::expr::{self, CastType, ComputedKind, Operand, Path, parse_casts, type_at};
+use crate::transform::kind::{ArgumentForm, Properties, RunningStep, StepKind, WrittenStep};
 use crate::transform::needed::Needed;
 use crate::transform::options::StepOptions;
 use crate::transform::row_tracker::RowTracker;
@@ -30,7 +30,7 @@ impl Cast {
 
 impl WrittenStep for Cast {
     const WORD: &'static str = "cast";
-    const FORM: Form = Form::Names;
+    const FORM: ArgumentForm = ArgumentForm::Names;
 
     fn parse(text: &str, _: u64) -> Result<Vec<Self>, expr::Error> {
         Cast::parse(text).map(|step| vec![step])
@@ -74,9 +74,9 @@ impl StepKind for Cast {
 
     fn start(&self, options: &StepOptions) -> Running {
         let made = self.casts.iter().map(|(path, ty)| {
-            let how = How::Cast(Operand::Column(path.clone()), *ty);
+            let how = ComputedKind::Cast(Operand::Column(path.clone()), *ty);
             let label = format!("{} {}:{ty}", Self::WORD, path.column);
-            MadeColumn::changed(path.column.clone(), how, &self.text, label, options.mixing)
+            DerivedColumn::changed(path.column.clone(), how, &self.text, label, options.type_merge)
         });
         Running(made.collect())
     }
@@ -84,7 +84,7 @@ impl StepKind for Cast {
 
 /// Casts at work.
 #[derive(Debug)]
-pub struct Running(Vec<MadeColumn>);
+pub struct Running(Vec<DerivedColumn>);
 
 impl RunningStep for Running {
     fn output_schema(&self, schema: Schema, options: &StepOptions) -> Result<Schema, Error> {
@@ -96,6 +96,6 @@ impl RunningStep for Running {
     }
 
     fn take_mismatches(&mut self) -> Vec<(Arc<str>, u64)> {
-        self.0.iter_mut().flat_map(MadeColumn::take_mismatches).collect()
+        self.0.iter_mut().flat_map(DerivedColumn::take_mismatches).collect()
     }
 }

@@ -8,12 +8,12 @@ use arrow_array::BooleanArray;
 use crate::column::{Batch, Schema};
 use crate::transform::binding::Binding;
 use crate::transform::cell::Cell;
-use crate::transform::describe::{Runs, StepText};
+use crate::transform::describe::{StepMemory, StepText};
 use crate::transform::distinct::Distinct;
 use crate::transform::error::Error;
 use crate::transform::expr::{self, Path, parse_names};
 use crate::transform::key::KeyWriter;
-use crate::transform::kind::{Form, Properties, RunningStep, StepKind, WrittenStep};
+use crate::transform::kind::{ArgumentForm, Properties, RunningStep, StepKind, WrittenStep};
 use crate::transform::needed::Needed;
 use crate::transform::options::StepOptions;
 use crate::transform::row_tracker::RowTracker;
@@ -42,7 +42,7 @@ impl Deduplicate {
 
 impl WrittenStep for Deduplicate {
     const WORD: &'static str = "dedupe";
-    const FORM: Form = Form::Names;
+    const FORM: ArgumentForm = ArgumentForm::Names;
 
     fn parse(text: &str, _: u64) -> Result<Vec<Self>, expr::Error> {
         Deduplicate::parse(text).map(|step| vec![step])
@@ -55,7 +55,7 @@ impl StepKind for Deduplicate {
     fn describe(&self) -> StepText {
         let names = || self.columns.iter().map(|path| &*path.column).collect::<Vec<_>>().join(",");
         let text = self.text.as_ref().map_or_else(names, |text| text.to_string());
-        StepText::new(Self::WORD, text).that(Runs::Remembers)
+        StepText::new(Self::WORD, text).that(StepMemory::Remembers)
     }
 
     fn properties(&self) -> Properties {

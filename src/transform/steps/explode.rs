@@ -8,7 +8,7 @@ use arrow_buffer::{BooleanBufferBuilder, NullBuffer};
 use arrow_select::take::take;
 
 use crate::column::views::{MAX_INLINE_BYTES, Views, make_view};
-use crate::column::{Batch, Mixing, Schema, Type};
+use crate::column::{Batch, Schema, Type, TypeMerge};
 use crate::format::json_path;
 use crate::transform::binding::Binding;
 use crate::transform::describe::StepText;
@@ -57,9 +57,9 @@ impl StepKind for Explode {
         let Explode { column: path, text } = self;
         columns.resolve_whole(path, text, "exploded")?;
         let fail = |holds: &str| Err(expr::Error::new(text, path.at, format!("`{path}` holds {holds}, not lists")));
-        match (type_at(columns.schema(), path), columns.mixing()) {
-            (Type::List(_) | Type::Json | Type::Raw, _) | (Type::Null, Mixing::Json) => {}
-            (Type::Null | Type::Text, Mixing::Text) => {
+        match (type_at(columns.schema(), path), columns.type_merge()) {
+            (Type::List(_) | Type::Json | Type::Raw, _) | (Type::Null, TypeMerge::Json) => {}
+            (Type::Null | Type::Text, TypeMerge::Text) => {
                 let hint = Hint::from("where they are JSON, ").step("cast", format!("{path}:json"));
                 let hint = hint.words(" before makes lists of them");
                 return fail("cells of CSV").map_err(|error| error.with_hint(hint));

@@ -6,7 +6,7 @@ use arrow_array::BooleanArray;
 use arrow_array::cast::AsArray;
 use arrow_buffer::BooleanBufferBuilder;
 
-use crate::column::{Batch, Mixing, Schema};
+use crate::column::{Batch, Schema, TypeMerge};
 use crate::position::FieldPath;
 use crate::transform::binding::Binding;
 use crate::transform::cell::{Cell, cell_of};
@@ -114,7 +114,7 @@ impl StepKind for Filter {
         let text = expr.text.clone();
         columns.resolve_each(&text, |each| expr.node.paths_mut(each))?;
         columns.check_tests(&text, |each| expr.node.tests(each))?;
-        if columns.mixing() == Mixing::Json {
+        if columns.type_merge() == TypeMerge::Json {
             expr::check_node(&expr.node, columns.schema()).map_err(|fault| fault.in_text(&text))?;
         }
         Ok(())
@@ -131,14 +131,14 @@ impl StepKind for Filter {
         match self {
             Filter::Conditions(conditions) => Running::Conditions(conditions.iter().map(prepare).collect()),
             Filter::Expression(expr) => {
-                Running::Expression(Box::new(Predicate::new(expr, options.mixing)), expr.text.clone())
+                Running::Expression(Box::new(Predicate::new(expr, options.type_merge)), expr.text.clone())
             }
         }
     }
 }
 
 /// True if values in it are worked out, of which some may be impossible.
-fn computes(node: &expr::Node) -> bool {
+fn computes(node: &expr::ExprNode) -> bool {
     let mut found = false;
     node.tests(&mut |test, _| {
         found |= test.operands().into_iter().flatten().any(|o| matches!(o, Operand::Computed(_)));

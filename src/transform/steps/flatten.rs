@@ -12,7 +12,7 @@ use crate::transform::binding::Binding;
 use crate::transform::describe::StepText;
 use crate::transform::error::Error;
 use crate::transform::expr::{self, Hint};
-use crate::transform::kind::{Form, Properties, RunningStep, StepKind, WrittenStep};
+use crate::transform::kind::{ArgumentForm, Properties, RunningStep, StepKind, WrittenStep};
 use crate::transform::needed::Needed;
 use crate::transform::options::StepOptions;
 use crate::transform::row_tracker::RowTracker;
@@ -32,7 +32,7 @@ impl Flatten {
 
 impl WrittenStep for Flatten {
     const WORD: &'static str = "flatten";
-    const FORM: Form = Form::TextOr(".");
+    const FORM: ArgumentForm = ArgumentForm::TextOr(".");
 
     fn parse(text: &str, _: u64) -> Result<Vec<Self>, expr::Error> {
         Ok(vec![Flatten::by(text)])

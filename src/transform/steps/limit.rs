@@ -2,10 +2,10 @@
 
 use crate::column::{Batch, Schema};
 use crate::transform::binding::Binding;
-use crate::transform::describe::{Runs, StepText};
+use crate::transform::describe::{StepMemory, StepText};
 use crate::transform::error::Error;
 use crate::transform::expr;
-use crate::transform::kind::{Form, Properties, RunningStep, StepKind, WrittenStep};
+use crate::transform::kind::{ArgumentForm, Properties, RunningStep, StepKind, WrittenStep};
 use crate::transform::needed::Needed;
 use crate::transform::options::StepOptions;
 use crate::transform::row_tracker::RowTracker;
@@ -16,7 +16,7 @@ pub struct Limit(pub u64);
 
 impl WrittenStep for Limit {
     const WORD: &'static str = "limit";
-    const FORM: Form = Form::Count;
+    const FORM: ArgumentForm = ArgumentForm::Count;
 
     fn parse(text: &str, _: u64) -> Result<Vec<Self>, expr::Error> {
         let rows = text.trim().parse().map_err(|_| expr::Error::new(text, 0, "expected a whole number"))?;
@@ -28,7 +28,7 @@ impl StepKind for Limit {
     type Running = Running;
 
     fn describe(&self) -> StepText {
-        StepText::new(Self::WORD, self.0.to_string()).that(Runs::StreamsInOrder)
+        StepText::new(Self::WORD, self.0.to_string()).that(StepMemory::StreamsInOrder)
     }
 
     fn properties(&self) -> Properties {

@@ -7,7 +7,7 @@ use crate::transform::binding::Binding;
 use crate::transform::describe::StepText;
 use crate::transform::error::Error;
 use crate::transform::expr::{self, Path, parse_names};
-use crate::transform::kind::{Form, Properties, RunningStep, StepKind, WrittenStep};
+use crate::transform::kind::{ArgumentForm, Properties, RunningStep, StepKind, WrittenStep};
 use crate::transform::needed::Needed;
 use crate::transform::options::StepOptions;
 use crate::transform::row_tracker::RowTracker;
@@ -35,7 +35,7 @@ impl RemoveColumns {
 
 impl WrittenStep for RemoveColumns {
     const WORD: &'static str = "drop";
-    const FORM: Form = Form::Names;
+    const FORM: ArgumentForm = ArgumentForm::Names;
 
     fn parse(text: &str, _: u64) -> Result<Vec<Self>, expr::Error> {
         RemoveColumns::parse(text).map(|step| vec![step])

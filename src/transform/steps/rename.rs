@@ -8,7 +8,7 @@ use crate::transform::binding::Binding;
 use crate::transform::describe::StepText;
 use crate::transform::error::Error;
 use crate::transform::expr::{self, Hint, Path, parse_renames};
-use crate::transform::kind::{Form, Properties, RunningStep, StepKind, WrittenStep};
+use crate::transform::kind::{ArgumentForm, Properties, RunningStep, StepKind, WrittenStep};
 use crate::transform::needed::Needed;
 use crate::transform::options::StepOptions;
 use crate::transform::row_tracker::RowTracker;
@@ -39,7 +39,7 @@ impl Rename {
 
 impl WrittenStep for Rename {
     const WORD: &'static str = "rename";
-    const FORM: Form = Form::Names;
+    const FORM: ArgumentForm = ArgumentForm::Names;
 
     fn parse(text: &str, _: u64) -> Result<Vec<Self>, expr::Error> {
         Rename::parse(text).map(|step| vec![step])

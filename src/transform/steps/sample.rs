@@ -7,10 +7,10 @@ use crate::transform::binding::Binding;
 use crate::transform::describe::StepText;
 use crate::transform::error::Error;
 use crate::transform::expr;
-use crate::transform::kind::{Form, Properties, RunningStep, StepKind, WrittenStep};
+use crate::transform::kind::{ArgumentForm, Properties, RunningStep, StepKind, WrittenStep};
 use crate::transform::needed::Needed;
 use crate::transform::options::StepOptions;
-use crate::transform::places::Places;
+use crate::transform::record_spans::RecordSpans;
 use crate::transform::row_tracker::RowTracker;
 
 /// The part, and the choice of rows.
@@ -24,7 +24,7 @@ pub struct Sample {
 
 impl WrittenStep for Sample {
     const WORD: &'static str = "sample";
-    const FORM: Form = Form::Part;
+    const FORM: ArgumentForm = ArgumentForm::Part;
 
     fn parse(text: &str, seed: u64) -> Result<Vec<Self>, expr::Error> {
         match text.trim().parse() {
@@ -72,7 +72,7 @@ impl Sampler {
     }
 
     /// Whether row `nth` of those that a record has become stays.
-    fn keeps(&self, places: &Places, row: u32, nth: u64) -> bool {
+    fn keeps(&self, places: &RecordSpans, row: u32, nth: u64) -> bool {
         let byte = places.morsel.byte_offset + u64::from(places.spans[row as usize].start);
         let source = places.morsel.source_index as u64;
         let hash = [source, byte, nth].iter().fold(mix(self.seed), |hash, part| mix(hash ^ part));

@@ -7,7 +7,7 @@ use crate::transform::binding::Binding;
 use crate::transform::describe::StepText;
 use crate::transform::error::Error;
 use crate::transform::expr::{self, Path, column_at, parse_names, type_at};
-use crate::transform::kind::{Form, Properties, RunningStep, StepKind, WrittenStep};
+use crate::transform::kind::{ArgumentForm, Properties, RunningStep, StepKind, WrittenStep};
 use crate::transform::needed::Needed;
 use crate::transform::options::StepOptions;
 use crate::transform::row_tracker::RowTracker;
@@ -45,7 +45,7 @@ impl Select {
 
 impl WrittenStep for Select {
     const WORD: &'static str = "select";
-    const FORM: Form = Form::Names;
+    const FORM: ArgumentForm = ArgumentForm::Names;
 
     fn parse(text: &str, _: u64) -> Result<Vec<Self>, expr::Error> {
         Select::parse(text).map(|step| vec![step])

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::column::{Batch, Schema};
 use crate::transform::binding::Binding;
-use crate::transform::describe::{Runs, StepText};
+use crate::transform::describe::{StepMemory, StepText};
 use crate::transform::error::Error;
 use crate::transform::expr;
 use crate::transform::kind::{Properties, RunningStep, StepKind, WrittenStep};
@@ -28,7 +28,7 @@ impl StepKind for Arc<Query> {
 
     fn describe(&self) -> StepText {
         // The columns tell which of the two ways it is.
-        StepText::new(Self::WORD, &**self.text()).that(Runs::Spills)
+        StepText::new(Self::WORD, &**self.text()).that(StepMemory::Spills)
     }
 
     fn properties(&self) -> Properties {

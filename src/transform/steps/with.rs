@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::column::{Batch, Mixing, Schema};
+use crate::column::{Batch, Schema, TypeMerge};
 use crate::transform::binding::Binding;
+use crate::transform::derived_column::DerivedColumn;
 use crate::transform::describe::StepText;
 use crate::transform::error::Error;
 use crate::transform::expr::{self, Operand, parse_assignments, type_of};
 use crate::transform::kind::{Properties, RunningStep, StepKind, WrittenStep};
-use crate::transform::made_column::MadeColumn;
 use crate::transform::needed::Needed;
 use crate::transform::options::StepOptions;
 use crate::transform::row_tracker::RowTracker;
@@ -53,10 +53,10 @@ impl StepKind for With {
         let With { name, value, text } = self;
         columns.resolve_each(text, |each| value.paths_mut(each))?;
         columns.check_tests(text, |each| value.tests(each))?;
-        if columns.mixing() == Mixing::Json {
+        if columns.type_merge() == TypeMerge::Json {
             expr::check_operand(value, columns.schema()).map_err(|fault| fault.in_text(text))?;
         }
-        columns.set(name, type_of(value, columns.schema(), columns.mixing()));
+        columns.set(name, type_of(value, columns.schema(), columns.type_merge()));
         Ok(())
     }
 
@@ -69,13 +69,13 @@ impl StepKind for With {
 
     fn start(&self, options: &StepOptions) -> Running {
         let label = format!("{} {}", Self::WORD, self.text);
-        Running(MadeColumn::new(self.name.clone(), self.value.clone(), &self.text, label, options.mixing))
+        Running(DerivedColumn::new(self.name.clone(), self.value.clone(), &self.text, label, options.type_merge))
     }
 }
 
 /// A new column at work.
 #[derive(Debug)]
-pub struct Running(MadeColumn);
+pub struct Running(DerivedColumn);
 
 impl RunningStep for Running {
     fn output_schema(&self, schema: Schema, options: &StepOptions) -> Result<Schema, Error> {

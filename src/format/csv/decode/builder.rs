@@ -8,7 +8,7 @@ use arrow_array::{ArrayRef, new_null_array};
 use arrow_buffer::{Buffer, NullBufferBuilder};
 
 use crate::column::views::{Views, make_view_of_padded};
-use crate::column::{Mixing, Morsel, Type};
+use crate::column::{Morsel, Type, TypeMerge};
 use crate::format::Reject;
 use crate::format::csv::infer::parse_bool;
 use crate::format::csv::split::Span;
@@ -169,7 +169,7 @@ impl Builder {
             }
             Builder::Nested(ty, cells) => {
                 cells.decode(morsel.records(), &ty, decode_cells).and_then(|(array, observed)| {
-                    match ty.join(&observed, Mixing::Json) == ty {
+                    match ty.join(&observed, TypeMerge::Json) == ty {
                         true => Ok((array, observed)),
                         false => Err(Misfit),
                     }
@@ -205,7 +205,7 @@ pub(super) fn fits(bytes: &[u8], cell: Span, ty: &Type, decode_cells: DecodeCell
             let mut cells = NestedCells::default();
             cells.push(cell);
             let decoded = cells.decode(bytes, nested, decode_cells);
-            decoded.is_ok_and(|(_, observed)| nested.join(&observed, Mixing::Json) == *nested)
+            decoded.is_ok_and(|(_, observed)| nested.join(&observed, TypeMerge::Json) == *nested)
         }
     }
 }

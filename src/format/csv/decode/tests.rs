@@ -22,7 +22,7 @@ fn decode_cells(cells: &[Option<&str>], ty: &Type) -> Result<(ArrayRef, Type), (
             serde_json::Value::Array(_) => Type::List(Box::new(Type::Text)),
             _ => Type::Json,
         };
-        observed = observed.join(&ty, Mixing::Json);
+        observed = observed.join(&ty, TypeMerge::Json);
     }
     match ty {
         Type::Json => Ok((Arc::new(StringViewArray::from_iter(cells.iter().copied())), observed)),
@@ -38,21 +38,21 @@ fn open(text: &[u8]) -> (CsvDecoder, Morsel) {
 fn decoded(outcome: Outcome) -> Decoded {
     match outcome {
         Outcome::Decoded(decoded) => decoded,
-        Outcome::Surprise(surprise) => panic!("{surprise:?}"),
+        Outcome::SchemaMismatch(surprise) => panic!("{surprise:?}"),
     }
 }
 
-fn surprise(outcome: Outcome) -> Surprise {
+fn surprise(outcome: Outcome) -> SchemaMismatch {
     match outcome {
         Outcome::Decoded(decoded) => panic!("{decoded:?}"),
-        Outcome::Surprise(surprise) => surprise,
+        Outcome::SchemaMismatch(surprise) => surprise,
     }
 }
 
 fn decode(text: &str) -> Decoded {
     let (decoder, morsel) = open(text.as_bytes());
     let schema = Arc::new(decoder.infer(&morsel, &Schema::default()));
-    decoded(decoder.decode(&morsel, &schema, OnMisfit::Surprise))
+    decoded(decoder.decode(&morsel, &schema, OnMisfit::SchemaMismatch))
 }
 
 fn schema(fields: &[(&str, Type)]) -> Arc<Schema> {
@@ -105,7 +105,7 @@ fn bad_records_cost_one_record_each() {
     let text = b"a,b\n1,2\n1,2,3\n\n\"x\ny\"z,2\n\xff,2\r\n5,6\r\n\r\n7\n8,\"9\n";
     let (decoder, morsel) = open(text);
     let schema = schema(&[("a", INT), ("b", INT)]);
-    let decoded = decoded(decoder.decode(&morsel, &schema, OnMisfit::Surprise));
+    let decoded = decoded(decoder.decode(&morsel, &schema, OnMisfit::SchemaMismatch));
     assert_eq!(encoded(&decoded.batch), "1,2\n5,6\n");
     assert_eq!(
         rejects(&decoded),
@@ -134,16 +134,16 @@ fn a_blank_line_is_a_null_only_where_there_is_one_column() {
 fn a_surprise_names_the_first_record_and_the_wider_schema() {
     let (decoder, morsel) = open(b"a,b\n1,x\n1,2,3\n\n2,y\n1.5,z\n007,z\n");
     let narrow = schema(&[("a", INT), ("b", Type::Null)]);
-    let first = surprise(decoder.decode(&morsel, &narrow, OnMisfit::Surprise));
+    let first = surprise(decoder.decode(&morsel, &narrow, OnMisfit::SchemaMismatch));
     assert_eq!((first.byte, first.line, first.record), (0, 0, 0));
     assert_eq!(first.what, "field `b`: expected null, found text");
     assert_eq!(types(&first.schema), [Type::Text, Type::Text]);
 
     let narrow = schema(&[("a", INT), ("b", Type::Text)]);
-    let second = surprise(decoder.decode(&morsel, &narrow, OnMisfit::Surprise));
+    let second = surprise(decoder.decode(&morsel, &narrow, OnMisfit::SchemaMismatch));
     assert_eq!((second.byte, second.line, second.record), (15, 4, 3));
     assert_eq!(second.what, "field `a`: expected int, found float");
-    let decoded = decoded(decoder.decode(&morsel, &Arc::new(second.schema), OnMisfit::Surprise));
+    let decoded = decoded(decoder.decode(&morsel, &Arc::new(second.schema), OnMisfit::SchemaMismatch));
     assert_eq!(encoded(&decoded.batch), "1,x\n2,y\n1.5,z\n007,z\n");
 }
 
@@ -160,7 +160,7 @@ fn with_a_frozen_schema_a_misfit_is_a_reject() {
     assert_eq!(decoded.rejects[1].reject.path.as_str(), "new");
     assert_eq!(decoded.rejects[1].reject.offset, 4);
     assert_eq!(types(&decoded.observed), [Type::Text, Type::Null, INT]);
-    let surprise = surprise(decoder.decode(&morsel, &frozen, OnMisfit::Surprise));
+    let surprise = surprise(decoder.decode(&morsel, &frozen, OnMisfit::SchemaMismatch));
     assert_eq!(surprise.schema.fields.last().map(|field| &*field.name), Some("new"));
 }
 
@@ -173,10 +173,10 @@ fn declared_columns_of_json() {
     let lists = Type::List(Box::new(Type::Text));
     assert_eq!(types(&inferred), [lists.clone(), Type::Json, Type::Text]);
 
-    let surprise = surprise(decoder.decode(&morsel, &declared, OnMisfit::Surprise));
+    let surprise = surprise(decoder.decode(&morsel, &declared, OnMisfit::SchemaMismatch));
     assert_eq!(types(&surprise.schema), [Type::Text, lists, Type::Json]);
     assert_eq!(surprise.what, "field `c`: expected list<null>, found other text");
-    let decoded = decoded(decoder.decode(&morsel, &Arc::new(surprise.schema), OnMisfit::Surprise));
+    let decoded = decoded(decoder.decode(&morsel, &Arc::new(surprise.schema), OnMisfit::SchemaMismatch));
     assert_eq!(decoded.batch.columns[2].as_string_view().value(1), "\"\\n\"");
     assert_eq!(decoded.batch.columns[0].as_string_view().value(0), "not json");
 }
@@ -265,15 +265,15 @@ proptest! {
             Morsel::from_vec(rows.iter().map(line).collect::<String>().into_bytes(), 0, 0)
         };
         let first = decoder.infer(&part(head), &Schema::default());
-        prop_assert_eq!(&first.join(&decoder.infer(&part(tail), &Schema::default()), Mixing::Text), &*schema);
+        prop_assert_eq!(&first.join(&decoder.infer(&part(tail), &Schema::default()), TypeMerge::Text), &*schema);
 
         // A schema from the head alone widens to the same, and then fits.
-        match decoder.decode(&morsel, &Arc::new(first.clone()), OnMisfit::Surprise) {
-            Outcome::Surprise(surprise) => prop_assert_eq!(&surprise.schema, &*schema),
-            Outcome::Decoded(decoded) => prop_assert_eq!(&first.join(&decoded.observed, Mixing::Text), &*schema),
+        match decoder.decode(&morsel, &Arc::new(first.clone()), OnMisfit::SchemaMismatch) {
+            Outcome::SchemaMismatch(surprise) => prop_assert_eq!(&surprise.schema, &*schema),
+            Outcome::Decoded(decoded) => prop_assert_eq!(&first.join(&decoded.observed, TypeMerge::Text), &*schema),
         }
 
-        let decoded = decoded(decoder.decode(&morsel, &schema, OnMisfit::Surprise));
+        let decoded = decoded(decoder.decode(&morsel, &schema, OnMisfit::SchemaMismatch));
         prop_assert_eq!(decoded.records, rows.len() as u64);
         prop_assert_eq!(decoded.batch.rows, rows.len());
         prop_assert_eq!(&decoded.observed, &*schema);

@@ -6,19 +6,19 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 
 use super::error::Error;
-use super::expr::{Computed, How, Maker, Operand, type_of};
+use super::expr::{Computed, ComputedKind, ExprColumnBuilder, Operand, type_of};
 use super::options::{OnBadCast, StepOptions};
 use super::row_tracker::RowTracker;
-use crate::column::{Batch, Field, Mixing, Schema, Type};
+use crate::column::{Batch, Field, Schema, Type, TypeMerge};
 use crate::format::number::fits_double;
 use crate::position::FieldPath;
 
 /// A column in the making. A worker keeps one.
 #[derive(Debug)]
-pub(super) struct MadeColumn {
+pub(super) struct DerivedColumn {
     name: Arc<str>,
     operand: Operand,
-    maker: Maker,
+    maker: ExprColumnBuilder,
     /// Without a column of that name there is nothing to do.
     changes: bool,
     /// An integer beyond what every double holds was among the values.
@@ -27,18 +27,18 @@ pub(super) struct MadeColumn {
     label: Arc<str>,
 }
 
-impl MadeColumn {
+impl DerivedColumn {
     /// The column `name`, made of `operand`, which was written in `text`; new, or in place of one of that name.
-    pub fn new(name: Arc<str>, operand: Operand, text: &str, label: String, mixing: Mixing) -> Self {
-        let maker = Maker::new(&operand, text, mixing, false);
-        MadeColumn { name, operand, maker, changes: false, wide: false, label: label.into() }
+    pub fn new(name: Arc<str>, operand: Operand, text: &str, label: String, type_merge: TypeMerge) -> Self {
+        let maker = ExprColumnBuilder::new(&operand, text, type_merge, false);
+        DerivedColumn { name, operand, maker, changes: false, wide: false, label: label.into() }
     }
 
     /// The column `name`, if there is one, changed by `how`, which takes it.
-    pub fn changed(name: Arc<str>, how: How, text: &str, label: String, mixing: Mixing) -> Self {
+    pub fn changed(name: Arc<str>, how: ComputedKind, text: &str, label: String, type_merge: TypeMerge) -> Self {
         let operand = Operand::Computed(Box::new(Computed { how, span: 0..text.len() }));
-        let maker = Maker::new(&operand, text, mixing, true);
-        MadeColumn { name, operand, maker, changes: true, wide: false, label: label.into() }
+        let maker = ExprColumnBuilder::new(&operand, text, type_merge, true);
+        DerivedColumn { name, operand, maker, changes: true, wide: false, label: label.into() }
     }
 
     /// The type of the column over columns of `schema`; `None` if there will be none.
@@ -46,7 +46,7 @@ impl MadeColumn {
         if self.changes && schema.position(&self.name).is_none() {
             return None;
         }
-        let ty = type_of(&self.operand, schema, options.mixing);
+        let ty = type_of(&self.operand, schema, options.type_merge);
         Some(match (ty, &self.operand) {
             // Values of a column are as they are.
             (ty, Operand::Column(_)) if options.typed => ty,

@@ -6,20 +6,20 @@ use crate::position::FieldPath;
 
 /// What became of the rows of a batch that are not as they were decoded.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub struct StepCounts {
     /// Rows that a step left out.
     pub filtered: u64,
     /// Rows that a step made besides the first of a record.
     pub added: u64,
     /// Rows that a step could not use.
-    pub bad: Vec<BadRow>,
+    pub bad: Vec<FailedRow>,
     /// Where they came from, if rows are counted to a limit: of what comes after it nothing counts.
     places: Option<(Vec<u32>, Vec<u32>)>,
 }
 
 /// A row that a step could not use.
 #[derive(Clone, Debug)]
-pub struct BadRow {
+pub struct FailedRow {
     /// Its place among the rows as decoded.
     pub row: u32,
     /// The column.
@@ -28,10 +28,10 @@ pub struct BadRow {
     pub reason: Cow<'static, str>,
 }
 
-impl Tally {
-    /// Of nothing yet. With a limit, [`Tally::end_after`] can be asked.
+impl StepCounts {
+    /// Of nothing yet. With a limit, [`StepCounts::end_after`] can be asked.
     pub fn new(has_limit: bool) -> Self {
-        Tally { places: has_limit.then(Default::default), ..Tally::default() }
+        StepCounts { places: has_limit.then(Default::default), ..StepCounts::default() }
     }
 
     pub(super) fn drop_rows(&mut self, rows: u64, origins: impl Iterator<Item = u32>) {

@@ -9,11 +9,11 @@ use super::decimal::Decimal;
 use super::like::Pattern;
 use super::mask::Truth;
 use super::value::{Value, boolean, number_order, with_text};
-use crate::column::Mixing;
+use crate::column::TypeMerge;
 
 /// What is asked of one column's values.
 #[derive(Debug)]
-pub(super) enum Question {
+pub(super) enum ColumnTest {
     Truth,
     Compare(Compare, Literal),
     In(Set),
@@ -31,31 +31,31 @@ pub(super) struct Set {
     null: bool,
 }
 
-impl Question {
+impl ColumnTest {
     #[inline]
-    pub fn ask(&self, value: Value<'_>, mixing: Mixing, scratch: &mut Vec<u8>) -> Truth {
+    pub fn evaluate(&self, value: Value<'_>, type_merge: TypeMerge, scratch: &mut Vec<u8>) -> Truth {
         if let Value::Null = value {
             return match self {
-                Question::IsNull => Truth::Yes,
+                ColumnTest::IsNull => Truth::Yes,
                 _ => Truth::Unknown,
             };
         }
         match self {
-            Question::IsNull => Truth::No,
-            Question::Truth => match value {
+            ColumnTest::IsNull => Truth::No,
+            ColumnTest::Truth => match value {
                 Value::Bool(b) => b.into(),
                 Value::Cell(text) => boolean(text).map_or(Truth::Mismatch, Truth::from),
                 _ => Truth::Mismatch,
             },
-            Question::Compare(compare, literal) => match literal {
+            ColumnTest::Compare(compare, literal) => match literal {
                 Literal::Null => Truth::Unknown,
                 Literal::Number(number) => match number_order(value, number) {
                     Some(order) => compare.holds(order).into(),
                     None => Truth::Mismatch,
                 },
-                Literal::Text(text) => with_text(value, mixing, scratch, |value| match value {
+                Literal::Text(text) => with_text(value, type_merge, scratch, |value| match value {
                     Some(value) => {
-                        if let (Mixing::Text, Some(a), Some(b)) = (mixing, boolean(value), boolean(text)) {
+                        if let (TypeMerge::Text, Some(a), Some(b)) = (type_merge, boolean(value), boolean(text)) {
                             return compare.holds(a.cmp(&b)).into();
                         }
                         compare.holds(value.cmp(text)).into()
@@ -68,8 +68,8 @@ impl Question {
                     _ => Truth::Mismatch,
                 },
             },
-            Question::In(set) => set.ask(value, mixing, scratch),
-            Question::Matches(pattern) => with_text(value, mixing, scratch, |text| {
+            ColumnTest::In(set) => set.evaluate(value, type_merge, scratch),
+            ColumnTest::Matches(pattern) => with_text(value, type_merge, scratch, |text| {
                 text.map_or(Truth::Mismatch, |text| pattern.matches(text).into())
             }),
         }
@@ -94,7 +94,7 @@ impl Set {
 
     /// As `or` of the comparisons with each: a kind that stands in the list at all makes the others
     /// no mismatch.
-    fn ask(&self, value: Value<'_>, mixing: Mixing, scratch: &mut Vec<u8>) -> Truth {
+    fn evaluate(&self, value: Value<'_>, type_merge: TypeMerge, scratch: &mut Vec<u8>) -> Truth {
         let mut comparable = false;
         for number in &self.numbers {
             match number_order(value, number) {
@@ -117,9 +117,9 @@ impl Set {
             }
         }
         if !self.texts.is_empty() {
-            let found = with_text(value, mixing, scratch, |text| match text {
+            let found = with_text(value, type_merge, scratch, |text| match text {
                 Some(text) if self.texts.contains(text) => Truth::Yes,
-                Some(text) if mixing == Mixing::Text && boolean(text).is_some() => {
+                Some(text) if type_merge == TypeMerge::Text && boolean(text).is_some() => {
                     self.texts.iter().any(|t| boolean(t) == boolean(text)).into()
                 }
                 Some(_) => Truth::No,

@@ -12,61 +12,61 @@ use crate::text::error_chain;
 
 /// Why a request is not answered as asked.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(super) enum ApiError {
     /// A status with one text.
     Text(StatusCode, String),
     /// 422: what was given does not validate.
     Invalid(Vec<ValidationError>),
 }
 
-impl Fault {
+impl ApiError {
     /// 400: a rule of the route itself.
     pub(super) fn bad_request(text: impl Into<String>) -> Self {
-        Fault::Text(StatusCode::BAD_REQUEST, text.into())
+        ApiError::Text(StatusCode::BAD_REQUEST, text.into())
     }
 
     /// 404.
     pub(super) fn not_found(text: impl Into<String>) -> Self {
-        Fault::Text(StatusCode::NOT_FOUND, text.into())
+        ApiError::Text(StatusCode::NOT_FOUND, text.into())
     }
 
     /// 413.
     pub(super) fn too_large(text: impl Into<String>) -> Self {
-        Fault::Text(StatusCode::PAYLOAD_TOO_LARGE, text.into())
+        ApiError::Text(StatusCode::PAYLOAD_TOO_LARGE, text.into())
     }
 
     /// 500, from the service's own trouble.
     pub(super) fn internal(error: &dyn std::error::Error) -> Self {
-        Fault::Text(StatusCode::INTERNAL_SERVER_ERROR, error_chain(error))
+        ApiError::Text(StatusCode::INTERNAL_SERVER_ERROR, error_chain(error))
     }
 }
 
-impl From<store::Error> for Fault {
+impl From<store::Error> for ApiError {
     fn from(error: store::Error) -> Self {
-        Fault::internal(&error)
+        ApiError::internal(&error)
     }
 }
 
-impl From<InputError> for Fault {
+impl From<InputError> for ApiError {
     fn from(error: InputError) -> Self {
         match error {
-            InputError::Refused(text) => Fault::bad_request(text),
-            error => Fault::internal(&error),
+            InputError::Refused(text) => ApiError::bad_request(text),
+            error => ApiError::internal(&error),
         }
     }
 }
 
-impl From<std::io::Error> for Fault {
+impl From<std::io::Error> for ApiError {
     fn from(error: std::io::Error) -> Self {
-        Fault::internal(&error)
+        ApiError::internal(&error)
     }
 }
 
-impl IntoResponse for Fault {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         match self {
-            Fault::Text(status, text) => (status, Json(json!({ "detail": text }))).into_response(),
-            Fault::Invalid(errors) => {
+            ApiError::Text(status, text) => (status, Json(json!({ "detail": text }))).into_response(),
+            ApiError::Invalid(errors) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({ "detail": errors }))).into_response()
             }
         }

@@ -24,7 +24,7 @@ use crate::transform::{Grammar, OnBadCast, ReadError, Step};
 
 /// What a plan file says.
 #[derive(Debug)]
-pub struct PlanFile {
+pub struct StepsFile {
     /// The steps in their order.
     pub steps: Vec<Step>,
     /// What a value does that cannot be made, if it says.
@@ -32,9 +32,9 @@ pub struct PlanFile {
 }
 
 /// Reads the plan file at `path`; `seed` is of samples that name none.
-pub fn read(path: &Path, seed: Option<u64>) -> Result<PlanFile, Failure> {
+pub fn read(path: &Path, seed: Option<u64>) -> Result<StepsFile, Failure> {
     let text = std::fs::read_to_string(path).map_err(|cause| Error::Read { path: path.to_owned(), cause })?;
-    parse(&text, seed).map_err(|Fault { what, hint }| {
+    parse(&text, seed).map_err(|StepsFileError { what, hint }| {
         let error = Error::Usage(format!("the plan file {}: {what}", path.display()));
         match hint {
             Some(hint) => Failure::new(error, hint),
@@ -44,18 +44,18 @@ pub fn read(path: &Path, seed: Option<u64>) -> Result<PlanFile, Failure> {
 }
 
 #[derive(Debug)]
-struct Fault {
+struct StepsFileError {
     what: String,
     hint: Option<String>,
 }
 
-impl From<String> for Fault {
+impl From<String> for StepsFileError {
     fn from(what: String) -> Self {
-        Fault { what, hint: None }
+        StepsFileError { what, hint: None }
     }
 }
 
-fn parse(text: &str, seed: Option<u64>) -> Result<PlanFile, Fault> {
+fn parse(text: &str, seed: Option<u64>) -> Result<StepsFile, StepsFileError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let value: Value = if text.trim_start().starts_with('{') {
         serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?
@@ -66,13 +66,13 @@ fn parse(text: &str, seed: Option<u64>) -> Result<PlanFile, Fault> {
         })?
     };
     let Value::Object(members) = value else { return Err("it is not a table".to_owned().into()) };
-    let mut plan = PlanFile { steps: Vec::new(), on_bad_cast: None };
+    let mut plan = StepsFile { steps: Vec::new(), on_bad_cast: None };
     for (name, value) in members {
         match (name.as_str(), value) {
             ("steps" | "step", Value::Array(entries)) => {
                 for (i, entry) in entries.into_iter().enumerate() {
                     let steps = entry_steps(entry, seed)
-                        .map_err(|fault| Fault { what: format!("step {}: {}", i + 1, fault.what), ..fault })?;
+                        .map_err(|fault| StepsFileError { what: format!("step {}: {}", i + 1, fault.what), ..fault })?;
                     plan.steps.extend(steps);
                 }
             }
@@ -82,14 +82,14 @@ fn parse(text: &str, seed: Option<u64>) -> Result<PlanFile, Fault> {
             }
             (other, _) => {
                 let hint = Some("a plan has `steps`, and may have `on_bad_cast`".to_owned());
-                return Err(Fault { what: format!("`{other}` is not known"), hint });
+                return Err(StepsFileError { what: format!("`{other}` is not known"), hint });
             }
         }
     }
     Ok(plan)
 }
 
-fn entry_steps(entry: Value, seed: Option<u64>) -> Result<Vec<Step>, Fault> {
+fn entry_steps(entry: Value, seed: Option<u64>) -> Result<Vec<Step>, StepsFileError> {
     let shape = "a step is one of the flags with its text, such as { where = \"score > 0.8\" }";
     let Value::Object(mut entry) = entry else { return Err(shape.to_owned().into()) };
     let own_seed = match (entry.contains_key("sample"), entry.remove("seed")) {
@@ -105,13 +105,13 @@ fn entry_steps(entry: Value, seed: Option<u64>) -> Result<Vec<Step>, Fault> {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("the steps are {}", names().collect::<Vec<_>>().join(", ")),
         };
-        return Err(Fault { what: format!("there is no step `{name}`"), hint: Some(hint) });
+        return Err(StepsFileError { what: format!("there is no step `{name}`"), hint: Some(hint) });
     };
     grammar.read(&value, own_seed).map_err(|error| match error {
         ReadError::Text { word, cause } => {
             let place = crate::text::escape_for_terminal(cause.text.get(cause.at..).unwrap_or_default());
             let near = if place.is_empty() { "at the end".to_owned() } else { format!("at `{place}`") };
-            Fault { what: format!("{word}: {cause} ({near})"), hint: cause.hint.as_ref().map(in_flags) }
+            StepsFileError { what: format!("{word}: {cause} ({near})"), hint: cause.hint.as_ref().map(in_flags) }
         }
         error => error.to_string().into(),
     })

@@ -11,10 +11,10 @@ use super::input::{Item, SourceInfo};
 use super::output::EncodedBatch;
 use super::rejects::RejectList;
 use crate::column::Schema;
-use crate::format::decode::Surprise;
+use crate::format::decode::SchemaMismatch;
 use crate::format::frame::Oversized;
 use crate::format::parquet::EncodedRowGroup;
-use crate::transform::{Applied, Places, Tally};
+use crate::transform::{Applied, RecordSpans, StepCounts};
 
 /// A value with the memory that it may use.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub struct InFlight<T> {
 
 /// A run of input that one worker carries all the way; its number is its place in the output.
 #[derive(Debug)]
-pub struct Group {
+pub struct ItemGroup {
     pub index: u64,
     /// Held until the writer has put the piece into the output.
     pub slot: Permit,
@@ -35,19 +35,19 @@ pub struct Group {
 }
 
 /// The result of a group.
-pub struct Piece {
+pub struct GroupResult {
     pub index: u64,
     /// `None` when there is more to come, or the worker broke down.
     pub slot: Option<Permit>,
     /// Another piece of this number follows.
     pub more: bool,
-    pub parts: Vec<Part>,
+    pub parts: Vec<ItemResult>,
 }
 
 /// A part of a piece: the result of one item, in order.
-pub enum Part {
+pub enum ItemResult {
     /// An account of decoded records.
-    Account(Box<MorselAccount>),
+    Account(Box<MorselCounts>),
     /// Rows for every output but those that take row groups.
     Encoded(EncodedBatch),
     /// Rows that must still pass the ordered steps.
@@ -61,7 +61,7 @@ pub enum Part {
     /// A source has ended.
     SourceEnd(Arc<SourceInfo>),
     /// A value or key that the output cannot take any more; placed relative to its morsel.
-    Surprise { surprise: Surprise, why: FixedSchema, source: Arc<SourceInfo>, byte_offset: u64 },
+    SchemaMismatch { surprise: SchemaMismatch, why: FixedSchema, source: Arc<SourceInfo>, byte_offset: u64 },
     /// The end of the execution.
     Failed(Error),
 }
@@ -69,15 +69,15 @@ pub enum Part {
 /// Rows that must still pass the ordered steps.
 pub struct UnorderedRows {
     pub applied: Applied,
-    pub account: MorselAccount,
+    pub counts: MorselCounts,
     /// The schema before any step.
     pub decoded: Arc<Schema>,
     /// The records that the rows were, where that is asked for.
-    pub places: Option<Places>,
+    pub spans: Option<RecordSpans>,
 }
 
 /// The counts of one morsel.
-pub struct MorselAccount {
+pub struct MorselCounts {
     pub source: Arc<SourceInfo>,
     pub byte_offset: u64,
     pub records: u64,
@@ -99,10 +99,16 @@ pub struct MorselAccount {
     pub ends_open: bool,
 }
 
-impl MorselAccount {
+impl MorselCounts {
     /// Takes up the counts of the steps. With a limit reached, what comes after the first `taken` rows as
     /// decoded is forgotten: it was not wanted any more.
-    pub fn settle(&mut self, tally: &Tally, taken: Option<usize>, places: Option<&Places>, keep_rejects: bool) {
+    pub fn settle(
+        &mut self,
+        tally: &StepCounts,
+        taken: Option<usize>,
+        places: Option<&RecordSpans>,
+        keep_rejects: bool,
+    ) {
         if let Some(good) = taken {
             let records = self.rejects.end_after(good as u64);
             self.ends_open &= records == self.records;
@@ -124,17 +130,17 @@ impl MorselAccount {
     }
 }
 
-impl Part {
+impl ItemResult {
     /// Bytes that it holds, about.
     pub fn memory_size(&self) -> usize {
         match self {
-            Part::Encoded(rows) => rows.memory_size(),
+            ItemResult::Encoded(rows) => rows.memory_size(),
             // Views, and what they show is in the morsel.
-            Part::Rows(rows) => {
-                let UnorderedRows { applied, account, .. } = &**rows;
+            ItemResult::Rows(rows) => {
+                let UnorderedRows { applied, counts: account, .. } = &**rows;
                 applied.batch.rows * applied.batch.columns.len() * 16 + account.rejects.memory_size()
             }
-            Part::Account(account) => account.rejects.memory_size(),
+            ItemResult::Account(account) => account.rejects.memory_size(),
             _ => 0,
         }
     }

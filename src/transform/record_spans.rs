@@ -5,11 +5,11 @@ use crate::column::{Morsel, RecordSpan};
 use crate::format::Reject;
 use crate::format::decode::RejectedRecord;
 
-use super::tally::BadRow;
+use super::step_counts::FailedRow;
 
 /// The records that one batch was decoded from.
 #[derive(Clone, Debug)]
-pub struct Places {
+pub struct RecordSpans {
     /// The morsel.
     pub morsel: Morsel,
     /// For each row as decoded its record.
@@ -20,10 +20,10 @@ pub struct Places {
     pub line_break: u8,
 }
 
-impl Places {
+impl RecordSpans {
     /// What is said of a row that a step could not use. `at` is where counting has come to: byte and line;
     /// rows must come in order.
-    pub fn reject(&self, bad: &BadRow, at: &mut (usize, u64)) -> RejectedRecord {
+    pub fn reject(&self, bad: &FailedRow, at: &mut (usize, u64)) -> RejectedRecord {
         let span = self.spans[bad.row as usize];
         let start = span.start as usize;
         if start > at.0 {

@@ -1,14 +1,14 @@
 //! Records against types that are given.
 
-use super::scan::{Cursor, Fault, FaultKind, Scan, Way, kind_of};
+use super::scan::{Cursor, JsonError, JsonErrorKind, PathSegment, Scan, kind_of};
 use super::walk::{elements, entries, place_of, scalar_type};
 use crate::column::{Field, Type};
-use crate::format::decode::Law;
+use crate::format::decode::EnforcedColumns;
 
 /// Checks the record at the cursor, which is an object of valid JSON, and passes it. The error is
-/// its first value or key that does not fit `law`.
-pub(super) fn check_law(cursor: &mut Cursor<'_>, law: &Law<'_>) -> Scan<()> {
-    object(cursor, law.fields, law.open)
+/// its first value or key that does not fit `enforced`.
+pub(super) fn check_enforced(cursor: &mut Cursor<'_>, enforced: &EnforcedColumns<'_>) -> Scan<()> {
+    object(cursor, enforced.fields, enforced.open)
 }
 
 fn object(cursor: &mut Cursor<'_>, fields: &[Field], open: bool) -> Scan<()> {
@@ -17,12 +17,12 @@ fn object(cursor: &mut Cursor<'_>, fields: &[Field], open: bool) -> Scan<()> {
         Some(index) => {
             next = index + 1;
             value(cursor, &fields[index].ty, open)
-                .map_err(|fault| fault.within(Way::Key(fields[index].name.to_string())))
+                .map_err(|fault| fault.within(PathSegment::Key(fields[index].name.to_string())))
         }
         None if open => cursor.skip_value(0).map(drop),
         None => {
             let key = String::from_utf8_lossy(key).into_owned();
-            Err(Box::new(Fault { at, kind: FaultKind::UnknownKey(key), way: Vec::new() }))
+            Err(Box::new(JsonError { at, kind: JsonErrorKind::UnknownKey(key), path: Vec::new() }))
         }
     })
 }
@@ -34,18 +34,19 @@ fn value(cursor: &mut Cursor<'_>, ty: &Type, open: bool) -> Scan<()> {
         (_, Type::Null) if open => cursor.skip_value(0).map(drop),
         (b'{', Type::Struct(fields)) => object(cursor, fields, open),
         (b'{', Type::Map(item)) => entries(cursor, |cursor, key, _| {
-            let within = |fault: Box<Fault>| fault.within(Way::Key(String::from_utf8_lossy(key).into_owned()));
+            let within =
+                |fault: Box<JsonError>| fault.within(PathSegment::Key(String::from_utf8_lossy(key).into_owned()));
             value(cursor, item, open).map_err(within)
         }),
-        (b'[', Type::List(item)) => {
-            elements(cursor, |cursor, index| value(cursor, item, open).map_err(|fault| fault.within(Way::Index(index))))
-        }
+        (b'[', Type::List(item)) => elements(cursor, |cursor, index| {
+            value(cursor, item, open).map_err(|fault| fault.within(PathSegment::Index(index)))
+        }),
         (b'{' | b'[', _) => Err(misfit(cursor.pos, ty, kind_of(first))),
         _ => {
             let start = cursor.pos;
             let (_, end) = cursor.skip_value(0)?;
             let seen = scalar_type(&cursor.bytes()[start..end]);
-            if Law::scalar_fits(ty, &seen) {
+            if EnforcedColumns::scalar_fits(ty, &seen) {
                 return Ok(());
             }
             Err(misfit(
@@ -64,7 +65,7 @@ fn value(cursor: &mut Cursor<'_>, ty: &Type, open: bool) -> Scan<()> {
 }
 
 #[cold]
-fn misfit(at: usize, ty: &Type, found: &'static str) -> Box<Fault> {
+fn misfit(at: usize, ty: &Type, found: &'static str) -> Box<JsonError> {
     let expected = format!("{} by the schema file", ty.outline());
-    Box::new(Fault { at, kind: FaultKind::Misfit { expected, found }, way: Vec::new() })
+    Box::new(JsonError { at, kind: JsonErrorKind::Misfit { expected, found }, path: Vec::new() })
 }

@@ -2,11 +2,11 @@
 
 use reqwest::header::{ETAG, HeaderMap, LAST_MODIFIED};
 
-use crate::net::answer::header;
+use crate::net::response::header;
 
 /// What is known of the file from the first answer: a later answer must agree.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct FileFacts {
+pub(super) struct FileIdentity {
     /// Bytes in all; of an encoded body nothing is known.
     pub total: Option<u64>,
     pub etag: Option<String>,
@@ -24,9 +24,9 @@ pub(super) enum Same {
     Unproven,
 }
 
-impl FileFacts {
+impl FileIdentity {
     pub fn of(headers: &HeaderMap, total: Option<u64>) -> Self {
-        FileFacts { total, etag: header(headers, ETAG), last_modified: header(headers, LAST_MODIFIED) }
+        FileIdentity { total, etag: header(headers, ETAG), last_modified: header(headers, LAST_MODIFIED) }
     }
 
     /// The value of `If-Range`: a strong tag, or else the date.
@@ -35,7 +35,7 @@ impl FileFacts {
     }
 
     /// Whether `other` is of the same file.
-    pub fn compare(&self, other: &FileFacts) -> Same {
+    pub fn compare(&self, other: &FileIdentity) -> Same {
         if matches!((self.total, other.total), (Some(a), Some(b)) if a != b) {
             return Same::No("its length is another");
         }
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn files_are_told_apart() {
-        let facts = |total, etag: &str, date: &str| FileFacts {
+        let facts = |total, etag: &str, date: &str| FileIdentity {
             total,
             etag: Some(etag.to_owned()).filter(|t| !t.is_empty()),
             last_modified: Some(date.to_owned()).filter(|t| !t.is_empty()),

@@ -12,11 +12,11 @@ use crate::service::rows::{RunRow, UploadRow};
 
 /// The folders below the data folder.
 #[derive(Clone, Debug)]
-pub(in crate::service) struct Folders {
+pub(in crate::service) struct Directories {
     root: PathBuf,
 }
 
-impl Folders {
+impl Directories {
     /// Makes the folders that are not there. Only this user may look into a folder made here:
     /// results are personal data.
     pub(in crate::service) fn make(root: &Path) -> io::Result<Self> {
@@ -27,7 +27,7 @@ impl Folders {
         for folder in ["", "runs", "uploads", "notebooks", "tmp"].map(|name| root.join(name)) {
             builder.create(folder)?;
         }
-        Ok(Folders { root: root.to_owned() })
+        Ok(Directories { root: root.to_owned() })
     }
 
     /// The folder of a run's files.

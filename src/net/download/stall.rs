@@ -2,21 +2,21 @@
 
 use std::time::Duration;
 
-use crate::net::Policy;
+use crate::net::RetryPolicy;
 
 /// The least that a connection must bring: so many bytes in any period of waiting for it, one at least.
 #[derive(Debug)]
-pub(super) struct Floor {
+pub(super) struct StallDetector {
     period: Duration,
     bytes: u64,
     waited: Duration,
     came: u64,
 }
 
-impl Floor {
-    pub fn new(policy: &Policy) -> Self {
+impl StallDetector {
+    pub fn new(policy: &RetryPolicy) -> Self {
         let bytes = policy.stall_time.as_secs_f64() * policy.min_bytes_per_second as f64;
-        Floor { period: policy.stall_time, bytes: (bytes as u64).max(1), waited: Duration::ZERO, came: 0 }
+        StallDetector { period: policy.stall_time, bytes: (bytes as u64).max(1), waited: Duration::ZERO, came: 0 }
     }
 
     /// How long may be waited for the next bytes.
@@ -44,8 +44,8 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn floor(min_bytes_per_second: u64) -> Floor {
-        Floor::new(&Policy { min_bytes_per_second, ..Policy::default() })
+    fn floor(min_bytes_per_second: u64) -> StallDetector {
+        StallDetector::new(&RetryPolicy { min_bytes_per_second, ..RetryPolicy::default() })
     }
 
     #[test]

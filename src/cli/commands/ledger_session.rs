@@ -8,8 +8,8 @@ use crate::cli::context::Context;
 use crate::cli::error::{Error, Failure};
 use crate::cli::outputs;
 use crate::client::{
-    Client, Done, FilePulled, OpenLedger, Position, RejectsKept, ResultFormat, SeenLink, StateDir, StateError,
-    digest_of_file,
+    Client, CompletedOutput, FileProgress, FilePulled, OpenLedger, RejectsRecord, ResultFormat, SeenLink, StateDir,
+    StateError, digest_of_file,
 };
 use crate::pipeline::{Control, Directory, Output, Report, SUCCESS, Target};
 use crate::sink::remove_stale;
@@ -20,15 +20,15 @@ const SAVE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How much depends on the state directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Need {
+pub enum StateNeed {
     /// A start whose answer is lost could otherwise be paid for twice.
     Required,
     /// Without it everything is done anew.
     Helpful,
 }
 
-/// The state directory in force; `None` if there is to be none, or if there is none and it is only [`Need::Helpful`].
-pub fn state_dir(context: &Context, no_state: bool, need: Need) -> Result<Option<StateDir>, Failure> {
+/// The state directory in force; `None` if there is to be none, or if there is none and it is only [`StateNeed::Helpful`].
+pub fn state_dir(context: &Context, no_state: bool, need: StateNeed) -> Result<Option<StateDir>, Failure> {
     if no_state {
         return Ok(None);
     }
@@ -41,11 +41,11 @@ pub fn state_dir(context: &Context, no_state: bool, need: Need) -> Result<Option
     };
     match (opened, need) {
         (Ok(state), _) => Ok(Some(state)),
-        (Err(error), Need::Required) => Err(Failure::new(
+        (Err(error), StateNeed::Required) => Err(Failure::new(
             Error::State(error),
             "give a folder with `--state-dir` or DRAWOFF_STATE_DIR; `--no-state` starts all the same, but if its answer is lost, the same command starts a second run",
         )),
-        (Err(error), Need::Helpful) => {
+        (Err(error), StateNeed::Helpful) => {
             let error = error_chain(&error);
             context.screen.note(&format!("{error}; going on without, so that a broken download starts anew"));
             Ok(None)
@@ -59,15 +59,15 @@ pub fn endpoint_of(client: &Client) -> String {
 }
 
 /// The open ledger of one run, or nothing: then everything is done anew and nothing remembered.
-pub struct Keeping {
+pub struct LedgerSession {
     open: Option<OpenLedger>,
     saved: Instant,
 }
 
-impl Keeping {
+impl LedgerSession {
     /// Remembers nothing.
     pub fn nothing() -> Self {
-        Keeping { open: None, saved: Instant::now() }
+        LedgerSession { open: None, saved: Instant::now() }
     }
 
     /// Opens the ledger of `run`. What dead processes left of the outputs in it is taken away. A command that writes
@@ -79,9 +79,9 @@ impl Keeping {
         run: &RunId,
         to_stdout: bool,
     ) -> Result<Self, Failure> {
-        let Some(state) = state else { return Ok(Keeping::nothing()) };
+        let Some(state) = state else { return Ok(LedgerSession::nothing()) };
         let open = match state.ledger(&endpoint_of(client), run) {
-            Err(StateError::Busy { .. }) if to_stdout => return Ok(Keeping::nothing()),
+            Err(StateError::Busy { .. }) if to_stdout => return Ok(LedgerSession::nothing()),
             Err(error @ StateError::Busy { .. }) => {
                 return Err(Failure::new(
                     error,
@@ -102,7 +102,7 @@ impl Keeping {
                 let _ = remove_stale(path);
             }
         }
-        Ok(Keeping { open: Some(open), saved: Instant::now() })
+        Ok(LedgerSession { open: Some(open), saved: Instant::now() })
     }
 
     /// Changes the ledger, if there is one, and puts it on disk.
@@ -126,7 +126,7 @@ impl Keeping {
     }
 
     /// What is recorded of `outputs`, if they stand whole as they would be written again. Reads all their files.
-    pub async fn standing(&self, outputs: &[Output], plan: &str) -> Option<Done> {
+    pub async fn standing(&self, outputs: &[Output], plan: &str) -> Option<CompletedOutput> {
         let record = self.open.as_ref()?.output(&paths_of(outputs)?)?.clone();
         let plan = plan.to_owned();
         tokio::task::spawn_blocking(move || record.standing(&plan).cloned()).await.ok()?
@@ -157,7 +157,7 @@ impl Keeping {
 
     /// Notes how far the outputs that were begun last came; on disk now and then, and `at_once` if that is asked.
     pub fn advance(&mut self, context: &Context, outputs: &[Output], control: &Control, at_once: bool) {
-        let position = Position { bytes: control.bytes_read(), rows: control.rows_read() };
+        let position = FileProgress { bytes: control.bytes_read(), rows: control.rows_read() };
         if paths_of(outputs).is_some() && (at_once || self.saved.elapsed() >= SAVE_INTERVAL) {
             self.record(context, |open| {
                 if let Some(begun) = open.current() {
@@ -172,15 +172,15 @@ impl Keeping {
         if self.open.is_none() || paths_of(outputs).is_none() {
             return;
         }
-        let Some(mut done) = files_of(outputs, report).and_then(Done::of) else { return };
+        let Some(mut done) = files_of(outputs, report).and_then(CompletedOutput::of) else { return };
         done.rows_in = report.rows_in;
         done.rows_written = report.rows_written;
         done.rows_rejected = report.rows_rejected;
         if let Some(rejects) = report.rejects.as_ref().and_then(|rejects| std::path::absolute(rejects).ok()) {
             let Ok(sha256) = digest_of_file(&rejects) else { return };
-            done.rejects = Some(RejectsKept { path: rejects, sha256 });
+            done.rejects = Some(RejectsRecord { path: rejects, sha256 });
         }
-        let position = Position { bytes: report.bytes_in, rows: report.rows_in };
+        let position = FileProgress { bytes: report.bytes_in, rows: report.rows_in };
         self.record(context, |open| {
             if let Some(begun) = open.current() {
                 begun.position = position;

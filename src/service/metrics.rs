@@ -14,7 +14,7 @@ const BOUNDS: [f64; 6] = [0.005, 0.025, 0.1, 0.5, 2.5, 10.0];
 
 /// What has happened since the start.
 #[derive(Default)]
-pub(super) struct Tally {
+pub(super) struct Metrics {
     requests: Mutex<BTreeMap<Request, Answers>>,
     ended: Mutex<BTreeMap<&'static str, u64>>,
     rows_in: AtomicU64,
@@ -38,7 +38,7 @@ struct Answers {
     classes: [u64; BOUNDS.len() + 1],
 }
 
-impl Tally {
+impl Metrics {
     /// Counts an answer.
     pub(super) fn answered(&self, route: &str, method: &str, status: u16, took: Duration) {
         let request = Request { route: route.to_owned(), method: known_method(method), status };
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn requests_are_counted_by_what_they_were() {
-        let tally = Tally::default();
+        let tally = Metrics::default();
         for ms in [1, 30, 30_000] {
             tally.answered("/workflows", "GET", 200, Duration::from_millis(ms));
         }
