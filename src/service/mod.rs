@@ -58,7 +58,7 @@ pub use clock::Clock;
 pub use config::{Config, EnrichEndpoint, EnrichTable};
 pub use enrich::Error as EnrichError;
 pub use faults::{
-    Error as ScenarioError, Kind as JsonErrorKind, Progress as FaultProgress, Rule as FaultRule, Scenario,
+    Error as ScenarioError, Kind as FaultKind, Progress as FaultProgress, Rule as FaultRule, Scenario,
     Target as FaultTarget,
 };
 pub use openapi::document as openapi_document;
