@@ -371,7 +371,7 @@ fn plain_name(filename: &str, number: Option<i64>, index: usize) -> String {
 /// files, the name is free for a file, and no input stands there.
 pub fn check_writable(output: &Output, inputs: &[&Path]) -> Result<(), Failure> {
     let (path, no_clobber) = match &output.target {
-        Target::Stdout => return Ok(()),
+        Target::Stdout | Target::Channel(_) => return Ok(()),
         Target::File { path, no_clobber, .. } => (path, *no_clobber),
         // What can be begun below it can be put there.
         Target::Directory(Directory { store: Some(place), .. }) => {
@@ -472,7 +472,10 @@ fn same_place(a: &Path, b: &Path) -> bool {
 /// What stands there must not be an input or an output, and what drawoff would put there by itself replaces only rejects.
 fn rejects(args: &PipelineArgs, outputs: &[Output], inputs: &[&Path]) -> Result<Option<PathBuf>, Failure> {
     let beside = |output: &Output| match &output.target {
-        Target::Stdout | Target::Object(_) | Target::Directory(Directory { store: Some(_), .. }) => None,
+        Target::Stdout
+        | Target::Channel(_)
+        | Target::Object(_)
+        | Target::Directory(Directory { store: Some(_), .. }) => None,
         // A device has no place beside it.
         Target::File { path, .. } if std::fs::metadata(path).is_ok_and(|m| !m.is_file()) => None,
         Target::File { path, .. } => Some(rejects_beside(path)),
@@ -609,6 +612,7 @@ pub fn target_name(output: &Output) -> String {
         Target::Directory(directory) => directory.path.display().to_string(),
         Target::Object(place) => place.url.clone(),
         Target::Stdout => STDOUT.to_owned(),
+        Target::Channel(_) => "the batches".to_owned(),
     }
 }
 

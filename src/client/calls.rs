@@ -2,13 +2,15 @@
 
 use serde::Serialize;
 use serde_json::{Map, Value};
+use url::Url;
 
 use super::{Error, IdempotencyKey, ResultFormat};
 use crate::api::{
     BlockDescription, CancelRun, CreateWorkflow, DownloadLink, HandleId, LiveStatus, Run, RunCancelled, RunId,
     RunStarted, RunWorkflow, UpdateWorkflow, Workflow, WorkflowId, routes,
 };
-use crate::net::{ApiRequest, Body, Http, Repeatability, RetryBudget};
+use crate::net::{ApiRequest, Body, Http, HttpOptions, Repeatability, RetryBudget};
+use crate::secret::ApiKey;
 
 /// The Workflows API under one base address. Cheap to clone.
 #[derive(Clone)]
@@ -44,6 +46,12 @@ impl Client {
     /// A client that speaks through `http`.
     pub fn new(http: Http) -> Self {
         Client { http }
+    }
+
+    /// A client for the API at `endpoint` with the default policies: retries, backoff, and the request rate that the vendor
+    /// documents. An API needs a key; the local service started without one takes any.
+    pub fn connect(endpoint: Url, key: Option<ApiKey>) -> Self {
+        Client::new(Http::new(HttpOptions::new(endpoint, key)))
     }
 
     /// What it speaks through; downloads need it too.

@@ -8,6 +8,7 @@ mod digest;
 mod error;
 mod idempotency;
 mod links;
+mod pull;
 mod remaining;
 mod resolve;
 mod results;
@@ -21,6 +22,7 @@ pub use definition::{Definition, SourceKind, declared_types, graph_digest, same_
 pub use digest::{digest_of, digest_of_file};
 pub use error::{Error, RunEnd};
 pub use idempotency::IdempotencyKey;
+pub use pull::{PullOptions, result_source};
 pub use remaining::RemainingEstimate;
 pub use resolve::ResolvedWorkflow;
 pub use results::{BlockSelection, ResultFormat, Results, choose};

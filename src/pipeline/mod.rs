@@ -7,13 +7,13 @@
 //! Its files are layers: each imports only from those before it in this list, and a test holds them to it.
 //!
 //! ```text
-//! plan error report progress budget sequencer
+//! channel plan error report progress budget sequencer
 //! input/ item reader sample
 //! schema/ rules decode registry infer describe check
 //! rejects/ list file
 //! output/ buffers spec rows spilled partition encode row_groups
-//! output/ writer csv ndjson json_array parquet arrow file manifest spill directory open
-//! message prepared worker writer threads run tables explain query execute
+//! output/ writer csv ndjson json_array parquet arrow channel file manifest spill directory open
+//! message prepared worker writer threads run tables explain query execute read
 //! ```
 //!
 //! `input` makes items of sources, and `schema` knows no output. The first line of `output` is the workers' half, without a
@@ -23,6 +23,7 @@
 //! publishes the schema; only the reader waits for memory; no message names a flag of the command line.
 
 mod budget;
+mod channel;
 mod error;
 mod execute;
 mod explain;
@@ -33,6 +34,7 @@ mod plan;
 mod prepared;
 mod progress;
 mod query;
+mod read;
 mod rejects;
 mod report;
 mod run;
@@ -43,12 +45,14 @@ mod threads;
 mod worker;
 mod writer;
 
+pub use channel::BatchSender;
 pub use error::{BrokenContract, ColumnPurpose, Error, FixedSchema, PartitionError, PlanError, SchemaChange};
 pub use execute::execute;
 pub use explain::{Explained, explain_steps};
 pub use output::SUCCESS;
 pub use plan::{Directory, ExecutionPlan, Limits, OnBadRecord, Output, SchemaFrom, SchemaPolicy, SchemaSource, Target};
 pub use progress::Control;
+pub use read::{BatchReader, read_batches};
 pub use rejects::is_rejects_file;
 pub use report::Report;
 pub use schema::{DescribedSchema, SetBy, TypeFrom, check_steps, describe_schema, warn_about_steps};

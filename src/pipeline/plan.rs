@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::channel::BatchSender;
 use crate::column::Schema;
 use crate::format::parquet::SortKey;
 use crate::format::{Compression, LateColumns, OutputFormat};
@@ -68,6 +69,8 @@ pub enum Target {
     Object(ObjectLocation),
     /// Standard output, as it comes.
     Stdout,
+    /// A reader in this process; [`read_batches`](super::read_batches) makes both ends. The format is Arrow.
+    Channel(BatchSender),
 }
 
 /// A folder of files.
@@ -107,7 +110,7 @@ impl Output {
     /// pipe or a device.
     pub fn is_live(&self) -> bool {
         match &self.target {
-            Target::Stdout => true,
+            Target::Stdout | Target::Channel(_) => true,
             Target::File { path, .. } => std::fs::metadata(path).is_ok_and(|m| !m.is_file() && !m.is_dir()),
             Target::Directory(_) | Target::Object(_) => false,
         }
@@ -258,12 +261,17 @@ impl Limits {
 impl ExecutionPlan {
     /// A plan from one source to one output, everything else at its default.
     pub fn new(source: Source, output: Output) -> Self {
+        ExecutionPlan { outputs: vec![output], ..ExecutionPlan::reading(vec![source]) }
+    }
+
+    /// A plan that reads these sources in order and has no outputs yet, everything else at its default.
+    pub fn reading(sources: Vec<Source>) -> Self {
         ExecutionPlan {
-            sources: vec![source],
+            sources,
             steps: Vec::new(),
             tables: Vec::new(),
             on_bad_cast: OnBadCast::default(),
-            outputs: vec![output],
+            outputs: Vec::new(),
             schema: SchemaSource::default(),
             on_bad_record: OnBadRecord::default(),
             rejects: None,

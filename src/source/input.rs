@@ -1,5 +1,6 @@
 //! One input of a plan: its name, where its bytes or rows come from, and what is known of them beforehand.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -61,6 +62,12 @@ impl Source {
         Source::of(name.into(), Input::Stream(stream))
     }
 
+    /// The bytes of `reader`, which is read once, under a name for messages. Format and compression are inferred from the
+    /// name and the first bytes; set [`Source::format`] where they are known.
+    pub fn reader(name: impl Into<Arc<str>>, reader: impl io::Read + Send + 'static) -> Self {
+        Source::stream(name, Box::new(Reader(reader)))
+    }
+
     /// Rows under a name.
     pub fn rows(name: impl Into<Arc<str>>, rows: Box<dyn RowSource>) -> Self {
         Source::of(name.into(), Input::Rows(rows))
@@ -70,3 +77,14 @@ impl Source {
         Source { name, input, format: None, delimiter: None, compression: None, expected_rows: None }
     }
 }
+
+/// Any reader as a source of bytes: of unknown size, never known to wait.
+struct Reader<R>(R);
+
+impl<R: io::Read> io::Read for Reader<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buf)
+    }
+}
+
+impl<R: io::Read + Send> ByteSource for Reader<R> {}

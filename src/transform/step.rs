@@ -155,6 +155,35 @@ where
     }
 }
 
+impl Step {
+    /// Parses the text of the step that `word` names, as it is written on the command line and in steps files: `where` with
+    /// an expression, `select` with columns, `limit` with a number; [`Grammar::all`] lists the words. One text may make
+    /// several steps. Columns are looked up when the plan is executed.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Unknown`] for another word, [`ReadError::Text`] with the place in `text` that cannot be parsed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use drawoff::transform::Step;
+    ///
+    /// let mut steps = Step::parse("where", "hq.country = 'NO' and score > 0.8")?;
+    /// steps.extend(Step::parse("with", "domain = lower(split_part(email, '@', 2))")?);
+    /// steps.extend(Step::parse("select", "name, domain")?);
+    /// assert_eq!(steps.len(), 3);
+    ///
+    /// let error = Step::parse("where", "score >").unwrap_err();
+    /// assert!(error.to_string().starts_with("where: "));
+    /// # Ok::<(), drawoff::transform::ReadError>(())
+    /// ```
+    pub fn parse(word: &str, text: &str) -> Result<Vec<Step>, ReadError> {
+        let grammar = Grammar::of(word).ok_or_else(|| ReadError::Unknown { word: word.to_owned() })?;
+        grammar.parse(text, 0).map_err(|cause| ReadError::Text { word: grammar.word, cause })
+    }
+}
+
 impl Grammar {
     /// All steps that people write, in the order of the help.
     pub fn all() -> &'static [Grammar] {
@@ -181,6 +210,12 @@ impl Grammar {
 /// The reason why a value is no step.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
+    /// No step has this word.
+    #[error("no step is called `{word}`; there are {}", words())]
+    Unknown {
+        /// The word that was given.
+        word: String,
+    },
     /// It is no such value.
     #[error("`{word}` is {expected}")]
     Form {
@@ -197,6 +232,11 @@ pub enum ReadError {
         /// The fault of its text, and the place.
         cause: expr::Error,
     },
+}
+
+/// The words of all steps, for messages.
+fn words() -> String {
+    GRAMMARS.iter().map(|grammar| grammar.word).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -227,6 +267,8 @@ mod tests {
             assert_eq!(steps.iter().map(|step| step.describe().name).collect::<Vec<_>>(), [word]);
         }
         assert!(Grammar::of("lookup").is_none(), "no one writes it");
+        let unknown = Step::parse("lookup", "a").unwrap_err().to_string();
+        assert!(unknown.starts_with("no step is called `lookup`; there are where, with, "), "{unknown}");
         let refused = Grammar::of("limit").unwrap().read(&json!("many"), 0).unwrap_err();
         assert_eq!(refused.to_string(), "`limit` is a whole number");
     }

@@ -18,13 +18,13 @@ use crate::cli::settings::SettingArgs;
 use crate::cli::sinks::{OutputArgs, SinkArgs, TypedOutput};
 use crate::cli::{engine, outputs};
 use crate::client::{
-    self, BlockSelection, Client, FilePulled, OpenLedger, RemainingEstimate, ResultFormat, WatchOptions,
-    declared_types, digest_of, digest_of_file,
+    self, BlockSelection, Client, FilePulled, OpenLedger, RemainingEstimate, ResultFormat, WatchOptions, digest_of,
+    digest_of_file, result_source,
 };
 use crate::column::Schema;
 use crate::net::Download;
 use crate::pipeline::{self, Control, Directory, Output, Target};
-use crate::source::{ByteSource, Source};
+use crate::source::ByteSource;
 use crate::text::{error_chain, escape_for_terminal, human_count, human_duration};
 
 /// How long an answer to the cancelling of a run is waited for.
@@ -146,13 +146,11 @@ impl PullOptions<'_> {
             let status = watch(context, client, run, &options).await.map_err(|failure| self.with_way_on(failure))?;
             client.require_completed(&status).await?;
             let results = client.result_links(run, self.formats, self.wanted()).await?;
-            if let Some(declared) = self.declared {
-                return Ok((status, results, declared.clone()));
-            }
-            // The workflow may be gone or not ours to read: its results say enough without it.
-            let workflow = client.workflow(&status.workflow_id).await.ok();
-            let graph = workflow.and_then(|workflow| workflow.workflow_definition);
-            Ok((status, results, graph.map(|graph| declared_types(&graph)).unwrap_or_default()))
+            let declared = match self.declared {
+                Some(declared) => declared.clone(),
+                None => client.declared_types_of(&status.workflow_id).await,
+            };
+            Ok((status, results, declared))
         };
         let (status, results, declared) = context.unless_interrupted(asked).await?;
         let mut opens = client.opens(run, &results).into_iter();
@@ -244,10 +242,7 @@ impl PullOptions<'_> {
                 bytes: download.size_bytes(),
             });
             total_bytes = total_bytes.zip(download.size_bytes()).map(|(a, b)| a + b);
-            let mut source = Source::stream(link.filename.as_str(), Box::new(download));
-            source.format = Some(from.format.format());
-            source.expected_rows = link.row_count;
-            sources.push(source);
+            sources.push(result_source(link, from.format, download));
         }
         let mut plan = outputs::plan(sources, outputs.clone(), self.plan, &context.settings)?;
         plan.schema.declared = Some(from.declared.clone());

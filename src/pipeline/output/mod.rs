@@ -3,12 +3,13 @@
 //!
 //! ```text
 //! workers:  spec  rows  spilled  encode  row_groups  partition
-//! writer:   writer (the trait)  csv  ndjson  json_array  parquet  arrow  file
+//! writer:   writer (the trait)  csv  ndjson  json_array  parquet  arrow  channel  file
 //!           manifest  spill  directory  open
 //! ```
 
 mod arrow;
 mod buffers;
+mod channel;
 mod csv;
 mod directory;
 mod encode;

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::channel::ChannelWriter;
 use super::directory::{FinishedPartitions, PartitionedWriter};
 use super::file::{FinishedFile, OutputFile};
 use super::rows::EncodedRows;
@@ -28,6 +29,7 @@ pub struct OutputWriter {
 enum Kind {
     File(Box<OutputFile>),
     Parts(Box<PartitionedWriter>),
+    Channel(ChannelWriter),
 }
 
 impl OutputWriter {
@@ -56,6 +58,10 @@ impl OutputWriter {
                 (PathBuf::from(&place.url), sink)
             }
             Target::Stdout => (PathBuf::from("standard output"), Sink::stdout()),
+            Target::Channel(sender) => {
+                let (name, kind) = (PathBuf::from("the batches"), Kind::Channel(ChannelWriter::new(sender.clone())));
+                return Ok(OutputWriter { name, kind, is_file: false, abandoned: false });
+            }
         };
         let sink = sink.map_err(|cause| Error::write(&name, cause))?;
         let is_file = sink.is_file();
@@ -84,6 +90,7 @@ impl OutputWriter {
         match &self.kind {
             Kind::File(file) => file.bytes(),
             Kind::Parts(parts) => parts.bytes(),
+            Kind::Channel(channel) => channel.bytes(),
         }
     }
 
@@ -92,6 +99,7 @@ impl OutputWriter {
         match &self.kind {
             Kind::File(file) => file.rows(),
             Kind::Parts(parts) => parts.rows(),
+            Kind::Channel(channel) => channel.rows(),
         }
     }
 
@@ -99,7 +107,7 @@ impl OutputWriter {
     pub fn row_group_columns(&self) -> Option<&Schema> {
         match &self.kind {
             Kind::File(file) => file.row_group_columns(),
-            Kind::Parts(_) => None,
+            Kind::Parts(_) | Kind::Channel(_) => None,
         }
     }
 
@@ -108,6 +116,7 @@ impl OutputWriter {
         groups.into_iter().try_for_each(|group| match &mut self.kind {
             Kind::File(file) => file.append_row_group(group),
             Kind::Parts(parts) => parts.append_row_group(group),
+            Kind::Channel(_) => Err(Error::Bug("a row group came for a channel of batches".into())),
         })
     }
 
@@ -132,6 +141,10 @@ impl OutputWriter {
             (Kind::File(file), EncodedRows::Partitions(rows)) => {
                 rows.iter().try_for_each(|rows| file.append(rows.batch.rows as u64, &rows.body, columns))?;
             }
+            (Kind::Channel(channel), EncodedRows::Arrow(rows)) => {
+                channel.append(rows).map_err(|cause| Error::write(&self.name, cause))?;
+            }
+            (Kind::Channel(_), _) => return Err(Error::Bug("rows came as text to a channel of batches".into())),
             (Kind::Parts(_), _) => return Err(Error::Bug("rows came whole to an output of several files".into())),
         }
         Ok(None)
@@ -142,6 +155,10 @@ impl OutputWriter {
         let kind = match self.kind {
             Kind::File(file) => Finished::File(file.finish(columns)?),
             Kind::Parts(parts) => Finished::Parts(parts.finish(columns)?),
+            Kind::Channel(mut channel) => {
+                channel.finish(columns).map_err(|cause| Error::write(&self.name, cause))?;
+                Finished::Sent(channel.bytes())
+            }
         };
         Ok(FinishedOutput { kind, is_file: self.is_file })
     }
@@ -156,6 +173,8 @@ pub struct FinishedOutput {
 enum Finished {
     File(FinishedFile),
     Parts(FinishedPartitions),
+    /// All rows went to a reader; the bytes that they had in memory.
+    Sent(u64),
 }
 
 impl FinishedOutput {
@@ -164,6 +183,7 @@ impl FinishedOutput {
         match &self.kind {
             Finished::File(file) => file.bytes,
             Finished::Parts(parts) => parts.bytes(),
+            Finished::Sent(bytes) => *bytes,
         }
     }
 
@@ -172,13 +192,14 @@ impl FinishedOutput {
         match &mut self.kind {
             Finished::File(file) => file.sync(),
             Finished::Parts(parts) => parts.sync(),
+            Finished::Sent(_) => Ok(()),
         }
     }
 
     /// A note for the report, if it has several files.
     pub fn note(&self) -> Option<String> {
         match &self.kind {
-            Finished::File(_) => None,
+            Finished::File(_) | Finished::Sent(_) => None,
             Finished::Parts(parts) => parts.note(),
         }
     }
@@ -192,6 +213,7 @@ impl FinishedOutput {
                 Ok(named.into_iter().collect())
             }
             Finished::Parts(parts) => parts.commit(),
+            Finished::Sent(_) => Ok(Vec::new()),
         }
     }
 }

@@ -1,0 +1,61 @@
+//! An output whose rows go to a reader in this process, batch by batch, as the workers encoded them. It has no file and no
+//! name, and what was sent cannot be taken back.
+
+use std::io;
+
+use arrow_array::RecordBatch;
+
+use crate::column::Schema;
+use crate::format::arrow_ipc::plain_schema;
+use crate::pipeline::channel::BatchSender;
+
+/// Sends the rows of an output, and counts them.
+pub struct ChannelWriter {
+    sender: BatchSender,
+    rows: u64,
+    bytes: u64,
+    sent_any: bool,
+}
+
+impl ChannelWriter {
+    /// A writer that has sent nothing.
+    pub fn new(sender: BatchSender) -> Self {
+        ChannelWriter { sender, rows: 0, bytes: 0, sent_any: false }
+    }
+
+    /// Rows sent so far.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Bytes in memory of the batches sent so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Sends `batch` unless it is empty; blocks while the reader is behind. Fails with [`io::ErrorKind::BrokenPipe`] if the
+    /// reader was dropped.
+    pub fn append(&mut self, batch: RecordBatch) -> io::Result<()> {
+        match batch.num_rows() {
+            0 => Ok(()),
+            _ => self.send(batch),
+        }
+    }
+
+    /// Ends the rows. The reader learns the columns from the first batch, so an empty one is sent if there was none.
+    pub fn finish(&mut self, columns: &Schema) -> io::Result<()> {
+        match self.sent_any {
+            true => Ok(()),
+            false => self.send(RecordBatch::new_empty(plain_schema(columns, &[]))),
+        }
+    }
+
+    fn send(&mut self, batch: RecordBatch) -> io::Result<()> {
+        let (rows, bytes) = (batch.num_rows() as u64, batch.get_array_memory_size() as u64);
+        self.sender.send(batch)?;
+        self.sent_any = true;
+        self.rows += rows;
+        self.bytes += bytes;
+        Ok(())
+    }
+}
