@@ -126,7 +126,7 @@ pub enum Command {
     /// Find out about each row of a file, in one job without a workflow
     #[command(
         subcommand,
-        after_help = "Examples:\n  drawoff bulk people people.csv --config fields.json -o people.parquet\n  drawoff bulk company companies.csv --config fields.json -o -"
+        after_help = "Examples:\n  drawoff bulk people people.csv --fields fields.json -o people.parquet\n  drawoff bulk company companies.csv --fields fields.json -o -"
     )]
     Bulk(BulkCommand),
     /// Convert files, standard input or URLs; needs no API
@@ -139,7 +139,7 @@ pub enum Command {
     Schema(SchemaArgs),
     /// Print what steps do, how they run, and the columns that come out, from a sample only
     #[command(
-        after_help = "Examples:\n  drawoff explain people.ndjson --where \"score > 0.8\" --with \"domain = split_part(email, '@', 2)\" --select name,domain\n  drawoff explain people.ndjson --plan plan.toml -o json"
+        after_help = "Examples:\n  drawoff explain people.ndjson --where \"score > 0.8\" --with \"domain = split_part(email, '@', 2)\" --select name,domain\n  drawoff explain people.ndjson --steps steps.toml -o json"
     )]
     Explain(ExplainArgs),
     /// Upload an input file and print its handle
@@ -310,14 +310,14 @@ pub enum BulkCommand {
 }
 
 const BULK_EXAMPLES: &str = "\
-`--config FILE` holds the settings of the job as JSON: `struct` (the fields to find out), `columns`, `tier`,
-`research_plan`, `webhook_url` and others. drawoff's own configuration file is named by DRAWOFF_CONFIG here.
+The file of `--fields` is the configuration of the job as JSON: `struct` (the fields to fill), `columns`, `tier`,
+`research_plan`, `webhook_url` and others. `bulk company` requires it.
 
 Examples:
   echo '{\"struct\": {\"employees\": {\"description\": \"Number of employees\", \"type\": \"int\"}}}' > fields.json
-  drawoff bulk people people.csv --config fields.json -o people.parquet
-  drawoff bulk company companies.csv --config fields.json -o companies.parquet
-  drawoff bulk company companies.csv --config fields.json --local --enrich company_enrichment=facts.csv:domain -o -";
+  drawoff bulk people people.csv --fields fields.json -o people.parquet
+  drawoff bulk company companies.csv --fields fields.json -o companies.parquet
+  drawoff bulk company companies.csv --fields fields.json --local --enrich company_enrichment=facts.csv:domain -o -";
 
 /// `bulk people` and `bulk company`.
 #[derive(Clone, Debug, ClapArgs)]
@@ -325,6 +325,9 @@ pub struct BulkArgs {
     /// Input file (.csv, .json, .jsonl, .ndjson), or `-` for standard input
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+    /// JSON configuration of the job: `struct` (the fields to fill), `columns`, `tier` and others
+    #[arg(long, value_name = "FILE", help_heading = "Input")]
+    pub fields: Option<PathBuf>,
     /// Format of standard input: ndjson, csv, json (else told by its first bytes)
     #[arg(long, value_enum, value_name = "FORMAT", help_heading = "Input")]
     pub from: Option<FromFormat>,

@@ -1,15 +1,13 @@
 //! One command from its arguments to its exit code: settings are resolved, the command is carried out, and its error is
 //! printed.
 
-use std::path::Path;
-
 use super::args::{Args, BulkCommand, Command, GlobalArgs, TopCommand};
 use super::context::Context;
 use super::error::{Error, Failure};
 use super::exit::Exit;
 use super::interrupt::Interrupt;
 use super::print::{self, Screen};
-use super::settings::{CONFIG, Settings, TypedSettings};
+use super::settings::{self, CONFIG, Settings, TypedSettings};
 use super::{color, commands};
 
 /// Says on standard error that drawoff itself is at fault, in place of the standard panic text, and ends the process
@@ -46,11 +44,17 @@ async fn carry_out(args: Args) -> Result<Exit, Failure> {
         TopCommand::Completions { shell } => return commands::completions::completions(shell).map(|()| Exit::Success),
         TopCommand::Man { dir } => return commands::completions::man(dir.as_deref()).map(|()| Exit::Success),
     };
-    let settings = Settings::resolve(&typed_settings(&args.global, &command))?;
+    let typed = typed_settings(&args.global, &command);
+    let settings = Settings::resolve(&typed).map_err(|error| match (&command, &error) {
+        // `bulk` used to take the configuration of its job by this flag.
+        (Command::Bulk(_), settings::Error::Malformed { .. }) if typed.get(CONFIG.names.name).is_some() => {
+            Failure::new(error, "specify the JSON configuration of the bulk job with `--fields FILE`")
+        }
+        _ => error.into(),
+    })?;
     let interrupt = Interrupt::listen().map_err(|cause| Error::Bug(format!("no signals can be caught: {cause}")))?;
     let context = Context::new(settings, Screen::new(args.global.quiet), interrupt);
-    let config = args.global.settings.0.get(CONFIG.names.name).and_then(<[_]>::first).map(Path::new);
-    let outcome = dispatch(&context, command, config).await;
+    let outcome = dispatch(&context, command).await;
     context.screen.clear();
     outcome.map_err(|failure| match failure.error() {
         Error::Interrupted => failure.or_hint(|| context.resume_hint()),
@@ -67,19 +71,14 @@ fn typed_settings(global: &GlobalArgs, command: &Command) -> TypedSettings {
         Command::Bulk(BulkCommand::People(bulk) | BulkCommand::Company(bulk)) => Some(&bulk.plan),
         _ => None,
     };
-    let typed = global.settings.0.clone().with(&plan.map(|plan| plan.settings.0.clone()).unwrap_or_default());
-    match command {
-        // There `--config` names the settings of the job.
-        Command::Bulk(_) => typed.without(CONFIG.names.name),
-        _ => typed,
-    }
+    global.settings.0.clone().with(&plan.map(|plan| plan.settings.0.clone()).unwrap_or_default())
 }
 
-async fn dispatch(context: &Context, command: Command, config: Option<&Path>) -> Result<Exit, Failure> {
+async fn dispatch(context: &Context, command: Command) -> Result<Exit, Failure> {
     match command {
         Command::Run(args) => commands::run::run(context, *args).await,
         Command::Pull(args) => commands::pull::pull(context, *args).await,
-        Command::Bulk(command) => commands::bulk::bulk(context, command, config).await,
+        Command::Bulk(command) => commands::bulk::bulk(context, command).await,
         Command::Convert(args) => commands::convert::convert(context, *args).await,
         Command::Schema(args) => commands::schema::schema(context, args).await,
         Command::Explain(args) => commands::explain::explain(context, args).await,

@@ -26,7 +26,7 @@ pub struct StepArgs {
 #[derive(Clone, Debug, PartialEq)]
 enum TypedStep {
     Step { flag: &'static str, text: String },
-    Plan(PathBuf),
+    File(PathBuf),
 }
 
 const HEADING: &str = "Steps (in the order given)";
@@ -72,13 +72,15 @@ impl Args for StepArgs {
                 ArgumentForm::Part => arg.value_parser(parse_rate),
             }
         });
-        let plan = Arg::new("plan")
-            .long("plan")
+        let file = Arg::new("steps")
+            .long("steps")
+            // The former name; an alias is hidden from help, completions and manual pages.
+            .alias("plan")
             .value_name("FILE")
-            .help("Steps from a file, TOML or JSON: steps = [{ where = \"score > 0.8\" }, { limit = 10 }]")
+            .help("Insert the steps of a TOML or JSON file: steps = [{ where = \"score > 0.8\" }, { limit = 10 }]")
             .value_parser(value_parser!(PathBuf));
         let command = steps
-            .chain([plan])
+            .chain([file])
             .fold(command, |command, arg| command.arg(arg.action(ArgAction::Append).help_heading(HEADING)));
         let seed = Arg::new("seed")
             .long("seed")
@@ -154,7 +156,7 @@ impl FromArgMatches for StepArgs {
                 }
             }
         }
-        collect(matches, "plan", &mut placed, TypedStep::Plan);
+        collect(matches, "steps", &mut placed, TypedStep::File);
         placed.sort_by_key(|(index, _)| *index);
         Ok(StepArgs {
             typed: placed.into_iter().map(|(_, typed)| typed).collect(),
@@ -171,12 +173,12 @@ impl FromArgMatches for StepArgs {
 }
 
 impl StepArgs {
-    /// The steps that they mean; plan files are read. Columns are not looked for yet.
+    /// The steps that they mean; steps files are read. Columns are not looked for yet.
     pub fn steps(&self) -> Result<Vec<Step>, Failure> {
         let mut steps = Vec::new();
         for typed in &self.typed {
             match typed {
-                TypedStep::Plan(path) => steps.extend(steps_file::read(path, self.seed)?.steps),
+                TypedStep::File(path) => steps.extend(steps_file::read(path, self.seed)?.steps),
                 TypedStep::Step { flag, text } => {
                     let grammar = Grammar::of(flag.trim_start_matches('-')).expect("each flag is a step's");
                     let made = grammar.parse(text, self.seed.unwrap_or(0));
@@ -213,11 +215,11 @@ impl StepArgs {
         self.tables.iter().map(|(name, path)| (name.clone(), Source::file(path))).collect()
     }
 
-    /// What a value does that cannot be made: as typed, or as the last plan file says.
+    /// What a value does that cannot be made: as typed, or as the last steps file says.
     pub fn on_bad_cast(&self) -> Result<OnBadCast, Failure> {
         let mut said = OnBadCast::default();
         for typed in &self.typed {
-            if let TypedStep::Plan(path) = typed {
+            if let TypedStep::File(path) = typed {
                 said = steps_file::read(path, self.seed)?.on_bad_cast.unwrap_or(said);
             }
         }

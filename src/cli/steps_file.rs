@@ -1,4 +1,4 @@
-//! Plan files: the steps of the command line, written down.
+//! Steps files (`--steps`): the steps of the command line, in TOML or JSON.
 //!
 //! ```toml
 //! on_bad_cast = "null"
@@ -22,7 +22,7 @@ use super::flag_text::in_flags;
 use crate::text::nearest;
 use crate::transform::{Grammar, OnBadCast, ReadError, Step};
 
-/// What a plan file says.
+/// The contents of a steps file.
 #[derive(Debug)]
 pub struct StepsFile {
     /// The steps in their order.
@@ -31,11 +31,11 @@ pub struct StepsFile {
     pub on_bad_cast: Option<OnBadCast>,
 }
 
-/// Reads the plan file at `path`; `seed` is of samples that name none.
+/// Reads the steps file at `path`; `seed` is of samples that name none.
 pub fn read(path: &Path, seed: Option<u64>) -> Result<StepsFile, Failure> {
     let text = std::fs::read_to_string(path).map_err(|cause| Error::Read { path: path.to_owned(), cause })?;
     parse(&text, seed).map_err(|StepsFileError { what, hint }| {
-        let error = Error::Usage(format!("the plan file {}: {what}", path.display()));
+        let error = Error::Usage(format!("the steps file {}: {what}", path.display()));
         match hint {
             Some(hint) => Failure::new(error, hint),
             None => error.into(),
@@ -81,7 +81,7 @@ fn parse(text: &str, seed: Option<u64>) -> Result<StepsFile, StepsFileError> {
                 plan.on_bad_cast = Some(text.parse().map_err(|why| format!("on_bad_cast: {why}"))?);
             }
             (other, _) => {
-                let hint = Some("a plan has `steps`, and may have `on_bad_cast`".to_owned());
+                let hint = Some("a steps file has `steps`, and may have `on_bad_cast`".to_owned());
                 return Err(StepsFileError { what: format!("`{other}` is not known"), hint });
             }
         }

@@ -1,4 +1,4 @@
-//! `bulk`: a file and settings in, rows out, by the way that `run` goes.
+//! `bulk`: a file and the configuration of a job in, rows out, as `run` writes them.
 
 use serde_json::json;
 
@@ -18,7 +18,7 @@ fn settings(place: &Place) {
 fn a_file_becomes_rows_with_what_was_asked_for() {
     let place = Place::new();
     settings(&place);
-    let command = "bulk company testdata/companies.csv --config fields.json --local";
+    let command = "bulk company testdata/companies.csv --fields fields.json --local";
     let done = place.run_line(&format!("{command} --enrich {FACTS} -o out.ndjson")).ok();
     assert!(done.stderr.contains("Bulk Intelligence: company"), "{}", done.stderr);
     let rows = rows::ndjson(&place.read("out.ndjson"));
@@ -34,7 +34,7 @@ fn a_job_that_was_started_is_attached_to_and_remembered() {
     let service = Service::start(&folder, "data", &["--enrich", FACTS]);
     let place = Place::with_service(&service.url);
     settings(&place);
-    let command = "bulk company testdata/companies.csv --config fields.json -o out.parquet";
+    let command = "bulk company testdata/companies.csv --fields fields.json -o out.parquet";
     place.run_line(command).ok();
     let runs = place.run_line("runs ls -o ndjson").ok().records();
     assert_eq!(runs.len(), 1);
@@ -50,18 +50,42 @@ fn a_job_that_was_started_is_attached_to_and_remembered() {
 }
 
 #[test]
-fn settings_that_are_wrong_are_told() {
+fn mistakes_in_the_configuration_of_a_job_are_reported() {
     let place = Place::new();
     place.write("bad.json", b"{\"struct\": {\"a\": \"x\"}, \"colour\": 1}");
     let command = "bulk company testdata/companies.csv --local -o out.ndjson";
-    let done = place.run_line(&format!("{command} --config bad.json"));
+    let done = place.run_line(&format!("{command} --fields bad.json"));
     assert_eq!(done.code, exit::REFUSED, "{}", done.stderr);
     assert!(done.stderr.contains("config.colour"), "{}", done.stderr);
     let done = place.run_line(command);
     assert_eq!(done.code, exit::USAGE);
-    assert!(done.stderr.contains("--config FILE"), "{}", done.stderr);
+    assert!(done.stderr.contains("--fields FILE"), "{}", done.stderr);
     place.write("none.json", b"struct:");
-    let done = place.run_line(&format!("{command} --config none.json"));
+    let done = place.run_line(&format!("{command} --fields none.json"));
     assert_ne!(done.code, exit::SUCCESS);
     assert!(done.stderr.contains("none.json") && done.stderr.contains("struct"), "{}", done.stderr);
+}
+
+#[test]
+fn config_names_the_configuration_file_of_drawoff_as_everywhere() {
+    let place = Place::new();
+    settings(&place);
+    place.write("drawoff.toml", b"workers = 99999\n");
+    let command =
+        format!("bulk company testdata/companies.csv --fields fields.json --local --enrich {FACTS} -o out.ndjson");
+    let done = place.run_line(&format!("{command} --config drawoff.toml"));
+    assert_eq!(done.code, exit::USAGE);
+    let expected = "drawoff.toml): it must be from 1 to 1024, or 0 for one per core";
+    assert!(done.stderr.contains("workers (") && done.stderr.contains(expected), "{}", done.stderr);
+    place.write("drawoff.toml", b"workers = 1\n");
+    place.run_line(&format!("{command} --config drawoff.toml")).ok();
+    // The flag by which jobs were configured before.
+    let done = place.run_line("bulk company testdata/companies.csv --config fields.json --local -o out.ndjson");
+    assert_eq!(done.code, exit::USAGE);
+    assert!(done.stderr.contains("the configuration file fields.json is not valid"), "{}", done.stderr);
+    assert!(
+        done.stderr.contains("hint: specify the JSON configuration of the bulk job with `--fields FILE`"),
+        "{}",
+        done.stderr
+    );
 }

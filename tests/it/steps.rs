@@ -117,15 +117,17 @@ fn the_examples_of_the_language_are_true() {
         // By their digits, so that 12.50 is no 12.5.
         assert_eq!(row[name].to_string(), expected.to_string(), "{expression}");
     }
-    // The plan file of the same page, on the same record.
+    // The steps file of the same page, on the same record.
     let plan = doc.split_once("```toml\n").unwrap().1.split_once("\n```").unwrap().0;
-    place.write("plan.toml", plan);
-    let done = place.run(&["convert", "in.ndjson", "-o", "-", "--plan", "plan.toml", "--seed", "1"]).ok();
+    place.write("steps.toml", plan);
+    let done = place.run(&["convert", "in.ndjson", "-o", "-", "--steps", "steps.toml", "--seed", "1"]).ok();
     assert!(
         done.text().is_empty()
             || done.text() == "{\"name\":\"Fjord & Co\",\"domain\":\"fjord.example\",\"hq_city\":\"Bergen\"}\n"
     );
-    let done = place.run(&["explain", "in.ndjson", "--plan", "plan.toml", "-o", "json"]).ok();
+    let by_old_name = place.run(&["convert", "in.ndjson", "-o", "-", "--plan", "steps.toml", "--seed", "1"]).ok();
+    assert_eq!(done.text(), by_old_name.text());
+    let done = place.run(&["explain", "in.ndjson", "--steps", "steps.toml", "-o", "json"]).ok();
     let plan: serde_json::Value = serde_json::from_str(done.text()).unwrap();
     assert_eq!(plan["steps"].as_array().unwrap().len(), 7);
     assert_eq!(plan["output"][2], serde_json::json!({"name": "hq_city", "type": "text"}));

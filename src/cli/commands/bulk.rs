@@ -17,19 +17,22 @@ use crate::cli::exit::Exit;
 use crate::client::{Client, ResolvedWorkflow, ResultFormat, StateDir, bulk_config, bulk_graph, declared_types};
 use crate::column::Schema;
 
-/// Carries it out. `config` is the file with the settings of the job.
-pub async fn bulk(context: &Context, command: BulkCommand, config: Option<&Path>) -> Result<Exit, Failure> {
+/// Starts a bulk job over a file, or attaches to the one that an earlier command started, and writes its results.
+pub async fn bulk(context: &Context, command: BulkCommand) -> Result<Exit, Failure> {
     let (kind, args) = match command {
         BulkCommand::People(args) => (BulkKind::People, *args),
         BulkCommand::Company(args) => (BulkKind::Company, *args),
     };
     let formats = [ResultFormat::from(args.format)];
-    let config = match (config, kind) {
+    let config = match (args.fields.as_deref(), kind) {
         (Some(path), _) => read_config(path)?,
         (None, BulkKind::People) => Value::Object(serde_json::Map::new()),
         (None, BulkKind::Company) => {
-            let error = Error::Usage("a job over companies needs settings".into());
-            return Err(Failure::new(error, "give `--config FILE`: JSON with `struct`, the fields to find out"));
+            let error = Error::Usage("`bulk company` requires the fields to fill".into());
+            return Err(Failure::new(
+                error,
+                "specify them with `--fields FILE`, a JSON file such as {\"struct\": {\"employees\": \"Number of employees\"}}",
+            ));
         }
     };
     let job = BulkJob { kind, args: &args, config: bulk_config(&config, &formats) };
@@ -101,8 +104,9 @@ fn read_config(path: &Path) -> Result<Value, Failure> {
     let text = std::fs::read_to_string(path).map_err(|cause| Error::Read { path: path.to_owned(), cause })?;
     serde_json::from_str(&text).map_err(|cause| {
         let error = Error::Json { what: path.display().to_string(), cause };
-        let hint = "the settings of a job are JSON, such as {\"struct\": {\"email\": \"Work email\"}}; drawoff's own \
-                    configuration file is named by DRAWOFF_CONFIG for this command";
-        Failure::new(error, hint)
+        Failure::new(
+            error,
+            "write the configuration of a bulk job as JSON, such as {\"struct\": {\"email\": \"Work email\"}}",
+        )
     })
 }

@@ -108,6 +108,9 @@ mod tests {
         for shell in SHELLS {
             let offered = script(shell, visible(&Args::command()));
             assert!(offered.contains("max-memory") && !offered.contains("workers"), "{shell}");
+            // An old name that still works.
+            assert!(offered.contains("steps"), "{shell}");
+            assert!(!["--plan", "-l plan"].iter().any(|alias| offered.contains(alias)), "{shell}");
             // Where nothing is hidden, the copy is as good as the original.
             let all = shown(Args::command());
             assert!(script(shell, all.clone()).contains("workers"), "{shell}");

@@ -373,6 +373,10 @@ mod tests {
         }
         assert!(text(&[], &[], Some("api_key = 'marked-1'")).contains("unknown field `api_key`"));
         assert!(!text(&[], &[], Some("api_key = 'marked-1'")).contains("marked-1"));
+        let range = "it must be from 1 to 1024, or 0 for one per core";
+        assert_eq!(text(&["--workers", "99999"], &[], None), format!("`--workers 99999`: {range}"));
+        let found = text(&[], &[], Some("workers = 99999"));
+        assert!(found.starts_with("workers (") && found.ends_with(&format!("config.toml): {range}")), "{found}");
         let flags = ["--config", "/nowhere/at/all.toml"];
         assert!(text(&flags, &[], None).contains("/nowhere/at/all.toml"));
     }

@@ -27,6 +27,10 @@ const DEFAULT_JOBS: usize = 4;
 /// More connections at a time do not help.
 const MAX_JOBS: usize = 64;
 
+/// Compute threads: beyond the cores of the largest machines, and below what a system starts for one process, so that
+/// a slip is an error of the setting and not of a thread that cannot start.
+const MAX_WORKERS: usize = 1024;
+
 /// Larger morsels have no use, and offsets in them are 32 bits wide.
 const MAX_MORSEL_SIZE: u64 = 64 << 20;
 
@@ -132,7 +136,7 @@ pub static STATE_DIR: Spec<Option<PathBuf>> = Spec {
 pub static CONFIG: Spec<Option<PathBuf>> = Spec {
     names: Names {
         name: "config",
-        flag: Some(Flag { help: "; with `bulk` the settings of the job instead", ..everywhere("--config", "FILE") }),
+        flag: Some(everywhere("--config", "FILE")),
         environment: Some("DRAWOFF_CONFIG"),
         help: "Configuration file",
         default_words: Some("`drawoff/config.toml` in the user's configuration directory"),
@@ -229,7 +233,10 @@ pub static WORKERS: Spec<usize> = Spec {
         help: "Compute threads; 0 is one per core",
         ..NAMES
     },
-    parse: Parse::Number(Ok),
+    parse: Parse::Number(|workers| match workers {
+        0..=MAX_WORKERS => Ok(workers),
+        _ => Err(format!("it must be from 1 to {MAX_WORKERS}, or 0 for one per core")),
+    }),
     default: |_| Limits::default().workers,
     show: |workers| match workers {
         0 => Some("one per core".to_owned()),

@@ -27,12 +27,6 @@ impl TypedSettings {
         self.0.extend(others.0.iter().map(|(name, texts)| (*name, texts.clone())));
         self
     }
-
-    /// These but that of `name`.
-    pub fn without(mut self, name: &str) -> Self {
-        self.0.remove(name);
-        self
-    }
 }
 
 /// Names only: a key command may hold secrets.
