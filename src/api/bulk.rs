@@ -1,21 +1,22 @@
-//! Wire types of Bulk Intelligence: a file and a struct in, a job that is a run out.
+//! Wire types of Bulk Intelligence, which enriches every row of a file in one job. A job is a run, under another name
+//! and with another status response.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{DownloadLink, RunId, routes};
 
-/// What the rows of a bulk job are.
+/// The kind of entity that each row of a bulk job describes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BulkKind {
-    /// People, one per row.
+    /// One person per row.
     People,
-    /// Companies, one per row.
+    /// One company per row.
     Company,
 }
 
 impl BulkKind {
-    /// Path that starts a job.
+    /// Returns the path that starts a job of this kind.
     pub fn path(self) -> &'static str {
         match self {
             BulkKind::People => routes::BULK_PEOPLE,
@@ -23,7 +24,7 @@ impl BulkKind {
         }
     }
 
-    /// The last part of that path.
+    /// Returns the last segment of that path: `people` or `company`.
     pub fn as_str(self) -> &'static str {
         match self {
             BulkKind::People => "people",
@@ -32,50 +33,50 @@ impl BulkKind {
     }
 }
 
-/// Answer to the start of a bulk job.
+/// Response to the start of a bulk job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct BulkStarted {
-    /// The job; the id of a run, too.
+    /// Id of the job, which is also the id of its run.
     pub task_id: RunId,
-    /// `RUNNING`, in capitals here only.
+    /// Always `RUNNING`, in upper case in this response only.
     pub status: String,
-    /// Rows of the file; left out where an idempotency key had started the job before.
+    /// Number of rows in the file; null for a repeated start with the same idempotency key.
     #[serde(default)]
     pub row_count: Option<u64>,
-    /// What it will cost, in cents.
+    /// Estimated cost in cents; null if `cost_units` is `credits`.
     #[serde(default)]
     pub estimated_cost_cents: Option<f64>,
-    /// What it will cost, in credits.
+    /// Estimated cost in credits; null unless `cost_units` is `credits`.
     #[serde(default)]
     pub estimated_cost_credits: Option<f64>,
-    /// True when the idempotency key had started this job before.
+    /// True if an earlier request with the same idempotency key started this job; null otherwise.
     #[serde(default)]
     pub already_started: Option<bool>,
 }
 
-/// Answer of `job-status`.
+/// Response of `job-status`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct JobStatus {
     /// State: running, completed, failed, cancelled, terminated, continued_as_new, timed_out; an open set.
     pub status: String,
-    /// The job.
+    /// Id of the job.
     pub id: RunId,
-    /// The service's own name for this try at it; opaque.
+    /// Opaque id of the service for this execution of the job; not a run id of the Workflows API.
     pub run_id: String,
-    /// ISO 8601.
+    /// Time of the start, ISO 8601.
     pub start_time: String,
-    /// ISO 8601; once completed.
+    /// Time of completion, ISO 8601; absent before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub close_time: Option<String>,
-    /// The result itself; jobs over files have `results`.
+    /// Result of a job without a file; jobs over files have `results` instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<Value>,
-    /// Links to the result files, one per block; once completed.
+    /// Links to the result files, one per block; absent before completion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub results: Option<Vec<DownloadLink>>,
-    /// What was charged, in credits; once completed.
+    /// Charged credits; absent before completion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub charge_amount: Option<f64>,
 }

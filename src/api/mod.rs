@@ -1,7 +1,9 @@
-//! The Workflows API as it is on the wire: types and routes, shared by client and service.
+//! The wire format of the Workflows API: types and paths, shared by the client and the local service. Contains no I/O
+//! and no policy.
 //!
-//! Facts come from the vendor's public material; where it is silent, the doc line says
-//! "our reading". Absent and `null` mean the same to a reader; unknown fields are ignored.
+//! The facts are from the vendor's public material; "our reading" in a doc line marks a choice where it is silent.
+//! Readers treat an absent field like `null` and ignore unknown fields. The doc lines of types with a schema are also
+//! the descriptions in the service's OpenAPI document.
 
 mod bulk;
 pub mod routes;

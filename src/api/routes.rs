@@ -1,52 +1,54 @@
-//! The one table of paths, used by the client to ask and by the service to answer.
+//! Paths and headers of the API, used by the client's requests and by the service's router alike.
 
 /// Header that carries the API key.
 pub const API_KEY_HEADER: &str = "x-api-key";
-/// Header that makes a start safe to repeat.
+/// Header with the idempotency key, which makes a start safe to retry.
 pub const IDEMPOTENCY_KEY_HEADER: &str = "idempotency-key";
 
-/// `GET`: all workflows, without their definitions.
+/// `GET` lists all workflows, without their definitions.
 pub const LIST_WORKFLOWS: &str = "/workflows";
-/// `POST`: a new workflow.
+/// `POST` creates a workflow.
 pub const CREATE_WORKFLOW: &str = "/workflows/create_workflow";
-/// `POST ?workflow_id=`: change a workflow, or create it.
+/// `POST ?workflow_id=` updates a workflow, or creates it.
 pub const UPDATE_WORKFLOW: &str = "/workflows/update_workflow";
-/// `POST ?workflow_id=`: delete a workflow; its runs are kept.
+/// `POST ?workflow_id=` deletes a workflow; its runs are kept.
 pub const DELETE_WORKFLOW: &str = "/workflows/delete_workflow";
-/// `GET`: one workflow with its definition.
+/// `GET` returns one workflow with its definition.
 pub const GET_WORKFLOW: &str = "/workflows/{workflow_id}";
-/// `GET`: the catalogue of blocks.
+/// `GET` lists the block types with the schemas of their specs.
 pub const LIST_BLOCKS: &str = "/workflows/blocks";
-/// `POST ?workflow_id=`: start a run.
+/// `POST ?workflow_id=` starts a run.
 pub const RUN_WORKFLOW: &str = "/workflows/run";
-/// `GET`: runs, newest first.
+/// `GET` lists runs, newest first.
 pub const LIST_RUNS: &str = "/workflows/runs";
-/// `GET`: how far a run is.
+/// `GET` returns the state and progress of a run.
 pub const LIVE_STATUS: &str = "/workflows/runs/{run_id}/live_status";
-/// `POST`: cancel a run.
+/// `POST` cancels a run.
 pub const CANCEL_RUN: &str = "/workflows/cancel";
-/// `GET ?format=`: signed links to a run's result files.
+/// `GET ?format=` lists signed links to a run's result files.
 pub const DOWNLOAD_LINKS: &str = "/workflows/runs/{run_id}/results/download-links";
-/// `POST`, multipart: an input file; answers with its handle.
+/// `POST` of a multipart form uploads an input file and returns its handle.
 pub const UPLOAD_FILE: &str = "/storage/csv/upload";
-/// `POST`, multipart: a file of people and what to find out about each.
+/// `POST` of a multipart form starts a job that enriches every person of a file.
 pub const BULK_PEOPLE: &str = "/bulk-intelligence/people";
-/// `POST`, multipart: a file of companies and what to find out about each.
+/// `POST` of a multipart form starts a job that enriches every company of a file.
 pub const BULK_COMPANY: &str = "/bulk-intelligence/company";
-/// `GET`: how far a bulk job is; its links once it has completed.
+/// `GET` returns the state of a bulk job, with its links once it has completed.
 pub const JOB_STATUS: &str = "/job-status/{task_id}";
-/// `GET`, `POST`, `DELETE`: the secret that outgoing webhooks are signed with.
+/// `GET`, `POST` and `DELETE` show, create and delete the signing secret of outgoing webhooks.
 pub const SIGNING_SECRET: &str = "/webhooks/signing-secret";
-/// `POST`: a new secret in its place; both sign for a while.
+/// `POST` replaces the signing secret; both secrets sign for the overlap.
 pub const ROLL_SIGNING_SECRET: &str = "/webhooks/signing-secret/roll";
 
-/// `template` with its `{parameter}` replaced by `value`, percent-encoded as one path segment.
+/// Replaces the `{parameter}` of `template` by `value`, percent-encoded as one path segment. Panics if the template has
+/// no parameter.
 pub fn with_id(template: &str, value: &str) -> String {
     let open = template.find('{').expect("a template with a parameter");
     let close = template.find('}').expect("a template with a parameter");
     let mut out = String::with_capacity(template.len() + value.len());
     out.push_str(&template[..open]);
     for byte in value.bytes() {
+        // Dots of short values are encoded too: `.` and `..` would be resolved as relative segments.
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~') || (byte == b'.' && value.len() > 2) {
             out.push(byte as char);
         } else {

@@ -1,23 +1,23 @@
-//! Wire types.
+//! Wire types of workflows, runs, uploads and results, and the text of an error response in any of its shapes.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// A run's id. The wire says `job_id` where it starts, lists and cancels, `run_id` elsewhere.
+/// Id of a run. On the wire it is `job_id` in starts, lists and cancels, `run_id` elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 #[serde(transparent)]
 pub struct RunId(pub String);
 
-/// A workflow's id: a UUID in practice, opaque to a client.
+/// Id of a workflow: a UUID in practice, opaque to a client.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 #[serde(transparent)]
 pub struct WorkflowId(pub String);
 
-/// What an upload returned; a source block takes it as `resource_handle_id`.
+/// Handle of an uploaded file, which a source block takes as `resource_handle_id`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 #[serde(transparent)]
@@ -34,35 +34,35 @@ macro_rules! display_as_inner {
 }
 display_as_inner!(RunId, WorkflowId, HandleId);
 
-/// A workflow; `workflow_definition` only in answers about one workflow.
+/// A workflow; `workflow_definition` is null in lists.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct Workflow {
-    /// Its id.
+    /// Id of the workflow.
     pub id: WorkflowId,
-    /// Owner, if known.
+    /// UUID of the owner; null if unknown.
     #[serde(default)]
     pub user_uuid: Option<String>,
-    /// Organisation, if known.
+    /// Id of the organisation; null if unknown.
     #[serde(default)]
     pub org_id: Option<String>,
-    /// Name; not unique.
+    /// Name for display; not unique.
     pub name: String,
-    /// What it is for.
+    /// Description of its purpose.
     #[serde(default)]
     pub description: Option<String>,
-    /// An open set: `ready`, `draft`, `active` are seen.
+    /// State of the definition; an open set, with `ready`, `draft` and `active` among it.
     pub status: String,
     /// Step of the vendor's builder, such as `completed`.
     pub step: String,
-    /// ISO 8601.
+    /// Time of creation, ISO 8601.
     pub created_at: String,
-    /// ISO 8601.
+    /// Time of the last update, ISO 8601.
     pub updated_at: String,
-    /// ISO 8601.
+    /// Time of the last start of a run, ISO 8601; null if there was none.
     #[serde(default)]
     pub last_run_date: Option<String>,
-    /// The graph, in answers about one workflow.
+    /// Graph of the workflow; null in lists.
     #[serde(default)]
     pub workflow_definition: Option<Graph>,
 }
@@ -71,37 +71,37 @@ pub struct Workflow {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct Graph {
-    /// In any order: execution follows the edges.
+    /// Blocks in any order; execution follows the edges.
     pub blocks: Vec<Block>,
-    /// Which block feeds which.
+    /// Edges from each block to the blocks that read its rows.
     pub edges: Vec<Edge>,
 }
 
-/// One step of a workflow. `block_name` decides what it does; `block_type` is a category.
+/// One step of a workflow. `block_name` selects the operation; `block_type` is only a category.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct Block {
-    /// Its number; examples start at 1.
+    /// Number of the block for display; the vendor's examples start at 1.
     pub sequence_number: i64,
-    /// A category in the vendor's words; any string.
+    /// Category in the vendor's terms; any text is accepted.
     pub block_type: String,
-    /// What the block does: `read_csv`, `filter`, ...
+    /// Operation of the block: `read_csv`, `filter`, ...
     pub block_name: String,
-    /// Its id. The server replaces ids that are not UUIDs, and the edges with them.
+    /// Id of the block. The server replaces ids that are not UUIDs, and the edges with them.
     #[serde(default)]
     pub block_id: Option<String>,
-    /// The block's own settings.
+    /// Settings of the block, by the schema of its operation.
     #[cfg_attr(feature = "serve", schema(value_type = Object))]
     pub specs: Map<String, Value>,
 }
 
-/// One edge of the graph.
+/// One edge of the graph, along which all rows of a block flow.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct Edge {
-    /// Block whose rows flow.
+    /// Id of the block that writes the rows.
     pub from_block_id: String,
-    /// Block that gets them.
+    /// Id of the block that reads the rows.
     pub to_block_id: String,
     /// Reserved by the vendor; stored and echoed, without meaning.
     #[serde(default)]
@@ -112,37 +112,37 @@ pub struct Edge {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct CreateWorkflow {
-    /// An id made by the client; one that exists is refused with 409.
+    /// Id chosen by the client; an existing one is rejected with 409. Generated by the server if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<WorkflowId>,
-    /// Name.
+    /// Name for display; not unique.
     pub workflow_name: String,
-    /// What it is for.
+    /// Description of its purpose; may be empty.
     pub workflow_description: String,
-    /// The graph.
+    /// Graph of the workflow.
     pub workflow_definition: Graph,
 }
 
-/// Body of `update_workflow`; what is absent stays.
+/// Body of `update_workflow`; absent fields keep their values.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct UpdateWorkflow {
-    /// New name.
+    /// New name; absent keeps the current one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workflow_name: Option<String>,
-    /// New description.
+    /// New description; absent keeps the current one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workflow_description: Option<String>,
-    /// New graph, whole.
+    /// New graph, which replaces the whole current one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workflow_definition: Option<Graph>,
 }
 
-/// Body of `run`.
+/// Body of `run`; may be empty.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct RunWorkflow {
-    /// Laid over the source block's specs for this run only (one level deep; our reading).
+    /// Members that replace those of the source block's specs for this run only; a shallow merge (our reading).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "serve", schema(value_type = Option<Object>))]
     pub specs_override: Option<Map<String, Value>>,
@@ -151,45 +151,45 @@ pub struct RunWorkflow {
     pub webhook_payload: Option<Value>,
 }
 
-/// Answer of `run`.
+/// Response of `run`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct RunStarted {
-    /// `queued` as a rule.
+    /// State of the run, usually `queued`.
     pub status: String,
-    /// The workflow.
+    /// Id of the workflow.
     pub workflow_id: WorkflowId,
-    /// The run.
+    /// Id of the run.
     pub job_id: RunId,
-    /// Unused by the vendor's public material; echoed.
+    /// Not documented by the vendor; kept as it is.
     #[serde(default)]
     pub cache_config: Option<Value>,
-    /// True when the idempotency key had started this run before.
+    /// True if an earlier request with the same idempotency key started this run; null otherwise.
     #[serde(default)]
     pub already_started: Option<bool>,
 }
 
-/// The state of a run, read without regard to case or spelling.
+/// State of a run, parsed from any case and any of the API's spellings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunStatus {
-    /// Accepted, not yet going.
+    /// Accepted and waiting to execute.
     Queued,
-    /// Going.
+    /// Executing at least one block.
     Running,
-    /// Ended; results are whole.
+    /// Terminal: all blocks completed and the results are complete.
     Completed,
-    /// Ended; a block's `error_message` says why.
+    /// Terminal: a block failed; its `error_message` has the cause.
     Failed,
-    /// Ended by a cancel. Spelled `cancelled` in states, `canceled` in the answer to a cancel.
+    /// Terminal: cancelled by a request. Spelled `cancelled` in states, `canceled` in the response to a cancel.
     Cancelled,
-    /// Ended by a limit of the service. Terminal.
+    /// Terminal: stopped by a time limit of the service.
     TimedOut,
-    /// A word that is not known: not terminal.
+    /// An unknown word, treated as not terminal.
     Other(String),
 }
 
 impl RunStatus {
-    /// Reads any spelling that the API uses.
+    /// Parses any spelling that the API uses; an unknown word becomes [`RunStatus::Other`].
     pub fn parse(text: &str) -> Self {
         match text.to_ascii_lowercase().as_str() {
             "queued" => RunStatus::Queued,
@@ -202,7 +202,7 @@ impl RunStatus {
         }
     }
 
-    /// The word of lists and live status.
+    /// Returns the word used in lists and in `live_status`.
     pub fn as_str(&self) -> &str {
         match self {
             RunStatus::Queued => "queued",
@@ -215,62 +215,62 @@ impl RunStatus {
         }
     }
 
-    /// True for the four states that polling stops at.
+    /// Returns true for the four states at which polling stops.
     pub fn is_terminal(&self) -> bool {
         matches!(self, RunStatus::Completed | RunStatus::Failed | RunStatus::Cancelled | RunStatus::TimedOut)
     }
 }
 
-/// One run in a list.
+/// A run as an entry of a list.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct Run {
-    /// The run.
+    /// Id of the run.
     pub job_id: RunId,
-    /// Its workflow.
+    /// Id of its workflow.
     pub workflow_id: WorkflowId,
-    /// The workflow's name.
+    /// Name of the workflow at the start of the run.
     #[serde(default = "untitled")]
     pub workflow_name: String,
     /// State: queued, running, completed, failed, cancelled, timeout; an open set.
     pub status: String,
-    /// Step, if told.
+    /// Current step of the vendor's execution; null if unknown.
     #[serde(default)]
     pub step: Option<String>,
-    /// Who started it.
+    /// Id of the user that started the run; null if unknown.
     #[serde(default)]
     pub user_id: Option<String>,
-    /// ISO 8601.
+    /// Time of creation, ISO 8601.
     #[serde(default)]
     pub created_at: Option<String>,
-    /// ISO 8601.
+    /// Time of the last change, ISO 8601.
     #[serde(default)]
     pub updated_at: Option<String>,
-    /// ISO 8601; lists are ordered by it, newest first.
+    /// Time of queueing, ISO 8601; lists are ordered by it, newest first.
     #[serde(default)]
     pub queued_at: Option<String>,
-    /// ISO 8601.
+    /// Time when execution started, ISO 8601; null while queued.
     #[serde(default)]
     pub started_at: Option<String>,
-    /// ISO 8601.
+    /// Time when the run ended, ISO 8601; null while active.
     #[serde(default)]
     pub completed_at: Option<String>,
-    /// From start to end.
+    /// Time from start to end of execution; null while active.
     #[serde(default)]
     pub duration_ms: Option<i64>,
-    /// Why it is in this state.
+    /// Reason of the state, as one word.
     #[serde(default)]
     pub status_reason: Option<String>,
-    /// What went wrong.
+    /// Error of a failed run, for people.
     #[serde(default)]
     pub error_message: Option<String>,
-    /// Free form.
+    /// Counts in a form that the API does not specify.
     #[serde(default)]
     pub metrics: Option<Value>,
-    /// Usually null in lists.
+    /// Blocks of the run; usually null in lists.
     #[serde(default)]
     pub blocks: Option<Value>,
-    /// Number of blocks.
+    /// Number of blocks in the run's graph.
     #[serde(default)]
     pub blocks_count: i64,
 }
@@ -279,40 +279,40 @@ fn untitled() -> String {
     "Untitled Workflow".to_owned()
 }
 
-/// How far a run is.
+/// State and progress of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct LiveStatus {
-    /// The run.
+    /// Id of the run.
     pub run_id: RunId,
-    /// Its workflow.
+    /// Id of its workflow.
     pub workflow_id: WorkflowId,
     /// State: queued, running, completed, failed, cancelled, timeout; an open set.
     pub overall_status: String,
-    /// Name of the block that runs.
+    /// Name of the running block; null if none is running.
     #[serde(default)]
     pub current_block: Option<String>,
-    /// Its number.
+    /// Sequence number of the running block; null if none is running.
     #[serde(default)]
     pub current_block_sequence: Option<i64>,
-    /// Number of blocks.
+    /// Number of blocks in the run's graph.
     #[serde(default)]
     pub total_blocks: i64,
-    /// Number of blocks that ended well.
+    /// Number of completed blocks.
     #[serde(default)]
     pub completed_blocks: i64,
-    /// ISO 8601.
+    /// Time when execution started, ISO 8601; null while queued.
     #[serde(default)]
     pub started_at: Option<String>,
-    /// ISO 8601.
+    /// Time when the run ended, ISO 8601; null while active.
     #[serde(default)]
     pub completed_at: Option<String>,
-    /// ISO 8601.
+    /// Time of the last change, ISO 8601.
     pub last_updated: String,
-    /// Each block.
+    /// State of each block.
     #[serde(default)]
     pub blocks: Vec<BlockLiveStatus>,
-    /// 0 to 100; 100 only at completion.
+    /// Progress from 0 to 100; 100 only at completion.
     #[serde(default)]
     pub overall_progress_percentage: f64,
     /// Name of the block that prevents a full estimate.
@@ -320,66 +320,66 @@ pub struct LiveStatus {
     pub estimation_blocked_by: Option<String>,
 }
 
-/// How far a block is.
+/// State and progress of one block of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct BlockLiveStatus {
-    /// The block.
+    /// Id of the block.
     #[serde(default)]
     pub block_id: Option<String>,
-    /// Its name.
+    /// Operation of the block: `read_csv`, `filter`, ...
     pub block_name: String,
-    /// Its number.
+    /// Number of the block in the workflow's definition.
     pub sequence_number: i64,
-    /// The blocks that feed it.
+    /// Ids of the blocks whose rows it reads.
     #[serde(default)]
     pub previous_block_ids: Option<Vec<String>>,
-    /// `pending`, `running`, `completed`, `failed`.
+    /// State: `pending`, `running`, `completed` or `failed`.
     pub status: String,
-    /// ISO 8601.
+    /// Time when the block started, ISO 8601; null while pending.
     #[serde(default)]
     pub started_at: Option<String>,
-    /// ISO 8601.
+    /// Time when the block ended, ISO 8601; null before.
     #[serde(default)]
     pub completed_at: Option<String>,
-    /// 0 to 100.
+    /// Progress from 0 to 100; 100 only at completion.
     #[serde(default)]
     pub progress_percentage: f64,
-    /// For people.
+    /// Progress or note on the result, for people.
     #[serde(default)]
     pub current_step: Option<String>,
     /// Rows read so far.
     #[serde(default)]
     pub processed_count: i64,
-    /// Rows to read, 0 while unknown.
+    /// Rows to read; 0 while unknown.
     #[serde(default)]
     pub total_count: i64,
-    /// A guess while `total_count` is unknown.
+    /// Estimate of the rows to read while `total_count` is unknown.
     #[serde(default)]
     pub estimated_total_count: Option<i64>,
-    /// ISO 8601.
+    /// Time of the last change, ISO 8601.
     pub last_updated: String,
-    /// What went wrong.
+    /// Error of a failed block, for people.
     #[serde(default)]
     pub error_message: Option<String>,
-    /// Counts.
+    /// Row counts and row type of the block.
     pub metrics: BlockMetrics,
 }
 
-/// Counts of a block.
+/// Row counts and row type of a block.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct BlockMetrics {
-    /// Rows that came out.
+    /// Number of rows written.
     #[serde(default)]
     pub row_count: i64,
-    /// `LEAD` or `COMPANY`.
+    /// Type of the rows: `LEAD` or `COMPANY`.
     #[serde(default = "lead")]
     pub dataframe_type: String,
-    /// Rows read.
+    /// Number of rows read; null until the block has read any.
     #[serde(default)]
     pub processed_count: Option<i64>,
-    /// Rows to read.
+    /// Number of rows to read; null until the block has read any.
     #[serde(default)]
     pub total_count: Option<i64>,
 }
@@ -388,22 +388,22 @@ fn lead() -> String {
     "LEAD".to_owned()
 }
 
-/// Body of `cancel`; the id may come as a query parameter instead.
+/// Body of `cancel`; the id may be a query parameter instead.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct CancelRun {
-    /// The run.
+    /// Id of the run to cancel.
     #[serde(default)]
     pub job_id: Option<RunId>,
 }
 
-/// Answer of `cancel`; the status is spelled `canceled` here.
+/// Response of `cancel`, the only one that spells the state `canceled`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct RunCancelled {
-    /// The run.
+    /// Id of the run.
     pub job_id: RunId,
-    /// `canceled`.
+    /// Always `canceled`, with one l.
     pub status: String,
 }
 
@@ -411,35 +411,35 @@ pub struct RunCancelled {
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct DownloadLink {
-    /// Name of the file; never a path to trust.
+    /// Name of the file; not safe to use as a path.
     pub filename: String,
-    /// Where the service keeps it.
+    /// Storage bucket of the service that holds the file.
     pub storage_bucket: String,
-    /// Bytes before compression, when known.
+    /// Size in bytes before compression; null if unknown.
     #[serde(default)]
     pub file_size: Option<u64>,
-    /// Rows in the file; `None` where a service leaves it out, which tells nothing.
+    /// Rows in the file; null if unknown.
     #[serde(default)]
     pub row_count: Option<u64>,
-    /// Number of the block that wrote it; the highest is the run's final result.
+    /// Number of the block that wrote the file; the highest is the final result of the run.
     #[serde(default)]
     pub block_number: Option<i64>,
-    /// ISO 8601.
+    /// Time of creation, ISO 8601.
     #[serde(default)]
     pub created_at: Option<String>,
-    /// Error or status text.
+    /// Error or note on the result, for people.
     #[serde(default)]
     pub message: Option<String>,
-    /// Such as `text/csv`.
+    /// Media type, such as `text/csv`.
     #[serde(default)]
     pub content_type: Option<String>,
-    /// The signed URL, a secret; null when signing failed.
+    /// Signed URL of the file, a secret; null if signing failed.
     #[serde(default)]
     pub download_url: Option<String>,
-    /// How long the URL is valid, from the answer on.
+    /// Lifetime of the URL in seconds, from the time of the response.
     #[serde(default = "link_life_seconds")]
     pub download_expires_in_seconds: u64,
-    /// The rows themselves when the file is small; the file is the truth.
+    /// Rows of a small file, as a convenience; the file is authoritative.
     #[serde(default)]
     #[cfg_attr(feature = "serve", schema(value_type = Option<Vec<Object>>))]
     pub results: Option<Vec<Map<String, Value>>>,
@@ -460,47 +460,47 @@ impl fmt::Debug for DownloadLink {
     }
 }
 
-/// One entry of the catalogue of blocks.
+/// A block type that workflows can use.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct BlockDescription {
-    /// The block's name.
+    /// Name of the operation, the `block_name` of blocks.
     pub block_name: String,
-    /// JSON Schema of its specs.
+    /// JSON Schema of the block's specs.
     pub specs_schema: Value,
 }
 
-/// Answer of an upload.
+/// Response of an upload.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct Uploaded {
-    /// The handle; called `resource_handle_id` when it is used.
+    /// Handle of the file, to be used as `resource_handle_id` of a source block.
     pub handle_id: HandleId,
 }
 
-/// One entry of a 422 answer.
+/// One entry of a 422 response.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct ValidationError {
-    /// Where: strings and integers.
+    /// Path to the invalid value: names of members and indexes of elements.
     pub loc: Vec<Value>,
-    /// What.
+    /// Message for people.
     pub msg: String,
-    /// Kind.
+    /// Kind of the error, such as `missing` or `int_parsing`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// What was given.
+    /// The invalid value, if the server returns it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<Value>,
-    /// More, such as the limit.
+    /// Parameters of the message, such as the limit that was exceeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "serve", schema(value_type = Option<Object>))]
     pub ctx: Option<Map<String, Value>>,
 }
 
-/// The text for people in an error answer, from any of the shapes that are seen: `detail` as text
-/// or as a list, `error` with `message`, `error` as an object; for anything else the first 200
-/// characters of the body. Empty for an empty body.
+/// Extracts the message of an error response, from any of the API's shapes: `detail` as text or as a list, `error` with
+/// `message`, `error` as an object. Falls back to the first 200 characters of the body, so an empty body gives an
+/// empty text.
 pub fn error_text(body: &str) -> String {
     let Ok(value) = serde_json::from_str::<Value>(body) else {
         return body.trim().chars().take(200).collect();
@@ -510,7 +510,7 @@ pub fn error_text(body: &str) -> String {
     }
     if let Some(list) = value.get("detail").and_then(Value::as_array) {
         let entries = list.iter().map(|entry| {
-            let place: Vec<String> = entry
+            let location: Vec<String> = entry
                 .get("loc")
                 .and_then(Value::as_array)
                 .map(|loc| {
@@ -518,7 +518,7 @@ pub fn error_text(body: &str) -> String {
                 })
                 .unwrap_or_default();
             let text = entry.get("msg").and_then(Value::as_str).unwrap_or("not valid");
-            if place.is_empty() { text.to_owned() } else { format!("{}: {text}", place.join(".")) }
+            if location.is_empty() { text.to_owned() } else { format!("{}: {text}", location.join(".")) }
         });
         return entries.collect::<Vec<_>>().join("; ");
     }
@@ -539,7 +539,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_error_shapes_are_read() {
+    fn messages_are_extracted_from_all_error_shapes() {
         assert_eq!(error_text(r#"{"detail":"Invalid API key"}"#), "Invalid API key");
         assert_eq!(
             error_text(r#"{"detail":[{"loc":["query","limit"],"msg":"too large","type":"x"}]}"#),
@@ -555,7 +555,7 @@ mod tests {
     }
 
     #[test]
-    fn states_are_read_in_every_spelling() {
+    fn states_are_parsed_from_every_spelling() {
         assert_eq!(RunStatus::parse("RUNNING"), RunStatus::Running);
         assert_eq!(RunStatus::parse("canceled"), RunStatus::Cancelled);
         assert!(RunStatus::parse("timeout").is_terminal());

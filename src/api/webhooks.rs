@@ -1,88 +1,89 @@
-//! Wire types around outgoing webhooks.
+//! Wire types of outgoing webhooks: the signing secret and the events that a receiver gets.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{RunId, WorkflowId};
 
-/// What is known of an organisation's signing secret. Its text is never told again.
+/// Information about an organisation's signing secret, without its text.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct SigningSecretInfo {
     /// True if deliveries are signed.
     pub has_secret: bool,
-    /// The secret's first characters, to tell it from others.
+    /// First characters of the secret, to tell it from others.
     #[serde(default)]
     pub secret_prefix: Option<String>,
-    /// ISO 8601.
+    /// Time of creation, ISO 8601.
     #[serde(default)]
     pub created_at: Option<String>,
-    /// Until when the secret before this one signs too; ISO 8601.
+    /// Time until which the previous secret signs too, ISO 8601; null without one.
     #[serde(default)]
     pub previous_expires_at: Option<String>,
 }
 
-/// A new signing secret: the only answer that tells its text.
+/// A new signing secret; the only response that contains its text.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct NewSigningSecret {
-    /// `sk_whsec_` and 64 hexadecimal digits; all of it is the key.
+    /// Text of the secret: `sk_whsec_` and 64 hexadecimal digits. The HMAC key is the whole text.
     pub secret: String,
-    /// ISO 8601.
+    /// Time of creation, ISO 8601.
     pub created_at: String,
-    /// Until when the secret before this one signs too; ISO 8601.
+    /// Time until which the previous secret signs too, ISO 8601; null without one.
     #[serde(default)]
     pub previous_expires_at: Option<String>,
 }
 
 impl std::fmt::Debug for NewSigningSecret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The text of the secret must not reach logs.
         f.debug_struct("NewSigningSecret").field("created_at", &self.created_at).finish_non_exhaustive()
     }
 }
 
-/// Body of the rotation of a signing secret.
+/// Body of the rotation of a signing secret; may be empty.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct RollSigningSecret {
-    /// Hours for which the old secret signs too: 0 to 72, 24 by default.
+    /// Hours for which the previous secret signs too: 0 to 72, 24 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "serve", schema(minimum = 0, maximum = 72))]
     pub expire_overlap_hours: Option<i64>,
 }
 
-/// What the `outgoing_webhook` block sends, once per run.
+/// Event that the `outgoing_webhook` block sends, once per run.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct WebhookEvent {
-    /// The event; the same in every attempt to deliver it.
+    /// Id of the event, the same in every delivery attempt.
     pub event_id: String,
-    /// `outgoing_webhook.completed`.
+    /// Always `outgoing_webhook.completed`.
     pub event_type: String,
-    /// The run.
+    /// Id of the run.
     pub run_id: RunId,
-    /// Its workflow.
+    /// Id of its workflow.
     pub workflow_id: WorkflowId,
-    /// The rows, if they are few.
+    /// The rows themselves if they are few; otherwise null.
     pub results: Option<Vec<Map<String, Value>>>,
-    /// Number of rows.
+    /// Number of rows, also if `results` is null.
     pub row_count: u64,
-    /// A signed link to the rows where they are too many to stand here.
+    /// Signed link to the rows if they are too many for `results`; otherwise null.
     pub results_download_url: Option<String>,
 }
 
-/// What the end of a bulk job with a `webhook_url` sends.
+/// Event at the end of a bulk job with a `webhook_url`.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct JobEvent {
-    /// The job.
+    /// Id of the job.
     pub task_id: RunId,
-    /// `completed` or `failed`.
+    /// Final state: `completed` or `failed`.
     pub status: String,
-    /// What kind of job it is.
+    /// Kind of the job, in the vendor's terms.
     pub task_type: String,
-    /// What it came to, where it completed.
+    /// Result of a completed job; absent for a failed one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<Value>,
-    /// Why it did not.
+    /// Error of a failed job, for people; absent for a completed one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
