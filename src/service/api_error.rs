@@ -1,4 +1,5 @@
-//! Error answers, always `{"detail": ...}`: a text, or for 422 a list of places.
+//! Error responses of the API, always `{"detail": ...}`: a text, or for 422 a list of entries with a location each.
+//! Converts the errors of the store, of inputs and of I/O; writes no log.
 
 use axum::Json;
 use axum::http::StatusCode;
@@ -10,32 +11,32 @@ use super::store;
 use crate::api::ValidationError;
 use crate::text::error_chain;
 
-/// Why a request is not answered as asked.
+/// An error response: its status and its `detail`.
 #[derive(Debug)]
 pub(super) enum ApiError {
-    /// A status with one text.
+    /// A status with one text as `detail`.
     Text(StatusCode, String),
-    /// 422: what was given does not validate.
+    /// 422: the entries of values that do not validate, at least one.
     Invalid(Vec<ValidationError>),
 }
 
 impl ApiError {
-    /// 400: a rule of the route itself.
+    /// Returns a 400: a rule of the route is not met.
     pub(super) fn bad_request(text: impl Into<String>) -> Self {
         ApiError::Text(StatusCode::BAD_REQUEST, text.into())
     }
 
-    /// 404.
+    /// Returns a 404 for a path or an id that names nothing.
     pub(super) fn not_found(text: impl Into<String>) -> Self {
         ApiError::Text(StatusCode::NOT_FOUND, text.into())
     }
 
-    /// 413.
+    /// Returns a 413 for a body or a file beyond its limit.
     pub(super) fn too_large(text: impl Into<String>) -> Self {
         ApiError::Text(StatusCode::PAYLOAD_TOO_LARGE, text.into())
     }
 
-    /// 500, from the service's own trouble.
+    /// Returns a 500 with the error's whole chain of causes: the service is local, so its user is its operator.
     pub(super) fn internal(error: &dyn std::error::Error) -> Self {
         ApiError::Text(StatusCode::INTERNAL_SERVER_ERROR, error_chain(error))
     }

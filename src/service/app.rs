@@ -1,4 +1,5 @@
-//! The state that all handlers share: the routes, the page and the layer of faults. Made once, when the service starts.
+//! The state shared by all handlers: the routes, the page and the fault-injection layer. [`super::Service::start`]
+//! builds it once; it holds no per-request state.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,23 +14,23 @@ use super::rate::RateLimit;
 use super::sign::Signer;
 use super::store::Store;
 
-/// The state that handlers share.
+/// State shared by all handlers, behind one `Arc`.
 pub(super) struct App {
     pub config: Config,
     pub store: Arc<Store>,
     pub engine: Arc<Engine>,
-    pub folders: Directories,
+    pub directories: Directories,
     pub signer: Signer,
-    /// The faults on purpose.
+    /// The faults to inject; a scenario without rules injects none.
     pub faults: Arc<Faults>,
-    /// The address that the service listens on.
+    /// The address that the service listens on, with the port that was picked for port 0.
     pub address: SocketAddr,
-    /// Of all requests with a key.
+    /// Limit on requests per API key.
     pub rate_limit: RateLimit,
-    /// Of starts of bulk jobs.
+    /// Limit on starts of bulk jobs per API key.
     pub bulk_limit: RateLimit,
-    /// Of keys given to the page, right or wrong, by anybody.
+    /// Limit on login attempts at the page, correct or not, over all clients.
     pub login_limit: RateLimit,
-    /// One permit per request that may be under way.
-    pub requests: Semaphore,
+    /// One permit per concurrent request, [`Config::max_requests`] in total.
+    pub request_permits: Semaphore,
 }

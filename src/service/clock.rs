@@ -1,20 +1,22 @@
-//! The service's one source of the time, so that a test can let an hour pass.
+//! The service's only source of time. A test or a client of `/admin/clock` can set, advance, speed up or stop it, so
+//! that links expire and runs age without waiting.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
-/// A clock that shows the system's time until it is told otherwise. Clones share it.
+/// A clock that follows the system's time until it is changed. Clones share one state.
 #[derive(Clone, Debug, Default)]
 pub struct Clock(Arc<Mutex<Option<ClockMode>>>);
 
-/// How the time goes that is shown.
+/// The mode of a clock that was changed.
 #[derive(Clone, Copy, Debug)]
 struct ClockMode {
-    /// Shown at the moment `since` of the system's clock.
+    /// The time of this clock when the system's clock showed `since`.
     base: DateTime<Utc>,
     since: DateTime<Utc>,
+    /// Seconds of this clock per second of the system's clock; 0 is stopped.
     speed: f64,
 }
 
@@ -27,28 +29,28 @@ impl ClockMode {
 }
 
 impl Clock {
-    /// The time now.
+    /// Returns the current time of this clock.
     pub fn now(&self) -> DateTime<Utc> {
         self.lock().map_or_else(Utc::now, |course| course.now())
     }
 
-    /// Lets `time` pass at once.
+    /// Moves the clock forward by `time`; saturates at the largest time.
     pub fn advance(&self, time: Duration) {
         let delta = TimeDelta::from_std(time).unwrap_or(TimeDelta::MAX);
         self.change(|course| course.base = course.base.checked_add_signed(delta).unwrap_or(DateTime::<Utc>::MAX_UTC));
     }
 
-    /// Shows `time` from now on.
+    /// Sets the current time to `time`; the speed stays.
     pub fn set(&self, time: DateTime<Utc>) {
         self.change(|course| course.base = time);
     }
 
-    /// Lets so many seconds pass in one; 0 stops it.
+    /// Sets the seconds of this clock per second of the system's clock; 0 stops the clock, the default is 1.
     pub fn set_speed(&self, speed: f64) {
         self.change(|course| course.speed = speed);
     }
 
-    /// Seconds that pass in one.
+    /// Returns the seconds of this clock per second of the system's clock.
     pub fn speed(&self) -> f64 {
         self.lock().map_or(1.0, |course| course.speed)
     }
@@ -66,14 +68,14 @@ impl Clock {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<ClockMode>> {
-        // Changed whole.
+        // A mode is replaced as a whole, so that a panic elsewhere leaves no half-changed state behind a poisoned lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until `time` has passed on this clock, or it is `stopped`.
+    /// Waits until `time` has passed on this clock, or `stopped` returns true. Safe to drop at any await.
     pub(super) async fn sleep(&self, time: Duration, stopped: impl Fn() -> bool) {
-        // So soon a clock that is moved, and a stop, are noticed.
-        const LOOK: Duration = Duration::from_millis(20);
+        // The longest delay until a change of the clock, or a stop, is noticed.
+        const MAX_SLEEP: Duration = Duration::from_millis(20);
         let time = TimeDelta::from_std(time).unwrap_or(TimeDelta::MAX);
         let end = self.now().checked_add_signed(time).unwrap_or(DateTime::<Utc>::MAX_UTC);
         while !stopped() {
@@ -81,12 +83,12 @@ impl Clock {
             if left.is_zero() {
                 return;
             }
-            tokio::time::sleep(left.min(LOOK)).await;
+            tokio::time::sleep(left.min(MAX_SLEEP)).await;
         }
     }
 }
 
-/// `time` as the API writes it: ISO 8601, in UTC.
+/// Formats `time` as the API writes it: ISO 8601 in UTC with milliseconds.
 pub(super) fn timestamp(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
@@ -96,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn time_goes_as_it_is_told() {
+    fn a_clock_can_be_set_advanced_and_stopped() {
         let clock = Clock::default();
         assert!((clock.now() - Utc::now()).num_seconds().abs() < 5);
         clock.set_speed(0.0);
@@ -108,6 +110,6 @@ mod tests {
         clock.set_speed(1e6);
         assert!(clock.now() > time);
         clock.advance(Duration::MAX);
-        assert!(clock.now() > time, "it stays at the end of time");
+        assert!(clock.now() > time, "an overflow saturates");
     }
 }

@@ -1,4 +1,5 @@
-//! Counters of the service since its start, and how Prometheus reads them.
+//! Metrics of the service since its start, and their Prometheus text format. The routes and the engine record here;
+//! nothing is persisted or pushed.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -9,54 +10,56 @@ use std::time::Duration;
 use super::rows::RunRow;
 use crate::api::RunStatus;
 
-/// Upper bounds of the classes of request times, in seconds.
+/// Upper bounds of the histogram buckets of request times, in seconds. By eye: from a poll to a large upload.
 const BOUNDS: [f64; 6] = [0.005, 0.025, 0.1, 0.5, 2.5, 10.0];
 
-/// What has happened since the start.
+/// Counters since the start of the service. Shared by all threads.
 #[derive(Default)]
 pub(super) struct Metrics {
-    requests: Mutex<BTreeMap<Request, Answers>>,
+    requests: Mutex<BTreeMap<RequestLabels, RequestTimes>>,
     ended: Mutex<BTreeMap<&'static str, u64>>,
     rows_in: AtomicU64,
     rows_out: AtomicU64,
     bytes_served: AtomicU64,
 }
 
-/// What was asked and what came of it. Routes are as many as the code has, and other paths count as one.
+/// The labels of a series of requests. Their number is bounded: a route is a path template of the code, or `other`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Request {
+struct RequestLabels {
     route: String,
     method: &'static str,
     status: u16,
 }
 
+/// The number of responses of one series and the histogram of their times.
 #[derive(Default)]
-struct Answers {
-    number: u64,
+struct RequestTimes {
+    count: u64,
     seconds: f64,
-    /// By the first bound that is not below it; the last is for all above.
-    classes: [u64; BOUNDS.len() + 1],
+    /// Responses per bucket, not cumulative: bucket `i` ends at `BOUNDS[i]`, the last one has no upper bound.
+    buckets: [u64; BOUNDS.len() + 1],
 }
 
 impl Metrics {
-    /// Counts an answer.
-    pub(super) fn answered(&self, route: &str, method: &str, status: u16, took: Duration) {
-        let request = Request { route: route.to_owned(), method: known_method(method), status };
+    /// Counts a response and its time from the request to the head of the response.
+    pub(super) fn record_response(&self, route: &str, method: &str, status: u16, elapsed: Duration) {
+        let labels = RequestLabels { route: route.to_owned(), method: known_method(method), status };
         let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
-        let answers = requests.entry(request).or_default();
-        let seconds = took.as_secs_f64();
-        answers.number += 1;
-        answers.seconds += seconds;
-        let class = BOUNDS.iter().position(|bound| seconds <= *bound).unwrap_or(BOUNDS.len());
-        answers.classes[class] += 1;
+        let times = requests.entry(labels).or_default();
+        let seconds = elapsed.as_secs_f64();
+        times.count += 1;
+        times.seconds += seconds;
+        let bucket = BOUNDS.iter().position(|bound| seconds <= *bound).unwrap_or(BOUNDS.len());
+        times.buckets[bucket] += 1;
     }
 
-    /// Counts bytes of result files that went out.
-    pub(super) fn served(&self, bytes: usize) {
+    /// Counts bytes of result files that were sent.
+    pub(super) fn record_bytes_sent(&self, bytes: usize) {
         self.bytes_served.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// Counts a run that ended: the rows that its source read, and those of its last block.
+    /// Counts an ended run, the rows that its source read and the rows of its last block. Ignores a run that has not
+    /// ended.
     pub(super) fn ended(&self, row: &RunRow) {
         let word = match row.status {
             RunStatus::Completed => "completed",
@@ -71,54 +74,57 @@ impl Metrics {
         self.rows_out.fetch_add(row.blocks.last().map_or(0, |block| block.row_count), Ordering::Relaxed);
     }
 
-    /// The text that Prometheus reads. `now` holds the number of runs that have not ended, by state.
-    pub(super) fn text(&self, now: &[(&str, usize)]) -> String {
+    /// Formats all metrics as Prometheus text. `active_runs` is the number of runs that have not ended, by state.
+    pub(super) fn text(&self, active_runs: &[(&str, usize)]) -> String {
         let mut text = String::new();
         let head = |text: &mut String, name: &str, kind: &str, help: &str| {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
         };
-        head(&mut text, "drawoff_build_info", "gauge", "The version that runs.");
+        head(&mut text, "drawoff_build_info", "gauge", "Version of drawoff.");
         let _ = writeln!(text, "drawoff_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"));
         let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
-        head(&mut text, "drawoff_requests_total", "counter", "Answered requests by route, method and status.");
-        for (request, answers) in &*requests {
-            let _ = writeln!(text, "drawoff_requests_total{{{}}} {}", request.labels(), answers.number);
+        head(&mut text, "drawoff_requests_total", "counter", "Requests by route, method and status.");
+        for (labels, times) in &*requests {
+            let _ = writeln!(text, "drawoff_requests_total{{{}}} {}", labels.text(), times.count);
         }
         let name = "drawoff_request_seconds";
-        head(&mut text, name, "histogram", "Time from a request to the head of its answer, by route.");
-        let mut routes: BTreeMap<&str, Answers> = BTreeMap::new();
-        for (request, answers) in &*requests {
-            let all = routes.entry(&request.route).or_default();
-            all.number += answers.number;
-            all.seconds += answers.seconds;
-            all.classes.iter_mut().zip(answers.classes).for_each(|(all, n)| *all += n);
+        head(&mut text, name, "histogram", "Time from a request to the head of its response, by route.");
+        // The histogram has one series per route: a bucket for each method and status would multiply the series.
+        let mut routes: BTreeMap<&str, RequestTimes> = BTreeMap::new();
+        for (labels, times) in &*requests {
+            let total = routes.entry(&labels.route).or_default();
+            total.count += times.count;
+            total.seconds += times.seconds;
+            total.buckets.iter_mut().zip(times.buckets).for_each(|(total, n)| *total += n);
         }
-        for (route, answers) in routes {
-            let mut up_to = 0;
-            for (n, bound) in answers.classes.iter().zip(&BOUNDS) {
-                up_to += n;
-                let _ = writeln!(text, "{name}_bucket{{route=\"{route}\",le=\"{bound}\"}} {up_to}");
+        for (route, times) in routes {
+            // Prometheus buckets are cumulative.
+            let mut cumulative = 0;
+            for (n, bound) in times.buckets.iter().zip(&BOUNDS) {
+                cumulative += n;
+                let _ = writeln!(text, "{name}_bucket{{route=\"{route}\",le=\"{bound}\"}} {cumulative}");
             }
-            let _ = writeln!(text, "{name}_bucket{{route=\"{route}\",le=\"+Inf\"}} {}", answers.number);
-            let _ = writeln!(text, "{name}_sum{{route=\"{route}\"}} {:.6}", answers.seconds);
-            let _ = writeln!(text, "{name}_count{{route=\"{route}\"}} {}", answers.number);
+            let _ = writeln!(text, "{name}_bucket{{route=\"{route}\",le=\"+Inf\"}} {}", times.count);
+            let _ = writeln!(text, "{name}_sum{{route=\"{route}\"}} {:.6}", times.seconds);
+            let _ = writeln!(text, "{name}_count{{route=\"{route}\"}} {}", times.count);
         }
         drop(requests);
         head(&mut text, "drawoff_runs", "gauge", "Runs that have not ended, by state.");
-        for (state, number) in now {
-            let _ = writeln!(text, "drawoff_runs{{state=\"{state}\"}} {number}");
+        for (state, count) in active_runs {
+            let _ = writeln!(text, "drawoff_runs{{state=\"{state}\"}} {count}");
         }
-        head(&mut text, "drawoff_runs_ended_total", "counter", "Runs that ended, by how.");
+        head(&mut text, "drawoff_runs_ended_total", "counter", "Ended runs by final state.");
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        // A state without runs is 0, so that rates work from the first run on.
         for state in ["cancelled", "completed", "failed", "timeout"] {
-            let number = ended.get(state).unwrap_or(&0);
-            let _ = writeln!(text, "drawoff_runs_ended_total{{state=\"{state}\"}} {number}");
+            let count = ended.get(state).unwrap_or(&0);
+            let _ = writeln!(text, "drawoff_runs_ended_total{{state=\"{state}\"}} {count}");
         }
         let counters = [
-            ("drawoff_rows_in_total", "Rows that the sources of ended runs read.", &self.rows_in),
+            ("drawoff_rows_in_total", "Rows read by the sources of ended runs.", &self.rows_in),
             ("drawoff_rows_out_total", "Rows of the last blocks of ended runs.", &self.rows_out),
-            ("drawoff_bytes_served_total", "Bytes of result files that went out.", &self.bytes_served),
+            ("drawoff_bytes_served_total", "Bytes of result files sent.", &self.bytes_served),
         ];
         for (name, help, counter) in counters {
             head(&mut text, name, "counter", help);
@@ -128,13 +134,13 @@ impl Metrics {
     }
 }
 
-impl Request {
-    fn labels(&self) -> String {
+impl RequestLabels {
+    fn text(&self) -> String {
         format!("route=\"{}\",method=\"{}\",status=\"{}\"", self.route, self.method, self.status)
     }
 }
 
-/// Clients may send any word as a method; each would be a series of its own.
+/// Returns the method if it is a standard one, else `other`: clients may send any word, and each would be a new series.
 fn known_method(method: &str) -> &'static str {
     ["GET", "POST", "DELETE", "HEAD", "PUT", "PATCH", "OPTIONS"].into_iter().find(|m| *m == method).unwrap_or("other")
 }
@@ -144,14 +150,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_are_counted_by_what_they_were() {
-        let tally = Metrics::default();
+    fn requests_are_counted_by_route_method_and_status() {
+        let metrics = Metrics::default();
         for ms in [1, 30, 30_000] {
-            tally.answered("/workflows", "GET", 200, Duration::from_millis(ms));
+            metrics.record_response("/workflows", "GET", 200, Duration::from_millis(ms));
         }
-        tally.answered("/workflows", "BREW", 405, Duration::ZERO);
-        tally.served(12);
-        let text = tally.text(&[("queued", 0), ("running", 2)]);
+        metrics.record_response("/workflows", "BREW", 405, Duration::ZERO);
+        metrics.record_bytes_sent(12);
+        let text = metrics.text(&[("queued", 0), ("running", 2)]);
         for line in [
             "drawoff_requests_total{route=\"/workflows\",method=\"GET\",status=\"200\"} 3",
             "drawoff_requests_total{route=\"/workflows\",method=\"other\",status=\"405\"} 1",

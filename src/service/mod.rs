@@ -1,18 +1,18 @@
-//! The local Workflows service: the endpoints of [`crate::api`] over one data folder.
+//! The local Workflows service: serves the endpoints of [`crate::api`] over HTTP from one data directory.
 //!
 //! ```text
 //! routes ─► store (workflows, runs, uploads: one embedded database)
 //!    │
-//!    ├────► graph ─► blocks: their specs, read by the schemas that `GET /workflows/blocks` publishes
+//!    ├────► graph ─► blocks: their specs, validated by the schemas that `GET /workflows/blocks` publishes
 //!    │
-//!    └────► engine: a run's blocks in the order of its edges, each block one plan ─► pipeline
+//!    └────► engine: executes a run's blocks in topological order, each block as one plan ─► pipeline
 //! ```
 //!
-//! The routes translate between the wire and the store; they touch no records. The store and the engine know
-//! neither requests nor answers, and a block only plans. Result files are written whole by the pipeline and are offered
-//! only once the store has recorded them, so whatever a link points to is complete.
+//! The routes translate between the wire and the store and never touch records. The store and the engine know
+//! neither requests nor responses, and a block only plans its work. The pipeline writes result files whole, and a link
+//! is offered only after the store has recorded the file, so every link points to a complete file.
 //!
-//! Where the vendor's public material is silent, the code says "Our reading" beside the choice.
+//! The comment "Our reading" marks each choice on which the vendor's public material is silent.
 
 mod api_error;
 mod app;

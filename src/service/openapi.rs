@@ -1,5 +1,6 @@
-//! The service's OpenAPI description: schemas from the wire types themselves, operations from one table. The tests
-//! hold every answer that the service gives against it.
+//! The service's OpenAPI 3.1 description: schemas derived from the wire types, operations from one table. The tests
+//! validate every response of the service against it. It describes the service and does not drive it: the routes are
+//! in `routes::router`.
 
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
@@ -12,8 +13,8 @@ use crate::api::{
     ValidationError, Workflow,
 };
 
-/// Types of answers only: every field is there, null where there is nothing.
-const WHOLE: [&str; 13] = [
+/// Types that occur in responses only. The service writes all their fields, absent values as null, so all are required.
+const RESPONSE_TYPES: [&str; 13] = [
     "Workflow",
     "Run",
     "RunStarted",
@@ -29,13 +30,13 @@ const WHOLE: [&str; 13] = [
     "NewSigningSecret",
 ];
 
-/// Fields that are moments.
-const MOMENTS: [(&str, &[&str]); 2] = [
+/// Text fields with a timestamp, which get `format: date-time`.
+const TIMESTAMPS: [(&str, &[&str]); 2] = [
     ("Workflow", &["created_at", "updated_at", "last_run_date"]),
     ("Run", &["created_at", "updated_at", "queued_at", "started_at", "completed_at"]),
 ];
 
-/// One operation.
+/// One operation: a method of a path.
 struct Operation {
     method: &'static str,
     path: &'static str,
@@ -43,15 +44,15 @@ struct Operation {
     summary: &'static str,
     parameters: Vec<Value>,
     body: Option<Value>,
-    /// Status and description of success, and its content.
+    /// Status, description and content of success.
     success: (u16, &'static str, Option<Value>),
-    /// Statuses of its own refusals.
-    refusals: &'static [u16],
-    /// False for what needs no key, and has no rate limit.
+    /// Statuses of its errors, besides those that every operation has.
+    errors: &'static [u16],
+    /// False for an operation that needs no key and has no rate limit.
     keyed: bool,
 }
 
-/// The description, as JSON.
+/// Builds the description as JSON.
 pub fn document() -> Value {
     let mut paths = Map::new();
     for operation in operations() {
@@ -63,8 +64,8 @@ pub fn document() -> Value {
         "info": {
             "title": "drawoff: the local Workflows service",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Workflows, their runs and results, as the hosted Workflows API has them. \
-                Fields that have no value are null, never left out.",
+            "description": "Workflows, their runs and results, compatible with the hosted Workflows API. \
+                Fields without a value are null, never omitted.",
         },
         "servers": [{ "url": "/" }],
         "paths": paths,
@@ -76,6 +77,7 @@ pub fn document() -> Value {
 }
 
 impl Operation {
+    /// Builds the operation object.
     fn describe(&self) -> Value {
         let (status, text, content) = &self.success;
         let mut responses = Map::new();
@@ -87,21 +89,23 @@ impl Operation {
             success["headers"] = rate_headers(false);
         }
         responses.insert(status.to_string(), success);
+        // Result files are the only responses with ranges.
         if self.path == FILES {
             let mut part = responses["200"].clone();
-            part["description"] = json!("The bytes that the Range header asks for");
+            part["description"] = json!("The byte range that the Range header requests");
             responses.insert("206".to_owned(), part);
         }
-        let always: &[u16] = if self.keyed { &[401, 408, 429, 500, 503] } else { &[408, 500, 503] };
-        let mut refusals: Vec<u16> = self.refusals.iter().chain(always).copied().collect();
-        refusals.sort_unstable();
-        for status in refusals {
-            let schema = if status == 422 { "ValidationErrors" } else { "Refusal" };
-            let mut refusal = json!({ "description": meaning(status), "content": content_of(reference(schema)) });
+        let common: &[u16] = if self.keyed { &[401, 408, 429, 500, 503] } else { &[408, 500, 503] };
+        let mut errors: Vec<u16> = self.errors.iter().chain(common).copied().collect();
+        errors.sort_unstable();
+        for status in errors {
+            let schema = if status == 422 { "ValidationErrors" } else { "Error" };
+            let mut error =
+                json!({ "description": error_description(status), "content": content_of(reference(schema)) });
             if status == 429 {
-                refusal["headers"] = rate_headers(true);
+                error["headers"] = rate_headers(true);
             }
-            responses.insert(status.to_string(), refusal);
+            responses.insert(status.to_string(), error);
         }
         let mut operation = json!({
             "operationId": self.id,
@@ -117,33 +121,33 @@ impl Operation {
     }
 }
 
-fn meaning(status: u16) -> &'static str {
+fn error_description(status: u16) -> &'static str {
     match status {
-        400 => "A rule of this operation is not met",
-        401 => "The key is missing or wrong",
-        403 => "The link's signature is not valid, or it has expired",
-        404 => "There is no such thing",
-        408 => "The request took too long",
-        409 => "It exists already",
-        413 => "The body is too large",
-        416 => "The file has no such bytes",
-        422 => "The request does not validate",
+        400 => "The request violates a rule of this operation",
+        401 => "The API key is missing or invalid",
+        403 => "The link has an invalid signature or has expired",
+        404 => "The requested resource does not exist",
+        408 => "The request timed out",
+        409 => "The resource already exists",
+        413 => "The request body is too large",
+        416 => "The requested range is beyond the end of the file",
+        422 => "The request is invalid",
         429 => "Too many requests",
-        503 => "The service is busy or about to stop",
-        _ => "The service failed",
+        503 => "The service is busy or shutting down",
+        _ => "Internal error of the service",
     }
 }
 
-/// Headers that tell the rate limit. A service without one leaves them out.
-fn rate_headers(refused: bool) -> Value {
+/// Describes the headers of the rate limit, with `Retry-After` for a 429. A service without a limit omits them all.
+fn rate_headers(with_retry_after: bool) -> Value {
     let header = |text: &str| json!({ "description": text, "schema": { "type": "integer", "minimum": 0 } });
     let mut headers = json!({
-        "X-RateLimit-Limit": header("Requests a minute for this key"),
-        "X-RateLimit-Remaining": header("What is left of them"),
-        "X-RateLimit-Reset": header("When the minute ends, in seconds since 1970"),
+        "X-RateLimit-Limit": header("Requests per minute for this key"),
+        "X-RateLimit-Remaining": header("Requests remaining in the current window"),
+        "X-RateLimit-Reset": header("End of the current window, in seconds since 1970"),
     });
-    if refused {
-        headers["Retry-After"] = header("Seconds until then");
+    if with_retry_after {
+        headers["Retry-After"] = header("Seconds until the end of the current window");
     }
     headers
 }
@@ -172,7 +176,7 @@ fn body(name: &str, required: bool) -> Option<Value> {
     Some(json!({ "required": required, "content": content }))
 }
 
-/// A body that is accepted, where a schema alone leads nobody to one.
+/// Returns an example of a valid body, where the schema alone is not enough to write one.
 fn example(name: &str) -> Option<Value> {
     let filters = json!([{ "column": "employees", "operator": "greater", "value": 50 }]);
     let definition = json!({
@@ -187,7 +191,7 @@ fn example(name: &str) -> Option<Value> {
     match name {
         "CreateWorkflow" => Some(json!({
             "workflow_name": "Large companies",
-            "workflow_description": "Those with more than 50 people",
+            "workflow_description": "Companies with more than 50 employees",
             "workflow_definition": definition,
         })),
         "UpdateWorkflow" => Some(json!({ "workflow_name": "Larger companies", "workflow_definition": definition })),
@@ -196,79 +200,91 @@ fn example(name: &str) -> Option<Value> {
     }
 }
 
-fn form(config: bool) -> Option<Value> {
+/// Describes a form with one file, and with the settings of a bulk job if `with_config`.
+fn form(with_config: bool) -> Option<Value> {
     let mut properties = json!({
         "file": {
             "type": "string",
             "contentMediaType": "application/octet-stream",
-            "description": "The file; its name ends in .csv, .json, .jsonl or .ndjson",
+            "description": "The file to upload; its name must end in .csv, .json, .jsonl or .ndjson",
         }
     });
     let mut required = vec!["file"];
-    if config {
+    if with_config {
         properties["config"] = json!({ "type": "string", "maxLength": super::bulk::MAX_CONFIG_CHARS,
-            "description": "JSON text of the settings" });
+            "description": "Settings of the job, as JSON text" });
         required.push("config");
     }
     let schema = json!({ "type": "object", "properties": properties, "required": required });
     Some(json!({ "required": true, "content": { "multipart/form-data": { "schema": schema } } }))
 }
 
-fn parameter(place: &str, name: &str, required: bool, schema: Value, text: &str) -> Value {
-    json!({ "name": name, "in": place, "required": required, "schema": schema, "description": text })
+fn parameter(location: &str, name: &str, required: bool, schema: Value, text: &str) -> Value {
+    json!({ "name": name, "in": location, "required": required, "schema": schema, "description": text })
 }
 
 fn text() -> Value {
     json!({ "type": "string" })
 }
 
-/// A text that stands in the path.
+/// Schema of a parameter in the path, which cannot be empty.
 fn segment() -> Value {
     json!({ "type": "string", "minLength": 1 })
 }
 
 fn id_in_path(name: &str) -> Vec<Value> {
-    vec![parameter("path", name, true, segment(), "Its id, a UUID")]
+    vec![parameter("path", name, true, segment(), "Id of the resource, a UUID")]
 }
 
 fn workflow_in_query() -> Value {
-    parameter("query", "workflow_id", true, text(), "The workflow's id")
+    parameter("query", "workflow_id", true, text(), "Id of the workflow")
 }
 
 fn idempotency_key() -> Value {
-    parameter("header", "Idempotency-Key", false, text(), "Starts once, however often it is sent, for a day")
+    parameter(
+        "header",
+        "Idempotency-Key",
+        false,
+        text(),
+        "Key that makes repeated starts return the same run, for a day",
+    )
 }
 
+/// Returns the table of all operations.
 fn operations() -> Vec<Operation> {
-    let get = |path, id, summary, refusals, content| Operation {
+    let get = |path, id, summary, errors, content| Operation {
         method: "get",
         path,
         id,
         summary,
         parameters: Vec::new(),
         body: None,
-        success: (200, "As asked", content),
-        refusals,
+        success: (200, "Success", content),
+        errors,
         keyed: true,
     };
-    let post = |path, id, summary, refusals, content| Operation {
-        method: "post",
-        ..get(path, id, summary, refusals, content)
-    };
+    let post =
+        |path, id, summary, errors, content| Operation { method: "post", ..get(path, id, summary, errors, content) };
     let optional = |name: &str, schema: Value, text: &str| parameter("query", name, false, schema, text);
     let bulk = |path, id, summary| Operation {
         parameters: vec![
-            optional("cost_units", json!({ "type": "string", "enum": ["cents", "credits"] }), "What costs are told in"),
+            optional("cost_units", json!({ "type": "string", "enum": ["cents", "credits"] }), "Unit of the costs"),
             idempotency_key(),
         ],
         body: form(true),
         ..post(path, id, summary, &[400, 413, 422], one("BulkStarted"))
     };
     vec![
-        get(paths::LIST_WORKFLOWS, "list_workflows", "All workflows, without definitions", &[], many("Workflow")),
+        get(paths::LIST_WORKFLOWS, "list_workflows", "List workflows, without definitions", &[], many("Workflow")),
         Operation {
             body: body("CreateWorkflow", true),
-            ..post(paths::CREATE_WORKFLOW, "create_workflow", "Make a workflow", &[400, 409, 413, 422], one("Workflow"))
+            ..post(
+                paths::CREATE_WORKFLOW,
+                "create_workflow",
+                "Create a workflow",
+                &[400, 409, 413, 422],
+                one("Workflow"),
+            )
         },
         Operation {
             parameters: vec![workflow_in_query()],
@@ -276,7 +292,7 @@ fn operations() -> Vec<Operation> {
             ..post(
                 paths::UPDATE_WORKFLOW,
                 "update_workflow",
-                "Change a workflow, or make it",
+                "Update or create a workflow",
                 &[400, 413, 422],
                 one("Workflow"),
             )
@@ -291,13 +307,13 @@ fn operations() -> Vec<Operation> {
                 one("Workflow"),
             )
         },
-        get(paths::LIST_BLOCKS, "list_blocks", "The catalogue of blocks", &[], many("BlockDescription")),
+        get(paths::LIST_BLOCKS, "list_blocks", "List the block types", &[], many("BlockDescription")),
         Operation {
             parameters: id_in_path("workflow_id"),
             ..get(
                 paths::GET_WORKFLOW,
                 "get_workflow",
-                "One workflow, with its definition",
+                "Get a workflow with its definition",
                 &[404, 422],
                 one("Workflow"),
             )
@@ -305,11 +321,11 @@ fn operations() -> Vec<Operation> {
         Operation {
             parameters: vec![
                 workflow_in_query(),
-                optional("save_json", json!({ "type": "boolean", "default": false }), "Write results as JSON too"),
+                optional("save_json", json!({ "type": "boolean", "default": false }), "Also write results as JSON"),
                 optional(
                     "result_formats",
                     json!({ "type": ["array", "null"], "items": text() }),
-                    "Formats besides CSV: csv, json, ndjson",
+                    "Result formats besides CSV: csv, json, ndjson",
                 ),
                 idempotency_key(),
             ],
@@ -318,22 +334,36 @@ fn operations() -> Vec<Operation> {
         },
         Operation {
             parameters: vec![
-                optional("status", json!({ "type": ["string", "null"] }), "A state, or active for queued and running"),
-                optional("workflow_id", json!({ "type": ["string", "null"] }), "Of this workflow only"),
+                optional(
+                    "status",
+                    json!({ "type": ["string", "null"] }),
+                    "Filter by state; `active` is queued and running",
+                ),
+                optional("workflow_id", json!({ "type": ["string", "null"] }), "Filter by workflow"),
                 optional(
                     "limit",
                     json!({ "type": "integer", "minimum": 1, "maximum": 500, "default": 100 }),
-                    "At most so many",
+                    "Maximum number of runs",
                 ),
             ],
-            ..get(paths::LIST_RUNS, "list_runs", "Runs, newest first", &[404, 422], many("Run"))
+            ..get(paths::LIST_RUNS, "list_runs", "List runs, newest first", &[404, 422], many("Run"))
         },
         Operation {
             parameters: id_in_path("run_id"),
-            ..get(paths::LIVE_STATUS, "live_status", "How far a run is", &[404, 422], one("LiveStatus"))
+            ..get(
+                paths::LIVE_STATUS,
+                "live_status",
+                "Get the state and progress of a run",
+                &[404, 422],
+                one("LiveStatus"),
+            )
         },
         Operation {
-            parameters: vec![optional("job_id", json!({ "type": ["string", "null"] }), "The run; wins over the body")],
+            parameters: vec![optional(
+                "job_id",
+                json!({ "type": ["string", "null"] }),
+                "Id of the run; overrides the body",
+            )],
             body: body("CancelRun", false),
             ..post(paths::CANCEL_RUN, "cancel_run", "Cancel a run", &[400, 404, 413, 422], one("RunCancelled"))
         },
@@ -341,13 +371,13 @@ fn operations() -> Vec<Operation> {
             parameters: {
                 let mut parameters = id_in_path("run_id");
                 let format = json!({ "type": "string", "default": "csv" });
-                parameters.push(optional("format", format, "csv, json or ndjson; another one is 400"));
+                parameters.push(optional("format", format, "Format of the files: csv, json or ndjson; others are 400"));
                 parameters
             },
             ..get(
                 paths::DOWNLOAD_LINKS,
                 "download_links",
-                "Links to a run's result files, one per block",
+                "List signed links to a run's result files, one per block",
                 &[400, 404, 422],
                 many("DownloadLink"),
             )
@@ -356,73 +386,79 @@ fn operations() -> Vec<Operation> {
             body: form(false),
             ..post(paths::UPLOAD_FILE, "upload_file", "Upload an input file", &[400, 413, 422], one("Uploaded"))
         },
-        bulk(paths::BULK_PEOPLE, "bulk_people", "Find out about each person of a file"),
-        bulk(paths::BULK_COMPANY, "bulk_company", "Find out about each company of a file"),
+        bulk(paths::BULK_PEOPLE, "bulk_people", "Enrich every person of a file in one bulk job"),
+        bulk(paths::BULK_COMPANY, "bulk_company", "Enrich every company of a file in one bulk job"),
         Operation {
             parameters: id_in_path("task_id"),
-            ..get(paths::JOB_STATUS, "job_status", "How far a bulk job is", &[404, 422], one("JobStatus"))
+            ..get(paths::JOB_STATUS, "job_status", "Get the state of a bulk job", &[404, 422], one("JobStatus"))
         },
         get(
             paths::SIGNING_SECRET,
             "signing_secret",
-            "What is known of the secret that webhooks are signed with",
+            "Get information about the signing secret of webhooks",
             &[],
             one("SigningSecretInfo"),
         ),
         Operation {
-            success: (201, "The secret, told this once", one("NewSigningSecret")),
-            ..post(paths::SIGNING_SECRET, "create_signing_secret", "Make that secret", &[409], None)
+            success: (201, "The secret, returned only once", one("NewSigningSecret")),
+            ..post(paths::SIGNING_SECRET, "create_signing_secret", "Create the signing secret", &[409], None)
         },
         Operation {
             method: "delete",
-            success: (204, "Deliveries are not signed any more", None),
-            ..get(paths::SIGNING_SECRET, "delete_signing_secret", "Forget that secret", &[404], None)
+            success: (204, "Deliveries are no longer signed", None),
+            ..get(paths::SIGNING_SECRET, "delete_signing_secret", "Delete the signing secret", &[404], None)
         },
         Operation {
             body: body("RollSigningSecret", false),
             ..post(
                 paths::ROLL_SIGNING_SECRET,
                 "roll_signing_secret",
-                "Put another secret in its place; both sign for a while",
+                "Replace the signing secret; both secrets sign for the overlap",
                 &[400, 404, 413, 422],
                 one("NewSigningSecret"),
             )
         },
         Operation {
             parameters: vec![
-                parameter("path", "run_id", true, segment(), "The run"),
-                parameter("path", "filename", true, segment(), "The file"),
-                parameter("query", "expires", false, text(), "When the link ends"),
-                parameter("query", "sig", false, text(), "The link's signature"),
+                parameter("path", "run_id", true, segment(), "Id of the run"),
+                parameter("path", "filename", true, segment(), "Name of the result file"),
+                parameter("query", "expires", false, text(), "Expiry of the link, in seconds since 1970"),
+                parameter("query", "sig", false, text(), "Signature of the link, in hex"),
             ],
             keyed: false,
             ..get(
                 FILES,
                 "download_file",
-                "A result file, by its signed link",
+                "Download a result file by its signed link",
                 &[403, 404, 416],
                 Some(json!({ "text/csv": {}, "application/x-ndjson": {}, "application/json": {} })),
             )
         },
-        Operation { keyed: false, ..get(HEALTH, "health", "Whether the service answers", &[], one("Health")) },
+        Operation { keyed: false, ..get(HEALTH, "health", "Check the health of the service", &[], one("Health")) },
         Operation {
             keyed: false,
             ..get(
                 METRICS,
                 "metrics",
-                "Counters for Prometheus",
+                "Get metrics for Prometheus",
                 &[],
                 Some(json!({ "text/plain": { "schema": { "type": "string" } } })),
             )
         },
         Operation {
             keyed: false,
-            ..get(OPENAPI, "openapi", "This description", &[], Some(content_of(json!({ "type": "object" }))))
+            ..get(
+                OPENAPI,
+                "openapi",
+                "Get this OpenAPI description",
+                &[],
+                Some(content_of(json!({ "type": "object" }))),
+            )
         },
     ]
 }
 
-/// The schemas of all types.
+/// Builds the schemas of all types, with the constraints that Rust's types do not express.
 fn schemas() -> Value {
     let mut schemas = Map::new();
     add::<Workflow>(&mut schemas);
@@ -443,38 +479,38 @@ fn schemas() -> Value {
     add::<NewSigningSecret>(&mut schemas);
     add::<RollSigningSecret>(&mut schemas);
     add::<ValidationError>(&mut schemas);
-    for name in WHOLE {
+    for name in RESPONSE_TYPES {
         let fields: Vec<Value> =
             schemas[name]["properties"].as_object().into_iter().flatten().map(|(field, _)| json!(field)).collect();
         schemas[name]["required"] = Value::Array(fields);
     }
-    for (name, fields) in MOMENTS {
+    for (name, fields) in TIMESTAMPS {
         for field in fields {
             schemas[name]["properties"][*field]["format"] = json!("date-time");
         }
     }
-    // What the type system of Rust leaves open.
-    let properties = |schemas: &mut Map<String, Value>, name: &str, field: &str, key: &str, value: Value| {
+    // The constraints below are true of every response, but the fields are plain numbers, texts or JSON values in Rust.
+    let constrain = |schemas: &mut Map<String, Value>, name: &str, field: &str, key: &str, value: Value| {
         schemas[name]["properties"][field][key] = value;
     };
     let part = json!({ "anyOf": [{ "type": "string" }, { "type": "integer" }] });
-    properties(&mut schemas, "ValidationError", "loc", "items", part);
+    constrain(&mut schemas, "ValidationError", "loc", "items", part);
     let rows = json!([{ "type": "array", "items": { "type": "object" } }, { "type": "object" }, { "type": "null" }]);
-    properties(&mut schemas, "RunWorkflow", "webhook_payload", "anyOf", rows);
-    properties(&mut schemas, "BlockDescription", "specs_schema", "type", json!("object"));
+    constrain(&mut schemas, "RunWorkflow", "webhook_payload", "anyOf", rows);
+    constrain(&mut schemas, "BlockDescription", "specs_schema", "type", json!("object"));
     let states = json!(["pending", "running", "completed", "failed"]);
-    properties(&mut schemas, "BlockLiveStatus", "status", "enum", states);
+    constrain(&mut schemas, "BlockLiveStatus", "status", "enum", states);
     for name in ["BlockLiveStatus.progress_percentage", "LiveStatus.overall_progress_percentage"] {
         let (schema, field) = name.split_once('.').unwrap_or_default();
-        properties(&mut schemas, schema, field, "minimum", json!(0));
-        properties(&mut schemas, schema, field, "maximum", json!(100));
+        constrain(&mut schemas, schema, field, "minimum", json!(0));
+        constrain(&mut schemas, schema, field, "maximum", json!(100));
     }
-    properties(&mut schemas, "RunCancelled", "status", "const", json!("canceled"));
-    let refusal = json!({
+    constrain(&mut schemas, "RunCancelled", "status", "const", json!("canceled"));
+    let error = json!({
         "type": "object", "required": ["detail"],
         "properties": { "detail": { "type": "string", "minLength": 1 } },
     });
-    schemas.insert("Refusal".to_owned(), refusal);
+    schemas.insert("Error".to_owned(), error);
     let errors = json!({ "type": "array", "minItems": 1, "items": reference("ValidationError") });
     schemas.insert(
         "ValidationErrors".to_owned(),
@@ -487,13 +523,13 @@ fn schemas() -> Value {
     Value::Object(schemas)
 }
 
-/// The schema of `T` and of all types in it.
+/// Adds the schemas of `T` and of all types in it.
 fn add<T: ToSchema>(schemas: &mut Map<String, Value>) {
     let mut found = Vec::new();
     T::schemas(&mut found);
     found.push((T::name().into_owned(), T::schema()));
     for (name, schema) in found {
-        let schema = serde_json::to_value(schema).expect("a schema is made of texts, numbers and lists of them");
+        let schema = serde_json::to_value(schema).expect("a schema serializes to JSON");
         schemas.insert(name, schema);
     }
 }
@@ -536,7 +572,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_name_every_field() {
+    fn response_schemas_require_every_field() {
         let document = document();
         let run = &document["components"]["schemas"]["Run"];
         assert_eq!(run["required"].as_array().map(Vec::len), Some(17));

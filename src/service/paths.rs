@@ -1,16 +1,16 @@
-//! Paths that are not part of the vendor's API, which has its own in `api::routes`.
+//! Paths of the service that are not part of the vendor's API; the paths of that API are in `api::routes`.
 
-/// Path of the files that signed links point to. A client takes the whole link as it is.
+/// Path template of the result files behind signed links. Opaque to clients, which follow the whole link.
 pub(super) const FILES: &str = "/storage/files/{run_id}/{filename}";
 
-/// Path that says that the service answers.
+/// Path of the health check.
 pub(super) const HEALTH: &str = "/healthz";
 
-/// Path of the counters.
+/// Path of the Prometheus metrics.
 pub(super) const METRICS: &str = "/metrics";
 
-/// Path of the description of this API.
+/// Path of the OpenAPI description.
 pub(super) const OPENAPI: &str = "/openapi.json";
 
-/// The beginning of the paths of files.
+/// Prefix of [`FILES`], without its parameters.
 pub(super) const FILES_PREFIX: &str = "/storage/files/";

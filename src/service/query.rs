@@ -1,37 +1,37 @@
-//! Query parameters, checked by hand: a repeated parameter keeps all its values, and a refusal has
-//! the shape of the API's 422 answers.
+//! Parsing and validation of query parameters. Checked by hand, because a repeated parameter must keep all its values
+//! and an invalid one must get a 422 in the words of the vendor's framework.
 
 use serde_json::{Map, Value};
 
 use super::api_error::ApiError;
 use super::location::Location;
 
-/// The parameters of one request, decoded, in their order.
+/// The parameters of one request, percent-decoded, in their order.
 #[derive(Debug)]
 pub(super) struct Query(Vec<(String, String)>);
 
 impl Query {
-    /// Reads the part of the URL after `?`.
+    /// Parses the part of a URL after `?`; `None` has no parameters.
     pub(super) fn parse(query: Option<&str>) -> Self {
         Query(url::form_urlencoded::parse(query.unwrap_or("").as_bytes()).into_owned().collect())
     }
 
-    /// The value of `name`; the last one if it stands several times.
+    /// Returns the value of `name`, the last one if it is repeated.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    /// All values of `name`.
+    /// Returns all values of `name`, in their order.
     pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    /// The value of `name`, or a 422 that asks for it.
+    /// Returns the value of `name`, or a 422 if it is absent.
     pub(super) fn required(&self, name: &str) -> Result<&str, ApiError> {
         self.get(name).ok_or_else(|| ApiError::Invalid(vec![Location::root("query").key(name).missing()]))
     }
 
-    /// A truth value in any of the spellings that the API's framework reads; false when absent.
+    /// Reads a boolean in any spelling that the vendor's framework accepts; false if absent, 422 for another text.
     pub(super) fn flag(&self, name: &str) -> Result<bool, ApiError> {
         let Some(text) = self.get(name) else { return Ok(false) };
         match text.to_ascii_lowercase().as_str() {
@@ -47,16 +47,16 @@ impl Query {
         }
     }
 
-    /// A whole number between `least` and `most`, or `default` when absent.
-    pub(super) fn number(&self, name: &str, default: i64, least: i64, most: i64) -> Result<i64, ApiError> {
+    /// Reads an integer from `min` to `max`; `default` if absent, 422 for another text or beyond the bounds.
+    pub(super) fn number(&self, name: &str, default: i64, min: i64, max: i64) -> Result<i64, ApiError> {
         let Some(text) = self.get(name) else { return Ok(default) };
         let bound = |key: &str, value: i64| Map::from_iter([(key.to_owned(), Value::from(value))]);
         let (kind, message, ctx) = match text.parse::<i64>() {
-            Ok(n) if n < least => {
-                ("greater_than_equal", format!("Input should be greater than or equal to {least}"), bound("ge", least))
+            Ok(n) if n < min => {
+                ("greater_than_equal", format!("Input should be greater than or equal to {min}"), bound("ge", min))
             }
-            Ok(n) if n > most => {
-                ("less_than_equal", format!("Input should be less than or equal to {most}"), bound("le", most))
+            Ok(n) if n > max => {
+                ("less_than_equal", format!("Input should be less than or equal to {max}"), bound("le", max))
             }
             Ok(n) => return Ok(n),
             Err(_) => {
@@ -82,11 +82,12 @@ mod tests {
         assert_eq!(query.get("a"), Some("x y"));
         assert!(query.flag("save_json").unwrap());
         assert!(!query.flag("other").unwrap());
-        assert!(query.required("b").is_err());
+        let Err(ApiError::Invalid(errors)) = query.required("b") else { panic!("an absent parameter was accepted") };
+        assert_eq!((errors[0].msg.as_str(), &errors[0].loc[1]), ("Field required", &Value::from("b")));
     }
 
     #[test]
-    fn numbers_are_held_to_their_bounds() {
+    fn numbers_beyond_their_bounds_are_rejected() {
         let number = |text: &str| Query::parse(Some(text)).number("limit", 100, 1, 500);
         assert_eq!(number("").unwrap(), 100);
         assert_eq!(number("limit=500").unwrap(), 500);

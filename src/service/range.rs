@@ -1,23 +1,24 @@
-//! Which bytes of a file a request asks for (RFC 9110, sections 13.1.5 and 14).
+//! `Range` and `If-Range` headers of file downloads (RFC 9110, sections 13.1.5 and 14). Resolves them to byte offsets;
+//! reads no file and builds no response.
 
-/// What to send.
+/// The part of a file that a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RequestedRange {
-    /// The whole file, 200.
+    /// The whole file, status 200.
     Whole,
-    /// These bytes, 206: the first and the number of them, which is not 0.
+    /// One range of at least one byte, status 206.
     Part {
-        /// Offset of the first byte.
+        /// Offset of the first byte, from 0.
         start: u64,
-        /// Number of bytes.
+        /// Number of bytes, at least 1.
         len: u64,
     },
-    /// Nothing of the file is asked for, 416.
+    /// A range beyond the end of the file, status 416.
     Unsatisfiable,
 }
 
-/// Reads a `Range` header for a file of `size` bytes. What is not one well-formed range of bytes
-/// (another unit, several ranges) is ignored, as the standard allows.
+/// Parses a `Range` header for a file of `size` bytes. Ignores a header that is not one well-formed range of bytes
+/// (another unit, several ranges), as the standard allows, and returns [`RequestedRange::Whole`] for it.
 pub(super) fn requested_range(range: Option<&str>, size: u64) -> RequestedRange {
     let Some((unit, spec)) = range.and_then(|text| text.split_once('=')) else { return RequestedRange::Whole };
     if !unit.trim().eq_ignore_ascii_case("bytes") || spec.contains(',') {
@@ -29,8 +30,9 @@ pub(super) fn requested_range(range: Option<&str>, size: u64) -> RequestedRange 
     if !digits(first) || !digits(last) {
         return RequestedRange::Whole;
     }
-    // Digits that do not fit are beyond the end of any file.
+    // A number that overflows u64 is beyond the end of any file.
     let number = |text: &str| text.parse::<u64>().unwrap_or(u64::MAX);
+    // A range without a first byte counts from the end: `-5` are the last five bytes.
     let (start, end) = match (first.is_empty(), last.is_empty()) {
         (true, true) => return RequestedRange::Whole,
         (true, false) => (size.saturating_sub(number(last)), if number(last) == 0 { 0 } else { size }),
@@ -41,9 +43,9 @@ pub(super) fn requested_range(range: Option<&str>, size: u64) -> RequestedRange 
     if start >= end { RequestedRange::Unsatisfiable } else { RequestedRange::Part { start, len: end - start } }
 }
 
-/// True when `If-Range` lets the range count: it names the very file. A weak tag never does; a
-/// date does only if it is exactly the file's.
-pub(super) fn still_the_same(if_range: Option<&str>, etag: &str, last_modified: &str) -> bool {
+/// Returns true if `If-Range` is absent or names exactly this version of the file, so that the range applies. A weak
+/// tag never matches; a date matches only if it is equal to the file's.
+pub(super) fn if_range_matches(if_range: Option<&str>, etag: &str, last_modified: &str) -> bool {
     if_range.is_none_or(|text| text.trim() == etag || text.trim() == last_modified)
 }
 
@@ -81,12 +83,12 @@ mod tests {
     }
 
     #[test]
-    fn if_range_must_name_the_very_file() {
+    fn if_range_must_name_the_exact_version() {
         let date = "Fri, 04 Sep 2026 09:00:07 GMT";
-        assert!(still_the_same(None, "\"a\"", date));
-        assert!(still_the_same(Some("\"a\""), "\"a\"", date));
-        assert!(still_the_same(Some(date), "\"a\"", date));
-        assert!(!still_the_same(Some("W/\"a\""), "\"a\"", date));
-        assert!(!still_the_same(Some("\"b\""), "\"a\"", date));
+        assert!(if_range_matches(None, "\"a\"", date));
+        assert!(if_range_matches(Some("\"a\""), "\"a\"", date));
+        assert!(if_range_matches(Some(date), "\"a\"", date));
+        assert!(!if_range_matches(Some("W/\"a\""), "\"a\"", date));
+        assert!(!if_range_matches(Some("\"b\""), "\"a\"", date));
     }
 }

@@ -1,4 +1,5 @@
-//! The rate limit: so many requests a minute for each API key, told in every answer.
+//! Rate limiting: a fixed window of one minute per API key, with its state in the headers of every response. Counts and
+//! decides; the routes reject.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -8,69 +9,71 @@ use sha2::{Digest, Sha256};
 
 use super::Clock;
 
-/// What a limit counts over.
+/// Length of a window in seconds.
 const PERIOD_SECONDS: i64 = 60;
 
-/// Keys with a window of their own. Where any key is accepted a client could make them without end; those beyond share
-/// one window.
+/// Keys with a window of their own; further keys share one. Where any key is accepted, a client could otherwise use up
+/// memory with ever new keys. By eye: some 1 MB.
 const MAX_KEYS: usize = 10_000;
 
 const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
-/// One limit and what has been used of it.
+/// One limit, with the window of each key.
 pub(super) struct RateLimit {
     per_minute: u32,
     clock: Clock,
-    /// By the digest of the key.
+    /// Windows by the SHA-256 of the key, so that no key stays in memory.
     windows: Mutex<HashMap<[u8; 32], Window>>,
 }
 
-/// A minute that began with a key's first request.
+/// A window that began with a key's first request.
 #[derive(Clone, Copy)]
 struct Window {
-    /// In milliseconds since 1970.
+    /// End of the window, in milliseconds since 1970.
     ends_ms: i64,
     used: u32,
 }
 
-/// Where a key stands after one more request.
+/// The state of a key's window after one more request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RateState {
     limit: u32,
     remaining: u32,
-    /// When the window ends, in seconds since 1970.
+    /// End of the window, in seconds since 1970, rounded up.
     reset: i64,
-    /// Seconds until then, at least 1.
+    /// Seconds until the end of the window, rounded up.
     wait_seconds: i64,
-    /// False if this request was one too many.
+    /// False if this request exceeds the limit.
     pub allowed: bool,
 }
 
 impl RateLimit {
-    /// A limit of `per_minute` requests; 0 is none.
+    /// Returns a limit of `per_minute` requests; 0 is no limit.
     pub(super) fn new(per_minute: u32, clock: Clock) -> Self {
         RateLimit { per_minute, clock, windows: Mutex::default() }
     }
 
-    /// Counts a request under `key`; `None` where there is no limit. One that is refused is not counted.
+    /// Counts a request of `key` and returns the state of its window; `None` without a limit. A rejected request is
+    /// not counted.
     pub(super) fn take(&self, key: &str) -> Option<RateState> {
         if self.per_minute == 0 {
             return None;
         }
         let now = self.clock.now().timestamp_millis();
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut name: [u8; 32] = Sha256::digest(key.as_bytes()).into();
-        if !windows.contains_key(&name) && windows.len() >= MAX_KEYS {
+        let mut digest: [u8; 32] = Sha256::digest(key.as_bytes()).into();
+        if !windows.contains_key(&digest) && windows.len() >= MAX_KEYS {
+            // Only a full table is swept, so that a request usually costs one look-up.
             windows.retain(|_, window| window.ends_ms > now);
             if windows.len() >= MAX_KEYS {
-                name = [0; 32];
+                digest = [0; 32];
             }
         }
         let fresh = Window { ends_ms: now + PERIOD_SECONDS * 1000, used: 0 };
-        let window = windows.entry(name).or_insert(fresh);
-        // A clock that was set back must not leave a key out for hours.
+        let window = windows.entry(digest).or_insert(fresh);
+        // A window that ends later than a fresh one is from before the clock was set back; it must not block for hours.
         if window.ends_ms <= now || window.ends_ms > fresh.ends_ms {
             *window = fresh;
         }
@@ -87,9 +90,9 @@ impl RateLimit {
 }
 
 impl RateState {
-    /// Tells it in the headers of an answer. Our reading: `X-RateLimit-Reset` is the natural third of the two that are
-    /// named, in seconds since 1970; `Retry-After` comes with a refusal only.
-    pub(super) fn tell(&self, headers: &mut HeaderMap) {
+    /// Writes the state to the headers of a response. Our reading: `X-RateLimit-Reset` is the natural third of the two
+    /// that the vendor names, in seconds since 1970; `Retry-After` is on a 429 only.
+    pub(super) fn write_headers(&self, headers: &mut HeaderMap) {
         headers.insert(LIMIT, HeaderValue::from(self.limit));
         headers.insert(REMAINING, HeaderValue::from(self.remaining));
         headers.insert(RESET, HeaderValue::from(self.reset));
@@ -106,12 +109,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_has_its_minute() {
+    fn each_key_has_its_own_window() {
         let clock = Clock::default();
         let limit = RateLimit::new(2, clock.clone());
         let take = |key: &str| {
-            let standing = limit.take(key).unwrap();
-            (standing.allowed, standing.remaining)
+            let state = limit.take(key).unwrap();
+            (state.allowed, state.remaining)
         };
         assert_eq!([take("a"), take("a"), take("a")], [(true, 1), (true, 0), (false, 0)]);
         assert_eq!(take("b"), (true, 1));
@@ -123,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn zero_is_no_limit_and_keys_without_end_share_one() {
+    fn zero_is_no_limit_and_surplus_keys_share_a_window() {
         assert!(RateLimit::new(0, Clock::default()).take("a").is_none());
         let limit = RateLimit::new(1, Clock::default());
         for i in 0..MAX_KEYS {

@@ -1,5 +1,5 @@
-//! Requests on their way to a handler: bodies, paths and parameters with the refusals that they may end in, and the
-//! thread that may block, on which a handler does its work.
+//! Extraction of keys, bodies, paths and parameters from a request, with the error response of each failure, and the
+//! hand-over of a handler's work to a blocking thread. Validates no contents; `body` and `query` do.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::api_error::ApiError;
 use super::query::Query;
 use crate::api::routes::API_KEY_HEADER;
 
-/// Does `work` on a thread that may block. A panic goes on in the caller.
+/// Runs `work` on a blocking thread, to its end even if the caller is dropped. A panic is resumed in the caller.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
@@ -26,36 +26,38 @@ pub(super) async fn blocking<T: Send + 'static>(
     }
 }
 
-/// The key that a request carries; empty if none.
+/// Returns the API key that a request carries; empty if it has none.
 pub(super) fn given_key(headers: &HeaderMap) -> &str {
     headers.get(API_KEY_HEADER).and_then(|value| value.to_str().ok()).unwrap_or("").trim()
 }
 
-/// The bytes of a JSON body.
+/// Returns the bytes of a JSON body; 413 beyond the limit, 400 if the body cannot be read.
 pub(super) fn body_bytes(body: Result<Bytes, BytesRejection>) -> Result<Bytes, ApiError> {
     body.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => ApiError::too_large("the body is larger than this service accepts"),
-        _ => ApiError::bad_request("the body could not be read"),
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            ApiError::too_large("the request body is larger than the limit of this service")
+        }
+        _ => ApiError::bad_request("cannot read the request body"),
     })
 }
 
-/// The text of a path's one parameter.
+/// Returns the text of a path's only parameter; 404 if it is not UTF-8.
 pub(super) fn path_text(path: Result<Path<String>, PathRejection>) -> Result<String, ApiError> {
     path.map(|Path(text)| text).map_err(|_| not_found_path())
 }
 
-/// A path whose parameters are not UTF-8 names nothing.
+/// Returns the 404 of an unknown path; a path whose parameters are not UTF-8 is one too.
 pub(super) fn not_found_path() -> ApiError {
     ApiError::not_found("Not Found")
 }
 
-/// The parameters of a request.
+/// Parses the query parameters of a request.
 pub(super) fn query(uri: &Uri) -> Query {
     Query::parse(uri.query())
 }
 
-/// Reads what is left of a refused body, within bounds: a client that is still sending would see
-/// a closed connection before it sees the answer.
+/// Reads the rest of a rejected body, up to 64 MiB and 5 s: a client that is still sending would see a closed
+/// connection instead of the response.
 pub(super) async fn drain(body: Body) {
     const MAX_BYTES: usize = 64 << 20;
     let read = async {

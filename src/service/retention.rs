@@ -1,4 +1,5 @@
-//! Old runs go, if they are told to: first what speaks of them, then their files.
+//! Deletion of old runs, as configured: first their rows in the store, then their files, so that a crash in between
+//! leaves only files that the next start removes. Runs that have not ended are never deleted.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,27 +10,27 @@ use super::clock::Clock;
 use super::directories::Directories;
 use super::store::{self, Store};
 
-/// Which runs stay.
+/// The ended runs to retain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retain {
-    /// Those that ended no longer ago.
+    /// Runs that ended within this time.
     For(Duration),
-    /// So many, the newest.
+    /// The newest runs, this many.
     Last(usize),
 }
 
-/// Removes what is not retained.
+/// The retention policy, with the store and the files that it deletes from.
 #[derive(Clone)]
 pub(super) struct Retention {
     pub retain: Option<Retain>,
     pub store: Arc<Store>,
-    pub folders: Directories,
+    pub directories: Directories,
     pub clock: Clock,
 }
 
 impl Retention {
-    /// Removes what is not retained by now; the number of runs. Runs that have not ended always stay. A file that is
-    /// being downloaded is downloaded to its end.
+    /// Deletes the ended runs that are no longer retained and returns their number. An active download of a deleted
+    /// file still completes, because its file is open. Blocks.
     pub(super) fn sweep(&self) -> Result<usize, store::Error> {
         let old = match self.retain {
             None => return Ok(0),
@@ -47,8 +48,8 @@ impl Retention {
         }
         self.store.remove_runs(&old)?;
         for (_, run) in &old {
-            // What cannot be removed now is removed at the next start, because nothing speaks of it.
-            let _ = std::fs::remove_dir_all(self.folders.run(run));
+            // A failure is not an error: the next start removes directories that no row names.
+            let _ = std::fs::remove_dir_all(self.directories.run(run));
         }
         Ok(old.len())
     }

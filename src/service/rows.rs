@@ -1,4 +1,5 @@
-//! What the store keeps of a run, and how the API tells it.
+//! The rows that the store keeps of runs and uploads, and their conversion to the wire types of the API. Changes of a
+//! running run are the engine's; this module knows neither the database nor requests.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -8,7 +9,7 @@ use super::blocks::RowType;
 use super::clock::timestamp;
 use crate::api::{BlockLiveStatus, BlockMetrics, Graph, LiveStatus, Run, RunId, RunStatus, WorkflowId};
 
-/// A run, whole: enough to answer everything about it after a restart.
+/// The row of a run: everything that the API returns about it, also after a restart.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct RunRow {
     pub id: RunId,
@@ -17,39 +18,39 @@ pub(super) struct RunRow {
     pub workflow_name: String,
     #[serde(serialize_with = "status_word", deserialize_with = "status_of_word")]
     pub status: RunStatus,
-    /// A word for why the run ended as it did: `block_failed`, `interrupted`, ...
+    /// Reason of the final state: `block_failed`, `interrupted`, `cancelled_by_request`, `service_stopped`, ...
     pub status_reason: Option<String>,
     pub error_message: Option<String>,
     pub queued_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
     pub started_at: Option<DateTime<Utc>>,
     pub completed_at: Option<DateTime<Utc>>,
-    /// Formats that links offer; CSV always.
+    /// Formats of the result files, CSV among them.
     pub formats: Vec<ResultFormat>,
-    /// By number.
+    /// Blocks in the order of their sequence numbers.
     pub blocks: Vec<BlockRow>,
 }
 
-/// What a run that waits needs to begin, for a service that is started later.
+/// The graph and input of a queued run, from which a later service can start it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct JobRow {
-    /// Its graph, the source's specs as they are for this run.
+    /// Graph of the run, with the source's specs already overridden.
     pub graph: Graph,
     pub input: InputRow,
 }
 
-/// What the source of a run reads.
+/// The input of the source block of a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum InputRow {
-    /// Rows of its own, in its folder.
+    /// Rows that the start request or a notebook provided, as a file in the run's directory.
     Payload { name: String, rows: u64 },
-    /// An upload: its file in the folder of uploads, the name that the client gave it, and its extension.
+    /// An upload: its file in the directory of uploads, the name that the client gave it, and its extension.
     Upload { file: String, name: String, extension: String },
-    /// Nothing.
+    /// No input; the block makes its rows itself, as `search` does.
     Nothing,
 }
 
-/// One block of a run.
+/// The state of one block of a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct BlockRow {
     pub block_id: String,
@@ -63,22 +64,22 @@ pub(super) struct BlockRow {
     pub updated_at: DateTime<Utc>,
     /// Rows read so far.
     pub processed: u64,
-    /// Rows to read, once known.
+    /// Rows to read; `None` while unknown.
     pub total: Option<u64>,
-    /// Rows that came out.
+    /// Rows written.
     pub row_count: u64,
-    /// 0 to 1 while the block runs.
+    /// Progress from 0 to 1 while the block runs.
     pub fraction: f64,
-    /// What people should know about the result, such as that nothing was looked up.
+    /// Note on the result for people, such as that no lookup was possible.
     pub note: Option<String>,
     pub error_message: Option<String>,
-    /// Finished files, in the formats of the run.
+    /// Finished files, one per format of the run.
     pub files: Vec<FileRow>,
-    /// The rows themselves when they are few.
+    /// The rows themselves if they are few.
     pub results: Option<Vec<Map<String, Value>>>,
 }
 
-/// One result file, whole and in its place.
+/// One complete result file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct FileRow {
     pub format: ResultFormat,
@@ -86,16 +87,16 @@ pub(super) struct FileRow {
     pub size_bytes: u64,
     pub rows: u64,
     pub created_at: DateTime<Utc>,
-    /// Strong: made when the file was finished, and no file is ever written twice.
+    /// Strong entity tag, generated when the file was finished; a file is never written again.
     pub etag: String,
 }
 
-/// An uploaded file.
+/// The row of an uploaded file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct UploadRow {
-    /// Name that the client gave it; for messages only.
+    /// Name that the client gave it; used in messages only, never as a path.
     pub filename: String,
-    /// Its extension, in lower case.
+    /// Extension of that name in lower case, which decides the format.
     pub extension: String,
     pub size_bytes: u64,
     pub created_at: DateTime<Utc>,
@@ -121,7 +122,7 @@ pub(super) enum BlockStatus {
 }
 
 impl ResultFormat {
-    /// The format called `word`.
+    /// Parses the name of a format, in any case; `None` if it is unknown.
     pub(super) fn parse(word: &str) -> Option<Self> {
         match word.to_ascii_lowercase().as_str() {
             "csv" => Some(ResultFormat::Csv),
@@ -131,7 +132,7 @@ impl ResultFormat {
         }
     }
 
-    /// Its word, which also is the extension of its files.
+    /// Returns the name of the format, which is also the extension of its files.
     pub(super) fn as_str(self) -> &'static str {
         match self {
             ResultFormat::Csv => "csv",
@@ -140,7 +141,7 @@ impl ResultFormat {
         }
     }
 
-    /// Our reading: the media types are the customary ones.
+    /// Returns the media type. Our reading: the customary ones.
     pub(super) fn content_type(self) -> &'static str {
         match self {
             ResultFormat::Csv => "text/csv",
@@ -162,11 +163,14 @@ impl BlockStatus {
 }
 
 impl BlockRow {
+    /// Converts the block to its entry in the response of `live_status`.
     fn live(&self) -> BlockLiveStatus {
         let done = self.status == BlockStatus::Completed;
         let started = self.status != BlockStatus::Pending && self.processed > 0 || done;
+        // The wire has signed counts.
         let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         let total = self.total.map_or(0, count);
+        // A note is more useful than a count of rows, which has fields of its own.
         let current_step = match (self.status, &self.note, self.total) {
             (_, Some(note), _) => Some(note.clone()),
             (BlockStatus::Running, None, Some(total)) => Some(format!("{} of {total} rows", self.processed)),
@@ -199,16 +203,16 @@ impl BlockRow {
 }
 
 impl RunRow {
-    /// Answer of `live_status`.
+    /// Converts the run to the response of `live_status`.
     pub(super) fn live(&self) -> LiveStatus {
         let running = self.blocks.iter().find(|block| block.status == BlockStatus::Running);
         let completed = self.blocks.iter().filter(|block| block.status == BlockStatus::Completed).count();
-        // Our reading: completed blocks and the fraction of the one that runs; 100 only at the end.
+        // Our reading: the completed blocks plus the fraction of the running one; 100 only at completion.
         let overall = if self.status == RunStatus::Completed {
             100.0
         } else {
-            let part = running.map_or(0.0, |block| block.fraction);
-            percentage((completed as f64 + part) / self.blocks.len().max(1) as f64)
+            let fraction = running.map_or(0.0, |block| block.fraction);
+            percentage((completed as f64 + fraction) / self.blocks.len().max(1) as f64)
         };
         LiveStatus {
             run_id: self.id.clone(),
@@ -227,7 +231,7 @@ impl RunRow {
         }
     }
 
-    /// The run in a list.
+    /// Converts the run to an entry of a list.
     pub(super) fn listed(&self) -> Run {
         let duration = self.started_at.zip(self.completed_at).map(|(start, end)| (end - start).num_milliseconds());
         let last = self.blocks.last().filter(|_| self.status == RunStatus::Completed);
@@ -252,7 +256,7 @@ impl RunRow {
         }
     }
 
-    /// Back to before its beginning.
+    /// Resets the run to `queued`, with no results, for a start from the beginning.
     pub(super) fn rewind(&mut self, now: DateTime<Utc>) {
         for block in &mut self.blocks {
             *block = BlockRow {
@@ -280,7 +284,7 @@ impl RunRow {
         self.updated_at = now;
     }
 
-    /// Ends the run in `status`. A block that was running failed, for the reason `why`.
+    /// Ends the run in the final state `status`. A block that was running fails with the message `why`.
     pub(super) fn end(&mut self, status: RunStatus, reason: Option<&str>, why: &str, now: DateTime<Utc>) {
         for block in self.blocks.iter_mut().filter(|block| block.status == BlockStatus::Running) {
             block.status = BlockStatus::Failed;
@@ -295,7 +299,7 @@ impl RunRow {
     }
 }
 
-/// `fraction` of 1 as a percentage with one decimal, below 100: that is for what is done.
+/// Converts a fraction to a percentage with one decimal, at most 99.9: 100 is reserved for completion.
 fn percentage(fraction: f64) -> f64 {
     ((fraction * 1000.0).round() / 10.0).clamp(0.0, 99.9)
 }

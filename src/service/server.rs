@@ -1,4 +1,5 @@
-//! Starts and stops a service.
+//! Start and stop of a service: opens the data directory, recovers the runs of an earlier service, binds the listener
+//! and spawns the server and the retention sweep. Handles no request itself.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -27,41 +28,41 @@ use super::sign::Signer;
 use super::store::{self, Store};
 use crate::secret::ApiKey;
 
-/// Keys that may be given to the page within a minute. By eye: a person mistypes less often.
+/// Login attempts at the page per minute. By eye: more than a person mistypes, too few to guess a key.
 const LOGINS_PER_MINUTE: u32 = 30;
 
-/// Why a service did not start.
+/// An error of the start of a service.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Other machines could reach it, and any key would do.
-    #[error("{bind} can be reached from other machines: name an API key that requests must carry")]
+    /// Other machines could reach the address, and any API key would be accepted.
+    #[error("cannot listen on {bind} without an API key: other machines can reach this address; specify an API key")]
     OpenToAll {
-        /// The address asked for.
+        /// The configured address.
         bind: SocketAddr,
     },
-    /// The key asked for is empty, so that no request could carry it.
+    /// The configured API key is empty, so that no request could carry it.
     #[error("the API key is empty")]
     EmptyKey,
-    /// The address cannot be listened on.
+    /// The listener cannot be bound, for example because the port is in use.
     #[error("cannot listen on {bind}")]
     Bind {
-        /// The address.
+        /// The configured address.
         bind: SocketAddr,
-        /// Why.
+        /// The I/O error.
         #[source]
         cause: io::Error,
     },
-    /// The data folder cannot be used.
-    #[error("cannot use the data folder {}", folder.display())]
+    /// The data directory cannot be created, read or cleaned up.
+    #[error("cannot use the data directory {}", folder.display())]
     Folder {
-        /// The folder.
+        /// Path of the data directory.
         folder: PathBuf,
-        /// Why.
+        /// The I/O error.
         #[source]
         cause: io::Error,
     },
-    /// The store cannot be opened. Says so itself when another service has it.
+    /// The store cannot be opened; locked while another service has it open.
     #[error(transparent)]
     Store(#[from] store::Error),
     /// A reference table cannot be loaded.
@@ -73,18 +74,18 @@ pub enum Error {
 pub struct Service {
     address: SocketAddr,
     pub(super) engine: Arc<Engine>,
-    /// Dropped to end the server.
-    running: Option<oneshot::Sender<()>>,
+    /// Dropped to shut the server down; `None` after that.
+    shutdown: Option<oneshot::Sender<()>>,
     server: JoinHandle<io::Result<()>>,
-    sweeping: JoinHandle<()>,
-    grace: Duration,
+    sweep_task: JoinHandle<()>,
+    stop_grace: Duration,
     run_grace: Duration,
 }
 
 impl Service {
-    /// Opens the data folder, fails the runs that an earlier service left unfinished, begins those that it had not begun,
-    /// loads the reference tables and begins to listen. Needs a tokio runtime with its I/O and time enabled,
-    /// which must live as long as the service.
+    /// Opens the data directory, fails the runs that an earlier service left active, submits those that it left queued,
+    /// loads the reference tables and starts to listen. Needs a tokio runtime with I/O and time enabled, which must
+    /// live as long as the service.
     pub async fn start(config: Config) -> Result<Service, Error> {
         let bind = config.bind;
         let key = config.api_key.as_ref();
@@ -94,27 +95,28 @@ impl Service {
         if key.is_none() && !bind.ip().is_loopback() {
             return Err(Error::OpenToAll { bind });
         }
-        let Opened { config, store, folders, sources, waiting } = open(config).await?;
+        let Opened { config, store, directories, sources, waiting } = open(config).await?;
         let failed = |cause| Error::Bind { bind, cause };
         let listener = TcpListener::bind(bind).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let (grace, run_grace) = (config.stop_grace, config.run_grace);
+        let (stop_grace, run_grace) = (config.stop_grace, config.run_grace);
         let faults = Arc::new(Faults::new(config.faults.clone()));
         let (retain, clock) = (config.retain, config.clock.clone());
-        let retention = Retention { retain, store: Arc::clone(&store), folders: folders.clone(), clock };
-        let sweeping = tokio::spawn(sweep(retention.clone()));
+        let retention = Retention { retain, store: Arc::clone(&store), directories: directories.clone(), clock };
+        let sweep_task = tokio::spawn(sweep(retention.clone()));
         let engine = Arc::new(Engine::new(
             &config,
             Arc::clone(&store),
-            folders.clone(),
+            directories.clone(),
             sources,
             Arc::clone(&faults),
             retention,
         ));
+        // Runs that are resumed may deliver webhooks, whose links need the origin.
         engine.deliverer().set_origin(base_url(address));
-        let resuming = Arc::clone(&engine);
+        let resuming_engine = Arc::clone(&engine);
         let resumed = tokio::task::spawn_blocking(move || {
-            waiting.into_iter().try_for_each(|(row, job)| resuming.resume(row, job))
+            waiting.into_iter().try_for_each(|(row, job)| resuming_engine.resume(row, job))
         });
         resumed.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
         let app = App {
@@ -124,55 +126,55 @@ impl Service {
             rate_limit: RateLimit::new(config.rate_limit, config.clock.clone()),
             bulk_limit: RateLimit::new(config.bulk_limit, config.clock.clone()),
             login_limit: RateLimit::new(LOGINS_PER_MINUTE, config.clock.clone()),
-            requests: Semaphore::new(config.max_requests.clamp(1, Semaphore::MAX_PERMITS)),
+            request_permits: Semaphore::new(config.max_requests.clamp(1, Semaphore::MAX_PERMITS)),
             engine: Arc::clone(&engine),
             store,
-            folders,
+            directories,
             config,
         };
         let router = routes::router(Arc::new(app));
-        let (running, ended) = oneshot::channel::<()>();
-        // A poll's answer is one small packet, which must not wait for another.
+        let (shutdown, shutdown_signal) = oneshot::channel::<()>();
+        // The response to a poll is one small packet, which Nagle's algorithm would hold back.
         let listener = listener.tap_io(|stream| {
             let _ = stream.set_nodelay(true);
         });
         let server = tokio::spawn(async move {
-            let ended = async {
-                let _ = ended.await;
+            let shutdown = async {
+                let _ = shutdown_signal.await;
             };
-            axum::serve(listener, router).with_graceful_shutdown(ended).await
+            axum::serve(listener, router).with_graceful_shutdown(shutdown).await
         });
-        Ok(Service { address, engine, running: Some(running), server, sweeping, grace, run_grace })
+        Ok(Service { address, engine, shutdown: Some(shutdown), server, sweep_task, stop_grace, run_grace })
     }
 
-    /// The address that it listens on.
+    /// Returns the address that the service listens on, with the port that was picked for port 0.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// What clients put before the paths of the API, such as `http://127.0.0.1:8064`.
+    /// Returns the base URL for clients on this machine, such as `http://127.0.0.1:8064`.
     pub fn base_url(&self) -> String {
         base_url(self.address)
     }
 
-    /// Stops: takes no more connections, leaves runs that wait to the next start, gives those under way
-    /// [`Config::run_grace`] to end, cancels the rest, and gives downloads that are under way [`Config::stop_grace`] to
-    /// finish.
+    /// Stops the service: accepts no more connections, leaves queued runs to the next start, gives active runs
+    /// [`Config::run_grace`] to end before it cancels or requeues them, and gives active downloads
+    /// [`Config::stop_grace`] to complete.
     pub async fn stop(mut self) {
-        self.running = None;
-        self.sweeping.abort();
+        self.shutdown = None;
+        self.sweep_task.abort();
         self.engine.stop(self.run_grace).await;
-        if tokio::time::timeout(self.grace, &mut self.server).await.is_err() {
+        if tokio::time::timeout(self.stop_grace, &mut self.server).await.is_err() {
             self.server.abort();
             let _ = (&mut self.server).await;
         }
-        // A request that came in before the end may have started one more.
+        // A request that was still active may have started another run since the first stop of the engine.
         self.engine.stop(Duration::ZERO).await;
     }
 }
 
 fn base_url(mut address: SocketAddr) -> String {
-    // Clients on this machine cannot connect to "all addresses".
+    // Not every system connects to the unspecified address (0.0.0.0, ::), so it becomes loopback.
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
         IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
@@ -183,49 +185,52 @@ fn base_url(mut address: SocketAddr) -> String {
 
 impl Drop for Service {
     fn drop(&mut self) {
-        self.sweeping.abort();
+        self.sweep_task.abort();
         self.engine.cancel_all();
     }
 }
 
-/// Between two looks for runs that are too old; the end of a run is another occasion.
+/// Interval of the retention sweep; the end of each run triggers one too.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Removes old runs at the start and now and then, until it is aborted.
+/// Deletes old runs at the start and then every [`SWEEP_INTERVAL`], until it is aborted. Returns at once if all runs
+/// are retained.
 async fn sweep(retention: Retention) {
     while retention.retain.is_some() {
         let once = retention.clone();
-        // What cannot be removed now goes another time.
+        // A failed sweep is repeated by the next one.
         let _ = tokio::task::spawn_blocking(move || once.sweep()).await;
         tokio::time::sleep(SWEEP_INTERVAL).await;
     }
 }
 
-/// What is on disk.
+/// The opened data directory and everything that was loaded at the start.
 struct Opened {
     config: Config,
     store: Arc<Store>,
-    folders: Directories,
+    directories: Directories,
     sources: EnrichmentSources,
-    /// Runs that an earlier service did not begin.
+    /// Runs that an earlier service left queued, in the order of their start.
     waiting: Vec<(RunRow, JobRow)>,
 }
 
-/// Opens what is on disk, on a thread that may block.
+/// Opens the data directory, recovers from a crash and loads the reference tables, on a blocking thread.
 async fn open(config: Config) -> Result<Opened, Error> {
     let opened = tokio::task::spawn_blocking(move || {
         let root = &config.data_dir;
         let failed = |cause| Error::Folder { folder: root.clone(), cause };
-        let folders = Directories::make(root).map_err(failed)?;
+        let directories = Directories::create(root).map_err(failed)?;
         let store = Store::open(root, config.clock.now())?;
+        // Runs are failed before the clean-up, which removes the partial files of exactly these runs.
         let interrupted = store.fail_interrupted(config.clock.now())?;
+        // If a row cannot be read, its files are kept.
         let is_run = |id: &_| store.run(id).map_or(true, |run| run.is_some());
         let is_upload = |handle: &_| store.upload(handle).map_or(true, |upload| upload.is_some());
-        folders.clear_up(&interrupted, is_run, is_upload).map_err(failed)?;
-        notebooks::clear_up(&folders.notebooks(), &store.notebooks()?).map_err(failed)?;
-        let sources = enrich::load(&config, &folders.tmp())?;
+        directories.remove_leftovers(&interrupted, is_run, is_upload).map_err(failed)?;
+        notebooks::remove_leftovers(&directories.notebooks(), &store.notebooks()?).map_err(failed)?;
+        let sources = enrich::load(&config, &directories.tmp())?;
         let waiting = store.waiting()?;
-        Ok(Opened { config, store: Arc::new(store), folders, sources, waiting })
+        Ok(Opened { config, store: Arc::new(store), directories, sources, waiting })
     });
     opened.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }

@@ -1,4 +1,5 @@
-//! Signed links: whoever holds one can read one file until it expires, without the key.
+//! Signed links and the page's session token: HMAC-SHA256 with the secret of one data directory. A link grants read
+//! access to one file until it expires, without the API key; the secret itself never leaves the service.
 
 use chrono::{DateTime, Utc};
 use hmac::{Hmac, KeyInit, Mac};
@@ -7,27 +8,27 @@ use sha2::{Digest, Sha256};
 use crate::api::RunId;
 use crate::text;
 
-/// Signs and checks links with the secret of one data folder.
+/// Signs and verifies links with the secret of one data directory.
 pub(super) struct Signer {
     secret: [u8; 32],
 }
 
-/// Why a link is refused.
+/// The reason to reject a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// The signature is not ours, or not for this path and time.
+    /// The signature does not fit this path, time and secret.
     Signature,
-    /// It was valid once.
+    /// The signature is valid, but the link has expired.
     Expired,
 }
 
 impl Signer {
-    /// A signer with the folder's secret.
+    /// Returns a signer with the data directory's secret.
     pub(super) fn new(secret: [u8; 32]) -> Self {
         Signer { secret }
     }
 
-    /// A new secret.
+    /// Generates a secret from the system's random source.
     pub(super) fn random_secret() -> [u8; 32] {
         // Two version 4 UUIDs carry 244 random bits from the system.
         let mut hash = Sha256::new();
@@ -36,19 +37,19 @@ impl Signer {
         hash.finalize().into()
     }
 
-    /// The signature of `path` until `expires` (seconds since 1970), in hex.
+    /// Returns the signature of `path` until `expires` (seconds since 1970), in hex.
     pub(super) fn sign(&self, path: &str, expires: i64) -> String {
         text::hex(&self.mac(path, expires).finalize().into_bytes())
     }
 
-    /// The link to a result file until `expires`, without the origin.
+    /// Returns the link to a result file until `expires` (seconds since 1970), without the origin.
     pub(super) fn link(&self, run: &RunId, filename: &str, expires: i64) -> String {
         let path = format!("/storage/files/{run}/{filename}");
         let signature = self.sign(&path, expires);
         format!("{path}?expires={expires}&sig={signature}")
     }
 
-    /// Checks what a link carries, the signature first and in constant time.
+    /// Verifies the parameters of a link: first the signature, in constant time, then the expiry.
     pub(super) fn check(&self, path: &str, expires: &str, signature: &str, now: DateTime<Utc>) -> Result<(), Refusal> {
         let expires: i64 = expires.parse().map_err(|_| Refusal::Signature)?;
         let signature = hex::decode(signature).map_err(|_| Refusal::Signature)?;
@@ -56,23 +57,24 @@ impl Signer {
         if now.timestamp() >= expires { Err(Refusal::Expired) } else { Ok(()) }
     }
 
-    /// What a browser carries that has given the API key to the page. Says nothing of the key.
+    /// Returns the page's session token for a browser that has sent `key`. The key cannot be derived from it.
     pub(super) fn page_token(&self, key: &str) -> String {
-        text::hex(&self.start().chain_update(format!("drawoff page 1\n{key}")).finalize().into_bytes())
+        text::hex(&self.keyed_mac().chain_update(format!("drawoff page 1\n{key}")).finalize().into_bytes())
     }
 
-    /// True when both texts are the same; takes as long when they are not.
+    /// Compares two texts in constant time.
     pub(super) fn same(&self, a: &str, b: &str) -> bool {
-        let mac = |text: &str| self.start().chain_update(text.as_bytes());
+        // Digests of equal length are compared, so that the time does not depend on where the texts differ.
+        let mac = |text: &str| self.keyed_mac().chain_update(text.as_bytes());
         mac(a).verify_slice(&mac(b).finalize().into_bytes()).is_ok()
     }
 
     fn mac(&self, path: &str, expires: i64) -> Hmac<Sha256> {
-        // The head keeps a signature from ever being valid for anything else this secret signs.
-        self.start().chain_update(format!("drawoff link 1\n{path}\n{expires}"))
+        // The prefix separates domains: a link's signature is never valid for anything else that this secret signs.
+        self.keyed_mac().chain_update(format!("drawoff link 1\n{path}\n{expires}"))
     }
 
-    fn start(&self) -> Hmac<Sha256> {
+    fn keyed_mac(&self) -> Hmac<Sha256> {
         Hmac::new_from_slice(&self.secret).expect("HMAC takes keys of any length")
     }
 }
@@ -82,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_link_holds_for_its_path_and_time_only() {
+    fn a_signature_is_valid_for_one_path_and_time() {
         let signer = Signer::new([7; 32]);
         let now = DateTime::from_timestamp(1000, 0).unwrap();
         let sig = signer.sign("/storage/files/r/a.csv", 1900);

@@ -1,5 +1,5 @@
-//! The secrets that outgoing webhooks are signed with, and the header that they make. The store keeps them, the routes
-//! make and roll them, and the deliverer signs with them.
+//! Secrets of outgoing webhooks, and the signature header of a delivery. The store keeps the secrets, the routes create
+//! and roll them, and the deliverer signs with them; nothing here sends a request.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use hmac::{Hmac, KeyInit, Mac};
@@ -9,35 +9,36 @@ use sha2::Sha256;
 use super::sign::Signer;
 use crate::text::hex;
 
-/// The secrets that deliveries are signed with, as the store has them.
+/// The current signing secret and the one that it replaced, as the store keeps them.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct SigningSecrets {
     /// `sk_whsec_` and 64 hexadecimal digits.
     pub secret: String,
     pub created_at: DateTime<Utc>,
-    /// The one before it, and until when it signs too.
+    /// The replaced secret and the time until which it signs too; `None` without one.
     pub previous: Option<(String, DateTime<Utc>)>,
 }
 
 impl SigningSecrets {
-    /// A new secret; the one of `before` goes on until `overlap` has passed.
+    /// Generates a secret; the one of `before` keeps signing until `overlap` has passed.
     pub(super) fn new(now: DateTime<Utc>, before: Option<SigningSecrets>, overlap: TimeDelta) -> Self {
         let random = Signer::random_secret();
         let previous = before.map(|before| (before.secret, now + overlap)).filter(|(_, until)| *until > now);
         SigningSecrets { secret: format!("sk_whsec_{}", hex(&random)), created_at: now, previous }
     }
 
-    /// Until when the one before signs too.
+    /// Returns the time until which the replaced secret signs too; `None` once it has passed.
     pub(super) fn previous_until(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         self.previous.as_ref().map(|(_, until)| *until).filter(|until| *until > now)
     }
 
-    /// The header of a delivery: the new secret's signature first, then the old one's while it counts.
+    /// Returns the signature header of a delivery: `t=SECONDS,v1=HEX`, with the new secret's signature first, then the
+    /// replaced one's while it is valid. The signature covers `SECONDS.BODY`.
     pub(super) fn sign(&self, now: DateTime<Utc>, body: &[u8]) -> String {
         let time = now.timestamp();
         let mut header = format!("t={time}");
-        let old = self.previous.iter().filter(|(_, until)| *until > now).map(|(secret, _)| secret);
-        for secret in std::iter::once(&self.secret).chain(old) {
+        let replaced = self.previous.iter().filter(|(_, until)| *until > now).map(|(secret, _)| secret);
+        for secret in std::iter::once(&self.secret).chain(replaced) {
             let mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("HMAC takes keys of any length");
             let mac = mac.chain_update(format!("{time}.")).chain_update(body);
             header.push_str(&format!(",v1={}", hex(&mac.finalize().into_bytes())));
@@ -56,7 +57,7 @@ mod tests {
         let mut first = SigningSecrets::new(at(0), None, TimeDelta::hours(24));
         assert_eq!(first.secret.len(), "sk_whsec_".len() + 64);
         assert!(first.previous.is_none());
-        // Known answer, made with Python's hmac.
+        // Expected signature, computed with Python's hmac.
         first.secret = "sk_whsec_test".to_owned();
         let signed = first.sign(at(1_700_000_000), b"{\"a\":1}");
         assert_eq!(signed, format!("t=1700000000,v1={KNOWN}"));

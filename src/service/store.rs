@@ -1,5 +1,6 @@
-//! The embedded database: workflows, runs, uploads, idempotency keys and the secret of links.
-//! Every change is one transaction, on disk before the call returns. All calls block.
+//! The embedded database: workflows, runs, uploads, notebooks, idempotency keys and signing secrets. Every change is
+//! one transaction, durable before the call returns, and all calls block. Result files and uploaded files are not in
+//! it: a row names a file that is already complete on disk.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -15,14 +16,14 @@ use super::sign::Signer;
 use super::signing_secrets::SigningSecrets;
 use crate::api::{HandleId, RunId, RunStatus, Workflow, WorkflowId};
 
-/// Name of the database in the data folder.
+/// Name of the database in the data directory.
 const FILE_NAME: &str = "drawoff.redb";
 
-/// Page cache. The rows that are read again and again are few; the library's own default of 1 GiB
-/// is for databases that are the main thing.
+/// Size of the page cache. Few rows are read repeatedly; redb's default of 1 GiB is for databases that are the main
+/// workload of a process.
 const CACHE_BYTES: usize = 8 << 20;
 
-/// Our reading: an idempotency key is remembered for a day.
+/// Lifetime of an idempotency key. Our reading: a day.
 const KEY_LIFE: TimeDelta = TimeDelta::hours(24);
 
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
@@ -33,32 +34,32 @@ const RUN_ORDER: TableDefinition<u64, &str> = TableDefinition::new("run_order");
 const UPLOADS: TableDefinition<&str, &[u8]> = TableDefinition::new("uploads");
 const NOTEBOOKS: TableDefinition<&str, &[u8]> = TableDefinition::new("notebooks");
 const KEYS: TableDefinition<&str, &[u8]> = TableDefinition::new("idempotency_keys");
-/// What runs that wait need to begin, by run.
+/// Graph and input of each queued run, by run id; a run that has started has no entry.
 const JOBS: TableDefinition<&str, &[u8]> = TableDefinition::new("jobs");
-/// Addresses that the ends of runs are announced to, by run.
+/// Webhook URLs to notify of the end of a bulk job, by run id.
 const NOTIFY: TableDefinition<&str, &[u8]> = TableDefinition::new("notify");
-/// Key of the table of odds and ends: what outgoing webhooks are signed with.
+/// Key in [`META`] of the secrets that outgoing webhooks are signed with.
 const SIGNING_SECRETS: &str = "signing_secrets";
 
-/// The database could not do as asked.
+/// An error of the service's database.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Another service has the folder open.
-    #[error("the data folder {} is in use by another service", folder.display())]
+    /// Another service has the data directory open.
+    #[error("the data directory {} is locked by another service", directory.display())]
     InUse {
-        /// The folder.
-        folder: PathBuf,
+        /// Path of the data directory.
+        directory: PathBuf,
     },
-    /// The database failed: disk full, damaged file.
-    #[error("the store failed")]
+    /// The database failed, for example because the disk is full or the file is damaged.
+    #[error("cannot read or write the service's database")]
     Database(#[source] Box<redb::Error>),
-    /// A row is not what this version writes.
-    #[error("a row of the store cannot be read")]
+    /// A row does not have the format of this version.
+    #[error("cannot decode a row of the service's database")]
     Row(#[from] serde_json::Error),
 }
 
-/// All of the library's errors are ours.
+/// Converts redb's errors, one type per operation, to [`Error::Database`].
 macro_rules! from_database {
     ($($error:ty),*) => {$(
         impl From<$error> for Error {
@@ -70,31 +71,32 @@ macro_rules! from_database {
 }
 from_database!(redb::TransactionError, redb::TableError, redb::StorageError, redb::CommitError);
 
-/// The open database.
+/// The open database, locked against other processes while it lives.
 pub(super) struct Store {
     database: Database,
     secret: [u8; 32],
 }
 
-/// What became of a start.
+/// The outcome of a request to start a run.
 pub(super) enum StartOutcome {
-    /// A new run.
+    /// A new run was recorded.
     New,
-    /// The idempotency key had started this one before; nothing was written.
+    /// The idempotency key started this run before; nothing was written.
     Before(Box<RunRow>),
 }
 
-/// Which runs a list holds.
+/// A filter of runs. The default limit is 0, which selects none.
 #[derive(Default)]
 pub(super) struct RunFilter {
-    /// States; empty takes all.
+    /// States to select; empty selects all.
     pub statuses: Vec<RunStatus>,
-    /// Of this workflow only.
+    /// Workflow to select; `None` selects all.
     pub workflow_id: Option<WorkflowId>,
-    /// At most so many.
+    /// Most runs to return.
     pub limit: usize,
 }
 
+/// The run that an idempotency key started.
 #[derive(Serialize, Deserialize)]
 struct KeyRow {
     run_id: RunId,
@@ -102,16 +104,16 @@ struct KeyRow {
 }
 
 impl Store {
-    /// Opens the database in `folder`, or makes it. Old idempotency keys are forgotten.
-    pub(super) fn open(folder: &Path, now: DateTime<Utc>) -> Result<Self, Error> {
-        let opened = Database::builder().set_cache_size(CACHE_BYTES).create(folder.join(FILE_NAME));
+    /// Opens or creates the database in `directory`, and deletes expired idempotency keys.
+    pub(super) fn open(directory: &Path, now: DateTime<Utc>) -> Result<Self, Error> {
+        let opened = Database::builder().set_cache_size(CACHE_BYTES).create(directory.join(FILE_NAME));
         let database = opened.map_err(|error| match error {
-            DatabaseError::DatabaseAlreadyOpen => Error::InUse { folder: folder.to_owned() },
+            DatabaseError::DatabaseAlreadyOpen => Error::InUse { directory: directory.to_owned() },
             error => Error::Database(Box::new(error.into())),
         })?;
         let write = database.begin_write()?;
         let secret = {
-            // Opening a table for writing makes it, so that readers find them all.
+            // Opening a table for writing creates it; a read transaction fails on a table that does not exist.
             write.open_table(WORKFLOWS)?;
             write.open_table(RUNS)?;
             write.open_table(RUN_ORDER)?;
@@ -138,12 +140,12 @@ impl Store {
         Ok(Store { database, secret })
     }
 
-    /// The secret that this folder's links are signed with.
+    /// Returns the secret that signs the links of this data directory.
     pub(super) fn secret(&self) -> [u8; 32] {
         self.secret
     }
 
-    /// All workflows, newest first.
+    /// Returns all workflows, newest first.
     pub(super) fn workflows(&self) -> Result<Vec<Workflow>, Error> {
         let read = self.database.begin_read()?;
         let mut workflows = Vec::new();
@@ -154,13 +156,13 @@ impl Store {
         Ok(workflows)
     }
 
-    /// One workflow.
+    /// Returns a workflow; `None` if there is none with this id.
     pub(super) fn workflow(&self, id: &WorkflowId) -> Result<Option<Workflow>, Error> {
         self.get(WORKFLOWS, &id.0)
     }
 
-    /// Changes a workflow in one transaction: `change` sees what is there and says what is to be
-    /// there; its error changes nothing, and is the caller's own.
+    /// Replaces a workflow in one transaction: `change` maps the stored one, if any, to the new one. An error of
+    /// `change` is returned and rolls the transaction back.
     pub(super) fn change_workflow<E: From<Error>>(
         &self,
         id: &WorkflowId,
@@ -173,7 +175,7 @@ impl Store {
         Ok(workflow)
     }
 
-    /// Removes a workflow; its runs stay.
+    /// Deletes a workflow and returns it; `None` if there is none. Its runs are kept.
     pub(super) fn remove_workflow(&self, id: &WorkflowId) -> Result<Option<Workflow>, Error> {
         let write = self.database.begin_write()?;
         let removed = read_row(&write, WORKFLOWS, &id.0)?;
@@ -182,19 +184,19 @@ impl Store {
         Ok(removed)
     }
 
-    /// Records an upload whose file stands.
+    /// Adds an upload, whose file must already be complete on disk.
     pub(super) fn add_upload(&self, handle: &HandleId, row: &UploadRow) -> Result<(), Error> {
         let write = self.database.begin_write()?;
         write_row(&write, UPLOADS, &handle.0, row)?;
         Ok(write.commit()?)
     }
 
-    /// One upload.
+    /// Returns an upload; `None` if there is none with this handle.
     pub(super) fn upload(&self, handle: &HandleId) -> Result<Option<UploadRow>, Error> {
         self.get(UPLOADS, &handle.0)
     }
 
-    /// The run that an idempotency key started within its life.
+    /// Returns the run that an idempotency key started within [`KEY_LIFE`].
     pub(super) fn started_before(&self, key: &str, now: DateTime<Utc>) -> Result<Option<RunRow>, Error> {
         match self.get::<KeyRow>(KEYS, key)? {
             Some(row) if now - row.created_at < KEY_LIFE => self.run(&row.run_id),
@@ -202,10 +204,11 @@ impl Store {
         }
     }
 
-    /// Records a new run and what started it, unless its key started one before. Of two starts
-    /// with one key at the same time, one is new.
+    /// Adds a new run, unless its idempotency key started one before. Of two concurrent starts with one key, exactly
+    /// one is new, because write transactions are serialized.
     ///
-    /// `job` is what it needs to begin if this service ends before; without it the run has failed then.
+    /// `job` is the graph and input from which a later service can start the queued run; without it the run fails if
+    /// this service stops before.
     pub(super) fn start_run(
         &self,
         row: &RunRow,
@@ -221,6 +224,7 @@ impl Store {
             {
                 return Ok(StartOutcome::Before(Box::new(run)));
             }
+            // A key whose run was deleted by the retention policy starts a new one.
             write_row(&write, KEYS, key, &KeyRow { run_id: row.id.clone(), created_at: now })?;
         }
         if let Some(mut workflow) = read_row::<Workflow>(&write, WORKFLOWS, &row.workflow_id.0)? {
@@ -240,14 +244,14 @@ impl Store {
         Ok(StartOutcome::New)
     }
 
-    /// Replaces what is known of a run.
+    /// Replaces the row of a run.
     pub(super) fn put_run(&self, row: &RunRow) -> Result<(), Error> {
         let write = self.database.begin_write()?;
         write_run(&write, row)?;
         Ok(write.commit()?)
     }
 
-    /// A run that is to begin again at the next start, with what it needs for that.
+    /// Queues a run again, with the graph and input from which the next service starts it.
     pub(super) fn put_back(&self, row: &RunRow, job: &JobRow) -> Result<(), Error> {
         let write = self.database.begin_write()?;
         write_run(&write, row)?;
@@ -255,7 +259,7 @@ impl Store {
         Ok(write.commit()?)
     }
 
-    /// The runs that an earlier service did not begin, with what they need, the first that came first.
+    /// Returns the runs that an earlier service left queued, with graph and input, in the order of their start.
     pub(super) fn waiting(&self) -> Result<Vec<(RunRow, JobRow)>, Error> {
         let read = self.database.begin_read()?;
         let (jobs, runs) = (read.open_table(JOBS)?, read.open_table(RUNS)?);
@@ -269,7 +273,7 @@ impl Store {
         Ok(waiting)
     }
 
-    /// [`Store::put_run`], and a notebook that grew: both or neither.
+    /// Replaces the rows of a run and of a notebook that it appended to, in one transaction.
     pub(super) fn put_run_with(&self, row: &RunRow, notebook: Option<&NotebookRow>) -> Result<(), Error> {
         let write = self.database.begin_write()?;
         write_run(&write, row)?;
@@ -279,12 +283,12 @@ impl Store {
         Ok(write.commit()?)
     }
 
-    /// One notebook.
+    /// Returns a notebook; `None` if there is none with this id.
     pub(super) fn notebook(&self, id: &str) -> Result<Option<NotebookRow>, Error> {
         self.get(NOTEBOOKS, id)
     }
 
-    /// All uploads.
+    /// Returns all uploads with their handles.
     pub(super) fn uploads(&self) -> Result<Vec<(HandleId, UploadRow)>, Error> {
         let read = self.database.begin_read()?;
         let table = read.open_table(UPLOADS)?;
@@ -296,7 +300,7 @@ impl Store {
         Ok(uploads)
     }
 
-    /// Ended runs beyond the newest so many, with their numbers.
+    /// Returns the ended runs beyond the newest `n` runs, with their keys in [`RUN_ORDER`].
     pub(super) fn runs_beyond(&self, n: usize) -> Result<Vec<(u64, RunId)>, Error> {
         let read = self.database.begin_read()?;
         let (order, runs) = (read.open_table(RUN_ORDER)?, read.open_table(RUNS)?);
@@ -312,8 +316,8 @@ impl Store {
         Ok(found)
     }
 
-    /// Runs that ended before a time, with their numbers. Later runs than the first that did not are not looked at:
-    /// runs end about in the order in which they came, and the rest goes another time.
+    /// Returns the runs that ended before `time`, with their keys in [`RUN_ORDER`]. Stops at the first run that ended
+    /// later: runs end roughly in the order of their starts, and a later sweep finds the rest.
     pub(super) fn runs_ended_before(&self, time: DateTime<Utc>) -> Result<Vec<(u64, RunId)>, Error> {
         let read = self.database.begin_read()?;
         let (order, runs) = (read.open_table(RUN_ORDER)?, read.open_table(RUNS)?);
@@ -331,7 +335,7 @@ impl Store {
         Ok(found)
     }
 
-    /// Forgets runs.
+    /// Deletes the rows of runs; their files are the caller's.
     pub(super) fn remove_runs(&self, old: &[(u64, RunId)]) -> Result<(), Error> {
         let write = self.database.begin_write()?;
         {
@@ -344,12 +348,12 @@ impl Store {
         Ok(write.commit()?)
     }
 
-    /// Begins to take in rows from elsewhere: all of them, or none.
+    /// Begins an import of rows in one transaction.
     pub(super) fn import(&self) -> Result<Import, Error> {
         Ok(Import(self.database.begin_write()?))
     }
 
-    /// All notebooks, by id.
+    /// Returns all notebooks, ordered by id.
     pub(super) fn notebooks(&self) -> Result<Vec<NotebookRow>, Error> {
         let read = self.database.begin_read()?;
         let table = read.open_table(NOTEBOOKS)?;
@@ -357,12 +361,12 @@ impl Store {
         rows.map(|row| Ok(serde_json::from_slice(row?.1.value())?)).collect()
     }
 
-    /// One run.
+    /// Returns a run; `None` if there is none with this id.
     pub(super) fn run(&self, id: &RunId) -> Result<Option<RunRow>, Error> {
         self.get(RUNS, &id.0)
     }
 
-    /// Runs, newest first.
+    /// Returns the runs that `filter` selects, newest first.
     pub(super) fn runs(&self, filter: &RunFilter) -> Result<Vec<RunRow>, Error> {
         let read = self.database.begin_read()?;
         let order = read.open_table(RUN_ORDER)?;
@@ -374,28 +378,28 @@ impl Store {
             }
             let Some(row) = runs.get(entry?.1.value())? else { continue };
             let row: RunRow = serde_json::from_slice(row.value())?;
-            let wanted = (filter.statuses.is_empty() || filter.statuses.contains(&row.status))
+            let selected = (filter.statuses.is_empty() || filter.statuses.contains(&row.status))
                 && filter.workflow_id.as_ref().is_none_or(|id| *id == row.workflow_id);
-            if wanted {
+            if selected {
                 found.push(row);
             }
         }
         Ok(found)
     }
 
-    /// What outgoing webhooks are signed with, if the user has made it.
+    /// Returns the secrets that outgoing webhooks are signed with; `None` until the user has created one.
     pub(super) fn signing_secrets(&self) -> Result<Option<SigningSecrets>, Error> {
         self.get(META, SIGNING_SECRETS)
     }
 
-    /// Changes what outgoing webhooks are signed with in one transaction. `change` sees what is there and says what
-    /// is to be there, and something for the caller; its error changes nothing, and is the caller's own.
+    /// Replaces the signing secrets in one transaction: `change` maps the stored ones to the new ones and a result for
+    /// the caller. An error of `change` is returned and rolls the transaction back.
     pub(super) fn change_signing_secrets<T, E: From<Error>>(
         &self,
         change: impl FnOnce(Option<SigningSecrets>) -> Result<(Option<SigningSecrets>, T), E>,
     ) -> Result<T, E> {
         let write = self.database.begin_write().map_err(Error::from)?;
-        let (secrets, answer) = change(read_row(&write, META, SIGNING_SECRETS)?)?;
+        let (secrets, result) = change(read_row(&write, META, SIGNING_SECRETS)?)?;
         match secrets {
             Some(secrets) => write_row(&write, META, SIGNING_SECRETS, &secrets)?,
             None => {
@@ -404,23 +408,23 @@ impl Store {
             }
         }
         write.commit().map_err(Error::from)?;
-        Ok(answer)
+        Ok(result)
     }
 
-    /// Remembers where the end of `run` is to be announced.
+    /// Records the webhook URL to notify of the end of `run`.
     pub(super) fn set_notify(&self, run: &RunId, url: &str) -> Result<(), Error> {
         let write = self.database.begin_write()?;
         write_row(&write, NOTIFY, &run.0, &url)?;
         Ok(write.commit()?)
     }
 
-    /// Where the end of `run` is to be announced.
+    /// Returns the webhook URL to notify of the end of `run`; `None` if no notification was requested.
     pub(super) fn notify(&self, run: &RunId) -> Result<Option<String>, Error> {
         self.get(NOTIFY, &run.0)
     }
 
-    /// Fails the runs that a service which did not stop well left unfinished. Answers them. Those that had not begun are
-    /// not among them if [`Store::waiting`] has what they need.
+    /// Marks the runs that a killed service left active as failed and returns them. Skips the queued runs that
+    /// [`Store::waiting`] can still start.
     pub(super) fn fail_interrupted(&self, now: DateTime<Utc>) -> Result<Vec<RunRow>, Error> {
         let statuses = vec![RunStatus::Queued, RunStatus::Running];
         let mut runs = self.runs(&RunFilter { statuses, workflow_id: None, limit: usize::MAX })?;
@@ -447,7 +451,8 @@ impl Store {
     }
 }
 
-/// Rows from elsewhere; dropped, none was taken. Each answers whether it is new: what is there stays.
+/// An import of rows in one transaction; dropping it before [`Import::commit`] adds none. Each method adds a row and
+/// returns true, or returns false and keeps the stored row with the same id.
 pub(super) struct Import(WriteTransaction);
 
 impl Import {
@@ -455,7 +460,7 @@ impl Import {
         self.put(WORKFLOWS, &row.id.0, row)
     }
 
-    /// The run is the newest then.
+    /// Adds a run as the newest one of the lists.
     pub(super) fn run(&self, row: &RunRow) -> Result<bool, Error> {
         let new = self.put(RUNS, &row.id.0, row)?;
         if new {
@@ -492,7 +497,7 @@ impl Import {
     }
 }
 
-/// A run as it is now. One that has begun needs no job any more.
+/// Writes the row of a run, and deletes its job once it is no longer queued.
 fn write_run(write: &WriteTransaction, row: &RunRow) -> Result<(), Error> {
     write_row(write, RUNS, &row.id.0, row)?;
     if row.status != RunStatus::Queued {
@@ -549,15 +554,15 @@ mod tests {
     }
 
     #[test]
-    fn rows_survive_and_unfinished_runs_fail() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path(), at(0)).unwrap();
+    fn rows_persist_and_interrupted_runs_fail() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path(), at(0)).unwrap();
         let secret = store.secret();
         for (id, status) in [("a", RunStatus::Completed), ("b", RunStatus::Running), ("c", RunStatus::Queued)] {
             assert!(matches!(store.start_run(&run(id, "w", status, 10), None, None).unwrap(), StartOutcome::New));
         }
         drop(store);
-        let store = Store::open(folder.path(), at(20)).unwrap();
+        let store = Store::open(directory.path(), at(20)).unwrap();
         assert_eq!(store.secret(), secret);
         assert_eq!(store.fail_interrupted(at(20)).unwrap().len(), 2);
         let filter = RunFilter { limit: 10, ..RunFilter::default() };
@@ -574,17 +579,18 @@ mod tests {
     }
 
     #[test]
-    fn one_folder_has_one_service() {
-        let folder = tempfile::tempdir().unwrap();
-        let _store = Store::open(folder.path(), at(0)).unwrap();
-        let Err(error) = Store::open(folder.path(), at(0)) else { panic!("opened twice") };
-        assert!(error.to_string().contains(&folder.path().display().to_string()), "{error}");
+    fn a_data_directory_is_locked_by_one_service() {
+        let directory = tempfile::tempdir().unwrap();
+        let _store = Store::open(directory.path(), at(0)).unwrap();
+        let Err(error) = Store::open(directory.path(), at(0)) else { panic!("opened twice") };
+        let expected = format!("the data directory {} is locked by another service", directory.path().display());
+        assert_eq!(error.to_string(), expected);
     }
 
     #[test]
     fn a_key_starts_one_run_a_day() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path(), at(0)).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path(), at(0)).unwrap();
         let start = |id: &str, at: i64| store.start_run(&run(id, "w", RunStatus::Queued, at), None, Some("k")).unwrap();
         assert!(matches!(start("a", 0), StartOutcome::New));
         assert!(matches!(start("b", 86_399), StartOutcome::Before(before) if before.id.0 == "a"));
@@ -595,9 +601,9 @@ mod tests {
     }
 
     #[test]
-    fn lists_filter_and_stop() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path(), at(0)).unwrap();
+    fn lists_are_filtered_and_limited() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path(), at(0)).unwrap();
         for i in 0..6 {
             let status = if i % 2 == 0 { RunStatus::Completed } else { RunStatus::Failed };
             let workflow = if i < 4 { "w" } else { "v" };

@@ -98,12 +98,12 @@ mod state {
         });
         let (word, moved) =
             work.await.map_err(|_| Error::Bug("moving state broke down".into()))?.map_err(Error::Moved)?;
-        let ArchiveSummary { workflows, runs, uploads, notebooks, there_before } = moved;
+        let ArchiveSummary { workflows, runs, uploads, notebooks, already_present } = moved;
         let kinds = [(workflows, "workflow"), (runs, "run"), (uploads, "upload"), (notebooks, "notebook")];
         let parts = kinds.map(|(n, noun)| counted(n as u64, noun)).join(", ");
         context.screen.note(&format!("{word} {parts}"));
-        if there_before > 0 {
-            context.screen.note(&format!("{there_before} were there already and stay as they are"));
+        if already_present > 0 {
+            context.screen.note(&format!("{already_present} were there already and stay as they are"));
         }
         Ok(Exit::Success)
     }

@@ -1,5 +1,6 @@
-//! Paths for whoever tests against the service; there only if asked for. They tell which faults struck. The clock of the service can be set, moved and
-//! sped up: links expire, keys are forgotten and runs age without anybody waiting.
+//! Endpoints for tests against the service, served only with [`crate::service::Config::admin`]: a count of the injected
+//! faults, and the service's clock, which can be set, advanced and sped up so that links and idempotency keys expire
+//! and runs age without waiting. Not part of the OpenAPI description.
 
 use std::sync::Arc;
 
@@ -20,13 +21,13 @@ use crate::service::clock::timestamp;
 use crate::service::request::body_bytes;
 use crate::text::parse_duration;
 
-/// `GET` and `POST`.
+/// `GET` returns the clock, `POST` changes it.
 const CLOCK: &str = "/admin/clock";
 
-/// `GET`: how often each fault struck.
+/// `GET` returns the number of times that each fault was injected.
 const FAULTS: &str = "/admin/faults";
 
-/// The paths. They want the key as all others do.
+/// Builds the router of these paths, which require the API key as all others do.
 pub(super) fn router(app: &Arc<App>) -> Router<Arc<App>> {
     let clock = get(clock).post(set_clock);
     Router::new()
@@ -41,10 +42,11 @@ async fn faults(State(app): State<Arc<App>>) -> Json<Value> {
 }
 
 async fn clock(State(app): State<Arc<App>>) -> Json<Value> {
-    Json(shown(&app))
+    Json(clock_state(&app))
 }
 
-/// `{"speed": 60}`, `{"set": TIME}`, `{"advance": "1h"}`: what is given, in this order.
+/// Changes the clock by any of `{"speed": 60}`, `{"set": TIME}` and `{"advance": "1h"}`, applied in this order.
+/// Nothing is applied if one of them is invalid.
 async fn set_clock(State(app): State<Arc<App>>, body: Result<Bytes, BytesRejection>) -> Result<Json<Value>, ApiError> {
     let body = body::json(&body_bytes(body)?)?;
     let Some(members) = body.as_object() else { return Err(ApiError::bad_request("the body must be an object")) };
@@ -67,12 +69,12 @@ async fn set_clock(State(app): State<Arc<App>>, body: Result<Bytes, BytesRejecti
                 speed = Some(number.ok_or_else(wrong)?);
             }
             other => {
-                return Err(ApiError::bad_request(format!("unknown key '{other}': set, advance and speed are known")));
+                return Err(ApiError::bad_request(format!("unknown key '{other}': expected set, advance or speed")));
             }
         }
     }
     let clock = &app.config.clock;
-    // A clock that is to stand still stands before it is set.
+    // The speed is first, so that a stopped clock shows exactly the time that is set.
     if let Some(speed) = speed {
         clock.set_speed(speed);
     }
@@ -82,10 +84,10 @@ async fn set_clock(State(app): State<Arc<App>>, body: Result<Bytes, BytesRejecti
     if let Some(time) = advance {
         clock.advance(time);
     }
-    Ok(Json(shown(&app)))
+    Ok(Json(clock_state(&app)))
 }
 
-fn shown(app: &App) -> Value {
+fn clock_state(app: &App) -> Value {
     let clock = &app.config.clock;
     json!({ "now": timestamp(clock.now()), "speed": clock.speed() })
 }

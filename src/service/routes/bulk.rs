@@ -1,4 +1,5 @@
-//! Bulk Intelligence: a file and settings start a job, which is a run; its state in the words of jobs.
+//! Bulk Intelligence endpoints. A form with a file and settings starts a job, which is an ordinary run; its state is
+//! returned in the vocabulary of jobs.
 
 use std::sync::Arc;
 
@@ -48,22 +49,24 @@ async fn start(
     headers: &HeaderMap,
     form: Result<Multipart, MultipartRejection>,
 ) -> Result<Json<BulkStarted>, ApiError> {
-    let place = Location::root("query").key("cost_units");
+    let location = Location::root("query").key("cost_units");
     let in_credits = match query(uri).get("cost_units") {
         None | Some("cents") => false,
         Some("credits") => true,
-        Some(_) => return Err(ApiError::Invalid(vec![place.invalid("enum", "Input should be 'cents' or 'credits'")])),
+        Some(_) => {
+            return Err(ApiError::Invalid(vec![location.invalid("enum", "Input should be 'cents' or 'credits'")]));
+        }
     };
     let key = idempotency_key(headers, kind.path());
-    let allowed = app.bulk_limit.take(given_key(headers)).is_none_or(|standing| standing.allowed);
-    // The form is read in any case, so that the client has sent all and sees the answer.
+    let allowed = app.bulk_limit.take(given_key(headers)).is_none_or(|rate| rate.allowed);
+    // The form is read in any case: a client that is still sending would not see the response.
     let form = read_form(&app, form, Some(("config", 4 * MAX_CONFIG_CHARS))).await;
     blocking(move || {
-        // Our reading: a key that started a job is answered with it whatever else the request says.
+        // Our reading: a known idempotency key returns its job, even if the rest of the request differs or is invalid.
         if let Some(key) = &key
             && let Some(before) = app.store.started_before(key, app.config.clock.now())?
         {
-            return Ok(Json(started(Launched { row: before, before: true }, 0, in_credits)));
+            return Ok(Json(started(Launched { row: before, already_started: true }, 0, in_credits)));
         }
         if !allowed {
             let text = "Rate limit exceeded: too many bulk jobs were started within a minute".to_owned();
@@ -72,14 +75,14 @@ async fn start(
         let Form { file, text } = form?;
         let config = Location::root("body").key("config");
         let text = text.ok_or_else(|| ApiError::Invalid(vec![config.missing()]))?;
-        let settings = Settings::read(kind, &text)?;
+        let settings = Settings::parse(kind, &text)?;
         let rows = file.rows;
-        let handle = file.keep(&app)?;
+        let handle = file.persist(&app)?;
         let definition = graph::with_ids(settings.graph(kind, &handle.0));
-        // What settings allow and specs do not would be named here, as what it is in the block.
+        // Settings that pass their own checks but not the schema of the block's specs are rejected here.
         let checked = graph::check(definition, &config).map_err(ApiError::Invalid)?;
         let launch = Launch {
-            // Our reading: the workflow of a job is its own, and not listed.
+            // Our reading: the workflow of a job is not stored, so it is not listed.
             workflow_id: WorkflowId(Uuid::new_v4().to_string()),
             workflow_name: format!("Bulk Intelligence: {}", kind.as_str()),
             formats: settings.formats,
@@ -92,24 +95,25 @@ async fn start(
     .await
 }
 
-/// The upload that was just kept.
+/// Returns the upload that was just stored as the input of the job.
 fn input(app: &App, handle: &HandleId) -> Result<Input, ApiError> {
-    let upload = app.store.upload(handle)?.ok_or_else(|| ApiError::bad_request("the file is gone already"))?;
-    let path = app.folders.upload(handle, &upload);
+    let upload = app.store.upload(handle)?.ok_or_else(|| ApiError::bad_request("the uploaded file was deleted"))?;
+    let path = app.directories.upload(handle, &upload);
     Ok(Input::Upload { path, name: upload.filename, extension: upload.extension })
 }
 
-/// Our reading: what a job costs here is nothing, told in the unit that was asked for.
+/// Builds the response to a start. Our reading: a local job costs 0, in the requested unit, and a repeated start has
+/// neither cost nor row count.
 fn started(launched: Launched, rows: u64, in_credits: bool) -> BulkStarted {
-    let counted = !launched.before;
+    let is_new = !launched.already_started;
     BulkStarted {
         task_id: launched.row.id,
-        // In capitals here, in small letters everywhere else.
+        // Upper case in this response only, as the vendor's API has it.
         status: "RUNNING".to_owned(),
-        row_count: counted.then_some(rows),
-        estimated_cost_cents: (counted && !in_credits).then_some(0.0),
-        estimated_cost_credits: (counted && in_credits).then_some(0.0),
-        already_started: launched.before.then_some(true),
+        row_count: is_new.then_some(rows),
+        estimated_cost_cents: (is_new && !in_credits).then_some(0.0),
+        estimated_cost_credits: (is_new && in_credits).then_some(0.0),
+        already_started: launched.already_started.then_some(true),
     }
 }
 
@@ -121,18 +125,18 @@ pub(super) async fn status(
     let id = path_text(path)?;
     let origin = origin(&app, &headers);
     blocking(move || {
-        // Our reading: a job is a run, so any run may be asked for as a job.
-        let run = find(&app, &id).map_err(|fault| match fault {
+        // Our reading: a job is a run, so the id of any run is accepted.
+        let run = find(&app, &id).map_err(|error| match error {
             ApiError::Text(status, _) if status == StatusCode::NOT_FOUND => ApiError::not_found("Job not found"),
             ApiError::Invalid(mut errors) => {
                 errors.iter_mut().for_each(|error| error.loc = vec!["path".into(), "task_id".into()]);
                 ApiError::Invalid(errors)
             }
-            fault => fault,
+            error => error,
         })?;
         let done = run.status == RunStatus::Completed;
         let mut status = JobStatus {
-            // A job has no state before it runs, and another word for its end by time.
+            // Jobs have no queued state and spell the timeout differently.
             status: match &run.status {
                 RunStatus::Queued => "running",
                 RunStatus::TimedOut => "timed_out",
@@ -150,7 +154,7 @@ pub(super) async fn status(
         if done {
             status.close_time = run.completed_at.map(timestamp);
             status.charge_amount = Some(0.0);
-            // Our reading: the links are those of the CSV, which every run has.
+            // Our reading: the links are those of the CSV files, which every run has.
             status.results = Some(links(&app, run, ResultFormat::Csv, &origin));
         }
         Ok(Json(status))

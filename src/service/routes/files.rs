@@ -1,4 +1,5 @@
-//! The files that signed links point to: streamed from disk, whole or from any byte on.
+//! Downloads of result files by signed links: streamed from disk, whole or one byte range. The signature of the link
+//! is the only authorization.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -20,7 +21,7 @@ use crate::service::request::{blocking, not_found_path, query};
 use crate::service::rows::FileRow;
 use crate::service::sign::Refusal;
 
-/// Bytes read at a time: a file of any size costs this much memory per download.
+/// Bytes per read from disk, which bounds the memory of a download. By eye: large enough that system calls are rare.
 const CHUNK_BYTES: u64 = 256 << 10;
 
 pub(super) async fn download(
@@ -35,49 +36,52 @@ pub(super) async fn download(
     let signed = format!("/storage/files/{run}/{filename}");
     app.signer.check(&signed, expires, signature, app.config.clock.now()).map_err(|refusal| {
         let text = match refusal {
-            Refusal::Signature => "the signature of this link is not valid",
+            Refusal::Signature => "the link has an invalid signature",
             Refusal::Expired => "this link has expired",
         };
         ApiError::Text(StatusCode::FORBIDDEN, text.to_owned())
     })?;
     blocking(move || {
-        let gone = || ApiError::not_found("File not found");
+        let not_found = || ApiError::not_found("File not found");
         let run = RunId(run);
         let row = match app.engine.active(&run) {
             Some(active) => Some(active.snapshot(app.config.clock.now())),
             None => app.store.run(&run)?,
         };
-        let blocks = row.ok_or_else(gone)?.blocks;
+        // Only recorded files are served, so a name in the link cannot lead outside the run's directory.
+        let blocks = row.ok_or_else(not_found)?.blocks;
         let row = blocks.into_iter().flat_map(|block| block.files).find(|file| file.filename == filename);
-        let row = row.ok_or_else(gone)?;
-        respond(&app.folders.run(&run).join(&row.filename), &row, &headers)
+        let row = row.ok_or_else(not_found)?;
+        respond(&app.directories.run(&run).join(&row.filename), &row, &headers)
     })
     .await
 }
 
-/// A signed link is for GET; the storage services that the vendor's links point to refuse HEAD too.
-pub(super) async fn refuse_head() -> ApiError {
-    ApiError::Text(StatusCode::FORBIDDEN, "a signed link is for GET only".to_owned())
+/// Rejects `HEAD` with 403, as the storage services behind the vendor's links do: their links are signed for `GET`.
+pub(super) async fn reject_head() -> ApiError {
+    ApiError::Text(StatusCode::FORBIDDEN, "the link is signed for GET only".to_owned())
 }
 
+/// Builds the response for one file: 200, 206 or 416 by the range headers.
 fn respond(path: &FilePath, row: &FileRow, headers: &HeaderMap) -> Result<Response, ApiError> {
     let header = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let size = row.size_bytes;
     let last_modified = httpdate::fmt_http_date(row.created_at.into());
-    let asked =
-        header(header::RANGE).filter(|_| range::still_the_same(header(header::IF_RANGE), &row.etag, &last_modified));
+    // Without a matching If-Range, the client has bytes of another version and needs the whole file.
+    let range_header =
+        header(header::RANGE).filter(|_| range::if_range_matches(header(header::IF_RANGE), &row.etag, &last_modified));
     let common = [
         (header::ACCEPT_RANGES, "bytes".to_owned()),
         (header::ETAG, row.etag.clone()),
         (header::LAST_MODIFIED, last_modified.clone()),
     ];
-    let (status, start, len) = match range::requested_range(asked, size) {
+    let (status, start, len) = match range::requested_range(range_header, size) {
         RequestedRange::Whole => (StatusCode::OK, 0, size),
         RequestedRange::Part { start, len } => (StatusCode::PARTIAL_CONTENT, start, len),
         RequestedRange::Unsatisfiable => {
-            let fault = ApiError::Text(StatusCode::RANGE_NOT_SATISFIABLE, format!("the file has {size} bytes"));
+            let error = ApiError::Text(StatusCode::RANGE_NOT_SATISFIABLE, format!("the file has {size} bytes"));
             let content_range = [(header::CONTENT_RANGE, format!("bytes */{size}"))];
-            return Ok((common, content_range, fault).into_response());
+            return Ok((common, content_range, error).into_response());
         }
     };
     let mut file = File::open(path)?;
@@ -95,7 +99,7 @@ fn respond(path: &FilePath, row: &FileRow, headers: &HeaderMap) -> Result<Respon
         .into_response();
     if status == StatusCode::PARTIAL_CONTENT {
         let content_range = format!("bytes {start}-{}/{size}", start + len - 1);
-        // Digits and ASCII signs are a valid header value.
+        // Always parses: digits and ASCII punctuation are a valid header value.
         if let Ok(value) = content_range.parse() {
             response.headers_mut().insert(header::CONTENT_RANGE, value);
         }
@@ -103,18 +107,18 @@ fn respond(path: &FilePath, row: &FileRow, headers: &HeaderMap) -> Result<Respon
     Ok(response)
 }
 
-/// The next bytes of a file of which `left` are still to be sent.
-async fn next_chunk((mut file, left): (File, u64)) -> std::io::Result<Option<(Bytes, (File, u64))>> {
-    if left == 0 {
+/// Reads the next chunk of a file with `remaining` bytes to send; `None` at the end.
+async fn next_chunk((mut file, remaining): (File, u64)) -> std::io::Result<Option<(Bytes, (File, u64))>> {
+    if remaining == 0 {
         return Ok(None);
     }
     let read = tokio::task::spawn_blocking(move || {
-        let mut chunk = vec![0; left.min(CHUNK_BYTES) as usize];
-        // A file that is shorter than recorded ends the connection, so that the client notices.
+        let mut chunk = vec![0; remaining.min(CHUNK_BYTES) as usize];
+        // A file shorter than recorded is an error, which closes the connection, so that the client detects truncation.
         file.read_exact(&mut chunk)?;
         Ok::<_, std::io::Error>((chunk, file))
     });
     let (chunk, file) = read.await.map_err(std::io::Error::other)??;
-    let left = left - chunk.len() as u64;
-    Ok(Some((chunk.into(), (file, left))))
+    let remaining = remaining - chunk.len() as u64;
+    Ok(Some((chunk.into(), (file, remaining))))
 }

@@ -1,4 +1,5 @@
-//! The key that requests carry, and the rate limit that counts by it.
+//! Middleware that checks the API key of a request and counts it against the key's rate limit. Routes without a key,
+//! such as signed links, do not pass through it.
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use crate::service::api_error::ApiError;
 use crate::service::app::App;
 use crate::service::request::{drain, given_key};
 
-/// Lets a request through that carries the key, within the rate limit; 401 and 429 otherwise.
+/// Passes a request with a valid key and within the rate limit on; responds with 401 or 429 otherwise.
 pub(super) async fn require_key(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let given = given_key(request.headers());
     let accepted = match &app.config.api_key {
@@ -20,22 +21,22 @@ pub(super) async fn require_key(State(app): State<Arc<App>>, request: Request, n
         None => !given.is_empty(),
     };
     if !accepted {
-        // The API has another text for bulk jobs.
+        // The vendor's API has another text for bulk jobs.
         let is_bulk = [paths::BULK_PEOPLE, paths::BULK_COMPANY].contains(&request.uri().path());
         let text = if is_bulk { "Machine authentication required" } else { "Invalid API key" };
         drain(request.into_body()).await;
         return ApiError::Text(StatusCode::UNAUTHORIZED, text.to_owned()).into_response();
     }
-    let standing = app.rate_limit.take(given);
-    let mut response = match &standing {
-        Some(standing) if !standing.allowed => {
+    let rate = app.rate_limit.take(given);
+    let mut response = match &rate {
+        Some(rate) if !rate.allowed => {
             drain(request.into_body()).await;
             ApiError::Text(StatusCode::TOO_MANY_REQUESTS, "Rate limit exceeded".to_owned()).into_response()
         }
         _ => next.run(request).await,
     };
-    if let Some(standing) = standing {
-        standing.tell(response.headers_mut());
+    if let Some(rate) = rate {
+        rate.write_headers(response.headers_mut());
     }
     response
 }

@@ -1,4 +1,4 @@
-//! Links to a run's result files.
+//! Signed links to a run's result files. Lists and signs them; `files` serves them.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ pub(super) async fn list(
 ) -> Result<Json<Vec<DownloadLink>>, ApiError> {
     let id = path_text(path)?;
     let word = query(&uri).get("format").unwrap_or("csv").to_owned();
-    // Our reading: a plain string in the API's schema, so an unknown one is 400, not 422.
+    // Our reading: the format is a plain string in the API's schema, so an unknown one is a 400, not a 422.
     let format = ResultFormat::parse(&word).ok_or_else(|| {
         ApiError::bad_request(format!("unknown format '{word}': the formats are csv, json and ndjson"))
     })?;
@@ -36,8 +36,8 @@ pub(super) async fn list(
     .await
 }
 
-/// The links to a run's files in one format. Our reading: blocks that have finished have links, whatever the run's
-/// state; a format that was not asked for has none. One link per block, by number.
+/// Returns the links to a run's files in one format, one per block in the order of their numbers. Our reading:
+/// completed blocks have links in every state of the run; a format that the run does not write has none.
 pub(super) fn links(app: &App, run: RunRow, format: ResultFormat, origin: &str) -> Vec<DownloadLink> {
     let life = app.config.link_life;
     let expires = (app.config.clock.now() + TimeDelta::from_std(life).unwrap_or(TimeDelta::MAX)).timestamp();
@@ -61,10 +61,11 @@ pub(super) fn links(app: &App, run: RunRow, format: ResultFormat, origin: &str) 
     links.collect()
 }
 
-/// What links begin with: the host by which this client reached the service, so that they work
-/// through a forwarded port too and have the origin that the client trusts with its key.
+/// Returns the origin of links: the host by which this client reached the service, so that links work through a
+/// forwarded port and have the origin to which the client sends its key.
 pub(super) fn origin(app: &App, headers: &HeaderMap) -> String {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    // A host with user information could lead a browser elsewhere.
     let host = host.filter(|host| host.parse::<axum::http::uri::Authority>().is_ok_and(|a| !a.as_str().contains('@')));
     match host {
         Some(host) => format!("http://{host}"),

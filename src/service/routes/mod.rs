@@ -1,5 +1,5 @@
-//! The endpoints: one file per family. A handler reads the request, then does its work on a
-//! thread that may block, which goes on to its end even if the client goes away.
+//! The endpoints, one file per family. A handler reads the request and then does its work on a blocking thread, which
+//! runs to its end even if the client disconnects: a started change is never half done.
 
 mod admin;
 mod bulk;

@@ -1,10 +1,11 @@
-//! The table of all paths, and the layers around them: time, number, counters, panics.
+//! The table of all routes, and the middleware around them: API key, timeout, concurrency limit, metrics, faults on
+//! purpose, and a 500 for a panic. The handlers are in the files beside it.
 
 use std::any::Any;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
@@ -24,10 +25,10 @@ use crate::service::paths::{FILES, HEALTH, METRICS, OPENAPI};
 use crate::service::request::drain;
 use crate::service::{blocks, faults, openapi, page};
 
-/// All paths.
+/// Builds the router of all paths.
 pub(in crate::service) fn router(app: Arc<App>) -> Router {
     let secret = get(webhooks::show).post(webhooks::create).delete(webhooks::delete);
-    let quick = Router::new()
+    let json_routes = Router::new()
         .route(paths::LIST_WORKFLOWS, get(workflows::list))
         .route(paths::CREATE_WORKFLOW, post(workflows::create))
         .route(paths::UPDATE_WORKFLOW, post(workflows::update))
@@ -43,29 +44,30 @@ pub(in crate::service) fn router(app: Arc<App>) -> Router {
         .route(paths::SIGNING_SECRET, secret)
         .route(paths::ROLL_SIGNING_SECRET, post(webhooks::roll))
         .layer(DefaultBodyLimit::max(app.config.max_body_bytes))
-        .layer(middleware::from_fn_with_state(Arc::clone(&app), in_time));
-    // These have limits of their own on bytes and on silence.
-    let forms = Router::new()
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), limit_time));
+    // Uploads have their own limits on bytes and on stalls, and may take as long as they make progress.
+    let form_routes = Router::new()
         .route(paths::UPLOAD_FILE, post(uploads::upload))
         .route(paths::BULK_PEOPLE, post(bulk::people))
         .route(paths::BULK_COMPANY, post(bulk::company))
         .layer(DefaultBodyLimit::disable());
-    let keyed = quick
-        .merge(forms)
-        // Our reading: 401 comes before anything else that could be wrong with a request.
+    let keyed = json_routes
+        .merge(form_routes)
+        // Our reading: a 401 takes precedence over every other error of a request.
         .route_layer(middleware::from_fn_with_state(Arc::clone(&app), require_key));
     let open = Router::new()
         .route(HEALTH, get(healthz))
         .route(METRICS, get(metrics))
-        .route(OPENAPI, get(description))
-        // The link is the permission; a key that comes along is not looked at.
-        .route(FILES, get(files::download).head(files::refuse_head))
-        .route_layer(middleware::from_fn_with_state(Arc::clone(&app), count_bytes));
+        .route(OPENAPI, get(openapi_description))
+        // The signature of the link is the authorization; an API key in the request is ignored.
+        .route(FILES, get(files::download).head(files::reject_head))
+        .route_layer(middleware::from_fn_with_state(Arc::clone(&app), count_bytes_sent));
     let mut all = keyed.merge(open).merge(page::router(&app));
     if app.config.admin {
         all = all.merge(admin::router(&app));
     }
     let mut all = all.fallback(not_found).method_not_allowed_fallback(method_not_allowed);
+    // Inside the fault layer, because faults break the description on purpose.
     #[cfg(test)]
     {
         all = all.layer(middleware::from_fn(crate::service::tests::conform::check));
@@ -73,53 +75,56 @@ pub(in crate::service) fn router(app: Arc<App>) -> Router {
     if !app.faults.is_none() {
         all = all.layer(middleware::from_fn_with_state(Arc::clone(&app), faults::spoil));
     }
-    all.layer(CatchPanicLayer::custom(panicked))
-        .layer(middleware::from_fn_with_state(Arc::clone(&app), in_number))
-        .layer(middleware::from_fn_with_state(Arc::clone(&app), count))
+    // The last layer is the outermost: rejected and panicked requests are counted too.
+    all.layer(CatchPanicLayer::custom(panic_response))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), limit_concurrency))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), count_requests))
         .with_state(app)
 }
 
-/// Breaks off what takes too long. Work that has begun on a thread of its own goes on to its end.
-async fn in_time(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+/// Responds with 408 after [`crate::service::Config::request_time`]. Work on a blocking thread still runs to its end.
+async fn limit_time(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     match tokio::time::timeout(app.config.request_time, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => ApiError::Text(StatusCode::REQUEST_TIMEOUT, "the request took too long".to_owned()).into_response(),
+        Err(_) => ApiError::Text(StatusCode::REQUEST_TIMEOUT, "the request timed out".to_owned()).into_response(),
     }
 }
 
-/// Lets only so many requests in at once.
-async fn in_number(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    match app.requests.try_acquire() {
+/// Responds with 503 while all permits of [`App::request_permits`] are taken. A permit is held until the head of the
+/// response, not until the end of its body.
+async fn limit_concurrency(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    match app.request_permits.try_acquire() {
         Ok(_permit) => next.run(request).await,
         Err(_) => {
             drain(request.into_body()).await;
-            let text = "too many requests are under way; try again later".to_owned();
+            let text = "too many concurrent requests; try again later".to_owned();
             ([(header::RETRY_AFTER, "1")], ApiError::Text(StatusCode::SERVICE_UNAVAILABLE, text)).into_response()
         }
     }
 }
 
-/// Counts every answer.
-async fn count(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let begun = Instant::now();
+/// Records every response in the metrics, under `other` if no route matched.
+async fn count_requests(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let response = next.run(request).await;
     let route = route.as_deref().unwrap_or("other");
-    app.engine.tally().answered(route, method.as_str(), response.status().as_u16(), begun.elapsed());
+    app.engine.tally().record_response(route, method.as_str(), response.status().as_u16(), started.elapsed());
     response
 }
 
-/// Counts the bytes of files as they go out.
-async fn count_bytes(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+/// Records the bytes of result files as they are sent.
+async fn count_bytes_sent(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let is_file = request.extensions().get::<MatchedPath>().is_some_and(|path| path.as_str() == FILES);
     let response = next.run(request).await;
     if !is_file || !response.status().is_success() {
         return response;
     }
-    let tally = Arc::clone(app.engine.tally());
-    // The length is in a header already, so that a body of unknown length stays one of known length.
-    response.map(|body| Body::from_stream(body.into_data_stream().inspect_ok(move |chunk| tally.served(chunk.len()))))
+    let metrics = Arc::clone(app.engine.tally());
+    // The stream has no known length, but the content-length header is already set.
+    let count = move |chunk: &Bytes| metrics.record_bytes_sent(chunk.len());
+    response.map(|body| Body::from_stream(body.into_data_stream().inspect_ok(count)))
 }
 
 async fn list_blocks() -> Response {
@@ -132,11 +137,12 @@ async fn healthz() -> Response {
 
 async fn metrics(State(app): State<Arc<App>>) -> Response {
     let (queued, running) = app.engine.under_way();
+    // The version is that of the text format, which Prometheus requires.
     let text = app.engine.tally().text(&[("queued", queued), ("running", running)]);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
-async fn description() -> Response {
+async fn openapi_description() -> Response {
     Json(openapi::document()).into_response()
 }
 
@@ -148,6 +154,6 @@ async fn method_not_allowed() -> ApiError {
     ApiError::Text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed".to_owned())
 }
 
-fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
+fn panic_response(_: Box<dyn Any + Send + 'static>) -> Response {
     ApiError::Text(StatusCode::INTERNAL_SERVER_ERROR, "internal error".to_owned()).into_response()
 }

@@ -1,4 +1,5 @@
-//! Runs: start, list, live status, cancel.
+//! Endpoints of runs: start, list, live status and cancel. A start validates, records the run and submits it; the
+//! engine executes it.
 
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use sha2::{Digest, Sha256};
 
-use super::workflows::{is_uuid, malformed_id, unknown};
+use super::workflows::{is_uuid, malformed_id, unknown_workflow};
 use crate::api::routes::{API_KEY_HEADER, IDEMPOTENCY_KEY_HEADER};
 use crate::api::{LiveStatus, Run, RunCancelled, RunId, RunStarted, RunStatus, ValidationError, WorkflowId};
 use crate::service::api_error::ApiError;
@@ -33,7 +34,7 @@ pub(super) async fn start(
     let workflow_id = WorkflowId(query.required("workflow_id")?.to_owned());
     let mut formats = vec![ResultFormat::Csv];
     for word in query.all("result_formats") {
-        // Our reading: a plain string in the API's schema, so an unknown one is 400, not 422.
+        // Our reading: the format is a plain string in the API's schema, so an unknown one is a 400, not a 422.
         let format = ResultFormat::parse(word).ok_or_else(|| {
             ApiError::bad_request(format!("unknown result format '{word}': the formats are csv, json and ndjson"))
         })?;
@@ -58,37 +59,39 @@ fn start_run(
 ) -> Result<RunStarted, ApiError> {
     let body = body::run(body)?;
     let now = app.config.clock.now();
-    // Our reading: a key that started a run is answered with it whatever else the request says.
+    // Our reading: a known idempotency key returns its run, even if the rest of the request differs.
     if let Some(key) = key
         && let Some(before) = app.store.started_before(key, now)?
     {
         return Ok(started(&before, true));
     }
-    let workflow = app.store.workflow(&workflow_id)?.ok_or_else(unknown)?;
-    let checked = for_this_run(workflow.workflow_definition.unwrap_or_default(), &body)?;
+    let workflow = app.store.workflow(&workflow_id)?.ok_or_else(unknown_workflow)?;
+    let checked = overridden_graph(workflow.workflow_definition.unwrap_or_default(), &body)?;
     let launch = Launch { workflow_id, workflow_name: workflow.name, formats, checked, notify: None };
     let outcome = launch.submit(app, key, |id, checked| input(app, id, checked, body.webhook_payload.as_deref()))?;
-    Ok(started(&outcome.row, outcome.before))
+    Ok(started(&outcome.row, outcome.already_started))
 }
 
-/// A run that is about to start.
+/// A run to be started.
 pub(super) struct Launch {
     pub workflow_id: WorkflowId,
     pub workflow_name: String,
     pub formats: Vec<ResultFormat>,
     pub checked: CheckedGraph,
-    /// The address that its end is to be announced to.
+    /// URL to notify of the end of the run; `None` sends no notification.
     pub notify: Option<String>,
 }
 
-/// A run that was started, now or before under the same key.
+/// A started run.
 pub(super) struct Launched {
     pub row: RunRow,
-    pub before: bool,
+    /// True if an earlier request with the same idempotency key started it.
+    pub already_started: bool,
 }
 
 impl Launch {
-    /// Starts it once for `key`. `input` finds what the source reads, for the run's id.
+    /// Records the run and submits it to the engine, once per `key`. `input` prepares the input of the source block
+    /// under the run's id. 429 if too many runs are queued.
     pub(super) fn submit(
         self,
         app: &App,
@@ -96,7 +99,7 @@ impl Launch {
         input: impl FnOnce(&RunId, &CheckedGraph) -> Result<Input, ApiError>,
     ) -> Result<Launched, ApiError> {
         if !app.engine.has_room() {
-            let text = "too many runs are waiting already; try again later".to_owned();
+            let text = "too many runs are queued; try again later".to_owned();
             return Err(ApiError::Text(StatusCode::TOO_MANY_REQUESTS, text));
         }
         let now = app.config.clock.now();
@@ -119,17 +122,18 @@ impl Launch {
         if let Some(url) = &self.notify {
             app.store.set_notify(&row.id, url)?;
         }
+        // The run is durable with its input before it is submitted, so that a crash in between loses nothing.
         let job = Job::to_row(&self.checked, &input);
         match app.store.start_run(&row, Some(&job), key) {
             Ok(StartOutcome::New) => {
                 app.engine.submit(Job { row: row.clone(), checked: self.checked, input });
-                Ok(Launched { row, before: false })
+                Ok(Launched { row, already_started: false })
             }
             other => {
-                // Nothing reads this run's payload now.
-                let _ = std::fs::remove_dir_all(app.folders.run(&row.id));
+                // The payload was written for a run that does not exist now.
+                let _ = std::fs::remove_dir_all(app.directories.run(&row.id));
                 match other? {
-                    StartOutcome::Before(before) => Ok(Launched { row: *before, before: true }),
+                    StartOutcome::Before(before) => Ok(Launched { row: *before, already_started: true }),
                     StartOutcome::New => unreachable!("matched above"),
                 }
             }
@@ -137,22 +141,24 @@ impl Launch {
     }
 }
 
-fn started(row: &RunRow, before: bool) -> RunStarted {
+fn started(row: &RunRow, already_started: bool) -> RunStarted {
     RunStarted {
         status: row.status.as_str().to_owned(),
         workflow_id: row.workflow_id.clone(),
         job_id: row.id.clone(),
         cache_config: None,
-        already_started: before.then_some(true),
+        already_started: already_started.then_some(true),
     }
 }
 
-/// Our reading: a key counts per API key and workflow. The database holds its digest: keys of any
-/// length, and no API key in the clear.
+/// Returns the digest under which the store keeps a request's idempotency key; `None` without one. Our reading: a key
+/// is scoped to the API key and the workflow. The digest allows keys of any length and keeps API keys out of the
+/// database.
 pub(super) fn idempotency_key(headers: &HeaderMap, scope: &str) -> Option<String> {
     let key = headers.get(IDEMPOTENCY_KEY_HEADER).filter(|key| !key.is_empty())?;
     let api_key = headers.get(API_KEY_HEADER).map_or(&b""[..], |value| value.as_bytes());
     let mut digest = Sha256::new();
+    // Length prefixes keep different triples from being concatenated to the same bytes.
     for part in [api_key, scope.as_bytes(), key.as_bytes()] {
         digest.update((part.len() as u64).to_le_bytes());
         digest.update(part);
@@ -160,31 +166,31 @@ pub(super) fn idempotency_key(headers: &HeaderMap, scope: &str) -> Option<String
     Some(crate::text::hex(&digest.finalize()))
 }
 
-/// The workflow's graph, its source's specs laid over for this run.
-fn for_this_run(mut graph: crate::api::Graph, body: &RunBody) -> Result<CheckedGraph, ApiError> {
-    let override_place = Location::root("body").key("specs_override");
+/// Applies the request's `specs_override` to the source block of a workflow's graph and checks the result.
+fn overridden_graph(mut graph: crate::api::Graph, body: &RunBody) -> Result<CheckedGraph, ApiError> {
+    let override_location = Location::root("body").key("specs_override");
     if let Some(specs) = &body.specs_override {
-        let fed: Vec<&str> = graph.edges.iter().map(|edge| edge.to_block_id.as_str()).collect();
+        let targets: Vec<&str> = graph.edges.iter().map(|edge| edge.to_block_id.as_str()).collect();
         let source =
-            graph.blocks.iter().position(|block| !block.block_id.as_deref().is_some_and(|id| fed.contains(&id)));
+            graph.blocks.iter().position(|block| !block.block_id.as_deref().is_some_and(|id| targets.contains(&id)));
         if let Some(source) = source {
-            // Our reading: one level deep; a key that is given replaces the whole value.
+            // Our reading: a shallow merge; a given key replaces the whole value.
             graph.blocks[source].specs.extend(specs.clone());
         }
     }
     if body.specs_override.is_some() {
-        // The graph was checked when it was stored, so that what is wrong now came with the override.
-        return graph::check(graph, &override_place).map_err(ApiError::Invalid);
+        // The graph was valid when it was stored, so a problem is blamed on the override.
+        return graph::check(graph, &override_location).map_err(ApiError::Invalid);
     }
     let outdated = |mut error: ValidationError| {
-        error.msg.push_str(" (the workflow was stored under earlier rules; update its definition)");
+        error.msg.push_str(" (the stored definition does not meet the current rules; update the workflow)");
         error
     };
     graph::check(graph, &Location::root("query").key("workflow_id"))
         .map_err(|errors| ApiError::Invalid(errors.into_iter().map(outdated).collect()))
 }
 
-/// The input of the source block, or the refusal of this request: 400.
+/// Prepares the input of the source block; 400 if the request does not provide the input that the block needs.
 fn input(app: &App, run: &RunId, checked: &CheckedGraph, payload: Option<&str>) -> Result<Input, ApiError> {
     let source = checked.source();
     let block_name = &checked.graph.blocks[source].block_name;
@@ -194,7 +200,7 @@ fn input(app: &App, run: &RunId, checked: &CheckedGraph, payload: Option<&str>) 
             "webhook_payload is for workflows that start with a webhook block; this one starts with {block_name}"
         )));
     }
-    let request = InputRequest { store: &app.store, folders: &app.folders, run, block_name, payload };
+    let request = InputRequest { store: &app.store, folders: &app.directories, run, block_name, payload };
     Ok(block.input(&request)?)
 }
 
@@ -204,7 +210,7 @@ pub(super) async fn list(State(app): State<Arc<App>>, uri: Uri) -> Result<Json<V
     let statuses = match query.get("status") {
         None | Some("") => Vec::new(),
         Some(word) if word.eq_ignore_ascii_case("active") => vec![RunStatus::Queued, RunStatus::Running],
-        // Our reading: any state may be asked for, and a word that is none matches no run.
+        // Our reading: any word is accepted, and an unknown state matches no run.
         Some(word) => vec![RunStatus::parse(word)],
     };
     let workflow_id = query.get("workflow_id").filter(|id| !id.is_empty()).map(|id| WorkflowId(id.to_owned()));
@@ -213,7 +219,7 @@ pub(super) async fn list(State(app): State<Arc<App>>, uri: Uri) -> Result<Json<V
         if let Some(id) = &filter.workflow_id
             && app.store.workflow(id)?.is_none()
         {
-            return Err(unknown());
+            return Err(unknown_workflow());
         }
         Ok(app.store.runs(&filter)?)
     });
@@ -237,7 +243,7 @@ pub(super) async fn cancel(
     let body = body_bytes(body)?;
     blocking(move || {
         let in_body = body::cancel(&body::json(&body)?)?;
-        // Our reading: the query wins over the body, and neither is 400.
+        // Our reading: the query overrides the body, and neither is a 400.
         let id = in_query
             .or(in_body)
             .ok_or_else(|| ApiError::bad_request("job_id is required, as a query parameter or in the body"))?;
@@ -247,20 +253,23 @@ pub(super) async fn cancel(
         } else {
             let run = app.store.run(&id)?.ok_or_else(unknown_run)?;
             match run.status {
-                // It was set aside for the next start.
+                // A queued run that is not active was left to the next start of the service.
                 RunStatus::Queued if app.engine.is_stopping() => app.engine.cancel_shelved(run),
-                // Our reading: to cancel again is no error; to cancel what ended otherwise is 400.
+                // Our reading: to cancel a cancelled run is no error; to cancel one that ended otherwise is a 400.
                 RunStatus::Cancelled => {}
-                other => return Err(ApiError::bad_request(format!("the run is {} already", other.as_str()))),
+                other => {
+                    let text = format!("cannot cancel the run: it is already {}", other.as_str());
+                    return Err(ApiError::bad_request(text));
+                }
             }
         }
-        // One l in this answer, two everywhere else.
+        // The vendor's API spells it with one l in this response only.
         Ok(Json(RunCancelled { job_id: id, status: "canceled".to_owned() }))
     })
     .await
 }
 
-/// A run as it is now.
+/// Returns the current state of a run; 404 if it is unknown, 422 if the id is not a UUID either.
 pub(super) fn find(app: &App, id: &str) -> Result<RunRow, ApiError> {
     let run_id = RunId(id.to_owned());
     if let Some(active) = app.engine.active(&run_id) {
@@ -283,9 +292,9 @@ mod tests {
 
     use super::*;
 
-    /// A definition that an earlier build stored and this one does not take.
+    /// A definition that an earlier version stored and this one rejects.
     #[test]
-    fn a_stored_definition_is_not_blamed_on_the_request() {
+    fn an_outdated_definition_is_not_blamed_on_the_override() {
         let graph = || {
             let block = json!({
                 "block_id": "a", "block_name": "webhook", "block_type": "local", "sequence_number": 1,
@@ -296,14 +305,14 @@ mod tests {
         let refused = |specs_override: Option<Value>| {
             let specs_override = specs_override.map(|specs| specs.as_object().unwrap().clone());
             let body = RunBody { specs_override, webhook_payload: None };
-            match for_this_run(graph(), &body) {
+            match overridden_graph(graph(), &body) {
                 Err(ApiError::Invalid(errors)) => errors.into_iter().next().unwrap(),
                 _ => panic!("the specs are wrong"),
             }
         };
         let stored = refused(None);
         assert_eq!(stored.loc[..2], ["query", "workflow_id"]);
-        assert!(stored.msg.ends_with("(the workflow was stored under earlier rules; update its definition)"));
+        assert!(stored.msg.ends_with("(the stored definition does not meet the current rules; update the workflow)"));
         assert_eq!(refused(Some(json!({}))).loc[..2], ["body", "specs_override"]);
     }
 }

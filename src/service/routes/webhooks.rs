@@ -1,5 +1,5 @@
-//! The secret that outgoing webhooks are signed with: made, told of, rolled, forgotten. Our reading, where only the
-//! paths are public: the text is in the answers that make it and in no other, and to make one twice is 409.
+//! Endpoints of the signing secret of outgoing webhooks: show, create, roll and delete. Our reading, because only the
+//! paths are public: the secret's text is only in the response that creates it, and a second creation is a 409.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::service::clock::timestamp;
 use crate::service::request::{blocking, body_bytes};
 use crate::service::signing_secrets::SigningSecrets;
 
-/// Characters of a secret that are told: its head, which is the same for all, and a little of the rest.
+/// Characters of a secret that `show` returns: the common prefix `sk_whsec_` and four more, to tell secrets apart.
 const PREFIX_LEN: usize = 13;
 
 pub(super) async fn show(State(app): State<Arc<App>>) -> Result<Json<SigningSecretInfo>, ApiError> {
@@ -39,15 +39,15 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Result<Json<SigningSecr
 pub(super) async fn create(State(app): State<Arc<App>>) -> Result<(StatusCode, Json<NewSigningSecret>), ApiError> {
     blocking(move || {
         let now = app.config.clock.now();
-        let made = app.store.change_signing_secrets(|before| {
+        let created = app.store.change_signing_secrets(|before| {
             if before.is_some() {
-                let text = "a signing secret exists already; roll or delete it".to_owned();
+                let text = "a signing secret already exists; roll or delete it".to_owned();
                 return Err(ApiError::Text(StatusCode::CONFLICT, text));
             }
             let secrets = SigningSecrets::new(now, None, TimeDelta::zero());
             Ok((Some(secrets.clone()), secrets))
         });
-        Ok((StatusCode::CREATED, Json(told(&made?, now))))
+        Ok((StatusCode::CREATED, Json(with_text(&created?, now))))
     })
     .await
 }
@@ -61,11 +61,11 @@ pub(super) async fn roll(
         let hours = body::roll(&body::json(&body)?)?;
         let now = app.config.clock.now();
         let rolled = app.store.change_signing_secrets(|before| {
-            let before = before.ok_or_else(none)?;
+            let before = before.ok_or_else(no_secret)?;
             let secrets = SigningSecrets::new(now, Some(before), TimeDelta::hours(hours));
             Ok::<_, ApiError>((Some(secrets.clone()), secrets))
         });
-        Ok(Json(told(&rolled?, now)))
+        Ok(Json(with_text(&rolled?, now)))
     })
     .await
 }
@@ -73,18 +73,19 @@ pub(super) async fn roll(
 pub(super) async fn delete(State(app): State<Arc<App>>) -> Result<StatusCode, ApiError> {
     blocking(move || {
         app.store.change_signing_secrets(|before| {
-            before.ok_or_else(none)?;
+            before.ok_or_else(no_secret)?;
             Ok((None, StatusCode::NO_CONTENT))
         })
     })
     .await
 }
 
-fn none() -> ApiError {
+fn no_secret() -> ApiError {
     ApiError::not_found("No signing secret")
 }
 
-fn told(secrets: &SigningSecrets, now: DateTime<Utc>) -> NewSigningSecret {
+/// Builds the response that contains the secret's text.
+fn with_text(secrets: &SigningSecrets, now: DateTime<Utc>) -> NewSigningSecret {
     NewSigningSecret {
         secret: secrets.secret.clone(),
         created_at: timestamp(secrets.created_at),

@@ -1,4 +1,4 @@
-//! Workflows: list, get, create, update, delete.
+//! Endpoints of workflows: list, get, create, update and delete. Only definitions that can run are stored.
 
 use std::sync::Arc;
 
@@ -34,8 +34,8 @@ pub(super) async fn one(
         if let Some(workflow) = app.store.workflow(&WorkflowId(id.clone()))? {
             return Ok(Json(workflow));
         }
-        // Our reading: the API types this id as a UUID, so another text that names nothing is 422.
-        Err(if is_uuid(&id) { unknown() } else { malformed_id("workflow_id", &id) })
+        // Our reading: the id is a UUID in the API's schema, so an unknown id that is not one is a 422.
+        Err(if is_uuid(&id) { unknown_workflow() } else { malformed_id("workflow_id", &id) })
     })
     .await
 }
@@ -53,7 +53,7 @@ pub(super) async fn create(
         app.store
             .change_workflow(&id, |before| {
                 if before.is_some() {
-                    let text = "a workflow with this id exists already".to_owned();
+                    let text = "a workflow with this id already exists".to_owned();
                     return Err(ApiError::Text(StatusCode::CONFLICT, text));
                 }
                 Ok(new_workflow(&id, create.workflow_name, create.workflow_description, definition, now))
@@ -78,9 +78,9 @@ pub(super) async fn update(
         app.store
             .change_workflow(&id, |before| {
                 let Some(mut workflow) = before else {
-                    // Our reading: a workflow that this makes needs a graph as any other does.
-                    let place = Location::root("body").key("workflow_definition");
-                    let definition = definition.ok_or_else(|| ApiError::Invalid(vec![place.missing()]))?;
+                    // Our reading: an update that creates a workflow must contain a definition.
+                    let location = Location::root("body").key("workflow_definition");
+                    let definition = definition.ok_or_else(|| ApiError::Invalid(vec![location.missing()]))?;
                     let name = update.workflow_name.unwrap_or_else(|| "Untitled Workflow".to_owned());
                     let description = update.workflow_description.unwrap_or_default();
                     return Ok(new_workflow(&id, name, description, definition, now));
@@ -98,32 +98,33 @@ pub(super) async fn update(
 
 pub(super) async fn delete(State(app): State<Arc<App>>, uri: Uri) -> Result<Json<Workflow>, ApiError> {
     let id = WorkflowId(query(&uri).required("workflow_id")?.to_owned());
-    let mut removed = blocking(move || app.store.remove_workflow(&id)?.ok_or_else(unknown)).await?;
-    // The graph is in the answers of create, update and get only.
+    let mut removed = blocking(move || app.store.remove_workflow(&id)?.ok_or_else(unknown_workflow)).await?;
+    // The definition is in the responses of create, update and get only.
     removed.workflow_definition = None;
     Ok(Json(removed))
 }
 
-/// 404 for a workflow.
-pub(super) fn unknown() -> ApiError {
+/// Returns the 404 of an unknown workflow.
+pub(super) fn unknown_workflow() -> ApiError {
     ApiError::not_found("Workflow not found")
 }
 
-/// True for an id of the form that the service makes.
+/// Returns true for an id of the form that the service generates.
 pub(super) fn is_uuid(id: &str) -> bool {
     Uuid::parse_str(id).is_ok()
 }
 
-/// 422 for an id in the path that is not a UUID.
+/// Returns the 422 of an id in the path that is not a UUID.
 pub(super) fn malformed_id(name: &str, id: &str) -> ApiError {
     let mut error = Location::root("path").key(name).invalid("uuid_parsing", "Input should be a valid UUID");
     error.input = Some(id.into());
     ApiError::Invalid(vec![error])
 }
 
+/// Assigns ids to the blocks of a definition and checks that it can run.
 fn checked(definition: Graph) -> Result<Graph, ApiError> {
-    let place = Location::root("body").key("workflow_definition");
-    let checked = graph::check(graph::with_ids(definition), &place).map_err(ApiError::Invalid)?;
+    let location = Location::root("body").key("workflow_definition");
+    let checked = graph::check(graph::with_ids(definition), &location).map_err(ApiError::Invalid)?;
     Ok(checked.graph)
 }
 

@@ -1,4 +1,4 @@
-//! What runs do with rows, block by block.
+//! Runs of each kind of block: the rows, notes and errors of their results.
 
 use serde_json::{Value, json};
 
@@ -79,7 +79,7 @@ async fn rows_go_from_block_to_block() {
 }
 
 #[tokio::test]
-async fn ndjson_is_offered_only_when_asked_for() {
+async fn ndjson_is_offered_only_on_request() {
     let local = Local::start().await;
     let workflow = local.chain(&[("webhook", json!({})), ("deduplicate", json!({}))]).await;
     let run = local.run(&workflow, "", payload()).await;
@@ -87,9 +87,9 @@ async fn ndjson_is_offered_only_when_asked_for() {
     assert!(local.links(&run, "ndjson").await.is_empty());
     assert!(local.links(&run, "json").await.is_empty());
     assert_eq!(local.links(&run, "csv").await.len(), 2);
-    // Files that nothing offers are cleared up after the run has ended.
+    // NDJSON files between blocks are removed after the end of the run.
     for _ in 0..1000 {
-        let files = std::fs::read_dir(local.data().join("runs").join(&run)).unwrap();
+        let files = std::fs::read_dir(local.data_dir().join("runs").join(&run)).unwrap();
         let names: Vec<String> = files
             .map(|file| file.unwrap().file_name().into_string().unwrap())
             .filter(|n| !n.ends_with(".csv"))
@@ -99,11 +99,11 @@ async fn ndjson_is_offered_only_when_asked_for() {
         }
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
-    panic!("files are left behind");
+    panic!("files were left behind");
 }
 
 #[tokio::test]
-async fn uploads_of_every_kind_are_read() {
+async fn uploads_of_every_format_are_read() {
     let local = Local::start().await;
     let workflow = local.chain(&[("read_csv", json!({})), ("deduplicate", json!({}))]).await;
     for (name, content) in [
@@ -127,7 +127,7 @@ async fn uploads_of_every_kind_are_read() {
 }
 
 #[tokio::test]
-async fn declared_types_reach_into_csv_cells() {
+async fn declared_types_apply_to_csv_cells() {
     let local = Local::start().await;
     let specs = json!({ "input_schema": { "tags": "list[str]", "hq": { "type": "object" }, "zip": "string" } });
     let workflow = local.chain(&[("read_csv", specs)]).await;
@@ -140,7 +140,7 @@ async fn declared_types_reach_into_csv_cells() {
 }
 
 #[tokio::test]
-async fn a_payload_may_be_empty_one_row_or_a_sample() {
+async fn a_payload_may_be_empty_or_one_row_or_the_sample_of_the_specs() {
     let local = Local::start().await;
     let filter = filter("n", "greater", json!(1));
     let workflow = local.chain(&[("webhook", json!({})), filter.clone()]).await;
@@ -160,7 +160,7 @@ async fn a_payload_may_be_empty_one_row_or_a_sample() {
 }
 
 #[tokio::test]
-async fn enrichment_without_a_table_gives_nulls_and_says_so() {
+async fn enrichment_without_a_table_adds_nulls_and_a_note() {
     let local = Local::start().await;
     let specs = json!({ "return_fields": { "industry": "Main industry", "size": { "type": "int" } } });
     let workflow = local.chain(&[("webhook", json!({})), ("company_enrichment", specs)]).await;
@@ -175,8 +175,8 @@ async fn enrichment_without_a_table_gives_nulls_and_says_so() {
 
 #[tokio::test]
 async fn enrichment_joins_a_table() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("known.csv");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("known.csv");
     std::fs::write(&path, "domain,industry,size,code\na.test,Fishing,12,007\nb.test,,3,x\n").unwrap();
     let local = Local::start_with(|config| {
         config.enrich = vec![EnrichTable { block: "enrich_company".to_owned(), path, key: "domain".to_owned() }];
@@ -222,14 +222,14 @@ async fn a_missing_column_fails_its_block() {
     let listed = local.get("/workflows/runs?status=failed").await.ok()[0].clone();
     assert_eq!(listed["status_reason"], "block_failed");
     assert_eq!(listed["error_message"], "filter: column 'employee_count' is not in the input");
-    // What was finished before keeps its link.
+    // The block that completed before keeps its link.
     assert_eq!(local.links(&run, "csv").await.len(), 1);
-    let text = local.post("/workflows/cancel", json!({ "job_id": run })).await.refused(400);
-    assert_eq!(text, "the run is failed already");
+    let text = local.post("/workflows/cancel", json!({ "job_id": run })).await.rejected(400);
+    assert_eq!(text, "cannot cancel the run: it is already failed");
 }
 
 #[tokio::test]
-async fn a_broken_line_fails_the_source_and_is_named() {
+async fn a_malformed_line_fails_the_source_with_its_number() {
     let local = Local::start().await;
     let workflow = local.chain(&[("read_csv", json!({}))]).await;
     let handle = local.upload("people.ndjson", "{\"a\":1}\n{\"a\":\n{\"a\":3}\n").await;
@@ -243,7 +243,7 @@ async fn a_broken_line_fails_the_source_and_is_named() {
 }
 
 #[tokio::test]
-async fn branches_meet_in_the_order_of_their_numbers() {
+async fn branches_are_concatenated_in_the_order_of_their_numbers() {
     let local = Local::start().await;
     let mut body = create(&[
         ("webhook", json!({})),

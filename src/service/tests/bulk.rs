@@ -1,4 +1,4 @@
-//! Bulk jobs: a form in, a run out, its state in the words of jobs.
+//! Bulk jobs: the form that starts one, its state, and its limits.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Answer, Local};
+use super::{JsonResponse, Local};
 use crate::service::{Clock, EnrichTable};
 
 fn form(file: &str, config: Option<&Value>) -> Form {
@@ -18,12 +18,12 @@ fn form(file: &str, config: Option<&Value>) -> Form {
     }
 }
 
-async fn submit(local: &Local, path: &str, form: Form, key: Option<&str>) -> Answer {
+async fn submit(local: &Local, path: &str, form: Form, key: Option<&str>) -> JsonResponse {
     let mut request = local.request(Method::POST, path).multipart(form);
     if let Some(key) = key {
         request = request.header("idempotency-key", key);
     }
-    Answer::read(request.send().await.unwrap()).await
+    JsonResponse::read(request.send().await.unwrap()).await
 }
 
 const PEOPLE: &str = "/bulk-intelligence/people";
@@ -60,13 +60,13 @@ async fn a_job_is_a_run_that_enriches_a_file() {
     assert_eq!(status["results"].as_array().map(Vec::len), Some(2));
     assert!(local.fetch(&status["results"][1]).await.starts_with("company,name,email,years\n"));
     assert_ne!(status["close_time"], Value::Null);
-    // It is listed as a run, and its workflow is not.
+    // The job is listed as a run; its workflow is not listed.
     assert_eq!(local.get("/workflows/runs").await.ok()[0]["job_id"], json!(id));
     assert_eq!(local.get("/workflows").await.ok(), json!([]));
 }
 
 #[tokio::test]
-async fn jobs_that_go_on_or_end_badly_say_so() {
+async fn active_and_failed_jobs_have_their_states() {
     let local = Local::start_with(|config| config.max_runs = 1).await;
     let permit = local.service.engine.hold().await;
     let config = json!({ "columns": ["nothing"] });
@@ -79,30 +79,30 @@ async fn jobs_that_go_on_or_end_badly_say_so() {
     local.ended(id).await;
     let status = local.get(&format!("/job-status/{id}")).await.ok();
     assert_eq!((&status["status"], status.get("results")), (&json!("failed"), None));
-    assert_eq!(local.get(&format!("/job-status/{}", Uuid::new_v4())).await.refused(404), "Job not found");
-    assert!(local.get("/job-status/x").await.refused(422).contains("path.task_id"));
+    assert_eq!(local.get(&format!("/job-status/{}", Uuid::new_v4())).await.rejected(404), "Job not found");
+    assert!(local.get("/job-status/x").await.rejected(422).contains("path.task_id"));
 }
 
 #[tokio::test]
-async fn wrong_forms_are_refused_and_leave_nothing() {
+async fn invalid_forms_are_rejected_and_leave_no_file() {
     let local = Local::start().await;
-    let refused = |path: &'static str, form: Form| async { submit(&local, path, form, None).await.refused(422) };
-    assert!(refused(PEOPLE, form(FILE, None)).await.contains("body.config: Field required"));
-    assert!(refused(PEOPLE, Form::new().text("config", "{}")).await.contains("body.file: Field required"));
-    let text = refused("/bulk-intelligence/company", form(FILE, Some(&json!({ "colour": 1 })))).await;
+    let rejected = |path: &'static str, form: Form| async { submit(&local, path, form, None).await.rejected(422) };
+    assert!(rejected(PEOPLE, form(FILE, None)).await.contains("body.config: Field required"));
+    assert!(rejected(PEOPLE, Form::new().text("config", "{}")).await.contains("body.file: Field required"));
+    let text = rejected("/bulk-intelligence/company", form(FILE, Some(&json!({ "colour": 1 })))).await;
     assert!(text.contains("body.config.colour: Extra inputs") && text.contains("body.config.struct"), "{text}");
-    let text = refused(PEOPLE, form(FILE, Some(&json!({ "tier": "huge" })))).await;
+    let text = rejected(PEOPLE, form(FILE, Some(&json!({ "tier": "huge" })))).await;
     assert!(text.contains("body.config.tier"), "{text}");
     let bad = Form::new().part("file", Part::text(FILE).file_name("a.csv")).text("config", "{");
-    assert!(refused(PEOPLE, bad).await.contains("Invalid JSON"));
+    assert!(rejected(PEOPLE, bad).await.contains("Invalid JSON"));
     let path = "/bulk-intelligence/people?cost_units=pounds";
-    assert!(refused(path, form(FILE, Some(&json!({})))).await.contains("query.cost_units"));
-    assert_eq!(std::fs::read_dir(local.data().join("uploads")).unwrap().count(), 0);
+    assert!(rejected(path, form(FILE, Some(&json!({})))).await.contains("query.cost_units"));
+    assert_eq!(std::fs::read_dir(local.data_dir().join("uploads")).unwrap().count(), 0);
     assert_eq!(local.get("/workflows/runs").await.ok(), json!([]));
 }
 
 #[tokio::test]
-async fn a_key_starts_one_job_and_only_so_many_start_in_a_minute() {
+async fn a_key_starts_one_job_and_starts_per_minute_are_limited() {
     let clock = Clock::default();
     let local = Local::start_with(|config| {
         config.bulk_limit = 2;
@@ -114,9 +114,9 @@ async fn a_key_starts_one_job_and_only_so_many_start_in_a_minute() {
     let again = send(Some("k")).await.ok();
     assert_eq!((&again["task_id"], &again["already_started"]), (&first["task_id"], &json!(true)));
     assert_eq!((&again["row_count"], &again["estimated_cost_cents"]), (&Value::Null, &Value::Null));
-    let text = send(None).await.refused(429);
+    let text = send(None).await.rejected(429);
     assert!(text.contains("Rate limit exceeded"), "{text}");
-    assert_eq!(send(Some("k")).await.ok()["task_id"], first["task_id"], "a repetition starts nothing");
+    assert_eq!(send(Some("k")).await.ok()["task_id"], first["task_id"], "a repeated start is not limited");
     clock.advance(Duration::from_secs(61));
     assert_ne!(send(None).await.ok()["task_id"], first["task_id"]);
 }

@@ -1,5 +1,5 @@
-//! Every answer that any test gets is held against the service's own OpenAPI description: a layer under the tests,
-//! not a test of its own. What does not conform is replaced by a 599 that says why.
+//! Conformance of every response in any test with the service's own OpenAPI description: a middleware under the tests,
+//! not a test of its own. A response that does not conform is replaced by a 599 with the reason.
 
 use std::sync::OnceLock;
 
@@ -12,16 +12,15 @@ use serde_json::{Value, json};
 
 use crate::service::openapi;
 
-/// Answers that are checked whole are read whole.
+/// Largest JSON response that is validated; it is held in memory.
 const MAX_BYTES: usize = 64 << 20;
 
-/// The layer.
+/// Validates the response of one request.
 pub(in crate::service) async fn check(request: Request, next: Next) -> Response {
     let method = request.method().as_str().to_ascii_lowercase();
     let path = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let response = next.run(request).await;
-    // Unknown paths and methods belong to no operation; the page is for people, and the paths below /admin are there
-    // only if asked for.
+    // Unknown paths and methods belong to no operation; the page is HTML, and the paths below /admin are optional.
     let is_described = |path: &String| path != "/" && !path.starts_with("/ui/") && !path.starts_with("/admin/");
     let Some(path) = path.filter(is_described) else { return response };
     if response.status() == StatusCode::METHOD_NOT_ALLOWED || method == "head" {
@@ -33,28 +32,28 @@ pub(in crate::service) async fn check(request: Request, next: Next) -> Response 
     let described = described(&path, &method, parts.status.as_u16(), &media_type);
     let (schema, body) = match described {
         Ok(Some(schema)) => {
-            let bytes = to_bytes(body, MAX_BYTES).await.expect("a JSON answer has an end");
+            let bytes = to_bytes(body, MAX_BYTES).await.expect("a JSON response is finite");
             (Some(schema), Body::from(bytes))
         }
         Ok(None) => (None, body),
-        Err(why) => return off(&method, &path, &why),
+        Err(why) => return nonconforming(&method, &path, &why),
     };
     let Some(schema) = schema else { return Response::from_parts(parts, body) };
     let bytes = to_bytes(body, MAX_BYTES).await.expect("it is in memory");
     let value: Value = match serde_json::from_slice(&bytes) {
         Ok(value) => value,
-        Err(error) => return off(&method, &path, &format!("the answer is no JSON: {error}")),
+        Err(error) => return nonconforming(&method, &path, &format!("the response is not JSON: {error}")),
     };
     let mut errors = Vec::new();
     validate(schema, &value, "", &mut errors);
     match errors.first() {
         None => Response::from_parts(parts, Body::from(bytes)),
-        Some(_) => off(&method, &path, &errors.join("; ")),
+        Some(_) => nonconforming(&method, &path, &errors.join("; ")),
     }
 }
 
-fn off(method: &str, path: &str, why: &str) -> Response {
-    let text = format!("{method} {path} does not answer as described: {why}");
+fn nonconforming(method: &str, path: &str, why: &str) -> Response {
+    let text = format!("the response of {method} {path} does not conform to its description: {why}");
     let status = StatusCode::from_u16(599).unwrap();
     (status, axum::Json(json!({ "detail": text }))).into_response()
 }
@@ -64,14 +63,14 @@ fn document() -> &'static Value {
     DOCUMENT.get_or_init(openapi::document)
 }
 
-/// The schema of an answer; `None` for one that is not JSON.
+/// Returns the schema of a response; `None` for one that is not JSON. The error names what is not described.
 fn described(path: &str, method: &str, status: u16, media_type: &str) -> Result<Option<&'static Value>, String> {
     let operation = document()["paths"][path].get(method).ok_or("the operation is not described")?;
     let response = operation["responses"].get(status.to_string());
     let response = response.ok_or_else(|| format!("the status {status} is not described"))?;
     match response.get("content") {
         None if media_type.is_empty() => Ok(None),
-        None => Err(format!("{status} has no content, but {media_type} came")),
+        None => Err(format!("{status} has no content, but the response is {media_type}")),
         Some(content) => {
             let content = content.get(media_type);
             let content = content.ok_or_else(|| format!("{status} as '{media_type}' is not described"))?;
@@ -80,8 +79,8 @@ fn described(path: &str, method: &str, status: u16, media_type: &str) -> Result<
     }
 }
 
-/// Holds `value` against the part of JSON Schema that the description uses. Stricter in one thing: a field that an
-/// object's schema does not name is an error, unless the schema names none or allows more.
+/// Validates `value` against the part of JSON Schema that the description uses. Stricter than the standard in one
+/// thing: a field that an object's schema does not name is an error, unless the schema names none or allows more.
 pub(in crate::service) fn validate(schema: &Value, value: &Value, at: &str, errors: &mut Vec<String>) {
     if schema == &Value::Bool(false) {
         errors.push(format!("{at}: must not be there"));
@@ -171,7 +170,7 @@ pub(in crate::service) fn validate(schema: &Value, value: &Value, at: &str, erro
         && schema.get("format").and_then(Value::as_str) == Some("date-time")
         && chrono::DateTime::parse_from_rfc3339(text).is_err()
     {
-        errors.push(format!("{at}: is no moment: {value}"));
+        errors.push(format!("{at}: is not a date-time: {value}"));
     }
     if let Some(object) = value.as_object() {
         let required = schema.get("required").and_then(Value::as_array);
@@ -209,7 +208,7 @@ pub(in crate::service) fn validate(schema: &Value, value: &Value, at: &str, erro
 }
 
 #[test]
-fn the_validator_refuses_what_is_off() {
+fn the_validator_rejects_nonconforming_responses() {
     let errors = |schema: &str, value: Value| {
         let mut errors = Vec::new();
         validate(&json!({ "$ref": format!("#/components/schemas/{schema}") }), &value, "", &mut errors);
@@ -224,7 +223,8 @@ fn the_validator_refuses_what_is_off() {
     more["extra"] = json!(1);
     assert!(errors("RunCancelled", more).contains("extra is not described"));
     assert!(errors("ValidationErrors", json!({ "detail": "text" })).contains("not of type"));
-    assert!(described("/workflows", "get", 418, "application/json").is_err());
-    assert!(described("/workflows", "get", 200, "text/html").is_err());
-    assert!(described("/workflows", "put", 200, "application/json").is_err());
+    let undescribed = |method, status, media_type| described("/workflows", method, status, media_type).unwrap_err();
+    assert_eq!(undescribed("get", 418, "application/json"), "the status 418 is not described");
+    assert_eq!(undescribed("get", 200, "text/html"), "200 as 'text/html' is not described");
+    assert_eq!(undescribed("put", 200, "application/json"), "the operation is not described");
 }

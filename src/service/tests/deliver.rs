@@ -1,4 +1,4 @@
-//! Outgoing webhooks: what a receiver gets, that it can check the signature, and what happens when it does not answer.
+//! Outgoing webhooks: the events of a receiver, their signatures, and retries when the receiver fails.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,14 +11,14 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use super::{Answer, Local};
+use super::{JsonResponse, Local};
 use crate::service::Clock;
 use crate::text::hex;
 
-/// What came in.
+/// The headers and bodies of received events.
 type Seen = Arc<Mutex<Vec<(HeaderMap, Bytes)>>>;
 
-/// Takes events on loopback; answers the first ones by `statuses`, then 200.
+/// A receiver of events on loopback; responds to the first ones with the given statuses, then with 200.
 struct Receiver {
     url: String,
     seen: Seen,
@@ -44,15 +44,15 @@ impl Receiver {
         self.seen.lock().unwrap().clone()
     }
 
-    /// Waits for so many.
-    async fn wait(&self, number: usize) -> Vec<(HeaderMap, Bytes)> {
+    /// Waits until `count` events were received, and returns all.
+    async fn wait(&self, count: usize) -> Vec<(HeaderMap, Bytes)> {
         for _ in 0..1000 {
-            if self.seen().len() >= number {
+            if self.seen().len() >= count {
                 return self.seen();
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        panic!("{} came instead of {number}", self.seen().len());
+        panic!("received {} events, expected {count}", self.seen().len());
     }
 }
 
@@ -62,7 +62,7 @@ impl Drop for Receiver {
     }
 }
 
-/// A receiver's check, as the API describes it: any of the signatures may fit.
+/// Verifies a signature as the API documents it for receivers: any of the signatures may match.
 fn is_signed(headers: &HeaderMap, body: &[u8], secret: &str) -> bool {
     let header = headers["sixtyfour-signature"].to_str().unwrap();
     let time = header.split(',').next().unwrap().strip_prefix("t=").unwrap();
@@ -81,8 +81,8 @@ async fn run_to(local: &Local, url: &str, rows: Vec<Value>) -> String {
     local.run(&workflow, "&result_formats=ndjson", json!({ "webhook_payload": rows })).await
 }
 
-/// Lets the waits between attempts pass at once, until dropped.
-fn hurry(clock: &Clock) -> tokio::task::JoinHandle<()> {
+/// Advances the clock continuously, so that delays between attempts pass quickly, until the task is aborted.
+fn fast_forward(clock: &Clock) -> tokio::task::JoinHandle<()> {
     let clock = clock.clone();
     tokio::spawn(async move {
         for _ in 0..3000 {
@@ -93,13 +93,13 @@ fn hurry(clock: &Clock) -> tokio::task::JoinHandle<()> {
 }
 
 async fn make_secret(local: &Local) -> String {
-    let answer = local.post("/webhooks/signing-secret", Value::Null).await;
-    assert_eq!(answer.status, 201);
-    answer.body["secret"].as_str().unwrap().to_owned()
+    let response = local.post("/webhooks/signing-secret", Value::Null).await;
+    assert_eq!(response.status, 201);
+    response.body["secret"].as_str().unwrap().to_owned()
 }
 
 #[tokio::test]
-async fn a_run_sends_one_event_that_is_signed_once_there_is_a_secret() {
+async fn a_run_sends_one_event_signed_if_there_is_a_secret() {
     let local = Local::start().await;
     let receiver = Receiver::start(&[]).await;
     let first = run_to(&local, &receiver.url, vec![json!({ "n": 1 }), json!({ "n": 2 })]).await;
@@ -122,7 +122,7 @@ async fn a_run_sends_one_event_that_is_signed_once_there_is_a_secret() {
     assert!(is_signed(&headers, &body, &secret));
     assert!(!is_signed(&headers, &body, "sk_whsec_other"));
     assert!(!is_signed(&headers, b"{}", &secret));
-    // Too many rows to stand in the event: a link that works.
+    // Too many rows for the event itself: it has a valid link instead.
     let event: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!(event["results"], Value::Null);
     let link = json!({ "download_url": event["results_download_url"] });
@@ -130,10 +130,10 @@ async fn a_run_sends_one_event_that_is_signed_once_there_is_a_secret() {
 }
 
 #[tokio::test]
-async fn an_event_is_tried_again_and_is_the_same() {
+async fn every_attempt_sends_the_same_event() {
     let clock = Clock::default();
     let local = Local::start_with(|config| config.clock = clock.clone()).await;
-    let hurry = hurry(&clock);
+    let fast_forward = fast_forward(&clock);
     let receiver = Receiver::start(&[500, 429, 302]).await;
     let run = run_to(&local, &receiver.url, vec![json!({ "n": 1 })]).await;
     let status = local.completed(&run).await;
@@ -144,28 +144,28 @@ async fn an_event_is_tried_again_and_is_the_same() {
     assert!(seen.iter().all(|(headers, body)| {
         text(headers, "sixtyfour-event-id") == text(&seen[0].0, "sixtyfour-event-id") && *body == seen[0].1
     }));
-    hurry.abort();
+    fast_forward.abort();
 }
 
 #[tokio::test]
-async fn what_nobody_takes_fails_the_block() {
+async fn a_delivery_that_is_never_accepted_fails_the_block() {
     let clock = Clock::default();
     let local = Local::start_with(|config| config.clock = clock.clone()).await;
-    let hurry = hurry(&clock);
+    let fast_forward = fast_forward(&clock);
     let receiver = Receiver::start(&[503; 10]).await;
     let run = run_to(&local, &receiver.url, vec![json!({ "n": 1 })]).await;
     let status = local.ended(&run).await;
     assert_eq!(status["overall_status"], "failed");
-    let why = status["blocks"][1]["error_message"].as_str().unwrap();
-    assert!(why.contains("in 5 attempts: it answers 503"), "{why}");
-    // The rest of the address may be a secret.
-    assert!(!why.contains("hook"), "{why}");
+    let message = status["blocks"][1]["error_message"].as_str().unwrap();
+    assert!(message.contains("in 5 attempts: it answers 503"), "{message}");
+    // The path of the URL may contain a secret.
+    assert!(!message.contains("hook"), "{message}");
     assert_eq!(receiver.seen().len(), 5);
-    hurry.abort();
+    fast_forward.abort();
 }
 
 #[tokio::test]
-async fn a_run_that_waits_to_deliver_can_be_cancelled() {
+async fn a_run_between_delivery_attempts_can_be_cancelled() {
     let local = Local::start().await;
     let receiver = Receiver::start(&[500; 10]).await;
     let run = run_to(&local, &receiver.url, vec![json!({ "n": 1 })]).await;
@@ -175,21 +175,21 @@ async fn a_run_that_waits_to_deliver_can_be_cancelled() {
 }
 
 #[tokio::test]
-async fn secrets_are_told_once_and_overlap() {
+async fn a_secret_is_shown_once_and_overlaps_with_the_next() {
     let clock = Clock::default();
     let local = Local::start_with(|config| config.clock = clock.clone()).await;
     let path = "/webhooks/signing-secret";
     assert_eq!(local.get(path).await.ok()["has_secret"], false);
-    assert!(local.post("/webhooks/signing-secret/roll", Value::Null).await.refused(404).contains("No signing secret"));
+    assert!(local.post("/webhooks/signing-secret/roll", Value::Null).await.rejected(404).contains("No signing secret"));
     let old = make_secret(&local).await;
     assert!(old.starts_with("sk_whsec_") && old.len() == 9 + 64);
-    assert!(local.post(path, Value::Null).await.refused(409).contains("exists already"));
+    assert!(local.post(path, Value::Null).await.rejected(409).contains("already exists"));
     let shown = local.get(path).await.ok();
     assert_eq!(shown["secret_prefix"], json!(old[..13]));
     assert!(!shown.to_string().contains(&old));
     for hours in [json!(73), json!(-1), json!("1"), json!(1.5)] {
         let body = json!({ "expire_overlap_hours": hours });
-        assert!(local.post("/webhooks/signing-secret/roll", body).await.refused(422).contains("expire_overlap_hours"));
+        assert!(local.post("/webhooks/signing-secret/roll", body).await.rejected(422).contains("expire_overlap_hours"));
     }
     let new = local.post("/webhooks/signing-secret/roll", json!({ "expire_overlap_hours": 1 })).await.ok();
     let new = new["secret"].as_str().unwrap().to_owned();
@@ -204,14 +204,14 @@ async fn secrets_are_told_once_and_overlap() {
     clock.advance(Duration::from_secs(3601));
     let (headers, body) = send().await;
     assert!(is_signed(&headers, &body, &new) && !is_signed(&headers, &body, &old));
-    let delete = || async { Answer::read(local.request(Method::DELETE, path).send().await.unwrap()).await };
+    let delete = || async { JsonResponse::read(local.request(Method::DELETE, path).send().await.unwrap()).await };
     assert_eq!(delete().await.status, 204);
     assert_eq!(delete().await.status, 404);
     assert!(!send().await.0.contains_key("sixtyfour-signature"));
 }
 
 #[tokio::test]
-async fn the_end_of_a_bulk_job_is_announced() {
+async fn the_end_of_a_bulk_job_sends_an_event() {
     let local = Local::start().await;
     let receiver = Receiver::start(&[]).await;
     for (columns, status) in [("name", "completed"), ("nothing", "failed")] {
@@ -219,9 +219,9 @@ async fn the_end_of_a_bulk_job_is_announced() {
         let part = reqwest::multipart::Part::text("name\nAda\n").file_name("people.csv");
         let form = reqwest::multipart::Form::new().part("file", part).text("config", config.to_string());
         let request = local.request(Method::POST, "/bulk-intelligence/people").multipart(form);
-        let id = Answer::read(request.send().await.unwrap()).await.ok()["task_id"].clone();
-        let number = if status == "completed" { 1 } else { 2 };
-        let (_, body) = receiver.wait(number).await.pop().unwrap();
+        let id = JsonResponse::read(request.send().await.unwrap()).await.ok()["task_id"].clone();
+        let count = if status == "completed" { 1 } else { 2 };
+        let (_, body) = receiver.wait(count).await.pop().unwrap();
         let event: Value = serde_json::from_slice(&body).unwrap();
         assert_eq!((&event["task_id"], &event["status"]), (&id, &json!(status)));
         assert_eq!(event.get("result").is_some(), status == "completed");

@@ -1,11 +1,11 @@
-//! What the service does wrong when it is asked to.
+//! Injected faults: each kind has the effect that its documentation promises.
 
 use std::time::Duration;
 
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::{Answer, Local};
+use super::{JsonResponse, Local};
 use crate::service::{Clock, Config, FaultRule};
 
 fn with(faults: &[&str]) -> impl FnOnce(&mut Config) {
@@ -13,7 +13,7 @@ fn with(faults: &[&str]) -> impl FnOnce(&mut Config) {
     move |config| config.faults.rules = rules
 }
 
-/// A run of two hundred rows, and its NDJSON as it should be.
+/// Starts a run of 200 rows and returns its id and the NDJSON without faults.
 async fn run(local: &Local) -> (String, String) {
     let workflow = local.chain(&[("webhook", json!({}))]).await;
     let rows: Vec<Value> = (0..200).map(|i| json!({ "i": i, "name": format!("n{i}") })).collect();
@@ -42,7 +42,7 @@ async fn get(local: &Local, link: &str, range: Option<&str>) -> Response {
 }
 
 #[tokio::test]
-async fn documented_faults_are_read() {
+async fn documented_faults_are_parsed() {
     let text = include_str!("../../../docs/faults.md");
     let mut kinds = Vec::new();
     for line in text.lines().filter(|line| line.starts_with("drawoff serve ")) {
@@ -57,7 +57,7 @@ async fn documented_faults_are_read() {
         let scenario: crate::service::Scenario = table.parse().unwrap();
         assert_eq!((scenario.seed, scenario.rules.len()), (7, 4));
     }
-    // Every kind of the table has its example.
+    // Every kind in the table has an example.
     let table = text.split("## Kinds").nth(1).unwrap().split("## ").next().unwrap();
     for row in table.lines().filter(|line| line.starts_with("| `")) {
         let cell = row.split('|').nth(1).unwrap();
@@ -69,34 +69,34 @@ async fn documented_faults_are_read() {
 }
 
 #[tokio::test]
-async fn refusals_come_as_often_as_asked_and_say_what_they_should() {
+async fn errors_are_injected_as_often_as_specified() {
     let local =
         Local::start_with(with(&["429,retry-after=2s,times=2,on=status", "503,on=start", "unsigned", "408,on=upload"]))
             .await;
     let workflow = local.chain(&[("webhook", json!({}))]).await;
     let path = format!("/workflows/run?workflow_id={workflow}");
     let start = || local.post(&path, json!({ "webhook_payload": [{}] }));
-    assert_eq!(start().await.refused(503), "a fault on purpose");
+    assert_eq!(start().await.rejected(503), "a fault on purpose");
     let run = start().await.ok()["job_id"].as_str().unwrap().to_owned();
     for _ in 0..2 {
         let path = format!("/workflows/runs/{run}/live_status");
-        let refused = local.request(Method::GET, &path).send().await.unwrap();
-        assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
-        assert_eq!(refused.headers()["retry-after"], "2");
-        assert_eq!(refused.headers()["x-drawoff-fault"], "1");
+        let rejected = local.request(Method::GET, &path).send().await.unwrap();
+        assert_eq!(rejected.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(rejected.headers()["retry-after"], "2");
+        assert_eq!(rejected.headers()["x-drawoff-fault"], "1");
     }
     local.completed(&run).await;
     assert_eq!(local.links(&run, "csv").await[0]["download_url"], Value::Null);
     assert!(local.links(&run, "csv").await[0]["download_url"].is_string());
     let part = reqwest::multipart::Part::text("a\n1\n").file_name("a.csv");
     let form = reqwest::multipart::Form::new().part("file", part);
-    let answer = local.request(Method::POST, "/storage/csv/upload").multipart(form).send().await.unwrap();
-    assert_eq!(Answer::read(answer).await.refused(408), "a fault on purpose");
+    let response = local.request(Method::POST, "/storage/csv/upload").multipart(form).send().await.unwrap();
+    assert_eq!(JsonResponse::read(response).await.rejected(408), "a fault on purpose");
     local.upload("a.csv", "a\n1\n").await;
 }
 
 #[tokio::test]
-async fn files_break_and_come_in_the_wrong_parts() {
+async fn downloads_are_truncated_and_have_wrong_ranges() {
     let local =
         Local::start_with(with(&["cut=100", "wrong-range=7", "ignore-range,after=1", "new-etag,after=3"])).await;
     let (run, text) = run(&local).await;
@@ -123,7 +123,7 @@ async fn files_break_and_come_in_the_wrong_parts() {
     let other = get(&local, &link, Some("bytes=100-")).await;
     let new = other.headers()["etag"].clone();
     assert_ne!(new, tag);
-    // A part of the file under its old tag is not to be had any more, under the new one it is.
+    // A range with the old tag gets the whole file, one with the new tag gets the range.
     for (tag, status) in [(tag, 200), (new, 206)] {
         let request = local.client.get(&link).header("range", "bytes=100-").header("if-range", tag);
         assert_eq!(request.send().await.unwrap().status(), status);
@@ -131,7 +131,7 @@ async fn files_break_and_come_in_the_wrong_parts() {
 }
 
 #[tokio::test]
-async fn files_hold_what_they_should_not() {
+async fn contents_of_downloads_are_corrupted() {
     use std::io::Read;
 
     let fetch = async |faults: &[&str]| {
@@ -164,11 +164,11 @@ async fn files_hold_what_they_should_not() {
 }
 
 #[tokio::test]
-async fn states_are_told_wrong_and_then_right() {
-    let told = async |fault: &str| {
+async fn states_are_wrong_at_first_and_then_right() {
+    let reported_states = async |fault: &str| {
         let local = Local::start_with(with(&[fault])).await;
         let (run, _) = run(&local).await;
-        // It has ended, which its links tell.
+        // A run with links has completed its only block.
         link(&local, &run).await;
         let mut states = Vec::new();
         for _ in 0..6 {
@@ -182,14 +182,14 @@ async fn states_are_told_wrong_and_then_right() {
         }
         states.join(" ")
     };
-    let ends = |states: &str, begin: &str| {
+    let assert_begins = |states: &str, begin: &str| {
         let rest = states.strip_prefix(begin).unwrap_or_else(|| panic!("{states}"));
         assert!(rest.split_whitespace().all(|state| ["running", "completed"].contains(&state)), "{states}");
     };
-    ends(&told("flap").await, "running queued running queued");
-    ends(&told("stick,times=2").await, "running running");
-    ends(&told("jump").await, "queued queued queued");
-    ends(&told("unknown-state=dreaming").await, "dreaming dreaming");
+    assert_begins(&reported_states("flap").await, "running queued running queued");
+    assert_begins(&reported_states("stick,times=2").await, "running running");
+    assert_begins(&reported_states("jump").await, "queued queued queued");
+    assert_begins(&reported_states("unknown-state=dreaming").await, "dreaming dreaming");
 }
 
 #[tokio::test]
@@ -205,13 +205,13 @@ async fn a_run_ends_as_timeout() {
         (json!(1), json!("failed"))
     );
     assert_eq!(local.links(&run, "csv").await.len(), 1);
-    // Each run is a thing of its own, so the next one meets it, too.
+    // A fault counts per run, so the next run has it too.
     let run = local.run(&workflow, "", body).await;
     assert_eq!(local.ended(&run).await["overall_status"], "timeout");
 }
 
 #[tokio::test]
-async fn links_expire_early_and_time_can_be_moved() {
+async fn links_expire_early_and_the_clock_can_be_changed() {
     let clock = Clock::default();
     let shared = clock.clone();
     let local = Local::start_with(move |config| {
@@ -233,10 +233,10 @@ async fn links_expire_early_and_time_can_be_moved() {
     assert_eq!(clock.now().to_rfc3339(), "2030-01-01T00:00:00+00:00");
     assert_eq!(get(&local, &fresh, None).await.status(), 401);
     for wrong in [json!({ "set": "soon" }), json!({ "speed": -1 }), json!({ "pause": true }), json!([])] {
-        local.post("/admin/clock", wrong).await.refused(400);
+        local.post("/admin/clock", wrong).await.rejected(400);
     }
     let without = local.client.get(format!("{}/admin/clock", local.service.base_url())).send().await.unwrap();
     assert_eq!(without.status(), 401);
     let plain = Local::start().await;
-    plain.get("/admin/clock").await.refused(404);
+    plain.get("/admin/clock").await.rejected(404);
 }

@@ -1,4 +1,4 @@
-//! Signed links and the files behind them.
+//! Signed links and the downloads of result files.
 
 use std::time::Duration;
 
@@ -7,21 +7,21 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::restart::{plant, run_with_file};
-use super::{Answer, Local};
+use super::{JsonResponse, Local};
 use crate::api::RunStatus;
 use crate::service::Clock;
 
-/// More than one chunk, so that a body has several.
+/// Content larger than one chunk, so that a response body has several.
 fn content() -> Vec<u8> {
     (0..700_001u32).map(|i| (i * 31 % 251) as u8).collect()
 }
 
 async fn with_file() -> (Local, Clock, Value) {
-    let folder = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().unwrap();
     let id = Uuid::new_v4().to_string();
-    plant(&folder.path().join("data"), &run_with_file(&id, RunStatus::Completed, &content()), &content());
+    plant(&dir.path().join("data"), &run_with_file(&id, RunStatus::Completed, &content()), &content());
     let clock = Clock::default();
-    let local = Local::start_in(folder, |config| config.clock = clock.clone()).await;
+    let local = Local::start_in(dir, |config| config.clock = clock.clone()).await;
     let link = local.links(&id, "csv").await.remove(0);
     (local, clock, link)
 }
@@ -39,7 +39,7 @@ fn header<'a>(response: &'a Response, name: &str) -> &'a str {
 }
 
 #[tokio::test]
-async fn a_link_tells_what_it_points_to() {
+async fn a_link_describes_its_file() {
     let (local, _, link) = with_file().await;
     assert_eq!(link["filename"], "block_1_webhook.csv");
     assert_eq!(link["file_size"], 700_001);
@@ -57,7 +57,7 @@ async fn a_link_tells_what_it_points_to() {
     assert_eq!(header(&response, "accept-ranges"), "bytes");
     assert_eq!(header(&response, "etag"), "\"tag-1\"");
     assert_eq!(response.bytes().await.unwrap(), content());
-    // The key may come along, right or wrong.
+    // An API key in the request is ignored, valid or not.
     assert_eq!(fetch(&local, url, &[("x-api-key", "any")]).await.status(), 200);
 }
 
@@ -66,8 +66,8 @@ async fn links_use_the_host_that_the_client_used() {
     let (local, _, link) = with_file().await;
     let run = link["download_url"].as_str().unwrap().split('/').nth(5).unwrap().to_owned();
     let path = format!("/workflows/runs/{run}/results/download-links");
-    let answer = local.request(Method::GET, &path).header("host", "forwarded.test:8080").send().await.unwrap();
-    let url = Answer::read(answer).await.ok()[0]["download_url"].as_str().unwrap().to_owned();
+    let response = local.request(Method::GET, &path).header("host", "forwarded.test:8080").send().await.unwrap();
+    let url = JsonResponse::read(response).await.ok()[0]["download_url"].as_str().unwrap().to_owned();
     assert!(url.starts_with("http://forwarded.test:8080/storage/files/"), "{url}");
 }
 
@@ -75,27 +75,27 @@ async fn links_use_the_host_that_the_client_used() {
 async fn a_link_is_valid_for_its_file_and_time() {
     let (local, clock, link) = with_file().await;
     let url = link["download_url"].as_str().unwrap().to_owned();
-    let refused = |response: Response| async { Answer::read(response).await.refused(403) };
+    let rejected = |response: Response| async { JsonResponse::read(response).await.rejected(403) };
     let unsigned = url.split('?').next().unwrap();
-    assert!(refused(fetch(&local, unsigned, &[]).await).await.contains("signature"));
+    assert!(rejected(fetch(&local, unsigned, &[]).await).await.contains("signature"));
     let later = url.replace("expires=", "expires=1");
-    assert!(refused(fetch(&local, &later, &[]).await).await.contains("signature"));
+    assert!(rejected(fetch(&local, &later, &[]).await).await.contains("signature"));
     let other = url.replace("block_1_webhook.csv", "block_2_webhook.csv.partial");
-    assert!(refused(fetch(&local, &other, &[]).await).await.contains("signature"));
+    assert!(rejected(fetch(&local, &other, &[]).await).await.contains("signature"));
     let head = local.client.head(&url).send().await.unwrap();
     assert_eq!(head.status(), 403);
 
     clock.advance(Duration::from_secs(890));
     assert_eq!(fetch(&local, &url, &[]).await.status(), 200);
     clock.advance(Duration::from_secs(10));
-    assert!(refused(fetch(&local, &url, &[]).await).await.contains("expired"));
+    assert!(rejected(fetch(&local, &url, &[]).await).await.contains("expired"));
     let run = url.split('/').nth(5).unwrap();
     let fresh = local.links(run, "csv").await.remove(0);
     assert_eq!(fetch(&local, fresh["download_url"].as_str().unwrap(), &[]).await.status(), 200);
 }
 
 #[tokio::test]
-async fn parts_of_a_file_are_served() {
+async fn byte_ranges_of_a_file_are_served() {
     let (local, _, link) = with_file().await;
     let url = link["download_url"].as_str().unwrap();
     let content = content();
@@ -129,9 +129,9 @@ async fn formats_are_checked_and_absent_ones_are_empty() {
     assert!(local.links(&run, "ndjson").await.is_empty());
     assert!(local.links(&run, "json").await.is_empty());
     let path = format!("/workflows/runs/{run}/results/download-links?format=xlsx");
-    assert!(local.get(&path).await.refused(400).contains("xlsx"));
+    assert!(local.get(&path).await.rejected(400).contains("xlsx"));
     let unknown = Uuid::new_v4();
     let path = format!("/workflows/runs/{unknown}/results/download-links");
-    assert_eq!(local.get(&path).await.refused(404), "Run not found");
-    assert!(local.get("/workflows/runs/x/results/download-links").await.refused(422).contains("path.run_id"));
+    assert_eq!(local.get(&path).await.rejected(404), "Run not found");
+    assert!(local.get("/workflows/runs/x/results/download-links").await.rejected(422).contains("path.run_id"));
 }

@@ -1,4 +1,5 @@
-//! The service over HTTP, in this process: a file per theme.
+//! Tests of the whole service over HTTP within this process, a file per theme. They drive it only through its API, its
+//! configuration and its data directory.
 
 mod blocks;
 mod bulk;
@@ -7,10 +8,10 @@ mod deliver;
 mod errors;
 mod faults;
 mod files;
-mod keeping;
 mod limits;
 mod page;
 mod restart;
+mod retention;
 mod runs;
 mod tables;
 mod uploads;
@@ -23,38 +24,38 @@ use serde_json::{Value, json};
 
 use super::{Config, Service};
 
-/// A service over a folder of its own, and a client with a key.
+/// A service with its own data directory, and a client that sends a key.
 struct Local {
     service: Service,
     client: reqwest::Client,
-    folder: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
-/// An answer: status and JSON.
+/// A response: its status and its JSON body, null if empty.
 #[derive(Debug)]
-struct Answer {
+struct JsonResponse {
     status: StatusCode,
     body: Value,
 }
 
-impl Answer {
+impl JsonResponse {
     async fn read(response: Response) -> Self {
         let status = response.status();
         let text = response.text().await.unwrap();
-        let body = if text.is_empty() { Value::Null } else { serde_json::from_str(&text).expect("answers are JSON") };
-        Answer { status, body }
+        let body = if text.is_empty() { Value::Null } else { serde_json::from_str(&text).expect("responses are JSON") };
+        JsonResponse { status, body }
     }
 
-    /// The body of a 200.
+    /// Asserts a 200 and returns the body.
     #[track_caller]
     fn ok(self) -> Value {
         assert_eq!(self.status, 200, "{}", self.body);
         self.body
     }
 
-    /// The text of an error with this status.
+    /// Asserts an error with this status and returns its message.
     #[track_caller]
-    fn refused(self, status: u16) -> String {
+    fn rejected(self, status: u16) -> String {
         assert_eq!(self.status, status, "{}", self.body);
         crate::api::error_text(&self.body.to_string())
     }
@@ -69,53 +70,53 @@ impl Local {
         Self::start_in(tempfile::tempdir().unwrap(), change).await
     }
 
-    async fn start_in(folder: tempfile::TempDir, change: impl FnOnce(&mut Config)) -> Self {
-        let mut config = Config::new(folder.path().join("data"));
-        // Tests ask often; the limit has tests of its own.
+    async fn start_in(dir: tempfile::TempDir, change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config::new(dir.path().join("data"));
+        // Most tests send more requests than the limit allows; it has its own tests.
         config.rate_limit = 0;
         change(&mut config);
         let service = Service::start(config).await.unwrap();
-        Local { service, client: reqwest::Client::new(), folder }
+        Local { service, client: reqwest::Client::new(), dir }
     }
 
-    /// Stops it well and leaves its folder.
+    /// Stops the service gracefully and returns its directory.
     async fn stop(self) -> tempfile::TempDir {
         self.service.stop().await;
-        self.folder
+        self.dir
     }
 
-    fn data(&self) -> std::path::PathBuf {
-        self.folder.path().join("data")
+    fn data_dir(&self) -> std::path::PathBuf {
+        self.dir.path().join("data")
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("{}{path}", self.service.base_url())).header("x-api-key", "k-test")
     }
 
-    async fn get(&self, path: &str) -> Answer {
-        Answer::read(self.request(Method::GET, path).send().await.unwrap()).await
+    async fn get(&self, path: &str) -> JsonResponse {
+        JsonResponse::read(self.request(Method::GET, path).send().await.unwrap()).await
     }
 
-    async fn post(&self, path: &str, body: Value) -> Answer {
+    async fn post(&self, path: &str, body: Value) -> JsonResponse {
         let request = self.request(Method::POST, path);
         let request = if body.is_null() { request } else { request.json(&body) };
-        Answer::read(request.send().await.unwrap()).await
+        JsonResponse::read(request.send().await.unwrap()).await
     }
 
     async fn upload(&self, name: &str, content: &str) -> String {
         let part = reqwest::multipart::Part::text(content.to_owned()).file_name(name.to_owned());
         let form = reqwest::multipart::Form::new().part("file", part);
         let response = self.request(Method::POST, "/storage/csv/upload").multipart(form).send().await.unwrap();
-        Answer::read(response).await.ok()["handle_id"].as_str().unwrap().to_owned()
+        JsonResponse::read(response).await.ok()["handle_id"].as_str().unwrap().to_owned()
     }
 
-    /// A workflow of blocks one after the other: name and specs of each.
+    /// Creates a workflow whose blocks, each with name and specs, form a chain, and returns its id.
     async fn chain(&self, blocks: &[(&str, Value)]) -> String {
         let workflow = self.post("/workflows/create_workflow", create(blocks)).await.ok();
         workflow["id"].as_str().unwrap().to_owned()
     }
 
-    /// Starts a run; `query` goes on after the workflow's id.
+    /// Starts a run and returns its id; `query` is appended to the query parameters.
     async fn run(&self, workflow: &str, query: &str, body: Value) -> String {
         let started = self.post(&format!("/workflows/run?workflow_id={workflow}{query}"), body).await.ok();
         assert_eq!(started["status"], "queued");
@@ -127,7 +128,7 @@ impl Local {
         self.get(&format!("/workflows/runs/{run}/live_status")).await.ok()
     }
 
-    /// Waits for the end of a run.
+    /// Waits for the end of a run and returns its last `live_status`.
     async fn ended(&self, run: &str) -> Value {
         for _ in 0..3000 {
             let status = self.status(run).await;
@@ -140,7 +141,7 @@ impl Local {
         panic!("run {run} does not end");
     }
 
-    /// Waits for a run that is expected to complete.
+    /// Waits for the end of a run and asserts that it completed.
     async fn completed(&self, run: &str) -> Value {
         let status = self.ended(run).await;
         assert_eq!(status["overall_status"], "completed", "{status:#}");
@@ -152,14 +153,14 @@ impl Local {
         self.get(&path).await.ok().as_array().unwrap().clone()
     }
 
-    /// The text that a link points to, fetched without the key.
+    /// Downloads the file of a link, without the key.
     async fn fetch(&self, link: &Value) -> String {
         let response = self.client.get(link["download_url"].as_str().unwrap()).send().await.unwrap();
         assert_eq!(response.status(), 200);
         response.text().await.unwrap()
     }
 
-    /// The rows of the last block's NDJSON.
+    /// Downloads and parses the rows of the last block's NDJSON file.
     async fn rows(&self, run: &str) -> Vec<Value> {
         let links = self.links(run, "ndjson").await;
         let text = self.fetch(links.last().expect("a run has results")).await;
@@ -167,7 +168,7 @@ impl Local {
     }
 }
 
-/// The body that creates a workflow of blocks one after the other.
+/// Builds the body of `create_workflow` for a chain of blocks.
 fn create(blocks: &[(&str, Value)]) -> Value {
     let ids: Vec<String> = (1..=blocks.len()).map(|n| format!("b{n}")).collect();
     json!({

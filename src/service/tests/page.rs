@@ -1,4 +1,4 @@
-//! The page for people, over plain HTTP.
+//! The HTML page, over plain HTTP: its content, escaping and access control.
 
 use reqwest::{Method, Response};
 use serde_json::json;
@@ -49,7 +49,7 @@ async fn runs_their_graph_and_their_results_are_shown() {
 }
 
 #[tokio::test]
-async fn what_comes_from_outside_is_text() {
+async fn names_from_outside_are_escaped() {
     let local = Local::start().await;
     let marked = "<script>alert(1)</script>\"'><img src=x>";
     let mut body = super::create(&[("webhook", json!({})), ("deduplicate", json!({ "columns": [marked] }))]);
@@ -74,7 +74,7 @@ async fn what_comes_from_outside_is_text() {
 }
 
 #[tokio::test]
-async fn without_a_key_the_page_is_for_this_machine() {
+async fn without_a_key_the_page_rejects_foreign_host_names() {
     let local = Local::start().await;
     let request = local.client.get(local.service.base_url()).header("host", "rebound.test:8064");
     let response = request.send().await.unwrap();
@@ -104,11 +104,12 @@ async fn with_a_key_the_page_asks_for_it() {
     assert_eq!(shown.status(), 200);
     let shown = local.client.get(&base).header("cookie", format!("{cookie}0")).send().await.unwrap();
     assert_eq!(shown.status(), 401);
-    // Not a way into the API.
-    let answer = local.client.request(Method::GET, format!("{base}/workflows")).header("cookie", &cookie).send().await;
-    assert_eq!(answer.unwrap().status(), 401);
+    // The session cookie of the page does not authorize API requests.
+    let response =
+        local.client.request(Method::GET, format!("{base}/workflows")).header("cookie", &cookie).send().await;
+    assert_eq!(response.unwrap().status(), 401);
     for _ in 0..30 {
         login("wrong").await.unwrap();
     }
-    assert_eq!(login("right").await.unwrap().status(), 401, "guessing is slow");
+    assert_eq!(login("right").await.unwrap().status(), 401, "login attempts are limited");
 }

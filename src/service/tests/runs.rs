@@ -1,39 +1,39 @@
-//! Runs: what starts one and what does not, lists, cancels.
+//! Runs: starts and their errors, idempotency, lists, cancels.
 
 use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Answer, Local, create};
+use super::{JsonResponse, Local, create};
 
 fn csv_blocks() -> Vec<(&'static str, Value)> {
     vec![("read_csv", json!({})), ("deduplicate", json!({}))]
 }
 
 #[tokio::test]
-async fn a_source_gets_the_input_that_fits_it() {
+async fn the_input_must_fit_the_source_block() {
     let local = Local::start().await;
     let csv = local.chain(&csv_blocks()).await;
     let path = format!("/workflows/run?workflow_id={csv}");
-    let text = local.post(&path, json!({ "webhook_payload": [{ "a": 1 }] })).await.refused(400);
+    let text = local.post(&path, json!({ "webhook_payload": [{ "a": 1 }] })).await.rejected(400);
     assert!(text.contains("this one starts with read_csv"), "{text}");
-    assert!(local.post(&path, Value::Null).await.refused(400).contains("resource_handle_id"));
+    assert!(local.post(&path, Value::Null).await.rejected(400).contains("resource_handle_id"));
     let unknown = json!({ "specs_override": { "resource_handle_id": "nope" } });
-    assert!(local.post(&path, unknown).await.refused(400).contains("no upload has the handle 'nope'"));
+    assert!(local.post(&path, unknown).await.rejected(400).contains("no upload has the handle 'nope'"));
     let wrong = json!({ "specs_override": { "resource_handle_id": 5 } });
-    assert!(local.post(&path, wrong).await.refused(422).contains("block 1 (read_csv)"));
+    assert!(local.post(&path, wrong).await.rejected(422).contains("block 1 (read_csv)"));
 
     let specs = json!({ "input_schema": { "email": "string", "age": { "type": "int", "required": false } } });
     let webhook = local.chain(&[("webhook", specs)]).await;
     let path = format!("/workflows/run?workflow_id={webhook}");
-    assert!(local.post(&path, Value::Null).await.refused(400).contains("webhook_payload"));
-    let text = local.post(&path, json!({ "webhook_payload": [{ "email": "x" }, { "age": 3 }] })).await.refused(400);
+    assert!(local.post(&path, Value::Null).await.rejected(400).contains("webhook_payload"));
+    let text = local.post(&path, json!({ "webhook_payload": [{ "email": "x" }, { "age": 3 }] })).await.rejected(400);
     assert_eq!(text, "webhook_payload row 2 lacks the required column 'email'");
-    assert!(local.post(&path, json!({ "webhook_payload": "x" })).await.refused(422).contains("webhook_payload"));
-    let text = local.post("/workflows/run", json!({})).await.refused(422);
+    assert!(local.post(&path, json!({ "webhook_payload": "x" })).await.rejected(422).contains("webhook_payload"));
+    let text = local.post("/workflows/run", json!({})).await.rejected(422);
     assert!(text.contains("query.workflow_id"));
     let path = format!("/workflows/run?workflow_id={}", Uuid::new_v4());
-    assert_eq!(local.post(&path, json!({})).await.refused(404), "Workflow not found");
+    assert_eq!(local.post(&path, json!({})).await.rejected(404), "Workflow not found");
 }
 
 #[tokio::test]
@@ -41,9 +41,9 @@ async fn formats_and_flags_are_checked() {
     let local = Local::start().await;
     let workflow = local.chain(&[("webhook", json!({ "webhook_input": "[]" }))]).await;
     let path = |query: &str| format!("/workflows/run?workflow_id={workflow}&{query}");
-    let text = local.post(&path("result_formats=csv&result_formats=xml"), Value::Null).await.refused(400);
+    let text = local.post(&path("result_formats=csv&result_formats=xml"), Value::Null).await.rejected(400);
     assert!(text.contains("'xml'"));
-    assert!(local.post(&path("save_json=perhaps"), Value::Null).await.refused(422).contains("query.save_json"));
+    assert!(local.post(&path("save_json=perhaps"), Value::Null).await.rejected(422).contains("query.save_json"));
     local.post(&path("result_formats=csv&result_formats=ndjson&save_json=true"), Value::Null).await.ok();
 }
 
@@ -57,7 +57,7 @@ async fn an_idempotency_key_starts_one_run() {
             .request(Method::POST, &format!("/workflows/run?workflow_id={workflow}"))
             .header("idempotency-key", key)
             .json(&body);
-        async { Answer::read(request.send().await.unwrap()).await.ok() }
+        async { JsonResponse::read(request.send().await.unwrap()).await.ok() }
     };
     let first = start("k1", &workflow, json!({ "webhook_payload": [{ "a": 1 }] })).await;
     assert_eq!(first["already_started"], Value::Null);
@@ -70,11 +70,11 @@ async fn an_idempotency_key_starts_one_run() {
     let second = local.chain(&[("webhook", json!({}))]).await;
     assert_ne!(start("k1", &second, json!({ "webhook_payload": [] })).await["job_id"], first["job_id"]);
 
-    // Starts at the same time: one run.
+    // Concurrent starts with one key start one run.
     let starts = (0..8).map(|_| start("k3", &workflow, json!({ "webhook_payload": [] })));
     let started = futures::future::join_all(starts).await;
-    assert!(started.iter().all(|answer| answer["job_id"] == started[0]["job_id"]));
-    assert_eq!(started.iter().filter(|answer| answer["already_started"].is_null()).count(), 1);
+    assert!(started.iter().all(|response| response["job_id"] == started[0]["job_id"]));
+    assert_eq!(started.iter().filter(|response| response["already_started"].is_null()).count(), 1);
     assert_eq!(local.get("/workflows/runs").await.ok().as_array().map(Vec::len), Some(4));
 }
 
@@ -117,10 +117,10 @@ async fn lists_filter_by_state_and_workflow() {
             "type": "less_than_equal", "input": "900", "ctx": { "le": 500 }
         }] })
     );
-    assert!(local.get("/workflows/runs?limit=0").await.refused(422).contains("greater"));
-    assert!(local.get("/workflows/runs?limit=x").await.refused(422).contains("integer"));
+    assert!(local.get("/workflows/runs?limit=0").await.rejected(422).contains("greater"));
+    assert!(local.get("/workflows/runs?limit=x").await.rejected(422).contains("integer"));
     let path = format!("/workflows/runs?workflow_id={}", Uuid::new_v4());
-    assert_eq!(local.get(&path).await.refused(404), "Workflow not found");
+    assert_eq!(local.get(&path).await.rejected(404), "Workflow not found");
     drop(permit);
 }
 
@@ -138,9 +138,9 @@ async fn a_waiting_run_is_cancelled_at_once() {
     assert_eq!(queued["blocks"][1]["previous_block_ids"], json!([queued["blocks"][0]["block_id"]]));
     assert_eq!(queued["blocks"][1]["metrics"]["processed_count"], Value::Null);
 
-    let answer = local.post("/workflows/cancel", json!({ "job_id": first })).await.ok();
-    assert_eq!(answer, json!({ "job_id": first, "status": "canceled" }));
-    // The query wins over the body.
+    let response = local.post("/workflows/cancel", json!({ "job_id": first })).await.ok();
+    assert_eq!(response, json!({ "job_id": first, "status": "canceled" }));
+    // The query overrides the body.
     let path = format!("/workflows/cancel?job_id={second}");
     assert_eq!(local.post(&path, json!({ "job_id": first })).await.ok()["job_id"], json!(second));
     for run in [&first, &second] {
@@ -150,15 +150,15 @@ async fn a_waiting_run_is_cancelled_at_once() {
     }
     assert_eq!(local.post(&path, Value::Null).await.ok()["status"], "canceled");
     assert_eq!(local.get("/workflows/runs?status=cancelled").await.ok().as_array().map(Vec::len), Some(2));
-    assert!(local.post("/workflows/cancel", Value::Null).await.refused(400).contains("job_id"));
+    assert!(local.post("/workflows/cancel", Value::Null).await.rejected(400).contains("job_id"));
     let unknown = json!({ "job_id": Uuid::new_v4().to_string() });
-    assert_eq!(local.post("/workflows/cancel", unknown).await.refused(404), "Run not found");
+    assert_eq!(local.post("/workflows/cancel", unknown).await.rejected(404), "Run not found");
     drop(permit);
     assert_eq!(local.status(&first).await["overall_status"], "cancelled");
 }
 
 #[tokio::test]
-async fn only_so_many_runs_wait() {
+async fn the_number_of_queued_runs_is_limited() {
     let local = Local::start_with(|config| {
         config.max_runs = 1;
         config.max_waiting_runs = 1;
@@ -170,16 +170,16 @@ async fn only_so_many_runs_wait() {
         local.run(&workflow, "", json!({ "webhook_payload": [] })).await;
     }
     let path = format!("/workflows/run?workflow_id={workflow}");
-    let text = local.post(&path, json!({ "webhook_payload": [] })).await.refused(429);
+    let text = local.post(&path, json!({ "webhook_payload": [] })).await.rejected(429);
     assert!(text.contains("too many runs"));
 }
 
 #[tokio::test]
-async fn runs_that_are_not_there_are_told_apart() {
+async fn unknown_and_malformed_run_ids_get_different_errors() {
     let local = Local::start().await;
     let path = format!("/workflows/runs/{}/live_status", Uuid::new_v4());
-    assert_eq!(local.get(&path).await.refused(404), "Run not found");
-    assert!(local.get("/workflows/runs/run_1/live_status").await.refused(422).contains("path.run_id"));
+    assert_eq!(local.get(&path).await.rejected(404), "Run not found");
+    assert!(local.get("/workflows/runs/run_1/live_status").await.rejected(422).contains("path.run_id"));
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Blocks that make other rows of the rows they get, and tables that stay between runs.
+//! Blocks that change the number or kind of rows, notebooks, and HTTP endpoints as providers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,7 +25,7 @@ fn companies() -> Value {
     ] })
 }
 
-/// Runs the blocks and gives the last one's rows and status.
+/// Runs the blocks and returns the rows and the status of the last one.
 async fn run(local: &Local, blocks: &[(&str, Value)], body: Value) -> (Vec<Value>, Value) {
     let workflow = local.chain(blocks).await;
     let run = local.run(&workflow, "&result_formats=ndjson", body).await;
@@ -35,7 +35,7 @@ async fn run(local: &Local, blocks: &[(&str, Value)], body: Value) -> (Vec<Value
 }
 
 #[tokio::test]
-async fn companies_and_their_people_turn_into_each_other() {
+async fn companies_and_leads_are_converted_into_each_other() {
     let local = Local::start().await;
     let webhook = ("webhook", json!({ "dataframe_type": "COMPANY" }));
     let to_leads = ("company_to_leads", json!({}));
@@ -77,7 +77,7 @@ async fn companies_and_their_people_turn_into_each_other() {
 }
 
 #[tokio::test]
-async fn groups_have_figures_also_beyond_memory() {
+async fn groups_have_aggregates_also_when_they_spill() {
     for max_step_bytes in [None, Some(0)] {
         let local = Local::start_with(|config| config.limits.max_step_bytes = max_step_bytes).await;
         let rows: Vec<Value> = (0..3000).map(|i| json!({ "k": i % 700, "n": i, "t": format!("x{}", i % 3) })).collect();
@@ -95,22 +95,22 @@ async fn groups_have_figures_also_beyond_memory() {
         assert_eq!(found.len(), 700);
         let first = json!({ "k": 0, "count": 5, "n_sum": 7000, "average": 1400.0, "t_max": "x2" });
         assert_eq!(found[0], first);
-        assert!(found.iter().enumerate().all(|(i, row)| row["k"] == i), "in the order of first sight");
+        assert!(found.iter().enumerate().all(|(i, row)| row["k"] == i), "in the order of their first rows");
         assert_eq!(status["processed_count"], 700);
-        let left: Vec<_> = std::fs::read_dir(local.data().join("tmp")).unwrap().collect();
+        let left: Vec<_> = std::fs::read_dir(local.data_dir().join("tmp")).unwrap().collect();
         assert!(left.is_empty(), "{left:?}");
     }
 }
 
 #[tokio::test]
-async fn notebooks_stay_between_runs() {
+async fn notebooks_persist_between_runs() {
     let local = Local::start().await;
     let append = ("append_to_notebook", json!({ "notebook_id": "seen", "notebook_name": "Seen" }));
     let fresh = ("deduplicate_wrt_notebook", json!({ "notebook_id": "seen", "columns": ["id"] }));
     let blocks = [("webhook", json!({})), fresh, append];
     let rows = |ids: &[u32]| json!({ "webhook_payload": ids.iter().map(|id| json!({ "id": id, "n": id * 2 })).collect::<Vec<_>>() });
     let (found, status) = run(&local, &blocks, rows(&[1, 2, 2])).await;
-    assert_eq!(found.len(), 3, "what is twice in the input is no matter of the notebook's");
+    assert_eq!(found.len(), 3, "duplicates within the input are kept");
     assert_eq!(status["current_step"], "appended to the notebook seen");
     let (found, _) = run(&local, &blocks, rows(&[2, 3])).await;
     assert_eq!(found, [json!({ "id": 3, "n": 6 })]);
@@ -120,27 +120,27 @@ async fn notebooks_stay_between_runs() {
     let ids = |rows: &[Value]| rows.iter().map(|row| row["id"].as_u64().unwrap()).collect::<Vec<_>>();
     assert_eq!(ids(&found), [1, 2, 2, 3]);
 
-    // A stop and a start change nothing.
-    let folder = local.stop().await;
-    let local = Local::start_in(folder, |_| {}).await;
+    // Notebooks persist over a restart.
+    let dir = local.stop().await;
+    let local = Local::start_in(dir, |_| {}).await;
     let (found, _) = run(&local, &read, Value::Null).await;
     assert_eq!(ids(&found), [1, 2, 2, 3]);
 
     let workflow = local.chain(&[("read_notebook", json!({ "notebook_id": "nope" }))]).await;
-    let text = local.post(&format!("/workflows/run?workflow_id={workflow}"), Value::Null).await.refused(400);
+    let text = local.post(&format!("/workflows/run?workflow_id={workflow}"), Value::Null).await.rejected(400);
     assert_eq!(text, "no notebook has the id 'nope'");
 
     let new = [("webhook", json!({})), ("append_to_notebook", json!({ "notebook_id": "__create_new__" }))];
     let (_, one) = run(&local, &new, rows(&[1])).await;
     let (_, two) = run(&local, &new, rows(&[1])).await;
-    assert_ne!(one["current_step"], two["current_step"], "each run makes one");
+    assert_ne!(one["current_step"], two["current_step"], "each run creates a notebook");
     let id = one["current_step"].as_str().unwrap().rsplit(' ').next().unwrap().to_owned();
     let (found, _) = run(&local, &[("read_notebook", json!({ "notebook_id": id }))], Value::Null).await;
     assert_eq!(ids(&found), [1]);
 }
 
 #[tokio::test]
-async fn transforms_are_the_command_lines() {
+async fn transform_data_has_the_steps_of_the_command_line() {
     let local = Local::start().await;
     let steps = json!({ "steps": [
         { "where": "score > 0.8 and hq.country = 'NO'" },
@@ -162,10 +162,10 @@ async fn transforms_are_the_command_lines() {
     assert!(text.contains("there is no column `nme`"), "{text}");
 }
 
-/// An endpoint that knows emails, but fails now and then and for one batch always.
+/// An endpoint that returns emails, fails the first request, and fails every request with the row 250.
 async fn endpoint() -> (String, Arc<AtomicUsize>) {
-    async fn answer(State(asked): State<Arc<AtomicUsize>>, Json(body): Json<Value>) -> (StatusCode, Json<Value>) {
-        let count = asked.fetch_add(1, Ordering::SeqCst);
+    async fn respond(State(requests): State<Arc<AtomicUsize>>, Json(body): Json<Value>) -> (StatusCode, Json<Value>) {
+        let count = requests.fetch_add(1, Ordering::SeqCst);
         let rows = body["rows"].as_array().unwrap();
         if count == 0 || rows.iter().any(|row| row["id"] == 250) {
             return (StatusCode::SERVICE_UNAVAILABLE, Json(Value::Null));
@@ -180,17 +180,17 @@ async fn endpoint() -> (String, Arc<AtomicUsize>) {
         });
         (StatusCode::OK, Json(json!({ "rows": known.collect::<Vec<_>>() })))
     }
-    let asked = Arc::new(AtomicUsize::new(0));
-    let app = Router::new().route("/emails", post(answer)).with_state(Arc::clone(&asked));
+    let requests = Arc::new(AtomicUsize::new(0));
+    let app = Router::new().route("/emails", post(respond)).with_state(Arc::clone(&requests));
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let url = format!("http://{}/emails", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, app).await });
-    (url, asked)
+    (url, requests)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endpoint_enriches_in_batches_and_may_fail() {
-    let (url, asked) = endpoint().await;
+    let (url, requests) = endpoint().await;
     let local = Local::start_with(|config| {
         let endpoint = |block: &str| EnrichEndpoint { block: block.to_owned(), url: url.parse().unwrap() };
         config.endpoints = vec![endpoint("find_email"), endpoint("search")];
@@ -211,7 +211,7 @@ async fn an_endpoint_enriches_in_batches_and_may_fail() {
     assert!(note.contains("it answers 503"), "{note}");
     assert_eq!(status["processed_count"], 350);
     // Four batches, one tried again, one five times; the first refusal may have been of that one.
-    assert!((8..=9).contains(&asked.load(Ordering::SeqCst)), "{asked:?}");
+    assert!((8..=9).contains(&requests.load(Ordering::SeqCst)), "{requests:?}");
 
     let search = ("search", json!({ "query": "fish", "max_results": 3 }));
     let (found, _) = run(&local, &[search], Value::Null).await;
@@ -219,24 +219,24 @@ async fn an_endpoint_enriches_in_batches_and_may_fail() {
     assert_eq!(found[2], json!({ "id": 2, "q": "fish" }));
 }
 
-/// An endpoint that answers for rows below a bound, and holds the others back until it is raised.
+/// An endpoint that responds to rows below a bound and delays the others until the bound is raised.
 async fn held_back() -> (EnrichEndpoint, tokio::sync::watch::Sender<u64>) {
-    async fn answer(State(bound): State<tokio::sync::watch::Receiver<u64>>, Json(body): Json<Value>) -> Json<Value> {
+    async fn respond(State(bound): State<tokio::sync::watch::Receiver<u64>>, Json(body): Json<Value>) -> Json<Value> {
         let rows = body["rows"].as_array().unwrap();
         let first = rows[0]["id"].as_u64().unwrap();
         let _ = bound.clone().wait_for(|bound| first < *bound).await;
         Json(json!({ "rows": rows }))
     }
     let (raise, bound) = tokio::sync::watch::channel(0);
-    let app = Router::new().route("/", post(answer)).with_state(bound);
+    let app = Router::new().route("/", post(respond)).with_state(bound);
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
     tokio::spawn(async move { axum::serve(listener, app).await });
     (EnrichEndpoint { block: "find_email".to_owned(), url }, raise)
 }
 
-/// Waits until the second block has taken so many rows.
-async fn taken(local: &Local, run: &str, rows: u64) -> Value {
+/// Waits until the second block has processed exactly `rows` rows.
+async fn processed(local: &Local, run: &str, rows: u64) -> Value {
     for _ in 0..3000 {
         let status = local.status(run).await;
         if status["blocks"][1]["processed_count"] == rows {
@@ -244,34 +244,34 @@ async fn taken(local: &Local, run: &str, rows: u64) -> Value {
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    panic!("{rows} rows are never taken");
+    panic!("{rows} rows are never processed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn counts_are_true_while_it_happens_and_others_go_on() {
+async fn counts_are_exact_during_a_run_and_other_runs_make_progress() {
     let (endpoint, raise) = held_back().await;
     let local = Local::start_with(|config| config.endpoints = vec![endpoint]).await;
     let rows: Vec<Value> = (0..250).map(|id| json!({ "id": id })).collect();
     let slow = local.chain(&[("webhook", json!({})), ("find_email", json!({}))]).await;
     let run = local.run(&slow, "", json!({ "webhook_payload": rows })).await;
     raise.send(100).unwrap();
-    let status = taken(&local, &run, 100).await;
+    let status = processed(&local, &run, 100).await;
     let block = &status["blocks"][1];
     assert_eq!((&block["status"], &block["total_count"]), (&json!("running"), &json!(250)));
     assert_eq!((&block["metrics"]["row_count"], &block["progress_percentage"]), (&json!(100), &json!(40.0)));
     assert_eq!((&status["current_block"], &status["completed_blocks"]), (&json!("find_email"), &json!(1)));
-    // Meanwhile another run comes to its end.
+    // Meanwhile another run completes.
     let quick = local.chain(&[("webhook", json!({})), ("deduplicate", json!({}))]).await;
     let other = local.run(&quick, "", json!({ "webhook_payload": [{ "id": 1 }] })).await;
     local.completed(&other).await;
     raise.send(200).unwrap();
-    taken(&local, &run, 200).await;
+    processed(&local, &run, 200).await;
     raise.send(1000).unwrap();
     assert_eq!(local.completed(&run).await["blocks"][1]["processed_count"], 250);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_under_way_may_end_when_the_service_does_or_begins_again() {
+async fn an_active_run_completes_within_the_grace_or_starts_over() {
     for grace in [0, 60] {
         let (endpoint, raise) = held_back().await;
         let local = Local::start_with(|config| {
@@ -283,7 +283,7 @@ async fn a_run_under_way_may_end_when_the_service_does_or_begins_again() {
         let rows: Vec<Value> = (0..150).map(|id| json!({ "id": id })).collect();
         let run = local.run(&workflow, "&result_formats=ndjson", json!({ "webhook_payload": rows })).await;
         raise.send(100).unwrap();
-        let before = taken(&local, &run, 100).await;
+        let before = processed(&local, &run, 100).await;
         let all = async move {
             tokio::time::sleep(Duration::from_millis(50)).await;
             raise.send(1000)
@@ -298,14 +298,14 @@ async fn a_run_under_way_may_end_when_the_service_does_or_begins_again() {
         };
         let local = Local::start_in(data, |config| config.endpoints = vec![endpoint]).await;
         let after = local.completed(&run).await;
-        assert_eq!(after["started_at"] == before["started_at"], grace > 0, "the one was begun anew, the other not");
+        assert_eq!(after["started_at"] == before["started_at"], grace > 0, "only a run without grace starts over");
         assert_eq!(local.rows(&run).await, rows);
         assert_eq!(local.get("/workflows/runs").await.ok().as_array().unwrap().len(), 1);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_appended_once_is_not_appended_again_after_a_stop() {
+async fn a_run_that_appended_to_a_notebook_does_not_start_over() {
     let (endpoint, raise) = held_back().await;
     let local = Local::start_with(|config| {
         config.endpoints = vec![endpoint];
@@ -332,9 +332,9 @@ async fn what_was_appended_once_is_not_appended_again_after_a_stop() {
 }
 
 #[tokio::test]
-async fn a_search_takes_a_file_or_finds_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("all.csv");
+async fn a_search_returns_the_rows_of_its_table_or_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("all.csv");
     std::fs::write(&path, "id,name\n1,a\n2,b\n3,c\n").unwrap();
     let blocks = [("search", json!({ "query": "x", "max_results": 2 })), ("deduplicate", json!({}))];
     let local = Local::start_with(|config| {
@@ -352,11 +352,11 @@ async fn a_search_takes_a_file_or_finds_nothing() {
 }
 
 #[tokio::test]
-async fn graphs_that_cannot_run_name_their_blocks() {
+async fn errors_of_graphs_name_the_blocks() {
     let local = Local::start().await;
     let mut body =
         create(&[("webhook", json!({})), ("company_to_leads", json!({})), ("company_enrichment", json!({}))]);
-    let text = local.post("/workflows/create_workflow", body.clone()).await.refused(422);
+    let text = local.post("/workflows/create_workflow", body.clone()).await.rejected(422);
     assert!(
         text.contains("block 3 (company_enrichment): takes COMPANY rows, but block 2 (company_to_leads)"),
         "{text}"
@@ -366,6 +366,6 @@ async fn graphs_that_cannot_run_name_their_blocks() {
         { "from_block_id": "b2", "to_block_id": "b3" },
         { "from_block_id": "b3", "to_block_id": "b2" }
     ]);
-    let text = local.post("/workflows/create_workflow", body).await.refused(422);
+    let text = local.post("/workflows/create_workflow", body).await.rejected(422);
     assert!(text.contains("the edges form a cycle through block 2 (company_to_leads)"), "{text}");
 }

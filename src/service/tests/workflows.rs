@@ -1,4 +1,4 @@
-//! Workflows: made, changed, listed, deleted.
+//! Workflows: create, update, list, delete.
 
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -13,7 +13,7 @@ fn webhook_and_filter() -> Value {
 }
 
 #[tokio::test]
-async fn a_workflow_is_made_and_read_again() {
+async fn a_created_workflow_is_returned_as_it_was() {
     let local = Local::start().await;
     let made = local.post("/workflows/create_workflow", webhook_and_filter()).await.ok();
     let id = made["id"].as_str().unwrap();
@@ -38,23 +38,23 @@ async fn a_workflow_is_made_and_read_again() {
 }
 
 #[tokio::test]
-async fn an_id_is_made_once() {
+async fn an_existing_id_is_rejected() {
     let local = Local::start().await;
     let id = Uuid::new_v4().to_string();
     let mut body = webhook_and_filter();
     body["id"] = json!(id);
     assert_eq!(local.post("/workflows/create_workflow", body.clone()).await.ok()["id"], json!(id));
-    let text = local.post("/workflows/create_workflow", body.clone()).await.refused(409);
-    assert_eq!(text, "a workflow with this id exists already");
+    let text = local.post("/workflows/create_workflow", body.clone()).await.rejected(409);
+    assert_eq!(text, "a workflow with this id already exists");
     body["id"] = json!("my own id");
     local.post("/workflows/create_workflow", body.clone()).await.ok();
     assert_eq!(local.get("/workflows/my%20own%20id").await.ok()["id"], "my own id");
     body["id"] = json!("runs");
-    assert!(local.post("/workflows/create_workflow", body).await.refused(422).contains("body.id"));
+    assert!(local.post("/workflows/create_workflow", body).await.rejected(422).contains("body.id"));
 }
 
 #[tokio::test]
-async fn updates_change_what_they_name_and_make_what_is_not_there() {
+async fn updates_change_given_fields_and_create_absent_workflows() {
     let local = Local::start().await;
     let made = local.post("/workflows/create_workflow", webhook_and_filter()).await.ok();
     let id = made["id"].as_str().unwrap();
@@ -69,30 +69,30 @@ async fn updates_change_what_they_name_and_make_what_is_not_there() {
     assert_eq!(local.post(&path, Value::Null).await.ok()["name"], "Other");
 
     let path = "/workflows/update_workflow?workflow_id=new-one";
-    assert!(local.post(path, json!({})).await.refused(422).contains("workflow_definition"));
+    assert!(local.post(path, json!({})).await.rejected(422).contains("workflow_definition"));
     let made = local.post(path, json!({ "workflow_definition": smaller })).await.ok();
     assert_eq!((&made["id"], &made["name"]), (&json!("new-one"), &json!("Untitled Workflow")));
-    assert!(local.post("/workflows/update_workflow", json!({})).await.refused(422).contains("query.workflow_id"));
+    assert!(local.post("/workflows/update_workflow", json!({})).await.rejected(422).contains("query.workflow_id"));
 }
 
 #[tokio::test]
-async fn a_deleted_workflow_is_gone() {
+async fn a_deleted_workflow_is_not_found() {
     let local = Local::start().await;
     let made = local.post("/workflows/create_workflow", webhook_and_filter()).await.ok();
     let id = made["id"].as_str().unwrap();
     let path = format!("/workflows/delete_workflow?workflow_id={id}");
     assert_eq!(local.post(&path, Value::Null).await.ok()["id"], made["id"]);
-    assert_eq!(local.post(&path, Value::Null).await.refused(404), "Workflow not found");
-    assert_eq!(local.get(&format!("/workflows/{id}")).await.refused(404), "Workflow not found");
-    assert!(local.get("/workflows/not-a-uuid").await.refused(422).contains("path.workflow_id"));
+    assert_eq!(local.post(&path, Value::Null).await.rejected(404), "Workflow not found");
+    assert_eq!(local.get(&format!("/workflows/{id}")).await.rejected(404), "Workflow not found");
+    assert!(local.get("/workflows/not-a-uuid").await.rejected(422).contains("path.workflow_id"));
 }
 
 #[tokio::test]
-async fn graphs_that_cannot_run_are_refused_by_block() {
+async fn invalid_graphs_are_rejected_with_the_block() {
     let local = Local::start().await;
     let refuse = |definition: Value| {
         let body = json!({ "workflow_name": "n", "workflow_description": "", "workflow_definition": definition });
-        async { local.post("/workflows/create_workflow", body).await.refused(422) }
+        async { local.post("/workflows/create_workflow", body).await.rejected(422) }
     };
     let text = refuse(json!({ "blocks": [], "edges": [] })).await;
     assert!(text.contains("at least one block"), "{text}");
@@ -112,10 +112,10 @@ async fn graphs_that_cannot_run_are_refused_by_block() {
     let mut bad = two(json!([{ "from_block_id": "b1", "to_block_id": "b2" }]));
     bad["blocks"][1]["specs"]["filters"][0]["operator"] = json!("like");
     let body = json!({ "workflow_name": "n", "workflow_description": "", "workflow_definition": bad });
-    let answer = local.post("/workflows/create_workflow", body).await;
+    let response = local.post("/workflows/create_workflow", body).await;
     assert_eq!(
-        answer.body["detail"][0]["loc"],
+        response.body["detail"][0]["loc"],
         json!(["body", "workflow_definition", "blocks", 1, "specs", "filters", 0, "operator"])
     );
-    assert!(answer.refused(422).contains("block 2 (filter): filters[0].operator must be one of equals, not_equals"));
+    assert!(response.rejected(422).contains("block 2 (filter): filters[0].operator must be one of equals, not_equals"));
 }

@@ -1,4 +1,4 @@
-//! Which runs stay, and state that is moved.
+//! Retention of runs, and export and import of state.
 
 use std::time::Duration;
 
@@ -19,12 +19,12 @@ async fn listed(local: &Local) -> Vec<String> {
     runs.as_array().unwrap().iter().map(|run| run["job_id"].as_str().unwrap().to_owned()).collect()
 }
 
-/// Waits until the folders of runs are these.
-async fn folders_are(local: &Local, mut expected: Vec<String>) {
+/// Waits until the directories of runs are exactly these.
+async fn run_directories_are(local: &Local, mut expected: Vec<String>) {
     expected.sort();
     let mut found = Vec::new();
     for _ in 0..1000 {
-        let names = std::fs::read_dir(local.data().join("runs")).unwrap();
+        let names = std::fs::read_dir(local.data_dir().join("runs")).unwrap();
         found = names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         found.sort();
         if found == expected {
@@ -36,20 +36,20 @@ async fn folders_are(local: &Local, mut expected: Vec<String>) {
 }
 
 #[tokio::test]
-async fn the_newest_runs_stay() {
+async fn the_newest_runs_are_retained() {
     let local = Local::start_with(|config| config.retain = Some(Retain::Last(2))).await;
     let workflow = local.chain(&[("webhook", json!({}))]).await;
     let mut runs = Vec::new();
     for n in 0..4 {
         runs.push(run(&local, &workflow, n).await);
     }
-    folders_are(&local, runs[2..].to_vec()).await;
+    run_directories_are(&local, runs[2..].to_vec()).await;
     assert_eq!(listed(&local).await, [runs[3].clone(), runs[2].clone()]);
-    local.get(&format!("/workflows/runs/{}/live_status", runs[0])).await.refused(404);
+    local.get(&format!("/workflows/runs/{}/live_status", runs[0])).await.rejected(404);
 }
 
 #[tokio::test]
-async fn runs_go_when_they_are_old() {
+async fn runs_are_deleted_by_age() {
     let clock = Clock::default();
     let shared = clock.clone();
     let local = Local::start_with(move |config| {
@@ -64,12 +64,12 @@ async fn runs_go_when_they_are_old() {
     assert_eq!(listed(&local).await, [middle.clone(), old]);
     clock.advance(Duration::from_secs(1000));
     let new = run(&local, &workflow, 3).await;
-    folders_are(&local, vec![middle.clone(), new.clone()]).await;
+    run_directories_are(&local, vec![middle.clone(), new.clone()]).await;
     assert_eq!(listed(&local).await, [new, middle]);
 }
 
 #[tokio::test]
-async fn state_moves_whole_and_twice_is_once() {
+async fn an_export_is_imported_once() {
     let local = Local::start().await;
     let notebook = json!({ "notebook_id": "book" });
     let workflow = local.chain(&[("webhook", json!({})), ("append_to_notebook", notebook.clone())]).await;
@@ -77,18 +77,18 @@ async fn state_moves_whole_and_twice_is_once() {
     let second = run(&local, &workflow, 2).await;
     let handle = local.upload("a.csv", "n\n3\n").await;
     let before = listed(&local).await;
-    let archive = local.folder.path().join("state.tar");
-    let there = export(&local.data(), &archive);
-    assert!(matches!(there, Err(MoveError::Store(_))), "a service has it");
-    let folder = local.stop().await;
-    let moved = export(&folder.path().join("data"), &archive).unwrap();
-    assert_eq!((moved.workflows, moved.runs, moved.uploads, moved.notebooks), (1, 2, 1, 1));
+    let archive = local.dir.path().join("state.tar");
+    let locked = export(&local.data_dir(), &archive);
+    assert!(matches!(locked, Err(MoveError::Store(_))), "a running service locks the directory");
+    let dir = local.stop().await;
+    let exported = export(&dir.path().join("data"), &archive).unwrap();
+    assert_eq!((exported.workflows, exported.runs, exported.uploads, exported.notebooks), (1, 2, 1, 1));
 
     let elsewhere = tempfile::tempdir().unwrap();
     let data = elsewhere.path().join("data");
-    assert_eq!(import(&data, &archive).unwrap(), moved);
+    assert_eq!(import(&data, &archive).unwrap(), exported);
     let again = import(&data, &archive).unwrap();
-    assert_eq!((again.runs, again.there_before), (0, 5));
+    assert_eq!((again.runs, again.already_present), (0, 5));
     let local = Local::start_in(elsewhere, |_| {}).await;
     assert_eq!(listed(&local).await, before);
     assert_eq!(local.rows(&first).await, [json!({ "n": 1 })]);
@@ -104,9 +104,9 @@ async fn state_moves_whole_and_twice_is_once() {
 }
 
 #[test]
-fn a_broken_archive_brings_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let (from, archive) = (folder.path().join("from"), folder.path().join("state.tar"));
+fn a_damaged_archive_is_rejected() {
+    let dir = tempfile::tempdir().unwrap();
+    let (from, archive) = (dir.path().join("from"), dir.path().join("state.tar"));
     std::fs::create_dir(&from).unwrap();
     export(&from, &archive).unwrap();
     let bytes = std::fs::read(&archive).unwrap();
@@ -116,9 +116,9 @@ fn a_broken_archive_brings_nothing() {
         ("other", b"PK\x03\x04 not a tar at all".as_slice()),
         ("empty", b"".as_slice()),
     ] {
-        let path = folder.path().join(name);
+        let path = dir.path().join(name);
         std::fs::write(&path, bytes).unwrap();
-        let error = import(&folder.path().join("to"), &path).unwrap_err();
+        let error = import(&dir.path().join("to"), &path).unwrap_err();
         assert!(matches!(error, MoveError::NotOurs { .. }), "{name}: {error}");
     }
 }
