@@ -63,7 +63,7 @@ impl SheetCounts {
 /// Writes the columns of batches as CSV. A worker keeps one.
 pub struct CsvEncoder {
     options: CsvOptions,
-    /// The delimiter may stand in numbers and words, so that these too are looked through.
+    /// The delimiter may be in numbers, words and times, so that these too are searched for it.
     delimiter_in_words: bool,
     /// Cells are looked at as a whole before they are written.
     careful: bool,
@@ -106,8 +106,8 @@ impl<'a> Cells<'a> {
 impl CsvEncoder {
     /// An encoder. The delimiter is an ASCII byte other than NUL, quote, CR and LF.
     pub fn new(options: CsvOptions) -> Self {
-        let delimiter_in_words =
-            matches!(options.delimiter, b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'+' | b'-' | b'.');
+        // The usual ones are in no number, word, date or time; of others it is not assumed.
+        let delimiter_in_words = !matches!(options.delimiter, b',' | b';' | b'\t' | b'|');
         let careful = options.excel || options.null != NullText::EMPTY;
         CsvEncoder {
             options,

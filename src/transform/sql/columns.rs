@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Date32Type, Float64Type, TimestampMicrosecondType, TimestampMillisecondType};
 use arrow_array::{Array, ArrayRef, NullArray, RecordBatch, RecordBatchOptions};
 use arrow_schema::{ArrowError, DataType, SchemaRef, TimeUnit};
-use datafusion::arrow::compute::cast;
+use datafusion::arrow::compute::{CastOptions, cast_with_options};
 
-use super::error::SqlError;
+use super::error::{SqlError, without_values};
 use crate::column::{Batch, Field, Fixed, Schema, Type, Unit};
 
 /// How Parquet calls the elements of a list.
@@ -189,8 +191,55 @@ pub(super) fn to_batch(rows: &RecordBatch, schema: &Arc<Schema>) -> Result<Batch
         if *column.data_type() == carrier {
             return Ok(column.clone());
         }
-        cast(column, &carrier).map_err(|error| SqlError::new(format!("the column `{}`: {error}", field.name)))
+        let options = CastOptions { safe: false, ..CastOptions::default() };
+        cast_with_options(column, &carrier, &options)
+            .map_err(|error| SqlError::new(format!("the column `{}`: {}", field.name, without_values(&error))))
+    };
+    let carried = |(column, field): (&ArrayRef, &Field)| -> Result<ArrayRef, SqlError> {
+        let column = carried((column, field))?;
+        match unwritable(&column) {
+            None => Ok(column),
+            Some(what) => Err(SqlError::new(format!("the column `{}` of the answer has {what}", field.name))),
+        }
     };
     let columns = rows.columns().iter().zip(&schema.fields).map(carried).collect::<Result<_, _>>()?;
     Ok(Batch { schema: schema.clone(), columns, rows: rows.num_rows(), records: None })
+}
+
+/// Days and seconds from 1970 to the years 1 and 10000: the calendar that every output and reader has.
+const DAYS: std::ops::Range<i64> = -719_162..2_932_897;
+const DAY_SECONDS: i64 = 86_400;
+
+/// A value that outputs would write each in its own way, or not at all: an infinity, no number (NaN), a date outside the
+/// years 1 to 9999. `None` if there is none in `column`, which is carried as ours.
+fn unwritable(column: &dyn Array) -> Option<&'static str> {
+    const DATE: &str = "a date outside the years 1 to 9999";
+    let outside = |values: &mut dyn Iterator<Item = Option<i64>>, per_second: i64| {
+        let (first, end) = (DAYS.start * DAY_SECONDS * per_second, DAYS.end * DAY_SECONDS * per_second);
+        values.flatten().any(|value| !(first..end).contains(&value)).then_some(DATE)
+    };
+    match column.data_type() {
+        DataType::Float64 => {
+            let values = column.as_primitive::<Float64Type>();
+            let finite = values.iter().flatten().all(f64::is_finite);
+            (!finite)
+                .then_some("an infinity or NaN, which not every output can hold; exclude it, for instance by NULLIF")
+        }
+        DataType::Date32 => {
+            let values = column.as_primitive::<Date32Type>();
+            values.iter().flatten().any(|day| !DAYS.contains(&i64::from(day))).then_some(DATE)
+        }
+        DataType::Timestamp(TimeUnit::Millisecond, _) => {
+            outside(&mut column.as_primitive::<TimestampMillisecondType>().iter(), 1_000)
+        }
+        DataType::Timestamp(TimeUnit::Microsecond, _) => {
+            outside(&mut column.as_primitive::<TimestampMicrosecondType>().iter(), 1_000_000)
+        }
+        // 64 bits of nanoseconds reach from 1677 to 2262.
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => None,
+        DataType::Struct(_) => column.as_struct().columns().iter().find_map(|column| unwritable(column)),
+        DataType::List(_) => unwritable(column.as_list::<i32>().values()),
+        DataType::Map(_, _) => unwritable(column.as_map().values()),
+        _ => None,
+    }
 }

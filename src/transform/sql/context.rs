@@ -5,14 +5,23 @@ use std::sync::Arc;
 use datafusion::catalog::TableProvider;
 use datafusion::prelude::{SessionConfig, SessionContext};
 
+use super::checked::CheckedArithmetic;
 use super::error::SqlError;
+use super::sum::exact_sum;
 
 /// The table that is what comes out of the steps before.
 pub const RESULTS: &str = "results";
 
 /// A context for a query; no names of it are folded to lower case, so that columns are called as they are.
 pub(super) fn context(partitions: usize) -> SessionContext {
-    SessionContext::new_with_config(config(partitions))
+    with_exact_numbers(SessionContext::new_with_config(config(partitions)))
+}
+
+/// `context` with arithmetic and sums that fail where DataFusion's own wrap around.
+pub(super) fn with_exact_numbers(context: SessionContext) -> SessionContext {
+    context.register_udaf(exact_sum());
+    context.add_analyzer_rule(Arc::new(CheckedArithmetic));
+    context
 }
 
 pub(super) fn config(partitions: usize) -> SessionConfig {

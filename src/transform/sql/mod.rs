@@ -5,10 +5,12 @@
 //! sorts and groups that go to disk beyond their memory.
 
 mod by_rows;
+mod checked;
 mod columns;
 mod context;
 mod error;
 mod query;
+mod sum;
 mod table;
 mod whole;
 

@@ -13,7 +13,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::StreamExt;
 
 use super::columns::{schema_of, to_batch};
-use super::context::{config, register};
+use super::context::{config, register, with_exact_numbers};
 use super::error::SqlError;
 use super::query::Query;
 use super::table::TableFile;
@@ -49,10 +49,10 @@ impl Query {
         let row_bytes = tables.iter().map(|(_, table)| table.bytes() / table.rows().max(1)).max().unwrap_or(0);
         let runtime = runtime_env(resources)?;
         let context = |partitions| {
-            SessionContext::new_with_config_rt(
+            with_exact_numbers(SessionContext::new_with_config_rt(
                 with_batches(config(partitions), row_bytes, resources),
                 Arc::clone(&runtime),
-            )
+            ))
         };
         // All on one thread where rows keep the order that they came in.
         let (in_order, in_parts) = (context(1), context(resources.workers));
@@ -61,9 +61,10 @@ impl Query {
             register(&in_parts, &name, Arc::new(table))?;
         }
         let plan = self.plan(&in_order)?;
-        let (context, plan) = match regroups(&plan)? {
-            true => (in_parts.clone(), self.plan(&in_parts)?),
-            false => (in_order, plan),
+        let keeps_order = !regroups(&plan)?;
+        let (context, plan) = match keeps_order {
+            true => (in_order, plan),
+            false => (in_parts.clone(), self.plan(&in_parts)?),
         };
         let schema = Arc::new(schema_of(plan.schema().as_arrow(), &self.names(&plan))?);
         // A hash join holds all of one side, without a way to disk: only of what surely fits. A table that is joined with
@@ -75,7 +76,7 @@ impl Query {
         let (sender, batches) = bounded(2);
         let (columns, workers) = (schema.clone(), resources.workers);
         let work = move || {
-            let outcome = carry_out(&context, plan, workers, &columns, &sender);
+            let outcome = carry_out(&context, plan, keeps_order, workers, &columns, &sender);
             // Nobody may be listening any more.
             let _ = sender.send(outcome.map(|()| None));
         };
@@ -177,6 +178,7 @@ fn joins_of(plan: &LogicalPlan) -> Result<usize, SqlError> {
 fn carry_out(
     context: &SessionContext,
     plan: LogicalPlan,
+    keeps_order: bool,
     workers: usize,
     schema: &Arc<Schema>,
     sender: &Sender<Result<Option<Batch>, SqlError>>,
@@ -185,12 +187,18 @@ fn carry_out(
     let runtime = runtime.map_err(|cause| SqlError::new(format!("no thread can be started: {cause}")))?;
     let outcome = runtime.block_on(async {
         let frame = context.execute_logical_plan(plan).await?;
-        let mut stream = frame.execute_stream().await?;
-        while let Some(rows) = stream.next().await {
-            let batch = to_batch(&rows?, schema)?;
-            // Nobody else is on this thread, and the others go on meanwhile.
-            if sender.send(Ok(Some(batch))).is_err() {
-                break;
+        // A union has its parts side by side; in order they are read one after the other.
+        let streams = match keeps_order {
+            true => frame.execute_stream_partitioned().await?,
+            false => vec![frame.execute_stream().await?],
+        };
+        for mut stream in streams {
+            while let Some(rows) = stream.next().await {
+                let batch = to_batch(&rows?, schema)?;
+                // No other task is on this thread, and the query's own go on meanwhile.
+                if sender.send(Ok(Some(batch))).is_err() {
+                    return Ok(());
+                }
             }
         }
         Ok(())
