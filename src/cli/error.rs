@@ -586,7 +586,7 @@ mod tests {
         assert_eq!(
             lines(net(Kind::NoKey)),
             [
-                "error: GET https://api.test/workflows?[redacted]: there is no API key to send",
+                "error: GET https://api.test/workflows?[redacted]: no API key is set",
                 "hint: set SIXTYFOUR_API_KEY or give `--api-key-file FILE`; or use `run --local`, which needs no key",
             ]
         );

@@ -1,4 +1,5 @@
-//! The start of a bulk job: its file and its settings in one form.
+//! The start of a bulk job: its input file and its configuration in one multipart form. A started job is a run, which
+//! the rest of the client watches and downloads like any other.
 
 use serde_json::{Map, Value, json};
 
@@ -7,8 +8,8 @@ use crate::api::{Block, BulkKind, BulkStarted, Graph, routes};
 use crate::net::{ApiRequest, Body, Repeatability, RetryBudget};
 
 impl Client {
-    /// Starts a bulk job over `upload` with `config`, JSON text. Repeated under one key, so that it starts once whatever
-    /// happens to the answers. The answer's `task_id` is the id of a run.
+    /// Starts a bulk job over `upload` with `config`, JSON text. Retries carry the same idempotency key, so that the
+    /// job starts only once even if responses are lost. The `task_id` of the response is the id of a run.
     pub async fn start_bulk(
         &self,
         kind: BulkKind,
@@ -16,6 +17,7 @@ impl Client {
         config: &str,
         key: &IdempotencyKey,
     ) -> Result<BulkStarted, Error> {
+        // Built anew for each attempt: the stream of the file can be read only once.
         let make = || Ok(upload.form()?.text("config", config.to_owned()));
         let sent = upload.sent();
         let body = Body::Form { make: &make, sent: &sent, total: upload.size_bytes() };
@@ -25,12 +27,13 @@ impl Client {
     }
 }
 
-/// The settings of a job with `formats` asked for besides what they ask for. What is no object stays as it is: the
-/// API's own check says more.
+/// Adds `formats` to the `result_formats` of a job's configuration; CSV is always written and not added. A value that
+/// is not an object is returned unchanged, because the API reports it better.
 pub fn bulk_config(config: &Value, formats: &[ResultFormat]) -> Value {
     let mut config = config.clone();
     let Some(object) = config.as_object_mut() else { return config };
     for format in formats.iter().filter(|format| **format != ResultFormat::Csv) {
+        // An explicit null means the same as a missing key. Any other value that is not an array is left to the API.
         let asked = object.entry("result_formats").or_insert(Value::Null);
         if asked.is_null() {
             *asked = json!([]);
@@ -44,7 +47,8 @@ pub fn bulk_config(config: &Value, formats: &[ResultFormat]) -> Value {
     config
 }
 
-/// The types that a job's settings declare, in the form of a workflow.
+/// Returns a graph of one block that declares the types of a job's `struct`, for
+/// [`declared_types`](super::declared_types).
 pub fn bulk_graph(config: &Value) -> Graph {
     let fields = config.get("struct").cloned().unwrap_or(Value::Null);
     let block = Block {

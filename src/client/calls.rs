@@ -1,4 +1,4 @@
-//! One typed call per endpoint.
+//! The API calls, one typed method per endpoint. Each chooses how it may be retried; [`Http`] sends it.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -12,89 +12,91 @@ use crate::api::{
 use crate::net::{ApiRequest, Body, Http, HttpOptions, Repeatability, RetryBudget};
 use crate::secret::ApiKey;
 
-/// The Workflows API under one base address. Cheap to clone.
+/// A client of the Workflows API under one base URL. Cheap to clone.
 #[derive(Clone)]
 pub struct Client {
     http: Http,
 }
 
-/// Which runs a list holds.
+/// Filter of the list of runs. The default selects all.
 #[derive(Clone, Debug, Default)]
 pub struct RunFilter {
-    /// One state, or `active` for queued and running.
+    /// A state, or `active` for queued and running; `None` for all states.
     pub status: Option<String>,
-    /// One workflow.
+    /// Runs of this workflow only; `None` for all workflows.
     pub workflow: Option<WorkflowId>,
-    /// At most so many, 1 to 500.
+    /// Maximum number of runs, 1 to 500; `None` for the API's default.
     pub limit: Option<u32>,
 }
 
-/// How a run starts.
+/// Input, result formats and idempotency key of a new run.
 #[derive(Clone, Debug)]
 pub struct StartOptions {
-    /// The uploaded input of a `read_csv` source.
+    /// Uploaded input of a `read_csv` source, in place of the one in the definition.
     pub input: Option<HandleId>,
-    /// The rows of a `webhook` source.
+    /// Rows of a `webhook` source.
     pub payload: Option<Value>,
-    /// Formats of the results besides CSV, which is always written.
+    /// Result formats in addition to CSV, which is always written.
     pub formats: Vec<ResultFormat>,
-    /// Made once per start that is meant.
+    /// Idempotency key, the same for all retries of one start.
     pub key: IdempotencyKey,
 }
 
 impl Client {
-    /// A client that speaks through `http`.
+    /// Creates a client that sends its calls through `http`.
     pub fn new(http: Http) -> Self {
         Client { http }
     }
 
-    /// A client for the API at `endpoint` with the default policies: retries, backoff, and the request rate that the vendor
-    /// documents. An API needs a key; the local service started without one takes any.
+    /// Creates a client for the API at `endpoint` with the default retries, backoff, and the request rate that the
+    /// vendor documents. The API needs a key; a local service that was started without one accepts any.
     pub fn connect(endpoint: Url, key: Option<ApiKey>) -> Self {
         Client::new(Http::new(HttpOptions::new(endpoint, key)))
     }
 
-    /// What it speaks through; downloads need it too.
+    /// Returns the HTTP client, which downloads use as well.
     pub fn http(&self) -> &Http {
         &self.http
     }
 
-    /// All workflows, without definitions.
+    /// Lists all workflows, without their definitions.
     pub async fn workflows(&self) -> Result<Vec<Workflow>, Error> {
         Ok(self.http.json(&ApiRequest::get(routes::LIST_WORKFLOWS)).await?)
     }
 
-    /// One workflow with its definition.
+    /// Returns a workflow with its definition.
     pub async fn workflow(&self, id: &WorkflowId) -> Result<Workflow, Error> {
         Ok(self.http.json(&ApiRequest::get(routes::with_id(routes::GET_WORKFLOW, &id.0))).await?)
     }
 
-    /// Creates a workflow. With an id of its own it is safe to repeat: the second answer would be 409.
+    /// Creates a workflow. Not retried once the server may have processed it: a second request would create another
+    /// workflow, or with an id of its own fail with 409.
     pub async fn create_workflow(&self, new: &CreateWorkflow) -> Result<Workflow, Error> {
         Ok(self.http.json(&ApiRequest::post(routes::CREATE_WORKFLOW, json(new), Repeatability::IfUnseen)).await?)
     }
 
-    /// Changes a workflow, or creates it under this id.
+    /// Updates a workflow, or creates it under this id.
     pub async fn update_workflow(&self, id: &WorkflowId, change: &UpdateWorkflow) -> Result<Workflow, Error> {
         let call =
             ApiRequest::post(routes::UPDATE_WORKFLOW, json(change), Repeatability::Safe).query("workflow_id", &id.0);
         Ok(self.http.json(&call).await?)
     }
 
-    /// Deletes a workflow; its runs are kept.
+    /// Deletes a workflow. Its runs are kept.
     pub async fn delete_workflow(&self, id: &WorkflowId) -> Result<Workflow, Error> {
         let call =
             ApiRequest::post(routes::DELETE_WORKFLOW, Body::Empty, Repeatability::IfUnseen).query("workflow_id", &id.0);
         Ok(self.http.json(&call).await?)
     }
 
-    /// The catalogue of blocks.
+    /// Returns the catalogue of blocks.
     pub async fn blocks(&self) -> Result<Vec<BlockDescription>, Error> {
         Ok(self.http.json(&ApiRequest::get(routes::LIST_BLOCKS)).await?)
     }
 
-    /// Starts a run. Repeated under one key, so that it starts once whatever happens to the answers.
+    /// Starts a run. Retries carry the same idempotency key, so that it starts only once even if responses are lost.
     pub async fn start(&self, workflow: &WorkflowId, options: &StartOptions) -> Result<RunStarted, Error> {
+        // The override replaces the input of the source block for this run only; the stored definition stays.
         let specs_override = options
             .input
             .as_ref()
@@ -103,6 +105,7 @@ impl Client {
         let mut call = ApiRequest::post(routes::RUN_WORKFLOW, json(&body), Repeatability::Safe)
             .query("workflow_id", &workflow.0)
             .budget(RetryBudget::START);
+        // JSON has a parameter of its own in the API, and CSV needs none.
         for format in &options.formats {
             match format {
                 ResultFormat::Csv => {}
@@ -114,7 +117,7 @@ impl Client {
         Ok(self.http.json(&call).await?)
     }
 
-    /// Runs, newest first.
+    /// Lists runs that match `filter`, newest first.
     pub async fn runs(&self, filter: &RunFilter) -> Result<Vec<Run>, Error> {
         let mut call = ApiRequest::get(routes::LIST_RUNS);
         if let Some(status) = &filter.status {
@@ -129,7 +132,7 @@ impl Client {
         Ok(self.http.json(&call).await?)
     }
 
-    /// How far a run is.
+    /// Returns the state and the progress of a run.
     pub async fn live_status(&self, run: &RunId) -> Result<LiveStatus, Error> {
         self.live_status_within(run, RetryBudget::ASK).await
     }
@@ -138,13 +141,14 @@ impl Client {
         Ok(self.http.json(&ApiRequest::get(routes::with_id(routes::LIVE_STATUS, &run.0)).budget(budget)).await?)
     }
 
-    /// Cancels a run.
+    /// Cancels a run. Safe to repeat.
     pub async fn cancel(&self, run: &RunId) -> Result<RunCancelled, Error> {
         let body = CancelRun { job_id: Some(run.clone()) };
         Ok(self.http.json(&ApiRequest::post(routes::CANCEL_RUN, json(&body), Repeatability::Safe)).await?)
     }
 
-    /// Links to a run's result files in one format, one per block; freshly signed.
+    /// Returns freshly signed links to the result files of a run in one format, one per block; empty if the run does
+    /// not have the format.
     pub async fn links(&self, run: &RunId, format: ResultFormat) -> Result<Vec<DownloadLink>, Error> {
         let call = ApiRequest::get(routes::with_id(routes::DOWNLOAD_LINKS, &run.0)).query("format", format.as_str());
         Ok(self.http.json(&call).await?)

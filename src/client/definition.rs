@@ -1,4 +1,5 @@
-//! Definition files, and what can be read from a graph.
+//! Workflow definition files, and the facts that the client derives from a graph: its source block, its declared types,
+//! and its equality with another graph. Values only: no calls, and one file read.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -16,17 +17,18 @@ use crate::column::{Field, Schema, Type};
 pub struct Definition(pub CreateWorkflow);
 
 impl Definition {
-    /// Reads a definition file: the body of `create_workflow`, or a bare graph, which gets the file's name.
+    /// Reads a definition file: the body of `create_workflow`, or a bare graph, which is named after the file.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let text = std::fs::read_to_string(path).map_err(|cause| Error::Read { path: path.to_owned(), cause })?;
         let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         Definition::parse(&text, &name).map_err(|cause| Error::Definition { path: path.to_owned(), cause })
     }
 
-    /// As [`Definition::read`], from text.
+    /// Parses the text of a definition, as [`Definition::read`] does. `name` is used where the text has none.
     pub fn parse(text: &str, name: &str) -> Result<Self, serde_json::Error> {
         let mut value: Value = serde_json::from_str(text)?;
         if let Some(fields) = value.as_object_mut() {
+            // Only a graph has `blocks` at the top.
             if fields.contains_key("blocks") && !fields.contains_key("workflow_definition") {
                 let graph = serde_json::from_value(value)?;
                 return Ok(Definition(CreateWorkflow {
@@ -36,52 +38,54 @@ impl Definition {
                     workflow_definition: graph,
                 }));
             }
-            // People leave it out; the API requires it.
+            // Often left out by hand-written files, though the API requires both.
             fields.entry("workflow_description").or_insert_with(|| "".into());
             fields.entry("workflow_name").or_insert_with(|| name.into());
         }
+        // Checked by hand, because serde would accept an array as a struct.
         if !value.is_object() {
-            let found = kind_of(&value);
-            let text = format!("expected an object with workflow_name and workflow_definition, found {found}");
+            let found = json_kind(&value);
+            let text = format!("expected an object with `workflow_name` and `workflow_definition`, found {found}");
             return Err(serde_json::Error::custom(text));
         }
         let definition: CreateWorkflow = serde_json::from_value(value)?;
         if definition.workflow_name.trim().is_empty() {
-            return Err(serde_json::Error::custom("workflow_name is empty; a workflow needs a name"));
+            return Err(serde_json::Error::custom("`workflow_name` is empty"));
         }
         Ok(Definition(definition))
     }
 }
 
-fn kind_of(value: &Value) -> &'static str {
+fn json_kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
-        Value::Bool(_) => "a truth value",
+        Value::Bool(_) => "a boolean",
         Value::Number(_) => "a number",
-        Value::String(_) => "a text",
-        Value::Array(_) => "a list",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
         Value::Object(_) => "an object",
     }
 }
 
-/// What a workflow's source block takes.
+/// The kind of input that a workflow's source block takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SourceKind {
-    /// `webhook`: rows in the request that starts the run.
+    /// A `webhook` block: rows in the request that starts the run.
     Webhook {
-        /// It has sample rows of its own and runs without a payload.
+        /// True if the definition has sample rows, so that it runs without a payload.
         has_sample: bool,
     },
-    /// `read_csv`: an uploaded file.
+    /// A `read_csv` block: an uploaded file.
     File {
-        /// The definition names an uploaded file already.
+        /// True if the definition names an uploaded file.
         has_handle: bool,
     },
-    /// Another block: takes no input, under this name.
+    /// Another block, by its name. It takes no input.
     Other(String),
 }
 
-/// The block without an edge into it, of several the one with the lowest number; `None` without blocks.
+/// Returns the block without an incoming edge; of several the one with the lowest `sequence_number`; `None` if the
+/// graph has no such block.
 pub fn source_block(graph: &Graph) -> Option<&Block> {
     let fed: HashSet<&str> = graph.edges.iter().map(|edge| edge.to_block_id.as_str()).collect();
     graph
@@ -92,29 +96,31 @@ pub fn source_block(graph: &Graph) -> Option<&Block> {
 }
 
 impl SourceKind {
-    /// Of a block.
+    /// Classifies a source block by its name and its specs.
     pub fn of(block: &Block) -> Self {
-        let filled = |name: &str| block.specs.get(name).is_some_and(|v| !v.is_null() && v.as_str() != Some(""));
+        let is_set = |name: &str| block.specs.get(name).is_some_and(|v| !v.is_null() && v.as_str() != Some(""));
         match block.block_name.as_str() {
-            "webhook" => SourceKind::Webhook { has_sample: filled("webhook_input") },
-            "read_csv" => SourceKind::File { has_handle: filled("resource_handle_id") },
+            "webhook" => SourceKind::Webhook { has_sample: is_set("webhook_input") },
+            "read_csv" => SourceKind::File { has_handle: is_set("resource_handle_id") },
             name => SourceKind::Other(name.to_owned()),
         }
     }
 }
 
-/// The types of columns that a workflow declares: `input_schema` of its source, `return_fields` of its other blocks,
-/// in the order of their numbers; a later block's word holds. What is no word for a type (a bare description) is
-/// passed over.
+/// Returns the column types that a workflow declares, in `input_schema` of its source and `return_fields` of its other
+/// blocks, in the order of their numbers. A later declaration of a column replaces an earlier one. A field that names
+/// no type, such as a bare description, is ignored.
 pub fn declared_types(graph: &Graph) -> Schema {
     let mut blocks: Vec<&Block> = graph.blocks.iter().collect();
     blocks.sort_by_key(|block| block.sequence_number);
+    // By number, the order in which the blocks run: a later block sees and may redefine earlier columns.
     let mut schema = Schema::default();
     for block in blocks {
         let fields = ["input_schema", "return_fields"].iter().filter_map(|spec| block.specs.get(*spec)?.as_object());
         for (name, field) in fields.flatten() {
-            let word = field.as_str().or_else(|| field.get("type")?.as_str());
-            let Some(ty) = word.and_then(Type::from_declared) else { continue };
+            let type_name = field.as_str().or_else(|| field.get("type")?.as_str());
+            // `return_fields` may map a name to a bare description, which names no type.
+            let Some(ty) = type_name.and_then(Type::from_declared) else { continue };
             match schema.position(name) {
                 Some(i) => schema.fields[i].ty = ty,
                 None => schema.fields.push(Field::new(name.as_str(), ty)),
@@ -124,15 +130,16 @@ pub fn declared_types(graph: &Graph) -> Schema {
     schema
 }
 
-/// True if both graphs say the same. Ids of blocks are left out of account, because the server replaces them, and so
-/// is the order of blocks and edges.
+/// Returns true if both graphs define the same workflow. Block ids are ignored, because the server replaces them, and
+/// so is the order of blocks and edges.
 pub fn same_graph(a: &Graph, b: &Graph) -> bool {
-    a.blocks.len() == b.blocks.len() && a.edges.len() == b.edges.len() && normal(a) == normal(b)
+    a.blocks.len() == b.blocks.len() && a.edges.len() == b.edges.len() && canonical(a) == canonical(b)
 }
 
-/// A digest in hexadecimal of what `graph` says, in the sense of [`same_graph`]; the order of keys is left out too.
+/// Returns a digest of `graph` in hexadecimal, equal for graphs that are the same by [`same_graph`], whatever the
+/// order of the keys of their specs.
 pub fn graph_digest(graph: &Graph) -> String {
-    let (blocks, edges) = normal(graph);
+    let (blocks, edges) = canonical(graph);
     let blocks = blocks.into_iter().map(|(number, name, category, specs)| {
         serde_json::json!([number, name, category, sorted(&Value::Object(specs.clone()))])
     });
@@ -140,7 +147,7 @@ pub fn graph_digest(graph: &Graph) -> String {
     digest_of(&[&Value::Array(blocks.chain(edges).collect()).to_string()])
 }
 
-/// `value` with its keys in the order of the alphabet, at every depth.
+/// Returns `value` with the keys of all its objects sorted.
 fn sorted(value: &Value) -> Value {
     match value {
         Value::Object(fields) => {
@@ -153,23 +160,24 @@ fn sorted(value: &Value) -> Value {
     }
 }
 
-/// What a block says: its number, name, category and settings.
+/// The compared fields of a block: number, name, type and specs.
 type BlockFields<'a> = (i64, &'a str, &'a str, &'a Map<String, Value>);
-/// What an edge says: places of blocks, and its condition.
+/// The compared fields of an edge: indexes of its two blocks, and its condition.
 type EdgeFields<'a> = (usize, usize, &'a str);
 
-/// Blocks in the order of their numbers, edges between places in that order.
-fn normal(graph: &Graph) -> (Vec<BlockFields<'_>>, Vec<EdgeFields<'_>>) {
+/// Returns the canonical form: blocks sorted by number, edges as sorted pairs of indexes into them.
+fn canonical(graph: &Graph) -> (Vec<BlockFields<'_>>, Vec<EdgeFields<'_>>) {
     let mut blocks: Vec<&Block> = graph.blocks.iter().collect();
     blocks.sort_by(|a, b| (a.sequence_number, &a.block_name).cmp(&(b.sequence_number, &b.block_name)));
-    let places: HashMap<&str, usize> =
+    let indexes: HashMap<&str, usize> =
         blocks.iter().enumerate().filter_map(|(i, block)| Some((block.block_id.as_deref()?, i))).collect();
-    let place = |id: &str| places.get(id).copied().unwrap_or(usize::MAX);
+    let index_of = |id: &str| indexes.get(id).copied().unwrap_or(usize::MAX);
     let mut edges: Vec<_> = graph
         .edges
         .iter()
-        .map(|e| (place(&e.from_block_id), place(&e.to_block_id), e.condition.as_deref().unwrap_or_default()))
+        .map(|e| (index_of(&e.from_block_id), index_of(&e.to_block_id), e.condition.as_deref().unwrap_or_default()))
         .collect();
+    // Edges have no order of their own.
     edges.sort_unstable();
     let blocks = blocks
         .into_iter()
@@ -183,15 +191,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_definition_is_told_in_plain_words() {
+    fn an_invalid_definition_is_explained() {
         let text = |definition: &str| Definition::parse(definition, "file").unwrap_err().to_string();
-        assert_eq!(text("[]"), "expected an object with workflow_name and workflow_definition, found a list");
+        assert_eq!(text("[]"), "expected an object with `workflow_name` and `workflow_definition`, found an array");
         let nameless = r#"{"workflow_name":" ","workflow_definition":{"blocks":[],"edges":[]}}"#;
-        assert!(text(nameless).starts_with("workflow_name is empty"));
+        assert_eq!(text(nameless), "`workflow_name` is empty");
     }
 
     #[test]
-    fn declared_types_come_from_every_block_and_the_last_word_holds() {
+    fn declared_types_come_from_every_block_and_the_last_one_counts() {
         let text = r#"{"edges":[],"blocks":[
             {"sequence_number":2,"block_type":"enrichment","block_name":"lead_enrichment","specs":{"return_fields":{
                 "years":{"type":"int","description":"Years in the role"},"email":"Work email","tags":"list[str]","id":"int"}}},

@@ -1,4 +1,4 @@
-//! Digests that tell one input, one plan or one name from another.
+//! SHA-256 digests that identify inputs, plans and files of state.
 
 use std::io;
 use std::path::Path;
@@ -7,8 +7,9 @@ use sha2::{Digest, Sha256};
 
 use crate::text::hex;
 
-/// A file's name for `text` from outside: its plain characters, so that people know it, and a digest of all that
-/// distinguishes it.
+/// Returns a file name stem for a text from outside: up to 60 characters of it, with all but letters, digits and `-`
+/// replaced, and 64 bits of the digest of `parts`. No `text` leads outside a directory, and the digest keeps names
+/// distinct.
 pub(super) fn file_stem(text: &str, parts: &[&str]) -> String {
     let plain: String = text
         .chars()
@@ -18,17 +19,18 @@ pub(super) fn file_stem(text: &str, parts: &[&str]) -> String {
     format!("{plain}-{}", &digest_of(parts)[..16])
 }
 
-/// The digest of `parts` in hexadecimal; where one ends and the next begins counts.
+/// Returns the digest of `parts` in hexadecimal. Boundaries count: `["ab"]` and `["a", "b"]` differ.
 pub fn digest_of(parts: &[&str]) -> String {
     let mut digest = Sha256::new();
     for part in parts {
+        // The length first, so that the boundary between two parts counts.
         digest.update((part.len() as u64).to_le_bytes());
         digest.update(part);
     }
     hex(&digest.finalize())
 }
 
-/// The digest of all that `from` still has to give, in hexadecimal.
+/// Returns the digest of the rest of `from` in hexadecimal.
 pub fn digest_of_reader(from: &mut dyn io::Read) -> io::Result<String> {
     let mut digest = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
@@ -42,7 +44,7 @@ pub fn digest_of_reader(from: &mut dyn io::Read) -> io::Result<String> {
     }
 }
 
-/// The digest of a file in hexadecimal.
+/// Returns the digest of a file in hexadecimal. Reads the whole file.
 pub fn digest_of_file(path: &Path) -> io::Result<String> {
     digest_of_reader(&mut std::fs::File::open(path)?)
 }

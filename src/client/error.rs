@@ -1,4 +1,4 @@
-//! What can go wrong between a workflow and its results.
+//! The errors of the client: failed calls, invalid inputs, and runs that do not end in results.
 
 use std::io;
 use std::path::PathBuf;
@@ -8,35 +8,35 @@ use crate::api::{RunId, WorkflowId};
 use crate::net;
 use crate::text::human_duration;
 
-/// Why the client could not do its part.
+/// A failure of the client.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The API refused, failed or cannot be reached.
+    /// The API rejected a call, failed, or cannot be reached.
     #[error(transparent)]
     Net(#[from] net::Error),
-    /// A file that was named cannot be read.
+    /// An input or definition file cannot be read.
     #[error("cannot read {path}")]
     Read {
-        /// The file.
+        /// Path of the file, as it was given.
         path: PathBuf,
-        /// Why.
+        /// The cause, of the system.
         #[source]
         cause: io::Error,
     },
-    /// A definition file is not one.
-    #[error("{path} is not a workflow definition")]
+    /// A file is not a valid workflow definition.
+    #[error("{path} is not a valid workflow definition")]
     Definition {
-        /// The file.
+        /// Path of the file, as it was given.
         path: PathBuf,
-        /// Why.
+        /// The cause, with line and column.
         #[source]
         cause: serde_json::Error,
     },
-    /// An input that the API's upload does not take.
-    #[error("{name}: the API takes .csv, .json, .jsonl and .ndjson files")]
+    /// An input whose extension the API does not accept.
+    #[error("cannot upload {name}: the API accepts only .csv, .json, .jsonl and .ndjson files")]
     UploadKind {
-        /// The file.
+        /// Name of the file.
         name: String,
     },
     /// No workflow has this id or name.
@@ -45,70 +45,70 @@ pub enum Error {
     /// Several workflows have this name.
     #[error("{} workflows are named `{name}`: {}", ids.len(), join(ids))]
     AmbiguousName {
-        /// The name.
+        /// The ambiguous name.
         name: String,
-        /// Their ids.
+        /// Ids of the workflows with this name, at least two.
         ids: Vec<WorkflowId>,
     },
-    /// The run ended otherwise than well.
+    /// The run ended in a state other than completed.
     #[error("run {run} {end}")]
     Ended {
-        /// The run.
+        /// Id of the run.
         run: RunId,
-        /// How.
+        /// The state in which it ended.
         end: RunEnd,
     },
-    /// The deadline passed while the run went on.
+    /// The deadline passed before the run ended. The run continues.
     #[error("run {run} is still {status} after {}", human_duration(*waited))]
     Deadline {
-        /// The run.
+        /// Id of the run.
         run: RunId,
-        /// Its last state.
+        /// Last known state, in the API's word.
         status: String,
-        /// The deadline.
+        /// The deadline, counted from the start of the watch.
         waited: Duration,
     },
-    /// The run has no result file of the kind that was asked for.
-    #[error("run {run} has no results as {formats}")]
+    /// The run has no result files in the requested formats.
+    #[error("run {run} has no results in the format {formats}")]
     NoResults {
-        /// The run.
+        /// Id of the run.
         run: RunId,
-        /// The formats that were asked for.
+        /// The requested formats, joined by `or`.
         formats: String,
     },
-    /// The run has no result of that block.
+    /// The run has no result of the requested block.
     #[error("run {run} has no result of block {block}; it has {}", join(present))]
     NoSuchBlock {
-        /// The run.
+        /// Id of the run.
         run: RunId,
-        /// The block that was asked for.
+        /// Number of the requested block.
         block: i64,
-        /// The blocks that are there.
+        /// Numbers of the blocks that have results.
         present: Vec<i64>,
     },
-    /// The API gave no link to a file that it lists.
-    #[error("the API gives no link to {filename}{}", message.as_ref().map(|m| format!(": {m}")).unwrap_or_default())]
+    /// The API lists a file without a download URL.
+    #[error("the API returned no download URL for {filename}{}", message.as_ref().map(|m| format!(": {m}")).unwrap_or_default())]
     NoLink {
-        /// The file.
+        /// Name of the file in the API.
         filename: String,
-        /// What the API says about it.
+        /// The API's message about the file, if it has one.
         message: Option<String>,
     },
 }
 
-/// How a run ended, if not well.
+/// The end of a run that did not complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunEnd {
-    /// It failed: the block that did, and what it says.
+    /// A block failed.
     Failed {
-        /// The block's name and number.
+        /// Name and number of the failed block; `None` if the API does not name it.
         block: Option<(String, i64)>,
-        /// Its message, or the run's.
+        /// Error message of the block, else of the run.
         message: Option<String>,
     },
-    /// It was cancelled.
+    /// The run was cancelled.
     Cancelled,
-    /// The service stopped it for taking too long.
+    /// The service stopped the run because it exceeded its time limit.
     TimedOut,
 }
 
@@ -122,11 +122,11 @@ impl std::fmt::Display for RunEnd {
                 }
                 match message {
                     Some(message) => write!(f, ": {message}"),
-                    None => f.write_str(" without saying why"),
+                    None => f.write_str(" without an error message"),
                 }
             }
             RunEnd::Cancelled => f.write_str("was cancelled"),
-            RunEnd::TimedOut => f.write_str("timed out: the service stopped it"),
+            RunEnd::TimedOut => f.write_str("timed out and was stopped by the service"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The key that makes a start safe to repeat.
+//! Idempotency keys, which make the start of a run safe to retry.
 
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
@@ -9,16 +9,18 @@ use sha2::{Digest, Sha256};
 
 use crate::text::hex;
 
-/// Made once per start that is meant; every repetition of its request carries the same.
+/// The key of one intended start, in the form of a UUID. All retries of its request carry the same key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct IdempotencyKey(String);
 
 impl IdempotencyKey {
-    /// A new one for a start that means `meaning`: no other start, here or elsewhere, gets the same.
-    pub fn fresh(meaning: &str) -> Self {
+    /// Creates a unique key for a start with the digest `identity`: no other start, on this or another machine, has the
+    /// same.
+    pub fn fresh(identity: &str) -> Self {
         let mut hash = Sha256::new();
-        hash.update(meaning);
+        hash.update(identity);
+        // Pid and time tell processes apart, the two random numbers machines and containers with equal pids.
         hash.update(std::process::id().to_le_bytes());
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         hash.update(now.as_nanos().to_le_bytes());
@@ -31,7 +33,7 @@ impl IdempotencyKey {
         IdempotencyKey(format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]))
     }
 
-    /// The text for the header.
+    /// Returns the value of the request header.
     pub fn as_str(&self) -> &str {
         &self.0
     }

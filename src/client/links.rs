@@ -1,5 +1,5 @@
-//! Links to the result files of a run: the first ones, and fresh ones, which are asked for once for all downloads that
-//! wait for them.
+//! Links to the result files of a run: the first ones, and fresh ones when they expire. All downloads of a run share
+//! one list, so that one API call serves every download that waits for a fresh link.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,28 +13,29 @@ use crate::api::{DownloadLink, RunId};
 use crate::net::{self, DownloadRequest, FreshLink, Kind, Link, is_downgrade};
 use crate::secret::SecretUrl;
 
-/// How often a link that the API lists without its URL is asked for again.
+/// Requests of a list in which a file has no download URL, the first included.
 const UNSIGNED_TRIES: u32 = 4;
 
-/// The links of one run in one format, as they are from time to time.
+/// The links of one run in one format, requested again when they expire.
 struct Links {
     client: Client,
     run: RunId,
     format: ResultFormat,
     latest: Mutex<FetchedLinks>,
-    /// Askings that have ended, to be looked at before waiting for `latest`.
-    ended: AtomicU64,
+    /// Number of finished requests. A caller reads it before it waits for `latest`, and so knows whether a request
+    /// finished meanwhile.
+    finished_requests: AtomicU64,
 }
 
-/// What the last asking brought.
+/// The outcome of the last request.
 struct FetchedLinks {
-    /// Counts askings; the links that a download began with are edition 1.
+    /// Number of the request; the links that a download starts with are edition 1.
     edition: u64,
     asked: Instant,
     links: Result<Vec<DownloadLink>, net::Error>,
 }
 
-/// One file among them.
+/// The link of one file of the list, found again by name and block.
 struct FileLink {
     links: Arc<Links>,
     filename: String,
@@ -44,8 +45,12 @@ struct FileLink {
 }
 
 impl Client {
-    /// Links to the wanted results in the first of `formats` that the run has. Links that come without their URL are
-    /// asked for again a few times.
+    /// Returns links to the selected results in the first of `formats` that the run has. A list with a link without
+    /// URL is requested up to 4 times.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoResults`] if the run has none of the formats, [`Error::NoSuchBlock`], or [`Error::NoLink`].
     pub async fn result_links(
         &self,
         run: &RunId,
@@ -54,17 +59,21 @@ impl Client {
     ) -> Result<Results, Error> {
         for &format in formats {
             for tries in 1.. {
+                // Before the request: links live from some instant after it.
                 let asked = self.http().policy().clock.now();
                 let links = self.links(run, format).await?;
+                // An empty list means that the run does not have this format: try the next.
                 if links.is_empty() {
                     break;
                 }
-                let said = |l: &DownloadLink| Some((l.filename.clone(), l.message.clone().filter(|m| !m.is_empty())?));
+                let message_of =
+                    |l: &DownloadLink| Some((l.filename.clone(), l.message.clone().filter(|m| !m.is_empty())?));
                 let concerns = |l: &&DownloadLink| match wanted {
                     BlockSelection::Block(block) => l.block_number == Some(block),
                     BlockSelection::Final | BlockSelection::All => true,
                 };
-                let messages = links.iter().filter(concerns).filter_map(said).collect();
+                let messages = links.iter().filter(concerns).filter_map(message_of).collect();
+                // Selected before the URLs are checked: a missing URL of another block is no error.
                 let links = choose(links, wanted, run)?;
                 let Some(unsigned) = links.iter().find(|link| link.download_url.is_none()) else {
                     links.iter().try_for_each(|link| self.require_no_downgrade(link))?;
@@ -80,8 +89,8 @@ impl Client {
         Err(Error::NoResults { run: run.clone(), formats })
     }
 
-    /// Waits before links that came without their URL are asked for again; false at once if they were asked for
-    /// `tries` times and that is enough. The answers are good ones, so this is no part of the policy of retries.
+    /// Waits before a list is requested again in which a URL is missing; returns false without waiting after the last
+    /// of the `tries`. Such a list is a valid response, so the retry table does not apply.
     async fn await_signing(&self, tries: u32) -> bool {
         let policy = self.http().policy();
         if tries < UNSIGNED_TRIES {
@@ -90,14 +99,15 @@ impl Client {
         tries < UNSIGNED_TRIES
     }
 
-    /// What is to be opened for each file of `results`, in order. All of them together ask for fresh links.
+    /// Returns one download request per file of `results`, in order. They share their requests for fresh links.
     pub fn opens(&self, run: &RunId, results: &Results) -> Vec<DownloadRequest> {
+        // The list just received is edition 1, so that a download which needs a fresh link asks for a newer one.
         let links = Arc::new(Links {
             client: self.clone(),
             run: run.clone(),
             format: results.format,
             latest: Mutex::new(FetchedLinks { edition: 1, asked: results.asked, links: Ok(results.links.clone()) }),
-            ended: AtomicU64::new(0),
+            finished_requests: AtomicU64::new(0),
         });
         let open = |link: &DownloadLink| {
             let fresh = FileLink {
@@ -114,12 +124,12 @@ impl Client {
         results.links.iter().map(open).collect()
     }
 
-    /// Fails if the API, asked over https, gives a link to be followed in the clear.
+    /// Fails if the API is used over https and `link` is not https.
     fn require_no_downgrade(&self, link: &DownloadLink) -> Result<(), net::Error> {
         let url = link.download_url.as_deref().and_then(|url| url::Url::parse(url).ok());
         match url {
             Some(url) if is_downgrade(self.http().base(), &url) => {
-                let text = "the API is asked over https and gives a link without it";
+                let text = "the API is used over https, but returned an unencrypted link";
                 Err(net::Error::new(Kind::BadAnswer, "GET", url.as_str()).with_text(text))
             }
             _ => Ok(()),
@@ -132,33 +142,36 @@ fn life_of(link: &DownloadLink) -> Duration {
 }
 
 impl Links {
-    /// What the API lists, newer than the edition `after`. Many may wait here for one asking, and share what it
-    /// brings, its failure too.
-    async fn newer(&self, after: u64) -> Result<(u64, Instant, Vec<DownloadLink>), net::Error> {
-        let ended = self.ended.load(Ordering::Acquire);
-        // Held over the asking: that is what makes the others wait for it.
+    /// Returns the list, newer than edition `after`, with its edition and the instant of its request. Callers that
+    /// wait for the same request share its outcome, also its failure.
+    async fn newer_than(&self, after: u64) -> Result<(u64, Instant, Vec<DownloadLink>), net::Error> {
+        let finished_requests = self.finished_requests.load(Ordering::Acquire);
+        // Held during the request on purpose: the other callers wait for the lock, and then find the new list.
         let mut latest = self.latest.lock().await;
-        let ended_meanwhile = self.ended.load(Ordering::Acquire) > ended;
+        let finished_meanwhile = self.finished_requests.load(Ordering::Acquire) > finished_requests;
+        // A list serves every caller with an older edition. A failure serves only those who were waiting when it
+        // happened; a later caller requests again.
         let usable = match &latest.links {
             Ok(_) => latest.edition > after,
-            Err(_) => ended_meanwhile,
+            Err(_) => finished_meanwhile,
         };
         if !usable {
             let asked = self.client.http().policy().clock.now();
             let links = match self.client.links(&self.run, self.format).await {
                 Ok(links) => Ok(links),
+                // Only errors of `net` can be cloned for all waiting downloads.
                 Err(Error::Net(error)) => Err(error),
-                Err(error) => Err(gone("no fresh link").with_source(error)),
+                Err(error) => Err(not_found("cannot get a fresh link").with_source(error)),
             };
             *latest = FetchedLinks { edition: latest.edition + 1, asked, links };
-            self.ended.fetch_add(1, Ordering::Release);
+            self.finished_requests.fetch_add(1, Ordering::Release);
         }
         let links = latest.links.clone()?;
         Ok((latest.edition, latest.asked, links))
     }
 }
 
-fn gone(text: &str) -> net::Error {
+fn not_found(text: &str) -> net::Error {
     net::Error::new(Kind::NotFound, "GET", "").with_text(text)
 }
 
@@ -167,9 +180,11 @@ impl FreshLink for FileLink {
         Box::pin(async move {
             let mut after = after;
             for tries in 1.. {
-                let (edition, asked, links) = self.links.newer(after).await?;
+                let (edition, asked, links) = self.links.newer_than(after).await?;
+                // The order of the list may have changed: find the file by its name and block.
                 let same = links.into_iter().find(|l| l.filename == self.filename && l.block_number == self.block);
-                let link = same.ok_or_else(|| gone(&format!("the run no longer lists {}", self.filename)))?;
+                let link =
+                    same.ok_or_else(|| not_found(&format!("{} is no longer among the run's files", self.filename)))?;
                 self.require_same(&link)?;
                 self.links.client.require_no_downgrade(&link)?;
                 let life = life_of(&link);
@@ -178,8 +193,9 @@ impl FreshLink for FileLink {
                 }
                 if !self.links.client.await_signing(tries).await {
                     let error = Error::NoLink { filename: link.filename, message: link.message };
-                    return Err(gone(&error.to_string()));
+                    return Err(not_found(&error.to_string()));
                 }
+                // The URL is missing from this edition: only a newer one can have it.
                 after = edition;
             }
             unreachable!("the loop has no end but a return")
@@ -188,7 +204,7 @@ impl FreshLink for FileLink {
 }
 
 impl FileLink {
-    /// Fails if the API lists the file otherwise than before.
+    /// Fails if the API now reports another size or `row_count` for the file.
     fn require_same(&self, link: &DownloadLink) -> Result<(), net::Error> {
         let differ = |a: Option<u64>, b: Option<u64>| matches!((a, b), (Some(a), Some(b)) if a != b);
         let what = match () {
@@ -197,7 +213,7 @@ impl FileLink {
             () => return Ok(()),
         };
         let url = link.download_url.as_deref().unwrap_or_default();
-        let text = format!("the API lists {} with another {what} now", self.filename);
+        let text = format!("the API reports a different {what} for {} than before", self.filename);
         Err(net::Error::new(Kind::Changed, "GET", url).with_text(text))
     }
 }
@@ -234,7 +250,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_asking_serves_all_who_wait_for_it() {
+    async fn one_request_serves_all_downloads_that_wait_for_it() {
         let server = Scripted::by(|i, _| {
             let url = format!("http://f.test/{i}");
             Reply::new(200, json!([link("a", Some(&url), json!({})), link("b", Some(&url), json!({}))]).to_string())
@@ -247,16 +263,16 @@ mod tests {
         let fresh = futures::future::join_all(waiting).await;
         assert!(fresh.iter().all(|link| link.as_ref().unwrap().edition == 2));
         assert_eq!(server.seen().len(), 1);
-        // Who was refused with the new one too needs a newer one.
+        // A download whose new link was refused as well needs a newer one.
         opens[0].fresh.as_ref().unwrap().fresh(2).await.unwrap();
         assert_eq!(server.seen().len(), 2);
-        // Who comes later with an old one gets what is there.
+        // A download that still has an older link gets the present one.
         assert_eq!(opens[3].fresh.as_ref().unwrap().fresh(2).await.unwrap().edition, 3);
         assert_eq!(server.seen().len(), 2);
     }
 
     #[tokio::test]
-    async fn a_failure_is_shared_by_those_who_wait_and_asked_again_by_others() {
+    async fn a_failure_is_shared_by_waiting_downloads_and_not_kept_for_later_ones() {
         let server = Scripted::replies(vec![Reply::new(404, ""), Reply::new(200, "[]")]).await;
         let client = client(&server);
         let opens = opens(&client, &["a", "b", "c"]);
@@ -265,24 +281,24 @@ mod tests {
         assert!(fresh.iter().all(|link| link.as_ref().unwrap_err().status() == Some(404)));
         assert_eq!(server.seen().len(), 1);
         let error = opens[0].fresh.as_ref().unwrap().fresh(1).await.unwrap_err();
-        assert_eq!((error.kind(), error.text()), (Kind::NotFound, "the run no longer lists a"));
+        assert_eq!((error.kind(), error.text()), (Kind::NotFound, "a is no longer among the run's files"));
         assert_eq!(server.seen().len(), 2);
     }
 
     #[tokio::test]
-    async fn a_file_that_is_listed_otherwise_has_changed() {
+    async fn a_file_with_another_size_or_row_count_has_changed() {
         for (more, what) in [(json!({"file_size": 11}), "size"), (json!({"row_count": 4}), "row_count")] {
             let list = json!([link("a", Some("http://f.test/1"), more)]);
             let server = Scripted::replies(vec![Reply::new(200, list.to_string())]).await;
             let open = opens(&client(&server), &["a"]).remove(0);
             let error = open.fresh.unwrap().fresh(1).await.unwrap_err();
             assert_eq!(error.kind(), Kind::Changed);
-            assert_eq!(error.text(), format!("the API lists a with another {what} now"));
+            assert_eq!(error.text(), format!("the API reports a different {what} for a than before"));
         }
     }
 
     #[tokio::test]
-    async fn a_link_without_url_is_asked_for_again_and_then_named() {
+    async fn a_link_without_url_is_requested_again_and_then_named() {
         let list = |url: Option<&str>| Reply::new(200, json!([link("a", url, json!({}))]).to_string());
         let server = Scripted::replies(vec![list(None), list(None), list(Some("http://f.test/1"))]).await;
         let open = opens(&client(&server), &["a"]).remove(0);
@@ -290,7 +306,7 @@ mod tests {
         let server = Scripted::replies(vec![list(None)]).await;
         let open = opens(&client(&server), &["a"]).remove(0);
         let error = open.fresh.unwrap().fresh(1).await.unwrap_err();
-        assert_eq!(error.text(), "the API gives no link to a: signing failed");
+        assert_eq!(error.text(), "the API returned no download URL for a: signing failed");
         assert_eq!(server.seen().len(), UNSIGNED_TRIES as usize);
     }
 }

@@ -1,5 +1,8 @@
-//! The client's side of the Workflows API: typed calls, the meaning of WORKFLOW, the watch over a run, the choice of
-//! result files, and what is kept between commands.
+//! The client of the Workflows API: typed calls, resolution of workflows, watching of runs, selection of result files,
+//! and the state that is kept between commands.
+//!
+//! It turns API calls into values and links into [`DownloadRequest`](crate::net::DownloadRequest)s. It reads no result
+//! file and writes only the state directory; rows are the pipeline's, texts for people are `cli`'s.
 
 mod bulk;
 mod calls;

@@ -1,17 +1,18 @@
-//! How long a run will still take, as far as that can be told honestly.
+//! Estimate of the remaining time of a run, from the progress that the API reports. There is no estimate where progress
+//! does not support one.
 
 use std::time::{Duration, Instant};
 
 use crate::api::{LiveStatus, RunStatus};
 
-/// Less progress than this says nothing about speed.
-const LEAST_PROGRESS: f64 = 0.05;
+/// Smallest progress, as a fraction, from which a rate is computed.
+const MIN_PROGRESS: f64 = 0.05;
 
-/// Neither does less time.
-const LEAST_TIME: Duration = Duration::from_secs(15);
+/// Shortest time from which a rate is computed.
+const MIN_TIME: Duration = Duration::from_secs(15);
 
-/// Extrapolates the progress that was seen. Says nothing where the service says that it cannot estimate, where too
-/// little was seen, or where progress stands still for longer than its own pace explains.
+/// A linear extrapolation of the reported progress. There is no estimate if the service reports that it has none, if
+/// too little progress was observed, or if the progress pauses for longer than its rate explains.
 #[derive(Debug, Default)]
 pub struct RemainingEstimate {
     first: Option<(Instant, f64)>,
@@ -19,7 +20,7 @@ pub struct RemainingEstimate {
 }
 
 impl RemainingEstimate {
-    /// Takes in a state seen `now`, and says how long the run will still take.
+    /// Adds a state observed at `now`, and returns the estimated remaining time; `None` if there is no estimate.
     pub fn observe(&mut self, status: &LiveStatus, now: Instant) -> Option<Duration> {
         let done = status.overall_progress_percentage / 100.0;
         let running = RunStatus::parse(&status.overall_status) == RunStatus::Running;
@@ -27,24 +28,25 @@ impl RemainingEstimate {
             *self = RemainingEstimate::default();
             return None;
         }
+        // Rates are taken over the whole observed time, from the first state with progress.
         let (start, from) = *self.first.get_or_insert((now, done));
         let (last, _) = match self.last {
             Some((at, same)) if same == done => (at, same),
-            // A step back is another count, such as that of a block that turned out larger.
+            // Less progress than before is a new scale, such as that of a block that turned out larger: start over.
             Some((_, more)) if more > done => {
                 *self = RemainingEstimate { first: Some((now, done)), last: Some((now, done)) };
                 return None;
             }
             _ => *self.last.insert((now, done)),
         };
-        let (gained, took) = (done - from, last - start);
-        if gained < LEAST_PROGRESS || took < LEAST_TIME {
+        let (gained, elapsed) = (done - from, last - start);
+        if gained < MIN_PROGRESS || elapsed < MIN_TIME {
             return None;
         }
-        let left = took.mul_f64((1.0 - done) / gained);
-        let stood_still = now - last;
-        // Steps come unevenly, but not that unevenly.
-        (stood_still <= took / 2).then(|| left.saturating_sub(stood_still)).filter(|left| !left.is_zero())
+        let left = elapsed.mul_f64((1.0 - done) / gained);
+        let paused_for = now - last;
+        // Progress is reported in uneven steps. A pause of more than half the observed time is not one of them.
+        (paused_for <= elapsed / 2).then(|| left.saturating_sub(paused_for)).filter(|left| !left.is_zero())
     }
 }
 
@@ -69,7 +71,7 @@ mod tests {
         assert_eq!(remaining.observe(&status(12.0, None), at(20)), None, "too little progress");
         let left = remaining.observe(&status(40.0, None), at(60)).unwrap();
         assert_eq!(left.as_secs_f64().round(), 120.0);
-        // It stands still: first the time runs on, then nobody knows.
+        // A pause: first the estimate runs down, then there is none.
         assert_eq!(remaining.observe(&status(40.0, None), at(70)).unwrap().as_secs_f64().round(), 110.0);
         assert_eq!(remaining.observe(&status(40.0, None), at(100)), None);
         assert_eq!(remaining.observe(&status(20.0, None), at(110)), None, "a step back");

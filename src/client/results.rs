@@ -1,6 +1,5 @@
-//! The result files of a run: their formats, the choice among them, and the links that lead to them.
-//!
-//! Values only; `links` asks the API for them.
+//! The result files of a run: their formats, and the selection among them. Values only: `links` requests them from the
+//! API.
 
 use std::time::Instant;
 
@@ -8,19 +7,19 @@ use super::Error;
 use crate::api::{DownloadLink, RunId};
 use crate::format::Format;
 
-/// A format in which the API keeps results.
+/// A format in which the API stores results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResultFormat {
-    /// Always there; nested values are text.
+    /// CSV, always written; nested values are JSON text.
     Csv,
-    /// Types kept; there if the run was asked for it.
+    /// NDJSON, with types; written if the start of the run requested it.
     Ndjson,
-    /// One array; there if the run was asked for it.
+    /// One JSON array, with types; written if the start of the run requested it.
     Json,
 }
 
 impl ResultFormat {
-    /// The API's word.
+    /// Returns the API's word for the format.
     pub fn as_str(self) -> &'static str {
         match self {
             ResultFormat::Csv => "csv",
@@ -29,7 +28,7 @@ impl ResultFormat {
         }
     }
 
-    /// The format of the file's bytes.
+    /// Returns the format that reads such a file.
     pub fn format(self) -> Format {
         match self {
             ResultFormat::Csv => Format::Csv,
@@ -39,10 +38,10 @@ impl ResultFormat {
     }
 }
 
-/// Which blocks' results.
+/// The blocks whose results are selected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BlockSelection {
-    /// The one with the highest number: the run's final result.
+    /// The block with the highest number, which has the final result of the run.
     Final,
     /// One block by its number.
     Block(i64),
@@ -50,7 +49,8 @@ pub enum BlockSelection {
     All,
 }
 
-/// The links to what is wanted, in the order of their blocks. Links without a number stand in the order given.
+/// Selects the links of the wanted blocks and sorts them by block number. Links without a number come first, in the
+/// order given. Fails with [`Error::NoSuchBlock`] if a block was named that has no result.
 pub fn choose(mut links: Vec<DownloadLink>, wanted: BlockSelection, run: &RunId) -> Result<Vec<DownloadLink>, Error> {
     // Stable, so that the last of several without a number is the last of the list.
     links.sort_by_key(|link| link.block_number);
@@ -68,16 +68,16 @@ pub fn choose(mut links: Vec<DownloadLink>, wanted: BlockSelection, run: &RunId)
     }
 }
 
-/// What a run has to give.
+/// The selected result files of a run.
 #[derive(Clone, Debug)]
 pub struct Results {
-    /// The format of the files.
+    /// Format of all the files.
     pub format: ResultFormat,
-    /// Links to the wanted files, in the order of their blocks.
+    /// Links to the files, by block number.
     pub links: Vec<DownloadLink>,
-    /// What the API says about the run's files: the file's name and the message. Every block has its part in the final
-    /// result, so there all are told; with one block wanted, only its own.
+    /// Messages of the API about files, as pairs of file name and message. All blocks contribute to the final result,
+    /// so messages about all files are kept; if one block is selected, only its own.
     pub messages: Vec<(String, String)>,
-    /// When the links were asked for: their lives begin no later than that.
+    /// Instant of the request for the links. Their lifetime is counted from here, which errs on the safe side.
     pub asked: Instant,
 }

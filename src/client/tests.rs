@@ -25,7 +25,7 @@ fn graph() -> Value {
     })
 }
 
-/// The same graph as a server gives it back: other ids, other order, explicit nulls.
+/// The same graph as the server returns it: other ids, other order, explicit nulls.
 fn graph_of_server() -> Value {
     json!({
         "edges": [{"from_block_id": "u1", "to_block_id": "u2", "condition": null}],
@@ -94,12 +94,12 @@ async fn a_definition_file_becomes_a_workflow_once() {
         client.resolve_workflow(file.path().to_str().unwrap()).await
     };
     let named = |name: &str| json!({"workflow_name": name, "workflow_definition": graph()});
-    // The one of the two namesakes that says the same.
+    // Of the two workflows of that name, the one with the same graph.
     let same = resolve(named("Twice")).await.unwrap();
     assert_eq!((same.id.0.as_str(), same.how), ("w3", "found"));
     let new = resolve(named("Other")).await.unwrap();
     assert_eq!((new.id.0.as_str(), new.how), ("new", "created"));
-    // A bare graph gets the file's name.
+    // A bare graph is named after the file.
     let bare = resolve(graph()).await.unwrap();
     assert!(bare.name.starts_with("definition-") && bare.how == "created");
     // With an id: created, reused, or changed.
@@ -112,7 +112,7 @@ async fn a_definition_file_becomes_a_workflow_once() {
 }
 
 #[test]
-fn graphs_are_the_same_by_what_they_say() {
+fn graphs_are_compared_without_ids_and_order() {
     let parse = |value: Value| serde_json::from_value::<Graph>(value).unwrap();
     assert!(same_graph(&parse(graph()), &parse(graph_of_server())));
     let mut other = graph();
@@ -140,13 +140,14 @@ async fn only_a_run_that_was_just_started_may_be_unknown() {
     let server = Scripted::replies(vec![Reply::new(404, "{}")]).await;
     let client = client(&server);
     let options = WatchOptions { pace: PollPace::LOOPBACK, ..WatchOptions::of(&client) };
-    assert!(client.watch(&RunId("r1".into()), &options, |_| ()).await.is_err());
+    let error = client.watch(&RunId("r1".into()), &options, |_| ()).await.unwrap_err();
+    assert!(error.to_string().ends_with("/workflows/runs/r1/live_status: not found (status 404): {}"), "{error}");
     assert_eq!(server.seen().len(), 1);
     assert!(!WatchOptions::of_new_run(&client).grace.is_zero());
 }
 
 #[tokio::test]
-async fn a_watch_goes_on_to_a_terminal_state() {
+async fn a_watch_continues_to_a_terminal_state() {
     let server = Scripted::replies(vec![
         Reply::new(404, "{}"),
         live("queued", json!([])),
@@ -162,7 +163,7 @@ async fn a_watch_goes_on_to_a_terminal_state() {
     let end = client.watch(&run, &options, |s| seen.push(s.overall_status.clone())).await.unwrap();
     assert_eq!(seen, ["queued", "PAUSED", "Running", "timeout"]);
     let error = client.require_completed(&end).await.unwrap_err();
-    assert_eq!(error.to_string(), "run r1 timed out: the service stopped it");
+    assert_eq!(error.to_string(), "run r1 timed out and was stopped by the service");
 }
 
 #[tokio::test]
@@ -174,21 +175,21 @@ async fn a_run_that_stays_unknown_is_not_found() {
 }
 
 #[tokio::test]
-async fn a_new_run_is_looked_for_through_its_grace_at_a_growing_pace() {
+async fn a_new_run_is_polled_through_its_grace_at_growing_intervals() {
     let server = Scripted::replies(vec![Reply::new(404, "{}")]).await;
-    let manual = Manual::jumping();
-    let policy = RetryPolicy { chance: || 0.0, clock: Clock::Manual(manual.clone()), ..RetryPolicy::default() };
+    let manual = Manual::auto_advancing();
+    let policy = RetryPolicy { jitter: || 0.0, clock: Clock::Manual(manual.clone()), ..RetryPolicy::default() };
     let options = HttpOptions::new(server.base.parse().unwrap(), Some(ApiKey::new("k")));
     let client = Client::new(Http::new(HttpOptions { policy, ..options }));
     let options = WatchOptions { pace: PollPace::HOSTED, ..WatchOptions::of_new_run(&client) };
     let error = client.watch(&RunId("r1".into()), &options, |_| ()).await.unwrap_err();
     assert!(matches!(error, Error::Net(error) if error.kind() == crate::net::Kind::NotFound));
-    // Asked after 0, 2, 5, 9.5, 16.25, 26.25 and 36.25 s, the last of them beyond the 30 s of grace.
+    // Polled after 0, 2, 5, 9.5, 16.25, 26.25 and 36.25 s, the last of them beyond the 30 s of grace.
     assert_eq!((server.seen().len(), manual.passed().as_millis()), (7, 36_250));
 }
 
 #[tokio::test]
-async fn the_deadline_says_the_last_state() {
+async fn the_deadline_error_has_the_last_state() {
     let server = Scripted::replies(vec![live("paused", json!([]))]).await;
     let run = RunId("r1".into());
     let options = quick(Duration::ZERO, Some(Duration::from_millis(20)));
@@ -197,7 +198,7 @@ async fn the_deadline_says_the_last_state() {
 }
 
 #[tokio::test]
-async fn a_failed_run_says_which_block_and_why() {
+async fn a_failed_run_has_its_block_and_message() {
     let block = |n: i64, status: &str, message: Option<&str>| {
         json!({"block_name": format!("b{n}"), "sequence_number": n, "status": status, "last_updated": "t",
                "error_message": message, "metrics": {}})
@@ -209,7 +210,7 @@ async fn a_failed_run_says_which_block_and_why() {
     let end = client_one.live_status(&run).await.unwrap();
     let error = client_one.require_completed(&end).await.unwrap_err();
     assert_eq!(error.to_string(), "run r1 failed in block 2 (b2): no column x");
-    // Without a block's message the list of runs has the run's.
+    // Without a message of a block, that of the run is taken from the list of runs.
     let runs = json!([{"job_id": "r1", "workflow_id": "w1", "status": "failed", "error_message": "out of credits"}]);
     let server = Scripted::replies(vec![live("failed", json!([])), Reply::new(200, runs.to_string())]).await;
     let client = client(&server);
@@ -219,7 +220,7 @@ async fn a_failed_run_says_which_block_and_why() {
 }
 
 #[tokio::test]
-async fn a_start_is_repeated_under_one_key() {
+async fn a_start_is_retried_under_one_key() {
     let started = json!({"status": "queued", "workflow_id": "w1", "job_id": "r1"}).to_string();
     let server = Scripted::replies(vec![Reply::new(503, ""), Reply::new(200, "").cut_at(0), Reply::new(200, started)]);
     let server = server.await;
@@ -231,10 +232,11 @@ async fn a_start_is_repeated_under_one_key() {
         formats: vec![ResultFormat::Ndjson],
         key: key.clone(),
     };
-    // The empty answer of the second try makes no sense, which ends it: its run has started under the key all the same.
+    // The empty response of the second attempt is invalid and ends the call, though its run has started under the key.
     let client = client(&server);
     let id = crate::api::WorkflowId("w1".into());
-    assert!(client.start(&id, &options).await.is_err());
+    let error = client.start(&id, &options).await.unwrap_err();
+    assert!(error.to_string().contains("invalid response (status 200)"), "{error}");
     assert_eq!(client.start(&id, &options).await.unwrap().job_id.0, "r1");
     let seen = server.seen();
     assert!(seen.iter().all(|s| s.header("idempotency-key") == Some(key.as_str())));
@@ -243,10 +245,10 @@ async fn a_start_is_repeated_under_one_key() {
 }
 
 #[tokio::test]
-async fn an_upload_streams_the_file_and_is_tried_again_whole() {
+async fn an_upload_streams_the_file_and_is_retried_whole() {
     let server = Scripted::replies(vec![Reply::new(500, ""), Reply::new(200, r#"{"handle_id":"h7"}"#)]).await;
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("companies.csv");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("companies.csv");
     let rows = "name,city\n".to_owned() + &"Müller,Zürich\n".repeat(60_000);
     std::fs::write(&path, &rows).unwrap();
     let upload = Upload::open(&path).unwrap();
@@ -255,10 +257,10 @@ async fn an_upload_streams_the_file_and_is_tried_again_whole() {
         let body = String::from_utf8(seen.body).unwrap();
         assert!(body.contains(&rows) && body.contains(r#"name="file"; filename="companies.csv""#));
     }
-    let other = folder.path().join("companies.xlsx");
+    let other = directory.path().join("companies.xlsx");
     std::fs::write(&other, "x").unwrap();
     assert!(matches!(Upload::open(&other).unwrap_err(), Error::UploadKind { .. }));
-    assert!(matches!(Upload::open(folder.path()).unwrap_err(), Error::Read { .. }));
+    assert!(matches!(Upload::open(directory.path()).unwrap_err(), Error::Read { .. }));
 }
 
 fn link(name: &str, block: Option<i64>, url: Option<&str>) -> Value {
@@ -285,7 +287,7 @@ fn the_final_block_is_the_highest_number() {
 }
 
 #[tokio::test]
-async fn links_without_url_are_asked_for_again_and_then_named() {
+async fn links_without_url_are_requested_again_and_then_named() {
     let list = |url: Option<&str>| Reply::new(200, json!([link("a.ndjson", Some(1), url)]).to_string());
     let run = RunId("r1".into());
     let formats = [ResultFormat::Ndjson, ResultFormat::Csv];
@@ -293,7 +295,7 @@ async fn links_without_url_are_asked_for_again_and_then_named() {
     let results = client(&server).result_links(&run, &formats, BlockSelection::Final).await.unwrap();
     assert_eq!((results.format, results.links.len()), (ResultFormat::Ndjson, 1));
     assert_eq!(results.messages, [("a.ndjson".to_owned(), "signing failed".to_owned())]);
-    // With one block wanted, what is said about other files is left out.
+    // With one block selected, messages about other files are left out.
     let two =
         json!([link("a.ndjson", Some(1), Some("http://x.test/a")), link("b.ndjson", Some(2), Some("http://x.test/b"))]);
     let server = Scripted::replies(vec![Reply::new(200, two.to_string())]).await;
@@ -301,12 +303,12 @@ async fn links_without_url_are_asked_for_again_and_then_named() {
     assert_eq!(results.messages, [("b.ndjson".to_owned(), "signing failed".to_owned())]);
     let server = Scripted::replies(vec![list(None)]).await;
     let error = client(&server).result_links(&run, &formats, BlockSelection::Final).await.unwrap_err();
-    assert_eq!(error.to_string(), "the API gives no link to a.ndjson: signing failed");
-    // A format that the run does not have gives an empty list; the next one is asked for.
+    assert_eq!(error.to_string(), "the API returned no download URL for a.ndjson: signing failed");
+    // The list of a format that the run does not have is empty; the next format is requested.
     let server = Scripted::replies(vec![Reply::new(200, "[]"), list(Some("http://x.test/a"))]).await;
     let results = client(&server).result_links(&run, &formats, BlockSelection::Final).await.unwrap();
     assert_eq!(results.format, ResultFormat::Csv);
     let server = Scripted::replies(vec![Reply::new(200, "[]")]).await;
     let error = client(&server).result_links(&run, &formats, BlockSelection::Final).await.unwrap_err();
-    assert_eq!(error.to_string(), "run r1 has no results as ndjson or csv");
+    assert_eq!(error.to_string(), "run r1 has no results in the format ndjson or csv");
 }

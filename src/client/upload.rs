@@ -1,4 +1,5 @@
-//! Input files on their way to the API, streamed from disk.
+//! Upload of input files, streamed from disk in constant memory. The file is measured before, and must not become
+//! shorter while it is sent.
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -15,13 +16,13 @@ use super::{Client, Error};
 use crate::api::{Uploaded, routes};
 use crate::net::{ApiRequest, Body, Repeatability, RetryBudget};
 
-/// Extensions that the API accepts, in lower case.
+/// File name extensions that the API accepts, in lower case.
 pub const UPLOAD_EXTENSIONS: [&str; 4] = ["csv", "json", "jsonl", "ndjson"];
 
-/// Bytes read from disk at a time: two reads keep a fast link busy.
+/// Bytes per read from disk. Two such reads keep a fast connection busy.
 const READ_BYTES: usize = 256 << 10;
 
-/// One file to upload, opened and measured.
+/// A file to upload, open and with its size measured.
 #[derive(Debug)]
 pub struct Upload {
     name: String,
@@ -31,22 +32,24 @@ pub struct Upload {
 }
 
 impl Upload {
-    /// A file under its own name. A name that the API would refuse is refused here.
+    /// Opens a file to be uploaded under its own name. Fails with [`Error::UploadKind`] if the API does not accept its
+    /// extension.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         Upload::open_as(path, name)
     }
 
-    /// A file under another name, whose extension tells the API the format.
+    /// Opens a file to be uploaded as `name`, from whose extension the API infers the format.
     pub fn open_as(path: &Path, name: String) -> Result<Self, Error> {
         let fail = |cause| Error::Read { path: path.to_owned(), cause };
         let file = File::open(path).map_err(fail)?;
         let metadata = file.metadata().map_err(fail)?;
         if metadata.is_dir() {
-            return Err(fail(io::Error::new(io::ErrorKind::IsADirectory, "is a folder, not a file")));
+            return Err(fail(io::Error::new(io::ErrorKind::IsADirectory, "is a directory")));
         }
+        // The form announces its length, which a pipe does not have.
         if !metadata.is_file() {
-            return Err(fail(io::Error::other("is not a plain file, so its length is not known")));
+            return Err(fail(io::Error::other("is not a regular file, so its size is unknown")));
         }
         let extension = Path::new(&name).extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
         if !extension.is_some_and(|e| UPLOAD_EXTENSIONS.contains(&e.as_str())) {
@@ -55,12 +58,12 @@ impl Upload {
         Ok(Upload { name, file, size_bytes: metadata.len(), sent: Arc::default() })
     }
 
-    /// Bytes in all.
+    /// Returns the size of the file in bytes.
     pub fn size_bytes(&self) -> u64 {
         self.size_bytes
     }
 
-    /// The digest of the file in hexadecimal, and the extension that tells the API its format. Reads the whole file.
+    /// Returns the digest of the file in hexadecimal, and its extension in lower case. Reads the whole file.
     pub fn digest(&self) -> io::Result<(String, String)> {
         let mut file = self.file.try_clone()?;
         file.rewind()?;
@@ -68,40 +71,46 @@ impl Upload {
         Ok((digest_of_reader(&mut file)?, extension.unwrap_or_default()))
     }
 
-    /// Counts the bytes on their way; starts anew if the upload is tried again.
+    /// Returns the counter of bytes read for sending. It restarts at 0 with each attempt.
     pub fn sent(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.sent)
     }
 
+    /// Builds the multipart form, with the file from its start.
     pub(super) fn form(&self) -> io::Result<Form> {
         let mut file = self.file.try_clone()?;
         file.rewind()?;
-        let reading = UploadBody { file, left: self.size_bytes, sent: Arc::clone(&self.sent) };
-        let body = reqwest::Body::wrap_stream(stream::try_unfold(reading, UploadBody::next));
+        let rest = UploadBody { file, remaining_bytes: self.size_bytes, sent: Arc::clone(&self.sent) };
+        let body = reqwest::Body::wrap_stream(stream::try_unfold(rest, UploadBody::next));
         Ok(Form::new().part("file", Part::stream_with_length(body, self.size_bytes).file_name(self.name.clone())))
     }
 }
 
+/// The rest of a file that is being sent.
 struct UploadBody {
     file: File,
-    left: u64,
+    remaining_bytes: u64,
     sent: Arc<AtomicU64>,
 }
 
 impl UploadBody {
-    /// The next piece. A file that is shorter than it was is an error: its length was announced.
+    /// Reads the next chunk on a blocking thread; `None` at the announced end. A file that became shorter is an error,
+    /// because its length has been announced; bytes that were appended meanwhile are not sent.
     async fn next(mut self) -> io::Result<Option<(Bytes, UploadBody)>> {
-        if self.left == 0 {
+        if self.remaining_bytes == 0 {
             return Ok(None);
         }
+        // Disk reads block, and the runtime's threads serve all sockets.
         let task = tokio::task::spawn_blocking(move || {
-            let mut buffer = BytesMut::zeroed(READ_BYTES.min(usize::try_from(self.left).unwrap_or(READ_BYTES)));
+            let mut buffer =
+                BytesMut::zeroed(READ_BYTES.min(usize::try_from(self.remaining_bytes).unwrap_or(READ_BYTES)));
             let n = self.file.read(&mut buffer)?;
             if n == 0 {
-                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file became shorter while it was sent"));
+                let text = "the file was truncated while it was being uploaded";
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
             }
             buffer.truncate(n);
-            self.left -= n as u64;
+            self.remaining_bytes -= n as u64;
             self.sent.fetch_add(n as u64, Ordering::Relaxed);
             Ok(Some((buffer.freeze(), self)))
         });
@@ -110,7 +119,7 @@ impl UploadBody {
 }
 
 impl Client {
-    /// Uploads a file and returns its handle. Repeating it leaves at worst a handle that nobody uses.
+    /// Uploads a file and returns its handle. Safe to repeat: at worst an unused handle remains.
     pub async fn upload(&self, upload: &Upload) -> Result<Uploaded, Error> {
         let make = || upload.form();
         let body = Body::Form { make: &make, sent: &upload.sent, total: upload.size_bytes };

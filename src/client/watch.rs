@@ -1,4 +1,5 @@
-//! Watching a run until it ends.
+//! Polling of a run until it ends, and the error of an end other than completed. It only observes: a run continues when
+//! its watch ends.
 
 use std::time::Duration;
 
@@ -6,59 +7,61 @@ use super::{Client, Error, RunEnd, RunFilter};
 use crate::api::{LiveStatus, RunId, RunStatus};
 use crate::net::{Kind, RetryBudget, is_loopback};
 
-/// However short a deadline is, a question gets so long.
-const LEAST_PATIENCE: Duration = Duration::from_secs(1);
+/// Shortest time that a poll gets, however near the deadline is.
+const MIN_POLL_TIME: Duration = Duration::from_secs(1);
 
-/// How often the state is asked for.
+/// Intervals between polls, which grow by half each time.
 #[derive(Clone, Copy, Debug)]
 pub struct PollPace {
-    /// The first wait.
+    /// The first interval.
     pub first: Duration,
-    /// The longest wait; each is half as long again as the one before.
+    /// Upper bound of the intervals.
     pub longest: Duration,
 }
 
 impl PollPace {
-    /// For a service elsewhere: 2 s, growing to 10 s, as the vendor's own clients do.
+    /// Intervals for a hosted service: 2 s, growing to 10 s, as in the vendor's own clients.
     pub const HOSTED: PollPace = PollPace { first: Duration::from_secs(2), longest: Duration::from_secs(10) };
-    /// For a service on this machine, which nobody shares.
+    /// Intervals for a service on this machine: 100 ms, growing to 2 s.
     pub const LOOPBACK: PollPace = PollPace { first: Duration::from_millis(100), longest: Duration::from_secs(2) };
 
-    fn wait(&self, asked: u32, chance: f64) -> Duration {
-        let grown = self.first.as_secs_f64() * 1.5f64.powi(asked.min(64) as i32);
-        // Up to a tenth less, so that many watchers do not stay in step.
-        Duration::from_secs_f64(grown.min(self.longest.as_secs_f64()) * (1.0 - 0.1 * chance))
+    /// Returns the interval after `polls` earlier polls. `jitter` is a random number in 0..1.
+    fn wait(&self, polls: u32, jitter: f64) -> Duration {
+        let grown = self.first.as_secs_f64() * 1.5f64.powi(polls.min(64) as i32);
+        // Up to a tenth shorter, so that many watchers do not poll in step.
+        Duration::from_secs_f64(grown.min(self.longest.as_secs_f64()) * (1.0 - 0.1 * jitter))
     }
 }
 
-/// How a run is watched.
+/// Options of a watch.
 #[derive(Clone, Copy, Debug)]
 pub struct WatchOptions {
-    /// How often to ask.
+    /// Intervals between polls.
     pub pace: PollPace,
-    /// So long a run that is not known is taken for one that is not known yet. Nothing by default: only a run that this
-    /// process has just started is given time, see [`WatchOptions::of_new_run`].
+    /// Time during which a 404 means that the run is not visible yet. Zero for runs that existed before; see
+    /// [`WatchOptions::of_new_run`].
     pub grace: Duration,
-    /// Give up after so long; the run goes on.
+    /// Time after which the watch fails with [`Error::Deadline`]; `None` for no limit. The run continues.
     pub deadline: Option<Duration>,
 }
 
 impl WatchOptions {
-    /// For runs behind this client that were there before.
+    /// Returns options for runs that existed before this command, without a deadline.
     pub fn of(client: &Client) -> Self {
         let pace = if is_loopback(client.http().base()) { PollPace::LOOPBACK } else { PollPace::HOSTED };
         WatchOptions { pace, grace: Duration::ZERO, deadline: None }
     }
 
-    /// For a run that was started a moment ago: the API may not know it everywhere yet.
+    /// Returns options for a run that was just started, which the API may not show everywhere yet: 30 s of grace.
     pub fn of_new_run(client: &Client) -> Self {
         WatchOptions { grace: Duration::from_secs(30), ..WatchOptions::of(client) }
     }
 }
 
 impl Client {
-    /// Asks until the run has ended, telling each state to `on_status`. A state that is not known is not an end.
-    /// The last state is returned whatever the end is; see [`Client::require_completed`].
+    /// Polls until the run ends, and passes each state to `on_status`. Returns the last state, whatever the end; see
+    /// [`Client::require_completed`]. A state with an unknown name is not an end. Cancel safe: a dropped watch does not
+    /// affect the run.
     pub async fn watch(
         &self,
         run: &RunId,
@@ -67,39 +70,42 @@ impl Client {
     ) -> Result<LiveStatus, Error> {
         let clock = &self.http().policy().clock;
         let start = clock.now();
-        let mut last = "not known to the API".to_owned();
-        for asked in 0.. {
-            let passed = |last: &str, deadline: Duration| {
-                Err(Error::Deadline { run: run.clone(), status: last.to_owned(), waited: deadline })
+        let mut last_status = "unknown to the API".to_owned();
+        for polls in 0.. {
+            let deadline_passed = |last_status: &str, deadline: Duration| {
+                Err(Error::Deadline { run: run.clone(), status: last_status.to_owned(), waited: deadline })
             };
-            let question = self.live_status_within(run, RetryBudget::POLL);
-            let answer = match options.deadline {
-                None => question.await,
-                // A network that is away must not hold up the deadline; the first question is asked in any case.
+            let poll = self.live_status_within(run, RetryBudget::POLL);
+            let response = match options.deadline {
+                None => poll.await,
+                // The retries of a poll, during a loss of the network, must not outlast the deadline. Even a deadline
+                // of zero gets one poll.
                 Some(deadline) => {
-                    let left = deadline.saturating_sub(clock.now() - start).max(LEAST_PATIENCE);
-                    match tokio::time::timeout(left, question).await {
-                        Ok(answer) => answer,
-                        Err(_) => return passed(&last, deadline),
+                    let left = deadline.saturating_sub(clock.now() - start).max(MIN_POLL_TIME);
+                    match tokio::time::timeout(left, poll).await {
+                        Ok(response) => response,
+                        Err(_) => return deadline_passed(&last_status, deadline),
                     }
                 }
             };
-            match answer {
+            match response {
                 Ok(status) => {
                     on_status(&status);
                     if RunStatus::parse(&status.overall_status).is_terminal() {
                         return Ok(status);
                     }
-                    last = status.overall_status;
+                    // Also an unknown state: a newer API may have more of them.
+                    last_status = status.overall_status;
                 }
                 Err(Error::Net(error)) if error.kind() == Kind::NotFound && clock.now() - start < options.grace => {}
                 Err(error) => return Err(error),
             }
-            let mut wait = options.pace.wait(asked, (self.http().policy().chance)());
+            // The last wait ends at the deadline, for one more poll.
+            let mut wait = options.pace.wait(polls, (self.http().policy().jitter)());
             if let Some(deadline) = options.deadline {
                 let left = deadline.saturating_sub(clock.now() - start);
                 if left.is_zero() {
-                    return passed(&last, deadline);
+                    return deadline_passed(&last_status, deadline);
                 }
                 wait = wait.min(left);
             }
@@ -108,7 +114,8 @@ impl Client {
         unreachable!("the loop has no end but a return")
     }
 
-    /// Turns an end that is not `completed` into its error, with the failing block's words.
+    /// Fails with [`Error::Ended`] if the run failed, was cancelled or timed out. The error has the failed block and
+    /// its message.
     pub async fn require_completed(&self, status: &LiveStatus) -> Result<(), Error> {
         let end = match RunStatus::parse(&status.overall_status) {
             RunStatus::Failed => self.failure(status).await,
@@ -120,6 +127,7 @@ impl Client {
     }
 
     async fn failure(&self, status: &LiveStatus) -> RunEnd {
+        // The first failed block with a message explains most; then any failed block; then any block with a message.
         let mut blocks: Vec<_> = status.blocks.iter().collect();
         blocks.sort_by_key(|block| block.sequence_number);
         let failed = blocks
@@ -130,7 +138,7 @@ impl Client {
         let block = failed.map(|b| (b.block_name.clone(), b.sequence_number));
         let mut message = failed.and_then(|b| b.error_message.clone());
         if message.is_none() {
-            // Only the list of runs has a message of the run itself. Not having it is no reason to fail otherwise.
+            // Only the list of runs has the message of the run itself. If the list fails, the error goes without one.
             let filter = RunFilter { workflow: Some(status.workflow_id.clone()), ..RunFilter::default() };
             let runs = self.runs(&filter).await.unwrap_or_default();
             let run = runs.into_iter().find(|run| run.job_id == status.run_id);
@@ -146,7 +154,7 @@ mod tests {
 
     #[test]
     fn the_pace_grows_to_its_bound() {
-        let waits: Vec<u128> = (0..7).map(|asked| PollPace::HOSTED.wait(asked, 0.0).as_millis()).collect();
+        let waits: Vec<u128> = (0..7).map(|polls| PollPace::HOSTED.wait(polls, 0.0).as_millis()).collect();
         assert_eq!(waits, [2000, 3000, 4500, 6750, 10_000, 10_000, 10_000]);
         assert_eq!(PollPace::HOSTED.wait(0, 1.0).as_millis(), 1800);
         assert_eq!(PollPace::HOSTED.wait(u32::MAX, 0.0).as_secs(), 10);

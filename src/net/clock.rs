@@ -1,21 +1,23 @@
-//! The time that waits between tries go by. It is passed in, so that tests need not wait.
+//! The clock of all waits between attempts, passed in so that tests do not have to wait.
+//!
+//! Timeouts on sockets do not use it: they run on tokio's own timer.
 
 use std::time::{Duration, Instant};
 
-/// Tells the time, and waits.
+/// A source of time and of delays.
 #[derive(Clone, Debug, Default)]
 pub enum Clock {
-    /// The system's.
+    /// The monotonic clock of the system, and tokio's timer.
     #[default]
     System,
-    /// One that stands still until a test moves it.
+    /// A clock that only tests advance.
     #[cfg(test)]
     #[expect(private_interfaces, reason = "tests are inside the crate")]
     Manual(manual::Manual),
 }
 
 impl Clock {
-    /// The time.
+    /// Returns the current instant of this clock.
     pub fn now(&self) -> Instant {
         match self {
             Clock::System => Instant::now(),
@@ -24,7 +26,7 @@ impl Clock {
         }
     }
 
-    /// Waits for `time`. Needs a tokio runtime. Dropping it loses nothing.
+    /// Waits for `time`. Needs a tokio runtime. Cancel safe: dropping the future has no effect.
     pub async fn sleep(&self, time: Duration) {
         match self {
             Clock::System => tokio::time::sleep(time).await,
@@ -42,30 +44,34 @@ pub(crate) mod manual {
 
     use super::*;
 
-    /// Time from a watch: it moves when told, and by itself to where a sleeper wants it if it is a `jumping` one.
+    /// A clock whose time changes by [`Manual::advance`], or also by every sleep if it advances automatically.
     #[derive(Clone, Debug)]
     pub(crate) struct Manual {
         start: Instant,
         passed: Arc<watch::Sender<Duration>>,
-        jumping: bool,
+        auto_advancing: bool,
     }
 
     impl Manual {
-        /// One that moves by [`Manual::advance`] only.
-        pub(crate) fn standing() -> Self {
-            Manual { start: Instant::now(), passed: Arc::new(watch::Sender::new(Duration::ZERO)), jumping: false }
+        /// Creates a clock that only [`Manual::advance`] moves.
+        pub(crate) fn paused() -> Self {
+            Manual {
+                start: Instant::now(),
+                passed: Arc::new(watch::Sender::new(Duration::ZERO)),
+                auto_advancing: false,
+            }
         }
 
-        /// One on which every sleep is over at once, and its time has passed.
-        pub(crate) fn jumping() -> Self {
-            Manual { jumping: true, ..Manual::standing() }
+        /// Creates a clock on which every sleep returns at once, after its time was added.
+        pub(crate) fn auto_advancing() -> Self {
+            Manual { auto_advancing: true, ..Manual::paused() }
         }
 
         pub(crate) fn now(&self) -> Instant {
             self.start + self.passed()
         }
 
-        /// The time that has passed on it.
+        /// Returns the time that passed since the clock was created.
         pub(crate) fn passed(&self) -> Duration {
             *self.passed.borrow()
         }
@@ -76,9 +82,9 @@ pub(crate) mod manual {
 
         pub(crate) async fn sleep(&self, time: Duration) {
             let end = self.passed() + time;
-            if self.jumping {
+            if self.auto_advancing {
                 self.passed.send_modify(|passed| *passed = end.max(*passed));
-                // Others get their turn, as in a real sleep.
+                // Lets other tasks run, as a real sleep would.
                 tokio::task::yield_now().await;
             } else {
                 let mut passed = self.passed.subscribe();

@@ -1,4 +1,7 @@
-//! What went wrong on the network, as facts that decide things.
+//! The error of `net`: kind, request, status, attempts and elapsed time of a request that failed for good.
+//!
+//! Exit codes, hints and retries are decided from these facts, never from the text. URLs are kept without their query,
+//! and the URLs inside errors of the client library are dropped.
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
@@ -12,44 +15,44 @@ use super::tls::bad_certificate;
 use crate::secret::SecretUrl;
 use crate::text::human_duration;
 
-/// Whose fault it is and what can be done: exit codes, hints and retries are decided from this, never from text.
+/// The class of a failure, by who must act: the user, the server, or a retry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Kind {
-    /// There is no key to send; nothing was sent.
+    /// No API key is set; nothing was sent.
     NoKey,
-    /// 401.
+    /// Status 401: the key is missing, wrong or revoked.
     KeyRefused,
-    /// 403.
+    /// Status 403: the key lacks the permission, or a signed link has expired.
     Forbidden,
-    /// 404 or 410.
+    /// Status 404 or 410: the resource does not exist, or no longer.
     NotFound,
-    /// Any other 4xx: the request is at fault.
+    /// Any other 4xx status: the request itself is at fault.
     Refused,
-    /// 429, also after waiting.
+    /// Status 429, also after the waits of the retry budget.
     RateLimited,
-    /// No connection, or it broke before an answer came.
+    /// No connection, or none that lasted until the response was complete.
     Unreachable,
-    /// The server's certificate was not accepted; the source is a [`BadCertificate`](super::BadCertificate).
+    /// The server's TLS certificate was rejected; the source is a [`BadCertificate`](super::BadCertificate).
     BadCertificate,
-    /// 5xx, also after trying again.
+    /// Status 5xx, also after retries.
     ServerFault,
-    /// An answer that makes no sense: not the promised JSON, too large, a redirect elsewhere.
+    /// An invalid response: not the expected JSON, too large, or a redirect that must not be followed.
     BadAnswer,
-    /// The file behind a link is not the one whose first bytes were read.
+    /// The file behind a link was replaced after its first bytes were read.
     Changed,
-    /// A body whose compression on the way is cut short, damaged or larger than can be meant.
+    /// The content encoding of a body is truncated, corrupt, or expands beyond the limit.
     Damaged,
-    /// A body that ended before its end and could not be continued.
+    /// A body ended early and could not be resumed.
     CutShort,
-    /// Stopped by its owner.
+    /// The download was cancelled by its owner.
     Stopped,
 }
 
-/// Parameters of API calls that hold no secret.
-const HARMLESS: [&str; 6] = ["status", "workflow_id", "limit", "format", "result_formats", "save_json"];
+/// Query parameters of API calls that never hold a secret, and may be shown.
+const PUBLIC_PARAMETERS: [&str; 6] = ["status", "workflow_id", "limit", "format", "result_formats", "save_json"];
 
-/// A request that failed, after all its tries. Cheap to clone, for all who waited for it.
+/// A request that failed, after all its attempts. Cheap to clone: several downloads may wait for one request.
 #[derive(Clone)]
 pub struct Error(Box<Facts>);
 
@@ -62,13 +65,13 @@ struct Facts {
     tries: u32,
     elapsed: Duration,
     text: String,
-    /// The host of a link elsewhere that asked for a key and was not given ours.
+    /// Host of a link that rejected a request (401) from which the key was withheld, because the host is not trusted.
     keyless_host: Option<String>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 impl Error {
-    /// An error of `kind` on `method url`. The URL is kept without its query.
+    /// Creates an error of `kind` for `method url`, with one attempt. The URL is kept without its query.
     pub fn new(kind: Kind, method: &'static str, url: &str) -> Self {
         Error(Box::new(Facts {
             kind,
@@ -83,42 +86,42 @@ impl Error {
         }))
     }
 
-    /// With words of its own, or the server's.
+    /// Adds the detail: the server's message, or our own. It must hold no secret.
     pub fn with_text(mut self, text: impl Into<String>) -> Self {
         self.0.text = text.into();
         self
     }
 
-    /// With the status of the answer.
+    /// Adds the status of the response.
     pub fn with_status(mut self, status: u16) -> Self {
         self.0.status = Some(status);
         self
     }
 
-    /// With the cause below.
+    /// Adds the cause.
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.0.source = Some(Arc::from(source.into()));
         self
     }
 
-    /// With the host that was asked without the key, because it is not the API's own.
-    pub(super) fn without_key_for(mut self, host: &str) -> Self {
+    /// Adds the host that received the request without the key, because it is neither the API's own nor trusted.
+    pub(super) fn with_withheld_key(mut self, host: &str) -> Self {
         self.0.keyless_host = Some(host.to_owned());
         self
     }
 
-    /// With what was spent until giving up.
+    /// Adds the number of attempts and the time until giving up.
     pub fn after(mut self, tries: u32, elapsed: Duration) -> Self {
         self.0.tries = tries;
         self.0.elapsed = elapsed;
         self
     }
 
-    /// On a plain call of the API, whose query is shown if all of it is known to be harmless. Links never come here:
+    /// Shows the query of an API call, if every parameter of it is known to hold no secret. Never called for links:
     /// their query is a secret.
-    pub(super) fn of_call(mut self, url: &Url) -> Self {
-        let harmless = |(name, _): (Cow<'_, str>, _)| HARMLESS.contains(&name.as_ref());
-        if url.query().is_some() && url.query_pairs().all(harmless) {
+    pub(super) fn for_api_call(mut self, url: &Url) -> Self {
+        let is_public = |(name, _): (Cow<'_, str>, _)| PUBLIC_PARAMETERS.contains(&name.as_ref());
+        if url.query().is_some() && url.query_pairs().all(is_public) {
             let query = url.query().unwrap_or_default();
             let mut plain = url.clone();
             plain.set_query(None);
@@ -127,12 +130,13 @@ impl Error {
         self
     }
 
-    /// From the client library, with the innermost of its causes: the layers above it say nothing that this error does
-    /// not say. The library's own URL is dropped, for it may be a signed link.
+    /// Converts an error of the client library. Only its innermost cause is kept, for the layers above repeat what this
+    /// error says, and the library's URL is dropped, for it may be a signed link.
     pub(super) fn from_reqwest(error: reqwest::Error, method: &'static str, url: &str) -> Self {
         if let Some(problem) = bad_certificate(&error) {
             return Error::new(Kind::BadCertificate, method, url).with_source(problem);
         }
+        // These concern the request or the response itself; all others are of the connection.
         let kind = if error.is_builder() || error.is_redirect() || error.is_decode() {
             Kind::BadAnswer
         } else {
@@ -141,32 +145,33 @@ impl Error {
         Error::new(kind, method, url).with_source(innermost(error))
     }
 
-    /// The kind.
+    /// Returns the class of the failure.
     pub fn kind(&self) -> Kind {
         self.0.kind
     }
 
-    /// The status of the last answer, if one came.
+    /// Returns the status of the last response; `None` if there was none.
     pub fn status(&self) -> Option<u16> {
         self.0.status
     }
 
-    /// The host that refused a request without a key, if ours was kept back because the host is not the API's own.
+    /// Returns the host that rejected the request (401) because the key was withheld from it; `None` for all other
+    /// errors.
     pub fn keyless_host(&self) -> Option<&str> {
         self.0.keyless_host.as_deref()
     }
 
-    /// How often it was tried.
+    /// Returns the number of attempts, at least 1.
     pub fn tries(&self) -> u32 {
         self.0.tries
     }
 
-    /// The server's words, or ours.
+    /// Returns the detail, without the kind and the request: the server's message, or our own; may be empty.
     pub fn text(&self) -> &str {
         &self.0.text
     }
 
-    /// The method and the redacted URL.
+    /// Returns the method and the redacted URL.
     pub fn request(&self) -> (&'static str, &str) {
         (self.0.method, &self.0.url)
     }
@@ -176,27 +181,28 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let facts = &self.0;
         let what = match facts.kind {
-            Kind::NoKey => "there is no API key to send",
-            Kind::KeyRefused => "the key was refused",
+            Kind::NoKey => "no API key is set",
+            Kind::KeyRefused => "the API key was rejected",
             Kind::Forbidden => "access denied",
             Kind::NotFound => "not found",
-            Kind::Refused => "refused",
-            Kind::RateLimited => "too many requests",
-            Kind::Unreachable => "no answer",
-            Kind::BadCertificate => "no answer",
-            Kind::ServerFault => "the server failed",
-            Kind::BadAnswer => "an answer that makes no sense",
-            Kind::Changed => "the file changed while it was read",
-            Kind::Damaged => "the compression of the body is damaged",
-            Kind::CutShort => "the download broke off",
-            Kind::Stopped => "stopped",
+            Kind::Refused => "the request was rejected",
+            Kind::RateLimited => "rate limit exceeded",
+            Kind::Unreachable => "no response",
+            Kind::BadCertificate => "the TLS certificate was rejected",
+            Kind::ServerFault => "server error",
+            Kind::BadAnswer => "invalid response",
+            Kind::Changed => "the file changed during the download",
+            Kind::Damaged => "the compressed body is corrupt",
+            Kind::CutShort => "the download was interrupted",
+            Kind::Stopped => "the download was cancelled",
         };
+        // The source is not part of the text: the printer at the top joins the chain.
         write!(f, "{} {}: {what}", facts.method, facts.url)?;
         if let Some(status) = facts.status {
             write!(f, " (status {status})")?;
         }
         if facts.tries > 1 {
-            write!(f, " after {} tries in {}", facts.tries, human_duration(facts.elapsed))?;
+            write!(f, " after {} attempts in {}", facts.tries, human_duration(facts.elapsed))?;
         }
         if !facts.text.is_empty() {
             write!(f, ": {}", facts.text)?;
@@ -221,7 +227,7 @@ impl StdError for Error {
     }
 }
 
-/// The text of the cause at the bottom of the client library's chain.
+/// Returns the text of the innermost cause of a client library error, without its URL.
 pub(super) fn innermost(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut cause: &dyn StdError = &error;

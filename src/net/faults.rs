@@ -1,7 +1,7 @@
-//! A Workflows API on loopback whose network and stores fail by a plan, for tests.
+//! A Workflows API on loopback whose network and object stores fail according to a plan, for tests.
 //!
-//! It has one run with a few result files. Which answers go wrong, and how, is drawn from a seed before; what the plan
-//! does not spoil is answered as it should be.
+//! It has one run with a few result files. The plan is drawn from a seed before the server starts, and lists the faults
+//! of the first requests of each kind; every other request gets a correct response.
 
 use std::io::Write as _;
 use std::sync::{Arc, Mutex};
@@ -16,12 +16,12 @@ use super::scripted::{Seen, read_request};
 use crate::format::Compression;
 use crate::format::compress::PieceCompressor;
 
-/// The one run.
+/// Id of the only run.
 pub(crate) const RUN: &str = "0b7cf3a4-1f7e-4c55-8a39-9e2d6f1c0a77";
-/// Stands in every link.
+/// The signature in every link, which no output may contain.
 pub(crate) const MARK: &str = "marked-signature";
 
-/// Numbers from a seed: the same at every run.
+/// A deterministic random number generator (splitmix64).
 #[derive(Clone, Debug)]
 pub(crate) struct SeededRng(u64);
 
@@ -36,12 +36,12 @@ impl SeededRng {
         number
     }
 
-    /// A number below `bound`.
+    /// Returns a number below `bound`; 0 if `bound` is 0.
     pub(crate) fn below(&mut self, bound: usize) -> usize {
         (self.next() % bound.max(1) as u64) as usize
     }
 
-    /// True once in so many times.
+    /// Returns true with a probability of one in `times`.
     pub(crate) fn once_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }
@@ -51,38 +51,38 @@ impl SeededRng {
     }
 }
 
-/// What goes wrong with one answer. Places are in thousandths of the body.
+/// A fault of one response. Offsets are in thousandths of the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum InjectedFault {
-    /// Nothing.
+    /// No fault.
     None,
-    /// The connection is closed there.
+    /// The connection is closed at this offset.
     Cut(usize),
-    /// The connection is reset there.
+    /// The connection is reset (TCP RST) at this offset.
     Reset(usize),
-    /// Nothing comes after it.
+    /// Nothing is sent after this offset, and the connection stays open.
     Stall(usize),
-    /// A byte now and then comes after it.
+    /// One byte per 20 ms is sent after this offset.
     Drip(usize),
-    /// A part that begins elsewhere than was asked.
+    /// A 206 whose range starts up to 7 bytes before the requested one.
     WrongRange,
-    /// The whole file, whatever was asked.
+    /// A 200 with the whole file, although a range was requested.
     Whole,
-    /// The link has expired, and is refused with this status from now on.
+    /// The current link expires; it and older ones are refused with this status from now on.
     Expired(u16),
-    /// 429, with or without a time to wait.
+    /// Status 429, with or without a delay named by the server.
     TooMany(Option<Wait>),
-    /// A fault of the server.
+    /// A server error with this status.
     Status(u16),
-    /// 404, as if it were not there yet.
+    /// Status 404, as for a run that is not visible yet.
     NotYet,
-    /// A link without its URL, as if signing had failed.
+    /// A listed file without its URL, as when signing failed.
     Unsigned,
-    /// The file is replaced by another, from this answer on.
+    /// The file is replaced by another version, from this response on.
     Replaced,
 }
 
-/// How a 429 names its time.
+/// The header in which a 429 names its delay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {
     Seconds,
@@ -90,23 +90,23 @@ pub(crate) enum Wait {
     Reset,
 }
 
-/// What is wrong with a file from the start.
+/// A defect of a stored file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Defect {
     None,
-    /// Its compression ends early.
+    /// The compressed data ends three bytes early.
     Truncated,
-    /// The check sum at its end is wrong.
+    /// The checksum in the gzip trailer is wrong.
     Trailer,
-    /// Something stands behind its compression.
+    /// Other bytes follow the compressed data.
     Garbage,
-    /// Its last line is half a line.
+    /// The last line is truncated.
     LastLine,
-    /// It has fewer rows than the API says.
+    /// The file has one row fewer than the API's `row_count`.
     RowCount,
 }
 
-/// How a store names versions of its files.
+/// The validator that a store sends with its files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tag {
     Strong,
@@ -115,84 +115,85 @@ pub(crate) enum Tag {
     Nothing,
 }
 
-/// How the end of a body is shown.
+/// The framing of a body, which marks its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Framing {
     Length,
     Chunks,
-    /// By closing the connection.
+    /// Only the end of the connection ends the body.
     Close,
 }
 
-/// One result file and the store that it is in.
+/// One result file, and the behaviour of the store that holds it.
 #[derive(Clone, Debug)]
 pub(crate) struct FilePlan {
     pub rows: usize,
     pub defect: Defect,
-    /// Of the file itself.
+    /// Compression of the stored file itself.
     pub compression: Compression,
-    /// Of its way, though it was not asked for.
+    /// Content encoding of the transfer, though the request forbids it.
     pub encoding: Compression,
     pub tag: Tag,
     pub framing: Framing,
     pub ranges: bool,
     pub ignores_if_range: bool,
-    /// By the number of the request; those after the last are answered well, or by the last if it is `relentless`.
+    /// Faults by the number of the request. Requests after the last fault get correct responses, or the last fault
+    /// again if `relentless`.
     pub faults: Vec<InjectedFault>,
     pub relentless: bool,
 }
 
-/// Everything that goes wrong with one run.
+/// All faults of one run.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub files: Vec<FilePlan>,
-    /// Of the start, of looks at the state, of the lists of links.
+    /// Faults of the calls that start the run; `polls` of those of its status, `links` of the lists of links.
     pub starts: Vec<InjectedFault>,
     pub polls: Vec<InjectedFault>,
     pub links: Vec<InjectedFault>,
 }
 
 impl Plan {
-    /// A plan from `seed`: some plans are mild, some spoil a file, some never stop.
+    /// Draws a plan from `seed`: some are mild, some damage a file, some repeat a fault for ever.
     pub(crate) fn draw(seed: u64) -> Plan {
-        let mut dice = SeededRng::new(seed);
-        let n_files = 1 + dice.below(3);
-        let files = (0..n_files).map(|_| FilePlan::draw(&mut dice)).collect();
-        let api = |dice: &mut SeededRng, special: &[InjectedFault]| {
-            (0..dice.below(3)).map(|_| if dice.once_in(3) { dice.pick(special) } else { api_fault(dice) }).collect()
+        let mut rng = SeededRng::new(seed);
+        let n_files = 1 + rng.below(3);
+        let files = (0..n_files).map(|_| FilePlan::draw(&mut rng)).collect();
+        let api = |rng: &mut SeededRng, special: &[InjectedFault]| {
+            (0..rng.below(3)).map(|_| if rng.once_in(3) { rng.pick(special) } else { draw_api_fault(rng) }).collect()
         };
         Plan {
             files,
-            starts: api(&mut dice, &[InjectedFault::Cut(500), InjectedFault::Reset(0)]),
-            polls: api(&mut dice, &[InjectedFault::NotYet, InjectedFault::Cut(300)]),
-            links: api(&mut dice, &[InjectedFault::Unsigned, InjectedFault::Cut(300)]),
+            starts: api(&mut rng, &[InjectedFault::Cut(500), InjectedFault::Reset(0)]),
+            polls: api(&mut rng, &[InjectedFault::NotYet, InjectedFault::Cut(300)]),
+            links: api(&mut rng, &[InjectedFault::Unsigned, InjectedFault::Cut(300)]),
         }
     }
 }
 
-fn api_fault(dice: &mut SeededRng) -> InjectedFault {
-    match dice.below(4) {
+fn draw_api_fault(rng: &mut SeededRng) -> InjectedFault {
+    match rng.below(4) {
         0 => InjectedFault::TooMany(None),
-        1 => InjectedFault::TooMany(Some(dice.pick(&[Wait::Seconds, Wait::Date, Wait::Reset]))),
-        _ => InjectedFault::Status(dice.pick(&[500, 502, 503, 504, 520, 408])),
+        1 => InjectedFault::TooMany(Some(rng.pick(&[Wait::Seconds, Wait::Date, Wait::Reset]))),
+        _ => InjectedFault::Status(rng.pick(&[500, 502, 503, 504, 520, 408])),
     }
 }
 
 impl FilePlan {
-    fn draw(dice: &mut SeededRng) -> FilePlan {
+    fn draw(rng: &mut SeededRng) -> FilePlan {
         use Compression::{Gzip, None, Zstd};
-        let compression = dice.pick(&[None, None, Gzip, Zstd]);
-        let encoding = dice.pick(&[None, None, None, Gzip, Zstd]);
-        let defect = match dice.below(12) {
-            0 if compression == Gzip => dice.pick(&[Defect::Truncated, Defect::Trailer, Defect::Garbage]),
-            0 if compression == Zstd => dice.pick(&[Defect::Truncated, Defect::Garbage]),
-            0 => dice.pick(&[Defect::LastLine, Defect::RowCount]),
+        let compression = rng.pick(&[None, None, Gzip, Zstd]);
+        let encoding = rng.pick(&[None, None, None, Gzip, Zstd]);
+        let defect = match rng.below(12) {
+            0 if compression == Gzip => rng.pick(&[Defect::Truncated, Defect::Trailer, Defect::Garbage]),
+            0 if compression == Zstd => rng.pick(&[Defect::Truncated, Defect::Garbage]),
+            0 => rng.pick(&[Defect::LastLine, Defect::RowCount]),
             _ => Defect::None,
         };
-        let relentless = dice.once_in(25);
-        let mut faults: Vec<InjectedFault> = (0..dice.below(5)).map(|_| file_fault(dice)).collect();
-        if relentless && !faults.last().is_some_and(|fault| fault.can_last()) {
-            faults.push(dice.pick(&[
+        let relentless = rng.once_in(25);
+        let mut faults: Vec<InjectedFault> = (0..rng.below(5)).map(|_| draw_file_fault(rng)).collect();
+        if relentless && !faults.last().is_some_and(|fault| fault.can_repeat()) {
+            faults.push(rng.pick(&[
                 InjectedFault::Cut(400),
                 InjectedFault::Reset(0),
                 InjectedFault::Status(503),
@@ -200,20 +201,20 @@ impl FilePlan {
             ]));
         }
         FilePlan {
-            rows: 1 + dice.below(1500),
+            rows: 1 + rng.below(1500),
             defect,
             compression,
             encoding,
-            tag: dice.pick(&[Tag::Strong, Tag::Strong, Tag::Strong, Tag::Weak, Tag::Date, Tag::Nothing]),
-            framing: dice.pick(&[Framing::Length, Framing::Length, Framing::Chunks, Framing::Close]),
-            ranges: !dice.once_in(4),
-            ignores_if_range: dice.once_in(3),
+            tag: rng.pick(&[Tag::Strong, Tag::Strong, Tag::Strong, Tag::Weak, Tag::Date, Tag::Nothing]),
+            framing: rng.pick(&[Framing::Length, Framing::Length, Framing::Chunks, Framing::Close]),
+            ranges: !rng.once_in(4),
+            ignores_if_range: rng.once_in(3),
             faults,
             relentless,
         }
     }
 
-    /// The bytes of the file as the store has it; `version` 0 until it is replaced.
+    /// Returns the bytes of the stored file; `version` is 0 until the file is replaced.
     pub(crate) fn bytes(&self, index: usize, version: usize) -> Vec<u8> {
         let mut text = rows_of(index, version, self.rows);
         if self.defect == Defect::LastLine {
@@ -223,19 +224,19 @@ impl FilePlan {
         match self.defect {
             Defect::Truncated => bytes.truncate(bytes.len() - 3),
             Defect::Garbage => bytes.extend_from_slice(b"behind"),
-            // The check sum of gzip stands before the length, in the last eight bytes.
+            // The last eight bytes of gzip are the checksum and then the length.
             Defect::Trailer => *bytes.iter_mut().nth_back(6).expect("a gzip file is longer") ^= 1,
             _ => {}
         }
         bytes
     }
 
-    /// What the API says of its rows.
+    /// Returns the `row_count` that the API reports.
     fn row_count(&self) -> usize {
         self.rows + usize::from(self.defect == Defect::RowCount)
     }
 
-    /// True if no request of it is ever answered with a part of it.
+    /// Returns true if no request for the file ever receives a byte of it.
     pub(crate) fn is_out_of_reach(&self) -> bool {
         let refuses = |fault: &InjectedFault| {
             matches!(fault, InjectedFault::Status(_) | InjectedFault::TooMany(_) | InjectedFault::Expired(_))
@@ -243,15 +244,16 @@ impl FilePlan {
         self.relentless && self.faults.iter().all(refuses)
     }
 
-    /// True if the plan replaces the file.
+    /// Returns true if the plan replaces the file.
     pub(crate) fn is_replaced(&self) -> bool {
         self.faults.contains(&InjectedFault::Replaced)
     }
 }
 
 impl InjectedFault {
-    /// It makes no sense to stall for ever in a test, or to be replaced again and again.
-    fn can_last(self) -> bool {
+    /// Returns true if the fault may be repeated for ever: a stall would take a test too long, and a file that is
+    /// replaced at every request never ends.
+    fn can_repeat(self) -> bool {
         matches!(
             self,
             InjectedFault::Cut(0..900)
@@ -262,29 +264,30 @@ impl InjectedFault {
     }
 }
 
-fn file_fault(dice: &mut SeededRng) -> InjectedFault {
-    // The ends of a body are where mistakes are made.
-    let place = |dice: &mut SeededRng| match dice.below(6) {
+fn draw_file_fault(rng: &mut SeededRng) -> InjectedFault {
+    // Both ends of the body are drawn often: mistakes are likeliest there.
+    let offset = |rng: &mut SeededRng| match rng.below(6) {
         0 => 0,
         1 => 1000,
-        _ => dice.below(1000),
+        _ => rng.below(1000),
     };
-    match dice.below(16) {
-        0..=3 => InjectedFault::Cut(place(dice)),
-        4..=5 => InjectedFault::Reset(place(dice)),
-        6 => InjectedFault::Stall(place(dice)),
-        7 => InjectedFault::Drip(place(dice)),
+    match rng.below(16) {
+        0..=3 => InjectedFault::Cut(offset(rng)),
+        4..=5 => InjectedFault::Reset(offset(rng)),
+        6 => InjectedFault::Stall(offset(rng)),
+        7 => InjectedFault::Drip(offset(rng)),
         8 => InjectedFault::WrongRange,
         9 => InjectedFault::Whole,
-        10..=11 => InjectedFault::Expired(dice.pick(&[400, 401, 403])),
-        12 => InjectedFault::TooMany(dice.pick(&[None, Some(Wait::Seconds), Some(Wait::Date)])),
-        13..=14 => InjectedFault::Status(dice.pick(&[500, 502, 503, 504])),
-        _ if dice.once_in(2) => InjectedFault::Replaced,
+        10..=11 => InjectedFault::Expired(rng.pick(&[400, 401, 403])),
+        12 => InjectedFault::TooMany(rng.pick(&[None, Some(Wait::Seconds), Some(Wait::Date)])),
+        13..=14 => InjectedFault::Status(rng.pick(&[500, 502, 503, 504])),
+        _ if rng.once_in(2) => InjectedFault::Replaced,
         _ => InjectedFault::None,
     }
 }
 
-/// Rows of which no two are alike, in this file and in others. Versions differ from the first row on.
+/// Returns NDJSON rows of which no two are equal, within a file and between files. Versions differ from the first row
+/// on.
 pub(crate) fn rows_of(index: usize, version: usize, rows: usize) -> Vec<u8> {
     let mut text = Vec::new();
     for row in 0..rows {
@@ -297,7 +300,7 @@ pub(crate) fn rows_of(index: usize, version: usize, rows: usize) -> Vec<u8> {
 
 fn compressed(compression: Compression, plain: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    // Several members, as writers in parallel make them.
+    // Two members or frames, as parallel writers produce them.
     let mut compressor = PieceCompressor::new(compression).expect("memory");
     for piece in plain.chunks(plain.len() / 2 + 1) {
         compressor.compress(piece, &mut out).expect("memory");
@@ -305,9 +308,9 @@ fn compressed(compression: Compression, plain: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The server of one plan; it ends with the runtime.
+/// A running server for one plan; it ends with the runtime.
 pub(crate) struct Faulty {
-    /// `http://127.0.0.1:PORT`.
+    /// Base URL, `http://127.0.0.1:PORT`.
     pub base: String,
     state: Arc<Mutex<State>>,
 }
@@ -317,11 +320,11 @@ struct State {
     starts: usize,
     polls: usize,
     links: usize,
-    /// Requests of each file.
+    /// Requests received for each file.
     files: Vec<usize>,
-    /// Version of each file.
+    /// Current version of each file, 0 or 1.
     versions: Vec<usize>,
-    /// Of each file: links of earlier editions are refused, with this status.
+    /// Edition of the valid link of each file, and the status that refuses links of earlier editions.
     editions: Vec<(usize, u16)>,
     keys: Vec<String>,
 }
@@ -343,7 +346,7 @@ impl Faulty {
         Faulty { base, state }
     }
 
-    /// The idempotency keys of all starts.
+    /// Returns the idempotency keys of all calls that started the run.
     pub(crate) fn keys(&self) -> Vec<String> {
         self.state.lock().expect("no test panics while it holds it").keys.clone()
     }
@@ -355,8 +358,8 @@ struct Server {
     state: Arc<Mutex<State>>,
 }
 
-/// What is sent, and how it ends.
-struct Sent {
+/// A response, its framing and its fault.
+struct FaultyResponse {
     status: u16,
     headers: Vec<(&'static str, String)>,
     body: Vec<u8>,
@@ -364,21 +367,27 @@ struct Sent {
     fault: InjectedFault,
 }
 
-impl Sent {
+impl FaultyResponse {
     fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        Sent { status, headers: Vec::new(), body: body.into(), framing: Framing::Length, fault: InjectedFault::None }
+        FaultyResponse {
+            status,
+            headers: Vec::new(),
+            body: body.into(),
+            framing: Framing::Length,
+            fault: InjectedFault::None,
+        }
     }
 }
 
 impl Server {
     async fn serve(&self, mut stream: TcpStream) {
         let Some(seen) = read_request(&mut stream).await else { return };
-        let sent = self.answer(&seen);
-        // The client may have hung up; that is its right.
-        let _ = send(stream, sent).await;
+        let response = self.answer(&seen);
+        // An error here means that the client closed the connection, as it may.
+        let _ = send(stream, response).await;
     }
 
-    fn answer(&self, seen: &Seen) -> Sent {
+    fn answer(&self, seen: &Seen) -> FaultyResponse {
         let mut state = self.state.lock().expect("no test panics while it holds it");
         let next = |count: &mut usize, faults: &[InjectedFault]| {
             *count += 1;
@@ -391,21 +400,21 @@ impl Server {
             state.keys.extend(seen.header("idempotency-key").map(str::to_owned));
             let fault = next(&mut state.starts, &self.plan.starts);
             let body = json!({"status": "queued", "workflow_id": "w", "job_id": RUN});
-            return spoiled(Sent::new(200, body.to_string()), fault);
+            return with_fault(FaultyResponse::new(200, body.to_string()), fault);
         }
         if path == format!("{run}/live_status") {
             let fault = next(&mut state.polls, &self.plan.polls);
             let status = if state.polls <= self.plan.polls.len() { "running" } else { "completed" };
             let body = json!({"run_id": RUN, "workflow_id": "w", "overall_status": status, "last_updated": "t"});
-            return spoiled(Sent::new(200, body.to_string()), fault);
+            return with_fault(FaultyResponse::new(200, body.to_string()), fault);
         }
         if path == format!("{run}/results/download-links") {
             let fault = next(&mut state.links, &self.plan.links);
-            return spoiled(Sent::new(200, self.links(&state, fault).to_string()), fault);
+            return with_fault(FaultyResponse::new(200, self.links(&state, fault).to_string()), fault);
         }
         match path.strip_prefix("/files/").and_then(|index| index.parse::<usize>().ok()) {
             Some(index) if index < self.plan.files.len() => self.file(&mut state, index, target, seen),
-            _ => Sent::new(404, "{}"),
+            _ => FaultyResponse::new(404, "{}"),
         }
     }
 
@@ -419,7 +428,7 @@ impl Server {
         self.plan.files.iter().enumerate().map(link).collect()
     }
 
-    fn file(&self, state: &mut State, index: usize, target: &str, seen: &Seen) -> Sent {
+    fn file(&self, state: &mut State, index: usize, target: &str, seen: &Seen) -> FaultyResponse {
         let file = &self.plan.files[index];
         let count = state.files[index];
         state.files[index] += 1;
@@ -437,17 +446,24 @@ impl Server {
         }
         let (edition, refusal) = state.editions[index];
         if !target.ends_with(&format!("&edition={edition}")) {
-            // Some stores repeat what was asked.
-            return Sent::new(refusal, format!("<?xml version='1.0'?><Error>{target} has expired</Error>"));
+            // Some object stores quote the request, signature included.
+            return FaultyResponse::new(refusal, format!("<?xml version='1.0'?><Error>{target} has expired</Error>"));
         }
         if matches!(fault, InjectedFault::TooMany(_) | InjectedFault::Status(_)) {
-            return spoiled(Sent::new(200, ""), fault);
+            return with_fault(FaultyResponse::new(200, ""), fault);
         }
         self.store(file, index, state.versions[index], seen, fault)
     }
 
-    /// The answer of a store that honours ranges, or does not.
-    fn store(&self, file: &FilePlan, index: usize, version: usize, seen: &Seen, fault: InjectedFault) -> Sent {
+    /// Returns the response of a store, which honours ranges and `If-Range` or does not.
+    fn store(
+        &self,
+        file: &FilePlan,
+        index: usize,
+        version: usize,
+        seen: &Seen,
+        fault: InjectedFault,
+    ) -> FaultyResponse {
         let bytes = file.bytes(index, version);
         let tag = match file.tag {
             Tag::Strong => Some(("ETag", format!("\"v{version}\""))),
@@ -461,62 +477,62 @@ impl Server {
             seen.header("range").and_then(|r| r.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok());
         let from =
             from.filter(|_| file.ranges && same && fault != InjectedFault::Whole && file.encoding == Compression::None);
-        let mut sent = match from {
+        let mut response = match from {
             None => {
-                let mut sent = Sent::new(200, compressed(file.encoding, &bytes));
+                let mut response = FaultyResponse::new(200, compressed(file.encoding, &bytes));
                 match file.encoding {
                     Compression::None => {}
-                    Compression::Gzip => sent.headers.push(("Content-Encoding", "gzip".to_owned())),
-                    Compression::Zstd => sent.headers.push(("Content-Encoding", "zstd".to_owned())),
+                    Compression::Gzip => response.headers.push(("Content-Encoding", "gzip".to_owned())),
+                    Compression::Zstd => response.headers.push(("Content-Encoding", "zstd".to_owned())),
                 }
-                sent
+                response
             }
             Some(from) if from >= bytes.len() => {
-                let mut sent = Sent::new(416, "");
-                sent.headers.push(("Content-Range", format!("bytes */{}", bytes.len())));
-                sent
+                let mut response = FaultyResponse::new(416, "");
+                response.headers.push(("Content-Range", format!("bytes */{}", bytes.len())));
+                response
             }
             Some(mut from) => {
                 if fault == InjectedFault::WrongRange {
                     from -= from.min(7);
                 }
-                let mut sent = Sent::new(206, &bytes[from..]);
-                sent.headers.push(("Content-Range", format!("bytes {from}-{}/{}", bytes.len() - 1, bytes.len())));
-                sent
+                let mut response = FaultyResponse::new(206, &bytes[from..]);
+                response.headers.push(("Content-Range", format!("bytes {from}-{}/{}", bytes.len() - 1, bytes.len())));
+                response
             }
         };
-        sent.headers.extend(tag);
-        sent.framing = file.framing;
-        sent.fault = fault;
-        sent
+        response.headers.extend(tag);
+        response.framing = file.framing;
+        response.fault = fault;
+        response
     }
 }
 
-/// `sent` after a fault that shows in its head.
-fn spoiled(mut sent: Sent, fault: InjectedFault) -> Sent {
+/// Applies a fault that shows in the head of the response.
+fn with_fault(mut response: FaultyResponse, fault: InjectedFault) -> FaultyResponse {
     match fault {
-        InjectedFault::Status(status) => Sent::new(status, r#"{"detail":"a fault on purpose"}"#),
-        InjectedFault::NotYet => Sent::new(404, r#"{"detail":"Run not found"}"#),
+        InjectedFault::Status(status) => FaultyResponse::new(status, r#"{"detail":"a fault on purpose"}"#),
+        InjectedFault::NotYet => FaultyResponse::new(404, r#"{"detail":"Run not found"}"#),
         InjectedFault::TooMany(wait) => {
-            let mut sent = Sent::new(429, r#"{"detail":"Too many"}"#);
+            let mut response = FaultyResponse::new(429, r#"{"detail":"Too many"}"#);
             let now = std::time::SystemTime::now();
-            sent.headers.extend(match wait {
+            response.headers.extend(match wait {
                 None => None,
                 Some(Wait::Seconds) => Some(("Retry-After", "0".to_owned())),
                 Some(Wait::Date) => Some(("Retry-After", httpdate::fmt_http_date(now))),
                 Some(Wait::Reset) => Some(("X-RateLimit-Reset", "0".to_owned())),
             });
-            sent
+            response
         }
         fault => {
-            sent.fault = fault;
-            sent
+            response.fault = fault;
+            response
         }
     }
 }
 
-async fn send(mut stream: TcpStream, sent: Sent) -> std::io::Result<()> {
-    let Sent { status, headers, body, framing, fault } = sent;
+async fn send(mut stream: TcpStream, response: FaultyResponse) -> std::io::Result<()> {
+    let FaultyResponse { status, headers, body, framing, fault } = response;
     let mut head = format!("HTTP/1.1 {status} Faulty\r\nConnection: close\r\n");
     for (name, value) in &headers {
         head.push_str(&format!("{name}: {value}\r\n"));
@@ -539,15 +555,15 @@ async fn send(mut stream: TcpStream, sent: Sent) -> std::io::Result<()> {
     } else {
         wire.extend_from_slice(&body);
     }
-    let place = match fault {
-        InjectedFault::Cut(place)
-        | InjectedFault::Reset(place)
-        | InjectedFault::Stall(place)
-        | InjectedFault::Drip(place) => place,
+    let offset = match fault {
+        InjectedFault::Cut(offset)
+        | InjectedFault::Reset(offset)
+        | InjectedFault::Stall(offset)
+        | InjectedFault::Drip(offset) => offset,
         _ => 1001,
     };
-    let spoils = place <= 1000;
-    at = if spoils { at + (wire.len() - at) * place / 1000 } else { wire.len() };
+    let cuts = offset <= 1000;
+    at = if cuts { at + (wire.len() - at) * offset / 1000 } else { wire.len() };
     stream.write_all(&wire[..at]).await?;
     stream.flush().await?;
     match fault {
@@ -555,7 +571,7 @@ async fn send(mut stream: TcpStream, sent: Sent) -> std::io::Result<()> {
             stream.set_zero_linger()?;
             return Ok(());
         }
-        InjectedFault::Stall(_) if at < wire.len() => until_hung_up(&mut stream).await,
+        InjectedFault::Stall(_) if at < wire.len() => drain(&mut stream).await,
         InjectedFault::Drip(_) => {
             for byte in &wire[at..] {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -565,12 +581,12 @@ async fn send(mut stream: TcpStream, sent: Sent) -> std::io::Result<()> {
         _ => {}
     }
     stream.shutdown().await?;
-    // What the client still sends must not become a reset that overtakes the answer.
-    until_hung_up(&mut stream).await;
+    // Closing with unread data would send a reset, which could overtake the response.
+    drain(&mut stream).await;
     Ok(())
 }
 
-async fn until_hung_up(stream: &mut TcpStream) {
+async fn drain(stream: &mut TcpStream) {
     let mut rest = [0; 256];
     while matches!(stream.read(&mut rest).await, Ok(n) if n > 0) {}
 }

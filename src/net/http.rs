@@ -1,4 +1,7 @@
-//! Requests to the API: one base address, one key, one policy.
+//! The HTTP client of the API and of result files: one base URL, one key, one retry policy.
+//!
+//! API calls are retried here, by the table in [`super::retry`]; a file is requested once per call of
+//! [`Http::get_file`], and [`super::download`] decides on retries. The key is attached here and nowhere else.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,7 +16,7 @@ use url::Url;
 
 use super::error::innermost;
 use super::limiter::{Limiter, REQUESTS_PER_MINUTE};
-use super::response::{header, json_problem, named_wait, refusal};
+use super::response::{header, json_error_text, refusal, requested_delay};
 use super::retry::{Repeatability, RetryAdvice, RetryBudget, RetryPolicy, TransportFailure};
 use super::tls::{bad_certificate, client_builder, http1_client_builder};
 use super::trust::{TrustedHost, is_downgrade, is_loopback};
@@ -21,54 +24,56 @@ use super::{Error, Kind};
 use crate::api;
 use crate::secret::{ApiKey, SecretUrl};
 
-/// Told before each wait: why, and how long.
+/// Callback before each wait: the error that caused it, and the delay.
 pub type OnWait = Arc<dyn Fn(&Error, Duration) + Send + Sync>;
 
-/// Redirects followed at most.
+/// Redirects followed per request; one more is an error.
 const MAX_REDIRECTS: usize = 10;
 
-/// Answers to an upload may take so many idle timeouts: the server reads the file before it answers.
-const UPLOAD_ANSWER_PATIENCE: u32 = 10;
+/// Idle timeouts that may pass between the last byte of an upload and the response: the server reads the whole file
+/// before it responds. 10 times 30 s by default.
+const UPLOAD_RESPONSE_TIMEOUTS: u32 = 10;
 
-/// How long a connection of the API may be silent before it is asked whether it still stands: a pool would hand out a
-/// dead one again and again.
-const ALIVE_EVERY: Duration = Duration::from_secs(20);
+/// Interval of HTTP/2 keep-alive pings on idle API connections. Without them the pool would hand out a dead connection
+/// again and again.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
 
-/// Requests under one base address with one key.
+/// A client for one base URL and one key. Cheap to clone.
 ///
-/// The key is attached to requests of the base address's own origin and of hosts that are trusted besides. Calls follow
-/// redirects only within their origin. Cheap to clone.
+/// The key is attached to requests to the origin of the base URL and to the trusted hosts. API calls follow redirects
+/// only within their origin; files follow them anywhere, with the key only where it may go.
 #[derive(Clone)]
 pub struct Http(Arc<Inner>);
 
 struct Inner {
     options: HttpOptions,
-    /// The API has answered to the point once: what fails from here on is a fault that may pass.
-    answered: AtomicBool,
-    /// A server's answer came once, over a connection whose certificate was accepted: another certificate may pass.
+    /// Set once the API has returned a conclusive response: the base URL is right, and later failures may be transient.
+    responded: AtomicBool,
+    /// Set once a response arrived over a connection with an accepted certificate: a rejected one may then be
+    /// transient.
     verified: AtomicBool,
-    /// Clients by what they may do: see [`Http::client`]. Made when first used.
+    /// One client per purpose and proxy use, created on first use; see [`Http::client`] for the index.
     clients: [OnceLock<Client>; 4],
 }
 
-/// What an [`Http`] is made of.
+/// Configuration of an [`Http`].
 pub struct HttpOptions {
-    /// The base address.
+    /// Base URL of the API; paths of calls are appended to it.
     pub base: Url,
-    /// The key, if there is one.
+    /// The API key. `None` or an empty key makes every API call fail with [`Kind::NoKey`].
     pub key: Option<ApiKey>,
-    /// Delays and limits.
+    /// Delays, timeouts and size limits.
     pub policy: RetryPolicy,
-    /// Told before waits.
+    /// Called before each wait, if set.
     pub on_wait: Option<OnWait>,
-    /// Counts the requests of each key, also those of others that share it.
+    /// The rate limiter, shared by all clients of the process that use the same keys.
     pub limiter: Limiter,
-    /// Hosts that may have the key beside the base address's origin.
+    /// Further hosts that may receive the key. Default: none.
     pub trusted: Vec<TrustedHost>,
 }
 
 impl HttpOptions {
-    /// Defaults for `base`.
+    /// Returns options for `base` with the default policy, a new limiter, and no trusted hosts.
     pub fn new(base: Url, key: Option<ApiKey>) -> Self {
         HttpOptions {
             base,
@@ -81,53 +86,53 @@ impl HttpOptions {
     }
 }
 
-/// What a client is for.
+/// The purpose of a client, which decides its redirects and its connection pool.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ClientPurpose {
-    /// Calls of the API.
+    /// API calls: HTTP/2, pooled connections, redirects within one origin.
     Calls,
-    /// Files behind links.
+    /// Files behind links: HTTP/1.1, one connection per request, redirects followed by [`Http::get_file`].
     Files,
 }
 
 /// The body of a request.
 pub enum Body<'a> {
-    /// None.
+    /// No body.
     Empty,
-    /// JSON text.
+    /// JSON text, sent as `application/json`.
     Json(Vec<u8>),
-    /// A form that is made anew for every try. `sent` counts its bytes on their way, `total` is where it ends: a
-    /// form that stands still for the idle timeout is given up.
+    /// A multipart form, built anew for each attempt. An attempt fails when `sent` does not change for the idle
+    /// timeout.
     Form {
-        /// Makes the form.
+        /// Builds the form, with its file rewound to the start.
         make: &'a (dyn Fn() -> io::Result<Form> + Send + Sync),
-        /// Counts from 0 in every try.
+        /// Bytes of the file read so far, reset to 0 for each attempt.
         sent: &'a AtomicU64,
-        /// Bytes in all.
+        /// Value of `sent` at which the whole file has been read.
         total: u64,
     },
 }
 
 /// One request to the API.
 pub struct ApiRequest<'a> {
-    /// `GET` or `POST`.
+    /// HTTP method, `GET` or `POST`.
     pub method: &'static str,
-    /// Path under the base address, percent-encoded.
+    /// Path below the base URL, percent-encoded.
     pub path: String,
-    /// Query parameters.
+    /// Query parameters, not yet encoded.
     pub query: Vec<(&'static str, String)>,
-    /// Further headers.
+    /// Headers in addition to the key and the content type.
     pub headers: Vec<(&'static str, String)>,
-    /// Body.
+    /// Body of the request.
     pub body: Body<'a>,
-    /// What may be spent.
+    /// Attempts and time for the call, retries included.
     pub budget: RetryBudget,
-    /// Whether it is safe to repeat.
+    /// Effect of sending the request twice, which decides its retries.
     pub repeat: Repeatability,
 }
 
 impl<'a> ApiRequest<'a> {
-    /// A question.
+    /// Creates a `GET` request: safe to repeat, with the budget [`RetryBudget::ASK`].
     pub fn get(path: impl Into<String>) -> Self {
         ApiRequest {
             method: "GET",
@@ -140,103 +145,112 @@ impl<'a> ApiRequest<'a> {
         }
     }
 
-    /// A change.
+    /// Creates a `POST` request with the budget [`RetryBudget::ASK`].
     pub fn post(path: impl Into<String>, body: Body<'a>, repeat: Repeatability) -> Self {
         ApiRequest { method: "POST", body, repeat, ..ApiRequest::get(path) }
     }
 
-    /// With a query parameter.
+    /// Appends a query parameter.
     pub fn query(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.query.push((name, value.into()));
         self
     }
 
-    /// With a budget other than [`RetryBudget::ASK`].
+    /// Sets the budget, in place of [`RetryBudget::ASK`].
     pub fn budget(mut self, budget: RetryBudget) -> Self {
         self.budget = budget;
         self
     }
 }
 
-/// A good answer.
+/// A successful response.
 #[derive(Debug)]
 pub struct ApiResponse {
-    /// 2xx.
+    /// Status, 200 to 299.
     pub status: u16,
-    /// Whole.
+    /// The complete body, at most [`RetryPolicy::max_response_bytes`] long.
     pub body: Vec<u8>,
 }
 
 impl Http {
-    /// Requests as `options` say. Nothing is sent yet.
+    /// Creates a client. Opens no connection.
     pub fn new(mut options: HttpOptions) -> Self {
         options.key = options.key.filter(|key| !key.is_empty());
         Http(Arc::new(Inner {
             options,
-            answered: AtomicBool::new(false),
+            responded: AtomicBool::new(false),
             verified: AtomicBool::new(false),
             clients: Default::default(),
         }))
     }
 
-    /// The base address.
+    /// Returns the base URL of the API.
     pub fn base(&self) -> &Url {
         &self.0.options.base
     }
 
-    /// The policy.
+    /// Returns the delays, timeouts and limits.
     pub fn policy(&self) -> &RetryPolicy {
         &self.0.options.policy
     }
 
-    /// Sends `call` until it is answered for good. Needs a key.
+    /// Sends `call`, with retries, until a response is conclusive or the budget is spent.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the last attempt, with the number of attempts and the time, or [`Kind::NoKey`] without
+    /// sending.
     pub async fn send(&self, call: &ApiRequest<'_>) -> Result<ApiResponse, Error> {
         let url = self.url(call)?;
         let Some(key) = &self.0.options.key else {
-            return Err(Error::new(Kind::NoKey, call.method, url.as_str()).of_call(&url));
+            return Err(Error::new(Kind::NoKey, call.method, url.as_str()).for_api_call(&url));
         };
         let clock = &self.policy().clock;
         let start = clock.now();
         let mut tries = 0;
         loop {
             tries += 1;
+            // Each attempt counts towards the rate limit, so each waits for it.
             self.acquire(key, call.method, &url).await;
-            let (error, again, named) = match self.try_once(call, &url, key).await {
-                Ok(answer) => {
-                    self.0.answered.store(true, Ordering::Relaxed);
-                    return Ok(answer);
+            let (error, advice, named_delay) = match self.send_once(call, &url, key).await {
+                Ok(response) => {
+                    self.0.responded.store(true, Ordering::Relaxed);
+                    return Ok(response);
                 }
-                Err((error, again, named)) => (error.of_call(&url), again, named),
+                Err((error, advice, named_delay)) => (error.for_api_call(&url), advice, named_delay),
             };
-            if error.status().is_some() && again != RetryAdvice::Soon {
-                self.0.answered.store(true, Ordering::Relaxed);
+            // A refusal is conclusive too: the address is right. A gateway's 502 is not.
+            if error.status().is_some() && advice != RetryAdvice::Soon {
+                self.0.responded.store(true, Ordering::Relaxed);
             }
-            let delay = self.policy().delay(again, tries, named);
-            if again == RetryAdvice::Later {
+            let delay = self.policy().delay(advice, tries, named_delay);
+            // A 429 concerns all calls of the key, not only this one.
+            if advice == RetryAdvice::Later {
                 self.0.options.limiter.hold(key, clock, delay);
             }
-            if again == RetryAdvice::Never || self.budget(call).is_spent(tries, clock.now() - start, delay) {
+            if advice == RetryAdvice::Never || self.budget(call).is_spent(tries, clock.now() - start, delay) {
                 return Err(error.after(tries, clock.now() - start));
             }
             self.wait(&error, delay).await;
         }
     }
 
-    /// Waits until the limit of `key` lets one more request through.
+    /// Waits until the rate limit of `key` allows one more request.
     async fn acquire(&self, key: &ApiKey, method: &'static str, url: &Url) {
-        let tell = |delay| {
+        let report_wait = |delay| {
             if let Some(on_wait) = &self.0.options.on_wait {
-                let text = format!("the limit is {REQUESTS_PER_MINUTE} a minute for one key");
-                let error = Error::new(Kind::RateLimited, method, url.as_str()).of_call(url).with_text(text);
+                let text = format!("at most {REQUESTS_PER_MINUTE} requests per minute are allowed for one key");
+                let error = Error::new(Kind::RateLimited, method, url.as_str()).for_api_call(url).with_text(text);
                 on_wait(&error, delay);
             }
         };
-        self.0.options.limiter.acquire(key, &self.policy().clock, tell).await;
+        self.0.options.limiter.acquire(key, &self.policy().clock, report_wait).await;
     }
 
-    /// What may be spent on `call`. An address that has never answered is more likely wrong than away for a while.
+    /// Returns the budget of `call`, reduced to [`RetryBudget::ASK`] as long as the API has never responded: the
+    /// address is then more likely wrong than temporarily down.
     fn budget(&self, call: &ApiRequest<'_>) -> RetryBudget {
-        if self.0.answered.load(Ordering::Relaxed) {
+        if self.0.responded.load(Ordering::Relaxed) {
             return call.budget;
         }
         RetryBudget {
@@ -245,19 +259,19 @@ impl Http {
         }
     }
 
-    /// As [`Http::send`], with the answer read as JSON.
+    /// Sends `call` as [`Http::send`] does, and parses the body as JSON.
     pub async fn json<T: serde::de::DeserializeOwned>(&self, call: &ApiRequest<'_>) -> Result<T, Error> {
-        let answer = self.send(call).await?;
-        serde_json::from_slice(&answer.body).map_err(|cause| {
+        let response = self.send(call).await?;
+        serde_json::from_slice(&response.body).map_err(|cause| {
             let error = match self.url(call) {
-                Ok(url) => Error::new(Kind::BadAnswer, call.method, url.as_str()).of_call(&url),
+                Ok(url) => Error::new(Kind::BadAnswer, call.method, url.as_str()).for_api_call(&url),
                 Err(error) => error,
             };
-            error.with_status(answer.status).with_source(json_problem(&cause))
+            error.with_status(response.status).with_source(json_error_text(&cause))
         })
     }
 
-    /// Waits before another try, having said so.
+    /// Waits before another attempt, after calling `on_wait`.
     pub(super) async fn wait(&self, error: &Error, delay: Duration) {
         if let Some(on_wait) = &self.0.options.on_wait {
             on_wait(error, delay);
@@ -265,16 +279,17 @@ impl Http {
         self.policy().clock.sleep(delay).await;
     }
 
-    /// The key, if `url` may have it.
+    /// Returns the key, if `url` is of the API's own origin or of a trusted host.
     fn key_for(&self, url: &Url) -> Option<&ApiKey> {
         let options = &self.0.options;
         let own = url.origin() == options.base.origin();
         options.key.as_ref().filter(|_| own || options.trusted.iter().any(|host| host.covers(url)))
     }
 
-    /// Asks for the file behind `link`, through redirects. Each address on the way gets the key only if it may have it;
-    /// none leads from https to http. The error says also how far the request came.
-    pub(super) async fn file(
+    /// Requests the file behind `link` once, and follows redirects. Each URL on the way receives the key only if it may
+    /// have it; a redirect from https to http is an error. The error is returned with the point that the
+    /// request reached.
+    pub(super) async fn get_file(
         &self,
         link: &SecretUrl,
         headers: &HeaderMap,
@@ -283,15 +298,18 @@ impl Http {
             (Error::new(Kind::BadAnswer, "GET", url).with_text(text), TransportFailure::Unsendable)
         };
         let fatal = |error: Error| (error, TransportFailure::Unsendable);
+        // The errors below show only the redacted URL, of the link or of the redirect target.
         let mut url = Url::parse(link.reveal())
             .map_err(|cause| fatal(Error::new(Kind::BadAnswer, "GET", link.reveal()).with_source(cause)))?;
         for _ in 0..=MAX_REDIRECTS {
+            // Checked for each target: a redirect may lead to any scheme.
             if !matches!(url.scheme(), "http" | "https") {
-                return Err(fail(url.as_str(), "the link is neither http nor https"));
+                return Err(fail(url.as_str(), "the scheme of the link is neither http nor https"));
             }
             let key = self.key_for(&url);
             let mut request =
                 self.client(&url, ClientPurpose::Files).map_err(fatal)?.get(url.clone()).headers(headers.clone());
+            // Requests without the key do not count towards its rate limit.
             if let Some(key) = key {
                 self.acquire(key, "GET", &url).await;
                 request = request.headers(key_header(key).map_err(fatal)?);
@@ -302,30 +320,31 @@ impl Http {
                     response
                 }
                 Ok(Err(cause)) => {
-                    let trouble = self.transport_failure(&cause);
-                    return Err((Error::from_reqwest(cause, "GET", url.as_str()), trouble));
+                    let failure = self.transport_failure(&cause);
+                    return Err((Error::from_reqwest(cause, "GET", url.as_str()), failure));
                 }
-                Err(_) => return Err((self.silence("GET", &url), TransportFailure::Lost)),
+                Err(_) => return Err((self.timeout_error("GET", &url), TransportFailure::Lost)),
             };
+            // Redirects are followed by hand, because the client library would send the key along.
             let location = header(response.headers(), LOCATION);
             let (301..=303 | 307 | 308, Some(location)) = (response.status().as_u16(), location) else {
                 let sent_key = key.cloned();
                 return Ok(FileResponse {
                     response,
-                    keyless: self.0.options.key.is_some() && key.is_none(),
+                    key_withheld: self.0.options.key.is_some() && key.is_none(),
                     sent_key,
                     url,
                 });
             };
             let Ok(next) = url.join(&location) else {
-                return Err(fail(url.as_str(), "it redirects to what is no URL"));
+                return Err(fail(url.as_str(), "the redirect target is not a valid URL"));
             };
             if is_downgrade(&url, &next) {
-                return Err(fail(url.as_str(), "it redirects from https to http"));
+                return Err(fail(url.as_str(), "refused to follow a redirect from https to http"));
             }
             url = next;
         }
-        Err(fail(link.reveal(), &format!("it redirects more than {MAX_REDIRECTS} times")))
+        Err(fail(link.reveal(), &format!("more than {MAX_REDIRECTS} redirects")))
     }
 
     fn note_verified(&self, url: &Url) {
@@ -334,8 +353,8 @@ impl Http {
         }
     }
 
-    /// Classifies a request without a response. A certificate that was not accepted is final, unless one was accepted
-    /// before: then it is more likely that of a captive portal, or of one server of many.
+    /// Classifies a request without a response. A rejected certificate is final, unless one was accepted before: it is
+    /// then more likely that of a captive portal, or of one misconfigured server among many.
     fn transport_failure(&self, error: &reqwest::Error) -> TransportFailure {
         if !self.0.verified.load(Ordering::Relaxed) && bad_certificate(error).is_some() {
             return TransportFailure::Unsendable;
@@ -343,7 +362,7 @@ impl Http {
         TransportFailure::of(error)
     }
 
-    /// Notes that a file's answer was a refusal for now, for the others who go under the same key.
+    /// Holds back all requests under `key` for `time`, after a file's host responded with 429.
     pub(super) fn hold(&self, key: &ApiKey, time: Duration) {
         self.0.options.limiter.hold(key, &self.policy().clock, time);
     }
@@ -358,8 +377,8 @@ impl Http {
         Ok(url)
     }
 
-    /// One try. The error says also whether another makes sense, and the wait that the server named.
-    async fn try_once(
+    /// Sends `call` once. The error is returned with the advice on a retry and the delay that the server named.
+    async fn send_once(
         &self,
         call: &ApiRequest<'_>,
         url: &Url,
@@ -372,6 +391,7 @@ impl Http {
         for (name, value) in &call.headers {
             request = request.header(*name, value);
         }
+        // The idle timeout covers the request and the head of the response; for a form it restarts with each byte sent.
         let sending = match &call.body {
             Body::Empty => timeout(self.policy().idle_timeout, request.send()).await.ok(),
             Body::Json(json) => {
@@ -383,60 +403,65 @@ impl Http {
                 let form = make().map_err(|cause| {
                     fatal(
                         Error::new(Kind::Refused, call.method, url.as_str())
-                            .with_text("the input cannot be read")
+                            .with_text("cannot read the input")
                             .with_source(cause),
                     )
                 })?;
-                self.while_it_moves(request.multipart(form).send(), sent, *total).await
+                self.send_while_progressing(request.multipart(form).send(), sent, *total).await
             }
         };
         let lost =
-            |error: Error, trouble: TransportFailure| (error, call.repeat.after_transport_failure(trouble), None);
+            |error: Error, failure: TransportFailure| (error, call.repeat.after_transport_failure(failure), None);
         let response = match sending {
             Some(Ok(response)) => {
                 self.note_verified(url);
                 response
             }
             Some(Err(error)) => {
-                let trouble = self.transport_failure(&error);
-                return Err(lost(Error::from_reqwest(error, call.method, url.as_str()), trouble));
+                let failure = self.transport_failure(&error);
+                return Err(lost(Error::from_reqwest(error, call.method, url.as_str()), failure));
             }
-            None => return Err(lost(self.silence(call.method, url), TransportFailure::Lost)),
+            None => return Err(lost(self.timeout_error(call.method, url), TransportFailure::Lost)),
         };
         let status = response.status().as_u16();
-        let named = named_wait(&response);
+        let named_delay = requested_delay(&response);
+        // A redirect within the origin was followed by the client. One that is left leads elsewhere.
         let location = response.headers().get(LOCATION).and_then(|l| l.to_str().ok()).map(SecretUrl::new);
-        let body = match self.read_answer(response, call.method, url).await {
+        let body = match self.read_body(response, call.method, url).await {
             Ok(body) => body,
-            Err((error, trouble)) => return Err(lost(error, trouble)),
+            Err((error, failure)) => return Err(lost(error, failure)),
         };
         if (200..300).contains(&status) {
             return Ok(ApiResponse { status, body });
         }
         let mut error = refusal(status, &body, call.method, url.as_str(), Some(key));
         if let (300..400, Some(location)) = (status, location) {
-            error = error.with_text(format!("it redirects to {location}, where the key must not go"));
+            let text = format!("refused to send the API key to the redirect target {location}");
+            error = error.with_text(text);
         }
-        Err((error, call.repeat.after_status(status), named))
+        Err((error, call.repeat.after_status(status), named_delay))
     }
 
-    /// Awaits the answer to a form as long as its bytes move. `None` if they stand still.
-    async fn while_it_moves(
+    /// Awaits the response to a form while its bytes are being sent. Returns `None` if no byte was sent for one idle
+    /// timeout, or if no response arrived for [`UPLOAD_RESPONSE_TIMEOUTS`] of them after the last byte.
+    async fn send_while_progressing(
         &self,
-        answer: impl Future<Output = reqwest::Result<Response>>,
+        response: impl Future<Output = reqwest::Result<Response>>,
         sent: &AtomicU64,
         total: u64,
     ) -> Option<reqwest::Result<Response>> {
-        tokio::pin!(answer);
-        let (mut seen, mut patience) = (0, UPLOAD_ANSWER_PATIENCE);
+        tokio::pin!(response);
+        let (mut seen, mut timeouts_left) = (0, UPLOAD_RESPONSE_TIMEOUTS);
         loop {
-            if let Ok(answer) = timeout(self.policy().idle_timeout, &mut answer).await {
-                return Some(answer);
+            if let Ok(response) = timeout(self.policy().idle_timeout, &mut response).await {
+                return Some(response);
             }
             let now = sent.load(Ordering::Relaxed);
+            // No byte was sent during one timeout. Before the end of the form this is a stall; after it the server may
+            // still be reading the file.
             if now == seen {
-                patience -= 1;
-                if now < total || patience == 0 {
+                timeouts_left -= 1;
+                if now < total || timeouts_left == 0 {
                     return None;
                 }
             }
@@ -444,7 +469,7 @@ impl Http {
         }
     }
 
-    async fn read_answer(
+    async fn read_body(
         &self,
         mut response: Response,
         method: &'static str,
@@ -453,30 +478,32 @@ impl Http {
         let mut body = Vec::new();
         loop {
             match timeout(self.policy().idle_timeout, response.chunk()).await {
-                Ok(Ok(Some(chunk))) if body.len() + chunk.len() > self.policy().max_answer_bytes => {
+                // Checked before the chunk is appended, whatever `Content-Length` says.
+                Ok(Ok(Some(chunk))) if body.len() + chunk.len() > self.policy().max_response_bytes => {
                     let error = Error::new(Kind::BadAnswer, method, url.as_str())
-                        .with_text(format!("it is longer than {} bytes", self.policy().max_answer_bytes));
+                        .with_text(format!("the body is longer than {} bytes", self.policy().max_response_bytes));
                     return Err((error, TransportFailure::Unsendable));
                 }
                 Ok(Ok(Some(chunk))) => body.extend_from_slice(&chunk),
                 Ok(Ok(None)) => return Ok(body),
                 Ok(Err(error)) => {
-                    let mut made = Error::new(Kind::Unreachable, method, url.as_str());
-                    made = made.with_text("the answer broke off").with_source(innermost(error));
-                    return Err((made, TransportFailure::Lost));
+                    let mut interrupted = Error::new(Kind::Unreachable, method, url.as_str());
+                    interrupted = interrupted.with_text("the response was interrupted").with_source(innermost(error));
+                    return Err((interrupted, TransportFailure::Lost));
                 }
-                Err(_) => return Err((self.silence(method, url), TransportFailure::Lost)),
+                Err(_) => return Err((self.timeout_error(method, url), TransportFailure::Lost)),
             }
         }
     }
 
-    fn silence(&self, method: &'static str, url: &Url) -> Error {
+    fn timeout_error(&self, method: &'static str, url: &Url) -> Error {
         Error::new(Kind::Unreachable, method, url.as_str())
-            .with_text(format!("nothing came for {} s", self.policy().idle_timeout.as_secs()))
+            .with_text(format!("timed out: no data for {} s", self.policy().idle_timeout.as_secs()))
     }
 
-    /// The client for `url`. Loopback addresses are never asked through a proxy.
+    /// Returns the client for `url`, created on first use. Loopback addresses never go through a proxy.
     fn client(&self, url: &Url, purpose: ClientPurpose) -> Result<&Client, Error> {
+        // Two bits: purpose and proxy use.
         let loopback = is_loopback(url);
         let slot = &self.0.clients[usize::from(purpose == ClientPurpose::Files) + 2 * usize::from(loopback)];
         if let Some(client) = slot.get() {
@@ -489,24 +516,24 @@ impl Http {
         let builder = builder
             .user_agent(concat!("drawoff/", env!("CARGO_PKG_VERSION")))
             .referer(false)
-            // What is tried again is decided here, not below.
+            // Retries are decided by the table in `retry`, not by the client library.
             .retry(reqwest::retry::never())
             .connect_timeout(self.policy().connect_timeout);
         let builder = if loopback { builder.no_proxy() } else { builder };
-        let client = builder
-            .build()
-            .map_err(|error| Error::from_reqwest(error, "GET", url.as_str()).with_text("no client can be made"))?;
+        let client = builder.build().map_err(|error| {
+            Error::from_reqwest(error, "GET", url.as_str()).with_text("cannot create an HTTP client")
+        })?;
         Ok(slot.get_or_init(|| client))
     }
 }
 
-/// Calls carry the key, so redirects are followed within their origin only.
+/// Configures a client for API calls. They carry the key, so redirects are followed within their origin only.
 fn for_calls(builder: ClientBuilder) -> ClientBuilder {
     let policy = redirect::Policy::custom(move |attempt| {
         let Some(from) = attempt.previous().last() else { return attempt.stop() };
         let elsewhere = from.origin() != attempt.url().origin();
         if attempt.previous().len() > MAX_REDIRECTS {
-            attempt.error("it redirects too often")
+            attempt.error("too many redirects")
         } else if elsewhere {
             attempt.stop()
         } else {
@@ -515,42 +542,43 @@ fn for_calls(builder: ClientBuilder) -> ClientBuilder {
     });
     builder
         .redirect(policy)
-        .http2_keep_alive_interval(ALIVE_EVERY)
-        .http2_keep_alive_timeout(ALIVE_EVERY / 2)
+        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .http2_keep_alive_timeout(KEEP_ALIVE_INTERVAL / 2)
         .http2_keep_alive_while_idle(true)
 }
 
-/// Files: redirects are followed by hand. One connection per try, so that the next one after a stall is another:
-/// requests of HTTP/2 would share the one that stalls.
+/// Configures a client for files. Each request has a connection of its own, so that the attempt after a stall does not
+/// reuse the stalled one, as HTTP/2 would. Redirects are followed by [`Http::get_file`].
 fn for_files(builder: ClientBuilder) -> ClientBuilder {
     builder.redirect(redirect::Policy::none()).pool_max_idle_per_host(0)
 }
 
-/// A file's answer.
+/// The response to a request for a file, of any status that is not a redirect.
 pub(super) struct FileResponse {
-    /// Its head, and the body to read.
+    /// The head, and the body that is still to be read.
     pub response: Response,
-    /// There is a key, and this address did not get it.
-    pub keyless: bool,
-    /// The key that it got.
+    /// True if there is a key and it was withheld from this address.
+    pub key_withheld: bool,
+    /// The key that was sent; `None` if there is none or it was withheld.
     pub sent_key: Option<ApiKey>,
-    /// Where it came from, after redirects; a secret.
+    /// The URL after redirects, a secret.
     pub url: Url,
 }
 
-/// Why `key` cannot be sent, if it cannot.
+/// Returns the reason why `key` cannot be sent as a header; `None` if it can.
 pub fn key_problem(key: &ApiKey) -> Option<&'static str> {
     match HeaderValue::from_str(key.reveal()) {
         Ok(_) => None,
-        Err(_) if key.reveal().contains(['\r', '\n']) => Some("the key holds a line break"),
-        Err(_) => Some("the key holds characters that no header may have"),
+        Err(_) if key.reveal().contains(['\r', '\n']) => Some("the API key contains a line break"),
+        Err(_) => Some("the API key contains characters that are not allowed in an HTTP header"),
     }
 }
 
 fn key_header(key: &ApiKey) -> Result<HeaderMap, Error> {
     let mut value = HeaderValue::from_str(key.reveal()).map_err(|_| {
-        // The cause would show the text.
-        Error::new(Kind::KeyRefused, "GET", "").with_text("the key holds characters that no header may have")
+        // Without the cause, which would show the key.
+        Error::new(Kind::KeyRefused, "GET", "")
+            .with_text("the API key contains characters that are not allowed in an HTTP header")
     })?;
     value.set_sensitive(true);
     let mut headers = HeaderMap::new();

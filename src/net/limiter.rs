@@ -1,4 +1,7 @@
-//! The API's limit, kept by ourselves: so many requests a minute per key, whoever in the process sends them.
+//! The API's rate limit, enforced on the client's side: requests per minute and key, over all tasks of the process.
+//!
+//! Every request that carries a key waits here before it is sent. A 429 that arrives
+//! nevertheless holds back every request of that key.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,44 +10,46 @@ use std::time::{Duration, Instant};
 use super::Clock;
 use crate::secret::ApiKey;
 
-/// Requests a minute and key that the vendor allows.
+/// Requests per minute and key. Source: the vendor's API docs.
 pub const REQUESTS_PER_MINUTE: usize = 500;
 
-/// What the limit counts over.
+/// Length of the sliding window of the limit.
 const PERIOD: Duration = Duration::from_secs(60);
 
-/// Lets requests through, for each key at most [`REQUESTS_PER_MINUTE`] within any minute, in the order in which they
-/// asked. Cheap to clone; clones share one account, so a process makes one.
+/// A sliding-window rate limiter: for each key at most [`REQUESTS_PER_MINUTE`] requests within any minute, in the order
+/// of their calls. Cheap to clone; clones share their counts, so a process needs one.
 #[derive(Clone, Default)]
 pub struct Limiter(Arc<Mutex<Vec<(ApiKey, KeyRequests)>>>);
 
-/// The requests of one key.
+/// The recent and the scheduled requests of one key.
 struct KeyRequests {
-    /// When the last ones went or will go, at most [`REQUESTS_PER_MINUTE`], in order.
-    going: VecDeque<Instant>,
-    /// The server has said to come no earlier.
+    /// Instants at which the last requests were or will be sent, ascending; at most [`REQUESTS_PER_MINUTE`].
+    scheduled: VecDeque<Instant>,
+    /// No request is sent before this instant: the server refused one until then.
     not_before: Instant,
 }
 
 impl Limiter {
-    /// When the next request under `key` may go. The place is taken: a request that then does not go has used it up.
-    fn place(&self, key: &ApiKey, now: Instant) -> Instant {
-        self.with(key, now, |account| {
-            let mut at = now.max(account.not_before);
-            if account.going.len() == REQUESTS_PER_MINUTE {
-                let oldest = account.going.pop_front().expect("it is full");
+    /// Reserves the next free instant under `key`. It stays used even if its request is never sent.
+    fn reserve(&self, key: &ApiKey, now: Instant) -> Instant {
+        self.with(key, now, |requests| {
+            let mut at = now.max(requests.not_before);
+            // A full window: this request may be sent one period after the oldest of it.
+            if requests.scheduled.len() == REQUESTS_PER_MINUTE {
+                let oldest = requests.scheduled.pop_front().expect("it is full");
                 at = at.max(oldest + PERIOD);
             }
-            // In order: nobody goes before those who asked earlier.
-            at = at.max(account.going.back().copied().unwrap_or(at));
-            account.going.push_back(at);
+            // First come, first served: no request overtakes one that was scheduled earlier.
+            at = at.max(requests.scheduled.back().copied().unwrap_or(at));
+            requests.scheduled.push_back(at);
             at
         })
     }
 
-    /// Waits for a place under `key`. `on_wait` is told if that takes time. Dropping it uses the place up.
+    /// Waits until a request under `key` may be sent; calls `on_wait` with the delay before each wait. Dropping the
+    /// future forfeits its reservation.
     pub async fn acquire(&self, key: &ApiKey, clock: &Clock, on_wait: impl Fn(Duration)) {
-        let mut at = self.place(key, clock.now());
+        let mut at = self.reserve(key, clock.now());
         loop {
             let now = clock.now();
             if at <= now {
@@ -52,25 +57,26 @@ impl Limiter {
             }
             on_wait(at - now);
             clock.sleep(at - now).await;
-            // A refusal in between holds up those too who have a place.
-            at = self.with(key, now, |account| account.not_before);
+            // A 429 during the wait delays requests that were scheduled before it, too.
+            at = self.with(key, now, |requests| requests.not_before);
         }
     }
 
-    /// Lets nobody go under `key` for `time`: the server has refused one for that long.
+    /// Holds back all requests under `key` for `time`, because one of them got a 429. Of two holds
+    /// the later end counts.
     pub fn hold(&self, key: &ApiKey, clock: &Clock, time: Duration) {
         let now = clock.now();
-        self.with(key, now, |account| account.not_before = account.not_before.max(now + time));
+        self.with(key, now, |requests| requests.not_before = requests.not_before.max(now + time));
     }
 
     fn with<T>(&self, key: &ApiKey, now: Instant, act: impl FnOnce(&mut KeyRequests) -> T) -> T {
-        // What a panic elsewhere left behind is still an account.
-        let mut accounts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let index = accounts.iter().position(|(of, _)| of == key).unwrap_or_else(|| {
-            accounts.push((key.clone(), KeyRequests { going: VecDeque::new(), not_before: now }));
-            accounts.len() - 1
+        // The counts are valid after every step, so a poisoned lock is no reason to fail.
+        let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = keys.iter().position(|(of, _)| of == key).unwrap_or_else(|| {
+            keys.push((key.clone(), KeyRequests { scheduled: VecDeque::new(), not_before: now }));
+            keys.len() - 1
         });
-        act(&mut accounts[index].1)
+        act(&mut keys[index].1)
     }
 }
 
@@ -81,7 +87,7 @@ mod tests {
 
     #[tokio::test]
     async fn any_minute_has_at_most_so_many_requests() {
-        let manual = Manual::jumping();
+        let manual = Manual::auto_advancing();
         let clock = Clock::Manual(manual.clone());
         let limiter = Limiter::default();
         let (key, other) = (ApiKey::new("one"), ApiKey::new("two"));
@@ -101,24 +107,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refusal_holds_up_all_of_the_key() {
-        let manual = Manual::jumping();
+    async fn a_429_delays_all_requests_of_the_key() {
+        let manual = Manual::auto_advancing();
         let clock = Clock::Manual(manual.clone());
         let limiter = Limiter::default();
         let key = ApiKey::new("one");
         limiter.acquire(&key, &clock, |_| panic!("free")).await;
         limiter.hold(&key, &clock, Duration::from_secs(30));
         limiter.hold(&key, &clock, Duration::from_secs(5));
-        let told = std::cell::Cell::new(Duration::ZERO);
-        limiter.acquire(&key, &clock, |wait| told.set(wait)).await;
-        assert_eq!((manual.passed().as_secs(), told.get().as_secs()), (30, 30));
+        let announced = std::cell::Cell::new(Duration::ZERO);
+        limiter.acquire(&key, &clock, |wait| announced.set(wait)).await;
+        assert_eq!((manual.passed().as_secs(), announced.get().as_secs()), (30, 30));
         limiter.hold(&ApiKey::new("two"), &clock, Duration::from_secs(30));
         limiter.acquire(&key, &clock, |_| panic!("free")).await;
     }
 
     #[tokio::test]
-    async fn a_refusal_holds_up_those_too_who_have_a_place() {
-        let manual = Manual::standing();
+    async fn a_429_delays_requests_that_were_scheduled_before() {
+        let manual = Manual::paused();
         let clock = Clock::Manual(manual.clone());
         let limiter = Limiter::default();
         let key = ApiKey::new("one");

@@ -1,4 +1,6 @@
-//! Links to files, which expire.
+//! Signed links to result files: how long one is usable, and the trait that supplies a newer one.
+//!
+//! A download holds one [`Link`] at a time and replaces it before a new connection if it is stale, or after a refusal.
 
 use std::time::{Duration, Instant};
 
@@ -7,41 +9,42 @@ use futures::future::BoxFuture;
 use super::Error;
 use crate::secret::SecretUrl;
 
-/// A link is replaced so long before it expires, when a new connection must be made: the request has a way to go, and
-/// clocks differ. By eye.
+/// Time before expiry from which a link is not used for a new connection: the request takes time to arrive, and the
+/// clocks of client and store differ. Chosen by eye.
 const MARGIN: Duration = Duration::from_secs(10);
 
-/// A link to a file.
+/// A link to a file, valid for a limited or an unknown time.
 #[derive(Clone, Debug)]
 pub struct Link {
-    /// The URL.
+    /// The URL, a secret if it is signed.
     pub url: SecretUrl,
-    /// Counts the askings that links of its source came from: a link is newer than another if this is greater.
+    /// Number of the listing that the link is from: of two links, the one with the greater edition is newer.
     pub edition: u64,
-    /// From then on a new connection needs a newer link.
+    /// Instant from which a new connection needs a newer link; `None` if the link does not expire.
     pub stale_from: Option<Instant>,
 }
 
 impl Link {
-    /// A link that never expires, as far as is known.
+    /// Creates a link without a known expiry.
     pub fn lasting(url: SecretUrl) -> Self {
         Link { url, edition: 0, stale_from: None }
     }
 
-    /// A link that is valid for `life` from when it was `asked` for.
+    /// Creates a link that is valid for `life` from `asked`, the instant of the request for it.
     pub fn expiring(url: SecretUrl, edition: u64, asked: Instant, life: Duration) -> Self {
+        // A quarter of the life at most, so that links of a few seconds are used at all.
         Link { url, edition, stale_from: Some(asked + life - MARGIN.min(life / 4)) }
     }
 
-    /// True if a new connection needs a newer link.
+    /// Returns true if a new connection needs a newer link.
     pub(super) fn is_stale(&self, now: Instant) -> bool {
         self.stale_from.is_some_and(|from| now >= from)
     }
 }
 
-/// Where a newer link to the same file comes from when the old one has expired.
+/// A source of newer links to one file, for a download whose link has expired.
 pub trait FreshLink: Send + Sync {
-    /// A link to the same file that is newer than the edition `after`.
+    /// Returns a link to the same file that is newer than edition `after`.
     fn fresh(&self, after: u64) -> BoxFuture<'_, Result<Link, Error>>;
 }
 

@@ -1,7 +1,7 @@
-//! HTTP: requests with retries that have manners, and downloads that continue where they broke.
+//! HTTP for API calls and result files: requests with bounded retries, and downloads that resume after a break.
 //!
-//! Part of the path: from a socket to chunks. It knows nothing of workflows, formats or the terminal. The API key
-//! goes to the API's own origin only; every URL in an error is redacted.
+//! It covers the data's path from a socket to chunks of bytes. It knows nothing of workflows, row formats or the
+//! terminal. The API key goes only to the API's own origin and to trusted hosts, and every URL in an error is redacted.
 
 mod clock;
 mod download;

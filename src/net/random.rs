@@ -1,9 +1,9 @@
-//! Numbers drawn from a seed, the same in every build: what faults on purpose go by.
+//! Deterministic pseudo-random numbers from a seed, the same in every build. Injected faults are drawn from them.
 
-/// From one number to the next of a sequence.
+/// The increment between two states of a sequence (the golden ratio in 64 bits).
 pub(crate) const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// A number that looks random, from `n` (splitmix64).
+/// Returns the splitmix64 output for state `n`.
 pub(crate) fn mixed(n: u64) -> u64 {
     let n = n.wrapping_add(STEP);
     let n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,4 +1,5 @@
-//! What an answer says beside its body: the words of a refusal, the wait that it names.
+//! Facts read from a response apart from its payload: the error text of a refusal, the retry delay that the server
+//! names, and the position of a JSON error. All texts are freed of secrets here, before they become errors.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,12 +7,13 @@ use reqwest::Response;
 use reqwest::header::{HeaderMap, HeaderName, RETRY_AFTER};
 
 use super::retry;
-use super::trust::{scrubbed, secrets_of};
+use super::trust::{redact_secrets, secrets_in_url};
 use super::{Error, Kind};
 use crate::api;
 use crate::secret::ApiKey;
 
-/// The error for an answer that is not 2xx. What the server says is shown without the secrets of the request.
+/// Returns the error for a response with a status other than 2xx. Its text is the server's, without the secrets of the
+/// request: servers quote keys and signed URLs back.
 pub(super) fn refusal(status: u16, body: &[u8], method: &'static str, url: &str, key: Option<&ApiKey>) -> Error {
     let kind = match status {
         401 => Kind::KeyRefused,
@@ -22,15 +24,15 @@ pub(super) fn refusal(status: u16, body: &[u8], method: &'static str, url: &str,
         500..600 => Kind::ServerFault,
         _ => Kind::BadAnswer,
     };
-    let secrets = secrets_of(url);
+    let secrets = secrets_in_url(url);
     let secrets: Vec<&str> = secrets.iter().map(String::as_str).chain(key.map(ApiKey::reveal)).collect();
-    let words = scrubbed(words_of(&String::from_utf8_lossy(body)), &secrets);
-    Error::new(kind, method, url).with_status(status).with_text(words)
+    let message = redact_secrets(error_message(&String::from_utf8_lossy(body)), &secrets);
+    Error::new(kind, method, url).with_status(status).with_text(message)
 }
 
-/// What an error body says, on one line. Pages made for browsers say nothing that the status does not; of XML, which
-/// object stores send, the text between the tags is kept.
-fn words_of(body: &str) -> String {
+/// Extracts the message of an error body as one line. An HTML page is dropped, for it repeats the status; of XML, the
+/// error format of object stores, the text between the tags is kept, up to 200 characters.
+fn error_message(body: &str) -> String {
     let body = body.trim_start();
     if !body.starts_with('<') {
         return one_line(&api::error_text(body));
@@ -38,23 +40,24 @@ fn words_of(body: &str) -> String {
     if !body.starts_with("<?xml") {
         return String::new();
     }
-    let mut words = String::new();
+    let mut message = String::new();
     for piece in body.split('<').skip(1) {
-        words.push_str(piece.split_once('>').map_or("", |(_, text)| text));
-        words.push(' ');
+        message.push_str(piece.split_once('>').map_or("", |(_, text)| text));
+        message.push(' ');
     }
-    one_line(&words).chars().take(200).collect()
+    one_line(&message).chars().take(200).collect()
 }
 
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The wait that an answer names, if any. The reset of the rate limit counts only where the limit is what refused:
-/// answers of all kinds carry it.
-pub(super) fn named_wait(response: &Response) -> Option<Duration> {
+/// Returns the delay that the server requests: `Retry-After`, else `X-RateLimit-Reset`. The latter counts only on a
+/// 429, for responses of every status carry it.
+pub(super) fn requested_delay(response: &Response) -> Option<Duration> {
     let now = SystemTime::now();
     let named = |name: &str| response.headers().get(name)?.to_str().ok();
+    // Dates in these headers are compared with the local clock. A wrong clock is bounded by `retry_after_cap`.
     let reset = || match response.status().as_u16() {
         429 => retry::rate_limit_reset(named("x-ratelimit-reset")?, now),
         _ => None,
@@ -62,15 +65,16 @@ pub(super) fn named_wait(response: &Response) -> Option<Duration> {
     named(RETRY_AFTER.as_str()).and_then(|value| retry::retry_after(value, now)).or_else(reset)
 }
 
-/// A header's text, trimmed, if it is there and text.
+/// Returns the trimmed value of a header; `None` if it is absent or not text.
 pub(super) fn header(headers: &HeaderMap, name: HeaderName) -> Option<String> {
     Some(headers.get(name)?.to_str().ok()?.trim().to_owned())
 }
 
-/// What is wrong with an answer's JSON, without the values that the parser quotes: they may be signed links.
-pub(super) fn json_problem(error: &serde_json::Error) -> String {
+/// Returns the text of a JSON error with its quoted values removed: they may be signed links.
+pub(super) fn json_error_text(error: &serde_json::Error) -> String {
     let mut plain = String::new();
     let (mut quoted, mut escaped) = (false, false);
+    // Drops the text between quotes, in which serde_json escapes quotes by a backslash.
     for c in error.to_string().chars() {
         match c {
             _ if escaped => escaped = false,
@@ -91,9 +95,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_parsers_words_hold_no_values() {
+    fn json_errors_are_shown_without_values() {
         let error = serde_json::from_str::<u32>(r#""https://f.test/?sig=marked \" marked\\""#).unwrap_err();
-        let text = json_problem(&error);
+        let text = json_error_text(&error);
         assert!(text.starts_with("invalid type: string \"…\", expected u32 at line 1 column "), "{text}");
     }
 }

@@ -1,4 +1,16 @@
-//! What is tried again, and after what time. The decision is data: one table by status and by kind of trouble.
+//! The retry policy: which failures are retried, after which delay, and how often.
+//!
+//! For API calls and downloads, three decisions are made in three places, and nowhere else:
+//!
+//! - *Is this failure worth another attempt?* [`RULES`], a table over the status of a response or the way in which
+//!   there was none. It depends on what a second request would do ([`Repeatability`]), so each row has three
+//!   verdicts ([`RetryAdvice`]). A failure without a row is final.
+//! - *When?* [`RetryPolicy::delay`]: exponential backoff with full jitter, or the delay that the server names.
+//! - *How often?* [`RetryBudget`]: attempts and time per kind of call.
+//!
+//! The decision uses statuses and kinds, never the text of an error. This module sends nothing: [`super::Http`] retries
+//! API calls, and the transfer of [`super::Download`] retries connections, both by these rules. A test prints the
+//! verdict on every status from 100 to 599.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -6,72 +18,83 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::Clock;
 
-/// What an answer or a trouble says about asking again.
+/// Advice on another attempt after a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RetryAdvice {
-    /// The same question gets the same answer.
+    /// Do not retry: the same request would fail in the same way.
     Never,
-    /// A passing fault: after a growing delay.
+    /// Retry after a growing delay: the failure is transient.
     Soon,
-    /// A limit: after the time that the server names, or [`RetryPolicy::rate_limit_delay`].
+    /// Retry after the delay that the server names, or after [`RetryPolicy::rate_limit_delay`]: a rate limit is
+    /// exceeded, and all other requests of the key wait as well.
     Later,
-    /// The link may have expired: with a fresh one, if there is a source of them.
+    /// Retry with a fresh link: this one may have expired. Final if the download has no source of fresh links.
     FreshLink,
 }
 
-/// Whether a request that may have been acted on is sent again.
+/// The effect of sending a request twice, when the server may have processed the first one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repeatability {
-    /// Twice has the effect of once.
+    /// Idempotent: twice has the effect of once. Reads, and changes under an idempotency key.
     Safe,
-    /// Only while the server has not seen it, or has refused it for now (429).
+    /// Not idempotent: retried only if the server cannot have processed it (no connection, or 429).
     IfUnseen,
-    /// A file behind a link: safe, and a refusal may be one of the link alone.
+    /// A file behind a link: idempotent, and a refusal may concern only the link, which can be replaced.
     ByLink,
 }
 
-/// How far a request came that got no answer.
+/// The point that a request without a response reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TransportFailure {
-    /// It could not be made, or led to a forbidden redirect.
+    /// Not sent: the request could not be built, or a redirect led where it must not go.
     Unsendable,
-    /// No connection: the server has not seen it.
+    /// Not received: there was no connection, so the server cannot have processed it.
     Unsent,
-    /// It broke, or nothing came in time: the server may have acted on it.
+    /// Unknown: the connection broke or timed out, and the server may have processed the request.
     Lost,
 }
 
-/// What a [`RetryRule`] is about.
+/// The failure that a [`RetryRule`] applies to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RetryCause {
-    /// Statuses from the first to the second.
+    /// A response with a status from the first to the second, both included.
     Status(u16, u16),
-    /// No answer.
+    /// No response, or none that was complete.
     TransportFailure(TransportFailure),
 }
 
-/// One line of the table: what follows a failure, by [`Repeatability`].
+/// One row of [`RULES`]: a failure, and the advice for each [`Repeatability`].
 #[derive(Clone, Copy, Debug)]
 pub struct RetryRule {
-    /// The failure.
-    pub failure: RetryCause,
-    /// Under [`Repeatability::Safe`].
+    /// The failure that the row applies to.
+    pub cause: RetryCause,
+    /// Advice for an idempotent request, [`Repeatability::Safe`].
     pub safe: RetryAdvice,
-    /// Under [`Repeatability::IfUnseen`].
+    /// Advice for a request that must not take effect twice, [`Repeatability::IfUnseen`].
     pub if_unseen: RetryAdvice,
-    /// Under [`Repeatability::ByLink`].
+    /// Advice for a file behind a link, [`Repeatability::ByLink`].
     pub by_link: RetryAdvice,
 }
 
-const fn rule(failure: RetryCause, safe: RetryAdvice, if_unseen: RetryAdvice, by_link: RetryAdvice) -> RetryRule {
-    RetryRule { failure, safe, if_unseen, by_link }
+const fn rule(cause: RetryCause, safe: RetryAdvice, if_unseen: RetryAdvice, by_link: RetryAdvice) -> RetryRule {
+    RetryRule { cause, safe, if_unseen, by_link }
 }
 
-/// After which failures a request is repeated. All that stands nowhere here is final.
+/// The retry table. A failure without a row is final, [`RetryAdvice::Never`]; the first row that applies counts.
 ///
-/// 408 and 425 ask for it by their meaning. 500 is in because the vendor advises it. 501 and 505 to 511 describe the
-/// request, not the moment. 520 to 527 and 529, 530 come from proxies in front of a server that is away or overloaded.
-/// Expired links are refused with 403 by most stores, with 400 or 401 by some.
+/// | failure | why |
+/// |---|---|
+/// | 400, 401, 403 | Object stores refuse an expired link with 403, some with 400 or 401. For API calls they are final |
+/// | 408, 425 | Retry is their definition: request timeout, too early (RFC 9110, RFC 8470) |
+/// | 429 | The server did not process the request, so that even one that must not happen twice is retried |
+/// | 500 | The vendor advises a retry |
+/// | 502 to 504 | A gateway in front of a server that is down, overloaded or slow |
+/// | 520 to 524, 527, 529, 530 | The same, from a proxy with statuses of its own |
+/// | no connection | The server did not see the request: every kind is retried |
+/// | connection lost | The server may have processed the request: only idempotent ones are retried |
+///
+/// Left out: 501 and 505 to 511 describe the request and not the moment, and 525 and 526 a TLS configuration that the
+/// next attempt would meet again.
 pub const RULES: &[RetryRule] = {
     use RetryAdvice::*;
     use RetryCause::{Status, TransportFailure as No};
@@ -94,18 +117,18 @@ pub const RULES: &[RetryRule] = {
 };
 
 impl Repeatability {
-    /// What an answer of `status` says about asking again.
+    /// Returns the advice after a response with `status`.
     pub fn after_status(self, status: u16) -> RetryAdvice {
-        self.find(|failure| matches!(failure, RetryCause::Status(from, to) if (from..=to).contains(&status)))
+        self.find(|cause| matches!(cause, RetryCause::Status(from, to) if (from..=to).contains(&status)))
     }
 
-    /// What it says that no answer came.
-    pub fn after_transport_failure(self, trouble: TransportFailure) -> RetryAdvice {
-        self.find(|failure| failure == RetryCause::TransportFailure(trouble))
+    /// Returns the advice after a request without a response.
+    pub fn after_transport_failure(self, transport: TransportFailure) -> RetryAdvice {
+        self.find(|cause| cause == RetryCause::TransportFailure(transport))
     }
 
-    fn find(self, is: impl Fn(RetryCause) -> bool) -> RetryAdvice {
-        RULES.iter().find(|rule| is(rule.failure)).map_or(RetryAdvice::Never, |rule| match self {
+    fn find(self, applies: impl Fn(RetryCause) -> bool) -> RetryAdvice {
+        RULES.iter().find(|rule| applies(rule.cause)).map_or(RetryAdvice::Never, |rule| match self {
             Repeatability::Safe => rule.safe,
             Repeatability::IfUnseen => rule.if_unseen,
             Repeatability::ByLink => rule.by_link,
@@ -114,7 +137,7 @@ impl Repeatability {
 }
 
 impl TransportFailure {
-    /// Reads the client library's error.
+    /// Classifies an error of the client library.
     pub fn of(error: &reqwest::Error) -> Self {
         if error.is_builder() || error.is_redirect() {
             TransportFailure::Unsendable
@@ -126,58 +149,61 @@ impl TransportFailure {
     }
 }
 
-/// What one kind of call may spend on trying.
+/// The attempts and the time that one kind of call may use. Whichever is used up first ends the retries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryBudget {
-    /// Requests in all, the first included.
+    /// Attempts, the first included.
     pub tries: u32,
-    /// No try starts after so long.
+    /// Time since the first attempt after which no other starts. An attempt that has begun may last longer, up to its
+    /// timeouts.
     pub time: Duration,
 }
 
 impl RetryBudget {
-    /// Lists and other questions that a person waits for.
+    /// Lists and other reads that a person waits for: 5 attempts in 3 minutes.
     pub const ASK: RetryBudget = RetryBudget { tries: 5, time: Duration::from_secs(180) };
-    /// One question of a watch that may last hours: it must outlive a lost network.
+    /// One poll of a watch that may last hours: 40 attempts in 15 minutes, so that it survives the loss of a network.
     pub const POLL: RetryBudget = RetryBudget { tries: 40, time: Duration::from_secs(900) };
-    /// Starting a run: under one idempotency key repeating is safe, and giving up leaves its fate unknown.
+    /// The start of a run: 8 attempts in 10 minutes. The idempotency key makes retries safe, while giving up leaves it
+    /// unknown whether the run has started.
     pub const START: RetryBudget = RetryBudget { tries: 8, time: Duration::from_secs(600) };
-    /// Uploads send everything again.
+    /// Uploads: 4 attempts in 30 minutes; each sends the whole file again.
     pub const UPLOAD: RetryBudget = RetryBudget { tries: 4, time: Duration::from_secs(1800) };
-    /// Connections of a download that bring no progress; it is refilled by progress.
+    /// Connections of a download without progress between them: 8 in 15 minutes. Progress restores the whole budget.
     pub const DOWNLOAD: RetryBudget = RetryBudget { tries: 8, time: Duration::from_secs(900) };
 
-    /// True if another try that starts `delay` from now is beyond it.
+    /// Returns true if an attempt that starts `delay` from now would exceed the budget, so that waiting for it is
+    /// useless.
     pub(super) fn is_spent(&self, tries: u32, elapsed: Duration, delay: Duration) -> bool {
         tries >= self.tries || elapsed + delay >= self.time
     }
 }
 
-/// Delays and limits of all requests.
+/// The delays, timeouts and limits of all requests. Built once, then read-only.
 #[derive(Clone, Debug)]
 pub struct RetryPolicy {
-    /// Upper bound of the first delay; it doubles from try to try. Default 500 ms.
+    /// Upper bound of the first backoff; it doubles with each attempt. Default 500 ms.
     pub first_delay: Duration,
-    /// No delay of a passing fault is longer. Default 30 s.
+    /// Upper bound of every backoff. Default 30 s.
     pub max_delay: Duration,
-    /// After a 429 that names no time. Default 60 s, the vendor's advice.
+    /// Delay after a 429 that names none. Default 60 s, the vendor's advice.
     pub rate_limit_delay: Duration,
-    /// A longer wait that a server names is cut to this. Default 5 min.
+    /// Upper bound of a delay that a server names; longer ones are shortened to it. Default 5 min.
     pub retry_after_cap: Duration,
-    /// For a connection to stand. Default 10 s.
+    /// Timeout for establishing a connection. Default 10 s.
     pub connect_timeout: Duration,
-    /// Without a byte in either direction. Default 30 s.
+    /// Timeout of a request or a response body without a byte in either direction. Default 30 s.
     pub idle_timeout: Duration,
-    /// A download that brings fewer bytes per second, as a mean over [`RetryPolicy::stall_time`], gets another connection;
-    /// with 0 only one that brings nothing at all. Default 1 KiB.
+    /// Minimum rate of a download in bytes per second, as a mean over [`RetryPolicy::stall_time`]; a slower connection
+    /// is replaced. 0 replaces only connections without a single byte. Default 1 KiB/s.
     pub min_bytes_per_second: u64,
-    /// The time that the mean is taken over. Waiting for our own reader does not count. Default 30 s.
+    /// Period of that mean. Time spent waiting for the reader does not count. Default 30 s.
     pub stall_time: Duration,
-    /// An answer of the API that is longer is an error. Default 64 MiB: links may carry rows.
-    pub max_answer_bytes: usize,
-    /// Where jitter comes from: a number in 0..1 per call.
-    pub chance: fn() -> f64,
-    /// What waits between tries go by. Timeouts on sockets go by the system's time.
+    /// Maximum size of an API response; a longer one is an error. Default 64 MiB: some hold rows.
+    pub max_response_bytes: usize,
+    /// Source of jitter: returns a number in 0..1.
+    pub jitter: fn() -> f64,
+    /// Clock of the delays between attempts. Timeouts on sockets use the system's clock.
     pub clock: Clock,
 }
 
@@ -192,15 +218,15 @@ impl Default for RetryPolicy {
             idle_timeout: Duration::from_secs(30),
             min_bytes_per_second: 1 << 10,
             stall_time: Duration::from_secs(30),
-            max_answer_bytes: 64 << 20,
-            chance,
+            max_response_bytes: 64 << 20,
+            jitter,
             clock: Clock::System,
         }
     }
 }
 
 impl RetryPolicy {
-    /// Delays so short that a test does not feel them.
+    /// Returns a policy with delays of a few milliseconds, for tests.
     #[cfg(test)]
     pub(crate) fn fast() -> Self {
         RetryPolicy {
@@ -213,24 +239,30 @@ impl RetryPolicy {
         }
     }
 
-    /// The wait before try number `tries + 1`, spread so that clients that failed together come apart (full jitter).
-    /// What the server `named` is a floor, not a suggestion, up to the cap.
-    pub fn delay(&self, again: RetryAdvice, tries: u32, named: Option<Duration>) -> Duration {
-        let chance = (self.chance)();
+    /// Returns the delay before attempt number `tries + 1`.
+    ///
+    /// A delay that the server `named` is a lower bound, shortened to [`RetryPolicy::retry_after_cap`]; up to
+    /// `first_delay` is added to it. Without one the delay is uniform between 0 and `first_delay × 2^(tries − 1)`, at
+    /// most `max_delay` (full jitter), so that clients that failed together do not return together. A rate limit
+    /// without a named delay waits [`RetryPolicy::rate_limit_delay`].
+    pub fn delay(&self, advice: RetryAdvice, tries: u32, named: Option<Duration>) -> Duration {
+        let jitter = (self.jitter)();
         let named = named.map(|named| named.min(self.retry_after_cap));
-        match (again, named) {
-            // A little on top, so that all who were told the same second do not come in the same second.
-            (RetryAdvice::Later, None) => self.rate_limit_delay.mul_f64(1.0 + chance * 0.1),
-            (_, Some(named)) => named + self.first_delay.mul_f64(chance),
+        match (advice, named) {
+            // Up to a tenth more, so that clients that were refused together do not return together.
+            (RetryAdvice::Later, None) => self.rate_limit_delay.mul_f64(1.0 + jitter * 0.1),
+            (_, Some(named)) => named + self.first_delay.mul_f64(jitter),
             _ => {
+                // The exponent is bounded to keep the shift valid; `max_delay` applies long before.
                 let bound = self.first_delay.saturating_mul(1u32 << tries.saturating_sub(1).min(20));
-                bound.min(self.max_delay).mul_f64(chance)
+                bound.min(self.max_delay).mul_f64(jitter)
             }
         }
     }
 }
 
-/// Reads `Retry-After`: seconds, or an HTTP date seen from `now`. A date that is past is no wait.
+/// Parses `Retry-After`: seconds, or an HTTP date relative to `now`. Returns zero for a date in the past, and `None`
+/// for any other text.
 pub fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     let value = value.trim();
     if let Ok(seconds) = value.parse::<u64>() {
@@ -240,9 +272,10 @@ pub fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     Some(date.duration_since(now).unwrap_or_default())
 }
 
-/// Reads `X-RateLimit-Reset`, which no standard defines: seconds from now, or since 1970, or thousandths of these.
+/// Parses `X-RateLimit-Reset`, which no standard defines: seconds from now, or seconds or milliseconds since 1970,
+/// distinguished by their size. Returns zero for a time in the past, and `None` for any other text.
 pub fn rate_limit_reset(value: &str, now: SystemTime) -> Option<Duration> {
-    /// As seconds since 1970, these are in 2001; as seconds from now, 30 years away.
+    /// Smallest number taken for a time since 1970: in seconds it is in 2001; as a delay it would be 30 years.
     const EPOCH_FROM: f64 = 1e9;
     let number: f64 = value.trim().parse().ok().filter(|n: &f64| n.is_finite() && *n >= 0.0)?;
     if number < EPOCH_FROM {
@@ -253,9 +286,9 @@ pub fn rate_limit_reset(value: &str, now: SystemTime) -> Option<Duration> {
     Some(reset.duration_since(now).unwrap_or_default())
 }
 
-/// A number in 0..1 that differs from call to call and from process to process. Not for secrets.
-pub fn chance() -> f64 {
-    // The standard library seeds each state from the system once and then counts on.
+/// Returns a number in 0..1 that differs between calls and between processes. Not for cryptographic use.
+pub fn jitter() -> f64 {
+    // Each RandomState has a key of its own: seeded by the system once per thread, then incremented.
     let bits = RandomState::new().build_hasher().finish();
     (bits >> 11) as f64 / (1u64 << 53) as f64
 }
@@ -264,7 +297,7 @@ pub fn chance() -> f64 {
 mod tests {
     use super::*;
 
-    /// Every status from 100 to 599 and every trouble, neighbours of one verdict on one line.
+    /// Prints the advice on every status from 100 to 599 and on every transport failure; equal neighbours share a line.
     fn printed() -> String {
         let verdicts = |of: &dyn Fn(Repeatability) -> RetryAdvice| {
             let word = |repeat| format!("{:?}", of(repeat));
@@ -285,18 +318,18 @@ mod tests {
         }
         let mut lines = vec!["           safe      if unseen by link".to_owned()];
         lines.extend(runs.iter().map(|(from, to, verdict)| format!("{from}-{to}    {verdict}")));
-        for trouble in [TransportFailure::Unsendable, TransportFailure::Unsent, TransportFailure::Lost] {
-            let name = format!("{trouble:?}");
+        for transport in [TransportFailure::Unsendable, TransportFailure::Unsent, TransportFailure::Lost] {
+            let name = format!("{transport:?}");
             lines.push(format!(
                 "{name:<10} {}",
-                verdicts(&|repeat: Repeatability| repeat.after_transport_failure(trouble))
+                verdicts(&|repeat: Repeatability| repeat.after_transport_failure(transport))
             ));
         }
         lines.join("\n")
     }
 
     #[test]
-    fn every_failure_has_its_verdict() {
+    fn the_table_covers_every_failure() {
         let table = "           safe      if unseen by link
 100-399    Never     Never     Never
 400-401    Never     Never     FreshLink
@@ -325,13 +358,13 @@ Lost       Soon      Never     Soon";
         assert_eq!(printed(), table);
     }
 
-    fn policy(chance: fn() -> f64) -> RetryPolicy {
-        RetryPolicy { chance, ..RetryPolicy::default() }
+    fn policy(jitter: fn() -> f64) -> RetryPolicy {
+        RetryPolicy { jitter, ..RetryPolicy::default() }
     }
 
     #[test]
     fn delays_double_are_spread_and_capped() {
-        let ms = |tries, chance| policy(chance).delay(RetryAdvice::Soon, tries, None).as_millis();
+        let ms = |tries, jitter| policy(jitter).delay(RetryAdvice::Soon, tries, None).as_millis();
         assert_eq!((ms(1, || 1.0), ms(2, || 1.0), ms(3, || 1.0), ms(40, || 1.0)), (500, 1000, 2000, 30_000));
         assert_eq!((ms(1, || 0.0), ms(3, || 0.5)), (0, 1000));
     }
@@ -364,7 +397,7 @@ Lost       Soon      Never     Soon";
     }
 
     #[test]
-    fn a_try_that_would_come_too_late_is_not_waited_for() {
+    fn an_attempt_beyond_the_budget_is_not_waited_for() {
         let second = Duration::from_secs(1);
         let budget = RetryBudget { tries: 3, time: 10 * second };
         assert!(!budget.is_spent(2, 5 * second, 4 * second));
@@ -372,8 +405,8 @@ Lost       Soon      Never     Soon";
     }
 
     #[test]
-    fn chances_differ() {
-        assert_ne!(chance(), chance());
-        assert!((0..100).all(|_| (0.0..1.0).contains(&chance())));
+    fn jitter_differs_between_calls() {
+        assert_ne!(jitter(), jitter());
+        assert!((0..100).all(|_| (0.0..1.0).contains(&jitter())));
     }
 }

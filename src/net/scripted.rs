@@ -1,54 +1,55 @@
-//! A server on loopback that answers by a script, for tests: one answer per request, then it hangs up.
+//! A loopback HTTP server for tests with scripted responses: one per connection, which it then closes.
+//! It can announce a false length and cut a body; [`super::faults`] has the server that draws its faults from a seed.
 
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-/// One answer.
+/// One scripted response.
 #[derive(Clone, Debug)]
 pub(crate) struct Reply {
     status: u16,
     headers: Vec<(String, String)>,
     body: Vec<u8>,
-    /// `Content-Length`, which may be a lie.
+    /// Value of `Content-Length`, true or not; `None` omits the header.
     announced: Option<usize>,
 }
 
 impl Reply {
-    /// An answer with a body and its true length.
+    /// Creates a response with a body and its true length.
     pub(crate) fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
         let body = body.into();
         Reply { status, headers: Vec::new(), announced: Some(body.len()), body }
     }
 
-    /// With a header.
+    /// Adds a response header.
     pub(crate) fn header(mut self, name: &str, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
     }
 
-    /// The connection closes after so many bytes of the body, whatever was announced.
+    /// Closes the connection after `bytes` bytes of the body, and keeps the announced length.
     pub(crate) fn cut_at(mut self, bytes: usize) -> Self {
         self.body.truncate(bytes);
         self
     }
 
-    /// Without `Content-Length`.
+    /// Omits `Content-Length`, so that only the end of the connection ends the body.
     pub(crate) fn unannounced(mut self) -> Self {
         self.announced = None;
         self
     }
 }
 
-/// A request as it came.
+/// A request as the server received it.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
-    /// Method, path and query.
+    /// Method, path and query, without the HTTP version.
     pub line: String,
-    /// Names in lower case.
+    /// Headers in order, their names in lower case.
     pub headers: Vec<(String, String)>,
-    /// Body.
+    /// The body, as long as `Content-Length` says.
     pub body: Vec<u8>,
 }
 
@@ -58,20 +59,20 @@ impl Seen {
     }
 }
 
-/// The server: answers come from a function of the request and its number.
+/// A running server; its responses are a function of the request and its number.
 pub(crate) struct Scripted {
-    /// `http://127.0.0.1:PORT`.
+    /// Base URL, `http://127.0.0.1:PORT`.
     pub base: String,
     seen: Arc<Mutex<Vec<Seen>>>,
 }
 
 impl Scripted {
-    /// Answers request number `i` with the `i`-th reply, and every later one with the last.
+    /// Starts a server that answers request `i` with reply `i`, and all later requests with the last reply.
     pub(crate) async fn replies(replies: Vec<Reply>) -> Self {
         Scripted::by(move |i, _| replies[i.min(replies.len() - 1)].clone()).await
     }
 
-    /// Answers by a function.
+    /// Starts a server that calls `answer` with the number of each request (from 0) and the request.
     pub(crate) async fn by(answer: impl Fn(usize, &Seen) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("loopback can be bound");
         let base = format!("http://{}", listener.local_addr().expect("it is bound"));
@@ -105,7 +106,7 @@ impl Scripted {
         Scripted { base, seen }
     }
 
-    /// The requests so far.
+    /// Returns the requests received so far.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().expect("no test panics while it holds it").clone()
     }

@@ -20,12 +20,12 @@ fn http_with(base: &str, key: &str, policy: RetryPolicy) -> Http {
     Http::new(HttpOptions { policy, ..options })
 }
 
-/// 300 000 bytes in which no two places look alike.
+/// 300 000 bytes in which no two offsets look alike.
 fn file() -> Vec<u8> {
     (0u32..75_000).flat_map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()).collect()
 }
 
-/// The range that a request asks for.
+/// The first byte of the range that a request asks for.
 fn from(seen: &Seen) -> usize {
     seen.header("range").map_or(0, |r| r.trim_start_matches("bytes=").trim_end_matches('-').parse().unwrap())
 }
@@ -69,14 +69,14 @@ fn assert_redacted(error: &Error) {
 }
 
 #[tokio::test]
-async fn an_address_that_never_answered_is_given_up_sooner() {
+async fn an_address_that_never_responded_is_given_up_sooner() {
     let tries = async |replies| {
         let server = Scripted::replies(replies).await;
         let http = http(&server.base);
         let call = |path: &'static str| ApiRequest::get(path).query("limit", "2").budget(RetryBudget::POLL);
         let _ = http.send(&call("/first")).await;
         let error = http.send(&call("/second")).await.unwrap_err();
-        // The query of a call is no secret.
+        // The query of an API call is no secret.
         assert!(error.request().1.ends_with("/second?limit=2"), "{error}");
         error.tries()
     };
@@ -85,7 +85,7 @@ async fn an_address_that_never_answered_is_given_up_sooner() {
 }
 
 #[tokio::test]
-async fn a_passing_fault_is_asked_again_and_a_refusal_is_not() {
+async fn a_transient_failure_is_retried_and_a_refusal_is_not() {
     let server = Scripted::replies(vec![
         Reply::new(503, "busy"),
         Reply::new(429, "").header("Retry-After", "0"),
@@ -119,7 +119,7 @@ async fn a_passing_fault_is_asked_again_and_a_refusal_is_not() {
 }
 
 #[tokio::test]
-async fn the_budget_ends() {
+async fn retries_end_with_the_budget() {
     let server = Scripted::replies(vec![Reply::new(500, "no")]).await;
     let error = http(&server.base).send(&ApiRequest::get("/x")).await.unwrap_err();
     assert_eq!((error.kind(), error.tries(), server.seen().len()), (Kind::ServerFault, 5, 5));
@@ -128,11 +128,11 @@ async fn the_budget_ends() {
 }
 
 #[tokio::test]
-async fn waits_grow_up_to_the_budget_and_named_ones_are_kept_to() {
+async fn delays_grow_up_to_the_budget_and_named_delays_are_obeyed() {
     let waited = async |replies: Vec<Reply>, budget: RetryBudget| {
         let server = Scripted::replies(replies).await;
-        let manual = Manual::jumping();
-        let policy = RetryPolicy { chance: || 1.0, clock: Clock::Manual(manual.clone()), ..RetryPolicy::default() };
+        let manual = Manual::auto_advancing();
+        let policy = RetryPolicy { jitter: || 1.0, clock: Clock::Manual(manual.clone()), ..RetryPolicy::default() };
         let http = http_with(&server.base, KEY, policy);
         http.send(&ApiRequest::get("/first").budget(budget)).await.ok();
         (manual.passed().as_millis(), server.seen().len())
@@ -141,21 +141,21 @@ async fn waits_grow_up_to_the_budget_and_named_ones_are_kept_to() {
     let bad = || Reply::new(503, "");
     let limited = |header, value: &str| Reply::new(429, "").header(header, value);
     assert_eq!(waited(vec![bad()], budget(5, 180)).await, (500 + 1000 + 2000 + 4000, 5));
-    // A wait that would end after the budget's time is not begun.
+    // A delay that would end after the budget's time is not waited for.
     assert_eq!(waited(vec![bad()], budget(5, 3)).await, (500 + 1000, 3));
     let good = || Reply::new(200, "");
     assert_eq!(waited(vec![limited("Retry-After", "7"), good()], RetryBudget::ASK).await, (7_500, 2));
     assert_eq!(waited(vec![limited("X-RateLimit-Reset", "9"), good()], RetryBudget::ASK).await, (9_500, 2));
     assert_eq!(waited(vec![Reply::new(429, ""), good()], RetryBudget::ASK).await, (66_000, 2));
-    // Beyond the cap, and that beyond the budget.
+    // Shortened to the cap, which exceeds the first budget but not the second.
     assert_eq!(waited(vec![limited("Retry-After", "4000"), good()], RetryBudget::ASK).await, (0, 1));
     assert_eq!(waited(vec![limited("Retry-After", "4000"), good()], RetryBudget::START).await, (300_500, 2));
-    // Other failures carry the limit's reset too, and do not mean it.
+    // Other statuses carry the reset of the rate limit too, where it means nothing.
     assert_eq!(waited(vec![bad().header("X-RateLimit-Reset", "50"), good()], RetryBudget::ASK).await, (500, 2));
 }
 
 #[tokio::test]
-async fn what_must_not_happen_twice_is_sent_again_only_when_unseen() {
+async fn a_request_that_is_not_idempotent_is_retried_only_if_unprocessed() {
     let post = || ApiRequest::post("/create", Body::Json(b"{}".to_vec()), Repeatability::IfUnseen);
     let server = Scripted::replies(vec![Reply::new(503, "")]).await;
     assert_eq!(http(&server.base).send(&post()).await.unwrap_err().tries(), 1);
@@ -166,7 +166,7 @@ async fn what_must_not_happen_twice_is_sent_again_only_when_unseen() {
 }
 
 #[tokio::test]
-async fn no_key_is_known_before_anything_is_sent() {
+async fn a_missing_key_is_an_error_before_anything_is_sent() {
     let server = Scripted::replies(vec![Reply::new(200, "")]).await;
     let http = http_with(&server.base, "  ", RetryPolicy::fast());
     assert_eq!(http.send(&ApiRequest::get("/x")).await.unwrap_err().kind(), Kind::NoKey);
@@ -174,7 +174,7 @@ async fn no_key_is_known_before_anything_is_sent() {
 }
 
 #[tokio::test]
-async fn the_key_stays_with_its_origin() {
+async fn the_key_is_sent_only_to_its_origin() {
     let other = Scripted::replies(vec![Reply::new(200, "elsewhere")]).await;
     let to = format!("{}/stolen?x=marked-x", other.base);
     let server = Scripted::replies(vec![Reply::new(302, "").header("Location", to)]).await;
@@ -183,7 +183,7 @@ async fn the_key_stays_with_its_origin() {
     assert_eq!(error.kind(), Kind::BadAnswer);
     assert_redacted(&error);
     assert!(other.seen().is_empty());
-    // A link elsewhere is read without the key, one on the API's origin with it.
+    // A link to another origin is read without the key, one on the API's origin with it.
     let elsewhere = SecretUrl::new(format!("{}/file", other.base));
     assert_eq!(read_all(&http, DownloadRequest::link(elsewhere)).await.unwrap(), b"elsewhere");
     assert_eq!(other.seen()[0].header("x-api-key"), None);
@@ -193,7 +193,7 @@ async fn the_key_stays_with_its_origin() {
 }
 
 #[tokio::test]
-async fn pages_for_browsers_are_not_quoted() {
+async fn html_pages_are_not_quoted() {
     let text = async |body: &str| {
         let server = Scripted::replies(vec![Reply::new(404, body)]).await;
         http(&server.base).send(&ApiRequest::get("/x")).await.unwrap_err().text().to_owned()
@@ -205,15 +205,15 @@ async fn pages_for_browsers_are_not_quoted() {
 }
 
 #[tokio::test]
-async fn a_long_answer_is_refused() {
+async fn a_response_beyond_the_limit_is_an_error() {
     let server = Scripted::replies(vec![Reply::new(200, vec![b' '; 2000])]).await;
-    let policy = RetryPolicy { max_answer_bytes: 1000, ..RetryPolicy::fast() };
+    let policy = RetryPolicy { max_response_bytes: 1000, ..RetryPolicy::fast() };
     let http = http_with(&server.base, KEY, policy);
     assert_eq!(http.send(&ApiRequest::get("/x")).await.unwrap_err().kind(), Kind::BadAnswer);
 }
 
 #[tokio::test]
-async fn a_cut_body_continues_at_the_exact_byte() {
+async fn an_interrupted_body_resumes_at_the_exact_byte() {
     let server = Scripted::by(|i, seen| {
         let reply = part(seen, "\"v1\"");
         if i < 3 { reply.cut_at(70_001) } else { reply }
@@ -227,7 +227,7 @@ async fn a_cut_body_continues_at_the_exact_byte() {
 }
 
 #[tokio::test]
-async fn a_server_that_always_cuts_is_given_up() {
+async fn a_server_that_always_interrupts_is_given_up() {
     let server = Scripted::by(|_, seen| part(seen, "\"v1\"").cut_at(10)).await;
     let error = read_link(&server).await.unwrap_err();
     assert_eq!(error.kind(), Kind::CutShort);
@@ -247,13 +247,13 @@ async fn a_short_body_is_never_a_clean_end() {
 }
 
 #[tokio::test]
-async fn the_exact_end_may_be_answered_with_416() {
+async fn a_chunked_body_without_its_last_chunk_is_interrupted() {
     let server = Scripted::by(|_, seen| match from(seen) {
         0 => Reply::new(200, file()).unannounced().header("Transfer-Encoding", "chunked").cut_at(0),
         _ => Reply::new(416, ""),
     })
     .await;
-    // A chunked body without its last chunk has no end; nothing came, so nothing but the start can be asked for.
+    // Nothing was received, so only the start can be requested again.
     let error = read_link(&server).await.unwrap_err();
     assert_eq!(error.kind(), Kind::CutShort);
 }
@@ -271,15 +271,15 @@ async fn a_416_is_the_end_only_of_the_file_that_was_read() {
     let refusal = || Reply::new(416, "");
     assert_eq!(read(refusal().header("Content-Range", "bytes */300000")).await, (Ok(true), 2));
     assert_eq!(read(refusal().header("ETag", "\"v1\"")).await, (Ok(true), 2));
-    // It says nothing: the file is read again and compared.
+    // Without size, tag or date: the file is read again and compared.
     assert_eq!(read(refusal()).await, (Ok(true), 3));
     assert_eq!(read(refusal().header("ETag", "\"v2\"")).await, (Err(Kind::Changed), 2));
     assert_eq!(read(refusal().header("Content-Range", "bytes */299999")).await, (Err(Kind::Changed), 2));
 }
 
 #[tokio::test]
-async fn another_file_is_noticed() {
-    // By its tag, in a part and in a whole answer.
+async fn a_replaced_file_is_detected() {
+    // By its tag, in a partial and in a whole response.
     let changed = |i: usize, seen: &Seen| if i == 0 { part(seen, "\"v1\"").cut_at(999) } else { part(seen, "\"v2\"") };
     assert_eq!(read_link(&Scripted::by(changed).await).await.unwrap_err().kind(), Kind::Changed);
     let whole = |i: usize, _: &Seen| match i {
@@ -287,7 +287,7 @@ async fn another_file_is_noticed() {
         _ => Reply::new(200, file()).header("ETag", "\"v2\""),
     };
     assert_eq!(read_link(&Scripted::by(whole).await).await.unwrap_err().kind(), Kind::Changed);
-    // Without any tag by a byte of what was read; what comes behind it is not known yet.
+    // Without a tag, by a byte that was read before; a changed byte behind those cannot be detected.
     let silent = |changed: usize| {
         move |i: usize, _: &Seen| {
             let mut file = file();
@@ -297,13 +297,13 @@ async fn another_file_is_noticed() {
     };
     assert_eq!(read_link(&Scripted::by(silent(998)).await).await.unwrap_err().kind(), Kind::Changed);
     assert!(read_link(&Scripted::by(silent(999)).await).await.is_ok());
-    // By its length.
+    // By its size.
     let longer = |i: usize, _: &Seen| match i {
         0 => Reply::new(200, file()).header("ETag", "\"v1\"").cut_at(999),
         _ => Reply::new(206, &file()[999..]).header("Content-Range", "bytes 999-400000/400001"),
     };
     assert_eq!(read_link(&Scripted::by(longer).await).await.unwrap_err().kind(), Kind::Changed);
-    // Another part than the one asked for.
+    // By a range other than the requested one.
     let shifted = |i: usize, _: &Seen| match i {
         0 => Reply::new(200, file()).header("ETag", "\"v1\"").cut_at(999),
         _ => {
@@ -314,7 +314,7 @@ async fn another_file_is_noticed() {
 }
 
 #[tokio::test]
-async fn a_server_without_ranges_is_skipped_through() {
+async fn repeated_bytes_of_a_server_without_ranges_are_dropped() {
     let server = Scripted::by(|i, _| {
         let reply = Reply::new(200, file()).header("ETag", "\"v1\"");
         if i == 0 { reply.cut_at(123_457) } else { reply }
@@ -324,8 +324,8 @@ async fn a_server_without_ranges_is_skipped_through() {
 }
 
 #[tokio::test]
-async fn a_part_that_cannot_be_placed_is_not_used() {
-    // Begins elsewhere, is encoded, or comes without a tag: the whole file is asked for instead, and compared.
+async fn a_partial_response_that_proves_nothing_is_not_used() {
+    // It starts at another byte, is encoded, or has no tag: the whole file is requested instead, and compared.
     for kind in 0..3 {
         let server = Scripted::by(move |i, seen| match (i, seen.header("range")) {
             (0, _) => part(seen, "\"v1\"").cut_at(999),
@@ -345,7 +345,7 @@ async fn a_part_that_cannot_be_placed_is_not_used() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_encoded_all_the_same_is_decoded_and_resumed_by_its_content() {
+async fn an_encoded_body_is_decoded_and_resumed_by_its_content() {
     let encoded = |level| {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(level));
         std::io::Write::write_all(&mut encoder, &file()).unwrap();
@@ -353,7 +353,7 @@ async fn a_body_that_is_encoded_all_the_same_is_decoded_and_resumed_by_its_conte
     };
     let server = Scripted::by(move |i, seen| {
         assert_eq!((seen.header("range"), seen.header("accept-encoding")), (None, Some("identity")));
-        // Every answer is encoded anew, and differently.
+        // Each response is encoded differently.
         let reply = Reply::new(200, encoded(if i % 2 == 0 { 1 } else { 9 })).header("Content-Encoding", "gzip");
         let reply = reply.header("ETag", "\"v1\"");
         if i < 3 { reply.cut_at(50_000 * (i + 1)) } else { reply }
@@ -373,7 +373,7 @@ async fn a_body_that_is_encoded_all_the_same_is_decoded_and_resumed_by_its_conte
 }
 
 #[tokio::test]
-async fn an_end_that_only_the_connection_shows_is_looked_for_again() {
+async fn the_end_of_an_unframed_body_is_verified() {
     let read = async |server: &Scripted| {
         let link = SecretUrl::new(format!("{}/file", server.base));
         let mut download = Download::open(&http(&server.base), DownloadRequest::link(link)).await.unwrap();
@@ -384,7 +384,7 @@ async fn an_end_that_only_the_connection_shows_is_looked_for_again() {
         };
         tokio::task::spawn_blocking(read).await.unwrap()
     };
-    // A cut looks like an end; the answer to a range tells.
+    // A broken connection looks like an end; the response to a range request tells them apart.
     let server = Scripted::by(|i, seen| match (i, from(seen)) {
         (0, _) => part(seen, "\"v1\"").unannounced().cut_at(1000),
         (_, 300_000) => Reply::new(416, "").header("Content-Range", "bytes */300000"),
@@ -392,7 +392,7 @@ async fn an_end_that_only_the_connection_shows_is_looked_for_again() {
     })
     .await;
     assert_eq!(read(&server).await, (true, true));
-    // Without ranges the same end twice is all that there is.
+    // Without ranges the only evidence is that two bodies end at the same byte.
     let server = Scripted::by(|i, _| {
         let reply = Reply::new(200, file()).unannounced();
         if i == 0 { reply.cut_at(1000) } else { reply }
@@ -403,7 +403,7 @@ async fn an_end_that_only_the_connection_shows_is_looked_for_again() {
 }
 
 #[tokio::test]
-async fn a_redirect_takes_no_key_along_and_ends() {
+async fn redirects_drop_the_key_and_are_limited() {
     let store = Scripted::replies(vec![Reply::new(200, "rows")]).await;
     let to = format!("{}/real?sig=marked-other", store.base);
     let server = Scripted::replies(vec![Reply::new(307, "").header("Location", to)]).await;
@@ -412,15 +412,15 @@ async fn a_redirect_takes_no_key_along_and_ends() {
     assert_eq!((store.seen()[0].header("x-api-key"), store.seen()[0].header("referer")), (None, None));
     let circle = Scripted::replies(vec![Reply::new(302, "").header("Location", "/again?x=marked-x")]).await;
     let error = read_link(&circle).await.unwrap_err();
-    assert_eq!((error.kind(), error.text()), (Kind::BadAnswer, "it redirects more than 10 times"));
+    assert_eq!((error.kind(), error.text()), (Kind::BadAnswer, "more than 10 redirects"));
     assert_eq!(circle.seen().len(), 11);
     assert_redacted(&error);
     let elsewhere = Scripted::replies(vec![Reply::new(302, "").header("Location", "ftp://f.test/marked-x")]).await;
-    assert_eq!(read_link(&elsewhere).await.unwrap_err().text(), "the link is neither http nor https");
+    assert_eq!(read_link(&elsewhere).await.unwrap_err().text(), "the scheme of the link is neither http nor https");
 }
 
 #[tokio::test]
-async fn a_host_that_is_trusted_gets_the_key_and_another_says_that_it_did_not() {
+async fn a_trusted_host_gets_the_key_and_the_error_of_another_names_it() {
     let api = Scripted::replies(vec![Reply::new(404, "")]).await;
     let store = Scripted::by(|_, seen| match seen.header("x-api-key") {
         Some(KEY) => Reply::new(200, "rows"),
@@ -434,12 +434,11 @@ async fn a_host_that_is_trusted_gets_the_key_and_another_says_that_it_did_not() 
     let options = HttpOptions::new(api.base.parse().unwrap(), Some(ApiKey::new(KEY)));
     let trusting = Http::new(HttpOptions { trusted: vec![host.parse().unwrap()], ..options });
     assert_eq!(read_all(&trusting, link()).await.unwrap(), b"rows");
-    // Trusted, but not when another host sends us there by an address that is not it.
     assert_eq!(store.seen().len(), 2);
 }
 
 #[tokio::test]
-async fn what_a_server_quotes_of_our_secrets_is_taken_out() {
+async fn secrets_that_a_server_quotes_are_redacted() {
     let body = format!(r#"{{"detail":"key {KEY} may not read /file?sig=marked-sig"}}"#);
     let server = Scripted::replies(vec![Reply::new(422, body)]).await;
     let error = http(&server.base).send(&ApiRequest::get("/x").query("sig", "marked-sig")).await.unwrap_err();
@@ -454,7 +453,7 @@ async fn what_a_server_quotes_of_our_secrets_is_taken_out() {
 }
 
 #[tokio::test]
-async fn a_head_without_measure_is_refused() {
+async fn a_response_head_beyond_the_limit_is_an_error() {
     let mut reply = Reply::new(200, "{}");
     for i in 0..200 {
         reply = reply.header(&format!("X-Filler-{i}"), "x");
@@ -492,10 +491,10 @@ async fn a_link_that_is_about_to_expire_is_replaced_before_it_is_used() {
 }
 
 #[tokio::test]
-async fn so_many_files_come_at_a_time_and_are_read_in_order() {
+async fn at_most_so_many_files_are_active_and_they_are_read_in_order() {
     let server = Scripted::by(|_, seen| part(seen, "\"v1\"")).await;
     let http = http(&server.base);
-    // A window that holds one file and a half: the later ones wait half-way for their turn to be read.
+    // The window holds less than three files, so that later ones wait for permits until they are read.
     let downloads = Downloads::new(3, 600 << 10);
     let started: Vec<Download> = (0..7)
         .map(|i| downloads.start(&http, DownloadRequest::link(SecretUrl::new(format!("{}/file{i}", server.base)))))
@@ -518,7 +517,7 @@ async fn so_many_files_come_at_a_time_and_are_read_in_order() {
 }
 
 #[tokio::test]
-async fn an_expired_link_is_replaced_and_the_stream_goes_on() {
+async fn an_expired_link_is_replaced_and_the_download_resumes() {
     let server = Scripted::by(|i, seen| match i {
         0 => part(seen, "\"v1\"").cut_at(100_000),
         1 => Reply::new(403, "expired"),
@@ -532,7 +531,7 @@ async fn an_expired_link_is_replaced_and_the_stream_goes_on() {
     assert_eq!(links.asked.load(Ordering::SeqCst), 1);
     assert_eq!(server.seen()[2].line, "GET /file?sig=marked-1");
 
-    // A link that is always refused ends, and one without a source ends at once.
+    // Refused fresh links end after their limit; without a source of links the first refusal is final.
     let server = Scripted::replies(vec![Reply::new(403, "expired")]).await;
     let links = Arc::new(Links { base: server.base.clone(), asked: AtomicU32::new(0) });
     let link = SecretUrl::new(format!("{}/file?sig=marked-0", server.base));
@@ -544,10 +543,10 @@ async fn an_expired_link_is_replaced_and_the_stream_goes_on() {
 }
 
 #[tokio::test]
-async fn a_stopped_download_is_an_error() {
+async fn a_cancelled_download_is_an_error() {
     let server = Scripted::replies(vec![Reply::new(200, file())]).await;
     let link = SecretUrl::new(format!("{}/file", server.base));
-    // The one thread of the runtime is here, so the task has not run when it is stopped.
+    // The runtime's only thread runs this test, so the task has not run when it is cancelled.
     let mut download = Download::open(&http(&server.base), DownloadRequest::link(link)).await.unwrap();
     download.stopper().stop();
     let error = tokio::task::spawn_blocking(move || download.read_to_end(&mut Vec::new()).unwrap_err()).await.unwrap();

@@ -1,7 +1,9 @@
-//! TLS: which certificate authorities a server's certificate is checked against, for every HTTP client of the process.
+//! TLS: the certificate authorities (CAs) that server certificates are verified against, for every HTTP client of the
+//! process, and the classification of certificate errors.
 //!
-//! CA certificates are loaded when the first server shows its certificate, once for the process. A command that speaks
-//! http only, on loopback for example, needs none, and slim container images have none.
+//! The system's CA certificates are used; a system without any uses the built-in list of Mozilla. They are loaded once
+//! per process, when the first server presents its certificate: a command that uses only http needs none, and slim
+//! container images have none.
 
 use std::error::Error as StdError;
 use std::ffi::OsString;
@@ -14,15 +16,15 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
-/// Environment names by which the system's CA certificates are named, as OpenSSL has them.
+/// Environment variables that name the system's CA certificates, as in OpenSSL.
 const CA_NAMES: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
 
-/// A builder for a client that checks certificates as described in this module, and offers HTTP/2 and HTTP/1.1.
+/// Returns a builder for a client that verifies certificates as this module describes, and offers HTTP/2 and HTTP/1.1.
 pub fn client_builder() -> ClientBuilder {
     builder_for(&[b"h2", b"http/1.1"])
 }
 
-/// The same for a client of HTTP/1.1 alone.
+/// Returns a builder as [`client_builder`] does, for HTTP/1.1 only.
 pub fn http1_client_builder() -> ClientBuilder {
     builder_for(&[b"http/1.1"]).http1_only()
 }
@@ -39,8 +41,8 @@ fn builder_for(protocols: &[&[u8]]) -> ClientBuilder {
     ClientBuilder::new().tls_backend_preconfigured(config)
 }
 
-/// CA certificates to use in place of the system's: `None` if it has its own, all of the built-in list if it has none,
-/// and none at all if those that the environment names cannot be loaded.
+/// Returns the CA certificates that replace the system's: `None` if the system has its own, the built-in list if it has
+/// none, and an empty list if those that the environment names cannot be loaded.
 #[cfg(feature = "object-store")]
 pub fn replaced_certificates() -> Option<&'static [CertificateDer<'static>]> {
     match verifier(&Arc::new(aws_lc_rs::default_provider())) {
@@ -50,33 +52,33 @@ pub fn replaced_certificates() -> Option<&'static [CertificateDer<'static>]> {
     }
 }
 
-/// A server's certificate that was not accepted.
+/// A rejected server certificate.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("cannot verify the server: {text}")]
+#[error("cannot verify the server's certificate: {text}")]
 pub struct BadCertificate {
-    /// The way to have it accepted.
+    /// The remedy, for the hint.
     pub remedy: CertificateHint,
-    /// The problem in words.
+    /// The cause, a clause with the certificate as its subject, or the missing CA certificates.
     pub text: String,
 }
 
-/// The way to have a server's certificate accepted.
+/// The remedy for a rejected certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CertificateHint {
-    /// The CA that signed it must be made known.
+    /// Add the CA that issued it to the trusted CAs.
     AddCa,
-    /// `SSL_CERT_FILE` and `SSL_CERT_DIR` must name certificates that can be loaded.
+    /// Correct `SSL_CERT_FILE` and `SSL_CERT_DIR`: no certificate could be loaded from them.
     CorrectNames,
-    /// Something on the server's side, or the address.
+    /// None on this machine: the server or its address is wrong.
     None,
 }
 
-/// The problem with a server's certificate that is among the causes of `error`, if there is one.
+/// Finds a rejected certificate among the causes of `error`; `None` if there is none.
 pub fn bad_certificate(error: &(dyn StdError + 'static)) -> Option<BadCertificate> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(rustls::Error::InvalidCertificate(problem)) = error.downcast_ref() {
-            return Some(described(problem));
+            return Some(describe(problem));
         }
         // An I/O error's source is that of the error it wraps, and not the wrapped error itself.
         let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
@@ -85,38 +87,37 @@ pub fn bad_certificate(error: &(dyn StdError + 'static)) -> Option<BadCertificat
     None
 }
 
-fn described(problem: &CertificateError) -> BadCertificate {
+fn describe(problem: &CertificateError) -> BadCertificate {
     use CertificateError as E;
-    let bad = |remedy, text: &str| BadCertificate { remedy, text: text.to_owned() };
+    let rejected = |remedy, text: &str| BadCertificate { remedy, text: text.to_owned() };
     match problem {
-        // The client of a store, which trusts no CA if none of those that are named could be loaded.
+        // An object store's client has an empty list of CAs if those that the environment names could not be loaded:
+        // the error of that load is the cause.
         E::UnknownIssuer if let Some(Err(rustls::Error::InvalidCertificate(problem @ E::Other(_)))) = LOADED.get() => {
-            described(problem)
+            describe(problem)
         }
-        // The second: a CA of that name is known, and another key signed.
-        E::UnknownIssuer | E::BadSignature => {
-            bad(CertificateHint::AddCa, "its certificate is signed by no CA that this system knows")
-        }
-        E::Expired | E::ExpiredContext { .. } => bad(CertificateHint::None, "its certificate has expired"),
-        E::NotValidYet | E::NotValidYetContext { .. } => bad(CertificateHint::None, "its certificate is not valid yet"),
+        // BadSignature: a CA of that name is trusted, but another key signed the certificate.
+        E::UnknownIssuer | E::BadSignature => rejected(CertificateHint::AddCa, "it is issued by an unknown CA"),
+        E::Expired | E::ExpiredContext { .. } => rejected(CertificateHint::None, "it has expired"),
+        E::NotValidYet | E::NotValidYetContext { .. } => rejected(CertificateHint::None, "it is not valid yet"),
         E::NotValidForName | E::NotValidForNameContext { .. } => {
-            bad(CertificateHint::None, "its certificate is for another host name")
+            rejected(CertificateHint::None, "it is not valid for this host name")
         }
         E::Other(other) => match other.0.downcast_ref() {
-            Some(none @ NoCertificates::Named(_)) => bad(CertificateHint::CorrectNames, &none.to_string()),
-            Some(none @ NoCertificates::NotBuiltIn) => bad(CertificateHint::AddCa, &none.to_string()),
-            None => bad(CertificateHint::None, &format!("its certificate cannot be used ({})", other.0)),
+            Some(none @ NoCertificates::Named(_)) => rejected(CertificateHint::CorrectNames, &none.to_string()),
+            Some(none @ NoCertificates::NotBuiltIn) => rejected(CertificateHint::AddCa, &none.to_string()),
+            None => rejected(CertificateHint::None, &other.0.to_string()),
         },
-        other => bad(CertificateHint::None, &format!("its certificate cannot be used ({other})")),
+        other => rejected(CertificateHint::None, &other.to_string()),
     }
 }
 
-/// The lack of CA certificates that keeps a server's certificate from being accepted.
+/// The lack of CA certificates to verify a server with.
 #[derive(Clone, Debug, thiserror::Error)]
 enum NoCertificates {
     #[error("no CA certificates could be loaded from {0}")]
     Named(String),
-    #[error("its certificate is signed by none of the built-in CAs, and this system has no CA certificates")]
+    #[error("it is issued by none of the built-in CAs, and this system has no CA certificates")]
     NotBuiltIn,
 }
 
@@ -126,32 +127,32 @@ impl From<NoCertificates> for rustls::Error {
     }
 }
 
-/// A check against CA certificates that were loaded.
+/// A certificate verifier with its loaded CA certificates.
 #[derive(Clone, Debug)]
 struct Verifier {
     check: Arc<dyn ServerCertVerifier>,
-    /// The certificates are those of Mozilla's list that the binary holds.
+    /// True if the CAs are the built-in list of Mozilla.
     built_in: bool,
 }
 
-/// The outcome of the only load, by [`verifier`].
+/// Outcome of the only load, set by [`verifier`].
 static LOADED: OnceLock<Result<Verifier, rustls::Error>> = OnceLock::new();
 
-/// The check against CA certificates, which are loaded at the first call.
+/// Returns the verifier of the process. The first call loads the CA certificates.
 fn verifier(provider: &Arc<CryptoProvider>) -> Result<Verifier, rustls::Error> {
     let load = || {
         let named = CA_NAMES.iter().filter_map(|name| Some((*name, std::env::var_os(name)?)));
         let named = named.filter(|(_, value)| !value.is_empty());
         // Fails on Linux exactly if not a single certificate is found.
         let system = rustls_platform_verifier::Verifier::new(provider.clone());
-        choose(provider, system.map(|check| Arc::new(check) as _), &named.collect::<Vec<_>>())
+        choose_verifier(provider, system.map(|check| Arc::new(check) as _), &named.collect::<Vec<_>>())
     };
     LOADED.get_or_init(load).clone()
 }
 
-/// The system's certificates; where it has none and the environment names none, those that the binary holds. If those
-/// that the environment names cannot be loaded, that is an error: no other CAs may be trusted in their place.
-fn choose(
+/// Chooses the CAs: the system's; the built-in ones if the system has none and the environment names none. CAs that the
+/// environment names but that cannot be loaded are an error: no others may be trusted in their place.
+fn choose_verifier(
     provider: &Arc<CryptoProvider>,
     system: Result<Arc<dyn ServerCertVerifier>, rustls::Error>,
     named: &[(&str, OsString)],
@@ -159,6 +160,7 @@ fn choose(
     if let Ok(check) = system {
         return Ok(Verifier { check, built_in: false });
     }
+    // The user named CAs on purpose, perhaps to exclude all others.
     if !named.is_empty() {
         let named: Vec<String> = named.iter().map(|(name, path)| format!("{name} ({})", path.display())).collect();
         return Err(NoCertificates::Named(named.join(" and ")).into());
@@ -170,7 +172,7 @@ fn choose(
     Ok(Verifier { check, built_in: true })
 }
 
-/// Loads CA certificates when it is first asked about one.
+/// A verifier that loads the CA certificates when the first server certificate arrives.
 #[derive(Debug)]
 struct LazyVerifier {
     provider: Arc<CryptoProvider>,
@@ -188,6 +190,7 @@ impl ServerCertVerifier for LazyVerifier {
         let verifier = verifier(&self.provider)?;
         let verified = verifier.check.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
         verified.map_err(|error| match error {
+            // An unknown issuer on a system without CA certificates: the lack is the cause worth showing.
             rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) if verifier.built_in => {
                 NoCertificates::NotBuiltIn.into()
             }
@@ -213,7 +216,7 @@ impl ServerCertVerifier for LazyVerifier {
         verifier(&self.provider)?.check.verify_tls13_signature(message, cert, dss)
     }
 
-    /// Asked before any certificate is shown, and the same whatever the CAs are.
+    /// Answers from the provider: it is called before any certificate arrives, and does not depend on the CAs.
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
     }
@@ -224,27 +227,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn other_cas_are_not_trusted_in_place_of_those_that_are_named() {
+    fn named_cas_that_cannot_be_loaded_are_not_replaced() {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let none = || Err(rustls::Error::General("no CA certificates".into()));
-        let built_in = choose(&provider, none(), &[]).unwrap();
+        let built_in = choose_verifier(&provider, none(), &[]).unwrap();
         assert!(built_in.built_in);
-        let error = choose(&provider, none(), &[("SSL_CERT_FILE", "/etc/none.pem".into())]).unwrap_err();
+        let error = choose_verifier(&provider, none(), &[("SSL_CERT_FILE", "/etc/none.pem".into())]).unwrap_err();
         let problem = bad_certificate(&std::io::Error::other(error)).unwrap();
         assert_eq!(problem.text, "no CA certificates could be loaded from SSL_CERT_FILE (/etc/none.pem)");
         assert_eq!(problem.remedy, CertificateHint::CorrectNames);
-        let system = choose(&provider, Ok(built_in.check), &[("SSL_CERT_FILE", "/etc/some.pem".into())]).unwrap();
+        let system =
+            choose_verifier(&provider, Ok(built_in.check), &[("SSL_CERT_FILE", "/etc/some.pem".into())]).unwrap();
         assert!(!system.built_in);
     }
 
     #[test]
-    fn each_problem_has_its_words() {
+    fn certificate_errors_are_classified() {
         let problem = |problem| bad_certificate(&rustls::Error::InvalidCertificate(problem)).unwrap();
         assert_eq!(problem(CertificateError::UnknownIssuer).remedy, CertificateHint::AddCa);
         assert_eq!(problem(CertificateError::BadSignature).remedy, CertificateHint::AddCa);
         assert_eq!(
             problem(CertificateError::Expired).to_string(),
-            "cannot verify the server: its certificate has expired"
+            "cannot verify the server's certificate: it has expired"
         );
         assert_eq!(problem(CertificateError::Revoked).remedy, CertificateHint::None);
         assert_eq!(bad_certificate(&std::io::Error::other("refused")), None);

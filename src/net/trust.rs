@@ -1,20 +1,21 @@
-//! Where the key may go: the API's own origin, and hosts that the user names. Nowhere else, whoever sends us there.
+//! The hosts that may receive the API key (the API's own origin, and those that the user trusts), and the removal of
+//! secrets from texts that servers send back. Redirects and links never extend the list.
 
 use std::fmt;
 use std::str::FromStr;
 
 use url::{Host, Url};
 
-/// A further host that may have the key: `HOST` or `HOST:PORT`, over https; over http on this machine only.
+/// A further host that may receive the key: `HOST` or `HOST:PORT`, over https; over http only on loopback.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrustedHost {
     host: String,
-    /// `None` is the scheme's own port.
+    /// `None` means the default port of the scheme.
     port: Option<u16>,
 }
 
 impl TrustedHost {
-    /// True if `url` leads there, by a way on which nobody listens.
+    /// Returns true if `url` is on this host and port, and encrypted or on loopback.
     pub fn covers(&self, url: &Url) -> bool {
         let own_port = match url.scheme() {
             "https" => 443,
@@ -30,14 +31,14 @@ impl FromStr for TrustedHost {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is no host; give HOST or HOST:PORT, without https://");
-        // A URL's own rules say what a host is; what is more than a host and a port is refused.
+        let wrong = || format!("invalid host `{text}`: expected HOST or HOST:PORT, without https://");
+        // The URL parser defines a valid host. Anything beyond host and port is refused below.
         let url = Url::parse(&format!("https://{text}/")).map_err(|_| wrong())?;
         let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(wrong)?;
         if text.contains(['/', '@', '?', '#', '*', '%']) {
             return Err(wrong());
         }
-        // The port of https itself is dropped by the parser.
+        // The parser drops 443, the default port of https.
         let port = if text.ends_with(":443") { Some(443) } else { url.port() };
         Ok(TrustedHost { host: host.to_owned(), port })
     }
@@ -50,7 +51,7 @@ impl fmt::Display for TrustedHost {
     }
 }
 
-/// True for addresses of this machine.
+/// Returns true if the host of `url` is `localhost` or a loopback address.
 pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
@@ -60,27 +61,27 @@ pub fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// True if going from `from` to `to` would give up encryption.
+/// Returns true if following a link from `from` to `to` would leave https.
 pub fn is_downgrade(from: &Url, to: &Url) -> bool {
     from.scheme() == "https" && to.scheme() != "https"
 }
 
-/// `text` without any of `secrets`, which a server may quote back at us. Short ones are no secrets, and would be found
-/// by chance.
-pub(super) fn scrubbed(text: String, secrets: &[&str]) -> String {
+/// Replaces each of `secrets` in `text` by `[redacted]`. Secrets of fewer than 6 bytes are left alone: they are
+/// settings such as `v=1`, and would match by chance.
+pub(super) fn redact_secrets(text: String, secrets: &[&str]) -> String {
     const SHORTEST: usize = 6;
     let present = |secret: &&&str| secret.len() >= SHORTEST && text.contains(**secret);
     let mut found: Vec<&str> = secrets.iter().filter(present).copied().collect();
     if found.is_empty() {
         return text;
     }
-    // A longer one may hold a shorter one.
+    // Longest first: one secret may contain another.
     found.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
     found.iter().fold(text, |text, secret| text.replace(secret, "[redacted]"))
 }
 
-/// What of `url` is a secret: its query, as it stands and decoded, and the values in it.
-pub(super) fn secrets_of(url: &str) -> Vec<String> {
+/// Returns the secrets of `url`: its query, and each value of it, percent-encoded and decoded.
+pub(super) fn secrets_in_url(url: &str) -> Vec<String> {
     let Ok(url) = Url::parse(url) else { return vec![url.to_owned()] };
     let Some(query) = url.query() else { return Vec::new() };
     let mut secrets = vec![query.to_owned()];
@@ -120,16 +121,17 @@ mod tests {
             assert!(!covers(host, url), "{host} {url}");
         }
         for text in ["", "https://files.test", "files.test/a", "*.files.test", "a@b", "a b", "a:99999"] {
-            assert!(text.parse::<TrustedHost>().is_err(), "{text}");
+            let expected = format!("invalid host `{text}`: expected HOST or HOST:PORT, without https://");
+            assert_eq!(text.parse::<TrustedHost>().unwrap_err(), expected);
         }
         assert_eq!("files.test:443".parse::<TrustedHost>().unwrap().to_string(), "files.test:443");
     }
 
     #[test]
-    fn secrets_that_are_quoted_are_taken_out() {
-        let secrets = secrets_of("https://f.test/a?sig=marked%2Fsig&Expires=12345678&v=1");
+    fn quoted_secrets_are_redacted() {
+        let secrets = secrets_in_url("https://f.test/a?sig=marked%2Fsig&Expires=12345678&v=1");
         let secrets: Vec<&str> = secrets.iter().map(String::as_str).collect();
-        let said = "no marked/sig or marked%2Fsig in ?sig=marked%2Fsig&Expires=12345678&v=1, version 1".to_owned();
-        assert_eq!(scrubbed(said, &secrets), "no [redacted] or [redacted] in ?[redacted], version 1");
+        let quoted = "no marked/sig or marked%2Fsig in ?sig=marked%2Fsig&Expires=12345678&v=1, version 1".to_owned();
+        assert_eq!(redact_secrets(quoted, &secrets), "no [redacted] or [redacted] in ?[redacted], version 1");
     }
 }

@@ -1,4 +1,4 @@
-//! A file that appears under its name only when it is whole.
+//! Atomic files: written under a temporary name in the same directory, synced, and renamed when they are complete.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -10,44 +10,46 @@ use super::flush::Flusher;
 use super::partial::{self, directory_of};
 use super::target::{Reread, Target};
 
-/// A file being written under a temporary name in the folder of its final one. Dropped without
-/// [`PendingFile::commit`], it leaves nothing behind.
+/// A file under a temporary name in the directory of its final one. Removed when dropped without
+/// [`PendingFile::commit`].
 #[derive(Debug)]
 pub struct PendingFile {
     temp: NamedTempFile,
     flusher: Flusher,
     path: PathBuf,
     no_clobber: bool,
-    /// Bytes copied from what stood there.
+    /// Bytes copied from the existing file that is appended to.
     bytes_before: u64,
-    /// All that was written is durable.
+    /// True if all written bytes are durable.
     synced: bool,
 }
 
 impl PendingFile {
-    /// Starts a file that will stand at `path`. A link there is followed, so that the file it
-    /// names is replaced and not the link.
+    /// Creates the temporary file for `path`. A symbolic link at `path` is followed: its target is replaced, and the
+    /// link stays. With `no_clobber` an existing file is an error, here and at the commit.
     pub fn create(path: &Path, no_clobber: bool) -> io::Result<Self> {
         let path = match std::fs::canonicalize(path) {
             Ok(real) => real,
             Err(_) => path.to_owned(),
         };
         if no_clobber && path.exists() {
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "exists already"));
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "already exists"));
         }
         let temp = partial::create(&path)?;
         Ok(PendingFile { temp, flusher: Flusher::default(), path, no_clobber, bytes_before: 0, synced: false })
     }
 
-    /// As [`PendingFile::create`], beginning with a copy of the file at `path`. If its last line has no end, it gets one.
+    /// Creates the temporary file as [`PendingFile::create`] does, with a copy of the file at `path`. A last line
+    /// without a line feed gets one.
     pub fn create_with_contents(path: &Path) -> io::Result<Self> {
         let mut pending = Self::create(path, false)?;
-        let mut there = File::open(&pending.path)?;
-        let bytes = io::copy(&mut there, pending.temp.as_file_mut())?;
+        let mut existing = File::open(&pending.path)?;
+        let bytes = io::copy(&mut existing, pending.temp.as_file_mut())?;
         if bytes > 0 {
             let mut last = [0];
-            there.seek(SeekFrom::End(-1))?;
-            there.read_exact(&mut last)?;
+            existing.seek(SeekFrom::End(-1))?;
+            existing.read_exact(&mut last)?;
+            // Without this the first appended row would continue the last line.
             if last != *b"\n" {
                 pending.write_all(b"\n")?;
             }
@@ -56,7 +58,7 @@ impl PendingFile {
         Ok(pending)
     }
 
-    /// Starts over with a new, empty file for the same path; the old one goes when it is dropped.
+    /// Creates another empty temporary file for the same path. This one is removed when it is dropped.
     pub fn replacement(&self) -> io::Result<Self> {
         let (temp, path) = (partial::create(&self.path)?, self.path.clone());
         Ok(PendingFile {
@@ -69,8 +71,8 @@ impl PendingFile {
         })
     }
 
-    /// Makes the bytes durable, still under the temporary name: what may fail for want of space or by a
-    /// broken disk fails here, before anything appears.
+    /// Makes the bytes durable, still under the temporary name. A full or failing disk is reported here, before any
+    /// output appears.
     pub fn sync(&mut self) -> io::Result<()> {
         if !self.synced {
             self.flusher.finish()?;
@@ -80,17 +82,17 @@ impl PendingFile {
         Ok(())
     }
 
-    /// Syncs the bytes, renames the file to its name, and syncs the folder.
+    /// Syncs the bytes, renames the file to its final name, and syncs the directory.
     pub fn commit(mut self) -> io::Result<()> {
         self.sync()?;
         let persisted =
             if self.no_clobber { self.temp.persist_noclobber(&self.path) } else { self.temp.persist(&self.path) };
         persisted.map_err(|error| error.error)?;
-        // A process that was just killed may have held its partial file still when this one began.
+        // A killed process may still have held the lock on its partial file when this file was created.
         let _ = partial::remove_stale(&self.path);
-        // Some file systems cannot sync a folder; the rename itself has happened.
-        if let Ok(folder) = File::open(directory_of(&self.path)) {
-            let _ = folder.sync_all();
+        // Some file systems cannot sync a directory. The rename is done in any case.
+        if let Ok(directory) = File::open(directory_of(&self.path)) {
+            let _ = directory.sync_all();
         }
         Ok(())
     }
@@ -127,7 +129,7 @@ impl Write for PendingFile {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         self.synced = false;
         let n = self.temp.as_file_mut().write(buf)?;
-        self.flusher.wrote(n as u64, self.temp.as_file());
+        self.flusher.note_written(n as u64, self.temp.as_file());
         Ok(n)
     }
 
@@ -136,11 +138,11 @@ impl Write for PendingFile {
     }
 }
 
-/// Checks, by making a file without a name, that an output can be made at `path`: before a run is
-/// paid for, not after.
+/// Checks that an output can be created at `path`, by creating a file without a name in its directory. Called before a
+/// run is started and paid for.
 pub fn check_writable(path: &Path) -> io::Result<()> {
     match std::fs::metadata(path) {
-        Ok(metadata) if metadata.is_dir() => Err(io::Error::new(io::ErrorKind::IsADirectory, "is a folder")),
+        Ok(metadata) if metadata.is_dir() => Err(io::Error::new(io::ErrorKind::IsADirectory, "is a directory")),
         Ok(metadata) if !metadata.is_file() => Ok(()),
         _ => tempfile::tempfile_in(directory_of(path)).map(drop),
     }
@@ -152,27 +154,27 @@ mod tests {
 
     #[test]
     fn a_file_appears_whole_or_not_at_all() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("out.csv");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("out.csv");
         std::fs::write(&path, "old").unwrap();
 
         let mut file = PendingFile::create(&path, false).unwrap();
         file.write_all(b"new").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"old");
         drop(file);
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left behind");
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "nothing is left behind");
 
         let mut file = PendingFile::create(&path, false).unwrap();
         file.write_all(b"new").unwrap();
         file.commit().unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"new");
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 
     #[test]
     fn no_clobber_refuses_early_and_late() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("out.csv");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("out.csv");
         let file = PendingFile::create(&path, true).unwrap();
         std::fs::write(&path, "appeared meanwhile").unwrap();
         assert_eq!(file.commit().unwrap_err().kind(), io::ErrorKind::AlreadyExists);
@@ -182,9 +184,9 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_link_stays_a_link() {
-        let folder = tempfile::tempdir().unwrap();
-        let (real, link) = (folder.path().join("real"), folder.path().join("link"));
+    fn a_symbolic_link_is_kept_and_its_target_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let (real, link) = (directory.path().join("real"), directory.path().join("link"));
         std::fs::write(&real, "old").unwrap();
         std::os::unix::fs::symlink(&real, &link).unwrap();
         let mut file = PendingFile::create(&link, false).unwrap();

@@ -1,46 +1,49 @@
-//! Bytes on their way to the disk while more are made.
+//! Background syncs of a file while it is being written.
 
 use std::fs::File;
 use std::io;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
 
-/// So much is gathered before the disk is asked. By eye: rarely enough to cost nothing, often
-/// enough that at the end little is left.
-const STEP_BYTES: u64 = 32 << 20;
+/// Bytes written between two syncs. Chosen by eye: rare enough to cost nothing, frequent enough that little is left for
+/// the sync at the end.
+const SYNC_INTERVAL_BYTES: u64 = 32 << 20;
 
-/// Syncs a file now and then on a thread of its own, so that the sync at its end finds little left: of
-/// 800 MB, that one alone takes a fifth of a conversion's time.
+/// A thread that syncs a file every 32 MiB, so that the sync at its end has little left to do: for 800 MB that sync
+/// alone took a fifth of a conversion's time.
 ///
-/// The system tells a failure to write only once, and it may tell it here; so [`Flusher::finish`]
-/// must be asked before the file counts as durable.
+/// The system reports a failed write to only one sync, which may be one of these. So [`Flusher::finish`] must succeed
+/// before the file counts as durable.
 #[derive(Debug, Default)]
 pub(super) struct Flusher {
-    since: u64,
+    /// Bytes written since the last request to sync.
+    unsynced_bytes: u64,
+    /// The thread and its requests; started with the first of them.
     thread: Option<(SyncSender<()>, JoinHandle<io::Result<()>>)>,
 }
 
 impl Flusher {
-    /// Notes that `bytes` more were written to `file`, always the same one. Never waits.
-    pub(super) fn wrote(&mut self, bytes: u64, file: &File) {
-        self.since += bytes;
-        if self.since < STEP_BYTES {
+    /// Records that `bytes` bytes were written to `file`, the same file at each call, and requests a sync if it is due.
+    /// Never blocks.
+    pub(super) fn note_written(&mut self, bytes: u64, file: &File) {
+        self.unsynced_bytes += bytes;
+        if self.unsynced_bytes < SYNC_INTERVAL_BYTES {
             return;
         }
-        self.since = 0;
+        self.unsynced_bytes = 0;
         if self.thread.is_none() {
             self.thread = start(file).ok();
         }
         let Some((sender, _)) = &self.thread else { return };
         match sender.try_send(()) {
-            // One that is still at it will see these bytes too, or the next will.
+            // Full: a request is queued already, and its sync covers these bytes too.
             Ok(()) | Err(TrySendError::Full(())) => {}
-            // It has failed; `finish` says so.
+            // Disconnected: a sync failed. `finish` returns its error.
             Err(TrySendError::Disconnected(())) => {}
         }
     }
 
-    /// Waits for what was begun, and returns its error.
+    /// Waits for the syncs that were requested, and returns the error of the first that failed.
     pub(super) fn finish(&mut self) -> io::Result<()> {
         let Some((sender, thread)) = self.thread.take() else { return Ok(()) };
         drop(sender);
@@ -50,12 +53,12 @@ impl Flusher {
 
 impl Drop for Flusher {
     fn drop(&mut self) {
-        // A file that was given up: nobody asks how it went.
+        // The file was abandoned, so the outcome does not matter.
         let _ = self.finish();
     }
 }
 
-/// Without a thread the file is synced at its end, as small ones are.
+/// Starts the thread. If that fails, the file is synced only at its end, as small ones are.
 fn start(file: &File) -> io::Result<(SyncSender<()>, JoinHandle<io::Result<()>>)> {
     let file = file.try_clone()?;
     let (sender, receiver) = sync_channel(1);

@@ -1,7 +1,8 @@
-//! Where bytes go: a file that appears whole, a file of a folder that does, an object in a store, or a stream.
+//! The targets of encoded bytes: a file, a file of a directory, an object in a store, or a stream.
 //!
-//! The last part of the data's path: encoded bytes come in, and a committed target stands under its name. A target is
-//! one file behind one trait ([`Target`]); none of them knows a format.
+//! The last part of the data's path. Files and objects appear under their final names only when they are committed,
+//! whole; one that is dropped before leaves nothing behind. Each kind of target is one file with one implementation of
+//! [`Target`]; none of them knows a format.
 
 mod file;
 mod flush;

@@ -1,71 +1,73 @@
-//! In place of object stores, in a build without them.
+//! The replacement of `object.rs` in a build without the feature `object-store`: the same types, whose constructors
+//! fail.
 
 use std::io::{self, Write};
 
 use super::target::Target;
 
-/// Where an object is to be.
+/// The location of an object in a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectLocation {
-    /// Its URL.
+    /// URL of the object.
     pub url: String,
-    /// What it takes to write there.
+    /// Credentials and endpoints, as in the build with object stores.
     pub options: Vec<(String, String)>,
-    /// Refuse if an object is there.
+    /// True if an existing object must not be replaced.
     pub no_clobber: bool,
 }
 
 impl ObjectLocation {
-    /// Refuses.
+    /// Fails with [`io::ErrorKind::Unsupported`].
     pub fn check(&self) -> io::Result<()> {
-        Err(io::Error::new(io::ErrorKind::Unsupported, "this build of drawoff has no object stores"))
+        let text = "this build of drawoff does not support object stores (feature `object-store`)";
+        Err(io::Error::new(io::ErrorKind::Unsupported, text))
     }
 }
 
-/// There are none.
+/// An upload, which cannot exist in this build.
 #[derive(Debug)]
 pub enum ObjectUpload {}
 
 impl ObjectUpload {
-    /// Refuses.
-    pub fn begin(place: &ObjectLocation) -> io::Result<Self> {
-        place.check().and_then(|()| Err(io::ErrorKind::Unsupported.into()))
+    /// Fails with [`io::ErrorKind::Unsupported`].
+    pub fn begin(location: &ObjectLocation) -> io::Result<Self> {
+        location.check().and_then(|()| Err(io::ErrorKind::Unsupported.into()))
     }
 }
 
 impl Target for ObjectUpload {}
 
-/// There are none.
+/// A prefix of object names, which cannot exist in this build.
 #[derive(Debug)]
 pub enum ObjectPrefix {}
 
 impl ObjectPrefix {
-    /// Refuses.
-    pub fn open(place: &ObjectLocation) -> io::Result<Self> {
-        place.check().and_then(|()| Err(io::ErrorKind::Unsupported.into()))
+    /// Fails with [`io::ErrorKind::Unsupported`].
+    pub fn open(location: &ObjectLocation) -> io::Result<Self> {
+        location.check().and_then(|()| Err(io::ErrorKind::Unsupported.into()))
     }
 
-    /// Never called.
+    /// Unreachable: the type has no values.
     pub fn upload(&self, _: &std::path::Path, _: &str) -> io::Result<()> {
         match *self {}
     }
 
-    /// Never called.
+    /// Unreachable: the type has no values.
     pub fn put(&self, _: &str, _: &[u8]) -> io::Result<()> {
         match *self {}
     }
 
-    /// Never called.
+    /// Unreachable: the type has no values.
     pub fn read(&self, _: &str) -> io::Result<Option<String>> {
         match *self {}
     }
 
-    /// Never called.
+    /// Unreachable: the type has no values.
     pub fn exists(&self, _: &str) -> io::Result<bool> {
         match *self {}
     }
 
-    /// Never called.
+    /// Unreachable: the type has no values.
     pub fn remove(&self, _: &str) -> io::Result<()> {
         match *self {}
     }

@@ -1,4 +1,5 @@
-//! An object in a store such as S3: uploaded in parts while it is made, there when the upload is completed.
+//! Objects in stores such as S3: uploaded in parts while they are written, visible when the upload is completed. An
+//! upload holds at most four parts in memory. Errors are shown without the queries of URLs, which may be signed.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -19,74 +20,75 @@ use url::Url;
 use super::target::Target;
 use crate::net::{bad_certificate, replaced_certificates};
 
-/// Bytes of a part. Stores take 10,000 of them, so that an object may have 80 GB; all but the last are of one size,
-/// which some insist on.
+/// Size of a part in bytes. Stores accept 10,000 parts, so an object may have 80 GB. All parts but the last have this
+/// size, as some stores require.
 const PART_BYTES: usize = 8 << 20;
 
-/// Parts on their way at a time. By eye: two hide the time that the third takes to be made.
-const MAX_PARTS_UNDERWAY: usize = 3;
+/// Parts that are uploaded at a time. Chosen by eye: two of them hide the time in which the next is written.
+const MAX_PARTS_IN_FLIGHT: usize = 3;
 
-/// How long the end of a broken upload may take.
-const ABORT_PATIENCE: Duration = Duration::from_secs(10);
+/// Timeout for aborting an upload.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Where an object is to be: its URL, and what it takes to write there.
+/// The location of an object, and the credentials to write it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ObjectLocation {
-    /// `s3://bucket/key`, `gs://…`, `az://…`.
+    /// URL of the object: `s3://bucket/key`, `gs://…`, `az://…`.
     pub url: String,
-    /// Credentials and addresses, by the lower-case names of the environment's variables: `aws_access_key_id`.
+    /// Credentials and endpoints, by the lower-case names of the environment variables, such as `aws_access_key_id`.
     pub options: Vec<(String, String)>,
-    /// Refuse if an object is there.
+    /// True if an existing object must not be replaced.
     pub no_clobber: bool,
 }
 
 impl fmt::Debug for ObjectLocation {
-    /// Without the options, which hold secrets.
+    /// Omits the options, which hold secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ObjectLocation").field("url", &self.url).field("no_clobber", &self.no_clobber).finish()
     }
 }
 
 impl ObjectLocation {
-    /// Fails now if no upload could be begun there later: begins one and takes it back. Blocks; not to be called on a
-    /// thread of an async runtime.
+    /// Checks that an upload can be started, by starting one and aborting it. Blocks; must not be called on a thread
+    /// of an async runtime.
     pub fn check(&self) -> io::Result<()> {
         let upload = ObjectUpload::begin(self)?;
-        let begun = upload.runtime.block_on(async {
-            let mut begun = upload.store.put_multipart(&upload.path).await?;
-            begun.abort().await
+        let aborted = upload.runtime.block_on(async {
+            let mut aborted = upload.store.put_multipart(&upload.path).await?;
+            aborted.abort().await
         });
-        begun.map_err(said)
+        aborted.map_err(store_error)
     }
 
+    /// Returns the client of the store, and the path within it. Opens no connection.
     fn store(&self) -> io::Result<(Arc<dyn ObjectStore>, Path)> {
         let url = Url::parse(&self.url).map_err(|error| invalid(&error.to_string()))?;
-        let (scheme, path) = ObjectStoreScheme::parse(&url).map_err(|error| said(error.into()))?;
-        let path = Path::parse(path).map_err(|error| said(error.into()))?;
-        // The library's own `parse_url_opts` builds the same stores, but leaves no choice of the HTTP client.
+        let (scheme, path) = ObjectStoreScheme::parse(&url).map_err(|error| store_error(error.into()))?;
+        let path = Path::parse(path).map_err(|error| store_error(error.into()))?;
+        // The library's `parse_url_opts` builds the same stores, but not with an HTTP client of our choice.
         macro_rules! build {
             ($builder:ty) => {{
                 let mut builder = <$builder>::new().with_url(url.as_str()).with_http_connector(Connector);
                 for (name, value) in &self.options {
-                    // The environment has names that concern another store.
+                    // Skip options of other stores: all are read from one environment.
                     if let Ok(name) = name.to_ascii_lowercase().parse() {
                         builder = builder.with_config(name, value);
                     }
                 }
-                Arc::new(builder.build().map_err(said)?)
+                Arc::new(builder.build().map_err(store_error)?)
             }};
         }
         let store: Arc<dyn ObjectStore> = match scheme {
             ObjectStoreScheme::AmazonS3 => build!(AmazonS3Builder),
             ObjectStoreScheme::GoogleCloudStorage => build!(GoogleCloudStorageBuilder),
             ObjectStoreScheme::MicrosoftAzure => build!(MicrosoftAzureBuilder),
-            _ => return Err(invalid("the URL is of no store that drawoff knows")),
+            _ => return Err(invalid("unsupported object store: expected a URL of S3, Google Cloud Storage or Azure")),
         };
         Ok((store, path))
     }
 }
 
-/// Makes the HTTP client of a store: the library's own, with the CA certificates of the other clients.
+/// The HTTP client of a store: the library's own, with the same CA certificates as all other clients.
 #[derive(Debug)]
 struct Connector;
 
@@ -103,22 +105,23 @@ impl HttpConnector for Connector {
     }
 }
 
-/// An upload. Dropped without [`ObjectUpload::commit`], it is aborted and leaves nothing in the store.
+/// An upload in progress. Aborted when dropped without [`Target::commit`], so that no object appears.
 pub struct ObjectUpload {
     store: Arc<dyn ObjectStore>,
     path: Path,
     no_clobber: bool,
-    /// What was written and makes no part yet.
-    rest: Vec<u8>,
-    /// Begun with the first full part; an object that is smaller is put at once.
-    parts: Option<UploadParts>,
-    /// Of its own: the thread that writes is not an async one.
+    /// Written bytes that do not fill a part yet, fewer than [`PART_BYTES`] between calls.
+    buffer: Vec<u8>,
+    /// The multipart upload, started with the first full part. A smaller object is put in one request.
+    multipart: Option<UploadParts>,
+    /// A runtime of its own, because the writer thread is not an async one.
     runtime: Arc<Runtime>,
 }
 
+/// A multipart upload, and its parts that are being sent.
 struct UploadParts {
     upload: Box<dyn MultipartUpload>,
-    underway: JoinSet<object_store::Result<()>>,
+    in_flight: JoinSet<object_store::Result<()>>,
 }
 
 impl fmt::Debug for ObjectUpload {
@@ -128,48 +131,54 @@ impl fmt::Debug for ObjectUpload {
 }
 
 impl ObjectUpload {
-    /// Begins an upload. Blocks, as its other methods; not to be called on a thread of an async runtime.
-    pub fn begin(place: &ObjectLocation) -> io::Result<Self> {
-        let (store, path) = place.store()?;
+    /// Prepares an upload; fails at once if the object exists and must not be replaced. All methods block and must not
+    /// be called on a thread of an async runtime.
+    pub fn begin(location: &ObjectLocation) -> io::Result<Self> {
+        let (store, path) = location.store()?;
         if path.as_ref().is_empty() {
-            return Err(invalid("the URL names no object: it ends with the bucket"));
+            return Err(invalid("the URL has a bucket but no object name"));
         }
         let runtime = Arc::new(runtime()?);
-        let upload = ObjectUpload { store, path, no_clobber: place.no_clobber, rest: Vec::new(), parts: None, runtime };
-        upload.refuse_if_there()?;
+        let upload =
+            ObjectUpload { store, path, no_clobber: location.no_clobber, buffer: Vec::new(), multipart: None, runtime };
+        upload.fail_if_exists()?;
         Ok(upload)
     }
 
-    fn refuse_if_there(&self) -> io::Result<()> {
+    /// Fails if the object exists and must not be replaced.
+    fn fail_if_exists(&self) -> io::Result<()> {
         if !self.no_clobber {
             return Ok(());
         }
         match self.runtime.block_on(self.store.head(&self.path)) {
-            Ok(_) => Err(exists()),
+            Ok(_) => Err(already_exists()),
             Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(said(error)),
+            Err(error) => Err(store_error(error)),
         }
     }
 
+    /// Starts sending the buffered bytes as a part, after waiting until fewer than [`MAX_PARTS_IN_FLIGHT`] are being
+    /// sent.
     fn send_part(&mut self) -> io::Result<()> {
-        self.wait_for_parts(MAX_PARTS_UNDERWAY - 1)?;
-        let bytes = std::mem::take(&mut self.rest);
-        if self.parts.is_none() {
-            let upload = self.runtime.block_on(self.store.put_multipart(&self.path)).map_err(said)?;
-            self.parts = Some(UploadParts { upload, underway: JoinSet::new() });
+        // Wait first: the buffer is full, and another part in flight would exceed the bound on memory.
+        self.wait_for_parts(MAX_PARTS_IN_FLIGHT - 1)?;
+        let bytes = std::mem::take(&mut self.buffer);
+        if self.multipart.is_none() {
+            let upload = self.runtime.block_on(self.store.put_multipart(&self.path)).map_err(store_error)?;
+            self.multipart = Some(UploadParts { upload, in_flight: JoinSet::new() });
         }
-        let Some(parts) = &mut self.parts else { unreachable!("it was made above") };
-        let part = parts.upload.put_part(PutPayload::from(bytes));
-        parts.underway.spawn_on(part, self.runtime.handle());
+        let Some(multipart) = &mut self.multipart else { unreachable!("it was made above") };
+        let part = multipart.upload.put_part(PutPayload::from(bytes));
+        multipart.in_flight.spawn_on(part, self.runtime.handle());
         Ok(())
     }
 
-    /// Waits until no more than `most` parts are on their way.
-    fn wait_for_parts(&mut self, most: usize) -> io::Result<()> {
-        let Some(parts) = &mut self.parts else { return Ok(()) };
-        while parts.underway.len() > most {
-            match self.runtime.block_on(parts.underway.join_next()) {
-                Some(Ok(sent)) => sent.map_err(said)?,
+    /// Waits until at most `limit` parts are being sent.
+    fn wait_for_parts(&mut self, limit: usize) -> io::Result<()> {
+        let Some(multipart) = &mut self.multipart else { return Ok(()) };
+        while multipart.in_flight.len() > limit {
+            match self.runtime.block_on(multipart.in_flight.join_next()) {
+                Some(Ok(sent)) => sent.map_err(store_error)?,
                 Some(Err(error)) => return Err(io::Error::other(error)),
                 None => break,
             }
@@ -179,10 +188,10 @@ impl ObjectUpload {
 }
 
 impl Target for ObjectUpload {
-    /// Sends the last part and waits until the store has all of them.
+    /// Sends the last part and waits for all parts. An object without a full part is sent by the commit.
     fn sync(&mut self) -> io::Result<()> {
-        if self.parts.is_some() {
-            if !self.rest.is_empty() {
+        if self.multipart.is_some() {
+            if !self.buffer.is_empty() {
                 self.send_part()?;
             }
             self.wait_for_parts(0)?;
@@ -190,41 +199,43 @@ impl Target for ObjectUpload {
         Ok(())
     }
 
-    /// Makes the object appear.
+    /// Completes the upload, so that the object appears.
     ///
-    /// Where nothing may be replaced, a store refuses by itself what is put at once; whether something appeared during
-    /// a long upload is asked just before its end.
+    /// If nothing may be replaced, a put is conditional in the store. A multipart upload cannot be: it checks just
+    /// before its completion, and an object that appears after that check is replaced.
     fn commit(mut self: Box<Self>) -> io::Result<()> {
         self.sync()?;
-        if self.parts.is_some() {
-            self.refuse_if_there()?;
-            let parts = self.parts.as_mut().expect("it is there");
-            self.runtime.block_on(parts.upload.complete()).map_err(said)?;
-            self.parts = None;
+        if self.multipart.is_some() {
+            self.fail_if_exists()?;
+            let multipart = self.multipart.as_mut().expect("checked above");
+            self.runtime.block_on(multipart.upload.complete()).map_err(store_error)?;
+            self.multipart = None;
             return Ok(());
         }
+        // Smaller than a part, also empty: one request, which the store can make conditional.
         let mode = if self.no_clobber { PutMode::Create } else { PutMode::Overwrite };
-        let payload = PutPayload::from(std::mem::take(&mut self.rest));
+        let payload = PutPayload::from(std::mem::take(&mut self.buffer));
         match self.runtime.block_on(self.store.put_opts(&self.path, payload, mode.into())) {
             Ok(_) => Ok(()),
             Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. })
                 if self.no_clobber =>
             {
-                Err(exists())
+                Err(already_exists())
             }
-            Err(error) => Err(said(error)),
+            Err(error) => Err(store_error(error)),
         }
     }
 }
 
 impl Write for ObjectUpload {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        if self.rest.is_empty() {
-            self.rest.reserve(buf.len().min(PART_BYTES));
+        if self.buffer.is_empty() {
+            self.buffer.reserve(buf.len().min(PART_BYTES));
         }
-        let taken = buf.len().min(PART_BYTES - self.rest.len());
-        self.rest.extend_from_slice(&buf[..taken]);
-        if self.rest.len() == PART_BYTES {
+        // Never more than one part, so that all parts but the last have the same size.
+        let taken = buf.len().min(PART_BYTES - self.buffer.len());
+        self.buffer.extend_from_slice(&buf[..taken]);
+        if self.buffer.len() == PART_BYTES {
             self.send_part()?;
         }
         Ok(taken)
@@ -237,16 +248,16 @@ impl Write for ObjectUpload {
 
 impl Drop for ObjectUpload {
     fn drop(&mut self) {
-        let Some(mut parts) = self.parts.take() else { return };
+        let Some(mut multipart) = self.multipart.take() else { return };
         self.runtime.block_on(async {
-            parts.underway.shutdown().await;
-            // What cannot be taken back now is for the bucket's rules on broken uploads.
-            let _ = tokio::time::timeout(ABORT_PATIENCE, parts.upload.abort()).await;
+            multipart.in_flight.shutdown().await;
+            // If the abort fails, the bucket's lifecycle rule on incomplete uploads has to remove the parts.
+            let _ = tokio::time::timeout(ABORT_TIMEOUT, multipart.upload.abort()).await;
         });
     }
 }
 
-/// A folder of objects: those of a store whose names begin with the same path.
+/// A directory in a store: the objects whose names start with the same path.
 pub struct ObjectPrefix {
     store: Arc<dyn ObjectStore>,
     prefix: Path,
@@ -261,64 +272,65 @@ impl fmt::Debug for ObjectPrefix {
 }
 
 impl ObjectPrefix {
-    /// The folder at a URL, which may be that of a whole bucket. Asks the store for nothing. Its methods block; not to be
-    /// called on a thread of an async runtime.
-    pub fn open(place: &ObjectLocation) -> io::Result<Self> {
-        let (store, prefix) = place.store()?;
-        Ok(ObjectPrefix { store, prefix, no_clobber: place.no_clobber, runtime: Arc::new(runtime()?) })
+    /// Opens the directory at a URL, which may be that of a whole bucket. Sends no request. Its methods block and must
+    /// not be called on a thread of an async runtime.
+    pub fn open(location: &ObjectLocation) -> io::Result<Self> {
+        let (store, prefix) = location.store()?;
+        Ok(ObjectPrefix { store, prefix, no_clobber: location.no_clobber, runtime: Arc::new(runtime()?) })
     }
 
-    /// The object called `name` below the folder, as it is written.
-    fn at(&self, name: &str) -> io::Result<Path> {
+    /// Returns the path of the object `name` in the directory, without escaping it.
+    fn object_path(&self, name: &str) -> io::Result<Path> {
         let whole = if self.prefix.as_ref().is_empty() { name.to_owned() } else { format!("{}/{name}", self.prefix) };
         Path::parse(whole).map_err(|error| invalid(&error.to_string()))
     }
 
-    /// Uploads a file of the file system; the object appears whole, and replaces what is there unless that is forbidden.
+    /// Uploads a local file. The object appears when it is complete, and replaces an existing one unless that is
+    /// forbidden.
     pub fn upload(&self, file: &std::path::Path, name: &str) -> io::Result<()> {
         let mut upload = ObjectUpload {
             store: self.store.clone(),
-            path: self.at(name)?,
+            path: self.object_path(name)?,
             no_clobber: self.no_clobber,
-            rest: Vec::new(),
-            parts: None,
+            buffer: Vec::new(),
+            multipart: None,
             runtime: self.runtime.clone(),
         };
         io::copy(&mut io::BufReader::with_capacity(1 << 20, std::fs::File::open(file)?), &mut upload)?;
         Box::new(upload).commit()
     }
 
-    /// Puts a small object, in place of what is there.
+    /// Writes a small object in one request, and replaces an existing one.
     pub fn put(&self, name: &str, contents: &[u8]) -> io::Result<()> {
-        let (path, payload) = (self.at(name)?, PutPayload::from(contents.to_vec()));
-        self.runtime.block_on(self.store.put(&path, payload)).map(drop).map_err(said)
+        let (path, payload) = (self.object_path(name)?, PutPayload::from(contents.to_vec()));
+        self.runtime.block_on(self.store.put(&path, payload)).map(drop).map_err(store_error)
     }
 
-    /// The text of a small object, if it is there.
+    /// Reads the text of a small object; `None` if it does not exist.
     pub fn read(&self, name: &str) -> io::Result<Option<String>> {
-        let path = self.at(name)?;
+        let path = self.object_path(name)?;
         let got = self.runtime.block_on(async { self.store.get(&path).await?.bytes().await });
         match got {
             Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(said(error)),
+            Err(error) => Err(store_error(error)),
         }
     }
 
-    /// True if there is an object of that name.
+    /// Returns true if the object exists.
     pub fn exists(&self, name: &str) -> io::Result<bool> {
-        match self.runtime.block_on(self.store.head(&self.at(name)?)) {
+        match self.runtime.block_on(self.store.head(&self.object_path(name)?)) {
             Ok(_) => Ok(true),
             Err(object_store::Error::NotFound { .. }) => Ok(false),
-            Err(error) => Err(said(error)),
+            Err(error) => Err(store_error(error)),
         }
     }
 
-    /// Removes an object; one that is not there is no error.
+    /// Removes an object. Succeeds if it does not exist.
     pub fn remove(&self, name: &str) -> io::Result<()> {
-        match self.runtime.block_on(self.store.delete(&self.at(name)?)) {
+        match self.runtime.block_on(self.store.delete(&self.object_path(name)?)) {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(said(error)),
+            Err(error) => Err(store_error(error)),
         }
     }
 }
@@ -331,12 +343,12 @@ fn invalid(why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, why.to_owned())
 }
 
-fn exists() -> io::Error {
-    io::Error::new(io::ErrorKind::AlreadyExists, "exists already")
+fn already_exists() -> io::Error {
+    io::Error::new(io::ErrorKind::AlreadyExists, "already exists")
 }
 
-/// An error of the store in words, with its kind. Queries of URLs are left out: they may be signed.
-fn said(error: object_store::Error) -> io::Error {
+/// Converts an error of the store, with its kind and its text, but without the queries of URLs: they may be signed.
+fn store_error(error: object_store::Error) -> io::Error {
     if let Some(problem) = bad_certificate(&error) {
         return io::Error::other(problem);
     }
@@ -352,16 +364,16 @@ fn said(error: object_store::Error) -> io::Error {
 
 fn without_queries(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find("://") {
-        let end = rest[at..]
+    let mut buffer = text;
+    while let Some(at) = buffer.find("://") {
+        let end = buffer[at..]
             .find(|c: char| c.is_whitespace() || matches!(c, ')' | '"' | '\''))
-            .map_or(rest.len(), |n| at + n);
-        let url = &rest[..end];
+            .map_or(buffer.len(), |n| at + n);
+        let url = &buffer[..end];
         out.push_str(&url[..url.find('?').unwrap_or(end)]);
-        rest = &rest[end..];
+        buffer = &buffer[end..];
     }
-    out + rest
+    out + buffer
 }
 
 #[cfg(test)]
@@ -372,7 +384,8 @@ mod tests {
         let store: Arc<dyn ObjectStore> = Arc::new(object_store::memory::InMemory::new());
         let runtime = Arc::new(runtime().unwrap());
         let path = Path::from("a/b.parquet");
-        let upload = ObjectUpload { store: store.clone(), path, no_clobber, rest: Vec::new(), parts: None, runtime };
+        let upload =
+            ObjectUpload { store: store.clone(), path, no_clobber, buffer: Vec::new(), multipart: None, runtime };
         (store, upload)
     }
 
@@ -417,13 +430,13 @@ mod tests {
     fn a_folder_is_the_objects_below_a_name() {
         let store: Arc<dyn ObjectStore> = Arc::new(object_store::memory::InMemory::new());
         let runtime = Arc::new(runtime().unwrap());
-        let folder = |prefix: &str| ObjectPrefix {
+        let directory = |prefix: &str| ObjectPrefix {
             store: store.clone(),
             prefix: Path::from(prefix),
             no_clobber: false,
             runtime: runtime.clone(),
         };
-        let (inner, outer) = (folder("a/b"), folder(""));
+        let (inner, outer) = (directory("a/b"), directory(""));
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "rows").unwrap();
         // Names are as they are: what Hive escapes is not escaped again.
@@ -442,11 +455,11 @@ mod tests {
             without_queries("for url (https://a.example/b?sig=secret) twice http://c/d?x"),
             "for url (https://a.example/b) twice http://c/d"
         );
-        let place = ObjectLocation {
+        let location = ObjectLocation {
             url: "s3://a/b".into(),
             options: vec![("aws_secret_access_key".into(), "marked".into())],
             no_clobber: false,
         };
-        assert!(!format!("{place:?}").contains("marked"));
+        assert!(!format!("{location:?}").contains("marked"));
     }
 }

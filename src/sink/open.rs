@@ -1,4 +1,4 @@
-//! An open target of any kind.
+//! The sum of all targets, as the pipeline uses them.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -10,32 +10,32 @@ use super::staging::PartFile;
 use super::stream::Stream;
 use super::target::{Reread, Target};
 
-/// An open target.
+/// An open target of any kind.
 #[derive(Debug)]
 pub enum Sink {
     /// A file under a temporary name, until it is committed.
     File(PendingFile),
-    /// A file of a folder; the folder's [`super::Staging`] gives it its name.
+    /// A file of a directory, which [`super::Staging::publish`] gives its name.
     Part(PartFile),
-    /// An object that is being uploaded; it appears when it is committed.
+    /// An object that is being uploaded, and appears when it is committed.
     Object(Box<ObjectUpload>),
-    /// Standard output, or a device or pipe named by a path: what is written is out.
+    /// Standard output, a device or a pipe: written bytes cannot be taken back.
     Stream(Stream),
 }
 
 impl Sink {
-    /// Opens the target at `path`. Devices and pipes are written straight to; anything else is
-    /// written beside its final name and renamed by [`Sink::commit`].
+    /// Opens the target at `path`. A device or a pipe is written directly; a file is written under a temporary name and
+    /// renamed by [`Sink::commit`].
     pub fn file(path: &Path, no_clobber: bool) -> io::Result<Self> {
         match std::fs::metadata(path) {
-            Ok(metadata) if metadata.is_dir() => Err(io::Error::new(io::ErrorKind::IsADirectory, "is a folder")),
+            Ok(metadata) if metadata.is_dir() => Err(io::Error::new(io::ErrorKind::IsADirectory, "is a directory")),
             Ok(metadata) if !metadata.is_file() => Stream::open(path).map(Sink::Stream),
             _ => PendingFile::create(path, no_clobber).map(Sink::File),
         }
     }
 
-    /// As [`Sink::file`], beginning with a copy of what stands there: it is added to, and that too appears whole or not
-    /// at all.
+    /// Opens the target at `path` for appending. An existing file is copied first, so that the longer file, too,
+    /// appears whole or not at all.
     pub fn appending(path: &Path) -> io::Result<Self> {
         match std::fs::metadata(path) {
             Ok(metadata) if metadata.is_file() => PendingFile::create_with_contents(path).map(Sink::File),
@@ -43,7 +43,7 @@ impl Sink {
         }
     }
 
-    /// Standard output.
+    /// Opens standard output.
     pub fn stdout() -> io::Result<Self> {
         Stream::stdout().map(Sink::Stream)
     }
@@ -66,51 +66,53 @@ impl Sink {
         }
     }
 
-    /// True when what was written can be read again and changed before anybody sees it.
+    /// Returns true if written bytes can be read and replaced before the output becomes visible.
     pub fn can_go_back(&self) -> bool {
         self.target().can_go_back()
     }
 
-    /// True for a file of the file system that appears when it is committed.
+    /// Returns true for a local file that appears when it is committed.
     pub fn is_file(&self) -> bool {
         matches!(self, Sink::File(_))
     }
 
-    /// Bytes that stand there from before.
+    /// Returns the number of bytes that were there before, when appending; else 0.
     pub fn bytes_before(&self) -> u64 {
         self.target().bytes_before()
     }
 
-    /// A second handle for reading what was written, if that is possible.
+    /// Opens the written bytes for reading; `None` if the target cannot be read.
     pub fn reread(&self) -> io::Result<Option<File>> {
         self.target().reread()
     }
 
-    /// A way to read later what was written, if that is possible; [`Sink::reread`] for one who has given the sink away.
+    /// Returns a function that opens the written bytes for reading later, after the sink was moved elsewhere; `None`
+    /// if the target cannot be read.
     pub fn rereader(&self) -> io::Result<Option<Reread>> {
         self.target().rereader()
     }
 
-    /// An empty file to be written in place of this one.
+    /// Creates an empty file that is to be written in place of this one. Fails for targets whose bytes cannot be taken
+    /// back.
     pub fn replacement(&self) -> io::Result<Self> {
         match self {
             Sink::File(file) => file.replacement().map(Sink::File),
             Sink::Part(part) => Ok(Sink::Part(part.replacement())),
-            _ => Err(io::Error::other("what was written is out")),
+            _ => Err(io::Error::other("cannot replace output that was already written to a stream or a store")),
         }
     }
 
-    /// Closes a file that can be opened again for the next write.
+    /// Closes the handle of a file that the next write opens again. Does nothing for other targets.
     pub fn park(&mut self) {
         self.target_mut().park();
     }
 
-    /// Makes the bytes durable before they appear; streams have nothing to do.
+    /// Makes the bytes durable before they become visible. Does nothing for streams.
     pub fn sync(&mut self) -> io::Result<()> {
         self.target_mut().sync()
     }
 
-    /// Makes a file or an object appear under its name; streams have nothing left to do.
+    /// Makes a file or an object visible under its final name. Does nothing for streams.
     pub fn commit(self) -> io::Result<()> {
         let target: Box<dyn Target> = match self {
             Sink::File(file) => Box::new(file),

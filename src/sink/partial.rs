@@ -1,9 +1,9 @@
-//! Temporary files that become outputs, and what dead processes left of theirs.
+//! Temporary files that become outputs, and the removal of those that killed processes left behind.
 //!
-//! A partial file is called `.NAME.PID-RANDOM.partial` and stands beside the file that it will be. Its writer holds a
-//! lock on it for as long as it lives, and a kill ends the lock with the process; so whoever gets the lock knows that
-//! the writer is gone, however numbers of processes are used again. The number in the name covers the moment between
-//! making a file and locking it, and file systems whose locks mean nothing.
+//! A partial file is named `.NAME.PID-RANDOM.partial`, in the directory of its output. Its writer locks it for its
+//! whole life, and the system releases the lock when the process ends in any way. So a process that gets the lock
+//! knows that the writer has ended, even if its pid is in use again. The pid in the name covers the moment between
+//! creating and locking a file, and file systems without working locks.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -14,24 +14,26 @@ use std::time::Duration;
 use rustix::process::Pid;
 use tempfile::NamedTempFile;
 
+/// Suffix of partial files and of hidden directories.
 const SUFFIX: &str = ".partial";
 
-/// What the names of hidden folders begin with.
+/// Prefix of the names of hidden directories.
 const DIRECTORY_PREFIX: &str = ".parts.";
 
-/// The file in a hidden folder that its writer holds a lock on.
-const LOCK: &str = "lock";
+/// Name of the file in a hidden directory that its writer keeps locked.
+const LOCK_FILE: &str = "lock";
 
-/// Of a longer name only so much stands in the partial's, which must not be longer than a name may be.
+/// Bytes of the output's name that the partial's name contains at most. With pid and suffix it must stay below the 255
+/// bytes of a file name.
 const MAX_STEM_BYTES: usize = 150;
 
-/// A partial that nobody has locked or written for so long is stale, even if a process of its number lives: the number
-/// is used again. By eye: a writer that lives writes more often, or holds its lock.
-const ABANDONED: Duration = Duration::from_secs(600);
+/// Age from which an unlocked partial file is stale even if its pid is in use: another process has that pid by now.
+/// Chosen by eye: a living writer holds its lock, or writes more often.
+const ABANDONED_AFTER: Duration = Duration::from_secs(600);
 
-/// Makes a partial file for `path`, locked by this process, after taking away those of dead ones.
+/// Creates a locked partial file for `path`, after removing stale ones.
 pub(super) fn create(path: &Path) -> io::Result<NamedTempFile> {
-    // What cannot be removed is a blemish; what cannot be written is reported below.
+    // A stale file that stays does no harm; a directory that is not writable is reported below.
     let _ = remove_stale(path);
     let mut prefix = OsString::from(prefix(path)?);
     prefix.push(format!("{}-", std::process::id()));
@@ -40,35 +42,36 @@ pub(super) fn create(path: &Path) -> io::Result<NamedTempFile> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
-        // As any program's output: the umask decides.
+        // The umask decides, as for the output of any program; the default of temporary files is 0600.
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
+    // In the directory of the output: a rename works only within one file system.
     let temp = builder.tempfile_in(directory_of(path))?;
-    // Some file systems have no locks; the number in the name is then all that protects it.
+    // On a file system without locks only the pid in the name protects the file.
     let _ = temp.as_file().try_lock();
     Ok(temp)
 }
 
-/// Makes a hidden folder in `folder` for files in the making, after taking away those of dead processes. The file that is
-/// returned holds the lock on it.
-pub(super) fn create_directory(folder: &Path) -> io::Result<(PathBuf, File)> {
-    let _ = remove_stale_directories(folder);
+/// Creates a hidden directory in `directory` for partial files, after removing stale ones. The returned file holds its
+/// lock.
+pub(super) fn create_directory(directory: &Path) -> io::Result<(PathBuf, File)> {
+    let _ = remove_stale_directories(directory);
     let prefix = format!("{DIRECTORY_PREFIX}{}-", std::process::id());
-    let hidden = tempfile::Builder::new().prefix(&prefix).suffix(SUFFIX).tempdir_in(folder)?;
-    let lock = File::create(hidden.path().join(LOCK))?;
+    let hidden = tempfile::Builder::new().prefix(&prefix).suffix(SUFFIX).tempdir_in(directory)?;
+    let lock = File::create(hidden.path().join(LOCK_FILE))?;
     let _ = lock.try_lock();
     Ok((hidden.keep(), lock))
 }
 
-fn remove_stale_directories(folder: &Path) -> io::Result<()> {
-    for entry in std::fs::read_dir(folder)? {
+fn remove_stale_directories(directory: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(directory)? {
         let entry = entry?;
         let name = entry.file_name();
-        let Some(writer) = name.to_str().and_then(|name| writer_of(name, DIRECTORY_PREFIX)) else { continue };
-        // Without its lock it may be one that is being made just now; then its process lives.
-        let stale = match std::fs::symlink_metadata(entry.path().join(LOCK)) {
-            Ok(_) => is_stale(&entry.path().join(LOCK), writer),
-            Err(_) => Ok(!is_alive(writer)),
+        let Some(pid) = name.to_str().and_then(|name| pid_in_name(name, DIRECTORY_PREFIX)) else { continue };
+        // Without a lock file it may be one that is being created, by a process that is alive.
+        let stale = match std::fs::symlink_metadata(entry.path().join(LOCK_FILE)) {
+            Ok(_) => is_stale(&entry.path().join(LOCK_FILE), pid),
+            Err(_) => Ok(!is_alive(pid)),
         };
         if stale.unwrap_or(false) {
             let _ = std::fs::remove_dir_all(entry.path());
@@ -77,8 +80,8 @@ fn remove_stale_directories(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes the partial files for `path` whose writers are gone, and says how many there were. Those of living
-/// processes stay. A folder that is not there has none.
+/// Removes the partial files for `path` whose writers have ended, and returns their number. Files of living processes
+/// stay. A directory that does not exist has none.
 pub fn remove_stale(path: &Path) -> io::Result<usize> {
     let prefix = prefix(path)?;
     let entries = match std::fs::read_dir(directory_of(path)) {
@@ -89,53 +92,55 @@ pub fn remove_stale(path: &Path) -> io::Result<usize> {
     for entry in entries {
         let entry = entry?;
         let name = entry.file_name();
-        let Some(writer) = name.to_str().and_then(|name| writer_of(name, &prefix)) else { continue };
-        // One that is gone meanwhile was removed by somebody else.
-        if is_stale(&entry.path(), writer).unwrap_or(false) && std::fs::remove_file(entry.path()).is_ok() {
+        let Some(pid) = name.to_str().and_then(|name| pid_in_name(name, &prefix)) else { continue };
+        // A file that vanished was removed by another process, and is not counted.
+        if is_stale(&entry.path(), pid).unwrap_or(false) && std::fs::remove_file(entry.path()).is_ok() {
             removed += 1;
         }
     }
     Ok(removed)
 }
 
-/// The number of the process that writes the partial file `name`, if it is one with this `prefix`.
-fn writer_of(name: &str, prefix: &str) -> Option<u32> {
-    let (writer, random) = name.strip_prefix(prefix)?.strip_suffix(SUFFIX)?.split_once('-')?;
+/// Parses the pid in the name of a partial file with this `prefix`; `None` for other names.
+fn pid_in_name(name: &str, prefix: &str) -> Option<u32> {
+    let (pid, random) = name.strip_prefix(prefix)?.strip_suffix(SUFFIX)?.split_once('-')?;
     let random = !random.is_empty() && random.bytes().all(|b| b.is_ascii_alphanumeric());
-    random.then(|| writer.parse().ok())?
+    random.then(|| pid.parse().ok())?
 }
 
-fn is_stale(path: &Path, writer: u32) -> io::Result<bool> {
-    // Opening a pipe that somebody put there would wait for its other end.
+/// Returns true if the file is not locked, and its writer has ended or has not written for [`ABANDONED_AFTER`].
+fn is_stale(path: &Path, pid: u32) -> io::Result<bool> {
+    // Opening a named pipe would block until its other end is opened.
     if !std::fs::symlink_metadata(path)?.is_file() {
         return Ok(false);
     }
     let file = File::options().write(true).open(path)?;
+    // Its writer lives. The lock taken here is released when `file` is dropped.
     if file.try_lock().is_err() {
         return Ok(false);
     }
     let untouched = file.metadata()?.modified()?.elapsed().unwrap_or_default();
-    Ok(untouched > ABANDONED || !is_alive(writer))
+    Ok(untouched > ABANDONED_AFTER || !is_alive(pid))
 }
 
 fn is_alive(process: u32) -> bool {
     let Some(pid) = i32::try_from(process).ok().and_then(Pid::from_raw) else { return false };
-    // Another user's process refuses the question, and so lives.
+    // Any error but ESRCH means that the process exists: EPERM for that of another user.
     rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH)
 }
 
+/// Returns the start of the names of the partial files of `path`: `.NAME.`, cut at a character boundary.
 fn prefix(path: &Path) -> io::Result<String> {
-    let name =
-        path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "is not the name of a file"))?;
+    let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "has no file name"))?;
     let name = name.to_string_lossy();
     let end = (0..=MAX_STEM_BYTES.min(name.len())).rev().find(|&end| name.is_char_boundary(end)).unwrap_or(0);
     Ok(format!(".{}.", &name[..end]))
 }
 
-/// The folder that holds `path`.
+/// Returns the directory of `path`; `.` for a bare file name.
 pub fn directory_of(path: &Path) -> &Path {
     match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        Some(directory) if !directory.as_os_str().is_empty() => directory,
         _ => Path::new("."),
     }
 }
@@ -144,33 +149,34 @@ pub fn directory_of(path: &Path) -> &Path {
 mod tests {
     use super::*;
 
-    /// No process has this number: the system's limit is far below it.
-    const NOBODY: u32 = 2_000_000_000;
+    /// A pid that no process has: it is far above the limit of the system.
+    const DEAD_PID: u32 = 2_000_000_000;
 
     #[test]
-    fn only_what_dead_processes_left_is_removed() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("out.csv");
+    fn only_partial_files_of_ended_processes_are_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("out.csv");
         let mine = create(&path).unwrap();
         let kept = [
-            // A living process that has no lock yet.
+            // Of a living process that has not locked it yet.
             format!(".out.csv.{}-abcdef.partial", std::process::id()),
             // Of another output, and files of the user's own.
-            format!(".other.csv.{NOBODY}-abcdef.partial"),
+            format!(".other.csv.{DEAD_PID}-abcdef.partial"),
             ".out.csv.notes.partial".to_owned(),
             ".out.csv.12-.partial".to_owned(),
-            format!(".out.csv.{NOBODY}-abcdef"),
+            format!(".out.csv.{DEAD_PID}-abcdef"),
         ];
-        std::os::unix::fs::symlink("nowhere", folder.path().join(format!(".out.csv.{NOBODY}-link.partial"))).unwrap();
-        let stale = format!(".out.csv.{NOBODY}-abcdef.partial");
-        let locked = format!(".out.csv.{NOBODY}-ghijkl.partial");
-        kept.iter().chain([&stale, &locked]).for_each(|name| std::fs::write(folder.path().join(name), "x").unwrap());
-        let lock = File::open(folder.path().join(&locked)).unwrap();
+        std::os::unix::fs::symlink("nowhere", directory.path().join(format!(".out.csv.{DEAD_PID}-link.partial")))
+            .unwrap();
+        let stale = format!(".out.csv.{DEAD_PID}-abcdef.partial");
+        let locked = format!(".out.csv.{DEAD_PID}-ghijkl.partial");
+        kept.iter().chain([&stale, &locked]).for_each(|name| std::fs::write(directory.path().join(name), "x").unwrap());
+        let lock = File::open(directory.path().join(&locked)).unwrap();
         lock.try_lock().unwrap();
 
         assert_eq!(remove_stale(&path).unwrap(), 1);
-        assert!(!folder.path().join(&stale).exists());
-        assert!(kept.iter().chain([&locked]).all(|name| folder.path().join(name).exists()));
+        assert!(!directory.path().join(&stale).exists());
+        assert!(kept.iter().chain([&locked]).all(|name| directory.path().join(name).exists()));
         assert!(mine.path().exists(), "its writer lives");
         drop(lock);
         assert_eq!(remove_stale(&path).unwrap(), 1, "a lock ends with its process");
@@ -178,9 +184,9 @@ mod tests {
     }
 
     #[test]
-    fn a_long_name_has_room_for_its_partial() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("ü".repeat(120) + ".parquet");
+    fn a_long_name_is_cut_for_its_partial_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ü".repeat(120) + ".parquet");
         create(&path).unwrap();
     }
 }

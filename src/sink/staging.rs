@@ -1,4 +1,5 @@
-//! A folder whose files appear together: written in a hidden folder inside it, and renamed when all of them are whole.
+//! Output directories: their files are written in a hidden directory inside, and published by rename when all of them
+//! are complete. In a store the hidden directory is a local temporary one, and files are published by upload.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -8,109 +9,112 @@ use super::object::{ObjectLocation, ObjectPrefix};
 use super::partial;
 use super::target::{Reread, Target};
 
-/// Files in the making for one folder. Dropped before [`Staging::end`], it leaves nothing of them behind.
+/// The unpublished files of one output directory. Dropping it removes them, and the directory itself if it was created
+/// here, is empty, and [`Staging::end`] was not called.
 #[derive(Debug)]
 pub struct Staging {
-    home: StagingHome,
-    /// The hidden folder, inside the other, or for a store in that of the system's temporary files.
+    destination: Destination,
+    /// The hidden directory: inside the output directory, or for a store in the system's temporary directory.
     hidden: PathBuf,
-    /// Held for its lock, by which others know that the writer lives.
+    /// Keeps the hidden directory locked, which shows other processes that its writer is alive.
     _lock: File,
 }
 
-/// Where the files will stand.
+/// The destination of the published files.
 #[derive(Debug)]
-enum StagingHome {
-    Folder {
+enum Destination {
+    Directory {
         path: PathBuf,
-        /// It was not there before.
-        made: bool,
+        /// True if this process created it, and may remove it again.
+        created: bool,
     },
     Store(ObjectPrefix),
 }
 
-/// What stands in a folder that is being filled, for one who comes after a kill.
+/// Name of the journal, from which the next writer learns the names that an interrupted one was publishing.
 const JOURNAL: &str = ".drawoff-journal.json";
 
 impl Staging {
-    /// Begins to fill `folder`, which is made if it is not there; its parent must be. Takes away what dead writers left.
-    pub fn create(folder: &Path) -> io::Result<Self> {
-        let made = match std::fs::create_dir(folder) {
+    /// Starts an output directory at `directory`, created if it does not exist; its parent must exist. Removes the
+    /// hidden directories of ended processes.
+    pub fn create(directory: &Path) -> io::Result<Self> {
+        let created = match std::fs::create_dir(directory) {
             Ok(()) => true,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
             Err(error) => return Err(error),
         };
-        let (hidden, lock) = partial::create_directory(folder)?;
-        Ok(Staging { home: StagingHome::Folder { path: folder.to_owned(), made }, hidden, _lock: lock })
+        let (hidden, lock) = partial::create_directory(directory)?;
+        Ok(Staging { destination: Destination::Directory { path: directory.to_owned(), created }, hidden, _lock: lock })
     }
 
-    /// Begins to fill a folder of a store. Its files are made in the file system, and uploaded when they are published.
-    pub fn in_store(place: &ObjectLocation) -> io::Result<Self> {
-        let store = ObjectPrefix::open(place)?;
+    /// Starts an output directory in a store. Sends no request.
+    pub fn in_store(location: &ObjectLocation) -> io::Result<Self> {
+        let store = ObjectPrefix::open(location)?;
         let (hidden, lock) = partial::create_directory(&std::env::temp_dir())?;
-        Ok(Staging { home: StagingHome::Store(store), hidden, _lock: lock })
+        Ok(Staging { destination: Destination::Store(store), hidden, _lock: lock })
     }
 
-    /// A new file, empty.
+    /// Returns a new empty file, created with its first write. `number` must be unique within the directory.
     pub fn part(&self, number: usize) -> PartFile {
         PartFile { path: self.hidden.join(format!("{number}.partial")), file: None, written: 0 }
     }
 
-    /// Gives a part its name below the folder. What stands there is replaced.
+    /// Moves or uploads a finished file to `name` in the output directory. An existing file is replaced.
     pub fn publish(&self, part: &Path, name: &Path) -> io::Result<()> {
-        match &self.home {
-            StagingHome::Folder { path, .. } => {
+        match &self.destination {
+            Destination::Directory { path, .. } => {
                 let to = path.join(name);
                 if let Some(parent) = to.parent() {
                     std::fs::create_dir_all(parent)?;
                 }
                 std::fs::rename(part, to)
             }
-            StagingHome::Store(store) => store.upload(part, object_name(name)?),
+            Destination::Store(store) => store.upload(part, object_name(name)?),
         }
     }
 
-    /// True if something stands at `name` below the folder.
+    /// Returns true if `name` exists in the output directory.
     pub fn exists(&self, name: &Path) -> io::Result<bool> {
-        match &self.home {
-            StagingHome::Folder { path, .. } => Ok(path.join(name).exists()),
-            StagingHome::Store(store) => store.exists(object_name(name)?),
+        match &self.destination {
+            Destination::Directory { path, .. } => Ok(path.join(name).exists()),
+            Destination::Store(store) => store.exists(object_name(name)?),
         }
     }
 
-    /// The text of a small file below the folder, if there is one.
+    /// Reads the text of a small file of the output directory; `None` if it does not exist.
     pub fn read(&self, name: &str) -> io::Result<Option<String>> {
-        match &self.home {
-            StagingHome::Folder { path, .. } => match std::fs::read_to_string(path.join(name)) {
+        match &self.destination {
+            Destination::Directory { path, .. } => match std::fs::read_to_string(path.join(name)) {
                 Ok(text) => Ok(Some(text)),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
                 Err(error) => Err(error),
             },
-            StagingHome::Store(store) => store.read(name),
+            Destination::Store(store) => store.read(name),
         }
     }
 
-    /// Removes a file below the folder, and the folders that it leaves empty. One that is not there is no error.
+    /// Removes a file of the output directory, and the subdirectories that become empty. Succeeds if it does not exist.
     pub fn remove(&self, name: &Path) -> io::Result<()> {
-        let folder = match &self.home {
-            StagingHome::Folder { path, .. } => path,
-            StagingHome::Store(store) => return store.remove(object_name(name)?),
+        let directory = match &self.destination {
+            Destination::Directory { path, .. } => path,
+            Destination::Store(store) => return store.remove(object_name(name)?),
         };
-        match std::fs::remove_file(folder.join(name)) {
+        match std::fs::remove_file(directory.join(name)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
+        // Upwards to the output directory itself, which stays; the first that is not empty ends it.
         for parent in name.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty()) {
-            if std::fs::remove_dir(folder.join(parent)).is_err() {
+            if std::fs::remove_dir(directory.join(parent)).is_err() {
                 break;
             }
         }
         Ok(())
     }
 
-    /// Writes a small file below the folder, whole or not at all.
+    /// Writes a small file of the output directory atomically.
     pub fn write_whole(&self, name: &str, contents: &[u8]) -> io::Result<()> {
-        if let StagingHome::Store(store) = &self.home {
+        if let Destination::Store(store) = &self.destination {
             return store.put(name, contents);
         }
         let hidden = self.hidden.join(name);
@@ -120,36 +124,37 @@ impl Staging {
         self.publish(&hidden, Path::new(name))
     }
 
-    /// Names, as JSON, of what is about to be published: should this be the end, the next writer knows them.
+    /// Writes the journal: the names, as JSON, of the files that are about to be published. If the process is killed,
+    /// the next writer can remove them.
     pub fn write_journal(&self, names: &[u8]) -> io::Result<()> {
         self.write_whole(JOURNAL, names)
     }
 
-    /// The journal of a writer that did not come to its end.
+    /// Reads the journal that an interrupted writer left; `None` if there is none.
     pub fn read_journal(&self) -> io::Result<Option<String>> {
         self.read(JOURNAL)
     }
 
-    /// All is published: removes the journal.
+    /// Removes the journal, after all files were published.
     pub fn remove_journal(&self) -> io::Result<()> {
         self.remove(Path::new(JOURNAL))
     }
 
-    /// Makes renames durable, of `folders` below the folder and its own.
-    pub fn sync_directories(&self, folders: impl Iterator<Item = PathBuf>) {
-        let StagingHome::Folder { path, .. } = &self.home else { return };
-        // Some file systems cannot sync a folder; the renames themselves have happened.
-        for folder in folders.map(|folder| path.join(folder)).chain([path.clone()]) {
-            if let Ok(folder) = File::open(folder) {
-                let _ = folder.sync_all();
+    /// Makes the renames durable, in the subdirectories `directories` and in the output directory itself.
+    pub fn sync_directories(&self, directories: impl Iterator<Item = PathBuf>) {
+        let Destination::Directory { path, .. } = &self.destination else { return };
+        // Some file systems cannot sync a directory. The renames are done in any case.
+        for directory in directories.map(|directory| path.join(directory)).chain([path.clone()]) {
+            if let Ok(directory) = File::open(directory) {
+                let _ = directory.sync_all();
             }
         }
     }
 
-    /// Ends the filling.
+    /// Ends a successful output: keeps the output directory, and removes the hidden one with all unpublished files.
     pub fn end(mut self) {
-        if let StagingHome::Folder { made, .. } = &mut self.home {
-            *made = false;
+        if let Destination::Directory { created, .. } = &mut self.destination {
+            *created = false;
         }
     }
 }
@@ -157,19 +162,20 @@ impl Staging {
 impl Drop for Staging {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.hidden);
-        if let StagingHome::Folder { path, made: true } = &self.home {
-            // Only an empty one goes.
+        if let Destination::Directory { path, created: true } = &self.destination {
+            // Fails if the directory is not empty, as it should.
             let _ = std::fs::remove_dir(path);
         }
     }
 }
 
-/// A path below a folder as a part of an object's name.
+/// Returns a path within a directory as part of an object name. Fails if it is not valid UTF-8.
 fn object_name(name: &Path) -> io::Result<&str> {
-    name.to_str().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the name of an object is text"))
+    name.to_str().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the object name is not valid UTF-8"))
 }
 
-/// A file in a [`Staging`]. It can be closed between writes, so that there may be more of them than handles.
+/// An unpublished file of a [`Staging`]. It can be closed between writes, so that there may be more files than the
+/// system allows open handles.
 #[derive(Debug)]
 pub struct PartFile {
     path: PathBuf,
@@ -178,43 +184,45 @@ pub struct PartFile {
 }
 
 impl PartFile {
-    /// Where it stands until it is published.
+    /// Returns the path of the file until it is published.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Closes the file until the next write.
+    /// Closes the handle; the next write opens the file again and appends.
     pub fn park(&mut self) {
         self.file = None;
     }
 
-    /// Opens it for reading.
+    /// Opens the file for reading.
     pub fn reread(&self) -> io::Result<File> {
         File::open(&self.path)
     }
 
-    /// Takes it away.
+    /// Removes the file. An error is ignored.
     pub fn remove(self) {
-        // What stays goes with the folder that it is in.
+        // A file that stays is removed with the hidden directory.
         let _ = std::fs::remove_file(&self.path);
     }
 
-    /// Another empty file in its place.
+    /// Returns another empty file, to be written in place of this one.
     pub fn replacement(&self) -> Self {
         PartFile { path: self.path.with_extension("again"), file: None, written: 0 }
     }
 
-    /// Makes its bytes durable and closes it.
+    /// Makes the bytes durable and closes the file.
     pub fn sync(&mut self) -> io::Result<()> {
         self.open()?.sync_all()?;
         self.park();
         Ok(())
     }
 
+    /// Returns the open handle, opened for appending if the file was parked.
     fn open(&mut self) -> io::Result<&mut File> {
         match &mut self.file {
             Some(file) => Ok(file),
             none => {
+                // Truncate at the first write, in case a file of that name is left from before.
                 let file = if self.written == 0 {
                     File::create(&self.path)?
                 } else {
@@ -265,75 +273,77 @@ impl Write for PartFile {
 mod tests {
     use super::*;
 
-    fn names(folder: &Path) -> Vec<String> {
-        let mut names: Vec<String> =
-            std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    fn names(directory: &Path) -> Vec<String> {
+        let mut names: Vec<String> = std::fs::read_dir(directory)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }
 
     #[test]
     fn files_appear_when_they_are_published_and_not_before() {
-        let place = tempfile::tempdir().unwrap();
-        let folder = place.path().join("out");
-        let staging = Staging::create(&folder).unwrap();
+        let location = tempfile::tempdir().unwrap();
+        let directory = location.path().join("out");
+        let staging = Staging::create(&directory).unwrap();
         let (mut a, mut b) = (staging.part(0), staging.part(1));
         for _ in 0..3 {
             a.write_all(b"a").unwrap();
             a.park();
             b.write_all(b"b").unwrap();
         }
-        assert!(names(&folder).iter().all(|name| name.starts_with('.')), "{:?}", names(&folder));
+        assert!(names(&directory).iter().all(|name| name.starts_with('.')), "{:?}", names(&directory));
         a.sync().unwrap();
         staging.publish(a.path(), Path::new("x=1/a")).unwrap();
         staging.write_whole("done", b"yes").unwrap();
         staging.end();
-        assert_eq!(names(&folder), ["done", "x=1"], "what was not published is gone");
-        assert_eq!(std::fs::read(folder.join("x=1/a")).unwrap(), b"aaa");
+        assert_eq!(names(&directory), ["done", "x=1"], "what was not published is gone");
+        assert_eq!(std::fs::read(directory.join("x=1/a")).unwrap(), b"aaa");
     }
 
     #[test]
-    fn what_dead_writers_left_is_taken_away() {
-        let place = tempfile::tempdir().unwrap();
+    fn hidden_directories_of_ended_processes_are_removed() {
+        let location = tempfile::tempdir().unwrap();
         // No process has this number.
-        let dead = place.path().join(".parts.4194305-x7Yz.partial");
+        let dead = location.path().join(".parts.4194305-x7Yz.partial");
         std::fs::create_dir(&dead).unwrap();
         std::fs::write(dead.join("lock"), "").unwrap();
         std::fs::write(dead.join("0.partial"), "half").unwrap();
-        let foreign = place.path().join(".parts.mine");
+        let foreign = location.path().join(".parts.mine");
         std::fs::create_dir(&foreign).unwrap();
-        let living = Staging::create(place.path()).unwrap();
-        let other = Staging::create(place.path()).unwrap();
+        let living = Staging::create(location.path()).unwrap();
+        let other = Staging::create(location.path()).unwrap();
         assert!(!dead.exists() && foreign.exists());
         assert!(living.hidden.exists() && other.hidden.exists() && living.hidden != other.hidden);
     }
 
     #[test]
-    fn a_folder_that_was_not_filled_is_gone() {
-        let place = tempfile::tempdir().unwrap();
-        let folder = place.path().join("out");
-        let staging = Staging::create(&folder).unwrap();
+    fn a_directory_without_output_is_removed() {
+        let location = tempfile::tempdir().unwrap();
+        let directory = location.path().join("out");
+        let staging = Staging::create(&directory).unwrap();
         staging.part(0).write_all(b"half").unwrap();
         drop(staging);
-        assert!(!folder.exists());
-        std::fs::create_dir(&folder).unwrap();
-        drop(Staging::create(&folder).unwrap());
-        assert_eq!(names(&folder), [""; 0], "one that was there stays");
+        assert!(!directory.exists());
+        std::fs::create_dir(&directory).unwrap();
+        drop(Staging::create(&directory).unwrap());
+        assert_eq!(names(&directory), [""; 0], "one that was there stays");
     }
 
     #[test]
-    fn removing_takes_empty_folders_along() {
-        let place = tempfile::tempdir().unwrap();
-        let staging = Staging::create(place.path()).unwrap();
+    fn removing_a_file_removes_empty_directories() {
+        let location = tempfile::tempdir().unwrap();
+        let staging = Staging::create(location.path()).unwrap();
         for name in ["a=1/b=1/x", "a=1/b=2/x"] {
             let mut part = staging.part(0);
             part.write_all(b"x").unwrap();
             staging.publish(part.path(), Path::new(name)).unwrap();
         }
         staging.remove(Path::new("a=1/b=1/x")).unwrap();
-        assert_eq!(names(&place.path().join("a=1")), ["b=2"]);
+        assert_eq!(names(&location.path().join("a=1")), ["b=2"]);
         staging.remove(Path::new("a=1/b=2/x")).unwrap();
         staging.remove(Path::new("a=1/b=2/x")).unwrap();
-        assert!(!place.path().join("a=1").exists());
+        assert!(!location.path().join("a=1").exists());
     }
 }

@@ -1,4 +1,5 @@
-//! Standard output, and devices and pipes that a path names: what is written is out.
+//! Streams: standard output, and devices and pipes with a path. Written bytes are visible at once and cannot be taken
+//! back, so a commit does nothing.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -7,23 +8,23 @@ use std::path::Path;
 use super::target::Target;
 use crate::pipe;
 
-/// A stream that is open.
+/// An open stream.
 #[derive(Debug)]
 pub struct Stream(File);
 
 impl Stream {
-    /// Standard output, through a handle of its own.
+    /// Opens standard output through a duplicated handle, past the buffer of the standard library.
     pub fn stdout() -> io::Result<Self> {
         Ok(Stream::of(rustix::io::dup(io::stdout())?.into()))
     }
 
-    /// The device or pipe at `path`.
+    /// Opens the device or pipe at `path`. Blocks for a named pipe until it has a reader.
     pub fn open(path: &Path) -> io::Result<Self> {
         Ok(Stream::of(File::options().write(true).open(path)?))
     }
 
     fn of(file: File) -> Self {
-        pipe::enlarge(&file, pipe::ROOM_TO_WRITE);
+        pipe::enlarge(&file, pipe::WRITE_BUFFER_BYTES);
         Stream(file)
     }
 }

@@ -1,44 +1,43 @@
-//! The one trait of targets: the ends that bytes are written to.
-//!
-//! A further target is a file that implements it, and a variant of [`super::Sink`].
+//! The trait of all targets. A new kind of target is a file that implements it, and a variant of [`super::Sink`].
 
 use std::fs::File;
 use std::io::{self, Write};
 
-/// Opens what was written for reading, later.
+/// A function that opens the written bytes for reading.
 pub type Reread = Box<dyn FnOnce() -> io::Result<File> + Send>;
 
-/// An end that bytes are written to. The defaults are those of a target that only takes bytes.
+/// A destination of encoded bytes. The defaults are those of a stream, which only takes bytes.
 pub trait Target: Write {
-    /// True when what was written can be read again and changed before anybody sees it.
+    /// Returns true if written bytes can be read and replaced before the output becomes visible.
     fn can_go_back(&self) -> bool {
         false
     }
 
-    /// Bytes that stand there from before.
+    /// Returns the number of bytes that were there before, when appending; else 0.
     fn bytes_before(&self) -> u64 {
         0
     }
 
-    /// A second handle for reading what was written; `None` if that is not possible.
+    /// Opens the written bytes for reading; `None` if the target cannot be read.
     fn reread(&self) -> io::Result<Option<File>> {
         Ok(None)
     }
 
-    /// A way to read later what was written, for one who has given the target away; `None` if that is not possible.
+    /// Returns a function that opens the written bytes for reading later, after the target was moved elsewhere; `None`
+    /// if the target cannot be read.
     fn rereader(&self) -> io::Result<Option<Reread>> {
         Ok(None)
     }
 
-    /// Closes a file that can be opened again for the next write.
+    /// Closes the handle of a file that the next write opens again.
     fn park(&mut self) {}
 
-    /// Makes the bytes durable before they appear.
+    /// Makes the written bytes durable before they become visible.
     fn sync(&mut self) -> io::Result<()> {
         Ok(())
     }
 
-    /// Makes what was written appear under its name.
+    /// Makes the output visible under its final name.
     fn commit(self: Box<Self>) -> io::Result<()> {
         Ok(())
     }

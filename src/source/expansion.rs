@@ -1,35 +1,34 @@
-//! A bound on what compressed bytes may become.
+//! A limit on the expansion of compressed bytes, against decompression bombs.
 
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Compressed bytes may become so many times as many. Results compress to a tenth, repetitive ones to a hundredth;
-/// what is beyond a thousandth was made to fill disks.
+/// Largest ratio of decompressed to compressed bytes. Results compress to a tenth, repetitive ones to a hundredth; data
+/// beyond a thousandth is made to fill disks.
 const MAX_RATIO: u64 = 1000;
 
-/// So much is never too much: small things may be as repetitive as they like.
-const FREE_BYTES: u64 = 256 << 20;
+/// Decompressed bytes up to which the ratio is not checked: small files may be as repetitive as they like.
+const UNCHECKED_BYTES: u64 = 256 << 20;
 
-/// Compares the bytes below a decompression with those above it.
+/// The comparison of the bytes before and after a decompressor.
 pub struct Expansion {
     compressed: Arc<AtomicU64>,
-    free_bytes: u64,
+    unchecked_bytes: u64,
 }
 
 impl Expansion {
-    /// With the usual bound.
+    /// Creates a comparison with the default limits: 1000 times the compressed bytes, at least 256 MiB.
     pub fn new() -> Self {
-        Expansion { compressed: Arc::default(), free_bytes: FREE_BYTES }
+        Expansion { compressed: Arc::default(), unchecked_bytes: UNCHECKED_BYTES }
     }
 
-    /// Counts the compressed bytes of `inner`.
+    /// Wraps `inner`, the compressed bytes, and counts them.
     pub fn counting<R: Read>(&self, inner: R) -> impl Read + use<R> {
         Counting { inner, bytes: Arc::clone(&self.compressed) }
     }
 
-    /// Ends `inner`, the decompressed bytes, with an error of kind [`io::ErrorKind::InvalidData`] when they become too
-    /// many.
+    /// Wraps `inner`, the decompressed bytes. Reads fail with [`io::ErrorKind::InvalidData`] beyond the limit.
     pub fn limiting<R: Read>(self, inner: R) -> impl Read + use<R> {
         Limiting { inner, bytes: 0, expansion: self }
     }
@@ -64,9 +63,10 @@ impl<R: Read> Read for Limiting<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let n = self.inner.read(buf)?;
         self.bytes += n as u64;
+        // Compressed bytes that the decoder has read ahead count as well, which only makes the limit more generous.
         let compressed = self.expansion.compressed.load(Ordering::Relaxed);
-        if self.bytes > self.expansion.free_bytes.max(compressed.saturating_mul(MAX_RATIO)) {
-            let text = format!("{compressed} bytes expand to more than {MAX_RATIO} times as many");
+        if self.bytes > self.expansion.unchecked_bytes.max(compressed.saturating_mul(MAX_RATIO)) {
+            let text = format!("{compressed} compressed bytes expand to more than {MAX_RATIO} times their size");
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
         Ok(n)
@@ -78,17 +78,17 @@ mod tests {
     use super::*;
 
     fn read(compressed: u64, decompressed: u64) -> io::Result<u64> {
-        let expansion = Expansion { free_bytes: 100, ..Expansion::new() };
+        let expansion = Expansion { unchecked_bytes: 100, ..Expansion::new() };
         io::copy(&mut expansion.counting(io::repeat(0).take(compressed)), &mut io::sink())?;
         io::copy(&mut expansion.limiting(io::repeat(0).take(decompressed)), &mut io::sink())
     }
 
     #[test]
-    fn what_grows_beyond_measure_is_an_error() {
+    fn expansion_beyond_the_limit_is_an_error() {
         assert_eq!(read(50, 50_000).unwrap(), 50_000);
         let error = read(50, 50_001).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
-        assert_eq!(error.to_string(), "50 bytes expand to more than 1000 times as many");
+        assert_eq!(error.to_string(), "50 compressed bytes expand to more than 1000 times their size");
         assert_eq!(read(0, 100).unwrap(), 100);
     }
 }

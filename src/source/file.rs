@@ -1,4 +1,4 @@
-//! A file as a source.
+//! Files, named pipes and devices as sources.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -7,22 +7,22 @@ use std::path::Path;
 use super::byte_source::ByteSource;
 use crate::pipe;
 
-/// A file read from its start to its end, or a pipe or device that has a path.
+/// A source that reads a file from start to end, or a pipe or device with a path.
 pub struct FileSource {
     file: File,
     size_bytes: Option<u64>,
 }
 
 impl FileSource {
-    /// Opens `path`. A folder is refused here, with a better text than its first read would give.
+    /// Opens `path`. A directory is an error here, because its first read would fail with a less specific text.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         let metadata = file.metadata()?;
         if metadata.is_dir() {
-            return Err(io::Error::new(io::ErrorKind::IsADirectory, "is a folder, not a file"));
+            return Err(io::Error::new(io::ErrorKind::IsADirectory, "is a directory"));
         }
-        pipe::enlarge(&file, pipe::ROOM_TO_READ);
-        // Pipes and devices say 0.
+        pipe::enlarge(&file, pipe::READ_BUFFER_BYTES);
+        // The length of a pipe or a device is 0, and means nothing.
         let size_bytes = metadata.is_file().then_some(metadata.len());
         Ok(FileSource { file, size_bytes })
     }

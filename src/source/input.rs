@@ -1,4 +1,4 @@
-//! One input of a plan: its name, where its bytes or rows come from, and what is known of them beforehand.
+//! One input of an execution plan: its name, its bytes or rows, and the properties that the user or the API specified.
 
 use std::io;
 use std::path::PathBuf;
@@ -8,36 +8,36 @@ use super::byte_source::ByteSource;
 use crate::column::Batch;
 use crate::format::{Compression, Format};
 
-/// One input of a plan.
+/// An input of an execution plan.
 pub struct Source {
-    /// Name for positions and messages.
+    /// Name in positions and messages.
     pub name: Arc<str>,
-    /// Where the bytes come from.
+    /// Origin of the bytes or rows.
     pub input: Input,
-    /// Format, if told; else by the media type that comes with a stream, by name and first bytes.
+    /// Format, if specified. `None` infers it from the media type of a stream, the name, and the first bytes.
     pub format: Option<Format>,
-    /// Between the fields of CSV, if told; else by name and first bytes.
+    /// Delimiter of CSV fields, if specified. `None` infers it from the name and the first bytes.
     pub delimiter: Option<u8>,
-    /// Compression, if told; else by first bytes.
+    /// Compression, if specified. `None` infers it from the first bytes.
     pub compression: Option<Compression>,
-    /// Rows that the API says the file has; the report compares.
+    /// The API's `row_count`, which the report compares with the rows read; `None` for other inputs.
     pub expected_rows: Option<u64>,
 }
 
-/// Where the bytes of a [`Source`] come from.
+/// The origin of the bytes or rows of a [`Source`].
 pub enum Input {
     /// A file, which can be read again.
     File(PathBuf),
-    /// Standard input.
+    /// Standard input, which can be read only once.
     Stdin,
-    /// A stream that is open already, such as a download.
+    /// An open stream, such as a download.
     Stream(Box<dyn ByteSource>),
-    /// Rows that are columns already, such as the answer of a query.
+    /// Rows that are already columnar, such as the result of a query.
     Rows(Box<dyn RowSource>),
 }
 
-/// Batches of rows in order, all of the same columns; at least one, which may have no rows. An error says why there are
-/// no more.
+/// An iterator of batches in order, all with the same columns: at least one, which may have no rows. It ends after an
+/// error.
 pub trait RowSource: Iterator<Item = Result<Batch, BoxedError>> + Send {}
 
 impl<T: Iterator<Item = Result<Batch, BoxedError>> + Send> RowSource for T {}
@@ -46,29 +46,29 @@ impl<T: Iterator<Item = Result<Batch, BoxedError>> + Send> RowSource for T {}
 pub type BoxedError = Box<dyn std::error::Error + Send + Sync>;
 
 impl Source {
-    /// A file by its path.
+    /// Creates a source from the path of a file, which is also its name.
     pub fn file(path: impl Into<PathBuf>) -> Self {
         let path = path.into();
         Source::of(path.display().to_string().into(), Input::File(path))
     }
 
-    /// Standard input.
+    /// Creates the source of standard input, named `stdin`.
     pub fn stdin() -> Self {
         Source::of("stdin".into(), Input::Stdin)
     }
 
-    /// A stream under a name.
+    /// Creates a source from an open stream.
     pub fn stream(name: impl Into<Arc<str>>, stream: Box<dyn ByteSource>) -> Self {
         Source::of(name.into(), Input::Stream(stream))
     }
 
-    /// The bytes of `reader`, which is read once, under a name for messages. Format and compression are inferred from the
-    /// name and the first bytes; set [`Source::format`] where they are known.
+    /// Creates a source from `reader`, which is read once. Format and compression are inferred from the name and the
+    /// first bytes; set [`Source::format`] if they are known.
     pub fn reader(name: impl Into<Arc<str>>, reader: impl io::Read + Send + 'static) -> Self {
         Source::stream(name, Box::new(Reader(reader)))
     }
 
-    /// Rows under a name.
+    /// Creates a source from columnar rows.
     pub fn rows(name: impl Into<Arc<str>>, rows: Box<dyn RowSource>) -> Self {
         Source::of(name.into(), Input::Rows(rows))
     }

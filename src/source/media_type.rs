@@ -1,8 +1,9 @@
-//! Formats as media types name them.
+//! Mapping of media types to formats.
 
 use crate::format::Format;
 
-/// The format that a media type tells. `application/json` tells none: lines of JSON are often sent as it.
+/// Returns the format of a media type, in lower case and without parameters; `None` if it does not determine one. This
+/// includes `application/json`, as which NDJSON is often sent.
 pub fn format_of_media_type(media_type: &str) -> Option<Format> {
     match media_type {
         "text/csv" | "application/csv" => Some(Format::Csv),

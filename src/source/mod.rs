@@ -1,5 +1,7 @@
-//! Where bytes come from: a file, standard input, or a stream that was opened elsewhere (a download). A source yields
-//! bytes in order; decompression and framing come after it.
+//! The sources of bytes: a file, standard input, or a stream that was opened elsewhere, such as a download.
+//!
+//! The first part of the data's path. A source yields bytes in order and knows nothing of their contents; decompression
+//! and framing follow it.
 
 mod byte_source;
 mod expansion;

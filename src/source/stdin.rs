@@ -5,16 +5,16 @@ use std::io::{self, Read};
 use super::byte_source::ByteSource;
 use crate::pipe;
 
-/// Standard input, read without the standard library's buffer: the morsel is the buffer.
+/// Standard input, read without the buffer of the standard library, because the morsel is the buffer.
 pub struct StdinSource {
     file: std::fs::File,
 }
 
 impl StdinSource {
-    /// Takes standard input; one per process.
+    /// Opens standard input through a duplicated handle. One per process: two would divide the bytes between them.
     pub fn open() -> io::Result<Self> {
         let fd = rustix::io::dup(std::io::stdin())?;
-        pipe::enlarge(&fd, pipe::ROOM_TO_READ);
+        pipe::enlarge(&fd, pipe::READ_BUFFER_BYTES);
         Ok(StdinSource { file: fd.into() })
     }
 }

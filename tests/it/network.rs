@@ -96,7 +96,7 @@ fn a_file_that_changes_in_the_middle() {
         answer
     });
     let (_, done) = pull(&server, &[]);
-    done.code(exit::FILE_CHANGED).says("changed while it was read");
+    done.code(exit::FILE_CHANGED).says("changed during the download");
 }
 
 #[test]

@@ -157,7 +157,7 @@ fn two_processes_keep_off_one_run() {
     let hosted = Hosted::start();
     let place = hosted.place();
     let (mut child, ..) = spawn_until(&place, &RUN_LEADS, "started");
-    let owner = format!("process {}", child.id());
+    let owner = format!("(pid {})", child.id());
     place.run(&RUN_LEADS).code(exit::BUSY).says(&owner).hints("--no-state");
     place.run(&["pull", RUN_ID, "-o", "other.ndjson"]).code(exit::BUSY).says(&owner).hints("runs watch");
     // Standard output needs no ledger.

@@ -333,7 +333,7 @@ mod tests {
         assert_eq!(by_config.load_key().unwrap(), Some(ApiKey::new("marked-file")));
         let broken = resolve(&[], &[("SIXTYFOUR_API_KEY", "marked-a\nmarked-b")], None).unwrap();
         let error = broken.load_key().unwrap_err().to_string();
-        assert!(error.ends_with("the key holds a line break") && !error.contains("marked-"), "{error}");
+        assert!(error.ends_with("the API key contains a line break") && !error.contains("marked-"), "{error}");
         let empty = resolve(&[], &[("SIXTYFOUR_API_KEY", " ")], None).unwrap();
         assert_eq!(empty.load_key().unwrap(), None);
         let command = |command: &str| resolve(&["--api-key-command", command], &env, None).unwrap();

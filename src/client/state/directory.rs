@@ -1,4 +1,4 @@
-//! The state directory: opened or made, and asked for the slots of starts and the ledgers of runs.
+//! The state directory itself: creates it, and opens the start records and the ledgers in it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,56 +8,56 @@ use super::ledger::{self, Ledger, OpenLedger};
 use super::start::{OpenStart, StartIdentity};
 use crate::api::RunId;
 
-/// The state directory.
+/// A state directory that exists and is writable.
 #[derive(Clone, Debug)]
 pub struct StateDir {
     root: PathBuf,
 }
 
 impl StateDir {
-    /// Opens `root`, or makes it, and makes sure that it can be written.
+    /// Opens the directory at `root`, created if it does not exist. Fails if no file can be created in it.
     pub fn open(root: &Path) -> Result<Self, StateError> {
-        for folder in [root.join("starts"), root.join("runs")] {
-            let writable = create_directory(&folder).and_then(|()| tempfile::tempfile_in(&folder).map(drop));
-            writable.map_err(|cause| StateError::Unusable { path: folder, cause })?;
+        for directory in [root.join("starts"), root.join("runs")] {
+            let writable = create_directory(&directory).and_then(|()| tempfile::tempfile_in(&directory).map(drop));
+            writable.map_err(|cause| StateError::Unusable { path: directory, cause })?;
         }
         Ok(StateDir { root: root.to_owned() })
     }
 
-    /// Where it is.
+    /// Returns the path of the directory.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// The slot for starts of this meaning, locked until it is dropped.
-    pub fn start(&self, meaning: &StartIdentity) -> Result<OpenStart, StateError> {
-        OpenStart::open(&self.root.join("starts"), meaning)
+    /// Opens the record of starts with this identity, locked until it is dropped.
+    pub fn start(&self, identity: &StartIdentity) -> Result<OpenStart, StateError> {
+        OpenStart::open(&self.root.join("starts"), identity)
     }
 
-    /// The ledger of a run at `endpoint`, locked until it is dropped; a new one if there is none.
+    /// Opens the ledger of a run at `endpoint`, locked until it is dropped; an empty one if there is none.
     pub fn ledger(&self, endpoint: &str, run: &RunId) -> Result<OpenLedger, StateError> {
         OpenLedger::open(&self.root.join("runs"), endpoint, run)
     }
 
-    /// The ledger of a run as it stands, without its lock; `None` if there is none.
+    /// Reads the ledger of a run without locking it; `None` if there is none.
     pub fn peek(&self, endpoint: &str, run: &RunId) -> Result<Option<Ledger>, StateError> {
         ledger::peek(&self.root.join("runs"), endpoint, run)
     }
 
-    /// All ledgers, the last changed first. One that cannot be read is its error, at the end.
+    /// Reads all ledgers, the most recently changed first. Errors of unreadable ones are at the end.
     pub fn ledgers(&self) -> Result<Vec<Result<Ledger, StateError>>, StateError> {
         ledger::all(&self.root.join("runs"))
     }
 }
 
 #[cfg(unix)]
-fn create_directory(folder: &Path) -> io::Result<()> {
+fn create_directory(directory: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
-    // Names of files and workflows are private.
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+    // Only for the user: the names of files and workflows are private.
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
 }
 
 #[cfg(not(unix))]
-fn make_folder(folder: &Path) -> io::Result<()> {
-    std::fs::create_dir_all(folder)
+fn create_directory(directory: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(directory)
 }

@@ -1,45 +1,45 @@
-//! The ways in which state cannot be kept or read.
+//! The errors of the state directory.
 
 use std::io;
 use std::path::PathBuf;
 
-/// Why state cannot be kept or read.
+/// A file of state that cannot be read, written or locked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StateError {
-    /// The system refuses.
+    /// A system call on a file or directory of the state failed.
     #[error("cannot keep state in {path}")]
     Unusable {
-        /// The file or folder.
+        /// Path of the file or directory.
         path: PathBuf,
-        /// Why.
+        /// The cause, of the system.
         #[source]
         cause: io::Error,
     },
-    /// A file is not what it was when it was written.
+    /// A file is not a valid document of its version.
     #[error("{path} is damaged: {text}")]
     Damaged {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What is wrong.
+        /// The error of the parser, or the missing version.
         text: String,
     },
-    /// A file of a version that this one does not know.
-    #[error("{path} was written by a newer drawoff: it has version {found}, and this one knows version {known}")]
+    /// A file of a version that this build does not support.
+    #[error("{path} was written by a newer drawoff: its version is {found}, the newest supported version is {known}")]
     Newer {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Its version.
+        /// Version of the file.
         found: u64,
-        /// The newest that is known here.
+        /// Newest supported version.
         known: u64,
     },
     /// Another process holds the lock.
-    #[error("{what} is in the hands of another drawoff{}", pid.map(|pid| format!(", process {pid}")).unwrap_or_default())]
+    #[error("{resource} is locked by another drawoff process{}", pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default())]
     Busy {
-        /// What both want.
-        what: String,
-        /// The other process, if it has said so yet.
+        /// The locked resource, such as `run 5f0c`.
+        resource: String,
+        /// Id of the other process; `None` if it has not written it to the lock file yet.
         pid: Option<u32>,
     },
 }

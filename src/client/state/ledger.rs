@@ -1,4 +1,5 @@
-//! The ledger of one run: what was fetched of it, and what stands where.
+//! The ledger of one run: its links, the outputs written from it, and the progress of each. It lets a repeated command
+//! skip outputs that are complete and intact; without it everything is downloaded again.
 
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
@@ -14,50 +15,50 @@ use crate::client::IdempotencyKey;
 use crate::client::digest::{digest_of_file, file_stem};
 use crate::secret::SecretUrl;
 
-/// What is known of a run on this machine.
+/// The record of one run on this machine. The field names are the keys of the JSON file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Ledger {
-    /// Base address of the API that has the run.
+    /// Base URL of the API that has the run.
     pub endpoint: String,
-    /// The run.
+    /// Id of the run.
     pub run: RunId,
-    /// Its workflow, once that is known.
+    /// Id of its workflow; `None` until it is known.
     pub workflow: Option<WorkflowId>,
-    /// The workflow's name, if the run was started here.
+    /// Name of the workflow; `None` unless the run was started here.
     pub workflow_name: Option<String>,
-    /// The key that started it, if it was started here.
+    /// Idempotency key of the start; `None` unless the run was started here.
     pub key: Option<IdempotencyKey>,
-    /// ISO 8601, as the other times.
+    /// Time of creation of the ledger; ISO 8601, as all times here.
     pub created_at: String,
-    /// The last change.
+    /// Time of the last save.
     pub updated_at: String,
-    /// The last state of the run that was seen, in the API's word.
+    /// Last observed state of the run, in the API's word.
     pub status: Option<String>,
-    /// When a command had written all that was wanted of it.
+    /// Time at which a command had written all its outputs; `None` until then.
     pub delivered_at: Option<String>,
-    /// Links to its results, as last seen.
+    /// Links to the results, as last listed.
     pub links: Vec<SeenLink>,
-    /// Outputs that were begun, and what became of them.
+    /// Outputs that were begun; the last begun is the last of the list.
     pub outputs: Vec<OutputRecord>,
 }
 
-/// A link without what makes it work.
+/// A link without its secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SeenLink {
-    /// The file's name, in the API's words; it decides no path.
+    /// Name of the file in the API. Never used as a path.
     pub filename: String,
-    /// Number of the block that wrote it.
+    /// Number of the block that wrote the file.
     pub block: Option<i64>,
-    /// Format of the file.
+    /// Format of the file, in the API's word.
     pub format: String,
-    /// Rows that the API says.
+    /// The API's `row_count`.
     pub rows: Option<u64>,
-    /// The address without its query.
+    /// URL without query, fragment and user info; `None` if the API listed none.
     pub address: Option<String>,
 }
 
 impl SeenLink {
-    /// What may be kept of `link`.
+    /// Extracts the parts of `link` that may be stored.
     pub fn of(link: &DownloadLink, format: &str) -> Self {
         let address = link.download_url.as_ref().map(|url| SecretUrl::new(url.clone()).without_query());
         SeenLink {
@@ -70,105 +71,107 @@ impl SeenLink {
     }
 }
 
-/// One result file that goes into an output.
+/// A result file that an output is written from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FilePulled {
-    /// The file's name, in the API's words.
+    /// Name of the file in the API.
     pub filename: String,
-    /// Number of the block that wrote it.
+    /// Number of the block that wrote the file.
     pub block: Option<i64>,
-    /// Bytes of it as they are sent, if the server tells.
+    /// Size of the download in bytes; `None` if the server does not announce it.
     pub bytes: Option<u64>,
 }
 
-/// How far something came.
+/// Progress of an attempt over all files of an output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileProgress {
-    /// Bytes taken from the download.
+    /// Bytes received from the downloads.
     pub bytes: u64,
-    /// Rows read.
+    /// Rows read from these bytes.
     pub rows: u64,
 }
 
-/// What one pass over results writes: a file, a folder, or several of these together.
+/// The output of one pass over results: a file, a directory, or several of these together.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct OutputRecord {
-    /// The absolute path of the file or folder; of several, of the first.
+    /// Absolute path of the file or directory; the first of several.
     pub path: PathBuf,
-    /// The paths of the others, in their order.
+    /// Absolute paths of the others, in the order of the command.
     #[serde(default)]
     pub more: Vec<PathBuf>,
-    /// The digest of all that decides its contents.
+    /// Digest of everything that determines the contents.
     pub plan: String,
-    /// When it was begun.
+    /// Time at which the last attempt began.
     pub began_at: String,
-    /// Times it was begun.
+    /// Number of attempts, the current one included.
     pub attempts: u32,
-    /// What it is made of, in this order.
+    /// Result files it is written from, in order.
     pub files: Vec<FilePulled>,
-    /// How far the last attempt came, as of the last save.
+    /// Progress of the last attempt, as of the last save.
     pub position: FileProgress,
-    /// Bytes of attempts that were cut, which were downloaded again.
+    /// Bytes of interrupted attempts that were downloaded again.
     pub repeated_bytes: u64,
-    /// Where its rejects go, if they are kept.
+    /// Path of the rejects file; `None` if rejects are not kept.
     pub rejects: Option<PathBuf>,
-    /// Set when it stands whole.
+    /// Set when the output is complete.
     pub done: Option<CompletedOutput>,
 }
 
-/// An output that stands whole.
+/// A complete output.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CompletedOutput {
-    /// When.
+    /// Time of completion.
     pub at: String,
-    /// All files of it. None at all say nothing: it is then written anew.
+    /// All files of the output. An empty list, the default where the key is missing, proves nothing: the output is then
+    /// written again.
     #[serde(default)]
     pub files: Vec<FileFingerprint>,
-    /// Records that came in.
+    /// Records read.
     pub rows_in: u64,
-    /// Records in it.
+    /// Records written to the output.
     pub rows_written: u64,
-    /// Records that could not be used.
+    /// Records rejected as invalid.
     pub rows_rejected: u64,
-    /// Its file of rejects, if there were any and they are kept.
+    /// The rejects file; `None` if nothing was rejected or rejects are not kept.
     pub rejects: Option<RejectsRecord>,
 }
 
-/// A file as it was written.
+/// Size, time and digest of a written file, to recognize it later.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileFingerprint {
-    /// Its absolute path.
+    /// Absolute path of the file.
     pub path: PathBuf,
-    /// Its size.
+    /// Size of the file in bytes.
     pub bytes: u64,
-    /// Its modification time in nanoseconds since 1970.
+    /// Modification time in nanoseconds since 1970.
     pub modified_ns: u64,
-    /// Its digest. `None` while it is being computed: size and time then tell whether it is the same.
+    /// SHA-256 in hexadecimal. `None` until it is computed: size and time identify the file until then.
     pub sha256: Option<String>,
 }
 
-/// A file of rejects that stands.
+/// A complete rejects file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RejectsRecord {
-    /// Where.
+    /// Absolute path of the file.
     pub path: PathBuf,
-    /// Its digest.
+    /// SHA-256 in hexadecimal.
     pub sha256: String,
 }
 
 impl CompletedOutput {
-    /// Of files that were just written; their digests are still to come. `None` if one of them cannot be seen.
+    /// Creates the record of files that were just written, without digests. `None` if the metadata of one cannot be
+    /// read.
     pub fn of(paths: impl IntoIterator<Item = PathBuf>) -> Option<Self> {
         let files = paths.into_iter().map(FileFingerprint::of).collect::<Option<_>>()?;
         Some(CompletedOutput { at: now(), files, rows_in: 0, rows_written: 0, rows_rejected: 0, rejects: None })
     }
 
-    /// Bytes of all files.
+    /// Returns the size of all files together, in bytes.
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.bytes).sum()
     }
 
-    /// Adds the digests of the files, which are read for it.
+    /// Adds the digests. Reads all files.
     pub fn digest(&mut self) -> std::io::Result<()> {
         for file in &mut self.files {
             file.sha256 = Some(digest_of_file(&file.path)?);
@@ -183,7 +186,8 @@ impl FileFingerprint {
         Some(FileFingerprint { path, bytes, modified_ns, sha256: None })
     }
 
-    /// Whether it is still what was written. Reads it, unless its digest is not known or its size tells.
+    /// Returns true if the file is unchanged. Compares the digest if there is one and the size is equal, which reads
+    /// the file; else the modification time.
     fn is_intact(&self) -> bool {
         let Some((bytes, modified_ns)) = size_and_time(&self.path) else { return false };
         bytes == self.bytes
@@ -195,7 +199,7 @@ impl FileFingerprint {
 }
 
 impl OutputRecord {
-    /// What is recorded of it, if it stands as it was written under `plan`. Reads all its files.
+    /// Returns the completed output if it was written under `plan` and all its files are intact. Reads all of them.
     pub fn standing(&self, plan: &str) -> Option<&CompletedOutput> {
         let done = self.done.as_ref().filter(|done| self.plan == plan && !done.files.is_empty())?;
         let has_rejects = |kept: &RejectsRecord| digest_of_file(&kept.path).is_ok_and(|found| found == kept.sha256);
@@ -203,7 +207,7 @@ impl OutputRecord {
         all.then_some(done)
     }
 
-    /// The paths of its outputs, in their order.
+    /// Returns the paths of the outputs, in the order of the command.
     pub fn paths(&self) -> impl Iterator<Item = &PathBuf> {
         std::iter::once(&self.path).chain(&self.more)
     }
@@ -215,28 +219,28 @@ fn size_and_time(path: &Path) -> Option<(u64, u64)> {
     Some((metadata.len(), u64::try_from(modified.as_nanos()).ok()?))
 }
 
-/// A ledger, locked.
+/// A locked ledger.
 #[derive(Debug)]
 pub struct OpenLedger {
-    /// What it says; on disk with the next [`OpenLedger::save`].
+    /// The contents. Changes are stored by [`OpenLedger::save`].
     pub ledger: Ledger,
-    /// A damaged one was found and set aside under this name.
+    /// New path of a damaged ledger that was found and renamed; `None` if there was none.
     pub set_aside: Option<PathBuf>,
     path: PathBuf,
     _lock: Lock,
 }
 
 impl OpenLedger {
-    pub(super) fn open(folder: &Path, endpoint: &str, run: &RunId) -> Result<Self, StateError> {
-        let path = path_of(folder, endpoint, run);
+    pub(super) fn open(directory: &Path, endpoint: &str, run: &RunId) -> Result<Self, StateError> {
+        let path = ledger_path(directory, endpoint, run);
         let lock = Lock::take(&path.with_extension("lock"), &format!("run {run}"))?;
         let mut set_aside = None;
         let found = match document::read(&path) {
-            // What stands in it only saves work: without it everything is done anew.
+            // A ledger only saves work, so a damaged one is no error: it is kept for inspection, and an empty one used.
             Err(StateError::Damaged { .. }) => {
-                let aside = path.with_extension("damaged");
-                std::fs::rename(&path, &aside).map_err(|cause| StateError::Unusable { path: path.clone(), cause })?;
-                set_aside = Some(aside);
+                let renamed = path.with_extension("damaged");
+                std::fs::rename(&path, &renamed).map_err(|cause| StateError::Unusable { path: path.clone(), cause })?;
+                set_aside = Some(renamed);
                 None
             }
             found => found?,
@@ -257,68 +261,70 @@ impl OpenLedger {
         Ok(OpenLedger { ledger, set_aside, path, _lock: lock })
     }
 
-    /// Puts it on disk.
+    /// Stores the ledger; it is durable on return.
     pub fn save(&mut self) -> Result<(), StateError> {
         self.ledger.updated_at = now();
         document::write(&self.path, &self.ledger)
     }
 
-    /// Records that all that was wanted stands.
+    /// Records that the command has written all its outputs.
     pub fn delivered(&mut self) {
         self.ledger.delivered_at = Some(now());
     }
 
-    /// What is recorded of the outputs at `paths`, which are written together.
+    /// Returns the record of the outputs at `paths`, which are written together. Order counts.
     pub fn output(&self, paths: &[PathBuf]) -> Option<&OutputRecord> {
         self.ledger.outputs.iter().find(|output| output.paths().eq(paths))
     }
 
-    /// Records that the outputs at `paths`, of which there is at least one, begin from nothing; what an attempt before
-    /// had pulled is pulled again.
+    /// Records a new attempt at the outputs at `paths` (at least one), which starts from their first byte. Bytes that
+    /// an interrupted attempt under the same `plan` had received are added to `repeated_bytes`.
     pub fn begin(&mut self, paths: &[PathBuf], plan: String, files: Vec<FilePulled>, rejects: Option<PathBuf>) {
         let Some((path, more)) = paths.split_first() else { return };
-        let before = self.ledger.outputs.iter().position(|output| output.paths().eq(paths));
-        let before = before.map(|i| self.ledger.outputs.remove(i)).filter(|before| before.plan == plan);
-        let cut = before.as_ref().filter(|before| before.done.is_none());
+        // The record of these paths is replaced and moves to the end. Its counts go on only under the same plan.
+        let previous = self.ledger.outputs.iter().position(|output| output.paths().eq(paths));
+        let previous = previous.map(|i| self.ledger.outputs.remove(i)).filter(|previous| previous.plan == plan);
+        let interrupted = previous.as_ref().filter(|previous| previous.done.is_none());
         self.ledger.outputs.push(OutputRecord {
             path: path.clone(),
             more: more.to_vec(),
             plan,
             began_at: now(),
-            attempts: before.as_ref().map_or(0, |before| before.attempts) + 1,
+            attempts: previous.as_ref().map_or(0, |previous| previous.attempts) + 1,
             files,
             position: FileProgress::default(),
-            repeated_bytes: before.as_ref().map_or(0, |before| before.repeated_bytes)
-                + cut.map_or(0, |cut| cut.position.bytes),
+            repeated_bytes: previous.as_ref().map_or(0, |previous| previous.repeated_bytes)
+                + interrupted.map_or(0, |interrupted| interrupted.position.bytes),
             rejects,
             done: None,
         });
     }
 
-    /// The record of the output that was begun last.
+    /// Returns the record of the output that was begun last.
     pub fn current(&mut self) -> Option<&mut OutputRecord> {
         self.ledger.outputs.last_mut()
     }
 }
 
-fn path_of(folder: &Path, endpoint: &str, run: &RunId) -> PathBuf {
-    folder.join(file_stem(&run.0, &[endpoint, &run.0]) + ".json")
+fn ledger_path(directory: &Path, endpoint: &str, run: &RunId) -> PathBuf {
+    directory.join(file_stem(&run.0, &[endpoint, &run.0]) + ".json")
 }
 
-pub(super) fn peek(folder: &Path, endpoint: &str, run: &RunId) -> Result<Option<Ledger>, StateError> {
-    document::read(&path_of(folder, endpoint, run))
+pub(super) fn peek(directory: &Path, endpoint: &str, run: &RunId) -> Result<Option<Ledger>, StateError> {
+    document::read(&ledger_path(directory, endpoint, run))
 }
 
-pub(super) fn all(folder: &Path) -> Result<Vec<Result<Ledger, StateError>>, StateError> {
-    let unusable = |cause| StateError::Unusable { path: folder.to_owned(), cause };
+pub(super) fn all(directory: &Path) -> Result<Vec<Result<Ledger, StateError>>, StateError> {
+    let unusable = |cause| StateError::Unusable { path: directory.to_owned(), cause };
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(unusable)? {
+    for entry in std::fs::read_dir(directory).map_err(unusable)? {
         let path = entry.map_err(unusable)?.path();
         if path.extension().is_some_and(|extension| extension == "json") {
             found.extend(document::read::<Ledger>(&path).transpose());
         }
     }
     let changed = |ledger: &Result<Ledger, StateError>| ledger.as_ref().ok().map(|ledger| ledger.updated_at.clone());
+    // Time stamps of one form and zone sort as text; `None`, for errors, is the smallest and so the last.
     found.sort_by_key(|ledger| std::cmp::Reverse(changed(ledger)));
     Ok(found)
 }

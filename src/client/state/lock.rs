@@ -1,4 +1,4 @@
-//! A lock that ends with its process, and says whose it is.
+//! An advisory file lock that ends with its process and names its owner by pid.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -6,16 +6,17 @@ use std::path::Path;
 
 use super::error::StateError;
 
-/// Held until it is dropped, or until the process ends in whatever way.
+/// A held lock. Released when dropped, or by the system when the process ends in any way.
 #[derive(Debug)]
 pub(super) struct Lock {
     _file: File,
 }
 
 impl Lock {
-    /// Takes the lock file at `path` for `what`. The file stays when the lock ends: removing it would let two
-    /// processes hold locks of the same name.
-    pub fn take(path: &Path, what: &str) -> Result<Self, StateError> {
+    /// Acquires the lock file at `path` for `resource`, without waiting; fails with [`StateError::Busy`] if another
+    /// process holds it. The file is never removed: a process could then lock the removed file while another locks a
+    /// new one.
+    pub fn take(path: &Path, resource: &str) -> Result<Self, StateError> {
         let unusable = |cause| StateError::Unusable { path: path.to_owned(), cause };
         let mut options = File::options();
         options.read(true).write(true).create(true).truncate(false);
@@ -29,12 +30,13 @@ impl Lock {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut text = String::new();
-                // Between the other's lock and its number there is nothing to read.
+                // Empty between the other process's lock and its write of the pid.
                 let _ = file.read_to_string(&mut text);
-                return Err(StateError::Busy { what: what.to_owned(), pid: text.trim().parse().ok() });
+                return Err(StateError::Busy { resource: resource.to_owned(), pid: text.trim().parse().ok() });
             }
             Err(TryLockError::Error(cause)) => return Err(unusable(cause)),
         }
+        // The pid only serves the message of the other process; the lock itself is the system's.
         let mut name_owner = || -> io::Result<()> {
             file.set_len(0)?;
             file.rewind()?;

@@ -1,13 +1,14 @@
-//! What is kept between commands, so that a run starts once and a download that was cut goes on.
+//! The state directory, kept between commands so that a run starts only once and finished outputs are not written
+//! again.
 //!
-//! The state directory holds two kinds of small files, each beside the lock that keeps two processes off it:
+//! It has two kinds of small JSON files, each with a lock file beside it against a second process:
 //!
-//! - `starts/MEANING.json`: the last start of one meaning (workflow, input, overrides): its idempotency key, written
-//!   before the request, and the run that it became, written after the answer.
-//! - `runs/RUN.json`: the ledger of one run: links seen, outputs begun and finished, how far a download came.
+//! - `starts/NAME-DIGEST.json`: the last start with one identity (endpoint, workflow, input, payload). Its idempotency
+//!   key is on disk before the request, the id of the run after the response.
+//! - `runs/RUN-DIGEST.json`: the ledger of one run: links, outputs begun and completed, progress of the downloads.
 //!
-//! A file is replaced whole (a new one is written, synced and renamed), so that at any moment one of the two states
-//! can be read. No file holds a key or the query of a signed link.
+//! A file is replaced atomically (written under another name, synced, renamed), so that a crash leaves the old or the
+//! new one. No file holds an API key or the query of a signed link.
 
 mod directory;
 mod document;

@@ -1,4 +1,5 @@
-//! The slot of a start: what makes a repeated `run` the same start and not another.
+//! The record of the last start with one identity. By it a repeated command continues the same run, in place of
+//! starting and paying for another.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use crate::api::{Graph, HandleId, RunId, WorkflowId};
 use crate::client::digest::{digest_of, file_stem};
 use crate::client::{IdempotencyKey, graph_digest};
 
-/// What is to be started. Two starts of one meaning are repetitions of each other.
+/// The identity of a start, by its digest. Two starts with the same identity are the same start, repeated.
 #[derive(Clone, Debug)]
 pub struct StartIdentity {
     workflow: WorkflowId,
@@ -22,9 +23,9 @@ pub struct StartIdentity {
 }
 
 impl StartIdentity {
-    /// Of `workflow` as it stands at `endpoint`, with an input file (its digest and its extension, which tells the API
-    /// the format) and the rows of a payload. The formats of the results are no part of it: they change what can be
-    /// fetched, not what is paid for.
+    /// Creates the identity of a start of `workflow` at `endpoint`: its id and graph, the input file (digest, and
+    /// extension, from which the API infers the format), and the rows of a payload. Result formats are not part of it:
+    /// they change what can be downloaded, not the work that is paid for.
     pub fn new(
         endpoint: &str,
         (workflow, name, graph): (&WorkflowId, &str, &Graph),
@@ -38,52 +39,53 @@ impl StartIdentity {
         StartIdentity { workflow: workflow.clone(), name: name.to_owned(), digest }
     }
 
-    /// Its digest in hexadecimal.
+    /// Returns the digest in hexadecimal.
     pub fn digest(&self) -> &str {
         &self.digest
     }
 }
 
-/// The last start of one meaning.
+/// The last start with one identity, as it is stored.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RecordedStart {
-    /// The workflow.
+    /// Id of the started workflow.
     pub workflow: WorkflowId,
-    /// Its name.
+    /// Name of the workflow at the time of the start.
     pub workflow_name: String,
-    /// The digest of the meaning.
-    pub meaning: String,
-    /// Every repetition of the request carries it.
+    /// Digest of the [`StartIdentity`].
+    #[serde(rename = "meaning")]
+    pub identity: String,
+    /// Idempotency key, carried by every repetition of the request.
     pub key: IdempotencyKey,
-    /// The uploaded input; a repetition names the same.
+    /// Handle of the uploaded input, used again by a repetition; `None` without an input file.
     pub input: Option<HandleId>,
-    /// When it was first asked for; ISO 8601.
+    /// Time of the first request; ISO 8601.
     pub asked_at: String,
-    /// The run that it became. `None`: no answer was received, and nobody knows whether there is a run.
+    /// Id of the run that was started. `None` if no response was received: it is unknown whether the run exists.
     pub run: Option<RunId>,
 }
 
 impl RecordedStart {
-    /// A new start, of which nothing is known yet.
-    pub fn new(meaning: &StartIdentity, input: Option<HandleId>) -> Self {
+    /// Creates the record of a new start, with a new idempotency key and without a run.
+    pub fn new(identity: &StartIdentity, input: Option<HandleId>) -> Self {
         RecordedStart {
-            workflow: meaning.workflow.clone(),
-            workflow_name: meaning.name.clone(),
-            meaning: meaning.digest.clone(),
-            key: IdempotencyKey::fresh(&meaning.digest),
+            workflow: identity.workflow.clone(),
+            workflow_name: identity.name.clone(),
+            identity: identity.digest.clone(),
+            key: IdempotencyKey::fresh(&identity.digest),
             input,
             asked_at: now(),
             run: None,
         }
     }
 
-    /// The time since it was first asked for. A time that cannot be read is taken for long ago.
+    /// Returns the time since the first request; [`Duration::MAX`] if its time stamp is invalid.
     pub fn age(&self) -> Duration {
         age_of(&self.asked_at).unwrap_or(Duration::MAX)
     }
 }
 
-/// A start's slot, locked.
+/// The locked record of one start identity, possibly empty.
 #[derive(Debug)]
 pub struct OpenStart {
     path: PathBuf,
@@ -92,25 +94,25 @@ pub struct OpenStart {
 }
 
 impl OpenStart {
-    pub(super) fn open(folder: &Path, meaning: &StartIdentity) -> Result<Self, StateError> {
-        let path = folder.join(file_stem(&meaning.name, &[&meaning.digest]) + ".json");
-        let what = format!("the start of workflow {} with this input", meaning.name);
-        let lock = Lock::take(&path.with_extension("lock"), &what)?;
+    pub(super) fn open(directory: &Path, identity: &StartIdentity) -> Result<Self, StateError> {
+        let path = directory.join(file_stem(&identity.name, &[&identity.digest]) + ".json");
+        let resource = format!("the start of workflow {} with this input", identity.name);
+        let lock = Lock::take(&path.with_extension("lock"), &resource)?;
         Ok(OpenStart { before: document::read(&path), path, _lock: lock })
     }
 
-    /// The last start of this meaning, if there was one. A record that cannot be read is an error: it may be of a start
-    /// whose fate is unknown.
+    /// Takes the last start with this identity; `None` if there was none. An unreadable record is an error, because it
+    /// may be of a run that exists and is paid for. Later calls return `None`.
     pub fn before(&mut self) -> Result<Option<RecordedStart>, StateError> {
         std::mem::replace(&mut self.before, Ok(None))
     }
 
-    /// Records `start`; on return it is on disk.
+    /// Stores `start`; it is durable on return.
     pub fn save(&self, start: &RecordedStart) -> Result<(), StateError> {
         document::write(&self.path, start)
     }
 
-    /// Forgets the start: the API has refused it, so there is no run.
+    /// Removes the record, after the API rejected the start: there is no run.
     pub fn forget(&self) -> Result<(), StateError> {
         match std::fs::remove_file(&self.path) {
             Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {

@@ -7,12 +7,12 @@ use super::*;
 use crate::api::{Graph, HandleId, RunId, WorkflowId};
 
 fn state() -> (tempfile::TempDir, StateDir) {
-    let folder = tempfile::tempdir().unwrap();
-    let state = StateDir::open(&folder.path().join("deep/state")).unwrap();
-    (folder, state)
+    let directory = tempfile::tempdir().unwrap();
+    let state = StateDir::open(&directory.path().join("deep/state")).unwrap();
+    (directory, state)
 }
 
-fn meaning(workflow: &str, input: Option<(&str, &str)>, payload: Option<&str>) -> StartIdentity {
+fn identity(workflow: &str, input: Option<(&str, &str)>, payload: Option<&str>) -> StartIdentity {
     StartIdentity::new(
         "http://api.test",
         (&WorkflowId(workflow.into()), "Name/../x", &Graph::default()),
@@ -21,27 +21,27 @@ fn meaning(workflow: &str, input: Option<(&str, &str)>, payload: Option<&str>) -
     )
 }
 
-fn files(folder: &Path) -> Vec<String> {
+fn files(directory: &Path) -> Vec<String> {
     let mut names: Vec<_> =
-        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }
 
 #[test]
-fn one_meaning_is_one_slot() {
+fn one_identity_has_one_record() {
     let all = [
-        meaning("w1", None, None),
-        meaning("w2", None, None),
-        meaning("w1", Some(("d1", "csv")), None),
-        meaning("w1", Some(("d1", "ndjson")), None),
-        meaning("w1", Some(("d2", "csv")), None),
-        meaning("w1", None, Some("[]")),
-        meaning("w1", None, Some("{}")),
+        identity("w1", None, None),
+        identity("w2", None, None),
+        identity("w1", Some(("d1", "csv")), None),
+        identity("w1", Some(("d1", "ndjson")), None),
+        identity("w1", Some(("d2", "csv")), None),
+        identity("w1", None, Some("[]")),
+        identity("w1", None, Some("{}")),
     ];
     let digests: std::collections::HashSet<_> = all.iter().map(StartIdentity::digest).collect();
     assert_eq!(digests.len(), all.len());
-    assert_eq!(meaning("w1", None, Some("[]")).digest(), all[5].digest());
+    assert_eq!(identity("w1", None, Some("[]")).digest(), all[5].digest());
 
     let (_folder, state) = state();
     let mut slot = state.start(&all[2]).unwrap();
@@ -60,13 +60,13 @@ fn one_meaning_is_one_slot() {
     slot.forget().unwrap();
     drop(slot);
     assert!(state.start(&all[2]).unwrap().before().unwrap().is_none());
-    // A time that was tampered with is long ago, not an error.
+    // An invalid time stamp counts as long ago, and is no error.
     start.asked_at = "yesterday".into();
     assert_eq!(start.age(), std::time::Duration::MAX);
 }
 
 #[test]
-fn a_graph_means_the_same_in_any_order() {
+fn the_digest_of_a_graph_does_not_depend_on_order() {
     let graph = |text: &str| serde_json::from_str::<Graph>(text).unwrap();
     let block = |id: &str, number: i64, specs: &str| {
         format!(
@@ -95,12 +95,12 @@ fn a_lock_names_its_owner_and_ends_with_it() {
     let held = state.ledger("http://api.test", &run).unwrap();
     let error = state.ledger("http://api.test", &run).unwrap_err();
     let pid = std::process::id();
-    assert_eq!(error.to_string(), format!("run r/../../1 is in the hands of another drawoff, process {pid}"));
+    assert_eq!(error.to_string(), format!("run r/../../1 is locked by another drawoff process (pid {pid})"));
     state.ledger("http://other.test", &run).unwrap();
     drop(held);
     let mut again = state.ledger("http://api.test", &run).unwrap();
     again.save().unwrap();
-    // A name from outside decides no path.
+    // A run id from the API must not lead to another directory.
     let names = files(&state.root().join("runs"));
     assert!(names.iter().all(|name| name.starts_with("r_______1-")), "{names:?}");
     assert_eq!(names.iter().filter(|name| name.ends_with(".json")).count(), 1, "{names:?}");
@@ -114,14 +114,14 @@ fn output_ledger(state: &StateDir, path: &Path, plan: &str) -> OpenLedger {
 }
 
 #[test]
-fn an_output_stands_only_as_it_was_written() {
-    let (folder, state) = state();
-    let path = folder.path().join("out.csv");
+fn an_output_is_complete_only_while_its_files_are_unchanged() {
+    let (directory, state) = state();
+    let path = directory.path().join("out.csv");
     fs::write(&path, "a\n1\n").unwrap();
     let mut open = output_ledger(&state, &path, "p1");
     let paths = [path.clone()];
     let standing = |open: &OpenLedger, plan: &str| open.output(&paths).unwrap().standing(plan).is_some();
-    assert!(!standing(&open, "p1"), "it was begun, not finished");
+    assert!(!standing(&open, "p1"), "begun, but not complete");
     let mut done = CompletedOutput::of(paths.clone()).unwrap();
     open.current().unwrap().done = Some(done.clone());
     assert!(standing(&open, "p1"), "by size and time");
@@ -137,7 +137,7 @@ fn an_output_stands_only_as_it_was_written() {
     fs::write(&path, "a\n2\n").unwrap();
     assert!(!standing(&open, "p1"), "changed");
     fs::write(&path, "a\n1\n").unwrap();
-    let rejects = RejectsRecord { path: folder.path().join("gone"), sha256: String::new() };
+    let rejects = RejectsRecord { path: directory.path().join("gone"), sha256: String::new() };
     open.current().unwrap().done.as_mut().unwrap().rejects = Some(rejects);
     assert!(!standing(&open, "p1"), "its rejects are gone");
     fs::remove_file(&path).unwrap();
@@ -145,11 +145,11 @@ fn an_output_stands_only_as_it_was_written() {
 }
 
 #[test]
-fn outputs_of_one_pass_stand_together() {
-    let (folder, state) = state();
-    let paths = ["a.csv", "b"].map(|name| folder.path().join(name));
+fn outputs_of_one_pass_are_complete_only_together() {
+    let (directory, state) = state();
+    let paths = ["a.csv", "b"].map(|name| directory.path().join(name));
     fs::create_dir(&paths[1]).unwrap();
-    let files = ["a.csv", "b/part-00001.csv", "b/_SUCCESS"].map(|name| folder.path().join(name));
+    let files = ["a.csv", "b/part-00001.csv", "b/_SUCCESS"].map(|name| directory.path().join(name));
     let write_all = || files.iter().for_each(|file| fs::write(file, "x").unwrap());
     write_all();
     let mut open = state.ledger("http://api.test", &RunId("r1".into())).unwrap();
@@ -168,16 +168,16 @@ fn outputs_of_one_pass_stand_together() {
         assert!(!standing(), "{} is gone", file.display());
         write_all();
     }
-    // One of them alone, or in another order, is another output.
+    // A subset of the paths, or another order, is another output.
     assert!(open.output(&paths[..1]).is_none());
     assert!(open.output(&[paths[1].clone(), paths[0].clone()]).is_none());
-    assert!(CompletedOutput::of([folder.path().join("gone")]).is_none());
+    assert!(CompletedOutput::of([directory.path().join("gone")]).is_none());
 }
 
 #[test]
-fn what_is_pulled_again_is_counted() {
-    let (folder, state) = state();
-    let path = folder.path().join("out.csv");
+fn bytes_that_are_downloaded_again_are_counted() {
+    let (directory, state) = state();
+    let path = directory.path().join("out.csv");
     let mut open = output_ledger(&state, &path, "p1");
     for (bytes, expected) in [(100, 100), (50, 150)] {
         open.current().unwrap().position = FileProgress { bytes, rows: 1 };
@@ -185,7 +185,7 @@ fn what_is_pulled_again_is_counted() {
         assert_eq!(open.current().unwrap().repeated_bytes, expected);
     }
     assert_eq!((open.ledger.outputs.len(), open.current().unwrap().attempts), (1, 3));
-    // Another plan is another output: nothing of it was done before.
+    // Another plan is another output, without earlier attempts.
     open.current().unwrap().position.bytes = 7;
     open.begin(std::slice::from_ref(&path), "p2".into(), Vec::new(), None);
     let begun = open.current().unwrap();
@@ -193,7 +193,7 @@ fn what_is_pulled_again_is_counted() {
 }
 
 #[test]
-fn a_link_is_kept_without_its_query() {
+fn a_link_is_stored_without_its_query() {
     let link: crate::api::DownloadLink = serde_json::from_value(json!({
         "filename": "a.csv", "storage_bucket": "b", "block_number": 2, "row_count": 3,
         "download_url": "https://u:marked-1@files.test/a/b.csv?sig=marked-2#marked-3",
@@ -207,15 +207,15 @@ fn a_link_is_kept_without_its_query() {
 }
 
 #[test]
-fn damage_is_set_aside_and_newer_versions_are_refused() {
-    let (folder, state) = state();
-    let path = folder.path().join("out.csv");
+fn a_damaged_ledger_is_renamed_and_a_newer_one_is_refused() {
+    let (directory, state) = state();
+    let path = directory.path().join("out.csv");
     drop(output_ledger(&state, &path, "p1"));
     let runs = state.root().join("runs");
     let file = runs.join(files(&runs).into_iter().find(|name| name.ends_with(".json")).unwrap());
     let text = fs::read_to_string(&file).unwrap();
     let run = RunId("r1".into());
-    // Cut at any byte, it is damaged; nothing in between is taken for a ledger.
+    // Truncated at any byte the file is damaged; no prefix of it is taken for a ledger.
     for end in (0..text.trim_end().len()).step_by(5) {
         fs::write(&file, &text[..end]).unwrap();
         let open = state.ledger("http://api.test", &run).unwrap();
@@ -226,24 +226,24 @@ fn damage_is_set_aside_and_newer_versions_are_refused() {
     }
     fs::write(&file, text.replace("\"version\": 1", "\"version\": 7")).unwrap();
     let error = state.ledger("http://api.test", &run).unwrap_err();
-    assert!(error.to_string().ends_with("it has version 7, and this one knows version 1"), "{error}");
-    assert!(file.exists(), "what a newer one wrote stays");
+    assert!(error.to_string().ends_with("its version is 7, the newest supported version is 1"), "{error}");
+    assert!(file.exists(), "the file of a newer build is kept");
     let listed = state.ledgers().unwrap();
     assert!(matches!(&listed[..], [Err(StateError::Newer { .. })]));
 
-    // The slot of a start is not set aside: it may be of a run that is paid for.
-    let meaning = meaning("w1", None, None);
-    state.start(&meaning).unwrap().save(&RecordedStart::new(&meaning, None)).unwrap();
+    // A damaged start record is not renamed but an error: it may be of a run that is paid for.
+    let identity = identity("w1", None, None);
+    state.start(&identity).unwrap().save(&RecordedStart::new(&identity, None)).unwrap();
     let starts = state.root().join("starts");
     let file = starts.join(files(&starts).into_iter().find(|name| name.ends_with(".json")).unwrap());
     fs::write(&file, "{").unwrap();
-    assert!(matches!(state.start(&meaning).unwrap().before(), Err(StateError::Damaged { .. })));
+    assert!(matches!(state.start(&identity).unwrap().before(), Err(StateError::Damaged { .. })));
 }
 
 #[test]
-fn a_half_written_new_file_is_no_harm() {
-    let (folder, state) = state();
-    let path = folder.path().join("out.csv");
+fn a_partial_temporary_file_does_no_harm() {
+    let (directory, state) = state();
+    let path = directory.path().join("out.csv");
     drop(output_ledger(&state, &path, "p1"));
     let runs = state.root().join("runs");
     let name = files(&runs).into_iter().find(|name| name.ends_with(".json")).unwrap();
@@ -256,9 +256,9 @@ fn a_half_written_new_file_is_no_harm() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_made_is_an_error_at_once() {
-    let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("file"), "").unwrap();
-    let error = StateDir::open(&folder.path().join("file/state")).unwrap_err();
+fn a_directory_that_cannot_be_created_is_an_error_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("file"), "").unwrap();
+    let error = StateDir::open(&directory.path().join("file/state")).unwrap_err();
     assert!(error.to_string().starts_with("cannot keep state in "), "{error}");
 }

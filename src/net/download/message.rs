@@ -1,4 +1,4 @@
-//! The words between a download's task and its reader: what is to be opened, and the pieces of it that come.
+//! The request for a download, and the messages from its task to its reader.
 
 use std::sync::Arc;
 
@@ -10,48 +10,49 @@ use crate::net::retry::RetryBudget;
 use crate::net::{Error, FreshLink, Link};
 use crate::secret::SecretUrl;
 
-/// What is to be downloaded.
+/// A file to download: its link, and the means to replace the link.
 pub struct DownloadRequest {
-    /// The first link.
+    /// The link of the first connection.
     pub link: Link,
-    /// Where further ones come from. Without it an expired link is final.
+    /// Source of fresh links. `None` makes an expired link final.
     pub fresh: Option<Arc<dyn FreshLink>>,
-    /// What may be spent between two steps of progress; the first answer has [`RetryBudget::ASK`].
+    /// Attempts and time without progress. Until the first response [`RetryBudget::ASK`] applies instead.
     pub budget: RetryBudget,
 }
 
 impl DownloadRequest {
-    /// One link without a successor.
+    /// Creates a request for a link that cannot be replaced, with [`RetryBudget::DOWNLOAD`].
     pub fn link(link: SecretUrl) -> Self {
         DownloadRequest { link: Link::lasting(link), fresh: None, budget: RetryBudget::DOWNLOAD }
     }
 }
 
-/// What the first answer says.
+/// Facts of the first response.
 #[derive(Clone, Debug)]
 pub(super) struct DownloadHead {
     pub(super) content_type: Option<String>,
     pub(super) size_bytes: Option<u64>,
 }
 
-/// What the task hands to the reader.
+/// A message from the task to the reader, in the order of the bytes.
 pub(super) enum BodyMessage {
-    /// A body begins.
+    /// A body starts: the first one, or the one of another connection.
     Body(BodyStart),
+    /// Bytes of the current body, and their share of the window.
     Chunk(Bytes, OwnedSemaphorePermit),
-    /// All was handed on; `proven` unless nothing but two connections that ended at the same byte says so.
+    /// The file is complete. `proven` is false if the only evidence is that two connections ended at the same byte.
     End {
         proven: bool,
     },
     Failed(Error),
 }
 
-/// Where a body begins, and how it is to be read.
+/// Offset and encoding of a body.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BodyStart {
-    /// The byte of the file; not 0 only where the last body broke off there.
+    /// Offset of the body in the file: 0, or the byte at which the previous body was interrupted.
     pub(super) from: u64,
     pub(super) encoding: Compression,
-    /// Bytes of the file in all.
+    /// Size of the file in bytes; `None` if the response does not say, or if it is encoded.
     pub(super) total: Option<u64>,
 }

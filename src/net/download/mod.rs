@@ -1,10 +1,9 @@
-//! A file behind a link as a stream of bytes that either is whole or fails.
+//! The file behind a link as a stream of bytes that is complete or ends with an error.
 //!
-//! A task on the runtime ([`transfer`]) brings the bytes and hands them through a window bounded in bytes; the reader
-//! thread ([`reader`]) pulls them. When a connection breaks, the task continues at the exact byte with `Range` and
-//! `If-Range`, and checks that the file is still the same. Where the server sends the file from its start again, or
-//! encodes it on the way, the reader skips what it has handed on, after comparing a digest of it. Only an explicit
-//! mark ends the stream: a task that dies is an error.
+//! A task on the runtime ([`transfer`]) receives the bytes and sends them through a window bounded in bytes
+//! ([`window`]) to the reader thread ([`reader`]). After a break the task resumes at the exact byte and verifies that
+//! the file is unchanged ([`identity`] explains how). Only an explicit message ends the stream: a task that dies is an
+//! error. Nothing here parses rows, and nothing touches the disk.
 
 mod identity;
 mod message;

@@ -1,12 +1,12 @@
-//! What was handed on so far: how much, and a digest of it, so that a body that begins anew can be checked.
+//! Length and digest of the bytes that the reader has delivered. A body that starts over is compared with it.
 
 use xxhash_rust::xxh3::Xxh3;
 
-/// The bytes handed on, as far as they need to be known again.
+/// The length and the digest of a prefix of a file.
 ///
-/// The digest is XXH3 with 128 bits: 22 GB/s of a core, where SHA-256 does 1.45 with the processor's own instructions,
-/// so every download can afford it. What it must tell apart are files that changed by themselves. A server that wanted
-/// to deceive would not need a collision; it sends what it likes.
+/// The digest is XXH3 with 128 bits: 22 GB/s on one core, where SHA-256 reaches 1.45 with the processor's instructions
+/// for it, so every download can afford it. It has to detect files that changed by accident, not an attack: a malicious
+/// server needs no collision, because it chooses the bytes anyway.
 #[derive(Clone)]
 pub(super) struct Prefix {
     bytes: u64,
@@ -14,7 +14,7 @@ pub(super) struct Prefix {
 }
 
 impl Prefix {
-    /// Nothing yet.
+    /// Creates the empty prefix.
     pub fn new() -> Self {
         Prefix { bytes: 0, digest: Xxh3::new() }
     }
@@ -28,7 +28,7 @@ impl Prefix {
         self.bytes
     }
 
-    /// True if both are of the same bytes.
+    /// Returns true if both prefixes are of the same bytes.
     pub fn agrees_with(&self, other: &Prefix) -> bool {
         self.bytes == other.bytes && self.digest.digest128() == other.digest.digest128()
     }
@@ -39,13 +39,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn how_the_bytes_came_does_not_matter_and_each_of_them_does() {
+    fn the_digest_depends_on_every_byte_and_not_on_chunks() {
         let bytes: Vec<u8> = (0..100_000u32).flat_map(u32::to_le_bytes).collect();
         let mut whole = Prefix::new();
         whole.extend(&bytes);
-        let mut pieces = Prefix::new();
-        bytes.chunks(777).for_each(|piece| pieces.extend(piece));
-        assert!(whole.agrees_with(&pieces) && pieces.len() == 400_000);
+        let mut chunked = Prefix::new();
+        bytes.chunks(777).for_each(|chunk| chunked.extend(chunk));
+        assert!(whole.agrees_with(&chunked) && chunked.len() == 400_000);
         let mut other = bytes.clone();
         other[123_456] ^= 1;
         let mut changed = Prefix::new();

@@ -1,8 +1,7 @@
-//! The reader thread's half of a download: a task's pieces become the bytes of one file in order.
+//! The reader's half of a download: turns the messages of the transfer task into the bytes of one file, in order.
 //!
-//! It starts the task, decodes bodies that are encoded on the way, skips what it has handed on where the server sends
-//! the file from its start again (after comparing a digest of it), and tells a whole file from a broken one. It opens
-//! no connection.
+//! It starts the task, decodes bodies that are encoded on the way, drops bytes that it has delivered before when a body
+//! starts over (after comparing their digest), and checks the length at the end. It opens no connection.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -22,71 +21,74 @@ use crate::net::http::Http;
 use crate::net::{Error, Kind};
 use crate::source::{ByteSource, Expansion};
 
-/// Pieces between socket and reader; the window in bytes is what binds, save for dribbling servers.
-const WINDOW_PIECES: usize = 1024;
+/// Messages between the task and the reader. The window in bytes is the tighter bound, except for servers that send a
+/// few bytes at a time.
+const MAX_QUEUED_MESSAGES: usize = 1024;
 
-/// The window of a download that is alone.
-const LONE_WINDOW_BYTES: usize = 4 << 20;
+/// Window of a single download, [`Download::open`].
+const SINGLE_WINDOW_BYTES: usize = 4 << 20;
 
-/// The downloads of one command, which share one window. They are read in the order in which they were started.
+/// The downloads of one command, which share one window. They must be read in the order in which they are started.
 #[derive(Clone, Debug)]
 pub struct Downloads(Window);
 
 impl Downloads {
-    /// At most `jobs` unfinished at a time, with `window_bytes` between their sockets and the reader in all; a few
-    /// hundred KiB per job is the least.
+    /// Creates a group of at most `jobs` active downloads, which buffer at most `window_bytes` in all, but no less than
+    /// 256 KiB for each of the `jobs`.
     pub fn new(jobs: usize, window_bytes: usize) -> Self {
         Downloads(Window::new(jobs, window_bytes))
     }
 
-    /// Starts a download, whose transfer begins when fewer than so many that were started before it are unfinished.
-    /// Needs a tokio runtime.
-    pub fn start(&self, http: &Http, open: DownloadRequest) -> Download {
-        let place = self.0.enter();
-        let url = open.link.url.to_string();
-        let (sender, pieces) = mpsc::channel(WINDOW_PIECES);
+    /// Starts a download. Its transfer begins when fewer than `jobs` of the downloads before it are unfinished. Needs a
+    /// tokio runtime.
+    pub fn start(&self, http: &Http, request: DownloadRequest) -> Download {
+        let slot = self.0.next_slot();
+        let url = request.link.url.to_string();
+        let (sender, messages) = mpsc::channel(MAX_QUEUED_MESSAGES);
         let (opened, head) = oneshot::channel();
-        let transfer = Transfer::new(http, open, self.0.share(), sender);
-        let (window, index) = (self.0.clone(), place.index);
+        let transfer = Transfer::new(http, request, self.0.share(), sender);
+        let (window, index) = (self.0.clone(), slot.index);
+        // The task starts now but connects only when its slot is active, so starting many downloads is cheap.
         let task = tokio::spawn(async move {
             window.wait_for_slot(index).await;
             transfer.run(opened).await;
         });
         Download {
             head: HeadState::Awaited(head),
-            pieces: Arc::new(Mutex::new(MessageReceiver {
-                receiver: pieces,
+            messages: Arc::new(Mutex::new(MessageReceiver {
+                receiver: messages,
                 current: Bytes::new(),
                 permit: None,
-                next: None,
-                ended: None,
+                next_body: None,
+                end_proven: None,
             })),
             decoder: None,
-            handed_on: Prefix::new(),
-            again: None,
+            delivered: Prefix::new(),
+            repeated: None,
             state: State::Open,
             url,
             task: task.abort_handle(),
-            _place: place,
+            _slot: slot,
         }
     }
 }
 
-/// A download that was started: bytes in order for the reader thread. Dropping it ends the transfer.
+/// A started download, read as a stream of bytes by a plain thread. Dropping it cancels the transfer.
 pub struct Download {
     head: HeadState,
-    /// Shared with the decoder; one thread uses both.
-    pieces: Arc<Mutex<MessageReceiver>>,
-    /// For a body that is encoded on the way.
+    /// Shared with the decoder; the lock is uncontended, since one thread uses both.
+    messages: Arc<Mutex<MessageReceiver>>,
+    /// Decoder of the current body; `None` if it is not encoded.
     decoder: Option<Box<dyn Read + Send>>,
-    handed_on: Prefix,
-    /// While a body is at bytes that were handed on already: those of them that it has brought.
-    again: Option<Prefix>,
+    /// The bytes that were returned to the caller.
+    delivered: Prefix,
+    /// The part of `delivered` that the current body has repeated; `None` once it has passed its end.
+    repeated: Option<Prefix>,
     state: State,
-    /// Redacted.
+    /// The URL without its query, for errors.
     url: String,
     task: AbortHandle,
-    _place: WindowSlot,
+    _slot: WindowSlot,
 }
 
 enum HeadState {
@@ -102,39 +104,42 @@ enum State {
     Failed,
 }
 
-/// The reader's end of the window.
+/// The receiving end of the task's messages, as a reader of raw bytes.
 struct MessageReceiver {
     receiver: mpsc::Receiver<BodyMessage>,
     current: Bytes,
-    /// Room in the window that `current` takes.
+    /// Share of the window that `current` occupies.
     permit: Option<OwnedSemaphorePermit>,
-    /// A body that begins where the last read ended.
-    next: Option<BodyStart>,
-    /// The end came, and whether it is proven.
-    ended: Option<bool>,
+    /// Start of the next body, set when a read fails with [`BodyReplaced`].
+    next_body: Option<BodyStart>,
+    /// Set at the end of the file: true if that end is proven.
+    end_proven: Option<bool>,
 }
 
-/// The error with which reading one body ends when another begins.
+/// The error that ends the reading of one body because another follows. It passes through the decoder, which otherwise
+/// would take the two bodies for one.
 #[derive(Debug, thiserror::Error)]
 #[error("another body begins")]
 struct BodyReplaced;
 
-/// Reads one body after the other, with [`AnotherBody`] between them.
+/// Reads one body after the other, with the error [`BodyReplaced`] between them.
 impl Read for MessageReceiver {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         while self.current.is_empty() {
+            // Release the chunk's share before blocking: the task may need it for the next one.
             self.permit = None;
-            if self.ended.is_some() {
+            if self.end_proven.is_some() {
                 return Ok(0);
             }
             match self.receiver.blocking_recv() {
                 Some(BodyMessage::Chunk(chunk, permit)) => (self.current, self.permit) = (chunk, Some(permit)),
                 Some(BodyMessage::Body(body)) => {
-                    self.next = Some(body);
+                    self.next_body = Some(body);
                     return Err(io::Error::other(BodyReplaced));
                 }
-                Some(BodyMessage::End { proven }) => self.ended = Some(proven),
+                Some(BodyMessage::End { proven }) => self.end_proven = Some(proven),
                 Some(BodyMessage::Failed(error)) => return Err(io::Error::other(error)),
+                // The task ended without a message: it was aborted. Never an end of the file.
                 None => return Err(io::Error::other(Error::new(Kind::Stopped, "GET", ""))),
             }
         }
@@ -144,7 +149,7 @@ impl Read for MessageReceiver {
     }
 }
 
-/// The same, for the decoder.
+/// The handle of a [`MessageReceiver`] that a decoder owns.
 struct SharedMessages(Arc<Mutex<MessageReceiver>>);
 
 impl Read for SharedMessages {
@@ -153,27 +158,26 @@ impl Read for SharedMessages {
     }
 }
 
-/// Ends a download from another thread; its reader then gets an error.
+/// A handle that cancels a download from another thread.
 #[derive(Clone, Debug)]
 pub struct Stopper(AbortHandle);
 
 impl Stopper {
-    /// Ends it.
+    /// Cancels the download. A read that waits then, and every later one, fails with [`Kind::Stopped`].
     pub fn stop(&self) {
         self.0.abort();
     }
 }
 
 impl Download {
-    /// Starts one download that is alone, and waits for its first answer: a bad link fails here.
-    pub async fn open(http: &Http, open: DownloadRequest) -> Result<Download, Error> {
-        let mut download = Downloads::new(1, LONE_WINDOW_BYTES).start(http, open);
+    /// Starts a single download and waits for its first response, so that a bad link fails here.
+    pub async fn open(http: &Http, request: DownloadRequest) -> Result<Download, Error> {
+        let mut download = Downloads::new(1, SINGLE_WINDOW_BYTES).start(http, request);
         download.opened().await?;
         Ok(download)
     }
 
-    /// Waits for the first answer, so that size and type are known and a bad link fails here. Dropping it loses
-    /// nothing.
+    /// Waits for the first response: size and media type are then known, and a bad link fails here. Cancel safe.
     pub async fn opened(&mut self) -> Result<(), Error> {
         if let HeadState::Awaited(head) = &mut self.head {
             let head = head.await;
@@ -196,7 +200,7 @@ impl Download {
         }
     }
 
-    /// As [`Download::opened`], for a plain thread.
+    /// Blocks until the first response; as [`Download::opened`], for a plain thread.
     fn await_head(&mut self) -> io::Result<()> {
         match std::mem::replace(&mut self.head, HeadState::Failed) {
             HeadState::Awaited(head) => {
@@ -210,7 +214,7 @@ impl Download {
         }
     }
 
-    /// The media type of the first answer in lower case, without parameters, once that is there.
+    /// Returns the media type of the first response in lower case and without parameters; `None` before that response.
     pub fn content_type(&self) -> Option<&str> {
         match &self.head {
             HeadState::Known(head) => head.content_type.as_deref(),
@@ -218,7 +222,7 @@ impl Download {
         }
     }
 
-    /// A handle that ends it.
+    /// Returns a handle that cancels the download.
     pub fn stopper(&self) -> Stopper {
         Stopper(self.task.clone())
     }
@@ -231,77 +235,83 @@ impl Download {
         io::Error::other(Error::new(kind, "GET", &self.url).with_text(text))
     }
 
-    /// What the bodies bring, decoded.
-    fn fill(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+    /// Reads decoded bytes of the current body, repeated ones included.
+    fn read_body(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match &mut self.decoder {
-            None => self.pieces.lock().unwrap_or_else(PoisonError::into_inner).read(buf),
+            None => self.messages.lock().unwrap_or_else(PoisonError::into_inner).read(buf),
             Some(decoder) => decoder.read(buf),
         }
     }
 
-    /// A body begins, in the middle of the last one or at its start.
-    fn begin(&mut self, body: BodyStart) -> io::Result<()> {
+    /// Prepares for a body that resumes where the last one ended, or starts the file over.
+    fn begin_body(&mut self, body: BodyStart) -> io::Result<()> {
+        // A new decoder for each body: encoded bodies always start over, and the old one stopped in the middle.
         self.decoder = match body.encoding {
             Compression::None => None,
             encoding => {
                 let expansion = Expansion::new();
-                let raw = expansion.counting(SharedMessages(Arc::clone(&self.pieces)));
+                let raw = expansion.counting(SharedMessages(Arc::clone(&self.messages)));
                 Some(Box::new(expansion.limiting(decompressing(encoding, raw))))
             }
         };
-        let at = self.handed_on.len();
+        let at = self.delivered.len();
         if body.from == 0 {
-            self.again = (at > 0).then(Prefix::new);
+            // Starts over: compare what is repeated, if anything was delivered.
+            self.repeated = (at > 0).then(Prefix::new);
+            // Nothing was delivered yet, so this body's size replaces that of the first response.
             if let (0, HeadState::Known(head)) = (at, &mut self.head) {
                 head.size_bytes = body.total;
             }
         } else if body.from == at {
-            self.again = None;
+            self.repeated = None;
         } else {
-            // The task counts what it hands on, so this is a fault of ours; better an error than a gap.
-            return Err(self.fail(Kind::BadAnswer, "a part does not begin where the last one ended"));
+            // The task counts the bytes that it sends, so this is a bug of ours; an error is better than a gap.
+            let text = format!("the body starts at byte {}, {at} bytes were read", body.from);
+            return Err(self.fail(Kind::BadAnswer, &text));
         }
         Ok(())
     }
 
-    /// `n` bytes came in `buf`, of which those are left out that were handed on already. Returns how many are new,
-    /// at the start of `buf`.
-    fn take_new(&mut self, buf: &mut [u8], n: usize) -> io::Result<usize> {
-        let Some(again) = &mut self.again else {
-            self.handed_on.extend(&buf[..n]);
+    /// Drops those of the first `n` bytes of `buf` that were delivered before, and returns the number of new ones,
+    /// moved to the start of `buf`. Fails if the repeated bytes differ from the delivered ones.
+    fn skip_delivered(&mut self, buf: &mut [u8], n: usize) -> io::Result<usize> {
+        let Some(repeated) = &mut self.repeated else {
+            self.delivered.extend(&buf[..n]);
             return Ok(n);
         };
-        let known = usize::try_from(self.handed_on.len() - again.len()).map_or(n, |left| left.min(n));
-        again.extend(&buf[..known]);
-        if again.len() < self.handed_on.len() {
+        // The buffer may hold the last repeated bytes and the first new ones.
+        let known = usize::try_from(self.delivered.len() - repeated.len()).map_or(n, |left| left.min(n));
+        repeated.extend(&buf[..known]);
+        if repeated.len() < self.delivered.len() {
             return Ok(0);
         }
-        if !again.agrees_with(&self.handed_on) {
-            return Err(
-                self.fail(Kind::Changed, "it came from its start again, and what was read of it is different now")
-            );
+        // Nothing behind the repeated bytes is delivered before their digest has been compared.
+        if !repeated.agrees_with(&self.delivered) {
+            let text = "it was sent from the start again, and its first bytes are different";
+            return Err(self.fail(Kind::Changed, text));
         }
-        self.again = None;
+        self.repeated = None;
         buf.copy_within(known..n, 0);
-        self.handed_on.extend(&buf[..n - known]);
+        self.delivered.extend(&buf[..n - known]);
         Ok(n - known)
     }
 
-    /// The end came. It is where it should be?
+    /// Checks the length at the end of the file.
     fn end(&self) -> io::Result<()> {
-        let at = self.handed_on.len();
+        let at = self.delivered.len();
         let size = self.size_bytes();
-        if self.again.is_some() || size.is_some_and(|size| at > size) {
-            return Err(self.fail(Kind::Changed, "it came from its start again, and has another length now"));
+        if self.repeated.is_some() || size.is_some_and(|size| at > size) {
+            return Err(self.fail(Kind::Changed, "it was sent from the start again, and its size is different"));
         }
         match size {
-            Some(size) if at < size => Err(self.fail(Kind::CutShort, &format!("{at} of {size} bytes came"))),
+            Some(size) if at < size => Err(self.fail(Kind::CutShort, &format!("received {at} of {size} bytes"))),
             _ => Ok(()),
         }
     }
 
-    /// An error as it leaves: what is not of the network is of the decoder.
-    fn named(&self, error: io::Error) -> io::Error {
+    /// Completes an error for the caller: adds the URL to a cancellation; an error that is not of `net` is the
+    /// decoder's.
+    fn with_url(&self, error: io::Error) -> io::Error {
         match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
             Some(known) if known.kind() == Kind::Stopped => io::Error::other(self.stopped()),
             Some(_) => error,
@@ -309,24 +319,26 @@ impl Download {
         }
     }
 
-    fn read_on(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+    fn read_next(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.await_head()?;
         loop {
-            match self.fill(buf) {
+            match self.read_body(buf) {
                 Ok(0) => {
                     self.end()?;
                     return Ok(0);
                 }
-                Ok(n) => match self.take_new(buf, n)? {
+                // A buffer of repeated bytes only is not an end: read on.
+                Ok(n) => match self.skip_delivered(buf, n)? {
                     0 => {}
                     new => return Ok(new),
                 },
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    let next = self.pieces.lock().unwrap_or_else(PoisonError::into_inner).next.take();
-                    match next {
-                        Some(body) => self.begin(body)?,
-                        None => return Err(self.named(error)),
+                    // An error that another body follows is not one: continue with that body.
+                    let next_body = self.messages.lock().unwrap_or_else(PoisonError::into_inner).next_body.take();
+                    match next_body {
+                        Some(body) => self.begin_body(body)?,
+                        None => return Err(self.with_url(error)),
                     }
                 }
             }
@@ -347,7 +359,7 @@ impl Drop for Download {
 }
 
 impl Read for Download {
-    /// Blocks until bytes are there: for a plain thread, never for one of tokio's.
+    /// Blocks until bytes arrive; must not be called on a thread of an async runtime. An error is final.
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match self.state {
             _ if buf.is_empty() => return Ok(0),
@@ -355,11 +367,12 @@ impl Read for Download {
             State::Ended => return Ok(0),
             State::Failed => return Err(io::Error::other(self.stopped())),
         }
-        let read = self.read_on(buf);
+        let read = self.read_next(buf);
         match &read {
             Ok(0) => self.state = State::Ended,
             Ok(_) => {}
             Err(_) => {
+                // No read may follow an error: it could return bytes behind a gap.
                 self.state = State::Failed;
                 self.task.abort();
             }
@@ -373,8 +386,8 @@ impl ByteSource for Download {
         if self.state != State::Open {
             return false;
         }
-        let pieces = self.pieces.lock().unwrap_or_else(PoisonError::into_inner);
-        pieces.current.is_empty() && pieces.receiver.is_empty()
+        let messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
+        messages.current.is_empty() && messages.receiver.is_empty()
     }
 
     fn size_bytes(&self) -> Option<u64> {
@@ -385,8 +398,8 @@ impl ByteSource for Download {
     }
 
     fn is_end_proven(&mut self) -> bool {
-        // A decoder has seen its own end.
-        self.decoder.is_some() || self.pieces.lock().unwrap_or_else(PoisonError::into_inner).ended == Some(true)
+        // A decoder reports its end only after the trailer of the encoding.
+        self.decoder.is_some() || self.messages.lock().unwrap_or_else(PoisonError::into_inner).end_proven == Some(true)
     }
 
     fn media_type(&mut self) -> io::Result<Option<String>> {

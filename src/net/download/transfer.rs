@@ -1,4 +1,7 @@
-//! The task on the runtime that brings a file's bytes, over as many connections and links as it takes.
+//! The task's half of a download: receives the bytes of one file, over as many connections and links as necessary.
+//!
+//! It requests, verifies that each response belongs to the same file ([`super::identity`] explains the rules), and
+//! sends the bodies to the reader through the window. It decodes nothing and drops no byte: that is the reader's work.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,31 +15,35 @@ use reqwest::{Response, Version};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::timeout;
 
-use super::identity::{ContentRange, FileIdentity, Same};
+use super::identity::{ContentRange, FileIdentity, IdentityMatch};
 use super::message::{BodyMessage, BodyStart, DownloadHead, DownloadRequest};
 use super::stall::StallDetector;
 use super::window::WindowShare;
 use crate::format::Compression;
 use crate::net::error::innermost;
 use crate::net::http::{FileResponse, Http};
-use crate::net::response::{header, named_wait, refusal};
+use crate::net::response::{header, refusal, requested_delay};
 use crate::net::retry::{Repeatability, RetryAdvice, RetryBudget};
 use crate::net::{Error, FreshLink, Kind, Link};
 
-/// Progress that refills the budget of tries.
+/// Bytes beyond the last progress that restore the retry budget.
 const PROGRESS_BYTES: u64 = 64 << 10;
 
-/// Links asked for without progress between them.
+/// Fresh links that are requested without progress between them.
 const MAX_FRESH_LINKS: u32 = 5;
 
-/// Of a refusal's body, so much is read for its words.
+/// Bytes of a refusal's body that are read for its message.
 const REFUSAL_BYTES: usize = 4096;
 
-/// What was spent since the last progress.
+/// The retry budget used since the last progress.
 struct SinceProgress {
+    /// Connections that failed or broke.
     tries: u32,
+    /// Links that were replaced after a refusal.
     fresh_links: u32,
+    /// Instant of the last progress.
     since: Instant,
+    /// Value of [`Transfer::furthest`] at that instant.
     furthest: u64,
 }
 
@@ -46,99 +53,100 @@ impl SinceProgress {
     }
 }
 
-/// One file on its way.
+/// The state of one download over all its connections.
 pub(super) struct Transfer {
     http: Http,
     link: Link,
     fresh: Option<Arc<dyn FreshLink>>,
     budget: RetryBudget,
-    room: WindowShare,
-    pieces: mpsc::Sender<BodyMessage>,
-    /// `None` until the first answer.
+    share: WindowShare,
+    messages: mpsc::Sender<BodyMessage>,
+    /// Identity by the first response; `None` before it.
     file: Option<FileIdentity>,
-    /// Bytes of the file handed on, repeated ones not counted; the next byte to ask for. Stays 0 for bodies that are
-    /// encoded on the way: of these the reader alone knows how far it is.
+    /// Bytes of the file sent to the reader, repeated ones not counted: the first byte to request next. Stays 0 for
+    /// encoded bodies, where only the reader knows the offset in the file.
     position: u64,
-    /// Something was handed on: what comes from now on must be the same file.
-    begun: bool,
-    /// The server's parts of files can be told to be of the same file.
-    ranges: bool,
-    /// The furthest that any body has come, in its own bytes: what counts as progress.
+    /// True once a byte was sent to the reader: every later response must be of the same file.
+    any_sent: bool,
+    /// False after a 206 that could not be used: from then on whole files are requested.
+    use_ranges: bool,
+    /// The furthest offset that any body reached, in its own bytes, encoded or not. Growth is progress.
     furthest: u64,
-    /// Where a body ended that did not say where its end would be, no other having come further. A second one that
-    /// ends there confirms it.
-    open_end: Option<u64>,
-    /// Where the last such body ended before what came already.
-    early_end: Option<u64>,
-    spent: SinceProgress,
+    /// Offset at which a body without framing ended, if none reached further. A second one that ends there confirms it
+    /// as the end of the file.
+    unframed_end: Option<u64>,
+    /// Offset at which the last such body ended before `furthest`.
+    early_unframed_end: Option<u64>,
+    since_progress: SinceProgress,
 }
 
-/// An answer whose body comes next.
+/// A response with its body still to be read.
 struct OpenBody {
     body: BodyStart,
     response: Response,
-    /// Where in the file this body ends, if it says so.
+    /// Offset at which the body ends, by its `Content-Length` or `Content-Range`; `None` if unknown.
     end: Option<u64>,
-    /// The end of the body shows, unlike the mere end of a connection.
+    /// True if the protocol marks the end of the body, so that the end of the connection is not taken for it.
     framed: bool,
 }
 
 enum Connected {
     Body(Box<OpenBody>),
-    /// The position is the end.
+    /// The position is the end of the file: there are no more bytes.
     AtEnd,
 }
 
-/// Why one try to connect failed.
+/// One failed attempt to open a body, with the advice on the next.
 struct ConnectFailure {
     error: Error,
-    again: RetryAdvice,
-    named: Option<Duration>,
+    advice: RetryAdvice,
+    named_delay: Option<Duration>,
 }
 
 impl ConnectFailure {
     fn never(error: Error) -> Self {
-        ConnectFailure { error, again: RetryAdvice::Never, named: None }
+        ConnectFailure { error, advice: RetryAdvice::Never, named_delay: None }
     }
 }
 
-/// How a body ended.
+/// The outcome of reading one body.
 enum BodyEnd {
     Whole { proven: bool },
     Broken(Error),
 }
 
-/// Nobody reads any more.
+/// The reader was dropped: the task ends without a message.
 struct ReaderGone;
 
 impl Transfer {
-    pub fn new(http: &Http, open: DownloadRequest, room: WindowShare, pieces: mpsc::Sender<BodyMessage>) -> Self {
+    pub fn new(http: &Http, request: DownloadRequest, share: WindowShare, messages: mpsc::Sender<BodyMessage>) -> Self {
         let now = http.policy().clock.now();
         Transfer {
             http: http.clone(),
-            link: open.link,
-            fresh: open.fresh,
-            budget: open.budget,
-            room,
-            pieces,
+            link: request.link,
+            fresh: request.fresh,
+            budget: request.budget,
+            share,
+            messages,
             file: None,
             position: 0,
-            begun: false,
-            ranges: true,
+            any_sent: false,
+            use_ranges: true,
             furthest: 0,
-            open_end: None,
-            early_end: None,
-            spent: SinceProgress::new(now, 0),
+            unframed_end: None,
+            early_unframed_end: None,
+            since_progress: SinceProgress::new(now, 0),
         }
     }
 
-    /// Brings the whole file, its head first.
+    /// Runs the download to its end. The first response or its error goes to `opened`, all else to the reader.
     pub async fn run(mut self, opened: tokio::sync::oneshot::Sender<Result<DownloadHead, Error>>) {
-        self.spent = SinceProgress::new(self.now(), 0);
+        // The time in the queue, before the slot became active, does not count.
+        self.since_progress = SinceProgress::new(self.now(), 0);
         let first = match self.connect(None).await {
-            Ok(Connected::Body(arrived)) => arrived,
+            Ok(Connected::Body(open_body)) => open_body,
             Ok(Connected::AtEnd) => {
-                let _ = opened.send(Err(self.fail(Kind::BadAnswer).with_text("no range was asked for")));
+                let _ = opened.send(Err(self.fail(Kind::BadAnswer).with_text("416 without a requested range")));
                 return;
             }
             Err(error) => {
@@ -151,81 +159,87 @@ impl Transfer {
         if opened.send(Ok(DownloadHead { content_type, size_bytes: first.body.total })).is_err() {
             return;
         }
-        let last = match self.pump(*first).await {
+        let last = match self.send_file(*first).await {
             Ok(Ok(proven)) => BodyMessage::End { proven },
             Ok(Err(error)) => BodyMessage::Failed(error),
             Err(ReaderGone) => return,
         };
-        // A reader that is gone needs no last word.
-        let _ = self.pieces.send(last).await;
+        // A failure means that the reader was dropped, and needs no message.
+        let _ = self.messages.send(last).await;
     }
 
-    /// Hands on everything, over as many connections as it takes. Returns whether the end is proven.
-    async fn pump(&mut self, mut arrived: OpenBody) -> Result<Result<bool, Error>, ReaderGone> {
+    /// Sends the whole file to the reader, over as many connections as necessary. Returns true if its end is proven.
+    async fn send_file(&mut self, mut open_body: OpenBody) -> Result<Result<bool, Error>, ReaderGone> {
         loop {
-            self.send(BodyMessage::Body(arrived.body)).await?;
-            let trouble = match self.read(&mut arrived).await? {
+            self.send(BodyMessage::Body(open_body.body)).await?;
+            let broken = match self.send_body(&mut open_body).await? {
                 BodyEnd::Whole { proven } => return Ok(Ok(proven)),
-                BodyEnd::Broken(trouble) => trouble,
+                BodyEnd::Broken(broken) => broken,
             };
-            // The connection is closed before another is made.
-            drop(arrived);
-            if self.furthest - self.spent.furthest >= PROGRESS_BYTES {
-                self.spent = SinceProgress::new(self.now(), self.furthest);
+            // Closes this connection before the next is opened.
+            drop(open_body);
+            // Repeated bytes are no progress, so a server that always breaks at the same byte is given up.
+            if self.furthest - self.since_progress.furthest >= PROGRESS_BYTES {
+                self.since_progress = SinceProgress::new(self.now(), self.furthest);
             }
-            match self.connect(Some(trouble)).await {
-                Ok(Connected::Body(next)) => arrived = *next,
+            match self.connect(Some(broken)).await {
+                Ok(Connected::Body(next)) => open_body = *next,
                 Ok(Connected::AtEnd) => return Ok(Ok(true)),
                 Err(error) => return Ok(Err(error)),
             }
         }
     }
 
-    /// Hands on one body.
-    async fn read(&mut self, arrived: &mut OpenBody) -> Result<BodyEnd, ReaderGone> {
-        let mut floor = StallDetector::new(self.http.policy());
-        let encoded = arrived.body.encoding != Compression::None;
-        let mut at = arrived.body.from;
+    /// Sends one body to the reader.
+    async fn send_body(&mut self, open_body: &mut OpenBody) -> Result<BodyEnd, ReaderGone> {
+        let mut stall = StallDetector::new(self.http.policy());
+        let encoded = open_body.body.encoding != Compression::None;
+        let mut at = open_body.body.from;
         loop {
-            let asked = Instant::now();
-            let next = timeout(floor.patience(), arrived.response.chunk()).await;
-            let waited = asked.elapsed();
+            let started = Instant::now();
+            let next = timeout(stall.patience(), open_body.response.chunk()).await;
+            let waited = started.elapsed();
             let (chunk, stalled) = match next {
                 Ok(Ok(Some(chunk))) => {
-                    let stalled = floor.is_stalled(waited, chunk.len() as u64);
+                    let stalled = stall.is_stalled(waited, chunk.len() as u64);
                     (Some(chunk), stalled)
                 }
-                Ok(Ok(None)) => return Ok(self.body_ended(arrived, at)),
+                Ok(Ok(None)) => return Ok(self.body_ended(open_body, at)),
                 Ok(Err(cause)) => {
-                    // All that was announced is there: what broke came after it.
+                    // All announced bytes arrived: the connection broke only after the file.
                     if !encoded && self.total() == Some(at) {
                         return Ok(BodyEnd::Whole { proven: true });
                     }
-                    let error = self.fail(Kind::CutShort).with_text(self.missing(at)).with_source(innermost(cause));
+                    let error =
+                        self.fail(Kind::CutShort).with_text(self.progress_text(at)).with_source(innermost(cause));
                     return Ok(BodyEnd::Broken(error));
                 }
-                Err(_) => (None, floor.is_stalled(waited, 0)),
+                Err(_) => (None, stall.is_stalled(waited, 0)),
             };
             if let Some(chunk) = chunk {
                 at += chunk.len() as u64;
-                if arrived.end.is_some_and(|end| at > end) || !encoded && self.total().is_some_and(|total| at > total) {
-                    let error = self.fail(Kind::BadAnswer).with_text("more bytes came than were announced");
+                if open_body.end.is_some_and(|end| at > end) || !encoded && self.total().is_some_and(|total| at > total)
+                {
+                    let error = self.fail(Kind::BadAnswer).with_text("the body is longer than announced");
+                    // Final: a body that contradicts its own length has no position that could be resumed.
                     self.send(BodyMessage::Failed(error)).await?;
                     return Err(ReaderGone);
                 }
-                self.begun = true;
+                // Count before waiting for the window: the bytes are certain to be delivered.
+                self.any_sent = true;
                 self.furthest = self.furthest.max(at);
+                // `max`, because a body that starts over is behind the position at first.
                 if !encoded {
                     self.position = self.position.max(at);
                 }
-                self.hand_on(chunk).await?;
+                self.send_chunk(chunk).await?;
             }
             if stalled {
                 let policy = self.http.policy();
                 let rate = policy.min_bytes_per_second;
                 let text = format!(
-                    "{}; fewer than {} bytes came in {} s",
-                    self.missing(at),
+                    "{}; fewer than {} bytes in {} s",
+                    self.progress_text(at),
                     (rate as f64 * policy.stall_time.as_secs_f64()).max(1.0),
                     policy.stall_time.as_secs_f64()
                 );
@@ -234,56 +248,61 @@ impl Transfer {
         }
     }
 
-    /// What the end of a body at `at` means.
-    fn body_ended(&mut self, arrived: &OpenBody, at: u64) -> BodyEnd {
-        let encoded = arrived.body.encoding != Compression::None;
-        if arrived.end.is_some_and(|end| at < end) || !encoded && self.total().is_some_and(|total| at < total) {
-            return BodyEnd::Broken(self.fail(Kind::CutShort).with_text(self.missing(at)));
+    /// Classifies the end of a body at offset `at`: the end of the file, or a break.
+    fn body_ended(&mut self, open_body: &OpenBody, at: u64) -> BodyEnd {
+        let encoded = open_body.body.encoding != Compression::None;
+        if open_body.end.is_some_and(|end| at < end) || !encoded && self.total().is_some_and(|total| at < total) {
+            return BodyEnd::Broken(self.fail(Kind::CutShort).with_text(self.progress_text(at)));
         }
-        if arrived.framed || self.open_end == Some(at) {
-            return BodyEnd::Whole { proven: arrived.framed };
+        if open_body.framed || self.unframed_end == Some(at) {
+            return BodyEnd::Whole { proven: open_body.framed };
         }
-        // The connection ended, and so does a cut one. What follows asks for more, or for the same again. An end before
-        // what came already is none.
+        // Only the connection ended, as it does when it breaks. The next request is for more bytes, or for the whole
+        // file again, and confirms the end or passes it. An end before bytes that already arrived is no end of this
+        // file.
         if at == self.furthest {
-            self.open_end = Some(at);
-        } else if self.early_end.replace(at) == Some(at) {
-            // It may still be one that is cut at the same place each time, and come whole with the next try.
-            let text = format!("{} bytes came before, and it ends at byte {at} now", self.furthest);
+            self.unframed_end = Some(at);
+        } else if self.early_unframed_end.replace(at) == Some(at) {
+            // Twice at the same early offset: the file is shorter now. Once may be a break, which the next attempt
+            // mends.
+            let text = format!("{} bytes were received before, and it ends at byte {at} now", self.furthest);
             return BodyEnd::Broken(self.changed(&text));
         }
-        BodyEnd::Broken(self.fail(Kind::CutShort).with_text("the answer did not say where it would end"))
+        BodyEnd::Broken(
+            self.fail(Kind::CutShort).with_text("the end of the connection does not prove the end of the file"),
+        )
     }
 
-    async fn hand_on(&mut self, mut chunk: Bytes) -> Result<(), ReaderGone> {
+    /// Sends a chunk through the window, in slices of at most the size that always fits.
+    async fn send_chunk(&mut self, mut chunk: Bytes) -> Result<(), ReaderGone> {
         while !chunk.is_empty() {
-            let part = chunk.split_to(chunk.len().min(self.room.largest()));
-            let permit: OwnedSemaphorePermit = self.room.take(part.len()).await;
+            let part = chunk.split_to(chunk.len().min(self.share.max_chunk_bytes()));
+            let permit: OwnedSemaphorePermit = self.share.acquire(part.len()).await;
             self.send(BodyMessage::Chunk(part, permit)).await?;
         }
         Ok(())
     }
 
-    async fn send(&self, piece: BodyMessage) -> Result<(), ReaderGone> {
-        self.pieces.send(piece).await.map_err(|_| ReaderGone)
+    async fn send(&self, message: BodyMessage) -> Result<(), ReaderGone> {
+        self.messages.send(message).await.map_err(|_| ReaderGone)
     }
 
-    /// Opens a body, with waits and fresh links as far as the budget goes. `trouble` is what ended the last
-    /// connection; it is what is reported if no try brings an answer.
-    async fn connect(&mut self, trouble: Option<Error>) -> Result<Connected, Error> {
+    /// Opens a body, with delays and fresh links within the budget. `broken` is the error that ended the last
+    /// connection; it is returned if the budget is spent before another attempt.
+    async fn connect(&mut self, broken: Option<Error>) -> Result<Connected, Error> {
         // A connection that broke counts as a try, so that a server that always breaks is given up.
-        self.spent.tries += u32::from(trouble.is_some());
-        if let Some(trouble) = &trouble {
-            // After the first break at once, after others that brought nothing not so soon.
-            let delay = match self.spent.tries {
+        self.since_progress.tries += u32::from(broken.is_some());
+        if let Some(broken) = &broken {
+            // Reconnect at once after the first break, and with backoff after breaks without progress.
+            let delay = match self.since_progress.tries {
                 ..=1 => Duration::ZERO,
                 tries => self.http.policy().delay(RetryAdvice::Soon, tries - 1, None),
             };
             if self.is_spent(delay) {
-                return Err(trouble.clone().after(self.spent.tries, self.elapsed()));
+                return Err(broken.clone().after(self.since_progress.tries, self.elapsed()));
             }
             if !delay.is_zero() {
-                self.http.wait(trouble, delay).await;
+                self.http.wait(broken, delay).await;
             }
         }
         loop {
@@ -294,60 +313,66 @@ impl Transfer {
                 Ok(connected) => return Ok(connected),
                 Err(failed) => failed,
             };
-            self.spent.tries += 1;
-            let error = failed.error.after(self.spent.tries, self.elapsed());
-            if failed.again == RetryAdvice::FreshLink {
+            self.since_progress.tries += 1;
+            let error = failed.error.after(self.since_progress.tries, self.elapsed());
+            // A refused link has a limit of its own, `MAX_FRESH_LINKS`, and needs no delay the first time.
+            if failed.advice == RetryAdvice::FreshLink {
                 self.replace_refused_link(error).await?;
                 continue;
             }
-            let delay = self.http.policy().delay(failed.again, self.spent.tries, failed.named);
-            if failed.again == RetryAdvice::Never || self.is_spent(delay) {
+            let delay = self.http.policy().delay(failed.advice, self.since_progress.tries, failed.named_delay);
+            if failed.advice == RetryAdvice::Never || self.is_spent(delay) {
                 return Err(error);
             }
             self.http.wait(&error, delay).await;
         }
     }
 
-    /// Until the first answer somebody may be waiting who mistyped an address; later on there is something to lose.
+    /// Returns true if an attempt after `delay` would exceed the budget. Before the first response it is that of a
+    /// read, for the URL may be mistyped; later the longer one of downloads, for there is progress to lose.
     fn is_spent(&self, delay: Duration) -> bool {
         let budget = if self.file.is_none() { RetryBudget::ASK } else { self.budget };
-        budget.is_spent(self.spent.tries, self.elapsed(), delay)
+        budget.is_spent(self.since_progress.tries, self.elapsed(), delay)
     }
 
-    /// Puts a fresh link in place of one that is about to expire.
+    /// Replaces a link that is about to expire.
     async fn renew_stale_link(&mut self) -> Result<(), Error> {
         let Some(fresh) = &self.fresh else { return Ok(()) };
         self.link = fresh.fresh(self.link.edition).await?;
-        // One that is stale from the start is used all the same: there is no better.
+        // A fresh link that is stale already is used all the same: there is no better one.
         if self.link.is_stale(self.now()) {
             self.link.stale_from = None;
         }
         Ok(())
     }
 
-    /// Puts a fresh link in place of one that was refused with `refused`.
+    /// Replaces a link that the server refused with `refused`; returns that error if there is no fresh link to try.
     async fn replace_refused_link(&mut self, refused: Error) -> Result<(), Error> {
         let Some(fresh) = &self.fresh else { return Err(refused) };
-        if self.spent.fresh_links >= MAX_FRESH_LINKS {
-            let text = format!("{} fresh links were refused too; {}", self.spent.fresh_links, refused.text());
+        if self.since_progress.fresh_links >= MAX_FRESH_LINKS {
+            let text =
+                format!("{} fresh links were rejected as well; {}", self.since_progress.fresh_links, refused.text());
             return Err(refused.with_text(text.trim_end_matches("; ").to_owned()));
         }
-        if self.spent.fresh_links > 0 {
-            let delay = self.http.policy().delay(RetryAdvice::Soon, self.spent.fresh_links, None);
+        if self.since_progress.fresh_links > 0 {
+            let delay = self.http.policy().delay(RetryAdvice::Soon, self.since_progress.fresh_links, None);
             self.http.wait(&refused, delay).await;
         }
-        self.spent.fresh_links += 1;
+        self.since_progress.fresh_links += 1;
         self.link = fresh.fresh(self.link.edition).await?;
         Ok(())
     }
 
+    /// Sends one request for the file, or for the rest of it, and checks the response against the file's identity.
     async fn connect_once(&mut self) -> Result<Connected, ConnectFailure> {
         let mut headers = HeaderMap::new();
+        // Offsets count in the file itself, so no content encoding is wanted; some servers apply one all the same.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let validator =
             self.file.as_ref().and_then(FileIdentity::validator).and_then(|v| HeaderValue::from_str(v).ok());
+        // Without a validator a part could be of another version of the file: request the whole file and compare.
         let ranged = match validator {
-            Some(validator) if self.position > 0 && self.ranges => {
+            Some(validator) if self.position > 0 && self.use_ranges => {
                 let range = HeaderValue::from_str(&format!("bytes={}-", self.position));
                 headers.insert(RANGE, range.expect("digits are a header's value"));
                 headers.insert(IF_RANGE, validator);
@@ -355,72 +380,75 @@ impl Transfer {
             }
             _ => false,
         };
-        let answer = match self.http.file(&self.link.url, &headers).await {
-            Ok(answer) => answer,
-            Err((error, trouble)) => {
+        let received = match self.http.get_file(&self.link.url, &headers).await {
+            Ok(received) => received,
+            Err((error, failure)) => {
                 return Err(ConnectFailure {
                     error,
-                    again: Repeatability::ByLink.after_transport_failure(trouble),
-                    named: None,
+                    advice: Repeatability::ByLink.after_transport_failure(failure),
+                    named_delay: None,
                 });
             }
         };
-        match answer.response.status().as_u16() {
-            200 => self.whole_file(answer.response).map(Connected::from),
-            206 if ranged => self.rest_of_file(answer.response).map(Connected::from),
-            416 if ranged => self.past_the_end(&answer.response),
-            _ => Err(self.refused(answer).await),
+        match received.response.status().as_u16() {
+            200 => self.accept_whole_file(received.response).map(Connected::from),
+            206 if ranged => self.accept_range(received.response).map(Connected::from),
+            416 if ranged => self.check_end_of_file(&received.response),
+            _ => Err(self.read_refusal(received).await),
         }
     }
 
-    /// An answer of 200: the file from its start. The reader skips what it has handed on, and checks it.
-    fn whole_file(&mut self, response: Response) -> Result<OpenBody, ConnectFailure> {
+    /// Accepts a 200, the file from its start. The reader drops the bytes that it has delivered, after comparing them.
+    fn accept_whole_file(&mut self, response: Response) -> Result<OpenBody, ConnectFailure> {
         let encoding = header(response.headers(), CONTENT_ENCODING).unwrap_or_default().to_ascii_lowercase();
         let encoding = match encoding.as_str() {
             "" | "identity" => Compression::None,
             "gzip" | "x-gzip" => Compression::Gzip,
             "zstd" => Compression::Zstd,
             other => {
-                let text = format!("its encoding `{other}` was not asked for and is not known");
+                let text = format!("unsupported content encoding `{other}`, which was not requested");
                 return Err(ConnectFailure::never(self.fail(Kind::BadAnswer).with_text(text)));
             }
         };
         let end = header(response.headers(), CONTENT_LENGTH).and_then(|length| length.parse().ok());
-        // Of an encoded body the length says nothing of the file, and changes with the encoder.
+        // The length of an encoded body is not that of the file, and depends on the encoder.
         let total = end.filter(|_| encoding == Compression::None);
-        let facts = FileIdentity::of(response.headers(), total);
-        match (&self.file, self.begun) {
+        let identity = FileIdentity::from_headers(response.headers(), total);
+        match (&self.file, self.any_sent) {
             (Some(file), true) => {
-                if let Same::No(why) = file.compare(&facts) {
+                if let IdentityMatch::Changed(why) = file.compare(&identity) {
                     return Err(ConnectFailure::never(self.changed(why)));
                 }
             }
-            // Nothing was handed on: whatever it is now is what it is.
-            _ => self.file = Some(facts),
+            // Nothing was sent to the reader yet, so the file may be any version.
+            _ => self.file = Some(identity),
         }
         let framed = is_framed(&response, end);
         Ok(OpenBody { body: BodyStart { from: 0, encoding, total }, response, end, framed })
     }
 
-    /// An answer of 206: it must begin at the position and belong to the same file.
-    fn rest_of_file(&mut self, response: Response) -> Result<OpenBody, ConnectFailure> {
+    /// Accepts a 206 if it starts at the position and is proven to be of the same file.
+    fn accept_range(&mut self, response: Response) -> Result<OpenBody, ConnectFailure> {
         let text = header(response.headers(), CONTENT_RANGE).unwrap_or_default();
         let Some(ContentRange { range: Some((first, last)), total }) = ContentRange::parse(&text) else {
-            return Err(self.without_ranges("a part came without a range that can be read"));
+            return Err(self.without_ranges("the partial response has no valid Content-Range"));
         };
         if first != self.position {
-            let text = format!("byte {} was asked for, a part from byte {first} came", self.position);
+            // The bytes belong to another offset: discard them and request the whole file.
+            let text = format!("requested the range from byte {}, received it from byte {first}", self.position);
             return Err(self.without_ranges(&text));
         }
         if header(response.headers(), CONTENT_ENCODING).is_some_and(|e| !e.eq_ignore_ascii_case("identity")) {
-            // Bytes of an encoded file have other places.
-            return Err(self.without_ranges("a part came encoded"));
+            // The range would be one of the encoded bytes.
+            return Err(self.without_ranges("the partial response has a content encoding"));
         }
-        let facts = FileIdentity::of(response.headers(), total);
-        match self.file.as_ref().map_or(Same::Unproven, |file| file.compare(&facts)) {
-            Same::Yes => {}
-            Same::No(why) => return Err(ConnectFailure::never(self.changed(why))),
-            Same::Unproven => return Err(self.without_ranges("a part came that nothing says is of the same file")),
+        let identity = FileIdentity::from_headers(response.headers(), total);
+        match self.file.as_ref().map_or(IdentityMatch::Unproven, |file| file.compare(&identity)) {
+            IdentityMatch::Same => {}
+            IdentityMatch::Changed(why) => return Err(ConnectFailure::never(self.changed(why))),
+            IdentityMatch::Unproven => {
+                return Err(self.without_ranges("the partial response does not prove that the file is the same"));
+            }
         }
         let end = Some(last + 1);
         Ok(OpenBody {
@@ -431,68 +459,77 @@ impl Transfer {
         })
     }
 
-    /// From here on the whole file is asked for, and its start compared.
+    /// Disables range requests: from now on the whole file is requested, and its first bytes are compared.
     fn without_ranges(&mut self, why: &str) -> ConnectFailure {
-        self.ranges = false;
-        ConnectFailure { error: self.fail(Kind::BadAnswer).with_text(why), again: RetryAdvice::Soon, named: None }
+        self.use_ranges = false;
+        ConnectFailure {
+            error: self.fail(Kind::BadAnswer).with_text(why),
+            advice: RetryAdvice::Soon,
+            named_delay: None,
+        }
     }
 
-    /// An answer of 416: the end, if the position is the length.
-    fn past_the_end(&mut self, response: &Response) -> Result<Connected, ConnectFailure> {
+    /// Interprets a 416: the position is the end of the file, if nothing contradicts and something confirms it.
+    fn check_end_of_file(&mut self, response: &Response) -> Result<Connected, ConnectFailure> {
         let total = header(response.headers(), CONTENT_RANGE).and_then(|text| ContentRange::parse(&text)?.total);
-        let facts = FileIdentity::of(response.headers(), total);
-        match (self.file.as_ref().map_or(Same::Unproven, |file| file.compare(&facts)), total) {
-            (Same::No(why), _) => return Err(ConnectFailure::never(self.changed(why))),
-            (Same::Unproven, None) => return Err(self.without_ranges("a refusal of a part says nothing of the file")),
-            // Many servers leave the tag out of a 416, and some the length: then the file has the bytes that came, and
-            // none behind them.
+        let identity = FileIdentity::from_headers(response.headers(), total);
+        match (self.file.as_ref().map_or(IdentityMatch::Unproven, |file| file.compare(&identity)), total) {
+            (IdentityMatch::Changed(why), _) => return Err(ConnectFailure::never(self.changed(why))),
+            (IdentityMatch::Unproven, None) => {
+                return Err(self.without_ranges("the refusal of the range identifies no file"));
+            }
+            // Many servers omit the tag from a 416, and some the size. One of them is enough: the server has no byte
+            // behind the position.
             _ => {}
         }
         if [total, self.total()].iter().flatten().all(|total| *total == self.position) {
             return Ok(Connected::AtEnd);
         }
-        Err(ConnectFailure::never(self.changed("it is shorter now")))
+        Err(ConnectFailure::never(self.changed("its size is different")))
     }
 
-    async fn refused(&self, mut answer: FileResponse) -> ConnectFailure {
-        let named = named_wait(&answer.response);
-        let status = answer.response.status().as_u16();
+    /// Converts a response of any other status into an error, with up to [`REFUSAL_BYTES`] of its body as the message.
+    async fn read_refusal(&self, mut received: FileResponse) -> ConnectFailure {
+        let named_delay = requested_delay(&received.response);
+        let status = received.response.status().as_u16();
         let mut body = Vec::new();
-        while let Ok(Ok(Some(chunk))) = timeout(self.http.policy().idle_timeout, answer.response.chunk()).await {
+        // An error while reading the message is ignored: the status alone decides.
+        while let Ok(Ok(Some(chunk))) = timeout(self.http.policy().idle_timeout, received.response.chunk()).await {
             body.extend_from_slice(&chunk[..chunk.len().min(REFUSAL_BYTES - body.len())]);
             if body.len() == REFUSAL_BYTES {
                 break;
             }
         }
-        let mut error = refusal(status, &body, "GET", answer.url.as_str(), answer.sent_key.as_ref());
-        if let (401, true, Some(host)) = (status, answer.keyless, answer.url.host_str()) {
-            let port = answer.url.port().map(|port| format!(":{port}")).unwrap_or_default();
-            error = error.without_key_for(&format!("{host}{port}"));
+        let mut error = refusal(status, &body, "GET", received.url.as_str(), received.sent_key.as_ref());
+        // The host is kept for the hint: the user may choose to trust it.
+        if let (401, true, Some(host)) = (status, received.key_withheld, received.url.host_str()) {
+            let port = received.url.port().map(|port| format!(":{port}")).unwrap_or_default();
+            error = error.with_withheld_key(&format!("{host}{port}"));
         }
-        let again = Repeatability::ByLink.after_status(status);
-        if let (RetryAdvice::Later, Some(key)) = (again, &answer.sent_key) {
-            self.http.hold(key, self.http.policy().delay(again, 1, named));
+        let advice = Repeatability::ByLink.after_status(status);
+        if let (RetryAdvice::Later, Some(key)) = (advice, &received.sent_key) {
+            self.http.hold(key, self.http.policy().delay(advice, 1, named_delay));
         }
-        ConnectFailure { error, again, named }
+        ConnectFailure { error, advice, named_delay }
     }
 
     fn now(&self) -> Instant {
         self.http.policy().clock.now()
     }
 
-    /// Since the last progress.
+    /// Returns the time since the last progress, or since the start.
     fn elapsed(&self) -> Duration {
-        self.now() - self.spent.since
+        self.now() - self.since_progress.since
     }
 
     fn total(&self) -> Option<u64> {
         self.file.as_ref().and_then(|file| file.total)
     }
 
-    fn missing(&self, at: u64) -> String {
+    fn progress_text(&self, at: u64) -> String {
         match self.total() {
-            Some(total) => format!("{at} of {total} bytes came"),
-            None => format!("{at} bytes came and the end was not among them"),
+            Some(total) => format!("received {at} of {total} bytes"),
+            None => format!("received {at} bytes without reaching the end"),
         }
     }
 
@@ -506,12 +543,13 @@ impl Transfer {
 }
 
 impl From<OpenBody> for Connected {
-    fn from(arrived: OpenBody) -> Self {
-        Connected::Body(Box::new(arrived))
+    fn from(open_body: OpenBody) -> Self {
+        Connected::Body(Box::new(open_body))
     }
 }
 
-/// True if the end of the body is told from the end of the connection: by its length, by chunks, or by HTTP/2.
+/// Returns true if the protocol marks the end of the body apart from that of the connection: by `Content-Length`, by
+/// chunks, or by HTTP/2.
 fn is_framed(response: &Response, length: Option<u64>) -> bool {
     let chunked = || {
         let codings = header(response.headers(), TRANSFER_ENCODING).unwrap_or_default().to_ascii_lowercase();

@@ -1,64 +1,109 @@
-//! How many downloads go at a time, and the bytes that may lie between their sockets and their readers.
+//! The window of the downloads of one command: how many are active at a time, and how many bytes may be buffered
+//! between their sockets and the reader thread. It counts bytes; it neither receives nor holds them.
 //!
-//! Each download has room of its own, and there is a common pool. Downloads are read one after the other, in the order
-//! in which they were started. The one that is being read always has its own room, however full the others keep the
-//! pool, so nobody waits in a ring; the others use what it leaves. At most `jobs` downloads are unfinished at a time,
-//! so the sum is the window, whatever their number.
+//! The reader thread reads the downloads one after the other, in the order in which they were started, for this is the
+//! order of the rows in the output. All others run ahead of it, so that the next file is there when one ends.
+//!
+//! # The simple algorithm
+//!
+//! One semaphore with as many permits as the window has bytes. A transfer acquires the permits of a chunk before it
+//! sends the chunk to its reader; the permits travel with the chunk and are released when it has been read. The sum of
+//! all buffered bytes is then at most the window.
+//!
+//! It deadlocks. Let the reader wait for download 0, whose connection is slow, while downloads 1 to 3 fill the window.
+//! Now download 0 has a chunk and waits for permits; those are held by chunks of downloads 1 to 3, which are read after
+//! download 0. The departures:
+//!
+//! 1. **Each download has a reserve of its own,** the rest of the window is a pool for all ([`WindowShare`]). A chunk
+//!    takes permits from the reserve if it can, else from whichever of the two has enough first. Only the download
+//!    itself uses its reserve, so the pool may be as full as it likes.
+//! 2. **No chunk is larger than the reserve.** A transfer splits larger ones ([`WindowShare::max_chunk_bytes`]), or
+//!    else a chunk could need more than its reserve will ever have.
+//! 3. **At most `jobs` downloads are active,** and they become active in the order of their start: number `i` waits
+//!    until fewer than `jobs` of those before it are unfinished ([`Window::wait_for_slot`]). This bounds the sum of
+//!    the reserves, whatever the number of files, and lets the download that is being read always be an active one.
+//! 4. **Messages are bounded as well,** by the capacity of the channel, in case a server sends single bytes: each
+//!    message costs more than a byte.
+//!
+//! # Why nothing waits for ever
+//!
+//! Let the reader wait for a message of download `d`. All downloads before `d` are finished, so `d` is active. The
+//! reader waits, so it has read every message of `d` and released every permit of its reserve. The next chunk of `d`
+//! is not larger than the reserve and gets it at once, and the channel is empty. So the reader waits for the network
+//! alone. A download that is not being read may wait for permits as long as it takes; nothing that the reader needs
+//! depends on it.
+//!
+//! # Bounds
+//!
+//! With `W` bytes and `jobs` downloads the reserve is `W / (2 jobs)`, but from 256 KiB to 2 MiB, and the pool has what
+//! is left of `W`. Buffered are at most `W` bytes, or `jobs` × 256 KiB if that is more. Not counted are the buffers of
+//! sockets and TLS, and the rest of a chunk of which only a slice is still unread: one socket read per download. The
+//! bound assumes that downloads are dropped in order. One that is dropped before those in front of it admits another
+//! in its place, as when the command ends early.
+//!
+//! Within one download the order of its bytes does not depend on which permits they have: one task sends them
+//! through one channel.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-/// No download has less room of its own: a few reads of a socket.
-const LEAST_OWN_BYTES: usize = 256 << 10;
+/// Smallest reserve of a download: a few socket reads.
+const MIN_RESERVE_BYTES: usize = 256 << 10;
 
-/// More room of its own makes no download faster: by eye, several reads of a socket.
-const MOST_OWN_BYTES: usize = 2 << 20;
+/// Largest reserve of a download, several socket reads. Chosen by eye: more makes no download faster.
+const MAX_RESERVE_BYTES: usize = 2 << 20;
 
-/// The downloads of one command. Cheap to clone.
+/// The window that the downloads of one command share. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct Window(Arc<Shared>);
+pub(super) struct Window(Arc<WindowState>);
 
 #[derive(Debug)]
-struct Shared {
+struct WindowState {
+    /// Downloads that may be active at a time, at least 1.
     jobs: usize,
-    own_bytes: usize,
+    /// Bytes of each download's reserve, and of the largest chunk.
+    reserve_bytes: usize,
+    /// Permits of one byte each: the window without `jobs` reserves.
     pool: Arc<Semaphore>,
+    /// Slots handed out so far: the number of the next one.
     started: AtomicUsize,
+    /// Slots dropped so far.
     finished: watch::Sender<usize>,
 }
 
 impl Window {
-    /// Room for `jobs` downloads at a time with `bytes` between them.
+    /// Creates a window of `bytes` bytes for `jobs` active downloads.
     pub fn new(jobs: usize, bytes: usize) -> Self {
         let jobs = jobs.max(1);
-        let own_bytes = (bytes / (2 * jobs)).clamp(LEAST_OWN_BYTES, MOST_OWN_BYTES);
-        let pool = Arc::new(Semaphore::new(bytes.saturating_sub(jobs * own_bytes)));
-        Window(Arc::new(Shared {
+        let reserve_bytes = (bytes / (2 * jobs)).clamp(MIN_RESERVE_BYTES, MAX_RESERVE_BYTES);
+        let pool = Arc::new(Semaphore::new(bytes.saturating_sub(jobs * reserve_bytes)));
+        Window(Arc::new(WindowState {
             jobs,
-            own_bytes,
+            reserve_bytes,
             pool,
             started: AtomicUsize::new(0),
             finished: watch::Sender::new(0),
         }))
     }
 
-    /// The next place in the row.
-    pub fn enter(&self) -> WindowSlot {
+    /// Returns the next slot in delivery order.
+    pub fn next_slot(&self) -> WindowSlot {
         let index = self.0.started.fetch_add(1, Ordering::Relaxed);
         WindowSlot { window: self.clone(), index }
     }
 
+    /// Returns the share of one download: a new reserve, and the common pool.
     pub fn share(&self) -> WindowShare {
         WindowShare {
-            own: Arc::new(Semaphore::new(self.0.own_bytes)),
+            reserve: Arc::new(Semaphore::new(self.0.reserve_bytes)),
             pool: Arc::clone(&self.0.pool),
-            own_bytes: self.0.own_bytes,
+            reserve_bytes: self.0.reserve_bytes,
         }
     }
 
-    /// Waits until the download at `index` may begin.
+    /// Waits until the download with this slot may become active.
     pub async fn wait_for_slot(&self, index: usize) {
         let mut finished = self.0.finished.subscribe();
         // The sender lives in `self`.
@@ -66,7 +111,7 @@ impl Window {
     }
 }
 
-/// A download's place in the row, given back when its reader has finished with it.
+/// The position of a download in delivery order. Dropping it, when the reader is done, admits the next download.
 #[derive(Debug)]
 pub(super) struct WindowSlot {
     window: Window,
@@ -79,28 +124,33 @@ impl Drop for WindowSlot {
     }
 }
 
-/// The room of one download.
+/// The part of the window that one download may use.
 #[derive(Clone, Debug)]
 pub(super) struct WindowShare {
-    own: Arc<Semaphore>,
+    /// The reserve, which no other download uses.
+    reserve: Arc<Semaphore>,
+    /// The pool, common to all downloads.
     pool: Arc<Semaphore>,
-    own_bytes: usize,
+    reserve_bytes: usize,
 }
 
 impl WindowShare {
-    /// The largest piece that there is always room for, sooner or later.
-    pub fn largest(&self) -> usize {
-        self.own_bytes
+    /// Returns the size of the largest chunk that [`WindowShare::acquire`] accepts.
+    pub fn max_chunk_bytes(&self) -> usize {
+        self.reserve_bytes
     }
 
-    /// Waits for room for a piece of at most [`Room::largest`] bytes.
-    pub async fn take(&self, bytes: usize) -> OwnedSemaphorePermit {
-        let bytes = u32::try_from(bytes).expect("pieces are at most a few MiB");
-        let take = |from: &Arc<Semaphore>| Arc::clone(from).acquire_many_owned(bytes);
+    /// Waits for permits for a chunk of `bytes` bytes, at most [`WindowShare::max_chunk_bytes`]; a larger one might
+    /// never get them. Dropping the future returns what it had acquired.
+    pub async fn acquire(&self, bytes: usize) -> OwnedSemaphorePermit {
+        let bytes = u32::try_from(bytes).expect("a chunk is at most 2 MiB");
+        let acquire_from = |from: &Arc<Semaphore>| Arc::clone(from).acquire_many_owned(bytes);
+        // Reserve first: the pool is left to the downloads whose reserve is full. The one that loses is dropped and
+        // gives its permits back.
         let permit = tokio::select! {
             biased;
-            permit = take(&self.own) => permit,
-            permit = take(&self.pool) => permit,
+            permit = acquire_from(&self.reserve) => permit,
+            permit = acquire_from(&self.pool) => permit,
         };
         permit.expect("these semaphores are never closed")
     }
@@ -110,31 +160,31 @@ impl WindowShare {
 mod tests {
     use super::*;
 
-    /// Polls it once.
+    /// Polls a future once, and returns whether it was ready.
     async fn is_ready<T>(mut future: std::pin::Pin<&mut impl Future<Output = T>>) -> bool {
         std::future::poll_fn(|cx| std::task::Poll::Ready(future.as_mut().poll(cx).is_ready())).await
     }
 
     #[tokio::test]
-    async fn the_first_has_room_however_full_the_pool_is() {
+    async fn a_reserve_is_free_however_full_the_pool_is() {
         let window = Window::new(2, 4 << 20);
         let (first, second) = (window.share(), window.share());
-        let piece = second.largest();
-        assert_eq!(piece, 1 << 20);
-        let held = [second.take(piece).await, second.take(piece).await, second.take(piece).await];
+        let chunk = second.max_chunk_bytes();
+        assert_eq!(chunk, 1 << 20);
+        let held = [second.acquire(chunk).await, second.acquire(chunk).await, second.acquire(chunk).await];
         assert_eq!(window.0.pool.available_permits(), 0);
-        let own = first.take(piece).await;
-        let full = first.take(1);
+        let reserve = first.acquire(chunk).await;
+        let full = first.acquire(1);
         tokio::pin!(full);
         assert!(!is_ready(full.as_mut()).await);
-        drop((held, own));
+        drop((held, reserve));
         drop(full.await);
     }
 
     #[tokio::test]
-    async fn so_many_at_a_time_in_order() {
+    async fn downloads_become_active_in_order() {
         let window = Window::new(2, 1 << 20);
-        let mut places: Vec<_> = (0..4).map(|_| window.enter()).collect();
+        let mut slots: Vec<_> = (0..4).map(|_| window.next_slot()).collect();
         let may_begin = |index| {
             let window = window.clone();
             async move {
@@ -144,7 +194,7 @@ mod tests {
             }
         };
         assert!(may_begin(0).await && may_begin(1).await && !may_begin(2).await);
-        drop(places.remove(0));
+        drop(slots.remove(0));
         assert!(may_begin(2).await && !may_begin(3).await);
     }
 }
