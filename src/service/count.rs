@@ -1,87 +1,90 @@
-//! The number of rows of an upload, counted while its bytes pass on their way to the disk. Nothing is parsed beyond
-//! what tells rows apart: whether each can be read is found out by the run.
+//! Row counter of uploads, fed with the bytes while they are written to disk. It recognizes only what separates rows:
+//! whether a row can be parsed is found out by the run that reads it.
 
-/// Counts the rows of one file.
+/// Resumable row counter of one file, a state machine over its bytes.
 pub(super) struct RowCounter {
-    format: Counted,
+    format: RowFormat,
+    /// Complete rows so far; for CSV including the header.
     rows: u64,
-    /// Something that is not white space has been seen of the row at hand.
-    begun: bool,
+    /// True if the current row has a byte that is not white space.
+    in_row: bool,
+    /// True inside a quoted CSV field or a JSON string.
     quoted: bool,
+    /// True after a backslash in a JSON string.
     escaped: bool,
-    /// Open brackets of the array's text.
+    /// Open brackets and braces; 1 directly inside of the array.
     depth: u32,
 }
 
-/// How rows are told apart.
+/// Separation of rows in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Counted {
-    /// A header, then one row per line that is not in quotes.
+enum RowFormat {
+    /// A header, then one row per line break outside of quotes.
     Csv,
-    /// One row per line that is not empty.
+    /// One row per line that is not blank.
     Lines,
-    /// The items of one array, or, where the first sign is no bracket, objects one after the other.
+    /// One row per item of a single JSON array.
     Array,
-    /// Told by its first sign.
+    /// JSON whose first character is still to come: `[` begins an array, anything else means one object per line.
     Json,
 }
 
 impl RowCounter {
-    /// A counter for a file with this extension, in lower case.
+    /// Returns a counter for a file with this extension, which is in lower case.
     pub(super) fn new(extension: &str) -> Self {
         let format = match extension {
-            "csv" => Counted::Csv,
-            "json" => Counted::Json,
-            _ => Counted::Lines,
+            "csv" => RowFormat::Csv,
+            "json" => RowFormat::Json,
+            _ => RowFormat::Lines,
         };
-        RowCounter { format, rows: 0, begun: false, quoted: false, escaped: false, depth: 0 }
+        RowCounter { format, rows: 0, in_row: false, quoted: false, escaped: false, depth: 0 }
     }
 
-    /// Takes the next bytes, cut anywhere.
+    /// Consumes the next bytes of the file, in chunks of any size.
     pub(super) fn feed(&mut self, bytes: &[u8]) {
         for &byte in bytes {
             match self.format {
-                Counted::Csv => self.csv(byte),
-                Counted::Lines => self.line(byte),
-                Counted::Array => self.array(byte),
-                // A mark of the byte order may come first.
-                Counted::Json if byte.is_ascii_whitespace() || !byte.is_ascii() => {}
-                Counted::Json => {
-                    self.format = if byte == b'[' { Counted::Array } else { Counted::Lines };
+                RowFormat::Csv => self.csv(byte),
+                RowFormat::Lines => self.line(byte),
+                RowFormat::Array => self.array(byte),
+                // The file may begin with a byte order mark, whose bytes are not ASCII.
+                RowFormat::Json if byte.is_ascii_whitespace() || !byte.is_ascii() => {}
+                RowFormat::Json => {
+                    self.format = if byte == b'[' { RowFormat::Array } else { RowFormat::Lines };
                     self.depth = u32::from(byte == b'[');
-                    self.begun = byte != b'[';
+                    self.in_row = byte != b'[';
                 }
             }
         }
     }
 
-    /// Rows up to here, with one that has no line break at its end.
+    /// Returns the number of rows so far, including a last one without line break and excluding a CSV header.
     pub(super) fn rows(&self) -> u64 {
-        let rows = self.rows + u64::from(self.begun);
-        if self.format == Counted::Csv { rows.saturating_sub(1) } else { rows }
+        let rows = self.rows + u64::from(self.in_row);
+        if self.format == RowFormat::Csv { rows.saturating_sub(1) } else { rows }
     }
 
     fn csv(&mut self, byte: u8) {
         match byte {
-            // Two in a row end and begin again: the same.
+            // An escaped quote (`""`) toggles twice, which leaves the state as it was.
             b'"' => {
                 self.quoted = !self.quoted;
-                self.begun = true;
+                self.in_row = true;
             }
             b'\n' | b'\r' if !self.quoted => {
-                self.rows += u64::from(self.begun);
-                self.begun = false;
+                self.rows += u64::from(self.in_row);
+                self.in_row = false;
             }
-            _ => self.begun = true,
+            _ => self.in_row = true,
         }
     }
 
     fn line(&mut self, byte: u8) {
         if byte == b'\n' {
-            self.rows += u64::from(self.begun);
-            self.begun = false;
+            self.rows += u64::from(self.in_row);
+            self.in_row = false;
         } else if !byte.is_ascii_whitespace() {
-            self.begun = true;
+            self.in_row = true;
         }
     }
 
@@ -101,19 +104,19 @@ impl RowCounter {
             b']' | b'}' => {
                 self.depth = self.depth.saturating_sub(1);
                 if self.depth == 0 {
-                    self.rows += u64::from(self.begun);
-                    self.begun = false;
+                    self.rows += u64::from(self.in_row);
+                    self.in_row = false;
                 }
                 return;
             }
             b',' if self.depth == 1 => {
-                self.rows += u64::from(self.begun);
-                self.begun = false;
+                self.rows += u64::from(self.in_row);
+                self.in_row = false;
                 return;
             }
             _ => {}
         }
-        self.begun |= self.depth > 0 && !byte.is_ascii_whitespace();
+        self.in_row |= self.depth > 0 && !byte.is_ascii_whitespace();
     }
 }
 

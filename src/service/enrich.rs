@@ -1,4 +1,5 @@
-//! Loads what stands in for the providers of enrichment blocks, when the service starts.
+//! Loader of the enrichment sources, which replace the vendor's providers: reads reference tables and checks endpoints
+//! when the service starts. It sends no request; the first run does.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -14,113 +15,114 @@ use crate::format::{Compression, OutputFormat};
 use crate::pipeline::{self, Control, ExecutionPlan, Limits, Output, SchemaFrom, Target};
 use crate::source::Source;
 
-/// A reference table could not be loaded.
+/// Failure to load an enrichment source; the service then does not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// No block of that name looks anything up.
+    /// No block with this name has a provider.
     #[error("no enrichment block is called '{block}'")]
     NoSuchBlock {
-        /// The name.
+        /// Name as specified in the configuration.
         block: String,
     },
-    /// Rows would go over the network in the clear.
-    #[error("rows would go to {url} without encryption: only https, or http on this machine, is taken")]
+    /// The endpoint would receive rows over an unencrypted network connection.
+    #[error("cannot send rows to {url} without encryption: use https, or http on this machine")]
     InTheClear {
-        /// The endpoint, without what its query may hold.
+        /// Scheme and host of the endpoint; the rest may contain a secret.
         url: String,
     },
-    /// There is no HTTP client.
-    #[error("no requests can be made")]
+    /// The HTTP client cannot be created.
+    #[error("cannot create the HTTP client")]
     Client(#[source] reqwest::Error),
-    /// One block has one table.
-    #[error("the block '{block}' is given two providers")]
+    /// The configuration has two sources for one block.
+    #[error("duplicate enrichment source for the block '{block}'")]
     TwoTables {
-        /// The block.
+        /// Name of the block in the catalogue.
         block: String,
     },
     /// The file cannot be read.
     #[error("cannot read the reference table {}", path.display())]
     Read {
-        /// The file.
+        /// Path of the table.
         path: PathBuf,
-        /// Why.
+        /// Error of the file system.
         #[source]
         cause: io::Error,
     },
-    /// The file is larger than tables may be.
-    #[error("the reference table {} has {size_bytes} bytes, more than the limit of {limit_bytes}", path.display())]
+    /// The file exceeds the size limit of tables, which are held in memory.
+    #[error("cannot load the reference table {}: it has {size_bytes} bytes, more than the limit of {limit_bytes}", path.display())]
     TooLarge {
-        /// The file.
+        /// Path of the table.
         path: PathBuf,
-        /// Its size.
+        /// Size of the file.
         size_bytes: u64,
-        /// The limit.
+        /// `Config::max_enrich_bytes` at the start.
         limit_bytes: u64,
     },
-    /// The file's records cannot be read.
+    /// The records of the file cannot be parsed.
     #[error("cannot load the reference table {}", path.display())]
     Records {
-        /// The file.
+        /// Path of the table.
         path: PathBuf,
-        /// Why.
+        /// Error with the position of the record.
         #[source]
         cause: Box<pipeline::Error>,
     },
     /// No record has the key column.
-    #[error("the reference table {} has no column '{key}'", path.display())]
+    #[error("cannot load the reference table {}: it has no key column '{key}'", path.display())]
     NoKey {
-        /// The file.
+        /// Path of the table.
         path: PathBuf,
-        /// The column.
+        /// Name of the missing column.
         key: String,
     },
 }
 
-/// Loads the tables of `config`. `scratch` is a folder for temporary files.
+/// Loads the enrichment sources of `config`. `scratch` is a directory for temporary files.
 pub(super) fn load(config: &Config, scratch: &Path) -> Result<EnrichmentSources, Error> {
-    let mut tables = HashMap::new();
-    for given in &config.enrich {
-        let block = block_called(&given.block)?;
-        let standing = if block.provider == Some(ProviderKind::Rows) {
-            let path = given.path.clone();
+    let mut sources = HashMap::new();
+    for table in &config.enrich {
+        let block = find_block(&table.block)?;
+        let source = if block.provider == Some(ProviderKind::Rows) {
+            // Each run reads the file anew; opening it here only reports a wrong path at the start.
+            let path = table.path.clone();
             File::open(&path).map_err(|cause| Error::Read { path: path.clone(), cause })?;
             EnrichmentSource::Rows(path)
         } else {
-            EnrichmentSource::Table(load_table(given, config.max_enrich_bytes, &config.limits, scratch)?)
+            EnrichmentSource::Table(load_table(table, config.max_enrich_bytes, &config.limits, scratch)?)
         };
-        if tables.insert(block.name, standing).is_some() {
+        if sources.insert(block.name, source).is_some() {
             return Err(Error::TwoTables { block: block.name.to_owned() });
         }
     }
-    for given in &config.endpoints {
-        let block = block_called(&given.block)?;
-        if !provider::may_be_sent_to(&given.url) {
-            let url = format!("{}://{}", given.url.scheme(), given.url.host_str().unwrap_or_default());
+    for endpoint in &config.endpoints {
+        let block = find_block(&endpoint.block)?;
+        if !provider::is_allowed(&endpoint.url) {
+            let url = format!("{}://{}", endpoint.url.scheme(), endpoint.url.host_str().unwrap_or_default());
             return Err(Error::InTheClear { url });
         }
-        let provider = Provider::new(given.url.clone()).map_err(Error::Client)?;
-        if tables.insert(block.name, EnrichmentSource::Endpoint(Arc::new(provider))).is_some() {
+        let provider = Provider::new(endpoint.url.clone()).map_err(Error::Client)?;
+        if sources.insert(block.name, EnrichmentSource::Endpoint(Arc::new(provider))).is_some() {
             return Err(Error::TwoTables { block: block.name.to_owned() });
         }
     }
-    Ok(EnrichmentSources(tables))
+    Ok(EnrichmentSources(sources))
 }
 
-fn block_called(name: &str) -> Result<&'static BlockType, Error> {
+fn find_block(name: &str) -> Result<&'static BlockType, Error> {
     let block = blocks::find(name).filter(|block| block.provider.is_some());
     block.ok_or_else(|| Error::NoSuchBlock { block: name.to_owned() })
 }
 
-fn load_table(given: &EnrichTable, limit_bytes: u64, limits: &Limits, scratch: &Path) -> Result<ReferenceTable, Error> {
-    let path = &given.path;
+fn load_table(table: &EnrichTable, limit_bytes: u64, limits: &Limits, scratch: &Path) -> Result<ReferenceTable, Error> {
+    let path = &table.path;
     let read = |cause: io::Error| Error::Read { path: path.clone(), cause };
     let size_bytes = path.metadata().map_err(read)?.len();
     if size_bytes > limit_bytes {
         return Err(Error::TooLarge { path: path.clone(), size_bytes, limit_bytes });
     }
-    // The pipeline reads every format and recognises types, so the table goes through it
-    // once; what is left to read here is NDJSON of our own writing.
+    // The pipeline reads every format and infers types, so it converts the table to NDJSON first;
+    // the parser below only has to handle NDJSON written by drawoff.
     let lines = tempfile::Builder::new().suffix(".ndjson").tempfile_in(scratch).map_err(read)?;
     let target = Target::File { path: lines.path().to_owned(), no_clobber: false, append: false };
     let output = Output { format: OutputFormat::Ndjson, compression: Compression::None, target };
@@ -129,9 +131,9 @@ fn load_table(given: &EnrichTable, limit_bytes: u64, limits: &Limits, scratch: &
     plan.limits = limits.clone();
     pipeline::execute(plan, &Control::new())
         .map_err(|cause| Error::Records { path: path.clone(), cause: Box::new(cause) })?;
-    // The pipeline renamed its own file over the temporary one: open by name again.
+    // The pipeline renamed its own file over the temporary one, so the open handle is stale: reopen by name.
     let file = File::open(lines.path()).map_err(read)?;
-    ReferenceTable::read(BufReader::new(file), &given.key)
+    ReferenceTable::read(BufReader::new(file), &table.key)
         .map_err(read)?
-        .ok_or_else(|| Error::NoKey { path: path.clone(), key: given.key.clone() })
+        .ok_or_else(|| Error::NoKey { path: path.clone(), key: table.key.clone() })
 }

@@ -1,5 +1,5 @@
-//! Sources of enrichment that stand in for the vendor's providers while the service runs: reference tables in memory,
-//! endpoints of the user's, and files of rows. `enrich` loads them, the blocks look things up.
+//! Enrichment sources, which replace the vendor's providers: reference tables in memory, the user's endpoints, and
+//! files of rows. `enrich` loads them when the service starts; blocks only read them.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead};
@@ -11,76 +11,78 @@ use super::provider::Provider;
 use super::raw;
 use crate::transform::Lookup;
 
-/// The sources of all blocks that have one.
+/// Sources of all blocks that have one, by name of the block in the catalogue.
 #[derive(Default)]
 pub(super) struct EnrichmentSources(pub HashMap<&'static str, EnrichmentSource>);
 
-/// The source of one block's additional columns or rows.
+/// Source of the additional columns, or of the rows, of one block.
 pub(super) enum EnrichmentSource {
-    /// A reference table.
+    /// Reference table in memory, joined by a key column.
     Table(ReferenceTable),
-    /// An endpoint of the user's.
+    /// The user's HTTP endpoint.
     Endpoint(Arc<Provider>),
-    /// A file of all rows that there are to find.
+    /// File with all rows that a search returns.
     Rows(PathBuf),
 }
 
-/// One table.
+/// Reference table in memory, with one row per key.
 pub(super) struct ReferenceTable {
-    /// Column of the key, here and in the rows.
+    /// Name of the key column, both in the table and in the rows to enrich.
     pub key: String,
-    /// The other columns, in order of first sight.
+    /// Names of the other columns, in order of first appearance.
     columns: Vec<String>,
-    /// For each key the values as JSON text, in the order of `columns`.
+    /// Rows by key: JSON texts of the values in the order of `columns`, `None` for null.
     rows: Arc<HashMap<String, Vec<Option<String>>>>,
 }
 
 impl EnrichmentSources {
-    /// The source of the block with this name in the catalogue; `None` if the user named none.
+    /// Returns the source of a block by its name in the catalogue; `None` if the configuration has none.
     pub(super) fn get(&self, block: &str) -> Option<&EnrichmentSource> {
         self.0.get(block)
     }
 }
 
 impl ReferenceTable {
-    /// Reads NDJSON; `None` if there are records and none has the key column.
+    /// Reads a table from NDJSON. `None` if it has records and none of them has the key column; an empty table is
+    /// valid. Records whose key is null are skipped.
     pub(super) fn read(lines: impl BufRead, key: &str) -> io::Result<Option<Self>> {
         let mut columns: Vec<String> = Vec::new();
-        let mut places: HashMap<String, usize> = HashMap::new();
+        let mut positions: HashMap<String, usize> = HashMap::new();
         let mut rows: HashMap<String, Vec<Option<String>>> = HashMap::new();
-        let mut key_seen = false;
-        let mut records = false;
+        let mut has_key = false;
+        let mut has_records = false;
         for line in lines.lines() {
             let line = line?;
             if line.trim_ascii().is_empty() {
                 continue;
             }
-            records = true;
+            has_records = true;
             let members = raw::members(&line)
                 .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a record is not a JSON object"))?;
+            // Rows are as long as the columns known so far; all are padded to the same length at the end.
             let mut row = Vec::with_capacity(columns.len());
             let mut row_key = None;
             for (name, value) in members {
                 if name == key {
-                    key_seen = true;
+                    has_key = true;
                     row_key = key_text(value);
                     continue;
                 }
-                let place = *places.entry(name).or_insert_with_key(|name| {
+                let position = *positions.entry(name).or_insert_with_key(|name| {
                     columns.push(name.clone());
                     columns.len() - 1
                 });
-                if row.len() <= place {
-                    row.resize(place + 1, None);
+                if row.len() <= position {
+                    row.resize(position + 1, None);
                 }
-                row[place] = (value != "null").then(|| value.to_owned());
+                row[position] = (value != "null").then(|| value.to_owned());
             }
             if let Some(row_key) = row_key {
-                // Of a key that stands twice the first row counts.
+                // The first row of a duplicate key is kept.
                 rows.entry(row_key).or_insert(row);
             }
         }
-        if records && !key_seen {
+        if has_records && !has_key {
             return Ok(None);
         }
         for row in rows.values_mut() {
@@ -89,30 +91,32 @@ impl ReferenceTable {
         Ok(Some(ReferenceTable { key: key.to_owned(), columns, rows: Arc::new(rows) }))
     }
 
-    /// The look-up of `fields`, or of all columns. A field that the table lacks is null; values take the types that
-    /// the fields name.
+    /// Returns the lookup step for `fields`, or for all columns if `None`. A field that the table lacks is null; values
+    /// are converted to the types of the fields.
     pub(super) fn lookup(&self, fields: Option<&[ReturnField]>) -> Lookup {
-        let as_they_are = |fields: &&[ReturnField]| {
+        let is_whole_table = |fields: &&[ReturnField]| {
             fields.iter().all(|field| field.ty.is_none())
                 && fields.iter().map(|field| &field.name).eq(self.columns.iter())
         };
-        let Some(fields) = fields.filter(|fields| !as_they_are(fields)) else {
+        // Without a selection or conversion all runs share one table instead of copying it.
+        let Some(fields) = fields.filter(|fields| !is_whole_table(fields)) else {
             let (fields, table) = (self.columns.clone(), Some(Arc::clone(&self.rows)));
             return Lookup { fields, key: self.key.clone(), table };
         };
-        let places: Vec<Option<usize>> =
+        let positions: Vec<Option<usize>> =
             fields.iter().map(|field| self.columns.iter().position(|column| *column == field.name)).collect();
-        let pick = |row: &Vec<Option<String>>| {
-            let values = places.iter().zip(fields);
-            values.map(|(place, field)| Some(field.typed(row[(*place)?].as_deref()?).into_owned())).collect()
+        let select = |row: &Vec<Option<String>>| {
+            let values = positions.iter().zip(fields);
+            values.map(|(position, field)| Some(field.typed(row[(*position)?].as_deref()?).into_owned())).collect()
         };
-        let table = self.rows.iter().map(|(key, row)| (key.clone(), pick(row))).collect();
+        let table = self.rows.iter().map(|(key, row)| (key.clone(), select(row))).collect();
         let names = fields.iter().map(|field| field.name.clone()).collect();
         Lookup { fields: names, key: self.key.clone(), table: Some(Arc::new(table)) }
     }
 }
 
-/// The text of a key: a string's characters, anything else as it is written.
+/// Returns the text by which a key is compared: the characters of a string, the JSON text of any other value. `None`
+/// for null.
 fn key_text(value: &str) -> Option<String> {
     if value == "null" {
         return None;
@@ -131,7 +135,7 @@ mod tests {
         {\"domain\":null,\"n\":2}\n";
 
     #[test]
-    fn a_table_holds_the_first_row_of_each_key_as_json_text() {
+    fn a_table_keeps_the_first_row_of_each_key_as_json_text() {
         let table = ReferenceTable::read(LINES.as_bytes(), "domain").unwrap().unwrap();
         let lookup = table.lookup(None);
         assert_eq!(lookup.fields, ["n", "tags", "hq"]);
@@ -143,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn asked_fields_come_in_their_order_and_absent_ones_are_null() {
+    fn requested_fields_keep_their_order_and_missing_ones_are_null() {
         let table = ReferenceTable::read(LINES.as_bytes(), "domain").unwrap().unwrap();
         let field = |name: &str, ty| ReturnField { name: name.to_owned(), ty };
         let fields = [field("hq", None), field("size", None), field("tags", Type::from_declared("str"))];
@@ -158,6 +162,7 @@ mod tests {
     fn a_table_needs_its_key_column() {
         assert!(ReferenceTable::read(LINES.as_bytes(), "website").unwrap().is_none());
         assert!(ReferenceTable::read(&b""[..], "website").unwrap().is_some());
-        assert!(ReferenceTable::read(&b"[1]\n"[..], "website").is_err());
+        let Err(error) = ReferenceTable::read(&b"[1]\n"[..], "website") else { panic!("a list is no record") };
+        assert_eq!(error.to_string(), "a record is not a JSON object");
     }
 }

@@ -1,4 +1,5 @@
-//! Fields that an enrichment block is asked for, and their values brought to the types that it names.
+//! Requested fields of an enrichment block (`return_fields`) and the conversion of values to their types. Conversion
+//! works on JSON text, so numbers keep their digits, and never loses a value that it cannot convert.
 
 use std::borrow::Cow;
 
@@ -8,18 +9,18 @@ use super::raw;
 use crate::column::Type;
 use crate::transform::Cell;
 
-/// One of `return_fields`.
+/// One entry of `return_fields`.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct ReturnField {
-    /// The column that it becomes.
+    /// Name of the column to add.
     pub name: String,
-    /// What its values are; `None` leaves them as they come.
+    /// Type of the values; `None` leaves them unchanged.
     pub ty: Option<Type>,
 }
 
 impl ReturnField {
-    /// The JSON text of a value as this field has it. Our reading: a value that cannot be of the type stays what it
-    /// is, because a wrong type is told by whoever reads it, and a lost value is not.
+    /// Converts the JSON text of a value to the type of this field. Our reading: a value that cannot be converted stays
+    /// unchanged, because a wrong type is noticed when it is read, and a lost value is not.
     pub(super) fn typed<'a>(&self, json: &'a str) -> Cow<'a, str> {
         self.ty.as_ref().map_or(Cow::Borrowed(json), |ty| typed(json, ty))
     }
@@ -31,7 +32,7 @@ fn typed<'a>(json: &'a str, ty: &Type) -> Cow<'a, str> {
     match (ty, &cell) {
         (_, Cell::Null) => Cow::Borrowed(json),
         (Type::Text, Cell::Text(_)) => Cow::Borrowed(json),
-        // A `dict` is text, too: JSON in a string.
+        // The declared type `dict` maps to text: objects become a string with their JSON.
         (Type::Text, other) => text_of(&other.text()),
         (Type::Int { .. }, Cell::Number(text) | Cell::Text(text)) => whole(text.trim()).map_or(json.into(), Cow::Owned),
         (Type::Float, Cell::Text(text)) => match text.trim().parse::<f64>() {
@@ -40,6 +41,7 @@ fn typed<'a>(json: &'a str, ty: &Type) -> Cow<'a, str> {
         },
         (Type::Bool, Cell::Text(text)) if text.trim().eq_ignore_ascii_case("true") => Cow::Borrowed("true"),
         (Type::Bool, Cell::Text(text)) if text.trim().eq_ignore_ascii_case("false") => Cow::Borrowed("false"),
+        // A value that is no list becomes a list of one; a string is first tried as the JSON text of a list.
         (Type::List(item), Cell::Nested(text)) => match raw::items(text) {
             Some(items) => list(items.into_iter(), item),
             None => list(std::iter::once(&**text), item),
@@ -59,19 +61,20 @@ fn list<'a>(items: impl Iterator<Item = &'a str>, item: &Type) -> Cow<'static, s
     Cow::Owned(format!("[{}]", items.join(",")))
 }
 
-/// An integer's digits, if the number is one: `3`, `3.0`, `3e2`.
+/// Returns the digits of a number that is an integer: `3`, `3.0`, `3e2`; `None` for any other text.
 fn whole(text: &str) -> Option<String> {
     if text.parse::<i128>().is_ok() {
         return Some(text.trim_start_matches('+').to_owned());
     }
+    // Below 9e15 every integer is exact in a double; beyond it, the digits could change.
     let number: f64 = text.parse().ok()?;
     (number.fract() == 0.0 && number.abs() < 9e15).then(|| (number as i64).to_string())
 }
 
-/// The JSON that stands in a text and begins so.
-fn json_in_text(text: &str, begin: &str) -> Option<String> {
+/// Returns the JSON value that a string contains, if it begins with `opening`; `None` if it is not valid JSON.
+fn json_in_text(text: &str, opening: &str) -> Option<String> {
     let text = text.trim();
-    (text.starts_with(begin) && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok())
+    (text.starts_with(opening) && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok())
         .then(|| raw::on_one_line(text))
 }
 
@@ -80,8 +83,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_take_the_types_that_are_asked_for() {
-        for (word, json, expected) in [
+    fn values_are_converted_to_the_requested_types() {
+        for (type_name, json, expected) in [
             ("int", "\"42\"", "42"),
             ("int", "42.0", "42"),
             ("int", "12345678901234567890123", "12345678901234567890123"),
@@ -102,8 +105,8 @@ mod tests {
             ("int", "null", "null"),
             ("date", "\"x\"", "\"x\""),
         ] {
-            let field = ReturnField { name: "f".to_owned(), ty: Type::from_declared(word) };
-            assert_eq!(field.typed(json), expected, "{word} of {json}");
+            let field = ReturnField { name: "f".to_owned(), ty: Type::from_declared(type_name) };
+            assert_eq!(field.typed(json), expected, "{type_name} of {json}");
         }
     }
 }

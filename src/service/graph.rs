@@ -1,4 +1,5 @@
-//! A workflow's graph: checked when it is made, and put in the order in which it runs.
+//! Validation of a workflow's graph when it is created or a run starts: block ids, edges, sources, row types, and the
+//! order of execution. It reports every independent problem at once and never changes the stored definition.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -9,30 +10,30 @@ use super::blocks::{self, RowType};
 use super::location::Location;
 use crate::api::{Block, Edge, Graph, ValidationError};
 
-/// A graph that can run.
+/// Graph that can be executed. All vectors but `order` are indexed like `graph.blocks`.
 #[derive(Debug)]
 pub(super) struct CheckedGraph {
     /// The graph, every block with an id.
     pub graph: Graph,
-    /// Indices of the blocks as they run: each after those that feed it, ties by number.
+    /// Indices of the blocks in order of execution: each after its parents, ties by sequence number.
     pub order: Vec<usize>,
-    /// For each block those that feed it, by number.
+    /// Indices of the blocks that feed each block, by sequence number.
     pub parents: Vec<Vec<usize>>,
-    /// The blocks, their specs read.
+    /// The blocks with parsed specs.
     pub blocks: Vec<Box<dyn blocks::Block>>,
-    /// The kind of each block's rows.
-    pub rows: Vec<RowType>,
+    /// Type of the rows that each block produces.
+    pub row_types: Vec<RowType>,
 }
 
 impl CheckedGraph {
-    /// Index of the one block that nothing feeds.
+    /// Returns the index of the source, the only block without parents.
     pub(super) fn source(&self) -> usize {
         self.order[0]
     }
 }
 
-/// Gives every block an id of ours where it has none or one that is not a UUID, and renames it in
-/// the edges. Ids that stand twice are left for [`check`] to find.
+/// Assigns a new UUID to every block without an id or with one that is not a UUID, and updates the edges. Duplicate ids
+/// stay duplicates, so that [`check`] reports them.
 pub(super) fn with_ids(mut graph: Graph) -> Graph {
     let mut renamed: HashMap<String, String> = HashMap::new();
     for block in &mut graph.blocks {
@@ -55,89 +56,94 @@ pub(super) fn with_ids(mut graph: Graph) -> Graph {
     graph
 }
 
-/// Checks a graph that [`with_ids`] went over. `place` is where the graph stands in the request.
-/// All independent problems are told at once, each naming its block.
-pub(super) fn check(graph: Graph, place: &Location) -> Result<CheckedGraph, Vec<ValidationError>> {
+/// Validates a graph whose blocks have ids from [`with_ids`]. `location` is the graph's location in the request.
+/// Returns all independent problems at once, each with the name of its block.
+pub(super) fn check(graph: Graph, location: &Location) -> Result<CheckedGraph, Vec<ValidationError>> {
     let mut errors = Vec::new();
-    let blocks_place = place.key("blocks");
+    let blocks_location = location.key("blocks");
     if graph.blocks.is_empty() {
-        return Err(vec![blocks_place.invalid("value_error", "a workflow needs at least one block")]);
+        return Err(vec![blocks_location.invalid("value_error", "a workflow needs at least one block")]);
     }
-    let read = read_blocks(&graph.blocks, &blocks_place, &mut errors);
-    let parents = read_edges(&graph, place, &mut errors);
+    let parsed = parse_blocks(&graph.blocks, &blocks_location, &mut errors);
+    let parents = resolve_edges(&graph, location, &mut errors);
+    // The checks below rely on valid blocks and edges, so their reports would only repeat these.
     if !errors.is_empty() {
         return Err(errors);
     }
-    let order = run_order(&graph.blocks, &parents).map_err(|stuck| {
+    let order = execution_order(&graph.blocks, &parents).map_err(|stuck| {
         let names: Vec<String> = stuck.iter().map(|&i| label(&graph.blocks[i])).collect();
         let text = format!("the edges form a cycle through {}", names.join(", "));
-        vec![place.key("edges").invalid("value_error", text)]
+        vec![location.key("edges").invalid("value_error", text)]
     })?;
-    check_sources(&graph.blocks, &parents, &blocks_place, &mut errors);
+    check_sources(&graph.blocks, &parents, &blocks_location, &mut errors);
     if !errors.is_empty() {
         return Err(errors);
     }
-    let blocks: Vec<_> = read.into_iter().flatten().collect();
-    let rows = row_types(&graph.blocks, &blocks, &order, &parents, &blocks_place)?;
-    Ok(CheckedGraph { graph, order, parents, blocks, rows })
+    let blocks: Vec<_> = parsed.into_iter().flatten().collect();
+    let row_types = row_types(&graph.blocks, &blocks, &order, &parents, &blocks_location)?;
+    Ok(CheckedGraph { graph, order, parents, blocks, row_types })
 }
 
-/// A block's name for people: `block 2 (filter)`.
+/// Returns a block's name in messages, with its sequence number: `block 2 (filter)`.
 pub(super) fn label(block: &Block) -> String {
     format!("block {} ({})", block.sequence_number, block.block_name)
 }
 
-fn read_blocks(
+/// Parses the specs of all blocks; `None` for a block that was refused.
+fn parse_blocks(
     blocks: &[Block],
-    place: &Location,
+    location: &Location,
     errors: &mut Vec<ValidationError>,
 ) -> Vec<Option<Box<dyn blocks::Block>>> {
     let mut ids: HashMap<&str, &Block> = HashMap::new();
     let mut numbers: HashMap<i64, &Block> = HashMap::new();
-    let mut read = Vec::with_capacity(blocks.len());
+    let mut parsed = Vec::with_capacity(blocks.len());
     for (i, block) in blocks.iter().enumerate() {
-        let place = place.item(i);
+        let location = location.item(i);
         let name = label(block);
         if let Some(first) = block.block_id.as_deref().and_then(|id| ids.insert(id, block)) {
-            let text = format!("{name}: its block_id is that of {} too", label(first));
-            errors.push(place.key("block_id").invalid("value_error", text));
+            let text = format!("{name}: duplicate block_id, already used by {}", label(first));
+            errors.push(location.key("block_id").invalid("value_error", text));
         }
-        // Our reading: numbers are distinct. Results are told apart by them.
+        // Our reading: sequence numbers are unique, because result files are named by them.
         if let Some(first) = numbers.insert(block.sequence_number, block) {
-            let text = format!("{name}: its sequence_number is that of {} too", label(first));
-            errors.push(place.key("sequence_number").invalid("value_error", text));
+            let text = format!("{name}: duplicate sequence_number, already used by {}", label(first));
+            errors.push(location.key("sequence_number").invalid("value_error", text));
         }
-        let refuse = |text: String| place.key("block_name").invalid("value_error", format!("{name}: {text}"));
         match blocks::find(&block.block_name) {
             None => {
-                errors.push(refuse("no such block".to_owned()));
-                read.push(None);
+                let text = format!("{name}: unknown block_name; GET /workflows/blocks lists the known ones");
+                errors.push(location.key("block_name").invalid("value_error", text));
+                parsed.push(None);
             }
-            Some(kind) => read.push(kind.read(&block.specs, &name, &place.key("specs"), errors)),
+            Some(block_type) => {
+                parsed.push(block_type.read(&block.specs, &name, &location.key("specs"), errors));
+            }
         }
     }
-    read
+    parsed
 }
 
-fn read_edges(graph: &Graph, place: &Location, errors: &mut Vec<ValidationError>) -> Vec<Vec<usize>> {
+/// Resolves the edges to the parents of each block, as indices sorted by sequence number.
+fn resolve_edges(graph: &Graph, location: &Location, errors: &mut Vec<ValidationError>) -> Vec<Vec<usize>> {
     let index: HashMap<&str, usize> =
         graph.blocks.iter().enumerate().filter_map(|(i, block)| Some((block.block_id.as_deref()?, i))).collect();
     let mut parents = vec![Vec::new(); graph.blocks.len()];
     for (i, edge) in graph.edges.iter().enumerate() {
-        let place = place.key("edges").item(i);
+        let location = location.key("edges").item(i);
         let mut end = |key: &str, id: &str, other: &str| {
             let found = index.get(id).copied();
             if found.is_none() {
-                let beside = index.get(other).map(|&i| format!(" (its other end is {})", label(&graph.blocks[i])));
-                let text = format!("edge {}: no block has the id '{id}'{}", i + 1, beside.unwrap_or_default());
-                errors.push(place.key(key).invalid("value_error", text));
+                let other_end = index.get(other).map(|&i| format!(" (its other end is {})", label(&graph.blocks[i])));
+                let text = format!("edges[{i}].{key}: no block has the id '{id}'{}", other_end.unwrap_or_default());
+                errors.push(location.key(key).invalid("value_error", text));
             }
             found
         };
         let Edge { from_block_id, to_block_id, .. } = edge;
         let from = end("from_block_id", from_block_id, to_block_id);
         let to = end("to_block_id", to_block_id, from_block_id);
-        // An edge given twice feeds its rows once.
+        // A duplicate edge does not duplicate the rows.
         if let (Some(from), Some(to)) = (from, to)
             && !parents[to].contains(&from)
         {
@@ -145,15 +151,16 @@ fn read_edges(graph: &Graph, place: &Location, errors: &mut Vec<ValidationError>
         }
     }
     for feeding in &mut parents {
-        // Our reading: several parents' rows follow each other in the order of their numbers.
+        // Our reading: the rows of several parents are concatenated in the order of their sequence numbers.
         feeding.sort_by_key(|&i| graph.blocks[i].sequence_number);
     }
     parents
 }
 
-/// Kahn's algorithm with a heap, so that of the blocks that could run the lowest number does.
-/// `Err` holds the blocks on or behind a cycle.
-fn run_order(blocks: &[Block], parents: &[Vec<usize>]) -> Result<Vec<usize>, Vec<usize>> {
+/// Sorts the blocks topologically: Kahn's algorithm with a heap, so that of several blocks that are ready the one with
+/// the lowest sequence number is next. An error holds the blocks on or behind a cycle.
+fn execution_order(blocks: &[Block], parents: &[Vec<usize>]) -> Result<Vec<usize>, Vec<usize>> {
+    // Number of parents of each block that are not in `order` yet.
     let mut waiting_for: Vec<usize> = parents.iter().map(Vec::len).collect();
     let mut children = vec![Vec::new(); blocks.len()];
     for (child, feeding) in parents.iter().enumerate() {
@@ -180,68 +187,77 @@ fn run_order(blocks: &[Block], parents: &[Vec<usize>]) -> Result<Vec<usize>, Vec
     }
 }
 
-fn check_sources(blocks: &[Block], parents: &[Vec<usize>], place: &Location, errors: &mut Vec<ValidationError>) {
+/// Checks that exactly one block has no parents and that it, and no other, is a source.
+fn check_sources(blocks: &[Block], parents: &[Vec<usize>], location: &Location, errors: &mut Vec<ValidationError>) {
     let mut first: Option<&Block> = None;
     for (i, block) in blocks.iter().enumerate() {
-        let is_source = blocks::find(&block.block_name).is_some_and(|kind| kind.is_source);
+        let is_source = blocks::find(&block.block_name).is_some_and(|block_type| block_type.is_source);
         let mut refuse = |text: String| {
-            errors.push(place.item(i).invalid("value_error", format!("{}: {text}", label(block))));
+            errors.push(location.item(i).invalid("value_error", format!("{}: {text}", label(block))));
         };
         match (parents[i].is_empty(), is_source) {
             (false, false) => {}
-            (false, true) => refuse("an input block cannot have a block before it".to_owned()),
-            (true, false) => refuse("nothing feeds this block, and it is not an input block".to_owned()),
+            (false, true) => refuse("a source block cannot have an incoming edge".to_owned()),
+            (true, false) => refuse("no edge leads to this block, and it is not a source block".to_owned()),
             (true, true) => match first {
                 None => first = Some(block),
-                // Our reading: `specs_override` and payloads go to "the source block", so there is one.
+                // Our reading: `specs_override` and payloads go to "the source block", so there is exactly one.
                 Some(source) => {
-                    refuse(format!("a workflow has one input block, and {} is one already", label(source)));
+                    refuse(format!("a workflow has one source block, and {} is one already", label(source)));
                 }
             },
         }
     }
 }
 
-/// The kinds of the blocks' rows, or the blocks that get rows that they do not take.
+/// Infers the row type that each block produces, from the source on. Returns the blocks whose parents produce rows that
+/// they do not accept.
 fn row_types(
     blocks: &[Block],
-    read: &[Box<dyn blocks::Block>],
+    parsed: &[Box<dyn blocks::Block>],
     order: &[usize],
     parents: &[Vec<usize>],
-    place: &Location,
+    location: &Location,
 ) -> Result<Vec<RowType>, Vec<ValidationError>> {
-    let takes = |i: usize| blocks::find(&blocks[i].block_name).and_then(|kind| kind.takes);
+    let accepts = |i: usize| blocks::find(&blocks[i].block_name).and_then(|block_type| block_type.accepts);
     let source = order[0];
-    // Our reading: a source that does not declare its rows has those that the first block which
-    // minds takes; LEAD, the API's default, if none does.
+    // Our reading: a source that declares no row type has the one that the first block with a
+    // requirement accepts; LEAD, the API's default, if no block has one.
     let of_source =
-        read[source].declared_rows().or_else(|| order.iter().find_map(|&i| takes(i))).unwrap_or(RowType::Lead);
-    let mut rows = vec![of_source; blocks.len()];
+        parsed[source].declared_row_type().or_else(|| order.iter().find_map(|&i| accepts(i))).unwrap_or(RowType::Lead);
+    let mut row_types = vec![of_source; blocks.len()];
     let mut errors = Vec::new();
     for &i in order {
         let mut refuse = |text: String| {
-            errors.push(place.item(i).invalid("value_error", format!("{}: {text}", label(&blocks[i]))));
+            errors.push(location.item(i).invalid("value_error", format!("{}: {text}", label(&blocks[i]))));
         };
-        let given: Vec<(usize, RowType)> = parents[i].iter().map(|&parent| (parent, rows[parent])).collect();
-        let comes = given.first().map_or(of_source, |(_, rows)| *rows);
-        let says =
-            |(parent, rows): (usize, RowType)| format!("{} gives {} rows", label(&blocks[parent]), rows.as_str());
-        let taken = takes(i);
-        let wrong: Vec<String> =
-            given.iter().copied().filter(|(_, rows)| taken.is_some_and(|taken| taken != *rows)).map(says).collect();
-        match taken {
-            Some(taken) if !wrong.is_empty() => {
-                refuse(format!("takes {} rows, but {}", taken.as_str(), wrong.join(" and ")));
+        let incoming: Vec<(usize, RowType)> = parents[i].iter().map(|&parent| (parent, row_types[parent])).collect();
+        let input = incoming.first().map_or(of_source, |(_, row_type)| *row_type);
+        let produces = |(parent, row_type): (usize, RowType)| {
+            format!("{} produces {} rows", label(&blocks[parent]), row_type.as_str())
+        };
+        let accepted = accepts(i);
+        let mismatched: Vec<String> = incoming
+            .iter()
+            .copied()
+            .filter(|(_, row_type)| accepted.is_some_and(|accepted| accepted != *row_type))
+            .map(produces)
+            .collect();
+        match accepted {
+            Some(accepted) if !mismatched.is_empty() => {
+                refuse(format!("accepts {} rows, but {}", accepted.as_str(), mismatched.join(" and ")));
             }
-            _ if given.iter().any(|(_, rows)| *rows != comes) => {
-                let all: Vec<String> = given.into_iter().map(says).collect();
-                refuse(format!("its rows must be of one kind, but {}", all.join(" and ")));
+            // A block that accepts both types still needs all of its rows to have the same.
+            _ if incoming.iter().any(|(_, row_type)| *row_type != input) => {
+                let all: Vec<String> = incoming.into_iter().map(produces).collect();
+                refuse(format!("its rows must have one type, but {}", all.join(" and ")));
             }
             _ => {}
         }
-        rows[i] = blocks::find(&blocks[i].block_name).and_then(|kind| kind.gives).unwrap_or(comes);
+        // After a mismatch, the block's own output type still gives the blocks behind it a sensible check.
+        row_types[i] = blocks::find(&blocks[i].block_name).and_then(|block_type| block_type.produces).unwrap_or(input);
     }
-    if errors.is_empty() { Ok(rows) } else { Err(errors) }
+    if errors.is_empty() { Ok(row_types) } else { Err(errors) }
 }
 
 #[cfg(test)]
@@ -284,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_run_after_what_feeds_them_and_ties_by_number() {
+    fn blocks_run_after_their_parents_and_ties_by_number() {
         let graph = graph(
             &[
                 (9, "deduplicate", "d"),
@@ -306,50 +322,51 @@ mod tests {
     fn broken_graphs_are_refused_by_name() {
         assert!(refused(Graph::default()).contains("at least one block"));
         let text = refused(graph(&[(1, "webhook", "a"), (2, "sort", "b")], &[("a", "b")]));
-        assert_eq!(text, "block 2 (sort): no such block");
+        assert_eq!(text, "block 2 (sort): unknown block_name; GET /workflows/blocks lists the known ones");
         let text = refused(graph(&[(1, "webhook", "a"), (2, "filter", "b")], &[("a", "zzz")]));
-        assert!(text.contains("no block has the id 'zzz' (its other end is block 1 (webhook))"), "{text}");
+        assert_eq!(text, "edges[0].to_block_id: no block has the id 'zzz' (its other end is block 1 (webhook))");
         let text = refused(graph(
             &[(1, "webhook", "a"), (2, "filter", "b"), (3, "filter", "c")],
             &[("a", "b"), ("b", "c"), ("c", "b")],
         ));
         assert_eq!(text, "the edges form a cycle through block 2 (filter), block 3 (filter)");
         let text = refused(graph(&[(1, "webhook", "a"), (2, "read_csv", "b")], &[]));
-        assert!(text.contains("block 2 (read_csv): a workflow has one input block"));
+        assert!(text.contains("block 2 (read_csv): a workflow has one source block"), "{text}");
         let text = refused(graph(&[(1, "filter", "a")], &[]));
-        assert!(text.contains("nothing feeds this block"));
+        assert!(text.contains("no edge leads to this block"), "{text}");
         let text = refused(graph(&[(1, "webhook", "a"), (2, "webhook", "b")], &[("a", "b")]));
-        assert!(text.contains("cannot have a block before it"));
+        assert!(text.contains("cannot have an incoming edge"), "{text}");
         let text = refused(graph(&[(1, "webhook", "a"), (1, "filter", "a")], &[("a", "a")]));
-        assert!(text.contains("block_id is that of") && text.contains("sequence_number is that of"));
+        assert!(text.contains("duplicate block_id") && text.contains("duplicate sequence_number"), "{text}");
     }
 
     #[test]
-    fn rows_must_be_of_the_kind_that_a_block_takes() {
+    fn a_blocks_rows_must_have_the_type_that_it_accepts() {
         let both = graph(
             &[(1, "webhook", "a"), (2, "company_enrichment", "b"), (3, "find_email", "c")],
             &[("a", "b"), ("b", "c")],
         );
         assert_eq!(
             refused(both),
-            "block 3 (find_email): takes LEAD rows, but block 2 (company_enrichment) gives COMPANY rows"
+            "block 3 (find_email): accepts LEAD rows, but block 2 (company_enrichment) produces COMPANY rows"
         );
         let mut declared = graph(&[(1, "webhook", "a"), (2, "company_enrichment", "b")], &[("a", "b")]);
-        assert_eq!(check(with_ids(declared.clone()), &Location::root("body")).unwrap().rows, [RowType::Company; 2]);
+        let checked = check(with_ids(declared.clone()), &Location::root("body")).unwrap();
+        assert_eq!(checked.row_types, [RowType::Company; 2]);
         declared.blocks[0].specs.insert("dataframe_type".to_owned(), Value::from("LEAD"));
-        assert!(refused(declared).contains("takes COMPANY rows"));
-        let turned = graph(
+        assert!(refused(declared).contains("accepts COMPANY rows"));
+        let mut converted = graph(
             &[(1, "webhook", "a"), (2, "company_to_leads", "b"), (3, "find_email", "c"), (4, "filter", "d")],
             &[("a", "b"), ("b", "c"), ("c", "d"), ("a", "d")],
         );
         assert_eq!(
-            refused(turned.clone()),
-            "block 4 (filter): its rows must be of one kind, but block 1 (webhook) gives COMPANY rows and \
-             block 3 (find_email) gives LEAD rows"
+            refused(converted.clone()),
+            "block 4 (filter): its rows must have one type, but block 1 (webhook) produces COMPANY rows and \
+             block 3 (find_email) produces LEAD rows"
         );
-        let mut turned = turned;
-        turned.edges.pop();
+        converted.edges.pop();
         use RowType::{Company, Lead};
-        assert_eq!(check(with_ids(turned), &Location::root("body")).unwrap().rows, [Company, Lead, Lead, Lead]);
+        let checked = check(with_ids(converted), &Location::root("body")).unwrap();
+        assert_eq!(checked.row_types, [Company, Lead, Lead, Lead]);
     }
 }

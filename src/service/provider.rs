@@ -1,8 +1,8 @@
-//! An HTTP endpoint of the user's that stands in for the provider of an enrichment block.
+//! Client of the user's HTTP endpoint that replaces the provider of an enrichment block.
 //!
-//! It is sent rows in batches, some at once: `{"block": ..., "specs": {...}, "rows": [{...}, ...]}`, and answers
-//! `{"rows": [...]}` (or the list alone) with one entry for each row: an object with the fields that it knows, or null.
-//! What fails is asked again as the client asks the API; rows for which nothing comes in the end pass as they are.
+//! A request is `{"block": ..., "specs": {...}, "rows": [{...}, ...]}`. The response is `{"rows": [...]}`, or the list
+//! alone, with one entry for each row: an object with the fields that the endpoint knows, or null. Failed requests are
+//! retried by the policy of the API client. Batching, and the merge of entries into rows, are the caller's.
 
 use std::time::Duration;
 
@@ -14,22 +14,22 @@ use crate::net::{
     Repeatability, RetryAdvice, RetryBudget, RetryPolicy, TransportFailure, client_builder, is_loopback, retry_after,
 };
 
-/// Rows of one request. By eye: a request is small, and one that fails leaves few rows without.
+/// Rows of one request. By eye: a request is small, and one that fails leaves few rows unenriched.
 pub(super) const BATCH_ROWS: usize = 100;
 
-/// Requests under way for one block.
-pub(super) const AT_ONCE: usize = 4;
+/// Concurrent requests for one block. By eye.
+pub(super) const MAX_CONCURRENT_REQUESTS: usize = 4;
 
-/// Tries of one batch, the first included, and the time in which they begin. The run waits for them.
+/// Attempts for one batch, including the first, and the time within which they begin. The run waits for them.
 const BUDGET: RetryBudget = RetryBudget { tries: 5, time: Duration::from_secs(120) };
 
-/// A request that takes longer is given up, and may be tried again.
+/// Time limit of one attempt, from connecting to the last byte of the response.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// An answer for a batch is not longer.
-const MAX_ANSWER_BYTES: usize = 32 << 20;
+/// Size limit of a response, which is held in memory.
+const MAX_RESPONSE_BYTES: usize = 32 << 20;
 
-/// One endpoint.
+/// HTTP endpoint with its client, shared by all runs.
 pub(super) struct Provider {
     url: Url,
     client: reqwest::Client,
@@ -37,7 +37,7 @@ pub(super) struct Provider {
 }
 
 impl Provider {
-    /// An endpoint at `url`.
+    /// Creates the client of the endpoint at `url`. Sends nothing.
     pub(super) fn new(url: Url) -> Result<Self, reqwest::Error> {
         let policy = RetryPolicy {
             first_delay: Duration::from_millis(200),
@@ -47,7 +47,7 @@ impl Provider {
             ..RetryPolicy::default()
         };
         let client = client_builder()
-            // A body of personal data goes where the user said, and nowhere else.
+            // The body is personal data: it goes to the configured address and to no other.
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(policy.connect_timeout)
             .timeout(TIMEOUT)
@@ -55,98 +55,110 @@ impl Provider {
         Ok(Provider { url, client, policy })
     }
 
-    /// Asks for `rows`, each the text of a JSON object; one answer for each. `Err` says for people why there is none.
-    pub(super) async fn ask(
+    /// Sends `rows`, each the text of a JSON object, and returns one entry for each; without rows, the rows that the
+    /// endpoint returns. An error is the cause of the last failed attempt.
+    pub(super) async fn request(
         &self,
         block: &str,
         specs: &Map<String, Value>,
         rows: &[String],
-    ) -> Result<Vec<Option<Map<String, Value>>>, String> {
-        // The rows as they are: numbers keep their digits.
+    ) -> Result<ProviderRows, String> {
+        // The texts of the rows are spliced in unparsed, so that numbers keep their digits.
         let head = json!({ "block": block, "specs": specs }).to_string();
         let body = format!("{},\"rows\":[{}]}}", &head[..head.len() - 1], rows.join(","));
-        let answers = self.post(body).await?;
-        if !rows.is_empty() && answers.len() != rows.len() {
-            return Err(format!("{} rows were sent, and {} came back", rows.len(), answers.len()));
+        let entries = self.post(body).await?;
+        if !rows.is_empty() && entries.len() != rows.len() {
+            return Err(format!("the endpoint returned {} rows for {} rows sent", entries.len(), rows.len()));
         }
-        Ok(answers)
+        Ok(entries)
     }
 
-    async fn post(&self, body: String) -> Result<Vec<Option<Map<String, Value>>>, String> {
+    /// Posts `body` until an attempt succeeds, fails for good, or exhausts [`BUDGET`].
+    async fn post(&self, body: String) -> Result<ProviderRows, String> {
         let started = std::time::Instant::now();
         let mut tries = 0;
         loop {
             tries += 1;
-            let (again, named, why) = match self.try_once(body.clone()).await {
-                Ok(Ok(answers)) => return Ok(answers),
-                Ok(Err((status, named))) => {
-                    (Repeatability::Safe.after_status(status), named, format!("it answers {status}"))
+            // `Safe`: a lookup may be repeated even if the first request was executed.
+            let (advice, retry_after, cause) = match self.try_once(body.clone()).await {
+                Ok(entries) => return Ok(entries),
+                Err(Failed::Status(status, retry_after)) => {
+                    let cause = format!("the endpoint responded with status {status}");
+                    (Repeatability::Safe.after_status(status), retry_after, cause)
                 }
-                Err(Failed::NoAnswer(error)) => {
-                    let why = if error.is_timeout() { "it does not answer in time" } else { "it cannot be reached" };
-                    (Repeatability::Safe.after_transport_failure(TransportFailure::of(&error)), None, why.to_owned())
+                Err(Failed::Transport(error)) => {
+                    let cause = match error.is_timeout() {
+                        true => "the endpoint did not respond in time",
+                        false => "the connection to the endpoint failed",
+                    };
+                    (Repeatability::Safe.after_transport_failure(TransportFailure::of(&error)), None, cause.to_owned())
                 }
-                Err(Failed::BadAnswer(why)) => (RetryAdvice::Never, None, why),
+                Err(Failed::Body(cause)) => (RetryAdvice::Never, None, cause),
             };
-            let delay = self.policy.delay(again, tries, named);
-            if again == RetryAdvice::Never || tries >= BUDGET.tries || started.elapsed() + delay >= BUDGET.time {
-                return Err(why);
+            let delay = self.policy.delay(advice, tries, retry_after);
+            if advice == RetryAdvice::Never || tries >= BUDGET.tries || started.elapsed() + delay >= BUDGET.time {
+                return Err(cause);
             }
             tokio::time::sleep(delay).await;
         }
     }
 
-    async fn try_once(&self, body: String) -> Result<Result<ProviderRows, Refused>, Failed> {
+    async fn try_once(&self, body: String) -> Result<ProviderRows, Failed> {
         let request = self.client.post(self.url.clone()).header(CONTENT_TYPE, "application/json").body(body);
-        let mut response = request.send().await.map_err(Failed::NoAnswer)?;
+        let mut response = request.send().await.map_err(Failed::Transport)?;
         let status = response.status();
         if !status.is_success() {
             let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-            let named = header.and_then(|value| retry_after(value, std::time::SystemTime::now()));
-            return Ok(Err((status.as_u16(), named)));
+            let wait = header.and_then(|value| retry_after(value, std::time::SystemTime::now()));
+            return Err(Failed::Status(status.as_u16(), wait));
         }
         let mut bytes = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(Failed::NoAnswer)? {
+        while let Some(chunk) = response.chunk().await.map_err(Failed::Transport)? {
             bytes.extend_from_slice(&chunk);
-            if bytes.len() > MAX_ANSWER_BYTES {
-                return Err(Failed::BadAnswer(format!("its answer is longer than {MAX_ANSWER_BYTES} bytes")));
+            if bytes.len() > MAX_RESPONSE_BYTES {
+                return Err(Failed::Body(format!("the endpoint's response exceeds {MAX_RESPONSE_BYTES} bytes")));
             }
         }
-        answers(&bytes).map(Ok).map_err(Failed::BadAnswer)
+        parse_entries(&bytes).map_err(Failed::Body)
     }
 }
 
+/// Entries of a response, in the order of the rows that were sent; `None` for null.
 type ProviderRows = Vec<Option<Map<String, Value>>>;
 
-/// A status that is no success, and the wait that came with it.
-type Refused = (u16, Option<Duration>);
-
+/// Failure of one attempt.
 enum Failed {
-    NoAnswer(reqwest::Error),
-    BadAnswer(String),
+    /// A status other than 2xx, with the wait that the response specifies.
+    Status(u16, Option<Duration>),
+    /// No complete response: the connection failed or the time limit was exceeded.
+    Transport(reqwest::Error),
+    /// A complete response with an invalid body; the text is the cause. Never retried.
+    Body(String),
 }
 
-fn answers(bytes: &[u8]) -> Result<ProviderRows, String> {
-    let value: Value = serde_json::from_slice(bytes).map_err(|error| format!("its answer is no JSON: {error}"))?;
+fn parse_entries(bytes: &[u8]) -> Result<ProviderRows, String> {
+    let value: Value =
+        serde_json::from_slice(bytes).map_err(|error| format!("the endpoint's response is not valid JSON: {error}"))?;
     let rows = match value {
         Value::Array(rows) => rows,
         Value::Object(mut members) => match members.remove("rows") {
             Some(Value::Array(rows)) => rows,
-            _ => return Err("its answer has no list `rows`".to_owned()),
+            _ => return Err("the endpoint's response has no list `rows`".to_owned()),
         },
-        _ => return Err("its answer is neither an object nor a list".to_owned()),
+        _ => return Err("the endpoint's response is neither an object nor a list".to_owned()),
     };
     rows.into_iter()
-        .map(|row| match row {
+        .enumerate()
+        .map(|(i, row)| match row {
             Value::Null => Ok(None),
             Value::Object(members) => Ok(Some(members)),
-            _ => Err("an entry of `rows` is neither an object nor null".to_owned()),
+            _ => Err(format!("`rows[{i}]` of the endpoint's response is neither an object nor null")),
         })
         .collect()
 }
 
-/// True for addresses that rows may be sent to: encrypted, or on this machine.
-pub(super) fn may_be_sent_to(url: &Url) -> bool {
+/// Returns true if rows may be sent to `url`: over an encrypted connection, or to this machine.
+pub(super) fn is_allowed(url: &Url) -> bool {
     url.scheme() == "https" || url.scheme() == "http" && is_loopback(url)
 }
 
@@ -155,19 +167,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_are_objects_or_null() {
+    fn entries_are_objects_or_null() {
         let one = json!({ "a": 1 }).as_object().cloned();
-        assert_eq!(answers(br#"{"rows":[{"a":1},null]}"#).unwrap(), [one.clone(), None]);
-        assert_eq!(answers(br#"[{"a":1}]"#).unwrap(), [one]);
-        for bad in ["x", "3", "{}", "{\"rows\":3}", "[3]"] {
-            assert!(answers(bad.as_bytes()).is_err(), "{bad}");
+        assert_eq!(parse_entries(br#"{"rows":[{"a":1},null]}"#).unwrap(), [one.clone(), None]);
+        assert_eq!(parse_entries(br#"[{"a":1}]"#).unwrap(), [one]);
+        for (body, expected) in [
+            ("x", "is not valid JSON: expected value"),
+            ("3", "is neither an object nor a list"),
+            ("{}", "has no list `rows`"),
+            ("{\"rows\":3}", "has no list `rows`"),
+            ("[null,3]", "`rows[1]` of the endpoint's response is neither an object nor null"),
+        ] {
+            let cause = parse_entries(body.as_bytes()).unwrap_err();
+            assert!(cause.contains(expected), "{body}: {cause}");
         }
     }
 
     #[test]
-    fn rows_stay_on_this_machine_or_go_encrypted() {
-        let may = |url: &str| may_be_sent_to(&url.parse().unwrap());
-        assert!(may("https://example.test/x") && may("http://127.0.0.1:9/x") && may("http://localhost/x"));
-        assert!(!may("http://example.test/x") && !may("ftp://localhost/x"));
+    fn rows_are_sent_encrypted_or_to_this_machine() {
+        let allowed = |url: &str| is_allowed(&url.parse().unwrap());
+        assert!(allowed("https://example.test/x") && allowed("http://127.0.0.1:9/x") && allowed("http://localhost/x"));
+        assert!(!allowed("http://example.test/x") && !allowed("ftp://localhost/x"));
     }
 }

@@ -1,10 +1,10 @@
-//! JSON text taken apart without a change to any value: a number keeps its digits, however many.
-//!
-//! For text that a JSON parser has accepted already; other text yields `None`.
+//! Splitting of JSON text into members and items without parsing the values, so that a number keeps all of its digits.
+//! It expects text that a JSON parser has accepted already; other text yields `None`.
 
 use serde::de::IgnoredAny;
 
-/// The members of an object: each key, decoded, with the text of its value.
+/// Splits an object into its members: each key, unescaped, with the text of its value. Duplicate keys are all returned.
+/// `None` if `text` is not an object.
 pub(super) fn members(text: &str) -> Option<Vec<(String, &str)>> {
     let mut rest = text.trim_ascii_start().strip_prefix('{')?.trim_ascii_start();
     let mut members = Vec::new();
@@ -26,7 +26,7 @@ pub(super) fn members(text: &str) -> Option<Vec<(String, &str)>> {
     }
 }
 
-/// The texts of an array's items.
+/// Splits an array into the texts of its items; `None` if `text` is not an array.
 pub(super) fn items(text: &str) -> Option<Vec<&str>> {
     let mut rest = text.trim_ascii_start().strip_prefix('[')?.trim_ascii_start();
     let mut items = Vec::new();
@@ -45,14 +45,15 @@ pub(super) fn items(text: &str) -> Option<Vec<&str>> {
     }
 }
 
-/// Where the value at the start of `text` ends.
+/// Returns the length of the JSON value at the start of `text`.
 fn value_end(text: &str) -> Option<usize> {
     let mut values = serde_json::Deserializer::from_str(text).into_iter::<IgnoredAny>();
     values.next()?.ok()?;
     Some(values.byte_offset())
 }
 
-/// The same value without white space between its tokens, hence on one line.
+/// Returns the value without white space between its tokens, hence on one line. Strings keep theirs: a line break
+/// inside a valid JSON string is escaped.
 pub(super) fn on_one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     let mut in_string = false;

@@ -1,4 +1,6 @@
-//! Outgoing webhooks: one request per event, signed once the user has made a secret, tried again when it is not taken.
+//! Outgoing webhooks: one request per event, signed if the user has created a secret, retried until the receiver
+//! accepts it or the attempts are exhausted. Nothing is queued on disk: an event that is being delivered when the
+//! service stops is lost.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -15,36 +17,36 @@ use super::store::{self, Store};
 use crate::api::{JobEvent, RunId, RunStatus, WebhookEvent};
 use crate::net::client_builder;
 
-/// Attempts to deliver one event. Our reading: of the waits 1, 2, 4, 8, 16 s that are told, the last would come before
-/// a sixth attempt.
+/// Attempts to deliver one event. Our reading: of the documented waits 1, 2, 4, 8, 16 s, the last would precede a sixth
+/// attempt.
 const ATTEMPTS: u32 = 5;
 
-/// The wait after the first attempt; each is twice the one before.
+/// Wait after the first attempt; each further wait is twice as long.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 
-/// An answer may take so long, unless a block says otherwise.
+/// Time limit of one attempt, unless the block specifies another.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Address of the rows of an `outgoing_webhook` block.
+/// Receiver of the rows of an `outgoing_webhook` block.
 #[derive(Clone, Debug)]
 pub(super) struct WebhookTarget {
-    /// The address.
+    /// Address to post the event to.
     pub url: String,
-    /// An attempt may take so long.
+    /// Time limit of one attempt.
     pub timeout: Duration,
 }
 
-/// One event on its way.
+/// Event that is being delivered.
 struct Event {
-    /// The same in every attempt: receivers tell repetitions by it.
+    /// Id of the event, the same in every attempt, by which receivers recognize repetitions.
     pub id: String,
-    /// Such as `outgoing_webhook.completed`.
+    /// Type of the event, such as `outgoing_webhook.completed`.
     pub kind: String,
-    /// JSON. Its bytes are signed, so they are made once.
+    /// JSON body. Serialized once, because its bytes are signed.
     pub body: Vec<u8>,
 }
 
-/// Delivers events. Cheap to clone.
+/// Sender of events. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Deliverer {
     http: reqwest::Client,
@@ -52,32 +54,33 @@ pub(super) struct Deliverer {
     clock: Clock,
     signer: Arc<Signer>,
     link_life: TimeDelta,
+    /// Base URL of links in events; set when the service has bound its address.
     origin: Arc<OnceLock<String>>,
 }
 
-/// Why an event was not delivered.
+/// Reason why an event was not delivered.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Undelivered {
-    /// Nobody took it.
-    #[error("not delivered to {host} in {tries} attempts: {last}")]
+    /// The receiver accepted the event in no attempt.
+    #[error("cannot deliver to {host}: {tries} attempts failed, the last one because {last}")]
     Refused {
-        /// Host and port; the rest of an address may be a secret.
+        /// Host and port; the rest of the address may contain a secret.
         host: String,
         tries: u32,
-        /// What the last attempt came to.
+        /// Cause of the last failure, a clause such as `the receiver responded with status 503`.
         last: String,
     },
-    /// Somebody stopped it.
-    #[error("stopped before it was delivered")]
+    /// The run was stopped before an attempt succeeded.
+    #[error("stopped before the event was delivered")]
     Stopped,
-    #[error("the signing secret cannot be read")]
+    #[error("cannot read the signing secret")]
     Store(#[from] store::Error),
 }
 
 impl Deliverer {
-    /// A deliverer with the secrets of `store`.
+    /// Creates a deliverer that signs with the secrets of `store`.
     pub(super) fn new(config: &Config, store: Arc<Store>) -> Self {
-        // Another address than the one that was given is not followed to: it was not agreed to.
+        // Redirects are not followed: rows go only to the address that the user specified.
         let http = client_builder().redirect(reqwest::redirect::Policy::none()).no_proxy();
         let http = http.build().expect("nothing outside the process is read to build this client");
         let signer = Arc::new(Signer::new(store.secret()));
@@ -85,13 +88,13 @@ impl Deliverer {
         Deliverer { http, store, clock: config.clock.clone(), signer, link_life, origin: Arc::default() }
     }
 
-    /// Says what links in events begin with, once it is known.
+    /// Sets the base URL of links in events. Later calls have no effect.
     pub(super) fn set_origin(&self, origin: String) {
         let _ = self.origin.set(origin);
     }
 
-    /// Sends the rows of a run's `outgoing_webhook` block: themselves where they are few, else a link to them. Answers
-    /// what people should know of it.
+    /// Sends the rows of a run's `outgoing_webhook` block: inline if `results` has them, else as a link to their file.
+    /// Returns a note on the delivery. `stopped` is polled before each attempt and during the waits.
     pub(super) async fn send_rows(
         &self,
         run: &RunRow,
@@ -101,7 +104,7 @@ impl Deliverer {
         target: &WebhookTarget,
         stopped: impl Fn() -> bool,
     ) -> Result<String, Undelivered> {
-        // The format that keeps types, where the run has it.
+        // NDJSON keeps types, so it is preferred if the run has it.
         let file = files.iter().find(|file| file.format == ResultFormat::Ndjson).or(files.first());
         let link = file.filter(|_| results.is_none()).map(|file| self.link(&run.id, &file.filename));
         let id = Uuid::new_v4().to_string();
@@ -125,19 +128,18 @@ impl Deliverer {
         })
     }
 
-    /// Announces the end of a bulk job to where its settings say, if they do. Our reading: nothing is said of one that
-    /// was cancelled, and an announcement that nobody takes changes nothing; one that is on its way when the service
-    /// stops is lost.
+    /// Notifies the `webhook_url` of a bulk job, if it has one, of the job's end. Our reading: a cancelled job sends no
+    /// event, and a failed delivery has no effect on the job.
     pub(super) async fn announce(&self, run: &RunRow) {
         let (store, id) = (Arc::clone(&self.store), run.id.clone());
         let url = tokio::task::spawn_blocking(move || store.notify(&id)).await;
         let Ok(Ok(Some(url))) = url else { return };
         let kind = "bulk_intelligence";
         let (status, result, error) = match run.status {
-            RunStatus::Completed => ("completed", Some(self.announced(run)), None),
+            RunStatus::Completed => ("completed", Some(self.job_result(run)), None),
             RunStatus::Failed | RunStatus::TimedOut => {
-                let why = run.error_message.clone().unwrap_or_else(|| run.status.as_str().to_owned());
-                ("failed", None, Some(why))
+                let cause = run.error_message.clone().unwrap_or_else(|| run.status.as_str().to_owned());
+                ("failed", None, Some(cause))
             }
             _ => return,
         };
@@ -148,8 +150,8 @@ impl Deliverer {
         let _ = self.deliver(&url, TIMEOUT, &event, || false).await;
     }
 
-    /// What an announcement tells of a job that completed: its final files.
-    fn announced(&self, run: &RunRow) -> Value {
+    /// Returns the `result` of a completed job's event: links to the files of its last block.
+    fn job_result(&self, run: &RunRow) -> Value {
         let last = run.blocks.last();
         let files = last.into_iter().flat_map(|block| &block.files).map(|file| {
             let link = self.link(&run.id, &file.filename);
@@ -163,7 +165,8 @@ impl Deliverer {
         format!("{}{}", self.origin.get().map_or("", String::as_str), self.signer.link(run, filename, expires))
     }
 
-    /// Delivers `event`, trying again for a while unless `stopped`. Answers the number of attempts.
+    /// Posts `event` until the receiver responds with 2xx, [`ATTEMPTS`] are exhausted or `stopped` returns true.
+    /// Returns the number of attempts.
     async fn deliver(
         &self,
         url: &str,
@@ -188,16 +191,20 @@ impl Deliverer {
                 .header("sixtyfour-event-type", &event.kind)
                 .header("sixtyfour-delivery-attempt", attempt.to_string());
             let now = self.clock.now();
-            // Anew for each attempt: receivers refuse an old time.
+            // The signature covers the time, which receivers check: sign each attempt anew.
             if let Some(secrets) = self.store.signing_secrets()? {
                 request = request.header("sixtyfour-signature", secrets.sign(now, &body));
             }
             match request.body(body.clone()).send().await {
-                Ok(answer) if answer.status().is_success() => return Ok(attempt),
-                Ok(answer) => last = format!("it answers {}", answer.status().as_u16()),
-                Err(error) if error.is_timeout() => last = format!("no answer within {} s", timeout.as_secs_f64()),
-                Err(error) if error.is_connect() => last = "no connection".to_owned(),
-                Err(_) => last = "the connection broke".to_owned(),
+                Ok(response) if response.status().is_success() => return Ok(attempt),
+                Ok(response) => {
+                    last = format!("the receiver responded with status {}", response.status().as_u16());
+                }
+                Err(error) if error.is_timeout() => {
+                    last = format!("the receiver did not respond within {} s", timeout.as_secs_f64());
+                }
+                Err(error) if error.is_connect() => last = "the connection was not established".to_owned(),
+                Err(_) => last = "the connection was lost".to_owned(),
             }
             if attempt < ATTEMPTS {
                 self.clock.sleep(wait, &stopped).await;
@@ -208,7 +215,7 @@ impl Deliverer {
     }
 }
 
-/// Host and port of an address: its path and query may hold a secret.
+/// Returns the host and port of an address for messages: its path and query may contain a secret.
 pub(super) fn host_of(url: &str) -> String {
     let url = url::Url::parse(url).ok();
     let host = url.as_ref().and_then(|url| Some((url.host_str()?, url.port())));
@@ -224,7 +231,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_told_without_what_may_be_secret() {
+    fn messages_name_only_the_host_and_port_of_an_address() {
         assert_eq!(host_of("https://u:p@hooks.test:8443/a/secret?k=v"), "hooks.test:8443");
         assert_eq!(host_of("https://hooks.test/a"), "hooks.test");
     }

@@ -1,5 +1,5 @@
-//! `append_to_notebook`: appends the rows to a notebook, and passes them on. The engine appends them in the transaction
-//! that records the end of the block.
+//! `append_to_notebook`: appends the rows to a notebook and passes them on. The engine appends them in the transaction
+//! that records the completion of the block, so that a restart never appends rows twice.
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::block::{Block, BlockContext, BlockPlan, Delivery, Traces};
 use super::definition::{BlockType, BlockUnderCheck, Problems, Specs};
 use super::failure::Failure;
-use super::spec_types::{NEW_NOTEBOOK, filled};
+use super::spec_types::{NEW_NOTEBOOK, non_empty};
 use crate::service::notebooks::NotebookRow;
 use crate::service::store::{self, Store};
 
@@ -18,24 +18,24 @@ pub(super) const fn block() -> BlockType {
 
 #[derive(Deserialize, ToSchema)]
 struct AppendToNotebookSpecs {
-    /// Id of the notebook; made if it is not there. Absent or __create_new__: one is made by each run.
+    /// Id of the notebook, which is created if it does not exist. Absent or __create_new__: each run creates one.
     notebook_id: Option<String>,
-    /// Its name, when it is made.
+    /// Name of a notebook that is created.
     notebook_name: Option<String>,
 }
 
 impl Specs for AppendToNotebookSpecs {
     fn into_block(self, _: BlockUnderCheck<'_>, _: &mut Problems<'_>) -> Option<Box<dyn Block>> {
-        let notebook = filled(self.notebook_id).filter(|id| id != NEW_NOTEBOOK);
-        Some(Box::new(AppendToNotebook { notebook, name: filled(self.notebook_name) }))
+        let notebook = non_empty(self.notebook_id).filter(|id| id != NEW_NOTEBOOK);
+        Some(Box::new(AppendToNotebook { notebook, name: non_empty(self.notebook_name) }))
     }
 }
 
 #[derive(Debug)]
 struct AppendToNotebook {
-    /// Its id; `None` makes one.
+    /// Id of the notebook; `None` creates one in each run.
     notebook: Option<String>,
-    /// Its name, for people, when it is made.
+    /// Display name of a notebook that is created.
     name: Option<String>,
 }
 
@@ -44,7 +44,7 @@ impl Block for AppendToNotebook {
         let name = self.name.as_deref();
         Ok(Some(match &self.notebook {
             None => NotebookRow::new(None, name, now),
-            // Our reading: an id that is not there yet is made, so that definitions can name theirs.
+            // Our reading: an unknown id creates the notebook, so that definitions can choose their ids.
             Some(id) => store.notebook(id)?.unwrap_or_else(|| NotebookRow::new(Some(id), name, now)),
         }))
     }

@@ -1,4 +1,5 @@
-//! A block whose specs were read, and its plan for the rows of one run.
+//! Interface between blocks and the engine: a block with parsed specs, the context in which it is planned, and its plan
+//! for one run. The engine executes the plan; a block only describes it.
 
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
@@ -17,137 +18,140 @@ use crate::service::store::{self, Store};
 use crate::service::webhook::WebhookTarget;
 use crate::transform::{SpillBudget, Step};
 
-/// A block of a workflow, its specs read.
+/// Block of a workflow, its specs parsed.
 pub(in crate::service) trait Block: Debug + Send + Sync {
-    /// The rows that a source declares; `None` where it declares none, and of all other blocks.
-    fn declared_rows(&self) -> Option<RowType> {
+    /// Returns the row type that a source declares; `None` if it declares none, and for every other block.
+    fn declared_row_type(&self) -> Option<RowType> {
         None
     }
 
-    /// True for the source that takes the rows of the request.
+    /// Returns true for the source that reads the payload of the request.
     fn takes_payload(&self) -> bool {
         false
     }
 
-    /// Finds what a source reads in the run that is about to start.
+    /// Resolves the input of a source for the run that is about to start. Fails for blocks that are no source.
     fn input(&self, request: &InputRequest<'_>) -> Result<Input, InputError> {
         Err(InputError::Refused(format!("a workflow cannot start with {}", request.block_name)))
     }
 
-    /// Finds or makes the notebook that the block reads or appends to; `None` if it has none, or it is not there.
+    /// Finds or creates the notebook that the block reads or appends to; `None` if the block uses no notebook or the
+    /// notebook does not exist.
     fn notebook(&self, _store: &Store, _now: DateTime<Utc>) -> Result<Option<NotebookRow>, store::Error> {
         Ok(None)
     }
 
-    /// Plans what to do with the rows, or says why they do not fit.
+    /// Plans the work on the rows. Fails if the input lacks a column without which the result would be wrong.
     fn plan(&self, context: &BlockContext<'_>) -> Result<BlockPlan, Failure>;
 
-    /// Whether, and from when on, a run must not begin again because the block would do something twice.
+    /// Returns when the block has an effect outside of its run, after which the run must not be restarted.
     fn traces(&self) -> Traces {
         Traces::None
     }
 }
 
-/// When a block leaves traces outside of its run.
+/// Moment from which a block has effects outside of its run, so that a restart would repeat them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::service) enum Traces {
-    /// Never.
+    /// No effects outside of the run.
     None,
-    /// Once it has begun.
+    /// From its start, as with rows that are sent to an address.
     OnceBegun,
-    /// Once it has completed.
+    /// From its completion, as with rows that are appended in the transaction that completes it.
     OnceCompleted,
 }
 
-/// The surroundings of a block in one run.
+/// Surroundings of a block while it is planned for one run.
 pub(in crate::service) struct BlockContext<'a> {
     pub sources: &'a EnrichmentSources,
-    /// Folder of all notebooks.
+    /// Directory of all notebooks.
     pub notebooks: &'a Path,
-    /// The notebook that [`Block::notebook`] found.
+    /// The notebook that [`Block::notebook`] returned.
     pub notebook: Option<NotebookRow>,
     pub runtime: Handle,
     /// Names of the input's columns, in order.
     pub columns: &'a [String],
-    /// True if the input has no rows, and so no columns either.
+    /// True if the input has no rows; `columns` is then empty as well.
     pub is_empty: bool,
 }
 
 impl BlockContext<'_> {
-    /// True if the input has rows, but not this column. From a table without rows nothing can be missing.
+    /// Returns true if the input has rows but not this column. An input without rows lacks nothing.
     pub(super) fn lacks(&self, column: &str) -> bool {
         !self.is_empty && !self.columns.iter().any(|c| c == column)
     }
 
-    /// Fails the block if one of `columns` is not in the input: without it the result would be wrong, not empty.
-    pub(super) fn need<'c>(&self, columns: impl IntoIterator<Item = &'c String>) -> Result<(), Failure> {
+    /// Fails the block if the input lacks one of `columns`: the result would be wrong, not empty.
+    pub(super) fn require<'c>(&self, columns: impl IntoIterator<Item = &'c String>) -> Result<(), Failure> {
         match columns.into_iter().find(|column| self.lacks(column)) {
             Some(column) => Err(Failure::Failed(format!("column '{column}' is not in the input"))),
             None => Ok(()),
         }
     }
 
-    /// The rows of the notebook, as many as count now.
+    /// Returns the committed rows of the notebook: bytes beyond its recorded size belong to an append that did not
+    /// complete. `None` without a notebook.
     pub(super) fn notebook_lines(&self) -> Option<Lines> {
         let row = self.notebook.as_ref()?;
         Some(Lines { path: row.path(self.notebooks), bytes: row.size_bytes })
     }
 }
 
-/// The work of a block in one run.
+/// Work of a block in one run: `rewrite`, then `steps`, then `delivery`.
 #[derive(Default)]
 pub(in crate::service) struct BlockPlan {
-    /// A pass over the rows before the steps.
+    /// Pass over the rows before the pipeline; `None` if the steps alone do the work.
     pub rewrite: Option<Box<dyn Rewrite>>,
-    /// Steps of the pipeline, one after the other.
+    /// Pipeline steps in order of execution; empty if the rows pass unchanged.
     pub steps: Vec<Step>,
-    /// A remark about the result for people.
+    /// Remark about the result, shown as the block's `current_step`.
     pub note: Option<String>,
-    /// File of the rows of a source, if they are neither in the request nor uploaded.
+    /// File with the rows of a source, if they are neither in the request nor in an upload.
     pub table: Option<PathBuf>,
     /// Declared types of the input's columns.
     pub declared: Option<Schema>,
-    /// A destination of the finished rows besides the next blocks.
+    /// Destination of the finished rows besides the next blocks.
     pub delivery: Delivery,
 }
 
-/// A destination of the rows of a finished block besides the blocks after it.
+/// Destination of the rows of a finished block, besides the blocks after it.
 #[derive(Default)]
 pub(in crate::service) enum Delivery {
-    /// Nowhere.
+    /// No destination but the next blocks.
     #[default]
     None,
-    /// To an address of the user's.
+    /// An event with the rows to the user's address.
     Webhook(WebhookTarget),
-    /// To the end of the block's notebook.
+    /// The end of the block's notebook.
     Notebook,
 }
 
-/// A pass over the rows of a block, one at a time, that makes other rows. Memory is bounded whatever comes; what a pass
-/// has to remember goes to disk beyond `room`.
+/// Pass over the rows of a block, one at a time, that writes other rows. Memory is bounded for inputs of any size:
+/// state beyond the spill budget is written to disk.
 pub(in crate::service) trait Rewrite: Send {
-    /// Reads all of `input`, whose rows have `columns`, and writes the new rows. Blocks; returns a remark for people.
+    /// Reads all of `input`, whose rows have `columns`, and writes the new rows to `output`. Blocks the thread. Returns
+    /// a remark about the result, or `None`.
     fn rewrite(
         self: Box<Self>,
         input: RowReader<'_>,
         columns: &[String],
-        room: SpillBudget,
+        spill_budget: SpillBudget,
         output: &mut RowWriter<'_>,
     ) -> Result<Option<String>, Failure>;
 }
 
 impl BlockPlan {
-    /// A plan of steps alone.
+    /// Returns a plan that consists of pipeline steps.
     pub(super) fn steps(steps: Vec<Step>) -> Self {
         BlockPlan { steps, ..BlockPlan::default() }
     }
 
-    /// A plan of one pass over the rows.
+    /// Returns a plan that consists of one pass over the rows.
     pub(super) fn rewrite(rewrite: impl Rewrite + 'static) -> Self {
         BlockPlan { rewrite: Some(Box::new(rewrite)), ..BlockPlan::default() }
     }
 
-    /// The plan of a block whose rows pass through as they are, with a remark.
+    /// Returns a plan that passes the rows unchanged, with a remark.
     pub(super) fn note(note: impl Into<String>) -> Self {
         BlockPlan { note: Some(note.into()), ..BlockPlan::default() }
     }

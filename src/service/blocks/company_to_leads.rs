@@ -1,5 +1,5 @@
-//! `company_to_leads`: the people of each company become rows. What the block does behind the vendor's API is not public;
-//! here it takes apart what the rows themselves hold, and `leads_to_company` undoes it.
+//! `company_to_leads`: turns the list of people in each company's row into rows of their own. The vendor's
+//! implementation is not public; this one uses only the data in the rows, and `leads_to_company` is its inverse.
 
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -9,32 +9,32 @@ use super::definition::{BlockType, BlockUnderCheck, Problems, Specs};
 use super::failure::Failure;
 use super::lines::{Row, RowReader, RowWriter};
 use super::row_type::RowType;
-use super::spec_types::{COMPANY_PREFIX, Columns, filled};
+use super::spec_types::{COMPANY_PREFIX, Columns, non_empty};
 use crate::service::raw;
 use crate::transform::{Cell, SpillBudget};
 
-/// Columns that are looked at for a company's people, in this order, unless the block names one.
+/// Columns that are searched for a company's list of people, in this order, unless the specs name columns.
 const PEOPLE: [&str; 6] = ["leads", "people", "contacts", "key_people", "team", "employees"];
 
 pub(super) const fn block() -> BlockType {
     let mut block = BlockType::new::<CompanyToLeadsSpecs>("company_to_leads");
-    block.takes = Some(RowType::Company);
-    block.gives = Some(RowType::Lead);
+    block.accepts = Some(RowType::Company);
+    block.produces = Some(RowType::Lead);
     block
 }
 
 #[derive(Deserialize, ToSchema)]
 struct CompanyToLeadsSpecs {
-    /// Local reading: the column with each company's list of people; else the first of leads, people, contacts,
-    /// key_people, team, employees that holds one.
+    /// Local interpretation: the column with each company's list of people; when absent, the first of leads, people,
+    /// contacts, key_people, team, employees that contains a list.
     column: Option<String>,
-    /// Several such columns, of which the first that holds a list counts.
+    /// Several such columns, of which the first that contains a list is used.
     columns: Option<Columns>,
 }
 
 impl Specs for CompanyToLeadsSpecs {
     fn into_block(self, _: BlockUnderCheck<'_>, _: &mut Problems<'_>) -> Option<Box<dyn Block>> {
-        let columns = match filled(self.column) {
+        let columns = match non_empty(self.column) {
             Some(column) => vec![column],
             None => Columns::names(self.columns),
         };
@@ -44,13 +44,13 @@ impl Specs for CompanyToLeadsSpecs {
 
 #[derive(Clone, Debug)]
 struct CompanyToLeads {
-    /// Columns that may hold the list of people; looked for by their names when empty.
+    /// Columns that may contain the list of people; [`PEOPLE`] when empty.
     columns: Vec<String>,
 }
 
 impl Block for CompanyToLeads {
     fn plan(&self, context: &BlockContext<'_>) -> Result<BlockPlan, Failure> {
-        context.need(&self.columns)?;
+        context.require(&self.columns)?;
         Ok(BlockPlan::rewrite(self.clone()))
     }
 }
@@ -64,38 +64,38 @@ impl Rewrite for CompanyToLeads {
         output: &mut RowWriter<'_>,
     ) -> Result<Option<String>, Failure> {
         let mut pass = LeadsPass::new(&self);
-        input.each(|line| Ok(pass.row(&Row::read(line)?, output)?))?;
+        input.each(|line| Ok(pass.row(&Row::parse(line)?, output)?))?;
         Ok(pass.note())
     }
 }
 
-/// Our reading: each object in the company's list of people becomes a row of its own, with the company's other columns
-/// under names that begin with `company_`.
+/// Pass over the companies, with its counters. Our reading: each object in the company's list of people becomes a row,
+/// with the company's other columns under names that begin with `company_`.
 struct LeadsPass<'a> {
     block: &'a CompanyToLeads,
-    companies: u64,
-    /// Companies that have no people.
-    without: u64,
-    /// Entries that are neither objects nor names.
-    odd: u64,
+    n_companies: u64,
+    /// Companies without people, which produce no rows.
+    n_without_people: u64,
+    /// Entries of lists of people that are neither objects nor names.
+    n_invalid_entries: u64,
 }
 
 impl<'a> LeadsPass<'a> {
     fn new(block: &'a CompanyToLeads) -> Self {
-        LeadsPass { block, companies: 0, without: 0, odd: 0 }
+        LeadsPass { block, n_companies: 0, n_without_people: 0, n_invalid_entries: 0 }
     }
 
     fn row(&mut self, row: &Row<'_>, rows: &mut RowWriter<'_>) -> std::io::Result<()> {
-        self.companies += 1;
+        self.n_companies += 1;
         let named: Vec<&str> = self.block.columns.iter().map(String::as_str).collect();
         let candidates = if named.is_empty() { &PEOPLE[..] } else { &named };
         let list = candidates.iter().find_map(|column| Some((*column, list_text(row.get(column))?)));
         let Some((column, list)) = list else {
-            self.without += 1;
+            self.n_without_people += 1;
             return Ok(());
         };
         let people = raw::items(&list).unwrap_or_default();
-        self.without += u64::from(people.is_empty());
+        self.n_without_people += u64::from(people.is_empty());
         let company: Vec<(String, &str)> = row
             .0
             .iter()
@@ -107,17 +107,17 @@ impl<'a> LeadsPass<'a> {
         for person in people {
             let members = match Cell::from_json(person) {
                 Cell::Nested(_) => raw::members(person),
-                // A name alone is a person, too.
+                // A string is the name of a person.
                 Cell::Text(_) => Some(vec![("name".to_owned(), person)]),
                 _ => None,
             };
             let Some(members) = members else {
-                self.odd += 1;
+                self.n_invalid_entries += 1;
                 continue;
             };
-            // What a person says of itself comes before what its company says.
-            let own = |name: &str| members.iter().any(|(member, _)| member == name);
-            let company = company.iter().filter(|(name, _)| !own(name));
+            // A column of the person takes precedence over a column of the company with the same name.
+            let is_own = |name: &str| members.iter().any(|(member, _)| member == name);
+            let company = company.iter().filter(|(name, _)| !is_own(name));
             rows.row(members.iter().chain(company).map(|(name, json)| (name.as_str(), *json)))?;
         }
         Ok(())
@@ -125,21 +125,25 @@ impl<'a> LeadsPass<'a> {
 
     fn note(&self) -> Option<String> {
         let mut notes = Vec::new();
-        if self.without > 0 {
+        if self.n_without_people > 0 {
             let columns = if self.block.columns.is_empty() { PEOPLE.join(", ") } else { self.block.columns.join(", ") };
             notes.push(format!(
-                "{} of {} companies have no list of people (looked for in {columns}) and gave no leads",
-                self.without, self.companies
+                "{} of {} companies have no list of people (searched columns: {columns}) and produced no leads",
+                self.n_without_people, self.n_companies
             ));
         }
-        if self.odd > 0 {
-            notes.push(format!("{} entries in lists of people are no people and were left out", self.odd));
+        if self.n_invalid_entries > 0 {
+            notes.push(format!(
+                "{} entries in lists of people are neither an object nor a name and were dropped",
+                self.n_invalid_entries
+            ));
         }
         (!notes.is_empty()).then(|| notes.join("; "))
     }
 }
 
-/// The list in a value: as such, or as text of CSV.
+/// Returns the JSON text of the list in a value: a JSON list, or a string with one, as in a cell of CSV. `None` for any
+/// other value.
 fn list_text(json: &str) -> Option<String> {
     match Cell::from_json(json) {
         Cell::Nested(text) if text.starts_with('[') => Some(text.into_owned()),

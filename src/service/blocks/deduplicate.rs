@@ -15,7 +15,7 @@ pub(super) const fn block() -> BlockType {
 
 #[derive(Deserialize, ToSchema)]
 struct DeduplicateSpecs {
-    /// The key; the whole row when absent or empty. The first row of each key stays.
+    /// The key columns; the whole row when absent or empty. The first row of each key is kept.
     columns: Option<Columns>,
 }
 
@@ -27,13 +27,13 @@ impl Specs for DeduplicateSpecs {
 
 #[derive(Debug)]
 struct Deduplicate {
-    /// The key; the whole row when empty.
+    /// Key columns; the whole row when empty.
     columns: Vec<String>,
 }
 
 impl Block for Deduplicate {
     fn plan(&self, context: &BlockContext<'_>) -> Result<BlockPlan, Failure> {
-        context.need(&self.columns)?;
+        context.require(&self.columns)?;
         Ok(BlockPlan::steps(vec![transform::Deduplicate::by_names(self.columns.clone()).into()]))
     }
 }

@@ -1,4 +1,4 @@
-//! `deduplicate_wrt_notebook`: leaves out the rows that a notebook has.
+//! `deduplicate_wrt_notebook`: drops the rows whose key is in a notebook. It reads the notebook and never changes it.
 
 use std::io;
 
@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::block::{Block, BlockContext, BlockPlan, Rewrite};
 use super::definition::{BlockType, BlockUnderCheck, Problems, Specs};
 use super::failure::Failure;
-use super::lines::{Lines, Row, RowReader, RowWriter, STRIDE, each_line};
+use super::lines::{LINE_BATCH, Lines, Row, RowReader, RowWriter, each_line};
 use super::spec_types::{Columns, NEW_NOTEBOOK};
 use crate::service::notebooks::NotebookRow;
 use crate::service::store::{self, Store};
@@ -22,7 +22,7 @@ pub(super) const fn block() -> BlockType {
 
 #[derive(Deserialize, ToSchema)]
 struct DeduplicateWrtNotebookSpecs {
-    /// Id of the notebook, as append_to_notebook has it.
+    /// Id of the notebook, as in append_to_notebook.
     #[schema(min_length = 1)]
     notebook_id: String,
     /// The key by which rows are compared; the whole row when absent or empty.
@@ -53,33 +53,35 @@ impl Block for DeduplicateWrtNotebook {
     }
 
     fn plan(&self, context: &BlockContext<'_>) -> Result<BlockPlan, Failure> {
-        context.need(&self.columns)?;
-        let known = context.notebook_lines();
-        Ok(BlockPlan::rewrite(NotIn { known, columns: self.columns.clone() }))
+        context.require(&self.columns)?;
+        let notebook = context.notebook_lines();
+        Ok(BlockPlan::rewrite(AntiJoin { notebook, columns: self.columns.clone() }))
     }
 }
 
-/// The pass that leaves rows out.
-struct NotIn {
-    /// The rows of the notebook; `None` if it does not exist.
-    known: Option<Lines>,
+/// Rewrite that keeps the rows whose key is not in the notebook.
+struct AntiJoin {
+    /// Rows of the notebook; `None` if it does not exist.
+    notebook: Option<Lines>,
+    /// Key columns; the whole row when empty.
     columns: Vec<String>,
 }
 
-impl Rewrite for NotIn {
+impl Rewrite for AntiJoin {
     fn rewrite(
         self: Box<Self>,
         input: RowReader<'_>,
         _: &[String],
-        room: SpillBudget,
+        spill_budget: SpillBudget,
         output: &mut RowWriter<'_>,
     ) -> Result<Option<String>, Failure> {
-        let NotIn { known: notebook, columns } = *self;
-        let mut known = Distinct::new(room);
+        let AntiJoin { notebook, columns } = *self;
+        let mut known = Distinct::new(spill_budget);
         let mut writer = KeyWriter::default();
         let mut key_of = |line: &str| -> io::Result<_> {
-            let mut row = Row::read(line)?;
+            let mut row = Row::parse(line)?;
             if columns.is_empty() {
+                // Sorted by name: the order of the columns does not distinguish rows.
                 row.0.sort_by(|(a, _), (b, _)| a.cmp(b));
                 row.0.iter().for_each(|(name, json)| writer.member(name, &Cell::from_json(json)));
             } else {
@@ -87,11 +89,12 @@ impl Rewrite for NotIn {
             }
             Ok(writer.finish())
         };
-        let mut keys = Vec::with_capacity(STRIDE);
+        // In batches: `Distinct` sorts the keys of a batch and searches its spilled runs in one sweep.
+        let mut keys = Vec::with_capacity(LINE_BATCH);
         if let Some(notebook) = &notebook {
             each_line(&notebook.path, notebook.bytes, input.control, |line| {
                 keys.push(key_of(line)?);
-                if keys.len() == STRIDE {
+                if keys.len() == LINE_BATCH {
                     known.insert(&keys)?;
                     keys.clear();
                 }
@@ -100,30 +103,31 @@ impl Rewrite for NotIn {
             known.insert(&keys)?;
             keys.clear();
         }
-        let mut held: Vec<String> = Vec::with_capacity(STRIDE);
-        let mut left_out = 0u64;
-        let mut look_up =
-            |keys: &mut Vec<_>, held: &mut Vec<String>, output: &mut RowWriter<'_>| -> Result<(), Failure> {
-                for (line, is_known) in held.iter().zip(known.contains(keys)?) {
+        // Lines whose keys are in `keys`, in the same order.
+        let mut pending: Vec<String> = Vec::with_capacity(LINE_BATCH);
+        let mut n_dropped = 0u64;
+        let mut write_unknown =
+            |keys: &mut Vec<_>, pending: &mut Vec<String>, output: &mut RowWriter<'_>| -> Result<(), Failure> {
+                for (line, is_known) in pending.iter().zip(known.contains(keys)?) {
                     if is_known {
-                        left_out += 1;
+                        n_dropped += 1;
                     } else {
                         output.line(line)?;
                     }
                 }
                 keys.clear();
-                held.clear();
+                pending.clear();
                 Ok(())
             };
         input.each(|line| {
             keys.push(key_of(line)?);
-            held.push(line.to_owned());
-            if keys.len() == STRIDE { look_up(&mut keys, &mut held, output) } else { Ok(()) }
+            pending.push(line.to_owned());
+            if keys.len() == LINE_BATCH { write_unknown(&mut keys, &mut pending, output) } else { Ok(()) }
         })?;
-        look_up(&mut keys, &mut held, output)?;
+        write_unknown(&mut keys, &mut pending, output)?;
         Ok(match notebook {
-            Some(_) => Some(format!("{left_out} rows are in the notebook already and were left out")),
-            None => Some("the notebook does not exist yet: all rows pass".to_owned()),
+            Some(_) => Some(format!("{n_dropped} rows that the notebook already contains were dropped")),
+            None => Some("the notebook does not exist yet: all rows were kept".to_owned()),
         })
     }
 }

@@ -1,5 +1,5 @@
-//! A block of the catalogue: its name, the rows that it takes and gives, and the type of its specs. What is published of
-//! the specs and what is accepted are both made of that type.
+//! Entry of the block catalogue: name, accepted and produced row types, and the type of the specs. Both the published
+//! JSON Schema and the parsing of specs derive from that type. Nothing here knows what a particular block does.
 
 use std::sync::OnceLock;
 
@@ -13,63 +13,63 @@ use super::schema;
 use crate::api::ValidationError;
 use crate::service::location::Location;
 
-/// A block of the catalogue.
+/// Block of the catalogue.
 pub(in crate::service) struct BlockType {
-    /// Its name.
+    /// `block_name` in a workflow definition.
     pub name: &'static str,
-    /// A name it had before; still accepted.
+    /// Former name, which definitions may still use; `None` for most blocks.
     pub old_name: Option<&'static str>,
-    /// The rows it takes; `None` takes both.
-    pub takes: Option<RowType>,
-    /// The rows it gives; `None` gives what it takes.
-    pub gives: Option<RowType>,
-    /// True for blocks that rows come from.
+    /// Row type that the block accepts; `None` accepts both.
+    pub accepts: Option<RowType>,
+    /// Row type that the block produces; `None` produces the type of its input.
+    pub produces: Option<RowType>,
+    /// True for blocks that read the input of a run and have no block before them.
     pub is_source: bool,
-    /// The answers of a provider of the user's that can stand in for the vendor's; `None` if none can.
+    /// Kind of data that a user's provider returns in place of the vendor's; `None` if the block has no provider.
     pub provider: Option<ProviderKind>,
     make_schema: fn() -> Value,
     schema: OnceLock<Value>,
     read: fn(Value, BlockUnderCheck<'_>, &mut Problems<'_>) -> Option<Box<dyn Block>>,
 }
 
-/// The answers of a block's provider.
+/// Kind of data that a block's provider returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::service) enum ProviderKind {
-    /// Columns of rows that are there.
+    /// Additional columns for the rows of the input.
     Columns,
-    /// Rows.
+    /// New rows, for a source block.
     Rows,
 }
 
-/// Specs of a block, as a workflow's definition has them.
+/// Specs of a block in a workflow definition.
 ///
-/// The schema is made of this type, and [`Specs::refine`] adds to it what types do not tell. Everything that the schema
-/// accepts can be read: a test draws specs from it.
+/// The JSON Schema is generated from this type, and [`Specs::refine`] adds constraints that Rust types cannot express.
+/// Every value that the schema accepts must deserialize: a property test draws specs from the schema.
 pub(in crate::service) trait Specs: DeserializeOwned + ToSchema {
-    /// Adds conditions between fields to the schema.
+    /// Adds constraints between fields to the generated schema.
     fn refine(_schema: &mut Value) {}
 
-    /// Takes what the block will do from its specs. Problems that no schema tells go to `problems`; then the result is
-    /// `None`.
-    fn into_block(self, given: BlockUnderCheck<'_>, problems: &mut Problems<'_>) -> Option<Box<dyn Block>>;
+    /// Converts the specs into an executable block. Returns `None` after reporting to `problems` what a schema cannot
+    /// express, such as the syntax of an expression.
+    fn into_block(self, checked: BlockUnderCheck<'_>, problems: &mut Problems<'_>) -> Option<Box<dyn Block>>;
 }
 
-/// The block that specs are read for.
+/// Block whose specs are being read.
 #[derive(Clone, Copy)]
 pub(in crate::service) struct BlockUnderCheck<'a> {
     pub block: &'static BlockType,
-    /// The specs with the keys that mean nothing here, for a provider.
+    /// The complete specs, including keys unknown to this service: a provider receives all of them.
     pub specs: &'a Map<String, Value>,
 }
 
 impl BlockType {
-    /// A block with these specs that takes and gives rows of any kind.
+    /// Returns a block with specs `S` that accepts rows of both types and produces the type that it accepts.
     pub(super) const fn new<S: Specs>(name: &'static str) -> Self {
         BlockType {
             name,
             old_name: None,
-            takes: None,
-            gives: None,
+            accepts: None,
+            produces: None,
             is_source: false,
             provider: None,
             make_schema: schema_of::<S>,
@@ -78,20 +78,20 @@ impl BlockType {
         }
     }
 
-    /// A block that rows come from.
+    /// Returns a source block with specs `S`.
     pub(super) const fn source<S: Specs>(name: &'static str) -> Self {
         let mut block = BlockType::new::<S>(name);
         block.is_source = true;
         block
     }
 
-    /// JSON Schema of its specs.
+    /// Returns the JSON Schema of the block's specs, generated at the first call.
     pub(in crate::service) fn schema(&self) -> &Value {
         self.schema.get_or_init(self.make_schema)
     }
 
-    /// Reads its specs. Problems go to `errors`, each with its location below `location` and a text that begins with
-    /// `label`, the block's name for people; then the result is `None`.
+    /// Validates and reads `specs`. Returns `None` if they are refused; each problem is then added to `errors` with its
+    /// location below `location` and a text that begins with `label`, the block's name in messages.
     pub(in crate::service) fn read(
         &'static self,
         specs: &Map<String, Value>,
@@ -101,12 +101,12 @@ impl BlockType {
     ) -> Option<Box<dyn Block>> {
         let mut problems = Problems { label, location, errors };
         let value = Value::Object(specs.clone());
-        let refused = schema::check(self.schema(), &value);
-        if refused.is_empty() {
+        let violations = schema::check(self.schema(), &value);
+        if violations.is_empty() {
             return (self.read)(value, BlockUnderCheck { block: self, specs }, &mut problems);
         }
-        for problem in refused {
-            problems.refuse(&problem.path, problem.kind, &problem.text);
+        for violation in violations {
+            problems.refuse(&violation.path, violation.kind, &violation.text);
         }
         None
     }
@@ -118,7 +118,7 @@ impl std::fmt::Debug for BlockType {
     }
 }
 
-/// Collects what is wrong with the specs of one block.
+/// Collector of the problems in the specs of one block.
 pub(in crate::service) struct Problems<'a> {
     label: &'a str,
     location: &'a Location,
@@ -126,14 +126,15 @@ pub(in crate::service) struct Problems<'a> {
 }
 
 impl Problems<'_> {
-    /// Says of the value at `path` what is wrong; `text` goes on after its name.
+    /// Reports a problem with the value at `path`, which is relative to the specs; `text` continues a sentence that
+    /// begins with that path. Indices in the path count from 0, as in JSON.
     pub(super) fn refuse(&mut self, path: &[Value], kind: &str, text: &str) {
         let subject = if path.is_empty() { "specs".to_owned() } else { schema::dotted(path) };
         let text = format!("{}: {subject} {text}", self.label);
         self.errors.push(self.location.below(path).invalid(kind, text));
     }
 
-    /// [`Problems::refuse`] for specs that cannot be used then.
+    /// Reports a problem as [`Problems::refuse`] does and returns `None`, the result of [`Specs::into_block`].
     pub(super) fn refuse_all(&mut self, path: &[Value], kind: &str, text: &str) -> Option<Box<dyn Block>> {
         self.refuse(path, kind, text);
         None
@@ -146,10 +147,14 @@ fn schema_of<S: Specs>() -> Value {
     schema
 }
 
-fn read_as<S: Specs>(value: Value, given: BlockUnderCheck<'_>, problems: &mut Problems<'_>) -> Option<Box<dyn Block>> {
+fn read_as<S: Specs>(
+    value: Value,
+    checked: BlockUnderCheck<'_>,
+    problems: &mut Problems<'_>,
+) -> Option<Box<dyn Block>> {
     match serde_json::from_value::<S>(value) {
-        Ok(specs) => specs.into_block(given, problems),
-        // The schema is made of the type, so this is a bug of ours; refused rather than misread.
-        Err(error) => problems.refuse_all(&[], "value_error", &format!("cannot be read: {error}")),
+        Ok(specs) => specs.into_block(checked, problems),
+        // The schema accepted the value and was generated from `S`, so this is a bug in drawoff: refuse, never guess.
+        Err(error) => problems.refuse_all(&[], "value_error", &format!("cannot be deserialized: {error}")),
     }
 }

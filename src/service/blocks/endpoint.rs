@@ -1,4 +1,5 @@
-//! Rows sent to an endpoint of the user's that stands in for a provider, in batches, and what it adds to them.
+//! Rewrite of a block's rows through the user's HTTP endpoint: sends the rows in batches and merges the returned fields
+//! into them. Requests and retries are the job of `provider`; order of rows and memory bounds are kept here.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -14,17 +15,19 @@ use super::failure::Failure;
 use super::lines::{Row, RowReader, RowWriter};
 use crate::pipeline::Control;
 use crate::service::fields::ReturnField;
-use crate::service::provider::{AT_ONCE, BATCH_ROWS, Provider};
+use crate::service::provider::{BATCH_ROWS, MAX_CONCURRENT_REQUESTS, Provider};
 use crate::transform::SpillBudget;
 
-/// An endpoint and what it is asked.
+/// Rewrite that sends the rows of one block to an endpoint.
 pub(super) struct EndpointBatch {
     pub provider: Arc<Provider>,
+    /// Name of the block in the catalogue.
     pub block: &'static str,
+    /// Complete specs of the block, part of every request.
     pub specs: Map<String, Value>,
-    /// `None` takes all that it answers.
+    /// Columns to add; `None` adds every field of the response.
     pub fields: Option<Vec<ReturnField>>,
-    /// True where rows come from it alone.
+    /// True for a block without input, whose rows are those of the response.
     pub is_source: bool,
     pub runtime: Handle,
 }
@@ -41,65 +44,76 @@ impl Rewrite for EndpointBatch {
             return self.source(reader.control, rows);
         }
         let control = reader.control;
-        let mut failed = UnansweredRows::default();
-        // Batches are read as they are asked for, so that no more than those under way are held.
+        let mut unenriched = UnenrichedRows::default();
+        // The stream reads a batch only when it is polled for one, so memory holds the batches in flight and no more.
         let batches = Batches::new(reader.feeds);
         let runtime = self.runtime.clone();
-        let ask = |batch: io::Result<Vec<String>>| async {
+        let request = |batch: io::Result<Vec<String>>| async {
             let batch = batch?;
-            let answers = self.provider.ask(self.block, &self.specs, &batch).await;
-            Ok::<_, io::Error>((batch, answers))
+            let entries = self.provider.request(self.block, &self.specs, &batch).await;
+            Ok::<_, io::Error>((batch, entries))
         };
         runtime.block_on(async {
-            let mut answered = std::pin::pin!(futures::stream::iter(batches).map(ask).buffered(AT_ONCE));
+            // `buffered` yields the batches in the order of the input, whatever the order of the responses.
+            let stream = futures::stream::iter(batches).map(request).buffered(MAX_CONCURRENT_REQUESTS);
+            let mut responses = std::pin::pin!(stream);
             loop {
                 let next = tokio::select! {
-                    next = answered.next() => next,
+                    next = responses.next() => next,
                     () = until_cancelled(control) => return Err(Failure::Cancelled),
                 };
                 let Some(next) = next else { return Ok(()) };
-                let (batch, answers) = next?;
-                let answers = answers.unwrap_or_else(|why| {
-                    failed.rows += batch.len() as u64;
-                    failed.why.get_or_insert(why);
+                let (batch, entries) = next?;
+                // A failed batch does not fail the block: its rows pass, and the note counts them.
+                let entries = entries.unwrap_or_else(|cause| {
+                    unenriched.rows += batch.len() as u64;
+                    unenriched.cause.get_or_insert(cause);
                     vec![None; batch.len()]
                 });
-                for (line, answer) in batch.iter().zip(answers) {
-                    self.enriched(line, answer.as_ref(), rows)?;
+                for (line, entry) in batch.iter().zip(entries) {
+                    self.write_enriched(line, entry.as_ref(), rows)?;
                     control.add_rows_read(1);
                 }
             }
         })?;
-        Ok(failed.note(self.block))
+        Ok(unenriched.note(self.block))
     }
 }
 
 impl EndpointBatch {
+    /// Writes the rows that the endpoint returns for a request without rows.
     fn source(&self, control: &Control, rows: &mut RowWriter<'_>) -> Result<Option<String>, Failure> {
-        let answers = self.runtime.block_on(async {
+        let response = self.runtime.block_on(async {
             tokio::select! {
-                answers = self.provider.ask(self.block, &self.specs, &[]) => Ok(answers),
+                response = self.provider.request(self.block, &self.specs, &[]) => Ok(response),
                 () = until_cancelled(control) => Err(Failure::Cancelled),
             }
         })?;
-        // Rows come from here alone: without them there is nothing to go on with.
-        let answers = answers.map_err(|why| Failure::Failed(format!("the endpoint of {}: {why}", self.block)))?;
-        for row in answers.into_iter().flatten() {
+        // The only source of rows: unlike an enrichment, it cannot pass its input on.
+        let entries =
+            response.map_err(|cause| Failure::Failed(format!("cannot get the rows of {}: {cause}", self.block)))?;
+        for row in entries.into_iter().flatten() {
             rows.line(&Value::Object(row).to_string())?;
             control.add_rows_read(1);
         }
         Ok(None)
     }
 
-    /// The row with what was answered. A row without an answer says null where it had nothing.
-    fn enriched(&self, line: &str, answer: Option<&Map<String, Value>>, rows: &mut RowWriter<'_>) -> io::Result<()> {
-        let row = Row::read(line)?;
+    /// Writes the row at `line` merged with the endpoint's `entry` for it. Without an entry, requested fields that the
+    /// row lacks become null, and values that it has stay.
+    fn write_enriched(
+        &self,
+        line: &str,
+        entry: Option<&Map<String, Value>>,
+        rows: &mut RowWriter<'_>,
+    ) -> io::Result<()> {
+        let row = Row::parse(line)?;
         let mut added: Vec<(String, String)> = Vec::new();
-        match (&self.fields, answer) {
+        match (&self.fields, entry) {
             (None, None) => {}
-            (None, Some(answer)) => added.extend(answer.iter().map(|(name, value)| (name.clone(), value.to_string()))),
-            (Some(fields), Some(answer)) => added.extend(fields.iter().map(|field| {
-                let json = answer.get(&field.name).map_or_else(|| "null".to_owned(), Value::to_string);
+            (None, Some(entry)) => added.extend(entry.iter().map(|(name, value)| (name.clone(), value.to_string()))),
+            (Some(fields), Some(entry)) => added.extend(fields.iter().map(|field| {
+                let json = entry.get(&field.name).map_or_else(|| "null".to_owned(), Value::to_string);
                 (field.name.clone(), field.typed(&json).into_owned())
             })),
             (Some(fields), None) => {
@@ -107,36 +121,39 @@ impl EndpointBatch {
                 added.extend(missing.map(|field| (field.name.clone(), "null".to_owned())));
             }
         }
-        let had = row.0.iter().map(|(name, json)| {
-            let replaced = added.iter().find(|(added, _)| added == name);
-            (name.as_str(), replaced.map_or(*json, |(_, json)| json.as_str()))
+        // Replaced values keep the position of their column; new columns follow the existing ones.
+        let existing = row.0.iter().map(|(name, json)| {
+            let replacement = added.iter().find(|(added, _)| added == name);
+            (name.as_str(), replacement.map_or(*json, |(_, json)| json.as_str()))
         });
         let new = added.iter().filter(|(added, _)| !row.0.iter().any(|(name, _)| name == added));
-        rows.row(had.chain(new.map(|(name, json)| (name.as_str(), json.as_str()))))
+        rows.row(existing.chain(new.map(|(name, json)| (name.as_str(), json.as_str()))))
     }
 }
 
-/// Rows for which nothing came.
+/// Rows of failed batches, which pass without enrichment.
 #[derive(Default)]
-struct UnansweredRows {
+struct UnenrichedRows {
     rows: u64,
-    why: Option<String>,
+    /// Cause of the first failed batch.
+    cause: Option<String>,
 }
 
-impl UnansweredRows {
+impl UnenrichedRows {
     fn note(self, block: &str) -> Option<String> {
-        let why = self.why?;
-        Some(format!("{} rows pass without what {block} would add, because of its endpoint: {why}", self.rows))
+        let cause = self.cause?;
+        Some(format!("{} rows were passed on without the columns of {block}: {cause}", self.rows))
     }
 }
 
+/// Completes within 50 ms of a cancellation. [`Control`] has no notification, so this polls.
 async fn until_cancelled(control: &Control) {
     while !control.is_cancelled() {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
 }
 
-/// The lines of feeds, in batches.
+/// Iterator over the lines of the input files, in batches of up to [`BATCH_ROWS`].
 struct Batches {
     feeds: std::vec::IntoIter<PathBuf>,
     reader: Option<BufReader<File>>,
@@ -147,7 +164,8 @@ impl Batches {
         Batches { feeds: feeds.into_iter(), reader: None }
     }
 
-    fn line(&mut self) -> io::Result<Option<String>> {
+    /// Returns the next line that is not empty, without its line break; `None` after the last file.
+    fn next_line(&mut self) -> io::Result<Option<String>> {
         loop {
             let reader = match &mut self.reader {
                 Some(reader) => reader,
@@ -175,7 +193,7 @@ impl Iterator for Batches {
     fn next(&mut self) -> Option<Self::Item> {
         let mut batch = Vec::new();
         while batch.len() < BATCH_ROWS {
-            match self.line() {
+            match self.next_line() {
                 Ok(Some(line)) => batch.push(line),
                 Ok(None) => break,
                 Err(error) => return Some(Err(error)),

@@ -1,4 +1,4 @@
-//! The ways in which a block of a run does not finish.
+//! Failure of a block in a run, with the conversions from the errors of its parts.
 
 use std::io;
 
@@ -6,25 +6,25 @@ use crate::service::store;
 use crate::text::error_chain;
 use crate::transform::GroupError;
 
-/// A block that did not finish.
+/// Reason why a block did not complete.
 #[derive(Debug)]
 pub(in crate::service) enum Failure {
-    /// It was asked to stop.
+    /// The run was cancelled or the service stopped.
     Cancelled,
-    /// The run took too long.
+    /// The run exceeded its time limit.
     TooLong,
-    /// It failed; the text is for people.
+    /// The block failed; the text is its `error_message`.
     Failed(String),
 }
 
-/// The failure of a block whose rows cannot be read or written.
-pub(in crate::service) fn unusable(error: io::Error) -> Failure {
-    Failure::Failed(format!("rows between blocks cannot be kept: {error}"))
+/// Returns the failure of a block whose rows cannot be read from or written to disk.
+pub(in crate::service) fn row_io_failure(error: io::Error) -> Failure {
+    Failure::Failed(format!("cannot read or write the rows between blocks: {error}"))
 }
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
-        unusable(error)
+        row_io_failure(error)
     }
 }
 

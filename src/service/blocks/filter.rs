@@ -1,4 +1,4 @@
-//! `filter`: keeps the rows that meet conditions.
+//! `filter`: keeps the rows that meet conditions. The comparisons themselves are those of the pipeline's filter step.
 
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ pub(super) const fn block() -> BlockType {
 
 #[derive(Deserialize, ToSchema)]
 struct FilterSpecs {
-    /// Conditions, joined left to right.
+    /// Conditions, combined from left to right; without conditions every row is kept.
     filters: Vec<Condition>,
 }
 
@@ -24,12 +24,12 @@ struct Condition {
     column: String,
     operator: Operator,
     /// Not used by is_empty and is_not_empty; a list for in and not_in; a regular expression for matches, without
-    /// look-around and references back.
-    #[serde(default, deserialize_with = "given")]
+    /// look-around and backreferences.
+    #[serde(default, deserialize_with = "present")]
     #[schema(required = false, value_type = Value)]
     value: Option<Value>,
-    /// Joins it to the conditions before it; `and` when absent.
-    logic: Option<Word>,
+    /// Combines the condition with the ones before it; `and` when absent.
+    logic: Option<LogicWord>,
 }
 
 #[derive(Clone, Copy, Deserialize, ToSchema)]
@@ -50,13 +50,13 @@ enum Operator {
 
 #[derive(Clone, Copy, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-enum Word {
+enum LogicWord {
     And,
     Or,
 }
 
-/// A value that is null is given, one that is absent is not.
-fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+/// Deserializes a null as `Some(Null)`, so that it differs from an absent key.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
     Value::deserialize(deserializer).map(Some)
 }
 
@@ -69,7 +69,7 @@ impl Specs for FilterSpecs {
             })
         };
         let single = json!({ "type": ["string", "number", "boolean", "null"] });
-        // Our reading: a value alone is a list of one.
+        // Our reading: a single value is a list of one.
         let list = json!({ "type": ["array", "string", "number", "boolean", "null"] });
         schema["properties"]["filters"]["items"]["allOf"] = json!([
             needs(&["equals", "not_equals"], json!({})),
@@ -81,26 +81,28 @@ impl Specs for FilterSpecs {
 
     fn into_block(self, _: BlockUnderCheck<'_>, problems: &mut Problems<'_>) -> Option<Box<dyn Block>> {
         let mut conditions = Vec::with_capacity(self.filters.len());
-        let n = self.filters.len();
+        let n_filters = self.filters.len();
         for (i, condition) in self.filters.into_iter().enumerate() {
-            match condition.read() {
+            match condition.parse() {
                 Ok(condition) => conditions.push(condition),
-                Err(why) => problems.refuse(&["filters".into(), i.into(), "value".into()], "value_error", &why),
+                Err(cause) => problems.refuse(&["filters".into(), i.into(), "value".into()], "value_error", &cause),
             }
         }
-        let mut needs: Vec<String> = Vec::new();
+        let mut required_columns: Vec<String> = Vec::new();
         for condition in &conditions {
-            if !needs.contains(&condition.column) {
-                needs.push(condition.column.clone());
+            if !required_columns.contains(&condition.column) {
+                required_columns.push(condition.column.clone());
             }
         }
-        (conditions.len() == n).then(|| Box::new(Filter { conditions, needs }) as Box<dyn Block>)
+        // All conditions are parsed before the block is refused, so that every problem is reported at once.
+        (conditions.len() == n_filters).then(|| Box::new(Filter { conditions, required_columns }) as Box<dyn Block>)
     }
 }
 
 impl Condition {
-    /// `Err` says what is wrong with the pattern.
-    fn read(self) -> Result<transform::Condition, String> {
+    /// Converts the condition to one of the filter step. Fails if the pattern of `matches` is not a regular expression;
+    /// the error continues a sentence that begins with the path of the value.
+    fn parse(self) -> Result<transform::Condition, String> {
         let value = self.value.unwrap_or(Value::Null);
         let list = |value: Value| match value {
             Value::Array(values) => values,
@@ -119,18 +121,18 @@ impl Condition {
             Operator::IsNotEmpty => Test::IsNotEmpty,
             Operator::Matches => {
                 let regex = regex::Regex::new(value.as_str().unwrap_or_default()).map_err(|error| {
-                    // The library draws the pattern over several lines; the last one says why.
+                    // `regex` prints the pattern over several lines and the cause on the last one.
                     let text = error.to_string();
-                    let why = text.lines().last().unwrap_or("not valid").trim_start_matches("error: ");
-                    format!("is not a regular expression: {why}")
+                    let cause = text.lines().last().unwrap_or("invalid syntax").trim_start_matches("error: ");
+                    format!("is not a valid regular expression: {cause}")
                 })?;
                 Test::Matches(regex)
             }
         };
-        // Our reading: conditions are joined left to right, by `and` where nothing is said.
+        // Our reading: conditions are combined from left to right, by `and` unless specified.
         let logic = match self.logic {
-            None | Some(Word::And) => Logic::And,
-            Some(Word::Or) => Logic::Or,
+            None | Some(LogicWord::And) => Logic::And,
+            Some(LogicWord::Or) => Logic::Or,
         };
         Ok(transform::Condition { column: self.column, test, logic })
     }
@@ -139,13 +141,13 @@ impl Condition {
 #[derive(Debug)]
 struct Filter {
     conditions: Vec<transform::Condition>,
-    /// Columns of the conditions.
-    needs: Vec<String>,
+    /// Columns that the conditions read, without duplicates.
+    required_columns: Vec<String>,
 }
 
 impl Block for Filter {
     fn plan(&self, context: &BlockContext<'_>) -> Result<BlockPlan, Failure> {
-        context.need(&self.needs)?;
+        context.require(&self.required_columns)?;
         Ok(BlockPlan::steps(vec![transform::Filter::Conditions(self.conditions.clone()).into()]))
     }
 }

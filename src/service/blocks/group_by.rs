@@ -1,4 +1,5 @@
-//! `group_by`: one row for each combination of values in some columns, with figures over its rows.
+//! `group_by`: writes one row for each combination of values in the key columns, with aggregates over its rows. The
+//! groups themselves, and their spilling to disk, are `transform::Groups`.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -18,16 +19,16 @@ pub(super) const fn block() -> BlockType {
     BlockType::new::<GroupBySpecs>("group_by")
 }
 
-// Our reading: the columns stand in `columns` (one alone may stand there, or in `column`, as text), and the figures in
-// `aggregations`: as a list, or as an object of columns with a function or several.
+// Our reading: the key columns are in `columns` (a single one may be a string there, or in `column`), and the
+// aggregates in `aggregations`: as a list, or as an object that maps columns to one or several functions.
 #[derive(Deserialize, ToSchema)]
 struct GroupBySpecs {
-    /// Rows with the same values in these become one.
+    /// Key columns: rows with the same values in these become one row.
     columns: Option<Columns>,
-    /// One column, in place of `columns`.
+    /// A single key column, in place of `columns`.
     column: Option<String>,
-    /// Figures over each group; the number of rows when absent. A list of {column, function, name}, or an object of
-    /// columns with one function or several. No two columns of the result may have the same name.
+    /// Aggregates over each group; the number of rows when absent. A list of {column, function, name}, or an object
+    /// that maps columns to one or several functions. No two columns of the result may have the same name.
     aggregations: Option<Aggregations>,
 }
 
@@ -38,7 +39,7 @@ enum Aggregations {
     ByColumn(FunctionsByColumn),
 }
 
-/// The figures over each column.
+/// Functions to apply to each column, in document order.
 #[derive(Deserialize)]
 #[serde(transparent)]
 struct FunctionsByColumn(Members<Functions>);
@@ -57,10 +58,10 @@ impl ToSchema for FunctionsByColumn {
 
 #[derive(Deserialize, ToSchema)]
 struct Aggregation {
-    /// The column that it is over; only a count needs none.
+    /// The column to aggregate; optional only for a count.
     column: Option<String>,
     function: Function,
-    /// The column that it becomes; `COLUMN_FUNCTION` when absent.
+    /// The name of the resulting column; `COLUMN_FUNCTION` when absent.
     name: Option<String>,
 }
 
@@ -77,7 +78,7 @@ enum Function {
     Count,
     Sum,
     Mean,
-    /// The mean.
+    /// Another name for `mean`.
     Avg,
     Min,
     Max,
@@ -118,58 +119,59 @@ impl Specs for GroupBySpecs {
             Some(columns) => Columns::names(Some(columns)),
             None => self.column.into_iter().collect(),
         };
-        let figure = |column: Option<String>, function: Function, name: Option<String>| {
-            let figure = Aggregate::from(function);
-            let word = figure.word();
+        let spec = |column: Option<String>, function: Function, name: Option<String>| {
+            let function = Aggregate::from(function);
+            let word = function.word();
             let default = column.as_ref().map_or_else(|| word.to_owned(), |column| format!("{column}_{word}"));
-            AggregateSpec { name: name.unwrap_or(default), figure, column }
+            AggregateSpec { name: name.unwrap_or(default), function, column }
         };
-        let figures: Vec<AggregateSpec> = match self.aggregations {
-            None => vec![figure(None, Function::Count, None)],
-            Some(Aggregations::List(list)) => list.into_iter().map(|a| figure(a.column, a.function, a.name)).collect(),
+        let aggregates: Vec<AggregateSpec> = match self.aggregations {
+            None => vec![spec(None, Function::Count, None)],
+            Some(Aggregations::List(list)) => list.into_iter().map(|a| spec(a.column, a.function, a.name)).collect(),
             Some(Aggregations::ByColumn(by_column)) => {
-                let mut figures = Vec::new();
+                let mut aggregates = Vec::new();
                 for (column, functions) in by_column.0.0 {
                     let functions = match functions {
                         Functions::One(function) => vec![function],
                         Functions::Many(functions) => functions,
                     };
-                    figures.extend(functions.into_iter().map(|function| figure(Some(column.clone()), function, None)));
+                    aggregates.extend(functions.into_iter().map(|function| spec(Some(column.clone()), function, None)));
                 }
-                figures
+                aggregates
             }
         };
+        // The rows of the result are JSON objects, in which the second of two equal names would replace the first.
         let mut names = HashSet::new();
-        let all = columns.iter().chain(figures.iter().map(|figure| &figure.name));
-        if let Some(twice) = all.into_iter().find(|name| !names.insert(name.as_str())) {
-            let text = format!("would give two columns the name '{twice}'");
+        let all = columns.iter().chain(aggregates.iter().map(|aggregate| &aggregate.name));
+        if let Some(duplicate) = all.into_iter().find(|name| !names.insert(name.as_str())) {
+            let text = format!("would produce the duplicate column '{duplicate}'");
             return problems.refuse_all(&["aggregations".into()], "value_error", &text);
         }
-        Some(Box::new(GroupBy { columns, figures }))
+        Some(Box::new(GroupBy { columns, aggregates }))
     }
 }
 
 #[derive(Clone, Debug)]
 struct GroupBy {
-    /// Rows that have the same values in these are one group.
+    /// Key columns.
     columns: Vec<String>,
-    figures: Vec<AggregateSpec>,
+    aggregates: Vec<AggregateSpec>,
 }
 
-/// One figure over each group.
+/// One aggregate over each group.
 #[derive(Clone, Debug)]
 struct AggregateSpec {
-    /// The column that it becomes.
+    /// Name of the resulting column.
     name: String,
-    figure: Aggregate,
-    /// The column that it is over; a count needs none.
+    function: Aggregate,
+    /// Column to aggregate; `None` only for a count.
     column: Option<String>,
 }
 
 impl Block for GroupBy {
     fn plan(&self, context: &BlockContext<'_>) -> Result<BlockPlan, Failure> {
-        context.need(&self.columns)?;
-        context.need(self.figures.iter().filter_map(|figure| figure.column.as_ref()))?;
+        context.require(&self.columns)?;
+        context.require(self.aggregates.iter().filter_map(|aggregate| aggregate.column.as_ref()))?;
         Ok(BlockPlan::rewrite(self.clone()))
     }
 }
@@ -179,25 +181,25 @@ impl Rewrite for GroupBy {
         self: Box<Self>,
         input: RowReader<'_>,
         _: &[String],
-        room: SpillBudget,
+        spill_budget: SpillBudget,
         output: &mut RowWriter<'_>,
     ) -> Result<Option<String>, Failure> {
-        let GroupBy { columns, figures } = &*self;
-        let mut groups = Groups::new(figures.iter().map(|figure| figure.figure).collect(), room);
+        let GroupBy { columns, aggregates } = &*self;
+        let mut groups = Groups::new(aggregates.iter().map(|aggregate| aggregate.function).collect(), spill_budget);
         input.each(|line| {
-            let row = Row::read(line)?;
+            let row = Row::parse(line)?;
             let keys: Vec<&str> = columns.iter().map(|column| row.get(column)).collect();
             let value = |column: &Option<String>| column.as_ref().map_or("null", |column| row.get(column));
-            let values: Vec<&str> = figures.iter().map(|figure| value(&figure.column)).collect();
+            let values: Vec<&str> = aggregates.iter().map(|aggregate| value(&aggregate.column)).collect();
             Ok(groups.add(&keys, &values)?)
         })?;
         let names: Vec<&str> =
-            columns.iter().map(String::as_str).chain(figures.iter().map(|figure| figure.name.as_str())).collect();
+            columns.iter().chain(aggregates.iter().map(|aggregate| &aggregate.name)).map(String::as_str).collect();
         groups.finish(|texts| {
             let members = names.iter().zip(&texts).map(|(name, json)| (*name, json.as_str()));
             output.row(members).map_err(Failure::from)
         })?;
-        let not_numbers = figures.iter().any(|f| matches!(f.figure, Aggregate::Sum | Aggregate::Mean));
-        Ok(not_numbers.then(|| "sums and means are over values that are numbers; others are left out".to_owned()))
+        let needs_numbers = aggregates.iter().any(|a| matches!(a.function, Aggregate::Sum | Aggregate::Mean));
+        Ok(needs_numbers.then(|| "sums and means ignore values that are not numbers".to_owned()))
     }
 }

@@ -1,4 +1,5 @@
-//! The input of the source block of a run: found when the run starts, kept by the store while the run waits.
+//! Input of a run's source block: resolved when the run is requested, persisted in the store while the run is queued.
+//! It only locates the rows; the engine reads them.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,60 +10,60 @@ use crate::service::notebooks::NotebookRow;
 use crate::service::rows::InputRow;
 use crate::service::store::{self, Store};
 
-/// The file of a run's own rows, in its folder.
+/// Name of the file with a run's own input rows, in the directory of the run.
 const PAYLOAD: &str = "input.ndjson";
 
-/// The input of the source block of a run.
+/// Input of the source block of a run.
 pub(in crate::service) enum Input {
-    /// Rows of the request or of a notebook, one per line, in a file of this run.
+    /// Rows of the request or of a notebook, one per line, copied to a file of this run.
     Payload {
-        /// Their file.
+        /// NDJSON file in the directory of the run.
         path: PathBuf,
-        /// A name for them in messages.
+        /// Name of the rows in messages.
         name: String,
-        /// Number of them.
+        /// Number of rows in the file.
         rows: u64,
     },
-    /// Nothing: a provider finds the rows.
+    /// No input: a provider or a table produces the rows.
     Nothing,
-    /// An uploaded file.
+    /// An uploaded file, shared with other runs.
     Upload {
-        /// Its place in the data folder.
+        /// Path of the upload in the data directory.
         path: PathBuf,
-        /// Name that the client gave it.
+        /// File name that the client specified.
         name: String,
-        /// Its extension, in lower case.
+        /// Extension of the file name, in lower case.
         extension: String,
     },
 }
 
-/// The request that starts a run, as far as a source may look at it.
+/// Request that starts a run, reduced to the parts that a source needs.
 pub(in crate::service) struct InputRequest<'a> {
     pub store: &'a Store,
     pub folders: &'a Directories,
     pub run: &'a RunId,
     /// Name of the source block.
     pub block_name: &'a str,
-    /// JSON text of the payload, as it was sent.
+    /// JSON text of the payload, unchanged; `None` if the request has none.
     pub payload: Option<&'a str>,
 }
 
-/// A run that cannot start, because its source has nothing to read.
+/// Failure to resolve the input of a run, which therefore cannot start.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::service) enum InputError {
-    /// The request does not fit the source; the text is for its sender.
+    /// The request does not suit the source block; the text is returned to the client.
     #[error("{0}")]
     Refused(String),
     /// The store cannot be read.
     #[error(transparent)]
     Store(#[from] store::Error),
-    /// The rows cannot be put where the run will read them.
-    #[error("cannot keep the rows of the run")]
+    /// The rows cannot be written to the directory of the run.
+    #[error("cannot store the input rows of the run")]
     Io(#[from] io::Error),
 }
 
 impl Input {
-    /// Writes the rows of a payload, one per line, where the source block of the run will read them.
+    /// Writes the rows of a payload, one per line, to the input file of the run.
     pub(super) fn write_payload(request: &InputRequest<'_>, rows: &[String]) -> io::Result<Input> {
         let path = payload_path(request)?;
         let mut text = String::with_capacity(rows.iter().map(|row| row.len() + 1).sum());
@@ -74,7 +75,7 @@ impl Input {
         Ok(Input::Payload { path, name: "webhook_payload".to_owned(), rows: rows.len() as u64 })
     }
 
-    /// Copies what a notebook holds to where the source block of the run will read it: what is appended later is not of
+    /// Copies the committed rows of a notebook to the input file of the run, so that rows appended later do not reach
     /// this run.
     pub(super) fn copy_notebook(request: &InputRequest<'_>, notebook: &NotebookRow) -> io::Result<Input> {
         let path = payload_path(request)?;
@@ -82,7 +83,7 @@ impl Input {
         Ok(Input::Payload { path, name: "the notebook".to_owned(), rows: notebook.rows })
     }
 
-    /// The row that the store keeps of it.
+    /// Converts the input to the row that the store keeps while the run is queued.
     pub(in crate::service) fn to_row(&self) -> InputRow {
         match self {
             Input::Payload { name, rows, .. } => InputRow::Payload { name: name.clone(), rows: *rows },
@@ -95,7 +96,7 @@ impl Input {
         }
     }
 
-    /// The input that the store kept; the data folder may stand elsewhere by now.
+    /// Restores an input from the store. Paths are rebuilt, because the data directory may have moved since.
     pub(in crate::service) fn from_row(row: InputRow, folders: &Directories, run: &RunId) -> Input {
         match row {
             InputRow::Payload { name, rows } => Input::Payload { path: folders.run(run).join(PAYLOAD), name, rows },
@@ -108,7 +109,7 @@ impl Input {
 }
 
 fn payload_path(request: &InputRequest<'_>) -> io::Result<PathBuf> {
-    let folder = request.folders.run(request.run);
-    std::fs::create_dir_all(&folder)?;
-    Ok(folder.join(PAYLOAD))
+    let directory = request.folders.run(request.run);
+    std::fs::create_dir_all(&directory)?;
+    Ok(directory.join(PAYLOAD))
 }

@@ -1,5 +1,5 @@
-//! `leads_to_company`: the people of one company become one row. What the block does behind the vendor's API is not
-//! public; here it puts together what the rows themselves hold, and `company_to_leads` undoes it.
+//! `leads_to_company`: groups the people of each company into one row. The vendor's implementation is not public; this
+//! one uses only the data in the rows, and `company_to_leads` is its inverse.
 
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -9,24 +9,24 @@ use super::definition::{BlockType, BlockUnderCheck, Problems, Specs};
 use super::failure::Failure;
 use super::lines::{Row, RowReader, RowWriter};
 use super::row_type::RowType;
-use super::spec_types::{COMPANY_PREFIX, Columns, filled};
+use super::spec_types::{COMPANY_PREFIX, Columns, non_empty};
 use crate::transform::{Aggregate, Cell, Groups, SpillBudget};
 
-/// Columns that are looked at for what company a person is with.
+/// Columns that may identify a person's company, in order of preference, unless the specs name columns.
 const COMPANY: [&str; 7] =
     ["company_id", "company_domain", "company_website", "company_linkedin", "company_url", "company_name", "company"];
 
 pub(super) const fn block() -> BlockType {
     let mut block = BlockType::new::<LeadsToCompanySpecs>("leads_to_company");
-    block.takes = Some(RowType::Lead);
-    block.gives = Some(RowType::Company);
+    block.accepts = Some(RowType::Lead);
+    block.produces = Some(RowType::Company);
     block
 }
 
 #[derive(Deserialize, ToSchema)]
 struct LeadsToCompanySpecs {
-    /// Local reading: the columns that tell companies apart; else the first of company_id, company_domain, company_website,
-    /// company_linkedin, company_url, company_name, company that is there.
+    /// Local interpretation: the columns that identify a company; when absent, the first of company_id, company_domain,
+    /// company_website, company_linkedin, company_url, company_name, company that exists.
     columns: Option<Columns>,
     /// One such column, in place of `columns`.
     column: Option<String>,
@@ -34,7 +34,7 @@ struct LeadsToCompanySpecs {
 
 impl Specs for LeadsToCompanySpecs {
     fn into_block(self, _: BlockUnderCheck<'_>, _: &mut Problems<'_>) -> Option<Box<dyn Block>> {
-        let columns = match filled(self.column) {
+        let columns = match non_empty(self.column) {
             Some(column) => vec![column],
             None => Columns::names(self.columns),
         };
@@ -44,7 +44,7 @@ impl Specs for LeadsToCompanySpecs {
 
 #[derive(Clone, Debug)]
 struct LeadsToCompany {
-    /// Columns that tell companies apart; looked for by their names when empty.
+    /// Columns that identify a company; one of [`COMPANY`] when empty.
     columns: Vec<String>,
 }
 
@@ -59,12 +59,12 @@ impl Rewrite for LeadsToCompany {
         self: Box<Self>,
         input: RowReader<'_>,
         columns: &[String],
-        room: SpillBudget,
+        spill_budget: SpillBudget,
         output: &mut RowWriter<'_>,
     ) -> Result<Option<String>, Failure> {
-        match CompaniesPass::new(&self, columns, room)? {
+        match CompaniesPass::try_new(&self, columns, spill_budget)? {
             Some(mut pass) => {
-                input.each(|line| pass.row(&Row::read(line)?))?;
+                input.each(|line| pass.row(&Row::parse(line)?))?;
                 pass.finish(output)
             }
             None => Ok(None),
@@ -72,32 +72,36 @@ impl Rewrite for LeadsToCompany {
     }
 }
 
-/// Our reading: people with the same value in the column that says which company they are with become one row: the
-/// company's columns (those whose names begin with `company_`, without that) with the first value that is not null,
-/// the number of its people, and a list of them.
+/// Pass over the people, with their groups. Our reading: people with the same value in the column that identifies their
+/// company become one row: the company's columns (those whose names begin with `company_`, without that prefix) with
+/// the first value that is not null, the number of its people, and a list of them.
 struct CompaniesPass {
-    /// Columns that tell companies apart.
+    /// Columns that identify a company.
     keys: Vec<String>,
-    /// The company's other columns.
+    /// Other columns of the company.
     company: Vec<String>,
-    /// Those of the people.
+    /// Columns of the people.
     own: Vec<String>,
     groups: Groups,
-    leads: u64,
-    without: u64,
+    n_leads: u64,
+    /// People whose key columns are all empty, which reach no group.
+    n_without_company: u64,
 }
 
 impl CompaniesPass {
-    /// `None` if there are no columns at all, because there are no rows.
-    fn new(specs: &LeadsToCompany, columns: &[String], room: SpillBudget) -> Result<Option<Self>, Failure> {
+    /// Chooses the key columns. `None` for an input without columns, which has no rows either; an error if no column
+    /// identifies a company.
+    fn try_new(specs: &LeadsToCompany, columns: &[String], spill_budget: SpillBudget) -> Result<Option<Self>, Failure> {
         if columns.is_empty() {
             return Ok(None);
         }
         let has = |column: &str| columns.iter().any(|c| c == column);
         let keys = if specs.columns.is_empty() {
             let found = COMPANY.iter().find(|column| has(column)).ok_or_else(|| {
-                let text = "no column says which company a lead is with (looked for ";
-                Failure::Failed(format!("{text}{}); name it in `columns`", COMPANY.join(", ")))
+                let searched = COMPANY.join(", ");
+                Failure::Failed(format!(
+                    "no column identifies a lead's company (searched columns: {searched}); specify one in `columns`"
+                ))
             })?;
             vec![(*found).to_owned()]
         } else {
@@ -109,32 +113,34 @@ impl CompaniesPass {
         let rest = columns.iter().filter(|column| !keys.contains(column)).cloned();
         let (company, own): (Vec<String>, Vec<String>) =
             rest.partition(|column| column.starts_with(COMPANY_PREFIX) || column == "company");
-        let figures = company.iter().map(|_| Aggregate::First).chain([Aggregate::Count, Aggregate::List]).collect();
-        Ok(Some(CompaniesPass { keys, company, own, groups: Groups::new(figures, room), leads: 0, without: 0 }))
+        let aggregates = company.iter().map(|_| Aggregate::First).chain([Aggregate::Count, Aggregate::List]).collect();
+        let groups = Groups::new(aggregates, spill_budget);
+        Ok(Some(CompaniesPass { keys, company, own, groups, n_leads: 0, n_without_company: 0 }))
     }
 
     fn row(&mut self, row: &Row<'_>) -> Result<(), Failure> {
-        self.leads += 1;
+        self.n_leads += 1;
         let keys: Vec<&str> = self.keys.iter().map(|column| row.get(column)).collect();
         if keys.iter().all(|json| Cell::from_json(json).is_empty()) {
-            self.without += 1;
+            self.n_without_company += 1;
             return Ok(());
         }
         let own = self.own.iter().map(|column| (column, row.get(column))).filter(|(_, json)| *json != "null");
         let own: Vec<String> =
             own.map(|(column, json)| format!("{}:{json}", serde_json::Value::from(column.as_str()))).collect();
         let person = format!("{{{}}}", own.join(","));
+        // One value per aggregate, in their order; `Count` ignores its value.
         let mut values: Vec<&str> = self.company.iter().map(|column| row.get(column)).collect();
         values.extend(["null", person.as_str()]);
         Ok(self.groups.add(&keys, &values)?)
     }
 
-    /// Writes the companies; what people should know.
+    /// Writes one row per company. Returns a note if people without a company were dropped.
     fn finish(self, rows: &mut RowWriter<'_>) -> Result<Option<String>, Failure> {
         let mut names: Vec<String> = Vec::new();
         for column in self.keys.iter().chain(&self.company) {
             let name = if column == "company" { "name" } else { column.strip_prefix(COMPANY_PREFIX).unwrap_or(column) };
-            // Two columns that would have one name keep theirs.
+            // A name that is taken already keeps its prefix, so that no two columns share one.
             let taken = names.iter().any(|taken| taken == name);
             names.push(if taken || name.is_empty() { column.clone() } else { name.to_owned() });
         }
@@ -143,8 +149,9 @@ impl CompaniesPass {
             rows.row(names.iter().map(String::as_str).zip(texts.iter().map(String::as_str))).map_err(Failure::from)
         })?;
         let columns = self.keys.join(", ");
-        Ok((self.without > 0).then(|| {
-            format!("{} of {} leads have no company ({columns} is empty) and were left out", self.without, self.leads)
+        Ok((self.n_without_company > 0).then(|| {
+            let (n, total) = (self.n_without_company, self.n_leads);
+            format!("{n} of {total} leads have no company (empty column: {columns}) and were dropped")
         }))
     }
 }

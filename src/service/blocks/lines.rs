@@ -1,56 +1,59 @@
-//! Rows between blocks: NDJSON of our own writing, read and written one line at a time.
+//! Rows between blocks: NDJSON written by this service, read and written one line at a time. Values keep their JSON
+//! text, so numbers keep all digits. Input from outside never passes here before the pipeline has parsed it.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
-use super::failure::{Failure, unusable};
+use super::failure::{Failure, row_io_failure};
 use crate::pipeline::Control;
 use crate::service::raw;
 
-/// Rows between two looks whether to stop, and whose keys are looked up together.
-pub(super) const STRIDE: usize = 1024;
+/// Rows between two checks for cancellation, and rows whose keys are looked up in one batch. By eye.
+pub(super) const LINE_BATCH: usize = 1024;
 
-/// The first bytes of a file of NDJSON of our own writing.
+/// Prefix of an NDJSON file written by this service.
 pub(super) struct Lines {
     pub path: PathBuf,
+    /// Length of the prefix. It ends at the end of a line.
     pub bytes: u64,
 }
 
-/// One row: each column with the JSON text of its value.
+/// One row: each column name with the JSON text of its value.
 pub(super) struct Row<'a>(pub Vec<(String, &'a str)>);
 
 impl<'a> Row<'a> {
-    pub(super) fn read(line: &'a str) -> io::Result<Self> {
+    /// Parses one line; `InvalidData` if it is not a JSON object.
+    pub(super) fn parse(line: &'a str) -> io::Result<Self> {
         let members = raw::members(line).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
         Ok(Row(members))
     }
 
-    /// The value of a column; `null` if it is not there.
+    /// Returns the JSON text of a column's value; `null` if the row lacks the column.
     pub(super) fn get(&self, column: &str) -> &'a str {
-        // Of a key that stands twice the last one counts.
+        // The last value of a duplicate key counts, as everywhere in drawoff.
         self.0.iter().rev().find(|(name, _)| name == column).map_or("null", |(_, json)| json)
     }
 }
 
-/// Rows on their way to a file.
+/// Buffered writer of rows to a file, which counts them in `control`.
 pub(in crate::service) struct RowWriter<'c> {
     out: BufWriter<File>,
     control: &'c Control,
 }
 
 impl<'c> RowWriter<'c> {
-    /// A writer of a new file.
+    /// Creates the file at `path`, or truncates it.
     pub(in crate::service) fn create(path: &Path, control: &'c Control) -> io::Result<Self> {
         Ok(RowWriter { out: BufWriter::with_capacity(256 << 10, File::create(path)?), control })
     }
 
-    /// Hands on what is buffered.
+    /// Writes the buffered bytes to the file.
     pub(in crate::service) fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
 
-    /// Writes one row.
+    /// Writes one row from column names and the JSON texts of their values.
     pub(super) fn row<'a>(&mut self, members: impl Iterator<Item = (&'a str, &'a str)>) -> io::Result<()> {
         self.out.write_all(b"{")?;
         for (i, (name, json)) in members.enumerate() {
@@ -61,22 +64,14 @@ impl<'c> RowWriter<'c> {
             self.out.write_all(b":")?;
             self.out.write_all(json.as_bytes())?;
         }
-        self.line_end()
-    }
-
-    /// Writes a row that is a line already.
-    pub(super) fn line(&mut self, line: &str) -> io::Result<()> {
-        self.out.write_all(line.as_bytes())?;
-        self.line_end_after(line)
-    }
-
-    fn line_end(&mut self) -> io::Result<()> {
         self.out.write_all(b"}\n")?;
         self.control.add_rows_written(1);
         Ok(())
     }
 
-    fn line_end_after(&mut self, line: &str) -> io::Result<()> {
+    /// Writes a row that is one line of JSON already, with or without its line break.
+    pub(super) fn line(&mut self, line: &str) -> io::Result<()> {
+        self.out.write_all(line.as_bytes())?;
         if !line.ends_with('\n') {
             self.out.write_all(b"\n")?;
         }
@@ -85,19 +80,19 @@ impl<'c> RowWriter<'c> {
     }
 }
 
-/// The rows of the blocks before, read one after the other.
+/// Reader of a block's input: the files of the blocks before it, one after the other.
 pub(in crate::service) struct RowReader<'c> {
     pub feeds: Vec<PathBuf>,
     pub control: &'c Control,
 }
 
 impl RowReader<'_> {
-    /// Gives each line to `take`, without its end.
-    pub(super) fn each(self, mut take: impl FnMut(&str) -> Result<(), Failure>) -> Result<(), Failure> {
+    /// Calls `on_line` with each line, without its line break, and counts it as read afterwards.
+    pub(super) fn each(self, mut on_line: impl FnMut(&str) -> Result<(), Failure>) -> Result<(), Failure> {
         let RowReader { feeds, control } = self;
         for feed in &feeds {
             each_line(feed, u64::MAX, control, |line| {
-                take(line)?;
+                on_line(line)?;
                 control.add_rows_read(1);
                 Ok(())
             })?;
@@ -106,25 +101,26 @@ impl RowReader<'_> {
     }
 }
 
-/// Gives each line of the first `bytes` of a file to `take`, without its end.
+/// Calls `on_line` with each line in the first `bytes` of a file, without its line break. Empty lines are skipped.
+/// Fails with [`Failure::Cancelled`] at most [`LINE_BATCH`] lines after a cancellation.
 pub(super) fn each_line(
     path: &Path,
     bytes: u64,
     control: &Control,
-    mut take: impl FnMut(&str) -> Result<(), Failure>,
+    mut on_line: impl FnMut(&str) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let mut reader = BufReader::with_capacity(256 << 10, File::open(path).map_err(unusable)?.take(bytes));
+    let mut reader = BufReader::with_capacity(256 << 10, File::open(path).map_err(row_io_failure)?.take(bytes));
     let mut line = String::new();
-    let mut lines = 0usize;
-    while reader.read_line(&mut line).map_err(unusable)? > 0 {
-        if lines.is_multiple_of(STRIDE) && control.is_cancelled() {
+    let mut n_lines = 0usize;
+    while reader.read_line(&mut line).map_err(row_io_failure)? > 0 {
+        if n_lines.is_multiple_of(LINE_BATCH) && control.is_cancelled() {
             return Err(Failure::Cancelled);
         }
         let text = line.trim_end_matches(['\n', '\r']);
         if !text.is_empty() {
-            take(text)?;
+            on_line(text)?;
         }
-        lines += 1;
+        n_lines += 1;
         line.clear();
     }
     Ok(())

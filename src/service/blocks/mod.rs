@@ -1,13 +1,14 @@
-//! The blocks of a workflow, one file each: its specs as a struct, from which the published JSON Schema is made and into
-//! which the specs are read, the rows that it takes and gives, and its plan.
+//! Catalogue of the workflow blocks, one file per block: the specs as a struct, the row types that the block accepts
+//! and produces, and its plan. The published JSON Schema is generated from the struct that the specs are deserialized
+//! into, so the two cannot disagree.
 //!
 //! ```text
-//! create_workflow: specs ─► schema (accepts or refuses) ─► struct ─► Block
-//! run: Block ─► BlockPlan: steps of the pipeline, or a pass over the rows before them ─► engine
+//! create_workflow: specs ─► JSON Schema (accept or refuse) ─► specs struct ─► Block
+//! run: Block ─► BlockPlan: pipeline steps, and optionally a rewrite of the rows before them ─► engine
 //! ```
 //!
 //! A block never executes its plan, writes no state and sends nothing: the engine does. To add a block, write its file
-//! and name it in `table`.
+//! and list it in `table`.
 
 mod append_to_notebook;
 mod block;
@@ -40,7 +41,7 @@ mod webhook;
 
 pub(super) use block::{Block, BlockContext, BlockPlan, Delivery, Rewrite, Traces};
 pub(super) use definition::{BlockType, ProviderKind};
-pub(super) use failure::{Failure, unusable};
+pub(super) use failure::{Failure, row_io_failure};
 pub(super) use input::{Input, InputError, InputRequest};
 pub(super) use lines::{RowReader, RowWriter};
 pub(super) use row_type::RowType;

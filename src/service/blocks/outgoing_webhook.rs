@@ -1,4 +1,4 @@
-//! `outgoing_webhook`: sends the rows to an address of the user's, one event per run, and passes them on.
+//! `outgoing_webhook`: passes the rows on and has the engine send them to the user's address, in one event per run.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ pub(super) const fn block() -> BlockType {
 
 #[derive(Deserialize, ToSchema)]
 struct OutgoingWebhookSpecs {
-    /// Address that the rows are sent to, http or https.
+    /// Address that receives the rows, http or https.
     #[schema(format = "uri", pattern = "^https?://[^/?#]")]
     url: String,
-    /// Seconds that the receiver may take to respond.
+    /// Seconds within which the receiver must respond.
     #[schema(exclusive_minimum = 0, maximum = 300, default = 10)]
     timeout_seconds: Option<f64>,
 }

@@ -1,4 +1,5 @@
-//! `read_csv`: a source that reads an upload of any format.
+//! `read_csv`: a source that reads an upload, despite its name of any supported format. It resolves the upload and
+//! declares its columns; the pipeline parses the file.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -9,7 +10,7 @@ use super::definition::{BlockType, BlockUnderCheck, Problems, Specs};
 use super::failure::Failure;
 use super::input::{Input, InputError, InputRequest};
 use super::row_type::RowType;
-use super::spec_types::{Columns, InputField, Members, filled};
+use super::spec_types::{Columns, InputField, Members, non_empty};
 use crate::api::HandleId;
 use crate::column::{Field, Schema, Type};
 use crate::transform::Select;
@@ -18,29 +19,31 @@ pub(super) const fn block() -> BlockType {
     BlockType::source::<ReadCsvSpecs>("read_csv")
 }
 
-/// Words of types that [`Type::from_declared`] knows; a list of them, or a list of such lists, is a type as well.
-const TYPE_WORDS: &str = "str|string|enum|dict|int|integer|float|number|bool|boolean|object|object_list|list";
+/// Type names that [`Type::from_declared`] accepts, as alternatives of a pattern. `list[T]` and `list[list[T]]` are
+/// types too.
+const TYPE_NAMES: &str = "str|string|enum|dict|int|integer|float|number|bool|boolean|object|object_list|list";
 
 #[derive(Deserialize, ToSchema)]
 struct ReadCsvSpecs {
-    /// Handle of an upload; usually given for one run by `specs_override`.
+    /// Handle of an upload; usually specified for one run by `specs_override`.
     resource_handle_id: Option<String>,
-    /// Local extension: types of columns, for a file that does not carry them. A cell of a declared list or object is
-    /// read as JSON.
+    /// Local extension: types of columns, for a file without types. A cell of a declared list or object is parsed as
+    /// JSON.
     #[schema(value_type = Option<BTreeMap<String, InputField>>)]
     input_schema: Option<Members<InputField>>,
-    /// Columns to take from the file, in this order; all when absent or empty.
+    /// Columns to read from the file, in this order; all when absent or empty.
     columns: Option<Columns>,
-    /// The kind of the rows.
+    /// The type of the rows; inferred from the blocks after it when absent.
     dataframe_type: Option<RowType>,
 }
 
 impl Specs for ReadCsvSpecs {
     fn refine(schema: &mut Value) {
-        let pattern = format!(r"^({TYPE_WORDS}|list\[({TYPE_WORDS})\]|list\[list\[({TYPE_WORDS})\]\])$");
+        let pattern = format!(r"^({TYPE_NAMES}|list\[({TYPE_NAMES})\]|list\[list\[({TYPE_NAMES})\]\])$");
         let forms = &mut schema["properties"]["input_schema"]["additionalProperties"]["oneOf"];
-        for place in ["/0", "/1/properties/type"] {
-            let schema = forms.pointer_mut(place).expect("the forms of InputField");
+        // A type is specified either directly or as the `type` of an object.
+        for pointer in ["/0", "/1/properties/type"] {
+            let schema = forms.pointer_mut(pointer).expect("the two variants of InputField");
             schema["pattern"] = json!(pattern);
             schema["title"] = json!("a type such as string, int or list[str]");
         }
@@ -51,36 +54,36 @@ impl Specs for ReadCsvSpecs {
         let typed = columns.filter_map(|(column, field)| Some((column, Type::from_declared(field.ty()?)?)));
         let fields: Vec<Field> = typed.map(|(column, ty)| Field::new(column.as_str(), ty)).collect();
         Some(Box::new(ReadCsv {
-            handle: filled(self.resource_handle_id),
+            handle: non_empty(self.resource_handle_id),
             declared: (!fields.is_empty()).then(|| Schema::new(fields)),
             columns: Columns::names(self.columns),
-            rows: self.dataframe_type,
+            row_type: self.dataframe_type,
         }))
     }
 }
 
 #[derive(Debug)]
 struct ReadCsv {
-    /// The upload.
+    /// Handle of the upload; `None` until a run specifies it.
     handle: Option<String>,
-    /// Declared types.
+    /// Declared column types; `None` infers all of them.
     declared: Option<Schema>,
-    /// Columns to take, in this order; all when empty. Our reading: the name is the one that bulk settings have "for
+    /// Columns to read, in this order; all when empty. Our reading: the key has the name that bulk settings use "for
     /// the source block".
     columns: Vec<String>,
-    rows: Option<RowType>,
+    row_type: Option<RowType>,
 }
 
 impl Block for ReadCsv {
-    fn declared_rows(&self) -> Option<RowType> {
-        self.rows
+    fn declared_row_type(&self) -> Option<RowType> {
+        self.row_type
     }
 
     fn input(&self, request: &InputRequest<'_>) -> Result<Input, InputError> {
-        // Our reading: a handle that is missing or unknown is 400.
+        // Our reading: a missing or unknown handle is refused with 400.
         let Some(handle) = &self.handle else {
-            let text = "this workflow starts with a read_csv block: give the handle of an upload as \
-                        specs_override.resource_handle_id";
+            let text = "this workflow starts with a read_csv block: set specs_override.resource_handle_id to the \
+                        handle of an upload";
             return Err(InputError::Refused(text.to_owned()));
         };
         let handle = HandleId(handle.clone());
@@ -94,7 +97,7 @@ impl Block for ReadCsv {
     }
 
     fn plan(&self, _: &BlockContext<'_>) -> Result<BlockPlan, Failure> {
-        // A column that is not in the input fails the block.
+        // `Select` fails for a column that the file lacks, and so does the block.
         let select = || Select::by_names(self.columns.iter().map(String::as_str)).into();
         let select = (!self.columns.is_empty()).then(select);
         Ok(BlockPlan { declared: self.declared.clone(), ..BlockPlan::steps(select.into_iter().collect()) })
@@ -106,10 +109,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_word_of_a_type_is_known() {
-        for word in TYPE_WORDS.split('|') {
-            for word in [word.to_owned(), format!("list[{word}]"), format!("list[list[{word}]]")] {
-                assert!(Type::from_declared(&word).is_some(), "{word}");
+    fn every_type_name_of_the_pattern_is_a_declared_type() {
+        for name in TYPE_NAMES.split('|') {
+            for name in [name.to_owned(), format!("list[{name}]"), format!("list[list[{name}]]")] {
+                assert!(Type::from_declared(&name).is_some(), "{name}");
             }
         }
     }

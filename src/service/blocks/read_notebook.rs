@@ -1,4 +1,4 @@
-//! `read_notebook`: a source that reads the rows of a notebook as they are when the run starts.
+//! `read_notebook`: a source that reads the rows of a notebook as of the request for the run.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -17,10 +17,10 @@ pub(super) const fn block() -> BlockType {
 
 #[derive(Deserialize, ToSchema)]
 struct ReadNotebookSpecs {
-    /// Id of the notebook, as append_to_notebook has it.
+    /// Id of the notebook, as in append_to_notebook.
     #[schema(min_length = 1)]
     notebook_id: String,
-    /// The kind of the rows.
+    /// The type of the rows; inferred from the blocks after it when absent.
     dataframe_type: Option<RowType>,
 }
 
@@ -30,23 +30,24 @@ impl Specs for ReadNotebookSpecs {
     }
 
     fn into_block(self, _: BlockUnderCheck<'_>, _: &mut Problems<'_>) -> Option<Box<dyn Block>> {
-        Some(Box::new(ReadNotebook { notebook: self.notebook_id, rows: self.dataframe_type }))
+        Some(Box::new(ReadNotebook { notebook: self.notebook_id, row_type: self.dataframe_type }))
     }
 }
 
 #[derive(Debug)]
 struct ReadNotebook {
+    /// Id of the notebook.
     notebook: String,
-    rows: Option<RowType>,
+    row_type: Option<RowType>,
 }
 
 impl Block for ReadNotebook {
-    fn declared_rows(&self) -> Option<RowType> {
-        self.rows
+    fn declared_row_type(&self) -> Option<RowType> {
+        self.row_type
     }
 
     fn input(&self, request: &InputRequest<'_>) -> Result<Input, InputError> {
-        // Our reading: as a handle that is unknown.
+        // Our reading: an unknown notebook is refused with 400, like an unknown upload handle.
         let row = request.store.notebook(&self.notebook)?;
         let row = row.ok_or_else(|| InputError::Refused(format!("no notebook has the id '{}'", self.notebook)))?;
         Ok(Input::copy_notebook(request, &row)?)

@@ -1,4 +1,4 @@
-//! `remove_columns`: drops columns. One that is not there is no error.
+//! `remove_columns`: drops columns. A column that the input lacks is no error.
 
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -15,7 +15,7 @@ pub(super) const fn block() -> BlockType {
 
 #[derive(Deserialize, ToSchema)]
 struct RemoveColumnsSpecs {
-    /// Columns to drop.
+    /// Columns to drop; missing ones are ignored.
     columns: Columns,
 }
 

@@ -1,20 +1,20 @@
-//! The two kinds of rows that the API tells apart.
+//! The two row types of the API: people and companies.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// The kind of a table's rows.
+/// Type of the rows of a table; all rows of one table have the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub(in crate::service) enum RowType {
-    /// People.
+    /// One row per person.
     Lead,
-    /// Companies.
+    /// One row per company.
     Company,
 }
 
 impl RowType {
-    /// The API's word.
+    /// Returns the value of `dataframe_type` in the API.
     pub(in crate::service) fn as_str(self) -> &'static str {
         match self {
             RowType::Lead => "LEAD",

@@ -1,35 +1,37 @@
-//! JSON Schemas of specs: made from the structs that specs are read into, published by `GET /workflows/blocks`, and
-//! interpreted when a workflow is made. So what is published and what is accepted cannot differ.
+//! JSON Schemas of block specs: generated from the structs that the specs deserialize into, published by
+//! `GET /workflows/blocks`, and interpreted when a workflow is created. So the published schema and the accepted specs
+//! cannot differ.
 //!
-//! The interpreter knows the keywords that the structs lead to, and no others; a test holds the catalogue to them.
-//! `format` is a note for people, as the standard has it: a regular expression or an expression over columns is no
-//! matter of a schema, and the block that reads it says what is wrong with it.
+//! The interpreter supports only the keywords that the generated schemas use; a test checks the catalogue against them.
+//! `format` is an annotation, as the standard defines it: the syntax of a regular expression or of an expression over
+//! columns is not validated here, but by the block that parses it.
 
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-/// The schema of `T`, whole: schemas of other types stand where they are used. Keys that it does not name are let
-/// through, because definitions made for the hosted service carry settings that mean nothing here.
+/// Returns the JSON Schema of `T`, with the schemas of referenced types inlined. Unknown keys are allowed unless the
+/// type says otherwise, because definitions made for the hosted service carry settings that this service does not use.
 pub(in crate::service) fn of<T: ToSchema>() -> Value {
-    let mut parts = Vec::new();
-    T::schemas(&mut parts);
-    let json = |schema| serde_json::to_value(schema).expect("a schema is made of texts, numbers and lists of them");
-    let parts: Map<String, Value> = parts.into_iter().map(|(name, schema)| (name, json(schema))).collect();
+    let mut referenced = Vec::new();
+    T::schemas(&mut referenced);
+    let json = |schema| serde_json::to_value(schema).expect("a schema consists of strings, numbers and lists of them");
+    let definitions: Map<String, Value> = referenced.into_iter().map(|(name, schema)| (name, json(schema))).collect();
     let mut schema = json(T::schema());
-    complete(&mut schema, &parts);
+    inline(&mut schema, &definitions);
     schema
 }
 
-fn complete(schema: &mut Value, parts: &Map<String, Value>) {
+/// Replaces every `$ref` in `schema` by the definition that it names, and normalizes descriptions.
+fn inline(schema: &mut Value, definitions: &Map<String, Value>) {
     if let Some(members) = schema.as_object_mut() {
         if let Some(reference) = members.remove("$ref") {
             let name = reference.as_str().and_then(|path| path.rsplit('/').next()).unwrap_or_default();
-            for (key, value) in parts[name].as_object().into_iter().flatten() {
-                // A field's own description tells more than that of its type.
+            for (key, value) in definitions[name].as_object().into_iter().flatten() {
+                // The description of the field is more specific than that of its type.
                 members.entry(key.clone()).or_insert_with(|| value.clone());
             }
         }
-        // Names are texts in JSON.
+        // Redundant: property names are strings in JSON.
         members.remove("propertyNames");
         if let Some(Value::String(text)) = members.get_mut("description") {
             *text = text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -39,22 +41,22 @@ fn complete(schema: &mut Value, parts: &Map<String, Value>) {
         }
     }
     match schema {
-        Value::Object(members) => members.values_mut().for_each(|value| complete(value, parts)),
-        Value::Array(items) => items.iter_mut().for_each(|value| complete(value, parts)),
+        Value::Object(members) => members.values_mut().for_each(|value| inline(value, definitions)),
+        Value::Array(items) => items.iter_mut().for_each(|value| inline(value, definitions)),
         _ => {}
     }
 }
 
-/// A value that its schema refuses.
+/// Violation of a schema by one value.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::service) struct Problem {
-    /// Keys and indices that lead to the value.
+    /// Keys and indices (from 0) that lead to the value.
     pub path: Vec<Value>,
-    /// The word of the API's framework for such a problem: `missing`, `string_type`, `enum`.
+    /// Error type in the vocabulary of the API's framework: `missing`, `string_type`, `enum`.
     pub kind: &'static str,
-    /// The rest of a sentence that begins with the path: `must be a string`.
+    /// Rest of a sentence that begins with the path: `must be a string`.
     pub text: String,
-    /// Types that are allowed, where the value is of none of them.
+    /// Allowed JSON types, if the value has none of them; else empty.
     types: Vec<&'static str>,
 }
 
@@ -73,7 +75,7 @@ impl Problem {
             Some(&"object") => "dict_type",
             _ => "value_error",
         };
-        // A null is as good as nothing, so it is not worth a word beside others.
+        // Null is equivalent to leaving the key out: name it only if it is the sole allowed type.
         let named = types.iter().filter(|name| **name != "null").map(|name| match *name {
             "string" => "a string",
             "integer" => "a whole number",
@@ -88,7 +90,7 @@ impl Problem {
     }
 }
 
-/// All that is wrong with `value`; nothing if `schema` accepts it.
+/// Returns all violations of `schema` by `value`; empty if the schema accepts it.
 pub(in crate::service) fn check(schema: &Value, value: &Value) -> Vec<Problem> {
     let mut problems = Vec::new();
     Checker { path: Vec::new(), problems: &mut problems }.check(schema, value);
@@ -103,7 +105,7 @@ struct Checker<'a> {
 impl Checker<'_> {
     fn check(&mut self, schema: &Value, value: &Value) {
         if schema == &Value::Bool(false) {
-            return self.refuse("extra_forbidden", "is not known here");
+            return self.refuse("extra_forbidden", "is not allowed");
         }
         if let Some(types) = schema.get("type") {
             let types: Vec<&str> = match types {
@@ -115,7 +117,7 @@ impl Checker<'_> {
                 return self.problems.push(Problem::wrong_type(&self.path, types));
             }
         }
-        let before = self.problems.len();
+        let n_before = self.problems.len();
         self.value(schema, value);
         match value {
             Value::Number(_) => self.number(schema, value),
@@ -124,8 +126,8 @@ impl Checker<'_> {
             Value::Object(members) => self.object(schema, members),
             Value::Null | Value::Bool(_) => {}
         }
-        // What is wrong in itself is wrong in every form as well.
-        if self.problems.len() == before {
+        // A value that violates the schema itself violates every branch too: report it once.
+        if self.problems.len() == n_before {
             self.combined(schema, value);
         }
     }
@@ -134,14 +136,22 @@ impl Checker<'_> {
         self.problems.push(Problem::new(&self.path, kind, text));
     }
 
+    /// Checks the member or item of the current value at `part`.
     fn below(&mut self, part: Value, schema: &Value, value: &Value) {
         self.path.push(part);
         self.check(schema, value);
         self.path.pop();
     }
 
-    /// Problems of `value` under another schema, at the same path.
-    fn apart(&self, schema: &Value, value: &Value) -> Vec<Problem> {
+    /// Refuses the member `name` of the current value.
+    fn refuse_member(&mut self, name: &str, kind: &'static str, text: impl Into<String>) {
+        self.path.push(name.into());
+        self.refuse(kind, text);
+        self.path.pop();
+    }
+
+    /// Returns the violations of another schema by `value`, at the same path, without reporting them.
+    fn try_schema(&self, schema: &Value, value: &Value) -> Vec<Problem> {
         let mut problems = Vec::new();
         Checker { path: self.path.clone(), problems: &mut problems }.check(schema, value);
         problems
@@ -173,12 +183,14 @@ impl Checker<'_> {
 
     fn text(&mut self, schema: &Value, text: &str) {
         if let Some(least) = count(schema, "minLength").filter(|least| text.chars().count() < *least) {
-            let letters =
-                if least == 1 { "must not be empty".to_owned() } else { format!("must have {least} letters") };
-            self.refuse("string_too_short", letters);
+            let text = match least {
+                1 => "must not be empty".to_owned(),
+                _ => format!("must have at least {least} characters"),
+            };
+            self.refuse("string_too_short", text);
         }
         if let Some(pattern) = schema.get("pattern").and_then(Value::as_str) {
-            let regex = regex::Regex::new(pattern).expect("patterns of schemas are checked by a test");
+            let regex = regex::Regex::new(pattern).expect("a test compiles the patterns of all schemas");
             if !regex.is_match(text) {
                 let text = match schema.get("title").and_then(Value::as_str) {
                     Some(title) => format!("must be {title}"),
@@ -202,24 +214,28 @@ impl Checker<'_> {
 
     fn object(&mut self, schema: &Value, members: &Map<String, Value>) {
         let properties = schema.get("properties").and_then(Value::as_object);
+        let known = || properties.into_iter().flat_map(Map::keys).map(String::as_str).collect::<Vec<_>>().join(", ");
         let least = count(schema, "minProperties").unwrap_or(0);
         let most = count(schema, "maxProperties").unwrap_or(usize::MAX);
         if !(least..=most).contains(&members.len()) {
-            let known: Vec<&str> = properties.into_iter().flat_map(Map::keys).map(String::as_str).collect();
-            let n = if least == most { format!("{least}") } else { format!("{least} or more") };
-            return self.refuse("value_error", format!("must have {n} of {}", known.join(", ")));
+            let n = if least == most { format!("exactly {least}") } else { format!("{least} or more") };
+            return self.refuse("value_error", format!("must have {n} of the keys {}", known()));
         }
         for name in schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
             if !members.contains_key(name) {
-                self.path.push(name.into());
-                self.refuse("missing", "is required");
-                self.path.pop();
+                self.refuse_member(name, "missing", "is required");
             }
         }
         for (name, value) in members {
             if let Some(schema) = properties.and_then(|properties| properties.get(name)) {
                 self.below(name.as_str().into(), schema, value);
             } else if let Some(rest) = schema.get("additionalProperties") {
+                // `false` alone cannot name the valid keys; most refused keys are misspelled ones.
+                if rest == &Value::Bool(false) && properties.is_some_and(|properties| !properties.is_empty()) {
+                    let text = format!("is not a known key; the keys are {}", known());
+                    self.refuse_member(name, "extra_forbidden", text);
+                    continue;
+                }
                 self.below(name.as_str().into(), rest, value);
             }
         }
@@ -230,50 +246,52 @@ impl Checker<'_> {
             self.check(schema, value);
         }
         if let Some(when) = schema.get("if") {
-            let branch = if self.apart(when, value).is_empty() { "then" } else { "else" };
+            let branch = if self.try_schema(when, value).is_empty() { "then" } else { "else" };
             if let Some(schema) = schema.get(branch) {
                 self.check(schema, value);
             }
         }
-        if schema.get("not").is_some_and(|not| self.apart(not, value).is_empty()) {
+        if schema.get("not").is_some_and(|not| self.try_schema(not, value).is_empty()) {
             let text = match schema["not"].get("const") {
                 Some(value) => format!("must not be {}", shown(value)),
-                None => "must not be of this form".to_owned(),
+                None => "must not have this form".to_owned(),
             };
             self.refuse("value_error", text);
         }
         for (key, most) in [("anyOf", usize::MAX), ("oneOf", 1)] {
-            let tried: Vec<Vec<Problem>> = branches(schema, key).map(|schema| self.apart(schema, value)).collect();
-            let fitting = tried.iter().filter(|problems| problems.is_empty()).count();
-            if fitting > most {
-                self.refuse("value_error", "fits more than one of its forms");
-            } else if fitting == 0 && !tried.is_empty() {
+            let tried: Vec<Vec<Problem>> = branches(schema, key).map(|schema| self.try_schema(schema, value)).collect();
+            let n_matching = tried.iter().filter(|problems| problems.is_empty()).count();
+            if n_matching > most {
+                self.refuse("value_error", "matches more than one of the allowed forms");
+            } else if n_matching == 0 && !tried.is_empty() {
                 let closest = self.closest(tried);
                 self.problems.extend(closest);
             }
         }
     }
 
-    /// Problems of the branch that was probably meant: the one whose type the value has.
+    /// Returns the violations of the branch that was probably intended: the one whose JSON type the value has.
     fn closest(&self, tried: Vec<Vec<Problem>>) -> Vec<Problem> {
-        let is_other = |problems: &Vec<Problem>| {
+        let has_other_type = |problems: &Vec<Problem>| {
             problems.iter().any(|problem| problem.path == self.path && !problem.types.is_empty())
         };
-        let (other, mut meant): (Vec<_>, Vec<_>) = tried.into_iter().partition(is_other);
-        match meant.len() {
+        let (other, mut intended): (Vec<_>, Vec<_>) = tried.into_iter().partition(has_other_type);
+        match intended.len() {
+            // No branch has the type: name all types that would do.
             0 => {
                 let types = other.iter().flatten().filter(|problem| problem.path == self.path);
                 vec![Problem::wrong_type(&self.path, types.flat_map(|problem| problem.types.clone()).collect())]
             }
-            1 => meant.remove(0),
+            1 => intended.remove(0),
+            // Several have it: join the first violation of each by "or".
             _ => {
                 let firsts: Vec<Problem> =
-                    meant.into_iter().filter_map(|problems| problems.into_iter().next()).collect();
-                let own = |problem: &Problem| match problem.path.get(self.path.len()..).unwrap_or_default() {
+                    intended.into_iter().filter_map(|problems| problems.into_iter().next()).collect();
+                let relative = |problem: &Problem| match problem.path.get(self.path.len()..).unwrap_or_default() {
                     [] => problem.text.clone(),
                     rest => format!("{} {}", dotted(rest), problem.text),
                 };
-                let rest: Vec<String> = firsts[1..].iter().map(own).collect();
+                let rest: Vec<String> = firsts[1..].iter().map(relative).collect();
                 let mut first = firsts[0].clone();
                 first.text = format!("{}, or {}", first.text, rest.join(", or "));
                 vec![first]
@@ -282,7 +300,7 @@ impl Checker<'_> {
     }
 }
 
-/// A path for people: `filters[0].operator`.
+/// Formats a path as a JSON path: `filters[0].operator`.
 pub(in crate::service) fn dotted(path: &[Value]) -> String {
     let mut text = String::new();
     for part in path {
@@ -332,7 +350,7 @@ fn is_of(value: &Value, name: &str) -> bool {
     }
 }
 
-/// True for `3`, and for `3.0` and `3e0`, which JSON Schema takes for integers as well.
+/// Returns true for `3`, and for `3.0` and `3e0`, which JSON Schema defines as integers too.
 fn is_whole(value: &Value) -> bool {
     value.as_i64().is_some() || value.as_u64().is_some() || value.as_f64().is_some_and(|number| number.fract() == 0.0)
 }
@@ -351,7 +369,7 @@ mod tests {
 
     #[test]
     fn each_keyword_refuses() {
-        for (schema, good, bad, why) in [
+        for (schema, good, bad, expected) in [
             (json!({ "type": "string" }), json!("a"), json!(1), "must be a string"),
             (json!({ "type": ["array", "null"] }), json!(null), json!({}), "must be a list"),
             (json!({ "type": "integer" }), json!(3.0), json!(3.5), "must be a whole number"),
@@ -367,22 +385,24 @@ mod tests {
             (json!({ "minItems": 1 }), json!([1]), json!([]), "must not be empty"),
             (json!({ "items": { "type": "string" } }), json!(["a"]), json!(["a", 1]), "[1] must be a string"),
             (json!({ "required": ["a"] }), json!({ "a": null }), json!({}), "a is required"),
-            (json!({ "additionalProperties": false }), json!({}), json!({ "a": 1 }), "a is not known here"),
+            (json!({ "additionalProperties": false }), json!({}), json!({ "a": 1 }), "a is not allowed"),
             (json!({ "additionalProperties": { "type": "null" } }), json!({}), json!({ "a": 1 }), "a must be null"),
             (json!({ "not": { "const": "x" } }), json!("y"), json!("x"), "must not be x"),
             (json!({ "allOf": [{ "type": "string" }] }), json!("y"), json!(1), "must be a string"),
         ] {
             assert_eq!(text(schema.clone(), good), "", "{schema}");
-            assert_eq!(text(schema.clone(), bad), why, "{schema}");
+            assert_eq!(text(schema.clone(), bad), expected, "{schema}");
         }
         let one = json!({ "properties": { "a": {}, "b": {} }, "minProperties": 1, "maxProperties": 1 });
         assert_eq!(text(one.clone(), json!({ "a": 1 })), "");
-        assert_eq!(text(one.clone(), json!({ "a": 1, "b": 1 })), "must have 1 of a, b");
-        assert_eq!(text(one, json!({})), "must have 1 of a, b");
+        assert_eq!(text(one.clone(), json!({ "a": 1, "b": 1 })), "must have exactly 1 of the keys a, b");
+        assert_eq!(text(one, json!({})), "must have exactly 1 of the keys a, b");
+        let closed = json!({ "properties": { "a": {}, "b": {} }, "additionalProperties": false });
+        assert_eq!(text(closed, json!({ "c": 1 })), "c is not a known key; the keys are a, b");
     }
 
     #[test]
-    fn conditions_bind_where_they_hold() {
+    fn then_and_else_apply_by_the_result_of_if() {
         let schema = json!({
             "if": { "properties": { "op": { "const": "in" } }, "required": ["op"] },
             "then": { "required": ["value"] },
@@ -394,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_forms_the_one_that_was_meant_is_told() {
+    fn the_branch_of_the_values_type_is_reported() {
         let columns = json!({ "oneOf": [
             { "oneOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }] },
             { "type": "null" }
@@ -407,6 +427,6 @@ mod tests {
         assert_eq!(text(either.clone(), json!({})), "columns is required, or column is required");
         assert_eq!(text(either, json!({ "column": 1 })), "");
         let twice = json!({ "oneOf": [{ "type": "string" }, { "minLength": 1 }] });
-        assert_eq!(text(twice, json!("a")), "fits more than one of its forms");
+        assert_eq!(text(twice, json!("a")), "matches more than one of the allowed forms");
     }
 }

@@ -1,4 +1,4 @@
-//! `search`: a source whose rows a provider finds.
+//! `search`: a source whose rows are those of the user's endpoint or file. The query is never evaluated here.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -24,35 +24,35 @@ pub(super) const fn block() -> BlockType {
 
 #[derive(Deserialize, ToSchema)]
 struct SearchSpecs {
-    /// Words for the provider to search by.
+    /// The search query, passed to a provider.
     #[serde(rename = "query")]
     _query: Option<String>,
-    /// No more rows than these.
+    /// Greatest number of rows; unlimited when absent.
     #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 0, maximum = 9007199254740991i64)]
     max_results: Option<u64>,
-    /// The kind of the rows.
+    /// The type of the rows; inferred from the blocks after it when absent.
     dataframe_type: Option<RowType>,
 }
 
 impl Specs for SearchSpecs {
-    fn into_block(self, given: BlockUnderCheck<'_>, _: &mut Problems<'_>) -> Option<Box<dyn Block>> {
-        let specs = given.specs.clone();
-        Some(Box::new(Search { specs, max_results: self.max_results, rows: self.dataframe_type }))
+    fn into_block(self, checked: BlockUnderCheck<'_>, _: &mut Problems<'_>) -> Option<Box<dyn Block>> {
+        let specs = checked.specs.clone();
+        Some(Box::new(Search { specs, max_results: self.max_results, row_type: self.dataframe_type }))
     }
 }
 
 #[derive(Debug)]
 struct Search {
-    /// All specs, for the provider.
+    /// Complete specs, sent to an endpoint.
     specs: Map<String, Value>,
     max_results: Option<u64>,
-    rows: Option<RowType>,
+    row_type: Option<RowType>,
 }
 
 impl Block for Search {
-    fn declared_rows(&self) -> Option<RowType> {
-        self.rows
+    fn declared_row_type(&self) -> Option<RowType> {
+        self.row_type
     }
 
     fn input(&self, _: &InputRequest<'_>) -> Result<Input, InputError> {
@@ -63,7 +63,7 @@ impl Block for Search {
         let steps: Vec<Step> = self.max_results.map(Limit).map(Step::from).into_iter().collect();
         Ok(match context.sources.get(NAME) {
             Some(EnrichmentSource::Endpoint(provider)) => {
-                let ask = EndpointBatch {
+                let request = EndpointBatch {
                     provider: provider.clone(),
                     block: NAME,
                     specs: self.specs.clone(),
@@ -71,11 +71,12 @@ impl Block for Search {
                     is_source: true,
                     runtime: context.runtime.clone(),
                 };
-                BlockPlan { steps, ..BlockPlan::rewrite(ask) }
+                BlockPlan { steps, ..BlockPlan::rewrite(request) }
             }
             Some(EnrichmentSource::Rows(path)) => BlockPlan { table: Some(path.clone()), ..BlockPlan::steps(steps) },
             Some(EnrichmentSource::Table(_)) | None => {
-                BlockPlan::note("nothing was searched: this service was started without a provider for search: no rows")
+                let remedy = "start the service with a file of rows or an endpoint for this block";
+                BlockPlan::note(format!("no enrichment source for {NAME}: it has no rows; {remedy}"))
             }
         })
     }

@@ -1,4 +1,4 @@
-//! `send_slack_message`: passes the rows on. Its specs are not public, and nothing is sent.
+//! `send_slack_message`: passes the rows on unchanged. Its specs are not public, so no message is sent.
 
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -25,6 +25,6 @@ struct SendSlackMessage;
 
 impl Block for SendSlackMessage {
     fn plan(&self, _: &BlockContext<'_>) -> Result<BlockPlan, Failure> {
-        Ok(BlockPlan::note("nothing was delivered: the local service passes rows through"))
+        Ok(BlockPlan::note("no message was sent: the local service passes the rows on unchanged"))
     }
 }

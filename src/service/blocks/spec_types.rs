@@ -1,4 +1,4 @@
-//! Types that the specs of several blocks are made of.
+//! Types shared by the specs of several blocks. They only deserialize: the meaning of a field belongs to its block.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -8,10 +8,10 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Number;
 use utoipa::ToSchema;
 
-/// The greatest integer that all readers of JSON agree on, 2^53 - 1: more is no number of rows.
+/// Greatest integer that all JSON parsers represent exactly, 2^53 - 1. More is never a number of rows.
 pub(super) const MAX_WHOLE: i64 = (1 << 53) - 1;
 
-/// Names of columns: a list, or one alone as text.
+/// Names of columns: a list, or a single name as a string.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub(super) enum Columns {
@@ -20,7 +20,7 @@ pub(super) enum Columns {
 }
 
 impl Columns {
-    /// The names; none if there are no specs of them.
+    /// Returns the names as a list, empty for `None`.
     pub(super) fn names(columns: Option<Columns>) -> Vec<String> {
         match columns {
             None => Vec::new(),
@@ -29,7 +29,7 @@ impl Columns {
         }
     }
 
-    /// The text that lists them for the steps of the command line.
+    /// Returns the names as text, separated by commas: the form that the steps of the pipeline parse.
     pub(super) fn text(self) -> String {
         match self {
             Columns::One(text) => text,
@@ -38,7 +38,7 @@ impl Columns {
     }
 }
 
-/// A column of the input: its type as a word, or an object with it.
+/// A column of the input: the name of its type, or an object that contains it.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub(super) enum InputField {
@@ -46,34 +46,34 @@ pub(super) enum InputField {
     Described(DescribedField),
 }
 
-/// A column of the input, described.
+/// A column of the input as an object.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 pub(super) struct DescribedField {
     #[serde(rename = "type")]
     pub ty: Option<String>,
-    /// For people.
+    /// Free text, not interpreted.
     #[serde(rename = "description")]
     pub _description: Option<String>,
-    /// False for a column that rows may lack.
+    /// False for a column that rows may omit; true when absent.
     pub required: Option<bool>,
 }
 
 impl InputField {
-    /// The word of its type.
+    /// Returns the name of the declared type; `None` if the object has none.
     pub(super) fn ty(&self) -> Option<&str> {
         match self {
-            InputField::Type(word) => Some(word),
+            InputField::Type(name) => Some(name),
             InputField::Described(field) => field.ty.as_deref(),
         }
     }
 
-    /// True unless rows may lack it.
+    /// Returns true unless the column is declared with `required: false`.
     pub(super) fn is_required(&self) -> bool {
         !matches!(self, InputField::Described(DescribedField { required: Some(false), .. }))
     }
 }
 
-/// Members of an object in the order given: columns are made in that order.
+/// Members of a JSON object in document order, which is the order of the columns that they declare.
 #[derive(Clone, Debug)]
 pub(super) struct Members<T>(pub Vec<(String, T)>);
 
@@ -105,7 +105,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Members<T> {
     }
 }
 
-/// Reads a whole number that may be written `3.0`, as JSON Schema has it.
+/// Deserializes a whole number, also one written as `3.0`: JSON Schema counts that as an integer. `None` for null.
 pub(super) fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     let Some(number) = Option::<Number>::deserialize(deserializer)? else { return Ok(None) };
     let float = || number.as_f64().filter(|float| float.fract() == 0.0 && (0.0..=MAX_WHOLE as f64).contains(float));
@@ -113,13 +113,13 @@ pub(super) fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option
     whole.map(Some).ok_or_else(|| D::Error::custom("not a whole number"))
 }
 
-/// An empty text asks for nothing.
-pub(super) fn filled(text: Option<String>) -> Option<String> {
+/// Returns the text unless it is empty: an empty string in specs means the same as an absent key.
+pub(super) fn non_empty(text: Option<String>) -> Option<String> {
     text.filter(|text| !text.is_empty())
 }
 
-/// The id by which a definition asks for a new notebook.
+/// Notebook id by which a definition requests a new notebook.
 pub(super) const NEW_NOTEBOOK: &str = "__create_new__";
 
-/// The beginning of the name of a company's column in the row of one of its people.
+/// Prefix of a company's columns in the rows of its people.
 pub(super) const COMPANY_PREFIX: &str = "company_";

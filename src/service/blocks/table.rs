@@ -1,4 +1,4 @@
-//! The table of all blocks. Their names are those that the vendor's public material shows.
+//! Table of all blocks and lookup by name. The names are those that the vendor's public material shows.
 
 use super::definition::BlockType;
 use super::row_type::RowType::{Company, Lead};
@@ -16,7 +16,7 @@ static BLOCKS: [BlockType; 37] = [
     search::block(),
     enrichment::renamed("enrich_lead", "lead_enrichment", Lead),
     enrichment::renamed("enrich_company", "company_enrichment", Company),
-    // Our reading: which rows it takes is not public, so both are taken.
+    // Our reading: the accepted row type is not public, so both are accepted.
     enrichment::block("linkedin_enrichment", None),
     enrichment::find_email(),
     enrichment::block("find_phone", Some(Lead)),
@@ -25,8 +25,8 @@ static BLOCKS: [BlockType; 37] = [
     enrichment::block("reverse_phone", Some(Lead)),
     company_to_leads::block(),
     leads_to_company::block(),
-    // Our reading: discovery, web, social and integration blocks that stand after another block
-    // add columns to its rows; what they take is not public.
+    // Our reading: discovery, web, social and integration blocks that follow another block add
+    // columns to its rows; the row types that they accept are not public.
     enrichment::block("github_find_people", None),
     enrichment::block("google_maps_search", None),
     enrichment::block("scrape_web", None),
@@ -52,12 +52,12 @@ static BLOCKS: [BlockType; 37] = [
     enrichment::block("yc_companies", None),
 ];
 
-/// The block called `name` now or before.
+/// Returns the block with this name or former name.
 pub(in crate::service) fn find(name: &str) -> Option<&'static BlockType> {
     BLOCKS.iter().find(|block| block.name == name || block.old_name == Some(name))
 }
 
-/// The blocks that this service offers, as `GET /workflows/blocks` lists them.
+/// Returns all blocks with their schemas, as `GET /workflows/blocks` lists them.
 pub(in crate::service) fn descriptions() -> Vec<BlockDescription> {
     let description = |block: &BlockType| BlockDescription {
         block_name: block.name.to_owned(),
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_fit_for_file_names_and_stand_once() {
+    fn names_are_valid_in_file_names_and_unique() {
         let mut names = std::collections::HashSet::new();
         for block in &BLOCKS {
             assert!(block.name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{}", block.name);

@@ -1,5 +1,5 @@
-//! What is published of the blocks' specs, and what `create_workflow` accepts: the same, as a second reader of JSON
-//! Schema sees it.
+//! Equivalence of the published schemas and of `create_workflow`: what one accepts or refuses, so does the other,
+//! judged by a second implementation of JSON Schema.
 
 use std::cell::Cell;
 
@@ -16,7 +16,7 @@ use crate::service::graph;
 use crate::service::location::Location;
 use crate::service::tests::conform::validate;
 
-/// Creates a workflow with a block of these specs, as `create_workflow` does.
+/// Checks a workflow that contains a block with these specs, as `create_workflow` does.
 fn create(block: &str, specs: &Value) -> Result<(), Vec<ValidationError>> {
     let is_source = super::find(block).unwrap().is_source;
     let one = |number: u32, name: &str, specs: &Value| {
@@ -33,31 +33,31 @@ fn create(block: &str, specs: &Value) -> Result<(), Vec<ValidationError>> {
     graph::check(graph::with_ids(graph), &Location::root("body")).map(drop)
 }
 
-/// Whether the published schema accepts these specs.
+/// Returns true if the published schema accepts these specs.
 fn fits(schema: &Value, specs: &Value) -> bool {
     let mut errors = Vec::new();
     validate(schema, specs, "", &mut errors);
     errors.is_empty()
 }
 
-/// True for refusals of what no schema tells: the syntax of patterns, expressions and addresses, and two columns of one
-/// name. All but the last are at a value with a `format`.
+/// Returns true if all errors concern what a schema cannot express: the syntax of patterns, expressions and addresses,
+/// and duplicate columns. All but the last are at a value with a `format`.
 fn is_beyond_schemas(errors: &[ValidationError]) -> bool {
     errors.iter().all(|error| {
         let is = |name: &str| error.loc.iter().any(|part| part == name);
         match error.kind.as_str() {
             "url_parsing" => is("url"),
             "value_error" => {
-                is("filters") && is("value") && error.msg.contains("is not a regular expression")
-                    || is("steps") && error.msg.contains("is wrong: ")
-                    || is("aggregations") && error.msg.contains("would give two columns the name")
+                is("filters") && is("value") && error.msg.contains("is not a valid regular expression")
+                    || is("steps") && error.msg.contains("cannot be parsed: ")
+                    || is("aggregations") && error.msg.contains("would produce the duplicate column")
             }
             _ => false,
         }
     })
 }
 
-/// Numbers drawn from a seed.
+/// Random numbers that depend only on a seed.
 struct Dice(u64);
 
 impl Dice {
@@ -192,7 +192,7 @@ fn object(schema: &Value, dice: &mut Dice) -> Value {
     Value::Object(members)
 }
 
-/// Changes one thing somewhere in a value.
+/// Changes one member, item or scalar at a random depth of a value.
 fn mutate(value: &mut Value, dice: &mut Dice) {
     match value {
         Value::Object(members) if !members.is_empty() && dice.below(6) > 0 => {
@@ -215,7 +215,7 @@ fn mutate(value: &mut Value, dice: &mut Dice) {
 }
 
 #[test]
-fn what_a_schema_accepts_is_created_and_what_it_refuses_is_refused() {
+fn creation_accepts_exactly_what_the_schema_accepts() {
     for block in descriptions() {
         let (name, schema) = (block.block_name.as_str(), &block.specs_schema);
         let (n_accepted, n_refused) = (Cell::new(0u32), Cell::new(0u32));
@@ -228,8 +228,8 @@ fn what_a_schema_accepts_is_created_and_what_it_refuses_is_refused() {
         let result = runner.run(&any::<u64>(), |seed| {
             let (specs, mut dice) = drawn(seed);
             if let Err(errors) = create(name, &specs) {
-                let is_twice = errors.iter().all(|error| error.msg.contains("would give two columns the name"));
-                prop_assert!(is_twice, "{name}: {specs} fits the schema, and is refused: {errors:?}");
+                let is_duplicate = errors.iter().all(|error| error.msg.contains("would produce the duplicate column"));
+                prop_assert!(is_duplicate, "{name}: {specs} fits the schema, and is refused: {errors:?}");
             }
             n_accepted.set(n_accepted.get() + 1);
             for _ in 0..8 {
@@ -363,7 +363,7 @@ fn edge_specs_are_accepted_by_both_or_by_neither() {
 }
 
 #[test]
-fn what_no_schema_tells_is_refused_by_the_block_itself() {
+fn the_block_refuses_what_a_schema_cannot_express() {
     let refused = |block: &str, specs: Value| {
         assert!(fits(super::find(block).unwrap().schema(), &specs), "{specs}");
         let errors = create(block, &specs).unwrap_err();
@@ -373,33 +373,45 @@ fn what_no_schema_tells_is_refused_by_the_block_itself() {
     let matches = |pattern: &str| json!({ "filters": [{ "column": "a", "operator": "matches", "value": pattern }] });
     assert_eq!(
         refused("filter", matches("(")),
-        "block 2 (filter): filters[0].value is not a regular expression: unclosed group"
+        "block 2 (filter): filters[0].value is not a valid regular expression: unclosed group"
     );
     assert!(refused("filter", matches("(?=a)")).contains("look-around"));
     assert!(
         refused("outgoing_webhook", json!({ "url": "http://x:99999" })).contains("url must be an http or https URL")
     );
     let text = refused("transform_data", json!({ "steps": [{ "limit": 1 }, { "where": "n >" }] }));
-    assert!(text.starts_with("block 2 (transform_data): steps[1].where is wrong: "), "{text}");
-    let twice = json!({ "columns": "a", "aggregations": [{ "function": "count", "name": "a" }] });
-    assert!(refused("group_by", twice).ends_with("aggregations would give two columns the name 'a'"));
+    assert!(text.starts_with("block 2 (transform_data): steps[1].where cannot be parsed: "), "{text}");
+    let duplicate = json!({ "columns": "a", "aggregations": [{ "function": "count", "name": "a" }] });
+    assert!(refused("group_by", duplicate).ends_with("aggregations would produce the duplicate column 'a'"));
 }
 
 #[test]
-fn all_problems_are_told_each_at_its_place() {
+fn unknown_names_in_steps_are_refused_with_the_valid_ones() {
+    let refused = |step: Value| create("transform_data", &json!({ "steps": [step] })).unwrap_err()[0].msg.clone();
+    let text = refused(json!({ "sort": "n" }));
+    assert!(text.starts_with("block 2 (transform_data): steps[0].sort is not a known key; the keys are "), "{text}");
+    for name in ["where", "select", "drop", "rename", "limit"] {
+        assert!(text.contains(name), "{text}");
+    }
+    let text = refused(json!({ "where": "cast(n as number) > 1" }));
+    assert!(text.contains("`number`") && text.contains("the types are int, float, bool"), "{text}");
+}
+
+#[test]
+fn all_problems_are_reported_each_at_its_path() {
     let specs = json!({ "input_schema": { "a": 1, "b": { "required": "x" } }, "dataframe_type": "PEOPLE" });
     let errors = create("webhook", &specs).unwrap_err();
-    let told: Vec<(String, &str)> =
+    let reported: Vec<(String, &str)> =
         errors.iter().map(|error| (super::schema::dotted(&error.loc[4..]), error.kind.as_str())).collect();
     let expected =
         [("input_schema.a", "string_type"), ("input_schema.b.required", "bool_type"), ("dataframe_type", "enum")];
-    assert_eq!(told, expected.map(|(path, kind)| (path.to_owned(), kind)));
+    assert_eq!(reported, expected.map(|(path, kind)| (path.to_owned(), kind)));
     assert_eq!(errors[2].msg, "block 2 (webhook): dataframe_type must be one of LEAD, COMPANY");
 }
 
 #[test]
-fn schemas_have_only_keywords_that_are_interpreted_and_texts_without_gaps() {
-    /// Those that bind, and those for people.
+fn schemas_have_only_interpreted_keywords_and_texts_without_gaps() {
+    /// Keywords that the interpreter checks, and annotations.
     const KNOWN: [&str; 26] = [
         "type",
         "enum",

@@ -1,5 +1,5 @@
-//! `transform_data`: changes rows by steps, a local extension. Without steps it is the vendor's own block, which a
-//! provider stands in for as for the enrichment blocks.
+//! `transform_data`: transforms rows by the steps of the pipeline, a local extension. Without steps it is the vendor's
+//! own block and works like an enrichment block.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -13,16 +13,16 @@ use super::spec_types::{Columns, Members, whole};
 use crate::transform::{Grammar, Step};
 
 pub(super) const fn block() -> BlockType {
-    enrichment::enriching::<TransformDataSpecs>("transform_data", None)
+    enrichment::with_specs::<TransformDataSpecs>("transform_data", None)
 }
 
 #[derive(Deserialize, ToSchema)]
 struct TransformDataSpecs {
-    /// Local extension: each step is an object with one member, whose value is what the command line's step of that name
-    /// takes. Null is refused: it would pass all rows where some were to be left out.
+    /// Local extension: each step is an object with one key, the name of a step, whose value has the syntax of that
+    /// step on the command line. Null is refused: it would pass rows that a step was meant to drop.
     #[schema(nullable = false)]
     steps: Option<Vec<StepSpecs>>,
-    /// Columns to add when there are no steps, as in the enrichment blocks.
+    /// Columns to add if there are no steps, as in the enrichment blocks.
     #[schema(value_type = Option<BTreeMap<String, ReturnFieldSpecs>>)]
     return_fields: Option<Members<ReturnFieldSpecs>>,
 }
@@ -30,16 +30,16 @@ struct TransformDataSpecs {
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 struct StepSpecs {
-    /// Keep the rows of which this is true: score > 0.8
+    /// Keep the rows for which this condition is true: score > 0.8
     #[schema(nullable = false)]
     r#where: Option<String>,
-    /// Keep these columns: a,b,hq.city
+    /// Keep these columns, in this order: a,b,hq.city
     select: Option<Columns>,
-    /// Drop these columns.
+    /// Drop these columns: a,b
     drop: Option<Columns>,
-    /// New names: a=b
+    /// Rename columns, as OLD=NEW: company=name
     rename: Option<Columns>,
-    /// Keep the first rows, so many.
+    /// Keep this number of rows, the first ones.
     #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 0, maximum = 9007199254740991i64, nullable = false)]
     limit: Option<u64>,
@@ -53,37 +53,35 @@ impl Specs for TransformDataSpecs {
         step["additionalProperties"] = json!(false);
         step["properties"]["where"]["format"] = json!("drawoff-condition");
         for name in ["select", "drop", "rename"] {
-            // A step without a value is none.
-            let forms = step["properties"][name]["oneOf"][0].take();
-            step["properties"][name] = forms;
+            // `Option` makes the value nullable, but a step needs one: keep only the other variant.
+            let columns = step["properties"][name]["oneOf"][0].take();
+            step["properties"][name] = columns;
             step["properties"][name]["format"] = json!("drawoff-columns");
         }
     }
 
-    fn into_block(self, given: BlockUnderCheck<'_>, problems: &mut Problems<'_>) -> Option<Box<dyn Block>> {
-        let Some(list) = self.steps else { return Some(enrichment::enrich(self.return_fields, given)) };
+    fn into_block(self, checked: BlockUnderCheck<'_>, problems: &mut Problems<'_>) -> Option<Box<dyn Block>> {
+        let Some(list) = self.steps else { return Some(enrichment::enrich(self.return_fields, checked)) };
         let mut steps = Vec::with_capacity(list.len());
-        let mut all_read = true;
+        let mut all_parsed = true;
         for (i, step) in list.into_iter().enumerate() {
-            match step.read() {
-                Ok(read) => steps.extend(read),
-                Err((name, why)) => {
-                    all_read = false;
-                    problems.refuse(
-                        &["steps".into(), i.into(), name.into()],
-                        "value_error",
-                        &format!("is wrong: {why}"),
-                    );
+            match step.parse() {
+                Ok(parsed) => steps.extend(parsed),
+                Err((name, cause)) => {
+                    all_parsed = false;
+                    let text = format!("cannot be parsed: {cause}");
+                    problems.refuse(&["steps".into(), i.into(), name.into()], "value_error", &text);
                 }
             }
         }
-        all_read.then(|| Box::new(TransformData { steps }) as Box<dyn Block>)
+        all_parsed.then(|| Box::new(TransformData { steps }) as Box<dyn Block>)
     }
 }
 
 impl StepSpecs {
-    /// Reads it as the command line does. `Err` has the name of the step, and what is wrong with it.
-    fn read(self) -> Result<Vec<Step>, (&'static str, String)> {
+    /// Parses the step with the grammar of the pipeline. An error is the name of the step and the cause, followed by
+    /// the parser's hint if it has one.
+    fn parse(self) -> Result<Vec<Step>, (&'static str, String)> {
         let text = |columns: Option<Columns>| columns.map(Columns::text);
         let members = [
             ("where", self.r#where),
@@ -92,10 +90,17 @@ impl StepSpecs {
             ("rename", text(self.rename)),
             ("limit", self.limit.map(|limit| limit.to_string())),
         ];
-        let given = members.into_iter().find_map(|(name, text)| Some((name, text?)));
-        let (name, text) = given.expect("the schema has one member for each step");
-        let grammar = Grammar::of(name).expect("a step of the command line");
-        grammar.parse(&text, 0).map_err(|error| (name, error.to_string()))
+        let step = members.into_iter().find_map(|(name, text)| Some((name, text?)));
+        let (name, text) = step.expect("the schema requires exactly one key");
+        let grammar = Grammar::of(name).expect("each key of the schema is a step of the pipeline");
+        grammar.parse(&text, 0).map_err(|error| {
+            // The hint lists the valid names of an unknown type or function, so it belongs to the message.
+            let cause = match &error.hint {
+                Some(hint) => format!("{error}; {hint}"),
+                None => error.to_string(),
+            };
+            (name, cause)
+        })
     }
 }
 

@@ -1,4 +1,5 @@
-//! A run that has not ended: its state, and the handle on the block that is under way.
+//! State of a run that has not ended, shared between the thread that executes it and the requests about it, and the
+//! handle that cancels its current block. It writes changes to the store but never decides what happens next.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,42 +12,45 @@ use crate::service::notebooks::NotebookRow;
 use crate::service::rows::{BlockStatus, ResultFormat, RunRow};
 use crate::service::store::{self, Store};
 
-/// One run between its start and its end.
+/// Run between its submission and its end.
 pub(in crate::service) struct Active {
     id: RunId,
-    /// As the store has it, or about to be. Held while the store writes; never while waiting for
-    /// `steering`, and `steering` never while waiting for it.
+    /// State as committed to the store, or about to be: its lock is held while the store writes. The locks of `state`
+    /// and of `cancellation` are never held together.
     state: Mutex<RunRow>,
-    /// It waits for the next service, and does not begin here. Set and heeded under the lock of `state`.
+    /// True if the run is left to the next start of the service and must not begin in this one. Set and read under the
+    /// lock of `state`.
     shelved: AtomicBool,
-    steering: Mutex<Steering>,
+    cancellation: Mutex<Cancellation>,
 }
 
 #[derive(Default)]
-struct Steering {
-    /// A request outweighs the service's own.
+struct Cancellation {
+    /// Origin of the stop, if one was requested. [`Stop::Request`] is never replaced by [`Stop::Service`].
     stop: Option<Stop>,
-    current: Option<Current>,
+    current: Option<CurrentBlock>,
 }
 
-/// The block that is under way.
-struct Current {
-    index: usize,
+/// Block that is executing.
+struct CurrentBlock {
+    /// Position among the blocks of the run.
+    position: usize,
     control: Control,
+    /// Bytes that the block will read, for its progress.
     total_bytes: u64,
 }
 
-/// Who asked a run to stop.
+/// Origin of a request to stop a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::service) enum Stop {
-    /// A request to cancel it.
+    /// A request of the API to cancel the run.
     Request,
-    /// The service, which is about to end.
+    /// The shutdown of the service.
     Service,
 }
 
 impl Stop {
-    /// The word of `status_reason`.
+    /// Returns the value of `status_reason`.
     pub(in crate::service) fn reason(self) -> &'static str {
         match self {
             Stop::Request => "cancelled_by_request",
@@ -54,61 +58,60 @@ impl Stop {
         }
     }
 
-    /// The text of the block that was under way.
-    pub(in crate::service) fn why(self) -> &'static str {
+    /// Returns the message of the block that was executing.
+    pub(in crate::service) fn message(self) -> &'static str {
         match self {
-            Stop::Request => "cancelled before its end",
-            Stop::Service => "the service was stopped before its end",
+            Stop::Request => "cancelled before it completed",
+            Stop::Service => "interrupted because the service was stopped",
         }
     }
 }
 
 impl Active {
-    /// A run that is queued.
+    /// Returns a run that is queued with the state `row`.
     pub(super) fn new(row: RunRow) -> Self {
         Active {
             id: row.id.clone(),
             state: Mutex::new(row),
             shelved: AtomicBool::new(false),
-            steering: Mutex::default(),
+            cancellation: Mutex::default(),
         }
     }
 
-    /// Keeps a run that waits from beginning; false if it does not wait.
+    /// Leaves a queued run to the next start of the service. Returns false, without effect, if it is not queued.
     pub(super) fn shelve(&self) -> bool {
         let state = lock(&self.state);
-        let waits = state.status == RunStatus::Queued;
-        self.shelved.fetch_or(waits, Ordering::SeqCst);
-        waits
+        let is_queued = state.status == RunStatus::Queued;
+        self.shelved.fetch_or(is_queued, Ordering::SeqCst);
+        is_queued
     }
 
-    /// True if it is not to begin here.
+    /// Returns true if the run must not begin in this service.
     pub(super) fn is_shelved(&self) -> bool {
         self.shelved.load(Ordering::SeqCst)
     }
 
-    /// Its id.
     pub(super) fn id(&self) -> &RunId {
         &self.id
     }
 
-    /// The formats that its links offer.
+    /// Returns the formats of the result files.
     pub(super) fn formats(&self) -> Vec<ResultFormat> {
         lock(&self.state).formats.clone()
     }
 
-    /// Its state as it was last recorded.
+    /// Returns the last recorded state.
     pub(super) fn row(&self) -> RunRow {
         lock(&self.state).clone()
     }
 
-    /// Its state with what the block under way has done by now.
+    /// Returns the state at `now`, including the progress of the current block.
     pub(in crate::service) fn snapshot(&self, now: DateTime<Utc>) -> RunRow {
         let mut row = self.row();
-        let steering = lock(&self.steering);
-        if let Some(current) = &steering.current {
-            let block = &mut row.blocks[current.index];
-            // The block may have ended between the two locks.
+        let cancellation = lock(&self.cancellation);
+        if let Some(current) = &cancellation.current {
+            let block = &mut row.blocks[current.position];
+            // The block may have ended between `row` and the second lock.
             if block.status == BlockStatus::Running {
                 let read = current.control.rows_read();
                 block.processed = block.total.map_or(read, |total| read.min(total));
@@ -124,7 +127,8 @@ impl Active {
         row
     }
 
-    /// Changes and records a queued run; false if it is not queued any more, or not to begin here.
+    /// Changes a queued run and commits it to the store. Returns false, without effect, if the run is no longer queued
+    /// or is shelved.
     pub(super) fn change(&self, store: &Store, change: impl FnOnce(&mut RunRow)) -> Result<bool, store::Error> {
         let mut state = lock(&self.state);
         if state.status != RunStatus::Queued || self.is_shelved() {
@@ -137,7 +141,7 @@ impl Active {
         Ok(true)
     }
 
-    /// Changes the state once the store has the change.
+    /// Changes the state after the change is committed to the store.
     pub(super) fn record(&self, store: &Store, change: impl FnOnce(&mut RunRow)) -> Result<(), store::Error> {
         let mut state = lock(&self.state);
         let mut row = state.clone();
@@ -147,7 +151,7 @@ impl Active {
         Ok(())
     }
 
-    /// [`Active::record`], with a notebook that has grown: both or neither.
+    /// Commits a change as [`Active::record`] does, in one transaction with the new size of a notebook.
     pub(super) fn record_with(
         &self,
         store: &Store,
@@ -162,9 +166,8 @@ impl Active {
         Ok(())
     }
 
-    /// Brings a run that was stopped under way back to where it was before it began, once `record` has that. From then on
-    /// it is as one that waits.
-    pub(super) fn put_back(
+    /// Resets a running run to its state before it began and shelves it, once `record` has committed that state.
+    pub(super) fn requeue(
         &self,
         now: DateTime<Utc>,
         record: impl FnOnce(&RunRow) -> Result<(), store::Error>,
@@ -178,25 +181,25 @@ impl Active {
         Ok(row)
     }
 
-    /// Says what is known of a block before it executes. It is recorded with the block's end.
-    pub(super) fn note(&self, place: usize, note: Option<String>, total: Option<u64>) {
+    /// Sets the note and the number of input rows of a block. Kept in memory until the end of the block is recorded.
+    pub(super) fn note(&self, position: usize, note: Option<String>, total: Option<u64>) {
         let mut state = lock(&self.state);
-        state.blocks[place].note = note;
-        state.blocks[place].total = total;
+        state.blocks[position].note = note;
+        state.blocks[position].total = total;
     }
 
-    /// Marks a block as failed; recorded with the end of the run.
-    pub(super) fn fail_block(&self, place: usize, why: &str, now: DateTime<Utc>) {
+    /// Marks a block as failed. Kept in memory until the end of the run is recorded.
+    pub(super) fn fail_block(&self, position: usize, message: &str, now: DateTime<Utc>) {
         let mut state = lock(&self.state);
-        let block = &mut state.blocks[place];
+        let block = &mut state.blocks[position];
         block.status = BlockStatus::Failed;
-        block.error_message = Some(why.to_owned());
+        block.error_message = Some(message.to_owned());
         block.completed_at = Some(now);
         block.updated_at = now;
     }
 
-    /// Ends the run: `record` brings the end into the store before anybody can see it here, so
-    /// that no answer from memory is ahead of one from the store.
+    /// Ends the run. `record` commits the end to the store before it is visible here, so that no
+    /// response from memory is ahead of one from the store.
     pub(super) fn end(&self, change: impl FnOnce(&mut RunRow), record: impl FnOnce(&RunRow)) {
         let mut state = lock(&self.state);
         let mut row = state.clone();
@@ -207,36 +210,40 @@ impl Active {
         *state = row;
     }
 
-    /// Makes `control` the one that a stop reaches; false if a stop was asked for already.
-    pub(super) fn steer(&self, place: usize, control: &Control, total_bytes: u64) -> bool {
-        let mut steering = lock(&self.steering);
-        if steering.stop.is_some() {
+    /// Makes `control` the one that a stop cancels. Returns false if a stop was requested already: the block must not
+    /// begin.
+    pub(super) fn begin_block(&self, position: usize, control: &Control, total_bytes: u64) -> bool {
+        let mut cancellation = lock(&self.cancellation);
+        if cancellation.stop.is_some() {
             return false;
         }
-        steering.current = Some(Current { index: place, control: control.clone(), total_bytes });
+        cancellation.current = Some(CurrentBlock { position, control: control.clone(), total_bytes });
         true
     }
 
-    /// The block under way has ended. What it had read by then stays known.
-    pub(super) fn let_go(&self) {
-        let read = lock(&self.steering).current.as_ref().map(|current| (current.index, current.control.rows_read()));
-        if let Some((place, read)) = read {
+    /// Detaches the current block, which has ended, and keeps its final row count.
+    pub(super) fn end_block(&self) {
+        // Copied out first, because the two locks are never held together.
+        let read =
+            lock(&self.cancellation).current.as_ref().map(|current| (current.position, current.control.rows_read()));
+        if let Some((position, read)) = read {
             let mut state = lock(&self.state);
-            let block = &mut state.blocks[place];
+            let block = &mut state.blocks[position];
             block.processed = block.total.map_or(read, |total| read.min(total));
         }
-        lock(&self.steering).current = None;
+        lock(&self.cancellation).current = None;
     }
 
-    /// Asks the run to stop. If it still waits, `end` ends it here, and the answer is its last state.
+    /// Requests the run to stop. A queued run is ended here by `end`, and its last state is returned; a running one
+    /// ends soon afterwards, when its current block sees the cancellation.
     pub(super) fn stop(&self, stop: Stop, end: impl FnOnce(&mut RunRow)) -> Option<RunRow> {
         {
-            let mut steering = lock(&self.steering);
-            // Who wants it cancelled does not want it to begin again after the service's stop.
-            if steering.stop != Some(Stop::Request) {
-                steering.stop = Some(stop);
+            let mut cancellation = lock(&self.cancellation);
+            // A request to cancel takes precedence: the run must not begin again after the service's stop.
+            if cancellation.stop != Some(Stop::Request) {
+                cancellation.stop = Some(stop);
             }
-            if let Some(current) = &steering.current {
+            if let Some(current) = &cancellation.current {
                 current.control.cancel();
             }
         }
@@ -247,13 +254,13 @@ impl Active {
         })
     }
 
-    /// Who asked it to stop.
-    pub(super) fn stop_asked(&self) -> Option<Stop> {
-        lock(&self.steering).stop
+    /// Returns the origin of the requested stop; `None` if the run may go on.
+    pub(super) fn stop_requested(&self) -> Option<Stop> {
+        lock(&self.cancellation).stop
     }
 }
 
-/// Locks also after a panic: all changes are made to a whole row at a time.
+/// Locks a mutex even if it is poisoned: every change replaces a whole row, so a panic leaves no partial one.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -315,18 +322,18 @@ mod tests {
         };
         active.end(running, |_| {});
         let control = Control::new();
-        assert!(active.steer(0, &control, 0));
-        assert!(active.stop(Stop::Request, |_| panic!("it does not wait")).is_none());
+        assert!(active.begin_block(0, &control, 0));
+        assert!(active.stop(Stop::Request, |_| panic!("it is not queued")).is_none());
         assert!(control.is_cancelled());
-        active.let_go();
-        assert!(!active.steer(1, &Control::new(), 0));
-        // The first who asked is the one that is told.
-        active.stop(Stop::Service, |_| panic!("it does not wait"));
-        assert_eq!(active.stop_asked(), Some(Stop::Request));
+        active.end_block();
+        assert!(!active.begin_block(1, &Control::new(), 0));
+        // The request to cancel keeps precedence over the later stop of the service.
+        active.stop(Stop::Service, |_| panic!("it is not queued"));
+        assert_eq!(active.stop_requested(), Some(Stop::Request));
     }
 
     #[test]
-    fn a_snapshot_has_the_counts_of_the_moment() {
+    fn a_snapshot_has_the_progress_of_the_current_block() {
         let active = queued();
         let now = DateTime::from_timestamp(5, 0).unwrap();
         let running = |row: &mut RunRow| {
@@ -338,27 +345,27 @@ mod tests {
         control.add_rows_read(4);
         control.add_rows_written(3);
         control.add_bytes_read(30);
-        assert!(active.steer(0, &control, 40));
+        assert!(active.begin_block(0, &control, 40));
         let live = active.snapshot(now).live();
         assert_eq!((live.blocks[0].processed_count, live.blocks[0].metrics.row_count), (4, 3));
         assert_eq!(live.blocks[0].progress_percentage, 50.0);
         assert_eq!(live.blocks[0].current_step.as_deref(), Some("4 of 8 rows"));
         assert_eq!(live.overall_progress_percentage, 25.0);
-        // Without a number of rows, bytes tell how far it is.
-        active.let_go();
+        // Without a total number of rows, progress is measured in bytes.
+        active.end_block();
         assert_eq!(active.row().blocks[0].processed, 4);
-        assert!(active.steer(1, &control, 40));
+        assert!(active.begin_block(1, &control, 40));
         assert_eq!(active.snapshot(now).live().blocks[1].progress_percentage, 75.0);
     }
 
     #[test]
-    fn a_waiting_run_ends_where_it_is_stopped() {
+    fn a_queued_run_ends_as_soon_as_it_is_stopped() {
         let active = queued();
         let now = DateTime::from_timestamp(1, 0).unwrap();
         let row = active.stop(Stop::Service, |row| row.end(RunStatus::Cancelled, None, "", now)).unwrap();
         assert_eq!(row.status, RunStatus::Cancelled);
         assert_eq!(active.row().completed_at, Some(now));
-        // It is over: nothing changes it any more.
+        // A terminal state never changes.
         active.end(|_| panic!("it has ended"), |_| {});
     }
 }

@@ -1,4 +1,5 @@
-//! The engine of the service: takes runs, executes their blocks one after the other, records every change, and stops.
+//! Engine of the service: accepts runs, executes their blocks one after the other, records every change in the store,
+//! and shuts down without losing queued runs. The work of a single block is in `prepared`.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -11,8 +12,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::active::{Active, Stop, lock};
-use super::job::{Job, place_of};
-use super::prepared::{BlockOutcome, BlockRows, BlockSurroundings, prepare};
+use super::job::{Job, position_of};
+use super::prepared::{BlockOutcome, BlockRows, BlockSurroundings, INTERNAL_ERROR, prepare};
 use crate::api::{RunId, RunStatus};
 use crate::pipeline::{Control, Limits};
 use crate::service::blocks::{Delivery, Failure, Input, Traces};
@@ -30,36 +31,38 @@ use crate::service::store::{self, Store};
 use crate::service::webhook::{Deliverer, Undelivered, WebhookTarget, host_of};
 use crate::text::error_chain;
 
-/// The engine of one service.
+/// Engine of one service, shared by its requests.
 pub(in crate::service) struct Engine {
     store: Arc<Store>,
     clock: Clock,
-    folders: Directories,
+    directories: Directories,
     sources: EnrichmentSources,
     faults: Arc<Faults>,
     retention: Retention,
     limits: Limits,
-    /// One permit per run that executes; those that wait are served in order.
+    /// One permit per executing run; queued runs acquire them in order of submission.
     slots: Arc<Semaphore>,
-    /// Runs that may be under way or waiting at once.
+    /// Limit of the runs that are executing or queued at once.
     max_active: usize,
-    /// Runs that have not ended. What is not here is in the store and does not change.
+    /// Runs that have not ended. A run that is missing here is in the store and does not change.
     active: Mutex<HashMap<RunId, Arc<Active>>>,
-    /// Held while a notebook grows.
-    appending: Mutex<()>,
+    /// Held from the append of rows to a notebook until they are committed.
+    append_lock: Mutex<()>,
+    /// One task per run that has not ended. Finished ones are reaped at the next submission.
     tasks: Mutex<JoinSet<()>>,
+    /// True once no further run begins.
     stopping: AtomicBool,
     runtime: Handle,
-    tally: Arc<Metrics>,
+    metrics: Arc<Metrics>,
     deliverer: Deliverer,
 }
 
 impl Engine {
-    /// An engine whose runs are driven by the current runtime.
+    /// Returns an engine whose runs are driven by the current runtime. Panics outside of a runtime.
     pub(in crate::service) fn new(
         config: &Config,
         store: Arc<Store>,
-        folders: Directories,
+        directories: Directories,
         sources: EnrichmentSources,
         faults: Arc<Faults>,
         retention: Retention,
@@ -69,7 +72,7 @@ impl Engine {
         Engine {
             store,
             clock: config.clock.clone(),
-            folders,
+            directories,
             sources,
             faults,
             retention,
@@ -77,109 +80,115 @@ impl Engine {
             slots: Arc::new(Semaphore::new(max_runs)),
             max_active: max_runs.saturating_add(config.max_waiting_runs),
             active: Mutex::new(HashMap::new()),
-            appending: Mutex::new(()),
+            append_lock: Mutex::new(()),
             tasks: Mutex::new(JoinSet::new()),
             stopping: AtomicBool::new(false),
             runtime: Handle::current(),
-            tally: Arc::default(),
+            metrics: Arc::default(),
             deliverer,
         }
     }
 
-    /// The counters since the start.
+    /// Returns the counters since the start of the service.
     pub(in crate::service) fn tally(&self) -> &Arc<Metrics> {
-        &self.tally
+        &self.metrics
     }
 
-    /// The sender of events to the outside.
+    /// Returns the sender of outgoing webhooks.
     pub(in crate::service) fn deliverer(&self) -> &Deliverer {
         &self.deliverer
     }
 
-    /// The runs that have not ended: those that wait, and those that are under way.
+    /// Returns the numbers of queued and of running runs.
     pub(in crate::service) fn under_way(&self) -> (usize, usize) {
         let active = lock(&self.active);
         let queued = active.values().filter(|active| active.row().status == RunStatus::Queued).count();
         (queued, active.len() - queued)
     }
 
-    /// True while another run may be submitted.
+    /// Returns true if another run may be submitted.
     pub(in crate::service) fn has_room(&self) -> bool {
         lock(&self.active).len() < self.max_active
     }
 
-    /// Takes over a run that the store has as queued.
+    /// Accepts a run that is committed to the store as queued. It executes when a slot is free.
     pub(in crate::service) fn submit(self: &Arc<Self>, job: Job) {
         let active = Arc::new(Active::new(job.row));
         lock(&self.active).insert(active.id().clone(), Arc::clone(&active));
         let mut tasks = lock(&self.tasks);
         while tasks.try_join_next().is_some() {}
         let engine = Arc::clone(self);
-        let carried = Arc::clone(&active);
-        tasks.spawn_on(engine.carry(carried, job.checked, job.input), &self.runtime);
+        let run = Arc::clone(&active);
+        tasks.spawn_on(engine.drive(run, job.checked, job.input), &self.runtime);
         drop(tasks);
+        // `stop` may have iterated over the active runs before this one was inserted.
         if self.is_stopping() {
             self.shelve_or_cancel(&active);
         }
     }
 
-    /// Takes over a run that waited when an earlier service stopped, from its beginning.
+    /// Submits a run that was queued when an earlier service stopped. If the definition is no longer valid, the run is
+    /// recorded as failed instead.
     pub(in crate::service) fn resume(self: &Arc<Self>, mut row: RunRow, job: JobRow) -> Result<(), store::Error> {
-        let input = Input::from_row(job.input, &self.folders, &row.id);
+        let input = Input::from_row(job.input, &self.directories, &row.id);
         match graph::check(job.graph, &Location::root("workflow_definition")) {
             Ok(checked) => self.submit(Job { row, checked, input }),
-            // Another version of this program has other rules.
-            Err(_) => {
-                let why = "the workflow cannot run any more: its definition is refused now";
-                row.end(RunStatus::Failed, Some("interrupted"), why, self.clock.now());
-                row.error_message = Some(why.to_owned());
+            // Possible after an upgrade: another version of drawoff may validate definitions differently.
+            Err(errors) => {
+                let causes: Vec<String> = errors.into_iter().map(|error| error.msg).collect();
+                let message = format!(
+                    "cannot start the queued run: its workflow definition is no longer valid: {}",
+                    causes.join("; ")
+                );
+                row.end(RunStatus::Failed, Some("interrupted"), &message, self.clock.now());
+                row.error_message = Some(message);
                 self.store.put_run(&row)?;
             }
         }
         Ok(())
     }
 
-    /// A run that has not ended.
+    /// Returns a run that has not ended; `None` if it has, or is unknown.
     pub(in crate::service) fn active(&self, id: &RunId) -> Option<Arc<Active>> {
         lock(&self.active).get(id).cloned()
     }
 
-    /// Asks a run to stop. One that waits ends at once, one that is under way soon.
+    /// Requests a run to stop. A queued run ends before this returns, a running one soon afterwards.
     pub(in crate::service) fn cancel(&self, active: &Active, stop: Stop) {
         let now = self.clock.now();
-        let waiting = active.stop(stop, |row| row.end(RunStatus::Cancelled, Some(stop.reason()), stop.why(), now));
+        let waiting = active.stop(stop, |row| row.end(RunStatus::Cancelled, Some(stop.reason()), stop.message(), now));
         if let Some(row) = waiting {
-            self.settle(&row);
+            self.record_end(&row);
         }
     }
 
-    /// True once it begins no more runs.
+    /// Returns true once no further run begins.
     pub(in crate::service) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::SeqCst)
     }
 
-    /// Ends a run that was set aside for the next start, which then does not begin it.
+    /// Cancels a run that was left to the next start of the service, which then does not begin it.
     pub(in crate::service) fn cancel_shelved(&self, mut row: RunRow) {
-        row.end(RunStatus::Cancelled, Some(Stop::Request.reason()), Stop::Request.why(), self.clock.now());
-        self.settle(&row);
-        // It has no more than its payload, and what cannot be removed is only in the way of space.
-        let _ = std::fs::remove_dir_all(self.folders.run(&row.id));
+        row.end(RunStatus::Cancelled, Some(Stop::Request.reason()), Stop::Request.message(), self.clock.now());
+        self.record_end(&row);
+        // The directory contains at most the payload; if it cannot be removed, it only takes up space.
+        let _ = std::fs::remove_dir_all(self.directories.run(&row.id));
     }
 
-    /// Ends: runs that wait stay in the store for the next start, those under way have so long to come to their ends. What is
-    /// left of them then begins again at the next start, or is cancelled if that would do something twice. Waits until none
-    /// is under way.
+    /// Stops the engine. Queued runs stay in the store for the next start; running ones may complete within `grace`. A
+    /// run that does not is queued again for the next start, or cancelled if a restart would repeat an effect outside
+    /// of it. Completes when no run is executing.
     pub(in crate::service) async fn stop(self: &Arc<Self>, grace: Duration) {
-        let patience = tokio::time::Instant::now() + grace;
+        let deadline = tokio::time::Instant::now() + grace;
         if !grace.is_zero() {
             self.stopping.store(true, Ordering::SeqCst);
             self.all_active().iter().for_each(|active| self.shelve(active));
-            while !lock(&self.active).is_empty() && tokio::time::Instant::now() < patience {
+            while !lock(&self.active).is_empty() && tokio::time::Instant::now() < deadline {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
         let engine = Arc::clone(self);
-        // The store writes to disk, which is not for this thread.
+        // The store blocks on the disk, which must not happen on a thread of the runtime.
         let _ = tokio::task::spawn_blocking(move || engine.cancel_all()).await;
         let mut tasks = std::mem::take(&mut *lock(&self.tasks));
         while tasks.join_next().await.is_some() {}
@@ -189,7 +198,7 @@ impl Engine {
         lock(&self.active).values().cloned().collect()
     }
 
-    /// Sets a run aside that has not begun: the store has it as queued, with all that it needs.
+    /// Leaves a queued run to the next start: the store has it as queued, with its graph and input.
     fn shelve(&self, active: &Active) {
         if active.shelve() {
             lock(&self.active).remove(active.id());
@@ -203,34 +212,37 @@ impl Engine {
         }
     }
 
-    /// Sets the runs aside that wait, and asks the others to stop; so with those still to come. Does not wait.
+    /// Shelves the queued runs and requests the others to stop; later submissions are treated alike. Does not wait for
+    /// their ends.
     pub(in crate::service) fn cancel_all(&self) {
         self.stopping.store(true, Ordering::SeqCst);
         self.all_active().iter().for_each(|active| self.shelve_or_cancel(active));
     }
 
-    /// Takes the place of a run, so that others wait until the permit is dropped.
+    /// Occupies the slot of a run, so that runs stay queued until the permit is dropped.
     #[cfg(test)]
     pub(in crate::service) async fn hold(&self) -> tokio::sync::OwnedSemaphorePermit {
         Arc::clone(&self.slots).acquire_owned().await.expect("the slots are never closed")
     }
 
-    async fn carry(self: Arc<Self>, active: Arc<Active>, checked: CheckedGraph, input: Input) {
+    /// Waits for a slot and executes the run on a blocking thread.
+    async fn drive(self: Arc<Self>, active: Arc<Active>, checked: CheckedGraph, input: Input) {
         let Ok(_permit) = Arc::clone(&self.slots).acquire_owned().await else { return };
         let engine = Arc::clone(&self);
-        let carried = Arc::clone(&active);
-        let outcome = tokio::task::spawn_blocking(move || engine.execute(&carried, &checked, &input)).await;
+        let run = Arc::clone(&active);
+        let outcome = tokio::task::spawn_blocking(move || engine.execute(&run, &checked, &input)).await;
         if outcome.is_err() {
-            // A panic, which is our bug: the run ends like any other that failed.
+            // A panic is a bug in drawoff: the run is recorded as failed, and the service goes on.
             let engine = Arc::clone(&self);
             let failed = tokio::task::spawn_blocking(move || {
-                engine.end(&active, RunStatus::Failed, "internal_error", "the service failed: a bug of ours");
+                engine.end(&active, RunStatus::Failed, "internal_error", INTERNAL_ERROR);
             });
             let _ = failed.await;
         }
     }
 
-    /// Executes a run to its end.
+    /// Executes the blocks of a run in order, records its end, and removes files that no link offers. Blocks the
+    /// thread.
     fn execute(&self, active: &Active, checked: &CheckedGraph, input: &Input) {
         let now = self.clock.now();
         let started = active.change(&self.store, |row| {
@@ -240,20 +252,20 @@ impl Engine {
         });
         match started {
             Ok(true) => {}
-            // The next service begins it.
+            // Left to the next start, which needs its files.
             Ok(false) if active.is_shelved() => return,
-            // Cancelled while it waited.
-            Ok(false) => return self.clear_up(active, input, &[]),
+            // Cancelled while it was queued.
+            Ok(false) => return self.clean_up(active, input, &[]),
             Err(error) => return self.end(active, RunStatus::Failed, "internal_error", &error_chain(&error)),
         }
         let mut feeds: Vec<Option<BlockRows>> = checked.order.iter().map(|_| None).collect();
-        let mut ended = Ok(());
-        // A run that is to take too long does so in its last block.
-        let too_long = if self.faults.times_out(active.id()) { checked.order.last() } else { None };
+        let mut outcome = Ok(());
+        // An injected timeout strikes in place of the last block, after all others have completed.
+        let timed_out = if self.faults.times_out(active.id()) { checked.order.last() } else { None };
         for index in &checked.order {
-            let index = match too_long {
+            let index = match timed_out {
                 Some(last) if last == index => {
-                    ended = Err((*index, Failure::TooLong));
+                    outcome = Err((*index, Failure::TooLong));
                     break;
                 }
                 _ => *index,
@@ -261,56 +273,59 @@ impl Engine {
             match self.execute_block(active, checked, index, input, &feeds) {
                 Ok(feed) => feeds[index] = Some(feed),
                 Err(failure) => {
-                    ended = Err((index, failure));
+                    outcome = Err((index, failure));
                     break;
                 }
             }
         }
-        match ended {
+        match outcome {
             Ok(()) => self.end(active, RunStatus::Completed, "", ""),
             Err((_, Failure::Cancelled)) => {
-                let stop = active.stop_asked().unwrap_or(Stop::Request);
+                let stop = active.stop_requested().unwrap_or(Stop::Request);
+                // A run without effects outside of it may begin again: nobody sees that it was interrupted.
                 if stop == Stop::Service && !has_left_traces(&active.row(), checked) {
-                    return self.put_back(active, checked, input, &feeds);
+                    return self.requeue(active, checked, input, &feeds);
                 }
-                self.end(active, RunStatus::Cancelled, stop.reason(), stop.why());
+                self.end(active, RunStatus::Cancelled, stop.reason(), stop.message());
             }
             Err((index, Failure::TooLong)) => {
-                let why = "the run took longer than it may: a fault on purpose";
-                active.fail_block(place_of(checked, index), why, self.clock.now());
-                self.end(active, RunStatus::TimedOut, "timeout", why);
+                let message = "the run exceeded its time limit (injected fault)";
+                active.fail_block(position_of(checked, index), message, self.clock.now());
+                self.end(active, RunStatus::TimedOut, "timeout", message);
             }
-            Err((index, Failure::Failed(why))) => {
-                active.fail_block(place_of(checked, index), &why, self.clock.now());
+            Err((index, Failure::Failed(message))) => {
+                active.fail_block(position_of(checked, index), &message, self.clock.now());
                 let name = &checked.graph.blocks[index].block_name;
-                self.end(active, RunStatus::Failed, "block_failed", &format!("{name}: {why}"));
+                self.end(active, RunStatus::Failed, "block_failed", &format!("{name}: {message}"));
             }
         }
-        self.clear_up(active, input, &feeds);
+        self.clean_up(active, input, &feeds);
     }
 
-    /// Leaves a run that the service's stop has cut short to the next start, where it begins again.
-    fn put_back(&self, active: &Active, checked: &CheckedGraph, input: &Input, feeds: &[Option<BlockRows>]) {
+    /// Queues a run that the stop of the service has interrupted for the next start, which begins it anew. If the store
+    /// cannot record that, the run is cancelled.
+    fn requeue(&self, active: &Active, checked: &CheckedGraph, input: &Input, feeds: &[Option<BlockRows>]) {
         let job = Job::to_row(checked, input);
-        match active.put_back(self.clock.now(), |row| self.store.put_back(row, &job)) {
+        match active.requeue(self.clock.now(), |row| self.store.put_back(row, &job)) {
             Ok(row) => {
                 lock(&self.active).remove(active.id());
                 for feed in feeds.iter().flatten() {
-                    // What cannot be removed is written again.
+                    // A file that cannot be removed is overwritten by the next start.
                     let _ = std::fs::remove_file(&feed.path);
                 }
-                // Another request may have asked for its end at the same time.
-                if active.stop_asked() == Some(Stop::Request) {
+                // A request to cancel may have arrived at the same time.
+                if active.stop_requested() == Some(Stop::Request) {
                     self.cancel_shelved(row);
                 }
             }
             Err(_) => {
-                self.end(active, RunStatus::Cancelled, Stop::Service.reason(), Stop::Service.why());
-                self.clear_up(active, input, feeds);
+                self.end(active, RunStatus::Cancelled, Stop::Service.reason(), Stop::Service.message());
+                self.clean_up(active, input, feeds);
             }
         }
     }
 
+    /// Executes the block at `index` and records its start and completion. Returns its rows for the blocks after it.
     fn execute_block(
         &self,
         active: &Active,
@@ -319,57 +334,59 @@ impl Engine {
         input: &Input,
         feeds: &[Option<BlockRows>],
     ) -> Result<BlockRows, Failure> {
-        let place = place_of(checked, index);
+        let position = position_of(checked, index);
         let now = self.clock.now();
         active.record(&self.store, |row| {
-            let block = &mut row.blocks[place];
+            let block = &mut row.blocks[position];
             block.status = BlockStatus::Running;
             block.started_at = Some(now);
             block.updated_at = now;
             row.updated_at = now;
         })?;
-        let folder = self.folders.run(active.id());
+        let directory = self.directories.run(active.id());
         let block = &checked.blocks[index];
         let notebook = block.notebook(&self.store, now)?;
         let surroundings = BlockSurroundings {
             sources: &self.sources,
-            folder: &folder,
-            notebooks: &self.folders.notebooks(),
+            directory: &directory,
+            notebooks: &self.directories.notebooks(),
             notebook: notebook.clone(),
             formats: &active.formats(),
-            room: self.limits.spill_budget(),
+            spill_budget: self.limits.spill_budget(),
             runtime: self.runtime.clone(),
         };
         let (prepared, delivery) = prepare(checked, index, input, feeds, surroundings)?;
-        active.note(place, prepared.note.clone(), prepared.total_rows);
+        active.note(position, prepared.note.clone(), prepared.total_rows);
         let control = Control::new();
-        if !active.steer(place, &control, prepared.total_bytes) {
+        if !active.begin_block(position, &control, prepared.total_bytes) {
             return Err(Failure::Cancelled);
         }
         let done = prepared.execute(&control, &self.limits, &self.clock);
-        active.let_go();
+        active.end_block();
         let done = done?;
         if let Delivery::Webhook(target) = &delivery {
-            self.send(active, place, target, &done)?;
+            self.send(active, position, target, &done)?;
         }
         let now = self.clock.now();
-        // Appended rows and the end of the block that appended them are recorded together, so that the one never
-        // counts without the other. Others who append wait.
-        let (_alone, appended) = match (&delivery, notebook) {
+        // Rows are appended beyond the committed size of the notebook; the new size and the completion of the block are
+        // committed in one transaction, so neither counts without the other. The lock covers both, because the size is
+        // read again under it: another run may have appended in the meantime.
+        let (_append_guard, appended) = match (&delivery, notebook) {
             (Delivery::Notebook, Some(row)) => {
-                let alone = lock(&self.appending);
+                let guard = lock(&self.append_lock);
                 let row = self.store.notebook(&row.id)?.unwrap_or(row);
-                let failed = |error| Failure::Failed(format!("the notebook cannot be written: {error}"));
-                let row = row.append(&self.folders.notebooks(), &done.feed.path, done.feed.rows, now);
-                (Some(alone), Some(row.map_err(failed)?))
+                let id = row.id.clone();
+                let failed = |error| Failure::Failed(format!("cannot append to the notebook {id}: {error}"));
+                let row = row.append(&self.directories.notebooks(), &done.feed.path, done.feed.rows, now);
+                (Some(guard), Some(row.map_err(failed)?))
             }
             _ => (None, None),
         };
         active.record_with(&self.store, appended.as_ref(), |row| {
-            let block = &mut row.blocks[place];
+            let block = &mut row.blocks[position];
             block.note = match &appended {
                 Some(notebook) => Some(format!("appended to the notebook {}", notebook.id)),
-                // A delivery has left word of its own.
+                // The plan's note, or the one that a delivery left in the meantime.
                 None => done.note.or(block.note.take()),
             };
             block.status = BlockStatus::Completed;
@@ -385,22 +402,28 @@ impl Engine {
         Ok(done.feed)
     }
 
-    /// Sends a block's rows to where its specs say. Our reading: what is not delivered fails the block, for a
-    /// delivery that is lost in silence is worse.
-    fn send(&self, active: &Active, place: usize, target: &WebhookTarget, done: &BlockOutcome) -> Result<(), Failure> {
+    /// Sends a block's rows to the address in its specs. Our reading: a failed delivery fails the block, because a
+    /// delivery that is lost silently is worse.
+    fn send(
+        &self,
+        active: &Active,
+        position: usize,
+        target: &WebhookTarget,
+        done: &BlockOutcome,
+    ) -> Result<(), Failure> {
         let (files, row_count) = (done.files.clone(), done.feed.rows);
-        // The event may hold a link to them.
+        // The event may contain a link to the files, which must be valid when the receiver follows it.
         active.record(&self.store, |row| {
-            row.blocks[place].files = files;
-            row.blocks[place].row_count = row_count;
+            row.blocks[position].files = files;
+            row.blocks[position].row_count = row_count;
         })?;
-        active.note(place, Some(format!("delivering to {}", host_of(&target.url))), Some(done.rows_in));
+        active.note(position, Some(format!("delivering to {}", host_of(&target.url))), Some(done.rows_in));
         let row = active.row();
-        let stopped = || active.stop_asked().is_some();
+        let stopped = || active.stop_requested().is_some();
         let sending = self.deliverer.send_rows(&row, done.results.clone(), row_count, &done.files, target, stopped);
         match self.runtime.block_on(sending) {
             Ok(note) => {
-                active.note(place, Some(note), Some(done.rows_in));
+                active.note(position, Some(note), Some(done.rows_in));
                 Ok(())
             }
             Err(Undelivered::Stopped) => Err(Failure::Cancelled),
@@ -408,32 +431,33 @@ impl Engine {
         }
     }
 
-    fn end(&self, active: &Active, status: RunStatus, reason: &str, why: &str) {
+    /// Ends a run with a status, a `status_reason` (none if empty) and a message.
+    fn end(&self, active: &Active, status: RunStatus, reason: &str, message: &str) {
         let now = self.clock.now();
         let change = |row: &mut RunRow| {
             let failed = status == RunStatus::Failed;
-            row.end(status, (!reason.is_empty()).then_some(reason), why, now);
-            row.error_message = failed.then(|| why.to_owned());
+            row.end(status, (!reason.is_empty()).then_some(reason), message, now);
+            row.error_message = failed.then(|| message.to_owned());
         };
-        active.end(change, |row| self.settle(row));
+        active.end(change, |row| self.record_end(row));
     }
 
-    /// Brings the end of a run into the store. If the store fails, the run stays in memory, where
-    /// its end can still be asked for; at the next start it counts as interrupted.
-    fn settle(&self, row: &RunRow) {
+    /// Commits the end of a run to the store. If the store fails, the run stays in memory, where
+    /// its end can still be requested; at the next start it counts as interrupted.
+    fn record_end(&self, row: &RunRow) {
         if self.store.put_run(row).is_ok() {
             lock(&self.active).remove(&row.id);
-            // What cannot be removed now goes another time.
+            // A failed sweep is repeated at the end of the next run.
             let _ = self.retention.sweep();
         }
-        self.tally.ended(row);
+        self.metrics.ended(row);
         let deliverer = self.deliverer.clone();
         let row = row.clone();
         self.runtime.spawn(async move { deliverer.announce(&row).await });
     }
 
     /// Removes the files of an ended run that no link offers.
-    fn clear_up(&self, active: &Active, input: &Input, feeds: &[Option<BlockRows>]) {
+    fn clean_up(&self, active: &Active, input: &Input, feeds: &[Option<BlockRows>]) {
         let row = active.row();
         let offered = |path: &Path| {
             let name = path.file_name().and_then(|name| name.to_str());
@@ -445,14 +469,14 @@ impl Engine {
         };
         let paths = feeds.iter().flatten().map(|feed| feed.path.clone()).chain(payload);
         for path in paths.filter(|path| !offered(path)) {
-            // What cannot be removed is only in the way of space.
+            // A file that cannot be removed only takes up space.
             let _ = std::fs::remove_file(path);
         }
     }
 }
 
-/// The limits of each of the runs under way at once: memory and threads are shared out evenly, so that all together stay
-/// within the limits and none waits for another's.
+/// Returns the limits of each concurrent run. Memory and threads are divided evenly, so that all runs together stay
+/// within the configured limits and none waits for the memory of another.
 fn share_of(config: &Config, max_runs: usize) -> Limits {
     let limits = &config.limits;
     let workers = match limits.workers {
@@ -460,7 +484,7 @@ fn share_of(config: &Config, max_runs: usize) -> Limits {
         n => n,
     };
     Limits {
-        // Less is no execution any more.
+        // Below 16 MiB a plan cannot execute, so many concurrent runs may exceed the configured total.
         max_memory_bytes: (limits.max_memory_bytes / max_runs as u64).max(16 << 20),
         max_step_bytes: limits.max_step_bytes.map(|bytes| bytes / max_runs),
         workers: workers.div_ceil(max_runs),
@@ -469,10 +493,10 @@ fn share_of(config: &Config, max_runs: usize) -> Limits {
     }
 }
 
-/// True if a run has done what would be done twice if it began again: rows that were sent away or appended.
+/// Returns true if a restart of the run would repeat an effect outside of it: rows that were sent or appended.
 fn has_left_traces(row: &RunRow, checked: &CheckedGraph) -> bool {
     checked.order.iter().any(|&index| {
-        let status = row.blocks[place_of(checked, index)].status;
+        let status = row.blocks[position_of(checked, index)].status;
         match checked.blocks[index].traces() {
             Traces::None => false,
             Traces::OnceBegun => status != BlockStatus::Pending,

@@ -1,4 +1,4 @@
-//! A run that is about to start, and the state of its blocks.
+//! Run that is about to be submitted, and the initial state of its blocks.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -8,24 +8,24 @@ use crate::service::blocks::Input;
 use crate::service::graph::CheckedGraph;
 use crate::service::rows::{BlockRow, BlockStatus, JobRow, RunRow};
 
-/// A run that is about to start.
+/// Run that is about to be submitted to the engine.
 pub(in crate::service) struct Job {
-    /// The run as the store has it.
+    /// State of the run as committed to the store.
     pub row: RunRow,
-    /// Its graph, the source's specs as they are for this run.
+    /// Graph of the workflow, with the source's specs overridden for this run.
     pub checked: CheckedGraph,
-    /// The input of its source.
+    /// Input of the source block.
     pub input: Input,
 }
 
 impl Job {
-    /// The row that the store keeps of it until the run begins.
+    /// Returns the row that the store keeps until the run begins, from which a later service can start it.
     pub(in crate::service) fn to_row(checked: &CheckedGraph, input: &Input) -> JobRow {
         JobRow { graph: checked.graph.clone(), input: input.to_row() }
     }
 }
 
-/// The state of a new run's blocks, by number.
+/// Returns the initial state of a run's blocks, sorted by sequence number.
 pub(in crate::service) fn new_blocks(checked: &CheckedGraph, now: DateTime<Utc>) -> Vec<BlockRow> {
     let id = |index: usize| checked.graph.blocks[index].block_id.clone().unwrap_or_default();
     by_number(checked)
@@ -37,7 +37,7 @@ pub(in crate::service) fn new_blocks(checked: &CheckedGraph, now: DateTime<Utc>)
                 block_name: block.block_name.clone(),
                 sequence_number: block.sequence_number,
                 previous_block_ids: checked.parents[index].iter().map(|&parent| id(parent)).collect(),
-                rows: checked.rows[index],
+                rows: checked.row_types[index],
                 status: BlockStatus::Pending,
                 started_at: None,
                 completed_at: None,
@@ -55,7 +55,7 @@ pub(in crate::service) fn new_blocks(checked: &CheckedGraph, now: DateTime<Utc>)
         .collect()
 }
 
-/// A new run's id.
+/// Returns a random id for a new run.
 pub(in crate::service) fn new_run_id() -> RunId {
     RunId(Uuid::new_v4().to_string())
 }
@@ -66,8 +66,9 @@ fn by_number(checked: &CheckedGraph) -> Vec<usize> {
     indices
 }
 
-/// The position of the block at `index` of the graph among the run's blocks.
-pub(super) fn place_of(checked: &CheckedGraph, index: usize) -> usize {
+/// Returns the position in [`RunRow`]'s blocks, which are sorted by sequence number, of the block at `index` of the
+/// graph.
+pub(super) fn position_of(checked: &CheckedGraph, index: usize) -> usize {
     let number = checked.graph.blocks[index].sequence_number;
     checked.graph.blocks.iter().filter(|block| block.sequence_number < number).count()
 }

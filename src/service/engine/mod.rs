@@ -1,6 +1,7 @@
-//! Carries out runs: each on a blocking thread, a bounded number at once, the others waiting in
-//! the order in which they came. A run's blocks go one after the other, each as one plan of the
-//! pipeline, and every change of state is in the store before anybody is told of it.
+//! Execution of runs: each on a blocking thread, a bounded number at once, the others queued in
+//! order of submission. The blocks of a run execute one after the other, each as one plan of the
+//! pipeline. Every change of state is committed to the store before a response can show it.
+//! Nothing here parses requests or specs.
 
 mod active;
 mod executor;

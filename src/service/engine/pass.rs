@@ -1,38 +1,38 @@
-//! The pass over the rows of a block that comes before its plan: reads what the blocks before left, and writes a file that
-//! the plan reads.
+//! Rewrite of a block's rows before its pipeline plan: reads the rows of the blocks before it and writes the NDJSON
+//! file that the plan reads.
 
 use std::path::PathBuf;
 
 use crate::pipeline::Control;
-use crate::service::blocks::{Failure, Rewrite, RowReader, RowWriter, unusable};
+use crate::service::blocks::{Failure, Rewrite, RowReader, RowWriter, row_io_failure};
 use crate::transform::SpillBudget;
 
-/// A pass that is ready.
+/// Pass over the rows, ready to run.
 pub(super) struct Pass {
     pub rewrite: Box<dyn Rewrite>,
-    /// Read one after the other.
+    /// NDJSON files of the input, read one after the other.
     pub feeds: Vec<PathBuf>,
-    /// Columns of the rows, in order.
+    /// Columns of the input, in order.
     pub columns: Vec<String>,
-    /// The file of the new rows.
+    /// NDJSON file for the new rows; created or truncated.
     pub out: PathBuf,
-    pub room: SpillBudget,
+    pub spill_budget: SpillBudget,
 }
 
-/// The work of a pass.
-pub(super) struct Rewritten {
+/// Result of a completed pass.
+pub(super) struct PassOutcome {
     pub rows_in: u64,
-    /// A remark for people.
+    /// Remark about the result for the status of the block.
     pub note: Option<String>,
 }
 
 impl Pass {
-    /// Makes the new rows. Blocks.
-    pub(super) fn run(self, control: &Control) -> Result<Rewritten, Failure> {
-        let Pass { rewrite, feeds, columns, out, room } = self;
-        let mut output = RowWriter::create(&out, control).map_err(unusable)?;
-        let note = rewrite.rewrite(RowReader { feeds, control }, &columns, room, &mut output)?;
-        output.flush().map_err(unusable)?;
-        Ok(Rewritten { rows_in: control.rows_read(), note })
+    /// Writes the new rows. Blocks the thread.
+    pub(super) fn run(self, control: &Control) -> Result<PassOutcome, Failure> {
+        let Pass { rewrite, feeds, columns, out, spill_budget } = self;
+        let mut output = RowWriter::create(&out, control).map_err(row_io_failure)?;
+        let note = rewrite.rewrite(RowReader { feeds, control }, &columns, spill_budget, &mut output)?;
+        output.flush().map_err(row_io_failure)?;
+        Ok(PassOutcome { rows_in: control.rows_read(), note })
     }
 }

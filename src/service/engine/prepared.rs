@@ -1,4 +1,5 @@
-//! One block of a run as one plan of the pipeline.
+//! One block of a run as one plan of the pipeline: builds the plan from the block, its input and the run's formats,
+//! executes it, and describes the files that it wrote. It records nothing in the store.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -21,72 +22,80 @@ use crate::source::Source;
 use crate::text::error_chain;
 use crate::transform::{OnBadCast, SpillBudget};
 
-/// Rows that a link carries inline at most. Our reading: neither the bound nor the typing is public.
+/// Maximum number of rows that a result link carries inline. Our reading: neither the bound nor the typing is public.
 const INLINE_ROWS: u64 = 20;
 
-/// Bytes of such rows at most: they are kept in the store.
+/// Maximum size of a file whose rows are carried inline, in bytes: the store keeps them.
 const INLINE_BYTES: u64 = 64 << 10;
 
-/// The rows of a finished block for the blocks after it: NDJSON, which keeps types.
+/// Message of a run or block that ended by a panic.
+pub(super) const INTERNAL_ERROR: &str =
+    "internal error: this is a bug in drawoff; please report it with the workflow and this message";
+
+/// Rows of a finished block as input of the blocks after it: NDJSON, which keeps types.
 pub(super) struct BlockRows {
-    /// The file.
+    /// NDJSON file in the directory of the run.
     pub path: PathBuf,
-    /// Its name for messages.
+    /// Name of the file in messages.
     pub name: String,
-    /// Rows in it.
+    /// Number of rows in the file.
     pub rows: u64,
-    /// Names of its columns, in order.
+    /// Names of the columns, in order.
     columns: Vec<String>,
 }
 
-/// A block that is ready to execute.
+/// Block that is ready to execute.
 pub(super) struct Prepared {
-    /// Comes before the plan, which reads what it makes.
+    /// Pass that writes the input of `plan`; `None` if the plan reads the block's input itself.
     pass: Option<Pass>,
-    /// A file of rows that is not needed after the plan, if it is there.
+    /// File for the rows of `pass`, or for the empty input of a source. Removed after the plan; most blocks have none.
     scratch: PathBuf,
     plan: ExecutionPlan,
+    /// Every file that the plan writes.
     files: Vec<(ResultFormat, PathBuf)>,
+    /// Formats that the run offers, a subset of those in `files`.
     formats: Vec<ResultFormat>,
     feed_name: String,
+    /// Names of declared columns, which the blocks after this one may use even if no row has them.
     declared: Vec<String>,
-    /// A remark about its result for people.
+    /// Remark about the result for the status of the block.
     pub note: Option<String>,
-    /// Rows that it will read, if known.
+    /// Number of input rows; `None` for an upload, whose rows are not counted in advance.
     pub total_rows: Option<u64>,
-    /// Bytes that it will read.
+    /// Size of the input in bytes; 0 if unknown.
     pub total_bytes: u64,
 }
 
-/// The outcome of a block.
+/// Result of a completed block.
 pub(super) struct BlockOutcome {
-    /// Its files in the formats of the run.
+    /// Result files in the formats of the run.
     pub files: Vec<FileRow>,
-    /// Its rows, if they are few.
+    /// The rows themselves, if there are at most [`INLINE_ROWS`] of at most [`INLINE_BYTES`].
     pub results: Option<Vec<Map<String, Value>>>,
-    /// Rows that it read.
+    /// Number of rows read.
     pub rows_in: u64,
-    /// A remark about its result for people.
+    /// Remark about the result for the status of the block.
     pub note: Option<String>,
-    /// For the blocks after it.
+    /// Input of the blocks after this one.
     pub feed: BlockRows,
 }
 
-/// The surroundings of a block in its run.
+/// Surroundings of a block in its run.
 pub(super) struct BlockSurroundings<'a> {
     pub sources: &'a EnrichmentSources,
-    /// Of the run.
-    pub folder: &'a Path,
-    /// Of notebooks.
+    /// Directory of the run.
+    pub directory: &'a Path,
+    /// Directory of all notebooks.
     pub notebooks: &'a Path,
-    /// The notebook that a block reads or appends to.
+    /// Notebook that the block reads or appends to.
     pub notebook: Option<NotebookRow>,
     pub formats: &'a [ResultFormat],
-    pub room: SpillBudget,
+    pub spill_budget: SpillBudget,
     pub runtime: tokio::runtime::Handle,
 }
 
-/// Makes the plan of the block at `index`, and says where its rows are delivered. `feeds` holds what the blocks before it left.
+/// Builds the plan of the block at `index` and returns it with the destination of its rows. `feeds` holds the rows of
+/// the blocks that have finished, by index. Fails if the block does not accept its input.
 pub(super) fn prepare(
     checked: &CheckedGraph,
     index: usize,
@@ -95,7 +104,7 @@ pub(super) fn prepare(
     surroundings: BlockSurroundings<'_>,
 ) -> Result<(Prepared, Delivery), Failure> {
     let block = &checked.graph.blocks[index];
-    let BlockSurroundings { sources, folder, notebooks, notebook, formats, room, runtime } = surroundings;
+    let BlockSurroundings { sources, directory, notebooks, notebook, formats, spill_budget, runtime } = surroundings;
     let parents: Vec<&BlockRows> = checked.parents[index].iter().filter_map(|&parent| feeds[parent].as_ref()).collect();
     let total_rows = match input {
         Input::Payload { rows, .. } if parents.is_empty() => Some(*rows),
@@ -106,27 +115,31 @@ pub(super) fn prepare(
         Input::Payload { path, .. } | Input::Upload { path, .. } if parents.is_empty() => size(path),
         _ => parents.iter().map(|feed| size(&feed.path)).sum(),
     };
+    // The union of the parents' columns, in order of first appearance.
     let mut columns: Vec<String> = Vec::new();
     for column in parents.iter().flat_map(|feed| &feed.columns) {
         if !columns.contains(column) {
             columns.push(column.clone());
         }
     }
-    // A table without rows has no columns either; nothing can be missing from it.
+    // An input without rows has no columns either, so no column counts as missing.
     let is_empty = total_rows == Some(0);
     let context = BlockContext { sources, notebooks, notebook, runtime, columns: &columns, is_empty };
     let BlockPlan { rewrite, steps, note, table, declared, delivery } = checked.blocks[index].plan(&context)?;
     let stem = format!("block_{}_{}", block.sequence_number, block.block_name);
-    std::fs::create_dir_all(folder).map_err(|error| Failure::Failed(format!("no folder for results: {error}")))?;
-    let scratch = folder.join(format!("{stem}.rows"));
-    let failed = |error: io::Error| Failure::Failed(format!("the input cannot be read: {error}"));
+    std::fs::create_dir_all(directory)
+        .map_err(|error| Failure::Failed(format!("cannot create the directory for results: {error}")))?;
+    let scratch = directory.join(format!("{stem}.rows"));
+    let failed = |error: io::Error| Failure::Failed(format!("cannot read the input: {error}"));
     let pass = rewrite.map(|rewrite| Pass {
         rewrite,
         feeds: parents.iter().map(|feed| feed.path.clone()).collect(),
         columns,
         out: scratch.clone(),
-        room,
+        spill_budget,
     });
+    // The plan reads, in order of preference: the rows of the pass, a table of the source, the run's input, the
+    // parents.
     let sources = match (&pass, table) {
         (Some(pass), _) => vec![file_source(&pass.out, &format!("{stem} rows"), Format::Ndjson)],
         (None, Some(path)) => {
@@ -137,11 +150,11 @@ pub(super) fn prepare(
         (None, None) if parents.is_empty() => vec![source(input, &scratch).map_err(failed)?],
         _ => parents.iter().map(|feed| file_source(&feed.path, &feed.name, Format::Ndjson)).collect(),
     };
-    // CSV always; NDJSON always too, because the blocks after this one read it.
+    // CSV is always written, as the API promises; NDJSON too, because the blocks after this one read it.
     let mut files = vec![ResultFormat::Csv, ResultFormat::Ndjson];
     files.extend(formats.contains(&ResultFormat::Json).then_some(ResultFormat::Json));
     let files: Vec<(ResultFormat, PathBuf)> =
-        files.into_iter().map(|format| (format, folder.join(format!("{stem}.{}", format.as_str())))).collect();
+        files.into_iter().map(|format| (format, directory.join(format!("{stem}.{}", format.as_str())))).collect();
     let outputs = files.iter().map(|(format, path)| output(*format, path)).collect();
     let declared_names: Vec<String> =
         declared.iter().flat_map(|schema| &schema.fields).map(|field| field.name.to_string()).collect();
@@ -151,10 +164,10 @@ pub(super) fn prepare(
         tables: Vec::new(),
         on_bad_cast: OnBadCast::Reject,
         outputs,
-        // The header of a CSV result must have every column, and whether a CSV input's column is a
-        // number shows only at its end: the schema comes from everything.
+        // The header of a CSV result must name every column, and the type of a CSV column is known
+        // only at its end: infer the schema from the whole input.
         schema: SchemaSource { declared, from: SchemaFrom::Full, ..SchemaSource::default() },
-        // Our reading: a row that cannot be read fails the block. A row lost in silence is worse.
+        // Our reading: a row that cannot be parsed fails the block. A row that is lost silently is worse.
         on_bad_record: pipeline::OnBadRecord::Fail,
         rejects: None,
         lossy_utf8: false,
@@ -178,23 +191,23 @@ pub(super) fn prepare(
 }
 
 impl Prepared {
-    /// Executes the plan. Blocks.
+    /// Executes the pass and the plan. Blocks the thread; a panic in either becomes a failure of the block.
     pub(super) fn execute(self, control: &Control, limits: &Limits, clock: &Clock) -> Result<BlockOutcome, Failure> {
         let scratch = self.scratch.clone();
-        let done = self.execute_all(control, limits, clock);
-        // Most blocks have none; one that stays is only in the way of space.
+        let outcome = self.execute_all(control, limits, clock);
+        // Most blocks have no such file, and one that cannot be removed only takes up space.
         let _ = std::fs::remove_file(scratch);
-        done
+        outcome
     }
 
     fn execute_all(mut self, control: &Control, limits: &Limits, clock: &Clock) -> Result<BlockOutcome, Failure> {
         self.plan.limits = limits.clone();
-        // The plan is gone after a panic, and the files it names are made anew or not offered.
-        let bug = || Failure::Failed("internal error: the block stopped by a bug of ours".to_owned());
+        // Unwind safety: a panic consumes the plan, and the files that it names are overwritten or never offered.
+        let bug = || Failure::Failed(INTERNAL_ERROR.to_owned());
         let mut counted = control.clone();
-        let rewritten = match self.pass.take() {
+        let pass_outcome = match self.pass.take() {
             Some(pass) => {
-                // What it has read and made must not count twice.
+                // The pass counts the rows; the plan that reads its output must not count them again.
                 counted = control.without_counters();
                 Some(catch_unwind(AssertUnwindSafe(|| pass.run(control))).map_err(|_| bug())??)
             }
@@ -207,7 +220,7 @@ impl Prepared {
             Ok(Err(error)) => return Err(Failure::Failed(error_chain(&error))),
             Err(_) => return Err(bug()),
         };
-        let unreadable = |error: io::Error| Failure::Failed(format!("a result cannot be read again: {error}"));
+        let unreadable = |error: io::Error| Failure::Failed(format!("cannot read back a result file: {error}"));
         let mut files = Vec::new();
         for (format, path) in &self.files {
             if self.formats.contains(format) {
@@ -227,11 +240,11 @@ impl Prepared {
         let mut columns: Vec<String> = report.schema.fields.iter().map(|field| field.name.to_string()).collect();
         columns.extend(self.declared);
         let feed = BlockRows { path, name: self.feed_name, rows: report.rows_written, columns };
-        let (rows_in, noted) = match rewritten {
-            Some(rewritten) => (rewritten.rows_in, rewritten.note),
+        let (rows_in, pass_note) = match pass_outcome {
+            Some(pass_outcome) => (pass_outcome.rows_in, pass_outcome.note),
             None => (report.rows_in, None),
         };
-        Ok(BlockOutcome { files, results, rows_in, note: noted.or(self.note), feed })
+        Ok(BlockOutcome { files, results, rows_in, note: pass_note.or(self.note), feed })
     }
 }
 
@@ -246,6 +259,7 @@ fn output(format: ResultFormat, path: &Path) -> Output {
     Output { format, compression: Compression::None, target }
 }
 
+/// Returns the pipeline's source for a run's input. Without an input, an empty file is created at `scratch`.
 fn source(input: &Input, scratch: &Path) -> io::Result<Source> {
     match input {
         Input::Nothing => {
@@ -266,16 +280,16 @@ fn source(input: &Input, scratch: &Path) -> io::Result<Source> {
 
 fn file_source(path: &Path, name: &str, format: Format) -> Source {
     let mut source = Source::file(path);
-    // Messages name what the user knows, not a path inside the service.
+    // Messages use the name that the user knows, not a path inside the data directory.
     source.name = name.into();
     source.format = Some(format);
     source
 }
 
-/// True for a `.json` file that holds objects one after the other instead of an array.
+/// Returns true for a `.json` file that contains objects one after the other instead of an array.
 fn begins_with_object(path: &Path) -> io::Result<bool> {
     let mut head = Vec::new();
-    // Far more white space than any writer puts before the first value.
+    // The bound is far more white space than any writer puts before the first value.
     File::open(path)?.take(64 << 10).read_to_end(&mut head)?;
     let text = head.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&head);
     Ok(text.trim_ascii_start().first() == Some(&b'{'))
@@ -285,7 +299,7 @@ fn size(path: &Path) -> u64 {
     path.metadata().map_or(0, |metadata| metadata.len())
 }
 
-/// The rows of a finished NDJSON file, if they are few and small.
+/// Returns the rows of a finished NDJSON file; `None` if they exceed [`INLINE_ROWS`] or [`INLINE_BYTES`].
 fn inline_rows(path: &Path, rows: u64) -> io::Result<Option<Vec<Map<String, Value>>>> {
     if rows > INLINE_ROWS || path.metadata()?.len() > INLINE_BYTES {
         return Ok(None);

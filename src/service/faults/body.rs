@@ -1,4 +1,5 @@
-//! Bodies that break, stand still, drip, are compressed, or hold other lines than they should. All of them stream.
+//! Response bodies with faults: closed, stalled or slow connections, unrequested compression, and changed lines. All of
+//! them stream; memory is bounded by one chunk, one compressed member or one line.
 
 use std::io;
 use std::time::Duration;
@@ -10,64 +11,70 @@ use crate::format::Compression;
 use crate::format::compress::PieceCompressor;
 use crate::service::raw;
 
-/// What comes after the place where a body goes wrong.
+/// Behaviour of a body from the position of its fault on.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum After {
-    /// The connection breaks.
-    Break,
-    /// Nothing for so long, and then it breaks.
+pub(super) enum BodyFault {
+    /// The connection is closed.
+    Cut,
+    /// No bytes for this time, then the connection is closed.
     Stall(Duration),
-    /// So many bytes at a time, with pauses.
-    Drip(usize, Duration),
+    /// Small chunks with pauses.
+    Drip {
+        /// Size of each chunk.
+        bytes: usize,
+        /// Pause before each chunk.
+        every: Duration,
+    },
 }
 
-/// Between the last bytes and the break. Any pause is one in which they are sent.
-const BEFORE_BREAK: Duration = Duration::from_millis(2);
+/// Pause between the last bytes and the cut, in which the server flushes them. Any length will do.
+const PAUSE_BEFORE_CUT: Duration = Duration::from_millis(2);
 
-struct Spoiled {
+struct FaultyBody {
     body: BodyDataStream,
-    /// Bytes that still go well.
-    left: u64,
-    after: After,
-    held: Bytes,
+    /// Bytes to pass unchanged before the fault.
+    remaining: u64,
+    fault: BodyFault,
+    /// Unsent rest of the current chunk.
+    chunk: Bytes,
 }
 
-/// `body` up to the byte `at`, and then what is to come after it.
-pub(super) fn spoiled(body: Body, at: u64, after: After) -> Body {
-    let state = Spoiled { body: body.into_data_stream(), left: at, after, held: Bytes::new() };
-    Body::from_stream(stream::try_unfold(state, Spoiled::next))
+/// Wraps `body` so that `fault` begins at byte `at`. A shorter body passes unchanged.
+pub(super) fn with_body_fault(body: Body, at: u64, fault: BodyFault) -> Body {
+    let state = FaultyBody { body: body.into_data_stream(), remaining: at, fault, chunk: Bytes::new() };
+    Body::from_stream(stream::try_unfold(state, FaultyBody::next))
 }
 
-impl Spoiled {
+impl FaultyBody {
     async fn next(mut self) -> io::Result<Option<(Bytes, Self)>> {
         loop {
-            if self.held.is_empty() {
+            if self.chunk.is_empty() {
                 match next_chunk(&mut self.body).await? {
-                    Some(chunk) => self.held = chunk,
+                    Some(chunk) => self.chunk = chunk,
                     None => return Ok(None),
                 }
             }
-            if self.left > 0 {
-                let len = self.held.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
-                self.left -= len as u64;
-                let chunk = self.held.split_to(len);
+            if self.remaining > 0 {
+                let len = self.chunk.len().min(usize::try_from(self.remaining).unwrap_or(usize::MAX));
+                self.remaining -= len as u64;
+                let chunk = self.chunk.split_to(len);
                 return Ok(Some((chunk, self)));
             }
-            match self.after {
-                After::Break => {
-                    // While a body has nothing to give, what it gave is sent: the bytes before the break must arrive. A
-                    // pause alone may be over before anybody asks.
+            match self.fault {
+                BodyFault::Cut => {
+                    // The bytes before the cut must arrive, and the server flushes them only while the body is pending.
+                    // The sleep alone may be over at its first poll, so the body yields as well.
                     tokio::task::yield_now().await;
-                    tokio::time::sleep(BEFORE_BREAK).await;
-                    return Err(io::Error::other("a fault on purpose"));
+                    tokio::time::sleep(PAUSE_BEFORE_CUT).await;
+                    return Err(io::Error::other("injected fault"));
                 }
-                After::Stall(time) => {
+                BodyFault::Stall(time) => {
                     tokio::time::sleep(time).await;
-                    self.after = After::Break;
+                    self.fault = BodyFault::Cut;
                 }
-                After::Drip(bytes, every) => {
+                BodyFault::Drip { bytes, every } => {
                     tokio::time::sleep(every).await;
-                    let chunk = self.held.split_to(bytes.min(self.held.len()));
+                    let chunk = self.chunk.split_to(bytes.min(self.chunk.len()));
                     return Ok(Some((chunk, self)));
                 }
             }
@@ -79,35 +86,47 @@ async fn next_chunk(body: &mut BodyDataStream) -> io::Result<Option<Bytes>> {
     body.next().await.transpose().map_err(io::Error::other)
 }
 
-/// Largest member of a compressed body, so that one of any length takes this much memory.
+/// Maximum size of a member before compression, which bounds the memory of a body of any length.
 const MAX_MEMBER_BYTES: u64 = 1 << 20;
 
-struct Encoded {
+struct EncodedBody {
     body: BodyDataStream,
     compressor: PieceCompressor,
+    /// Size of each member but the last, before compression.
     member_bytes: usize,
+    /// True if the end of the last member is left out.
     truncated: bool,
+    /// Uncompressed bytes of the next member.
     plain: Vec<u8>,
-    /// Members were made.
-    begun: bool,
+    /// True once a member was written.
+    has_members: bool,
+    /// True once `body` has ended.
     ended: bool,
 }
 
-/// `body`, of `len` bytes, compressed in at least so many members; the last one lacks its end if `truncated`.
-pub(super) fn encoded(body: Body, len: Option<u64>, compression: Compression, members: u64, truncated: bool) -> Body {
+/// Compresses `body`, of `len` bytes if known, in at least `members` members. The last one lacks its end if
+/// `truncated`. An empty body becomes one empty member.
+pub(super) fn with_encoding(
+    body: Body,
+    len: Option<u64>,
+    compression: Compression,
+    members: u64,
+    truncated: bool,
+) -> Body {
     let Ok(compressor) = PieceCompressor::new(compression) else { return body };
     let member_bytes = len.map_or(MAX_MEMBER_BYTES, |len| len.div_ceil(members)).clamp(1, MAX_MEMBER_BYTES) as usize;
     let body = body.into_data_stream();
-    let state = Encoded { body, compressor, member_bytes, truncated, plain: Vec::new(), begun: false, ended: false };
-    Body::from_stream(stream::try_unfold(state, Encoded::next))
+    let plain = Vec::new();
+    let state = EncodedBody { body, compressor, member_bytes, truncated, plain, has_members: false, ended: false };
+    Body::from_stream(stream::try_unfold(state, EncodedBody::next))
 }
 
-impl Encoded {
+impl EncodedBody {
     async fn next(mut self) -> io::Result<Option<(Bytes, Self)>> {
         if self.ended {
             return Ok(None);
         }
-        // One byte more than a member, so that the last one is known as such.
+        // Buffer one byte more than a member: only then is it known whether another one follows.
         while self.plain.len() <= self.member_bytes {
             match next_chunk(&mut self.body).await? {
                 Some(chunk) => self.plain.extend_from_slice(&chunk),
@@ -120,13 +139,14 @@ impl Encoded {
         let len = self.plain.len().min(self.member_bytes);
         let rest = self.plain.split_off(len);
         let member = std::mem::replace(&mut self.plain, rest);
-        // What is left over was read at the end, and is more than nothing only if it did not fit.
+        // The body may have ended within this read while bytes for another member remain.
         self.ended &= self.plain.is_empty();
         let mut out = Vec::new();
-        if !member.is_empty() || !self.begun {
+        if !member.is_empty() || !self.has_members {
             self.compressor.compress(&member, &mut out)?;
-            self.begun = true;
+            self.has_members = true;
         }
+        // A third and a byte: any member, however short, lacks at least its end.
         if self.ended && self.truncated {
             out.truncate(out.len() - out.len() / 3 - 1);
         }
@@ -134,71 +154,78 @@ impl Encoded {
     }
 }
 
-/// What is wrong with lines.
+/// Fault in the lines of an NDJSON body. Lines are counted from 1.
 #[derive(Clone, Debug)]
-pub(super) enum Lines {
-    Broken(u64),
-    Twice(u64),
-    Late { column: Option<String>, row: u64 },
+pub(super) enum LineFault {
+    /// Each n-th line is truncated in its middle.
+    Truncated(u64),
+    /// Each n-th line is duplicated.
+    Duplicate(u64),
+    /// A column, the first one for `None`, contains text from `row` on.
+    LateType { column: Option<String>, row: u64 },
 }
 
-struct Changed {
+struct FaultyLines {
     body: BodyDataStream,
-    lines: Lines,
-    /// Lines that were given on.
-    count: u64,
-    part: Vec<u8>,
+    fault: LineFault,
+    /// Number of lines passed on.
+    n_lines: u64,
+    /// Bytes of an incomplete line.
+    partial: Vec<u8>,
+    /// True once `body` has ended.
     ended: bool,
 }
 
-/// `body`, which is NDJSON, with other lines.
-pub(super) fn changed(body: Body, lines: Lines) -> Body {
-    let state = Changed { body: body.into_data_stream(), lines, count: 0, part: Vec::new(), ended: false };
-    Body::from_stream(stream::try_unfold(state, Changed::next))
+/// Wraps an NDJSON `body` so that its lines have `fault`.
+pub(super) fn with_line_fault(body: Body, fault: LineFault) -> Body {
+    let state = FaultyLines { body: body.into_data_stream(), fault, n_lines: 0, partial: Vec::new(), ended: false };
+    Body::from_stream(stream::try_unfold(state, FaultyLines::next))
 }
 
-impl Changed {
+impl FaultyLines {
     async fn next(mut self) -> io::Result<Option<(Bytes, Self)>> {
         if self.ended {
             return Ok(None);
         }
         match next_chunk(&mut self.body).await? {
-            Some(chunk) => self.part.extend_from_slice(&chunk),
+            Some(chunk) => self.partial.extend_from_slice(&chunk),
             None => self.ended = true,
         }
-        let end = match memchr::memrchr(b'\n', &self.part) {
-            _ if self.ended => self.part.len(),
+        // Pass complete lines on and keep the rest; at the end the rest is the last line, without line break.
+        let end = match memchr::memrchr(b'\n', &self.partial) {
+            _ if self.ended => self.partial.len(),
             Some(last) => last + 1,
             None => 0,
         };
-        let rest = self.part.split_off(end);
-        let whole = std::mem::replace(&mut self.part, rest);
-        let mut out = Vec::with_capacity(whole.len() + 64);
-        for line in whole.split_inclusive(|byte| *byte == b'\n') {
-            self.count += 1;
-            self.lines.write(line, self.count, &mut out);
+        let rest = self.partial.split_off(end);
+        let lines = std::mem::replace(&mut self.partial, rest);
+        let mut out = Vec::with_capacity(lines.len() + 64);
+        for line in lines.split_inclusive(|byte| *byte == b'\n') {
+            self.n_lines += 1;
+            self.fault.write(line, self.n_lines, &mut out);
         }
         Ok(Some((out.into(), self)))
     }
 }
 
-impl Lines {
+impl LineFault {
+    /// Appends the line with this number, changed or unchanged, to `out`.
     fn write(&self, line: &[u8], number: u64, out: &mut Vec<u8>) {
         match self {
-            Lines::Broken(every) if number.is_multiple_of(*every) => {
+            LineFault::Truncated(every) if number.is_multiple_of(*every) => {
                 out.extend_from_slice(&line[..line.len() / 2]);
                 out.push(b'\n');
             }
-            Lines::Twice(every) if number.is_multiple_of(*every) => {
+            LineFault::Duplicate(every) if number.is_multiple_of(*every) => {
                 out.extend_from_slice(line);
                 if !line.ends_with(b"\n") {
                     out.push(b'\n');
                 }
                 out.extend_from_slice(line);
             }
-            Lines::Late { column, row } if number >= *row => {
-                match std::str::from_utf8(line).ok().and_then(|line| late(line, column.as_deref())) {
-                    Some(late) => out.extend_from_slice(late.as_bytes()),
+            LineFault::LateType { column, row } if number >= *row => {
+                match std::str::from_utf8(line).ok().and_then(|line| with_text(line, column.as_deref())) {
+                    Some(changed) => out.extend_from_slice(changed.as_bytes()),
                     None => out.extend_from_slice(line),
                 }
             }
@@ -207,8 +234,8 @@ impl Lines {
     }
 }
 
-/// The record with text in the column; `None` if it has no such column.
-fn late(line: &str, column: Option<&str>) -> Option<String> {
+/// Returns the record with text in the column, the first one for `None`. `None` if it lacks the column or is no object.
+fn with_text(line: &str, column: Option<&str>) -> Option<String> {
     let members = raw::members(line)?;
     let at = match column {
         Some(column) => members.iter().position(|(name, _)| name == column)?,
@@ -237,7 +264,7 @@ mod tests {
         Body::from_stream(stream::iter(pieces))
     }
 
-    /// What comes, and whether it ends well.
+    /// Reads a body; false if it ends with an error.
     async fn read(body: Body) -> (Vec<u8>, bool) {
         let mut chunks = body.into_data_stream();
         let mut all = Vec::new();
@@ -251,52 +278,53 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_breaks_at_its_byte() {
+    async fn a_body_fault_begins_at_its_byte() {
         for (at, expected, whole) in [(0, "", false), (3, "abc", false), (4, "abcd", false), (6, "abcdef", true)] {
-            let found = read(spoiled(body(&["ab", "cd", "ef"]), at, After::Break)).await;
+            let found = read(with_body_fault(body(&["ab", "cd", "ef"]), at, BodyFault::Cut)).await;
             assert_eq!(found, (expected.as_bytes().to_vec(), whole), "{at}");
         }
-        let found = read(spoiled(body(&["ab", "cd"]), 1, After::Drip(1, Duration::ZERO))).await;
+        let drip = BodyFault::Drip { bytes: 1, every: Duration::ZERO };
+        let found = read(with_body_fault(body(&["ab", "cd"]), 1, drip)).await;
         assert_eq!(found, (b"abcd".to_vec(), true));
-        let found = read(spoiled(body(&["ab", "cd"]), 3, After::Stall(Duration::ZERO))).await;
+        let found = read(with_body_fault(body(&["ab", "cd"]), 3, BodyFault::Stall(Duration::ZERO))).await;
         assert_eq!(found, (b"abc".to_vec(), false));
     }
 
     #[tokio::test]
-    async fn a_body_has_members() {
+    async fn an_encoded_body_has_at_least_the_requested_members() {
         let pieces = ["one\n", "two\nthree\n", "four\n"];
         let plain = pieces.concat();
         for members in [1, 3, 100] {
             let len = Some(plain.len() as u64);
-            let (packed, whole) = read(encoded(body(&pieces), len, Compression::Gzip, members, false)).await;
+            let (packed, whole) = read(with_encoding(body(&pieces), len, Compression::Gzip, members, false)).await;
             assert!(whole);
             let count = packed.windows(3).filter(|head| *head == [0x1f, 0x8b, 8]).count() as u64;
             assert_eq!(count, members.min(plain.len() as u64));
             let mut found = String::new();
             flate2::read::MultiGzDecoder::new(&*packed).read_to_string(&mut found).unwrap();
             assert_eq!(found, plain);
-            let (cut, whole) = read(encoded(body(&pieces), len, Compression::Gzip, members, true)).await;
+            let (cut, whole) = read(with_encoding(body(&pieces), len, Compression::Gzip, members, true)).await;
             assert!(whole && packed.starts_with(&cut) && cut.len() < packed.len());
-            let (packed, _) = read(encoded(body(&pieces), len, Compression::Zstd, members, false)).await;
+            let (packed, _) = read(with_encoding(body(&pieces), len, Compression::Zstd, members, false)).await;
             assert_eq!(zstd::decode_all(&*packed).unwrap(), plain.as_bytes());
         }
-        let (empty, _) = read(encoded(body(&[]), Some(0), Compression::Gzip, 1, false)).await;
+        let (empty, _) = read(with_encoding(body(&[]), Some(0), Compression::Gzip, 1, false)).await;
         assert!(!empty.is_empty(), "an empty file is a member");
     }
 
     #[tokio::test]
-    async fn lines_are_other_lines() {
+    async fn line_faults_change_whole_lines_across_chunks() {
         let pieces = ["{\"a\":1,\"b\":", "2}\n{\"a\":3,\"b\":4}\n{\"a\":5,", "\"b\":6}"];
-        let text = async |lines| String::from_utf8(read(changed(body(&pieces), lines)).await.0).unwrap();
+        let text = async |fault| String::from_utf8(read(with_line_fault(body(&pieces), fault)).await.0).unwrap();
         assert_eq!(
-            text(Lines::Broken(2)).await,
+            text(LineFault::Truncated(2)).await,
             "{\"a\":1,\"b\":2}\n{\"a\":3\n{\"a\":5,\"b\":6}".replace(":3\n", ":3,\n")
         );
         assert_eq!(
-            text(Lines::Twice(3)).await,
+            text(LineFault::Duplicate(3)).await,
             "{\"a\":1,\"b\":2}\n{\"a\":3,\"b\":4}\n{\"a\":5,\"b\":6}\n{\"a\":5,\"b\":6}"
         );
-        let late = text(Lines::Late { column: Some("b".to_owned()), row: 3 }).await;
+        let late = text(LineFault::LateType { column: Some("b".to_owned()), row: 3 }).await;
         assert!(late.ends_with("{\"a\":5,\"b\":\"not what came before\"}\n"), "{late}");
         assert!(late.starts_with("{\"a\":1,\"b\":2}\n{\"a\":3,\"b\":4}\n"));
     }

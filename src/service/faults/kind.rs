@@ -1,115 +1,115 @@
-//! What can go wrong.
+//! Kinds of faults that the service can inject: plain data, parsed by `rule` and carried out by `layer`.
 
 use std::time::Duration;
 
 use crate::format::Compression;
 
-/// What goes wrong with one answer, or one run.
+/// Fault in one response, or in one run.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Kind {
-    /// The answer comes late.
+    /// The response is delayed.
     Latency {
-        /// At least so late.
+        /// Minimum delay of the response.
         time: Duration,
-        /// And up to so much more, from the seed.
+        /// Maximum random addition to the delay, drawn from the seed.
         jitter: Duration,
     },
-    /// 429.
+    /// The request is refused with 429.
     TooMany {
-        /// Says so in `Retry-After`.
+        /// Value of `Retry-After`, rounded up to seconds; `None` omits the header.
         retry_after: Option<Duration>,
-        /// Says so in `X-RateLimit-Reset`.
+        /// Value of `X-RateLimit-Reset`, rounded up to seconds; `None` omits the header.
         reset: Option<Duration>,
     },
-    /// Another status that says nothing of the request.
+    /// The request is refused with this status, 408 or 5xx.
     Status(u16),
-    /// The connection breaks in the body.
-    Cut(Spot),
-    /// The body stands still, and then breaks.
+    /// The connection is closed within the body.
+    Cut(BodyPosition),
+    /// The body stops, and then the connection is closed.
     Stall {
-        /// There.
-        at: Spot,
-        /// For so long.
+        /// Position at which the body stops.
+        at: BodyPosition,
+        /// Time until the connection is closed.
         time: Duration,
     },
-    /// The body comes slowly.
+    /// The rest of the body is sent slowly.
     Drip {
-        /// From there on.
-        at: Spot,
-        /// So many bytes.
+        /// Position from which the body is slow.
+        at: BodyPosition,
+        /// Size of each chunk.
         bytes: usize,
-        /// At intervals of so much.
+        /// Pause before each chunk.
         every: Duration,
     },
-    /// Links end early: refused so long after they were made, with this status.
+    /// Links expire earlier than configured.
     Expire {
-        /// Their life.
+        /// Age at which a link is refused.
         life: Duration,
-        /// 403, 400 or 401.
+        /// Status of the refusal: 403, 400 or 401.
         status: u16,
     },
-    /// A part of a file that begins so many bytes before what was asked.
+    /// A requested range begins this many bytes too early.
     WrongRange(u64),
-    /// The whole file where a part was asked.
+    /// A range request is answered with the whole file.
     IgnoreRange,
-    /// The file's entity tag is another from now on.
+    /// The entity tag of the file changes from this request on.
     NewEtag,
-    /// The body is compressed, though nobody asked.
+    /// The body is compressed although the request does not accept it.
     Encode {
-        /// How.
+        /// Codec: gzip or zstd.
         compression: Compression,
-        /// In so many members, at least.
+        /// Minimum number of members (frames).
         members: u64,
-        /// The last one lacks its end.
+        /// True if the end of the last member is missing.
         truncated: bool,
     },
-    /// Every so many lines of NDJSON, one is broken off in its middle.
+    /// Each n-th line of NDJSON is truncated in its middle.
     BrokenLines(u64),
-    /// From this row on a column holds text.
+    /// A column contains text from some row on.
     LateType {
-        /// The column; the first one if it has no name.
+        /// Name of the column; `None` is the first one.
         column: Option<String>,
-        /// Counted from 1.
+        /// First row with text, counted from 1.
         row: u64,
     },
-    /// Every so many lines of NDJSON, one comes twice.
+    /// Each n-th line of NDJSON is duplicated.
     DuplicateRows(u64),
-    /// Links come without their URL.
+    /// Links lack their URL.
     Unsigned,
-    /// The state of a run is told wrong.
+    /// The status of a run is reported falsely.
     State(Progress),
-    /// The run ends as one that took too long, before its last block has ended.
+    /// The run ends with `timeout` before its last block.
     RunTimeout,
 }
 
-/// How the state of a run is told wrong. How often is the rule's `times`.
+/// False status of a run. The number of false reports is the `times` of the rule.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Progress {
-    /// Running and queued by turns.
+    /// Alternates between running and queued.
     Flap,
-    /// Running, also when it has ended.
+    /// Stays running after the run has ended.
     Stick,
-    /// Queued until it has ended.
+    /// Stays queued until the run has ended.
     Jump,
-    /// A word that nobody knows.
+    /// This word, which is no status of the API.
     Unknown(String),
 }
 
-/// A place in a body.
+/// Position in a body.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Spot {
-    /// After so many bytes.
+pub enum BodyPosition {
+    /// Number of bytes from the start.
     Bytes(u64),
-    /// After this part of it, 0 to 1; of a body whose length nobody knows, at its start.
-    Part(f64),
+    /// Fraction of the length, 0 to 1; the start of a body of unknown length.
+    Fraction(f64),
 }
 
-impl Spot {
-    /// The byte, in a body of this length.
+impl BodyPosition {
+    /// Returns the position in bytes for a body of `len` bytes; `None` is an unknown length.
     pub(super) fn byte(self, len: Option<u64>) -> u64 {
         match self {
-            Spot::Bytes(bytes) => bytes,
-            Spot::Part(part) => (len.unwrap_or(0) as f64 * part) as u64,
+            BodyPosition::Bytes(bytes) => bytes,
+            BodyPosition::Fraction(fraction) => (len.unwrap_or(0) as f64 * fraction) as u64,
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Where faults happen: around every request, outside of what answers it.
+//! Middleware that injects faults around every request: it delays or refuses it, changes its headers, or changes the
+//! response. Handlers know nothing of it, and requests of the page, health, metrics and admin paths pass untouched.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use axum::response::{IntoResponse, Response};
 use chrono::TimeDelta;
 use serde_json::Value;
 
-use super::body::{After, Lines, changed, encoded, spoiled};
+use super::body::{BodyFault, LineFault, with_body_fault, with_encoding, with_line_fault};
 use super::{Faults, Kind, Progress, Strike, Target};
 use crate::api::routes as paths;
 use crate::format::Compression;
@@ -25,14 +26,19 @@ use crate::service::paths::FILES_PREFIX;
 use crate::service::query::Query;
 use crate::service::request::drain;
 
-/// Says that the service did this on purpose.
+/// Header of every response with an injected fault, for tests of clients.
 const MARK: HeaderName = HeaderName::from_static("x-drawoff-fault");
 
-/// Answers of the API that are changed are not longer.
-const MAX_ANSWER_BYTES: usize = 64 << 20;
+/// Size limit of JSON responses that are changed, which are held in memory.
+const MAX_JSON_BYTES: usize = 64 << 20;
 
-/// Middleware.
-pub(in crate::service) async fn spoil(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+/// Passes a request to the next handler, with all faults that strike it. Latency comes first, then a refusal in place
+/// of the response, then changes of the response.
+pub(in crate::service) async fn inject_faults(
+    State(app): State<Arc<App>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let path = request.uri().path().to_owned();
     let Some(target) = Target::of(request.method(), &path) else { return next.run(request).await };
     let faults = &app.faults;
@@ -40,12 +46,13 @@ pub(in crate::service) async fn spoil(State(app): State<Arc<App>>, mut request: 
     let strikes = faults.strikes(target, &path, ranged);
     for strike in &strikes {
         if let Kind::Latency { time, jitter } = strike.kind {
-            let more = jitter.mul_f64((mixed(strike.random) >> 11) as f64 / (1u64 << 53) as f64);
-            tokio::time::sleep(time + more).await;
+            let extra = jitter.mul_f64((mixed(strike.random) >> 11) as f64 / (1u64 << 53) as f64);
+            tokio::time::sleep(time + extra).await;
         }
     }
     let age = age_of_link(&request, &app);
     if let Some(refusal) = strikes.iter().find_map(|strike| refusal(strike, age)) {
+        // A body that is left unread would reset the connection, and the client might not see the status.
         drain(request.into_body()).await;
         return marked(refusal);
     }
@@ -60,7 +67,7 @@ pub(in crate::service) async fn spoil(State(app): State<Arc<App>>, mut request: 
         Target::Files => change_file(faults, &path, &strikes, response),
         Target::Status | Target::Links => {
             for strike in strikes {
-                response = change_answer(&strike, response).await;
+                response = change_json(&strike, response).await;
             }
             response
         }
@@ -69,7 +76,7 @@ pub(in crate::service) async fn spoil(State(app): State<Arc<App>>, mut request: 
 }
 
 impl Target {
-    /// What a request is; `None` for those that nothing ever happens to.
+    /// Classifies a request; `None` if faults never apply to it.
     fn of(method: &Method, path: &str) -> Option<Target> {
         let is_run = |tail: &str| path.starts_with("/workflows/runs/") && path.ends_with(tail);
         if path.starts_with(FILES_PREFIX) {
@@ -83,7 +90,7 @@ impl Target {
         } else if is_run("/results/download-links") {
             Some(Target::Links)
         } else {
-            // The page, health, metrics and the admin's own paths must stay in hand.
+            // The page, health, metrics and admin paths stay reliable: tests observe the service through them.
             ["/workflows", "/bulk-intelligence", "/job-status", "/storage"]
                 .iter()
                 .any(|head| path.starts_with(head))
@@ -92,29 +99,29 @@ impl Target {
     }
 }
 
-/// How long the link of a request has been there, if it is one.
+/// Returns the age of the signed link that is requested; `None` for other requests.
 fn age_of_link(request: &Request, app: &App) -> Option<TimeDelta> {
     let query = Query::parse(request.uri().query());
     let expires = chrono::DateTime::from_timestamp(query.get("expires")?.parse().ok()?, 0)?;
-    let made = expires - TimeDelta::from_std(app.config.link_life).ok()?;
-    Some(app.config.clock.now() - made)
+    let created = expires - TimeDelta::from_std(app.config.link_life).ok()?;
+    Some(app.config.clock.now() - created)
 }
 
-/// The answer that comes in the place of the real one.
+/// Returns the response that replaces the real one; `None` if the fault is of another kind or the link is young enough.
 fn refusal(strike: &Strike, age: Option<TimeDelta>) -> Option<Response> {
-    let text = "a fault on purpose";
+    let text = "injected fault";
     match strike.kind {
         Kind::TooMany { retry_after, reset } => {
-            let fault = ApiError::Text(StatusCode::TOO_MANY_REQUESTS, text.to_owned());
-            let mut response = fault.into_response();
-            let mut name = |header: HeaderName, time: Option<Duration>| {
+            let error = ApiError::Text(StatusCode::TOO_MANY_REQUESTS, text.to_owned());
+            let mut response = error.into_response();
+            let mut insert = |header: HeaderName, time: Option<Duration>| {
                 if let Some(time) = time {
-                    // Whole seconds, upwards: none would be no wait.
+                    // Whole seconds, rounded up: 0 would mean no wait.
                     response.headers_mut().insert(header, HeaderValue::from(time.as_secs_f64().ceil() as u64));
                 }
             };
-            name(RETRY_AFTER, retry_after);
-            name(HeaderName::from_static("x-ratelimit-reset"), reset);
+            insert(RETRY_AFTER, retry_after);
+            insert(HeaderName::from_static("x-ratelimit-reset"), reset);
             Some(response)
         }
         Kind::Status(status) => {
@@ -122,18 +129,19 @@ fn refusal(strike: &Strike, age: Option<TimeDelta>) -> Option<Response> {
             Some(ApiError::Text(status, text.to_owned()).into_response())
         }
         Kind::Expire { life, status } => {
-            let is_over = age.is_some_and(|age| age >= TimeDelta::from_std(life).unwrap_or(TimeDelta::MAX));
+            let is_expired = age.is_some_and(|age| age >= TimeDelta::from_std(life).unwrap_or(TimeDelta::MAX));
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN);
-            is_over.then(|| ApiError::Text(status, "this link has expired".to_owned()).into_response())
+            is_expired.then(|| ApiError::Text(status, "this link has expired".to_owned()).into_response())
         }
         _ => None,
     }
 }
 
+/// Changes the range headers of a download for the faults that the file handler carries out.
 fn change_request(faults: &Faults, path: &str, strikes: &[Strike], request: &mut Request) {
     let headers = request.headers_mut();
     let is = |kind: fn(&Kind) -> bool| strikes.iter().any(|strike| kind(&strike.kind));
-    // These have no parts: the file is another.
+    // A file with changed bytes is always sent whole: ranges of the original do not apply to it.
     if is(|kind| matches!(kind, Kind::IgnoreRange)) || strikes.iter().any(|strike| strike.kind.changes_bytes()) {
         headers.remove(RANGE);
     }
@@ -146,24 +154,28 @@ fn change_request(faults: &Faults, path: &str, strikes: &[Strike], request: &mut
     }
     let edition = faults.edition(path, is(|kind| *kind == Kind::NewEtag));
     if edition > 0
-        && let Some(asked) = headers.get(IF_RANGE).and_then(|tag| tag.to_str().ok())
+        && let Some(requested) = headers.get(IF_RANGE).and_then(|tag| tag.to_str().ok())
     {
-        // The tag of the edition of now is the real one; that of another is of another file.
-        let real =
-            asked.strip_prefix(&format!("\"e{edition}-")).map_or_else(|| "\"other\"".to_owned(), |t| format!("\"{t}"));
+        // The client knows tags with the prefix of an edition. Translate that of the current edition back to the real
+        // tag, and any other to one that does not match.
+        let real = requested
+            .strip_prefix(&format!("\"e{edition}-"))
+            .map_or_else(|| "\"other\"".to_owned(), |tag| format!("\"{tag}"));
         if let Ok(real) = real.parse() {
             headers.insert(IF_RANGE, real);
         }
     }
 }
 
-/// `bytes=N-...` from some bytes before.
+/// Returns the header `bytes=N-...` with a start that is `bytes` lower; `None` if it has another
+/// form.
 fn shifted(range: &str, bytes: u64) -> Option<HeaderValue> {
     let (from, to) = range.strip_prefix("bytes=")?.split_once('-')?;
     let from: u64 = from.parse().ok()?;
     format!("bytes={}-{to}", from.saturating_sub(bytes)).parse().ok()
 }
 
+/// Changes the headers and the body of a download. The body is wrapped, never buffered.
 fn change_file(faults: &Faults, path: &str, strikes: &[Strike], response: Response) -> Response {
     let (mut parts, mut body) = response.into_parts();
     let len = parts.headers.get(CONTENT_LENGTH).and_then(|len| len.to_str().ok()?.parse().ok());
@@ -176,7 +188,7 @@ fn change_file(faults: &Faults, path: &str, strikes: &[Strike], response: Respon
         parts.headers.insert(ETAG, tag);
     }
     let mut mark = false;
-    // Lines first, then what is around them, and the way last.
+    // From the inside to the outside: lines, then their compression, then the transport of the compressed bytes.
     let mut order: Vec<&Strike> = strikes.iter().collect();
     order.sort_by_key(|strike| match strike.kind {
         Kind::BrokenLines(_) | Kind::LateType { .. } | Kind::DuplicateRows(_) => 0,
@@ -190,17 +202,21 @@ fn change_file(faults: &Faults, path: &str, strikes: &[Strike], response: Respon
         }
         mark = true;
         body = match &strike.kind {
-            Kind::BrokenLines(every) => changed(body, Lines::Broken(*every)),
-            Kind::DuplicateRows(every) => changed(body, Lines::Twice(*every)),
-            Kind::LateType { column, row } => changed(body, Lines::Late { column: column.clone(), row: *row }),
+            Kind::BrokenLines(every) => with_line_fault(body, LineFault::Truncated(*every)),
+            Kind::DuplicateRows(every) => with_line_fault(body, LineFault::Duplicate(*every)),
+            Kind::LateType { column, row } => {
+                with_line_fault(body, LineFault::LateType { column: column.clone(), row: *row })
+            }
             Kind::Encode { compression, members, truncated } => {
                 let name = if *compression == Compression::Gzip { "gzip" } else { "zstd" };
                 parts.headers.insert(CONTENT_ENCODING, HeaderValue::from_static(name));
-                encoded(body, len, *compression, *members, *truncated)
+                with_encoding(body, len, *compression, *members, *truncated)
             }
-            Kind::Cut(spot) => spoiled(body, spot.byte(len), After::Break),
-            Kind::Stall { at, time } => spoiled(body, at.byte(len), After::Stall(*time)),
-            Kind::Drip { at, bytes, every } => spoiled(body, at.byte(len), After::Drip(*bytes, *every)),
+            Kind::Cut(at) => with_body_fault(body, at.byte(len), BodyFault::Cut),
+            Kind::Stall { at, time } => with_body_fault(body, at.byte(len), BodyFault::Stall(*time)),
+            Kind::Drip { at, bytes, every } => {
+                with_body_fault(body, at.byte(len), BodyFault::Drip { bytes: *bytes, every: *every })
+            }
             _ => body,
         };
     }
@@ -209,53 +225,53 @@ fn change_file(faults: &Faults, path: &str, strikes: &[Strike], response: Respon
 }
 
 impl Kind {
-    /// True if the file is another because of it: it then has no parts.
+    /// Returns true if the fault changes the bytes of a file, which then supports no ranges.
     fn changes_bytes(&self) -> bool {
         matches!(self, Kind::BrokenLines(_) | Kind::LateType { .. } | Kind::DuplicateRows(_) | Kind::Encode { .. })
     }
 }
 
-/// The JSON of an answer of the API, changed.
-async fn change_answer(strike: &Strike, response: Response) -> Response {
+/// Changes the JSON body of an API response. Bodies that are not JSON pass unchanged.
+async fn change_json(strike: &Strike, response: Response) -> Response {
     if !matches!(strike.kind, Kind::Unsigned | Kind::State(_)) {
         return response;
     }
     let (mut parts, body) = response.into_parts();
-    let Ok(bytes) = to_bytes(body, MAX_ANSWER_BYTES).await else {
+    let Ok(bytes) = to_bytes(body, MAX_JSON_BYTES).await else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
-    let Ok(mut answer) = serde_json::from_slice::<Value>(&bytes) else {
+    let Ok(mut json) = serde_json::from_slice::<Value>(&bytes) else {
         return Response::from_parts(parts, Body::from(bytes));
     };
     match &strike.kind {
-        Kind::State(progress) => tell(progress, strike.nth, &mut answer),
+        Kind::State(progress) => falsify_status(progress, strike.nth, &mut json),
         _ => {
-            for link in answer.as_array_mut().into_iter().flatten() {
+            for link in json.as_array_mut().into_iter().flatten() {
                 link["download_url"] = Value::Null;
             }
         }
     }
     parts.headers.remove(CONTENT_LENGTH);
-    marked(Response::from_parts(parts, Body::from(answer.to_string())))
+    marked(Response::from_parts(parts, Body::from(json.to_string())))
 }
 
-/// The state as it is not.
-fn tell(progress: &Progress, nth: u64, answer: &mut Value) {
-    let word = match progress {
+/// Replaces the status in a `live_status` response, and the fields that would contradict it.
+fn falsify_status(progress: &Progress, nth: u64, json: &mut Value) {
+    let status = match progress {
         Progress::Flap if nth.is_multiple_of(2) => "running",
         Progress::Flap | Progress::Jump => "queued",
         Progress::Stick => "running",
         Progress::Unknown(word) => word,
     };
-    answer["overall_status"] = word.into();
-    answer["completed_at"] = Value::Null;
-    // Only what has ended is all done.
-    if answer["overall_progress_percentage"].as_f64().is_some_and(|percentage| percentage >= 100.0) {
-        answer["overall_progress_percentage"] = 99.9.into();
+    json["overall_status"] = status.into();
+    json["completed_at"] = Value::Null;
+    // Only a run that has ended is at 100 %.
+    if json["overall_progress_percentage"].as_f64().is_some_and(|percentage| percentage >= 100.0) {
+        json["overall_progress_percentage"] = 99.9.into();
     }
-    if word == "queued" {
-        answer["overall_progress_percentage"] = 0.0.into();
-        answer["completed_blocks"] = 0.into();
+    if status == "queued" {
+        json["overall_progress_percentage"] = 0.0.into();
+        json["completed_blocks"] = 0.into();
     }
 }
 

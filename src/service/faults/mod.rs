@@ -1,14 +1,15 @@
-//! Faults on demand: what the service does wrong on purpose, so that whoever depends on it can see what becomes of it.
+//! Fault injection: failures of networks, stores and services that the local service produces on request, so that
+//! clients can be tested against them. Without a scenario nothing here changes a response.
 //!
 //! ```text
-//! scenario (data: a seed and rules) ─► for each request the rules that strike ─► layer: before, around and after it
-//!                                  └─► for each run whether it ends as `timeout` (asked by the engine)
+//! scenario (data: a seed and rules) ─► per request: the strikes of its rules ─► layer: around the handler
+//!                                  └─► per run: whether it ends as `timeout` (read by the engine)
 //! ```
 //!
-//! What strikes is decided from the seed, the rule, and how often the same thing was asked for before: not from the
-//! time, and not from what others ask. Runs count in the order in which they were first asked about, so that the same
-//! client meets the same faults again although ids differ. `docs/faults.md` lists the kinds, with examples that the
-//! tests read.
+//! Whether a rule strikes depends on the seed, the rule, and the number of earlier requests for the same resource;
+//! never on the time or on requests for other resources. Runs are numbered in the order of their first request, so that
+//! the same client meets the same faults again although ids differ. `docs/faults.md` lists the kinds, with examples
+//! that the tests parse.
 
 mod body;
 mod kind;
@@ -19,17 +20,17 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 pub use kind::{Kind, Progress};
-pub(super) use layer::spoil;
+pub(super) use layer::inject_faults;
 pub use rule::{Error, Rule, Scenario, Target};
 
 use crate::api::RunId;
 use crate::net::random::mixed;
 
-/// Keys whose counts are remembered; beyond that all are forgotten, and faults begin anew. A service that tests are
-/// run against does not get there; one that stands for months must not grow.
+/// Limit of counted pairs of rule and resource. Beyond it all counts are reset and faults begin anew: a service under
+/// test never reaches it, and one that runs for months must not grow.
 const MAX_KEYS: usize = 200_000;
 
-/// A scenario under way.
+/// Scenario with the counts of its rules, shared by all requests.
 pub(super) struct Faults {
     scenario: Scenario,
     counts: Mutex<Counts>,
@@ -37,29 +38,30 @@ pub(super) struct Faults {
 
 #[derive(Default)]
 struct Counts {
-    /// Of each rule and thing asked for: how often it was asked, and how often the rule struck.
+    /// Counts by index of the rule and resource (a path with numbers in place of run ids).
     seen: HashMap<(usize, String), Seen>,
-    /// Runs, in the order of first sight.
+    /// Number of each run, in the order of first requests.
     runs: HashMap<String, usize>,
-    /// How often the entity tag of a file was changed.
+    /// Number of changes of each file's entity tag.
     editions: HashMap<String, u64>,
-    /// How often each rule struck.
+    /// Total number of strikes of each rule.
     struck: HashMap<usize, u64>,
 }
 
+/// Counts of one rule for one resource.
 #[derive(Clone, Copy, Default)]
 struct Seen {
-    asked: u64,
+    requests: u64,
     struck: u64,
 }
 
-/// A rule that strikes.
+/// Fault to inject into one response: one strike of a rule.
 #[derive(Clone, Debug)]
 pub(super) struct Strike {
     pub kind: Kind,
-    /// How often it struck the same thing before.
+    /// Number of earlier strikes of the rule on the same resource.
     pub nth: u64,
-    /// A number that belongs to this strike alone.
+    /// Random number of this strike, reproducible from the seed.
     pub random: u64,
 }
 
@@ -68,12 +70,12 @@ impl Faults {
         Faults { scenario, counts: Mutex::default() }
     }
 
-    /// True if nothing goes wrong.
+    /// Returns true if the scenario has no rules.
     pub(super) fn is_none(&self) -> bool {
         self.scenario.rules.is_empty()
     }
 
-    /// The rules that strike a request for `path`, which is one of `target` and asks for a part of it if `ranged`.
+    /// Counts a request for `path` and returns the strikes of all rules on it. `ranged` is true for a range request.
     pub(super) fn strikes(&self, target: Target, path: &str, ranged: bool) -> Vec<Strike> {
         if self.is_none() {
             return Vec::new();
@@ -81,21 +83,22 @@ impl Faults {
         let mut counts = self.lock();
         let key = counts.stable(path);
         let mut strikes = Vec::new();
-        let hit = |rule: &Rule| rule.hits(target) && rule.kind.can_strike(path, ranged);
-        for (i, rule) in self.scenario.rules.iter().enumerate().filter(|(_, rule)| hit(rule)) {
+        // A request that a rule does not apply to is not counted for it.
+        let applies = |rule: &Rule| rule.applies_to(target) && rule.kind.can_strike(path, ranged);
+        for (i, rule) in self.scenario.rules.iter().enumerate().filter(|(_, rule)| applies(rule)) {
             strikes.extend(self.strike(&mut counts, i, rule, key.clone()));
         }
         strikes
     }
 
-    /// The word of each rule, and how often it struck.
+    /// Returns the kind of each rule, as written, with its total number of strikes.
     pub(super) fn struck(&self) -> Vec<(String, u64)> {
         let counts = self.lock();
         let struck = |i: usize| counts.struck.get(&i).copied().unwrap_or(0);
         self.scenario.rules.iter().enumerate().map(|(i, rule)| (rule.word.clone(), struck(i))).collect()
     }
 
-    /// True if the run is to end as one that took too long.
+    /// Returns true if the run must end with `timeout`. Counts as a request for the run, so call it once per run.
     pub(super) fn times_out(&self, run: &RunId) -> bool {
         let mut counts = self.lock();
         let key = format!("run {}", counts.ordinal(&run.0));
@@ -103,7 +106,8 @@ impl Faults {
         rules.fold(false, |ends, (i, rule)| self.strike(&mut counts, i, rule, key.clone()).is_some() || ends)
     }
 
-    /// The entity tag's edition of the file at `path`, after one more change if there is one now.
+    /// Returns the number of changes of the entity tag of the file at `path`, including one now if `changes`. 0 if the
+    /// scenario changes no entity tags.
     fn edition(&self, path: &str, changes: bool) -> u64 {
         if !self.scenario.rules.iter().any(|rule| rule.kind == Kind::NewEtag) {
             return 0;
@@ -119,37 +123,39 @@ impl Faults {
         if counts.seen.len() >= MAX_KEYS {
             *counts = Counts::default();
         }
-        let dice = dice(self.scenario.seed, i as u64, &key);
+        let hash = hash_of(self.scenario.seed, i as u64, &key);
         let seen = counts.seen.entry((i, key)).or_default();
-        let asked = seen.asked;
-        seen.asked += 1;
-        let dice = mixed(dice ^ asked);
-        let since = asked.checked_sub(rule.after)?;
-        let is_turn = since.is_multiple_of(rule.every.max(1))
+        let n_earlier = seen.requests;
+        seen.requests += 1;
+        let random = mixed(hash ^ n_earlier);
+        let n_after = n_earlier.checked_sub(rule.after)?;
+        // The upper 53 bits as a fraction of 1: every double below 1 of that precision is equally likely.
+        let strikes = n_after.is_multiple_of(rule.every.max(1))
             && rule.times.is_none_or(|times| seen.struck < times)
-            && rule.chance.is_none_or(|chance| ((dice >> 11) as f64 / (1u64 << 53) as f64) < chance);
-        if !is_turn {
+            && rule.chance.is_none_or(|chance| ((random >> 11) as f64 / (1u64 << 53) as f64) < chance);
+        if !strikes {
             return None;
         }
         seen.struck += 1;
         let nth = seen.struck - 1;
         *counts.struck.entry(i).or_default() += 1;
-        Some(Strike { kind: rule.kind.clone(), nth, random: dice })
+        Some(Strike { kind: rule.kind.clone(), nth, random })
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Counts> {
-        // Counts are whole at every moment.
+        // A panic cannot leave a partial count, so a poisoned lock is usable.
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Counts {
+    /// Returns the number of a run, from 0 in the order of first requests.
     fn ordinal(&mut self, run: &str) -> usize {
         let next = self.runs.len();
         *self.runs.entry(run.to_owned()).or_insert(next)
     }
 
-    /// `path` with the ids of runs replaced by their ordinals.
+    /// Returns `path` with ids replaced by the numbers of their runs, which a repetition of the test shares.
     fn stable(&mut self, path: &str) -> String {
         let parts: Vec<String> = path
             .split('/')
@@ -164,7 +170,7 @@ impl Counts {
 }
 
 impl Kind {
-    /// False if there is nothing in a request for it to spoil.
+    /// Returns false if the fault has no effect on this request.
     fn can_strike(&self, path: &str, ranged: bool) -> bool {
         match self {
             Kind::WrongRange(_) | Kind::IgnoreRange => ranged,
@@ -174,9 +180,9 @@ impl Kind {
     }
 }
 
-/// A number from the seed, the rule and the thing asked for.
-fn dice(seed: u64, rule: u64, key: &str) -> u64 {
-    // FNV-1a, then mixed: it must be the same in every build.
+/// Hashes the seed, the index of the rule and the resource.
+fn hash_of(seed: u64, rule: u64, key: &str) -> u64 {
+    // FNV-1a, then mixed. The standard library's hasher may differ between builds, which would change the faults.
     let hash = key
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
@@ -202,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn chance_is_of_the_seed() {
+    fn chance_depends_only_on_seed_and_path() {
         let one = struck("503,times=1000,chance=0.3", 1, "/a", 200);
         assert_eq!(one, struck("503,times=1000,chance=0.3", 1, "/a", 200));
         assert_ne!(one, struck("503,times=1000,chance=0.3", 2, "/a", 200));

@@ -1,4 +1,5 @@
-//! Scenarios as people write them: `--fault KIND=VALUE,KEY=VALUE,...`, or the same as tables of TOML.
+//! Grammar of fault scenarios: rules as text, `KIND=VALUE,KEY=VALUE,...`, and the same rules as tables of a TOML file.
+//! Text is turned into a table first, so that both forms have one parser.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -6,56 +7,56 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::{Table, Value};
 
-use super::kind::{Kind, Progress, Spot};
+use super::kind::{BodyPosition, Kind, Progress};
 use crate::format::Compression;
 use crate::text::{parse_duration, parse_size};
 
-/// All that goes wrong.
+/// Faults of a service: a seed and rules.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Scenario {
-    /// What chance goes by.
+    /// Seed of the random numbers. Default 0.
     pub seed: u64,
-    /// In order; several may strike one request.
+    /// Rules in order; several may strike one request. Empty by default, which injects no fault.
     pub rules: Vec<Rule>,
 }
 
-/// One thing that goes wrong, and when.
+/// Fault with the condition under which it is injected. Counts are per resource, which is one path.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rule {
-    /// The word of its kind.
+    /// Name of the kind, as written.
     pub word: String,
-    /// What.
+    /// The fault, with its parameters.
     pub kind: Kind,
-    /// Which requests.
+    /// Requests that the rule applies to.
     pub on: Target,
-    /// So many requests of the same thing pass before.
+    /// Number of requests that pass before the first strike. Default 0.
     pub after: u64,
-    /// Of those that follow, each so many-th.
+    /// Interval of strikes: each n-th request from then on. Default 1.
     pub every: u64,
-    /// No more often than so for the same thing.
+    /// Maximum number of strikes; `None` is unlimited. The default depends on the kind.
     pub times: Option<u64>,
-    /// With this chance, 0 to 1.
+    /// Probability of a strike, 0 to 1; `None` is 1.
     pub chance: Option<f64>,
 }
 
-/// Which requests.
+/// Requests that a rule applies to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// All.
+    /// Every request that faults apply to.
     All,
-    /// The API, without files.
+    /// Every request of the API except downloads of files.
     Api,
-    /// The start of a run.
+    /// Requests that start a run.
     Start,
-    /// A look at its state.
+    /// Requests for the status of a run.
     Status,
-    /// The list of its links.
+    /// Requests for the result links of a run.
     Links,
-    /// Result files.
+    /// Downloads of result files.
     Files,
-    /// Uploads.
+    /// Uploads of input files.
     Upload,
-    /// Runs themselves.
+    /// The execution of runs, rather than requests.
     Runs,
 }
 
@@ -70,20 +71,20 @@ const TARGETS: [(&str, Target); 8] = [
     ("runs", Target::Runs),
 ];
 
-/// A scenario that cannot be read.
+/// Error in a scenario file.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Not TOML, or not these tables.
-    #[error("it is no scenario: {0}")]
+    /// The text is not TOML, or has other keys than a scenario.
+    #[error("cannot parse the fault scenario: {0}")]
     Toml(#[from] toml::de::Error),
-    /// A rule is wrong.
-    #[error("fault {number} ({kind}): {why}")]
+    /// A rule is invalid.
+    #[error("`fault[{index}]` ({kind}): {why}")]
     Rule {
-        /// Counted from 1.
-        number: usize,
-        /// Its kind, as written.
+        /// Index of the rule among the `[[fault]]` tables, from 0.
+        index: usize,
+        /// Name of the kind, as written; `no kind` if it is missing.
         kind: String,
-        /// What is wrong.
+        /// Cause, which names the parameter.
         why: String,
     },
 }
@@ -100,12 +101,12 @@ struct File {
 impl FromStr for Scenario {
     type Err = Error;
 
-    /// Reads a file of TOML.
+    /// Parses the text of a TOML file.
     fn from_str(text: &str) -> Result<Self, Error> {
         let file: File = toml::from_str(text)?;
-        let rules = file.fault.into_iter().enumerate().map(|(i, table)| {
+        let rules = file.fault.into_iter().enumerate().map(|(index, table)| {
             let kind = table.get("kind").and_then(Value::as_str).unwrap_or("no kind").to_owned();
-            Rule::read(table).map_err(|why| Error::Rule { number: i + 1, kind, why })
+            Rule::from_table(table).map_err(|why| Error::Rule { index, kind, why })
         });
         Ok(Scenario { seed: file.seed, rules: rules.collect::<Result<_, _>>()? })
     }
@@ -114,13 +115,13 @@ impl FromStr for Scenario {
 impl FromStr for Rule {
     type Err = String;
 
-    /// Reads `KIND`, `KIND=VALUE` and what follows with commas.
+    /// Parses `KIND` or `KIND=VALUE`, followed by parameters after commas.
     fn from_str(text: &str) -> Result<Self, String> {
         let mut table = Table::new();
         for (i, part) in text.split(',').enumerate() {
             let (key, value) = part.split_once('=').map_or((part, None), |(key, value)| (key, Some(value.trim())));
             let mut put = |key: &str, value: &str| match table.insert(key.to_owned(), Value::from(value)) {
-                Some(_) => Err(format!("`{key}` stands there twice")),
+                Some(_) => Err(format!("duplicate parameter `{key}`")),
                 None => Ok(()),
             };
             match (i, value) {
@@ -129,16 +130,17 @@ impl FromStr for Rule {
                     value.map_or(Ok(()), |value| put("value", value))?;
                 }
                 (_, Some(value)) => put(key.trim(), value)?,
+                // A parameter without a value is a flag, such as `truncated`.
                 (_, None) => put(key.trim(), "true")?,
             }
         }
-        Rule::read(table)
+        Rule::from_table(table)
     }
 }
 
 impl Rule {
-    /// True if it may strike a request of `target`.
-    pub(super) fn hits(&self, target: Target) -> bool {
+    /// Returns true if the rule applies to requests of `target`.
+    pub(super) fn applies_to(&self, target: Target) -> bool {
         match self.on {
             Target::All => target != Target::Runs,
             Target::Api => !matches!(target, Target::Files | Target::Runs),
@@ -146,22 +148,24 @@ impl Rule {
         }
     }
 
-    fn read(table: Table) -> Result<Rule, String> {
-        let mut given = Given(table);
-        let word = given.text("kind")?.ok_or("it needs a `kind`")?;
-        let (kind, on, times) = read_kind(&word, &mut given)?;
-        let on = match given.text("on")? {
+    /// Parses a rule from a table of its parameters. An error names the parameter.
+    fn from_table(table: Table) -> Result<Rule, String> {
+        let mut parameters = Parameters(table);
+        let word = parameters.take_text("kind")?.ok_or("`kind` is missing")?;
+        let (kind, on, times) = parse_kind(&word, &mut parameters)?;
+        let on = match parameters.take_text("on")? {
             None => on,
-            Some(word) => match TARGETS.iter().find(|(name, _)| *name == word) {
+            Some(name) => match TARGETS.iter().find(|(known, _)| *known == name) {
+                // These kinds change the response of one endpoint, and make no sense elsewhere.
                 Some((_, target))
                     if matches!(kind, Kind::State(_) | Kind::RunTimeout | Kind::Unsigned) && *target != on =>
                 {
-                    return Err("it is on nothing but its own; leave `on` out".to_owned());
+                    return Err(format!("`on` cannot be changed for `{word}`; remove it"));
                 }
                 Some((_, target)) => *target,
                 None => {
                     let known: Vec<&str> = TARGETS.iter().map(|(name, _)| *name).collect();
-                    return Err(format!("`on` is one of {}", known.join(", ")));
+                    return Err(format!("`on` must be one of {}", known.join(", ")));
                 }
             },
         };
@@ -169,66 +173,68 @@ impl Rule {
             word: word.clone(),
             kind,
             on,
-            after: given.count("after")?.unwrap_or(0),
-            every: given.count("every")?.unwrap_or(1),
-            times: match given.text("times")?.as_deref() {
+            after: parameters.take_count("after")?.unwrap_or(0),
+            every: parameters.take_count("every")?.unwrap_or(1),
+            times: match parameters.take_text("times")?.as_deref() {
                 None => times,
                 Some("always") => None,
-                Some(text) => Some(count(text).ok_or("`times` is a number, or `always`")?),
+                Some(text) => Some(count(text).ok_or("`times` must be a whole number or `always`")?),
             },
-            chance: match given.text("chance")? {
+            chance: match parameters.take_text("chance")? {
                 None => None,
-                Some(text) => Some(part(&text).ok_or("`chance` is between 0 and 1")?),
+                Some(text) => Some(fraction(&text).ok_or("`chance` must be between 0 and 1")?),
             },
         };
-        match given.0.keys().next() {
-            Some(key) => Err(format!("`{word}` takes no `{key}`")),
+        // Parameters are removed as they are parsed, so one that is left is unknown.
+        match parameters.0.keys().next() {
+            Some(key) => Err(format!("`{word}` has no parameter `{key}`")),
             None => Ok(rule),
         }
     }
 }
 
-/// What is given beside the kind; what was read is gone.
-struct Given(Table);
+/// Parameters of a rule that are not parsed yet. Each method removes one; `None` if it is absent.
+struct Parameters(Table);
 
-impl Given {
-    fn text(&mut self, key: &str) -> Result<Option<String>, String> {
+impl Parameters {
+    fn take_text(&mut self, key: &str) -> Result<Option<String>, String> {
         match self.0.remove(key) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
             Some(Value::Integer(number)) => Ok(Some(number.to_string())),
             Some(Value::Float(number)) => Ok(Some(number.to_string())),
             Some(Value::Boolean(flag)) => Ok(Some(flag.to_string())),
-            Some(_) => Err(format!("`{key}` must be text or a number")),
+            Some(_) => Err(format!("`{key}` must be a string or a number")),
         }
     }
 
-    fn count(&mut self, key: &str) -> Result<Option<u64>, String> {
-        let text = self.text(key)?;
-        text.map(|text| count(&text).ok_or(format!("`{key}` is a number"))).transpose()
+    fn take_count(&mut self, key: &str) -> Result<Option<u64>, String> {
+        let text = self.take_text(key)?;
+        text.map(|text| count(&text).ok_or(format!("`{key}` must be a whole number"))).transpose()
     }
 
-    fn time(&mut self, key: &str) -> Result<Option<Duration>, String> {
-        let text = self.text(key)?;
+    fn take_duration(&mut self, key: &str) -> Result<Option<Duration>, String> {
+        let text = self.take_text(key)?;
         text.map(|text| parse_duration(&text).map_err(|why| format!("`{key}`: {why}"))).transpose()
     }
 
-    fn flag(&mut self, key: &str) -> Result<bool, String> {
-        match self.text(key)?.as_deref() {
+    fn take_flag(&mut self, key: &str) -> Result<bool, String> {
+        match self.take_text(key)?.as_deref() {
             None | Some("false") => Ok(false),
             Some("true") => Ok(true),
-            Some(_) => Err(format!("`{key}` is true or false")),
+            Some(_) => Err(format!("`{key}` must be true or false")),
         }
     }
 
-    /// A place: bytes such as `64KiB`, or a part such as `50%`.
-    fn spot(&mut self, key: &str) -> Result<Option<Spot>, String> {
-        let Some(text) = self.text(key)? else { return Ok(None) };
+    /// Removes a position in a body: a size such as `64KiB`, or a percentage such as `50%`, limited to 0 to 100.
+    fn take_position(&mut self, key: &str) -> Result<Option<BodyPosition>, String> {
+        let Some(text) = self.take_text(key)? else { return Ok(None) };
         if let Some(percent) = text.strip_suffix('%') {
-            let percent: f64 = percent.trim().parse().map_err(|_| format!("`{key}` is such as 64KiB or 50%"))?;
-            return Ok(Some(Spot::Part((percent / 100.0).clamp(0.0, 1.0))));
+            let error = |_| format!("`{key}` must be a size or a percentage, such as 64KiB or 50%");
+            let percent: f64 = percent.trim().parse().map_err(error)?;
+            return Ok(Some(BodyPosition::Fraction((percent / 100.0).clamp(0.0, 1.0))));
         }
-        parse_size(&text).map(|bytes| Some(Spot::Bytes(bytes))).map_err(|why| format!("`{key}`: {why}"))
+        parse_size(&text).map(|bytes| Some(BodyPosition::Bytes(bytes))).map_err(|why| format!("`{key}`: {why}"))
     }
 }
 
@@ -236,56 +242,63 @@ fn count(text: &str) -> Option<u64> {
     text.parse().ok()
 }
 
-fn part(text: &str) -> Option<f64> {
-    text.parse().ok().filter(|part| (0.0..=1.0).contains(part))
+fn fraction(text: &str) -> Option<f64> {
+    text.parse().ok().filter(|fraction| (0.0..=1.0).contains(fraction))
 }
 
-/// The kind called `word`, the requests that it strikes unless others are named, and how often.
-fn read_kind(word: &str, given: &mut Given) -> Result<(Kind, Target, Option<u64>), String> {
+/// Parses the kind called `word` with its own parameters. Returns it with its default target and default `times`.
+fn parse_kind(word: &str, parameters: &mut Parameters) -> Result<(Kind, Target, Option<u64>), String> {
     let once = Some(1);
-    let half = Spot::Part(0.5);
+    let half = BodyPosition::Fraction(0.5);
     Ok(match word {
         "latency" => {
-            let time = given.time("value")?.ok_or("how long? such as latency=200ms")?;
-            (Kind::Latency { time, jitter: given.time("jitter")?.unwrap_or_default() }, Target::All, None)
+            let time = parameters.take_duration("value")?.ok_or("specify a duration, such as latency=200ms")?;
+            (Kind::Latency { time, jitter: parameters.take_duration("jitter")?.unwrap_or_default() }, Target::All, None)
         }
         "429" => {
-            let kind = Kind::TooMany { retry_after: given.time("retry-after")?, reset: given.time("reset")? };
+            let retry_after = parameters.take_duration("retry-after")?;
+            let kind = Kind::TooMany { retry_after, reset: parameters.take_duration("reset")? };
             (kind, Target::Api, once)
         }
-        "cut" => (Kind::Cut(given.spot("value")?.unwrap_or(half)), Target::Files, once),
+        "cut" => (Kind::Cut(parameters.take_position("value")?.unwrap_or(half)), Target::Files, once),
         "stall" => {
-            let at = given.spot("value")?.unwrap_or(half);
-            // Longer than any client waits.
-            let time = given.time("for")?.unwrap_or(Duration::from_secs(3600));
+            let at = parameters.take_position("value")?.unwrap_or(half);
+            // An hour is longer than the timeout of any client.
+            let time = parameters.take_duration("for")?.unwrap_or(Duration::from_secs(3600));
             (Kind::Stall { at, time }, Target::Files, once)
         }
         "drip" => {
-            let at = given.spot("value")?.unwrap_or(half);
-            let bytes = given.count("bytes")?.unwrap_or(1).max(1);
-            let every = given.time("interval")?.unwrap_or(Duration::from_millis(100));
+            let at = parameters.take_position("value")?.unwrap_or(half);
+            let bytes = parameters.take_count("bytes")?.unwrap_or(1).max(1);
+            let every = parameters.take_duration("interval")?.unwrap_or(Duration::from_millis(100));
             (Kind::Drip { at, bytes: usize::try_from(bytes).unwrap_or(usize::MAX), every }, Target::Files, once)
         }
         "expire" => {
-            let life = given.time("value")?.ok_or("after how long? such as expire=5s")?;
-            let status = given.count("status")?.unwrap_or(403);
+            let life = parameters.take_duration("value")?.ok_or("specify a duration, such as expire=5s")?;
+            let status = parameters.take_count("status")?.unwrap_or(403);
             let status = u16::try_from(status).ok().filter(|status| [400, 401, 403].contains(status));
-            (Kind::Expire { life, status: status.ok_or("`status` is 400, 401 or 403")? }, Target::Files, None)
+            (Kind::Expire { life, status: status.ok_or("`status` must be 400, 401 or 403")? }, Target::Files, None)
         }
-        "wrong-range" => (Kind::WrongRange(given.count("value")?.unwrap_or(7).max(1)), Target::Files, once),
+        "wrong-range" => (Kind::WrongRange(parameters.take_count("value")?.unwrap_or(7).max(1)), Target::Files, once),
         "ignore-range" => (Kind::IgnoreRange, Target::Files, once),
         "new-etag" => (Kind::NewEtag, Target::Files, once),
         "gzip" | "zstd" => {
             let compression = if word == "gzip" { Compression::Gzip } else { Compression::Zstd };
-            let truncated = given.flag("truncated")?;
-            let members = given.count("members")?.unwrap_or(1).max(1);
+            let truncated = parameters.take_flag("truncated")?;
+            let members = parameters.take_count("members")?.unwrap_or(1).max(1);
+            // A compressed file is valid and may stay so; a truncated one must end, or no retry could succeed.
             let times = if truncated { once } else { None };
             (Kind::Encode { compression, members, truncated }, Target::Files, times)
         }
-        "broken-lines" => (Kind::BrokenLines(given.count("value")?.unwrap_or(100).max(1)), Target::Files, None),
-        "duplicate-rows" => (Kind::DuplicateRows(given.count("value")?.unwrap_or(100).max(1)), Target::Files, None),
+        "broken-lines" => {
+            (Kind::BrokenLines(parameters.take_count("value")?.unwrap_or(100).max(1)), Target::Files, None)
+        }
+        "duplicate-rows" => {
+            (Kind::DuplicateRows(parameters.take_count("value")?.unwrap_or(100).max(1)), Target::Files, None)
+        }
         "late-type" => {
-            let kind = Kind::LateType { column: given.text("column")?, row: given.count("row")?.unwrap_or(1000) };
+            let column = parameters.take_text("column")?;
+            let kind = Kind::LateType { column, row: parameters.take_count("row")?.unwrap_or(1000) };
             (kind, Target::Files, None)
         }
         "unsigned" => (Kind::Unsigned, Target::Links, once),
@@ -293,7 +306,7 @@ fn read_kind(word: &str, given: &mut Given) -> Result<(Kind, Target, Option<u64>
         "stick" => (Kind::State(Progress::Stick), Target::Status, Some(3)),
         "jump" => (Kind::State(Progress::Jump), Target::Status, Some(3)),
         "unknown-state" => {
-            let word = given.text("value")?.unwrap_or_else(|| "reticulating".to_owned());
+            let word = parameters.take_text("value")?.unwrap_or_else(|| "reticulating".to_owned());
             (Kind::State(Progress::Unknown(word)), Target::Status, Some(2))
         }
         "timeout" => (Kind::RunTimeout, Target::Runs, None),
@@ -302,7 +315,7 @@ fn read_kind(word: &str, given: &mut Given) -> Result<(Kind, Target, Option<u64>
             _ => {
                 let known = "latency, 429, 500 to 599, cut, stall, drip, expire, wrong-range, ignore-range, new-etag, gzip, \
                     zstd, broken-lines, late-type, duplicate-rows, unsigned, flap, stick, jump, unknown-state, timeout";
-                return Err(format!("`{word}` is no kind of fault; they are {known}"));
+                return Err(format!("unknown fault kind `{word}`; the kinds are {known}"));
             }
         },
     })
@@ -313,7 +326,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn flags_and_files_say_the_same() {
+    fn text_and_tables_parse_to_the_same_rules() {
         let file: Scenario = r#"
             seed = 7
             [[fault]]
@@ -335,31 +348,33 @@ mod tests {
         let flags = ["429,retry-after=2s,times=3,on=status", "cut=64KiB,chance=0.5", "gzip,members=3,truncated"];
         let flags: Vec<Rule> = flags.iter().map(|text| text.parse().unwrap()).collect();
         assert_eq!(file, Scenario { seed: 7, rules: flags });
-        assert_eq!(file.rules[1].kind, Kind::Cut(Spot::Bytes(64 << 10)));
-        assert_eq!("cut".parse::<Rule>().unwrap().kind, Kind::Cut(Spot::Part(0.5)));
+        assert_eq!(file.rules[1].kind, Kind::Cut(BodyPosition::Bytes(64 << 10)));
+        assert_eq!("cut".parse::<Rule>().unwrap().kind, Kind::Cut(BodyPosition::Fraction(0.5)));
         assert_eq!("503,times=always".parse::<Rule>().unwrap().times, None);
     }
 
     #[test]
-    fn what_is_wrong_is_said() {
-        for (text, why) in [
-            ("teapot", "`teapot` is no kind of fault"),
-            ("404", "`404` is no kind of fault"),
-            ("latency", "how long?"),
+    fn errors_name_the_kind_or_the_parameter() {
+        for (text, expected) in [
+            ("teapot", "unknown fault kind `teapot`; the kinds are latency, 429"),
+            ("404", "unknown fault kind `404`"),
+            ("latency", "specify a duration, such as latency=200ms"),
             ("latency=soon", "`value`: "),
-            ("cut,at=5", "`cut` takes no `at`"),
-            ("cut,on=moon", "`on` is one of all, api"),
-            ("flap,on=files", "on nothing but its own"),
-            ("503,times=often", "`times` is a number, or `always`"),
-            ("503,chance=2", "`chance` is between 0 and 1"),
-            ("expire=1s,status=404", "`status` is 400, 401 or 403"),
-            ("503,times=1,times=2", "`times` stands there twice"),
+            ("cut=x%", "`value` must be a size or a percentage"),
+            ("cut,at=5", "`cut` has no parameter `at`"),
+            ("cut,on=moon", "`on` must be one of all, api"),
+            ("flap,on=files", "`on` cannot be changed for `flap`"),
+            ("503,times=often", "`times` must be a whole number or `always`"),
+            ("503,chance=2", "`chance` must be between 0 and 1"),
+            ("expire=1s,status=404", "`status` must be 400, 401 or 403"),
+            ("503,times=1,times=2", "duplicate parameter `times`"),
         ] {
-            let said = text.parse::<Rule>().unwrap_err();
-            assert!(said.contains(why), "{text}: {said}");
+            let error = text.parse::<Rule>().unwrap_err();
+            assert!(error.contains(expected), "{text}: {error}");
         }
-        let said = "[[fault]]\nkind = \"cut\"\nat = 5\n".parse::<Scenario>().unwrap_err().to_string();
-        assert_eq!(said, "fault 1 (cut): `cut` takes no `at`");
-        assert!("[[faults]]\nkind = \"cut\"".parse::<Scenario>().is_err());
+        let error = |text: &str| text.parse::<Scenario>().unwrap_err().to_string();
+        assert_eq!(error("[[fault]]\nkind = \"cut\"\nat = 5\n"), "`fault[0]` (cut): `cut` has no parameter `at`");
+        let unknown = error("[[faults]]\nkind = \"cut\"");
+        assert!(unknown.starts_with("cannot parse the fault scenario: ") && unknown.contains("`faults`"), "{unknown}");
     }
 }

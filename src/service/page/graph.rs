@@ -1,64 +1,66 @@
-//! A workflow's blocks drawn as the graph that they are: a column per distance from the source, edges from left to
-//! right.
+//! SVG drawing of a workflow's graph: one column of blocks per distance from the source, edges from left to right. It
+//! knows neither runs nor workflows, only nodes.
 
 use super::html::Html;
 
-/// Sizes in pixels of the drawing. By eye.
+/// Sizes of a node, of the gaps between nodes and of the margin, in pixels. By eye.
 const WIDTH: usize = 210;
 const HEIGHT: usize = 76;
 const GAP_X: usize = 56;
 const GAP_Y: usize = 20;
 const MARGIN: usize = 8;
 
-/// Letters of a name that fit.
+/// Characters of a name that fit into a node.
 const NAME_LEN: usize = 22;
 
-/// One block of the drawing.
+/// Block of the drawing.
 pub struct Node {
     pub number: i64,
     pub name: String,
-    /// `pending`, `running`, `completed`, `failed`; empty where nothing runs.
+    /// `pending`, `running`, `completed` or `failed`; empty in the drawing of a workflow.
     pub state: &'static str,
-    /// A line about it.
+    /// Text beside the state, such as a number of rows.
     pub detail: String,
-    /// 0 to 100, where it runs.
+    /// Progress, 0 to 100; `None` draws no bar.
     pub percent: Option<f64>,
-    /// Places of those that feed it.
+    /// Indices of the nodes that feed it.
     pub parents: Vec<usize>,
 }
 
-/// The drawing.
+/// Draws the nodes and their edges, with a description for screen readers.
 pub fn draw(nodes: &[Node]) -> Html {
     let depths = depths(nodes);
-    let columns = depths.iter().max().map_or(0, |deepest| deepest + 1);
-    let mut taken = vec![0; columns];
-    let mut places = Vec::with_capacity(nodes.len());
+    let n_columns = depths.iter().max().map_or(0, |deepest| deepest + 1);
+    // Each node goes below the earlier ones of its column.
+    let mut column_heights = vec![0; n_columns];
+    let mut corners = Vec::with_capacity(nodes.len());
     for depth in &depths {
-        places.push((MARGIN + depth * (WIDTH + GAP_X), MARGIN + taken[*depth] * (HEIGHT + GAP_Y)));
-        taken[*depth] += 1;
+        corners.push((MARGIN + depth * (WIDTH + GAP_X), MARGIN + column_heights[*depth] * (HEIGHT + GAP_Y)));
+        column_heights[*depth] += 1;
     }
-    let rows = taken.iter().max().copied().unwrap_or(0);
-    let width = 2 * MARGIN + columns * (WIDTH + GAP_X) - if columns > 0 { GAP_X } else { 0 };
-    let height = 2 * MARGIN + rows * (HEIGHT + GAP_Y) - if rows > 0 { GAP_Y } else { 0 };
+    let n_rows = column_heights.iter().max().copied().unwrap_or(0);
+    let width = 2 * MARGIN + n_columns * (WIDTH + GAP_X) - if n_columns > 0 { GAP_X } else { 0 };
+    let height = 2 * MARGIN + n_rows * (HEIGHT + GAP_Y) - if n_rows > 0 { GAP_Y } else { 0 };
     let mut svg = Html::default();
     svg.tag("<div class=\"graph\" role=\"region\" aria-label=\"Graph of the blocks\" tabindex=\"0\" id=\"graph\">");
-    svg.tag("<svg role=\"img\" aria-label=\"").text(spoken(nodes)).tag("\" width=\"").text(width);
+    svg.tag("<svg role=\"img\" aria-label=\"").text(description(nodes)).tag("\" width=\"").text(width);
     svg.tag("\" height=\"").text(height).tag("\" viewBox=\"0 0 ").text(width).tag(" ").text(height).tag("\">");
     svg.tag(
         "<defs><marker id=\"arrow\" viewBox=\"0 0 8 8\" refX=\"8\" refY=\"4\" markerWidth=\"8\" markerHeight=\"8\" \
          orient=\"auto\"><path class=\"head\" d=\"M0 0 L8 4 L0 8 z\"/></marker></defs>",
     );
+    // Edges first: a node covers an edge that skips a column behind it.
     for (i, node) in nodes.iter().enumerate() {
         for &parent in &node.parents {
-            let (from_x, from_y) = (places[parent].0 + WIDTH, places[parent].1 + HEIGHT / 2);
-            let (to_x, to_y) = (places[i].0, places[i].1 + HEIGHT / 2);
+            let (from_x, from_y) = (corners[parent].0 + WIDTH, corners[parent].1 + HEIGHT / 2);
+            let (to_x, to_y) = (corners[i].0, corners[i].1 + HEIGHT / 2);
             let bend = GAP_X / 2;
             svg.tag("<path class=\"edge\" marker-end=\"url(#arrow)\" d=\"M").text(from_x).tag(" ").text(from_y);
             svg.tag(" C").text(from_x + bend).tag(" ").text(from_y).tag(" ").text(to_x - bend).tag(" ").text(to_y);
             svg.tag(" ").text(to_x).tag(" ").text(to_y).tag("\"/>");
         }
     }
-    for (node, (x, y)) in nodes.iter().zip(places) {
+    for (node, (x, y)) in nodes.iter().zip(corners) {
         node.draw(&mut svg, x, y);
     }
     svg.tag("</svg></div>");
@@ -73,7 +75,7 @@ impl Node {
         svg.tag("<text class=\"name\" x=\"14\" y=\"26\">").text(self.number).tag(" ").text(shortened(&self.name));
         svg.tag("</text><text class=\"detail\" x=\"14\" y=\"47\">");
         if !self.state.is_empty() {
-            svg.text(sign(self.state)).tag(" ").text(self.state);
+            svg.text(symbol(self.state)).tag(" ").text(self.state);
         }
         svg.tag("</text><text class=\"detail\" x=\"").text(WIDTH - 14).tag("\" y=\"47\" text-anchor=\"end\">");
         svg.text(shortened(&self.detail)).tag("</text>");
@@ -87,8 +89,8 @@ impl Node {
     }
 }
 
-/// A sign for a state, so that colour does not carry it alone.
-pub fn sign(state: &str) -> &'static str {
+/// Returns a symbol for a state, so that colour is not the only indication of it.
+pub fn symbol(state: &str) -> &'static str {
     match state {
         "completed" => "✓",
         "running" => "▶",
@@ -98,10 +100,11 @@ pub fn sign(state: &str) -> &'static str {
     }
 }
 
-/// How many edges each block is away from a source, on the longest way.
+/// Returns the length of the longest path from a source to each node, in edges.
 fn depths(nodes: &[Node]) -> Vec<usize> {
     let mut depths = vec![0; nodes.len()];
-    // A graph without cycles settles in as many rounds as it has blocks; one with cycles is never stored.
+    // An acyclic graph settles within as many rounds as it has nodes. Graphs with cycles are never stored, and the
+    // bound ends the loop even for one.
     for _ in 0..nodes.len() {
         let mut changed = false;
         for (i, node) in nodes.iter().enumerate() {
@@ -116,8 +119,8 @@ fn depths(nodes: &[Node]) -> Vec<usize> {
     depths
 }
 
-/// The graph in words.
-fn spoken(nodes: &[Node]) -> String {
+/// Describes the graph in words, for screen readers.
+fn description(nodes: &[Node]) -> String {
     let one = |node: &Node| {
         let from: Vec<String> = node.parents.iter().map(|&parent| nodes[parent].number.to_string()).collect();
         let from = if from.is_empty() { String::new() } else { format!(" after {}", from.join(" and ")) };
@@ -151,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_stand_right_of_what_feeds_them() {
+    fn nodes_are_right_of_their_parents() {
         let nodes = [node(1, &[]), node(2, &[0]), node(3, &[0]), node(4, &[1, 2]), node(5, &[0, 3])];
         assert_eq!(depths(&nodes), [0, 1, 1, 2, 3]);
         let svg = draw(&nodes).into_text();

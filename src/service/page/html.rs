@@ -1,32 +1,32 @@
-//! HTML in the making.
+//! Builder of HTML that keeps markup and text apart by type, so that text from outside is always escaped.
 
 use std::fmt::{Display, Write};
 
-/// A piece of HTML. Markup comes from this program's own text only; all else is escaped.
+/// Fragment of HTML. Markup is `&'static str`, from this program's source; everything else is escaped.
 #[derive(Debug, Default)]
 pub struct Html(String);
 
 impl Html {
-    /// Adds markup.
+    /// Appends markup, which must be well-formed together with the neighbouring calls.
     pub fn tag(&mut self, markup: &'static str) -> &mut Self {
         self.0.push_str(markup);
         self
     }
 
-    /// Adds text, which may stand between tags or inside a quoted attribute.
+    /// Appends escaped text, either between tags or inside a quoted attribute.
     pub fn text(&mut self, text: impl Display) -> &mut Self {
-        // Writing to it cannot fail.
+        // Writing to a string cannot fail.
         let _ = write!(Escaped(&mut self.0), "{text}");
         self
     }
 
-    /// Adds a piece that was made before.
-    pub fn html(&mut self, piece: Html) -> &mut Self {
-        self.0.push_str(&piece.0);
+    /// Appends another fragment, which is escaped already.
+    pub fn html(&mut self, fragment: Html) -> &mut Self {
+        self.0.push_str(&fragment.0);
         self
     }
 
-    /// The text of it all.
+    /// Returns the HTML as text.
     pub fn into_text(self) -> String {
         self.0
     }
@@ -43,7 +43,7 @@ impl Write for Escaped<'_> {
                 '>' => self.0.push_str("&gt;"),
                 '"' => self.0.push_str("&quot;"),
                 '\'' => self.0.push_str("&#39;"),
-                // Would turn the direction of what follows, or be nothing at all.
+                // Bidirectional controls would reorder the text after them; NUL is invalid in HTML.
                 '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\0' => self.0.push('\u{fffd}'),
                 c => self.0.push(c),
             }

@@ -1,17 +1,18 @@
 "use strict";
-// Asks for this page again and puts the new in place of the old. Says aloud which runs changed their state.
+// Fetches this page again and replaces its content, keeping focus and scroll positions. Changes of a run's state are
+// announced to screen readers.
 (() => {
   const live = document.getElementById("live");
-  const said = document.getElementById("said");
-  const told = document.getElementById("told");
+  const announcements = document.getElementById("announcements");
+  const connectionError = document.getElementById("connection-error");
   if (!live) return;
-  const states = (root) => new Map([...root.querySelectorAll("[data-run]")].map((e) => [e.dataset.run, e]));
-  let before = states(live);
-  const put = (fresh) => {
+  const runsById = (root) => new Map([...root.querySelectorAll("[data-run]")].map((e) => [e.dataset.run, e]));
+  let before = runsById(live);
+  const replace = (fresh) => {
     if (fresh.innerHTML === live.innerHTML) return;
     const focused = document.activeElement && document.activeElement.id;
     const scrolled = [...live.querySelectorAll(".scroll, .graph")].map((e) => e.scrollLeft);
-    const after = states(fresh);
+    const after = runsById(fresh);
     const changes = [];
     for (const [run, element] of after) {
       const old = before.get(run);
@@ -22,29 +23,30 @@
     live.replaceChildren(...fresh.childNodes);
     [...live.querySelectorAll(".scroll, .graph")].forEach((e, i) => { e.scrollLeft = scrolled[i] || 0; });
     if (focused) {
-      const again = document.getElementById(focused);
-      if (again) again.focus({ preventScroll: true });
+      const element = document.getElementById(focused);
+      if (element) element.focus({ preventScroll: true });
     }
-    before = states(live);
-    if (changes.length) said.textContent = changes.join(". ");
+    before = runsById(live);
+    if (changes.length) announcements.textContent = changes.join(". ");
   };
-  const ask = async () => {
+  // Every second while a run is active, else every five; a hidden page fetches nothing.
+  const refresh = async () => {
     let wait = 5000;
     if (!document.hidden) {
       try {
-        const answer = await fetch(location.href, { credentials: "same-origin" });
-        const text = await answer.text();
+        const response = await fetch(location.href, { credentials: "same-origin" });
+        const text = await response.text();
         const fresh = new DOMParser().parseFromString(text, "text/html").getElementById("live");
-        if (!answer.ok || !fresh) throw new Error(answer.status);
-        put(document.adoptNode(fresh));
-        told.textContent = "";
+        if (!response.ok || !fresh) throw new Error(response.status);
+        replace(document.adoptNode(fresh));
+        connectionError.textContent = "";
         document.documentElement.dataset.live = "on";
         if (live.querySelector('[data-state="running"], [data-state="queued"]')) wait = 1000;
       } catch (error) {
-        told.textContent = "The service does not answer; what is shown may be old.";
+        connectionError.textContent = "The service is not responding; this page may be out of date.";
       }
     }
-    setTimeout(ask, wait);
+    setTimeout(refresh, wait);
   };
-  setTimeout(ask, 1000);
+  setTimeout(refresh, 1000);
 })();

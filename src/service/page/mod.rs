@@ -1,8 +1,9 @@
-//! The page for people: workflows, runs as they go, their graphs, results and last errors. Made here as HTML, whole
-//! on every request; a small script asks for it again and puts the new in place of the old. It only shows.
+//! Web page of the service: workflows, runs and their progress, graphs, results and recent errors. The server renders
+//! the complete HTML for every request; a small script fetches it again and replaces the content. The page is
+//! read-only.
 //!
-//! Nothing that comes from outside reaches it unescaped: [`html::Html`] takes as markup only what stands in this
-//! program. The policy in its headers forbids every script and style but its own two, and every other origin.
+//! Text from outside is always escaped: [`html::Html`] accepts only string literals as markup. The content security
+//! policy forbids every script and style but the page's own two, and every other origin.
 
 mod assets;
 mod graph;

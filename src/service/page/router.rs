@@ -1,4 +1,5 @@
-//! The paths of the page: who is let in, what each shows, and the headers of every page.
+//! Paths of the page: admission, data of each view, and the security headers of every response. HTML is the job of
+//! `views`.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -26,16 +27,16 @@ use crate::service::request::blocking;
 use crate::service::rows::RunRow;
 use crate::service::store::RunFilter;
 
-/// The name of the cookie that says that the key was given.
+/// Name of the cookie that proves knowledge of the key. Its value is derived from the key, not the key itself.
 const COOKIE: &str = "drawoff_page";
 
-/// More than any key needs.
+/// Size limit of the login form, more than any key needs.
 const MAX_LOGIN_BYTES: usize = 16 << 10;
 
-/// Runs that the overview shows. By eye.
+/// Maximum number of runs on one page. By eye.
 const SHOWN_RUNS: usize = 50;
 
-/// All paths of the page.
+/// Returns the routes of the page.
 pub(in crate::service) fn router(app: &Arc<App>) -> Router<Arc<App>> {
     Router::new()
         .route("/", get(overview))
@@ -46,24 +47,25 @@ pub(in crate::service) fn router(app: &Arc<App>) -> Router<Arc<App>> {
         .route("/ui/login", post(login).layer(DefaultBodyLimit::max(MAX_LOGIN_BYTES)))
 }
 
-/// Admits a request to the page: where the service has a key, one that carries it; else one that comes by an address of this
-/// machine. A name could be anybody's: a web page elsewhere may have its own name lead here.
+/// Admits a request to the page. If the service has a key, the request needs its cookie. Otherwise its `Host` must be
+/// an IP address or `localhost`: under any other name, a foreign web page could read this one by rebinding its own DNS
+/// name.
 async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let headers = request.headers();
     match &app.config.api_key {
         Some(key) => {
             let token = app.signer.page_token(key.reveal());
-            let given = cookies(headers).find_map(|(name, value)| (name == COOKIE).then_some(value)).unwrap_or("");
-            if !app.signer.same(given, &token) {
+            let received = cookies(headers).find_map(|(name, value)| (name == COOKIE).then_some(value)).unwrap_or("");
+            if !app.signer.same(received, &token) {
                 return page(StatusCode::UNAUTHORIZED, views::login(false));
             }
         }
         None => {
             let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
             if !is_address(host) {
-                let text = "This page is shown at the address of this machine only, such as http://127.0.0.1, \
-                            unless the service was started with a key.";
-                return page(StatusCode::FORBIDDEN, views::message("Not by this name", text));
+                let text = "Without an API key, this page is available only under an IP address such as \
+                            http://127.0.0.1 or under localhost. Start the service with an API key to use other names.";
+                return page(StatusCode::FORBIDDEN, views::message("Host name not allowed", text));
             }
         }
     }
@@ -75,19 +77,21 @@ fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
     all.flat_map(|text| text.split(';')).filter_map(|cookie| cookie.trim().split_once('='))
 }
 
-/// True for `127.0.0.1:8064`, `[::1]:8064`, `localhost`.
+/// Returns true for an IP address or `localhost`, with or without port: `127.0.0.1:8064`, `[::1]:8064`.
 fn is_address(host: &str) -> bool {
     let Ok(authority) = host.parse::<axum::http::uri::Authority>() else { return false };
     let name = authority.host().trim_start_matches('[').trim_end_matches(']');
     name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
 }
 
+/// Exchanges the key for the cookie. All attempts share one rate limit, so that keys cannot be guessed quickly; beyond
+/// it even the right key is refused.
 async fn login(State(app): State<Arc<App>>, body: Result<Bytes, BytesRejection>) -> Response {
     let Some(key) = &app.config.api_key else { return Redirect::to("/").into_response() };
-    let slow_enough = app.login_limit.take("").is_none_or(|standing| standing.allowed);
+    let within_limit = app.login_limit.take("").is_none_or(|standing| standing.allowed);
     let body = body.unwrap_or_default();
-    let given = url::form_urlencoded::parse(&body).find(|(name, _)| name == "key").map(|(_, value)| value);
-    if !slow_enough || !app.signer.same(given.unwrap_or_default().trim(), key.reveal()) {
+    let received = url::form_urlencoded::parse(&body).find(|(name, _)| name == "key").map(|(_, value)| value);
+    if !within_limit || !app.signer.same(received.unwrap_or_default().trim(), key.reveal()) {
         return page(StatusCode::UNAUTHORIZED, views::login(true));
     }
     let cookie = format!("{COOKIE}={}; HttpOnly; SameSite=Strict; Path=/", app.signer.page_token(key.reveal()));
@@ -95,53 +99,54 @@ async fn login(State(app): State<Arc<App>>, body: Result<Bytes, BytesRejection>)
 }
 
 async fn overview(State(app): State<Arc<App>>) -> Response {
-    let made = blocking(move || {
+    let rendered = blocking(move || {
         let workflows = app.store.workflows()?;
         let runs = runs(&app, None)?;
         Ok(views::overview(&workflows, &runs, app.config.clock.now()))
     });
-    answer(made.await)
+    respond(rendered.await)
 }
 
 async fn workflow(State(app): State<Arc<App>>, path: Result<Path<String>, PathRejection>) -> Response {
-    let Ok(Path(id)) = path else { return missing() };
-    let made = blocking(move || {
+    let Ok(Path(id)) = path else { return not_found() };
+    let rendered = blocking(move || {
         let id = WorkflowId(id);
-        let workflow = app.store.workflow(&id)?.ok_or_else(|| ApiError::not_found("There is no such workflow."))?;
+        let workflow = app.store.workflow(&id)?.ok_or_else(|| ApiError::not_found("No workflow has this id."))?;
         let runs = runs(&app, Some(id))?;
         Ok(views::workflow(&workflow, &runs, app.config.clock.now()))
     });
-    answer(made.await)
+    respond(rendered.await)
 }
 
 async fn run(State(app): State<Arc<App>>, path: Result<Path<String>, PathRejection>) -> Response {
-    let Ok(Path(id)) = path else { return missing() };
-    let made = blocking(move || {
-        let run = find(&app, RunId(id))?;
+    let Ok(Path(id)) = path else { return not_found() };
+    let rendered = blocking(move || {
+        let run = find_run(&app, RunId(id))?;
         Ok(views::run(&run, app.config.clock.now()))
     });
-    answer(made.await)
+    respond(rendered.await)
 }
 
-/// A link on the page to a result file does not get old: it leads to one that was just signed.
+/// Redirects to a newly signed link of a result file, so that the links on a page never expire.
 async fn file(State(app): State<Arc<App>>, path: Result<Path<(String, String)>, PathRejection>) -> Response {
-    let Ok(Path((id, filename))) = path else { return missing() };
+    let Ok(Path((id, filename))) = path else { return not_found() };
     let link = blocking(move || {
-        let run = find(&app, RunId(id))?;
+        let run = find_run(&app, RunId(id))?;
+        // Other files in the directory of a run, such as its payload, are not offered.
         let offered = run.blocks.iter().flat_map(|block| &block.files).any(|file| file.filename == filename);
         if !offered {
-            return Err(ApiError::not_found("There is no such file."));
+            return Err(ApiError::not_found("The run has no result file of this name."));
         }
         let life = TimeDelta::from_std(app.config.link_life).unwrap_or(TimeDelta::MAX);
         Ok(app.signer.link(&run.id, &filename, (app.config.clock.now() + life).timestamp()))
     });
     match link.await {
         Ok(link) => Redirect::to(&link).into_response(),
-        Err(fault) => answer(Err(fault)),
+        Err(error) => respond(Err(error)),
     }
 }
 
-/// The newest runs as they are now.
+/// Returns the newest runs, of one workflow or of all for `None`, with their current progress.
 fn runs(app: &App, workflow_id: Option<WorkflowId>) -> Result<Vec<RunRow>, ApiError> {
     let filter = RunFilter { workflow_id, limit: SHOWN_RUNS, ..RunFilter::default() };
     let now = app.config.clock.now();
@@ -149,25 +154,28 @@ fn runs(app: &App, workflow_id: Option<WorkflowId>) -> Result<Vec<RunRow>, ApiEr
     Ok(runs.map(|run| app.engine.active(&run.id).map_or(run, |active| active.snapshot(now))).collect())
 }
 
-fn find(app: &App, id: RunId) -> Result<RunRow, ApiError> {
+/// Returns a run with its current progress.
+fn find_run(app: &App, id: RunId) -> Result<RunRow, ApiError> {
     if let Some(active) = app.engine.active(&id) {
         return Ok(active.snapshot(app.config.clock.now()));
     }
-    app.store.run(&id)?.ok_or_else(|| ApiError::not_found("There is no such run."))
+    app.store.run(&id)?.ok_or_else(|| ApiError::not_found("No run has this id."))
 }
 
-fn missing() -> Response {
-    page(StatusCode::NOT_FOUND, views::message("Not found", "There is no such page."))
+fn not_found() -> Response {
+    page(StatusCode::NOT_FOUND, views::message("Not found", "No page has this address."))
 }
 
-fn answer(made: Result<Html, ApiError>) -> Response {
-    match made {
+fn respond(rendered: Result<Html, ApiError>) -> Response {
+    match rendered {
         Ok(html) => page(StatusCode::OK, html),
-        Err(ApiError::Text(status, text)) => page(status, views::message("Not shown", &text)),
-        Err(ApiError::Invalid(_)) => missing(),
+        Err(ApiError::Text(status, text)) => page(status, views::message("Error", &text)),
+        Err(ApiError::Invalid(_)) => not_found(),
     }
 }
 
+/// Returns a response with the headers of every page: no caching, no framing, and a policy that allows only the page's
+/// own script and style.
 fn page(status: StatusCode, html: Html) -> Response {
     let mut response = (status, Body::from(html.into_text())).into_response();
     let headers = response.headers_mut();
@@ -198,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_no_addresses() {
+    fn only_ip_addresses_and_localhost_are_addresses() {
         for host in ["127.0.0.1", "127.0.0.1:80", "[::1]:8064", "LOCALHOST:1"] {
             assert!(is_address(host), "{host}");
         }

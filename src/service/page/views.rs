@@ -1,4 +1,5 @@
-//! What each page shows.
+//! Views of the page: functions from rows of the store to HTML. They read no store, and every text from outside goes
+//! through [`Html::text`].
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
@@ -9,20 +10,20 @@ use crate::api::{Graph, RunStatus, Workflow};
 use crate::service::rows::{BlockStatus, RunRow};
 use crate::text::{human_bytes, human_count, human_duration};
 
-/// Errors that the overview shows. By eye.
+/// Maximum number of errors on the overview. By eye.
 const SHOWN_ERRORS: usize = 5;
 
-/// Workflows, runs, errors.
+/// Renders the start page: active runs, recent errors, runs and workflows.
 pub fn overview(workflows: &[Workflow], runs: &[RunRow], now: DateTime<Utc>) -> Html {
     let mut body = Html::default();
     body.tag("<h1>Workflows service</h1>");
-    let under_way: Vec<&RunRow> = runs.iter().filter(|run| !run.status.is_terminal()).collect();
-    body.tag("<section aria-labelledby=\"under-way\"><h2 id=\"under-way\">Under way</h2>");
-    if under_way.is_empty() {
-        body.tag("<p class=\"soft\">No run is under way.</p>");
+    let active: Vec<&RunRow> = runs.iter().filter(|run| !run.status.is_terminal()).collect();
+    body.tag("<section aria-labelledby=\"active\"><h2 id=\"active\">Active runs</h2>");
+    if active.is_empty() {
+        body.tag("<p class=\"soft\">No run is active.</p>");
     } else {
         body.tag("<ul class=\"plain\">");
-        for run in under_way {
+        for run in active {
             body.tag("<li>");
             run_link(&mut body, run, "now");
             body.tag(" ");
@@ -36,12 +37,12 @@ pub fn overview(workflows: &[Workflow], runs: &[RunRow], now: DateTime<Utc>) -> 
     body.tag("</section>");
     let failed: Vec<&RunRow> = runs.iter().filter(|run| run.error_message.is_some()).take(SHOWN_ERRORS).collect();
     if !failed.is_empty() {
-        body.tag("<section aria-labelledby=\"errors\"><h2 id=\"errors\">Last errors</h2><ul class=\"plain\">");
+        body.tag("<section aria-labelledby=\"errors\"><h2 id=\"errors\">Recent errors</h2><ul class=\"plain\">");
         for run in failed {
             body.tag("<li>");
             run_link(&mut body, run, "error");
             body.tag(" ");
-            moment(&mut body, run.completed_at.or(Some(run.updated_at)));
+            timestamp(&mut body, run.completed_at.or(Some(run.updated_at)));
             body.tag("<div class=\"error\">").text(run.error_message.as_deref().unwrap_or_default());
             body.tag("</div></li>");
         }
@@ -52,8 +53,8 @@ pub fn overview(workflows: &[Workflow], runs: &[RunRow], now: DateTime<Utc>) -> 
     body.tag("</section><section aria-labelledby=\"workflows\"><h2 id=\"workflows\">Workflows</h2>");
     if workflows.is_empty() {
         body.tag(
-            "<p class=\"soft\">There is no workflow yet. <code>drawoff workflows create FILE</code> makes one from a \
-             definition file.</p>",
+            "<p class=\"soft\">There is no workflow yet. Create one from a definition file with \
+             <code>drawoff workflows create FILE</code>.</p>",
         );
     } else {
         body.tag("<div class=\"scroll\" role=\"group\" aria-labelledby=\"workflows\" tabindex=\"0\" id=\"wt\"><table>");
@@ -65,20 +66,20 @@ pub fn overview(workflows: &[Workflow], runs: &[RunRow], now: DateTime<Utc>) -> 
             blocks.sort_by_key(|block| block.sequence_number);
             let names: Vec<&str> = blocks.iter().map(|block| block.block_name.as_str()).collect();
             body.tag("<tr><th scope=\"row\"><a id=\"w-").text(&workflow.id).tag("\" href=\"");
-            body.text(address("workflows", &workflow.id.0)).tag("\">").text(&workflow.name).tag("</a></th><td>");
+            body.text(page_path("workflows", &workflow.id.0)).tag("\">").text(&workflow.name).tag("</a></th><td>");
             body.text(names.join(", ")).tag("</td><td>");
-            moment(&mut body, read(&workflow.updated_at));
+            timestamp(&mut body, parse_time(&workflow.updated_at));
             body.tag("</td><td>");
-            moment(&mut body, workflow.last_run_date.as_deref().and_then(read));
+            timestamp(&mut body, workflow.last_run_date.as_deref().and_then(parse_time));
             body.tag("</td></tr>");
         }
         body.tag("</tbody></table></div>");
     }
     body.tag("</section>");
-    layout("Workflows", body)
+    live_page("Workflows", body)
 }
 
-/// One workflow: its graph, and its runs.
+/// Renders one workflow: its graph and its runs.
 pub fn workflow(workflow: &Workflow, runs: &[RunRow], now: DateTime<Utc>) -> Html {
     let mut body = Html::default();
     body.tag("<h1>").text(&workflow.name).tag("</h1>");
@@ -86,7 +87,7 @@ pub fn workflow(workflow: &Workflow, runs: &[RunRow], now: DateTime<Utc>) -> Htm
         body.tag("<p>").text(description).tag("</p>");
     }
     body.tag("<dl><dt>Id</dt><dd><code>").text(&workflow.id).tag("</code></dd><dt>Changed</dt><dd>");
-    moment(&mut body, read(&workflow.updated_at));
+    timestamp(&mut body, parse_time(&workflow.updated_at));
     body.tag("</dd></dl><h2>Blocks</h2>");
     if let Some(graph) = &workflow.workflow_definition {
         body.html(graph::draw(&nodes_of(graph)));
@@ -94,14 +95,14 @@ pub fn workflow(workflow: &Workflow, runs: &[RunRow], now: DateTime<Utc>) -> Htm
     body.tag("<section aria-labelledby=\"runs\"><h2 id=\"runs\">Runs</h2>");
     run_table(&mut body, runs, now);
     body.tag("</section>");
-    layout(&workflow.name, body)
+    live_page(&workflow.name, body)
 }
 
-/// One run: its graph as far as it is, each block, its results.
+/// Renders one run: its graph with the progress of the blocks, and their results.
 pub fn run(run: &RunRow, now: DateTime<Utc>) -> Html {
     let mut body = Html::default();
     let live = run.live();
-    body.tag("<h1>Run of <a id=\"workflow\" href=\"").text(address("workflows", &run.workflow_id.0)).tag("\">");
+    body.tag("<h1>Run of <a id=\"workflow\" href=\"").text(page_path("workflows", &run.workflow_id.0)).tag("\">");
     body.text(&run.workflow_name).tag("</a></h1><p ");
     data(&mut body, run);
     body.tag(">");
@@ -115,27 +116,27 @@ pub fn run(run: &RunRow, now: DateTime<Utc>) -> Html {
         body.tag("<p class=\"error\" role=\"alert\">").text(error).tag("</p>");
     }
     body.tag("<dl><dt>Id</dt><dd><code>").text(&run.id).tag("</code></dd><dt>Queued</dt><dd>");
-    moment(&mut body, Some(run.queued_at));
+    timestamp(&mut body, Some(run.queued_at));
     body.tag("</dd><dt>Started</dt><dd>");
-    moment(&mut body, run.started_at);
+    timestamp(&mut body, run.started_at);
     body.tag("</dd><dt>Ended</dt><dd>");
-    moment(&mut body, run.completed_at);
-    body.tag("</dd><dt>Took</dt><dd>").text(took(run, now)).tag("</dd>");
+    timestamp(&mut body, run.completed_at);
+    body.tag("</dd><dt>Duration</dt><dd>").text(duration(run, now)).tag("</dd>");
     if let Some(reason) = &run.status_reason {
         body.tag("<dt>Reason</dt><dd>").text(reason).tag("</dd>");
     }
     body.tag("</dl><h2>Graph</h2>");
-    let place = |id: &String| run.blocks.iter().position(|block| block.block_id == *id);
+    let index_of = |id: &String| run.blocks.iter().position(|block| block.block_id == *id);
     let nodes = run.blocks.iter().zip(&live.blocks).map(|(block, live)| Node {
         number: block.sequence_number,
         name: block.block_name.clone(),
-        state: word_of(block.status),
+        state: status_name(block.status),
         detail: match block.status {
             BlockStatus::Pending => String::new(),
             _ => format!("{} rows", human_count(block.row_count)),
         },
         percent: (block.status == BlockStatus::Running).then_some(live.progress_percentage),
-        parents: block.previous_block_ids.iter().filter_map(place).collect(),
+        parents: block.previous_block_ids.iter().filter_map(index_of).collect(),
     });
     body.html(graph::draw(&nodes.collect::<Vec<_>>()));
     body.tag("<h2 id=\"blocks\">Blocks and results</h2>");
@@ -148,7 +149,7 @@ pub fn run(run: &RunRow, now: DateTime<Utc>) -> Html {
     for (block, live) in run.blocks.iter().zip(&live.blocks) {
         body.tag("<tr><td class=\"n\">").text(block.sequence_number).tag("</td><th scope=\"row\">");
         body.text(&block.block_name).tag("</th><td>");
-        state(&mut body, word_of(block.status));
+        state(&mut body, status_name(block.status));
         if let Some(step) = live.current_step.as_ref().filter(|_| live.error_message.is_none()) {
             body.tag("<div class=\"soft\">").text(step).tag("</div>");
         }
@@ -161,7 +162,7 @@ pub fn run(run: &RunRow, now: DateTime<Utc>) -> Html {
         }
         body.tag("</td><td class=\"n\">").text(human_count(block.row_count)).tag("</td><td>");
         for file in &block.files {
-            let path = format!("{}/files/{}", address("runs", &run.id.0), encoded(&file.filename));
+            let path = format!("{}/files/{}", page_path("runs", &run.id.0), path_segment(&file.filename));
             body.tag("<a id=\"f-").text(&file.filename).tag("\" href=\"").text(path).tag("\" download>");
             body.text(file.format.as_str().to_uppercase()).tag("<span class=\"unseen\"> of block ");
             body.text(block.sequence_number).tag("</span></a> <span class=\"soft\">");
@@ -170,40 +171,41 @@ pub fn run(run: &RunRow, now: DateTime<Utc>) -> Html {
         body.tag("</td></tr>");
     }
     body.tag("</tbody></table></div>");
-    layout(&format!("{} · run of {}", run.status.as_str(), run.workflow_name), body)
+    live_page(&format!("{} · run of {}", run.status.as_str(), run.workflow_name), body)
 }
 
-/// Asks for the key.
+/// Renders the form that requests the API key. `refused` adds that the last attempt failed.
 pub fn login(refused: bool) -> Html {
     let mut body = Html::default();
-    body.tag("<h1>This service has a key</h1><p>The page is shown to those who know it.</p>");
+    body.tag("<h1>API key required</h1><p>Enter the API key of this service to see the page.</p>");
     if refused {
-        body.tag("<p class=\"error\" role=\"alert\">That is not the key, or it was tried too often.</p>");
+        body.tag("<p class=\"error\" role=\"alert\">The key is wrong, or there were too many attempts. ");
+        body.tag("Try again in a minute.</p>");
     }
     body.tag("<form method=\"post\" action=\"/ui/login\"><label for=\"key\">API key<br>");
     body.tag("<input id=\"key\" name=\"key\" type=\"password\" autocomplete=\"current-password\" required autofocus>");
-    body.tag("</label><button>Show the page</button></form>");
-    still("Key", body)
+    body.tag("</label><button>Log in</button></form>");
+    static_page("API key", body)
 }
 
-/// A page that says one thing.
+/// Renders a page with a title and one paragraph, such as an error.
 pub fn message(title: &str, text: &str) -> Html {
     let mut body = Html::default();
     body.tag("<h1>").text(title).tag("</h1><p>").text(text).tag("</p><p><a href=\"/\">All runs</a></p>");
-    still(title, body)
+    static_page(title, body)
 }
 
-/// A page that is asked for again and again.
-fn layout(title: &str, body: Html) -> Html {
-    whole(title, body, true)
+/// Wraps the content of a page that refreshes itself.
+fn live_page(title: &str, body: Html) -> Html {
+    document(title, body, true)
 }
 
-/// A page that stays as it is.
-fn still(title: &str, body: Html) -> Html {
-    whole(title, body, false)
+/// Wraps the content of a page without script.
+fn static_page(title: &str, body: Html) -> Html {
+    document(title, body, false)
 }
 
-fn whole(title: &str, body: Html, live: bool) -> Html {
+fn document(title: &str, body: Html, live: bool) -> Html {
     let mut html = Html::default();
     html.tag("<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">");
     html.tag("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>").text(title);
@@ -212,8 +214,10 @@ fn whole(title: &str, body: Html, live: bool) -> Html {
     html.tag("<a href=\"/\">drawoff</a><span>the local Workflows service, version ").text(env!("CARGO_PKG_VERSION"));
     html.tag("</span></div></header><main id=\"main\" tabindex=\"-1\">");
     if live {
-        html.tag("<p id=\"said\" class=\"unseen\" aria-live=\"polite\"></p><p id=\"told\" class=\"error\" role=\"status\"></p>");
-        html.tag("<noscript><p class=\"soft\">Load this page again to see how things are then.</p></noscript>");
+        // For the script: changes of state, read out by screen readers, and a lost connection.
+        html.tag("<p id=\"announcements\" class=\"unseen\" aria-live=\"polite\"></p>");
+        html.tag("<p id=\"connection-error\" class=\"error\" role=\"status\"></p>");
+        html.tag("<noscript><p class=\"soft\">Reload this page to see the current state.</p></noscript>");
         html.tag("<div id=\"live\">");
     }
     html.html(body);
@@ -238,7 +242,8 @@ fn run_table(body: &mut Html, runs: &[RunRow], now: DateTime<Utc>) {
         "<div class=\"scroll\" role=\"group\" aria-labelledby=\"runs\" tabindex=\"0\" id=\"rt\"><table><thead><tr>",
     );
     body.tag("<th scope=\"col\">Run</th><th scope=\"col\">State</th><th scope=\"col\">Queued</th>");
-    body.tag("<th scope=\"col\" class=\"n\">Took</th><th scope=\"col\" class=\"n\">Rows out</th></tr></thead><tbody>");
+    body.tag("<th scope=\"col\" class=\"n\">Duration</th><th scope=\"col\" class=\"n\">Rows out</th></tr>");
+    body.tag("</thead><tbody>");
     for run in runs {
         body.tag("<tr ");
         data(body, run);
@@ -247,30 +252,30 @@ fn run_table(body: &mut Html, runs: &[RunRow], now: DateTime<Utc>) {
         body.tag("</th><td>");
         state(body, run.status.as_str());
         body.tag("</td><td>");
-        moment(body, Some(run.queued_at));
+        timestamp(body, Some(run.queued_at));
         let rows = run.blocks.last().filter(|_| run.status == RunStatus::Completed).map(|block| block.row_count);
-        body.tag("</td><td class=\"n\">").text(took(run, now)).tag("</td><td class=\"n\">");
+        body.tag("</td><td class=\"n\">").text(duration(run, now)).tag("</td><td class=\"n\">");
         body.text(rows.map_or_else(|| "–".to_owned(), human_count)).tag("</td></tr>");
     }
     body.tag("</tbody></table></div>");
 }
 
-/// What the script tells runs apart by.
+/// Appends the attributes by which the script identifies a run and notices a change of its state.
 fn data(body: &mut Html, run: &RunRow) {
     body.tag("data-run=\"").text(&run.id).tag("\" data-state=\"").text(run.status.as_str());
     body.tag("\" data-name=\"").text(&run.workflow_name).tag("\"");
 }
 
-/// `place` keeps ids apart where a run is shown twice.
-fn run_link(body: &mut Html, run: &RunRow, place: &'static str) {
+/// Appends a link to a run. `prefix` keeps element ids unique on a page that shows a run more than once.
+fn run_link(body: &mut Html, run: &RunRow, prefix: &'static str) {
     let short: String = run.id.0.chars().take(8).collect();
-    body.tag("<a id=\"").tag(place).tag("-").text(&run.id).tag("\" href=\"").text(address("runs", &run.id.0));
+    body.tag("<a id=\"").tag(prefix).tag("-").text(&run.id).tag("\" href=\"").text(page_path("runs", &run.id.0));
     body.tag("\">").text(&run.workflow_name).tag(" <code>").text(short).tag("</code></a>");
 }
 
-fn state(body: &mut Html, word: &str) {
-    body.tag("<span class=\"state ").text(word).tag("\"><span aria-hidden=\"true\">").text(graph::sign(word));
-    body.tag("</span> ").text(word).tag("</span>");
+fn state(body: &mut Html, name: &str) {
+    body.tag("<span class=\"state ").text(name).tag("\"><span aria-hidden=\"true\">").text(graph::symbol(name));
+    body.tag("</span> ").text(name).tag("</span>");
 }
 
 fn progress(body: &mut Html, run: &RunRow) {
@@ -287,7 +292,7 @@ fn progress(body: &mut Html, run: &RunRow) {
     }
 }
 
-fn moment(body: &mut Html, time: Option<DateTime<Utc>>) {
+fn timestamp(body: &mut Html, time: Option<DateTime<Utc>>) {
     match time {
         Some(time) => {
             body.tag("<time datetime=\"").text(time.to_rfc3339_opts(SecondsFormat::Millis, true)).tag("\">");
@@ -300,18 +305,19 @@ fn moment(body: &mut Html, time: Option<DateTime<Utc>>) {
     }
 }
 
-/// A moment as the API writes it.
-fn read(text: &str) -> Option<DateTime<Utc>> {
+/// Parses a time in the API's format.
+fn parse_time(text: &str) -> Option<DateTime<Utc>> {
     DateTime::parse_from_rfc3339(text).ok().map(|time| time.with_timezone(&Utc))
 }
 
-fn took(run: &RunRow, now: DateTime<Utc>) -> String {
+/// Returns the duration of a run until its end, or until now; a dash if it has not started.
+fn duration(run: &RunRow, now: DateTime<Utc>) -> String {
     let Some(started) = run.started_at else { return "–".to_owned() };
     let span: TimeDelta = run.completed_at.unwrap_or(now) - started;
     human_duration(span.to_std().unwrap_or_default())
 }
 
-fn word_of(status: BlockStatus) -> &'static str {
+fn status_name(status: BlockStatus) -> &'static str {
     match status {
         BlockStatus::Pending => "pending",
         BlockStatus::Running => "running",
@@ -323,28 +329,28 @@ fn word_of(status: BlockStatus) -> &'static str {
 fn nodes_of(graph: &Graph) -> Vec<Node> {
     let mut blocks: Vec<_> = graph.blocks.iter().collect();
     blocks.sort_by_key(|block| block.sequence_number);
-    let place = |id: &str| blocks.iter().position(|block| block.block_id.as_deref() == Some(id));
+    let index_of = |id: &str| blocks.iter().position(|block| block.block_id.as_deref() == Some(id));
     let node = |i: usize| {
         let block = blocks[i];
-        let fed = graph.edges.iter().filter(|edge| Some(edge.to_block_id.as_str()) == block.block_id.as_deref());
+        let incoming = graph.edges.iter().filter(|edge| Some(edge.to_block_id.as_str()) == block.block_id.as_deref());
         Node {
             number: block.sequence_number,
             name: block.block_name.clone(),
             state: "",
             detail: String::new(),
             percent: None,
-            parents: fed.filter_map(|edge| place(&edge.from_block_id)).collect(),
+            parents: incoming.filter_map(|edge| index_of(&edge.from_block_id)).collect(),
         }
     };
     (0..blocks.len()).map(node).collect()
 }
 
-/// Where the page of a thing is.
-fn address(kind: &str, id: &str) -> String {
-    format!("/ui/{kind}/{}", encoded(id))
+/// Returns the path of the page of a run or workflow; `kind` is `runs` or `workflows`.
+fn page_path(kind: &str, id: &str) -> String {
+    format!("/ui/{kind}/{}", path_segment(id))
 }
 
-/// A text as one segment of a path.
-fn encoded(text: &str) -> String {
+/// Percent-encodes a text as one segment of a path.
+fn path_segment(text: &str) -> String {
     crate::api::routes::with_id("{id}", text)
 }

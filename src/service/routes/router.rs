@@ -73,7 +73,7 @@ pub(in crate::service) fn router(app: Arc<App>) -> Router {
         all = all.layer(middleware::from_fn(crate::service::tests::conform::check));
     }
     if !app.faults.is_none() {
-        all = all.layer(middleware::from_fn_with_state(Arc::clone(&app), faults::spoil));
+        all = all.layer(middleware::from_fn_with_state(Arc::clone(&app), faults::inject_faults));
     }
     // The last layer is the outermost: rejected and panicked requests are counted too.
     all.layer(CatchPanicLayer::custom(panic_response))

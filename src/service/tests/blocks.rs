@@ -168,7 +168,7 @@ async fn enrichment_without_a_table_adds_nulls_and_a_note() {
     let status = local.completed(&run).await;
     assert_eq!(status["blocks"][0]["metrics"]["dataframe_type"], "COMPANY");
     let step = status["blocks"][1]["current_step"].as_str().unwrap();
-    assert!(step.contains("no reference table for company_enrichment"), "{step}");
+    assert!(step.contains("no enrichment source for company_enrichment"), "{step}");
     assert_eq!(local.rows(&run).await, [json!({ "name": "A", "industry": null, "size": null })]);
     assert_eq!(local.links(&run, "csv").await[1]["message"], step);
 }
@@ -202,7 +202,7 @@ async fn enrichment_joins_a_table() {
     assert_eq!(*first, json!({ "domain": "a.test", "industry": "Fishing", "size": 12, "code": "007" }));
     let run = local.run(&workflow, "", json!({ "webhook_payload": [{ "site": "a.test" }] })).await;
     let status = local.completed(&run).await;
-    assert_eq!(status["blocks"][1]["current_step"], "column 'domain' is not in the input: nothing could be looked up");
+    assert_eq!(status["blocks"][1]["current_step"], "no row was enriched: the key column 'domain' is not in the input");
 }
 
 #[tokio::test]

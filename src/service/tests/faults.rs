@@ -76,7 +76,7 @@ async fn errors_are_injected_as_often_as_specified() {
     let workflow = local.chain(&[("webhook", json!({}))]).await;
     let path = format!("/workflows/run?workflow_id={workflow}");
     let start = || local.post(&path, json!({ "webhook_payload": [{}] }));
-    assert_eq!(start().await.rejected(503), "a fault on purpose");
+    assert_eq!(start().await.rejected(503), "injected fault");
     let run = start().await.ok()["job_id"].as_str().unwrap().to_owned();
     for _ in 0..2 {
         let path = format!("/workflows/runs/{run}/live_status");
@@ -91,7 +91,7 @@ async fn errors_are_injected_as_often_as_specified() {
     let part = reqwest::multipart::Part::text("a\n1\n").file_name("a.csv");
     let form = reqwest::multipart::Form::new().part("file", part);
     let response = local.request(Method::POST, "/storage/csv/upload").multipart(form).send().await.unwrap();
-    assert_eq!(JsonResponse::read(response).await.rejected(408), "a fault on purpose");
+    assert_eq!(JsonResponse::read(response).await.rejected(408), "injected fault");
     local.upload("a.csv", "a\n1\n").await;
 }
 

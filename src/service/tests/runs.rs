@@ -28,7 +28,7 @@ async fn the_input_must_fit_the_source_block() {
     let path = format!("/workflows/run?workflow_id={webhook}");
     assert!(local.post(&path, Value::Null).await.rejected(400).contains("webhook_payload"));
     let text = local.post(&path, json!({ "webhook_payload": [{ "email": "x" }, { "age": 3 }] })).await.rejected(400);
-    assert_eq!(text, "webhook_payload row 2 lacks the required column 'email'");
+    assert_eq!(text, "webhook_payload[1] lacks the required column 'email'");
     assert!(local.post(&path, json!({ "webhook_payload": "x" })).await.rejected(422).contains("webhook_payload"));
     let text = local.post("/workflows/run", json!({})).await.rejected(422);
     assert!(text.contains("query.workflow_id"));

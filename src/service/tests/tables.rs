@@ -207,8 +207,8 @@ async fn an_endpoint_enriches_in_batches_and_may_fail() {
     assert_eq!(found[248]["email"], Value::Null);
     assert!(found.iter().enumerate().all(|(i, row)| row["id"] == i), "in their order");
     let note = status["current_step"].as_str().unwrap();
-    assert!(note.starts_with("100 rows pass without what find_email would add"), "{note}");
-    assert!(note.contains("it answers 503"), "{note}");
+    assert!(note.starts_with("100 rows were passed on without the columns of find_email"), "{note}");
+    assert!(note.contains("the endpoint responded with status 503"), "{note}");
     assert_eq!(status["processed_count"], 350);
     // Four batches, one tried again, one five times; the first refusal may have been of that one.
     assert!((8..=9).contains(&requests.load(Ordering::SeqCst)), "{requests:?}");
@@ -348,7 +348,7 @@ async fn a_search_returns_the_rows_of_its_table_or_none() {
     let run = local.run(&workflow, "&result_formats=ndjson", Value::Null).await;
     let status = local.completed(&run).await;
     assert!(local.rows(&run).await.is_empty());
-    assert!(status["blocks"][0]["current_step"].as_str().unwrap().starts_with("nothing was searched"));
+    assert!(status["blocks"][0]["current_step"].as_str().unwrap().starts_with("no enrichment source for search"));
 }
 
 #[tokio::test]
