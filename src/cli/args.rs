@@ -1,4 +1,6 @@
-//! What was typed. clap is used here only.
+//! The commands and flags of drawoff with their help texts, as clap parses them.
+//!
+//! Values are checked for form only. What they mean is resolved in `settings`, `outputs` and the commands.
 
 use std::ffi::OsString;
 use std::net::IpAddr;
@@ -22,29 +24,30 @@ use super::values::{Enrich, parse_duration, parse_enrich, parse_on_bad_record, p
 use crate::pipeline::OnBadRecord;
 use crate::text::escape_for_terminal;
 
-/// Draws the results of hosted batch workflows off to Parquet, CSV or NDJSON.
+/// Stream the results of hosted batch workflows into Parquet, CSV, NDJSON, Arrow and object stores
 ///
-/// It starts a run through the Workflows API, watches it, and streams its results into a file or a pipe. Nothing
-/// holds a whole file in memory. With `--local` the service is in the process and no account is needed.
+/// drawoff starts a run through the Workflows API, watches it, and converts its results while they download. No stage
+/// holds a whole file in memory. With `run --local` the service runs inside the process and needs no account.
 #[derive(Debug, Parser)]
 #[command(name = "drawoff", version, after_long_help = long_help(), subcommand_required = true, arg_required_else_help = true)]
 pub struct Args {
-    /// Flags of all commands.
+    /// Flags that every command accepts.
     #[command(flatten)]
     pub global: GlobalArgs,
-    /// The command.
+    /// The subcommand to carry out.
     #[command(subcommand)]
     pub command: TopCommand,
 }
 
-/// Reads the arguments. clap's errors quote what was typed, so they are made of words that move no cursor.
+/// Parses the command line. clap's errors quote the arguments, so a failed parse is repeated with escaped ones: nothing
+/// that was typed can move the terminal's cursor.
 pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Args, clap::Error> {
     let words: Vec<OsString> = words.into_iter().collect();
     Args::try_parse_from(&words).map_err(|error| {
         let escaped = words.iter().map(|word| escape_for_terminal(&word.to_string_lossy()));
         match Args::try_parse_from(escaped) {
             Err(error) => error,
-            // It was a character itself that was refused.
+            // The escaped arguments are valid, so a raw character was the cause: escape the message instead.
             Ok(_) => {
                 let text = error.to_string();
                 let lines: Vec<String> = text.trim_start_matches("error: ").lines().map(escape_for_terminal).collect();
@@ -56,6 +59,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Args, clap::Er
 
 fn long_help() -> String {
     let mut text = String::from("Environment:\n");
+    // The environment section is derived from the table of settings, with help texts in lower case as in a list.
     for names in TABLE.iter().map(|row| row.names()) {
         let Some(variable) = names.environment else { continue };
         let (first, rest) = names.help.split_at(1);
@@ -67,13 +71,13 @@ fn long_help() -> String {
     )
 }
 
-/// Flags of all commands.
+/// Flags that every command accepts.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct GlobalArgs {
-    /// Those of settings.
+    /// Flags of the settings that concern every command.
     #[command(flatten)]
     pub settings: SettingArgs<true>,
-    /// Colors of help and errors (auto obeys NO_COLOR, CLICOLOR and CLICOLOR_FORCE)
+    /// Color help and errors (auto obeys NO_COLOR, CLICOLOR and CLICOLOR_FORCE)
     #[arg(
         long,
         global = true,
@@ -84,15 +88,15 @@ pub struct GlobalArgs {
         help_heading = "Everywhere"
     )]
     pub color: ColorChoice,
-    /// No progress, notes or report; errors only
+    /// Print errors only: no progress, notes or report
     #[arg(short, long, global = true, help_heading = "Everywhere")]
     pub quiet: bool,
 }
 
-/// All commands.
+/// All subcommands of drawoff.
 #[derive(Debug, Subcommand)]
 pub enum TopCommand {
-    /// Those that settings concern.
+    /// Commands that resolve settings first.
     #[command(flatten)]
     WithSettings(Command),
     /// Print a shell's completion script
@@ -100,44 +104,44 @@ pub enum TopCommand {
         after_help = "Examples:\n  source <(drawoff completions bash)\n  drawoff completions zsh > \"${fpath[1]}/_drawoff\"\n  drawoff completions fish | source\n  drawoff completions powershell >> $PROFILE"
     )]
     Completions {
-        /// The shell
+        /// Shell to print the script for
         shell: Shell,
     },
-    /// Print the manual page, or write those of all commands into a directory
+    /// Print the manual page, or write the pages of all commands into a directory
     #[command(
         after_help = "Examples:\n  drawoff man | man -l -\n  drawoff man --dir man/man1 && man -M man drawoff-run"
     )]
     Man {
-        /// Directory to write drawoff.1, drawoff-run.1 and the others into; made if it does not exist
+        /// Directory for drawoff.1, drawoff-run.1 and the other pages; created if it does not exist
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
     },
 }
 
-/// The commands that settings concern.
+/// Commands that resolve settings first.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Start a workflow run, watch it, and write its results
     #[command(after_help = RUN_EXAMPLES)]
     Run(Box<RunArgs>),
-    /// Write the results of a run that exists, waiting for its end if it still goes on
+    /// Write the results of an existing run, after waiting for its end if it is still active
     #[command(after_help = PULL_EXAMPLES)]
     Pull(Box<PullArgs>),
-    /// Find out about each row of a file, in one job without a workflow
+    /// Enrich every row of a file in one bulk job, without a workflow
     #[command(
         subcommand,
         after_help = "Examples:\n  drawoff bulk people people.csv --fields fields.json -o people.parquet\n  drawoff bulk company companies.csv --fields fields.json -o -"
     )]
     Bulk(BulkCommand),
-    /// Convert files, standard input or URLs; needs no API
+    /// Convert files, standard input or URLs, without the API
     #[command(after_help = CONVERT_EXAMPLES)]
     Convert(Box<ConvertArgs>),
-    /// Print the columns and types that a file would get
+    /// Infer and print the columns and types of files, standard input or URLs
     #[command(
         after_help = "Examples:\n  drawoff schema companies.ndjson\n  drawoff schema january.csv february.csv.gz --format json > people.schema.json\n  drawoff schema march.csv --schema people.schema.json\n  cat part.ndjson | drawoff schema - --format parquet"
     )]
     Schema(SchemaArgs),
-    /// Print what steps do, how they run, and the columns that come out, from a sample only
+    /// Print the steps, how each one runs, and the resulting columns, inferred from a sample
     #[command(
         after_help = "Examples:\n  drawoff explain people.ndjson --where \"score > 0.8\" --with \"domain = split_part(email, '@', 2)\" --select name,domain\n  drawoff explain people.ndjson --steps steps.toml -o json"
     )]
@@ -158,7 +162,7 @@ pub enum Command {
         after_help = "Examples:\n  drawoff serve --port 8064 --data ./service\n  drawoff serve --enrich company_enrichment=reference.csv:domain\n  drawoff serve --fault 429,times=3 --fault cut=50%,times=2\n  SIXTYFOUR_API_KEY=any drawoff --endpoint http://127.0.0.1:8064 workflows ls"
     )]
     Serve(Box<ServeArgs>),
-    /// Show the settings in force
+    /// Show the resolved settings
     #[command(subcommand, after_help = "Examples:\n  drawoff config show\n  drawoff config path")]
     Config(ConfigCommand),
 }
@@ -180,8 +184,9 @@ Examples:
   drawoff pull 5f0c2d1e-… --block 2 -o filtered.csv";
 
 const CONVERT_EXAMPLES: &str = "\
-Formats are told by --from and --to, else by content type, name and first bytes. gzip and zstd are
-recognised in the input by their first bytes, and written for names that end in .gz or .zst.
+The format of an input is --from, else it is detected by content type, name and first bytes. The format of an
+output is --to, else that of its name. gzip and zstd are detected in an input by their first bytes, and written
+for names that end in .gz or .zst.
 
 Examples:
   drawoff convert people.ndjson -o people.parquet
@@ -195,76 +200,76 @@ Examples:
 
   drawoff convert people.ndjson -o people.csv --with \"domain = lower(split_part(email, '@', 2))\" --cast founded:date --flatten
 
-Steps run in the order given. EXPR knows = != < <= > >=, and, or, not, is null, in (...), between, like, ilike,
+Steps run in the order given. EXPR supports = != < <= > >=, and, or, not, is null, in (...), between, like, ilike,
 ~ (a regular expression), + - * / // %, ||, case, if, cast, coalesce, lower, substr and other functions, parentheses,
-numbers, 'text', true, false, null, and columns: name, hq.city, emails[0], \"any name\"; docs/expressions.md has all.
-Comparing with null is neither true nor false, as in SQL; only rows of which --where is true stay.";
+numbers, 'text', true, false, null, and columns: name, hq.city, emails[0], \"any name\"; docs/expressions.md lists all.
+A comparison with null is neither true nor false, as in SQL; --where keeps only the rows for which it is true.";
 
-/// What is written and how.
+/// Flags of the commands that write records: outputs, steps, and policies for records and schema.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct PipelineArgs {
-    /// Where the records go.
+    /// Outputs in the order typed; each gets every record.
     #[command(flatten)]
     pub outputs: OutputArgs,
-    /// What stands there, and how a folder is divided.
+    /// Replacement of existing outputs, and division of directories.
     #[command(flatten)]
     pub sink: SinkArgs,
-    /// How CSV is written.
+    /// Dialect of CSV and TSV outputs.
     #[command(flatten)]
     pub dialect: DialectArgs,
-    /// Steps between input and output.
+    /// Steps between the inputs and the outputs.
     #[command(flatten)]
     pub steps: StepArgs,
-    /// What a record that cannot be used does: fail, skip, limit=N
+    /// Policy for bad records: fail, skip (reject and continue), limit=N (fail after N rejects)
     #[arg(long, value_parser = parse_on_bad_record, default_value = "fail", value_name = "POLICY", help_heading = "Records")]
     pub on_bad_record: OnBadRecord,
-    /// Where such records are set aside (with skip or limit: OUT.rejects.ndjson)
+    /// File for rejected records [default with skip or limit: OUT.rejects.ndjson]
     #[arg(long, value_name = "FILE", help_heading = "Records")]
     pub rejects: Option<PathBuf>,
-    /// Replace bytes that are not UTF-8 by U+FFFD and count them, instead of rejecting the record
+    /// Replace invalid UTF-8 with U+FFFD and count it, instead of rejecting the record
     #[arg(long, help_heading = "Records")]
     pub lossy_utf8: bool,
-    /// Schema file: its columns come first and its types hold; a value that does not fit is a bad record
+    /// Schema file: its columns come first and its types are enforced; a value that does not fit makes a bad record
     #[arg(long, value_name = "FILE", help_heading = "Records")]
     pub schema: Option<PathBuf>,
-    /// One more column, the last, that takes the keys without a column as JSON text (CSV and Parquet)
+    /// Add a last column that holds the keys without a column, as JSON text (CSV, Parquet and Arrow)
     #[arg(long, value_name = "NAME", help_heading = "Records")]
     pub extra_column: Option<String>,
-    /// What is read to find columns and types before the first record is written
+    /// Records to infer columns and types from before the first one is written
     #[arg(long, value_enum, default_value = "auto", value_name = "SOURCE", help_heading = "Records")]
     pub schema_from: SchemaFromArg,
-    /// What a new column or a wider type does later on
+    /// Policy for a new column or a wider type after that
     #[arg(long, value_enum, default_value = "evolve", value_name = "POLICY", help_heading = "Records")]
     pub schema_policy: SchemaPolicyArg,
-    /// Those of settings.
+    /// Flags of the settings that concern commands which write records.
     #[command(flatten)]
     pub settings: SettingArgs<false>,
-    /// How the report at the end is written to standard error
+    /// Format of the final report on standard error
     #[arg(long, value_enum, default_value = "text", value_name = "FORMAT", help_heading = "Output")]
     pub report: ReportFormat,
 }
 
-/// Which results of a run.
+/// Selection of a run's results, and the wait for them.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct ResultArgs {
-    /// Results of this block instead of the final one
+    /// Write the results of this block instead of the final one
     #[arg(long, value_name = "NUMBER", conflicts_with = "all_blocks", help_heading = "Results")]
     pub block: Option<i64>,
-    /// Results of every block, one file each in the folder OUT
+    /// Write the results of every block, one file each, into the directory OUT
     #[arg(long, help_heading = "Results")]
     pub all_blocks: bool,
-    /// Give up waiting after this time, such as 30m; the run goes on
+    /// Stop waiting after this time, such as 30m; the run continues
     #[arg(long, value_parser = parse_duration, value_name = "TIME", help_heading = "Results")]
     pub deadline: Option<Duration>,
-    /// Cancel the run on Ctrl-C, which otherwise goes on without this command
+    /// Cancel the run on Ctrl-C; otherwise the run continues
     #[arg(long, help_heading = "Results")]
     pub cancel_on_interrupt: bool,
-    /// Remember nothing, and look at nothing remembered: a start or a download that is broken off begins anew
+    /// Keep no ledger and use none: an interrupted start or download begins again
     #[arg(long, help_heading = "Results")]
     pub no_state: bool,
 }
 
-/// `run`.
+/// Arguments of `drawoff run`.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct RunArgs {
     /// Definition file, id, or exact name
@@ -272,7 +277,7 @@ pub struct RunArgs {
     /// Input file for a workflow that starts with `read_csv`, or `-` for standard input
     #[arg(long, value_name = "FILE", conflicts_with = "payload", help_heading = "Input")]
     pub input: Option<PathBuf>,
-    /// Format of standard input: ndjson, csv, json (else told by its first bytes)
+    /// Format of standard input: ndjson, csv, json [default: detected by its first bytes]
     #[arg(long, value_enum, value_name = "FORMAT", requires = "input", help_heading = "Input")]
     pub from: Option<FromFormat>,
     /// Rows for a workflow that starts with `webhook`: JSON, or @FILE (@- is standard input)
@@ -284,27 +289,27 @@ pub struct RunArgs {
     /// Reference table, or endpoint (BLOCK=https://...), for an enrichment block of the local service
     #[arg(long, value_parser = parse_enrich, value_name = "BLOCK=FILE:KEY", requires = "local", help_heading = "Local service")]
     pub enrich: Vec<Enrich>,
-    /// Start another run, even if one of the same workflow and input goes on
+    /// Start another run, even if one of the same workflow and input is active
     #[arg(long, help_heading = "Input")]
     pub new_run: bool,
-    /// Format of the results on their way from the API
+    /// Format in which to download the results
     #[arg(long, value_enum, default_value = "ndjson", value_name = "FORMAT", help_heading = "Results")]
     pub format: ApiFormat,
-    /// Which results.
+    /// Selection of the run's results.
     #[command(flatten)]
     pub results: ResultArgs,
-    /// What is written.
+    /// Outputs, steps and policies.
     #[command(flatten)]
     pub plan: PipelineArgs,
 }
 
-/// `bulk`.
+/// Subcommands of `drawoff bulk`.
 #[derive(Debug, Subcommand)]
 pub enum BulkCommand {
-    /// A file of people, one per row
+    /// Enrich a file of people, one per row
     #[command(after_help = BULK_EXAMPLES)]
     People(Box<BulkArgs>),
-    /// A file of companies, one per row
+    /// Enrich a file of companies, one per row
     #[command(after_help = BULK_EXAMPLES)]
     Company(Box<BulkArgs>),
 }
@@ -319,7 +324,7 @@ Examples:
   drawoff bulk company companies.csv --fields fields.json -o companies.parquet
   drawoff bulk company companies.csv --fields fields.json --local --enrich company_enrichment=facts.csv:domain -o -";
 
-/// `bulk people` and `bulk company`.
+/// Arguments of `bulk people` and `bulk company`.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct BulkArgs {
     /// Input file (.csv, .json, .jsonl, .ndjson), or `-` for standard input
@@ -328,10 +333,10 @@ pub struct BulkArgs {
     /// JSON configuration of the job: `struct` (the fields to fill), `columns`, `tier` and others
     #[arg(long, value_name = "FILE", help_heading = "Input")]
     pub fields: Option<PathBuf>,
-    /// Format of standard input: ndjson, csv, json (else told by its first bytes)
+    /// Format of standard input: ndjson, csv, json [default: detected by its first bytes]
     #[arg(long, value_enum, value_name = "FORMAT", help_heading = "Input")]
     pub from: Option<FromFormat>,
-    /// Start another job, even if one over the same file with the same settings goes on
+    /// Start another job, even if one over the same file with the same configuration is active
     #[arg(long, help_heading = "Input")]
     pub new_run: bool,
     /// Use a Workflows service inside this process, with a temporary store
@@ -340,69 +345,69 @@ pub struct BulkArgs {
     /// Reference table for an enrichment block of the local service
     #[arg(long, value_parser = parse_enrich, value_name = "BLOCK=FILE:KEY", requires = "local", help_heading = "Local service")]
     pub enrich: Vec<Enrich>,
-    /// Format of the results on their way from the API
+    /// Format in which to download the results
     #[arg(long, value_enum, default_value = "ndjson", value_name = "FORMAT", help_heading = "Results")]
     pub format: ApiFormat,
-    /// Which results.
+    /// Selection of the run's results.
     #[command(flatten)]
     pub results: ResultArgs,
-    /// What is written.
+    /// Outputs, steps and policies.
     #[command(flatten)]
     pub plan: PipelineArgs,
 }
 
-/// `pull`.
+/// Arguments of `drawoff pull`.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct PullArgs {
-    /// The run's id
+    /// Id of the run
     pub run_id: String,
-    /// Format of the results on their way from the API (else ndjson if the run has it, csv if not)
+    /// Format in which to download the results [default: ndjson if the run has it, else csv]
     #[arg(long, value_enum, value_name = "FORMAT", help_heading = "Results")]
     pub format: Option<ApiFormat>,
-    /// Write everything anew, also what stands complete already
+    /// Write everything again, also outputs that are already complete
     #[arg(long, help_heading = "Results")]
     pub again: bool,
-    /// Which results.
+    /// Selection of the run's results.
     #[command(flatten)]
     pub results: ResultArgs,
-    /// What is written.
+    /// Outputs, steps and policies.
     #[command(flatten)]
     pub plan: PipelineArgs,
 }
 
-/// `convert`.
+/// Arguments of `drawoff convert`.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct ConvertArgs {
     /// Files, URLs, or `-` for standard input; read in order as one sequence of records
     #[arg(required = true, value_name = "SRC")]
     pub sources: Vec<String>,
-    /// Format of the input, whatever its name says
+    /// Format of the inputs [default: detected by content type, name and first bytes]
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub from: Option<FromFormat>,
-    /// What is written.
+    /// Outputs, steps and policies.
     #[command(flatten)]
     pub plan: PipelineArgs,
 }
 
-/// `schema`.
+/// Arguments of `drawoff schema`.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct SchemaArgs {
     /// Files, URLs, or `-` for standard input; read in order as one sequence of records
     #[arg(required = true, value_name = "SRC")]
     pub sources: Vec<String>,
-    /// Format of the input, whatever its name says
+    /// Format of the inputs [default: detected by content type, name and first bytes]
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub from: Option<FromFormat>,
-    /// How it is written
+    /// Format of the printed schema
     #[arg(long, value_enum, default_value = "table", value_name = "FORMAT")]
     pub format: SchemaFormat,
-    /// What is read (auto: all of files, the start of anything else)
+    /// Records to read (auto: all records of files, the first records of other sources)
     #[arg(long, value_enum, default_value = "auto", value_name = "SOURCE")]
     pub schema_from: SchemaFromArg,
-    /// Schema file whose types hold; records that do not fit are counted
+    /// Schema file whose types are enforced; records that do not fit are counted
     #[arg(long, value_name = "FILE")]
     pub schema: Option<PathBuf>,
-    /// What becomes of columns that the schema file does not have
+    /// Policy for columns that the schema file does not have
     #[arg(long, value_enum, default_value = "evolve", value_name = "POLICY")]
     pub schema_policy: SchemaPolicyArg,
     /// Definition file of a workflow whose `input_schema` and `return_fields` declare types
@@ -410,48 +415,48 @@ pub struct SchemaArgs {
     pub workflow: Option<PathBuf>,
 }
 
-/// `explain`.
+/// Arguments of `drawoff explain`.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct ExplainArgs {
     /// Files, URLs, or `-` for standard input; of each only the first records are read
     #[arg(required = true, value_name = "SRC")]
     pub sources: Vec<String>,
-    /// Format of the input, whatever its name says
+    /// Format of the inputs [default: detected by content type, name and first bytes]
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub from: Option<FromFormat>,
-    /// How it is written
+    /// Format of the printed plan
     #[arg(short = 'o', long, value_enum, default_value = "table", value_name = "FORMAT")]
     pub format: ExplainFormat,
-    /// Schema file whose types hold
+    /// Schema file whose types are enforced
     #[arg(long, value_name = "FILE")]
     pub schema: Option<PathBuf>,
     /// Definition file of a workflow whose `input_schema` and `return_fields` declare types
     #[arg(long, value_name = "FILE")]
     pub workflow: Option<PathBuf>,
-    /// The steps.
+    /// Steps to be explained.
     #[command(flatten)]
     pub steps: StepArgs,
 }
 
-/// `upload`.
+/// Arguments of `drawoff upload`.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct UploadArgs {
     /// File to upload (.csv, .json, .jsonl, .ndjson), or `-` for standard input
     pub file: PathBuf,
-    /// Format of standard input (else told by its first bytes)
+    /// Format of standard input [default: detected by its first bytes]
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub from: Option<FromFormat>,
 }
 
-/// `-o` of lists.
+/// The format flag of commands that print lists and items.
 #[derive(Clone, Copy, Debug, ClapArgs)]
 pub struct ListArgs {
-    /// How it is written
+    /// Format of the output
     #[arg(short, long, value_enum, default_value = "table", value_name = "FORMAT")]
     pub output: ListFormat,
 }
 
-/// `workflows`.
+/// Subcommands of `drawoff workflows`.
 #[derive(Debug, Subcommand)]
 pub enum WorkflowsCommand {
     /// List workflows
@@ -469,20 +474,20 @@ pub enum WorkflowsCommand {
     /// Create a workflow from a definition file
     #[command(after_help = "Examples:\n  drawoff workflows create workflow.json")]
     Create {
-        /// Definition file
+        /// Definition file, JSON: the body of `create_workflow` or a bare graph
         file: PathBuf,
-        /// How it is written
+        /// Format of the printed list.
         #[command(flatten)]
         list: ListArgs,
     },
-    /// Put a definition file in place of a workflow
+    /// Replace a workflow with a definition file
     #[command(after_help = "Examples:\n  drawoff workflows update \"Qualify companies\" workflow.json")]
     Update {
         /// Id or exact name
         workflow: String,
-        /// Definition file
+        /// Definition file, JSON: the body of `create_workflow` or a bare graph
         file: PathBuf,
-        /// How it is written
+        /// Format of the printed list.
         #[command(flatten)]
         list: ListArgs,
     },
@@ -491,18 +496,18 @@ pub enum WorkflowsCommand {
     Delete {
         /// Id or exact name
         workflow: String,
-        /// How it is written
+        /// Format of the printed list.
         #[command(flatten)]
         list: ListArgs,
     },
-    /// List the blocks that workflows are made of
+    /// List the blocks that a workflow can contain
     #[command(
         after_help = "Examples:\n  drawoff workflows blocks\n  drawoff workflows blocks -o ndjson | jq .specs_schema"
     )]
     Blocks(ListArgs),
 }
 
-/// `runs`.
+/// Subcommands of `drawoff runs`.
 #[derive(Debug, Subcommand)]
 pub enum RunsCommand {
     /// List runs, newest first
@@ -511,44 +516,44 @@ pub enum RunsCommand {
         after_help = "Examples:\n  drawoff runs ls --status active\n  drawoff runs ls --workflow \"Qualify companies\" --limit 5"
     )]
     Ls {
-        /// Only runs in this state: running, completed, cancelled, active, …
+        /// List only runs with this status: running, completed, cancelled, active, …
         #[arg(long, value_name = "STATE")]
         status: Option<String>,
-        /// Only runs of this workflow, by id or exact name
+        /// List only runs of this workflow, by id or exact name
         #[arg(long, value_name = "WORKFLOW")]
         workflow: Option<String>,
-        /// At most so many
+        /// Number of runs to list, at most
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=500))]
         limit: Option<u32>,
-        /// List what this machine remembers of runs and their outputs, without asking the API
+        /// List the ledgers of runs and outputs on this machine, without a request to the API
         #[arg(long, conflicts_with_all = ["status", "workflow"])]
         local_state: bool,
-        /// How it is written
+        /// Format of the printed list.
         #[command(flatten)]
         list: ListArgs,
     },
-    /// Show how far a run is
+    /// Show the status of a run and of its blocks
     #[command(after_help = "Examples:\n  drawoff runs status 5f0c2d1e-…")]
     Status {
-        /// The run's id
+        /// Id of the run
         run_id: String,
-        /// How it is written
+        /// Format of the printed list.
         #[command(flatten)]
         list: ListArgs,
     },
     /// Wait until a run has ended
     #[command(after_help = "Examples:\n  drawoff runs watch 5f0c2d1e-… --deadline 2h")]
     Watch {
-        /// The run's id
+        /// Id of the run
         run_id: String,
-        /// Give up waiting after this time, such as 30m; the run goes on
+        /// Stop waiting after this time, such as 30m; the run continues
         #[arg(long, value_parser = parse_duration, value_name = "TIME")]
         deadline: Option<Duration>,
     },
     /// Cancel a run
     #[command(after_help = "Examples:\n  drawoff runs cancel 5f0c2d1e-…")]
     Cancel {
-        /// The run's id
+        /// Id of the run
         run_id: String,
     },
     /// List a run's result files
@@ -556,68 +561,68 @@ pub enum RunsCommand {
         after_help = "Examples:\n  drawoff runs links 5f0c2d1e-…\n  drawoff runs links 5f0c2d1e-… --show-urls -o ndjson | jq -r .download_url"
     )]
     Links {
-        /// The run's id
+        /// Id of the run
         run_id: String,
-        /// Format of the files
+        /// Format of the result files
         #[arg(long, value_enum, default_value = "csv", value_name = "FORMAT")]
         format: ApiFormat,
-        /// Show the signed URLs: whoever has one can read the file
+        /// Show the signed URLs; a URL is enough to read its file
         #[arg(long)]
         show_urls: bool,
-        /// How it is written
+        /// Format of the printed list.
         #[command(flatten)]
         list: ListArgs,
     },
 }
 
-/// `serve`.
+/// Arguments of `drawoff serve`.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct ServeArgs {
-    /// Port on loopback; 0 picks a free one. The address is printed
+    /// Port to listen on; 0 picks a free one. The address is printed
     #[arg(long, default_value = "8064", value_name = "N")]
     pub port: u16,
-    /// Folder of the store (else a temporary one that goes with the process)
+    /// Directory of the store [default: a temporary one, removed at the end]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// The one key that is accepted (else any that is not empty). Other users of this machine can see it
+    /// The only API key to accept [default: any that is not empty]. Other users of this machine can see it
     #[arg(long, value_name = "KEY")]
     pub api_key: Option<String>,
-    /// What stands in for an enrichment block's provider: a reference table, or an endpoint that is sent the rows (BLOCK=https://...)
+    /// Provider of an enrichment block: a reference table, or an endpoint that receives the rows (BLOCK=https://...)
     #[arg(long, value_parser = parse_enrich, value_name = "BLOCK=FILE:KEY")]
     pub enrich: Vec<Enrich>,
-    /// How long download links are valid
+    /// Lifetime of download links
     #[arg(long, value_parser = parse_duration, default_value = "900s", value_name = "TIME")]
     pub link_life: Duration,
-    /// About its engine.
+    /// Flags of its engine, state and faults.
     #[command(flatten)]
     pub engine: EngineFlags,
-    /// Address to listen on; one that other machines can reach needs `--api-key`
+    /// Address to listen on; an address that other machines can reach requires `--api-key`
     #[arg(long, default_value = "127.0.0.1", value_name = "IP")]
     pub host: IpAddr,
-    /// Requests a minute and key, beyond which 429 is answered; 0 is no limit
+    /// Requests per minute and key, beyond which the response is 429; 0 is no limit
     #[arg(long, default_value = "500", value_name = "N")]
     pub rate_limit: u32,
-    /// Starts of bulk jobs a minute and key; 0 is no limit
+    /// Starts of bulk jobs per minute and key; 0 is no limit
     #[arg(long, default_value = "10", value_name = "N")]
     pub bulk_limit: u32,
-    /// Largest file that can be uploaded; 0 is no limit
+    /// Size limit of an uploaded file; 0 is no limit
     #[arg(long, value_parser = parse_size, default_value = "100MB", value_name = "SIZE")]
     pub max_upload: u64,
-    /// Most rows that an uploaded file can have; 0 is no limit
+    /// Row limit of an uploaded file; 0 is no limit
     #[arg(long, default_value = "100000", value_name = "N")]
     pub max_upload_rows: u64,
-    /// Print the OpenAPI description of the service, and end
+    /// Print the OpenAPI description of the service and exit
     #[arg(long)]
     pub print_openapi: bool,
 }
 
-/// `config`.
+/// Subcommands of `drawoff config`.
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub enum ConfigCommand {
-    /// Print each setting, its value, and where it came from; the key is redacted
+    /// Print every setting with its value and its origin; the key is redacted
     #[command(after_help = "Examples:\n  drawoff config show\n  drawoff config show -o ndjson")]
     Show(ListArgs),
-    /// Print where the configuration file is looked for
+    /// Print the path of the configuration file
     #[command(after_help = "Examples:\n  drawoff config path")]
     Path,
 }
@@ -646,15 +651,21 @@ mod tests {
     }
 
     #[test]
-    fn combinations_that_make_no_sense_are_refused() {
+    fn flags_that_exclude_or_require_each_other_are_refused() {
         let parse = |line: &str| Args::try_parse_from(line.split(' '));
-        assert!(parse("drawoff run w.json --input a.csv --payload {} -o o.csv").is_err());
-        assert!(parse("drawoff run w.json --enrich a=b:c -o o.csv").is_err());
+        let message = |line: &str| parse(line).unwrap_err().to_string();
+        let both = message("drawoff run w.json --input a.csv --payload {} -o o.csv");
+        assert!(both.contains("'--input <FILE>' cannot be used with '--payload <JSON|@FILE>'"), "{both}");
+        let hosted = message("drawoff run w.json --enrich a=b:c -o o.csv");
+        assert!(hosted.contains("required arguments were not provided:\n  --local"), "{hosted}");
         assert!(parse("drawoff run w.json --local --enrich a=b:c -o o.csv").is_ok());
-        assert!(parse("drawoff pull r --block 1 --all-blocks -o o.csv").is_err());
-        assert!(parse("drawoff convert -o o.csv").is_err());
+        let blocks = message("drawoff pull r --block 1 --all-blocks -o o.csv");
+        assert!(blocks.contains("'--block <NUMBER>' cannot be used with '--all-blocks'"), "{blocks}");
+        let no_source = message("drawoff convert -o o.csv");
+        assert!(no_source.contains("required arguments were not provided:\n  <SRC>..."), "{no_source}");
         assert!(parse("drawoff convert - -o - --to csv -q").is_ok());
-        assert!(parse("drawoff runs ls --limit 501").is_err());
+        let limit = message("drawoff runs ls --limit 501");
+        assert!(limit.contains("501 is not in 1..=500"), "{limit}");
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! Values of flags that are one word of a few.
+//! Flag values that are one word of a fixed list, with the help of each word.
 
 use clap::ValueEnum;
 
-/// Formats of the input.
+/// Formats that inputs can have (`--from`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum FromFormat {
     /// One JSON object per line
@@ -16,74 +16,74 @@ pub enum FromFormat {
     Json,
 }
 
-/// Formats of the output.
+/// Formats that outputs can have (`--to`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ToFormat {
-    /// Parquet
+    /// Apache Parquet file, compressed inside
     Parquet,
-    /// Comma-separated values
+    /// Comma-separated values with a header
     Csv,
-    /// Tab-separated values
+    /// Tab-separated values with a header
     Tsv,
     /// One JSON object per line
     #[value(alias = "jsonl")]
     Ndjson,
     /// One JSON array of objects
     Json,
-    /// Arrow IPC file
+    /// Arrow IPC file (Feather)
     #[value(alias = "feather")]
     Arrow,
-    /// Arrow IPC stream
+    /// Arrow IPC stream, for pipes
     #[value(alias = "arrows")]
     ArrowStream,
 }
 
-/// Formats in which the API keeps results.
+/// Formats in which the API stores results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ApiFormat {
-    /// Types kept
+    /// One JSON object per line; types are kept
     Ndjson,
-    /// Always there; nested values are text
+    /// Every run has it; nested values are text
     Csv,
-    /// One array
+    /// One JSON array of objects
     Json,
 }
 
-/// The records that are read to find columns and types.
+/// The records that columns and types are inferred from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum SchemaFromArg {
-    /// The first records, or everything where only that is right
+    /// The first records, or all of them where only that is correct
     Auto,
-    /// The first records
+    /// The first records only
     Sample,
-    /// Everything, in a pass of its own; inputs must be files
+    /// All records, in a pass of their own; inputs must be files
     Full,
 }
 
-/// The policy for a late change.
+/// The policy for a change of the schema after the first record was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum SchemaPolicyArg {
-    /// The column widens
+    /// Widen the column, or add it
     Evolve,
-    /// The record is rejected
+    /// Reject the record that changes it
     Freeze,
-    /// The command fails
+    /// Stop the command with an error
     Fail,
 }
 
-/// The form of the report at the end.
+/// The format of the final report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ReportFormat {
-    /// For people
+    /// Lines of text for people
     Text,
     /// One JSON object
     Json,
 }
 
-/// The form of lists.
+/// The format of lists and items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ListFormat {
-    /// Columns for people, in a pipe too
+    /// Aligned columns for people, in a pipe too
     Table,
     /// One JSON object per line
     Ndjson,
@@ -91,19 +91,19 @@ pub enum ListFormat {
     Json,
 }
 
-/// The form of a plan.
+/// The format of `explain`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ExplainFormat {
-    /// For people
+    /// Tables of steps and columns for people
     Table,
     /// One JSON object
     Json,
 }
 
-/// The form of a schema.
+/// The format of `schema`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum SchemaFormat {
-    /// For people: each field, its type, and where that came from
+    /// For people: every field with its type and the origin of the type
     Table,
     /// A schema file, which `--schema` reads
     Json,
@@ -113,14 +113,14 @@ pub enum SchemaFormat {
     Parquet,
 }
 
-/// Colours of text for people.
+/// The use of colours in help and errors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum ColorChoice {
-    /// On a terminal, unless NO_COLOR or CLICOLOR=0 is set; elsewhere only if CLICOLOR_FORCE is
+    /// On a terminal unless NO_COLOR or CLICOLOR=0 is set, elsewhere only if CLICOLOR_FORCE is
     #[default]
     Auto,
-    /// In files and pipes too
+    /// On terminals, in files and in pipes
     Always,
-    /// Never
+    /// On no stream at all
     Never,
 }

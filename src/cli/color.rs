@@ -1,7 +1,7 @@
-//! When text for people has colours, and which.
+//! Colours of help and errors, chosen for the whole process before clap parses the arguments.
 //!
-//! `--color` decides first, then `NO_COLOR`, `CLICOLOR_FORCE` and `CLICOLOR`, then whether the stream is a terminal that
-//! knows colours. The same holds for clap's help and errors. Colours never carry meaning alone.
+//! `--color` decides first, then `NO_COLOR`, `CLICOLOR_FORCE` and `CLICOLOR`, then whether the stream is a terminal
+//! with colours. clap's help and errors obey the same choice. A colour never carries meaning alone.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -16,8 +16,8 @@ use super::choices::ColorChoice;
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 const HINT: Style = AnsiColor::Cyan.on_default().bold();
 
-/// Puts the `--color` among `args` in force for the whole process. To be called before clap reads the arguments, whose
-/// own errors and help have colours as well.
+/// Applies the `--color` among `args` to the whole process. Must be called before clap parses the arguments, because
+/// its errors and help are coloured as well.
 pub fn init(args: impl IntoIterator<Item = OsString>) {
     let choice = match from_args(args) {
         ColorChoice::Auto => anstream::ColorChoice::Auto,
@@ -27,9 +27,10 @@ pub fn init(args: impl IntoIterator<Item = OsString>) {
     choice.write_global();
 }
 
-/// The last `--color WHEN` or `--color=WHEN` that is not the value of another flag. A value that is none of ours is
-/// clap's to refuse.
+/// Returns the last `--color WHEN` or `--color=WHEN` that is not the value of another flag. An unknown value is
+/// skipped: clap refuses it later.
 fn from_args(args: impl IntoIterator<Item = OsString>) -> ColorChoice {
+    // clap is not asked to parse: its errors on other arguments must be coloured by this choice already.
     let flags = value_flags(&Args::command());
     let mut choice = ColorChoice::default();
     let mut args = args.into_iter().peekable();
@@ -48,23 +49,23 @@ fn from_args(args: impl IntoIterator<Item = OsString>) -> ColorChoice {
             },
             None => None,
         };
-        if let Some(said) = value.as_deref().and_then(|value| value.to_str()) {
-            choice = ColorChoice::from_str(said, false).unwrap_or(choice);
+        if let Some(when) = value.as_deref().and_then(|value| value.to_str()) {
+            choice = ColorChoice::from_str(when, false).unwrap_or(choice);
         }
     }
     choice
 }
 
-/// The words that a flag takes for its value where none is joined to it.
+/// The words that a flag accepts as its value when the value is not joined by `=`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum FlagValues {
-    /// Those that do not look like a flag.
+    /// Words that do not begin with a dash.
     Word,
-    /// Any.
+    /// Any word, with a dash as well.
     Anything,
 }
 
-/// The flags of `command` and of those below it whose value is the next word.
+/// Collects the flags of `command` and its subcommands whose value is the next word.
 fn value_flags(command: &clap::Command) -> HashMap<String, FlagValues> {
     let mut flags = HashMap::new();
     for arg in command.get_arguments() {
@@ -78,7 +79,7 @@ fn value_flags(command: &clap::Command) -> HashMap<String, FlagValues> {
             flags.insert(flag, takes);
         }
     }
-    // Of flags of one name the more generous counts.
+    // Commands may have different flags of one name: the one that accepts more words counts.
     for (flag, takes) in command.get_subcommands().flat_map(value_flags) {
         let known = flags.entry(flag).or_insert(takes);
         if takes == FlagValues::Anything {
@@ -88,19 +89,19 @@ fn value_flags(command: &clap::Command) -> HashMap<String, FlagValues> {
     flags
 }
 
-/// The sort of word that belongs to `arg`, if it is a flag of `flags` whose value is not joined to it.
+/// Returns the kind of word that `arg` takes as its value; `None` if it takes none or has it joined.
 fn takes(flags: &HashMap<String, FlagValues>, arg: &str) -> Option<FlagValues> {
     if arg.starts_with("--") {
         return flags.get(arg).copied();
     }
-    // Several short ones in one word: the first that takes a value has the rest of the word, or the next word.
+    // Combined short flags: the first one with a value takes the rest of the word, or the next word if nothing is left.
     let shorts = arg.strip_prefix('-')?;
     let (i, found) =
         shorts.char_indices().find_map(|(i, c)| Some((i + c.len_utf8(), *flags.get(&format!("-{c}"))?)))?;
     (i == shorts.len()).then_some(found)
 }
 
-/// A line of an error for standard error: its label coloured if standard error has colours.
+/// Colours the label of an error line, if standard error has colours.
 pub fn error_line(line: &str) -> String {
     let styled = |label: &str, style: Style, rest: &str| format!("{style}{label}{style:#}{rest}");
     let label = |label: &'static str| line.strip_prefix(label).map(|rest| (label, rest));
@@ -117,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_choice_before_the_end_of_flags_counts() {
+    fn the_last_color_flag_before_the_double_dash_counts() {
         let choice = |line: &str| from_args(line.split(' ').map(OsString::from));
         assert_eq!(choice("drawoff runs ls"), ColorChoice::Auto);
         assert_eq!(choice("drawoff runs ls --color=always"), ColorChoice::Always);
@@ -128,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn the_value_of_another_flag_is_no_choice() {
+    fn values_of_other_flags_are_not_color_flags() {
         let choice = |line: &str| from_args(line.split(' ').map(OsString::from));
         assert_eq!(choice("drawoff convert a --where --color=always -o b"), ColorChoice::Auto);
         assert_eq!(choice("drawoff convert a --null --color=always --color=never"), ColorChoice::Never);

@@ -1,4 +1,5 @@
-//! What every command has at hand.
+//! The environment of one command: settings, screen, interrupt, the clients that it creates, and the hint for an
+//! interruption. It outlives everything that the command starts.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,42 +15,42 @@ use crate::net::{Downloads, Http, HttpOptions, Limiter, OnWait};
 use crate::secret::ApiKey;
 use crate::text::{error_chain, escape_for_terminal, human_duration};
 
-/// Waits that are shorter are not worth a note.
+/// Shortest wait before a retry that is worth a note.
 const NOTED_WAIT: Duration = Duration::from_secs(5);
 
-/// Settings, terminal and signals of one command.
+/// The settings, terminal and signals of one command.
 pub struct Context {
-    /// What is in force.
+    /// Resolved settings of the command.
     pub settings: Settings,
-    /// Standard error.
+    /// Notes and progress on standard error.
     pub screen: Arc<Screen>,
-    /// Ctrl-C.
+    /// Ctrl-C, SIGTERM or SIGHUP.
     pub interrupt: Interrupt,
-    /// One for the process: all clients count together.
+    /// Rate limiter of the process, shared by all clients.
     limiter: Limiter,
-    /// What to do after an interruption.
+    /// Hint that an interruption prints from now on.
     resume: Mutex<Option<String>>,
 }
 
 impl Context {
-    /// A context for one command.
+    /// Creates the context of one command.
     pub fn new(settings: Settings, screen: Screen, interrupt: Interrupt) -> Self {
         Context { settings, screen: Arc::new(screen), interrupt, limiter: Limiter::default(), resume: Mutex::default() }
     }
 
-    /// The window of this command's downloads.
+    /// Returns the download pool of this command, bounded by `jobs` and by the memory.
     pub fn downloads(&self) -> Downloads {
         let window_bytes = self.settings.limits().download_window_bytes();
         Downloads::new(self.settings.jobs.value, window_bytes)
     }
 
-    /// The client for the API in force.
+    /// Creates a client for the API of the settings. Loads the API key, which may fail or prompt the user.
     pub fn client(&self) -> Result<Client, Failure> {
         let key = self.settings.load_key()?;
         Ok(self.client_at(self.settings.endpoint.value.clone(), key))
     }
 
-    /// A client for another address. Long waits between tries are noted on the screen.
+    /// Creates a client for `endpoint`. Long waits before retries are printed as notes.
     pub fn client_at(&self, endpoint: url::Url, key: Option<ApiKey>) -> Client {
         Client::new(Http::new(HttpOptions {
             policy: self.settings.policy(),
@@ -65,25 +66,26 @@ impl Context {
         Arc::new(move |error, wait| {
             if wait >= NOTED_WAIT {
                 let error = escape_for_terminal(&error_chain(error));
-                screen.note(&format!("{error}; trying again in {}", human_duration(wait)));
+                screen.note(&format!("{error}; retrying in {}", human_duration(wait)));
             }
         })
     }
 
-    /// Remembers that from here on nothing is lost by an interruption: `output` is whole or not there, and the same
-    /// command starts again.
+    /// Sets the hint for a command whose interruption loses nothing: `output` is complete or absent, and the same
+    /// command starts over.
     pub fn set_restart(&self, output: &str) {
         self.set_resume_hint(format!(
             "{output} was not written, and no partial file remains; the same command starts again"
         ));
     }
 
-    /// Remembers that from here on `drawoff pull` goes on after an interruption or a break.
+    /// Sets the hint for a command that `drawoff pull` resumes. A key command is not printed, because it may contain
+    /// secrets, so its flag is only mentioned.
     pub fn set_resume(&self, run: &RunId) {
         let command = pull_command(run);
         let with_command = match &self.settings.api_key {
             Some(Setting { value: KeySource::Command(_), origin: Origin::Flag(flag) }) => {
-                format!(" (with {flag} as now)")
+                format!(" (with the same {flag})")
             }
             _ => String::new(),
         };
@@ -92,17 +94,18 @@ impl Context {
         ));
     }
 
-    /// Remembers what to say after an interruption from here on.
+    /// Sets the hint that an interruption prints from now on.
     pub fn set_resume_hint(&self, hint: String) {
         *self.resume.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(hint);
     }
 
-    /// The hint on how to go on, if there is a way.
+    /// Returns the current hint for an interruption; `None` if nothing can be resumed yet.
     pub fn resume_hint(&self) -> Option<String> {
         self.resume.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
 
-    /// `work`, unless the user interrupts it: then it is dropped where it waits.
+    /// Runs `work` until it ends or the user interrupts it; then it is dropped at its current await and the result is
+    /// [`Error::Interrupted`].
     pub async fn unless_interrupted<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
         tokio::select! {
             biased;

@@ -1,4 +1,4 @@
-//! How CSV is written: the flags of its dialect, and what they mean together.
+//! The dialect flags of CSV and TSV outputs, and their translation into the options of the encoder.
 
 use clap::Args as ClapArgs;
 
@@ -8,31 +8,33 @@ use crate::format::{CsvOptions, NullText};
 /// The dialect of CSV and TSV outputs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, ClapArgs)]
 pub struct DialectArgs {
-    /// Byte between the cells of CSV, such as `;` or `\t`
+    /// Delimiter between the cells of CSV, such as `;` or `\t` [default: a comma]
     #[arg(long, value_parser = parse_delimiter, value_name = "BYTE", help_heading = "CSV output")]
     pub delimiter: Option<u8>,
-    /// How CSV spells null, such as NULL or \N; a value of that spelling is quoted [default: nothing]
+    /// Text for null in CSV, such as NULL or \N; a value with the same text is quoted [default: empty]
     #[arg(long, value_parser = parse_null, allow_hyphen_values = true, value_name = "TEXT", help_heading = "CSV output")]
     pub null: Option<NullText>,
-    /// End the records of CSV with CR LF
+    /// End every record of CSV with CR LF
     #[arg(long, help_heading = "CSV output")]
     pub crlf: bool,
-    /// Begin CSV with a byte order mark
+    /// Begin every CSV file with a byte order mark
     #[arg(long, help_heading = "CSV output")]
     pub bom: bool,
-    /// CSV that spreadsheets open without harm: --bom, --crlf, no formulas, long numbers kept, files as long as a sheet
+    /// Write CSV that is safe in spreadsheets: --bom, --crlf, formulas and long numbers as text, files no longer than a
+    /// sheet
     #[arg(long, help_heading = "CSV output")]
     pub excel: bool,
 }
 
 impl DialectArgs {
-    /// The options of a CSV output whose delimiter is `usual` where no flag says another.
-    pub fn options(&self, usual: u8) -> Result<CsvOptions, Failure> {
-        let delimiter = self.delimiter.unwrap_or(usual);
+    /// Returns the options of a CSV output. `default_delimiter` applies where no flag sets one. Fails if the text for
+    /// null contains the delimiter, because no reader could tell them apart.
+    pub fn options(&self, default_delimiter: u8) -> Result<CsvOptions, Failure> {
+        let delimiter = self.delimiter.unwrap_or(default_delimiter);
         let null = self.null.unwrap_or(NullText::EMPTY);
         if null.as_bytes().contains(&delimiter) {
-            let error = Error::Usage("`--null` holds the delimiter".to_owned());
-            return Err(Failure::new(error, "choose another word for null, or another `--delimiter`"));
+            let error = Error::Usage("the text of `--null` contains the delimiter".to_owned());
+            return Err(Failure::new(error, "choose another text for null, or another `--delimiter`"));
         }
         Ok(CsvOptions {
             delimiter,
@@ -44,7 +46,7 @@ impl DialectArgs {
         })
     }
 
-    /// The first of these flags that was given.
+    /// Returns the first dialect flag that was given; `None` if there is none.
     pub fn first_given(&self) -> Option<&'static str> {
         let given = [
             (self.delimiter.is_some(), "--delimiter"),
@@ -57,20 +59,18 @@ impl DialectArgs {
     }
 }
 
-/// One byte of ASCII: itself, `\t`, or `tab`.
+/// Parses a delimiter: one ASCII character, `\t`, or `tab`.
 fn parse_delimiter(text: &str) -> Result<u8, String> {
     match text.as_bytes() {
         br"\t" | b"tab" => Ok(b'\t'),
-        [b'"' | b'\'' | b'\r' | b'\n' | 0] => {
-            Err("a quote, a line break and NUL cannot stand between cells".to_owned())
-        }
+        [b'"' | b'\'' | b'\r' | b'\n' | 0] => Err("a quote, a line break and NUL cannot be delimiters".to_owned()),
         [byte] if byte.is_ascii() => Ok(*byte),
-        _ => Err("it is one character of ASCII, such as `;`, or `\\t`".to_owned()),
+        _ => Err("it must be one ASCII character, such as `;`, or `\\t`".to_owned()),
     }
 }
 
 fn parse_null(text: &str) -> Result<NullText, String> {
-    let why = || format!("it is a word of at most {} bytes without quotes and line breaks", NullText::MAX_BYTES);
+    let why = || format!("it must be at most {} bytes without quotes and line breaks", NullText::MAX_BYTES);
     NullText::try_new(text).ok_or_else(why)
 }
 
@@ -79,21 +79,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn delimiters_and_nulls_that_no_reader_could_tell_are_refused() {
+    fn delimiters_and_nulls_that_are_ambiguous_are_refused() {
         assert_eq!(
             (parse_delimiter(";"), parse_delimiter(r"\t"), parse_delimiter("tab")),
             (Ok(b';'), Ok(b'\t'), Ok(b'\t'))
         );
         for wrong in ["", ";;", "\"", "\n", "é", "\0"] {
-            assert!(parse_delimiter(wrong).is_err(), "{wrong:?}");
+            let message = parse_delimiter(wrong).unwrap_err();
+            let expected = ["cannot be delimiters", "must be one ASCII character"];
+            assert!(expected.iter().any(|words| message.contains(words)), "{wrong:?}: {message}");
         }
         assert!(parse_null("NULL").is_ok() && parse_null("").is_ok());
-        assert!(
-            parse_null("a\nb").is_err() && parse_null("say \"null\"").is_err() && parse_null(&"n".repeat(32)).is_err()
-        );
+        for wrong in ["a\nb", "say \"null\"", &"n".repeat(32)] {
+            let message = parse_null(wrong).unwrap_err();
+            assert!(message.ends_with("bytes without quotes and line breaks"), "{wrong:?}: {message}");
+        }
         let args = DialectArgs { null: Some(NullText::try_new("n/a;").unwrap()), ..DialectArgs::default() };
         assert!(args.options(b',').is_ok());
-        assert!(DialectArgs { delimiter: Some(b';'), ..args }.options(b',').is_err());
+        let failure = DialectArgs { delimiter: Some(b';'), ..args }.options(b',').unwrap_err();
+        assert_eq!(failure.lines()[0], "error: the text of `--null` contains the delimiter");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! One command from its arguments to its exit code: settings are resolved, the command is carried out, and its error is
-//! printed.
+//! One command from its arguments to its exit code: resolves the settings, dispatches to the command, and prints its
+//! error with a hint. The work itself is in `commands`.
 
 use super::args::{Args, BulkCommand, Command, GlobalArgs, TopCommand};
 use super::context::Context;
@@ -10,14 +10,16 @@ use super::print::{self, Screen};
 use super::settings::{self, CONFIG, Settings, TypedSettings};
 use super::{color, commands};
 
-/// Says on standard error that drawoff itself is at fault, in place of the standard panic text, and ends the process
-/// with [`Exit::Bug`]. Panics on the engine's threads are caught there and become errors; for those the text appears,
-/// and the process goes on to clean up.
+/// Installs a panic hook that reports a bug on standard error in place of the standard panic text. The hook does not
+/// end the process: `main` turns a panic of the command into [`Exit::Bug`], and panics on the engine's threads become
+/// errors, after which the command still cleans up.
 pub fn install_panic_hook() {
     std::panic::set_hook(Box::new(|info| {
-        let place = info.location().map(|l| format!(" at {}:{}", l.file(), l.line())).unwrap_or_default();
-        print::write_stderr(&color::error_line(&format!("internal error{place}: this is a fault of drawoff")));
-        // Taken only if the environment asks for it, by the standard library's own rule.
+        let location = info.location().map(|l| format!(" at {}:{}", l.file(), l.line())).unwrap_or_default();
+        print::write_stderr(&color::error_line(&format!(
+            "internal error{location}: this is a bug in drawoff; please report it with the command and this message"
+        )));
+        // Captured only under RUST_BACKTRACE, by the standard library's own rule.
         let trace = std::backtrace::Backtrace::capture();
         if trace.status() == std::backtrace::BacktraceStatus::Captured {
             print::write_stderr(&trace.to_string());
@@ -25,9 +27,10 @@ pub fn install_panic_hook() {
     }));
 }
 
-/// Carries out what was typed and says how the process should end. Errors are printed here.
+/// Runs the command that was typed, prints its error if it fails, and returns the exit code of the process. A pipe that
+/// its reader closed is a success.
 pub async fn run(args: Args) -> Exit {
-    let failure = match carry_out(args).await {
+    let failure = match run_command(args).await {
         Ok(exit) => return exit,
         Err(failure) => failure,
     };
@@ -38,7 +41,7 @@ pub async fn run(args: Args) -> Exit {
     failure.exit()
 }
 
-async fn carry_out(args: Args) -> Result<Exit, Failure> {
+async fn run_command(args: Args) -> Result<Exit, Failure> {
     let command = match args.command {
         TopCommand::WithSettings(command) => command,
         TopCommand::Completions { shell } => return commands::completions::completions(shell).map(|()| Exit::Success),
@@ -52,17 +55,18 @@ async fn carry_out(args: Args) -> Result<Exit, Failure> {
         }
         _ => error.into(),
     })?;
-    let interrupt = Interrupt::listen().map_err(|cause| Error::Bug(format!("no signals can be caught: {cause}")))?;
+    let interrupt = Interrupt::listen().map_err(|cause| Error::Bug(format!("cannot listen for signals: {cause}")))?;
     let context = Context::new(settings, Screen::new(args.global.quiet), interrupt);
     let outcome = dispatch(&context, command).await;
     context.screen.clear();
+    // The hint depends on how far the command came, so it is taken when it ends.
     outcome.map_err(|failure| match failure.error() {
         Error::Interrupted => failure.or_hint(|| context.resume_hint()),
         _ => failure,
     })
 }
 
-/// The texts of settings that were typed with `command`.
+/// Returns the flags of settings that were typed, those of every command and those of `command`.
 fn typed_settings(global: &GlobalArgs, command: &Command) -> TypedSettings {
     let plan = match command {
         Command::Run(run) => Some(&run.plan),

@@ -1,4 +1,5 @@
-//! Carrying out a plan: the engine on a thread of its own, progress and Ctrl-C here.
+//! The bridge to the engine: runs its blocking work on a thread of its own, while progress and Ctrl-C are handled on
+//! the runtime. The engine knows neither terminal nor signals; it gets a [`Control`].
 
 use std::time::{Duration, Instant};
 
@@ -10,11 +11,12 @@ use crate::net::Stopper;
 use crate::pipeline::{self, Control, ExecutionPlan, Report};
 use crate::text::{human_bytes, human_count, human_duration};
 
-/// How often progress is drawn.
+/// Interval between two drawings of the progress line.
 const DRAW_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Executes `plan`. On Ctrl-C the execution and its downloads are stopped, and it is waited for until nothing half is
-/// left. `total_bytes` is the size of all sources where it is known; `on_progress` hears how far it is.
+/// Executes `plan`. Ctrl-C stops the execution and its downloads; the function returns when no partial file remains.
+/// `total_bytes` is the size of all sources, where it is known; `on_progress` is called with each drawing and at the
+/// end.
 pub async fn execute(
     context: &Context,
     plan: ExecutionPlan,
@@ -24,20 +26,20 @@ pub async fn execute(
     on_progress: impl FnMut(&Control, ProgressTiming),
 ) -> Result<Report, Failure> {
     let work = move |control: &Control| pipeline::execute(plan, control);
-    on_a_thread(context, phase, total_bytes, stoppers, on_progress, work).await
+    run_blocking(context, phase, total_bytes, stoppers, on_progress, work).await
 }
 
-/// When progress is told.
+/// The moment of a call of `on_progress`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProgressTiming {
-    /// Several times a second.
+    /// While the execution runs, several times a second.
     Underway,
-    /// Once, when the execution is over, however it ended.
+    /// Once after the execution has ended, with any result.
     Over,
 }
 
-/// Runs blocking engine work with progress and Ctrl-C.
-pub async fn on_a_thread<T: Send + 'static>(
+/// Runs blocking engine work on a thread of its own, with progress and Ctrl-C as in [`execute`].
+pub async fn run_blocking<T: Send + 'static>(
     context: &Context,
     phase: &str,
     total_bytes: Option<u64>,
@@ -47,18 +49,19 @@ pub async fn on_a_thread<T: Send + 'static>(
 ) -> Result<T, Failure> {
     let control = Control::new();
     let (sender, mut done) = oneshot::channel();
-    let theirs = control.clone();
+    let thread_control = control.clone();
     let thread = std::thread::Builder::new().name("execution".into()).spawn(move || {
-        // Nobody waits for the outcome any more if this fails.
-        let _ = sender.send(work(&theirs));
+        // Fails only if the receiver was dropped with the command: then the outcome has no use.
+        let _ = sender.send(work(&thread_control));
     });
-    thread.map_err(|cause| Error::Bug(format!("no thread can be started: {cause}")))?;
+    thread.map_err(|cause| Error::Bug(format!("cannot start a thread: {cause}")))?;
     let start = Instant::now();
     let mut draw = tokio::time::interval(DRAW_INTERVAL);
     let mut stopped = false;
     let outcome = loop {
         tokio::select! {
             outcome = &mut done => break outcome,
+            // The loop continues after this: the engine ends by itself, once it has removed its partial files.
             () = context.interrupt.requested(), if !stopped => {
                 stopped = true;
                 control.cancel();
@@ -74,7 +77,7 @@ pub async fn on_a_thread<T: Send + 'static>(
     context.screen.clear();
     match outcome {
         Ok(Ok(done)) => Ok(done),
-        // A download that was stopped fails in its own words.
+        // A stopped download fails with an error of its own, which is only a consequence.
         Ok(Err(_)) if stopped => Err(Error::Interrupted.into()),
         Ok(Err(error)) => Err(error.into()),
         Err(_) => Err(Error::Bug("the execution ended without an outcome".into()).into()),
@@ -90,7 +93,7 @@ fn show(context: &Context, phase: &str, total_bytes: Option<u64>, control: &Cont
         detail.push_str(&format!(" of {}", human_bytes(total)));
     }
     detail.push_str(&format!("  {}/s", human_bytes((bytes as f64 / elapsed) as u64)));
-    // A guess from the first second is no help.
+    // The first seconds and the first percent predict nothing.
     if let Some(fraction) = fraction.filter(|f| elapsed > 3.0 && (0.01..1.0).contains(f)) {
         let left = Duration::from_secs_f64(elapsed * (1.0 - fraction) / fraction);
         detail.push_str(&format!("  {} left", human_duration(left)));

@@ -1,6 +1,7 @@
-//! Errors as a person reads them: the chain of causes on one line, a hint if there is something to do, an exit code.
+//! The errors of commands as people read them: the chain of causes on one line, a hint with what helps, and an exit
+//! code.
 //!
-//! The floors below say what is wrong in their own terms; flags and commands that help are named here.
+//! The layers below describe an error in their own terms. The flags and commands that help against it are named here.
 
 use std::error::Error as StdError;
 use std::io;
@@ -18,106 +19,106 @@ use crate::pipeline::{self, ColumnPurpose, FixedSchema, PlanError, SchemaChange}
 use crate::text::{error_chain, escape_for_terminal};
 use crate::transform::expr;
 
-/// Standard output's name in errors, the engine's too.
+/// The name of standard output in errors, as the engine writes it, too.
 pub const STDOUT: &str = "standard output";
 
-/// Why a command failed.
+/// The error of a command.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// What was asked for makes no sense.
+    /// Arguments, or combinations of them, that are not valid.
     #[error("{0}")]
     Usage(String),
-    /// A setting.
+    /// An invalid setting, or one whose file cannot be read.
     #[error(transparent)]
     Settings(#[from] settings::Error),
-    /// The API's client.
+    /// An error of the API's client.
     #[error(transparent)]
     Client(#[from] client::Error),
-    /// A download that could not begin.
+    /// A download that could not be opened.
     #[error("cannot download {name}")]
     Download {
-        /// The file.
+        /// Name of the file, or URL without its query.
         name: String,
-        /// Why.
+        /// Error of the request.
         #[source]
         cause: net::Error,
     },
-    /// A flag whose value is in a language of its own.
+    /// A flag whose value is an expression that cannot be parsed.
     #[error("{flag}: {cause}")]
     Expression {
-        /// The flag.
+        /// Name of the flag, with its dashes.
         flag: &'static str,
-        /// What is wrong, and where. No source: the text is shown with its place.
+        /// Error with its position. Not a `source`, because the text is printed with a marker below it.
         cause: expr::Error,
     },
-    /// What is kept between commands.
+    /// An error of the state directory or of a ledger.
     #[error(transparent)]
     State(#[from] StateError),
-    /// Nobody knows whether an earlier start became a run.
-    #[error("a start of workflow {workflow} {ago} ago was never answered, and runs have begun since: {runs}")]
+    /// An earlier start without a response, which may or may not have become one of `runs`.
+    #[error("a start of workflow {workflow} {ago} ago got no response, and runs have begun since: {runs}")]
     UnknownFate {
-        /// The workflow's name.
+        /// Name of the workflow.
         workflow: String,
-        /// How long ago.
+        /// Age of the start, for people.
         ago: String,
-        /// Runs that it may have become.
+        /// Ids of the runs that it may have become.
         runs: String,
     },
-    /// The engine.
+    /// An error of the engine.
     #[error(transparent)]
     Pipeline(#[from] pipeline::Error),
-    /// An output.
+    /// An output that cannot be written.
     #[error("cannot write {path}")]
     Write {
-        /// The output.
+        /// Path of the output, or [`STDOUT`].
         path: PathBuf,
-        /// Why.
+        /// Error of the system or of the store.
         #[source]
         cause: io::Error,
     },
-    /// An input.
+    /// An input that cannot be read.
     #[error("cannot read {path}")]
     Read {
-        /// The input.
+        /// Path of the input.
         path: PathBuf,
-        /// Why.
+        /// Error of the system.
         #[source]
         cause: io::Error,
     },
-    /// An input of the command that is not what it should be.
-    #[error("{what} is not JSON ({})", json_place(cause))]
+    /// A JSON argument or file that cannot be parsed.
+    #[error("{what} is not valid JSON ({})", json_place(cause))]
     Json {
-        /// The input.
+        /// File, or flag, that contains it.
         what: String,
-        /// Where it stops being JSON. No source: its words are a parser's.
+        /// Position of the error. Not a `source`, because its text is the parser's and may quote values.
         cause: serde_json::Error,
     },
-    /// The local service.
+    /// A local service that cannot be started.
     #[cfg(feature = "serve")]
-    #[error("the local service cannot start")]
+    #[error("cannot start the local service")]
     Service(#[source] crate::service::Error),
-    /// State of the local service that is moved. Says itself what it is about.
+    /// An export or import of the local service's state. Its message is complete by itself.
     #[cfg(feature = "serve")]
     #[error(transparent)]
     Moved(crate::service::MoveError),
     /// Ctrl-C, SIGTERM or SIGHUP.
     #[error("interrupted")]
     Interrupted,
-    /// Our own fault.
+    /// A bug in drawoff, or a system that refuses threads or signals.
     #[error("internal error: {0}")]
     Bug(String),
 }
 
 fn json_place(cause: &serde_json::Error) -> String {
     if cause.is_eof() {
-        "it ends too early".to_owned()
+        "unexpected end".to_owned()
     } else {
         format!("line {}, column {}", cause.line(), cause.column())
     }
 }
 
-/// An error with its hint. Boxed inside: every function of a command returns one, hardly ever.
+/// An error with its hint. Boxed, because most functions of commands return it, and seldom.
 #[derive(Debug)]
 pub struct Failure(Box<FailureParts>);
 
@@ -136,40 +137,40 @@ impl<E: Into<Error>> From<E> for Failure {
 }
 
 impl Failure {
-    /// An error whose hint is not what the error alone suggests.
+    /// Creates a failure with a hint of its own instead of the one that the error implies.
     pub fn new(error: impl Into<Error>, hint: impl Into<String>) -> Self {
         Failure(Box::new(FailureParts { error: error.into(), hint: Some(hint.into()) }))
     }
 
-    /// The error.
+    /// Returns the error without its hint.
     pub fn error(&self) -> &Error {
         &self.0.error
     }
 
-    /// What can be done.
+    /// Returns the hint; `None` if nothing helps.
     #[cfg(test)]
     pub fn hint(&self) -> Option<&str> {
         self.0.hint.as_deref()
     }
 
-    /// With `hint`, unless the error has its own.
+    /// Adds `hint`, unless there is one.
     pub fn or_hint(mut self, hint: impl FnOnce() -> Option<String>) -> Self {
         self.0.hint = self.0.hint.or_else(hint);
         self
     }
 
-    /// With `hint` in place of its own.
+    /// Replaces the hint with `hint`.
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint = Some(hint.into());
         self
     }
 
-    /// The exit code.
+    /// Returns the exit code of the error.
     pub fn exit(&self) -> Exit {
         exit_of(&self.0.error)
     }
 
-    /// True if the reader of a pipe went away: nobody is left who wants to hear of it.
+    /// Returns true if the reader of a pipe closed it, which is a quiet success.
     pub fn is_closed_pipe(&self) -> bool {
         match &self.0.error {
             Error::Write { cause, .. } | Error::Pipeline(pipeline::Error::Write { cause, .. }) => {
@@ -179,10 +180,12 @@ impl Failure {
         }
     }
 
-    /// The lines for standard error. Text from outside is escaped.
+    /// Formats the lines for standard error: the error with its causes, the marked expression if it is about one, and
+    /// the hint. Text from outside is escaped.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = vec![format!("error: {}", escape_for_terminal(&error_chain(&self.0.error)))];
         if let Error::Expression { cause, .. } | Error::Pipeline(pipeline::Error::Expression(cause)) = &self.0.error {
+            // The marker is placed by the escaped text before it, which may be longer than the text itself.
             let before = cause.text.get(..cause.at).unwrap_or(&cause.text);
             lines.push(format!("  {}", escape_for_terminal(&cause.text)));
             lines.push(format!("  {}^", " ".repeat(escape_for_terminal(before).chars().count())));
@@ -194,7 +197,7 @@ impl Failure {
     }
 }
 
-/// The download's error inside a reader's error.
+/// Returns the download error inside the I/O error of a reader; `None` for other sources.
 fn download_error(cause: &io::Error) -> Option<&net::Error> {
     cause.get_ref()?.downcast_ref::<net::Error>()
 }
@@ -213,13 +216,13 @@ fn read_exit(cause: &io::Error) -> Exit {
             Kind::NotFound => Exit::NotFound,
             kind => download_exit(kind),
         },
-        // What is no input at all.
+        // The contents are not the expected format at all: a web page, or a truncated archive.
         io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput => Exit::BadData,
         _ => Exit::CannotRead,
     }
 }
 
-/// Of a download that has begun.
+/// Returns the exit code for a download that had begun.
 fn download_exit(kind: Kind) -> Exit {
     match kind {
         Kind::Changed => Exit::FileChanged,
@@ -252,6 +255,7 @@ fn exit_of(error: &Error) -> Exit {
             StateError::Busy { .. } => Exit::Busy,
             _ => Exit::CannotRead,
         },
+        // A request of the API and a download have the same kinds of errors, but different exit codes.
         Error::Client(error) => match error {
             client::Error::Net(error) => net_exit(error.kind()),
             client::Error::Read { .. } => Exit::CannotRead,
@@ -268,6 +272,7 @@ fn exit_of(error: &Error) -> Exit {
             | client::Error::NoSuchBlock { .. }
             | client::Error::NoLink { .. } => Exit::NotFound,
         },
+        // Nothing was downloaded yet, so an unreachable host is not a broken download.
         Error::Download { cause, .. } => match cause.kind() {
             Kind::NotFound => Exit::NotFound,
             Kind::Unreachable | Kind::BadCertificate => Exit::Unreachable,
@@ -276,6 +281,7 @@ fn exit_of(error: &Error) -> Exit {
         Error::Pipeline(error) => match error {
             pipeline::Error::Plan(_) | pipeline::Error::Expression(_) => Exit::Usage,
             pipeline::Error::Query(_) | pipeline::Error::QueryMemory(_) => Exit::Usage,
+            // A table of `--table` is an input.
             pipeline::Error::Table { .. } => Exit::CannotRead,
             pipeline::Error::Read { cause, .. } => read_exit(cause),
             pipeline::Error::Damaged { .. } => Exit::Damaged,
@@ -331,50 +337,52 @@ fn service_exit(error: &crate::service::Error) -> Exit {
     }
 }
 
-/// What can be done about `error`, as far as it alone tells.
+/// Returns the hint that `error` implies by itself; `None` if nothing helps or only the command knows.
 fn hint(error: &Error) -> Option<String> {
     match error {
         Error::Client(client::Error::Net(error)) => net_hint(error),
         Error::Download { cause, .. } => download_hint(cause),
         Error::Pipeline(pipeline::Error::Read { cause, .. }) => download_error(cause).and_then(download_hint),
         Error::Pipeline(pipeline::Error::OpenEnd { name }) => {
-            Some(format!("if you know that it is whole: `curl -s {name} | drawoff convert - -o OUT`"))
+            Some(format!("if you know that it is complete, use `curl -s {name} | drawoff convert - -o OUT`"))
         }
-        Error::Client(client::Error::UnknownWorkflow(_)) => Some("`drawoff workflows ls` lists them".to_owned()),
-        Error::Client(client::Error::AmbiguousName { .. }) => Some("give one of the ids".to_owned()),
+        Error::Client(client::Error::UnknownWorkflow(_)) => {
+            Some("list workflows with `drawoff workflows ls`".to_owned())
+        }
+        Error::Client(client::Error::AmbiguousName { .. }) => Some("specify one of the ids".to_owned()),
         Error::Client(client::Error::UploadKind { .. }) => {
-            Some("`drawoff convert FILE -o input.ndjson` makes one".to_owned())
+            Some("convert it with `drawoff convert FILE -o input.ndjson`".to_owned())
         }
         Error::Client(client::Error::Deadline { run, .. }) => Some(format!(
-            "the run goes on: `drawoff runs watch {run}` waits for it, `drawoff pull {run} -o OUT` writes its results, `drawoff runs cancel {run}` ends it"
+            "the run continues: wait for it with `drawoff runs watch {run}`, write its results with `drawoff pull {run} -o OUT`, or cancel it with `drawoff runs cancel {run}`"
         )),
-        Error::Client(client::Error::NoResults { run, .. }) => {
-            Some(format!("`drawoff runs status {run}` shows the run; results as CSV are always there: `--format csv`"))
-        }
+        Error::Client(client::Error::NoResults { run, .. }) => Some(format!(
+            "check the run with `drawoff runs status {run}`, or use `--format csv`: every run has its results as CSV"
+        )),
         Error::Client(client::Error::Ended { run, end: RunEnd::Failed { .. } }) => {
-            Some(format!("`drawoff runs status {run}` shows every block"))
+            Some(format!("see every block with `drawoff runs status {run}`"))
         }
         Error::Expression { cause, .. } | Error::Pipeline(pipeline::Error::Expression(cause)) => {
             cause.hint.as_ref().map(in_flags)
         }
         Error::Settings(settings::Error::KeyFileOpen { path, .. }) => {
-            Some(format!("`chmod 600 {}` keeps others out", shell_quoted(&path.to_string_lossy())))
+            Some(format!("restrict it to its owner with `chmod 600 {}`", shell_quoted(&path.to_string_lossy())))
         }
         Error::State(StateError::Newer { .. }) => {
-            Some("use that version, or give another folder with `--state-dir`, or `--no-state`".to_owned())
+            Some("use that version, another directory with `--state-dir`, or `--no-state`".to_owned())
         }
         Error::UnknownFate { .. } => Some(
-            "`drawoff pull RUN -o OUT` writes the results of one of them; `--new-run` starts another run".to_owned(),
-        ),
-        Error::Pipeline(pipeline::Error::BadRecord { .. }) => {
-            Some("`--on-bad-record skip` sets such records aside and goes on".to_owned())
-        }
-        Error::Pipeline(pipeline::Error::Query(_)) => Some(
-            "`drawoff explain` with the same inputs shows their columns, whose names are written as they are"
+            "write the results of one of them with `drawoff pull RUN -o OUT`, or start another run with `--new-run`"
                 .to_owned(),
         ),
+        Error::Pipeline(pipeline::Error::BadRecord { .. }) => {
+            Some("reject such records and continue with `--on-bad-record skip`".to_owned())
+        }
+        Error::Pipeline(pipeline::Error::Query(_)) => Some(
+            "list the columns with `drawoff explain` and the same inputs; the query must spell them exactly".to_owned(),
+        ),
         Error::Pipeline(pipeline::Error::QueryMemory(_)) => {
-            Some("give it more with `--max-memory`, or have it join and group less at once".to_owned())
+            Some("raise `--max-memory`, or join and group fewer rows at once".to_owned())
         }
         Error::Pipeline(pipeline::Error::Schema { change, .. }) => schema_hint(change),
         Error::Pipeline(pipeline::Error::Plan(error)) => plan_hint(error),
@@ -382,68 +390,71 @@ fn hint(error: &Error) -> Option<String> {
             write_hint(path, cause)
         }
         #[cfg(feature = "serve")]
-        Error::Service(crate::service::Error::Bind { .. }) => Some("`--port 0` picks a port that is free".to_owned()),
+        Error::Service(crate::service::Error::Bind { .. }) => Some("choose a free port with `--port 0`".to_owned()),
         Error::Pipeline(pipeline::Error::Bug(_)) | Error::Bug(_) => {
-            Some("this is a fault of drawoff; what was asked for and this line make a good report".to_owned())
+            Some("this is a bug in drawoff; please report it with the command and this message".to_owned())
         }
+        // The engine's own hints name no flags.
         Error::Pipeline(error) => error.hint().map(str::to_owned),
         _ => None,
     }
 }
 
-/// The flag that helps against a change of the schema, as far as the change alone tells.
+/// Returns the hint for a change of the schema that an output could not follow, as far as the change alone implies one.
 fn schema_hint(change: &SchemaChange) -> Option<String> {
     match change {
         SchemaChange::Value { why: FixedSchema::TooManyColumns, .. } => {
-            Some("`--schema FILE` names the columns that are wanted; `--extra-column NAME` takes all others".to_owned())
+            Some("specify the columns to keep with `--schema FILE`, and collect all others with `--extra-column NAME`".to_owned())
         }
         change if !change.can_be_followed() => None,
-        _ => Some("a Parquet file (`-o FILE.parquet`) can follow such a change; `--schema-from full` reads everything before it writes, from files".to_owned()),
+        _ => Some("write a Parquet file (`-o FILE.parquet`), which can follow such a change, or infer the schema from all records with `--schema-from full`, if the inputs are files".to_owned()),
     }
 }
 
-/// The flag that a plan was refused for, or that helps.
+/// Returns the hint for a refused plan, which names the flag that caused it or helps.
 fn plan_hint(error: &PlanError) -> Option<String> {
     Some(match error {
         PlanError::NotRereadable => "leave `--schema-from full` out, or save the input to a file first".to_owned(),
         PlanError::TooManyColumns => {
-            "`--schema FILE` names the columns that are wanted; `--extra-column NAME` takes all others".to_owned()
+            "specify the columns to keep with `--schema FILE`, and collect all others with `--extra-column NAME`".to_owned()
         }
-        PlanError::ExtraColumnTaken(_) => "give another name with `--extra-column NAME`".to_owned(),
+        PlanError::ExtraColumnTaken(_) => "choose another name with `--extra-column NAME`".to_owned(),
         PlanError::NoColumn { purpose: ColumnPurpose::PartitionBy, .. } => {
-            "`--partition-by` takes names of columns as they are after all steps".to_owned()
+            "specify columns with `--partition-by` as they are named after all steps".to_owned()
         }
         PlanError::NoColumn { purpose: ColumnPurpose::SortHint, .. } => {
-            "`--sort-hint` takes names of columns as they are after all steps".to_owned()
+            "specify columns with `--sort-hint` as they are named after all steps".to_owned()
         }
         PlanError::HeaderDiffers { .. } => {
-            "`--append` needs the same columns in the same order, and the same delimiter and line ends; give another file to keep both".to_owned()
+            "`--append` requires the same columns in the same order, and the same delimiter and line ends; write another file to keep both".to_owned()
         }
-        PlanError::QueryNotLast => "let the query say what is to be done after `--sql`".to_owned(),
-        PlanError::TwoQueries => "`--sql` can be given once".to_owned(),
+        PlanError::QueryNotLast => "move the steps after `--sql` into the query".to_owned(),
+        PlanError::TwoQueries => "specify `--sql` only once".to_owned(),
         PlanError::QueryWithoutResults => {
-            "name that table in the query: `SELECT … FROM results`; a query of other tables alone takes one of them as its input".to_owned()
+            "use that table in the query: `SELECT … FROM results`; to query other tables alone, specify one of them as the input".to_owned()
         }
         PlanError::NoTable { name, .. } => {
-            format!("`--table {}=FILE` makes one of a file", shell_quoted(name))
+            format!("add it from a file with `--table {}=FILE`", shell_quoted(name))
         }
-        PlanError::TableTwice(_) => "give each `--table` a name of its own".to_owned(),
+        PlanError::TableTwice(_) => "choose a different name for each `--table`".to_owned(),
         _ => return None,
     })
 }
 
-/// The hint for a file that cannot be downloaded. A link elsewhere that wants the key does not get it unasked.
+/// Returns the hint for a file that cannot be downloaded. A link to another host is never sent the key unless the user
+/// trusts that host, so a refusal there may need `--send-key-to`.
 fn download_hint(error: &net::Error) -> Option<String> {
     if error.kind() == Kind::BadCertificate {
         return certificate_hint(error);
     }
     let host = error.keyless_host()?;
-    Some(format!("{host} is not the API's own address and got no key; `--send-key-to {host}` sends it there"))
+    Some(format!("{host} is not the API's own host and was not sent the key; send it with `--send-key-to {host}`"))
 }
 
-/// The hint on a certificate that was not accepted, which is among the causes of `error`; `None` where nothing on this
-/// side helps.
+/// Returns the hint for a certificate among the causes of `error` that was not accepted; `None` if no change on this
+/// machine helps.
 fn certificate_hint(error: &(dyn StdError + 'static)) -> Option<String> {
+    // The problem is a typed cause somewhere in the chain, below the errors of the HTTP client.
     let mut next = Some(error);
     let remedy = loop {
         let error = next?;
@@ -453,47 +464,42 @@ fn certificate_hint(error: &(dyn StdError + 'static)) -> Option<String> {
         }
     };
     match remedy {
-        net::CertificateHint::AddCa => Some("install the system's CA certificates (on Debian and Ubuntu: the package ca-certificates), or set SSL_CERT_FILE to a file of CA certificates with that of the server; it is used in place of the system's".to_owned()),
-        net::CertificateHint::CorrectNames => Some("let it name CA certificates in PEM (on Debian and Ubuntu the package ca-certificates has /etc/ssl/certs/ca-certificates.crt), or unset it".to_owned()),
+        net::CertificateHint::AddCa => Some("install the system's CA certificates (on Debian and Ubuntu: the package ca-certificates), or set SSL_CERT_FILE to a file of CA certificates that includes that of the server; it replaces the system's".to_owned()),
+        net::CertificateHint::CorrectNames => Some("set it to CA certificates in PEM (on Debian and Ubuntu the package ca-certificates has /etc/ssl/certs/ca-certificates.crt), or unset it".to_owned()),
         net::CertificateHint::None => None,
     }
 }
 
 fn net_hint(error: &net::Error) -> Option<String> {
     match error.kind() {
-        Kind::NoKey => Some(format!(
-            "set {API_KEY_VARIABLE} or give `--api-key-file FILE`; or use `run --local`, which needs no key"
-        )),
+        Kind::NoKey => Some(format!("set {API_KEY_VARIABLE} or use `--api-key-file FILE`; `run --local` needs no key")),
         Kind::KeyRefused => Some(format!(
-            "check {API_KEY_VARIABLE} or the key file; `drawoff config show` says which is in force and for which address"
+            "check {API_KEY_VARIABLE} or the key file; see which one applies and for which URL with `drawoff config show`"
         )),
-        Kind::RateLimited => Some("the limit counts all requests of one key; try again in a minute".to_owned()),
+        Kind::RateLimited => Some("retry in a minute; the limit covers all requests of one key".to_owned()),
         Kind::BadCertificate => certificate_hint(error),
-        Kind::Unreachable => {
-            Some("check the network and the address; `drawoff config show` says which is in force".to_owned())
-        }
+        Kind::Unreachable => Some("check the network and the URL, which `drawoff config show` prints".to_owned()),
         _ => None,
     }
 }
 
 fn write_hint(path: &Path, cause: &io::Error) -> Option<String> {
+    // No directory and no other target helps against a full or closed pipe.
     if path == Path::new(STDOUT) {
         return None;
     }
     if let Some(problem) = cause.get_ref().filter(|cause| cause.is::<net::BadCertificate>()) {
         return certificate_hint(problem);
     }
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let folder = folder.display();
+    let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = directory.display();
     if is_disk_full(cause) {
-        return Some(format!(
-            "free some space where {folder} is, or write elsewhere with `-o`; no partial file remains"
-        ));
+        return Some(format!("free space in {directory}, or write elsewhere with `-o`; no partial file remains"));
     }
     match cause.kind() {
-        io::ErrorKind::NotFound => Some(format!("the folder {folder} must exist")),
+        io::ErrorKind::NotFound => Some(format!("create the directory {directory} first")),
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            Some(format!("you may not write in {folder}; write elsewhere with `-o`"))
+            Some(format!("write elsewhere with `-o`, or change the permissions of {directory}"))
         }
         io::ErrorKind::AlreadyExists => Some("leave `--no-clobber` out to replace it".to_owned()),
         _ => None,
@@ -516,7 +522,7 @@ mod tests {
     }
 
     #[test]
-    fn every_failure_has_its_code() {
+    fn every_error_has_its_exit_code() {
         let position = Position { source: "a.ndjson".into(), byte: 4, line: 2, record: 1 };
         let reject = Reject { offset: 0, path: FieldPath::root(), reason: "not an object".into() };
         let ended = |end| Error::Client(client::Error::Ended { run: RunId("r".into()), end });
@@ -581,20 +587,20 @@ mod tests {
     }
 
     #[test]
-    fn messages_say_what_and_what_to_do() {
+    fn messages_have_the_cause_and_a_hint() {
         let lines = |error: Error| Failure::from(error).lines();
         assert_eq!(
             lines(net(Kind::NoKey)),
             [
                 "error: GET https://api.test/workflows?[redacted]: no API key is set",
-                "hint: set SIXTYFOUR_API_KEY or give `--api-key-file FILE`; or use `run --local`, which needs no key",
+                "hint: set SIXTYFOUR_API_KEY or use `--api-key-file FILE`; `run --local` needs no key",
             ]
         );
         assert_eq!(
             lines(Error::Write { path: "/data/out.parquet".into(), cause: os(Errno::ACCESS) }),
             [
                 "error: cannot write /data/out.parquet: permission denied",
-                "hint: you may not write in /data; write elsewhere with `-o`",
+                "hint: write elsewhere with `-o`, or change the permissions of /data",
             ]
         );
         let end = RunEnd::Failed {
@@ -605,12 +611,12 @@ mod tests {
             lines(client::Error::Ended { run: RunId("r-1".into()), end }.into()),
             [
                 "error: run r-1 failed in block 2 (filter): column 'employees' is not\\u{1b}[31m in the input",
-                "hint: `drawoff runs status r-1` shows every block",
+                "hint: see every block with `drawoff runs status r-1`",
             ]
         );
         assert_eq!(
             lines(client::Error::UnknownWorkflow("nope".into()).into()),
-            ["error: there is no workflow `nope`", "hint: `drawoff workflows ls` lists them",]
+            ["error: there is no workflow `nope`", "hint: list workflows with `drawoff workflows ls`"]
         );
     }
 }

@@ -1,4 +1,5 @@
-//! How the process ends: every code has a name, a meaning and a test.
+//! The exit codes of the process. Each has a number that never changes, a name, a meaning for `--help` and
+//! docs/exit-codes.md, and a test; `error` maps every error to one.
 
 macro_rules! exits {
     ($($variant:ident = $code:literal, $name:literal, $meaning:literal;)*) => {
@@ -11,15 +12,15 @@ macro_rules! exits {
         )*}
 
         impl Exit {
-            /// All, in the order of their numbers.
+            /// All exit codes, in the order of their numbers.
             pub const ALL: &[Exit] = &[$(Exit::$variant),*];
 
-            /// The name in words.
+            /// Returns the name in words, such as `bad data`.
             pub fn name(self) -> &'static str {
                 match self {$(Exit::$variant => $name,)*}
             }
 
-            /// What it means.
+            /// Returns the meaning as a phrase.
             pub fn meaning(self) -> &'static str {
                 match self {$(Exit::$variant => $meaning,)*}
             }
@@ -28,41 +29,41 @@ macro_rules! exits {
 }
 
 exits! {
-    Success = 0, "success", "everything was done; also when the reader of a pipe went away";
-    Bug = 1, "bug", "a fault of drawoff itself";
-    Usage = 2, "usage", "the command line, the settings or a definition make no sense";
+    Success = 0, "success", "everything was done, also when the reader closed the pipe";
+    Bug = 1, "bug", "a bug in drawoff";
+    Usage = 2, "usage", "the command line, a setting or a definition is not valid";
     Partial = 3, "partial", "done, but some records were rejected";
     BadData = 4, "bad data", "a record or a file's contents cannot be used";
-    Mismatch = 5, "mismatch", "the rows that came are not as many as the API says";
+    Mismatch = 5, "mismatch", "the row count differs from the API's row_count";
     SchemaChanged = 6, "schema changed", "a column appeared or changed where the output could not follow";
-    NoKey = 10, "no key", "there is no API key";
+    NoKey = 10, "no key", "no API key is set";
     KeyRefused = 11, "key refused", "the API refused the key";
     NotFound = 12, "not found", "there is no such workflow, run, block or result";
     Refused = 13, "refused", "the API refused the request";
     Unreachable = 14, "unreachable", "the API cannot be reached, or keeps failing";
-    DownloadBroken = 15, "download broken", "a download broke and could not be continued";
+    DownloadBroken = 15, "download broken", "a download broke and could not be resumed";
     FileChanged = 16, "file changed", "a file changed while it was downloaded";
-    Damaged = 17, "damaged", "the compression of a file is cut short or damaged";
-    LastLineCut = 18, "last line cut", "the last line of a download is not whole";
+    Damaged = 17, "damaged", "the compression of a file is truncated or damaged";
+    LastLineCut = 18, "last line cut", "the last line of a download is truncated";
     RunFailed = 20, "run failed", "the run failed";
     RunCancelled = 21, "run cancelled", "the run was cancelled";
     RunTimedOut = 22, "run timed out", "the service stopped the run for taking too long";
-    DeadlinePassed = 23, "deadline passed", "the run was still going when --deadline passed";
+    DeadlinePassed = 23, "deadline passed", "the run was still active when --deadline passed";
     CannotWrite = 30, "cannot write", "an output cannot be written";
     DiskFull = 31, "disk full", "the disk or the quota is full";
     CannotRead = 32, "cannot read", "an input cannot be read";
-    Busy = 33, "busy", "another drawoff works on the same run";
+    Busy = 33, "busy", "the run is locked by another drawoff process";
     Interrupted = 130, "interrupted", "interrupted by Ctrl-C, SIGTERM or SIGHUP";
 }
 
 impl Exit {
-    /// The number.
+    /// Returns the number that the process ends with.
     pub fn code(self) -> u8 {
         self as u8
     }
 }
 
-/// The table for the long help.
+/// Formats all exit codes as a table for the long help.
 pub fn table() -> String {
     let mut text = String::from("Exit codes:\n");
     for exit in Exit::ALL {

@@ -1,9 +1,10 @@
-//! Hints of the engine in the words of the command line.
+//! Translation of the engine's hints into flags. The engine proposes steps by their words; only here do they become
+//! `--select` or `--flatten=_`.
 
 use crate::transform::expr::Hint;
 use crate::transform::{ArgumentForm, Grammar};
 
-/// The text of `hint`, with the steps in it as flags.
+/// Formats `hint` with the steps in it written as flags.
 pub fn in_flags(hint: &Hint) -> String {
     hint.with_steps(|word, text| match Grammar::of(word).map(|grammar| grammar.form) {
         _ if text.is_empty() => format!("--{word}"),
@@ -17,7 +18,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn steps_are_proposed_as_the_flags_that_they_are() {
+    fn steps_in_hints_are_written_as_flags() {
         let hint = Hint::from("take ").step("select", "").words(", ").step("flatten", "_").words(" or ");
         let hint = hint.step("cast", "a:json");
         assert_eq!(in_flags(&hint), "take `--select`, `--flatten=_` or `--cast a:json`");

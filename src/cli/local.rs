@@ -1,4 +1,5 @@
-//! The local service inside this process, over a directory of the user's or a temporary one.
+//! The local Workflows service inside this process, for `serve` and `--local`, with its store in a given or a temporary
+//! directory.
 
 use std::path::PathBuf;
 
@@ -8,43 +9,43 @@ use super::error::{Error, Failure};
 use super::values::{Enrich, EnrichFrom};
 use crate::service::{Config, EnrichEndpoint, EnrichTable, Service};
 
-/// A running service. Its temporary store goes with it.
+/// A running service. A temporary store is removed when it is dropped.
 pub struct Local {
     service: Service,
     /// Dropped after the service.
-    _folder: Option<TempDir>,
+    _temporary: Option<TempDir>,
 }
 
 impl Local {
     /// Starts a service whose store is in `data`, or in a temporary directory; `configure` changes the defaults of its
     /// configuration.
     pub async fn start(data: Option<PathBuf>, configure: impl FnOnce(Config) -> Config) -> Result<Self, Failure> {
-        let (data_dir, folder) = match data {
+        let (data_dir, temporary) = match data {
             Some(path) => (path, None),
             None => {
-                let folder = tempfile::Builder::new()
+                let directory = tempfile::Builder::new()
                     .prefix("drawoff-service-")
                     .tempdir()
                     .map_err(|cause| Error::Write { path: std::env::temp_dir(), cause })?;
-                (folder.path().to_owned(), Some(folder))
+                (directory.path().to_owned(), Some(directory))
             }
         };
         let service = Service::start(configure(Config::new(data_dir))).await.map_err(Error::Service)?;
-        Ok(Local { service, _folder: folder })
+        Ok(Local { service, _temporary: temporary })
     }
 
-    /// Its address.
+    /// Returns the base URL that the service listens on.
     pub fn base_url(&self) -> String {
         self.service.base_url()
     }
 
-    /// Ends it: what is being answered is answered, the store is closed.
+    /// Stops the service: answers the requests in progress and closes the store.
     pub async fn stop(self) {
         self.service.stop().await;
     }
 }
 
-/// The tables and the endpoints among what stands in for providers.
+/// Divides the `--enrich` flags into reference tables and endpoints.
 pub fn providers(given: Vec<Enrich>) -> (Vec<EnrichTable>, Vec<EnrichEndpoint>) {
     let (mut tables, mut endpoints) = (Vec::new(), Vec::new());
     for Enrich { block, from } in given {

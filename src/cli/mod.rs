@@ -1,7 +1,8 @@
-//! The command line: what was typed (`args`), what it means (`settings`), what is done (`commands`).
+//! The command line: arguments as typed (`args`), the settings that they resolve to (`settings`), and the commands
+//! (`commands`), which build plans for the engine and calls for the client.
 //!
-//! Standard output is data only; everything else goes to standard error, through `print`. The engine and the client
-//! know neither clap nor the environment nor the terminal.
+//! Standard output carries data only; everything else goes to standard error, through `print`. clap, the environment
+//! and the terminal are used in this layer only: the engine and the client know none of them.
 
 pub mod args;
 mod choices;

@@ -1,4 +1,6 @@
-//! From names and flags to sources and outputs, checked before anything costs time.
+//! The engine's outputs from flags and names: infers formats and targets, checks combinations of flags, and checks that
+//! every target can be written, all before a run is started or a byte is read. The plan of the engine is built here,
+//! too.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -55,8 +57,8 @@ impl From<SchemaPolicyArg> for SchemaPolicy {
     }
 }
 
-/// The format that a file's name tells, and its compression. Names of neither kind tell nothing.
-pub fn told_by_name(path: &Path) -> (Option<ToFormat>, Compression) {
+/// Infers the format and the compression from a file's name. The format is `None` for an unknown extension.
+pub fn format_of_name(path: &Path) -> (Option<ToFormat>, Compression) {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let (format, compression) = NamedFormat::of_name(&name);
     (format.map(ToFormat::from), compression)
@@ -76,6 +78,7 @@ impl From<NamedFormat> for ToFormat {
     }
 }
 
+/// Adds the options of flags and settings to a format.
 fn output_format(format: ToFormat, args: &PipelineArgs, codec: ParquetCodec) -> Result<OutputFormat, Failure> {
     Ok(match format {
         ToFormat::Parquet => OutputFormat::Parquet(ParquetOptions { codec }),
@@ -88,54 +91,57 @@ fn output_format(format: ToFormat, args: &PipelineArgs, codec: ParquetCodec) -> 
     })
 }
 
-/// The outputs meant by `-o` and `--to`; there is at least one. Nothing is touched. `set` is what the names of a folder's
-/// files begin with.
+/// Builds the outputs of `-o` and `--to`, at least one, and checks the flags that apply to some kinds of output only.
+/// Creates nothing. `set` is the prefix of the file names in a directory.
 pub fn outputs(args: &PipelineArgs, settings: &Settings, set: &str) -> Result<Vec<Output>, Failure> {
     let typed = &args.outputs.typed;
     if typed.is_empty() {
         return Err(Failure::new(
-            Error::Usage("no output was given".into()),
-            "give `-o FILE`, or `-o -` for standard output (NDJSON, or what `--to` says)",
+            Error::Usage("no output is specified".into()),
+            "specify `-o FILE`, or `-o -` for standard output (NDJSON, or the format of `--to`)",
         ));
     }
     let outputs = typed.iter().map(|typed| output(typed, args, settings, set)).collect::<Result<Vec<_>, _>>()?;
+    // Two outputs of one target would replace each other. Few outputs, so quadratic is fine.
     for (i, output) in outputs.iter().enumerate() {
         if outputs[..i].iter().any(|other| same_target(&other.target, &output.target)) {
-            let error = Error::Usage(format!("{} is given twice", target_name(output)));
-            return Err(Failure::new(error, "give each `-o` a place of its own"));
+            let error = Error::Usage(format!("{} is specified twice", target_name(output)));
+            return Err(Failure::new(error, "use a different target for each `-o`"));
         }
     }
+    // A flag without an output that it applies to is a mistake rather than a no-op.
     let is_csv = |output: &Output| matches!(output.format, OutputFormat::Csv(_));
     if let Some(flag) = args.dialect.first_given().filter(|_| !outputs.iter().any(is_csv)) {
-        let error = Error::Usage(format!("`{flag}` is for CSV, and no output is"));
+        let error = Error::Usage(format!("`{flag}` applies only to CSV outputs"));
         return Err(Failure::new(error, "leave it out, or write CSV: `--to csv`"));
     }
     let is_parquet = |output: &Output| matches!(output.format, OutputFormat::Parquet(_));
     if !args.sink.sort_hint.is_empty() && !outputs.iter().any(is_parquet) {
-        let error = Error::Usage("`--sort-hint` is for Parquet, and no output is".to_owned());
+        let error = Error::Usage("`--sort-hint` applies only to Parquet outputs".to_owned());
         return Err(Failure::new(
             error,
-            "leave it out; it does not sort, `--sql \"SELECT * FROM results ORDER BY ...\"` does",
+            "leave it out; to sort the rows, use `--sql \"SELECT * FROM results ORDER BY ...\"`",
         ));
     }
-    let is_folder = |output: &Output| matches!(output.target, Target::Directory(_));
-    if let Some(flag) = args.sink.folder_flag().filter(|_| !outputs.iter().any(is_folder)) {
-        let error = Error::Usage(format!("`{flag}` is for folders, and no output is one"));
-        return Err(Failure::new(error, "end the name of a folder with a slash: `-o people/`"));
+    let is_directory = |output: &Output| matches!(output.target, Target::Directory(_));
+    if let Some(flag) = args.sink.directory_flag().filter(|_| !outputs.iter().any(is_directory)) {
+        let error = Error::Usage(format!("`{flag}` applies only to directories"));
+        return Err(Failure::new(error, "end the name of a directory with a slash: `-o people/`"));
     }
     Ok(outputs)
 }
 
 fn same_target(a: &Target, b: &Target) -> bool {
     match (a, b) {
-        (Target::File { path: a, .. }, Target::File { path: b, .. }) => same_place(a, b),
-        (Target::Directory(a), Target::Directory(b)) => a.path == b.path || same_place(&a.path, &b.path),
+        (Target::File { path: a, .. }, Target::File { path: b, .. }) => is_same_file(a, b),
+        (Target::Directory(a), Target::Directory(b)) => a.path == b.path || is_same_file(&a.path, &b.path),
         (Target::Object(a), Target::Object(b)) => a.url == b.url,
         (Target::Stdout, Target::Stdout) => true,
         _ => false,
     }
 }
 
+/// Builds one output. Its kind follows from the name: `-`, a URL of a store, a directory, else a file.
 fn output(typed: &TypedOutput, args: &PipelineArgs, settings: &Settings, set: &str) -> Result<Output, Failure> {
     let path = &typed.path;
     if typed.is_stdout() {
@@ -143,17 +149,18 @@ fn output(typed: &TypedOutput, args: &PipelineArgs, settings: &Settings, set: &s
         return Ok(Output { format, compression: Compression::None, target: Target::Stdout });
     }
     if let Some(url) = object_url(path) {
-        let folder = url.ends_with('/') || args.sink.folder_flag().is_some() && told_by_name(path).0.is_none();
-        return match folder {
-            true => output_folder(path, Some(object_place(url, args)), typed, args, settings, set),
+        let is_directory =
+            url.ends_with('/') || args.sink.directory_flag().is_some() && format_of_name(path).0.is_none();
+        return match is_directory {
+            true => output_directory(path, Some(object_location(url, args)), typed, args, settings, set),
             false => output_object(url, typed, args, settings),
         };
     }
     let ends_with_slash = path.as_os_str().to_string_lossy().ends_with('/');
-    // A flag that only a folder takes says that a name without an extension is one.
-    let told = told_by_name(path).0.is_some() || path.is_file();
-    if ends_with_slash || path.is_dir() || args.sink.folder_flag().is_some() && !told {
-        return output_folder(path, None, typed, args, settings, set);
+    // With a flag that applies only to directories, a name without a known extension is a directory.
+    let is_file_name = format_of_name(path).0.is_some() || path.is_file();
+    if ends_with_slash || path.is_dir() || args.sink.directory_flag().is_some() && !is_file_name {
+        return output_directory(path, None, typed, args, settings, set);
     }
     output_file(path, typed.to, args, settings)
 }
@@ -169,22 +176,25 @@ fn output_file(path: &Path, to: Option<ToFormat>, args: &PipelineArgs, settings:
     Ok(Output { format, compression, target })
 }
 
-/// The format and compression of a file, by flag or name.
+/// Returns the format and compression of a file: the format of `--to`, else that of its name. Fails if there is
+/// neither, or if the name asks for the compression of a format that is not compressed as a whole.
 fn named_format(path: &Path, to: Option<ToFormat>) -> Result<(ToFormat, Compression), Failure> {
-    let (told, compression) = told_by_name(path);
-    let Some(format) = to.or(told) else {
+    let (named, compression) = format_of_name(path);
+    let Some(format) = to.or(named) else {
         return Err(Failure::new(
-            Error::Usage(format!("the name {} tells no format", path.display())),
-            "give `--to parquet`, csv, tsv, ndjson, json, arrow or arrow-stream; the name of a folder ends with a slash",
+            Error::Usage(format!("cannot infer an output format from `{}`", path.display())),
+            "specify `--to parquet`, csv, tsv, ndjson, json, arrow or arrow-stream; end the name of a directory with a slash",
         ));
     };
+    // A name such as `x.parquet.gz` asks for a second compression, which no reader expects.
     let inside = match format {
         ToFormat::Parquet => {
             Some(("Parquet is compressed inside", "leave .gz or .zst out; `--codec` chooses the compression"))
         }
-        ToFormat::Arrow | ToFormat::ArrowStream => {
-            Some(("Arrow is read where it lies, and not compressed", "leave .gz or .zst out, or write Parquet"))
-        }
+        ToFormat::Arrow | ToFormat::ArrowStream => Some((
+            "Arrow files are memory-mapped by readers, and not compressed",
+            "leave .gz or .zst out, or write Parquet",
+        )),
         _ => None,
     };
     match inside {
@@ -195,27 +205,28 @@ fn named_format(path: &Path, to: Option<ToFormat>) -> Result<(ToFormat, Compress
     }
 }
 
+/// Fails if rows cannot be appended to a file of this format.
 fn check_append(format: &OutputFormat, compression: Compression, path: &Path) -> Result<(), Failure> {
     let shown = path.display();
     let (why, hint) = match format.properties().end {
-        _ if compression != Compression::None => {
-            (format!("`--append`: {shown} is compressed"), "append to a plain file, or write another one")
-        }
+        _ if compression != Compression::None => (
+            format!("cannot append to {shown}: it is compressed"),
+            "append to an uncompressed file, or write another file",
+        ),
         FileEnd::Open => return Ok(()),
         FileEnd::Footer => (
-            format!(
-                "`--append`: nothing can be added to {shown}; what is at the end of such a file says what is in it"
-            ),
-            "add a file to a folder, which readers take as one table: `-o people/`",
+            format!("cannot append to {shown}: its footer describes the whole file"),
+            "add a file to a directory, which readers take as one table: `-o people/`",
         ),
-        FileEnd::Bracket => {
-            (format!("`--append`: the array in {shown} has its end"), "write NDJSON, which has none: `--to ndjson`")
-        }
+        FileEnd::Bracket => (
+            format!("cannot append to {shown}: its JSON array is closed"),
+            "write NDJSON, which has no end: `--to ndjson`",
+        ),
     };
     Err(Failure::new(Error::Usage(why), hint))
 }
 
-fn output_folder(
+fn output_directory(
     path: &Path,
     store: Option<ObjectLocation>,
     typed: &TypedOutput,
@@ -224,18 +235,18 @@ fn output_folder(
     set: &str,
 ) -> Result<Output, Failure> {
     if args.sink.append {
-        let error = Error::Usage(format!("`--append`: {} is a folder", path.display()));
-        return Err(Failure::new(error, "leave it out: files of other runs stay in a folder"));
+        let error = Error::Usage(format!("cannot append to {}: it is a directory", path.display()));
+        return Err(Failure::new(error, "leave `--append` out: files of other runs stay in a directory"));
     }
     if args.dialect.excel && !args.sink.partition_by.is_empty() {
-        let error = Error::Usage("`--excel` and `--partition-by` do not go together".to_owned());
-        return Err(Failure::new(error, "spreadsheets open single files"));
+        let error = Error::Usage("`--excel` and `--partition-by` cannot be combined".to_owned());
+        return Err(Failure::new(error, "leave one of them out; spreadsheets open single files"));
     }
     let format = output_format(typed.to.unwrap_or(ToFormat::Parquet), args, settings.codec.value)?;
     let target = Target::Directory(Directory {
-        // Without the slash, which would hide a file of this name.
+        // Without the slash at the end, so that an existing file of this name is noticed.
         path: match &store {
-            Some(place) => place.url.trim_end_matches('/').into(),
+            Some(location) => location.url.trim_end_matches('/').into(),
             None => path.components().collect(),
         },
         store,
@@ -248,7 +259,7 @@ fn output_folder(
     Ok(Output { format, compression: Compression::None, target })
 }
 
-/// The text of a path that is the URL of an object.
+/// Returns the path as text if it is the URL of an object; `None` for other paths.
 fn object_url(path: &Path) -> Option<&str> {
     let text = path.to_str()?;
     ["s3://", "gs://", "az://", "s3a://", "abfs://", "abfss://", "azure://"]
@@ -259,20 +270,22 @@ fn object_url(path: &Path) -> Option<&str> {
 
 fn output_object(url: &str, typed: &TypedOutput, args: &PipelineArgs, settings: &Settings) -> Result<Output, Failure> {
     if args.sink.append {
-        let error = Error::Usage(format!("`--append`: nothing can be added to {url}; objects are put whole"));
-        return Err(Failure::new(error, "write another object"));
+        let error = Error::Usage(format!("cannot append to {url}: objects are replaced as a whole"));
+        return Err(Failure::new(error, "leave `--append` out, and write another object"));
     }
     let (format, compression) = named_format(Path::new(url), typed.to)?;
     let format = output_format(format, args, settings.codec.value)?;
-    Ok(Output { format, compression, target: Target::Object(object_place(url, args)) })
+    Ok(Output { format, compression, target: Target::Object(object_location(url, args)) })
 }
 
-fn object_place(url: &str, args: &PipelineArgs) -> ObjectLocation {
+fn object_location(url: &str, args: &PipelineArgs) -> ObjectLocation {
     let options = object_options(std::env::vars_os());
     ObjectLocation { url: url.to_owned(), options, no_clobber: args.sink.no_clobber }
 }
 
-/// What the environment says of object stores, by the usual names.
+/// Collects the options of object stores from the environment: every `AWS_`, `GOOGLE_` and `AZURE_` variable that is
+/// not empty, with its name in lower case. `AWS_ENDPOINT_URL_S3` takes precedence over `AWS_ENDPOINT_URL`, as in the
+/// AWS tools.
 fn object_options(variables: impl Iterator<Item = (OsString, OsString)>) -> Vec<(String, String)> {
     let mut options: Vec<(String, String)> = variables
         .filter_map(|(name, value)| Some((name.into_string().ok()?.to_ascii_lowercase(), value.into_string().ok()?)))
@@ -288,7 +301,7 @@ fn object_options(variables: impl Iterator<Item = (OsString, OsString)>) -> Vec<
         options.retain(|(name, _)| name != "aws_endpoint_url" && name != "aws_endpoint_url_s3");
         options.push(("aws_endpoint_url".to_owned(), endpoint));
     }
-    // Who names an address without TLS wants it.
+    // The store's client refuses plain HTTP unless allowed. An explicit http:// endpoint is the user's consent.
     let plain = options.iter().any(|(name, value)| name.contains("endpoint") && value.starts_with("http://"));
     if plain && !options.iter().any(|(name, _)| name == "aws_allow_http") {
         options.push(("aws_allow_http".to_owned(), "true".to_owned()));
@@ -296,8 +309,8 @@ fn object_options(variables: impl Iterator<Item = (OsString, OsString)>) -> Vec<
     options
 }
 
-/// The outputs under `--all-blocks`: files in the folder `-o`, each named after its result file (its name and the
-/// number of its block). Those names come from outside, so they never decide a path.
+/// Builds the outputs of `--all-blocks`: one file in the directory `-o` per result file, which is given by its name and
+/// the number of its block. The names come from the API, so they are sanitized and never determine a path.
 pub fn block_outputs(
     args: &PipelineArgs,
     settings: &Settings,
@@ -308,15 +321,17 @@ pub fn block_outputs(
         _ => {
             return Err(Failure::new(
                 Error::Usage("`--all-blocks` writes several files".into()),
-                "give one folder with `-o`",
+                "specify one directory with `-o`",
             ));
         }
     };
-    if let Some(flag) = args.sink.folder_flag() {
-        let error = Error::Usage(format!("`--all-blocks` writes one file for each block, and `{flag}` divides them"));
-        return Err(Failure::new(error, "choose a block with `--block N`"));
+    if let Some(flag) = args.sink.directory_flag() {
+        let error =
+            Error::Usage(format!("`--all-blocks` and `{flag}` cannot be combined: it writes one file per block"));
+        return Err(Failure::new(error, "choose one block with `--block N`"));
     }
     let format = output_format(typed.to.unwrap_or(ToFormat::Parquet), args, settings.codec.value)?;
+    // `output_file`, not `output`: the name must not be interpreted as a URL or a directory.
     let output = |name| {
         let name = format!("{name}.{}", format.extension());
         output_file(&typed.path.join(name), typed.to.or(Some(ToFormat::Parquet)), args, settings)
@@ -324,8 +339,8 @@ pub fn block_outputs(
     plain_names(files).into_iter().map(output).collect()
 }
 
-/// What the names of a run's files in a folder begin with: the same for the same results, so that these replace each
-/// other.
+/// Returns the prefix of a run's file names in a directory. It is the same for the same results, so that they replace
+/// each other.
 pub fn set_of_run(run: &str, block: Option<i64>) -> String {
     let run: String =
         run.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).take(80).collect();
@@ -335,8 +350,8 @@ pub fn set_of_run(run: &str, block: Option<i64>) -> String {
     }
 }
 
-/// One plain name per file, in order, no two the same: lower-case letters, digits, `-` and `_`, so that they are as
-/// different on file systems that do not tell cases apart.
+/// Returns one unique, sanitized name per file, in order. Names consist of lower-case letters, digits, `-` and `_`, so
+/// they are unique on case-insensitive file systems as well.
 fn plain_names(files: &[(&str, Option<i64>)]) -> Vec<String> {
     let mut taken = HashSet::new();
     let mut names = Vec::new();
@@ -344,7 +359,7 @@ fn plain_names(files: &[(&str, Option<i64>)]) -> Vec<String> {
         let plain = plain_name(filename, *number, index);
         let numbered = (2..).map(|n| format!("{plain}-{n}"));
         let free = std::iter::once(plain.clone()).chain(numbered).find(|name| !taken.contains(name));
-        let name = free.expect("there is no end of numbers");
+        let name = free.expect("an endless range has a free number");
         taken.insert(name.clone());
         names.push(name);
     }
@@ -352,6 +367,7 @@ fn plain_names(files: &[(&str, Option<i64>)]) -> Vec<String> {
 }
 
 fn plain_name(filename: &str, number: Option<i64>, index: usize) -> String {
+    // Only the last component up to its first dot, so that neither a path nor an extension remains.
     let stem = filename.rsplit(['/', '\\']).next().unwrap_or_default();
     let stem = stem.split('.').next().unwrap_or_default();
     let plain: String = stem
@@ -360,123 +376,130 @@ fn plain_name(filename: &str, number: Option<i64>, index: usize) -> String {
         .take(80)
         .collect();
     let plain = if plain.is_empty() { "block" } else { &plain };
-    // A number of its own in front also disarms names that some systems reserve.
+    // The number in front also makes names harmless that some systems reserve, such as `con` and `nul`.
     match number {
         Some(number) => format!("{number:02}-{plain}"),
         None => format!("x{index:02}-{plain}"),
     }
 }
 
-/// Makes sure that an output can be written, before a run is started or a byte moves: the folder exists and takes
-/// files, the name is free for a file, and no input stands there.
+/// Fails if an output cannot be written: if its directory does not exist or is not writable, if a directory has its
+/// name, if `--no-clobber` refuses an existing file, or if it is one of `inputs`. Leaves nothing behind.
 pub fn check_writable(output: &Output, inputs: &[&Path]) -> Result<(), Failure> {
     let (path, no_clobber) = match &output.target {
         Target::Stdout | Target::Channel(_) => return Ok(()),
         Target::File { path, no_clobber, .. } => (path, *no_clobber),
-        // What can be begun below it can be put there.
-        Target::Directory(Directory { store: Some(place), .. }) => {
-            let url = format!("{}/{SUCCESS}", place.url.trim_end_matches('/'));
-            return check_object(&ObjectLocation { url, no_clobber: false, ..place.clone() });
+        // A store has no directories: an upload that can begin below the prefix proves that files can be written there.
+        Target::Directory(Directory { store: Some(location), .. }) => {
+            let url = format!("{}/{SUCCESS}", location.url.trim_end_matches('/'));
+            return check_object(&ObjectLocation { url, no_clobber: false, ..location.clone() });
         }
-        Target::Directory(directory) => return check_folder(directory),
-        Target::Object(place) => return check_object(place),
+        Target::Directory(directory) => return check_directory(directory),
+        Target::Object(location) => return check_object(location),
     };
     let fail = |cause: io::Error| Failure::from(Error::Write { path: path.clone(), cause });
     match std::fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => {
-            return Err(fail(io::Error::new(io::ErrorKind::IsADirectory, "is a folder")));
+            return Err(fail(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory")));
         }
         Ok(_) if no_clobber => {
-            return Err(fail(io::Error::new(io::ErrorKind::AlreadyExists, "the file is there already")));
+            return Err(fail(io::Error::new(io::ErrorKind::AlreadyExists, "the file exists")));
         }
         _ => {}
     }
-    if let Some(input) = inputs.iter().find(|input| same_place(input, path)) {
-        return Err(Error::Usage(format!("{} is an input; it cannot be the output too", input.display())).into());
+    if let Some(input) = inputs.iter().find(|input| is_same_file(input, path)) {
+        return Err(Error::Usage(format!("{} is an input and cannot be an output", input.display())).into());
     }
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    check_takes_files(folder).map_err(fail)
+    let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    check_can_create_file(directory).map_err(fail)
 }
 
-fn check_takes_files(folder: &Path) -> io::Result<()> {
-    // A file that is made and dropped is the one check that asks the system itself. It has no name, so that a kill
-    // leaves nothing.
-    tempfile::tempfile_in(folder).map(drop).map_err(|error| {
-        // The library adds the folder, which the message names already.
+/// Fails if no file can be created in `directory`.
+fn check_can_create_file(directory: &Path) -> io::Result<()> {
+    // Permissions, quotas and read-only mounts are known only to the system, so a file is created and dropped. It is
+    // unnamed, so a kill leaves nothing behind.
+    tempfile::tempfile_in(directory).map(drop).map_err(|error| {
+        // The library's error repeats the directory, which the message contains already.
         if error.kind() == io::ErrorKind::NotFound {
-            return io::Error::new(io::ErrorKind::NotFound, "no such folder");
+            return io::Error::new(io::ErrorKind::NotFound, "no such directory");
         }
         error.raw_os_error().map_or_else(|| io::Error::from(error.kind()), io::Error::from_raw_os_error)
     })
 }
 
-fn check_folder(directory: &Directory) -> Result<(), Failure> {
+/// Fails if files cannot be written into a directory, or if it cannot be created.
+fn check_directory(directory: &Directory) -> Result<(), Failure> {
     let path = &directory.path;
     let fail = |cause: io::Error| Failure::from(Error::Write { path: path.clone(), cause });
     match std::fs::metadata(path) {
         Ok(metadata) if !metadata.is_dir() => {
-            Err(fail(io::Error::new(io::ErrorKind::NotADirectory, "is a file, and a folder was asked for")))
+            Err(fail(io::Error::new(io::ErrorKind::NotADirectory, "it is a file, not a directory")))
         }
+        // Other files may be in the directory; its manifest marks the results of drawoff.
         Ok(_) if directory.no_clobber && path.join("_manifest.json").exists() => {
-            Err(fail(io::Error::new(io::ErrorKind::AlreadyExists, "the folder holds results already")))
+            Err(fail(io::Error::new(io::ErrorKind::AlreadyExists, "the directory contains results")))
         }
-        Ok(_) => check_takes_files(path).map_err(fail),
+        Ok(_) => check_can_create_file(path).map_err(fail),
+        // The directory is created later, so its parent must be writable.
         Err(_) => {
             let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            check_takes_files(parent).map_err(fail)
+            check_can_create_file(parent).map_err(fail)
         }
     }
 }
 
-fn check_object(place: &ObjectLocation) -> Result<(), Failure> {
-    // On a thread of its own, because it blocks.
-    let checked = std::thread::scope(|scope| scope.spawn(|| place.check()).join());
-    let checked = checked.map_err(|_| Error::Bug("the check of an object's place broke down".into()))?;
+/// Fails if an object cannot be written, by asking the store.
+fn check_object(location: &ObjectLocation) -> Result<(), Failure> {
+    // On a thread of its own, because the check blocks on a runtime of its own, which panics inside another runtime.
+    let checked = std::thread::scope(|scope| scope.spawn(|| location.check()).join());
+    let checked = checked.map_err(|_| Error::Bug("the thread that checks an object panicked".into()))?;
     checked.map_err(|cause| {
         let is_there = cause.kind() == io::ErrorKind::AlreadyExists;
         let is_about_tls = cause.get_ref().is_some_and(|cause| cause.is::<net::BadCertificate>());
-        let failure = Failure::from(Error::Write { path: PathBuf::from(&place.url), cause });
+        let failure = Failure::from(Error::Write { path: PathBuf::from(&location.url), cause });
         if is_there || is_about_tls {
             return failure;
         }
         failure.with_hint(
-            "credentials and address come from the environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, \
+            "set credentials and address in the environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, \
              AWS_ENDPOINT_URL; GOOGLE_SERVICE_ACCOUNT; AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY",
         )
     })
 }
 
-/// Fails if an input stands where an output would.
+/// Fails if one of the output files is also an input.
 pub fn check_inputs(outputs: &[Output], inputs: &[&Path]) -> Result<(), Failure> {
     let files = outputs.iter().filter(|output| matches!(output.target, Target::File { .. }));
     files.into_iter().try_for_each(|output| check_writable(output, inputs))
 }
 
-/// [`check_writable`] for all outputs.
+/// Checks all outputs with [`check_writable`].
 pub fn check_all_writable(outputs: &[Output], inputs: &[&Path]) -> Result<(), Failure> {
     outputs.iter().try_for_each(|output| check_writable(output, inputs))
 }
 
-/// True if both paths name one file, which need not be there yet.
-fn same_place(a: &Path, b: &Path) -> bool {
-    let place = |path: &Path| {
+/// Returns true if both paths name the same file, which need not exist yet.
+fn is_same_file(a: &Path, b: &Path) -> bool {
+    let resolved = |path: &Path| {
+        // A file that does not exist yet has no canonical path, but its directory does.
         path.canonicalize().ok().or_else(|| {
-            let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            Some(folder.canonicalize().ok()?.join(path.file_name()?))
+            let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            Some(parent.canonicalize().ok()?.join(path.file_name()?))
         })
     };
-    matches!((place(a), place(b)), (Some(a), Some(b)) if a == b)
+    matches!((resolved(a), resolved(b)), (Some(a), Some(b)) if a == b)
 }
 
-/// Where rejects go: as told, or beside the first output that is a file or a folder when bad records are passed over.
-/// What stands there must not be an input or an output, and what drawoff would put there by itself replaces only rejects.
+/// Returns the path of the rejects file: that of `--rejects`, else one beside the first file or directory among
+/// `outputs` if bad records are rejected; `None` if there is none. Fails if the path is an input or an output, or if
+/// the file beside the output exists and is not a rejects file: drawoff must not replace a user's file unasked.
 fn rejects(args: &PipelineArgs, outputs: &[Output], inputs: &[&Path]) -> Result<Option<PathBuf>, Failure> {
     let beside = |output: &Output| match &output.target {
         Target::Stdout
         | Target::Channel(_)
         | Target::Object(_)
         | Target::Directory(Directory { store: Some(_), .. }) => None,
-        // A device has no place beside it.
+        // Beside a device such as /dev/null there is no directory for files.
         Target::File { path, .. } if std::fs::metadata(path).is_ok_and(|m| !m.is_file()) => None,
         Target::File { path, .. } => Some(rejects_beside(path)),
         Target::Directory(directory) => Some(rejects_beside(&directory.path)),
@@ -486,30 +509,37 @@ fn rejects(args: &PipelineArgs, outputs: &[Output], inputs: &[&Path]) -> Result<
         _ => outputs.iter().find_map(beside),
     };
     let Some(path) = args.rejects.clone().or(beside) else { return Ok(None) };
-    let refuse = |what: String, hint: &str| Err(Failure::new(Error::Usage(what), hint));
+    let refuse = |message: String, hint: &str| Err(Failure::new(Error::Usage(message), hint));
     let shown = path.display();
-    if inputs.iter().any(|input| same_place(input, &path)) {
-        return refuse(format!("{shown} is an input; rejects cannot go there"), "give another file with `--rejects`");
+    if inputs.iter().any(|input| is_same_file(input, &path)) {
+        return refuse(
+            format!("cannot write rejects to {shown}: it is an input"),
+            "specify another file with `--rejects`",
+        );
     }
     let is_output =
-        |output: &Output| matches!(&output.target, Target::File { path: output, .. } if same_place(output, &path));
+        |output: &Output| matches!(&output.target, Target::File { path: output, .. } if is_same_file(output, &path));
     if outputs.iter().any(is_output) {
-        return refuse(format!("{shown} is the output; rejects cannot go there"), "give another file with `--rejects`");
+        return refuse(
+            format!("cannot write rejects to {shown}: it is an output"),
+            "specify another file with `--rejects`",
+        );
     }
+    // An explicit `--rejects` may replace any file, the default path only a rejects file.
     let may_be_replaced = is_rejects_file(&path) || args.rejects.is_some() && !args.sink.no_clobber;
     let is_beside = !matches!(outputs, [Output { target: Target::Stdout, .. }]);
     if is_beside && path.exists() && (args.sink.no_clobber || !may_be_replaced) {
         return refuse(
-            format!("{shown} is where rejects would go, and a file stands there"),
-            "move it away, or give another file with `--rejects`",
+            format!("cannot write rejects to {shown}: the file exists"),
+            "move it away, or specify another file with `--rejects`",
         );
     }
     Ok(Some(path))
 }
 
-/// `people.parquet` and `people.csv.gz` give `people.rejects.ndjson`.
+/// Returns the rejects file of an output: `people.rejects.ndjson` for `people.parquet` and `people.csv.gz`.
 fn rejects_beside(path: &Path) -> PathBuf {
-    let (_, compression) = told_by_name(path);
+    let (_, compression) = format_of_name(path);
     let stem = path.with_extension("");
     let stem = if compression == Compression::None { stem } else { stem.with_extension("") };
     let mut name = stem.file_name().unwrap_or_default().to_os_string();
@@ -517,7 +547,7 @@ fn rejects_beside(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// The plan from `sources` to `output` under the flags.
+/// Builds the engine's plan from `sources` to `outputs` under the flags. Reads the schema file and the steps files.
 pub fn plan(
     sources: Vec<Source>,
     outputs: Vec<Output>,
@@ -554,69 +584,72 @@ pub fn plan(
     })
 }
 
-/// Fails now if what the flags say of the schema, and the steps under it, could not be used later.
+/// Fails if the schema file, the steps under it, or `--extra-column` could not be used later.
 pub fn check_schema(args: &PipelineArgs, outputs: &[Output]) -> Result<(), Failure> {
     let enforced = args.schema.as_deref().map(read_schema_file).transpose()?;
-    let choice = SchemaSource { enforced: enforced, policy: args.schema_policy.into(), ..SchemaSource::default() };
+    let choice = SchemaSource { enforced, policy: args.schema_policy.into(), ..SchemaSource::default() };
+    // Against the schema file alone: other columns are known only from the data.
     check_steps(&args.steps.steps()?, &choice).map_err(Error::Pipeline)?;
     extra_column(args, outputs).map(drop)
 }
 
-/// The columns of a schema file.
+/// Reads the columns of a schema file.
 pub fn read_schema_file(path: &Path) -> Result<Schema, Failure> {
     let text = std::fs::read_to_string(path).map_err(|cause| Error::Read { path: path.to_owned(), cause })?;
     schema_file::read(&text).map_err(|error| {
-        let error = Error::Usage(format!("the schema file {}, {error}", path.display()));
-        Failure::new(error, "`drawoff schema SRC --format json` writes a schema file to start from")
+        let error = Error::Usage(format!("cannot use the schema file {}: {error}", path.display()));
+        Failure::new(error, "create a schema file with `drawoff schema SRC --format json`")
     })
 }
 
+/// Returns the name of the extra column; `None` without `--extra-column`. Fails if an output is JSON, which needs none.
 fn extra_column(args: &PipelineArgs, outputs: &[Output]) -> Result<Option<Arc<str>>, Failure> {
     let Some(name) = &args.extra_column else { return Ok(None) };
     if name.is_empty() {
-        return Err(Error::Usage("`--extra-column` needs a name".into()).into());
+        return Err(Error::Usage("`--extra-column` requires a name".into()).into());
     }
     match outputs.iter().any(|o| o.format.properties().rows == RowForm::Json) {
         false => Ok(Some(name.as_str().into())),
         true => Err(Failure::new(
-            Error::Usage("`--extra-column` is for CSV, Parquet and Arrow".into()),
+            Error::Usage("`--extra-column` applies only to CSV, Parquet and Arrow outputs".into()),
             "leave it out: JSON keeps every key where it is",
         )),
     }
 }
 
-/// What can be done when the schema changed where an output could not follow. `files` says that all sources are files.
+/// Returns the hint for a change of the schema that an output could not follow. `files` is true if all sources are
+/// files, which can be read twice.
 pub fn schema_hint(args: &PipelineArgs, outputs: &[Output], files: bool) -> &'static str {
     let to_stdout = outputs.iter().any(|output| output.target == Target::Stdout);
     match (args.schema_policy, to_stdout, files) {
         (SchemaPolicyArg::Fail, ..) => {
-            "`--schema-policy evolve` widens what is written, `--schema-policy freeze` rejects such records"
+            "widen the output with `--schema-policy evolve`, or reject such records with `--schema-policy freeze`"
         }
         (_, true, true) => {
-            "`--schema-from full` reads everything before it writes, and `--extra-column NAME` takes keys without a column; `-o FILE` can follow such a change"
+            "infer the schema from all records with `--schema-from full`, collect keys without a column with `--extra-column NAME`, or write a file, which can follow such a change: `-o FILE`"
         }
         (_, true, false) => {
-            "`--extra-column NAME` takes keys without a column; `-o FILE.parquet` can follow such a change, and so can `--schema-from full` once the input is a file"
+            "collect keys without a column with `--extra-column NAME`, or write a file, which can follow such a change: `-o FILE.parquet`; `--schema-from full` helps once the input is a file"
         }
         (_, false, true) => {
-            "`--schema-from full` reads everything before it writes; a Parquet file can follow such a change: `-o FILE.parquet`"
+            "infer the schema from all records with `--schema-from full`, or write a Parquet file, which can follow such a change: `-o FILE.parquet`"
         }
-        (_, false, false) => "a Parquet file can follow such a change: `-o FILE.parquet`",
+        (_, false, false) => "write a Parquet file, which can follow such a change: `-o FILE.parquet`",
     }
 }
 
-/// How a target is called in messages.
+/// Returns the name of a target in messages.
 pub fn target_name(output: &Output) -> String {
     match &output.target {
         Target::File { path, .. } => path.display().to_string(),
         Target::Directory(directory) => directory.path.display().to_string(),
-        Target::Object(place) => place.url.clone(),
+        Target::Object(location) => location.url.clone(),
         Target::Stdout => STDOUT.to_owned(),
         Target::Channel(_) => "the batches".to_owned(),
     }
 }
 
-/// How several are called.
+/// Returns the names of all targets, joined by commas.
 pub fn target_names(outputs: &[Output]) -> String {
     outputs.iter().map(target_name).collect::<Vec<_>>().join(", ")
 }
@@ -642,7 +675,7 @@ mod tests {
     }
 
     #[test]
-    fn names_tell_format_and_compression() {
+    fn formats_are_inferred_from_names() {
         let cases = [
             ("a.parquet", Some(ToFormat::Parquet), Compression::None),
             ("a.CSV.GZ", Some(ToFormat::Csv), Compression::Gzip),
@@ -655,23 +688,27 @@ mod tests {
             ("a", None, Compression::None),
         ];
         for (name, format, compression) in cases {
-            assert_eq!(told_by_name(Path::new(name)), (format, compression), "{name}");
+            assert_eq!(format_of_name(Path::new(name)), (format, compression), "{name}");
         }
     }
 
     #[test]
-    fn outputs_are_told_by_flag_or_name() {
+    fn the_format_is_that_of_the_flag_or_of_the_name() {
         let made = |flags: &str| outputs(&plan_args(flags), &settings(), "part").map(|mut made| made.remove(0));
         assert_eq!(made("-o -").unwrap().format, OutputFormat::Ndjson);
         assert_eq!(made("-o x.bin --to json").unwrap().format, OutputFormat::JsonArray);
-        for (flags, words) in [("", "no output"), ("-o x.bin", "tells no format"), ("-o x.parquet.gz", "inside")] {
+        for (flags, words) in [
+            ("", "no output"),
+            ("-o x.bin", "cannot infer an output format from `x.bin`"),
+            ("-o x.parquet.gz", "inside"),
+        ] {
             let failure = made(flags).unwrap_err();
             assert!(failure.lines()[0].contains(words) && failure.hint().is_some(), "{failure:?}");
         }
     }
 
     #[test]
-    fn folders_and_objects_are_told_by_their_names() {
+    fn directories_and_objects_are_recognized_by_their_names() {
         let made = |flags: &str| outputs(&plan_args(flags), &settings(), "part").map(|mut made| made.remove(0));
         let Target::Directory(folder) = made("-o people/ --partition-by a,b --max-file-rows 9").unwrap().target else {
             panic!("it ends with a slash")
@@ -680,18 +717,18 @@ mod tests {
         assert!(matches!(made("-o people --max-file-bytes 1MiB").unwrap().target, Target::Directory(_)));
         assert!(matches!(made("-o s3://bucket/a.csv.gz").unwrap().target, Target::Object(_)));
         for flags in ["-o s3://bucket/people/", "-o s3://bucket/people --partition-by a"] {
-            let Target::Directory(folder) = made(flags).unwrap().target else { panic!("{flags}: a folder") };
+            let Target::Directory(folder) = made(flags).unwrap().target else { panic!("{flags}: a directory") };
             assert_eq!(folder.path, Path::new("s3://bucket/people"));
             assert!(folder.store.is_some());
         }
         for (flags, words) in [
-            ("-o people.csv --partition-by a", "for folders"),
-            ("-o people.csv --sort-hint a", "for Parquet"),
-            ("-o people.parquet --append", "nothing can be added"),
-            ("-o people.csv.gz --append", "compressed"),
-            ("-o people/ --append", "is a folder"),
-            ("-o - -o -", "given twice"),
-            ("-o a.csv -o ./a.csv", "given twice"),
+            ("-o people.csv --partition-by a", "`--partition-by` applies only to directories"),
+            ("-o people.csv --sort-hint a", "`--sort-hint` applies only to Parquet outputs"),
+            ("-o people.parquet --append", "cannot append to people.parquet: its footer"),
+            ("-o people.csv.gz --append", "cannot append to people.csv.gz: it is compressed"),
+            ("-o people/ --append", "it is a directory"),
+            ("-o - -o -", "specified twice"),
+            ("-o a.csv -o ./a.csv", "specified twice"),
             ("-o a.arrow.gz", "not compressed"),
         ] {
             let failure = made(flags).unwrap_err();
@@ -700,26 +737,29 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_says_where_objects_are() {
-        let said = |variables: &[(&str, &str)]| {
+    fn options_of_stores_are_read_from_the_environment() {
+        let options = |variables: &[(&str, &str)]| {
             object_options(variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))))
         };
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        assert_eq!(said(&[("AWS_REGION", "eu-1"), ("HOME", "/"), ("AWS_PROFILE", "")]), [pair("aws_region", "eu-1")]);
         assert_eq!(
-            said(&[("AWS_ENDPOINT_URL", "https://a"), ("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")]),
+            options(&[("AWS_REGION", "eu-1"), ("HOME", "/"), ("AWS_PROFILE", "")]),
+            [pair("aws_region", "eu-1")]
+        );
+        assert_eq!(
+            options(&[("AWS_ENDPOINT_URL", "https://a"), ("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")]),
             [pair("aws_endpoint_url", "http://127.0.0.1:9"), pair("aws_allow_http", "true")]
         );
     }
 
     #[test]
-    fn files_of_a_run_have_its_name() {
+    fn files_of_a_run_begin_with_its_id() {
         assert_eq!(set_of_run("5f0c-11", Some(3)), "5f0c-11-03");
         assert_eq!(set_of_run("../x y", None), "___x_y");
     }
 
     #[test]
-    fn rejects_stand_beside_the_output() {
+    fn rejects_are_written_beside_the_output() {
         let path = |flags: &str| {
             let args = plan_args(flags);
             rejects(&args, &outputs(&args, &settings(), "part").unwrap(), &[]).unwrap()
@@ -732,7 +772,7 @@ mod tests {
     }
 
     #[test]
-    fn rejects_never_replace_what_is_not_theirs() {
+    fn rejects_never_replace_other_files() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         std::fs::write(at("in.csv"), "a\n1\n").unwrap();
@@ -743,21 +783,23 @@ mod tests {
             rejects(&args, &outputs(&args, &settings(), "part").unwrap(), inputs)
         };
         let skip = "--on-bad-record skip";
-        assert!(made(&format!("-o DIR/people.csv {skip}"), &[]).is_err(), "a file of the user's own");
+        let refused = |flags: &str, inputs: &[&Path]| made(flags, inputs).unwrap_err().lines()[0].clone();
+        let message = refused(&format!("-o DIR/people.csv {skip}"), &[]);
+        assert!(message.ends_with("people.rejects.ndjson: the file exists"), "a file of the user's own: {message}");
         assert!(made(&format!("-o DIR/old.csv {skip}"), &[]).is_ok(), "rejects of an earlier time");
-        assert!(made(&format!("-o DIR/old.csv {skip}"), &[&at("old.rejects.ndjson")]).is_err(), "the input");
-        assert!(made(&format!("-o DIR/out.csv {skip} --rejects DIR/in.csv"), &[&at("in.csv")]).is_err(), "the input");
-        assert!(made(&format!("-o DIR/out.csv {skip} --rejects DIR/out.csv"), &[]).is_err(), "the output");
-        assert!(made(&format!("-o DIR/out.csv {skip} --no-clobber --rejects DIR/in.csv"), &[]).is_err());
-        assert_eq!(
-            made(&format!("-o /dev/null --to csv {skip}"), &[]).unwrap(),
-            None,
-            "a device has no place beside it"
-        );
+        let message = refused(&format!("-o DIR/old.csv {skip}"), &[&at("old.rejects.ndjson")]);
+        assert!(message.ends_with("old.rejects.ndjson: it is an input"), "{message}");
+        let message = refused(&format!("-o DIR/out.csv {skip} --rejects DIR/in.csv"), &[&at("in.csv")]);
+        assert!(message.ends_with("in.csv: it is an input"), "{message}");
+        let message = refused(&format!("-o DIR/out.csv {skip} --rejects DIR/out.csv"), &[]);
+        assert!(message.ends_with("out.csv: it is an output"), "{message}");
+        let message = refused(&format!("-o DIR/out.csv {skip} --no-clobber --rejects DIR/in.csv"), &[]);
+        assert!(message.ends_with("in.csv: the file exists"), "{message}");
+        assert_eq!(made(&format!("-o /dev/null --to csv {skip}"), &[]).unwrap(), None, "no file beside a device");
     }
 
     #[test]
-    fn a_name_from_outside_decides_no_path() {
+    fn names_from_the_api_are_sanitized() {
         let long = "x".repeat(300);
         for name in
             ["../../etc/passwd", "/abs/olute.csv", "..", "", "CON", "a\u{1b}[31m\n.csv", "a\\b", "nul.csv", "ä", &long]
@@ -769,14 +811,14 @@ mod tests {
     }
 
     #[test]
-    fn names_that_would_clash_are_kept_apart() {
+    fn equal_names_are_made_unique() {
         let files = [("a.csv", Some(1)), ("A.csv", Some(1)), ("x/a.ndjson", Some(1)), ("a-2", Some(1)), ("a", Some(2))];
         assert_eq!(plain_names(&files), ["01-a", "01-a-2", "01-a-3", "01-a-2-2", "02-a"]);
         assert_eq!(plain_names(&[("", None), ("", None)]), ["x00-block", "x01-block"]);
     }
 
     #[test]
-    fn what_cannot_be_written_is_known_first() {
+    fn outputs_that_cannot_be_written_are_refused_first() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out.csv");
         let check = |path: &Path, more: &str, inputs: &[&Path]| {
@@ -789,9 +831,11 @@ mod tests {
         check(&path, "", &[]).unwrap();
         assert!(check(&path, "--no-clobber", &[]).unwrap_err().lines()[1].contains("--no-clobber"));
         assert!(check(&path, "", &[&path]).unwrap_err().lines()[0].contains("is an input"));
-        assert!(check(&folder.path().join("no/out.csv"), "", &[]).unwrap_err().lines()[1].contains("must exist"));
         assert!(
-            check(&folder.path().join("no/out.csv"), "", &[]).unwrap_err().lines()[0].ends_with(": no such folder")
+            check(&folder.path().join("no/out.csv"), "", &[]).unwrap_err().lines()[1].contains("create the directory")
+        );
+        assert!(
+            check(&folder.path().join("no/out.csv"), "", &[]).unwrap_err().lines()[0].ends_with(": no such directory")
         );
         check(folder.path(), "--to csv", &[]).unwrap();
         assert!(check(&path.join(""), "", &[]).unwrap_err().lines()[0].contains("is a file"));

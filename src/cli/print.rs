@@ -1,4 +1,6 @@
-//! The only place that writes to the terminal: data to standard output, everything else to standard error.
+//! The only module that writes to standard output and standard error: data to the former, notes, progress and errors to
+//! the latter. Text from outside is escaped before a terminal sees it.
+
 use std::io::{self, IsTerminal, Write};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -7,14 +9,14 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
 use crate::text::escape_for_terminal;
 
-/// Between two progress lines where there is no terminal.
+/// Interval between two progress lines where standard error is no terminal.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What takes no longer than this needs no progress line there.
+/// Time that a phase must last before its first progress line there.
 const PLAIN_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Standard error as people see it: notes, and one line of progress that is redrawn on a terminal and repeated now and
-/// then elsewhere.
+/// Standard error for people: notes, and one line of progress, which is redrawn on a terminal and repeated at intervals
+/// elsewhere.
 pub struct Screen {
     quiet: bool,
     terminal: bool,
@@ -25,20 +27,20 @@ pub struct Screen {
 struct Progress {
     bar: Option<ProgressBar>,
     phase: String,
-    /// Where there is no terminal: when the next line is due.
+    /// Time of the next progress line; used where standard error is no terminal.
     due: Option<Instant>,
 }
 
 impl Screen {
-    /// `quiet` leaves errors only.
+    /// Creates the screen. `quiet` suppresses notes and progress.
     pub fn new(quiet: bool) -> Self {
-        // A terminal that cannot move its cursor gets plain lines now and then.
+        // A dumb terminal cannot move its cursor, so it gets plain lines like a pipe.
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         Screen { quiet, terminal: io::stderr().is_terminal() && !dumb, progress: Mutex::default() }
     }
 
-    /// Shows how far the phase is, 0 to 1 where that is known. `phase` is what is being done and `detail` how far;
-    /// text from outside is escaped here.
+    /// Shows the progress of `phase`, with the `fraction` done from 0 to 1 if that is known. The texts are escaped
+    /// here.
     pub fn progress(&self, phase: &str, fraction: Option<f64>, detail: &str) {
         if self.quiet {
             return;
@@ -55,6 +57,7 @@ impl Screen {
             bar.set_message(text);
             return;
         }
+        // Without a terminal a line appears only for phases that last, and then at intervals.
         let now = Instant::now();
         if progress.phase != phase {
             progress.phase = phase.to_owned();
@@ -66,7 +69,7 @@ impl Screen {
         }
     }
 
-    /// Takes the progress line away.
+    /// Removes the progress line.
     pub fn clear(&self) {
         let mut progress = self.progress.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some(bar) = progress.bar.take() {
@@ -74,29 +77,30 @@ impl Screen {
         }
     }
 
-    /// A note on one line, unless quiet. Parts of it may come from outside: it is escaped here.
+    /// Prints a note on a line of its own, unless quiet. The text is escaped here.
     pub fn note(&self, text: &str) {
         if !self.quiet {
             self.always(text);
         }
     }
 
-    /// A line that quiet does not silence. It is escaped here.
+    /// Prints a line even if quiet. The text is escaped here.
     pub fn always(&self, text: &str) {
         let text = &escape_for_terminal(text);
         let progress = self.progress.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         match &progress.bar {
+            // The bar is removed for the moment, so that the line does not overwrite it.
             Some(bar) => bar.suspend(|| write_stderr(text)),
             None => write_stderr(text),
         }
     }
 }
 
-/// Columns at the end of the terminal's last line that the progress line leaves to the `^C` that a terminal shows when
-/// Ctrl-C is pressed. Otherwise it would go to the next line, and the progress line would stay.
+/// Columns at the end of the line that the progress line leaves free for the `^C` that a terminal echoes. Without them
+/// the echo would wrap to the next line, and the progress line could not be removed.
 const SPARE_COLUMNS: u16 = 4;
 
-/// The terminal behind standard error, a little narrower than it is.
+/// The terminal behind standard error, narrowed by [`SPARE_COLUMNS`].
 #[derive(Debug)]
 struct Narrowed;
 
@@ -152,24 +156,24 @@ fn new_bar() -> ProgressBar {
     bar
 }
 
-/// A line to standard error. Nobody is left to tell if that fails.
+/// Writes a line to standard error. An error is ignored, because no stream is left to report it on.
 pub fn write_stderr(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// Data to standard output, as it is. A reader that went away is an error of kind `BrokenPipe`.
+/// Writes data to standard output, without escaping, and flushes it. A closed pipe is an error of kind `BrokenPipe`.
 pub fn write_stdout(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes())?;
     stdout.flush()
 }
 
-/// True if standard output is a terminal.
+/// Returns true if standard output is a terminal.
 pub fn stdout_is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
-/// Columns of the terminal behind standard output; `None` if there is none.
+/// Returns the width of the terminal behind standard output in columns; `None` if there is none.
 pub fn terminal_width() -> Option<u16> {
     let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
     (size.ws_col > 0).then_some(size.ws_col)

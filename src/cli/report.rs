@@ -1,4 +1,5 @@
-//! The account at the end of a command.
+//! The final report of a command: the engine's counts as lines for people or as one JSON object, on standard error. It
+//! also decides between success and `partial`.
 
 use std::time::Duration;
 
@@ -13,29 +14,29 @@ use super::values::codec_text;
 use crate::client::CompletedOutput;
 use crate::format::{ArrowForm, OutputFormat};
 use crate::pipeline::{Output, Report};
-use crate::text::{escape_for_terminal, human_bytes, human_count, human_duration};
+use crate::text::{counted, escape_for_terminal, human_bytes, human_count, human_duration};
 
-/// One output and what was done for it.
+/// The report of one group of outputs, which got the same records.
 pub struct OutputReport<'a> {
-    /// How the output is called.
+    /// Names of the outputs, joined by commas.
     pub name: String,
-    /// The outputs.
+    /// Outputs that were written together.
     pub outputs: &'a [Output],
-    /// The engine's numbers.
+    /// Counts and times of the engine.
     pub report: &'a Report,
-    /// Rows that the API says.
+    /// Row count according to the API; `None` if it has none.
     pub expected_rows: Option<u64>,
-    /// Bytes that had been downloaded before, by attempts that were cut.
+    /// Bytes that earlier, interrupted attempts had downloaded already.
     pub repeated_bytes: u64,
-    /// The whole command so far.
+    /// Time since the start of the command.
     pub elapsed: Duration,
 }
 
 impl OutputReport<'_> {
-    /// Prints it to standard error, and returns how the command ends as far as this output goes.
+    /// Prints the report to standard error and returns the exit code of these outputs.
     pub fn print(&self, context: &Context, format: ReportFormat) -> Exit {
         match format {
-            // The reader of the pipe has what it wanted.
+            // A reader that closed its pipe early, such as `head`, wants no report.
             ReportFormat::Text if self.report.stopped_early => {}
             ReportFormat::Text => self.lines().iter().for_each(|line| context.screen.note(line)),
             ReportFormat::Json => context.screen.always(&json_line(&self.json())),
@@ -45,6 +46,7 @@ impl OutputReport<'_> {
 
     fn lines(&self) -> Vec<String> {
         let r = self.report;
+        // Rare counts appear only if they are not zero.
         let added = match r.rows_added {
             0 => String::new(),
             added => format!(", {} added by --explode", human_count(added)),
@@ -60,9 +62,10 @@ impl OutputReport<'_> {
             human_count(r.rows_rejected),
             human_count(r.rows_filtered),
         )];
+        // Bounded below, because a tiny input takes no measurable time.
         let seconds = r.elapsed.as_secs_f64().max(0.001);
         let memory = peak_memory_bytes().map(|b| format!(", peak memory {}", human_bytes(b))).unwrap_or_default();
-        // Speeds are of the transfer: a run that was waited for has none.
+        // Rates are those of the transfer. The wait for a run counts only in the total.
         let transfer = human_duration(r.elapsed);
         let whole = human_duration(self.elapsed);
         let in_all = if whole == transfer { String::new() } else { format!(", {whole} in all") };
@@ -74,30 +77,29 @@ impl OutputReport<'_> {
             human_count((r.rows_in as f64 / seconds) as u64),
         ));
         if r.reached_limit {
-            lines.push("  stopped at the limit; what comes after it was not read".to_owned());
+            lines.push("  stopped at the limit; the rest of the input was not read".to_owned());
         } else if let Some(expected) = self.expected_rows {
-            // A difference never comes here: it is an error.
+            // A difference is an error of the engine, so the counts are equal here.
             lines.push(format!("  the count agrees with the API's row_count ({})", human_count(expected)));
         }
         if let Some(rejects) = &r.rejects {
             lines.push(format!("  rejected records are in {}", escape_for_terminal(&rejects.display().to_string())));
         }
         if r.duplicate_keys > 0 {
-            lines.push(format!("  {} keys stood twice in a record; the last one won", human_count(r.duplicate_keys)));
+            lines.push(format!("  {}; the last value was kept", counted(r.duplicate_keys, "duplicate key")));
         }
         if r.utf8_replaced > 0 {
-            let pieces = human_count(r.utf8_replaced);
-            lines.push(format!("  {pieces} pieces of text were not UTF-8; U+FFFD stands for each"));
+            lines.push(format!("  {} replaced with U+FFFD", counted(r.utf8_replaced, "invalid UTF-8 sequence")));
         }
         lines.extend(self.notes().iter().map(|note| format!("  {}", escape_for_terminal(note))));
         lines
     }
 
-    /// The engine's notes, and those that name a flag.
+    /// Returns the engine's notes, followed by those that name a flag.
     fn notes(&self) -> Vec<String> {
         let mut notes = self.report.notes.clone();
         if self.report.rows_rejected > 0 && self.report.rejects.is_none() {
-            notes.push("rejected records were not kept; `--rejects FILE` keeps them".to_owned());
+            notes.push("rejected records were not kept; keep them with `--rejects FILE`".to_owned());
         }
         notes
     }
@@ -115,6 +117,7 @@ impl OutputReport<'_> {
         let each = |output: &Output| json!({"output": target_name(output), "format": format(output)});
         json!({
             "output": self.name,
+            // `format` is that of the first output; `outputs` lists all of them.
             "format": self.outputs.first().map(format),
             "outputs": self.outputs.iter().map(each).collect::<Vec<_>>(),
             "rows_in": r.rows_in,
@@ -141,7 +144,7 @@ impl OutputReport<'_> {
     }
 }
 
-/// Prints that an output stands already, and returns how the command ends as far as it goes: as when it was written.
+/// Prints that outputs are complete already, and returns the exit code that they had when they were written.
 pub fn already_complete(context: &Context, format: ReportFormat, outputs: &[Output], done: &CompletedOutput) -> Exit {
     let name = target_names(outputs);
     match format {
@@ -166,7 +169,7 @@ pub fn already_complete(context: &Context, format: ReportFormat, outputs: &[Outp
     if done.rows_rejected > 0 { Exit::Partial } else { Exit::Success }
 }
 
-/// The most memory that this process held at once, as the system counts; `None` where it does not tell.
+/// Returns the peak resident memory of this process in bytes; `None` on systems without /proc.
 pub fn peak_memory_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
@@ -182,7 +185,7 @@ mod tests {
     use crate::pipeline::Target;
 
     #[test]
-    fn the_numbers_read_well() {
+    fn the_report_formats_counts_and_rates() {
         let report = Report {
             rows_in: 5000,
             rows_written: 4990,
@@ -204,7 +207,7 @@ mod tests {
             notes: vec!["column `x` never had a value".into()],
         };
         let output = Output { format: OutputFormat::Ndjson, compression: Compression::None, target: Target::Stdout };
-        let account = OutputReport {
+        let output_report = OutputReport {
             name: "a.parquet".into(),
             outputs: &[output],
             report: &report,
@@ -212,16 +215,16 @@ mod tests {
             repeated_bytes: 0,
             elapsed: Duration::from_secs(4),
         };
-        let text = account.lines().join("\n");
+        let text = output_report.lines().join("\n");
         let memory = text.find(", peak memory ").unwrap_or(text.len());
         assert_eq!(
             &text[..memory],
             "a.parquet: 5 000 rows in, 4 990 written, 10 rejected, 0 filtered\n  3.0 MiB in, 1.0 MiB out in 2.0 s (1.5 MiB/s, 2 500 rows/s), 4.0 s in all"
         );
         assert_eq!(
-            account.lines()[2..].join("\n"),
-            "  the count agrees with the API's row_count (5 000)\n  rejected records are in a.rejects.ndjson\n  1 keys stood twice in a record; the last one won\n  column `x` never had a value"
+            output_report.lines()[2..].join("\n"),
+            "  the count agrees with the API's row_count (5 000)\n  rejected records are in a.rejects.ndjson\n  1 duplicate key; the last value was kept\n  column `x` never had a value"
         );
-        assert_eq!(account.json()["rows_rejected"], 10);
+        assert_eq!(output_report.json()["rows_rejected"], 10);
     }
 }

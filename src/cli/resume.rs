@@ -1,4 +1,5 @@
-//! The `drawoff pull` to type next, made from what was typed now.
+//! The `drawoff pull` command that resumes an interrupted one, for hints: built from the arguments that were typed, by
+//! clap's own knowledge of both commands.
 
 use std::ffi::OsString;
 
@@ -9,24 +10,25 @@ use super::args::Args;
 use super::shell::joined;
 use crate::api::RunId;
 
-/// `drawoff pull RUN` with all that was typed and that `pull` takes too: where to, how, and with which key. A key
-/// command is left out, because it may hold secrets itself.
+/// Returns `drawoff pull RUN` with every typed flag that `pull` accepts as well: outputs, steps, settings. A key
+/// command is left out, because it may contain secrets.
 pub fn pull_command(run: &RunId) -> String {
     pull_from(std::env::args_os().collect(), run)
 }
 
+/// Implements [`pull_command`] for the arguments `typed`, the program's name included.
 fn pull_from(typed: Vec<OsString>, run: &RunId) -> String {
     let words = ["drawoff".to_owned(), "pull".to_owned(), run.to_string()];
     let mut placed: Vec<(usize, Vec<String>)> = Vec::new();
     let mut command = Args::command();
-    // Flags of all commands become arguments of each.
+    // Copies global flags into every subcommand, so that `pull` lists them.
     command.build();
     let matches = command.clone().try_get_matches_from(typed).ok();
     let given = matches.as_ref().and_then(|matches| matches.subcommand()).map(|(_, given)| given);
     let arguments = command.find_subcommand("pull").into_iter().flat_map(|pull| pull.get_arguments());
     for argument in arguments.filter(|argument| !argument.is_positional()) {
         let id = argument.get_id().as_str();
-        // Not every command knows every argument, and a default need not be said.
+        // `try_contains_id` fails for arguments that the typed command does not have. Defaults are not repeated.
         let typed = |given: &&clap::ArgMatches| {
             given.try_contains_id(id).is_ok() && given.value_source(id) == Some(ValueSource::CommandLine)
         };
@@ -36,7 +38,7 @@ fn pull_from(typed: Vec<OsString>, run: &RunId) -> String {
             (None, Some(long)) => format!("--{long}"),
             (None, None) => continue,
         };
-        // The first has happened, the second is not to be shown.
+        // `--again` is done by the interrupted command itself; a key command may contain secrets.
         if ["again", "api_key_command"].contains(&id) {
             continue;
         }
@@ -47,7 +49,7 @@ fn pull_from(typed: Vec<OsString>, run: &RunId) -> String {
                     let value = value.to_string_lossy().into_owned();
                     let words = match argument.get_long() {
                         Some(long) if argument.is_require_equals_set() => vec![format!("--{long}={value}")],
-                        // What looks like a flag must not be taken for one.
+                        // A value that begins with a dash would be parsed as a flag.
                         Some(long) if value.len() > 1 && value.starts_with('-') => vec![format!("--{long}={value}")],
                         _ => vec![flag.clone(), value],
                     };
@@ -57,7 +59,7 @@ fn pull_from(typed: Vec<OsString>, run: &RunId) -> String {
             _ => placed.push((indices.next().unwrap_or_default(), vec![flag])),
         }
     }
-    // In the order in which they were typed: that of steps has a meaning.
+    // In the order in which they were typed, because the order of steps has a meaning.
     placed.sort_by_key(|(index, _)| *index);
     joined(words.into_iter().chain(placed.into_iter().flat_map(|(_, words)| words)))
 }
@@ -67,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_line_is_exact() {
+    fn typed_flags_that_pull_accepts_are_repeated() {
         let run = RunId("r-1".into());
         let pull = |typed: &[&str]| pull_from(typed.iter().map(OsString::from).collect(), &run);
         assert_eq!(

@@ -1,7 +1,8 @@
-//! `-o` and `--to`, any number of them, and the flags of folders and files.
+//! The output flags: any number of `-o`, each with its `--to`, and the flags of files and directories. `outputs` turns
+//! them into the engine's outputs.
 //!
-//! clap's derived arguments forget the order across flags, and a `--to` belongs to the `-o` before it; so these read
-//! clap's matches themselves.
+//! A `--to` belongs to the `-o` before it, and clap's derived arguments lose the order across flags. So [`OutputArgs`]
+//! reads the indices in clap's matches instead.
 
 use std::path::{Path, PathBuf};
 
@@ -12,31 +13,31 @@ use super::choices::ToFormat;
 use super::values::parse_size;
 use crate::format::parquet::SortKey;
 
-/// One `-o`, with the `--to` that belongs to it.
+/// One `-o` with the `--to` that belongs to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TypedOutput {
-    /// What was typed: a file, a folder, a URL, or `-`.
+    /// Target as typed: a file, a directory, a URL, or `-` for standard output.
     pub path: PathBuf,
-    /// Format to write, whatever the name says.
+    /// Format to write; `None` infers it from the name.
     pub to: Option<ToFormat>,
 }
 
 impl TypedOutput {
-    /// True for standard output.
+    /// Returns true if the target is standard output.
     pub fn is_stdout(&self) -> bool {
         self.path == Path::new("-")
     }
 }
 
-/// The outputs as typed, in their order.
+/// The outputs in the order in which they were typed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OutputArgs {
-    /// Each `-o` with its format.
+    /// Every `-o` with its format.
     pub typed: Vec<TypedOutput>,
 }
 
 impl OutputArgs {
-    /// How they are called together; `None` if there is none.
+    /// Returns the names of all outputs, joined by commas; `None` if there is none.
     pub fn names(&self) -> Option<String> {
         let names: Vec<String> = self.typed.iter().map(|typed| typed.path.display().to_string()).collect();
         (!names.is_empty()).then(|| names.join(", "))
@@ -51,12 +52,12 @@ impl Args for OutputArgs {
             .short('o')
             .long("output")
             .value_name("OUT")
-            .help("File, folder/ or URL to write, or `-` for standard output; several times: each gets all records")
+            .help("File, directory/ or URL to write, or `-` for standard output; repeat it for several outputs, each with every record")
             .value_parser(value_parser!(PathBuf));
         let to = Arg::new("to")
             .long("to")
             .value_name("FORMAT")
-            .help("Format of the `-o` before it, whatever the name says (standard output: ndjson)")
+            .help("Format of the `-o` before it [default: that of its name; ndjson for standard output]")
             .value_parser(clap::builder::EnumValueParser::<ToFormat>::new());
         [output, to]
             .into_iter()
@@ -85,13 +86,15 @@ impl FromArgMatches for OutputArgs {
         outputs.sort_by_key(|(index, _)| *index);
         formats.sort_by_key(|(index, _)| *index);
         for (index, format) in formats {
-            // One before all outputs is for the first.
-            let at = outputs.iter().rposition(|(place, _)| *place < index).unwrap_or(0);
-            let Some((_, output)) = outputs.get_mut(at) else { continue };
+            // A `--to` before every `-o` belongs to the first one.
+            let owner = outputs.iter().rposition(|(output_index, _)| *output_index < index).unwrap_or(0);
+            let Some((_, output)) = outputs.get_mut(owner) else { continue };
             if output.to.replace(format).is_some() {
-                let what =
-                    format!("`-o {}` has more than one `--to`; each stands behind its `-o`\n", output.path.display());
-                return Err(clap::Error::raw(clap::error::ErrorKind::ArgumentConflict, what));
+                let message = format!(
+                    "`-o {}` has more than one `--to`; type each `--to` after its `-o`\n",
+                    output.path.display()
+                );
+                return Err(clap::Error::raw(clap::error::ErrorKind::ArgumentConflict, message));
             }
         }
         Ok(OutputArgs { typed: outputs.into_iter().map(|(_, output)| output).collect() })
@@ -103,33 +106,33 @@ impl FromArgMatches for OutputArgs {
     }
 }
 
-/// What stands at the target, and how a folder is divided.
+/// Replacement of existing outputs, and division of directories into files.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct SinkArgs {
-    /// Refuse if the output is there already
+    /// Refuse to replace an existing output
     #[arg(long, help_heading = HEADING)]
     pub no_clobber: bool,
-    /// Add to the file that is there: NDJSON, or CSV with the same header
+    /// Append to an existing file: NDJSON, or CSV with the same header
     #[arg(long, conflicts_with = "no_clobber", help_heading = HEADING)]
     pub append: bool,
-    /// Write a folder of files, each with at most so many rows
+    /// Write a directory of files with at most N rows each
     #[arg(long, value_parser = value_parser!(u64).range(1..), value_name = "N", help_heading = HEADING)]
     pub max_file_rows: Option<u64>,
-    /// Write a folder of files, each with at most so many bytes, such as 256MiB
+    /// Write a directory of files of at most SIZE each, such as 256MiB
     #[arg(long, value_parser = parse_file_size, value_name = "SIZE", help_heading = HEADING)]
     pub max_file_bytes: Option<u64>,
-    /// Write a folder of folders by the values of these columns: country=NO/…
+    /// Partition a directory by the values of these columns: country=NO/…
     #[arg(long, value_delimiter = ',', value_name = "COLS", help_heading = HEADING)]
     pub partition_by: Vec<String>,
-    /// The order that the rows come in: created_at or score:desc,id. Each row group of Parquet that is found to be in it says
-    /// so. Nulls are the greatest unless :nulls-first or :nulls-last is said
+    /// Declare the order of the rows, such as created_at or score:desc,id: row groups of Parquet that have it record
+    /// it. Nulls are the greatest values unless :nulls-first or :nulls-last follows
     #[arg(long, value_delimiter = ',', value_parser = parse_sort_key, value_name = "COLS", help_heading = HEADING)]
     pub sort_hint: Vec<SortKey>,
 }
 
 impl SinkArgs {
-    /// The first flag that only a folder takes.
-    pub fn folder_flag(&self) -> Option<&'static str> {
+    /// Returns the first given flag that applies to directories only; `None` if there is none.
+    pub fn directory_flag(&self) -> Option<&'static str> {
         let given = [
             (self.max_file_rows.is_some(), "--max-file-rows"),
             (self.max_file_bytes.is_some(), "--max-file-bytes"),
@@ -139,7 +142,7 @@ impl SinkArgs {
     }
 }
 
-/// A column and the direction of its order: `score:desc:nulls-last`.
+/// Parses a column with the direction of its order, such as `score:desc:nulls-last`.
 fn parse_sort_key(text: &str) -> Result<SortKey, String> {
     let (text, nulls_first) = match (text.strip_suffix(":nulls-first"), text.strip_suffix(":nulls-last")) {
         (Some(rest), _) => (rest, Some(true)),
@@ -151,14 +154,14 @@ fn parse_sort_key(text: &str) -> Result<SortKey, String> {
         None => (text.strip_suffix(":asc").unwrap_or(text), false),
     };
     if column.is_empty() {
-        return Err("it is a column, such as created_at or score:desc".to_owned());
+        return Err("it must be a column, such as created_at or score:desc".to_owned());
     }
     Ok(SortKey { column: column.into(), descending, nulls_first: nulls_first.unwrap_or(descending) })
 }
 
 fn parse_file_size(text: &str) -> Result<u64, String> {
     match parse_size(text)? {
-        0 => Err("a file of no bytes holds no rows".to_owned()),
+        0 => Err("it must be at least 1 byte".to_owned()),
         size => Ok(size),
     }
 }
@@ -182,14 +185,14 @@ mod tests {
     }
 
     #[test]
-    fn an_order_is_columns_with_directions() {
+    fn sort_keys_are_columns_with_directions() {
         let key =
             |text: &str| parse_sort_key(text).map(|key| (key.column.to_string(), key.descending, key.nulls_first));
         assert_eq!(key("a"), Ok(("a".into(), false, false)));
         assert_eq!(key("a:desc"), Ok(("a".into(), true, true)));
         assert_eq!(key("a:b:asc:nulls-first"), Ok(("a:b".into(), false, true)));
         assert_eq!(key("a:desc:nulls-last"), Ok(("a".into(), true, false)));
-        assert!(key(":desc").is_err());
+        assert_eq!(key(":desc"), Err("it must be a column, such as created_at or score:desc".to_owned()));
     }
 
     #[test]
@@ -201,7 +204,8 @@ mod tests {
         assert_eq!(all("--to csv -o - -o a.parquet"), [csv, None]);
         assert_eq!(all("-o a --to csv -o b --to=tsv -o c.ndjson"), [csv, tsv, None]);
         assert_eq!(typed("-o b -o a").unwrap(), [("b".to_owned(), None), ("a".to_owned(), None)]);
-        assert!(typed("-o a --to csv --to tsv -o b").is_err());
+        let twice = typed("-o a --to csv --to tsv -o b").unwrap_err().to_string();
+        assert!(twice.contains("`-o a` has more than one `--to`"), "{twice}");
         assert_eq!(all(""), []);
     }
 }

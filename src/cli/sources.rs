@@ -1,4 +1,5 @@
-//! What SRC means: a file, standard input, or a URL.
+//! Opening of the sources of `convert`, `schema` and `explain`: files, standard input and http(s) URLs. They are opened
+//! only as far as that finds mistakes before an output is touched; records are read by the engine.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,34 +12,37 @@ use crate::net::{DownloadRequest, Downloads, Stopper};
 use crate::secret::SecretUrl;
 use crate::source::{ByteSource, FileSource, Source};
 
-/// The sources of a command, opened as far as that finds mistakes early.
+/// The opened sources of a command.
 #[derive(Default)]
 pub struct Sources {
-    /// For the plan.
+    /// Sources for the engine, in the order typed.
     pub sources: Vec<Source>,
-    /// Bytes of all of them, if each tells.
+    /// Size of all sources together; `None` if the size of one is unknown.
     pub total_bytes: Option<u64>,
-    /// Ends for the downloads among them.
+    /// Handles that stop the downloads among the sources.
     pub stoppers: Vec<Stopper>,
-    /// Files among them: no output may stand there.
+    /// Paths of the files among the sources, which no output may replace.
     pub files: Vec<PathBuf>,
 }
 
-/// Opens what `names` mean. `from` is the format of them all.
+/// Opens the sources called `names`. `from` is the format of all of them; `None` lets the engine detect each one's.
+/// Fails if a file cannot be read, if a download is refused, or if standard input is named twice.
 pub async fn open(context: &Context, names: &[String], from: Option<FromFormat>) -> Result<Sources, Failure> {
     let mut opened = Sources { total_bytes: Some(0), ..Sources::default() };
     if names.iter().filter(|name| *name == "-").count() > 1 {
-        return Err(Error::Usage("standard input can be read once only".into()).into());
+        return Err(Error::Usage("standard input can be read only once".into()).into());
     }
+    // Created at the first URL, so that commands on files load no key.
     let mut network = None;
     for name in names {
         let (mut source, size) = if name == "-" {
             (Source::stdin(), None)
         } else if is_url(name) {
             let (client, downloads) = network.get_or_insert_with(|| (url_client(context), context.downloads()));
-            // Those that must wait for others are opened when it is their turn.
-            let at_once = opened.stoppers.len() < context.settings.jobs.value;
-            let (source, stopper, size) = open_url(context, client, downloads, name, at_once).await?;
+            // Only `jobs` downloads run at once. The others connect when their turn comes, which keeps their links
+            // fresh.
+            let opens_now = opened.stoppers.len() < context.settings.jobs.value;
+            let (source, stopper, size) = open_url(context, client, downloads, name, opens_now).await?;
             opened.stoppers.push(stopper);
             (source, size)
         } else if is_other_url(name) {
@@ -59,8 +63,8 @@ pub async fn open(context: &Context, names: &[String], from: Option<FromFormat>)
     Ok(opened)
 }
 
-/// The size of a plain file, opened once to see that it can be. A pipe with a name is left alone: its writer would
-/// notice a reader that comes and goes.
+/// Returns the size of a plain file, after opening it to check that it can be read. A named pipe is not opened and has
+/// no size: its writer would notice a reader that closes it again.
 fn checked_size(path: &Path) -> io::Result<Option<u64>> {
     let metadata = std::fs::metadata(path)?;
     if metadata.is_file() || metadata.is_dir() { Ok(FileSource::open(path)?.size_bytes()) } else { Ok(None) }
@@ -71,7 +75,7 @@ fn is_url(name: &str) -> bool {
     matches!(scheme.as_deref(), Some("http" | "https"))
 }
 
-/// A URL of another kind, unless a file stands under this very name.
+/// Returns true for a URL of another scheme than http and https, unless a file has this very name.
 fn is_other_url(name: &str) -> bool {
     let scheme = name.split_once("://").map(|(scheme, _)| scheme);
     scheme.is_some_and(|s| s.starts_with(|c: char| c.is_ascii_alphabetic()) && s.chars().all(is_scheme_char))
@@ -82,24 +86,25 @@ fn is_scheme_char(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.')
 }
 
-/// For URLs: without a key they are still URLs, and a key file that cannot be read is no concern of theirs.
+/// Returns the client for URLs. They need no key, so a key that cannot be loaded is not an error here.
 fn url_client(context: &Context) -> Client {
     let key = context.settings.load_key().unwrap_or_default();
     context.client_at(context.settings.endpoint.value.clone(), key)
 }
 
-/// A URL that the user gave. It has no successor when it expires, and gets the key only where that may go.
+/// Opens a URL that the user typed. It cannot be renewed when it expires, and it is sent the key only if its host may
+/// have the key. `opens_now` waits for the response, so that a refusal is an error before anything is written.
 async fn open_url(
     context: &Context,
     client: &Client,
     downloads: &Downloads,
     url: &str,
-    at_once: bool,
+    opens_now: bool,
 ) -> Result<(Source, Stopper, Option<u64>), Failure> {
     let link = SecretUrl::new(url);
     let name = link.to_string().trim_end_matches("?[redacted]").to_owned();
     let mut download = downloads.start(client.http(), DownloadRequest::link(link));
-    if at_once {
+    if opens_now {
         context
             .unless_interrupted(async {
                 let opened = download.opened().await;

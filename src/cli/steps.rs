@@ -1,6 +1,7 @@
-//! The flags of steps: `--where`, `--with`, `--select` and the others, in the order in which they were typed.
+//! The step flags (`--where`, `--with`, `--select` and the others) and `--steps FILE`, parsed into the engine's steps
+//! in the order in which they were typed. Columns are not resolved here.
 //!
-//! clap's derived arguments forget that order across flags, so these read clap's matches themselves.
+//! clap's derived arguments lose the order across flags, so [`StepArgs`] reads the indices in clap's matches instead.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -14,7 +15,7 @@ use super::steps_file;
 use crate::source::Source;
 use crate::transform::{ArgumentForm, Grammar, OnBadCast, RESULTS, Step};
 
-/// The flags as typed, in their order.
+/// The step flags in the order in which they were typed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StepArgs {
     typed: Vec<TypedStep>,
@@ -31,30 +32,31 @@ enum TypedStep {
 
 const HEADING: &str = "Steps (in the order given)";
 
-/// The flag of each step: the step's word with dashes, placeholder, help. In the order of the help.
+/// The flag of every step: its name, the placeholder of its value, and its help, in the order of the help. Their names
+/// are those of the steps' grammars, and a test compares both lists.
 const FLAGS: &[(&str, &str, &str)] = &[
-    ("--where", "EXPR", "Keep the rows of which this is true, such as \"score > 0.8 and hq.country = 'NO'\""),
+    ("--where", "EXPR", "Keep the rows for which this is true, such as \"score > 0.8 and hq.country = 'NO'\""),
     ("--with", "NAME=EXPR", "Add or replace a column: \"domain = lower(split_part(email, '@', 2))\""),
     ("--select", "COLS", "Keep these columns, in this order: a,b,hq.city,emails[0]"),
     ("--drop", "COLS", "Drop these columns"),
-    ("--rename", "A=B,...", "Give columns new names"),
+    ("--rename", "A=B,...", "Rename columns: from A to B"),
     (
         "--cast",
         "COL:TYPE,...",
-        "Bring columns to types: int, float, bool, string, json, date, timestamp(ms, utc), decimal(12,2)",
+        "Cast columns to types: int, float, bool, string, json, date, timestamp(ms, utc), decimal(12,2)",
     ),
-    ("--flatten", "SEP", "Make columns of objects, named hq.city, or with SEP between the parts"),
-    ("--explode", "COL", "One row for each element of the lists in a column, the other values repeated"),
+    ("--flatten", "SEP", "Flatten objects into columns, named hq.city, or with SEP between the parts"),
+    ("--explode", "COL", "Make one row of each element of the lists in a column; the other values repeat"),
     ("--dedupe", "COLS", "Keep the first row of each distinct value of these columns; `*` for all of them"),
-    ("--json", "COLS", "Make JSON text of the objects and lists in these columns"),
-    ("--sql", "QUERY", "What a query makes of the rows, which are its table `results`; comes last"),
-    ("--limit", "N", "Keep the first N rows, and read no further"),
-    ("--sample", "RATE", "Keep about this part of the rows, from 0 to 1; the same ones every time"),
+    ("--json", "COLS", "Write the objects and lists in these columns as JSON text"),
+    ("--sql", "QUERY", "Query the rows, which are the table `results`; must be the last step"),
+    ("--limit", "N", "Keep the first N rows and read no further"),
+    ("--sample", "RATE", "Keep about this fraction of the rows, from 0 to 1; the same rows every time"),
 ];
 
-/// The flags with the steps that they are.
+/// Iterates over the flags, each with the grammar of its step, its placeholder and its help.
 fn flags() -> impl Iterator<Item = (&'static str, &'static Grammar, [&'static str; 2])> {
-    let grammar = |flag: &str| Grammar::of(flag.trim_start_matches('-')).expect("each flag is a step's");
+    let grammar = |flag: &str| Grammar::of(flag.trim_start_matches('-')).expect("every flag has a step of its name");
     FLAGS.iter().map(move |(flag, value, help)| (*flag, grammar(flag), [*value, *help]))
 }
 
@@ -63,7 +65,7 @@ impl Args for StepArgs {
         let steps = flags().map(|(_, grammar, [value, help])| {
             let arg = Arg::new(grammar.word).long(grammar.word).value_name(value).help(help);
             match grammar.form {
-                // Checked with the place shown, which clap's own message would not.
+                // Parsed later, by `steps()`: its errors point at the byte, which clap's messages cannot.
                 ArgumentForm::Text | ArgumentForm::Names => {
                     arg.value_parser(NonEmptyStringValueParser::new()).allow_hyphen_values(true)
                 }
@@ -85,21 +87,19 @@ impl Args for StepArgs {
         let seed = Arg::new("seed")
             .long("seed")
             .value_name("N")
-            .help("Another seed, another sample")
+            .help("Seed of --sample: another seed, another sample [default: 0]")
             .value_parser(value_parser!(u64))
             .help_heading(HEADING);
         let on_bad_cast = Arg::new("on_bad_cast")
             .long("on-bad-cast")
             .value_name("POLICY")
-            .help(
-                "What a value does that a cast or an expression cannot make: reject (its record is a bad one) or null",
-            )
+            .help("Policy for values that a cast or an expression cannot compute: reject (a bad record) or null")
             .value_parser(OnBadCast::from_str)
             .help_heading(HEADING);
         let table = Arg::new("table")
             .long("table")
             .value_name("NAME=FILE")
-            .help("Another table for --sql: Parquet, CSV or NDJSON")
+            .help("Further table for --sql from a Parquet, CSV or NDJSON file")
             .value_parser(parse_table)
             .action(ArgAction::Append)
             .help_heading(HEADING);
@@ -111,25 +111,26 @@ impl Args for StepArgs {
     }
 }
 
-/// A part, from 0 to 1.
+/// Parses the rate of `--sample`, from 0 to 1.
 fn parse_rate(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(rate) if (0.0..=1.0).contains(&rate) => Ok(rate),
-        _ => Err("it is a number from 0 to 1, such as 0.01".to_owned()),
+        _ => Err("it must be a number from 0 to 1, such as 0.01".to_owned()),
     }
 }
 
-/// A table's name and its file.
+/// Parses the name and the file of `--table`.
 fn parse_table(text: &str) -> Result<(String, PathBuf), String> {
     match text.split_once('=') {
-        Some((RESULTS, _)) => Err(format!("`{RESULTS}` is the table of what comes in; give this one another name")),
+        Some((RESULTS, _)) => Err(format!("`{RESULTS}` is the table of the input rows; choose another name")),
         Some((name, file)) if !name.trim().is_empty() && !file.is_empty() => Ok((name.trim().to_owned(), file.into())),
-        _ => Err("it is a name and a file, such as accounts=accounts.csv".to_owned()),
+        _ => Err("it must be a name and a file, such as accounts=accounts.csv".to_owned()),
     }
 }
 
 impl FromArgMatches for StepArgs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        // Adds the values of one flag, each with its index on the command line.
         fn collect<T: Clone + Send + Sync + 'static>(
             matches: &ArgMatches,
             name: &'static str,
@@ -157,6 +158,7 @@ impl FromArgMatches for StepArgs {
             }
         }
         collect(matches, "steps", &mut placed, TypedStep::File);
+        // clap groups values by flag; their indices restore the order of the command line.
         placed.sort_by_key(|(index, _)| *index);
         Ok(StepArgs {
             typed: placed.into_iter().map(|(_, typed)| typed).collect(),
@@ -173,57 +175,57 @@ impl FromArgMatches for StepArgs {
 }
 
 impl StepArgs {
-    /// The steps that they mean; steps files are read. Columns are not looked for yet.
+    /// Parses the steps, including those of steps files. Columns are not resolved yet. Fails if a step is not valid, if
+    /// `--sql` is not the last step or occurs twice, or if `--table` has no query.
     pub fn steps(&self) -> Result<Vec<Step>, Failure> {
         let mut steps = Vec::new();
         for typed in &self.typed {
             match typed {
                 TypedStep::File(path) => steps.extend(steps_file::read(path, self.seed)?.steps),
                 TypedStep::Step { flag, text } => {
-                    let grammar = Grammar::of(flag.trim_start_matches('-')).expect("each flag is a step's");
+                    let grammar = Grammar::of(flag.trim_start_matches('-')).expect("every flag has a step of its name");
                     let made = grammar.parse(text, self.seed.unwrap_or(0));
                     steps.extend(made.map_err(|cause| Error::Expression { flag, cause })?);
                 }
             }
         }
+        // The engine checks queries as well, but knows no flags; here the messages can name them.
         let queries = steps.iter().filter(|step| matches!(step, Step::Sql(_))).count();
         if queries > 1 {
-            let error = Error::Usage("there can be one `--sql`".to_owned());
-            return Err(Failure::new(
-                error,
-                "put one query inside the other: SELECT ... FROM (SELECT ... FROM results)",
-            ));
+            let error = Error::Usage("`--sql` can be specified only once".to_owned());
+            return Err(Failure::new(error, "nest one query in the other: SELECT ... FROM (SELECT ... FROM results)"));
         }
         if queries == 1 && !matches!(steps.last(), Some(Step::Sql(_))) {
-            let error = Error::Usage("`--sql` comes last among the steps".to_owned());
-            return Err(Failure::new(error, "say what is to be done after it in the query: WHERE, LIMIT, CAST"));
+            let error = Error::Usage("`--sql` must be the last step".to_owned());
+            return Err(Failure::new(error, "move the later steps into the query: WHERE, LIMIT, CAST"));
         }
         if queries == 0 && !self.tables.is_empty() {
-            let error = Error::Usage("`--table` is for queries, and there is none".to_owned());
-            return Err(Failure::new(error, "join it by `--sql \"SELECT ... FROM results JOIN ...\"`"));
+            let error = Error::Usage("`--table` requires `--sql`".to_owned());
+            return Err(Failure::new(error, "join the table with `--sql \"SELECT ... FROM results JOIN ...\"`"));
         }
         Ok(steps)
     }
 
-    /// The files of the tables of a query.
+    /// Returns the paths of the `--table` files.
     pub fn table_files(&self) -> impl Iterator<Item = &Path> {
         self.tables.iter().map(|(_, path)| path.as_path())
     }
 
-    /// The tables of a query, by their names.
+    /// Returns the `--table` sources with their names.
     pub fn tables(&self) -> Vec<(String, Source)> {
         self.tables.iter().map(|(name, path)| (name.clone(), Source::file(path))).collect()
     }
 
-    /// What a value does that cannot be made: as typed, or as the last steps file says.
+    /// Returns the policy for values that cannot be computed: `--on-bad-cast`, else that of the last steps file that
+    /// has one, else the default.
     pub fn on_bad_cast(&self) -> Result<OnBadCast, Failure> {
-        let mut said = OnBadCast::default();
+        let mut in_files = OnBadCast::default();
         for typed in &self.typed {
             if let TypedStep::File(path) = typed {
-                said = steps_file::read(path, self.seed)?.on_bad_cast.unwrap_or(said);
+                in_files = steps_file::read(path, self.seed)?.on_bad_cast.unwrap_or(in_files);
             }
         }
-        Ok(self.on_bad_cast.unwrap_or(said))
+        Ok(self.on_bad_cast.unwrap_or(in_files))
     }
 }
 
@@ -242,13 +244,13 @@ mod tests {
         }
     }
 
-    fn said(step: &Step) -> String {
+    fn described(step: &Step) -> String {
         let text = step.describe();
         format!("{} {}", text.name, text.text)
     }
 
     #[test]
-    fn every_step_that_is_written_has_a_flag() {
+    fn flags_are_in_the_order_of_the_grammars() {
         let flags: Vec<&str> = flags().map(|(_, grammar, _)| grammar.word).collect();
         let words: Vec<&str> = Grammar::all().iter().map(|grammar| grammar.word).collect();
         assert_eq!(flags, words);
@@ -259,14 +261,14 @@ mod tests {
         let flags =
             ["--limit", "5", "--where", "a > -1", "--rename=a=b", "--where", "b<9", "--drop", "c", "--select", "b,d.e"];
         let steps = typed(&flags).steps().unwrap();
-        let words: Vec<String> = steps.iter().map(said).collect();
+        let words: Vec<String> = steps.iter().map(described).collect();
         let expected = ["limit 5", "where a > -1", "rename a=b", "where b<9", "drop c", "select b,d.e"];
         assert_eq!(words, expected);
         assert!(typed(&[]).steps().unwrap().is_empty());
     }
 
     #[test]
-    fn every_flag_has_its_step() {
+    fn every_flag_becomes_its_step() {
         let flags = [
             "--flatten",
             "--flatten=_",
@@ -283,7 +285,7 @@ mod tests {
             "--seed",
             "7",
         ];
-        let steps: Vec<String> = typed(&flags).steps().unwrap().iter().map(said).collect();
+        let steps: Vec<String> = typed(&flags).steps().unwrap().iter().map(described).collect();
         let with = "with x = a - 1, y = 2";
         let others = ["cast a:int,b:decimal(5,2)", "explode l", "json o,p", "sample 0.5, seed 7"];
         assert_eq!(steps, [&["flatten .", "flatten _", with, with][..], &others].concat());
@@ -291,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_is_shown_at_its_place() {
+    fn an_error_points_at_its_place() {
         let failure = typed(&["--where", "größe > and x"]).steps().unwrap_err();
         assert_eq!(
             failure.lines(),

@@ -11,7 +11,8 @@
 //! ]
 //! ```
 //!
-//! JSON of the same shape is read as well. The names are those of the flags.
+//! JSON of the same structure is accepted as well. The names are those of the step flags; the texts are parsed by the
+//! same grammars.
 
 use std::path::Path;
 
@@ -25,13 +26,13 @@ use crate::transform::{Grammar, OnBadCast, ReadError, Step};
 /// The contents of a steps file.
 #[derive(Debug)]
 pub struct StepsFile {
-    /// The steps in their order.
+    /// Steps in the order of the file.
     pub steps: Vec<Step>,
-    /// What a value does that cannot be made, if it says.
+    /// Policy for values that cannot be computed; `None` if the file has none.
     pub on_bad_cast: Option<OnBadCast>,
 }
 
-/// Reads the steps file at `path`; `seed` is of samples that name none.
+/// Reads the steps file at `path`; `seed` is the seed of samples that have none of their own.
 pub fn read(path: &Path, seed: Option<u64>) -> Result<StepsFile, Failure> {
     let text = std::fs::read_to_string(path).map_err(|cause| Error::Read { path: path.to_owned(), cause })?;
     parse(&text, seed).map_err(|StepsFileError { what, hint }| {
@@ -56,46 +57,52 @@ impl From<String> for StepsFileError {
 }
 
 fn parse(text: &str, seed: Option<u64>) -> Result<StepsFile, StepsFileError> {
+    // Some editors write a byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    // No TOML document begins with a brace, so the first character tells the formats apart.
     let value: Value = if text.trim_start().starts_with('{') {
-        serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?
+        serde_json::from_str(text).map_err(|error| format!("not valid JSON: {error}"))?
     } else {
         toml::from_str(text).map_err(|error| {
             let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
             format!("line {line}: {}", error.message().lines().collect::<Vec<_>>().join("; "))
         })?
     };
-    let Value::Object(members) = value else { return Err("it is not a table".to_owned().into()) };
-    let mut plan = StepsFile { steps: Vec::new(), on_bad_cast: None };
+    let Value::Object(members) = value else { return Err("it must be a table with `steps`".to_owned().into()) };
+    let mut file = StepsFile { steps: Vec::new(), on_bad_cast: None };
     for (name, value) in members {
         match (name.as_str(), value) {
+            // `[[step]]` reads better than `[[steps]]` in TOML, so both are accepted.
             ("steps" | "step", Value::Array(entries)) => {
                 for (i, entry) in entries.into_iter().enumerate() {
                     let steps = entry_steps(entry, seed)
-                        .map_err(|fault| StepsFileError { what: format!("step {}: {}", i + 1, fault.what), ..fault })?;
-                    plan.steps.extend(steps);
+                        .map_err(|error| StepsFileError { what: format!("step {}: {}", i + 1, error.what), ..error })?;
+                    file.steps.extend(steps);
                 }
             }
-            ("steps" | "step", _) => return Err("`steps` is a list".to_owned().into()),
+            ("steps" | "step", _) => return Err("`steps` must be a list".to_owned().into()),
             ("on_bad_cast", Value::String(text)) => {
-                plan.on_bad_cast = Some(text.parse().map_err(|why| format!("on_bad_cast: {why}"))?);
+                file.on_bad_cast = Some(text.parse().map_err(|why| format!("on_bad_cast: {why}"))?);
             }
             (other, _) => {
-                let hint = Some("a steps file has `steps`, and may have `on_bad_cast`".to_owned());
-                return Err(StepsFileError { what: format!("`{other}` is not known"), hint });
+                let hint = Some("a steps file has `steps` and optionally `on_bad_cast`".to_owned());
+                return Err(StepsFileError { what: format!("unknown member `{other}`"), hint });
             }
         }
     }
-    Ok(plan)
+    Ok(file)
 }
 
+/// Parses one entry of `steps`, such as `{ sample = 0.1, seed = 7 }`. One entry can be several steps: `with` computes
+/// several columns.
 fn entry_steps(entry: Value, seed: Option<u64>) -> Result<Vec<Step>, StepsFileError> {
-    let shape = "a step is one of the flags with its text, such as { where = \"score > 0.8\" }";
+    let shape = "a step must be the name of a flag with its text, such as { where = \"score > 0.8\" }";
     let Value::Object(mut entry) = entry else { return Err(shape.to_owned().into()) };
+    // `seed` is the only member that may stand beside the step itself.
     let own_seed = match (entry.contains_key("sample"), entry.remove("seed")) {
         (_, None) => seed.unwrap_or(0),
-        (true, Some(own)) => own.as_u64().ok_or_else(|| "`seed` is a whole number".to_owned())?,
-        (false, Some(_)) => return Err("`seed` goes with `sample`".to_owned().into()),
+        (true, Some(own)) => own.as_u64().ok_or_else(|| "`seed` must be a whole number".to_owned())?,
+        (false, Some(_)) => return Err("`seed` requires `sample`".to_owned().into()),
     };
     let mut members = entry.into_iter();
     let (Some((name, value)), None) = (members.next(), members.next()) else { return Err(shape.to_owned().into()) };
@@ -105,12 +112,12 @@ fn entry_steps(entry: Value, seed: Option<u64>) -> Result<Vec<Step>, StepsFileEr
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("the steps are {}", names().collect::<Vec<_>>().join(", ")),
         };
-        return Err(StepsFileError { what: format!("there is no step `{name}`"), hint: Some(hint) });
+        return Err(StepsFileError { what: format!("unknown step `{name}`"), hint: Some(hint) });
     };
     grammar.read(&value, own_seed).map_err(|error| match error {
         ReadError::Text { word, cause } => {
-            let place = crate::text::escape_for_terminal(cause.text.get(cause.at..).unwrap_or_default());
-            let near = if place.is_empty() { "at the end".to_owned() } else { format!("at `{place}`") };
+            let rest = crate::text::escape_for_terminal(cause.text.get(cause.at..).unwrap_or_default());
+            let near = if rest.is_empty() { "at the end".to_owned() } else { format!("at `{rest}`") };
             StepsFileError { what: format!("{word}: {cause} ({near})"), hint: cause.hint.as_ref().map(in_flags) }
         }
         error => error.to_string().into(),
@@ -121,40 +128,40 @@ fn entry_steps(entry: Value, seed: Option<u64>) -> Result<Vec<Step>, StepsFileEr
 mod tests {
     use super::*;
 
-    fn said(text: &str) -> Result<Vec<String>, String> {
-        let plan = parse(text, None).map_err(|fault| fault.what)?;
-        Ok(plan.steps.iter().map(Step::describe).map(|step| format!("{} {}", step.name, step.text)).collect())
+    fn described(text: &str) -> Result<Vec<String>, String> {
+        let file = parse(text, None).map_err(|error| error.what)?;
+        Ok(file.steps.iter().map(Step::describe).map(|step| format!("{} {}", step.name, step.text)).collect())
     }
 
     #[test]
-    fn both_ways_of_writing_say_the_same() {
+    fn toml_and_json_make_the_same_steps() {
         let toml = "on_bad_cast = \"null\"\n[[steps]]\nwhere = \"a > 1\"\n[[steps]]\nselect = [\"a\", \"b.c\"]\n\
                     [[steps]]\nflatten = true\n[[steps]]\nsample = 0.5\nseed = 3\n[[steps]]\nlimit = 9\n";
         let json = r#"{"steps": [{"where": "a > 1"}, {"select": "a,b.c"}, {"flatten": "."},
             {"sample": 0.5, "seed": 3}, {"limit": 9}], "on_bad_cast": "null"}"#;
         let expected = ["where a > 1", "select a,b.c", "flatten .", "sample 0.5, seed 3", "limit 9"];
         for text in [toml, json] {
-            assert_eq!(said(text).unwrap(), expected);
+            assert_eq!(described(text).unwrap(), expected);
             assert_eq!(parse(text, None).unwrap().on_bad_cast, Some(OnBadCast::Null));
         }
     }
 
     #[test]
-    fn faults_name_their_step() {
+    fn errors_name_their_step() {
         for (text, words) in [
-            ("steps = 1", "`steps` is a list"),
+            ("steps = 1", "`steps` must be a list"),
             (
                 "steps = [{ where = \"a >\" }]",
                 "step 1: where: expected a column or a value, found the end (at the end)",
             ),
-            ("steps = [{ limit = 1 }, { limt = 1 }]", "step 2: there is no step `limt`"),
-            ("steps = [{ limit = 1, where = \"a\" }]", "step 1: a step is one of the flags"),
-            ("steps = [{ limit = 1, seed = 1 }]", "step 1: `seed` goes with `sample`"),
+            ("steps = [{ limit = 1 }, { limt = 1 }]", "step 2: unknown step `limt`"),
+            ("steps = [{ limit = 1, where = \"a\" }]", "step 1: a step must be the name of a flag"),
+            ("steps = [{ limit = 1, seed = 1 }]", "step 1: `seed` requires `sample`"),
             ("\nsteps = [", "line 2"),
-            ("{", "not JSON"),
-            ("other = 1", "`other` is not known"),
+            ("{", "not valid JSON"),
+            ("other = 1", "unknown member `other`"),
         ] {
-            assert!(said(text).unwrap_err().contains(words), "{text}: {:?}", said(text));
+            assert!(described(text).unwrap_err().contains(words), "{text}: {:?}", described(text));
         }
     }
 }

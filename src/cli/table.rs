@@ -1,4 +1,4 @@
-//! Lists for people and for programs.
+//! Formatting of lists and items on standard output: as tables for people, as NDJSON or JSON for programs.
 
 use serde::Serialize;
 
@@ -7,8 +7,8 @@ use super::error::{Error, Failure, STDOUT};
 use super::print;
 use crate::text::escape_for_terminal;
 
-/// Writes `items` to standard output: as a table of the cells that `row` makes, as NDJSON, or as one JSON array. The
-/// table is the same on a terminal and in a pipe, save for its width.
+/// Writes `items` to standard output: as a table of the cells that `row` returns, as NDJSON, or as one JSON array. The
+/// table is the same on a terminal and in a pipe, except for its width.
 pub fn write_list<T: Serialize>(
     format: ListFormat,
     items: &[T],
@@ -23,7 +23,7 @@ pub fn write_list<T: Serialize>(
     write_data(&text)
 }
 
-/// Writes one `item`: as lines of name and value, or as JSON.
+/// Writes one `item` to standard output: as lines of name and value from `rows`, or as JSON.
 pub fn write_item<T: Serialize>(format: ListFormat, item: &T, rows: Vec<(&str, String)>) -> Result<(), Failure> {
     let text = match format {
         ListFormat::Table => {
@@ -36,28 +36,29 @@ pub fn write_item<T: Serialize>(format: ListFormat, item: &T, rows: Vec<(&str, S
     write_data(&text)
 }
 
-/// Data to standard output.
+/// Writes data to standard output, with errors that name it.
 pub fn write_data(text: &str) -> Result<(), Failure> {
     print::write_stdout(text).map_err(|cause| Error::Write { path: STDOUT.into(), cause }.into())
 }
 
-/// One line of JSON.
+/// Formats `value` as JSON on one line, safe for terminals.
 pub fn json_line<T: Serialize>(value: &T) -> String {
-    harmless(&serde_json::to_string(value).expect("lists hold string keys and no failing parts"))
+    escape_json(&serde_json::to_string(value).expect("lists hold string keys and no failing parts"))
 }
 
-/// JSON for people.
+/// Formats `value` as indented JSON, safe for terminals.
 pub fn pretty<T: Serialize + ?Sized>(value: &T) -> String {
-    harmless(&serde_json::to_string_pretty(value).expect("lists hold string keys and no failing parts"))
+    escape_json(&serde_json::to_string_pretty(value).expect("lists hold string keys and no failing parts"))
 }
 
-/// The same JSON, with what a terminal must not see spelled out: JSON itself demands it of some control characters
-/// only. Such characters stand in strings and nowhere else.
-fn harmless(json: &str) -> String {
+/// Escapes the characters that a terminal must not receive as `\uXXXX`. JSON itself requires that of the C0 controls
+/// only. The result is equal JSON, because such characters occur only in strings.
+fn escape_json(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for c in json.chars() {
         match c {
             ' '..='~' | '\n' => text.push(c),
+            // UTF-16 units, because JSON writes characters beyond the basic plane as surrogate pairs.
             c if escape_for_terminal(c.encode_utf8(&mut [0; 4])).starts_with('\\') => {
                 let mut units = [0; 2];
                 c.encode_utf16(&mut units).iter().for_each(|unit| text.push_str(&format!("\\u{unit:04x}")));
@@ -68,7 +69,7 @@ fn harmless(json: &str) -> String {
     text
 }
 
-/// A table of cells for people, cut to the terminal's width if there is one.
+/// Formats a table of cells, wrapped to the width of the terminal if standard output is one. The cells are escaped.
 pub fn table(headings: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::presets::NOTHING);
@@ -79,7 +80,7 @@ pub fn table(headings: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Stri
     for row in rows {
         table.add_row(row.iter().map(|cell| escape_for_terminal(cell)));
     }
-    // The library fills every line with blanks up to the width of its column.
+    // The library pads every line to the full width: trailing blanks would wrap and disturb copies.
     table.lines().map(|line| line.trim_end().trim_start_matches(' ').to_owned() + "\n").collect()
 }
 

@@ -1,4 +1,5 @@
-//! The way of a run's results, from its start to a file, through a network that fails by plans drawn from a seed.
+//! A randomized test of the whole network path, from the start of a run to the written file: plans of faults are drawn
+//! from a seed, and each must end with the exact file or with an exit code that the plan allows, without a file.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -16,15 +17,15 @@ use crate::pipeline::{self, Control, Limits, Output, Target};
 use crate::secret::ApiKey;
 use crate::source::Source;
 
-/// Plans of one test run.
+/// Number of plans in one test run.
 const PLANS: u64 = 1200;
 
-/// Plans at a time: most of one's time is waiting.
+/// Plans that run concurrently. Most of a plan's time is spent waiting.
 const AT_A_TIME: usize = 48;
 
 const KEY: &str = "marked-key-7c41";
 
-/// What came of a plan.
+/// The result of a plan.
 #[derive(Debug, PartialEq, Eq)]
 enum Outcome {
     Written(Vec<u8>),
@@ -33,15 +34,15 @@ enum Outcome {
 
 fn policy() -> RetryPolicy {
     RetryPolicy {
-        // Long beside what a loaded machine pauses for, short beside a test's patience.
+        // Longer than the pauses of a loaded machine, and short enough for a test.
         stall_time: Duration::from_millis(1000),
         idle_timeout: Duration::from_secs(10),
         ..RetryPolicy::fast()
     }
 }
 
-/// `run` and `pull` as far as they go over the network, with every word that a failure says.
-async fn draw_off(faulty: &Faulty, out: &Path, words: &mut Vec<String>) -> Result<(), Error> {
+/// Starts a run and writes its results as `run` and `pull` do, and adds the debug text of a failure to `texts`.
+async fn start_and_pull(faulty: &Faulty, out: &Path, texts: &mut Vec<String>) -> Result<(), Error> {
     let options = HttpOptions::new(faulty.base.parse().expect("a URL"), Some(ApiKey::new(KEY)));
     let client = Client::new(Http::new(HttpOptions { policy: policy(), ..options }));
     let workflow = WorkflowId("w".into());
@@ -76,33 +77,33 @@ async fn draw_off(faulty: &Faulty, out: &Path, words: &mut Vec<String>) -> Resul
     plan.limits = Limits { workers: 1, morsel_bytes: 16 << 10, ..Limits::default() };
     let executed = tokio::task::spawn_blocking(move || pipeline::execute(plan, &Control::new())).await;
     let executed = executed.map_err(|error| Error::Bug(error.to_string()))?;
-    words.extend(executed.as_ref().err().map(|error| format!("{error:?}")));
+    texts.extend(executed.as_ref().err().map(|error| format!("{error:?}")));
     executed?;
     Ok(())
 }
 
-/// Carries `plan` out and says what is wrong with what came of it.
+/// Executes `plan` and returns its exit code, or an explanation if the result is wrong.
 async fn judge(plan: Plan) -> Result<Exit, String> {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let out = folder.path().join("out.ndjson");
     let faulty = Faulty::start(plan.clone()).await;
-    let mut words = Vec::new();
-    let done = draw_off(&faulty, &out, &mut words);
-    let done = tokio::time::timeout(Duration::from_secs(120), done).await.map_err(|_| "it hangs".to_owned())?;
+    let mut texts = Vec::new();
+    let done = start_and_pull(&faulty, &out, &mut texts);
+    let done = tokio::time::timeout(Duration::from_secs(120), done).await.map_err(|_| "it does not end".to_owned())?;
     let outcome = match done {
         Ok(()) => Outcome::Written(std::fs::read(&out).map_err(|error| error.to_string())?),
         Err(error) => {
             let failure = Failure::from(error);
-            words.push(format!("{failure:?}"));
-            words.extend(failure.lines());
+            texts.push(format!("{failure:?}"));
+            texts.extend(failure.lines());
             if std::fs::read_dir(folder.path()).map_err(|error| error.to_string())?.count() > 0 {
-                return Err(format!("a failure left something behind: {words:?}"));
+                return Err(format!("a failure left a file: {texts:?}"));
             }
             Outcome::Failed(failure.exit())
         }
     };
-    if let Some(word) = words.iter().find(|word| word.contains(MARK) || word.contains(KEY)) {
-        return Err(format!("a secret is in: {word}"));
+    if let Some(text) = texts.iter().find(|text| text.contains(MARK) || text.contains(KEY)) {
+        return Err(format!("a secret is in: {text}"));
     }
     let keys = faulty.keys();
     if keys.iter().any(|key| *key != keys[0]) {
@@ -113,17 +114,16 @@ async fn judge(plan: Plan) -> Result<Exit, String> {
             Outcome::Written(_) => Exit::Success,
             Outcome::Failed(exit) => exit,
         }),
-        Err(why) => Err(format!("{why}: {words:?}")),
+        Err(why) => Err(format!("{why}: {texts:?}")),
     }
 }
 
-/// Whether `outcome` is one that `plan` may have. A file is read on while the one before it is still written, so any of
-/// them may be what ends it.
+/// Checks that `plan` allows `outcome`. Files are downloaded concurrently, so the first error may be that of any file.
 fn is_right(plan: &Plan, outcome: &Outcome) -> Result<(), String> {
-    // Of each file in turn: the texts that may be written for it, and the ends that it may bring about.
+    // All contents that may be written, all exit codes that may occur, and whether a success is impossible.
     let mut expected: Vec<Vec<u8>> = vec![Vec::new()];
-    let mut ends = Vec::new();
-    let mut hopeless = false;
+    let mut exits = Vec::new();
+    let mut must_fail = false;
     for (index, file) in plan.files.iter().enumerate() {
         let defect = match file.defect {
             Defect::None => None,
@@ -131,21 +131,21 @@ fn is_right(plan: &Plan, outcome: &Outcome) -> Result<(), String> {
             Defect::LastLine => Some(Exit::LastLineCut),
             Defect::RowCount => Some(Exit::Mismatch),
         };
-        ends.extend(defect);
+        exits.extend(defect);
         let replaced = file.is_replaced();
         if replaced {
-            ends.push(Exit::FileChanged);
+            exits.push(Exit::FileChanged);
         }
         if file.relentless {
-            ends.push(Exit::DownloadBroken);
+            exits.push(Exit::DownloadBroken);
         }
         let cuts = file.faults.iter().filter(|fault| matches!(fault, InjectedFault::Cut(_))).count();
         if file.framing == Framing::Close && (cuts > 1 || file.relentless) {
-            // Where nothing says how long a file is, two cuts at the same place look like its end; other signs remain,
-            // and if it comes whole after that, it looks like another file.
-            ends.extend([Exit::Mismatch, Exit::LastLineCut, Exit::Damaged, Exit::FileChanged]);
+            // Without a length, two cuts at the same byte look like the end of the file. Other checks notice that, and
+            // a complete file after them looks like a changed one.
+            exits.extend([Exit::Mismatch, Exit::LastLineCut, Exit::Damaged, Exit::FileChanged]);
         }
-        hopeless |= defect.is_some() || file.is_out_of_reach();
+        must_fail |= defect.is_some() || file.is_out_of_reach();
         let versions = if replaced { 2 } else { 1 };
         expected = expected
             .iter()
@@ -153,20 +153,22 @@ fn is_right(plan: &Plan, outcome: &Outcome) -> Result<(), String> {
             .collect();
     }
     match outcome {
-        Outcome::Written(_) if hopeless => Err("something was written, and a file cannot be had".to_owned()),
+        Outcome::Written(_) if must_fail => {
+            Err("a file was written, but one of its sources is not available".to_owned())
+        }
         Outcome::Written(bytes) if expected.contains(bytes) => Ok(()),
-        Outcome::Written(bytes) => Err(format!("{} bytes that are not the files' were written", bytes.len())),
-        Outcome::Failed(exit) if ends.contains(exit) => Ok(()),
-        Outcome::Failed(exit) => Err(format!("it ends with `{}`, and may with {ends:?} only", exit.name())),
+        Outcome::Written(bytes) => Err(format!("{} bytes were written that are not those of the files", bytes.len())),
+        Outcome::Failed(exit) if exits.contains(exit) => Ok(()),
+        Outcome::Failed(exit) => Err(format!("it ends with `{}`, but only {exits:?} are allowed", exit.name())),
     }
 }
 
 #[test]
-fn whatever_the_network_does_the_file_is_the_file_or_there_is_none() {
-    let told = std::env::var("DRAWOFF_TEST_SEED").ok().map(|seed| seed.parse::<u64>().expect("a seed is a number"));
-    let seed = told.unwrap_or_else(|| {
+fn any_network_failure_ends_with_the_exact_file_or_none() {
+    let from_env = std::env::var("DRAWOFF_TEST_SEED").ok().map(|seed| seed.parse::<u64>().expect("a seed is a number"));
+    let seed = from_env.unwrap_or_else(|| {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970");
-        // Short enough to be typed.
+        // A seed that is short enough to type.
         u64::from(now.subsec_nanos()) * 1000 + now.as_secs() % 1000
     });
     let runtime =
@@ -183,18 +185,18 @@ fn whatever_the_network_does_the_file_is_the_file_or_there_is_none() {
     let shown: Vec<String> = wrong.iter().take(3).map(|(plan, why)| format!("{why}\n{plan:#?}")).collect();
     let n = wrong.len();
     assert!(n == 0, "DRAWOFF_TEST_SEED={seed}: {n} of {PLANS} plans\n{}", shown.join("\n\n"));
-    // The plans are worth something only if all ends occur.
+    // The test proves something only if all of these exit codes occur.
     let count = |exit| judged.iter().filter(|(_, judged)| *judged == Ok(exit)).count();
     for exit in
         [Exit::Success, Exit::FileChanged, Exit::Damaged, Exit::LastLineCut, Exit::Mismatch, Exit::DownloadBroken]
     {
         assert!(count(exit) > 0, "DRAWOFF_TEST_SEED={seed}: no plan ends with `{}`", exit.name());
     }
-    assert!(count(Exit::Success) > judged.len() / 2, "DRAWOFF_TEST_SEED={seed}: most plans can be got through");
+    assert!(count(Exit::Success) > judged.len() / 2, "DRAWOFF_TEST_SEED={seed}: most plans must succeed");
 }
 
 #[test]
-fn plans_are_drawn_again_from_their_seed() {
+fn equal_seeds_draw_equal_plans() {
     let plans = |seed| format!("{:?}", Plan::draw(seed));
     assert_eq!(plans(7), plans(7));
     assert_ne!(plans(7), plans(8));

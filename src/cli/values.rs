@@ -1,4 +1,5 @@
-//! Values as people type them: sizes, times, codecs, policies.
+//! Parsers for the values of flags and settings: sizes, times, codecs, policies and providers. A parser checks the form
+//! only; files and URLs are opened by the commands.
 
 use std::path::PathBuf;
 
@@ -8,7 +9,7 @@ use crate::format::ParquetCodec;
 use crate::pipeline::OnBadRecord;
 pub use crate::text::{parse_duration, parse_size};
 
-/// A Parquet codec: `zstd`, `zstd:3`, `snappy`, `lz4`, `none`.
+/// Parses a Parquet codec: `zstd`, `zstd:1` to `zstd:22`, `snappy`, `lz4`, `none` or `uncompressed`, in any case.
 pub fn parse_codec(text: &str) -> Result<ParquetCodec, String> {
     match text.trim().to_ascii_lowercase().as_str() {
         "none" | "uncompressed" => Ok(ParquetCodec::Uncompressed),
@@ -20,11 +21,11 @@ pub fn parse_codec(text: &str) -> Result<ParquetCodec, String> {
             .and_then(|level| level.parse().ok())
             .filter(|level| (1..=22).contains(level))
             .map(|level| ParquetCodec::Zstd { level })
-            .ok_or_else(|| "a codec is zstd, zstd:1 to zstd:22, snappy, lz4 or none".to_owned()),
+            .ok_or_else(|| "it must be zstd, zstd:1 to zstd:22, snappy, lz4 or none".to_owned()),
     }
 }
 
-/// The text that [`parse_codec`] reads.
+/// Formats `codec` as [`parse_codec`] reads it.
 pub fn codec_text(codec: ParquetCodec) -> String {
     match codec {
         ParquetCodec::Uncompressed => "none".to_owned(),
@@ -34,7 +35,7 @@ pub fn codec_text(codec: ParquetCodec) -> String {
     }
 }
 
-/// What a bad record does: `fail`, `skip`, `limit=N`.
+/// Parses a policy for bad records: `fail`, `skip` or `limit=N`.
 pub fn parse_on_bad_record(text: &str) -> Result<OnBadRecord, String> {
     match text {
         "fail" => Ok(OnBadRecord::Fail),
@@ -43,37 +44,38 @@ pub fn parse_on_bad_record(text: &str) -> Result<OnBadRecord, String> {
             .strip_prefix("limit=")
             .and_then(|n| n.parse().ok())
             .map(OnBadRecord::Limit)
-            .ok_or_else(|| "it is fail, skip or limit=N".to_owned()),
+            .ok_or_else(|| "it must be fail, skip or limit=N".to_owned()),
     }
 }
 
-/// What stands in for the provider of a block: `BLOCK=FILE:KEY`, `BLOCK=https://...`, `search=FILE`.
+/// The provider of a block of the local service: `BLOCK=FILE:KEY`, `BLOCK=https://...`, or `search=FILE`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Enrich {
-    /// The block's name.
+    /// Name of the block, such as `company_enrichment`.
     pub block: String,
-    /// Where its values come from.
+    /// Source of the block's values.
     pub from: EnrichFrom,
 }
 
-/// Where the values of a block come from.
+/// The source of a block's values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EnrichFrom {
-    /// A reference table.
+    /// A reference table in a file.
     Table {
-        /// The table.
+        /// File of the table.
         path: PathBuf,
-        /// The column that rows are joined on; empty for `search`, which takes all rows.
+        /// Column to join rows on; empty for `search`, which takes all rows.
         key: String,
     },
-    /// An endpoint that is sent the rows.
+    /// An HTTP endpoint that receives the rows.
     Endpoint(Url),
 }
 
-/// Reads `BLOCK=FILE:KEY` or `BLOCK=URL`. The key is behind the last colon, so that the path may hold others.
+/// Parses `BLOCK=FILE:KEY` or `BLOCK=URL`. The last colon separates the key, so the path may contain others.
 pub fn parse_enrich(text: &str) -> Result<Enrich, String> {
     let wrong = || {
-        "it is BLOCK=FILE:KEY, such as company_enrichment=companies.csv:domain, or BLOCK=https://HOST/PATH".to_owned()
+        "it must be BLOCK=FILE:KEY, such as company_enrichment=companies.csv:domain, or BLOCK=https://HOST/PATH"
+            .to_owned()
     };
     let (block, rest) = text.split_once('=').filter(|(block, _)| !block.is_empty()).ok_or_else(wrong)?;
     let from = if rest.starts_with("https://") || rest.starts_with("http://") {
@@ -96,22 +98,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codecs_and_policies() {
+    fn codecs_and_policies_are_parsed() {
         for text in ["none", "snappy", "lz4", "zstd:3"] {
             assert_eq!(codec_text(parse_codec(text).unwrap()), text);
         }
-        assert!(parse_codec("zstd:23").is_err() && parse_codec("gzip").is_err());
+        for wrong in ["zstd:23", "gzip"] {
+            assert_eq!(parse_codec(wrong), Err("it must be zstd, zstd:1 to zstd:22, snappy, lz4 or none".to_owned()));
+        }
         assert_eq!(parse_on_bad_record("limit=5"), Ok(OnBadRecord::Limit(5)));
-        assert!(parse_on_bad_record("limit=").is_err());
+        assert_eq!(parse_on_bad_record("limit="), Err("it must be fail, skip or limit=N".to_owned()));
     }
 
     #[test]
-    fn reference_tables() {
+    fn providers_are_tables_or_endpoints() {
         let table = parse_enrich("company_enrichment=C:/data/ref.csv:domain").unwrap();
         assert_eq!(table.from, EnrichFrom::Table { path: "C:/data/ref.csv".into(), key: "domain".to_owned() });
         let endpoint = parse_enrich("find_email=http://127.0.0.1:9000/emails").unwrap();
         assert!(matches!(endpoint.from, EnrichFrom::Endpoint(url) if url.port() == Some(9000)));
         assert!(matches!(parse_enrich("search=people.csv").unwrap().from, EnrichFrom::Table { .. }));
-        assert!(parse_enrich("a=b").is_err() && parse_enrich("a:b").is_err());
+        for wrong in ["a=b", "a:b"] {
+            assert!(parse_enrich(wrong).unwrap_err().starts_with("it must be BLOCK=FILE:KEY"), "{wrong}");
+        }
     }
 }

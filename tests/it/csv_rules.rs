@@ -97,9 +97,12 @@ fn a_late_column_keeps_the_dialect() {
 fn flags_of_csv_are_refused_elsewhere() {
     let place = Place::new();
     place.write("in.ndjson", "{\"a\":1}\n");
-    place.run_line("convert in.ndjson -o out.parquet --crlf").code(exit::USAGE).says("`--crlf` is for CSV");
-    place.run_line("convert in.ndjson -o out.csv --delimiter ab").code(exit::USAGE).says("one character");
+    place
+        .run_line("convert in.ndjson -o out.parquet --crlf")
+        .code(exit::USAGE)
+        .says("`--crlf` applies only to CSV outputs");
+    place.run_line("convert in.ndjson -o out.csv --delimiter ab").code(exit::USAGE).says("one ASCII character");
     let done = place.run(&["convert", "in.ndjson", "-o", "out.csv", "--null", "n,a"]);
-    done.code(exit::USAGE).says("holds the delimiter");
+    done.code(exit::USAGE).says("contains the delimiter");
     assert_eq!(place.leftovers(), ["in.ndjson"]);
 }

@@ -58,9 +58,9 @@ fn inputs_that_are_none() {
     place.write("a.csv", "a\n1\n");
     let cases = [
         ("run list.json --local -o o.ndjson", "found a list"),
-        ("run testdata/workflows/webhook-leads.json --local --payload nope -o o.ndjson", "--payload is not JSON"),
+        ("run testdata/workflows/webhook-leads.json --local --payload nope -o o.ndjson", "--payload is not valid JSON"),
         ("convert ftp://files.test/a.csv -o o.ndjson", "only http and https"),
-        ("convert - -o o.ndjson --schema-from full", "save it to a file first"),
+        ("convert - -o o.ndjson --schema-from full", "save the source to a file first"),
         ("pull r1 --all-blocks -o a.csv", "a.csv is a file"),
     ];
     for (line, words) in cases {

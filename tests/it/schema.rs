@@ -106,7 +106,7 @@ fn what_does_not_fit_a_schema_file() {
 
     place.write("bad.json", "{\"drawoff_schema\":1,\"fields\":[\n{\"name\":\"id\",\n\"type\":\"integer\"}]}");
     let done = place.run_line("convert in.ndjson --schema bad.json -o out.csv").code(exit::USAGE);
-    done.says("bad.json, line 3: field `id`: there is no type `integer`").hints("--format json");
+    done.says("bad.json: line 3: field `id`: there is no type `integer`").hints("--format json");
     place.run_line("convert in.ndjson --schema none.json -o out.csv").code(exit::CANNOT_READ).says("none.json");
 }
 
@@ -151,7 +151,7 @@ fn bytes_that_are_no_text_can_be_replaced() {
     place.write("in.ndjson", b"{\"a\":\"x\xff\"}\n{\"a\":\"y\"}\n");
     place.run_line("convert in.ndjson -o out.csv").code(exit::BAD_DATA).says("invalid UTF-8");
     let done = place.run_line("convert in.ndjson -o out.csv --lossy-utf8").ok();
-    done.says("1 pieces of text were not UTF-8");
+    done.says("1 invalid UTF-8 sequence replaced");
     assert_eq!(place.read_text("out.csv"), "a\nx\u{fffd}\ny\n");
     let done = place.run_line("convert in.ndjson -o out.csv --lossy-utf8 --report json").ok();
     let report: Value = serde_json::from_str(done.stderr.lines().last().unwrap()).unwrap();

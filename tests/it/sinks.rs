@@ -87,12 +87,15 @@ fn outputs_appear_together_or_not_at_all() {
     place.write("in.ndjson", many(100) + "{broken\n");
     place.run_line("convert in.ndjson -o a.parquet -o b.csv -o dir/ -o c.arrow").code(exit::BAD_DATA).says("line 101");
     assert_eq!(place.leftovers(), ["in.ndjson"]);
-    place.run_line("convert in.ndjson -o a.csv -o a.csv").code(exit::USAGE).says("given twice");
-    place.run_line("convert in.ndjson -o a.csv --partition-by id").code(exit::USAGE).says("for folders");
+    place.run_line("convert in.ndjson -o a.csv -o a.csv").code(exit::USAGE).says("specified twice");
+    place
+        .run_line("convert in.ndjson -o a.csv --partition-by id")
+        .code(exit::USAGE)
+        .says("applies only to directories");
     place.write("good.ndjson", many(10));
     let done = place.run_line("convert good.ndjson -o dir/ --partition-by txet");
     done.code(exit::USAGE).says("no column `txet`").says("id, text");
-    place.run_line("convert good.ndjson -o a.parquet --append").code(exit::USAGE).hints("folder");
+    place.run_line("convert good.ndjson -o a.parquet --append").code(exit::USAGE).hints("directory");
     assert_eq!(place.leftovers(), ["good.ndjson", "in.ndjson"]);
 }
 
@@ -130,7 +133,7 @@ fn a_folder_that_holds_results_is_not_written_to_where_that_is_forbidden() {
     place
         .run_line("convert in.ndjson -o dir/ --to csv --limit 1 --no-clobber")
         .code(exit::CANNOT_WRITE)
-        .says("holds results");
+        .says("contains results");
     assert_eq!(place.read("dir/part-00001.csv"), before);
     place.run_line("convert in.ndjson -o dir --to csv --limit 1").ok();
     assert_eq!(place.read_text("dir/part-00001.csv"), "id,text\n0,row number 0 of many\n");

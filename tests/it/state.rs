@@ -119,7 +119,7 @@ fn a_run_that_goes_on_is_attached_to() {
     let place = hosted.place();
     let (mut child, ..) = spawn_until(&place, &RUN_LEADS, "started");
     kill(&mut child);
-    let (mut child, ..) = spawn_until(&place, &RUN_LEADS, &format!("already started as {RUN_ID}, which goes on"));
+    let (mut child, ..) = spawn_until(&place, &RUN_LEADS, &format!("already started as {RUN_ID}, which is active"));
     kill(&mut child);
     // Another input, another workflow or the user's word is another start.
     let other = ["run", RUN_LEADS[1], "--payload", "[]", "-o", "out.ndjson"];
@@ -148,7 +148,7 @@ fn a_start_that_is_refused_is_forgotten() {
     let args = ["run", "w.json", "--payload", "[{}]", "-o", "out.ndjson"];
     for _ in 0..2 {
         let done = place.run(&args).code(exit::REFUSED);
-        assert!(!done.stderr.contains("not answered"), "{}", done.stderr);
+        assert!(!done.stderr.contains("got no response"), "{}", done.stderr);
     }
 }
 
@@ -352,7 +352,7 @@ fn an_old_start_without_an_answer_is_looked_for() {
     };
     // The API's list has a run that began after it: it may be that one.
     age("2020-01-01T00:00:00Z");
-    let done = place.run(&RUN_LEADS).code(exit::USAGE).says("never answered").says(RUN_ID);
+    let done = place.run(&RUN_LEADS).code(exit::USAGE).says("got no response").says(RUN_ID);
     done.hints("--new-run");
     assert_eq!(hosted.started(), 1);
 }
@@ -367,7 +367,7 @@ fn a_start_needs_a_place_to_be_remembered() {
     assert_eq!(hosted.started(), 0);
     place.run(&[&RUN_LEADS[..], &["--no-state"]].concat()).ok();
     // A pull costs nothing to repeat.
-    place.run(&["pull", RUN_ID, "-o", "out.csv"]).ok().says("going on without");
+    place.run(&["pull", RUN_ID, "-o", "out.csv"]).ok().says("continuing without a ledger");
     place.run(&["pull", RUN_ID, "-o", "out.csv", "--state-dir", "elsewhere"]).ok();
     assert!(place.path("elsewhere/runs").is_dir());
     // The service of `--local` goes with its command.

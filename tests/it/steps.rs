@@ -68,15 +68,15 @@ fn a_slip_is_told_before_a_run_starts() {
     let with =
         |condition: &str| place.run(&[&run.split(' ').collect::<Vec<_>>()[..], &["--where", condition]].concat());
     let done = with("emplyee_count > 5");
-    let (told, started) = (done.stderr.find("by what the workflow declares"), done.stderr.find("started"));
+    let (told, started) = (done.stderr.find("types that the workflow declares"), done.stderr.find("started"));
     assert!(told.is_some() && told < started, "{}", done.stderr);
     assert!(done.stderr.contains("did you mean `employee_count`?"), "{}", done.stderr);
     assert_eq!(done.code, exit::USAGE, "{}", done.stderr);
     let done = with("employee_count > 'many'");
-    assert!(done.stderr.contains("by what the workflow declares"), "{}", done.stderr);
+    assert!(done.stderr.contains("types that the workflow declares"), "{}", done.stderr);
     // What no block declares may come from the input.
     let done = with("crm_row_id <> 'x' and employee_count > 5").ok();
-    assert!(!done.stderr.contains("by what the workflow declares"), "{}", done.stderr);
+    assert!(!done.stderr.contains("types that the workflow declares"), "{}", done.stderr);
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! `bulk`: a file and settings in, a job that is a run, its results drawn off as those of any run.
+//! `bulk`: starts a bulk job over a file with the configuration of `--fields`. The job is a run, so its results are
+//! written by the code of `run`.
 
 use std::path::Path;
 use std::time::Instant;
@@ -7,7 +8,7 @@ use serde_json::Value;
 
 use super::ledger_session::{self, StateNeed};
 use super::results::PullOptions;
-use super::run::{self, draw_off};
+use super::run::{self, pull_started_run};
 use super::start::{StartRequest, start};
 use crate::api::{BulkKind, WorkflowId};
 use crate::cli::args::{BulkArgs, BulkCommand};
@@ -26,6 +27,7 @@ pub async fn bulk(context: &Context, command: BulkCommand) -> Result<Exit, Failu
     let formats = [ResultFormat::from(args.format)];
     let config = match (args.fields.as_deref(), kind) {
         (Some(path), _) => read_config(path)?,
+        // The API requires `struct` for companies only.
         (None, BulkKind::People) => Value::Object(serde_json::Map::new()),
         (None, BulkKind::Company) => {
             let error = Error::Usage("`bulk company` requires the fields to fill".into());
@@ -36,6 +38,7 @@ pub async fn bulk(context: &Context, command: BulkCommand) -> Result<Exit, Failu
         }
     };
     let job = BulkJob { kind, args: &args, config: bulk_config(&config, &formats) };
+    // The job has no workflow. A graph with the declared fields takes its place for types and identity.
     let graph = bulk_graph(&config);
     let declared = declared_types(&graph);
     let pull = job.pull(&formats, &declared);
@@ -44,11 +47,13 @@ pub async fn bulk(context: &Context, command: BulkCommand) -> Result<Exit, Failu
         context.set_restart(&outputs);
     }
     let workflow = ResolvedWorkflow {
+        // The path of the endpoint, which no workflow id begins with.
         id: WorkflowId(kind.path().to_owned()),
         name: format!("Bulk Intelligence: {}", kind.as_str()),
         graph,
         how: "found",
     };
+    // The local service ends with the command, so its runs have no ledger.
     if args.local {
         return run::on_local_service(context, &args.enrich, async |client: &Client| {
             job.carry_out(context, client, None, &workflow, &pull).await
@@ -60,7 +65,7 @@ pub async fn bulk(context: &Context, command: BulkCommand) -> Result<Exit, Failu
     job.carry_out(context, &client, state.as_ref(), &workflow, &pull).await
 }
 
-/// One job as it was asked for.
+/// A bulk job as requested on the command line.
 struct BulkJob<'a> {
     kind: BulkKind,
     args: &'a BulkArgs,
@@ -88,15 +93,15 @@ impl BulkJob<'_> {
         workflow: &ResolvedWorkflow,
         pull: &PullOptions<'_>,
     ) -> Result<Exit, Failure> {
-        let meant = StartRequest {
+        let request = StartRequest {
             workflow,
             input: Some((&self.args.file, self.args.from)),
             payload: Some(&self.config),
             bulk: Some(self.kind),
             new_run: self.args.new_run,
         };
-        let begun = start(context, client, state, &meant, pull.formats).await?;
-        draw_off(context, client, state, &begun, workflow, self.args.local, pull).await
+        let started = start(context, client, state, &request, pull.formats).await?;
+        pull_started_run(context, client, state, &started, workflow, self.args.local, pull).await
     }
 }
 

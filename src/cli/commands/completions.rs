@@ -1,4 +1,4 @@
-//! Completion scripts and manual pages, written from the flags themselves.
+//! `completions` and `man`: completion scripts and manual pages, generated from clap's definition of the commands.
 
 use std::io;
 use std::path::Path;
@@ -23,8 +23,8 @@ fn script(shell: Shell, mut command: clap::Command) -> String {
     String::from_utf8_lossy(&script).into_owned()
 }
 
-/// `command` without the flags that its help hides, which the scripts would offer all the same. clap cannot take an
-/// argument away, so all that scripts show is copied; names are leaked, as clap keeps them for the life of the process.
+/// Copies `command` without its hidden flags, which the scripts would offer otherwise. clap cannot remove an argument,
+/// so everything that scripts show is copied. Names are leaked, because clap keeps them for the life of the process.
 fn visible(command: &clap::Command) -> clap::Command {
     let leaked = |name: &str| -> &'static str { name.to_owned().leak() };
     let mut copy = clap::Command::new(leaked(command.get_name()))
@@ -40,8 +40,8 @@ fn visible(command: &clap::Command) -> clap::Command {
     }
 }
 
-/// Writes the manual page of each command into the directory `dir`, which is made if it is not there; prints that of
-/// drawoff itself where no directory is given.
+/// Writes the manual page of every command into the directory `dir`, which is created if it does not exist. Without
+/// `dir`, prints the page of drawoff itself.
 pub fn man(dir: Option<&Path>) -> Result<(), Failure> {
     let mut command = Args::command().disable_help_subcommand(true);
     command.build();
@@ -61,11 +61,11 @@ fn write_pages(command: &clap::Command, dir: &Path) -> Result<(), Failure> {
 }
 
 fn cannot_write(path: &Path, cause: io::Error) -> Failure {
-    Failure::new(Error::Write { path: path.to_owned(), cause }, "give a directory in which you may write")
+    Failure::new(Error::Write { path: path.to_owned(), cause }, "specify a directory that you can write to")
 }
 
-/// The page of one command. As the library writes it, but for what stands after the flags in `--help`: its lines are
-/// examples and tables, which are not to be filled and hyphenated.
+/// Renders the page of one command. The text after the flags in `--help` is rendered here and not by the library,
+/// because its lines are examples and tables, which must not be filled and hyphenated.
 fn page(command: &clap::Command) -> Vec<u8> {
     let man = Man::new(command.clone()).source(concat!("drawoff ", env!("CARGO_PKG_VERSION"))).manual("drawoff");
     let mut page = Vec::new();
@@ -75,9 +75,9 @@ fn page(command: &clap::Command) -> Vec<u8> {
         .and_then(|()| man.render_synopsis_section(&mut page))
         .and_then(|()| man.render_description_section(&mut page))
         .and_then(|()| man.render_options_section(&mut page));
-    rendered.expect("a page in memory can be written");
+    rendered.expect("writing to memory does not fail");
     if command.has_subcommands() {
-        man.render_subcommands_section(&mut page).expect("a page in memory can be written");
+        man.render_subcommands_section(&mut page).expect("writing to memory does not fail");
     }
     let after = command.get_after_long_help().or_else(|| command.get_after_help());
     if let Some(after) = after {
@@ -87,7 +87,7 @@ fn page(command: &clap::Command) -> Vec<u8> {
             roff.text([roman(line)]);
         });
         roff.control("fi", []);
-        roff.to_writer(&mut page).expect("a page in memory can be written");
+        roff.to_writer(&mut page).expect("writing to memory does not fail");
     }
     page
 }
@@ -108,10 +108,10 @@ mod tests {
         for shell in SHELLS {
             let offered = script(shell, visible(&Args::command()));
             assert!(offered.contains("max-memory") && !offered.contains("workers"), "{shell}");
-            // An old name that still works.
+            // An alias for a former name works and is not offered.
             assert!(offered.contains("steps"), "{shell}");
             assert!(!["--plan", "-l plan"].iter().any(|alias| offered.contains(alias)), "{shell}");
-            // Where nothing is hidden, the copy is as good as the original.
+            // If nothing is hidden, the copy makes the same script as the original.
             let all = shown(Args::command());
             assert!(script(shell, all.clone()).contains("workers"), "{shell}");
             assert_eq!(script(shell, visible(&all)), script(shell, all), "{shell}");

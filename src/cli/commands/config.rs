@@ -1,4 +1,4 @@
-//! `config`: the settings in force.
+//! `config`: prints the resolved settings with their origins, or the path of the configuration file. Sends no request.
 
 use serde_json::json;
 
@@ -9,7 +9,7 @@ use crate::cli::exit::Exit;
 use crate::cli::settings::CONFIG;
 use crate::cli::table;
 
-/// Carries it out.
+/// Runs one of the subcommands.
 pub fn dispatch(context: &Context, command: ConfigCommand) -> Result<Exit, Failure> {
     match command {
         ConfigCommand::Show(list) => {
@@ -27,7 +27,7 @@ pub fn dispatch(context: &Context, command: ConfigCommand) -> Result<Exit, Failu
             Some((path, found)) => {
                 table::write_data(&format!("{}\n", path.display()))?;
                 if !found {
-                    context.screen.note("there is no such file; that is fine");
+                    context.screen.note("the file does not exist, which is not an error");
                 }
             }
             None => {

@@ -1,4 +1,4 @@
-//! `convert`: from files, standard input and URLs to one output.
+//! `convert`: reads files, standard input and URLs, and writes all outputs in one pass. Uses no API.
 
 use std::path::Path;
 use std::time::Instant;
@@ -12,39 +12,42 @@ use crate::cli::report::OutputReport;
 use crate::cli::{engine, outputs, sources};
 use crate::pipeline;
 
-/// Carries it out.
+/// Checks the outputs, opens the sources, executes the plan and prints the report. The order matters: nothing is
+/// downloaded for a command whose flags or outputs are not valid.
 pub async fn convert(context: &Context, args: ConvertArgs) -> Result<Exit, Failure> {
     let start = Instant::now();
-    let made = outputs::outputs(&args.plan, &context.settings, "part")?;
+    let outputs = outputs::outputs(&args.plan, &context.settings, "part")?;
+    // Parsed only to find errors: a download must not begin for steps that are not valid.
     args.plan.steps.steps()?;
-    outputs::check_all_writable(&made, &[])?;
+    outputs::check_all_writable(&outputs, &[])?;
     let opened = sources::open(context, &args.sources, args.from).await?;
+    // Now that the sources are known: an output must not replace its own input.
     let files: Vec<&Path> = opened.files.iter().map(|path| path.as_path()).collect();
-    outputs::check_inputs(&made, &files)?;
+    outputs::check_inputs(&outputs, &files)?;
     if args.plan.schema_from == SchemaFromArg::Full && opened.files.len() < opened.sources.len() {
         return Err(Failure::new(
-            Error::Usage("`--schema-from full` reads every source twice, which only files allow".into()),
-            "save it to a file first, or leave `--schema-from` out and write a file: `-o FILE.parquet` follows changes",
+            Error::Usage("`--schema-from full` reads every source twice, so all must be files".into()),
+            "save the source to a file first, or leave `--schema-from` out and write a file that can follow changes: `-o FILE.parquet`",
         ));
     }
     let all_files = opened.files.len() == opened.sources.len();
-    let name = outputs::target_names(&made);
+    let name = outputs::target_names(&outputs);
     context.set_restart(&name);
-    let plan = outputs::plan(opened.sources, made.clone(), &args.plan, &context.settings)?;
+    let plan = outputs::plan(opened.sources, outputs.clone(), &args.plan, &context.settings)?;
     let report = engine::execute(context, plan, "converting", opened.total_bytes, opened.stoppers, |_, _| {}).await;
     let report = report.map_err(|failure| match failure.error() {
         Error::Pipeline(pipeline::Error::Schema { change, .. }) if change.can_be_followed() => {
-            failure.with_hint(outputs::schema_hint(&args.plan, &made, all_files))
+            failure.with_hint(outputs::schema_hint(&args.plan, &outputs, all_files))
         }
         _ => failure,
     })?;
-    let account = OutputReport {
+    let output_report = OutputReport {
         name,
-        outputs: &made,
+        outputs: &outputs,
         report: &report,
         expected_rows: None,
         repeated_bytes: 0,
         elapsed: start.elapsed(),
     };
-    Ok(account.print(context, args.plan.report))
+    Ok(output_report.print(context, args.plan.report))
 }

@@ -1,4 +1,5 @@
-//! `explain`: what steps do, how they run, and the columns that come out of them. Reads no more than a sample.
+//! `explain`: prints the steps, how each one runs, and the columns that result, from a sample of the inputs. It writes
+//! no rows.
 
 use serde_json::{Value, json};
 
@@ -15,7 +16,7 @@ use crate::format::schema_file;
 use crate::pipeline::{Control, Explained, SchemaFrom, SchemaPolicy, SchemaSource, explain_steps};
 use crate::text::counted;
 
-/// Carries it out.
+/// Reads a sample of the sources and prints the steps with their columns as a table or as JSON.
 pub async fn explain(context: &Context, args: ExplainArgs) -> Result<Exit, Failure> {
     let steps = args.steps.steps()?;
     let tables = args.steps.tables();
@@ -24,13 +25,13 @@ pub async fn explain(context: &Context, args: ExplainArgs) -> Result<Exit, Failu
     let declared = args.workflow.as_deref().map(declared_by).transpose()?;
     let opened = sources::open(context, &args.sources, args.from).await?;
     let (from, policy) = (SchemaFrom::Sample, SchemaPolicy::Evolve);
-    let choice = SchemaSource { declared, enforced: enforced, extra_column: None, from, policy };
+    let choice = SchemaSource { declared, enforced, extra_column: None, from, policy };
     let (limits, sources) = (context.settings.limits(), opened.sources);
     let work = move |control: &Control| explain_steps(sources, steps, tables, &choice, &limits, control);
     let explained =
-        engine::on_a_thread(context, "reading", opened.total_bytes, opened.stoppers, |_, _| {}, work).await?;
+        engine::run_blocking(context, "reading", opened.total_bytes, opened.stoppers, |_, _| {}, work).await?;
     match args.format {
-        ExplainFormat::Table => table::write_data(&people(&explained))?,
+        ExplainFormat::Table => table::write_data(&text_table(&explained))?,
         ExplainFormat::Json => table::write_data(&(table::pretty(&json_of(&explained)) + "\n"))?,
     }
     for name in &explained.unseen {
@@ -40,7 +41,8 @@ pub async fn explain(context: &Context, args: ExplainArgs) -> Result<Exit, Failu
     Ok(Exit::Success)
 }
 
-fn people(explained: &Explained) -> String {
+/// Formats the steps and the columns for people.
+fn text_table(explained: &Explained) -> String {
     let mut out = String::new();
     if explained.steps.is_empty() {
         out.push_str("no steps: every record passes as it is\n");
@@ -71,14 +73,15 @@ fn json_of(explained: &Explained) -> Value {
     })
 }
 
-/// The fields as in a schema file; types that a file cannot hold are told by their words.
+/// Formats the fields as in a schema file. Types that a schema file cannot express, such as dates, are named as the
+/// table names them.
 fn fields(schema: &Schema) -> Value {
     let text = schema_file::write(schema, &mut |_, _| {});
     let mut file: Value = serde_json::from_str(&text).unwrap_or_default();
     let mut fields = file["fields"].take();
-    for (field, told) in schema.fields.iter().zip(fields.as_array_mut().into_iter().flatten()) {
+    for (field, written) in schema.fields.iter().zip(fields.as_array_mut().into_iter().flatten()) {
         if let crate::column::Type::Fixed(fixed) = &field.ty {
-            told["type"] = json!(fixed.to_string());
+            written["type"] = json!(fixed.to_string());
         }
     }
     fields

@@ -1,4 +1,5 @@
-//! Inputs on their way to the API.
+//! Input files of `run`, `bulk` and `upload` on their way to the API: opened once, digested, and uploaded with
+//! progress.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -16,49 +17,52 @@ use crate::cli::error::{Error, Failure};
 use crate::client::{self, Client, IdempotencyKey, Upload};
 use crate::text::human_bytes;
 
-/// An input file, or a pipe spooled to a temporary one.
+/// An input file, or the contents of a pipe in a temporary file.
 pub struct Input {
     upload: Arc<Upload>,
     path: PathBuf,
-    /// Dropped, and so removed, after the upload.
-    _spool: Option<NamedTempFile>,
+    /// Temporary file of a pipe, removed when the input is dropped.
+    _temporary: Option<NamedTempFile>,
 }
 
 impl Input {
-    /// Opens `path`; `-` is standard input. The format of a pipe is `from` or told by its first bytes.
+    /// Opens `path`; `-` is standard input. `from` is the format; `None` goes by the extension of a file, and by the
+    /// first byte of a pipe. A pipe is copied to a temporary file first, because an upload needs its length.
     pub async fn open(context: &Context, path: &Path, from: Option<FromFormat>) -> Result<Self, Failure> {
         let is_stdin = path == Path::new("-");
         let is_pipe = || std::fs::metadata(path).is_ok_and(|m| !m.is_file() && !m.is_dir());
+        // A plain file is uploaded from its place.
         if !is_stdin && !is_pipe() {
             let upload = match from {
                 None => Upload::open(path)?,
-                // The API goes by the extension, so a told format becomes one.
+                // The API detects the format by the extension, so `--from` replaces it in the uploaded name.
                 Some(from) => {
                     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
                     Upload::open_as(path, format!("{stem}.{}", extension(from)))?
                 }
             };
-            return Ok(Input { upload: Arc::new(upload), path: path.to_owned(), _spool: None });
+            return Ok(Input { upload: Arc::new(upload), path: path.to_owned(), _temporary: None });
         }
         context.screen.progress("reading the input", None, "");
         let named = (!is_stdin).then(|| path.to_owned());
-        let spooled = tokio::task::spawn_blocking(move || match named {
-            None => spool(&mut io::stdin().lock(), Path::new("standard input")),
+        // On a blocking thread: a pipe may pause for any time, and Ctrl-C must still work.
+        let copied = tokio::task::spawn_blocking(move || match named {
+            None => copy_pipe(&mut io::stdin().lock(), Path::new("standard input")),
             Some(path) => {
                 let mut pipe = File::open(&path).map_err(|cause| Error::Read { path: path.clone(), cause })?;
-                spool(&mut pipe, &path)
+                copy_pipe(&mut pipe, &path)
             }
         });
-        let spooled =
-            context.unless_interrupted(async { spooled.await.map_err(|error| Error::Bug(error.to_string()))? }).await;
+        let copied =
+            context.unless_interrupted(async { copied.await.map_err(|error| Error::Bug(error.to_string()))? }).await;
         context.screen.clear();
-        let (spool, first) = spooled?;
-        let from = from.unwrap_or(told_by_first_byte(first));
-        let upload = Upload::open_as(spool.path(), format!("input.{}", extension(from)))?;
-        Ok(Input { upload: Arc::new(upload), path: spool.path().to_owned(), _spool: Some(spool) })
+        let (file, first_byte) = copied?;
+        let from = from.unwrap_or(format_of_first_byte(first_byte));
+        let upload = Upload::open_as(file.path(), format!("input.{}", extension(from)))?;
+        Ok(Input { upload: Arc::new(upload), path: file.path().to_owned(), _temporary: Some(file) })
     }
 
-    /// The digest of what would be uploaded, and the extension that tells its format.
+    /// Returns the digest of the contents to upload, and the extension that names their format. Reads the whole file.
     pub async fn digest(&self, context: &Context) -> Result<(String, String), Failure> {
         context.screen.progress("reading the input", None, "");
         let upload = Arc::clone(&self.upload);
@@ -73,13 +77,13 @@ impl Input {
         digest
     }
 
-    /// Uploads it, with progress.
+    /// Uploads the input with progress and returns its handle.
     pub async fn upload(&self, context: &Context, client: &Client) -> Result<HandleId, Failure> {
         let uploading = client.upload(&self.upload);
         Ok(self.with_progress(context, uploading).await?.handle_id)
     }
 
-    /// Starts a bulk job with it, with progress.
+    /// Starts a bulk job, whose request carries the input, with progress.
     pub async fn start_bulk(
         &self,
         context: &Context,
@@ -91,13 +95,14 @@ impl Input {
         self.with_progress(context, client.start_bulk(kind, &self.upload, config, key)).await
     }
 
-    /// Shows how far `sending` is.
+    /// Waits for `sending` and shows the bytes sent so far.
     async fn with_progress<T>(
         &self,
         context: &Context,
         sending: impl Future<Output = Result<T, client::Error>>,
     ) -> Result<T, Failure> {
         let (sent, total) = (self.upload.sent(), self.upload.size_bytes());
+        // `sending` and the redraws share one task: an upload that ends drops the timer.
         let mut draw = tokio::time::interval(Duration::from_millis(200));
         tokio::pin!(sending);
         let done = context
@@ -120,13 +125,14 @@ impl Input {
     }
 }
 
-/// A pipe in a temporary file, and its first byte that is no white space: an upload needs its length.
-fn spool(pipe: &mut dyn Read, name: &Path) -> Result<(NamedTempFile, Option<u8>), Failure> {
+/// Copies a pipe to a temporary file. Also returns its first byte that is neither white space nor part of a byte order
+/// mark, which tells JSON from CSV.
+fn copy_pipe(pipe: &mut dyn Read, name: &Path) -> Result<(NamedTempFile, Option<u8>), Failure> {
     let read = |cause| Error::Read { path: name.to_owned(), cause };
     let write = |cause| Error::Write { path: std::env::temp_dir(), cause };
-    let mut spool = tempfile::Builder::new().prefix("drawoff-input-").tempfile().map_err(write)?;
+    let mut file = tempfile::Builder::new().prefix("drawoff-input-").tempfile().map_err(write)?;
     let mut buffer = vec![0; 256 << 10];
-    let mut first = None;
+    let mut first_byte = None;
     loop {
         let n = match pipe.read(&mut buffer) {
             Ok(0) => break,
@@ -135,18 +141,19 @@ fn spool(pipe: &mut dyn Read, name: &Path) -> Result<(NamedTempFile, Option<u8>)
             Err(cause) => return Err(read(cause).into()),
         };
         let bytes = &buffer[..n];
-        if first.is_none() {
+        if first_byte.is_none() {
             let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-            first = text.iter().copied().find(|byte| !byte.is_ascii_whitespace());
+            first_byte = text.iter().copied().find(|byte| !byte.is_ascii_whitespace());
         }
-        spool.write_all(bytes).map_err(write)?;
+        file.write_all(bytes).map_err(write)?;
     }
-    spool.flush().map_err(write)?;
-    Ok((spool, first))
+    file.flush().map_err(write)?;
+    Ok((file, first_byte))
 }
 
-fn told_by_first_byte(first: Option<u8>) -> FromFormat {
-    match first {
+/// Infers the format from the first byte: an object is NDJSON, an array is JSON, and anything else is CSV.
+fn format_of_first_byte(first_byte: Option<u8>) -> FromFormat {
+    match first_byte {
         Some(b'{') => FromFormat::Ndjson,
         Some(b'[') => FromFormat::Json,
         _ => FromFormat::Csv,
@@ -157,7 +164,7 @@ fn extension(format: FromFormat) -> &'static str {
     match format {
         FromFormat::Ndjson => "ndjson",
         FromFormat::Csv => "csv",
-        // The API takes none; the upload says so.
+        // The API accepts no TSV; `Upload` refuses it with a hint.
         FromFormat::Tsv => "tsv",
         FromFormat::Json => "json",
     }

@@ -1,4 +1,5 @@
-//! The ledger of the run at hand: what is found in it, and what goes into it while results are written.
+//! The ledger of the current run: finds outputs that are already complete, and records progress while results are
+//! written. Without a state directory it records nothing, and a ledger that cannot be written never fails the command.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -15,19 +16,19 @@ use crate::pipeline::{Control, Directory, Output, Report, SUCCESS, Target};
 use crate::sink::remove_stale;
 use crate::text::{error_chain, human_bytes};
 
-/// Between two saves of how far a download came. Each syncs a small file.
+/// Interval between two saves of a download's progress. Each save syncs a small file.
 const SAVE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How much depends on the state directory.
+/// The need of a command for the state directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StateNeed {
-    /// A start whose answer is lost could otherwise be paid for twice.
+    /// Without it the command fails: a start whose response is lost could be paid for twice.
     Required,
-    /// Without it everything is done anew.
+    /// Without it the command continues with a note, and downloads everything again.
     Helpful,
 }
 
-/// The state directory in force; `None` if there is to be none, or if there is none and it is only [`StateNeed::Helpful`].
+/// Opens the state directory; `None` under `no_state`, or if it cannot be opened and is only [`StateNeed::Helpful`].
 pub fn state_dir(context: &Context, no_state: bool, need: StateNeed) -> Result<Option<StateDir>, Failure> {
     if no_state {
         return Ok(None);
@@ -35,43 +36,44 @@ pub fn state_dir(context: &Context, no_state: bool, need: StateNeed) -> Result<O
     let opened = match &context.settings.state_dir {
         Some(setting) => StateDir::open(&setting.value),
         None => Err(StateError::Unusable {
-            path: "the user's folder for state".into(),
-            cause: std::io::Error::new(std::io::ErrorKind::NotFound, "the system tells none"),
+            path: "the user's state directory".into(),
+            cause: std::io::Error::new(std::io::ErrorKind::NotFound, "the system has none"),
         }),
     };
     match (opened, need) {
         (Ok(state), _) => Ok(Some(state)),
         (Err(error), StateNeed::Required) => Err(Failure::new(
             Error::State(error),
-            "give a folder with `--state-dir` or DRAWOFF_STATE_DIR; `--no-state` starts all the same, but if its answer is lost, the same command starts a second run",
+            "specify a directory with `--state-dir` or DRAWOFF_STATE_DIR; `--no-state` starts without one, but if the response is lost, the same command starts a second run",
         )),
         (Err(error), StateNeed::Helpful) => {
             let error = error_chain(&error);
-            context.screen.note(&format!("{error}; going on without, so that a broken download starts anew"));
+            context.screen.note(&format!("{error}; continuing without a ledger, so a broken download starts again"));
             Ok(None)
         }
     }
 }
 
-/// How the API's address stands in state.
+/// Returns the API's base URL as it is written in the state directory: without a slash at the end.
 pub fn endpoint_of(client: &Client) -> String {
     client.http().base().as_str().trim_end_matches('/').to_owned()
 }
 
-/// The open ledger of one run, or nothing: then everything is done anew and nothing remembered.
+/// The open ledger of one run, or none: then nothing is recorded, and every output is written.
 pub struct LedgerSession {
     open: Option<OpenLedger>,
     saved: Instant,
 }
 
 impl LedgerSession {
-    /// Remembers nothing.
-    pub fn nothing() -> Self {
+    /// Creates a session without a ledger.
+    pub fn disabled() -> Self {
         LedgerSession { open: None, saved: Instant::now() }
     }
 
-    /// Opens the ledger of `run`. What dead processes left of the outputs in it is taken away. A command that writes
-    /// to standard output needs no ledger, and goes on without if another one holds it.
+    /// Opens and locks the ledger of `run`, and removes temporary files that killed processes left beside its outputs.
+    /// Fails if another process holds the lock; a command that writes to standard output alone continues without a
+    /// ledger then.
     pub fn open(
         context: &Context,
         state: Option<&StateDir>,
@@ -79,61 +81,65 @@ impl LedgerSession {
         run: &RunId,
         to_stdout: bool,
     ) -> Result<Self, Failure> {
-        let Some(state) = state else { return Ok(LedgerSession::nothing()) };
+        let Some(state) = state else { return Ok(LedgerSession::disabled()) };
         let open = match state.ledger(&endpoint_of(client), run) {
-            Err(StateError::Busy { .. }) if to_stdout => return Ok(LedgerSession::nothing()),
+            Err(StateError::Busy { .. }) if to_stdout => return Ok(LedgerSession::disabled()),
             Err(error @ StateError::Busy { .. }) => {
                 return Err(Failure::new(
                     error,
-                    format!("`drawoff runs watch {run}` waits for the run; `--no-state` writes its results here too"),
+                    format!(
+                        "wait for the run with `drawoff runs watch {run}`, or write its results here as well with `--no-state`"
+                    ),
                 ));
             }
             opened => opened?,
         };
-        if let Some(aside) = &open.set_aside {
-            let aside = aside.display();
+        if let Some(damaged) = &open.set_aside {
+            let damaged = damaged.display();
             context.screen.note(&format!(
-                "what was remembered of run {run} was damaged and is now in {aside}; its results are written anew"
+                "the ledger of run {run} was damaged and is now in {damaged}; its results are written again"
             ));
         }
+        // The lock is held, so no other process is writing these outputs.
         for output in open.ledger.outputs.iter().filter(|output| output.done.is_none()) {
             for path in output.paths().chain(&output.rejects) {
-                // A blemish that the next attempt meets again.
+                // An error is harmless: the next attempt removes the file.
                 let _ = remove_stale(path);
             }
         }
         Ok(LedgerSession { open: Some(open), saved: Instant::now() })
     }
 
-    /// Changes the ledger, if there is one, and puts it on disk.
+    /// Changes the ledger, if there is one, and saves it. A ledger that cannot be saved is given up with a note.
     pub fn record(&mut self, context: &Context, change: impl FnOnce(&mut OpenLedger)) {
         let Some(open) = &mut self.open else { return };
         change(open);
         self.saved = Instant::now();
         if let Err(error) = open.save() {
-            // The results are what matters; without the ledger a break costs a download.
+            // The results matter more: without a ledger, an interruption only costs a second download.
             let error = error_chain(&error);
-            context.screen.note(&format!("{error}; going on without, so that a broken download starts anew"));
+            context.screen.note(&format!("{error}; continuing without a ledger, so a broken download starts again"));
             self.open = None;
         }
     }
 
-    /// Records the links to a run's results, without their secrets.
-    pub fn saw(&mut self, context: &Context, links: &[DownloadLink], format: ResultFormat) {
+    /// Records the links to a run's results, without the queries of their URLs.
+    pub fn record_links(&mut self, context: &Context, links: &[DownloadLink], format: ResultFormat) {
         self.record(context, |open| {
             open.ledger.links = links.iter().map(|link| SeenLink::of(link, format.as_str())).collect();
         });
     }
 
-    /// What is recorded of `outputs`, if they stand whole as they would be written again. Reads all their files.
-    pub async fn standing(&self, outputs: &[Output], plan: &str) -> Option<CompletedOutput> {
+    /// Returns the record of `outputs` if they are complete and would be written the same again under `plan`, a digest
+    /// of the conversion. Reads all files of the outputs; `None` if anything differs.
+    pub async fn complete_outputs(&self, outputs: &[Output], plan: &str) -> Option<CompletedOutput> {
         let record = self.open.as_ref()?.output(&paths_of(outputs)?)?.clone();
         let plan = plan.to_owned();
         tokio::task::spawn_blocking(move || record.standing(&plan).cloned()).await.ok()?
     }
 
-    /// Records that `outputs`, which are written together, begin. Returns the bytes that attempts before had downloaded
-    /// for nothing.
+    /// Records that the writing of `outputs` begins. Returns the bytes that interrupted attempts had downloaded
+    /// already.
     pub fn begin(
         &mut self,
         context: &Context,
@@ -145,30 +151,32 @@ impl LedgerSession {
         let Some(paths) = paths_of(outputs).filter(|_| self.open.is_some()) else { return 0 };
         let rejects = rejects.and_then(|rejects| std::path::absolute(rejects).ok());
         self.record(context, |open| open.begin(&paths, plan.to_owned(), files, rejects));
-        let begun = self.open.as_mut().and_then(OpenLedger::current);
-        let Some(begun) = begun.filter(|begun| begun.attempts > 1 && begun.repeated_bytes > 0) else { return 0 };
-        let again = begun.repeated_bytes;
+        let current = self.open.as_mut().and_then(OpenLedger::current);
+        let Some(current) = current.filter(|output| output.attempts > 1 && output.repeated_bytes > 0) else { return 0 };
+        let repeated_bytes = current.repeated_bytes;
         let name = outputs::target_names(outputs);
         context
             .screen
-            .note(&format!("{name} was interrupted before; {} of it are downloaded again", human_bytes(again)));
-        again
+            .note(&format!("{name} was interrupted before; downloading {} of it again", human_bytes(repeated_bytes)));
+        repeated_bytes
     }
 
-    /// Notes how far the outputs that were begun last came; on disk now and then, and `at_once` if that is asked.
+    /// Records the progress of the current outputs, at most once per [`SAVE_INTERVAL`] unless `at_once`.
     pub fn advance(&mut self, context: &Context, outputs: &[Output], control: &Control, at_once: bool) {
         let position = FileProgress { bytes: control.bytes_read(), rows: control.rows_read() };
         if paths_of(outputs).is_some() && (at_once || self.saved.elapsed() >= SAVE_INTERVAL) {
             self.record(context, |open| {
-                if let Some(begun) = open.current() {
-                    begun.position = position;
+                if let Some(output) = open.current() {
+                    output.position = position;
                 }
             });
         }
     }
 
-    /// Records that `outputs` stand whole: at once by sizes and times, then by their digests.
+    /// Records that `outputs` are complete: first with sizes and times, so that a kill during the digest loses nothing,
+    /// then with their digests.
     pub async fn finish(&mut self, context: &Context, outputs: &[Output], report: &Report) {
+        // Any early return leaves the outputs recorded as incomplete, so they are written again next time.
         if self.open.is_none() || paths_of(outputs).is_none() {
             return;
         }
@@ -182,23 +190,24 @@ impl LedgerSession {
         }
         let position = FileProgress { bytes: report.bytes_in, rows: report.rows_in };
         self.record(context, |open| {
-            if let Some(begun) = open.current() {
-                begun.position = position;
-                begun.done = Some(done.clone());
+            if let Some(output) = open.current() {
+                output.position = position;
+                output.done = Some(done.clone());
             }
         });
+        // Reads all outputs again, on a thread of its own because that can take seconds.
         let digested = tokio::task::spawn_blocking(move || done.digest().map(|()| done)).await;
         let Ok(Ok(done)) = digested else { return };
         self.record(context, |open| {
-            if let Some(begun) = open.current() {
-                begun.done = Some(done);
+            if let Some(output) = open.current() {
+                output.done = Some(done);
             }
         });
     }
 }
 
-/// The absolute paths of outputs that are written together, if they can be remembered: files and folders with names that
-/// are text, and neither streams nor objects nor files that are added to, which are others each time.
+/// Returns the absolute paths of `outputs` if all of them can be recorded: files and directories whose names are UTF-8.
+/// `None` if one is a stream, an object, or a file that is appended to, which differs after every command.
 fn paths_of(outputs: &[Output]) -> Option<Vec<PathBuf>> {
     let path_of = |output: &Output| {
         let path = match &output.target {
@@ -211,13 +220,14 @@ fn paths_of(outputs: &[Output]) -> Option<Vec<PathBuf>> {
     outputs.iter().map(path_of).collect::<Option<Vec<_>>>().filter(|paths| !paths.is_empty())
 }
 
-/// All files that `outputs` became, absolute; `None` if one of them cannot be looked at again, such as a pipe with a name.
+/// Returns the absolute paths of all files that were written for `outputs`; `None` if one cannot be read again, such as
+/// a named pipe.
 fn files_of(outputs: &[Output], report: &Report) -> Option<Vec<PathBuf>> {
     let mut files: Vec<PathBuf> = report.files.iter().map(|(path, _)| path.clone()).collect();
     for output in outputs {
         match &output.target {
             Target::File { path, .. } if !files.contains(path) => return None,
-            // A folder without it may be half of another pass.
+            // A directory without `_SUCCESS` may be incomplete, so its presence is part of the record.
             Target::Directory(directory) => files.push(directory.path.join(SUCCESS)),
             _ => {}
         }

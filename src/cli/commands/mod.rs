@@ -1,4 +1,5 @@
-//! What each command does.
+//! The commands: each takes its parsed arguments and the [`Context`](super::context::Context), calls the client and the
+//! engine, and returns an exit code. Modules without a command of their own are shared by several.
 
 pub mod bulk;
 pub mod completions;

@@ -1,4 +1,4 @@
-//! `pull`: the results of a run that exists.
+//! `pull`: waits for an existing run and writes its results, except the outputs that are already complete.
 
 use std::time::Instant;
 
@@ -11,7 +11,7 @@ use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::client::ResultFormat;
 
-/// Carries it out.
+/// Writes the results of the run, with its ledger if the state directory is usable.
 pub async fn pull(context: &Context, args: PullArgs) -> Result<Exit, Failure> {
     let formats = match args.format {
         Some(format) => vec![ResultFormat::from(format)],
@@ -31,6 +31,6 @@ pub async fn pull(context: &Context, args: PullArgs) -> Result<Exit, Failure> {
     let state = ledger_session::state_dir(context, args.results.no_state, StateNeed::Helpful)?;
     let run = RunId(args.run_id);
     context.set_resume(&run);
-    let mut keeping = LedgerSession::open(context, state.as_ref(), &client, &run, pull.to_stdout())?;
-    pull.carry_out(context, &client, &run, &mut keeping).await
+    let mut session = LedgerSession::open(context, state.as_ref(), &client, &run, pull.to_stdout())?;
+    pull.carry_out(context, &client, &run, &mut session).await
 }

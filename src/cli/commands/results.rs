@@ -1,4 +1,5 @@
-//! From a run to its results: watch it, find its files, stream them into outputs. Shared by `run` and `pull`.
+//! The results of a run, for `run`, `bulk` and `pull`: waits for the run, requests the links of its result files, and
+//! streams the downloads into outputs, except those that the ledger proves complete.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -27,8 +28,8 @@ use crate::pipeline::{self, Control, Directory, Output, Target};
 use crate::source::ByteSource;
 use crate::text::{error_chain, escape_for_terminal, human_count, human_duration};
 
-/// How long an answer to the cancelling of a run is waited for.
-const CANCEL_PATIENCE: Duration = Duration::from_secs(10);
+/// Time to wait for the response to the cancellation of a run.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl From<ApiFormat> for ResultFormat {
     fn from(format: ApiFormat) -> Self {
@@ -40,28 +41,28 @@ impl From<ApiFormat> for ResultFormat {
     }
 }
 
-/// What is done with a run's results.
+/// The options of writing a run's results.
 pub struct PullOptions<'a> {
-    /// Which.
+    /// Selection of blocks, deadline and interruption.
     pub results: &'a ResultArgs,
-    /// What is written.
+    /// Outputs, steps and policies.
     pub plan: &'a PipelineArgs,
-    /// Formats to ask for, in this order.
+    /// Formats to request, the preferred one first; not empty.
     pub formats: &'a [ResultFormat],
-    /// The types that were declared, where they are known already; else the run's workflow is asked.
+    /// Types that the workflow declares; `None` requests them from the API.
     pub declared: Option<&'a Schema>,
-    /// When the command began.
+    /// Time at which the command began.
     pub start: Instant,
-    /// The run is started by this command, and may not be known to the API at once.
+    /// True if this command started the run, which the API may not know everywhere yet.
     pub of_new_run: bool,
-    /// Outputs that stand complete are written all the same.
+    /// True to write outputs again that are already complete.
     pub again: bool,
 }
 
-/// What results are of.
+/// The run that results belong to.
 struct RunResults<'a> {
     format: ResultFormat,
-    /// Types that the run's workflow declares.
+    /// Types that the run's workflow declares; empty if they are unknown.
     declared: &'a Schema,
     run: &'a RunId,
     workflow: &'a str,
@@ -76,51 +77,56 @@ impl PullOptions<'_> {
         }
     }
 
-    /// Fails now if the outputs could not be written later.
+    /// Fails if the outputs could not be written later, before a run is started or a byte is downloaded. Creates the
+    /// directory of `--all-blocks`.
     pub fn check(&self, context: &Context, inputs: &[&Path]) -> Result<(), Failure> {
         if self.plan.schema_from == SchemaFromArg::Full {
             return Err(Failure::new(
-                Error::Usage("`--schema-from full` reads its source twice, and results come once".into()),
-                "leave it out: `-o FILE.parquet` follows changes; or write `-o FILE.ndjson` and `drawoff convert` that",
+                Error::Usage(
+                    "`--schema-from full` reads its source twice, but results can be downloaded only once".into(),
+                ),
+                "leave it out and write a file that can follow changes: `-o FILE.parquet`; or write `-o FILE.ndjson` and convert that with `drawoff convert`",
             ));
         }
+        // Parsed only to find errors: a run must not start for steps that are not valid.
         self.plan.steps.steps()?;
         if !self.results.all_blocks {
             let outputs = outputs::outputs(self.plan, &context.settings, "part")?;
             outputs::check_schema(self.plan, &outputs)?;
             return outputs::check_all_writable(&outputs, inputs);
         }
-        // Any name will do to check flags and folder.
+        // The blocks are unknown before the run: any name serves to check flags and directory.
         let outputs = outputs::block_outputs(self.plan, &context.settings, &[("block", None)])?;
         outputs::check_schema(self.plan, &outputs)?;
-        if let Some(folder) = self.plan.outputs.typed.first().map(|typed| &typed.path) {
-            if folder.is_file() {
-                let error = Error::Usage(format!("{} is a file; `--all-blocks` writes several", folder.display()));
-                return Err(Failure::new(error, "give a folder with `-o`"));
+        if let Some(directory) = self.plan.outputs.typed.first().map(|typed| &typed.path) {
+            if directory.is_file() {
+                let error = Error::Usage(format!("{} is a file; `--all-blocks` writes several", directory.display()));
+                return Err(Failure::new(error, "specify a directory with `-o`"));
             }
-            std::fs::create_dir_all(folder).map_err(|cause| Error::Write { path: folder.clone(), cause })?;
+            std::fs::create_dir_all(directory).map_err(|cause| Error::Write { path: directory.clone(), cause })?;
         }
         outputs::check_all_writable(&outputs, inputs)
     }
 
-    /// True if the results go to standard output alone.
+    /// Returns true if all outputs are standard output.
     pub fn to_stdout(&self) -> bool {
         self.plan.outputs.typed.iter().all(TypedOutput::is_stdout)
     }
 
-    /// Waits for the end of `run` and writes its results. What stands complete according to `keeping` is left as it
-    /// is; what is written is recorded there.
+    /// Waits for the end of `run` and writes its results. Outputs that are complete according to the ledger of
+    /// `session` are kept; the others are recorded there. Cancels the run on an interruption if `--cancel-on-interrupt`
+    /// is set.
     pub async fn carry_out(
         &self,
         context: &Context,
         client: &Client,
         run: &RunId,
-        keeping: &mut LedgerSession,
+        session: &mut LedgerSession,
     ) -> Result<Exit, Failure> {
-        let outcome = self.watch_and_write(context, client, run, keeping).await;
+        let outcome = self.watch_and_write(context, client, run, session).await;
         match outcome {
             Ok(exit) => {
-                keeping.record(context, OpenLedger::delivered);
+                session.record(context, OpenLedger::delivered);
                 Ok(exit)
             }
             Err(failure) if self.results.cancel_on_interrupt && matches!(failure.error(), Error::Interrupted) => {
@@ -130,20 +136,22 @@ impl PullOptions<'_> {
         }
     }
 
+    /// Implements [`PullOptions::carry_out`] without the end of the ledger and the cancellation.
     async fn watch_and_write(
         &self,
         context: &Context,
         client: &Client,
         run: &RunId,
-        keeping: &mut LedgerSession,
+        session: &mut LedgerSession,
     ) -> Result<Exit, Failure> {
-        let asked = async {
+        // All requests are in one future, so that Ctrl-C drops whichever one is waiting.
+        let requests = async {
             let options = match self.of_new_run {
                 true => WatchOptions::of_new_run(client),
                 false => WatchOptions::of(client),
             };
             let options = WatchOptions { deadline: self.results.deadline, ..options };
-            let status = watch(context, client, run, &options).await.map_err(|failure| self.with_way_on(failure))?;
+            let status = watch(context, client, run, &options).await.map_err(|failure| self.with_pull_hint(failure))?;
             client.require_completed(&status).await?;
             let results = client.result_links(run, self.formats, self.wanted()).await?;
             let declared = match self.declared {
@@ -152,49 +160,53 @@ impl PullOptions<'_> {
             };
             Ok((status, results, declared))
         };
-        let (status, results, declared) = context.unless_interrupted(asked).await?;
+        let (status, results, declared) = context.unless_interrupted(requests).await?;
         let mut opens = client.opens(run, &results).into_iter();
         let client::Results { format, links, messages, .. } = results;
-        keeping.record(context, |open| {
+        // Recorded before the first byte: an interrupted download is listed under its workflow.
+        session.record(context, |open| {
             open.ledger.workflow = Some(status.workflow_id.clone());
             open.ledger.status = Some(status.overall_status.clone());
         });
-        keeping.saw(context, &links, format);
+        session.record_links(context, &links, format);
         for (name, message) in messages {
             context.screen.note(&escape_for_terminal(&format!("{name}: {message}")));
         }
+        // The API may have fallen back to CSV, in which nested values are text: worth a note.
         if self.formats[0] != format {
             let words = [self.formats[0].as_str(), format.as_str()];
-            context.screen.note(&format!("the run has no {} results; taking {}", words[0], words[1]));
+            context.screen.note(&format!("the run has no {} results; using {}", words[0], words[1]));
         }
         let from = RunResults { format, declared: &declared, run, workflow: &status.workflow_id.0 };
+        // Under `--all-blocks` each file has an output of its own; otherwise all files are one sequence of records.
         let outputs = if self.results.all_blocks {
             let names: Vec<_> = links.iter().map(|link| (link.filename.as_str(), link.block_number)).collect();
             let outputs = outputs::block_outputs(self.plan, &context.settings, &names)?;
             outputs.into_iter().map(|output| vec![output]).zip(links.chunks(1)).collect::<Vec<_>>()
         } else {
+            // The number of the block is in the names of a directory's files only if there is a single one.
             let block = if let [link] = &links[..] { link.block_number } else { None };
             let set = outputs::set_of_run(&run.0, block);
             vec![(outputs::outputs(self.plan, &context.settings, &set)?, &*links)]
         };
-        // What stands complete is not downloaded. The rest comes in order and within one window: what is read later
-        // is on its way while the first is read.
+        // Complete outputs are not downloaded. All other downloads are started now, in order and within one memory
+        // window, so that later files arrive while the first one is converted.
         let downloads = context.downloads();
         let start = |opens: Vec<_>| opens.into_iter().map(|open| downloads.start(client.http(), open)).collect();
         let mut files = Vec::new();
         for (outputs, links) in outputs {
             let opens = opens.by_ref().take(links.len()).collect::<Vec<_>>();
             let contents = self.contents(&from, links, &outputs);
-            let standing = if self.again { None } else { keeping.standing(&outputs, &contents).await };
-            let missing: Option<VecDeque<Download>> = standing.is_none().then(|| start(opens));
-            files.push((outputs, links, standing, missing));
+            let complete = if self.again { None } else { session.complete_outputs(&outputs, &contents).await };
+            let missing: Option<VecDeque<Download>> = complete.is_none().then(|| start(opens));
+            files.push((outputs, links, complete, missing));
         }
         let mut exit = Exit::Success;
-        for (outputs, links, standing, missing) in files {
-            let done = match (standing, missing) {
+        for (outputs, links, complete, missing) in files {
+            let done = match (complete, missing) {
                 (Some(done), _) => already_complete(context, self.plan.report, &outputs, &done),
                 (None, missing) => {
-                    self.write(context, &from, links, missing.unwrap_or_default(), outputs, keeping).await?
+                    self.write(context, &from, links, missing.unwrap_or_default(), outputs, session).await?
                 }
             };
             exit = worse(exit, done);
@@ -202,17 +214,17 @@ impl PullOptions<'_> {
         Ok(exit)
     }
 
-    /// After a deadline the same results can still be had, under the same output.
-    fn with_way_on(&self, failure: Failure) -> Failure {
+    /// Adds the command that writes the same outputs later to a failure after the deadline.
+    fn with_pull_hint(&self, failure: Failure) -> Failure {
         let Error::Client(client::Error::Deadline { run, .. }) = failure.error() else { return failure };
         let hint = format!(
-            "the run goes on: `{}` waits for it and writes its results, `drawoff runs cancel {run}` ends it",
+            "the run continues: write its results with `{}`, which waits for it, or cancel it with `drawoff runs cancel {run}`",
             pull_command(run)
         );
         failure.with_hint(hint)
     }
 
-    /// Streams `downloads`, which are of `links`, in order into outputs that get the same.
+    /// Streams `downloads`, one for each of `links`, in order into `outputs`, which get the same records.
     async fn write(
         &self,
         context: &Context,
@@ -220,13 +232,14 @@ impl PullOptions<'_> {
         links: &[DownloadLink],
         downloads: VecDeque<Download>,
         outputs: Vec<Output>,
-        keeping: &mut LedgerSession,
+        session: &mut LedgerSession,
     ) -> Result<Exit, Failure> {
         let (name, contents) = (outputs::target_names(&outputs), self.contents(from, links, &outputs));
         let mut files = Vec::new();
         let (mut sources, mut stoppers, mut total_bytes) = (Vec::new(), Vec::new(), Some(0));
         for (i, (link, mut download)) in links.iter().zip(downloads).enumerate() {
-            // Those that must wait for others are opened when it is their turn.
+            // Only `jobs` downloads run at once. The others connect when their turn comes, which keeps their links
+            // fresh.
             if i < context.settings.jobs.value {
                 context
                     .unless_interrupted(async {
@@ -247,25 +260,26 @@ impl PullOptions<'_> {
         let mut plan = outputs::plan(sources, outputs.clone(), self.plan, &context.settings)?;
         plan.schema.declared = Some(from.declared.clone());
         let blocks: Vec<String> = links.iter().filter_map(|link| Some(link.block_number?.to_string())).collect();
-        let mut say = |key: &str, value: String| plan.metadata.push((format!("drawoff.{key}"), value));
-        say("run", from.run.to_string());
-        say("workflow", from.workflow.to_owned());
+        let mut add_metadata = |key: &str, value: String| plan.metadata.push((format!("drawoff.{key}"), value));
+        add_metadata("run", from.run.to_string());
+        add_metadata("workflow", from.workflow.to_owned());
         if !blocks.is_empty() {
-            say("block", blocks.join(","));
+            add_metadata("block", blocks.join(","));
         }
-        let repeated_bytes = keeping.begin(context, &outputs, &contents, files, plan.rejects.as_deref());
+        // From here on a kill is recorded as an interrupted attempt.
+        let repeated_bytes = session.begin(context, &outputs, &contents, files, plan.rejects.as_deref());
         let note =
-            |control: &Control, moment| keeping.advance(context, &outputs, control, moment == ProgressTiming::Over);
+            |control: &Control, moment| session.advance(context, &outputs, control, moment == ProgressTiming::Over);
         let executed = engine::execute(context, plan, "downloading", total_bytes, stoppers, note).await;
         let report = executed.map_err(|failure| match failure.error() {
-            // Reading everything first, which is the usual way out, needs a file.
+            // `--schema-from full`, the usual remedy, is not possible for a download, so the hint names others.
             Error::Pipeline(pipeline::Error::Schema { change, .. }) if change.can_be_followed() => {
                 failure.with_hint(outputs::schema_hint(self.plan, &outputs, false))
             }
             _ => failure,
         })?;
-        keeping.finish(context, &outputs, &report).await;
-        let account = OutputReport {
+        session.finish(context, &outputs, &report).await;
+        let output_report = OutputReport {
             name,
             outputs: &outputs,
             report: &report,
@@ -273,13 +287,13 @@ impl PullOptions<'_> {
             repeated_bytes,
             elapsed: self.start.elapsed(),
         };
-        Ok(account.print(context, self.plan.report))
+        Ok(output_report.print(context, self.plan.report))
     }
 
-    /// The digest of all that decides what `outputs` will hold: the files, and how they are converted. Flags that
-    /// change nothing in it are left out; one that is added later counts by itself.
+    /// Returns the digest of everything that determines the contents of `outputs`: the result files and the conversion.
+    /// Flags without an effect on the contents are reset first, so that a new flag counts unless it is added to them.
     fn contents(&self, from: &RunResults<'_>, links: &[DownloadLink], outputs: &[Output]) -> String {
-        // What a schema file says counts, not where it is.
+        // The contents of schema files and tables count, not their paths.
         let schema = self.plan.schema.as_deref().map(|path| digest_of_file(path).unwrap_or_default());
         let tables: Vec<String> =
             self.plan.steps.table_files().map(|path| digest_of_file(path).unwrap_or_default()).collect();
@@ -287,7 +301,7 @@ impl PullOptions<'_> {
             outputs: OutputArgs::default(),
             sink: SinkArgs::default(),
             schema: None,
-            // The codec is a part of each output's shape; the others change nothing.
+            // The codec is part of each output's `shape`; the other settings have no effect on the contents.
             settings: SettingArgs::default(),
             report: ReportFormat::Text,
             ..self.plan.clone()
@@ -307,7 +321,7 @@ impl PullOptions<'_> {
     }
 }
 
-/// What decides the contents of one output besides the records: not where it is.
+/// Returns everything but the records that determines the contents of one output; its path does not.
 fn shape(output: &Output) -> String {
     let files = match &output.target {
         Target::Directory(Directory { set, max_file_rows, max_file_bytes, partition_by, .. }) => {
@@ -318,24 +332,25 @@ fn shape(output: &Output) -> String {
     format!("{:?} {:?}{files};", output.format, output.compression)
 }
 
-/// Cancels the run of a command that was interrupted, and says so in place of the way to go on.
+/// Cancels the run of an interrupted command and replaces the hint on resuming by the result.
 async fn cancelled(client: &Client, run: &RunId, failure: Failure) -> Failure {
-    match tokio::time::timeout(CANCEL_PATIENCE, client.cancel(run)).await {
+    match tokio::time::timeout(CANCEL_TIMEOUT, client.cancel(run)).await {
         Ok(Ok(_)) => failure.with_hint(format!("run {run} was cancelled")),
         Ok(Err(error)) => failure.with_hint(format!(
-            "run {run} could not be cancelled ({}); `drawoff runs cancel {run}` tries again",
+            "cannot cancel run {run}: {}; retry with `drawoff runs cancel {run}`",
             error_chain(&error)
         )),
         Err(_) => failure
-            .with_hint(format!("run {run}: no answer to its cancelling; `drawoff runs cancel {run}` tries again")),
+            .with_hint(format!("no response to the cancellation of run {run}; retry with `drawoff runs cancel {run}`")),
     }
 }
 
+/// Returns the first exit code that is not a success.
 fn worse(a: Exit, b: Exit) -> Exit {
     if a == Exit::Success { b } else { a }
 }
 
-/// Waits for the end of a run, showing how far it is.
+/// Waits for the end of a run with progress, and returns its last status, which may be a failure of the run.
 pub async fn watch(
     context: &Context,
     client: &Client,
@@ -356,7 +371,7 @@ pub async fn watch(
     Ok(status?)
 }
 
-/// State, and block and rows of all that runs, in one line.
+/// Formats the status of a run, and the rows and step of every running block, on one line.
 fn describe(status: &LiveStatus) -> String {
     let mut text = RunStatus::parse(&status.overall_status).as_str().to_owned();
     let running = |block: &&BlockLiveStatus| RunStatus::parse(&block.status) == RunStatus::Running;

@@ -1,4 +1,5 @@
-//! `run`: the main job. Input up, run started and watched, results drawn off.
+//! `run`: uploads the input, starts the run once, watches it, and writes its results, on the hosted service or on a
+//! local one inside this process. Starting is in `start`, results are in `results`.
 
 use std::io;
 use std::path::Path;
@@ -23,10 +24,10 @@ use crate::net::Kind;
 use crate::pipeline::warn_about_steps;
 use crate::text::escape_for_terminal;
 
-/// Blocks that start a workflow and take nothing from its caller.
+/// Source blocks that take no input from the caller.
 const SOURCES_WITHOUT_INPUT: [&str; 2] = ["read_notebook", "search"];
 
-/// Carries it out.
+/// Checks everything that can be checked locally, then starts the run and writes its results.
 pub async fn run(context: &Context, args: RunArgs) -> Result<Exit, Failure> {
     let start = Instant::now();
     let formats = [ResultFormat::from(args.format)];
@@ -39,8 +40,10 @@ pub async fn run(context: &Context, args: RunArgs) -> Result<Exit, Failure> {
         of_new_run: true,
         again: false,
     };
+    // The definition file counts as an input, too: no output may replace it.
     let inputs: Vec<&Path> = args.input.as_deref().into_iter().chain([Path::new(&args.workflow)]).collect();
     pull.check(context, &inputs)?;
+    // Read before the API is contacted, because it may be a file or standard input.
     let payload = args.payload.as_deref().map(read_payload).transpose()?;
     if let Some(outputs) = args.plan.outputs.names() {
         context.set_restart(&outputs);
@@ -62,7 +65,7 @@ pub async fn run(context: &Context, args: RunArgs) -> Result<Exit, Failure> {
     .await
 }
 
-/// Does `work` with a service inside this process. It and its runs end with this command.
+/// Runs `work` with a client of a new service inside this process. The service and its runs end with this command.
 #[cfg(feature = "serve")]
 pub async fn on_local_service(
     context: &Context,
@@ -74,7 +77,7 @@ pub async fn on_local_service(
     use crate::service::Config;
 
     let (enrich, endpoints) = providers(enrich.to_vec());
-    // A service inside this process is not shared: no limits.
+    // The service has one client, so limits would only delay it.
     let configure = |config| Config {
         rate_limit: 0,
         bulk_limit: 0,
@@ -87,34 +90,34 @@ pub async fn on_local_service(
     };
     let local = context.unless_interrupted(Local::start(None, configure)).await?;
     let endpoint = url::Url::parse(&local.base_url()).map_err(|error| Error::Bug(error.to_string()))?;
-    // The service accepts any key; it has nobody to keep out but must see one, as the hosted one does.
+    // The service accepts any key, but requires one as the hosted service does.
     let client = context.client_at(endpoint, Some(ApiKey::new("local")));
-    // There is nothing to remember: `work` gets no state.
+    // No ledger: the runs do not outlive the command, so `work` gets no state.
     let outcome = work(&client).await;
     local.stop().await;
     outcome.map_err(|failure| match failure.error() {
-        // The usual hints lead to a service that is gone.
-        Error::Client(client::Error::Deadline { .. } | client::Error::Ended { .. }) => {
-            failure.with_hint("the local service ended with this command; `drawoff serve --data DIR` keeps its runs")
-        }
+        // The usual hints name commands against a service that no longer exists.
+        Error::Client(client::Error::Deadline { .. } | client::Error::Ended { .. }) => failure
+            .with_hint("the local service ended with this command; keep its runs with `drawoff serve --data DIR`"),
         Error::Client(client::Error::NoResults { .. }) => {
-            failure.with_hint("results as CSV are always there: `--format csv`")
+            failure.with_hint("use `--format csv`: every run has its results as CSV")
         }
         _ => failure,
     })
 }
 
-/// Says that there is none.
+/// Fails, because this build has no local service.
 #[cfg(not(feature = "serve"))]
 pub async fn on_local_service(
     _: &Context,
     _: &[Enrich],
     _: impl AsyncFnOnce(&Client) -> Result<Exit, Failure>,
 ) -> Result<Exit, Failure> {
-    Err(Error::Usage("this build has no local service".into()).into())
+    Err(Error::Usage("this build has no local service (feature `serve`)".into()).into())
 }
 
-/// Everything through the API, the same for the hosted service and the local one.
+/// Resolves the workflow, starts the run and writes its results, through the API of the hosted service or the local
+/// one.
 async fn start_and_pull(
     context: &Context,
     client: &Client,
@@ -125,13 +128,13 @@ async fn start_and_pull(
 ) -> Result<Exit, Failure> {
     let (has_input, has_payload) = (args.input.is_some(), payload.is_some());
     if let Ok(Definition(definition)) = Definition::read(Path::new(&args.workflow)) {
-        // Before a workflow is made of it.
+        // Checked before a workflow is created from the file, and again below for a workflow of the API.
         require_fitting_input(&definition.workflow_name, &definition.workflow_definition, has_input, has_payload)?;
     }
     let workflow = context.unless_interrupted(async { Ok(client.resolve_workflow(&args.workflow).await?) }).await;
     let workflow = workflow.map_err(|failure| match failure.error() {
         Error::Client(client::Error::UnknownWorkflow(_)) => {
-            failure.with_hint("`drawoff workflows ls` lists them; a definition file may be given instead")
+            failure.with_hint("list workflows with `drawoff workflows ls`, or specify a definition file")
         }
         Error::Client(client::Error::Net(error)) if error.kind() == Kind::Refused => {
             failure.or_hint(|| unknown_source_hint(&args.workflow))
@@ -143,56 +146,61 @@ async fn start_and_pull(
         context.screen.note(&format!("workflow {} ({name}) {}", workflow.id, workflow.how));
     }
     require_fitting_input(&workflow.name, &workflow.graph, has_input, has_payload)?;
-    // A run costs something: what looks like a slip is told before it starts, though only its rows can tell.
-    if let Some(doubt) = warn_about_steps(&args.plan.steps.steps()?, &declared_types(&workflow.graph)) {
-        let hint = doubt.hint.map(|hint| format!(" ({})", in_flags(&hint))).unwrap_or_default();
-        let what = escape_for_terminal(&format!("{}{hint}", doubt.message));
-        context.screen.note(&format!("by what the workflow declares, {what}; the run starts, and its rows decide"));
+    // A run may cost credits, so a likely typo in a column name is noted before it starts. Only a note, because the
+    // declared types may be incomplete.
+    if let Some(warning) = warn_about_steps(&args.plan.steps.steps()?, &declared_types(&workflow.graph)) {
+        let hint = warning.hint.map(|hint| format!(" ({})", in_flags(&hint))).unwrap_or_default();
+        let what = escape_for_terminal(&format!("{}{hint}", warning.message));
+        context.screen.note(&format!(
+            "according to the types that the workflow declares, {what}; the run starts anyway, and its rows decide"
+        ));
     }
-    let meant = StartRequest {
+    let request = StartRequest {
         workflow: &workflow,
         input: args.input.as_deref().map(|path| (path, args.from)),
         payload: payload.as_ref(),
         bulk: None,
         new_run: args.new_run,
     };
-    let begun = start(context, client, state, &meant, pull.formats).await?;
-    draw_off(context, client, state, &begun, &workflow, args.local, pull).await
+    let started = start(context, client, state, &request, pull.formats).await?;
+    pull_started_run(context, client, state, &started, &workflow, args.local, pull).await
 }
 
-/// Waits for a run that has begun, and writes its results.
-pub async fn draw_off(
+/// Waits for a started run and writes its results, with a ledger if there is `state`.
+pub async fn pull_started_run(
     context: &Context,
     client: &Client,
     state: Option<&StateDir>,
-    begun: &StartedRun,
+    started: &StartedRun,
     workflow: &ResolvedWorkflow,
     local: bool,
     pull: &PullOptions<'_>,
 ) -> Result<Exit, Failure> {
     if !local {
-        context.set_resume(&begun.run);
+        context.set_resume(&started.run);
     }
-    let opened = LedgerSession::open(context, state, client, &begun.run, pull.to_stdout());
-    let mut keeping = opened.map_err(|failure| failure.or_hint(|| context.resume_hint()))?;
-    keeping.record(context, |open| {
+    let opened = LedgerSession::open(context, state, client, &started.run, pull.to_stdout());
+    let mut session = opened.map_err(|failure| failure.or_hint(|| context.resume_hint()))?;
+    session.record(context, |open| {
         open.ledger.workflow = Some(workflow.id.clone());
         open.ledger.workflow_name = Some(workflow.name.clone());
-        open.ledger.key = begun.key.clone();
+        open.ledger.key = started.key.clone();
     });
-    // What an earlier command asked for may have been another format; CSV is always there.
+    // The command that started the run may have requested another format; every run has CSV.
     let formats = [pull.formats[0], ResultFormat::Csv];
-    let pull = PullOptions { formats: if begun.attached { &formats } else { pull.formats }, of_new_run: true, ..*pull };
-    let outcome = pull.carry_out(context, client, &begun.run, &mut keeping).await;
+    let pull =
+        PullOptions { formats: if started.attached { &formats } else { pull.formats }, of_new_run: true, ..*pull };
+    let outcome = pull.carry_out(context, client, &started.run, &mut session).await;
     outcome.map_err(|failure| {
-        // What is broken off after the run is no loss of the run.
-        let goes_on =
+        // The run itself is done, so `pull` can write its results later.
+        let can_resume =
             matches!(failure.exit(), Exit::DownloadBroken | Exit::FileChanged | Exit::Unreachable | Exit::DiskFull);
-        if goes_on { failure.or_hint(|| context.resume_hint()) } else { failure }
+        if can_resume { failure.or_hint(|| context.resume_hint()) } else { failure }
     })
 }
 
-/// Reads `--payload`: JSON, or `@FILE` with JSON, where `@-` is standard input.
+/// Parses `--payload`: JSON, or `@FILE` with JSON, where `@-` is standard input. Fails unless it is an object or an
+/// array of objects.
 fn read_payload(text: &str) -> Result<Value, Failure> {
     let (what, json) = match text.strip_prefix('@') {
         Some("-") => {
@@ -213,63 +221,66 @@ fn read_payload(text: &str) -> Result<Value, Failure> {
             false => failure.with_hint("quote it, as in --payload '[{\"a\": 1}]', or use --payload @FILE"),
         }
     })?;
+    // The API would refuse other values only after the workflow was created.
     let rows_are_objects = match &payload {
         Value::Object(_) => true,
         Value::Array(rows) => rows.iter().all(Value::is_object),
         _ => false,
     };
     if !rows_are_objects {
-        return Err(Error::Usage(format!("{what}: rows are an array of objects, or one object")).into());
+        return Err(Error::Usage(format!("{what} must be an array of objects, or one object")).into());
     }
     Ok(payload)
 }
 
-/// The local service starts empty, so that only a definition file can name a workflow.
+/// Fails unless `workflow` is a definition file: the local service starts without workflows.
 fn require_definition(workflow: &str) -> Result<(), Failure> {
     match Definition::read(Path::new(workflow)) {
         Ok(_) => Ok(()),
         Err(error) => {
-            let hint = "the service of `--local` starts without workflows; give a definition file";
+            let hint = "specify a definition file: the service of `--local` starts without workflows";
             Err(Failure::new(error, hint))
         }
     }
 }
 
-/// A definition that was refused may start with a block that is none.
+/// Returns the hint for a refused definition whose first block is unknown; `None` if it is known.
 fn unknown_source_hint(workflow: &str) -> Option<String> {
     let Definition(definition) = Definition::read(Path::new(workflow)).ok()?;
     match SourceKind::of(source_block(&definition.workflow_definition)?) {
         SourceKind::Other(name) if !SOURCES_WITHOUT_INPUT.contains(&name.as_str()) => Some(format!(
-            "the workflow starts with `{name}`, which is not a known source block; webhook, read_csv, {} are",
-            SOURCES_WITHOUT_INPUT.join(" and ")
+            "the workflow starts with `{name}`, which is not a known source block; use webhook, read_csv, {}",
+            SOURCES_WITHOUT_INPUT.join(" or ")
         )),
         _ => None,
     }
 }
 
-/// Says clearly when the input is not what the workflow starts with.
+/// Fails if the input does not fit the first block of the workflow, with the flag that does.
 fn require_fitting_input(name: &str, graph: &Graph, has_input: bool, has_payload: bool) -> Result<(), Failure> {
     let fail = |text: String, hint: &str| {
         let error = Error::Usage(format!("workflow {name} {text}"));
         Err(Failure::new(error, hint))
     };
-    // The API's own check says more than a guess here could.
+    // A graph without a clear first block is checked by the API, with a better message.
     let Some(block) = source_block(graph) else { return Ok(()) };
     match SourceKind::of(block) {
         SourceKind::Webhook { .. } if has_input => fail(
-            "starts with `webhook`, which takes rows in the request".into(),
-            "give --payload, not --input; `--payload @FILE` reads a JSON array from a file",
+            "starts with `webhook`, which takes its rows from the request".into(),
+            "use --payload, not --input; `--payload @FILE` reads a JSON array from a file",
         ),
-        SourceKind::Webhook { has_sample: false } if !has_payload => {
-            fail("starts with `webhook` and needs rows".into(), "give --payload JSON or --payload @FILE")
-        }
+        SourceKind::Webhook { has_sample: false } if !has_payload => fail(
+            "starts with `webhook` and requires rows".into(),
+            "specify them with --payload JSON or --payload @FILE",
+        ),
         SourceKind::File { .. } if has_payload => {
-            fail("starts with `read_csv`, which takes a file".into(), "give --input FILE, not --payload")
+            fail("starts with `read_csv`, which takes a file".into(), "use --input FILE, not --payload")
         }
-        SourceKind::File { has_handle: false } if !has_input => {
-            fail("starts with `read_csv` and needs a file".into(), "give --input FILE, or --input - for standard input")
-        }
-        // Of a name that is not known here, the API's own check says more.
+        SourceKind::File { has_handle: false } if !has_input => fail(
+            "starts with `read_csv` and requires a file".into(),
+            "specify it with --input FILE, or --input - for standard input",
+        ),
+        // Unknown blocks are checked by the API, with a better message.
         SourceKind::Other(name) if (has_input || has_payload) && SOURCES_WITHOUT_INPUT.contains(&name.as_str()) => {
             let flag = if has_input { "--input" } else { "--payload" };
             fail(format!("starts with `{name}`, which takes no input"), &format!("leave {flag} out"))
@@ -278,11 +289,12 @@ fn require_fitting_input(name: &str, graph: &Graph, has_input: bool, has_payload
     }
 }
 
-/// A definition file without a key is what a first user has: the local service is the way on.
+/// Returns the hint for a definition file without an API key, which is the situation of a first user: the local service
+/// needs none. `None` for other failures.
 fn local_hint(args: &RunArgs, failure: &Failure) -> Option<String> {
     let no_key = matches!(failure.error(), Error::Client(client::Error::Net(e)) if e.kind() == Kind::NoKey);
     (no_key && Path::new(&args.workflow).is_file()).then(|| {
-        "set SIXTYFOUR_API_KEY or give `--api-key-file FILE`; or add `--local` to run it in this process, without a key"
+        "set SIXTYFOUR_API_KEY or use `--api-key-file FILE`; or add `--local` to run it inside this process, without a key"
             .to_owned()
     })
 }
@@ -299,16 +311,16 @@ mod tests {
     }
 
     #[test]
-    fn an_input_that_does_not_fit_is_refused_with_the_flag_that_does() {
+    fn an_input_that_does_not_fit_the_first_block_is_refused() {
         let hint = |block: &str, specs: &str, input, payload| {
             require_fitting_input("W", &graph(block, specs), input, payload).err().map(|f| f.hint().unwrap().to_owned())
         };
-        assert!(hint("webhook", "{}", true, false).unwrap().contains("give --payload, not --input"));
+        assert!(hint("webhook", "{}", true, false).unwrap().contains("use --payload, not --input"));
         assert!(hint("webhook", "{}", false, false).unwrap().contains("--payload"));
         assert_eq!(hint("webhook", "{}", false, true), None);
         assert_eq!(hint("webhook", r#"{"webhook_input":"[{}]"}"#, false, false), None);
-        assert!(hint("read_csv", "{}", false, true).unwrap().contains("give --input"));
-        assert!(hint("read_csv", "{}", false, false).unwrap().contains("give --input"));
+        assert!(hint("read_csv", "{}", false, true).unwrap().contains("use --input"));
+        assert!(hint("read_csv", "{}", false, false).unwrap().contains("with --input FILE"));
         assert_eq!(hint("read_csv", r#"{"resource_handle_id":"h"}"#, false, false), None);
         assert_eq!(hint("read_csv", "{}", true, false), None);
         assert!(hint("search", "{}", true, false).unwrap().contains("leave --input out"));
@@ -317,10 +329,15 @@ mod tests {
     }
 
     #[test]
-    fn payloads_are_rows() {
+    fn payloads_must_be_objects() {
         assert!(read_payload(r#"[{"a":1}]"#).is_ok() && read_payload(r#"{"a":1}"#).is_ok());
-        for text in ["[1]", "3", "{", "@/nowhere/at/all.json"] {
-            assert!(read_payload(text).is_err(), "{text}");
+        for (text, message) in [
+            ("[1]", "error: --payload must be an array of objects, or one object"),
+            ("3", "error: --payload must be an array of objects, or one object"),
+            ("{", "error: --payload is not valid JSON (unexpected end)"),
+            ("@/nowhere/at/all.json", "error: cannot read /nowhere/at/all.json: no such file or directory"),
+        ] {
+            assert_eq!(read_payload(text).unwrap_err().lines()[0], message, "{text}");
         }
     }
 }

@@ -1,4 +1,5 @@
-//! `runs`: list, look at, wait for, cancel.
+//! `runs`: lists runs, shows and watches one, cancels it, and lists its result files. `--local-state` lists the ledgers
+//! on this machine instead.
 
 use serde_json::Value;
 
@@ -14,13 +15,13 @@ use crate::cli::table;
 use crate::client::{Client, RunFilter, WatchOptions};
 use crate::text::{error_chain, escape_for_terminal, human_bytes, human_count};
 
-/// What `--status` can say. Others are sent all the same: the API may know more by now.
+/// Known values of `--status`. Others are sent with a note, because the API may have added some.
 const STATUS_WORDS: [&str; 7] = ["queued", "running", "completed", "failed", "cancelled", "timeout", "active"];
 
-/// Carries it out.
+/// Runs one of the subcommands against the API.
 pub async fn dispatch(context: &Context, command: RunsCommand) -> Result<Exit, Failure> {
     if let RunsCommand::Ls { local_state: true, limit, list, .. } = command {
-        return remembered(context, limit, list.output);
+        return list_ledgers(context, limit, list.output);
     }
     let client = context.client()?;
     match command {
@@ -31,7 +32,7 @@ pub async fn dispatch(context: &Context, command: RunsCommand) -> Result<Exit, F
             };
             if let Some(word) = status.as_ref().filter(|word| !STATUS_WORDS.contains(&word.as_str())) {
                 let word = escape_for_terminal(word);
-                context.screen.note(&format!("`{word}` is no known status; known are {}", STATUS_WORDS.join(", ")));
+                context.screen.note(&format!("unknown status `{word}`; known are {}", STATUS_WORDS.join(", ")));
             }
             let runs = client.runs(&RunFilter { status, workflow, limit }).await?;
             table::write_list(list.output, &runs, &["RUN", "WORKFLOW", "STATUS", "QUEUED", "COMPLETED"], |run| {
@@ -50,6 +51,7 @@ pub async fn dispatch(context: &Context, command: RunsCommand) -> Result<Exit, F
             let status = client.live_status(&RunId(run_id)).await?;
             write_status(list.output, &status)?;
         }
+        // A run that did not complete is an error, whose exit code tells failed, cancelled and timed out apart.
         RunsCommand::Watch { run_id, deadline } => {
             let options = WatchOptions { deadline, ..WatchOptions::of(&client) };
             let status = watch(context, &client, &RunId(run_id), &options).await?;
@@ -57,9 +59,9 @@ pub async fn dispatch(context: &Context, command: RunsCommand) -> Result<Exit, F
             write_status(ListFormat::Table, &status)?;
         }
         RunsCommand::Cancel { run_id } => {
-            let answer = client.cancel(&RunId(run_id)).await?;
-            let status = RunStatus::parse(&answer.status);
-            context.screen.note(&format!("run {} {}", answer.job_id, status.as_str()));
+            let response = client.cancel(&RunId(run_id)).await?;
+            let status = RunStatus::parse(&response.status);
+            context.screen.note(&format!("run {} {}", response.job_id, status.as_str()));
         }
         RunsCommand::Links { run_id, format, show_urls, list } => {
             links(&client, &RunId(run_id), format.into(), show_urls, list.output).await?;
@@ -68,13 +70,14 @@ pub async fn dispatch(context: &Context, command: RunsCommand) -> Result<Exit, F
     Ok(Exit::Success)
 }
 
-/// Lists what this machine remembers of runs. Nothing is asked of the API, so no key is needed.
-fn remembered(context: &Context, limit: Option<u32>, list: ListFormat) -> Result<Exit, Failure> {
+/// Lists the ledgers in the state directory. No request is sent, so no key is needed.
+fn list_ledgers(context: &Context, limit: Option<u32>, list: ListFormat) -> Result<Exit, Failure> {
     let state = state_dir(context, false, StateNeed::Required)
-        .map_err(|failure| failure.with_hint("give another folder with `--state-dir` or DRAWOFF_STATE_DIR"))?
-        .expect("it is required");
+        .map_err(|failure| failure.with_hint("specify another directory with `--state-dir` or DRAWOFF_STATE_DIR"))?
+        .expect("StateNeed::Required returns a directory or fails");
     let mut ledgers = Vec::new();
     for ledger in state.ledgers()? {
+        // A ledger that cannot be read must not hide the others.
         match ledger {
             Ok(ledger) => ledgers.push(ledger),
             Err(error) => context.screen.note(&escape_for_terminal(&error_chain(&error))),
@@ -84,12 +87,12 @@ fn remembered(context: &Context, limit: Option<u32>, list: ListFormat) -> Result
     table::write_list(list, &ledgers, &["RUN", "WORKFLOW", "CHANGED", "WRITTEN", "OUTPUTS"], |ledger| {
         let workflow = ledger.workflow_name.clone().or_else(|| ledger.workflow.as_ref().map(ToString::to_string));
         let outputs = ledger.outputs.iter().map(|output| {
-            let far = match &output.done {
+            let progress = match &output.done {
                 Some(done) => format!("complete, {} rows", human_count(done.rows_written)),
-                None => format!("cut at {}", human_bytes(output.position.bytes)),
+                None => format!("interrupted at {}", human_bytes(output.position.bytes)),
             };
             let names: Vec<String> = output.paths().map(|path| path.display().to_string()).collect();
-            format!("{} ({far})", names.join(" + "))
+            format!("{} ({progress})", names.join(" + "))
         });
         vec![
             ledger.run.to_string(),
@@ -115,7 +118,8 @@ async fn links(
     if show_urls {
         headings.push("URL");
     }
-    let rows: Vec<Value> = links.iter().map(|link| shown(link, show_urls)).collect();
+    // Both formats print the same filtered JSON, so that no format shows a URL unasked.
+    let rows: Vec<Value> = links.iter().map(|link| link_json(link, show_urls)).collect();
     let cells = |row: &Value| {
         let number = |name: &str| row[name].as_u64();
         let mut cells = vec![
@@ -133,8 +137,8 @@ async fn links(
     table::write_list(list, &rows, &headings, cells)
 }
 
-/// A link without its rows, and without its secret unless that is wanted.
-fn shown(link: &DownloadLink, show_urls: bool) -> Value {
+/// Returns a link as JSON without its inline rows, and without its signed URL unless `show_urls`.
+fn link_json(link: &DownloadLink, show_urls: bool) -> Value {
     let mut value = serde_json::to_value(link).unwrap_or_default();
     if let Some(fields) = value.as_object_mut() {
         fields.remove("results");
@@ -159,7 +163,7 @@ fn write_status(format: ListFormat, status: &LiveStatus) -> Result<(), Failure> 
         ("completed", status.completed_at.clone().unwrap_or_else(|| "-".into())),
     ];
     if let Some(block) = &status.estimation_blocked_by {
-        rows.push(("estimate", format!("held up by {block}")));
+        rows.push(("estimate", format!("blocked by {block}")));
     }
     table::write_item(format, status, rows)?;
     let mut blocks = status.blocks.clone();
@@ -185,8 +189,8 @@ mod tests {
             r#"{"filename":"a.csv","storage_bucket":"b","download_url":"https://f.test/a?sig=marked","results":[{}]}"#,
         )
         .unwrap();
-        assert!(!shown(&link, false).to_string().contains("marked"));
-        assert!(shown(&link, true).to_string().contains("marked"));
-        assert!(shown(&link, true).get("results").is_none());
+        assert!(!link_json(&link, false).to_string().contains("marked"));
+        assert!(link_json(&link, true).to_string().contains("marked"));
+        assert!(link_json(&link, true).get("results").is_none());
     }
 }

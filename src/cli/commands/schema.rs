@@ -1,4 +1,5 @@
-//! `schema`: the columns and types that a file would get, and where they come from.
+//! `schema`: infers the columns and types of its sources and prints them with their origins, as a table, a schema file,
+//! or an Arrow or Parquet schema.
 
 use std::path::Path;
 
@@ -18,34 +19,34 @@ use crate::pipeline::{Control, DescribedSchema, SchemaFrom, SchemaSource, SetBy,
 use crate::position::FieldPath;
 use crate::text::{counted, error_chain, escape_for_terminal, human_count};
 
-/// Carries it out. By default files are read whole, so that the answer holds for every record; a stream is judged by
-/// its start.
+/// Infers and prints the schema. By default files are read completely, so that the schema is that of every record;
+/// other sources are sampled. Records that do not fit a schema file make the exit code `partial`.
 pub async fn schema(context: &Context, args: SchemaArgs) -> Result<Exit, Failure> {
     let enforced = args.schema.as_deref().map(read_schema_file).transpose()?;
     let declared = args.workflow.as_deref().map(declared_by).transpose()?;
     let opened = sources::open(context, &args.sources, args.from).await?;
+    // A named pipe is a path as well, but it can be read only once.
     let all_files = opened.files.len() == opened.sources.len() && opened.files.iter().all(|path| path.is_file());
     let from = match args.schema_from {
         SchemaFromArg::Full if !all_files => {
             return Err(Failure::new(
-                Error::Usage("`--schema-from full` reads every source twice, which only files allow".into()),
-                "save it to a file first, or take `--schema-from sample`",
+                Error::Usage("`--schema-from full` reads every source twice, so all must be files".into()),
+                "save the source to a file first, or use `--schema-from sample`",
             ));
         }
         SchemaFromArg::Auto if all_files => SchemaFrom::Full,
         SchemaFromArg::Auto => SchemaFrom::Sample,
         from => from.into(),
     };
-    let choice =
-        SchemaSource { declared, enforced: enforced, extra_column: None, from, policy: args.schema_policy.into() };
+    let choice = SchemaSource { declared, enforced, extra_column: None, from, policy: args.schema_policy.into() };
     let (limits, sources) = (context.settings.limits(), opened.sources);
     let work = move |control: &Control| describe_schema(sources, &choice, &limits, control);
     let described =
-        engine::on_a_thread(context, "reading", opened.total_bytes, opened.stoppers, |_, _| {}, work).await?;
+        engine::run_blocking(context, "reading", opened.total_bytes, opened.stoppers, |_, _| {}, work).await?;
     match args.format {
-        SchemaFormat::Table => table::write_data(&people(&described))?,
+        SchemaFormat::Table => table::write_data(&text_table(&described))?,
         SchemaFormat::Json => table::write_data(&schema_file::write(&described.schema, &mut |path, members| {
-            remark(&described, path, members);
+            add_origin(&described, path, members);
         }))?,
         SchemaFormat::Arrow => table::write_data(&(table::pretty(&arrow_json::schema(&described.schema)) + "\n"))?,
         SchemaFormat::Parquet => {
@@ -69,13 +70,14 @@ pub async fn schema(context: &Context, args: SchemaArgs) -> Result<Exit, Failure
     Ok(Exit::Success)
 }
 
+/// Returns the types that a definition file declares in `input_schema` and `return_fields`.
 pub(super) fn declared_by(path: &Path) -> Result<Schema, Failure> {
     let Definition(definition) = Definition::read(path).map_err(Error::from)?;
     Ok(declared_types(&definition.workflow_definition))
 }
 
-/// How an origin is called, in words for people and for programs.
-fn words(from: TypeFrom) -> (&'static str, &'static str) {
+/// Returns the name of an origin for people and for programs.
+fn origin_names(from: TypeFrom) -> (&'static str, &'static str) {
     match from {
         TypeFrom::SchemaFile => ("schema file", "schema_file"),
         TypeFrom::Workflow => ("workflow", "workflow"),
@@ -85,15 +87,15 @@ fn words(from: TypeFrom) -> (&'static str, &'static str) {
     }
 }
 
-/// One line per field.
-fn people(described: &DescribedSchema) -> String {
+/// Formats one line per field for people.
+fn text_table(described: &DescribedSchema) -> String {
     let rows = described.fields().into_iter().map(|(path, ty)| {
         let origin = described.origin(&path);
         let set_by = origin.and_then(|(_, set_by)| set_by);
         vec![
             path.to_string(),
             ty.outline(),
-            origin.map_or("", |(from, _)| words(from).0).to_owned(),
+            origin.map_or("", |(from, _)| origin_names(from).0).to_owned(),
             set_by.map_or(String::new(), |by| by.position.to_string()),
             set_by.and_then(|by| by.before.clone()).unwrap_or_default(),
         ]
@@ -101,10 +103,10 @@ fn people(described: &DescribedSchema) -> String {
     table::table(&["FIELD", "TYPE", "FROM", "SET BY", "BEFORE"], rows)
 }
 
-/// The same in a schema file.
-fn remark(described: &DescribedSchema, path: &FieldPath, members: &mut Map<String, Value>) {
+/// Adds the origin of a field's type to its members in a schema file.
+fn add_origin(described: &DescribedSchema, path: &FieldPath, members: &mut Map<String, Value>) {
     let Some((from, set_by)) = described.origin(path) else { return };
-    members.insert("from".into(), json!(words(from).1));
+    members.insert("from".into(), json!(origin_names(from).1));
     if let Some(SetBy { position, before }) = set_by {
         let by = json!({
             "source": &*position.source,

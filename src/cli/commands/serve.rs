@@ -1,11 +1,12 @@
-//! `serve`: the local Workflows service until Ctrl-C.
+//! `serve`: runs the local Workflows service until Ctrl-C, or exports, imports and describes it. The service itself is
+//! in `service`; this module translates flags into its configuration.
 
 use crate::cli::args::ServeArgs;
 use crate::cli::context::Context;
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 
-/// Carries it out. Ctrl-C is the normal end, and a success.
+/// Starts the service, prints its URL on standard output, and stops it at Ctrl-C, which is a success.
 #[cfg(feature = "serve")]
 pub async fn serve(context: &Context, args: ServeArgs) -> Result<Exit, Failure> {
     use std::net::SocketAddr;
@@ -16,6 +17,7 @@ pub async fn serve(context: &Context, args: ServeArgs) -> Result<Exit, Failure> 
     use crate::service::Config;
     use crate::text::counted;
 
+    // Export, import and the description need no running service.
     if args.print_openapi {
         let document = format!("{:#}\n", crate::service::openapi_document());
         table::write_data(&document)?;
@@ -24,14 +26,15 @@ pub async fn serve(context: &Context, args: ServeArgs) -> Result<Exit, Failure> 
     if let Some(data) = &args.data
         && (args.engine.export.is_some() || args.engine.import.is_some())
     {
-        return state::moved(context, data, &args.engine).await;
+        return state::move_state(context, data, &args.engine).await;
     }
     let temporary = args.data.is_none();
+    // The flags of `serve` override the settings, which concern a single execution.
     let mut limits = context.settings.limits();
     limits.max_memory_bytes = args.engine.max_memory.unwrap_or(limits.max_memory_bytes);
     limits.max_step_bytes = args.engine.step_memory.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
     let faults = state::scenario(&args.engine)?;
-    let spoils = faults.rules.len();
+    let fault_count = faults.rules.len();
     let retain = args.engine.retain.as_deref().map(state::retain).transpose()?;
     let (enrich, endpoints) = providers(args.enrich);
     let configure = |config| Config {
@@ -54,28 +57,29 @@ pub async fn serve(context: &Context, args: ServeArgs) -> Result<Exit, Failure> 
     };
     let local = Local::start(args.data, configure).await?;
     let base_url = local.base_url();
-    // The address is the one thing that a script wants.
+    // On standard output, because a script that starts the service reads it.
     table::write_data(&format!("{base_url}\n"))?;
-    context.screen.note(&format!("the Workflows service listens on {base_url}; Ctrl-C ends it"));
+    context.screen.note(&format!("the Workflows service listens on {base_url}; stop it with Ctrl-C"));
     if temporary {
-        context.screen.note("its store is temporary; `--data DIR` keeps it");
+        context.screen.note("its store is temporary; keep it with `--data DIR`");
     }
-    if spoils > 0 {
-        context.screen.note(&format!("it does things wrong on purpose: {}", counted(spoils as u64, "fault")));
+    if fault_count > 0 {
+        context.screen.note(&format!("it injects {}", counted(fault_count as u64, "fault")));
     }
+    // The service runs on tasks of its own; this one only waits.
     context.interrupt.requested().await;
     context.screen.note("stopping");
     local.stop().await;
     Ok(Exit::Success)
 }
 
-/// A limit that is written as 0 where there is none.
+/// Returns the limit, where 0 means no limit.
 #[cfg(feature = "serve")]
 fn unless_zero(limit: u64) -> u64 {
     if limit == 0 { u64::MAX } else { limit }
 }
 
-/// What is read from flags and files beside the service itself.
+/// Export, import, fault scenarios and retention, from flags and files.
 #[cfg(feature = "serve")]
 mod state {
     use std::path::Path;
@@ -88,8 +92,8 @@ mod state {
     use crate::service::{self, ArchiveSummary, FaultRule, Retain, Scenario};
     use crate::text::{counted, error_chain};
 
-    /// Moves state into an archive, or out of one.
-    pub(super) async fn moved(context: &Context, data: &Path, flags: &EngineFlags) -> Result<Exit, Failure> {
+    /// Exports the state to an archive, or imports it from one, and prints the counts.
+    pub(super) async fn move_state(context: &Context, data: &Path, flags: &EngineFlags) -> Result<Exit, Failure> {
         let (data, export, import) = (data.to_owned(), flags.export.clone(), flags.import.clone());
         let work = tokio::task::spawn_blocking(move || match (export, import) {
             (Some(path), _) => service::export(&data, &path).map(|moved| ("exported", moved)),
@@ -97,18 +101,18 @@ mod state {
             (None, None) => Ok(("moved", ArchiveSummary::default())),
         });
         let (word, moved) =
-            work.await.map_err(|_| Error::Bug("moving state broke down".into()))?.map_err(Error::Moved)?;
+            work.await.map_err(|_| Error::Bug("the thread that moves state panicked".into()))?.map_err(Error::Moved)?;
         let ArchiveSummary { workflows, runs, uploads, notebooks, already_present } = moved;
         let kinds = [(workflows, "workflow"), (runs, "run"), (uploads, "upload"), (notebooks, "notebook")];
         let parts = kinds.map(|(n, noun)| counted(n as u64, noun)).join(", ");
         context.screen.note(&format!("{word} {parts}"));
         if already_present > 0 {
-            context.screen.note(&format!("{already_present} were there already and stay as they are"));
+            context.screen.note(&format!("{already_present} existed already and were kept"));
         }
         Ok(Exit::Success)
     }
 
-    /// All that is to go wrong: the scenario's faults, then those of flags.
+    /// Returns the faults to inject: those of the scenario file, then those of flags.
     pub(super) fn scenario(flags: &EngineFlags) -> Result<Scenario, Failure> {
         let mut scenario = match &flags.scenario {
             None => Scenario::default(),
@@ -127,7 +131,7 @@ mod state {
         Ok(scenario)
     }
 
-    /// A number of runs, or a time with its unit.
+    /// Parses `--retain`: a number of runs, or a time with its unit.
     pub(super) fn retain(text: &str) -> Result<Retain, Failure> {
         if let Ok(runs) = text.trim().parse() {
             return Ok(Retain::Last(runs));
@@ -138,8 +142,8 @@ mod state {
     }
 }
 
-/// Says that it is not there.
+/// Fails, because this build has no local service.
 #[cfg(not(feature = "serve"))]
 pub async fn serve(_: &Context, _: ServeArgs) -> Result<Exit, Failure> {
-    Err(crate::cli::error::Error::Usage("this build has no local service".into()).into())
+    Err(crate::cli::error::Error::Usage("this build has no local service (feature `serve`)".into()).into())
 }

@@ -1,4 +1,9 @@
-//! Starting a run once: whatever happens to the answer, the same command means the same start.
+//! Exactly-once start of a run: the same command means the same start, even if its response was lost.
+//!
+//! A start is identified by a digest of endpoint, workflow, input and payload. Before the request, its idempotency key
+//! is saved in the state directory under that identity. The next command with the same identity finds the key and
+//! learns from the API which run it started; only a start without a saved key, or whose run is over and delivered, is a
+//! new one.
 
 use std::path::Path;
 use std::time::Duration;
@@ -18,72 +23,73 @@ use crate::client::{
 use crate::net::Kind;
 use crate::text::{error_chain, human_duration};
 
-/// Our reading: the API remembers an idempotency key for a day. So long a start without an answer can be asked for
-/// again, and results that were never written are gone on with.
+/// Lifetime of an idempotency key. Assumed: the API keeps keys for a day. Within it, a start without a response is
+/// requested again under its key, and a run whose results were not written is attached to.
 const START_LIFE: Duration = Duration::from_secs(24 * 3600);
 
-/// So long a run that was just started may not be known to the API everywhere.
+/// Time in which the API may still respond 404 for a run that was just started.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// Clocks differ.
+/// Assumed difference between the clocks of this machine and of the API, at most.
 const CLOCK_SKEW: Duration = Duration::from_secs(600);
 
-/// A run, and whether it was there before this command.
+/// A run that this command started or attached to.
 pub struct StartedRun {
-    /// The run.
+    /// Id of the run.
     pub run: RunId,
-    /// The key that started it, where it is known.
+    /// Idempotency key that started it; `None` if it is unknown.
     pub key: Option<IdempotencyKey>,
-    /// It was started by an earlier command.
+    /// True if an earlier command started it.
     pub attached: bool,
 }
 
-/// What became of an earlier start.
+/// The state of an earlier start with the same identity.
 enum EarlierStart {
-    /// Its run is over, or there never was one: the next start is a new one.
+    /// Its run is over and delivered, or there is no run: start a new one.
     Over,
-    /// Its run goes on, or its results were not written yet.
+    /// Its run is active, or its results were not written: attach to it. The text says why.
     Run(RunId, &'static str),
-    /// Nobody knows.
+    /// There was no response: request it again under its key.
     Unknown,
 }
 
-/// A start that is meant.
+/// The request of a start.
 pub struct StartRequest<'a> {
-    /// The workflow, or what stands for it in a bulk job.
+    /// Workflow to run; for a bulk job, a graph that represents it.
     pub workflow: &'a ResolvedWorkflow,
-    /// The input file, and its format if that was told.
+    /// Input file, with its format if `--from` sets one.
     pub input: Option<(&'a Path, Option<FromFormat>)>,
-    /// The rows of the request, or the settings of a bulk job.
+    /// Rows in the request, or the configuration of a bulk job.
     pub payload: Option<&'a Value>,
-    /// A bulk job instead of a run of a workflow: its file goes with the start itself.
+    /// Kind of bulk job, whose file is part of the start request; `None` for a run of a workflow.
     pub bulk: Option<BulkKind>,
-    /// Another start, even if one of the same goes on.
+    /// True to start another run even if one with the same identity is active.
     pub new_run: bool,
 }
 
-/// What the API answers to a start.
+/// The response of the API to a start.
 struct StartResponse {
     run: RunId,
     already_started: bool,
 }
 
-/// Starts what is `meant`, or attaches to the run that an earlier command started for the same.
+/// Starts the run of `request`, or attaches to the run that an earlier command started with the same identity. Without
+/// `state` every call starts a run.
 pub async fn start(
     context: &Context,
     client: &Client,
     state: Option<&StateDir>,
-    meant: &StartRequest<'_>,
+    request: &StartRequest<'_>,
     formats: &[ResultFormat],
 ) -> Result<StartedRun, Failure> {
-    let StartRequest { workflow, payload, .. } = *meant;
+    let StartRequest { workflow, payload, .. } = *request;
     let name = &workflow.name;
-    let input = match meant.input {
+    let input = match request.input {
         Some((path, from)) => Some(Input::open(context, path, from).await?),
         None => None,
     };
-    // The file of a bulk job goes with the start, not before it.
-    let uploaded = input.as_ref().filter(|_| meant.bulk.is_none());
+    // The file of a bulk job is part of the start request and is not uploaded before it.
+    let to_upload = input.as_ref().filter(|_| request.bulk.is_none());
     let options = |handle: Option<HandleId>, key: IdempotencyKey| StartOptions {
         input: handle,
         payload: payload.cloned(),
@@ -91,71 +97,77 @@ pub async fn start(
         key,
     };
     let Some(state) = state else {
-        let handle = upload(context, client, uploaded).await?;
+        let handle = upload(context, client, to_upload).await?;
         let options = options(handle, IdempotencyKey::fresh(&workflow.id.0));
-        let started = meant.send(context, client, input.as_ref(), &options).await?;
+        let started = request.send(context, client, input.as_ref(), &options).await?;
         context.screen.note(&format!("run {} of {name} started", started.run));
         return Ok(StartedRun { run: started.run, key: Some(options.key), attached: false });
     };
-    let meaning = meaning(context, client, workflow, input.as_ref(), payload).await?;
-    let mut slot = state.start(&meaning).map_err(|error| match error {
+    let identity = identity_of(context, client, workflow, input.as_ref(), payload).await?;
+    // Holds the lock of this identity, so that two equal commands at once do not both start a run.
+    let mut slot = state.start(&identity).map_err(|error| match error {
         StateError::Busy { .. } => {
-            Failure::new(error, "once that one has started the run, this command attaches to it: try again then")
+            Failure::new(error, "retry when that process has started the run: this command then attaches to it")
         }
         error => error.into(),
     })?;
-    let before = match meant.new_run {
+    let earlier = match request.new_run {
         true => None,
         false => slot.before().map_err(|error| {
             Failure::new(
                 error,
-                "it may be of a run that goes on: `drawoff runs ls` lists them; `--new-run` starts another",
+                "it may belong to an active run: list runs with `drawoff runs ls`, or start another one with `--new-run`",
             )
         })?,
     };
+    // An earlier start without a response, which is requested again under its own key.
     let mut repeated = None;
-    if let Some(before) = before {
-        match context.unless_interrupted(earlier_start(client, state, &before)).await? {
+    if let Some(earlier) = earlier {
+        match context.unless_interrupted(earlier_start(client, state, &earlier)).await? {
             EarlierStart::Over => {}
             EarlierStart::Run(run, why) => {
                 context.screen.note(&format!("already started as {run}, {why}; `--new-run` starts another"));
-                return Ok(StartedRun { run, key: Some(before.key), attached: true });
+                return Ok(StartedRun { run, key: Some(earlier.key), attached: true });
             }
             EarlierStart::Unknown => {
-                let ago = human_duration(before.age());
+                let ago = human_duration(earlier.age());
                 context
                     .screen
-                    .note(&format!("a start of {name} {ago} ago was not answered; asking again under its key"));
-                repeated = Some(before);
+                    .note(&format!("a start of {name} {ago} ago got no response; requesting it again under its key"));
+                repeated = Some(earlier);
             }
         }
     }
     let is_repeated = repeated.is_some();
     let mut start = match repeated {
-        Some(before) => before,
-        None => RecordedStart::new(&meaning, upload(context, client, uploaded).await?),
+        Some(earlier) => earlier,
+        None => RecordedStart::new(&identity, upload(context, client, to_upload).await?),
     };
+    // On disk before the request: a process that is killed from here on leaves the key for the next command.
     slot.save(&start)?;
     let mut started =
-        meant.ask(context, client, input.as_ref(), &options(start.input.clone(), start.key.clone())).await;
-    if is_repeated && start.input.is_some() && started.as_ref().is_err_and(is_judged) {
-        // The upload of the earlier command may be gone. That start was never accepted, then: its key would have
-        // been answered with its run.
-        start.input = upload(context, client, uploaded).await?;
+        request.send_with_hint(context, client, input.as_ref(), &options(start.input.clone(), start.key.clone())).await;
+    if is_repeated && start.input.is_some() && started.as_ref().is_err_and(is_refused) {
+        // The handle of the earlier upload may have expired. The API refused the request, so the earlier start was
+        // never accepted: otherwise it would have responded with its run. A fresh upload under the same key is safe.
+        start.input = upload(context, client, to_upload).await?;
         slot.save(&start)?;
-        started = meant.ask(context, client, input.as_ref(), &options(start.input.clone(), start.key.clone())).await;
+        started = request
+            .send_with_hint(context, client, input.as_ref(), &options(start.input.clone(), start.key.clone()))
+            .await;
     }
     let started = match started {
         Ok(started) => started,
-        Err(failure) => return Err(refused(&slot, failure)),
+        Err(failure) => return Err(forget_if_refused(&slot, failure)),
     };
     let run = started.run;
+    // A fresh key cannot have started a run before, whatever the response says.
     let attached = is_repeated && started.already_started;
-    // Before it is said: who reads of a run may end this process and ask again.
+    // Saved before the run is printed: a reader of that line may kill this process and repeat the command.
     start.run = Some(run.clone());
     if let Err(error) = slot.save(&start) {
         let error = error_chain(&error);
-        context.screen.always(&format!("{error}; the run goes on all the same"));
+        context.screen.always(&format!("{error}; the run continues"));
     }
     match attached {
         true => context.screen.note(&format!("already started as {run}; `--new-run` starts another")),
@@ -165,14 +177,15 @@ pub async fn start(
 }
 
 impl StartRequest<'_> {
-    async fn ask(
+    /// Sends the start, with a hint for the case that its response is lost.
+    async fn send_with_hint(
         &self,
         context: &Context,
         client: &Client,
         input: Option<&Input>,
         options: &StartOptions,
     ) -> Result<StartResponse, Failure> {
-        let hint = "whether the run started is not known; the same command finds out, and does not start it twice";
+        let hint = "it is unknown whether the run started; repeat the same command: it finds out and does not start the run twice";
         context.set_resume_hint(hint.to_owned());
         let started = self.send(context, client, input, options).await;
         started.map_err(|failure| match failure.error() {
@@ -193,6 +206,7 @@ impl StartRequest<'_> {
         options: &StartOptions,
     ) -> Result<StartResponse, Failure> {
         match (self.bulk, input) {
+            // The configuration is JSON text in a form field, beside the file.
             (Some(kind), Some(input)) => {
                 let config = options.payload.as_ref().map_or_else(|| "{}".to_owned(), Value::to_string);
                 let started = input.start_bulk(context, client, kind, &config, &options.key).await?;
@@ -214,7 +228,8 @@ async fn upload(context: &Context, client: &Client, input: Option<&Input>) -> Re
     }
 }
 
-async fn meaning(
+/// Returns the identity of a start. Reads the whole input for its digest.
+async fn identity_of(
     context: &Context,
     client: &Client,
     workflow: &ResolvedWorkflow,
@@ -231,26 +246,30 @@ async fn meaning(
     Ok(StartIdentity::new(&endpoint_of(client), workflow, input, payload.as_deref()))
 }
 
-/// Finds out what became of `before`.
-async fn earlier_start(client: &Client, state: &StateDir, before: &RecordedStart) -> Result<EarlierStart, Failure> {
-    let Some(run) = &before.run else {
-        return if before.age() < START_LIFE { Ok(EarlierStart::Unknown) } else { long_ago(client, before).await };
+/// Finds out the state of `earlier` from its run at the API and the ledger on this machine.
+async fn earlier_start(client: &Client, state: &StateDir, earlier: &RecordedStart) -> Result<EarlierStart, Failure> {
+    let Some(run) = &earlier.run else {
+        return if earlier.age() < START_LIFE {
+            Ok(EarlierStart::Unknown)
+        } else {
+            expired_start(client, earlier).await
+        };
     };
     let status = match client.live_status(run).await {
         Ok(status) => RunStatus::parse(&status.overall_status),
         Err(client::Error::Net(error)) if error.kind() == Kind::NotFound => {
-            let new = before.age() < GRACE;
-            return Ok(if new { EarlierStart::Run(run.clone(), "a moment ago") } else { EarlierStart::Over });
+            let is_new = earlier.age() < GRACE;
+            return Ok(if is_new { EarlierStart::Run(run.clone(), "a moment ago") } else { EarlierStart::Over });
         }
         Err(error) => return Err(error.into()),
     };
     if !status.is_terminal() {
-        return Ok(EarlierStart::Run(run.clone(), "which goes on"));
+        return Ok(EarlierStart::Run(run.clone(), "which is active"));
     }
-    // A ledger that cannot be read says nothing of a delivery.
+    // A ledger that cannot be read is no proof of delivery, so it counts as undelivered.
     let ledger = state.peek(&endpoint_of(client), run).ok().flatten();
     let delivered = ledger.is_some_and(|ledger| ledger.delivered_at.is_some());
-    let undelivered = status == RunStatus::Completed && !delivered && before.age() < START_LIFE;
+    let undelivered = status == RunStatus::Completed && !delivered && earlier.age() < START_LIFE;
     Ok(if undelivered {
         EarlierStart::Run(run.clone(), "whose results were not written yet")
     } else {
@@ -258,13 +277,15 @@ async fn earlier_start(client: &Client, state: &StateDir, before: &RecordedStart
     })
 }
 
-/// The fate of a start whose key the API may have forgotten: if no run of the workflow began since, there is none.
-async fn long_ago(client: &Client, before: &RecordedStart) -> Result<EarlierStart, Failure> {
-    // A bulk job's workflow has no id that could be asked for.
-    let workflow = Some(before.workflow.clone()).filter(|id| !id.0.starts_with('/'));
+/// Decides on a start without a response whose key the API may have forgotten: if no run of the workflow has begun
+/// since, it started none. Otherwise fails with the candidates, because a second start could be paid for twice.
+async fn expired_start(client: &Client, earlier: &RecordedStart) -> Result<EarlierStart, Failure> {
+    // A bulk job has no workflow id to filter by; its recorded one is the path of its endpoint.
+    let workflow = Some(earlier.workflow.clone()).filter(|id| !id.0.starts_with('/'));
     let filter = RunFilter { workflow, limit: Some(500), ..RunFilter::default() };
-    let since = before.age().saturating_add(CLOCK_SKEW);
+    let since = earlier.age().saturating_add(CLOCK_SKEW);
     let runs = client.runs(&filter).await?;
+    // A run without a usable time is a candidate: the doubt is resolved by the user.
     let began_since = |run: &&crate::api::Run| {
         let stamp = run.queued_at.as_deref().or(run.created_at.as_deref());
         stamp.and_then(client::age_of).is_none_or(|age| age <= since)
@@ -274,22 +295,22 @@ async fn long_ago(client: &Client, before: &RecordedStart) -> Result<EarlierStar
         return Ok(EarlierStart::Over);
     }
     Err(Error::UnknownFate {
-        workflow: before.workflow_name.clone(),
-        ago: human_duration(before.age()),
+        workflow: earlier.workflow_name.clone(),
+        ago: human_duration(earlier.age()),
         runs: candidates.join(", "),
     }
     .into())
 }
 
-/// True if the API has looked at the request and said no: then it has started nothing.
-fn is_judged(failure: &Failure) -> bool {
+/// Returns true if the API examined the start and refused it, so that no run was started.
+fn is_refused(failure: &Failure) -> bool {
     matches!(failure.error(), Error::Client(client::Error::Net(error)) if matches!(error.status(), Some(400 | 404 | 422)))
 }
 
-/// After a failure the start is remembered, so that the next command asks again, unless there is nothing to ask for.
-fn refused(slot: &OpenStart, failure: Failure) -> Failure {
-    if is_judged(&failure) {
-        // If it stays, the next command asks under its key and hears the same.
+/// Forgets a start that the API refused, and keeps any other failed start for the next command to request again.
+fn forget_if_refused(slot: &OpenStart, failure: Failure) -> Failure {
+    if is_refused(&failure) {
+        // An error is harmless: the next command requests the start under its key and is refused again.
         let _ = slot.forget();
     }
     failure

@@ -1,4 +1,4 @@
-//! `upload`: one input file, its handle on standard output.
+//! `upload`: uploads one input file and prints its handle on standard output.
 
 use super::input::Input;
 use crate::cli::args::UploadArgs;
@@ -7,7 +7,7 @@ use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::cli::table;
 
-/// Carries it out.
+/// Uploads the file, with progress on standard error.
 pub async fn upload(context: &Context, args: UploadArgs) -> Result<Exit, Failure> {
     let client = context.client()?;
     let input = Input::open(context, &args.file, args.from).await?;

@@ -1,4 +1,4 @@
-//! `workflows`: list, read and change.
+//! `workflows`: lists, prints, creates, replaces and deletes workflows, and lists the blocks.
 
 use crate::api::{CreateWorkflow, UpdateWorkflow, Workflow};
 use crate::cli::args::WorkflowsCommand;
@@ -9,7 +9,7 @@ use crate::cli::exit::Exit;
 use crate::cli::table;
 use crate::client::Definition;
 
-/// Carries it out.
+/// Runs one of the subcommands against the API.
 pub async fn dispatch(context: &Context, command: WorkflowsCommand) -> Result<Exit, Failure> {
     let client = context.client()?;
     match command {
@@ -23,7 +23,7 @@ pub async fn dispatch(context: &Context, command: WorkflowsCommand) -> Result<Ex
         WorkflowsCommand::Get { workflow } => {
             let found = client.find_workflow(&workflow).await?;
             let whole = client.workflow(&found.id).await?;
-            // The shape of a definition file, so that it can be edited and given back.
+            // In the form of a definition file, so that it can be edited and used with `update`.
             let definition = CreateWorkflow {
                 id: Some(whole.id),
                 workflow_name: whole.name,
@@ -38,7 +38,7 @@ pub async fn dispatch(context: &Context, command: WorkflowsCommand) -> Result<Ex
         }
         WorkflowsCommand::Update { workflow, file, list } => {
             let Definition(definition) = Definition::read(&file)?;
-            // An update of an unknown id would create it; a slip in an id must not.
+            // The API would create a workflow for an unknown id; a typo in an id must not.
             let found = client.find_workflow(&workflow).await?;
             let change = UpdateWorkflow {
                 workflow_name: Some(definition.workflow_name),

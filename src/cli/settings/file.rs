@@ -1,4 +1,5 @@
-//! The configuration file: its names and the sorts of its values are those of the table.
+//! The configuration file: reads TOML and checks names and kinds of values against the table of settings. The values
+//! themselves are parsed later, by `resolve`.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -13,16 +14,16 @@ use super::table::TABLE;
 /// The contents of a configuration file.
 #[derive(Debug, Default)]
 pub struct ConfigFile {
-    /// The file; `None` if the system names no place for one.
+    /// Path of the file; `None` if the system has no configuration directory.
     pub path: Option<PathBuf>,
-    /// True if it is there.
+    /// True if the file exists.
     pub found: bool,
     texts: BTreeMap<String, Vec<OsString>>,
 }
 
 impl ConfigFile {
-    /// Reads the file at `path`; one that is not `required` may be absent. Names that the table does not have are
-    /// errors, so that a slip is seen.
+    /// Reads the file at `path`, which may be absent unless it is `required`. A name that the table does not have is an
+    /// error, so that a typo is noticed.
     pub fn read(path: Option<PathBuf>, required: bool) -> Result<Self, Error> {
         let Some(path) = path else { return Ok(ConfigFile::default()) };
         let text = match std::fs::read_to_string(&path) {
@@ -32,7 +33,7 @@ impl ConfigFile {
             }
             Err(cause) => return Err(Error::Unreadable { path, cause }),
         };
-        // The message alone: the full text quotes the line, which might hold a key.
+        // Only the message: the full text quotes the line, which might contain a key.
         let parsed: Result<Map<String, Value>, String> =
             toml::from_str(&text).map_err(|error| error.message().lines().collect::<Vec<_>>().join(" "));
         let texts = parsed.and_then(|members| {
@@ -50,18 +51,18 @@ impl ConfigFile {
         }
     }
 
-    /// The texts of one setting; `None` if the file does not name it.
+    /// Returns the values of one setting as text; `None` if the file does not set it.
     pub fn get(&self, name: &str) -> Option<&[OsString]> {
         self.texts.get(name).map(Vec::as_slice)
     }
 
-    /// The directory where relative paths of the file start.
+    /// Returns the directory that relative paths in the file are relative to.
     pub fn directory(&self) -> &Path {
         self.path.as_deref().and_then(Path::parent).unwrap_or(Path::new(""))
     }
 }
 
-/// The texts of a member, checked for their sort. The value is not said: it might be a key.
+/// Converts a member to text after checking its kind. The errors do not quote the value, which might be a key.
 fn texts_of(name: &str, value: Value) -> Result<Vec<OsString>, String> {
     let known = || TABLE.iter().filter(|row| row.names().in_file);
     let Some(row) = known().find(|row| row.names().name == name) else {

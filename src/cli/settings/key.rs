@@ -1,4 +1,5 @@
-//! The API key from a file or from a command.
+//! Loading of the API key from a file or from the output of a shell command. Neither the key nor the command appears in
+//! an error.
 
 use std::fmt;
 use std::io::Read;
@@ -10,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 use super::setting::{Error, Origin};
 use crate::secret::ApiKey;
 
-/// A shell command that prints the key. It may hold secrets itself, so that it is not shown.
+/// A shell command that prints the key. Its `Debug` output is redacted, because the command may contain secrets itself.
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeyCommand(String);
 
@@ -32,17 +33,19 @@ impl<'de> Deserialize<'de> for KeyCommand {
     }
 }
 
-/// No key is longer. A file or a command that goes on is not one that holds a key.
+/// Bytes that are read of a file or of a command's output. No key is longer; the limit keeps a wrong file from filling
+/// the memory.
 const MAX_KEY_BYTES: u64 = 64 << 10;
 
-/// The text of a file that only its owner can read. Pipes (as of a shell's `<(command)`) are read as they are.
+/// Reads the key from a file. A plain file that others can access is an error; pipes, such as a shell's `<(command)`,
+/// have no owner check.
 pub(super) fn from_file(path: &Path, origin: &Origin) -> Result<ApiKey, Error> {
     let fail = |cause| Error::KeyFile { path: path.to_owned(), origin: origin.clone(), cause };
     let mut file = std::fs::File::open(path).map_err(fail)?;
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
-        // Asked of the open file: its name may mean another one by now.
+        // The open file is checked, not its path, which may name another file by now.
         let metadata = file.metadata().map_err(fail)?;
         let mode = metadata.permissions().mode() & 0o777;
         if metadata.is_file() && mode & 0o077 != 0 {
@@ -54,8 +57,8 @@ pub(super) fn from_file(path: &Path, origin: &Origin) -> Result<ApiKey, Error> {
     Ok(ApiKey::new(&text))
 }
 
-/// The first line that `command` prints, run by the shell. It may talk to its user on standard error and the terminal;
-/// standard input is not its own.
+/// Runs `command` in the shell and returns the first line of its output as the key. The command may prompt on standard
+/// error and the terminal; its standard input is empty. Blocks until the command ends.
 pub(super) fn from_command(KeyCommand(command): &KeyCommand, origin: &Origin) -> Result<ApiKey, Error> {
     let fail = |text: String| Error::KeyCommand { origin: origin.clone(), text };
     let mut shell = Command::new("sh");
@@ -71,7 +74,7 @@ pub(super) fn from_command(KeyCommand(command): &KeyCommand, origin: &Origin) ->
         return Err(fail(format!("ended with {status}")));
     }
     let line = printed.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let line = std::str::from_utf8(line).map_err(|_| fail("printed what is not text".to_owned()))?;
+    let line = std::str::from_utf8(line).map_err(|_| fail("printed a line that is not UTF-8".to_owned()))?;
     let key = ApiKey::new(line);
     if key.is_empty() {
         return Err(fail("printed nothing on its first line".to_owned()));

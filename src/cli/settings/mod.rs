@@ -1,7 +1,7 @@
-//! Settings: flags, then environment, then the configuration file, then defaults; resolved once, each with where it
-//! came from. The engine and the client see only the result.
+//! Settings: resolved once per command, from flags, then the environment, then the configuration file, then defaults,
+//! each with its origin. The engine and the client see only the result.
 //!
-//! [`TABLE`] has one row for each setting, and flags, help, the configuration file and `config show` go by it.
+//! [`TABLE`] has one row per setting. Flags, help, the configuration file and `config show` are derived from it.
 
 mod file;
 mod key;

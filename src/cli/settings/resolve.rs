@@ -1,4 +1,5 @@
-//! The resolution of settings from flags, environment, configuration file and defaults, in this order.
+//! Resolution of the settings: for each row of the table the first of flag, environment, configuration file and default
+//! applies, and its origin is kept for `config show` and errors. The API key itself is loaded only when it is needed.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -18,57 +19,57 @@ use crate::net::{self, RetryPolicy, TrustedHost};
 use crate::pipeline::Limits;
 use crate::secret::ApiKey;
 
-/// The place of the key.
+/// The source of the API key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeySource {
-    /// Here.
+    /// The key itself, from the environment.
     Value(ApiKey),
-    /// In a file, read when it is needed.
+    /// A file, read when the key is needed.
     File(PathBuf),
-    /// The first line that a shell command prints, run when it is needed.
+    /// A shell command that prints the key on its first line, run when the key is needed.
     Command(KeyCommand),
 }
 
-/// The settings in force. The fields are those of the rows of [`super::TABLE`].
+/// The resolved settings. The fields are the rows of [`super::TABLE`].
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Base address of the API.
+    /// Base URL of the API.
     pub endpoint: Setting<Url>,
-    /// The place of the key, if one is named.
+    /// Source of the API key; `None` if none is set.
     pub api_key: Option<Setting<KeySource>>,
-    /// Directory of the ledgers of runs and downloads; `None` if the system names no place for it.
+    /// Directory of the ledgers of runs and downloads; `None` if the system has no state directory.
     pub state_dir: Option<Setting<PathBuf>>,
-    /// Hosts that may have the key beside the API's own.
+    /// Hosts besides the API's own that downloads may send the key to.
     pub send_key_to: Setting<Vec<TrustedHost>>,
     /// Codec of Parquet pages.
     pub codec: Setting<ParquetCodec>,
-    /// Bytes of records in flight.
+    /// Bytes of records in flight, all stages together.
     pub max_memory: Setting<u64>,
-    /// Downloads of one command at a time.
+    /// Downloads that one command runs at a time.
     pub jobs: Setting<usize>,
-    /// Bytes per second below which a download gets another connection.
+    /// Bytes per second; a download that stays below for 30 s is reconnected.
     pub min_speed: Setting<u64>,
     /// Compute threads; 0 is one per core.
     pub workers: Setting<usize>,
     /// Bytes of one morsel. A row group takes 32 times as much of the input, the sample for the schema 4 times.
     pub morsel_size: Setting<u64>,
-    /// After a 429 that names no time.
+    /// Wait after a 429 without a time of its own.
     pub rate_limit_wait: Setting<Duration>,
-    /// The configuration file, and whether it is there.
+    /// Path of the configuration file, and true if it exists; `None` if the system has no configuration directory.
     pub config_file: Option<(PathBuf, bool)>,
     shown: Vec<ShownSetting>,
-    /// The key once it was loaded: a command is run once.
+    /// The key once it is loaded, so that a key command runs only once.
     loaded_key: Arc<OnceLock<Option<ApiKey>>>,
 }
 
-/// A setting in force, as text.
+/// A resolved setting as `config show` prints it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShownSetting {
-    /// Its name in the table.
+    /// Name of the setting in the table.
     pub name: &'static str,
-    /// Its value.
+    /// Value as text; `not set` if there is none.
     pub value: String,
-    /// Its origin; `-` if it is not set.
+    /// Origin of the value; `-` if it is not set.
     pub origin: String,
 }
 
@@ -81,7 +82,7 @@ impl ShownSetting {
     }
 }
 
-/// The places that name settings, and what was found in them.
+/// The sources of settings, and the settings resolved so far.
 struct Resolver<'a> {
     flags: &'a TypedSettings,
     env: &'a dyn Fn(&str) -> Option<String>,
@@ -91,14 +92,14 @@ struct Resolver<'a> {
 }
 
 impl Resolver<'_> {
-    /// The value of a setting, which `config show` will list.
+    /// Resolves a setting and lists it in `config show`.
     fn shown<T>(&mut self, spec: &Spec<T>) -> Result<Setting<T>, Error> {
         let setting = self.silent(spec)?;
         self.shown.push(ShownSetting::new(spec.names.name, (spec.show)(&setting.value), &setting.origin));
         Ok(setting)
     }
 
-    /// The value of a setting that is a part of another.
+    /// Resolves a setting without listing it: one that is a part of another.
     fn silent<T>(&self, spec: &Spec<T>) -> Result<Setting<T>, Error> {
         let names = &spec.names;
         let flag = || {
@@ -114,6 +115,7 @@ impl Resolver<'_> {
             let texts = self.file.get(names.name)?.to_vec();
             Some((texts, Origin::File(self.file.path.clone()?), self.file.directory()))
         };
+        // Highest precedence first. Only paths in the file are relative to its directory.
         match flag().or_else(environment).or_else(file) {
             None => Ok(Setting { value: (spec.default)(&self.dirs), origin: Origin::Default }),
             Some((texts, origin, directory)) => match spec.read(&texts, directory) {
@@ -129,7 +131,8 @@ impl Resolver<'_> {
         }
     }
 
-    /// The place of the key: of those that are named, the one that overrides the others.
+    /// Returns the source of the key with the highest precedence; `None` if there is none. A file and a command in the
+    /// same configuration file are an error.
     fn key_source(&mut self) -> Result<Option<Setting<KeySource>>, Error> {
         let value = self.shown(&table::API_KEY)?.present().map(|key| key.map(KeySource::Value));
         let path = self.silent(&table::API_KEY_FILE)?.present().map(|path| path.map(KeySource::File));
@@ -137,27 +140,29 @@ impl Resolver<'_> {
         if let (Some(_), Some(Setting { origin: origin @ Origin::File(_), .. })) =
             (self.file.get(table::API_KEY_FILE.names.name), &command)
         {
-            let text = format!("{} is given too; one of them is enough", table::API_KEY_FILE.names.name);
+            let text = format!("{} is set too; set only one of them", table::API_KEY_FILE.names.name);
             return Err(Error::Value { name: table::API_KEY_COMMAND.names.name, origin: origin.clone(), text });
         }
-        // The last of equals: clap lets no two of them be flags.
+        // `max_by` takes the last of equals. Two flags cannot meet here: clap refuses them together.
         Ok([command, value, path].into_iter().flatten().max_by(|a, b| a.origin.cmp(&b.origin)))
     }
 }
 
 impl Settings {
-    /// Resolves against this process's environment and the user's configuration file.
+    /// Resolves the settings from `flags`, this process's environment and the user's configuration file.
     pub fn resolve(flags: &TypedSettings) -> Result<Self, Error> {
         Settings::resolve_from(flags, &|name| std::env::var(name).ok(), UserDirs::of_user())
     }
 
-    /// Resolves against what is given.
+    /// Resolves the settings from the given flags, environment and directories. Fails at the first value that is not
+    /// valid, naming its origin.
     pub fn resolve_from(
         flags: &TypedSettings,
         env: &dyn Fn(&str) -> Option<String>,
         dirs: UserDirs,
     ) -> Result<Self, Error> {
         let mut all = Resolver { flags, env, file: ConfigFile::default(), dirs, shown: Vec::new() };
+        // The path of the file comes first, because all other settings may be in it. A default file may be absent.
         let config = all.silent(&table::CONFIG)?;
         all.file = ConfigFile::read(config.value, config.origin != Origin::Default)?;
         Ok(Settings {
@@ -178,8 +183,8 @@ impl Settings {
         })
     }
 
-    /// The key itself. A file is read now and a command run, once; a key without text counts as none. May block for as
-    /// long as the command asks its user.
+    /// Loads the API key: reads its file or runs its command, once. Returns `None` if there is none or if it is empty.
+    /// May block for as long as the command prompts its user.
     pub fn load_key(&self) -> Result<Option<ApiKey>, Error> {
         if let Some(key) = self.loaded_key.get() {
             return Ok(key.clone());
@@ -200,7 +205,7 @@ impl Settings {
         Ok(self.loaded_key.get_or_init(|| Some(key).filter(|key| !key.is_empty())).clone())
     }
 
-    /// The policy of requests.
+    /// Returns the retry policy of requests and downloads.
     pub fn policy(&self) -> RetryPolicy {
         RetryPolicy {
             rate_limit_delay: self.rate_limit_wait.value,
@@ -209,20 +214,21 @@ impl Settings {
         }
     }
 
-    /// The sizes of executions.
+    /// Returns the engine's limits for memory, threads and sizes.
     pub fn limits(&self) -> Limits {
         let morsel_bytes = self.morsel_size.value as usize;
         Limits {
             max_memory_bytes: self.max_memory.value,
             workers: self.workers.value,
             morsel_bytes,
+            // Row groups and the sample keep their ratio to the morsel at every size.
             row_group_bytes: 32 * morsel_bytes,
             sample_bytes: 4 * morsel_bytes,
             ..Limits::default()
         }
     }
 
-    /// Name, value and origin of each setting; the key redacted.
+    /// Returns every setting as `config show` prints it; the key is redacted.
     pub fn rows(&self) -> Vec<ShownSetting> {
         let row = |row: &ShownSetting| match row.name == table::API_KEY.names.name {
             true => self.key_row(),
@@ -257,7 +263,7 @@ mod tests {
     use super::*;
     use crate::cli::args::{Args, Command, TopCommand};
 
-    /// Flags as clap reads them.
+    /// Returns the settings that clap parses from `flags`.
     fn typed(flags: &[&str]) -> TypedSettings {
         let line = ["drawoff", "convert", "-"].iter().chain(flags);
         let args = Args::try_parse_from(line).unwrap();
@@ -312,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn the_key_comes_from_flag_file_environment_or_config_and_is_never_shown() {
+    fn the_key_is_loaded_from_flag_file_environment_or_config_and_never_shown() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
         std::fs::write(&path, "marked-file\n").unwrap();
@@ -343,7 +349,7 @@ mod tests {
             ("echo marked-x; exit 3", "ended with exit status: 3"),
             ("true", "printed nothing"),
             ("kill -9 $$", "signal: 9"),
-            (r"printf 'marked-\377'", "is not text"),
+            (r"printf 'marked-\377'", "is not UTF-8"),
         ] {
             let error = command(line).load_key().unwrap_err().to_string();
             assert!(error.starts_with("the API key command (flag --api-key-command) "), "{error}");
@@ -351,20 +357,20 @@ mod tests {
         }
         let both = Some("api_key_file = 'a'\napi_key_command = 'marked-b'");
         let error = resolve(&[], &[], both).unwrap_err().to_string();
-        assert!(error.contains("api_key_file is given too") && !error.contains("marked-"), "{error}");
+        assert!(error.contains("api_key_file is set too") && !error.contains("marked-"), "{error}");
         for settings in [by_flag, by_env, by_config, by_command] {
             assert!(!format!("{settings:?} {:?}", settings.rows()).contains("marked-"));
         }
     }
 
     #[test]
-    fn mistakes_are_named_with_their_place() {
+    fn invalid_values_are_reported_with_their_origin() {
         let text = |flags: &[&str], env: &[(&str, &str)], file: Option<&str>| {
             resolve(flags, env, file).unwrap_err().to_string()
         };
         let flags = ["--endpoint", "ftp://x"];
         assert_eq!(text(&flags, &[], None), "`--endpoint ftp://x`: it must start with http:// or https://");
-        assert!(text(&["--codec", "zstd:99"], &[], None).starts_with("`--codec zstd:99`: a codec is zstd, "));
+        assert!(text(&["--codec", "zstd:99"], &[], None).starts_with("`--codec zstd:99`: it must be zstd, "));
         let env = [("DRAWOFF_MAX_MEMORY", "much")];
         assert!(text(&[], &env, None).starts_with("max_memory (environment DRAWOFF_MAX_MEMORY): "));
         for size in ["0", "65MiB", "some"] {
@@ -385,13 +391,13 @@ mod tests {
     fn every_row_of_the_table_is_resolved_and_shown() {
         let rows = resolve(&[], &[], None).unwrap().rows();
         let shown: Vec<&str> = rows.iter().map(|row| row.name).collect();
-        // Parts of where the key is, and the file that others are read from.
+        // Sources of the key, and the file that other settings are read from.
         let parts = ["api_key_file", "api_key_command", "config"];
         let table = table::TABLE.iter().map(|row| row.names().name);
         assert_eq!(shown, table.filter(|name| !parts.contains(name)).collect::<Vec<_>>());
     }
 
-    /// People copy what help and `config show` print.
+    /// Defaults are copied from help and `config show` onto command lines.
     #[test]
     fn a_default_can_be_typed_as_it_is_shown() {
         let rows = resolve(&[], &[], None).unwrap().rows();
@@ -405,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_has_values_of_the_right_sort_only() {
+    fn values_of_the_wrong_kind_in_the_file_are_refused() {
         for (line, words) in [
             ("jobs = 'marked-1'", "`jobs` must be a whole number"),
             ("jobs = -1", "`jobs` must be a whole number"),

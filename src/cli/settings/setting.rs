@@ -1,4 +1,4 @@
-//! A setting's value with where it came from, and the ways in which one can be wrong.
+//! The value of a setting together with its origin, and the errors of settings, which name the origin.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,13 +6,13 @@ use std::path::PathBuf;
 /// The origin of a setting, in rising order of precedence.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
-    /// No place names one.
+    /// The default of the table.
     Default,
-    /// The configuration file.
+    /// The configuration file of this path.
     File(PathBuf),
-    /// A name in the environment.
+    /// The environment variable of this name.
     Environment(&'static str),
-    /// A flag.
+    /// The flag of this name, with its dashes.
     Flag(&'static str),
 }
 
@@ -27,97 +27,97 @@ impl fmt::Display for Origin {
     }
 }
 
-/// A value and where it came from.
+/// A resolved value with its origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting<T> {
-    /// The value.
+    /// Value, parsed and checked.
     pub value: T,
-    /// Its origin.
+    /// Source with the highest precedence that sets the value.
     pub origin: Origin,
 }
 
 impl<T> Setting<T> {
-    /// The same origin with another value.
+    /// Converts the value and keeps the origin.
     pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Setting<U> {
         Setting { value: change(self.value), origin: self.origin }
     }
 }
 
 impl<T> Setting<Option<T>> {
-    /// The setting, if there is a value.
+    /// Returns the setting with its value; `None` if the value is `None`.
     pub fn present(self) -> Option<Setting<T>> {
         let origin = self.origin;
         self.value.map(|value| Setting { value, origin })
     }
 }
 
-/// A setting that makes no sense.
+/// An invalid setting. The messages show values of flags only: other values may be secrets.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The configuration file was named and cannot be read.
+    /// The configuration file cannot be read, although a flag or the environment names it.
     #[error("cannot read the configuration file {path}")]
     Unreadable {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The cause.
+        /// Error of the file system.
         #[source]
         cause: std::io::Error,
     },
-    /// The configuration file is not what it should be.
+    /// The configuration file is not valid TOML, or has an unknown name or a value of the wrong kind.
     #[error("the configuration file {path} is not valid: {text}")]
     Malformed {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What is wrong, on one line.
+        /// Explanation on one line.
         text: String,
     },
-    /// The value of a flag, which is shown: it was typed.
+    /// A flag has an invalid value, which is shown, because it was typed.
     #[error("`{flag} {given}`: {text}")]
     FlagValue {
-        /// The flag.
+        /// Name of the flag, with its dashes.
         flag: &'static str,
-        /// What was typed.
+        /// Value as typed.
         given: String,
-        /// What is wrong.
+        /// Explanation, a sentence about `it`.
         text: String,
     },
-    /// A value of another place, which may hold secrets and is not shown.
+    /// The environment or the configuration file has an invalid value, which is not shown, because it may be a secret.
     #[error("{name} ({origin}): {text}")]
     Value {
-        /// The setting.
+        /// Name of the setting.
         name: &'static str,
-        /// Where it came from.
+        /// Origin of the value.
         origin: Origin,
-        /// What is wrong.
+        /// Explanation, a sentence about `it`.
         text: String,
     },
     /// The key file cannot be read.
     #[error("cannot read the API key file {path} ({origin})")]
     KeyFile {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Where its name came from.
+        /// Origin of the path.
         origin: Origin,
-        /// The cause.
+        /// Error of the file system.
         #[source]
         cause: std::io::Error,
     },
-    /// The key file is no secret.
+    /// Other users can access the key file.
     #[error("the API key file {path} ({origin}) can be read by others: its mode is {mode:03o}")]
     KeyFileOpen {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Where its name came from.
+        /// Origin of the path.
         origin: Origin,
-        /// Its permission bits.
+        /// Permission bits of the file.
         mode: u32,
     },
-    /// The key command gave no key. Neither it nor what it printed is shown: both may hold secrets.
+    /// The key command printed no key. Neither the command nor its output is shown: both may contain secrets.
     #[error("the API key command ({origin}) {text}")]
     KeyCommand {
-        /// Where it came from.
+        /// Origin of the value.
         origin: Origin,
-        /// What went wrong.
+        /// Explanation that continues the sentence, such as `ended with exit status: 3`.
         text: String,
     },
 }

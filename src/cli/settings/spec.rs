@@ -1,80 +1,81 @@
-//! The shape of one setting: the places that can name a value, the reading of its text, its default, its showing.
+//! The type of a row in the table of settings: names, parser, default and display of one setting. `resolve` reads the
+//! rows with their types; flags, help and the configuration file use the untyped [`Row`].
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy;
 
-/// One setting, a row of the table.
+/// The specification of one setting, a row of the table.
 pub struct Spec<T: 'static> {
-    /// Names and help.
+    /// Names in the sources, and the help text.
     pub names: Names,
-    /// The reading of a value; it also decides what a value in the configuration file must be.
+    /// Parser of a value; it also determines the kind of value that the configuration file must have.
     pub parse: Parse<T>,
-    /// The value where no place names one.
+    /// Default, for the directories of the user.
     pub default: fn(&UserDirs) -> T,
-    /// The text of a value for people; `None` if nothing is set.
+    /// Display of a value; `None` if nothing is set.
     pub show: fn(&T) -> Option<String>,
 }
 
-/// The places that can name a setting's value, and help for people.
+/// The names of a setting in flags, environment and configuration file, and its help text.
 #[derive(Clone, Copy, Debug)]
 pub struct Names {
     /// Name in messages, in `config show`, and in the configuration file if that can have it.
     pub name: &'static str,
-    /// The flag.
+    /// Flag of the setting; `None` if it has none.
     pub flag: Option<Flag>,
-    /// The name in the environment. An empty value counts as none.
+    /// Name of the environment variable; `None` if there is none. An empty variable counts as not set.
     pub environment: Option<&'static str>,
-    /// True if the configuration file can have it.
+    /// True if the configuration file can set it.
     pub in_file: bool,
-    /// The value, described for the help texts.
+    /// Help text, a noun phrase that begins with a capital.
     pub help: &'static str,
-    /// The default in words, where it depends on the user.
+    /// Default in words, for one that depends on the user; `None` displays the default itself.
     pub default_words: Option<&'static str>,
 }
 
 /// The flag of a setting.
 #[derive(Clone, Copy, Debug)]
 pub struct Flag {
-    /// With its dashes.
+    /// Name with its dashes, such as `--endpoint`.
     pub flag: &'static str,
-    /// Name of the value in help.
+    /// Placeholder of the value in help, such as `URL`.
     pub value: &'static str,
-    /// More help, after that of the setting.
+    /// Help text that is appended to that of the setting.
     pub help: &'static str,
-    /// The commands that take it.
+    /// Commands that accept the flag.
     pub scope: Scope,
-    /// Its group in help; `None` hides it.
+    /// Heading of its group in help; `None` hides the flag.
     pub heading: Option<&'static str>,
-    /// The setting whose flag excludes it.
+    /// Name of the setting whose flag conflicts with this one; `None` if there is none.
     pub excludes: Option<&'static str>,
 }
 
-/// The commands that take a flag.
+/// The commands that accept a flag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// All of them.
+    /// All commands, before and after the subcommand.
     Everywhere,
-    /// Those that write records.
+    /// Commands that write records: `run`, `pull`, `bulk` and `convert`.
     Plan,
 }
 
-/// The reading of a setting's value.
+/// The parser of a setting's value.
 #[derive(Clone, Copy)]
 pub enum Parse<T> {
-    /// Text, the same in all places.
+    /// Text, in every source.
     Text(fn(&str) -> Result<T, String>),
-    /// A whole number, a number in the configuration file too.
+    /// A whole number; not a string in the configuration file.
     Number(fn(usize) -> Result<T, String>),
-    /// A path; a relative one of the configuration file starts at the file's directory.
+    /// A path; in the configuration file it is relative to the file's directory.
     Path(fn(PathBuf) -> T),
-    /// Texts: a flag given several times, an array in the configuration file.
+    /// A list: a repeated flag, an array in the configuration file.
     List(fn(&[&str]) -> Result<T, String>),
 }
 
 impl<T> Spec<T> {
-    /// The value that `texts` name; relative paths start at `directory`.
+    /// Parses `texts`; relative paths are joined to `directory`.
     pub fn read(&self, texts: &[OsString], directory: &Path) -> Result<T, String> {
         let text = |text: &OsStr| text.to_str().map(str::to_owned).ok_or_else(|| "it is not UTF-8".to_owned());
         let only = || texts.first().map(OsString::as_os_str).unwrap_or_default();
@@ -92,26 +93,26 @@ impl<T> Spec<T> {
     }
 }
 
-/// A row of the table without the type of its value.
+/// A row of the table, without the type of its value.
 pub trait Row: Sync {
-    /// Names and help.
+    /// Returns the names and the help text.
     fn names(&self) -> &Names;
-    /// The default as `config show` has it; empty if there is none.
+    /// Returns the default as `config show` prints it; empty if there is none.
     fn default_text(&self) -> String;
-    /// The sort of value, without its type.
+    /// Returns the kind of value.
     fn form(&self) -> Form;
 }
 
-/// The sort of a setting's value.
+/// The kind of a setting's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// Text.
+    /// A string, also in TOML.
     Text,
-    /// A whole number.
+    /// A whole number, also in TOML.
     Number,
-    /// A path.
+    /// A path, a string in TOML.
     Path,
-    /// Texts.
+    /// A list, an array of strings in TOML.
     List,
 }
 
@@ -135,17 +136,17 @@ impl<T: 'static> Row for Spec<T> {
     }
 }
 
-/// The places of this system where a user's files are kept.
+/// The directories of this system for a user's files.
 #[derive(Clone, Debug, Default)]
 pub struct UserDirs {
-    /// The configuration file.
+    /// Default configuration file; `None` without a home directory.
     pub config_file: Option<PathBuf>,
-    /// The state directory.
+    /// Default state directory; `None` without a home directory.
     pub state_dir: Option<PathBuf>,
 }
 
 impl UserDirs {
-    /// Those of the user who runs this process; empty if the system names no home.
+    /// Returns the directories of the user who runs this process; both `None` if the system has no home directory.
     pub fn of_user() -> Self {
         let Ok(dirs) = etcetera::choose_base_strategy() else { return UserDirs::default() };
         let state = dirs.state_dir().unwrap_or_else(|| dirs.data_dir());

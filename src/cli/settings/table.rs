@@ -1,8 +1,8 @@
-//! The settings: one row each, with its flag, its name in the environment, its place in the configuration file, the
-//! reading of its text, its default, and its help.
+//! The table of settings: one row per setting, with its flag, environment variable and name in the configuration file,
+//! its parser, its default and its help.
 //!
-//! Flags, the help on the environment, the configuration file, `config show` and the page of settings all go by this
-//! table. A further setting is a row here and a field of [`super::Settings`].
+//! Flags, the environment section of `--help`, the configuration file, `config show` and docs/settings.md are derived
+//! from this table or tested against it. A new setting is a row here and a field of [`super::Settings`].
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,23 +18,23 @@ use crate::pipeline::Limits;
 use crate::secret::ApiKey;
 use crate::text::human_bytes;
 
-/// The hosted service.
+/// Base URL of the hosted service.
 const DEFAULT_ENDPOINT: &str = "https://api.sixtyfour.ai";
 
-/// Downloads at a time: by eye, enough to hide the way to a store and few enough to be polite.
+/// Downloads at a time. By eye: enough to hide the latency of a store, and few enough to be polite.
 const DEFAULT_JOBS: usize = 4;
 
-/// More connections at a time do not help.
+/// Upper bound of downloads at a time; more connections do not help.
 const MAX_JOBS: usize = 64;
 
-/// Compute threads: beyond the cores of the largest machines, and below what a system starts for one process, so that
-/// a slip is an error of the setting and not of a thread that cannot start.
+/// Upper bound of compute threads: more than the cores of the largest machines, and fewer than a system starts for one
+/// process by default. A typo is then an error of the setting, not of a thread that cannot be started.
 const MAX_WORKERS: usize = 1024;
 
-/// Larger morsels have no use, and offsets in them are 32 bits wide.
+/// Upper bound of a morsel. Larger ones have no use, and offsets in a morsel are 32 bits wide.
 const MAX_MORSEL_SIZE: u64 = 64 << 20;
 
-/// All rows, in the order of help and of `config show`.
+/// All settings, in the order of help and `config show`.
 pub static TABLE: [&dyn Row; 14] = [
     &ENDPOINT,
     &API_KEY,
@@ -52,27 +52,27 @@ pub static TABLE: [&dyn Row; 14] = [
     &RATE_LIMIT_WAIT,
 ];
 
-/// The row of no place at all, from which the others start.
+/// Names without any source, which the rows complete.
 const NAMES: Names = Names { name: "", flag: None, environment: None, in_file: false, help: "", default_words: None };
 
-/// A flag of all commands.
+/// Returns a flag that every command accepts.
 const fn everywhere(flag: &'static str, value: &'static str) -> Flag {
     Flag { flag, value, help: "", scope: Scope::Everywhere, heading: Some("Everywhere"), excludes: None }
 }
 
-/// A flag of the commands that write records.
+/// Returns a flag that the commands which write records accept.
 const fn plan(flag: &'static str, value: &'static str, heading: &'static str) -> Flag {
     Flag { flag, value, help: "", scope: Scope::Plan, heading: Some(heading), excludes: None }
 }
 
-/// Base address of the API.
+/// Base URL of the API.
 pub static ENDPOINT: Spec<Url> = Spec {
     names: Names {
         name: "endpoint",
         flag: Some(everywhere("--endpoint", "URL")),
         environment: Some("SIXTYFOUR_API_ENDPOINT"),
         in_file: true,
-        help: "Base address of the API",
+        help: "Base URL of the API",
         ..NAMES
     },
     parse: Parse::Text(parse_endpoint),
@@ -80,7 +80,7 @@ pub static ENDPOINT: Spec<Url> = Spec {
     show: |url| Some(url.to_string()),
 };
 
-/// The key itself. The vendor's own name; it has no flag, because other users can read a command line.
+/// The API key itself, under the vendor's own name. It has no flag, because other users can read a command line.
 pub static API_KEY: Spec<Option<ApiKey>> = Spec {
     names: Names { name: "api_key", environment: Some(API_KEY_VARIABLE), help: "The API key", ..NAMES },
     parse: Parse::Text(|key| Ok(Some(ApiKey::new(key)))),
@@ -88,13 +88,13 @@ pub static API_KEY: Spec<Option<ApiKey>> = Spec {
     show: |key| key.as_ref().map(ToString::to_string),
 };
 
-/// A file that holds the key.
+/// File that contains the API key.
 pub static API_KEY_FILE: Spec<Option<PathBuf>> = Spec {
     names: Names {
         name: "api_key_file",
         flag: Some(Flag { help: " (or set SIXTYFOUR_API_KEY)", ..everywhere("--api-key-file", "FILE") }),
         in_file: true,
-        help: "File that holds the API key, for its owner's eyes only",
+        help: "File that contains the API key, readable by its owner only",
         ..NAMES
     },
     parse: Parse::Path(Some),
@@ -102,7 +102,7 @@ pub static API_KEY_FILE: Spec<Option<PathBuf>> = Spec {
     show: |path| path.as_ref().map(|path| path.display().to_string()),
 };
 
-/// A command that prints the key.
+/// Shell command that prints the API key.
 pub static API_KEY_COMMAND: Spec<Option<KeyCommand>> = Spec {
     names: Names {
         name: "api_key_command",
@@ -113,18 +113,18 @@ pub static API_KEY_COMMAND: Spec<Option<KeyCommand>> = Spec {
     },
     parse: Parse::Text(|command| Ok(Some(KeyCommand::from(command.to_owned())))),
     default: |_| None,
-    // It may hold secrets itself.
+    // The command may contain secrets itself.
     show: |command| command.as_ref().map(|_| "[redacted]".to_owned()),
 };
 
-/// Directory of the ledgers of runs and downloads; none if the system names no place for it.
+/// Directory of the ledgers of runs and downloads; `None` if the system has no state directory.
 pub static STATE_DIR: Spec<Option<PathBuf>> = Spec {
     names: Names {
         name: "state_dir",
         flag: Some(everywhere("--state-dir", "DIR")),
         environment: Some("DRAWOFF_STATE_DIR"),
         in_file: true,
-        help: "Folder where runs and their downloads are remembered",
+        help: "Directory of the ledgers of runs and downloads",
         default_words: Some("`drawoff` in the user's state directory"),
     },
     parse: Parse::Path(Some),
@@ -132,7 +132,7 @@ pub static STATE_DIR: Spec<Option<PathBuf>> = Spec {
     show: |path| path.as_ref().map(|path| path.display().to_string()),
 };
 
-/// The configuration file. One that was named must exist.
+/// The configuration file. It must exist if a flag or the environment names it.
 pub static CONFIG: Spec<Option<PathBuf>> = Spec {
     names: Names {
         name: "config",
@@ -147,7 +147,7 @@ pub static CONFIG: Spec<Option<PathBuf>> = Spec {
     show: |path| path.as_ref().map(|path| path.display().to_string()),
 };
 
-/// Hosts that may have the key beside the API's own.
+/// Hosts besides the API's own that downloads may send the key to.
 pub static SEND_KEY_TO: Spec<Vec<TrustedHost>> = Spec {
     names: Names {
         name: "send_key_to",
@@ -164,7 +164,7 @@ pub static SEND_KEY_TO: Spec<Vec<TrustedHost>> = Spec {
     },
 };
 
-/// Codec of Parquet pages.
+/// Compression codec of Parquet pages.
 pub static CODEC: Spec<ParquetCodec> = Spec {
     names: Names {
         name: "codec",
@@ -178,7 +178,7 @@ pub static CODEC: Spec<ParquetCodec> = Spec {
     show: |codec| Some(codec_text(*codec)),
 };
 
-/// Bytes of records in flight.
+/// Bytes of records in flight, all stages together.
 pub static MAX_MEMORY: Spec<u64> = Spec {
     names: Names {
         name: "max_memory",
@@ -193,24 +193,24 @@ pub static MAX_MEMORY: Spec<u64> = Spec {
     show: |bytes| Some(human_bytes(*bytes)),
 };
 
-/// Downloads of one command at a time.
+/// Downloads that one command runs at a time.
 pub static JOBS: Spec<usize> = Spec {
     names: Names {
         name: "jobs",
         flag: Some(plan("--jobs", "N", "Downloads")),
         in_file: true,
-        help: "Downloads at a time, where there are several; written in order all the same",
+        help: "Downloads at a time, where there are several; they are written in order",
         ..NAMES
     },
     parse: Parse::Number(|jobs| match jobs {
         1..=MAX_JOBS => Ok(jobs),
-        _ => Err(format!("it is a number from 1 to {MAX_JOBS}")),
+        _ => Err(format!("it must be from 1 to {MAX_JOBS}")),
     }),
     default: |_| DEFAULT_JOBS,
     show: |jobs| Some(jobs.to_string()),
 };
 
-/// Bytes per second below which a download gets another connection.
+/// Bytes per second; a download that stays below for 30 s is reconnected.
 pub static MIN_SPEED: Spec<u64> = Spec {
     names: Names {
         name: "min_speed",
@@ -224,7 +224,7 @@ pub static MIN_SPEED: Spec<u64> = Spec {
     show: |bytes| Some(format!("{}/s", human_bytes(*bytes))),
 };
 
-/// Compute threads; 0 is one per core.
+/// Number of compute threads; 0 is one per core.
 pub static WORKERS: Spec<usize> = Spec {
     names: Names {
         name: "workers",
@@ -260,13 +260,13 @@ pub static MORSEL_SIZE: Spec<u64> = Spec {
     show: |bytes| Some(human_bytes(*bytes)),
 };
 
-/// Wait after a 429 that names no time.
+/// Wait after a 429 without a time of its own.
 pub static RATE_LIMIT_WAIT: Spec<Duration> = Spec {
     names: Names {
         name: "rate_limit_wait",
         environment: Some("DRAWOFF_RATE_LIMIT_WAIT"),
         in_file: true,
-        help: "Wait after a 429 that names no time, such as 60s",
+        help: "Wait after a 429 without a time of its own, such as 60s",
         ..NAMES
     },
     parse: Parse::Text(parse_duration),
@@ -274,7 +274,7 @@ pub static RATE_LIMIT_WAIT: Spec<Duration> = Spec {
     show: |wait| Some(format!("{}s", wait.as_secs_f64())),
 };
 
-/// The name in the environment under which the key is given; hints say it.
+/// Name of the environment variable of the API key; hints name it.
 pub const API_KEY_VARIABLE: &str = "SIXTYFOUR_API_KEY";
 
 fn parse_endpoint(text: &str) -> Result<Url, String> {
@@ -283,10 +283,10 @@ fn parse_endpoint(text: &str) -> Result<Url, String> {
             Err("it must start with http:// or https://".to_owned())
         }
         Ok(url) if !url.username().is_empty() || url.password().is_some() => {
-            Err("it must not hold a user name or a password".to_owned())
+            Err("it must not contain a user name or a password".to_owned())
         }
         Ok(url) if url.query().is_some() || url.fragment().is_some() => {
-            Err("it must not hold a query or a fragment".to_owned())
+            Err("it must not contain a query or a fragment".to_owned())
         }
         Ok(url) => Ok(url),
         Err(_) => Err("it is not a URL".to_owned()),

@@ -1,4 +1,5 @@
-//! The flags of settings: made from the table, and the texts that were typed for them.
+//! The flags of settings: built from the table for clap, and read back as text. Values are parsed when the settings are
+//! resolved, so that flags, environment and file share one parser.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -11,32 +12,31 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use super::spec::{Form, Row, Scope};
 use super::table::TABLE;
 
-/// The texts that were typed for the flags of settings, by the settings' names. They are read when settings are
-/// resolved.
+/// The values that were typed for the flags of settings, as text, by the names of the settings.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct TypedSettings(BTreeMap<&'static str, Vec<OsString>>);
 
 impl TypedSettings {
-    /// The texts of one setting; `None` if its flag was not given.
+    /// Returns the values of one setting; `None` if its flag was not given.
     pub fn get(&self, name: &str) -> Option<&[OsString]> {
         self.0.get(name).map(Vec::as_slice)
     }
 
-    /// These and the `others`.
+    /// Adds the `others`, which replace values of the same settings.
     pub fn with(mut self, others: &TypedSettings) -> Self {
         self.0.extend(others.0.iter().map(|(name, texts)| (*name, texts.clone())));
         self
     }
 }
 
-/// Names only: a key command may hold secrets.
+/// Prints names only: a key command may contain secrets.
 impl fmt::Debug for TypedSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()
     }
 }
 
-/// The flags of all commands (`EVERYWHERE`), or of those that write records.
+/// The clap arguments of settings: of every command (`EVERYWHERE`), or of the commands that write records.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SettingArgs<const EVERYWHERE: bool>(pub TypedSettings);
 
@@ -59,7 +59,7 @@ impl<const EVERYWHERE: bool> Args for SettingArgs<EVERYWHERE> {
                 Scope::Everywhere => String::new(),
             };
             let (parser, action) = match row.form() {
-                // The type lets shells complete names of files.
+                // This parser lets shells complete file names.
                 Form::Path => (ValueParser::path_buf(), ArgAction::Set),
                 Form::Text | Form::Number => (ValueParser::string(), ArgAction::Set),
                 Form::List => (ValueParser::string(), ArgAction::Append),
