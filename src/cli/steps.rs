@@ -301,7 +301,7 @@ mod tests {
                 "error: --where: expected a column or a value, found `and`",
                 "  größe > and x",
                 "          ^",
-                "hint: a column of that name is written \"and\"",
+                "hint: put the name of a column in double quotes: \"and\"",
             ]
         );
     }

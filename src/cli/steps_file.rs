@@ -152,7 +152,7 @@ mod tests {
             ("steps = 1", "`steps` must be a list"),
             (
                 "steps = [{ where = \"a >\" }]",
-                "step 1: where: expected a column or a value, found the end (at the end)",
+                "step 1: where: expected a column or a value, found end of input (at the end)",
             ),
             ("steps = [{ limit = 1 }, { limt = 1 }]", "step 2: unknown step `limt`"),
             ("steps = [{ limit = 1, where = \"a\" }]", "step 1: a step must be the name of a flag"),

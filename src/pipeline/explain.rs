@@ -61,7 +61,7 @@ pub fn explain_steps(
     if let Some(query) = query {
         match query.by_rows(&output)? {
             Some(by_rows) if rereadable => {
-                texts.last_mut().expect("the query is one of them").runs = StepMemory::Streams;
+                texts.last_mut().expect("the query is one of them").memory = StepMemory::Streams;
                 output = (**by_rows.output()).clone();
             }
             _ => {

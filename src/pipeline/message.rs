@@ -116,8 +116,8 @@ impl MorselCounts {
         }
         self.filtered = tally.filtered;
         self.added = tally.added;
-        if let (Some(places), false) = (places, tally.bad.is_empty()) {
-            let mut bad: Vec<_> = tally.bad.iter().collect();
+        if let (Some(places), false) = (places, tally.failed.is_empty()) {
+            let mut bad: Vec<_> = tally.failed.iter().collect();
             bad.sort_by_key(|bad| bad.row);
             let mut at = (0, 0);
             let bad = bad.into_iter().map(|bad| places.reject(bad, &mut at));

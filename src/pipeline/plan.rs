@@ -254,7 +254,7 @@ impl Limits {
     /// The memory and the disk of all steps that remember rows, together.
     pub fn spill_budget(&self) -> SpillBudget {
         let eighth = usize::try_from(self.max_memory_bytes / 8).unwrap_or(usize::MAX);
-        SpillBudget { max_bytes: self.max_step_bytes.unwrap_or(eighth), folder: self.spill_dir.clone() }
+        SpillBudget { max_bytes: self.max_step_bytes.unwrap_or(eighth), directory: self.spill_dir.clone() }
     }
 }
 

@@ -103,7 +103,7 @@ impl Prepared {
 
     fn step_options(&self) -> StepOptions {
         StepOptions {
-            room: self.limits.spill_budget(),
+            spill_budget: self.limits.spill_budget(),
             type_merge: self.rules.type_merge,
             typed: self.rules.demands.typed,
             columns_fixed: self.rules.demands.columns_fixed,

@@ -52,8 +52,9 @@ fn over_all_rows(mut plan: ExecutionPlan, query: &Query, control: &Control) -> R
     drop(scratch);
 
     let bytes = usize::try_from(limits.max_memory_bytes / 2).unwrap_or(usize::MAX);
-    let folder = limits.spill_dir.clone();
-    let answer = query.over(tables, &QueryResources { max_bytes: bytes, folder, workers: limits.worker_count() })?;
+    let directory = limits.spill_dir.clone();
+    let answer =
+        query.execute(tables, &QueryResources { max_bytes: bytes, directory, workers: limits.worker_count() })?;
     let rows = Box::new(QuerySource(answer));
     let source = Source::rows("the query", rows);
     let output = outputs.first().cloned().ok_or(PlanError::NoOutput)?;

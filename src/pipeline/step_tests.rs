@@ -271,18 +271,18 @@ fn steps_are_checked_against_the_columns_before_anything_is_written() {
             "did you mean `employee_count`?",
         ),
         (select("name,hq.ctiy"), 5, "`hq` has no field `ctiy`", "did you mean `hq.city`?"),
-        (where_("name = \"acme\""), 7, "there is no column `acme`", "text goes in single quotes"),
-        (where_("name > 5"), 0, "`name` holds text and is asked for a number", "as text it is '5'"),
-        (where_("employee_count = '5'"), 0, "`employee_count` holds numbers and is asked for text", "without quotes"),
-        (where_("hq = 'x'"), 0, "`hq` holds objects and is asked for text", ""),
-        (where_("name"), 0, "`name` holds text and is asked for true or false", ""),
-        (where_("l.e = 1"), 0, "`l` holds lists, which have no field `e`", "an element's field is `l[0].e`"),
-        (where_("name.x = 1"), 0, "`name` holds text, which has no field `x`", ""),
-        (select("name,hq,name"), 8, "`name` and `name` would both be the column `name`", ""),
+        (where_("name = \"acme\""), 7, "there is no column `acme`", "put text in single quotes"),
+        (where_("name > 5"), 0, "cannot compare `name` (text) with a number", "compare with text, '5'"),
+        (where_("employee_count = '5'"), 0, "cannot compare `employee_count` (numbers) with text", "without quotes"),
+        (where_("hq = 'x'"), 0, "cannot compare `hq` (objects) with text", ""),
+        (where_("name"), 0, "cannot use `name` (text) as a condition", ""),
+        (where_("l.e = 1"), 0, "cannot read field `e` of `l`: expected objects, found lists", "`l[0].e`"),
+        (where_("name.x = 1"), 0, "cannot read field `x` of `name`: expected objects, found text", ""),
+        (select("name,hq,name"), 8, "duplicate column `name`: selected as `name` and as `name`", ""),
         (select("hq.city,\"hq.city\""), 8, "there is no column `hq.city`", ""),
-        (drop_("hq.city"), 0, "`hq.city` is inside the column `hq`; only whole columns are dropped", "`select`"),
-        (rename("name=hq"), 0, "`name` cannot be renamed to `hq`: there is a column `hq`", "`drop hq`"),
-        (rename("name=x,hq=x"), 7, "`name` and `hq` would both be `x`", ""),
+        (drop_("hq.city"), 0, "cannot drop `hq.city`: it is a value inside the column `hq`", "`select`"),
+        (rename("name=hq"), 0, "cannot rename `name` to `hq`: a column of that name exists", "`drop hq`"),
+        (rename("name=x,hq=x"), 7, "cannot rename both `name` and `hq` to `x`", ""),
         (rename("name=x,name=y"), 7, "`name` is renamed twice", ""),
     ] {
         let (found_at, found, found_hint) = fault("in.ndjson", std::slice::from_ref(&step));
@@ -294,7 +294,7 @@ fn steps_are_checked_against_the_columns_before_anything_is_written() {
     assert!(fault("in.ndjson", &[select("name"), where_("employee_count = 1")]).1.contains("no column"));
     assert!(fault("in.ndjson", &[rename("name=title"), where_("name = 'a'")]).1.contains("no column"));
     assert!(fault("in.csv", &[where_("other = 1")]).2.contains("the columns are employee_count, name"));
-    assert!(fault("in.csv", &[where_("name.x = 1")]).1.contains("cells of CSV"));
+    assert!(fault("in.csv", &[where_("name.x = 1")]).1.contains("CSV cells"));
     for steps in [
         vec![rename("name=title"), where_("title = 'a'"), select("title,a.b")],
         vec![rename("name=l,l=name")],
@@ -351,7 +351,7 @@ fn late_columns_go_through_steps() {
         );
         // A name that comes late and is taken ends it: nothing is lost silently.
         let error = run(place.plan("in.ndjson", &lines(&rows), "out.ndjson", &[rename("t=new")]), workers, 64);
-        assert!(error.unwrap_err().to_string().contains("would have the same name"));
+        assert!(error.unwrap_err().to_string().contains("duplicate column name"));
     }
 }
 

@@ -321,7 +321,7 @@ impl Worker {
                 })));
                 return Ok(consumed);
             }
-            (tally, taken) = (applied.tally, applied.taken);
+            (tally, taken) = (applied.counts, applied.rows_until_limit);
             self.write(&applied.batch, schema, parts)?;
             if taken.is_some() {
                 break;

@@ -216,8 +216,8 @@ impl<'a> Writer<'a> {
     fn ordered(&mut self, rows: UnorderedRows) -> Result<AfterGroup, Error> {
         let UnorderedRows { applied, counts: mut account, decoded, spans: places } = rows;
         let steps = self.steps.as_mut().expect("rows come only if there are ordered steps");
-        let applied = steps.apply(applied.batch, applied.origins, applied.tally, places.as_ref());
-        let Applied { batch, taken, tally, .. } = applied?;
+        let applied = steps.apply(applied.batch, applied.origins, applied.counts, places.as_ref());
+        let Applied { batch, rows_until_limit: taken, counts: tally, .. } = applied?;
         account.mismatches.extend(steps.take_mismatches());
         account.nulled.extend(steps.take_nulled());
         account.settle(&tally, taken, places.as_ref(), self.prepared.keep_rejects);

@@ -1,4 +1,5 @@
-//! Steps applied to batches.
+//! Applies the steps of a plan to decoded batches, on a worker or, for steps that need every row in order, on the
+//! writer. Counts the rows that each step drops, adds or rejects; reads no source and writes no output.
 
 use std::sync::Arc;
 
@@ -11,78 +12,84 @@ use super::step::{Running, Step};
 use super::step_counts::StepCounts;
 use crate::column::{Batch, Schema};
 
-/// What the steps made of a batch.
+/// A batch after the steps, with the origins and the counts of its rows.
 #[derive(Debug)]
 pub struct Applied {
-    /// The rows that stay.
+    /// The rows that passed all steps.
     pub batch: Batch,
-    /// For each of them its place among the rows as decoded, where that is asked for.
+    /// Index of each row among the decoded rows; `None` if origins are not traced.
     pub origins: Option<Vec<u32>>,
-    /// The limit is reached: nothing after so many of the rows as decoded was looked at.
-    pub taken: Option<usize>,
-    /// What became of the others.
-    pub tally: StepCounts,
+    /// Number of decoded rows that the steps evaluated before a limit was reached; `None` while no limit is reached.
+    pub rows_until_limit: Option<usize>,
+    /// Counts of the rows that were filtered, added or rejected.
+    pub counts: StepCounts,
 }
 
-/// The steps of one worker, or of the writer where they need to see every row in order.
+/// Running steps of one worker, or of the writer for those that need every row in order.
 #[derive(Debug)]
 pub struct Steps {
     steps: Vec<Running>,
     options: StepOptions,
-    /// Expressions and casts whose value was null because it could not be made, and in how many rows.
+    /// Labels of expressions and casts that produced null for a value they could not compute, with the number of rows.
     nulled: Vec<(Arc<str>, u64)>,
 }
 
 impl Steps {
-    /// Makes `steps` ready. Those that remember rows share the room.
+    /// Starts `steps`. The stateful ones share the spill budget in equal parts.
     pub fn new(steps: &[Step], options: StepOptions) -> Self {
+        // Each stateful step holds its own keys, so the sum stays within the budget.
         let sharing = steps.iter().filter(|step| step.properties().remembers).count();
-        let room = SpillBudget { max_bytes: options.room.max_bytes / sharing.max(1), ..options.room.clone() };
-        let own = StepOptions { room, ..options.clone() };
+        let spill_budget =
+            SpillBudget { max_bytes: options.spill_budget.max_bytes / sharing.max(1), ..options.spill_budget.clone() };
+        let own = StepOptions { spill_budget, ..options.clone() };
         Steps { steps: steps.iter().map(|step| step.start(&own)).collect(), options, nulled: Vec::new() }
     }
 
-    /// Splits a plan's steps: those that look at one row at a time and may run on any worker, and
-    /// from the first that must see every row in order, the rest.
+    /// Splits the steps of a plan into the row-wise prefix, which runs on any worker, and the rest, which starts at the
+    /// first step that needs every row in order.
     pub fn split(steps: &[Step]) -> (&[Step], &[Step]) {
         let at = steps.iter().position(|step| step.properties().needs_order).unwrap_or(steps.len());
         steps.split_at(at)
     }
 
-    /// Applies all steps. `origins` are those of the batch's rows, asked for where rows are counted to a
-    /// limit or traced back to their records, which stand in `places`; `tally` is of the steps before.
+    /// Applies all steps to `batch`.
+    ///
+    /// `origins` holds the index of each row among the decoded rows; it is required under a limit and where rows are
+    /// traced back to their records in `record_spans`. `counts` carries the counts of the steps that ran before. Fails
+    /// if two columns would have the same name, a spill file cannot be used, or a query fails.
     pub fn apply(
         &mut self,
         mut batch: Batch,
         origins: Option<Vec<u32>>,
-        tally: StepCounts,
-        places: Option<&RecordSpans>,
+        counts: StepCounts,
+        record_spans: Option<&RecordSpans>,
     ) -> Result<Applied, Error> {
         let on_bad_cast = self.options.on_bad_cast;
-        let mut rows = RowTracker { origins, tally, taken: None, places, nulled: &mut self.nulled, on_bad_cast };
+        let mut rows =
+            RowTracker { origins, counts, rows_until_limit: None, record_spans, nulled: &mut self.nulled, on_bad_cast };
         for step in &mut self.steps {
             batch = step.apply(batch, &mut rows, &self.options)?;
         }
-        let RowTracker { origins, mut tally, taken, .. } = rows;
-        if let Some(taken) = taken {
-            tally.end_after(taken);
+        let RowTracker { origins, mut counts, rows_until_limit, .. } = rows;
+        if let Some(rows_until_limit) = rows_until_limit {
+            counts.end_after(rows_until_limit);
         }
-        Ok(Applied { batch, origins, taken, tally })
+        Ok(Applied { batch, origins, rows_until_limit, counts })
     }
 
-    /// Comparisons that met values of a kind that they do not compare, as they are written, with the
-    /// number of such rows since the last call.
+    /// Returns the comparisons that met values of incomparable types, as written, with the number of such rows since
+    /// the last call.
     pub fn take_mismatches(&mut self) -> Vec<(Arc<str>, u64)> {
         self.steps.iter_mut().flat_map(Running::take_mismatches).collect()
     }
 
-    /// Expressions and casts whose value was null because it could not be made, with the number of such
-    /// rows since the last call.
+    /// Returns the labels of expressions and casts that produced null for values they could not compute, with the
+    /// number of such rows since the last call.
     pub fn take_nulled(&mut self) -> Vec<(Arc<str>, u64)> {
         std::mem::take(&mut self.nulled)
     }
 
-    /// The columns that come out of the steps for these columns going in.
+    /// Infers the output columns of the steps for input columns of `schema`.
     pub fn output_schema(&self, schema: &Schema) -> Result<Schema, Error> {
         self.steps.iter().try_fold(schema.clone(), |schema, step| step.output_schema(schema, &self.options))
     }

@@ -1,15 +1,14 @@
-//! Steps of a plan checked in their order against the columns that are known.
+//! Binds the steps of a plan to the known columns, in order, before the first record is read.
 
 use super::binding::{Binding, KnownColumns};
 use super::expr;
 use super::step::Step;
 
-/// Checks `steps` in their order and resolves their paths. Returns the names that no column has had
-/// so far: they may come, and are null until then.
+/// Binds `steps` in order: checks their text and resolves their paths. Returns the names of columns that are unknown so
+/// far; they may appear in later records and are null until then.
 ///
-/// An error is of the text of one step: a column that is not there and looks like a slip for one
-/// that is, a way into a column that has none, a comparison that no value can meet, two columns of
-/// one name.
+/// An error refers to the text of one step: an unknown column whose name resembles a known one, a path into a column
+/// without fields, a comparison that no value can satisfy, or duplicate column names.
 pub fn bind(steps: &mut [Step], known: KnownColumns) -> Result<Vec<String>, expr::Error> {
     let mut columns = Binding::new(known);
     steps.iter_mut().try_for_each(|step| step.bind(&mut columns))?;

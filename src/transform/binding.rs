@@ -1,5 +1,5 @@
-//! Steps held against the columns that are known before the first record is written: which dotted names are columns and
-//! which are ways into one, and what cannot be meant.
+//! Tracks the known columns while the steps of a plan are bound to them: resolves dotted names to a column or to a path
+//! into one, and rejects references and comparisons that no record can satisfy. Works on schemas only, never on rows.
 
 use std::sync::Arc;
 
@@ -7,20 +7,20 @@ use super::expr::{self, Hint, Literal, Operand, Path, PathSegment, Quotes, Test,
 use crate::column::{Field, Schema, Type, TypeMerge};
 use crate::text::nearest;
 
-/// Columns as far as they are known before the first record.
+/// Columns known before the first record is written.
 #[derive(Clone, Debug)]
 pub struct KnownColumns {
-    /// Names and, in JSON, types: of a sample, of a header, as declared.
+    /// Names and, for JSON inputs, types: inferred from a sample, read from a header, or declared.
     pub schema: Schema,
-    /// No others can come.
+    /// True if no further column can appear.
     pub complete: bool,
-    /// CSV knows no types before the cells are compared with something.
+    /// `Text` for CSV, whose cells have no type until they are compared with something.
     pub type_merge: TypeMerge,
-    /// Names that a step has taken away; none of them can come any more.
+    /// Names that a step dropped or renamed; these columns cannot appear any more.
     pub removed: Vec<Arc<str>>,
 }
 
-/// The columns on their way through the steps of a plan.
+/// Columns between two steps of a plan, and the unknown names that the steps so far refer to.
 #[derive(Debug)]
 pub(super) struct Binding {
     known: KnownColumns,
@@ -28,22 +28,23 @@ pub(super) struct Binding {
 }
 
 impl Binding {
-    /// Begins before the first step.
+    /// Starts with the columns before the first step.
     pub fn new(known: KnownColumns) -> Self {
         Binding { known, unseen: Vec::new() }
     }
 
-    /// The columns after the steps that were bound so far.
+    /// Returns the columns after the steps that are bound so far.
     pub fn schema(&self) -> &Schema {
         &self.known.schema
     }
 
-    /// Whether values come from cells of CSV.
+    /// Returns `Text` if values are CSV cells.
     pub fn type_merge(&self) -> TypeMerge {
         self.known.type_merge
     }
 
-    /// The names that no column has had so far, sorted: they may come, and are null until then.
+    /// Returns the unknown column names, sorted and without duplicates. They may appear in later records and are null
+    /// until then.
     pub fn into_unseen(self) -> Vec<String> {
         let mut unseen = self.unseen;
         unseen.sort_unstable();
@@ -51,22 +52,22 @@ impl Binding {
         unseen
     }
 
-    /// The columns are others from now on.
-    pub fn change(&mut self, change: impl FnOnce(&mut Schema)) {
-        change(&mut self.known.schema);
+    /// Replaces the columns by those after the current step.
+    pub fn update_schema(&mut self, update_schema: impl FnOnce(&mut Schema)) {
+        update_schema(&mut self.known.schema);
     }
 
-    /// No other columns can come from now on.
-    pub fn complete(&mut self) {
+    /// Marks the columns as complete: no further column can appear.
+    pub fn mark_complete(&mut self) {
         self.known.complete = true;
     }
 
-    /// Columns of these names cannot come any more.
-    pub fn forget(&mut self, names: impl Iterator<Item = Arc<str>>) {
+    /// Marks `names` as removed: columns of these names cannot appear any more.
+    pub fn mark_removed(&mut self, names: impl Iterator<Item = Arc<str>>) {
         self.known.removed.extend(names);
     }
 
-    /// As [`Binding::resolve`], for every path that `paths` goes through.
+    /// Resolves every path that `paths` visits, like [`Binding::resolve`]. Returns the first error.
     pub fn resolve_each(
         &mut self,
         text: &str,
@@ -81,78 +82,86 @@ impl Binding {
         result
     }
 
-    /// Finds the column that `path` starts with, and checks the way from there.
+    /// Resolves `path` to the column that it starts with, and checks its segments against the type of that column.
     pub fn resolve(&mut self, path: &mut Path, text: &str) -> Result<(), expr::Error> {
-        // The longest dotted name that is a column's; in quotes a name is what it is.
+        // The longest dotted name wins: `hq.city` is the column of that name if there is one. A quoted name is literal.
         let mut name = path.column.to_string();
         let mut found = self.known.schema.position(&name).map(|_| (path.column.clone(), 0));
         if path.quotes == Quotes::None {
-            for (i, way) in path.way.iter().enumerate() {
-                let PathSegment::Key(key) = way else { break };
+            for (i, segment) in path.segments.iter().enumerate() {
+                let PathSegment::Key(key) = segment else { break };
                 name = format!("{name}.{key}");
                 if self.known.schema.position(&name).is_some() {
                     found = Some((name.as_str().into(), i + 1));
                 }
             }
         }
-        let Some((column, taken)) = found else { return self.unknown(path, &name, text) };
+        let Some((column, taken)) = found else { return self.unknown_column(path, &name, text) };
         path.column = column;
-        path.way.drain(..taken);
+        path.segments.drain(..taken);
         self.check_path(path, text)
     }
 
-    /// Finds a column as a whole, which is `done`.
-    pub fn resolve_whole(&mut self, path: &mut Path, text: &str, done: &str) -> Result<(), expr::Error> {
+    /// Resolves `path` to a whole column. `verb` names what the step does with it, for the error about a path into one.
+    pub fn resolve_whole(&mut self, path: &mut Path, text: &str, verb: &str) -> Result<(), expr::Error> {
         self.resolve(path, text)?;
-        if path.way.is_empty() {
+        if path.segments.is_empty() {
             return Ok(());
         }
-        let message = format!("`{path}` is inside the column `{}`; only whole columns are {done}", path.column);
-        let hint = Hint::default().step("select", "").words(" makes a column of a value inside another");
+        let message = format!("cannot {verb} `{path}`: it is a value inside the column `{}`", path.column);
+        let hint = Hint::from("turn it into a column first with ").step("select", "");
         Err(expr::Error::new(text, path.at, message).with_hint(hint))
     }
 
-    fn unknown(&mut self, path: &Path, dotted: &str, text: &str) -> Result<(), expr::Error> {
+    /// Records an unknown column that may still appear; returns an error for one that cannot, or that looks like a
+    /// typo.
+    fn unknown_column(&mut self, path: &Path, dotted: &str, text: &str) -> Result<(), expr::Error> {
         let names = || self.known.schema.fields.iter().map(|field| &*field.name);
         let near = nearest(&path.column, names()).or_else(|| nearest(dotted, names()));
-        let may_come = !self.known.complete
+        let may_appear = !self.known.complete
             && !self.known.removed.contains(&path.column)
             && match path.quotes {
                 Quotes::Backtick => true,
                 Quotes::Double => false,
                 Quotes::None => near.is_none(),
             };
-        if may_come {
+        if may_appear {
             self.unseen.push(path.column.to_string());
             return Ok(());
         }
         let error = expr::Error::new(text, path.at, format!("there is no column `{}`", path.column));
-        // `first-name` is a difference.
+        // Unquoted, `first-name` parses as a difference, so the path is only `first`.
         let dashed = names().find(|name| name.contains('-') && text[path.at..].starts_with(name));
         let hint = match (near, path.quotes) {
             _ if dashed.is_some() => {
-                format!("a name with a dash goes in double quotes: \"{}\"", dashed.unwrap_or_default())
+                format!("put a name with a dash in double quotes: \"{}\"", dashed.unwrap_or_default())
             }
             (Some(near), _) => format!("did you mean `{near}`?"),
-            (None, Quotes::Double) => "text goes in single quotes, a column's name in double quotes".to_owned(),
+            (None, Quotes::Double) => "put text in single quotes, column names in double quotes".to_owned(),
             (None, _) => match self.known.schema.fields.len() {
-                0 => "there are no columns at all".to_owned(),
+                0 => "the input has no columns".to_owned(),
                 _ => format!("the columns are {}", names().take(12).collect::<Vec<_>>().join(", ")),
             },
         };
         Err(match self.known.complete {
             true => error.with_hint(hint),
-            false => error.with_hint(format!("{hint} A column that comes later goes in backticks: `{}`", path.column)),
+            false => {
+                let later = format!("column that appears only in later records needs backticks: `{}`", path.column);
+                error.with_hint(match hint.ends_with('?') {
+                    true => format!("{hint} A {later}"),
+                    false => format!("{hint}; a {later}"),
+                })
+            }
         })
     }
 
-    /// Checks the way from a column that is known.
+    /// Checks each segment of `path` against the type of the value that it is applied to.
     fn check_path(&self, path: &Path, text: &str) -> Result<(), expr::Error> {
-        let mut here = Path { way: Vec::new(), ..path.clone() };
-        for way in &path.way {
-            let ty = type_at(&self.known.schema, &here);
+        let mut prefix = Path { segments: Vec::new(), ..path.clone() };
+        for segment in &path.segments {
+            let ty = type_at(&self.known.schema, &prefix);
             let fail = |message: String| Err(expr::Error::new(text, path.at, message));
-            match (&ty, way) {
+            match (&ty, segment) {
                 (Type::Json | Type::Raw, _) => return Ok(()),
                 (Type::Null, _) if self.known.type_merge == TypeMerge::Json => return Ok(()),
                 (Type::Map(_), PathSegment::Key(_)) | (Type::List(_), PathSegment::Index(_)) => {}
@@ -160,38 +169,42 @@ impl Binding {
                     if !fields.iter().any(|field| field.name == *key)
                         && let Some(near) = nearest(key, fields.iter().map(|field| &*field.name))
                     {
-                        return fail(format!("`{here}` has no field `{key}`"))
-                            .map_err(|error| error.with_hint(format!("did you mean `{here}.{near}`?")));
+                        return fail(format!("`{prefix}` has no field `{key}`"))
+                            .map_err(|error| error.with_hint(format!("did you mean `{prefix}.{near}`?")));
                     }
                 }
                 (Type::List(_), PathSegment::Key(key)) => {
-                    return fail(format!("`{here}` holds lists, which have no field `{key}`"))
-                        .map_err(|error| error.with_hint(format!("an element's field is `{here}[0].{key}`")));
+                    return fail(format!("cannot read field `{key}` of `{prefix}`: expected objects, found lists"))
+                        .map_err(|error| error.with_hint(format!("index an element first: `{prefix}[0].{key}`")));
                 }
                 (_, PathSegment::Key(key)) => {
-                    return fail(format!("`{here}` holds {}, which has no field `{key}`", self.words(&ty)));
+                    let found = self.describe_type(&ty);
+                    return fail(format!("cannot read field `{key}` of `{prefix}`: expected objects, found {found}"));
                 }
-                (_, PathSegment::Index(_)) => return fail(format!("`{here}` holds {}, not lists", self.words(&ty))),
+                (_, PathSegment::Index(_)) => {
+                    let found = self.describe_type(&ty);
+                    return fail(format!("cannot index `{prefix}`: expected lists, found {found}"));
+                }
             }
-            here.way.push(way.clone());
+            prefix.segments.push(segment.clone());
         }
         Ok(())
     }
 
-    fn words(&self, ty: &Type) -> &'static str {
-        if self.known.type_merge == TypeMerge::Text { "cells of CSV" } else { expr::words(ty) }
+    fn describe_type(&self, ty: &Type) -> &'static str {
+        if self.known.type_merge == TypeMerge::Text { "CSV cells" } else { expr::describe_type(ty) }
     }
 
-    /// The column `name` is of this type from now on; a new one is the last.
-    pub fn set(&mut self, name: &Arc<str>, ty: Type) {
+    /// Sets the type of the column `name`, which is appended if it is new.
+    pub fn set_type(&mut self, name: &Arc<str>, ty: Type) {
         match self.known.schema.position(name) {
-            Some(place) => self.known.schema.fields[place].ty = ty,
+            Some(index) => self.known.schema.fields[index].ty = ty,
             None => self.known.schema.fields.push(Field::new(name.clone(), ty)),
         }
-        self.known.removed.retain(|gone| gone != name);
+        self.known.removed.retain(|removed| removed != name);
     }
 
-    /// Checks every test that `tests` goes through.
+    /// Checks every test that `tests` visits. Returns the first error.
     pub fn check_tests<'a>(
         &self,
         text: &str,
@@ -206,8 +219,8 @@ impl Binding {
         result
     }
 
-    /// Refuses a comparison that no value seen so far can meet. In CSV a cell is what it is compared
-    /// with.
+    /// Rejects a comparison that no value of the known types can satisfy. CSV cells take the type that they are
+    /// compared with, so nothing is rejected there.
     fn check(&self, test: &Test, text: &str, at: usize) -> Result<(), expr::Error> {
         if self.known.type_merge == TypeMerge::Text {
             return Ok(());
@@ -216,60 +229,74 @@ impl Binding {
             Operand::Literal(literal) => ValueKind::of_literal(literal),
             operand => ValueKind::of(&type_of(operand, &self.known.schema, self.known.type_merge)),
         };
-        let (operand, other, what) = match test {
+        // The operand to check, the kind that the test expects, and the other side of a comparison for the message.
+        let (operand, expected, with) = match test {
             Test::IsNull(_) => return Ok(()),
-            Test::Truth(operand) => (operand, Some(ValueKind::Bool), "true or false"),
-            Test::Matches(operand, _) => (operand, Some(ValueKind::Text), "text"),
-            Test::Compare(left, _, Operand::Literal(right)) => (left, ValueKind::of_literal(right), right.kind()),
-            Test::Compare(Operand::Literal(left), _, right) => (right, ValueKind::of_literal(left), left.kind()),
-            Test::Compare(left, _, right) => (left, kind(right), "another kind of value"),
+            Test::Truth(operand) => (operand, Some(ValueKind::Bool), String::new()),
+            Test::Matches(operand, _) => (operand, Some(ValueKind::Text), String::new()),
+            Test::Compare(left, _, Operand::Literal(right)) => {
+                (left, ValueKind::of_literal(right), right.kind().into())
+            }
+            Test::Compare(Operand::Literal(left), _, right) => (right, ValueKind::of_literal(left), left.kind().into()),
+            Test::Compare(left, _, right) => (left, kind(right), self.describe_operand(right, text)),
             Test::In(operand, list) => {
                 let mut kinds = list.iter().map(ValueKind::of_literal);
                 let first = kinds.next().flatten();
+                // A list of several kinds can match a value of any of them.
                 if kinds.any(|kind| kind != first) {
                     return Ok(());
                 }
-                (operand, first, list[0].kind())
+                (operand, first, list[0].kind().into())
             }
         };
-        let (Some(own), Some(other)) = (kind(operand), other) else { return Ok(()) };
-        if own == other && own != ValueKind::Nested {
+        // An unknown kind (null, mixed values) may turn out to be any kind.
+        let (Some(found), Some(expected)) = (kind(operand), expected) else { return Ok(()) };
+        if found == expected && found != ValueKind::Nested {
             return Ok(());
         }
-        let message = match operand {
-            Operand::Column(path) => {
-                let words = self.words(&type_at(&self.known.schema, path));
-                format!("`{path}` holds {words} and is asked for {what}")
-            }
-            Operand::Literal(literal) => format!("{} and {what} do not compare", literal.kind()),
-            Operand::Computed(computed) => {
-                let words = self.words(&type_of(operand, &self.known.schema, self.known.type_merge));
-                format!("`{}` gives {words} and is asked for {what}", &text[computed.span.clone()])
-            }
+        let subject = self.describe_operand(operand, text);
+        let message = match test {
+            Test::Truth(_) => format!("cannot use {subject} as a condition"),
+            Test::Matches(..) => format!("cannot match {subject} against a pattern"),
+            _ => format!("cannot compare {subject} with {with}"),
         };
         let error = expr::Error::new(text, at, message);
-        Err(match (own, other, test) {
+        Err(match (found, expected, test) {
             (ValueKind::Text, ValueKind::Number, Test::Compare(_, _, Operand::Literal(Literal::Number(number)))) => {
-                error.with_hint(format!("as text it is '{}'; text is ordered by its characters", number.text()))
+                error.with_hint(format!("compare with text, '{}'; text is ordered by code points", number.text()))
             }
-            (ValueKind::Number, ValueKind::Text, _) => error.with_hint("numbers are written without quotes"),
+            (ValueKind::Number, ValueKind::Text, _) => error.with_hint("write numbers without quotes"),
             _ => error,
         })
     }
+
+    /// Describes an operand of the expression `text` for messages, such as `` `hq.city` (text) ``.
+    fn describe_operand(&self, operand: &Operand, text: &str) -> String {
+        match operand {
+            Operand::Literal(literal) => literal.kind().to_owned(),
+            Operand::Column(path) => {
+                format!("`{path}` ({})", self.describe_type(&type_at(&self.known.schema, path)))
+            }
+            Operand::Computed(computed) => {
+                let ty = type_of(operand, &self.known.schema, self.known.type_merge);
+                format!("`{}` ({})", &text[computed.span.clone()], self.describe_type(&ty))
+            }
+        }
+    }
 }
 
-/// Kinds of values; only values of one kind compare.
+/// Comparison class of a value; only values of the same class compare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ValueKind {
     Bool,
     Number,
     Text,
-    /// Compares with nothing.
+    /// Objects and lists, which compare with nothing.
     Nested,
 }
 
 impl ValueKind {
-    /// `None` where values may be of any kind.
+    /// Returns the class of a column's values; `None` if the column can have values of several classes.
     fn of(ty: &Type) -> Option<ValueKind> {
         match ty {
             Type::Null | Type::Json | Type::Raw => None,

@@ -1,4 +1,5 @@
-//! One value of a batch, whatever its column's type, for steps that look at single values.
+//! Single values of a batch, independent of their column's type, for steps and blocks that work value by value. Typed
+//! columns are read through [`Cell::at`]; expressions, which run column by column, do not use this module.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -10,23 +11,23 @@ use arrow_array::{Array, ArrayRef};
 use crate::column::Type;
 use crate::format::json_text::write_json_value;
 
-/// A value, borrowed where it can be.
+/// A value, borrowed from its column where possible.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Cell<'a> {
-    /// Null or absent.
+    /// Null, or a key that the record lacks.
     Null,
-    /// A boolean.
+    /// A boolean; CSV has none.
     Bool(bool),
-    /// A number, as its text.
+    /// A number, as its decimal text.
     Number(Cow<'a, str>),
-    /// A string.
+    /// A string, without quotes or escapes.
     Text(Cow<'a, str>),
     /// An object or a list, as its JSON text.
     Nested(Cow<'a, str>),
 }
 
 impl<'a> Cell<'a> {
-    /// The value of `array`, a column of type `ty`, at `row`.
+    /// Reads the value of `array`, a column of type `ty`, at `row`.
     pub fn at(array: &'a ArrayRef, ty: &Type, row: usize) -> Cell<'a> {
         if array.is_null(row) {
             return Cell::Null;
@@ -53,7 +54,7 @@ impl<'a> Cell<'a> {
         }
     }
 
-    /// The value that a JSON text stands for. The text is valid: it passed the parser.
+    /// Reads a value from JSON text, which must be valid: it passed the parser.
     pub fn from_json(text: &'a str) -> Cell<'a> {
         match text.as_bytes().first() {
             Some(b'n') | None => Cell::Null,
@@ -66,7 +67,7 @@ impl<'a> Cell<'a> {
         }
     }
 
-    /// The value as text: what CSV would show, booleans in JSON's spelling, null empty.
+    /// Returns the value as CSV writes it: booleans as `true` and `false`, null as empty text.
     pub fn text(&self) -> Cow<'_, str> {
         match self {
             Cell::Null => "".into(),
@@ -75,7 +76,7 @@ impl<'a> Cell<'a> {
         }
     }
 
-    /// True of null, empty text, and empty lists and objects.
+    /// Returns true for null, empty text, and empty lists and objects.
     pub fn is_empty(&self) -> bool {
         match self {
             Cell::Null => true,
@@ -85,9 +86,8 @@ impl<'a> Cell<'a> {
         }
     }
 
-    /// How two values stand to each other: as numbers if both are numbers or text that reads as
-    /// one and at least one is a number, else as text. `None` where there is no order: null,
-    /// nested values, a boolean with something else.
+    /// Compares two values: as numbers if at least one is a number and the other parses as one, as text if both are
+    /// text. Returns `None` where no order is defined: null, nested values, a boolean and another type.
     pub fn compare(&self, other: &Cell<'_>) -> Option<Ordering> {
         match (self, other) {
             (Cell::Bool(a), Cell::Bool(b)) => Some(a.cmp(b)),
@@ -99,8 +99,8 @@ impl<'a> Cell<'a> {
         }
     }
 
-    /// Same value: numbers by value, nested values by content, everything else by kind and text.
-    /// A boolean equals its spelling in text (CSV has no other way to say it).
+    /// Returns true for equal values: numbers by value, nested values by content, everything else by type and text.
+    /// A boolean equals its spelling as text, because CSV has no booleans.
     pub fn equals(&self, other: &Cell<'_>) -> bool {
         match (self, other) {
             (Cell::Null, Cell::Null) => true,
@@ -117,17 +117,17 @@ fn parsed(text: &str) -> Option<serde_json::Value> {
     serde_json::from_str(text).ok()
 }
 
-/// Integers exactly, everything else as doubles.
+/// Compares integers exactly and other numbers as doubles; `None` if one is not a finite number.
 fn compare_numbers(a: &str, b: &str) -> Option<Ordering> {
     if let (Ok(a), Ok(b)) = (a.parse::<i128>(), b.parse::<i128>()) {
         return Some(a.cmp(&b));
     }
-    // `inf` and `nan` are words to a person, though Rust reads them as numbers.
+    // Rust parses `inf` and `nan` as numbers; in data they are text.
     let number = |t: &str| t.parse::<f64>().ok().filter(|f| f.is_finite());
     number(a)?.partial_cmp(&number(b)?)
 }
 
-/// A JSON value of a plan as a cell.
+/// Converts a JSON value of a plan into a cell.
 pub(super) fn cell_of(value: &serde_json::Value) -> Cell<'static> {
     match value {
         serde_json::Value::Null => Cell::Null,

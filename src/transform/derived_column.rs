@@ -1,4 +1,5 @@
-//! A column that is made or changed by an expression, which several steps do.
+//! Columns computed by an expression, shared by the steps `with`, `cast` and `json`. Adds or replaces one column of a
+//! batch; rows whose value cannot be computed are rejected or become null, as the plan says.
 
 use std::sync::Arc;
 
@@ -13,78 +14,80 @@ use crate::column::{Batch, Field, Schema, Type, TypeMerge};
 use crate::format::number::fits_double;
 use crate::position::FieldPath;
 
-/// A column in the making. A worker keeps one.
+/// One computed column. Each worker has its own.
 #[derive(Debug)]
 pub(super) struct DerivedColumn {
     name: Arc<str>,
     operand: Operand,
-    maker: ExprColumnBuilder,
-    /// Without a column of that name there is nothing to do.
-    changes: bool,
-    /// An integer beyond what every double holds was among the values.
-    wide: bool,
-    /// Its name in notes: the step with its text.
+    builder: ExprColumnBuilder,
+    /// True if only an existing column is changed and none is added.
+    existing_only: bool,
+    /// True once a value was an integer that a double cannot represent exactly.
+    exceeds_double: bool,
+    /// Name of the column in report notes: the step with its text.
     label: Arc<str>,
 }
 
 impl DerivedColumn {
-    /// The column `name`, made of `operand`, which was written in `text`; new, or in place of one of that name.
+    /// Creates the column `name` from `operand`, which is part of `text`. It replaces an existing column of that name.
     pub fn new(name: Arc<str>, operand: Operand, text: &str, label: String, type_merge: TypeMerge) -> Self {
-        let maker = ExprColumnBuilder::new(&operand, text, type_merge, false);
-        DerivedColumn { name, operand, maker, changes: false, wide: false, label: label.into() }
+        let builder = ExprColumnBuilder::new(&operand, text, type_merge, false);
+        DerivedColumn { name, operand, builder, existing_only: false, exceeds_double: false, label: label.into() }
     }
 
-    /// The column `name`, if there is one, changed by `how`, which takes it.
-    pub fn changed(name: Arc<str>, how: ComputedKind, text: &str, label: String, type_merge: TypeMerge) -> Self {
-        let operand = Operand::Computed(Box::new(Computed { how, span: 0..text.len() }));
-        let maker = ExprColumnBuilder::new(&operand, text, type_merge, true);
-        DerivedColumn { name, operand, maker, changes: true, wide: false, label: label.into() }
+    /// Creates a column that replaces the existing column `name` by `kind`, which reads it. Does nothing on batches
+    /// without that column.
+    pub fn replacing(name: Arc<str>, kind: ComputedKind, text: &str, label: String, type_merge: TypeMerge) -> Self {
+        let operand = Operand::Computed(Box::new(Computed { kind, span: 0..text.len() }));
+        let builder = ExprColumnBuilder::new(&operand, text, type_merge, true);
+        DerivedColumn { name, operand, builder, existing_only: true, exceeds_double: false, label: label.into() }
     }
 
-    /// The type of the column over columns of `schema`; `None` if there will be none.
-    fn ty(&self, schema: &Schema, options: &StepOptions) -> Option<Type> {
-        if self.changes && schema.position(&self.name).is_none() {
+    /// Infers the type of the column for input columns of `schema`; `None` if no column is produced.
+    fn output_type(&self, schema: &Schema, options: &StepOptions) -> Option<Type> {
+        if self.existing_only && schema.position(&self.name).is_none() {
             return None;
         }
-        let ty = type_of(&self.operand, schema, options.type_merge);
-        Some(match (ty, &self.operand) {
-            // Values of a column are as they are.
-            (ty, Operand::Column(_)) if options.typed => ty,
+        let output_type = type_of(&self.operand, schema, options.type_merge);
+        Some(match (output_type, &self.operand) {
+            // A plain column reference is passed on unchanged.
+            (output_type, Operand::Column(_)) if options.typed => output_type,
             _ if !options.typed => Type::Raw,
-            (Type::Int { fits_double }, _) => Type::Int { fits_double: fits_double && !self.wide },
-            (ty, _) => ty,
+            (Type::Int { fits_double }, _) => Type::Int { fits_double: fits_double && !self.exceeds_double },
+            (output_type, _) => output_type,
         })
     }
 
-    /// The columns with this one.
+    /// Returns `schema` with this column.
     pub fn output_schema(&self, mut schema: Schema, options: &StepOptions) -> Schema {
-        let Some(ty) = self.ty(&schema, options) else { return schema };
+        let Some(output_type) = self.output_type(&schema, options) else { return schema };
         match schema.position(&self.name) {
-            Some(place) => schema.fields[place].ty = ty,
-            None => schema.fields.push(Field::new(self.name.clone(), ty)),
+            Some(index) => schema.fields[index].ty = output_type,
+            None => schema.fields.push(Field::new(self.name.clone(), output_type)),
         }
         schema
     }
 
-    /// The batch with this column. Rows whose value cannot be made are set aside, or have null.
+    /// Returns the batch with this column. Rows whose value cannot be computed are rejected, or null, by `on_bad_cast`.
     pub fn apply(
         &mut self,
         mut batch: Batch,
         rows: &mut RowTracker<'_>,
         options: &StepOptions,
     ) -> Result<Batch, Error> {
-        let Some(ty) = self.ty(&batch.schema, options) else { return Ok(batch) };
-        let (column, bad) = self.maker.column(&batch, &ty)?;
-        if let (Type::Int { fits_double: true }, Operand::Computed(_)) = (&ty, &self.operand) {
+        let Some(output_type) = self.output_type(&batch.schema, options) else { return Ok(batch) };
+        let (column, bad) = self.builder.column(&batch, &output_type)?;
+        if let (Type::Int { fits_double: true }, Operand::Computed(_)) = (&output_type, &self.operand) {
             let values = column.as_primitive::<Int64Type>();
-            self.wide |= values.iter().flatten().any(|v| !fits_double(v));
+            self.exceeds_double |= values.iter().flatten().any(|v| !fits_double(v));
         }
         let schema = self.output_schema((*batch.schema).clone(), options);
         match batch.schema.position(&self.name) {
-            Some(place) => batch.columns[place] = column,
+            Some(index) => batch.columns[index] = column,
             None => batch.columns.push(column),
         }
         batch.schema = Arc::new(schema);
+        // The source records no longer match the columns, so they cannot be copied to the output.
         batch.records = None;
         if bad.is_empty() {
             return Ok(batch);
@@ -93,11 +96,11 @@ impl DerivedColumn {
             rows.note_nulled(&self.label, bad.len() as u64);
             return Ok(batch);
         }
-        rows.set_aside(batch, bad, &FieldPath::root().field(&self.name)).map(|(batch, _)| batch)
+        rows.reject_rows(batch, bad, &FieldPath::root().field(&self.name)).map(|(batch, _)| batch)
     }
 
-    /// As of [`super::kind::RunningStep::take_mismatches`].
+    /// Returns mismatched comparisons, as [`super::kind::RunningStep::take_mismatches`] does.
     pub fn take_mismatches(&mut self) -> Vec<(Arc<str>, u64)> {
-        self.maker.take_mismatches()
+        self.builder.take_mismatches()
     }
 }

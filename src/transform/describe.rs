@@ -1,52 +1,52 @@
-//! Steps in words, for people who want to know what a plan does.
+//! Descriptions of steps for `explain`: their name, their text, and the memory that they need.
 
-/// One step in words.
+/// Description of one step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StepText {
-    /// Its word, as in a plan file.
+    /// Name of the step, as in a steps file.
     pub name: &'static str,
-    /// What it is given, as it was written.
+    /// Text of the step, as written.
     pub text: String,
-    /// How it runs.
-    pub runs: StepMemory,
+    /// State that the step keeps, and whether it needs rows in order.
+    pub memory: StepMemory,
 }
 
 impl StepText {
-    /// A step that streams.
+    /// Describes a step that streams.
     pub(super) fn new(name: &'static str, text: impl Into<String>) -> Self {
-        StepText { name, text: text.into(), runs: StepMemory::Streams }
+        StepText { name, text: text.into(), memory: StepMemory::Streams }
     }
 
-    /// The same, running like this.
-    pub(super) fn that(self, runs: StepMemory) -> Self {
-        StepText { runs, ..self }
+    /// Replaces the memory class.
+    pub(super) fn with_memory(self, memory: StepMemory) -> Self {
+        StepText { memory, ..self }
     }
 }
 
-/// What a step holds while it runs.
+/// Memory class of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StepMemory {
-    /// Nothing: rows pass, on any worker.
+    /// Keeps no state; runs on any worker.
     Streams,
-    /// Nothing; rows pass one after the other.
+    /// Keeps no rows, but needs them in order.
     StreamsInOrder,
-    /// Something of each row that it has seen, beyond its memory on disk.
+    /// Keeps a key of each distinct row and spills keys to disk beyond its memory.
     Remembers,
-    /// All rows, in a temporary file, of which the query takes what it needs.
+    /// Writes all rows to a temporary file, from which the query reads the columns that it needs.
     Spills,
 }
 
 impl StepMemory {
-    /// In words.
+    /// Returns the text that `explain` prints.
     pub fn as_str(self) -> &'static str {
         match self {
             StepMemory::Streams => "streams",
-            StepMemory::StreamsInOrder => "streams in order, and ends the reading",
+            StepMemory::StreamsInOrder => "streams in order and stops reading at the limit",
             StepMemory::Remembers => {
-                "in order; remembers 16 bytes for each row that it keeps, beyond its memory on disk"
+                "in order; keeps a 16-byte key for each row that passes, and spills keys to disk beyond its memory"
             }
             StepMemory::Spills => {
-                "over all rows, which go to a temporary file first; sorts and groups within the memory, and on disk"
+                "over all rows, which are written to a temporary file first; sorts and groups in memory and spills to disk"
             }
         }
     }

@@ -1,14 +1,20 @@
-//! A set of keys that does not outgrow its memory.
+//! An exact set of keys in bounded memory: a small log-structured merge tree with a Bloom filter.
+//!
+//! The simple algorithm is a `HashSet` of 16-byte keys, which grows without bound. Departures from it:
 //!
 //! ```text
-//! keys of a batch ─► in memory? ─► may be on disk? (one filter for all of it) ─► looked up there, run by run
-//!                                                                                         │
-//!                    memory full: sorted, and written as one more run of 16 bytes a key ◄─┘ the rest is new
+//! keys of a batch ─► in the hash set? ─► in the Bloom filter of all runs? ─► binary search in each run
+//!                                                                                     │
+//!                    hash set full: sort, write as one more run of 16 bytes a key ◄───┘ new keys are inserted
 //! ```
 //!
-//! Every question is answered at once and for good: rows need not wait, keep their order, and are never on disk
-//! themselves. Runs of one size are merged when there are [`RUNS_OF_A_SIZE`], so that a look-up meets few of them.
-//! The files have no names: they go with the process, however it ends.
+//! - A full hash set is written to disk as one sorted run. The first key of each 4 KiB page stays in memory, so that a
+//!   look-up reads one page per run.
+//! - The Bloom filter saves the disk reads for keys that are in no run, which is the common case.
+//! - [`RUNS_PER_LEVEL`] runs of one level are merged into one of the next, so that a look-up meets few runs.
+//!
+//! Each look-up is final: rows are not buffered, keep their order, and are never written to disk themselves. The spill
+//! files are unlinked, so they vanish with the process, however it ends.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -18,79 +24,86 @@ use std::path::PathBuf;
 
 use super::key::Key;
 
-/// Memory of the steps that remember rows, and where they go beyond it.
+/// Memory of stateful steps, and the directory that they spill to beyond it.
 #[derive(Clone, Debug)]
 pub struct SpillBudget {
-    /// Bytes in memory of each such step. What is on disk costs a 256th of its size in memory besides.
+    /// Bytes in memory of each such step. Keys on disk cost a 256th of their size in memory besides.
     pub max_bytes: usize,
-    /// Folder of temporary files; `None` is the system's.
-    pub folder: Option<PathBuf>,
+    /// Directory of the spill files; `None` is the system's directory for temporary files.
+    pub directory: Option<PathBuf>,
 }
 
 impl Default for SpillBudget {
     fn default() -> Self {
-        SpillBudget { max_bytes: 64 << 20, folder: None }
+        SpillBudget { max_bytes: 64 << 20, directory: None }
     }
 }
 
 impl SpillBudget {
-    /// A new temporary file without a name.
+    /// Creates an unlinked temporary file.
     pub(super) fn file(&self) -> io::Result<File> {
-        match &self.folder {
-            Some(folder) => tempfile::tempfile_in(folder),
+        match &self.directory {
+            Some(directory) => tempfile::tempfile_in(directory),
             None => tempfile::tempfile(),
         }
     }
 }
 
-/// Keys of one page of a run, which is read at once. A page is 4 KiB, as those of the system's cache.
+/// Keys per page, the unit of reading a run. A page is 4 KiB, like a page of the system's cache.
 const PAGE_KEYS: usize = 256;
 
 const KEY_BYTES: usize = size_of::<Key>();
 
-/// Runs of about one size that are merged into a larger one. By eye: each key is then rewritten seldom (three times
+/// Runs of one level that are merged into one of the next level. By eye: each key is then rewritten seldom (three times
 /// in a thousand runs), and a look-up meets few runs.
-const RUNS_OF_A_SIZE: usize = 8;
+const RUNS_PER_LEVEL: usize = 8;
 
-/// Bits of the filter that a key sets.
+/// Bits that a key sets in the Bloom filter.
 const FILTER_PROBES: u64 = 4;
 
-/// The set.
+/// A set of keys that spills to disk beyond its memory.
 #[derive(Debug)]
 pub struct Distinct {
-    room: SpillBudget,
-    /// Keys that are not on disk. Together with the sorted copy that is made of it, at most half of the room.
-    fresh: HashSet<Key, BuildHasherDefault<KeyHasher>>,
-    max_fresh: usize,
-    /// No key is in two runs. Sizes fall from the first to the last.
+    spill_budget: SpillBudget,
+    /// Keys that are not on disk. With the sorted copy made by a spill, at most half of the budget.
+    in_memory: HashSet<Key, BuildHasherDefault<KeyHasher>>,
+    max_in_memory: usize,
+    /// Sorted runs on disk, disjoint. Levels do not increase from the first to the last.
     runs: Vec<SortedRun>,
-    /// Of all keys on disk; empty while there are none. A quarter of the room, so that it becomes less sharp, not
-    /// larger, with many keys.
+    /// Bloom filter of all keys on disk; empty until the first spill. A quarter of the budget: with many keys it
+    /// becomes less selective, not larger.
     filter: Vec<u64>,
 }
 
-/// Sorted keys in a file.
+/// A file of sorted keys.
 #[derive(Debug)]
 struct SortedRun {
     file: File,
     keys: u64,
-    /// The first key of each page.
+    /// First key of each page.
     fences: Vec<Key>,
-    /// How often its keys were merged.
-    size: u32,
+    /// Number of merges that its keys went through; 0 for a run written by a spill.
+    level: u32,
 }
 
 impl Distinct {
-    /// An empty set.
-    pub fn new(room: SpillBudget) -> Self {
-        // A table of so many slots takes 17 bytes for each, while it grows the half more for the old one; at most
-        // 7 of 8 are full, and are copied to be sorted.
-        let slots = (room.max_bytes / 2 / 31).max(16);
+    /// Creates an empty set.
+    pub fn new(spill_budget: SpillBudget) -> Self {
+        // A hash table takes 17 bytes per slot, and half as much again for the old table while it grows; at most 7 of 8
+        // slots are full, and are copied to be sorted. Rounded down to a power of two, the sizes that a table has.
+        let slots = (spill_budget.max_bytes / 2 / 31).max(16);
         let slots = 1usize << slots.ilog2();
-        Distinct { room, fresh: HashSet::default(), max_fresh: slots / 8 * 7, runs: Vec::new(), filter: Vec::new() }
+        Distinct {
+            spill_budget,
+            in_memory: HashSet::default(),
+            max_in_memory: slots / 8 * 7,
+            runs: Vec::new(),
+            filter: Vec::new(),
+        }
     }
 
-    /// Adds `keys` in their order; for each whether it is there for the first time.
+    /// Inserts `keys` in order. Returns for each whether it was new. Fails if the spill files cannot be written or
+    /// read.
     pub fn insert(&mut self, keys: &[Key]) -> io::Result<Vec<bool>> {
         let mut first = Vec::with_capacity(keys.len());
         while first.len() < keys.len() {
@@ -99,10 +112,10 @@ impl Distinct {
             for (i, key) in rest.iter().enumerate() {
                 if on_disk.get(i).is_some_and(|found| *found) {
                     first.push(false);
-                } else if self.fresh.len() < self.max_fresh || self.fresh.contains(key) {
-                    first.push(self.fresh.insert(*key));
+                } else if self.in_memory.len() < self.max_in_memory || self.in_memory.contains(key) {
+                    first.push(self.in_memory.insert(*key));
                 } else {
-                    // What goes to disk now is looked up anew for the keys that are left.
+                    // The spill moves keys to disk, so the remaining keys are looked up there again.
                     self.spill()?;
                     break;
                 }
@@ -111,65 +124,71 @@ impl Distinct {
         Ok(first)
     }
 
-    /// For each of `keys` whether it is there.
+    /// Returns for each of `keys` whether it is in the set.
     pub fn contains(&mut self, keys: &[Key]) -> io::Result<Vec<bool>> {
         let mut found = self.on_disk(keys)?;
         found.resize(keys.len(), false);
         for (found, key) in found.iter_mut().zip(keys) {
-            *found |= self.fresh.contains(key);
+            *found |= self.in_memory.contains(key);
         }
         Ok(found)
     }
 
-    /// True once keys went to disk.
+    /// Returns true once keys were spilled to disk.
     pub fn has_spilled(&self) -> bool {
         !self.runs.is_empty()
     }
 
-    /// For each of `keys` whether it is on disk; empty if nothing is.
+    /// Returns for each of `keys` whether it is on disk; an empty vector if no key is.
     fn on_disk(&mut self, keys: &[Key]) -> io::Result<Vec<bool>> {
         if self.runs.is_empty() {
             return Ok(Vec::new());
         }
-        let mut asked: Vec<(Key, usize)> = keys
+        let mut lookups: Vec<(Key, usize)> = keys
             .iter()
             .enumerate()
-            .filter(|(_, key)| !self.fresh.contains(key) && may_hold(&self.filter, **key))
+            .filter(|(_, key)| !self.in_memory.contains(key) && may_hold(&self.filter, **key))
             .map(|(i, key)| (*key, i))
             .collect();
-        asked.sort_unstable();
+        // Sorted, so that each run is read from front to back and each page at most once.
+        lookups.sort_unstable();
         let mut found = vec![false; keys.len()];
         for run in &mut self.runs {
-            run.look_up(&asked, &mut found)?;
+            run.look_up(&lookups, &mut found)?;
         }
         Ok(found)
     }
 
+    /// Writes the keys in memory as a run of level 0, then merges levels that are full.
     fn spill(&mut self) -> io::Result<()> {
-        let mut keys: Vec<Key> = self.fresh.drain().collect();
+        let mut keys: Vec<Key> = self.in_memory.drain().collect();
         keys.sort_unstable();
         if self.filter.is_empty() {
-            let words = (self.room.max_bytes / 4 / 8).max(8);
+            let words = (self.spill_budget.max_bytes / 4 / 8).max(8);
             self.filter = vec![0; 1 << words.ilog2()];
         }
         keys.iter().for_each(|key| add_to(&mut self.filter, *key));
-        self.runs.push(SortedRun::write(&self.room, 0, keys.into_iter().map(Ok))?);
+        self.runs.push(SortedRun::write(&self.spill_budget, 0, keys.into_iter().map(Ok))?);
         while let Some(last) = self.runs.last() {
-            let size = last.size;
-            let of_size = self.runs.iter().rev().take_while(|run| run.size == size).count();
-            if of_size < RUNS_OF_A_SIZE {
+            let level = last.level;
+            let at_level = self.runs.iter().rev().take_while(|run| run.level == level).count();
+            if at_level < RUNS_PER_LEVEL {
                 break;
             }
-            let merged = self.runs.split_off(self.runs.len() - of_size);
-            self.runs.push(SortedRun::write(&self.room, size + 1, Merge::new(merged)?)?);
+            let merged = self.runs.split_off(self.runs.len() - at_level);
+            self.runs.push(SortedRun::write(&self.spill_budget, level + 1, Merge::new(merged)?)?);
         }
         Ok(())
     }
 }
 
 impl SortedRun {
-    fn write(room: &SpillBudget, size: u32, keys: impl Iterator<Item = io::Result<Key>>) -> io::Result<SortedRun> {
-        let mut out = BufWriter::with_capacity(64 << 10, room.file()?);
+    fn write(
+        spill_budget: &SpillBudget,
+        level: u32,
+        keys: impl Iterator<Item = io::Result<Key>>,
+    ) -> io::Result<SortedRun> {
+        let mut out = BufWriter::with_capacity(64 << 10, spill_budget.file()?);
         let mut run_keys = 0u64;
         let mut fences = Vec::new();
         for key in keys {
@@ -181,14 +200,14 @@ impl SortedRun {
             run_keys += 1;
         }
         let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
-        Ok(SortedRun { file, keys: run_keys, fences, size })
+        Ok(SortedRun { file, keys: run_keys, fences, level })
     }
 
-    /// Marks those of `asked`, which are sorted, that are here. Every page is read at most once.
-    fn look_up(&mut self, asked: &[(Key, usize)], found: &mut [bool]) -> io::Result<()> {
+    /// Sets `found` for each of `lookups`, which are sorted, that this run contains. Reads every page at most once.
+    fn look_up(&mut self, lookups: &[(Key, usize)], found: &mut [bool]) -> io::Result<()> {
         let mut page: Vec<u8> = Vec::new();
         let mut loaded = usize::MAX;
-        for (key, i) in asked.iter().filter(|(_, i)| !found[*i]).collect::<Vec<_>>() {
+        for (key, i) in lookups.iter().filter(|(_, i)| !found[*i]).collect::<Vec<_>>() {
             let Some(at) = self.fences.partition_point(|fence| fence <= key).checked_sub(1) else { continue };
             if at != loaded {
                 let first = (at * PAGE_KEYS) as u64;
@@ -205,7 +224,7 @@ impl SortedRun {
     }
 }
 
-/// The keys of several runs in their order.
+/// Merges several runs into one sorted sequence.
 struct Merge {
     files: Vec<(Key, BufReader<File>)>,
 }
@@ -228,7 +247,7 @@ impl Iterator for Merge {
     type Item = io::Result<Key>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        // So few that looking at all of them is as good as a heap.
+        // A linear scan: over so few runs it is as good as a heap.
         let (i, least) = self.files.iter().enumerate().map(|(i, (key, _))| (i, *key)).min_by_key(|(_, key)| *key)?;
         match next_key(&mut self.files[i].1) {
             Ok(Some(key)) => self.files[i].0 = key,
@@ -243,14 +262,14 @@ fn next_key(reader: &mut impl Read) -> io::Result<Option<Key>> {
     let mut bytes = [0; KEY_BYTES];
     match reader.read_exact(&mut bytes) {
         Ok(()) => Ok(Some(Key::from_be_bytes(bytes))),
-        // Files hold whole keys only.
+        // Files contain whole keys only, so this is the end and not a truncated key.
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-/// The places of a key in a filter: its bits are as good as random.
-fn places(filter: &[u64], key: Key) -> impl Iterator<Item = (usize, u64)> + use<> {
+/// Yields the word and the bit of each probe of `key`: double hashing over the two halves of the digest.
+fn probe_bits(filter: &[u64], key: Key) -> impl Iterator<Item = (usize, u64)> + use<> {
     let bits = filter.len() as u64 * 64;
     let (low, high) = (key as u64, (key >> 64) as u64 | 1);
     (0..FILTER_PROBES).map(move |i| {
@@ -260,16 +279,16 @@ fn places(filter: &[u64], key: Key) -> impl Iterator<Item = (usize, u64)> + use<
 }
 
 fn add_to(filter: &mut [u64], key: Key) {
-    for (word, bit) in places(filter, key) {
+    for (word, bit) in probe_bits(filter, key) {
         filter[word] |= bit;
     }
 }
 
 fn may_hold(filter: &[u64], key: Key) -> bool {
-    places(filter, key).all(|(word, bit)| filter[word] & bit != 0)
+    probe_bits(filter, key).all(|(word, bit)| filter[word] & bit != 0)
 }
 
-/// Keys are digests: any part of them is a good hash.
+/// Hashes keys, which are digests, by taking 64 of their bits.
 #[derive(Debug, Default)]
 struct KeyHasher(u64);
 
@@ -279,7 +298,7 @@ impl Hasher for KeyHasher {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        // Only ever a whole key; anything else would only be slow.
+        // Never called for keys, which hash by `write_u128`; correct for other types, only slow.
         for byte in bytes {
             self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
         }
@@ -303,11 +322,11 @@ mod tests {
     }
 
     #[test]
-    fn a_set_beyond_its_memory_answers_as_one_within() {
-        let folder = tempfile::tempdir().unwrap();
-        let small = SpillBudget { max_bytes: 4 << 10, folder: Some(folder.path().to_owned()) };
+    fn a_spilled_set_agrees_with_a_set_in_memory() {
+        let directory = tempfile::tempdir().unwrap();
+        let small = SpillBudget { max_bytes: 4 << 10, directory: Some(directory.path().to_owned()) };
         let (mut spilled, mut held) = (Distinct::new(small), HashSet::new());
-        // Twice, so that every key comes again after all that came between.
+        // Two rounds, so that every key is looked up again after many spills.
         let mut n = 1u64;
         for round in 0..2 {
             for batch in 0..150usize {
@@ -325,14 +344,14 @@ mod tests {
                 assert_eq!(first, expected, "round {round}, batch {batch}");
             }
         }
-        assert!(spilled.runs.len() > 2 && spilled.runs[0].size > 0, "{} runs, none merged", spilled.runs.len());
-        assert_eq!(spilled.runs.iter().map(|run| run.keys).sum::<u64>() as usize + spilled.fresh.len(), held.len());
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "the files have no names");
+        assert!(spilled.runs.len() > 2 && spilled.runs[0].level > 0, "{} runs, none merged", spilled.runs.len());
+        assert_eq!(spilled.runs.iter().map(|run| run.keys).sum::<u64>() as usize + spilled.in_memory.len(), held.len());
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "the spill files are unlinked");
     }
 
     #[test]
-    fn a_batch_larger_than_memory_is_taken_in_parts() {
-        let mut set = Distinct::new(SpillBudget { max_bytes: 0, folder: None });
+    fn a_batch_larger_than_memory_is_inserted_in_parts() {
+        let mut set = Distinct::new(SpillBudget { max_bytes: 0, directory: None });
         let keys: Vec<Key> = (0..100).chain(0..100).map(key).collect();
         let first = set.insert(&keys).unwrap();
         assert!(set.has_spilled());

@@ -1,25 +1,26 @@
-//! Errors of steps.
+//! Errors of applying steps to batches. Errors of a step's text, found before any row is read, are
+//! [`super::expr::Error`].
 
 use super::sql::SqlError;
 
-/// Why a step could not be applied.
+/// Error of applying a step to a batch.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Arrow refused the rows.
-    #[error("cannot keep the rows that passed a filter")]
+    /// An Arrow kernel failed on the columns of the batch.
+    #[error("cannot compute the columns of a step")]
     Arrow(#[from] arrow_schema::ArrowError),
-    /// The keys of a deduplicate step cannot be remembered on disk.
-    #[error("deduplicate: the temporary file for keys that memory does not hold cannot be used")]
+    /// The spill file of a deduplicate step cannot be written or read.
+    #[error("deduplicate: cannot spill keys to a temporary file")]
     Spill(#[source] std::io::Error),
-    /// The query cannot be done.
+    /// The query of an `sql` step failed.
     #[error("cannot run the query: {0}")]
     Sql(#[from] SqlError),
-    /// Two columns would have one name.
-    #[error("{first} and {second} would have the same name")]
+    /// Two columns would have the same name.
+    #[error("duplicate column name: {first} and {second}")]
     SameName {
-        /// The one, in words.
+        /// Description of one column, such as ``the column `a` ``.
         first: String,
-        /// The other.
+        /// Description of the other column.
         second: String,
     },
 }

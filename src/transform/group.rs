@@ -1,8 +1,8 @@
-//! Rows put together by the values of some columns, with figures over each group; groups come in the order in which
-//! their first rows came.
+//! Hash aggregation in bounded memory: groups rows by the values of key columns and aggregates the others. Groups are
+//! returned in the order of their first rows.
 //!
-//! Groups that memory does not hold go to disk as they are so far, sorted by key. In the end the parts of each group
-//! meet again, and the groups are sorted back into their order.
+//! When memory is full, the partial groups are spilled, sorted by key. At the end the partials of each group are
+//! merged, and the groups are sorted back into the order of their first rows.
 
 use std::collections::HashMap;
 use std::io;
@@ -14,35 +14,35 @@ use super::distinct::SpillBudget;
 use super::key::{Key, KeyWriter};
 use super::sorter::Sorter;
 
-/// Bytes of one group's list at most: a group must fit into memory when its parts meet.
+/// Maximum bytes of one group's list: a group must fit in memory when its partials are merged.
 const MAX_LIST_BYTES: usize = 16 << 20;
 
-/// What one group costs in memory beside its texts, about.
+/// Approximate bytes of a group in memory besides its texts.
 const GROUP_OVERHEAD: usize = 160;
 
-/// A figure over the rows of a group.
+/// An aggregate function over the rows of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Aggregate {
-    /// Number of rows.
+    /// Number of rows, nulls included.
     Count,
     /// Sum of the numbers; null if there are none. Exact over integers.
     Sum,
     /// Mean of the numbers; null if there are none.
     Mean,
-    /// The least value that is not null.
+    /// Least value that is not null.
     Min,
-    /// The greatest.
+    /// Greatest value that is not null.
     Max,
-    /// The first value that is not null.
+    /// First value that is not null.
     First,
-    /// The last.
+    /// Last value that is not null.
     Last,
-    /// All values that are not null, as a list.
+    /// List of all values that are not null.
     List,
 }
 
 impl Aggregate {
-    /// All, with their words.
+    /// All aggregates with their names.
     pub const WORDS: [(&'static str, Aggregate); 8] = [
         ("count", Aggregate::Count),
         ("sum", Aggregate::Sum),
@@ -54,48 +54,48 @@ impl Aggregate {
         ("list", Aggregate::List),
     ];
 
-    /// The figure called `word`; `avg` is the mean, too.
+    /// Returns the aggregate named `word`, in any case; `avg` is an alias of `mean`. `None` for other words.
     pub fn parse(word: &str) -> Option<Aggregate> {
         let word = if word.eq_ignore_ascii_case("avg") { "mean" } else { word };
-        Self::WORDS.iter().find(|(name, _)| name.eq_ignore_ascii_case(word)).map(|(_, figure)| *figure)
+        Self::WORDS.iter().find(|(name, _)| name.eq_ignore_ascii_case(word)).map(|(_, aggregate)| *aggregate)
     }
 
-    /// Its word.
+    /// Returns the name of the aggregate.
     pub fn word(self) -> &'static str {
-        Self::WORDS.iter().find(|(_, figure)| *figure == self).map_or("", |(word, _)| word)
+        Self::WORDS.iter().find(|(_, aggregate)| *aggregate == self).map_or("", |(word, _)| word)
     }
 }
 
-/// Why groups cannot be made.
+/// Error of grouping rows.
 #[derive(Debug, thiserror::Error)]
 pub enum GroupError {
-    /// The temporary files.
-    #[error("the temporary file for groups that memory does not hold cannot be used")]
+    /// A spill file cannot be written or read.
+    #[error("cannot spill groups to a temporary file")]
     Spill(#[from] io::Error),
-    /// One group's list.
-    #[error("the list of one group is longer than {MAX_LIST_BYTES} bytes; the group is {0}")]
+    /// The list of one group, whose key values are given as JSON text, exceeds [`MAX_LIST_BYTES`].
+    #[error("the list of the group {0} exceeds {MAX_LIST_BYTES} bytes")]
     LongList(String),
 }
 
-/// Takes rows, gives groups.
+/// Hash aggregation at work.
 #[derive(Debug)]
 pub struct Groups {
-    figures: Vec<Aggregate>,
-    room: SpillBudget,
+    aggregates: Vec<Aggregate>,
+    spill_budget: SpillBudget,
     held: HashMap<Key, Group>,
     held_bytes: usize,
     rows: u64,
-    /// Parts of groups, by key; made when memory was full for the first time.
-    parts: Option<Sorter>,
+    /// Spilled partial groups, sorted by key; `None` until memory was full for the first time.
+    partials: Option<Sorter>,
     key: KeyWriter,
 }
 
-/// A group so far.
+/// State of one group, complete or partial.
 #[derive(Debug, Serialize, Deserialize)]
 struct Group {
-    /// Number of its first row.
+    /// Index of its first row.
     first: u64,
-    /// JSON texts of the values that its rows share, as the first row has them.
+    /// Key values as JSON text, spelled as in its first row.
     keys: Vec<String>,
     states: Vec<State>,
 }
@@ -105,101 +105,111 @@ enum State {
     Count(u64),
     Sum {
         numbers: u64,
-        whole: i128,
-        /// The sum of those that are no integers, or were too much.
-        broken: Option<f64>,
+        int_sum: i128,
+        /// Sum of the numbers with a fraction, and of integers that would overflow `int_sum`; `None` if there are none.
+        float_sum: Option<f64>,
     },
-    /// JSON text of a value.
+    /// Value kept so far, as JSON text.
     Value(Option<String>),
-    /// JSON texts, with commas.
+    /// Values as JSON text, separated by commas.
     List(String),
 }
 
 impl Groups {
-    /// No groups yet. `room` is for all that is remembered.
-    pub fn new(figures: Vec<Aggregate>, room: SpillBudget) -> Self {
-        // Half for the groups, half for their parts on the way to disk and back.
-        let room = SpillBudget { max_bytes: room.max_bytes / 2, ..room };
-        Groups { figures, room, held: HashMap::new(), held_bytes: 0, rows: 0, parts: None, key: KeyWriter::default() }
+    /// Creates an aggregation without groups. `spill_budget` covers all of its state.
+    pub fn new(aggregates: Vec<Aggregate>, spill_budget: SpillBudget) -> Self {
+        // Half for the groups, half for sorting and merging the spilled partials.
+        let spill_budget = SpillBudget { max_bytes: spill_budget.max_bytes / 2, ..spill_budget };
+        Groups {
+            aggregates,
+            spill_budget,
+            held: HashMap::new(),
+            held_bytes: 0,
+            rows: 0,
+            partials: None,
+            key: KeyWriter::default(),
+        }
     }
 
-    /// Takes one row: JSON texts of the values of the key columns, and of each figure's column (`null` where it has
-    /// none).
+    /// Adds one row: the JSON texts of its key values, and of the value for each aggregate (`null` where an aggregate
+    /// has no column). Fails if a list exceeds its limit or a spill file cannot be written.
     pub fn add(&mut self, keys: &[&str], values: &[&str]) -> Result<(), GroupError> {
         keys.iter().for_each(|json| self.key.value(&Cell::from_json(json)));
         let key = self.key.finish();
-        let figures = &self.figures;
+        let aggregates = &self.aggregates;
         let group = self.held.entry(key).or_insert_with(|| {
             self.held_bytes += GROUP_OVERHEAD + keys.iter().map(|json| json.len() + 24).sum::<usize>();
             Group {
                 first: self.rows,
                 keys: keys.iter().map(|json| (*json).to_owned()).collect(),
-                states: figures.iter().map(|figure| State::new(*figure)).collect(),
+                states: aggregates.iter().map(|aggregate| State::new(*aggregate)).collect(),
             }
         });
         self.rows += 1;
-        for ((state, figure), json) in group.states.iter_mut().zip(figures).zip(values) {
+        for ((state, aggregate), json) in group.states.iter_mut().zip(aggregates).zip(values) {
             let before = state.text_len();
-            state.add(*figure, json);
-            // The parts of a list are bounded as the whole is.
+            state.add(*aggregate, json);
+            // A partial list has the limit of the whole list.
             if state.text_len() > MAX_LIST_BYTES {
                 return Err(GroupError::LongList(group.keys.join(", ")));
             }
             self.held_bytes = self.held_bytes + state.text_len() - before;
         }
-        if self.held_bytes > self.room.max_bytes {
+        if self.held_bytes > self.spill_budget.max_bytes {
             self.spill()?;
         }
         Ok(())
     }
 
-    /// True once groups went to disk.
+    /// Returns true once groups were spilled to disk.
     pub fn has_spilled(&self) -> bool {
-        self.parts.is_some()
+        self.partials.is_some()
     }
 
-    /// Gives all groups to `take`, in the order of their first rows: JSON texts of the keys, then of the figures.
-    pub fn finish<E: From<GroupError>>(mut self, mut take: impl FnMut(Vec<String>) -> Result<(), E>) -> Result<(), E> {
-        if self.parts.is_none() {
+    /// Passes all groups to `emit` in the order of their first rows: JSON texts of the key values, then of the
+    /// aggregates.
+    pub fn finish<E: From<GroupError>>(mut self, mut emit: impl FnMut(Vec<String>) -> Result<(), E>) -> Result<(), E> {
+        if self.partials.is_none() {
             let mut groups: Vec<Group> = self.held.into_values().collect();
             groups.sort_unstable_by_key(|group| group.first);
-            return groups.into_iter().try_for_each(|group| take(group.shown(&self.figures)));
+            return groups.into_iter().try_for_each(|group| emit(group.into_json(&self.aggregates)));
         }
         let io = |error: io::Error| E::from(GroupError::Spill(error));
         self.spill().map_err(E::from)?;
-        let parts = self.parts.take().expect("looked at above");
-        let mut in_order = Sorter::new(self.room.clone());
+        let partials = self.partials.take().expect("checked at the start");
+        // Spilled partials are sorted by key; a second sort brings the merged groups back into the order of first rows.
+        let mut in_order = Sorter::new(self.spill_budget.clone());
         let mut current: Option<(Key, Group)> = None;
-        let mut keep = |group: Group| in_order.push(group.first.into(), encoded(&group));
-        for part in parts.finish().map_err(io)? {
+        let mut push_group = |group: Group| in_order.push(group.first.into(), encoded(&group));
+        for part in partials.finish().map_err(io)? {
             let (key, bytes) = part.map_err(io)?;
             let part: Group = decoded(&bytes).map_err(io)?;
             match &mut current {
-                // Parts of one group come in the order in which they were made.
-                Some((of, group)) if *of == key => group.join(part, &self.figures).map_err(E::from)?,
+                // The sorter is stable: partials of one group are merged in the order in which they were spilled.
+                Some((of, group)) if *of == key => group.merge(part, &self.aggregates).map_err(E::from)?,
                 _ => {
                     if let Some((_, done)) = current.replace((key, part)) {
-                        keep(done).map_err(io)?;
+                        push_group(done).map_err(io)?;
                     }
                 }
             }
         }
         if let Some((_, done)) = current {
-            keep(done).map_err(io)?;
+            push_group(done).map_err(io)?;
         }
         for group in in_order.finish().map_err(io)? {
             let (_, bytes) = group.map_err(io)?;
             let group: Group = decoded(&bytes).map_err(io)?;
-            take(group.shown(&self.figures))?;
+            emit(group.into_json(&self.aggregates))?;
         }
         Ok(())
     }
 
     fn spill(&mut self) -> Result<(), GroupError> {
-        let parts = self.parts.get_or_insert_with(|| Sorter::new(self.room.clone()));
-        // Parts of one group must go in the order in which they were made; of different ones it does not matter.
+        let partials = self.partials.get_or_insert_with(|| Sorter::new(self.spill_budget.clone()));
+        // The order of groups within one spill does not matter; of one group each spill has one partial.
         for (key, group) in self.held.drain() {
-            parts.push(key, encoded(&group))?;
+            partials.push(key, encoded(&group))?;
         }
         self.held_bytes = 0;
         Ok(())
@@ -215,11 +225,11 @@ fn decoded(bytes: &[u8]) -> io::Result<Group> {
 }
 
 impl Group {
-    /// Takes in a later part of the same group.
-    fn join(&mut self, later: Group, figures: &[Aggregate]) -> Result<(), GroupError> {
+    /// Merges a later partial of the same group.
+    fn merge(&mut self, later: Group, aggregates: &[Aggregate]) -> Result<(), GroupError> {
         self.first = self.first.min(later.first);
-        for ((state, later), figure) in self.states.iter_mut().zip(later.states).zip(figures) {
-            state.join(later, *figure);
+        for ((state, later), aggregate) in self.states.iter_mut().zip(later.states).zip(aggregates) {
+            state.merge(later, *aggregate);
             if state.text_len() > MAX_LIST_BYTES {
                 return Err(GroupError::LongList(self.keys.join(", ")));
             }
@@ -227,18 +237,18 @@ impl Group {
         Ok(())
     }
 
-    fn shown(self, figures: &[Aggregate]) -> Vec<String> {
+    fn into_json(self, aggregates: &[Aggregate]) -> Vec<String> {
         let mut texts = self.keys;
-        texts.extend(self.states.into_iter().zip(figures).map(|(state, figure)| state.shown(*figure)));
+        texts.extend(self.states.into_iter().zip(aggregates).map(|(state, aggregate)| state.into_json(*aggregate)));
         texts
     }
 }
 
 impl State {
-    fn new(figure: Aggregate) -> Self {
-        match figure {
+    fn new(aggregate: Aggregate) -> Self {
+        match aggregate {
             Aggregate::Count => State::Count(0),
-            Aggregate::Sum | Aggregate::Mean => State::Sum { numbers: 0, whole: 0, broken: None },
+            Aggregate::Sum | Aggregate::Mean => State::Sum { numbers: 0, int_sum: 0, float_sum: None },
             Aggregate::Min | Aggregate::Max | Aggregate::First | Aggregate::Last => State::Value(None),
             Aggregate::List => State::List(String::new()),
         }
@@ -251,58 +261,58 @@ impl State {
         }
     }
 
-    fn add(&mut self, figure: Aggregate, json: &str) {
+    fn add(&mut self, aggregate: Aggregate, json: &str) {
         let cell = Cell::from_json(json);
         match self {
             State::Count(rows) => *rows += 1,
             _ if matches!(cell, Cell::Null) => {}
-            State::Sum { numbers, whole, broken } => {
+            State::Sum { numbers, int_sum, float_sum } => {
                 let Cell::Number(text) = cell else { return };
                 *numbers += 1;
-                match text.parse::<i128>().ok().and_then(|number| whole.checked_add(number)) {
-                    Some(sum) => *whole = sum,
-                    // What is no integer, or too much for one.
-                    None => *broken.get_or_insert(0.0) += text.parse::<f64>().unwrap_or(0.0),
+                match text.parse::<i128>().ok().and_then(|number| int_sum.checked_add(number)) {
+                    Some(sum) => *int_sum = sum,
+                    // Not an integer, or the sum would overflow.
+                    None => *float_sum.get_or_insert(0.0) += text.parse::<f64>().unwrap_or(0.0),
                 }
             }
-            State::Value(kept) if replaces(figure, kept.as_deref(), &cell) => *kept = Some(json.to_owned()),
+            State::Value(kept) if replaces(aggregate, kept.as_deref(), &cell) => *kept = Some(json.to_owned()),
             State::Value(_) => {}
             State::List(texts) => push_to_list(texts, json),
         }
     }
 
-    fn join(&mut self, later: State, figure: Aggregate) {
+    fn merge(&mut self, later: State, aggregate: Aggregate) {
         match (self, later) {
             (State::Count(rows), State::Count(more)) => *rows += more,
-            (State::Sum { numbers, whole, broken }, State::Sum { numbers: n, whole: w, broken: b }) => {
+            (State::Sum { numbers, int_sum, float_sum }, State::Sum { numbers: n, int_sum: w, float_sum: b }) => {
                 *numbers += n;
-                match whole.checked_add(w) {
-                    Some(sum) => *whole = sum,
-                    None => *broken.get_or_insert(0.0) += w as f64,
+                match int_sum.checked_add(w) {
+                    Some(sum) => *int_sum = sum,
+                    None => *float_sum.get_or_insert(0.0) += w as f64,
                 }
                 if let Some(b) = b {
-                    *broken.get_or_insert(0.0) += b;
+                    *float_sum.get_or_insert(0.0) += b;
                 }
             }
             (State::Value(kept), State::Value(Some(json)))
-                if replaces(figure, kept.as_deref(), &Cell::from_json(&json)) =>
+                if replaces(aggregate, kept.as_deref(), &Cell::from_json(&json)) =>
             {
                 *kept = Some(json);
             }
             (State::List(texts), State::List(more)) if !more.is_empty() => push_to_list(texts, &more),
-            // Parts of one group have the same figures.
+            // Unreachable: partials of one group have the same aggregates.
             _ => {}
         }
     }
 
-    fn shown(self, figure: Aggregate) -> String {
+    fn into_json(self, aggregate: Aggregate) -> String {
         match self {
             State::Count(rows) => rows.to_string(),
             State::Sum { numbers: 0, .. } => "null".to_owned(),
-            State::Sum { numbers, whole, broken } => match (figure, broken) {
-                (Aggregate::Sum, None) => whole.to_string(),
-                (Aggregate::Sum, Some(broken)) => float(whole as f64 + broken),
-                (_, broken) => float((whole as f64 + broken.unwrap_or(0.0)) / numbers as f64),
+            State::Sum { numbers, int_sum, float_sum } => match (aggregate, float_sum) {
+                (Aggregate::Sum, None) => int_sum.to_string(),
+                (Aggregate::Sum, Some(float_sum)) => float(int_sum as f64 + float_sum),
+                (_, float_sum) => float((int_sum as f64 + float_sum.unwrap_or(0.0)) / numbers as f64),
             },
             State::Value(json) => json.unwrap_or_else(|| "null".to_owned()),
             State::List(texts) => format!("[{texts}]"),
@@ -310,10 +320,10 @@ impl State {
     }
 }
 
-/// True if the value takes the place of the one that is kept. Values that do not compare stay as they came.
-fn replaces(figure: Aggregate, kept: Option<&str>, cell: &Cell<'_>) -> bool {
+/// Returns true if `cell` replaces the kept value. The first of values that do not compare is kept.
+fn replaces(aggregate: Aggregate, kept: Option<&str>, cell: &Cell<'_>) -> bool {
     let Some(kept) = kept else { return true };
-    match figure {
+    match aggregate {
         Aggregate::Last => true,
         Aggregate::Min => cell.compare(&Cell::from_json(kept)).is_some_and(std::cmp::Ordering::is_lt),
         Aggregate::Max => cell.compare(&Cell::from_json(kept)).is_some_and(std::cmp::Ordering::is_gt),
@@ -337,8 +347,8 @@ mod tests {
     use super::*;
 
     fn groups(max_bytes: usize, rows: &[(String, String)]) -> (Vec<Vec<String>>, bool) {
-        let figures = Aggregate::WORDS.iter().map(|(_, figure)| *figure).collect();
-        let mut groups = Groups::new(figures, SpillBudget { max_bytes, folder: None });
+        let aggregates = Aggregate::WORDS.iter().map(|(_, aggregate)| *aggregate).collect();
+        let mut groups = Groups::new(aggregates, SpillBudget { max_bytes, directory: None });
         for (key, value) in rows {
             groups.add(&[key], &[value.as_str(); 8]).unwrap();
         }
@@ -354,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn figures_over_a_group() {
+    fn aggregates_over_a_group() {
         let rows: Vec<(String, String)> = [
             ("\"a\"", "3"),
             ("\"b\"", "\"x\""),
@@ -377,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_beyond_memory_are_those_within() {
+    fn spilled_groups_equal_groups_in_memory() {
         let rows: Vec<(String, String)> =
             (0u64..4000).map(|i| ((i * 7919 % 613).to_string(), (i % 50).to_string())).collect();
         let (held, spilled) = groups(1 << 30, &rows);

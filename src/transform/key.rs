@@ -1,7 +1,7 @@
-//! What makes two rows the same: the digest of their values in some columns.
+//! Keys of rows for deduplication and grouping: a digest of the values in some columns.
 //!
-//! Values are the same as a person sees it: numbers by value (`1` and `1.0`), objects whatever the order of their
-//! keys, null and absent alike. Text is never a number.
+//! Equal values have equal keys: numbers by value (`1` and `1.0`), objects in any order of their keys, null and absent
+//! alike. Text never equals a number.
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -9,16 +9,16 @@ use sha2::{Digest, Sha256};
 use super::cell::Cell;
 use super::expr::write_canonical_number;
 
-/// 128 bits of SHA-256 over a row's values: two different rows share them with a probability of 2^-64 only after
-/// 2^32 rows, and nobody can make two that do. Exact for every purpose, at 16 bytes a row.
+/// The first 128 bits of SHA-256 over a row's values. Among 2^32 rows two collide with a probability of 2^-64, and a
+/// collision cannot be constructed. Exact for every practical purpose, at 16 bytes a row.
 pub type Key = u128;
 
-/// Puts keys together; its buffer is used again and again.
+/// Computes keys, with a buffer that is reused.
 #[derive(Debug, Default)]
 pub struct KeyWriter(Vec<u8>);
 
 impl KeyWriter {
-    /// Adds the value of one of the columns that were named. Null counts.
+    /// Adds the value of a key column. Null is a value.
     pub fn value(&mut self, cell: &Cell<'_>) {
         let kind = match cell {
             Cell::Null => 0u8,
@@ -27,6 +27,7 @@ impl KeyWriter {
             Cell::Text(_) => 3,
             Cell::Nested(_) => 4,
         };
+        // Tag, then length, then bytes: no two sequences of values have the same encoding.
         self.0.push(kind);
         let start = self.0.len();
         self.0.extend_from_slice(&[0; 8]);
@@ -39,7 +40,7 @@ impl KeyWriter {
         self.0[start..start + 8].copy_from_slice(&len.to_le_bytes());
     }
 
-    /// Adds a value of a whole row, with its column's name. Null is as if it were not there.
+    /// Adds a value of a whole row, with the name of its column. Null is skipped, so it equals an absent key.
     pub fn member(&mut self, name: &str, cell: &Cell<'_>) {
         if !matches!(cell, Cell::Null) {
             self.0.extend_from_slice(&(name.len() as u64).to_le_bytes());
@@ -48,7 +49,7 @@ impl KeyWriter {
         }
     }
 
-    /// The key of what was added; the next one starts anew.
+    /// Returns the key of the values that were added, and clears the buffer for the next key.
     pub fn finish(&mut self) -> Key {
         let digest = Sha256::digest(&self.0);
         self.0.clear();
@@ -56,6 +57,7 @@ impl KeyWriter {
     }
 }
 
+/// Writes a number in canonical form, so that `1`, `1.0` and `1e0` have the same bytes.
 fn write_number(text: &str, out: &mut Vec<u8>) {
     if !write_canonical_number(text.as_bytes(), out) {
         out.extend_from_slice(text.as_bytes());
@@ -65,7 +67,7 @@ fn write_number(text: &str, out: &mut Vec<u8>) {
 fn write_nested(text: &str, out: &mut Vec<u8>) {
     match serde_json::from_str(text) {
         Ok(value) => write_value(&value, out),
-        // Too deep for this parser, though not for the one that let it through.
+        // Nested deeper than serde_json allows, but not deeper than the parser of records: compared by its text.
         Err(_) => out.extend_from_slice(text.as_bytes()),
     }
 }

@@ -1,9 +1,9 @@
-//! Steps between parser and sink: they choose rows, and choose, rename and compute columns, batch by batch.
+//! Transforms between decoder and encoder: filter rows, and select, rename and compute columns, batch by batch.
 //!
-//! A plan's [`Step`]s are bound to the columns that are known ([`bind`]), asked what they need of the input
-//! ([`columns_needed`] and its like), and started as [`Steps`] on each worker. Each step is one file of `steps`; `step.rs`
-//! has the table of them, and `kind.rs` what such a file fulfils. Nothing here reads sources, writes outputs, or knows the
-//! command line; only steps that remember rows, and queries, use temporary files.
+//! The [`Step`]s of a plan are bound to the known columns ([`bind`]), report which input columns they need
+//! ([`columns_needed`] and the functions beside it), and run as [`Steps`] on each worker. Each step is one file of
+//! `steps`; `step.rs` has the table of steps, `kind.rs` the traits that a step implements. Nothing here reads sources,
+//! writes outputs, or knows the command line; only stateful steps and queries use temporary files.
 
 mod apply;
 mod bind;

@@ -1,8 +1,8 @@
-//! Columns of which something is needed, worked out step by step from the last to the first.
+//! Projection pushdown: the columns that a plan needs, computed step by step from the last to the first.
 
 use std::collections::BTreeSet;
 
-/// Columns of which something is needed.
+/// Columns that the steps behind a point of the plan need, in whole or in part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Needed {
     All,
@@ -10,7 +10,7 @@ pub(super) enum Needed {
 }
 
 impl Needed {
-    /// These, too.
+    /// Adds `names`; does nothing if all columns are needed.
     pub fn add<S: Into<String>>(&mut self, names: impl IntoIterator<Item = S>) {
         if let Needed::Only(only) = self {
             only.extend(names.into_iter().map(Into::into));

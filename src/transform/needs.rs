@@ -1,16 +1,16 @@
-//! What the steps of a plan need of their input, so that no more of it is parsed.
+//! Requirements of a plan's steps on their input, so that the decoder parses no more than they need.
 
 use std::collections::BTreeSet;
 
 use super::needed::Needed;
 use super::step::Step;
 
-/// The columns of the source that the outcome depends on; `None` for all of them. Where rows are
-/// only chosen among, and their records copied, the outcome has no columns of its own.
+/// Returns the source columns that the output depends on; `None` for all of them. With `copies_records`, steps that
+/// only drop rows need just the columns that they test, because the output copies the records.
 pub fn columns_needed(steps: &[Step], copies_records: bool) -> Option<Vec<String>> {
     let none_by_itself = copies_records && keeps_records(steps);
     let mut needed = if none_by_itself { Needed::Only(BTreeSet::new()) } else { Needed::All };
-    // From the end, where it is known what is wanted, to the start.
+    // Backwards: the columns that the output needs are known, those that the source must supply are wanted.
     steps.iter().rev().for_each(|step| step.add_needed(&mut needed));
     match needed {
         Needed::All => None,
@@ -18,18 +18,18 @@ pub fn columns_needed(steps: &[Step], copies_records: bool) -> Option<Vec<String
     }
 }
 
-/// True if all steps choose among rows and leave them as they are.
+/// Returns true if all steps drop rows at most and change none.
 pub fn keeps_records(steps: &[Step]) -> bool {
     steps.iter().all(|step| step.properties().keeps_records)
 }
 
-/// True if rows must be traced back to their records: some may turn out bad, or are chosen by place.
+/// Returns true if a step needs the source record of each row, to reject it or to choose rows by their position.
 pub fn needs_record_spans(steps: &[Step]) -> bool {
-    steps.iter().any(|step| step.properties().needs_places)
+    steps.iter().any(|step| step.properties().needs_record_spans)
 }
 
-/// How the insides of nested values are needed, where values are raw text otherwise: structs as such, and
-/// with `true` lists too.
+/// Returns whether nested values must be decoded where they would stay raw text: `None` if not, `Some(false)` for
+/// objects as structs, `Some(true)` for lists as well.
 pub fn needs_structs(steps: &[Step]) -> Option<bool> {
     let last = steps.iter().rposition(|step| step.properties().opens_objects)?;
     Some(steps[..last].iter().any(|step| step.properties().opens_lists))

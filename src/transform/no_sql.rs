@@ -1,4 +1,5 @@
-//! In place of queries, in a build without them.
+//! Stand-in for [`super::sql`] in builds without the feature `sql`: the same types, uninhabited, and errors that say
+//! so.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -9,119 +10,121 @@ use arrow_array::BooleanArray;
 use super::expr;
 use crate::column::{Batch, Schema};
 
-/// The table that is what comes out of the steps before.
+/// Name of the table that contains the rows after the steps before the query.
 pub const RESULTS: &str = "results";
 
-/// There are none.
+/// An SQL query, which this build cannot parse.
 #[derive(Clone, Debug)]
 pub enum Query {}
 
-/// Why a query cannot be done.
+/// Error of a query.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct SqlError {
-    /// What is wrong, in words.
+    /// Message, as a lowercase fragment.
     pub message: String,
-    /// It had not enough memory.
+    /// True if the query ran out of its memory budget.
     pub exhausted: bool,
 }
 
+const NO_SQL: &str = "SQL is not supported by this build of drawoff: the feature `sql` is off";
+
 impl Query {
-    /// Refuses.
+    /// Returns an error that says that this build has no SQL.
     pub fn parse(text: &str) -> Result<Query, expr::Error> {
-        Err(expr::Error::new(text, 0, "this build of drawoff has no SQL"))
+        Err(expr::Error::new(text, 0, NO_SQL))
     }
 
-    /// What was written.
+    /// Returns the text of the query.
     pub fn text(&self) -> &Arc<str> {
         match *self {}
     }
 
-    /// The names of the tables that it reads.
+    /// Returns the names of the tables that the query reads.
     pub fn tables(&self) -> &[String] {
         match *self {}
     }
 
-    /// The query as steps can take it.
+    /// Compiles the query for batch-by-batch execution.
     pub fn by_rows(&self, _: &Schema) -> Result<Option<ByRows>, SqlError> {
         match *self {}
     }
 
-    /// The columns of its answer.
+    /// Returns the columns of the result.
     pub fn columns(&self, _: &Schema, _: &[(String, TableFile)]) -> Result<Schema, SqlError> {
         match *self {}
     }
 
-    /// Puts the query to tables.
-    pub fn over(&self, _: Vec<(String, TableFile)>, _: &QueryResources) -> Result<QueryRows, SqlError> {
+    /// Executes the query over `tables`.
+    pub fn execute(&self, _: Vec<(String, TableFile)>, _: &QueryResources) -> Result<QueryRows, SqlError> {
         match *self {}
     }
 }
 
-/// There are none.
+/// A query that runs batch by batch, which does not exist in this build.
 #[derive(Clone, Debug)]
 pub enum ByRows {}
 
 impl ByRows {
-    /// The columns that it was made for.
+    /// Returns the input columns that the query was compiled for.
     pub fn input(&self) -> &Schema {
         match *self {}
     }
 
-    /// The columns of its answer.
+    /// Returns the columns of the result.
     pub fn output(&self) -> &Arc<Schema> {
         match *self {}
     }
 
-    /// How many rows of the answer are wanted.
+    /// Returns the row limit of the query; `None` if it has none.
     pub fn limit(&self) -> Option<u64> {
         match *self {}
     }
 
-    /// The answer for the rows of a batch.
+    /// Runs the query on the rows of a batch.
     pub fn apply(&self, _: &Batch) -> Result<(Batch, Option<BooleanArray>), SqlError> {
         match *self {}
     }
 }
 
-/// A Parquet file, of which none is read.
+/// A Parquet file as a table of a query, which does not exist in this build.
 #[derive(Clone, Debug)]
 pub enum TableFile {}
 
 impl TableFile {
-    /// Refuses.
+    /// Returns an error that says that this build has no SQL.
     pub fn ours(_: File, _: &Schema) -> Result<Self, parquet::errors::ParquetError> {
-        Err(parquet::errors::ParquetError::General("this build of drawoff has no SQL".into()))
+        Err(parquet::errors::ParquetError::General(NO_SQL.into()))
     }
 
-    /// Refuses.
+    /// Returns an error that says that this build has no SQL.
     pub fn foreign(file: File) -> Result<Self, parquet::errors::ParquetError> {
         TableFile::ours(file, &Schema::default())
     }
 
-    /// Its rows.
+    /// Returns the number of rows.
     pub fn rows(&self) -> u64 {
         match *self {}
     }
 }
 
-/// What a query may use.
+/// Resources of a query.
 #[derive(Clone, Debug)]
 pub struct QueryResources {
-    /// Bytes that sorts, groups and joins hold, all together.
+    /// Bytes in memory of all sorts, aggregations and joins together.
     pub max_bytes: usize,
-    /// Where sorts and groups go beyond that.
-    pub folder: Option<PathBuf>,
-    /// Threads.
+    /// Spill directory of sorts and aggregations; `None` is the system's directory for temporary files.
+    pub directory: Option<PathBuf>,
+    /// Number of worker threads.
     pub workers: usize,
 }
 
-/// There is none.
+/// Rows of a query's result, which do not exist in this build.
 #[derive(Debug)]
 pub enum QueryRows {}
 
 impl QueryRows {
-    /// Its columns.
+    /// Returns the columns of the result.
     pub fn schema(&self) -> &Arc<Schema> {
         match *self {}
     }

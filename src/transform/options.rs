@@ -1,29 +1,29 @@
-//! Settings of an execution that steps have to know.
+//! Execution settings that steps depend on.
 
 use std::str::FromStr;
 
 use super::distinct::SpillBudget;
 use crate::column::TypeMerge;
 
-/// Settings of the execution that steps go by.
+/// Execution settings of steps, the same for all steps of a plan.
 #[derive(Clone, Debug)]
 pub struct StepOptions {
-    /// Memory and disk for all steps together that remember rows.
-    pub room: SpillBudget,
-    /// Whether values come from cells of CSV.
+    /// Memory and spill directory of all stateful steps together.
+    pub spill_budget: SpillBudget,
+    /// `Text` if values are CSV cells. Default `Json`.
     pub type_merge: TypeMerge,
-    /// Columns that are made have types; else they are JSON text, as all columns of text outputs.
+    /// True if computed columns are typed; otherwise they are JSON text, like all columns of text outputs.
     pub typed: bool,
-    /// The output cannot take columns later.
+    /// True if the output cannot add columns after its first batch.
     pub columns_fixed: bool,
-    /// Policy for values that cannot be made.
+    /// Policy for values that cannot be computed. Default `Reject`.
     pub on_bad_cast: OnBadCast,
 }
 
 impl Default for StepOptions {
     fn default() -> Self {
         StepOptions {
-            room: SpillBudget::default(),
+            spill_budget: SpillBudget::default(),
             type_merge: TypeMerge::Json,
             typed: false,
             columns_fixed: false,
@@ -32,13 +32,13 @@ impl Default for StepOptions {
     }
 }
 
-/// Policy for values that a cast or an expression cannot make.
+/// Policy for values that a cast or an expression cannot compute.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnBadCast {
-    /// Its record cannot be used.
+    /// Reject the record, by the policy for bad records.
     #[default]
     Reject,
-    /// It is null, and counted.
+    /// Replace the value by null and count it.
     Null,
 }
 
@@ -49,7 +49,7 @@ impl FromStr for OnBadCast {
         match text {
             "reject" => Ok(OnBadCast::Reject),
             "null" => Ok(OnBadCast::Null),
-            _ => Err("it is `reject` or `null`".to_owned()),
+            _ => Err("expected `reject` or `null`".to_owned()),
         }
     }
 }

@@ -1,5 +1,4 @@
-//! Where the rows of a batch stood in their source, for steps that choose by it and for what is said of
-//! rows that a step could not use.
+//! Source positions of the rows of a batch, for steps that choose rows by position and for rejects of steps.
 
 use crate::column::{Morsel, RecordSpan};
 use crate::format::Reject;
@@ -10,19 +9,19 @@ use super::step_counts::FailedRow;
 /// The records that one batch was decoded from.
 #[derive(Clone, Debug)]
 pub struct RecordSpans {
-    /// The morsel.
+    /// Morsel that the batch was decoded from.
     pub morsel: Morsel,
-    /// For each row as decoded its record.
+    /// Span of each decoded row's record in the morsel.
     pub spans: Vec<RecordSpan>,
-    /// Numbers of the records in the morsel that are no rows, in order.
+    /// Indices of the records in the morsel that were rejected by the decoder, ascending.
     pub skipped: Vec<u64>,
-    /// What ends a line in the morsel.
+    /// Byte that ends a line in the morsel.
     pub line_break: u8,
 }
 
 impl RecordSpans {
-    /// What is said of a row that a step could not use. `at` is where counting has come to: byte and line;
-    /// rows must come in order.
+    /// Builds the reject of a row that a step could not process. `at` is the cursor of line counting, a byte and its
+    /// line; rows must be passed in order.
     pub fn reject(&self, bad: &FailedRow, at: &mut (usize, u64)) -> RejectedRecord {
         let span = self.spans[bad.row as usize];
         let start = span.start as usize;
@@ -30,6 +29,7 @@ impl RecordSpans {
             at.1 += memchr::memchr_iter(self.line_break, &self.morsel.records()[at.0..start]).count() as u64;
             at.0 = start;
         }
+        // Records that the decoder rejected have no row, so each one before this row shifts its record number.
         let mut record = u64::from(bad.row);
         for &skipped in &self.skipped {
             if skipped > record {

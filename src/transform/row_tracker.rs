@@ -1,4 +1,5 @@
-//! The rows of one batch on their way through the steps: where each comes from, and what became of those that are gone.
+//! Tracks the rows of one batch through the steps: the decoded row that each stems from, and counts of the rows that
+//! were dropped, added or rejected. Steps change row counts only through this module, so that the report adds up.
 
 use std::sync::Arc;
 
@@ -13,33 +14,34 @@ use super::step_counts::{FailedRow, StepCounts};
 use crate::column::Batch;
 use crate::position::FieldPath;
 
-/// Traces the rows of one batch.
+/// Origins and counts of the rows of one batch.
 pub(super) struct RowTracker<'a> {
-    /// For each row its place among the rows as decoded, where that is asked for.
+    /// Index of each row among the decoded rows; `None` if origins are not traced.
     pub origins: Option<Vec<u32>>,
-    pub tally: StepCounts,
-    /// A limit is reached: nothing after so many of the rows as decoded was looked at.
-    pub taken: Option<usize>,
-    /// The records of the rows as decoded, in their source.
-    pub places: Option<&'a RecordSpans>,
-    /// Expressions and casts whose value was null because it could not be made, and in how many rows.
+    /// Counts of the steps so far.
+    pub counts: StepCounts,
+    /// Number of decoded rows that were evaluated before a limit was reached; `None` while no limit is reached.
+    pub rows_until_limit: Option<usize>,
+    /// Source records of the decoded rows; `None` if no step needs them.
+    pub record_spans: Option<&'a RecordSpans>,
+    /// Labels of expressions and casts that produced null for a value they could not compute, with the number of rows.
     pub nulled: &'a mut Vec<(Arc<str>, u64)>,
     pub on_bad_cast: OnBadCast,
 }
 
 impl RowTracker<'_> {
-    /// Keeps those rows; the others were filtered.
+    /// Filters `batch` by `keep` and counts the dropped rows.
     pub fn keep(&mut self, batch: Batch, keep: &BooleanArray) -> Result<Batch, Error> {
         self.note_kept(batch.rows, keep);
         keep_rows(batch, keep)
     }
 
-    /// Of `rows` rows those are kept; the others were filtered.
+    /// Counts the rows that `keep` drops from a batch of `rows` rows, for a step that filters the columns itself.
     pub fn note_kept(&mut self, rows: usize, keep: &BooleanArray) {
         let dropped = (rows - keep.true_count()) as u64;
         if dropped > 0 {
-            let gone = self.origins.iter().flatten().zip(keep.values()).filter(|(_, kept)| !kept);
-            self.tally.drop_rows(dropped, gone.map(|(row, _)| *row));
+            let dropped_rows = self.origins.iter().flatten().zip(keep.values()).filter(|(_, kept)| !kept);
+            self.counts.drop_rows(dropped, dropped_rows.map(|(row, _)| *row));
         }
         self.retain_origins(keep);
     }
@@ -51,8 +53,9 @@ impl RowTracker<'_> {
         }
     }
 
-    /// Takes the `bad` rows out: neither kept nor filtered. Also returns which rows stay.
-    pub fn set_aside(
+    /// Removes the `bad` rows, which count as rejected and not as filtered. Also returns the mask of the rows that
+    /// remain.
+    pub fn reject_rows(
         &mut self,
         batch: Batch,
         bad: Vec<(u32, EvalError)>,
@@ -62,8 +65,8 @@ impl RowTracker<'_> {
         good.append_n(batch.rows, true);
         bad.iter().for_each(|(row, _)| good.set_bit(*row as usize, false));
         let good = BooleanArray::new(good.finish(), None);
-        let origins = self.origins.as_ref().expect("rows that may be bad are traced");
-        self.tally.bad.extend(bad.into_iter().map(|(row, reason)| FailedRow {
+        let origins = self.origins.as_ref().expect("origins are traced for steps that may reject rows");
+        self.counts.failed.extend(bad.into_iter().map(|(row, reason)| FailedRow {
             row: origins[row as usize],
             path: path.clone(),
             reason: reason.into_reason(),
@@ -72,7 +75,7 @@ impl RowTracker<'_> {
         Ok((keep_rows(batch, &good)?, good))
     }
 
-    /// Counts rows whose value was null because it could not be made.
+    /// Counts rows in which `label` produced null for a value that it could not compute.
     pub fn note_nulled(&mut self, label: &Arc<str>, rows: u64) {
         match self.nulled.iter_mut().find(|(known, _)| known == label) {
             Some((_, n)) => *n += rows,
@@ -80,36 +83,40 @@ impl RowTracker<'_> {
         }
     }
 
-    /// Every row has become one or more, each of which names the row that it was.
+    /// Records that every row became one or more. `parents` holds, for each new row, the index of the row before.
     pub fn explode(&mut self, parents: &[u32]) {
+        // The first row of each parent replaces it; only further ones count as added.
         let further = || parents.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[1]);
         let added = further().count() as u64;
         let origins = self.origins.take();
         let origin = |row: u32| origins.as_ref().map_or(row, |origins| origins[row as usize]);
-        self.tally.add_rows(added, further().map(origin));
+        self.counts.add_rows(added, further().map(origin));
         if origins.is_some() {
             self.origins = Some(parents.iter().map(|&row| origin(row)).collect());
         }
     }
 
-    /// Ends the reading after the first `n` rows: nothing after the record of the last of them is looked at.
+    /// Stops reading after the first `n` rows: nothing behind the record of the last of them is evaluated.
     pub fn end_after(&mut self, n: usize) {
         let end = |last: usize| self.origins.as_ref().map_or(last, |origins| origins[last] as usize) + 1;
         let here = n.checked_sub(1).map_or(0, end);
-        // A limit further on may be reached with what an earlier one let pass.
-        self.taken = Some(self.taken.map_or(here, |taken| taken.min(here)));
+        // With two limits in a plan the tighter one counts.
+        self.rows_until_limit = Some(self.rows_until_limit.map_or(here, |rows_until_limit| rows_until_limit.min(here)));
     }
 
-    /// Keeps the first rows; of the others, those of records that were looked at were filtered.
+    /// Keeps the first `n` rows. Of the others, those of records before the limit count as filtered; the rest count as
+    /// unread.
     pub fn first(&mut self, batch: Batch, n: usize) -> Batch {
         if n == batch.rows {
             return batch;
         }
         if let Some(origins) = &mut self.origins {
             let cut = origins.split_off(n);
-            let of_taken: Vec<u32> =
-                cut.into_iter().filter(|row| self.taken.is_some_and(|taken| (*row as usize) < taken)).collect();
-            self.tally.drop_rows(of_taken.len() as u64, of_taken.into_iter());
+            let before_limit: Vec<u32> = cut
+                .into_iter()
+                .filter(|row| self.rows_until_limit.is_some_and(|rows_until_limit| (*row as usize) < rows_until_limit))
+                .collect();
+            self.counts.drop_rows(before_limit.len() as u64, before_limit.into_iter());
         }
         first_rows(batch, n)
     }

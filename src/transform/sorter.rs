@@ -1,46 +1,47 @@
-//! Records put in the order of their keys, however many: sorted in memory, and beyond its room in files that are merged.
+//! External merge sort, stable: sorts records by key in memory, and beyond the budget in sorted runs on disk, which are
+//! merged while they are read back.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 
 use super::distinct::SpillBudget;
 
-/// Key of a record; those of one key keep the order in which they came.
+/// Key of a record. Records of one key keep their order.
 type SortKey = u128;
 
-/// Files that are merged at once. Each takes a buffer of [`BUFFER_BYTES`].
+/// Runs that are merged at once. Each needs a buffer of [`BUFFER_BYTES`].
 const MERGED_AT_ONCE: usize = 16;
 
 const BUFFER_BYTES: usize = 32 << 10;
 
-/// What a record in memory costs beside its bytes, about.
+/// Approximate bytes of a record in memory besides its content.
 const RECORD_OVERHEAD: usize = 48;
 
-/// Takes records.
+/// Sorter that accepts records.
 #[derive(Debug)]
 pub(super) struct Sorter {
-    room: SpillBudget,
+    spill_budget: SpillBudget,
     held: Vec<(SortKey, Box<[u8]>)>,
     held_bytes: usize,
-    /// Sorted files, earlier records in earlier ones. No files have names: they go with the process.
+    /// Sorted runs in the order of their records' arrival, which makes the merge stable. The files are unlinked.
     runs: Vec<File>,
 }
 
 impl Sorter {
-    pub(super) fn new(room: SpillBudget) -> Self {
-        Sorter { room, held: Vec::new(), held_bytes: 0, runs: Vec::new() }
+    pub(super) fn new(spill_budget: SpillBudget) -> Self {
+        Sorter { spill_budget, held: Vec::new(), held_bytes: 0, runs: Vec::new() }
     }
 
     pub(super) fn push(&mut self, key: SortKey, record: Box<[u8]>) -> io::Result<()> {
         self.held_bytes += record.len() + RECORD_OVERHEAD;
         self.held.push((key, record));
-        if self.held_bytes >= self.room.max_bytes {
+        if self.held_bytes >= self.spill_budget.max_bytes {
             self.spill()?;
         }
         Ok(())
     }
 
-    /// The records in order.
+    /// Returns all records in order.
     pub(super) fn finish(mut self) -> io::Result<Sorted> {
         if self.runs.is_empty() {
             self.held.sort_by_key(|(key, _)| *key);
@@ -57,17 +58,17 @@ impl Sorter {
         self.held.sort_by_key(|(key, _)| *key);
         let held = std::mem::take(&mut self.held);
         self.held_bytes = 0;
-        self.runs.push(write_run(&self.room, held.into_iter().map(Ok))?);
+        self.runs.push(write_run(&self.spill_budget, held.into_iter().map(Ok))?);
         if self.runs.len() == MERGED_AT_ONCE {
-            // All into one, which stands first: it holds the earliest records.
+            // Merged into one run, which stays first: it contains the earliest records.
             let merged = Sorted::merge(std::mem::take(&mut self.runs))?;
-            self.runs.push(write_run(&self.room, merged)?);
+            self.runs.push(write_run(&self.spill_budget, merged)?);
         }
         Ok(())
     }
 }
 
-/// Gives records in order.
+/// Iterator over the sorted records.
 #[derive(Debug)]
 pub(super) struct Sorted {
     held: std::vec::IntoIter<(SortKey, Box<[u8]>)>,
@@ -98,7 +99,7 @@ impl Iterator for Sorted {
     type Item = io::Result<(SortKey, Box<[u8]>)>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        // `min_by_key` takes the first of equals, which came first.
+        // `min_by_key` returns the first of equal keys, which is in the earlier run: this keeps the sort stable.
         let Some((i, _)) = self.runs.iter().map(|run| run.next.0).enumerate().min_by_key(|(_, key)| *key) else {
             return self.held.next().map(Ok);
         };
@@ -110,8 +111,11 @@ impl Iterator for Sorted {
     }
 }
 
-fn write_run(room: &SpillBudget, records: impl Iterator<Item = io::Result<(SortKey, Box<[u8]>)>>) -> io::Result<File> {
-    let mut out = BufWriter::with_capacity(BUFFER_BYTES, room.file()?);
+fn write_run(
+    spill_budget: &SpillBudget,
+    records: impl Iterator<Item = io::Result<(SortKey, Box<[u8]>)>>,
+) -> io::Result<File> {
+    let mut out = BufWriter::with_capacity(BUFFER_BYTES, spill_budget.file()?);
     for record in records {
         let (key, record) = record?;
         out.write_all(&key.to_le_bytes())?;
@@ -140,9 +144,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn records_come_in_order_and_equals_as_they_went_in() {
+    fn records_are_sorted_and_equal_keys_keep_their_order() {
         for max_bytes in [0, 1000, 1 << 20] {
-            let mut sorter = Sorter::new(SpillBudget { max_bytes, folder: None });
+            let mut sorter = Sorter::new(SpillBudget { max_bytes, directory: None });
             let mut expected = Vec::new();
             for i in 0u32..500 {
                 let key = u128::from(i.wrapping_mul(2_654_435_761) % 97);

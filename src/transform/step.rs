@@ -1,5 +1,5 @@
-//! The table of steps: everything that plans, workers, flags and plan files ask of a step goes through it to the file of
-//! the step. A new step is a file in [`super::steps`] and a line here.
+//! The table of steps: dispatches the calls of plans, workers, flags and steps files to the file of each step. A new
+//! step is a file in [`super::steps`] and a line here.
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ use crate::column::{Batch, Schema};
 
 macro_rules! steps {
     ($($(#[$doc:meta])* $name:ident($parameters:ty) $($written:ident)?;)*) => {
-        /// One step of a plan. Rows keep their order; every row that goes is counted.
+        /// One step of a plan. Steps keep the order of rows and count every row that they drop.
         #[derive(Clone, Debug)]
         pub enum Step {
             $($(#[$doc])* $name($parameters),)*
@@ -44,45 +44,45 @@ macro_rules! steps {
         })*
 
         impl Step {
-            /// The step in words.
+            /// Describes the step for `explain`.
             pub fn describe(&self) -> StepText {
                 match self { $(Step::$name(step) => step.describe(),)* }
             }
 
-            /// Facts about it that a plan decides by.
+            /// Returns the properties that the planner decides by.
             pub fn properties(&self) -> Properties {
                 match self { $(Step::$name(step) => step.properties(),)* }
             }
 
-            /// See [`StepKind::bind`].
+            /// Dispatches to [`StepKind::bind`].
             pub(super) fn bind(&mut self, columns: &mut Binding) -> Result<(), expr::Error> {
                 match self { $(Step::$name(step) => step.bind(columns),)* }
             }
 
-            /// See [`StepKind::add_needed`].
+            /// Dispatches to [`StepKind::add_needed`].
             pub(super) fn add_needed(&self, needed: &mut Needed) {
                 match self { $(Step::$name(step) => step.add_needed(needed),)* }
             }
 
-            /// See [`StepKind::start`].
+            /// Dispatches to [`StepKind::start`].
             pub(super) fn start(&self, options: &StepOptions) -> Running {
                 match self { $(Step::$name(step) => Running::$name(Box::new(step.start(options))),)* }
             }
         }
 
-        /// One step at work. The kind is looked at once per batch.
+        /// A running step. Dispatched once per batch.
         #[derive(Debug)]
         pub(super) enum Running {
             $($name(Box<<$parameters as StepKind>::Running>),)*
         }
 
         impl Running {
-            /// See [`RunningStep::output_schema`].
+            /// Dispatches to [`RunningStep::output_schema`].
             pub fn output_schema(&self, schema: Schema, options: &StepOptions) -> Result<Schema, Error> {
                 match self { $(Running::$name(step) => step.output_schema(schema, options),)* }
             }
 
-            /// See [`RunningStep::apply`].
+            /// Dispatches to [`RunningStep::apply`].
             pub fn apply(
                 &mut self,
                 batch: Batch,
@@ -92,54 +92,54 @@ macro_rules! steps {
                 match self { $(Running::$name(step) => step.apply(batch, rows, options),)* }
             }
 
-            /// See [`RunningStep::take_mismatches`].
+            /// Dispatches to [`RunningStep::take_mismatches`].
             pub fn take_mismatches(&mut self) -> Vec<(Arc<str>, u64)> {
                 match self { $(Running::$name(step) => step.take_mismatches(),)* }
             }
         }
 
-        /// The steps that people write.
+        /// Steps with a text form.
         static GRAMMARS: &[Grammar] = &[$($($written::<$parameters>(),)?)*];
     };
 }
 
 steps! {
-    /// Keeps the rows that meet a condition.
+    /// Keeps the rows that satisfy a condition.
     Filter(Filter) written;
-    /// Adds or replaces a column by the values of an expression.
+    /// Adds or replaces a column, computed by an expression.
     With(With) written;
-    /// Keeps these columns and values inside columns, in this order.
+    /// Keeps the given columns, and values inside columns, in the given order.
     Select(Select) written;
-    /// Leaves columns out.
+    /// Drops the given columns.
     RemoveColumns(RemoveColumns) written;
-    /// Gives columns new names.
+    /// Renames the given columns.
     Rename(Rename) written;
-    /// Brings columns to types.
+    /// Casts columns to types.
     Cast(Cast) written;
-    /// Makes columns of structs.
+    /// Flattens objects into columns.
     Flatten(Flatten) written;
-    /// Makes rows of the elements of lists.
+    /// Explodes lists into rows.
     Explode(Explode) written;
     /// Keeps the first row of each distinct key.
     Deduplicate(Deduplicate) written;
-    /// Makes JSON text of objects and lists.
+    /// Converts objects and lists to JSON text.
     JsonText(JsonText) written;
-    /// Keeps what a query makes of the rows.
+    /// Replaces the rows by the result of an SQL query.
     Sql(Arc<Query>) written;
-    /// Keeps the first rows.
+    /// Keeps the first rows and stops reading.
     Limit(Limit) written;
-    /// Keeps about a part of the rows.
+    /// Keeps a random fraction of the rows.
     Sample(Sample) written;
     /// Adds columns from a reference table.
     Lookup(Lookup);
 }
 
-/// The word of a step and how the rest of it is read.
+/// Name and parser of a step with a text form.
 #[derive(Debug)]
 pub struct Grammar {
-    /// As it stands in plan files.
+    /// Name of the step, as in steps files.
     pub word: &'static str,
-    /// The form of the text or value that is written with it.
+    /// Form of its argument.
     pub form: ArgumentForm,
     parse: fn(&str, u64) -> Result<Vec<Step>, expr::Error>,
 }
@@ -156,13 +156,13 @@ where
 }
 
 impl Step {
-    /// Parses the text of the step that `word` names, as it is written on the command line and in steps files: `where` with
-    /// an expression, `select` with columns, `limit` with a number; [`Grammar::all`] lists the words. One text may make
-    /// several steps. Columns are looked up when the plan is executed.
+    /// Parses the text of the step named `word`, in the syntax of the command line and of steps files: `where` with an
+    /// expression, `select` with columns, `limit` with a number; [`Grammar::all`] lists the names. One text can yield
+    /// several steps. Column names are checked when the plan is executed.
     ///
     /// # Errors
     ///
-    /// [`ReadError::Unknown`] for another word, [`ReadError::Text`] with the place in `text` that cannot be parsed.
+    /// [`ReadError::Unknown`] for another name, [`ReadError::Text`] with the byte of `text` that cannot be parsed.
     ///
     /// # Examples
     ///
@@ -185,57 +185,57 @@ impl Step {
 }
 
 impl Grammar {
-    /// All steps that people write, in the order of the help.
+    /// Returns the grammars of all steps with a text form, in the order of the help.
     pub fn all() -> &'static [Grammar] {
         GRAMMARS
     }
 
-    /// The one whose word this is.
+    /// Returns the grammar of the step named `word`, if there is one.
     pub fn of(word: &str) -> Option<&'static Grammar> {
         GRAMMARS.iter().find(|grammar| grammar.word == word)
     }
 
-    /// The steps that `text` says; `seed` is of what is random.
+    /// Parses `text` into steps; `seed` seeds random choices. An error refers to a byte of `text`.
     pub fn parse(&self, text: &str, seed: u64) -> Result<Vec<Step>, expr::Error> {
         (self.parse)(text, seed)
     }
 
-    /// The steps that a value of a JSON or TOML document says.
+    /// Parses a value of a JSON or TOML document into steps.
     pub fn read(&self, value: &Value, seed: u64) -> Result<Vec<Step>, ReadError> {
         let text = self.form.text_of(value).map_err(|expected| ReadError::Form { word: self.word, expected })?;
         self.parse(&text, seed).map_err(|cause| ReadError::Text { word: self.word, cause })
     }
 }
 
-/// The reason why a value is no step.
+/// Error of reading a step from a value of a document.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
-    /// No step has this word.
-    #[error("no step is called `{word}`; there are {}", words())]
+    /// No step has this name.
+    #[error("there is no step `{word}`; the steps are {}", step_names())]
     Unknown {
-        /// The word that was given.
+        /// Name as given.
         word: String,
     },
-    /// It is no such value.
-    #[error("`{word}` is {expected}")]
+    /// The value has another form than the argument of the step.
+    #[error("`{word}` must be {expected}")]
     Form {
-        /// The step's word.
+        /// Name of the step.
         word: &'static str,
-        /// Such as `a text`.
+        /// Expected form, such as `a string`.
         expected: &'static str,
     },
-    /// Its text says nothing.
+    /// The text of the step cannot be parsed.
     #[error("{word}: {cause}")]
     Text {
-        /// The step's word.
+        /// Name of the step.
         word: &'static str,
-        /// The fault of its text, and the place.
+        /// Error of the text, with the byte that it refers to.
         cause: expr::Error,
     },
 }
 
-/// The words of all steps, for messages.
-fn words() -> String {
+/// Lists the names of all steps with a text form, for messages.
+fn step_names() -> String {
     GRAMMARS.iter().map(|grammar| grammar.word).collect::<Vec<_>>().join(", ")
 }
 
@@ -266,14 +266,14 @@ mod tests {
             let steps = Grammar::of(word).unwrap().read(&value, 7).unwrap();
             assert_eq!(steps.iter().map(|step| step.describe().name).collect::<Vec<_>>(), [word]);
         }
-        assert!(Grammar::of("lookup").is_none(), "no one writes it");
+        assert!(Grammar::of("lookup").is_none(), "it has no text form");
         let unknown = Step::parse("lookup", "a").unwrap_err().to_string();
-        assert!(unknown.starts_with("no step is called `lookup`; there are where, with, "), "{unknown}");
+        assert!(unknown.starts_with("there is no step `lookup`; the steps are where, with, "), "{unknown}");
         let refused = Grammar::of("limit").unwrap().read(&json!("many"), 0).unwrap_err();
-        assert_eq!(refused.to_string(), "`limit` is a whole number");
+        assert_eq!(refused.to_string(), "`limit` must be a non-negative integer");
     }
 
-    /// The vendor's blocks name columns that may come later; the command line's text is held against those that are known.
+    /// Columns named by the vendor's blocks may appear later; the command line's text is checked against known columns.
     #[test]
     fn the_two_grammars_of_a_step_make_the_same_step_and_differ_in_what_they_demand() {
         let names = || ["a".to_owned(), "aa".to_owned()];
@@ -282,7 +282,7 @@ mod tests {
             (RemoveColumns::by_names(names()).into(), RemoveColumns::parse("a,aa").unwrap().into()),
         ] {
             assert_eq!(by_names.properties(), written.properties());
-            assert_eq!(by_names.describe().runs, written.describe().runs);
+            assert_eq!(by_names.describe().memory, written.describe().memory);
             let fields = ["a", "b"].map(|name| Field::new(name, Type::Text));
             let known = KnownColumns {
                 schema: Schema::new(fields.into()),

@@ -37,13 +37,13 @@ fn faults_of_a_query_are_told() {
     assert!(said.contains("No field named contry. Did you mean 'results.country'?"), "{said}");
     assert!(said.contains("drawoff explain"), "{said}");
     assert!(refused(exit::USAGE, &["--sql", "SELECT 1 FROM other"]).contains("--table other=FILE"));
-    assert!(refused(exit::USAGE, &["--sql", "DROP TABLE results"]).contains("only a query"));
+    assert!(refused(exit::USAGE, &["--sql", "DROP TABLE results"]).contains("only SELECT queries are supported"));
     assert!(
         refused(exit::USAGE, &["--sql", "SELECT 1 FROM results", "--limit", "3"]).contains("must be the last step")
     );
     assert!(refused(exit::USAGE, &["--table", "a=b.csv"]).contains("`--table` requires `--sql`"));
     let two = "SELECT a.city, b.city FROM results a JOIN results b ON a.city = b.city";
-    assert!(refused(exit::USAGE, &["--sql", two]).contains("two columns of the answer are called `city`"));
+    assert!(refused(exit::USAGE, &["--sql", two]).contains("duplicate column `city` in the result"));
     let text = "SELECT CAST(company_name AS INT) AS n FROM results";
     let said = refused(exit::BAD_DATA, &["--sql", text]);
     assert!(said.contains("cannot cast a value to Int32") && said.contains("TRY_CAST"), "{said}");

@@ -27,14 +27,18 @@ fn gives(input: &str, sql: &str, expected: &str) {
 #[test]
 fn integers_do_not_wrap_around() {
     for sum in ["a+1", "a*2", "-2-a", "a+a", "2*a"] {
-        fails(MAX, &format!("select {sum} as x from results"), "leaves the range of Int64");
-        fails(MAX, &format!("select x from (select {sum} as x from results) where x > 0"), "leaves the range of Int64");
-        fails(MAX, &format!("select max({sum}) as x from results group by a"), "leaves the range of Int64");
+        fails(MAX, &format!("select {sum} as x from results"), "exceeds the range of Int64");
+        fails(
+            MAX,
+            &format!("select x from (select {sum} as x from results) where x > 0"),
+            "exceeds the range of Int64",
+        );
+        fails(MAX, &format!("select max({sum}) as x from results group by a"), "exceeds the range of Int64");
     }
     let min = "{\"a\":-9223372036854775808}\n";
-    fails(min, "select -a as x from results", "leaves the range of Int64");
+    fails(min, "select -a as x from results", "exceeds the range of Int64");
     fails(min, "select abs(a) as x from results", "overflow");
-    fails(min, "select a-1 as x from results", "leaves the range of Int64");
+    fails(min, "select a-1 as x from results", "exceeds the range of Int64");
     gives(
         MAX,
         "select a-1 as x, 1+2*3 as y, -a as z from results",
@@ -48,7 +52,7 @@ fn sums_are_exact_or_fail() {
     let rows = |values: &[&str]| values.iter().map(|value| format!("{{\"k\":1,\"a\":{value}}}\n")).collect::<String>();
     let (max, nines) = ("9223372036854775807", "9".repeat(38));
     for sum in ["sum(a)", "sum(a) over ()", "sum(distinct a)"] {
-        fails(&rows(&[max, "1"]), &format!("select {sum} as s from results"), "a sum leaves the range of Int64");
+        fails(&rows(&[max, "1"]), &format!("select {sum} as s from results"), "a sum exceeds the range of Int64");
         // Beyond the range on the way, and back: the order of rows does not matter.
         gives(
             &rows(&[max, "1", "-1"]),
@@ -56,15 +60,15 @@ fn sums_are_exact_or_fail() {
             &format!("{{\"s\":{max}}}\n"),
         );
     }
-    fails(&rows(&[max, "1"]), "select k, sum(a) as s from results group by k", "a sum leaves the range of Int64");
+    fails(&rows(&[max, "1"]), "select k, sum(a) as s from results group by k", "a sum exceeds the range of Int64");
     let moving = "select sum(a) over (order by a rows between 1 preceding and current row) as s from results";
     gives(&rows(&["5", max, "-7"]), &format!("{moving} limit 2"), "{\"s\":-7}\n{\"s\":-2}\n");
-    fails(&rows(&["5", max]), moving, "a sum leaves the range of Int64");
+    fails(&rows(&["5", max]), moving, "a sum exceeds the range of Int64");
     for sum in ["sum(a)", "sum(a) over ()"] {
         fails(
             &rows(&[&nines, &nines]),
             &format!("select {sum} as s from results"),
-            "a sum leaves the range of Decimal128(38, 0)",
+            "a sum exceeds the range of Decimal128(38, 0)",
         );
         gives(
             &rows(&[&nines, "1", "-1"]),

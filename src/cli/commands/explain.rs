@@ -48,7 +48,7 @@ fn text_table(explained: &Explained) -> String {
         out.push_str("no steps: every record passes as it is\n");
     } else {
         let rows = explained.steps.iter().enumerate().map(|(i, step)| {
-            vec![(i + 1).to_string(), step.name.to_owned(), step.text.clone(), step.runs.as_str().to_owned()]
+            vec![(i + 1).to_string(), step.name.to_owned(), step.text.clone(), step.memory.as_str().to_owned()]
         });
         out.push_str(&table::table(&["", "STEP", "", "RUNS"], rows));
     }
@@ -62,7 +62,7 @@ fn json_of(explained: &Explained) -> Value {
     let steps: Vec<Value> = explained
         .steps
         .iter()
-        .map(|step| json!({"step": step.name, "text": step.text, "runs": step.runs.as_str()}))
+        .map(|step| json!({"step": step.name, "text": step.text, "runs": step.memory.as_str()}))
         .collect();
     json!({
         "steps": steps,

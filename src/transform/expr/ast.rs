@@ -1,4 +1,5 @@
-//! Expressions as parsed: conditions, and the values that they and new columns are made of.
+//! Abstract syntax of expressions: conditions, and the operands that they and computed columns consist of. Built by
+//! `parse.rs`, typed by `infer.rs`, compiled by `eval.rs`.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -9,112 +10,112 @@ use super::functions::Function;
 use super::like::Pattern;
 use super::path::Path;
 
-/// A value that was written out.
+/// A literal value of an expression.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Literal {
-    /// `null`.
+    /// The literal `null`, which compares with nothing.
     Null,
-    /// `true` or `false`.
+    /// The literal `true` or `false`.
     Bool(bool),
-    /// A number.
+    /// A number, exact to all its digits.
     Number(Decimal),
-    /// Text.
+    /// Text in single quotes, unescaped.
     Text(Arc<str>),
 }
 
-/// One side of a comparison, and whatever else has a value.
+/// A value: one side of a comparison, an argument of a function, or the value of a computed column.
 #[derive(Clone, Debug)]
 pub enum Operand {
-    /// The row's value there.
+    /// Value of a column, or inside one.
     Column(Path),
-    /// The same for all rows.
+    /// Constant value, the same for all rows.
     Literal(Literal),
-    /// Worked out from others.
+    /// Value computed from other operands.
     Computed(Box<Computed>),
 }
 
-/// A value that is worked out.
+/// A value computed from other operands.
 #[derive(Clone, Debug)]
 pub struct Computed {
-    /// How.
-    pub how: ComputedKind,
-    /// The bytes of the text that say so.
+    /// Kind of the computation, with its operands.
+    pub kind: ComputedKind,
+    /// Bytes of the expression's text that it was parsed from.
     pub span: Range<usize>,
 }
 
-/// How a value is worked out.
+/// Kind of a computed value.
 #[derive(Clone, Debug)]
 pub enum ComputedKind {
-    /// By a function or an operator.
+    /// Call of a function or an operator.
     Call(Function, Vec<Operand>),
-    /// The value of the first branch whose condition is true; else the last, else null.
+    /// Value of the first branch whose condition is true, else of the `else` operand, else null.
     Case(Vec<(ExprNode, Operand)>, Option<Operand>),
-    /// Whether it is true.
+    /// Condition as a boolean; null if it is unknown.
     Truth(ExprNode),
-    /// Brought to a type.
+    /// Operand cast to a type.
     Cast(Operand, CastType),
-    /// What a regular expression finds first: the group of this number, 0 for all of it.
+    /// First match of a regular expression: the capture group of this number, 0 for the whole match.
     Extract(Operand, regex::Regex, usize),
-    /// With everything that a regular expression finds replaced.
+    /// Text with all matches of a regular expression replaced.
     ReplaceFound(Operand, regex::Regex, Arc<str>),
 }
 
-/// A comparison.
+/// Comparison operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compare {
-    /// `=`
+    /// Operator `=` or `==`.
     Equal,
-    /// `!=`
+    /// Operator `!=` or `<>`.
     NotEqual,
-    /// `<`
+    /// The operator `<`, less than.
     Less,
-    /// `<=`
+    /// The operator `<=`, at most.
     LessOrEqual,
-    /// `>`
+    /// The operator `>`, greater than.
     Greater,
-    /// `>=`
+    /// The operator `>=`, at least.
     GreaterOrEqual,
 }
 
-/// What is asked of values.
+/// Test of one value, or of two: true, false or unknown for each row.
 #[derive(Clone, Debug)]
 pub enum Test {
-    /// Is it true?
+    /// True if the boolean operand is true.
     Truth(Operand),
-    /// Do they stand so to each other?
+    /// True if the comparison of both operands holds.
     Compare(Operand, Compare, Operand),
-    /// Is it one of these?
+    /// True if the operand equals one of the literals.
     In(Operand, Vec<Literal>),
-    /// Is it null or absent?
+    /// True if the operand is null or absent; never unknown.
     IsNull(Operand),
-    /// Does its text look so?
+    /// True if the text matches the pattern.
     Matches(Operand, Pattern),
 }
 
-/// An expression.
+/// Node of a condition.
 #[derive(Clone, Debug)]
 pub enum ExprNode {
-    /// All of them.
+    /// True if all nodes are true.
     And(Vec<ExprNode>),
-    /// Any of them.
+    /// True if any node is true.
     Or(Vec<ExprNode>),
-    /// The opposite.
+    /// Negation; an unknown condition stays unknown.
     Not(Box<ExprNode>),
-    /// A question about values, and the bytes of the text that ask it.
+    /// Test, and the bytes of the expression's text that it was parsed from.
     Test(Test, Range<usize>),
 }
 
-/// A parsed condition.
+/// A parsed condition with its text.
 #[derive(Clone, Debug)]
 pub struct Expr {
-    /// As it was written.
+    /// Text as written, which spans refer to.
     pub text: Arc<str>,
-    /// What it says.
+    /// Root node of the condition.
     pub node: ExprNode,
 }
 
 impl ExprNode {
-    /// Calls `each` with every test and the bytes of the text that ask it.
+    /// Calls `each` with every test and its span in the text, inner tests first.
     pub fn tests<'a>(&'a self, each: &mut dyn FnMut(&'a Test, &Range<usize>)) {
         match self {
             ExprNode::And(nodes) | ExprNode::Or(nodes) => nodes.iter().for_each(|node| node.tests(each)),
@@ -126,7 +127,7 @@ impl ExprNode {
         }
     }
 
-    /// Calls `each` with every path.
+    /// Calls `each` with every path of the condition.
     pub fn paths<'a>(&'a self, each: &mut dyn FnMut(&'a Path)) {
         match self {
             ExprNode::And(nodes) | ExprNode::Or(nodes) => nodes.iter().for_each(|node| node.paths(each)),
@@ -135,7 +136,7 @@ impl ExprNode {
         }
     }
 
-    /// As [`ExprNode::paths`], to be changed.
+    /// Calls `each` with every path, to change it.
     pub fn paths_mut(&mut self, each: &mut dyn FnMut(&mut Path)) {
         match self {
             ExprNode::And(nodes) | ExprNode::Or(nodes) => nodes.iter_mut().for_each(|node| node.paths_mut(each)),
@@ -148,14 +149,14 @@ impl ExprNode {
 }
 
 impl Operand {
-    /// Calls `each` with every test inside.
+    /// Calls `each` with every test inside the operand.
     pub fn tests<'a>(&'a self, each: &mut dyn FnMut(&'a Test, &Range<usize>)) {
         let Operand::Computed(computed) = self else { return };
         computed.nodes().for_each(|node| node.tests(each));
         computed.operands().for_each(|operand| operand.tests(each));
     }
 
-    /// Calls `each` with every path inside.
+    /// Calls `each` with every path inside the operand.
     pub fn paths<'a>(&'a self, each: &mut dyn FnMut(&'a Path)) {
         match self {
             Operand::Column(path) => each(path),
@@ -167,12 +168,12 @@ impl Operand {
         }
     }
 
-    /// As [`Operand::paths`], to be changed.
+    /// Calls `each` with every path inside the operand, to change it.
     pub fn paths_mut(&mut self, each: &mut dyn FnMut(&mut Path)) {
         match self {
             Operand::Column(path) => each(path),
             Operand::Literal(_) => {}
-            Operand::Computed(computed) => match &mut computed.how {
+            Operand::Computed(computed) => match &mut computed.kind {
                 ComputedKind::Call(_, args) => args.iter_mut().for_each(|arg| arg.paths_mut(each)),
                 ComputedKind::Truth(node) => node.paths_mut(each),
                 ComputedKind::Cast(of, _) | ComputedKind::Extract(of, ..) | ComputedKind::ReplaceFound(of, ..) => {
@@ -191,9 +192,9 @@ impl Operand {
 }
 
 impl Computed {
-    /// Its conditions.
+    /// Iterates over its conditions: of the branches, or the condition that it is.
     pub(super) fn nodes(&self) -> impl Iterator<Item = &ExprNode> {
-        let (one, branches): (_, &[(ExprNode, Operand)]) = match &self.how {
+        let (one, branches): (_, &[(ExprNode, Operand)]) = match &self.kind {
             ComputedKind::Truth(node) => (Some(node), &[]),
             ComputedKind::Case(branches, _) => (None, branches),
             _ => (None, &[]),
@@ -201,9 +202,9 @@ impl Computed {
         one.into_iter().chain(branches.iter().map(|(condition, _)| condition))
     }
 
-    /// The values that it is worked out from.
+    /// Iterates over the operands that it is computed from, without those inside its conditions.
     pub(super) fn operands(&self) -> impl Iterator<Item = &Operand> {
-        let (one, many, branches): (_, &[Operand], &[(ExprNode, Operand)]) = match &self.how {
+        let (one, many, branches): (_, &[Operand], &[(ExprNode, Operand)]) = match &self.kind {
             ComputedKind::Call(_, args) => (None, args, &[]),
             ComputedKind::Case(branches, otherwise) => (otherwise.as_ref(), &[], branches),
             ComputedKind::Truth(_) => (None, &[], &[]),
@@ -216,7 +217,7 @@ impl Computed {
 }
 
 impl Test {
-    /// Its one or two operands.
+    /// Returns its one or two operands.
     pub fn operands(&self) -> [Option<&Operand>; 2] {
         match self {
             Test::Compare(left, _, right) => [Some(left), Some(right)],
@@ -237,7 +238,7 @@ impl Test {
 }
 
 impl Compare {
-    /// Whether values in this order meet it.
+    /// Returns true if values of this order satisfy the comparison.
     #[inline]
     pub fn holds(self, order: std::cmp::Ordering) -> bool {
         match self {
@@ -250,7 +251,7 @@ impl Compare {
         }
     }
 
-    /// The same question with its sides exchanged.
+    /// Returns the comparison for exchanged sides: `a < b` is `b > a`.
     pub fn flipped(self) -> Self {
         match self {
             Compare::Less => Compare::Greater,
@@ -263,11 +264,11 @@ impl Compare {
 }
 
 impl Literal {
-    /// Its kind in words.
+    /// Describes the kind of the literal for messages.
     pub fn kind(&self) -> &'static str {
         match self {
             Literal::Null => "null",
-            Literal::Bool(_) => "true or false",
+            Literal::Bool(_) => "a boolean",
             Literal::Number(_) => "a number",
             Literal::Text(_) => "text",
         }

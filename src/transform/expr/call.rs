@@ -1,4 +1,5 @@
-//! Calls of operators and functions with the values of one row.
+//! Evaluates operators and functions on the values of one row. Integer arithmetic is exact and fails on overflow; all
+//! other arithmetic is on doubles and fails on infinite results.
 
 use std::borrow::Cow;
 
@@ -7,7 +8,9 @@ use super::functions::Function;
 use crate::format::json_path;
 
 impl Function {
-    /// The value for these arguments. Not for [`Function::Coalesce`], which does not look at all of them.
+    /// Evaluates the function on `args`, which it may move out of. A null argument gives null, except for `concat`,
+    /// `nullif` and `coalesce`. The caller evaluates [`Function::Coalesce`] of several arguments itself, because it
+    /// must not compute all of them.
     pub(super) fn call<'a>(self, args: &mut [Datum<'a>]) -> Result<Datum<'a>, EvalError> {
         use Function::*;
         let null = args.iter().any(|arg| matches!(arg, Datum::Null));
@@ -15,7 +18,7 @@ impl Function {
             Concat => {
                 let mut joined = String::new();
                 for arg in args.iter().filter(|arg| !matches!(arg, Datum::Null)) {
-                    joined.push_str(&arg.shown());
+                    joined.push_str(&arg.display_text());
                 }
                 return Ok(Datum::Text(joined.into()));
             }
@@ -38,8 +41,8 @@ impl Function {
         let mut next = || taken.next().unwrap_or(Datum::Null);
         match self {
             Join => {
-                let mut joined = next().shown().into_owned();
-                joined.push_str(&next().shown());
+                let mut joined = next().display_text().into_owned();
+                joined.push_str(&next().display_text());
                 Ok(Datum::Text(joined.into()))
             }
             Lower => Ok(Datum::Text(next().text()?.to_lowercase().into())),
@@ -68,7 +71,7 @@ impl Function {
             }
             Replace => {
                 let (text, from, to) = (next().text()?, next().text()?, next().text()?);
-                // Nothing is nowhere to be found.
+                // An empty pattern matches nowhere, unlike `str::replace`.
                 let keep = from.is_empty() || !text.contains(&*from);
                 Ok(Datum::Text(if keep { text } else { text.replace(&*from, &to).into() }))
             }
@@ -79,7 +82,7 @@ impl Function {
                 }
                 let nth = usize::try_from(part.unsigned_abs()).unwrap_or(usize::MAX);
                 let found = match part {
-                    0 => return Err("parts are counted from 1".into()),
+                    0 => return Err("parts are counted from 1, found 0".into()),
                     1.. => text.split(&*separator).nth(nth - 1),
                     _ => text.rsplit(&*separator).nth(nth - 1),
                 };
@@ -92,7 +95,7 @@ impl Function {
                 Datum::Nested(json) => Datum::Text(json),
                 other => other,
             }),
-            other => unreachable!("`{}` is worked out above", other.name()),
+            other => unreachable!("`{}` is handled above", other.name()),
         }
     }
 
@@ -116,14 +119,14 @@ impl Function {
             }),
             (a, Some(Num::Int(places))) if self == Round => match a {
                 Num::Int(a) if places >= 0 => Ok(Datum::Int(a)),
-                // As digits, so that 2.675 is what it is and not what it looks like.
+                // Rounded by the decimal digits of the double: 2.675 is 2.67499… and becomes 2.67.
                 a if (0..=300).contains(&places) => {
                     let text = format!("{:.*}", places as usize, a.float());
                     float(text.parse().unwrap_or(f64::NAN))
                 }
-                _ => Err("decimal places are from 0 to 300".into()),
+                _ => Err("the number of decimal places must be between 0 and 300".into()),
             },
-            (_, Some(_)) if self == Round => Err("decimal places are a whole number".into()),
+            (_, Some(_)) if self == Round => Err("the number of decimal places must be an integer".into()),
             (Num::Int(a), Some(Num::Int(b))) if self != Divide => {
                 let wide = wide(a) || wide(b);
                 integer(
@@ -133,7 +136,8 @@ impl Function {
                         Multiply => a.checked_mul(b),
                         _ if b == 0 => return Err("division by zero".into()),
                         FloorDivide => a.checked_div_euclid(b).map(|q| {
-                            // Euclid rounds so that the rest is positive; down is one less for negative divisors.
+                            // Euclidean division leaves a positive remainder; rounding down is one less for a negative
+                            // divisor.
                             if b < 0 && a.rem_euclid(b) != 0 { q - 1 } else { q }
                         }),
                         _ => a.checked_rem_euclid(b).map(|r| if b < 0 && r != 0 { r + b } else { r }),
@@ -162,16 +166,17 @@ impl Function {
     }
 }
 
-/// A whole number that was worked out, from at least one that 64 bits do not hold if `wide`.
+/// Checks the result of integer arithmetic: 64 bits, or 38 digits if `wide`, that is if an operand exceeds 64 bits.
 fn integer<'a>(value: Option<i128>, wide: bool) -> Result<Datum<'a>, EvalError> {
     match value {
         Some(value) if i64::try_from(value).is_ok() => Ok(Datum::Int(value)),
         Some(value) if wide && value.unsigned_abs() < 10u128.pow(38) => Ok(Datum::Int(value)),
-        _ if wide => Err("the result has more than 38 digits".into()),
-        _ => Err("the result does not fit 64 bits".into()),
+        _ if wide => Err("integer overflow: the result has more than 38 digits".into()),
+        _ => Err("integer overflow: the result does not fit in 64 bits".into()),
     }
 }
 
+/// Checks the result of floating-point arithmetic, which must be finite.
 fn float<'a>(value: f64) -> Result<Datum<'a>, EvalError> {
     if value.is_finite() { Ok(Datum::Float(value)) } else { Err("the result is too large for a double".into()) }
 }
@@ -183,14 +188,14 @@ fn trimmed<'a>(text: Cow<'a, str>, of: impl Fn(char) -> bool) -> Cow<'a, str> {
     }
 }
 
-/// Characters from `start`, from 1 or from the end, at most `len`.
+/// Returns at most `len` characters from `start`, which counts from 1, or from the end if negative.
 fn substr<'a>(text: Cow<'_, str>, start: i64, len: Option<i64>) -> Result<Datum<'a>, EvalError> {
     if len.is_some_and(|len| len < 0) {
-        return Err("a length is not negative".into());
+        return Err("the length must not be negative".into());
     }
     let skip = match start {
         1.. => (start - 1) as usize,
-        0 => return Err("characters are counted from 1".into()),
+        0 => return Err("characters are counted from 1, found 0".into()),
         _ => {
             let from_end = usize::try_from(start.unsigned_abs()).unwrap_or(usize::MAX);
             text.chars().count().saturating_sub(from_end)

@@ -1,5 +1,5 @@
-//! Casts of single values. A cast keeps the value or refuses it: what does not fit is never cut off, rounded or wrapped.
-//! (A number cast to float becomes the nearest double.)
+//! Casts of single values. A cast preserves the value or fails: it never truncates, rounds or wraps, except that a
+//! number cast to float becomes the nearest double.
 
 use std::borrow::Cow;
 
@@ -11,9 +11,10 @@ use super::decimal::Decimal;
 use crate::column::{Fixed, Unit};
 
 impl CastType {
-    /// The value as one of this type.
+    /// Casts `value` to this type; null stays null. Fails if the type cannot represent the value.
     pub(super) fn cast<'a>(self, value: Datum<'a>) -> Result<Datum<'a>, EvalError> {
-        let refuse = |value: &Datum<'_>, what: &str| Err(EvalError::from(format!("{} is not {what}", value.kind())));
+        let refuse =
+            |value: &Datum<'_>, target: &str| Err(EvalError::from(format!("cannot cast {} to {target}", value.kind())));
         match (self, value) {
             (_, Datum::Null) => Ok(Datum::Null),
             (CastType::Int, value) => {
@@ -24,16 +25,16 @@ impl CastType {
                 };
                 let int = match number {
                     Some(Num::Int(int)) => i64::try_from(int).ok().map(i128::from),
-                    // Its digits, which may say a whole number: `1.0`, `1e3`.
-                    Some(Num::Float(_)) => {
-                        scaled(value.shown().trim_ascii(), 0, 19).ok().filter(|int| i64::try_from(*int).is_ok())
-                    }
+                    // By its digits, which may be an integer: `1.0`, `1e3`.
+                    Some(Num::Float(_)) => parse_scaled(value.display_text().trim_ascii(), 0, 19)
+                        .ok()
+                        .filter(|int| i64::try_from(*int).is_ok()),
                     None => None,
                 };
                 match (int, number) {
                     (Some(int), _) => Ok(Datum::Int(int)),
-                    (None, Some(_)) => Err("the number is not a whole one of 64 bits".into()),
-                    (None, None) => refuse(&value, "an int"),
+                    (None, Some(_)) => Err("the number is not a 64-bit integer".into()),
+                    (None, None) => refuse(&value, "int"),
                 }
             }
             (CastType::Float, value) => {
@@ -45,37 +46,40 @@ impl CastType {
                 match number {
                     Some(float) if float.is_finite() => Ok(Datum::Float(float)),
                     Some(_) => Err("the number is too large for a double".into()),
-                    None => refuse(&value, "a float"),
+                    None => refuse(&value, "float"),
                 }
             }
             (CastType::Bool, value) => {
                 let b = match &value {
                     Datum::Bool(b) => Some(*b),
-                    Datum::Text(_) | Datum::Cell(_) => match value.shown().trim_ascii().to_ascii_lowercase().as_str() {
-                        "true" | "t" | "yes" | "y" | "1" => Some(true),
-                        "false" | "f" | "no" | "n" | "0" => Some(false),
-                        _ => None,
-                    },
+                    Datum::Text(_) | Datum::Cell(_) => {
+                        match value.display_text().trim_ascii().to_ascii_lowercase().as_str() {
+                            "true" | "t" | "yes" | "y" | "1" => Some(true),
+                            "false" | "f" | "no" | "n" | "0" => Some(false),
+                            _ => None,
+                        }
+                    }
                     other => match other.number() {
                         Ok(Num::Int(0)) => Some(false),
                         Ok(Num::Int(1)) => Some(true),
                         _ => None,
                     },
                 };
-                b.map_or_else(|| refuse(&value, "a bool"), |b| Ok(Datum::Bool(b)))
+                b.map_or_else(|| refuse(&value, "bool"), |b| Ok(Datum::Bool(b)))
             }
             (CastType::Text, Datum::Text(text)) => Ok(Datum::Text(text)),
             (CastType::Text, Datum::Cell(text)) => Ok(Datum::Text(text.into())),
-            (CastType::Text, value) => Ok(Datum::Text(value.shown().into_owned().into())),
+            (CastType::Text, value) => Ok(Datum::Text(value.display_text().into_owned().into())),
             (CastType::Json, Datum::Text(text)) => json_of(text),
             (CastType::Json, Datum::Cell(text)) => json_of(text.into()),
             (CastType::Json, value) => Ok(value),
             (CastType::Date, value) => {
                 let text = self.time_text(&value)?;
-                let moment = moment(text.trim_ascii()).ok_or_else(|| EvalError::from("the text is not a date"))?;
-                match moment {
+                let parts = parse_date_time(text.trim_ascii())
+                    .ok_or_else(|| EvalError::from("cannot parse the text as a date"))?;
+                match parts {
                     DateTimeParts { nanos_of_day: 0, offset: None, days } => Ok(Datum::Fixed(Fixed::Date, days.into())),
-                    _ => Err("a time is not a date; `substr(x, 1, 10)` cuts it off".into()),
+                    _ => Err("cannot cast a time of day to date; use `substr(x, 1, 10)` to truncate it".into()),
                 }
             }
             (CastType::Timestamp { per_second, zone }, value) => {
@@ -89,11 +93,13 @@ impl CastType {
                 let count = match number {
                     Some(Num::Int(int)) => int.checked_mul(factor.into()),
                     Some(Num::Float(_)) => {
-                        return Err("a time as a number is a whole one; its unit is given as timestamp(ms)".into());
+                        return Err(
+                            "a numeric timestamp must be an integer; specify its unit, as in timestamp(ms)".into()
+                        );
                     }
                     None => Some(count(&self.time_text(&value)?, unit(per_second), zone)?),
                 };
-                // What chrono can show, so that every output can.
+                // Limited to the years that chrono can format, so that every output can write the value.
                 let seconds = |count: i128| count.div_euclid(unit(per_second).per_second().into());
                 match count {
                     Some(count)
@@ -101,42 +107,44 @@ impl CastType {
                     {
                         Ok(Datum::Fixed(fixed, count))
                     }
-                    _ => Err("the time is beyond the years that this unit holds".into()),
+                    _ => Err("the timestamp is out of range for its unit".into()),
                 }
             }
             (CastType::Decimal { precision, scale }, value) => {
                 let text = match &value {
-                    Datum::Bool(_) | Datum::Nested(_) => return refuse(&value, "a decimal"),
-                    other => other.shown(),
+                    Datum::Bool(_) | Datum::Nested(_) => return refuse(&value, "decimal"),
+                    other => other.display_text(),
                 };
-                let digits = scaled(text.trim_ascii(), scale, precision)?;
+                let digits = parse_scaled(text.trim_ascii(), scale, precision)?;
                 Ok(Datum::Fixed(Fixed::Decimal { precision, scale }, digits))
             }
         }
     }
 
+    /// Returns the text of a date or time; fails for values of other kinds.
     fn time_text<'s>(self, value: &'s Datum<'_>) -> Result<Cow<'s, str>, EvalError> {
         match value {
-            Datum::Text(_) | Datum::Cell(_) => Ok(value.shown()),
-            Datum::Fixed(fixed, _) if !fixed.is_number() => Ok(value.shown()),
+            Datum::Text(_) | Datum::Cell(_) => Ok(value.display_text()),
+            Datum::Fixed(fixed, _) if !fixed.is_number() => Ok(value.display_text()),
             other => {
-                let what = if self == CastType::Date { "a date" } else { "a time" };
-                Err(format!("{} is not {what}", other.kind()).into())
+                let target = if self == CastType::Date { "date" } else { "timestamp" };
+                Err(format!("cannot cast {} to {target}", other.kind()).into())
             }
         }
     }
 }
 
-/// The years 1 to 9999.
+/// Seconds since 1970 of the years 1 to 9999.
 const FIRST_SECOND: i128 = -62_135_596_800;
 const LAST_SECOND: i128 = 253_402_300_799;
 
+/// Parses text as JSON and puts it on one line.
 fn json_of<'a>(text: Cow<'a, str>) -> Result<Datum<'a>, EvalError> {
     let trimmed = text.trim_matches([' ', '\t', '\r', '\n']);
     if serde_json::from_str::<serde::de::IgnoredAny>(trimmed).is_err() {
-        return Err("the text is not JSON".into());
+        return Err("the text is not valid JSON".into());
     }
-    // One line per record, whatever was in the text: a line feed between values is a blank.
+    // NDJSON needs one line per record. A valid JSON text has line breaks only between tokens, where a space will do.
     let flat = |text: &str| text.replace(['\r', '\n'], " ");
     Ok(match text {
         Cow::Borrowed(text) if !text.contains(['\r', '\n']) => {
@@ -153,10 +161,11 @@ fn json_of<'a>(text: Cow<'a, str>) -> Result<Datum<'a>, EvalError> {
     })
 }
 
-/// The number that `text` is, in units of the last of `scale` decimal places.
-fn scaled(text: &str, scale: u8, precision: u8) -> Result<i128, EvalError> {
+/// Parses a number of any notation into units of 10^-`scale`. Fails if it has more decimal places than `scale`, or more
+/// than `precision` digits in all.
+fn parse_scaled(text: &str, scale: u8, precision: u8) -> Result<i128, EvalError> {
     if Decimal::parse(text).is_none() {
-        return Err("the text is not a number".into());
+        return Err("cannot parse the text as a number".into());
     }
     let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
     let negative = mantissa.starts_with('-');
@@ -168,13 +177,13 @@ fn scaled(text: &str, scale: u8, precision: u8) -> Result<i128, EvalError> {
     if trimmed.is_empty() {
         return Ok(0);
     }
-    // An exponent beyond any bound is beyond this type's, too.
+    // Clamped: beyond 38 digits every exponent is out of range alike.
     let exponent: i64 = exponent.parse().unwrap_or(if exponent.starts_with('-') { -100_000 } else { 100_000 });
     let exponent = exponent.clamp(-100_000, 100_000);
     let shift = exponent - fraction.len() as i64 + (significant.len() - trimmed.len()) as i64 + i64::from(scale);
     if shift < 0 {
         let places = match scale {
-            0 => "the number is not a whole one".to_owned(),
+            0 => "the number is not an integer".to_owned(),
             _ => format!("the number has more than {scale} decimal places"),
         };
         return Err(places.into());
@@ -187,18 +196,19 @@ fn scaled(text: &str, scale: u8, precision: u8) -> Result<i128, EvalError> {
     Ok(if negative { -value } else { value })
 }
 
-/// A moment as it was written.
+/// Parts of a parsed date and time.
 struct DateTimeParts {
-    /// Since 1970.
+    /// Days since 1970-01-01, negative before.
     days: i32,
+    /// Nanoseconds since midnight.
     nanos_of_day: u64,
-    /// Seconds ahead of UTC, if it says.
+    /// Seconds ahead of UTC; `None` if the text has no offset.
     offset: Option<i32>,
 }
 
-/// Reads `YYYY-MM-DD`, and behind it, after `T` or a blank, `HH:MM`, `:SS`, `.fraction`, and `Z` or an
-/// offset.
-fn moment(text: &str) -> Option<DateTimeParts> {
+/// Parses `YYYY-MM-DD`, optionally followed by `T` or a space, `HH:MM`, `:SS`, `.fraction` of up to 9 digits, and `Z`
+/// or an offset. `None` for other text and for dates that do not exist.
+fn parse_date_time(text: &str) -> Option<DateTimeParts> {
     let bytes = text.as_bytes();
     let number = |at: usize, len: usize| -> Option<u32> {
         let digits = bytes.get(at..at + len)?;
@@ -239,19 +249,20 @@ fn moment(text: &str) -> Option<DateTimeParts> {
     Some(DateTimeParts { days, nanos_of_day: seconds * 1_000_000_000 + nanos, offset })
 }
 
-/// Units since 1970 of the moment that `text` is.
+/// Parses a date and time into units since 1970; `zone` applies to text without an offset.
 fn count(text: &str, unit: Unit, zone: Zone) -> Result<i128, EvalError> {
-    let moment = moment(text.trim_ascii()).ok_or_else(|| EvalError::from("the text is not a time"))?;
-    let ahead = match (moment.offset, zone) {
-        (Some(_), Zone::Local) => return Err("a time with an offset is not local".into()),
+    let parts =
+        parse_date_time(text.trim_ascii()).ok_or_else(|| EvalError::from("cannot parse the text as a timestamp"))?;
+    let offset_seconds = match (parts.offset, zone) {
+        (Some(_), Zone::Local) => return Err("cannot cast a time with an offset to a local timestamp".into()),
         (None, Zone::Local) => 0,
         (Some(offset), _) | (None, Zone::Offset(offset)) => offset,
     };
-    let seconds = i128::from(moment.days) * 86_400 - i128::from(ahead);
-    let nanos = seconds * 1_000_000_000 + i128::from(moment.nanos_of_day);
+    let seconds = i128::from(parts.days) * 86_400 - i128::from(offset_seconds);
+    let nanos = seconds * 1_000_000_000 + i128::from(parts.nanos_of_day);
     let per_unit = i128::from(1_000_000_000 / unit.per_second());
     if nanos % per_unit != 0 {
-        return Err("the time is finer than its unit; timestamp(ns) keeps it".into());
+        return Err("the time is more precise than its unit; use timestamp(ns)".into());
     }
     Ok(nanos / per_unit)
 }
@@ -261,7 +272,7 @@ mod tests {
     use super::*;
 
     fn text(ty: CastType, value: &str) -> Result<String, String> {
-        let cast = |value| ty.cast(value).map(|d| d.shown().into_owned()).map_err(|bad| bad.to_string());
+        let cast = |value| ty.cast(value).map(|d| d.display_text().into_owned()).map_err(|error| error.to_string());
         let (as_text, as_cell) = (cast(Datum::Text(value.into())), cast(Datum::Cell(value)));
         if as_text.is_ok() {
             assert_eq!(as_text, as_cell, "{value}");
@@ -270,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_stay_what_they_are_or_are_refused() {
+    fn numbers_keep_their_value_or_fail() {
         let int = |v| text(CastType::Int, v).ok();
         for (value, expected) in [
             ("12", Some("12")),
@@ -285,6 +296,13 @@ mod tests {
             ("1e30", None),
         ] {
             assert_eq!(int(value).as_deref(), expected, "{value}");
+        }
+        for (value, message) in [
+            ("1.5", "the number is not a 64-bit integer"),
+            ("1e30", "the number is not a 64-bit integer"),
+            ("0x10", "cannot cast text to int"),
+        ] {
+            assert_eq!(text(CastType::Int, value).unwrap_err(), message, "{value}");
         }
         let decimal = |v| text(CastType::Decimal { precision: 5, scale: 2 }, v).ok();
         for (value, expected) in [
@@ -301,6 +319,13 @@ mod tests {
             ("x", None),
         ] {
             assert_eq!(decimal(value).as_deref(), expected, "{value}");
+        }
+        for (value, message) in [
+            ("1000", "the number has more than 3 digits before the point"),
+            ("0.001", "the number has more than 2 decimal places"),
+            ("x", "cannot parse the text as a number"),
+        ] {
+            assert_eq!(text(CastType::Decimal { precision: 5, scale: 2 }, value).unwrap_err(), message, "{value}");
         }
     }
 
@@ -325,11 +350,27 @@ mod tests {
         }
         assert_eq!(text(time(1, Zone::Offset(7200)), "2024-01-31 12:00").unwrap(), "2024-01-31T10:00:00Z");
         assert_eq!(text(time(1_000, Zone::Local), "2024-01-31 12:00").unwrap(), "2024-01-31T12:00:00");
-        assert!(text(time(1_000, Zone::Local), "2024-01-31 12:00Z").is_err());
+        assert_eq!(
+            text(time(1_000, Zone::Local), "2024-01-31 12:00Z").unwrap_err(),
+            "cannot cast a time with an offset to a local timestamp"
+        );
         assert_eq!(text(time(1, Zone::Offset(0)), "1706702400").unwrap(), "2024-01-31T12:00:00Z");
-        assert!(text(time(1_000_000_000, Zone::Offset(0)), "2300-01-01").is_err(), "beyond 64 bits of nanoseconds");
+        assert_eq!(
+            text(time(1_000_000_000, Zone::Offset(0)), "2300-01-01").unwrap_err(),
+            "the timestamp is out of range for its unit",
+            "beyond 64 bits of nanoseconds"
+        );
+        assert_eq!(text(utc, "yesterday").unwrap_err(), "cannot parse the text as a timestamp");
+        assert_eq!(
+            text(utc, "2024-01-31T12:00:00.1234567Z").unwrap_err(),
+            "the time is more precise than its unit; use timestamp(ns)"
+        );
         assert_eq!(text(CastType::Date, "2024-02-29").unwrap(), "2024-02-29");
-        assert!(text(CastType::Date, "2024-02-29T01:00:00").is_err());
+        assert_eq!(
+            text(CastType::Date, "2024-02-29T01:00:00").unwrap_err(),
+            "cannot cast a time of day to date; use `substr(x, 1, 10)` to truncate it"
+        );
+        assert_eq!(text(CastType::Date, "soon").unwrap_err(), "cannot parse the text as a date");
     }
 
     #[test]
@@ -337,6 +378,6 @@ mod tests {
         assert_eq!(text(CastType::Json, "{\"a\":\n1}").unwrap(), "{\"a\": 1}");
         assert_eq!(text(CastType::Json, " [1, 2] ").unwrap(), "[1, 2]");
         assert_eq!(text(CastType::Json, "\"x\"").unwrap(), "x");
-        assert!(text(CastType::Json, "{a}").is_err());
+        assert_eq!(text(CastType::Json, "{a}").unwrap_err(), "the text is not valid JSON");
     }
 }

@@ -1,55 +1,54 @@
-//! Types to cast to, as they are written.
+//! Target types of casts, their spelling in expressions, and their column types.
 
 use std::fmt;
 
 use crate::column::{Fixed, Type, Unit};
 
-/// A type to cast to.
+/// Target type of a cast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CastType {
-    /// 64-bit integers.
+    /// 64-bit signed integers.
     Int,
-    /// Doubles.
+    /// 64-bit floating-point numbers.
     Float,
-    /// true and false.
+    /// Booleans, `true` and `false`.
     Bool,
-    /// Text.
+    /// UTF-8 text of any value.
     Text,
-    /// The value that a text says as JSON.
+    /// Values parsed from JSON text.
     Json,
-    /// `YYYY-MM-DD`.
+    /// Dates of the form `YYYY-MM-DD`.
     Date,
-    /// Times, as ISO 8601 has them or as a number of units since 1970.
+    /// Timestamps, from ISO 8601 text or from an integer of units since 1970.
     Timestamp {
-        /// Units in a second, of numbers. Seconds are kept as milliseconds.
+        /// Units per second of numeric input. Seconds are stored as milliseconds.
         per_second: i64,
-        /// What a time without an offset means.
+        /// Zone of text without an offset.
         zone: Zone,
     },
-    /// Decimals.
+    /// Fixed-point decimals.
     Decimal {
-        /// Digits in all, 1 to 38.
+        /// Total number of digits, 1 to 38.
         precision: u8,
-        /// Digits behind the point.
+        /// Digits after the decimal point, at most `precision`.
         scale: u8,
     },
 }
 
-/// Where a clock stands that does not say.
+/// Time zone of timestamps that do not name one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Zone {
-    /// So many seconds ahead of UTC.
+    /// Seconds ahead of UTC.
     Offset(i32),
-    /// Unknown: times stay without a zone, and those with one do not fit.
+    /// Unknown: timestamps have no zone, and text with an offset is rejected.
     Local,
 }
 
-/// What is known of types, for messages.
-pub const KNOWN_TYPES: &str =
-    "the types are int, float, bool, string, json, date, timestamp(s|ms|us|ns, utc|local|'+02:00') and decimal(P,S)";
+/// Hint that lists the supported types.
+pub const KNOWN_TYPES: &str = "the supported types are int, float, bool, string, json, date, timestamp(s|ms|us|ns, utc|local|'+02:00') and decimal(P,S)";
 
 impl CastType {
-    /// The column type of its values.
+    /// Returns the column type of its values.
     pub fn ty(self) -> Type {
         match self {
             CastType::Int => Type::Int { fits_double: true },
@@ -80,7 +79,7 @@ impl fmt::Display for CastType {
     }
 }
 
-/// The unit in which times of this scale are kept.
+/// Returns the unit in which timestamps of `per_second` are stored.
 pub(super) fn unit(per_second: i64) -> Unit {
     match per_second {
         1_000_000_000 => Unit::Nanos,
@@ -89,7 +88,7 @@ pub(super) fn unit(per_second: i64) -> Unit {
     }
 }
 
-/// Seconds ahead of UTC that `Z`, `+02`, `+02:00` or `+0200` says; nothing says nothing.
+/// Parses `Z`, `+02`, `+02:00` or `+0200` into seconds ahead of UTC. Empty text is `Some(None)`, other text `None`.
 pub(super) fn offset(text: &str) -> Option<Option<i32>> {
     let (sign, rest) = match text.as_bytes() {
         [] => return Some(None),

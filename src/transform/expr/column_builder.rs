@@ -1,4 +1,4 @@
-//! Columns made of the values of an expression.
+//! Builds Arrow arrays from the values of an expression, for computed columns.
 
 use std::sync::Arc;
 
@@ -8,30 +8,30 @@ use arrow_buffer::{BooleanBufferBuilder, NullBuffer};
 use arrow_schema::ArrowError;
 
 use super::ast::Operand;
-use super::compute::Ready;
+use super::compute::CompiledOperand;
 use super::datum::{Datum, EvalError};
 use super::eval::Program;
 use super::path::{Path, column_at};
 use crate::column::{Batch, Fixed, Type, TypeMerge};
 
-/// Makes a column of an expression's values. A worker keeps one.
+/// Builds the column of an expression for one batch after the other. Each worker has its own.
 #[derive(Debug)]
 pub struct ExprColumnBuilder {
     program: Program,
-    value: Ready,
-    /// The whole is a column, or a value inside one.
+    value: CompiledOperand,
+    /// Path of an expression that is a plain column reference; its array is passed on without a copy.
     whole: Option<Path>,
-    /// Of rows that lack the value it is made from, nothing is said.
+    /// True if rows that lack the input value stay absent instead of null.
     keeps_absent: bool,
     type_merge: TypeMerge,
 }
 
 impl ExprColumnBuilder {
-    /// Makes `operand` ready; `text` is where it was written. With `keeps_absent`, for a column that is
-    /// only changed: a row that has not the key still has not.
+    /// Compiles `operand`, which is part of `text`. With `keeps_absent`, for columns that replace their input, a row
+    /// without the key stays without it.
     pub fn new(operand: &Operand, text: &str, type_merge: TypeMerge, keeps_absent: bool) -> Self {
         let mut program = Program::new(type_merge);
-        let value = program.ready(operand, text);
+        let value = program.compile(operand, text);
         let whole = match operand {
             Operand::Column(path) => Some(path.clone()),
             _ => None,
@@ -39,8 +39,8 @@ impl ExprColumnBuilder {
         ExprColumnBuilder { program, value, whole, keeps_absent, type_merge }
     }
 
-    /// The column for the rows of `batch`, of type `ty`; rows whose value cannot be worked out are null
-    /// in it, and named.
+    /// Builds the column of type `ty` for the rows of `batch`. Also returns the rows whose value cannot be computed,
+    /// with the error; they are null in the column.
     pub fn column(&mut self, batch: &Batch, ty: &Type) -> Result<(ArrayRef, Vec<(u32, EvalError)>), ArrowError> {
         if let Some(path) = &self.whole {
             let (array, found) = column_at(batch, path)?;
@@ -48,16 +48,16 @@ impl ExprColumnBuilder {
                 return Ok((array, Vec::new()));
             }
         }
-        let ran = self.program.run(batch)?;
+        let inputs = self.program.run(batch)?;
         let mut column = ColumnBuffer::new(ty, batch.rows);
         let mut bad = Vec::new();
-        let absent = |row: usize| self.keeps_absent && ran.columns.iter().all(|(array, _)| array.is_null(row));
+        let absent = |row: usize| self.keeps_absent && inputs.columns.iter().all(|(array, _)| array.is_null(row));
         for row in 0..batch.rows {
             if absent(row) {
                 column.push_absent();
                 continue;
             }
-            let pushed = self.value.value(row, &ran, self.type_merge).and_then(|value| column.push(&value));
+            let pushed = self.value.value(row, &inputs, self.type_merge).and_then(|value| column.push(&value));
             if let Err(reason) = pushed {
                 column.push_null();
                 bad.push((row as u32, reason));
@@ -66,15 +66,15 @@ impl ExprColumnBuilder {
         Ok((column.finish(), bad))
     }
 
-    /// As of [`super::Predicate::take_mismatches`].
+    /// Returns mismatched tests, as [`super::Predicate::take_mismatches`] does.
     pub fn take_mismatches(&mut self) -> Vec<(Arc<str>, u64)> {
         self.program.take_mismatches()
     }
 }
 
-/// A column in the making.
+/// Array builder of one column, by column type.
 enum ColumnBuffer {
-    /// As JSON text in which null is a word.
+    /// JSON text in which null is the text `null`, and a null slot an absent key.
     Raw(StringViewBuilder, Vec<u8>),
     Json(StringViewBuilder, Vec<u8>),
     Text(StringViewBuilder),
@@ -114,18 +114,20 @@ impl ColumnBuffer {
                 value.write_json(scratch);
                 builder.append_value(std::str::from_utf8(scratch).expect("JSON text is UTF-8"));
             }
-            (ColumnBuffer::Text(builder), value) => builder.append_value(value.shown()),
+            (ColumnBuffer::Text(builder), value) => builder.append_value(value.display_text()),
             (ColumnBuffer::Bool(builder), Datum::Bool(b)) => builder.append_value(*b),
             (ColumnBuffer::Int(builder), Datum::Int(int)) => {
-                builder
-                    .append_value(i64::try_from(*int).map_err(|_| EvalError::from("the result does not fit 64 bits"))?);
+                builder.append_value(
+                    i64::try_from(*int)
+                        .map_err(|_| EvalError::from("integer overflow: the result does not fit in 64 bits"))?,
+                );
             }
             (ColumnBuffer::Decimal(builder), Datum::Int(int)) => builder.append_value(*int),
             (ColumnBuffer::Float(builder), Datum::Float(float)) => builder.append_value(*float),
             (ColumnBuffer::Float(builder), Datum::Int(int)) => {
                 let float = *int as f64;
                 if float as i128 != *int {
-                    return Err("an integer that no double holds".into());
+                    return Err("a double cannot represent the integer exactly".into());
                 }
                 builder.append_value(float);
             }
@@ -134,8 +136,8 @@ impl ColumnBuffer {
                 values.push(*value);
                 valid.append(true);
             }
-            // Only if the types that were worked out are wrong.
-            (_, other) => return Err(format!("{} does not go into the column", other.kind()).into()),
+            // Reached only if type inference and evaluation disagree.
+            (_, other) => return Err(format!("cannot store {} in a column of another type", other.kind()).into()),
         }
         Ok(())
     }

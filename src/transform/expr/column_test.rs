@@ -1,4 +1,4 @@
-//! Questions that are asked of one value at a time.
+//! Tests of one value at a time, compiled from the syntax tree: comparison with a literal, `in`, `is null`, patterns.
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
@@ -11,27 +11,28 @@ use super::mask::Truth;
 use super::value::{Value, boolean, number_order, with_text};
 use crate::column::TypeMerge;
 
-/// What is asked of one column's values.
+/// Test of the values of one column or computed operand.
 #[derive(Debug)]
 pub(super) enum ColumnTest {
     Truth,
     Compare(Compare, Literal),
-    In(Set),
+    In(LiteralSet),
     IsNull,
     Matches(Pattern),
 }
 
-/// Literals of an `in`.
+/// Literals of an `in` list, by kind.
 #[derive(Debug, Default)]
-pub(super) struct Set {
+pub(super) struct LiteralSet {
     texts: HashSet<Arc<str>>,
     numbers: Vec<Decimal>,
     bools: Vec<bool>,
-    /// A null among them: what is none of the others is then neither in nor out.
+    /// True if null is in the list: a value that equals none of the others is then unknown, not false.
     null: bool,
 }
 
 impl ColumnTest {
+    /// Evaluates the test. CSV cells take the kind of the literal that they are compared with.
     #[inline]
     pub fn evaluate(&self, value: Value<'_>, type_merge: TypeMerge, scratch: &mut Vec<u8>) -> Truth {
         if let Value::Null = value {
@@ -76,9 +77,9 @@ impl ColumnTest {
     }
 }
 
-impl Set {
+impl LiteralSet {
     pub fn new(list: &[Literal]) -> Self {
-        let mut set = Set::default();
+        let mut set = LiteralSet::default();
         for literal in list {
             match literal {
                 Literal::Null => set.null = true,
@@ -92,8 +93,7 @@ impl Set {
         set
     }
 
-    /// As `or` of the comparisons with each: a kind that stands in the list at all makes the others
-    /// no mismatch.
+    /// Evaluates like an `or` of equality with each literal. A value is a mismatch only if no literal has its kind.
     fn evaluate(&self, value: Value<'_>, type_merge: TypeMerge, scratch: &mut Vec<u8>) -> Truth {
         let mut comparable = false;
         for number in &self.numbers {

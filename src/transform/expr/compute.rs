@@ -1,4 +1,5 @@
-//! Values worked out row by row, from columns that were looked up and conditions that were answered before.
+//! Evaluates compiled operands row by row. Columns are resolved and conditions are evaluated for the whole batch
+//! before.
 
 use std::sync::Arc;
 
@@ -10,22 +11,22 @@ use super::functions::Function;
 use super::mask::Mask;
 use crate::column::{Type, TypeMerge};
 
-/// What became of a batch's columns and conditions.
-pub(super) struct Ran {
+/// Inputs of row-by-row evaluation: the resolved columns of a batch and the evaluated conditions.
+pub(super) struct BatchInputs {
     pub columns: Vec<(ArrayRef, Type)>,
-    pub answers: Vec<TruthMasks>,
+    pub conditions: Vec<TruthMasks>,
     pub rows: usize,
 }
 
-/// Of which rows a condition is true, and of which it cannot be told.
+/// Result of a condition for all rows of a batch.
 pub(super) struct TruthMasks {
     pub mask: Mask,
-    /// By row; only of rows of which it is neither true nor false.
+    /// Errors by ascending row; only of rows for which the condition is unknown.
     pub bad: Vec<(u32, EvalError)>,
 }
 
 impl TruthMasks {
-    /// For one row.
+    /// Returns the result for `row`: `None` if unknown, an error if a value could not be computed.
     pub fn of(&self, row: usize) -> Result<Option<bool>, EvalError> {
         if self.mask.yes.value(row) {
             return Ok(Some(true));
@@ -40,57 +41,66 @@ impl TruthMasks {
     }
 }
 
-/// An [`Operand`] whose columns and conditions have places.
+/// An operand with its columns and conditions replaced by indices into [`BatchInputs`].
 #[derive(Debug)]
-pub(super) enum Ready {
+pub(super) enum CompiledOperand {
     Column(usize),
     Literal(Datum<'static>),
-    Call(Function, Vec<Ready>),
-    /// The places of the conditions.
-    Case(Vec<(usize, Ready)>, Option<Box<Ready>>),
+    Call(Function, Vec<CompiledOperand>),
+    /// Conditions by index, with their values, and the `else` value.
+    Case(Vec<(usize, CompiledOperand)>, Option<Box<CompiledOperand>>),
     Truth(usize),
-    Cast(Box<Ready>, CastType),
-    Extract(Box<Ready>, regex::Regex, usize),
-    ReplaceFound(Box<Ready>, regex::Regex, Arc<str>),
+    Cast(Box<CompiledOperand>, CastType),
+    Extract(Box<CompiledOperand>, regex::Regex, usize),
+    ReplaceFound(Box<CompiledOperand>, regex::Regex, Arc<str>),
 }
 
-impl Ready {
-    /// The value of `row`.
-    pub fn value<'a>(&'a self, row: usize, ran: &'a Ran, type_merge: TypeMerge) -> Result<Datum<'a>, EvalError> {
+impl CompiledOperand {
+    /// Computes the value of `row`.
+    pub fn value<'a>(
+        &'a self,
+        row: usize,
+        inputs: &'a BatchInputs,
+        type_merge: TypeMerge,
+    ) -> Result<Datum<'a>, EvalError> {
         match self {
-            Ready::Column(place) => {
-                let (array, ty) = &ran.columns[*place];
+            CompiledOperand::Column(place) => {
+                let (array, ty) = &inputs.columns[*place];
                 Ok(Datum::at(array, ty, type_merge, row))
             }
-            Ready::Literal(datum) => Ok(datum.clone()),
-            Ready::Call(function, args) => match &args[..] {
-                [one] => function.call(&mut [one.value(row, ran, type_merge)?]),
+            CompiledOperand::Literal(datum) => Ok(datum.clone()),
+            CompiledOperand::Call(function, args) => match &args[..] {
+                [one] => function.call(&mut [one.value(row, inputs, type_merge)?]),
                 _ if *function == Function::Coalesce => {
                     for arg in args {
-                        match arg.value(row, ran, type_merge)? {
+                        match arg.value(row, inputs, type_merge)? {
                             Datum::Null => {}
                             found => return Ok(found),
                         }
                     }
                     Ok(Datum::Null)
                 }
-                [one, two] => function.call(&mut [one.value(row, ran, type_merge)?, two.value(row, ran, type_merge)?]),
+                [one, two] => {
+                    function.call(&mut [one.value(row, inputs, type_merge)?, two.value(row, inputs, type_merge)?])
+                }
                 args => {
-                    let args: Result<Vec<_>, _> = args.iter().map(|arg| arg.value(row, ran, type_merge)).collect();
+                    let args: Result<Vec<_>, _> = args.iter().map(|arg| arg.value(row, inputs, type_merge)).collect();
                     function.call(&mut args?)
                 }
             },
-            Ready::Case(branches, otherwise) => {
+            CompiledOperand::Case(branches, otherwise) => {
                 for (condition, value) in branches {
-                    if ran.answers[*condition].of(row)? == Some(true) {
-                        return value.value(row, ran, type_merge);
+                    if inputs.conditions[*condition].of(row)? == Some(true) {
+                        return value.value(row, inputs, type_merge);
                     }
                 }
-                otherwise.as_ref().map_or(Ok(Datum::Null), |value| value.value(row, ran, type_merge))
+                otherwise.as_ref().map_or(Ok(Datum::Null), |value| value.value(row, inputs, type_merge))
             }
-            Ready::Truth(condition) => Ok(ran.answers[*condition].of(row)?.map_or(Datum::Null, Datum::Bool)),
-            Ready::Cast(of, ty) => ty.cast(of.value(row, ran, type_merge)?),
-            Ready::Extract(of, regex, group) => match of.value(row, ran, type_merge)? {
+            CompiledOperand::Truth(condition) => {
+                Ok(inputs.conditions[*condition].of(row)?.map_or(Datum::Null, Datum::Bool))
+            }
+            CompiledOperand::Cast(of, ty) => ty.cast(of.value(row, inputs, type_merge)?),
+            CompiledOperand::Extract(of, regex, group) => match of.value(row, inputs, type_merge)? {
                 Datum::Null => Ok(Datum::Null),
                 value => {
                     let text = value.text()?;
@@ -98,7 +108,7 @@ impl Ready {
                     Ok(found.map_or(Datum::Null, |found| Datum::Text(found.as_str().to_owned().into())))
                 }
             },
-            Ready::ReplaceFound(of, regex, by) => match of.value(row, ran, type_merge)? {
+            CompiledOperand::ReplaceFound(of, regex, by) => match of.value(row, inputs, type_merge)? {
                 Datum::Null => Ok(Datum::Null),
                 value => {
                     let text = value.text()?;

@@ -1,4 +1,4 @@
-//! One value on its way through a computation.
+//! Single values during evaluation: the operands and results of functions and casts.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,7 +15,7 @@ use crate::column::{Fixed, Type, TypeMerge};
 use crate::format::json_text::{unescape, write_json_string};
 use crate::format::number::write_float;
 
-/// Why a value cannot be worked out. Says nothing of the value itself.
+/// Reason why a value cannot be computed. Never contains the value, which may be personal data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EvalError(Cow<'static, str>);
 
@@ -32,7 +32,7 @@ impl From<String> for EvalError {
 }
 
 impl EvalError {
-    /// The reason.
+    /// Returns the reason as a lowercase fragment.
     pub fn into_reason(self) -> Cow<'static, str> {
         self.0
     }
@@ -44,30 +44,30 @@ impl fmt::Display for EvalError {
     }
 }
 
-/// A value.
+/// A value during evaluation, borrowed from its column where possible.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Datum<'a> {
-    /// Null or absent.
+    /// Null, or a key that the record lacks.
     Null,
-    /// true or false.
+    /// A boolean of JSON, or computed.
     Bool(bool),
-    /// A whole number of up to 38 digits.
+    /// An integer of up to 38 digits.
     Int(i128),
-    /// A double; never infinite.
+    /// A finite double.
     Float(f64),
-    /// Another number, as its JSON text.
+    /// A number that is neither, as its JSON text.
     Digits(Cow<'a, str>),
-    /// Text.
+    /// Text without quotes or escapes.
     Text(Cow<'a, str>),
-    /// A cell of CSV, which is text until a number is needed.
+    /// A CSV cell, which is text until a number is needed.
     Cell(&'a str),
     /// An object or a list, as its JSON text.
     Nested(Cow<'a, str>),
-    /// What a cast made.
+    /// A date, timestamp or decimal, the result of a cast.
     Fixed(Fixed, i128),
 }
 
-/// A number to reckon with.
+/// A number in arithmetic.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Num {
     Int(i128),
@@ -75,6 +75,7 @@ pub(super) enum Num {
 }
 
 impl Num {
+    /// Converts to the nearest double.
     pub fn float(self) -> f64 {
         match self {
             Num::Int(i) => i as f64,
@@ -84,7 +85,8 @@ impl Num {
 }
 
 impl<'a> Datum<'a> {
-    /// The value at `row` of a column of type `ty`, which is neither nested nor made by a cast.
+    /// Reads the value at `row` of a column of type `ty`. Panics for nested and cast types, which the caller converts
+    /// to JSON text first.
     #[inline]
     pub fn at(array: &'a ArrayRef, ty: &Type, type_merge: TypeMerge, row: usize) -> Datum<'a> {
         if array.is_null(row) {
@@ -103,12 +105,12 @@ impl<'a> Datum<'a> {
                 Datum::Nested(array.as_string_view().value(row).into())
             }
             Type::Fixed(_) | Type::Struct(_) | Type::List(_) | Type::Map(_) => {
-                unreachable!("such columns are made JSON text first")
+                unreachable!("such columns are converted to JSON text first")
             }
         }
     }
 
-    /// The value that a valid JSON text says.
+    /// Reads a value from valid JSON text.
     pub fn of_json(json: &'a str) -> Datum<'a> {
         match json.as_bytes() {
             [b'"', inside @ .., b'"'] => {
@@ -130,7 +132,7 @@ impl<'a> Datum<'a> {
         }
     }
 
-    /// The value that was written out.
+    /// Converts a literal to a value.
     pub fn of_literal(literal: &Literal) -> Datum<'static> {
         match literal {
             Literal::Null => Datum::Null,
@@ -138,7 +140,7 @@ impl<'a> Datum<'a> {
             Literal::Text(text) => Datum::Text(text.to_string().into()),
             Literal::Number(number) => match num_of(number.text()) {
                 Some(Num::Int(int)) => Datum::Int(int),
-                // Digits that JSON would not write are brought to the form that it would.
+                // A number whose notation is not valid JSON, such as `007` or `+1.5`, is normalized.
                 _ if serde_json::from_str::<serde_json::Number>(number.text()).is_ok() => {
                     Datum::Digits(number.text().to_owned().into())
                 }
@@ -148,7 +150,7 @@ impl<'a> Datum<'a> {
         }
     }
 
-    /// Its kind, for messages.
+    /// Describes the kind of the value for messages.
     pub fn kind(&self) -> &'static str {
         match self {
             Datum::Null => "null",
@@ -158,11 +160,11 @@ impl<'a> Datum<'a> {
             Datum::Nested(json) if json.starts_with('[') => "a list",
             Datum::Nested(_) => "an object",
             Datum::Fixed(Fixed::Date, _) => "a date",
-            Datum::Fixed(Fixed::Timestamp { .. }, _) => "a time",
+            Datum::Fixed(Fixed::Timestamp { .. }, _) => "a timestamp",
         }
     }
 
-    /// As a number.
+    /// Converts to a number; CSV cells are parsed. Fails for other values and beyond the range of doubles.
     pub fn number(&self) -> Result<Num, EvalError> {
         let of = |text: &str| match num_of(text) {
             Some(Num::Float(f)) if !f.is_finite() => Err("a number is too large for a double".into()),
@@ -174,31 +176,31 @@ impl<'a> Datum<'a> {
             Datum::Float(float) => Ok(Num::Float(*float)),
             Datum::Digits(text) => of(text),
             Datum::Cell(text) => of(text.trim_ascii()),
-            Datum::Fixed(fixed, _) if fixed.is_number() => of(&self.shown()),
+            Datum::Fixed(fixed, _) if fixed.is_number() => of(&self.display_text()),
             other => Err(format!("expected a number, found {}", other.kind()).into()),
         }
     }
 
-    /// As a whole number of 64 bits.
+    /// Converts to a 64-bit integer, such as a count or a position.
     pub fn count(&self) -> Result<i64, EvalError> {
         match self.number()? {
-            Num::Int(int) => i64::try_from(int).map_err(|_| "a count is beyond 64 bits".into()),
-            Num::Float(_) => Err("expected a whole number".into()),
+            Num::Int(int) => i64::try_from(int).map_err(|_| "the number does not fit in 64 bits".into()),
+            Num::Float(_) => Err("expected an integer, found a number with a fraction".into()),
         }
     }
 
-    /// As text, which it must be; dates and times are, too.
+    /// Converts to text. Fails for numbers, booleans and nested values; dates and times have a text form.
     pub fn text(self) -> Result<Cow<'a, str>, EvalError> {
         match self {
             Datum::Text(text) => Ok(text),
             Datum::Cell(text) => Ok(text.into()),
-            Datum::Fixed(fixed, _) if !fixed.is_number() => Ok(self.shown().into_owned().into()),
+            Datum::Fixed(fixed, _) if !fixed.is_number() => Ok(self.display_text().into_owned().into()),
             other => Err(format!("expected text, found {}", other.kind()).into()),
         }
     }
 
-    /// What CSV would show of it: numbers by their digits, what is nested as JSON text.
-    pub fn shown(&self) -> Cow<'_, str> {
+    /// Returns the value as CSV writes it: numbers by their digits, nested values as JSON text, null as empty text.
+    pub fn display_text(&self) -> Cow<'_, str> {
         let written = |write: &dyn Fn(&mut Vec<u8>)| {
             let mut out = Vec::new();
             write(&mut out);
@@ -215,7 +217,7 @@ impl<'a> Datum<'a> {
         }
     }
 
-    /// Appends it as JSON.
+    /// Appends the value as JSON.
     pub fn write_json(&self, out: &mut Vec<u8>) {
         match self {
             Datum::Null => out.extend_from_slice(b"null"),
@@ -224,11 +226,11 @@ impl<'a> Datum<'a> {
             Datum::Fixed(fixed, value) => fixed.write_json(*value, out),
             Datum::Int(int) => out.extend_from_slice(itoa::Buffer::new().format(*int).as_bytes()),
             Datum::Float(float) => write_float(*float, out),
-            other => out.extend_from_slice(other.shown().as_bytes()),
+            other => out.extend_from_slice(other.display_text().as_bytes()),
         }
     }
 
-    /// For comparisons; `scratch` takes the text of what has none of its own.
+    /// Converts to a value for comparisons. `scratch` holds the text of dates, timestamps and decimals.
     pub fn as_value<'s>(&'s self, scratch: &'s mut String) -> Value<'s> {
         match self {
             Datum::Null => Value::Null,
@@ -241,26 +243,27 @@ impl<'a> Datum<'a> {
             Datum::Nested(_) => Value::Nested,
             Datum::Fixed(fixed, _) => {
                 scratch.clear();
-                scratch.push_str(&self.shown());
+                scratch.push_str(&self.display_text());
                 if fixed.is_number() { Value::Digits(scratch) } else { Value::Text(scratch) }
             }
         }
     }
 }
 
-/// Whether two values are the same: numbers by value, everything else by kind and text.
+/// Returns true for equal values: numbers by value, everything else by kind and text. Null equals nothing.
 pub(super) fn equal(a: &Datum<'_>, b: &Datum<'_>) -> bool {
     if matches!(a, Datum::Null) || matches!(b, Datum::Null) {
         return false;
     }
     if let (Ok(_), Ok(_)) = (a.number(), b.number()) {
-        return decimal::compare_texts(a.shown().as_bytes(), b.shown().as_bytes()).is_some_and(|order| order.is_eq());
+        return decimal::compare_texts(a.display_text().as_bytes(), b.display_text().as_bytes())
+            .is_some_and(|order| order.is_eq());
     }
     let kind = |datum: &Datum<'_>| datum.kind();
-    kind(a) == kind(b) && a.shown() == b.shown()
+    kind(a) == kind(b) && a.display_text() == b.display_text()
 }
 
-/// A plain integer of up to 18 digits.
+/// Parses a plain integer of up to 18 digits, the fast path of [`num_of`]. `-0` is left to doubles.
 #[inline]
 fn short_int(text: &[u8]) -> Option<i64> {
     let (negative, digits) = match text {
@@ -281,8 +284,8 @@ fn short_int(text: &[u8]) -> Option<i64> {
     Some(if negative { -value } else { value })
 }
 
-/// The number that `text` is: exact if it is whole and of up to 38 digits, else the nearest double, which
-/// may be infinite.
+/// Parses a number: exactly if it is an integer of up to 38 digits, else as the nearest double, which may be infinite.
+/// `None` for other text.
 pub(super) fn num_of(text: &str) -> Option<Num> {
     if let Some(int) = short_int(text.as_bytes()) {
         return Some(Num::Int(int.into()));

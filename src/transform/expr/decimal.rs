@@ -1,9 +1,15 @@
-//! Numbers of any size compared by their digits: no double stands between.
+//! Exact comparison of decimal numbers of any length and notation.
+//!
+//! The simple algorithm normalizes both numbers to a sign, the power of ten of the first digit, and the significant
+//! digits ([`compare_texts`]). Departures from it:
+//!
+//! - Numbers of up to 18 digits without an exponent are compared as integers of a common scale, which fit in 128 bits.
+//! - A double is first compared with the nearest double of the number: rounding is monotonic, so only equal doubles
+//!   need the digits.
 
 use std::cmp::Ordering;
 
-/// Digits up to which a number is compared as one integer; two such fit 128 bits when brought to
-/// one scale.
+/// Digits up to which a number is compared as one integer: two such numbers fit in 128 bits at a common scale.
 const SHORT_DIGITS: usize = 18;
 
 const POWERS: [i128; SHORT_DIGITS + 1] = {
@@ -16,7 +22,7 @@ const POWERS: [i128; SHORT_DIGITS + 1] = {
     powers
 };
 
-/// A number that was written out, ready to be compared with many.
+/// A decimal number, prepared for comparison with many values.
 #[derive(Clone, Debug)]
 pub struct Decimal {
     text: Box<str>,
@@ -30,39 +36,38 @@ impl PartialEq for Decimal {
     }
 }
 
-/// `mantissa / 10^scale`
+/// A short number, `mantissa / 10^scale`.
 #[derive(Clone, Copy, Debug)]
 struct SmallDecimal {
     mantissa: i64,
     scale: usize,
 }
 
-/// The digits of a number between its first and its last that is not 0, wherever its point is.
+/// Sign, magnitude and digits of a number, without leading zeros.
 struct Digits<'a> {
     negative: bool,
-    /// Power of ten of the first digit, plus one. Far outside of what matters it saturates.
+    /// Power of ten of the first digit, plus one. Saturates at magnitudes far beyond any input.
     top: i64,
-    /// The first digit that is not 0 is the first of these two together; both are empty for 0.
+    /// Digits before the point. Of `whole` and `fraction` together, the first digit is not 0; both are empty for 0.
     whole: &'a [u8],
     fraction: &'a [u8],
 }
 
 impl Decimal {
-    /// The number that `text` is: an optional sign, digits with an optional fraction, an optional
-    /// exponent. `None` for other text.
+    /// Parses an optional sign, digits with an optional fraction, and an optional exponent. `None` for other text.
     pub fn parse(text: &str) -> Option<Self> {
         digits(text.as_bytes())?;
         let nearest = text.parse().ok()?;
         Some(Decimal { text: text.into(), short: short(text.as_bytes()), nearest })
     }
 
-    /// As it was written.
+    /// Returns the number as written.
     pub fn text(&self) -> &str {
         &self.text
     }
 }
 
-/// How the number `text` stands to `number`; `None` if it is none.
+/// Compares the number in `text` with `number`; `None` if `text` is not a number.
 #[inline]
 pub fn compare(text: &[u8], number: &Decimal) -> Option<Ordering> {
     if let (Some(a), Some(b)) = (short(text), number.short) {
@@ -74,7 +79,7 @@ pub fn compare(text: &[u8], number: &Decimal) -> Option<Ordering> {
     compare_texts(text, number.text.as_bytes())
 }
 
-/// How two numbers stand to each other; `None` if one is none.
+/// Compares two numbers by their digits; `None` if one is not a number.
 pub fn compare_texts<'a>(a: &'a [u8], b: &'a [u8]) -> Option<Ordering> {
     let (a, b) = (digits(a)?, digits(b)?);
     let zero = |d: &Digits<'_>| d.whole.is_empty() && d.fraction.is_empty();
@@ -93,7 +98,8 @@ pub fn compare_texts<'a>(a: &'a [u8], b: &'a [u8]) -> Option<Ordering> {
     })
 }
 
-/// Writes a number so that two texts of one number write the same; false if `text` is none.
+/// Appends a canonical form, the same for all texts of one number. Returns false, and appends nothing, if `text` is not
+/// a number.
 pub fn write_canonical_number(text: &[u8], out: &mut Vec<u8>) -> bool {
     let Some(digits) = digits(text) else { return false };
     let all = digits.whole.iter().chain(digits.fraction);
@@ -108,20 +114,20 @@ pub fn write_canonical_number(text: &[u8], out: &mut Vec<u8>) -> bool {
     true
 }
 
-/// How an integer stands to `number`.
+/// Compares an integer with `number`.
 #[inline]
 pub fn compare_int(value: i128, number: &Decimal) -> Ordering {
     if let (Some(b), Ok(a)) = (number.short, i64::try_from(value)) {
-        // 19 digits by 18 more stay within 128 bits.
+        // 19 digits scaled by 18 more fit in 128 bits.
         return (i128::from(a) * POWERS[b.scale]).cmp(&i128::from(b.mantissa));
     }
     compare_texts(itoa::Buffer::new().format(value).as_bytes(), number.text.as_bytes()).expect("both are numbers")
 }
 
-/// How a double, taken as the shortest decimal that reads back as it, stands to `number`.
+/// Compares a double, taken as the shortest decimal that parses back to it, with `number`.
 ///
-/// Rounding keeps order: where the nearest double of `number` is another one, they stand as the
-/// doubles do. `None` for infinities, which are not numbers.
+/// Rounding is monotonic: if the nearest double of `number` differs, the order of the doubles is the result. `None` for
+/// infinities and NaN, which are not numbers.
 #[inline]
 pub fn compare_float(value: f64, number: &Decimal) -> Option<Ordering> {
     if !value.is_finite() {
@@ -135,7 +141,7 @@ pub fn compare_float(value: f64, number: &Decimal) -> Option<Ordering> {
     }
 }
 
-/// The number, if it is short and plain.
+/// Parses a number of up to 18 digits without an exponent; `None` for other text.
 #[inline]
 fn short(text: &[u8]) -> Option<SmallDecimal> {
     let (negative, digits) = match text {
@@ -165,7 +171,7 @@ fn short(text: &[u8]) -> Option<SmallDecimal> {
     Some(SmallDecimal { mantissa: if negative { -mantissa } else { mantissa }, scale })
 }
 
-/// Reads a number: a sign, digits with an optional fraction, an optional exponent.
+/// Parses a number: an optional sign, digits with an optional fraction, an optional exponent.
 fn digits(text: &[u8]) -> Option<Digits<'_>> {
     let (negative, rest) = match text {
         [b'-', rest @ ..] => (true, rest),
@@ -192,7 +198,7 @@ fn digits(text: &[u8]) -> Option<Digits<'_>> {
             if digits.is_empty() || run(digits) < digits.len() {
                 return None;
             }
-            // A quintillion digits stand in no record: where this saturates, nothing else matters.
+            // No record has a quintillion digits, so a saturated exponent decides the order by itself.
             let magnitude = digits.iter().fold(0i64, |e, d| e.saturating_mul(10).saturating_add(i64::from(d - b'0')));
             sign * magnitude.min(i64::MAX / 4)
         }
@@ -220,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn digits_decide_and_not_doubles() {
+    fn numbers_compare_by_digits_and_not_as_doubles() {
         use Ordering::*;
         for (a, b, expected) in [
             ("9007199254740993", "9007199254740992", Greater),
@@ -261,8 +267,8 @@ mod tests {
     proptest! {
         #[test]
         fn short_and_long_agree(a in -2_000_000i64..2_000_000, b in -2_000_000i64..2_000_000, p in 0u32..6, q in 0u32..6) {
-            // As integers of one scale, the obvious way.
-            let twin = (i128::from(a) * 10i128.pow(q)).cmp(&(i128::from(b) * 10i128.pow(p)));
+            // The obvious reference: integers at a common scale.
+            let reference = (i128::from(a) * 10i128.pow(q)).cmp(&(i128::from(b) * 10i128.pow(p)));
             let text = |v: i64, places: u32| {
                 let sign = if v < 0 { "-" } else { "" };
                 let digits = format!("{:0>width$}", v.unsigned_abs(), width = places as usize + 1);
@@ -270,9 +276,9 @@ mod tests {
                 if places == 0 { format!("{sign}{whole}") } else { format!("{sign}{whole}.{fraction}") }
             };
             let (ta, tb) = (text(a, p), text(b, q));
-            prop_assert_eq!(order(&ta, &tb), Some(twin), "{} {}", ta, tb);
-            prop_assert_eq!(compare_texts(ta.as_bytes(), tb.as_bytes()), Some(twin), "{} {}", ta, tb);
-            prop_assert_eq!(order(&format!("{a}e-{p}"), &format!("{b}e-{q}")), Some(twin));
+            prop_assert_eq!(order(&ta, &tb), Some(reference), "{} {}", ta, tb);
+            prop_assert_eq!(compare_texts(ta.as_bytes(), tb.as_bytes()), Some(reference), "{} {}", ta, tb);
+            prop_assert_eq!(order(&format!("{a}e-{p}"), &format!("{b}e-{q}")), Some(reference));
         }
 
         #[test]

@@ -1,28 +1,29 @@
-//! Errors of texts that are no expressions, or that do not go with the columns.
+//! Errors in the text of a step: syntax errors, unknown columns, and operands of the wrong type. Found before any
+//! record is written.
 
 use super::hint::Hint;
 
-/// Why a text is no expression, and where.
+/// Error at a byte of the text of a step.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Error {
-    /// The text.
+    /// Text of the step, as written.
     pub text: String,
-    /// Byte in it where it goes wrong; its length for the end.
+    /// Byte of `text` that the error refers to; its length for the end.
     pub at: usize,
-    /// What is wrong, in words.
+    /// Message, as a lowercase fragment.
     pub message: String,
-    /// What can be done, if that is clear.
+    /// Hint for a fix; `None` if there is no obvious one.
     pub hint: Option<Hint>,
 }
 
 impl Error {
-    /// An error at byte `at` of `text`.
+    /// Creates an error at byte `at` of `text`, without a hint.
     pub fn new(text: &str, at: usize, message: impl Into<String>) -> Self {
         Error { text: text.to_owned(), at, message: message.into(), hint: None }
     }
 
-    /// With what can be done about it.
+    /// Adds a hint for a fix.
     pub fn with_hint(mut self, hint: impl Into<Hint>) -> Self {
         self.hint = Some(hint.into());
         self

@@ -1,5 +1,6 @@
-//! Expressions over the columns of batches: each test runs down a column, and the answers of many
-//! rows are joined at once. No row costs an allocation.
+//! Vectorized evaluation of conditions: each test runs down a whole column, and the resulting bit masks are combined 64
+//! rows at a time. Tests of plain columns allocate nothing per row; computed operands go row by row through
+//! `compute.rs`.
 
 use std::sync::Arc;
 
@@ -9,87 +10,85 @@ use arrow_buffer::BooleanBuffer;
 use arrow_schema::ArrowError;
 
 use super::ast::{Compare, ComputedKind, Expr, ExprNode, Literal, Operand, Test};
-use super::column_test::{ColumnTest, Set};
-use super::compute::{Ran, Ready, TruthMasks};
+use super::column_test::{ColumnTest, LiteralSet};
+use super::compute::{BatchInputs, CompiledOperand, TruthMasks};
 use super::datum::{Datum, EvalError};
 use super::mask::{Mask, Truth};
 use super::path::{Path, column_at};
-use super::value::{Value, each, in_mixing, value, values_order};
+use super::value::{Value, csv_text_as_cell, each, value, values_order};
 use crate::column::{Batch, Type, TypeMerge};
 use crate::format::json_text::JsonValues;
 
-/// An expression made ready for batches. A worker keeps one.
+/// A condition compiled for batches. Each worker has its own.
 #[derive(Debug)]
 pub struct Predicate {
     program: Program,
-    node: Prepared,
+    node: CompiledNode,
 }
 
-/// What expressions need of a batch before their values are worked out row by row.
+/// Compiled expressions: the paths, tests and conditions that they share.
 #[derive(Debug)]
 pub(super) struct Program {
-    /// Where the values come from; tests name them by their place here. With whether what is nested
-    /// is wanted as JSON text.
+    /// Paths of all columns, which tests and operands refer to by index. True if nested values are needed as JSON text.
     paths: Vec<(Path, bool)>,
-    /// Tests, in the order of the text, and how many rows each could not be answered for because
-    /// of the kind of the row's value.
+    /// Text of each test, in order, with the number of rows whose value was of an incomparable kind.
     tests: Vec<(Arc<str>, u64)>,
-    /// Conditions inside values, each after those inside it.
-    conditions: Vec<Prepared>,
+    /// Conditions inside operands, each after the conditions inside it.
+    conditions: Vec<CompiledNode>,
     type_merge: TypeMerge,
     scratch: Vec<u8>,
 }
 
 #[derive(Debug)]
-enum Prepared {
-    And(Vec<Prepared>),
-    Or(Vec<Prepared>),
-    Not(Box<Prepared>),
+enum CompiledNode {
+    And(Vec<CompiledNode>),
+    Or(Vec<CompiledNode>),
+    Not(Box<CompiledNode>),
     Always(Truth),
     Column {
-        column: usize,
-        question: ColumnTest,
-        test: usize,
+        column_index: usize,
+        column_test: ColumnTest,
+        test_index: usize,
     },
     Columns {
         left: usize,
         compare: Compare,
         right: usize,
-        test: usize,
+        test_index: usize,
     },
-    /// Of a value that is worked out.
+    /// Test of a computed operand.
     Computed {
-        value: Ready,
-        question: ColumnTest,
-        test: usize,
+        value: CompiledOperand,
+        column_test: ColumnTest,
+        test_index: usize,
     },
-    /// Of two, at least one of which is worked out.
+    /// Comparison of two operands, at least one of which is computed.
     Pair {
-        left: Ready,
+        left: CompiledOperand,
         compare: Compare,
-        right: Ready,
-        test: usize,
+        right: CompiledOperand,
+        test_index: usize,
     },
 }
 
 impl Predicate {
-    /// Makes `expr` ready. `type_merge` says whether values come from cells of CSV.
+    /// Compiles `expr`. `type_merge` is `Text` if values are CSV cells.
     pub fn new(expr: &Expr, type_merge: TypeMerge) -> Self {
         let mut program = Program::new(type_merge);
-        let node = program.prepare(&expr.node, &expr.text);
+        let node = program.compile_node(&expr.node, &expr.text);
         Predicate { program, node }
     }
 
-    /// The rows of `batch` of which the expression is true, and those of which it could not be told
-    /// because a value in it cannot be worked out.
+    /// Returns the mask of the rows for which the condition is true, and the rows for which it is unknown because a
+    /// value cannot be computed, with the error.
     pub fn rows(&mut self, batch: &Batch) -> Result<(BooleanBuffer, Vec<(u32, EvalError)>), ArrowError> {
-        let ran = self.program.run(batch)?;
-        let answer = self.program.answer(&self.node, &ran);
-        Ok((answer.mask.yes, answer.bad))
+        let inputs = self.program.run(batch)?;
+        let outcome = self.program.evaluate(&self.node, &inputs);
+        Ok((outcome.mask.yes, outcome.bad))
     }
 
-    /// The tests that met values of a kind that they do not compare, with the number of such rows
-    /// since the last call.
+    /// Returns the tests that met values of incomparable kinds, as written, with the number of such rows since the last
+    /// call.
     pub fn take_mismatches(&mut self) -> Vec<(Arc<str>, u64)> {
         self.program.take_mismatches()
     }
@@ -100,23 +99,23 @@ impl Program {
         Program { paths: Vec::new(), tests: Vec::new(), conditions: Vec::new(), type_merge, scratch: Vec::new() }
     }
 
-    fn prepare(&mut self, node: &ExprNode, text: &str) -> Prepared {
+    fn compile_node(&mut self, node: &ExprNode, text: &str) -> CompiledNode {
         match node {
-            ExprNode::And(nodes) => Prepared::And(nodes.iter().map(|node| self.prepare(node, text)).collect()),
-            ExprNode::Or(nodes) => Prepared::Or(nodes.iter().map(|node| self.prepare(node, text)).collect()),
-            ExprNode::Not(node) => Prepared::Not(Box::new(self.prepare(node, text))),
+            ExprNode::And(nodes) => CompiledNode::And(nodes.iter().map(|node| self.compile_node(node, text)).collect()),
+            ExprNode::Or(nodes) => CompiledNode::Or(nodes.iter().map(|node| self.compile_node(node, text)).collect()),
+            ExprNode::Not(node) => CompiledNode::Not(Box::new(self.compile_node(node, text))),
             ExprNode::Test(test, span) => {
                 self.tests.push((text[span.clone()].into(), 0));
-                self.prepare_test(test, self.tests.len() - 1, text)
+                self.compile_test(test, self.tests.len() - 1, text)
             }
         }
     }
 
-    fn prepare_test(&mut self, asked: &Test, test: usize, text: &str) -> Prepared {
-        let (operand, question) = match asked {
+    fn compile_test(&mut self, test: &Test, test_index: usize, text: &str) -> CompiledNode {
+        let (operand, column_test) = match test {
             Test::Compare(Operand::Column(left), compare, Operand::Column(right)) => {
-                let (left, right) = (self.column(left, false), self.column(right, false));
-                return Prepared::Columns { left, compare: *compare, right, test };
+                let (left, right) = (self.column_index(left, false), self.column_index(right, false));
+                return CompiledNode::Columns { left, compare: *compare, right, test_index };
             }
             Test::Compare(left @ Operand::Literal(_), compare, Operand::Literal(right)) => {
                 (left, ColumnTest::Compare(*compare, right.clone()))
@@ -128,17 +127,21 @@ impl Program {
                 (left, ColumnTest::Compare(*compare, right.clone()))
             }
             Test::Compare(left, compare, right) => {
-                let (left, right) = (self.ready(left, text), self.ready(right, text));
-                return Prepared::Pair { left, compare: *compare, right, test };
+                let (left, right) = (self.compile(left, text), self.compile(right, text));
+                return CompiledNode::Pair { left, compare: *compare, right, test_index };
             }
             Test::Truth(operand) => (operand, ColumnTest::Truth),
-            Test::In(operand, list) => (operand, ColumnTest::In(Set::new(list))),
+            Test::In(operand, list) => (operand, ColumnTest::In(LiteralSet::new(list))),
             Test::IsNull(operand) => (operand, ColumnTest::IsNull),
             Test::Matches(operand, pattern) => (operand, ColumnTest::Matches(pattern.clone())),
         };
         match operand {
-            Operand::Column(path) => Prepared::Column { column: self.column(path, false), question, test },
-            Operand::Computed(_) => Prepared::Computed { value: self.ready(operand, text), question, test },
+            Operand::Column(path) => {
+                CompiledNode::Column { column_index: self.column_index(path, false), column_test, test_index }
+            }
+            Operand::Computed(_) => {
+                CompiledNode::Computed { value: self.compile(operand, text), column_test, test_index }
+            }
             Operand::Literal(literal) => {
                 let value = match literal {
                     Literal::Null => Value::Null,
@@ -146,47 +149,48 @@ impl Program {
                     Literal::Number(number) => Value::Digits(number.text()),
                     Literal::Text(text) => Value::Text(text),
                 };
-                Prepared::Always(question.evaluate(value, TypeMerge::Json, &mut Vec::new()))
+                CompiledNode::Always(column_test.evaluate(value, TypeMerge::Json, &mut Vec::new()))
             }
         }
     }
 
-    /// Makes a value ready.
-    pub fn ready(&mut self, operand: &Operand, text: &str) -> Ready {
+    /// Compiles an operand, which is part of `text`, to indices into the columns and conditions of a batch.
+    pub fn compile(&mut self, operand: &Operand, text: &str) -> CompiledOperand {
         let computed = match operand {
-            Operand::Column(path) => return Ready::Column(self.column(path, true)),
-            Operand::Literal(literal) => return Ready::Literal(Datum::of_literal(literal)),
+            Operand::Column(path) => return CompiledOperand::Column(self.column_index(path, true)),
+            Operand::Literal(literal) => return CompiledOperand::Literal(Datum::of_literal(literal)),
             Operand::Computed(computed) => computed,
         };
-        match &computed.how {
+        match &computed.kind {
             ComputedKind::Call(function, args) => {
-                Ready::Call(*function, args.iter().map(|arg| self.ready(arg, text)).collect())
+                CompiledOperand::Call(*function, args.iter().map(|arg| self.compile(arg, text)).collect())
             }
-            ComputedKind::Truth(node) => Ready::Truth(self.condition(node, text)),
-            ComputedKind::Cast(of, ty) => Ready::Cast(Box::new(self.ready(of, text)), *ty),
+            ComputedKind::Truth(node) => CompiledOperand::Truth(self.compile_condition(node, text)),
+            ComputedKind::Cast(of, ty) => CompiledOperand::Cast(Box::new(self.compile(of, text)), *ty),
             ComputedKind::Extract(of, regex, group) => {
-                Ready::Extract(Box::new(self.ready(of, text)), regex.clone(), *group)
+                CompiledOperand::Extract(Box::new(self.compile(of, text)), regex.clone(), *group)
             }
             ComputedKind::ReplaceFound(of, regex, by) => {
-                Ready::ReplaceFound(Box::new(self.ready(of, text)), regex.clone(), by.clone())
+                CompiledOperand::ReplaceFound(Box::new(self.compile(of, text)), regex.clone(), by.clone())
             }
             ComputedKind::Case(branches, otherwise) => {
                 let branches = branches.iter();
-                let branches = branches.map(|(node, value)| (self.condition(node, text), self.ready(value, text)));
+                let branches =
+                    branches.map(|(node, value)| (self.compile_condition(node, text), self.compile(value, text)));
                 let branches = branches.collect();
-                Ready::Case(branches, otherwise.as_ref().map(|value| Box::new(self.ready(value, text))))
+                CompiledOperand::Case(branches, otherwise.as_ref().map(|value| Box::new(self.compile(value, text))))
             }
         }
     }
 
-    fn condition(&mut self, node: &ExprNode, text: &str) -> usize {
-        let prepared = self.prepare(node, text);
-        self.conditions.push(prepared);
+    fn compile_condition(&mut self, node: &ExprNode, text: &str) -> usize {
+        let compiled = self.compile_node(node, text);
+        self.conditions.push(compiled);
         self.conditions.len() - 1
     }
 
-    fn column(&mut self, path: &Path, as_text: bool) -> usize {
-        let same = |(known, _): &(Path, bool)| known.column == path.column && known.way == path.way;
+    fn column_index(&mut self, path: &Path, as_text: bool) -> usize {
+        let same = |(known, _): &(Path, bool)| known.column == path.column && known.segments == path.segments;
         let place = self.paths.iter().position(same).unwrap_or_else(|| {
             self.paths.push((path.clone(), false));
             self.paths.len() - 1
@@ -195,39 +199,39 @@ impl Program {
         place
     }
 
-    /// Looks up the columns of `batch` and answers the conditions inside values.
-    pub fn run(&mut self, batch: &Batch) -> Result<Ran, ArrowError> {
-        let column = |(path, as_text): &(Path, bool)| {
+    /// Resolves the columns of `batch` and evaluates the conditions inside operands.
+    pub fn run(&mut self, batch: &Batch) -> Result<BatchInputs, ArrowError> {
+        let look_up = |(path, as_text): &(Path, bool)| {
             let (array, ty) = column_at(batch, path)?;
             match &ty {
-                // Seen as in a text output, so that both are compared alike.
+                // As JSON text, so that the comparison has the same result as for a text output.
                 Type::Fixed(_) => Ok((json_text(&array, &ty), Type::Json)),
                 Type::Struct(_) | Type::List(_) | Type::Map(_) if *as_text => Ok((json_text(&array, &ty), Type::Json)),
                 _ => Ok((array, ty)),
             }
         };
-        let columns = self.paths.iter().map(column).collect::<Result<Vec<_>, ArrowError>>()?;
-        let mut ran = Ran { columns, answers: Vec::new(), rows: batch.rows };
+        let columns = self.paths.iter().map(look_up).collect::<Result<Vec<_>, ArrowError>>()?;
+        let mut inputs = BatchInputs { columns, conditions: Vec::new(), rows: batch.rows };
         let conditions = std::mem::take(&mut self.conditions);
         for condition in &conditions {
-            let answer = self.answer(condition, &ran);
-            ran.answers.push(answer);
+            let outcome = self.evaluate(condition, &inputs);
+            inputs.conditions.push(outcome);
         }
         self.conditions = conditions;
-        Ok(ran)
+        Ok(inputs)
     }
 
-    fn answer(&mut self, node: &Prepared, ran: &Ran) -> TruthMasks {
+    fn evaluate(&mut self, node: &CompiledNode, inputs: &BatchInputs) -> TruthMasks {
         let mut scratch = std::mem::take(&mut self.scratch);
-        let mut asking = BatchEvaluation {
-            ran,
+        let mut evaluation = BatchEvaluation {
+            inputs,
             type_merge: self.type_merge,
             tests: &mut self.tests,
             scratch: &mut scratch,
             bad: Vec::new(),
         };
-        let mask = asking.mask(node);
-        let mut bad = asking.bad;
+        let mask = evaluation.mask(node);
+        let mut bad = evaluation.bad;
         self.scratch = scratch;
         bad.sort_by_key(|(row, _)| *row);
         bad.dedup_by_key(|(row, _)| *row);
@@ -240,7 +244,7 @@ impl Program {
     }
 }
 
-/// `array` as JSON text.
+/// Converts `array` to JSON text.
 fn json_text(array: &ArrayRef, ty: &Type) -> ArrayRef {
     let values = JsonValues::new(array, ty);
     let mut builder = StringViewBuilder::with_capacity(array.len());
@@ -257,21 +261,22 @@ fn json_text(array: &ArrayRef, ty: &Type) -> ArrayRef {
     Arc::new(builder.finish())
 }
 
-/// One batch being asked.
+/// Evaluation of one condition over one batch.
 struct BatchEvaluation<'a> {
-    ran: &'a Ran,
+    inputs: &'a BatchInputs,
     type_merge: TypeMerge,
     tests: &'a mut [(Arc<str>, u64)],
     scratch: &'a mut Vec<u8>,
-    /// Rows whose values cannot be worked out.
+    /// Rows whose values cannot be computed, with the error; in no order, and possibly several per row.
     bad: Vec<(u32, EvalError)>,
 }
 
 impl BatchEvaluation<'_> {
-    fn mask(&mut self, node: &Prepared) -> Mask {
+    /// Evaluates `node` and discards errors of rows that it decides without the failed value.
+    fn mask(&mut self, node: &CompiledNode) -> Mask {
         let first = self.bad.len();
         let mask = self.mask_of(node);
-        // What is decided without a value does not need it.
+        // `b <> 0 and a / b > 2` is false where b is 0, so the failed division does not matter there.
         if self.bad.len() > first {
             let of_node = self.bad.split_off(first);
             let open = |row: usize| !mask.yes.value(row) && !mask.no.value(row);
@@ -280,35 +285,35 @@ impl BatchEvaluation<'_> {
         mask
     }
 
-    fn mask_of(&mut self, node: &Prepared) -> Mask {
-        let rows = self.ran.rows;
+    fn mask_of(&mut self, node: &CompiledNode) -> Mask {
+        let rows = self.inputs.rows;
         match node {
-            Prepared::And(nodes) => {
+            CompiledNode::And(nodes) => {
                 let all = Mask::all(Truth::Yes, rows);
                 nodes.iter().fold(all, |mask, node| mask.and(&self.mask(node)))
             }
-            Prepared::Or(nodes) => {
+            CompiledNode::Or(nodes) => {
                 let none = Mask::all(Truth::No, rows);
                 nodes.iter().fold(none, |mask, node| mask.or(&self.mask(node)))
             }
-            Prepared::Not(node) => self.mask(node).not(),
-            Prepared::Always(truth) => {
+            CompiledNode::Not(node) => self.mask(node).not(),
+            CompiledNode::Always(truth) => {
                 if *truth == Truth::Mismatch {
-                    // Not of the data: parsing would be the place to say so.
+                    // Literals of incomparable kinds: not a fault of the data, so it is not counted.
                     return Mask::all(Truth::Unknown, rows);
                 }
                 Mask::all(*truth, rows)
             }
-            Prepared::Column { column, question, test } => {
+            CompiledNode::Column { column_index, column_test, test_index } => {
                 let (type_merge, scratch) = (self.type_merge, &mut *self.scratch);
-                let (array, ty) = &self.ran.columns[*column];
+                let (array, ty) = &self.inputs.columns[*column_index];
                 let (mask, mismatches) =
-                    each(array, ty, type_merge, |value| question.evaluate(value, type_merge, scratch));
-                self.tests[*test].1 += mismatches;
+                    each(array, ty, type_merge, |value| column_test.evaluate(value, type_merge, scratch));
+                self.tests[*test_index].1 += mismatches;
                 mask
             }
-            Prepared::Columns { left, compare, right, test } => {
-                let [(left, left_ty), (right, right_ty)] = [&self.ran.columns[*left], &self.ran.columns[*right]];
+            CompiledNode::Columns { left, compare, right, test_index } => {
+                let [(left, left_ty), (right, right_ty)] = [&self.inputs.columns[*left], &self.inputs.columns[*right]];
                 let (type_merge, mut other) = (self.type_merge, Vec::new());
                 let scratch = &mut *self.scratch;
                 let (mask, mismatches) = Mask::of(rows, |row| {
@@ -318,32 +323,36 @@ impl BatchEvaluation<'_> {
                         Err(truth) => truth,
                     }
                 });
-                self.tests[*test].1 += mismatches;
+                self.tests[*test_index].1 += mismatches;
                 mask
             }
-            Prepared::Computed { value, question, test } => {
-                let (ran, type_merge) = (self.ran, self.type_merge);
+            CompiledNode::Computed { value, column_test, test_index } => {
+                let (inputs, type_merge) = (self.inputs, self.type_merge);
                 let (scratch, bad) = (&mut *self.scratch, &mut self.bad);
                 let mut shown = String::new();
-                let (mask, mismatches) = Mask::of(rows, |row| match value.value(row, ran, type_merge) {
-                    Ok(datum) => {
-                        question.evaluate(in_mixing(datum.as_value(&mut shown), type_merge), type_merge, scratch)
-                    }
+                let (mask, mismatches) = Mask::of(rows, |row| match value.value(row, inputs, type_merge) {
+                    Ok(datum) => column_test.evaluate(
+                        csv_text_as_cell(datum.as_value(&mut shown), type_merge),
+                        type_merge,
+                        scratch,
+                    ),
                     Err(reason) => {
                         bad.push((row as u32, reason));
                         Truth::Unknown
                     }
                 });
-                self.tests[*test].1 += mismatches;
+                self.tests[*test_index].1 += mismatches;
                 mask
             }
-            Prepared::Pair { left, compare, right, test } => {
-                let (ran, type_merge) = (self.ran, self.type_merge);
+            CompiledNode::Pair { left, compare, right, test_index } => {
+                let (inputs, type_merge) = (self.inputs, self.type_merge);
                 let (scratch, bad) = (&mut *self.scratch, &mut self.bad);
+                // Either operand can fail; one error per row is enough.
                 let (mut other, mut one_shown, mut two_shown) = (Vec::new(), String::new(), String::new());
                 let (mask, mismatches) = Mask::of(rows, |row| {
-                    let both =
-                        left.value(row, ran, type_merge).and_then(|a| Ok((a, right.value(row, ran, type_merge)?)));
+                    let both = left
+                        .value(row, inputs, type_merge)
+                        .and_then(|a| Ok((a, right.value(row, inputs, type_merge)?)));
                     let (a, b) = match both {
                         Ok(both) => both,
                         Err(reason) => {
@@ -351,14 +360,14 @@ impl BatchEvaluation<'_> {
                             return Truth::Unknown;
                         }
                     };
-                    let a = in_mixing(a.as_value(&mut one_shown), type_merge);
-                    let b = in_mixing(b.as_value(&mut two_shown), type_merge);
+                    let a = csv_text_as_cell(a.as_value(&mut one_shown), type_merge);
+                    let b = csv_text_as_cell(b.as_value(&mut two_shown), type_merge);
                     match values_order(a, b, scratch, &mut other) {
                         Ok(order) => compare.holds(order).into(),
                         Err(truth) => truth,
                     }
                 });
-                self.tests[*test].1 += mismatches;
+                self.tests[*test_index].1 += mismatches;
                 mask
             }
         }

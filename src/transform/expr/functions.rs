@@ -1,63 +1,63 @@
-//! Operators and functions: their names, and the arguments that they take.
+//! Operators and functions: their names, and the number and kinds of their arguments.
 
-/// An operator or a function.
+/// An operator or a scalar function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Function {
-    /// `+`
+    /// Addition, `a + b`.
     Add,
-    /// `-`
+    /// Subtraction, `a - b`.
     Subtract,
-    /// `*`
+    /// Multiplication, `a * b`.
     Multiply,
-    /// `/`, always a double.
+    /// Division, `a / b`; always a double.
     Divide,
-    /// `//`, rounded down.
+    /// Integer division, `a // b`, rounded down.
     FloorDivide,
-    /// `%`, with the sign of the divisor.
+    /// Remainder, `a % b` or `mod(a, b)`, with the sign of the divisor.
     Remainder,
-    /// `-` before a value.
+    /// Negation of a number, `-a`.
     Negate,
-    /// `||`; null if one is.
+    /// Concatenation, `a || b`; null if one side is null.
     Join,
-    /// Without the sign.
+    /// Absolute value, `abs(a)`.
     Abs,
-    /// To the nearest, ties to even, at so many decimal places.
+    /// Nearest number of the given decimal places, default 0; ties go to even.
     Round,
-    /// To the integer below.
+    /// Greatest integer that is not above the number.
     Floor,
-    /// To the integer above.
+    /// Least integer that is not below the number.
     Ceil,
-    /// In small letters.
+    /// Text in lower case.
     Lower,
-    /// In capital letters.
+    /// Text in upper case.
     Upper,
-    /// Without blanks, or the characters given, at both ends.
+    /// Text without whitespace, or without the given characters, at both ends.
     Trim,
-    /// Characters of text, elements of a list, keys of an object.
+    /// Number of characters of text, elements of a list, or keys of an object.
     Length,
-    /// Characters from a place on, counted from 1, or from the end if it is negative.
+    /// Substring from a position counted from 1, or from the end if it is negative; optionally of limited length.
     Substr,
-    /// With every occurrence of one text replaced by another.
+    /// Text with every occurrence of one text replaced by another.
     Replace,
-    /// Part N, from 1, of what a text is between separators; from the end if N is negative.
+    /// Part N, from 1, of a text split at a separator; counted from the end if N is negative; null beyond the last.
     SplitPart,
-    /// All texts one after the other; null is passed over.
+    /// Concatenation of all arguments; null is skipped.
     Concat,
-    /// Whether a text starts with another.
+    /// True if a text starts with another.
     StartsWith,
-    /// Whether a text ends with another.
+    /// True if a text ends with another.
     EndsWith,
-    /// Whether a text has another in it.
+    /// True if a text contains another.
     Contains,
-    /// The first that is not null.
+    /// First argument that is not null.
     Coalesce,
-    /// The first, unless it equals the second: then null.
+    /// First argument, or null if it equals the second.
     NullIf,
-    /// Objects and lists as their JSON text; other values as they are. Of `--json`.
+    /// Objects and lists as JSON text; other values unchanged. The step `json` uses it.
     JsonText,
 }
 
-/// Functions by name, with the least and the most arguments that they take.
+/// Functions by name, with their minimum and maximum number of arguments.
 pub const FUNCTIONS: [(&str, Function, usize, usize); 22] = [
     ("abs", Function::Abs, 1, 1),
     ("ceil", Function::Ceil, 1, 1),
@@ -83,11 +83,11 @@ pub const FUNCTIONS: [(&str, Function, usize, usize); 22] = [
     ("ifnull", Function::Coalesce, 2, 2),
 ];
 
-/// Names that the parser reads itself.
-pub const FORMS: [&str; 5] = ["case", "cast", "if", "regexp_extract", "regexp_replace"];
+/// Functions with a syntax of their own, which the parser handles.
+pub const SPECIAL_FORMS: [&str; 5] = ["case", "cast", "if", "regexp_extract", "regexp_replace"];
 
 impl Function {
-    /// As it is called in messages.
+    /// Returns the name or symbol for messages.
     pub fn name(self) -> &'static str {
         match self {
             Function::Add => "+",
@@ -104,7 +104,7 @@ impl Function {
         }
     }
 
-    /// Of its arguments all must be numbers.
+    /// Returns true if all arguments must be numbers.
     pub fn takes_numbers(self) -> bool {
         use Function::*;
         matches!(
@@ -113,7 +113,7 @@ impl Function {
         )
     }
 
-    /// Argument `index` must be text.
+    /// Returns true if argument `index` must be text.
     pub fn takes_text(self, index: usize) -> bool {
         use Function::*;
         match self {
@@ -124,7 +124,7 @@ impl Function {
         }
     }
 
-    /// Argument `index` must be a whole number.
+    /// Returns true if argument `index` must be an integer.
     pub fn takes_count(self, index: usize) -> bool {
         match self {
             Function::Substr => index > 0,

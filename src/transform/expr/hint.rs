@@ -1,9 +1,9 @@
-//! Hints of errors. They may propose a step, which is written in one way as a flag and in another in a plan file: so it
-//! is kept apart from the words around it.
+//! Hints of expression errors. A hint may propose a step, which is a flag on the command line and a member of an object
+//! in a steps file, so the step is stored apart from the words around it and rendered by the caller.
 
 use std::fmt;
 
-/// An imperative that helps.
+/// An imperative that fixes the error, with steps to be rendered by the caller.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hint {
     parts: Vec<Part>,
@@ -16,19 +16,19 @@ enum Part {
 }
 
 impl Hint {
-    /// Adds a step: its word, and the text that goes with it, which may be empty.
+    /// Appends a step: its name, and its text, which may be empty.
     pub fn step(mut self, word: &'static str, text: impl Into<String>) -> Self {
         self.parts.push(Part::Step { word, text: text.into() });
         self
     }
 
-    /// Adds words.
+    /// Appends text that is shown as it is.
     pub fn words(mut self, words: impl Into<String>) -> Self {
         self.parts.push(Part::Words(words.into()));
         self
     }
 
-    /// The whole text, with steps as `written` writes them, in backticks.
+    /// Renders the hint, with each step as `written` renders it, in backticks.
     pub fn with_steps(&self, written: impl Fn(&'static str, &str) -> String) -> String {
         let texts = self.parts.iter().map(|part| match part {
             Part::Words(words) => words.clone(),
@@ -51,7 +51,7 @@ impl From<&str> for Hint {
 }
 
 impl fmt::Display for Hint {
-    /// With steps as they are called in explanations: `cast id:json`.
+    /// Renders steps as `explain` does: `cast id:json`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.with_steps(|word, text| format!("{word} {text}").trim_end().to_owned()))
     }

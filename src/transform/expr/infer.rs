@@ -1,4 +1,5 @@
-//! Types of expressions, worked out from those of their columns before any record is read.
+//! Type inference of expressions from the types of their columns, and checks of argument types, before any record is
+//! written.
 
 use super::ast::{ComputedKind, ExprNode, Literal, Operand};
 use super::cast_type::CastType;
@@ -8,15 +9,15 @@ use super::functions::Function;
 use super::path::type_at;
 use crate::column::{Fixed, Schema, Type, TypeMerge};
 
-/// The type of the column that `operand` makes over columns of `schema`. It widens as theirs do.
+/// Infers the type of the column that `operand` computes over columns of `schema`. It widens when their types widen.
 pub fn type_of(operand: &Operand, schema: &Schema, type_merge: TypeMerge) -> Type {
     match operand {
         Operand::Column(path) => type_at(schema, path),
         Operand::Literal(literal) => literal_type(literal),
-        Operand::Computed(computed) => match &computed.how {
+        Operand::Computed(computed) => match &computed.kind {
             ComputedKind::Truth(_) => Type::Bool,
             ComputedKind::Cast(of, ty) => match scalar(type_of(of, schema, type_merge)) {
-                // What was no text is itself.
+                // A cast to JSON parses text and leaves other values unchanged.
                 of if *ty == CastType::Json && !matches!(of, Type::Text | Type::Json | Type::Raw) => of,
                 _ => ty.ty(),
             },
@@ -25,7 +26,7 @@ pub fn type_of(operand: &Operand, schema: &Schema, type_merge: TypeMerge) -> Typ
                 let values = branches.iter().map(|(_, value)| value).chain(otherwise);
                 values.fold(Type::Null, |ty, value| ty.join(&scalar(type_of(value, schema, type_merge)), type_merge))
             }
-            // Text of what is nested; of unlike values it is all that they have in common.
+            // JSON text of nested values is text; so is that of mixed values, their only common type.
             ComputedKind::Call(Function::JsonText, args) => match scalar(type_of(&args[0], schema, type_merge)) {
                 Type::Json => Type::Text,
                 other => other,
@@ -43,9 +44,9 @@ fn call_type(function: Function, args: &mut dyn Iterator<Item = Type>, type_merg
     match function {
         Divide => Type::Float,
         Add | Subtract | Multiply | FloorDivide | Remainder | Negate | Abs => {
-            args.map(|ty| number(&ty)).reduce(reckoned).map_or(Type::Null, |n| n.ty(type_merge))
+            args.map(|ty| number_kind(&ty)).reduce(arithmetic_kind).map_or(Type::Null, |n| n.ty(type_merge))
         }
-        Round | Floor | Ceil => args.next().map_or(Type::Null, |ty| number(&ty).ty(type_merge)),
+        Round | Floor | Ceil => args.next().map_or(Type::Null, |ty| number_kind(&ty).ty(type_merge)),
         Join | Lower | Upper | Trim | Substr | Replace | SplitPart | Concat => Type::Text,
         Length => Type::Int { fits_double: true },
         StartsWith | EndsWith | Contains => Type::Bool,
@@ -54,7 +55,7 @@ fn call_type(function: Function, args: &mut dyn Iterator<Item = Type>, type_merg
     }
 }
 
-/// What is nested is JSON text in the hands of functions.
+/// Returns the type as functions see it: nested values are JSON text.
 fn scalar(ty: Type) -> Type {
     match ty {
         Type::Struct(_) | Type::List(_) | Type::Map(_) | Type::Raw => Type::Json,
@@ -62,9 +63,9 @@ fn scalar(ty: Type) -> Type {
     }
 }
 
-/// What kind of numbers a column may give.
+/// Kind of the numbers that an operand of a type can yield.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum NumberKinds {
+enum NumberKind {
     None,
     Int,
     Decimal,
@@ -72,31 +73,33 @@ enum NumberKinds {
     Any,
 }
 
-impl NumberKinds {
+impl NumberKind {
     fn ty(self, type_merge: TypeMerge) -> Type {
         match self {
-            NumberKinds::None => Type::Null,
-            NumberKinds::Int => Type::Int { fits_double: true },
-            NumberKinds::Decimal => Type::Decimal,
-            NumberKinds::Float => Type::Float,
-            NumberKinds::Any if type_merge == TypeMerge::Text => Type::Text,
-            NumberKinds::Any => Type::Json,
+            NumberKind::None => Type::Null,
+            NumberKind::Int => Type::Int { fits_double: true },
+            NumberKind::Decimal => Type::Decimal,
+            NumberKind::Float => Type::Float,
+            NumberKind::Any if type_merge == TypeMerge::Text => Type::Text,
+            NumberKind::Any => Type::Json,
         }
     }
 }
 
-fn number(ty: &Type) -> NumberKinds {
+/// Returns the kind of numbers that a column of type `ty` yields.
+fn number_kind(ty: &Type) -> NumberKind {
     match ty {
-        Type::Null => NumberKinds::None,
-        Type::Int { .. } => NumberKinds::Int,
-        Type::Decimal | Type::Fixed(Fixed::Decimal { scale: 0, .. }) => NumberKinds::Decimal,
-        Type::Float | Type::Fixed(Fixed::Decimal { .. }) => NumberKinds::Float,
-        _ => NumberKinds::Any,
+        Type::Null => NumberKind::None,
+        Type::Int { .. } => NumberKind::Int,
+        Type::Decimal | Type::Fixed(Fixed::Decimal { scale: 0, .. }) => NumberKind::Decimal,
+        Type::Float | Type::Fixed(Fixed::Decimal { .. }) => NumberKind::Float,
+        _ => NumberKind::Any,
     }
 }
 
-fn reckoned(a: NumberKinds, b: NumberKinds) -> NumberKinds {
-    use NumberKinds::*;
+/// Returns the kind of the result of arithmetic on two kinds; null if one side is always null.
+fn arithmetic_kind(a: NumberKind, b: NumberKind) -> NumberKind {
+    use NumberKind::*;
     match (a, b) {
         (None, _) | (_, None) => None,
         (Any, _) | (_, Any) => Any,
@@ -122,19 +125,19 @@ fn literal_type(literal: &Literal) -> Type {
     }
 }
 
-/// Why an expression cannot go with the columns.
+/// Type error of an expression.
 #[derive(Clone, Debug)]
 pub struct TypeError {
-    /// Byte in the text.
+    /// Byte of the expression's text.
     pub at: usize,
-    /// What is wrong.
+    /// Message, as a lowercase fragment.
     pub message: String,
-    /// What can be done.
+    /// Hint for a fix; `None` if there is no obvious one.
     pub hint: Option<String>,
 }
 
 impl TypeError {
-    /// The error of the text of the expression.
+    /// Converts to an error of the expression's text.
     pub(in crate::transform) fn in_text(self, text: &str) -> Error {
         let error = Error::new(text, self.at, self.message);
         match self.hint {
@@ -144,7 +147,7 @@ impl TypeError {
     }
 }
 
-/// Refuses an argument that no value seen so far can be right for.
+/// Checks the arguments of all functions in `node`. Fails if no value of an argument's known type is accepted.
 pub(in crate::transform) fn check_node(node: &ExprNode, schema: &Schema) -> Result<(), TypeError> {
     match node {
         ExprNode::And(nodes) | ExprNode::Or(nodes) => nodes.iter().try_for_each(|node| check_node(node, schema)),
@@ -153,39 +156,48 @@ pub(in crate::transform) fn check_node(node: &ExprNode, schema: &Schema) -> Resu
     }
 }
 
-/// As [`check_node`]. In CSV nothing is known, so that it is not asked.
+/// Checks the arguments of all functions in `operand`, like [`check_node`]. Not called for CSV, whose types are
+/// unknown.
 pub(in crate::transform) fn check_operand(operand: &Operand, schema: &Schema) -> Result<(), TypeError> {
     let Operand::Computed(computed) = operand else { return Ok(()) };
     computed.nodes().try_for_each(|node| check_node(node, schema))?;
     computed.operands().try_for_each(|inner| check_operand(inner, schema))?;
     let at = computed.span.start;
-    let (of, wants_text) = match &computed.how {
+    let (of, wants_text) = match &computed.kind {
         ComputedKind::Extract(of, ..) | ComputedKind::ReplaceFound(of, ..) => (vec![of], vec![true]),
         ComputedKind::Call(function, args) => {
             let args: Vec<_> = args.iter().enumerate().collect();
             let numbers = args.iter().filter(|(i, _)| function.takes_numbers() || function.takes_count(*i));
             for (_, arg) in numbers {
-                needs(arg, schema, function.name(), false, at)?;
+                check_argument(arg, schema, Some(*function), false, at)?;
             }
             if *function == Function::Length {
                 let ty = type_of(args[0].1, schema, TypeMerge::Json);
                 if matches!(ty, Type::Bool | Type::Int { .. } | Type::Float | Type::Decimal) {
-                    return needs(args[0].1, schema, "length", true, at);
+                    return check_argument(args[0].1, schema, Some(*function), true, at);
                 }
             }
             let texts = args.into_iter().filter(|(i, _)| function.takes_text(*i)).map(|(_, arg)| arg);
             let texts: Vec<_> = texts.collect();
             for arg in texts {
-                needs(arg, schema, function.name(), true, at)?;
+                check_argument(arg, schema, Some(*function), true, at)?;
             }
             return Ok(());
         }
         _ => return Ok(()),
     };
-    of.into_iter().zip(wants_text).try_for_each(|(of, text)| needs(of, schema, "a regular expression", text, at))
+    of.into_iter().zip(wants_text).try_for_each(|(of, text)| check_argument(of, schema, None, text, at))
 }
 
-fn needs(arg: &Operand, schema: &Schema, who: &str, text: bool, at: usize) -> Result<(), TypeError> {
+/// Checks that an argument can be text, or else a number. `function` is `None` for a regular expression; `at` is the
+/// byte of the call, for arguments without a position of their own.
+fn check_argument(
+    arg: &Operand,
+    schema: &Schema,
+    function: Option<Function>,
+    text: bool,
+    at: usize,
+) -> Result<(), TypeError> {
     let ty = type_of(arg, schema, TypeMerge::Json);
     let fits = match ty {
         Type::Null | Type::Json | Type::Raw => true,
@@ -197,22 +209,26 @@ fn needs(arg: &Operand, schema: &Schema, who: &str, text: bool, at: usize) -> Re
     if fits {
         return Ok(());
     }
-    let wanted = if text { "text" } else { "numbers" };
-    let holds = words(&ty);
+    let callee = match function {
+        Some(function) => format!("`{}`", function.name()),
+        None => "a regular expression".to_owned(),
+    };
+    let (expected, found) = (if text { "text" } else { "numbers" }, describe_type(&ty));
     let (message, cast) = match arg {
         Operand::Column(path) => {
-            (format!("`{who}` needs {wanted}, and `{path}` holds {holds}"), Some(path.to_string()))
+            (format!("cannot apply {callee} to `{path}`: expected {expected}, found {found}"), Some(path.to_string()))
         }
-        _ => (format!("`{who}` needs {wanted} and is given {holds}"), None),
+        _ => (format!("cannot apply {callee}: expected {expected}, found {found}"), None),
     };
     let nested = matches!(ty, Type::Struct(_) | Type::List(_) | Type::Map(_));
     let hint = cast.filter(|_| !nested).map(|column| match text {
-        true => format!("`cast({column} as string)` makes text of it"),
-        false => format!("`cast({column} as float)` reads it as a number"),
+        true => format!("convert it to text with `cast({column} as string)`"),
+        false => format!("convert it to a number with `cast({column} as float)`"),
     });
     Err(TypeError { at: arg_start(arg).unwrap_or(at), message, hint })
 }
 
+/// Returns the byte at which an argument starts; `None` for literals, which have no position.
 fn arg_start(arg: &Operand) -> Option<usize> {
     match arg {
         Operand::Column(path) => Some(path.at),
@@ -221,15 +237,15 @@ fn arg_start(arg: &Operand) -> Option<usize> {
     }
 }
 
-/// What a column holds, in words.
-pub(in crate::transform) fn words(ty: &Type) -> &'static str {
+/// Describes the values of a column type for messages, in the plural.
+pub(in crate::transform) fn describe_type(ty: &Type) -> &'static str {
     match ty {
         Type::Struct(_) | Type::Map(_) => "objects",
         Type::List(_) => "lists",
-        Type::Bool => "true and false",
+        Type::Bool => "booleans",
         Type::Int { .. } | Type::Float | Type::Decimal | Type::Fixed(Fixed::Decimal { .. }) => "numbers",
         Type::Fixed(Fixed::Date) => "dates",
-        Type::Fixed(Fixed::Timestamp { .. }) => "times",
+        Type::Fixed(Fixed::Timestamp { .. }) => "timestamps",
         _ => "text",
     }
 }

@@ -1,9 +1,10 @@
-//! Patterns of text: `like`, `ilike` and regular expressions.
+//! Text patterns: `like`, `ilike` and regular expressions. A `like` without `_` and with `%` only at its ends is a
+//! plain string comparison or search; every other one becomes a regular expression.
 
 use memchr::memmem::Finder;
 use regex::Regex;
 
-/// What a text must look like.
+/// A compiled text pattern.
 #[derive(Clone, Debug)]
 pub struct Pattern(Kind);
 
@@ -17,11 +18,11 @@ enum Kind {
 }
 
 impl Pattern {
-    /// `like`, or with `any_case` `ilike`: `%` stands for any characters, `_` for one, and a
-    /// backslash takes the next character literally. An error says why the pattern is refused.
+    /// Compiles a `like` pattern, or with `any_case` an `ilike` pattern: `%` matches any characters, `_` one, and a
+    /// backslash takes the next character literally. Fails on a trailing backslash and on patterns that are too large.
     pub fn like(pattern: &str, any_case: bool) -> Result<Self, String> {
         let mut regex = String::from(if any_case { "(?is)^" } else { "(?s)^" });
-        // Literal text between the `%`, if there is nothing else.
+        // Literal text between the `%`: with no `_`, few parts need no regular expression.
         let mut parts = vec![String::new()];
         let mut plain = !any_case;
         let mut chars = pattern.chars();
@@ -54,17 +55,17 @@ impl Pattern {
         }))
     }
 
-    /// A regular expression that must be found in the text.
+    /// Compiles a regular expression, which matches anywhere in the text.
     pub fn regex(pattern: &str) -> Result<Self, String> {
         Regex::new(pattern).map(|regex| Pattern(Kind::Regex(regex))).map_err(|error| {
             let text = error.to_string();
-            // The library draws the place over several lines; the reason stands on the last.
+            // The error draws the pattern over several lines; the reason is on the last.
             let reason = text.lines().last().unwrap_or_default();
             reason.strip_prefix("error: ").unwrap_or(reason).to_owned()
         })
     }
 
-    /// Whether `text` looks so.
+    /// Returns true if `text` matches.
     #[inline]
     pub fn matches(&self, text: &str) -> bool {
         match &self.0 {
@@ -83,7 +84,7 @@ mod tests {
 
     use super::*;
 
-    /// By trying every way to cut the text, which is how the words define it.
+    /// Reference implementation: tries every split of the text.
     fn like(pattern: &[char], text: &[char]) -> bool {
         match pattern {
             [] => text.is_empty(),
@@ -95,18 +96,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn like_is_what_it_says(pattern in r"([%_ab.\né]|\\[%_a\\]){0,6}", text in r"[ab%_.\\\né]{0,8}") {
-            let twin = like(&pattern.chars().collect::<Vec<_>>(), &text.chars().collect::<Vec<_>>());
-            prop_assert_eq!(Pattern::like(&pattern, false).unwrap().matches(&text), twin);
+        fn like_matches_its_reference(pattern in r"([%_ab.\né]|\\[%_a\\]){0,6}", text in r"[ab%_.\\\né]{0,8}") {
+            let reference = like(&pattern.chars().collect::<Vec<_>>(), &text.chars().collect::<Vec<_>>());
+            prop_assert_eq!(Pattern::like(&pattern, false).unwrap().matches(&text), reference);
         }
     }
 
     #[test]
-    fn patterns() {
+    fn patterns_are_compiled_or_rejected_with_a_reason() {
         let ilike = |pattern, text| Pattern::like(pattern, true).unwrap().matches(text);
         assert!(ilike("%MÜLLER%", "Herr Müller & Co") && !ilike("müller", "Herr Müller"));
-        assert!(Pattern::like("a\\", false).is_err());
+        assert_eq!(Pattern::like("a\\", false).unwrap_err(), "a pattern cannot end in a single backslash");
         assert!(Pattern::regex("^a.c$").unwrap().matches("abc"));
-        assert!(Pattern::regex("(a").unwrap_err().contains("unclosed group"));
+        assert_eq!(Pattern::regex("(a").unwrap_err(), "unclosed group");
     }
 }

@@ -1,26 +1,26 @@
-//! The truth of many rows at once, in three values.
+//! Three-valued truth of many rows as two bit masks, combined 64 rows at a time.
 
 use arrow_buffer::{BooleanBuffer, Buffer};
 
-/// For every row whether something is true, false, or neither.
+/// Truth of a condition for every row: true, false, or neither.
 #[derive(Clone, Debug)]
 pub struct Mask {
-    /// Rows of which it is true.
+    /// Rows for which it is true.
     pub yes: BooleanBuffer,
-    /// Rows of which it is false; never the same.
+    /// Rows for which it is false; disjoint from `yes`. A row in neither is unknown.
     pub no: BooleanBuffer,
 }
 
-/// One row's truth.
+/// Truth of a condition for one row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Truth {
-    /// True.
+    /// The condition is true.
     Yes,
-    /// False.
+    /// The condition is false.
     No,
-    /// Neither: a null is compared.
+    /// Neither: an operand is null.
     Unknown,
-    /// Neither: values of kinds that do not compare.
+    /// Neither: the operands are of incomparable kinds, which the report counts.
     Mismatch,
 }
 
@@ -32,13 +32,13 @@ impl From<bool> for Truth {
 }
 
 impl Mask {
-    /// The same for `rows` rows.
+    /// Creates the mask of `rows` rows that all have `truth`.
     pub fn all(truth: Truth, rows: usize) -> Self {
         let bits = |set| if set { BooleanBuffer::new_set(rows) } else { BooleanBuffer::new_unset(rows) };
         Mask { yes: bits(truth == Truth::Yes), no: bits(truth == Truth::No) }
     }
 
-    /// What `truth` says of each of `rows` rows, and of how many it says [`Truth::Mismatch`].
+    /// Evaluates `truth` for each of `rows` rows. Also returns the number of rows with [`Truth::Mismatch`].
     #[inline]
     pub fn of(rows: usize, mut truth: impl FnMut(usize) -> Truth) -> (Self, u64) {
         let words = rows.div_ceil(64);
@@ -61,17 +61,17 @@ impl Mask {
         (Mask { yes: bits(all_yes), no: bits(all_no) }, mismatches)
     }
 
-    /// Both.
+    /// Combines two masks by `and`: false wins over unknown.
     pub fn and(&self, other: &Mask) -> Mask {
         Mask { yes: &self.yes & &other.yes, no: &self.no | &other.no }
     }
 
-    /// Either.
+    /// Combines two masks by `or`: true wins over unknown.
     pub fn or(&self, other: &Mask) -> Mask {
         Mask { yes: &self.yes | &other.yes, no: &self.no & &other.no }
     }
 
-    /// The opposite.
+    /// Negates the mask: unknown stays unknown.
     pub fn not(self) -> Mask {
         Mask { yes: self.no, no: self.yes }
     }

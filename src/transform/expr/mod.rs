@@ -1,4 +1,7 @@
-//! The language of `--where`, `--with` and `--cast`: what is asked of a row, and what is worked out from it.
+//! The expression language of the steps `where`, `with` and `cast`: conditions on rows, and values computed from them.
+//!
+//! A text is scanned (`scan`), parsed (`parse`) into a syntax tree (`ast`), bound to columns, typed (`infer`), and
+//! compiled for batches (`eval`). The grammar:
 //!
 //! ```text
 //! expression = expression "or" expression | expression "and" expression | "not" expression
@@ -7,7 +10,7 @@
 //!            | value ["not"] "in" "(" literal { "," literal } ")"
 //!            | value ["not"] "between" value "and" value
 //!            | value ["not"] ( "like" | "ilike" ) text        % any characters, _ one, \ takes it literally
-//!            | value ( "~" | "!~" ) text                      a regular expression is found in it
+//!            | value ( "~" | "!~" ) text                      a regular expression matches a part of it
 //!            | value
 //! value      = value "||" value | value ( "+" | "-" ) value | value ( "*" | "/" | "//" | "%" ) value | "-" value
 //!            | function "(" [ expression { "," expression } ] ")"
@@ -19,23 +22,22 @@
 //! literal    = number | '…' | "true" | "false" | "null"
 //! ```
 //!
-//! Words are known in any case; from loosest to tightest, `or`, `and`, `not`, comparisons, `||`, sums,
-//! products, signs. A quote inside quotes is written twice.
+//! Keywords and function names are case-insensitive. Precedence from loosest to tightest: `or`, `and`, `not`,
+//! comparisons, `||`, sums, products, signs. A quote inside quotes is doubled.
 //!
-//! # What comparisons mean
+//! # Semantics of comparisons
 //!
-//! SQL's three-valued logic: a comparison with null is neither true nor false, and a row stays only
-//! if the whole is true. Absent and null are one. Numbers compare exactly, whatever their size or
-//! number of digits; text by its characters' code points; false is before true. Values of different
-//! kinds, such as text and a number, do not compare: neither true nor false, and counted. In CSV
-//! every cell is text to begin with, so there the literal decides: against a number the cell is read
-//! as one, against text its characters count.
+//! Three-valued logic as in SQL: a comparison with null is unknown, and a row passes only if the whole condition is
+//! true. An absent key is null. Numbers compare exactly, whatever their size or number of digits; text by code points;
+//! false is before true. Values of different kinds, such as text and a number, do not compare: the result is unknown,
+//! and counted. CSV cells have no type, so the other operand decides: against a number the cell is parsed as a number,
+//! against text it is text.
 //!
-//! # What can go wrong
+//! # Errors at run time
 //!
-//! A value that cannot be worked out (text where a number is needed, a sum beyond 64 bits, a division
-//! by zero) makes its record a bad one, or is null, as the plan says. Inside a condition it counts as
-//! neither true nor false, so that `b <> 0 and a / b > 2` is never asked to divide by zero.
+//! A value that cannot be computed (text where a number is needed, a sum beyond 64 bits, a division by zero) rejects
+//! its record or is null, by the policy of the plan. Inside a condition it is unknown, so `b <> 0 and a / b > 2` never
+//! fails on a division by zero.
 
 mod ast;
 mod call;
@@ -68,7 +70,7 @@ pub use eval::Predicate;
 pub use functions::Function;
 pub use hint::Hint;
 pub use infer::{TypeError, type_of};
-pub(super) use infer::{check_node, check_operand, words};
+pub(super) use infer::{check_node, check_operand, describe_type};
 pub use like::Pattern;
 pub use parse::{Assignment, parse, parse_assignments, parse_casts, parse_names, parse_renames};
 pub use path::{Path, PathSegment, Quotes, column_at, type_at};

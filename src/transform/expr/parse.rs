@@ -1,23 +1,24 @@
-//! From text to an expression: a Pratt parser over its tokens.
+//! Parses the texts of steps: a Pratt parser over the tokens of an expression, and the lists of columns, renames,
+//! assignments and casts. Knows no columns; paths are resolved later, by `binding.rs`.
 
 use super::ast::{Compare, Computed, ComputedKind, Expr, ExprNode, Literal, Operand, Test};
 use super::cast_type::{CastType, KNOWN_TYPES, Zone, offset};
 use super::error::Error;
-use super::functions::{FORMS, FUNCTIONS, Function};
+use super::functions::{FUNCTIONS, Function, SPECIAL_FORMS};
 use super::like::Pattern;
 use super::path::{Path, PathSegment, Quotes};
 use super::scan::{Spanned, Token, is_keyword, scan};
 use crate::text::nearest;
 
-/// Parentheses and `not` nest no deeper: each level is a call.
+/// Maximum nesting of parentheses, calls and `not`. Each level is a recursive call, so this bounds the stack.
 const MAX_DEPTH: usize = 100;
 
-/// Parses an expression.
+/// Parses a condition. An error refers to a byte of `text`.
 pub fn parse(text: &str) -> Result<Expr, Error> {
     let mut parser = Parser::new(text)?;
     let start = parser.peek().span.start;
     let parsed = parser.expression(0, 0)?;
-    parser.expect_end("expected `and`, `or` or the end")?;
+    parser.expect_end("expected `and`, `or` or end of input")?;
     let node = parser.node_of(parsed, start)?;
     Ok(Expr { text: text.into(), node })
 }
@@ -29,14 +30,14 @@ pub fn parse_names(text: &str) -> Result<Vec<Path>, Error> {
     loop {
         paths.push(parser.path("expected a column")?);
         if !parser.accept(&Token::Comma) {
-            let hint = "a name with blanks or signs in it goes in double quotes";
-            parser.expect_end("expected `,` or the end").map_err(|error| error.with_hint(hint))?;
+            let hint = "put a name with spaces or symbols in double quotes";
+            parser.expect_end("expected `,` or end of input").map_err(|error| error.with_hint(hint))?;
             return Ok(paths);
         }
     }
 }
 
-/// Parses renames: `a=b,c=d`, each with the new name as it will be.
+/// Parses renames, `a=b,c=d`, into columns and their new names.
 pub fn parse_renames(text: &str) -> Result<Vec<(Path, String)>, Error> {
     let mut parser = Parser::new(text)?;
     let mut renames = Vec::new();
@@ -46,51 +47,51 @@ pub fn parse_renames(text: &str) -> Result<Vec<(Path, String)>, Error> {
             return Err(parser.error_here("expected `=` and the new name"));
         }
         let to = parser.path("expected the new name")?;
-        if to.way.iter().any(|way| matches!(way, PathSegment::Index(_))) {
-            return Err(Error::new(text, to.at, "expected a name, found an element of a list"));
+        if to.segments.iter().any(|segment| matches!(segment, PathSegment::Index(_))) {
+            return Err(Error::new(text, to.at, "expected a column name, found a list element"));
         }
         renames.push((from, to.to_string()));
         if !parser.accept(&Token::Comma) {
-            parser.expect_end("expected `,` or the end")?;
+            parser.expect_end("expected `,` or end of input")?;
             return Ok(renames);
         }
     }
 }
 
-/// A column that is worked out.
+/// Assignment of an expression to a column.
 #[derive(Clone, Debug)]
 pub struct Assignment {
-    /// Its name.
+    /// Name of the column.
     pub name: String,
-    /// Byte in the text where that stands.
+    /// Byte of the text at which the name starts.
     pub at: usize,
-    /// Its values.
+    /// Expression of its values.
     pub value: Operand,
 }
 
-/// Parses new columns: `name = expression`, more of them after commas.
+/// Parses assignments: `name = expression`, several separated by commas.
 pub fn parse_assignments(text: &str) -> Result<Vec<Assignment>, Error> {
     let mut parser = Parser::new(text)?;
     let mut assignments = Vec::new();
     loop {
         let to = parser.path("expected the name of the new column")?;
-        if to.way.iter().any(|way| matches!(way, PathSegment::Index(_))) {
-            return Err(Error::new(text, to.at, "expected a name, found an element of a list"));
+        if to.segments.iter().any(|segment| matches!(segment, PathSegment::Index(_))) {
+            return Err(Error::new(text, to.at, "expected a column name, found a list element"));
         }
         if !parser.accept(&Token::Compare(Compare::Equal)) {
-            let error = parser.error_here("expected `=` and what the column holds");
-            return Err(error.with_hint("such as `total = price * count`"));
+            let error = parser.error_here("expected `=` and an expression");
+            return Err(error.with_hint("write, for example, `total = price * count`"));
         }
         let value = parser.any_value(0)?;
         assignments.push(Assignment { name: to.to_string(), at: to.at, value });
         if !parser.accept(&Token::Comma) {
-            parser.expect_end("expected an operator, `,` or the end")?;
+            parser.expect_end("expected an operator, `,` or end of input")?;
             return Ok(assignments);
         }
     }
 }
 
-/// Parses casts: `column:type`, more of them after commas.
+/// Parses casts: `column:type`, several separated by commas.
 pub fn parse_casts(text: &str) -> Result<Vec<(Path, CastType)>, Error> {
     let mut parser = Parser::new(text)?;
     let mut casts = Vec::new();
@@ -101,13 +102,13 @@ pub fn parse_casts(text: &str) -> Result<Vec<(Path, CastType)>, Error> {
         }
         casts.push((path, parser.cast_type()?));
         if !parser.accept(&Token::Comma) {
-            parser.expect_end("expected `,` or the end")?;
+            parser.expect_end("expected `,` or end of input")?;
             return Ok(casts);
         }
     }
 }
 
-/// What stands between operators.
+/// Result of parsing: a value, or a condition. Each is converted to the other where the grammar allows.
 enum Parsed {
     Value(Operand),
     Truth(ExprNode),
@@ -119,7 +120,7 @@ struct Parser<'a> {
     next: usize,
 }
 
-/// How tightly operators bind; higher is tighter.
+/// Binding powers of operators; a higher one binds tighter.
 mod power {
     pub const OR: u8 = 1;
     pub const AND: u8 = 2;
@@ -142,7 +143,7 @@ impl<'a> Parser<'a> {
 
     fn advance(&mut self) -> Spanned {
         let token = self.tokens[self.next].clone();
-        // The last is the end, which is never passed.
+        // The last token is `End`, which is never passed.
         self.next = (self.next + 1).min(self.tokens.len() - 1);
         token
     }
@@ -170,7 +171,7 @@ impl<'a> Parser<'a> {
     fn error_here(&self, expected: &str) -> Error {
         let Spanned { token, span } = self.peek();
         let found = match token {
-            Token::End => "the end".to_owned(),
+            Token::End => "end of input".to_owned(),
             _ => format!("`{}`", &self.text[span.clone()]),
         };
         Error::new(self.text, span.start, format!("{expected}, found {found}"))
@@ -180,11 +181,15 @@ impl<'a> Parser<'a> {
         if self.peek().token == Token::End { Ok(()) } else { Err(self.error_here(expected)) }
     }
 
-    /// Parses what binds tighter than `least`.
-    fn expression(&mut self, least: u8, depth: usize) -> Result<Parsed, Error> {
+    /// Parses an expression of operators that bind tighter than `min_binding`.
+    fn expression(&mut self, min_binding: u8, depth: usize) -> Result<Parsed, Error> {
         let start = self.peek().span.start;
         if depth > MAX_DEPTH {
-            return Err(Error::new(self.text, start, format!("nested deeper than {MAX_DEPTH} levels")));
+            return Err(Error::new(
+                self.text,
+                start,
+                format!("the expression is nested deeper than {MAX_DEPTH} levels"),
+            ));
         }
         let mut left = if self.accept_word("not") {
             let at = self.peek().span.start;
@@ -209,7 +214,7 @@ impl<'a> Parser<'a> {
                 Token::Compare(_) | Token::Matches { .. } => ("", power::COMPARE),
                 Token::Operator(function) => {
                     let (function, binding) = (*function, binding_of(*function));
-                    if binding <= least {
+                    if binding <= min_binding {
                         return Ok(left);
                     }
                     let left_operand = self.operand_of(left, start)?;
@@ -220,11 +225,12 @@ impl<'a> Parser<'a> {
                 }
                 _ => return Ok(left),
             };
-            if binding <= least {
-                if binding == power::COMPARE && least == power::COMPARE {
+            if binding <= min_binding {
+                // `1 < a < 3`: the right side of a comparison met another comparison.
+                if binding == power::COMPARE && min_binding == power::COMPARE {
                     let span = self.peek().span.clone();
                     let error = Error::new(self.text, span.start, "comparisons cannot be chained");
-                    return Err(error.with_hint("join two of them by `and`, or write `x between 1 and 2`"));
+                    return Err(error.with_hint("combine two comparisons with `and`, or write `x between 1 and 2`"));
                 }
                 return Ok(left);
             }
@@ -242,21 +248,21 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// What follows a value and asks something of it.
+    /// Parses the test that follows the value `left`: a comparison, `is`, `in`, `between`, or a pattern.
     fn comparison(&mut self, left: Operand, start: usize, depth: usize) -> Result<Parsed, Error> {
         let operator = self.advance();
-        let asked = |parser: &Self, test| {
+        let test_node = |parser: &Self, test| {
             let end = parser.tokens[parser.next - 1].span.end;
             ExprNode::Test(test, start..end)
         };
         let node = match operator.token {
             Token::Compare(compare) => {
                 let right = self.value(depth)?;
-                asked(self, Test::Compare(left, compare, right))
+                test_node(self, Test::Compare(left, compare, right))
             }
             Token::Matches { negated } => {
                 let pattern = self.pattern(Pattern::regex)?;
-                negate(negated, asked(self, Test::Matches(left, pattern)))
+                negate(negated, test_node(self, Test::Matches(left, pattern)))
             }
             Token::Word(word) => {
                 let mut word = word.to_ascii_lowercase();
@@ -277,27 +283,28 @@ impl<'a> Parser<'a> {
                         negated = self.accept_word("not");
                         if !self.accept_word("null") {
                             let error = self.error_here("expected `null` after `is`");
-                            return Err(error.with_hint("compare by `=`, as in `x = true`"));
+                            return Err(error.with_hint("use `=` to compare, as in `x = true`"));
                         }
-                        negate(negated, asked(self, Test::IsNull(left)))
+                        negate(negated, test_node(self, Test::IsNull(left)))
                     }
                     "in" => {
                         let list = self.list()?;
-                        negate(negated, asked(self, Test::In(left, list)))
+                        negate(negated, test_node(self, Test::In(left, list)))
                     }
                     "between" => {
                         let low = self.value(depth)?;
                         if !self.accept_word("and") {
-                            return Err(self.error_here("expected `and` between the two ends"));
+                            return Err(self.error_here("expected `and` between the two bounds"));
                         }
                         let high = self.value(depth)?;
-                        let from = asked(self, Test::Compare(left.clone(), Compare::GreaterOrEqual, low));
-                        let to = asked(self, Test::Compare(left, Compare::LessOrEqual, high));
+                        // Both bounds are inclusive; null in either makes the test unknown, as in SQL.
+                        let from = test_node(self, Test::Compare(left.clone(), Compare::GreaterOrEqual, low));
+                        let to = test_node(self, Test::Compare(left, Compare::LessOrEqual, high));
                         negate(negated, ExprNode::And(vec![from, to]))
                     }
                     _ => {
                         let pattern = self.pattern(|text| Pattern::like(text, word == "ilike"))?;
-                        negate(negated, asked(self, Test::Matches(left, pattern)))
+                        negate(negated, test_node(self, Test::Matches(left, pattern)))
                     }
                 }
             }
@@ -306,48 +313,48 @@ impl<'a> Parser<'a> {
         Ok(Parsed::Truth(node))
     }
 
-    /// A value beside a comparison.
+    /// Parses the right side of a comparison.
     fn value(&mut self, depth: usize) -> Result<Operand, Error> {
         self.operand(power::COMPARE, depth)
     }
 
-    /// A value, of operators that bind tighter than `least`.
-    fn operand(&mut self, least: u8, depth: usize) -> Result<Operand, Error> {
+    /// Parses a value of operators that bind tighter than `min_binding`.
+    fn operand(&mut self, min_binding: u8, depth: usize) -> Result<Operand, Error> {
         let start = self.peek().span.start;
-        let parsed = self.expression(least, depth + 1)?;
+        let parsed = self.expression(min_binding, depth + 1)?;
         self.operand_of(parsed, start)
     }
 
-    /// Any expression, as a value.
+    /// Parses any expression as a value; a condition becomes a boolean.
     fn any_value(&mut self, depth: usize) -> Result<Operand, Error> {
         let start = self.peek().span.start;
         Ok(match self.expression(0, depth + 1)? {
             Parsed::Value(operand) => operand,
             Parsed::Truth(node) => match self.computed(ComputedKind::Truth(node), start) {
                 Parsed::Value(operand) => operand,
-                Parsed::Truth(_) => unreachable!("what is computed is a value"),
+                Parsed::Truth(_) => unreachable!("`computed` returns a value"),
             },
         })
     }
 
-    /// Any expression, as a condition.
+    /// Parses any expression as a condition.
     fn condition(&mut self, depth: usize) -> Result<ExprNode, Error> {
         let start = self.peek().span.start;
         let parsed = self.expression(0, depth + 1)?;
         self.node_of(parsed, start)
     }
 
-    /// The value `how`, whose text started at `start` and ends here.
-    fn computed(&self, how: ComputedKind, start: usize) -> Parsed {
+    /// Builds a computed value whose text starts at `start` and ends at the previous token.
+    fn computed(&self, kind: ComputedKind, start: usize) -> Parsed {
         let end = self.tokens[self.next.saturating_sub(1)].span.end.max(start);
-        Parsed::Value(Operand::Computed(Box::new(Computed { how, span: start..end })))
+        Parsed::Value(Operand::Computed(Box::new(Computed { kind, span: start..end })))
     }
 
     fn expect(&mut self, token: &Token, expected: &str) -> Result<(), Error> {
         if self.accept(token) { Ok(()) } else { Err(self.error_here(expected)) }
     }
 
-    /// A function with its arguments; the name is next, and a parenthesis behind it.
+    /// Parses a function call. The next tokens are its name and an opening parenthesis.
     fn call(&mut self, depth: usize) -> Result<Parsed, Error> {
         let Spanned { token: Token::Word(word), span } = self.advance() else { unreachable!("called at a word only") };
         let name = word.to_ascii_lowercase();
@@ -364,7 +371,7 @@ impl<'a> Parser<'a> {
             }
             "if" => {
                 let condition = self.condition(depth)?;
-                self.expect(&Token::Comma, "expected `,` and the value if it is true")?;
+                self.expect(&Token::Comma, "expected `,` and the value for a true condition")?;
                 let yes = self.any_value(depth)?;
                 let no = if self.accept(&Token::Comma) { Some(self.any_value(depth)?) } else { None };
                 self.expect(&Token::Close, "expected `)`")?;
@@ -374,7 +381,7 @@ impl<'a> Parser<'a> {
                 let of = self.any_value(depth)?;
                 self.expect(&Token::Comma, "expected `,` and a regular expression")?;
                 let regex = self.regex()?;
-                let how = if name == "regexp_extract" {
+                let kind = if name == "regexp_extract" {
                     let at = self.peek().span.start;
                     let group = match self.accept(&Token::Comma).then(|| self.literal()).flatten() {
                         None => 0,
@@ -382,27 +389,29 @@ impl<'a> Parser<'a> {
                         Some(_) => usize::MAX,
                     };
                     if group >= regex.captures_len() {
-                        let message =
-                            format!("the expression has no group of that number; it has {}", regex.captures_len() - 1);
+                        let message = format!(
+                            "capture group out of range: the regular expression has {}",
+                            regex.captures_len() - 1
+                        );
                         return Err(Error::new(self.text, at, message));
                     }
                     ComputedKind::Extract(of, regex, group)
                 } else {
-                    self.expect(&Token::Comma, "expected `,` and what to put there")?;
+                    self.expect(&Token::Comma, "expected `,` and the replacement")?;
                     match self.literal() {
                         Some(Literal::Text(by)) => ComputedKind::ReplaceFound(of, regex, by),
                         _ => return Err(self.error_here("expected text in single quotes")),
                     }
                 };
                 self.expect(&Token::Close, "expected `)`")?;
-                return Ok(self.computed(how, span.start));
+                return Ok(self.computed(kind, span.start));
             }
             _ => {}
         }
         let known = FUNCTIONS.iter().find(|(known, ..)| *known == name);
-        let Some(&(_, function, least, most)) = known else {
+        let Some(&(_, function, min_args, max_args)) = known else {
             let error = Error::new(self.text, span.start, format!("there is no function `{word}`"));
-            let names = || FUNCTIONS.iter().map(|(name, ..)| *name).chain(FORMS);
+            let names = || FUNCTIONS.iter().map(|(name, ..)| *name).chain(SPECIAL_FORMS);
             return Err(match nearest(&name, names()) {
                 Some(near) => error.with_hint(format!("did you mean `{near}`?")),
                 None => error.with_hint(format!("the functions are {}", names().collect::<Vec<_>>().join(", "))),
@@ -418,19 +427,19 @@ impl<'a> Parser<'a> {
                 self.expect(&Token::Comma, "expected an operator, `,` or `)`")?;
             }
         }
-        if args.len() < least || args.len() > most {
-            let wanted = match (least, most) {
-                (least, most) if least == most => format!("{least}"),
-                (least, usize::MAX) => format!("at least {least}"),
-                (least, most) => format!("{least} to {most}"),
+        if args.len() < min_args || args.len() > max_args {
+            let expected = match (min_args, max_args) {
+                (min, max) if min == max => format!("{min}"),
+                (min, usize::MAX) => format!("at least {min}"),
+                (min, max) => format!("{min} to {max}"),
             };
-            let message = format!("`{word}` takes {wanted} arguments, and is given {}", args.len());
+            let message = format!("wrong number of arguments of `{word}`: expected {expected}, found {}", args.len());
             return Err(Error::new(self.text, span.start, message));
         }
         Ok(self.computed(ComputedKind::Call(function, args), span.start))
     }
 
-    /// `case when … then … else … end`, after its first word, which started at `start`.
+    /// Parses `case when … then … else … end` after the word `case`, which starts at `start`.
     fn case(&mut self, start: usize, depth: usize) -> Result<Parsed, Error> {
         let subject = if self.is_word("when") { None } else { Some(self.any_value(depth)?) };
         let mut branches = Vec::new();
@@ -440,6 +449,7 @@ impl<'a> Parser<'a> {
                 None => self.condition(depth)?,
                 Some(subject) => {
                     let value = self.any_value(depth)?;
+                    // `case x when 1` is `case when x = 1`.
                     let end = self.tokens[self.next - 1].span.end;
                     ExprNode::Test(Test::Compare(subject.clone(), Compare::Equal, value), at..end)
                 }
@@ -459,7 +469,7 @@ impl<'a> Parser<'a> {
         Ok(self.computed(ComputedKind::Case(branches, otherwise), start))
     }
 
-    /// True at the word `case` that starts one, and is no column.
+    /// Returns true at a word `case` that starts a case expression; `case` followed by an operator is a column.
     fn at_case(&self) -> bool {
         let follows = self.tokens.get(self.next + 1).map(|next| &next.token);
         self.is_word("case")
@@ -470,22 +480,23 @@ impl<'a> Parser<'a> {
             }
     }
 
+    /// Parses a regular expression in single quotes.
     fn regex(&mut self) -> Result<regex::Regex, Error> {
         let found = self.peek().clone();
         let Token::Text(pattern) = &found.token else {
             let error = self.error_here("expected a regular expression in single quotes");
             return Err(single_quotes_hint(error, &found.token));
         };
-        let made = regex::Regex::new(pattern).map_err(|error| {
+        let compiled = regex::Regex::new(pattern).map_err(|error| {
             let text = error.to_string();
-            let why = text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            Error::new(self.text, found.span.start, why)
+            let reason = text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            Error::new(self.text, found.span.start, reason)
         })?;
         self.advance();
-        Ok(made)
+        Ok(compiled)
     }
 
-    /// A type to cast to.
+    /// Parses the target type of a cast, with its parameters.
     fn cast_type(&mut self) -> Result<CastType, Error> {
         let Spanned { token, span } = self.peek().clone();
         let Token::Word(word) = token else {
@@ -506,7 +517,7 @@ impl<'a> Parser<'a> {
         };
         if !self.accept(&Token::Open) {
             if let CastType::Decimal { .. } = ty {
-                return Err(refuse("a decimal has its digits: decimal(12,2) keeps two behind the point".into()));
+                return Err(refuse("decimal needs a precision and a scale, as in decimal(12,2)".into()));
             }
             return Ok(ty);
         }
@@ -517,7 +528,7 @@ impl<'a> Parser<'a> {
                 Token::Word(word) => word.to_ascii_lowercase(),
                 Token::Text(text) => text,
                 Token::Number(number) => number.text().to_owned(),
-                _ => return Err(Error::new(self.text, arg.span.start, "expected a word, a number or text")),
+                _ => return Err(Error::new(self.text, arg.span.start, "expected a parameter of the type")),
             };
             args.push((text, arg.span.start));
             if self.accept(&Token::Close) {
@@ -525,7 +536,7 @@ impl<'a> Parser<'a> {
             }
             self.expect(&Token::Comma, "expected `,` or `)`")?;
         }
-        let fault = |at: usize, what: &str| Err(Error::new(self.text, at, what).with_hint(KNOWN_TYPES));
+        let invalid = |at: usize, what: &str| Err(Error::new(self.text, at, what).with_hint(KNOWN_TYPES));
         match ty {
             CastType::Decimal { .. } => {
                 let number = |i: usize| args.get(i).and_then(|(text, _)| text.parse::<u8>().ok());
@@ -534,7 +545,10 @@ impl<'a> Parser<'a> {
                     (Some(precision @ 1..=38), Some(scale)) if scale <= precision && args.len() < 3 => {
                         Ok(CastType::Decimal { precision, scale })
                     }
-                    _ => fault(args[0].1, "a decimal has 1 to 38 digits, and no more of them behind the point"),
+                    _ => invalid(
+                        args[0].1,
+                        "the precision of a decimal must be between 1 and 38, its scale at most the precision",
+                    ),
                 }
             }
             CastType::Timestamp { mut per_second, mut zone } => {
@@ -548,16 +562,22 @@ impl<'a> Parser<'a> {
                         "local" => zone = Zone::Local,
                         other => match offset(other) {
                             Some(Some(seconds)) => zone = Zone::Offset(seconds),
-                            _ => return fault(*at, "neither a unit (s, ms, us, ns) nor a zone (utc, local, '+02:00')"),
+                            _ => {
+                                return invalid(
+                                    *at,
+                                    "expected a unit (s, ms, us, ns) or a time zone (utc, local, '+02:00')",
+                                );
+                            }
                         },
                     }
                 }
                 Ok(CastType::Timestamp { per_second, zone })
             }
-            _ => fault(args[0].1, "the type has nothing in parentheses"),
+            _ => invalid(args[0].1, "the type takes no parameters"),
         }
     }
 
+    /// Parses a parenthesized expression, a literal, a `case`, a call, or a path.
     fn primary(&mut self, depth: usize) -> Result<Parsed, Error> {
         if self.accept(&Token::Open) {
             let inner = self.expression(0, depth + 1)?;
@@ -574,6 +594,7 @@ impl<'a> Parser<'a> {
             return self.case(start, depth);
         }
         let follows = self.tokens.get(self.next + 1).map(|next| &next.token);
+        // A word before a parenthesis is a function; `in (…)` and other keywords are not.
         if let (Token::Word(word), Some(Token::Open)) = (&self.peek().token, follows)
             && !is_keyword(word)
         {
@@ -582,7 +603,7 @@ impl<'a> Parser<'a> {
         Ok(Parsed::Value(Operand::Column(self.path("expected a column or a value")?)))
     }
 
-    /// Passes a literal if one stands here.
+    /// Parses a literal; `None`, without advancing, if the next token is another.
     fn literal(&mut self) -> Option<Literal> {
         let literal = match &self.peek().token {
             Token::Text(text) => Literal::Text(text.as_str().into()),
@@ -599,6 +620,7 @@ impl<'a> Parser<'a> {
         Some(literal)
     }
 
+    /// Parses the parenthesized list of literals after `in`.
     fn list(&mut self) -> Result<Vec<Literal>, Error> {
         if !self.accept(&Token::Open) {
             return Err(self.error_here("expected `(` after `in`"));
@@ -621,49 +643,52 @@ impl<'a> Parser<'a> {
         }
     }
 
+    /// Parses a pattern in single quotes and compiles it by `make`.
     fn pattern(&mut self, make: impl FnOnce(&str) -> Result<Pattern, String>) -> Result<Pattern, Error> {
         let found = self.peek().clone();
         let Token::Text(pattern) = &found.token else {
             let error = self.error_here("expected a pattern in single quotes");
             return Err(single_quotes_hint(error, &found.token));
         };
-        let made = make(pattern).map_err(|why| Error::new(self.text, found.span.start, why))?;
+        let compiled = make(pattern).map_err(|reason| Error::new(self.text, found.span.start, reason))?;
         self.advance();
-        Ok(made)
+        Ok(compiled)
     }
 
+    /// Parses a path: `hq.city`, `emails[0]`. `expected` is the message if there is none.
     fn path(&mut self, expected: &str) -> Result<Path, Error> {
         let at = self.peek().span.start;
         let (column, quotes) = self.name(expected)?;
-        let mut path = Path { column: column.into(), way: Vec::new(), quotes, at };
+        let mut path = Path { column: column.into(), segments: Vec::new(), quotes, at };
         loop {
             if self.accept(&Token::Dot) {
                 let (key, _) = self.name("expected a name after `.`")?;
-                path.way.push(PathSegment::Key(key.into()));
+                path.segments.push(PathSegment::Key(key.into()));
             } else if self.accept(&Token::OpenIndex) {
                 let index = match &self.peek().token {
                     Token::Number(number) => number.text().parse().ok(),
                     _ => None,
                 };
                 let Some(index) = index else {
-                    return Err(self.error_here("expected the number of an element, from 0"));
+                    return Err(self.error_here("expected the index of a list element, from 0"));
                 };
                 self.advance();
                 if !self.accept(&Token::CloseIndex) {
                     return Err(self.error_here("expected `]`"));
                 }
-                path.way.push(PathSegment::Index(index));
+                path.segments.push(PathSegment::Index(index));
             } else {
                 return Ok(path);
             }
         }
     }
 
+    /// Parses a bare or quoted name.
     fn name(&mut self, expected: &str) -> Result<(String, Quotes), Error> {
         let (name, quotes) = match &self.peek().token {
             Token::Word(word) if is_keyword(word) => {
                 let error = self.error_here(expected);
-                return Err(error.with_hint(format!("a column of that name is written \"{word}\"")));
+                return Err(error.with_hint(format!("put the name of a column in double quotes: \"{word}\"")));
             }
             Token::Word(word) => (word.clone(), Quotes::None),
             Token::Quoted(name, quotes) => (name.clone(), *quotes),
@@ -673,13 +698,13 @@ impl<'a> Parser<'a> {
         Ok((name, quotes))
     }
 
-    /// As something that is true or false.
+    /// Converts to a condition. Fails for literals that are not booleans.
     fn node_of(&self, parsed: Parsed, at: usize) -> Result<ExprNode, Error> {
         match parsed {
             Parsed::Truth(node) => Ok(node),
             Parsed::Value(operand) => {
                 if let Operand::Literal(literal @ (Literal::Number(_) | Literal::Text(_))) = &operand {
-                    let message = format!("expected something true or false, found {}", literal.kind());
+                    let message = format!("expected a condition, found {}", literal.kind());
                     return Err(Error::new(self.text, at, message));
                 }
                 let end = self.tokens[self.next.saturating_sub(1)].span.end.max(at);
@@ -688,12 +713,14 @@ impl<'a> Parser<'a> {
         }
     }
 
+    /// Converts to a value. Fails for conditions, which become values only as arguments.
     fn operand_of(&self, parsed: Parsed, at: usize) -> Result<Operand, Error> {
         match parsed {
             Parsed::Value(operand) => Ok(operand),
             Parsed::Truth(_) => {
                 let error = Error::new(self.text, at, "expected a column or a value, found a comparison");
-                Err(error.with_hint("comparisons are joined by `and` and `or`; `if(a > b, 1, 0)` makes a value of one"))
+                Err(error
+                    .with_hint("combine comparisons with `and` or `or`, or compute a value with `if(a > b, 1, 0)`"))
             }
         }
     }
@@ -701,7 +728,7 @@ impl<'a> Parser<'a> {
 
 fn joined(left: ExprNode, right: ExprNode, and: bool) -> ExprNode {
     match (left, and) {
-        // A chain is one list, so that its length is no depth.
+        // A chain is one flat list, so that its length does not add to the depth.
         (ExprNode::And(mut nodes), true) => {
             nodes.push(right);
             ExprNode::And(nodes)
@@ -722,7 +749,7 @@ fn negate(negated: bool, node: ExprNode) -> ExprNode {
 fn single_quotes_hint(error: Error, found: &Token) -> Error {
     match found {
         Token::Quoted(text, _) | Token::Word(text) => {
-            let hint = format!("text goes in single quotes: '{}'", text.replace('\'', "''"));
+            let hint = format!("put text in single quotes: '{}'", text.replace('\'', "''"));
             error.with_hint(hint)
         }
         _ => error,

@@ -1,4 +1,5 @@
-//! Paths: a column and the way to a value inside it, and the values and types at its end.
+//! Paths to columns and to values inside them, and the arrays and types that they lead to in a batch. Nested values are
+//! sliced or taken by index, JSON text is viewed in place: no value is copied.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,88 +14,88 @@ use crate::column::views::{MAX_INLINE_BYTES, Views, make_view};
 use crate::column::{Batch, Schema, Type};
 use crate::format::json_path;
 
-/// Where a value sits: a column, and the way into it.
+/// Path to a value: a column, and segments into it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Path {
-    /// The column, or the first part of what may turn out to be its dotted name.
+    /// Column, or the first part of a dotted column name; binding decides which.
     pub column: Arc<str>,
-    /// The way from there.
-    pub way: Vec<PathSegment>,
-    /// How the first part was written.
+    /// Segments from the column to the value; empty for the column itself.
+    pub segments: Vec<PathSegment>,
+    /// Quotes of the first part, as written.
     pub quotes: Quotes,
-    /// Byte in the text where it was written.
+    /// Byte of the text at which the path starts.
     pub at: usize,
 }
 
-/// One step into a value.
+/// One segment of a path.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum PathSegment {
-    /// To a field of an object.
+    /// Field of an object.
     Key(Arc<str>),
-    /// To an element of a list, from 0.
+    /// Element of a list, counted from 0.
     Index(usize),
 }
 
-/// How a name was written.
+/// Quotes around a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Quotes {
-    /// Bare.
+    /// Bare name, whose dots are segments or part of a column name.
     None,
-    /// In double quotes.
+    /// Double quotes: a literal name, which must be known.
     Double,
-    /// In backticks: taken at its word, also when no such column has come yet.
+    /// Backticks: a literal name, accepted even if no such column is known yet.
     Backtick,
 }
 
 impl Path {
-    /// The path of a column of this very name.
+    /// Creates the path of the column `name`.
     pub fn column(name: impl Into<Arc<str>>) -> Self {
-        Path { column: name.into(), way: Vec::new(), quotes: Quotes::None, at: 0 }
+        Path { column: name.into(), segments: Vec::new(), quotes: Quotes::None, at: 0 }
     }
 }
 
 impl fmt::Display for Path {
-    /// As results name it: `hq.city`, `emails[0]`.
+    /// Writes the path as a column name: `hq.city`, `emails[0]`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.column)?;
-        self.way.iter().try_for_each(|way| match way {
+        self.segments.iter().try_for_each(|segment| match segment {
             PathSegment::Key(key) => write!(f, ".{key}"),
             PathSegment::Index(index) => write!(f, "[{index}]"),
         })
     }
 }
 
-/// The column at `path` of a batch, and its type. What is not there is null.
+/// Returns the array at `path` of a batch, and its type: all null, of the null type, if there is none.
 pub fn column_at(batch: &Batch, path: &Path) -> Result<(ArrayRef, Type), ArrowError> {
-    match place(&batch.schema, path) {
-        Some((i, way)) => value_at(&batch.columns[i], &batch.schema.fields[i].ty, way),
-        None => Ok((nothing(batch.rows), Type::Null)),
+    match resolve(&batch.schema, path) {
+        Some((i, segments)) => value_at(&batch.columns[i], &batch.schema.fields[i].ty, segments),
+        None => Ok((null_column(batch.rows), Type::Null)),
     }
 }
 
-/// The column that `path` starts with, and the way from there. A dotted name may be that of a column which
-/// came after the path was looked at.
-fn place<'a>(schema: &Schema, path: &'a Path) -> Option<(usize, &'a [PathSegment])> {
+/// Finds the column of `path` and the segments into it. A dotted name can match a column that appeared after the path
+/// was bound.
+fn resolve<'a>(schema: &Schema, path: &'a Path) -> Option<(usize, &'a [PathSegment])> {
     if let Some(i) = schema.position(&path.column) {
-        return Some((i, &path.way));
+        return Some((i, &path.segments));
     }
     let mut name = path.column.to_string();
-    let dotted = if path.quotes == Quotes::None { &path.way[..] } else { &[] };
-    for (taken, way) in dotted.iter().enumerate() {
-        let PathSegment::Key(key) = way else { return None };
+    let dotted = if path.quotes == Quotes::None { &path.segments[..] } else { &[] };
+    for (i, segment) in dotted.iter().enumerate() {
+        let PathSegment::Key(key) = segment else { return None };
         name.push('.');
         name.push_str(key);
-        if let Some(i) = schema.position(&name) {
-            return Some((i, &path.way[taken + 1..]));
+        if let Some(column) = schema.position(&name) {
+            return Some((column, &path.segments[i + 1..]));
         }
     }
     None
 }
 
-/// The type of what [`column_at`] gives for columns of `schema`.
+/// Returns the type of the array that [`column_at`] returns for columns of `schema`.
 pub fn type_at(schema: &Schema, path: &Path) -> Type {
-    let Some((i, way)) = place(schema, path) else { return Type::Null };
-    way.iter().fold(schema.fields[i].ty.clone(), |ty, way| match (ty, way) {
+    let Some((i, segments)) = resolve(schema, path) else { return Type::Null };
+    segments.iter().fold(schema.fields[i].ty.clone(), |ty, segment| match (ty, segment) {
         (ty @ (Type::Json | Type::Raw), _) => ty,
         (Type::Struct(fields), PathSegment::Key(key)) => {
             fields.into_iter().find(|field| field.name == *key).map_or(Type::Null, |field| field.ty)
@@ -105,65 +106,65 @@ pub fn type_at(schema: &Schema, path: &Path) -> Type {
     })
 }
 
-fn nothing(rows: usize) -> ArrayRef {
+fn null_column(rows: usize) -> ArrayRef {
     new_null_array(&Type::Null.to_arrow(), rows)
 }
 
-/// The values at the end of `way` from the values of `array`, a column of type `ty`.
-fn value_at(array: &ArrayRef, ty: &Type, way: &[PathSegment]) -> Result<(ArrayRef, Type), ArrowError> {
-    let Some((first, rest)) = way.split_first() else { return Ok((array.clone(), ty.clone())) };
+/// Follows `segments` into `array`, of type `ty`.
+fn value_at(array: &ArrayRef, ty: &Type, segments: &[PathSegment]) -> Result<(ArrayRef, Type), ArrowError> {
+    let Some((first, rest)) = segments.split_first() else { return Ok((array.clone(), ty.clone())) };
     match (ty, first) {
-        (Type::Json | Type::Raw, _) => Ok((inside_json(array.as_string_view(), way), ty.clone())),
+        (Type::Json | Type::Raw, _) => Ok((inside_json(array.as_string_view(), segments), ty.clone())),
         (Type::Struct(fields), PathSegment::Key(key)) => match fields.iter().position(|field| field.name == *key) {
             Some(i) => {
                 let column = array.as_struct().column(i);
-                // Where the object is null there are no values in it, whatever the child says.
+                // Under a null object the child array may contain arbitrary values, which must become null.
                 let column = match array.nulls() {
                     Some(nulls) => nullif(column, &BooleanArray::new(!nulls.inner(), None))?,
                     None => column.clone(),
                 };
                 value_at(&column, &fields[i].ty, rest)
             }
-            None => Ok((nothing(array.len()), Type::Null)),
+            None => Ok((null_column(array.len()), Type::Null)),
         },
         (Type::List(item), PathSegment::Index(index)) => {
             let list = array.as_list::<i32>();
             let offsets = list.value_offsets();
-            let places: UInt32Array = (0..list.len())
+            let indices: UInt32Array = (0..list.len())
                 .map(|row| {
                     let (start, end) = (offsets[row] as usize, offsets[row + 1] as usize);
                     (list.is_valid(row) && *index < end - start).then(|| (start + index) as u32)
                 })
                 .collect();
-            value_at(&take(list.values(), &places, None)?, item, rest)
+            value_at(&take(list.values(), &indices, None)?, item, rest)
         }
         (Type::Map(value), PathSegment::Key(key)) => {
             let map = array.as_map();
             let (offsets, keys) = (map.value_offsets(), map.keys().as_string_view());
-            let places: UInt32Array = (0..map.len())
+            let indices: UInt32Array = (0..map.len())
                 .map(|row| {
                     let entries = offsets[row] as usize..offsets[row + 1] as usize;
-                    // Of a key that stands twice the last one wins.
+                    // Of duplicate keys the last one is used.
                     let found = entries.rev().find(|&entry| keys.value(entry) == &**key);
                     found.filter(|_| map.is_valid(row)).map(|entry| entry as u32)
                 })
                 .collect();
-            value_at(&take(map.values(), &places, None)?, value, rest)
+            value_at(&take(map.values(), &indices, None)?, value, rest)
         }
-        _ => Ok((nothing(array.len()), Type::Null)),
+        _ => Ok((null_column(array.len()), Type::Null)),
     }
 }
 
-/// Views of the values at the end of `way` in the JSON text of each row.
-fn inside_json(array: &StringViewArray, way: &[PathSegment]) -> ArrayRef {
+/// Returns views of the values at `segments` inside the JSON text of each row, into the same buffers.
+fn inside_json(array: &StringViewArray, segments: &[PathSegment]) -> ArrayRef {
     let mut views = Views::default();
     let mut valid = BooleanBufferBuilder::new(array.len());
     for row in 0..array.len() {
         let found = array.is_valid(row).then(|| array.value(row).as_bytes()).and_then(|json| {
             let mut at = 0..json.len();
-            for way in way {
+            for segment in segments {
                 let inner = &json[at.clone()];
-                let found = match way {
+                let found = match segment {
                     PathSegment::Key(key) => json_path::member(inner, key),
                     PathSegment::Index(index) => json_path::element(inner, *index),
                 }?;
@@ -173,8 +174,8 @@ fn inside_json(array: &StringViewArray, way: &[PathSegment]) -> ArrayRef {
         });
         valid.append(found.is_some());
         views.push(found.map_or(0, |(text, start)| {
-            // Of a text that stands in a buffer, its offset is the top of the view and the buffer
-            // below it; of a text that is its own view, all parts are as short.
+            // A long view has its offset in the top 32 bits and its buffer index in the 32 bits below. A short text is
+            // inlined in its view, and so are all its parts, which need neither.
             let view = array.views()[row];
             let in_buffer = view as u32 as usize > MAX_INLINE_BYTES;
             let (buffer, offset) = if in_buffer { ((view >> 64) as u32, (view >> 96) as usize) } else { (0, 0) };

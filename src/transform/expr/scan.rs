@@ -1,4 +1,5 @@
-//! From the text of an expression to its tokens.
+//! Lexer of expressions: splits a text into tokens with their spans. Quotes and numbers are decoded here; keywords stay
+//! words, because some are names elsewhere.
 
 use std::ops::Range;
 
@@ -8,15 +9,16 @@ use super::error::Error;
 use super::functions::Function;
 use super::path::Quotes;
 
-/// A piece of an expression.
+/// Token of an expression.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Token {
     /// A bare word: a name or a keyword.
     Word(String),
-    /// A name in quotes.
+    /// A name in double quotes or backticks, unescaped.
     Quoted(String, Quotes),
-    /// A text in single quotes.
+    /// Text in single quotes, unescaped.
     Text(String),
+    /// A number, with its sign if no value precedes it.
     Number(Decimal),
     Compare(Compare),
     /// `~` or, negated, `!~`.
@@ -35,14 +37,14 @@ pub(super) enum Token {
     End,
 }
 
-/// A token and where it stands, in bytes.
+/// A token with its byte range in the text.
 #[derive(Clone, Debug)]
 pub(super) struct Spanned {
     pub(super) token: Token,
     pub(super) span: Range<usize>,
 }
 
-/// Cuts `text` into tokens; the last is [`Token::End`].
+/// Splits `text` into tokens; the last is [`Token::End`].
 pub(super) fn scan(text: &str) -> Result<Vec<Spanned>, Error> {
     let bytes = text.as_bytes();
     let mut tokens = Vec::new();
@@ -77,25 +79,26 @@ pub(super) fn scan(text: &str) -> Result<Vec<Spanned>, Error> {
             ('>', _) => (Token::Compare(Compare::Greater), 1),
             ('~', _) => (Token::Matches { negated: false }, 1),
             ('\'', _) => {
-                let (text, len) = quoted(text, start, '\'', "the text has no closing quote")?;
+                let (text, len) = quoted(text, start, '\'', "unterminated text: missing closing quote")?;
                 (Token::Text(text), len)
             }
             ('"', _) => {
-                let (name, len) = quoted(text, start, '"', "the name has no closing quote")?;
+                let (name, len) = quoted(text, start, '"', "unterminated name: missing closing quote")?;
                 (Token::Quoted(name, Quotes::Double), len)
             }
             ('`', _) => {
-                let (name, len) = quoted(text, start, '`', "the name has no closing quote")?;
+                let (name, len) = quoted(text, start, '`', "unterminated name: missing closing quote")?;
                 (Token::Quoted(name, Quotes::Backtick), len)
             }
+            // A sign is part of the number unless it follows a value: `a -1` is a difference.
             ('0'..='9', _) | ('-' | '+', Some(b'0'..=b'9')) if c.is_ascii_digit() || !ends_value(&tokens) => {
                 let len = number_len(&bytes[at..]);
                 let written = &text[at..at + len];
                 let number = Decimal::parse(written);
                 let word_follows = text[at + len..].starts_with(|c: char| c.is_alphanumeric() || c == '_');
                 let Some(number) = number.filter(|_| !word_follows) else {
-                    let error = Error::new(text, start, "not a number");
-                    return Err(error.with_hint("a column whose name starts with a digit goes in double quotes"));
+                    let error = Error::new(text, start, "invalid number");
+                    return Err(error.with_hint("put a column name that starts with a digit in double quotes"));
                 };
                 (Token::Number(number), len)
             }
@@ -105,12 +108,12 @@ pub(super) fn scan(text: &str) -> Result<Vec<Spanned>, Error> {
                 (Token::Word(rest[..len].to_owned()), len)
             }
             ('&', Some(b'&')) => {
-                return Err(Error::new(text, start, "`&&` is not known").with_hint("write `and`"));
+                return Err(Error::new(text, start, "unknown operator `&&`").with_hint("use `and`"));
             }
             ('-', _) => (Token::Operator(Function::Subtract), 1),
             ('+', _) => (Token::Operator(Function::Add), 1),
-            ('!', _) => return Err(Error::new(text, start, "`!` is not known").with_hint("write `not`")),
-            (c, _) => return Err(Error::new(text, start, format!("`{c}` is not known here"))),
+            ('!', _) => return Err(Error::new(text, start, "unknown operator `!`").with_hint("use `not`")),
+            (c, _) => return Err(Error::new(text, start, format!("unexpected character `{c}`"))),
         };
         at += len;
         tokens.push(Spanned { token, span: start..at });
@@ -119,7 +122,7 @@ pub(super) fn scan(text: &str) -> Result<Vec<Spanned>, Error> {
     Ok(tokens)
 }
 
-/// True if a value ends here, so that a sign that follows is an operator.
+/// Returns true if the last token ends a value, so that a sign behind it is an operator.
 fn ends_value(tokens: &[Spanned]) -> bool {
     match tokens.last().map(|last| &last.token) {
         Some(Token::Word(word)) => {
@@ -132,14 +135,15 @@ fn ends_value(tokens: &[Spanned]) -> bool {
     }
 }
 
-/// True for words that are no names unless they are quoted.
+/// Returns true for words that are names only in quotes.
 pub(super) fn is_keyword(word: &str) -> bool {
     const KEYWORDS: [&str; 11] = ["and", "or", "not", "is", "null", "in", "like", "ilike", "between", "true", "false"];
     KEYWORDS.iter().any(|keyword| word.eq_ignore_ascii_case(keyword))
 }
 
-/// The text in quotes at `start`, a quote in it written twice, and the bytes that it takes.
-fn quoted(text: &str, start: usize, quote: char, no_end: &str) -> Result<(String, usize), Error> {
+/// Decodes the quoted text at `start`, in which a quote is doubled. Also returns its bytes with both quotes.
+/// `unterminated` is the message if the closing quote is missing.
+fn quoted(text: &str, start: usize, quote: char, unterminated: &str) -> Result<(String, usize), Error> {
     let mut inside = String::new();
     let mut chars = text[start..].char_indices().skip(1).peekable();
     while let Some((i, c)) = chars.next() {
@@ -151,10 +155,10 @@ fn quoted(text: &str, start: usize, quote: char, no_end: &str) -> Result<(String
             return Ok((inside, i + 1));
         }
     }
-    Err(Error::new(text, start, no_end))
+    Err(Error::new(text, start, unterminated))
 }
 
-/// Bytes of the number that `bytes` starts with, by the look of it.
+/// Returns the bytes of the number at the start of `bytes`, which still needs validation.
 fn number_len(bytes: &[u8]) -> usize {
     let mut len = 1;
     while let Some(&byte) = bytes.get(len) {

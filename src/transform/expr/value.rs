@@ -1,4 +1,5 @@
-//! Single values of columns as comparisons see them: borrowed, and not yet brought to a kind.
+//! Borrowed values of columns for comparisons, and the order between them. JSON strings are not unescaped and CSV cells
+//! not parsed until a comparison needs it.
 
 use std::cmp::Ordering;
 
@@ -12,33 +13,34 @@ use crate::column::{Type, TypeMerge};
 use crate::format::json_text::unescape;
 use crate::format::number::write_float;
 
-/// One value of a column.
+/// One value of a column, borrowed from its array.
 #[derive(Clone, Copy)]
 pub(super) enum Value<'a> {
     Null,
     Bool(bool),
     Int(i128),
     Float(f64),
-    /// A number by its text.
+    /// A number, as its text.
     Digits(&'a str),
     Text(&'a str),
-    /// The inside of a JSON string that has escapes.
+    /// A JSON string with escapes, without its quotes.
     Escaped(&'a str),
-    /// A cell of CSV, which is text until it is compared with something else.
+    /// A CSV cell, which takes the kind of the value that it is compared with.
     Cell(&'a str),
+    /// An object or a list, which compares with nothing.
     Nested,
 }
 
-/// Text that was worked out from cells of CSV is what it is compared with, as the cells are.
+/// Treats text computed from CSV cells as a cell: it takes the kind of the value that it is compared with.
 #[inline]
-pub(super) fn in_mixing(value: Value<'_>, type_merge: TypeMerge) -> Value<'_> {
+pub(super) fn csv_text_as_cell(value: Value<'_>, type_merge: TypeMerge) -> Value<'_> {
     match value {
         Value::Text(text) if type_merge == TypeMerge::Text => Value::Cell(text),
         other => other,
     }
 }
 
-/// How CSV spells booleans, in any case.
+/// Parses a boolean as CSV spells it, `true` or `false` in any case.
 #[inline]
 pub(super) fn boolean(text: &str) -> Option<bool> {
     match text.len() {
@@ -48,6 +50,7 @@ pub(super) fn boolean(text: &str) -> Option<bool> {
     }
 }
 
+/// Compares a value with a number; `None` if the value is not a number.
 #[inline]
 pub(super) fn number_order(value: Value<'_>, number: &Decimal) -> Option<Ordering> {
     match value {
@@ -58,36 +61,36 @@ pub(super) fn number_order(value: Value<'_>, number: &Decimal) -> Option<Orderin
     }
 }
 
-/// Calls `ask` with the value's text; `None` where it has none to be compared with text. In CSV
-/// everything has.
+/// Calls `visit` with the text of the value; with `None` if it does not compare with text. In CSV all scalars do.
 #[inline]
 pub(super) fn with_text<T>(
     value: Value<'_>,
     type_merge: TypeMerge,
     scratch: &mut Vec<u8>,
-    ask: impl FnOnce(Option<&str>) -> T,
+    visit: impl FnOnce(Option<&str>) -> T,
 ) -> T {
     match value {
-        Value::Text(text) | Value::Cell(text) => ask(Some(text)),
+        Value::Text(text) | Value::Cell(text) => visit(Some(text)),
         Value::Escaped(text) => {
             scratch.clear();
             unescape(text.as_bytes(), scratch);
-            ask(std::str::from_utf8(scratch).ok())
+            visit(std::str::from_utf8(scratch).ok())
         }
-        _ if type_merge == TypeMerge::Json => ask(None),
-        Value::Digits(text) => ask(Some(text)),
-        Value::Bool(b) => ask(Some(if b { "true" } else { "false" })),
-        Value::Int(i) => ask(Some(itoa::Buffer::new().format(i))),
+        _ if type_merge == TypeMerge::Json => visit(None),
+        Value::Digits(text) => visit(Some(text)),
+        Value::Bool(b) => visit(Some(if b { "true" } else { "false" })),
+        Value::Int(i) => visit(Some(itoa::Buffer::new().format(i))),
         Value::Float(f) => {
             scratch.clear();
             write_float(f, scratch);
-            ask(std::str::from_utf8(scratch).ok())
+            visit(std::str::from_utf8(scratch).ok())
         }
-        Value::Null | Value::Nested => ask(None),
+        Value::Null | Value::Nested => visit(None),
     }
 }
 
-/// How two values of one row stand to each other.
+/// Compares two values of one row. An error is `Unknown` if one is null, `Mismatch` if their kinds do not compare.
+/// `one` and `two` are scratch buffers.
 #[inline]
 pub(super) fn values_order(
     a: Value<'_>,
@@ -112,6 +115,7 @@ pub(super) fn values_order(
         (Value::Cell(a), Value::Bool(b)) => return boolean(a).map(|a| a.cmp(&b)).ok_or(Truth::Mismatch),
         _ => {}
     }
+    // Numbers by value first, which also covers two CSV cells that both parse; everything else as text.
     if number(a, one)
         && number(b, two)
         && let Some(order) = decimal::compare_texts(one, two)
@@ -122,24 +126,25 @@ pub(super) fn values_order(
         .ok_or(Truth::Mismatch)
 }
 
-/// Asks every value of `array`, a column of type `ty`. The type is looked at once.
+/// Evaluates `visit` for every value of `array`, a column of type `ty`, and dispatches on the type once. Also returns
+/// the number of mismatches.
 #[inline]
 pub(super) fn each(
     array: &ArrayRef,
     ty: &Type,
     type_merge: TypeMerge,
-    mut ask: impl FnMut(Value<'_>) -> Truth,
+    mut visit: impl FnMut(Value<'_>) -> Truth,
 ) -> (Mask, u64) {
     macro_rules! each_valid {
         ($array:expr, $row:ident => $value:expr) => {{
             let array = $array;
             Mask::of(array.len(), |$row| {
-                ask(if array.is_valid($row) { $value(array.value($row)) } else { Value::Null })
+                visit(if array.is_valid($row) { $value(array.value($row)) } else { Value::Null })
             })
         }};
     }
     match ty {
-        Type::Null => Mask::of(array.len(), |_| ask(Value::Null)),
+        Type::Null => Mask::of(array.len(), |_| visit(Value::Null)),
         Type::Bool => each_valid!(array.as_boolean(), row => Value::Bool),
         Type::Int { .. } => each_valid!(array.as_primitive::<Int64Type>(), row => |i| Value::Int(i128::from(i))),
         Type::Decimal => each_valid!(array.as_primitive::<Decimal128Type>(), row => Value::Int),
@@ -148,12 +153,12 @@ pub(super) fn each(
         Type::Text => each_valid!(array.as_string_view(), row => Value::Text),
         Type::Json | Type::Raw => each_valid!(array.as_string_view(), row => json_value),
         Type::Fixed(_) | Type::Struct(_) | Type::List(_) | Type::Map(_) => {
-            Mask::of(array.len(), |row| ask(if array.is_valid(row) { Value::Nested } else { Value::Null }))
+            Mask::of(array.len(), |row| visit(if array.is_valid(row) { Value::Nested } else { Value::Null }))
         }
     }
 }
 
-/// The value at `row` of a column.
+/// Reads the value at `row` of a column of type `ty`.
 #[inline]
 pub(super) fn value<'a>(array: &'a ArrayRef, ty: &Type, type_merge: TypeMerge, row: usize) -> Value<'a> {
     if array.is_null(row) {
@@ -172,7 +177,7 @@ pub(super) fn value<'a>(array: &'a ArrayRef, ty: &Type, type_merge: TypeMerge, r
     }
 }
 
-/// The value that a valid JSON text says.
+/// Reads a value from valid JSON text.
 #[inline]
 fn json_value(json: &str) -> Value<'_> {
     match json.as_bytes() {

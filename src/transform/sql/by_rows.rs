@@ -1,4 +1,5 @@
-//! Queries that look at one row at a time: projections and filters, batch by batch.
+//! Queries that process one row at a time: compiles DataFusion's projections and filters to run batch by batch on the
+//! workers. Queries with any other operator are left to `whole.rs`.
 
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ use super::error::SqlError;
 use super::query::Query;
 use crate::column::{Batch, Schema};
 
-/// A query over rows with certain columns, made ready.
+/// A query compiled for fixed input columns.
 #[derive(Clone, Debug)]
 pub struct ByRows {
     input: Arc<Schema>,
@@ -31,15 +32,15 @@ pub struct ByRows {
 
 #[derive(Clone, Debug)]
 enum Operation {
-    /// These columns of the table.
+    /// Projects to the table columns of these indices.
     Pick(Vec<usize>),
     Filter(Arc<dyn PhysicalExpr>),
     Project(Vec<Arc<dyn PhysicalExpr>>, SchemaRef),
 }
 
 impl Query {
-    /// The query as steps can take it, if it looks at one row of the results at a time; they have these `columns`. An
-    /// error says what about the query does not go with them.
+    /// Compiles the query for batches with these `columns`. Returns `None` if it does not process one row of the
+    /// results at a time. Fails if the query does not fit the columns.
     pub fn by_rows(&self, columns: &Schema) -> Result<Option<ByRows>, SqlError> {
         if *self.tables() != [RESULTS] {
             return Ok(None);
@@ -57,31 +58,31 @@ impl ByRows {
         let output = schema_of(plan.schema().as_arrow(), &query.names(&plan))?;
         let state = context.state();
         let optimized = state.optimize(&plan)?;
-        let mut found = Found { props: state.execution_props(), operations: Vec::new(), limit: None };
+        let mut found = RowOperations { props: state.execution_props(), operations: Vec::new(), limit: None };
         if found.collect(&optimized, true).is_none() {
             return Ok(None);
         }
-        let Found { operations, limit, .. } = found;
+        let RowOperations { operations, limit, .. } = found;
         Ok(Some(ByRows { input: Arc::new(columns.clone()), table, operations, output: Arc::new(output), limit }))
     }
 
-    /// The columns that it was made for.
+    /// Returns the input columns that the query was compiled for.
     pub fn input(&self) -> &Schema {
         &self.input
     }
 
-    /// The columns of its answer.
+    /// Returns the columns of the result.
     pub fn output(&self) -> &Arc<Schema> {
         &self.output
     }
 
-    /// How many rows of the answer are wanted, if not all.
+    /// Returns the row limit of the query; `None` if it has none.
     pub fn limit(&self) -> Option<u64> {
         self.limit
     }
 
-    /// The answer for the rows of `batch`, which has the columns that this was made for, whatever the limit. And which of
-    /// the rows are in it, if not all are.
+    /// Runs the query on `batch`, whose columns must be [`ByRows::input`]; ignores the limit. Also returns the mask of
+    /// the rows that passed; `None` if the query has no filter.
     pub fn apply(&self, batch: &Batch) -> Result<(Batch, Option<BooleanArray>), SqlError> {
         let mut rows = to_table(&batch.columns, batch.rows, &self.table).map_err(|e| SqlError::new(e.to_string()))?;
         let mut kept: Option<BooleanArray> = None;
@@ -90,20 +91,20 @@ impl ByRows {
                 Operation::Pick(places) => rows.project(places).map_err(|e| SqlError::new(e.to_string()))?,
                 Operation::Filter(predicate) => {
                     let mask = predicate.evaluate(&rows)?.into_array(rows.num_rows())?;
-                    // What is neither true nor false does not pass.
+                    // SQL: a row whose predicate is null does not pass.
                     let mask = match mask.as_boolean() {
                         mask if mask.null_count() > 0 => prep_null_mask_filter(mask),
                         mask => mask.clone(),
                     };
-                    let left = filter_record_batch(&rows, &mask).map_err(|e| SqlError::new(e.to_string()))?;
+                    let filtered = filter_record_batch(&rows, &mask).map_err(|e| SqlError::new(e.to_string()))?;
                     kept = Some(kept.map_or(mask.clone(), |before| and_among_kept(&before, &mask)));
-                    left
+                    filtered
                 }
                 Operation::Project(values, schema) => {
                     let n = rows.num_rows();
                     let columns = values.iter().map(|value| value.evaluate(&rows)?.into_array(n));
                     let columns = columns.collect::<Result<Vec<ArrayRef>, _>>()?;
-                    // As they came out; what is said of fields inside may differ from what was planned.
+                    // Types as evaluated: the metadata of nested fields may differ from the planned schema.
                     let typed = schema.fields().iter().zip(&columns).map(|(field, column)| {
                         arrow_schema::Field::new(field.name(), column.data_type().clone(), true)
                     });
@@ -118,23 +119,23 @@ impl ByRows {
     }
 }
 
-/// What a plan does to single rows.
-struct Found<'a> {
+/// Row-wise operations collected from a logical plan.
+struct RowOperations<'a> {
     props: &'a ExecutionProps,
     operations: Vec<Operation>,
     limit: Option<u64>,
 }
 
-impl Found<'_> {
-    /// Takes up the operations of `plan`, from the table up; `None` if there is another than those of single rows. What
-    /// comes out of them is `counted` if a limit is one of the answer.
-    fn collect(&mut self, plan: &LogicalPlan, counted: bool) -> Option<()> {
+impl RowOperations<'_> {
+    /// Collects the operations of `plan`, from the table up. Returns `None` if one of them is not row-wise. With
+    /// `limits_result`, a limit here is a limit of the result; below a filter it is not.
+    fn collect(&mut self, plan: &LogicalPlan, limits_result: bool) -> Option<()> {
         match plan {
             LogicalPlan::TableScan(scan) if scan.filters.is_empty() => {
                 self.operations.extend(scan.projection.clone().map(Operation::Pick));
             }
-            LogicalPlan::SubqueryAlias(alias) => self.collect(&alias.input, counted)?,
-            LogicalPlan::Limit(limit) if counted => {
+            LogicalPlan::SubqueryAlias(alias) => self.collect(&alias.input, limits_result)?,
+            LogicalPlan::Limit(limit) if limits_result => {
                 let (SkipType::Literal(0), FetchType::Literal(fetch)) =
                     (limit.get_skip_type().ok()?, limit.get_fetch_type().ok()?)
                 else {
@@ -142,16 +143,16 @@ impl Found<'_> {
                 };
                 let rows = fetch.map(|rows| rows as u64);
                 self.limit = self.limit.into_iter().chain(rows).min();
-                self.collect(&limit.input, counted)?;
+                self.collect(&limit.input, limits_result)?;
             }
             LogicalPlan::Filter(filter) => {
                 self.collect(&filter.input, false)?;
-                let predicate = self.ready(&filter.predicate, filter.input.schema())?;
+                let predicate = self.physical_expr(&filter.predicate, filter.input.schema())?;
                 self.operations.push(Operation::Filter(predicate));
             }
             LogicalPlan::Projection(projection) => {
-                self.collect(&projection.input, counted)?;
-                let values = projection.expr.iter().map(|expr| self.ready(expr, projection.input.schema()));
+                self.collect(&projection.input, limits_result)?;
+                let values = projection.expr.iter().map(|expr| self.physical_expr(expr, projection.input.schema()));
                 let values = values.collect::<Option<_>>()?;
                 self.operations.push(Operation::Project(values, projection.schema.inner().clone()));
             }
@@ -160,12 +161,12 @@ impl Found<'_> {
         Some(())
     }
 
-    fn ready(&self, expr: &Expr, schema: &DFSchema) -> Option<Arc<dyn PhysicalExpr>> {
+    fn physical_expr(&self, expr: &Expr, schema: &DFSchema) -> Option<Arc<dyn PhysicalExpr>> {
         create_physical_expr(expr, schema, self.props, &PhysicalPlanningContext::default()).ok()
     }
 }
 
-/// `before`, in which of the rows that it keeps only those of `among` are left.
+/// Combines two masks: `among` has one bit for each row that `before` keeps.
 fn and_among_kept(before: &BooleanArray, among: &BooleanArray) -> BooleanArray {
     let mut among = among.values().iter();
     before.values().iter().map(|kept| Some(kept && among.next().unwrap_or(false))).collect()

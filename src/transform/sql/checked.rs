@@ -1,8 +1,8 @@
-//! Integer arithmetic of queries that fails where DataFusion's own wraps around: `+`, `-`, `*` and the sign.
+//! Checked integer arithmetic of queries: `+`, `-`, `*` and negation fail on overflow, where DataFusion wraps around.
 //!
-//! DataFusion plans these as wrapping kernels and has no setting for it. After its types are settled, an analyzer rule puts
-//! functions in their place that call Arrow's checked kernels, under the names that the expressions had. Decimals and times
-//! are checked by Arrow already, `/` and `%` as well.
+//! DataFusion plans these operators as wrapping kernels and has no setting to change that. After type coercion, an
+//! analyzer rule replaces them by functions that call Arrow's checked kernels, and keeps the names of the expressions.
+//! Arrow already checks decimals and times, and `/` and `%`.
 
 use std::sync::{Arc, LazyLock};
 
@@ -20,7 +20,7 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::physical_expr_common::datum::apply;
 
-/// An operation that fails beyond the range of its type.
+/// Operation that fails on overflow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Operation {
     Add,
@@ -32,6 +32,7 @@ enum Operation {
 impl Operation {
     const ALL: [Operation; 4] = [Operation::Add, Operation::Subtract, Operation::Multiply, Operation::Negate];
 
+    /// Returns the checked operation of an operator that wraps; `None` for others.
     fn of(operator: Operator) -> Option<Self> {
         match operator {
             Operator::Plus => Some(Operation::Add),
@@ -50,7 +51,7 @@ impl Operation {
     }
 }
 
-/// [`Operation`] as a function of two integers of one type, or of one.
+/// An [`Operation`] as a scalar function of one integer, or of two of the same type.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct CheckedFunction {
     operation: Operation,
@@ -76,12 +77,12 @@ impl ScalarUDFImpl for CheckedFunction {
             (Operation::Subtract, [a, b]) => apply(a, b, sub),
             (Operation::Multiply, [a, b]) => apply(a, b, mul),
             (_, [a]) => negate(a),
-            (operation, _) => Err(DataFusionError::Internal(format!("{operation:?} has other arguments"))),
+            (operation, _) => Err(DataFusionError::Internal(format!("wrong number of arguments of {operation:?}"))),
         };
         computed.map_err(|error| match error.find_root() {
-            // Arrow's text has the two values, which are personal data.
+            // Arrow's message contains both operands, which are personal data.
             DataFusionError::ArrowError(..) => DataFusionError::Execution(format!(
-                "`{}` leaves the range of {} in a row; cast an operand to DECIMAL(38,0) or DOUBLE",
+                "arithmetic overflow: the result of `{}` exceeds the range of {}; cast an operand to DECIMAL(38,0) or DOUBLE",
                 self.operation.symbol(),
                 arguments.return_field.data_type()
             )),
@@ -99,7 +100,7 @@ fn negate(value: &ColumnarValue) -> Result<ColumnarValue> {
     })
 }
 
-/// The functions of all operations, in the order of [`Operation::ALL`].
+/// Functions of all operations, in the order of [`Operation::ALL`].
 static FUNCTIONS: LazyLock<[Arc<ScalarUDF>; 4]> = LazyLock::new(|| {
     Operation::ALL.map(|operation| {
         let arguments = if operation == Operation::Negate { 1 } else { 2 };
@@ -112,7 +113,8 @@ fn call(operation: Operation, arguments: Vec<Expr>) -> Expr {
     FUNCTIONS[operation as usize].call(arguments)
 }
 
-/// The analyzer rule. It comes after type coercion: the operands of an operator have one type by then.
+/// Analyzer rule that checks integer arithmetic. Runs after type coercion, when both operands of an operator have the
+/// same type.
 #[derive(Debug)]
 pub(super) struct CheckedArithmetic;
 
@@ -128,6 +130,7 @@ impl AnalyzerRule for CheckedArithmetic {
                 let table = DFSchema::try_from_qualified_schema(scan.table_name.clone(), &scan.source.schema())?;
                 columns.merge(&table);
             }
+            // The columns of the result are named after the expressions as written, not after the functions.
             let names = NamePreserver::new(&plan);
             plan.map_expressions(|expr| {
                 let name = names.save(&expr);
@@ -140,7 +143,7 @@ impl AnalyzerRule for CheckedArithmetic {
     }
 }
 
-/// `expr` with a checked function in place of a wrapping operator on integers.
+/// Replaces a wrapping operator on integers by its checked function.
 fn checked(expr: Expr, columns: &DFSchema) -> Result<Transformed<Expr>> {
     match expr {
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => match Operation::of(op) {

@@ -1,4 +1,4 @@
-//! Columns of ours as DataFusion sees them, and columns of its answers as ours.
+//! Conversion of column types and batches between drawoff and DataFusion, in both directions.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,10 +12,11 @@ use datafusion::arrow::compute::{CastOptions, cast_with_options};
 use super::error::{SqlError, without_values};
 use crate::column::{Batch, Field, Fixed, Schema, Type, Unit};
 
-/// How Parquet calls the elements of a list.
+/// Name of the element field of a list in Parquet.
 const ELEMENT: &str = "element";
 
-/// The Arrow schema with which a file of ours is read: as its columns are carried, its lists as Parquet calls them.
+/// Returns the Arrow schema for reading a file that drawoff wrote: the Arrow types of its columns, with list elements
+/// named as in Parquet.
 pub(super) fn stored_schema(schema: &Schema) -> arrow_schema::Schema {
     let stored = |field: &Field| arrow_schema::Field::new(&*field.name, stored_type(&field.ty), true);
     arrow_schema::Schema::new(schema.fields.iter().map(stored).collect::<Vec<_>>())
@@ -29,7 +30,9 @@ fn stored_type(ty: &Type) -> DataType {
         }
         Type::List(item) => DataType::List(Arc::new(arrow_schema::Field::new(ELEMENT, stored_type(item), true))),
         Type::Map(value) => {
-            let DataType::Map(entries, sorted) = ty.to_arrow() else { unreachable!("a map is carried as one") };
+            let DataType::Map(entries, sorted) = ty.to_arrow() else {
+                unreachable!("the Arrow type of a map is a map")
+            };
             let DataType::Struct(pair) = entries.data_type() else { unreachable!("its entries are pairs") };
             let value = pair[1].as_ref().clone().with_data_type(stored_type(value));
             let pair = DataType::Struct(vec![pair[0].clone(), Arc::new(value)].into());
@@ -39,19 +42,19 @@ fn stored_type(ty: &Type) -> DataType {
     }
 }
 
-/// Marks text that is JSON, which one Arrow type does not tell from other text. It stays with a column that the query
-/// hands on as it is.
+/// Metadata key that marks text as JSON, which has the Arrow type of other text. A column that the query passes on
+/// unchanged keeps the mark.
 const TYPE_KEY: &str = "drawoff.type";
 const JSON: &str = "json";
 
-/// The Arrow schema of a table with these columns.
+/// Returns the Arrow schema of a table with the columns of `schema`.
 pub(super) fn arrow_schema(schema: &Schema) -> arrow_schema::Schema {
     arrow_schema::Schema::new(schema.fields.iter().map(|field| arrow_field(&field.name, &field.ty)).collect::<Vec<_>>())
 }
 
 fn arrow_field(name: &str, ty: &Type) -> arrow_schema::Field {
     let data_type = match ty {
-        // So that it goes with every other type.
+        // The null type coerces to every other type.
         Type::Null => DataType::Null,
         Type::Struct(fields) if !fields.is_empty() => {
             DataType::Struct(fields.iter().map(|field| arrow_field_within(&field.name, &field.ty)).collect())
@@ -59,10 +62,11 @@ fn arrow_field(name: &str, ty: &Type) -> arrow_schema::Field {
         Type::List(item) => DataType::List(Arc::new(arrow_field_within("item", item))),
         other => other.to_arrow(),
     };
-    marked(arrow_schema::Field::new(name, data_type, true), ty)
+    with_json_mark(arrow_schema::Field::new(name, data_type, true), ty)
 }
 
-/// As [`arrow_field`], with the carrier of every value unchanged.
+/// Returns the Arrow field of a nested value, like [`arrow_field`], but keeps the Arrow type of a null: nested arrays
+/// are not rebuilt.
 fn arrow_field_within(name: &str, ty: &Type) -> arrow_schema::Field {
     match ty {
         Type::Null => arrow_schema::Field::new(name, ty.to_arrow(), true),
@@ -70,7 +74,7 @@ fn arrow_field_within(name: &str, ty: &Type) -> arrow_schema::Field {
     }
 }
 
-fn marked(field: arrow_schema::Field, ty: &Type) -> arrow_schema::Field {
+fn with_json_mark(field: arrow_schema::Field, ty: &Type) -> arrow_schema::Field {
     let is_json = matches!(ty, Type::Json) || matches!(ty, Type::Struct(fields) if fields.is_empty());
     if !is_json {
         return field;
@@ -78,26 +82,25 @@ fn marked(field: arrow_schema::Field, ty: &Type) -> arrow_schema::Field {
     field.with_metadata(HashMap::from([(TYPE_KEY.to_owned(), JSON.to_owned())]))
 }
 
-/// Our columns for those of an answer, called `names`.
+/// Converts the Arrow schema of a result to columns called `names`. Fails on duplicate names and on types that no
+/// output supports.
 pub(super) fn schema_of(arrow: &arrow_schema::Schema, names: &[String]) -> Result<Schema, SqlError> {
     let mut fields: Vec<Field> = Vec::with_capacity(names.len());
     for (field, name) in arrow.fields().iter().zip(names) {
         if fields.iter().any(|other| *other.name == **name) {
-            let what = format!("two columns of the answer are called `{name}`; give one another name with AS");
+            let what = format!("duplicate column `{name}` in the result; rename one of them with AS");
             return Err(SqlError::new(what));
         }
         let ty = type_of(field).ok_or_else(|| {
             let ty = field.data_type();
-            SqlError::new(format!(
-                "the column `{name}` of the answer is of type {ty}, which no output has; CAST it to another"
-            ))
+            SqlError::new(format!("cannot output the column `{name}` of type {ty}; CAST it to a supported type"))
         })?;
         fields.push(Field::new(name.as_str(), ty));
     }
     Ok(Schema::new(fields))
 }
 
-/// Our type for the values of an Arrow field; `None` if there is none.
+/// Converts the type of an Arrow field; `None` if it has no counterpart.
 fn type_of(field: &arrow_schema::Field) -> Option<Type> {
     let is_json = field.metadata().get(TYPE_KEY).is_some_and(|ty| ty == JSON);
     Some(match field.data_type() {
@@ -131,7 +134,7 @@ fn type_of(field: &arrow_schema::Field) -> Option<Type> {
                 Type::Text
             }
         }
-        // Words such as `1 days` say all of them.
+        // Written as text, such as `1 days`.
         DataType::Interval(_) | DataType::Duration(_) | DataType::Time32(_) | DataType::Time64(_) => Type::Text,
         DataType::Dictionary(_, values) => type_of(&arrow_schema::Field::new("", (**values).clone(), true))?,
         DataType::Struct(fields) if !fields.is_empty() => Type::Struct(
@@ -153,12 +156,12 @@ fn type_of(field: &arrow_schema::Field) -> Option<Type> {
     })
 }
 
-/// Rows of ours as the table of `schema`, which [`arrow_schema`] has made of their columns.
+/// Converts columns to a record batch of `schema`, which [`arrow_schema`] made of their types.
 pub(super) fn to_table(columns: &[ArrayRef], rows: usize, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
     let as_table = |(column, field): (&ArrayRef, &Arc<arrow_schema::Field>)| -> Result<ArrayRef, ArrowError> {
         match field.data_type() {
             DataType::Null => Ok(Arc::new(NullArray::new(rows))),
-            // The same but for what is said of fields inside.
+            // The types differ in the names or metadata of nested fields only.
             other if column.data_type() != other => relabelled(column, other),
             _ => Ok(column.clone()),
         }
@@ -168,7 +171,8 @@ pub(super) fn to_table(columns: &[ArrayRef], rows: usize, schema: &SchemaRef) ->
     RecordBatch::try_new_with_options(schema.clone(), columns, &options)
 }
 
-/// `column` under a type that differs in what is said of fields only.
+/// Returns `column` under the type `ty`, which differs only in the names or metadata of nested fields. Copies no
+/// values.
 fn relabelled(column: &ArrayRef, ty: &DataType) -> Result<ArrayRef, ArrowError> {
     let data = column.to_data();
     let mut children = Vec::with_capacity(data.child_data().len());
@@ -184,34 +188,35 @@ fn relabelled(column: &ArrayRef, ty: &DataType) -> Result<ArrayRef, ArrowError> 
     Ok(arrow_array::make_array(data))
 }
 
-/// Rows of an answer as ours, with the columns that [`schema_of`] has made of theirs.
+/// Converts a record batch of a result to a batch of `schema`, which [`schema_of`] made of its columns.
 pub(super) fn to_batch(rows: &RecordBatch, schema: &Arc<Schema>) -> Result<Batch, SqlError> {
-    let carried = |(column, field): (&ArrayRef, &Field)| -> Result<ArrayRef, SqlError> {
+    let converted = |(column, field): (&ArrayRef, &Field)| -> Result<ArrayRef, SqlError> {
         let carrier = field.ty.to_arrow();
         if *column.data_type() == carrier {
             return Ok(column.clone());
         }
         let options = CastOptions { safe: false, ..CastOptions::default() };
         cast_with_options(column, &carrier, &options)
-            .map_err(|error| SqlError::new(format!("the column `{}`: {}", field.name, without_values(&error))))
+            .map_err(|error| SqlError::new(format!("column `{}`: {}", field.name, without_values(&error))))
     };
-    let carried = |(column, field): (&ArrayRef, &Field)| -> Result<ArrayRef, SqlError> {
-        let column = carried((column, field))?;
+    let checked = |(column, field): (&ArrayRef, &Field)| -> Result<ArrayRef, SqlError> {
+        let column = converted((column, field))?;
         match unwritable(&column) {
             None => Ok(column),
-            Some(what) => Err(SqlError::new(format!("the column `{}` of the answer has {what}", field.name))),
+            Some(what) => Err(SqlError::new(format!("cannot output the column `{}`: it contains {what}", field.name))),
         }
     };
-    let columns = rows.columns().iter().zip(&schema.fields).map(carried).collect::<Result<_, _>>()?;
+    let columns = rows.columns().iter().zip(&schema.fields).map(checked).collect::<Result<_, _>>()?;
     Ok(Batch { schema: schema.clone(), columns, rows: rows.num_rows(), records: None })
 }
 
-/// Days and seconds from 1970 to the years 1 and 10000: the calendar that every output and reader has.
+/// Days from 1970 to the start of the years 1 and 10000, the range that every output and reader supports.
 const DAYS: std::ops::Range<i64> = -719_162..2_932_897;
 const DAY_SECONDS: i64 = 86_400;
 
-/// A value that outputs would write each in its own way, or not at all: an infinity, no number (NaN), a date outside the
-/// years 1 to 9999. `None` if there is none in `column`, which is carried as ours.
+/// Describes a value of `column` that outputs would write differently, or not at all: an infinity, NaN, or a date
+/// outside the years 1 to 9999. Returns `None` if there is none. The column must have the Arrow type of its drawoff
+/// type.
 fn unwritable(column: &dyn Array) -> Option<&'static str> {
     const DATE: &str = "a date outside the years 1 to 9999";
     let outside = |values: &mut dyn Iterator<Item = Option<i64>>, per_second: i64| {
@@ -223,7 +228,7 @@ fn unwritable(column: &dyn Array) -> Option<&'static str> {
             let values = column.as_primitive::<Float64Type>();
             let finite = values.iter().flatten().all(f64::is_finite);
             (!finite)
-                .then_some("an infinity or NaN, which not every output can hold; exclude it, for instance by NULLIF")
+                .then_some("an infinity or NaN, which not every output supports; exclude it, for example with NULLIF")
         }
         DataType::Date32 => {
             let values = column.as_primitive::<Date32Type>();
@@ -235,7 +240,7 @@ fn unwritable(column: &dyn Array) -> Option<&'static str> {
         DataType::Timestamp(TimeUnit::Microsecond, _) => {
             outside(&mut column.as_primitive::<TimestampMicrosecondType>().iter(), 1_000_000)
         }
-        // 64 bits of nanoseconds reach from 1677 to 2262.
+        // In nanoseconds 64 bits span the years 1677 to 2262, so none is outside.
         DataType::Timestamp(TimeUnit::Nanosecond, _) => None,
         DataType::Struct(_) => column.as_struct().columns().iter().find_map(|column| unwritable(column)),
         DataType::List(_) => unwritable(column.as_list::<i32>().values()),

@@ -1,4 +1,4 @@
-//! DataFusion contexts, with the settings that every query has.
+//! DataFusion session contexts with the settings that all queries share.
 
 use std::sync::Arc;
 
@@ -9,15 +9,15 @@ use super::checked::CheckedArithmetic;
 use super::error::SqlError;
 use super::sum::exact_sum;
 
-/// The table that is what comes out of the steps before.
+/// Name of the table that contains the rows after the steps before the query.
 pub const RESULTS: &str = "results";
 
-/// A context for a query; no names of it are folded to lower case, so that columns are called as they are.
+/// Creates a session context. Identifiers are not folded to lower case, so that column names match as they are.
 pub(super) fn context(partitions: usize) -> SessionContext {
     with_exact_numbers(SessionContext::new_with_config(config(partitions)))
 }
 
-/// `context` with arithmetic and sums that fail where DataFusion's own wrap around.
+/// Returns the context with arithmetic and sums that fail on overflow, where DataFusion's own wrap around.
 pub(super) fn with_exact_numbers(context: SessionContext) -> SessionContext {
     context.register_udaf(exact_sum());
     context.add_analyzer_rule(Arc::new(CheckedArithmetic));
@@ -28,7 +28,7 @@ pub(super) fn config(partitions: usize) -> SessionConfig {
     let mut config = SessionConfig::new().with_target_partitions(partitions).with_information_schema(false);
     let options = config.options_mut();
     options.sql_parser.enable_ident_normalization = false;
-    // Rows that are only looked at one by one keep their order.
+    // Without repartitioning, rows that are only filtered and projected keep their order.
     options.optimizer.enable_round_robin_repartition = false;
     config
 }
@@ -38,9 +38,9 @@ pub(super) fn register(context: &SessionContext, name: &str, table: Arc<dyn Tabl
     context.register_table(name, table).map(drop).map_err(SqlError::from)
 }
 
-/// Waits for what does not wait for anything itself. Not to be called from an asynchronous task.
+/// Runs a future to completion on this thread, without I/O or timers. Panics if called from an asynchronous task.
 pub(super) fn block_on<T>(future: impl Future<Output = T>) -> Result<T, SqlError> {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
-    let runtime = runtime.map_err(|cause| SqlError::new(format!("no thread can be started: {cause}")))?;
+    let runtime = runtime.map_err(|cause| SqlError::new(format!("cannot start a runtime: {cause}")))?;
     Ok(runtime.block_on(future))
 }

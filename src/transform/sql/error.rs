@@ -1,15 +1,15 @@
-//! Errors of queries, in DataFusion's own words.
+//! Errors of queries: the first line of DataFusion's message, without its prefixes.
 
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::DataFusionError;
 
-/// Why a query cannot be done.
+/// Error of a query.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct SqlError {
-    /// What is wrong, in words.
+    /// Message of DataFusion, or a lowercase fragment.
     pub message: String,
-    /// It had not enough memory.
+    /// True if the query ran out of its memory budget.
     pub exhausted: bool,
 }
 
@@ -29,16 +29,17 @@ impl From<DataFusionError> for SqlError {
             DataFusionError::ArrowError(error, _) => without_values(error),
             other => other.strip_backtrace(),
         };
-        // A message may have more lines, of which the others say the same again.
+        // Further lines repeat the message or list details of DataFusion's internals.
         let message = message.lines().next().unwrap_or_default().trim_end_matches(['.', ':']).to_owned();
         SqlError { message, exhausted }
     }
 }
 
-/// Arrow's error in words that hold no value of the data: results are personal.
+/// Describes an Arrow error without the values of the data that its text contains: results are personal data.
 pub(super) fn without_values(error: &ArrowError) -> String {
     match error {
         ArrowError::CastError(text) => {
+            // The text ends in the target type, in one of three phrasings; everything before can contain the value.
             let to = [" to value of ", " to type ", " to "].iter().find_map(|to| text.rsplit_once(to));
             let to = to.map(|(_, ty)| ty.trim_end_matches(" type").split([':', '.', '\'']).next().unwrap_or_default());
             format!("cannot cast a value to {}", to.unwrap_or("the type of its column"))

@@ -1,8 +1,8 @@
-//! `--sql`: a query over the rows, done by DataFusion.
+//! SQL queries over the rows, planned and executed by DataFusion.
 //!
-//! A query that looks at one row at a time ([`Query::by_rows`]) goes with the other steps, batch by batch. Every other
-//! one needs all rows: they are written to a Parquet file first, and the query is put to that ([`Query::over`]), with
-//! sorts and groups that go to disk beyond their memory.
+//! A query that processes one row at a time ([`Query::by_rows`]) runs like the other steps, batch by batch. Every other
+//! query needs all rows: they are written to a Parquet file first, which the query reads ([`Query::execute`]), with
+//! sorts and aggregations that spill to disk beyond their memory.
 
 mod by_rows;
 mod checked;

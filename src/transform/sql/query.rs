@@ -1,4 +1,5 @@
-//! Queries as read: their text, their tables, the names of their columns, and their plan over tables that are known.
+//! Parsed queries: their text, the tables that they read, the names of their result columns, and their logical plan
+//! over known tables. Executes nothing.
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use super::table::TableFile;
 use crate::column::Schema;
 use crate::transform::expr;
 
-/// A query that was read, and is not yet held against columns.
+/// A parsed query, not yet checked against columns.
 #[derive(Clone, Debug)]
 pub struct Query {
     text: Arc<str>,
@@ -25,17 +26,18 @@ pub struct Query {
 }
 
 impl Query {
-    /// Reads `text`, which must be one query.
+    /// Parses `text`, which must be a single SELECT query.
     pub fn parse(text: &str) -> Result<Query, expr::Error> {
         let parsed = DFParserBuilder::new(text).build().and_then(|mut parser| parser.parse_statements());
         let mut statements = parsed.map_err(|error| parse_error(text, &error))?;
-        let other = |what| Err(expr::Error::new(text, 0, what).with_hint("such as: SELECT a, b FROM results"));
+        let other =
+            |what| Err(expr::Error::new(text, 0, what).with_hint("write, for example, SELECT a, b FROM results"));
         let (Some(statement), true) = (statements.pop_front(), statements.is_empty()) else {
-            return other("expected one query");
+            return other("expected a single query");
         };
         match &statement {
             Statement::Statement(inner) if matches!(**inner, ast::Statement::Query(_)) => {}
-            _ => return other("only a query (SELECT) can be made of the results"),
+            _ => return other("only SELECT queries are supported"),
         }
         let names = context(1).state().resolve_table_references(&statement);
         let names = names.map_err(|error| expr::Error::new(text, 0, SqlError::from(error).message))?;
@@ -43,17 +45,17 @@ impl Query {
         Ok(Query { text: text.trim().into(), statement, tables })
     }
 
-    /// What was written.
+    /// Returns the text of the query.
     pub fn text(&self) -> &Arc<str> {
         &self.text
     }
 
-    /// The names of the tables that it reads, [`RESULTS`] among them as a rule.
+    /// Returns the names of the tables that the query reads, usually including [`RESULTS`].
     pub fn tables(&self) -> &[String] {
         &self.tables
     }
 
-    /// The columns of its answer over results with these columns, and other tables by their names.
+    /// Infers the columns of the result, for a table of results with the columns `results` and other `tables` by name.
     pub fn columns(&self, results: &Schema, tables: &[(String, TableFile)]) -> Result<Schema, SqlError> {
         let context = context(1);
         register(&context, RESULTS, Arc::new(EmptyTable::new(Arc::new(arrow_schema(results)))))?;
@@ -64,14 +66,15 @@ impl Query {
         schema_of(plan.schema().as_arrow(), &self.names(&plan))
     }
 
-    /// How the columns of its answer are called: as was said, or else as they were written, such as `max(score)`.
+    /// Returns the names of the result columns: the alias, or else the expression as written, such as `max(score)`.
     pub(super) fn names(&self, plan: &LogicalPlan) -> Vec<String> {
         let mut names: Vec<String> = plan.schema().fields().iter().map(|field| field.name().clone()).collect();
         let items = select_list(&self.statement);
         let is_one = |item: &&ast::SelectItem| {
             matches!(item, ast::SelectItem::UnnamedExpr(_) | ast::SelectItem::ExprWithAlias { .. })
         };
-        // How many columns a `*` is, the others tell.
+        // A `*` expands to an unknown number of columns: match the items before it from the front and those after it
+        // from the back.
         let before = items.iter().take_while(is_one).count();
         let after = if before == items.len() { 0 } else { items.iter().rev().take_while(is_one).count() };
         let places = (0..before).map(|i| (i, i)).chain((1..=after).map(|i| (items.len() - i, names.len() - i)));
@@ -86,14 +89,14 @@ impl Query {
         names
     }
 
-    /// The plan for it with the tables of `context`.
+    /// Plans the query over the tables of `context`.
     pub(super) fn plan(&self, context: &SessionContext) -> Result<LogicalPlan, SqlError> {
         let planning = async { context.state().statement_to_plan(self.statement.clone()).await };
         Ok(block_on(planning)??)
     }
 }
 
-/// The select list that names the columns of an answer.
+/// Returns the select list that names the result columns: that of the first SELECT of a set operation.
 fn select_list(statement: &Statement) -> &[ast::SelectItem] {
     let Statement::Statement(statement) = statement else { return &[] };
     let ast::Statement::Query(query) = &**statement else { return &[] };
@@ -108,7 +111,7 @@ fn select_list(statement: &Statement) -> &[ast::SelectItem] {
     }
 }
 
-/// How a column is called that has no name of its own: as its expression was written. `None` for what is a column.
+/// Returns the name of an item without an alias: its expression as written. `None` for a plain column.
 fn written_name(item: &ast::SelectItem, planned: &str) -> Option<String> {
     let ast::SelectItem::UnnamedExpr(expr) = item else { return None };
     match expr {
@@ -116,21 +119,22 @@ fn written_name(item: &ast::SelectItem, planned: &str) -> Option<String> {
         ast::Expr::CompoundIdentifier(parts) => {
             let parts: Vec<&str> = parts.iter().map(|part| part.value.as_str()).collect();
             let path = parts.strip_prefix(&[RESULTS]).unwrap_or(&parts);
-            // A column of a table; else it is inside a column.
+            // A column qualified by its table keeps its name; otherwise the path leads into a column.
             if parts.last() == Some(&planned) { None } else { Some(path.join(".")) }
         }
         other => Some(other.to_string()),
     }
 }
 
-/// The parser's error, at its place in `text`.
+/// Converts the parser's error, with its line and column as a byte of `text`.
 fn parse_error(text: &str, error: &DataFusionError) -> expr::Error {
-    let said = match error.find_root() {
+    let message = match error.find_root() {
         DataFusionError::SQL(error, _) => error.to_string(),
         other => other.strip_backtrace(),
     };
-    let said = said.trim_start_matches("sql parser error: ");
-    let (what, place) = said.split_once(" at Line: ").map_or((said, None), |(what, place)| (what, Some(place)));
+    let message = message.trim_start_matches("sql parser error: ");
+    // The message ends in ` at Line: 1, Column: 8`.
+    let (what, place) = message.split_once(" at Line: ").map_or((message, None), |(what, place)| (what, Some(place)));
     let place = place.and_then(|place| {
         let (line, column) = place.split_once(", Column: ")?;
         let digits = |text: &str| text.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok();
@@ -142,6 +146,7 @@ fn parse_error(text: &str, error: &DataFusionError) -> expr::Error {
             text[start..].char_indices().nth(column.saturating_sub(1)).map_or(text.len() - start, |(at, _)| at);
         start + in_line
     });
+    // Messages of this crate are lowercase fragments.
     let what = what.trim_end_matches(['.', ':']);
     let mut lowered = what.chars();
     let message = lowered.next().map(|first| first.to_lowercase().chain(lowered).collect::<String>());

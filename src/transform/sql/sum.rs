@@ -1,9 +1,9 @@
-//! `sum` that is exact, or an error: DataFusion's own wraps around at the ends of its type.
+//! An exact `sum`, which fails on overflow; DataFusion's own wraps around.
 //!
-//! Integers are summed as DECIMAL(38,0) and decimals of up to 38 digits as DECIMAL(76,s), by DataFusion's accumulators for
-//! these types. No count of rows that there can be reaches their ends (10^19 rows of the largest 64-bit integer, 10^38 of the
-//! largest decimal), so that neither the order of the rows nor a partial sum beyond the range matters. The sum is brought
-//! back to the type that the query has for it where it leaves the accumulator, which is where one that does not fit fails.
+//! Integers are summed as DECIMAL(38,0) and decimals of up to 38 digits as DECIMAL(76,s), by DataFusion's accumulators
+//! for these types. No possible number of rows overflows them (10^19 rows of the largest 64-bit integer, 10^38 of the
+//! largest decimal), so neither the order of the rows nor a partial sum beyond the range matters. The sum is cast back
+//! to its type in the query when it leaves the accumulator; a sum that does not fit fails there.
 
 use std::sync::Arc;
 
@@ -18,17 +18,18 @@ use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, ReversedUDAF, Signature,
 };
 
-/// The function, under the name of the one that it replaces.
+/// Creates the function, under the name of the function that it replaces.
 pub(super) fn exact_sum() -> AggregateUDF {
     AggregateUDF::from(ExactSum { inner: sum_udaf() })
 }
 
+/// DataFusion's `sum`, with wider accumulators.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct ExactSum {
     inner: Arc<AggregateUDF>,
 }
 
-/// The type in which values of type `narrow` are summed; `None` where DataFusion's sum cannot wrap, or is not of numbers.
+/// Returns the type in which values of type `narrow` are summed; `None` if DataFusion's sum cannot wrap around.
 fn wide_type(narrow: &DataType) -> Option<DataType> {
     match narrow {
         DataType::Int64 | DataType::UInt64 => Some(DataType::Decimal128(38, 0)),
@@ -43,7 +44,8 @@ fn with_type(field: &FieldRef, ty: &DataType) -> FieldRef {
     Arc::new(Field::clone(field).with_data_type(ty.clone()))
 }
 
-/// Calls `make` with arguments of the wide type, and wraps what it makes; with the arguments as they are where none is.
+/// Creates an accumulator by `make` with arguments of the wide type, and wraps it; without a wide type, by `make`
+/// alone.
 fn widened<A>(
     arguments: AccumulatorArgs<'_>,
     make: impl Fn(AccumulatorArgs<'_>) -> Result<A>,
@@ -68,7 +70,7 @@ impl AggregateUDFImpl for ExactSum {
 
     fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
         match arguments {
-            // A column of nulls alone; DataFusion has no sum of it.
+            // A column of nulls only, which DataFusion's sum rejects.
             [DataType::Null] => Ok(DataType::Int64),
             _ => self.inner.return_type(arguments),
         }
@@ -109,7 +111,7 @@ impl AggregateUDFImpl for ExactSum {
     }
 }
 
-/// An accumulator that takes values of the narrow type and returns their sum as one, with a state of the wide type.
+/// Accumulator with values and result of the narrow type and state of the wide type.
 #[derive(Debug)]
 struct Widened<A> {
     inner: A,
@@ -128,12 +130,15 @@ impl<A> Widened<A> {
                 DataType::Int64 | DataType::UInt64 => "sum(CAST(x AS DECIMAL(38,0)))",
                 _ => "sum(CAST(x AS DOUBLE))",
             };
-            DataFusionError::Execution(format!("a sum leaves the range of {}; use {wider}", self.narrow))
+            DataFusionError::Execution(format!(
+                "arithmetic overflow: a sum exceeds the range of {}; use {wider}",
+                self.narrow
+            ))
         })
     }
 }
 
-/// `values` as `ty`, or an error: never null for what does not fit.
+/// Casts `values` to `ty`. Fails, instead of returning null, for a value that does not fit.
 fn cast_strictly(values: &ArrayRef, ty: &DataType) -> Result<ArrayRef> {
     let options = CastOptions { safe: false, ..CastOptions::default() };
     if values.data_type() == ty {

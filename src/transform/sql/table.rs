@@ -1,4 +1,5 @@
-//! Parquet files as tables of a query, read in bounded memory: some row groups at a time, and of these a batch of rows.
+//! Parquet files as tables of a query. Partitions read disjoint row groups of one open file in parallel, a batch of
+//! rows at a time, so memory is bounded whatever the size of the file.
 
 use std::fmt;
 use std::fs::File;
@@ -29,12 +30,12 @@ use parquet::file::reader::{ChunkReader, Length};
 use super::columns::{arrow_schema, stored_schema, to_table};
 use crate::column::Schema;
 
-/// A Parquet file, open; it need not have a name any more.
+/// An open Parquet file, which may already be unlinked.
 #[derive(Clone)]
 pub struct TableFile {
-    file: Shared,
+    file: SharedFile,
     metadata: ArrowReaderMetadata,
-    /// As the query sees it.
+    /// Schema that the query sees.
     schema: SchemaRef,
 }
 
@@ -45,56 +46,56 @@ impl fmt::Debug for TableFile {
 }
 
 impl TableFile {
-    /// A file that drawoff has written with these columns.
+    /// Opens a file that drawoff wrote with these columns.
     pub fn ours(file: File, columns: &Schema) -> Result<Self, ParquetError> {
-        let file = Shared::new(file)?;
+        let file = SharedFile::new(file)?;
         let stored = Arc::new(stored_schema(columns));
         let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new().with_schema(stored))?;
         Ok(TableFile { file, metadata, schema: Arc::new(arrow_schema(columns)) })
     }
 
-    /// A file of anybody's.
+    /// Opens a Parquet file from any writer.
     pub fn foreign(file: File) -> Result<Self, ParquetError> {
-        let file = Shared::new(file)?;
+        let file = SharedFile::new(file)?;
         let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())?;
         let schema = metadata.schema().clone();
         Ok(TableFile { file, metadata, schema })
     }
 
-    /// Its rows.
+    /// Returns the number of rows.
     pub fn rows(&self) -> u64 {
         self.metadata.metadata().file_metadata().num_rows().max(0) as u64
     }
 
-    /// Bytes of its columns, about, once they are read.
+    /// Returns the approximate bytes of its columns in memory.
     pub(super) fn bytes(&self) -> u64 {
         self.metadata.metadata().row_groups().iter().map(|group| group.total_byte_size().max(0) as u64).sum()
     }
 
-    /// Reads part `part` of `parts` of the row groups, of these columns, and gives batches of so many rows to `each`, until
-    /// it wants no more.
+    /// Reads partition `part` of `parts`, every `parts`-th row group, and passes batches of at most `batch_rows` rows
+    /// to `visit` until it returns false. `columns` are indices in the schema; `None` is all.
     fn read(
         &self,
         (part, parts): (usize, usize),
         batch_rows: usize,
         columns: Option<&[usize]>,
-        mut each: impl FnMut(RecordBatch) -> bool,
+        mut visit: impl FnMut(RecordBatch) -> bool,
     ) -> Result<()> {
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.clone(), self.metadata.clone());
         let groups = (0..builder.metadata().num_row_groups()).skip(part).step_by(parts).collect();
         let all: Vec<usize> = (0..self.schema.fields().len()).collect();
         let columns = columns.unwrap_or(&all);
         let mask = ProjectionMask::roots(builder.parquet_schema(), columns.iter().copied());
-        // They come in the order of the file, whatever the order asked for.
+        // The reader returns columns in the order of the file, so they are put into the order of `columns` below.
         let mut sorted = columns.to_vec();
         sorted.sort_unstable();
         let schema = Arc::new(self.schema.project(columns)?);
         let reader = builder.with_row_groups(groups).with_projection(mask).with_batch_size(batch_rows).build();
         for batch in reader.map_err(|error| DataFusionError::External(error.into()))? {
             let batch = batch?;
-            let place = |column: &usize| sorted.binary_search(column).expect("it is one of those asked for");
+            let place = |column: &usize| sorted.binary_search(column).expect("`sorted` has the same indices");
             let arrays: Vec<_> = columns.iter().map(|column| batch.column(place(column)).clone()).collect();
-            if !each(to_table(&arrays, batch.num_rows(), &schema)?) {
+            if !visit(to_table(&arrays, batch.num_rows(), &schema)?) {
                 break;
             }
         }
@@ -146,7 +147,7 @@ impl TableFile {
     }
 }
 
-/// The reading of some columns of a file, in parts that can be read at once.
+/// Scan of some columns of a file, in partitions that are read in parallel.
 #[derive(Debug)]
 struct Scan {
     table: TableFile,
@@ -224,31 +225,31 @@ impl ExecutionPlan for Scan {
     }
 }
 
-/// A file that several readers read at once, each from its own place.
+/// A file shared by several readers, each with its own offset.
 #[derive(Clone)]
-struct Shared {
+struct SharedFile {
     file: Arc<File>,
     len: u64,
 }
 
-impl Shared {
+impl SharedFile {
     fn new(file: File) -> Result<Self, ParquetError> {
         let len = file.metadata()?.len();
-        Ok(Shared { file: Arc::new(file), len })
+        Ok(SharedFile { file: Arc::new(file), len })
     }
 }
 
-impl Length for Shared {
+impl Length for SharedFile {
     fn len(&self) -> u64 {
         self.len
     }
 }
 
-impl ChunkReader for Shared {
-    type T = io::BufReader<From>;
+impl ChunkReader for SharedFile {
+    type T = io::BufReader<OffsetReader>;
 
     fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
-        Ok(io::BufReader::new(From { file: self.file.clone(), at: start }))
+        Ok(io::BufReader::new(OffsetReader { file: self.file.clone(), at: start }))
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
@@ -258,13 +259,13 @@ impl ChunkReader for Shared {
     }
 }
 
-/// The bytes of a file from a place on.
-struct From {
+/// Reader of a shared file from an offset on.
+struct OffsetReader {
     file: Arc<File>,
     at: u64,
 }
 
-impl Read for From {
+impl Read for OffsetReader {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let n = self.file.read_at(buf, self.at)?;
         self.at += n as u64;

@@ -1,4 +1,5 @@
-//! Queries over all rows, by DataFusion's own engine on threads of its own.
+//! Queries over all rows: executed by DataFusion on a runtime and threads of their own, with a memory pool and a spill
+//! directory. Results stream back over a bounded channel.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,33 +20,33 @@ use super::query::Query;
 use super::table::TableFile;
 use crate::column::{Batch, Schema};
 
-/// What a query may use.
+/// Resources of a query.
 #[derive(Clone, Debug)]
 pub struct QueryResources {
-    /// Bytes that sorts, groups and joins hold, all together.
+    /// Bytes in memory of all sorts, aggregations and joins together.
     pub max_bytes: usize,
-    /// Where sorts and groups go beyond that; `None` is the system's folder for temporary files.
-    pub folder: Option<PathBuf>,
-    /// Threads.
+    /// Spill directory of sorts and aggregations; `None` is the system's directory for temporary files.
+    pub directory: Option<PathBuf>,
+    /// Number of worker threads.
     pub workers: usize,
 }
 
-/// The rows of an answer, as they come.
+/// Result of a query as a stream of batches.
 #[derive(Debug)]
 pub struct QueryRows {
     schema: Arc<Schema>,
-    /// `None` is the end: a thread that is merely gone has not come to it.
+    /// Batches; `None` marks the end. A channel that closes without it means that the query thread panicked.
     batches: Receiver<Result<Option<Batch>, SqlError>>,
-    /// The columns go ahead of the rows, for an answer that has none.
-    begun: bool,
+    /// True once the empty first batch, which carries the columns of a result without rows, was returned.
+    schema_sent: bool,
 }
 
 impl Query {
-    /// Puts the query to tables, which have these names. Blocks until it is planned; not to be called from an asynchronous
-    /// task.
-    pub fn over(&self, tables: Vec<(String, TableFile)>, resources: &QueryResources) -> Result<QueryRows, SqlError> {
+    /// Executes the query over `tables`, given with their names. Blocks until the query is planned, then runs it on a
+    /// thread of its own. Panics if called from an asynchronous task.
+    pub fn execute(&self, tables: Vec<(String, TableFile)>, resources: &QueryResources) -> Result<QueryRows, SqlError> {
         let largest = tables.iter().map(|(_, table)| table.bytes()).max().unwrap_or(0);
-        let beside: u64 = tables.iter().map(|(_, table)| table.bytes()).sum::<u64>() - largest;
+        let other_bytes: u64 = tables.iter().map(|(_, table)| table.bytes()).sum::<u64>() - largest;
         let row_bytes = tables.iter().map(|(_, table)| table.bytes() / table.rows().max(1)).max().unwrap_or(0);
         let runtime = runtime_env(resources)?;
         let context = |partitions| {
@@ -54,40 +55,40 @@ impl Query {
                 Arc::clone(&runtime),
             ))
         };
-        // All on one thread where rows keep the order that they came in.
+        // One partition for queries that keep the order of rows, several for those that reorder them anyway.
         let (in_order, in_parts) = (context(1), context(resources.workers));
         for (name, table) in tables {
             register(&in_order, &name, Arc::new(table.clone()))?;
             register(&in_parts, &name, Arc::new(table))?;
         }
         let plan = self.plan(&in_order)?;
-        let keeps_order = !regroups(&plan)?;
+        let keeps_order = !reorders_rows(&plan)?;
         let (context, plan) = match keeps_order {
             true => (in_order, plan),
             false => (in_parts.clone(), self.plan(&in_parts)?),
         };
         let schema = Arc::new(schema_of(plan.schema().as_arrow(), &self.names(&plan))?);
-        // A hash join holds all of one side, without a way to disk: only of what surely fits. A table that is joined with
-        // itself does not count as small.
-        let joins = joins_of(&plan)?;
-        let small = beside <= resources.max_bytes as u64 / 4 && joins < self.tables().len().max(1);
+        // A hash join keeps one side in memory and cannot spill, so it is used only if all tables but the largest
+        // surely fit. A self join has one table only, so the number of joins is compared with the number of tables.
+        let joins = count_joins(&plan)?;
+        let small = other_bytes <= resources.max_bytes as u64 / 4 && joins < self.tables().len().max(1);
         let context = with_hash_joins(context, small);
 
         let (sender, batches) = bounded(2);
         let (columns, workers) = (schema.clone(), resources.workers);
         let work = move || {
-            let outcome = carry_out(&context, plan, keeps_order, workers, &columns, &sender);
-            // Nobody may be listening any more.
+            let outcome = execute_plan(&context, plan, keeps_order, workers, &columns, &sender);
+            // Fails if the receiver was dropped, which cancels the query.
             let _ = sender.send(outcome.map(|()| None));
         };
         let thread = std::thread::Builder::new().name("query".into()).spawn(work);
-        thread.map_err(|cause| SqlError::new(format!("no thread can be started: {cause}")))?;
-        Ok(QueryRows { schema, batches, begun: false })
+        thread.map_err(|cause| SqlError::new(format!("cannot start a thread: {cause}")))?;
+        Ok(QueryRows { schema, batches, schema_sent: false })
     }
 }
 
 impl QueryRows {
-    /// Its columns.
+    /// Returns the columns of the result.
     pub fn schema(&self) -> &Arc<Schema> {
         &self.schema
     }
@@ -96,28 +97,32 @@ impl QueryRows {
 impl Iterator for QueryRows {
     type Item = Result<Batch, SqlError>;
 
-    /// A batch without rows first, which has the columns.
+    /// Returns an empty batch with the columns first, then the rows.
     fn next(&mut self) -> Option<Self::Item> {
-        if !self.begun {
-            self.begun = true;
+        if !self.schema_sent {
+            self.schema_sent = true;
             let columns = self.schema.fields.iter().map(|field| arrow_array::new_empty_array(&field.ty.to_arrow()));
             let columns = columns.collect();
             return Some(Ok(Batch { schema: self.schema.clone(), columns, rows: 0, records: None }));
         }
-        let broken = || Err(SqlError::new("the query broke down, which is a fault of drawoff"));
-        self.batches.recv().unwrap_or_else(|_| broken()).transpose()
+        let panicked = || {
+            Err(SqlError::new(
+                "the query stopped unexpectedly; this is a bug in drawoff, please report it with the command and this message",
+            ))
+        };
+        self.batches.recv().unwrap_or_else(|_| panicked()).transpose()
     }
 }
 
-/// Pieces on disk that a sort merges at once; of more it makes larger ones first.
+/// Spill files that a sort merges at once; more are merged into larger ones first.
 const MAX_MERGED: usize = 16;
 
 fn runtime_env(resources: &QueryResources) -> Result<Arc<RuntimeEnv>, SqlError> {
-    let mode = match &resources.folder {
-        Some(folder) => DiskManagerMode::Directories(vec![folder.clone()]),
+    let mode = match &resources.directory {
+        Some(directory) => DiskManagerMode::Directories(vec![directory.clone()]),
         None => DiskManagerMode::OsTmpDirectory,
     };
-    // The disk is bounded by the disk.
+    // No limit on spilled bytes except the free space of the disk.
     let disk = DiskManagerBuilder::default().with_mode(mode).with_max_temp_directory_size(u64::MAX);
     let disk = disk.with_max_spill_merge_fan_in(MAX_MERGED);
     let builder = RuntimeEnvBuilder::new()
@@ -126,21 +131,21 @@ fn runtime_env(resources: &QueryResources) -> Result<Arc<RuntimeEnv>, SqlError> 
     Ok(builder.build_arc()?)
 }
 
-/// Bytes of a batch at which a part of the memory is enough to merge many of them. By eye.
+/// Maximum bytes of a batch, so that a share of the memory suffices to merge many spill files. By eye.
 const BATCH_BYTES: u64 = 512 << 10;
 
-/// With batches that are small beside the memory, whatever the width of the rows: a merge of what a sort has put on disk
-/// holds one of each piece, and has no other way.
+/// Sets a batch size that is small compared with the memory, for rows of any width: merging the spill files of a sort
+/// keeps one batch of each in memory and cannot spill.
 fn with_batches(config: SessionConfig, row_bytes: u64, resources: &QueryResources) -> SessionConfig {
     let bytes = BATCH_BYTES.min(resources.max_bytes as u64 / 128);
     let rows = usize::try_from(bytes / row_bytes.max(1)).unwrap_or(usize::MAX).clamp(64, 8192);
     let mut config = config.with_batch_size(rows);
-    // What a sort keeps free for its merge.
+    // Memory that a sort reserves for its merge.
     config.options_mut().execution.sort_spill_reservation_bytes = resources.max_bytes / 8 / resources.workers.max(1);
     config
 }
 
-/// The same with hash joins, or with joins of sorted rows.
+/// Returns the context with hash joins, or with sort-merge joins.
 fn with_hash_joins(context: SessionContext, wanted: bool) -> SessionContext {
     let state = context.state();
     let mut config = state.config().clone();
@@ -149,8 +154,8 @@ fn with_hash_joins(context: SessionContext, wanted: bool) -> SessionContext {
     SessionContext::new_with_state(builder.build())
 }
 
-/// True if the plan brings rows into another order anyway.
-fn regroups(plan: &LogicalPlan) -> Result<bool, SqlError> {
+/// Returns true if the plan reorders rows anyway, so that parallel partitions lose no order.
+fn reorders_rows(plan: &LogicalPlan) -> Result<bool, SqlError> {
     let mut found = false;
     plan.apply_with_subqueries(|node| {
         found |= matches!(
@@ -166,7 +171,8 @@ fn regroups(plan: &LogicalPlan) -> Result<bool, SqlError> {
     Ok(found)
 }
 
-fn joins_of(plan: &LogicalPlan) -> Result<usize, SqlError> {
+/// Counts the joins of the plan, subqueries included.
+fn count_joins(plan: &LogicalPlan) -> Result<usize, SqlError> {
     let mut joins = 0;
     plan.apply_with_subqueries(|node| {
         joins += usize::from(matches!(node, LogicalPlan::Join(_)));
@@ -175,7 +181,8 @@ fn joins_of(plan: &LogicalPlan) -> Result<usize, SqlError> {
     Ok(joins)
 }
 
-fn carry_out(
+/// Executes `plan` and sends the batches of its result. Ends without an error once the receiver is dropped.
+fn execute_plan(
     context: &SessionContext,
     plan: LogicalPlan,
     keeps_order: bool,
@@ -184,10 +191,10 @@ fn carry_out(
     sender: &Sender<Result<Option<Batch>, SqlError>>,
 ) -> Result<(), SqlError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).thread_name("query").build();
-    let runtime = runtime.map_err(|cause| SqlError::new(format!("no thread can be started: {cause}")))?;
+    let runtime = runtime.map_err(|cause| SqlError::new(format!("cannot start the threads of the query: {cause}")))?;
     let outcome = runtime.block_on(async {
         let frame = context.execute_logical_plan(plan).await?;
-        // A union has its parts side by side; in order they are read one after the other.
+        // A union has one partition per part; to keep the order they are read one after the other.
         let streams = match keeps_order {
             true => frame.execute_stream_partitioned().await?,
             false => vec![frame.execute_stream().await?],
@@ -195,7 +202,7 @@ fn carry_out(
         for mut stream in streams {
             while let Some(rows) = stream.next().await {
                 let batch = to_batch(&rows?, schema)?;
-                // No other task is on this thread, and the query's own go on meanwhile.
+                // Blocks this thread only, which runs nothing else; the worker threads continue.
                 if sender.send(Ok(Some(batch))).is_err() {
                     return Ok(());
                 }
@@ -203,7 +210,7 @@ fn carry_out(
         }
         Ok(())
     });
-    // What is still reading ends with its next batch.
+    // Blocking readers that are still running end with their next batch, when their channel is closed.
     runtime.shutdown_background();
     outcome
 }

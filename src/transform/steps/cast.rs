@@ -1,4 +1,5 @@
-//! `cast`: brings columns to types.
+//! `cast`: casts columns to types. A value that does not fit is rejected or becomes null; nothing is rounded or
+//! truncated.
 
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use crate::transform::needed::Needed;
 use crate::transform::options::StepOptions;
 use crate::transform::row_tracker::RowTracker;
 
-/// The columns, and the type of each.
+/// Parameters of `cast`: columns and their new types.
 #[derive(Clone, Debug)]
 pub struct Cast {
     casts: Vec<(Path, CastType)>,
@@ -22,7 +23,7 @@ pub struct Cast {
 }
 
 impl Cast {
-    /// Reads `column:type`, several after commas.
+    /// Parses `column:type`, several separated by commas.
     pub fn parse(text: &str) -> Result<Self, expr::Error> {
         Ok(Cast { casts: parse_casts(text)?, text: text.into() })
     }
@@ -45,7 +46,7 @@ impl StepKind for Cast {
     }
 
     fn properties(&self) -> Properties {
-        Properties { needs_places: true, ..Properties::default() }
+        Properties { needs_record_spans: true, ..Properties::default() }
     }
 
     fn bind(&mut self, columns: &mut Binding) -> Result<(), expr::Error> {
@@ -56,43 +57,43 @@ impl StepKind for Cast {
                 Type::List(_) => Some("lists"),
                 _ => None,
             };
-            if let (Some(holds), false) = (nested, matches!(ty, CastType::Text | CastType::Json)) {
-                let message = format!("`{path}` holds {holds}, which cannot be {ty}");
+            if let (Some(contents), false) = (nested, matches!(ty, CastType::Text | CastType::Json)) {
+                let message = format!("cannot cast `{path}` to {ty}: it contains {contents}");
                 return Err(expr::Error::new(&self.text, path.at, message));
             }
             if columns.schema().position(&path.column).is_some() && nested.is_none() {
-                columns.set(&path.column, ty.ty());
+                columns.set_type(&path.column, ty.ty());
             }
         }
         Ok(())
     }
 
     fn add_needed(&self, needed: &mut Needed) {
-        // What does not fit is noticed in a column that is left out later, too.
+        // A value that does not fit is reported even if a later step drops the column.
         needed.add(self.casts.iter().map(|(path, _)| &*path.column));
     }
 
     fn start(&self, options: &StepOptions) -> Running {
-        let made = self.casts.iter().map(|(path, ty)| {
-            let how = ComputedKind::Cast(Operand::Column(path.clone()), *ty);
+        let columns = self.casts.iter().map(|(path, ty)| {
+            let kind = ComputedKind::Cast(Operand::Column(path.clone()), *ty);
             let label = format!("{} {}:{ty}", Self::WORD, path.column);
-            DerivedColumn::changed(path.column.clone(), how, &self.text, label, options.type_merge)
+            DerivedColumn::replacing(path.column.clone(), kind, &self.text, label, options.type_merge)
         });
-        Running(made.collect())
+        Running(columns.collect())
     }
 }
 
-/// Casts at work.
+/// Running casts, one computed column each.
 #[derive(Debug)]
 pub struct Running(Vec<DerivedColumn>);
 
 impl RunningStep for Running {
     fn output_schema(&self, schema: Schema, options: &StepOptions) -> Result<Schema, Error> {
-        Ok(self.0.iter().fold(schema, |schema, made| made.output_schema(schema, options)))
+        Ok(self.0.iter().fold(schema, |schema, columns| columns.output_schema(schema, options)))
     }
 
     fn apply(&mut self, batch: Batch, rows: &mut RowTracker<'_>, options: &StepOptions) -> Result<Batch, Error> {
-        self.0.iter_mut().try_fold(batch, |batch, made| made.apply(batch, rows, options))
+        self.0.iter_mut().try_fold(batch, |batch, columns| columns.apply(batch, rows, options))
     }
 
     fn take_mismatches(&mut self) -> Vec<(Arc<str>, u64)> {

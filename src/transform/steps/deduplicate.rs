@@ -1,5 +1,5 @@
-//! `deduplicate`, or `dedupe`: keeps the first row of each distinct key. Exact, whatever the number of keys: those that
-//! memory does not hold ([`crate::transform::Room`]) are remembered on disk.
+//! `deduplicate`, or `dedupe`: keeps the first row of each distinct key. Exact for any number of keys: beyond its
+//! memory ([`crate::transform::SpillBudget`]) it spills keys to disk.
 
 use std::sync::Arc;
 
@@ -18,22 +18,22 @@ use crate::transform::needed::Needed;
 use crate::transform::options::StepOptions;
 use crate::transform::row_tracker::RowTracker;
 
-/// The columns that are the key.
+/// Parameters of `deduplicate`: the key columns.
 #[derive(Clone, Debug)]
 pub struct Deduplicate {
-    /// All columns when empty.
+    /// Key columns; empty for all columns.
     columns: Vec<Path>,
-    /// The text as written, for messages. `None` if the columns were given by their names: then a late key may bring them.
+    /// Text as written, for messages. `None` if the columns were given by name: then they may appear in later records.
     text: Option<Arc<str>>,
 }
 
 impl Deduplicate {
-    /// By the columns of these names; one that is not there is null. All columns when there are none.
+    /// Deduplicates by the columns `names`, or by all columns if there are none. A missing column counts as null.
     pub fn by_names(names: impl IntoIterator<Item = String>) -> Self {
         Deduplicate { columns: names.into_iter().map(Path::column).collect(), text: None }
     }
 
-    /// Reads names of columns, or `*` for all of them.
+    /// Parses column names, or `*` for all columns.
     pub fn parse(text: &str) -> Result<Self, expr::Error> {
         let columns = if text.trim() == "*" { Vec::new() } else { parse_names(text)? };
         Ok(Deduplicate { columns, text: Some(text.into()) })
@@ -55,7 +55,7 @@ impl StepKind for Deduplicate {
     fn describe(&self) -> StepText {
         let names = || self.columns.iter().map(|path| &*path.column).collect::<Vec<_>>().join(",");
         let text = self.text.as_ref().map_or_else(names, |text| text.to_string());
-        StepText::new(Self::WORD, text).that(StepMemory::Remembers)
+        StepText::new(Self::WORD, text).with_memory(StepMemory::Remembers)
     }
 
     fn properties(&self) -> Properties {
@@ -64,7 +64,7 @@ impl StepKind for Deduplicate {
 
     fn bind(&mut self, columns: &mut Binding) -> Result<(), expr::Error> {
         let Some(text) = &self.text else { return Ok(()) };
-        self.columns.iter_mut().try_for_each(|path| columns.resolve_whole(path, text, "compared"))
+        self.columns.iter_mut().try_for_each(|path| columns.resolve_whole(path, text, "deduplicate by"))
     }
 
     fn add_needed(&self, needed: &mut Needed) {
@@ -76,15 +76,15 @@ impl StepKind for Deduplicate {
 
     fn start(&self, options: &StepOptions) -> Running {
         let columns = self.columns.iter().map(|path| path.column.clone()).collect();
-        Running { columns, seen: Distinct::new(options.room.clone()) }
+        Running { columns, seen_keys: Distinct::new(options.spill_budget.clone()) }
     }
 }
 
-/// A deduplication at work, with the keys that it has seen.
+/// A running deduplication, with the keys seen so far.
 #[derive(Debug)]
 pub struct Running {
     columns: Vec<Arc<str>>,
-    seen: Distinct,
+    seen_keys: Distinct,
 }
 
 impl RunningStep for Running {
@@ -93,15 +93,15 @@ impl RunningStep for Running {
     }
 
     fn apply(&mut self, batch: Batch, rows: &mut RowTracker<'_>, _: &StepOptions) -> Result<Batch, Error> {
-        let keep = first_of_each(&batch, &self.columns, &mut self.seen).map_err(Error::Spill)?;
+        let keep = first_of_each(&batch, &self.columns, &mut self.seen_keys).map_err(Error::Spill)?;
         rows.keep(batch, &keep)
     }
 }
 
-/// For each row whether its key over `columns`, or over all of them, is there for the first time.
-fn first_of_each(batch: &Batch, columns: &[Arc<str>], seen: &mut Distinct) -> std::io::Result<BooleanArray> {
+/// Returns the mask of the rows whose key over `columns`, or over all columns if empty, is new.
+fn first_of_each(batch: &Batch, columns: &[Arc<str>], seen_keys: &mut Distinct) -> std::io::Result<BooleanArray> {
     let indices: Vec<Option<usize>> = if columns.is_empty() {
-        // By name, so that a row's key does not change when a late column moves the others.
+        // Sorted by name, so that a row's key does not change when a late column moves the others.
         let mut all: Vec<usize> = (0..batch.columns.len()).collect();
         all.sort_by(|&a, &b| batch.schema.fields[a].name.cmp(&batch.schema.fields[b].name));
         all.into_iter().map(Some).collect()
@@ -114,12 +114,12 @@ fn first_of_each(batch: &Batch, columns: &[Arc<str>], seen: &mut Distinct) -> st
             let cell = |i: usize| Cell::at(&batch.columns[i], &batch.schema.fields[i].ty, row);
             match index {
                 Some(i) if columns.is_empty() => writer.member(&batch.schema.fields[*i].name, &cell(*i)),
-                // A column that only later rows have is null here.
+                // A column that appears only in later rows is null here.
                 index => writer.value(&index.map_or(Cell::Null, cell)),
             }
         }
         writer.finish()
     };
     let keys: Vec<_> = (0..batch.rows).map(&mut key_of).collect();
-    Ok(BooleanArray::from(seen.insert(&keys)?))
+    Ok(BooleanArray::from(seen_keys.insert(&keys)?))
 }

@@ -1,4 +1,4 @@
-//! `explode`: lists in a column become rows, one for each element, with the other values repeated.
+//! `explode`: turns each list element of a column into a row of its own, with the other values repeated.
 
 use std::sync::Arc;
 
@@ -19,16 +19,16 @@ use crate::transform::needed::Needed;
 use crate::transform::options::StepOptions;
 use crate::transform::row_tracker::RowTracker;
 
-/// The column of lists.
+/// Parameters of `explode`: the column of lists.
 #[derive(Clone, Debug)]
 pub struct Explode {
     column: Path,
-    /// The text as written, for messages; several steps may be of one text.
+    /// Text as written, for messages; several steps may share one text.
     text: Arc<str>,
 }
 
 impl Explode {
-    /// Reads names of columns, which are exploded one after the other.
+    /// Parses column names into one step per column, run in order.
     pub fn parse(text: &str) -> Result<Vec<Self>, expr::Error> {
         Ok(parse_names(text)?.into_iter().map(|column| Explode { column, text: text.into() }).collect())
     }
@@ -55,18 +55,19 @@ impl StepKind for Explode {
 
     fn bind(&mut self, columns: &mut Binding) -> Result<(), expr::Error> {
         let Explode { column: path, text } = self;
-        columns.resolve_whole(path, text, "exploded")?;
-        let fail = |holds: &str| Err(expr::Error::new(text, path.at, format!("`{path}` holds {holds}, not lists")));
+        columns.resolve_whole(path, text, "explode")?;
+        let fail = |found: &str| {
+            Err(expr::Error::new(text, path.at, format!("cannot explode `{path}`: expected lists, found {found}")))
+        };
         match (type_at(columns.schema(), path), columns.type_merge()) {
             (Type::List(_) | Type::Json | Type::Raw, _) | (Type::Null, TypeMerge::Json) => {}
             (Type::Null | Type::Text, TypeMerge::Text) => {
-                let hint = Hint::from("where they are JSON, ").step("cast", format!("{path}:json"));
-                let hint = hint.words(" before makes lists of them");
-                return fail("cells of CSV").map_err(|error| error.with_hint(hint));
+                let hint = Hint::from("if they are JSON, parse them first with ").step("cast", format!("{path}:json"));
+                return fail("CSV cells").map_err(|error| error.with_hint(hint));
             }
-            (other, _) => return fail(expr::words(&other)),
+            (other, _) => return fail(expr::describe_type(&other)),
         }
-        columns.change(|schema| *schema = output_schema(schema, &path.column));
+        columns.update_schema(|schema| *schema = output_schema(schema, &path.column));
         Ok(())
     }
 
@@ -79,7 +80,7 @@ impl StepKind for Explode {
     }
 }
 
-/// A column of lists at work.
+/// A running explosion of the named column.
 #[derive(Debug)]
 pub struct Running(Arc<str>);
 
@@ -95,26 +96,26 @@ impl RunningStep for Running {
     }
 }
 
-/// The columns after [`explode`].
+/// Infers the columns after [`explode`].
 fn output_schema(schema: &Schema, column: &str) -> Schema {
     let mut schema = schema.clone();
-    if let Some(place) = schema.position(column)
-        && let Type::List(item) = &schema.fields[place].ty
+    if let Some(index) = schema.position(column)
+        && let Type::List(item) = &schema.fields[index].ty
     {
-        schema.fields[place].ty = (**item).clone();
+        schema.fields[index].ty = (**item).clone();
     }
     schema
 }
 
-/// One row for each element of the list in `column`, with the other values repeated. A row whose list is
-/// empty or null stays, with null there; so does one whose value is no list, as it is. Returns, too, the row
-/// that each comes from.
+/// Returns one row per element of the lists in `column`, with the other values repeated, and the index of the row that
+/// each stems from. A row with an empty or null list remains once, with null; a value that is not a list remains as it
+/// is.
 fn explode(batch: Batch, column: &str) -> Result<(Batch, Vec<u32>), Error> {
     let rows = batch.rows;
-    let Some(place) = batch.schema.position(column) else { return Ok((batch, (0..rows as u32).collect())) };
-    let array = &batch.columns[place];
+    let Some(index) = batch.schema.position(column) else { return Ok((batch, (0..rows as u32).collect())) };
+    let array = &batch.columns[index];
     let mut parents: Vec<u32> = Vec::with_capacity(rows);
-    let exploded: ArrayRef = match &batch.schema.fields[place].ty {
+    let exploded: ArrayRef = match &batch.schema.fields[index].ty {
         Type::List(_) => {
             let list = array.as_list::<i32>();
             let offsets = list.value_offsets();
@@ -139,6 +140,8 @@ fn explode(batch: Batch, column: &str) -> Result<(Batch, Vec<u32>), Error> {
                 let mut push = |found: Option<(&[u8], usize)>| {
                     parents.push(row as u32);
                     valid.append(found.is_some());
+                    // An element's view points into the buffer of the list's text, so no bytes are copied. A text
+                    // short enough to be inlined in its view has only short elements, which are inlined too.
                     views.push(found.map_or(0, |(text, start)| {
                         let view = texts.views()[row];
                         let in_buffer = view as u32 as usize > MAX_INLINE_BYTES;
@@ -174,7 +177,7 @@ fn explode(batch: Batch, column: &str) -> Result<(Batch, Vec<u32>), Error> {
     let from = UInt32Array::from(parents.clone());
     let mut columns = Vec::with_capacity(batch.columns.len());
     for (i, column) in batch.columns.iter().enumerate() {
-        columns.push(if i == place { exploded.clone() } else { take(column, &from, None)? });
+        columns.push(if i == index { exploded.clone() } else { take(column, &from, None)? });
     }
     Ok((Batch { schema, columns, rows: parents.len(), records: None }, parents))
 }

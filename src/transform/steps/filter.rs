@@ -1,4 +1,5 @@
-//! `filter`, or `where`: keeps the rows that meet the conditions of the vendor's block, or of which an expression is true.
+//! `filter`, or `where`: keeps the rows that satisfy the conditions of the vendor's `filter` block, evaluated value by
+//! value, or for which an expression is true, evaluated column by column.
 
 use std::sync::Arc;
 
@@ -18,66 +19,66 @@ use crate::transform::needed::Needed;
 use crate::transform::options::{OnBadCast, StepOptions};
 use crate::transform::row_tracker::RowTracker;
 
-/// The choice of the rows that stay.
+/// Parameters of `filter`: the rows that pass.
 #[derive(Clone, Debug)]
 pub enum Filter {
-    /// Those that meet the conditions, joined left to right.
+    /// Rows that satisfy the conditions, combined left to right.
     Conditions(Vec<Condition>),
-    /// Those of which the expression is true.
+    /// Rows for which the expression is true.
     Expression(Expr),
 }
 
 /// One condition of the vendor's filter block.
 #[derive(Clone, Debug)]
 pub struct Condition {
-    /// Column, by its name.
+    /// Name of the column.
     pub column: String,
-    /// The test that the column must pass.
+    /// Test of the column's value.
     pub test: Test,
-    /// The way in which it is joined to those before it. Of no meaning on the first.
+    /// Operator that combines it with the conditions before it. Ignored on the first condition.
     pub logic: Logic,
 }
 
-/// The way in which a condition is joined to those before it, left to right without precedence.
+/// Operator that combines a condition with those before it, left to right without precedence.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Logic {
-    /// Both.
+    /// True if both sides are true.
     #[default]
     And,
-    /// Either.
+    /// True if either side is true.
     Or,
 }
 
-/// The eleven operators of the vendor's filter block. Two values that both are numbers, or text
-/// that reads as a number against a number, are compared as numbers; everything else as text.
+/// The eleven operators of the vendor's `filter` block. Two numbers, or a number and text that parses as one, are
+/// compared as numbers; everything else as text.
 #[derive(Clone, Debug)]
 pub enum Test {
-    /// Same value.
+    /// True for an equal value.
     Equals(serde_json::Value),
-    /// Another value; true of null.
+    /// True for any other value, and for null.
     NotEquals(serde_json::Value),
-    /// Text holds the text; a list holds the value.
+    /// True for text that contains the text, and for a list that contains the value.
     Contains(serde_json::Value),
-    /// The opposite; true of null.
+    /// Negation of `Contains`; true for null.
     NotContains(serde_json::Value),
-    /// Greater; false of null and of what cannot be compared.
+    /// True for a greater value; false for null and for values that do not compare.
     Greater(serde_json::Value),
-    /// Less; likewise.
+    /// True for a lesser value; false for null and for values that do not compare.
     Less(serde_json::Value),
-    /// One of these.
+    /// True for one of the values.
     In(Vec<serde_json::Value>),
-    /// None of these; true of null.
+    /// Negation of `In`; true for null.
     NotIn(Vec<serde_json::Value>),
-    /// Null, absent, empty text, empty list or object.
+    /// True for null, an absent key, empty text, and an empty list or object.
     IsEmpty,
-    /// The opposite.
+    /// Negation of `IsEmpty`; false for null.
     IsNotEmpty,
-    /// The pattern is found in the text.
+    /// True if the pattern is found in the text of the value; false for null.
     Matches(regex::Regex),
 }
 
 impl Filter {
-    /// Reads an expression.
+    /// Parses an expression, which must be a condition.
     pub fn parse(text: &str) -> Result<Self, expr::Error> {
         expr::parse(text).map(Filter::Expression)
     }
@@ -102,11 +103,11 @@ impl StepKind for Filter {
     }
 
     fn properties(&self) -> Properties {
-        let needs_places = match self {
+        let needs_record_spans = match self {
             Filter::Conditions(_) => false,
             Filter::Expression(expr) => computes(&expr.node),
         };
-        Properties { keeps_records: true, needs_places, ..Properties::default() }
+        Properties { keeps_records: true, needs_record_spans, ..Properties::default() }
     }
 
     fn bind(&mut self, columns: &mut Binding) -> Result<(), expr::Error> {
@@ -115,7 +116,7 @@ impl StepKind for Filter {
         columns.resolve_each(&text, |each| expr.node.paths_mut(each))?;
         columns.check_tests(&text, |each| expr.node.tests(each))?;
         if columns.type_merge() == TypeMerge::Json {
-            expr::check_node(&expr.node, columns.schema()).map_err(|fault| fault.in_text(&text))?;
+            expr::check_node(&expr.node, columns.schema()).map_err(|error| error.in_text(&text))?;
         }
         Ok(())
     }
@@ -137,7 +138,7 @@ impl StepKind for Filter {
     }
 }
 
-/// True if values in it are worked out, of which some may be impossible.
+/// Returns true if `node` computes values, which may fail for some rows.
 fn computes(node: &expr::ExprNode) -> bool {
     let mut found = false;
     node.tests(&mut |test, _| {
@@ -146,7 +147,7 @@ fn computes(node: &expr::ExprNode) -> bool {
     found
 }
 
-/// A filter at work.
+/// A running filter, prepared or compiled.
 #[derive(Debug)]
 pub enum Running {
     Conditions(Vec<Prepared>),
@@ -169,8 +170,8 @@ impl RunningStep for Running {
         let (yes, bad) = predicate.rows(&batch)?;
         let yes = BooleanArray::new(yes, None);
         if rows.on_bad_cast == OnBadCast::Reject && !bad.is_empty() {
-            // Neither kept nor left out.
-            let (batch, good) = rows.set_aside(batch, bad, &FieldPath::root())?;
+            // Rejected rows count neither as kept nor as filtered.
+            let (batch, good) = rows.reject_rows(batch, bad, &FieldPath::root())?;
             let yes = arrow_select::filter::filter(&yes, &good)?.as_boolean().clone();
             return rows.keep(batch, &yes);
         }
@@ -188,7 +189,7 @@ impl RunningStep for Running {
     }
 }
 
-/// A condition with the values of its test made into cells once.
+/// A condition whose test values are converted to cells once.
 #[derive(Debug)]
 pub struct Prepared {
     column: String,
@@ -238,7 +239,7 @@ impl PreparedTest {
     }
 }
 
-/// A list holds the value as an element; everything else holds its text.
+/// Returns true if a list contains `value` as an element, or the text of another value contains its text.
 fn contains(cell: &Cell<'_>, value: &Cell<'_>) -> bool {
     if let Cell::Nested(text) = cell
         && let Ok(serde_json::Value::Array(items)) = serde_json::from_str(text)
@@ -254,6 +255,7 @@ fn mask(batch: &Batch, conditions: &[Prepared]) -> BooleanArray {
     for row in 0..batch.rows {
         let mut kept = true;
         for (i, (condition, column)) in conditions.iter().zip(&columns).enumerate() {
+            // Short circuit: the test is skipped if it cannot change the result.
             let decided = i > 0
                 && match condition.logic {
                     Logic::And => !kept,

@@ -1,4 +1,4 @@
-//! `flatten`: structs become columns, named by the way to them.
+//! `flatten`: turns the fields of objects, at every depth, into columns named by their path.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,14 +17,14 @@ use crate::transform::needed::Needed;
 use crate::transform::options::StepOptions;
 use crate::transform::row_tracker::RowTracker;
 
-/// The text between the parts of the names.
+/// Parameters of `flatten`: the separator between the parts of a name.
 #[derive(Clone, Debug)]
 pub struct Flatten {
     separator: Arc<str>,
 }
 
 impl Flatten {
-    /// Joins the parts of names by this.
+    /// Joins the parts of names by `separator`.
     pub fn by(separator: &str) -> Self {
         Flatten { separator: separator.into() }
     }
@@ -53,18 +53,18 @@ impl StepKind for Flatten {
     fn bind(&mut self, columns: &mut Binding) -> Result<(), expr::Error> {
         let separator = &self.separator;
         let flat = output_schema(columns.schema(), separator, true).map_err(|error| {
-            let hint = Hint::from("give another separator, as ").step(Self::WORD, "_");
-            let hint = hint.words(", or rename one of them before");
+            let hint = Hint::from("specify another separator, such as ").step(Self::WORD, "_");
+            let hint = hint.words(", or rename one of them first");
             let text = format!("{} {separator}", Self::WORD);
             expr::Error::new(&text, Self::WORD.len() + 1, error.to_string()).with_hint(hint)
         })?;
-        columns.change(|schema| *schema = flat);
+        columns.update_schema(|schema| *schema = flat);
         Ok(())
     }
 
     fn add_needed(&self, needed: &mut Needed) {
         if let Needed::Only(only) = needed {
-            // `hq.city` may be a column, and may be inside `hq`.
+            // `hq.city` can be a column of that name or a field of `hq`, so both are needed.
             let parents: Vec<String> = only.iter().flat_map(|name| prefixes(name, &self.separator)).collect();
             only.extend(parents);
         }
@@ -76,15 +76,15 @@ impl StepKind for Flatten {
 }
 
 fn prefixes<'a>(name: &'a str, separator: &'a str) -> impl Iterator<Item = String> + 'a {
-    let places = if separator.is_empty() {
+    let index_by_name = if separator.is_empty() {
         name.char_indices().map(|(at, _)| at).filter(|at| *at > 0).collect::<Vec<_>>()
     } else {
         name.match_indices(separator).map(|(at, _)| at).collect()
     };
-    places.into_iter().map(|at| name[..at].to_owned())
+    index_by_name.into_iter().map(|at| name[..at].to_owned())
 }
 
-/// Flattening at work.
+/// A running `flatten`, with its separator.
 #[derive(Debug)]
 pub struct Running(Arc<str>);
 
@@ -98,65 +98,66 @@ impl RunningStep for Running {
     }
 }
 
-/// The columns that structs become: `hq` of `city` and `geo` of `lat` gives `hq.city` and `hq.geo.lat`. An
-/// object in which no key was ever seen gives none, and so does, unless `with_empty`, a column that never
-/// had a value: it may turn out to be one.
+/// Infers the flattened columns: `hq` of `city` and `geo` of `lat` becomes `hq.city` and `hq.geo.lat`. An object
+/// without known keys becomes no column, and neither does, unless `with_empty`, a column that has had no value yet: it
+/// may turn out to be an object. Fails if two columns would have the same name.
 fn output_schema(schema: &Schema, separator: &str, with_empty: bool) -> Result<Schema, Error> {
     let flat = flat_fields(schema, separator, with_empty)?;
     Ok(Schema::new(flat.into_iter().filter(|flat| flat.stays).map(|flat| flat.field).collect()))
 }
 
-/// A value at the end of a path through objects, with no objects in it.
+/// A leaf of the schema: a value that is not an object.
 struct Flat {
     field: Field,
-    /// Keys on the way to it.
-    way: Vec<Arc<str>>,
-    /// It becomes a column.
+    /// Keys of the path from the column to the leaf.
+    keys: Vec<Arc<str>>,
+    /// True if it becomes a column.
     stays: bool,
 }
 
 fn flat_fields(schema: &Schema, separator: &str, with_empty: bool) -> Result<Vec<Flat>, Error> {
-    fn walk(fields: &[Field], name: &str, separator: &str, way: &[Arc<str>], out: &mut Vec<Flat>) {
+    fn walk(fields: &[Field], name: &str, separator: &str, keys: &[Arc<str>], out: &mut Vec<Flat>) {
         for field in fields {
-            let name = if way.is_empty() { field.name.to_string() } else { format!("{name}{separator}{}", field.name) };
-            let way = [way, std::slice::from_ref(&field.name)].concat();
+            let name =
+                if keys.is_empty() { field.name.to_string() } else { format!("{name}{separator}{}", field.name) };
+            let keys = [keys, std::slice::from_ref(&field.name)].concat();
             match &field.ty {
-                Type::Struct(inner) => walk(inner, &name, separator, &way, out),
-                other => out.push(Flat { field: Field::new(name, other.clone()), way, stays: true }),
+                Type::Struct(inner) => walk(inner, &name, separator, &keys, out),
+                other => out.push(Flat { field: Field::new(name, other.clone()), keys, stays: true }),
             }
         }
     }
     let mut flat = Vec::new();
     walk(&schema.fields, "", separator, &[], &mut flat);
-    let mut places: HashMap<Arc<str>, usize> = HashMap::new();
+    let mut index_by_name: HashMap<Arc<str>, usize> = HashMap::new();
     for i in 0..flat.len() {
         if flat[i].field.ty == Type::Null && !with_empty {
             flat[i].stays = false;
             continue;
         }
-        let Some(k) = places.insert(flat[i].field.name.clone(), i) else { continue };
-        // A column that never had a value says nothing that the other does not say.
+        let Some(k) = index_by_name.insert(flat[i].field.name.clone(), i) else { continue };
+        // Of two leaves with one name, a column that has had no value yields to the other.
         if flat[k].field.ty == Type::Null {
             flat[k].stays = false;
         } else if flat[i].field.ty == Type::Null {
             flat[i].stays = false;
-            places.insert(flat[i].field.name.clone(), k);
+            index_by_name.insert(flat[i].field.name.clone(), k);
         } else {
-            let what = |at: usize| match &flat[at].way[..] {
+            let describe_column = |at: usize| match &flat[at].keys[..] {
                 [name] => format!("the column `{name}`"),
                 [parents @ .., key] => format!("`{key}` inside `{}`", parents.join(".")),
                 [] => String::new(),
             };
-            return Err(Error::SameName { first: what(k), second: what(i) });
+            return Err(Error::SameName { first: describe_column(k), second: describe_column(i) });
         }
     }
     Ok(flat)
 }
 
-/// The batch with the columns of [`output_schema`].
+/// Returns the batch with the columns of [`output_schema`].
 fn flatten(batch: Batch, separator: &str, with_empty: bool) -> Result<Batch, Error> {
     let flat = flat_fields(&batch.schema, separator, with_empty)?;
-    if flat.iter().all(|flat| flat.stays && flat.way.len() == 1) && flat.len() == batch.columns.len() {
+    if flat.iter().all(|flat| flat.stays && flat.keys.len() == 1) && flat.len() == batch.columns.len() {
         return Ok(batch);
     }
     let mut arrays = Vec::with_capacity(flat.len());
@@ -173,11 +174,11 @@ fn flatten_column(array: &ArrayRef, ty: &Type, out: &mut Vec<ArrayRef>) -> Resul
         Type::Struct(fields) if fields.is_empty() => {}
         Type::Struct(fields) => {
             let parent = array.as_struct();
-            // Where the object is null there are no values in it, whatever the child says.
-            let gone = array.nulls().map(|nulls| BooleanArray::new(!nulls.inner(), None));
+            // Under a null object the child arrays may contain arbitrary values, which must become null.
+            let null_parents = array.nulls().map(|nulls| BooleanArray::new(!nulls.inner(), None));
             for (field, column) in fields.iter().zip(parent.columns()) {
-                let column = match &gone {
-                    Some(gone) => nullif(column, gone)?,
+                let column = match &null_parents {
+                    Some(null_parents) => nullif(column, null_parents)?,
                     None => column.clone(),
                 };
                 flatten_column(&column, &field.ty, out)?;

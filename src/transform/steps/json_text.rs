@@ -1,4 +1,4 @@
-//! `json`: objects and lists in columns become their JSON text.
+//! `json`: converts the objects and lists of columns to JSON text. Other values are unchanged.
 
 use std::sync::Arc;
 
@@ -13,16 +13,16 @@ use crate::transform::needed::Needed;
 use crate::transform::options::StepOptions;
 use crate::transform::row_tracker::RowTracker;
 
-/// Columns whose objects and lists become text.
+/// Parameters of `json`: the columns to convert.
 #[derive(Clone, Debug)]
 pub struct JsonText {
     columns: Vec<Path>,
-    /// The text as written, for messages.
+    /// Text as written, for messages.
     text: Arc<str>,
 }
 
 impl JsonText {
-    /// Reads names of columns.
+    /// Parses column names, separated by commas.
     pub fn parse(text: &str) -> Result<Self, expr::Error> {
         Ok(JsonText { columns: parse_names(text)?, text: text.into() })
     }
@@ -50,9 +50,9 @@ impl StepKind for JsonText {
 
     fn bind(&mut self, columns: &mut Binding) -> Result<(), expr::Error> {
         for path in &mut self.columns {
-            columns.resolve_whole(path, &self.text, "made JSON text")?;
+            columns.resolve_whole(path, &self.text, "convert")?;
             if let Type::Struct(_) | Type::Map(_) | Type::List(_) = type_at(columns.schema(), path) {
-                columns.set(&path.column, Type::Text);
+                columns.set_type(&path.column, Type::Text);
             }
         }
         Ok(())
@@ -61,26 +61,26 @@ impl StepKind for JsonText {
     fn add_needed(&self, _: &mut Needed) {}
 
     fn start(&self, options: &StepOptions) -> Running {
-        let made = self.columns.iter().map(|path| {
-            let how = ComputedKind::Call(Function::JsonText, vec![Operand::Column(path.clone())]);
+        let columns = self.columns.iter().map(|path| {
+            let kind = ComputedKind::Call(Function::JsonText, vec![Operand::Column(path.clone())]);
             let label = format!("{} {}", Self::WORD, path.column);
-            DerivedColumn::changed(path.column.clone(), how, &self.text, label, options.type_merge)
+            DerivedColumn::replacing(path.column.clone(), kind, &self.text, label, options.type_merge)
         });
-        Running(made.collect())
+        Running(columns.collect())
     }
 }
 
-/// Columns on their way to JSON text.
+/// Running conversions, one computed column each.
 #[derive(Debug)]
 pub struct Running(Vec<DerivedColumn>);
 
 impl RunningStep for Running {
     fn output_schema(&self, schema: Schema, options: &StepOptions) -> Result<Schema, Error> {
-        Ok(self.0.iter().fold(schema, |schema, made| made.output_schema(schema, options)))
+        Ok(self.0.iter().fold(schema, |schema, columns| columns.output_schema(schema, options)))
     }
 
     fn apply(&mut self, batch: Batch, rows: &mut RowTracker<'_>, options: &StepOptions) -> Result<Batch, Error> {
-        self.0.iter_mut().try_fold(batch, |batch, made| made.apply(batch, rows, options))
+        self.0.iter_mut().try_fold(batch, |batch, columns| columns.apply(batch, rows, options))
     }
 
     fn take_mismatches(&mut self) -> Vec<(Arc<str>, u64)> {

@@ -1,4 +1,4 @@
-//! `limit`: keeps the first rows; what comes after them is not read.
+//! `limit`: keeps the first rows and stops reading the input behind them.
 
 use crate::column::{Batch, Schema};
 use crate::transform::binding::Binding;
@@ -10,7 +10,7 @@ use crate::transform::needed::Needed;
 use crate::transform::options::StepOptions;
 use crate::transform::row_tracker::RowTracker;
 
-/// The number of rows.
+/// Parameters of `limit`: the number of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit(pub u64);
 
@@ -19,7 +19,7 @@ impl WrittenStep for Limit {
     const FORM: ArgumentForm = ArgumentForm::Count;
 
     fn parse(text: &str, _: u64) -> Result<Vec<Self>, expr::Error> {
-        let rows = text.trim().parse().map_err(|_| expr::Error::new(text, 0, "expected a whole number"))?;
+        let rows = text.trim().parse().map_err(|_| expr::Error::new(text, 0, "expected a non-negative integer"))?;
         Ok(vec![Limit(rows)])
     }
 }
@@ -28,7 +28,7 @@ impl StepKind for Limit {
     type Running = Running;
 
     fn describe(&self) -> StepText {
-        StepText::new(Self::WORD, self.0.to_string()).that(StepMemory::StreamsInOrder)
+        StepText::new(Self::WORD, self.0.to_string()).with_memory(StepMemory::StreamsInOrder)
     }
 
     fn properties(&self) -> Properties {
@@ -42,15 +42,15 @@ impl StepKind for Limit {
     fn add_needed(&self, _: &mut Needed) {}
 
     fn start(&self, _: &StepOptions) -> Running {
-        Running { left: self.0 }
+        Running { remaining: self.0 }
     }
 }
 
-/// A limit at work.
+/// A running limit, with the rows that remain.
 #[derive(Debug)]
 pub struct Running {
-    /// So many rows are still to come.
-    left: u64,
+    /// Rows that may still pass.
+    remaining: u64,
 }
 
 impl RunningStep for Running {
@@ -59,9 +59,9 @@ impl RunningStep for Running {
     }
 
     fn apply(&mut self, batch: Batch, rows: &mut RowTracker<'_>, _: &StepOptions) -> Result<Batch, Error> {
-        let n = usize::try_from(self.left).unwrap_or(usize::MAX).min(batch.rows);
-        self.left -= n as u64;
-        if self.left == 0 {
+        let n = usize::try_from(self.remaining).unwrap_or(usize::MAX).min(batch.rows);
+        self.remaining -= n as u64;
+        if self.remaining == 0 {
             rows.end_after(n);
         }
         Ok(rows.first(batch, n))

@@ -1,4 +1,5 @@
-//! `lookup`: adds or replaces columns by what a reference table holds for the row's key. No flag has it.
+//! `lookup`: adds or replaces columns by the entry of a reference table for the row's key. Used by blocks of the
+//! service only; it has no text form.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,15 +19,15 @@ use crate::transform::needed::Needed;
 use crate::transform::options::StepOptions;
 use crate::transform::row_tracker::RowTracker;
 
-/// A look-up into a reference table held in memory. A row without a match passes as it is, with null in columns that it
-/// did not have.
+/// Parameters of `lookup`: a left join with an in-memory reference table. A row without a match keeps its values, with
+/// null in columns that it did not have.
 #[derive(Clone, Debug)]
 pub struct Lookup {
-    /// Columns that it adds, in order; they replace columns of the same name.
+    /// Columns to add, in order; they replace columns of the same name.
     pub fields: Vec<String>,
-    /// Column whose text is the key.
+    /// Column whose value, as text, is the key.
     pub key: String,
-    /// For each key the fields' values as JSON text, in the order of `fields`. Without a table no row has a match.
+    /// Values of `fields` by key, as JSON text and in that order. `None` if there is no table: then no row has a match.
     pub table: Option<Arc<HashMap<String, Vec<Option<String>>>>>,
 }
 
@@ -42,7 +43,7 @@ impl StepKind for Lookup {
     }
 
     fn bind(&mut self, columns: &mut Binding) -> Result<(), expr::Error> {
-        columns.change(|schema| {
+        columns.update_schema(|schema| {
             for name in &self.fields {
                 if schema.position(name).is_none() {
                     schema.fields.push(Field::new(name.as_str(), Type::Raw));
@@ -89,20 +90,20 @@ fn look_up(mut batch: Batch, lookup: &Lookup) -> Batch {
         .collect();
     for (i, name) in lookup.fields.iter().enumerate() {
         let mut schema = (*batch.schema).clone();
-        let place = schema.position(name);
-        // A row without a match keeps what it had, and says null where it had nothing.
-        let values = found.iter().enumerate().map(|(row, entry)| match (entry, place) {
+        let index = schema.position(name);
+        // A row without a match keeps its value, or null if the column is new.
+        let values = found.iter().enumerate().map(|(row, entry)| match (entry, index) {
             (Some(entry), _) => entry[i].clone(),
-            (None, Some(place)) => json_at(&batch, place, row),
+            (None, Some(index)) => json_at(&batch, index, row),
             (None, None) => None,
         });
         let array: ArrayRef =
             Arc::new(StringViewArray::from_iter_values(values.map(|value| value.unwrap_or_else(|| "null".into()))));
         let field = Field::new(name.as_str(), Type::Raw);
-        match place {
-            Some(place) => {
-                schema.fields[place] = field;
-                batch.columns[place] = array;
+        match index {
+            Some(index) => {
+                schema.fields[index] = field;
+                batch.columns[index] = array;
             }
             None => {
                 schema.fields.push(field);
@@ -115,8 +116,8 @@ fn look_up(mut batch: Batch, lookup: &Lookup) -> Batch {
     batch
 }
 
-/// Reads a reference table's batch into look-up entries: the key's text, and the JSON text of each
-/// of `fields`. Later rows do not replace earlier ones.
+/// Reads a batch of a reference table into entries: the key as text, and each of `fields` as JSON text. Rows with a
+/// null key are skipped; without the key column there are no entries.
 pub fn lookup_entries(batch: &Batch, key: &str, fields: &[String]) -> Vec<(String, Vec<Option<String>>)> {
     let Some(key) = batch.schema.position(key) else { return Vec::new() };
     let columns: Vec<Option<usize>> = fields.iter().map(|f| batch.schema.position(f)).collect();

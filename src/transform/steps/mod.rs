@@ -1,5 +1,5 @@
-//! The steps, one file each: its parameters, how it is written, how it is bound to columns, and what it makes of them
-//! and of rows. No step knows another; [`super::step`] has the table of all.
+//! The steps, one file each: parameters, text form, binding to columns, output columns, and the transform of a batch.
+//! No step knows another; [`super::step`] has the table of all steps.
 
 pub(super) mod cast;
 pub(super) mod deduplicate;

@@ -1,4 +1,4 @@
-//! `remove_columns`, or `drop`: leaves columns out.
+//! `remove_columns`, or `drop`: drops columns and keeps the others in their order.
 
 use std::sync::Arc;
 
@@ -12,22 +12,22 @@ use crate::transform::needed::Needed;
 use crate::transform::options::StepOptions;
 use crate::transform::row_tracker::RowTracker;
 
-/// The columns that are left out.
+/// Parameters of `remove_columns`: the columns to drop.
 #[derive(Clone, Debug)]
 pub struct RemoveColumns {
     columns: Vec<Path>,
-    /// The text as written, for messages. `None` if the columns were given by their names: then it is no error that one is not there, for a late
-    /// key may bring it.
+    /// Text as written, for messages. `None` if the columns were given by name: then a missing one is no error, because
+    /// it may appear in later records.
     text: Option<Arc<str>>,
 }
 
 impl RemoveColumns {
-    /// Removes the columns of these names, if they are there.
+    /// Drops the columns `names`, as far as they exist.
     pub fn by_names(names: impl IntoIterator<Item = String>) -> Self {
         RemoveColumns { columns: names.into_iter().map(Path::column).collect(), text: None }
     }
 
-    /// Reads names of columns.
+    /// Parses column names, separated by commas.
     pub fn parse(text: &str) -> Result<Self, expr::Error> {
         Ok(RemoveColumns { columns: parse_names(text)?, text: Some(text.into()) })
     }
@@ -61,10 +61,11 @@ impl StepKind for RemoveColumns {
 
     fn bind(&mut self, columns: &mut Binding) -> Result<(), expr::Error> {
         if let Some(text) = &self.text {
-            self.columns.iter_mut().try_for_each(|path| columns.resolve_whole(path, text, "dropped"))?;
-            columns.forget(self.columns.iter().map(|path| path.column.clone()));
+            self.columns.iter_mut().try_for_each(|path| columns.resolve_whole(path, text, "drop"))?;
+            columns.mark_removed(self.columns.iter().map(|path| path.column.clone()));
         }
-        columns.change(|schema| schema.fields.retain(|field| !self.columns.iter().any(|p| p.column == field.name)));
+        columns
+            .update_schema(|schema| schema.fields.retain(|field| !self.columns.iter().any(|p| p.column == field.name)));
         Ok(())
     }
 
@@ -75,7 +76,7 @@ impl StepKind for RemoveColumns {
     }
 }
 
-/// A removal at work.
+/// A running removal of the named columns.
 #[derive(Debug)]
 pub struct Running(Vec<Arc<str>>);
 

@@ -1,4 +1,4 @@
-//! `rename`: gives columns new names; the others keep theirs, and all their places.
+//! `rename`: renames columns. All columns keep their positions and values.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -13,24 +13,24 @@ use crate::transform::needed::Needed;
 use crate::transform::options::StepOptions;
 use crate::transform::row_tracker::RowTracker;
 
-/// Columns and their new names.
+/// Parameters of `rename`: columns and their new names.
 #[derive(Clone, Debug)]
 pub struct Rename {
     new_names: Vec<NewName>,
-    /// The text as written, for messages.
+    /// Text as written, for messages.
     text: Arc<str>,
 }
 
 #[derive(Clone, Debug)]
 struct NewName {
-    /// The column that is renamed.
+    /// Column to rename, by its old name.
     from: Path,
-    /// Its name from now on.
+    /// New name of the column.
     to: Arc<str>,
 }
 
 impl Rename {
-    /// Reads `old=new`, several after commas.
+    /// Parses `old=new`, several separated by commas.
     pub fn parse(text: &str) -> Result<Self, expr::Error> {
         let new_names = parse_renames(text)?.into_iter().map(|(from, to)| NewName { from, to: to.into() });
         Ok(Rename { new_names: new_names.collect(), text: text.into() })
@@ -60,7 +60,7 @@ impl StepKind for Rename {
     fn bind(&mut self, columns: &mut Binding) -> Result<(), expr::Error> {
         let Rename { new_names, text } = self;
         for i in 0..new_names.len() {
-            columns.resolve_whole(&mut new_names[i].from, text, "renamed")?;
+            columns.resolve_whole(&mut new_names[i].from, text, "rename")?;
             let (before, rest) = new_names.split_at(i);
             let this = &rest[0];
             if before.iter().any(|r| r.from.column == this.from.column) {
@@ -68,24 +68,26 @@ impl StepKind for Rename {
                 return Err(expr::Error::new(text, this.from.at, message));
             }
             if let Some(first) = before.iter().find(|r| r.to == this.to) {
-                let message = format!("`{}` and `{}` would both be `{}`", first.from.column, this.from.column, this.to);
+                let message =
+                    format!("cannot rename both `{}` and `{}` to `{}`", first.from.column, this.from.column, this.to);
                 return Err(expr::Error::new(text, this.from.at, message));
             }
+            // A column that appears later takes part in the check for duplicate names.
             if columns.schema().position(&this.from.column).is_none() {
-                columns.change(|schema| schema.fields.push(Field::new(this.from.column.clone(), Type::Null)));
+                columns.update_schema(|schema| schema.fields.push(Field::new(this.from.column.clone(), Type::Null)));
             }
         }
         let renamed = output_schema(columns.schema(), new_names);
-        let renamed = renamed.map_err(|_| taken(columns.schema(), new_names, text))?;
-        columns.change(|schema| *schema = renamed);
-        columns.forget(new_names.iter().map(|new| new.from.column.clone()));
+        let renamed = renamed.map_err(|_| name_conflict(columns.schema(), new_names, text))?;
+        columns.update_schema(|schema| *schema = renamed);
+        columns.mark_removed(new_names.iter().map(|new| new.from.column.clone()));
         Ok(())
     }
 
     fn add_needed(&self, needed: &mut Needed) {
         if let Needed::Only(only) = needed {
-            let taken: Vec<_> = self.new_names.iter().filter(|new| only.remove(&*new.to)).collect();
-            only.extend(taken.iter().map(|new| new.from.column.to_string()));
+            let name_conflict: Vec<_> = self.new_names.iter().filter(|new| only.remove(&*new.to)).collect();
+            only.extend(name_conflict.iter().map(|new| new.from.column.to_string()));
         }
     }
 
@@ -94,19 +96,19 @@ impl StepKind for Rename {
     }
 }
 
-/// The first rename whose new name another column has.
-fn taken(schema: &Schema, new_names: &[NewName], text: &str) -> expr::Error {
+/// Builds the error about the first rename to a name that another column has.
+fn name_conflict(schema: &Schema, new_names: &[NewName], text: &str) -> expr::Error {
     let stays = |name: &str| schema.position(name).is_some() && !new_names.iter().any(|r| *r.from.column == *name);
     match new_names.iter().find(|r| stays(&r.to)) {
         Some(NewName { from, to }) => {
-            let message = format!("`{}` cannot be renamed to `{to}`: there is a column `{to}`", from.column);
-            expr::Error::new(text, from.at, message).with_hint(Hint::from("drop it before, by ").step("drop", &**to))
+            let message = format!("cannot rename `{}` to `{to}`: a column of that name exists", from.column);
+            expr::Error::new(text, from.at, message).with_hint(Hint::from("drop it first with ").step("drop", &**to))
         }
-        None => expr::Error::new(text, 0, "two columns would have the same name"),
+        None => expr::Error::new(text, 0, "duplicate column name"),
     }
 }
 
-/// A renaming at work.
+/// A running rename, with its new names.
 #[derive(Debug)]
 pub struct Running(Vec<NewName>);
 
@@ -117,22 +119,23 @@ impl RunningStep for Running {
 
     fn apply(&mut self, batch: Batch, _: &mut RowTracker<'_>, _: &StepOptions) -> Result<Batch, Error> {
         let schema = Arc::new(output_schema(&batch.schema, &self.0)?);
-        // A record that has the column has its old name in it.
+        // The source records contain the old names, so they can be copied only if nothing was renamed.
         let records = batch.records.filter(|_| schema == batch.schema);
         Ok(Batch { schema, records, ..batch })
     }
 }
 
-/// The columns under their new names. A name that another column has is an error: it may come late.
+/// Infers the columns under their new names. Fails if another column has such a name, which may appear in a later
+/// batch.
 fn output_schema(schema: &Schema, new_names: &[NewName]) -> Result<Schema, Error> {
     let renamed: Vec<Cow<'_, str>> = schema.fields.iter().map(|field| new_name(&field.name, new_names)).collect();
     for (i, name) in renamed.iter().enumerate() {
         if let Some(k) = renamed[..i].iter().position(|other| other == name) {
-            let what = |at: usize| match &renamed[at] {
+            let describe = |at: usize| match &renamed[at] {
                 Cow::Borrowed(name) => format!("the column `{name}`"),
                 Cow::Owned(name) => format!("`{}` renamed to `{name}`", schema.fields[at].name),
             };
-            return Err(Error::SameName { first: what(k), second: what(i) });
+            return Err(Error::SameName { first: describe(k), second: describe(i) });
         }
     }
     let fields = schema.fields.iter().zip(&renamed);

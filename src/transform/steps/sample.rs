@@ -1,4 +1,5 @@
-//! `sample`: keeps about a part of the rows, chosen by where their records stand in the source.
+//! `sample`: keeps a random fraction of the rows. The choice hashes the seed and the position of a row's record in its
+//! source, so it does not depend on threads, batches or the steps before.
 
 use arrow_array::BooleanArray;
 
@@ -13,12 +14,12 @@ use crate::transform::options::StepOptions;
 use crate::transform::record_spans::RecordSpans;
 use crate::transform::row_tracker::RowTracker;
 
-/// The part, and the choice of rows.
+/// Parameters of `sample`: the rate and the seed.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
-    /// From 0 to 1.
+    /// Fraction of the rows to keep, from 0 to 1.
     pub rate: f64,
-    /// Another one chooses other rows.
+    /// Seed of the choice; another seed chooses other rows.
     pub seed: u64,
 }
 
@@ -42,7 +43,7 @@ impl StepKind for Sample {
     }
 
     fn properties(&self) -> Properties {
-        Properties { keeps_records: true, needs_places: true, ..Properties::default() }
+        Properties { keeps_records: true, needs_record_spans: true, ..Properties::default() }
     }
 
     fn bind(&mut self, _: &mut Binding) -> Result<(), expr::Error> {
@@ -56,27 +57,27 @@ impl StepKind for Sample {
     }
 }
 
-/// Chooses rows by where their records start, the same ones however the source is cut.
+/// Chooses rows by the byte at which their records start, the same rows however the source is split.
 #[derive(Clone, Copy, Debug)]
 pub struct Sampler {
-    /// A row whose hash is below stays.
-    below: u128,
+    /// A row is kept if its hash is below this value, which is up to 2^64.
+    threshold: u128,
     seed: u64,
 }
 
 impl Sampler {
-    /// Keeps about `rate` of the rows.
+    /// Creates a sampler that keeps about `rate` of the rows.
     fn new(rate: f64, seed: u64) -> Self {
-        // Of a rate in 0..=1 the product is exact enough: 53 bits of 64.
-        Sampler { below: (rate * (u64::MAX as f64 + 1.0)) as u128, seed }
+        // For a rate in 0..=1 the product has 53 significant bits of 64, which is exact enough.
+        Sampler { threshold: (rate * (u64::MAX as f64 + 1.0)) as u128, seed }
     }
 
-    /// Whether row `nth` of those that a record has become stays.
-    fn keeps(&self, places: &RecordSpans, row: u32, nth: u64) -> bool {
-        let byte = places.morsel.byte_offset + u64::from(places.spans[row as usize].start);
-        let source = places.morsel.source_index as u64;
+    /// Returns true if the row is kept; it is number `nth` of the rows that its record was exploded into.
+    fn keeps(&self, record_spans: &RecordSpans, row: u32, nth: u64) -> bool {
+        let byte = record_spans.morsel.byte_offset + u64::from(record_spans.spans[row as usize].start);
+        let source = record_spans.morsel.source_index as u64;
         let hash = [source, byte, nth].iter().fold(mix(self.seed), |hash, part| mix(hash ^ part));
-        u128::from(hash) < self.below
+        u128::from(hash) < self.threshold
     }
 }
 
@@ -86,19 +87,20 @@ impl RunningStep for Sampler {
     }
 
     fn apply(&mut self, batch: Batch, rows: &mut RowTracker<'_>, _: &StepOptions) -> Result<Batch, Error> {
-        let origins = rows.origins.as_ref().expect("places are asked for where rows are sampled");
-        let places = rows.places.expect("as above");
+        let origins = rows.origins.as_ref().expect("origins are traced for a plan with a sample");
+        let record_spans = rows.record_spans.expect("as above");
+        // The rows of one record are adjacent: count them, so that each is chosen by itself.
         let mut last = (u32::MAX, 0);
         let keep = origins.iter().map(|&row| {
             last = if last.0 == row { (row, last.1 + 1) } else { (row, 0) };
-            Some(self.keeps(places, row, last.1))
+            Some(self.keeps(record_spans, row, last.1))
         });
         let keep: BooleanArray = keep.collect();
         rows.keep(batch, &keep)
     }
 }
 
-/// The step of SplitMix64, whose every bit depends on every bit.
+/// Mixes a value by one step of SplitMix64: every output bit depends on every input bit.
 fn mix(value: u64) -> u64 {
     let mut z = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

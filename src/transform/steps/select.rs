@@ -1,4 +1,4 @@
-//! `select`: keeps columns, and makes columns of values inside columns, in this order.
+//! `select`: projects rows to columns, and to values inside columns, in the given order.
 
 use std::sync::Arc;
 
@@ -12,31 +12,31 @@ use crate::transform::needed::Needed;
 use crate::transform::options::StepOptions;
 use crate::transform::row_tracker::RowTracker;
 
-/// The columns that stay.
+/// Parameters of `select`: the output columns.
 #[derive(Clone, Debug)]
 pub struct Select {
     selected: Vec<Selected>,
-    /// The text as written, for messages.
+    /// Text as written, for messages.
     text: Arc<str>,
 }
 
-/// One column of a selection.
+/// One output column of a selection.
 #[derive(Clone, Debug)]
 struct Selected {
-    /// The column, or the value inside one, that it is made of.
+    /// Column, or value inside one, that it contains.
     path: Path,
-    /// Its name in the result.
+    /// Name of the output column.
     name: Arc<str>,
 }
 
 impl Select {
-    /// Selects the columns of these names, which must be there.
+    /// Selects the columns `names`, which must exist.
     pub fn by_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
         let selected = names.into_iter().map(|name| Selected { path: Path::column(name), name: name.into() });
         Select { selected: selected.collect(), text: "columns".into() }
     }
 
-    /// Reads names of columns, and paths to values inside columns.
+    /// Parses column names, and paths to values inside columns.
     pub fn parse(text: &str) -> Result<Self, expr::Error> {
         let selected = parse_names(text)?.into_iter().map(|path| Selected { name: path.to_string().into(), path });
         Ok(Select { selected: selected.collect(), text: text.into() })
@@ -71,12 +71,12 @@ impl StepKind for Select {
             let (before, rest) = self.selected.split_at(i);
             if let Some(first) = before.iter().find(|s| s.name == rest[0].name) {
                 let (first, second) = (written(&first.path, &self.text), written(&rest[0].path, &self.text));
-                let message = format!("`{first}` and `{second}` would both be the column `{}`", rest[0].name);
+                let message = format!("duplicate column `{}`: selected as `{first}` and as `{second}`", rest[0].name);
                 return Err(expr::Error::new(&self.text, rest[0].path.at, message));
             }
         }
-        columns.change(|schema| *schema = output_schema(schema, &self.selected));
-        columns.complete();
+        columns.update_schema(|schema| *schema = output_schema(schema, &self.selected));
+        columns.mark_complete();
         Ok(())
     }
 
@@ -89,7 +89,7 @@ impl StepKind for Select {
     }
 }
 
-/// A selection at work.
+/// A running selection of output columns.
 #[derive(Debug)]
 pub struct Running(Vec<Selected>);
 
@@ -114,7 +114,7 @@ fn output_schema(schema: &Schema, selected: &[Selected]) -> Schema {
     Schema::new(selected.iter().map(|s| Field::new(s.name.clone(), type_at(schema, &s.path))).collect())
 }
 
-/// A path as it was written in `text`, for messages about names that look alike.
+/// Returns the path as written in `text`, for messages about two spellings of one name.
 fn written(path: &Path, text: &str) -> String {
     let rest = text.get(path.at..).unwrap_or_default();
     let mut quote = None;

@@ -1,5 +1,5 @@
-//! `sql`: what a query makes of the rows; the last step. One that looks at single rows runs as a step, which must then
-//! know all columns from the start. For others see [`Query::over`].
+//! `sql`: replaces the rows by the result of a query, as the last step. A query that processes one row at a time runs
+//! as a step, if all columns are known from the start; for other queries see [`Query::execute`].
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -27,15 +27,15 @@ impl StepKind for Arc<Query> {
     type Running = Running;
 
     fn describe(&self) -> StepText {
-        // The columns tell which of the two ways it is.
-        StepText::new(Self::WORD, &**self.text()).that(StepMemory::Spills)
+        // The memory class of most queries; `explain`, which knows the columns, corrects it for those that stream.
+        StepText::new(Self::WORD, &**self.text()).with_memory(StepMemory::Spills)
     }
 
     fn properties(&self) -> Properties {
         Properties::default()
     }
 
-    /// The query is held against the columns by those who plan it.
+    /// Does nothing: the planner checks the query against the columns.
     fn bind(&mut self, _: &mut Binding) -> Result<(), expr::Error> {
         Ok(())
     }
@@ -45,42 +45,42 @@ impl StepKind for Arc<Query> {
     }
 
     fn start(&self, _: &StepOptions) -> Running {
-        Running { query: self.clone(), ready: RefCell::default() }
+        Running { query: self.clone(), compiled: RefCell::default() }
     }
 }
 
-/// A query over single rows at work.
+/// A running query that processes one row at a time.
 #[derive(Debug)]
 pub struct Running {
     query: Arc<Query>,
-    /// For the columns of the batch before, which are those of the next as a rule.
-    ready: RefCell<Option<Arc<ByRows>>>,
+    /// Query compiled for the columns of the previous batch, which the next batch usually shares.
+    compiled: RefCell<Option<Arc<ByRows>>>,
 }
 
 impl Running {
-    fn over(&self, columns: &Schema) -> Result<Arc<ByRows>, SqlError> {
-        let mut ready = self.ready.borrow_mut();
-        if let Some(ready) = ready.as_ref().filter(|ready| ready.input() == columns) {
-            return Ok(ready.clone());
+    fn compiled_for(&self, columns: &Schema) -> Result<Arc<ByRows>, SqlError> {
+        let mut compiled = self.compiled.borrow_mut();
+        if let Some(compiled) = compiled.as_ref().filter(|compiled| compiled.input() == columns) {
+            return Ok(compiled.clone());
         }
         let made = self.query.by_rows(columns)?.ok_or_else(|| SqlError {
-            message: "it needs all rows, and cannot be done batch by batch".to_owned(),
+            message: "the query needs all rows and cannot run batch by batch".to_owned(),
             exhausted: false,
         })?;
-        Ok(ready.insert(Arc::new(made)).clone())
+        Ok(compiled.insert(Arc::new(made)).clone())
     }
 }
 
 impl RunningStep for Running {
     fn output_schema(&self, schema: Schema, _: &StepOptions) -> Result<Schema, Error> {
-        Ok((**self.over(&schema)?.output()).clone())
+        Ok((**self.compiled_for(&schema)?.output()).clone())
     }
 
     fn apply(&mut self, batch: Batch, rows: &mut RowTracker<'_>, _: &StepOptions) -> Result<Batch, Error> {
-        let (answer, kept) = self.over(&batch.schema)?.apply(&batch)?;
+        let (result, kept) = self.compiled_for(&batch.schema)?.apply(&batch)?;
         if let Some(kept) = kept {
             rows.note_kept(batch.rows, &kept);
         }
-        Ok(answer)
+        Ok(result)
     }
 }

@@ -1,4 +1,4 @@
-//! `with`: adds a column, or replaces the one of that name, by what an expression says of each row.
+//! `with`: adds a column computed by an expression, or replaces the column of that name.
 
 use std::sync::Arc;
 
@@ -13,17 +13,17 @@ use crate::transform::needed::Needed;
 use crate::transform::options::StepOptions;
 use crate::transform::row_tracker::RowTracker;
 
-/// A column that is added, or replaces the one of its name.
+/// Parameters of `with`: the name of the column and its expression.
 #[derive(Clone, Debug)]
 pub struct With {
     name: Arc<str>,
     value: Operand,
-    /// The text as written, for messages; several steps may be of one text.
+    /// Text as written, for messages; several steps may share one text.
     text: Arc<str>,
 }
 
 impl With {
-    /// Reads `name = expression`, several after commas.
+    /// Parses `name = expression`, several separated by commas.
     pub fn parse(text: &str) -> Result<Vec<Self>, expr::Error> {
         let with = parse_assignments(text)?.into_iter();
         Ok(with.map(|with| With { name: with.name.into(), value: with.value, text: text.into() }).collect())
@@ -46,7 +46,7 @@ impl StepKind for With {
     }
 
     fn properties(&self) -> Properties {
-        Properties { needs_places: true, ..Properties::default() }
+        Properties { needs_record_spans: true, ..Properties::default() }
     }
 
     fn bind(&mut self, columns: &mut Binding) -> Result<(), expr::Error> {
@@ -54,9 +54,9 @@ impl StepKind for With {
         columns.resolve_each(text, |each| value.paths_mut(each))?;
         columns.check_tests(text, |each| value.tests(each))?;
         if columns.type_merge() == TypeMerge::Json {
-            expr::check_operand(value, columns.schema()).map_err(|fault| fault.in_text(text))?;
+            expr::check_operand(value, columns.schema()).map_err(|error| error.in_text(text))?;
         }
-        columns.set(name, type_of(value, columns.schema(), columns.type_merge()));
+        columns.set_type(name, type_of(value, columns.schema(), columns.type_merge()));
         Ok(())
     }
 
@@ -73,7 +73,7 @@ impl StepKind for With {
     }
 }
 
-/// A new column at work.
+/// A running computation of one column.
 #[derive(Debug)]
 pub struct Running(DerivedColumn);
 
