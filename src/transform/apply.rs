@@ -48,6 +48,7 @@ impl Steps {
     /// Splits the steps of a plan into the row-wise prefix, which runs on any worker, and the rest, which starts at the
     /// first step that needs every row in order.
     pub fn split(steps: &[Step]) -> (&[Step], &[Step]) {
+        // A row-wise step behind an ordered one must see its rows, so it stays with the rest.
         let at = steps.iter().position(|step| step.properties().needs_order).unwrap_or(steps.len());
         steps.split_at(at)
     }
@@ -71,6 +72,7 @@ impl Steps {
             batch = step.apply(batch, &mut rows, &self.options)?;
         }
         let RowTracker { origins, mut counts, rows_until_limit, .. } = rows;
+        // Steps before the limit have counted the whole batch, rows behind the limit included.
         if let Some(rows_until_limit) = rows_until_limit {
             counts.end_after(rows_until_limit);
         }

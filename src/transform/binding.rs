@@ -97,6 +97,7 @@ impl Binding {
             }
         }
         let Some((column, taken)) = found else { return self.unknown_column(path, &name, text) };
+        // The segments that were joined into the column name no longer lead into it.
         path.column = column;
         path.segments.drain(..taken);
         self.check_path(path, text)
@@ -117,6 +118,7 @@ impl Binding {
     /// typo.
     fn unknown_column(&mut self, path: &Path, dotted: &str, text: &str) -> Result<(), expr::Error> {
         let names = || self.known.schema.fields.iter().map(|field| &*field.name);
+        // The typo can be in the first part or anywhere in a dotted column name.
         let near = nearest(&path.column, names()).or_else(|| nearest(dotted, names()));
         let may_appear = !self.known.complete
             && !self.known.removed.contains(&path.column)
@@ -140,6 +142,7 @@ impl Binding {
             (None, Quotes::Double) => "put text in single quotes, column names in double quotes".to_owned(),
             (None, _) => match self.known.schema.fields.len() {
                 0 => "the input has no columns".to_owned(),
+                // Twelve names fit in a few lines; a table can have thousands.
                 _ => format!("the columns are {}", names().take(12).collect::<Vec<_>>().join(", ")),
             },
         };
@@ -162,10 +165,13 @@ impl Binding {
             let ty = type_at(&self.known.schema, &prefix);
             let fail = |message: String| Err(expr::Error::new(text, path.at, message));
             match (&ty, segment) {
+                // Mixed values may contain objects and lists in any record.
                 (Type::Json | Type::Raw, _) => return Ok(()),
+                // No value was seen yet, so the column may still turn out to contain objects.
                 (Type::Null, _) if self.known.type_merge == TypeMerge::Json => return Ok(()),
                 (Type::Map(_), PathSegment::Key(_)) | (Type::List(_), PathSegment::Index(_)) => {}
                 (Type::Struct(fields), PathSegment::Key(key)) => {
+                    // Later records can have further keys, so only a likely typo is an error.
                     if !fields.iter().any(|field| field.name == *key)
                         && let Some(near) = nearest(key, fields.iter().map(|field| &*field.name))
                     {
@@ -201,6 +207,7 @@ impl Binding {
             Some(index) => self.known.schema.fields[index].ty = ty,
             None => self.known.schema.fields.push(Field::new(name.clone(), ty)),
         }
+        // A column that was dropped before exists again.
         self.known.removed.retain(|removed| removed != name);
     }
 

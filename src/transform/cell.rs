@@ -56,6 +56,7 @@ impl<'a> Cell<'a> {
 
     /// Reads a value from JSON text, which must be valid: it passed the parser.
     pub fn from_json(text: &'a str) -> Cell<'a> {
+        // The first byte of valid JSON determines its type.
         match text.as_bytes().first() {
             Some(b'n') | None => Cell::Null,
             Some(b't') => Cell::Bool(true),

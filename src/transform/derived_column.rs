@@ -77,6 +77,7 @@ impl DerivedColumn {
     ) -> Result<Batch, Error> {
         let Some(output_type) = self.output_type(&batch.schema, options) else { return Ok(batch) };
         let (column, bad) = self.builder.column(&batch, &output_type)?;
+        // The inferred type is optimistic: a computed integer can leave the range that doubles represent exactly.
         if let (Type::Int { fits_double: true }, Operand::Computed(_)) = (&output_type, &self.operand) {
             let values = column.as_primitive::<Int64Type>();
             self.exceeds_double |= values.iter().flatten().any(|v| !fits_double(v));
@@ -92,6 +93,7 @@ impl DerivedColumn {
         if bad.is_empty() {
             return Ok(batch);
         }
+        // The builder has already put null in these rows.
         if rows.on_bad_cast == OnBadCast::Null {
             rows.note_nulled(&self.label, bad.len() as u64);
             return Ok(batch);

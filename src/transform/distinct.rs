@@ -164,11 +164,14 @@ impl Distinct {
         let mut keys: Vec<Key> = self.in_memory.drain().collect();
         keys.sort_unstable();
         if self.filter.is_empty() {
+            // Allocated at the first spill, so that small sets do not pay for it. A power of two, so that probes mask
+            // instead of dividing.
             let words = (self.spill_budget.max_bytes / 4 / 8).max(8);
             self.filter = vec![0; 1 << words.ilog2()];
         }
         keys.iter().for_each(|key| add_to(&mut self.filter, *key));
         self.runs.push(SortedRun::write(&self.spill_budget, 0, keys.into_iter().map(Ok))?);
+        // A merged run can complete its own level, so merging cascades.
         while let Some(last) = self.runs.last() {
             let level = last.level;
             let at_level = self.runs.iter().rev().take_while(|run| run.level == level).count();
@@ -208,6 +211,7 @@ impl SortedRun {
         let mut page: Vec<u8> = Vec::new();
         let mut loaded = usize::MAX;
         for (key, i) in lookups.iter().filter(|(_, i)| !found[*i]).collect::<Vec<_>>() {
+            // The only page that can contain the key is the last one whose first key is not above it.
             let Some(at) = self.fences.partition_point(|fence| fence <= key).checked_sub(1) else { continue };
             if at != loaded {
                 let first = (at * PAGE_KEYS) as u64;
@@ -271,6 +275,7 @@ fn next_key(reader: &mut impl Read) -> io::Result<Option<Key>> {
 /// Yields the word and the bit of each probe of `key`: double hashing over the two halves of the digest.
 fn probe_bits(filter: &[u64], key: Key) -> impl Iterator<Item = (usize, u64)> + use<> {
     let bits = filter.len() as u64 * 64;
+    // An odd step visits distinct bits, because the number of bits is a power of two.
     let (low, high) = (key as u64, (key >> 64) as u64 | 1);
     (0..FILTER_PROBES).map(move |i| {
         let bit = low.wrapping_add(high.wrapping_mul(i)) & (bits - 1);

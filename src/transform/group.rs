@@ -153,8 +153,10 @@ impl Groups {
             if state.text_len() > MAX_LIST_BYTES {
                 return Err(GroupError::LongList(group.keys.join(", ")));
             }
+            // Only texts grow; counts and sums are part of the overhead of a group.
             self.held_bytes = self.held_bytes + state.text_len() - before;
         }
+        // Spilled after the row, so memory exceeds the budget by one row at most.
         if self.held_bytes > self.spill_budget.max_bytes {
             self.spill()?;
         }
@@ -172,6 +174,7 @@ impl Groups {
         if self.partials.is_none() {
             let mut groups: Vec<Group> = self.held.into_values().collect();
             groups.sort_unstable_by_key(|group| group.first);
+            // Nothing was spilled: one sort in memory is enough.
             return groups.into_iter().try_for_each(|group| emit(group.into_json(&self.aggregates)));
         }
         let io = |error: io::Error| E::from(GroupError::Spill(error));
@@ -267,6 +270,7 @@ impl State {
             State::Count(rows) => *rows += 1,
             _ if matches!(cell, Cell::Null) => {}
             State::Sum { numbers, int_sum, float_sum } => {
+                // Values that are not numbers do not count, for the mean either.
                 let Cell::Number(text) = cell else { return };
                 *numbers += 1;
                 match text.parse::<i128>().ok().and_then(|number| int_sum.checked_add(number)) {

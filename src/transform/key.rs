@@ -94,6 +94,7 @@ fn write_value(value: &Value, out: &mut Vec<u8>) {
         }
         Value::Object(members) => {
             let mut members: Vec<_> = members.iter().collect();
+            // Objects are equal in any order of their keys.
             members.sort_unstable_by_key(|(name, _)| *name);
             out.push(b'{');
             for (name, value) in members {

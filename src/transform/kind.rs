@@ -112,6 +112,7 @@ impl ArgumentForm {
                 let names: Option<Vec<&str>> = items.iter().map(Value::as_str).collect();
                 names.map(|names| names.join(",")).ok_or("a string or a list of strings")
             }
+            // `flatten = true` in a steps file is the flag without a value.
             (ArgumentForm::TextOr(usual), Value::Bool(true)) => Ok(usual.to_owned()),
             (ArgumentForm::Text | ArgumentForm::Names | ArgumentForm::TextOr(_), _) => Err("a string"),
             (ArgumentForm::Count, value) => {

@@ -114,6 +114,7 @@ impl RowTracker<'_> {
             let cut = origins.split_off(n);
             let before_limit: Vec<u32> = cut
                 .into_iter()
+                // Rows of a record behind the limit were never wanted, so they are not counted at all.
                 .filter(|row| self.rows_until_limit.is_some_and(|rows_until_limit| (*row as usize) < rows_until_limit))
                 .collect();
             self.counts.drop_rows(before_limit.len() as u64, before_limit.into_iter());
@@ -124,9 +125,11 @@ impl RowTracker<'_> {
 
 fn keep_rows(batch: Batch, keep: &BooleanArray) -> Result<Batch, Error> {
     let rows = keep.true_count();
+    // Most batches pass a filter whole or in part; a whole one is not copied.
     if rows == batch.rows {
         return Ok(batch);
     }
+    // The mask is analyzed once for all columns.
     let filter = arrow_select::filter::FilterBuilder::new(keep).optimize().build();
     let columns = batch.columns.iter().map(|c| filter.filter(c)).collect::<Result<Vec<ArrayRef>, _>>()?;
     let records = batch.records.map(|(bytes, spans)| {

@@ -118,6 +118,7 @@ fn write_run(
     let mut out = BufWriter::with_capacity(BUFFER_BYTES, spill_budget.file()?);
     for record in records {
         let (key, record) = record?;
+        // Format of a record: 16-byte key, 8-byte length, content.
         out.write_all(&key.to_le_bytes())?;
         out.write_all(&(record.len() as u64).to_le_bytes())?;
         out.write_all(&record)?;
@@ -129,6 +130,7 @@ fn read_record(reader: &mut impl Read) -> io::Result<Option<(SortKey, Box<[u8]>)
     let mut key = [0; 16];
     match reader.read_exact(&mut key) {
         Ok(()) => {}
+        // At a key, the end of file is the end of the run; within a record it is an error.
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
         Err(error) => return Err(error),
     }

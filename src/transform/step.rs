@@ -202,6 +202,7 @@ impl Grammar {
 
     /// Parses a value of a JSON or TOML document into steps.
     pub fn read(&self, value: &Value, seed: u64) -> Result<Vec<Step>, ReadError> {
+        // Values are converted to text first, so that flags and documents share one parser.
         let text = self.form.text_of(value).map_err(|expected| ReadError::Form { word: self.word, expected })?;
         self.parse(&text, seed).map_err(|cause| ReadError::Text { word: self.word, cause })
     }

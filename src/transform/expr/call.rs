@@ -13,6 +13,7 @@ impl Function {
     /// must not compute all of them.
     pub(super) fn call<'a>(self, args: &mut [Datum<'a>]) -> Result<Datum<'a>, EvalError> {
         use Function::*;
+        // Functions that accept null come first; for all others a null argument gives null.
         let null = args.iter().any(|arg| matches!(arg, Datum::Null));
         match self {
             Concat => {
@@ -34,6 +35,7 @@ impl Function {
             _ if null => return Ok(Datum::Null),
             _ => {}
         }
+        // Arithmetic needs no ownership of its arguments; text functions below move them out.
         if self.takes_numbers() {
             return self.number(args);
         }
@@ -103,6 +105,7 @@ impl Function {
         use Function::*;
         let first = args[0].number()?;
         let second = args.get(1).map(Datum::number).transpose()?;
+        // Two 64-bit operands cannot overflow 128 bits, so the result is computed first and its range checked after.
         let wide = |n: i128| i64::try_from(n).is_err();
         match (first, second) {
             (Num::Int(a), None) => match self {
@@ -118,6 +121,7 @@ impl Function {
                 _ => a.round_ties_even(),
             }),
             (a, Some(Num::Int(places))) if self == Round => match a {
+                // An integer has no decimal places to round.
                 Num::Int(a) if places >= 0 => Ok(Datum::Int(a)),
                 // Rounded by the decimal digits of the double: 2.675 is 2.67499… and becomes 2.67.
                 a if (0..=300).contains(&places) => {
@@ -157,6 +161,7 @@ impl Function {
                     Divide => a / b,
                     FloorDivide => (a / b).floor(),
                     _ => {
+                        // Rust's `%` has the sign of the dividend; ours has that of the divisor.
                         let rest = a % b;
                         if rest != 0.0 && (rest < 0.0) != (b < 0.0) { rest + b } else { rest }
                     }
@@ -202,6 +207,7 @@ fn substr<'a>(text: Cow<'_, str>, start: i64, len: Option<i64>) -> Result<Datum<
         }
     };
     let rest = text.chars().skip(skip);
+    // By characters, not bytes: positions in text count code points.
     let taken: String = match len {
         Some(len) => rest.take(len as usize).collect(),
         None => rest.collect(),

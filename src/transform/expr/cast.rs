@@ -84,9 +84,11 @@ impl CastType {
             }
             (CastType::Timestamp { per_second, zone }, value) => {
                 let fixed = Fixed::Timestamp { unit: unit(per_second), local: zone == Zone::Local };
+                // 1000 for seconds, which are stored as milliseconds; 1 for all other units.
                 let factor = unit(per_second).per_second() / per_second;
                 let number = match &value {
                     Datum::Int(_) | Datum::Digits(_) | Datum::Float(_) => Some(value.number()?),
+                    // Only CSV cells are parsed as numbers: JSON text with digits is not a timestamp.
                     Datum::Cell(text) => num_of(text.trim_ascii()),
                     _ => None,
                 };
@@ -173,6 +175,7 @@ fn parse_scaled(text: &str, scale: u8, precision: u8) -> Result<i128, EvalError>
     let whole = whole.trim_start_matches(['-', '+']);
     let digits = format!("{whole}{fraction}");
     let significant = digits.trim_start_matches('0');
+    // Without leading and trailing zeros, so that `1.50` fits in one decimal place and `007` in one digit.
     let trimmed = significant.trim_end_matches('0');
     if trimmed.is_empty() {
         return Ok(0);
@@ -188,6 +191,7 @@ fn parse_scaled(text: &str, scale: u8, precision: u8) -> Result<i128, EvalError>
         };
         return Err(places.into());
     }
+    // `shift` zeros follow the digits in the units of the type.
     if trimmed.len() as i64 + shift > i64::from(precision) {
         return Err(format!("the number has more than {} digits before the point", precision - scale).into());
     }
@@ -241,6 +245,7 @@ fn parse_date_time(text: &str) -> Option<DateTimeParts> {
             at += 1 + len;
         }
     }
+    // Leap seconds and 24:00 are rejected: not every output can represent them.
     if hour > 23 || minute > 59 || second > 59 {
         return None;
     }

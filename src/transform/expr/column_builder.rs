@@ -44,6 +44,7 @@ impl ExprColumnBuilder {
     pub fn column(&mut self, batch: &Batch, ty: &Type) -> Result<(ArrayRef, Vec<(u32, EvalError)>), ArrowError> {
         if let Some(path) = &self.whole {
             let (array, found) = column_at(batch, path)?;
+            // Same type, or one that differs only in facts about its values: no copy.
             if found == *ty || array.data_type() == &ty.to_arrow() && found.outline() == ty.outline() {
                 return Ok((array, Vec::new()));
             }
@@ -51,6 +52,7 @@ impl ExprColumnBuilder {
         let inputs = self.program.run(batch)?;
         let mut column = ColumnBuffer::new(ty, batch.rows);
         let mut bad = Vec::new();
+        // Absent only if all inputs are absent; raw columns distinguish that from null.
         let absent = |row: usize| self.keeps_absent && inputs.columns.iter().all(|(array, _)| array.is_null(row));
         for row in 0..batch.rows {
             if absent(row) {
@@ -125,6 +127,7 @@ impl ColumnBuffer {
             (ColumnBuffer::Decimal(builder), Datum::Int(int)) => builder.append_value(*int),
             (ColumnBuffer::Float(builder), Datum::Float(float)) => builder.append_value(*float),
             (ColumnBuffer::Float(builder), Datum::Int(int)) => {
+                // A double column must not round an integer silently.
                 let float = *int as f64;
                 if float as i128 != *int {
                     return Err("a double cannot represent the integer exactly".into());

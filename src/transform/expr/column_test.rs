@@ -56,6 +56,7 @@ impl ColumnTest {
                 },
                 Literal::Text(text) => with_text(value, type_merge, scratch, |value| match value {
                     Some(value) => {
+                        // In CSV `True` and `true` are the same boolean, although they differ as text.
                         if let (TypeMerge::Text, Some(a), Some(b)) = (type_merge, boolean(value), boolean(text)) {
                             return compare.holds(a.cmp(&b)).into();
                         }
@@ -100,6 +101,7 @@ impl LiteralSet {
             match number_order(value, number) {
                 Some(Ordering::Equal) => return Truth::Yes,
                 Some(_) => comparable = true,
+                // The value is not a number, so no other number compares either.
                 None => break,
             }
         }

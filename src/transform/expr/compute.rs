@@ -69,8 +69,10 @@ impl CompiledOperand {
                 Ok(Datum::at(array, ty, type_merge, row))
             }
             CompiledOperand::Literal(datum) => Ok(datum.clone()),
+            // One and two arguments, the common case, need no heap allocation.
             CompiledOperand::Call(function, args) => match &args[..] {
                 [one] => function.call(&mut [one.value(row, inputs, type_merge)?]),
+                // Lazy: `coalesce(a, 1 / 0)` must not fail if `a` is not null.
                 _ if *function == Function::Coalesce => {
                     for arg in args {
                         match arg.value(row, inputs, type_merge)? {
@@ -90,6 +92,7 @@ impl CompiledOperand {
             },
             CompiledOperand::Case(branches, otherwise) => {
                 for (condition, value) in branches {
+                    // Branches behind the first true condition are not evaluated, so they cannot fail.
                     if inputs.conditions[*condition].of(row)? == Some(true) {
                         return value.value(row, inputs, type_merge);
                     }

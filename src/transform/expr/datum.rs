@@ -259,6 +259,7 @@ pub(super) fn equal(a: &Datum<'_>, b: &Datum<'_>) -> bool {
         return decimal::compare_texts(a.display_text().as_bytes(), b.display_text().as_bytes())
             .is_some_and(|order| order.is_eq());
     }
+    // Equal text of different kinds, such as `'true'` and true, is not equal.
     let kind = |datum: &Datum<'_>| datum.kind();
     kind(a) == kind(b) && a.display_text() == b.display_text()
 }
@@ -291,6 +292,7 @@ pub(super) fn num_of(text: &str) -> Option<Num> {
         return Some(Num::Int(int.into()));
     }
     Decimal::parse(text)?;
+    // At most 38 digits, the range of decimal columns; longer integers are doubles.
     let digits = text.trim_start_matches(['-', '+']);
     let whole = digits.bytes().all(|b| b.is_ascii_digit());
     if whole

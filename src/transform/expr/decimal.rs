@@ -82,11 +82,13 @@ pub fn compare(text: &[u8], number: &Decimal) -> Option<Ordering> {
 /// Compares two numbers by their digits; `None` if one is not a number.
 pub fn compare_texts<'a>(a: &'a [u8], b: &'a [u8]) -> Option<Ordering> {
     let (a, b) = (digits(a)?, digits(b)?);
+    // Zero has no sign: `-0` equals `0`.
     let zero = |d: &Digits<'_>| d.whole.is_empty() && d.fraction.is_empty();
     let sign = |d: &Digits<'_>| if zero(d) { 0 } else { 1 - 2 * i32::from(d.negative) };
     let magnitudes = || {
         a.top.cmp(&b.top).then_with(|| {
             let len = (a.whole.len() + a.fraction.len()).max(b.whole.len() + b.fraction.len());
+            // Of one magnitude, digits compare from the left, the shorter number padded with zeros.
             let padded = |d: &Digits<'a>| d.whole.iter().chain(d.fraction).chain(std::iter::repeat(&b'0')).take(len);
             padded(&a).cmp(padded(&b))
         })
@@ -157,6 +159,7 @@ fn short(text: &[u8]) -> Option<SmallDecimal> {
         let digit = byte.wrapping_sub(b'0');
         if digit <= 9 {
             mantissa = mantissa * 10 + i64::from(digit);
+        // A point needs digits on both sides; `.5` and `1.` are left to the full parser, which rejects them.
         } else if byte == b'.' && point.is_none() && i > 0 {
             point = Some(i);
         } else {
@@ -204,6 +207,7 @@ fn digits(text: &[u8]) -> Option<Digits<'_>> {
         }
         _ => return None,
     };
+    // Normalize: drop leading zeros and move the point into `top`.
     let leading = |digits: &[u8]| digits.iter().position(|&b| b != b'0').unwrap_or(digits.len());
     let zeros = leading(whole);
     let (top, whole, fraction) = if zeros < whole.len() {

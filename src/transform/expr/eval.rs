@@ -117,9 +117,11 @@ impl Program {
                 let (left, right) = (self.column_index(left, false), self.column_index(right, false));
                 return CompiledNode::Columns { left, compare: *compare, right, test_index };
             }
+            // Two literals: the result is the same for all rows and computed below, once.
             Test::Compare(left @ Operand::Literal(_), compare, Operand::Literal(right)) => {
                 (left, ColumnTest::Compare(*compare, right.clone()))
             }
+            // The literal goes to the right, so that one kind of column test suffices.
             Test::Compare(Operand::Literal(left), compare, right) => {
                 (right, ColumnTest::Compare(compare.flipped(), left.clone()))
             }
@@ -190,6 +192,7 @@ impl Program {
     }
 
     fn column_index(&mut self, path: &Path, as_text: bool) -> usize {
+        // Each path is resolved once per batch, however often the expression uses it.
         let same = |(known, _): &(Path, bool)| known.column == path.column && known.segments == path.segments;
         let place = self.paths.iter().position(same).unwrap_or_else(|| {
             self.paths.push((path.clone(), false));
@@ -212,6 +215,7 @@ impl Program {
         };
         let columns = self.paths.iter().map(look_up).collect::<Result<Vec<_>, ArrowError>>()?;
         let mut inputs = BatchInputs { columns, conditions: Vec::new(), rows: batch.rows };
+        // Taken out, because evaluation borrows `self`. In order: a condition may use those before it.
         let conditions = std::mem::take(&mut self.conditions);
         for condition in &conditions {
             let outcome = self.evaluate(condition, &inputs);
@@ -233,12 +237,14 @@ impl Program {
         let mask = evaluation.mask(node);
         let mut bad = evaluation.bad;
         self.scratch = scratch;
+        // `TruthMasks::of` searches by row; of several errors of a row the first is kept.
         bad.sort_by_key(|(row, _)| *row);
         bad.dedup_by_key(|(row, _)| *row);
         TruthMasks { mask, bad }
     }
 
     pub fn take_mismatches(&mut self) -> Vec<(Arc<str>, u64)> {
+        // Reading resets the count.
         let met = |(text, rows): &mut (Arc<str>, u64)| (*rows > 0).then(|| (text.clone(), std::mem::take(rows)));
         self.tests.iter_mut().filter_map(met).collect()
     }

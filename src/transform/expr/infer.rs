@@ -24,6 +24,7 @@ pub fn type_of(operand: &Operand, schema: &Schema, type_merge: TypeMerge) -> Typ
             ComputedKind::Extract(..) | ComputedKind::ReplaceFound(..) => Type::Text,
             ComputedKind::Case(branches, otherwise) => {
                 let values = branches.iter().map(|(_, value)| value).chain(otherwise);
+                // A branch of another type widens the column, as records of several types would.
                 values.fold(Type::Null, |ty, value| ty.join(&scalar(type_of(value, schema, type_merge)), type_merge))
             }
             // JSON text of nested values is text; so is that of mixed values, their only common type.
@@ -101,6 +102,7 @@ fn number_kind(ty: &Type) -> NumberKind {
 fn arithmetic_kind(a: NumberKind, b: NumberKind) -> NumberKind {
     use NumberKind::*;
     match (a, b) {
+        // Arithmetic with null is null.
         (None, _) | (_, None) => None,
         (Any, _) | (_, Any) => Any,
         (Float, _) | (_, Float) => Float,
@@ -171,6 +173,7 @@ pub(in crate::transform) fn check_operand(operand: &Operand, schema: &Schema) ->
             for (_, arg) in numbers {
                 check_argument(arg, schema, Some(*function), false, at)?;
             }
+            // `length` accepts text, lists and objects, so only other scalars are rejected.
             if *function == Function::Length {
                 let ty = type_of(args[0].1, schema, TypeMerge::Json);
                 if matches!(ty, Type::Bool | Type::Int { .. } | Type::Float | Type::Decimal) {
@@ -220,6 +223,7 @@ fn check_argument(
         }
         _ => (format!("cannot apply {callee}: expected {expected}, found {found}"), None),
     };
+    // No cast makes a number or useful text of objects and lists.
     let nested = matches!(ty, Type::Struct(_) | Type::List(_) | Type::Map(_));
     let hint = cast.filter(|_| !nested).map(|column| match text {
         true => format!("convert it to text with `cast({column} as string)`"),

@@ -21,6 +21,7 @@ impl Pattern {
     /// Compiles a `like` pattern, or with `any_case` an `ilike` pattern: `%` matches any characters, `_` one, and a
     /// backslash takes the next character literally. Fails on a trailing backslash and on patterns that are too large.
     pub fn like(pattern: &str, any_case: bool) -> Result<Self, String> {
+        // `s` lets `.` match line breaks, which `%` and `_` do.
         let mut regex = String::from(if any_case { "(?is)^" } else { "(?s)^" });
         // Literal text between the `%`: with no `_`, few parts need no regular expression.
         let mut parts = vec![String::new()];

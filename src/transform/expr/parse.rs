@@ -191,6 +191,7 @@ impl<'a> Parser<'a> {
                 format!("the expression is nested deeper than {MAX_DEPTH} levels"),
             ));
         }
+        // Prefix operators first; then infix operators as long as they bind tighter than the caller's.
         let mut left = if self.accept_word("not") {
             let at = self.peek().span.start;
             let inner = self.expression(power::NOT, depth + 1)?;
@@ -208,6 +209,7 @@ impl<'a> Parser<'a> {
                 Token::Word(word) => match word.to_ascii_lowercase().as_str() {
                     "or" => ("or", power::OR),
                     "and" => ("and", power::AND),
+                    // `not` in infix position starts `not in`, `not between`, `not like`.
                     "is" | "in" | "between" | "like" | "ilike" | "not" => ("", power::COMPARE),
                     _ => return Ok(left),
                 },
@@ -251,6 +253,7 @@ impl<'a> Parser<'a> {
     /// Parses the test that follows the value `left`: a comparison, `is`, `in`, `between`, or a pattern.
     fn comparison(&mut self, left: Operand, start: usize, depth: usize) -> Result<Parsed, Error> {
         let operator = self.advance();
+        // The span of a test ends at the last token that was consumed; reports quote it.
         let test_node = |parser: &Self, test| {
             let end = parser.tokens[parser.next - 1].span.end;
             ExprNode::Test(test, start..end)
@@ -383,6 +386,7 @@ impl<'a> Parser<'a> {
                 let regex = self.regex()?;
                 let kind = if name == "regexp_extract" {
                     let at = self.peek().span.start;
+                    // A literal that is not a group number becomes an impossible group, reported below.
                     let group = match self.accept(&Token::Comma).then(|| self.literal()).flatten() {
                         None => 0,
                         Some(Literal::Number(number)) => number.text().parse().unwrap_or(usize::MAX),
@@ -408,6 +412,7 @@ impl<'a> Parser<'a> {
             }
             _ => {}
         }
+        // All other functions have a plain argument list.
         let known = FUNCTIONS.iter().find(|(known, ..)| *known == name);
         let Some(&(_, function, min_args, max_args)) = known else {
             let error = Error::new(self.text, span.start, format!("there is no function `{word}`"));
@@ -441,6 +446,7 @@ impl<'a> Parser<'a> {
 
     /// Parses `case when … then … else … end` after the word `case`, which starts at `start`.
     fn case(&mut self, start: usize, depth: usize) -> Result<Parsed, Error> {
+        // `case x when 1` compares with `x`; `case when` has conditions.
         let subject = if self.is_word("when") { None } else { Some(self.any_value(depth)?) };
         let mut branches = Vec::new();
         while self.accept_word("when") {
@@ -503,7 +509,8 @@ impl<'a> Parser<'a> {
             return Err(self.error_here("expected a type").with_hint(KNOWN_TYPES));
         };
         self.advance();
-        let refuse = |what: String| Error::new(self.text, span.start, what).with_hint(KNOWN_TYPES);
+        // All errors about types list the supported ones.
+        let refuse = |message: String| Error::new(self.text, span.start, message).with_hint(KNOWN_TYPES);
         let ty = match word.to_ascii_lowercase().as_str() {
             "int" | "integer" | "bigint" => CastType::Int,
             "float" | "double" | "number" => CastType::Float,
@@ -536,10 +543,11 @@ impl<'a> Parser<'a> {
             }
             self.expect(&Token::Comma, "expected `,` or `)`")?;
         }
-        let invalid = |at: usize, what: &str| Err(Error::new(self.text, at, what).with_hint(KNOWN_TYPES));
+        let invalid = |at: usize, message: &str| Err(Error::new(self.text, at, message).with_hint(KNOWN_TYPES));
         match ty {
             CastType::Decimal { .. } => {
                 let number = |i: usize| args.get(i).and_then(|(text, _)| text.parse::<u8>().ok());
+                // One parameter is the precision, with a scale of 0, as in SQL.
                 let (precision, scale) = (number(0), if args.len() > 1 { number(1) } else { Some(0) });
                 match (precision, scale) {
                     (Some(precision @ 1..=38), Some(scale)) if scale <= precision && args.len() < 3 => {

@@ -80,6 +80,7 @@ fn resolve<'a>(schema: &Schema, path: &'a Path) -> Option<(usize, &'a [PathSegme
         return Some((i, &path.segments));
     }
     let mut name = path.column.to_string();
+    // A quoted name is literal and never joined with its segments.
     let dotted = if path.quotes == Quotes::None { &path.segments[..] } else { &[] };
     for (i, segment) in dotted.iter().enumerate() {
         let PathSegment::Key(key) = segment else { return None };
@@ -133,6 +134,7 @@ fn value_at(array: &ArrayRef, ty: &Type, segments: &[PathSegment]) -> Result<(Ar
             let indices: UInt32Array = (0..list.len())
                 .map(|row| {
                     let (start, end) = (offsets[row] as usize, offsets[row + 1] as usize);
+                    // Beyond the end of a list, and of a null list, the value is null.
                     (list.is_valid(row) && *index < end - start).then(|| (start + index) as u32)
                 })
                 .collect();
@@ -168,6 +170,7 @@ fn inside_json(array: &StringViewArray, segments: &[PathSegment]) -> ArrayRef {
                     PathSegment::Key(key) => json_path::member(inner, key),
                     PathSegment::Index(index) => json_path::element(inner, *index),
                 }?;
+                // Offsets are relative to the enclosing value.
                 at = at.start + found.start..at.start + found.end;
             }
             Some((&json[at.clone()], at.start))

@@ -95,6 +95,7 @@ pub(super) fn scan(text: &str) -> Result<Vec<Spanned>, Error> {
                 let len = number_len(&bytes[at..]);
                 let written = &text[at..at + len];
                 let number = Decimal::parse(written);
+                // `1x` is a typo, or a column name that needs quotes, and not a number followed by a name.
                 let word_follows = text[at + len..].starts_with(|c: char| c.is_alphanumeric() || c == '_');
                 let Some(number) = number.filter(|_| !word_follows) else {
                     let error = Error::new(text, start, "invalid number");
@@ -126,6 +127,7 @@ pub(super) fn scan(text: &str) -> Result<Vec<Spanned>, Error> {
 fn ends_value(tokens: &[Spanned]) -> bool {
     match tokens.last().map(|last| &last.token) {
         Some(Token::Word(word)) => {
+            // Literals end a value; `then -1` and `case -x` start one, although they follow a word.
             let literal = ["true", "false", "null"].iter().any(|literal| word.eq_ignore_ascii_case(literal));
             let opens = ["when", "then", "else", "case"].iter().any(|opens| word.eq_ignore_ascii_case(opens));
             literal || !is_keyword(word) && !opens
@@ -162,6 +164,7 @@ fn quoted(text: &str, start: usize, quote: char, unterminated: &str) -> Result<(
 fn number_len(bytes: &[u8]) -> usize {
     let mut len = 1;
     while let Some(&byte) = bytes.get(len) {
+        // A sign inside a number is allowed only right after the `e` of an exponent.
         let exponent = len > 0 && matches!(bytes[len - 1], b'e' | b'E');
         let part = byte.is_ascii_digit()
             || byte == b'.' && bytes.get(len + 1).is_some_and(u8::is_ascii_digit)

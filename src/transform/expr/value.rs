@@ -71,11 +71,13 @@ pub(super) fn with_text<T>(
 ) -> T {
     match value {
         Value::Text(text) | Value::Cell(text) => visit(Some(text)),
+        // Unescaped only now: most comparisons never need the text.
         Value::Escaped(text) => {
             scratch.clear();
             unescape(text.as_bytes(), scratch);
             visit(std::str::from_utf8(scratch).ok())
         }
+        // In JSON only text compares with text; in CSV every scalar has the text that its cell had.
         _ if type_merge == TypeMerge::Json => visit(None),
         Value::Digits(text) => visit(Some(text)),
         Value::Bool(b) => visit(Some(if b { "true" } else { "false" })),
@@ -135,6 +137,7 @@ pub(super) fn each(
     type_merge: TypeMerge,
     mut visit: impl FnMut(Value<'_>) -> Truth,
 ) -> (Mask, u64) {
+    // One loop per type, so that the match on the type stays outside of it.
     macro_rules! each_valid {
         ($array:expr, $row:ident => $value:expr) => {{
             let array = $array;

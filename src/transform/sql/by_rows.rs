@@ -57,6 +57,7 @@ impl ByRows {
         let plan = query.plan(&context)?;
         let output = schema_of(plan.schema().as_arrow(), &query.names(&plan))?;
         let state = context.state();
+        // Optimized first: folding and pushdown reduce many queries to row-wise operators.
         let optimized = state.optimize(&plan)?;
         let mut found = RowOperations { props: state.execution_props(), operations: Vec::new(), limit: None };
         if found.collect(&optimized, true).is_none() {
@@ -131,20 +132,24 @@ impl RowOperations<'_> {
     /// `limits_result`, a limit here is a limit of the result; below a filter it is not.
     fn collect(&mut self, plan: &LogicalPlan, limits_result: bool) -> Option<()> {
         match plan {
+            // Filters inside the scan would be lost: this table does not evaluate them.
             LogicalPlan::TableScan(scan) if scan.filters.is_empty() => {
                 self.operations.extend(scan.projection.clone().map(Operation::Pick));
             }
             LogicalPlan::SubqueryAlias(alias) => self.collect(&alias.input, limits_result)?,
             LogicalPlan::Limit(limit) if limits_result => {
+                // An OFFSET counts rows across batches, which a row-wise operation cannot.
                 let (SkipType::Literal(0), FetchType::Literal(fetch)) =
                     (limit.get_skip_type().ok()?, limit.get_fetch_type().ok()?)
                 else {
                     return None;
                 };
                 let rows = fetch.map(|rows| rows as u64);
+                // Of nested limits the smallest holds.
                 self.limit = self.limit.into_iter().chain(rows).min();
                 self.collect(&limit.input, limits_result)?;
             }
+            // A limit below a filter limits the input of the filter, not the result.
             LogicalPlan::Filter(filter) => {
                 self.collect(&filter.input, false)?;
                 let predicate = self.physical_expr(&filter.predicate, filter.input.schema())?;

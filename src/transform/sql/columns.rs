@@ -88,8 +88,8 @@ pub(super) fn schema_of(arrow: &arrow_schema::Schema, names: &[String]) -> Resul
     let mut fields: Vec<Field> = Vec::with_capacity(names.len());
     for (field, name) in arrow.fields().iter().zip(names) {
         if fields.iter().any(|other| *other.name == **name) {
-            let what = format!("duplicate column `{name}` in the result; rename one of them with AS");
-            return Err(SqlError::new(what));
+            let message = format!("duplicate column `{name}` in the result; rename one of them with AS");
+            return Err(SqlError::new(message));
         }
         let ty = type_of(field).ok_or_else(|| {
             let ty = field.data_type();
@@ -108,6 +108,7 @@ fn type_of(field: &arrow_schema::Field) -> Option<Type> {
         DataType::Boolean => Type::Bool,
         DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64 => Type::Int { fits_double: false },
         DataType::UInt8 | DataType::UInt16 | DataType::UInt32 => Type::Int { fits_double: false },
+        // Unsigned 64-bit integers do not fit in `Type::Int`.
         DataType::UInt64 | DataType::Decimal128(38, 0) => Type::Decimal,
         DataType::Float16 | DataType::Float32 | DataType::Float64 => Type::Float,
         DataType::Decimal32(precision, scale)
@@ -136,6 +137,7 @@ fn type_of(field: &arrow_schema::Field) -> Option<Type> {
         }
         // Written as text, such as `1 days`.
         DataType::Interval(_) | DataType::Duration(_) | DataType::Time32(_) | DataType::Time64(_) => Type::Text,
+        // Dictionaries are decoded when the batch is converted.
         DataType::Dictionary(_, values) => type_of(&arrow_schema::Field::new("", (**values).clone(), true))?,
         DataType::Struct(fields) if !fields.is_empty() => Type::Struct(
             fields
@@ -167,6 +169,7 @@ pub(super) fn to_table(columns: &[ArrayRef], rows: usize, schema: &SchemaRef) ->
         }
     };
     let columns = columns.iter().zip(schema.fields()).map(as_table).collect::<Result<Vec<_>, _>>()?;
+    // A table without columns still has rows, as for `count(*)`.
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
     RecordBatch::try_new_with_options(schema.clone(), columns, &options)
 }
@@ -184,6 +187,7 @@ fn relabelled(column: &ArrayRef, ty: &DataType) -> Result<ArrayRef, ArrowError> 
     for (child, field) in data.child_data().iter().zip(fields) {
         children.push(relabelled(&arrow_array::make_array(child.clone()), field.data_type())?.to_data());
     }
+    // `build` validates the buffers against the new type, so a real difference is an error.
     let data = data.into_builder().data_type(ty.clone()).child_data(children).build()?;
     Ok(arrow_array::make_array(data))
 }
@@ -203,7 +207,9 @@ pub(super) fn to_batch(rows: &RecordBatch, schema: &Arc<Schema>) -> Result<Batch
         let column = converted((column, field))?;
         match unwritable(&column) {
             None => Ok(column),
-            Some(what) => Err(SqlError::new(format!("cannot output the column `{}`: it contains {what}", field.name))),
+            Some(value) => {
+                Err(SqlError::new(format!("cannot output the column `{}`: it contains {value}", field.name)))
+            }
         }
     };
     let columns = rows.columns().iter().zip(&schema.fields).map(checked).collect::<Result<_, _>>()?;

@@ -31,7 +31,7 @@ impl Query {
         let parsed = DFParserBuilder::new(text).build().and_then(|mut parser| parser.parse_statements());
         let mut statements = parsed.map_err(|error| parse_error(text, &error))?;
         let other =
-            |what| Err(expr::Error::new(text, 0, what).with_hint("write, for example, SELECT a, b FROM results"));
+            |message| Err(expr::Error::new(text, 0, message).with_hint("write, for example, SELECT a, b FROM results"));
         let (Some(statement), true) = (statements.pop_front(), statements.is_empty()) else {
             return other("expected a single query");
         };
@@ -39,6 +39,7 @@ impl Query {
             Statement::Statement(inner) if matches!(**inner, ast::Statement::Query(_)) => {}
             _ => return other("only SELECT queries are supported"),
         }
+        // Names of common table expressions are not among the references.
         let names = context(1).state().resolve_table_references(&statement);
         let names = names.map_err(|error| expr::Error::new(text, 0, SqlError::from(error).message))?;
         let tables = names.iter().map(|name| name.table().to_owned()).collect();
@@ -134,7 +135,8 @@ fn parse_error(text: &str, error: &DataFusionError) -> expr::Error {
     };
     let message = message.trim_start_matches("sql parser error: ");
     // The message ends in ` at Line: 1, Column: 8`.
-    let (what, place) = message.split_once(" at Line: ").map_or((message, None), |(what, place)| (what, Some(place)));
+    let (message, place) =
+        message.split_once(" at Line: ").map_or((message, None), |(message, place)| (message, Some(place)));
     let place = place.and_then(|place| {
         let (line, column) = place.split_once(", Column: ")?;
         let digits = |text: &str| text.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok();
@@ -142,13 +144,14 @@ fn parse_error(text: &str, error: &DataFusionError) -> expr::Error {
     });
     let at = place.map_or(text.len(), |(line, column): (usize, usize)| {
         let start: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
+        // DataFusion counts lines and characters from 1; errors of this crate refer to bytes.
         let in_line =
             text[start..].char_indices().nth(column.saturating_sub(1)).map_or(text.len() - start, |(at, _)| at);
         start + in_line
     });
     // Messages of this crate are lowercase fragments.
-    let what = what.trim_end_matches(['.', ':']);
-    let mut lowered = what.chars();
+    let message = message.trim_end_matches(['.', ':']);
+    let mut lowered = message.chars();
     let message = lowered.next().map(|first| first.to_lowercase().chain(lowered).collect::<String>());
     expr::Error::new(text, at, message.unwrap_or_default())
 }

@@ -82,6 +82,7 @@ impl TableFile {
         mut visit: impl FnMut(RecordBatch) -> bool,
     ) -> Result<()> {
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.clone(), self.metadata.clone());
+        // Interleaved row groups balance partitions whose groups differ in size.
         let groups = (0..builder.metadata().num_row_groups()).skip(part).step_by(parts).collect();
         let all: Vec<usize> = (0..self.schema.fields().len()).collect();
         let columns = columns.unwrap_or(&all);
@@ -126,6 +127,7 @@ impl TableProvider for TableFile {
         'f: 'o,
         Self: 'o,
     {
+        // More partitions than row groups would read nothing.
         let parts = state.config().target_partitions().clamp(1, self.metadata.metadata().num_row_groups().max(1));
         let scan = Scan::new(self.clone(), projection.cloned(), parts);
         Box::pin(async move { Ok(Arc::new(scan?) as Arc<dyn ExecutionPlan>) })
@@ -214,6 +216,7 @@ impl ExecutionPlan for Scan {
         let mut stream = RecordBatchReceiverStreamBuilder::new(self.schema(), 2);
         let (sender, table, columns, parts) = (stream.tx(), self.table.clone(), self.columns.clone(), self.parts);
         let batch_rows = task.session_config().batch_size();
+        // Parquet decoding blocks, so it runs on a blocking thread, two batches ahead of the query.
         stream.spawn_blocking(move || {
             table.read((part, parts), batch_rows, columns.as_deref(), |batch| sender.blocking_send(Ok(batch)).is_ok())
         });

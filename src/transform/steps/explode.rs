@@ -124,6 +124,7 @@ fn explode(batch: Batch, column: &str) -> Result<(Batch, Vec<u32>), Error> {
                 let (start, end) = (offsets[row] as u32, offsets[row + 1] as u32);
                 if list.is_null(row) || start == end {
                     parents.push(row as u32);
+                    // A null index makes `take` produce null.
                     items.push(None);
                 } else {
                     parents.extend(std::iter::repeat_n(row as u32, (end - start) as usize));
@@ -160,6 +161,7 @@ fn explode(batch: Batch, column: &str) -> Result<(Batch, Vec<u32>), Error> {
                     continue;
                 }
                 let mut any = false;
+                // `any` stays false for an empty list, which has no elements to push.
                 for item in json_path::elements(json) {
                     any = true;
                     push(Some((&json[item.clone()], item.start)));
@@ -174,6 +176,7 @@ fn explode(batch: Batch, column: &str) -> Result<(Batch, Vec<u32>), Error> {
         _ => return Ok((batch, (0..rows as u32).collect())),
     };
     let schema = Arc::new(output_schema(&batch.schema, column));
+    // The other columns repeat the row of their parent.
     let from = UInt32Array::from(parents.clone());
     let mut columns = Vec::with_capacity(batch.columns.len());
     for (i, column) in batch.columns.iter().enumerate() {

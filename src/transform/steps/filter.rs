@@ -115,6 +115,7 @@ impl StepKind for Filter {
         let text = expr.text.clone();
         columns.resolve_each(&text, |each| expr.node.paths_mut(each))?;
         columns.check_tests(&text, |each| expr.node.tests(each))?;
+        // CSV columns have no types to check; each comparison decides how cells are parsed.
         if columns.type_merge() == TypeMerge::Json {
             expr::check_node(&expr.node, columns.schema()).map_err(|error| error.in_text(&text))?;
         }
@@ -176,6 +177,7 @@ impl RunningStep for Running {
             return rows.keep(batch, &yes);
         }
         if !bad.is_empty() {
+            // With `on_bad_cast = null` an unknown condition drops the row; the failures are only counted.
             rows.note_nulled(&format!("{} {text}", Filter::WORD).into(), bad.len() as u64);
         }
         rows.keep(batch, &yes)
@@ -264,6 +266,7 @@ fn mask(batch: &Batch, conditions: &[Prepared]) -> BooleanArray {
             if decided {
                 continue;
             }
+            // A column that appears only in later batches is null here.
             let cell = match column {
                 Some(c) => Cell::at(&batch.columns[*c], &batch.schema.fields[*c].ty, row),
                 None => Cell::Null,

@@ -75,13 +75,14 @@ impl StepKind for Flatten {
     }
 }
 
+/// Yields the parts of `name` before each separator; with an empty separator, before each character.
 fn prefixes<'a>(name: &'a str, separator: &'a str) -> impl Iterator<Item = String> + 'a {
-    let index_by_name = if separator.is_empty() {
+    let split_points = if separator.is_empty() {
         name.char_indices().map(|(at, _)| at).filter(|at| *at > 0).collect::<Vec<_>>()
     } else {
         name.match_indices(separator).map(|(at, _)| at).collect()
     };
-    index_by_name.into_iter().map(|at| name[..at].to_owned())
+    split_points.into_iter().map(|at| name[..at].to_owned())
 }
 
 /// A running `flatten`, with its separator.
@@ -135,6 +136,7 @@ fn flat_fields(schema: &Schema, separator: &str, with_empty: bool) -> Result<Vec
             flat[i].stays = false;
             continue;
         }
+        // Two leaves can have one name: `hq.city` as a column, and `city` inside `hq`.
         let Some(k) = index_by_name.insert(flat[i].field.name.clone(), i) else { continue };
         // Of two leaves with one name, a column that has had no value yields to the other.
         if flat[k].field.ty == Type::Null {
@@ -157,6 +159,7 @@ fn flat_fields(schema: &Schema, separator: &str, with_empty: bool) -> Result<Vec
 /// Returns the batch with the columns of [`output_schema`].
 fn flatten(batch: Batch, separator: &str, with_empty: bool) -> Result<Batch, Error> {
     let flat = flat_fields(&batch.schema, separator, with_empty)?;
+    // Nothing is nested: the batch and its source records stay as they are.
     if flat.iter().all(|flat| flat.stays && flat.keys.len() == 1) && flat.len() == batch.columns.len() {
         return Ok(batch);
     }

@@ -112,6 +112,7 @@ fn look_up(mut batch: Batch, lookup: &Lookup) -> Batch {
         }
         batch.schema = Arc::new(schema);
     }
+    // The source records lack the new columns, so they cannot be copied to the output.
     batch.records = None;
     batch
 }
@@ -127,6 +128,7 @@ pub fn lookup_entries(batch: &Batch, key: &str, fields: &[String]) -> Vec<(Strin
             if matches!(cell, Cell::Null) {
                 return None;
             }
+            // A field that the reference table lacks is null.
             let values = columns.iter().map(|c| c.and_then(|c| json_at(batch, c, row))).collect();
             Some((cell.text().into_owned(), values))
         })

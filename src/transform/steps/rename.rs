@@ -67,6 +67,7 @@ impl StepKind for Rename {
                 let message = format!("`{}` is renamed twice", this.from.column);
                 return Err(expr::Error::new(text, this.from.at, message));
             }
+            // Checked here rather than on the schema, so that the error can point at the text.
             if let Some(first) = before.iter().find(|r| r.to == this.to) {
                 let message =
                     format!("cannot rename both `{}` and `{}` to `{}`", first.from.column, this.from.column, this.to);
@@ -86,8 +87,9 @@ impl StepKind for Rename {
 
     fn add_needed(&self, needed: &mut Needed) {
         if let Needed::Only(only) = needed {
-            let name_conflict: Vec<_> = self.new_names.iter().filter(|new| only.remove(&*new.to)).collect();
-            only.extend(name_conflict.iter().map(|new| new.from.column.to_string()));
+            // Columns needed under their new names are needed before the step under the old ones.
+            let renamed: Vec<_> = self.new_names.iter().filter(|new| only.remove(&*new.to)).collect();
+            only.extend(renamed.iter().map(|new| new.from.column.to_string()));
         }
     }
 

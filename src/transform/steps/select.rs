@@ -68,6 +68,7 @@ impl StepKind for Select {
             let Selected { path, name } = &mut self.selected[i];
             columns.resolve(path, &self.text)?;
             *name = path.to_string().into();
+            // Names are compared after binding: `hq.city` and `"hq.city"` can be the same column.
             let (before, rest) = self.selected.split_at(i);
             if let Some(first) = before.iter().find(|s| s.name == rest[0].name) {
                 let (first, second) = (written(&first.path, &self.text), written(&rest[0].path, &self.text));
@@ -102,6 +103,7 @@ impl RunningStep for Running {
         let mut columns = Vec::with_capacity(self.0.len());
         let mut fields = Vec::with_capacity(self.0.len());
         for Selected { path, name } in &self.0 {
+            // A column that the batch lacks is null, so that every batch has all selected columns.
             let (column, ty) = column_at(&batch, path)?;
             columns.push(column);
             fields.push(Field::new(name.clone(), ty));

@@ -63,6 +63,7 @@ impl Running {
         if let Some(compiled) = compiled.as_ref().filter(|compiled| compiled.input() == columns) {
             return Ok(compiled.clone());
         }
+        // Planned anew when the columns change, because types are part of the plan.
         let made = self.query.by_rows(columns)?.ok_or_else(|| SqlError {
             message: "the query needs all rows and cannot run batch by batch".to_owned(),
             exhausted: false,
