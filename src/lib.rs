@@ -4,49 +4,51 @@
 //! results through a parser into typed columns and out as Parquet, CSV or NDJSON. Nothing buffers
 //! a whole file. The same library holds a local Workflows service that speaks the same API.
 //!
-//! # The way of the data
+//! # The path of the data
 //!
 //! ```text
 //! signed URL ─► tokio: body ─► decompress ─► frame ─┐ morsels, in order, bounded by bytes
 //! file, stdin ──────────────────────────────────────┘
 //!    ─► N workers: parse ─► batch ─► steps ─► encode (a row group, or CSV/NDJSON bytes)
-//!    ─► one writer per execution: finished pieces in order, rejects ─► sink
+//!    ─► one writer per execution: encoded parts in order, rejects ─► sink
 //! ```
 //!
 //! tokio carries sockets and timers only. Parsing, transforming, compressing and encoding run on
 //! plain threads; a worker takes a morsel through everything while it is warm in cache. The order
 //! of records is the order of the input at any number of workers.
 //!
-//! # The words
+//! # Terms
 //!
-//! | word | means here |
+//! | term | meaning here |
 //! |---|---|
 //! | chunk | bytes as they arrived, cut anywhere |
 //! | morsel | one contiguous buffer of whole records (about 1 MiB); what a worker parses at a time |
-//! | batch | typed columns made from one morsel; strings are views into the morsel |
-//! | row group | Parquet's unit: many morsels, encoded by one worker, closed by bytes |
-//! | record, field, path | one NDJSON line or CSV row; one value in it; where it sits (`contacts[0].email`) |
-//! | workflow, block, edge, run, link | the API's words |
-//! | plan, execution | what is to be done with which sources and outputs; the doing of it, once |
-//! | reject | a record that could not be used, with its position and the reason |
+//! | batch | typed columns decoded from one morsel; strings are views into the morsel |
+//! | row group | Parquet's unit: encoded parts of many morsels, joined by the writer, closed by bytes |
+//! | record, field, path | one NDJSON line or CSV row; one value in it; its path (`contacts[0].email`) |
+//! | workflow, block, edge, run, link | the API's terms |
+//! | plan, execution | sources, steps and outputs, resolved; one pass of the plan over its sources |
+//! | enforced schema | column types that are given and never widen; a value that does not fit rejects its record |
+//! | schema mismatch | a value or key that the inferred schema does not hold; the schema widens |
+//! | reject | a record that cannot be used, with its position and the reason |
 //!
 //! # The floors
 //!
 //! Imports go down only (a test reads the `use crate::` lines):
 //!
 //! 0. [`position`], [`text`], [`secret`], [`api`]: values.
-//! 1. [`mod@column`], [`mod@format`]: pure work; no tokio, files, sockets or clock.
-//! 2. [`net`], [`source`], [`transform`], [`sink`], [`pipe`]: ends and steps.
-//! 3. [`pipeline`]: the plan, and its execution.
+//! 1. [`mod@column`], [`mod@format`]: pure computation; no tokio, files, sockets or clock.
+//! 2. [`net`], [`source`], [`transform`], [`sink`], [`pipe`]: transport, inputs, steps, outputs.
+//! 3. [`pipeline`]: the plan and its execution.
 //! 4. [`client`], [`service`]: the two sides of the API; they meet only in [`api`].
 //! 5. [`cli`]: the command line.
 //!
-//! # What is never true
+//! # Invariants
 //!
-//! - No thread waits for memory that only itself could free: only readers wait for permits.
+//! - No thread waits for memory that only it could free: only readers wait for permits.
 //! - No record is dropped without being counted, and no value is changed to fit a column.
 //! - No file appears at its final name before it is whole.
-//! - No start of a run is asked for before its idempotency key is on disk, unless state was declined.
+//! - No start of a run is requested before its idempotency key is on disk, unless the state directory is disabled.
 //! - No key is sent to an origin other than the API's.
 
 pub mod api;

@@ -1,9 +1,10 @@
-//! Where a record or a value sits, so that every data error can say it.
+//! Positions of records and paths of values, which every data error carries. Plain values: nothing
+//! here reads data, and none of them holds a value of a record.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// The place of one record: source, byte from 0, line from 1, record from 0.
+/// The position of one record: source, byte from 0, line from 1, record from 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {
     /// Name of the source as the user knows it: a path, `stdin`, or a result file's name.
@@ -27,12 +28,12 @@ impl fmt::Display for Position {
 pub struct FieldPath(String);
 
 impl FieldPath {
-    /// The record itself.
+    /// Returns the empty path, which means the record itself.
     pub fn root() -> Self {
         FieldPath::default()
     }
 
-    /// The path of the field `name` in this value. Names that are not plain words are quoted.
+    /// Appends the field `name`. Names other than ASCII letters, digits, `_`, `-` and non-ASCII text are quoted.
     pub fn field(&self, name: &str) -> Self {
         let plain =
             !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-' || b >= 0x80);
@@ -40,27 +41,27 @@ impl FieldPath {
         FieldPath(if plain { format!("{}{dot}{name}", self.0) } else { format!("{}{dot}{name:?}", self.0) })
     }
 
-    /// The path of element `index` in this list.
+    /// Appends element `index` of a list, counted from 0: `contacts[0]`.
     pub fn element(&self, index: usize) -> Self {
         FieldPath(format!("{}[{index}]", self.0))
     }
 
-    /// The path of all elements of this list.
+    /// Appends all elements of a list: `contacts[]`.
     pub fn elements(&self) -> Self {
         FieldPath(format!("{}[]", self.0))
     }
 
-    /// The path of all values of this map.
+    /// Appends all values of a map: `scores.*`.
     pub fn values(&self) -> Self {
         FieldPath(format!("{}.*", self.0))
     }
 
-    /// True for the record itself.
+    /// Returns true for the empty path, the record itself.
     pub fn is_root(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The path as text.
+    /// Returns the path in its text form; empty for the record itself.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -1,4 +1,5 @@
-//! Values that must not be seen: they print redacted, and the raw text has one way out.
+//! Secrets: the API key and signed URLs. Both print redacted in `Debug` and `Display`; the raw text
+//! is returned by `reveal` alone, so that a search for it finds every use.
 
 use std::fmt;
 
@@ -7,17 +8,17 @@ use std::fmt;
 pub struct ApiKey(String);
 
 impl ApiKey {
-    /// Takes the key's text; surrounding white space is not part of a key.
+    /// Wraps the key's text, trimmed of surrounding white space.
     pub fn new(text: &str) -> Self {
         ApiKey(text.trim().to_owned())
     }
 
-    /// The raw text, for the request header only.
+    /// Returns the raw text, for the request header only.
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// True when no text is left: such a key counts as missing.
+    /// Returns true for a key without text, which counts as missing.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -35,25 +36,25 @@ impl fmt::Display for ApiKey {
     }
 }
 
-/// Stands for a query that is not shown.
+/// Shown in place of a URL's query, which holds the signature.
 const REDACTED_QUERY: &str = "?[redacted]";
 
-/// A signed link: whoever has its query can read the file. It prints without query and credentials.
+/// A signed URL: its query alone grants access to the file. Prints without query, fragment and credentials.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretUrl(String);
 
 impl SecretUrl {
-    /// Takes the URL as the API gave it; it may still be malformed.
+    /// Wraps a URL as the API returned it, unchecked: it may be malformed.
     pub fn new(url: impl Into<String>) -> Self {
         SecretUrl(url.into())
     }
 
-    /// The raw URL, for the request only.
+    /// Returns the raw URL, for the request only.
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// What of it is no secret: scheme, host and path. Nothing of a malformed one.
+    /// Returns scheme, host and path, which are not secret; a fixed placeholder for a malformed URL.
     pub fn without_query(&self) -> String {
         let text = self.to_string();
         text.strip_suffix(REDACTED_QUERY).map(str::to_owned).unwrap_or(text)

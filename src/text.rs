@@ -1,10 +1,11 @@
-//! Text for people: escaping for a terminal, errors with their causes, sizes, counts and durations.
+//! Text for people: escapes for a terminal, error chains, sizes, counts and durations, in both
+//! directions where settings are typed. Nothing here prints.
 
 use std::error::Error;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// `text` with control characters and bidirectional overrides escaped, so that text from outside
+/// Escapes control characters and bidirectional overrides in `text`, so that text from outside
 /// cannot move the cursor or disguise itself. Line breaks are escaped too.
 pub fn escape_for_terminal(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -20,7 +21,7 @@ pub fn escape_for_terminal(text: &str) -> String {
     out
 }
 
-/// `bytes` in binary units with three digits at most: `0 B`, `1.5 KiB`, `950 MiB`.
+/// Formats `bytes` in binary units with about three digits: `0 B`, `1.5 KiB`, `950 MiB`.
 pub fn human_bytes(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
     let mut value = bytes as f64;
@@ -36,7 +37,7 @@ pub fn human_bytes(bytes: u64) -> String {
     }
 }
 
-/// `count` with thin groups of three digits: `1 234 567`.
+/// Formats `count` in groups of three digits: `1 234 567`.
 pub fn human_count(count: u64) -> String {
     let digits = count.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
@@ -49,7 +50,7 @@ pub fn human_count(count: u64) -> String {
     out
 }
 
-/// `duration` as people say it: `0.4 s`, `12 s`, `3 min 5 s`, `2 h 4 min`.
+/// Formats `duration` in its two largest units: `0.4 s`, `12 s`, `3 min 5 s`, `2 h 4 min`.
 pub fn human_duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
@@ -60,8 +61,8 @@ pub fn human_duration(duration: Duration) -> String {
     }
 }
 
-/// An error with its causes: `cannot read a.csv: no such file or directory`. A cause whose text its parent has said
-/// already is left out, and so is the number of a system's error.
+/// Joins an error and its causes: `cannot read a.csv: no such file or directory`. Leaves out a cause whose text ends
+/// its parent's already, and the number of an operating system error.
 pub fn error_chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
@@ -76,7 +77,7 @@ pub fn error_chain(error: &dyn Error) -> String {
     text
 }
 
-/// The system's errors without the number that the standard library appends.
+/// Formats `cause` without the ` (os error 2)` that the standard library appends, in lower case then.
 fn without_number(cause: &dyn Error) -> String {
     let mut words = cause.to_string();
     if let Some(end) = words.find(" (os error ") {
@@ -88,17 +89,17 @@ fn without_number(cause: &dyn Error) -> String {
     words
 }
 
-/// `n` things in words: `1 row`, `1 234 rows`; for nouns whose plural takes an s.
+/// Formats a count with its noun: `1 row`, `1 234 rows`; for nouns whose plural takes an s.
 pub fn counted(n: u64, noun: &str) -> String {
     format!("{} {noun}{}", human_count(n), plural(n))
 }
 
-/// The ending of a noun of which there are `n`: nothing or `s`.
+/// Returns the plural ending for `n` things: empty for 1, else `s`.
 pub fn plural(n: u64) -> &'static str {
     if n == 1 { "" } else { "s" }
 }
 
-/// `bytes` in lower-case hexadecimal.
+/// Formats `bytes` in lower-case hexadecimal, two digits each.
 pub fn hex(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(2 * bytes.len());
     for byte in bytes {
@@ -107,22 +108,23 @@ pub fn hex(bytes: &[u8]) -> String {
     out
 }
 
-/// The one of `names` that `typed` was probably meant to be: the nearest by letters put in, left out,
-/// changed or swapped, capitals counting little. `None` when none is near.
+/// Finds the name that `typed` is probably a misspelling of: the one at the smallest edit distance,
+/// regardless of case. `None` when all are too far away.
 pub fn nearest<'a>(typed: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let lower: Vec<char> = typed.chars().flat_map(char::to_lowercase).collect();
-    // One slip in a short name, two in a long one; more would suggest what was never meant.
+    // One edit in a short name, two in a long one; more would suggest unrelated names.
     let allowed = (lower.len() / 3).clamp(1, 2);
     names
         .into_iter()
-        .map(|name| (slips(&lower, &name.chars().flat_map(char::to_lowercase).collect::<Vec<_>>()), name))
-        .filter(|(slips, name)| *slips <= allowed && *slips < name.chars().count())
-        .min_by_key(|(slips, _)| *slips)
+        .map(|name| (edit_distance(&lower, &name.chars().flat_map(char::to_lowercase).collect::<Vec<_>>()), name))
+        .filter(|(edits, name)| *edits <= allowed && *edits < name.chars().count())
+        .min_by_key(|(edits, _)| *edits)
         .map(|(_, name)| name)
 }
 
-/// How many letters must be put in, left out, changed or swapped with their neighbour.
-fn slips(a: &[char], b: &[char]) -> usize {
+/// Returns the Damerau-Levenshtein distance (optimal string alignment): letters inserted, deleted, changed or swapped
+/// with their neighbour. Keeps the last three rows of the matrix, all that a swap can look back to.
+fn edit_distance(a: &[char], b: &[char]) -> usize {
     let mut before_last: Vec<usize> = Vec::new();
     let mut last: Vec<usize> = (0..=b.len()).collect();
     for i in 1..=a.len() {
@@ -139,38 +141,39 @@ fn slips(a: &[char], b: &[char]) -> usize {
     last[b.len()]
 }
 
-/// Bytes: `1048576`, `512K`, `256MiB`, `1.5G`. Units are binary, with or without `iB`.
+/// Parses a size in bytes: `1048576`, `512K`, `256MiB`, `1.5G`. Units are binary, with or without `iB`.
 pub fn parse_size(text: &str) -> Result<u64, String> {
     let text = text.trim();
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
-    let number: f64 = number.parse().map_err(|_| "a size is a number with a unit, such as 256MiB".to_owned())?;
+    let number: f64 = number.parse().map_err(|_| "expected a size: a number and a unit, such as 256MiB".to_owned())?;
     let shift = match unit.trim().to_ascii_lowercase().as_str() {
         "" | "b" => 0,
         "k" | "kb" | "kib" => 10,
         "m" | "mb" | "mib" => 20,
         "g" | "gb" | "gib" => 30,
         "t" | "tb" | "tib" => 40,
-        other => return Err(format!("`{other}` is no unit of size; K, M, G and T are")),
+        other => return Err(format!("unknown size unit `{other}`; use K, M, G or T")),
     };
     Ok((number * (1u64 << shift) as f64) as u64)
 }
 
-/// A time: `90`, `90s`, `1.5m`, `2h`, `1d`, `500ms`.
+/// Parses a duration: `90`, `90s`, `1.5m`, `2h`, `1d`, `500ms`. Without a unit it is in seconds.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let text = text.trim();
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
-    let number: f64 = number.parse().map_err(|_| "a time is a number with a unit, such as 90s or 30m".to_owned())?;
+    let number: f64 =
+        number.parse().map_err(|_| "expected a duration: a number and a unit, such as 90s or 30m".to_owned())?;
     let unit = match unit.trim() {
         "ms" => 0.001,
         "" | "s" => 1.0,
         "m" | "min" => 60.0,
         "h" => 3600.0,
         "d" => 86_400.0,
-        other => return Err(format!("`{other}` is no unit of time; ms, s, m, h and d are")),
+        other => return Err(format!("unknown time unit `{other}`; use ms, s, m, h or d")),
     };
-    Duration::try_from_secs_f64(number * unit).map_err(|_| "the time is too long".to_owned())
+    Duration::try_from_secs_f64(number * unit).map_err(|_| "the duration is too long".to_owned())
 }
 
 #[cfg(test)]
@@ -178,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slip_of_the_hand_is_recognised() {
+    fn a_misspelled_name_finds_the_nearest() {
         let names = ["company_name", "employee_count", "id", "hq", "score"];
         let near = |typed| nearest(typed, names);
         assert_eq!(near("emplyee_count"), Some("employee_count"));
@@ -187,11 +190,11 @@ mod tests {
         assert_eq!(near("di"), Some("id"));
         assert_eq!(near("x"), None);
         assert_eq!(near("revenue"), None);
-        assert_eq!(nearest("é", ["e"]), None, "of one letter nothing would be left");
+        assert_eq!(nearest("é", ["e"]), None, "one edit would replace the whole name");
     }
 
     #[test]
-    fn sizes_counts_and_times_read_well() {
+    fn sizes_counts_and_durations_are_formatted() {
         assert_eq!(human_bytes(0), "0 B");
         assert_eq!(human_bytes(1023), "1023 B");
         assert_eq!(human_bytes(1536), "1.5 KiB");
@@ -220,20 +223,25 @@ mod tests {
     }
 
     #[test]
-    fn a_terminal_sees_no_control_characters() {
+    fn control_characters_are_escaped_for_a_terminal() {
         assert_eq!(escape_for_terminal("a\u{1b}[31mb\n"), "a\\u{1b}[31mb\\u{a}");
         assert_eq!(escape_for_terminal("Zürich 東京"), "Zürich 東京");
     }
 
     #[test]
-    fn sizes_and_times() {
+    fn sizes_and_durations_are_parsed() {
         assert_eq!(parse_size("1024"), Ok(1024));
         assert_eq!(parse_size("256MiB"), Ok(256 << 20));
         assert_eq!(parse_size("1.5 g"), Ok(3 << 29));
-        assert!(parse_size("big").is_err() && parse_size("1 furlong").is_err() && parse_size("").is_err());
+        for text in ["big", ""] {
+            assert_eq!(parse_size(text), Err("expected a size: a number and a unit, such as 256MiB".into()));
+        }
+        assert_eq!(parse_size("1 furlong"), Err("unknown size unit `furlong`; use K, M, G or T".into()));
         assert_eq!(parse_duration("90"), Ok(Duration::from_secs(90)));
         assert_eq!(parse_duration("1.5m"), Ok(Duration::from_secs(90)));
         assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
-        assert!(parse_duration("soon").is_err() && parse_duration("1e").is_err());
+        assert_eq!(parse_duration("soon"), Err("expected a duration: a number and a unit, such as 90s or 30m".into()));
+        assert_eq!(parse_duration("1e"), Err("unknown time unit `e`; use ms, s, m, h or d".into()));
+        assert_eq!(parse_duration("99999999999999999999d"), Err("the duration is too long".into()));
     }
 }

@@ -1,4 +1,5 @@
-//! Morsels and the batches made from them.
+//! Morsels, the buffers of whole records that are decoded at a time, and the batches decoded from
+//! them. Both share their bytes with views and are never written to.
 
 use std::sync::Arc;
 
@@ -16,11 +17,11 @@ use super::Schema;
 pub struct Morsel {
     /// The records and, after them, at least [`Morsel::PADDING`] zero bytes.
     pub bytes: Buffer,
-    /// Bytes of records in `bytes`, the padding left out.
+    /// Length of the records in bytes, without the padding.
     pub len: usize,
-    /// Offset of the first byte in the decompressed source.
+    /// Offset of the first byte in the decompressed source, from 0.
     pub byte_offset: u64,
-    /// Index of the source in the plan.
+    /// Index of the source in the plan, from 0.
     pub source_index: usize,
 }
 
@@ -28,14 +29,14 @@ impl Morsel {
     /// Zero bytes after the records, so that a scanner may load whole vectors past the end.
     pub const PADDING: usize = 64;
 
-    /// A morsel of `records`, which get their padding here.
+    /// Makes a morsel of `records` and appends the padding.
     pub fn from_vec(mut records: Vec<u8>, byte_offset: u64, source_index: usize) -> Self {
         let len = records.len();
         records.resize(len + Self::PADDING, 0);
         Morsel { bytes: Buffer::from_vec(records), len, byte_offset, source_index }
     }
 
-    /// The records from byte `start` on, which must be the start of one, as a morsel.
+    /// Returns the records from byte `start` on, the first byte of a record, without copying.
     pub fn rest(&self, start: usize) -> Self {
         Morsel {
             bytes: self.bytes.slice(start),
@@ -45,8 +46,8 @@ impl Morsel {
         }
     }
 
-    /// A copy of the first records that fit into `bytes`, or of the first record if that is longer.
-    /// Records end at line feeds.
+    /// Copies the first records that fit into `bytes`, or the first record if that is longer.
+    /// Assumes that records end at line feeds.
     pub fn beginning(&self, bytes: usize) -> Self {
         let records = self.records();
         let whole = memchr::memrchr(b'\n', &records[..bytes.min(self.len)]);
@@ -55,7 +56,7 @@ impl Morsel {
         Morsel::from_vec(records[..end].to_vec(), self.byte_offset, self.source_index)
     }
 
-    /// The records without the padding.
+    /// Returns the records without the padding.
     pub fn records(&self) -> &[u8] {
         &self.bytes[..self.len]
     }
@@ -70,17 +71,17 @@ pub struct Batch {
     pub columns: Vec<ArrayRef>,
     /// Number of rows, also when there are no columns.
     pub rows: usize,
-    /// Where each row's whole record stands, while rows still are records of one NDJSON morsel and
-    /// no step has changed their values: an NDJSON sink may then copy them. `rows` long.
+    /// The morsel and each row's span in it, `rows` long, as long as rows are unchanged records of
+    /// that morsel: an NDJSON encoder then copies them. `None` once a step has changed values.
     pub records: Option<(Buffer, Vec<RecordSpan>)>,
 }
 
 impl Batch {
-    /// `rows` rows from `start` on, without copying.
+    /// Returns `rows` rows from `start` on, without copying.
     ///
     /// # Panics
     ///
-    /// If there are not so many.
+    /// If the batch has fewer than `start + rows` rows.
     pub fn slice(&self, start: usize, rows: usize) -> Self {
         Batch {
             schema: self.schema.clone(),
@@ -90,26 +91,26 @@ impl Batch {
         }
     }
 
-    /// The rows at `places`, in that order.
-    pub fn take(&self, places: &[u32]) -> Result<Self, ArrowError> {
-        let indices = UInt32Array::from(places.to_vec());
+    /// Copies the rows at `row_indices`, in that order.
+    pub fn take(&self, row_indices: &[u32]) -> Result<Self, ArrowError> {
+        let indices = UInt32Array::from(row_indices.to_vec());
         let columns = self.columns.iter().map(|column| take(column, &indices, None)).collect::<Result<_, _>>()?;
         let records = self.records.as_ref();
         Ok(Batch {
             schema: self.schema.clone(),
             columns,
-            rows: places.len(),
+            rows: row_indices.len(),
             records: records
-                .map(|(bytes, spans)| (bytes.clone(), places.iter().map(|&place| spans[place as usize]).collect())),
+                .map(|(bytes, spans)| (bytes.clone(), row_indices.iter().map(|&row| spans[row as usize]).collect())),
         })
     }
 
-    /// Bytes that its columns hold, about; what several batches share is counted in each.
+    /// Returns about how many bytes the columns hold. A buffer that several batches share is counted in each.
     pub fn memory_size(&self) -> usize {
         self.columns.iter().map(|column| column.get_array_memory_size()).sum()
     }
 
-    /// The same rows without some columns. Names that are not there are passed over.
+    /// Returns the same rows without the columns `names`. Unknown names are ignored.
     pub fn without_columns(&self, names: &[Arc<str>]) -> Self {
         let kept = |i: &usize| !names.contains(&self.schema.fields[*i].name);
         let kept: Vec<usize> = (0..self.columns.len()).filter(kept).collect();
@@ -125,10 +126,10 @@ impl Batch {
     }
 }
 
-/// A record's bytes in its morsel, without the line end.
+/// The bytes of a record in its morsel, without the line end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordSpan {
-    /// Offset in the morsel.
+    /// Offset of the first byte in the morsel.
     pub start: u32,
     /// Length in bytes.
     pub len: u32,

@@ -1,7 +1,8 @@
-//! Builders that grow one value at a time and end as Arrow arrays.
+//! Column builders that grow by one value at a time and finish as Arrow arrays.
 //!
-//! A builder has the type of its column; the decoder picks its variant and pushes what fits. All
-//! of them can go back to an earlier length, so that a bad record leaves no trace.
+//! A builder has the type of its column; the NDJSON decoder matches on the variant and pushes values
+//! that fit. Every builder can be truncated to an earlier length, so that a rejected record leaves no
+//! trace in any column.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,58 +15,59 @@ use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder, Buffer, NullBuffer, Offs
 use super::views::Views;
 use super::{Field, Type};
 
-/// Which values are null. Costs a count where there is none, and four bytes for each that there is.
+/// The nulls of a growing column, as a list of rows: a column without nulls costs only a counter, and each null costs
+/// four bytes.
 #[derive(Debug, Default)]
 pub struct Nulls {
     len: usize,
-    /// Their places, which ascend: a batch has fewer than 2^32 rows.
-    at: Vec<u32>,
+    /// Rows that are null, ascending. 32 bits are enough: a morsel has at most 2^30 bytes, and so as many rows.
+    rows: Vec<u32>,
 }
 
 impl Nulls {
-    /// Notes one value.
+    /// Appends one value, null unless `is_valid`.
     #[inline(always)]
     pub fn push(&mut self, is_valid: bool) {
         if !is_valid {
-            self.at.push(self.len as u32);
+            self.rows.push(self.len as u32);
         }
         self.len += 1;
     }
 
     fn truncate(&mut self, len: usize) {
         self.len = len;
-        while self.at.pop_if(|&mut place| place as usize >= len).is_some() {}
+        while self.rows.pop_if(|&mut row| row as usize >= len).is_some() {}
     }
 
     fn finish(self) -> Option<NullBuffer> {
-        if self.at.is_empty() {
+        if self.rows.is_empty() {
             return None;
         }
         let mut valid = vec![u64::MAX; self.len.div_ceil(64)];
-        for place in self.at {
-            valid[place as usize / 64] &= !(1 << (place % 64));
+        for row in self.rows {
+            valid[row as usize / 64] &= !(1 << (row % 64));
         }
         Some(NullBuffer::new(BooleanBuffer::new(Buffer::from_vec(valid), 0, self.len)))
     }
 }
 
-/// A growing column.
+/// A growing column, one variant per [`Type`] that is decoded.
 #[derive(Debug)]
 pub enum Builder {
-    /// Only nulls.
+    /// Column without values, only nulls.
     Null(Nulls),
-    /// Booleans.
+    /// Booleans, as a bitmap.
     Bool(BooleanBufferBuilder, Nulls),
-    /// 64-bit integers, and the place of the first that is not exact in a double: its length, or
-    /// more, where there is none.
+    /// 64-bit integers, and the row of the first that a double cannot hold exactly; the length or
+    /// more if there is none.
     Int(Vec<i64>, Nulls, usize),
-    /// decimal(38,0).
+    /// Integers of decimal(38,0).
     Decimal(Vec<i128>, Nulls),
-    /// Doubles.
+    /// 64-bit floating-point numbers.
     Float(Vec<f64>, Nulls),
-    /// Strings.
+    /// Strings, as views into the morsel.
     Text(Views, Nulls),
-    /// JSON text of values of several shapes.
+    /// JSON text of values of several types.
     Json(Views, Nulls),
     /// JSON text of any value; an explicit null is text too.
     Raw(Views, Nulls),
@@ -73,46 +75,46 @@ pub enum Builder {
     Empty(Views, Nulls),
     /// Objects with known keys.
     Struct(StructBuilder),
-    /// Lists: ends of each list in the items.
+    /// Lists: offsets of each list in the items, the first of them 0.
     List(Vec<i32>, Box<Builder>, Nulls),
-    /// Objects with open-ended keys.
+    /// Objects with open-ended keys: offsets, keys, values.
     Map(Vec<i32>, Views, Box<Builder>, Nulls),
 }
 
 /// A growing struct column, or the row itself.
 #[derive(Debug)]
 pub struct StructBuilder {
-    /// One per field, each as long as the struct between two values.
+    /// One builder per field, each as long as the struct between two values.
     pub fields: Vec<FieldBuilder>,
     nulls: Nulls,
-    /// Places of the fields by key, for structs too wide to search one by one.
+    /// Indices of the fields by key, for structs of more than [`SEARCH_LIMIT`] fields; `None` for others.
     by_key: Option<HashMap<Box<[u8]>, usize>>,
 }
 
 /// A field of a growing struct.
 #[derive(Debug)]
 pub struct FieldBuilder {
-    /// The key.
+    /// The key, unescaped.
     pub name: Arc<str>,
-    /// `"key":` as it stands in a record whose keys need no escapes; empty if this one does.
+    /// `"key":` as records spell it, to be compared before a key is parsed; empty if the key needs escapes.
     pub literal: Literal,
-    /// The values.
+    /// The values of the field.
     pub builder: Builder,
 }
 
-/// Bytes that are expected somewhere, ready to be compared many at a time.
+/// Expected bytes, laid out for a comparison of 32 bytes at a time.
 #[derive(Clone, Debug)]
 pub struct Literal {
-    /// The bytes.
+    /// All bytes; none for a literal that matches nowhere.
     pub text: Box<[u8]>,
-    /// The first of them, zeros behind.
+    /// The first 32 bytes of `text`, filled up with zeros.
     pub head: [u8; 32],
-    /// One bit, from the lowest up, for each byte of `head` that is of `text`.
+    /// One bit, from the lowest up, for each byte of `head` that belongs to `text`.
     pub mask: u32,
 }
 
 impl Literal {
-    /// Of these bytes.
+    /// Makes a literal of these bytes.
     pub fn new(text: &[u8]) -> Self {
         let len = text.len().min(32);
         let mut head = [0; 32];
@@ -120,7 +122,7 @@ impl Literal {
         Literal { text: text.into(), head, mask: ((1u64 << len) - 1) as u32 }
     }
 
-    /// A key with its quotes and colon. Empty if it does not stand in JSON as it is.
+    /// Makes the literal of a key with its quotes and colon. Empty if JSON has to escape the key.
     pub fn key(name: &str) -> Self {
         let plain = !name.bytes().any(|b| b < 0x20 || b == b'"' || b == b'\\');
         Literal::new(if plain { format!("\"{name}\":") } else { String::new() }.as_bytes())
@@ -131,7 +133,11 @@ impl Literal {
 const SEARCH_LIMIT: usize = 24;
 
 impl Builder {
-    /// An empty column of `ty`.
+    /// Makes an empty column of type `ty`.
+    ///
+    /// # Panics
+    ///
+    /// If `ty` holds a [`Type::Fixed`], which only a cast makes.
     pub fn new(ty: &Type) -> Self {
         match ty {
             Type::Null => Builder::Null(Nulls::default()),
@@ -139,7 +145,7 @@ impl Builder {
             Type::Int { .. } => Builder::Int(Vec::new(), Nulls::default(), usize::MAX),
             Type::Decimal => Builder::Decimal(Vec::new(), Nulls::default()),
             Type::Float => Builder::Float(Vec::new(), Nulls::default()),
-            Type::Fixed(_) => unreachable!("records are not decoded into what only a cast makes"),
+            Type::Fixed(_) => unreachable!("records are not decoded into types that only a cast makes"),
             Type::Text => Builder::Text(Views::default(), Nulls::default()),
             Type::Json => Builder::Json(Views::default(), Nulls::default()),
             Type::Raw => Builder::Raw(Views::default(), Nulls::default()),
@@ -152,7 +158,7 @@ impl Builder {
         }
     }
 
-    /// Number of values.
+    /// Returns the number of values, nulls included.
     pub fn len(&self) -> usize {
         match self {
             Builder::Null(nulls)
@@ -210,7 +216,7 @@ impl Builder {
         }
     }
 
-    /// Goes back to the first `len` values.
+    /// Keeps the first `len` values.
     pub fn truncate(&mut self, len: usize) {
         match self {
             Builder::Null(nulls) => nulls.truncate(len),
@@ -221,7 +227,7 @@ impl Builder {
             Builder::Int(values, nulls, first_wide) => {
                 values.truncate(len);
                 nulls.truncate(len);
-                // A record that leaves no trace leaves none in the type.
+                // A rejected record must not widen the type either.
                 if *first_wide >= len {
                     *first_wide = usize::MAX;
                 }
@@ -256,11 +262,11 @@ impl Builder {
         }
     }
 
-    /// Makes room for `times` as many values as there are: fewer moves of what is there while the rest comes.
+    /// Reserves capacity for `times` as many values as there are, so that the buffers are moved once at most.
     fn reserve(&mut self, times: f64) {
         let more = |len: usize| (len as f64 * (times - 1.0)) as usize;
         match self {
-            // Bits are few bytes.
+            // Bitmaps and null lists are small.
             Builder::Null(_) | Builder::Bool(..) => {}
             Builder::Int(values, ..) => values.reserve(more(values.len())),
             Builder::Decimal(values, _) => values.reserve(more(values.len())),
@@ -281,7 +287,8 @@ impl Builder {
         }
     }
 
-    /// The array, of the Arrow type of this column's [`Type`], and the type as observed.
+    /// Finishes the column: returns the array, of the Arrow type of this column's [`Type`], and the type observed. Views
+    /// point into `buffers` by index.
     pub fn finish(self, buffers: &Arc<[Buffer]>) -> (ArrayRef, Type) {
         match self {
             Builder::Null(nulls) => {
@@ -349,7 +356,7 @@ fn finish_fields(fields: Vec<FieldBuilder>, buffers: &Arc<[Buffer]>) -> (Vec<Fie
 }
 
 impl StructBuilder {
-    /// An empty struct column with these fields.
+    /// Makes an empty struct column with these fields.
     pub fn new(fields: &[Field]) -> Self {
         let fields: Vec<FieldBuilder> = fields
             .iter()
@@ -364,7 +371,7 @@ impl StructBuilder {
         StructBuilder { fields, nulls: Nulls::default(), by_key }
     }
 
-    /// The place of a key.
+    /// Returns the index of the field `key`; `None` if there is none.
     pub fn position(&self, key: &[u8]) -> Option<usize> {
         match &self.by_key {
             Some(map) => map.get(key).copied(),
@@ -372,19 +379,19 @@ impl StructBuilder {
         }
     }
 
-    /// Number of values.
+    /// Returns the number of values, nulls included.
     pub fn len(&self) -> usize {
         self.nulls.len
     }
 
-    /// Ends one value that had all fields.
+    /// Ends one value in which every field was pushed.
     #[inline(always)]
     pub fn end_whole_value(&mut self) {
         debug_assert!(self.fields.iter().all(|field| field.builder.len() == self.nulls.len + 1));
         self.nulls.push(true);
     }
 
-    /// Ends one value: fields that it lacked get null.
+    /// Ends one value: fields that were not pushed get a null.
     #[inline]
     pub fn end_value(&mut self) {
         let len = self.nulls.len;
@@ -396,12 +403,12 @@ impl StructBuilder {
         self.nulls.push(true);
     }
 
-    /// Makes room in every column for `times` as many values as there are. At least 1.
+    /// Reserves capacity in every column for `times` as many values as there are; `times` is at least 1.
     pub fn reserve(&mut self, times: f64) {
         self.fields.iter_mut().for_each(|field| field.builder.reserve(times));
     }
 
-    /// Goes back to the first `len` values.
+    /// Keeps the first `len` values of every field.
     pub fn truncate(&mut self, len: usize) {
         for field in &mut self.fields {
             field.builder.truncate(len);
@@ -409,7 +416,8 @@ impl StructBuilder {
         self.nulls.truncate(len);
     }
 
-    /// The columns with their types as observed; the struct's own nulls are left out.
+    /// Finishes the fields as columns of a batch, with their types as observed. The struct's own nulls are dropped: a
+    /// record is never null.
     pub fn finish_columns(self, buffers: &Arc<[Buffer]>) -> (Vec<Field>, Vec<ArrayRef>) {
         finish_fields(self.fields, buffers)
     }

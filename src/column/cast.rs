@@ -1,8 +1,8 @@
-//! Brings arrays up to a wider type, for every widening that [`Type::join`] makes.
+//! Casts arrays to a wider type, for every widening that [`Type::join`] makes.
 //!
-//! Values stay exact. What a narrower type never kept cannot come back: an object's members that
-//! are null become absent where it turns into a map or JSON text, because a struct does not know
-//! an absent key from a null one.
+//! Values stay exact. One distinction is lost before and cannot be restored: a struct does not
+//! distinguish an absent key from a null one, so that null members become absent where an object
+//! turns into a map or JSON text. Casts that users ask for are in [`crate::transform`], not here.
 
 use std::sync::Arc;
 
@@ -18,37 +18,36 @@ use arrow_select::{interleave::interleave, take::take};
 use super::json_text::{JsonValues, NullMembers};
 use super::{Field, Type};
 
-/// Why an array could not be brought up to a type.
+/// Failure to cast an array to a wider type.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CastError {
-    /// The types are not a widening: some value could change or be lost.
-    #[error("values of type {from} cannot all be kept as {to}")]
+    /// `to` is not a widening of `from`: some value could change or be lost.
+    #[error("cannot widen {from} to {to} without loss")]
     NotWider {
         /// The array's type.
         from: Type,
-        /// The type asked for.
+        /// The requested type.
         to: Type,
     },
-    /// The array is not one that carries its type.
-    #[error("an array of {found} does not carry type {expected}")]
+    /// The array is not of the Arrow type that carries `expected`.
+    #[error("an Arrow array of {found} cannot carry type {expected}")]
     Carrier {
-        /// The type that was said.
+        /// The type that the caller named.
         expected: Type,
-        /// What the array is.
+        /// The Arrow type of the array.
         found: DataType,
     },
-    /// An array could not be built: offsets beyond 32 bits.
-    #[error("the widened values do not fit one array")]
+    /// The result needs offsets beyond 32 bits.
+    #[error("the widened values do not fit into one array")]
     Array(#[from] ArrowError),
 }
 
-/// `array`, which carries `from`, as an array that carries `to`.
+/// Casts `array`, which carries `from`, to `to`.
 ///
-/// `to` must be a join of `from` with something; anything narrower is [`CastError::NotWider`].
-/// Where both types have the same carrier the array is handed back as it is. Text becomes JSON
-/// with its quotes; everything else becomes the same text under either way of mixing, so none is
-/// asked for.
+/// `to` must be a join of `from` with another type; anything narrower is [`CastError::NotWider`].
+/// Where both types have the same carrier the array itself is returned. Text becomes JSON with its
+/// quotes; every other type has the same text under either [`super::TypeMerge`], so that it is no parameter.
 pub fn cast_array(array: &ArrayRef, from: &Type, to: &Type) -> Result<ArrayRef, CastError> {
     if keeps_carrier(from, to) {
         return Ok(array.clone());
@@ -81,9 +80,8 @@ pub fn cast_array(array: &ArrayRef, from: &Type, to: &Type) -> Result<ArrayRef, 
     }
 }
 
-/// True when values of `from` stand in the very same array as values of `to`, so that nothing
-/// needs to be touched: an integer column that lost `fits_double`, a column without values that
-/// became text, JSON text that is now plain text.
+/// Returns true if an array of `from` is a valid array of `to` unchanged: an integer column that
+/// lost `fits_double`, a column without values that became text, JSON text that is now plain text.
 pub fn keeps_carrier(from: &Type, to: &Type) -> bool {
     match (from, to) {
         (Type::Raw, _) | (_, Type::Raw) => from == to,
@@ -118,17 +116,17 @@ fn cast_struct(
     to: &Type,
 ) -> Result<ArrayRef, CastError> {
     let DataType::Struct(arrow_fields) = to.to_arrow() else { return Err(not_wider(from, to)) };
-    // A struct without fields is carried as text, `{}` or null.
+    // A struct without fields is carried as text, `{}` or null, and has no columns to keep.
     let source = if narrow.is_empty() { None } else { Some(carried::<StructArray>(array, from)?) };
     let mut kept = 0;
     let mut children = Vec::with_capacity(wide.len());
     for (i, field) in wide.iter().enumerate() {
-        // Same place first: a wider struct adds its new fields at the end.
-        let place = match narrow.get(i) {
+        // The same index first: a wider struct has its new fields at the end.
+        let old_idx = match narrow.get(i) {
             Some(f) if f.name == field.name => Some(i),
             _ => narrow.iter().position(|f| f.name == field.name),
         };
-        children.push(match (place, source) {
+        children.push(match (old_idx, source) {
             (Some(k), Some(source)) => {
                 kept += 1;
                 cast_array(source.column(k), &narrow[k].ty, &field.ty)?
@@ -166,25 +164,27 @@ fn struct_to_map(
         .zip(source.columns())
         .map(|(field, column)| cast_array(column, &field.ty, value))
         .collect::<Result<Vec<_>, _>>()?;
-    let mut places = Vec::new();
-    let mut key_places = Vec::new();
+    // The entries of all maps, row by row: each takes its value from a column, and its key from the column's name.
+    let mut value_sources = Vec::new();
+    let mut key_indices = Vec::new();
     let mut offsets = Vec::with_capacity(array.len() + 1);
     offsets.push(0);
     for row in 0..array.len() {
         if source.is_valid(row) {
             for (k, child) in children.iter().enumerate() {
                 if child.is_valid(row) {
-                    places.push((k, row));
-                    key_places.push(k as u32);
+                    value_sources.push((k, row));
+                    key_indices.push(k as u32);
                 }
             }
         }
-        offsets.push(i32::try_from(places.len()).map_err(|_| ArrowError::OffsetOverflowError(places.len()))?);
+        let end = value_sources.len();
+        offsets.push(i32::try_from(end).map_err(|_| ArrowError::OffsetOverflowError(end))?);
     }
     let names = StringViewArray::from_iter_values(fields.iter().map(|f| &*f.name));
-    let keys = take(&names, &UInt32Array::from(key_places), None)?;
+    let keys = take(&names, &UInt32Array::from(key_indices), None)?;
     let columns: Vec<&dyn Array> = children.iter().map(|c| c.as_ref()).collect();
-    let values = interleave(&columns, &places)?;
+    let values = interleave(&columns, &value_sources)?;
     let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
     Ok(Arc::new(map_array(to, offsets, keys, values, array.nulls().cloned())?))
 }
@@ -206,7 +206,8 @@ fn map_array(
     Ok(MapArray::try_new(entries_field, offsets, entries, nulls, sorted)?)
 }
 
-/// Numbers get the digits that the writers of our sources give them; see [`super::number`].
+/// Writes every value as JSON text. Numbers are spelled as the producers of our sources spell them; see
+/// [`super::number`].
 fn json_text(array: &ArrayRef, ty: &Type) -> Result<ArrayRef, CastError> {
     let values = JsonValues::try_new(array.as_ref(), ty, NullMembers::LeaveOut)
         .ok_or_else(|| CastError::Carrier { expected: ty.clone(), found: array.data_type().clone() })?;

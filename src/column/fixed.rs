@@ -1,5 +1,5 @@
-//! Types that no JSON says by itself: dates, points in time, decimals with a fraction. Columns are of
-//! them only where a step casts to them.
+//! Types that JSON has no spelling for: dates, timestamps, decimals with a fraction. They are never inferred; a column
+//! has one only after a step has cast to it. Here are their arrays and their text, not the parsing.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,40 +16,40 @@ use arrow_buffer::{NullBuffer, ScalarBuffer};
 use arrow_schema::{DataType, TimeUnit};
 use chrono::{DateTime, Datelike, Timelike};
 
-/// One of these types. Its values are integers: of days, of units of time, of the last decimal place.
+/// A type that only a cast makes. Its values are integers: days, units of time, or units of the last decimal place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fixed {
-    /// A day of the calendar, counted from 1970-01-01.
+    /// Calendar date, in days since 1970-01-01.
     Date,
-    /// A point in time, counted from the start of 1970.
+    /// Point in time, in units since 1970-01-01T00:00:00.
     Timestamp {
-        /// What is counted.
+        /// Unit of the count.
         unit: Unit,
-        /// A clock on the wall whose place is not known, instead of a moment that is the same everywhere.
+        /// True for local time without a time zone, false for an instant in UTC.
         local: bool,
     },
-    /// A decimal number.
+    /// Decimal number of fixed scale.
     Decimal {
-        /// Digits in all, 1 to 38.
+        /// Significant digits, 1 to 38.
         precision: u8,
-        /// Digits behind the point.
+        /// Digits after the decimal point.
         scale: u8,
     },
 }
 
-/// A part of a second.
+/// The resolution of a timestamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
-    /// A thousandth.
+    /// Milliseconds, 10^-3 seconds.
     Millis,
-    /// A millionth.
+    /// Microseconds, 10^-6 seconds.
     Micros,
-    /// A billionth.
+    /// Nanoseconds, 10^-9 seconds.
     Nanos,
 }
 
 impl Unit {
-    /// How many make a second.
+    /// Returns the number of units per second.
     pub fn per_second(self) -> i64 {
         match self {
             Unit::Millis => 1_000,
@@ -60,7 +60,7 @@ impl Unit {
 }
 
 impl Fixed {
-    /// The Arrow type of the arrays that carry it.
+    /// Returns the Arrow type that carries this type.
     pub fn to_arrow(self) -> DataType {
         match self {
             Fixed::Date => DataType::Date32,
@@ -76,7 +76,7 @@ impl Fixed {
         }
     }
 
-    /// An array of `values`, which are within the type's bounds.
+    /// Makes an array of `values`, which must be within the type's bounds: larger ones would be cut to 32 or 64 bits.
     pub fn array(self, values: Vec<i128>, nulls: Option<NullBuffer>) -> ArrayRef {
         let longs = |values: Vec<i128>| values.into_iter().map(|v| v as i64).collect::<ScalarBuffer<i64>>();
         match self {
@@ -106,7 +106,7 @@ impl Fixed {
         }
     }
 
-    /// The value at `row` of an array that carries this type.
+    /// Returns the value at `row` of an array that carries this type; unspecified for a null.
     pub fn value(self, array: &dyn Array, row: usize) -> i128 {
         match self {
             Fixed::Date => array.as_primitive::<Date32Type>().value(row).into(),
@@ -123,7 +123,7 @@ impl Fixed {
         }
     }
 
-    /// True if values are numbers, and stand in JSON without quotes.
+    /// Returns true for types whose values JSON spells as numbers, without quotes.
     pub fn is_number(self) -> bool {
         matches!(self, Fixed::Decimal { .. })
     }
@@ -177,7 +177,7 @@ impl Fixed {
         }
     }
 
-    /// Appends a value as JSON.
+    /// Appends a value as JSON: decimals as numbers, the others as strings of their text.
     pub fn write_json(self, value: i128, out: &mut Vec<u8>) {
         if self.is_number() {
             return self.write(value, out);

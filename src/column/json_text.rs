@@ -1,4 +1,5 @@
-//! Values of typed columns as JSON text, and what such text says.
+//! JSON text of the values of typed columns, and the content of JSON strings. Used by the NDJSON and
+//! CSV encoders, and by casts to text; parsing whole values is the work of [`crate::format::ndjson`].
 
 use arrow_array::{
     Array, BooleanArray, Decimal128Array, Float64Array, Int64Array, ListArray, MapArray, StringViewArray, StructArray,
@@ -9,26 +10,27 @@ use memchr::memchr;
 use super::number::write_float;
 use super::{Field, Fixed, Type};
 
-/// Writes the values of one column as JSON text. Made once per batch, so that the types are
-/// looked at once and not for every value.
+/// Writer of the values of one column as JSON text. Made once per batch, so that types are matched
+/// and arrays downcast once and not per value.
 ///
-/// Nulls are written `null`; a null member of a struct as [`NullMembers`] says, unless it is
-/// [`Type::Raw`], where null means that the key was not there. Text is escaped as RFC 8259 asks and
-/// no further; JSON and raw text is copied. Infinities, which JSON has not, are written `null`.
+/// Nulls are written `null`; null members of a struct follow [`NullMembers`], except those of
+/// [`Type::Raw`], where null means an absent key and is left out. Text is escaped where RFC 8259
+/// requires it and nowhere else; JSON and raw text is copied. NaN and infinities, which JSON lacks,
+/// are written `null`.
 pub struct JsonValues<'a>(Values<'a>);
 
-/// What becomes of a struct's members that are null: the column does not know whether the key
-/// stood in the record. Keys of maps are known, and always written.
+/// Treatment of a struct's null members, whose keys may have been null or absent in the record. Keys
+/// of maps are always written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NullMembers {
-    /// They are written `null`: every row shows the same keys.
+    /// Write them as `null`: every row has the same keys.
     Write,
-    /// They are left out: a row of few keys under many fields stays short.
+    /// Leave them out: a row of few keys under many fields stays short.
     LeaveOut,
 }
 
 enum Values<'a> {
-    /// Nothing but nulls.
+    /// Column without values.
     Null,
     Bool(&'a BooleanArray),
     Int(&'a Int64Array),
@@ -36,7 +38,7 @@ enum Values<'a> {
     Float(&'a Float64Array),
     Fixed(&'a dyn Array, Fixed),
     Text(&'a StringViewArray),
-    /// JSON text already.
+    /// JSON text, copied as it is.
     Json(&'a StringViewArray),
     Struct(&'a StructArray, Vec<Member<'a>>),
     List(&'a ListArray, Box<Values<'a>>),
@@ -44,42 +46,42 @@ enum Values<'a> {
 }
 
 struct Member<'a> {
-    /// `"name":`
+    /// `"name":`, escaped.
     key: Vec<u8>,
     values: Values<'a>,
-    /// Left out where it is null.
+    /// Leave the member out where it is null.
     skip_null: bool,
 }
 
 impl<'a> JsonValues<'a> {
-    /// For the values of `array`, which has the Arrow type of `ty`.
+    /// Makes a writer for the values of `array`, which must be of the Arrow type of `ty`. Null members are written.
     ///
     /// # Panics
     ///
-    /// If it has another type.
+    /// If it is of another type.
     pub fn new(array: &'a dyn Array, ty: &Type) -> Self {
-        JsonValues::try_new(array, ty, NullMembers::Write).expect("the array has the type that was said")
+        JsonValues::try_new(array, ty, NullMembers::Write).expect("the array is of the Arrow type of its schema")
     }
 
-    /// For the values of `array`; `None` if it has not the Arrow type of `ty`.
+    /// Makes a writer for the values of `array`; `None` if it is not of the Arrow type of `ty`.
     pub fn try_new(array: &'a dyn Array, ty: &Type, null_members: NullMembers) -> Option<Self> {
         Values::try_new(array, ty, null_members).map(JsonValues)
     }
 
-    /// Appends the value of `row`.
+    /// Appends the JSON text of the value in `row`.
     #[inline]
     pub fn write(&self, row: usize, out: &mut Vec<u8>) {
         self.0.write(row, out);
     }
 
-    /// True where the value of `row` is null.
+    /// Returns true if the value in `row` is null.
     #[inline]
     pub fn is_null(&self, row: usize) -> bool {
         self.0.is_null(row)
     }
 }
 
-/// Appends one value of `array`, which has the Arrow type of `ty`. For many values,
+/// Appends the JSON text of one value of `array`, which must be of the Arrow type of `ty`. For many values,
 /// [`JsonValues`] is faster.
 pub fn write_json_value(array: &dyn Array, row: usize, ty: &Type, out: &mut Vec<u8>) {
     JsonValues::new(array, ty).write(row, out);
@@ -97,7 +99,7 @@ impl<'a> Values<'a> {
             Type::Fixed(fixed) => (*array.data_type() == fixed.to_arrow()).then_some(Values::Fixed(array, *fixed))?,
             Type::Text => Values::Text(any.downcast_ref()?),
             Type::Json | Type::Raw => Values::Json(any.downcast_ref()?),
-            // Without fields a struct is carried as JSON text.
+            // A struct without fields is carried as JSON text.
             Type::Struct(fields) if fields.is_empty() => Values::Json(any.downcast_ref()?),
             Type::Struct(fields) => {
                 let array: &StructArray = any.downcast_ref()?;
@@ -150,6 +152,7 @@ impl<'a> Values<'a> {
             Values::Text(array) => write_json_string(array.value(row), out),
             Values::Json(array) => out.extend_from_slice(array.value(row).as_bytes()),
             Values::Struct(_, members) => {
+                // The separator before the next member: the brace before the first one.
                 let mut open = b'{';
                 for member in members {
                     if member.skip_null && member.values.is_null(row) {
@@ -204,7 +207,7 @@ pub(crate) fn write_int(value: impl itoa::Integer, out: &mut Vec<u8>) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
-/// For each byte how it is escaped: 0 not at all, `u` as `\u00XX`, else by this letter.
+/// The escape of each byte: 0 for none, `u` for `\u00XX`, else the letter after the backslash.
 const ESCAPES: [u8; 256] = {
     let mut escapes = [0; 256];
     let mut control = 0;
@@ -222,11 +225,12 @@ const ESCAPES: [u8; 256] = {
     escapes
 };
 
-/// Appends `text` as a JSON string.
+/// Appends `text` as a JSON string with its quotes.
 pub fn write_json_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     let bytes = text.as_bytes();
-    // Most text needs no escapes; a look at 16 bytes at once is a few vector instructions.
+    // Most text needs no escapes. The fold has no branches, so that the compiler makes a few vector
+    // instructions of it.
     let (parts, rest) = bytes.as_chunks::<16>();
     for part in parts {
         if part.iter().fold(false, |found, &b| found | (b < 0x20) | (b == b'"') | (b == b'\\')) {
@@ -258,8 +262,8 @@ fn write_escaped(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&bytes[copied..]);
 }
 
-/// Appends what the content of a valid JSON string says. Half a surrogate pair, which no text can
-/// hold and parsers refuse, becomes U+FFFD.
+/// Appends the content of a valid JSON string, given without its quotes, with its escapes resolved. Half
+/// a surrogate pair, which UTF-8 cannot hold, becomes U+FFFD.
 pub fn unescape(mut text: &[u8], out: &mut Vec<u8>) {
     while let Some(i) = memchr(b'\\', text) {
         out.extend_from_slice(&text[..i]);

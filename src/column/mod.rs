@@ -1,6 +1,7 @@
-//! Columns: the type lattice, schemas, and Arrow arrays made from records.
+//! Columns: the type lattice, schemas, and the Arrow arrays that decoders build from records.
 //!
-//! Pure work: no files, sockets or clock.
+//! The decoders of [`crate::format`] fill the builders; steps and encoders read the arrays. Pure
+//! computation: no files, sockets or clock.
 
 mod batch;
 pub(crate) mod build;
@@ -17,5 +18,5 @@ pub(crate) mod views;
 pub use batch::{Batch, Morsel, RecordSpan};
 pub use cast::{CastError, cast_array, keeps_carrier};
 pub use fixed::{Fixed, Unit};
-pub use open_keys::{MAX_STRUCT_FIELDS, is_open_ended, is_open_key};
+pub use open_keys::{MAX_STRUCT_FIELDS, is_open_ended};
 pub use schema::{Field, MAX_COLUMNS, MAX_LEAVES, MAX_TYPE_DEPTH, Schema, Type, TypeMerge};

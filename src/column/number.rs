@@ -1,12 +1,11 @@
-//! The one text form of numbers, for reading and writing alike.
+//! The canonical text form of numbers, for reading and writing alike.
 //!
-//! A column of CSV is a number column only if every value stands in the form in which it would
-//! be written back, so that `007`, `1.50` and `+4` stay text. For doubles that is the form of
-//! Python's `repr` and of its JSON: the fewest digits that read back the same, plain from
-//! 0.0001 up to below 1e16, else with a signed exponent of at least two digits. The producers of
-//! the files that we read write it so.
+//! A CSV column is numeric only if every value is in the form in which it would be written back, so
+//! that `007`, `1.50` and `+4` stay text. For doubles that is the form of Python's `repr` and of its
+//! JSON: the fewest digits that parse to the same double, plain from 0.0001 up to below 1e16, else
+//! with a signed exponent of at least two digits. The producers of the files that we read write it so.
 
-/// The largest integer up to which a double holds every one: 2^53.
+/// The largest integer up to which a double holds every integer exactly: 2^53.
 pub const MAX_EXACT_IN_DOUBLE: u64 = 1 << 53;
 
 /// Powers of ten that a double holds exactly.
@@ -15,7 +14,7 @@ const EXACT_POWERS: [f64; 23] = [
     1e21, 1e22,
 ];
 
-/// Appends `value` in its one form; `nan`, `inf` and `-inf` for what is no number.
+/// Appends `value` in canonical form; `nan`, `inf` and `-inf` if it is not finite.
 pub fn write_float(value: f64, out: &mut Vec<u8>) {
     if !value.is_finite() {
         let text: &[u8] = match value {
@@ -63,8 +62,8 @@ fn write_exponent(sign: u8, digits: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(digits);
 }
 
-/// The integer that `text` is in its one form: no plus sign, no leading zeros, no `-0`, and
-/// within 64 bits.
+/// Parses an integer in canonical form: no plus sign, no leading zeros, no `-0`, within 64 bits.
+/// `None` for any other text.
 #[inline]
 pub fn parse_int(text: &[u8]) -> Option<i64> {
     let (negative, digits) = match text {
@@ -78,7 +77,7 @@ pub fn parse_int(text: &[u8]) -> Option<i64> {
         _ if digits.len() > 19 => return None,
         _ => {}
     }
-    // Nineteen digits fit into 64 bits without a sign.
+    // Nineteen digits fit into an unsigned 64-bit integer, so that nothing overflows here.
     let mut magnitude = 0u64;
     for &b in digits {
         let digit = b.wrapping_sub(b'0');
@@ -90,7 +89,7 @@ pub fn parse_int(text: &[u8]) -> Option<i64> {
     if negative { 0i64.checked_sub_unsigned(magnitude) } else { i64::try_from(magnitude).ok() }
 }
 
-/// The integer of up to 38 digits that `text` is in its one form.
+/// Parses an integer of up to 38 digits in canonical form. `None` for any other text.
 pub fn parse_decimal(text: &[u8]) -> Option<i128> {
     if let Some(value) = parse_int(text) {
         return Some(value.into());
@@ -102,34 +101,42 @@ pub fn parse_decimal(text: &[u8]) -> Option<i128> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// True if a double holds the integer and all smaller ones.
+/// Returns true if a double holds this integer and all of smaller magnitude exactly.
 #[inline]
 pub fn fits_double(value: i64) -> bool {
     value.unsigned_abs() <= MAX_EXACT_IN_DOUBLE
 }
 
-/// The double that `text` is in its one form.
+/// Parses a double in canonical form. `None` for any other text.
+///
+/// The simple algorithm: parse the text with the standard library, write the double back, and compare.
+/// That is `parse_by_writing_back`, and most numbers do not need it: `parse_plain` decides first.
 #[inline]
 pub fn parse_float(text: &[u8]) -> Option<f64> {
     match parse_plain(text) {
         Plain::Canonical(value) => Some(value),
-        Plain::Not => None,
-        Plain::Unknown => parse_by_writing_back(text),
+        Plain::NotCanonical => None,
+        Plain::Undecided => parse_by_writing_back(text),
     }
 }
 
+/// The result of [`parse_plain`].
 enum Plain {
-    /// In the one form.
+    /// A double in canonical form.
     Canonical(f64),
-    /// Not a double in its one form.
-    Not,
-    /// For the slow way to say.
-    Unknown,
+    /// Not a double, or not in canonical form.
+    NotCanonical,
+    /// Too many digits or an exponent: [`parse_by_writing_back`] decides.
+    Undecided,
 }
 
-/// Knows the form by its look when there are 15 digits at most: so many always come back from a
-/// double, so the fewest digits that read back the same are these, less the zeros behind. The
-/// value of them and an exact power of ten, divided, is rounded once and so correct.
+/// Decides by the digits alone, for up to 15 of them without an exponent.
+///
+/// The form is right without writing it back: every decimal of up to 15 significant digits survives
+/// the conversion to a double and back, so that no shorter digits parse to the same double, except for
+/// zeros at the end, which are excluded. The value is right without a general parser: the digits are an
+/// integer below 10^15 < 2^53 and the power of ten is at most 10^15, both exact in a double, so that the
+/// division rounds once, as the correct result is rounded.
 #[inline]
 fn parse_plain(text: &[u8]) -> Plain {
     let (negative, unsigned) = match text {
@@ -138,8 +145,9 @@ fn parse_plain(text: &[u8]) -> Plain {
     };
     let mut digits = 0u64;
     let mut point = None;
+    // Fifteen digits and the point.
     if unsigned.len() > 16 {
-        return Plain::Unknown;
+        return Plain::Undecided;
     }
     for (i, &b) in unsigned.iter().enumerate() {
         let digit = b.wrapping_sub(b'0');
@@ -148,18 +156,19 @@ fn parse_plain(text: &[u8]) -> Plain {
         } else if b == b'.' && point.is_none() {
             point = Some(i);
         } else if i > 0 && b == b'e' {
-            return Plain::Unknown;
+            return Plain::Undecided;
         } else {
-            return Plain::Not;
+            return Plain::NotCanonical;
         }
     }
-    let Some(point) = point else { return Plain::Not };
+    // Without a point the number is an integer, which `parse_int` takes.
+    let Some(point) = point else { return Plain::NotCanonical };
     let fraction = &unsigned[point + 1..];
     match (&unsigned[..point], fraction) {
-        ([], _) | (_, []) | ([b'0', _, ..], _) => return Plain::Not,
-        (_, [_, .., b'0']) => return Plain::Not,
-        // Below 0.0001 there is an exponent.
-        ([b'0'], [b'0', b'0', b'0', b'0', ..]) => return Plain::Not,
+        ([], _) | (_, []) | ([b'0', _, ..], _) => return Plain::NotCanonical,
+        (_, [_, .., b'0']) => return Plain::NotCanonical,
+        // Below 0.0001 the canonical form has an exponent.
+        ([b'0'], [b'0', b'0', b'0', b'0', ..]) => return Plain::NotCanonical,
         _ => {}
     }
     let value = digits as f64 / EXACT_POWERS[fraction.len()];
@@ -168,7 +177,7 @@ fn parse_plain(text: &[u8]) -> Plain {
 
 #[cold]
 fn parse_by_writing_back(text: &[u8]) -> Option<f64> {
-    // No double's form is longer: -2.2250738585072014e-308.
+    // The longest canonical form: -2.2250738585072014e-308.
     if text.len() > 24 || !text.iter().all(|b| b.is_ascii_digit() || matches!(b, b'-' | b'+' | b'.' | b'e')) {
         return None;
     }
@@ -219,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_one_form_is_a_number() {
+    fn only_the_canonical_form_is_a_number() {
         for text in ["", "-", "+1", "01", "00", "-0", "1 ", " 1", "1_0", "9223372036854775808", "1.0", "٣"] {
             assert_eq!(parse_int(text.as_bytes()), None, "{text}");
         }
@@ -261,7 +270,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_double_comes_back_from_its_form(bits in any::<u64>(), small in -1_000_000_000i64..1_000_000_000, places in 0i32..9) {
+        fn a_double_survives_writing_and_parsing(bits in any::<u64>(), small in -1_000_000_000i64..1_000_000_000, places in 0i32..9) {
             for value in [f64::from_bits(bits), small as f64 / 10f64.powi(places)] {
                 if value.is_finite() {
                     let text = written(value);
@@ -271,7 +280,7 @@ mod tests {
         }
 
         #[test]
-        fn a_number_is_known_by_writing_it_back(text in "-?[0-9]{0,4}[0.]{0,5}[0-9.e+-]{0,14}") {
+        fn a_text_is_a_number_if_it_is_written_back_the_same(text in "-?[0-9]{0,4}[0.]{0,5}[0-9.e+-]{0,14}") {
             let twin = text.parse::<f64>().ok().filter(|&value| written(value) == text);
             prop_assert_eq!(parse_float(text.as_bytes()).map(f64::to_bits), twin.map(f64::to_bits));
             let twin = text.parse::<i64>().ok().filter(|value| value.to_string() == text);
@@ -279,7 +288,7 @@ mod tests {
         }
 
         #[test]
-        fn long_integers_are_known_by_writing_them_back(text in "-?[0-9]{15,42}") {
+        fn a_text_is_a_long_integer_if_it_is_written_back_the_same(text in "-?[0-9]{15,42}") {
             let twin = text.parse::<i128>().ok().filter(|v| v.to_string() == text && v.unsigned_abs() < 10u128.pow(38));
             prop_assert_eq!(parse_decimal(text.as_bytes()), twin);
         }

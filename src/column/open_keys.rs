@@ -1,37 +1,37 @@
-//! Which objects have open-ended keys: keys that are data, such as ids and addresses, and not the
-//! names of fields. Such an object is a map, for each of its keys would else be a column.
+//! Detection of objects with open-ended keys: keys that are data, such as ids and addresses, and not
+//! field names. Such an object becomes a map; as a struct, each of its keys would be a column.
 //!
-//! The rule looks at the set of all keys that were seen in one place and only ever turns from no
-//! to yes while that set grows. So it does not matter in which order the records came, nor how
-//! they were cut into morsels.
+//! The rule looks at the set of all keys seen at one path, and its result turns only from no to yes
+//! while that set grows. So it depends neither on the order of the records nor on how they were cut
+//! into morsels.
 
 use std::borrow::Borrow;
 
-/// An object with more keys than this is open-ended, whatever they are: it becomes a map. Chosen by eye: result
-/// objects in the API's examples have fewer than 30 keys, and every struct field is a column.
+/// Keys beyond which an object is open-ended, whatever they are. Chosen by eye: result objects in the API's examples
+/// have fewer than 30 keys, and every struct field is a column.
 pub const MAX_STRUCT_FIELDS: usize = 256;
 
-/// An object with more keys than this that are ids or addresses is open-ended. By eye: a few such
-/// names occur among fields (a tracking pixel's URL, a hash for a name), but not many.
+/// Keys that are ids or addresses beyond which an object is open-ended. By eye: a few such names
+/// occur among fields (a tracking pixel's URL, a hash for a name), but not many.
 pub const MAX_OPEN_KEYS: usize = 8;
 
-/// Shorter runs of digits are years, counts and codes.
+/// Digits from which a key is an id. Shorter ones are years, counts and codes.
 const MIN_ID_DIGITS: usize = 5;
 
-/// Shorter runs of hexadecimal digits are words too often.
+/// Hexadecimal digits from which a key is an id. Shorter ones are words too often.
 const MIN_HEX_DIGITS: usize = 8;
 
-/// True if an object in which all of these keys were seen is open-ended: there are more of them
-/// than a struct has fields, or more than a few are ids or addresses.
+/// Returns true if an object with these keys is open-ended: more than [`MAX_STRUCT_FIELDS`] of them,
+/// or more than [`MAX_OPEN_KEYS`] that are ids or addresses.
 pub fn is_open_ended<K: Borrow<str>>(keys: impl ExactSizeIterator<Item = K>) -> bool {
     keys.len() > MAX_STRUCT_FIELDS
         || keys.len() > MAX_OPEN_KEYS
             && keys.filter(|key| is_open_key((*key).borrow())).take(MAX_OPEN_KEYS + 1).count() > MAX_OPEN_KEYS
 }
 
-/// True if `key` is an id or an address: a UUID, many digits, a hexadecimal id, an e-mail address,
-/// a URL.
-pub fn is_open_key(key: &str) -> bool {
+/// Returns true if `key` is an id or an address: a UUID, many digits, a hexadecimal id, an e-mail
+/// address, a URL.
+fn is_open_key(key: &str) -> bool {
     is_number_or_hex(key) || is_uuid(key) || is_email(key) || is_url(key)
 }
 
@@ -41,7 +41,7 @@ fn is_number_or_hex(key: &str) -> bool {
         return false;
     }
     let digits = hex.bytes().filter(u8::is_ascii_digit).count();
-    // Of words, `facade` and the like, none has two digits in it.
+    // Two digits exclude words of the letters a to f, such as `facade`.
     (digits == hex.len() && digits >= MIN_ID_DIGITS) || (hex.len() >= MIN_HEX_DIGITS && digits >= 2)
 }
 
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_and_addresses_are_known() {
+    fn ids_and_addresses_are_recognised() {
         for key in [
             "5f0c2d1e-1f7e-4c55-8a39-9e2d6f1c0a77",
             "{5F0C2D1E-1F7E-4C55-8A39-9E2D6F1C0A77}",
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_few_such_keys_are_fields() {
+    fn an_object_with_few_ids_stays_a_struct() {
         let ids = |n: usize| (0..n).map(|i| format!("{}", 100_000 + i)).collect::<Vec<_>>();
         let open = |keys: &[String]| is_open_ended(keys.iter().map(String::as_str));
         assert!(!open(&ids(MAX_OPEN_KEYS)));

@@ -1,10 +1,10 @@
-//! The type lattice. Types only widen, and no value is bent to fit: where two types have no
-//! common type that keeps every value exact, the column becomes text.
+//! The type lattice and schemas. Types only widen, and no value is changed to fit: where two types
+//! have no common type that keeps every value exact, the column becomes text.
 //!
 //! ```text
 //! null < bool                                        ┐
 //! null < int (exact in a double) < int ──► decimal   │
-//!              └───────► float                       ├─► json (mixed shapes as JSON text)
+//!              └───────► float                       ├─► json (mixed types as JSON text)
 //! null < text                                        │
 //! null < list of T,  struct (field by field) ─► map  ┘
 //! ```
@@ -21,81 +21,81 @@ use arrow_schema::DataType;
 use super::Fixed;
 use super::open_keys::is_open_ended;
 
-/// More columns than this are refused: keys of the records themselves are then data, and each
-/// would cost every row. By eye, as above.
+/// The most columns of a schema. With more, keys of the records themselves are data, and each would
+/// cost every row. By eye.
 pub const MAX_COLUMNS: usize = 4096;
 
-/// More leaves than this, of all columns together, are not written: the columns that have the most
-/// become JSON text until the rest fits. Each leaf has a writer with buffers of its own, on every
-/// worker, whether or not it has values. By eye: as many as there may be plain columns.
+/// The most leaves of all columns together; beyond it, the columns with the most leaves become JSON
+/// text until the rest fits. Each leaf has an encoder with buffers of its own, on every worker,
+/// whether or not it has values. By eye: as many as there may be scalar columns.
 pub const MAX_LEAVES: usize = MAX_COLUMNS;
 
-/// Lists and objects nested deeper than this are JSON text. A list takes three levels of Parquet's
-/// schema, and readers refuse more than 100.
+/// Depth beyond which lists and objects are JSON text. A list takes three levels of Parquet's schema,
+/// and readers refuse more than 100.
 pub const MAX_TYPE_DEPTH: usize = 30;
 
 /// The type of a column or of a value inside it. All are nullable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Type {
-    /// Nothing but nulls so far. Written as nullable string.
+    /// No values so far, only nulls. Written as nullable string.
     Null,
-    /// true or false.
+    /// Booleans, `true` and `false`.
     Bool,
     /// 64-bit signed integers.
     Int {
-        /// Every integer so far is exact in a double, so that the column may still become float.
+        /// True while a double holds every integer so far exactly, so that the column may still become float.
         fits_double: bool,
     },
     /// Integers beyond 64 bits, up to 38 digits.
     Decimal,
-    /// Doubles.
+    /// 64-bit floating-point numbers.
     Float,
-    /// What only a cast makes: dates, times, decimals with a fraction.
+    /// Types that only a cast makes: dates, timestamps, decimals with a fraction.
     Fixed(Fixed),
-    /// Strings.
+    /// Strings of valid UTF-8.
     Text,
-    /// Values of several shapes, each as its JSON text (so `"a"` has its quotes).
+    /// Values of several types, each as its JSON text (so `"a"` has its quotes).
     Json,
     /// Any value as the untouched JSON text of its record; an absent key is null, an explicit
     /// null is the text `null`. For text sinks and steps, never for Parquet.
     Raw,
-    /// An object with known keys, in order of first sight.
+    /// Objects with known keys, in order of first occurrence.
     Struct(Vec<Field>),
-    /// A list.
+    /// Lists of items of one type.
     List(Box<Type>),
-    /// An object with open-ended keys. Made by [`Type::map`].
+    /// Objects with open-ended keys. Made by [`Type::map`].
     Map(Box<Type>),
 }
 
-/// A named type.
+/// A column or a struct's field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Field {
     /// The key, as in the records.
     pub name: Arc<str>,
-    /// Its type.
+    /// The type of its values.
     pub ty: Type,
 }
 
-/// The columns of a file, in order of first sight.
+/// The columns of a file, in order of first occurrence.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Schema {
-    /// One per column; names are distinct.
+    /// One field per column; names are distinct.
     pub fields: Vec<Field>,
 }
 
-/// What a column of unlike scalars becomes.
+/// The type that unlike scalars of one column are merged into.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TypeMerge {
     /// JSON text, which keeps `12` and `"12"` apart: for NDJSON.
     #[default]
     Json,
-    /// Plain text: for CSV, where every value was text to begin with and numbers are recognised
-    /// only in the one form that their digits can be written back to.
+    /// Plain text: for CSV, where every value is text to begin with, and a number is recognised only
+    /// in the canonical form in which it would be written back.
     Text,
 }
 
 impl Type {
-    /// The narrowest type that keeps every value of both exact.
+    /// Returns the narrowest type that keeps every value of both exact.
     pub fn join(&self, other: &Type, type_merge: TypeMerge) -> Type {
         use Type::*;
         match (self, other) {
@@ -108,7 +108,7 @@ impl Type {
             (Fixed(a), Fixed(b)) if a == b => Fixed(*a),
             (Text, Text) => Text,
             (Json, Json) => Json,
-            // What is nested was JSON, also in a cell of CSV.
+            // Nested values are JSON, also in a cell of CSV.
             (List(a), List(b)) => List(Box::new(a.join(b, TypeMerge::Json))),
             (Struct(a), Struct(b)) => join_fields(a, b),
             (Map(a), Map(b)) => Type::map(a.join(b, TypeMerge::Json)),
@@ -122,8 +122,8 @@ impl Type {
         }
     }
 
-    /// A map of values of type `value`. The structs in it have their fields by name: in which order
-    /// these were seen cannot be told any more once several keys became one value type.
+    /// Returns the map type with values of type `value`. Structs in it have their fields sorted by
+    /// name: the order of first occurrence is lost once the values of several keys share one type.
     pub fn map(mut value: Type) -> Type {
         value.sort_fields();
         Type::Map(Box::new(value))
@@ -142,7 +142,7 @@ impl Type {
         }
     }
 
-    /// Brings maps that grew in place into the form of [`Type::map`].
+    /// Sorts the fields inside maps that grew in place, as [`Type::map`] does.
     pub fn sort_in_maps(&mut self) {
         match self {
             Type::Struct(fields) => fields.iter_mut().for_each(|field| field.ty.sort_in_maps()),
@@ -152,7 +152,7 @@ impl Type {
         }
     }
 
-    /// True when values of this type are written as Utf8 text.
+    /// Returns true if values of this type are carried as UTF-8 text.
     pub fn is_text_like(&self) -> bool {
         match self {
             Type::Null | Type::Text | Type::Json | Type::Raw => true,
@@ -161,7 +161,7 @@ impl Type {
         }
     }
 
-    /// How many leaf columns carry it: scalars have one, a map one for its keys besides.
+    /// Returns the number of Parquet leaf columns: 1 for scalars; a map has one more than its values, for the keys.
     pub fn n_leaves(&self) -> usize {
         match self {
             Type::Struct(fields) if !fields.is_empty() => fields.iter().map(|f| f.ty.n_leaves()).sum(),
@@ -171,8 +171,8 @@ impl Type {
         }
     }
 
-    /// True if both hold the same values, whatever was seen of the size of their integers. One Arrow type carries several
-    /// of ours, so that it does not tell.
+    /// Returns true if both are equal up to [`Type::Int`]'s `fits_double`. Comparing Arrow types would not do: one
+    /// of them carries several of ours.
     pub fn is_like(&self, other: &Type) -> bool {
         match (self, other) {
             (Type::Int { .. }, Type::Int { .. }) => true,
@@ -184,7 +184,7 @@ impl Type {
         }
     }
 
-    /// Its word with the fields of structs left out: `list<struct>`.
+    /// Returns the type's name without the fields of structs: `list<struct>`.
     pub fn outline(&self) -> String {
         match self {
             Type::Struct(_) => "struct".to_owned(),
@@ -194,7 +194,7 @@ impl Type {
         }
     }
 
-    /// The fields of the struct that this is or, through lists and maps, holds.
+    /// Returns the fields of the struct that this type is or holds inside lists and maps; none if there is no struct.
     pub fn inner_fields(&self) -> &[Field] {
         match self {
             Type::Struct(fields) => fields,
@@ -203,8 +203,8 @@ impl Type {
         }
     }
 
-    /// The Arrow type of the arrays that carry it. A struct without fields has no columns to
-    /// stand in, so it is carried as JSON text (`{}`).
+    /// Returns the Arrow type that carries this type. A struct without fields is carried as JSON text
+    /// (`{}`): neither Arrow nor Parquet could keep its nulls without a column.
     pub fn to_arrow(&self) -> DataType {
         match self {
             t if t.is_text_like() => DataType::Utf8View,
@@ -226,7 +226,7 @@ impl Type {
         }
     }
 
-    /// The type that a workflow declares by one of the API's type words; `None` for other words.
+    /// Parses one of the type names with which workflows declare columns; `None` for other names.
     /// `dict` values come back as stringified JSON, hence text.
     pub fn from_declared(word: &str) -> Option<Type> {
         let word = word.trim().to_ascii_lowercase();
@@ -248,29 +248,29 @@ impl Type {
 
 fn join_fields(a: &[Field], b: &[Field]) -> Type {
     let joined = merge_fields(a, b, TypeMerge::Json);
-    // With the keys of `a` alone there was a struct.
+    // The keys of `a` alone made a struct, so that only new ones can change that.
     if joined.len() > a.len() && is_open_ended(joined.iter().map(|f| &*f.name)) {
         return Type::map(joined.iter().fold(Type::Null, |t, f| t.join(&f.ty, TypeMerge::Json)));
     }
     Type::Struct(joined)
 }
 
-/// Fields beyond which names are found by hash. By eye.
+/// Fields beyond which names are looked up by hash. By eye.
 const SEARCH_LIMIT: usize = 32;
 
 fn merge_fields(a: &[Field], b: &[Field], type_merge: TypeMerge) -> Vec<Field> {
     let mut joined = a.to_vec();
-    // Made when a name first is not where it was expected.
-    let mut places: Option<HashMap<&str, usize>> = None;
+    // Built only once a name is not at its expected index.
+    let mut by_name_idx: Option<HashMap<&str, usize>> = None;
     for (i, field) in b.iter().enumerate() {
-        // Same place first: records mostly keep their order.
+        // The same index first: records mostly keep their order.
         let found = match joined.get(i) {
             Some(f) if f.name == field.name => Some(i),
-            // Names are distinct in `b`, so that what it added does not come again.
+            // Searching `a` is enough: names are distinct in `b`, so that none that it added occurs again.
             _ if a.len() <= SEARCH_LIMIT => a.iter().position(|f| f.name == field.name),
             _ => {
                 let by_name = || a.iter().enumerate().map(|(i, f)| (&*f.name, i)).collect();
-                places.get_or_insert_with(by_name).get(&*field.name).copied()
+                by_name_idx.get_or_insert_with(by_name).get(&*field.name).copied()
             }
         };
         match found {
@@ -286,43 +286,43 @@ fn merge_fields(a: &[Field], b: &[Field], type_merge: TypeMerge) -> Vec<Field> {
 }
 
 impl Field {
-    /// A field.
+    /// Makes a field named `name`.
     pub fn new(name: impl Into<Arc<str>>, ty: Type) -> Self {
         Field { name: name.into(), ty }
     }
 
-    /// The Arrow field that carries it.
+    /// Returns the nullable Arrow field that carries it.
     pub fn to_arrow(&self) -> arrow_schema::Field {
         arrow_schema::Field::new(&*self.name, self.ty.to_arrow(), true)
     }
 }
 
 impl Schema {
-    /// A schema of these fields.
+    /// Makes a schema of these fields, whose names must be distinct.
     pub fn new(fields: Vec<Field>) -> Self {
         Schema { fields }
     }
 
-    /// The same columns but for these names.
+    /// Returns the schema without the columns `names`. Unknown names are ignored.
     pub fn without(&self, names: &[Arc<str>]) -> Self {
         Schema { fields: self.fields.iter().filter(|field| !names.contains(&field.name)).cloned().collect() }
     }
 
-    /// The place of a column.
+    /// Returns the index of the column `name`; `None` if there is none. Searches linearly.
     pub fn position(&self, name: &str) -> Option<usize> {
         self.fields.iter().position(|f| &*f.name == name)
     }
 
-    /// Both schemas' columns, this one's first, each with the joined type. Columns never become
-    /// a map; the caller holds them to [`MAX_COLUMNS`]. With more than [`MAX_LEAVES`] in all, the
-    /// nested columns with the most become JSON text.
+    /// Returns the columns of both schemas, this one's first, each with the joined type. The columns
+    /// themselves never become a map; the caller limits them to [`MAX_COLUMNS`]. If there are more than
+    /// [`MAX_LEAVES`] leaves, the nested columns with the most become JSON text.
     pub fn join(&self, other: &Schema, type_merge: TypeMerge) -> Schema {
         let mut joined = Schema { fields: merge_fields(&self.fields, &other.fields, type_merge) };
         joined.limit_leaves(MAX_LEAVES);
         joined
     }
 
-    /// Leaves of all columns.
+    /// Returns the number of Parquet leaf columns of all columns.
     pub fn n_leaves(&self) -> usize {
         self.fields.iter().map(|f| f.ty.n_leaves()).sum()
     }
@@ -334,25 +334,25 @@ impl Schema {
         }
         let mut widest: Vec<(usize, usize)> =
             self.fields.iter().map(|f| f.ty.n_leaves()).enumerate().filter(|(_, leaves)| *leaves > 1).collect();
-        // The first of equals goes first.
-        widest.sort_by_key(|&(place, leaves)| (std::cmp::Reverse(leaves), place));
-        for (place, leaves) in widest {
+        // Ties are broken by position, so that the result does not depend on the sort.
+        widest.sort_by_key(|&(column, leaves)| (std::cmp::Reverse(leaves), column));
+        for (column, leaves) in widest {
             if total <= max {
                 return;
             }
-            self.fields[place].ty = Type::Json;
+            self.fields[column].ty = Type::Json;
             total -= leaves - 1;
         }
     }
 
-    /// The Arrow schema of batches.
+    /// Returns the Arrow schema of batches with these columns.
     pub fn to_arrow(&self) -> arrow_schema::Schema {
         arrow_schema::Schema::new(self.fields.iter().map(Field::to_arrow).collect::<Vec<_>>())
     }
 }
 
 impl fmt::Display for Type {
-    /// Short words for people: `int`, `list<struct<a: text>>`.
+    /// Formats the type as messages show it: `int`, `list<struct<a: text>>`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Type::Null => f.write_str("null"),
@@ -404,7 +404,7 @@ mod tests {
         })
     }
 
-    /// Field order is by first sight, so laws hold up to order.
+    /// Sorts fields by name: their order is that of first occurrence, so that the laws hold only up to it.
     fn sorted(t: &Type) -> Type {
         match t {
             Type::Struct(fields) => {
@@ -467,7 +467,7 @@ mod tests {
     }
 
     #[test]
-    fn leaves_are_bounded_in_all() {
+    fn the_leaves_of_a_schema_are_bounded() {
         let leaves = |n: usize| (0..n).map(|i| Field::new(format!("f{i}"), Type::Bool)).collect::<Vec<_>>();
         let nested = |n: usize| Type::List(Box::new(Type::Struct(leaves(n))));
         let wide = |n| Type::Struct((0..n).map(|i| Field::new(format!("g{i}"), nested(100))).collect());
@@ -478,7 +478,7 @@ mod tests {
         let words: Vec<String> = all.fields.iter().map(|f| f.ty.to_string().chars().take(6).collect()).collect();
         assert_eq!(words, ["json", "struct", "bool", "struct"]);
         assert!(all.n_leaves() <= MAX_LEAVES);
-        // It stays so.
+        // A later join does not widen it back.
         assert_eq!(all.join(&some, TypeMerge::Json), all);
     }
 }

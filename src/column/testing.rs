@@ -1,4 +1,4 @@
-//! A slow, obvious twin for tests: JSON values to types and arrays, and back.
+//! A slow, obvious reference for tests: JSON values to types and arrays, and back.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use serde_json::{Map, Number, Value, json};
 
 use super::{Batch, Field, Schema, Type, TypeMerge};
 
-/// The type of one value. Objects under the key `map` are maps.
+/// Infers the type of one value. Objects under the key `map` are maps.
 pub(crate) fn infer(value: &Value, type_merge: TypeMerge) -> Type {
     infer_named("", value, type_merge)
 }
@@ -42,7 +42,7 @@ fn infer_named(name: &str, value: &Value, type_merge: TypeMerge) -> Type {
     }
 }
 
-/// The joined schema of rows, each an object.
+/// Joins the schemas of rows, each an object.
 pub(crate) fn infer_schema(rows: &[Value], type_merge: TypeMerge) -> Schema {
     rows.iter().fold(Schema::default(), |schema, row| match infer(row, type_merge) {
         Type::Struct(fields) => schema.join(&Schema::new(fields), type_merge),
@@ -50,14 +50,14 @@ pub(crate) fn infer_schema(rows: &[Value], type_merge: TypeMerge) -> Schema {
     })
 }
 
-/// Rows as a batch of `schema`.
+/// Builds a batch of `schema` from rows.
 pub(crate) fn batch(rows: &[Value], schema: Arc<Schema>) -> Batch {
     let columns =
         schema.fields.iter().map(|f| array(&rows.iter().map(|r| r.get(&*f.name)).collect::<Vec<_>>(), &f.ty)).collect();
     Batch { schema, columns, rows: rows.len(), records: None }
 }
 
-/// The array of `ty` that holds `values`; absent is null.
+/// Builds the array of `ty` that holds `values`; absent ones are null.
 pub(crate) fn array(values: &[Option<&Value>], ty: &Type) -> ArrayRef {
     let values: Vec<Option<&Value>> = values.iter().map(|v| v.filter(|v| !v.is_null())).collect();
     let nulls = || NullBuffer::from_iter(values.iter().map(Option::is_some));
@@ -110,7 +110,7 @@ pub(crate) fn array(values: &[Option<&Value>], ty: &Type) -> ArrayRef {
     }
 }
 
-/// The value at `row` of an array that carries `ty`, strings in any of Arrow's three forms.
+/// Returns the value at `row` of an array that carries `ty`; strings may be `Utf8` or `Utf8View`.
 pub(crate) fn value(array: &dyn Array, ty: &Type, row: usize) -> Value {
     if array.is_null(row) {
         return Value::Null;
@@ -163,7 +163,7 @@ pub(crate) fn value(array: &dyn Array, ty: &Type, row: usize) -> Value {
     }
 }
 
-/// What [`value`] gives for `original` once it is carried as `ty`, up to [`same`].
+/// Returns the result of [`value`] for `original` once it is carried as `ty`, up to [`same`].
 pub(crate) fn expected(original: &Value, ty: &Type) -> Value {
     match (original, ty) {
         (Value::Null, _) => Value::Null,
@@ -186,12 +186,12 @@ pub(crate) fn expected(original: &Value, ty: &Type) -> Value {
     }
 }
 
-/// True when both are the same value of `ty`: null members count as absent, and where values are
-/// JSON text the values that the texts mean are compared.
+/// Returns true if both are the same value of `ty`: null members count as absent, and JSON text is
+/// compared by its parsed value.
 pub(crate) fn same(a: &Value, b: &Value, ty: &Type) -> bool {
     match (a, b, ty) {
         (Value::String(a), Value::String(b), Type::Text) => {
-            // A number that stood in a column of floats has a fraction when it becomes text.
+            // An integer that was cast to float first has a fraction as text.
             a == b || matches!((a.parse::<f64>(), b.parse::<f64>()), (Ok(a), Ok(b)) if a == b) || same_json(a, b)
         }
         (Value::String(a), Value::String(b), _) => same_json(a, b),
@@ -220,7 +220,7 @@ fn same_json(a: &str, b: &str) -> bool {
     }
 }
 
-/// `value` with null members left out and whole doubles as integers.
+/// Returns `value` without null members and with whole doubles as integers.
 fn plain(value: &Value) -> Value {
     match value {
         Value::Number(n) if n.is_f64() => match n.as_f64() {
@@ -229,7 +229,7 @@ fn plain(value: &Value) -> Value {
             Some(f) => json!(f),
             None => value.clone(),
         },
-        // A large double may stand without fraction and exponent, and is the same.
+        // A large double may be spelled without fraction and exponent.
         Value::Number(n) => match (n.to_string().parse::<i128>(), n.as_f64()) {
             (Ok(i), Some(f)) if i.unsigned_abs() > 1 << 53 && f as i128 == i => json!(f),
             _ => value.clone(),
@@ -242,7 +242,7 @@ fn plain(value: &Value) -> Value {
     }
 }
 
-/// Any value, with few keys so that rows meet, some of which are maps.
+/// Generates any value, with few keys, so that rows share them; objects under `map` are maps.
 pub(crate) fn any_value() -> impl Strategy<Value = Value> {
     any_scalar().prop_recursive(3, 12, 4, |inner| {
         prop_oneof![
@@ -252,7 +252,7 @@ pub(crate) fn any_value() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Null, boolean, number or string.
+/// Generates null, a boolean, a number or a string.
 pub(crate) fn any_scalar() -> impl Strategy<Value = Value> {
     prop_oneof![
         2 => Just(Value::Null),
@@ -270,14 +270,14 @@ fn any_key() -> impl Strategy<Value = String> {
     prop_oneof![Just("a"), Just("b"), Just("c.d"), Just("map"), Just("\"q\"")].prop_map(str::to_owned)
 }
 
-/// Rows of any values under few keys.
+/// Generates up to `max` rows of any values under few keys.
 pub(crate) fn any_rows(max: usize) -> impl Strategy<Value = Vec<Value>> {
     let row =
         prop::collection::vec((any_key(), any_value()), 0..5).prop_map(|m| Value::Object(m.into_iter().collect()));
     prop::collection::vec(row, 0..max)
 }
 
-/// Rows of scalars under few keys, as CSV has them.
+/// Generates up to `max` rows of scalars under few keys, as CSV has them.
 pub(crate) fn any_flat_rows(max: usize) -> impl Strategy<Value = Vec<Value>> {
     let row =
         prop::collection::vec((any_key(), any_scalar()), 0..5).prop_map(|m| Value::Object(m.into_iter().collect()));

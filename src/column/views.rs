@@ -1,4 +1,4 @@
-//! String views: 16 bytes that are a short string, or point to a longer one in a shared buffer.
+//! String views: 16 bytes that hold a short string, or point to a longer one in a shared buffer.
 //!
 //! The layout is Arrow's: length in the low 32 bits, then either up to 12 bytes of text (unused
 //! bytes zero), or 4 bytes of prefix, the buffer's index and the offset in it.
@@ -6,8 +6,8 @@
 //! One of the few files with `unsafe`: Arrow's checked constructor would validate the UTF-8 of
 //! every view again, and the decoders have checked the whole morsel at once.
 //!
-//! Debug builds, and so all tests, go through the checked constructor all the same: it is the twin of
-//! the unchecked one, and what it refuses is a fault here.
+//! Debug builds, and so all tests, use the checked constructor all the same: a view that it refuses
+//! is a bug in this module or in a decoder.
 
 #![allow(unsafe_code, reason = "skips Arrow's second UTF-8 check; see the SAFETY comments")]
 
@@ -16,10 +16,10 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, StringViewArray};
 use arrow_buffer::{Buffer, NullBuffer, ScalarBuffer};
 
-/// Strings longer than this do not fit into the view.
+/// Length of the longest string that a view holds itself, in bytes.
 pub const MAX_INLINE_BYTES: usize = 12;
 
-/// The view of `text`, which stands at `offset` of buffer `buffer_index`.
+/// Makes the view of `text`, which is at `offset` of buffer `buffer_index`.
 #[inline]
 pub fn make_view(text: &[u8], buffer_index: u32, offset: usize) -> u128 {
     let len = text.len();
@@ -35,8 +35,13 @@ pub fn make_view(text: &[u8], buffer_index: u32, offset: usize) -> u128 {
     }
 }
 
-/// As [`make_view`], of the `len` bytes from `start` on of the buffer with this index. Sixteen bytes must be there from
-/// `start` on, whatever they are: one load takes them all.
+/// As [`make_view`], for the `len` bytes from `start` on of `buffer`, which has index `buffer_index`. The buffer must go on
+/// for sixteen bytes from `start`, of any content: one load of fixed width replaces a copy of `len` bytes, and a mask
+/// clears the rest.
+///
+/// # Panics
+///
+/// If fewer than sixteen bytes follow `start`.
 #[inline(always)]
 pub fn make_view_of_padded(buffer: &[u8], start: usize, len: usize, buffer_index: u32) -> u128 {
     let mut head = [0; 16];
@@ -51,21 +56,20 @@ pub fn make_view_of_padded(buffer: &[u8], start: usize, len: usize, buffer_index
     }
 }
 
-/// Views whose every string is known to be valid UTF-8 in the buffers they are finished with.
+/// Views of strings that are all valid UTF-8 in the buffers that [`Views::finish`] gets.
 ///
-/// The invariant is kept by the decoders: they push views of text that lies between two ASCII
-/// bytes of a record that passed the UTF-8 check, or of text that was put together from such
-/// pieces and encoded characters.
+/// The decoders keep the invariant: they push views of text between two ASCII bytes of a record that
+/// passed the UTF-8 check, or of text assembled from such parts and encoded characters.
 #[derive(Debug, Default)]
 pub struct Views(Vec<u128>);
 
 impl Views {
-    /// With room for `capacity` of them.
+    /// Makes an empty list with capacity for `capacity` views.
     pub fn with_capacity(capacity: usize) -> Self {
         Views(Vec::with_capacity(capacity))
     }
 
-    /// Makes room for `times` as many views as there are. At least 1.
+    /// Reserves capacity for `times` as many views as there are; `times` is at least 1.
     pub fn reserve(&mut self, times: f64) {
         self.0.reserve((self.0.len() as f64 * (times - 1.0)) as usize);
     }
@@ -76,25 +80,29 @@ impl Views {
         self.0.push(view);
     }
 
-    /// Forgets all but the first `len`.
+    /// Keeps the first `len` views.
     pub fn truncate(&mut self, len: usize) {
         self.0.truncate(len);
     }
 
-    /// The array of these views into `buffers`.
+    /// Returns the array of these views into `buffers`.
+    ///
+    /// # Panics
+    ///
+    /// If a buffer has 4 GiB or more; in debug builds also if a view is out of bounds or not UTF-8.
     pub fn finish(self, buffers: impl Into<Arc<[Buffer]>>, nulls: Option<NullBuffer>) -> ArrayRef {
         let buffers: Arc<[Buffer]> = buffers.into();
-        // Offsets are 32 bits wide; a buffer beyond that would have been cut short in a view.
+        // Offsets are 32 bits wide: in a larger buffer `make_view` would have truncated them.
         assert!(buffers.iter().all(|b| u32::try_from(b.len()).is_ok()), "buffers of views are below 4 GiB");
         let views = ScalarBuffer::from(self.0);
         if cfg!(debug_assertions) {
-            // What release builds take on trust is checked here, and by every test.
+            // Checks in every test what release builds assume.
             let checked = StringViewArray::try_new(views, buffers, nulls);
             return Arc::new(checked.expect("views are in bounds and valid UTF-8"));
         }
-        // SAFETY: every view was made by `make_view` or its twin, so inline bytes are zero-padded and prefixes
-        // agree; its offset and length were taken from the buffer of that index, which only grows;
-        // and the text is valid UTF-8 by the invariant of `Views`.
+        // SAFETY: every view was made by `make_view` or `make_view_of_padded`, so inline bytes are zero-padded
+        // and prefixes agree; its offset and length were taken from the buffer of that index, which only
+        // grows; and the text is valid UTF-8 by the invariant of `Views`.
         Arc::new(unsafe { StringViewArray::new_unchecked(views, buffers, nulls) })
     }
 }
@@ -108,12 +116,12 @@ mod tests {
     #[test]
     fn views_of_every_length_are_those_of_arrow() {
         let text: String = ('a'..='z').chain(['é', '東', '\u{1f389}']).cycle().take(60).collect();
-        let places: Vec<(usize, usize)> = text
+        let spans: Vec<(usize, usize)> = text
             .char_indices()
             .flat_map(|(start, _)| text[start..].char_indices().map(move |(len, _)| (start, start + len)))
             .collect();
         let mut views = Views::default();
-        for &(start, end) in &places {
+        for &(start, end) in &spans {
             let view = make_view(&text.as_bytes()[start..end], 1, start);
             assert_eq!(view, arrow_array::builder::make_view(&text.as_bytes()[start..end], 1, start as u32));
             let padded = [text.as_bytes(), b"sixteen more of them"].concat();
@@ -122,14 +130,14 @@ mod tests {
         }
         let buffers: Arc<[Buffer]> = Arc::new([Buffer::from(b"another"), Buffer::from(text.as_bytes())]);
         let array = views.finish(buffers, None);
-        for (value, (start, end)) in array.as_string_view().iter().zip(places) {
+        for (value, (start, end)) in array.as_string_view().iter().zip(spans) {
             assert_eq!(value, Some(&text[start..end]));
         }
     }
 
     #[test]
     #[should_panic(expected = "views are in bounds and valid UTF-8")]
-    fn what_is_not_utf_8_is_caught_in_debug_builds() {
+    fn invalid_utf_8_is_caught_in_debug_builds() {
         let mut views = Views::default();
         views.push(make_view(b"\xff\xff", 0, 0));
         let none: Arc<[Buffer]> = Arc::new([]);

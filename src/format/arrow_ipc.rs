@@ -1,7 +1,8 @@
-//! Batches as Arrow IPC: the stream that pipes carry, and the file.
+//! Encodes batches as Arrow IPC, as a stream for pipes or as a file.
 //!
-//! Text goes as plain `Utf8`, not as the views that it is carried in: every reader of Arrow knows it. There are no
-//! dictionaries and no compression, so that reading is a mapping. The columns are those of the first batch.
+//! Text is written as plain `Utf8`, not as the views in which batches carry it: every Arrow reader knows that type. There
+//! are no dictionaries and no compression, so that readers can map the file. The columns are those of the first batch;
+//! they never widen.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -15,35 +16,35 @@ use arrow_schema::{ArrowError, DataType, Field, Fields, SchemaRef};
 
 use crate::column::{Batch, Schema};
 
-/// The two forms.
+/// The form of Arrow IPC that is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ArrowForm {
-    /// `.arrows`: schema and batches one behind the other.
+    /// `.arrows`: the schema, then the batches in order.
     Stream,
     /// `.arrow`: as a stream, with an index at the end.
     File,
 }
 
-/// Why Arrow could not be written.
+/// Failure to write Arrow IPC.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The output could not be written.
-    #[error("the output failed")]
+    /// The output returned an error.
+    #[error("cannot write the output")]
     Io(#[from] io::Error),
-    /// The encoder refused.
+    /// The Arrow writer returned an error of its own.
     #[error("cannot encode as Arrow")]
     Encode(#[source] ArrowError),
     /// More text in one column of one batch than 32-bit offsets reach.
-    #[error("a column has {bytes} bytes of text in one batch, and Arrow's plain strings hold 2 GiB")]
+    #[error("cannot encode as Arrow: a column has {bytes} bytes of text in one batch, and a Utf8 array holds 2 GiB")]
     TooMuchText {
-        /// How much.
+        /// Bytes of text in the column.
         bytes: usize,
     },
 }
 
 impl From<ArrowError> for Error {
-    /// I/O errors come out from inside, so that a closed pipe and a full disk stay recognisable.
+    /// Unwraps I/O errors, so that a closed pipe and a full disk stay recognisable.
     fn from(error: ArrowError) -> Self {
         match error {
             ArrowError::IoError(_, cause) => Error::Io(cause),
@@ -52,14 +53,14 @@ impl From<ArrowError> for Error {
     }
 }
 
-/// The Arrow schema of an output with the columns of `schema`.
+/// Returns the Arrow schema of an output with the columns of `schema`, text as `Utf8`.
 pub fn plain_schema(schema: &Schema, metadata: &[(String, String)]) -> SchemaRef {
     let fields: Fields = schema.fields.iter().map(|field| plain_field(&field.to_arrow())).collect();
     let metadata: HashMap<String, String> = metadata.iter().cloned().collect();
     Arc::new(arrow_schema::Schema::new_with_metadata(fields, metadata))
 }
 
-/// The rows of `batch` as they are written.
+/// Converts `batch` to the arrays that are written. Fails if a column has more than 2 GiB of text.
 pub fn plain_batch(batch: &Batch) -> Result<RecordBatch, Error> {
     let columns = batch.columns.iter().map(plain).collect::<Result<Vec<_>, _>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(batch.rows));
@@ -111,7 +112,7 @@ fn plain(array: &ArrayRef) -> Result<ArrayRef, Error> {
     })
 }
 
-/// Writes one stream or file.
+/// Writer of one stream or file.
 pub struct ArrowWriter<W: Write> {
     form: Form<W>,
     schema: SchemaRef,
@@ -123,7 +124,7 @@ enum Form<W> {
 }
 
 impl<W: Write> ArrowWriter<W> {
-    /// Begins with the columns of `schema`. `out` should be buffered: messages come in several writes.
+    /// Writes the schema. `out` should be buffered: a message takes several writes.
     pub fn try_new(out: W, form: ArrowForm, schema: SchemaRef) -> Result<Self, Error> {
         let out = Counted { inner: out, bytes: 0 };
         let form = match form {
@@ -133,7 +134,7 @@ impl<W: Write> ArrowWriter<W> {
         Ok(ArrowWriter { form, schema })
     }
 
-    /// Appends rows, which are columns of the schema by their place, and hands them on.
+    /// Appends rows and flushes. Columns are matched to the schema by position.
     pub fn write(&mut self, rows: &RecordBatch) -> Result<(), Error> {
         let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
         let rows = RecordBatch::try_new_with_options(self.schema.clone(), rows.columns().to_vec(), &options)?;
@@ -150,7 +151,7 @@ impl<W: Write> ArrowWriter<W> {
         Ok(())
     }
 
-    /// The output. What is written to it directly is not in the account.
+    /// Returns the output. Bytes written to it directly are not counted.
     pub fn get_mut(&mut self) -> &mut W {
         match &mut self.form {
             Form::Stream(writer) => &mut writer.get_mut().inner,
@@ -158,7 +159,7 @@ impl<W: Write> ArrowWriter<W> {
         }
     }
 
-    /// Bytes so far.
+    /// Returns the bytes written so far.
     pub fn bytes(&self) -> u64 {
         match &self.form {
             Form::Stream(writer) => writer.get_ref().bytes,
@@ -166,7 +167,7 @@ impl<W: Write> ArrowWriter<W> {
         }
     }
 
-    /// Ends the stream or file and hands the output back, flushed, with the bytes that it got.
+    /// Ends the stream or file; returns the output, flushed, and the bytes written to it.
     pub fn finish(self) -> Result<(W, u64), Error> {
         let out = match self.form {
             Form::Stream(writer) => writer.into_inner()?,

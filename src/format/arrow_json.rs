@@ -1,10 +1,11 @@
-//! Arrow schemas as JSON, in the form that Arrow's own implementations exchange in their tests.
+//! Arrow schemas as JSON, in the form that Arrow implementations exchange in their integration tests.
+//! Describes output files to people and tools; nothing reads it back.
 
 use serde_json::{Value, json};
 
 use crate::column::{Field, Fixed, Schema, Type, Unit};
 
-/// The schema that an Arrow reader finds in a Parquet file with the columns of `schema`.
+/// Returns the schema that an Arrow reader finds in a Parquet file with the columns of `schema`.
 pub fn schema(schema: &Schema) -> Value {
     let fields: Vec<Value> = schema.fields.iter().map(|f: &Field| field(&f.name, true, &f.ty)).collect();
     json!({ "fields": fields })

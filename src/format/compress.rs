@@ -1,44 +1,44 @@
-//! gzip and Zstandard around whole files of text.
+//! gzip and Zstandard around whole text files.
 //!
-//! Reading takes several members or frames in a row, as writers in parallel and `cat` make them.
-//! A stream that stops inside one is an error, never a clean end. Writing makes one member or
-//! frame per piece, so that pieces are compressed in parallel and put one behind the other.
+//! The reader accepts several members or frames in a row, as parallel writers and `cat` make them. A
+//! stream that stops inside one is an error, never a clean end. The writer makes one member or frame
+//! per part, so that parts are compressed in parallel and concatenated.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 
 use flate2::bufread::GzDecoder;
 use flate2::write::GzEncoder;
 
-/// Compressed bytes read at a time. By eye: large enough that system calls do not show.
+/// Compressed bytes read at a time. By eye: large enough that system calls do not show in a profile.
 const READ_BYTES: usize = 256 << 10;
 
-/// The largest window of a zstd frame, as its power of two: 128 MiB, which `zstd --long` uses and
-/// `zstd -d` takes without being asked. A larger one would outgrow the memory of an execution.
+/// Base-2 logarithm of the largest window of a zstd frame: 128 MiB, which `zstd --long` uses and
+/// `zstd -d` accepts by default. A larger one would exceed the memory of an execution.
 const ZSTD_MAX_WINDOW_LOG: u32 = 27;
 
-/// zlib's level for output. By eye: 6 takes twice the time for a few percent.
+/// Compression level of gzip outputs. By eye: 6 takes twice the time for a few percent.
 const GZIP_LEVEL: u32 = 4;
 
-/// zstd's level for output: its own default.
+/// Compression level of zstd outputs: the default of the library.
 const ZSTD_LEVEL: i32 = 3;
 
 const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
 
-/// Compression around a whole text file.
+/// The compression around a whole text file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Compression {
-    /// None.
+    /// Uncompressed text; the default.
     #[default]
     None,
-    /// gzip, one or more members.
+    /// gzip, in one or more members.
     Gzip,
-    /// Zstandard, one or more frames.
+    /// Zstandard, in one or more frames.
     Zstd,
 }
 
 impl Compression {
-    /// The compression that a stream beginning with `first` has, by its magic bytes. Four bytes
-    /// are enough; with fewer the answer may be `None`.
+    /// Detects the compression of a stream that begins with `first` by its magic bytes. Four bytes
+    /// are enough; with fewer the result may be [`Compression::None`].
     pub fn detect(first: &[u8]) -> Compression {
         // A zstd stream may also begin with a skippable frame.
         let zstd = matches!(first, [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]);
@@ -52,12 +52,12 @@ impl Compression {
     }
 }
 
-/// A reader of what `inner` holds compressed.
+/// Returns a reader of the decompressed bytes of `inner`.
 ///
-/// Its errors: [`io::ErrorKind::UnexpectedEof`] when the stream stops inside a member or frame,
-/// or is empty though compressed; [`io::ErrorKind::InvalidData`] when something else stands
-/// behind a gzip member than another or zero bytes to the end; zstd's own for bad frames and
-/// windows above 128 MiB. Errors of `inner` pass unchanged.
+/// Its errors: [`io::ErrorKind::UnexpectedEof`] if the stream stops inside a member or frame, or is
+/// empty though compressed; [`io::ErrorKind::InvalidData`] if a gzip member is followed by anything
+/// but another member or zero bytes to the end; zstd's own for corrupt frames and windows above
+/// 128 MiB. Errors of `inner` pass unchanged.
 pub fn decompressing(compression: Compression, inner: impl Read + Send + 'static) -> Box<dyn Read + Send> {
     match compression {
         Compression::None => Box::new(inner),
@@ -73,23 +73,24 @@ fn buffered<R: Read>(inner: R) -> BufReader<R> {
 }
 
 fn truncated(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::UnexpectedEof, format!("the {what} stream is cut short"))
+    io::Error::new(io::ErrorKind::UnexpectedEof, format!("the {what} stream is truncated"))
 }
 
-/// gzip members one behind the other. flate2's own reader of several members takes the zero
-/// padding that some archivers leave for a broken member.
+/// Reader of concatenated gzip members. Replaces flate2's own multi-member reader, which mistakes the zero
+/// padding that some archivers append for a corrupt member.
 struct GzipMembers<R> {
     state: Members<R>,
-    /// One member has been begun.
+    /// True once a member has begun: an empty stream is no gzip file.
     any: bool,
 }
 
+/// The position of [`GzipMembers`] among members.
 enum Members<R> {
     /// Before a member or the end.
     Between(BufReader<R>),
-    /// Inside one.
+    /// Inside a member.
     Inside(Box<GzDecoder<BufReader<R>>>),
-    /// At the end, or only for a moment.
+    /// At the end; also the placeholder while the reader moves between the other two.
     End,
 }
 
@@ -103,6 +104,7 @@ impl<R: Read> Read for GzipMembers<R> {
                 Members::End => return Ok(0),
                 Members::Inside(decoder) => {
                     let n = decoder.read(out).map_err(|e| match e.kind() {
+                        // flate2's own end of input has no inner error; one of the source is passed on.
                         io::ErrorKind::UnexpectedEof if e.get_ref().is_none() => truncated("gzip"),
                         _ => e,
                     })?;
@@ -118,6 +120,7 @@ impl<R: Read> Read for GzipMembers<R> {
                     match next.first() {
                         None if !self.any => return Err(truncated("gzip")),
                         None => self.state = Members::End,
+                        // Padding: zeros to the end of the stream, and nothing else.
                         Some(0) if self.any => {
                             if next.iter().any(|&b| b != 0) {
                                 return Err(trailing_bytes());
@@ -167,11 +170,11 @@ fn skip_zeros<R: Read>(inner: &mut BufReader<R>) -> io::Result<()> {
 }
 
 fn trailing_bytes() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "unexpected bytes behind the gzip stream")
+    io::Error::new(io::ErrorKind::InvalidData, "unexpected bytes after the end of the gzip stream")
 }
 
-/// zstd frames one behind the other; the decoder is made at the first read, where an error has
-/// somewhere to go.
+/// Reader of concatenated zstd frames. The decoder is created at the first read, which can return its
+/// error.
 enum ZstdFrames<R: Read> {
     Unopened(Option<BufReader<R>>),
     Open(zstd::stream::read::Decoder<'static, BufReader<R>>),
@@ -196,7 +199,7 @@ impl<R: Read> Read for ZstdFrames<R> {
     }
 }
 
-/// Compresses pieces, each into a member or frame of its own. A worker keeps one.
+/// Compressor of parts of a file, each into a member or frame of its own. A worker keeps one.
 pub struct PieceCompressor(Kind);
 
 enum Kind {
@@ -206,7 +209,7 @@ enum Kind {
 }
 
 impl PieceCompressor {
-    /// A compressor. An error is the system being out of memory.
+    /// Makes a compressor. Fails only if zstd cannot allocate its context.
     pub fn new(compression: Compression) -> io::Result<Self> {
         Ok(PieceCompressor(match compression {
             Compression::None => Kind::None,
@@ -215,8 +218,8 @@ impl PieceCompressor {
         }))
     }
 
-    /// Appends `piece` to `out`, compressed. An empty piece also makes a member or frame: a file
-    /// without any would not be one.
+    /// Appends the compressed form of `piece` to `out`. An empty piece makes a member or frame too: a
+    /// file without any would be invalid.
     pub fn compress(&mut self, piece: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
         match &mut self.0 {
             Kind::None => {
@@ -262,7 +265,7 @@ mod tests {
         Ok(out)
     }
 
-    /// Gives one byte at a time.
+    /// Reader that returns one byte at a time.
     struct Slow(Cursor<Vec<u8>>);
 
     impl Read for Slow {
@@ -273,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_come_back_as_one() {
+    fn compressed_parts_are_read_as_one_stream() {
         for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
             let bytes = compressed(compression, &[b"one\n", b"", &[b'x'; 300_000], b"end"]);
             let mut want = b"one\n".to_vec();
@@ -288,16 +291,16 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_cut_anywhere_is_an_error() {
+    fn a_truncated_stream_is_an_error() {
         for compression in BOTH {
             let first = compressed(compression, &[b"{\"a\": 1}\n{\"a\": 2}\n"]);
             let both = compressed(compression, &[b"{\"a\": 1}\n{\"a\": 2}\n", b"{\"a\": 3}\n"]);
             for cut in 0..both.len() {
                 if cut == first.len() {
-                    // Between members nothing shows that another one was meant to come.
+                    // Between members the end of the file is a valid end.
                     continue;
                 }
-                let error = read(compression, both[..cut].to_vec()).expect_err("cut short");
+                let error = read(compression, both[..cut].to_vec()).expect_err("truncated");
                 assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof, "{compression:?} cut at {cut}: {error}");
             }
         }
@@ -309,16 +312,22 @@ mod tests {
         bytes.resize(bytes.len() + 600_000, 0);
         assert_eq!(read(Compression::Gzip, bytes.clone()).expect("padding is no member"), b"text");
         bytes.push(1);
-        assert_eq!(read(Compression::Gzip, bytes).expect_err("garbage").kind(), io::ErrorKind::InvalidData);
-        for compression in BOTH {
+        let error = read(Compression::Gzip, bytes).expect_err("garbage");
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        assert_eq!(error.to_string(), "unexpected bytes after the end of the gzip stream");
+        for (compression, message) in [
+            (Compression::Gzip, "unexpected bytes after the end of the gzip stream"),
+            (Compression::Zstd, "Unknown frame descriptor"),
+        ] {
             let mut bytes = compressed(compression, &[b"text"]);
             bytes.extend_from_slice(b"garbage");
-            read(compression, bytes).expect_err("garbage");
+            assert_eq!(read(compression, bytes).expect_err("garbage").to_string(), message);
         }
         let mut bytes = compressed(Compression::Gzip, &[b"text"]);
         let n = bytes.len();
         bytes[n - 6] ^= 1;
-        read(Compression::Gzip, bytes).expect_err("a wrong check sum");
+        let error = read(Compression::Gzip, bytes).expect_err("a wrong checksum");
+        assert_eq!(error.to_string(), "corrupt gzip stream does not have a matching checksum");
     }
 
     #[test]

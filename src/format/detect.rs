@@ -1,20 +1,21 @@
-//! Finding out formats from content types, names and first bytes.
-
-use std::path::Path;
+//! Inference of input formats from content types, names and first bytes. Decides from text and bytes
+//! that it is given; reads nothing itself.
 
 use super::extension::NamedFormat;
-use super::{ArrowForm, Compression, CsvOptions, Format, OutputFormat, ParquetOptions};
+#[cfg(test)]
+use super::{ArrowForm, CsvOptions, OutputFormat, ParquetOptions};
+use super::{Compression, Format};
 
-/// A format to read, as found out.
+/// An inferred input format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InputFormat {
-    /// The format.
+    /// Format to frame and decode the source by.
     pub format: Format,
-    /// Between the fields of CSV; without meaning for the others.
+    /// Delimiter of CSV fields; meaningless for other formats.
     pub delimiter: u8,
 }
 
-/// What a word for a format says. `json` leaves open whether it is lines or one array.
+/// The hint of a content type or a name. `json` may be lines or one array.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum FormatHint {
     Known(InputFormat),
@@ -26,9 +27,9 @@ const JSON_ARRAY: InputFormat = InputFormat { format: Format::JsonArray, delimit
 const CSV: InputFormat = InputFormat { format: Format::Csv, delimiter: b',' };
 const TSV: InputFormat = InputFormat { format: Format::Csv, delimiter: b'\t' };
 
-/// The format of a stream: by its content type, else by the extension of its name (`.gz` and
-/// `.zst` behind it left out), else by its first bytes after decompression. `None` only if the
-/// stream is empty and neither of the others says anything.
+/// Infers the format of a stream: from its content type, else from the extension of its name (without
+/// `.gz` or `.zst`), else from its first bytes after decompression. `None` only if the stream is empty
+/// and neither content type nor name is known.
 pub fn input_format(content_type: Option<&str>, name: Option<&str>, first: &[u8]) -> Option<InputFormat> {
     let hint = content_type.and_then(hint_of_content_type).or_else(|| name.and_then(hint_of_name));
     let by_bytes = || {
@@ -36,7 +37,7 @@ pub fn input_format(content_type: Option<&str>, name: Option<&str>, first: &[u8]
         match first.first() {
             Some(b'{') => Some(NDJSON),
             Some(b'[') => Some(JSON_ARRAY),
-            // A header with tabs and no comma can only be one thing.
+            // Neither object nor array: a header. One with tabs and no comma is separated by tabs.
             Some(_) => {
                 let header = first.split(|&b| b == b'\n').next().unwrap_or_default();
                 Some(if header.contains(&b'\t') && !header.contains(&b',') { TSV } else { CSV })
@@ -51,24 +52,26 @@ pub fn input_format(content_type: Option<&str>, name: Option<&str>, first: &[u8]
     }
 }
 
-/// What the first bytes of something that is no input for sure say that it is.
+/// Recognises first bytes that are certainly no input, for a message that begins with the source's name. `None` for
+/// everything else.
 pub fn no_input(first: &[u8]) -> Option<&'static str> {
     let text = first.trim_ascii_start();
     let begins = |tag: &[u8]| text.len() >= tag.len() && text[..tag.len()].eq_ignore_ascii_case(tag);
     if first.starts_with(b"PAR1") {
-        Some("is a Parquet file, which is a format to write and not one to read")
+        Some("is a Parquet file, a format that is written and not read")
     } else if Compression::detect(first) != Compression::None {
-        Some("is compressed twice; unpack it once before")
+        Some("is compressed twice; decompress it once first")
     } else if begins(b"<!doctype html") || begins(b"<html") {
-        Some("is a web page, not data")
+        Some("is a web page (HTML), not data")
     } else {
         None
     }
 }
 
-/// The output format and compression that a path says by its extensions. `None` if they say no
-/// format, and for compressed Parquet, which has its compression inside.
-pub fn output_format_of_path(path: &Path) -> Option<(OutputFormat, Compression)> {
+/// Infers output format and compression from a path, for tests; the command line resolves formats together with its
+/// options. `None` if the extension is unknown, and for compressed Parquet and Arrow.
+#[cfg(test)]
+pub(crate) fn output_format_of_path(path: &std::path::Path) -> Option<(OutputFormat, Compression)> {
     let (named, compression) = NamedFormat::of_name(path.file_name()?.to_str()?);
     let format = match named? {
         NamedFormat::Parquet => OutputFormat::Parquet(ParquetOptions::default()),
@@ -85,7 +88,7 @@ pub fn output_format_of_path(path: &Path) -> Option<(OutputFormat, Compression)>
     }
 }
 
-/// Between the fields of CSV in a file of this name: a tab for `.tsv`, else a comma.
+/// Infers the delimiter of CSV from a file name: a tab for `.tsv` and `.tab`, else a comma.
 pub fn delimiter_of_name(name: &str) -> u8 {
     match hint_of_name(name) {
         Some(FormatHint::Known(found)) => found.delimiter,
@@ -110,14 +113,14 @@ fn hint_of_content_type(content_type: &str) -> Option<FormatHint> {
 }
 
 fn hint_of_name(name: &str) -> Option<FormatHint> {
-    // The name may be a URL's.
+    // The name may be that of a URL, with its query.
     let name = name.split(['?', '#']).next().unwrap_or_default();
     match NamedFormat::of_name(name).0? {
         NamedFormat::Ndjson => Some(FormatHint::Known(NDJSON)),
         NamedFormat::Json => Some(FormatHint::Json),
         NamedFormat::Csv => Some(FormatHint::Known(CSV)),
         NamedFormat::Tsv => Some(FormatHint::Known(TSV)),
-        // Written, and not read.
+        // Output formats only.
         NamedFormat::Parquet | NamedFormat::Arrow | NamedFormat::ArrowStream => None,
     }
 }
@@ -127,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_content_type_goes_before_a_name_and_a_name_before_bytes() {
+    fn a_content_type_takes_precedence_over_a_name_and_a_name_over_bytes() {
         let found = |content_type, name, first: &str| input_format(content_type, name, first.as_bytes());
         assert_eq!(found(Some("text/csv; charset=utf-8"), Some("a.ndjson"), "{"), Some(CSV));
         assert_eq!(found(Some("application/octet-stream"), Some("dir.csv/a.NDJSON.gz"), "a,b"), Some(NDJSON));
@@ -150,8 +153,8 @@ mod tests {
     }
 
     #[test]
-    fn a_path_says_format_and_compression_of_an_output() {
-        let found = |path: &str| output_format_of_path(Path::new(path));
+    fn output_format_and_compression_are_inferred_from_a_path() {
+        let found = |path: &str| output_format_of_path(path.as_ref());
         let parquet = OutputFormat::Parquet(ParquetOptions::default());
         let csv = OutputFormat::Csv(CsvOptions::default());
         let tsv = OutputFormat::Csv(CsvOptions { delimiter: b'\t', ..CsvOptions::default() });

@@ -1,27 +1,28 @@
-//! Formats and compressions by the extensions of files: the one table of them, for inputs and outputs.
+//! The table of file extensions: infers format and compression from a name, for inputs and outputs,
+//! and names output files. Looks at names only, never at content.
 
 use super::compress::Compression;
 
-/// A format as a file's extension says it. For reading, `json` leaves open whether it is lines or one array.
+/// A format as named by a file extension. As an input, `json` may be lines or one array.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NamedFormat {
-    /// Parquet.
+    /// Parquet, for outputs only.
     Parquet,
-    /// CSV with commas.
+    /// CSV separated by commas.
     Csv,
-    /// CSV with tabs.
+    /// CSV separated by tabs.
     Tsv,
     /// One JSON object per line.
     Ndjson,
-    /// JSON; written, one array of objects.
+    /// JSON of either form; outputs are one array of objects.
     Json,
-    /// Arrow IPC, the file form.
+    /// Arrow IPC file, for outputs only.
     Arrow,
-    /// Arrow IPC, the stream form.
+    /// Arrow IPC stream, for outputs only.
     ArrowStream,
 }
 
-/// Extensions in lower case. The first of a format is the one that files are given.
+/// Extensions in lower case. The first one of a format names its output files.
 const FORMATS: [(&str, NamedFormat); 13] = [
     ("parquet", NamedFormat::Parquet),
     ("pq", NamedFormat::Parquet),
@@ -42,19 +43,19 @@ const COMPRESSIONS: [(&str, Compression); 4] =
     [("gz", Compression::Gzip), ("gzip", Compression::Gzip), ("zst", Compression::Zstd), ("zstd", Compression::Zstd)];
 
 impl NamedFormat {
-    /// The format of an extension, in any case; `None` for those of no format.
+    /// Looks up an extension without its dot, in upper or lower case; `None` if it is unknown.
     pub fn of_extension(extension: &str) -> Option<Self> {
         let found = FORMATS.iter().find(|(known, _)| known.eq_ignore_ascii_case(extension));
         found.map(|(_, format)| *format)
     }
 
-    /// The format of a file's name, which may be a path or a URL without its query, and the compression around it.
+    /// Infers format and compression from a file name, a path, or a URL without its query.
     pub fn of_name(name: &str) -> (Option<Self>, Compression) {
         let (stem, compression) = split_compression(name);
         (extension(stem).and_then(Self::of_extension), compression)
     }
 
-    /// The extension that files of this format are given.
+    /// Returns the extension for output files of this format, without the dot.
     pub fn extension(self) -> &'static str {
         FORMATS.iter().find(|(_, format)| *format == self).map_or("", |(extension, _)| extension)
     }
@@ -72,7 +73,7 @@ fn split_compression(name: &str) -> (&str, Compression) {
     found.unwrap_or((name, Compression::None))
 }
 
-/// A name without its last extension, and that. A name that begins with its only dot has none.
+/// Splits a name into stem and last extension; `None` if there is none, as in a name that begins with its only dot.
 fn name_parts(name: &str) -> Option<(&str, &str)> {
     let (stem, extension) = name.rsplit_once('.')?;
     let is_file = !extension.contains(['/', '\\']) && !stem.is_empty() && !stem.ends_with(['/', '\\']);
@@ -84,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_says_format_and_compression() {
+    fn names_are_split_into_format_and_compression() {
         for (name, format, compression) in [
             ("out/a.parquet", Some(NamedFormat::Parquet), Compression::None),
             ("a.b.TSV.gz", Some(NamedFormat::Tsv), Compression::Gzip),

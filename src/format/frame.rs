@@ -1,27 +1,60 @@
-//! Cutting a stream of bytes into morsels of whole records.
+//! Frames a stream of bytes into morsels of whole records.
 //!
-//! The reader thread owns a [`Framer`]: it reads into [`Framer::space`], says how much came with
-//! [`Framer::filled`], and takes what is ready with [`Framer::pop`]. The bytes are not copied on
-//! the way; only the partial record at the end of a morsel is carried over into the next buffer.
+//! The reader thread owns a [`Framer`]: it reads into [`Framer::space`], reports the number of bytes
+//! to [`Framer::filled`], and takes finished morsels from [`Framer::pop`]. The bytes are not copied;
+//! only the partial record at the end of a morsel is moved to the next buffer.
 //!
-//! Where records end depends on the bytes alone, never on how they arrived or how large morsels
-//! are. Framing knows nothing of fields beyond what it takes to find the end of a record:
+//! Record ends depend on the bytes alone, never on the chunks in which they arrived or on the size of
+//! morsels. Framing knows nothing of fields beyond what it takes to find the end of a record:
 //!
 //! - lines end at line feeds;
 //! - CSV records end at line feeds outside quotes. A quote opens only as the first byte of a
-//!   field, `""` inside quotes is a quote, and any other quote is literal. A carriage return
-//!   alone ends nothing.
+//!   field, `""` inside quotes is a quote, and any other quote is literal. A bare carriage return
+//!   ends nothing.
 //!
-//! A record longer than the limit is skipped in bounded memory and handed over as
-//! [`Framed::Oversized`], in order, so that it costs one reject. From where it passes the limit it
-//! goes to the end of that line, whatever quotes follow.
+//! A record longer than the limit is skipped in bounded memory and returned as [`Framed::Oversized`],
+//! in order, so that it costs one reject. It ends with the line on which it exceeds the limit,
+//! whatever quotes follow.
 //!
-//! A quote that nothing closes must not make one record of the rest of the source. It counts as
-//! never closed if it is open where its record passes the limit, or where the source ends; its
-//! record then ends with the line on which it was opened, and what follows is read afresh. The
-//! price: of a quoted field that really is longer than the limit, only the first line is known to
-//! be no record. Such a record is the last of its morsel, so that who splits the morsel sees the
+//! An unclosed quote must not make one record of the rest of the source. A quote counts as unclosed
+//! if it is open where its record exceeds the limit, or where the source ends; its record then ends
+//! with the line on which the quote was opened, and the bytes after it are scanned afresh. The price:
+//! if a quoted field really is longer than the limit, only its first line is rejected as such. The
+//! record with the unclosed quote is the last of its morsel, so that [`super::csv::split`] finds the
 //! quote unclosed too.
+//!
+//! # Finding record ends by block
+//!
+//! The simple algorithm for CSV is a state machine over bytes: inside or outside quotes, a quote
+//! changes the state if it is the first of a field or closes one, and a line feed outside ends a
+//! record. `Framer::find_end` departs from it once: it steps from quote to quote with `memchr`, and
+//! searches the bytes between two quotes for the line feeds alone. That is fast for text with few
+//! quotes, and remains the general case. As long as no record can exceed the limit, only the last end
+//! matters, and `Framer::find_last_by_blocks` goes first. It decides 64 bytes at a time, however many
+//! quotes are among them:
+//!
+//! - *Masks.* Comparisons yield a bit per byte for the quotes, and one for the separators, which are
+//!   delimiters and line feeds.
+//! - *Parity instead of states.* If each quote either opens a field, closes one, or is half of a pair,
+//!   then a byte is inside quotes exactly if the number of quotes up to it is odd. A pair inside a field
+//!   closes and opens again, which for separators makes no difference: none is between the two quotes.
+//!   `odd_before` computes the parities of all 64 prefixes at once. It is the carry-less product of
+//!   the mask with 64 ones (prefix XOR), which processors with PCLMULQDQ have as an instruction; six
+//!   shifts and XORs give the same on every processor without detection, and take few of the cycles of
+//!   a block. The parity carried from the block before inverts the result.
+//! - *Proof of the premise.* A quote that turns the parity to inside must be the first byte of a field,
+//!   or the second of a pair, that is, follow a separator or another quote. If one does not, it is a
+//!   literal quote, as in `5" pipe`, and parity is wrong from there on. One AND over the masks checks all
+//!   quotes of a block; at the first block that fails, the general loop takes over from its start.
+//!   A quote that turns the parity to outside needs no check: it closes, or is the first of a pair.
+//! - *Ends.* Line feeds outside quotes are record ends; the highest such bit of the last block with one
+//!   is the end of the last whole record.
+//!
+//! The state between blocks is three bits: inside quotes or not, whether the last byte was a quote that
+//! turned the parity to outside, and whether it was a separator, after which a field begins. The first
+//! two are kept between calls as `QuoteState`, the third is taken from the byte before. The block loop
+//! scans whole blocks only and the general loop the rest, so that every division of the input into
+//! chunks gives the same records. No byte beyond `to` is read.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -33,23 +66,23 @@ use memchr::{memchr, memchr_iter, memrchr};
 use crate::column::Morsel;
 use crate::format::simd::either_mask;
 
-/// How records are told apart.
+/// The rule by which records end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
     /// One record per line.
     Lines,
     /// RFC 4180, quoted line breaks included.
     Csv {
-        /// Between fields; an ASCII byte other than quote, CR and LF.
+        /// Separator of fields; an ASCII byte other than quote, CR and LF.
         delimiter: u8,
     },
-    /// One element of a JSON array per line, as [`super::json_array::JsonArrayLines`] gives them: a line
-    /// of the source ends where there is a carriage return.
+    /// One element of a JSON array per line, as rewritten by [`super::json_array::JsonArrayLines`]: carriage
+    /// returns are the line breaks of the source.
     Elements,
 }
 
 impl Framing {
-    /// The byte that stands for each line break of the source.
+    /// Returns the byte that represents a line break of the source.
     pub fn line_break(self) -> u8 {
         match self {
             Framing::Lines | Framing::Csv { .. } => b'\n',
@@ -58,27 +91,27 @@ impl Framing {
     }
 }
 
-/// What a [`Framer`] hands over, in the order of the source.
+/// An item that a [`Framer`] returns, in the order of the source.
 #[derive(Clone, Debug)]
 pub enum Framed {
     /// Whole records. Only the last record of a source may lack its line end.
     Morsel(Morsel),
-    /// A record longer than the limit; its bytes are gone.
+    /// A record longer than the limit, whose bytes were dropped.
     Oversized(Oversized),
 }
 
-/// A record that was too long to keep.
+/// A record that exceeded the length limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Oversized {
     /// Offset of its first byte in the decompressed source.
     pub byte_offset: u64,
-    /// Its length in bytes, without the line feed.
+    /// Length in bytes, without the line feed.
     pub len: u64,
-    /// Line breaks of the source in it, its own end among them.
+    /// Line breaks of the source in it, the one that ends it included.
     pub lines: u64,
 }
 
-/// Buffers to use again: a fresh one of a mebibyte costs 256 page faults.
+/// A pool of morsel buffers: a fresh buffer of one mebibyte costs 256 page faults.
 #[derive(Clone, Debug)]
 pub struct BufferPool {
     buffers: Arc<Mutex<Vec<Vec<u8>>>>,
@@ -88,21 +121,21 @@ pub struct BufferPool {
 }
 
 impl BufferPool {
-    /// A pool for morsels of `morsel_bytes` that keeps `max_buffers` at most; what comes back
-    /// beyond that is freed.
+    /// Makes a pool for morsels of `morsel_bytes` that keeps at most `max_buffers`; buffers returned
+    /// beyond that are freed.
     ///
     /// # Panics
     ///
     /// If `morsel_bytes` is zero or more than a gibibyte: offsets in a morsel are 32 bits wide.
     pub fn new(morsel_bytes: usize, max_buffers: usize) -> Self {
         assert!((1..=1 << 30).contains(&morsel_bytes), "morsels have 1 byte to 1 GiB");
-        // Some room beyond the morsel, so that the last read before it is full is no tiny one.
+        // Space beyond the morsel, so that the last read before it is full is not tiny.
         let buffer_len = morsel_bytes + morsel_bytes / 16 + 1 + Morsel::PADDING;
         BufferPool { buffers: Arc::default(), morsel_bytes, buffer_len, max_buffers }
     }
 
-    /// Gives a morsel's buffer back. Nothing happens while somebody else still holds a view, or
-    /// when the buffer has another size, as those of long records have.
+    /// Returns a morsel's buffer to the pool. Does nothing if views still share it, or if it has another
+    /// size, as buffers of long records have.
     pub fn recycle(&self, bytes: Buffer) {
         if bytes.len() != self.buffer_len {
             return;
@@ -115,38 +148,38 @@ impl BufferPool {
         }
     }
 
-    /// A buffer of `buffer_len` bytes, contents unspecified.
+    /// Takes a buffer of `buffer_len` bytes from the pool, or allocates one; its content is unspecified.
     fn take(&self) -> Vec<u8> {
         let recycled = self.lock().pop();
         recycled.unwrap_or_else(|| vec![0; self.buffer_len])
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
-        // A list of buffers is whole after any panic.
+        // A panic cannot leave the list of buffers inconsistent.
         self.buffers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Where the scanner of CSV stands after the bytes it has seen.
+/// The state of the CSV scanner after the bytes it has seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum QuoteState {
-    /// Not inside quotes.
+    /// Outside quotes.
     Outside,
     /// Inside quotes.
     Inside,
-    /// After a quote inside quotes: the end of them, or half of `""`.
+    /// After a quote inside quotes, which closes them or is the first of a pair.
     QuoteSeen,
 }
 
-/// Cuts one source into morsels.
+/// Framer of one source into morsels.
 pub struct Framer {
     framing: Framing,
     max_record_bytes: usize,
     source_index: usize,
     pool: BufferPool,
     ready: VecDeque<Framed>,
-    /// `buffer[start..filled]` has come and is not handed over. It begins with a record, unless
-    /// one is being skipped: then it is empty between calls. Behind it are space and padding.
+    /// `buffer[start..filled]` has been read and not returned yet. It begins with a record, unless one
+    /// is being skipped: then it is empty between calls. Space for the next read and padding follow.
     buffer: Vec<u8>,
     start: usize,
     filled: usize,
@@ -154,21 +187,21 @@ pub struct Framer {
     records_end: usize,
     /// Offset of `buffer[0]` in the source.
     byte_offset: u64,
-    /// False until the first bytes have shown whether there is a byte order mark.
+    /// False until enough bytes were read to know whether there is a byte order mark.
     started: bool,
-    /// State of the CSV scanner behind what it has seen of `buffer[..filled]`.
-    quoting: QuoteState,
-    /// The quote that was opened last, unless [`Quoting::Outside`].
+    /// State of the CSV scanner at the end of what it has seen of `buffer[..filled]`.
+    quote_state: QuoteState,
+    /// Offset of the last opening quote; meaningless in [`QuoteState::Outside`].
     open_quote: usize,
-    /// A record that is too long, so far.
+    /// The oversized record that is being skipped, counted so far.
     skipping: Option<Oversized>,
 }
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 impl Framer {
-    /// A framer at the start of a source. Morsels have about the size that `pool` is for; the
-    /// last one and those before a pause are smaller, one with a longer record is larger.
+    /// Makes a framer at the start of a source. Morsels have about the size of the pool's; the last one
+    /// and those before a pause are smaller, one with a longer record is larger.
     ///
     /// # Panics
     ///
@@ -188,20 +221,20 @@ impl Framer {
             records_end: 0,
             byte_offset: 0,
             started: false,
-            quoting: QuoteState::Outside,
+            quote_state: QuoteState::Outside,
             open_quote: 0,
             skipping: None,
         }
     }
 
-    /// Where to read the next chunk into; never empty. What stands there is unspecified.
+    /// Returns the space to read the next chunk into; never empty. Its content is unspecified.
     pub fn space(&mut self) -> &mut [u8] {
         let end = self.buffer.len() - Morsel::PADDING;
         &mut self.buffer[self.filled..end]
     }
 
-    /// Takes the first `n` bytes of [`Framer::space`] as come. What they complete is ready for
-    /// [`Framer::pop`].
+    /// Accepts the first `n` bytes of [`Framer::space`] as read, and makes morsels that they complete
+    /// available to [`Framer::pop`].
     ///
     /// # Panics
     ///
@@ -209,7 +242,7 @@ impl Framer {
     pub fn filled(&mut self, n: usize) {
         let from = self.filled;
         self.filled += n;
-        assert!(self.filled + Morsel::PADDING <= self.buffer.len(), "more came than there was space for");
+        assert!(self.filled + Morsel::PADDING <= self.buffer.len(), "more bytes were read than there was space for");
         if self.started {
             self.scan(from);
         } else if self.filled >= BYTE_ORDER_MARK.len() || !BYTE_ORDER_MARK.starts_with(&self.buffer[..self.filled]) {
@@ -221,24 +254,25 @@ impl Framer {
         self.make_space();
     }
 
-    /// The next piece that is ready. To be called until `None` after each of the other calls.
+    /// Returns the next finished item. To be called until `None` after each of the other calls.
     pub fn pop(&mut self) -> Option<Framed> {
         self.ready.pop_front()
     }
 
-    /// Makes the whole records so far ready, because the source pauses.
+    /// Finishes a morsel of the whole records so far, because the source pauses.
     pub fn flush(&mut self) {
         self.cut();
         self.make_space();
     }
 
-    /// Makes everything that is left ready: the source has ended. A last record without line
-    /// end is one all the same, also when a quote is open in it.
+    /// Finishes the rest at the end of the source. A last record without a line end is a record too,
+    /// also if a quote is open in it.
     pub fn finish(&mut self) {
         if !self.started {
             self.begin();
         }
-        while self.quoting == QuoteState::Inside
+        // Each unclosed quote ends with its line; the lines after it may open others.
+        while self.quote_state == QuoteState::Inside
             && let Some(end) = self.line_of_open_quote(self.filled)
         {
             self.end_unclosed(end);
@@ -266,8 +300,8 @@ impl Framer {
         self.scan(0);
     }
 
-    /// Notes the ends of records in `buffer[from..filled]`, and takes out those that are longer
-    /// than the limit, making ready what stands before them.
+    /// Finds the record ends in `buffer[from..filled]`, and skips records that are longer than the limit,
+    /// after finishing the records before them.
     fn scan(&mut self, mut from: usize) {
         loop {
             if self.skipping.is_some() {
@@ -277,7 +311,7 @@ impl Framer {
                 }
             }
             if self.filled - self.start <= self.max_record_bytes {
-                // No record here can be longer than the limit, so that only the last end counts.
+                // No record here can exceed the limit, so that only the last end matters.
                 if let Some(end) = self.find_end(from, self.filled, RecordEnd::Last) {
                     self.records_end = end;
                 }
@@ -290,9 +324,9 @@ impl Framer {
         }
     }
 
-    /// Notes the ends of records until one is too long; returns where to go on behind it, or `None`
-    /// if everything has been seen. Decides by the bytes up to the limit and one behind it, so that it does
-    /// not matter how many have come.
+    /// Finds record ends one by one until a record is too long; returns the offset after it from which to scan on, or
+    /// `None` at the end of the buffer. Decides by the bytes up to the limit and the one after it, never by how many
+    /// have been read, so that the result does not depend on chunks.
     fn scan_one_by_one(&mut self, mut from: usize) -> Option<usize> {
         loop {
             let limit = self.records_end + self.max_record_bytes + 1;
@@ -301,10 +335,11 @@ impl Framer {
                 from = end;
                 continue;
             }
-            if self.filled < limit || self.filled == limit && self.quoting == QuoteState::QuoteSeen {
+            // After a quote, one more byte decides whether it closes.
+            if self.filled < limit || self.filled == limit && self.quote_state == QuoteState::QuoteSeen {
                 return None;
             }
-            let inside = match self.quoting {
+            let inside = match self.quote_state {
                 QuoteState::Outside => false,
                 QuoteState::Inside => true,
                 QuoteState::QuoteSeen => self.buffer[limit] == b'"',
@@ -316,38 +351,39 @@ impl Framer {
         }
     }
 
-    /// End of the line on which the open quote stands, if it is before `to`.
+    /// Returns the end of the line of the open quote, if it is before `to`.
     fn line_of_open_quote(&self, to: usize) -> Option<usize> {
         memchr(b'\n', &self.buffer[self.open_quote..to]).map(|i| self.open_quote + i + 1)
     }
 
-    /// Ends the record at `end`, behind the line on which its open quote stands, and makes ready what
-    /// there is: it is the last of its morsel. Returns where to scan on.
+    /// Ends the record at `end`, after the line of its open quote, as the last one of its morsel. Returns
+    /// the offset from which to scan on.
     fn end_unclosed(&mut self, end: usize) -> usize {
-        self.quoting = QuoteState::Outside;
+        self.quote_state = QuoteState::Outside;
         self.records_end = end;
         self.cut_copy();
         end
     }
 
-    /// Makes ready what stands before the record at `records_end`, which is too long and was seen
-    /// up to `seen`, and lets go of what has come of it. Returns where to scan on.
+    /// Finishes the records before the one at `records_end`, which is too long, and drops the bytes of
+    /// that one up to `seen`. Returns the offset from which to scan on.
     fn start_skipping(&mut self, seen: usize) -> usize {
         self.cut_copy();
-        self.quoting = QuoteState::Outside;
+        self.quote_state = QuoteState::Outside;
         self.skipping = Some(Oversized { byte_offset: self.byte_offset + self.start as u64, len: 0, lines: 0 });
         self.count_skipped(self.start, seen);
         seen
     }
 
-    /// Lets go of the record that is being skipped, up to its end in `buffer[from..filled]`, which
-    /// is returned.
+    /// Drops the bytes of the record that is being skipped up to its end in `buffer[from..filled]`.
+    /// Returns that end, or `None` if it has not been read yet.
     fn skip(&mut self, from: usize) -> Option<usize> {
         let end = memchr(b'\n', &self.buffer[from..self.filled]).map(|i| from + i + 1);
         self.count_skipped(from, end.unwrap_or(self.filled));
         if end.is_some()
             && let Some(mut oversized) = self.skipping.take()
         {
+            // Its line feed.
             oversized.len -= 1;
             self.ready.push_back(Framed::Oversized(oversized));
         }
@@ -365,8 +401,8 @@ impl Framer {
         self.records_end = to;
     }
 
-    /// Offset behind the first or last line feed in `buffer[from..to]` that ends a record. Behind a
-    /// first one, nothing has been scanned.
+    /// Returns the offset after the first or last line feed in `buffer[from..to]` that ends a record, and advances the
+    /// quote state: to `to`, or to a first one found.
     fn find_end(&mut self, from: usize, to: usize, which: RecordEnd) -> Option<usize> {
         let delimiter = match self.framing {
             Framing::Lines | Framing::Elements => return which.line_end(&self.buffer, from, to),
@@ -377,31 +413,30 @@ impl Framer {
             RecordEnd::First => (from, None),
         };
         let bytes = &self.buffer[..to];
-        // What stands before `buffer[0]` is the end of a record.
+        // `buffer[0]` is the first byte of a record.
         let opens = |quote: usize| {
             let before = if quote == 0 { b'\n' } else { bytes[quote - 1] };
             before == delimiter || before == b'\n'
         };
-        // The next line feed, or `to`: so long as it is ahead, it is not looked for again.
+        // The next line feed, or `to`; searched for again only once it is passed.
         let mut line_feed = None;
-        // From quote to quote; what is between them is looked through for line feeds only.
         while at < to {
-            match self.quoting {
+            match self.quote_state {
                 QuoteState::Inside => match memchr(b'"', &bytes[at..]) {
                     None => return found,
                     Some(i) => {
                         at += i + 1;
-                        self.quoting = QuoteState::QuoteSeen;
+                        self.quote_state = QuoteState::QuoteSeen;
                     }
                 },
                 QuoteState::QuoteSeen if bytes[at] == b'"' => {
                     at += 1;
-                    self.quoting = QuoteState::Inside;
+                    self.quote_state = QuoteState::Inside;
                 }
-                QuoteState::QuoteSeen => self.quoting = QuoteState::Outside,
+                QuoteState::QuoteSeen => self.quote_state = QuoteState::Outside,
                 QuoteState::Outside => {
-                    // Quotes behind the first end are of no interest, and looking for them all the
-                    // same, record after record, would take quadratic time.
+                    // For the first end, quotes are searched for only up to the next line feed: a search
+                    // beyond it, repeated for record after record, would take quadratic time.
                     let ahead = match which {
                         RecordEnd::Last => to,
                         RecordEnd::First => match line_feed {
@@ -409,6 +444,7 @@ impl Framer {
                             _ => *line_feed.insert(find_near(b'\n', &bytes[at..]).map_or(to, |i| at + i)),
                         },
                     };
+                    // The next quote that opens a field; others are literal.
                     let mut search = at;
                     let opening = loop {
                         match find_near(b'"', &bytes[search..ahead]).map(|i| search + i) {
@@ -417,7 +453,7 @@ impl Framer {
                         }
                     };
                     if let Some(quote) = opening {
-                        self.quoting = QuoteState::Inside;
+                        self.quote_state = QuoteState::Inside;
                         self.open_quote = quote;
                     } else if matches!(which, RecordEnd::First) && ahead < to {
                         return Some(ahead + 1);
@@ -435,24 +471,24 @@ impl Framer {
         found
     }
 
-    /// The first blocks of `buffer[from..to]`, as long as each quote in them opens a field, closes one, or is half of a
-    /// pair: returns where it stopped, and the offset behind the last line feed that ends a record before there.
-    ///
-    /// Among such quotes, what is inside is what has an odd number of them before it: a pair closes and
-    /// opens again. A quote that would open where no field begins is text, and for the caller.
+    /// Scans whole blocks of `buffer[from..to]`, as long as no quote in them is literal; see the head of the file.
+    /// Returns the offset of the first byte that it has not scanned, and the offset after the last line feed before it
+    /// that ends a record.
     fn find_last_by_blocks(&mut self, from: usize, to: usize, delimiter: u8) -> (usize, Option<usize>) {
         let mut at = from;
         let mut found = None;
-        let mut inside = self.quoting == QuoteState::Inside;
-        let mut closed = self.quoting == QuoteState::QuoteSeen;
-        // What stands before `buffer[0]` is the end of a record.
+        let mut inside = self.quote_state == QuoteState::Inside;
+        let mut closed = self.quote_state == QuoteState::QuoteSeen;
+        // A field begins at `at`; `buffer[0]` is the first byte of a record.
         let mut begins = at == 0 || [delimiter, b'\n'].contains(&self.buffer[at - 1]);
         while let Some(block) = self.buffer[..to].get(at..).and_then(<[u8]>::first_chunk::<BLOCK>) {
             let quotes = either_mask(block, b'"', b'"');
             let separators = either_mask(block, delimiter, b'\n');
+            // Bytes inside quotes, an opening quote included and a closing one not.
             let inner = odd_before(quotes) ^ if inside { u64::MAX } else { 0 };
             let opening = quotes & inner;
             let beginning = separators << 1 | u64::from(begins);
+            // An opening quote must begin a field or be the second of a pair.
             if opening & !(beginning | quotes << 1 | u64::from(closed)) != 0 {
                 break;
             }
@@ -471,7 +507,7 @@ impl Framer {
             begins = separators >> (BLOCK - 1) != 0;
             at += BLOCK;
         }
-        self.quoting = match (inside, closed) {
+        self.quote_state = match (inside, closed) {
             (true, _) => QuoteState::Inside,
             (false, true) => QuoteState::QuoteSeen,
             (false, false) => QuoteState::Outside,
@@ -479,7 +515,7 @@ impl Framer {
         (at, found)
     }
 
-    /// Makes the whole records ready, in the buffer that they stand in if they fill enough of it.
+    /// Finishes a morsel of the whole records: in place if they fill at least a quarter of the buffer, else as a copy.
     fn cut(&mut self) {
         if self.start > 0 || self.records_end <= self.buffer.len() / 4 {
             return self.cut_copy();
@@ -495,8 +531,7 @@ impl Framer {
         self.records_end = 0;
     }
 
-    /// Makes the whole records ready as a copy, because there are few: a pause, or a record that
-    /// is too long, came soon after them.
+    /// Finishes a morsel of the whole records as a copy. They are few, or followed by bytes that are dropped.
     fn cut_copy(&mut self) {
         let records = &self.buffer[self.start..self.records_end];
         if records.is_empty() {
@@ -518,8 +553,8 @@ impl Framer {
         }));
     }
 
-    /// Moves what is left to the front, and doubles a buffer that is full of one record. That is
-    /// bounded: a record that outgrows the limit is skipped.
+    /// Moves the rest to the front of the buffer, and doubles a buffer that one record fills. The growth is
+    /// bounded: a record that exceeds the limit is skipped.
     fn make_space(&mut self) {
         let rest = self.start..self.filled;
         let has_grown = self.buffer.len() > self.pool.buffer_len;
@@ -548,27 +583,28 @@ impl Framer {
     }
 }
 
-/// Bytes that are looked at at once.
+/// Bytes per block, one bit of a mask each.
 const BLOCK: usize = 64;
 
-/// The bits that have an odd number of bits of `marks` at or below them.
+/// Sets each bit that has an odd number of bits of `marks` at or below it: the prefix XOR, which is the carry-less product
+/// of `marks` and 64 ones. Each step doubles the number of bits below that are folded in: 1, 2, 4 and so on up to 64.
 #[inline(always)]
 fn odd_before(marks: u64) -> u64 {
     [1, 2, 4, 8, 16, 32].iter().fold(marks, |odd, distance| odd ^ odd << distance)
 }
 
-/// As [`memchr`], for bytes that are often among the first: where every field is quoted, there
-/// is a delimiter between two quotes, and a call takes longer than a look.
+/// As [`memchr`], for bytes that are often among the first [`NEAR`]: where every field is quoted, only a
+/// delimiter is between two quotes, and a loop over four bytes is faster than the call.
 #[inline(always)]
 fn find_near(byte: u8, bytes: &[u8]) -> Option<usize> {
     let (near, far) = bytes.split_at(bytes.len().min(NEAR));
     near.iter().position(|&b| b == byte).or_else(|| memchr(byte, far).map(|i| near.len() + i))
 }
 
-/// By eye: `"`, a delimiter or CR and LF, `"`.
+/// Bytes that [`find_near`] compares without a call. By eye: `"`, a delimiter or CR and LF, `"`.
 const NEAR: usize = 4;
 
-/// Which end of a record is looked for.
+/// The record end to search for.
 #[derive(Clone, Copy)]
 enum RecordEnd {
     First,
@@ -576,7 +612,7 @@ enum RecordEnd {
 }
 
 impl RecordEnd {
-    /// Offset behind that line feed in `bytes[from..to]`.
+    /// Returns the offset after that line feed in `bytes[from..to]`.
     fn line_end(self, bytes: &[u8], from: usize, to: usize) -> Option<usize> {
         let span = &bytes[from..to];
         let found = match self {

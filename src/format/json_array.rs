@@ -1,87 +1,89 @@
-//! Reading one JSON array of objects as lines.
+//! Rewrites one JSON array of objects into lines, between decompression and framing.
 //!
 //! The brackets become spaces and the commas between elements line feeds, so that framing and
 //! parsing are those of NDJSON and every byte keeps its offset. The line feeds of the source become
-//! carriage returns, by which its lines can still be counted, and its carriage returns spaces. The
-//! shape of the array is checked here; whether its elements are valid is for the parser, which sees
-//! each of them otherwise untouched.
+//! carriage returns, by which its lines can still be counted, and its carriage returns spaces. Only
+//! the shape of the array is checked here; elements are passed on to the parser otherwise unchanged,
+//! valid or not.
 
 use std::io::{self, Read};
 
 use memchr::memchr2;
 
-/// Why a stream is not one JSON array.
+/// An error in the shape of a JSON array, with its position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line} (byte {byte_offset}): {kind}")]
 pub struct JsonArrayError {
-    /// Offset in the decompressed source.
+    /// Offset in the decompressed source, from 0.
     pub byte_offset: u64,
-    /// Line in it, from 1.
+    /// Line of the source, from 1.
     pub line: u64,
-    /// What is wrong there.
+    /// Kind of the error.
     pub kind: JsonArrayErrorKind,
 }
 
-/// What is wrong with the shape of an array.
+/// The kind of an error in the shape of an array.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JsonArrayErrorKind {
-    /// Something else stands before the array, or the stream is empty.
-    #[error("expected `[`, which begins the JSON array")]
+    /// Other text comes before the array, or the stream is empty.
+    #[error("expected `[` at the start of the JSON array")]
     NoStart,
-    /// A comma without an element before or behind it.
+    /// A comma without an element before or after it.
     #[error("expected an element of the JSON array")]
     EmptyElement,
     /// The stream ends inside the array.
     #[error("the JSON array is not closed")]
     NoEnd,
-    /// Something stands behind the array.
-    #[error("unexpected text behind the JSON array")]
+    /// Other text follows the array.
+    #[error("unexpected text after the JSON array")]
     TextAfterEnd,
 }
 
 const VERTICAL_TAB: u8 = 0x0b;
 
+/// The state of the scanner between two bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Before `[`.
+    /// Before the opening bracket.
     Before,
-    /// Behind `[`: an element or `]`.
+    /// After the opening bracket: an element or `]` follows.
     First,
-    /// Behind a comma: an element.
+    /// After a comma: an element must follow.
     Next,
-    /// In an element, outside strings.
+    /// Inside an element, outside strings.
     Element,
-    /// In a string.
+    /// Inside a string.
     String,
-    /// In a string, behind a backslash.
+    /// Inside a string, after a backslash.
     Escape,
-    /// Behind `]`.
+    /// After the closing bracket.
     After,
 }
 
 /// A reader of lines over a reader of one JSON array.
 ///
-/// An error of shape comes as [`io::ErrorKind::InvalidData`] around a [`JsonArrayError`], after all bytes
-/// before the place have been read. An empty array gives only white space.
+/// An error of shape is returned as [`io::ErrorKind::InvalidData`] around a [`JsonArrayError`], after all
+/// bytes before it have been read. An empty array reads as white space only.
 pub struct JsonArrayLines<R> {
     inner: R,
     state: State,
-    /// Brackets open in the current element.
+    /// Open brackets inside the current element.
     depth: u64,
-    /// Bytes read so far.
+    /// Bytes rewritten so far.
     byte_offset: u64,
-    /// Line breaks read so far.
+    /// Line breaks of the source so far.
     lines: u64,
+    /// The error that every further read returns.
     failed: Option<JsonArrayError>,
 }
 
 impl<R: Read> JsonArrayLines<R> {
-    /// Lines of the array that `inner` holds. A byte order mark before it is passed on.
+    /// Makes a reader of the array that `inner` holds. A byte order mark before it is passed on.
     pub fn new(inner: R) -> Self {
         JsonArrayLines { inner, state: State::Before, depth: 0, byte_offset: 0, lines: 0, failed: None }
     }
 
-    /// Rewrites `bytes` in place; on an error, up to its place.
+    /// Rewrites `bytes` in place; on an error, only those before the offset that it returns.
     fn rewrite(&mut self, bytes: &mut [u8]) -> Result<(), (usize, JsonArrayErrorKind)> {
         use JsonArrayErrorKind::*;
         let mut i = 0;
@@ -126,6 +128,7 @@ impl<R: Read> JsonArrayLines<R> {
                     }
                     b',' | b']' => return Err((i, EmptyElement)),
                     _ => {
+                        // The same byte again, as the first of its element.
                         self.state = State::Element;
                         continue;
                     }
@@ -137,6 +140,7 @@ impl<R: Read> JsonArrayLines<R> {
                         *byte = b' ';
                         self.state = State::First;
                     }
+                    // The byte order mark, at its own offsets only.
                     b if b"\xef\xbb\xbf".get((self.byte_offset + i as u64) as usize) == Some(&b) => {}
                     _ => return Err((i, NoStart)),
                 },
@@ -151,14 +155,15 @@ impl<R: Read> JsonArrayLines<R> {
         Ok(())
     }
 
-    /// Between tokens, where all blanks are the same.
+    /// Rewrites a line break between tokens, where all white space is equivalent.
     fn line_break(&mut self, byte: &mut u8) {
         self.lines += u64::from(*byte == b'\n');
         *byte = if *byte == b'\n' { b'\r' } else { b' ' };
     }
 
-    /// A raw line break in a string is not valid, but must not make two lines of one element. What it
-    /// becomes is just as invalid, and counts as a line or as none.
+    /// Rewrites raw line breaks inside a string. They are invalid, and must not split an element into two lines: a line
+    /// feed becomes a carriage return, which still counts as a line, and a carriage return a vertical tab, which does
+    /// not. Both are as invalid, so that the parser still rejects the element.
     fn line_breaks_in_string(&mut self, bytes: &mut [u8]) {
         let mut at = 0;
         while let Some(i) = memchr2(b'\n', b'\r', &bytes[at..]) {
@@ -169,7 +174,7 @@ impl<R: Read> JsonArrayLines<R> {
         }
     }
 
-    /// An error `ahead` bytes behind those read so far.
+    /// Makes an error at `ahead` bytes after those rewritten so far.
     fn error(&self, ahead: usize, kind: JsonArrayErrorKind) -> JsonArrayError {
         JsonArrayError { byte_offset: self.byte_offset + ahead as u64, line: self.lines + 1, kind }
     }
@@ -215,7 +220,7 @@ mod tests {
 
     use super::*;
 
-    /// Gives the pieces one by one.
+    /// Reader that returns its pieces one by one.
     struct Pieces<'a>(Vec<&'a [u8]>);
 
     impl Read for Pieces<'_> {
@@ -238,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn elements_become_lines_at_their_offsets() {
+    fn elements_become_lines_at_the_same_offsets() {
         let text = b"\xef\xbb\xbf [ {\"a\":\r\n[1,2]},\n\n{\"b\": \"],[\\\"\\\\\"}\n ]\n";
         let want = b"\xef\xbb\xbf   {\"a\": \r[1,2]}\n\r\r{\"b\": \"],[\\\"\\\\\"}\r  \r".to_vec();
         for i in 0..=text.len() {
@@ -247,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn shapes_that_are_no_array_are_errors_behind_what_was_good() {
+    fn errors_of_shape_come_after_the_valid_bytes_before_them() {
         use JsonArrayErrorKind::*;
         for (text, byte_offset, kind, before) in [
             ("", 0, NoStart, ""),
@@ -272,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_raw_line_break_in_a_string_stays_one_bad_line() {
+    fn a_raw_line_break_in_a_string_stays_one_invalid_line() {
         assert_eq!(lines(vec![b"[{\"a\":\"\n{}\r\n\"}]"]).0, b" {\"a\":\"\r{}\x0b\r\"} ");
         let (_, error) = lines(vec![b"[\n\"\n\\", b"\n\"\r\n,\n,"]);
         assert_eq!(error.map(|e| (e.line, e.kind)), Some((6, JsonArrayErrorKind::EmptyElement)));

@@ -1,8 +1,8 @@
-//! The way into JSON text: finds a member of an object or an element of a list without reading
-//! more of the values between than where they end.
+//! Lookup in JSON text: finds a member of an object or an element of a list by skipping the values
+//! before it, without parsing them.
 //!
-//! The text must be valid; it has passed the parser. On other text the answer means nothing, but
-//! nothing breaks.
+//! The text must be valid JSON, as text that has passed the parser is. On other text the result is
+//! unspecified, but nothing panics and every range is in bounds.
 
 use std::ops::Range;
 
@@ -10,8 +10,8 @@ use memchr::memchr2;
 
 use super::json_text::unescape;
 
-/// Where the value of `key` stands in the object `json`; of the last, if the key stands there
-/// more than once. `None` if it is not there or `json` is no object.
+/// Returns the range of the value of `key` in the object `json`; of the last one, for a duplicate key.
+/// `None` if the key is absent or `json` is not an object.
 pub fn member(json: &[u8], key: &str) -> Option<Range<usize>> {
     let mut at = open(json, b'{')?;
     let mut found = None;
@@ -26,7 +26,7 @@ pub fn member(json: &[u8], key: &str) -> Option<Range<usize>> {
         } else {
             name == key.as_bytes()
         };
-        // Over the colon.
+        // Skips the colon.
         let start = blank_end(json, blank_end(json, end) + 1);
         let end = value_end(json, start);
         if same {
@@ -37,7 +37,8 @@ pub fn member(json: &[u8], key: &str) -> Option<Range<usize>> {
     found
 }
 
-/// Where element `index` of the list `json` stands. `None` if it has fewer or `json` is no list.
+/// Returns the range of element `index`, from 0, of the list `json`. `None` if there are fewer elements or `json` is not
+/// a list.
 pub fn element(json: &[u8], index: usize) -> Option<Range<usize>> {
     let mut at = open(json, b'[')?;
     for nth in 0.. {
@@ -53,7 +54,7 @@ pub fn element(json: &[u8], index: usize) -> Option<Range<usize>> {
     None
 }
 
-/// Where each element of the list `json` stands; nothing of what is no list.
+/// Iterates over the ranges of the elements of the list `json`; empty if it is not a list.
 pub fn elements(json: &[u8]) -> impl Iterator<Item = Range<usize>> {
     let mut at = open(json, b'[');
     std::iter::from_fn(move || {
@@ -64,7 +65,7 @@ pub fn elements(json: &[u8]) -> impl Iterator<Item = Range<usize>> {
     })
 }
 
-/// How many elements the list, or keys the object `json` has.
+/// Counts the elements of a list or the keys of an object; 0 for other values.
 pub fn count(json: &[u8]) -> usize {
     let Some(mut at) = open(json, b'{') else { return elements(json).count() };
     let mut keys = 0;
@@ -76,7 +77,7 @@ pub fn count(json: &[u8]) -> usize {
     keys
 }
 
-/// The byte at `at`, 0 after the end.
+/// Returns the byte at `at`, 0 after the end.
 fn byte_at(json: &[u8], at: usize) -> u8 {
     json.get(at).copied().unwrap_or(0)
 }
@@ -88,13 +89,13 @@ fn blank_end(json: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// The first byte inside a container of this kind.
+/// Returns the offset of the first byte inside a container that begins with `bracket`; `None` for other values.
 fn open(json: &[u8], bracket: u8) -> Option<usize> {
     let at = blank_end(json, 0);
     (byte_at(json, at) == bracket).then(|| blank_end(json, at + 1))
 }
 
-/// Behind the closing quote of the string at `at`.
+/// Returns the offset after the closing quote of the string at `at`.
 fn string_end(json: &[u8], at: usize) -> usize {
     let mut at = at + 1;
     while let Some(i) = json.get(at..).and_then(|rest| memchr2(b'"', b'\\', rest)) {
@@ -107,7 +108,7 @@ fn string_end(json: &[u8], at: usize) -> usize {
     json.len()
 }
 
-/// Behind the value at `at`.
+/// Returns the offset after the value at `at`.
 fn value_end(json: &[u8], at: usize) -> usize {
     match byte_at(json, at) {
         b'"' => string_end(json, at),
@@ -150,7 +151,7 @@ mod tests {
     use crate::column::testing::any_value;
 
     #[test]
-    fn values_are_found() {
+    fn members_and_elements_are_found() {
         let json = br#" { "a" : [ 1 , {"b":"]}\"" } , "x" ] , "\u0062" : -1.5e3,"a\"":null , "b": true } "#;
         let text = |range: Option<Range<usize>>| range.map(|r| std::str::from_utf8(&json[r]).unwrap());
         assert_eq!(text(member(json, "b")), Some("true"), "the last wins");
@@ -164,7 +165,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn as_serde_json_finds_them(value in any_value(), pretty in any::<bool>(), key in "[abc]", index in 0usize..4) {
+        fn lookups_agree_with_serde_json(value in any_value(), pretty in any::<bool>(), key in "[abc]", index in 0usize..4) {
             let text = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) }.unwrap();
             let parsed = |range: Range<usize>| serde_json::from_str::<Value>(&text[range]).unwrap();
             prop_assert_eq!(member(text.as_bytes(), &key).map(parsed), value.get(&key).cloned());
@@ -172,7 +173,7 @@ mod tests {
         }
 
         #[test]
-        fn nothing_breaks(text in "[{}\\[\\],:\"\\\\a ]{0,20}", key in "[a]", index in 0usize..3) {
+        fn invalid_text_does_not_panic(text in "[{}\\[\\],:\"\\\\a ]{0,20}", key in "[a]", index in 0usize..3) {
             let _ = (member(text.as_bytes(), &key), element(text.as_bytes(), index));
         }
     }

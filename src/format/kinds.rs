@@ -1,4 +1,5 @@
-//! The formats: which are read, which are written, and what plans have to know of each.
+//! The formats that are read, those that are written, and the properties by which a plan decides what
+//! an output supports. Enums only; the work is in the modules of the formats.
 
 use super::arrow_ipc::ArrowForm;
 use super::csv::CsvOptions;
@@ -19,20 +20,20 @@ pub enum Format {
 /// A format that records are written in.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum OutputFormat {
-    /// Parquet.
+    /// Parquet, with its codec.
     Parquet(ParquetOptions),
-    /// CSV.
+    /// CSV or TSV, with its dialect.
     Csv(CsvOptions),
     /// One JSON object per line.
     Ndjson,
     /// One JSON array of objects.
     JsonArray,
-    /// Arrow IPC.
+    /// Arrow IPC, as a stream or a file.
     Arrow(ArrowForm),
 }
 
 impl OutputFormat {
-    /// Its name among the extensions of files.
+    /// Returns the entry of the extension table for this format.
     pub fn named(&self) -> NamedFormat {
         match self {
             OutputFormat::Parquet(_) => NamedFormat::Parquet,
@@ -45,12 +46,12 @@ impl OutputFormat {
         }
     }
 
-    /// The extension that its files are given.
+    /// Returns the extension of files in this format, without the dot.
     pub fn extension(&self) -> &'static str {
         self.named().extension()
     }
 
-    /// Its properties: the one table of formats that plans decide by.
+    /// Returns the properties by which plans decide; the one table of them.
     pub fn properties(&self) -> FormatProperties {
         use {FileEnd::*, LateColumns::*, RowForm::*};
         let (rows, late_columns, end) = match self {
@@ -63,52 +64,52 @@ impl OutputFormat {
         FormatProperties { rows, late_columns, end }
     }
 
-    /// True where columns have types, and rows are not written from the text of their records.
+    /// Returns true for formats of typed columns, whose rows cannot be copied from the text of records.
     pub fn is_typed(&self) -> bool {
         self.properties().rows == RowForm::Columns
     }
 }
 
-/// Properties of a format that plans decide by.
+/// The properties of a format by which plans decide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FormatProperties {
-    /// The form of its rows.
+    /// Layout of its rows.
     pub rows: RowForm,
-    /// Whether a column can come after rows were written.
+    /// Support for columns that are added after rows were written.
     pub late_columns: LateColumns,
-    /// The end of its files.
+    /// Content after the last row.
     pub end: FileEnd,
 }
 
-/// The form of the rows of a format.
+/// The layout of the rows of a format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RowForm {
-    /// Columns that have types.
+    /// Typed columns.
     Columns,
-    /// Cells of text under names.
+    /// Cells of text under the names of a header.
     Cells,
-    /// JSON objects, each with every key where it is.
+    /// JSON objects, each with its own keys.
     Json,
 }
 
-/// Columns that come after rows were written.
+/// Support of a format for columns that are added after rows were written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LateColumns {
-    /// Rows carry their own names: always.
+    /// Supported always: each row carries its own keys.
     Anytime,
-    /// What was written is brought up to them while the file has not appeared; not in a stream.
+    /// Supported until the file is published, by rewriting rows or chunks; not in a stream.
     BeforeItAppears,
-    /// The first rows fix the columns.
+    /// Not supported: the first rows fix the columns.
     Never,
 }
 
-/// The end of a file, which decides whether rows can be added to it later.
+/// The content after the last row, which decides whether rows can be appended later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileEnd {
-    /// Nothing: rows can be added.
+    /// No content: rows can be appended.
     Open,
-    /// A description of the whole file.
+    /// Metadata of the whole file.
     Footer,
-    /// The end of an array.
+    /// The bracket that closes the JSON array.
     Bracket,
 }

@@ -1,7 +1,7 @@
-//! Formats: how bytes become records and columns, and columns bytes again. Pure work.
+//! Formats: frames bytes into records, decodes records into columns, and encodes columns as bytes. Pure computation.
 //!
-//! Each format has a file or a folder; `kinds.rs` has the enums that plans name them by, and `extension.rs` the table of
-//! the names that files have. Nothing here opens files or knows where bytes come from.
+//! Each format has a file or a directory; `kinds.rs` has the enums by which plans name them, and `extension.rs` the table
+//! of file extensions. Nothing here opens files or knows where bytes come from.
 
 pub mod arrow_ipc;
 pub mod arrow_json;

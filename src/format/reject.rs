@@ -1,18 +1,19 @@
-//! Records that could not be used, and why.
+//! Reasons why records are rejected. Decoders and steps make them; the rejects file and the report
+//! show them.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use crate::position::FieldPath;
 
-/// The reason why a record could not be used. Holds no value of the record: results are personal data.
+/// The reason why a record is rejected. Holds no value of the record: results are personal data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reject {
-    /// Byte in the record where it was noticed, from 0.
+    /// Byte in the record at which the error was detected, from 0.
     pub offset: usize,
-    /// The field, as far as it is known.
+    /// Path of the field; the root if the record as a whole is rejected.
     pub path: FieldPath,
-    /// Why, in words: `expected a number, found a string`.
+    /// Message without the path: `expected a number, found a string`.
     pub reason: Cow<'static, str>,
 }
 

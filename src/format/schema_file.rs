@@ -1,4 +1,5 @@
-//! drawoff's own schema file: a schema as JSON, to be read by people and used again.
+//! The schema file: a schema as JSON, for people to read and edit and for later runs to enforce. Writes and parses its
+//! text; files are opened by the command line.
 //!
 //! ```json
 //! {
@@ -12,8 +13,9 @@
 //! }
 //! ```
 //!
-//! Beside these, a field may say where its type came from (`from`, `set_by`) and what it means
-//! (`description`); readers pass over both. Any other member is an error, so that a slip is seen.
+//! Besides these, a field may have remarks: the origin of its type (`from`, `set_by`) and its meaning
+//! (`description`). They are ignored on reading. Any other member is an error, so that a misspelled
+//! one is noticed.
 
 use std::collections::HashSet;
 
@@ -22,16 +24,16 @@ use serde_json::{Map, Value, json};
 use crate::column::{Field, MAX_COLUMNS, MAX_LEAVES, MAX_STRUCT_FIELDS, MAX_TYPE_DEPTH, Schema, Type, is_open_ended};
 use crate::position::FieldPath;
 
-/// The one version there is.
+/// The only version of the format so far.
 const VERSION: u64 = 1;
 
-/// The member that tells a schema file from other JSON.
+/// The member that distinguishes a schema file from other JSON; its value is the version.
 const MARK: &str = "drawoff_schema";
 
-/// Members that say something about a field and change nothing.
+/// Members of a field that are ignored on reading.
 const REMARKS: [&str; 3] = ["from", "set_by", "description"];
 
-/// Types without others inside, by their words.
+/// Scalar types by name. The file does not distinguish integers by size: they are read as fitting a double.
 const SCALARS: [(&str, Type); 7] = [
     ("null", Type::Null),
     ("bool", Type::Bool),
@@ -42,23 +44,23 @@ const SCALARS: [(&str, Type); 7] = [
     ("json", Type::Json),
 ];
 
-/// What is wrong with a schema file.
+/// An error in a schema file, with its position.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {}{what}", if path.is_root() { String::new() } else { format!("field `{path}`: ") })]
 pub struct Error {
-    /// Line of the value, or of the object that lacks it, from 1.
+    /// Line of the value, or of the object that lacks a member, from 1.
     pub line: usize,
-    /// The field; the root for the file itself.
+    /// Path of the field; the root for the file itself.
     pub path: FieldPath,
-    /// What is wrong.
+    /// Message without line and path.
     pub what: String,
 }
 
-/// The JSON of `schema`. `remark` may add members to each field, which has the given path.
+/// Writes `schema` as JSON. `remark` is called with the path and the members of each field, and may add remarks.
 pub fn write(schema: &Schema, remark: &mut dyn FnMut(&FieldPath, &mut Map<String, Value>)) -> String {
     let fields = fields_json(&schema.fields, &FieldPath::root(), remark);
     let mut text = format!("{{\n  \"{MARK}\": {VERSION},\n  \"fields\": [");
-    // A line per column: a file of many stays readable, and so does its difference to another.
+    // One line per column keeps long files readable and makes their diffs small.
     for (i, field) in fields.iter().enumerate() {
         text.push_str(if i > 0 { ",\n    " } else { "\n    " });
         text.push_str(&field.to_string());
@@ -94,7 +96,7 @@ fn add_type(
     let mut inner = |ty: &Type, path: FieldPath| {
         let mut members = Map::new();
         add_type(ty, &path, &mut members, remark);
-        // A word alone says as much.
+        // Without members of its own, a type is written as its name alone.
         if members.len() == 1 { members.remove("type").unwrap_or_default() } else { Value::Object(members) }
     };
     match ty {
@@ -112,14 +114,14 @@ fn add_type(
         }
         scalar => {
             let is = |known: &Type| known == scalar || matches!((known, scalar), (Type::Int { .. }, Type::Int { .. }));
-            // Raw text is of outputs, and never of a schema that is shown.
+            // Raw text and cast types are not in the table; such columns are shown as JSON.
             let word = SCALARS.iter().find(|(_, known)| is(known)).map_or("json", |(word, _)| word);
             members.insert("type".into(), json!(word));
         }
     }
 }
 
-/// Reads a schema file.
+/// Parses a schema file. The error is the first one in it.
 pub fn read(text: &str) -> Result<Schema, Error> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if let Err(error) = serde_json::from_str::<Value>(text) {
@@ -127,51 +129,52 @@ pub fn read(text: &str) -> Result<Schema, Error> {
         let what = words.rsplit_once(" at line ").map_or(words.as_str(), |(what, _)| what);
         return Err(Error { line: error.line().max(1), path: FieldPath::root(), what: format!("not JSON: {what}") });
     }
+    // serde_json has no positions of values, so the text, now known to be JSON, is parsed once more with lines.
     let root = Parser { text, at: 0, line: 1 }.value();
     let at = FieldPath::root();
-    let members = root.object(&at, "a schema file is an object")?;
+    let members = root.object(&at, "a schema file must be an object")?;
     let Some(version) = member(members, MARK) else {
-        return Err(root.error(&at, format!("there is no `{MARK}`: this is no schema file of drawoff")));
+        return Err(root.error(&at, format!("missing `{MARK}`: this is not a drawoff schema file")));
     };
     if !matches!(version.kind, Kind::Number("1")) {
-        return Err(
-            version.error(&at, format!("`{MARK}` is not {VERSION}: the file is of a version that is not known"))
-        );
+        return Err(version.error(&at, format!("unsupported schema file version: `{MARK}` is not {VERSION}")));
     }
     known_members(members, &[MARK, "fields", "description"], &at)?;
     let Some(fields) = member(members, "fields") else {
-        return Err(root.error(&at, "there are no `fields`".into()));
+        return Err(root.error(&at, "missing `fields`".into()));
     };
     let schema = Schema::new(read_fields(fields, &at, 1)?);
     if schema.fields.len() > MAX_COLUMNS || schema.n_leaves() > MAX_LEAVES {
-        return Err(fields.error(&at, format!("more than {MAX_LEAVES} fields in all")));
+        return Err(
+            fields.error(&at, format!("too many fields: more than {MAX_LEAVES} in total, nested ones included"))
+        );
     }
     Ok(schema)
 }
 
 fn read_fields(node: &Node<'_>, path: &FieldPath, depth: usize) -> Result<Vec<Field>, Error> {
     let Kind::Array(items) = &node.kind else {
-        return Err(node.error(path, "`fields` is not a list".into()));
+        return Err(node.error(path, "`fields` must be a list".into()));
     };
     let mut names = HashSet::new();
     let mut fields = Vec::with_capacity(items.len());
     for item in items {
-        let members = item.object(path, "a field is an object with `name` and `type`")?;
+        let members = item.object(path, "a field must be an object with `name` and `type`")?;
         let name = match member(members, "name") {
             Some(Node { kind: Kind::Text(name), .. }) => name,
-            Some(other) => return Err(other.error(path, "the `name` of a field is not a text".into())),
+            Some(other) => return Err(other.error(path, "the `name` of a field must be a string".into())),
             None => return Err(item.error(path, "a field has no `name`".into())),
         };
         let path = path.field(name);
         if !names.insert(name.as_str()) {
-            return Err(item.error(&path, "the name stands twice".into()));
+            return Err(item.error(&path, "duplicate field name".into()));
         }
         fields.push(Field::new(name.as_str(), read_type(item, members, &path, true, depth)?));
     }
     Ok(fields)
 }
 
-/// The type of `node`, a field or the object of a type inside another.
+/// Reads the type of `node`, a field or the object of a nested type.
 fn read_type(
     node: &Node<'_>,
     members: &[(String, Node<'_>)],
@@ -181,8 +184,8 @@ fn read_type(
 ) -> Result<Type, Error> {
     let (word_node, word) = match member(members, "type") {
         Some(node @ Node { kind: Kind::Text(word), .. }) => (node, word.as_str()),
-        Some(other) => return Err(other.error(path, "the `type` is not a text".into())),
-        None => return Err(node.error(path, "there is no `type`".into())),
+        Some(other) => return Err(other.error(path, "`type` must be a string".into())),
+        None => return Err(node.error(path, "missing `type`".into())),
     };
     let inside = match word {
         "struct" => Some("fields"),
@@ -197,18 +200,17 @@ fn read_type(
     known_members(members, &known, path)?;
     let Some(inside) = inside else { return scalar(word_node, word, path) };
     let Some(inner) = member(members, inside) else {
-        return Err(node.error(path, format!("a {word} needs `{inside}`")));
+        return Err(node.error(path, format!("missing `{inside}` of a {word}")));
     };
     if depth > MAX_TYPE_DEPTH {
-        return Err(node.error(path, format!("nested deeper than {MAX_TYPE_DEPTH} levels; say `json`")));
+        return Err(node.error(path, format!("nested deeper than {MAX_TYPE_DEPTH} levels; use type `json`")));
     }
     match word {
         "struct" => {
             let fields = read_fields(inner, path, depth + 1)?;
+            // Inference makes a map of such an object, and a join with the next record would widen this struct to one.
             if is_open_ended(fields.iter().map(|f| &*f.name)) {
-                let what = format!(
-                    "its keys are ids or addresses, or more than {MAX_STRUCT_FIELDS}: such an object is a `map`"
-                );
+                let what = format!("the keys are ids or addresses, or more than {MAX_STRUCT_FIELDS}; use type `map`");
                 return Err(node.error(path, what));
             }
             Ok(Type::Struct(fields))
@@ -218,15 +220,17 @@ fn read_type(
     }
 }
 
-/// A type inside another: a word, or an object.
+/// Reads a nested type, which is a name or an object.
 fn read_inner(node: &Node<'_>, path: &FieldPath, depth: usize) -> Result<Type, Error> {
     match &node.kind {
         Kind::Text(word) => match word.as_str() {
-            "struct" | "list" | "map" => Err(node.error(path, format!("a {word} is an object with what is in it"))),
+            "struct" | "list" | "map" => {
+                Err(node.error(path, format!("a {word} must be an object with `type` and its contents")))
+            }
             word => scalar(node, word, path),
         },
         _ => {
-            let members = node.object(path, "a type is a word, or an object with `type`")?;
+            let members = node.object(path, "a type must be a name, or an object with `type`")?;
             read_type(node, members, path, false, depth)
         }
     }
@@ -238,7 +242,7 @@ fn scalar(node: &Node<'_>, word: &str, path: &FieldPath) -> Result<Type, Error> 
         None => {
             let words: Vec<&str> = SCALARS.iter().map(|(word, _)| *word).collect();
             let word = crate::text::escape_for_terminal(word);
-            let what = format!("there is no type `{word}`; there are {}, struct, list and map", words.join(", "));
+            let what = format!("unknown type `{word}`; use one of {}, struct, list, map", words.join(", "));
             Err(node.error(path, what))
         }
     }
@@ -253,16 +257,16 @@ fn known_members(members: &[(String, Node<'_>)], known: &[&str], path: &FieldPat
     for (key, node) in members {
         let shown = crate::text::escape_for_terminal(key);
         if !known.contains(&key.as_str()) {
-            return Err(node.error(path, format!("`{shown}` is not known here")));
+            return Err(node.error(path, format!("unknown member `{shown}`")));
         }
         if !seen.insert(key) {
-            return Err(node.error(path, format!("`{shown}` stands twice")));
+            return Err(node.error(path, format!("duplicate member `{shown}`")));
         }
     }
     Ok(())
 }
 
-/// A JSON value and its line.
+/// A JSON value and the line on which it begins.
 struct Node<'t> {
     line: usize,
     kind: Kind<'t>,
@@ -273,7 +277,7 @@ enum Kind<'t> {
     Array(Vec<Node<'t>>),
     Text(String),
     Number(&'t str),
-    /// A word.
+    /// `true`, `false` or `null`.
     Other,
 }
 
@@ -282,15 +286,16 @@ impl<'t> Node<'t> {
         Error { line: self.line, path: path.clone(), what }
     }
 
-    fn object(&self, path: &FieldPath, else_say: &str) -> Result<&[(String, Node<'t>)], Error> {
+    fn object(&self, path: &FieldPath, message: &str) -> Result<&[(String, Node<'t>)], Error> {
         match &self.kind {
             Kind::Object(members) => Ok(members),
-            _ => Err(self.error(path, else_say.to_owned())),
+            _ => Err(self.error(path, message.to_owned())),
         }
     }
 }
 
-/// Reads text that is known to be JSON, nested no deeper than its first reader allows (128).
+/// Parser of text that serde_json has accepted, so that it needs no errors and its recursion is bounded by serde_json's
+/// limit of 128 levels.
 struct Parser<'t> {
     text: &'t str,
     at: usize,
@@ -338,7 +343,7 @@ impl<'t> Parser<'t> {
         Node { line, kind }
     }
 
-    /// Calls `part` for each part of an object or list that `close` ends.
+    /// Calls `part` at each member of an object or element of a list that ends with `close`.
     fn each(&mut self, close: u8, mut part: impl FnMut(&mut Self)) {
         self.at += 1;
         while self.peek() != close {
@@ -379,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_reads_as_it_was_written() {
+    fn a_file_is_read_as_it_was_written() {
         let text = r#"{
   "drawoff_schema": 1,
   "fields": [
@@ -402,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn remarks_are_passed_over() {
+    fn remarks_are_ignored() {
         let schema = read(&written(&Schema::new(vec![Field::new("a", Type::List(Box::new(Type::Bool)))]))).unwrap();
         let text = write(&schema, &mut |path, members| {
             members.insert("from".into(), json!("sample"));
@@ -418,43 +423,46 @@ mod tests {
         let nested = |inner: &str| file(&format!("{{\"name\": \"c\", \"type\": \"list\",\n\"item\":\n{inner}}}"));
         for (text, words) in [
             ("{\n\"drawoff_schema\" 1}".to_owned(), "line 2: not JSON: expected `:`"),
-            ("[]".to_owned(), "line 1: a schema file is an object"),
-            ("{\"fields\": []}".to_owned(), "line 1: there is no `drawoff_schema`"),
-            ("\n{\"drawoff_schema\": 2,\n\"fields\": []}".to_owned(), "line 2: `drawoff_schema` is not 1"),
+            ("[]".to_owned(), "line 1: a schema file must be an object"),
+            ("{\"fields\": []}".to_owned(), "line 1: missing `drawoff_schema`: this is not a drawoff schema file"),
+            (
+                "\n{\"drawoff_schema\": 2,\n\"fields\": []}".to_owned(),
+                "line 2: unsupported schema file version: `drawoff_schema` is not 1",
+            ),
             (
                 file("{\"name\": \"a\",\n \"type\": \"strng\"}"),
-                "line 4: field `a`: there is no type `strng`; there are null",
+                "line 4: field `a`: unknown type `strng`; use one of null, bool",
             ),
-            (file("{\"name\": \"a\"}"), "line 3: field `a`: there is no `type`"),
+            (file("{\"name\": \"a\"}"), "line 3: field `a`: missing `type`"),
             (file("{\"type\": \"int\"}"), "line 3: a field has no `name`"),
             (
                 file("{\"name\": \"a\", \"type\": \"int\"},\n{\"name\": \"a\", \"type\": \"int\"}"),
-                "line 4: field `a`: the name stands twice",
+                "line 4: field `a`: duplicate field name",
             ),
             (
                 file("{\"name\": \"a\", \"type\": \"int\",\n\"nullable\": true}"),
-                "line 4: field `a`: `nullable` is not known here",
+                "line 4: field `a`: unknown member `nullable`",
             ),
-            (file("{\"name\": \"a\", \"type\": \"list\"}"), "line 3: field `a`: a list needs `item`"),
-            (nested("\"txt\""), "line 5: field `c[]`: there is no type `txt`"),
+            (file("{\"name\": \"a\", \"type\": \"list\"}"), "line 3: field `a`: missing `item` of a list"),
+            (nested("\"txt\""), "line 5: field `c[]`: unknown type `txt`"),
             (
                 nested("{\"type\": \"struct\", \"fields\": [\n{\"name\": \"e-mail\", \"type\": 7}]}"),
-                "line 6: field `c[].e-mail`: the `type` is not a text",
+                "line 6: field `c[].e-mail`: `type` must be a string",
             ),
-            (nested("\"struct\""), "line 5: field `c[]`: a struct is an object"),
-            (nested("{\"type\": \"map\", \"value\": \"raw\"}"), "line 5: field `c[].*`: there is no type `raw`"),
+            (nested("\"struct\""), "line 5: field `c[]`: a struct must be an object"),
+            (nested("{\"type\": \"map\", \"value\": \"raw\"}"), "line 5: field `c[].*`: unknown type `raw`"),
         ] {
             assert!(wrong(&text).starts_with(words), "{}\nis not\n{words}", wrong(&text));
         }
         let ids: Vec<String> = (0..20).map(|i| format!(r#"{{"name":"{}","type":"int"}}"#, 123_450 + i)).collect();
         let many = file(&format!(r#"{{"name":"x","type":"struct","fields":[{}]}}"#, ids.join(",")));
-        assert!(wrong(&many).contains("such an object is a `map`"));
+        assert!(wrong(&many).contains("use type `map`"));
         let deep = file(&format!(
             r#"{{"name":"d","type":"list","item":{}"int"{}}}"#,
             r#"{"type":"list","item":"#.repeat(40),
             "}".repeat(40)
         ));
-        assert!(wrong(&deep).contains("say `json`"));
+        assert!(wrong(&deep).contains("use type `json`"));
     }
 
     fn any_type() -> impl Strategy<Value = Type> {
@@ -471,7 +479,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_schema_reads_as_it_was_written(types in prop::collection::btree_map("[a-z]{1,4}", any_type(), 0..5)) {
+        fn any_schema_is_read_as_it_was_written(types in prop::collection::btree_map("[a-z]{1,4}", any_type(), 0..5)) {
             let schema = Schema::new(types.into_iter().map(|(n, t)| Field::new(n, t)).collect());
             prop_assert_eq!(read(&written(&schema)), Ok(schema));
         }

@@ -55,9 +55,9 @@ fn a_file_that_is_not_whole_is_told_by_what_is_missing() {
     let check_sum = corrupt.len() - 6;
     corrupt[check_sum] ^= 1;
     let cases = [
-        (short, exit::DAMAGED, "cut short"),
+        (short, exit::DAMAGED, "the gzip stream is truncated"),
         (corrupt, exit::DAMAGED, "corrupt"),
-        ([gzip(ROWS), b"more".to_vec()].concat(), exit::DAMAGED, "behind the gzip stream"),
+        ([gzip(ROWS), b"more".to_vec()].concat(), exit::DAMAGED, "after the end of the gzip stream"),
         (ROWS[..ROWS.len() - 3].to_vec(), exit::LAST_LINE_CUT, "the last line is truncated"),
         (ROWS[..8].to_vec(), exit::MISMATCH, "row_count"),
     ];

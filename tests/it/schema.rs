@@ -106,7 +106,7 @@ fn what_does_not_fit_a_schema_file() {
 
     place.write("bad.json", "{\"drawoff_schema\":1,\"fields\":[\n{\"name\":\"id\",\n\"type\":\"integer\"}]}");
     let done = place.run_line("convert in.ndjson --schema bad.json -o out.csv").code(exit::USAGE);
-    done.says("bad.json: line 3: field `id`: there is no type `integer`").hints("--format json");
+    done.says("bad.json: line 3: field `id`: unknown type `integer`").hints("--format json");
     place.run_line("convert in.ndjson --schema none.json -o out.csv").code(exit::CANNOT_READ).says("none.json");
 }
 

@@ -396,7 +396,7 @@ fn a_byte_order_mark_at_the_start_alone() {
 fn the_place_of_a_fault() {
     for (line, offset, path, reason) in [
         (r#"{"a":{"b":[1,{"c":tru}]}}"#, 18, "a.b[1].c", "expected a value"),
-        (r#"{"a":[1,2,03]}"#, 10, "a[2]", "a number must not start with 0"),
+        (r#"{"a":[1,2,03]}"#, 10, "a[2]", "leading zero in a number"),
         (r#"{"a":"x","b":"\q"}"#, 14, "b", "invalid escape in a string"),
         (r#"{"a":{"x y":"\ud800"}}"#, 13, "a.\"x y\"", "unpaired surrogate in a string"),
         (r#"{"a":1 "b":2}"#, 7, "", "expected `,` or `}`"),

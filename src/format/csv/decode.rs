@@ -1,8 +1,8 @@
-//! From the records of a morsel to typed columns.
+//! Decodes the records of a morsel into typed columns.
 //!
-//! The way of most morsels is straight: split a few hundred records, append each column's cells
-//! to its builder, go on. A cell that does not fit stops that, and what then happens (finding the
-//! wider schema, or the records to reject) goes through the morsel again, record by record.
+//! The fast path takes most morsels: split records until there is a block of fields, append each
+//! column's cells to its builder, repeat. A cell that does not fit ends it, and the slow path (infer
+//! the wider schema, or find the records to reject) goes through the morsel again, record by record.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -27,11 +27,11 @@ use builder::{Builder, Misfit, NestedCells};
 
 mod builder;
 
-/// Fields split before their columns are appended to: these spans and the bytes they point to
-/// stay in the first-level cache. By eye.
+/// Fields that are split before their columns are appended to: their spans and the bytes that these point
+/// to stay in the first-level cache. By eye.
 const FIELDS_AT_A_TIME: usize = 2048;
 
-/// Decodes the morsels of one CSV source, which share a header.
+/// Decoder of the morsels of one CSV source, which share a header.
 #[derive(Clone)]
 pub struct CsvDecoder {
     names: Arc<[Arc<str>]>,
@@ -39,51 +39,52 @@ pub struct CsvDecoder {
     decode_cells: DecodeCells,
 }
 
-/// Which of the header's columns each column of a schema is.
+/// A mapping from the columns of a schema to those of the header.
 struct Mapping {
-    /// Per column of the schema; `None` where this source does not have it.
-    places: Vec<Option<usize>>,
-    /// Columns of the header that the schema does not have.
+    /// Index in the header per column of the schema; `None` if the source lacks it. The schema's extra column has no
+    /// entry.
+    indices: Vec<Option<usize>>,
+    /// Columns of the header that the schema lacks.
     unknown: Vec<usize>,
-    /// Such columns whose values go into the schema's extra column, which has no place here.
-    aside: Vec<usize>,
+    /// Such columns if their values go into the schema's extra column; `unknown` is empty then.
+    extra: Vec<usize>,
 }
 
-/// Which records are looked at before their cells are appended.
+/// The check of records before their cells are appended.
 enum CheckedRecords<'a> {
-    /// None: a cell that does not fit is an error.
+    /// No record is checked: a cell that does not fit ends the attempt.
     Nothing,
-    /// All, against the law, and rejected if they do not fit it.
+    /// All are checked against the enforced schema, and rejected if they do not fit it.
     EnforcedColumns(&'a (EnforcedColumns<'a>, Mapping)),
-    /// All, against the law and the schema.
+    /// All are checked against the enforced schema and the schema.
     All(Option<&'a (EnforcedColumns<'a>, Mapping)>),
 }
 
-/// A column whose cells hold JSON, while it is looked at.
+/// A column whose cells hold JSON, during inference.
 struct Nested {
     ty: Type,
     cells: NestedCells,
-    /// Byte and number of each cell's record, if they are wanted.
+    /// Byte and number of each cell's record; empty without a trace.
     of: Vec<(usize, u64)>,
 }
 
 impl CsvDecoder {
-    /// A decoder for records with the columns `names`, which are distinct. `delimiter` is an
-    /// ASCII byte other than NUL, quote, CR and LF. `decode_cells` reads the cells of columns
-    /// that are declared nested.
+    /// Makes a decoder for records with the columns `names`, which are distinct. `delimiter` is an
+    /// ASCII byte other than NUL, quote, CR and LF. `decode_cells` reads the cells of columns that
+    /// are declared nested.
     pub fn new(names: Arc<[Arc<str>]>, delimiter: u8, decode_cells: DecodeCells) -> Self {
         CsvDecoder { names, delimiter, decode_cells }
     }
 
-    /// The columns of the header with the narrowest types that hold the values of this morsel.
-    /// Values are not looked at for JSON except in columns that `declared` has as nested. To be
-    /// joined with [`TypeMerge::Text`].
+    /// Infers the columns of the header with the narrowest types that hold the values of this morsel.
+    /// JSON is looked for only in columns that `declared` has as nested. Results are to be joined with
+    /// [`TypeMerge::Text`].
     pub fn infer(&self, morsel: &Morsel, declared: &Schema) -> Schema {
         self.infer_columns(morsel, declared, None, false).schema
     }
 
-    /// As [`CsvDecoder::infer`], records that do not fit `enforced` passed over and, if `trace` asks for
-    /// it, with the records that widened the types.
+    /// As [`CsvDecoder::infer`], but leaves out records that do not fit `enforced` and, with `trace`, lists the records that
+    /// widened the types.
     pub fn infer_columns(
         &self,
         morsel: &Morsel,
@@ -100,7 +101,7 @@ impl CsvDecoder {
         };
         let mut nested: Vec<Option<Nested>> = self.names.iter().map(nested_type).collect();
         let mut found = InferredColumns::default();
-        // Byte, number and columns of each record that widened something.
+        // Byte and number of each record that widened columns, and these columns.
         let mut widened: BTreeMap<(usize, u64), Vec<Field>> = BTreeMap::new();
         let (records, ..) = self.each_record(morsel, |record, number, fields, _| {
             let misfit = enforced
@@ -149,8 +150,8 @@ impl CsvDecoder {
                 Some(nested) if nested.cells.is_empty() => Type::Null,
                 Some(nested) => {
                     let ty = self.nested_type(bytes, &nested.cells, &nested.ty);
-                    for (place, ty) in self.nested_steps(bytes, &nested, &ty) {
-                        widened.entry(place).or_default().push(Field { name: name.clone(), ty });
+                    for (record, ty) in self.nested_widenings(bytes, &nested, &ty) {
+                        widened.entry(record).or_default().push(Field { name: name.clone(), ty });
                     }
                     ty
                 }
@@ -172,7 +173,7 @@ impl CsvDecoder {
         found
     }
 
-    /// What a column of nested cells holds; text if it is not JSON.
+    /// Infers the type of a column of nested cells; text if a cell is not JSON.
     fn nested_type(&self, bytes: &[u8], cells: &NestedCells, ty: &Type) -> Type {
         match cells.decode(bytes, ty, self.decode_cells) {
             Ok((_, observed)) => observed,
@@ -180,11 +181,11 @@ impl CsvDecoder {
         }
     }
 
-    /// The cells that made `nested`, whose records are known, be of type `whole`.
-    fn nested_steps(&self, bytes: &[u8], nested: &Nested, whole: &Type) -> Vec<((usize, u64), Type)> {
+    /// Finds the cells that widened `nested` until it had type `whole`: their records and types. None without a trace.
+    fn nested_widenings(&self, bytes: &[u8], nested: &Nested, whole: &Type) -> Vec<((usize, u64), Type)> {
         let mut steps = Vec::new();
         let mut so_far = Type::Null;
-        for (&place, cell) in nested.of.iter().zip(nested.cells.iter()) {
+        for (&record, cell) in nested.of.iter().zip(nested.cells.iter()) {
             if so_far == *whole {
                 break;
             }
@@ -193,25 +194,25 @@ impl CsvDecoder {
             let ty = self.nested_type(bytes, &alone, &nested.ty);
             let joined = if ty == Type::Text { Type::Text } else { so_far.join(&ty, TypeMerge::Json) };
             if joined != so_far {
-                steps.push((place, ty));
+                steps.push((record, ty));
                 so_far = joined;
             }
         }
         steps
     }
 
-    /// Decodes a morsel without the header. Columns of `schema` that the source does not have
-    /// are null. A column of the source that `schema` does not have is a surprise, or, with
-    /// [`OnMisfit::Reject`], a reject of each record with a value in it.
+    /// Decodes a morsel without the header. Columns of `schema` that the source lacks are null. A column
+    /// of the source that `schema` lacks is a schema mismatch; with [`OnMisfit::Reject`], each record with
+    /// a value in it is rejected.
     ///
-    /// Ragged, malformed and not UTF-8 records are rejects. A blank line is a record with a null
-    /// if there is one column, else none.
+    /// Records that are ragged, malformed or not UTF-8 are rejected. A blank line is a record with a null
+    /// if there is one column, and skipped otherwise.
     pub fn decode(&self, morsel: &Morsel, schema: &Arc<Schema>, on_misfit: OnMisfit) -> Outcome {
         self.decode_under(morsel, schema, on_misfit, &RecordRules::default())
     }
 
-    /// As [`CsvDecoder::decode`], under `rules` besides the schema. With an extra column it is the
-    /// last of `schema`, and takes the columns of the source that `schema` does not have.
+    /// As [`CsvDecoder::decode`], under `rules` besides the schema. An extra column is the last of
+    /// `schema`, and takes the columns of the source that `schema` lacks.
     pub fn decode_under(
         &self,
         morsel: &Morsel,
@@ -222,24 +223,26 @@ impl CsvDecoder {
         let n_columns = schema.fields.len() - usize::from(rules.extra.is_some());
         let mut mapping = self.mapping(&schema.fields[..n_columns]);
         if rules.extra.is_some() {
-            mapping.aside = std::mem::take(&mut mapping.unknown);
+            mapping.extra = std::mem::take(&mut mapping.unknown);
         }
         let enforced = rules.enforced.map(|enforced| (enforced, self.mapping(enforced.fields)));
         let enforced = enforced.as_ref();
-        let surprised = on_misfit == OnMisfit::SchemaMismatch;
+        let may_widen = on_misfit == OnMisfit::SchemaMismatch;
         let attempt = |check| self.try_decode(morsel, schema, &mapping, check, rules.spans).ok();
-        let decoded = if surprised && !mapping.unknown.is_empty() {
+        // Up to three attempts, from the fastest to the one that checks most. Each check costs about a second parse of every
+        // cell, and almost all morsels pass the first attempt.
+        let decoded = if may_widen && !mapping.unknown.is_empty() {
             None
         } else {
-            let plain = if rules.check_all { None } else { attempt(CheckedRecords::Nothing) };
-            let lawful = || enforced.and_then(|enforced| attempt(CheckedRecords::EnforcedColumns(enforced)));
-            let checked = || if surprised { None } else { attempt(CheckedRecords::All(enforced)) };
-            plain.or_else(lawful).or_else(checked)
+            let unchecked = if rules.check_all { None } else { attempt(CheckedRecords::Nothing) };
+            let enforcing = || enforced.and_then(|enforced| attempt(CheckedRecords::EnforcedColumns(enforced)));
+            let checked = || if may_widen { None } else { attempt(CheckedRecords::All(enforced)) };
+            unchecked.or_else(enforcing).or_else(checked)
         };
         let stops = enforced.is_some_and(|(enforced, _)| enforced.on_misfit == OnMisfit::SchemaMismatch);
         match decoded {
-            Some((decoded, lawless)) if lawless == 0 || !stops => Outcome::Decoded(decoded),
-            _ => Outcome::SchemaMismatch(self.surprise(morsel, schema, &mapping, enforced)),
+            Some((decoded, misfits)) if misfits == 0 || !stops => Outcome::Decoded(decoded),
+            _ => Outcome::SchemaMismatch(self.schema_mismatch(morsel, schema, &mapping, enforced)),
         }
     }
 
@@ -247,19 +250,19 @@ impl CsvDecoder {
         let same = self.names.len() == columns.len()
             && self.names.iter().zip(columns).all(|(name, field)| *name == field.name);
         if same {
-            let places = (0..self.names.len()).map(Some).collect();
-            return Mapping { places, unknown: Vec::new(), aside: Vec::new() };
+            let indices = (0..self.names.len()).map(Some).collect();
+            return Mapping { indices, unknown: Vec::new(), extra: Vec::new() };
         }
         let by_name: HashMap<&str, usize> = self.names.iter().enumerate().map(|(i, name)| (&**name, i)).collect();
-        let places: Vec<_> = columns.iter().map(|field| by_name.get(&*field.name).copied()).collect();
+        let indices: Vec<_> = columns.iter().map(|field| by_name.get(&*field.name).copied()).collect();
         let mut known = vec![false; self.names.len()];
-        places.iter().flatten().for_each(|&place| known[place] = true);
-        let unknown = (0..known.len()).filter(|&place| !known[place]).collect();
-        Mapping { places, unknown, aside: Vec::new() }
+        indices.iter().flatten().for_each(|&i| known[i] = true);
+        let unknown = (0..known.len()).filter(|&i| !known[i]).collect();
+        Mapping { indices, unknown, extra: Vec::new() }
     }
 
-    /// Decodes, or says that a cell does not fit that was not checked before. Returns how many
-    /// records did not fit the law, too.
+    /// Decodes, or fails with [`Misfit`] at a cell that `check` did not cover and that does not fit. Returns the number of
+    /// misfits of the enforced schema, too.
     fn try_decode(
         &self,
         morsel: &Morsel,
@@ -270,34 +273,34 @@ impl CsvDecoder {
     ) -> Result<(Decoded, u64), Misfit> {
         let bytes = morsel.records();
         let lines = memchr_iter(b'\n', bytes).count();
-        // There are as many records as lines at most, and each has a byte per field at least.
+        // At most one record per line, and at least one byte per field.
         let capacity = lines.min(bytes.len() / self.names.len().max(1)) + 1;
         let mut builders: Vec<Option<Builder>> = schema
             .fields
             .iter()
-            .zip(&mapping.places)
-            .map(|(field, place)| place.map(|_| Builder::new(&field.ty, morsel, capacity)))
+            .zip(&mapping.indices)
+            .map(|(field, index)| index.map(|_| Builder::new(&field.ty, morsel, capacity)))
             .collect();
         let width = self.names.len();
         let block = (FIELDS_AT_A_TIME / width.max(1)).max(1) * width;
         let mut failed = false;
         let mut rows = 0;
         let mut spans = Vec::new();
-        let mut lawless = 0;
-        let has_extra = schema.fields.len() > mapping.places.len();
+        let mut misfits = 0;
+        let has_extra = schema.fields.len() > mapping.indices.len();
         let mut extra = StringViewBuilder::new();
         let mut append = |pending: &mut Vec<Span>| -> Result<(), Misfit> {
-            for (builder, place) in builders.iter_mut().zip(&mapping.places) {
-                if let (Some(builder), &Some(place)) = (builder, place)
+            for (builder, index) in builders.iter_mut().zip(&mapping.indices) {
+                if let (Some(builder), &Some(index)) = (builder, index)
                     && !pending.is_empty()
                 {
-                    builder.append(bytes, pending[place..].iter().step_by(width).copied())?;
+                    builder.append(bytes, pending[index..].iter().step_by(width).copied())?;
                 }
             }
             pending.clear();
             Ok(())
         };
-        // Accepted records gather in `pending` until there is a block of them.
+        // The fields of accepted records collect in `pending` until they fill a block.
         let (records, rejects, mut rest) = self.each_record(morsel, |record, _, pending, first| {
             if failed {
                 pending.clear();
@@ -311,7 +314,8 @@ impl CsvDecoder {
             };
             let mut misfit =
                 enforced.and_then(|(enforced, mapping)| self.enforced_misfit(bytes, fields, enforced, mapping));
-            lawless += u64::from(misfit.is_some());
+            misfits += u64::from(misfit.is_some());
+            // With unknown columns every record has to be looked at, for a value in one of them.
             if misfit.is_none() && (matches!(check, CheckedRecords::All(_)) || !mapping.unknown.is_empty()) {
                 misfit = self.misfit(bytes, fields, schema, mapping);
                 if misfit.is_some() && !matches!(check, CheckedRecords::All(_)) {
@@ -323,7 +327,7 @@ impl CsvDecoder {
                 return Some(Reject { offset: at.saturating_sub(record.start), path, reason: reason.into() });
             }
             if has_extra {
-                self.set_aside(bytes, fields, &mapping.aside, &mut extra);
+                self.append_extra(bytes, fields, &mapping.extra, &mut extra);
             }
             rows += 1;
             if note_spans {
@@ -367,19 +371,19 @@ impl CsvDecoder {
             duplicate_keys: 0,
             observed: Schema::new(observed),
         };
-        Ok((decoded, lawless))
+        Ok((decoded, misfits))
     }
 
-    /// Appends the values of the columns `aside` as one JSON object of texts; null if they are all
-    /// null.
-    fn set_aside(&self, bytes: &[u8], fields: &[Span], aside: &[usize], extra: &mut StringViewBuilder) {
+    /// Appends the values of the header's columns `columns` to the extra column as one JSON object of strings; null if
+    /// all of them are null.
+    fn append_extra(&self, bytes: &[u8], fields: &[Span], columns: &[usize], extra: &mut StringViewBuilder) {
         let mut text = Vec::new();
-        for &place in aside.iter().filter(|&&place| !fields[place].is_null()) {
+        for &column in columns.iter().filter(|&&column| !fields[column].is_null()) {
             text.push(if text.is_empty() { b'{' } else { b',' });
-            write_json_string(&self.names[place], &mut text);
+            write_json_string(&self.names[column], &mut text);
             text.push(b':');
-            // Rejected records never get here, so that every cell is UTF-8.
-            write_json_string(&String::from_utf8_lossy(&fields[place].value(bytes)), &mut text);
+            // Records that are not UTF-8 were rejected before.
+            write_json_string(&String::from_utf8_lossy(&fields[column].value(bytes)), &mut text);
         }
         if text.is_empty() {
             extra.append_null();
@@ -389,23 +393,24 @@ impl CsvDecoder {
         }
     }
 
-    /// Calls `accept` with every record that is well-formed, its number, the list of fields to which its own
-    /// have been added, and the place of the first of them. What it returns, and every other
-    /// record, is a reject, whose fields go from the list again; the others stay until `accept`
-    /// takes them. Returns the number of records, the rejects, and what is left of the list.
+    /// Calls `accept` with every well-formed record, its number, the list of fields to which its own have been
+    /// appended, and the index of the first of them. A record for which `accept` returns a reject, and every
+    /// record that is not well-formed, is rejected and its fields removed from the list; other fields stay
+    /// until `accept` takes them. Returns the number of records, the rejects, and the rest of the list.
     fn each_record(
         &self,
         morsel: &Morsel,
         mut accept: impl FnMut(&RecordBounds, u64, &mut Vec<Span>, usize) -> Option<Reject>,
     ) -> (u64, Vec<RejectedRecord>, Vec<Span>) {
         let bytes = morsel.records();
-        // One look at the whole morsel is almost always enough.
+        // One check of the whole morsel is almost always enough.
         let all_utf8 = simdutf8::basic::from_utf8(bytes).is_ok();
         let width = self.names.len();
         let mut splitter = Splitter::new(morsel, self.delimiter);
         let mut fields = Vec::with_capacity(FIELDS_AT_A_TIME + 2 * width);
         let mut records = 0;
         let mut rejects = Vec::new();
+        // Lines are counted only up to rejects, each part of the morsel once.
         let (mut line, mut line_known_to) = (0, 0);
         loop {
             let first = fields.len();
@@ -438,8 +443,8 @@ impl CsvDecoder {
         }
     }
 
-    /// The first field of a record that does not fit `schema`: its path, what is wrong with it,
-    /// and where it stands in the morsel.
+    /// Finds the first field of a record that does not fit `schema`: returns its path, the message, and its offset in the
+    /// morsel.
     fn misfit(
         &self,
         bytes: &[u8],
@@ -447,18 +452,18 @@ impl CsvDecoder {
         schema: &Schema,
         mapping: &Mapping,
     ) -> Option<(FieldPath, (String, usize))> {
-        if let Some(&place) = mapping.unknown.iter().find(|&&place| !fields[place].is_null()) {
-            let path = FieldPath::root().field(&self.names[place]);
-            return Some((path, ("the schema has no such column".into(), fields[place].start())));
+        if let Some(&column) = mapping.unknown.iter().find(|&&column| !fields[column].is_null()) {
+            let path = FieldPath::root().field(&self.names[column]);
+            return Some((path, ("the schema has no such column".into(), fields[column].start())));
         }
         schema
             .fields
             .iter()
-            .zip(&mapping.places)
-            .find_map(|(field, place)| self.misfit_of(bytes, fields[(*place)?], (*place)?, &field.ty, ""))
+            .zip(&mapping.indices)
+            .find_map(|(field, index)| self.misfit_of(bytes, fields[(*index)?], (*index)?, &field.ty, ""))
     }
 
-    /// As [`CsvDecoder::misfit`], for the columns of the law.
+    /// As [`CsvDecoder::misfit`], for the columns of the enforced schema.
     fn enforced_misfit(
         &self,
         bytes: &[u8],
@@ -466,19 +471,19 @@ impl CsvDecoder {
         enforced: &EnforcedColumns<'_>,
         mapping: &Mapping,
     ) -> Option<(FieldPath, (String, usize))> {
-        // What has no type yet may get one.
+        // Null means that the type is not known yet: an open schema accepts any value there.
         let is_free = |field: &Field| enforced.open && field.ty == Type::Null;
-        enforced.fields.iter().zip(&mapping.places).filter(|(field, _)| !is_free(field)).find_map(|(field, place)| {
-            self.misfit_of(bytes, fields[(*place)?], (*place)?, &field.ty, " by the schema file")
+        enforced.fields.iter().zip(&mapping.indices).filter(|(field, _)| !is_free(field)).find_map(|(field, index)| {
+            self.misfit_of(bytes, fields[(*index)?], (*index)?, &field.ty, " by the schema file")
         })
     }
 
-    /// What is wrong with `cell`, in column `place` of the header, for a column of type `ty`.
+    /// Checks `cell`, in column `column` of the header, against type `ty`; see [`CsvDecoder::misfit`] for the result.
     fn misfit_of(
         &self,
         bytes: &[u8],
         cell: Span,
-        place: usize,
+        column: usize,
         ty: &Type,
         by: &str,
     ) -> Option<(FieldPath, (String, usize))> {
@@ -489,12 +494,12 @@ impl CsvDecoder {
             _ if NestedCells::are_for(ty) => "other text".to_string(),
             found => found.to_string(),
         };
-        let path = FieldPath::root().field(&self.names[place]);
+        let path = FieldPath::root().field(&self.names[column]);
         Some((path, (format!("expected {}{by}, found {found}", ty.outline()), cell.start())))
     }
 
-    /// The wider schema that the morsel needs, and the first record that needs it.
-    fn surprise(
+    /// Infers the wider schema that the morsel needs, and finds the first record that needs it.
+    fn schema_mismatch(
         &self,
         morsel: &Morsel,
         schema: &Arc<Schema>,
@@ -505,12 +510,12 @@ impl CsvDecoder {
         let mut first = None;
         self.each_record(morsel, |record, number, fields, _| {
             if first.is_none() {
-                let lawless =
+                let enforced_misfit =
                     enforced.and_then(|(enforced, mapping)| self.enforced_misfit(bytes, fields, enforced, mapping));
-                let misfit = match (lawless, enforced) {
-                    // It is rejected, and is nothing to widen for.
+                let misfit = match (enforced_misfit, enforced) {
+                    // The record will be rejected, so that the schema need not hold it.
                     (Some(_), Some((enforced, _))) if enforced.on_misfit == OnMisfit::Reject => None,
-                    (Some(lawless), _) => Some(lawless),
+                    (Some(misfit), _) => Some(misfit),
                     (None, _) => self.misfit(bytes, fields, schema, mapping),
                 };
                 first = misfit.map(|(path, (what, _))| (record.start, number, format!("field `{path}`: {what}")));
@@ -518,16 +523,17 @@ impl CsvDecoder {
             fields.clear();
             None
         });
+        // No single record: a column without values is unknown, or nested cells fit one by one but not together.
         let (byte, record, what) = first.unwrap_or_else(|| {
             let what = match mapping.unknown.first() {
-                Some(&place) => format!("field `{}`: the schema has no such column", self.names[place]),
-                None => "the values of a column do not fit together".to_string(),
+                Some(&column) => format!("field `{}`: the schema has no such column", self.names[column]),
+                None => "the values of a column have no common nested type".to_string(),
             };
             (0, 0, what)
         });
         let mut inferred = self.infer_columns(morsel, schema, enforced.map(|(enforced, _)| *enforced), false).schema;
-        // These have the extra column.
-        inferred.fields.retain(|field| !mapping.aside.iter().any(|&place| self.names[place] == field.name));
+        // Values of these columns go into the extra column.
+        inferred.fields.retain(|field| !mapping.extra.iter().any(|&column| self.names[column] == field.name));
         SchemaMismatch {
             schema: self.widen(schema, &inferred),
             byte,
@@ -537,7 +543,7 @@ impl CsvDecoder {
         }
     }
 
-    /// As [`Schema::join`], but nested columns, whose cells are JSON, mix as JSON does.
+    /// As [`Schema::join`], but merges nested columns, whose cells are JSON, with [`TypeMerge::Json`].
     fn widen(&self, schema: &Schema, inferred: &Schema) -> Schema {
         let mut joined = schema.join(inferred, TypeMerge::Text);
         for (joined, old) in joined.fields.iter_mut().zip(&schema.fields) {
@@ -552,7 +558,7 @@ impl CsvDecoder {
     }
 }
 
-/// The reject of a record that is not CSV.
+/// Returns the reject of a malformed record; `None` if it is well-formed.
 pub(super) fn malformed(record: &RecordBounds) -> Option<Reject> {
     record.malformed.map(|(at, reason)| Reject {
         offset: at - record.start,

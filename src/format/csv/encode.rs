@@ -1,9 +1,8 @@
-//! From batches to records.
+//! Encodes batches as CSV records.
 //!
 //! Records end with a line feed. A field is quoted only if it holds the delimiter, a quote, CR or
-//! LF, or is the empty text, which differs from null by its quotes.
-//!
-//! The rules, those of the other dialects with them, stand in `docs/csv.md`.
+//! LF, or is the empty text, which its quotes distinguish from null. `docs/csv.md` has the rules of all
+//! dialects.
 
 use std::sync::Arc;
 
@@ -18,38 +17,38 @@ use crate::format::number::write_float;
 use crate::format::simd::{double_quotes, has_either};
 use crate::format::{CsvBooleans, CsvOptions, NullText};
 
-/// U+FEFF in UTF-8.
+/// The byte order mark, U+FEFF in UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// The most characters that a cell of a spreadsheet shows, in units of UTF-16.
+/// The most characters that a cell of a spreadsheet holds, in UTF-16 code units.
 pub const MAX_SHEET_CELL: usize = 32_767;
 
-/// The most rows of a sheet, the header's with them.
+/// The most rows of a sheet, the header included.
 pub const MAX_SHEET_ROWS: u64 = 1_048_576;
 
-/// Spreadsheets keep so many digits of a number and make zeros of the rest.
+/// Significant digits of a number that spreadsheets keep; they set the rest to zero.
 const MAX_SHEET_DIGITS: usize = 15;
 
-/// What was done to cells for a spreadsheet's sake.
+/// Counts of cells that were changed for a spreadsheet, or exceed its limits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SheetCounts {
-    /// Cells that got an apostrophe because they began like a formula.
+    /// Cells that got an apostrophe because they begin like a formula.
     pub formulas: u64,
-    /// Numbers that got one because they have more digits than a spreadsheet keeps.
+    /// Numbers that got an apostrophe because they have more digits than a spreadsheet keeps.
     pub long_numbers: u64,
-    /// Cells that are longer than a spreadsheet shows, unchanged.
+    /// Cells longer than [`MAX_SHEET_CELL`], written unchanged.
     pub long_cells: u64,
-    /// The first of these: its row, from 0, and its column's name.
+    /// Row, from 0, and column name of the first of these.
     pub first_long_cell: Option<(u64, Arc<str>)>,
 }
 
 impl SheetCounts {
-    /// Cells that are not what they were.
+    /// Returns the number of cells that were changed.
     pub fn cells_changed(&self) -> u64 {
         self.formulas + self.long_numbers
     }
 
-    /// Adds what was counted in the rows behind the first `rows`.
+    /// Adds the counts of rows that come after the first `rows` rows.
     pub fn add(&mut self, later: SheetCounts, rows: u64) {
         self.formulas += later.formulas;
         self.long_numbers += later.long_numbers;
@@ -60,19 +59,19 @@ impl SheetCounts {
     }
 }
 
-/// Writes the columns of batches as CSV. A worker keeps one.
+/// Encoder of batches as CSV. A worker keeps one.
 pub struct CsvEncoder {
     options: CsvOptions,
-    /// The delimiter may be in numbers, words and times, so that these too are searched for it.
+    /// True if the delimiter may occur in numbers, booleans, dates or timestamps, so that these may need quotes too.
     delimiter_in_words: bool,
-    /// Cells are looked at as a whole before they are written.
-    careful: bool,
+    /// True if a cell as a whole decides how it is written: for spreadsheets, and with a spelling of null.
+    whole_cells: bool,
     scratch: Vec<u8>,
     cell: Vec<u8>,
     counts: SheetCounts,
 }
 
-/// One column of a batch.
+/// One column of a batch, downcast once.
 enum Cells<'a> {
     Null,
     Bool(&'a BooleanArray),
@@ -81,9 +80,9 @@ enum Cells<'a> {
     Float(&'a Float64Array),
     Fixed(&'a dyn Array, Fixed),
     Text(&'a StringViewArray),
-    /// JSON text.
+    /// JSON text of one value per cell.
     Json(&'a StringViewArray),
-    /// To be written as JSON text.
+    /// Nested values, written as JSON text.
     Nested(JsonValues<'a>),
 }
 
@@ -104,22 +103,22 @@ impl<'a> Cells<'a> {
 }
 
 impl CsvEncoder {
-    /// An encoder. The delimiter is an ASCII byte other than NUL, quote, CR and LF.
+    /// Makes an encoder. The delimiter must be an ASCII byte other than NUL, quote, CR and LF.
     pub fn new(options: CsvOptions) -> Self {
-        // The usual ones are in no number, word, date or time; of others it is not assumed.
+        // The usual delimiters are in no number, boolean, date or timestamp; others may be.
         let delimiter_in_words = !matches!(options.delimiter, b',' | b';' | b'\t' | b'|');
-        let careful = options.excel || options.null != NullText::EMPTY;
+        let whole_cells = options.excel || options.null != NullText::EMPTY;
         CsvEncoder {
             options,
             delimiter_in_words,
-            careful,
+            whole_cells,
             scratch: Vec::new(),
             cell: Vec::new(),
             counts: SheetCounts::default(),
         }
     }
 
-    /// Appends the header, a byte order mark before it if the options say so.
+    /// Appends the header, after a byte order mark if the options ask for one.
     pub fn write_header(&mut self, schema: &Schema, out: &mut Vec<u8>) {
         if self.options.bom {
             out.extend_from_slice(BYTE_ORDER_MARK);
@@ -137,7 +136,7 @@ impl CsvEncoder {
         self.end_record(out);
     }
 
-    /// What was done for a spreadsheet since the last call; rows are counted by the caller.
+    /// Returns the counts since the last call and resets them. Rows in them count from the first row since then.
     pub fn take_counts(&mut self) -> SheetCounts {
         std::mem::take(&mut self.counts)
     }
@@ -152,13 +151,13 @@ impl CsvEncoder {
 
     /// Appends one record per row, with the columns of the batch in their order.
     ///
-    /// Null, and the `null` of JSON text, is the empty field, or the options' word for it. JSON strings are written as what
-    /// they say, numbers digit for digit as they stand, objects and lists as their JSON text. A
-    /// row whose only column is null is an empty line.
+    /// Null, and the `null` of JSON text, is the empty field or the options' spelling of it. JSON strings are
+    /// written as their content, JSON numbers digit for digit, objects and lists as their JSON text. A row
+    /// whose only column is null is an empty line.
     ///
     /// # Panics
     ///
-    /// If a column has not the Arrow type of its field.
+    /// If a column is not of the Arrow type of its field.
     pub fn write_rows(&mut self, batch: &Batch, out: &mut Vec<u8>) {
         let columns: Vec<Cells<'_>> =
             batch.columns.iter().zip(&batch.schema.fields).map(|(array, field)| Cells::new(array, &field.ty)).collect();
@@ -168,9 +167,9 @@ impl CsvEncoder {
                 if i > 0 {
                     out.push(self.options.delimiter);
                 }
-                if self.careful {
+                if self.whole_cells {
                     let column = &batch.schema.fields[i].name;
-                    self.write_carefully(cells, (row, column), &mut scratch, out);
+                    self.write_whole_cell(cells, (row, column), &mut scratch, out);
                 } else {
                     self.write_cell(cells, row, &mut scratch, out);
                 }
@@ -180,8 +179,15 @@ impl CsvEncoder {
         self.scratch = scratch;
     }
 
-    /// As [`CsvEncoder::write_cell`], where a cell as a whole decides how it is written.
-    fn write_carefully(&mut self, cells: &Cells<'_>, at: (usize, &Arc<str>), scratch: &mut Vec<u8>, out: &mut Vec<u8>) {
+    /// As [`CsvEncoder::write_cell`], but writes the cell to a buffer first, whose content decides about apostrophe and
+    /// quotes.
+    fn write_whole_cell(
+        &mut self,
+        cells: &Cells<'_>,
+        at: (usize, &Arc<str>),
+        scratch: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) {
         let (row, column) = at;
         let mut cell = std::mem::take(&mut self.cell);
         cell.clear();
@@ -203,6 +209,7 @@ impl CsvEncoder {
                 cell.insert(0, b'\'');
             }
         }
+        // A value spelled like null is told from it by quotes. The empty text gets them anyway.
         if !cell.is_empty() && cell == self.options.null.as_bytes() {
             write_quoted(&cell, out);
         } else {
@@ -211,7 +218,7 @@ impl CsvEncoder {
         self.cell = cell;
     }
 
-    /// Appends what a cell says, without quotes; false for null.
+    /// Appends the text of a cell, without quotes; returns false for null.
     fn value_of(&self, cells: &Cells<'_>, row: usize, scratch: &mut Vec<u8>, cell: &mut Vec<u8>) -> bool {
         match cells {
             Cells::Null => return false,
@@ -270,7 +277,7 @@ impl CsvEncoder {
         }
     }
 
-    /// Appends a boolean or a number; nothing for null.
+    /// Appends a boolean, number, date or timestamp; nothing for null.
     #[inline]
     fn write_word(&self, cells: &Cells<'_>, row: usize, out: &mut Vec<u8>) {
         match cells {
@@ -312,14 +319,14 @@ impl CsvEncoder {
         }
     }
 
-    /// Quotes what was written from `start` on, where the delimiter may be in it.
+    /// Writes the word from `start` on again, with quotes if the delimiter is in it.
     #[cold]
     fn quote_again(&self, start: usize, out: &mut Vec<u8>) {
         let word = out.split_off(start);
         self.write_text(&word, out);
     }
 
-    /// Appends a text that is not null.
+    /// Appends a text that is not null, with quotes if it needs them.
     #[inline]
     fn write_text(&self, text: &[u8], out: &mut Vec<u8>) {
         if text.is_empty() {
@@ -331,7 +338,7 @@ impl CsvEncoder {
         }
     }
 
-    /// Appends the value that a JSON text says.
+    /// Appends the value of a JSON text.
     #[inline]
     fn write_json(&self, json: &[u8], scratch: &mut Vec<u8>, out: &mut Vec<u8>) {
         match json {
@@ -344,10 +351,10 @@ impl CsvEncoder {
         }
     }
 
-    /// Appends what the JSON string with the content `text` says.
+    /// Appends the text of a JSON string, given without its quotes.
     #[inline]
     fn write_json_string(&self, text: &[u8], scratch: &mut Vec<u8>, out: &mut Vec<u8>) {
-        // Without escapes there are no quotes and no line breaks in it.
+        // Without escapes there are neither quotes nor line breaks in it, so that only the delimiter matters.
         if !has_either(text, self.options.delimiter, b'\\') {
             return if text.is_empty() { out.extend_from_slice(b"\"\"") } else { out.extend_from_slice(text) };
         }
@@ -367,7 +374,7 @@ impl CsvEncoder {
 }
 
 fn needs_quotes(text: &[u8], delimiter: u8) -> bool {
-    // Without branches, so that the compiler compares sixteen bytes at once.
+    // The fold has no branches, so that the compiler compares sixteen bytes at once.
     let special = |found: bool, &b: &u8| found | (b == delimiter) | (b == b'"') | (b == b'\n') | (b == b'\r');
     let (parts, rest) = text.as_chunks::<16>();
     parts.iter().any(|part| part.iter().fold(false, special)) || rest.iter().fold(false, special)
@@ -379,7 +386,8 @@ fn write_quoted(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// True for text that a spreadsheet may run: `=1+1`, `@SUM(A1)`, `+47…`. Numbers begin with a sign too, and are not.
+/// Returns true for text that a spreadsheet may run as a formula: `=1+1`, `@SUM(A1)`, `+47…`. False for numbers, although
+/// they may begin with a sign.
 fn begins_like_a_formula(text: &[u8]) -> bool {
     match text.first() {
         Some(b'=' | b'@' | b'\t' | b'\r') => true,
@@ -388,16 +396,16 @@ fn begins_like_a_formula(text: &[u8]) -> bool {
     }
 }
 
-/// True for numbers of more digits than a spreadsheet keeps.
+/// Returns true for numbers of more than [`MAX_SHEET_DIGITS`] digits.
 fn has_long_digits(text: &[u8]) -> bool {
-    // Most text is told by its first byte or its length.
+    // Length and first byte exclude most text at once.
     text.len() > MAX_SHEET_DIGITS
         && matches!(text[0], b'-' | b'0'..=b'9')
         && number_digits(text).is_some_and(|digits| digits > MAX_SHEET_DIGITS)
 }
 
-/// The digits of a number before its exponent, leading zeros left out; `None` if `text` is no number. Numbers have
-/// the form that JSON gives them, with any number of leading zeros.
+/// Counts the digits of a number before its exponent, without leading zeros; `None` if `text` is not a number. Accepts
+/// numbers as in JSON, and any number of leading zeros.
 fn number_digits(text: &[u8]) -> Option<usize> {
     let unsigned = text.strip_prefix(b"-").unwrap_or(text);
     let (mut digits, mut any, mut at, mut point) = (0, false, 0, false);
@@ -419,7 +427,7 @@ fn number_digits(text: &[u8]) -> Option<usize> {
 }
 
 fn is_longer_than_a_cell(text: &[u8]) -> bool {
-    // No character takes fewer bytes than units.
+    // A character has at most as many UTF-16 units as bytes, so that the length in bytes excludes most.
     let units = |text: &[u8]| String::from_utf8_lossy(text).encode_utf16().count();
     text.len() > MAX_SHEET_CELL && units(text) > MAX_SHEET_CELL
 }

@@ -1,4 +1,5 @@
-//! The first record: names of the columns.
+//! The header of a CSV source: takes the first record off the first morsel and makes its names
+//! distinct. Values are not looked at here.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -10,21 +11,21 @@ use crate::format::Reject;
 use crate::format::decode::RejectedRecord;
 use crate::position::FieldPath;
 
-/// The header of a CSV source.
+/// The column names of a CSV source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// The columns' names: distinct, none empty.
+    /// Column names, distinct and none of them empty.
     pub names: Arc<[Arc<str>]>,
-    /// What was changed to make them so, for the report.
+    /// Notes on renamed columns, for the report.
     pub notes: Vec<String>,
-    /// Line breaks up to the first record.
+    /// Line breaks up to the first record after the header.
     pub lines: u64,
 }
 
-/// Takes the header off the first morsel of a source, and gives the rest of it, which may be
-/// empty. Blank lines before it are skipped; `None` if the morsel has nothing else.
+/// Takes the header off the first morsel of a source, and returns it with the rest of the morsel, which
+/// may be empty. Blank lines before it are skipped; `None` if the morsel has nothing else.
 ///
-/// A header that is not CSV or not UTF-8 is an error: without names there are no columns.
+/// A header that is malformed, not UTF-8 or too wide is an error: without names there are no columns.
 pub fn take_header(morsel: &Morsel, delimiter: u8) -> Result<Option<(Header, Morsel)>, RejectedRecord> {
     let mut splitter = Splitter::new(morsel, delimiter);
     let mut fields = Vec::new();
@@ -41,23 +42,23 @@ pub fn take_header(morsel: &Morsel, delimiter: u8) -> Result<Option<(Header, Mor
         let line = memchr::memchr_iter(b'\n', &bytes[..record.start]).count() as u64;
         RejectedRecord { reject, byte: record.start, len: record.end - record.start, line, record: 0 }
     };
-    // Old files end their lines so; read as RFC 4180 has it, all of them would be one header.
+    // The line ends of old Mac files; under RFC 4180 the whole file would be one header.
     if let Some(at) = bare_carriage_return(&bytes[record.start..record.end]) {
-        let reason = "a carriage return alone ends no line; convert the line ends to LF or CRLF first".into();
+        let reason = "a bare carriage return (CR) does not end a line; convert the line endings to LF or CRLF".into();
         return Err(bad(Reject { offset: at, path: FieldPath::root(), reason }));
     }
     if let Some(reject) = malformed(&record) {
         return Err(bad(reject));
     }
     if fields.len() > MAX_COLUMNS {
-        let reason = format!("the header names {} columns, more than {MAX_COLUMNS}", fields.len()).into();
+        let reason = format!("the header has {} columns, more than the limit of {MAX_COLUMNS}", fields.len()).into();
         return Err(bad(Reject { offset: 0, path: FieldPath::root(), reason }));
     }
     if let Err(e) = std::str::from_utf8(&bytes[record.start..record.end]) {
         let reason = "the header is not valid UTF-8".into();
         return Err(bad(Reject { offset: e.valid_up_to(), path: FieldPath::root(), reason }));
     }
-    // The whole record is valid UTF-8, and cuts at delimiters and quotes keep it so.
+    // The whole record is valid UTF-8, and so is each field, which ends at ASCII bytes.
     let names = fields.iter().map(|field| String::from_utf8_lossy(&field.value(bytes)).into_owned());
     let (names, notes) = distinct(names.collect());
     let cut = splitter.offset();
@@ -71,18 +72,18 @@ pub fn take_header(morsel: &Morsel, delimiter: u8) -> Result<Option<(Header, Mor
     Ok(Some((Header { names: names.into(), notes, lines }, rest)))
 }
 
-/// The first carriage return without a line feed behind it.
+/// Returns the offset of the first carriage return that no line feed follows.
 fn bare_carriage_return(header: &[u8]) -> Option<usize> {
     memchr::memchr_iter(b'\r', header).find(|&at| header.get(at + 1).is_some_and(|&next| next != b'\n'))
 }
 
-/// Names that are empty become `column_N`, N from 1; those that stood before get `_2`, `_3` and
-/// so on behind them, whichever is not a column's name yet.
+/// Makes names distinct, and returns notes on those changed. Empty names become `column_N`, N from 1;
+/// repeated ones get `_2`, `_3` and so on appended, the first that no other column has.
 fn distinct(names: Vec<String>) -> (Vec<Arc<str>>, Vec<String>) {
     let given: HashSet<String> = names.iter().cloned().collect();
     let mut taken: HashSet<String> = HashSet::with_capacity(names.len());
     let mut notes = Vec::new();
-    // From where to count on for a name that comes again, so that many of one name take no longer.
+    // The last number tried for each repeated name, so that many equal names take linear time.
     let mut counts: HashMap<String, u64> = HashMap::new();
     let mut out = Vec::with_capacity(names.len());
     for (i, name) in names.into_iter().enumerate() {
@@ -98,8 +99,8 @@ fn distinct(names: Vec<String>) -> (Vec<Arc<str>>, Vec<String>) {
             continue;
         };
         notes.push(match name.as_str() {
-            "" => format!("column {} has no name in the header: it is called `{new}`", i + 1),
-            _ => format!("the header has `{name}` more than once: column {} is called `{new}`", i + 1),
+            "" => format!("column {} has no name in the header; it is named `{new}`", i + 1),
+            _ => format!("duplicate column `{name}` in the header; column {} is named `{new}`", i + 1),
         });
         taken.insert(new.clone());
         out.push(new.into());
@@ -110,7 +111,7 @@ fn distinct(names: Vec<String>) -> (Vec<Arc<str>>, Vec<String>) {
 fn numbered(name: &str, counts: &mut HashMap<String, u64>, free: impl Fn(&str) -> bool) -> String {
     let n = counts.entry(name.to_owned()).or_insert(1);
     loop {
-        // A number that was taken once stays taken.
+        // Names are never released, so that no smaller number becomes free again.
         *n += 1;
         let candidate = format!("{name}_{n}");
         if free(&candidate) {
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_keeps_its_place() {
+    fn the_rest_keeps_its_position() {
         let (header, rest) = header(b"\r\n\na,\"b\n\"\"c\"\"\"\r\n1,2\n").expect("valid").expect("there");
         assert_eq!(header.names.iter().map(|name| &**name).collect::<Vec<_>>(), ["a", "b\n\"c\""]);
         assert_eq!((header.lines, header.notes.len()), (4, 0));
@@ -146,7 +147,13 @@ mod tests {
         assert_eq!(names("a,b,a,,a"), ["a", "b", "a_2", "column_4", "a_3"]);
         assert_eq!(names("a,a,a_2,,column_4"), ["a", "a_3", "a_2", "column_4_2", "column_4"]);
         let (header, rest) = header(b",x,x\n").expect("valid").expect("there");
-        assert_eq!(header.notes.len(), 2);
+        assert_eq!(
+            header.notes,
+            [
+                "column 1 has no name in the header; it is named `column_1`",
+                "duplicate column `x` in the header; column 3 is named `x_2`",
+            ]
+        );
         assert_eq!(rest.len, 0);
     }
 
@@ -156,6 +163,11 @@ mod tests {
         assert_eq!(header(b"\n\r\n").expect("valid").map(|_| ()), None);
         let bad = header(b"\na,\"b\"c\n").expect_err("text behind a quote");
         assert_eq!((bad.byte, bad.len, bad.line, bad.reject.offset), (1, 6, 1, 5));
-        assert_eq!(header(b"a,\xff\n").expect_err("not UTF-8").reject.offset, 2);
+        assert_eq!(bad.reject.reason, "text after the closing quote");
+        let bad = header(b"a,\xff\n").expect_err("not UTF-8");
+        assert_eq!((bad.reject.offset, &*bad.reject.reason), (2, "the header is not valid UTF-8"));
+        let bad = header(b"a,b\r1,2\r").expect_err("CR line ends");
+        assert_eq!(bad.reject.offset, 3);
+        assert!(bad.reject.reason.starts_with("a bare carriage return (CR) does not end a line"));
     }
 }

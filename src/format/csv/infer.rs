@@ -1,10 +1,10 @@
-//! What type the values of a column have: the narrowest in which each can be written back digit
-//! for digit, else text.
+//! Type inference for the values of a CSV column: the narrowest type in which each value would be
+//! written back digit for digit, else text. Nulls have no part in it; the caller leaves them out.
 
 use crate::column::{Type, TypeMerge};
 use crate::format::number;
 
-/// The kinds of values that a column has so far, one bit each.
+/// The set of kinds of values that a column has so far, one bit each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Kinds(u8);
 
@@ -25,7 +25,7 @@ const KINDS: [(u8, Type); 6] = [
 ];
 
 impl Kinds {
-    /// Notes a value that is not null. Doubled quotes in it may stay: it is text either way.
+    /// Adds a value that is not null. Its quotes may still be doubled: it is text either way.
     #[inline]
     pub(super) fn note(&mut self, value: &[u8]) {
         if self.0 & TEXT == 0 {
@@ -33,7 +33,7 @@ impl Kinds {
         }
     }
 
-    /// The type that holds them all; [`Type::Null`] if there were none.
+    /// Returns the type that holds all values; [`Type::Null`] if there were none.
     pub(super) fn to_type(self) -> Type {
         KINDS
             .iter()
@@ -42,12 +42,12 @@ impl Kinds {
     }
 }
 
-/// The type of one value that is not null.
+/// Infers the type of one value that is not null.
 pub(super) fn type_of(value: &[u8]) -> Type {
     Kinds(kind(value)).to_type()
 }
 
-/// A boolean as JSON or Python spells it.
+/// Parses a boolean as JSON or Python spells it; `None` for other text.
 #[inline]
 pub(super) fn parse_bool(value: &[u8]) -> Option<bool> {
     match value {
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_column_is_of_a_type_only_if_every_value_is() {
+    fn a_column_has_a_type_only_if_every_value_has_it() {
         let int = Type::Int { fits_double: true };
         let long = Type::Int { fits_double: false };
         assert_eq!(of(&[]), Type::Null);

@@ -1,8 +1,8 @@
-//! CSV as in RFC 4180: records to columns, and columns to records.
+//! CSV as in RFC 4180: decodes records into columns, and encodes columns as records.
 //!
-//! Reading: [`split`] finds the fields of a morsel's records, `infer` what types their values
-//! have, and [`decode`] makes arrays of them. Writing: [`encode`] makes records of batches, and
-//! [`pad`] gives records that are written already the columns that came later.
+//! Reading: [`split`] finds the fields of a morsel's records, `infer` the types of their values, and
+//! [`decode`] makes arrays of them. Writing: [`encode`] writes batches as records, and [`pad`]
+//! rewrites records that are already in the file for columns that were added later.
 //!
 //! Null is the empty field, and the empty text is `""`. Both directions keep that.
 

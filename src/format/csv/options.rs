@@ -1,22 +1,24 @@
-//! Options of CSV files that are written.
+//! The dialect of CSV outputs: delimiter, booleans, null, line ends, and the changes for
+//! spreadsheets. Inputs have only a delimiter.
 
 use std::fmt;
 
-/// Options of CSV that is written.
+/// The dialect of a CSV output. The default is RFC 4180 with LF and lower-case booleans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CsvOptions {
-    /// Between fields; one ASCII byte.
+    /// Separator of fields, one ASCII byte; a comma by default.
     pub delimiter: u8,
     /// Spelling of true and false.
     pub booleans: CsvBooleans,
-    /// Spelling of null: nothing by default. A value that reads the same is quoted.
+    /// Spelling of null; the empty field by default. A value with the same text is quoted.
     pub null: NullText,
-    /// Records end with CR LF instead of LF.
+    /// End records with CR LF instead of LF; off by default.
     pub crlf: bool,
-    /// The file begins with a byte order mark, by which some programs know UTF-8.
+    /// Begin the file with a byte order mark, by which some programs recognise UTF-8; off by default.
     pub bom: bool,
-    /// For spreadsheets: an apostrophe stands before text that they would take for a formula and before
-    /// numbers of more digits than they keep, and both are counted; files end where a sheet does.
+    /// Write for spreadsheets, off by default: an apostrophe precedes text that they would run as a
+    /// formula and numbers of more digits than they keep, both are counted, and a file has at most the
+    /// rows of a sheet.
     pub excel: bool,
 }
 
@@ -33,7 +35,7 @@ impl Default for CsvOptions {
     }
 }
 
-/// Spelling of null in CSV.
+/// The spelling of null in CSV, at most [`NullText::MAX_BYTES`] long.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct NullText {
     bytes: [u8; NullText::MAX_BYTES],
@@ -41,13 +43,13 @@ pub struct NullText {
 }
 
 impl NullText {
-    /// A longer one is no word for null.
+    /// Length of the longest spelling, in bytes.
     pub const MAX_BYTES: usize = 31;
 
-    /// The empty field.
+    /// The empty field, the default.
     pub const EMPTY: NullText = NullText { bytes: [0; Self::MAX_BYTES], len: 0 };
 
-    /// `None` for a text that is too long, or holds a quote or a line break.
+    /// Makes a spelling of `text`. `None` if it is too long, or holds a quote or a line break.
     pub fn try_new(text: &str) -> Option<Self> {
         if text.len() > Self::MAX_BYTES || text.bytes().any(|b| matches!(b, b'"' | b'\n' | b'\r')) {
             return None;
@@ -58,7 +60,7 @@ impl NullText {
         Some(null)
     }
 
-    /// Its bytes.
+    /// Returns the spelling as bytes; none for the empty field.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
     }
@@ -70,11 +72,11 @@ impl fmt::Debug for NullText {
     }
 }
 
-/// Spelling of booleans in CSV.
+/// The spelling of booleans in CSV.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CsvBooleans {
     /// `true`, `false`.
     Json,
-    /// `True`, `False`: how the API's own CSV results look.
+    /// `True`, `False`, as in the API's own CSV results.
     Python,
 }

@@ -1,4 +1,5 @@
-//! Giving records that are written already the columns that came later.
+//! Rewrites CSV records that are already in a file for a schema with more columns, or other order.
+//! Reads from and writes to what the output hands it; cells are copied byte for byte.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
@@ -8,39 +9,33 @@ use crate::column::{Morsel, Schema};
 use crate::format::CsvOptions;
 use crate::format::frame::{BufferPool, Framed, Framer, Framing};
 
-/// Bytes that are rewritten at a time.
+/// Bytes that are rewritten at a time, the size of a morsel elsewhere too.
 const MORSEL_BYTES: usize = 1 << 20;
 
-/// A rewriting of CSV records with some columns into records with more, in any order.
+/// A mapping of CSV records with some columns to records with more, in any order.
 #[derive(Clone, Debug)]
 pub struct Remap {
-    /// For each new column, which of the old ones it is.
+    /// For each new column, its index among the old ones; `None` if it is new.
     sources: Vec<Option<usize>>,
     from_columns: usize,
     options: CsvOptions,
 }
 
 impl Remap {
-    /// From the columns of `from` to those of `to`. `None` if `to` lacks one of them: its values
-    /// would be lost.
+    /// Makes the mapping from the columns of `from` to those of `to`. `None` if `to` lacks one of them,
+    /// whose values would be lost.
     pub fn new(from: &Schema, to: &Schema, options: CsvOptions) -> Option<Self> {
-        let places: HashMap<&str, usize> = from.fields.iter().enumerate().map(|(i, field)| (&*field.name, i)).collect();
-        let sources: Vec<_> = to.fields.iter().map(|field| places.get(&*field.name).copied()).collect();
+        let old: HashMap<&str, usize> = from.fields.iter().enumerate().map(|(i, field)| (&*field.name, i)).collect();
+        let sources: Vec<_> = to.fields.iter().map(|field| old.get(&*field.name).copied()).collect();
         let kept = sources.iter().flatten().count();
         let from_columns = from.fields.len();
         (kept == from_columns).then_some(Remap { sources, from_columns, options })
     }
 
-    /// True if records stay as they are.
-    pub fn is_identity(&self) -> bool {
-        self.sources.iter().enumerate().all(|(i, &source)| source == Some(i))
-    }
-
-    /// Rewrites the records of `input` (without a header) to `output`, and returns how many there
-    /// were. Cells are copied byte for byte; new ones are null. Memory stays within some
-    /// megabytes, or what one record takes.
+    /// Rewrites the records of `input`, which has no header, to `output`, and returns their number. Cells are
+    /// copied byte for byte; new ones are null. Takes a few megabytes of memory, or what one record takes.
     ///
-    /// [`io::ErrorKind::InvalidData`] if a record has not the columns that it should.
+    /// Fails with [`io::ErrorKind::InvalidData`] if a record does not have the columns of `from`.
     pub fn rewrite(&self, input: &mut dyn Read, output: &mut dyn Write) -> io::Result<u64> {
         let pool = BufferPool::new(MORSEL_BYTES, 2);
         let mut framer = Framer::new(Framing::Csv { delimiter: self.options.delimiter }, 1 << 30, 0, pool.clone());
@@ -57,7 +52,7 @@ impl Remap {
                 framer.filled(n);
             }
             while let Some(framed) = framer.pop() {
-                let Framed::Morsel(morsel) = framed else { return Err(broken(records)) };
+                let Framed::Morsel(morsel) = framed else { return Err(malformed(records)) };
                 out.clear();
                 self.rewrite_morsel(&morsel, &mut out, &mut records)?;
                 output.write_all(&out)?;
@@ -77,7 +72,7 @@ impl Remap {
             // A record without columns is an empty line, which splits into one null.
             let whole = fields.len() == self.from_columns || (self.from_columns == 0 && record.is_blank());
             if record.malformed.is_some() || !whole {
-                return Err(broken(*records));
+                return Err(malformed(*records));
             }
             for (i, source) in self.sources.iter().enumerate() {
                 if i > 0 {
@@ -99,8 +94,8 @@ impl Remap {
     }
 }
 
-fn broken(record: u64) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("record {record} of the CSV to be rewritten is broken"))
+fn malformed(record: u64) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("cannot rewrite the CSV: record {record} is malformed"))
 }
 
 #[cfg(test)]
@@ -122,27 +117,27 @@ mod tests {
     }
 
     #[test]
-    fn cells_are_copied_as_they_stand() {
+    fn cells_are_copied_byte_for_byte() {
         let (text, records) = rewritten("abc", "dcaeb", "1,\"x\"\"\n,\",\n,\"\",3\n").expect("whole");
         assert_eq!((text.as_str(), records), (",,1,,\"x\"\"\n,\"\n,3,,,\"\"\n", 2));
         assert_eq!(rewritten("a", "ab", "1\n\n\"\"\n").expect("whole").0, "1,\n,\n\"\",\n");
         assert_eq!(rewritten("", "ab", "\n\n").expect("whole").0, ",\n,\n");
         assert_eq!(rewritten("ab", "abc", "").expect("whole"), (String::new(), 0));
-        for broken in ["1\n", "1,2,3\n", "1,\"2\n"] {
-            rewritten("ab", "abc", broken).expect_err("not two columns");
+        for malformed in ["1\n", "1,2,3\n", "1,\"2\n"] {
+            let error = rewritten("ab", "abc", malformed).expect_err("not two columns");
+            assert_eq!(error.to_string(), "cannot rewrite the CSV: record 0 is malformed");
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData);
         }
     }
 
     #[test]
-    fn no_column_may_go() {
+    fn no_column_may_be_dropped() {
         assert!(Remap::new(&schema("ab"), &schema("acd"), CsvOptions::default()).is_none());
-        assert!(Remap::new(&schema("ab"), &schema("ab"), CsvOptions::default()).expect("the same").is_identity());
-        assert!(!Remap::new(&schema("ab"), &schema("ba"), CsvOptions::default()).expect("the same").is_identity());
     }
 
     proptest! {
         #[test]
-        fn permuting_and_back_again_is_nothing(
+        fn a_permutation_and_its_inverse_restore_the_text(
             rows in prop::collection::vec(prop::collection::vec("(|\"\"|a|\"[,\na]{1,4}\")", 3), 0..50),
         ) {
             let text: String = rows.iter().map(|row| row.join(",") + "\n").collect();

@@ -1,73 +1,110 @@
-//! Splitting a morsel into records and their fields.
+//! Splits a morsel into records and their fields, as spans of its bytes. Copies nothing and knows no
+//! types; record ends are those of [`crate::format::frame`].
+//!
+//! # Fields by block
+//!
+//! The simple algorithm is the reference in the tests: a field that begins with a quote goes to the
+//! first quote that no other follows, any other field to the next delimiter or line feed, byte by byte.
+//! The splitter departs from it in two places.
+//!
+//! *Unquoted fields* end at the next bit of `marks`, a mask of the delimiters and line feeds of a block
+//! of 64 bytes. It is computed once per block and consumed from the lowest bit up, so that a field costs a
+//! count of trailing zeros, however long it is. Marks inside quoted fields are skipped: after the closing
+//! quote, `seek` clears all bits before it.
+//!
+//! *Quoted fields* end at the last quote of the first run of an odd number of quotes: in a run of an even
+//! number each has its partner, and of an odd one the last closes. JSON text in a cell is full of runs of
+//! two, and each would be a step of its own. `behind_odd_runs` finds the odd ones among all runs of a block
+//! by addition. Let a run of `n` ones start at bit `s`:
+//!
+//! ```text
+//! ones                   0111 0110   runs at bits 1..=2 and 4..=6, bit 0 on the right
+//! starts                 0001 0010   ones & !(ones << 1)
+//! ones + even starts     1000 0110   the carry of a run from an even bit stops behind it, at bit s + n
+//! & !ones                1000 0000   for s even; likewise 0000 1000 for s odd
+//! ```
+//!
+//! `n` is odd exactly if `s` and `s + n` differ in parity, so of the bits behind runs with an even start the
+//! odd ones are kept, and of the others the even ones. Here bit 7 remains, behind three quotes. A carry cannot
+//! enter another run, for at least one zero bit is between them. The carry of a run up to bit 63 leaves the word:
+//! such a run has no bit behind it, and its length decides with the first byte of the next block. If it is odd
+//! and another quote follows, both are a pair, and the search goes on after that quote; if none follows, the
+//! field ends at the last byte of the block. Bits before the start of the value are masked off first.
+//!
+//! No load is out of bounds: a block begins at the end of the records at most, and a morsel has a block of zero
+//! padding after them, in which there are neither marks nor quotes.
 
 use std::borrow::Cow;
 
 use crate::column::Morsel;
 use crate::format::simd::{either_mask, halve_quotes};
 
-/// Bytes that are searched at once.
+/// Bytes that are searched at once, one bit of a mask each.
 const BLOCK: usize = 64;
 
-/// Where a field's value stands in its morsel, quotes around it left out.
+/// The span of a field's value in its morsel, without the quotes around it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     start: u32,
     len_and_flags: u32,
 }
 
+/// Flag of [`Span`]: quotes are around the value.
 const QUOTED: u32 = 1 << 31;
+
+/// Flag of [`Span`]: quotes in the value are doubled.
 const ESCAPED: u32 = 1 << 30;
 
 impl Span {
-    /// Morsels have a gibibyte at most, so that a length leaves two bits for the flags.
+    /// Makes a span. A record has at most a gibibyte, so that the length of a value leaves two bits for the flags.
     #[inline(always)]
     fn new(start: usize, end: usize, flags: u32) -> Self {
         Span { start: start as u32, len_and_flags: (end - start) as u32 | flags }
     }
 
-    /// Offset of the first byte of the value.
+    /// Returns the offset of the first byte of the value.
     #[inline(always)]
     pub fn start(self) -> usize {
         self.start as usize
     }
 
-    /// Length of the value in the morsel.
+    /// Returns the length of the value in the morsel, doubled quotes counted twice.
     #[inline(always)]
     pub fn len(self) -> usize {
         (self.len_and_flags & !(QUOTED | ESCAPED)) as usize
     }
 
-    /// True if there are no bytes: null, unless quoted.
+    /// Returns true if the value has no bytes: null or, if quoted, the empty text.
     #[inline(always)]
     pub fn is_empty(self) -> bool {
         self.len() == 0
     }
 
-    /// True for null, the empty field.
+    /// Returns true for null, the empty field without quotes.
     #[inline(always)]
     pub fn is_null(self) -> bool {
         self.len_and_flags == 0
     }
 
-    /// True if quotes stand around it.
+    /// Returns true if the field is quoted.
     #[inline(always)]
     pub fn is_quoted(self) -> bool {
         self.len_and_flags & QUOTED != 0
     }
 
-    /// True if quotes in it are doubled.
+    /// Returns true if the value contains quotes, which are doubled in the morsel.
     #[inline(always)]
     pub fn has_doubled_quotes(self) -> bool {
         self.len_and_flags & ESCAPED != 0
     }
 
-    /// The value as it stands in the morsel: quotes in it are doubled still.
+    /// Returns the value as in the morsel, with its quotes still doubled.
     #[inline(always)]
     pub fn of(self, bytes: &[u8]) -> &[u8] {
         &bytes[self.start()..self.start() + self.len()]
     }
 
-    /// The value with its doubled quotes made single.
+    /// Returns the value with its doubled quotes halved; a copy only if there are any.
     pub fn value(self, bytes: &[u8]) -> Cow<'_, [u8]> {
         let value = self.of(bytes);
         if !self.has_doubled_quotes() {
@@ -78,54 +115,55 @@ impl Span {
         Cow::Owned(single)
     }
 
-    /// The whole field with its quotes.
+    /// Returns the whole field as in the morsel, with the quotes around it.
     pub fn verbatim(self, bytes: &[u8]) -> &[u8] {
         let around = usize::from(self.is_quoted());
         &bytes[self.start() - around..self.start() + self.len() + around]
     }
 }
 
-/// One record of a morsel.
+/// The bounds of one record in its morsel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordBounds {
-    /// Offset of its first byte.
+    /// Offset of the first byte.
     pub start: usize,
-    /// Offset behind its last byte, the line end left out.
+    /// Offset after the last byte, without the line end.
     pub end: usize,
-    /// Offset in the morsel where it stops being CSV, and why. Its fields then mean nothing.
+    /// Offset in the morsel and reason of the first error; the fields are then meaningless. `None` for a
+    /// well-formed record.
     pub malformed: Option<(usize, &'static str)>,
 }
 
 impl RecordBounds {
-    /// True for an empty line. It has one field, null.
+    /// Returns true for an empty line, which has one field, null.
     pub fn is_blank(&self) -> bool {
         self.start == self.end
     }
 }
 
-/// Goes through the records of a morsel. Records end where [`crate::format::frame`] says; a CR
-/// before the line feed, or at the end of the source, belongs to the line end.
+/// Iterator over the records of a morsel. A CR before the line feed, or at the end of the source, belongs
+/// to the line end.
 pub struct Splitter<'a> {
     /// Records and padding.
     bytes: &'a [u8],
-    /// End of the records.
+    /// End of the records in `bytes`.
     len: usize,
     delimiter: u8,
-    /// Start of the next field.
+    /// Offset of the next field.
     at: usize,
-    /// Offset of the block that `marks` is of.
+    /// Offset of the block of `marks`, a multiple of [`BLOCK`].
     block: usize,
-    /// Delimiters and line feeds in that block, from `at` on.
+    /// Delimiters and line feeds of that block, from `at` on.
     marks: u64,
-    /// Offset of the block that `quotes` is of: the last in which one was looked for.
+    /// Offset of the block of `quotes`; `usize::MAX` before the first quoted field.
     quotes_block: usize,
-    /// All quotes in that block.
+    /// All quotes of that block. Kept apart from `marks`, as most records have no quotes.
     quotes: u64,
 }
 
 impl<'a> Splitter<'a> {
-    /// At the first record of `morsel`. `delimiter` is an ASCII byte other than NUL, quote, CR
-    /// and LF.
+    /// Makes a splitter at the first record of `morsel`. `delimiter` is an ASCII byte other than NUL,
+    /// quote, CR and LF: the padding consists of NUL.
     pub fn new(morsel: &'a Morsel, delimiter: u8) -> Self {
         let mut splitter = Splitter {
             bytes: &morsel.bytes,
@@ -141,7 +179,7 @@ impl<'a> Splitter<'a> {
         splitter
     }
 
-    /// Offset of the next record.
+    /// Returns the offset of the next record; the morsel's length or more at the end.
     pub fn offset(&self) -> usize {
         self.at
     }
@@ -156,7 +194,7 @@ impl<'a> Splitter<'a> {
         let mut malformed = None;
         loop {
             let field = self.at;
-            // Behind the records stands padding, so that this byte is there.
+            // In bounds even after a delimiter at the very end: padding follows the records.
             if self.bytes[field] != b'"' {
                 let stop = self.next_mark();
                 if self.bytes[stop] == self.delimiter {
@@ -169,6 +207,7 @@ impl<'a> Splitter<'a> {
             }
             let Some((close, flags)) = self.closing_quote(field + 1) else {
                 self.at = self.len;
+                // Framing has made such a record the last one of its morsel.
                 malformed = malformed.or(Some((field, "the quote is not closed")));
                 let line = &self.bytes[start..self.len];
                 let line = line.strip_suffix(b"\n").unwrap_or(line);
@@ -181,7 +220,7 @@ impl<'a> Splitter<'a> {
             let goes_on = self.bytes[stop] == self.delimiter;
             let end = stop - usize::from(!goes_on && self.bytes[stop - 1] == b'\r');
             if end != close + 1 {
-                malformed = malformed.or(Some((close + 1, "text stands behind the closing quote")));
+                malformed = malformed.or(Some((close + 1, "text after the closing quote")));
             }
             if !goes_on {
                 return Some(RecordBounds { start, end, malformed });
@@ -189,11 +228,8 @@ impl<'a> Splitter<'a> {
         }
     }
 
-    /// The quote that closes the field whose value starts at `from`, and whether quotes in the
-    /// value are doubled.
-    ///
-    /// It is the last quote of the first run of an odd number: in every other run each has its twin. JSON as text is
-    /// full of such runs, so all of a block are judged at once.
+    /// Finds the quote that closes the field whose value starts at `from`: returns its offset, and [`ESCAPED`] if quotes
+    /// in the value are doubled. `None` if no quote closes it. See the head of the file.
     #[inline]
     fn closing_quote(&mut self, from: usize) -> Option<(usize, u32)> {
         let mut flags = 0;
@@ -213,7 +249,8 @@ impl<'a> Splitter<'a> {
             }
             at = block + BLOCK;
             if quotes.leading_ones() % 2 == 1 {
-                // The run goes up to the end of the block; behind the records stands padding.
+                // An odd run up to the end of the block: its last quote closes, or is half of a pair across the seam. The
+                // index is in bounds because padding follows the records.
                 if self.bytes[at] != b'"' {
                     return Some((at - 1, escaped_until(BLOCK as u32 - 1)));
                 }
@@ -223,7 +260,7 @@ impl<'a> Splitter<'a> {
         }
     }
 
-    /// Makes `quotes` those of the block at `block`, which is at most `len`.
+    /// Sets `quotes` to those of the block at `block`, which is at most `len`.
     #[inline(always)]
     fn find_quotes(&mut self, block: usize) {
         if self.quotes_block != block {
@@ -232,7 +269,7 @@ impl<'a> Splitter<'a> {
         }
     }
 
-    /// The next delimiter or line feed, or the end of the records; `at` is then behind it.
+    /// Returns the offset of the next delimiter or line feed, or the end of the records, and moves `at` behind it.
     #[inline(always)]
     fn next_mark(&mut self) -> usize {
         while self.marks == 0 {
@@ -249,7 +286,7 @@ impl<'a> Splitter<'a> {
         mark
     }
 
-    /// Goes on at `at`, which is ahead.
+    /// Moves forward to `at` and drops the marks before it.
     #[inline]
     fn seek(&mut self, at: usize) {
         self.at = at;
@@ -265,7 +302,7 @@ impl<'a> Splitter<'a> {
         either_mask(self.block_at(block), self.delimiter, b'\n')
     }
 
-    /// The bytes of a block that begins at `len` at most, so that there is padding to fill it.
+    /// Returns the bytes of the block at `block`, which is at most `len`, so that the padding fills it up.
     #[inline(always)]
     fn block_at(&self, block: usize) -> &'a [u8; BLOCK] {
         match self.bytes[block..].first_chunk() {
@@ -275,15 +312,16 @@ impl<'a> Splitter<'a> {
     }
 }
 
-/// A bit behind each run of ones that has an odd number of them. A run up to the last bit has none behind it.
+/// Sets the bit behind each run of an odd number of ones; a run up to the last bit has none behind it. See the head of the
+/// file.
 #[inline(always)]
 fn behind_odd_runs(ones: u64) -> u64 {
-    /// The first, third, and so on.
-    const EVEN_PLACES: u64 = 0x5555_5555_5555_5555;
+    /// Bits 0, 2, 4 and so on.
+    const EVEN_BITS: u64 = 0x5555_5555_5555_5555;
     let starts = ones & !(ones << 1);
-    // A one added to the start of a run is carried to the place behind it.
+    // Adding one at the start of a run carries to the bit behind it.
     let behind = |starts: u64| ones.wrapping_add(starts) & !ones;
-    behind(starts & EVEN_PLACES) & !EVEN_PLACES | behind(starts & !EVEN_PLACES) & EVEN_PLACES
+    behind(starts & EVEN_BITS) & !EVEN_BITS | behind(starts & !EVEN_BITS) & EVEN_BITS
 }
 
 #[cfg(test)]
@@ -292,9 +330,10 @@ mod tests {
 
     use super::*;
 
-    /// The twin: byte by byte. Fields as value and quotedness, or where the record is malformed.
+    /// Fields as value and quotedness, or the offset at which the record is malformed.
     type Fields = Result<Vec<(Vec<u8>, bool)>, usize>;
 
+    /// The simple algorithm, byte by byte.
     fn split_naively(bytes: &[u8], delimiter: u8) -> Vec<(usize, usize, Fields)> {
         let mut records = Vec::new();
         let mut i = 0;
@@ -375,7 +414,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn fields_are_those_of_the_twin(
+        fn fields_agree_with_the_simple_algorithm(
             pieces in prop::collection::vec(prop_oneof![
                 4 => Just("\""), 4 => Just(","), 3 => Just("\n"), 1 => Just("\r\n"), 1 => Just("\r"), 2 => Just("a"),
                 2 => Just("\"b\""), 1 => Just("\"\"\"\""), 1 => Just("a long value that is longer than a block of sixty-four bytes is"),
@@ -388,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_of_an_odd_number_are_told() {
+    fn odd_runs_are_found_at_every_start_and_length() {
         assert_eq!(behind_odd_runs(0b0111_0110_0001_1101), 0b1000_0000_0010_0010);
         for start in 0..64 {
             for len in 1..=64 - start {
@@ -399,9 +438,9 @@ mod tests {
         }
     }
 
-    /// Quotes at the seam of two blocks: a pair across it, one that closes before it, one behind.
+    /// Includes the seam of two blocks: a pair across it, a closing quote before it, one behind it.
     #[test]
-    fn quotes_at_every_place_in_a_block() {
+    fn quotes_at_every_offset_in_a_block() {
         for n in 0..140 {
             for quotes in 1..8 {
                 let value = ["x".repeat(n), "\"\"".repeat(quotes), "y".into()].concat();
@@ -414,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn awkward_records_at_every_place_in_a_block() {
+    fn awkward_records_at_every_offset_in_a_block() {
         let awkward = "\"\",\r\n\"a\"\"b\",\"\n\r\n\",x\"y\"\n\n\r\n,\n\"a\" ,\"b\"\nlast\r";
         for n in 0..130 {
             let bytes = ["x".repeat(n), awkward.into()].concat().into_bytes();

@@ -1,4 +1,4 @@
-//! What is not about which bytes are records; for that, `tests/parsers` has a twin.
+//! Memory and buffers of the framer. Record ends are compared with a simple framer in `tests/parsers`.
 
 use super::*;
 
@@ -20,7 +20,7 @@ fn a_long_record_is_skipped_in_bounded_memory() {
 }
 
 #[test]
-fn full_morsels_use_buffers_again() {
+fn buffers_of_full_morsels_are_reused() {
     let pool = BufferPool::new(1000, 4);
     let mut framer = Framer::new(Framing::Lines, 100, 0, pool.clone());
     let mut addresses = std::collections::BTreeSet::new();

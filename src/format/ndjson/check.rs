@@ -1,9 +1,9 @@
-//! Why a line is no record: it is read once more for its syntax alone, with the way to where it
-//! breaks, so that the place and the words are the same whatever was to be done with its values.
+//! Checks the syntax of a rejected record once more, for itself: with the path to the error, and
+//! independent of columns, so that position and message are the same whatever its values were for.
 
 use super::scan::{Cursor, JsonError, PathSegment, Scan};
 
-/// Passes the value at the cursor, blanks before it allowed.
+/// Checks the value at the cursor, blanks before it allowed, and moves behind it.
 pub(super) fn check_value(cursor: &mut Cursor<'_>, depth: usize) -> Scan<()> {
     match cursor.skip_blank() {
         b'{' => check_object(cursor, depth),
@@ -24,10 +24,10 @@ fn check_object(cursor: &mut Cursor<'_>, depth: usize) -> Scan<()> {
         }
         let key = cursor.string()?;
         cursor.expect(b':', "expected `:` after a key")?;
-        check_value(cursor, depth + 1).map_err(|fault| {
+        check_value(cursor, depth + 1).map_err(|error| {
             let mut text = Vec::new();
             cursor.unescape(key, &mut text);
-            fault.within(PathSegment::Key(String::from_utf8_lossy(&text).into_owned()))
+            error.within(PathSegment::Key(String::from_utf8_lossy(&text).into_owned()))
         })?;
         match cursor.skip_blank() {
             b',' => cursor.pos += 1,
@@ -47,7 +47,7 @@ fn check_list(cursor: &mut Cursor<'_>, depth: usize) -> Scan<()> {
         return Ok(());
     }
     for index in 0.. {
-        check_value(cursor, depth + 1).map_err(|fault| fault.within(PathSegment::Index(index)))?;
+        check_value(cursor, depth + 1).map_err(|error| error.within(PathSegment::Index(index)))?;
         match cursor.skip_blank() {
             b',' => cursor.pos += 1,
             b']' => {

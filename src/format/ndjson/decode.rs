@@ -1,12 +1,12 @@
-//! NDJSON into columns, in one pass over the bytes.
+//! Decodes NDJSON into columns, in one pass over the bytes.
 //!
-//! The plain algorithm: for every key of a record find its column, parse the value by the
-//! column's type, and at the end give null to the columns that got nothing. The one departure:
-//! records mostly have their keys in the same order, so the key that is expected next is compared
-//! first, quotes and colon included, in one comparison.
+//! The simple algorithm: for every key of a record find its column, parse the value by the column's
+//! type, and at the end push a null to the columns without a value. The one departure: records mostly
+//! have their keys in the same order, so that the expected key is compared first, quotes and colon
+//! included, in one comparison; only if it differs is the key parsed and looked up.
 //!
-//! Strings are never copied: they become views into the morsel. Strings with escapes are written
-//! out once, to a side buffer, so the morsel keeps the raw text for rejects.
+//! Strings are not copied: they become views into the morsel. Those with escapes are unescaped into a
+//! second buffer, so that the morsel keeps the raw text for rejects.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,56 +25,58 @@ use crate::format::decode::{
     Decoded, ExtraColumn, OnMisfit, Outcome, RecordRules, RejectedRecord, SURPLUS, SchemaMismatch,
 };
 
-/// Buffer indices of views: the morsel itself, and the text of strings that had escapes.
+/// Buffer index of views into the morsel.
 const MORSEL: u32 = 0;
+
+/// Buffer index of views into the unescaped strings.
 const UNESCAPED: u32 = 1;
 
-/// How many of the keys that may come next are compared before one is read. By eye: two keys that a
-/// record lacks cost less than reading the third.
+/// Expected keys that are compared before a key is parsed. By eye: comparing with two keys that a record
+/// lacks costs less than parsing the third.
 const LOOK_AHEAD: usize = 3;
 
-/// Records of a morsel that tell how many values its columns will have. By eye: enough to tell, and few to move.
+/// Records after which the size of the columns is extrapolated. By eye: enough for an estimate, and few values to move.
 const FIRST_RECORDS: u64 = 64;
 
-/// Keys whose order is remembered. Records with more have keys that are data.
-const MAX_FORESEEN: usize = 256;
+/// The most keys whose order is remembered. Records with more have keys that are data.
+const MAX_REMEMBERED_KEYS: usize = 256;
 
-/// What a key does that no column has.
+/// The treatment of a key without a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnknownKey {
     /// The schema must widen.
     SchemaMismatch,
-    /// Its value is checked and left out: the plan does not need it.
+    /// Validate the value and leave it out: the plan does not need it.
     Skip,
 }
 
-/// How NDJSON is decoded.
+/// Options of decoding.
 #[derive(Clone, Copy, Debug)]
 pub struct DecodeOptions {
-    /// What an unknown key of a record does. Below the record's own keys it is always a surprise.
+    /// Treatment of an unknown key of a record. Keys of nested objects are always a schema mismatch.
     pub unknown_key: UnknownKey,
-    /// What new columns hold.
+    /// Types inferred for new columns.
     pub new_columns: ValueTypes,
-    /// A value or key that does not fit rejects its record, instead of widening the schema.
+    /// Reject records with a value or key that does not fit, instead of widening the schema.
     pub freeze: bool,
-    /// A longer record is a reject.
+    /// Longest record in bytes; longer ones are rejected.
     pub max_record_bytes: usize,
-    /// A batch ends with the record that brings it to so many values, nulls included: records with
-    /// few keys under a schema of many columns would else take memory far beyond their bytes.
+    /// Number of values, nulls included, at which a batch ends after the record at hand: records with few
+    /// keys under a schema of many columns would otherwise take memory far beyond their bytes.
     pub max_cells: usize,
-    /// Note where each record stands, for sinks that copy records.
+    /// Fill the batch's `records`, for outputs that copy records.
     pub record_spans: bool,
 }
 
 /// Decodes a morsel of NDJSON into columns of `schema`.
 ///
-/// Every line is one record; blank lines are passed over. A line that is not one JSON object is a
-/// reject and leaves no trace in the columns.
+/// Every line is one record; blank lines are skipped. A line that is not one JSON object is rejected
+/// and leaves no trace in the columns. A last line without a line feed is a record too.
 pub fn decode(morsel: &Morsel, schema: &Arc<Schema>, options: &DecodeOptions) -> Outcome {
     decode_under(morsel, schema, options, &RecordRules::default())
 }
 
-/// As [`decode`], under `rules` besides the schema. With an extra column it is the last of `schema`.
+/// As [`decode`], under `rules` besides the schema. An extra column is the last of `schema`.
 pub fn decode_under(
     morsel: &Morsel,
     schema: &Arc<Schema>,
@@ -107,7 +109,7 @@ pub fn decode_under(
             _ if decoder.cursor.at_end() => break,
             _ => {}
         }
-        // Blanks before a record are not of it.
+        // A record begins after the blanks before it.
         let start = decoder.cursor.pos;
         let rows = root.len();
         let result = decoder.record(morsel, start, options.max_record_bytes, &mut root, &mut extra);
@@ -117,14 +119,15 @@ pub fn decode_under(
                     spans.push(RecordSpan { start: start as u32, len: (end - start) as u32 });
                 }
             }
-            Err(fault) => {
+            Err(error) => {
+                // The columns may have got values of the record before the error.
                 root.truncate(rows);
                 extra.truncate(if rules.extra.is_some() { rows } else { 0 });
                 let end = line_end(morsel, start);
-                let fault = match decoder.judge(fault, morsel, start, options) {
-                    Verdict::Reject(fault) => fault,
-                    Verdict::SchemaMismatch { fault, widens } => {
-                        let what = describe(&fault);
+                let error = match decoder.classify(error, morsel, start, options) {
+                    Verdict::Reject(error) => error,
+                    Verdict::SchemaMismatch { error, widens } => {
+                        let what = describe(&error);
                         let schema = if widens { widened(morsel, schema, options, rules) } else { (**schema).clone() };
                         return Outcome::SchemaMismatch(SchemaMismatch {
                             schema,
@@ -135,14 +138,14 @@ pub fn decode_under(
                         });
                     }
                 };
-                let reject = fault.to_reject(start, end);
+                let reject = error.to_reject(start, end);
                 rejects.push(RejectedRecord { reject, byte: start, len: end - start, line: lines, record: records });
                 decoder.cursor.pos = end;
             }
         }
         records += 1;
         if records == FIRST_RECORDS {
-            // The columns grow once, to what the rest of the morsel will fill if it is like its first records.
+            // The columns are grown once, to the size extrapolated from the first records, limited by `max_cells`.
             let all = morsel.len as f64 / decoder.cursor.pos as f64 * SURPLUS;
             let most = options.max_cells as f64 / (root.len() * root.fields.len()).max(1) as f64;
             let times = all.min(most).max(1.0);
@@ -154,7 +157,7 @@ pub fn decode_under(
             lines += 1;
             decoder.cursor.pos += 1;
         } else if decoder.cursor.pos < morsel.len {
-            // The carriage return before the line break, which `line_end` left out.
+            // After a reject: the carriage return before the line break, which `line_end` leaves out.
             let rest = &morsel.records()[decoder.cursor.pos..];
             let skip = memchr::memchr(b'\n', rest).map_or(rest.len(), |i| i + 1);
             lines += u64::from(rest[skip - 1] == b'\n');
@@ -190,11 +193,11 @@ pub fn decode_under(
     })
 }
 
-/// Checks what is asked of the line at `start` as a whole.
+/// Checks length and UTF-8 of the line at `start`.
 fn check_line(morsel: &Morsel, start: usize, max_bytes: usize) -> Scan<()> {
     let line = &morsel.records()[start..line_end(morsel, start)];
     if line.len() > max_bytes {
-        return Err(JsonError::syntax(start, "the record is longer than the longest one allowed"));
+        return Err(JsonError::syntax(start, "the record is longer than the limit for records"));
     }
     match simdutf8::compat::from_utf8(line) {
         Err(error) => Err(JsonError::syntax(start + error.valid_up_to(), "invalid UTF-8")),
@@ -202,21 +205,21 @@ fn check_line(morsel: &Morsel, start: usize, max_bytes: usize) -> Scan<()> {
     }
 }
 
-/// The end of the line that starts at `start`, a carriage return left out.
+/// Returns the end of the line that starts at `start`, before its carriage return if it has one.
 fn line_end(morsel: &Morsel, start: usize) -> usize {
     let rest = &morsel.records()[start..];
     let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
     start + if end > 0 && rest[end - 1] == b'\r' { end - 1 } else { end }
 }
 
-fn describe(fault: &JsonError) -> String {
-    match &fault.kind {
-        JsonErrorKind::UnknownKey(_) => format!("new key `{}`", fault.path()),
-        _ => format!("field `{}`: {}", fault.path(), fault.reason()),
+fn describe(error: &JsonError) -> String {
+    match &error.kind {
+        JsonErrorKind::UnknownKey(_) => format!("new key `{}`", error.path()),
+        _ => format!("field `{}`: {}", error.path(), error.reason()),
     }
 }
 
-/// The schema that has room for the records of this morsel too.
+/// Infers the schema that holds the records of this morsel too.
 fn widened(morsel: &Morsel, schema: &Schema, options: &DecodeOptions, rules: &RecordRules<'_>) -> Schema {
     let inferred = infer_columns(
         morsel,
@@ -229,7 +232,7 @@ fn widened(morsel: &Morsel, schema: &Schema, options: &DecodeOptions, rules: &Re
     );
     let mut observed = inferred.schema;
     if rules.extra.is_some() {
-        // The others go into the extra column, and nothing but that is called by its name.
+        // Keys without a column go into the extra column, and so does a key of the extra column's own name.
         let columns = &schema.fields[..schema.fields.len() - 1];
         let known: HashMap<&str, ()> = columns.iter().map(|f| (&*f.name, ())).collect();
         observed.fields.retain(|f| known.contains_key(&*f.name));
@@ -237,30 +240,38 @@ fn widened(morsel: &Morsel, schema: &Schema, options: &DecodeOptions, rules: &Re
     schema.join(&observed, TypeMerge::Json)
 }
 
-/// What becomes of a record that has a fault.
+/// The decision about a record with an error.
 enum Verdict {
     Reject(Box<JsonError>),
-    SchemaMismatch { fault: Box<JsonError>, widens: bool },
+    /// `widens` is false for a misfit of the enforced schema, which no wider schema would hold.
+    SchemaMismatch {
+        error: Box<JsonError>,
+        widens: bool,
+    },
 }
 
 struct Decoder<'a> {
     cursor: Cursor<'a>,
+    /// Text of strings with escapes, the second buffer of the views.
     unescaped: Vec<u8>,
     duplicate_keys: u64,
     unknown_key: UnknownKey,
-    /// The keys of records in the order in which they mostly come, as they stand, with their
-    /// columns. Kept only where some keys have none.
+    /// The keys of records in their usual order and spelling, with their columns. Filled only under
+    /// [`UnknownKey::Skip`]; otherwise the order is that of the columns.
     order: Vec<(Literal, Option<usize>)>,
     rules: RecordRules<'a>,
+    /// True if some record of the morsel is not UTF-8, so that each line is checked by itself.
     invalid_utf8: bool,
 }
 
-/// Keys and values of one record for its extra column, each by its text in the morsel.
+/// The entries of one record's extra column, as spans of the morsel.
 #[derive(Default)]
 struct ExtraEntries {
-    /// Key with its quotes and value, from where to where; `None` if the key came again and fit.
+    /// Start and end of a key with its quotes, start and end of its value; `None` if a duplicate of the key fits
+    /// its column.
     entries: Vec<Option<(usize, usize, usize, usize)>>,
-    places: HashMap<Vec<u8>, usize>,
+    /// Index in `entries` by key.
+    by_key: HashMap<Vec<u8>, usize>,
 }
 
 impl<'a> Decoder<'a> {
@@ -274,11 +285,12 @@ impl<'a> Decoder<'a> {
         extra: &mut Builder,
     ) -> Scan<usize> {
         if self.invalid_utf8 || morsel.len - start > max_bytes {
-            // Rare: look at the line by itself before any of it is parsed.
+            // Rare: the rest of the morsel is longer than a record may be, or some record is not UTF-8. The line is
+            // checked before it is parsed.
             check_line(morsel, start, max_bytes)?;
         }
         if self.cursor.peek() != b'{' {
-            // Such a record never fits, however wide the schema: not a misfit but a fault.
+            // A syntax error and no misfit: no schema, however wide, would hold such a record.
             return Err(JsonError::syntax(start, not_an_object(self.cursor.peek())));
         }
         match self.rules.extra {
@@ -296,55 +308,57 @@ impl<'a> Decoder<'a> {
         Ok(end)
     }
 
-    /// Decides about the record at `start`, which does not fit its columns or is broken.
+    /// Decides about the record at `start`, which is invalid or does not fit its columns.
     #[cold]
-    fn judge(&mut self, fault: Box<JsonError>, morsel: &Morsel, start: usize, options: &DecodeOptions) -> Verdict {
-        // A record that is broken further on is a reject, not a reason to widen.
+    fn classify(&mut self, error: Box<JsonError>, morsel: &Morsel, start: usize, options: &DecodeOptions) -> Verdict {
+        // A misfit in a record that is invalid further on is no reason to widen: the record is rejected.
         if let Err(broken) = self.check_record(morsel, start, options.max_record_bytes) {
             return Verdict::Reject(broken);
         }
-        if matches!(fault.kind, JsonErrorKind::Syntax(_)) {
-            return Verdict::Reject(fault);
+        if matches!(error.kind, JsonErrorKind::Syntax(_)) {
+            return Verdict::Reject(error);
         }
         if let Some(enforced) = self.rules.enforced {
             self.cursor.pos = start;
             if let Err(misfit) = check_enforced(&mut self.cursor, &enforced) {
                 return match enforced.on_misfit {
                     OnMisfit::Reject => Verdict::Reject(misfit),
-                    OnMisfit::SchemaMismatch => Verdict::SchemaMismatch { fault: misfit, widens: false },
+                    OnMisfit::SchemaMismatch => Verdict::SchemaMismatch { error: misfit, widens: false },
                 };
             }
         }
-        if options.freeze { Verdict::Reject(fault) } else { Verdict::SchemaMismatch { fault, widens: true } }
+        if options.freeze { Verdict::Reject(error) } else { Verdict::SchemaMismatch { error, widens: true } }
     }
 
-    /// Parses the record at the cursor with the column `extra` for what has no other.
+    /// Parses the record at the cursor; keys, and depending on `kind` values, that fit no column go into `extra`.
     fn object_with_extra(&mut self, root: &mut StructBuilder, extra: &mut Builder, kind: ExtraColumn) -> Scan<()> {
         let (start, rows, duplicates) = (self.cursor.pos, root.len(), self.duplicate_keys);
+        // The fast path first, for records in which everything fits.
         match self.object(root, 0) {
             Ok(()) => {
                 extra.push_null();
                 return Ok(());
             }
-            Err(fault) if matches!(fault.kind, JsonErrorKind::Syntax(_)) => return Err(fault),
+            Err(error) if matches!(error.kind, JsonErrorKind::Syntax(_)) => return Err(error),
             Err(_) => {}
         }
+        // Once more from its start, key by key.
         root.truncate(rows);
         self.duplicate_keys = duplicates;
         self.cursor.pos = start;
         if let Some(enforced) = self.rules.enforced {
-            // A misfit to it is never moved aside. Broken text is found below.
+            // A misfit of the enforced schema never goes into the extra column. A syntax error is found below.
             match check_enforced(&mut self.cursor, &enforced) {
-                Err(fault) if !matches!(fault.kind, JsonErrorKind::Syntax(_)) => return Err(fault),
+                Err(error) if !matches!(error.kind, JsonErrorKind::Syntax(_)) => return Err(error),
                 _ => self.cursor.pos = start,
             }
         }
-        let mut aside = ExtraEntries::default();
-        self.known_columns(root, &mut aside, kind)?;
+        let mut extra_entries = ExtraEntries::default();
+        self.known_columns(root, &mut extra_entries, kind)?;
         let Builder::Json(views, nulls) = extra else { unreachable!("the extra column is of JSON text") };
         let text_start = self.unescaped.len();
         let mut open = b'{';
-        for &(key, key_end, value, value_end) in aside.entries.iter().flatten() {
+        for &(key, key_end, value, value_end) in extra_entries.entries.iter().flatten() {
             self.unescaped.push(open);
             open = b',';
             self.unescaped.extend_from_slice(&self.cursor.bytes()[key..key_end]);
@@ -362,9 +376,9 @@ impl<'a> Decoder<'a> {
         Ok(())
     }
 
-    /// As [`Decoder::object`] for a record, but what has no column, or does not fit it, is noted in
-    /// `aside`.
-    fn known_columns(&mut self, root: &mut StructBuilder, aside: &mut ExtraEntries, kind: ExtraColumn) -> Scan<()> {
+    /// As [`Decoder::object`] for a record, but collects keys without a column, and depending on `kind` values that do
+    /// not fit theirs, in `extra`.
+    fn known_columns(&mut self, root: &mut StructBuilder, extra: &mut ExtraEntries, kind: ExtraColumn) -> Scan<()> {
         let rows = root.len();
         self.cursor.open(0)?;
         if self.cursor.skip_blank() == b'}' {
@@ -394,8 +408,8 @@ impl<'a> Decoder<'a> {
                     }
                     match self.value(&mut field.builder, 1) {
                         Ok(()) => true,
-                        Err(fault) if kind == ExtraColumn::Keys || matches!(fault.kind, JsonErrorKind::Syntax(_)) => {
-                            return Err(fault.within(PathSegment::Key(field.name.to_string())));
+                        Err(error) if kind == ExtraColumn::Keys || matches!(error.kind, JsonErrorKind::Syntax(_)) => {
+                            return Err(error.within(PathSegment::Key(field.name.to_string())));
                         }
                         Err(_) => {
                             field.builder.truncate(rows);
@@ -412,14 +426,15 @@ impl<'a> Decoder<'a> {
                 let (value, value_end) = self.cursor.skip_value(1)?;
                 Some((key_start, key_end, value, value_end))
             };
-            match aside.places.get(&key) {
-                Some(&place) => {
+            // The last value of a duplicate key replaces the earlier one, here as in columns.
+            match extra.by_key.get(&key) {
+                Some(&index) => {
                     self.duplicate_keys += u64::from(root.position(&key).is_none());
-                    aside.entries[place] = entry;
+                    extra.entries[index] = entry;
                 }
                 None if entry.is_some() => {
-                    aside.places.insert(key, aside.entries.len());
-                    aside.entries.push(entry);
+                    extra.by_key.insert(key, extra.entries.len());
+                    extra.entries.push(entry);
                 }
                 None => {}
             }
@@ -443,8 +458,7 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// Reads the record at `start` for its syntax alone. What it says of a broken record does not
-    /// depend on the columns that its values are for.
+    /// Checks the syntax of the record at `start` alone, so that the error does not depend on the columns.
     #[cold]
     fn check_record(&mut self, morsel: &Morsel, start: usize, max_bytes: usize) -> Scan<()> {
         check_line(morsel, start, max_bytes)?;
@@ -464,12 +478,13 @@ impl<'a> Decoder<'a> {
             into.end_value();
             return Ok(());
         }
-        // Fields from `top` on had no value yet; `seen` of all have one.
+        // Fields from `top` on have no value yet; `seen` counts the fields that have one. While keys come in the order
+        // of the columns, no field has to be checked for a duplicate, and with all seen none for a missing value.
         let (mut next, mut top, mut seen) = (0, 0, 0);
         loop {
             // Mostly the next key, or one further on where a record lacks some.
-            let foreseen = into.fields.get(next..).unwrap_or_default().iter().take(LOOK_AHEAD);
-            let index = match foreseen.enumerate().find(|(_, field)| self.cursor.accept_literal(&field.literal)) {
+            let expected = into.fields.get(next..).unwrap_or_default().iter().take(LOOK_AHEAD);
+            let index = match expected.enumerate().find(|(_, field)| self.cursor.accept_literal(&field.literal)) {
                 Some((ahead, _)) => next + ahead,
                 None => self.key(into)?,
             };
@@ -491,7 +506,7 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// Parses a record of which only some columns are needed; the values of other keys are checked
+    /// Parses a record of which only some columns are needed; the values of other keys are validated just
     /// as strictly and left out. The cursor is at its brace.
     fn needed_fields(&mut self, into: &mut StructBuilder) -> Scan<()> {
         self.cursor.open(0)?;
@@ -503,13 +518,14 @@ impl<'a> Decoder<'a> {
         }
         let mut next = 0;
         loop {
-            let foreseen = self.order.get(next..).unwrap_or_default().iter().take(LOOK_AHEAD);
-            let column = match foreseen.enumerate().find(|(_, (key, _))| self.cursor.accept_literal(key)) {
+            // The order of the records' keys, not of the columns: skipped keys are between them.
+            let expected = self.order.get(next..).unwrap_or_default().iter().take(LOOK_AHEAD);
+            let column = match expected.enumerate().find(|(_, (key, _))| self.cursor.accept_literal(key)) {
                 Some((ahead, (_, column))) => {
                     next += ahead + 1;
                     *column
                 }
-                None => self.unforeseen_key(into, &mut next)?,
+                None => self.unexpected_key(into, &mut next)?,
             };
             match column {
                 Some(index) => self.field(into, index, len, 0)?,
@@ -524,7 +540,8 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// Parses the value at the cursor into field `index` of the object that is value `len`.
+    /// Parses the value at the cursor into field `index` of the object that becomes value `len`. Drops the value of a
+    /// duplicate key before.
     #[inline(always)]
     fn field(&mut self, into: &mut StructBuilder, index: usize, len: usize, depth: usize) -> Scan<()> {
         let field = &mut into.fields[index];
@@ -535,15 +552,15 @@ impl<'a> Decoder<'a> {
         self.new_field(into, index, depth)
     }
 
-    /// As [`Decoder::field`], of a key that is known to be the first of its name.
+    /// As [`Decoder::field`], for a field that has no value in this object yet.
     #[inline(always)]
     fn new_field(&mut self, into: &mut StructBuilder, index: usize, depth: usize) -> Scan<()> {
         let field = &mut into.fields[index];
         self.value(&mut field.builder, depth + 1)
-            .map_err(|fault| fault.within(PathSegment::Key(field.name.to_string())))
+            .map_err(|error| error.within(PathSegment::Key(field.name.to_string())))
     }
 
-    /// Passes what stands behind the value of a key; true at the end of the object.
+    /// Consumes the comma or brace after a member; returns true at the end of the object.
     #[inline(always)]
     fn end_of_member(&mut self) -> Scan<bool> {
         match self.cursor.skip_blank() {
@@ -560,18 +577,18 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// Passes a key that does not stand where the records before had it, and finds its column, if it
-    /// is needed. `next` becomes the place after it in the order of keys.
+    /// Parses a key that is out of the remembered order, and returns its column, if it is needed. Remembers a new key
+    /// after the one before it; `next` becomes the index after the key.
     #[inline(never)]
-    fn unforeseen_key(&mut self, into: &StructBuilder, next: &mut usize) -> Scan<Option<usize>> {
+    fn unexpected_key(&mut self, into: &StructBuilder, next: &mut usize) -> Scan<Option<usize>> {
         let start = self.cursor.pos;
-        let s = self.passed_key()?;
+        let s = self.parse_key()?;
         let mut owned = Vec::new();
         let column = into.position(key_text(&self.cursor, s, &mut owned));
         let literal = &self.cursor.bytes()[start..self.cursor.pos];
         match self.order.iter().position(|(key, _)| *key.text == *literal) {
-            Some(place) => *next = place + 1,
-            None if self.order.len() < MAX_FORESEEN => {
+            Some(index) => *next = index + 1,
+            None if self.order.len() < MAX_REMEMBERED_KEYS => {
                 self.order.insert(*next, (Literal::new(literal), column));
                 *next += 1;
             }
@@ -580,8 +597,8 @@ impl<'a> Decoder<'a> {
         Ok(column)
     }
 
-    /// Passes a key and its colon.
-    fn passed_key(&mut self) -> Scan<Str> {
+    /// Consumes a key and its colon.
+    fn parse_key(&mut self) -> Scan<Str> {
         if self.cursor.skip_blank() != b'"' {
             return Err(JsonError::syntax(self.cursor.pos, "expected a key in quotes"));
         }
@@ -590,12 +607,12 @@ impl<'a> Decoder<'a> {
         Ok(s)
     }
 
-    /// Passes a key and its colon, and finds its column.
+    /// Consumes a key and its colon, and returns its column.
     #[inline(never)]
     fn key(&mut self, into: &StructBuilder) -> Scan<usize> {
         self.cursor.skip_blank();
         let at = self.cursor.pos;
-        let s = self.passed_key()?;
+        let s = self.parse_key()?;
         let mut owned = Vec::new();
         let key = key_text(&self.cursor, s, &mut owned);
         into.position(key).ok_or_else(|| {
@@ -639,7 +656,7 @@ impl<'a> Decoder<'a> {
                         values.push(f);
                         nulls.push(true);
                     }
-                    None => return Err(JsonError::misfit(at, &Type::Float, "a number that no double holds")),
+                    None => return Err(JsonError::misfit(at, &Type::Float, "a number that a double cannot hold")),
                 }
             }
             Builder::Bool(values, nulls) if first == b't' || first == b'f' => {
@@ -665,7 +682,10 @@ impl<'a> Decoder<'a> {
                         values.push(d);
                         nulls.push(true);
                     }
-                    None => return Err(JsonError::misfit(at, &Type::Decimal, "a number that it cannot hold")),
+                    None => {
+                        let found = "a number that is no integer of up to 38 digits";
+                        return Err(JsonError::misfit(at, &Type::Decimal, found));
+                    }
                 }
             }
             Builder::Map(ends, keys, values, nulls) if first == b'{' => {
@@ -698,10 +718,10 @@ impl<'a> Decoder<'a> {
         }
         let first = item.len();
         loop {
-            if let Err(fault) = self.value(item, depth + 1) {
-                // The item itself may or may not have grown; its place in the list is what counts.
+            if let Err(error) = self.value(item, depth + 1) {
+                // A failed value is not counted: builders push last.
                 let index = item.len() - first;
-                return Err(fault.within(PathSegment::Index(index)));
+                return Err(error.within(PathSegment::Index(index)));
             }
             match self.cursor.skip_blank() {
                 b',' => self.cursor.pos += 1,
@@ -714,8 +734,8 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// Entries keep their order, and a key that stands twice keeps both: readers that build a
-    /// dictionary from a map let the last one win.
+    /// Parses the entries of a map. They keep their order, and of a duplicate key both entries are kept: readers that
+    /// build a dictionary from a map let the last one win.
     fn map(&mut self, keys: &mut crate::column::views::Views, values: &mut Builder, depth: usize) -> Scan<()> {
         self.cursor.open(depth)?;
         if self.cursor.skip_blank() == b'}' {
@@ -729,9 +749,9 @@ impl<'a> Decoder<'a> {
             let s = self.cursor.string()?;
             self.cursor.expect(b':', "expected `:` after a key")?;
             keys.push(self.view(s));
-            if let Err(fault) = self.value(values, depth + 1) {
+            if let Err(error) = self.value(values, depth + 1) {
                 let key = String::from_utf8_lossy(&self.cursor.bytes()[s.start..s.end]).into_owned();
-                return Err(fault.within(PathSegment::Key(key)));
+                return Err(error.within(PathSegment::Key(key)));
             }
             match self.cursor.skip_blank() {
                 b',' => self.cursor.pos += 1,
@@ -744,7 +764,7 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// The view of a string's text.
+    /// Makes the view of a string's text, unescaped if needed.
     #[inline]
     fn view(&mut self, s: Str) -> u128 {
         if !s.escaped {
@@ -771,7 +791,7 @@ impl<'a> Decoder<'a> {
         let value = self.cursor.few_digits(n.first_digit(), digits) as i64;
         match n.negative {
             false => Some(value),
-            // `-0` is a double's to keep.
+            // Only a double distinguishes `-0` from 0.
             true if value == 0 => None,
             true => Some(-value),
         }
@@ -783,15 +803,15 @@ impl<'a> Decoder<'a> {
         if n.integer && digits <= 38 && text != "-0" { text.parse().ok() } else { None }
     }
 
-    /// The double, unless the number is an integer that no double holds exactly, or too large.
+    /// Returns the number as a double; `None` if it is an integer that a double cannot hold exactly, or too large.
     #[inline]
     fn float(&self, n: Number) -> Option<f64> {
         if n.integer {
             let text = self.text(n);
-            // What 64 bits do not hold is a decimal, exact in a double or not: one rule, whatever
-            // the order of the records.
+            // An integer beyond 64 bits is a decimal, whether exact in a double or not: one rule, whatever the
+            // order of the records.
             let i: i64 = text.parse().ok()?;
-            // `-0` is an integer that a double can tell from 0.
+            // `-0` is an integer in JSON, and a double distinguishes it from 0.
             return fits_in_double(i).then_some(if text == "-0" { -0.0 } else { i as f64 });
         }
         if let Some(f) = self.short_float(n) {
@@ -801,8 +821,8 @@ impl<'a> Decoder<'a> {
         f.is_finite().then_some(f)
     }
 
-    /// Up to 15 digits without an exponent: they and the power of ten are exact in a double, and so is the rounding of
-    /// their quotient.
+    /// Parses a number of up to 15 digits without an exponent; `None` for others. Digits and power of ten are below 2^53 and
+    /// so exact in a double, and their division rounds once, so that the result is the correctly rounded one.
     #[inline]
     fn short_float(&self, n: Number) -> Option<f64> {
         const POWERS: [u64; 16] = {
@@ -832,7 +852,7 @@ fn is_number(first: u8) -> bool {
 }
 
 fn wide_number(n: Number) -> &'static str {
-    if n.integer { "an integer that 64 bits do not hold" } else { "a number with a fraction or exponent" }
+    if n.integer { "an integer beyond 64 bits" } else { "a number with a fraction or exponent" }
 }
 
 fn not_an_object(first: u8) -> &'static str {
@@ -845,7 +865,7 @@ fn not_an_object(first: u8) -> &'static str {
     }
 }
 
-/// The type of a builder, for messages.
+/// Returns the type of a builder, for messages.
 fn type_of(builder: &Builder) -> Type {
     match builder {
         Builder::Null(_) => Type::Null,

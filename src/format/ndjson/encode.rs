@@ -1,12 +1,13 @@
-//! Batches as NDJSON: one object per row and line, keys in the order of the columns.
+//! Encodes batches as NDJSON: one object per row and line, keys in the order of the columns. Rows
+//! that are unchanged records are copied instead.
 
 use crate::column::{Batch, Type};
 use crate::format::json_text::{JsonValues, write_json_string};
 
 /// Appends every row of `batch` to `out`, each followed by `end`.
 ///
-/// Rows that still are records of the source are copied to the byte. Else an absent value of a raw
-/// column is left out, and every other null is written as `null`.
+/// Rows that are unchanged records of the source are copied byte for byte. Otherwise an absent value
+/// of a raw column is left out, and every other null is written as `null`.
 pub fn encode(batch: &Batch, end: &[u8], out: &mut Vec<u8>) {
     if let Some((bytes, spans)) = &batch.records {
         for span in spans {
@@ -46,9 +47,9 @@ pub fn encode(batch: &Batch, end: &[u8], out: &mut Vec<u8>) {
 }
 
 struct Column<'a> {
-    /// `"name":`
+    /// `"name":`, escaped.
     key: Vec<u8>,
     values: JsonValues<'a>,
-    /// An absent value is left out.
+    /// Leave the key out where the value is null: null means absent in a raw column.
     skip_null: bool,
 }

@@ -1,12 +1,13 @@
-//! Records against types that are given.
+//! Checks records against the enforced schema, without making columns of them. Assumes valid JSON; the
+//! syntax is the work of [`super::check`].
 
 use super::scan::{Cursor, JsonError, JsonErrorKind, PathSegment, Scan, kind_of};
 use super::walk::{elements, entries, place_of, scalar_type};
 use crate::column::{Field, Type};
 use crate::format::decode::EnforcedColumns;
 
-/// Checks the record at the cursor, which is an object of valid JSON, and passes it. The error is
-/// its first value or key that does not fit `enforced`.
+/// Checks the record at the cursor, an object of valid JSON, and moves behind it. The error is its first
+/// value or key that does not fit `enforced`.
 pub(super) fn check_enforced(cursor: &mut Cursor<'_>, enforced: &EnforcedColumns<'_>) -> Scan<()> {
     object(cursor, enforced.fields, enforced.open)
 }
@@ -17,7 +18,7 @@ fn object(cursor: &mut Cursor<'_>, fields: &[Field], open: bool) -> Scan<()> {
         Some(index) => {
             next = index + 1;
             value(cursor, &fields[index].ty, open)
-                .map_err(|fault| fault.within(PathSegment::Key(fields[index].name.to_string())))
+                .map_err(|error| error.within(PathSegment::Key(fields[index].name.to_string())))
         }
         None if open => cursor.skip_value(0).map(drop),
         None => {
@@ -35,11 +36,11 @@ fn value(cursor: &mut Cursor<'_>, ty: &Type, open: bool) -> Scan<()> {
         (b'{', Type::Struct(fields)) => object(cursor, fields, open),
         (b'{', Type::Map(item)) => entries(cursor, |cursor, key, _| {
             let within =
-                |fault: Box<JsonError>| fault.within(PathSegment::Key(String::from_utf8_lossy(key).into_owned()));
+                |error: Box<JsonError>| error.within(PathSegment::Key(String::from_utf8_lossy(key).into_owned()));
             value(cursor, item, open).map_err(within)
         }),
         (b'[', Type::List(item)) => elements(cursor, |cursor, index| {
-            value(cursor, item, open).map_err(|fault| fault.within(PathSegment::Index(index)))
+            value(cursor, item, open).map_err(|error| error.within(PathSegment::Index(index)))
         }),
         (b'{' | b'[', _) => Err(misfit(cursor.pos, ty, kind_of(first))),
         _ => {
@@ -55,8 +56,8 @@ fn value(cursor: &mut Cursor<'_>, ty: &Type, open: bool) -> Scan<()> {
                 match seen {
                     Type::Float => "a number with a fraction or exponent",
                     Type::Int { .. } if *ty == Type::Float => "an integer that no double holds",
-                    Type::Decimal => "an integer that 64 bits do not hold",
-                    Type::Json => "a number of more digits than any type holds",
+                    Type::Decimal => "an integer beyond 64 bits",
+                    Type::Json => "a number beyond the range of every numeric type",
                     _ => kind_of(first),
                 },
             ))

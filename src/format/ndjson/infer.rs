@@ -1,4 +1,5 @@
-//! The types of a morsel's values, for a schema before the first batch and after a surprise.
+//! Infers the types of a morsel's values: for the schema before the first batch, and for the wider one
+//! after a schema mismatch. Looks at all records of the morsel; makes no columns.
 
 use super::enforced::check_enforced;
 use super::scan::{Cursor, Scan};
@@ -8,41 +9,41 @@ use crate::column::{
 };
 use crate::format::decode::{EnforcedColumns, InferredColumns, RejectedRecord, Widening};
 
-/// What columns hold.
+/// The types that are inferred for values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ValueTypes {
-    /// Typed values.
+    /// The types of the values.
     Typed,
-    /// The raw JSON text of each value; only the keys matter.
+    /// Raw JSON text for every value; only the keys of the record are inferred.
     Raw,
-    /// Objects with the raw text of what is in them, and so on; everything else as raw text.
+    /// Structs for objects at any depth, raw text for everything else.
     RawInObjects,
-    /// Lists, too.
+    /// Structs for objects and lists for lists at any depth, raw text for scalars.
     RawInObjectsAndLists,
 }
 
-/// How records are looked at for their types.
+/// Options of inference.
 #[derive(Clone, Copy, Debug)]
 pub struct InferOptions<'a> {
-    /// What columns hold.
+    /// Types inferred for values.
     pub keys: ValueTypes,
-    /// Longer records are passed over.
+    /// Longest record in bytes; longer ones are skipped.
     pub max_record_bytes: usize,
-    /// Records that do not fit it are passed over.
+    /// Enforced schema; records that do not fit it are skipped and counted. `None` skips none.
     pub enforced: Option<EnforcedColumns<'a>>,
-    /// Note which records widened what the ones before them needed.
+    /// List the records that widened the schema of those before them.
     pub trace: bool,
 }
 
-/// The schema that holds every good record of `morsel`, keys in order of first sight. Records that
-/// are not good are passed over: decoding rejects them.
+/// Infers the schema that holds every valid record of `morsel`, keys in order of first occurrence.
+/// Invalid records are skipped: decoding rejects them.
 pub fn infer(morsel: &Morsel, keys: ValueTypes, max_record_bytes: usize) -> Schema {
     infer_columns(morsel, &InferOptions { keys, max_record_bytes, enforced: None, trace: false }).schema
 }
 
-/// What the records of `morsel` say about the columns.
+/// Infers the columns of the records of `morsel`.
 pub fn infer_columns(morsel: &Morsel, options: &InferOptions<'_>) -> InferredColumns {
-    let mut observer = TypeCollector { changed: false, keys: options.keys };
+    let mut collector = TypeCollector { changed: false, keys: options.keys };
     let mut found = InferredColumns::default();
     let mut fields = Vec::new();
     let records = morsel.records();
@@ -55,7 +56,7 @@ pub fn infer_columns(morsel: &Morsel, options: &InferOptions<'_>) -> InferredCol
         if !blank && line.len() <= options.max_record_bytes && (all_valid || simdutf8::basic::from_utf8(line).is_ok()) {
             let mut cursor = Cursor::new(morsel);
             cursor.pos = start;
-            // Checked first, observed second: half of a broken record must not leave a type.
+            // Validated first, collected second: the first half of a broken record must not leave a type.
             let at = |cursor: &mut Cursor<'_>| {
                 cursor.pos = start;
                 cursor.skip_blank();
@@ -64,10 +65,10 @@ pub fn infer_columns(morsel: &Morsel, options: &InferOptions<'_>) -> InferredCol
             if cursor.skip_blank() == b'{' && cursor.skip_value(0).is_ok() && ends_at(&mut cursor, end) {
                 let byte = at(&mut cursor);
                 match options.enforced.map(|enforced| check_enforced(&mut cursor, &enforced)) {
-                    Some(Err(fault)) => {
+                    Some(Err(error)) => {
                         found.misfits += 1;
                         found.first_misfit.get_or_insert_with(|| RejectedRecord {
-                            reject: fault.to_reject(byte, end),
+                            reject: error.to_reject(byte, end),
                             byte,
                             len: line.trim_ascii_end().len() - (byte - start),
                             line: found.lines,
@@ -76,12 +77,13 @@ pub fn infer_columns(morsel: &Morsel, options: &InferOptions<'_>) -> InferredCol
                     }
                     None | Some(Ok(())) => {
                         at(&mut cursor);
-                        observer.changed = false;
-                        observer.record(&mut cursor, &mut fields, options.keys).expect("the record was checked");
-                        if options.trace && observer.changed {
+                        collector.changed = false;
+                        collector.record(&mut cursor, &mut fields, options.keys).expect("the record was checked");
+                        if options.trace && collector.changed {
+                            // Once more, for the record's types alone.
                             at(&mut cursor);
                             let mut own = Vec::new();
-                            observer.record(&mut cursor, &mut own, options.keys).expect("the record was checked");
+                            collector.record(&mut cursor, &mut own, options.keys).expect("the record was checked");
                             let (line, record) = (found.lines, found.records);
                             found.widenings.push(Widening { byte, line, record, schema: in_order(own) });
                         }
@@ -102,31 +104,31 @@ fn in_order(mut fields: Vec<Field>) -> Schema {
     Schema::new(fields)
 }
 
-/// True if nothing but blanks stands between the cursor and `end`.
+/// Returns true if there are only blanks between the cursor and `end`.
 fn ends_at(cursor: &mut Cursor<'_>, end: usize) -> bool {
     cursor.skip_blank();
     cursor.pos >= end
 }
 
-/// Joins the types of values into types.
+/// Collector of types, which joins those of values into given ones in place.
 #[derive(Debug)]
 struct TypeCollector {
-    /// A type has widened.
+    /// True once a type has widened; reset by the caller.
     changed: bool,
     keys: ValueTypes,
 }
 
 impl TypeCollector {
-    /// Joins the types of the record at the cursor into `fields`. Keys beyond one more than
-    /// [`MAX_COLUMNS`] are passed over: with so many the schema is refused.
+    /// Joins the types of the record at the cursor into `fields`. Keys beyond [`MAX_COLUMNS`] + 1 are
+    /// ignored: with so many the schema is refused.
     fn record(&mut self, cursor: &mut Cursor<'_>, fields: &mut Vec<Field>, keys: ValueTypes) -> Scan<()> {
         let new = if keys == ValueTypes::Raw { Type::Raw } else { Type::Null };
         let mut beyond = Type::Null;
         self.fields(cursor, fields, MAX_COLUMNS + 1, &new, &mut beyond, 1)
     }
 
-    /// Joins the types of the object at the cursor into `fields`, which do not become more than
-    /// `max_fields`; what would be further fields joins `beyond`. New fields start as `new`.
+    /// Joins the types of the object at the cursor into `fields`, of which there are at most `max_fields`;
+    /// the values of further keys join `beyond`. New fields start as `new`.
     fn fields(
         &mut self,
         cursor: &mut Cursor<'_>,
@@ -153,7 +155,7 @@ impl TypeCollector {
         })
     }
 
-    /// Joins the type of the value at the cursor, `depth` levels below its record, into `ty`.
+    /// Joins the type of the value at the cursor, which is `depth` levels below its record, into `ty`.
     fn value(&mut self, cursor: &mut Cursor<'_>, ty: &mut Type, depth: usize) -> Scan<()> {
         let first = cursor.skip_blank();
         match (first, &mut *ty) {
@@ -167,6 +169,7 @@ impl TypeCollector {
             (b'{', Type::Struct(fields)) => {
                 let mut beyond = Type::Null;
                 let before = fields.len();
+                // One field more than a struct may have is enough to know that it is a map.
                 self.fields(cursor, fields, MAX_STRUCT_FIELDS + 1, &Type::Null, &mut beyond, depth + 1)?;
                 if fields.len() > before && is_open_ended(fields.iter().map(|f| &*f.name)) {
                     let value = fields.iter().fold(beyond, |t, f| t.join(&f.ty, TypeMerge::Json));
@@ -174,6 +177,7 @@ impl TypeCollector {
                 }
             }
             (b'{', Type::Map(value)) => entries(cursor, |cursor, _, _| self.value(cursor, value, depth + 1))?,
+            // The first object of a column: the empty struct, then its fields join as in any other.
             (b'{', Type::Null) => {
                 self.set(ty, Type::Struct(Vec::new()));
                 self.value(cursor, ty, depth)?;

@@ -1,4 +1,6 @@
-//! NDJSON: one JSON object per line.
+//! NDJSON, one JSON object per line: infers types, decodes records into columns, and encodes batches.
+//! The other formats with JSON inside use the same parser: arrays are rewritten to lines first, and
+//! CSV cells become records of one field.
 
 mod cells;
 mod check;

@@ -1,8 +1,8 @@
-//! A cursor over one morsel of JSON text: tokens, strictly by RFC 8259, one record per line.
+//! The tokenizer: a cursor over one morsel of JSON text, strictly by RFC 8259, one record per line.
 //!
-//! A line break is never white space here, and a raw one inside a string is an error, so a broken
-//! record can never swallow the next line. Values that are skipped are held to the same rules as
-//! values that are kept: same depth limit, same escapes, same numbers.
+//! A line break is never white space here, and a raw one inside a string is an error, so that a broken
+//! record cannot extend into the next line. Skipped values are held to the same rules as values that are
+//! kept: same depth limit, same escapes, same numbers. Knows no columns.
 
 use std::borrow::Cow;
 
@@ -12,56 +12,56 @@ use crate::format::Reject;
 use crate::format::simd;
 use crate::position::FieldPath;
 
-/// Deeper nesting than this is refused, so that recursion is bounded.
+/// The deepest nesting that is accepted, so that recursion is bounded.
 pub const MAX_DEPTH: usize = 128;
 
-/// Why a record stopped. Boxed wherever it is returned: the good path carries one pointer.
+/// An error in a record. Boxed wherever it is returned, so that the success path carries one pointer.
 #[derive(Debug)]
 pub struct JsonError {
     /// Offset in the morsel.
     pub at: usize,
-    /// Broken text, or a value that the column cannot hold.
+    /// Kind: invalid text, or a value that the column does not hold.
     pub kind: JsonErrorKind,
-    /// The way to the value, innermost first.
+    /// Path from the record to the value, innermost segment first.
     pub path: Vec<PathSegment>,
 }
 
-/// What kind of fault.
+/// The kind of a [`JsonError`].
 #[derive(Debug)]
 pub enum JsonErrorKind {
-    /// Not JSON.
+    /// Invalid JSON, with the message.
     Syntax(&'static str),
-    /// Good JSON that does not fit the column.
+    /// Valid JSON that does not fit the column.
     Misfit {
-        /// What the column holds.
+        /// Type of the column.
         expected: String,
-        /// What came.
+        /// Kind of the value, for the message.
         found: &'static str,
     },
-    /// A key that no column has.
+    /// A key without a column.
     UnknownKey(String),
 }
 
-/// One step from a record to a value in it.
+/// One step on the path from a record to a value in it.
 #[derive(Debug)]
 pub enum PathSegment {
-    /// Into a field.
+    /// Member of an object, by its key.
     Key(String),
-    /// Into an element.
+    /// Element of a list, from 0.
     Index(usize),
 }
 
-/// Result of anything that may meet a fault.
+/// The result of scanning.
 pub type Scan<T> = Result<T, Box<JsonError>>;
 
 impl JsonError {
-    /// Broken text at `at`.
+    /// Makes a syntax error at offset `at`.
     #[cold]
     pub fn syntax(at: usize, what: &'static str) -> Box<JsonError> {
         Box::new(JsonError { at, kind: JsonErrorKind::Syntax(what), path: Vec::new() })
     }
 
-    /// A value that does not fit.
+    /// Makes the error for a value at offset `at` that does not fit its column.
     #[cold]
     pub fn misfit(at: usize, expected: &crate::column::Type, found: &'static str) -> Box<JsonError> {
         Box::new(JsonError {
@@ -71,16 +71,16 @@ impl JsonError {
         })
     }
 
-    /// The same, one step further out.
+    /// Adds the next outer segment to the path.
     #[cold]
-    pub fn within(mut self: Box<Self>, way: PathSegment) -> Box<JsonError> {
-        self.path.push(way);
+    pub fn within(mut self: Box<Self>, segment: PathSegment) -> Box<JsonError> {
+        self.path.push(segment);
         self
     }
 
-    /// The path from the record to the value; of a key without a column, to where it would stand.
+    /// Returns the path from the record to the value, or to an unknown key itself.
     pub fn path(&self) -> FieldPath {
-        let path = self.path.iter().rev().fold(FieldPath::root(), |path, way| match way {
+        let path = self.path.iter().rev().fold(FieldPath::root(), |path, segment| match segment {
             PathSegment::Key(key) => path.field(key),
             PathSegment::Index(i) => path.element(*i),
         });
@@ -90,13 +90,13 @@ impl JsonError {
         }
     }
 
-    /// As the reject of the record from `start` to `end`. One that lacks its end breaks behind it, where
-    /// its line ends.
+    /// Makes the reject of the record from `start` to `end`. Its offset is limited to the record: the error of an incomplete
+    /// one is detected at its line end or later.
     pub fn to_reject(&self, start: usize, end: usize) -> Reject {
         Reject { offset: self.at.clamp(start, end) - start, path: self.path(), reason: self.reason() }
     }
 
-    /// The reason in words.
+    /// Returns the message without the path.
     pub fn reason(&self) -> Cow<'static, str> {
         match &self.kind {
             JsonErrorKind::Syntax(what) => Cow::Borrowed(what),
@@ -106,7 +106,7 @@ impl JsonError {
     }
 }
 
-/// Kind of a value by its first byte, for messages.
+/// Names the kind of a value by its first byte, for messages.
 pub fn kind_of(first: u8) -> &'static str {
     match first {
         b'{' => "an object",
@@ -120,42 +120,42 @@ pub fn kind_of(first: u8) -> &'static str {
     }
 }
 
-/// Where a string's text stands.
+/// The span of a string's text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Str {
-    /// First byte after the opening quote.
+    /// Offset of the first byte after the opening quote.
     pub start: usize,
-    /// The closing quote.
+    /// Offset of the closing quote.
     pub end: usize,
-    /// There is a backslash in it.
+    /// True if the text contains a backslash.
     pub escaped: bool,
 }
 
-/// A number's text and what it is made of.
+/// The span of a number, and its parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Number {
-    /// First byte.
+    /// Offset of the first byte.
     pub start: usize,
-    /// After the last byte.
+    /// Offset after the last byte.
     pub end: usize,
-    /// There is a minus sign.
+    /// True if there is a minus sign.
     pub negative: bool,
-    /// Neither fraction nor exponent.
+    /// True if there is neither fraction nor exponent.
     pub integer: bool,
-    /// Digits after the point.
+    /// Number of digits after the point; 0 without a fraction.
     pub fraction: usize,
-    /// There is an exponent.
+    /// True if there is an exponent.
     pub exponent: bool,
 }
 
 impl Number {
-    /// Where its digits begin.
+    /// Returns the offset of the first digit.
     #[inline(always)]
     pub fn first_digit(self) -> usize {
         self.start + usize::from(self.negative)
     }
 
-    /// Digits before the point, of a number without an exponent.
+    /// Counts the digits before the point, of a number without an exponent.
     #[inline(always)]
     pub fn whole(self) -> usize {
         debug_assert!(!self.exponent);
@@ -163,48 +163,48 @@ impl Number {
     }
 }
 
-/// As many digits as [`Cursor::few_digits`] takes.
+/// The most digits that [`Cursor::few_digits`] parses.
 pub const MAX_FEW_DIGITS: usize = 16;
 
-/// A cursor over a morsel. `buf` ends in zero padding, and a zero byte is not part of any token,
-/// so one byte may always be looked at.
+/// A cursor over a morsel. `buf` ends in zero padding, and a zero byte is part of no token, so that
+/// every scan stops in bounds and a byte may always be peeked at.
 #[derive(Debug)]
 pub struct Cursor<'a> {
     buf: &'a [u8],
     end: usize,
-    /// Next byte.
+    /// Offset of the next byte.
     pub pos: usize,
 }
 
 impl<'a> Cursor<'a> {
-    /// At the start of `morsel`, whose padding ends every scan.
+    /// Makes a cursor at the start of `morsel`.
     pub fn new(morsel: &'a Morsel) -> Self {
         let buf = &*morsel.bytes;
         debug_assert!(buf[morsel.len..morsel.len + Morsel::PADDING].iter().all(|&b| b == 0));
         Cursor { buf, end: morsel.len, pos: 0 }
     }
 
-    /// True when all records are passed.
+    /// Returns true behind the last record.
     pub fn at_end(&self) -> bool {
         self.pos >= self.end
     }
 
-    /// All bytes, the padding included.
+    /// Returns all bytes of the morsel, the padding included.
     pub fn bytes(&self) -> &'a [u8] {
         self.buf
     }
 
-    /// The byte at the cursor.
+    /// Returns the byte at the cursor; zero at the end.
     #[inline(always)]
     pub fn peek(&self) -> u8 {
         self.buf[self.pos]
     }
 
-    /// Passes blanks, tabs and carriage returns, and returns the byte after them.
+    /// Skips spaces, tabs and carriage returns, and returns the byte after them.
     #[inline(always)]
     pub fn skip_blank(&mut self) -> u8 {
         let byte = self.buf[self.pos];
-        // Most often there is none.
+        // Most often there is nothing to skip.
         if byte > b' ' { byte } else { self.skip_blanks() }
     }
 
@@ -218,7 +218,7 @@ impl<'a> Cursor<'a> {
         byte
     }
 
-    /// Passes `byte`, blanks before it allowed.
+    /// Consumes `byte`, blanks before it allowed; fails with the message `what` at any other byte.
     #[inline(always)]
     pub fn expect(&mut self, byte: u8, what: &'static str) -> Scan<()> {
         if self.skip_blank() == byte {
@@ -229,7 +229,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Passes `literal` if it stands here.
+    /// Consumes `literal` if the text continues with it.
     #[inline(always)]
     pub fn accept(&mut self, literal: &[u8]) -> bool {
         if self.buf[self.pos..].starts_with(literal) {
@@ -240,17 +240,17 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Passes `literal` if it stands here.
+    /// As [`Cursor::accept`], by one comparison of 32 bytes.
     #[inline(always)]
     pub fn accept_literal(&mut self, literal: &Literal) -> bool {
-        let found = simd::stands_at(literal, self.buf, self.pos);
+        let found = simd::matches_at(literal, self.buf, self.pos);
         if found {
             self.pos += literal.text.len();
         }
         found
     }
 
-    /// Passes a string, the cursor at its opening quote. Escapes are checked.
+    /// Consumes a string, the cursor at its opening quote. Escapes are checked, but not resolved.
     #[inline(always)]
     pub fn string(&mut self) -> Scan<Str> {
         debug_assert_eq!(self.peek(), b'"');
@@ -266,7 +266,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// The rest of a string from its first backslash on.
+    /// Consumes the rest of a string from its first backslash on.
     #[inline(never)]
     fn escaped_string(&mut self, start: usize, mut pos: usize) -> Scan<Str> {
         loop {
@@ -282,7 +282,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Reads the escape at `pos` (a backslash): the character, and the place after it.
+    /// Parses the escape at `pos`, a backslash: returns the character, and the offset after the escape.
     fn escape(&self, pos: usize) -> Scan<(char, usize)> {
         let c = match self.buf[pos + 1] {
             b'"' => '"',
@@ -294,6 +294,7 @@ impl<'a> Cursor<'a> {
             b'r' => '\r',
             b't' => '\t',
             b'u' => {
+                // A character beyond U+FFFF is a pair of escapes, high surrogate before low.
                 let first = self.hex4(pos + 2)?;
                 if (0xdc00..0xe000).contains(&first) {
                     return Err(JsonError::syntax(pos, "unpaired surrogate in a string"));
@@ -319,16 +320,16 @@ impl<'a> Cursor<'a> {
     fn hex4(&self, pos: usize) -> Scan<u32> {
         let mut value = 0;
         for i in pos..pos + 4 {
-            // Past a string's end stands at least a quote's worth of padding: no index fails.
+            // In bounds at the end of the morsel too: the padding has 64 bytes, and its first is no digit.
             let digit = (self.buf[i] as char).to_digit(16);
             value = value * 16 + digit.ok_or_else(|| JsonError::syntax(i, "expected four hex digits after \\u"))?;
         }
         Ok(value)
     }
 
-    /// Appends the text of a string with escapes to `out`. The string has passed [`Self::string`].
+    /// Appends the text of a string with its escapes resolved. The string must have been consumed by [`Self::string`].
     pub fn unescape(&self, s: Str, out: &mut Vec<u8>) {
-        // No escape is shorter than what it stands for.
+        // No escape is shorter than its character.
         out.reserve(s.end - s.start);
         let mut pos = s.start;
         while pos < s.end {
@@ -343,7 +344,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Passes a number, the cursor at its first byte.
+    /// Consumes a number, the cursor at its first byte.
     #[inline(always)]
     pub fn number(&mut self) -> Scan<Number> {
         let start = self.pos;
@@ -355,7 +356,7 @@ impl<'a> Cursor<'a> {
             _ => return Err(JsonError::syntax(pos, "expected a digit")),
         }
         if self.buf[pos].is_ascii_digit() {
-            return Err(JsonError::syntax(start, "a number must not start with 0"));
+            return Err(JsonError::syntax(start, "leading zero in a number"));
         }
         let mut fraction = 0;
         if self.buf[pos] == b'.' {
@@ -375,7 +376,7 @@ impl<'a> Cursor<'a> {
         Ok(Number { start, end: pos, negative, integer: fraction == 0 && !exponent, fraction, exponent })
     }
 
-    /// What the `n` digits from `pos` on are as a number; [`MAX_FEW_DIGITS`] at most.
+    /// Parses the `n` digits from `pos` on, at most [`MAX_FEW_DIGITS`].
     #[inline(always)]
     pub fn few_digits(&self, pos: usize, n: usize) -> u64 {
         debug_assert!(n <= MAX_FEW_DIGITS);
@@ -387,14 +388,19 @@ impl<'a> Cursor<'a> {
         self.eight_digits(pos, n - 8) * 100_000_000 + self.eight_digits(pos + n - 8, 8)
     }
 
-    /// Eight bytes are taken as one number, whose digits are then put together in pairs, pairs of pairs, and so on. What
-    /// stands behind the `n` digits is pushed out, so that zeros stand before them.
+    /// Parses up to eight digits at once, without a loop.
+    ///
+    /// Eight bytes are loaded as one little-endian word, the first digit in its lowest byte. The shift pushes the bytes
+    /// after the `n` digits out and fills up with zeros as leading digits; the mask turns ASCII into values. Three
+    /// multiplications then combine neighbours: digits to pairs below 100, pairs to fours, fours to eights. In the first,
+    /// each 16-bit lane of `digits * (10 << 8 | 1)` has `10 * low + high` in its upper byte, at most 99; in the others lanes
+    /// double, and their values stay below 10^4 and 10^8, so that no lane overflows into the next.
     #[inline(always)]
     fn eight_digits(&self, pos: usize, n: usize) -> u64 {
         if n == 0 {
             return 0;
         }
-        // The padding behind the last record is longer than that.
+        // In bounds at the end of the morsel too: the padding has 64 bytes.
         let bytes = self.buf[pos..].first_chunk::<8>().expect("the padding is longer");
         let unused = 8 * (8 - n);
         let digits = (u64::from_le_bytes(*bytes) << unused) & 0x0f0f_0f0f_0f0f_0f0f;
@@ -411,13 +417,13 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Passes `true`, `false` or `null`, the cursor at its first byte.
+    /// Consumes `true`, `false` or `null`, the cursor at its first byte.
     #[inline]
     pub fn word(&mut self, word: &'static [u8]) -> Scan<()> {
         if self.accept(word) { Ok(()) } else { Err(JsonError::syntax(self.pos, "expected a value")) }
     }
 
-    /// Passes one value of any shape, blanks before it allowed, and returns where it stands.
+    /// Consumes one value of any kind, blanks before it allowed, and returns its start and end.
     #[inline]
     pub fn skip_value(&mut self, depth: usize) -> Scan<(usize, usize)> {
         let first = self.skip_blank();
@@ -429,7 +435,7 @@ impl<'a> Cursor<'a> {
         Ok((start, self.pos))
     }
 
-    /// Passes a value that is neither list nor object and starts with `first`.
+    /// Consumes a value that is neither list nor object and starts with `first`.
     #[inline(always)]
     fn skip_scalar(&mut self, first: u8) -> Scan<()> {
         match first {
@@ -442,8 +448,11 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Passes the list or object at the cursor, whatever is in it, without a call per level: which
-    /// of the open ones are objects stands in the bits of a number, the innermost lowest.
+    /// Consumes the list or object at the cursor.
+    ///
+    /// The simple algorithm calls itself for each nested container. This one keeps the open containers in the bits of a
+    /// `u128` instead, 1 for an object and 0 for a list, the innermost lowest: opening shifts a bit in, closing shifts it
+    /// out. [`MAX_DEPTH`] bits are enough, which the assertion checks at compile time.
     fn skip_container(&mut self, depth: usize) -> Scan<()> {
         const { assert!(MAX_DEPTH <= u128::BITS as usize) };
         let mut objects = 0u128;
@@ -477,7 +486,7 @@ impl<'a> Cursor<'a> {
                         first => self.skip_scalar(first)?,
                     }
                 }
-                // Behind a value.
+                // After a value.
                 let object = objects & 1 == 1;
                 closed = match self.skip_blank() {
                     b',' => {
@@ -493,7 +502,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Passes the bracket at the cursor, unless it is nested too deep.
+    /// Consumes the opening bracket at the cursor; fails if `depth` containers are too many already.
     #[inline]
     pub fn open(&mut self, depth: usize) -> Scan<()> {
         if depth >= MAX_DEPTH {
@@ -506,7 +515,7 @@ impl<'a> Cursor<'a> {
 
 #[cold]
 fn control_in_string(byte: u8, at: usize) -> Box<JsonError> {
-    // A line break or the padding: the string has no end on its line.
+    // A line break or the padding: the string does not end on its line.
     let open = byte == b'\n' || byte == 0;
     JsonError::syntax(at, if open { "the line ends inside a string" } else { "control character in a string" })
 }

@@ -1,4 +1,4 @@
-//! The parser against serde_json, the obvious and slower twin.
+//! Compares the parser with serde_json.
 
 use std::sync::Arc;
 
@@ -22,15 +22,15 @@ fn morsel(text: impl AsRef<[u8]>) -> Morsel {
     Morsel::from_vec(text.as_ref().to_vec(), 0, 0)
 }
 
-/// Decodes with as many widenings as it takes, from an empty schema: every column is a surprise.
+/// Decodes from an empty schema, which widens until all records fit.
 fn decode_all(morsel: &Morsel, options: &DecodeOptions) -> Decoded {
     let mut schema = Arc::new(Schema::default());
     loop {
         match decode(morsel, &schema, options) {
             Outcome::Decoded(decoded) => return decoded,
-            Outcome::SchemaMismatch(surprise) => {
-                assert_ne!(surprise.schema, *schema, "a surprise must widen the schema: {}", surprise.what);
-                schema = Arc::new(surprise.schema);
+            Outcome::SchemaMismatch(mismatch) => {
+                assert_ne!(mismatch.schema, *schema, "a surprise must widen the schema: {}", mismatch.what);
+                schema = Arc::new(mismatch.schema);
             }
         }
     }
@@ -55,8 +55,7 @@ fn by_value(value: Value) -> Value {
     }
 }
 
-/// What a value looks like after it went through a column of `ty`: absent is null, and JSON text
-/// stands for itself.
+/// Returns the value expected from a column of `ty`: absent is null, and JSON text is itself.
 fn expected(value: Option<&Value>, ty: &Type) -> Value {
     match (value, ty) {
         (None | Some(Value::Null), _) => Value::Null,
@@ -100,7 +99,7 @@ fn any_record() -> impl Strategy<Value = Value> {
     map.prop_map(|m| by_value(Value::Object(m.into_iter().collect())))
 }
 
-/// As some services do: everything outside ASCII escaped.
+/// Escapes all characters outside ASCII, as some services do.
 fn ascii_only(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars() {
@@ -119,7 +118,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
-    fn values_come_out_as_they_went_in(records in prop::collection::vec(any_record(), 1..8), ascii in any::<bool>()) {
+    fn values_survive_decoding_and_encoding(records in prop::collection::vec(any_record(), 1..8), ascii in any::<bool>()) {
         let lines: Vec<String> = records.iter().map(|r| if ascii { ascii_only(&r.to_string()) } else { r.to_string() }).collect();
         let decoded = decode_all(&morsel(lines.join("\n")), &OPTIONS);
         prop_assert_eq!(decoded.rejects.len(), 0);
@@ -139,7 +138,7 @@ proptest! {
     }
 
     #[test]
-    fn a_line_is_taken_exactly_if_serde_json_takes_it(
+    fn a_line_is_accepted_exactly_if_serde_json_accepts_it(
         record in any_record(),
         cut in any::<prop::sample::Index>(),
         byte in any::<u8>(),
@@ -167,7 +166,7 @@ proptest! {
             prop_assert_eq!(decoded.rejects.is_empty(), oracle.is_ok(), "{:?}: {:?}", String::from_utf8_lossy(&line), decoded.rejects);
             let skip = DecodeOptions { unknown_key: UnknownKey::Skip, ..options };
             let Outcome::Decoded(skipped) = decode(&morsel(&text), &Arc::new(Schema::default()), &skip) else {
-                panic!("nothing can be a surprise when unknown keys are skipped");
+                panic!("skipped keys cannot widen the schema");
             };
             prop_assert_eq!(skipped.rejects, decoded.rejects, "skipped values are held to the same rules");
         }
@@ -196,7 +195,7 @@ proptest! {
 }
 
 #[test]
-fn one_bad_line_costs_one_line() {
+fn an_invalid_line_costs_one_line() {
     let text = "{\"a\":1}\n{\"a\":\n\n{\"a\":\"x\n\r\n{\"a\":3}\n[1]\n{\"a\":4} x\n{\"a\":01}\n{\"a\":5}";
     let decoded = decode_all(&morsel(text), &OPTIONS);
     assert_eq!(rows(&decoded.batch), vec![json!({"a":1}), json!({"a":3}), json!({"a":5})]);
@@ -208,7 +207,7 @@ fn one_bad_line_costs_one_line() {
             (3, 2, 15, "the line ends inside a string"),
             (6, 4, 33, "expected an object, found a list"),
             (7, 5, 37, "text after the end of the record"),
-            (8, 6, 47, "a number must not start with 0"),
+            (8, 6, 47, "leading zero in a number"),
         ]
     );
     assert_eq!(decoded.records, 8);
@@ -235,7 +234,7 @@ fn a_frozen_schema_rejects_with_the_path() {
     let known = infer(&morsel(text.lines().next().unwrap()), ValueTypes::Typed, 1 << 20);
     let options = DecodeOptions { freeze: true, ..OPTIONS };
     let Outcome::Decoded(decoded) = decode(&morsel(text), &Arc::new(known), &options) else {
-        panic!("a frozen schema has no surprises");
+        panic!("a frozen schema does not widen");
     };
     let reasons: Vec<String> = decoded.rejects.iter().map(|r| r.reject.to_string()).collect();
     assert_eq!(
@@ -290,6 +289,7 @@ fn depth_and_length_are_bounded() {
     let long = format!("{{\"a\":\"{}\"}}\n{{\"a\":\"b\"}}\n", "x".repeat(100));
     let decoded = decode_all(&morsel(long), &DecodeOptions { max_record_bytes: 64, ..OPTIONS });
     assert_eq!((decoded.rejects.len(), decoded.batch.rows), (1, 1));
+    assert_eq!(decoded.rejects[0].reject.reason, "the record is longer than the limit for records");
 }
 
 #[test]

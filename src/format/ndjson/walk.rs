@@ -1,11 +1,11 @@
-//! Walks over the members of objects and lists whose JSON is valid, for those that look at records without making columns
-//! of them; and the parts of that which decoding shares.
+//! Iterates over the members of objects and the elements of lists in valid JSON, for inference and for the enforced
+//! schema, which read records without making columns of them. Also the key and number rules that decoding shares.
 
 use super::scan::{Cursor, Scan, Str};
 use crate::column::{Field, Type};
 
-/// Calls `entry` for each key of the object at the cursor, with the place of the key and the cursor
-/// at its value.
+/// Calls `entry` for each key of the object at the cursor, with the offset of the key and the cursor at
+/// its value.
 pub(super) fn entries<'a>(
     cursor: &mut Cursor<'a>,
     mut entry: impl FnMut(&mut Cursor<'a>, &[u8], usize) -> Scan<()>,
@@ -53,7 +53,7 @@ pub(super) fn elements<'a>(
     }
 }
 
-/// The place of `key` in `fields`, looked for from `next` on and then from the start: records that
+/// Returns the index of `key` in `fields`, searched from `next` on and then from the start: records that
 /// lack some keys still have the others in order.
 pub(super) fn place_of(key: &[u8], fields: &[Field], next: usize) -> Option<usize> {
     let next = next.min(fields.len());
@@ -61,7 +61,7 @@ pub(super) fn place_of(key: &[u8], fields: &[Field], next: usize) -> Option<usiz
     fields[next..].iter().position(named).map(|i| next + i).or_else(|| fields[..next].iter().position(named))
 }
 
-/// A key's text: the morsel's own bytes, or `owned` if it has escapes.
+/// Returns a key's text: the morsel's own bytes, or `owned` if it has escapes.
 pub(super) fn key_text<'a>(cursor: &Cursor<'a>, s: Str, owned: &'a mut Vec<u8>) -> &'a [u8] {
     if s.escaped {
         cursor.unescape(s, owned);
@@ -71,7 +71,8 @@ pub(super) fn key_text<'a>(cursor: &Cursor<'a>, s: Str, owned: &'a mut Vec<u8>) 
     }
 }
 
-/// The type of one value by its text; containers that meet a scalar column come here too.
+/// Infers the type of one value from its text. For an object or list, which reaches a scalar column by mistake, the type
+/// is that of an empty one.
 pub(super) fn scalar_type(text: &[u8]) -> Type {
     match text[0] {
         b'n' => Type::Null,
@@ -96,7 +97,7 @@ pub(super) fn scalar_type(text: &[u8]) -> Type {
     }
 }
 
-/// True when the nearest double is the integer itself.
+/// Returns true if the nearest double is the integer itself.
 #[inline]
 pub(super) fn fits_in_double(i: i64) -> bool {
     i.unsigned_abs() <= 1 << 53 || (i as f64) as i128 == i128::from(i)

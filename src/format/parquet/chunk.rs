@@ -1,9 +1,9 @@
-//! A column chunk from the parts that workers made of their rows.
+//! Joins the parts that workers encoded into one column chunk.
 //!
-//! Row groups are better large and the work is better cut small, so a row group is put together
-//! from parts. Plain pages only follow one another. Indices point into the dictionary of their own
-//! part; here the dictionaries become one, the indices are moved to it, and only then packed and
-//! compressed. That is little work: what is in a dictionary is small.
+//! Large row groups and small units of work are both desirable, so a row group is assembled from parts.
+//! Plain pages are concatenated. Indices refer to the dictionary of their own part; here the
+//! dictionaries are merged, the indices mapped to the merged one, and only then packed and compressed.
+//! That is little work, because dictionaries are small.
 
 use parquet::basic::{Encoding, PageType};
 use parquet::column::page::Page;
@@ -22,8 +22,8 @@ pub(super) struct EncodedChunk {
     pub(super) pages: Vec<Vec<u8>>,
 }
 
-/// The chunk of `parts`, in order. There is at least one part.
-pub(super) fn join(parts: Vec<ChunkPart>, shop: &mut EncoderScratch) -> Result<EncodedChunk, Error> {
+/// Joins `parts`, in order, into a chunk. There must be at least one.
+pub(super) fn join(parts: Vec<ChunkPart>, scratch: &mut EncoderScratch) -> Result<EncodedChunk, Error> {
     let (mut entries, mut nulls) = (0, 0);
     let mut list = Vec::new();
     let mut union = None;
@@ -38,21 +38,21 @@ pub(super) fn join(parts: Vec<ChunkPart>, shop: &mut EncoderScratch) -> Result<E
             continue;
         };
         let has_indices = part.pages.list.iter().any(|p| matches!(p, PagePart::Indices { .. }));
-        // A dictionary that is large already takes no more.
+        // Dictionaries are merged only while the result stays small; otherwise this part's indices become plain values.
         let taken =
             has_indices && union.dictionary().1.len() + part.values.dictionary().1.len() <= 2 * DICTIONARY_BYTES;
-        let places = union.absorb(&part.values, taken);
+        let new_indices = union.absorb(&part.values, taken);
         for mut page in part.pages.list {
             if let PagePart::Indices { entries, levels, indices } = &mut page {
                 if taken {
-                    indices.iter_mut().for_each(|index| *index = places[*index as usize]);
+                    indices.iter_mut().for_each(|index| *index = new_indices[*index as usize]);
                 } else {
-                    shop.page.clear();
-                    shop.page.extend_from_slice(levels);
-                    indices.iter().for_each(|&index| shop.page.extend_from_slice(part.values.entry(index)));
-                    let codec = &mut shop.codec;
+                    scratch.page.clear();
+                    scratch.page.extend_from_slice(levels);
+                    indices.iter().for_each(|&index| scratch.page.extend_from_slice(part.values.entry(index)));
+                    let codec = &mut scratch.codec;
                     let plain = (Encoding::PLAIN, part.values.content());
-                    let plain = SerializedPage::data(*entries, &shop.page, plain, codec, &part.descriptor)?;
+                    let plain = SerializedPage::data(*entries, &scratch.page, plain, codec, &part.descriptor)?;
                     page = PagePart::Ready(plain);
                 }
             }
@@ -61,6 +61,7 @@ pub(super) fn join(parts: Vec<ChunkPart>, shop: &mut EncoderScratch) -> Result<E
     }
     let (Some(values), Some(descriptor)) = (union, descriptor) else { unreachable!("a chunk has at least one part") };
 
+    // Indices are packed only now, when the number of entries and so their width is known.
     let width = index_width(values.dictionary().0);
     let mut pages = Vec::with_capacity(list.len() + 1);
     let (mut of_indices, mut of_values) = (0, 0);
@@ -72,19 +73,19 @@ pub(super) fn join(parts: Vec<ChunkPart>, shop: &mut EncoderScratch) -> Result<E
             }
             PagePart::Indices { entries, levels, indices } => {
                 of_indices += 1;
-                shop.page.clear();
-                shop.page.extend_from_slice(&levels);
-                shop.page.push(width);
-                rle::encode(&indices, width, &mut shop.page);
+                scratch.page.clear();
+                scratch.page.extend_from_slice(&levels);
+                scratch.page.push(width);
+                rle::encode(&indices, width, &mut scratch.page);
                 let encoding = (Encoding::RLE_DICTIONARY, Content::Numbers);
-                SerializedPage::data(entries, &shop.page, encoding, &mut shop.codec, &descriptor)?
+                SerializedPage::data(entries, &scratch.page, encoding, &mut scratch.codec, &descriptor)?
             }
         });
     }
     if of_indices > 0 {
         let (entries, bytes) = values.dictionary();
         let page = Page::DictionaryPage {
-            buf: shop.codec.compressed(bytes, values.content())?,
+            buf: scratch.codec.compressed(bytes, values.content())?,
             num_values: entries as u32,
             encoding: Encoding::PLAIN,
             is_sorted: false,
@@ -105,7 +106,7 @@ pub(super) fn join(parts: Vec<ChunkPart>, shop: &mut EncoderScratch) -> Result<E
     }
     let dictionary_bytes = if of_indices > 0 { pages[0].bytes.len() as i64 } else { 0 };
     let metadata = ColumnChunkMetaData::builder(descriptor)
-        .set_compression(shop.codec.compression())
+        .set_compression(scratch.codec.compression())
         .set_encodings(encodings)
         .set_page_encoding_stats(encoding_stats)
         .set_num_values(entries as i64)

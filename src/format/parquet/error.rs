@@ -1,4 +1,4 @@
-//! Errors of writing Parquet.
+//! Errors of writing Parquet. They name columns and sizes, never a file: the layer above knows it.
 
 use std::io;
 use std::sync::Arc;
@@ -7,55 +7,55 @@ use parquet::errors::ParquetError;
 
 use crate::column::CastError;
 
-/// Why Parquet could not be written.
+/// Failure to write Parquet.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The output could not be written, or not be read back.
-    #[error("the output failed")]
+    /// The output returned an error on writing or reading back.
+    #[error("cannot write the output")]
     Io(#[from] io::Error),
-    /// The encoder refused.
+    /// The Parquet library returned an error of its own.
     #[error("cannot encode as Parquet")]
     Encode(#[source] ParquetError),
-    /// Rows without columns: Parquet would lose them.
+    /// Rows without columns, which Parquet would lose.
     #[error("none of the {rows} records has a field, and Parquet cannot hold rows without columns")]
     NoColumns {
-        /// How many.
+        /// Number of rows.
         rows: u64,
     },
-    /// A column of untouched JSON text, which is for text outputs only.
-    #[error("column `{column}` holds raw records, which Parquet does not carry")]
+    /// A column of raw JSON text, which is for text outputs only.
+    #[error("cannot write column `{column}` as Parquet: it holds raw JSON text")]
     Raw {
-        /// The column.
+        /// Name of the column.
         column: Arc<str>,
     },
-    /// A batch's column that the row group does not have, or not as wide.
+    /// A column of a batch that the row group lacks, or has with a narrower type.
     #[error("column `{column}` does not fit the row group")]
     Column {
-        /// The column.
+        /// Name of the column.
         column: Arc<str>,
-        /// Why, when it is there but not as wide.
+        /// The failed cast; `None` if the column is missing, or known to be narrower.
         #[source]
         cause: Option<CastError>,
     },
-    /// A batch whose columns are not as many or as long as it says.
-    #[error("the columns of a batch do not agree with its schema and rows")]
+    /// A batch whose columns differ in number from its schema, or in length from its row count.
+    #[error("the columns of a batch do not match its schema and row count")]
     Batch,
-    /// A record so long that no page can hold it.
-    #[error("column `{column}` has {bytes} bytes between two rows, and a page holds 2 GiB")]
+    /// A page body beyond the 32-bit sizes of page headers: rows of one batch that are too large.
+    #[error("column `{column}` has {bytes} bytes in one page, and a Parquet page holds 2 GiB")]
     PageSize {
-        /// The path of the leaf.
+        /// Path of the leaf.
         column: String,
-        /// Bytes of its page.
+        /// Length of the page body.
         bytes: usize,
     },
-    /// The file as read back is not what was written.
-    #[error("the output changed while it was being written")]
+    /// The file as read back differs from the one written.
+    #[error("the output file changed while it was being written")]
     Changed,
 }
 
 impl From<ParquetError> for Error {
-    /// I/O errors come out from inside, so that a full disk stays recognisable.
+    /// Unwraps I/O errors, so that a full disk stays recognisable.
     fn from(error: ParquetError) -> Self {
         match error {
             ParquetError::External(cause) => match cause.downcast::<io::Error>() {

@@ -1,5 +1,6 @@
-//! One Parquet file from row groups in order, each with the schema that was known when it was
-//! encoded.
+//! Assembles one Parquet file of encoded row groups, in order, each with the schema that was known when
+//! it was encoded. Joins parts of equal schema into row groups while it writes, and brings all of them
+//! to the final schema when it finishes; see [`super::evolve`] for that.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -16,51 +17,51 @@ use super::evolve::{Rewriter, keep_midpoint_inside};
 use super::layout::CREATED_BY;
 use super::leaf::EncoderScratch;
 use super::order::{Run, SortKey, sorting_columns};
-use super::stored::{StoredGroup, put};
+use super::stored::{StoredGroup, append_chunk};
 use super::{EncodedRowGroup, Error, Layout};
 use crate::column::{Schema, TypeMerge};
 use crate::format::ParquetOptions;
 
-/// Writes one file. Row groups may differ in schema; the file has their join.
+/// Writer of one file. Row groups may differ in schema; the file has their join.
 pub struct ParquetFileWriter<W: Write + Send> {
     out: TrackedWrite<W>,
     options: ParquetOptions,
     type_merge: TypeMerge,
     key_values: Vec<KeyValue>,
-    /// The join of what was declared and of all groups so far.
+    /// The join of the declared schema and those of all groups so far.
     schema: Schema,
     groups: Vec<StoredGroup>,
-    /// What was appended and makes the next row group; all of one schema.
+    /// Parts of the next row group, all of one schema.
     open: Vec<EncodedRowGroup>,
-    /// Bytes of `open` at which the row group is closed.
+    /// Bytes of `open` at which the row group is closed; 0 closes it at every append.
     row_group_bytes: usize,
     sort_keys: Arc<[SortKey]>,
-    shop: Option<EncoderScratch>,
+    scratch: Option<EncoderScratch>,
     rows: u64,
 }
 
-/// More rows make no better row groups; readers take one as their unit of work.
+/// The most rows of a row group. Readers take a row group as their unit of work, and more rows make it no better.
 const MAX_ROW_GROUP_ROWS: usize = 1 << 20;
 
-/// What stands in a finished file.
+/// Facts about a finished file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
-    /// The columns.
+    /// Final schema.
     pub schema: Schema,
-    /// Rows.
+    /// Number of rows.
     pub rows: u64,
-    /// Bytes of the file, what evolution left dead included.
+    /// Length of the file, unreferenced chunks included.
     pub bytes: u64,
-    /// Row groups.
+    /// Number of row groups.
     pub row_groups: usize,
-    /// Those of them that say that they are sorted.
+    /// Number of row groups whose footer entry declares them sorted.
     pub sorted_row_groups: usize,
-    /// Column chunks that were encoded at the end because their column came or widened late.
+    /// Column chunks encoded at the end, because their column was added or widened late.
     pub rewritten_chunks: u64,
 }
 
 impl<W: Write + Send> ParquetFileWriter<W> {
-    /// Begins a file on `out`, which must be empty. `key_values` go into the footer.
+    /// Begins a file on `out`, which must be empty, by writing the magic bytes. `key_values` go into the footer.
     pub fn try_new(
         out: W,
         options: ParquetOptions,
@@ -80,37 +81,37 @@ impl<W: Write + Send> ParquetFileWriter<W> {
             open: Vec::new(),
             row_group_bytes: 0,
             sort_keys: Arc::default(),
-            shop: None,
+            scratch: None,
             rows: 0,
         })
     }
 
-    /// Joins what is appended until it has this many bytes, encoded, and makes one row group of
-    /// it. Without this every append is a row group.
+    /// Sets the size at which a row group is closed: parts are joined until they have this many encoded bytes.
+    /// Without it every append is a row group.
     pub fn with_row_group_bytes(mut self, bytes: usize) -> Self {
         self.row_group_bytes = bytes;
         self
     }
 
-    /// Says of row groups that they are in this order, where they are. Their encoders must have layouts with the same keys.
+    /// Sets the order that row groups declare, where they are in it. Their encoders must have layouts with the same keys.
     pub fn with_sort_keys(mut self, keys: &Arc<[SortKey]>) -> Self {
         self.sort_keys = keys.clone();
         self
     }
 
-    /// Gives the file the columns of `schema` even if no row group has them. Declared before the
-    /// first row group, they also set the order.
+    /// Adds the columns of `schema` even if no row group has them. Declared before the first row group, they
+    /// come first.
     pub fn declare(&mut self, schema: &Schema) {
         self.schema = self.schema.join(schema, self.type_merge);
     }
 
-    /// The columns of `schema` come first, in this order; any others stay behind them.
+    /// Moves the columns of `schema` to the front, in its order; others keep theirs behind them.
     pub fn set_order(&mut self, schema: &Schema) {
-        let place = |name: &str| schema.position(name).unwrap_or(usize::MAX);
-        self.schema.fields.sort_by_cached_key(|field| place(&field.name));
+        let index = |name: &str| schema.position(name).unwrap_or(usize::MAX);
+        self.schema.fields.sort_by_cached_key(|field| index(&field.name));
     }
 
-    /// Appends rows. None leave only their columns behind.
+    /// Appends encoded rows. A part without rows only adds its columns to the schema.
     pub fn append(&mut self, group: EncodedRowGroup) -> Result<(), Error> {
         let same = |other: &Arc<Layout>| Arc::ptr_eq(other, &group.layout) || *other.schema == *group.layout.schema;
         let last = self.open.last().map(|g| &g.layout).or(self.groups.last().map(|g| &g.layout));
@@ -130,12 +131,12 @@ impl<W: Write + Send> ParquetFileWriter<W> {
         Ok(())
     }
 
-    /// Writes what is open as one row group.
+    /// Joins the open parts and writes them as one row group.
     fn close_row_group(&mut self) -> Result<(), Error> {
         let Some(first) = self.open.first() else { return Ok(()) };
         let layout = first.layout.clone();
-        let shop = match &mut self.shop {
-            Some(shop) => shop,
+        let scratch = match &mut self.scratch {
+            Some(scratch) => scratch,
             none => none.insert(layout.new_scratch()?),
         };
         let rows = self.open.iter().map(|g| g.rows).sum();
@@ -144,53 +145,48 @@ impl<W: Write + Send> ParquetFileWriter<W> {
         let sorted_as = is_sorted.then(|| layout.schema.clone());
         let mut parts: Vec<_> = self.open.drain(..).map(|g| g.parts.into_iter()).collect();
         let columns = (0..layout.descriptor.num_columns())
-            .map(|_| put(join(parts.iter_mut().filter_map(Iterator::next).collect(), shop)?, &mut self.out))
+            .map(|_| append_chunk(join(parts.iter_mut().filter_map(Iterator::next).collect(), scratch)?, &mut self.out))
             .collect::<Result<_, _>>()?;
         self.groups.push(StoredGroup { layout, rows, columns, sorted_as });
         Ok(())
     }
 
-    /// Bytes that were appended and make no row group yet.
+    /// Returns the memory of the open parts, which are not written yet, in bytes.
     pub fn open_bytes(&self) -> usize {
         self.open.iter().map(EncodedRowGroup::memory_size).sum()
     }
 
-    /// Makes a row group of what was appended, however small it is.
+    /// Writes the open parts as a row group, however small it is.
     pub fn close_open(&mut self) -> Result<(), Error> {
         self.close_row_group()
     }
 
-    /// Hands what was written to the output.
+    /// Flushes buffered bytes to the output.
     pub fn flush(&mut self) -> Result<(), Error> {
         Ok(self.out.flush()?)
     }
 
-    /// The output. What is written to it directly is not in the file's account.
+    /// Returns the output. Bytes written to it directly would make the offsets in the footer wrong.
     pub fn get_mut(&mut self) -> &mut W {
         self.out.inner_mut()
     }
 
-    /// The schema that the file would have if it ended here.
+    /// Returns the schema that the file would have if it were finished now.
     pub fn schema(&self) -> &Schema {
         &self.schema
     }
 
-    /// Rows so far.
-    pub fn rows(&self) -> u64 {
-        self.rows
-    }
-
-    /// Bytes so far.
+    /// Returns the bytes written so far.
     pub fn bytes(&self) -> u64 {
         self.out.bytes_written() as u64
     }
 
-    /// Brings older row groups up to the final schema, writes the footer and hands the output
-    /// back, flushed to the system but not synced.
+    /// Widens older row groups to the final schema, writes the footer, and returns the output, flushed but
+    /// not synced.
     ///
-    /// `reread` opens what was written so far for reading; it is called only if row groups differ
-    /// in schema. It must not be a duplicate of the writer's own file handle: the two would
-    /// share one position.
+    /// `reread` opens the bytes written so far for reading; it is called only if row groups differ in
+    /// schema. It must not be a duplicate of the writer's own file handle: the two would share one
+    /// position.
     pub fn finish<R: ChunkReader + 'static>(
         mut self,
         reread: impl FnOnce() -> Result<R, std::io::Error>,
@@ -205,9 +201,9 @@ impl<W: Write + Send> ParquetFileWriter<W> {
             self.out.flush()?;
             let mut rewriter = Rewriter::new(last.clone(), self.options, self.type_merge, Arc::new(reread()?));
             for group in &mut self.groups {
-                rewritten_chunks += rewriter.bring_up(group, &mut self.out)?;
+                rewritten_chunks += rewriter.widen_group(group, &mut self.out)?;
             }
-            // Only now is the end of the file known well enough, and it only moves back.
+            // After all chunks are appended: the file only grows, so that a midpoint inside it stays inside.
             for group in &mut self.groups {
                 keep_midpoint_inside(group, &*rewriter.input, &mut self.out)?;
             }
@@ -228,8 +224,8 @@ impl<W: Write + Send> ParquetFileWriter<W> {
             last.descriptor.clone(),
             None,
         );
-        // Through a buffer of its own, because the footer's writer swallows errors of a late
-        // flush; offsets inside the footer are absolute already.
+        // Through a buffer of its own, because the library's footer writer ignores errors of its last
+        // flush. The offsets in the footer are absolute already.
         let mut footer = Vec::new();
         ParquetMetaDataWriter::new(&mut footer, &ParquetMetaData::new(file, row_groups)).finish()?;
         self.out.write_all(&footer)?;
@@ -251,7 +247,7 @@ fn row_group_metadata(
 ) -> Result<RowGroupMetaData, Error> {
     let sorted_as = group.sorted_as.filter(|_| !sort_keys.is_empty());
     let sorting = sorted_as.and_then(|then| sorting_columns(sort_keys, &then, &last.schema));
-    // Where the first column starts: readers that divide a file by byte ranges look there.
+    // The start of the first column: readers that divide a file into byte ranges look there.
     let file_offset = group.columns.first().map_or(4, |c| c.byte_range().0 as i64);
     let uncompressed = group.columns.iter().map(ColumnChunkMetaData::uncompressed_size).sum();
     let metadata = RowGroupMetaData::builder(last.descriptor.clone())
@@ -260,7 +256,7 @@ fn row_group_metadata(
         .set_num_rows(group.rows as i64)
         .set_sorting_columns(sorting)
         .set_file_offset(file_offset);
-    // Sixteen bits in the format, and not required: beyond that the row groups have none.
+    // The format has sixteen bits for the optional ordinal: later row groups have none.
     let metadata = match i16::try_from(index) {
         Ok(ordinal) => metadata.set_ordinal(ordinal),
         Err(_) => metadata,

@@ -1,4 +1,4 @@
-//! What a schema looks like in Parquet, worked out once and shared by the workers.
+//! Maps a schema to its Parquet and Arrow forms, once per schema; the workers share the result.
 
 use std::sync::Arc;
 
@@ -14,13 +14,13 @@ use super::order::SortKey;
 use crate::column::{Field, Fixed, Schema, Type, TypeMerge, Unit};
 use crate::format::{ParquetCodec, ParquetOptions};
 
-/// How files name their writer.
+/// The `created_by` of the footer.
 pub(super) const CREATED_BY: &str = concat!("drawoff ", env!("CARGO_PKG_VERSION"));
 
 /// A schema with its Parquet and Arrow forms and the settings of its columns.
 ///
-/// Making one costs a walk over the schema; a worker keeps it from row group to row group for as
-/// long as the schema stays.
+/// Making one costs a traversal of the schema; a worker keeps it from row group to row group as long as
+/// the schema does not change.
 #[derive(Debug)]
 pub struct Layout {
     pub(super) schema: Arc<Schema>,
@@ -28,23 +28,22 @@ pub struct Layout {
     pub(super) arrow: SchemaRef,
     pub(super) descriptor: SchemaDescPtr,
     codec: ParquetCodec,
-    /// Per leaf whether it does without a dictionary.
+    /// One per leaf; true to encode it without a dictionary.
     plain: Vec<bool>,
-    /// The order that is claimed for the rows.
+    /// The declared order of the rows; empty for none.
     pub(super) sort_keys: Arc<[SortKey]>,
 }
 
 impl Layout {
-    /// The layout of `schema`. Fails if a column is [`Type::Raw`] or the codec's level is unknown.
+    /// Makes the layout of `schema`. Fails if a column holds [`Type::Raw`] or the codec's level is unknown.
     ///
-    /// `type_merge` is the way in which batches of this file mix unlike scalars; it decides what
-    /// [`Layout::accepts`].
+    /// `type_merge` is the merge of the file's batches; it decides which narrower batches fit.
     pub fn try_new(schema: Arc<Schema>, options: &ParquetOptions, type_merge: TypeMerge) -> Result<Self, Error> {
         Self::with_plain_columns(schema, options, type_merge, &[])
     }
 
-    /// As [`Layout::try_new`], but the leaves at `plain` are written without a dictionary. See
-    /// [`super::EncodedRowGroup::outgrown_dictionaries`]; paths that are not there do no harm.
+    /// As [`Layout::try_new`], but encodes the leaves at `plain` without a dictionary. See
+    /// [`super::EncodedRowGroup::outgrown_dictionaries`]; unknown paths are ignored.
     pub fn with_plain_columns(
         schema: Arc<Schema>,
         options: &ParquetOptions,
@@ -63,53 +62,43 @@ impl Layout {
         Ok(Layout { schema, type_merge, arrow, descriptor, codec: options.codec, plain, sort_keys: Arc::default() })
     }
 
-    /// With an order that is claimed for the rows; row groups say so where it is true.
+    /// Sets the declared order of the rows; row groups state it only where it holds.
     pub fn with_sort_keys(mut self, keys: &Arc<[SortKey]>) -> Self {
         self.sort_keys = keys.clone();
         self
     }
 
-    /// The schema.
-    pub fn schema(&self) -> &Arc<Schema> {
-        &self.schema
-    }
-
-    /// True when batches of `schema` fit: every column is there, and as wide.
-    pub fn accepts(&self, schema: &Arc<Schema>) -> bool {
-        Arc::ptr_eq(schema, &self.schema) || self.first_misfit(schema).is_none()
-    }
-
-    /// The first column of `schema` that is not here, or wider.
+    /// Returns the first column of `schema` that this layout lacks or has with a narrower type.
     pub(super) fn first_misfit<'a>(&self, schema: &'a Schema) -> Option<&'a Field> {
         schema.fields.iter().enumerate().find_map(|(i, field)| {
-            let wide = self.place(i, &field.name).map(|place| &self.schema.fields[place].ty);
+            let wide = self.column_index(i, &field.name).map(|index| &self.schema.fields[index].ty);
             let fits = wide.is_some_and(|wide| *wide == field.ty || wide.join(&field.ty, self.type_merge) == *wide);
             (!fits).then_some(field)
         })
     }
 
-    /// The place here of the column `name` that is at `hint` elsewhere.
-    pub(super) fn place(&self, hint: usize, name: &str) -> Option<usize> {
+    /// Returns the index of column `name`, looked for at `hint` first.
+    pub(super) fn column_index(&self, hint: usize, name: &str) -> Option<usize> {
         match self.schema.fields.get(hint) {
             Some(field) if &*field.name == name => Some(hint),
             _ => self.schema.position(name),
         }
     }
 
-    /// One fresh encoder per leaf column. `hints` are those of the same leaves, or none.
+    /// Makes one encoder per leaf column. `hints` are those of the same leaves, or empty.
     pub(super) fn leaf_encoders(&self, hints: &[ColumnHint]) -> impl Iterator<Item = LeafEncoder> {
         let leaves = self.descriptor.columns().iter().zip(&self.plain);
         let hint = |i| hints.get(i).copied().unwrap_or_default();
         leaves.enumerate().map(move |(i, (leaf, &plain))| LeafEncoder::new(leaf.clone(), plain, hint(i)))
     }
 
-    /// What encoders of this layout's leaves share.
+    /// Makes the scratch that the encoders of this layout's leaves share.
     pub(super) fn new_scratch(&self) -> Result<EncoderScratch, Error> {
         Ok(EncoderScratch::new(PageCodec::try_new(self.codec)?))
     }
 }
 
-/// The message type of a file with the columns of `schema`, as text.
+/// Returns the message type of a file with the columns of `schema`, as text.
 pub fn message_type(schema: &Schema) -> Result<String, Error> {
     let layout = Layout::try_new(Arc::new(schema.clone()), &ParquetOptions::default(), TypeMerge::Json)?;
     let mut text = Vec::new();
@@ -126,14 +115,14 @@ fn holds_raw(ty: &Type) -> bool {
     }
 }
 
-/// What the standard calls a list's element. Readers take any name, but some compare it.
+/// The name of a list's element in the Parquet standard. Readers accept any name, but some compare it.
 const STANDARD_ELEMENT: &str = "element";
 
-/// What Arrow calls it, and insists on where arrays are read into given types.
+/// The name of a list's element in Arrow, which is required where arrays are read into given types.
 const ARROW_ELEMENT: &str = "item";
 
-/// The descriptor of `schema` for reading its chunks into the arrays of its Arrow schema. Apart
-/// from the names of list elements, which are not in the chunks, it is the layout's.
+/// Makes the descriptor of `schema` for reading its chunks into arrays of its Arrow schema. It equals the
+/// layout's but for the names of list elements, which are not in the chunks.
 pub(super) fn reading_descriptor(schema: &Schema) -> Result<SchemaDescPtr, ParquetError> {
     descriptor(schema, ARROW_ELEMENT)
 }
@@ -148,7 +137,7 @@ fn parquet_fields(fields: &[Field], element: &str) -> Result<Vec<ParquetType>, P
     fields.iter().map(|f| parquet_type(&f.name, &f.ty, Repetition::OPTIONAL, element)).collect()
 }
 
-/// The Parquet type of `ty`, lists and maps in the three levels that the standard asks for.
+/// Makes the Parquet type of `ty`, with lists and maps in the three levels of the standard.
 fn parquet_type(name: &str, ty: &Type, repetition: Repetition, element: &str) -> Result<ParquetType, ParquetError> {
     let leaf = |physical| ParquetType::primitive_type_builder(name, physical).with_repetition(repetition);
     let group = |fields: Vec<ParquetType>| {

@@ -1,9 +1,8 @@
-//! One leaf column of one row group: values and levels in, compressed pages out.
+//! Encodes one leaf column of one row group: values and levels in, compressed pages out.
 //!
-//! Whether a chunk gets a dictionary is found out by trying: the first values go into one, then
-//! the codec itself tells what the same values would take without it, and the smaller way is
-//! taken for the rest. So the choice is right for text that compresses well, for numbers that do
-//! not, and for outputs without compression.
+//! Whether a chunk gets a dictionary is decided by trial: the first values go into one, then the codec
+//! itself measures the same values without it, and the smaller form is used for the rest. So the choice
+//! is right for text that compresses well, for numbers that do not, and for outputs without compression.
 
 use std::fmt;
 use std::sync::Arc;
@@ -29,50 +28,50 @@ use super::rle;
 use super::values::{DictionaryShape, Kind, Text, Texts};
 use crate::column::Schema;
 
-/// A page is closed once its values take this much, at the end of a batch. By eye: larger pages
-/// make no smaller files with zstd's window at the low levels, and take memory per column.
+/// Bytes of values at which a page is closed, at the end of a batch. By eye: larger pages make no smaller
+/// files with zstd's window at the low levels, and take memory per column.
 const PAGE_BYTES: usize = 1 << 20;
 
-/// A page is closed once it has this many entries: what bounds its levels and indices.
+/// Entries at which a page is closed, which bounds its levels and indices.
 const PAGE_ENTRIES: usize = 1 << 18;
 
-/// A dictionary that grows beyond this is closed, and the rest of the chunk written plain.
+/// Bytes beyond which a dictionary is closed, and the rest of the chunk written plain.
 pub(super) const DICTIONARY_BYTES: usize = 1 << 20;
 
-/// Values after which the choice is made. Fewer say little about how many more there will be.
+/// Values after which the trial is decided. Fewer say little about how many distinct ones will follow.
 const TRIAL_VALUES: usize = 8192;
 
-/// Values that are enough for the choice where a part has no more.
+/// Values that are enough to extrapolate if a part has no more.
 const FEW_TRIAL_VALUES: usize = 1024;
 
-/// Bytes of different values after which the choice is made, however many they are.
+/// Bytes of distinct values after which the trial is decided, however few they are.
 const TRIAL_BYTES: usize = 256 << 10;
 
-/// Plain bytes that are compressed to learn how well that goes.
+/// Bytes of plain values that are compressed to measure their ratio.
 const SAMPLE_BYTES: usize = 64 << 10;
 
-/// Bytes of a plain page that tell what kind of text it is.
+/// Bytes of a plain page from which the kind of its text is determined.
 const KIND_SAMPLE_BYTES: usize = 128 << 10;
 
-/// What a dictionary costs however small it is: its page's header and its entry in the footer.
+/// Bytes that a dictionary costs however small it is: its page header and its entry in the footer.
 const DICTIONARY_OVERHEAD: f64 = 48.0;
 
-/// Rows of a row group, for the guess how full a dictionary would become. By eye: what row groups of
-/// wide rows have.
+/// Expected rows of a row group, by which the final size of a dictionary is estimated. By eye: row groups of
+/// wide rows have about so many.
 pub(super) const GUESSED_ROWS: usize = 131_072;
 
-/// Batches of a row group, for the same guess where rows are narrow and a batch has many of them.
+/// Expected batches of a row group, for the same estimate where rows are narrow and a batch has many of them.
 /// Measured: a group of 32 MiB takes 120 to 180 MiB of text, and a batch is made of one.
 pub(super) const GUESSED_BATCHES: usize = 120;
 
-/// Room before the values of a plain page, where its levels are put if they fit: for what is in no list they are a run or
-/// a few as a rule.
+/// Bytes reserved before the values of a plain page for its levels, so that the two need not be copied together.
+/// Outside of lists, levels are one run or a few as a rule.
 const HEADROOM: usize = 64;
 
-/// The most of it where levels did not fit, in a list, which has some bits for each of its entries.
+/// The most headroom that is reserved after levels did not fit: in lists they take some bits per entry.
 const MAX_HEADROOM: usize = 64 << 10;
 
-/// Calls the same method of whatever column there is.
+/// Dispatches on the variant of [`Values`]: one expression for booleans, one for all columns.
 macro_rules! each_kind {
     ($values:expr, $bits:ident => $of_bits:expr, $column:ident => $of_column:expr) => {
         match $values {
@@ -86,31 +85,31 @@ macro_rules! each_kind {
     };
 }
 
-/// What the leaves of one encoder share while they encode; goes from encoder to encoder, so that
-/// neither the codec's context nor memory is had anew for each.
+/// The codec and buffers that the leaves of one encoder share. Passed from encoder to encoder, so that
+/// neither the codec's context nor memory is allocated anew for each.
 #[derive(Debug)]
 pub struct EncoderScratch {
     pub(super) codec: PageCodec,
     pub(super) page: Vec<u8>,
     levels: Vec<u8>,
-    /// Rows that the encoder has taken, the batch at work included.
+    /// Rows that the encoder has taken, the current batch included.
     pub(super) rows: usize,
-    /// Rows that its row group is expected to have.
+    /// Expected rows of its row group.
     pub(super) expected_rows: usize,
-    /// Buffers of pages that are not in use.
+    /// Page buffers that are not in use.
     spare: Vec<Vec<u8>>,
-    /// What was learnt of the leaves of the schema that was at work last, in their order.
+    /// Hints of the leaves of the last schema, in their order; `None` before the first part.
     pub(super) hints: Option<(Arc<Schema>, Vec<ColumnHint>)>,
 }
 
-/// What the last rows of a leaf say about the next.
+/// Observations on the last part of a leaf, as hints for the next.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct ColumnHint {
-    /// What its dictionary became.
+    /// Final shape of its dictionary.
     dictionary: DictionaryShape,
-    /// Room that the levels of its plain pages took.
+    /// Headroom that the levels of its plain pages needed.
     headroom: usize,
-    /// The kind of its plain text; unknown before the first large page.
+    /// Kind of its plain text; `None` before the first large page.
     text: Option<Content>,
 }
 
@@ -120,8 +119,8 @@ impl EncoderScratch {
         EncoderScratch { codec, page, levels, rows: 0, expected_rows: GUESSED_ROWS, spare, hints: None }
     }
 
-    /// What was learnt of the leaves of `schema`, if it was the last one.
-    pub(super) fn habits_of(&self, schema: &Schema) -> &[ColumnHint] {
+    /// Returns the hints of the leaves of `schema`; none if it was not the last one.
+    pub(super) fn hints_of(&self, schema: &Schema) -> &[ColumnHint] {
         match &self.hints {
             Some((of, hints)) if **of == *schema => hints,
             _ => &[],
@@ -129,7 +128,7 @@ impl EncoderScratch {
     }
 }
 
-/// The chunk of one leaf column, in the making.
+/// Encoder of a part of one column chunk.
 #[derive(Debug)]
 pub(super) struct LeafEncoder {
     descriptor: ColumnDescPtr,
@@ -140,17 +139,16 @@ pub(super) struct LeafEncoder {
     hint: ColumnHint,
 }
 
-/// What one worker made of its rows of a chunk. [`super::chunk::join`] makes the chunk of one or
-/// more of these.
+/// One worker's part of a column chunk. [`super::chunk::join`] makes the chunk of one or more of these.
 #[derive(Debug)]
 pub(super) struct ChunkPart {
     pub(super) descriptor: ColumnDescPtr,
     pub(super) pages: Pages,
-    /// The dictionary of the index pages, and the bounds of all values.
+    /// Dictionary of the index pages, and bounds of all values.
     pub(super) values: Values,
 }
 
-/// The values since the last page, by kind.
+/// The values since the last page, by type.
 #[derive(Debug)]
 pub(super) enum Values {
     Bool(Bits),
@@ -161,7 +159,7 @@ pub(super) enum Values {
     Text(Column<Texts>),
 }
 
-/// The values of an array of 64-bit integers, whatever they count.
+/// Returns the values of an array of 64-bit integers or timestamps.
 fn long_values(array: &ArrayRef) -> &[i64] {
     match array.data_type() {
         DataType::Timestamp(TimeUnit::Millisecond, _) => array.as_primitive::<TimestampMillisecondType>().values(),
@@ -172,19 +170,19 @@ fn long_values(array: &ArrayRef) -> &[i64] {
 }
 
 impl LeafEncoder {
-    /// `plain` is for a chunk that needs not try a dictionary.
+    /// Makes an encoder of the leaf. `plain` skips the trial of a dictionary.
     pub(super) fn new(descriptor: ColumnDescPtr, plain: bool, hint: ColumnHint) -> Self {
-        let room = ColumnCapacity {
+        let capacity = ColumnCapacity {
             dictionary: if plain { DictionaryShape::default() } else { hint.dictionary },
             headroom: hint.headroom.max(HEADROOM),
         };
         let values = match descriptor.physical_type() {
             Type::BOOLEAN => Values::Bool(Bits::default()),
-            Type::INT64 => Values::Int(Column::new(plain, room)),
-            Type::INT32 => Values::Day(Column::new(plain, room)),
-            Type::DOUBLE => Values::Float(Column::new(plain, room)),
-            Type::FIXED_LEN_BYTE_ARRAY => Values::Decimal(Column::new(plain, room)),
-            _ => Values::Text(Column::new(plain, room)),
+            Type::INT64 => Values::Int(Column::new(plain, capacity)),
+            Type::INT32 => Values::Day(Column::new(plain, capacity)),
+            Type::DOUBLE => Values::Float(Column::new(plain, capacity)),
+            Type::FIXED_LEN_BYTE_ARRAY => Values::Decimal(Column::new(plain, capacity)),
+            _ => Values::Text(Column::new(plain, capacity)),
         };
         LeafEncoder {
             repetition: Levels::new(descriptor.max_rep_level()),
@@ -196,12 +194,12 @@ impl LeafEncoder {
         }
     }
 
-    /// Adds the values of `array` that `entries` names.
+    /// Adds the entries, with their values in `array`.
     pub(super) fn write(
         &mut self,
         array: &ArrayRef,
         entries: &Entries,
-        shop: &mut EncoderScratch,
+        scratch: &mut EncoderScratch,
     ) -> Result<(), Error> {
         self.pages.entries += entries.len as u64;
         if self.repetition.width > 0 {
@@ -220,57 +218,58 @@ impl LeafEncoder {
             Values::Bool(bits) => bits.append(array, &entries.live),
             Values::Int(column) => {
                 let values = long_values(array);
-                column.append(&entries.live, |i| values[i], shop)?;
+                column.append(&entries.live, |i| values[i], scratch)?;
             }
             Values::Day(column) => {
                 let values = array.as_primitive::<Date32Type>().values();
-                column.append(&entries.live, |i| values[i], shop)?;
+                column.append(&entries.live, |i| values[i], scratch)?;
             }
             Values::Float(column) => {
                 let values = array.as_primitive::<Float64Type>().values();
-                column.append(&entries.live, |i| values[i], shop)?;
+                column.append(&entries.live, |i| values[i], scratch)?;
             }
             Values::Decimal(column) => {
                 let values = array.as_primitive::<Decimal128Type>().values();
-                column.append(&entries.live, |i| values[i], shop)?;
+                column.append(&entries.live, |i| values[i], scratch)?;
             }
             Values::Text(column) => {
                 let strings = array.as_string_view();
                 let (views, buffers) = (strings.views(), strings.data_buffers());
-                column.append(&entries.live, |i| Text { view: views[i], buffers }, shop)?;
+                column.append(&entries.live, |i| Text { view: views[i], buffers }, scratch)?;
             }
         }
         let full = each_kind!(&self.values, _bits => false, column => column.is_full());
         if full || self.values.page_bytes() >= PAGE_BYTES || self.definition.len >= PAGE_ENTRIES {
-            self.close_page(shop)?;
+            self.close_page(scratch)?;
         }
         Ok(())
     }
 
-    /// Bytes of memory held.
+    /// Returns the memory held, in bytes.
     pub(super) fn memory_size(&self) -> usize {
         self.pages.bytes + self.values.memory_size() + self.repetition.each.capacity() + self.definition.each.capacity()
     }
 
-    /// Ends the part. Returns it, and what it says about the next.
-    pub(super) fn finish(mut self, shop: &mut EncoderScratch) -> Result<(ChunkPart, ColumnHint), Error> {
-        // A chunk has at least one page, be it of nulls; one without rows is never written.
+    /// Finishes the part; returns it, and the hints for the next.
+    pub(super) fn finish(mut self, scratch: &mut EncoderScratch) -> Result<(ChunkPart, ColumnHint), Error> {
+        // A chunk has at least one page, if only of nulls; a part without rows is never written.
         if self.definition.len > 0 {
-            self.close_page(shop)?;
+            self.close_page(scratch)?;
         }
         (self.hint.dictionary, self.hint.headroom) =
             each_kind!(&self.values, _bits => Default::default(), column => (column.kind.shape(), column.headroom));
-        self.values.give_back(&mut shop.spare);
+        self.values.release(&mut scratch.spare);
         Ok((ChunkPart { descriptor: self.descriptor, pages: self.pages, values: self.values }, self.hint))
     }
 
-    fn close_page(&mut self, shop: &mut EncoderScratch) -> Result<(), Error> {
-        self.values.settle(shop)?;
+    fn close_page(&mut self, scratch: &mut EncoderScratch) -> Result<(), Error> {
+        self.values.end_trial(scratch)?;
         let entries = self.definition.len;
-        let EncoderScratch { codec, page: joined, levels, .. } = shop;
+        let EncoderScratch { codec, page: joined, levels, .. } = scratch;
         levels.clear();
         self.repetition.drain_into(levels);
         self.definition.drain_into(levels);
+        // Index pages stay unpacked until the parts of the chunk are joined and the width is known.
         if let Some(indices) = self.values.take_indices() {
             self.pages.bytes += levels.len() + indices.len() * 4;
             self.pages.list.push(PagePart::Indices { entries, levels: levels.as_slice().into(), indices });
@@ -294,7 +293,7 @@ impl LeafEncoder {
 #[derive(Debug, Default)]
 pub(super) struct Pages {
     pub(super) list: Vec<PagePart>,
-    /// Bytes of memory that they take.
+    /// Memory that they take, in bytes.
     pub(super) bytes: usize,
     pub(super) entries: u64,
     pub(super) nulls: u64,
@@ -303,15 +302,15 @@ pub(super) struct Pages {
 /// One data page of a part.
 #[derive(Debug)]
 pub(super) enum PagePart {
-    /// Plain values, ready for the file.
+    /// Page of plain values, compressed and final.
     Ready(SerializedPage),
-    /// Indices into the part's dictionary, which is not the chunk's yet.
+    /// Page of indices into the part's dictionary, which is not the chunk's yet.
     Indices {
-        /// Entries of the page.
+        /// Number of entries, nulls included.
         entries: usize,
-        /// Its levels, encoded.
+        /// Encoded levels.
         levels: Box<[u8]>,
-        /// One per value.
+        /// One index per value.
         indices: Vec<u32>,
     },
 }
@@ -320,19 +319,19 @@ pub(super) enum PagePart {
 #[derive(Debug)]
 pub(super) struct SerializedPage {
     pub(super) bytes: Vec<u8>,
-    /// Header included, as the footer counts.
+    /// Uncompressed size with the header, as the footer counts it.
     pub(super) uncompressed_bytes: usize,
 }
 
 impl SerializedPage {
-    /// The page with its header; `uncompressed` bytes were its body.
+    /// Serialises a page with its header. `uncompressed` is the length of its body before compression.
     pub(super) fn new(page: Page, uncompressed: usize) -> Result<Self, Error> {
         let mut out = TrackedWrite::new(Vec::with_capacity(page.buffer().len() + 64));
         let spec = SerializedPageWriter::new(&mut out).write_page(CompressedPage::new(page, uncompressed))?;
         Ok(SerializedPage { bytes: out.into_inner()?, uncompressed_bytes: spec.uncompressed_size })
     }
 
-    /// A data page of this body.
+    /// Compresses and serialises a data page with this body.
     pub(super) fn data(
         entries: usize,
         body: &[u8],
@@ -374,12 +373,12 @@ impl Pages {
 /// Levels of the entries since the last page.
 #[derive(Debug)]
 struct Levels {
-    /// Bits of one; 0 where there is nothing to say.
+    /// Bits per level; 0 for a leaf that has only one.
     width: u8,
     len: usize,
-    /// All so far are this.
+    /// The level of all entries, as long as `each` is empty.
     same: u8,
-    /// One per entry, once they differ; empty before.
+    /// One per entry, once levels differ; empty before.
     each: Vec<u8>,
 }
 
@@ -408,7 +407,7 @@ impl Levels {
         self.len += levels.len();
     }
 
-    /// Appends them as a data page has them, after their length, and forgets them.
+    /// Appends the levels in the form of a data page, with their length before them, and clears them.
     fn drain_into(&mut self, out: &mut Vec<u8>) {
         if self.width > 0 {
             let start = out.len();
@@ -435,26 +434,26 @@ impl Values {
         each_kind!(self, bits => bits.bytes.capacity(), column => column.memory_size())
     }
 
-    fn settle(&mut self, shop: &mut EncoderScratch) -> Result<(), Error> {
-        each_kind!(self, _bits => Ok(()), column => column.settle(shop))
+    fn end_trial(&mut self, scratch: &mut EncoderScratch) -> Result<(), Error> {
+        each_kind!(self, _bits => Ok(()), column => column.end_trial(scratch))
     }
 
-    /// A dictionary was tried on enough values, and was of no use.
+    /// Returns true if a dictionary was tried on enough values and did not pay.
     pub(super) fn outgrown(&self) -> bool {
         each_kind!(self, _bits => false, column => column.outgrown)
     }
 
-    /// What pages of the plain values hold.
+    /// Returns the content of plain pages, for the codec.
     pub(super) fn content(&self) -> Content {
         if matches!(self, Values::Text(_)) { Content::Text } else { Content::Numbers }
     }
 
-    /// The dictionary: its entries, and their plain bytes.
+    /// Returns the number of entries of the dictionary, and their plain encoding.
     pub(super) fn dictionary(&self) -> (usize, &[u8]) {
         each_kind!(self, _bits => (0, &[]), column => column.kind.dictionary())
     }
 
-    /// The plain bytes of one entry of the dictionary.
+    /// Returns the plain encoding of one entry of the dictionary.
     pub(super) fn entry(&self, index: u32) -> &[u8] {
         each_kind!(self, _bits => &[], column => column.kind.entry(index))
     }
@@ -463,8 +462,8 @@ impl Values {
         each_kind!(self, bits => bits.statistics(nulls), column => column.kind.statistics(nulls))
     }
 
-    /// Widens the bounds by those of `other`, which is of the same kind. With `entries`, takes its
-    /// dictionary up as well, and returns the place of each of its entries.
+    /// Widens the bounds by those of `other`, which must be of the same type. With `entries`, also merges
+    /// its dictionary, and returns the new index of each of its entries.
     pub(super) fn absorb(&mut self, other: &Values, entries: bool) -> Vec<u32> {
         match (self, other) {
             (Values::Bool(mine), Values::Bool(other)) => {
@@ -480,13 +479,13 @@ impl Values {
         }
     }
 
-    /// The indices of the page, if its values are in the dictionary.
+    /// Takes the indices of the page; `None` if its values are plain.
     fn take_indices(&mut self) -> Option<Vec<u32>> {
         each_kind!(self, _bits => None, column => column.take_indices())
     }
 
-    /// The body of a plain page: `levels`, then the values; put together in `joined` unless they
-    /// stand together already.
+    /// Returns the body of a plain page: `levels`, then the values. They are copied together in `joined` unless
+    /// the levels fit into the headroom before the values.
     fn plain_page<'a>(&'a mut self, levels: &[u8], joined: &'a mut Vec<u8>) -> &'a [u8] {
         joined.clear();
         each_kind!(self,
@@ -502,53 +501,53 @@ impl Values {
         each_kind!(self, bits => bits.clear_page(), column => column.clear_page());
     }
 
-    /// Gives memory back that only an encoder needs.
-    fn give_back(&mut self, spare: &mut Vec<Vec<u8>>) {
-        each_kind!(self, bits => bits.bytes = Vec::new(), column => column.give_back(spare));
+    /// Frees memory that only the encoder needs; page buffers go to `spare`.
+    fn release(&mut self, spare: &mut Vec<Vec<u8>>) {
+        each_kind!(self, bits => bits.bytes = Vec::new(), column => column.release(spare));
     }
 }
 
-/// Whether the values of a chunk are put into a dictionary.
+/// The use of a dictionary for the values of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum DictionaryMode {
-    /// They are, for now.
+    /// Values go into a dictionary until the trial is decided.
     Trying,
     Dictionary,
     Plain,
 }
 
-/// What is had in advance for a column.
+/// The initial capacities of a column.
 #[derive(Clone, Copy)]
 struct ColumnCapacity {
-    /// What its dictionary is expected to become.
+    /// Expected shape of its dictionary.
     dictionary: DictionaryShape,
     /// Bytes before the values of a plain page.
     headroom: usize,
 }
 
-/// Values of one kind.
+/// The values of one type other than boolean.
 pub(super) struct Column<K> {
     kind: K,
     mode: DictionaryMode,
     outgrown: bool,
-    /// Indices of the values since the last page, while there is a dictionary.
+    /// Dictionary indices of the values since the last page; empty in [`DictionaryMode::Plain`].
     indices: Vec<u32>,
-    /// Plain values since the last page, after the headroom; empty before the first.
+    /// Plain values since the last page, after `headroom` bytes; empty before the first.
     plain: Vec<u8>,
     headroom: usize,
-    /// What the last page would have needed for which it was too little.
+    /// Headroom that the last page with too little would have needed.
     needed_headroom: usize,
 }
 
 impl<K: Kind> Column<K> {
-    fn new(plain: bool, room: ColumnCapacity) -> Self {
+    fn new(plain: bool, capacity: ColumnCapacity) -> Self {
         Column {
-            kind: K::with_shape(room.dictionary),
+            kind: K::with_shape(capacity.dictionary),
             mode: if plain { DictionaryMode::Plain } else { DictionaryMode::Trying },
             outgrown: plain,
             indices: Vec::new(),
             plain: Vec::new(),
-            headroom: room.headroom,
+            headroom: capacity.headroom,
             needed_headroom: 0,
         }
     }
@@ -557,36 +556,36 @@ impl<K: Kind> Column<K> {
         &mut self,
         live: &Live,
         value: impl Fn(usize) -> K::Value<'a>,
-        shop: &mut EncoderScratch,
+        scratch: &mut EncoderScratch,
     ) -> Result<(), Error> {
         if self.mode == DictionaryMode::Plain {
-            self.need_plain(shop);
+            self.need_plain(scratch);
         }
         match live {
             Live::Range(range) => self.append_all(range.clone().map(value)),
-            Live::Some(places) => self.append_all(places.iter().map(|&i| value(i as usize))),
+            Live::Some(indices) => self.append_all(indices.iter().map(|&i| value(i as usize))),
         }
         if self.mode == DictionaryMode::Trying {
             let bytes = self.kind.dictionary().1.len();
             if self.indices.len() >= TRIAL_VALUES || bytes >= TRIAL_BYTES {
-                self.settle(shop)?;
+                self.end_trial(scratch)?;
             }
         }
         Ok(())
     }
 
-    /// Makes sure that there is a buffer for plain values.
-    fn need_plain(&mut self, shop: &mut EncoderScratch) {
+    /// Ensures that there is a buffer for plain values.
+    fn need_plain(&mut self, scratch: &mut EncoderScratch) {
         if self.plain.is_empty() {
-            self.plain = shop.spare.pop().unwrap_or_default();
+            self.plain = scratch.spare.pop().unwrap_or_default();
             self.plain.resize(self.headroom, 0);
         }
     }
 
-    fn give_back(&mut self, spare: &mut Vec<Vec<u8>>) {
-        self.kind.forget_search();
+    fn release(&mut self, spare: &mut Vec<Vec<u8>>) {
+        self.kind.drop_lookup();
         let mut plain = std::mem::take(&mut self.plain);
-        // One that a long record has blown up is not kept.
+        // A buffer that a long record has enlarged is not kept.
         if plain.capacity() > 0 && plain.capacity() <= 4 * PAGE_BYTES {
             plain.clear();
             spare.push(plain);
@@ -605,13 +604,14 @@ impl<K: Kind> Column<K> {
         }
     }
 
-    /// Ends the trial, if it is still on.
-    fn settle(&mut self, shop: &mut EncoderScratch) -> Result<(), Error> {
+    /// Ends the trial, unless it has ended: decides between dictionary and plain values by estimating the size
+    /// of both for the whole chunk.
+    fn end_trial(&mut self, scratch: &mut EncoderScratch) -> Result<(), Error> {
         if self.mode != DictionaryMode::Trying || self.indices.is_empty() {
             return Ok(());
         }
-        // What the codec makes of these values without a dictionary.
-        let sample = &mut shop.page;
+        // Measures the compression ratio of the values without a dictionary.
+        let sample = &mut scratch.page;
         sample.clear();
         for &index in &self.indices {
             sample.extend_from_slice(self.kind.entry(index));
@@ -619,22 +619,22 @@ impl<K: Kind> Column<K> {
                 break;
             }
         }
-        let ratio = shop.codec.compressed_size(sample, K::CONTENT)? as f64 / sample.len() as f64;
+        let ratio = scratch.codec.compressed_size(sample, K::CONTENT)? as f64 / sample.len() as f64;
 
-        // All since the first: the trial ends before a page does.
+        // Totals of the trial; `indices` has all values since the first, as the trial ends before a page does.
         let values = self.indices.len() as f64;
         let (entries, bytes) = self.kind.dictionary();
         let entry_bytes = bytes.len() as f64 / entries as f64;
         let plain_bytes = self.indices.iter().map(|&i| self.kind.entry(i).len()).sum::<usize>() as f64;
         let whole = self.indices.len() >= FEW_TRIAL_VALUES || bytes.len() >= TRIAL_BYTES;
         let (expected_values, expected_entries) = if whole {
-            // How many different values there are follows from how often a value is still new, as
-            // if all were equally likely: the entries that came with the last quarter of the values.
+            // Estimates the number of distinct values, as if all were equally likely, from the share of values
+            // that were still new in the last quarter.
             let (before, last) = self.indices.split_at(self.indices.len() * 3 / 4);
             let entries_before = before.iter().max().map_or(0, |&highest| highest as usize + 1);
             let fresh = (entries - entries_before) as f64 / last.len() as f64;
             let different = entries as f64 / (1.0 - fresh.min(0.999));
-            let expected_values = values.max(values / shop.rows as f64 * shop.expected_rows as f64);
+            let expected_values = values.max(values / scratch.rows as f64 * scratch.expected_rows as f64);
             (expected_values, different * (1.0 - (-expected_values / different).exp()))
         } else {
             (values, entries as f64)
@@ -642,23 +642,23 @@ impl<K: Kind> Column<K> {
         let index_bytes = f64::from(index_width(expected_entries as usize)) / 8.0;
         let with = expected_entries * entry_bytes * ratio + expected_values * index_bytes + DICTIONARY_OVERHEAD;
         let without = plain_bytes / values * expected_values * ratio;
-        // Few different values are quick to encode and to read, whatever the codec makes of them.
+        // Few distinct values are faster to encode and to read as indices, whatever the sizes.
         if with < without || expected_entries * 16.0 < expected_values {
             self.mode = DictionaryMode::Dictionary;
         } else {
             self.mode = DictionaryMode::Plain;
             self.outgrown = whole;
-            self.need_plain(shop);
+            self.need_plain(scratch);
             for &index in &self.indices {
                 self.plain.extend_from_slice(self.kind.entry(index));
             }
             self.indices = Vec::new();
-            self.kind.forget_dictionary();
+            self.kind.drop_dictionary();
         }
         Ok(())
     }
 
-    /// True when the dictionary takes no more values: the page must be closed first.
+    /// Returns true if the dictionary has reached its limit: the page must be closed, and the rest is plain.
     fn is_full(&self) -> bool {
         self.mode == DictionaryMode::Dictionary && self.kind.dictionary().1.len() > DICTIONARY_BYTES
     }
@@ -668,7 +668,7 @@ impl<K: Kind> Column<K> {
     }
 
     fn plain_page<'a>(&'a mut self, levels: &[u8], joined: &'a mut Vec<u8>) -> &'a [u8] {
-        // Also before the first value of a trial: a page of nulls is as good plain.
+        // Reached before the first value of a trial too: a page of nulls alone is plain.
         debug_assert!(self.indices.is_empty());
         if self.plain.is_empty() {
             joined.extend_from_slice(levels);
@@ -701,8 +701,8 @@ impl<K: Kind> Column<K> {
     }
 }
 
-/// Bits of an index into so many entries. One for a single entry: it costs nothing, and some
-/// readers take no width of 0.
+/// Returns the bits of an index into so many entries. At least 1, which costs nothing as a run: some readers
+/// reject a width of 0.
 pub(super) fn index_width(entries: usize) -> u8 {
     rle::bit_width(entries.saturating_sub(1) as u32).max(1)
 }
@@ -713,13 +713,13 @@ impl<K: Kind> fmt::Debug for Column<K> {
     }
 }
 
-/// Booleans: bits, and never a dictionary.
+/// Booleans as bits, never with a dictionary.
 #[derive(Debug, Default)]
 pub(super) struct Bits {
     bytes: Vec<u8>,
-    /// Since the last page.
+    /// Number of values since the last page.
     len: usize,
-    /// Some value was false, some true.
+    /// True for false, and for true, once such a value was seen in the chunk.
     seen: [bool; 2],
 }
 
@@ -728,7 +728,7 @@ impl Bits {
         let values = array.as_boolean().values();
         match live {
             Live::Range(range) => range.clone().for_each(|i| self.push(values.value(i))),
-            Live::Some(places) => places.iter().for_each(|&i| self.push(values.value(i as usize))),
+            Live::Some(indices) => indices.iter().for_each(|&i| self.push(values.value(i as usize))),
         }
     }
 

@@ -1,9 +1,9 @@
-//! Definition and repetition levels: the shape of nested columns, laid out for their leaves.
+//! Computes definition and repetition levels, the nesting of a column laid out for each of its leaves.
 //!
-//! The plain algorithm (Dremel's): every leaf gets one entry per value, per null, and per empty
-//! list, with the depth to which its path is there and the depth at which it repeats. Done here
-//! per column of a batch, from the root down: a level of nesting turns the entries of its parent
-//! into its own, once for all leaves underneath.
+//! The simple algorithm is Dremel's: every leaf gets one entry per value, per null, and per empty list,
+//! with the depth to which its path is defined and the depth at which it repeats, found by walking each
+//! record from the root to each leaf. Here it is done per column of a batch, from the root down: each
+//! level of nesting turns the entries of its parent into its own, once for all leaves below.
 
 use std::ops::Range;
 use std::rc::Rc;
@@ -13,21 +13,21 @@ use arrow_array::{Array, ArrayRef};
 use arrow_buffer::NullBuffer;
 use arrow_schema::DataType;
 
-/// Definition levels of entries.
+/// The definition levels of entries.
 #[derive(Clone, Debug)]
 pub(super) enum Definition {
-    /// All entries have this one.
+    /// The same level for all entries.
     Same(u8),
-    /// One per entry.
+    /// One level per entry.
     Each(Vec<u8>),
 }
 
-/// Which values of an array the live entries stand for, in order.
+/// The values of an array that live entries refer to, in order.
 #[derive(Clone, Debug)]
 pub(super) enum Live {
-    /// Consecutive ones.
+    /// Consecutive values.
     Range(Range<usize>),
-    /// These.
+    /// The values at these indices, ascending.
     Some(Vec<u32>),
 }
 
@@ -35,18 +35,19 @@ pub(super) enum Live {
 #[derive(Clone, Debug)]
 pub(super) struct Entries {
     pub(super) len: usize,
-    /// One per entry; empty as long as nothing repeats.
+    /// Repetition levels, one per entry; empty outside of lists and maps.
     pub(super) repetition: Rc<Vec<u8>>,
     pub(super) definition: Definition,
-    /// The entries whose definition level is `depth`; the others ended further up.
+    /// Values of the live entries, which are those with definition level `depth`; the others ended at an outer level, as
+    /// a null or an empty list.
     pub(super) live: Live,
     depth: u8,
-    /// Lists passed.
+    /// Number of lists and maps around these entries.
     repeats: u8,
 }
 
 impl Entries {
-    /// The rows of a batch.
+    /// Makes the entries of the rows of a batch, all of them live.
     pub(super) fn rows(rows: usize) -> Self {
         Entries {
             len: rows,
@@ -58,7 +59,7 @@ impl Entries {
         }
     }
 
-    /// Calls `visit` with the live values in order of the entries, `None` for the others.
+    /// Calls `visit` for each entry, with its value if it is live, else with `None`.
     #[inline]
     fn each(&self, visit: impl FnMut(Option<usize>)) {
         match &self.live {
@@ -77,7 +78,7 @@ impl Entries {
         }
     }
 
-    /// The entries one step further down: live where the value is not null.
+    /// Returns the entries one definition level deeper: live where the value is not null.
     fn defined(&self, nulls: Option<&NullBuffer>) -> Self {
         let depth = self.depth + 1;
         let next = |definition, live| Entries { definition, live, depth, repetition: self.repetition.clone(), ..*self };
@@ -92,7 +93,7 @@ impl Entries {
         };
         let mut values = Vec::new();
         if let (Definition::Same(_), Live::Range(range)) = (&self.definition, &self.live) {
-            // The common case, a nullable column outside of lists, without a branch per value.
+            // The common case, a nullable column outside of lists, is done without a branch per value.
             let valid = nulls.inner().slice(range.start, range.len());
             let levels = valid.iter().map(|v| self.depth + u8::from(v)).collect();
             values.extend(valid.set_indices().map(|i| (range.start + i) as u32));
@@ -113,7 +114,7 @@ impl Entries {
         next(Definition::Each(levels), Live::Some(values))
     }
 
-    /// The entries of the items of lists with these offsets.
+    /// Returns the entries of the items of lists with these offsets.
     fn items(&self, offsets: &[i32]) -> Self {
         let (depth, repeats) = (self.depth + 1, self.repeats + 1);
         let mut repetition = Vec::with_capacity(self.len * 2);
@@ -121,7 +122,7 @@ impl Entries {
         let mut spans: Vec<Range<usize>> = Vec::new();
         let mut entry = 0;
         self.each(|value| {
-            // An empty list, and what ended further up, keeps its one entry and its level.
+            // An empty list, and an entry that ended at an outer level, keeps its one entry and its level.
             let first = self.repetition.get(entry).copied().unwrap_or(0);
             let ended = match &self.definition {
                 Definition::Same(depth) => *depth,
@@ -135,7 +136,7 @@ impl Entries {
                 return;
             }
             levels.push(depth);
-            // Most lists have few items: pushed one by one, they are no calls.
+            // Most lists have few items, for which single pushes are faster than the calls of `resize`.
             for _ in 1..span.len() {
                 repetition.push(repeats);
                 levels.push(depth);
@@ -161,8 +162,8 @@ impl Entries {
     }
 }
 
-/// Calls `leaf` with every leaf array of `column`, in the order of the Parquet schema, and the
-/// entries it has there. `entries` are those of the column itself.
+/// Calls `leaf` with every leaf array of `column`, in the order of the Parquet schema, and its entries.
+/// `entries` are those of the column itself.
 pub(super) fn leaves<E>(
     column: &ArrayRef,
     entries: &Entries,
@@ -178,7 +179,7 @@ pub(super) fn leaves<E>(
         DataType::Map(..) => {
             let map = column.as_map();
             let entries = entries.items(map.value_offsets());
-            // Keys are never null, so they take no level.
+            // Keys are required, so that they have no definition level of their own.
             leaf(map.keys(), &entries)?;
             leaves(map.values(), &entries, leaf)
         }

@@ -1,14 +1,15 @@
-//! Parquet: row groups encoded by workers, files put together by one writer.
+//! Parquet: workers encode row groups, one writer assembles files of them.
 //!
 //! A [`RowGroupEncoder`] belongs to one worker and turns batches into one [`EncodedRowGroup`]. The
 //! [`ParquetFileWriter`] appends such groups in order; each may have its own schema, and the file
-//! gets their join. At the end, column chunks whose carrier differs from the final one are read
-//! back, cast, and encoded again behind the rest; every other chunk stays where it is, and only
-//! its entry in the footer is bound to the final schema. So a late surprise costs the touched
-//! columns, never the file, and leaves the bytes of the old chunks dead inside it.
+//! gets their join. When it is finished, column chunks whose carrier differs from the final one are
+//! read back, cast, and encoded again at the end; every other chunk stays where it is, and only its
+//! entry in the footer changes. So a late schema mismatch costs the affected columns, never the file;
+//! the bytes of replaced chunks remain in it, unreferenced. `evolve.rs` has the algorithm and its
+//! proof.
 //!
-//! Every column is optional and carries no Arrow schema, so that other readers see plain strings,
-//! lists and structs. This module opens no files: it writes to what it is given.
+//! Every column is optional and the files carry no Arrow schema, so that other readers see plain
+//! strings, lists and structs. This module opens no files: it writes to the output it is given.
 
 mod chunk;
 mod codec;
@@ -35,5 +36,4 @@ pub use layout::{Layout, message_type};
 pub use leaf::EncoderScratch;
 pub use options::{ParquetCodec, ParquetOptions};
 pub use order::SortKey;
-pub use parquet::file::reader::{ChunkReader, Length};
 pub use parquet::schema::types::ColumnPath;

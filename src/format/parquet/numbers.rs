@@ -1,10 +1,10 @@
-//! Numbers of a leaf column.
+//! Numbers of a leaf column: plain encoding, bounds, and dictionary.
 //!
-//! A dictionary must find the entry of every value. Where numbers are small, or are after some shift of the decimal
-//! point, as counts, years, dates and prices are, their entry stands in an array at the place that the number itself
-//! names; others are hashed. Which it is is decided from the entries, anew whenever there are four times as many.
-//! Measured: among 100,000 prices a hash table takes 22 to 30 ns to find one, most of it waiting for memory; with the array,
-//! ten million narrow records with such a price take 0.25 s less, a tenth of the whole conversion.
+//! A dictionary looks up every value. The simple algorithm is a hash table. Counts, years, dates and prices, however, are
+//! small integers, or become so when multiplied by a power of ten: their entry is then found in an array, at the slot that
+//! the number itself gives; other numbers are hashed. The choice is made from the entries, and again whenever there are
+//! four times as many. Measured: among 100,000 prices a hash table takes 22 to 30 ns per lookup, most of it waiting for
+//! memory; with the array, ten million narrow records with such a price take 0.25 s less, a tenth of the whole conversion.
 
 use std::hash::BuildHasher;
 
@@ -16,51 +16,51 @@ use parquet::file::statistics::{Statistics, ValueStatistics};
 use super::codec::Content;
 use super::values::{DictionaryShape, Kind};
 
-/// Entries at which it is first decided how they are found.
+/// Entries at which the lookup is chosen first.
 const FIRST_CHOICE: usize = 16;
 
-/// Entries that are looked at to decide.
+/// Entries that are sampled for the choice.
 const CHOICE_SAMPLE: usize = 1024;
 
-/// Slots per entry that are worth having: 128 bytes, where a hash table takes about 25.
+/// The most slots per entry: 128 bytes, where a hash table takes about 25.
 const SLOTS_PER_ENTRY: usize = 32;
 
-/// As many slots are had for however few entries: 64 KiB.
+/// Slots that are allowed for however few entries: 64 KiB.
 const FEW_SLOTS: usize = 1 << 14;
 
-/// And no more than this for however many: a mebibyte.
+/// The most slots for however many entries: one mebibyte.
 const MOST_SLOTS: usize = 1 << 18;
 
-/// A slot without an entry.
+/// Value of a slot without an entry.
 const NO_ENTRY: u32 = u32::MAX;
 
 /// A number of fixed width.
 pub(super) trait Number: Copy + Default + PartialOrd {
-    /// Its bytes on a plain page.
+    /// Bytes of the plain encoding.
     const WIDTH: usize;
-    /// Multiples for which [`Number::slot`] is worth trying, ascending.
+    /// Factors to try for [`Number::slot`], ascending.
     const SCALES: &'static [f64] = &[1.0];
-    /// Appends them.
+    /// Appends the plain encoding.
     fn put(self, page: &mut Vec<u8>);
-    /// All its bits.
+    /// Returns all bits, by which values are equal.
     fn bits(self) -> u128;
-    /// The whole number, from 0 on, that `scale` times this is. A large one where it is none, or where another number of
-    /// other bits would have the same.
+    /// Returns the integer, from 0, that `scale` times this number is. A value beyond any slot if there is none, or if
+    /// another number with other bits would have the same.
     fn slot(self, scale: f64) -> usize;
-    /// Of all its bits.
+    /// Hashes all bits.
     #[inline]
     fn hash(self, hashing: &RandomState) -> u64 {
         if Self::WIDTH > 8 { hashing.hash_one(self.bits()) } else { hashing.hash_one(self.bits() as u64) }
     }
-    /// False for what is neither below nor above anything.
+    /// Returns false for NaN, which has no order.
     fn is_ordered(self) -> bool {
         true
     }
-    /// Statistics of a chunk with these bounds.
+    /// Makes the statistics of a chunk with these bounds; `None` if it has no ordered values.
     fn statistics(bounds: Option<(Self, Self)>, nulls: u64) -> Statistics;
 }
 
-/// Whole numbers whose plain form is their bytes, the lowest first.
+/// Implements [`Number`] for integers, whose plain encoding is little-endian.
 macro_rules! impl_number {
     ($($number:ty),*) => {$(
         impl Number for $number {
@@ -107,7 +107,8 @@ impl Number for f64 {
 
     #[inline]
     fn slot(self, scale: f64) -> usize {
-        // What is not a number, is negative or too large, becomes what the division does not give back.
+        // The cast saturates: NaN, negative and too large numbers get a slot from which the division does not give the
+        // number back. The comparison of bits excludes -0.0 as well.
         let slot = (self * scale + 0.5) as u32;
         if (f64::from(slot) / scale).to_bits() == self.to_bits() { slot as usize } else { usize::MAX }
     }
@@ -149,25 +150,25 @@ impl Number for i128 {
     }
 }
 
-/// Numbers of one chunk.
+/// The numbers of one chunk: bounds and dictionary.
 #[derive(Debug, Default)]
 pub(super) struct Numbers<T> {
     bounds: Option<(T, T)>,
-    /// The entry of each number whose slot is in here. Empty where too few are.
+    /// Entry by slot, or [`NO_ENTRY`]. Empty if too few entries have a slot.
     slots: Vec<u32>,
-    /// What numbers are multiplied by for their slot.
+    /// Factor from a number to its slot.
     scale: f64,
-    /// All other entries, each with its place: looking it up there would be one more miss of the cache.
+    /// All other entries, each with its number: comparing with `entries` would be another cache miss.
     table: HashTable<(T, u32)>,
     hashing: RandomState,
-    /// Entries at which it is decided again how they are found.
+    /// Number of entries at which the lookup is chosen again.
     next_choice: usize,
     entries: Vec<T>,
     bytes: Vec<u8>,
 }
 
 impl<T: Number> Numbers<T> {
-    /// [`Kind::intern`] of a value that has no slot.
+    /// [`Kind::intern`] for a value without a slot.
     #[inline(never)]
     fn intern_hashed(&mut self, value: T) -> u32 {
         let hash = value.hash(&self.hashing);
@@ -182,7 +183,7 @@ impl<T: Number> Numbers<T> {
         index
     }
 
-    /// And of one whose slot is empty.
+    /// [`Kind::intern`] for a value whose slot is empty.
     #[cold]
     fn intern_in_slot(&mut self, value: T, slot: usize) -> u32 {
         let index = self.push(value);
@@ -190,21 +191,22 @@ impl<T: Number> Numbers<T> {
         index
     }
 
-    /// A new entry, which nothing finds yet.
+    /// Appends an entry and returns its index; the caller adds it to the lookup.
     fn push(&mut self, value: T) -> u32 {
         let index = self.entries.len() as u32;
         self.entries.push(value);
         value.put(&mut self.bytes);
-        self.see(value);
+        self.widen_bounds(value);
         index
     }
 
-    /// Decides how entries are found, and makes sure that all of them are.
+    /// Chooses the lookup from a sample of the entries, and adds all of them to it.
     fn choose(&mut self) {
         let entries = &self.entries;
         self.next_choice = (entries.len() * 4).max(FIRST_CHOICE);
         let most = (entries.len() * SLOTS_PER_ENTRY).clamp(FEW_SLOTS, MOST_SLOTS);
         let step = entries.len().div_ceil(CHOICE_SAMPLE).max(1);
+        // Seven of eight entries must have a slot.
         let nearly_all = |scale: &&f64| {
             let has_slot = entries.iter().step_by(step).filter(|entry| entry.slot(**scale) < most).count();
             has_slot * step * 8 >= entries.len() * 7
@@ -257,7 +259,7 @@ impl<T: Number> Kind for Numbers<T> {
     }
 
     #[inline]
-    fn see(&mut self, value: T) {
+    fn widen_bounds(&mut self, value: T) {
         match &mut self.bounds {
             Some((min, max)) => {
                 if value < *min {
@@ -266,7 +268,7 @@ impl<T: Number> Kind for Numbers<T> {
                     *max = value;
                 }
             }
-            // What has no order is no bound.
+            // NaN is no bound.
             none if value.is_ordered() => *none = Some((value, value)),
             _ => {}
         }
@@ -297,8 +299,8 @@ impl<T: Number> Kind for Numbers<T> {
 
     fn absorb(&mut self, other: &Self, entries: bool) -> Vec<u32> {
         if let Some((min, max)) = other.bounds {
-            self.see(min);
-            self.see(max);
+            self.widen_bounds(min);
+            self.widen_bounds(max);
         }
         if !entries {
             return Vec::new();
@@ -309,11 +311,11 @@ impl<T: Number> Kind for Numbers<T> {
         other.entries.iter().map(|&value| self.intern(value)).collect()
     }
 
-    fn forget_search(&mut self) {
+    fn drop_lookup(&mut self) {
         (self.slots, self.table) = Default::default();
     }
 
-    fn forget_dictionary(&mut self) {
+    fn drop_dictionary(&mut self) {
         *self = Numbers { bounds: self.bounds, ..Numbers::default() };
     }
 
@@ -330,7 +332,7 @@ impl<T: Number> Kind for Numbers<T> {
 mod tests {
     use super::*;
 
-    /// Interns all values, twice, and checks that each has the entry of its first occurrence.
+    /// Interns all values twice, and checks that each gets the entry of its first occurrence.
     fn interned<T: Number + std::fmt::Debug>(values: impl Iterator<Item = T>, shape: DictionaryShape) -> Numbers<T> {
         let values: Vec<T> = values.collect();
         let mut numbers = Numbers::<T>::with_shape(shape);
@@ -349,7 +351,7 @@ mod tests {
         numbers
     }
 
-    /// Numbers below `below`, in no order.
+    /// Returns `n` numbers below `below`, in no order.
     fn mixed(n: usize, below: u64) -> impl Iterator<Item = u64> + Clone {
         (0..n as u64).map(move |i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20) % below)
     }
@@ -359,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn every_value_keeps_its_entry_however_it_is_found() {
+    fn every_value_keeps_its_entry_under_either_lookup() {
         assert!(!interned(prices(), DictionaryShape::default()).slots.is_empty());
         let odd = [
             f64::NAN,
@@ -375,7 +377,7 @@ mod tests {
         ];
         let with_odd = interned(odd.into_iter().chain(prices()).chain(odd), DictionaryShape::default());
         assert!(!with_odd.slots.is_empty() && with_odd.table.len() >= 8);
-        // Coarse first, then finer than what was chosen for: the scale changes under way.
+        // Coarse numbers first, then finer ones than the chosen scale holds: the scale changes midway.
         let finer = mixed(3000, 900).map(|n| n as f64 / 1000.0);
         let coarse = (0..20).map(f64::from);
         interned(coarse.chain(finer).chain(prices()), DictionaryShape::default());
@@ -387,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_learnt_of_other_values_does_no_harm() {
+    fn a_shape_of_other_values_is_harmless() {
         let shape = interned(prices(), DictionaryShape::default()).shape();
         assert!(shape.slots > 0);
         interned(mixed(5000, 1 << 40).map(|n| n as f64 / 7.0), shape);
@@ -395,24 +397,24 @@ mod tests {
     }
 
     #[test]
-    fn a_dictionary_goes_into_another() {
+    fn a_dictionary_is_merged_into_another() {
         let (mut first, second) = (
             interned(prices().take(1000), DictionaryShape::default()),
             interned(prices().skip(700), DictionaryShape::default()),
         );
-        first.forget_search();
-        let places = first.absorb(&second, true);
-        assert!(places.iter().zip(&second.entries).all(|(&place, entry)| first.entries[place as usize] == *entry));
+        first.drop_lookup();
+        let new_indices = first.absorb(&second, true);
+        assert!(new_indices.iter().zip(&second.entries).all(|(&new, entry)| first.entries[new as usize] == *entry));
         let distinct = interned(prices(), DictionaryShape::default()).dictionary().0;
         assert_eq!(first.dictionary(), (distinct, &first.bytes[..]));
         assert_eq!(first.bytes.len(), distinct * 8);
     }
 
     #[test]
-    fn bounds_of_doubles_leave_out_what_has_no_order() {
+    fn bounds_of_doubles_exclude_nan() {
         let mut numbers = Numbers::<f64>::default();
         for value in [f64::NAN, 0.0, -1.5, f64::NAN] {
-            numbers.see(value);
+            numbers.widen_bounds(value);
         }
         let Statistics::Double(bounds) = numbers.statistics(0) else { panic!("doubles") };
         assert_eq!(bounds.min_opt(), Some(&-1.5));

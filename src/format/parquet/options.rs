@@ -1,6 +1,7 @@
-//! Options of Parquet files.
+//! Options of Parquet outputs: the codec of the pages. Row groups and schemas are decided by the
+//! pipeline.
 
-/// Options of Parquet that is written.
+/// Options of a Parquet output. The default is zstd at level 2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParquetOptions {
     /// Codec of the pages.
@@ -13,18 +14,18 @@ impl Default for ParquetOptions {
     }
 }
 
-/// Codec of Parquet pages.
+/// The codec of Parquet pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ParquetCodec {
-    /// None.
+    /// No compression.
     Uncompressed,
-    /// Snappy.
+    /// Snappy in its raw format.
     Snappy,
-    /// Raw LZ4.
+    /// LZ4 blocks, `LZ4_RAW` in the footer.
     Lz4,
     /// Zstandard.
     Zstd {
-        /// 1 to 22.
+        /// Compression level, 1 to 22.
         level: i32,
     },
 }

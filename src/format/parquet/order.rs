@@ -1,5 +1,5 @@
-//! Whether rows stand in an order that was claimed for them. Row groups say so only where it is true: a reader may skip
-//! what it takes to be out of range.
+//! Checks whether rows are in the order that is declared for them. Row groups state an order only where it holds: a
+//! reader may skip rows that it takes to be out of range. Nothing is sorted here.
 
 use std::sync::Arc;
 
@@ -10,69 +10,69 @@ use parquet::file::metadata::SortingColumn;
 
 use crate::column::{Schema, Type};
 
-/// One column of an order.
+/// One column of a sort order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SortKey {
-    /// Its name.
+    /// Name of the column.
     pub column: Arc<str>,
-    /// Greater values come first.
+    /// True if greater values come first.
     pub descending: bool,
-    /// Nulls come before all values.
+    /// True if nulls come before all values.
     pub nulls_first: bool,
 }
 
-/// Looks at the rows of one part.
+/// Check of the rows of one part.
 #[derive(Debug)]
 pub(super) struct OrderCheck {
     converter: RowConverter,
-    /// The keys' columns.
-    places: Vec<usize>,
+    /// Indices of the key columns, in the order of the keys.
+    key_columns: Vec<usize>,
     run: Run,
 }
 
-/// The columns of one row as bytes that compare like rows.
+/// The key columns of one row as bytes that compare like rows.
 type Key = Box<[u8]>;
 
-/// Rows that follow each other.
+/// Consecutive rows, with their order.
 #[derive(Clone, Debug)]
 pub(super) struct Run {
-    /// The keys of the first and the last row; `None` of no rows.
+    /// Keys of the first and the last row; `None` without rows.
     bounds: Option<(Key, Key)>,
-    /// None comes before the one before it.
+    /// True if no row comes before its predecessor in the order.
     in_order: bool,
 }
 
 impl OrderCheck {
-    /// Makes a check of rows with the columns of `schema`, which `arrow` carries. `None` if no order was claimed, or
-    /// the columns are not of a kind that has one.
+    /// Makes a check of rows with the columns of `schema`, which `arrow` carries. `None` if no order is declared, or
+    /// a key is missing or of a type without an order.
     pub fn new(keys: &[SortKey], schema: &Schema, arrow: &ArrowSchema) -> Option<Self> {
         if keys.is_empty() {
             return None;
         }
-        let mut places = Vec::new();
+        let mut key_columns = Vec::new();
         let mut fields = Vec::new();
         for key in keys {
-            let place = schema.position(&key.column)?;
-            if !has_order(&schema.fields[place].ty) {
+            let column = schema.position(&key.column)?;
+            if !has_order(&schema.fields[column].ty) {
                 return None;
             }
-            places.push(place);
+            key_columns.push(column);
             let options = SortOptions { descending: key.descending, nulls_first: key.nulls_first };
-            fields.push(SortField::new_with_options(arrow.field(place).data_type().clone(), options));
+            fields.push(SortField::new_with_options(arrow.field(column).data_type().clone(), options));
         }
         let converter = RowConverter::new(fields).ok()?;
-        Some(OrderCheck { converter, places, run: Run { bounds: None, in_order: true } })
+        Some(OrderCheck { converter, key_columns, run: Run { bounds: None, in_order: true } })
     }
 
-    /// True if the column is one of the keys.
-    pub fn wants(&self, place: usize) -> bool {
-        self.places.contains(&place)
+    /// Returns true if the column is one of the keys.
+    pub fn wants(&self, column: usize) -> bool {
+        self.key_columns.contains(&column)
     }
 
-    /// Takes up the next rows; `columns` are those wanted, in the order of the layout.
-    pub fn see(&mut self, columns: &[(usize, ArrayRef)]) {
-        let key = |place: &usize| columns.iter().find(|(at, _)| at == place).map(|(_, column)| column.clone());
-        let keys: Option<Vec<ArrayRef>> = self.places.iter().map(key).collect();
+    /// Checks the next rows; `columns` are the wanted ones with their indices.
+    pub fn check(&mut self, columns: &[(usize, ArrayRef)]) {
+        let key = |wanted: &usize| columns.iter().find(|(index, _)| index == wanted).map(|(_, column)| column.clone());
+        let keys: Option<Vec<ArrayRef>> = self.key_columns.iter().map(key).collect();
         let Some(Ok(rows)) = keys.map(|keys| self.converter.convert_columns(&keys)) else {
             self.run.in_order = false;
             return;
@@ -91,7 +91,7 @@ impl OrderCheck {
 impl Run {
     const NOTHING: Run = Run { bounds: None, in_order: true };
 
-    /// Runs one after the other.
+    /// Concatenates runs.
     pub fn join(runs: impl IntoIterator<Item = Run>) -> Run {
         runs.into_iter().fold(Run::NOTHING, |before, next| {
             let in_order = before.in_order && next.in_order;
@@ -104,25 +104,25 @@ impl Run {
         })
     }
 
-    /// True if all rows are in the order.
+    /// Returns true if all rows are in order.
     pub fn is_in_order(&self) -> bool {
         self.in_order
     }
 }
 
-/// True for types whose values Parquet's readers compare as we do.
+/// Returns true for types whose values Parquet readers compare in the same order.
 fn has_order(ty: &Type) -> bool {
     matches!(ty, Type::Bool | Type::Int { .. } | Type::Decimal | Type::Float | Type::Fixed(_) | Type::Text)
 }
 
-/// What a row group says whose rows were in the order when its columns were those of `then`: nothing if a key is another
-/// type by now, whose order is another.
-pub(super) fn sorting_columns(keys: &[SortKey], then: &Schema, last: &Schema) -> Option<Vec<SortingColumn>> {
+/// Returns the sorting columns of a row group whose rows were in order under the schema `checked`. `None` if a key has
+/// another type in the final schema, as values compare differently then.
+pub(super) fn sorting_columns(keys: &[SortKey], checked: &Schema, last: &Schema) -> Option<Vec<SortingColumn>> {
     let columns = keys.iter().map(|key| {
-        let old = then.position(&key.column).map(|place| &then.fields[place].ty)?;
-        let place = last.position(&key.column)?;
-        let leaves_before: usize = last.fields[..place].iter().map(|field| field.ty.n_leaves()).sum();
-        last.fields[place].ty.is_like(old).then_some(SortingColumn {
+        let old = checked.position(&key.column).map(|index| &checked.fields[index].ty)?;
+        let index = last.position(&key.column)?;
+        let leaves_before: usize = last.fields[..index].iter().map(|field| field.ty.n_leaves()).sum();
+        last.fields[index].ty.is_like(old).then_some(SortingColumn {
             column_idx: i32::try_from(leaves_before).ok()?,
             descending: key.descending,
             nulls_first: key.nulls_first,

@@ -1,18 +1,18 @@
-//! Parquet's hybrid of run lengths and bit packing, for levels and dictionary indices.
+//! Encodes levels and dictionary indices in Parquet's hybrid of run lengths and bit packing.
 //!
-//! Values are looked at eight at a time, the unit of bit packing. Eight equal ones begin or extend
-//! a run; a run that would take more bytes than its packed form is packed after all.
+//! Values are compared eight at a time, the unit of bit packing. Eight equal ones begin or extend a run;
+//! a run that would take more bytes than its packed form is packed all the same.
 
-/// Bits that hold `max`; none for 0.
+/// Returns the number of bits that hold `max`; 0 for 0.
 pub(super) fn bit_width(max: u32) -> u8 {
     (u32::BITS - max.leading_zeros()) as u8
 }
 
-/// Packed groups that one header counts. More would need a longer header; this is what other
-/// writers use, so readers know it well.
+/// Groups of eight per packed run. More would need a header of several bytes; 63 is what other writers
+/// use, so that readers are tested with it.
 const MAX_GROUPS: usize = 63;
 
-/// Appends `values`, each below 2^`width`. No values are no bytes.
+/// Appends `values`, each below 2^`width`. Appends nothing if there are none.
 pub(super) fn encode<T: Copy + Eq + Into<u32>>(values: &[T], width: u8, out: &mut Vec<u8>) {
     let mut runs = Runs { width, header: 0, groups: 0, out };
     let mut run: Option<(T, usize)> = None;
@@ -45,7 +45,7 @@ pub(super) fn encode<T: Copy + Eq + Into<u32>>(values: &[T], width: u8, out: &mu
                 runs.repeat(value, count);
             }
             if !rest.is_empty() {
-                // The reader knows how many there are; what pads the last group is never seen.
+                // Readers know the number of values and ignore the padding of the last group.
                 let mut eight = [rest[0]; 8];
                 eight[..rest.len()].copy_from_slice(rest);
                 runs.pack(&eight);
@@ -54,7 +54,7 @@ pub(super) fn encode<T: Copy + Eq + Into<u32>>(values: &[T], width: u8, out: &mu
     }
 }
 
-/// Appends `count` times `value`.
+/// Appends a run of `count` times `value`: a varint of twice the count, and the value in whole bytes.
 pub(super) fn encode_run(value: u32, count: usize, width: u8, out: &mut Vec<u8>) {
     let mut header = count << 1;
     while header >= 0x80 {
@@ -65,18 +65,19 @@ pub(super) fn encode_run(value: u32, count: usize, width: u8, out: &mut Vec<u8>)
     out.extend_from_slice(&value.to_le_bytes()[..usize::from(width).div_ceil(8)]);
 }
 
+/// Writer of runs, which collects packed groups under one header.
 struct Runs<'a> {
     width: u8,
-    /// Where the header of the open packed run is; of meaning while there are groups in it.
+    /// Offset of the header of the open packed run; meaningless while `groups` is 0.
     header: usize,
-    /// Groups of eight in the open packed run.
+    /// Groups of eight in the open packed run; 0 if none is open.
     groups: usize,
     out: &'a mut Vec<u8>,
 }
 
 impl Runs<'_> {
     fn repeat<T: Copy + Into<u32>>(&mut self, value: T, count: usize) {
-        // A run takes its header, its value, and the header of the packed run that follows.
+        // A run costs its header, its value, and another header for the packed run that follows.
         let run_bytes = 3 + usize::from(self.width).div_ceil(8);
         if self.groups > 0 && count.div_ceil(8) * usize::from(self.width) <= run_bytes {
             for _ in 0..count.div_ceil(8) {
@@ -113,7 +114,7 @@ impl Runs<'_> {
                 bits -= 32;
             }
         }
-        // Eight values fill whole bytes.
+        // Eight values of any width fill whole bytes.
         self.out.extend_from_slice(&word.to_le_bytes()[..bits as usize / 8]);
     }
 }
@@ -124,7 +125,7 @@ mod tests {
 
     use super::*;
 
-    /// The obvious reader.
+    /// Reads runs bit by bit.
     fn decode(mut bytes: &[u8], width: u8, n: usize) -> Vec<u32> {
         let mut values = Vec::new();
         while values.len() < n {
@@ -156,7 +157,7 @@ mod tests {
             }
         }
         assert!(bytes.is_empty(), "bytes left over");
-        // Padding only, and only of the last group.
+        // Only the last group may be padded.
         assert!(values.len() < n + 8);
         values.truncate(n);
         values
@@ -164,7 +165,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(
+        fn values_are_read_as_they_were_written(
             width in 1u8..=20,
             runs in prop::collection::vec((any::<u32>(), prop_oneof![1usize..4, 7usize..40, 500usize..700]), 0..40),
         ) {

@@ -1,5 +1,5 @@
-//! Row groups and column chunks as they stand in an unfinished file: their bytes are written, their entries in the footer
-//! are not.
+//! Row groups and column chunks of an unfinished file: their bytes are written, their entries in the footer are kept in
+//! memory until the end. That is why a chunk can still change its schema without being touched; see [`super::evolve`].
 
 use std::io::Write;
 use std::sync::Arc;
@@ -12,19 +12,19 @@ use super::chunk::EncodedChunk;
 use super::{Error, Layout};
 use crate::column::Schema;
 
-/// A row group as it stands in the file.
+/// A row group whose chunks are in the file.
 pub(super) struct StoredGroup {
-    /// The layout it was encoded with.
+    /// The layout of `columns`; once widened, that of the final schema.
     pub(super) layout: Arc<Layout>,
     pub(super) rows: usize,
-    /// One per leaf of `layout`.
+    /// Footer entries, one per leaf of `layout`.
     pub(super) columns: Vec<ColumnChunkMetaData>,
-    /// The schema with which its rows were found to be in the order that is claimed for them.
+    /// The schema under which the rows were in the declared order; `None` if they were not.
     pub(super) sorted_as: Option<Arc<Schema>>,
 }
 
-/// Appends a chunk, and says where it is.
-pub(super) fn put<W: Write + Send>(
+/// Writes the pages of a chunk and returns its footer entry, with absolute offsets.
+pub(super) fn append_chunk<W: Write + Send>(
     chunk: EncodedChunk,
     out: &mut TrackedWrite<W>,
 ) -> Result<ColumnChunkMetaData, Error> {
@@ -32,11 +32,14 @@ pub(super) fn put<W: Write + Send>(
     for page in &chunk.pages {
         out.write_all(page)?;
     }
-    bind(&chunk.metadata, chunk.metadata.column_descr_ptr(), start)
+    rebind(&chunk.metadata, chunk.metadata.column_descr_ptr(), start)
 }
 
-/// The entry of `chunk` under another descriptor of the same carrier, its bytes `moved` along.
-pub(super) fn bind(
+/// Returns the footer entry of `chunk` under another descriptor, with `moved` added to its offsets.
+///
+/// The descriptor must have the same physical type and maximum levels: pages are then valid under it as
+/// they are, and statistics keep their meaning. Path, logical type and position among the leaves may differ.
+pub(super) fn rebind(
     chunk: &ColumnChunkMetaData,
     descriptor: ColumnDescPtr,
     moved: i64,

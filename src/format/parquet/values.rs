@@ -1,4 +1,5 @@
-//! Values of a leaf column: how one looks on a plain page, in a dictionary, and in statistics.
+//! Values of a leaf column: their form in plain pages, dictionaries and statistics. The trait [`Kind`],
+//! and strings; [`super::numbers`] has the numbers.
 
 use std::hash::{BuildHasher, Hasher};
 
@@ -10,70 +11,70 @@ use parquet::file::statistics::{Statistics, ValueStatistics};
 use super::codec::Content;
 use crate::column::views::MAX_INLINE_BYTES;
 
-/// What a dictionary became, for the next one of the same column.
+/// The final size of a dictionary, as a hint for the next one of the same column.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct DictionaryShape {
-    /// Its entries.
+    /// Number of entries.
     pub(super) entries: usize,
-    /// Of numbers: the slots by which they were found, 0 where they were hashed.
+    /// Length of the slot array of numbers; 0 if they were hashed.
     pub(super) slots: usize,
-    /// And what they were multiplied by for their slot.
+    /// Factor from a number to its slot.
     pub(super) scale: f64,
 }
 
 /// The values of one column chunk that a dictionary could hold.
 pub(super) trait Kind: Default {
-    /// A value in a batch.
+    /// A value as batches hold it.
     type Value<'a>: Copy;
 
-    /// What their plain pages hold.
+    /// Content of plain pages, for the codec.
     const CONTENT: Content;
 
-    /// Ready for a dictionary like one before.
+    /// Makes an empty chunk with capacity for a dictionary of this shape.
     fn with_shape(shape: DictionaryShape) -> Self;
 
-    /// What the dictionary became.
+    /// Returns the shape of the dictionary so far.
     fn shape(&self) -> DictionaryShape;
 
-    /// Appends the value as it stands on a plain page.
+    /// Appends the plain encoding of the value.
     fn plain(value: Self::Value<'_>, page: &mut Vec<u8>);
 
-    /// Widens the bounds.
-    fn see(&mut self, value: Self::Value<'_>);
+    /// Widens the bounds to include the value.
+    fn widen_bounds(&mut self, value: Self::Value<'_>);
 
-    /// Appends values as they stand on a plain page, and widens the bounds by them.
+    /// Appends the plain encoding of values, and widens the bounds to include them.
     #[inline]
     fn plain_all<'a>(&mut self, values: impl Iterator<Item = Self::Value<'a>>, page: &mut Vec<u8>) {
         for value in values {
-            self.see(value);
+            self.widen_bounds(value);
             Self::plain(value, page);
         }
     }
 
-    /// The value's place in the dictionary, new or old; a new one widens the bounds.
+    /// Returns the value's index in the dictionary, where it is inserted if it is new. A new one widens the bounds.
     fn intern(&mut self, value: Self::Value<'_>) -> u32;
 
-    /// Entries of the dictionary, and their bytes: plain, one after the other.
+    /// Returns the number of entries of the dictionary, and their plain encoding.
     fn dictionary(&self) -> (usize, &[u8]);
 
-    /// The plain bytes of one entry.
+    /// Returns the plain encoding of one entry.
     fn entry(&self, index: u32) -> &[u8];
 
-    /// The bounds, for the footer.
+    /// Returns the bounds and the null count for the footer.
     fn statistics(&self, nulls: u64) -> Statistics;
 
-    /// Widens the bounds by those of `other`. With `entries`, takes its dictionary up as well, and
-    /// returns the place of each of its entries.
+    /// Widens the bounds by those of `other`. With `entries`, also merges its dictionary, and returns the
+    /// new index of each of its entries.
     fn absorb(&mut self, other: &Self, entries: bool) -> Vec<u32>;
 
-    /// Gives the memory back that only looking values up needs. [`Kind::absorb`] has it anew, [`Kind::intern`] must not
-    /// be called any more.
-    fn forget_search(&mut self);
+    /// Frees the memory that only lookups need. [`Kind::absorb`] rebuilds it; [`Kind::intern`] must not be called any
+    /// more.
+    fn drop_lookup(&mut self);
 
-    /// Gives the memory of the dictionary back; the bounds stay.
-    fn forget_dictionary(&mut self);
+    /// Frees the memory of the dictionary and keeps the bounds.
+    fn drop_dictionary(&mut self);
 
-    /// Bytes of memory held.
+    /// Returns the memory held, in bytes.
     fn memory_size(&self) -> usize;
 }
 
@@ -90,38 +91,38 @@ impl<'a> Text<'a> {
         self.view as u32 as usize
     }
 
-    /// The buffer of a string too long for its view, and where in it the string begins.
+    /// Returns the buffer of a string too long for its view, and the string's offset in it.
     #[inline]
-    fn place(self) -> (&'a [u8], usize) {
+    fn location(self) -> (&'a [u8], usize) {
         let (buffer, offset) = ((self.view >> 64) as u32, (self.view >> 96) as u32);
         (&self.buffers[buffer as usize], offset as usize)
     }
 
-    /// The bytes of a string too long for its view.
+    /// Returns the bytes of a string too long for its view.
     #[inline]
     fn long(self) -> &'a [u8] {
-        let (buffer, offset) = self.place();
+        let (buffer, offset) = self.location();
         &buffer[offset..][..self.len()]
     }
 
-    /// Calls `f` with the bytes, wherever they are.
+    /// Calls `f` with the bytes, from the view or the buffer.
     #[inline]
     fn with_bytes<R>(self, f: impl FnOnce(&[u8]) -> R) -> R {
         if self.len() > MAX_INLINE_BYTES { f(self.long()) } else { f(&self.view.to_le_bytes()[4..][..self.len()]) }
     }
 
-    /// Order of bytes.
+    /// Compares by bytes.
     fn is_below(self, other: Text<'_>) -> bool {
         self.with_bytes(|mine| other.with_bytes(|other| mine < other))
     }
 
-    /// The first four bytes in the order of strings, zeros after the end. They stand in the view itself.
+    /// Returns the first four bytes as a number in the order of strings, padded with zeros. They are in the view itself.
     #[inline]
     fn head(self) -> u32 {
         ((self.view >> 32) as u32).swap_bytes()
     }
 
-    /// The first sixteen bytes in the order of strings, zeros after the end.
+    /// Returns the first sixteen bytes as a number in the order of strings, padded with zeros.
     #[inline]
     fn prefix(self) -> u128 {
         if self.len() <= MAX_INLINE_BYTES {
@@ -137,15 +138,15 @@ impl<'a> Text<'a> {
     }
 }
 
-/// Lowest and highest of the strings of one chunk, in the order of bytes.
+/// Minimum and maximum of the strings of one chunk, in the order of bytes.
 ///
-/// Most strings are put aside by a comparison of their first bytes as a number: four of them, which stand in the view,
-/// and where these do not tell, because URLs begin alike, sixteen.
+/// Most strings are excluded by comparing their first bytes as a number: four of them, which are in the view, and if
+/// these do not decide, because URLs begin alike, sixteen.
 #[derive(Debug)]
 struct TextBounds {
-    /// Strings whose first four bytes are above the first and below the second are neither.
+    /// First four bytes of minimum and maximum. A string whose own are strictly between is neither.
     heads: [u32; 2],
-    /// Each with its first sixteen bytes.
+    /// Minimum and maximum, each with its first sixteen bytes; `None` before the first string.
     ends: Option<[(u128, Vec<u8>); 2]>,
 }
 
@@ -157,15 +158,15 @@ impl Default for TextBounds {
 
 impl TextBounds {
     #[inline]
-    fn see(&mut self, value: Text<'_>) {
+    fn widen_bounds(&mut self, value: Text<'_>) {
         let head = value.head();
         if !(self.heads[0] < head && head < self.heads[1]) {
-            self.see_closely(value);
+            self.widen_closely(value);
         }
     }
 
     #[inline]
-    fn see_closely(&mut self, value: Text<'_>) {
+    fn widen_closely(&mut self, value: Text<'_>) {
         let prefix = value.prefix();
         let Some([min, max]) = &mut self.ends else {
             let bound = (prefix, value.with_bytes(<[u8]>::to_vec));
@@ -195,24 +196,24 @@ impl TextBounds {
     }
 }
 
-/// Lowest and highest of the strings of one batch, which need not be copied as long as it is there: of times that ascend,
-/// every one is the highest yet.
-struct SeenTexts<'a> {
-    /// Strings whose first four bytes are above the first and below the second are neither.
+/// Minimum and maximum of the strings of one batch, borrowed from it: of ascending timestamps every one is a new maximum,
+/// which would be copied each time.
+struct BatchBounds<'a> {
+    /// As in [`TextBounds`], whose bounds they start with.
     heads: [u32; 2],
-    /// With their first sixteen bytes.
+    /// Minimum with its first sixteen bytes; `None` while all strings are inside the chunk's bounds.
     min: Option<(u128, Text<'a>)>,
     max: Option<(u128, Text<'a>)>,
 }
 
-impl<'a> SeenTexts<'a> {
-    /// Of strings that matter only where they are outside of `bounds`.
+impl<'a> BatchBounds<'a> {
+    /// Starts with the bounds of the chunk: only strings outside of them matter.
     fn new(bounds: &TextBounds) -> Self {
-        SeenTexts { heads: bounds.heads, min: None, max: None }
+        BatchBounds { heads: bounds.heads, min: None, max: None }
     }
 
     #[inline(always)]
-    fn see(&mut self, value: Text<'a>) {
+    fn widen_bounds(&mut self, value: Text<'a>) {
         let head = value.head();
         if self.heads[0] < head && head < self.heads[1] {
             return;
@@ -229,23 +230,24 @@ impl<'a> SeenTexts<'a> {
     }
 }
 
-/// Strings of one chunk.
+/// The strings of one chunk: bounds and dictionary.
 #[derive(Debug, Default)]
 pub(super) struct Texts {
     bounds: TextBounds,
     table: HashTable<u32>,
     hashing: RandomState,
-    /// Views of the entries; those of long ones hold an offset into `bytes`.
+    /// Views of the entries; those of long ones have an offset into `bytes` in their upper half.
     entries: Vec<u128>,
-    /// Where each entry begins in `bytes`.
+    /// Offset of each entry in `bytes`.
     starts: Vec<u32>,
+    /// Plain encoding of all entries.
     bytes: Vec<u8>,
 }
 
-/// Strings up to this are copied without a call. By eye: most values that are not prose.
+/// Length up to which strings are copied by a copy of fixed size. By eye: most values that are not prose.
 const SHORT_BYTES: usize = 48;
 
-/// Longer bounds are cut. The usual length of other writers.
+/// Length to which bounds are truncated, the usual one of other writers.
 const MAX_BOUND_BYTES: usize = 64;
 
 impl Kind for Texts {
@@ -272,10 +274,10 @@ impl Kind for Texts {
     #[inline]
     fn plain(value: Text<'_>, page: &mut Vec<u8>) {
         if value.len() > MAX_INLINE_BYTES {
-            let (buffer, offset) = value.place();
+            let (buffer, offset) = value.location();
             page.extend_from_slice(&(value.len() as u32).to_le_bytes());
             match buffer[offset..].first_chunk::<SHORT_BYTES>() {
-                // A copy of a fixed length, and what is too much of it taken back, is no call.
+                // A copy of fixed length is no call; the excess is truncated.
                 Some(more) if value.len() <= SHORT_BYTES => {
                     let end = page.len() + value.len();
                     page.extend_from_slice(more);
@@ -284,7 +286,7 @@ impl Kind for Texts {
                 _ => page.extend_from_slice(value.long()),
             }
         } else {
-            // The view of a short string is its plain form, with zeros after it.
+            // The view of a short string is its plain encoding, padded with zeros: length, then bytes.
             let end = page.len() + 4 + value.len();
             page.extend_from_slice(&value.view.to_le_bytes());
             page.truncate(end);
@@ -292,18 +294,18 @@ impl Kind for Texts {
     }
 
     #[inline]
-    fn see(&mut self, value: Text<'_>) {
-        self.bounds.see(value);
+    fn widen_bounds(&mut self, value: Text<'_>) {
+        self.bounds.widen_bounds(value);
     }
 
     fn plain_all<'a>(&mut self, values: impl Iterator<Item = Text<'a>>, page: &mut Vec<u8>) {
-        let mut seen = SeenTexts::new(&self.bounds);
+        let mut batch = BatchBounds::new(&self.bounds);
         for value in values {
-            seen.see(value);
+            batch.widen_bounds(value);
             Texts::plain(value, page);
         }
-        let SeenTexts { min, max, .. } = seen;
-        min.into_iter().chain(max).for_each(|(_, bound)| self.bounds.see(bound));
+        let BatchBounds { min, max, .. } = batch;
+        min.into_iter().chain(max).for_each(|(_, bound)| self.bounds.widen_bounds(bound));
     }
 
     #[inline]
@@ -317,7 +319,7 @@ impl Kind for Texts {
         let found = self.table.find(hash, |&i| {
             let entry = self.entries[i as usize];
             if len > MAX_INLINE_BYTES {
-                // Length and first four bytes before the rest.
+                // Length and first four bytes, which the lower half of both views holds, before the rest.
                 entry as u64 == value.view as u64 && self.bytes[(entry >> 64) as usize..][..len] == *value.long()
             } else {
                 entry == value.view
@@ -334,7 +336,7 @@ impl Kind for Texts {
             _ => u128::from(value.view as u64) | ((self.bytes.len() - len) as u128) << 64,
         });
         self.table.insert_unique(hash, index, |&i| hash_of_entry(&self.hashing, self.entries[i as usize], &self.bytes));
-        self.see(value);
+        self.widen_bounds(value);
         index
     }
 
@@ -362,6 +364,7 @@ impl Kind for Texts {
         if !entries {
             return Vec::new();
         }
+        // Rebuilds the table that `drop_lookup` freed.
         if self.table.is_empty() {
             let hash = |&i: &u32| hash_of_entry(&self.hashing, self.entries[i as usize], &self.bytes);
             for index in 0..self.entries.len() as u32 {
@@ -376,11 +379,11 @@ impl Kind for Texts {
         other.entries.iter().map(|&entry| self.intern(text(entry))).collect()
     }
 
-    fn forget_search(&mut self) {
+    fn drop_lookup(&mut self) {
         self.table = HashTable::new();
     }
 
-    fn forget_dictionary(&mut self) {
+    fn drop_dictionary(&mut self) {
         *self = Texts { bounds: std::mem::take(&mut self.bounds), ..Texts::default() };
     }
 
@@ -396,7 +399,7 @@ fn hash_long(hashing: &RandomState, text: &[u8]) -> u64 {
     hasher.finish()
 }
 
-/// Of an entry, from its view and the bytes of all entries, as of a value.
+/// Hashes an entry, given its view and the bytes of all entries, as `intern` hashes a value.
 fn hash_of_entry(hashing: &RandomState, entry: u128, bytes: &[u8]) -> u64 {
     let len = entry as u32 as usize;
     if len > MAX_INLINE_BYTES {
@@ -406,7 +409,7 @@ fn hash_of_entry(hashing: &RandomState, entry: u128, bytes: &[u8]) -> u64 {
     }
 }
 
-/// The text, cut between two characters if it is too long for a bound: no higher than it was.
+/// Truncates a lower bound that is too long, between two characters. The result is not above `text`.
 fn cut(text: &[u8]) -> &[u8] {
     let mut end = text.len().min(MAX_BOUND_BYTES);
     while end < text.len() && text[end] & 0xc0 == 0x80 {
@@ -415,8 +418,8 @@ fn cut(text: &[u8]) -> &[u8] {
     &text[..end]
 }
 
-/// The text, or if that is too long for a bound a shorter one above it: cut, and its last
-/// character that has a successor of the same width replaced by that.
+/// Truncates an upper bound that is too long, and replaces its last character that has a successor of
+/// the same width by that, so that the result is above `text`.
 fn raised(text: &[u8]) -> Vec<u8> {
     let short = cut(text);
     if short.len() == text.len() {
@@ -427,7 +430,7 @@ fn raised(text: &[u8]) -> Vec<u8> {
         let next = char::from_u32(c as u32 + 1).filter(|next| next.len_utf8() == c.len_utf8())?;
         Some(format!("{}{next}", &short[..at]).into_bytes())
     };
-    // Without any such character the bound stays long.
+    // Without any such character the bound stays as it is.
     short.char_indices().rev().find_map(raise).unwrap_or_else(|| text.to_vec())
 }
 
@@ -444,13 +447,13 @@ mod tests {
             assert!(low <= text.as_bytes() && text.as_bytes() <= &*high);
         }
         assert_eq!(raised(b"short"), b"short");
-        // Nothing of the same width is higher.
+        // No character of that width has a successor.
         let highest = "\u{10ffff}".repeat(20);
         assert_eq!(raised(highest.as_bytes()), highest.as_bytes());
     }
 
     #[test]
-    fn a_dictionary_knows_its_strings_again() {
+    fn equal_strings_share_a_dictionary_entry() {
         let long = Buffer::from(b"the quick brown fox, the quick brown dog".to_vec());
         let buffers = [long];
         let text = |offset: usize, len: usize| Text {

@@ -1,4 +1,5 @@
-//! Arrays grown cell by cell.
+//! Column builders for CSV cells: one per column of a morsel, filled with blocks of cells and finished
+//! as Arrow arrays. Unlike those of [`crate::column`], they stop at the first misfit and are then dropped.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -16,17 +17,16 @@ use crate::format::decode::SURPLUS;
 use crate::format::number;
 use crate::format::simd::halve_quotes;
 
-/// Reads cells that hold JSON text into an array of the given type, a null cell as null. Returns
-/// the array and the type that the values were seen to have. Where that does not fit into the
-/// given type (the join of both is wider), the array means nothing. An error names the first
-/// cell that is not JSON, by its index.
+/// Function that parses cells of JSON text into an array of the given type, a null cell as null. Returns
+/// the array and the type observed. If the join of both types is wider than the given one, the array is
+/// meaningless. An error has the index of the first cell that is not JSON.
 pub type DecodeCells = fn(cells: &[Option<&str>], ty: &Type) -> Result<(ArrayRef, Type), (usize, Reject)>;
 
-/// A cell does not fit its column's type.
+/// Error: a cell does not fit its column's type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Misfit;
 
-/// One column of a batch in the making.
+/// A growing column of a batch, one variant per [`Type`] that cells are parsed into.
 pub(super) enum Builder {
     Null(usize),
     Bool(BooleanBuilder),
@@ -37,7 +37,7 @@ pub(super) enum Builder {
     Nested(Type, NestedCells),
 }
 
-/// Which kinds of numbers a wider column has had.
+/// The kinds of numbers seen in a column of a wider type.
 #[derive(Default)]
 pub(super) struct Observed {
     int: bool,
@@ -57,7 +57,7 @@ impl Observed {
 }
 
 impl Builder {
-    /// With room for `capacity` rows.
+    /// Makes an empty column of `ty` with capacity for `capacity` rows.
     pub(super) fn new(ty: &Type, morsel: &Morsel, capacity: usize) -> Self {
         match ty {
             Type::Null => Builder::Null(0),
@@ -75,7 +75,7 @@ impl Builder {
         }
     }
 
-    /// Appends cells. After a misfit the builder is of no more use.
+    /// Appends cells. After a misfit the builder must not be used again.
     pub(super) fn append(&mut self, bytes: &[u8], cells: impl Iterator<Item = Span>) -> Result<(), Misfit> {
         match self {
             Builder::Null(rows) => {
@@ -145,7 +145,7 @@ impl Builder {
         Ok(())
     }
 
-    /// The array, and the type that its values alone have.
+    /// Finishes the column: returns the array, and the type of its values alone.
     pub(super) fn finish(self, morsel: &Morsel, decode_cells: DecodeCells) -> Result<(ArrayRef, Type), Misfit> {
         let null = |has_values: bool, ty| if has_values { ty } else { Type::Null };
         Ok(match self {
@@ -183,12 +183,12 @@ fn has_values(array: &dyn arrow_array::Array) -> bool {
     array.null_count() < array.len()
 }
 
-/// An integer as a double, if that holds it for certain.
+/// Parses an integer as a double; `None` if a double may not hold it exactly.
 fn exact_int(cell: &[u8]) -> Option<f64> {
     number::parse_int(cell).filter(|&value| number::fits_double(value)).map(|value| value as f64)
 }
 
-/// Whether one cell fits into a column, as [`Builder::append`] and [`Builder::finish`] see it.
+/// Returns true if one cell fits into a column of `ty`, by the rules of [`Builder::append`] and [`Builder::finish`].
 pub(super) fn fits(bytes: &[u8], cell: Span, ty: &Type, decode_cells: DecodeCells) -> bool {
     if cell.is_null() {
         return true;
@@ -215,7 +215,7 @@ pub(super) fn fits(bytes: &[u8], cell: Span, ty: &Type, decode_cells: DecodeCell
 pub(super) struct NestedCells(Vec<Span>);
 
 impl NestedCells {
-    /// True for the types that stand in cells as JSON text.
+    /// Returns true for types whose values are JSON text in cells.
     pub(super) fn are_for(ty: &Type) -> bool {
         matches!(ty, Type::Struct(_) | Type::List(_) | Type::Map(_) | Type::Json | Type::Raw)
     }
@@ -232,15 +232,15 @@ impl NestedCells {
         self.0.is_empty()
     }
 
-    /// A cell that is not JSON is a misfit: in CSV every value was text to begin with, and the
-    /// column can still be text.
+    /// Parses the cells. One that is not JSON is a misfit and no reject: in CSV every value is text to
+    /// begin with, and the column can still become text.
     pub(super) fn decode(
         &self,
         bytes: &[u8],
         ty: &Type,
         decode_cells: DecodeCells,
     ) -> Result<(ArrayRef, Type), Misfit> {
-        // Rejected records never get here, so that every cell is UTF-8.
+        // Records that are not UTF-8 were rejected before, so that the error is only formal.
         let texts: Vec<Option<Cow<'_, str>>> = self
             .0
             .iter()
@@ -258,18 +258,21 @@ impl NestedCells {
     }
 }
 
-/// Text as views into the morsel; cells with doubled quotes are written to a buffer beside it.
+/// Text column of views into the morsel; cells with doubled quotes are unescaped into a second buffer.
 pub(super) struct TextBuilder {
-    /// The morsel's bytes, for the 16 at the start of each cell: padding makes them be there.
+    /// The morsel's bytes. With its padding, sixteen bytes follow the start of each cell.
     bytes: Buffer,
     views: Views,
     nulls: NullBufferBuilder,
-    /// Valid UTF-8 as the morsel is: quotes are bytes of their own in it.
-    single: Vec<u8>,
+    /// Cells with their quotes halved. Valid UTF-8 as the morsel is: a quote is never part of another character.
+    unescaped: Vec<u8>,
 }
 
+/// Buffer index of views into the morsel.
 const MORSEL_BUFFER: u32 = 0;
-const SINGLE_BUFFER: u32 = 1;
+
+/// Buffer index of views into the unescaped cells.
+const UNESCAPED_BUFFER: u32 = 1;
 
 impl TextBuilder {
     fn new(morsel: &Morsel, capacity: usize) -> Self {
@@ -277,7 +280,7 @@ impl TextBuilder {
             bytes: morsel.bytes.clone(),
             views: Views::with_capacity(capacity),
             nulls: NullBufferBuilder::new(capacity),
-            single: Vec::new(),
+            unescaped: Vec::new(),
         }
     }
 
@@ -291,41 +294,41 @@ impl TextBuilder {
         }
         self.nulls.append_non_null();
         let view = if cell.has_doubled_quotes() {
-            self.append_single(cell)
+            self.append_unescaped(cell)
         } else {
             make_view_of_padded(&self.bytes, cell.start(), cell.len(), MORSEL_BUFFER)
         };
         self.views.push(view);
     }
 
-    fn append_single(&mut self, cell: Span) -> u128 {
-        let start = self.single.len();
-        if self.single.capacity() - start <= cell.len() {
-            self.reserve_single(cell);
+    fn append_unescaped(&mut self, cell: Span) -> u128 {
+        let start = self.unescaped.len();
+        if self.unescaped.capacity() - start <= cell.len() {
+            self.reserve_unescaped(cell);
         }
-        halve_quotes(cell.of(&self.bytes), &mut self.single);
-        let len = self.single.len() - start;
-        // Room for a whole load, which the next cell overwrites.
-        self.single.resize(start + len.max(12) + 4, 0);
-        let view = make_view_of_padded(&self.single, start, len, SINGLE_BUFFER);
-        self.single.truncate(start + len);
+        halve_quotes(cell.of(&self.bytes), &mut self.unescaped);
+        let len = self.unescaped.len() - start;
+        // At least sixteen bytes from `start` on, which the view's one load reads and the next cell overwrites.
+        self.unescaped.resize(start + len.max(12) + 4, 0);
+        let view = make_view_of_padded(&self.unescaped, start, len, UNESCAPED_BUFFER);
+        self.unescaped.truncate(start + len);
         view
     }
 
-    /// Has room for `cell` and what is like it in the rest of the morsel.
+    /// Reserves space for `cell` and, extrapolated from the morsel so far, for the cells after it.
     #[cold]
-    fn reserve_single(&mut self, cell: Span) {
+    fn reserve_unescaped(&mut self, cell: Span) {
         let rest = self.bytes.len() - cell.start();
-        let like_so_far = self.single.len() as f64 / cell.start().max(1) as f64 * rest as f64 * SURPLUS;
-        self.single.reserve(cell.len() + (like_so_far as usize).min(rest));
+        let extrapolated = self.unescaped.len() as f64 / cell.start().max(1) as f64 * rest as f64 * SURPLUS;
+        self.unescaped.reserve(cell.len() + (extrapolated as usize).min(rest));
     }
 
     fn finish(self, morsel: &Morsel) -> ArrayRef {
         let mut buffers = vec![morsel.bytes.clone()];
-        if !self.single.is_empty() {
-            buffers.push(Buffer::from_vec(self.single));
+        if !self.unescaped.is_empty() {
+            buffers.push(Buffer::from_vec(self.unescaped));
         }
-        // Every cell is a piece, between two ASCII bytes, of a record that passed the check.
+        // Every cell lies between two ASCII bytes of a record that passed the UTF-8 check.
         self.views.finish(buffers, self.nulls.build())
     }
 }

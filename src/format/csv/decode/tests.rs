@@ -9,7 +9,7 @@ use crate::format::{CsvBooleans, CsvOptions};
 const INT: Type = Type::Int { fits_double: true };
 const LONG_INT: Type = Type::Int { fits_double: false };
 
-/// Knows columns of JSON, whose cells it copies, and lists of text, which it finds for empty ones.
+/// Decodes columns of JSON by copying their cells, and lists of text as lists of nulls.
 fn decode_cells(cells: &[Option<&str>], ty: &Type) -> Result<(ArrayRef, Type), (usize, Reject)> {
     let mut observed = Type::Null;
     for (i, cell) in cells.iter().enumerate() {
@@ -38,14 +38,14 @@ fn open(text: &[u8]) -> (CsvDecoder, Morsel) {
 fn decoded(outcome: Outcome) -> Decoded {
     match outcome {
         Outcome::Decoded(decoded) => decoded,
-        Outcome::SchemaMismatch(surprise) => panic!("{surprise:?}"),
+        Outcome::SchemaMismatch(mismatch) => panic!("{mismatch:?}"),
     }
 }
 
-fn surprise(outcome: Outcome) -> SchemaMismatch {
+fn mismatch(outcome: Outcome) -> SchemaMismatch {
     match outcome {
         Outcome::Decoded(decoded) => panic!("{decoded:?}"),
-        Outcome::SchemaMismatch(surprise) => surprise,
+        Outcome::SchemaMismatch(mismatch) => mismatch,
     }
 }
 
@@ -101,7 +101,7 @@ fn columns_have_the_narrowest_type_that_keeps_their_values() {
 }
 
 #[test]
-fn bad_records_cost_one_record_each() {
+fn an_invalid_record_costs_one_record() {
     let text = b"a,b\n1,2\n1,2,3\n\n\"x\ny\"z,2\n\xff,2\r\n5,6\r\n\r\n7\n8,\"9\n";
     let (decoder, morsel) = open(text);
     let schema = schema(&[("a", INT), ("b", INT)]);
@@ -111,7 +111,7 @@ fn bad_records_cost_one_record_each() {
         rejects(&decoded),
         [
             (4, 5, 1, 1, "expected 2 fields, found 3"),
-            (11, 8, 3, 2, "text stands behind the closing quote"),
+            (11, 8, 3, 2, "text after the closing quote"),
             (20, 3, 5, 3, "not valid UTF-8"),
             (32, 1, 8, 5, "expected 2 fields, found 1"),
             (34, 4, 9, 6, "the quote is not closed"),
@@ -131,16 +131,16 @@ fn a_blank_line_is_a_null_only_where_there_is_one_column() {
 }
 
 #[test]
-fn a_surprise_names_the_first_record_and_the_wider_schema() {
+fn a_mismatch_names_the_first_record_and_the_wider_schema() {
     let (decoder, morsel) = open(b"a,b\n1,x\n1,2,3\n\n2,y\n1.5,z\n007,z\n");
     let narrow = schema(&[("a", INT), ("b", Type::Null)]);
-    let first = surprise(decoder.decode(&morsel, &narrow, OnMisfit::SchemaMismatch));
+    let first = mismatch(decoder.decode(&morsel, &narrow, OnMisfit::SchemaMismatch));
     assert_eq!((first.byte, first.line, first.record), (0, 0, 0));
     assert_eq!(first.what, "field `b`: expected null, found text");
     assert_eq!(types(&first.schema), [Type::Text, Type::Text]);
 
     let narrow = schema(&[("a", INT), ("b", Type::Text)]);
-    let second = surprise(decoder.decode(&morsel, &narrow, OnMisfit::SchemaMismatch));
+    let second = mismatch(decoder.decode(&morsel, &narrow, OnMisfit::SchemaMismatch));
     assert_eq!((second.byte, second.line, second.record), (15, 4, 3));
     assert_eq!(second.what, "field `a`: expected int, found float");
     let decoded = decoded(decoder.decode(&morsel, &Arc::new(second.schema), OnMisfit::SchemaMismatch));
@@ -160,8 +160,8 @@ fn with_a_frozen_schema_a_misfit_is_a_reject() {
     assert_eq!(decoded.rejects[1].reject.path.as_str(), "new");
     assert_eq!(decoded.rejects[1].reject.offset, 4);
     assert_eq!(types(&decoded.observed), [Type::Text, Type::Null, INT]);
-    let surprise = surprise(decoder.decode(&morsel, &frozen, OnMisfit::SchemaMismatch));
-    assert_eq!(surprise.schema.fields.last().map(|field| &*field.name), Some("new"));
+    let mismatch = mismatch(decoder.decode(&morsel, &frozen, OnMisfit::SchemaMismatch));
+    assert_eq!(mismatch.schema.fields.last().map(|field| &*field.name), Some("new"));
 }
 
 #[test]
@@ -173,15 +173,15 @@ fn declared_columns_of_json() {
     let lists = Type::List(Box::new(Type::Text));
     assert_eq!(types(&inferred), [lists.clone(), Type::Json, Type::Text]);
 
-    let surprise = surprise(decoder.decode(&morsel, &declared, OnMisfit::SchemaMismatch));
-    assert_eq!(types(&surprise.schema), [Type::Text, lists, Type::Json]);
-    assert_eq!(surprise.what, "field `c`: expected list<null>, found other text");
-    let decoded = decoded(decoder.decode(&morsel, &Arc::new(surprise.schema), OnMisfit::SchemaMismatch));
+    let mismatch = mismatch(decoder.decode(&morsel, &declared, OnMisfit::SchemaMismatch));
+    assert_eq!(types(&mismatch.schema), [Type::Text, lists, Type::Json]);
+    assert_eq!(mismatch.what, "field `c`: expected list<null>, found other text");
+    let decoded = decoded(decoder.decode(&morsel, &Arc::new(mismatch.schema), OnMisfit::SchemaMismatch));
     assert_eq!(decoded.batch.columns[2].as_string_view().value(1), "\"\\n\"");
     assert_eq!(decoded.batch.columns[0].as_string_view().value(0), "not json");
 }
 
-/// The twin of inference: a type is right if each value, read and written back, is the same.
+/// Reference for inference: a type is right if each value is the same after parsing and writing.
 fn type_of_naively(values: &[&str]) -> Type {
     let all = |test: &dyn Fn(&str) -> bool| values.iter().all(|value| test(value));
     let is_int = |value: &str| value.parse::<i128>().is_ok_and(|v| v.to_string() == value && v.abs() < 10i128.pow(38));
@@ -206,7 +206,7 @@ fn type_of_naively(values: &[&str]) -> Type {
     }
 }
 
-/// A cell as it stands in the file, and the text it means.
+/// Generates a cell as spelled in the file, with its text; `None` for null.
 fn any_cell() -> impl Strategy<Value = (String, Option<String>)> {
     let value = prop_oneof![
         6 => Just(String::new()),
@@ -233,7 +233,7 @@ fn any_cell() -> impl Strategy<Value = (String, Option<String>)> {
 
 proptest! {
     #[test]
-    fn what_is_written_back_is_what_was_read(
+    fn values_are_written_back_as_they_were_read(
         // Each column draws from one cell strategy, and some rows repeat, so that columns of one type are likely.
         columns in prop::collection::vec(prop::collection::vec(any_cell(), 1..4), 2..5),
         picks in prop::collection::vec(prop::collection::vec(any::<prop::sample::Index>(), 5), 0..30),
@@ -267,9 +267,9 @@ proptest! {
         let first = decoder.infer(&part(head), &Schema::default());
         prop_assert_eq!(&first.join(&decoder.infer(&part(tail), &Schema::default()), TypeMerge::Text), &*schema);
 
-        // A schema from the head alone widens to the same, and then fits.
+        // A schema inferred from the head alone widens to that of the whole, which then fits.
         match decoder.decode(&morsel, &Arc::new(first.clone()), OnMisfit::SchemaMismatch) {
-            Outcome::SchemaMismatch(surprise) => prop_assert_eq!(&surprise.schema, &*schema),
+            Outcome::SchemaMismatch(mismatch) => prop_assert_eq!(&mismatch.schema, &*schema),
             Outcome::Decoded(decoded) => prop_assert_eq!(&first.join(&decoded.observed, TypeMerge::Text), &*schema),
         }
 

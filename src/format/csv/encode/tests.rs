@@ -26,7 +26,7 @@ fn texts<const N: usize>(texts: [Option<&str>; N]) -> ArrayRef {
 }
 
 #[test]
-fn every_type_has_its_text() {
+fn values_of_every_type_are_written() {
     let mut lists = ListBuilder::new(StringViewBuilder::new());
     lists.append_value([Some("a"), None]);
     lists.append_null();
@@ -55,7 +55,7 @@ fn every_type_has_its_text() {
 }
 
 #[test]
-fn raw_values_are_what_their_json_says() {
+fn raw_values_are_written_as_their_content() {
     for (json, csv) in [
         (r#""plain""#, "plain"),
         (r#""""#, "\"\""),
@@ -99,7 +99,7 @@ fn rows_without_columns_are_empty_lines() {
 
 proptest! {
     #[test]
-    fn text_comes_back(
+    fn text_survives_encoding_and_splitting(
         rows in prop::collection::vec(prop::collection::vec(prop::option::of("[a-c,\"\r\n\t;é\\\\]{0,40}"), 2), 1..20),
         delimiter in prop_oneof![Just(b','), Just(b'\t'), Just(b';')],
         raw in any::<bool>(),
@@ -130,7 +130,7 @@ proptest! {
 }
 
 #[test]
-fn numbers_are_told_from_formulas() {
+fn numbers_are_distinguished_from_formulas() {
     for (text, digits) in [
         ("0", Some(0)),
         ("-5", Some(1)),
@@ -169,7 +169,7 @@ fn numbers_are_told_from_formulas() {
 }
 
 #[test]
-fn what_was_done_for_a_spreadsheet_is_counted_with_its_place() {
+fn changes_for_a_spreadsheet_are_counted_with_their_position() {
     let long = "x".repeat(MAX_SHEET_CELL + 1);
     let batch = batch(vec![
         (Type::Text, texts([Some("=a"), Some("b"), None])),
@@ -187,9 +187,9 @@ fn what_was_done_for_a_spreadsheet_is_counted_with_its_place() {
 }
 
 proptest! {
-    /// With a word for null, every value comes back as itself and null as that word, unquoted.
+    /// Every value is read back as itself, and null as its spelling, unquoted.
     #[test]
-    fn a_word_for_null_means_nothing_else(
+    fn a_spelling_of_null_is_unambiguous(
         cells in prop::collection::vec(prop::option::of("(NA|N|A|,|\"|\n|-1){0,3}"), 1..20),
         raw in any::<bool>(),
         crlf in any::<bool>(),
