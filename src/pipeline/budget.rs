@@ -1,73 +1,77 @@
-//! The memory of an execution, counted in bytes.
+//! The memory of an execution, counted in bytes: the shares of each stage, and the permits that bound the bytes in
+//! flight. Limits nothing on disk.
 //!
-//! The parts that may be alive at once, and where each is counted; "the memory" is [`Limits::max_memory_bytes`]:
+//! The buffers that may be alive at once, and the bound of each; "the memory" is [`Limits::max_memory_bytes`], and "an
+//! item group" is the input of one:
 //!
 //! ```text
 //!   morsels read but not yet encoded       <= a quarter of the memory, by permits inside them
-//! + the open row group, encoded            <= an eighth of the memory, and a part
-//! + pages that are not full, per worker    <= what the worker has taken of its part, so a part;
+//! + the open row group, encoded            <= an eighth of the memory, and an item group
+//! + pages that are not full, per worker    <= the input of the worker's group so far, so an item group;
 //!                                             1 MiB per leaf column of wide rows
-//! + finished pieces that wait their turn   <= (workers + 1) x about 0.3 of a part's input;
+//! + group results that wait in order       <= (workers + 1) x about 0.3 of an item group;
 //!                                             of text, 4 x workers x a morsel's text, or 8 MiB
 //!                                             where a morsel becomes more than that
-//! + what waits in a directory's files     <= an eighth of the memory, instead of the open row group
+//! + rows buffered for a directory's files  <= an eighth of the memory, instead of the open row group
 //! + parts of an object's upload            <= 24 MiB, outside of the sum
-//! + downloads that wait to be read         <= a sixteenth of the memory, or 256 KiB per job
+//! + downloads buffered before the reader   <= a sixteenth of the memory, or 256 KiB per job
 //! + the sample for the schema              <= 4 MiB and a morsel
-//! + keys that steps remember              <= an eighth of the memory; the rest is on disk
-//! + batches in the hands of workers        <= workers x about 2 morsels (views, not copies)
+//! + keys that stateful steps keep          <= an eighth of the memory; the rest spills to disk
+//! + batches that workers process           <= workers x about 2 morsels (views, not copies)
 //! + the program itself                     about 16 MiB
 //! ```
 //!
-//! A part takes half of its worker's share of that quarter as input, 16 MiB at most, so the sum is
+//! An item group takes half of its worker's share of that quarter as input, 16 MiB at most, so the sum is
 //! rather more than half of the memory and 16 MiB; the rest is for what the allocator keeps and for data
 //! that encode worse than most. The shares were measured on the wide rows of the benchmarks.
 //!
-//! Two things stand outside the sum, each with a limit of its own: records so long that they are their own
-//! morsels ([`Limits::max_record_bytes`]), and rejected records until the writer has set them aside:
-//! their bytes and 24 for each of them, so that a file of the wrong kind takes about as much as the rows that
+//! Two things are outside the sum, each with a limit of its own: records so long that they are their own
+//! morsels ([`Limits::max_record_bytes`]), and rejected records until the writer has written them:
+//! their bytes and 24 for each of them, so that a file of the wrong format takes about as much as the rows that
 //! it does not have.
 //!
 //! Only the reader waits for permits, it takes them in delivery order, and a morsel's permit is
-//! given back by the thread that holds the morsel, which never waits for another: so there is no ring of waits.
+//! returned by the thread that holds the morsel, which never waits for another: so there is no cycle of waits.
 
 use std::sync::{Arc, Condvar, Mutex};
 
 use super::plan::Limits;
 
-/// Larger parts make no smaller files, and the last ones leave workers idle. By eye.
-const MAX_PART_BYTES: usize = 16 << 20;
+/// Maximum input bytes of an item group. Larger ones make no smaller files, and the last ones leave workers idle. By
+/// eye.
+const MAX_GROUP_BYTES: usize = 16 << 20;
 
 /// The shares of the memory of an execution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
-    /// Bytes of morsels in flight.
+    /// Bytes of morsels between the reader and the encoders.
     pub in_flight_bytes: u64,
-    /// Input bytes that a worker takes at a time, for Parquet: a part of a row group.
-    pub part_bytes: usize,
-    /// Bytes at which the writer closes a row group, as encoded.
+    /// Input bytes of an item group for Parquet outputs. The writer joins the row groups of several into larger ones.
+    pub group_bytes: usize,
+    /// Encoded bytes at which the writer closes a row group.
     pub row_group_bytes: usize,
-    /// Bytes that wait in all files of an output of several files together.
-    pub waiting_bytes: usize,
+    /// Bytes that an output of several files buffers, over all of its files.
+    pub buffered_bytes: usize,
 }
 
 impl Sizes {
-    /// The shares under `limits` with so many workers.
+    /// Computes the shares under `limits` for this number of workers, at least 1.
     pub fn of(limits: &Limits, workers: usize) -> Self {
         let morsel = limits.morsel_bytes as u64;
+        // Two morsels at least: one that is read and one that is decoded.
         let in_flight_bytes = (limits.max_memory_bytes / 4).max(2 * morsel);
         let share = usize::try_from(in_flight_bytes / 2 / workers as u64).unwrap_or(usize::MAX);
         let most = usize::try_from(limits.max_memory_bytes / 8).unwrap_or(usize::MAX);
         Sizes {
             in_flight_bytes,
-            part_bytes: share.min(MAX_PART_BYTES).min(limits.row_group_bytes).max(limits.morsel_bytes),
+            group_bytes: share.min(MAX_GROUP_BYTES).min(limits.row_group_bytes).max(limits.morsel_bytes),
             row_group_bytes: limits.row_group_bytes.min(most),
-            waiting_bytes: most,
+            buffered_bytes: most,
         }
     }
 }
 
-/// Counts bytes (or other things) that are in flight, up to a bound.
+/// A semaphore over bytes, or over other units of capacity.
 #[derive(Clone, Debug)]
 pub struct Budget(Arc<Shared>);
 
@@ -84,7 +88,7 @@ struct State {
     closed: bool,
 }
 
-/// Bytes taken from a [`Budget`], given back on drop.
+/// Units taken from a [`Budget`], returned on drop.
 #[derive(Debug)]
 pub struct Permit {
     budget: Budget,
@@ -92,13 +96,13 @@ pub struct Permit {
 }
 
 impl Budget {
-    /// A budget of `capacity`.
+    /// Creates a budget with `capacity` units, all free.
     pub fn new(capacity: u64) -> Self {
         let state = Mutex::new(State { in_flight: 0, closed: false });
         Budget(Arc::new(Shared { capacity, state, changed: Condvar::new() }))
     }
 
-    /// Waits for `amount`. What is larger than the whole capacity waits for all of it and passes
+    /// Blocks until `amount` is free and takes it. An amount above the capacity takes all of it and passes
     /// alone. `None` once the budget is closed.
     pub fn take(&self, amount: u64) -> Option<Permit> {
         let amount = amount.min(self.0.capacity);
@@ -113,7 +117,7 @@ impl Budget {
         Some(Permit { budget: self.clone(), amount })
     }
 
-    /// Lets everybody who waits go, empty-handed.
+    /// Ends all waits, now and later, without a permit.
     pub fn close(&self) {
         self.0.state.lock().expect("no one panics while holding this").closed = true;
         self.0.changed.notify_all();
@@ -133,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_permit_is_given_back_by_drop() {
+    fn a_permit_is_returned_by_drop() {
         let budget = Budget::new(10);
         let first = budget.take(8).unwrap();
         let waiting = std::thread::spawn({
@@ -142,7 +146,7 @@ mod tests {
         });
         drop(first);
         assert!(waiting.join().unwrap());
-        assert!(budget.take(1000).is_some(), "what is too large passes alone");
+        assert!(budget.take(1000).is_some(), "an amount above the capacity passes alone");
     }
 
     #[test]

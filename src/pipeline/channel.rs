@@ -7,10 +7,10 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use arrow_array::RecordBatch;
 
-/// Batches between writer and reader: one is used while the next is made. More would only hold memory. By eye.
+/// Capacity in batches: the reader uses one while the next is encoded. More would only occupy memory. By eye.
 const QUEUED_BATCHES: usize = 2;
 
-/// The sending end. Two are equal if they lead to the same reader.
+/// The sending end. Two are equal if they have the same receiver.
 #[derive(Clone, Debug)]
 pub struct BatchSender(Arc<SyncSender<RecordBatch>>);
 
@@ -23,13 +23,14 @@ impl PartialEq for BatchSender {
 impl Eq for BatchSender {}
 
 impl BatchSender {
-    /// Sends one batch; blocks while the channel is full. A reader that was dropped looks like a pipe without one.
+    /// Sends one batch; blocks while the channel is full. Fails with [`io::ErrorKind::BrokenPipe`] if the receiver was
+    /// dropped, as a pipe without a reader does.
     pub(super) fn send(&self, batch: RecordBatch) -> io::Result<()> {
         self.0.send(batch).map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 }
 
-/// A new channel. The receiver ends when all clones of the sender are dropped.
+/// Creates a channel. The receiver ends when all clones of the sender are dropped.
 pub(super) fn channel() -> (BatchSender, Receiver<RecordBatch>) {
     let (sender, receiver) = sync_channel(QUEUED_BATCHES);
     (BatchSender(Arc::new(sender)), receiver)

@@ -1,5 +1,6 @@
-//! The errors of an execution, typed so that callers decide by kind and never by text. No message names a
-//! flag: the command line adds those in its hints, and the local service shows the same messages to people who typed none.
+//! The errors of an execution, typed so that callers decide by kind and never by text. No message names a command-line
+//! flag: the command line adds flags in its hints, and the local service shows the same messages to users without
+//! flags.
 
 use std::path::PathBuf;
 
@@ -10,226 +11,226 @@ use crate::source::BoxedError;
 use crate::text::error_chain;
 use crate::transform::{self, RESULTS, SqlError, expr};
 
-/// An execution ended without its output.
+/// The reason for which an execution ended without its outputs.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The plan cannot be carried out; nothing was written.
+    /// The plan is invalid for its sources, steps or outputs; nothing was written.
     #[error(transparent)]
     Plan(#[from] PlanError),
-    /// A step does not go with the columns; nothing was written.
+    /// An expression of a step does not fit the columns; nothing was written.
     #[error(transparent)]
     Expression(#[from] expr::Error),
     /// A source could not be opened or read. A download's own error is inside `cause`.
     #[error("cannot read {name}")]
     Read {
-        /// The source.
+        /// The name of the source.
         name: String,
-        /// The cause.
+        /// The error of the file, the stream or the download.
         #[source]
         cause: std::io::Error,
     },
-    /// The compression of a source is truncated, damaged, or grows beyond measure.
-    #[error("{name} is not whole")]
+    /// The compressed stream of a source is truncated or damaged, or expands beyond the limit.
+    #[error("cannot decompress {name}")]
     Damaged {
-        /// The source.
+        /// The name of the source.
         name: String,
         /// The decompressor's own error.
         #[source]
         cause: std::io::Error,
     },
-    /// A download ended where nothing says that it should.
-    #[error("{name} may be truncated: its server says neither how long it is nor where it ends")]
+    /// A download ended, and neither a length nor an end marker proves that it is complete.
+    #[error("{name} may be truncated: the response has neither a length nor an end marker")]
     OpenEnd {
-        /// The source.
+        /// The name of the source.
         name: String,
     },
-    /// The last line of a download has no end and cannot be used: it is not the whole file.
+    /// The last line of a download has no line end and cannot be decoded: the file is truncated.
     #[error("{position}: the last line is truncated: {reject}")]
     LastLine {
-        /// The line.
+        /// The position of the line.
         position: Position,
-        /// The reason for which it cannot be used.
+        /// The reason of the decoder.
         reject: Reject,
     },
-    /// A record could not be used and the plan says to fail.
+    /// A record was rejected under [`OnBadRecord::Fail`](super::OnBadRecord::Fail).
     #[error("{position}: {reject}")]
     BadRecord {
-        /// The record.
+        /// The position of the record.
         position: Position,
-        /// The reason for which it cannot be used.
+        /// The field and the reason for the rejection.
         reject: Reject,
     },
-    /// More records than the plan allows could not be used; this was the first beyond the limit.
-    #[error("{position}: {reject} (more than {limit} such records)")]
+    /// More records were rejected than the plan allows; this was the first beyond the limit.
+    #[error("{position}: {reject} (more than {limit} rejected records)")]
     TooManyBadRecords {
-        /// The record.
+        /// The position of the record.
         position: Position,
-        /// The reason for which it cannot be used.
+        /// The field and the reason for the rejection.
         reject: Reject,
-        /// The plan's limit.
+        /// The plan's limit, in records.
         limit: u64,
     },
-    /// A column appeared or widened where the output could not go back.
+    /// A column appeared or widened, and an output or a policy forbids it.
     #[error("{position}: {change}")]
     Schema {
-        /// The first record that shows it.
+        /// The first record that shows the change.
         position: Position,
-        /// The change, and why that is the end.
+        /// The change, and the reason for which the schema cannot follow it.
         change: SchemaChange,
     },
-    /// The query cannot be carried out, whatever the rows.
+    /// The query is invalid for the columns, whatever the rows.
     #[error("cannot run the query: {0}")]
     Query(String),
-    /// The query met a value that it cannot use.
+    /// The query failed at a value, such as a division by zero.
     #[error("cannot run the query: {0}")]
     QueryValue(String),
-    /// The query needs more memory than it may have.
+    /// The query needs more memory than its limit.
     #[error("cannot run the query: {0}")]
     QueryMemory(String),
     /// A table of the query cannot be read.
     #[error("cannot read the table `{name}`: {cause}")]
     Table {
-        /// Its name.
+        /// The table's name in the query.
         name: String,
-        /// The cause.
+        /// The error of its file, as text.
         cause: String,
     },
-    /// A step could not be applied to rows.
+    /// A step failed on rows.
     #[error(transparent)]
     Step(transform::Error),
-    /// The values of a column cannot divide the rows into directories.
+    /// The values of the partition columns do not make usable directory names.
     #[error(transparent)]
     Partition(#[from] PartitionError),
-    /// Rows that the output's format cannot hold.
+    /// The output's format cannot hold the rows.
     #[error("{0}")]
     Unencodable(String),
     /// An output could not be written.
     #[error("cannot write {path}")]
     Write {
-        /// The output.
+        /// The final path of the output, or the name of a stream.
         path: PathBuf,
-        /// The cause.
+        /// The error of the file, the pipe or the store.
         #[source]
         cause: std::io::Error,
     },
-    /// Rows do not agree with what the API said.
-    #[error("{name}: {found} rows arrived, but the API's row_count says {expected}")]
+    /// The rows of a source are not as many as the API's `row_count`.
+    #[error("{name}: {found} rows were read, but the API's `row_count` is {expected}")]
     RowCount {
-        /// The source.
+        /// The name of the source.
         name: String,
-        /// Rows that arrived.
+        /// Rows that were read.
         found: u64,
-        /// Rows that the API said.
+        /// Rows that the API announced.
         expected: u64,
     },
-    /// Asked to stop.
-    #[error("stopped before the end")]
+    /// The owner cancelled the execution, for example on an interrupt.
+    #[error("cancelled before the end")]
     Cancelled,
     /// A bug in drawoff, such as a thread that panicked.
     #[error("internal error: {0}")]
     Bug(String),
 }
 
-/// A plan cannot be carried out.
+/// The reason for which a plan is invalid.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlanError {
-    /// There is no output.
-    #[error("the plan has no output")]
+    /// The list of outputs is empty.
+    #[error("no output is specified")]
     NoOutput,
     /// Several outputs go to standard output.
     #[error("only one output can go to standard output")]
     TwoStreams,
     /// Look-up steps with an output of typed columns.
-    #[error("look-up steps need a text output")]
+    #[error("look-up steps need a text output, such as CSV or NDJSON")]
     LookupNeedsText,
-    /// A column for all other keys, with an output that keeps every key where it is.
-    #[error("an extra column is for CSV, Parquet and Arrow; JSON keeps every key where it is")]
+    /// An extra column for unknown keys, with a JSON output, which writes every key.
+    #[error("an extra column applies only to CSV, Parquet and Arrow outputs; a JSON output keeps every key")]
     ExtraColumnOfJson,
     /// The input has a column of the extra column's name.
-    #[error("the input has a column `{0}`; the extra column needs a name of its own")]
+    #[error("the input already has a column `{0}`; specify another name for the extra column")]
     ExtraColumnTaken(String),
-    /// All records are to be read for the schema, and the sources can be read only once.
-    #[error("reading everything for the schema needs files, which can be read twice")]
+    /// The schema is to be inferred from all records, and the sources can be read only once.
+    #[error("cannot infer the schema from all records: only files can be read twice")]
     NotRereadable,
-    /// More columns than there may be.
+    /// More columns than [`MAX_COLUMNS`].
     #[error("more than {MAX_COLUMNS} columns: the keys of the records look like data")]
     TooManyColumns,
-    /// The records have no place in the enforced schema.
+    /// The records do not fit the enforced schema.
     #[error(transparent)]
     Contract(#[from] BrokenContract),
-    /// An output is to be divided or said to be sorted by a column that there is not.
+    /// A partition column or a sort column does not exist.
     #[error("{purpose}: there is no column `{name}` ({})", known_names(known))]
     NoColumn {
-        /// The use that it was named for.
+        /// The option that names the column.
         purpose: ColumnPurpose,
-        /// The name.
+        /// The name that matches no column.
         name: String,
-        /// The columns that there are.
+        /// The columns after the steps.
         known: Vec<String>,
     },
-    /// Sources of different rules for types.
-    #[error("{0}: sources of CSV and of JSON have different rules for types and cannot be one sequence")]
+    /// CSV and JSON sources in one execution: their types are inferred by different rules.
+    #[error("{0}: cannot read CSV and JSON sources in one execution: their types are inferred by different rules")]
     MixedSources(String),
-    /// The header of a CSV source is longer than a record may be.
-    #[error("{name}: the CSV header is longer than {max_record_bytes} bytes, the most that a record may have")]
+    /// The header of a CSV source is longer than the record limit.
+    #[error("{name}: the CSV header is longer than the maximum record size of {max_record_bytes} bytes")]
     HeaderTooLong {
-        /// The source.
+        /// The name of the source.
         name: String,
-        /// The limit.
+        /// The limit, in bytes.
         max_record_bytes: usize,
     },
-    /// Rows are to be added to a CSV file with other columns.
-    #[error("cannot add to {}: it begins with another header than the rows, which have {expected}", path.display())]
+    /// Rows are to be appended to a CSV file with other columns.
+    #[error("cannot append to {}: its header differs from the header of the new rows, {expected}", path.display())]
     HeaderDiffers {
-        /// The file.
+        /// The file to append to.
         path: PathBuf,
-        /// The header of the rows to add.
+        /// The header of the new rows, as CSV.
         expected: String,
     },
     /// Steps follow the query.
-    #[error("the query comes last; a step after it belongs inside the query")]
+    #[error("the query must be the last step; move later steps into the query")]
     QueryNotLast,
-    /// There are several queries.
-    #[error("there can be one query; a query can be put inside another")]
+    /// The steps contain several queries.
+    #[error("only one query is allowed; nest the other as a subquery")]
     TwoQueries,
-    /// The query does not read the rows that come in.
-    #[error("the query does not read `{RESULTS}`, the table of what comes in")]
+    /// The query does not read the input rows.
+    #[error("the query does not read `{RESULTS}`, the table of the input rows")]
     QueryWithoutResults,
-    /// The query reads a table that there is not.
+    /// The query reads an unknown table.
     #[error("there is no table `{name}` (the query can read {})", known_tables(known))]
     NoTable {
-        /// Its name.
+        /// The name in the query.
         name: String,
-        /// The tables beside the results that there are.
+        /// The tables besides the results.
         known: Vec<String>,
     },
-    /// Two tables of one name.
-    #[error("there are two tables `{0}`")]
+    /// Two tables have the same name.
+    #[error("duplicate table `{0}`")]
     TableTwice(String),
 }
 
-/// The use that a plan names a column for.
+/// The option of a plan that names a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ColumnPurpose {
-    /// Its values choose the directory of a row.
+    /// The values of the column choose the directory of a row.
     PartitionBy,
-    /// Rows are said to be sorted by it.
+    /// The rows are claimed to be sorted by the column.
     SortHint,
 }
 
 impl std::fmt::Display for ColumnPurpose {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            ColumnPurpose::PartitionBy => "cannot divide the output",
-            ColumnPurpose::SortHint => "cannot mark rows as sorted",
+            ColumnPurpose::PartitionBy => "cannot partition the output",
+            ColumnPurpose::SortHint => "cannot apply the sort hint",
         })
     }
 }
 
 fn known_names(known: &[String]) -> String {
-    if known.is_empty() { "there is none".to_owned() } else { known.join(", ") }
+    if known.is_empty() { "the rows have no columns".to_owned() } else { format!("known: {}", known.join(", ")) }
 }
 
 fn known_tables(known: &[String]) -> String {
@@ -241,33 +242,33 @@ fn known_tables(known: &[String]) -> String {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SchemaChange {
-    /// A value or a key that the columns have no place for.
+    /// A value or a key that does not fit the columns.
     #[error("{what}; {why}")]
     Value {
         /// The change, by the decoder: ``column `zip`: expected int, found text``.
         what: String,
-        /// The reason for which the columns cannot follow.
+        /// The reason for which the columns cannot widen.
         why: FixedSchema,
     },
-    /// Columns that threads saw apart and that do not go together.
-    #[error("the columns of what was read so far do not go together; {0}")]
+    /// Columns that different threads widened independently and whose join is not allowed.
+    #[error("cannot merge the columns of the records read so far: {0}")]
     Apart(FixedSchema),
-    /// The records have no place in the enforced schema.
+    /// The records do not fit the enforced schema.
     #[error(transparent)]
     Contract(#[from] BrokenContract),
-    /// Steps make other columns than those that an output has.
-    #[error("the columns that the steps make changed; {}", FixedSchema::Output)]
+    /// The columns after the steps differ from those that an output was started with.
+    #[error("the columns after the steps changed; {}", FixedSchema::Output)]
     StepColumns,
-    /// A column that a step made of objects came from other values after that.
-    #[error("the column `{0}` was made of objects; now there are other values in their place")]
+    /// A column that a step flattened from objects, where later records have other values.
+    #[error("column `{0}` was flattened from objects, but later records have other values there")]
     ColumnGone(String),
-    /// A column that a step made turned out to be of another type.
-    #[error("the values of the column `{0}` turned out to be of another type")]
+    /// A derived column whose type changed after rows were written, other than by widening.
+    #[error("the type of column `{0}` changed after rows were written")]
     TypeChanged(String),
 }
 
 impl SchemaChange {
-    /// True if another output, or a schema of all records, could follow it.
+    /// True if an output that can be rewritten, or a schema inferred from all records, would allow the change.
     pub fn can_be_followed(&self) -> bool {
         let never = |why: &FixedSchema| matches!(why, FixedSchema::Contract(_) | FixedSchema::TooManyColumns);
         match self {
@@ -281,72 +282,74 @@ impl SchemaChange {
 /// The reason for which a schema cannot follow a change.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FixedSchema {
-    /// The enforced schema would not hold any more.
+    /// The change breaks the enforced schema.
     #[error(transparent)]
     Contract(BrokenContract),
-    /// The plan wants it so.
+    /// The plan's policy is [`SchemaPolicy::Fail`](super::SchemaPolicy::Fail).
     #[error("the schema changed, and the schema policy is `fail`")]
     Policy,
-    /// There would be too many columns.
+    /// The change exceeds [`MAX_COLUMNS`].
     #[error("more than {MAX_COLUMNS} columns")]
     TooManyColumns,
-    /// Rows are out already.
-    #[error("the output cannot go back to change its columns")]
+    /// An output's columns are fixed by its first rows, which cannot be rewritten.
+    #[error("the output cannot be rewritten with changed columns")]
     Output,
-    /// Values of a text output are typed, and some are out already.
-    #[error("values of this column were written with a narrower type")]
+    /// Values of a text output are typed, and some are written already.
+    #[error("earlier values of this column were written with a narrower type")]
     NarrowerType,
-    /// A column of CSV would become text, and it is not known how its cells were written.
-    #[error("the spelling of what was written before is not known any more")]
+    /// A CSV column would become text, and the original text of its earlier cells is unknown.
+    #[error("the original text of the cells written before is no longer known")]
     SpellingLost,
 }
 
-/// Objects whose keys are more than the enforced schema's struct takes, though each record fits it.
+/// Objects that have together more keys than a struct of the enforced schema can hold, though each record fits it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the objects in `{path}` have more keys than a struct takes; the schema file has to say `map` or `json`")]
+#[error(
+    "the objects in `{path}` have more keys than a struct can hold; declare it as `map` or `json` in the schema file"
+)]
 pub struct BrokenContract {
-    /// The column.
+    /// The path of the top-level column.
     pub path: FieldPath,
 }
 
-/// Values cannot divide rows into directories.
+/// The reason for which the values of the partition columns cannot name directories.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PartitionError {
-    /// A value makes a name that is too long.
-    #[error("a value of column `{column}` makes a directory name of {bytes} bytes, and {most} is the most")]
+    /// A value needs a directory name beyond the limit of file systems.
+    #[error("a value of partition column `{column}` needs a directory name of {bytes} bytes; the maximum is {most}")]
     LongName {
-        /// The column.
+        /// The partition column.
         column: String,
-        /// Bytes of the name.
+        /// Length of the name in bytes.
         bytes: usize,
-        /// The most that common file systems take.
+        /// The limit of common file systems, in bytes.
         most: usize,
     },
-    /// There are too many values.
-    #[error("the values of the columns to divide by make more than {0} directories; they look like data")]
+    /// The partition columns have more distinct values than the limit, which this is.
+    #[error("the partition columns would create more than {0} directories: their values look like data")]
     TooMany(usize),
 }
 
 impl Error {
-    /// Something that helps and that every caller can do, in a sentence without a flag. An expression's own hint is with
-    /// its error.
+    /// Returns a remedy that every caller can apply, in a sentence without a flag. `None` if there is no such remedy.
+    /// An expression's own hint is part of its error.
     pub fn hint(&self) -> Option<&str> {
         match self {
             Error::QueryValue(_) => Some("TRY_CAST(a AS type) and NULLIF(a, 0) give null where a value cannot be used"),
             Error::Damaged { .. } => {
-                Some("the file itself is damaged, or was truncated where it was made; nothing of it was kept")
+                Some("check the file at its origin: it is truncated or damaged; none of its rows were kept")
             }
             _ => None,
         }
     }
 
-    /// An error of an output, under its path.
+    /// Wraps an I/O error of the output at `path`.
     pub(super) fn write(path: &std::path::Path, cause: std::io::Error) -> Error {
         Error::Write { path: path.to_owned(), cause }
     }
 
-    /// An error of a source of rows, which is a query that was planned and met a value that it cannot use.
+    /// Converts an error of a query's rows: the query was planned, and failed at a value or at its memory limit.
     pub(super) fn of_query_rows(error: BoxedError) -> Error {
         match error.downcast::<SqlError>() {
             Ok(error) if error.exhausted => Error::QueryMemory(error.message),
@@ -355,7 +358,7 @@ impl Error {
         }
     }
 
-    /// True if the reader of a pipe went away.
+    /// True if the reader of a pipe closed it.
     pub(super) fn is_broken_pipe(&self) -> bool {
         matches!(self, Error::Write { cause, .. } if cause.kind() == std::io::ErrorKind::BrokenPipe)
     }

@@ -1,4 +1,4 @@
-//! The way into the engine: one plan, carried out.
+//! The entry point of the engine: executes one plan, with or without a query.
 
 use super::error::Error;
 use super::plan::ExecutionPlan;
@@ -9,17 +9,17 @@ use super::{query, run};
 use crate::source::Source;
 use crate::transform::Step;
 
-/// Carries out `plan`. Blocks until the end; call it from a plain thread, not from a tokio worker.
+/// Executes `plan`. Blocks until the end; call it from a plain thread, not from a tokio worker.
 ///
-/// On `Ok` every output stands whole at its final place and the report adds up; a count that
-/// disagrees with [`Source::expected_rows`] is [`Error::RowCount`] and publishes nothing. On `Err`
-/// no output file was changed or left behind (standard output may have had part of the records).
-/// When the reader of standard output goes away, that is a quiet end: `Ok`, with
+/// On `Ok` every output is complete under its final name and the report adds up; a count that
+/// differs from [`Source::expected_rows`] is [`Error::RowCount`] and publishes nothing. On `Err`
+/// no output file was changed or left behind (standard output may have received some of the records).
+/// If the reader of standard output closes it, that is a quiet success: `Ok`, with
 /// [`Report::stopped_early`].
 ///
-/// A surprise that the outputs cannot take late (see [`Error::Schema`]) is not the end where
-/// nothing was shown yet and the sources can be read twice: everything is then done anew, once,
-/// after a pass over all records for their schema.
+/// A late schema change that the outputs cannot follow (see [`Error::Schema`]) is no error where
+/// no output is live and the sources can be read twice: the pass is then repeated once, after all
+/// records were read to infer the schema.
 pub fn execute(plan: ExecutionPlan, control: &Control) -> Result<Report, Error> {
     match plan.steps.iter().any(|step| matches!(step, Step::Sql(_))) {
         true => query::execute(plan, control),

@@ -1,7 +1,7 @@
-//! The columns that steps make of a sample, without applying them.
+//! The columns that steps would produce, by a sample of the sources. Applies no step to a row and writes no output.
 
 use super::error::Error;
-use super::input::{Item, SourceReader, are_rereadable, sample_aside};
+use super::input::{Item, SourceReader, can_be_reread, take_sample_on_thread};
 use super::plan::{Limits, SchemaSource};
 use super::progress::Control;
 use super::schema::{SchemaRules, known_columns};
@@ -11,7 +11,7 @@ use crate::format::frame::BufferPool;
 use crate::source::Source;
 use crate::transform::{Step, StepMemory, StepOptions, StepText, Steps, bind};
 
-/// A plan in words.
+/// The steps of a plan in words, and the columns before and after them.
 #[derive(Clone, Debug)]
 pub struct Explained {
     /// The steps in their order.
@@ -22,12 +22,12 @@ pub struct Explained {
     pub output: Schema,
     /// Names that steps use and no column of the sample has.
     pub unseen: Vec<String>,
-    /// Records in the sample.
+    /// Number of records in the sample.
     pub records: u64,
 }
 
-/// Checks `steps` against the first records of `sources`, and says what comes out of them; `tables` are of a query among
-/// them. Blocks.
+/// Checks `steps` against the first records of `sources` and returns the columns that they produce; `tables` are those
+/// of a query among the steps. Blocks while it reads the sample.
 pub fn explain_steps(
     sources: Vec<Source>,
     mut steps: Vec<Step>,
@@ -36,9 +36,9 @@ pub fn explain_steps(
     limits: &Limits,
     control: &Control,
 ) -> Result<Explained, Error> {
-    let rereadable = are_rereadable(&sources);
+    let rereadable = can_be_reread(&sources);
     let reader = SourceReader::new(sources, limits, false, BufferPool::new(limits.morsel_bytes, 1), control);
-    let (reader, sample) = sample_aside(reader, limits.sample_bytes, false, control)?;
+    let (reader, sample) = take_sample_on_thread(reader, limits.sample_bytes, false, control)?;
     let type_merge = reader.type_merge();
     let rules = SchemaRules::for_schema(choice, type_merge, limits);
     let mut texts: Vec<StepText> = steps.iter().map(Step::describe).collect();
@@ -47,23 +47,27 @@ pub fn explain_steps(
         false => None,
     };
     let unseen = bind(&mut steps, known_columns(limits, choice, type_merge, &sample))?;
+    // The whole sample here, not only its start: the columns are shown to the user.
     let mut records = 0;
     let mut seen = Schema::default();
     for item in &sample {
         if let Item::Morsel(morsel, info) = item {
             records += rules.infer_columns(morsel, info, false).records;
         }
-        seen = seen.join(&rules.seen_in_item(item), type_merge);
+        seen = seen.join(&rules.columns_of_item(item), type_merge);
     }
     let input = rules.initial_schema(seen)?;
+    // Typed and fixed: a column without a value is shown as it would be written.
     let options = StepOptions { type_merge, typed: true, columns_fixed: true, ..StepOptions::default() };
     let mut output = Steps::new(&steps, options).output_schema(&input)?;
     if let Some(query) = query {
         match query.by_rows(&output)? {
+            // The same condition as in `query::execute`, so that the plan is shown as it would run.
             Some(by_rows) if rereadable => {
                 texts.last_mut().expect("the query is one of them").memory = StepMemory::Streams;
                 output = (**by_rows.output()).clone();
             }
+            // A query over all rows is planned with its tables, which may have to be converted to be opened.
             _ => {
                 let tables = open_tables(&query, tables, &Scratch::new(limits)?, limits, control)?;
                 output = query.columns(&output, &tables)?;

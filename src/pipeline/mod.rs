@@ -1,10 +1,10 @@
-//! The engine: carries out a plan from sources through steps to outputs. Knows neither the API nor the command line.
+//! The engine: executes a plan from sources through steps to outputs. Knows neither the API nor the command line.
 //!
 //! ```text
-//! reader ──groups of morsels──► workers: decode, steps, encode ──results──► writer: order, counts, files
+//! reader ──item groups──► workers: decode, apply steps, encode ──group results──► writer: order, counts, files
 //! ```
 //!
-//! Its files are layers: each imports only from those before it in this list, and a test holds them to it.
+//! Its files are layers: each imports only from those before it in this list, and a test checks that.
 //!
 //! ```text
 //! channel plan error report progress budget sequencer
@@ -16,11 +16,11 @@
 //! message prepared worker writer threads run tables explain query execute read
 //! ```
 //!
-//! `input` makes items of sources, and `schema` knows no output. The first line of `output` is the workers' half, without a
-//! path, a sink or a file; the second is the writer's.
+//! `input` turns sources into items, and `schema` knows no output. The first line of `output` is the workers' half,
+//! without a path, a sink or a file; the second is the writer's.
 //!
-//! Invariants besides: workers know no path and no sink, so that a piece can be made in another process; only the writer
-//! publishes the schema; only the reader waits for memory; no message names a flag of the command line.
+//! Other invariants: workers know no path and no sink, so that an item group can be processed in another process; only
+//! the writer publishes the schema; only the reader waits for memory; no message names a flag of the command line.
 
 mod budget;
 mod channel;

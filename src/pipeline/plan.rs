@@ -1,4 +1,5 @@
-//! The plan of an execution: sources, steps and outputs, validated before any byte moves.
+//! The plan of an execution: sources, steps, outputs, policies and limits, as plain data. The caller builds it once;
+//! the engine validates it before it writes a byte, and never changes it while threads run.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,30 +14,30 @@ use crate::transform::{OnBadCast, SpillBudget, Step};
 
 /// One pass from sources through steps to outputs.
 pub struct ExecutionPlan {
-    /// Read in order, as one sequence of records.
+    /// The sources, read in order as one sequence of records.
     pub sources: Vec<Source>,
-    /// Applied to every batch in order.
+    /// The steps, applied to every batch in order.
     pub steps: Vec<Step>,
     /// Tables of a query among the steps, by their names.
     pub tables: Vec<(String, Source)>,
-    /// The policy for a value that a cast or an expression of the steps cannot make.
+    /// The policy for a value that a cast or an expression of the steps cannot compute.
     pub on_bad_cast: OnBadCast,
-    /// Every output gets every record (a tee). At least one.
+    /// The outputs, at least one; each gets every record (a tee).
     pub outputs: Vec<Output>,
     /// The origin of column names and types.
     pub schema: SchemaSource,
-    /// The policy for a record that cannot be used.
+    /// The policy for a bad record.
     pub on_bad_record: OnBadRecord,
-    /// The file that keeps such records, as NDJSON. `None` with `Skip` only counts them.
+    /// The file for rejected records, as NDJSON. `None` with `Skip` only counts them.
     pub rejects: Option<PathBuf>,
     /// Bytes of records that are not UTF-8 become U+FFFD and are counted, instead of rejecting the
     /// record. The header of a CSV source must be UTF-8 nevertheless.
     pub lossy_utf8: bool,
-    /// The order that is claimed for the rows. Row groups of Parquet say so where it is true.
+    /// The order that is claimed for the rows. Parquet row groups that are in this order are marked as sorted.
     pub sort_hint: Arc<[SortKey]>,
     /// Key and value pairs for the metadata of Parquet and Arrow outputs, such as the run's id.
     pub metadata: Vec<(String, String)>,
-    /// Sizes.
+    /// Bounds on memory, records and threads.
     pub limits: Limits,
 }
 
@@ -47,55 +48,55 @@ pub struct Output {
     pub format: OutputFormat,
     /// Compression of the text formats; Parquet has its own inside.
     pub compression: Compression,
-    /// Its target.
+    /// File, directory, object or stream that the records go to.
     pub target: Target,
 }
 
 /// The target of an output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// A file that appears whole, by rename; what stood there is replaced unless `no_clobber`.
+    /// A file that appears whole, by rename; an existing file is replaced unless `no_clobber`.
     File {
-        /// Final path.
+        /// The final path.
         path: PathBuf,
-        /// Refuse if a file stands there.
+        /// Fail if the file exists.
         no_clobber: bool,
-        /// Add to what stands there: NDJSON, or CSV with the same header. That too appears whole or not at all.
+        /// Append to an existing file: NDJSON, or CSV with the same header. All new rows appear or none.
         append: bool,
     },
-    /// A folder of files that appear together.
+    /// A directory of files that appear together.
     Directory(Directory),
-    /// An object in a store.
+    /// One object in a store.
     Object(ObjectLocation),
-    /// Standard output, as it comes.
+    /// Standard output, written while records arrive.
     Stdout,
-    /// A reader in this process; [`read_batches`](super::read_batches) makes both ends. The format is Arrow.
+    /// A reader in this process, with the format Arrow; [`read_batches`](super::read_batches) creates both ends.
     Channel(BatchSender),
 }
 
-/// A folder of files.
+/// A directory of files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Directory {
-    /// The folder. It is made if it is not there, in one that is. In a store, its URL.
+    /// The directory, created if it is missing; its parent must exist. In a store, its URL.
     pub path: PathBuf,
-    /// The store that it is in, if it is not of the file system: its objects are those whose names begin with the URL's path.
+    /// The store of the directory, whose objects are those below the URL's path. `None` for the file system.
     pub store: Option<ObjectLocation>,
-    /// The beginning of the names of its files. Files of one set replace all of that set from before.
+    /// The prefix of its file names. The files of an execution replace all earlier files of the same set.
     pub set: String,
-    /// Refuse if results stand there.
+    /// Fail if the directory holds results.
     pub no_clobber: bool,
-    /// The most rows of a file.
+    /// Maximum rows per file; `None` for no maximum.
     pub max_file_rows: Option<u64>,
-    /// The most bytes of a file, as written; a row that is longer stands alone. What is at the end of a Parquet file
-    /// comes on top.
+    /// Maximum bytes per file, as written; `None` for no maximum. A longer row gets a file of its own. The footer of a
+    /// Parquet file is not counted.
     pub max_file_bytes: Option<u64>,
-    /// Columns whose values choose the folder of a row, as Hive names them: `country=NO/city=Oslo`. The files do not
-    /// hold them.
+    /// Columns whose values choose the directory of a row, with the names of Hive: `country=NO/city=Oslo`. The files do
+    /// not contain these columns. Empty for no partitioning.
     pub partition_by: Arc<[Arc<str>]>,
 }
 
 impl Output {
-    /// True for CSV for spreadsheets in a file: it goes on in others where a sheet ends.
+    /// Returns true for CSV for spreadsheets in a file: it continues in further files where a sheet is full.
     pub fn is_sheets(&self) -> bool {
         let is_excel = matches!(self.format, OutputFormat::Csv(options) if options.excel);
         match &self.target {
@@ -106,8 +107,8 @@ impl Output {
         }
     }
 
-    /// True where bytes that are written are out at once, for a reader that may be waiting for them: standard output, a
-    /// pipe or a device.
+    /// Returns true where a reader may wait for each write and sees it at once: standard output, a pipe, a device or a
+    /// reader in this process.
     pub fn is_live(&self) -> bool {
         match &self.target {
             Target::Stdout | Target::Channel(_) => true,
@@ -116,15 +117,16 @@ impl Output {
         }
     }
 
-    /// True when the first rows fix the columns.
+    /// Returns true if the first rows fix the columns.
     pub fn has_fixed_columns(&self) -> bool {
-        let cannot_go_back = match &self.target {
+        // An upload, a stream, and rows behind those of others cannot be rewritten.
+        let cannot_rewrite = match &self.target {
             Target::Object(_) | Target::File { append: true, .. } => true,
             _ => self.is_live(),
         };
         match self.format.properties().late_columns {
             LateColumns::Anytime => false,
-            LateColumns::BeforeItAppears => cannot_go_back,
+            LateColumns::BeforeItAppears => cannot_rewrite,
             LateColumns::Never => true,
         }
     }
@@ -133,39 +135,39 @@ impl Output {
 /// The origin of column names and types.
 #[derive(Clone, Debug, Default)]
 pub struct SchemaSource {
-    /// Types declared by a workflow. They hold for the columns that occur, also where these have
-    /// nothing but nulls; values that do not fit widen them under `policy`.
+    /// Types declared by a workflow. They apply to the columns that occur, including those with
+    /// only nulls; values that do not fit widen them under `policy`. `None` if nothing is declared.
     pub declared: Option<Schema>,
-    /// Columns that there are, with types that hold: a value that does not fit is a reject, or the
-    /// end if `policy` is to fail. Other columns follow `policy`. A column of type null has no type
-    /// yet; under [`SchemaPolicy::Evolve`] its values give it one.
+    /// The explicit schema: columns that always exist, with fixed types. A value that does not fit is
+    /// a reject, or an error under [`SchemaPolicy::Fail`]. Other columns follow `policy`. The type null
+    /// means not specified; under [`SchemaPolicy::Evolve`] it is inferred from the values.
     pub enforced: Option<Schema>,
-    /// Name of one more column, the last, for CSV and Parquet outputs. It takes the keys that have
-    /// no column by the time that the first record is written, as one JSON object per record; and
-    /// where a Parquet output cannot go back, values of JSON that do not fit their column, too.
+    /// Name of an additional last column for CSV and Parquet outputs. It holds the keys that have
+    /// no column when the first record is written, as one JSON object per record; and where a Parquet
+    /// output cannot be rewritten, also JSON values that do not fit their column. `None` for no such column.
     pub extra_column: Option<Arc<str>>,
-    /// The records that are read to find the rest.
+    /// The records that all other columns and types are inferred from.
     pub from: SchemaFrom,
     /// The policy for a late change.
     pub policy: SchemaPolicy,
 }
 
-/// The records that are read to find column names and types before the first one is written.
+/// The records that column names and types are inferred from before the first one is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SchemaFrom {
-    /// The sample, or everything where only that is right and the source can be read twice.
+    /// The sample; or all records where a late change could not be followed and the sources can be read twice.
     #[default]
     Auto,
-    /// The first morsels.
+    /// The first [`Limits::sample_bytes`] of records.
     Sample,
-    /// Everything; sources must be files.
+    /// All records; the sources must be files.
     Full,
 }
 
 /// The policy for a new key or a wider type after rows were written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SchemaPolicy {
-    /// The column widens; what was written is brought up to it before the file appears.
+    /// The column widens; earlier rows are rewritten to it before the file appears.
     #[default]
     Evolve,
     /// The record is rejected.
@@ -174,20 +176,20 @@ pub enum SchemaPolicy {
     Fail,
 }
 
-/// The policy for a record that cannot be used.
+/// The policy for a bad record: one that cannot be decoded or does not fit the schema.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnBadRecord {
-    /// The execution fails, naming the place; nothing appears.
+    /// The execution fails with the position of the record; no output appears.
     #[default]
     Fail,
-    /// It is set aside and counted.
+    /// The record is rejected and counted.
     Skip,
-    /// As `Skip`, up to so many; one more fails.
+    /// As `Skip` up to this number of rejects; one more fails.
     Limit(u64),
 }
 
 impl OnBadRecord {
-    /// The number of rejects that ends the execution, so that no more of a morsel need be kept.
+    /// Returns the number of rejects that ends the execution, so that no more of a morsel need be kept.
     pub(super) fn fatal_count(self) -> usize {
         match self {
             OnBadRecord::Fail => 1,
@@ -204,21 +206,20 @@ pub struct Limits {
     pub max_memory_bytes: u64,
     /// A longer record is a reject. Default 16 MiB.
     pub max_record_bytes: usize,
-    /// Bytes of one morsel. Default 1 MiB: below 256 KiB hand-over shows, above 2 MiB it falls
+    /// Bytes of one morsel. Default 1 MiB: below 256 KiB the cost of channels shows, above 2 MiB it falls
     /// out of the cache.
     pub morsel_bytes: usize,
-    /// Bytes of one Parquet row group, as encoded, at most about an eighth of the memory. Default
-    /// 32 MiB.
+    /// Encoded bytes of one Parquet row group, at most about an eighth of the memory. Default 32 MiB.
     pub row_group_bytes: usize,
-    /// Bytes that are read to find a schema before the first record is written, where not everything is.
+    /// Bytes of the sample that the schema is inferred from before the first record is written.
     /// Default 4 MiB.
     pub sample_bytes: usize,
-    /// Compute threads; 0 is one per core.
+    /// Compute threads; 0, the default, is one per core.
     pub workers: usize,
-    /// Bytes that steps which remember rows keep in memory, all together; the rest goes to disk. `None` is an eighth
+    /// Bytes that stateful steps keep in memory, all together; the rest spills to disk. `None` is an eighth
     /// of the memory.
     pub max_step_bytes: Option<usize>,
-    /// Folder of their temporary files, which have no names there; `None` is the system's.
+    /// Directory for their temporary files, which are unnamed; `None` is the system's.
     pub spill_dir: Option<PathBuf>,
 }
 
@@ -238,7 +239,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Compute threads: as many as were asked for, or one per core.
+    /// Returns the number of compute threads: `workers`, or one per core.
     pub fn worker_count(&self) -> usize {
         match self.workers {
             0 => std::thread::available_parallelism().map_or(2, usize::from),
@@ -246,12 +247,12 @@ impl Limits {
         }
     }
 
-    /// Bytes that downloads may hold between their sockets and the reader, all together: a sixteenth of the memory.
+    /// Returns the bytes that all downloads together may buffer before the reader: a sixteenth of the memory.
     pub fn download_window_bytes(&self) -> usize {
         usize::try_from(self.max_memory_bytes / 16).unwrap_or(usize::MAX)
     }
 
-    /// The memory and the disk of all steps that remember rows, together.
+    /// Returns the memory bound and the spill directory that all stateful steps share.
     pub fn spill_budget(&self) -> SpillBudget {
         let eighth = usize::try_from(self.max_memory_bytes / 8).unwrap_or(usize::MAX);
         SpillBudget { max_bytes: self.max_step_bytes.unwrap_or(eighth), directory: self.spill_dir.clone() }
@@ -259,12 +260,12 @@ impl Limits {
 }
 
 impl ExecutionPlan {
-    /// A plan from one source to one output, everything else at its default.
+    /// Creates a plan from one source to one output, everything else at its default.
     pub fn new(source: Source, output: Output) -> Self {
         ExecutionPlan { outputs: vec![output], ..ExecutionPlan::reading(vec![source]) }
     }
 
-    /// A plan that reads these sources in order and has no outputs yet, everything else at its default.
+    /// Creates a plan that reads these sources in order and has no outputs yet, everything else at its default.
     pub fn reading(sources: Vec<Source>) -> Self {
         ExecutionPlan {
             sources,

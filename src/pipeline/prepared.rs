@@ -1,5 +1,6 @@
-//! A plan made ready, read-only and the same for all threads: steps that are bound to columns, the rules of the schema, and
-//! the outputs as workers see them.
+//! The prepared plan, read-only and shared by all threads: steps bound to columns, the rules of the schema, and the
+//! outputs as workers know them. Decides which steps run in workers and which in the writer; never reads a record by
+//! itself.
 
 use std::sync::Arc;
 
@@ -16,36 +17,36 @@ use crate::transform::{
     OnBadCast, Step, StepOptions, Steps, bind, columns_needed, keeps_records, needs_record_spans, needs_structs,
 };
 
-/// A plan that can be carried out.
+/// A checked plan with all decisions taken.
 #[derive(Debug)]
 pub(super) struct Prepared {
     /// The rules by which records become columns.
     pub rules: SchemaRules,
     /// The outputs, without their targets.
     pub outputs: OutputSpecs,
-    /// Steps that look at one row at a time, for workers.
+    /// Steps that need one row at a time, for workers.
     pub row_steps: Vec<Step>,
-    /// Steps that must see all rows in order, for the writer; they follow the others.
+    /// Steps that must see all rows in order, for the writer, after `row_steps`.
     pub ordered_steps: Vec<Step>,
     on_bad_cast: OnBadCast,
-    /// Steps name these columns, and the sample had none such.
+    /// Columns that steps name and the sample did not have.
     pub unseen: UnseenNames,
-    /// Rows are counted to a limit, in order.
+    /// True if a step ends the execution after a number of rows.
     pub has_limit: bool,
-    /// The policy for a record that cannot be used.
+    /// The policy for a bad record.
     pub on_bad_record: OnBadRecord,
-    /// Rejects keep their raw records.
+    /// True if rejects keep their raw records, for a rejects file.
     pub keep_rejects: bool,
-    /// An output is live: rows are handed on as soon as they can be.
+    /// True if an output is live, so that rows are sent as soon as possible.
     pub is_live: bool,
-    /// Sizes.
+    /// Bounds on memory and records, as in the plan.
     pub limits: Limits,
-    /// Compute threads.
+    /// Number of compute threads, at least 1.
     pub workers: usize,
 }
 
-/// The things that all threads of an execution have in common. Only the writer changes them: the schema in the registry, and
-/// its own place in the sequencer.
+/// The state that all threads of an execution share. Only the writer changes it: the schema in the registry, and its
+/// own progress in the sequencer.
 #[derive(Clone)]
 pub(super) struct ExecutionState {
     pub prepared: Arc<Prepared>,
@@ -54,10 +55,10 @@ pub(super) struct ExecutionState {
 }
 
 impl Prepared {
-    /// Checks that `plan` can be carried out with columns such as `sample` has, and decides how.
+    /// Checks `plan` against the columns of `sample` and decides how it is executed.
     pub fn new(plan: &ExecutionPlan, type_merge: TypeMerge, sample: &[Item]) -> Result<Self, Error> {
         check_outputs(plan)?;
-        // Queries know values by their types, and rows that are columns have them.
+        // A query needs typed values, and rows from a query have them already.
         let has_query = plan.steps.iter().any(|step| matches!(step, Step::Sql(_)));
         let are_rows = sample.iter().any(|item| matches!(item, Item::Rows(..)));
         let typed = has_query || are_rows || plan.outputs.iter().any(|o| o.format.is_typed());
@@ -71,8 +72,8 @@ impl Prepared {
         };
         let rules = SchemaRules::new(&plan.schema, demands(plan, &steps, typed), type_merge, &plan.limits);
         let outputs = OutputSpecs::of(plan, type_merge);
-        // One worker sees all rows in order. Text is put in order by the writer, which then takes the
-        // steps that need it.
+        // Ordered steps before row groups force one worker, which sees all rows in order: a row group is encoded
+        // before the writer could apply a step. Text is ordered by the writer, which then applies those steps.
         let in_one_worker = outputs.has_parquet() && !Steps::split(&steps).1.is_empty();
         let (row_steps, ordered_steps) = if in_one_worker { (&steps[..], &[][..]) } else { Steps::split(&steps) };
         Ok(Prepared {
@@ -91,12 +92,12 @@ impl Prepared {
         })
     }
 
-    /// The steps of a worker, ready to be applied.
+    /// Creates the steps of one worker.
     pub fn worker_steps(&self) -> Steps {
         Steps::new(&self.row_steps, self.step_options())
     }
 
-    /// The steps of the writer, ready to be applied; `None` if there are none.
+    /// Creates the steps of the writer; `None` if there are none.
     pub fn writer_steps(&self) -> Option<Steps> {
         (!self.ordered_steps.is_empty()).then(|| Steps::new(&self.ordered_steps, self.step_options()))
     }
@@ -111,26 +112,26 @@ impl Prepared {
         }
     }
 
-    /// The columns that the steps make of `schema`, as the outputs of the plan take them.
+    /// Returns the columns after all steps for decoded columns `schema`, under the outputs' rule for late columns.
     pub fn columns_after_steps(&self, schema: &Schema) -> Result<Schema, Error> {
         self.columns_after_steps_if(self.rules.demands.columns_fixed, schema)
     }
 
-    /// [`Prepared::columns_after_steps`] where columns are fixed, so that one which never had a value is one, or where
-    /// they are not, so that it may still become something else.
+    /// Returns the columns after all steps. With `columns_fixed`, a column that never had a value is final; without,
+    /// its type is still open.
     pub fn columns_after_steps_if(&self, columns_fixed: bool, schema: &Schema) -> Result<Schema, Error> {
         let options = StepOptions { columns_fixed, ..self.step_options() };
         let columns = Steps::new(&self.row_steps, options.clone()).output_schema(schema)?;
         Ok(Steps::new(&self.ordered_steps, options).output_schema(&columns)?)
     }
 
-    /// True if a step makes columns of the fields inside values.
+    /// Returns true if a step flattens objects into columns.
     pub fn flattens(&self) -> bool {
         self.row_steps.iter().chain(&self.ordered_steps).any(|step| step.properties().opens_objects)
     }
 }
 
-/// Refuses outputs that do not go together.
+/// Rejects combinations of outputs that exclude each other.
 fn check_outputs(plan: &ExecutionPlan) -> Result<(), PlanError> {
     if plan.outputs.is_empty() {
         return Err(PlanError::NoOutput);
@@ -145,16 +146,18 @@ fn check_outputs(plan: &ExecutionPlan) -> Result<(), PlanError> {
     Ok(())
 }
 
-/// The demands of `steps`, which are bound, and of the outputs on decoded rows.
+/// Returns the demands of the bound `steps` and of the outputs on decoded rows.
 fn demands(plan: &ExecutionPlan, steps: &[Step], typed: bool) -> Demands {
     let outputs = &plan.outputs;
     let any = |form: RowForm| outputs.iter().any(|o| o.format.properties().rows == form);
     let (any_cells, any_json) = (any(RowForm::Cells), any(RowForm::Json));
-    let divided = outputs.iter().any(|o| matches!(&o.target, Target::Directory(d) if !d.partition_by.is_empty()));
-    // Keys without a column go into the extra one; a schema file has types for all of them.
+    let partitioned = outputs.iter().any(|o| matches!(&o.target, Target::Directory(d) if !d.partition_by.is_empty()));
+    // An extra column collects every key that is not decoded, and an explicit schema checks all of its columns:
+    // neither allows to skip columns that no step reads.
     let all_columns = plan.schema.extra_column.is_some() || plan.schema.enforced.is_some() && typed;
     Demands {
         typed,
+        // Values are parsed only as deep as steps and outputs read them; the rest passes as its own text.
         keys: match needs_structs(steps) {
             _ if typed => ValueTypes::Typed,
             None => ValueTypes::Raw,
@@ -162,7 +165,7 @@ fn demands(plan: &ExecutionPlan, steps: &[Step], typed: bool) -> Demands {
             Some(true) => ValueTypes::RawInObjectsAndLists,
         },
         cells_as_text: !typed && any_cells && !any_json,
-        only_columns: columns_needed(steps, !typed && !any_cells && !divided).filter(|_| !all_columns),
+        only_columns: columns_needed(steps, !typed && !any_cells && !partitioned).filter(|_| !all_columns),
         columns_fixed: outputs.iter().any(Output::has_fixed_columns),
         arrays_fixed: outputs.iter().any(|o| o.has_fixed_columns() && o.format.is_typed()),
         types_fixed: any_json,

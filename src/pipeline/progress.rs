@@ -1,10 +1,10 @@
-//! Counters of an execution that its owner reads while it goes on, and the flag that stops it.
+//! Live counters of an execution, which its owner polls, and the flag that cancels it. Prints nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// The interval at which a waiting thread looks whether it was told to stop.
+/// The interval at which a waiting thread checks for a cancel.
 pub(super) const CANCEL_POLL: Duration = Duration::from_millis(50);
 
 /// Shared between an execution and its owner: counters to read, a flag to set.
@@ -37,27 +37,27 @@ macro_rules! counter {
 }
 
 impl Control {
-    /// A fresh one for one execution.
+    /// Creates the handle of one execution, with all counters at 0.
     pub fn new() -> Self {
         Control::default()
     }
 
-    /// Asks the execution to stop. It ends with [`super::Error::Cancelled`], without output.
+    /// Cancels the execution. It ends with [`super::Error::Cancelled`], without output.
     pub fn cancel(&self) {
         self.cancelled.store(true, Ordering::SeqCst);
     }
 
-    /// True once asked to stop.
+    /// Returns true after [`Control::cancel`].
     pub fn is_cancelled(&self) -> bool {
         self.cancelled.load(Ordering::SeqCst)
     }
 
-    /// The same flag with counters of its own, for a pass that must not count.
+    /// Returns a handle with the same cancel flag and separate counters, for a pass that must not count.
     pub(crate) fn without_counters(&self) -> Control {
         Control { cancelled: self.cancelled.clone(), counters: Arc::default() }
     }
 
-    /// Everything is done anew: the counters start again.
+    /// Sets all counters to 0, before the pass is repeated.
     pub(crate) fn reset(&self) {
         let c = &self.counters;
         for counter in [&c.bytes_read, &c.rows_read, &c.rows_written, &c.rows_rejected, &c.bytes_written] {
@@ -66,15 +66,15 @@ impl Control {
     }
 
     counter! {
-        /// Bytes taken from the sources, before decompression.
+        /// Returns the bytes read from the sources so far, before decompression.
         bytes_read, add_bytes_read, bytes_read;
-        /// Records that reached the writer, in order.
+        /// Returns the records that have reached the writer.
         rows_read, add_rows_read, rows_read;
-        /// Records that went into the outputs.
+        /// Returns the rows written to each output so far.
         rows_written, add_rows_written, rows_written;
-        /// Records set aside.
+        /// Returns the records rejected so far.
         rows_rejected, add_rows_rejected, rows_rejected;
-        /// Bytes handed to the outputs.
+        /// Returns the bytes written to all outputs so far.
         bytes_written, add_bytes_written, bytes_written;
     }
 }

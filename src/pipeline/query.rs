@@ -1,11 +1,11 @@
-//! Plans with a query: batch by batch where it looks at single rows and all columns can be known before, else over a
-//! temporary file with all rows.
+//! Plans with a query: batch by batch if the query handles each row alone and all columns can be inferred before, else
+//! over a temporary file with all rows. Plans and runs no SQL itself; that is `transform::sql`.
 
 use std::time::Instant;
 
 use super::error::{Error, PlanError};
 use super::explain::explain_steps;
-use super::input::{are_rereadable, read_again};
+use super::input::{can_be_reread, reopen};
 use super::plan::{ExecutionPlan, Limits, SchemaFrom};
 use super::progress::Control;
 use super::report::Report;
@@ -15,27 +15,28 @@ use crate::column::Batch;
 use crate::source::{BoxedError, Source};
 use crate::transform::{Limit, Query, QueryResources, QueryRows, RESULTS, Step};
 
-/// Carries out a plan that has a query among its steps.
+/// Executes a plan that has a query among its steps.
 pub(super) fn execute(mut plan: ExecutionPlan, control: &Control) -> Result<Report, Error> {
     let query = take_query(&mut plan.steps)?;
     let started = Instant::now();
-    if are_rereadable(&plan.sources) {
-        let sources = plan.sources.iter().map(read_again).collect();
+    if can_be_reread(&plan.sources) {
+        let sources = plan.sources.iter().map(reopen).collect();
         let quiet = control.without_counters();
         let known = explain_steps(sources, plan.steps.clone(), Vec::new(), &plan.schema, &plan.limits, &quiet)?;
-        // What the query wants and the sample does not have may come later.
+        // A query that fails on the sample's columns may still fit: a column that it names may appear later.
         if let Ok(Some(by_rows)) = query.by_rows(&known.output) {
             plan.steps.push(Step::Sql(query));
             plan.steps.extend(by_rows.limit().map(Limit).map(Step::from));
-            // A type that widens late would leave the meaning of the rows before open.
+            // Infer from all records: a late widening would change the meaning of the query for earlier rows.
             plan.schema.from = SchemaFrom::Full;
             return pass(plan, control);
         }
     }
-    over_all_rows(plan, &query, control).map(|report| Report { elapsed: started.elapsed(), ..report })
+    run_on_all_rows(plan, &query, control).map(|report| Report { elapsed: started.elapsed(), ..report })
 }
 
-fn over_all_rows(mut plan: ExecutionPlan, query: &Query, control: &Control) -> Result<Report, Error> {
+/// Writes the rows before the query to a temporary Parquet file, runs the query over it, and writes its result.
+fn run_on_all_rows(mut plan: ExecutionPlan, query: &Query, control: &Control) -> Result<Report, Error> {
     let scratch = Scratch::new(&plan.limits)?;
     let mut tables = open_tables(query, std::mem::take(&mut plan.tables), &scratch, &plan.limits, control)?;
     let is_read = query.tables().iter().any(|name| name == RESULTS);
@@ -46,37 +47,38 @@ fn over_all_rows(mut plan: ExecutionPlan, query: &Query, control: &Control) -> R
     let (limits, metadata, sort_hint) =
         (plan.limits.clone(), plan.metadata.clone(), std::mem::take(&mut plan.sort_hint));
     plan.outputs = vec![scratch.output(RESULTS)];
-    let taken = pass(plan, control)?;
-    tables.push((RESULTS.to_owned(), scratch.open(RESULTS, &taken.schema)?));
-    // The open files are all that is needed.
+    let input_report = pass(plan, control)?;
+    tables.push((RESULTS.to_owned(), scratch.open(RESULTS, &input_report.schema)?));
+    // The tables are open; their names are no longer needed, so a crash leaves no files.
     drop(scratch);
 
+    // The query and the pass that writes its result run at the same time: each gets half of the memory.
     let bytes = usize::try_from(limits.max_memory_bytes / 2).unwrap_or(usize::MAX);
     let directory = limits.spill_dir.clone();
-    let answer =
+    let query_rows =
         query.execute(tables, &QueryResources { max_bytes: bytes, directory, workers: limits.worker_count() })?;
-    let rows = Box::new(QuerySource(answer));
+    let rows = Box::new(QuerySource(query_rows));
     let source = Source::rows("the query", rows);
     let output = outputs.first().cloned().ok_or(PlanError::NoOutput)?;
     let limits = Limits { max_memory_bytes: limits.max_memory_bytes / 2, ..limits };
-    // Bytes read are those of the sources; the rest of what is counted starts again with the answer.
+    // The second pass counts rows of the result, which must not be added to the records of the sources.
     let quiet = control.without_counters();
-    let given =
+    let output_report =
         pass(ExecutionPlan { outputs, sort_hint, metadata, limits, ..ExecutionPlan::new(source, output) }, &quiet)?;
     Ok(Report {
-        rows_queried: Some(taken.rows_written),
-        rows_written: given.rows_written,
-        bytes_out: given.bytes_out,
-        cells_changed: given.cells_changed,
-        schema: given.schema,
-        files: given.files,
-        stopped_early: given.stopped_early,
-        notes: taken.notes.into_iter().chain(given.notes).collect(),
-        ..taken
+        rows_queried: Some(input_report.rows_written),
+        rows_written: output_report.rows_written,
+        bytes_out: output_report.bytes_out,
+        cells_changed: output_report.cells_changed,
+        schema: output_report.schema,
+        files: output_report.files,
+        stopped_early: output_report.stopped_early,
+        notes: input_report.notes.into_iter().chain(output_report.notes).collect(),
+        ..input_report
     })
 }
 
-/// An answer as a source.
+/// The result rows of a query as a source.
 struct QuerySource(QueryRows);
 
 impl Iterator for QuerySource {

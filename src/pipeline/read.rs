@@ -1,5 +1,5 @@
-//! Rows of a plan as Arrow batches for a program, in place of outputs: the library's way in for those who want columns and
-//! no file. The execution is on a thread of its own and is never more than a few batches ahead.
+//! The library's entry point for Arrow batches: executes a plan and returns its rows as an iterator, without an output
+//! file. The execution runs on a separate thread and is never more than a few batches ahead.
 
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -19,14 +19,14 @@ use crate::format::{Compression, OutputFormat};
 
 /// Executes `plan`, whose outputs are replaced, and returns its rows as batches.
 ///
-/// Blocks until the first batch or the end, so that [`BatchReader::schema`] is known. Rows are in the order of the input,
-/// at any number of workers. All batches have the columns of the first: a column or type that comes later is
-/// [`Error::Schema`] from the iterator. With [`SchemaFrom::Full`](super::SchemaFrom::Full), a schema file's columns, or
-/// a sample that holds every column, none comes later.
+/// Blocks until the first batch or the end, so that [`BatchReader::schema`] is known. Rows are in the order of the
+/// input, for any number of workers. All batches have the columns of the first: a later column or wider type is
+/// [`Error::Schema`] from the iterator. That cannot happen with [`SchemaFrom::Full`](super::SchemaFrom::Full), with an
+/// explicit schema, or with a sample that has every column.
 ///
 /// # Errors
 ///
-/// Those of [`execute`] that come before the first batch. Later ones come from the iterator.
+/// Those of [`execute`] before the first batch. Later errors are items of the iterator.
 ///
 /// # Examples
 ///
@@ -54,8 +54,8 @@ pub fn read_batches(mut plan: ExecutionPlan) -> Result<BatchReader, Error> {
     plan.outputs =
         vec![Output { format: OutputFormat::Arrow(ArrowForm::Stream), compression: Compression::None, target }];
     let control = Control::new();
-    let theirs = control.clone();
-    let thread = std::thread::Builder::new().name("execution".into()).spawn(move || execute(plan, &theirs));
+    let thread_control = control.clone();
+    let thread = std::thread::Builder::new().name("execution".into()).spawn(move || execute(plan, &thread_control));
     let thread = thread.map_err(|cause| Error::Bug(format!("cannot start a thread: {cause}")))?;
     let mut reader = BatchReader {
         schema: Arc::new(arrow_schema::Schema::empty()),
@@ -76,13 +76,14 @@ pub fn read_batches(mut plan: ExecutionPlan) -> Result<BatchReader, Error> {
     }
 }
 
-/// The rows of an execution, batch by batch. Text is plain `Utf8`, and no batch is empty.
+/// The rows of an execution as an iterator of batches. Text is plain `Utf8`, and no batch is empty.
 ///
-/// Dropped before its end, it stops the execution and waits for its thread; a source that blocks in a read keeps it
-/// waiting for no longer than the execution itself would.
+/// Dropped before its end, it cancels the execution and waits for its thread, which does not wait for a source that
+/// blocks in a read.
 #[derive(Debug)]
 pub struct BatchReader {
     schema: SchemaRef,
+    /// The batch that the schema was taken from, until the iterator returns it.
     first: Option<RecordBatch>,
     /// `None` at the end, and after an error.
     receiver: Option<Receiver<RecordBatch>>,
@@ -92,27 +93,28 @@ pub struct BatchReader {
 }
 
 impl BatchReader {
-    /// The columns of all batches.
+    /// Returns the columns of all batches.
     pub fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
     }
 
-    /// Counters of the execution, which go on while batches are read.
+    /// Returns the live counters of the execution, and its cancel flag.
     pub fn control(&self) -> &Control {
         &self.control
     }
 
-    /// The report: counts, rejects and notes. `None` before the iterator has returned `None`, and after an error.
+    /// Returns the report: counts, rejects and notes. `None` before the iterator has returned `None`, and after an
+    /// error.
     pub fn report(&self) -> Option<&Report> {
         self.report.as_ref()
     }
 
-    /// The next batch from the channel, or the end of the execution.
+    /// Receives the next batch, or joins the execution at its end.
     fn receive(&mut self) -> Option<Result<RecordBatch, Error>> {
         if let Ok(batch) = self.receiver.as_ref()?.recv() {
             return Some(Ok(batch));
         }
-        // The sender is gone: the execution has ended or is about to.
+        // The sender was dropped: the execution has ended or is about to.
         self.receiver = None;
         match self.execution.take()?.join() {
             Ok(Ok(report)) => {
@@ -139,7 +141,7 @@ impl Iterator for BatchReader {
 impl Drop for BatchReader {
     fn drop(&mut self) {
         self.control.cancel();
-        // A writer that waits for room in the channel fails at once without its receiver.
+        // Ends a wait of the writer for a free slot in the channel.
         self.receiver = None;
         if let Some(execution) = self.execution.take() {
             let _ = execution.join();
@@ -192,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_dropped_reader_stops_the_execution() {
-        // More than the channel and all queues hold: the writer is waiting when the reader goes.
+        // More than the channel and all queues hold: the writer is blocked when the reader is dropped.
         let mut reader = read_batches(plan(lines(100_000))).unwrap();
         reader.next().unwrap().unwrap();
         let control = reader.control().clone();

@@ -1,49 +1,51 @@
-//! The counts of an execution, which must add up.
+//! The report of an execution: its counts, which must add up, and the files that it made. The writer fills it; `cli`
+//! and `service` print it.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::column::Schema;
 
-/// The account of one execution that ended well.
+/// The counts and files of one successful execution.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// Records that came in. With those added: written + filtered + rejected, always; or queried in place of written.
+    /// Records that were read. `rows_in + rows_added = rows_written + rows_filtered + rows_rejected` always, with
+    /// `rows_queried` in place of `rows_written` if it is `Some`.
     pub rows_in: u64,
-    /// Records in each output.
+    /// Rows in each output.
     pub rows_written: u64,
-    /// Records that a step left out.
+    /// Rows that a step dropped.
     pub rows_filtered: u64,
-    /// Rows that a query took, if one was put to all of them; those written are its answer, and the other counts are of
-    /// what came before it.
+    /// Rows that a query over all rows read; `rows_written` are then the query's result, and the other counts are of
+    /// the pass before it. `None` without such a query.
     pub rows_queried: Option<u64>,
     /// Rows that steps made of records besides their first.
     pub rows_added: u64,
-    /// Records that could not be used; after a step that makes rows of lists, rows of them.
+    /// Rejected records; after a step that explodes lists, the rejected rows of them.
     pub rows_rejected: u64,
-    /// Bytes taken from the sources, before decompression.
+    /// Bytes read from the sources, before decompression.
     pub bytes_in: u64,
-    /// Bytes of all outputs.
+    /// Bytes written to all outputs together, after compression.
     pub bytes_out: u64,
-    /// Keys that stood twice in one record (the last one won).
+    /// Duplicate keys in records; the last value was kept.
     pub duplicate_keys: u64,
-    /// Pieces of records that were not UTF-8 and became U+FFFD.
+    /// Invalid UTF-8 sequences that became U+FFFD.
     pub utf8_replaced: u64,
-    /// Cells of CSV for spreadsheets that got an apostrophe in front; notes say why.
+    /// Cells of CSV for spreadsheets that were prefixed with an apostrophe; `notes` have the reasons.
     pub cells_changed: u64,
-    /// From start to the last rename.
+    /// Wall time from the start to the last rename.
     pub elapsed: Duration,
-    /// The columns in the end.
+    /// The final columns of the outputs.
     pub schema: Schema,
-    /// Each output that is a file: its path and its bytes.
+    /// Path and bytes of each file that was made.
     pub files: Vec<(PathBuf, u64)>,
-    /// The file of rejects, if there are any and they were kept.
+    /// The rejects file; `None` if no record was rejected or rejects were not kept.
     pub rejects: Option<PathBuf>,
-    /// The reader of a pipe went away before the end; the counts stop there.
+    /// The reader of a pipe closed it before the end; the counts stop there.
     pub stopped_early: bool,
-    /// The plan's limit of rows was reached before the end; the counts are of what was read for it,
-    /// up to the last row that it let pass.
+    /// The plan's row limit was reached before the end; the counts are of the records read until then,
+    /// up to the last row within the limit.
     pub reached_limit: bool,
-    /// Notes such as a column that never had a value.
+    /// Sentences for the user, such as one about a column that never had a value.
     pub notes: Vec<String>,
 }

@@ -1,12 +1,12 @@
-//! One pass of a plan from its sources to its outputs, without a query. Where the outputs cannot take a late change of the
-//! schema and the sources can be read twice, the pass is done anew, once, with the schema of all records.
+//! One pass of a plan from its sources to its outputs, without a query. If an output cannot follow a late change of the
+//! schema and the sources can be read twice, the pass is repeated once, with the schema inferred from all records.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::budget::Sizes;
 use super::error::{Error, PlanError};
-use super::input::{SourceReader, are_rereadable, read_again, sample_aside};
+use super::input::{SourceReader, can_be_reread, reopen, take_sample_on_thread};
 use super::output::{OrderCounts, OutputWriter, WriterOptions};
 use super::plan::{ExecutionPlan, Output, SchemaFrom, SchemaPolicy};
 use super::prepared::{ExecutionState, Prepared};
@@ -21,20 +21,20 @@ use crate::column::{Schema, TypeMerge};
 use crate::format::frame::BufferPool;
 use crate::source::Source;
 
-/// One pass from the sources to the outputs.
+/// Runs one pass from the sources to the outputs, and repeats it once if a late schema change requires that.
 pub(super) fn pass(mut plan: ExecutionPlan, control: &Control) -> Result<Report, Error> {
     let started = Instant::now();
     let mut sources = std::mem::take(&mut plan.sources);
-    let rereadable = are_rereadable(&sources);
+    let rereadable = can_be_reread(&sources);
     let mut full = plan.schema.from == SchemaFrom::Full;
     if full && !rereadable {
         return Err(PlanError::NotRereadable.into());
     }
     loop {
-        let once = if rereadable { sources.iter().map(read_again).collect() } else { std::mem::take(&mut sources) };
+        let once = if rereadable { sources.iter().map(reopen).collect() } else { std::mem::take(&mut sources) };
         match attempt(&plan, once, ReadMode { rereadable, full }, control) {
             Ok(report) => return Ok(Report { elapsed: started.elapsed(), ..report }),
-            // After everything was read there is nothing left to be surprised by.
+            // The second attempt infers from all records, so that it meets no late change.
             Err(AttemptEnd::StartOver(_)) if !full => {
                 full = true;
                 control.reset();
@@ -47,16 +47,16 @@ pub(super) fn pass(mut plan: ExecutionPlan, control: &Control) -> Result<Report,
 /// The way in which the sources of one attempt are read.
 #[derive(Clone, Copy)]
 struct ReadMode {
-    /// They are files, and can be read twice.
+    /// True if all sources are files, which can be read twice.
     rereadable: bool,
-    /// They are read once before, whole, for the schema.
+    /// True if all records are read before, to infer the schema.
     full: bool,
 }
 
-/// An attempt ended without a report.
+/// The error that ended an attempt.
 enum AttemptEnd {
     Error(Error),
-    /// With a schema of everything there would not have been this error.
+    /// An error that a schema inferred from all records avoids.
     StartOver(Error),
 }
 
@@ -66,40 +66,44 @@ impl From<Error> for AttemptEnd {
     }
 }
 
-/// Carries out `plan` with `sources`, once.
+/// Executes `plan` with `sources`, once.
 fn attempt(
     plan: &ExecutionPlan,
     sources: Vec<Source>,
-    reading: ReadMode,
+    mode: ReadMode,
     control: &Control,
 ) -> Result<Report, AttemptEnd> {
     let n_sources = sources.len();
-    let again = reading.rereadable.then(|| sources.iter().map(read_again).collect::<Vec<_>>());
+    let reread = mode.rereadable.then(|| sources.iter().map(reopen).collect::<Vec<_>>());
     let is_live = plan.outputs.iter().any(Output::is_live);
+    // As many buffers as there are slots for groups of one morsel.
     let pool = BufferPool::new(plan.limits.morsel_bytes, plan.limits.worker_count() * 4);
     let reader = SourceReader::new(sources, &plan.limits, is_live, pool.clone(), control);
-    let (reader, sample) = sample_aside(reader, plan.limits.sample_bytes, is_live, control)?;
-    // Only now the formats are known for certain.
+    let (reader, sample) = take_sample_on_thread(reader, plan.limits.sample_bytes, is_live, control)?;
+    // The formats are certain only after the sample: a source without a declared format is detected by its content.
     let type_merge = reader.type_merge();
     let order = Arc::new(OrderCounts::default());
+    // Before a long inference: an output that cannot be opened is to fail at once.
     let outputs = open_outputs(plan, type_merge, &order)?;
     let prepared = Prepared::new(plan, type_merge, &sample)?;
-    // Text outputs with types (NDJSON of CSV) cannot take back a number that should have been text;
-    // where the source can be read twice, it is.
+    // JSON from CSV cannot turn a number that was written back into text, so all records are read first
+    // where the sources can be read twice.
     let typed_text = prepared.rules.demands.types_fixed && type_merge == TypeMerge::Text;
-    let full = reading.full || plan.schema.from == SchemaFrom::Auto && typed_text;
-    let may_start_over = reading.rereadable && !is_live && prepared.rules.policy == SchemaPolicy::Evolve;
-    let seen = match again {
-        Some(again) if full => full_schema(&prepared.rules, again, &plan.limits, control)?,
+    let full = mode.full || plan.schema.from == SchemaFrom::Auto && typed_text;
+    // A live output has shown rows, which a repeated pass would show again.
+    let may_start_over = mode.rereadable && !is_live && prepared.rules.policy == SchemaPolicy::Evolve;
+    let seen = match reread {
+        Some(reread) if full => full_schema(&prepared.rules, reread, &plan.limits, control)?,
         _ => schema_of_sample(&prepared.rules, &sample, plan.limits.worker_count()),
     };
-    let shared = share(prepared, seen)?;
+    let shared = execution_state(prepared, seen)?;
     let rejects = plan.rejects.as_deref().map(RejectsFile::new);
     let writer = Writer::new(&shared, outputs, rejects, n_sources, may_start_over && !full, control);
-    let (totals, finished) = match with_workers(&shared, reader, sample, &pool, |pieces| writer.run(pieces))? {
-        Err(error @ Error::Schema { .. }) if may_start_over => return Err(AttemptEnd::StartOver(error)),
-        result => result?,
-    };
+    let (totals, finished) =
+        match with_workers(&shared, reader, sample, &pool, |group_results| writer.run(group_results))? {
+            Err(error @ Error::Schema { .. }) if may_start_over => return Err(AttemptEnd::StartOver(error)),
+            result => result?,
+        };
     Ok(Report {
         rows_in: totals.rows_in,
         rows_written: totals.rows_written,
@@ -122,7 +126,7 @@ fn attempt(
     })
 }
 
-/// Opens all outputs of `plan` under their temporary names.
+/// Opens all outputs of `plan` under temporary names.
 fn open_outputs(
     plan: &ExecutionPlan,
     type_merge: TypeMerge,
@@ -139,17 +143,17 @@ fn open_outputs(
             workers,
             ..WriterOptions::new(output.format, output.compression, type_merge, sizes.row_group_bytes)
         };
-        OutputWriter::open(output, options, sizes.waiting_bytes)
+        OutputWriter::open(output, options, sizes.buffered_bytes)
     };
     plan.outputs.iter().map(open).collect()
 }
 
-/// Makes what all threads share, starting from the columns that were seen.
-fn share(prepared: Prepared, seen: Schema) -> Result<ExecutionState, Error> {
+/// Creates the shared state, with the registry at the columns that were inferred.
+fn execution_state(prepared: Prepared, seen: Schema) -> Result<ExecutionState, Error> {
     let schema = prepared.rules.initial_schema(seen)?;
-    // A step that does not go with them says so itself.
+    // A step that fails on these columns reports a better error when it is applied.
     if let Ok(columns) = prepared.columns_after_steps(&schema) {
-        prepared.outputs.check_divisions(&columns)?;
+        prepared.outputs.require_named_columns(&columns)?;
     }
     Ok(ExecutionState {
         prepared: Arc::new(prepared),

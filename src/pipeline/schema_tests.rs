@@ -1,9 +1,9 @@
-//! Schemas in whole executions: given, late, shown, and what has no place in them.
+//! Schemas in whole executions: explicit, late and described ones, and values that do not fit them.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::tests::{Place, lines, output, run, tiny};
+use super::tests::{TestDir, lines, output, run, tiny};
 use super::*;
 use crate::column::{Field, Schema, Type};
 use crate::format::schema_file;
@@ -11,7 +11,7 @@ use crate::source::Source;
 
 const INT: Type = Type::Int { fits_double: true };
 
-/// A schema from its file's fields.
+/// Parses a schema from the fields of a schema file.
 fn given(fields: &str) -> Schema {
     schema_file::read(&format!("{{\"drawoff_schema\":1,\"fields\":[{fields}]}}")).unwrap()
 }
@@ -20,25 +20,25 @@ fn words(schema: &Schema) -> Vec<String> {
     schema.fields.iter().map(|f| format!("{}: {}", f.name, f.ty)).collect()
 }
 
-fn rejects(place: &Place) -> Vec<Value> {
-    place.read("rejects.ndjson").lines().map(|l| serde_json::from_str(l).unwrap()).collect()
+fn rejects(dir: &TestDir) -> Vec<Value> {
+    dir.read("rejects.ndjson").lines().map(|l| serde_json::from_str(l).unwrap()).collect()
 }
 
-fn parquet_rows(place: &Place, report: &Report, rows: &[Value]) {
-    let file = std::fs::read(place.path("out.parquet")).unwrap().into();
+fn parquet_rows(dir: &TestDir, report: &Report, rows: &[Value]) {
+    let file = std::fs::read(dir.path("out.parquet")).unwrap().into();
     crate::format::parquet::tests::assert_rows(&file, &report.schema, rows);
 }
 
-/// A plan that sets rejects aside, with limits so low that each record is a morsel.
-fn plan(source: Source, place: &Place, name: &str, workers: usize) -> ExecutionPlan {
-    let mut plan = ExecutionPlan::new(source, output(&place.path(name)));
+/// Returns a plan that keeps rejects, with limits so low that each record is a morsel.
+fn plan(source: Source, dir: &TestDir, name: &str, workers: usize) -> ExecutionPlan {
+    let mut plan = ExecutionPlan::new(source, output(&dir.path(name)));
     plan.limits = tiny(workers, 1);
     plan.on_bad_record = OnBadRecord::Skip;
-    plan.rejects = Some(place.path("rejects.ndjson"));
+    plan.rejects = Some(dir.path("rejects.ndjson"));
     plan
 }
 
-/// Records with a value each that does not fit before them, and what it is.
+/// Records with one value each that does not fit the records before, and its path and reason.
 const LATE: [(&str, &str, &str); 4] = [
     (r#"{"hq":{"city":"Oslo","zip":1}}"#, "hq.zip", "the schema has no such field"),
     (r#"{"people":[{"n":1},{"n":2,"mail":"a"}]}"#, "people[1].mail", "the schema has no such field"),
@@ -49,56 +49,56 @@ const LATE: [(&str, &str, &str); 4] = [
 const KNOWN: &str = r#"{"id":1,"hq":{"city":"Bergen"},"people":[{"n":7}]}"#;
 
 #[test]
-fn evolve_widens_what_is_nested() {
-    let place = Place::new();
+fn evolve_widens_nested_fields() {
+    let dir = TestDir::new();
     let mut text = format!("{KNOWN}\n").repeat(60);
     LATE.iter().for_each(|(record, ..)| text.push_str(&format!("{record}\n{KNOWN}\n")));
     let rows: Vec<Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
     for workers in [1, 2, 7] {
-        let report = run(plan(place.write("in.ndjson", &text), &place, "out.parquet", workers)).unwrap();
+        let report = run(plan(dir.write("in.ndjson", &text), &dir, "out.parquet", workers)).unwrap();
         assert_eq!(
             words(&report.schema),
             ["id: int", "hq: struct<city: text, zip: int>", "people: list<struct<n: json, mail: text>>", "new: bool"]
         );
-        parquet_rows(&place, &report, &rows);
+        parquet_rows(&dir, &report, &rows);
     }
 }
 
 #[test]
-fn freeze_rejects_and_fail_stops_at_the_very_place() {
-    let place = Place::new();
+fn freeze_rejects_and_fail_stops_at_the_exact_position() {
+    let dir = TestDir::new();
     let known = format!("{KNOWN}\n").repeat(60);
     for (record, path, reason) in LATE {
         let text = format!("{known}{record}\n{KNOWN}\n");
         for workers in [1, 7] {
-            let mut frozen = plan(place.write("in.ndjson", &text), &place, "out.parquet", workers);
+            let mut frozen = plan(dir.write("in.ndjson", &text), &dir, "out.parquet", workers);
             frozen.schema.policy = SchemaPolicy::Freeze;
             let report = run(frozen).unwrap();
             assert_eq!((report.rows_written, report.rows_rejected), (61, 1), "{record}");
-            let reject = rejects(&place).remove(0);
+            let reject = rejects(&dir).remove(0);
             assert_eq!((&reject["path"], &reject["reason"]), (&json!(path), &json!(reason)));
             assert_eq!(
                 (&reject["line"], &reject["byte"], &reject["raw"]),
                 (&json!(61), &json!(known.len()), &json!(record))
             );
-            // Where in the record: at the value, or at the key that has no column.
+            // The offset in the record is that of the value, or of the key that has no column.
             let offset = reject["offset"].as_u64().unwrap() as usize;
             let last = path.rsplit('.').next().unwrap();
             assert!(record[offset..].starts_with(&format!("\"{last}\"")) || record[offset..].starts_with("\"two\""));
 
-            let mut failing = plan(place.write("in.ndjson", &text), &place, "failed.parquet", workers);
+            let mut failing = plan(dir.write("in.ndjson", &text), &dir, "failed.parquet", workers);
             failing.schema.policy = SchemaPolicy::Fail;
             let Err(Error::Schema { position, change }) = run(failing) else { panic!("{record}") };
             assert_eq!((position.line, position.record), (61, 60));
             assert!(change.to_string().contains(&format!("`{path}`")), "{change}");
-            assert!(!place.path("failed.parquet").exists());
+            assert!(!dir.path("failed.parquet").exists());
         }
     }
 }
 
 #[test]
-fn a_given_schema_holds() {
-    let place = Place::new();
+fn an_explicit_schema_is_enforced() {
+    let dir = TestDir::new();
     let enforced = given(
         r#"{"name":"id","type":"int"},{"name":"score","type":"float"},{"name":"none","type":"bool"},
            {"name":"hq","type":"struct","fields":[{"name":"zip","type":"text"}]}"#,
@@ -126,11 +126,11 @@ fn a_given_schema_holds() {
         (2, 1, "out.csv"),
         (2, 1, "out.ndjson"),
     ] {
-        let mut plan = plan(place.write("in.ndjson", &text), &place, name, workers);
+        let mut plan = plan(dir.write("in.ndjson", &text), &dir, name, workers);
         plan.limits.sample_bytes = sample_bytes;
         plan.schema.enforced = Some(enforced.clone());
         let report = run(plan).unwrap();
-        let found: Vec<(String, String)> = rejects(&place)
+        let found: Vec<(String, String)> = rejects(&dir)
             .iter()
             .map(|r| (r["path"].as_str().unwrap().to_owned(), r["reason"].as_str().unwrap().to_owned()))
             .collect();
@@ -141,23 +141,23 @@ fn a_given_schema_holds() {
                 let columns =
                     ["id: int", "score: float", "none: bool", "hq: struct<zip: text, city: text>", "extra: json"];
                 assert_eq!(words(&report.schema), columns);
-                parquet_rows(&place, &report, &kept);
+                parquet_rows(&dir, &report, &kept);
             }
-            "out.csv" => assert!(place.read(name).starts_with("id,score,none,hq,extra\n1,1,,"), "{}", place.read(name)),
-            _ => assert_eq!(place.read(name).lines().count(), 3),
+            "out.csv" => assert!(dir.read(name).starts_with("id,score,none,hq,extra\n1,1,,"), "{}", dir.read(name)),
+            _ => assert_eq!(dir.read(name).lines().count(), 3),
         }
     }
-    // Nothing may come beside it: frozen, or at all.
+    // No further columns are allowed: under `freeze` or under `fail`.
     for name in ["out.parquet", "out.csv", "out.ndjson"] {
-        let mut frozen = plan(place.write("in.ndjson", &text), &place, name, 2);
+        let mut frozen = plan(dir.write("in.ndjson", &text), &dir, name, 2);
         frozen.schema.enforced = Some(enforced.clone());
         frozen.schema.policy = SchemaPolicy::Freeze;
         let report = run(frozen).unwrap();
         assert_eq!((report.rows_written, report.rows_rejected), (1, 6), "{name}");
-        let paths: Vec<Value> = rejects(&place).iter().map(|r| r["path"].clone()).collect();
+        let paths: Vec<Value> = rejects(&dir).iter().map(|r| r["path"].clone()).collect();
         assert_eq!(paths, ["id", "hq.zip", "extra", "extra", "more", "score"], "{name}");
-        let mut failing = plan(place.write("in.ndjson", &text), &place, "failed.ndjson", 2);
-        failing.outputs = vec![Output { ..output(&place.path(name)) }];
+        let mut failing = plan(dir.write("in.ndjson", &text), &dir, "failed.ndjson", 2);
+        failing.outputs = vec![Output { ..output(&dir.path(name)) }];
         failing.schema.enforced = Some(enforced.clone());
         failing.schema.policy = SchemaPolicy::Fail;
         let Err(Error::Schema { position, change }) = run(failing) else { panic!("{name}") };
@@ -167,18 +167,18 @@ fn a_given_schema_holds() {
 }
 
 #[test]
-fn a_given_schema_holds_for_cells() {
-    let place = Place::new();
+fn an_explicit_schema_is_enforced_for_csv_cells() {
+    let dir = TestDir::new();
     let enforced =
         given(r#"{"name":"n","type":"int"},{"name":"t","type":"text"},{"name":"l","type":"list","item":"int"}"#);
     let text = "t,n,l,x\n007,1,[1],a\n8,1.5,,b\n9,007,[],c\n10,2,[1.5],d\n11,,\"[2,3]\",5\n";
     for (name, workers) in [("out.parquet", 1), ("out.parquet", 7), ("out.csv", 2), ("out.ndjson", 2)] {
-        let mut given = plan(place.write("in.csv", text), &place, name, workers);
+        let mut given = plan(dir.write("in.csv", text), &dir, name, workers);
         given.schema.enforced = Some(enforced.clone());
         let report = run(given).unwrap();
         assert_eq!((report.rows_written, report.rows_rejected), (2, 3), "{name}");
         let found: Vec<String> =
-            rejects(&place).iter().map(|r| format!("{} {} {}", r["line"], r["path"], r["reason"])).collect();
+            rejects(&dir).iter().map(|r| format!("{} {} {}", r["line"], r["path"], r["reason"])).collect();
         assert_eq!(
             found,
             [
@@ -192,20 +192,20 @@ fn a_given_schema_holds_for_cells() {
             "out.parquet" => {
                 assert_eq!(words(&report.schema), ["n: int", "t: text", "l: list<int>", "x: text"]);
                 let rows = [json!({"n":1,"t":"007","l":[1],"x":"a"}), json!({"n":null,"t":"11","l":[2,3],"x":"5"})];
-                parquet_rows(&place, &report, &rows);
+                parquet_rows(&dir, &report, &rows);
             }
-            "out.csv" => assert_eq!(place.read(name), "n,t,l,x\n1,007,[1],a\n,11,\"[2,3]\",5\n"),
+            "out.csv" => assert_eq!(dir.read(name), "n,t,l,x\n1,007,[1],a\n,11,\"[2,3]\",5\n"),
             _ => assert_eq!(
-                place.read(name),
+                dir.read(name),
                 "{\"n\":1,\"t\":\"007\",\"l\":[1],\"x\":\"a\"}\n{\"n\":null,\"t\":\"11\",\"l\":[2,3],\"x\":\"5\"}\n"
             ),
         }
-        let mut frozen = plan(place.write("in.csv", text), &place, name, workers);
+        let mut frozen = plan(dir.write("in.csv", text), &dir, name, workers);
         frozen.schema.enforced = Some(enforced.clone());
         frozen.schema.policy = SchemaPolicy::Freeze;
         let report = run(frozen).unwrap();
         assert_eq!((report.rows_written, report.rows_rejected), (0, 5), "a column beside the schema, {name}");
-        let mut failing = plan(place.write("in.csv", text), &place, name, workers);
+        let mut failing = plan(dir.write("in.csv", text), &dir, name, workers);
         failing.schema.enforced = Some(enforced.clone());
         failing.schema.policy = SchemaPolicy::Fail;
         assert!(matches!(run(failing), Err(Error::Schema { .. })), "{name}");
@@ -213,26 +213,26 @@ fn a_given_schema_holds_for_cells() {
 }
 
 #[test]
-fn a_struct_by_law_does_not_become_a_map() {
-    let place = Place::new();
+fn an_enforced_struct_does_not_become_a_map() {
+    let dir = TestDir::new();
     let record = |i: usize| format!("{{\"m\":{{\"{}\":1}}}}\n", 100_000 + i);
     let text: String = (0..20).map(record).collect();
     for sample_bytes in [1, 1 << 20] {
-        let mut plan = plan(place.write("in.ndjson", &text), &place, "out.parquet", 2);
+        let mut plan = plan(dir.write("in.ndjson", &text), &dir, "out.parquet", 2);
         plan.limits.sample_bytes = sample_bytes;
         plan.schema.enforced = Some(given(r#"{"name":"m","type":"struct","fields":[]}"#));
         let words = match run(plan) {
             Err(error @ (Error::Schema { .. } | Error::Plan(_))) => error.to_string(),
             other => panic!("{other:?}"),
         };
-        assert!(words.contains("`m` have more keys than a struct takes"), "{words}");
-        assert!(!place.path("out.parquet").exists());
+        assert!(words.contains("`m` have more keys than a struct can hold"), "{words}");
+        assert!(!dir.path("out.parquet").exists());
     }
 }
 
 #[test]
 fn a_saved_schema_can_be_used_again() {
-    let place = Place::new();
+    let dir = TestDir::new();
     let rows: Vec<Value> = (0..200)
         .map(|i| match i {
             199 => json!({"id": "x", "big": 18446744073709551615u64, "m": {}, "list": [[1], null]}),
@@ -241,27 +241,27 @@ fn a_saved_schema_can_be_used_again() {
             }
         })
         .collect();
-    let source = || place.write("in.ndjson", lines(&rows));
+    let source = || dir.write("in.ndjson", lines(&rows));
     let full = SchemaSource { from: SchemaFrom::Full, ..SchemaSource::default() };
     let described = describe_schema(vec![source()], &full, &tiny(3, 64), &Control::new()).unwrap();
     let file = schema_file::write(&described.schema, &mut |_, _| {});
     let enforced = schema_file::read(&file).unwrap();
     assert_eq!(words(&enforced), words(&described.schema));
     for policy in [SchemaPolicy::Evolve, SchemaPolicy::Freeze, SchemaPolicy::Fail] {
-        let mut again = plan(source(), &place, "out.parquet", 7);
+        let mut again = plan(source(), &dir, "out.parquet", 7);
         again.schema = SchemaSource { enforced: Some(enforced.clone()), policy, ..SchemaSource::default() };
         let report = run(again).unwrap();
         assert_eq!((report.rows_written, words(&report.schema)), (200, words(&enforced)), "{policy:?}");
-        parquet_rows(&place, &report, &rows);
+        parquet_rows(&dir, &report, &rows);
     }
 }
 
 #[test]
 fn declared_types_are_checked_against_the_data() {
-    let place = Place::new();
+    let dir = TestDir::new();
     let declared = |name, ty| Field::new(name, ty);
     let text = "{\"a\":1,\"b\":\"x\",\"c\":null}\n{\"a\":2,\"b\":\"y\"}\n";
-    let mut plan = plan(place.write("in.ndjson", text), &place, "out.parquet", 2);
+    let mut plan = plan(dir.write("in.ndjson", text), &dir, "out.parquet", 2);
     plan.schema.declared = Some(Schema::new(vec![
         declared("a", Type::Float),
         declared("b", INT),
@@ -270,10 +270,10 @@ fn declared_types_are_checked_against_the_data() {
     ]));
     let report = run(plan).unwrap();
     assert_eq!(words(&report.schema), ["a: float", "b: json", "c: text"]);
-    assert_eq!(report.notes, ["column `b` is declared as int, but its values make it json"]);
+    assert_eq!(report.notes, ["column `b` is declared as int, but its values widened it to json"]);
 }
 
-/// Rows whose objects have keys that are addresses, more and more of them.
+/// Returns rows whose objects have addresses as keys, more and more of them.
 fn rows_with_open_keys() -> Vec<Value> {
     let inner = |i: usize| json!({format!("https://example.com/{}", i % 40): {"hits": i, "by": [{format!("{:08x}12", i % 30): null}]}});
     (0..120)
@@ -283,23 +283,23 @@ fn rows_with_open_keys() -> Vec<Value> {
 
 #[test]
 fn objects_with_open_ended_keys_become_maps_late_too() {
-    let place = Place::new();
+    let dir = TestDir::new();
     let rows = rows_with_open_keys();
     let mut seen: Option<Vec<String>> = None;
     for (workers, morsel_bytes) in [(1, 1), (2, 100), (7, 1), (7, 1000), (2, 1 << 20)] {
-        let mut plan = plan(place.write("in.ndjson", lines(&rows)), &place, "out.parquet", workers);
+        let mut plan = plan(dir.write("in.ndjson", lines(&rows)), &dir, "out.parquet", workers);
         plan.limits = tiny(workers, morsel_bytes);
         let report = run(plan).unwrap();
         let words = words(&report.schema);
         assert!(words[1].starts_with("pages: map<struct<by: list<map<null>>, hits: int>>"), "{words:?}");
         assert_eq!(seen.get_or_insert(words.clone()), &words, "{workers} workers, {morsel_bytes} bytes");
-        parquet_rows(&place, &report, &rows);
+        parquet_rows(&dir, &report, &rows);
     }
 }
 
 #[test]
 fn leaves_beyond_the_bound_become_json_text() {
-    let place = Place::new();
+    let dir = TestDir::new();
     let leaves = |n: usize| (0..n).map(|i| (format!("f{i}"), json!(i))).collect::<serde_json::Map<_, _>>();
     let wide = |n: usize| (0..n).map(|i| (format!("g{i}"), json!(leaves(100)))).collect::<serde_json::Map<_, _>>();
     let rows = [
@@ -308,20 +308,20 @@ fn leaves_beyond_the_bound_become_json_text() {
         json!({"a": wide(16), "d": wide(9)}),
     ];
     for (workers, sample_bytes) in [(1, 1), (2, 1 << 20)] {
-        let mut plan = plan(place.write("in.ndjson", lines(&rows)), &place, "out.parquet", workers);
+        let mut plan = plan(dir.write("in.ndjson", lines(&rows)), &dir, "out.parquet", workers);
         plan.limits.sample_bytes = sample_bytes;
         let report = run(plan).unwrap();
-        // The widest goes; what is left has room then.
+        // The widest column becomes JSON, so that the others stay within the bound.
         let is_json: Vec<bool> = report.schema.fields.iter().map(|f| f.ty == Type::Json).collect();
         assert_eq!(is_json, [false, false, true, false]);
         assert!(report.schema.n_leaves() <= crate::column::MAX_LEAVES);
-        parquet_rows(&place, &report, &rows);
+        parquet_rows(&dir, &report, &rows);
     }
 }
 
 #[test]
-fn an_extra_column_takes_what_has_no_column() {
-    let place = Place::new();
+fn an_extra_column_takes_keys_without_a_column() {
+    let dir = TestDir::new();
     let text = [
         r#"{"a":1,"s":{"x":1}}"#,
         r#"{"late":"é\n","a":2,"late":[1, 2.50],"rest":{}}"#,
@@ -331,17 +331,17 @@ fn an_extra_column_takes_what_has_no_column() {
     .map(|l| format!("{l}\n"))
     .concat();
     for workers in [1, 7] {
-        let mut csv = plan(place.write("in.ndjson", &text), &place, "out.csv", workers);
+        let mut csv = plan(dir.write("in.ndjson", &text), &dir, "out.csv", workers);
         csv.schema.extra_column = Some("rest".into());
         let report = run(csv).unwrap();
         assert_eq!(
-            place.read("out.csv"),
+            dir.read("out.csv"),
             "a,s,rest\n1,\"{\"\"x\"\":1}\",\n2,,\"{\"\"late\"\":[1, 2.50],\"\"rest\"\":{}}\"\n3,\"{\"\"x\"\":2}\",\n,,\"{\"\"b\\u0020c\"\":null}\"\n"
         );
         assert_eq!(report.duplicate_keys, 1);
 
         let late = format!("{text}{{\"s\":{{\"y\":1}},\"z\":1}}\n");
-        let mut parquet = plan(place.write("in.ndjson", &late), &place, "out.parquet", workers);
+        let mut parquet = plan(dir.write("in.ndjson", &late), &dir, "out.parquet", workers);
         parquet.schema.extra_column = Some("rest".into());
         let report = run(parquet).unwrap();
         assert_eq!(words(&report.schema), ["a: int", "s: struct<x: int, y: int>", "rest: json"]);
@@ -352,45 +352,51 @@ fn an_extra_column_takes_what_has_no_column() {
             json!({"rest":{"b c":null}}),
             json!({"s":{"y":1},"rest":{"z":1}}),
         ];
-        parquet_rows(&place, &report, &rows);
+        parquet_rows(&dir, &report, &rows);
     }
-    // A name that is taken, and an output that needs none.
-    let mut taken = plan(place.write("in.ndjson", &text), &place, "taken.csv", 1);
+    // A name that is taken, and an output that takes no extra column.
+    let mut taken = plan(dir.write("in.ndjson", &text), &dir, "taken.csv", 1);
     taken.schema.extra_column = Some("a".into());
-    assert!(matches!(run(taken), Err(Error::Plan(_))));
-    let mut json = plan(place.write("in.ndjson", &text), &place, "out.ndjson", 1);
+    assert_eq!(
+        run(taken).unwrap_err().to_string(),
+        "the input already has a column `a`; specify another name for the extra column"
+    );
+    let mut json = plan(dir.write("in.ndjson", &text), &dir, "out.ndjson", 1);
     json.schema.extra_column = Some("rest".into());
-    assert!(matches!(run(json), Err(Error::Plan(_))));
+    assert_eq!(
+        run(json).unwrap_err().to_string(),
+        "an extra column applies only to CSV, Parquet and Arrow outputs; a JSON output keeps every key"
+    );
 }
 
 #[test]
 fn an_extra_column_takes_columns_of_later_csv_sources() {
-    let place = Place::new();
+    let dir = TestDir::new();
     for (name, expected) in [("out.csv", true), ("out.parquet", false)] {
-        let mut plan = plan(place.write("a.csv", "x,y\n1,a\n"), &place, name, 2);
-        plan.sources.push(place.write("b.csv", "z,x,w\n\"p\"\"q\",2,\n,3,\n"));
+        let mut plan = plan(dir.write("a.csv", "x,y\n1,a\n"), &dir, name, 2);
+        plan.sources.push(dir.write("b.csv", "z,x,w\n\"p\"\"q\",2,\n,3,\n"));
         plan.schema.extra_column = Some("rest".into());
         let report = run(plan).unwrap();
         if expected {
-            assert_eq!(place.read("out.csv"), "x,y,rest\n1,a,\n2,,\"{\"\"z\"\":\"\"p\\\"\"q\"\"}\"\n3,,\n");
+            assert_eq!(dir.read("out.csv"), "x,y,rest\n1,a,\n2,,\"{\"\"z\"\":\"\"p\\\"\"q\"\"}\"\n3,,\n");
         } else {
             let rows = [json!({"x":1,"y":"a"}), json!({"x":2,"rest":{"z":"p\"q"}}), json!({"x":3})];
-            parquet_rows(&place, &report, &rows);
+            parquet_rows(&dir, &report, &rows);
         }
     }
 }
 
 #[test]
-fn what_is_not_utf8_is_replaced_if_that_is_asked_for() {
-    let place = Place::new();
+fn invalid_utf8_is_replaced_if_the_plan_asks_for_it() {
+    let dir = TestDir::new();
     let text = b"{\"a\":\"x\xffy\"}\n{\"a\":\n{\"a\":\"\xe2\x82\",\"b\":1}\n{\"a\":\"\xc3\xa9\"} \xff\n".to_vec();
     for (name, workers, morsel_bytes) in [("out.ndjson", 1, 1), ("out.ndjson", 7, 1000), ("out.parquet", 2, 1000)] {
-        let mut plan = plan(place.write("in.ndjson", &text), &place, name, workers);
+        let mut plan = plan(dir.write("in.ndjson", &text), &dir, name, workers);
         plan.limits = tiny(workers, morsel_bytes);
         plan.lossy_utf8 = true;
         let report = run(plan).unwrap();
         assert_eq!((report.rows_written, report.rows_rejected, report.utf8_replaced), (2, 2, 3), "{name}");
-        let rejects = rejects(&place);
+        let rejects = rejects(&dir);
         assert_eq!((&rejects[0]["byte"], &rejects[0]["raw"]), (&json!(12), &json!("{\"a\":")));
         assert_eq!(
             (&rejects[1]["byte"], &rejects[1]["line"], &rejects[1]["offset"]),
@@ -398,13 +404,13 @@ fn what_is_not_utf8_is_replaced_if_that_is_asked_for() {
         );
         assert_eq!(rejects[1]["raw_hex"], "7b2261223a22c3a9227d20ff");
         if name == "out.ndjson" {
-            assert_eq!(place.read(name), "{\"a\":\"x\u{fffd}y\"}\n{\"a\":\"\u{fffd}\",\"b\":1}\n");
+            assert_eq!(dir.read(name), "{\"a\":\"x\u{fffd}y\"}\n{\"a\":\"\u{fffd}\",\"b\":1}\n");
         }
     }
-    let mut csv = plan(place.write("in.csv", b"a\nx\xff\n"), &place, "out.csv", 1);
+    let mut csv = plan(dir.write("in.csv", b"a\nx\xff\n"), &dir, "out.csv", 1);
     csv.lossy_utf8 = true;
     assert_eq!(run(csv).unwrap().utf8_replaced, 1);
-    assert_eq!(place.read("out.csv"), "a\nx\u{fffd}\n");
+    assert_eq!(dir.read("out.csv"), "a\nx\u{fffd}\n");
 }
 
 fn described(sources: Vec<Source>, choice: &SchemaSource, limits: &Limits) -> Vec<String> {
@@ -421,8 +427,8 @@ fn described(sources: Vec<Source>, choice: &SchemaSource, limits: &Limits) -> Ve
 }
 
 #[test]
-fn every_type_says_where_it_came_from() {
-    let place = Place::new();
+fn every_type_has_its_origin() {
+    let dir = TestDir::new();
     let text = "\n{\"a\":1,\"n\":null,\"l\":[{\"x\":1}]}\r\n{broken\n{\"a\":2,\"l\":[]}\n{\"a\":2.5,\"l\":[{\"y\":[]},{\"x\":\"s\"}]}\n{\"a\":3}\n";
     let expected = |from: &str| {
         [
@@ -435,7 +441,7 @@ fn every_type_says_where_it_came_from() {
     };
     for workers in [1, 2, 7] {
         for morsel_bytes in [1, 30, 1 << 20] {
-            let sources = || vec![place.write("a.ndjson", text), place.write("b.ndjson", "{\"a\":1}\n")];
+            let sources = || vec![dir.write("a.ndjson", text), dir.write("b.ndjson", "{\"a\":1}\n")];
             let full = SchemaSource { from: SchemaFrom::Full, ..SchemaSource::default() };
             assert_eq!(described(sources(), &full, &tiny(workers, morsel_bytes)), expected("Full"));
             let sample = SchemaSource { from: SchemaFrom::Sample, ..SchemaSource::default() };
@@ -452,7 +458,7 @@ fn every_type_says_where_it_came_from() {
         ..SchemaSource::default()
     };
     assert_eq!(
-        described(vec![place.write("a.ndjson", text)], &choice, &tiny(2, 30)),
+        described(vec![dir.write("a.ndjson", text)], &choice, &tiny(2, 30)),
         [
             "l list<struct> SchemaFile",
             "l[].x json SchemaFile",
@@ -465,8 +471,8 @@ fn every_type_says_where_it_came_from() {
 }
 
 #[test]
-fn columns_of_csv_say_where_they_came_from() {
-    let place = Place::new();
+fn columns_of_csv_have_their_origins() {
+    let dir = TestDir::new();
     let text = "a,b,c,l\n1,,007,\n2.5,,1,[]\n\"x\",,\"two\nlines\",[1]\n";
     let choice = SchemaSource {
         from: SchemaFrom::Full,
@@ -475,7 +481,7 @@ fn columns_of_csv_say_where_they_came_from() {
     };
     for morsel_bytes in [1, 1 << 20] {
         assert_eq!(
-            described(vec![place.write("a.csv", text)], &choice, &tiny(2, morsel_bytes)),
+            described(vec![dir.write("a.csv", text)], &choice, &tiny(2, morsel_bytes)),
             [
                 "a text Full a.csv:4:2:26 float",
                 "b null Header",
@@ -488,15 +494,15 @@ fn columns_of_csv_say_where_they_came_from() {
 }
 
 #[test]
-fn what_does_not_fit_a_schema_file_is_counted_when_it_is_shown() {
-    let place = Place::new();
+fn a_described_schema_counts_misfits_of_a_schema_file() {
+    let dir = TestDir::new();
     let choice = SchemaSource {
         from: SchemaFrom::Full,
         enforced: Some(given(r#"{"name":"a","type":"int"}"#)),
         ..SchemaSource::default()
     };
     let text = "{\"a\":1}\n{\"a\":\"x\"}\n{\"a\":2}\n{\"a\":true}\n";
-    let found = describe_schema(vec![place.write("a.ndjson", text)], &choice, &tiny(3, 1), &Control::new()).unwrap();
+    let found = describe_schema(vec![dir.write("a.ndjson", text)], &choice, &tiny(3, 1), &Control::new()).unwrap();
     assert_eq!((found.records, found.misfits, words(&found.schema)), (4, 2, vec!["a: int".to_owned()]));
     let (position, reject) = found.first_misfit.unwrap();
     assert_eq!((position.line, position.byte, reject.path.as_str()), (2, 8, "a"));
@@ -505,7 +511,7 @@ fn what_does_not_fit_a_schema_file_is_counted_when_it_is_shown() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 
-    /// Keys of a few kinds in nested objects: the schema is one, whatever the cuts and threads.
+    /// Keys of a few kinds in nested objects: the schema is the same for all morsel sizes and numbers of threads.
     #[test]
     fn maps_do_not_depend_on_the_cuts(
         keys in prop::collection::vec((0u32..30, any::<bool>(), 0u32..3), 1..60),
@@ -513,7 +519,7 @@ proptest! {
         workers in prop::sample::select(vec![1usize, 2, 7]),
         morsel_bytes in 1usize..300,
     ) {
-        let place = Place::new();
+        let dir = TestDir::new();
         let rows: Vec<Value> = keys
             .iter()
             .map(|(n, plain, depth)| {
@@ -528,11 +534,11 @@ proptest! {
             .map(|inner| json!({"o": inner}))
             .collect();
         let choice = SchemaSource { from: SchemaFrom::Full, ..SchemaSource::default() };
-        let whole = describe_schema(vec![place.write("in.ndjson", lines(&rows))], &choice, &tiny(1, 1 << 20), &Control::new()).unwrap();
-        let mut plan = ExecutionPlan::new(place.write("in.ndjson", lines(&rows)), output(&place.path("out.parquet")));
+        let whole = describe_schema(vec![dir.write("in.ndjson", lines(&rows))], &choice, &tiny(1, 1 << 20), &Control::new()).unwrap();
+        let mut plan = ExecutionPlan::new(dir.write("in.ndjson", lines(&rows)), output(&dir.path("out.parquet")));
         plan.limits = tiny(workers, morsel_bytes);
         let report = run(plan).unwrap();
         prop_assert_eq!(words(&report.schema), words(&whole.schema));
-        parquet_rows(&place, &report, &rows);
+        parquet_rows(&dir, &report, &rows);
     }
 }

@@ -1,11 +1,12 @@
-//! The number of the piece that the writer is at, so that a piece that grew large can be handed over in parts.
+//! The writer's progress through the item groups, so that a worker can send a large group result in several partial
+//! ones when its group is next. Holds no rows.
 //!
-//! A worker may wait for its turn: the groups before its own were given out before it, their
+//! A worker may wait here without a deadlock: all earlier groups were started before its own, their
 //! workers wait for the writer alone, and the writer waits for them alone.
 
 use std::sync::{Condvar, Mutex, MutexGuard};
 
-/// The writer's place among the pieces.
+/// The writer's progress through the item groups.
 #[derive(Debug, Default)]
 pub(super) struct Sequencer {
     state: Mutex<State>,
@@ -14,44 +15,45 @@ pub(super) struct Sequencer {
 
 #[derive(Debug, Default)]
 struct State {
-    /// The piece that the writer waits for.
+    /// Index of the item group whose result the writer waits for.
     next: u64,
-    /// Parts of pieces that it has taken.
-    parts_taken: u64,
+    /// Partial results that the writer has taken, of all groups.
+    partials_taken: u64,
+    /// True once the execution has ended, for whatever reason; all waits then fail.
     over: bool,
 }
 
 impl Sequencer {
-    /// Waits until the writer is at piece `index`; false if the execution is over.
+    /// Waits until the writer waits for group `index`. Returns false if the execution has ended.
     pub fn wait_for(&self, index: u64) -> bool {
         self.wait(|state| state.next >= index)
     }
 
-    /// True if the writer is at piece `index`.
+    /// Returns true if the writer waits for group `index`.
     pub fn is_at(&self, index: u64) -> bool {
         self.lock().next == index
     }
 
-    /// Hands a part over by `send`, in its turn, and waits until the writer has taken it, so that
-    /// there is one at a time. False if the execution is over.
+    /// Sends a partial result of the next group by `send` and waits until the writer has taken it, so that
+    /// only one is in flight. Returns false if the execution has ended.
     pub fn hand_over(&self, send: impl FnOnce() -> bool) -> bool {
-        let before = self.lock().parts_taken;
-        send() && self.wait(|state| state.parts_taken > before)
+        let before = self.lock().partials_taken;
+        send() && self.wait(|state| state.partials_taken > before)
     }
 
-    /// The writer has taken a part of the piece that it is at.
-    pub fn part_taken(&self) {
-        self.lock().parts_taken += 1;
+    /// Records that the writer has taken a partial result.
+    pub fn partial_taken(&self) {
+        self.lock().partials_taken += 1;
         self.changed.notify_all();
     }
 
-    /// The writer is at piece `next`.
+    /// Records that the writer waits for group `next`.
     pub fn advance(&self, next: u64) {
         self.lock().next = next;
         self.changed.notify_all();
     }
 
-    /// The execution is over: all waits end.
+    /// Ends all waits, now and later: the execution has ended.
     pub fn end(&self) {
         self.lock().over = true;
         self.changed.notify_all();

@@ -1,4 +1,4 @@
-//! Steps in whole executions, against rows as JSON and the words of the flags.
+//! Steps in whole executions, compared with a plain evaluation over JSON rows.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use super::*;
 use crate::source::Source;
 use crate::transform::{Grammar, Limit, OnBadCast, Step};
 
-/// The step that a flag with this text is.
+/// Parses a step from the text of its flag.
 fn step(word: &str, text: &str) -> Step {
     Grammar::of(word).unwrap().parse(text, 0).unwrap().remove(0)
 }
@@ -50,11 +50,11 @@ fn first(rows: u64) -> Step {
     Limit(rows).into()
 }
 
-struct Place(tempfile::TempDir);
+struct TestDir(tempfile::TempDir);
 
-impl Place {
+impl TestDir {
     fn new() -> Self {
-        Place(tempfile::tempdir().unwrap())
+        TestDir(tempfile::tempdir().unwrap())
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -91,7 +91,7 @@ fn lines(rows: &[Value]) -> String {
     rows.iter().map(|row| format!("{row}\n")).collect()
 }
 
-/// The rows of a Parquet file as JSON, nulls left out.
+/// Reads the rows of a Parquet file as JSON, without nulls.
 fn parquet_rows(report: &Report, bytes: Vec<u8>) -> Vec<Value> {
     let batches = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes))
         .unwrap()
@@ -158,30 +158,30 @@ proptest! {
         }).collect();
         let mut steps = vec![where_("n >= 1.5 and o.k <> 2 or t like 'a%'"), select("t,o.k,n"), rename("n=m")];
         steps.extend(limit.map(|n| first(n as u64)));
-        let place = Place::new();
+        let dir = TestDir::new();
 
-        // The raw text of kept values, in the order asked for.
-        let report = run(place.plan("in.ndjson", &lines(&rows), "out.ndjson", &steps), workers, morsel_bytes).unwrap();
-        prop_assert_eq!(place.read("out.ndjson"), lines(&twin));
+        // The raw text of the selected values, in the order of the selection.
+        let report = run(dir.plan("in.ndjson", &lines(&rows), "out.ndjson", &steps), workers, morsel_bytes).unwrap();
+        prop_assert_eq!(dir.read("out.ndjson"), lines(&twin));
         prop_assert_eq!(report.rows_written as usize, twin.len());
         if limit.is_none() {
             prop_assert_eq!(report.rows_in as usize, rows.len());
         }
 
-        // CSV of it, and the same out of CSV: filtering and then writing is writing and then filtering.
-        run(place.plan("in.ndjson", &lines(&rows), "out.csv", &steps), workers, morsel_bytes).unwrap();
+        // CSV, and the same steps on that CSV: to filter and then write is to write and then filter.
+        run(dir.plan("in.ndjson", &lines(&rows), "out.csv", &steps), workers, morsel_bytes).unwrap();
         let flat = [select("t,o.k,n")];
-        run(place.plan("in.ndjson", &lines(&rows), "flat.csv", &flat), workers, morsel_bytes).unwrap();
-        let flat = place.read("flat.csv");
+        run(dir.plan("in.ndjson", &lines(&rows), "flat.csv", &flat), workers, morsel_bytes).unwrap();
+        let flat = dir.read("flat.csv");
         prop_assert!(flat.starts_with("t,o.k,n\n"));
-        run(place.plan("flat2.csv", &flat, "out2.csv", &steps), workers, morsel_bytes).unwrap();
-        prop_assert_eq!(place.read("out.csv"), place.read("out2.csv"));
+        run(dir.plan("flat2.csv", &flat, "out2.csv", &steps), workers, morsel_bytes).unwrap();
+        prop_assert_eq!(dir.read("out.csv"), dir.read("out2.csv"));
 
-        // Parquet. Nulls and absent keys are one there.
-        let report = run(place.plan("in.ndjson", &lines(&rows), "out.parquet", &steps), workers, morsel_bytes).unwrap();
+        // Parquet, which does not distinguish nulls from absent keys.
+        let report = run(dir.plan("in.ndjson", &lines(&rows), "out.parquet", &steps), workers, morsel_bytes).unwrap();
         let names: Vec<&str> = report.schema.fields.iter().map(|f| &*f.name).collect();
         prop_assert_eq!(names, ["t", "o.k", "m"]);
-        let bytes = std::fs::read(place.path("out.parquet")).unwrap();
+        let bytes = std::fs::read(dir.path("out.parquet")).unwrap();
         let plain = |row: &Value| {
             let members = row.as_object().unwrap().iter().filter(|(_, v)| !v.is_null());
             members.map(|(k, v)| (k.clone(), v.as_f64().map_or(v.clone(), Value::from))).collect::<Map<_, _>>().into()
@@ -192,13 +192,13 @@ proptest! {
 
     #[test]
     fn whole_records_are_copied_to_the_byte(rows in any_rows(), morsel_bytes in 1usize..400) {
-        let place = Place::new();
+        let dir = TestDir::new();
         let spaced: String = rows.iter().map(|row| format!(" {} \r\n", row.to_string().replace("\":", "\" : "))).collect();
-        let plan = place.plan("in.ndjson", &spaced, "out.ndjson", &[where_("not b or n > 2")]);
+        let plan = dir.plan("in.ndjson", &spaced, "out.ndjson", &[where_("not b or n > 2")]);
         run(plan, 2, morsel_bytes).unwrap();
         let kept = rows.iter().filter(|row| row["b"] == json!(false) || row["n"].as_f64().is_some_and(|n| n > 2.0));
         let twin: String = kept.map(|row| format!("{}\n", row.to_string().replace("\":", "\" : "))).collect();
-        prop_assert_eq!(place.read("out.ndjson"), twin);
+        prop_assert_eq!(dir.read("out.ndjson"), twin);
     }
 
     #[test]
@@ -206,20 +206,20 @@ proptest! {
         let record = format!("{{\"x\":{broken},\"a\":1}}");
         let good = serde_json::from_str::<Map<String, Value>>(&record);
         let content = format!("{{\"a\":0}}\n{record}\n{{\"y\":2,\"a\":2}}\n");
-        let place = Place::new();
-        let mut plan = place.plan("in.ndjson", &content, "out.ndjson", &[select("a")]);
+        let dir = TestDir::new();
+        let mut plan = dir.plan("in.ndjson", &content, "out.ndjson", &[select("a")]);
         plan.on_bad_record = OnBadRecord::Skip;
         let report = run(plan, 1, morsel_bytes).unwrap();
         prop_assert_eq!(report.rows_rejected, u64::from(good.is_err()), "{}", record);
         let middle = good.ok().and_then(|map| map.get("a").map(|a| json!({ "a": a })));
         let twin: Vec<Value> = [Some(json!({"a": 0})), middle, Some(json!({"a": 2}))].into_iter().flatten().collect();
-        prop_assert_eq!(place.rows("out.ndjson"), twin);
+        prop_assert_eq!(dir.rows("out.ndjson"), twin);
     }
 }
 
 #[test]
-fn a_limit_reads_no_further_and_counts_what_it_read() {
-    let place = Place::new();
+fn a_limit_reads_no_further_and_counts_the_records_read() {
+    let dir = TestDir::new();
     let mut content = String::new();
     for i in 0..100 {
         content.push_str(&if i % 10 == 3 { "broken\n".to_owned() } else { format!("{{\"i\":{i}}}\n") });
@@ -236,7 +236,7 @@ fn a_limit_reads_no_further_and_counts_what_it_read() {
             (vec![where_("i > 1000"), first(5)], 100, 0, 10),
         ] {
             for morsel_bytes in [1, 50, 10_000] {
-                let mut plan = place.plan("in.ndjson", &content, output, &steps);
+                let mut plan = dir.plan("in.ndjson", &content, output, &steps);
                 plan.on_bad_record = OnBadRecord::Skip;
                 let report = run(plan, 2, morsel_bytes).unwrap();
                 let counts = (report.rows_in, report.rows_written, report.rows_rejected);
@@ -245,20 +245,20 @@ fn a_limit_reads_no_further_and_counts_what_it_read() {
             }
         }
     }
-    // What comes after the limit may be anything, and the API's count is not held against it.
-    let mut plan = place.plan("in.ndjson", &content, "out.ndjson", &[first(3)]);
+    // Invalid text after the limit is never read, and the API's row count is not compared.
+    let mut plan = dir.plan("in.ndjson", &content, "out.ndjson", &[first(3)]);
     plan.sources[0].expected_rows = Some(100);
     run(plan, 2, 10_000).unwrap();
 }
 
 #[test]
 fn steps_are_checked_against_the_columns_before_anything_is_written() {
-    let place = Place::new();
+    let dir = TestDir::new();
     let json = "{\"employee_count\":1,\"name\":\"a\",\"hq\":{\"city\":\"x\"},\"l\":[{\"e\":1}],\"a.b\":1}\n";
     let csv = "employee_count,name\n1,a\n";
     let fault = |input: &str, steps: &[Step]| {
         let content = if input.ends_with("csv") { csv } else { json };
-        match run(place.plan(input, content, "out.ndjson", steps), 1, 1000) {
+        match run(dir.plan(input, content, "out.ndjson", steps), 1, 1000) {
             Err(Error::Expression(error)) => (error.at, error.message, error.hint.unwrap_or_default().to_string()),
             other => panic!("{other:?}"),
         }
@@ -288,9 +288,9 @@ fn steps_are_checked_against_the_columns_before_anything_is_written() {
         let (found_at, found, found_hint) = fault("in.ndjson", std::slice::from_ref(&step));
         assert_eq!((found_at, found.as_str()), (at, message));
         assert!(found_hint.contains(hint), "{found_hint}");
-        assert!(!place.path("out.ndjson").exists());
+        assert!(!dir.path("out.ndjson").exists());
     }
-    // Later steps see what earlier ones made of the columns.
+    // Later steps see the columns after the earlier ones.
     assert!(fault("in.ndjson", &[select("name"), where_("employee_count = 1")]).1.contains("no column"));
     assert!(fault("in.ndjson", &[rename("name=title"), where_("name = 'a'")]).1.contains("no column"));
     assert!(fault("in.csv", &[where_("other = 1")]).2.contains("the columns are employee_count, name"));
@@ -303,23 +303,23 @@ fn steps_are_checked_against_the_columns_before_anything_is_written() {
         vec![drop_("l"), rename("name=l")],
         vec![where_("a.b = 1 and \"a.b\" = 1 and hq.city = 'x'")],
     ] {
-        run(place.plan("in.ndjson", json, "out.ndjson", &steps), 1, 1000).unwrap();
+        run(dir.plan("in.ndjson", json, "out.ndjson", &steps), 1, 1000).unwrap();
     }
-    assert!(place.read("out.ndjson").starts_with("{\"employee_count\""));
+    assert!(dir.read("out.ndjson").starts_with("{\"employee_count\""));
 }
 
 #[test]
-fn what_steps_missed_is_said() {
-    let place = Place::new();
+fn mismatches_and_unseen_columns_are_noted() {
+    let dir = TestDir::new();
     let content = "{\"n\":1}\n{\"n\":\"x\"}\n{\"n\":2}\n{\"n\":[]}\n{\"late\":1}\n";
     for output in ["out.ndjson", "out.parquet", "out.csv"] {
-        let plan = place.plan("in.ndjson", content, output, &[where_("n > 0 or never = 1 or late = 1")]);
+        let plan = dir.plan("in.ndjson", content, output, &[where_("n > 0 or never = 1 or late = 1")]);
         let report = run(plan, 1, 1).unwrap();
         assert_eq!((report.rows_written, report.rows_filtered), (3, 2), "{output}");
         assert_eq!(
             report.notes,
             [
-                "`n > 0`: 2 rows held another kind of value there, which does not compare",
+                "`n > 0`: 2 rows had a value of another type there, which does not compare",
                 "no record had a column `never`"
             ],
             "{output}"
@@ -329,34 +329,34 @@ fn what_steps_missed_is_said() {
 
 #[test]
 fn late_columns_go_through_steps() {
-    let place = Place::new();
+    let dir = TestDir::new();
     let mut rows: Vec<Value> = (0..50).map(|i| json!({"i": i, "t": format!("t{i}")})).collect();
     rows.extend((50..60).map(|i| json!({"i": format!("x{i}"), "hq": {"city": "c"}, "new": true})));
     for workers in [1, 3] {
         let steps = [drop_("t"), rename("i=id")];
-        run(place.plan("in.ndjson", &lines(&rows), "out.csv", &steps), workers, 64).unwrap();
-        let csv = place.read("out.csv");
+        run(dir.plan("in.ndjson", &lines(&rows), "out.csv", &steps), workers, 64).unwrap();
+        let csv = dir.read("out.csv");
         assert!(
             csv.starts_with("id,hq,new\n0,,\n") && csv.ends_with("\nx59,\"{\"\"city\"\":\"\"c\"\"}\",true\n"),
             "{csv}"
         );
         let steps = [select("hq.city,i,new")];
-        let report = run(place.plan("in.ndjson", &lines(&rows), "out.parquet", &steps), workers, 64).unwrap();
+        let report = run(dir.plan("in.ndjson", &lines(&rows), "out.parquet", &steps), workers, 64).unwrap();
         let types: Vec<String> = report.schema.fields.iter().map(|f| format!("{} {}", f.name, f.ty)).collect();
         assert_eq!(types, ["hq.city text", "i json", "new bool"]);
-        let found = parquet_rows(&report, std::fs::read(place.path("out.parquet")).unwrap());
+        let found = parquet_rows(&report, std::fs::read(dir.path("out.parquet")).unwrap());
         assert_eq!(
             (&found[0], &found[59]),
             (&json!({"i": "0"}), &json!({"hq.city": "c", "i": "\"x59\"", "new": true}))
         );
-        // A name that comes late and is taken ends it: nothing is lost silently.
-        let error = run(place.plan("in.ndjson", &lines(&rows), "out.ndjson", &[rename("t=new")]), workers, 64);
+        // A late column whose name is taken is an error: nothing is lost silently.
+        let error = run(dir.plan("in.ndjson", &lines(&rows), "out.ndjson", &[rename("t=new")]), workers, 64);
         assert!(error.unwrap_err().to_string().contains("duplicate column name"));
     }
 }
 
-/// What a plain reading of the steps says of rows `{"a": …, "l": […]}`: rows in, added, filtered, rejected, and
-/// the values of `l` that come out.
+/// Evaluates the steps plainly on rows `{"a": …, "l": […]}`. Returns rows in, added, filtered, rejected, and the
+/// output values of `l`.
 fn exploded_up_to(rows: &[Value], limit: usize) -> (u64, u64, u64, u64, Vec<Value>) {
     let (mut rows_in, mut added, mut filtered, mut rejected) = (0, 0, 0, 0);
     let mut out: Vec<Value> = Vec::new();
@@ -396,22 +396,22 @@ proptest! {
     ) {
         let rows: Vec<Value> = rows.into_iter().map(|(a, l)| json!({"a": a, "l": l})).collect();
         let steps = [cast("a:int"), explode("l"), where_("a > 1"), first(limit as u64)];
-        let place = Place::new();
+        let dir = TestDir::new();
         for output in ["out.ndjson", "out.csv", "out.parquet"] {
             for (steps, limit) in [(&steps[..3], usize::MAX), (&steps[..], limit)] {
-                let mut plan = place.plan("in.ndjson", &lines(&rows), output, steps);
+                let mut plan = dir.plan("in.ndjson", &lines(&rows), output, steps);
                 plan.on_bad_record = OnBadRecord::Skip;
-                plan.rejects = Some(place.path("rejects.ndjson"));
+                plan.rejects = Some(dir.path("rejects.ndjson"));
                 let report = run(plan, workers, morsel_bytes).unwrap();
                 let (rows_in, added, filtered, rejected, out) = exploded_up_to(&rows, limit);
                 let found = (report.rows_in, report.rows_added, report.rows_filtered, report.rows_rejected);
                 prop_assert_eq!(found, (rows_in, added, filtered, rejected), "{} {}", output, limit);
                 prop_assert_eq!(report.rows_written as usize, out.len());
                 if output == "out.ndjson" {
-                    let found: Vec<Value> = place.rows(output).iter().map(|row| row["l"].clone()).collect();
+                    let found: Vec<Value> = dir.rows(output).iter().map(|row| row["l"].clone()).collect();
                     prop_assert_eq!(found, out);
                 }
-                let rejects = if rejected > 0 { place.rows("rejects.ndjson") } else { Vec::new() };
+                let rejects = if rejected > 0 { dir.rows("rejects.ndjson") } else { Vec::new() };
                 for reject in rejects {
                     let record = reject["record"].as_u64().unwrap() as usize;
                     prop_assert_eq!(&reject["raw"], &json!(rows[record].to_string()));
@@ -436,13 +436,13 @@ proptest! {
         workers in prop::sample::select(vec![1usize, 2, 7]),
         morsel_bytes in 1usize..200,
     ) {
-        let place = Place::new();
+        let dir = TestDir::new();
         let steps = [with("x = n + 2"), with("y = n / 2"), with("z = coalesce(n, 0)"), flatten()];
-        let plan = place.plan("in.ndjson", &lines(&rows), "out.parquet", &steps);
+        let plan = dir.plan("in.ndjson", &lines(&rows), "out.parquet", &steps);
         let report = run(plan, workers, morsel_bytes).unwrap();
-        let found = parquet_rows(&report, std::fs::read(place.path("out.parquet")).unwrap());
+        let found = parquet_rows(&report, std::fs::read(dir.path("out.parquet")).unwrap());
         prop_assert_eq!(found.len(), rows.len());
-        // Numbers that are JSON text, because others are of another kind, are numbers all the same.
+        // Numbers in a column of JSON text, because of other values of other types, are still numbers.
         let number = |v: &Value| match v {
             Value::String(text) => serde_json::from_str::<f64>(text).ok(),
             v => v.as_f64(),
@@ -454,40 +454,40 @@ proptest! {
             prop_assert_eq!(number(&found["z"]), Some(n.unwrap_or(0.0)), "{} {}", found, row);
             prop_assert_eq!(&found["o.l.m"], &row["o"]["l"]["m"]);
         }
-        // The schema is that of everything, however the file was cut.
-        let again = place.plan("in.ndjson", &lines(&rows), "again.parquet", &steps);
+        // The schema is that of all records, for any size of morsels.
+        let again = dir.plan("in.ndjson", &lines(&rows), "again.parquet", &steps);
         let again = run(again, 1, 1 << 20).unwrap();
         prop_assert_eq!(report.schema, again.schema);
     }
 }
 
 #[test]
-fn what_casts_cannot_make_is_null_if_the_plan_says_so() {
-    let place = Place::new();
+fn failed_casts_are_null_under_that_policy() {
+    let dir = TestDir::new();
     let content = "{\"a\":\"1\",\"b\":1}\n{\"a\":\"x\",\"b\":2}\n{\"b\":3}\n";
     for (output, expected) in
         [("out.ndjson", "{\"a\":1,\"b\":1}\n{\"a\":null,\"b\":2}\n{\"b\":3}\n"), ("out.csv", "a,b\n1,1\n,2\n,3\n")]
     {
-        let mut plan = place.plan("in.ndjson", content, output, &[cast("a:int")]);
+        let mut plan = dir.plan("in.ndjson", content, output, &[cast("a:int")]);
         plan.on_bad_cast = OnBadCast::Null;
         let report = run(plan, 2, 1).unwrap();
-        assert_eq!(place.read(output), expected);
+        assert_eq!(dir.read(output), expected);
         assert_eq!((report.rows_written, report.rows_rejected), (3, 0));
-        assert_eq!(report.notes, ["`cast a:int`: 1 value could not be made and was set to null"]);
+        assert_eq!(report.notes, ["`cast a:int` failed for 1 value, which was set to null"]);
     }
 }
 
 #[test]
-fn an_object_that_turns_out_to_be_something_else_begins_anew() {
-    let place = Place::new();
+fn a_flattened_object_that_becomes_another_value_repeats_the_pass() {
+    let dir = TestDir::new();
     let content = "{\"o\":{\"k\":1}}\n{\"o\":{\"k\":2}}\n{\"o\":\"x\"}\n{\"o\":{\"k\":3,\"m\":null}}\n";
     for morsel_bytes in [1, 1000] {
-        run(place.plan("in.ndjson", content, "out.csv", &[flatten()]), 2, morsel_bytes).unwrap();
+        run(dir.plan("in.ndjson", content, "out.csv", &[flatten()]), 2, morsel_bytes).unwrap();
         assert_eq!(
-            place.read("out.csv"),
+            dir.read("out.csv"),
             "o\n\"{\"\"k\"\":1}\"\n\"{\"\"k\"\":2}\"\nx\n\"{\"\"k\"\":3,\"\"m\"\":null}\"\n"
         );
-        run(place.plan("in.ndjson", content, "out.ndjson", &[flatten()]), 2, morsel_bytes).unwrap();
-        assert_eq!(place.read("out.ndjson"), content);
+        run(dir.plan("in.ndjson", content, "out.ndjson", &[flatten()]), 2, morsel_bytes).unwrap();
+        assert_eq!(dir.read("out.ndjson"), content);
     }
 }

@@ -1,4 +1,5 @@
-//! The tables of a query: a temporary file for each, unless it is one already. The query itself is in `query`.
+//! The tables of a query: a Parquet file is read as it is, every other source is first converted to a temporary Parquet
+//! file. The query itself runs in `query`.
 
 use std::fs::File;
 use std::io::Read;
@@ -18,7 +19,7 @@ use crate::transform::{Query, RESULTS, Step, TableFile};
 /// The first bytes of a Parquet file.
 const PARQUET_MAGIC: &[u8; 4] = b"PAR1";
 
-/// Takes the query, which is the last step, off the steps.
+/// Removes the query, which must be the last step, from the steps and returns it.
 pub(super) fn take_query(steps: &mut Vec<Step>) -> Result<Arc<Query>, Error> {
     let Some(Step::Sql(query)) = steps.pop() else {
         return Err(PlanError::QueryNotLast.into());
@@ -29,7 +30,7 @@ pub(super) fn take_query(steps: &mut Vec<Step>) -> Result<Arc<Query>, Error> {
     Ok(query)
 }
 
-/// The tables beside the results that the query reads.
+/// Opens the tables that the query reads, besides the results. Fails for an unknown or a duplicate name.
 pub(super) fn open_tables(
     query: &Query,
     tables: Vec<(String, Source)>,
@@ -82,26 +83,26 @@ fn is_parquet(path: &Path) -> bool {
     read.is_ok() && magic == *PARQUET_MAGIC
 }
 
-/// A directory for tables, which goes with this.
+/// A temporary directory for tables, removed on drop.
 pub(super) struct Scratch(tempfile::TempDir);
 
 impl Scratch {
-    /// A fresh one, where the limits have temporary files.
+    /// Creates the directory below [`Limits::spill_dir`], or the system's temporary directory.
     pub fn new(limits: &Limits) -> Result<Self, Error> {
         let mut named = tempfile::Builder::new();
         named.prefix("drawoff-");
         let made = match &limits.spill_dir {
-            Some(folder) => named.tempdir_in(folder),
+            Some(parent) => named.tempdir_in(parent),
             None => named.tempdir(),
         };
-        let folder = || limits.spill_dir.clone().unwrap_or_else(std::env::temp_dir);
-        made.map(Scratch).map_err(|cause| Error::Write { path: folder(), cause })
+        let parent = || limits.spill_dir.clone().unwrap_or_else(std::env::temp_dir);
+        made.map(Scratch).map_err(|cause| Error::Write { path: parent(), cause })
     }
 
-    /// An output for the rows of a table.
+    /// Returns an output for the rows of a table.
     pub fn output(&self, name: &str) -> Output {
         Output {
-            // It is read once: what is quick to write and to read.
+            // Written once and read once: speed matters more than size.
             format: OutputFormat::Parquet(ParquetOptions { codec: ParquetCodec::Snappy }),
             compression: Compression::None,
             target: Target::File { path: self.path(name), no_clobber: false, append: false },
@@ -109,11 +110,11 @@ impl Scratch {
     }
 
     fn path(&self, name: &str) -> std::path::PathBuf {
-        // Whatever the name: no two files are one.
+        // In hexadecimal, so that any table name is a valid file name and no two names collide.
         self.0.path().join(hex(name.as_bytes())).with_extension("parquet")
     }
 
-    /// A table whose rows were written to [`Scratch::output`], with these columns.
+    /// Opens a table whose rows were written to [`Scratch::output`], with these columns.
     pub fn open(&self, name: &str, columns: &Schema) -> Result<TableFile, Error> {
         let path = self.path(name);
         let file = File::open(&path).map_err(|cause| Error::Read { name: path.display().to_string(), cause })?;

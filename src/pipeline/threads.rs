@@ -1,13 +1,13 @@
-//! The threads of an execution, the channels between them, and who waits for whom.
+//! The threads of an execution and the channels between them. Decodes and writes nothing itself.
 //!
 //! ```text
-//! reader thread ──groups──► workers ──pieces──► writer (the caller's thread)
+//! reader thread ──item groups──► workers ──group results──► writer (the caller's thread)
 //!      ▲  waits for: bytes of the budget, a slot for the group
-//!      └──── both are given back by those further on, who wait for nothing of the reader's
+//!      └──── both are returned by the threads behind it, which never wait for the reader to take them
 //! ```
 //!
-//! The reader is not joined: it may sit in a read of a pipe whose other end is silent. It notices that it is alone with its
-//! next item, and holds nothing that another thread waits for.
+//! The reader is not joined: it may block in a read of a silent pipe. It ends when it cannot send its next item, and
+//! holds nothing that another thread waits for.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -21,11 +21,12 @@ use super::prepared::ExecutionState;
 use super::worker::Worker;
 use crate::format::frame::BufferPool;
 
-/// Input bytes of a part of a row group where text is made of the same rows. By eye: less than a piece may have before it
-/// is handed over in parts.
-const MAX_PART_BYTES_WITH_TEXT: usize = 4 << 20;
+/// Input bytes of an item group if its rows are also encoded as text. By eye: less than the size at which a worker
+/// sends partial results.
+const MAX_GROUP_BYTES_WITH_TEXT: usize = 4 << 20;
 
-/// Runs reader and workers, and `consume` on this thread with what they make.
+/// Runs the reader and the workers on threads, and `consume` on this thread with the group results. Returns when
+/// `consume` has returned and all workers have ended.
 pub(super) fn with_workers<T>(
     shared: &ExecutionState,
     reader: SourceReader,
@@ -36,9 +37,10 @@ pub(super) fn with_workers<T>(
     let prepared = &shared.prepared;
     let sizes = Sizes::of(&prepared.limits, prepared.workers);
     let group_bytes = match (prepared.outputs.has_row_groups(), prepared.outputs.has_rows()) {
-        (true, false) => sizes.part_bytes,
-        // The text of a group is handed over with it; what is larger would keep others waiting.
-        (true, true) => sizes.part_bytes.min(MAX_PART_BYTES_WITH_TEXT),
+        (true, false) => sizes.group_bytes,
+        // Text is sent with its group: a large group would hold back the text of the groups behind it.
+        (true, true) => sizes.group_bytes.min(MAX_GROUP_BYTES_WITH_TEXT),
+        // Without row groups, each morsel is a group: small results start to flow early and bound the memory.
         (false, _) => 0,
     };
     let budget = Budget::new(sizes.in_flight_bytes);
@@ -47,8 +49,11 @@ pub(super) fn with_workers<T>(
         true => prepared.workers as u64 + 1,
         false => prepared.workers as u64 * 4,
     });
+    // A rendezvous: a group is created when a worker is free to take it.
     let (groups, tasks) = bounded::<ItemGroup>(0);
-    let (finished, pieces) = bounded::<GroupResult>(prepared.workers * 2);
+    // The slots already bound the results; the capacity only spares workers a wait while the writer is busy.
+    let (finished, group_results) = bounded::<GroupResult>(prepared.workers * 2);
+    // Never carries a message: dropping `quit` wakes all workers that wait for items.
     let (quit, quitting) = bounded::<()>(0);
 
     let dispatcher = Dispatcher {
@@ -71,15 +76,16 @@ pub(super) fn with_workers<T>(
             let (tasks, finished, quitting) = (tasks.clone(), finished.clone(), quitting.clone());
             std::thread::Builder::new()
                 .name(format!("worker-{i}"))
-                .spawn(move || work(worker, &tasks, &finished, &quitting))
+                .spawn(move || run_worker(worker, &tasks, &finished, &quitting))
         })
         .collect::<Result<_, _>>()
         .map_err(|e| Error::Bug(format!("cannot start a thread: {e}")))?;
+    // The channels close when the threads are gone, not when this function returns.
     drop((tasks, finished, quitting));
 
-    let result = consume(&pieces);
-    // Whatever the reason to stop, no thread may wait any longer.
-    drop((pieces, quit));
+    let result = consume(&group_results);
+    // End every wait, whether `consume` succeeded or failed; otherwise a join below could block for ever.
+    drop((group_results, quit));
     budget.close();
     slots.close();
     shared.sequencer.end();
@@ -89,32 +95,34 @@ pub(super) fn with_workers<T>(
     Ok(result)
 }
 
-/// The reader's thread: cuts the items into groups.
+/// The reader's thread: divides the items into groups and sends them to workers.
 struct Dispatcher {
     reader: SourceReader,
     sample: Vec<Item>,
     groups: Sender<ItemGroup>,
     budget: Budget,
     slots: Budget,
-    /// Input bytes after which a group is closed.
+    /// Input bytes after which a group is closed; 0 for one item per group.
     group_bytes: usize,
     morsel_bytes: usize,
     workers: usize,
 }
 
 impl Dispatcher {
-    /// Ends quietly when no worker takes its groups any more.
+    /// Sends all items. Ends quietly when no worker receives any more, which is an end that others report.
     fn run(self) {
-        let _ = self.feed();
+        let _ = self.dispatch();
     }
 
-    fn feed(mut self) -> Option<()> {
+    /// Returns `None` if the execution ended before the sources.
+    fn dispatch(mut self) -> Option<()> {
         let mut sample = std::mem::take(&mut self.sample).into_iter();
         let mut index = 0;
         let mut item = next_item(&mut sample, &mut self.reader);
         while let Some(first) = item.take() {
+            // The slot is taken before any byte of the group, so that groups start in order.
             let slot = self.slots.take(1)?;
-            // Unbounded in number, bounded in bytes: every morsel in it holds a permit.
+            // Unbounded in number, bounded in bytes: every morsel in the channel holds a permit.
             let (sender, items) = unbounded();
             self.groups.send(ItemGroup { index, slot, items }).ok()?;
             index += 1;
@@ -130,6 +138,7 @@ impl Dispatcher {
                 };
                 let permit = if size > 0 { Some(self.budget.take(size as u64)?) } else { None };
                 sender.send(InFlight { value: next, permit }).ok()?;
+                // After an error the reader has nothing more to say, and its later items must not be written.
                 if ends {
                     return Some(());
                 }
@@ -146,7 +155,8 @@ impl Dispatcher {
         Some(())
     }
 
-    /// Towards the end groups become smaller, so that all workers come to theirs at about the same time.
+    /// Returns the size of the next group. Towards the end of the input groups shrink to half of a worker's share of
+    /// the rest, so that all workers finish at about the same time.
     fn bytes_of_next_group(&self) -> usize {
         let half_of_a_share = self.reader.bytes_left().map(|left| left / (2 * self.workers as u64));
         let most = half_of_a_share.and_then(|half| usize::try_from(half).ok()).unwrap_or(usize::MAX);
@@ -161,8 +171,14 @@ fn next_item(sample: &mut std::vec::IntoIter<Item>, reader: &mut SourceReader) -
     }
 }
 
-/// A worker's thread: group after group, until there is none or no writer for the pieces.
-fn work(mut worker: Worker, tasks: &Receiver<ItemGroup>, finished: &Sender<GroupResult>, quitting: &Receiver<()>) {
+/// Runs a worker's thread: group after group, until there is none, or no writer for the results. A panic becomes an
+/// error at the position of its group.
+fn run_worker(
+    mut worker: Worker,
+    tasks: &Receiver<ItemGroup>,
+    finished: &Sender<GroupResult>,
+    quitting: &Receiver<()>,
+) {
     loop {
         let group = select! {
             recv(tasks) -> group => match group {
@@ -172,8 +188,10 @@ fn work(mut worker: Worker, tasks: &Receiver<ItemGroup>, finished: &Sender<Group
             recv(quitting) -> _ => return,
         };
         let index = group.index;
-        let piece = match catch_unwind(AssertUnwindSafe(|| worker.run(group, quitting, finished))) {
-            Ok(Some(piece)) => piece,
+        // A panic without a result would leave the writer waiting for this group for ever. The state that a panic may
+        // have broken is not used again: the error ends the execution.
+        let result = match catch_unwind(AssertUnwindSafe(|| worker.run(group, quitting, finished))) {
+            Ok(Some(result)) => result,
             Ok(None) => return,
             Err(panic) => {
                 let text = panic
@@ -181,10 +199,10 @@ fn work(mut worker: Worker, tasks: &Receiver<ItemGroup>, finished: &Sender<Group
                     .map(|s| (*s).to_owned())
                     .or_else(|| panic.downcast_ref::<String>().cloned())
                     .unwrap_or_else(|| "a worker panicked".into());
-                GroupResult { index, slot: None, more: false, parts: vec![ItemResult::Failed(Error::Bug(text))] }
+                GroupResult { index, slot: None, more: false, results: vec![ItemResult::Failed(Error::Bug(text))] }
             }
         };
-        if finished.send(piece).is_err() {
+        if finished.send(result).is_err() {
             return;
         }
     }

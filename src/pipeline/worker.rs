@@ -1,5 +1,6 @@
-//! One compute thread: decodes a group of morsels, takes the rows through the steps, and encodes them. Each group becomes
-//! one [`GroupResult`]; an error travels inside it, so that the writer meets it in order. Knows no path and no sink.
+//! One compute thread: decodes the morsels of an item group, applies the steps to the rows, and encodes them. Each
+//! group becomes one [`GroupResult`], or several if it is large; an error is part of it, so that the writer meets
+//! errors in the order of records. Knows no path and no sink.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -25,84 +26,92 @@ pub(super) struct Worker {
     shared: ExecutionState,
     steps: Steps,
     pool: BufferPool,
-    /// The open row groups of each output that takes such, all with the columns below.
+    /// The open row group of each output that takes row groups, all with the columns below.
     row_groups: Vec<RowGroups>,
+    /// The columns after the steps that the open row groups have.
     columns: Arc<Schema>,
 }
 
-/// The row groups of one output, as one worker makes them.
+/// The row groups of one output that one worker encodes.
 struct RowGroups {
-    /// The place of the output in the plan.
+    /// Index of the output in the plan.
     output: usize,
     options: ParquetOptions,
     builder: RowGroupBuilder,
 }
 
 impl RowGroups {
-    /// One for each output that takes row groups.
+    /// Creates an empty builder for each output that takes row groups.
     fn of(prepared: &Prepared) -> Vec<RowGroups> {
         let specs = prepared.outputs.specs.iter().enumerate();
         specs
             .filter_map(|(output, spec)| match spec.format {
-                OutputFormat::Parquet(options) if spec.takes_row_groups() => {
-                    Some(RowGroups { output, options, builder: RowGroupBuilder::new(spec.unit_rows, spec.unit_bytes) })
-                }
+                OutputFormat::Parquet(options) if spec.takes_row_groups() => Some(RowGroups {
+                    output,
+                    options,
+                    builder: RowGroupBuilder::new(spec.max_group_rows, spec.max_group_bytes),
+                }),
                 _ => None,
             })
             .collect()
     }
 }
 
-/// Bytes of what the writer is to take, beyond which a piece is handed over in parts: short records
-/// under many columns become far more text than they were.
-const LARGE_PIECE_BYTES: usize = 8 << 20;
+/// Bytes of results beyond which a worker sends a partial group result: short records under many columns become far
+/// more text than they were.
+const LARGE_RESULT_BYTES: usize = 8 << 20;
 
-/// Bytes of the source whose rows become more rows at once: their lists have at most half as many elements, each of
+/// Input bytes whose rows are exploded at once: their lists have at most half as many elements, each of
 /// which takes a view of every column. By eye: a hundred columns are then 50 MiB.
-const EXPLODED_BYTES: usize = 64 << 10;
+const MAX_EXPLODED_INPUT_BYTES: usize = 64 << 10;
 
-/// The way to the writer before a piece is whole.
+/// Sends results to the writer before their item group is complete.
 struct PartialSender<'a> {
     shared: &'a ExecutionState,
+    /// Index of the item group.
     index: u64,
     finished: &'a Sender<GroupResult>,
 }
 
 impl PartialSender<'_> {
-    /// Hands `parts` over if they have become large. An error is the end of the execution.
-    fn if_large(&self, parts: &mut Vec<ItemResult>) -> Result<(), ItemResult> {
-        if parts.iter().map(ItemResult::memory_size).sum::<usize>() < LARGE_PIECE_BYTES {
+    /// Sends `results` if they have become large, and empties them. Waits until all earlier groups are written, which
+    /// bounds the memory: only the group that is next may be larger than its slot. Fails if the execution has ended.
+    fn send_if_large(&self, results: &mut Vec<ItemResult>) -> Result<(), ItemResult> {
+        if results.iter().map(ItemResult::memory_size).sum::<usize>() < LARGE_RESULT_BYTES {
             return Ok(());
         }
-        let (sequencer, over) = (&self.shared.sequencer, || ItemResult::Failed(Error::Cancelled));
-        if !sequencer.wait_for(self.index) {
-            return Err(over());
+        match self.shared.sequencer.wait_for(self.index) {
+            true => self.send(results),
+            false => Err(ItemResult::Failed(Error::Cancelled)),
         }
-        let part = GroupResult { index: self.index, slot: None, more: true, parts: std::mem::take(parts) };
-        if sequencer.hand_over(|| self.finished.send(part).is_ok()) { Ok(()) } else { Err(over()) }
     }
 
-    /// Hands `parts` over if an output is live and the writer has nothing else to wait for.
-    fn if_live(&self, parts: &mut Vec<ItemResult>) -> Result<(), ItemResult> {
-        if !self.shared.prepared.is_live || parts.is_empty() || !self.shared.sequencer.is_at(self.index) {
+    /// Sends `results` if an output is live and the writer waits for this group. Never waits for an earlier group.
+    /// Fails if the execution has ended.
+    fn send_if_live(&self, results: &mut Vec<ItemResult>) -> Result<(), ItemResult> {
+        if !self.shared.prepared.is_live || results.is_empty() || !self.shared.sequencer.is_at(self.index) {
             return Ok(());
         }
-        let part = GroupResult { index: self.index, slot: None, more: true, parts: std::mem::take(parts) };
-        let taken = self.shared.sequencer.hand_over(|| self.finished.send(part).is_ok());
+        self.send(results)
+    }
+
+    fn send(&self, results: &mut Vec<ItemResult>) -> Result<(), ItemResult> {
+        let partial = GroupResult { index: self.index, slot: None, more: true, results: std::mem::take(results) };
+        let taken = self.shared.sequencer.hand_over(|| self.finished.send(partial).is_ok());
         if taken { Ok(()) } else { Err(ItemResult::Failed(Error::Cancelled)) }
     }
 }
 
 impl Worker {
-    /// A worker that returns the buffers of morsels to `pool`.
+    /// Creates a worker that returns the buffers of morsels to `pool`.
     pub fn new(shared: &ExecutionState, pool: &BufferPool) -> Self {
         let steps = shared.prepared.worker_steps();
         let row_groups = RowGroups::of(&shared.prepared);
         Worker { shared: shared.clone(), steps, pool: pool.clone(), row_groups, columns: Arc::default() }
     }
 
-    /// Carries `group` through. An error ends the piece, as its last part. `None` when the
-    /// execution is over before the group is. Of a piece that becomes large, the first parts go to
+    /// Processes `group` and returns its result; an error is the last item result. Returns `None` if the
+    /// execution ends before the group does. Partial results of a large group, or for a live output, are sent to
     /// `finished` before.
     pub fn run(
         &mut self,
@@ -111,56 +120,62 @@ impl Worker {
         finished: &Sender<GroupResult>,
     ) -> Option<GroupResult> {
         let shared = self.shared.clone();
-        let early = PartialSender { shared: &shared, index: group.index, finished };
-        let mut parts = Vec::new();
+        let partials = PartialSender { shared: &shared, index: group.index, finished };
+        let mut results = Vec::new();
+        // Read once per group: a schema that the writer publishes meanwhile is joined there. See `SchemaRegistry`.
         let mut schema = shared.registry.current();
         let result = loop {
             let item = select! {
                 recv(group.items) -> item => item,
                 recv(quitting) -> _ => return None,
             };
-            let Ok(item) = item else { break self.finish_row_groups(&schema, &mut parts) };
-            if let Err(stop) = self.item(item, &mut schema, &mut parts, &early) {
+            let Ok(item) = item else { break self.finish_row_groups(&schema, &mut results) };
+            if let Err(stop) = self.process_item(item, &mut schema, &mut results, &partials) {
                 break Err(stop);
             }
-            // A text output alone has its pieces as small as they can be.
+            // Without row groups, a group has one item and is complete anyway.
             if !self.row_groups.is_empty()
-                && let Err(stop) = early.if_live(&mut parts)
+                && let Err(stop) = partials.send_if_live(&mut results)
             {
                 break Err(stop);
             }
         };
         if let Err(stop) = result {
-            parts.push(stop);
+            results.push(stop);
         }
-        Some(GroupResult { index: group.index, slot: Some(group.slot), more: false, parts })
+        Some(GroupResult { index: group.index, slot: Some(group.slot), more: false, results })
     }
 
     fn rules(&self) -> &SchemaRules {
         &self.shared.prepared.rules
     }
 
-    fn item(
+    /// Appends the results of one item. Fails with the result that ends the execution. The item's permit is returned at
+    /// the end, when its rows are encoded.
+    fn process_item(
         &mut self,
         item: InFlight<Result<Item, Error>>,
         schema: &mut Arc<Schema>,
-        parts: &mut Vec<ItemResult>,
-        early: &PartialSender<'_>,
+        results: &mut Vec<ItemResult>,
+        partials: &PartialSender<'_>,
     ) -> Result<(), ItemResult> {
         match item.value {
             Ok(Item::Morsel(morsel, info)) => {
                 let repaired = self.rules().repaired(&morsel);
                 let text = repaired.as_ref().map_or(&morsel, |repaired| &repaired.morsel);
                 let mut consumed = 0;
+                // The decoder stops early where a batch would have too many values; the rest follows in another batch.
                 loop {
-                    let first = parts.len();
-                    let mut result = self.morsel(&text.rest(consumed), &info, schema, parts);
+                    let first = results.len();
+                    let mut result = self.process_morsel(&text.rest(consumed), &info, schema, results);
                     if let Some(repaired) = &repaired {
-                        result = result.map_err(|part| placed_in_original(part, &morsel, repaired));
-                        let placed = parts.split_off(first).into_iter();
-                        parts.extend(placed.map(|part| placed_in_original(part, &morsel, repaired)));
-                        match parts.get_mut(first).filter(|_| consumed == 0) {
-                            Some(ItemResult::Account(account)) => account.utf8_replaced = repaired.replaced,
+                        // Positions and raw records must be those of the source, not of the repaired copy.
+                        result = result.map_err(|result| map_to_original(result, &morsel, repaired));
+                        let of_repaired = results.split_off(first).into_iter();
+                        results.extend(of_repaired.map(|result| map_to_original(result, &morsel, repaired)));
+                        // Count the replacements once per morsel, with its first batch.
+                        match results.get_mut(first).filter(|_| consumed == 0) {
+                            Some(ItemResult::Counts(counts)) => counts.utf8_replaced = repaired.replaced,
                             Some(ItemResult::Rows(rows)) => rows.counts.utf8_replaced = repaired.replaced,
                             _ => {}
                         }
@@ -169,34 +184,34 @@ impl Worker {
                     if consumed >= text.len {
                         break;
                     }
-                    early.if_large(parts)?;
+                    partials.send_if_large(results)?;
                 }
-                // Rows that go on to the writer keep their views of it; then it is not reused.
+                // A no-op while rows for the writer still have views of the buffer.
                 self.pool.recycle(morsel.bytes);
                 Ok(())
             }
-            Ok(Item::Rows(batch, info)) => self.rows(&batch, info, schema, parts),
+            Ok(Item::Rows(batch, info)) => self.process_rows(&batch, info, schema, results),
             Ok(Item::Oversized(oversized, info)) => {
-                parts.push(ItemResult::Oversized(oversized, info));
+                results.push(ItemResult::Oversized(oversized, info));
                 Ok(())
             }
             Ok(Item::SourceEnd(info)) => {
-                parts.push(ItemResult::SourceEnd(info));
+                results.push(ItemResult::SourceEnd(info));
                 Ok(())
             }
             Err(error) => Err(ItemResult::Failed(error)),
         }
     }
 
-    /// Rows of which nothing is to be decided: they go to the outputs as they are.
-    fn rows(
+    /// Appends the results of rows from a query: they have their final types and no steps, so they are only encoded.
+    fn process_rows(
         &mut self,
         batch: &Batch,
         source: Arc<SourceInfo>,
         schema: &Arc<Schema>,
-        parts: &mut Vec<ItemResult>,
+        results: &mut Vec<ItemResult>,
     ) -> Result<(), ItemResult> {
-        parts.push(ItemResult::Account(Box::new(MorselCounts {
+        results.push(ItemResult::Counts(Box::new(MorselCounts {
             source,
             byte_offset: 0,
             records: batch.rows as u64,
@@ -210,43 +225,53 @@ impl Worker {
             rejects: RejectList::new(b'\n'),
             ends_open: false,
         })));
-        self.write(batch, schema, parts)
+        self.encode(batch, schema, results)
     }
 
-    fn finish_row_groups(&mut self, decoded: &Arc<Schema>, parts: &mut Vec<ItemResult>) -> Result<(), ItemResult> {
+    /// Closes all open row groups and appends them as results; `decoded` is the schema of their records.
+    fn finish_row_groups(&mut self, decoded: &Arc<Schema>, results: &mut Vec<ItemResult>) -> Result<(), ItemResult> {
         for open in &mut self.row_groups {
             let groups = open.builder.take().map_err(ItemResult::Failed)?;
-            groups.iter().for_each(|group| self.shared.prepared.outputs.learn_from(group));
+            groups.iter().for_each(|group| self.shared.prepared.outputs.note_plain_columns(group));
             if !groups.is_empty() {
-                parts.push(ItemResult::RowGroups { output: open.output, groups, decoded: decoded.clone() });
+                results.push(ItemResult::RowGroups { output: open.output, groups, decoded: decoded.clone() });
             }
         }
         Ok(())
     }
 
-    /// Returns the bytes of the morsel that were carried through; the rest is yet to come.
-    fn morsel(
+    /// Decodes the records of a morsel, applies the steps and encodes the rows. Returns the bytes of the morsel that
+    /// were processed; the caller passes the rest again. Widens `schema` where records and rules require that.
+    fn process_morsel(
         &mut self,
         morsel: &Morsel,
         info: &Arc<SourceInfo>,
         schema: &mut Arc<Schema>,
-        parts: &mut Vec<ItemResult>,
+        results: &mut Vec<ItemResult>,
     ) -> Result<usize, ItemResult> {
         let decoded = loop {
             match self.rules().decode(morsel, info, schema) {
                 Outcome::Decoded(decoded) => break decoded,
-                Outcome::SchemaMismatch(mut surprise) => {
-                    surprise.schema = self.rules().only_needed(surprise.schema);
-                    if let Some(why) = self.rules().forbidden_change(info, schema, &surprise.schema) {
+                Outcome::SchemaMismatch(mut mismatch) => {
+                    // Widen this worker's schema alone and decode the same morsel again: no row was appended yet. The
+                    // writer publishes the schema when it reaches these rows.
+                    // Widen this worker's schema alone and decode the same morsel again: no row was appended yet. The
+                    // writer publishes the schema when it reaches these rows.
+                    mismatch.schema = self.rules().only_needed(mismatch.schema);
+                    if let Some(why) = self.rules().forbidden_change(info, schema, &mismatch.schema) {
                         let byte_offset = morsel.byte_offset;
-                        return Err(ItemResult::SchemaMismatch { surprise, why, source: info.clone(), byte_offset });
+                        return Err(ItemResult::SchemaMismatch { mismatch, why, source: info.clone(), byte_offset });
                     }
-                    let wider = self.rules().with_declared_types(surprise.schema);
+                    let wider = self.rules().with_declared_types(mismatch.schema);
+                    // Without this check a decoder that reports a mismatch and widens nothing would loop for ever.
+                    // Without this check a decoder that reports a mismatch and widens nothing would loop for ever.
                     if wider == **schema {
-                        let what = format!("decoding cannot go on at {}", surprise.what);
+                        let what = format!("decoding cannot go on at {}", mismatch.what);
                         return Err(ItemResult::Failed(Error::Bug(what)));
                     }
-                    self.finish_row_groups(schema, parts)?;
+                    // A row group has one schema.
+                    // A row group has one schema.
+                    self.finish_row_groups(schema, results)?;
                     *schema = Arc::new(wider);
                 }
             }
@@ -255,33 +280,38 @@ impl Worker {
         // Flags such as "every integer fits a double" must reach the rows' schema.
         let seen = schema.join(&observed, self.rules().type_merge);
         if seen != **schema {
-            self.finish_row_groups(schema, parts)?;
+            self.finish_row_groups(schema, results)?;
             *schema = Arc::new(seen);
         }
         let rows = batch.rows;
-        // Only the last record of a source has no line end in its morsel. An array's end is its bracket.
+        // Only the last record of a source can lack a line end. An array ends with its bracket instead. If such a
+        // record is a reject, the writer decides whether the source was truncated.
         let has_lines = info.format != Format::JsonArray;
         let open_end = has_lines && consumed == morsel.len && !morsel.records().ends_with(b"\n");
         let ends_open = open_end && rejects.last().is_some_and(|last| last.record + 1 == records);
         let n_rejects = rejects.len();
-        let places =
-            if self.rules().demands.record_spans { places_of(&mut batch, morsel, info, &rejects) } else { None };
-        // Lines of CSV are no records of a text output.
+        let spans = if self.rules().demands.record_spans {
+            take_record_spans(&mut batch, morsel, info, &rejects)
+        } else {
+            None
+        };
+        // A CSV record cannot be copied into a JSON output.
         if info.csv.is_some() || !self.rules().demands.copies_records {
             batch.records = None;
         }
-        // Of the group's types, so that what is made of the columns has the same in all of it.
+        // The schema of the whole group, so that derived columns have the same types in all of its batches.
         if batch.schema.fields.len() == schema.fields.len() {
             batch.schema = schema.clone();
         }
         let prepared = &self.shared.prepared;
-        let (at_most, keep) = (prepared.on_bad_record.fatal_count(), prepared.keep_rejects);
-        let rejects = RejectList::of_morsel(rejects, morsel, info, at_most, keep);
-        // A list that was cut off ends the execution at its end anyway.
+        let (max_rejects, keep_raw) = (prepared.on_bad_record.fatal_count(), prepared.keep_rejects);
+        let rejects = RejectList::of_morsel(rejects, morsel, info, max_rejects, keep_raw);
+        // If the list was cut to the fatal number of rejects, its last one is not the last record.
         let ends_open = ends_open && rejects.len() == n_rejects;
-        self.shared.prepared.unseen.see(&batch);
-        let has_origins = self.shared.prepared.has_limit || places.is_some();
-        let mut account = MorselCounts {
+        self.shared.prepared.unseen.record_values(&batch);
+        // Row indices in the decoded batch, for a limit that counts records and for rejects by a step.
+        let has_origins = self.shared.prepared.has_limit || spans.is_some();
+        let mut counts = MorselCounts {
             source: info.clone(),
             byte_offset: morsel.byte_offset,
             records,
@@ -296,69 +326,68 @@ impl Worker {
             ends_open,
         };
         let mut whole = Some(batch);
-        let (mut tally, mut taken) = (StepCounts::new(self.shared.prepared.has_limit), None);
-        let at = parts.len();
+        let (mut step_counts, mut taken) = (StepCounts::new(self.shared.prepared.has_limit), None);
+        // The counts are known last and must be first: the writer counts records before it writes their rows.
+        let counts_at = results.len();
         for range in self.slices(rows, consumed) {
             let origins = has_origins.then(|| (range.start as u32..range.end as u32).collect());
-            let part = match whole.take_if(|_| range.len() == rows) {
+            let slice = match whole.take_if(|_| range.len() == rows) {
                 Some(whole) => whole,
                 None => {
-                    let whole = whole.as_ref().expect("one slice is all of it, or it stays");
+                    let whole = whole.as_ref().expect("only a slice of all rows takes the batch, and it is the last");
                     whole.slice(range.start, range.len())
                 }
             };
-            let applied = self.steps.apply(part, origins, std::mem::take(&mut tally), places.as_ref());
+            let applied = self.steps.apply(slice, origins, std::mem::take(&mut step_counts), spans.as_ref());
             let applied = applied.map_err(|error| ItemResult::Failed(error.into()))?;
+            // The writer applies the ordered steps, settles the counts and encodes. Such plans have a single slice.
             if !self.shared.prepared.ordered_steps.is_empty() {
-                account.nulled = self.steps.take_nulled();
-                account.mismatches = self.steps.take_mismatches();
+                counts.nulled = self.steps.take_nulled();
+                counts.mismatches = self.steps.take_mismatches();
                 let decoded = schema.clone();
-                parts.push(ItemResult::Rows(Box::new(UnorderedRows {
-                    applied,
-                    counts: account,
-                    decoded,
-                    spans: places,
-                })));
+                results.push(ItemResult::Rows(Box::new(UnorderedRows { applied, counts, decoded, spans })));
                 return Ok(consumed);
             }
-            (tally, taken) = (applied.counts, applied.rows_until_limit);
-            self.write(&applied.batch, schema, parts)?;
+            (step_counts, taken) = (applied.counts, applied.rows_until_limit);
+            self.encode(&applied.batch, schema, results)?;
             if taken.is_some() {
                 break;
             }
         }
-        account.nulled = self.steps.take_nulled();
-        account.mismatches = self.steps.take_mismatches();
-        account.settle(&tally, taken, places.as_ref(), self.shared.prepared.keep_rejects);
-        parts.insert(at, ItemResult::Account(Box::new(account)));
+        counts.nulled = self.steps.take_nulled();
+        counts.mismatches = self.steps.take_mismatches();
+        counts.settle(&step_counts, taken, spans.as_ref(), self.shared.prepared.keep_rejects);
+        results.insert(counts_at, ItemResult::Counts(Box::new(counts)));
+        // The limit is reached: this group ends here, and the writer discards all later ones.
         if taken.is_some() {
-            self.finish_row_groups(schema, parts)?;
+            self.finish_row_groups(schema, results)?;
             return Err(ItemResult::Enough);
         }
         Ok(consumed)
     }
 
-    /// The rows of a batch of `bytes` of the source, as they are taken through the steps at once: all of them, or fewer
-    /// where one becomes many, with all other values each.
+    /// Returns the ranges of a batch's rows that are passed through the steps at once: all rows, or fewer where a step
+    /// explodes lists and repeats all other values for each element. `bytes` is the size of their records.
     fn slices(&self, rows: usize, bytes: usize) -> impl Iterator<Item = Range<usize>> + use<> {
         let explodes = self.shared.prepared.row_steps.iter().any(|step| step.properties().opens_lists);
         let whole = !explodes || !self.shared.prepared.ordered_steps.is_empty();
-        let at_once = if whole { rows } else { rows * EXPLODED_BYTES / bytes.max(1) }.max(1);
-        // No rows are a slice, too.
+        let at_once = if whole { rows } else { rows * MAX_EXPLODED_INPUT_BYTES / bytes.max(1) }.max(1);
+        // A batch without rows is one empty slice: its columns and counts matter.
         (0..rows.max(1)).step_by(at_once).map(move |start| start..(start + at_once).min(rows))
     }
 
-    /// Makes of rows what each output takes.
-    fn write(&mut self, batch: &Batch, schema: &Arc<Schema>, parts: &mut Vec<ItemResult>) -> Result<(), ItemResult> {
+    /// Encodes rows after the steps for every output: appends them as results, or writes them to the open row groups.
+    fn encode(&mut self, batch: &Batch, schema: &Arc<Schema>, results: &mut Vec<ItemResult>) -> Result<(), ItemResult> {
         if self.shared.prepared.outputs.has_rows() {
-            parts.push(ItemResult::Encoded(
+            results.push(ItemResult::Encoded(
                 encode_rows(&self.shared.prepared.outputs, batch, schema).map_err(ItemResult::Failed)?,
             ));
         }
         if !self.row_groups.is_empty() {
             let columns = self.steps.output_schema(schema).map_err(|error| ItemResult::Failed(error.into()))?;
+            // The open groups may be from an earlier item group with a narrower schema.
             if *self.columns != columns {
-                self.finish_row_groups(schema, parts)?;
+                self.finish_row_groups(schema, results)?;
                 self.columns = Arc::new(columns);
             }
             let outputs = &self.shared.prepared.outputs;
@@ -370,48 +399,54 @@ impl Worker {
     }
 }
 
-/// `part`, which is of a repaired morsel, with places and raw records of the original.
-fn placed_in_original(part: ItemResult, original: &Morsel, repaired: &Repaired) -> ItemResult {
+/// Maps positions and raw records in the result of a repaired morsel to those of the original.
+fn map_to_original(result: ItemResult, original: &Morsel, repaired: &Repaired) -> ItemResult {
+    // Offsets are relative to the part of the morsel that was decoded; `base` is where that part starts.
     let base = |byte_offset: u64| (byte_offset - original.byte_offset) as usize;
-    let placed = |account: &mut MorselCounts| {
-        let base = base(account.byte_offset);
-        account.rejects = account.rejects.placed(|rejected| {
+    let map_counts = |counts: &mut MorselCounts| {
+        let base = base(counts.byte_offset);
+        counts.rejects = counts.rejects.map_spans(|rejected| {
             let at = base + rejected.byte;
             let (start, end) = (repaired.original(at), repaired.original(at + rejected.len));
             rejected.reject.offset = repaired.original(at + rejected.reject.offset) - start;
             (rejected.byte, rejected.len) = (start, end - start);
             &original.records()[start..end]
         });
-        account.byte_offset = original.byte_offset;
+        counts.byte_offset = original.byte_offset;
     };
-    match part {
-        ItemResult::Account(mut account) => {
-            placed(&mut account);
-            ItemResult::Account(account)
+    match result {
+        ItemResult::Counts(mut counts) => {
+            map_counts(&mut counts);
+            ItemResult::Counts(counts)
         }
         ItemResult::Rows(mut rows) => {
-            if let Some(places) = &mut rows.spans {
+            if let Some(spans) = &mut rows.spans {
                 let base = base(rows.counts.byte_offset);
-                for span in &mut places.spans {
+                for span in &mut spans.spans {
                     let at = base + span.start as usize;
                     let (start, end) = (repaired.original(at), repaired.original(at + span.len as usize));
                     *span = RecordSpan { start: start as u32, len: (end - start) as u32 };
                 }
-                places.morsel = original.clone();
+                spans.morsel = original.clone();
             }
-            placed(&mut rows.counts);
+            map_counts(&mut rows.counts);
             ItemResult::Rows(rows)
         }
-        ItemResult::SchemaMismatch { mut surprise, why, source, byte_offset } => {
-            surprise.byte = repaired.original(base(byte_offset) + surprise.byte);
-            ItemResult::SchemaMismatch { surprise, why, source, byte_offset: original.byte_offset }
+        ItemResult::SchemaMismatch { mut mismatch, why, source, byte_offset } => {
+            mismatch.byte = repaired.original(base(byte_offset) + mismatch.byte);
+            ItemResult::SchemaMismatch { mismatch, why, source, byte_offset: original.byte_offset }
         }
         other => other,
     }
 }
 
-/// The records that the rows of `batch` are, taken out of it.
-fn places_of(batch: &mut Batch, morsel: &Morsel, info: &SourceInfo, rejects: &[RejectedRecord]) -> Option<RecordSpans> {
+/// Takes the record spans of the rows out of `batch`; `None` if it has none.
+fn take_record_spans(
+    batch: &mut Batch,
+    morsel: &Morsel,
+    info: &SourceInfo,
+    rejects: &[RejectedRecord],
+) -> Option<RecordSpans> {
     let (_, spans) = batch.records.as_ref()?;
     Some(RecordSpans {
         morsel: morsel.clone(),

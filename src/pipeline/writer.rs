@@ -1,5 +1,5 @@
-//! Puts finished pieces into the outputs, in order, publishes the schema, and keeps the counts that must add up. One thread:
-//! that of the caller.
+//! The writer: takes group results in the order of records, appends their rows to the outputs, publishes the schema,
+//! and keeps the counts that must add up. Runs on the caller's thread. Encodes only rows that must pass ordered steps.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -26,7 +26,7 @@ use crate::position::{FieldPath, Position};
 use crate::text::{counted, human_count};
 use crate::transform::{Applied, Steps};
 
-/// The counts of the writer.
+/// The sums over all morsels so far. Fields are as in [`super::report::Report`].
 #[derive(Debug, Default)]
 pub(super) struct Totals {
     pub rows_in: u64,
@@ -36,63 +36,68 @@ pub(super) struct Totals {
     pub rows_rejected: u64,
     pub duplicate_keys: u64,
     pub utf8_replaced: u64,
-    /// Changes to cells for spreadsheets.
+    /// Changes to cells for spreadsheets, of all outputs.
     pub sheet: SheetCounts,
-    /// For people, such as a renamed column.
+    /// Sentences for the user, such as one about a renamed column.
     pub notes: Vec<String>,
-    /// The reader of our standard output is gone.
+    /// True if the readers of all outputs closed them before the end.
     pub stopped_early: bool,
-    /// The plan's limit ended it; the sources may have more.
+    /// True if the plan's row limit ended the execution; the sources may have more records.
     pub reached_limit: bool,
 }
 
-/// The start of the next morsel of a source, in lines and records.
+/// The start of the next morsel of a source, in lines and records from 0.
 #[derive(Clone, Copy, Debug, Default)]
 struct MorselStart {
     lines: u64,
     records: u64,
 }
 
-/// The last stage of an execution.
+/// The last stage of an execution: the only owner of outputs and counts.
 pub(super) struct Writer<'a> {
     prepared: &'a Prepared,
     registry: &'a SchemaRegistry,
     sequencer: &'a Sequencer,
     outputs: Vec<OutputWriter>,
     rejects: Option<RejectsFile>,
-    /// Sources that must end before the execution may.
+    /// Number of sources that must end before the outputs may appear.
     n_sources: usize,
-    /// Everything can be done anew, with the schema of all records.
+    /// True if the pass can be repeated with the schema inferred from all records.
     may_start_over: bool,
+    /// The ordered steps; `None` if there are none.
     steps: Option<Steps>,
     control: &'a Control,
-    places: BTreeMap<usize, MorselStart>,
-    /// Name of the source that the last account was of, and where its morsel starts.
+    /// The start of the next morsel of each source, by the source's index.
+    morsel_starts: BTreeMap<usize, MorselStart>,
+    /// Name of the source of the last counted morsel.
     last_source: Option<Arc<str>>,
+    /// Position of that morsel in its source, in bytes.
     last_byte: u64,
     sources_ended: usize,
+    /// Bytes of the outputs that `control` has been told.
     bytes_counted: u64,
-    /// Comparisons that met values of another kind, and in how many rows.
+    /// Rows per comparison whose value was of another type.
     mismatches: BTreeMap<Arc<str>, u64>,
-    /// Casts and expressions whose value is null because it could not be made, and in how many rows.
+    /// Rows per cast or expression whose value could not be computed and is null.
     nulled: BTreeMap<Arc<str>, u64>,
-    /// Columns that an output which cannot go back has shown.
-    shown: Option<Arc<Schema>>,
+    /// The columns of the first rows, if an output has fixed columns; `None` before them.
+    written_columns: Option<Arc<Schema>>,
     totals: Totals,
 }
 
-/// Whether to go on after a piece.
+/// What to do after a result was written.
 enum AfterGroup {
+    /// Write the next result.
     More,
-    /// No output has a reader any more.
+    /// Stop quietly: the readers of all outputs have closed them.
     NoReader,
-    /// The plan's limit is reached.
+    /// Finish the outputs: the plan's row limit is reached.
     Enough,
 }
 
 impl<'a> Writer<'a> {
-    /// A writer into `outputs`, for a plan with so many sources. `may_start_over` says that everything can be done anew,
-    /// with the schema of all records, should a column turn out to be of another type.
+    /// Creates a writer into `outputs`, for a plan with `n_sources` sources. With `may_start_over`, a derived column
+    /// that changed its type is an error, after which the pass is repeated with the schema inferred from all records.
     pub fn new(
         shared: &'a ExecutionState,
         outputs: Vec<OutputWriter>,
@@ -111,36 +116,39 @@ impl<'a> Writer<'a> {
             may_start_over,
             steps: shared.prepared.writer_steps(),
             control,
-            places: BTreeMap::new(),
+            morsel_starts: BTreeMap::new(),
             last_source: None,
             last_byte: 0,
             sources_ended: 0,
             bytes_counted: 0,
             mismatches: BTreeMap::new(),
             nulled: BTreeMap::new(),
-            shown: None,
+            written_columns: None,
             totals: Totals::default(),
         }
     }
 
-    /// Takes pieces until the workers are gone, and publishes the outputs.
-    pub fn run(mut self, pieces: &Receiver<GroupResult>) -> Result<(Totals, Finished), Error> {
-        let mut early: BTreeMap<u64, GroupResult> = BTreeMap::new();
+    /// Writes group results until the workers have ended, and makes the outputs appear. On an error no output appears.
+    pub fn run(mut self, group_results: &Receiver<GroupResult>) -> Result<(Totals, Finished), Error> {
+        // Results of later groups; the slots of item groups bound their number.
+        let mut waiting: BTreeMap<u64, GroupResult> = BTreeMap::new();
         let mut next = 0;
         loop {
+            // Polled, so that a cancel ends even a wait for a source that sends nothing.
             if self.control.is_cancelled() {
                 return Err(Error::Cancelled);
             }
-            let piece = match pieces.recv_timeout(CANCEL_POLL) {
-                Ok(piece) => piece,
+            let result = match group_results.recv_timeout(CANCEL_POLL) {
+                Ok(result) => result,
                 Err(RecvTimeoutError::Timeout) => continue,
                 Err(RecvTimeoutError::Disconnected) => break,
             };
-            early.insert(piece.index, piece);
-            while let Some(piece) = early.remove(&next) {
-                let more = piece.more;
-                match self.piece(piece)? {
+            waiting.insert(result.index, result);
+            while let Some(result) = waiting.remove(&next) {
+                let more = result.more;
+                match self.write_group(result)? {
                     AfterGroup::More => {}
+                    // Nothing is finished: a broken stream has no end to write, and there is no file.
                     AfterGroup::NoReader => {
                         self.totals.stopped_early = true;
                         return Ok((self.totals, Finished::default()));
@@ -150,30 +158,33 @@ impl<'a> Writer<'a> {
                         return self.finish();
                     }
                 }
+                // A partial result lets its worker go on with the same group.
                 if more {
-                    self.sequencer.part_taken();
+                    self.sequencer.partial_taken();
                 } else {
                     next += 1;
                     self.sequencer.advance(next);
                 }
             }
         }
-        if !early.is_empty() {
-            return Err(Error::Bug("a worker ended without its piece".into()));
+        if !waiting.is_empty() {
+            return Err(Error::Bug("a worker ended without the result of its item group".into()));
         }
         self.finish()
     }
 
-    fn piece(&mut self, piece: GroupResult) -> Result<AfterGroup, Error> {
-        let GroupResult { parts, slot, .. } = piece;
-        for part in parts {
-            let next = match part {
-                ItemResult::Account(account) => {
-                    self.account(*account)?;
+    /// Writes the item results of a group in order. Fails at an error among them, after everything before it is
+    /// counted.
+    fn write_group(&mut self, result: GroupResult) -> Result<AfterGroup, Error> {
+        let GroupResult { results, slot, .. } = result;
+        for item_result in results {
+            let next = match item_result {
+                ItemResult::Counts(counts) => {
+                    self.take_counts(*counts)?;
                     AfterGroup::More
                 }
-                ItemResult::Encoded(rows) => self.rows(rows)?,
-                ItemResult::Rows(rows) => self.ordered(*rows)?,
+                ItemResult::Encoded(rows) => self.append_rows(rows)?,
+                ItemResult::Rows(rows) => self.apply_ordered_steps(*rows)?,
                 ItemResult::Enough => AfterGroup::Enough,
                 ItemResult::RowGroups { output, groups, decoded } => {
                     self.publish(&decoded)?;
@@ -181,60 +192,66 @@ impl<'a> Writer<'a> {
                         let written = self.outputs[output].append_row_groups(groups);
                         self.unless_abandoned(output, written)?;
                     }
-                    self.next()
+                    self.count_written()
                 }
                 ItemResult::Oversized(oversized, source) => {
-                    self.oversized(oversized, &source)?;
+                    self.reject_oversized(oversized, &source)?;
                     AfterGroup::More
                 }
                 ItemResult::SourceEnd(source) => {
-                    self.source_end(&source)?;
+                    self.end_source(&source)?;
                     AfterGroup::More
                 }
-                ItemResult::SchemaMismatch { surprise, why, source, byte_offset } => {
-                    let place = self.place(&source);
+                // Only here the lines and records before the morsel are known.
+                ItemResult::SchemaMismatch { mismatch, why, source, byte_offset } => {
+                    let start = self.morsel_start(&source);
                     let position = Position {
                         source: source.name.clone(),
-                        byte: byte_offset + surprise.byte as u64,
-                        line: place.lines + surprise.line + 1,
-                        record: place.records + surprise.record,
+                        byte: byte_offset + mismatch.byte as u64,
+                        line: start.lines + mismatch.line + 1,
+                        record: start.records + mismatch.record,
                     };
-                    let change = SchemaChange::Value { what: surprise.what, why };
+                    let change = SchemaChange::Value { what: mismatch.what, why };
                     return Err(Error::Schema { position, change });
                 }
                 ItemResult::Failed(error) => return Err(error),
             };
+            // The remaining results are behind the limit, or have no reader.
             if !matches!(next, AfterGroup::More) {
                 return Ok(next);
             }
         }
+        // The slot admits another item group only now: its result has been written.
         drop(slot);
         Ok(AfterGroup::More)
     }
 
-    /// Applies the steps that must see all rows in order.
-    fn ordered(&mut self, rows: UnorderedRows) -> Result<AfterGroup, Error> {
-        let UnorderedRows { applied, counts: mut account, decoded, spans: places } = rows;
-        let steps = self.steps.as_mut().expect("rows come only if there are ordered steps");
-        let applied = steps.apply(applied.batch, applied.origins, applied.counts, places.as_ref());
+    /// Applies the ordered steps to the rows of a morsel, encodes them and appends them.
+    fn apply_ordered_steps(&mut self, rows: UnorderedRows) -> Result<AfterGroup, Error> {
+        let UnorderedRows { applied, mut counts, decoded, spans } = rows;
+        let steps = self.steps.as_mut().expect("workers send such rows only if there are ordered steps");
+        let applied = steps.apply(applied.batch, applied.origins, applied.counts, spans.as_ref());
         let Applied { batch, rows_until_limit: taken, counts: tally, .. } = applied?;
-        account.mismatches.extend(steps.take_mismatches());
-        account.nulled.extend(steps.take_nulled());
-        account.settle(&tally, taken, places.as_ref(), self.prepared.keep_rejects);
-        self.account(account)?;
+        counts.mismatches.extend(steps.take_mismatches());
+        counts.nulled.extend(steps.take_nulled());
+        counts.settle(&tally, taken, spans.as_ref(), self.prepared.keep_rejects);
+        self.take_counts(counts)?;
         let rows = encode_rows(&self.prepared.outputs, &batch, &decoded)?;
-        match self.rows(rows)? {
+        match self.append_rows(rows)? {
             AfterGroup::More if taken.is_some() => Ok(AfterGroup::Enough),
             next => Ok(next),
         }
     }
 
-    fn place(&mut self, source: &SourceInfo) -> MorselStart {
+    /// Returns the start of the source's next morsel: the line behind the header for the first one.
+    fn morsel_start(&mut self, source: &SourceInfo) -> MorselStart {
         let header_lines = source.csv.as_ref().map_or(0, |csv| csv.header.lines);
-        *self.places.entry(source.index).or_insert(MorselStart { lines: header_lines, records: 0 })
+        *self.morsel_starts.entry(source.index).or_insert(MorselStart { lines: header_lines, records: 0 })
     }
 
-    fn account(&mut self, account: MorselCounts) -> Result<(), Error> {
+    /// Adds the counts of a morsel to the totals and handles its rejects. Fails at a reject that the policy does not
+    /// allow.
+    fn take_counts(&mut self, counts: MorselCounts) -> Result<(), Error> {
         let MorselCounts {
             source,
             byte_offset,
@@ -248,8 +265,8 @@ impl<'a> Writer<'a> {
             utf8_replaced,
             rejects,
             ends_open,
-        } = account;
-        let place = self.place(&source);
+        } = counts;
+        let start = self.morsel_start(&source);
         self.last_source = Some(source.name.clone());
         self.last_byte = byte_offset;
         self.totals.rows_in += records;
@@ -264,44 +281,46 @@ impl<'a> Writer<'a> {
         }
         self.totals.utf8_replaced += utf8_replaced;
         self.control.add_rows_read(records);
+        // Before the morsel's own lines and records are added below: rejects count from its start.
         let n_rejects = rejects.len();
         for (i, (rejected, raw)) in rejects.iter().enumerate() {
             let position = Position {
                 source: source.name.clone(),
                 byte: byte_offset + rejected.byte as u64,
-                line: place.lines + rejected.line + 1,
-                record: place.records + rejected.record,
+                line: start.lines + rejected.line + 1,
+                record: start.records + rejected.record,
             };
-            // Half of a download is no download, however many bad records are passed over.
+            // A truncated download fails under every policy: its last line is bad because the rest is missing.
             if ends_open && source.is_stream && i + 1 == n_rejects {
                 return Err(Error::LastLine { position, reject: rejected.reject });
             }
             self.reject(position, rejected.reject, raw)?;
         }
-        self.places.insert(source.index, MorselStart { lines: place.lines + lines, records: place.records + records });
+        self.morsel_starts
+            .insert(source.index, MorselStart { lines: start.lines + lines, records: start.records + records });
         Ok(())
     }
 
-    fn oversized(&mut self, oversized: Oversized, source: &Arc<SourceInfo>) -> Result<(), Error> {
-        let place = self.place(source);
+    /// Counts and rejects a record beyond the size limit, without its raw bytes.
+    fn reject_oversized(&mut self, oversized: Oversized, source: &Arc<SourceInfo>) -> Result<(), Error> {
+        let start = self.morsel_start(source);
         self.totals.rows_in += 1;
         self.control.add_rows_read(1);
-        let reason = format!(
-            "the record has {} bytes, and {} is the most",
-            oversized.len, self.prepared.limits.max_record_bytes
-        );
+        let reason =
+            format!("the record has {} bytes; the maximum is {}", oversized.len, self.prepared.limits.max_record_bytes);
         let position = Position {
             source: source.name.clone(),
             byte: oversized.byte_offset,
-            line: place.lines + 1,
-            record: place.records,
+            line: start.lines + 1,
+            record: start.records,
         };
         self.reject(position, Reject { offset: 0, path: FieldPath::root(), reason: reason.into() }, None)?;
-        let next = MorselStart { lines: place.lines + oversized.lines, records: place.records + 1 };
-        self.places.insert(source.index, next);
+        let next = MorselStart { lines: start.lines + oversized.lines, records: start.records + 1 };
+        self.morsel_starts.insert(source.index, next);
         Ok(())
     }
 
+    /// Counts a rejected record and writes it to the rejects file, or fails by the policy for bad records.
     fn reject(&mut self, position: Position, reject: Reject, raw: Option<&[u8]>) -> Result<(), Error> {
         self.totals.rows_rejected += 1;
         self.control.add_rows_rejected(1);
@@ -318,13 +337,14 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn source_end(&mut self, source: &SourceInfo) -> Result<(), Error> {
-        let found = self.place(source).records;
+    /// Checks the row count of a source that ended, and adds the notes and columns of its header.
+    fn end_source(&mut self, source: &SourceInfo) -> Result<(), Error> {
+        let found = self.morsel_start(source).records;
         self.sources_ended += 1;
         if let Some(csv) = &source.csv {
             self.totals.notes.extend(csv.header.notes.iter().map(|note| format!("{}: {note}", source.name)));
         }
-        // A header without records still names columns.
+        // A CSV source without records still has columns.
         if self.prepared.rules.takes_header_columns() {
             self.publish(&source.header_columns())?;
         }
@@ -336,12 +356,14 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn rows(&mut self, rows: EncodedBatch) -> Result<AfterGroup, Error> {
+    /// Publishes the schema of an encoded batch and appends its rows to all outputs that still have a reader.
+    fn append_rows(&mut self, rows: EncodedBatch) -> Result<AfterGroup, Error> {
         self.publish(&rows.decoded)?;
+        // Steps may derive other columns from the same decoded ones, so the written columns are checked themselves.
         if self.prepared.rules.demands.columns_fixed && rows.rows > 0 {
             let names = |schema: &Schema| schema.fields.iter().map(|field| field.name.clone()).collect::<Vec<_>>();
-            let shown = self.shown.get_or_insert_with(|| rows.columns.clone());
-            if names(shown) != names(&rows.columns) {
+            let written_columns = self.written_columns.get_or_insert_with(|| rows.columns.clone());
+            if names(written_columns) != names(&rows.columns) {
                 return Err(self.schema_error(SchemaChange::StepColumns));
             }
         }
@@ -352,13 +374,13 @@ impl<'a> Writer<'a> {
             }
             let written = self.outputs[i].append_rows(rows.rows, encoded, &rows.columns);
             if let Some(Some(text)) = self.unless_abandoned(i, written)? {
-                self.prepared.outputs.text_buffers.give(text);
+                self.prepared.outputs.text_buffers.give_back(text);
             }
         }
-        Ok(self.next())
+        Ok(self.count_written())
     }
 
-    /// The result of writing to an output; `None` if its reader went away, which is the end of that output alone.
+    /// Returns the result of a write to an output; `None` if its reader closed it, which ends that output alone.
     fn unless_abandoned<T>(&mut self, output: usize, written: Result<T, Error>) -> Result<Option<T>, Error> {
         match written {
             Err(error) if error.is_broken_pipe() => {
@@ -370,13 +392,13 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Counts rows and bytes after something was written; the end if no output has a reader any more.
-    fn next(&mut self) -> AfterGroup {
+    /// Counts rows and bytes after a write. Returns [`AfterGroup::NoReader`] if no output has a reader any more.
+    fn count_written(&mut self) -> AfterGroup {
+        // An abandoned output stays behind the others.
         let rows = self.outputs.iter().map(OutputWriter::rows).max().unwrap_or(0);
         self.control.add_rows_written(rows.saturating_sub(self.totals.rows_written));
         self.totals.rows_written = rows.max(self.totals.rows_written);
         self.count_bytes();
-        // The others are not to suffer for one whose reader went away.
         if self.outputs.iter().all(OutputWriter::is_abandoned) { AfterGroup::NoReader } else { AfterGroup::More }
     }
 
@@ -386,36 +408,43 @@ impl<'a> Writer<'a> {
         self.bytes_counted = bytes.max(self.bytes_counted);
     }
 
-    /// Joins what a piece saw into the schema that all threads start from. The order of columns is
-    /// the order of first sight.
+    /// Joins `seen`, the schema that a result was decoded with, into the shared schema. Called in the order of records,
+    /// so that the order of columns is the order of first sight. [`super::schema::SchemaRegistry`] has the whole
+    /// algorithm.
     ///
-    /// Workers check their own surprises; what two of them saw apart meets only here.
+    /// Fails if the join is not allowed. Each worker has checked its own widening, and each of two may be allowed
+    /// alone; only here they meet.
     fn publish(&mut self, seen: &Schema) -> Result<(), Error> {
         let known = self.registry.current();
+        // The common case: nothing has changed since the group was started.
         if *known == *seen {
             return Ok(());
         }
         let rules = &self.prepared.rules;
+        // Also if `seen` is the older and narrower one: the join is then `known`, and nothing is published below.
         let joined = known.join(seen, rules.type_merge);
+        // The objects of two workers may have together more keys than a struct can hold.
         if let Some(broken) = rules.broken_contract(&joined) {
             return Err(self.schema_error(SchemaChange::Contract(broken)));
         }
+        // Numbers of one worker and text of another: checked from both sides, since either may have lost its spelling.
         if rules.loses_spelling(&known, &joined) || rules.loses_spelling(seen, &joined) {
             return Err(self.schema_error(SchemaChange::Apart(FixedSchema::SpellingLost)));
         }
-        if rules.demands.columns_fixed && self.rows_shown() && joined.fields.len() > known.fields.len() {
+        // Before its first rows, an output with fixed columns still takes any.
+        if rules.demands.columns_fixed && self.has_written_rows() && joined.fields.len() > known.fields.len() {
             return Err(self.schema_error(SchemaChange::Apart(FixedSchema::Output)));
         }
         if joined != *known {
-            self.check_columns_stay(&known, &joined)?;
+            self.require_columns_kept(&known, &joined)?;
             self.registry.publish(joined);
         }
         Ok(())
     }
 
-    /// Values that a step made a column of must go on being such: else the rows before have columns that those
-    /// after have not.
-    fn check_columns_stay(&self, known: &Schema, joined: &Schema) -> Result<(), Error> {
+    /// Fails if `joined` loses a column that a step flattened from objects: earlier rows have that column, and rows
+    /// with other values in place of the objects could not fill it.
+    fn require_columns_kept(&self, known: &Schema, joined: &Schema) -> Result<(), Error> {
         if !self.prepared.flattens() || self.totals.rows_written == 0 {
             return Ok(());
         }
@@ -423,14 +452,14 @@ impl<'a> Writer<'a> {
         let (before, after) = (columns(known)?, columns(joined)?);
         match before.fields.iter().find(|field| after.position(&field.name).is_none()) {
             None => Ok(()),
-            Some(gone) => Err(self.schema_error(SchemaChange::ColumnGone(gone.name.to_string()))),
+            Some(lost) => Err(self.schema_error(SchemaChange::ColumnGone(lost.name.to_string()))),
         }
     }
 
-    /// The type of a column that a step made may have to follow its sources where it cannot follow by widening: whole
-    /// numbers that no double holds, and then doubles. With the schema of all records there is but one type; without,
-    /// the column is JSON text, in which nothing is lost.
-    fn check_types_stay(&self, columns: &Schema) -> Result<(), Error> {
+    /// Fails if the type of a derived column in written row groups is not simply widened by the final one: for example,
+    /// integers that no double can hold, and later doubles. A repeated pass knows the final type from the start. If the
+    /// pass cannot be repeated this does not fail: the column becomes JSON text, in which nothing is lost.
+    fn require_types_kept(&self, columns: &Schema) -> Result<(), Error> {
         let written = self.outputs.iter().find_map(OutputWriter::row_group_columns).filter(|_| self.may_start_over);
         let type_merge = self.prepared.rules.type_merge;
         let differs = |field: &&Field| {
@@ -443,104 +472,110 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// A change that ends the execution, at the record after the last one that the writer took.
+    /// Returns the error of a schema change, at the record after the last one that was counted.
     fn schema_error(&self, change: SchemaChange) -> Error {
         Error::Schema { position: self.last_position(), change }
     }
 
-    /// True once an output that cannot go back has rows.
-    fn rows_shown(&self) -> bool {
+    /// Returns true once the outputs have rows.
+    fn has_written_rows(&self) -> bool {
         self.totals.rows_written > 0
     }
 
-    /// The position of the writer: the record after the last one that it took.
+    /// Returns the position of the record after the last one that was counted; its byte is that of the last morsel.
     fn last_position(&self) -> Position {
-        let place = self.places.last_key_value().map(|(_, place)| *place).unwrap_or_default();
+        let start = self.morsel_starts.last_key_value().map(|(_, start)| *start).unwrap_or_default();
         let source = self.last_source.clone().unwrap_or_else(|| "the input".into());
-        Position { source, byte: self.last_byte, line: place.lines + 1, record: place.records }
+        Position { source, byte: self.last_byte, line: start.lines + 1, record: start.records }
     }
 
-    /// Cells that a spreadsheet would have taken for something else.
-    fn note_sheets(&mut self) {
+    /// Adds notes on cells that were changed for spreadsheets or do not fit them.
+    fn add_sheet_notes(&mut self) {
         let sheet = &self.totals.sheet;
         let cells = |n: u64| counted(n, "cell");
         let mut notes = Vec::new();
         if sheet.formulas > 0 {
             notes.push(format!(
-                "{} began like a formula and got an apostrophe in front, so that no spreadsheet runs them",
+                "added an apostrophe to {} that began like a formula, so that no spreadsheet runs a formula",
                 cells(sheet.formulas)
             ));
         }
         if sheet.long_numbers > 0 {
             notes.push(format!(
-                "{} with more than 15 digits got an apostrophe in front, so that a spreadsheet keeps them",
+                "added an apostrophe to {} with more than 15 digits, so that a spreadsheet keeps all digits",
                 cells(sheet.long_numbers)
             ));
         }
         if let Some((row, column)) = &sheet.first_long_cell {
             notes.push(format!(
-                "{} of more than {MAX_SHEET_CELL} characters, the most that a spreadsheet shows; the first in column \
+                "{} longer than {MAX_SHEET_CELL} characters, the maximum that a spreadsheet shows; the first in column \
                  `{column}` of row {}",
                 cells(sheet.long_cells),
                 human_count(row + 1)
             ));
         }
-        let shown = self.totals.rows_written >= MAX_SHEET_ROWS;
+        let exceeds_sheet = self.totals.rows_written >= MAX_SHEET_ROWS;
         let specs = &self.prepared.outputs.specs;
-        if shown && specs.iter().any(|l| matches!(l.format, OutputFormat::Csv(o) if o.excel && !l.in_parts)) {
+        // Sheets in files continue in further files; a stream cannot.
+        if exceeds_sheet
+            && specs.iter().any(|l| matches!(l.format, OutputFormat::Csv(o) if o.excel && !l.is_multi_file))
+        {
             notes.push(format!(
-                "a sheet shows {} rows and no more; an output to a file goes on in further files",
+                "a spreadsheet shows at most {} rows; write to a file to continue in further files",
                 human_count(MAX_SHEET_ROWS)
             ));
         }
         self.totals.notes.extend(notes);
     }
 
-    /// Rows that a step left out for a reason that its text does not show.
-    fn note_steps(&mut self) {
+    /// Adds notes on comparisons and casts that met unexpected values, and on columns that never had a value.
+    fn add_step_notes(&mut self) {
         for (test, rows) in &self.mismatches {
             self.totals.notes.push(format!(
-                "`{test}`: {} held another kind of value there, which does not compare",
+                "`{test}`: {} had a value of another type there, which does not compare",
                 counted(*rows, "row")
             ));
         }
         for (what, rows) in &self.nulled {
-            let (s, were) = if *rows == 1 { ("", "was") } else { ("s", "were") };
-            self.totals
-                .notes
-                .push(format!("`{what}`: {} value{s} could not be made and {were} set to null", human_count(*rows)));
+            let were = if *rows == 1 { "was" } else { "were" };
+            let values = counted(*rows, "value");
+            self.totals.notes.push(format!("`{what}` failed for {values}, which {were} set to null"));
         }
-        for name in self.prepared.unseen.never_seen() {
+        for name in self.prepared.unseen.without_values() {
             self.totals.notes.push(format!("no record had a column `{name}`"));
         }
     }
 
+    /// Checks the counts, finishes all outputs and makes them appear. Nothing appears before all checks have passed and
+    /// all files are on disk.
     fn finish(mut self) -> Result<(Totals, Finished), Error> {
-        // Before anything appears: all of the input came, and all of it is accounted for.
+        // A reader that stopped early must not pass for the end of the input.
         if self.sources_ended != self.n_sources && !self.totals.reached_limit {
             return Err(Error::Bug("the reader ended before its sources did".into()));
         }
+        // Every row has to be accounted for: a lost row is a bug that no user could see in the output.
         let t = &self.totals;
         if t.rows_in + t.rows_added != t.rows_written + t.rows_filtered + t.rows_rejected {
             return Err(Error::Bug(format!(
-                "{} rows came in and {} were added, but {} were written, {} filtered and {} rejected",
+                "{} rows were read and {} added, but {} were written, {} filtered and {} rejected",
                 t.rows_in, t.rows_added, t.rows_written, t.rows_filtered, t.rows_rejected
             )));
         }
         let schema = self.registry.current();
         self.totals.notes.extend(self.prepared.rules.notes_on_declared(&schema));
-        // Here at last a column that never had a value is known to be one.
+        // Now it is certain that a column without values stays without: its type is final.
         let columns = self.prepared.columns_after_steps_if(true, &schema)?;
-        self.check_types_stay(&columns)?;
+        self.require_types_kept(&columns)?;
+        // All outputs get the same rows; a difference would be a lost batch.
         let all_rows = self.totals.rows_written;
         if let Some(output) = self.outputs.iter().find(|output| !output.is_abandoned() && output.rows() != all_rows) {
             return Err(Error::Bug(format!("an output has {} rows, another {all_rows}", output.rows())));
         }
         let mut finished = self.finish_outputs(&columns)?;
         self.totals.stopped_early = finished.is_empty();
-        self.note_steps();
-        self.note_sheets();
-        // All of them are whole on disk before the first appears, so that what can still fail is a rename.
+        self.add_step_notes();
+        self.add_sheet_notes();
+        // All files are durable before the first appears, so that only a rename can still fail.
         if let Some(rejects) = &mut self.rejects {
             rejects.sync()?;
         }
@@ -556,7 +591,7 @@ impl<'a> Writer<'a> {
         Ok((self.totals, Finished { files, rejects, columns }))
     }
 
-    /// Writes the ends of all outputs that still have a reader, and returns these.
+    /// Finishes all outputs that still have a reader, and returns these.
     fn finish_outputs(&mut self, columns: &Schema) -> Result<Vec<FinishedOutput>, Error> {
         let (mut finished, mut bytes) = (Vec::new(), 0);
         for output in std::mem::take(&mut self.outputs) {
@@ -564,6 +599,7 @@ impl<'a> Writer<'a> {
                 bytes += output.bytes();
                 continue;
             }
+            // Made before `finish` consumes the output: its reader may close it during the last write.
             let note = output.abandoned_note();
             match output.finish(columns) {
                 Ok(output) => {
@@ -580,7 +616,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// The files in the end, and their columns.
+/// The files that were made, the rejects file, and the final columns.
 #[derive(Debug, Default)]
 pub(super) struct Finished {
     pub files: Vec<(PathBuf, u64)>,

@@ -46,7 +46,7 @@ fn one_whose_reader_went_away_does_not_stop_the_others() {
         );
         let mut command = place.program("bash");
         command.args(["-c", &line]);
-        let done = Done::of(command).ok().says("its reader went away");
+        let done = Done::of(command).ok().says("the reader closed the pipe");
         assert_eq!(done.text(), lines);
         assert_eq!(rows::parquet(place.read("all.parquet")).len(), 60_000);
         assert_eq!(place.read_text("all.csv").lines().count(), 60_001);
@@ -189,8 +189,8 @@ fn sheets_end_where_spreadsheets_end() {
     assert_eq!(first.lines().count(), 1_048_576);
     assert_eq!(place.read_text("out-2.csv"), "\u{feff}a\r\n1\r\n1\r\n1\r\n");
     place.write("few.ndjson", "{\"a\":1}\n");
-    place.run_line("convert few.ndjson -o out.csv --excel").ok().says("out-2.csv is of an earlier time");
-    let done = place.run_line("convert in.ndjson -o - --to csv --excel").ok().says("a sheet shows");
+    place.run_line("convert few.ndjson -o out.csv --excel").ok().says("out-2.csv is left from an earlier run");
+    let done = place.run_line("convert in.ndjson -o - --to csv --excel").ok().says("a spreadsheet shows at most");
     assert_eq!(done.text().lines().count(), rows + 1);
 }
 

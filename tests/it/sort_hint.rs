@@ -22,5 +22,5 @@ fn a_claim_that_is_not_true_is_told() {
     assert!(done.stderr.contains("1 of 1 row groups are not in the order of the sort hint"), "{}", done.stderr);
     let done = convert("contry");
     assert_eq!(done.code, exit::USAGE);
-    assert!(done.stderr.contains("cannot mark rows as sorted: there is no column `contry`"), "{}", done.stderr);
+    assert!(done.stderr.contains("cannot apply the sort hint: there is no column `contry`"), "{}", done.stderr);
 }

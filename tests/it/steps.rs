@@ -171,7 +171,7 @@ fn what_cannot_be_made_names_its_place() {
     assert!(done.stderr.contains("in.ndjson line 3 (byte 11): field `a`: cannot cast text to int"), "{}", done.stderr);
     assert!(done.stderr.contains("--on-bad-record skip"), "{}", done.stderr);
     let done = place.run(&["convert", "in.ndjson", "-o", "out.csv", "--cast", "a:int", "--on-bad-cast", "null"]).ok();
-    assert!(done.stderr.contains("`cast a:int`: 1 value could not be made and was set to null"), "{}", done.stderr);
+    assert!(done.stderr.contains("`cast a:int` failed for 1 value, which was set to null"), "{}", done.stderr);
     assert_eq!(place.read("out.csv"), b"a\n1\n\n3\n");
 }
 

@@ -1,5 +1,5 @@
-//! Pieces of input on their way from the reader to a worker, in order, and what is known of the source of each. No reading
-//! happens here.
+//! Items of input on their way from the reader to a worker, in order, and the facts about the source of each. No
+//! reading happens here.
 
 use std::sync::Arc;
 
@@ -11,27 +11,27 @@ use crate::format::frame::{Framing, Oversized};
 /// An open source, as all stages know it.
 #[derive(Debug)]
 pub struct SourceInfo {
-    /// Its place in the plan.
+    /// Index in the plan's list of sources.
     pub index: usize,
-    /// Its name.
+    /// Name in messages.
     pub name: Arc<str>,
-    /// Its format.
+    /// Declared or detected format of the records.
     pub format: Format,
-    /// The decoder of a CSV source, once its header is known.
+    /// Header and decoder of a CSV source; `None` for other formats and before the header was read.
     pub csv: Option<CsvSource>,
-    /// Rows that the API said it has.
+    /// The API's `row_count`; `None` if there is none to compare with.
     pub expected_rows: Option<u64>,
-    /// It came over a network, where a last line without end may be half of one.
+    /// True for a download or pipe, where a last line without a line end may be truncated.
     pub is_stream: bool,
 }
 
 impl SourceInfo {
-    /// The byte that ends a line of the source in its morsels.
+    /// Returns the byte that ends a line of the source in its morsels.
     pub fn line_break(&self) -> u8 {
         if self.format == Format::JsonArray { Framing::Elements.line_break() } else { b'\n' }
     }
 
-    /// The columns that the header of a CSV source names, of no type yet; none for other sources.
+    /// Returns the columns of a CSV header, with type null; no columns for other sources.
     pub fn header_columns(&self) -> Schema {
         let names = self.csv.iter().flat_map(|csv| csv.header.names.iter());
         Schema::new(names.map(|name| Field::new(name.clone(), Type::Null)).collect())
@@ -40,9 +40,9 @@ impl SourceInfo {
 
 /// A CSV source after its header.
 pub struct CsvSource {
-    /// The names of the columns.
+    /// The column names, and notes about them.
     pub header: Header,
-    /// Decodes its morsels.
+    /// The decoder for these columns.
     pub decoder: CsvDecoder,
 }
 
@@ -52,15 +52,15 @@ impl std::fmt::Debug for CsvSource {
     }
 }
 
-/// One piece of input, in order.
+/// One item of input. Items are in the order of the sources and of their records.
 #[derive(Debug)]
 pub enum Item {
-    /// Records.
+    /// Whole records, not decoded yet.
     Morsel(Morsel, Arc<SourceInfo>),
-    /// Rows that are decoded already.
+    /// Rows that are columns already, from a query.
     Rows(Batch, Arc<SourceInfo>),
-    /// A record that was too long.
+    /// Position and size of a record beyond the size limit; its bytes were skipped.
     Oversized(Oversized, Arc<SourceInfo>),
-    /// A source has ended; so many whole rows were expected of it.
+    /// The regular end of a source.
     SourceEnd(Arc<SourceInfo>),
 }

@@ -1,4 +1,4 @@
-//! From sources to morsels. Nothing here knows the schema, the steps or the outputs.
+//! The reading half of the engine: sources to morsels. Nothing here knows the schema, the steps or the outputs.
 
 mod item;
 mod reader;
@@ -6,4 +6,4 @@ mod sample;
 
 pub use item::{Item, SourceInfo};
 pub use reader::SourceReader;
-pub use sample::{are_rereadable, read_again, sample_aside};
+pub use sample::{can_be_reread, reopen, take_sample_on_thread};

@@ -1,4 +1,5 @@
-//! From sources to morsels: open, decompress, recognise, frame. Runs on one thread of its own.
+//! The reader: opens the sources of a plan one after the other, decompresses them, detects their formats and frames
+//! their bytes into morsels of whole records. Runs on one thread; decodes no record.
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
@@ -20,39 +21,41 @@ use crate::pipeline::progress::Control;
 use crate::position::Position;
 use crate::source::{ByteSource, Expansion, FileSource, Input, RowSource, Source, StdinSource, format_of_media_type};
 
-/// Bytes that tell a compression.
+/// Bytes at the start of a source that identify its compression: gzip has two, zstd four.
 const MAGIC_BYTES: usize = 4;
 
 /// Reads the sources of a plan one after the other.
 pub struct SourceReader {
     waiting: VecDeque<(usize, Source)>,
-    current: Option<Open>,
-    /// Instead, a source of rows.
+    /// The open source of bytes; `None` between sources, or while `rows` is `Some`.
+    current: Option<OpenSource>,
+    /// The open source of rows.
     rows: Option<(Box<dyn RowSource>, Arc<SourceInfo>)>,
     limits: Limits,
-    /// Hand on whole records whenever the source pauses: an output is live.
+    /// Return whole records whenever the source pauses, because an output is live.
     flush_on_pause: bool,
     pool: BufferPool,
     control: Control,
-    /// Of the first source; the others are of the same.
+    /// True if the first source is CSV; all others must be like it. `None` before the first.
     is_csv: Option<bool>,
 }
 
-struct Open {
+struct OpenSource {
     info: Arc<SourceInfo>,
     stream: Box<dyn Read + Send>,
-    /// The source under the decompression, to ask whether it would wait.
+    /// The source below the decompression, which knows its size and whether a read would block.
     raw: SharedSource,
     compression: Compression,
     framer: Framer,
-    /// Bytes of text that were handed on.
+    /// Decompressed bytes up to the end of the last returned morsel.
     delivered: u64,
     ended: bool,
-    /// For a CSV source whose header was not cut off yet: what stands between its fields.
-    delimiter_of_header: Option<u8>,
+    /// The delimiter of a CSV source whose header was not read yet; else `None`.
+    header_delimiter: Option<u8>,
 }
 
 impl SourceReader {
+    /// Creates a reader of `sources`; the first is opened by [`SourceReader::next`].
     pub fn new(
         sources: Vec<Source>,
         limits: &Limits,
@@ -72,30 +75,32 @@ impl SourceReader {
         }
     }
 
-    /// The rule for unlike scalars, by the format of the sources so far.
+    /// Returns the merge of unlike scalars for the format of the sources so far: text for CSV, JSON otherwise.
     pub fn type_merge(&self) -> TypeMerge {
         if self.is_csv == Some(true) { TypeMerge::Text } else { TypeMerge::Json }
     }
 
-    /// Bytes of records that are still to come, about, if the last source is at work and says how large it is.
+    /// Estimates the decompressed bytes that are left. `None` before the last source or if its size is unknown.
     pub fn bytes_left(&self) -> Option<u64> {
         let open = self.current.as_ref().filter(|_| self.waiting.is_empty())?;
         let size = open.raw.size_bytes()?;
         let left = match open.compression {
             Compression::None => size.saturating_sub(open.delivered),
-            // As much text comes of a byte as so far.
+            // Assumes the compression ratio so far.
             _ => {
                 let read = open.raw.read.load(Ordering::Relaxed);
                 let left = u128::from(size.saturating_sub(read)) * u128::from(open.delivered) / u128::from(read.max(1));
                 u64::try_from(left).unwrap_or(u64::MAX)
             }
         };
-        // A file that has grown since it was opened says nothing.
+        // Zero can only mean that the file has grown since its size was read.
         (left > 0).then_some(left)
     }
 
-    /// The next piece, or `None` after the last. Blocks while a source has nothing.
+    /// Returns the next item, or `None` after the last. Blocks while a source has no bytes. After an error, the reader
+    /// must not be used again.
     pub fn next(&mut self) -> Result<Option<Item>, Error> {
+        // One flush per pause: a second would find nothing and spin instead of blocking in the read.
         let mut flushed = false;
         loop {
             if self.control.is_cancelled() {
@@ -108,13 +113,14 @@ impl SourceReader {
                     None => Item::SourceEnd(self.rows.take().expect("it is there").1),
                 }));
             }
+            // Sources are opened lazily, one at a time: a download's link may expire, and its window costs memory.
             let Some(open) = &mut self.current else {
                 let Some((index, source)) = self.waiting.pop_front() else { return Ok(None) };
                 if let Input::Rows(rows) = source.input {
                     let info = SourceInfo {
                         index,
                         name: source.name,
-                        // What comes of them is as of JSON: they are typed.
+                        // Typed rows merge like JSON values, not like CSV cells.
                         format: Format::Ndjson,
                         csv: None,
                         expected_rows: source.expected_rows,
@@ -125,26 +131,30 @@ impl SourceReader {
                 }
                 let open = self.open(index, source)?;
                 let is_csv = open.info.format == Format::Csv;
+                // The merge of types is chosen once, by the first source.
                 if *self.is_csv.get_or_insert(is_csv) != is_csv {
                     return Err(PlanError::MixedSources(open.info.name.to_string()).into());
                 }
                 self.current = Some(open);
                 continue;
             };
+            // Framed records first: the framer must be empty before it offers space for more bytes.
             match open.framer.pop() {
                 Some(Framed::Morsel(morsel)) => {
                     open.delivered = morsel.byte_offset + morsel.len as u64;
-                    let morsel = match open.delimiter_of_header {
+                    let morsel = match open.header_delimiter {
                         Some(delimiter) => take_header(open, &morsel, delimiter)?,
                         None => Some(morsel),
                     };
                     match morsel {
                         Some(morsel) if morsel.len > 0 => return Ok(Some(Item::Morsel(morsel, open.info.clone()))),
+                        // The morsel had only blank lines, or nothing behind the header.
                         _ => continue,
                     }
                 }
                 Some(Framed::Oversized(oversized)) => {
-                    if open.delimiter_of_header.is_some() {
+                    // Without its header a CSV source has no columns, so this is no reject but the end.
+                    if open.header_delimiter.is_some() {
                         let (name, max_record_bytes) = (open.info.name.to_string(), self.limits.max_record_bytes);
                         return Err(PlanError::HeaderTooLong { name, max_record_bytes }.into());
                     }
@@ -152,17 +162,20 @@ impl SourceReader {
                 }
                 None => {}
             }
+            // Only now, after the framer returned the last record without a line end.
             if open.ended {
                 let info = open.info.clone();
                 self.current = None;
                 return Ok(Some(Item::SourceEnd(info)));
             }
+            // A live output shows records as they arrive, instead of waiting for a full morsel.
             if self.flush_on_pause && !flushed && open.raw.would_wait() {
                 open.framer.flush();
                 flushed = true;
                 continue;
             }
             match open.stream.read(open.framer.space()) {
+                // Checked before the last records are returned: those of a truncated source would be counted.
                 Ok(0) => {
                     require_proven_end(open)?;
                     open.framer.finish();
@@ -172,13 +185,16 @@ impl SourceReader {
                     open.framer.filled(n);
                     flushed = false;
                 }
+                // A signal; the loop checks for a cancel before it reads again.
                 Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
                 Err(cause) => return Err(read_error(&open.info.name, open.compression, &open.raw, cause)),
             }
         }
     }
 
-    fn open(&self, index: usize, source: Source) -> Result<Open, Error> {
+    /// Opens a source and decides its compression, its format and its framing: by the plan, else by the media type of
+    /// the response, else by its content and its name. Blocks until enough bytes for that are there.
+    fn open(&self, index: usize, source: Source) -> Result<OpenSource, Error> {
         let name = source.name.clone();
         let cannot_read = |cause: io::Error| Error::Read { name: name.to_string(), cause };
         let is_stream = matches!(source.input, Input::Stream(_));
@@ -188,10 +204,11 @@ impl SourceReader {
             Input::Stream(stream) => stream,
             Input::Rows(_) => unreachable!("rows are not opened as bytes"),
         };
-        let told = match source.format {
+        let declared_format = match source.format {
             Some(format) => Some(format),
             None => input.media_type().map_err(cannot_read)?.as_deref().and_then(format_of_media_type),
         };
+        // Below everything else: it counts the bytes as they were sent, and knows if it was the one that failed.
         let mut raw = SharedSource {
             source: Arc::new(Mutex::new(input)),
             control: self.control.clone(),
@@ -199,23 +216,25 @@ impl SourceReader {
             read: Arc::new(AtomicU64::new(0)),
         };
         let (head, compression) = match source.compression {
-            Some(told) => (Vec::new(), told),
+            Some(declared) => (Vec::new(), declared),
             None => {
                 let head = read_head(&mut raw, MAGIC_BYTES).map_err(cannot_read)?;
                 let compression = Compression::detect(&head);
                 (head, compression)
             }
         };
+        // The bytes read for detection are put back in front.
         let stream = io::Cursor::new(head).chain(raw.clone());
         let mut stream: Box<dyn Read + Send> = match compression {
             Compression::None => Box::new(stream),
+            // A small file that expands without end must not fill the disk.
             _ => {
                 let expansion = Expansion::new();
                 let counted = expansion.counting(stream);
                 Box::new(expansion.limiting(decompressing(compression, counted)))
             }
         };
-        let InputFormat { format, delimiter } = match told {
+        let InputFormat { format, delimiter } = match declared_format {
             Some(format) => {
                 let delimiter = source.delimiter.unwrap_or_else(|| detect::delimiter_of_name(&source.name));
                 InputFormat { format, delimiter }
@@ -223,12 +242,13 @@ impl SourceReader {
             None => {
                 let head =
                     read_text_head(&mut *stream).map_err(|cause| read_error(&source.name, compression, &raw, cause))?;
+                // Parquet, HTML and other content that cannot be read gets an error that names it, not a bad record.
                 if let Some(what) = detect::no_input(&head) {
                     return Err(cannot_read(io::Error::new(io::ErrorKind::InvalidData, what)));
                 }
                 let found = detect::input_format(None, Some(&source.name), &head);
                 stream = Box::new(io::Cursor::new(head).chain(stream));
-                // An empty source goes with whatever the others are.
+                // An empty source has the kind of the others, so that it is never a mixed source.
                 let format = if self.is_csv == Some(true) { Format::Csv } else { Format::Ndjson };
                 found.unwrap_or(InputFormat { format, delimiter: b',' })
             }
@@ -236,6 +256,7 @@ impl SourceReader {
         let framing = match format {
             Format::Ndjson => Framing::Lines,
             Format::Csv => Framing::Csv { delimiter },
+            // The brackets and commas of the array become line ends, so that the framer cuts elements like lines.
             Format::JsonArray => {
                 stream = Box::new(JsonArrayLines::new(stream));
                 Framing::Elements
@@ -244,8 +265,8 @@ impl SourceReader {
         let framer = Framer::new(framing, self.limits.max_record_bytes, index, self.pool.clone());
         let info =
             SourceInfo { index, name: source.name, format, csv: None, expected_rows: source.expected_rows, is_stream };
-        let delimiter_of_header = (format == Format::Csv).then_some(delimiter);
-        Ok(Open {
+        let header_delimiter = (format == Format::Csv).then_some(delimiter);
+        Ok(OpenSource {
             info: Arc::new(info),
             stream,
             raw,
@@ -253,24 +274,24 @@ impl SourceReader {
             framer,
             delivered: 0,
             ended: false,
-            delimiter_of_header,
+            header_delimiter,
         })
     }
 }
 
-/// Requires that the end is one: where the transport cannot tell it from a cut, the compression, the closing bracket or
-/// the number of rows can.
-fn require_proven_end(open: &Open) -> Result<(), Error> {
+/// Fails unless the end of a source is proven to be its real end. Where the transport cannot tell an end from a dropped
+/// connection, the compression, the closing bracket of an array, or the API's row count can.
+fn require_proven_end(open: &OpenSource) -> Result<(), Error> {
     let info = &open.info;
-    let shows_otherwise =
+    let is_checked_elsewhere =
         open.compression != Compression::None || info.format == Format::JsonArray || info.expected_rows.is_some();
-    if shows_otherwise || open.raw.is_end_proven() {
+    if is_checked_elsewhere || open.raw.is_end_proven() {
         return Ok(());
     }
     Err(Error::OpenEnd { name: info.name.to_string() })
 }
 
-/// The error for a read that failed: what did not come from below came from the decompression.
+/// Converts the error of a failed read: if the source below did not fail, the decompression did.
 fn read_error(name: &str, compression: Compression, raw: &SharedSource, cause: io::Error) -> Error {
     let name = name.to_owned();
     if compression == Compression::None || raw.failed.load(Ordering::Relaxed) {
@@ -280,8 +301,9 @@ fn read_error(name: &str, compression: Compression, raw: &SharedSource, cause: i
     }
 }
 
-/// Cuts the header off the first morsel of a CSV source; `None` if there are only blank lines.
-fn take_header(open: &mut Open, morsel: &Morsel, delimiter: u8) -> Result<Option<Morsel>, Error> {
+/// Splits the header off the first morsel of a CSV source and returns the rest; `None` if there are only blank lines.
+/// From then on the source's items carry its decoder.
+fn take_header(open: &mut OpenSource, morsel: &Morsel, delimiter: u8) -> Result<Option<Morsel>, Error> {
     let old = &open.info;
     let cut = csv::take_header(morsel, delimiter).map_err(|rejected| {
         let byte = morsel.byte_offset + rejected.byte as u64;
@@ -298,11 +320,11 @@ fn take_header(open: &mut Open, morsel: &Morsel, delimiter: u8) -> Result<Option
         expected_rows: old.expected_rows,
         is_stream: old.is_stream,
     });
-    open.delimiter_of_header = None;
+    open.header_delimiter = None;
     Ok(Some(rest))
 }
 
-/// Reads until `enough` bytes are there or the source ends.
+/// Reads at least `enough` bytes, at most 4,096; fewer if the source ends.
 fn read_head(stream: &mut dyn Read, enough: usize) -> io::Result<Vec<u8>> {
     let mut head = vec![0; 4096];
     let mut len = 0;
@@ -318,7 +340,7 @@ fn read_head(stream: &mut dyn Read, enough: usize) -> io::Result<Vec<u8>> {
     Ok(head)
 }
 
-/// Reads until there is a byte that is not white space, or the source ends.
+/// Reads until there is a byte that is not white space, 64 KiB are read, or the source ends.
 fn read_text_head(stream: &mut dyn Read) -> io::Result<Vec<u8>> {
     let mut head = Vec::new();
     loop {
@@ -330,21 +352,21 @@ fn read_text_head(stream: &mut dyn Read) -> io::Result<Vec<u8>> {
     }
 }
 
-/// True when there is a byte other than white space and a byte order mark.
+/// Returns true if there is a byte other than white space and a byte order mark.
 fn has_text(head: &[u8]) -> bool {
     let text = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head).trim_ascii_start();
-    // Half a byte order mark is not text yet.
+    // A partial byte order mark is not text yet.
     !text.is_empty() && !b"\xef\xbb\xbf".starts_with(text)
 }
 
-/// A source that is read by the decompression and asked by the reader, both on one thread.
+/// A source with two owners on one thread: the decompression reads it, the reader queries its size and state.
 #[derive(Clone)]
 struct SharedSource {
     source: Arc<Mutex<Box<dyn ByteSource>>>,
     control: Control,
-    /// A read has failed.
+    /// True once a read failed, other than by an interrupt.
     failed: Arc<AtomicBool>,
-    /// Bytes that were read.
+    /// Bytes read so far, before decompression.
     read: Arc<AtomicU64>,
 }
 

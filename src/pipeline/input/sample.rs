@@ -1,5 +1,5 @@
-//! The first records of the sources, which are looked at before the execution is planned in full, and sources that can be
-//! read a second time.
+//! The sample: the first records of the sources, which formats and columns are inferred from before anything is
+//! written. Also knows which sources can be read twice. Infers nothing itself.
 
 use crossbeam_channel::{RecvTimeoutError, bounded};
 
@@ -9,13 +9,13 @@ use crate::pipeline::error::Error;
 use crate::pipeline::progress::{CANCEL_POLL, Control};
 use crate::source::{Input, Source};
 
-/// True if all of them are files, which can be read again.
-pub fn are_rereadable(sources: &[Source]) -> bool {
+/// Returns true if all sources are regular files, which can be read twice.
+pub fn can_be_reread(sources: &[Source]) -> bool {
     sources.iter().all(|source| matches!(&source.input, Input::File(path) if path.is_file()))
 }
 
-/// The same file again.
-pub fn read_again(source: &Source) -> Source {
+/// Returns a second source for the same file. Panics for other inputs; see [`can_be_reread`].
+pub fn reopen(source: &Source) -> Source {
     let Input::File(path) = &source.input else { unreachable!("only files are read twice") };
     Source {
         name: source.name.clone(),
@@ -27,8 +27,8 @@ pub fn read_again(source: &Source) -> Source {
     }
 }
 
-/// The first items, up to so many bytes of records. Where an output is live, the first
-/// records are all that is waited for.
+/// Reads the first items, up to `sample_bytes` of records. Where an output is live, one
+/// morsel is enough: its records must not wait for more.
 fn take_sample(reader: &mut SourceReader, sample_bytes: usize, is_live: bool) -> Result<Vec<Item>, Error> {
     let mut sample = Vec::new();
     let mut bytes = 0;
@@ -39,7 +39,7 @@ fn take_sample(reader: &mut SourceReader, sample_bytes: usize, is_live: bool) ->
                 bytes += morsel.len;
                 true
             }
-            // All that there is to know is in the first.
+            // Rows of a query have the same columns and types in every batch.
             Item::Rows(..) => {
                 sample.push(item);
                 break;
@@ -54,9 +54,9 @@ fn take_sample(reader: &mut SourceReader, sample_bytes: usize, is_live: bool) ->
     Ok(sample)
 }
 
-/// [`take_sample`] on a thread of its own: a cancel must end the wait for a source that has
-/// nothing to say. The thread then stays behind in its read, and holds nothing that is missed.
-pub fn sample_aside(
+/// Reads the sample on a separate thread, so that a cancel ends the wait for a silent source. Blocks until the sample
+/// is there. After a cancel the thread stays in its read and holds no shared resource.
+pub fn take_sample_on_thread(
     mut reader: SourceReader,
     sample_bytes: usize,
     is_live: bool,
@@ -67,7 +67,7 @@ pub fn sample_aside(
         .name("sample".into())
         .spawn(move || {
             let sample = take_sample(&mut reader, sample_bytes, is_live);
-            // After a cancel it is not taken.
+            // Fails only after a cancel, when nobody receives.
             let _ = done.send((reader, sample));
         })
         .map_err(|e| Error::Bug(format!("cannot start a thread: {e}")))?;
@@ -76,7 +76,7 @@ pub fn sample_aside(
             Ok((reader, sample)) => return Ok((reader, sample?)),
             Err(RecvTimeoutError::Timeout) if control.is_cancelled() => return Err(Error::Cancelled),
             Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return Err(Error::Bug("the reader broke down".into())),
+            Err(RecvTimeoutError::Disconnected) => return Err(Error::Bug("the sample thread panicked".into())),
         }
     }
 }

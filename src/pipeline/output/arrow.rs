@@ -1,4 +1,5 @@
-//! Arrow IPC files and streams: rows as the workers encoded them. The first rows, or the end, fix the columns.
+//! Writes Arrow IPC files and streams from rows that workers encoded. The first rows fix the columns; without rows, the
+//! end of the execution does. Converts no values.
 
 use std::io::{self, BufWriter};
 use std::sync::Arc;
@@ -10,14 +11,15 @@ use crate::column::Schema;
 use crate::format::arrow_ipc::{ArrowForm, ArrowWriter, plain_schema};
 use crate::sink::Sink;
 
-/// An Arrow file in the making.
+/// An Arrow file that is being written.
 pub struct ArrowFile {
-    /// Taken when the columns are known.
+    /// The sink and its options until the columns are known; then `None`.
     unopened: Option<Unopened>,
+    /// The writer once the columns are known.
     writer: Option<ArrowWriter<BufWriter<Sink>>>,
 }
 
-/// A file before its first rows.
+/// An Arrow file before its first rows, without a schema message.
 struct Unopened {
     sink: Sink,
     form: ArrowForm,
@@ -33,19 +35,20 @@ impl Unopened {
 }
 
 impl ArrowFile {
-    /// Begins a file on `sink`.
+    /// Creates a file on `sink`, and writes nothing before the columns are known.
     pub fn new(sink: Sink, form: ArrowForm, options: &WriterOptions) -> Self {
         let (metadata, buffer_bytes) = (options.metadata.clone(), options.buffer_bytes);
         ArrowFile { unopened: Some(Unopened { sink, form, metadata, buffer_bytes }), writer: None }
     }
 
-    /// The writer, opened with these columns if it is not open yet.
+    /// Returns the writer, which is opened with `columns` by the first call.
     fn writer(&mut self, columns: &Schema) -> Result<&mut ArrowWriter<BufWriter<Sink>>, FileError> {
         match &mut self.writer {
             Some(writer) => Ok(writer),
             none => {
                 let unopened = self.unopened.take();
-                let unopened = unopened.ok_or_else(|| FileError::Bug("it failed to open before".into()))?;
+                let unopened =
+                    unopened.ok_or_else(|| FileError::Bug("rows follow a failed start of the file".into()))?;
                 Ok(none.insert(unopened.open(columns)?))
             }
         }
@@ -70,7 +73,7 @@ impl FileWriter for ArrowFile {
 
     fn finish(mut self: Box<Self>, columns: &Schema) -> Result<(Sink, u64), FileError> {
         self.writer(columns)?;
-        let writer = self.writer.ok_or_else(|| FileError::Bug("it failed to open before".into()))?;
+        let writer = self.writer.ok_or_else(|| FileError::Bug("the file was never started".into()))?;
         let (buffered, bytes) = writer.finish()?;
         let sink = buffered.into_inner().map_err(io::IntoInnerError::into_error)?;
         Ok((sink, bytes))

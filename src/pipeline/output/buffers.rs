@@ -1,30 +1,31 @@
-//! Buffers of encoded text, used again: a fresh one grows and faults its way to its size each time.
+//! A pool of buffers for encoded text. A new buffer would grow by copies and page faults for every batch. Workers take
+//! buffers and the writer returns them.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Buffers between the writer, which empties them, and the workers, who fill them.
+/// Free buffers: workers fill them, the writer writes their text and returns them.
 #[derive(Debug)]
 pub struct TextBuffers {
     buffers: Mutex<Vec<Vec<u8>>>,
     max_buffers: usize,
-    /// Larger ones, made by an unusual morsel, are not kept.
+    /// Larger buffers, from an unusual morsel, are freed.
     max_bytes: usize,
 }
 
 impl TextBuffers {
-    /// Keeps `max_buffers` at most, of `max_bytes` each at most: as many as pieces can be on their way,
-    /// and somewhat more than the text of an ordinary one.
+    /// Creates an empty pool that keeps at most `max_buffers` buffers of at most `max_bytes` each: as many as results
+    /// can be in flight, and somewhat more than the text of an ordinary morsel.
     pub fn new(max_buffers: usize, max_bytes: usize) -> Self {
         TextBuffers { buffers: Mutex::default(), max_buffers, max_bytes }
     }
 
-    /// An empty buffer.
+    /// Returns an empty buffer, with the capacity of an earlier use if the pool has one.
     pub fn take(&self) -> Vec<u8> {
         self.lock().pop().unwrap_or_default()
     }
 
-    /// Takes a buffer back whose contents are not needed any more.
-    pub fn give(&self, mut buffer: Vec<u8>) {
+    /// Returns a buffer to the pool; its contents are discarded.
+    pub fn give_back(&self, mut buffer: Vec<u8>) {
         buffer.clear();
         let mut buffers = self.lock();
         if buffers.len() < self.max_buffers && (1..=self.max_bytes).contains(&buffer.capacity()) {
@@ -33,7 +34,7 @@ impl TextBuffers {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
-        // A list of buffers is whole after any panic.
+        // A list of buffers is consistent after any panic.
         self.buffers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

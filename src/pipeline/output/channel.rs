@@ -1,5 +1,5 @@
-//! An output whose rows go to a reader in this process, batch by batch, as the workers encoded them. It has no file and no
-//! name, and what was sent cannot be taken back.
+//! Sends the rows of an output to a reader in this process, batch by batch, as the workers encoded them. Such an output
+//! has no file, and batches that were sent cannot be rewritten.
 
 use std::io;
 
@@ -18,23 +18,23 @@ pub struct ChannelWriter {
 }
 
 impl ChannelWriter {
-    /// A writer that has sent nothing.
+    /// Creates a writer that has sent nothing.
     pub fn new(sender: BatchSender) -> Self {
         ChannelWriter { sender, rows: 0, bytes: 0, sent_any: false }
     }
 
-    /// Rows sent so far.
+    /// Returns the rows sent so far.
     pub fn rows(&self) -> u64 {
         self.rows
     }
 
-    /// Bytes in memory of the batches sent so far.
+    /// Returns the bytes in memory of the batches sent so far.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Sends `batch` unless it is empty; blocks while the reader is behind. Fails with [`io::ErrorKind::BrokenPipe`] if the
-    /// reader was dropped.
+    /// Sends `batch` unless it is empty; blocks while the reader is behind. Fails with [`io::ErrorKind::BrokenPipe`] if
+    /// the reader was dropped.
     pub fn append(&mut self, batch: RecordBatch) -> io::Result<()> {
         match batch.num_rows() {
             0 => Ok(()),
@@ -42,7 +42,7 @@ impl ChannelWriter {
         }
     }
 
-    /// Ends the rows. The reader learns the columns from the first batch, so an empty one is sent if there was none.
+    /// Sends an empty batch if there was none: the reader gets the columns from the first batch.
     pub fn finish(&mut self, columns: &Schema) -> io::Result<()> {
         match self.sent_any {
             true => Ok(()),

@@ -1,5 +1,5 @@
-//! CSV files: rows as the workers encoded them, behind a header. A column that comes late is put into what was written
-//! before, by copying the file with every row brought to the final columns.
+//! Writes CSV files: a header, and the rows that workers encoded. If columns were added after the first rows, the file
+//! is copied once at the end, with every row padded to the final columns. Encodes and reorders no rows.
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
@@ -13,34 +13,37 @@ use crate::format::csv::pad::Remap;
 use crate::format::{Compression, CsvOptions};
 use crate::sink::Sink;
 
-/// Bytes of a CSV file that are rewritten at a time when a late column came.
+/// Bytes of a CSV file that are padded at a time. By eye: where the cost of a write does not show.
 const REWRITE_BYTES: usize = 1 << 20;
 
-/// A CSV file in the making.
+/// A CSV file that is being written.
 pub struct CsvFile {
     text: TextSink,
     options: CsvOptions,
+    /// The rows so far, in order and without gaps.
     segments: Vec<Segment>,
-    /// Rows are added to a file that has its header already.
+    /// True if rows are appended to a file that has its header already.
     appending: bool,
 }
 
-/// A stretch of a CSV file whose rows have the same columns.
+/// Consecutive rows of a CSV file with the same columns.
 struct Segment {
     columns: Arc<Schema>,
+    /// Position of the first row in the file, in bytes as written.
     start: u64,
+    /// Position behind the last row.
     end: u64,
 }
 
 impl CsvFile {
-    /// Begins a file on `sink`, or goes on with the one that it holds.
+    /// Creates a file on `sink`, or appends to the rows that it has.
     pub fn new(sink: Sink, options: CsvOptions, compression: Compression) -> Self {
         let appending = sink.bytes_before() > 0;
         CsvFile { text: TextSink::new(sink, compression), options, segments: Vec::new(), appending }
     }
 
-    /// Writes the header, or compares it with that of the file that rows are added to.
-    fn begin(&mut self, columns: &Schema) -> Result<(), FileError> {
+    /// Writes the header, or compares it with that of the file that rows are appended to.
+    fn write_or_check_header(&mut self, columns: &Schema) -> Result<(), FileError> {
         let header = self.header(columns);
         if !self.appending {
             return Ok(self.text.write(&header)?);
@@ -61,7 +64,7 @@ impl CsvFile {
         compressed(self.text.compression, &header)
     }
 
-    /// Copies the file with every row brought to `columns`, cells as they are.
+    /// Copies the file with every row padded to `columns`. Cells keep their bytes.
     fn rewrite(&self, columns: &Schema) -> io::Result<TextSink> {
         let mut new = TextSink::new(self.text.sink.replacement()?, self.text.compression);
         new.write(&self.header(columns))?;
@@ -69,16 +72,17 @@ impl CsvFile {
             let rows = self.text.sink.reread()?;
             let mut rows = rows.ok_or_else(|| io::Error::other("a stream cannot be read back"))?;
             rows.seek(SeekFrom::Start(segment.start))?;
+            // A segment begins and ends between compressed members, so that it can be decompressed alone.
             let rows = rows.take(segment.end - segment.start);
             let mut rows: Box<dyn Read + Send> = match new.compression {
                 Compression::None => Box::new(rows),
                 compression => decompressing(compression, rows),
             };
             let remap = Remap::new(&segment.columns, columns, self.options)
-                .ok_or_else(|| io::Error::other("a column of the file is gone"))?;
-            let mut pieces = Pieces { target: &mut new, buffer: Vec::new() };
-            remap.rewrite(&mut rows, &mut pieces)?;
-            pieces.flush()?;
+                .ok_or_else(|| io::Error::other("the final columns lack a column of the file"))?;
+            let mut rewritten = RewriteBuffer { target: &mut new, buffer: Vec::new() };
+            remap.rewrite(&mut rows, &mut rewritten)?;
+            rewritten.flush()?;
         }
         Ok(new)
     }
@@ -89,9 +93,10 @@ impl FileWriter for CsvFile {
         if text.is_empty() {
             return Ok(());
         }
+        // A changed type alone changes no cell: only names begin a segment.
         if !self.segments.last().is_some_and(|last| same_names(&last.columns, columns)) {
             if self.segments.is_empty() {
-                self.begin(columns)?;
+                self.write_or_check_header(columns)?;
             }
             let start = self.text.bytes;
             self.segments.push(Segment { columns: columns.clone(), start, end: start });
@@ -113,9 +118,10 @@ impl FileWriter for CsvFile {
     fn finish(mut self: Box<Self>, columns: &Schema) -> Result<(Sink, u64), FileError> {
         if self.segments.is_empty() {
             if !columns.fields.is_empty() {
-                self.begin(columns)?;
+                self.write_or_check_header(columns)?;
             }
         } else if !self.segments.iter().all(|segment| same_names(&segment.columns, columns)) {
+            // Workers and the writer refuse such a change of an output with fixed columns before.
             if self.appending || !self.text.sink.can_go_back() {
                 return Err(FileError::Bug("the columns of a stream changed".into()));
             }
@@ -129,13 +135,13 @@ fn same_names(a: &Schema, b: &Schema) -> bool {
     a.fields.len() == b.fields.len() && a.fields.iter().zip(&b.fields).all(|(a, b)| a.name == b.name)
 }
 
-/// Collects bytes to pieces and writes them compressed.
-struct Pieces<'a> {
+/// Collects padded rows and writes them compressed, [`REWRITE_BYTES`] at a time.
+struct RewriteBuffer<'a> {
     target: &'a mut TextSink,
     buffer: Vec<u8>,
 }
 
-impl Write for Pieces<'_> {
+impl Write for RewriteBuffer<'_> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         self.buffer.extend_from_slice(buf);
         if self.buffer.len() >= REWRITE_BYTES {

@@ -1,24 +1,23 @@
-//! An output of several files: a directory of parts, divided by size and by the values of columns, or one file that goes on
-//! in others where a sheet ends.
+//! An output of several files: a directory of files, split by size and by the values of partition columns; or numbered
+//! files of sheets, each as long as a spreadsheet shows.
 //!
 //! ```text
-//! DIR/country=NO/part-00001.parquet      rows of one directory go into its open file; one that is full is closed and
-//! DIR/country=NO/part-00002.parquet      another begun
-//! DIR/_manifest.json                     what stands there: rows, bytes and digest of every file
-//! DIR/_SUCCESS                           last
+//! DIR/country=NO/part-00001.parquet      rows of one partition are appended to its current file;
+//! DIR/country=NO/part-00002.parquet      when that is full, to the next
+//! DIR/_manifest.json                     rows, bytes and digest of every file
+//! DIR/_SUCCESS                           written last
 //! ```
 //!
-//! Closed only means that no more rows come: what belongs at the end of a file is written when the columns of all rows
-//! are known, so that a column which comes late is in every file. Until then a file costs what its footer will say. Rows
-//! that wait to be written, and row groups that are open, are bounded over all files together; beyond that, those that
-//! were written to longest ago go first.
+//! A full file gets no more rows, but its end is written only when the columns of all rows are known, so that a late
+//! column is in every file. Until then a file costs the memory of its footer. Buffered rows and open row groups are
+//! bounded over all files together: above the bound, the files with the oldest last append are flushed first.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::encode::{body_of, compressed};
+use super::encode::{compressed, encode_for_file};
 use super::file::{FinishedFile, OutputFile};
 use super::manifest::{MANIFEST, StagedFile, publish};
 use super::rows::{FileRows, PartitionPath, PartitionRows};
@@ -36,24 +35,24 @@ use crate::text::plural;
 use arrow_array::RecordBatch;
 use arrow_select::concat::concat_batches;
 
-/// More directorys are refused: the values of the columns look like data. By eye: ten times what a file system's directory is
-/// comfortable with, and each costs memory.
+/// Maximum directories; more are an error, because the values of the partition columns look like data. By eye: ten
+/// times what a file system's directory is comfortable with, and each costs memory.
 const MAX_DIRECTORIES: usize = 10_000;
 
-/// Files that are open at a time; systems let a process have 1,024 or more.
+/// Maximum open file handles; systems allow a process 1,024 or more.
 const MAX_HANDLES: usize = 128;
 
-/// Rows of one file are written once they have so many bytes. By eye: where a write's own cost does not show.
+/// Bytes of buffered rows at which they are written to their file. By eye: where the cost of a write does not show.
 const PENDING_BYTES: usize = 256 << 10;
 
-/// Bytes that are collected of a file that is encoded from rows that waited; there are few at a time.
+/// Write buffer of a file that is encoded from spilled rows; few of them are open at a time.
 const ENCODING_BUFFER_BYTES: usize = 256 << 10;
 
-/// The places of the files.
+/// The location of the files.
 enum Destination {
-    /// Below a directory, where they appear together.
+    /// Files below a directory, which appear together.
     Directory { staging: Staging, directory: Box<Directory> },
-    /// `people.csv`, `people-2.csv`, and so on.
+    /// The files `people.csv`, `people-2.csv`, and so on.
     Numbered { path: PathBuf, no_clobber: bool },
 }
 
@@ -62,43 +61,50 @@ pub struct PartitionedWriter {
     path: PathBuf,
     destination: Destination,
     options: WriterOptions,
-    /// Compression of text, which is done here.
+    /// Compression of text, which is applied when buffered rows are written.
     compression: Compression,
+    /// Maximum rows per file.
     max_rows: u64,
+    /// Maximum bytes per file, as written.
     max_bytes: u64,
-    /// Bytes that may wait in all files together.
-    max_waiting: usize,
+    /// Maximum of `buffered_bytes`.
+    max_buffered_bytes: usize,
+    /// All files so far, full ones included.
     files: Vec<PartitionFile>,
-    /// The file of each directory that takes its next rows.
+    /// Index of the file that takes the next rows of each partition.
     current: HashMap<PartitionPath, usize>,
-    /// The number of each directory's last file, from 1.
+    /// Number of each partition's last file, from 1.
     numbers: HashMap<PartitionPath, u32>,
-    /// Counts appends, so that the oldest is known.
-    clock: u64,
-    /// Bytes that wait in all files.
-    waiting: usize,
-    /// Files that may have a handle.
+    /// Appends so far, as a clock for [`PartitionFile::last_append`].
+    appends: u64,
+    /// Bytes of buffered rows and open row groups, over all files.
+    buffered_bytes: usize,
+    /// Files with `has_handle`.
     handles: usize,
     rows: u64,
     partition_by: Arc<[Arc<str>]>,
-    /// Rows are spilled until all are there: `files` are then what waits. See [`super::spill`].
+    /// True if rows are spilled until all are read; `files` then contain spilled rows. See [`super::spill`].
     spilled: bool,
 }
 
+/// One file of the output, open or full.
 struct PartitionFile {
     file: OutputFile,
     directory: PartitionPath,
-    /// Rows, those that wait included.
+    /// Rows of the file, buffered ones included.
     rows: u64,
     pending: Pending,
+    /// The columns of the buffered rows; of a file of spilled rows, those of all of its rows.
     columns: Arc<Schema>,
-    used: u64,
+    /// Value of [`PartitionedWriter::appends`] at the last append.
+    last_append: u64,
+    /// True if the file may have an open handle.
     has_handle: bool,
-    /// Its final path, below the directory.
+    /// Final path, relative to the directory.
     name: PathBuf,
 }
 
-/// Rows that are not in the file yet.
+/// Buffered rows of one file, either as text or as Arrow rows.
 #[derive(Default)]
 struct Pending {
     text: Vec<u8>,
@@ -108,11 +114,15 @@ struct Pending {
 }
 
 impl PartitionedWriter {
-    /// Begins to fill a directory.
-    pub fn in_directory(directory: &Directory, mut options: WriterOptions, max_waiting: usize) -> Result<Self, Error> {
+    /// Creates a writer into a directory. Fails if the directory holds results that may not be overwritten.
+    pub fn in_directory(
+        directory: &Directory,
+        mut options: WriterOptions,
+        max_buffered_bytes: usize,
+    ) -> Result<Self, Error> {
         let path = directory.path.clone();
         let staging = match &directory.store {
-            Some(place) => Staging::in_store(place),
+            Some(location) => Staging::in_store(location),
             None => Staging::create(&path),
         };
         let staging = staging.map_err(|cause| Error::write(&path, cause))?;
@@ -120,11 +130,11 @@ impl PartitionedWriter {
         if directory.no_clobber && has_results()? {
             let cause = std::io::Error::new(
                 std::io::ErrorKind::AlreadyExists,
-                "holds results already, and nothing may be replaced",
+                "already holds results, and overwriting is not allowed",
             );
             return Err(Error::write(&path, cause));
         }
-        // There may be thousands of these.
+        // There may be thousands of files, and their rows are buffered here.
         options.buffer_bytes = 0;
         let is_sheet = matches!(options.format, OutputFormat::Csv(options) if options.excel);
         let max_rows = directory.max_file_rows.unwrap_or(u64::MAX);
@@ -132,14 +142,15 @@ impl PartitionedWriter {
         let max_bytes = directory.max_file_bytes.unwrap_or(u64::MAX);
         let partition_by = directory.partition_by.clone();
         let destination = Destination::Directory { staging, directory: Box::new(directory.clone()) };
-        Ok(PartitionedWriter::new(path, destination, options, (max_rows, max_bytes), max_waiting, partition_by))
+        Ok(PartitionedWriter::new(path, destination, options, (max_rows, max_bytes), max_buffered_bytes, partition_by))
     }
 
-    /// Begins a file for spreadsheets, which goes on in others.
-    pub fn of_sheets(path: &Path, no_clobber: bool, options: WriterOptions, max_waiting: usize) -> Self {
+    /// Creates a writer of numbered CSV files for spreadsheets, each of the rows that one sheet shows.
+    pub fn of_sheets(path: &Path, no_clobber: bool, options: WriterOptions, max_buffered_bytes: usize) -> Self {
         let destination = Destination::Numbered { path: path.to_owned(), no_clobber };
-        let most = (MAX_SHEET_ROWS - 1, u64::MAX);
-        PartitionedWriter::new(path.to_owned(), destination, options, most, max_waiting, Arc::new([]))
+        // The header is a row of the sheet.
+        let maxima = (MAX_SHEET_ROWS - 1, u64::MAX);
+        PartitionedWriter::new(path.to_owned(), destination, options, maxima, max_buffered_bytes, Arc::new([]))
     }
 
     fn new(
@@ -147,7 +158,7 @@ impl PartitionedWriter {
         destination: Destination,
         options: WriterOptions,
         (max_rows, max_bytes): (u64, u64),
-        max_waiting: usize,
+        max_buffered_bytes: usize,
         partition_by: Arc<[Arc<str>]>,
     ) -> Self {
         PartitionedWriter {
@@ -156,12 +167,12 @@ impl PartitionedWriter {
             compression: options.compression,
             max_rows,
             max_bytes,
-            max_waiting,
+            max_buffered_bytes,
             files: Vec::new(),
             current: HashMap::new(),
             numbers: HashMap::new(),
-            clock: 0,
-            waiting: 0,
+            appends: 0,
+            buffered_bytes: 0,
             handles: 0,
             rows: 0,
             spilled: options.format.is_typed() && !partition_by.is_empty(),
@@ -170,76 +181,83 @@ impl PartitionedWriter {
         }
     }
 
-    /// Rows so far.
+    /// Returns the rows appended so far.
     pub fn rows(&self) -> u64 {
         self.rows
     }
 
-    /// Bytes so far.
+    /// Returns the bytes written so far, over all files, without buffered rows.
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.file.bytes()).sum()
     }
 
-    /// Appends rows of one directory, cut where files end.
-    pub fn append_rows(&mut self, part: PartitionRows) -> Result<(), Error> {
-        let PartitionRows { directory, batch, body } = part;
+    /// Appends rows of one partition. Rows that do not fit into its current file are split and encoded again: those
+    /// that fit, and the rest for the next file. Each recursion handles fewer rows or begins a file, so that it ends.
+    pub fn append_rows(&mut self, partition_rows: PartitionRows) -> Result<(), Error> {
+        let PartitionRows { directory, batch, encoded } = partition_rows;
         let rows = batch.rows as u64;
         if rows == 0 {
             return Ok(());
         }
-        let bytes = match &body {
+        let bytes = match &encoded {
             FileRows::Text(text) => text.len() as u64,
             FileRows::Arrow(rows) => rows.get_array_memory_size() as u64,
         };
-        let at = self.file_of(&directory)?;
+        let at = self.current_file(&directory)?;
         let file = &self.files[at];
+        // Sizes are decided when spilled rows are encoded. A file of them only ends where the columns change, since it
+        // is decoded with one schema; flags inside integer types make no difference for that.
         if self.spilled {
             let is_like = |(a, b): (&Field, &Field)| a.name == b.name && a.ty.is_like(&b.ty);
             let (a, b) = (&file.columns.fields, &batch.schema.fields);
             let same = a.len() == b.len() && a.iter().zip(b).all(is_like);
             if file.rows > 0 && !same {
                 self.current.remove(&directory);
-                return self.append_rows(PartitionRows { directory, batch, body });
+                return self.append_rows(PartitionRows { directory, batch, encoded });
             }
-            return self.append(at, &batch, body);
+            return self.append(at, &batch, encoded);
         }
-        let room = self.max_rows - file.rows;
-        if room == 0 {
+        let rows_left = self.max_rows - file.rows;
+        if rows_left == 0 {
             self.current.remove(&directory);
-            return self.append_rows(PartitionRows { directory, batch, body });
+            return self.append_rows(PartitionRows { directory, batch, encoded });
         }
+        // Measured before compression, which makes files rather too small than too large.
         let too_large = file.rows > 0 && file.size() + bytes > self.max_bytes;
-        if rows > 1 && (rows > room || bytes > self.max_bytes) {
-            let cut = if rows > room { room } else { rows / 2 } as usize;
+        // Only halving tells how many rows fit by bytes, as rows differ in size. A single row is never split.
+        if rows > 1 && (rows > rows_left || bytes > self.max_bytes) {
+            let cut = if rows > rows_left { rows_left } else { rows / 2 } as usize;
             for batch in [batch.slice(0, cut), batch.slice(cut, batch.rows - cut)] {
-                // What it took for a spreadsheet was counted when the whole was encoded.
-                let body = body_of(self.options.format, &batch, &mut SheetCounts::default())?;
-                self.append_rows(PartitionRows { directory: directory.clone(), batch, body })?;
+                // Changes for spreadsheets were counted when the whole batch was encoded.
+                let encoded = encode_for_file(self.options.format, &batch, &mut SheetCounts::default())?;
+                self.append_rows(PartitionRows { directory: directory.clone(), batch, encoded })?;
             }
             return Ok(());
         }
         if too_large {
             self.current.remove(&directory);
-            return self.append_rows(PartitionRows { directory, batch, body });
+            return self.append_rows(PartitionRows { directory, batch, encoded });
         }
-        self.append(at, &batch, body)
+        self.append(at, &batch, encoded)
     }
 
-    fn append(&mut self, at: usize, batch: &Batch, body: FileRows) -> Result<(), Error> {
-        self.clock += 1;
+    /// Appends rows to the buffer of file `at`, and flushes what exceeds the bounds of the file or of all files.
+    fn append(&mut self, at: usize, batch: &Batch, encoded: FileRows) -> Result<(), Error> {
+        self.appends += 1;
         let is_begun = self.spilled && self.files[at].rows > 0;
         let same = |columns: &Arc<Schema>| Arc::ptr_eq(columns, &batch.schema) || **columns == *batch.schema;
+        // Buffered rows are written with one schema.
         if !is_begun && !same(&self.files[at].columns) {
             self.write_pending(at)?;
             self.files[at].columns = batch.schema.clone();
         }
         let file = &mut self.files[at];
-        file.used = self.clock;
+        file.last_append = self.appends;
         file.rows += batch.rows as u64;
         self.rows += batch.rows as u64;
         let before = file.pending.bytes;
         file.pending.rows += batch.rows as u64;
-        match body {
+        match encoded {
             FileRows::Text(text) if file.pending.text.is_empty() => file.pending.text = text,
             FileRows::Text(text) => {
                 if self.options.format == OutputFormat::JsonArray {
@@ -252,51 +270,57 @@ impl PartitionedWriter {
                 file.pending.arrow.push(rows);
             }
         }
+        // Text counts by its length with separators, Arrow rows were counted above.
         if file.pending.arrow.is_empty() {
             file.pending.bytes = file.pending.text.len();
         }
-        self.waiting += file.pending.bytes - before;
+        self.buffered_bytes += file.pending.bytes - before;
         if file.pending.bytes >= PENDING_BYTES {
             self.write_pending(at)?;
         }
-        self.relieve()
+        self.flush_oldest()
     }
 
-    /// Appends a row group. It is not cut: workers make them small enough.
+    /// Appends an encoded row group. It is not split between files: workers make row groups small enough for that.
     pub fn append_row_group(&mut self, group: EncodedRowGroup) -> Result<(), Error> {
+        // Partitioned outputs spill their rows, so that row groups only occur without partitions.
         let directory = &PartitionPath::from("");
         let (rows, bytes) = (group.rows() as u64, group.bytes() as u64);
-        let mut at = self.file_of(directory)?;
+        let mut at = self.current_file(directory)?;
         let file = &self.files[at];
         let full = file.rows + rows > self.max_rows
             || file.file.bytes() + file.file.open_bytes() as u64 + bytes > self.max_bytes;
         if file.rows > 0 && full {
-            // What is open of it costs memory for nothing.
+            // A full file gets no more rows; its open row group would only occupy memory.
             self.close_row_group(at)?;
             self.current.remove(directory);
-            at = self.file_of(directory)?;
+            at = self.current_file(directory)?;
         }
-        self.clock += 1;
+        self.appends += 1;
         let file = &mut self.files[at];
-        file.used = self.clock;
+        file.last_append = self.appends;
         file.rows += rows;
         self.rows += rows;
         let before = file.file.open_bytes();
         let written = file.file.bytes();
         file.file.append_row_group(group)?;
-        self.waiting = self.waiting + file.file.open_bytes() - before;
+        // The group may have completed the open one, which was then written: `open_bytes` may shrink.
+        self.buffered_bytes = self.buffered_bytes + file.file.open_bytes() - before;
+        // A group that only joined the open one has touched no file.
         if self.files[at].file.bytes() > written {
-            self.opened(at)?;
+            self.note_handle(at)?;
         }
-        self.relieve()
+        self.flush_oldest()
     }
 
-    /// The file that takes the next rows of the directory `below` the output's.
-    fn file_of(&mut self, below: &PartitionPath) -> Result<usize, Error> {
-        if let Some(at) = self.current.get(below) {
+    /// Returns the index of the file that takes the next rows of `partition`, and begins a file if there is none. Fails
+    /// if there are too many partitions.
+    fn current_file(&mut self, partition: &PartitionPath) -> Result<usize, Error> {
+        if let Some(at) = self.current.get(partition) {
             return Ok(*at);
         }
-        let number = self.numbers.get(below).map_or(1, |number| number + 1);
+        let number = self.numbers.get(partition).map_or(1, |number| number + 1);
+        // Checked only for a partition's first file: many files of one partition are a matter of sizes.
         if number == 1 && self.numbers.len() >= MAX_DIRECTORIES {
             return Err(PartitionError::TooMany(MAX_DIRECTORIES).into());
         }
@@ -304,9 +328,10 @@ impl PartitionedWriter {
         let (name, sink) = match &self.destination {
             Destination::Directory { staging, directory } => {
                 let file = format!("{}-{number:05}.{}", directory.set, extension(&self.options));
-                let name = if below.is_empty() { PathBuf::from(file) } else { Path::new(&**below).join(file) };
+                let name = if partition.is_empty() { PathBuf::from(file) } else { Path::new(&**partition).join(file) };
                 (name, Ok(Sink::Part(staging.part(at))))
             }
+            // Each numbered file has a temporary name of its own beside its final one.
             Destination::Numbered { path, no_clobber } => {
                 let name = numbered(path, number);
                 let sink = Sink::file(&name, *no_clobber);
@@ -319,32 +344,32 @@ impl PartitionedWriter {
         };
         let sink = sink.map_err(|cause| Error::write(&path, cause))?;
         let output = match self.spilled {
+            // The name is not used for a file of spilled rows.
             true => {
-                let waiting = (OutputFormat::Ndjson, SPILL_COMPRESSION);
-                OutputFile::new(
-                    path,
-                    sink,
-                    &WriterOptions { format: waiting.0, compression: waiting.1, ..self.options.clone() },
-                )?
+                let (format, compression) = (OutputFormat::Ndjson, SPILL_COMPRESSION);
+                let options = WriterOptions { format, compression, ..self.options.clone() };
+                OutputFile::new(path, sink, &options)?
             }
             false => OutputFile::new(path, sink, &self.options)?,
         };
-        self.files.push(PartitionFile { used: self.clock, ..PartitionFile::new(output, below.clone(), name) });
-        self.current.insert(below.clone(), at);
-        self.numbers.insert(below.clone(), number);
+        let file = PartitionFile::new(output, partition.clone(), name);
+        self.files.push(PartitionFile { last_append: self.appends, ..file });
+        self.current.insert(partition.clone(), at);
+        self.numbers.insert(partition.clone(), number);
         Ok(at)
     }
 
-    /// Writes what waits of one file.
+    /// Writes the buffered rows of file `at`.
     fn write_pending(&mut self, at: usize) -> Result<(), Error> {
         let file = &mut self.files[at];
         let pending = std::mem::take(&mut file.pending);
         if pending.rows == 0 {
             return Ok(());
         }
-        self.waiting -= pending.bytes;
+        self.buffered_bytes -= pending.bytes;
         match pending.arrow.first() {
             None => {
+                // The workers left the text uncompressed, as it could still be split between files.
                 let compression = if self.spilled { SPILL_COMPRESSION } else { self.compression };
                 let text = match compression {
                     Compression::None => pending.text,
@@ -352,24 +377,27 @@ impl PartitionedWriter {
                 };
                 file.file.append_text(pending.rows, &text, &file.columns)?;
             }
+            // One message per write: a message of a few rows costs more than its rows.
             Some(first) => {
                 let rows = concat_batches(&first.schema(), &pending.arrow);
-                let rows = rows.map_err(|e| Error::Bug(format!("rows cannot be put together: {e}")))?;
+                let rows = rows.map_err(|e| Error::Bug(format!("cannot concatenate rows: {e}")))?;
                 file.file.append_arrow(&rows, &file.columns)?;
             }
         }
-        self.opened(at)
+        self.note_handle(at)
     }
 
+    /// Writes the open row group of file `at`, however small it is.
     fn close_row_group(&mut self, at: usize) -> Result<(), Error> {
         let file = &mut self.files[at];
-        self.waiting -= file.file.open_bytes();
+        self.buffered_bytes -= file.file.open_bytes();
         file.file.close_row_group()?;
-        self.opened(at)
+        self.note_handle(at)
     }
 
-    /// Notes that a file was written to; of too many files with handles, those not written to for longest lose theirs.
-    fn opened(&mut self, at: usize) -> Result<(), Error> {
+    /// Records that file `at` has an open handle. Above [`MAX_HANDLES`], closes half of the handles, those with the
+    /// oldest last append first.
+    fn note_handle(&mut self, at: usize) -> Result<(), Error> {
         if !std::mem::replace(&mut self.files[at].has_handle, true) {
             self.handles += 1;
         }
@@ -385,13 +413,14 @@ impl PartitionedWriter {
         Ok(())
     }
 
-    /// Writes what waits in files that were not written to for longest, until half of what may wait is left.
-    fn relieve(&mut self) -> Result<(), Error> {
-        if self.waiting <= self.max_waiting {
+    /// If the buffered bytes exceed their maximum, flushes files with the oldest last append until half of it is free:
+    /// half, so that the next append does not flush again.
+    fn flush_oldest(&mut self) -> Result<(), Error> {
+        if self.buffered_bytes <= self.max_buffered_bytes {
             return Ok(());
         }
         for at in self.oldest(|file| file.pending.rows > 0 || file.file.open_bytes() > 0) {
-            if self.waiting <= self.max_waiting / 2 {
+            if self.buffered_bytes <= self.max_buffered_bytes / 2 {
                 break;
             }
             self.write_pending(at)?;
@@ -402,18 +431,18 @@ impl PartitionedWriter {
         Ok(())
     }
 
-    /// The files that `are`, those first that were not written to for longest.
-    fn oldest(&self, are: impl Fn(&PartitionFile) -> bool) -> Vec<usize> {
-        let mut found: Vec<usize> = (0..self.files.len()).filter(|&at| are(&self.files[at])).collect();
-        found.sort_by_key(|&at| self.files[at].used);
+    /// Returns the indices of the files that match, the oldest last append first.
+    fn oldest(&self, matches: impl Fn(&PartitionFile) -> bool) -> Vec<usize> {
+        let mut found: Vec<usize> = (0..self.files.len()).filter(|&at| matches(&self.files[at])).collect();
+        found.sort_by_key(|&at| self.files[at].last_append);
         found
     }
 
-    /// Writes the ends of all files, with the final columns.
+    /// Writes the ends of all files, or encodes the spilled rows, with the final columns.
     pub fn finish(mut self, columns: &Schema) -> Result<FinishedPartitions, Error> {
         if self.files.is_empty() && self.partition_by.is_empty() {
-            // No rows, but columns.
-            self.file_of(&"".into())?;
+            // Without rows there is one file, for its columns. With partition columns no directory could be named.
+            self.current_file(&"".into())?;
         }
         let columns = columns.without(&self.partition_by);
         for at in 0..self.files.len() {
@@ -423,6 +452,7 @@ impl PartitionedWriter {
         Ok(FinishedPartitions { path: self.path, destination: self.destination, files })
     }
 
+    /// Writes the ends of all files and closes their handles.
     fn finish_files(&mut self, columns: &Schema) -> Result<Vec<(PathBuf, FinishedFile)>, Error> {
         let finish = |part: PartitionFile| {
             let mut file = part.file.finish(columns)?;
@@ -432,42 +462,46 @@ impl PartitionedWriter {
         std::mem::take(&mut self.files).into_iter().map(finish).collect()
     }
 
-    /// Makes the files of what was spilled, several at a time.
+    /// Encodes the spilled rows into files, several directories at a time. Returns the files in the order of their
+    /// directories' first rows, whatever the threads do.
     fn encode_spilled(&mut self, columns: &Schema) -> Result<Vec<(PathBuf, FinishedFile)>, Error> {
-        let Destination::Directory { staging, directory } = &self.destination else { return Err(no_part()) };
-        let mut waiting: Vec<(PartitionPath, Vec<SpilledRows>)> = Vec::new();
-        let mut places: HashMap<PartitionPath, usize> = HashMap::new();
+        let Destination::Directory { staging, directory } = &self.destination else { return Err(not_a_part()) };
+        // A directory has several spilled files if its columns changed.
+        let mut spilled: Vec<(PartitionPath, Vec<SpilledRows>)> = Vec::new();
+        let mut index_of: HashMap<PartitionPath, usize> = HashMap::new();
         let n_parts = self.files.len();
         for part in std::mem::take(&mut self.files) {
             let (directory, columns) = (part.directory, part.columns);
             let mut file = part.file.finish(&columns)?;
+            // There may be more files than handles.
             file.park();
-            let Sink::Part(part) = file.into_sink() else { return Err(no_part()) };
-            let place = *places.entry(directory.clone()).or_insert_with(|| {
-                waiting.push((directory, Vec::new()));
-                waiting.len() - 1
+            let Sink::Part(part) = file.into_sink() else { return Err(not_a_part()) };
+            let index = *index_of.entry(directory.clone()).or_insert_with(|| {
+                spilled.push((directory, Vec::new()));
+                spilled.len() - 1
             });
-            waiting[place].1.push(SpilledRows { part, columns });
+            spilled[index].1.push(SpilledRows { part, columns });
         }
-        let workers = self.options.workers.clamp(1, waiting.len().max(1));
+        let workers = self.options.workers.clamp(1, spilled.len().max(1));
         let encoding = SpillEncoding {
             staging,
             next_part: &AtomicUsize::new(n_parts),
             columns,
             options: &WriterOptions { row_group_bytes: 0, buffer_bytes: ENCODING_BUFFER_BYTES, ..self.options.clone() },
-            group_bytes: (self.max_waiting / workers).min(self.options.row_group_bytes),
+            // All threads together keep within the bound of buffered bytes.
+            group_bytes: (self.max_buffered_bytes / workers).min(self.options.row_group_bytes),
             max_rows: self.max_rows,
             max_bytes: self.max_bytes,
         };
-        // Taken from the end, put in order afterwards.
-        let tasks = Mutex::new(waiting.into_iter().enumerate().collect::<Vec<_>>());
+        // Taken from the end by all threads, sorted by index afterwards.
+        let tasks = Mutex::new(spilled.into_iter().enumerate().collect::<Vec<_>>());
         let take = || tasks.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let encode = || {
             let mut made = Vec::new();
             while let Some((i, (directory, rows))) = take() {
                 let files = encoding.files(&self.path.join(&*directory), rows);
                 if files.is_err() {
-                    // The others need not go on.
+                    // One error ends the execution: no thread starts another directory.
                     tasks.lock().unwrap_or_else(PoisonError::into_inner).clear();
                 }
                 made.push((i, directory, files?));
@@ -477,17 +511,16 @@ impl PartitionedWriter {
         let made = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..workers).map(|_| scope.spawn(encode)).collect();
             let ended = threads.into_iter().map(|thread| thread.join());
-            let ended =
-                ended.map(|end| end.unwrap_or_else(|_| Err(Error::Bug("a thread that encodes broke down".into()))));
+            let ended = ended.map(|end| end.unwrap_or_else(|_| Err(Error::Bug("an encoding thread panicked".into()))));
             ended.collect::<Result<Vec<_>, Error>>()
         })?;
         let mut made: Vec<_> = made.into_iter().flatten().collect();
         made.sort_by_key(|(i, ..)| *i);
         let extension = extension(&self.options);
         let mut named = Vec::new();
-        for (_, below, files) in made {
+        for (_, partition, files) in made {
             for (file, number) in files.into_iter().zip(1u32..) {
-                let name = Path::new(&*below).join(format!("{}-{number:05}.{extension}", directory.set));
+                let name = Path::new(&*partition).join(format!("{}-{number:05}.{extension}", directory.set));
                 named.push((name, file));
             }
         }
@@ -495,29 +528,30 @@ impl PartitionedWriter {
     }
 }
 
-/// All files of such an output, whole and without their names.
+/// All files of an output of several files, complete and under temporary names.
 pub struct FinishedPartitions {
     path: PathBuf,
     destination: Destination,
-    /// Each with its path below the directory.
+    /// The files with their final paths, relative to the directory.
     files: Vec<(PathBuf, FinishedFile)>,
 }
 
 impl FinishedPartitions {
-    /// Bytes of all files.
+    /// Returns the bytes of all files together.
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|(_, file)| file.bytes).sum()
     }
 
-    /// Makes all files durable, so that only their names are missing.
+    /// Syncs all files to disk, so that only renames are left.
     pub fn sync(&mut self) -> Result<(), Error> {
         self.files.iter_mut().try_for_each(|(_, file)| file.sync())
     }
 
-    /// Gives all files their names, and returns these with their bytes.
+    /// Renames all files to their final paths, and returns these with their bytes.
     pub fn commit(self) -> Result<Vec<(PathBuf, u64)>, Error> {
         let FinishedPartitions { path, destination, files } = self;
         match destination {
+            // In order: an interrupt leaves the first files, never a gap.
             Destination::Numbered { .. } => {
                 let mut named = Vec::new();
                 for (_, file) in files {
@@ -531,7 +565,7 @@ impl FinishedPartitions {
                     let (rows, bytes) = (file.rows, file.bytes);
                     match file.into_sink() {
                         Sink::Part(part) => Ok(StagedFile { name, rows, bytes, part }),
-                        _ => Err(no_part()),
+                        _ => Err(not_a_part()),
                     }
                 });
                 let staged = staged.collect::<Result<Vec<_>, Error>>()?;
@@ -542,7 +576,7 @@ impl FinishedPartitions {
         }
     }
 
-    /// A note for the report, if it is more than one file.
+    /// Returns a note for the report: the files of a directory, or of sheets if there is more than one.
     pub fn note(&self) -> Option<String> {
         let files = self.files.len();
         match &self.destination {
@@ -555,12 +589,13 @@ impl FinishedPartitions {
                 let mut notes = Vec::new();
                 if files > 1 {
                     notes.push(format!(
-                        "more rows than a sheet has: they go on in files up to {}",
+                        "more rows than a sheet holds: continued in files up to {}",
                         name(files).display()
                     ));
                 }
+                // Such a file looks as if it continued this output.
                 if name(files + 1).exists() {
-                    notes.push(format!("{} is of an earlier time", name(files + 1).display()));
+                    notes.push(format!("{} is left from an earlier run", name(files + 1).display()));
                 }
                 (!notes.is_empty()).then(|| notes.join("; "))
             }
@@ -571,20 +606,20 @@ impl FinishedPartitions {
 impl PartitionFile {
     fn new(file: OutputFile, directory: PartitionPath, name: PathBuf) -> Self {
         let (pending, columns) = (Pending::default(), Arc::default());
-        PartitionFile { file, directory, rows: 0, pending, columns, used: 0, has_handle: false, name }
+        PartitionFile { file, directory, rows: 0, pending, columns, last_append: 0, has_handle: false, name }
     }
 
-    /// Bytes of the file, what waits counted as it is.
+    /// Returns the bytes of the file, with buffered rows before compression.
     fn size(&self) -> u64 {
         self.file.bytes() + self.pending.bytes as u64
     }
 }
 
-fn no_part() -> Error {
-    Error::Bug("a file of a directory is none of its parts".into())
+fn not_a_part() -> Error {
+    Error::Bug("a file of a directory is not in its staging directory".into())
 }
 
-/// The extension of the names of files.
+/// Returns the file name extension for a format and its compression, such as `csv.gz`.
 fn extension(options: &WriterOptions) -> String {
     let format = options.format.extension();
     match options.compression {
@@ -594,13 +629,13 @@ fn extension(options: &WriterOptions) -> String {
     }
 }
 
-/// `people.csv.gz` and 2 give `people-2.csv.gz`.
+/// Returns the path of the numbered file: `people-2.csv.gz` for `people.csv.gz` and 2, the path itself for 1.
 fn numbered(path: &Path, number: u32) -> PathBuf {
     if number == 1 {
         return path.to_owned();
     }
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    // A name that begins with a dot has its stem behind that.
+    // The leading dot of a hidden file begins no extension.
     let dot = name.char_indices().skip(1).find(|(_, c)| *c == '.').map_or(name.len(), |(at, _)| at);
     path.with_file_name(format!("{}-{number}{}", &name[..dot], &name[dot..]))
 }

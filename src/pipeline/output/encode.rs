@@ -1,5 +1,5 @@
-//! Rows encoded for each output, by a worker: text or Arrow rows; for outputs that are divided by the values of columns,
-//! each directory's by themselves. Row groups are made in `row_groups`.
+//! Encodes a batch for each output, in a worker: as text or as Arrow rows, for partitioned outputs separately for each
+//! directory. Row groups are encoded in `row_groups`. Knows no path, no sink and no file.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use arrow_array::RecordBatch;
 use super::partition::by_directory;
 use super::rows::{EncodedBatch, EncodedRows, FileRows, PartitionPath, PartitionRows};
 use super::spec::{OutputSpec, OutputSpecs};
-use super::spilled::spilled;
+use super::spilled::to_spilled;
 use crate::column::{Batch, Schema};
 use crate::format::arrow_ipc::plain_batch;
 use crate::format::compress::PieceCompressor;
@@ -16,23 +16,24 @@ use crate::format::csv::{CsvEncoder, SheetCounts};
 use crate::format::{Compression, OutputFormat, ndjson};
 use crate::pipeline::error::Error;
 
-/// Rows for every output but those that take row groups.
+/// Encodes `batch` for every output except those that take row groups. `decoded` is the schema of its records before
+/// any step. Fails if the values of partition columns make no usable directory names.
 pub fn encode_rows(outputs: &OutputSpecs, batch: &Batch, decoded: &Arc<Schema>) -> Result<EncodedBatch, Error> {
     let mut sheet = SheetCounts::default();
+    // Several Arrow outputs share the converted rows.
     let mut plain_rows = None;
     let mut encoded = Vec::with_capacity(outputs.specs.len());
     for spec in &outputs.specs {
         encoded.push(match spec.format {
             _ if spec.takes_row_groups() => EncodedRows::InRowGroups,
-            _ if spec.in_parts => {
+            _ if spec.is_multi_file => {
                 let parts = by_directory(batch, &spec.partition_by)?.into_iter();
                 EncodedRows::Partitions(
                     parts
-                        .map(|(directory, batch)| part(spec, directory, batch, &mut sheet))
+                        .map(|(directory, batch)| encode_partition(spec, directory, batch, &mut sheet))
                         .collect::<Result<_, _>>()?,
                 )
             }
-            // Several Arrow outputs share the rows.
             OutputFormat::Arrow(_) => {
                 let rows = match &plain_rows {
                     Some(rows) => RecordBatch::clone(rows),
@@ -40,10 +41,11 @@ pub fn encode_rows(outputs: &OutputSpecs, batch: &Batch, decoded: &Arc<Schema>) 
                 };
                 EncodedRows::Arrow(rows)
             }
-            format => match encode_body(format, batch, outputs.text_buffers.take(), &mut sheet)? {
+            format => match encode_into(format, batch, outputs.text_buffers.take(), &mut sheet)? {
+                // Workers compress, in parallel: gzip members and zstd frames can be concatenated.
                 FileRows::Text(plain) if spec.compression != Compression::None => {
                     let packed = compressed(spec.compression, &plain);
-                    outputs.text_buffers.give(plain);
+                    outputs.text_buffers.give_back(plain);
                     EncodedRows::Text(packed)
                 }
                 FileRows::Text(plain) => EncodedRows::Text(plain),
@@ -60,26 +62,29 @@ pub fn encode_rows(outputs: &OutputSpecs, batch: &Batch, decoded: &Arc<Schema>) 
     })
 }
 
-fn part(
+/// Encodes the rows of one directory. The batch stays with them, because the writer may have to split it at the end of
+/// a file.
+fn encode_partition(
     spec: &OutputSpec,
     directory: PartitionPath,
     batch: Batch,
     sheet: &mut SheetCounts,
 ) -> Result<PartitionRows, Error> {
-    let body = match spec.is_spilled() {
-        true => body_of(OutputFormat::Ndjson, &spilled(batch.clone()), sheet)?,
-        false => body_of(spec.format, &batch, sheet)?,
+    let encoded = match spec.is_spilled() {
+        true => encode_for_file(OutputFormat::Ndjson, &to_spilled(batch.clone()), sheet)?,
+        false => encode_for_file(spec.format, &batch, sheet)?,
     };
-    Ok(PartitionRows { directory, batch, body })
+    Ok(PartitionRows { directory, batch, encoded })
 }
 
-/// `batch` as it goes into a file of `format`, not compressed yet.
-pub fn body_of(format: OutputFormat, batch: &Batch, sheet: &mut SheetCounts) -> Result<FileRows, Error> {
-    encode_body(format, batch, Vec::new(), sheet)
+/// Encodes `batch` for a file of `format`, without compression. Changes for spreadsheets are added to `sheet`.
+pub fn encode_for_file(format: OutputFormat, batch: &Batch, sheet: &mut SheetCounts) -> Result<FileRows, Error> {
+    encode_into(format, batch, Vec::new(), sheet)
 }
 
-/// [`body_of`], in the buffer `text` where it is text: the one table of formats whose rows are encoded batch by batch.
-fn encode_body(
+/// Encodes `batch`, text formats into the buffer `text`. The only table of the formats whose rows are encoded batch by
+/// batch.
+fn encode_into(
     format: OutputFormat,
     batch: &Batch,
     mut text: Vec<u8>,
@@ -94,22 +99,22 @@ fn encode_body(
         OutputFormat::Ndjson => ndjson::encode(batch, b"\n", &mut text),
         OutputFormat::JsonArray => {
             ndjson::encode(batch, b",\n", &mut text);
-            // The writer puts the separator between pieces.
+            // The writer adds the separator between batches, as it knows which batch is the first.
             text.truncate(text.len().saturating_sub(2));
         }
         OutputFormat::Arrow(_) => return Ok(FileRows::Arrow(plain_batch(batch)?)),
-        OutputFormat::Parquet(_) => return Err(Error::Bug("rows of Parquet come in row groups".into())),
+        OutputFormat::Parquet(_) => return Err(Error::Bug("Parquet rows must be encoded as row groups".into())),
     }
     Ok(FileRows::Text(text))
 }
 
-/// `plain` as it goes into an output of this compression; nothing stays nothing.
+/// Compresses `plain` into a gzip member or a zstd frame of its own; empty text stays empty.
 pub fn compressed(compression: Compression, plain: &[u8]) -> Vec<u8> {
     if compression == Compression::None || plain.is_empty() {
         return plain.to_vec();
     }
     let mut out = Vec::new();
-    // Pieces are about a morsel each; a compressor's set-up is lost in that.
+    // Each text is about a morsel; the set-up of a compressor is negligible for that.
     let result = PieceCompressor::new(compression).and_then(|mut c| c.compress(plain, &mut out));
     result.expect("compressing into memory fails only when there is none");
     out

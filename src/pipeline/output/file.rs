@@ -1,5 +1,5 @@
-//! One output file or stream under its path: the writer of its format until it is finished, then a whole file that only
-//! lacks its name.
+//! One output file or stream under its path: a writer of its format until it is finished, then a complete file under a
+//! temporary name. Adds the path to every error.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::format::parquet::EncodedRowGroup;
 use crate::pipeline::error::{Error, PlanError};
 use crate::sink::Sink;
 
-/// Begins a file of the options' format on `sink`: the one table of formats that can be written.
+/// Creates the writer of the options' format on `sink`: the only table of formats that can be written.
 fn writer_of(sink: Sink, options: &WriterOptions) -> Result<Box<dyn FileWriter>, FileError> {
     let compression = options.compression;
     Ok(match options.format {
@@ -39,64 +39,64 @@ pub struct OutputFile {
 }
 
 impl OutputFile {
-    /// Begins a file on `sink`. `path` is its name in messages: the final path, or a stream's name.
+    /// Creates a file on `sink`. `path` is its name in messages: the final path, or a stream's name.
     pub fn new(path: PathBuf, sink: Sink, options: &WriterOptions) -> Result<Self, Error> {
-        let writer = writer_of(sink, options).map_err(|error| placed(&path, error))?;
+        let writer = writer_of(sink, options).map_err(|error| with_path(&path, error))?;
         Ok(OutputFile { path, writer, rows: 0 })
     }
 
-    /// Bytes so far.
+    /// Returns the bytes written so far, after compression.
     pub fn bytes(&self) -> u64 {
         self.writer.bytes()
     }
 
-    /// Rows so far.
+    /// Returns the rows appended so far.
     pub fn rows(&self) -> u64 {
         self.rows
     }
 
-    /// Bytes of row groups that are not written yet.
+    /// Returns the bytes of the open row group, which are in memory.
     pub fn open_bytes(&self) -> usize {
         self.writer.open_bytes()
     }
 
-    /// The columns of the row groups so far, if it has such.
+    /// Returns the columns of the row groups so far; `None` for formats without row groups.
     pub fn row_group_columns(&self) -> Option<&Schema> {
         self.writer.row_group_columns()
     }
 
-    /// Writes what is open, as a row group of its own.
+    /// Writes the open row group, however small it is.
     pub fn close_row_group(&mut self) -> Result<(), Error> {
-        self.writer.close_row_group().map_err(|error| placed(&self.path, error))
+        self.writer.close_row_group().map_err(|error| with_path(&self.path, error))
     }
 
-    /// Closes a file that can be opened again for the next write.
+    /// Closes the file handle; the next write opens the file again.
     pub fn park(&mut self) -> Result<(), Error> {
-        self.writer.park().map_err(|error| placed(&self.path, error))
+        self.writer.park().map_err(|error| with_path(&self.path, error))
     }
 
-    /// Appends a row group.
+    /// Appends an encoded row group, which may be merged with others.
     pub fn append_row_group(&mut self, group: EncodedRowGroup) -> Result<(), Error> {
         self.rows += group.rows() as u64;
-        self.writer.append_row_group(group).map_err(|error| placed(&self.path, error))
+        self.writer.append_row_group(group).map_err(|error| with_path(&self.path, error))
     }
 
-    /// Appends `rows` rows with these columns, as they are to stand in the file.
+    /// Appends `rows` rows with these columns, byte by byte: compressed if the file is.
     pub fn append_text(&mut self, rows: u64, text: &[u8], columns: &Arc<Schema>) -> Result<(), Error> {
         self.rows += rows;
-        self.writer.append_text(text, columns).map_err(|error| placed(&self.path, error))
+        self.writer.append_text(text, columns).map_err(|error| with_path(&self.path, error))
     }
 
-    /// Appends Arrow rows with these columns.
+    /// Appends Arrow rows with these columns; no rows are no error.
     pub fn append_arrow(&mut self, rows: &RecordBatch, columns: &Schema) -> Result<(), Error> {
         if rows.num_rows() == 0 {
             return Ok(());
         }
         self.rows += rows.num_rows() as u64;
-        self.writer.append_arrow(rows, columns).map_err(|error| placed(&self.path, error))
+        self.writer.append_arrow(rows, columns).map_err(|error| with_path(&self.path, error))
     }
 
-    /// Appends `rows` rows with these columns, in either form.
+    /// Appends `rows` rows with these columns, as text or as Arrow rows.
     pub fn append(&mut self, rows: u64, body: &FileRows, columns: &Arc<Schema>) -> Result<(), Error> {
         match body {
             FileRows::Text(text) => self.append_text(rows, text, columns),
@@ -104,51 +104,51 @@ impl OutputFile {
         }
     }
 
-    /// Writes what belongs at the end, and brings what was written up to the final columns.
+    /// Writes the end of the file, and pads or rewrites earlier rows to the final columns.
     pub fn finish(self, columns: &Schema) -> Result<FinishedFile, Error> {
         let OutputFile { path, writer, rows } = self;
         match writer.finish(columns) {
             Ok((sink, bytes)) => Ok(FinishedFile { path, rows, bytes, sink }),
-            Err(error) => Err(placed(&path, error)),
+            Err(error) => Err(with_path(&path, error)),
         }
     }
 }
 
-/// A whole file under its temporary name, or a stream at its end.
+/// A complete file under its temporary name, or a stream at its end. Dropped, the file is removed.
 pub struct FinishedFile {
-    /// Its final path, or a stream's name.
+    /// The final path, or a stream's name.
     pub path: PathBuf,
-    /// Its rows.
+    /// Number of rows.
     pub rows: u64,
-    /// Its bytes.
+    /// Size in bytes, after compression.
     pub bytes: u64,
     sink: Sink,
 }
 
 impl FinishedFile {
-    /// Closes a file that can be opened again.
+    /// Closes the file handle, for outputs of many files.
     pub fn park(&mut self) {
         self.sink.park();
     }
 
-    /// Makes the file durable, so that only its name is missing.
+    /// Syncs the file to disk, so that only the rename is left.
     pub fn sync(&mut self) -> Result<(), Error> {
         self.sink.sync().map_err(|cause| Error::write(&self.path, cause))
     }
 
-    /// Makes the file appear.
+    /// Renames the file to its final path.
     pub fn commit(self) -> Result<(), Error> {
         self.sink.commit().map_err(|cause| Error::write(&self.path, cause))
     }
 
-    /// The target, where the file stands until it gets its name.
+    /// Returns the sink, for callers that name the file themselves.
     pub fn into_sink(self) -> Sink {
         self.sink
     }
 }
 
-/// The error of a file, with its path.
-fn placed(path: &Path, error: FileError) -> Error {
+/// Adds the path to the error of a file.
+fn with_path(path: &Path, error: FileError) -> Error {
     match error {
         FileError::Io(cause) => Error::write(path, cause),
         FileError::Unencodable(what) => Error::Unencodable(what),

@@ -1,4 +1,4 @@
-//! Files of one JSON array: records as the workers encoded them, with separators between pieces and brackets around all.
+//! Writes files of one JSON array: brackets, separators, and the records that workers encoded. Encodes no record.
 
 use std::sync::Arc;
 
@@ -7,15 +7,15 @@ use crate::column::Schema;
 use crate::format::Compression;
 use crate::sink::Sink;
 
-/// A JSON array in the making.
+/// A JSON array file that is being written.
 pub struct JsonArrayFile {
     text: TextSink,
-    /// There is a record.
+    /// True once a record was written, so that the next one needs a separator.
     any: bool,
 }
 
 impl JsonArrayFile {
-    /// Begins a file on `sink`.
+    /// Creates a file on `sink`; nothing is written before the first record or the end.
     pub fn new(sink: Sink, compression: Compression) -> Self {
         JsonArrayFile { text: TextSink::new(sink, compression), any: false }
     }

@@ -1,5 +1,5 @@
-//! The last act of a directory of files: their names, the manifest that lists them, and the removal of what an earlier
-//! execution left of the same set.
+//! Publishes a directory of files: renames them, writes the manifest that lists them, and removes the files that an
+//! earlier execution left of the same set. Survives an interrupt at any point by a journal; encodes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -12,32 +12,32 @@ use crate::pipeline::plan::Directory;
 use crate::sink::{PartFile, Staging};
 use crate::text::hex;
 
-/// The name of the file that lists the others. Readers of whole directories pass over names with this beginning.
+/// The name of the file that lists the others. Readers of whole directories skip names that begin with `_`.
 pub const MANIFEST: &str = "_manifest.json";
 
-/// The name of the file that says that a directory of outputs is whole.
+/// The name of the file that marks a directory of outputs as complete.
 pub const SUCCESS: &str = "_SUCCESS";
 
-/// A whole file that is to get its name.
+/// A complete file under a temporary name.
 pub struct StagedFile {
-    /// Its path below the directory.
+    /// Final path, relative to the directory.
     pub name: PathBuf,
-    /// Its rows.
+    /// Number of rows.
     pub rows: u64,
-    /// Its bytes.
+    /// Size in bytes.
     pub bytes: u64,
-    /// Its bytes, under a temporary name.
+    /// The temporary file.
     pub part: PartFile,
 }
 
-/// One file, in the manifest.
+/// One file of the manifest.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Entry {
     pub path: String,
     rows: u64,
     pub bytes: u64,
     sha256: String,
-    /// The first part of its name: files of one set are replaced together.
+    /// The prefix of its name: files of one set are replaced together.
     set: String,
 }
 
@@ -50,22 +50,27 @@ struct Manifest {
     files: Vec<Entry>,
 }
 
-/// Gives the files their names in `directory`, writes the manifest, and removes those of the same set from before.
-/// Returns the entries of `files`.
+/// Renames the files into `directory`, writes the manifest, and removes earlier files of the same set. Returns the
+/// entries of `files`.
+///
+/// No file system renames many files at once, so the order of the steps makes an interrupt harmless: the journal first
+/// lists every name that may be written or removed, `_SUCCESS` is absent while the directory is mixed, and the next
+/// execution removes the files of the journal that its own set does not replace.
 pub fn publish(staging: &Staging, directory: &Directory, files: Vec<StagedFile>) -> std::io::Result<Vec<Entry>> {
     let mut entries = Vec::with_capacity(files.len());
     let mut sinks = Vec::with_capacity(files.len());
     for StagedFile { name, rows, bytes, part } in files {
         let path = name.to_string_lossy().into_owned();
         if directory.no_clobber && staging.exists(&name)? {
-            let what = format!("{path} exists already, and nothing may be replaced");
+            let what = format!("{path} already exists, and overwriting is not allowed");
             return Err(std::io::Error::new(std::io::ErrorKind::AlreadyExists, what));
         }
         let sha256 = digest_of(part.reread()?)?;
         entries.push(Entry { path, rows, bytes, sha256, set: directory.set.clone() });
         sinks.push(part);
     }
-    // What an earlier time left of the same set, also one that was interrupted here.
+    // Stale files: those that the old manifest or the journal of an interrupted execution lists, and this one does not
+    // write. Files of other sets stay. An unreadable manifest lists none.
     let old = staging.read(MANIFEST)?.and_then(|text| serde_json::from_str::<Manifest>(&text).ok());
     let others: Vec<Entry> =
         old.iter().flat_map(|old| old.files.iter().filter(|file| file.set != directory.set).cloned()).collect();
@@ -80,7 +85,7 @@ pub fn publish(staging: &Staging, directory: &Directory, files: Vec<StagedFile>)
         .collect();
     let names: Vec<&str> = entries.iter().map(|entry| &*entry.path).chain(stale.iter().map(|path| &**path)).collect();
     staging.write_journal(&serde_json::to_vec(&names)?)?;
-    // From here on the directory is not whole, until its end says so.
+    // From here on the directory is incomplete, until `_SUCCESS` is written again.
     staging.remove(Path::new(SUCCESS))?;
     for (part, entry) in sinks.iter().zip(&entries) {
         staging.publish(part.path(), Path::new(&entry.path))?;
@@ -88,6 +93,7 @@ pub fn publish(staging: &Staging, directory: &Directory, files: Vec<StagedFile>)
     for path in &stale {
         staging.remove(Path::new(path))?;
     }
+    // The renames must be durable before the manifest that lists the files.
     let directories: BTreeSet<PathBuf> =
         entries.iter().filter_map(|entry| Some(Path::new(&entry.path).parent()?.to_owned())).collect();
     staging.sync_directories(directories.into_iter());
@@ -107,7 +113,7 @@ pub fn publish(staging: &Staging, directory: &Directory, files: Vec<StagedFile>)
     Ok(entries)
 }
 
-/// True for a path that leads nowhere but below its folder; manifests could be written by anybody.
+/// Returns true if a path cannot lead out of its directory. A manifest is untrusted input, and its files are removed.
 fn is_below(path: &str) -> bool {
     Path::new(path).components().all(|component| matches!(component, std::path::Component::Normal(_)))
 }

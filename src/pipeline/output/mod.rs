@@ -1,5 +1,5 @@
-//! The outputs of an execution, in two halves. The workers' half encodes rows and knows no path, no sink and no file; the
-//! writer's half puts encoded rows into files and makes these appear whole.
+//! The outputs of an execution, in two halves. The workers' half encodes rows and knows no path, no sink and no file;
+//! the writer's half appends encoded rows to files and publishes complete files.
 //!
 //! ```text
 //! workers:  spec  rows  spilled  encode  row_groups  partition

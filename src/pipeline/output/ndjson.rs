@@ -1,4 +1,5 @@
-//! Files of NDJSON: records as the workers encoded them, one behind the other.
+//! Writes NDJSON files from the records that workers encoded, one after the other. Encodes no record; late columns need
+//! no change of earlier ones.
 
 use std::sync::Arc;
 
@@ -7,11 +8,11 @@ use crate::column::Schema;
 use crate::format::Compression;
 use crate::sink::Sink;
 
-/// An NDJSON file in the making.
+/// An NDJSON file that is being written.
 pub struct NdjsonFile(TextSink);
 
 impl NdjsonFile {
-    /// Begins a file on `sink`.
+    /// Creates a file on `sink`, or appends to the records that it has.
     pub fn new(sink: Sink, compression: Compression) -> Self {
         NdjsonFile(TextSink::new(sink, compression))
     }

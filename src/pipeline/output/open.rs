@@ -1,5 +1,5 @@
-//! The outputs of an execution on their targets: opened under temporary names, filled with pieces in order, and made to
-//! appear whole.
+//! One output of the plan on its target, whether a file, a stream, an object, a channel or several files: opened under
+//! temporary names, filled with rows in order, and published when complete.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,45 +17,46 @@ use crate::sink::{ObjectUpload, Sink};
 
 /// One open output.
 pub struct OutputWriter {
-    /// Its path or address, or a stream's name.
+    /// The path or URL, or a stream's name.
     name: PathBuf,
     kind: Kind,
-    /// The name is a file's, not a stream's.
+    /// True if `name` is a file to report, not a stream.
     is_file: bool,
-    /// Its reader went away, so that nothing more is written to it.
+    /// True once the reader has closed the pipe or was dropped; nothing more is written then.
     abandoned: bool,
 }
 
 enum Kind {
     File(Box<OutputFile>),
-    Parts(Box<PartitionedWriter>),
+    Partitioned(Box<PartitionedWriter>),
     Channel(ChannelWriter),
 }
 
 impl OutputWriter {
-    /// Opens an output under its temporary name. `max_waiting` bounds the bytes that an output of several files collects.
-    pub fn open(output: &Output, options: WriterOptions, max_waiting: usize) -> Result<Self, Error> {
+    /// Opens an output under its temporary name. An output of several files buffers at most `max_buffered_bytes`.
+    pub fn open(output: &Output, options: WriterOptions, max_buffered_bytes: usize) -> Result<Self, Error> {
         let (name, sink) = match &output.target {
+            // A directory reports the files in it, not itself.
             Target::Directory(directory) => {
-                let writer = PartitionedWriter::in_directory(directory, options, max_waiting)?;
+                let writer = PartitionedWriter::in_directory(directory, options, max_buffered_bytes)?;
                 let name = directory.path.clone();
                 return Ok(OutputWriter {
                     name,
-                    kind: Kind::Parts(Box::new(writer)),
+                    kind: Kind::Partitioned(Box::new(writer)),
                     is_file: false,
                     abandoned: false,
                 });
             }
             Target::File { path, no_clobber, .. } if output.is_sheets() => {
-                let writer = PartitionedWriter::of_sheets(path, *no_clobber, options, max_waiting);
-                let (name, kind) = (path.clone(), Kind::Parts(Box::new(writer)));
+                let writer = PartitionedWriter::of_sheets(path, *no_clobber, options, max_buffered_bytes);
+                let (name, kind) = (path.clone(), Kind::Partitioned(Box::new(writer)));
                 return Ok(OutputWriter { name, kind, is_file: true, abandoned: false });
             }
             Target::File { path, append: true, .. } => (path.clone(), Sink::appending(path)),
             Target::File { path, no_clobber, .. } => (path.clone(), Sink::file(path, *no_clobber)),
-            Target::Object(place) => {
-                let sink = ObjectUpload::begin(place).map(|upload| Sink::Object(Box::new(upload)));
-                (PathBuf::from(&place.url), sink)
+            Target::Object(location) => {
+                let sink = ObjectUpload::begin(location).map(|upload| Sink::Object(Box::new(upload)));
+                (PathBuf::from(&location.url), sink)
             }
             Target::Stdout => (PathBuf::from("standard output"), Sink::stdout()),
             Target::Channel(sender) => {
@@ -64,63 +65,64 @@ impl OutputWriter {
             }
         };
         let sink = sink.map_err(|cause| Error::write(&name, cause))?;
+        // A path may also be a pipe or a device, which is no file to report.
         let is_file = sink.is_file();
         let file = OutputFile::new(name.clone(), sink, &options)?;
         Ok(OutputWriter { name, kind: Kind::File(Box::new(file)), is_file, abandoned: false })
     }
 
-    /// True after [`OutputWriter::abandon`].
+    /// Returns true after [`OutputWriter::abandon`].
     pub fn is_abandoned(&self) -> bool {
         self.abandoned
     }
 
-    /// Leaves the output as it is: its reader went away. Returns a note of that for the report.
+    /// Stops writing to an output whose reader has closed it. Returns a note for the report.
     pub fn abandon(&mut self) -> String {
         self.abandoned = true;
         self.abandoned_note()
     }
 
-    /// A note for the report that the reader of this output went away.
+    /// Returns the note for the report that this output's reader has closed it.
     pub fn abandoned_note(&self) -> String {
-        format!("{}: its reader went away before the end", self.name.display())
+        format!("{}: the reader closed the pipe before the end", self.name.display())
     }
 
-    /// Bytes so far.
+    /// Returns the bytes written so far, after compression.
     pub fn bytes(&self) -> u64 {
         match &self.kind {
             Kind::File(file) => file.bytes(),
-            Kind::Parts(parts) => parts.bytes(),
+            Kind::Partitioned(partitioned) => partitioned.bytes(),
             Kind::Channel(channel) => channel.bytes(),
         }
     }
 
-    /// Rows so far.
+    /// Returns the rows appended so far.
     pub fn rows(&self) -> u64 {
         match &self.kind {
             Kind::File(file) => file.rows(),
-            Kind::Parts(parts) => parts.rows(),
+            Kind::Partitioned(partitioned) => partitioned.rows(),
             Kind::Channel(channel) => channel.rows(),
         }
     }
 
-    /// The columns of the row groups so far, if it is one file of such.
+    /// Returns the columns of the row groups so far; `None` unless it is one Parquet file.
     pub fn row_group_columns(&self) -> Option<&Schema> {
         match &self.kind {
             Kind::File(file) => file.row_group_columns(),
-            Kind::Parts(_) | Kind::Channel(_) => None,
+            Kind::Partitioned(_) | Kind::Channel(_) => None,
         }
     }
 
-    /// Appends row groups.
+    /// Appends encoded row groups in their order.
     pub fn append_row_groups(&mut self, groups: Vec<EncodedRowGroup>) -> Result<(), Error> {
         groups.into_iter().try_for_each(|group| match &mut self.kind {
             Kind::File(file) => file.append_row_group(group),
-            Kind::Parts(parts) => parts.append_row_group(group),
-            Kind::Channel(_) => Err(Error::Bug("a row group came for a channel of batches".into())),
+            Kind::Partitioned(partitioned) => partitioned.append_row_group(group),
+            Kind::Channel(_) => Err(Error::Bug("a row group was sent to a channel of batches".into())),
         })
     }
 
-    /// Appends `n_rows` rows with these columns; returns text whose buffer can be used again.
+    /// Appends `n_rows` rows with these columns. Returns the text, for its buffer, if it was copied to the target.
     pub fn append_rows(
         &mut self,
         n_rows: u64,
@@ -134,27 +136,27 @@ impl OutputWriter {
                 return Ok(Some(text));
             }
             (Kind::File(file), EncodedRows::Arrow(rows)) => file.append_arrow(&rows, columns)?,
-            (Kind::Parts(parts), EncodedRows::Partitions(rows)) => {
-                rows.into_iter().try_for_each(|rows| parts.append_rows(rows))?;
+            (Kind::Partitioned(partitioned), EncodedRows::Partitions(rows)) => {
+                rows.into_iter().try_for_each(|rows| partitioned.append_rows(rows))?;
             }
-            // A device was to hold sheets.
+            // Encoded for sheets when the path was a file or nothing; when it was opened it was a device or a pipe.
             (Kind::File(file), EncodedRows::Partitions(rows)) => {
-                rows.iter().try_for_each(|rows| file.append(rows.batch.rows as u64, &rows.body, columns))?;
+                rows.iter().try_for_each(|rows| file.append(rows.batch.rows as u64, &rows.encoded, columns))?;
             }
             (Kind::Channel(channel), EncodedRows::Arrow(rows)) => {
                 channel.append(rows).map_err(|cause| Error::write(&self.name, cause))?;
             }
-            (Kind::Channel(_), _) => return Err(Error::Bug("rows came as text to a channel of batches".into())),
-            (Kind::Parts(_), _) => return Err(Error::Bug("rows came whole to an output of several files".into())),
+            (Kind::Channel(_), _) => return Err(Error::Bug("text was sent to a channel of batches".into())),
+            (Kind::Partitioned(_), _) => return Err(Error::Bug("rows for several files were not partitioned".into())),
         }
         Ok(None)
     }
 
-    /// Writes what belongs at the end, and brings what was written up to the final columns.
+    /// Writes the ends of all files, and pads or rewrites earlier rows to the final columns.
     pub fn finish(self, columns: &Schema) -> Result<FinishedOutput, Error> {
         let kind = match self.kind {
             Kind::File(file) => Finished::File(file.finish(columns)?),
-            Kind::Parts(parts) => Finished::Parts(parts.finish(columns)?),
+            Kind::Partitioned(partitioned) => Finished::Partitioned(partitioned.finish(columns)?),
             Kind::Channel(mut channel) => {
                 channel.finish(columns).map_err(|cause| Error::write(&self.name, cause))?;
                 Finished::Sent(channel.bytes())
@@ -164,7 +166,7 @@ impl OutputWriter {
     }
 }
 
-/// A whole output that only lacks its name, or a stream at its end.
+/// A complete output under its temporary name, or a stream at its end.
 pub struct FinishedOutput {
     kind: Finished,
     is_file: bool,
@@ -172,39 +174,39 @@ pub struct FinishedOutput {
 
 enum Finished {
     File(FinishedFile),
-    Parts(FinishedPartitions),
-    /// All rows went to a reader; the bytes that they had in memory.
+    Partitioned(FinishedPartitions),
+    /// All rows were received by a reader; their bytes in memory.
     Sent(u64),
 }
 
 impl FinishedOutput {
-    /// Its bytes.
+    /// Returns its size in bytes, over all of its files.
     pub fn bytes(&self) -> u64 {
         match &self.kind {
             Finished::File(file) => file.bytes,
-            Finished::Parts(parts) => parts.bytes(),
+            Finished::Partitioned(partitioned) => partitioned.bytes(),
             Finished::Sent(bytes) => *bytes,
         }
     }
 
-    /// Makes the output durable, so that only its name is missing.
+    /// Syncs the output to disk, so that only renames are left.
     pub fn sync(&mut self) -> Result<(), Error> {
         match &mut self.kind {
             Finished::File(file) => file.sync(),
-            Finished::Parts(parts) => parts.sync(),
+            Finished::Partitioned(partitioned) => partitioned.sync(),
             Finished::Sent(_) => Ok(()),
         }
     }
 
-    /// A note for the report, if it has several files.
+    /// Returns a note for the report about its files; `None` for a single file.
     pub fn note(&self) -> Option<String> {
         match &self.kind {
             Finished::File(_) | Finished::Sent(_) => None,
-            Finished::Parts(parts) => parts.note(),
+            Finished::Partitioned(partitioned) => partitioned.note(),
         }
     }
 
-    /// Makes the output appear. Returns the files that it is, with their bytes.
+    /// Publishes the output under its final names. Returns its files with their bytes; none for a stream.
     pub fn commit(self) -> Result<Vec<(PathBuf, u64)>, Error> {
         match self.kind {
             Finished::File(file) => {
@@ -212,7 +214,7 @@ impl FinishedOutput {
                 file.commit()?;
                 Ok(named.into_iter().collect())
             }
-            Finished::Parts(parts) => parts.commit(),
+            Finished::Partitioned(partitioned) => partitioned.commit(),
             Finished::Sent(_) => Ok(Vec::new()),
         }
     }

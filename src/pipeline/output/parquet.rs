@@ -1,4 +1,5 @@
-//! Parquet files: row groups as the workers encoded them, and the footer once the columns of all rows are known.
+//! Writes Parquet files: row groups that workers encoded, and the footer once the columns of all rows are known. Row
+//! groups with fewer or narrower columns are completed at the end.
 
 use std::io::{self, BufWriter};
 use std::sync::Arc;
@@ -9,17 +10,17 @@ use crate::format::ParquetOptions;
 use crate::format::parquet::{EncodedRowGroup, ParquetFileWriter};
 use crate::sink::{Reread, Sink};
 
-/// A Parquet file in the making.
+/// A Parquet file that is being written.
 pub struct ParquetFile {
     writer: ParquetFileWriter<BufWriter<Sink>>,
-    /// A second handle on the file, if it is one, for row groups that a late column makes anew.
+    /// Opens the file for reading, to rewrite row groups whose columns widened late. `None` for a stream.
     reread: Option<Reread>,
-    /// Counts its row groups, if an order was claimed for them.
+    /// Counts of sorted row groups; `None` without a sort hint.
     order: Option<Arc<OrderCounts>>,
 }
 
 impl ParquetFile {
-    /// Begins a file on `sink`.
+    /// Creates a file on `sink` and writes its magic bytes.
     pub fn new(sink: Sink, parquet: ParquetOptions, options: &WriterOptions) -> Result<Self, FileError> {
         let reread = sink.rereader()?;
         let buffered = BufWriter::with_capacity(options.buffer_bytes, sink);

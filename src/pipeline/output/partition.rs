@@ -1,4 +1,5 @@
-//! Rows divided by the values of columns: the directory of each, as Hive names it.
+//! Partitions a batch by the values of columns, and names the directory of each partition as Hive does. Touches no file
+//! system.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,14 +9,15 @@ use crate::column::Batch;
 use crate::format::json_text::{JsonValues, unescape};
 use crate::pipeline::error::{Error, PartitionError};
 
-/// The directory of rows that have null in a column, as Hive calls it.
+/// Hive's directory value for null.
 const NULL_DIRECTORY: &str = "__HIVE_DEFAULT_PARTITION__";
 
-/// The longest name of a directory that common file systems take.
+/// Maximum bytes of a directory name on common file systems.
 const MAX_NAME_BYTES: usize = 255;
 
-/// The rows of `batch` for each directory, in the order of first sight, each in the order of the rows and without the
-/// columns that choose the directory.
+/// Splits `batch` into the rows of each directory, without the partition columns. Directories are in the order of first
+/// sight, rows in their own order. Without partition columns there is one directory with the empty path; a batch
+/// without rows has none.
 pub fn by_directory(batch: &Batch, partition_by: &[Arc<str>]) -> Result<Vec<(PartitionPath, Batch)>, Error> {
     if batch.rows == 0 {
         return Ok(Vec::new());
@@ -31,10 +33,12 @@ pub fn by_directory(batch: &Batch, partition_by: &[Arc<str>]) -> Result<Vec<(Par
         })
         .collect();
     let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
-    let mut places: HashMap<Vec<u8>, usize> = HashMap::new();
-    // Text that is escaped in JSON in one row and not in another is the same.
-    let mut named: HashMap<PartitionPath, usize> = HashMap::new();
-    // For each directory its name and its rows.
+    // A key is the JSON text of all partition values, each ended by NUL, which JSON text never contains. Most rows cost
+    // one comparison with the key before, the others one lookup; a path is built once per key.
+    let mut by_key: HashMap<Vec<u8>, usize> = HashMap::new();
+    // Two keys may have one path: equal text may be escaped in one row and not in another.
+    let mut by_name: HashMap<PartitionPath, usize> = HashMap::new();
+    // The path and the row indices of each directory.
     let mut directories: Vec<(PartitionPath, Vec<u32>)> = Vec::new();
     let (mut key, mut value, mut last) = (Vec::new(), Vec::new(), None::<(Vec<u8>, usize)>);
     for row in 0..batch.rows {
@@ -48,34 +52,34 @@ pub fn by_directory(batch: &Batch, partition_by: &[Arc<str>]) -> Result<Vec<(Par
             key.extend_from_slice(&value);
             key.push(0);
         }
-        let place = match &last {
-            Some((last, place)) if *last == key => *place,
+        let index = match &last {
+            Some((last, index)) if *last == key => *index,
             _ => {
-                let place = match places.get(&key) {
-                    Some(place) => *place,
+                let index = match by_key.get(&key) {
+                    Some(index) => *index,
                     None => {
                         let directory = directory_of(&names, &key)?;
-                        let place = *named.entry(directory.clone()).or_insert_with(|| {
+                        let index = *by_name.entry(directory.clone()).or_insert_with(|| {
                             directories.push((directory, Vec::new()));
                             directories.len() - 1
                         });
-                        places.insert(key.clone(), place);
-                        place
+                        by_key.insert(key.clone(), index);
+                        index
                     }
                 };
-                last = Some((key.clone(), place));
-                place
+                last = Some((key.clone(), index));
+                index
             }
         };
-        directories[place].1.push(row as u32);
+        directories[index].1.push(row as u32);
     }
     let rest = batch.without_columns(partition_by);
     if let [(directory, _)] = &directories[..] {
         return Ok(vec![(directory.clone(), rest)]);
     }
-    // One gathering of all columns; each directory then has a slice of it.
+    // Sort the rows by directory once; each directory is then a slice, without copies of its own.
     let order: Vec<u32> = directories.iter().flat_map(|(_, rows)| rows.iter().copied()).collect();
-    let sorted = rest.take(&order).map_err(|e| Error::Bug(format!("rows cannot be gathered: {e}")))?;
+    let sorted = rest.take(&order).map_err(|e| Error::Bug(format!("cannot sort rows by partition: {e}")))?;
     let mut at = 0;
     Ok(directories
         .into_iter()
@@ -87,8 +91,8 @@ pub fn by_directory(batch: &Batch, partition_by: &[Arc<str>]) -> Result<Vec<(Par
         .collect())
 }
 
-/// `name=value/…` of the values in `key`, each ended by NUL and in JSON. Null has Hive's name for it, the empty text an
-/// empty value; what might mean something in a path or to a reader is escaped by `%` as in URLs.
+/// Returns the path `name=value/…` for `key`, the partition values as JSON, each ended by NUL. Null becomes Hive's
+/// value for it and empty text an empty value; characters that are special in paths or to readers are percent-encoded.
 fn directory_of(names: &[&str], key: &[u8]) -> Result<PartitionPath, PartitionError> {
     let mut path = String::new();
     for (name, value) in names.iter().zip(key.split(|&b| b == 0)) {
@@ -101,7 +105,7 @@ fn directory_of(names: &[&str], key: &[u8]) -> Result<PartitionPath, PartitionEr
                 let mut plain = Vec::new();
                 unescape(text, &mut plain);
                 if plain == NULL_DIRECTORY.as_bytes() {
-                    // This text is not null.
+                    // Text that equals Hive's value for null must not be read as null.
                     directory.push_str("%5F");
                     plain.remove(0);
                 }
@@ -149,6 +153,10 @@ mod tests {
         assert_eq!(directory(&["a"], r#"""|"#), "a=");
         assert_eq!(directory(&["a/b"], r#""../x=1 ü\u0000%"|"#), "a%2Fb=..%2Fx%3D1%20%C3%BC%00%25");
         let long = format!("\"{}\"|", "x".repeat(300));
-        assert!(directory_of(&["a"], long.replace('|', "\0").as_bytes()).is_err());
+        let error = directory_of(&["a"], long.replace('|', "\0").as_bytes()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "a value of partition column `a` needs a directory name of 302 bytes; the maximum is 255"
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! Rows collected into row groups of Parquet, by a worker as they come or by the writer from rows that were spilled. Knows
-//! nothing of files.
+//! Collects rows into Parquet row groups: in a worker while batches arrive, or in the writer from spilled rows. Knows
+//! no file; the encoding itself is in `format::parquet`.
 
 use std::sync::Arc;
 
@@ -7,33 +7,33 @@ use crate::column::Batch;
 use crate::format::parquet::{self, EncodedRowGroup, EncoderScratch, Layout, RowGroupEncoder};
 use crate::pipeline::error::Error;
 
-/// The row groups of one output.
+/// Collects the rows of one output into row groups.
 pub struct RowGroupBuilder {
-    /// A group is closed at so many rows.
+    /// Rows at which a row group is closed; `usize::MAX` for no limit.
     max_rows: usize,
-    /// A group is closed at so many bytes, as encoded; `usize::MAX` for never.
+    /// Encoded bytes at which a row group is closed; `usize::MAX` for no limit.
     max_bytes: usize,
-    /// The open group.
+    /// The open row group; `None` before its first rows.
     encoder: Option<RowGroupEncoder>,
-    /// Closed groups that were not taken yet.
+    /// Closed row groups that were not taken yet.
     ready: Vec<EncodedRowGroup>,
-    /// Buffers of the last encoder.
+    /// Buffers of the last encoder, for the next.
     scratch: Option<EncoderScratch>,
 }
 
 impl RowGroupBuilder {
-    /// A builder that closes groups at so many rows or bytes, whichever come first.
+    /// Creates a builder that closes row groups at `max_rows` rows or `max_bytes` encoded bytes, whichever is first.
     pub fn new(max_rows: usize, max_bytes: usize) -> Self {
         RowGroupBuilder { max_rows, max_bytes, encoder: None, ready: Vec::new(), scratch: None }
     }
 
-    /// Rows in the open group.
+    /// Returns the rows of the open row group.
     pub fn open_rows(&self) -> usize {
         self.encoder.as_ref().map_or(0, RowGroupEncoder::rows)
     }
 
-    /// Adds rows, which have no other columns than the layout. `layout` is asked for when a group begins; until
-    /// [`RowGroupBuilder::take`], all groups have to have the same columns.
+    /// Adds rows whose columns are all in the layout. `layout` is called when a row group begins; until
+    /// [`RowGroupBuilder::take`], all row groups must have the same columns.
     pub fn write(
         &mut self,
         batch: &Batch,
@@ -41,6 +41,7 @@ impl RowGroupBuilder {
     ) -> Result<(), Error> {
         let mut at = 0;
         loop {
+            // The buffers of the group before save growing new ones.
             let encoder = match &mut self.encoder {
                 Some(encoder) => encoder,
                 none => none.insert(match self.scratch.take() {
@@ -50,12 +51,13 @@ impl RowGroupBuilder {
             };
             let rows = (batch.rows - at).min(self.max_rows - encoder.rows());
             if rows == batch.rows {
-                // Also of no rows the columns count.
+                // Written even without rows: the columns of the batch count.
                 encoder.write(batch)?;
             } else {
                 encoder.write(&batch.slice(at, rows))?;
             }
             at += rows;
+            // The size is only asked for under a limit: it sums over all columns.
             let is_full = encoder.rows() >= self.max_rows
                 || self.max_bytes < usize::MAX && encoder.memory_size() >= self.max_bytes;
             if is_full {
@@ -76,13 +78,13 @@ impl RowGroupBuilder {
         Ok(())
     }
 
-    /// Closes the open group, and returns all that were closed.
+    /// Closes the open row group and returns all closed ones.
     pub fn take(&mut self) -> Result<Vec<EncodedRowGroup>, Error> {
         self.close()?;
         Ok(std::mem::take(&mut self.ready))
     }
 
-    /// The groups that were closed because they were full.
+    /// Returns the row groups that were closed because they were full; the open one stays open.
     pub fn take_full(&mut self) -> Vec<EncodedRowGroup> {
         std::mem::take(&mut self.ready)
     }

@@ -1,4 +1,4 @@
-//! Encoded rows on their way from a worker to the writer.
+//! Encoded rows on their way from a worker to the writer. Plain data: no path, no sink and no file.
 
 use std::sync::Arc;
 
@@ -7,51 +7,57 @@ use arrow_array::RecordBatch;
 use crate::column::{Batch, Schema};
 use crate::format::csv::SheetCounts;
 
-/// The directory of a row below that of an output which is divided: `country=NO/city=Oslo`; empty where it is not.
+/// The directory of rows below that of a partitioned output, such as `country=NO/city=Oslo`; empty without
+/// partitioning.
 pub type PartitionPath = Arc<str>;
 
-/// Rows of one batch, for every output that takes them batch by batch.
+/// The rows of one batch, encoded for every output that takes them batch by batch.
 pub struct EncodedBatch {
-    /// Columns of the outputs, those that choose directories included.
+    /// Columns after the steps, partition columns included.
     pub columns: Arc<Schema>,
     /// The schema before any step.
     pub decoded: Arc<Schema>,
+    /// Number of rows, the same for every output.
     pub rows: u64,
-    /// One per output of the plan.
+    /// One element per output of the plan, in its order.
     pub encoded: Vec<EncodedRows>,
-    /// Changes to cells for spreadsheets, in all of them.
+    /// Changes to cells for spreadsheets, of all outputs.
     pub sheet: SheetCounts,
 }
 
-/// Rows of one batch, for one output.
+/// The rows of one batch, encoded for one output.
 pub enum EncodedRows {
-    /// The rows of this output come in row groups.
+    /// Nothing: this output takes row groups.
     InRowGroups,
-    /// Compressed, if the output is.
+    /// Text, compressed if the output is.
     Text(Vec<u8>),
+    /// Arrow rows with plain types.
     Arrow(RecordBatch),
+    /// The rows of each directory or file set separately.
     Partitions(Vec<PartitionRows>),
 }
 
-/// Rows of one directory.
+/// The rows of one batch that belong to one directory.
 pub struct PartitionRows {
     pub directory: PartitionPath,
-    /// The rows, should they have to be cut.
+    /// The rows before encoding, which the writer encodes again if it has to split them between files.
     pub batch: Batch,
-    pub body: FileRows,
+    /// The same rows, encoded.
+    pub encoded: FileRows,
 }
 
-/// Rows as they go into a file.
+/// Rows encoded for a file, without compression.
 pub enum FileRows {
-    /// Not compressed yet.
+    /// CSV or JSON text.
     Text(Vec<u8>),
+    /// Arrow rows with plain types.
     Arrow(RecordBatch),
 }
 
 impl EncodedBatch {
-    /// Bytes that it holds, about.
+    /// Returns the bytes that it holds, approximately.
     pub fn memory_size(&self) -> usize {
-        let of_body = |body: &FileRows| match body {
+        let of_body = |encoded: &FileRows| match encoded {
             FileRows::Text(text) => text.len(),
             FileRows::Arrow(rows) => rows.get_array_memory_size(),
         };
@@ -61,7 +67,7 @@ impl EncodedBatch {
                 EncodedRows::InRowGroups => 0,
                 EncodedRows::Text(text) => text.len(),
                 EncodedRows::Arrow(rows) => rows.get_array_memory_size(),
-                EncodedRows::Partitions(parts) => parts.iter().map(|part| of_body(&part.body)).sum(),
+                EncodedRows::Partitions(parts) => parts.iter().map(|part| of_body(&part.encoded)).sum(),
             })
             .sum()
     }

@@ -1,5 +1,5 @@
-//! The outputs as workers see them: formats and divisions, what row groups have shown of the columns so far, and buffers
-//! for text. No path, no sink, no file: rows can be encoded where the outputs are not.
+//! The outputs as workers know them: formats and partitioning, hints from earlier row groups, and buffers for text. No
+//! path, no sink and no file, so that rows can be encoded where the outputs are not.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, RwLock};
@@ -11,26 +11,26 @@ use crate::format::{Compression, OutputFormat, ParquetOptions};
 use crate::pipeline::error::{ColumnPurpose, PlanError};
 use crate::pipeline::plan::{ExecutionPlan, Limits, Output, Target};
 
-/// One output, as workers see it: no path and no sink.
+/// One output as workers know it: no path and no sink.
 #[derive(Clone, Debug)]
 pub struct OutputSpec {
     pub format: OutputFormat,
     pub compression: Compression,
-    /// It is divided into files, by the writer, who then compresses them too.
-    pub in_parts: bool,
-    /// Columns whose values choose a row's directory. Files do not hold them.
+    /// True if the output has several files. The writer splits rows between them and compresses the text.
+    pub is_multi_file: bool,
+    /// Columns whose values choose a row's directory; the files do not contain them. Empty without partitioning.
     pub partition_by: Arc<[Arc<str>]>,
-    /// The most rows of one part of a row group, so that files of few rows become full.
-    pub unit_rows: usize,
-    /// The same in bytes, as encoded.
-    pub unit_bytes: usize,
+    /// Maximum rows of a worker's row group: an eighth of a file's maximum, or `usize::MAX` without one.
+    pub max_group_rows: usize,
+    /// Maximum encoded bytes of a worker's row group, by the same rule.
+    pub max_group_bytes: usize,
 }
 
 impl OutputSpec {
-    /// The part of an output that workers need.
+    /// Returns the properties of an output that workers need.
     fn of(output: &Output) -> Self {
-        // Files of few rows or bytes are put together from parts that are smaller still.
-        let unit =
+        // The writer does not split row groups: small ones fill a file closely to its maximum.
+        let eighth =
             |most: Option<u64>| most.map_or(usize::MAX, |most| usize::try_from(most / 8).unwrap_or(usize::MAX).max(1));
         let (partition_by, rows, bytes) = match &output.target {
             Target::Directory(directory) => {
@@ -41,40 +41,40 @@ impl OutputSpec {
         OutputSpec {
             format: output.format,
             compression: output.compression,
-            in_parts: matches!(output.target, Target::Directory(_)) || output.is_sheets(),
+            is_multi_file: matches!(output.target, Target::Directory(_)) || output.is_sheets(),
             partition_by,
-            unit_rows: unit(rows),
-            unit_bytes: unit(bytes),
+            max_group_rows: eighth(rows),
+            max_group_bytes: eighth(bytes),
         }
     }
 
-    /// True if workers make row groups for it.
+    /// Returns true if workers encode row groups for it.
     pub fn takes_row_groups(&self) -> bool {
         matches!(self.format, OutputFormat::Parquet(_)) && self.partition_by.is_empty()
     }
 
-    /// True if its rows are spilled until all are there; see [`super::spill`].
+    /// Returns true if its rows are spilled until all are read; see [`super::spill`].
     pub fn is_spilled(&self) -> bool {
         self.format.is_typed() && !self.partition_by.is_empty()
     }
 }
 
-/// All outputs of a plan, and what the workers learn and use again while they encode for them.
+/// All outputs of a plan, and the state that workers share while they encode for them.
 #[derive(Debug)]
 pub struct OutputSpecs {
-    /// In the order of the plan.
+    /// The outputs in the order of the plan.
     pub specs: Vec<OutputSpec>,
-    /// Buffers of encoded text.
+    /// The pool of buffers for encoded text.
     pub text_buffers: TextBuffers,
     type_merge: TypeMerge,
-    /// The order that is claimed for the rows.
+    /// The order that is claimed for the rows; empty for none.
     sort_hint: Arc<[SortKey]>,
-    /// Columns of Parquet that a dictionary does not help, as far as row groups have shown.
+    /// Parquet columns that a dictionary did not help in some row group; later row groups encode them plain.
     plain_columns: RwLock<BTreeSet<Vec<String>>>,
 }
 
 impl OutputSpecs {
-    /// The outputs of `plan`, whose rows come of sources of this `type_merge`.
+    /// Creates the specs of `plan`, whose sources merge types by `type_merge`.
     pub fn of(plan: &ExecutionPlan, type_merge: TypeMerge) -> Self {
         let Limits { morsel_bytes, .. } = plan.limits;
         OutputSpecs {
@@ -86,28 +86,27 @@ impl OutputSpecs {
         }
     }
 
-    /// True if an output is Parquet, divided or not.
+    /// Returns true if an output is Parquet, partitioned or not.
     pub fn has_parquet(&self) -> bool {
         self.specs.iter().any(|spec| matches!(spec.format, OutputFormat::Parquet(_)))
     }
 
-    /// True if an output takes row groups, for which many morsels go to one worker.
+    /// Returns true if an output takes row groups, for which a worker gets many morsels at a time.
     pub fn has_row_groups(&self) -> bool {
         self.specs.iter().any(OutputSpec::takes_row_groups)
     }
 
-    /// True if an output takes rows batch by batch.
+    /// Returns true if an output takes rows batch by batch.
     pub fn has_rows(&self) -> bool {
         self.specs.iter().any(|spec| !spec.takes_row_groups())
     }
 
-    /// Fails if an output is to be divided or said to be sorted by a column that is not among `columns`, which come out of
-    /// the steps.
-    pub fn check_divisions(&self, columns: &Schema) -> Result<(), PlanError> {
-        let divided = self.specs.iter().flat_map(|spec| spec.partition_by.iter());
-        let divided = divided.map(|name| (ColumnPurpose::PartitionBy, name));
+    /// Fails if a partition column or a column of the sort hint is not among `columns`, those after the steps.
+    pub fn require_named_columns(&self, columns: &Schema) -> Result<(), PlanError> {
+        let partitioned = self.specs.iter().flat_map(|spec| spec.partition_by.iter());
+        let partitioned = partitioned.map(|name| (ColumnPurpose::PartitionBy, name));
         let sorted = self.sort_hint.iter().map(|key| (ColumnPurpose::SortHint, &key.column));
-        for (purpose, name) in divided.chain(sorted) {
+        for (purpose, name) in partitioned.chain(sorted) {
             if columns.position(name).is_none() {
                 let known = columns.fields.iter().map(|field| field.name.to_string()).collect();
                 return Err(PlanError::NoColumn { purpose, name: name.to_string(), known });
@@ -116,7 +115,7 @@ impl OutputSpecs {
         Ok(())
     }
 
-    /// The layout of the next part of a row group, with what those before it have shown.
+    /// Returns the layout of a worker's next row group, without dictionaries for the columns that they did not help.
     pub fn layout(&self, columns: &Schema, options: &ParquetOptions) -> Result<Arc<Layout>, parquet::Error> {
         let plain = self.plain_columns.read().expect("no one panics while holding this");
         let plain: Vec<ColumnPath> = plain.iter().cloned().map(ColumnPath::new).collect();
@@ -124,9 +123,9 @@ impl OutputSpecs {
         Ok(Arc::new(layout.with_sort_keys(&self.sort_hint)))
     }
 
-    /// Remembers what a row group has shown. Which group knows of which depends on the threads,
-    /// so the encoding of a file may differ from run to run; its values do not.
-    pub fn learn_from(&self, group: &EncodedRowGroup) {
+    /// Adds the columns of `group` that a dictionary did not help. The threads race for this, so that the
+    /// encoding of a file may differ from run to run; its values do not.
+    pub fn note_plain_columns(&self, group: &EncodedRowGroup) {
         let outgrown = group.outgrown_dictionaries();
         if !outgrown.is_empty() {
             let mut plain = self.plain_columns.write().expect("no one panics while holding this");

@@ -1,20 +1,22 @@
-//! Rows of typed files that are many: spilled as NDJSON until all are there, then encoded file by file.
+//! Encodes the files of partitioned Parquet and Arrow outputs from spilled rows: rows are spilled as NDJSON until all
+//! are read, then encoded directory by directory. Runs at the end, in the writer; reads only files that the execution
+//! wrote.
 //!
-//! A row group wants many rows at once, and so does a message of Arrow. Of a thousand files each would get a few rows from
-//! every morsel; encoders for all of them at a time, or row groups of so few rows and what a footer says of each, take
-//! more memory than there is. Text of rows takes little more than the rows, and the files in the end are those that the
-//! encoders would make of each file alone.
+//! The simple way keeps an encoder open per file. But a row group needs many rows at once, and so does an Arrow
+//! message, and of a thousand files each gets a few rows from every morsel: a thousand open encoders, or row groups of
+//! a few rows and their entries in the footer, take more memory than there is. Spilled text takes little more than the
+//! rows, and the final files are the same as if each had been encoded alone.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::encode::body_of;
+use super::encode::encode_for_file;
 use super::file::{FinishedFile, OutputFile};
 use super::row_groups::RowGroupBuilder;
 use super::rows::FileRows;
-use super::spilled::{SPILL_COMPRESSION, restored, spilled_columns};
+use super::spilled::{SPILL_COMPRESSION, from_spilled, spilled_columns};
 use super::writer::WriterOptions;
 use crate::column::{Batch, Morsel, Schema};
 use crate::format::OutputFormat;
@@ -27,31 +29,35 @@ use crate::format::parquet::Layout;
 use crate::pipeline::error::Error;
 use crate::sink::{PartFile, Sink, Staging};
 
-/// Bytes of rows that are decoded at a time.
+/// Bytes of spilled rows that are decoded at a time. By eye: several threads decode at once.
 const MORSEL_BYTES: usize = 256 << 10;
 
-/// Rows of one directory that wait, all with the same columns.
+/// Spilled rows of one directory, all with the same columns.
 pub struct SpilledRows {
     pub part: PartFile,
+    /// The columns of the rows before they were spilled.
     pub columns: Arc<Schema>,
 }
 
-/// The rules by which files are made of spilled rows.
+/// The settings for encoding spilled rows, shared by all threads.
 pub struct SpillEncoding<'a> {
     pub staging: &'a Staging,
-    /// The number of the next part in the staging.
+    /// Number of the next temporary file in the staging directory.
     pub next_part: &'a AtomicUsize,
-    /// Of the files.
+    /// The final columns of the files.
     pub columns: &'a Schema,
     pub options: &'a WriterOptions,
-    /// Bytes of a row group, in memory.
+    /// Bytes of a row group in memory, for one thread.
     pub group_bytes: usize,
+    /// Maximum rows per file.
     pub max_rows: u64,
+    /// Maximum bytes per file, as written.
     pub max_bytes: u64,
 }
 
 impl SpillEncoding<'_> {
-    /// The files of the rows in `spilled`, in order, finished. `path` is what errors call them.
+    /// Encodes the rows of one directory, in order, and returns its finished files. `path` is the directory, for
+    /// errors. Removes each spilled file when its rows are encoded.
     pub fn files(&self, path: &Path, spilled: Vec<SpilledRows>) -> Result<Vec<FinishedFile>, Error> {
         let layout = match self.options.format {
             OutputFormat::Parquet(options) => {
@@ -60,11 +66,12 @@ impl SpillEncoding<'_> {
             }
             _ => None,
         };
+        // A row group is not split between files: an eighth of a file fills it closely to its maximum.
         let group_bytes = match usize::try_from(self.max_bytes / 8) {
             Ok(eighth) => self.group_bytes.min(eighth),
             Err(_) => self.group_bytes,
         };
-        let mut filling = OpenDirectories {
+        let mut files_of_directory = DirectoryFiles {
             encoding: self,
             path,
             layout,
@@ -76,17 +83,17 @@ impl SpillEncoding<'_> {
             let file = part.reread().map_err(|cause| Error::write(path, cause))?;
             let carried = Arc::new(spilled_columns(&columns));
             each_batch(decompressing(SPILL_COMPRESSION, file), path, &carried, &mut |batch| {
-                filling.write(&restored(batch, &columns))
+                files_of_directory.write(&from_spilled(batch, &columns))
             })?;
-            // Room for what is made of it.
+            // Free the disk space for the files to come.
             part.remove();
         }
-        filling.close_file()?;
-        Ok(filling.done)
+        files_of_directory.close_file()?;
+        Ok(files_of_directory.done)
     }
 }
 
-/// Calls `take` with the rows of `reader`, which have these columns.
+/// Decodes the spilled rows of `reader`, which have these columns, and calls `take` for each batch.
 fn each_batch(
     mut reader: impl Read,
     path: &Path,
@@ -96,6 +103,7 @@ fn each_batch(
     let pool = BufferPool::new(MORSEL_BYTES, 2);
     let mut framer = Framer::new(Framing::Lines, 1 << 30, 0, pool.clone());
     loop {
+        // Any error is one of the output: the file is its own.
         let n = match reader.read(framer.space()) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             n => n.map_err(|cause| Error::write(path, cause))?,
@@ -106,7 +114,7 @@ fn each_batch(
             framer.filled(n);
         }
         while let Some(framed) = framer.pop() {
-            let Framed::Morsel(morsel) = framed else { return Err(broken("a row is too long")) };
+            let Framed::Morsel(morsel) = framed else { return Err(unreadable("a row is too long")) };
             decode(&morsel, columns, take)?;
             pool.recycle(morsel.bytes);
         }
@@ -116,11 +124,13 @@ fn each_batch(
     }
 }
 
+/// Decodes one morsel of spilled rows. Anything unexpected is a bug: these rows were valid when they were spilled.
 fn decode(
     morsel: &Morsel,
     columns: &Arc<Schema>,
     take: &mut dyn FnMut(Batch) -> Result<(), Error>,
 ) -> Result<(), Error> {
+    // The schema is known exactly, so any mismatch is a bug; limits are above those that the rows have passed.
     let options = DecodeOptions {
         unknown_key: UnknownKey::SchemaMismatch,
         new_columns: ValueTypes::Typed,
@@ -136,35 +146,37 @@ fn decode(
                 consumed += decoded.consumed;
                 take(decoded.batch)?;
             }
-            Outcome::Decoded(_) => return Err(broken("a row is refused")),
-            Outcome::SchemaMismatch(surprise) => return Err(broken(&surprise.what)),
+            Outcome::Decoded(_) => return Err(unreadable("a row is refused")),
+            Outcome::SchemaMismatch(mismatch) => return Err(unreadable(&mismatch.what)),
         }
     }
     Ok(())
 }
 
-/// The files of one directory, in the making.
-struct OpenDirectories<'a> {
+/// The files of one directory while they are encoded.
+struct DirectoryFiles<'a> {
     encoding: &'a SpillEncoding<'a>,
     path: &'a Path,
-    /// Of Parquet.
+    /// The layout of Parquet row groups; `None` for Arrow.
     layout: Option<Arc<Layout>>,
     row_groups: RowGroupBuilder,
+    /// The file that takes the next rows; `None` before them.
     open: Option<OutputFile>,
     done: Vec<FinishedFile>,
 }
 
-impl OpenDirectories<'_> {
+impl DirectoryFiles<'_> {
     fn write(&mut self, batch: &Batch) -> Result<(), Error> {
         let mut at = 0;
         while at < batch.rows {
+            // The rows of the open row group will be in the open file.
             let in_file = self.open.as_ref().map_or(0, OutputFile::rows) + self.row_groups.open_rows() as u64;
-            let room = self.encoding.max_rows - in_file;
-            if room == 0 {
+            let rows_left = self.encoding.max_rows - in_file;
+            if rows_left == 0 {
                 self.close_file()?;
                 continue;
             }
-            let rows = (batch.rows - at).min(usize::try_from(room).unwrap_or(usize::MAX));
+            let rows = (batch.rows - at).min(usize::try_from(rows_left).unwrap_or(usize::MAX));
             let slice = batch.slice(at, rows);
             at += rows;
             match self.layout.clone() {
@@ -178,11 +190,11 @@ impl OpenDirectories<'_> {
         Ok(())
     }
 
-    /// Appends the row groups that are full, or all.
+    /// Appends the full row groups to the open file, with `all` also the one that is not full.
     fn append_row_groups(&mut self, all: bool) -> Result<(), Error> {
         let groups = if all { self.row_groups.take()? } else { self.row_groups.take_full() };
         for group in groups {
-            self.make_room(group.bytes() as u64)?;
+            self.close_if_too_large(group.bytes() as u64)?;
             self.open()?.append_row_group(group)?;
         }
         Ok(())
@@ -190,17 +202,17 @@ impl OpenDirectories<'_> {
 
     fn append_arrow(&mut self, rows: &Batch) -> Result<(), Error> {
         let format = self.encoding.options.format;
-        // The columns of an Arrow output do not change, so that these are the file's.
-        let FileRows::Arrow(encoded) = body_of(format, rows, &mut SheetCounts::default())? else {
-            return Err(Error::Bug("only typed rows are spilled".into()));
+        // The columns of an Arrow output are fixed, so that those of the rows are those of the file.
+        let FileRows::Arrow(encoded) = encode_for_file(format, rows, &mut SheetCounts::default())? else {
+            return Err(Error::Bug("rows of a text format were spilled".into()));
         };
-        self.make_room(encoded.get_array_memory_size() as u64)?;
+        self.close_if_too_large(encoded.get_array_memory_size() as u64)?;
         let columns = self.encoding.columns;
         self.open()?.append_arrow(&encoded, columns)
     }
 
-    /// Finishes the open file if so many bytes more are too many for it.
-    fn make_room(&mut self, bytes: u64) -> Result<(), Error> {
+    /// Finishes the open file if `bytes` more would exceed its maximum.
+    fn close_if_too_large(&mut self, bytes: u64) -> Result<(), Error> {
         match self.open.as_ref().is_some_and(|open| open.bytes() + bytes > self.encoding.max_bytes) {
             true => self.finish_open(),
             false => Ok(()),
@@ -232,7 +244,7 @@ impl OpenDirectories<'_> {
     }
 }
 
-/// Rows that were good once do not read back.
-fn broken(why: &str) -> Error {
-    Error::Bug(format!("rows that were spilled cannot be read back: {why}"))
+/// Returns the error for spilled rows that cannot be decoded again.
+fn unreadable(why: &str) -> Error {
+    Error::Bug(format!("cannot read spilled rows: {why}"))
 }

@@ -1,5 +1,5 @@
-//! The form in which rows wait on disk: as NDJSON, in which every value comes back as it was. Written by workers, read by
-//! the writer.
+//! The form of spilled rows: NDJSON, which restores every value exactly. Workers encode it, the writer decodes it;
+//! neither the file nor its path is known here.
 
 use std::sync::Arc;
 
@@ -10,12 +10,12 @@ use arrow_array::{Array, ArrayRef, Decimal128Array};
 use crate::column::{Batch, Field, Schema, Type};
 use crate::format::Compression;
 
-/// The compression of rows while they wait.
+/// The compression of spilled rows, the same for workers and writer.
 pub const SPILL_COMPRESSION: Compression = Compression::Zstd;
 
-/// `batch` as it is spilled: values of types that only a cast makes go as the integers that carry them.
-pub fn spilled(mut batch: Batch) -> Batch {
-    // Every value as it was decoded, and nothing else of its record.
+/// Converts `batch` to its spilled form: values of types that only a cast makes become the integers that carry them.
+pub fn to_spilled(mut batch: Batch) -> Batch {
+    // Encode the columns: a copy of the source record would restore other columns.
     batch.records = None;
     let columns = batch.columns.iter().zip(&batch.schema.fields).map(|(column, field)| match field.ty {
         Type::Fixed(fixed) => {
@@ -30,7 +30,7 @@ pub fn spilled(mut batch: Batch) -> Batch {
     Batch { columns, schema: Arc::new(spilled_columns(&batch.schema)), ..batch }
 }
 
-/// The columns of rows that were spilled, made of rows with these columns.
+/// Returns the columns of the spilled form of rows with `columns`.
 pub fn spilled_columns(columns: &Schema) -> Schema {
     let carried = |field: &Field| match field.ty {
         Type::Fixed(_) => Field::new(field.name.clone(), Type::Decimal),
@@ -39,14 +39,14 @@ pub fn spilled_columns(columns: &Schema) -> Schema {
     Schema::new(columns.fields.iter().map(carried).collect())
 }
 
-/// [`spilled`], back again; `columns` are those that it had then.
-pub fn restored(batch: Batch, columns: &Arc<Schema>) -> Batch {
-    let restored = batch.columns.iter().zip(&columns.fields).map(|(column, field)| match field.ty {
+/// Restores a batch from its spilled form; `columns` are those that it had before [`to_spilled`].
+pub fn from_spilled(batch: Batch, columns: &Arc<Schema>) -> Batch {
+    let from_spilled = batch.columns.iter().zip(&columns.fields).map(|(column, field)| match field.ty {
         Type::Fixed(fixed) => {
             let values = column.as_primitive::<Decimal128Type>();
             fixed.array(values.values().to_vec(), values.nulls().cloned())
         }
         _ => column.clone(),
     });
-    Batch { columns: restored.collect(), schema: columns.clone(), ..batch }
+    Batch { columns: from_spilled.collect(), schema: columns.clone(), ..batch }
 }

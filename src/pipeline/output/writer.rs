@@ -1,5 +1,5 @@
-//! The writer's half of a format, behind one trait: encoded rows into one file or stream, and what belongs at its end. Each
-//! format has a file of its own; none of them knows the path that messages call it by, which [`super::file`] adds.
+//! The trait of the writer's half of a format: appends encoded rows to one file or stream and writes its end. Each
+//! format has an implementation in a file of its own; none knows its path, which [`super::file`] adds to errors.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -15,14 +15,16 @@ use crate::format::{Compression, OutputFormat, arrow_ipc};
 use crate::sink::Sink;
 use crate::text::{error_chain, human_count};
 
-/// Parquet's pages and Arrow's messages are collected to so much before they are written.
+/// Bytes of Parquet pages and Arrow messages that are collected for one write. By eye: where the cost of a write does
+/// not show.
 const BUFFER_BYTES: usize = 1 << 18;
 
-/// One open file or stream of a format. Rows come in the form that the format takes; the other forms are a bug.
+/// One open file or stream of a format. Each format takes rows in one form; the methods of the other forms return a
+/// bug.
 ///
-/// Dropped before it is finished, it leaves nothing behind, as its sink does.
+/// Dropped before it is finished, it removes its file, as its sink does.
 pub trait FileWriter: Send {
-    /// Appends rows with these columns, as they are to stand in the file: compressed, if the file is.
+    /// Appends rows with these columns byte by byte: compressed if the file is.
     fn append_text(&mut self, _text: &[u8], _columns: &Arc<Schema>) -> Result<(), FileError> {
         Err(FileError::WrongForm("text"))
     }
@@ -32,53 +34,53 @@ pub trait FileWriter: Send {
         Err(FileError::WrongForm("Arrow rows"))
     }
 
-    /// Appends a row group.
+    /// Appends an encoded row group, which may be merged with others.
     fn append_row_group(&mut self, _group: EncodedRowGroup) -> Result<(), FileError> {
         Err(FileError::WrongForm("a row group"))
     }
 
-    /// Bytes so far.
+    /// Returns the bytes written so far, after compression.
     fn bytes(&self) -> u64;
 
-    /// Bytes of row groups that are not written yet.
+    /// Returns the bytes of the open row group, which are in memory.
     fn open_bytes(&self) -> usize {
         0
     }
 
-    /// Writes what is open, as a row group of its own.
+    /// Writes the open row group, however small it is.
     fn close_row_group(&mut self) -> Result<(), FileError> {
         Ok(())
     }
 
-    /// The columns of the row groups so far, if it has such.
+    /// Returns the columns of the row groups so far; `None` for formats without row groups.
     fn row_group_columns(&self) -> Option<&Schema> {
         None
     }
 
-    /// Closes a file that can be opened again for the next write.
+    /// Closes the file handle; the next write opens the file again. Does nothing for a stream.
     fn park(&mut self) -> Result<(), FileError>;
 
-    /// Writes what belongs at the end, and brings what was written up to the final columns. Returns the whole file, which
-    /// has no name yet, and its bytes.
+    /// Writes the end of the file, and pads or rewrites earlier rows to the final columns. Returns the complete file
+    /// under its temporary name, and its size in bytes.
     fn finish(self: Box<Self>, columns: &Schema) -> Result<(Sink, u64), FileError>;
 }
 
 /// The reason for which rows cannot go into a file. [`super::file`] adds the path.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// The target failed.
-    #[error("the target failed")]
+    /// An I/O error of the file, stream or store.
+    #[error("I/O error")]
     Io(#[from] io::Error),
     /// The format cannot hold the rows.
     #[error("{0}")]
     Unencodable(String),
-    /// The file that rows are added to begins with another header than this.
+    /// The file to append to has another header than this one of the new rows.
     #[error("its header differs from {0}")]
     HeaderDiffers(String),
-    /// Rows came in a form that the format does not take: a bug.
-    #[error("{0} came for a format of another form")]
+    /// A bug: rows were appended in a form that the format does not take.
+    #[error("the format does not take {0}")]
     WrongForm(&'static str),
-    /// Another bug.
+    /// A bug in an encoder or a writer.
     #[error("{0}")]
     Bug(String),
 }
@@ -105,28 +107,28 @@ impl From<arrow_ipc::Error> for FileError {
 /// Options for writing the files of an output.
 #[derive(Clone, Debug)]
 pub struct WriterOptions {
-    /// The format.
+    /// The format of the files.
     pub format: OutputFormat,
-    /// Of text; Parquet and Arrow have their own inside.
+    /// Compression of text formats; Parquet and Arrow have their own inside.
     pub compression: Compression,
-    /// Unlike scalars of a column, by the kind of the sources.
+    /// The merge of unlike scalars in a column, by the kind of the sources.
     pub type_merge: TypeMerge,
-    /// A Parquet file closes a row group at so many bytes, as encoded.
+    /// Encoded bytes at which a Parquet file closes a row group; 0 for one group per appended one.
     pub row_group_bytes: usize,
-    /// Key and value pairs in the footer of Parquet and in the schema of Arrow.
+    /// Key and value pairs for the footer of Parquet and the schema of Arrow.
     pub metadata: Arc<[(String, String)]>,
-    /// Bytes that are collected before they are written.
+    /// Bytes of Parquet and Arrow files that are collected for one write; default 256 KiB, 0 for none.
     pub buffer_bytes: usize,
-    /// The order that is claimed for the rows of Parquet files.
+    /// The order that is claimed for the rows of Parquet files; empty for none.
     pub sort_hint: Arc<[SortKey]>,
-    /// Row groups of finished files, and those that are not in the order.
+    /// Counts of sorted row groups, shared by all files of the execution.
     pub order: Arc<OrderCounts>,
-    /// Threads that may encode files at the end.
+    /// Number of threads that may encode spilled files at the end.
     pub workers: usize,
 }
 
 impl WriterOptions {
-    /// Options for one file, with no metadata and no order.
+    /// Creates options without metadata and without a sort hint, for one thread.
     pub fn new(format: OutputFormat, compression: Compression, type_merge: TypeMerge, row_group_bytes: usize) -> Self {
         WriterOptions {
             format,
@@ -142,7 +144,7 @@ impl WriterOptions {
     }
 }
 
-/// Row groups of all files of an execution, and those of them that are not in the order that was claimed.
+/// Counts of all row groups of an execution, and of those that are not in the order of the sort hint.
 #[derive(Debug, Default)]
 pub struct OrderCounts {
     row_groups: AtomicU64,
@@ -150,18 +152,18 @@ pub struct OrderCounts {
 }
 
 impl OrderCounts {
-    /// Counts the row groups of one finished file.
+    /// Adds the row groups of one finished file, `sorted` of which are in order.
     pub fn add(&self, row_groups: usize, sorted: usize) {
         self.row_groups.fetch_add(row_groups as u64, Ordering::Relaxed);
         self.unsorted.fetch_add((row_groups - sorted) as u64, Ordering::Relaxed);
     }
 
-    /// A note for the report if the claim was not true of all of them.
+    /// Returns a note for the report if some row groups are not in order.
     pub fn note(&self) -> Option<String> {
         let (all, unsorted) = (self.row_groups.load(Ordering::Relaxed), self.unsorted.load(Ordering::Relaxed));
         (unsorted > 0).then(|| {
             format!(
-                "{} of {} row groups are not in the order of the sort hint, and do not say so",
+                "{} of {} row groups are not in the order of the sort hint and are not marked as sorted",
                 human_count(unsorted),
                 human_count(all)
             )
@@ -181,14 +183,14 @@ impl TextSink {
         TextSink { sink, compression, bytes: 0 }
     }
 
-    /// Writes bytes as they are.
+    /// Writes bytes that are compressed already, if the file is.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.sink.write_all(bytes)?;
         self.bytes += bytes.len() as u64;
         Ok(())
     }
 
-    /// Writes text, compressed if the file is.
+    /// Compresses text if the file is compressed, and writes it.
     pub fn write_plain(&mut self, text: &[u8]) -> io::Result<()> {
         match self.compression {
             Compression::None => self.write(text),
@@ -196,7 +198,8 @@ impl TextSink {
         }
     }
 
-    /// The whole file. A compressed file of nothing is one empty member, not no bytes.
+    /// Returns the sink and its bytes. A compressed file without text gets one empty member: no bytes at all would not
+    /// be a valid gzip file.
     pub fn finish(mut self) -> io::Result<(Sink, u64)> {
         if self.bytes == 0 && self.compression != Compression::None {
             let mut empty = Vec::new();

@@ -1,5 +1,5 @@
-//! The file of records that could not be used: one JSON object per line. It appears whole, with the outputs; a device or a
-//! pipe at its path is written to and stays what it is.
+//! The rejects file: one JSON object per rejected record. It appears complete, with the outputs; a device or a pipe at
+//! its path is written to directly. Decides nothing: the writer applies the policy.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
@@ -13,7 +13,7 @@ use crate::position::Position;
 use crate::sink::Sink;
 use crate::text::hex;
 
-/// Rejects of one execution. The file is made with the first of them.
+/// The rejects file of one execution, created by the first reject.
 pub struct RejectsFile {
     path: PathBuf,
     file: Option<BufWriter<Sink>>,
@@ -24,12 +24,13 @@ impl RejectsFile {
         RejectsFile { path: path.to_owned(), file: None }
     }
 
-    /// Sets one record aside. The raw record is text as a rule; bytes that are not UTF-8 are given
-    /// in hexadecimal, so that nothing of them is lost.
+    /// Writes one rejected record. `raw` is `None` if its bytes were skipped. Raw bytes that are not UTF-8
+    /// are written in hexadecimal, so that none of them is lost.
     pub fn write(&mut self, position: &Position, reject: &Reject, raw: Option<&[u8]>) -> Result<(), Error> {
         let fail = |cause| Error::write(&self.path, cause);
         let file = match &mut self.file {
             Some(file) => file,
+            // Created late, so that an execution without rejects makes no file.
             None => self.file.insert(BufWriter::new(Sink::file(&self.path, false).map_err(fail)?)),
         };
         let mut line = json!({
@@ -51,14 +52,14 @@ impl RejectsFile {
         writeln!(file, "{line}").map_err(fail)
     }
 
-    /// Makes what was set aside durable, so that only the file's name is missing.
+    /// Syncs the file to disk, so that only the rename is left.
     pub fn sync(&mut self) -> Result<(), Error> {
         let Some(file) = &mut self.file else { return Ok(()) };
         file.flush().and_then(|()| file.get_mut().sync()).map_err(|cause| Error::write(&self.path, cause))
     }
 
-    /// Makes the file appear; `None` when there was nothing to set aside. Rejects of an earlier
-    /// execution at this place are then removed, so that they cannot be taken for this one's;
+    /// Renames the file to its final path and returns that. Without rejects there is no file: `None`, and a rejects
+    /// file of an earlier execution at this path is removed, so that it cannot be mistaken for this one's;
     /// any other file stays.
     pub fn commit(self) -> Result<Option<PathBuf>, Error> {
         match self.file {
@@ -77,15 +78,15 @@ impl RejectsFile {
     }
 }
 
-/// True if a file with rejects stands at `path`: its first line is one.
+/// Returns true if the file at `path` is a rejects file, by its first line.
 pub fn is_rejects_file(path: &Path) -> bool {
-    // To open a pipe would wait for its writer.
+    // Opening a pipe would block until it has a writer.
     if !path.is_file() {
         return false;
     }
     let Ok(file) = File::open(path) else { return false };
     let mut first = String::new();
-    // A raw record may be long; what stands before it tells.
+    // A raw record may be long, and the keys before it are enough.
     let mut line = BufReader::new(file).take(1 << 10);
     let _ = line.read_line(&mut first);
     first.starts_with(r#"{"source":"#) && first.contains(r#","record":"#)

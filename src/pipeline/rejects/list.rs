@@ -1,5 +1,5 @@
-//! Rejected records of one morsel on their way from a worker to the writer, packed: a file of the wrong kind is nothing but
-//! rejects.
+//! Rejected records of one morsel on their way from a worker to the writer, packed: of a file in the wrong format,
+//! every record is a reject. Positions are relative to the morsel; the writer makes them absolute.
 
 use std::borrow::Cow;
 
@@ -9,19 +9,19 @@ use crate::format::{Format, Reject};
 use crate::pipeline::input::SourceInfo;
 use crate::position::FieldPath;
 
-/// Rejects on their way to the writer. A wrong file is nothing but rejects, so that each takes little
-/// more than its own bytes: they share one buffer, and words that are said again are said once.
+/// The rejects of one morsel. Each takes little more than its own bytes: all raw records share one buffer, and equal
+/// consecutive reasons are stored once.
 #[derive(Debug, Default)]
 pub struct RejectList {
-    places: Vec<RejectSpan>,
-    /// The raw records, one behind the other, if they are kept.
+    spans: Vec<RejectSpan>,
+    /// The raw records, concatenated in order; `None` if they are not kept.
     raw: Option<Vec<u8>>,
-    words: Vec<(FieldPath, Cow<'static, str>)>,
-    /// The byte that stands for a line break of the source in raw records.
+    reasons: Vec<(FieldPath, Cow<'static, str>)>,
+    /// The byte that replaces line feeds of the source in raw records.
     line_break: u8,
 }
 
-/// As [`RejectedRecord`]. Morsels have a gibibyte at most, so that four bytes are enough.
+/// A [`RejectedRecord`] in half of its bytes. Morsels have a gibibyte at most, so that four bytes per field are enough.
 #[derive(Debug)]
 struct RejectSpan {
     offset: u32,
@@ -29,29 +29,30 @@ struct RejectSpan {
     len: u32,
     line: u32,
     record: u32,
-    words: u32,
+    /// Index in `reasons`.
+    reason: u32,
 }
 
 impl RejectList {
-    /// An empty list of records in which `line_break` stands for the source's line feeds.
+    /// Creates an empty list of records in which `line_break` replaces the source's line feeds.
     pub fn new(line_break: u8) -> Self {
         RejectList { line_break, ..RejectList::default() }
     }
 
-    /// The first `at_most` rejects of one morsel, with the raw records if they are kept.
+    /// Creates a list of the first `max_rejects` rejects of one morsel, with their raw records if `keep_raw`.
     pub fn of_morsel(
         rejects: Vec<RejectedRecord>,
         morsel: &Morsel,
         info: &SourceInfo,
-        at_most: usize,
+        max_rejects: usize,
         keep_raw: bool,
     ) -> RejectList {
         let is_array = info.format == Format::JsonArray;
         let mut list = RejectList::new(info.line_break());
-        for mut rejected in rejects.into_iter().take(at_most) {
+        for mut rejected in rejects.into_iter().take(max_rejects) {
             let mut raw = &morsel.records()[rejected.byte..rejected.byte + rejected.len];
             if is_array {
-                // The blanks before the next comma or bracket are no part of an element.
+                // White space before the next comma or bracket is not part of an element.
                 raw = raw.trim_ascii_end();
                 rejected.len = raw.len();
             }
@@ -60,51 +61,51 @@ impl RejectList {
         list
     }
 
-    /// Bytes that it holds, about.
+    /// Returns the bytes that it holds, approximately.
     pub fn memory_size(&self) -> usize {
-        self.raw.as_ref().map_or(0, Vec::len) + self.places.len() * size_of::<RejectSpan>() + self.words.len() * 64
+        self.raw.as_ref().map_or(0, Vec::len) + self.spans.len() * size_of::<RejectSpan>() + self.reasons.len() * 64
     }
 
-    /// Number of rejects.
+    /// Returns the number of rejects.
     pub fn len(&self) -> usize {
-        self.places.len()
+        self.spans.len()
     }
 
-    /// Forgets those behind the first `good` records that are none. Returns how many records these are
-    /// together with the rejects before them; 0 for none.
+    /// Drops the rejects behind the first `good` valid records. Returns the number of these records
+    /// and the rejects before the last of them; 0 if `good` is 0.
     pub fn end_after(&mut self, good: u64) -> u64 {
         let mut records = good;
         let mut kept = 0;
-        for place in self.places.iter().take_while(|_| good > 0) {
-            if u64::from(place.record) >= records {
+        for span in self.spans.iter().take_while(|_| good > 0) {
+            if u64::from(span.record) >= records {
                 break;
             }
             records += 1;
             kept += 1;
         }
-        let bytes = self.places[..kept].iter().map(|place| place.len as usize).sum();
+        let bytes = self.spans[..kept].iter().map(|span| span.len as usize).sum();
         if let Some(raw) = &mut self.raw {
             raw.truncate(bytes);
         }
-        self.places.truncate(kept);
+        self.spans.truncate(kept);
         records
     }
 
     /// Appends a reject, with its raw record if rejects are kept.
     pub fn push(&mut self, rejected: RejectedRecord, raw: Option<&[u8]>) {
         let RejectedRecord { reject: Reject { offset, path, reason }, byte, len, line, record } = rejected;
-        // Faults come in runs; a wider search would cost more than it saves.
-        let said = self.words.last().is_some_and(|last| last.0 == path && last.1 == reason);
-        if !said {
-            self.words.push((path, reason));
+        // Equal reasons are mostly consecutive; a search through all would cost more than it saves.
+        let is_repeated = self.reasons.last().is_some_and(|last| last.0 == path && last.1 == reason);
+        if !is_repeated {
+            self.reasons.push((path, reason));
         }
-        self.places.push(RejectSpan {
+        self.spans.push(RejectSpan {
             offset: offset as u32,
             byte: byte as u32,
             len: len as u32,
             line: line as u32,
             record: record as u32,
-            words: self.words.len() as u32 - 1,
+            reason: self.reasons.len() as u32 - 1,
         });
         if let Some(raw) = raw {
             let kept = self.raw.get_or_insert_default();
@@ -116,7 +117,7 @@ impl RejectList {
         }
     }
 
-    /// Puts `more`, which are in order, where they belong by their records.
+    /// Merges in the rejects `more`, by their records. Both lists are in order.
     pub fn insert<'a>(&mut self, more: impl Iterator<Item = (RejectedRecord, Option<&'a [u8]>)>) {
         let own = std::mem::replace(self, RejectList::new(self.line_break));
         let mut more = more.peekable();
@@ -129,26 +130,26 @@ impl RejectList {
         more.for_each(|(rejected, raw)| self.push(rejected, raw));
     }
 
-    /// The same rejects elsewhere: `place` moves each, and returns its raw record there.
-    pub fn placed<'a>(&self, mut place: impl FnMut(&mut RejectedRecord) -> &'a [u8]) -> Self {
+    /// Returns the same rejects at other positions: `map` changes each span and returns its raw record there.
+    pub fn map_spans<'a>(&self, mut map: impl FnMut(&mut RejectedRecord) -> &'a [u8]) -> Self {
         let mut list = RejectList::new(self.line_break);
         for (mut rejected, raw) in self.iter() {
-            let there = place(&mut rejected);
-            list.push(rejected, raw.map(|_| there));
+            let new_raw = map(&mut rejected);
+            list.push(rejected, raw.map(|_| new_raw));
         }
         list
     }
 
-    /// The rejects in order.
+    /// Returns the rejects in order, each with its raw record if these are kept.
     pub fn iter(&self) -> impl Iterator<Item = (RejectedRecord, Option<&[u8]>)> {
         let mut at = 0;
-        self.places.iter().map(move |place| {
-            let (path, reason) = self.words[place.words as usize].clone();
-            let reject = Reject { offset: place.offset as usize, path, reason };
-            let (byte, len) = (place.byte as usize, place.len as usize);
+        self.spans.iter().map(move |span| {
+            let (path, reason) = self.reasons[span.reason as usize].clone();
+            let reject = Reject { offset: span.offset as usize, path, reason };
+            let (byte, len) = (span.byte as usize, span.len as usize);
             let raw = self.raw.as_ref().map(|raw| &raw[at..at + len]);
             at += len;
-            (RejectedRecord { reject, byte, len, line: place.line.into(), record: place.record.into() }, raw)
+            (RejectedRecord { reject, byte, len, line: span.line.into(), record: span.record.into() }, raw)
         })
     }
 }

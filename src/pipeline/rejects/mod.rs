@@ -1,4 +1,4 @@
-//! Records that could not be used, with their positions and reasons: as a list between threads, and as a file.
+//! Rejected records with their positions and reasons: as a list between threads, and as a file.
 
 mod file;
 mod list;

@@ -1,4 +1,4 @@
-//! Morsels decoded under the rules of the schema, whatever their format. Neither steps nor outputs are known here.
+//! Decodes morsels under the rules of the schema, for every input format. Neither steps nor outputs are known here.
 
 use std::sync::Arc;
 
@@ -12,11 +12,11 @@ use crate::format::utf8::{self, Repaired};
 use crate::pipeline::input::SourceInfo;
 use crate::pipeline::plan::SchemaPolicy;
 
-/// Values of one batch, nulls included. By eye: 64 MiB of string views.
+/// Maximum values of one batch, nulls included. By eye: 64 MiB of string views.
 const MAX_BATCH_CELLS: usize = 4 << 20;
 
 impl SchemaRules {
-    /// The decoder's rules for records, besides the schema.
+    /// Returns the decoder's rules for records, besides the schema.
     fn decoder_rules(&self) -> RecordRules<'_> {
         let enforced = self.contract.as_ref().map(|contract| EnforcedColumns {
             fields: &contract.fields,
@@ -33,14 +33,15 @@ impl SchemaRules {
         }
     }
 
-    /// The columns that the records of a morsel have. Where these are not typed, only their
-    /// names are of interest.
+    /// Infers the columns of a morsel's records; where columns are not typed, only their names. With `trace`, also the
+    /// record at which each type widened.
     pub fn infer_columns(&self, morsel: &Morsel, info: &SourceInfo, trace: bool) -> InferredColumns {
         let named = |schema| InferredColumns { schema, ..InferredColumns::default() };
         let repaired = self.repaired(morsel);
         let morsel = repaired.as_ref().map_or(morsel, |repaired| &repaired.morsel);
         let enforced = self.decoder_rules().enforced;
         match &info.csv {
+            // Cells are text whatever they contain.
             Some(csv) if self.demands.cells_as_text => {
                 named(Schema::new(csv.header.names.iter().map(|n| Field::new(n.clone(), Type::Text)).collect()))
             }
@@ -49,31 +50,36 @@ impl SchemaRules {
                 known.fields.extend(self.contract.iter().flat_map(|contract| contract.fields.iter().cloned()));
                 csv.decoder.infer_columns(morsel, &known, enforced, trace)
             }
+            // The columns are known by name and have no types: no record need be parsed.
             None if self.demands.only_columns.is_some() && self.demands.keys == ValueTypes::Raw => {
                 named(self.with_needed(Schema::default()))
             }
             None => {
                 let max_record_bytes = self.max_record_bytes;
                 let options = InferOptions { keys: self.demands.keys, max_record_bytes, enforced, trace };
-                let survey = ndjson::infer_columns(morsel, &options);
-                InferredColumns { schema: self.only_needed(survey.schema), ..survey }
+                let inferred = ndjson::infer_columns(morsel, &options);
+                InferredColumns { schema: self.only_needed(inferred.schema), ..inferred }
             }
         }
     }
 
-    /// The morsel to be taken instead, if the plan wants text at any price and this one is not.
+    /// Returns the morsel with U+FFFD for invalid UTF-8, if the plan asks for that and this morsel has any; else
+    /// `None`.
     pub fn repaired(&self, morsel: &Morsel) -> Option<Repaired> {
         if self.demands.lossy_utf8 { utf8::repair(morsel) } else { None }
     }
 
-    /// Decodes one morsel into columns of `schema`.
+    /// Decodes one morsel into columns of `schema`. Returns a mismatch with the wider schema if a record does not fit
+    /// and the columns may widen.
     pub fn decode(&self, morsel: &Morsel, info: &SourceInfo, schema: &Arc<Schema>) -> Outcome {
         let freeze = self.policy == SchemaPolicy::Freeze;
+        // The columns of a CSV record are those of its header: it has no unknown keys.
         if let Some(csv) = &info.csv {
             let on_misfit = if freeze { OnMisfit::Reject } else { OnMisfit::SchemaMismatch };
             return csv.decoder.decode_under(morsel, schema, on_misfit, &self.decoder_rules());
         }
         let options = DecodeOptions {
+            // `schema` has all needed columns, so any other key is one that nobody reads.
             unknown_key: if self.demands.only_columns.is_some() {
                 UnknownKey::Skip
             } else {
@@ -85,6 +91,7 @@ impl SchemaRules {
             max_cells: MAX_BATCH_CELLS,
             record_spans: self.demands.copies_records || self.demands.record_spans,
         };
+        // Elements of an array are decoded as lines of NDJSON; only their line numbers differ.
         let mut outcome = ndjson::decode_under(morsel, schema, &options, &self.decoder_rules());
         if info.format == Format::JsonArray {
             count_lines_of_array(morsel, &mut outcome);
@@ -93,8 +100,9 @@ impl SchemaRules {
     }
 }
 
-/// Puts the lines of the source where the decoder has counted elements.
+/// Replaces the decoder's line numbers, which count array elements, by those of the source.
 fn count_lines_of_array(morsel: &Morsel, outcome: &mut Outcome) {
+    // The line breaks inside a morsel are counted once: positions only move forward.
     let (mut lines, mut counted_to) = (0, 0);
     let mut lines_to = |byte: usize| {
         let line_break = Framing::Elements.line_break();
@@ -103,7 +111,7 @@ fn count_lines_of_array(morsel: &Morsel, outcome: &mut Outcome) {
         lines
     };
     match outcome {
-        Outcome::SchemaMismatch(surprise) => surprise.line = lines_to(surprise.byte),
+        Outcome::SchemaMismatch(mismatch) => mismatch.line = lines_to(mismatch.byte),
         Outcome::Decoded(decoded) => {
             for rejected in &mut decoded.rejects {
                 rejected.line = lines_to(rejected.byte);

@@ -1,16 +1,17 @@
-//! The schema of sources, and where each of its types came from.
+//! The schema of sources with the origin of each type, and the record that last widened it. Reads records and keeps
+//! none; knows no steps and no outputs.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::infer::each_item;
+use super::infer::infer_in_order;
 use super::rules::SchemaRules;
 use crate::column::{Field, Schema, Type};
 use crate::format::Reject;
 use crate::format::decode::InferredColumns;
 use crate::format::frame::BufferPool;
 use crate::pipeline::error::Error;
-use crate::pipeline::input::{Item, SourceInfo, SourceReader, read_again, sample_aside};
+use crate::pipeline::input::{Item, SourceInfo, SourceReader, reopen, take_sample_on_thread};
 use crate::pipeline::plan::{Limits, SchemaFrom, SchemaSource};
 use crate::pipeline::progress::Control;
 use crate::position::{FieldPath, Position};
@@ -19,50 +20,50 @@ use crate::source::Source;
 /// The origin of a field's type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TypeFrom {
-    /// A schema file.
+    /// An explicit schema.
     SchemaFile,
-    /// The declaration of a workflow.
+    /// A declared type of a workflow.
     Workflow,
-    /// The header of a CSV source: it has a name and no value yet.
+    /// The header of a CSV source: the column has a name and no value yet.
     Header,
-    /// The first records.
+    /// The values of the first records.
     Sample,
-    /// All records.
+    /// The values of all records.
     Full,
 }
 
-/// The record that gave a field the type that it has.
+/// The record that set the current type of a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetBy {
-    /// The record.
+    /// The position of the record.
     pub position: Position,
-    /// The outline of the type that the field had before; `None` if there was no such field.
+    /// The outline of the field's type before that record; `None` if the record introduced the field.
     pub before: Option<String>,
 }
 
-/// A schema and where it came from.
+/// A schema and the origins of its types.
 #[derive(Clone, Debug, Default)]
 pub struct DescribedSchema {
-    /// The schema.
+    /// The columns, merged from all origins.
     pub schema: Schema,
-    /// Records that were read, bad ones among them.
+    /// Records that were read, bad ones included.
     pub records: u64,
-    /// Good records that do not fit the enforced schema.
+    /// Valid records that do not fit the enforced schema.
     pub misfits: u64,
-    /// The first of them.
+    /// The first of the misfits and its reason; `None` without misfits.
     pub first_misfit: Option<(Position, Reject)>,
     origins: HashMap<String, (TypeFrom, Option<SetBy>)>,
 }
 
 impl DescribedSchema {
-    /// The origin of the type of the field at `path`: of the fields of [`Described::schema`], those
-    /// inside others too, with [`FieldPath::elements`] for a list and [`FieldPath::values`] for a
-    /// map.
+    /// Returns the origin of the type of the field at `path` in [`DescribedSchema::schema`], nested fields
+    /// included: [`FieldPath::elements`] addresses the elements of a list and [`FieldPath::values`] the values of a
+    /// map. `None` if there is no such field.
     pub fn origin(&self, path: &FieldPath) -> Option<(TypeFrom, Option<&SetBy>)> {
         self.origins.get(path.as_str()).map(|(from, set_by)| (*from, set_by.as_ref()))
     }
 
-    /// Every field with its path, those of structs after the struct.
+    /// Returns every field with its path, the fields of a struct after the struct.
     pub fn fields(&self) -> Vec<(FieldPath, &Type)> {
         fn walk<'a>(fields: &'a [Field], within: &FieldPath, out: &mut Vec<(FieldPath, &'a Type)>) {
             for field in fields {
@@ -77,7 +78,7 @@ impl DescribedSchema {
     }
 }
 
-/// The path of the struct that a field of type `ty` is, or holds through lists and maps.
+/// Returns the path of the struct inside type `ty`, through all lists and maps around it.
 fn inner_path(path: &FieldPath, ty: &Type) -> FieldPath {
     match ty {
         Type::List(item) => inner_path(&path.elements(), item),
@@ -86,8 +87,8 @@ fn inner_path(path: &FieldPath, ty: &Type) -> FieldPath {
     }
 }
 
-/// The typed schema of `sources` under `choice`: of a sample from their start, or of everything if
-/// that is asked for and all of them are files. Blocks; records that cannot be used are passed over.
+/// Infers the typed schema of `sources` under `choice`: from a sample of their first records, or from all records
+/// for [`SchemaFrom::Full`], which needs files. Blocks; bad records are skipped.
 pub fn describe_schema(
     sources: Vec<Source>,
     choice: &SchemaSource,
@@ -95,34 +96,34 @@ pub fn describe_schema(
     control: &Control,
 ) -> Result<DescribedSchema, Error> {
     let full = choice.from == SchemaFrom::Full;
-    let again: Vec<Source> = if full { sources.iter().map(read_again).collect() } else { Vec::new() };
-    // The sample is read again if everything is.
+    let reread: Vec<Source> = if full { sources.iter().map(reopen).collect() } else { Vec::new() };
+    // A full pass reads the sample again, which must not count twice.
     let counted = if full { control.without_counters() } else { control.clone() };
     let reader = SourceReader::new(sources, limits, false, BufferPool::new(limits.morsel_bytes, 1), &counted);
-    let (reader, sample) = sample_aside(reader, limits.sample_bytes, false, control)?;
+    let (reader, sample) = take_sample_on_thread(reader, limits.sample_bytes, false, control)?;
     let rules = SchemaRules::for_schema(choice, reader.type_merge(), limits);
     let mut tracker = OriginTracker::new(&rules, control);
     if full {
-        each_item(again, limits, control, |item| surveyed(&rules, item), |seen| tracker.take(seen))?;
+        infer_in_order(reread, limits, control, |item| infer_item(&rules, item), |seen| tracker.take(seen))?;
     } else {
-        sample.iter().for_each(|item| tracker.take(surveyed(&rules, item)));
+        sample.iter().for_each(|item| tracker.take(infer_item(&rules, item)));
     }
     tracker.finish(if full { TypeFrom::Full } else { TypeFrom::Sample })
 }
 
-/// The survey of one item.
+/// The inferred columns of one item.
 enum InferredItem {
-    Morsel { info: Arc<SourceInfo>, byte_offset: u64, survey: InferredColumns },
+    Morsel { info: Arc<SourceInfo>, byte_offset: u64, inferred: InferredColumns },
     Oversized { info: Arc<SourceInfo>, lines: u64 },
     SourceEnd(Arc<SourceInfo>),
 }
 
-fn surveyed(rules: &SchemaRules, item: &Item) -> InferredItem {
+fn infer_item(rules: &SchemaRules, item: &Item) -> InferredItem {
     match item {
         Item::Morsel(morsel, info) => InferredItem::Morsel {
             info: info.clone(),
             byte_offset: morsel.byte_offset,
-            survey: rules.infer_columns(morsel, info, true),
+            inferred: rules.infer_columns(morsel, info, true),
         },
         Item::Oversized(oversized, info) => InferredItem::Oversized { info: info.clone(), lines: oversized.lines },
         Item::SourceEnd(info) => InferredItem::SourceEnd(info.clone()),
@@ -130,7 +131,7 @@ fn surveyed(rules: &SchemaRules, item: &Item) -> InferredItem {
     }
 }
 
-/// Goes through what the records say, in order.
+/// Joins the columns of all items in order, and records the origin of each change.
 struct OriginTracker<'a> {
     rules: &'a SchemaRules,
     control: &'a Control,
@@ -139,8 +140,8 @@ struct OriginTracker<'a> {
     /// `seen`, merged with the declared types and the enforced schema.
     shown: Schema,
     set_by: HashMap<String, SetBy>,
-    /// Lines and records of each source so far.
-    places: BTreeMap<usize, (u64, u64)>,
+    /// Lines and records of each source before its next morsel.
+    starts: BTreeMap<usize, (u64, u64)>,
     records: u64,
     misfits: u64,
     first_misfit: Option<(Position, Reject)>,
@@ -154,7 +155,7 @@ impl<'a> OriginTracker<'a> {
             seen: Schema::default(),
             shown: rules.under_contract(Schema::default()),
             set_by: HashMap::new(),
-            places: BTreeMap::new(),
+            starts: BTreeMap::new(),
             records: 0,
             misfits: 0,
             first_misfit: None,
@@ -163,7 +164,7 @@ impl<'a> OriginTracker<'a> {
 
     fn take(&mut self, item: InferredItem) {
         match item {
-            InferredItem::Morsel { info, byte_offset, survey } => self.morsel(&info, byte_offset, survey),
+            InferredItem::Morsel { info, byte_offset, inferred } => self.morsel(&info, byte_offset, inferred),
             InferredItem::Oversized { info, lines } => {
                 self.advance(&info, lines, 1);
             }
@@ -171,26 +172,27 @@ impl<'a> OriginTracker<'a> {
         }
     }
 
-    fn morsel(&mut self, info: &SourceInfo, byte_offset: u64, survey: InferredColumns) {
-        let (lines, records) = self.advance(info, survey.lines, survey.records);
+    fn morsel(&mut self, info: &SourceInfo, byte_offset: u64, inferred: InferredColumns) {
+        let (lines, records) = self.advance(info, inferred.lines, inferred.records);
         let position = |byte: usize, line: u64, record: u64| Position {
             source: info.name.clone(),
             byte: byte_offset + byte as u64,
             line: lines + line + 1,
             record: records + record,
         };
-        // Names of columns come before any value.
+        // The header names the columns before any value, so that they keep its order.
         self.join(&info.header_columns());
-        if self.seen.join(&survey.schema, self.rules.type_merge) != self.seen {
-            for widening in &survey.widenings {
+        // Most morsels bring nothing new: their widenings, one schema each, need not be joined.
+        if self.seen.join(&inferred.schema, self.rules.type_merge) != self.seen {
+            for widening in &inferred.widenings {
                 let before = std::mem::take(&mut self.shown);
                 self.join(&widening.schema);
-                let place = position(widening.byte, widening.line, widening.record);
-                note_changes(&before.fields, &self.shown.fields, &FieldPath::root(), &place, &mut self.set_by);
+                let at = position(widening.byte, widening.line, widening.record);
+                note_changes(&before.fields, &self.shown.fields, &FieldPath::root(), &at, &mut self.set_by);
             }
         }
-        self.misfits += survey.misfits;
-        if let (None, Some(misfit)) = (&self.first_misfit, survey.first_misfit) {
+        self.misfits += inferred.misfits;
+        if let (None, Some(misfit)) = (&self.first_misfit, inferred.first_misfit) {
             self.first_misfit = Some((position(misfit.byte, misfit.line, misfit.record), misfit.reject));
         }
     }
@@ -200,14 +202,14 @@ impl<'a> OriginTracker<'a> {
         self.shown = self.rules.under_contract(self.rules.with_declared_types(self.seen.clone()));
     }
 
-    /// Lines and records of the source before the ones given.
+    /// Adds lines and records to those of the source, and returns the sums from before.
     fn advance(&mut self, info: &SourceInfo, lines: u64, records: u64) -> (u64, u64) {
         self.records += records;
         self.control.add_rows_read(records);
         let header_lines = info.csv.as_ref().map_or(0, |csv| csv.header.lines);
-        let place = self.places.entry(info.index).or_insert((header_lines, 0));
-        let before = *place;
-        *place = (before.0 + lines, before.1 + records);
+        let start = self.starts.entry(info.index).or_insert((header_lines, 0));
+        let before = *start;
+        *start = (before.0 + lines, before.1 + records);
         before
     }
 
@@ -217,6 +219,8 @@ impl<'a> OriginTracker<'a> {
         let mut set_by = self.set_by;
         let enforced = self.rules.contract.as_ref().map_or(&[][..], |enforced| &enforced.fields);
         let is_csv = self.rules.type_merge == crate::column::TypeMerge::Text;
+        // The strongest origin counts: explicit schema, then a declared type that the values did not widen, then
+        // values.
         let mut name = |path: &FieldPath, ty: &Type, enforced: Option<&Type>, declared: Option<&Type>| {
             let from = match ty {
                 _ if enforced.is_some_and(|enforced| *enforced != Type::Null) => TypeFrom::SchemaFile,
@@ -246,15 +250,16 @@ fn name_origins(fields: &[Field], enforced: &[Field], declared: &[Field], within
     }
 }
 
-/// Notes every field of `after` whose outline `before` had not.
+/// Records `at` for every field of `after` that is new or has another outline than in `before`.
 fn note_changes(
     before: &[Field],
     after: &[Field],
     within: &FieldPath,
-    place: &Position,
+    at: &Position,
     set_by: &mut HashMap<String, SetBy>,
 ) {
     for (i, field) in after.iter().enumerate() {
+        // Columns are only ever appended, so that the old field is nearly always at the same index.
         let old = match before.get(i) {
             Some(old) if old.name == field.name => Some(old),
             _ => before.iter().find(|old| old.name == field.name),
@@ -265,10 +270,10 @@ fn note_changes(
         let path = within.field(&field.name);
         let outline = old.map(|old| old.ty.outline());
         if outline.as_deref() != Some(&*field.ty.outline()) {
-            let by = SetBy { position: place.clone(), before: outline };
+            let by = SetBy { position: at.clone(), before: outline };
             set_by.insert(path.as_str().to_owned(), by);
         }
         let inner = old.map_or(&[][..], |old| old.ty.inner_fields());
-        note_changes(inner, field.ty.inner_fields(), &inner_path(&path, &field.ty), place, set_by);
+        note_changes(inner, field.ty.inner_fields(), &inner_path(&path, &field.ty), at, set_by);
     }
 }

@@ -1,4 +1,4 @@
-//! The schema of a sample, or of everything, by all workers. Rows are looked at, never kept.
+//! Inference of the schema from a sample or from all records, on all cores. Reads records and keeps none.
 
 use std::collections::BTreeMap;
 use std::panic::resume_unwind;
@@ -15,8 +15,8 @@ use crate::pipeline::progress::Control;
 use crate::source::Source;
 
 impl SchemaRules {
-    /// The columns that one item has.
-    pub fn seen_in_item(&self, item: &Item) -> Schema {
+    /// Returns the columns of one item, with declared types joined in.
+    pub fn columns_of_item(&self, item: &Item) -> Schema {
         self.with_declared_types(match item {
             Item::Morsel(morsel, info) => self.infer_columns(morsel, info, false).schema,
             Item::Rows(batch, _) => (*batch.schema).clone(),
@@ -26,36 +26,36 @@ impl SchemaRules {
     }
 }
 
-/// The schema of the first records. Nothing else is at work yet, so all cores look.
+/// Infers the schema of the first records, on all cores: no other thread is at work yet.
 pub fn schema_of_sample(rules: &SchemaRules, sample: &[Item], workers: usize) -> Schema {
     let join = |schema: Schema, seen: Schema| schema.join(&seen, rules.type_merge);
-    let look = |items: &[Item]| items.iter().map(|item| rules.seen_in_item(item)).fold(Schema::default(), join);
+    let infer = |items: &[Item]| items.iter().map(|item| rules.columns_of_item(item)).fold(Schema::default(), join);
     std::thread::scope(|scope| {
         let (mine, others) = sample.split_at(sample.len().div_ceil(workers));
         let share = others.len().div_ceil(workers.max(2) - 1).max(1);
-        let others: Vec<_> = others.chunks(share).map(|items| scope.spawn(move || look(items))).collect();
-        let mine = look(mine);
-        // In order, which is that of the columns.
+        let others: Vec<_> = others.chunks(share).map(|items| scope.spawn(move || infer(items))).collect();
+        let mine = infer(mine);
+        // Joined in the order of records, which decides the order of columns.
         let schemas = others.into_iter().map(|other| other.join().unwrap_or_else(|panic| resume_unwind(panic)));
         schemas.fold(mine, join)
     })
 }
 
-/// The schema of every record of `sources`, by all workers.
+/// Infers the schema of all records of `sources`, on all cores. Counts nothing, as the records are read again.
 pub fn full_schema(
     rules: &SchemaRules,
     sources: Vec<Source>,
     limits: &Limits,
     control: &Control,
 ) -> Result<Schema, Error> {
-    // What is read here is read again: it must not count twice.
+    // These records are read again and must not count twice.
     let quiet = control.without_counters();
     let mut schema = Schema::default();
-    each_item(
+    infer_in_order(
         sources,
         limits,
         &quiet,
-        |item| rules.seen_in_item(item),
+        |item| rules.columns_of_item(item),
         |seen| {
             schema = schema.join(&seen, rules.type_merge);
         },
@@ -63,28 +63,28 @@ pub fn full_schema(
     Ok(schema)
 }
 
-/// Reads all of `sources`, has the workers look at the items, and gives what they make of them to
-/// `fold`, in order.
-pub fn each_item<T: Send>(
+/// Reads all of `sources`, applies `infer` to their items on worker threads, and passes the results to
+/// `fold`, on this thread, in the order of the items. At most eight items per worker are in flight.
+pub fn infer_in_order<T: Send>(
     sources: Vec<Source>,
     limits: &Limits,
     control: &Control,
-    look: impl Fn(&Item) -> T + Sync,
+    infer: impl Fn(&Item) -> T + Sync,
     mut fold: impl FnMut(T),
 ) -> Result<(), Error> {
     let workers = limits.worker_count();
     let pool = BufferPool::new(limits.morsel_bytes, workers * 4);
     let mut reader = SourceReader::new(sources, limits, false, pool.clone(), control);
     let (to_workers, items) = bounded::<(u64, Item)>(workers * 2);
-    let (found, looked_at) = unbounded::<(u64, T)>();
-    let look = &look;
+    let (found, inferred) = unbounded::<(u64, T)>();
+    let infer = &infer;
     std::thread::scope(|scope| {
         for _ in 0..workers {
             let (items, found, pool) = (items.clone(), found.clone(), pool.clone());
             scope.spawn(move || {
                 for (index, item) in items {
-                    // There are no more of these than the loop below lets be on their way.
-                    let _ = found.send((index, look(&item)));
+                    // Unbounded, yet the loop below admits at most `at_once` items; a closed channel means an error.
+                    let _ = found.send((index, infer(&item)));
                     if let Item::Morsel(morsel, _) = item {
                         pool.recycle(morsel.bytes);
                     }
@@ -94,10 +94,11 @@ pub fn each_item<T: Send>(
         drop((items, found));
         let at_once = workers as u64 * 8;
         let (mut sent, mut folded) = (0, 0);
-        let mut early = BTreeMap::new();
+        // Results of later items wait here for those of earlier ones.
+        let mut out_of_order = BTreeMap::new();
         let mut in_order = |index, seen| {
-            early.insert(index, seen);
-            while let Some(seen) = early.remove(&folded) {
+            out_of_order.insert(index, seen);
+            while let Some(seen) = out_of_order.remove(&folded) {
                 folded += 1;
                 fold(seen);
             }
@@ -105,26 +106,27 @@ pub fn each_item<T: Send>(
         };
         let mut done = 0;
         while let Some(item) = reader.next()? {
+            // One slow item must not let the results behind it pile up.
             while sent - done >= at_once {
-                let Ok((index, seen)) = looked_at.recv() else { return Err(lost_thread()) };
+                let Ok((index, seen)) = inferred.recv() else { return Err(worker_lost()) };
                 done = in_order(index, seen);
             }
             if to_workers.send((sent, item)).is_err() {
-                return Err(lost_thread());
+                return Err(worker_lost());
             }
             sent += 1;
-            for (index, seen) in looked_at.try_iter() {
+            for (index, seen) in inferred.try_iter() {
                 done = in_order(index, seen);
             }
         }
         drop(to_workers);
-        for (index, seen) in looked_at.iter() {
+        for (index, seen) in inferred.iter() {
             done = in_order(index, seen);
         }
-        if done == sent { Ok(()) } else { Err(lost_thread()) }
+        if done == sent { Ok(()) } else { Err(worker_lost()) }
     })
 }
 
-fn lost_thread() -> Error {
-    Error::Bug("a thread that looks for the schema is gone".into())
+fn worker_lost() -> Error {
+    Error::Bug("a schema inference thread ended early".into())
 }

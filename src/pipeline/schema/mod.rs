@@ -1,5 +1,5 @@
-//! The schema of an execution: the rules by which it grows, the registry that all threads share, and what is found out by
-//! looking at records. Nothing here knows an output or writes a file.
+//! The schema of an execution: the rules by which it widens, the registry that all threads share, and inference from
+//! records. Nothing here knows an output or writes a file.
 
 mod check;
 mod decode;

@@ -1,6 +1,6 @@
-//! The rules by which the schema of an execution grows: the enforced schema (the contract), the declared types, the schema
-//! policy, and what steps and outputs demand of decoded rows. Read-only, and the same for all threads; the schema itself is
-//! in the registry. Knows no outputs and no steps: what they need is said in [`Demands`].
+//! The rules by which the schema of an execution widens: the enforced schema (the contract), the declared types, the
+//! schema policy, and the demands of steps and outputs. Read-only and shared by all threads; the schema itself is in
+//! the registry. Knows no outputs and no steps: [`Demands`] has what they need.
 
 use std::sync::Arc;
 
@@ -16,30 +16,30 @@ use crate::position::FieldPath;
 /// The demands of steps and outputs on decoded rows.
 #[derive(Clone, Debug)]
 pub struct Demands {
-    /// An output has typed columns, so that all rows are decoded to these; else values pass as the text that they are.
+    /// An output has typed columns, so that rows are decoded to types; else values pass as their own text.
     pub typed: bool,
-    /// The contents of columns of NDJSON sources. CSV columns are typed unless all outputs are CSV.
+    /// The depth to which values of NDJSON sources are parsed. CSV columns are typed unless all outputs are CSV.
     pub keys: ValueTypes,
-    /// All outputs are CSV: cells pass as they are.
+    /// All outputs are CSV: cells pass unparsed.
     pub cells_as_text: bool,
-    /// The columns that steps and outputs need; the values of others are checked and left out. `None` for all.
+    /// The columns that steps and outputs need; the values of others are validated and dropped. `None` for all.
     pub only_columns: Option<Vec<String>>,
-    /// An output cannot go back, so that a new column is the end.
+    /// An output cannot be rewritten, so that a new column is an error.
     pub columns_fixed: bool,
-    /// A typed output cannot go back, so that a wider type is the end.
+    /// A typed output cannot be rewritten, so that a wider type is an error.
     pub arrays_fixed: bool,
-    /// Values of a column are typed in a text output, so that a wider type of a CSV column is the end.
+    /// A text output has typed values, so that a wider type of a CSV column is an error.
     pub types_fixed: bool,
     /// Bytes that are not UTF-8 become U+FFFD.
     pub lossy_utf8: bool,
     /// Steps trace rows back to their records.
     pub record_spans: bool,
-    /// An output copies records of NDJSON sources as they are.
+    /// An output copies records of NDJSON sources byte by byte.
     pub copies_records: bool,
 }
 
 impl Demands {
-    /// Columns of their own types, and nothing else: for looking at the schema alone.
+    /// Returns the demands of schema inference alone: typed columns, and no rows.
     pub fn typed_columns() -> Self {
         Demands {
             typed: true,
@@ -56,27 +56,27 @@ impl Demands {
     }
 }
 
-/// The rules by which the schema grows.
+/// The rules by which the schema of one execution widens.
 #[derive(Debug)]
 pub struct SchemaRules {
     /// The needs of steps and outputs.
     pub demands: Demands,
     /// The policy for a late change.
     pub policy: SchemaPolicy,
-    /// The rule for unlike scalars of a column; the sources are all of one kind.
+    /// The merge of unlike scalars in a column; all sources are of one kind, CSV or JSON.
     pub type_merge: TypeMerge,
-    /// Columns that were declared; cells of CSV are read as JSON where they are nested.
+    /// Declared columns; CSV cells of nested ones are parsed as JSON. Disjoint from `contract`.
     pub declared: Schema,
-    /// Columns whose types are enforced; none of them is among the declared.
+    /// The enforced schema; `None` without an explicit schema.
     pub contract: Option<Schema>,
-    /// The column for the keys that have no column.
+    /// The column for keys without a column; `None` for no such column.
     pub extra_column: Option<Arc<str>>,
-    /// A longer record is a reject.
+    /// Maximum bytes of a record; a longer one is a reject.
     pub max_record_bytes: usize,
 }
 
 impl SchemaRules {
-    /// The rules of `choice` for sources whose unlike scalars become what `type_merge` says.
+    /// Creates the rules of `choice` for sources whose unlike scalars merge by `type_merge`.
     pub fn new(choice: &SchemaSource, demands: Demands, type_merge: TypeMerge, limits: &Limits) -> Self {
         SchemaRules {
             demands,
@@ -89,13 +89,13 @@ impl SchemaRules {
         }
     }
 
-    /// The rules for looking at the typed schema and nothing else: no extra column takes anything.
+    /// Creates the rules of schema inference alone: typed columns, and no extra column.
     pub fn for_schema(choice: &SchemaSource, type_merge: TypeMerge, limits: &Limits) -> Self {
         let rules = SchemaRules::new(choice, Demands::typed_columns(), type_merge, limits);
         SchemaRules { extra_column: None, ..rules }
     }
 
-    /// Declared types speak of columns that occur; they do not make any.
+    /// Joins declared types into the columns that occur. A declaration alone adds no column.
     pub fn with_declared_types(&self, mut schema: Schema) -> Schema {
         for declared in &self.declared.fields {
             if let Some(i) = schema.position(&declared.name) {
@@ -105,12 +105,12 @@ impl SchemaRules {
         schema
     }
 
-    /// The schema to start with after `seen` was seen, declared types joined in: the columns of the
-    /// contract come first, and alone if nothing may come beside them.
+    /// Merges the inferred schema `seen`, with declared types joined in, into the contract: the columns of the contract
+    /// come first, and are the only ones unless the policy is [`SchemaPolicy::Evolve`].
     pub fn under_contract(&self, seen: Schema) -> Schema {
         let Some(contract) = &self.contract else { return seen };
         let columns = match self.carrier() {
-            // The values of NDJSON are not looked at for the output's sake.
+            // NDJSON records are copied, and only the columns that steps read are decoded.
             _ if self.demands.only_columns.is_some() && self.type_merge == TypeMerge::Json => return seen,
             Some(carrier) => EnforcedColumns::carried_as(&contract.fields, &carrier),
             None => contract.clone(),
@@ -118,7 +118,7 @@ impl SchemaRules {
         if self.policy == SchemaPolicy::Evolve { columns.join(&seen, self.type_merge) } else { columns }
     }
 
-    /// The type that every column is carried as, where columns are not typed.
+    /// Returns the one type of all columns where columns are not typed; `None` where they are.
     fn carrier(&self) -> Option<Type> {
         match self.type_merge {
             TypeMerge::Text => self.demands.cells_as_text.then_some(Type::Text),
@@ -126,18 +126,19 @@ impl SchemaRules {
         }
     }
 
-    /// The first column of `schema` in which the contract does not hold any more: values fit it one by
-    /// one, but its objects have had more keys together than a struct takes.
+    /// Returns the first column of `schema` that breaks the contract: its values fit one by
+    /// one, but its objects have together more keys than a struct can hold.
     pub fn broken_contract(&self, schema: &Schema) -> Option<BrokenContract> {
         let contract = self.contract.as_ref().filter(|_| self.demands.typed)?;
         let broken = contract.fields.iter().find(|field| {
             let now = schema.position(&field.name).map(|i| &schema.fields[i].ty);
-            now.is_none_or(|now| !holds(&field.ty, now))
+            now.is_none_or(|now| !satisfies_contract(&field.ty, now))
         })?;
         Some(BrokenContract { path: FieldPath::root().field(&broken.name) })
     }
 
-    /// The schema with which decoding starts after `seen` was seen.
+    /// Returns the schema that decoding starts with, from the inferred schema `seen`. Fails if there are too many
+    /// columns, if the contract is broken, or if the name of the extra column is taken.
     pub fn initial_schema(&self, seen: Schema) -> Result<Schema, Error> {
         let mut schema = self.with_needed(self.under_contract(seen));
         if schema.fields.len() > MAX_COLUMNS {
@@ -156,12 +157,12 @@ impl SchemaRules {
         Ok(schema)
     }
 
-    /// True if the header of a source may bring new columns.
+    /// Returns true if the header of a source may add columns.
     pub fn takes_header_columns(&self) -> bool {
         self.extra_column.is_none() && self.policy == SchemaPolicy::Evolve
     }
 
-    /// Notes for the report on declared types that the values do not bear out.
+    /// Returns notes for the report on declared types that the values widened.
     pub fn notes_on_declared(&self, schema: &Schema) -> Vec<String> {
         if self.carrier().is_some() {
             return Vec::new();
@@ -170,15 +171,15 @@ impl SchemaRules {
             let ty = &schema.fields[schema.position(&declared.name)?].ty;
             (declared.ty.join(ty, self.type_merge) != declared.ty && declared.ty.outline() != ty.outline()).then(|| {
                 let name = FieldPath::root().field(&declared.name);
-                let (said, is) = (declared.ty.outline(), ty.outline());
-                format!("column `{name}` is declared as {said}, but its values make it {is}")
+                let (declared, actual) = (declared.ty.outline(), ty.outline());
+                format!("column `{name}` is declared as {declared}, but its values widened it to {actual}")
             })
         };
         self.declared.fields.iter().filter_map(note).collect()
     }
 
-    /// With all columns that are needed, also those that have not come yet: keys that are not of the
-    /// schema are then passed over.
+    /// Adds the needed columns that are missing, so that the decoder can skip every key that is not in the
+    /// schema.
     pub fn with_needed(&self, mut schema: Schema) -> Schema {
         if self.type_merge == TypeMerge::Json {
             for name in self.demands.only_columns.iter().flatten() {
@@ -191,7 +192,7 @@ impl SchemaRules {
         schema
     }
 
-    /// Without the columns that nothing needs.
+    /// Removes the columns that neither a step nor an output needs.
     pub fn only_needed(&self, mut schema: Schema) -> Schema {
         if let Some(names) = &self.demands.only_columns {
             schema.fields.retain(|field| names.iter().any(|name| **name == *field.name));
@@ -199,8 +200,7 @@ impl SchemaRules {
         schema
     }
 
-    /// The reason for which a value without a place in the columns ends the execution; `None` if they widen from `old` to
-    /// `new`.
+    /// Returns the reason for which the columns may not widen from `old` to `new`; `None` if they may.
     pub fn forbidden_change(&self, info: &SourceInfo, old: &Schema, new: &Schema) -> Option<FixedSchema> {
         if new.fields.len() > MAX_COLUMNS {
             return Some(FixedSchema::TooManyColumns);
@@ -212,7 +212,7 @@ impl SchemaRules {
         if let Some(broken) = self.broken_contract(new) {
             return Some(FixedSchema::Contract(broken));
         }
-        // Not by the Arrow types: text and JSON text have one.
+        // A wider type may have the same Arrow type: text and JSON are both string views.
         let same_arrays = || {
             let mut columns = old.fields.iter().zip(&new.fields);
             !new_columns && columns.all(|(old, new)| old.name == new.name && keeps_carrier(&old.ty, &new.ty))
@@ -220,6 +220,7 @@ impl SchemaRules {
         if self.demands.columns_fixed && new_columns || self.demands.arrays_fixed && !same_arrays() {
             return Some(FixedSchema::Output);
         }
+        // Widening needs the original text only of CSV cells: the JSON text of a value can be made from the value.
         if info.format != Format::Csv {
             return None;
         }
@@ -229,9 +230,9 @@ impl SchemaRules {
         self.loses_spelling(old, new).then_some(FixedSchema::SpellingLost)
     }
 
-    /// True when a column of CSV becomes text that was something whose values do not tell how their
-    /// cells were spelled: `1` or `1.0`, `True` or `true`, blanks in a list. What was written so far
-    /// cannot become the text that it was.
+    /// Returns true if a CSV column becomes text and its old type does not keep the spelling of cells:
+    /// `1` or `1.0`, `True` or `true`, blanks in a list. The values written so far could then not be
+    /// turned back into the original text.
     pub fn loses_spelling(&self, old: &Schema, new: &Schema) -> bool {
         if self.type_merge != TypeMerge::Text || self.demands.cells_as_text {
             return false;
@@ -243,8 +244,8 @@ impl SchemaRules {
         old.fields.iter().any(|o| respelled(&o.ty) && lost(o))
     }
 
-    /// The schema with which rows of CSV are decoded for this plan's outputs. In a text output a
-    /// number keeps the digits of its cell, so doubles pass as the JSON text that they are.
+    /// Returns the schema that CSV rows are decoded with for the outputs. In a text output a
+    /// number keeps the digits of its cell, so doubles are carried as JSON text.
     pub fn as_written(&self, mut schema: Schema) -> Schema {
         if self.type_merge == TypeMerge::Text && self.demands.types_fixed && !self.demands.typed {
             for field in &mut schema.fields {
@@ -257,14 +258,17 @@ impl SchemaRules {
     }
 }
 
-/// True if `now` is what the contract makes of its type `enforced` after keys and values came that it leaves open.
-fn holds(enforced: &Type, now: &Type) -> bool {
+/// Returns true if type `now` still satisfies type `enforced` of the contract, which leaves null types and further
+/// struct keys open.
+fn satisfies_contract(enforced: &Type, now: &Type) -> bool {
     match (enforced, now) {
         (Type::Null, _) | (Type::Int { .. }, Type::Int { .. }) => true,
-        (Type::Struct(enforced), Type::Struct(now)) => {
-            enforced.iter().all(|e| now.iter().find(|n| n.name == e.name).is_some_and(|n| holds(&e.ty, &n.ty)))
+        (Type::Struct(enforced), Type::Struct(now)) => enforced
+            .iter()
+            .all(|e| now.iter().find(|n| n.name == e.name).is_some_and(|n| satisfies_contract(&e.ty, &n.ty))),
+        (Type::List(enforced), Type::List(now)) | (Type::Map(enforced), Type::Map(now)) => {
+            satisfies_contract(enforced, now)
         }
-        (Type::List(enforced), Type::List(now)) | (Type::Map(enforced), Type::Map(now)) => holds(enforced, now),
         _ => enforced == now,
     }
 }

@@ -1,5 +1,5 @@
-//! Broken input through whole executions: records in are rows and rejects, whatever the number of
-//! workers and the size of morsels, and one output's end is not the others'.
+//! Broken input through whole executions: every record becomes a row or a reject, for any number of
+//! workers and any size of morsels, and one output that ends does not end the others.
 
 use std::io::Read;
 
@@ -7,30 +7,30 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::super::*;
-use super::{Place, output, run, tiny};
+use super::{TestDir, output, run, tiny};
 use crate::column::testing::any_rows;
 use crate::source::Source;
 
-/// What an execution leaves: each output and the rejects.
+/// Executes the plan and returns the contents of each output and of the rejects.
 fn outcome(
-    place: &Place,
+    dir: &TestDir,
     input: &str,
     outputs: &[&str],
     workers: usize,
     morsel_bytes: usize,
 ) -> (Report, Vec<Vec<u8>>) {
     let mut plan = ExecutionPlan::new(
-        Source { name: input.into(), ..Source::file(place.path(input)) },
-        output(&place.path(outputs[0])),
+        Source { name: input.into(), ..Source::file(dir.path(input)) },
+        output(&dir.path(outputs[0])),
     );
-    plan.outputs = outputs.iter().map(|name| output(&place.path(name))).collect();
+    plan.outputs = outputs.iter().map(|name| output(&dir.path(name))).collect();
     plan.limits = tiny(workers, morsel_bytes);
     plan.on_bad_record = OnBadRecord::Skip;
-    plan.rejects = Some(place.path("rejects.ndjson"));
+    plan.rejects = Some(dir.path("rejects.ndjson"));
     let report = run(plan).unwrap();
     assert_eq!(report.rows_in, report.rows_written + report.rows_rejected);
-    let rejects = std::fs::read(place.path("rejects.ndjson")).unwrap_or_default();
-    let files = outputs.iter().map(|name| std::fs::read(place.path(name)).unwrap());
+    let rejects = std::fs::read(dir.path("rejects.ndjson")).unwrap_or_default();
+    let files = outputs.iter().map(|name| std::fs::read(dir.path(name)).unwrap());
     (report, files.chain([rejects]).collect())
 }
 
@@ -59,10 +59,10 @@ proptest! {
             .filter(|line| !line.is_empty() && serde_json::from_slice::<serde_json::Map<_, Value>>(line).is_err())
             .map(Vec::as_slice)
             .collect();
-        let place = Place::new();
-        std::fs::write(place.path("in.ndjson"), lines.join(&b'\n')).unwrap();
+        let dir = TestDir::new();
+        std::fs::write(dir.path("in.ndjson"), lines.join(&b'\n')).unwrap();
         let texts = ["out.ndjson", "out.csv", "out.json"];
-        let (first, expected) = outcome(&place, "in.ndjson", &texts, 1, 1 << 20);
+        let (first, expected) = outcome(&dir, "in.ndjson", &texts, 1, 1 << 20);
         prop_assert_eq!(first.rows_written as usize, good.len());
         let rejects: Vec<Value> = expected[3].split(|&b| b == b'\n').filter(|l| !l.is_empty()).map(|l| serde_json::from_slice(l).unwrap()).collect();
         prop_assert_eq!(rejects.len(), bad.len());
@@ -75,11 +75,11 @@ proptest! {
         }
         let fields = good.iter().any(|row| row.as_object().is_some_and(|row| !row.is_empty()));
         for workers in [1, 2, 7] {
-            let (report, found) = outcome(&place, "in.ndjson", &texts, workers, morsel_bytes);
+            let (report, found) = outcome(&dir, "in.ndjson", &texts, workers, morsel_bytes);
             prop_assert_eq!(&report.schema, &first.schema);
             prop_assert_eq!(&found, &expected, "{} workers", workers);
             if fields || good.is_empty() {
-                let (report, found) = outcome(&place, "in.ndjson", &["out.parquet"], workers, morsel_bytes);
+                let (report, found) = outcome(&dir, "in.ndjson", &["out.parquet"], workers, morsel_bytes);
                 crate::format::parquet::tests::assert_rows(&found[0].clone().into(), &report.schema, &good);
                 prop_assert_eq!(&found[1], &expected[3], "rejects do not depend on the output");
             }
@@ -89,11 +89,11 @@ proptest! {
 
 #[test]
 fn lines_of_a_json_array_are_those_of_the_source() {
-    let place = Place::new();
+    let dir = TestDir::new();
     let text = "[\r\n  {\"a\": 1},\n  {\n    \"a\": tru\n  },\n\n{\"a\": 2}, {\"a\":\n\n3}, {\"a\" 4},\n  \"x\"\n]\n";
-    std::fs::write(place.path("in.json"), text).unwrap();
+    std::fs::write(dir.path("in.json"), text).unwrap();
     for (workers, morsel_bytes) in [(1, 1), (2, 20), (7, 1), (1, 1 << 20)] {
-        let (report, files) = outcome(&place, "in.json", &["out.ndjson"], workers, morsel_bytes);
+        let (report, files) = outcome(&dir, "in.json", &["out.ndjson"], workers, morsel_bytes);
         assert_eq!((report.rows_written, report.rows_rejected), (3, 3));
         let rejects: Vec<Value> =
             String::from_utf8(files[1].clone()).unwrap().lines().map(|l| serde_json::from_str(l).unwrap()).collect();
@@ -107,51 +107,51 @@ fn lines_of_a_json_array_are_those_of_the_source() {
             assert!(text[byte..].starts_with(reject["raw"].as_str().unwrap()));
         }
     }
-    // A record that is too long, and what breaks the array itself.
+    // A record beyond the size limit, and text that breaks the array itself.
     let text = format!("[\n{{\"a\":\n\"{}\"\n}},\n{{\"a\" 1}}\n]", "x".repeat(300));
-    std::fs::write(place.path("in.json"), text).unwrap();
-    let mut plan = ExecutionPlan::new(Source::file(place.path("in.json")), output(&place.path("out.ndjson")));
+    std::fs::write(dir.path("in.json"), text).unwrap();
+    let mut plan = ExecutionPlan::new(Source::file(dir.path("in.json")), output(&dir.path("out.ndjson")));
     plan.limits = Limits { max_record_bytes: 100, ..tiny(1, 64) };
     plan.on_bad_record = OnBadRecord::Limit(1);
     let Err(Error::TooManyBadRecords { position, .. }) = run(plan) else { panic!("two bad records") };
     assert_eq!((position.line, position.record), (5, 1));
-    std::fs::write(place.path("in.json"), "[\n{},\n\n,{}]").unwrap();
+    std::fs::write(dir.path("in.json"), "[\n{},\n\n,{}]").unwrap();
     let error =
-        run(ExecutionPlan::new(Source::file(place.path("in.json")), output(&place.path("out.ndjson")))).unwrap_err();
+        run(ExecutionPlan::new(Source::file(dir.path("in.json")), output(&dir.path("out.ndjson")))).unwrap_err();
     assert!(crate::text::error_chain(&error).contains("line 4 (byte 7)"), "{}", crate::text::error_chain(&error));
 }
 
 #[test]
 fn an_open_quote_costs_its_line_and_is_named() {
-    let place = Place::new();
+    let dir = TestDir::new();
     let rows: String = (0..200).map(|i| format!("{i},text\n")).collect();
     let text = format!("i,x\n0,\"a\nb\"\n7,\"open\n{rows}");
-    std::fs::write(place.path("in.csv"), text).unwrap();
+    std::fs::write(dir.path("in.csv"), text).unwrap();
     for (workers, morsel_bytes) in [(1, 16), (7, 100), (2, 1 << 20)] {
         for name in ["out.parquet", "out.csv"] {
-            let (report, files) = outcome(&place, "in.csv", &[name], workers, morsel_bytes);
+            let (report, files) = outcome(&dir, "in.csv", &[name], workers, morsel_bytes);
             assert_eq!((report.rows_written, report.rows_rejected), (201, 1), "{name}");
             let reject: Value = serde_json::from_slice(&files[1]).unwrap();
-            let place = json!([reject["line"], reject["record"], reject["offset"], reject["raw"], reject["reason"]]);
-            assert_eq!(place, json!([4, 1, 2, "7,\"open", "the quote is not closed"]));
+            let dir = json!([reject["line"], reject["record"], reject["offset"], reject["raw"], reject["reason"]]);
+            assert_eq!(dir, json!([4, 1, 2, "7,\"open", "the quote is not closed"]));
         }
     }
     let error = run(ExecutionPlan::new(
-        Source { name: "in.csv".into(), ..Source::file(place.path("in.csv")) },
-        output(&place.path("no.csv")),
+        Source { name: "in.csv".into(), ..Source::file(dir.path("in.csv")) },
+        output(&dir.path("no.csv")),
     ));
     assert_eq!(error.unwrap_err().to_string(), "in.csv line 4 (byte 12): the quote is not closed");
 }
 
-/// As root, a rename would put a file in the place of `/dev/null`.
+/// As root, a rename would replace `/dev/null` by a file.
 #[cfg(unix)]
 #[test]
 fn rejects_to_a_pipe_leave_it_a_pipe() {
-    let place = Place::new();
-    let pipe = place.path("rejects");
+    let dir = TestDir::new();
+    let pipe = dir.path("rejects");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     for (content, rejected) in [("{\"a\":1}\nbad\n", 1), ("{\"a\":1}\n", 0)] {
-        let mut plan = ExecutionPlan::new(place.write("in.ndjson", content), output(&place.path("out.csv")));
+        let mut plan = ExecutionPlan::new(dir.write("in.ndjson", content), output(&dir.path("out.csv")));
         plan.on_bad_record = OnBadRecord::Skip;
         plan.rejects = Some(pipe.clone());
         let reader = std::thread::spawn({
@@ -167,14 +167,14 @@ fn rejects_to_a_pipe_leave_it_a_pipe() {
 
 #[cfg(unix)]
 #[test]
-fn an_output_whose_reader_goes_away_is_the_end_of_that_output_alone() {
-    let place = Place::new();
+fn an_output_whose_reader_closes_it_ends_alone() {
+    let dir = TestDir::new();
     let rows: String = (0..200_000).map(|i| format!("{{\"i\":{i}}}\n")).collect();
-    let pipe = place.path("pipe");
+    let pipe = dir.path("pipe");
     let mut command = std::process::Command::new("mkfifo");
     assert!(command.arg(&pipe).status().unwrap().success());
     let plan = |names: &[&str]| {
-        let mut plan = ExecutionPlan::new(place.write("in.ndjson", &rows), output(&place.path("out.ndjson")));
+        let mut plan = ExecutionPlan::new(dir.write("in.ndjson", &rows), output(&dir.path("out.ndjson")));
         plan.outputs = names
             .iter()
             .map(|name| match *name {
@@ -183,7 +183,7 @@ fn an_output_whose_reader_goes_away_is_the_end_of_that_output_alone() {
                     compression: crate::format::Compression::None,
                     target: Target::File { path: pipe.clone(), no_clobber: false, append: false },
                 },
-                name => output(&place.path(name)),
+                name => output(&dir.path(name)),
             })
             .collect();
         plan.limits = tiny(2, 4096);
@@ -193,7 +193,7 @@ fn an_output_whose_reader_goes_away_is_the_end_of_that_output_alone() {
         let reader = std::thread::spawn({
             let pipe = pipe.clone();
             move || {
-                // Reads a little and goes away: far more is coming than a pipe holds.
+                // Reads a little and closes: far more is coming than a pipe holds.
                 std::fs::File::open(pipe).unwrap().read_exact(&mut [0; 10]).unwrap();
             }
         });
@@ -204,22 +204,22 @@ fn an_output_whose_reader_goes_away_is_the_end_of_that_output_alone() {
         if !alone {
             assert_eq!(report.rows_written, 200_000);
             assert!(report.notes.iter().any(|note| note.contains("went away")), "{:?}", report.notes);
-            assert_eq!(place.read("out.csv").lines().count(), 200_001);
-            std::fs::remove_file(place.path("out.csv")).unwrap();
+            assert_eq!(dir.read("out.csv").lines().count(), 200_001);
+            std::fs::remove_file(dir.path("out.csv")).unwrap();
         }
     }
 }
 
 #[test]
 fn rejects_appear_only_with_their_output() {
-    let place = Place::new();
-    let source = || place.write("in.ndjson", "{\"a\":1}\n{broken\n");
-    std::fs::write(place.path("rejects.ndjson"), "earlier").unwrap();
-    // The name of the output is taken while it is being written.
-    let mut plan = ExecutionPlan::new(source(), output(&place.path("out.ndjson")));
-    plan.outputs[0].target = Target::File { path: place.path("out.ndjson"), no_clobber: true, append: false };
+    let dir = TestDir::new();
+    let source = || dir.write("in.ndjson", "{\"a\":1}\n{broken\n");
+    std::fs::write(dir.path("rejects.ndjson"), "earlier").unwrap();
+    // Another process creates the path of the output while it is being written.
+    let mut plan = ExecutionPlan::new(source(), output(&dir.path("out.ndjson")));
+    plan.outputs[0].target = Target::File { path: dir.path("out.ndjson"), no_clobber: true, append: false };
     plan.on_bad_record = OnBadRecord::Skip;
-    plan.rejects = Some(place.path("rejects.ndjson"));
+    plan.rejects = Some(dir.path("rejects.ndjson"));
     struct Late(std::path::PathBuf, std::io::Cursor<Vec<u8>>);
     impl Read for Late {
         fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
@@ -233,10 +233,10 @@ fn rejects_appear_only_with_their_output() {
     impl crate::source::ByteSource for Late {}
     // More than the sample, so that the output is open by then.
     let text = "{\"a\":1}\n{broken\n".repeat(1000).into_bytes();
-    let late = Late(place.path("out.ndjson"), std::io::Cursor::new(text));
+    let late = Late(dir.path("out.ndjson"), std::io::Cursor::new(text));
     plan.sources = vec![Source::stream("late.ndjson", Box::new(late))];
     plan.limits = tiny(1, 64);
     assert!(matches!(run(plan), Err(Error::Write { .. })));
-    assert_eq!(place.read("rejects.ndjson"), "earlier");
-    assert_eq!(place.read("out.ndjson"), "somebody else's");
+    assert_eq!(dir.read("rejects.ndjson"), "earlier");
+    assert_eq!(dir.read("out.ndjson"), "somebody else's");
 }
