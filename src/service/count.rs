@@ -100,6 +100,7 @@ impl RowCounter {
         }
         match byte {
             b'"' => self.quoted = true,
+            // Brackets in strings never get here, so the depth is exact for valid JSON.
             b'[' | b'{' => self.depth += 1,
             b']' | b'}' => {
                 self.depth = self.depth.saturating_sub(1);

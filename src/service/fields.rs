@@ -35,6 +35,7 @@ fn typed<'a>(json: &'a str, ty: &Type) -> Cow<'a, str> {
         // The declared type `dict` maps to text: objects become a string with their JSON.
         (Type::Text, other) => text_of(&other.text()),
         (Type::Int { .. }, Cell::Number(text) | Cell::Text(text)) => whole(text.trim()).map_or(json.into(), Cow::Owned),
+        // Infinity and NaN parse, but JSON has no number for them.
         (Type::Float, Cell::Text(text)) => match text.trim().parse::<f64>() {
             Ok(number) if number.is_finite() => Cow::Owned(serde_json::json!(number).to_string()),
             _ => Cow::Borrowed(json),

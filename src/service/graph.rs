@@ -39,6 +39,7 @@ pub(super) fn with_ids(mut graph: Graph) -> Graph {
     for block in &mut graph.blocks {
         match &block.block_id {
             Some(id) if Uuid::parse_str(id).is_ok() => {}
+            // The same id always maps to the same UUID, in other blocks and in edges.
             Some(id) => {
                 let new = renamed.entry(id.clone()).or_insert_with(|| Uuid::new_v4().to_string());
                 block.block_id = Some(new.clone());

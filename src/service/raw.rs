@@ -12,6 +12,7 @@ pub(super) fn members(text: &str) -> Option<Vec<(String, &str)>> {
         return Some(members);
     }
     loop {
+        // The stream deserializer stops after the key and reports its length, escapes included.
         let mut keys = serde_json::Deserializer::from_str(rest).into_iter::<String>();
         let key = keys.next()?.ok()?;
         rest = rest[keys.byte_offset()..].trim_ascii_start().strip_prefix(':')?.trim_ascii_start();
@@ -47,6 +48,7 @@ pub(super) fn items(text: &str) -> Option<Vec<&str>> {
 
 /// Returns the length of the JSON value at the start of `text`.
 fn value_end(text: &str) -> Option<usize> {
+    // `IgnoredAny` skips a value without building it, whatever its depth or number of digits.
     let mut values = serde_json::Deserializer::from_str(text).into_iter::<IgnoredAny>();
     values.next()?.ok()?;
     Some(values.byte_offset())

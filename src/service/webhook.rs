@@ -131,6 +131,7 @@ impl Deliverer {
     /// Notifies the `webhook_url` of a bulk job, if it has one, of the job's end. Our reading: a cancelled job sends no
     /// event, and a failed delivery has no effect on the job.
     pub(super) async fn announce(&self, run: &RunRow) {
+        // The store blocks on the disk, so it is read on a blocking thread.
         let (store, id) = (Arc::clone(&self.store), run.id.clone());
         let url = tokio::task::spawn_blocking(move || store.notify(&id)).await;
         let Ok(Ok(Some(url))) = url else { return };
@@ -206,6 +207,7 @@ impl Deliverer {
                 Err(error) if error.is_connect() => last = "the connection was not established".to_owned(),
                 Err(_) => last = "the connection was lost".to_owned(),
             }
+            // The service's clock sleeps, so tests can advance it, and returns early once `stopped`.
             if attempt < ATTEMPTS {
                 self.clock.sleep(wait, &stopped).await;
                 wait *= 2;

@@ -96,6 +96,7 @@ impl<'a> LeadsPass<'a> {
         };
         let people = raw::items(&list).unwrap_or_default();
         self.n_without_people += u64::from(people.is_empty());
+        // Columns that begin with `company` keep their names; the list itself is left out.
         let company: Vec<(String, &str)> = row
             .0
             .iter()
@@ -148,6 +149,7 @@ fn list_text(json: &str) -> Option<String> {
     match Cell::from_json(json) {
         Cell::Nested(text) if text.starts_with('[') => Some(text.into_owned()),
         Cell::Text(text) if text.trim_start().starts_with('[') => {
+            // `raw` expects valid JSON, which the text of a cell need not be.
             serde_json::from_str::<Vec<serde::de::IgnoredAny>>(&text).ok()?;
             Some(raw::on_one_line(&text))
         }

@@ -169,6 +169,7 @@ impl Batches {
         loop {
             let reader = match &mut self.reader {
                 Some(reader) => reader,
+                // The previous file, if any, has ended: open the next one.
                 None => match self.feeds.next() {
                     Some(feed) => self.reader.insert(BufReader::with_capacity(256 << 10, File::open(feed)?)),
                     None => return Ok(None),

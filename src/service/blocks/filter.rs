@@ -62,6 +62,7 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, 
 
 impl Specs for FilterSpecs {
     fn refine(schema: &mut Value) {
+        // The allowed values depend on the operator. Operators that are not listed need no value.
         let needs = |operators: &[&str], value: Value| {
             json!({
                 "if": { "properties": { "operator": { "enum": operators } }, "required": ["operator"] },

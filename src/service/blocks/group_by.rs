@@ -104,6 +104,7 @@ impl From<Function> for Aggregate {
 
 impl Specs for GroupBySpecs {
     fn refine(schema: &mut Value) {
+        // Either `columns` with at least one name, or `column`; and every aggregate but a count names its column.
         let columns = json!({ "oneOf": [{ "type": "string" }, { "type": "array", "minItems": 1 }] });
         schema["anyOf"] = json!([
             { "properties": { "columns": columns }, "required": ["columns"] },

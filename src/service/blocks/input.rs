@@ -40,7 +40,7 @@ pub(in crate::service) enum Input {
 /// Request that starts a run, reduced to the parts that a source needs.
 pub(in crate::service) struct InputRequest<'a> {
     pub store: &'a Store,
-    pub folders: &'a Directories,
+    pub directories: &'a Directories,
     pub run: &'a RunId,
     /// Name of the source block.
     pub block_name: &'a str,
@@ -66,6 +66,7 @@ impl Input {
     /// Writes the rows of a payload, one per line, to the input file of the run.
     pub(super) fn write_payload(request: &InputRequest<'_>, rows: &[String]) -> io::Result<Input> {
         let path = payload_path(request)?;
+        // In memory: the body limit of the service bounds the payload.
         let mut text = String::with_capacity(rows.iter().map(|row| row.len() + 1).sum());
         for row in rows {
             text.push_str(row);
@@ -79,7 +80,7 @@ impl Input {
     /// this run.
     pub(super) fn copy_notebook(request: &InputRequest<'_>, notebook: &NotebookRow) -> io::Result<Input> {
         let path = payload_path(request)?;
-        notebook.copy_to(&request.folders.notebooks(), &path)?;
+        notebook.copy_to(&request.directories.notebooks(), &path)?;
         Ok(Input::Payload { path, name: "the notebook".to_owned(), rows: notebook.rows })
     }
 
@@ -97,19 +98,19 @@ impl Input {
     }
 
     /// Restores an input from the store. Paths are rebuilt, because the data directory may have moved since.
-    pub(in crate::service) fn from_row(row: InputRow, folders: &Directories, run: &RunId) -> Input {
+    pub(in crate::service) fn from_row(row: InputRow, directories: &Directories, run: &RunId) -> Input {
         match row {
-            InputRow::Payload { name, rows } => Input::Payload { path: folders.run(run).join(PAYLOAD), name, rows },
+            InputRow::Payload { name, rows } => Input::Payload { path: directories.run(run).join(PAYLOAD), name, rows },
             InputRow::Nothing => Input::Nothing,
             InputRow::Upload { file, name, extension } => {
-                Input::Upload { path: folders.uploads().join(file), name, extension }
+                Input::Upload { path: directories.uploads().join(file), name, extension }
             }
         }
     }
 }
 
 fn payload_path(request: &InputRequest<'_>) -> io::Result<PathBuf> {
-    let directory = request.folders.run(request.run);
+    let directory = request.directories.run(request.run);
     std::fs::create_dir_all(&directory)?;
     Ok(directory.join(PAYLOAD))
 }

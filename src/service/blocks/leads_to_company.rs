@@ -110,6 +110,7 @@ impl CompaniesPass {
             }
             specs.columns.clone()
         };
+        // Every other column describes either the company, once per group, or the person.
         let rest = columns.iter().filter(|column| !keys.contains(column)).cloned();
         let (company, own): (Vec<String>, Vec<String>) =
             rest.partition(|column| column.starts_with(COMPANY_PREFIX) || column == "company");
@@ -125,6 +126,7 @@ impl CompaniesPass {
             self.n_without_company += 1;
             return Ok(());
         }
+        // Columns without a value are omitted: the people of one list need not have the same columns.
         let own = self.own.iter().map(|column| (column, row.get(column))).filter(|(_, json)| *json != "null");
         let own: Vec<String> =
             own.map(|(column, json)| format!("{}:{json}", serde_json::Value::from(column.as_str()))).collect();

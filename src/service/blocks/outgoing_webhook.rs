@@ -31,6 +31,7 @@ impl Specs for OutgoingWebhookSpecs {
     }
 
     fn into_block(self, _: BlockUnderCheck<'_>, problems: &mut Problems<'_>) -> Option<Box<dyn Block>> {
+        // The pattern of the schema checks only the scheme; a port, for example, may still be invalid.
         let Some(url) = url::Url::parse(&self.url).ok().filter(url::Url::has_host) else {
             return problems.refuse_all(&["url".into()], "url_parsing", "must be an http or https URL");
         };

@@ -90,7 +90,7 @@ impl Block for ReadCsv {
         let upload = request.store.upload(&handle)?;
         let upload = upload.ok_or_else(|| InputError::Refused(format!("no upload has the handle '{handle}'")))?;
         Ok(Input::Upload {
-            path: request.folders.upload(&handle, &upload),
+            path: request.directories.upload(&handle, &upload),
             name: upload.filename,
             extension: upload.extension,
         })

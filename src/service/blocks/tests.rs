@@ -393,8 +393,8 @@ fn unknown_names_in_steps_are_refused_with_the_valid_ones() {
     for name in ["where", "select", "drop", "rename", "limit"] {
         assert!(text.contains(name), "{text}");
     }
-    let text = refused(json!({ "where": "cast(n as number) > 1" }));
-    assert!(text.contains("`number`") && text.contains("the types are int, float, bool"), "{text}");
+    let text = refused(json!({ "where": "cast(n as money) > 1" }));
+    assert!(text.contains("`money`") && text.contains("int, float, bool, string, json, date, timestamp"), "{text}");
 }
 
 #[test]

@@ -47,6 +47,7 @@ struct StepSpecs {
 
 impl Specs for TransformDataSpecs {
     fn refine(schema: &mut Value) {
+        // A step has exactly one key: with two, their order would matter, and JSON objects have none.
         let step = &mut schema["properties"]["steps"]["items"];
         step["minProperties"] = json!(1);
         step["maxProperties"] = json!(1);

@@ -90,7 +90,7 @@ impl Engine {
     }
 
     /// Returns the counters since the start of the service.
-    pub(in crate::service) fn tally(&self) -> &Arc<Metrics> {
+    pub(in crate::service) fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
     }
 
@@ -100,14 +100,14 @@ impl Engine {
     }
 
     /// Returns the numbers of queued and of running runs.
-    pub(in crate::service) fn under_way(&self) -> (usize, usize) {
+    pub(in crate::service) fn run_counts(&self) -> (usize, usize) {
         let active = lock(&self.active);
         let queued = active.values().filter(|active| active.row().status == RunStatus::Queued).count();
         (queued, active.len() - queued)
     }
 
     /// Returns true if another run may be submitted.
-    pub(in crate::service) fn has_room(&self) -> bool {
+    pub(in crate::service) fn has_capacity(&self) -> bool {
         lock(&self.active).len() < self.max_active
     }
 
@@ -116,6 +116,7 @@ impl Engine {
         let active = Arc::new(Active::new(job.row));
         lock(&self.active).insert(active.id().clone(), Arc::clone(&active));
         let mut tasks = lock(&self.tasks);
+        // Reap finished tasks, or the set would grow with every run.
         while tasks.try_join_next().is_some() {}
         let engine = Arc::clone(self);
         let run = Arc::clone(&active);
@@ -336,6 +337,7 @@ impl Engine {
     ) -> Result<BlockRows, Failure> {
         let position = position_of(checked, index);
         let now = self.clock.now();
+        // Recorded before any work: after a crash, the store shows in which block the run was interrupted.
         active.record(&self.store, |row| {
             let block = &mut row.blocks[position];
             block.status = BlockStatus::Running;
@@ -357,6 +359,7 @@ impl Engine {
         };
         let (prepared, delivery) = prepare(checked, index, input, feeds, surroundings)?;
         active.note(position, prepared.note.clone(), prepared.total_rows);
+        // From here on a stop cancels the block through `control`; one that was requested before is seen at once.
         let control = Control::new();
         if !active.begin_block(position, &control, prepared.total_bytes) {
             return Err(Failure::Cancelled);

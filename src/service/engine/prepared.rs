@@ -126,6 +126,7 @@ pub(super) fn prepare(
     let is_empty = total_rows == Some(0);
     let context = BlockContext { sources, notebooks, notebook, runtime, columns: &columns, is_empty };
     let BlockPlan { rewrite, steps, note, table, declared, delivery } = checked.blocks[index].plan(&context)?;
+    // Unique within the run, because sequence numbers are.
     let stem = format!("block_{}_{}", block.sequence_number, block.block_name);
     std::fs::create_dir_all(directory)
         .map_err(|error| Failure::Failed(format!("cannot create the directory for results: {error}")))?;
@@ -221,6 +222,7 @@ impl Prepared {
             Err(_) => return Err(bug()),
         };
         let unreadable = |error: io::Error| Failure::Failed(format!("cannot read back a result file: {error}"));
+        // NDJSON is written even if the run does not offer it; only offered formats become result files.
         let mut files = Vec::new();
         for (format, path) in &self.files {
             if self.formats.contains(format) {

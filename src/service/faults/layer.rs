@@ -60,6 +60,7 @@ pub(in crate::service) async fn inject_faults(
         change_request(faults, &path, &strikes, &mut request);
     }
     let mut response = next.run(request).await;
+    // An error of the service itself is never disguised by a fault.
     if !response.status().is_success() {
         return response;
     }

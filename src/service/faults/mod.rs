@@ -120,6 +120,7 @@ impl Faults {
     }
 
     fn strike(&self, counts: &mut Counts, i: usize, rule: &Rule, key: String) -> Option<Strike> {
+        // `struck` is reset as well, so `/admin/faults` starts over together with the faults.
         if counts.seen.len() >= MAX_KEYS {
             *counts = Counts::default();
         }

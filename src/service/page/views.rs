@@ -35,6 +35,7 @@ pub fn overview(workflows: &[Workflow], runs: &[RunRow], now: DateTime<Utc>) -> 
         body.tag("</ul>");
     }
     body.tag("</section>");
+    // Runs are sorted from new to old, so the first failed ones are the most recent.
     let failed: Vec<&RunRow> = runs.iter().filter(|run| run.error_message.is_some()).take(SHOWN_ERRORS).collect();
     if !failed.is_empty() {
         body.tag("<section aria-labelledby=\"errors\"><h2 id=\"errors\">Recent errors</h2><ul class=\"plain\">");
@@ -150,6 +151,7 @@ pub fn run(run: &RunRow, now: DateTime<Utc>) -> Html {
         body.tag("<tr><td class=\"n\">").text(block.sequence_number).tag("</td><th scope=\"row\">");
         body.text(&block.block_name).tag("</th><td>");
         state(&mut body, status_name(block.status));
+        // The note of a plan is outdated once its block has failed.
         if let Some(step) = live.current_step.as_ref().filter(|_| live.error_message.is_none()) {
             body.tag("<div class=\"soft\">").text(step).tag("</div>");
         }
@@ -157,6 +159,7 @@ pub fn run(run: &RunRow, now: DateTime<Utc>) -> Html {
             body.tag("<div class=\"error\">").text(error).tag("</div>");
         }
         body.tag("</td><td class=\"n\">").text(human_count(block.processed));
+        // Once all rows are read, the total says nothing new.
         if let Some(total) = block.total.filter(|total| *total != block.processed) {
             body.tag(" of ").text(human_count(total));
         }

@@ -110,7 +110,7 @@ async fn count_requests(State(app): State<Arc<App>>, request: Request, next: Nex
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let response = next.run(request).await;
     let route = route.as_deref().unwrap_or("other");
-    app.engine.tally().record_response(route, method.as_str(), response.status().as_u16(), started.elapsed());
+    app.engine.metrics().record_response(route, method.as_str(), response.status().as_u16(), started.elapsed());
     response
 }
 
@@ -121,7 +121,7 @@ async fn count_bytes_sent(State(app): State<Arc<App>>, request: Request, next: N
     if !is_file || !response.status().is_success() {
         return response;
     }
-    let metrics = Arc::clone(app.engine.tally());
+    let metrics = Arc::clone(app.engine.metrics());
     // The stream has no known length, but the content-length header is already set.
     let count = move |chunk: &Bytes| metrics.record_bytes_sent(chunk.len());
     response.map(|body| Body::from_stream(body.into_data_stream().inspect_ok(count)))
@@ -136,9 +136,9 @@ async fn healthz() -> Response {
 }
 
 async fn metrics(State(app): State<Arc<App>>) -> Response {
-    let (queued, running) = app.engine.under_way();
+    let (queued, running) = app.engine.run_counts();
     // The version is that of the text format, which Prometheus requires.
-    let text = app.engine.tally().text(&[("queued", queued), ("running", running)]);
+    let text = app.engine.metrics().text(&[("queued", queued), ("running", running)]);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 

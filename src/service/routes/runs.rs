@@ -98,7 +98,7 @@ impl Launch {
         key: Option<&str>,
         input: impl FnOnce(&RunId, &CheckedGraph) -> Result<Input, ApiError>,
     ) -> Result<Launched, ApiError> {
-        if !app.engine.has_room() {
+        if !app.engine.has_capacity() {
             let text = "too many runs are queued; try again later".to_owned();
             return Err(ApiError::Text(StatusCode::TOO_MANY_REQUESTS, text));
         }
@@ -200,7 +200,7 @@ fn input(app: &App, run: &RunId, checked: &CheckedGraph, payload: Option<&str>) 
             "webhook_payload is for workflows that start with a webhook block; this one starts with {block_name}"
         )));
     }
-    let request = InputRequest { store: &app.store, folders: &app.directories, run, block_name, payload };
+    let request = InputRequest { store: &app.store, directories: &app.directories, run, block_name, payload };
     Ok(block.input(&request)?)
 }
 

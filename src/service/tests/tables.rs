@@ -55,7 +55,7 @@ async fn companies_and_leads_are_converted_into_each_other() {
     assert_eq!((status["processed_count"].clone(), status["metrics"]["row_count"].clone()), (json!(3), json!(4)));
     let note = status["current_step"].as_str().unwrap();
     assert!(note.contains("1 of 3 companies have no list of people"), "{note}");
-    assert!(note.contains("1 entries in lists of people are no people"), "{note}");
+    assert!(note.contains("1 entries in lists of people are neither an object nor a name"), "{note}");
 
     let blocks = [webhook, to_leads, ("leads_to_company", json!({}))];
     let (companies, status) = run(&local, &blocks, companies()).await;
@@ -73,7 +73,7 @@ async fn companies_and_leads_are_converted_into_each_other() {
     let workflow = local.chain(&[("webhook", json!({})), ("leads_to_company", json!({}))]).await;
     let run = local.run(&workflow, "", leads).await;
     let text = local.ended(&run).await["blocks"][1]["error_message"].to_string();
-    assert!(text.contains("no column says which company a lead is with"), "{text}");
+    assert!(text.contains("no column identifies a lead's company"), "{text}");
 }
 
 #[tokio::test]
@@ -358,7 +358,7 @@ async fn errors_of_graphs_name_the_blocks() {
         create(&[("webhook", json!({})), ("company_to_leads", json!({})), ("company_enrichment", json!({}))]);
     let text = local.post("/workflows/create_workflow", body.clone()).await.rejected(422);
     assert!(
-        text.contains("block 3 (company_enrichment): takes COMPANY rows, but block 2 (company_to_leads)"),
+        text.contains("block 3 (company_enrichment): accepts COMPANY rows, but block 2 (company_to_leads)"),
         "{text}"
     );
     body["workflow_definition"]["edges"] = json!([
