@@ -101,7 +101,7 @@ pub enum Error {
     /// An export or import of the local service's state. Its message is complete by itself.
     #[cfg(feature = "serve")]
     #[error(transparent)]
-    Moved(crate::service::MoveError),
+    Moved(crate::service::ArchiveError),
     /// Ctrl-C, SIGTERM or SIGHUP.
     #[error("interrupted")]
     Interrupted,
@@ -310,14 +310,14 @@ fn exit_of(error: &Error) -> Exit {
 }
 
 #[cfg(feature = "serve")]
-fn move_exit(error: &crate::service::MoveError) -> Exit {
-    use crate::service::MoveError;
+fn move_exit(error: &crate::service::ArchiveError) -> Exit {
+    use crate::service::ArchiveError;
     match error {
-        MoveError::Archive { cause, .. } | MoveError::Folder { cause, .. } => match cause.kind() {
+        ArchiveError::Archive { cause, .. } | ArchiveError::DataDirectory { cause, .. } => match cause.kind() {
             std::io::ErrorKind::NotFound => Exit::CannotRead,
             _ => write_exit(cause),
         },
-        MoveError::NotOurs { .. } => Exit::BadData,
+        ArchiveError::InvalidArchive { .. } => Exit::BadData,
         _ => Exit::CannotWrite,
     }
 }
@@ -326,7 +326,7 @@ fn move_exit(error: &crate::service::MoveError) -> Exit {
 fn service_exit(error: &crate::service::Error) -> Exit {
     use crate::service::{EnrichError, Error};
     match error {
-        Error::Folder { cause, .. } => write_exit(cause),
+        Error::DataDirectory { cause, .. } => write_exit(cause),
         Error::Store(_) => Exit::CannotWrite,
         Error::Enrich(EnrichError::Read { .. }) => Exit::CannotRead,
         Error::Enrich(

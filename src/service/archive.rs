@@ -57,21 +57,21 @@ pub enum Error {
         cause: io::Error,
     },
     /// The data directory cannot be read or written.
-    #[error("cannot use the data directory {}", folder.display())]
-    Folder {
+    #[error("cannot use the data directory {}", directory.display())]
+    DataDirectory {
         /// Path of the data directory.
-        folder: PathBuf,
+        directory: PathBuf,
         /// The I/O error.
         #[source]
         cause: io::Error,
     },
     /// The archive is not an export of a service, or it is damaged.
-    #[error("cannot import {}: {why}", path.display())]
-    NotOurs {
+    #[error("cannot import {}: {reason}", path.display())]
+    InvalidArchive {
         /// Path of the archive.
         path: PathBuf,
         /// The first problem that was found, as a fragment.
-        why: String,
+        reason: String,
     },
     /// The store cannot be opened, read or written; locked while a service has it open.
     #[error(transparent)]
@@ -96,10 +96,10 @@ pub fn export(data_dir: &Path, path: &Path) -> Result<ArchiveSummary, Error> {
     let now = Utc::now();
     if !data_dir.is_dir() {
         let cause = io::Error::from(io::ErrorKind::NotFound);
-        return Err(Error::Folder { folder: data_dir.to_owned(), cause });
+        return Err(Error::DataDirectory { directory: data_dir.to_owned(), cause });
     }
-    let directories =
-        Directories::create(data_dir).map_err(|cause| Error::Folder { folder: data_dir.to_owned(), cause })?;
+    let directories = Directories::create(data_dir)
+        .map_err(|cause| Error::DataDirectory { directory: data_dir.to_owned(), cause })?;
     let store = Store::open(data_dir, now)?;
     let failed = |cause| Error::Archive { path: path.to_owned(), cause };
     // The temporary file is in the archive's own directory, so that the rename stays within one file system.
@@ -158,9 +158,9 @@ pub fn export(data_dir: &Path, path: &Path) -> Result<ArchiveSummary, Error> {
 /// Rows are added in one transaction at the end, so a failed import adds none. Fails while a service has the directory
 /// open. Blocks.
 pub fn import(data_dir: &Path, path: &Path) -> Result<ArchiveSummary, Error> {
-    let directory_failed = |cause| Error::Folder { folder: data_dir.to_owned(), cause };
+    let directory_failed = |cause| Error::DataDirectory { directory: data_dir.to_owned(), cause };
     let failed = |cause| Error::Archive { path: path.to_owned(), cause };
-    let invalid = |why: String| Error::NotOurs { path: path.to_owned(), why };
+    let invalid = |reason: String| Error::InvalidArchive { path: path.to_owned(), reason };
     let mut file = File::open(path).map_err(failed)?;
     if !has_end_marker(&mut file).map_err(failed)? {
         return Err(invalid("not a tar archive, or truncated".to_owned()));

@@ -25,6 +25,7 @@ pub(super) fn create(body: &Value) -> Result<CreateWorkflow, ApiError> {
     let mut check = Check::default();
     let location = Location::root("body");
     let Some(object) = check.object(body, &location) else { return Err(check.into_error()) };
+    // Every member is read before the first error is returned, so that the response lists all of them.
     let id = check.optional_text(object, "id", &location);
     if let Some(id) = &id {
         check.id(id, &location.key("id"));
@@ -191,6 +192,7 @@ impl Check {
         }
     }
 
+    /// Reads the blocks and edges of a definition; `graph::check` then checks what they mean.
     fn graph(&mut self, value: &Value, location: &Location) -> Option<Graph> {
         let object = self.object(value, location)?;
         let mut list = |key: &str| match object.get(key) {
@@ -206,12 +208,13 @@ impl Check {
         };
         let (blocks, edges) = (list("blocks"), list("edges"));
         let (blocks, edges) = (blocks?, edges?);
-        let before = self.errors.len();
+        // All blocks and edges are checked, even after an invalid one.
+        let errors_before = self.errors.len();
         let location_of = |key: &str, i: usize| location.key(key).item(i);
         let blocks = blocks.iter().enumerate().map(|(i, block)| self.block(block, &location_of("blocks", i))).collect();
         let edges = edges.iter().enumerate().map(|(i, edge)| self.edge(edge, &location_of("edges", i))).collect();
         let (blocks, edges): (Vec<Option<Block>>, Vec<Option<Edge>>) = (blocks, edges);
-        if self.errors.len() > before {
+        if self.errors.len() > errors_before {
             return None;
         }
         Some(Graph { blocks: blocks.into_iter().flatten().collect(), edges: edges.into_iter().flatten().collect() })

@@ -72,6 +72,7 @@ impl Directories {
                 }
             }
         }
+        // Directories without a row are those of deleted runs, or of starts that crashed before the run was recorded.
         for name in names(&self.root.join("runs"))? {
             if Uuid::parse_str(&name).is_ok() && !is_run(&RunId(name.clone())) {
                 fs::remove_dir_all(self.root.join("runs").join(name))?;
@@ -83,6 +84,7 @@ impl Directories {
                 fs::remove_file(self.tmp().join(name))?;
             }
         }
+        // Uploads that were interrupted, or that were renamed but not recorded.
         for name in names(&self.uploads())? {
             let handle = HandleId(name.split('.').next().unwrap_or_default().to_owned());
             let is_handle = Uuid::parse_str(&handle.0).is_ok();

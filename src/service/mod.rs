@@ -53,7 +53,7 @@ mod store;
 mod tests;
 mod webhook;
 
-pub use archive::{ArchiveSummary, Error as MoveError, export, import};
+pub use archive::{ArchiveSummary, Error as ArchiveError, export, import};
 pub use clock::Clock;
 pub use config::{Config, EnrichEndpoint, EnrichTable};
 pub use enrich::Error as EnrichError;

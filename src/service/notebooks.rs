@@ -77,8 +77,9 @@ pub(super) fn remove_leftovers(directory: &Path, rows: &[NotebookRow]) -> io::Re
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         let name = entry.file_name();
-        let ours = name.to_str().and_then(|name| Uuid::parse_str(name.strip_suffix(".ndjson")?).ok()).is_some();
-        if ours && !rows.iter().any(|row| *row.file == name) {
+        // Other files in the directory are the user's and are not touched.
+        let is_generated = name.to_str().and_then(|name| Uuid::parse_str(name.strip_suffix(".ndjson")?).ok()).is_some();
+        if is_generated && !rows.iter().any(|row| *row.file == name) {
             fs::remove_file(entry.path())?;
         }
     }

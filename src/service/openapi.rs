@@ -526,6 +526,7 @@ fn schemas() -> Value {
 /// Adds the schemas of `T` and of all types in it.
 fn add<T: ToSchema>(schemas: &mut Map<String, Value>) {
     let mut found = Vec::new();
+    // `schemas` lists the types that `T` refers to, without `T` itself.
     T::schemas(&mut found);
     found.push((T::name().into_owned(), T::schema()));
     for (name, schema) in found {

@@ -59,6 +59,7 @@ impl Query {
                 ("less_than_equal", format!("Input should be less than or equal to {max}"), bound("le", max))
             }
             Ok(n) => return Ok(n),
+            // A number beyond i64 is reported as unparsable too.
             Err(_) => {
                 let message = "Input should be a valid integer, unable to parse string as an integer";
                 ("int_parsing", message.to_owned(), Map::new())

@@ -234,6 +234,7 @@ impl RunRow {
     /// Converts the run to an entry of a list.
     pub(super) fn listed(&self) -> Run {
         let duration = self.started_at.zip(self.completed_at).map(|(start, end)| (end - start).num_milliseconds());
+        // The result of a run is that of its last block, once all are complete.
         let last = self.blocks.last().filter(|_| self.status == RunStatus::Completed);
         Run {
             job_id: self.id.clone(),
@@ -259,6 +260,7 @@ impl RunRow {
     /// Resets the run to `queued`, with no results, for a start from the beginning.
     pub(super) fn rewind(&mut self, now: DateTime<Utc>) {
         for block in &mut self.blocks {
+            // Written out in full, so that a new field must be decided on here.
             *block = BlockRow {
                 block_id: std::mem::take(&mut block.block_id),
                 block_name: std::mem::take(&mut block.block_name),

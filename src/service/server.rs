@@ -54,10 +54,10 @@ pub enum Error {
         cause: io::Error,
     },
     /// The data directory cannot be created, read or cleaned up.
-    #[error("cannot use the data directory {}", folder.display())]
-    Folder {
+    #[error("cannot use the data directory {}", directory.display())]
+    DataDirectory {
         /// Path of the data directory.
-        folder: PathBuf,
+        directory: PathBuf,
         /// The I/O error.
         #[source]
         cause: io::Error,
@@ -218,7 +218,7 @@ struct Opened {
 async fn open(config: Config) -> Result<Opened, Error> {
     let opened = tokio::task::spawn_blocking(move || {
         let root = &config.data_dir;
-        let failed = |cause| Error::Folder { folder: root.clone(), cause };
+        let failed = |cause| Error::DataDirectory { directory: root.clone(), cause };
         let directories = Directories::create(root).map_err(failed)?;
         let store = Store::open(root, config.clock.now())?;
         // Runs are failed before the clean-up, which removes the partial files of exactly these runs.

@@ -23,6 +23,7 @@ impl SigningSecrets {
     /// Generates a secret; the one of `before` keeps signing until `overlap` has passed.
     pub(super) fn new(now: DateTime<Utc>, before: Option<SigningSecrets>, overlap: TimeDelta) -> Self {
         let random = Signer::random_secret();
+        // Only one generation overlaps: a second roll drops the secret before `before`.
         let previous = before.map(|before| (before.secret, now + overlap)).filter(|(_, until)| *until > now);
         SigningSecrets { secret: format!("sk_whsec_{}", hex(&random)), created_at: now, previous }
     }

@@ -122,12 +122,13 @@ impl Store {
             write.open_table(NOTIFY)?;
             write.open_table(JOBS)?;
             let mut keys = write.open_table(KEYS)?;
+            // Keys are deleted only here; until the next start an expired one is ignored by its time.
             keys.retain(|_, row| {
                 serde_json::from_slice::<KeyRow>(row).is_ok_and(|row| now - row.created_at < KEY_LIFE)
             })?;
             let mut meta = write.open_table(META)?;
-            let kept: Option<[u8; 32]> = meta.get("secret")?.and_then(|secret| secret.value().try_into().ok());
-            match kept {
+            let stored: Option<[u8; 32]> = meta.get("secret")?.and_then(|secret| secret.value().try_into().ok());
+            match stored {
                 Some(secret) => secret,
                 None => {
                     let secret = Signer::random_secret();
@@ -217,6 +218,7 @@ impl Store {
     ) -> Result<StartOutcome, Error> {
         let now = row.queued_at;
         let write = self.database.begin_write()?;
+        // The key is looked up in the same transaction that writes it; a look-up before could race with another start.
         if let Some(key) = key {
             let before = read_row::<KeyRow>(&write, KEYS, key)?.filter(|row| now - row.created_at < KEY_LIFE);
             if let Some(before) = before
@@ -227,11 +229,13 @@ impl Store {
             // A key whose run was deleted by the retention policy starts a new one.
             write_row(&write, KEYS, key, &KeyRow { run_id: row.id.clone(), created_at: now })?;
         }
+        // The workflow of a bulk job is not stored, and one may be deleted between the look-up and here.
         if let Some(mut workflow) = read_row::<Workflow>(&write, WORKFLOWS, &row.workflow_id.0)? {
             workflow.last_run_date = Some(super::clock::timestamp(now));
             write_row(&write, WORKFLOWS, &row.workflow_id.0, &workflow)?;
         }
         {
+            // Numbers instead of timestamps: they are unique, and a clock that was set back does not reorder lists.
             let mut order = write.open_table(RUN_ORDER)?;
             let next = order.last()?.map_or(0, |(number, _)| number.value() + 1);
             order.insert(next, row.id.0.as_str())?;
@@ -269,6 +273,7 @@ impl Store {
             let Some(row) = runs.get(id.value())? else { continue };
             waiting.push((serde_json::from_slice::<RunRow>(row.value())?, serde_json::from_slice(job.value())?));
         }
+        // The table is ordered by run id, which is random.
         waiting.sort_by_key(|(row, _)| row.queued_at);
         Ok(waiting)
     }
@@ -305,6 +310,7 @@ impl Store {
         let read = self.database.begin_read()?;
         let (order, runs) = (read.open_table(RUN_ORDER)?, read.open_table(RUNS)?);
         let mut found = Vec::new();
+        // Active runs count among the newest `n`, but are never returned.
         for entry in order.iter()?.rev().skip(n) {
             let (number, id) = entry?;
             let Some(row) = runs.get(id.value())? else { continue };
@@ -372,6 +378,7 @@ impl Store {
         let order = read.open_table(RUN_ORDER)?;
         let runs = read.open_table(RUNS)?;
         let mut found = Vec::new();
+        // The newest rows are decoded first and only until the limit, so a filter that matches fewer runs decodes all.
         for entry in order.iter()?.rev() {
             if found.len() >= filter.limit {
                 break;

@@ -50,6 +50,7 @@ async fn clock(State(app): State<Arc<App>>) -> Json<Value> {
 async fn set_clock(State(app): State<Arc<App>>, body: Result<Bytes, BytesRejection>) -> Result<Json<Value>, ApiError> {
     let body = body::json(&body_bytes(body)?)?;
     let Some(members) = body.as_object() else { return Err(ApiError::bad_request("the body must be an object")) };
+    // All members are validated before any is applied.
     let (mut set, mut advance, mut speed) = (None, None, None);
     for (key, value) in members {
         match key.as_str() {

@@ -41,6 +41,7 @@ pub(super) async fn list(
 pub(super) fn links(app: &App, run: RunRow, format: ResultFormat, origin: &str) -> Vec<DownloadLink> {
     let life = app.config.link_life;
     let expires = (app.config.clock.now() + TimeDelta::from_std(life).unwrap_or(TimeDelta::MAX)).timestamp();
+    // All links of one response expire together.
     let links = run.blocks.into_iter().filter_map(|block| {
         let file = block.files.into_iter().find(|file| file.format == format)?;
         let link = app.signer.link(&run.id, &file.filename, expires);

@@ -69,6 +69,7 @@ pub(super) async fn read_form(
     let mut file_parts = 0;
     let mut rejected: Option<ApiError> = None;
     while let Some(mut field) = before_stall(stall, form.next_field()).await? {
+        // The parts may have any order, so an error is kept until all are read.
         if let Some((name, max_bytes)) = text_part.filter(|(name, _)| field.name() == Some(name)) {
             match read_text(&mut field, stall, name, max_bytes).await? {
                 Ok(read) => text = Some(read),
@@ -185,6 +186,7 @@ async fn receive(app: &App, field: &mut Field<'_>) -> Result<ReceivedFile, PartF
     let (chunks, incoming) = mpsc::channel(CHUNKS_IN_FLIGHT);
     let directories = app.directories.clone();
     let counter = RowCounter::new(&extension);
+    // The writer has its own thread: file writes block, and the socket must be read meanwhile.
     let writer = tokio::task::spawn_blocking(move || write(&directories, incoming, counter));
     let mut size_bytes = 0;
     let mut failed = None;

@@ -39,6 +39,7 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Result<Json<SigningSecr
 pub(super) async fn create(State(app): State<Arc<App>>) -> Result<(StatusCode, Json<NewSigningSecret>), ApiError> {
     blocking(move || {
         let now = app.config.clock.now();
+        // Checked within the transaction: of two concurrent creations one is a conflict.
         let created = app.store.change_signing_secrets(|before| {
             if before.is_some() {
                 let text = "a signing secret already exists; roll or delete it".to_owned();

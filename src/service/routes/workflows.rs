@@ -19,6 +19,7 @@ use crate::service::{body, graph};
 
 pub(super) async fn list(State(app): State<Arc<App>>) -> Result<Json<Vec<Workflow>>, ApiError> {
     let mut workflows = blocking(move || Ok(app.store.workflows()?)).await?;
+    // Lists have no definitions, as in the vendor's API.
     for workflow in &mut workflows {
         workflow.workflow_definition = None;
     }
@@ -131,10 +132,12 @@ fn checked(definition: Graph) -> Result<Graph, ApiError> {
 fn new_workflow(id: &WorkflowId, name: String, description: String, definition: Graph, now: String) -> Workflow {
     Workflow {
         id: id.clone(),
+        // A local service has neither users nor organisations.
         user_uuid: None,
         org_id: None,
         name,
         description: Some(description),
+        // The vendor's builder has further states; a definition that was checked is ready.
         status: "ready".to_owned(),
         step: "completed".to_owned(),
         created_at: now.clone(),

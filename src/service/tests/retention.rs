@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::Local;
-use crate::service::{Clock, MoveError, Retain, export, import};
+use crate::service::{ArchiveError, Clock, Retain, export, import};
 
 async fn run(local: &Local, workflow: &str, n: u32) -> String {
     let body = json!({ "webhook_payload": [{ "n": n }] });
@@ -79,7 +79,7 @@ async fn an_export_is_imported_once() {
     let before = listed(&local).await;
     let archive = local.dir.path().join("state.tar");
     let locked = export(&local.data_dir(), &archive);
-    assert!(matches!(locked, Err(MoveError::Store(_))), "a running service locks the directory");
+    assert!(matches!(locked, Err(ArchiveError::Store(_))), "a running service locks the directory");
     let dir = local.stop().await;
     let exported = export(&dir.path().join("data"), &archive).unwrap();
     assert_eq!((exported.workflows, exported.runs, exported.uploads, exported.notebooks), (1, 2, 1, 1));
@@ -119,6 +119,6 @@ fn a_damaged_archive_is_rejected() {
         let path = dir.path().join(name);
         std::fs::write(&path, bytes).unwrap();
         let error = import(&dir.path().join("to"), &path).unwrap_err();
-        assert!(matches!(error, MoveError::NotOurs { .. }), "{name}: {error}");
+        assert!(matches!(error, ArchiveError::InvalidArchive { .. }), "{name}: {error}");
     }
 }
