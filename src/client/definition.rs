@@ -91,6 +91,7 @@ pub fn source_block(graph: &Graph) -> Option<&Block> {
     graph
         .blocks
         .iter()
+        // A block without an id cannot be the target of an edge.
         .filter(|block| block.block_id.as_deref().is_none_or(|id| !fed.contains(id)))
         .min_by_key(|block| block.sequence_number)
 }

@@ -1,8 +1,8 @@
 //! The client of the Workflows API: typed calls, resolution of workflows, watching of runs, selection of result files,
 //! and the state that is kept between commands.
 //!
-//! It turns API calls into values and links into [`DownloadRequest`](crate::net::DownloadRequest)s. It reads no result
-//! file and writes only the state directory; rows are the pipeline's, texts for people are `cli`'s.
+//! Its results are values, download requests, and execution plans that the pipeline carries out. It writes only the
+//! state directory; the texts for the user are `cli`'s.
 
 mod bulk;
 mod calls;

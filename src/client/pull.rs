@@ -1,5 +1,5 @@
-//! From a run to its rows: waits for the run, picks its result files, and opens their downloads as sources of a plan. Writes
-//! nothing; [`crate::pipeline`] does.
+//! The results of a run as an execution plan: waits for the run, selects its result files, and starts their downloads
+//! as the sources of the plan. Reads and writes no rows; [`crate::pipeline`] does.
 
 use super::{BlockSelection, Client, Error, ResultFormat, WatchOptions, declared_types};
 use crate::api::{DownloadLink, RunId, WorkflowId};
@@ -8,17 +8,17 @@ use crate::net::{Download, Downloads};
 use crate::pipeline::{ExecutionPlan, Limits, SchemaSource};
 use crate::source::{ByteSource, Source};
 
-/// Which results of a run to pull.
+/// The results of a run to pull, and the resources for it.
 #[derive(Clone, Debug)]
 pub struct PullOptions {
-    /// Formats to ask for, the first that the run has is taken. Default: NDJSON, which keeps types, then CSV, which every
-    /// run has.
+    /// Formats in order of preference: the first that the run has is used. Default: NDJSON, which keeps types, then
+    /// CSV, which every run has.
     pub formats: Vec<ResultFormat>,
     /// The blocks whose results are pulled. Default: the final one.
     pub blocks: BlockSelection,
-    /// Limits of the plan; the downloads hold a share of its memory.
+    /// Limits of the plan. The downloads use a share of its memory.
     pub limits: Limits,
-    /// Downloads open at once. Default: 4.
+    /// Downloads that are active at a time. Default: 4.
     pub jobs: usize,
 }
 
@@ -34,17 +34,18 @@ impl Default for PullOptions {
 }
 
 impl Client {
-    /// Waits for the end of `run`, and returns a plan that reads its results: sources in the order of the blocks with the
-    /// row counts that the API gives, and the types that the workflow declares. Add steps and outputs and
-    /// [`execute`](crate::pipeline::execute) it, or [`read_batches`](crate::pipeline::read_batches). Both block: call them
-    /// from a plain thread (`tokio::task::spawn_blocking`) while the runtime, which carries the downloads, goes on.
+    /// Waits for the end of `run`, and returns a plan that reads its results: sources in the order of the blocks, with
+    /// the API's row counts, and the types that the workflow declares. Add steps and outputs and
+    /// [`execute`](crate::pipeline::execute) it, or [`read_batches`](crate::pipeline::read_batches). Both block: call
+    /// them from a plain thread (`tokio::task::spawn_blocking`) while the runtime, which runs the downloads,
+    /// continues.
     ///
-    /// An expired link is renewed and a download that breaks off resumes at its byte.
+    /// An expired link is replaced, and an interrupted download resumes at its byte.
     ///
     /// # Errors
     ///
-    /// [`Error::Ended`] for a run that did not complete, [`Error::NoResults`] if it has none of the formats, and what
-    /// asking the API may fail with. A download fails when it is read.
+    /// [`Error::Ended`] for a run that did not complete, [`Error::NoResults`] if it has none of the formats, and the
+    /// errors of API calls. Errors of a download are returned when it is read.
     pub async fn pull(&self, run: &RunId, options: &PullOptions) -> Result<ExecutionPlan, Error> {
         let status = self.watch(run, &WatchOptions::of_new_run(self), |_| {}).await?;
         self.require_completed(&status).await?;
@@ -59,8 +60,8 @@ impl Client {
         Ok(ExecutionPlan { schema, limits: options.limits.clone(), ..ExecutionPlan::reading(sources.collect()) })
     }
 
-    /// The types that a workflow declares for its results. A workflow that was deleted or cannot be read declares none:
-    /// its results can be read without them.
+    /// Returns the types that a workflow declares for its results; none if it was deleted or cannot be read, because
+    /// the results can be read without them.
     pub async fn declared_types_of(&self, workflow: &WorkflowId) -> Schema {
         let workflow = self.workflow(workflow).await.ok();
         let graph = workflow.and_then(|workflow| workflow.workflow_definition);
@@ -68,7 +69,7 @@ impl Client {
     }
 }
 
-/// The download of a result file as a source, with the row count that the API gives for it.
+/// Returns the download of a result file as a source, with its format and the API's row count.
 pub fn result_source(link: &DownloadLink, format: ResultFormat, download: Download) -> Source {
     let download: Box<dyn ByteSource> = Box::new(download);
     let mut source = Source::stream(link.filename.as_str(), download);

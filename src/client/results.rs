@@ -58,6 +58,7 @@ pub fn choose(mut links: Vec<DownloadLink>, wanted: BlockSelection, run: &RunId)
         BlockSelection::All => Ok(links),
         BlockSelection::Final => Ok(links.pop().into_iter().collect()),
         BlockSelection::Block(block) => {
+            // Collected before the selection, for the error.
             let present = links.iter().filter_map(|link| link.block_number).collect();
             links.retain(|link| link.block_number == Some(block));
             if links.is_empty() {

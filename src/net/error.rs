@@ -98,7 +98,7 @@ impl Error {
         self
     }
 
-    /// Adds the cause.
+    /// Adds the cause, which becomes the source of the error.
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.0.source = Some(Arc::from(source.into()));
         self

@@ -175,6 +175,7 @@ pub struct ApiResponse {
 impl Http {
     /// Creates a client. Opens no connection.
     pub fn new(mut options: HttpOptions) -> Self {
+        // An empty key is a missing one, such as an unset variable expanded by a shell.
         options.key = options.key.filter(|key| !key.is_empty());
         Http(Arc::new(Inner {
             options,
@@ -282,6 +283,7 @@ impl Http {
     /// Returns the key, if `url` is of the API's own origin or of a trusted host.
     fn key_for(&self, url: &Url) -> Option<&ApiKey> {
         let options = &self.0.options;
+        // Origin means scheme, host and port: the same host over http does not get the key.
         let own = url.origin() == options.base.origin();
         options.key.as_ref().filter(|_| own || options.trusted.iter().any(|host| host.covers(url)))
     }
@@ -368,6 +370,7 @@ impl Http {
     }
 
     fn url(&self, call: &ApiRequest<'_>) -> Result<Url, Error> {
+        // Appended, not joined: a base URL may have a path of its own.
         let text = format!("{}{}", self.base().as_str().trim_end_matches('/'), call.path);
         let mut url =
             Url::parse(&text).map_err(|cause| Error::new(Kind::BadAnswer, call.method, &text).with_source(cause))?;
@@ -523,6 +526,7 @@ impl Http {
         let client = builder.build().map_err(|error| {
             Error::from_reqwest(error, "GET", url.as_str()).with_text("cannot create an HTTP client")
         })?;
+        // If another thread was faster, its client is used and this one dropped.
         Ok(slot.get_or_init(|| client))
     }
 }
@@ -530,6 +534,8 @@ impl Http {
 /// Configures a client for API calls. They carry the key, so redirects are followed within their origin only.
 fn for_calls(builder: ClientBuilder) -> ClientBuilder {
     let policy = redirect::Policy::custom(move |attempt| {
+        // A redirect to another origin is not followed but returned: `send_once` makes it an error that names the
+        // target.
         let Some(from) = attempt.previous().last() else { return attempt.stop() };
         let elsewhere = from.origin() != attempt.url().origin();
         if attempt.previous().len() > MAX_REDIRECTS {

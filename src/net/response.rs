@@ -22,6 +22,7 @@ pub(super) fn refusal(status: u16, body: &[u8], method: &'static str, url: &str,
         429 => Kind::RateLimited,
         400..500 => Kind::Refused,
         500..600 => Kind::ServerFault,
+        // 1xx and 3xx: the client library should have handled them.
         _ => Kind::BadAnswer,
     };
     let secrets = secrets_in_url(url);

@@ -35,6 +35,7 @@ impl FromStr for TrustedHost {
         // The URL parser defines a valid host. Anything beyond host and port is refused below.
         let url = Url::parse(&format!("https://{text}/")).map_err(|_| wrong())?;
         let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(wrong)?;
+        // The parser accepts these: a path, user info, a query, a fragment, and characters that look like patterns.
         if text.contains(['/', '@', '?', '#', '*', '%']) {
             return Err(wrong());
         }

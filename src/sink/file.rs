@@ -28,6 +28,7 @@ impl PendingFile {
     /// Creates the temporary file for `path`. A symbolic link at `path` is followed: its target is replaced, and the
     /// link stays. With `no_clobber` an existing file is an error, here and at the commit.
     pub fn create(path: &Path, no_clobber: bool) -> io::Result<Self> {
+        // Fails for a file that does not exist yet, which then gets this very path.
         let path = match std::fs::canonicalize(path) {
             Ok(real) => real,
             Err(_) => path.to_owned(),
@@ -84,7 +85,9 @@ impl PendingFile {
 
     /// Syncs the bytes, renames the file to its final name, and syncs the directory.
     pub fn commit(mut self) -> io::Result<()> {
+        // The contents must be durable before the name: a crash after the rename could leave an empty file.
         self.sync()?;
+        // `persist_noclobber` is atomic, so a file that appeared meanwhile is not replaced.
         let persisted =
             if self.no_clobber { self.temp.persist_noclobber(&self.path) } else { self.temp.persist(&self.path) };
         persisted.map_err(|error| error.error)?;
@@ -143,6 +146,7 @@ impl Write for PendingFile {
 pub fn check_writable(path: &Path) -> io::Result<()> {
     match std::fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => Err(io::Error::new(io::ErrorKind::IsADirectory, "is a directory")),
+        // A device or a pipe is written directly, whatever its directory allows.
         Ok(metadata) if !metadata.is_file() => Ok(()),
         _ => tempfile::tempfile_in(directory_of(path)).map(drop),
     }

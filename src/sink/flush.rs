@@ -61,6 +61,7 @@ impl Drop for Flusher {
 /// Starts the thread. If that fails, the file is synced only at its end, as small ones are.
 fn start(file: &File) -> io::Result<(SyncSender<()>, JoinHandle<io::Result<()>>)> {
     let file = file.try_clone()?;
+    // One request may be queued while a sync runs; a second would have nothing left to sync.
     let (sender, receiver) = sync_channel(1);
     let sync_each = move || receiver.iter().try_for_each(|()| file.sync_data());
     let thread = thread::Builder::new().name("flush".into()).spawn(sync_each)?;

@@ -201,11 +201,12 @@ impl Target for ObjectUpload {
 
     /// Completes the upload, so that the object appears.
     ///
-    /// If nothing may be replaced, a put is conditional in the store. A multipart upload cannot be: it checks just
+    /// If nothing may be replaced, a put is conditional in the store. A multipart upload is not: it checks just
     /// before its completion, and an object that appears after that check is replaced.
     fn commit(mut self: Box<Self>) -> io::Result<()> {
         self.sync()?;
         if self.multipart.is_some() {
+            // As late as possible, because the completion itself is not conditional.
             self.fail_if_exists()?;
             let multipart = self.multipart.as_mut().expect("checked above");
             self.runtime.block_on(multipart.upload.complete()).map_err(store_error)?;
@@ -230,6 +231,7 @@ impl Target for ObjectUpload {
 impl Write for ObjectUpload {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         if self.buffer.is_empty() {
+            // Not a whole part: most objects are smaller than one.
             self.buffer.reserve(buf.len().min(PART_BYTES));
         }
         // Never more than one part, so that all parts but the last have the same size.
@@ -349,6 +351,7 @@ fn already_exists() -> io::Error {
 
 /// Converts an error of the store, with its kind and its text, but without the queries of URLs: they may be signed.
 fn store_error(error: object_store::Error) -> io::Error {
+    // Kept as a type of its own, which the caller recognizes and explains.
     if let Some(problem) = bad_certificate(&error) {
         return io::Error::other(problem);
     }

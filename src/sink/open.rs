@@ -27,6 +27,7 @@ impl Sink {
     /// Opens the target at `path`. A device or a pipe is written directly; a file is written under a temporary name and
     /// renamed by [`Sink::commit`].
     pub fn file(path: &Path, no_clobber: bool) -> io::Result<Self> {
+        // A path without metadata is taken for a new file: creating it reports what is wrong.
         match std::fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => Err(io::Error::new(io::ErrorKind::IsADirectory, "is a directory")),
             Ok(metadata) if !metadata.is_file() => Stream::open(path).map(Sink::Stream),
@@ -37,6 +38,7 @@ impl Sink {
     /// Opens the target at `path` for appending. An existing file is copied first, so that the longer file, too,
     /// appears whole or not at all.
     pub fn appending(path: &Path) -> io::Result<Self> {
+        // Only an existing file has contents to keep; a new file, a pipe or a device is opened as usual.
         match std::fs::metadata(path) {
             Ok(metadata) if metadata.is_file() => PendingFile::create_with_contents(path).map(Sink::File),
             _ => Sink::file(path, false),

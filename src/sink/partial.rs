@@ -60,6 +60,7 @@ pub(super) fn create_directory(directory: &Path) -> io::Result<(PathBuf, File)> 
     let hidden = tempfile::Builder::new().prefix(&prefix).suffix(SUFFIX).tempdir_in(directory)?;
     let lock = File::create(hidden.path().join(LOCK_FILE))?;
     let _ = lock.try_lock();
+    // `Staging` removes it; the temporary directory's own removal is switched off.
     Ok((hidden.keep(), lock))
 }
 
@@ -92,6 +93,7 @@ pub fn remove_stale(path: &Path) -> io::Result<usize> {
     for entry in entries {
         let entry = entry?;
         let name = entry.file_name();
+        // Only names of this exact form: files of the user are never touched.
         let Some(pid) = name.to_str().and_then(|name| pid_in_name(name, &prefix)) else { continue };
         // A file that vanished was removed by another process, and is not counted.
         if is_stale(&entry.path(), pid).unwrap_or(false) && std::fs::remove_file(entry.path()).is_ok() {

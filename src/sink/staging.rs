@@ -43,6 +43,7 @@ impl Staging {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
             Err(error) => return Err(error),
         };
+        // Inside the output directory, so that publishing is a rename within one file system.
         let (hidden, lock) = partial::create_directory(directory)?;
         Ok(Staging { destination: Destination::Directory { path: directory.to_owned(), created }, hidden, _lock: lock })
     }
@@ -64,6 +65,7 @@ impl Staging {
         match &self.destination {
             Destination::Directory { path, .. } => {
                 let to = path.join(name);
+                // Partitions are subdirectories, created with their first file.
                 if let Some(parent) = to.parent() {
                     std::fs::create_dir_all(parent)?;
                 }

@@ -21,6 +21,7 @@ impl FileSource {
         if metadata.is_dir() {
             return Err(io::Error::new(io::ErrorKind::IsADirectory, "is a directory"));
         }
+        // Has no effect on regular files.
         pipe::enlarge(&file, pipe::READ_BUFFER_BYTES);
         // The length of a pipe or a device is 0, and means nothing.
         let size_bytes = metadata.is_file().then_some(metadata.len());
@@ -36,6 +37,7 @@ impl Read for FileSource {
 
 impl ByteSource for FileSource {
     fn would_wait(&mut self) -> bool {
+        // Reads of regular files never wait, so only pipes and devices are polled.
         self.size_bytes.is_none() && pipe::would_wait(&self.file)
     }
 

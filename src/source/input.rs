@@ -78,7 +78,7 @@ impl Source {
     }
 }
 
-/// Any reader as a source of bytes: of unknown size, never known to wait.
+/// A reader as a source of bytes: its size is unknown, and it is taken to be always ready.
 struct Reader<R>(R);
 
 impl<R: io::Read> io::Read for Reader<R> {

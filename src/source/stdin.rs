@@ -13,6 +13,7 @@ pub struct StdinSource {
 impl StdinSource {
     /// Opens standard input through a duplicated handle. One per process: two would divide the bytes between them.
     pub fn open() -> io::Result<Self> {
+        // A duplicate, because the standard library keeps its own handle open.
         let fd = rustix::io::dup(std::io::stdin())?;
         pipe::enlarge(&fd, pipe::READ_BUFFER_BYTES);
         Ok(StdinSource { file: fd.into() })

@@ -18,6 +18,7 @@ impl StateDir {
     /// Opens the directory at `root`, created if it does not exist. Fails if no file can be created in it.
     pub fn open(root: &Path) -> Result<Self, StateError> {
         for directory in [root.join("starts"), root.join("runs")] {
+            // A read-only directory must fail now, not after the run was started and paid for.
             let writable = create_directory(&directory).and_then(|()| tempfile::tempfile_in(&directory).map(drop));
             writable.map_err(|cause| StateError::Unusable { path: directory, cause })?;
         }

@@ -97,6 +97,7 @@ impl OpenStart {
     pub(super) fn open(directory: &Path, identity: &StartIdentity) -> Result<Self, StateError> {
         let path = directory.join(file_stem(&identity.name, &[&identity.digest]) + ".json");
         let resource = format!("the start of workflow {} with this input", identity.name);
+        // Read under the lock, so that no other process starts the same run in between.
         let lock = Lock::take(&path.with_extension("lock"), &resource)?;
         Ok(OpenStart { before: document::read(&path), path, _lock: lock })
     }

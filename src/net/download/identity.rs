@@ -114,6 +114,7 @@ impl ContentRange {
                 Some((number(first)?, number(last)?))
             }
         };
+        // A range behind the end, or one that ends before it starts, makes the header invalid (RFC 9110, 14.4).
         let valid = range.is_none_or(|(first, last)| first <= last && total.is_none_or(|total| last < total));
         valid.then_some(ContentRange { range, total })
     }
