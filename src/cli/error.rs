@@ -238,7 +238,7 @@ fn net_exit(kind: Kind) -> Exit {
         Kind::KeyRefused => Exit::KeyRefused,
         Kind::NotFound => Exit::NotFound,
         Kind::Forbidden | Kind::Refused => Exit::Refused,
-        Kind::RateLimited | Kind::Unreachable | Kind::BadCertificate | Kind::ServerFault | Kind::BadAnswer => {
+        Kind::RateLimited | Kind::Unreachable | Kind::BadCertificate | Kind::ServerFault | Kind::BadResponse => {
             Exit::Unreachable
         }
         Kind::Changed | Kind::CutShort | Kind::Damaged | Kind::Stopped => download_exit(kind),
@@ -542,7 +542,7 @@ mod tests {
             (net(Kind::Unreachable), Exit::Unreachable),
             (net(Kind::ServerFault), Exit::Unreachable),
             (net(Kind::BadCertificate), Exit::Unreachable),
-            (net(Kind::BadAnswer), Exit::Unreachable),
+            (net(Kind::BadResponse), Exit::Unreachable),
             (client::Error::UnknownWorkflow("w".into()).into(), Exit::NotFound),
             (ended(RunEnd::Failed { block: None, message: None }), Exit::RunFailed),
             (ended(RunEnd::Cancelled), Exit::RunCancelled),

@@ -61,7 +61,7 @@ async fn start_and_pull(faulty: &Faulty, out: &Path, texts: &mut Vec<String>) ->
     let results = client.result_links(&run, &[ResultFormat::Ndjson], BlockSelection::All).await?;
     let downloads = Downloads::new(2, 1 << 20);
     let mut sources = Vec::new();
-    for (link, open) in results.links.iter().zip(client.opens(&run, &results)) {
+    for (link, open) in results.links.iter().zip(client.download_requests(&run, &results)) {
         let mut source = Source::stream(link.filename.as_str(), Box::new(downloads.start(client.http(), open)));
         source.format = Some(ResultFormat::Ndjson.format());
         source.expected_rows = link.row_count;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use futures::future::BoxFuture;
 use tokio::sync::Mutex;
 
-use super::{BlockSelection, Client, Error, ResultFormat, Results, choose};
+use super::{BlockSelection, Client, Error, ResultFormat, Results, select_links};
 use crate::api::{DownloadLink, RunId};
 use crate::net::{self, DownloadRequest, FreshLink, Kind, Link, is_downgrade};
 use crate::secret::SecretUrl;
@@ -74,7 +74,7 @@ impl Client {
                 };
                 let messages = links.iter().filter(concerns).filter_map(message_of).collect();
                 // Selected before the URLs are checked: a missing URL of another block is no error.
-                let links = choose(links, wanted, run)?;
+                let links = select_links(links, wanted, run)?;
                 let Some(unsigned) = links.iter().find(|link| link.download_url.is_none()) else {
                     links.iter().try_for_each(|link| self.require_no_downgrade(link))?;
                     return Ok(Results { format, links, messages, asked });
@@ -100,7 +100,7 @@ impl Client {
     }
 
     /// Returns one download request per file of `results`, in order. They share their requests for fresh links.
-    pub fn opens(&self, run: &RunId, results: &Results) -> Vec<DownloadRequest> {
+    pub fn download_requests(&self, run: &RunId, results: &Results) -> Vec<DownloadRequest> {
         // The list just received is edition 1, so that a download which needs a fresh link asks for a newer one.
         let links = Arc::new(Links {
             client: self.clone(),
@@ -130,7 +130,7 @@ impl Client {
         match url {
             Some(url) if is_downgrade(self.http().base(), &url) => {
                 let text = "the API is used over https, but returned an unencrypted link";
-                Err(net::Error::new(Kind::BadAnswer, "GET", url.as_str()).with_text(text))
+                Err(net::Error::new(Kind::BadResponse, "GET", url.as_str()).with_text(text))
             }
             _ => Ok(()),
         }
@@ -246,7 +246,7 @@ mod tests {
 
     fn opens(client: &Client, names: &[&str]) -> Vec<DownloadRequest> {
         let links: Vec<Value> = names.iter().map(|name| link(name, Some("http://f.test/0"), json!({}))).collect();
-        client.opens(&RunId("r1".into()), &results(json!(links)))
+        client.download_requests(&RunId("r1".into()), &results(json!(links)))
     }
 
     #[tokio::test]

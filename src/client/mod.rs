@@ -28,7 +28,7 @@ pub use idempotency::IdempotencyKey;
 pub use pull::{PullOptions, result_source};
 pub use remaining::RemainingEstimate;
 pub use resolve::ResolvedWorkflow;
-pub use results::{BlockSelection, ResultFormat, Results, choose};
+pub use results::{BlockSelection, ResultFormat, Results, select_links};
 pub use state::{
     CompletedOutput, FileProgress, FilePulled, Ledger, OpenLedger, OpenStart, OutputRecord, RecordedStart,
     RejectsRecord, SeenLink, StartIdentity, StateDir, StateError, age_of,

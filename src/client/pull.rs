@@ -52,7 +52,7 @@ impl Client {
         let results = self.result_links(run, &options.formats, options.blocks).await?;
         let declared = self.declared_types_of(&status.workflow_id).await;
         let downloads = Downloads::new(options.jobs, options.limits.download_window_bytes());
-        let opens = self.opens(run, &results).into_iter();
+        let opens = self.download_requests(run, &results).into_iter();
         let sources = opens
             .zip(&results.links)
             .map(|(open, link)| result_source(link, results.format, downloads.start(self.http(), open)));

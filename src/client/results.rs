@@ -51,7 +51,11 @@ pub enum BlockSelection {
 
 /// Selects the links of the wanted blocks and sorts them by block number. Links without a number come first, in the
 /// order given. Fails with [`Error::NoSuchBlock`] if a block was named that has no result.
-pub fn choose(mut links: Vec<DownloadLink>, wanted: BlockSelection, run: &RunId) -> Result<Vec<DownloadLink>, Error> {
+pub fn select_links(
+    mut links: Vec<DownloadLink>,
+    wanted: BlockSelection,
+    run: &RunId,
+) -> Result<Vec<DownloadLink>, Error> {
     // Stable, so that the last of several without a number is the last of the list.
     links.sort_by_key(|link| link.block_number);
     match wanted {

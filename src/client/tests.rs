@@ -275,7 +275,7 @@ fn the_final_block_is_the_highest_number() {
         .into();
     let run = RunId("r1".into());
     let names = |wanted| {
-        choose(links.clone(), wanted, &run).map(|links| links.into_iter().map(|l| l.filename).collect::<Vec<_>>())
+        select_links(links.clone(), wanted, &run).map(|links| links.into_iter().map(|l| l.filename).collect::<Vec<_>>())
     };
     assert_eq!(names(BlockSelection::Final).unwrap(), ["ten"]);
     assert_eq!(names(BlockSelection::Block(1)).unwrap(), ["one"]);

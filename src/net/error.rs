@@ -38,7 +38,7 @@ pub enum Kind {
     /// Status 5xx, also after retries.
     ServerFault,
     /// An invalid response: not the expected JSON, too large, or a redirect that must not be followed.
-    BadAnswer,
+    BadResponse,
     /// The file behind a link was replaced after its first bytes were read.
     Changed,
     /// The content encoding of a body is truncated, corrupt, or expands beyond the limit.
@@ -138,7 +138,7 @@ impl Error {
         }
         // These concern the request or the response itself; all others are of the connection.
         let kind = if error.is_builder() || error.is_redirect() || error.is_decode() {
-            Kind::BadAnswer
+            Kind::BadResponse
         } else {
             Kind::Unreachable
         };
@@ -190,7 +190,7 @@ impl fmt::Display for Error {
             Kind::Unreachable => "no response",
             Kind::BadCertificate => "the TLS certificate was rejected",
             Kind::ServerFault => "server error",
-            Kind::BadAnswer => "invalid response",
+            Kind::BadResponse => "invalid response",
             Kind::Changed => "the file changed during the download",
             Kind::Damaged => "the compressed body is corrupt",
             Kind::CutShort => "the download was interrupted",

@@ -265,7 +265,7 @@ impl Http {
         let response = self.send(call).await?;
         serde_json::from_slice(&response.body).map_err(|cause| {
             let error = match self.url(call) {
-                Ok(url) => Error::new(Kind::BadAnswer, call.method, url.as_str()).for_api_call(&url),
+                Ok(url) => Error::new(Kind::BadResponse, call.method, url.as_str()).for_api_call(&url),
                 Err(error) => error,
             };
             error.with_status(response.status).with_source(json_error_text(&cause))
@@ -297,12 +297,12 @@ impl Http {
         headers: &HeaderMap,
     ) -> Result<FileResponse, (Error, TransportFailure)> {
         let fail = |url: &str, text: &str| {
-            (Error::new(Kind::BadAnswer, "GET", url).with_text(text), TransportFailure::Unsendable)
+            (Error::new(Kind::BadResponse, "GET", url).with_text(text), TransportFailure::Unsendable)
         };
         let fatal = |error: Error| (error, TransportFailure::Unsendable);
         // The errors below show only the redacted URL, of the link or of the redirect target.
         let mut url = Url::parse(link.reveal())
-            .map_err(|cause| fatal(Error::new(Kind::BadAnswer, "GET", link.reveal()).with_source(cause)))?;
+            .map_err(|cause| fatal(Error::new(Kind::BadResponse, "GET", link.reveal()).with_source(cause)))?;
         for _ in 0..=MAX_REDIRECTS {
             // Checked for each target: a redirect may lead to any scheme.
             if !matches!(url.scheme(), "http" | "https") {
@@ -373,7 +373,7 @@ impl Http {
         // Appended, not joined: a base URL may have a path of its own.
         let text = format!("{}{}", self.base().as_str().trim_end_matches('/'), call.path);
         let mut url =
-            Url::parse(&text).map_err(|cause| Error::new(Kind::BadAnswer, call.method, &text).with_source(cause))?;
+            Url::parse(&text).map_err(|cause| Error::new(Kind::BadResponse, call.method, &text).with_source(cause))?;
         if !call.query.is_empty() {
             url.query_pairs_mut().extend_pairs(&call.query);
         }
@@ -483,7 +483,7 @@ impl Http {
             match timeout(self.policy().idle_timeout, response.chunk()).await {
                 // Checked before the chunk is appended, whatever `Content-Length` says.
                 Ok(Ok(Some(chunk))) if body.len() + chunk.len() > self.policy().max_response_bytes => {
-                    let error = Error::new(Kind::BadAnswer, method, url.as_str())
+                    let error = Error::new(Kind::BadResponse, method, url.as_str())
                         .with_text(format!("the body is longer than {} bytes", self.policy().max_response_bytes));
                     return Err((error, TransportFailure::Unsendable));
                 }

@@ -23,7 +23,7 @@ pub(super) fn refusal(status: u16, body: &[u8], method: &'static str, url: &str,
         400..500 => Kind::Refused,
         500..600 => Kind::ServerFault,
         // 1xx and 3xx: the client library should have handled them.
-        _ => Kind::BadAnswer,
+        _ => Kind::BadResponse,
     };
     let secrets = secrets_in_url(url);
     let secrets: Vec<&str> = secrets.iter().map(String::as_str).chain(key.map(ApiKey::reveal)).collect();

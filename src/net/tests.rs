@@ -180,7 +180,7 @@ async fn the_key_is_sent_only_to_its_origin() {
     let server = Scripted::replies(vec![Reply::new(302, "").header("Location", to)]).await;
     let http = http(&server.base);
     let error = http.send(&ApiRequest::get("/x")).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::BadAnswer);
+    assert_eq!(error.kind(), Kind::BadResponse);
     assert_redacted(&error);
     assert!(other.seen().is_empty());
     // A link to another origin is read without the key, one on the API's origin with it.
@@ -209,7 +209,7 @@ async fn a_response_beyond_the_limit_is_an_error() {
     let server = Scripted::replies(vec![Reply::new(200, vec![b' '; 2000])]).await;
     let policy = RetryPolicy { max_response_bytes: 1000, ..RetryPolicy::fast() };
     let http = http_with(&server.base, KEY, policy);
-    assert_eq!(http.send(&ApiRequest::get("/x")).await.unwrap_err().kind(), Kind::BadAnswer);
+    assert_eq!(http.send(&ApiRequest::get("/x")).await.unwrap_err().kind(), Kind::BadResponse);
 }
 
 #[tokio::test]
@@ -310,7 +310,7 @@ async fn a_replaced_file_is_detected() {
             Reply::new(206, &file()[998..]).header("ETag", "\"v1\"").header("Content-Range", "bytes 998-299999/300000")
         }
     };
-    assert_eq!(read_link(&Scripted::by(shifted).await).await.unwrap_err().kind(), Kind::BadAnswer);
+    assert_eq!(read_link(&Scripted::by(shifted).await).await.unwrap_err().kind(), Kind::BadResponse);
 }
 
 #[tokio::test]
@@ -369,7 +369,7 @@ async fn an_encoded_body_is_decoded_and_resumed_by_its_content() {
     .await;
     assert_eq!(read_link(&damaged).await.unwrap_err().kind(), Kind::Damaged);
     let unknown = Scripted::replies(vec![Reply::new(200, "x").header("Content-Encoding", "br")]).await;
-    assert_eq!(read_link(&unknown).await.unwrap_err().kind(), Kind::BadAnswer);
+    assert_eq!(read_link(&unknown).await.unwrap_err().kind(), Kind::BadResponse);
 }
 
 #[tokio::test]
@@ -412,7 +412,7 @@ async fn redirects_drop_the_key_and_are_limited() {
     assert_eq!((store.seen()[0].header("x-api-key"), store.seen()[0].header("referer")), (None, None));
     let circle = Scripted::replies(vec![Reply::new(302, "").header("Location", "/again?x=marked-x")]).await;
     let error = read_link(&circle).await.unwrap_err();
-    assert_eq!((error.kind(), error.text()), (Kind::BadAnswer, "more than 10 redirects"));
+    assert_eq!((error.kind(), error.text()), (Kind::BadResponse, "more than 10 redirects"));
     assert_eq!(circle.seen().len(), 11);
     assert_redacted(&error);
     let elsewhere = Scripted::replies(vec![Reply::new(302, "").header("Location", "ftp://f.test/marked-x")]).await;
@@ -448,7 +448,7 @@ async fn secrets_that_a_server_quotes_are_redacted() {
     let text = r#"{"status":"queued","workflow_id":5,"job_id":"marked-value"}"#;
     let server = Scripted::replies(vec![Reply::new(200, text)]).await;
     let error = http(&server.base).json::<Vec<String>>(&ApiRequest::get("/x")).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::BadAnswer);
+    assert_eq!(error.kind(), Kind::BadResponse);
     assert_redacted(&error);
 }
 

@@ -94,7 +94,7 @@ impl LedgerSession {
             }
             opened => opened?,
         };
-        if let Some(damaged) = &open.set_aside {
+        if let Some(damaged) = &open.damaged_copy {
             let damaged = damaged.display();
             context.screen.note(&format!(
                 "the ledger of run {run} was damaged and is now in {damaged}; its results are written again"
@@ -135,7 +135,7 @@ impl LedgerSession {
     pub async fn complete_outputs(&self, outputs: &[Output], plan: &str) -> Option<CompletedOutput> {
         let record = self.open.as_ref()?.output(&paths_of(outputs)?)?.clone();
         let plan = plan.to_owned();
-        tokio::task::spawn_blocking(move || record.standing(&plan).cloned()).await.ok()?
+        tokio::task::spawn_blocking(move || record.intact_output(&plan).cloned()).await.ok()?
     }
 
     /// Records that the writing of `outputs` begins. Returns the bytes that interrupted attempts had downloaded

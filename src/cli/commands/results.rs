@@ -161,7 +161,7 @@ impl PullOptions<'_> {
             Ok((status, results, declared))
         };
         let (status, results, declared) = context.unless_interrupted(requests).await?;
-        let mut opens = client.opens(run, &results).into_iter();
+        let mut opens = client.download_requests(run, &results).into_iter();
         let client::Results { format, links, messages, .. } = results;
         // Recorded before the first byte: an interrupted download is listed under its workflow.
         session.record(context, |open| {

@@ -113,7 +113,7 @@ pub async fn start(
     })?;
     let earlier = match request.new_run {
         true => None,
-        false => slot.before().map_err(|error| {
+        false => slot.previous().map_err(|error| {
             Failure::new(
                 error,
                 "it may belong to an active run: list runs with `drawoff runs ls`, or start another one with `--new-run`",
@@ -190,7 +190,7 @@ impl StartRequest<'_> {
         let started = self.send(context, client, input, options).await;
         started.map_err(|failure| match failure.error() {
             Error::Client(client::Error::Net(error))
-                if matches!(error.kind(), Kind::Unreachable | Kind::ServerFault | Kind::BadAnswer) =>
+                if matches!(error.kind(), Kind::Unreachable | Kind::ServerFault | Kind::BadResponse) =>
             {
                 failure.with_hint(hint)
             }

@@ -200,7 +200,7 @@ impl FileFingerprint {
 
 impl OutputRecord {
     /// Returns the completed output if it was written under `plan` and all its files are intact. Reads all of them.
-    pub fn standing(&self, plan: &str) -> Option<&CompletedOutput> {
+    pub fn intact_output(&self, plan: &str) -> Option<&CompletedOutput> {
         let done = self.done.as_ref().filter(|done| self.plan == plan && !done.files.is_empty())?;
         let has_rejects = |kept: &RejectsRecord| digest_of_file(&kept.path).is_ok_and(|found| found == kept.sha256);
         let all = done.files.iter().all(FileFingerprint::is_intact) && done.rejects.as_ref().is_none_or(has_rejects);
@@ -225,7 +225,7 @@ pub struct OpenLedger {
     /// The contents. Changes are stored by [`OpenLedger::save`].
     pub ledger: Ledger,
     /// New path of a damaged ledger that was found and renamed; `None` if there was none.
-    pub set_aside: Option<PathBuf>,
+    pub damaged_copy: Option<PathBuf>,
     path: PathBuf,
     _lock: Lock,
 }
@@ -234,13 +234,13 @@ impl OpenLedger {
     pub(super) fn open(directory: &Path, endpoint: &str, run: &RunId) -> Result<Self, StateError> {
         let path = ledger_path(directory, endpoint, run);
         let lock = Lock::take(&path.with_extension("lock"), &format!("run {run}"))?;
-        let mut set_aside = None;
+        let mut damaged_copy = None;
         let found = match document::read(&path) {
             // A ledger only saves work, so a damaged one is no error: it is kept for inspection, and an empty one used.
             Err(StateError::Damaged { .. }) => {
                 let renamed = path.with_extension("damaged");
                 std::fs::rename(&path, &renamed).map_err(|cause| StateError::Unusable { path: path.clone(), cause })?;
-                set_aside = Some(renamed);
+                damaged_copy = Some(renamed);
                 None
             }
             found => found?,
@@ -258,7 +258,7 @@ impl OpenLedger {
             links: Vec::new(),
             outputs: Vec::new(),
         });
-        Ok(OpenLedger { ledger, set_aside, path, _lock: lock })
+        Ok(OpenLedger { ledger, damaged_copy, path, _lock: lock })
     }
 
     /// Stores the ledger; it is durable on return.

@@ -89,7 +89,7 @@ impl RecordedStart {
 #[derive(Debug)]
 pub struct OpenStart {
     path: PathBuf,
-    before: Result<Option<RecordedStart>, StateError>,
+    previous: Result<Option<RecordedStart>, StateError>,
     _lock: Lock,
 }
 
@@ -99,13 +99,13 @@ impl OpenStart {
         let resource = format!("the start of workflow {} with this input", identity.name);
         // Read under the lock, so that no other process starts the same run in between.
         let lock = Lock::take(&path.with_extension("lock"), &resource)?;
-        Ok(OpenStart { before: document::read(&path), path, _lock: lock })
+        Ok(OpenStart { previous: document::read(&path), path, _lock: lock })
     }
 
     /// Takes the last start with this identity; `None` if there was none. An unreadable record is an error, because it
     /// may be of a run that exists and is paid for. Later calls return `None`.
-    pub fn before(&mut self) -> Result<Option<RecordedStart>, StateError> {
-        std::mem::replace(&mut self.before, Ok(None))
+    pub fn previous(&mut self) -> Result<Option<RecordedStart>, StateError> {
+        std::mem::replace(&mut self.previous, Ok(None))
     }
 
     /// Stores `start`; it is durable on return.

@@ -45,21 +45,21 @@ fn one_identity_has_one_record() {
 
     let (_folder, state) = state();
     let mut slot = state.start(&all[2]).unwrap();
-    assert!(slot.before().unwrap().is_none());
+    assert!(slot.previous().unwrap().is_none());
     let mut start = RecordedStart::new(&all[2], Some(HandleId("h1".into())));
     slot.save(&start).unwrap();
     drop(slot);
-    let before = state.start(&all[2]).unwrap().before().unwrap().unwrap();
+    let before = state.start(&all[2]).unwrap().previous().unwrap().unwrap();
     assert_eq!((&before.key, &before.input, &before.run), (&start.key, &start.input, &None));
     assert!(before.age() < std::time::Duration::from_secs(60));
-    assert!(state.start(&all[3]).unwrap().before().unwrap().is_none());
+    assert!(state.start(&all[3]).unwrap().previous().unwrap().is_none());
     let slot = state.start(&all[2]).unwrap();
     start.run = Some(RunId("r1".into()));
     slot.save(&start).unwrap();
     slot.forget().unwrap();
     slot.forget().unwrap();
     drop(slot);
-    assert!(state.start(&all[2]).unwrap().before().unwrap().is_none());
+    assert!(state.start(&all[2]).unwrap().previous().unwrap().is_none());
     // An invalid time stamp counts as long ago, and is no error.
     start.asked_at = "yesterday".into();
     assert_eq!(start.age(), std::time::Duration::MAX);
@@ -120,28 +120,28 @@ fn an_output_is_complete_only_while_its_files_are_unchanged() {
     fs::write(&path, "a\n1\n").unwrap();
     let mut open = output_ledger(&state, &path, "p1");
     let paths = [path.clone()];
-    let standing = |open: &OpenLedger, plan: &str| open.output(&paths).unwrap().standing(plan).is_some();
-    assert!(!standing(&open, "p1"), "begun, but not complete");
+    let is_complete = |open: &OpenLedger, plan: &str| open.output(&paths).unwrap().intact_output(plan).is_some();
+    assert!(!is_complete(&open, "p1"), "begun, but not complete");
     let mut done = CompletedOutput::of(paths.clone()).unwrap();
     open.current().unwrap().done = Some(done.clone());
-    assert!(standing(&open, "p1"), "by size and time");
-    assert!(!standing(&open, "p2"), "another plan");
+    assert!(is_complete(&open, "p1"), "by size and time");
+    assert!(!is_complete(&open, "p2"), "another plan");
     done.digest().unwrap();
     open.current().unwrap().done = Some(done);
     open.save().unwrap();
     drop(open);
     let mut open = state.ledger("http://api.test", &RunId("r1".into())).unwrap();
-    assert!(standing(&open, "p1"), "by its digest");
+    assert!(is_complete(&open, "p1"), "by its digest");
     fs::write(&path, "a\n1\n").unwrap();
-    assert!(standing(&open, "p1"), "touched, but the same");
+    assert!(is_complete(&open, "p1"), "touched, but the same");
     fs::write(&path, "a\n2\n").unwrap();
-    assert!(!standing(&open, "p1"), "changed");
+    assert!(!is_complete(&open, "p1"), "changed");
     fs::write(&path, "a\n1\n").unwrap();
     let rejects = RejectsRecord { path: directory.path().join("gone"), sha256: String::new() };
     open.current().unwrap().done.as_mut().unwrap().rejects = Some(rejects);
-    assert!(!standing(&open, "p1"), "its rejects are gone");
+    assert!(!is_complete(&open, "p1"), "its rejects are gone");
     fs::remove_file(&path).unwrap();
-    assert!(!standing(&open, "p1"));
+    assert!(!is_complete(&open, "p1"));
 }
 
 #[test]
@@ -161,11 +161,11 @@ fn outputs_of_one_pass_are_complete_only_together() {
     open.save().unwrap();
     drop(open);
     let open = state.ledger("http://api.test", &RunId("r1".into())).unwrap();
-    let standing = || open.output(&paths).unwrap().standing("p1").is_some();
-    assert!(standing());
+    let is_complete = || open.output(&paths).unwrap().intact_output("p1").is_some();
+    assert!(is_complete());
     for file in &files {
         fs::remove_file(file).unwrap();
-        assert!(!standing(), "{} is gone", file.display());
+        assert!(!is_complete(), "{} is gone", file.display());
         write_all();
     }
     // A subset of the paths, or another order, is another output.
@@ -220,7 +220,7 @@ fn a_damaged_ledger_is_renamed_and_a_newer_one_is_refused() {
         fs::write(&file, &text[..end]).unwrap();
         let open = state.ledger("http://api.test", &run).unwrap();
         assert!(open.ledger.outputs.is_empty());
-        let aside = open.set_aside.unwrap();
+        let aside = open.damaged_copy.unwrap();
         assert_eq!(fs::read_to_string(aside).unwrap(), text[..end]);
         assert!(!file.exists());
     }
@@ -237,7 +237,7 @@ fn a_damaged_ledger_is_renamed_and_a_newer_one_is_refused() {
     let starts = state.root().join("starts");
     let file = starts.join(files(&starts).into_iter().find(|name| name.ends_with(".json")).unwrap());
     fs::write(&file, "{").unwrap();
-    assert!(matches!(state.start(&identity).unwrap().before(), Err(StateError::Damaged { .. })));
+    assert!(matches!(state.start(&identity).unwrap().previous(), Err(StateError::Damaged { .. })));
 }
 
 #[test]

@@ -267,7 +267,7 @@ impl Download {
         } else {
             // The task counts the bytes that it sends, so this is a bug of ours; an error is better than a gap.
             let text = format!("the body starts at byte {}, {at} bytes were read", body.from);
-            return Err(self.fail(Kind::BadAnswer, &text));
+            return Err(self.fail(Kind::BadResponse, &text));
         }
         Ok(())
     }

@@ -146,7 +146,7 @@ impl Transfer {
         let first = match self.connect(None).await {
             Ok(Connected::Body(open_body)) => open_body,
             Ok(Connected::AtEnd) => {
-                let _ = opened.send(Err(self.fail(Kind::BadAnswer).with_text("416 without a requested range")));
+                let _ = opened.send(Err(self.fail(Kind::BadResponse).with_text("416 without a requested range")));
                 return;
             }
             Err(error) => {
@@ -220,7 +220,7 @@ impl Transfer {
                 at += chunk.len() as u64;
                 if open_body.end.is_some_and(|end| at > end) || !encoded && self.total().is_some_and(|total| at > total)
                 {
-                    let error = self.fail(Kind::BadAnswer).with_text("the body is longer than announced");
+                    let error = self.fail(Kind::BadResponse).with_text("the body is longer than announced");
                     // Final: a body that contradicts its own length has no position that could be resumed.
                     self.send(BodyMessage::Failed(error)).await?;
                     return Err(ReaderGone);
@@ -407,7 +407,7 @@ impl Transfer {
             "zstd" => Compression::Zstd,
             other => {
                 let text = format!("unsupported content encoding `{other}`, which was not requested");
-                return Err(ConnectFailure::never(self.fail(Kind::BadAnswer).with_text(text)));
+                return Err(ConnectFailure::never(self.fail(Kind::BadResponse).with_text(text)));
             }
         };
         let end = header(response.headers(), CONTENT_LENGTH).and_then(|length| length.parse().ok());
@@ -463,7 +463,7 @@ impl Transfer {
     fn without_ranges(&mut self, why: &str) -> ConnectFailure {
         self.use_ranges = false;
         ConnectFailure {
-            error: self.fail(Kind::BadAnswer).with_text(why),
+            error: self.fail(Kind::BadResponse).with_text(why),
             advice: RetryAdvice::Soon,
             named_delay: None,
         }
