@@ -1,53 +1,30 @@
-//! `kill -9` at random moments: what is done again ends as if nothing had happened.
+//! Commands killed by SIGKILL at random moments: the same command, repeated, completes the work. A pull resumes its
+//! download and writes the same output; a run is not started twice.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::support::plans::{self, SeededRng};
 use crate::support::relay::Relay;
 use crate::support::rows;
 use crate::support::{Place, Service};
 
-/// Moments at which a pull is killed.
+/// Kills of a pull, if all plans are executed.
 const PULL_KILLS: u32 = 50;
-/// Moments at which a start is killed.
-const START_KILLS: u32 = 20;
-/// What the API calls around a download come to at most, in bytes.
+/// Kills of a run, if all plans are executed.
+const RUN_KILLS: u32 = 20;
+/// Size of the results that the killed pulls download.
+const RESULT_BYTES: usize = 20 << 20;
+/// Upper bound of the response bytes of all API calls of one pull, the download itself excluded.
 const CALLS_BYTES: u64 = 64 << 10;
 
-/// A number of the environment, or `default`.
-fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
-
-/// Numbers from a seed, which is shown when a test fails.
-struct Chance(u64);
-
-impl Chance {
-    #[expect(clippy::print_stderr, reason = "a failure must be repeatable")]
-    fn new(test: &str) -> Self {
-        let seed = setting("DRAWOFF_TEST_SEED", RandomState::new().build_hasher().finish());
-        eprintln!("{test}: DRAWOFF_TEST_SEED={seed}");
-        Chance(seed | 1)
-    }
-
-    /// Between 0 and 1 (xorshift64*).
-    fn next(&mut self) -> f64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11) as f64 / (1u64 << 53) as f64
-    }
-}
-
-/// Runs `args` and kills the process as soon as `it_is_time`, unless it has ended. True if it was killed.
+/// Runs `args` and kills the process once `it_is_time` returns true. False if the process had ended before.
 fn kill_when(place: &Place, args: &[&str], it_is_time: impl Fn() -> bool) -> bool {
     let mut command = place.command(args);
-    // Nobody reads them, so that they must not fill up.
+    // Nothing reads these pipes, and a full one would block the process.
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let ended = loop {
         let ended = child.try_wait().unwrap().is_some();
@@ -61,8 +38,8 @@ fn kill_when(place: &Place, args: &[&str], it_is_time: impl Fn() -> bool) -> boo
     !ended
 }
 
-/// A run of `mebibytes` of results at the service; returns its id.
-fn large_run(place: &Place, mebibytes: u64) -> String {
+/// Makes a completed run with at least `result_bytes` of results at the service, and returns its id.
+fn large_run(place: &Place, result_bytes: usize) -> String {
     let source = json!({"sequence_number": 1, "block_type": "io", "block_name": "read_csv", "specs": {}});
     let graph = json!({"workflow_name": "Large", "workflow_definition": {"blocks": [source], "edges": []}});
     place.write("large.json", graph.to_string());
@@ -75,7 +52,7 @@ fn large_run(place: &Place, mebibytes: u64) -> String {
             id % 17,
             "a few words about them, ".repeat(id % 9),
         ));
-        if rows.len() as u64 >= mebibytes << 20 {
+        if rows.len() >= result_bytes {
             break;
         }
     }
@@ -85,7 +62,8 @@ fn large_run(place: &Place, mebibytes: u64) -> String {
     runs[0]["job_id"].as_str().unwrap().to_owned()
 }
 
-/// What an output says. Where compressed pieces and row groups end depends on when bytes came, and says nothing.
+/// Reads the rows of an output. The bytes of compressed and of Parquet files are not comparable: where members and row
+/// groups end depends on the arrival of the download.
 fn contents(place: &Place, out: &str) -> Vec<u8> {
     let bytes = place.read(out);
     if out.ends_with(".parquet") {
@@ -99,16 +77,16 @@ fn contents(place: &Place, out: &str) -> Vec<u8> {
     plain
 }
 
-/// Twenty-odd megabytes by default; `DRAWOFF_TEST_KILL_MIB=200` is the proof on a large file.
 #[test]
-#[expect(clippy::print_stderr, reason = "how much was downloaded twice is a result of its own")]
-fn a_pull_that_is_killed_and_resumed_is_as_if_nothing_had_happened() {
-    let mut chance = Chance::new("kills of a pull");
+#[expect(clippy::print_stderr, reason = "the number of bytes downloaded twice is a measurement")]
+fn a_killed_pull_that_is_repeated_writes_the_same_output() {
+    let kills = plans::count(PULL_KILLS);
+    let mut rng = SeededRng::new(plans::seed());
     let service_place = Place::new();
     let service = Service::start(&service_place, "data", &["--max-upload", "0", "--max-upload-rows", "0"]);
     let relay = Relay::start(&service.url);
     let place = Place::with_service(&relay.url);
-    let run = large_run(&place, setting("DRAWOFF_TEST_KILL_MIB", 20));
+    let run = large_run(&place, RESULT_BYTES);
     for name in ["large.json", "large.ndjson"] {
         std::fs::remove_file(place.path(name)).unwrap();
     }
@@ -122,16 +100,17 @@ fn a_pull_that_is_killed_and_resumed_is_as_if_nothing_had_happened() {
         whole.push((contents(&place, out), start.elapsed(), relay.take_received()));
     }
     let (mut killed, mut complete, mut twice, mut most) = (0, 0, 0, 0);
-    for i in 0..PULL_KILLS {
+    for i in 0..kills {
         let out = outs[i as usize % outs.len()];
         let (expected, took, size) = &whole[i as usize % outs.len()];
-        // Anew: nothing stands, nothing is remembered.
+        // Without an output and without a ledger, the pull starts from nothing.
         std::fs::remove_file(place.path(out)).unwrap();
         std::fs::remove_dir_all(place.path("state/drawoff")).unwrap();
         relay.take_received();
         let pull = ["pull", &run, "-o", out];
-        // Half of them somewhere in the bytes, the others at some time: before the first or after the last.
-        let (moment, start) = (chance.next(), Instant::now());
+        // Even kills come after a share of the bytes; odd ones after a share of the time, which may also be before the
+        // first byte or after the last.
+        let (moment, start) = (rng.fraction(), Instant::now());
         let was_killed = match i % 2 {
             0 => kill_when(&place, &pull, || relay.received() as f64 >= moment * *size as f64),
             _ => kill_when(&place, &pull, || start.elapsed() >= took.mul_f64(moment)),
@@ -148,22 +127,22 @@ fn a_pull_that_is_killed_and_resumed_is_as_if_nothing_had_happened() {
         );
         if done.stderr.contains("already complete") {
             complete += 1;
-            assert!(second < CALLS_BYTES, "kill {i}: {second} bytes for what was complete");
+            assert!(second < CALLS_BYTES, "kill {i}: {second} bytes for a complete output");
         }
         assert!(second < size + CALLS_BYTES, "kill {i}: {second} of {size} bytes");
         let again = (first + second).saturating_sub(*size);
         (twice, most) = (twice + again, most.max(again));
     }
     eprintln!(
-        "{PULL_KILLS} pulls of {} bytes: {killed} killed, {complete} of them complete by then; \
+        "{kills} pulls of {} bytes: {killed} killed, {complete} of them complete by then; \
          {twice} bytes downloaded twice, at most {most} in one",
         whole[0].2
     );
 }
 
 #[test]
-fn a_run_that_is_killed_and_repeated_starts_once() {
-    let mut chance = Chance::new("kills of a start");
+fn a_killed_run_command_that_is_repeated_starts_one_run() {
+    let mut rng = SeededRng::new(plans::seed());
     let service_place = Place::new();
     let service = Service::start(&service_place, "data", &[]);
     let place = Place::with_service(&service.url);
@@ -172,14 +151,14 @@ fn a_run_that_is_killed_and_repeated_starts_once() {
     let start = Instant::now();
     place.run(&["run", leads, "--payload", &payload(0), "-o", "out.ndjson"]).ok();
     let took = start.elapsed();
-    for i in 1..=START_KILLS {
+    for i in 1..=plans::count(RUN_KILLS) {
         let payload = payload(i);
         let args = ["run", leads, "--payload", &payload, "-o", "out.ndjson"];
         std::fs::remove_file(place.path("out.ndjson")).unwrap();
         let before = place.run(&["runs", "ls", "-o", "ndjson", "--limit", "500"]).ok().records().len();
-        let (moment, start) = (took.mul_f64(chance.next()), Instant::now());
+        let (moment, start) = (took.mul_f64(rng.fraction()), Instant::now());
         kill_when(&place, &args, || start.elapsed() >= moment);
-        // Had it come to its end before the kill, the next would rightly be a new start.
+        // If the command completed before the kill, the repeated one rightly starts a new run.
         let delivered = place.path("out.ndjson").exists();
         place.run(&args).ok();
         assert!(place.read_text("out.ndjson").contains(&format!("\"score\":{}", 100 + i)));

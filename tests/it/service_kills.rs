@@ -1,16 +1,18 @@
-//! The service is killed at random moments: what had ended is there afterwards, what had not has failed, and nothing
-//! that is offered is half.
+//! `drawoff serve`, killed at random moments and restarted: completed runs keep their results, interrupted runs have
+//! failed, and every offered file is complete.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
+use crate::support::plans::{self, SeededRng};
 use crate::support::{MARKED_KEY, Place, Service, block_on, wait_for};
 
-const KILLS: u32 = 6;
+/// Kills of the service, if all plans are executed.
+const KILLS: u32 = 12;
+/// Upper bound of the time between a start of runs and the kill: between nothing done and everything done.
+const LONGEST_WAIT: Duration = Duration::from_millis(900);
 
 fn call(method: &str, url: &str, body: Option<Value>) -> Option<(StatusCode, Value)> {
     block_on(async {
@@ -43,7 +45,7 @@ fn definition(read: bool) -> Value {
     json!({ "workflow_name": "W", "workflow_description": "", "workflow_definition": { "blocks": blocks, "edges": edges } })
 }
 
-/// Every link of a run points to a file that is whole; rows of its blocks, by number.
+/// Downloads every link of a run and checks that size and row count are those of the link. Returns the number of files.
 fn check_links(url: &str, run: &str) -> usize {
     let mut files = 0;
     for format in ["csv", "ndjson"] {
@@ -66,28 +68,25 @@ fn check_links(url: &str, run: &str) -> usize {
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "a failure must be repeatable")]
-fn whatever_moment_it_is_killed_at() {
-    let seed = match std::env::var("DRAWOFF_TEST_SEED") {
-        Ok(seed) => seed.parse().unwrap(),
-        Err(_) => RandomState::new().build_hasher().finish(),
-    };
-    eprintln!("kills of the service: DRAWOFF_TEST_SEED={seed}");
+#[expect(clippy::print_stderr, reason = "the number of interrupted runs is a measurement")]
+fn a_killed_service_offers_only_complete_files_after_its_restart() {
+    let kills = plans::count(KILLS);
+    let mut rng = SeededRng::new(plans::seed());
     let place = Place::new();
     let row = |i: usize| json!({ "k": i % 1300, "text": format!("some words {i}") });
     let payload = |rows: usize| json!({ "webhook_payload": (0..rows).map(row).collect::<Vec<_>>() });
     let mut started: Vec<(String, usize)> = Vec::new();
     let (mut completed, mut failed, mut files) = (0, 0, 0);
     let mut workflow = String::new();
-    for kill in 0..=KILLS {
+    for kill in 0..=kills {
         let service = Service::start(&place, "data", &["--step-memory", "8K"]);
         let url = service.url.clone();
-        // What was started before has come to an end, whole or not at all.
+        // Every run started before has ended, completed or failed.
         (completed, failed, files) = (0, 0, 0);
         let mut appended = 0;
         for (run, rows) in &started {
-            // Those that had not begun begin now.
-            let live = wait_for("a run that waited", || {
+            // Queued runs begin after the restart.
+            let live = wait_for("a queued run to end", || {
                 let (_, live) = call("GET", &format!("{url}/workflows/runs/{run}/live_status"), None)?;
                 Some(live).filter(|live| live["overall_status"] != "queued" && live["overall_status"] != "running")
             });
@@ -108,7 +107,7 @@ fn whatever_moment_it_is_killed_at() {
             files += check_links(&url, run);
             appended += u64::from(live["blocks"][1]["status"] == "completed") * *rows as u64;
         }
-        // The notebook holds the rows of the blocks that have ended, and no others.
+        // The notebook holds the rows of completed blocks only.
         if appended > 0 {
             let (_, reader) =
                 call("POST", &format!("{url}/workflows/create_workflow"), Some(definition(true))).unwrap();
@@ -121,31 +120,29 @@ fn whatever_moment_it_is_killed_at() {
             });
             assert_eq!(live["blocks"][0]["metrics"]["row_count"], appended);
         }
-        if kill == KILLS {
+        if kill == kills {
             break;
         }
         if workflow.is_empty() {
             let (_, made) = call("POST", &format!("{url}/workflows/create_workflow"), Some(definition(false))).unwrap();
             workflow = made["id"].as_str().unwrap().to_owned();
         }
-        // Some end soon, some do not.
+        // Short and long runs.
         for rows in [10, 10, 4000, 10, 4000] {
             let run = format!("{url}/workflows/run?workflow_id={workflow}&result_formats=ndjson");
             let (_, run) = call("POST", &run, Some(payload(rows))).unwrap();
             started.push((run["job_id"].as_str().unwrap().to_owned(), rows));
         }
-        // Some moment between nothing done and everything done.
-        let wait = seed.wrapping_mul(6_364_136_223_846_793_005).rotate_left(kill * 9) % 900;
-        std::thread::sleep(Duration::from_millis(wait));
-        // Dropped, it is killed.
+        std::thread::sleep(LONGEST_WAIT.mul_f64(rng.fraction()));
+        // Dropping it kills the process.
         drop(service);
     }
     assert_eq!(completed + failed, started.len());
-    eprintln!("{completed} runs completed, {failed} were interrupted, {files} files offered, all whole");
+    eprintln!("{completed} runs completed, {failed} were interrupted, {files} files offered, all complete");
 }
 
 #[test]
-fn a_stop_ends_runs_and_keeps_what_is_done() {
+fn a_stopped_service_exports_completed_runs() {
     let place = Place::new();
     let service = Service::start(&place, "data", &[]);
     let url = service.url.clone();

@@ -1,8 +1,8 @@
-//! Many runs by clients in parallel against a service that fails on purpose: every result is the one that a service
-//! without faults gives. The large one is run by hand:
+//! Runs by parallel clients against a service with injected faults: the results are those of a service without faults,
+//! and the memory of the service stays bounded. With all plans and its measurements:
 //!
 //! ```sh
-//! cargo test --release --test it -- --ignored --nocapture soak
+//! DRAWOFF_TEST_ALL=1 cargo test --release --test it -- --nocapture soak
 //! ```
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,9 +12,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::support::plans;
 use crate::support::{Place, Service, block_on};
 
-/// What goes wrong. Every run meets some of it; nothing of it spoils data.
+/// Runs, if all plans are executed.
+const RUNS: u32 = 200;
+
+/// The injected faults. Every run meets some of them; none of them damages data.
 const FAULTS: [&str; 11] = [
     "latency=2ms,jitter=20ms",
     "429,retry-after=0s,times=2,chance=0.4,on=status",
@@ -29,10 +33,10 @@ const FAULTS: [&str; 11] = [
     "flap,times=2,chance=0.5",
 ];
 
-/// Different inputs; each is run again and again.
+/// Different inputs; runs take them in turn.
 const INPUTS: usize = 5;
 
-/// No soak takes longer, whatever the machine.
+/// Time limit of the test.
 const LONGEST: Duration = Duration::from_secs(30 * 60);
 
 fn definition() -> String {
@@ -68,18 +72,19 @@ fn input(n: usize) -> String {
     text
 }
 
-/// The results of so many runs.
-fn soak(runs: usize, clients: usize) {
+#[test]
+fn results_with_faults_are_those_without() {
+    let (runs, clients) = (plans::count(RUNS) as usize, if plans::all() { 8 } else { 4 });
     let started = Instant::now();
     let service_place = Place::new();
-    let well = Service::start(&service_place, "well", &[]);
-    // The clients are one key, and many.
+    let sound = Service::start(&service_place, "sound", &[]);
+    // All clients share one key, so the rate limit of a key would slow them down.
     let mut flags =
         vec!["--fault-seed", "64", "--max-runs", "4", "--step-memory", "16K", "--rate-limit", "0", "--admin"];
     flags.extend(FAULTS.iter().flat_map(|fault| ["--fault", *fault]));
-    let ill = Service::start(&service_place, "ill", &flags);
+    let faulty = Service::start(&service_place, "faulty", &flags);
 
-    let place = Place::with_service(&well.url);
+    let place = Place::with_service(&sound.url);
     place.write("soak.json", definition());
     let mut expected = Vec::new();
     for n in 0..INPUTS {
@@ -88,7 +93,7 @@ fn soak(runs: usize, clients: usize) {
         place.run(&["run", "soak.json", "--input", &format!("in{n}.csv"), "-o", &out]).ok();
         expected.push(place.read(&out));
     }
-    let place = Arc::new(place.env("SIXTYFOUR_API_ENDPOINT", &ill.url));
+    let place = Arc::new(place.env("SIXTYFOUR_API_ENDPOINT", &faulty.url));
     let expected = Arc::new(expected);
     let (next, broken) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
     let clients: Vec<_> = (0..clients)
@@ -103,7 +108,7 @@ fn soak(runs: usize, clients: usize) {
                     }
                     let (n, out) = (run % INPUTS, format!("out{run}.ndjson"));
                     let input = format!("in{n}.csv");
-                    // Each start is to be a run of its own.
+                    // Without a ledger, every command starts a run of its own.
                     let done = place.run(&["run", "soak.json", "--input", &input, "-o", &out, "--no-state"]);
                     if done.code != 0 || place.read(&out) != expected[n] {
                         broken.lock().unwrap().push(format!("run {run}: code {}\n{}", done.code, done.stderr));
@@ -117,26 +122,26 @@ fn soak(runs: usize, clients: usize) {
         client.join().unwrap();
     }
     let elapsed = started.elapsed();
-    assert!(elapsed < LONGEST, "it took too long");
+    assert!(elapsed < LONGEST, "the time limit was reached");
     let broken = broken.lock().unwrap();
     assert!(broken.is_empty(), "{} of {runs} runs:\n{}", broken.len(), broken.join("\n"));
-    let struck = struck(&ill.url);
-    // Faults of ranges need a cut before them that lets bytes through: few runs may have none.
+    let struck = struck(&faulty.url);
+    // A range fault needs a cut after the first bytes before it, which few runs may not have.
     let of_ranges = ["wrong-range", "ignore-range"];
     let missed = |(kind, struck): &(String, u64)| *struck == 0 && (runs > 100 || !of_ranges.contains(&&**kind));
-    assert!(!struck.iter().any(missed), "something did not go wrong: {struck:?}");
+    assert!(!struck.iter().any(missed), "a fault was never injected: {struck:?}");
     let faults: u64 = struck.iter().map(|(_, struck)| struck).sum();
-    assert!(faults as usize > 3 * runs, "too little went wrong: {struck:?}");
-    let peak = ill.peak_memory_bytes();
+    assert!(faults as usize > 3 * runs, "too few faults were injected: {struck:?}");
+    let peak = faulty.peak_memory_bytes();
     let peak_mib = peak >> 20;
     say(&format!(
         "{runs} runs in {elapsed:.1?} with {faults} faults, all as without; the service took {peak_mib} MiB at most"
     ));
-    // 256 MiB for rows under way is the plan; this is for a service that grows with every run.
+    // The service plans 256 MiB for rows in flight; the bound catches one that grows with every run.
     assert!(peak < 512 << 20, "the service took {} MiB", peak >> 20);
 }
 
-/// How often each fault struck.
+/// How often each fault was injected.
 fn struck(url: &str) -> Vec<(String, u64)> {
     let answer: serde_json::Value = block_on(async {
         let request = reqwest::Client::new().get(format!("{url}/admin/faults")).header("x-api-key", "k");
@@ -147,18 +152,7 @@ fn struck(url: &str) -> Vec<(String, u64)> {
     answer.as_array().unwrap().iter().map(fault).collect()
 }
 
-#[expect(clippy::print_stderr, reason = "how long it took and what it needed is the result")]
+#[expect(clippy::print_stderr, reason = "time and memory are measurements")]
 fn say(text: &str) {
     eprintln!("{text}");
-}
-
-#[test]
-fn a_small_soak() {
-    soak(12, 4);
-}
-
-#[test]
-#[ignore = "minutes"]
-fn a_soak_of_200_runs_over_8_clients() {
-    soak(200, 8);
 }

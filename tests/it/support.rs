@@ -1,7 +1,23 @@
-//! Runs the binary in a folder of its own, with an environment that holds nothing of the caller's.
+//! Runs the binary in a temporary directory, with an environment that inherits only `PATH`, and checks exit code and
+//! output. The submodules are servers on loopback, slow readers of the output formats, and random plans.
+//!
+//! Environment variables of the tests:
+//!
+//! | variable | effect |
+//! |---|---|
+//! | `DRAWOFF_TEST_ALL=1` | executes all kills, fault plans, random records and soak runs; by default a fixed tenth of each ([`plans`]) |
+//! | `DRAWOFF_TEST_SEED=N` | draws these plans from another seed than 64 |
+//! | `DRAWOFF_TEST_PYTHON` | a Python with the packages of `tests/requirements.txt` |
+//! | `DRAWOFF_TEST_MOTO_PYTHON` | a Python with the packages of `tests/requirements-objects.txt` |
+//! | `DRAWOFF_TEST_NODE`, `DRAWOFF_TEST_CHROMIUM` | paths of Node.js and of Chromium |
+//! | `DRAWOFF_TEST_CONTRACT_URL`, `DRAWOFF_TEST_CONTRACT_KEY` | the service that the contract test checks, by default the local one, and its API key |
+//! | `CI=true` | a test that lacks its tool fails; by default it prints that it is skipped |
+//!
+//! `.ci/run` sets the paths of the tools.
 
 pub mod api;
 pub mod http;
+pub mod plans;
 pub mod relay;
 pub mod rows;
 pub mod tls;
@@ -13,15 +29,16 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tempfile::TempDir;
 
-/// How long a state is waited for. Never reached while things work; long enough for a loaded machine.
+/// Time limit of every wait for a state. Long enough for a loaded machine; reached only by a failing test.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A key that tests look for where it must not be.
+/// An API key that must never appear in output, logs or files.
 pub const MARKED_KEY: &str = "sk-marked-5f0c77a1";
 
-/// Exit codes, by the names that README.md gives them.
+/// Exit codes, as docs/exit-codes.md names them.
 pub mod exit {
     pub const SUCCESS: i32 = 0;
     pub const USAGE: i32 = 2;
@@ -49,17 +66,17 @@ pub mod exit {
     pub const INTERRUPTED: i32 = 130;
 }
 
-/// The repository's root.
+/// Root of the repository.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A file of the test data.
+/// Path of a file in `testdata/`.
 pub fn testdata(name: &str) -> PathBuf {
     root().join("testdata").join(name)
 }
 
-/// Copies the inputs of the examples to `to`; the corpus of the fuzz targets stays where it is.
+/// Copies `testdata/` and its workflows to `to`, without the corpus of the fuzz targets.
 fn copy_testdata(to: &Path) {
     for (from, to) in [(root().join("testdata"), to.to_owned()), (testdata("workflows"), to.join("workflows"))] {
         std::fs::create_dir(&to).unwrap();
@@ -71,8 +88,8 @@ fn copy_testdata(to: &Path) {
     }
 }
 
-/// A folder to run commands in: a copy of `testdata`, so that no command can write into the repository, home and
-/// temporary folders are inside.
+/// A temporary directory in which commands run. It contains a copy of `testdata/`, so that no command writes to the
+/// repository, and the home, configuration, state, cache and temporary directories of the commands.
 pub struct Place {
     dir: TempDir,
     env: Vec<(String, String)>,
@@ -88,7 +105,7 @@ impl Place {
         Place { dir, env: Vec::new() }
     }
 
-    /// A place whose commands speak to `url` with a key.
+    /// A place with `url` as API endpoint and [`MARKED_KEY`] as API key.
     pub fn with_service(url: &str) -> Self {
         Place::new().env("SIXTYFOUR_API_ENDPOINT", url).env("SIXTYFOUR_API_KEY", MARKED_KEY)
     }
@@ -116,7 +133,7 @@ impl Place {
         String::from_utf8(self.read(name)).unwrap()
     }
 
-    /// What stands in the folder beside what the harness put there, temporary files included.
+    /// Names of all files that commands left in the directory, temporary and hidden ones included.
     pub fn leftovers(&self) -> Vec<String> {
         let ours = ["home", "config", "state", "cache", "tmp", "testdata"];
         let mut names: Vec<String> = std::fs::read_dir(self.dir.path())
@@ -128,7 +145,7 @@ impl Place {
         names
     }
 
-    /// `program` in this folder with a clean environment.
+    /// Prepares `program` to run in this directory with a clean environment.
     pub fn program(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
         let bin = Path::new(env!("CARGO_BIN_EXE_drawoff")).parent().unwrap();
@@ -150,31 +167,31 @@ impl Place {
         command
     }
 
-    /// The binary with `args`, ready to be started.
+    /// Prepares drawoff with `args`.
     pub fn command<S: AsRef<str>>(&self, args: &[S]) -> Command {
         let mut command = self.program(env!("CARGO_BIN_EXE_drawoff"));
         command.args(args.iter().map(AsRef::as_ref));
         command
     }
 
-    /// Runs the binary to its end.
+    /// Runs drawoff to its end.
     pub fn run<S: AsRef<str>>(&self, args: &[S]) -> Done {
         Done::of(self.command(args))
     }
 
-    /// Runs the binary on `line`, cut at spaces.
+    /// Runs drawoff with the words of `line` as arguments.
     pub fn run_line(&self, line: &str) -> Done {
         self.run(&line.split_whitespace().collect::<Vec<_>>())
     }
 
-    /// Runs the binary with `input` on its standard input.
+    /// Runs drawoff with `input` on its standard input.
     pub fn run_with_stdin<S: AsRef<str>>(&self, args: &[S], input: &[u8]) -> Done {
         let mut command = self.command(args);
         let what = format!("{command:?}");
         let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         let input = input.to_vec();
-        // The other side may end early; that is its business.
+        // The command may end before it has read everything.
         let feeder = thread::spawn(move || drop(stdin.write_all(&input)));
         let done = Done::from_output(what, child.wait_with_output().unwrap());
         feeder.join().unwrap();
@@ -182,8 +199,8 @@ impl Place {
     }
 }
 
-/// What a command left behind. The checks return `self`, so that they can stand in a row, and show
-/// everything when they fail.
+/// The exit code and the output of a command. The checks return `self`, so that they can be chained, and print both when
+/// they fail.
 pub struct Done {
     what: String,
     pub code: i32,
@@ -204,9 +221,9 @@ impl Done {
         let code = output.status.code().unwrap_or_else(|| 128 + output.status.signal().unwrap_or(0));
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         let done = Done { what, code, stdout: output.stdout, stderr };
-        assert!(!done.stderr.contains("panicked at"), "a panic is never an answer\n{}", done.all());
+        assert!(!done.stderr.contains("panicked at"), "the command panicked\n{}", done.all());
         for text in [&done.stderr, &*String::from_utf8_lossy(&done.stdout)] {
-            assert!(!text.contains(MARKED_KEY), "the key is shown by {}", done.what);
+            assert!(!text.contains(MARKED_KEY), "the API key is in the output of {}", done.what);
         }
         done
     }
@@ -228,14 +245,18 @@ impl Done {
         self.code(exit::SUCCESS)
     }
 
-    /// Standard error holds `text`, whatever the case of its letters.
+    /// Checks that standard error contains `text`, ignoring case.
     #[track_caller]
     pub fn says(self, text: &str) -> Self {
-        assert!(self.stderr.to_lowercase().contains(&text.to_lowercase()), "does not say {text:?}\n{}", self.all());
+        assert!(
+            self.stderr.to_lowercase().contains(&text.to_lowercase()),
+            "standard error lacks {text:?}\n{}",
+            self.all()
+        );
         self
     }
 
-    /// The last message is an error, and a hint on a line of its own holds `text`.
+    /// Checks that a line of standard error is a hint that contains `text`.
     #[track_caller]
     pub fn hints(self, text: &str) -> Self {
         let found = self.stderr.lines().any(|line| line.starts_with("hint: ") && line.contains(text));
@@ -255,7 +276,7 @@ impl Done {
         rows::ndjson(self.text().as_bytes())
     }
 
-    /// Standard output is empty: it is for data only.
+    /// Checks that standard output is empty: it is for data only.
     #[track_caller]
     pub fn quiet(self) -> Self {
         assert!(self.stdout.is_empty(), "standard output should be empty\n{}", self.all());
@@ -263,7 +284,7 @@ impl Done {
     }
 }
 
-/// A `drawoff serve` in a child process, ended on drop.
+/// A `drawoff serve` in a child process, killed on drop.
 pub struct Service {
     child: Child,
     pub url: String,
@@ -271,12 +292,12 @@ pub struct Service {
 }
 
 impl Service {
-    /// Starts it on a free port with its state in `data`.
+    /// Starts the service on a free port, with its state in `data` and the flags `more`.
     pub fn start(place: &Place, data: &str, more: &[&str]) -> Self {
         let mut args = vec!["serve", "--port", "0", "--data", data];
         args.extend(more);
         let mut child = place.command(&args).spawn().unwrap();
-        // The address may come on either stream; both are read to the end so that none fills up.
+        // Both streams are read to their ends, because a full pipe would block the service.
         let (tell, lines) = mpsc::channel();
         pump(child.stdout.take().unwrap(), tell.clone());
         pump(child.stderr.take().unwrap(), tell);
@@ -287,7 +308,7 @@ impl Service {
                 Ok(line) => line,
                 Err(e) => {
                     let _ = child.kill();
-                    panic!("the service tells no address ({e}):\n{seen}");
+                    panic!("the service prints no address ({e}):\n{seen}");
                 }
             };
             seen.push_str(&line);
@@ -299,7 +320,7 @@ impl Service {
         Service { child, url, _stderr: lines }
     }
 
-    /// The most memory that it had so far; 0 where the system does not tell.
+    /// Peak resident memory so far, in bytes; 0 on systems without `/proc`.
     pub fn peak_memory_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -307,14 +328,14 @@ impl Service {
         kib.unwrap_or(0) << 10
     }
 
-    /// Ends it as a system does, and waits for it.
+    /// Sends SIGTERM and returns the exit code.
     pub fn terminate(mut self) -> i32 {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         wait_for("the service to end", || self.child.try_wait().unwrap()).code().unwrap_or(-1)
     }
 
-    /// Ends it as a user does, and waits for it.
+    /// Sends SIGINT and returns the exit code.
     pub fn stop(mut self) -> i32 {
         interrupt(&self.child);
         wait_for("the service to end", || self.child.try_wait().unwrap()).code().unwrap_or(-1)
@@ -338,33 +359,39 @@ fn base_url(line: &str) -> Option<String> {
 fn pump(stream: impl Read + Send + 'static, tell: mpsc::Sender<String>) {
     thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
-            // Nobody listens any more once the address is known.
+            // The receiver is gone after a failed start.
             let _ = tell.send(line);
         }
     });
 }
 
-/// Reads a child's standard error until a line holds `text`; returns that line and everything before it.
+/// Reads lines of standard error until they contain `text`, for at most [`PATIENCE`], and returns them.
 pub fn read_until(stderr: &mut BufReader<ChildStderr>, text: &str) -> String {
     let mut seen = String::new();
     let mut line = Vec::new();
+    let deadline = Instant::now() + PATIENCE;
     loop {
+        if stderr.buffer().is_empty() {
+            let left = Timespec::try_from(deadline.saturating_duration_since(Instant::now())).unwrap();
+            let ready = poll(&mut [PollFd::new(stderr.get_ref(), PollFlags::IN)], Some(&left)).unwrap();
+            assert!(ready > 0, "waited too long for {text:?}:\n{seen}");
+        }
         let n = stderr.read_until(b'\n', &mut line).unwrap();
         seen.push_str(&String::from_utf8_lossy(&line));
         line.clear();
         if seen.contains(text) {
             return seen;
         }
-        assert!(n > 0, "the command ended and never said {text:?}:\n{seen}");
+        assert!(n > 0, "the command ended and never printed {text:?}:\n{seen}");
     }
 }
 
-/// Ctrl-C.
+/// Sends SIGINT, as Ctrl-C does.
 pub fn interrupt(child: &Child) {
     rustix::process::kill_process(rustix::process::Pid::from_child(child), rustix::process::Signal::INT).unwrap();
 }
 
-/// Asks until there is an answer.
+/// Polls `ask` every 5 ms until it returns a value, for at most [`PATIENCE`]. `what` names the state in the failure.
 #[track_caller]
 pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
@@ -377,8 +404,7 @@ pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// The program named by `variable`, or `None` with a word about what is skipped. `.ci/run` sets the
-/// variables, and there (`CI=true`) a missing one is a failure.
+/// Returns the path in `variable`. If it is not set, prints that the test is skipped, or fails under `CI=true`.
 pub fn tool(variable: &str) -> Option<PathBuf> {
     if let Some(path) = std::env::var_os(variable).filter(|path| !path.is_empty()) {
         return Some(path.into());
@@ -387,14 +413,14 @@ pub fn tool(variable: &str) -> Option<PathBuf> {
     None
 }
 
-/// Says that a check cannot be done here. On CI it has to be possible.
+/// Prints that a check is skipped; panics under `CI=true`, where every check must run.
 #[expect(clippy::print_stderr, reason = "a skipped check must be seen")]
 pub fn skip(why: &str) {
-    assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "not possible here, but must be on CI: {why}");
+    assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "a check is skipped under CI: {why}");
     eprintln!("skipped: {why}");
 }
 
-/// Runs `future` to its end.
+/// Runs `future` on a runtime of its own.
 pub fn block_on<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
