@@ -1,5 +1,5 @@
-//! CSV: records and fields are those of the csv crate, so far as that is strict, and nothing depends
-//! on the cut.
+//! CSV: records and fields are those of the csv crate as far as it is strict, and rows and rejects do not depend on the
+//! [`Cut`].
 
 use std::sync::Arc;
 
@@ -16,21 +16,21 @@ use super::{Cut, Place, Rejected, frame};
 const DELIMITER: u8 = b',';
 const MAX_RECORD_BYTES: usize = 1 << 16;
 
-/// What came of an input.
+/// Rows and rejects of an input.
 pub struct Taken {
-    /// The header's names, if there is one that can be used.
+    /// Names of the header; `None` without a usable header.
     pub names: Option<Arc<[Arc<str>]>>,
-    /// Rows as CSV without header, null and the empty text told apart.
+    /// Rows as CSV without header. Null is an empty cell, empty text a quoted one.
     pub text: String,
     pub rows: u64,
     pub rejects: Vec<Rejected>,
     pub records: u64,
-    /// The columns in the end.
+    /// Schema of all rows.
     pub schema: Schema,
 }
 
-/// Reads `bytes` as the pipeline does. With `as_text` every column is text; else columns are typed, and as wide from the
-/// start as all of the input makes them.
+/// Reads `bytes` as the pipeline does. With `as_text` every column is text; otherwise the types are inferred from the
+/// whole input first.
 pub fn take(bytes: &[u8], max_record_bytes: usize, cut: Cut, as_text: bool) -> Taken {
     let mut taken =
         Taken { names: None, text: String::new(), rows: 0, rejects: Vec::new(), records: 0, schema: Schema::default() };
@@ -104,7 +104,7 @@ fn written(batch: &Batch) -> String {
     String::from_utf8(out).expect("batches hold UTF-8")
 }
 
-/// Fields of the csv crate's records.
+/// Reads all fields with the csv crate.
 fn by_csv_crate(bytes: &[u8]) -> Vec<Vec<Vec<u8>>> {
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)
@@ -117,7 +117,7 @@ fn by_csv_crate(bytes: &[u8]) -> Vec<Vec<Vec<u8>>> {
         .collect()
 }
 
-/// Checks everything that is promised of CSV on `bytes`.
+/// Checks all properties of CSV on `bytes`.
 pub fn check(bytes: &[u8]) {
     fields_agree(bytes);
     let cut = Cut::of(bytes);
@@ -129,7 +129,7 @@ pub fn check(bytes: &[u8]) {
     assert_eq!((parts.records, parts.rows), (whole.records, whole.rows));
     assert_eq!(whole.records, whole.rows + whole.rejects.len() as u64, "records in = rows + rejects");
 
-    // Typed columns hold what can be written back digit for digit, so that the text is the same.
+    // Typed columns keep the digits of their values, so they are written as the same text.
     let typed = take(bytes, MAX_RECORD_BYTES, cut, false);
     assert_eq!(typed.rejects, whole.rejects);
     if typed.schema.fields.iter().all(|field| !matches!(field.ty, Type::Bool | Type::Float)) {
@@ -137,7 +137,7 @@ pub fn check(bytes: &[u8]) {
         assert_eq!(unquoted(&typed.text), unquoted(&whole.text), "{:?}", typed.schema);
     }
 
-    // What was written reads back as itself.
+    // Written rows read back as the same rows.
     if let Some(names) = &whole.names {
         let header: String = (0..names.len()).map(|i| format!("c{i}")).collect::<Vec<_>>().join(",") + "\n";
         let again = take((header + &whole.text).as_bytes(), MAX_RECORD_BYTES, cut, true);
@@ -145,7 +145,7 @@ pub fn check(bytes: &[u8]) {
     }
 }
 
-/// Every field of a text of whole records, and whether it was quoted.
+/// Splits complete records into fields, with a flag for quoted ones.
 fn cells(text: &str) -> Vec<(Vec<u8>, bool)> {
     let morsel = Morsel::from_vec(text.as_bytes().to_vec(), 0, 0);
     let mut splitter = Splitter::new(&morsel, DELIMITER);
@@ -155,10 +155,10 @@ fn cells(text: &str) -> Vec<(Vec<u8>, bool)> {
 }
 
 /// Compares the fields of records with those of the csv crate, up to the first record that is
-/// malformed: the csv crate makes something of it, and goes on from there in its own way.
+/// malformed: from there the csv crate recovers in its own way.
 fn fields_agree(bytes: &[u8]) {
     let mut bytes = bytes;
-    // The csv crate takes a byte order mark away from whatever it is given: a second one, too, which is text.
+    // The csv crate strips a byte order mark from every input, also a second one, which is text here.
     while let Some(rest) = bytes.strip_prefix(b"\xef\xbb\xbf") {
         bytes = rest;
     }
@@ -171,7 +171,7 @@ fn fields_agree(bytes: &[u8]) {
             return;
         }
         let mut found: Vec<Vec<u8>> = fields.drain(..).map(|span| span.value(bytes).into_owned()).collect();
-        // The csv crate leaves lines without a byte out, and keeps the carriage return.
+        // The csv crate skips empty lines and keeps the carriage return.
         if bytes.get(record.end) == Some(&b'\r') {
             found.last_mut().expect("a record has a field").push(b'\r');
         } else if record.is_blank() {

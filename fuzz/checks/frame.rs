@@ -1,4 +1,4 @@
-//! Framing: records are those of a twin that goes byte by byte over everything at once.
+//! Framing: records are those of a twin that splits the whole input byte by byte.
 
 use drawoff::column::Morsel;
 use drawoff::format::frame::{Framed, Framing};
@@ -9,7 +9,7 @@ use super::{Cut, frame};
 /// long.
 pub type Record = (u64, u64, u64, Option<Vec<u8>>);
 
-/// The twin.
+/// The twin of the framer: splits `bytes` into records byte by byte.
 pub fn split_naively(bytes: &[u8], framing: Framing, max_record_bytes: usize) -> Vec<Record> {
     let (bom, bytes) = match bytes.strip_prefix(b"\xef\xbb\xbf") {
         Some(rest) => (3, rest),
@@ -28,7 +28,7 @@ pub fn split_naively(bytes: &[u8], framing: Framing, max_record_bytes: usize) ->
     records
 }
 
-/// The end of the record at `start`, and whether it is short enough to be kept.
+/// Finds the end of the record at `start`. False if the record is longer than `max_record_bytes`.
 fn end_of_record(bytes: &[u8], start: usize, framing: Framing, max_record_bytes: usize) -> (usize, bool) {
     let limit = start + max_record_bytes + 1;
     let line_feed_from = |from: usize| bytes[from..].iter().position(|&b| b == b'\n').map(|i| from + i + 1);
@@ -61,7 +61,7 @@ fn end_of_record(bytes: &[u8], start: usize, framing: Framing, max_record_bytes:
     }
 }
 
-/// What the framer makes of `bytes`, in the form of the twin.
+/// Splits `bytes` with the framer, and returns the records in the form of the twin.
 pub fn framed(bytes: &[u8], framing: Framing, max_record_bytes: usize, cut: Cut) -> Vec<Record> {
     let mut records = Vec::new();
     for framed in frame(bytes, framing, max_record_bytes, cut) {
@@ -72,7 +72,7 @@ pub fn framed(bytes: &[u8], framing: Framing, max_record_bytes: usize, cut: Cut)
                 assert_eq!(morsel.source_index, 3);
                 assert!(morsel.bytes[morsel.len..].len() >= Morsel::PADDING);
                 assert!(morsel.bytes[morsel.len..][..Morsel::PADDING].iter().all(|&b| b == 0));
-                // A morsel by itself has the records that it has in its source.
+                // The records of a morsel do not depend on the bytes around it.
                 let mut at = 0;
                 while at < morsel.len {
                     let (end, kept) = end_of_record(morsel.records(), at, framing, max_record_bytes);
@@ -89,7 +89,7 @@ pub fn framed(bytes: &[u8], framing: Framing, max_record_bytes: usize, cut: Cut)
     records
 }
 
-/// Checks the framing of `bytes` in every way that there is.
+/// Checks every kind of framing of `bytes`, with several limits for records.
 pub fn check(bytes: &[u8]) {
     let cut = Cut::of(bytes);
     for framing in

@@ -1,18 +1,18 @@
-//! JSON values as the oracles read them, made comparable.
+//! JSON values as serde_json and simd-json read them, in a form that compares.
 
 use drawoff::column::Type;
 use serde_json::{Map, Value};
 use simd_json::{Node, StaticNode};
 
-/// Deeper than this drawoff refuses.
+/// Nesting above which drawoff rejects a record.
 pub const MAX_DEPTH: usize = drawoff::format::ndjson::MAX_DEPTH;
 
-/// serde_json's own limit is one level less, and its numbers of arbitrary precision travel as an
-/// object with this key: about such records it cannot be asked.
+/// Key of the object by which serde_json represents numbers of arbitrary precision. Records that contain it have no
+/// oracle, and neither have those at [`MAX_DEPTH`], one level above the limit of serde_json.
 const PRIVATE: &[u8] = b"$serde_json::private";
 
-/// What serde_json says about one record: the object that it is, `None` where it is not JSON or no
-/// object. The outer `None` is for what it cannot be asked about.
+/// Parses one record with serde_json. The inner `None` means invalid JSON or no object, the outer one that serde_json
+/// is no oracle for this record.
 pub fn by_serde(record: &[u8]) -> Option<Option<Map<String, Value>>> {
     let depth = depth(record);
     if depth > MAX_DEPTH {
@@ -24,7 +24,7 @@ pub fn by_serde(record: &[u8]) -> Option<Option<Map<String, Value>>> {
     Some(serde_json::from_slice(record).ok())
 }
 
-/// Deepest nesting of brackets outside strings.
+/// Maximum nesting of brackets outside strings.
 pub fn depth(record: &[u8]) -> usize {
     let (mut depth, mut deepest, mut in_string, mut escaped) = (0usize, 0, false, false);
     for &byte in record {
@@ -43,10 +43,10 @@ pub fn depth(record: &[u8]) -> usize {
     deepest
 }
 
-/// Holds simd-json's tape of `record` against what serde_json says. It has no numbers beyond 64 bits and
-/// no integer `-0`, so that a record with such a number tells nothing.
+/// Compares the tape of simd-json for `record` with the result of serde_json. Skips records with a number beyond 64
+/// bits or an integer `-0`, which simd-json lacks.
 pub fn agrees_with_simd_json(record: &[u8], by_serde: Option<&Map<String, Value>>) {
-    // It has no limit of depth.
+    // simd-json does not limit the depth.
     if depth(record) >= MAX_DEPTH {
         return;
     }
@@ -61,7 +61,7 @@ pub fn agrees_with_simd_json(record: &[u8], by_serde: Option<&Map<String, Value>
             }
         }
         (Ok(tape), None) => {
-            // JSON, but no object.
+            // Valid JSON, but not an object.
             assert!(!matches!(tape.0.first(), Some(Node::Object { .. })), "{}", String::from_utf8_lossy(record));
         }
         (Err(_), Some(_)) => {
@@ -71,7 +71,7 @@ pub fn agrees_with_simd_json(record: &[u8], by_serde: Option<&Map<String, Value>
     }
 }
 
-/// True if there may be a number that 64 bits do not hold, or only nearly, or `-0`.
+/// True if `record` may contain a number that 64 bits do not represent exactly, or `-0`.
 fn has_wide_number(record: &[u8]) -> bool {
     let in_number = |b: u8| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-');
     record
@@ -111,9 +111,8 @@ fn from_nodes<'a>(nodes: &'a [Node<'a>]) -> (Value, &'a [Node<'a>]) {
     (value, rest)
 }
 
-/// `value` with its numbers as texts that are the same exactly where the numbers are: integers by
-/// all their digits, what has a fraction or exponent as the nearest double, and what no double
-/// holds as it stands.
+/// Replaces the numbers of `value` by texts that are equal exactly if the numbers are: integers by all their digits,
+/// numbers with fraction or exponent by the nearest double, and those out of its range by their spelling.
 pub fn canonical(value: &Value) -> Value {
     match value {
         Value::Number(number) => Value::from(format!("\u{0}{}", canonical_number(&number.to_string()))),
@@ -139,8 +138,7 @@ fn canonical_number(text: &str) -> String {
     }
 }
 
-/// What `value` looks like once it has been in a column of `ty`, up to [`canonical`]: an absent key
-/// of a struct is null.
+/// Converts `value` to its form in a column of type `ty`, up to [`canonical`]: absent keys of a struct become null.
 pub fn carried(value: Option<&Value>, ty: &Type) -> Value {
     match (value, ty) {
         (None | Some(Value::Null), _) => Value::Null,

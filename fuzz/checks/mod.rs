@@ -1,9 +1,8 @@
-//! What the fuzz targets check, as plain functions: each takes any bytes, reads them with the
-//! parsers of drawoff and with slower ones, and panics where they differ.
+//! The checks of the fuzz targets. Each is a function that reads arbitrary bytes with a parser of drawoff and with
+//! slower ones, and panics on a difference.
 //!
-//! They live outside the crate and see only what it makes public. The targets in `fuzz_targets/`
-//! call them, and so do the tests in `tests/parsers`, over the corpus in `testdata/corpus` and over
-//! cases of their own.
+//! They are outside of the crate and use its public API only. The targets in `fuzz_targets/` call them, and the tests
+//! in `tests/parsers` run them over the corpus in `testdata/corpus` and over their own cases.
 
 pub mod csv;
 pub mod frame;
@@ -13,24 +12,24 @@ pub mod ndjson;
 use drawoff::column::Morsel;
 use drawoff::format::frame::{BufferPool, Framed, Framer, Framing, Oversized};
 
-/// How an input is cut up: nothing of what is read may depend on it.
+/// Sizes of the pieces in which an input is read. The result must not depend on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cut {
-    /// Bytes that arrive at a time.
+    /// Size of a chunk.
     pub chunk_bytes: usize,
-    /// Bytes of a morsel, about.
+    /// Approximate size of a morsel.
     pub morsel_bytes: usize,
-    /// Values of a batch, about.
+    /// Approximate number of values in a batch.
     pub max_cells: usize,
-    /// Hand over what is whole after every chunk, as where somebody watches the output.
+    /// Flush complete records after every chunk, as for an output to a terminal or a pipe.
     pub flush: bool,
 }
 
 impl Cut {
-    /// Everything at once.
+    /// The whole input as one piece.
     pub const WHOLE: Cut = Cut { chunk_bytes: 1 << 20, morsel_bytes: 1 << 20, max_cells: usize::MAX, flush: false };
 
-    /// Some cut that `bytes` themselves decide, so that a fuzzer reaches all of them.
+    /// Derives a cut from a hash of `bytes`, so that a fuzzer reaches all cuts.
     pub fn of(bytes: &[u8]) -> Self {
         // FNV-1a.
         let hash =
@@ -45,7 +44,7 @@ impl Cut {
     }
 }
 
-/// What a framer makes of `bytes`.
+/// Splits `bytes` with the framer.
 pub fn frame(bytes: &[u8], framing: Framing, max_record_bytes: usize, cut: Cut) -> Vec<Framed> {
     let pool = BufferPool::new(cut.morsel_bytes, 2);
     let mut framer = Framer::new(framing, max_record_bytes, 3, pool);
@@ -70,7 +69,7 @@ pub fn frame(bytes: &[u8], framing: Framing, max_record_bytes: usize, cut: Cut) 
     framed
 }
 
-/// A record that was rejected, with its place in the whole input and its raw bytes.
+/// A rejected record, with its position in the input and its raw bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejected {
     /// Offset in the input.
@@ -81,11 +80,11 @@ pub struct Rejected {
     pub record: u64,
     /// Offset in the record, path and reason.
     pub reject: drawoff::format::Reject,
-    /// `None` if it was too long to keep.
+    /// Raw bytes; `None` for an oversized record.
     pub raw: Option<Vec<u8>>,
 }
 
-/// Where a reader is in an input.
+/// Position of a reader in an input.
 #[derive(Clone, Copy, Debug, Default)]
 struct Place {
     lines: u64,
@@ -116,5 +115,5 @@ impl Place {
     }
 }
 
-/// The reason of records that are longer than the limit.
+/// Reason of rejects that exceed the limit for records.
 pub const TOO_LONG: &str = "too long";

@@ -1,5 +1,4 @@
-//! NDJSON: every record is taken or rejected as serde_json says, whatever is done with its values
-//! and however the input was cut.
+//! NDJSON: records are accepted and rejected as by serde_json, for every [`Use`] of their values and every [`Cut`].
 
 use std::sync::Arc;
 
@@ -12,34 +11,34 @@ use serde_json::{Map, Value};
 use super::json::{MAX_DEPTH, agrees_with_simd_json, by_serde, canonical, carried, depth};
 use super::{Cut, Place, Rejected, frame};
 
-/// What is done with the values of records.
+/// Treatment of the values of records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Use {
-    /// Into typed columns, which widen as they must.
+    /// Decoded into typed columns, which widen as needed.
     Typed,
-    /// Kept as raw text, records copied.
+    /// Kept as raw text: records are copied.
     Copied,
-    /// Checked and left out: no column is asked for.
+    /// Validated and skipped: no column is selected.
     Skipped,
-    /// Into the columns of another file: nearly nothing fits.
+    /// Decoded into fixed columns of another file, which nearly no value fits.
     Frozen,
 }
 
-/// All of them.
+/// Every treatment.
 pub const USES: [Use; 4] = [Use::Typed, Use::Copied, Use::Skipped, Use::Frozen];
 
-/// What came of an input.
+/// Rows and rejects of an input.
 #[derive(Debug)]
 pub struct Taken {
-    /// Rows as JSON, and the columns they were in.
+    /// Rows as JSON, and the schema of their batches.
     pub rows: Vec<(Value, Arc<Schema>)>,
-    /// Rows as NDJSON, as they would be written.
+    /// Rows as the NDJSON that drawoff writes.
     pub text: Vec<u8>,
     pub rejects: Vec<Rejected>,
     pub records: u64,
     pub lines: u64,
     pub duplicate_keys: u64,
-    /// The columns in the end.
+    /// Schema of all rows.
     pub schema: Arc<Schema>,
 }
 
@@ -106,11 +105,11 @@ impl Taken {
     fn take_rows(&mut self, batch: &Batch) {
         let mut text = Vec::new();
         encode(batch, b"\n", &mut text);
-        // Raw text is copied also where it is no row of its own.
+        // Raw text is also copied from records without a row.
         let lines: Vec<&[u8]> = text.split(|&b| b == b'\n').collect();
         assert_eq!(lines.len(), batch.rows + 1, "a row is a line");
         for line in &lines[..batch.rows] {
-            // At the last level serde_json gives up.
+            // serde_json fails at the last level.
             let value = (depth(line) < MAX_DEPTH).then(|| serde_json::from_slice(line).expect("rows are JSON"));
             self.rows.push((value.unwrap_or_default(), batch.schema.clone()));
         }
@@ -118,13 +117,13 @@ impl Taken {
     }
 }
 
-/// One record as the oracle sees it.
+/// One record as the oracle reads it.
 struct Line<'a> {
     byte: u64,
     line: u64,
-    /// Without blanks before it and the line end.
+    /// The record without leading blanks and without its line end.
     text: &'a [u8],
-    /// Its length as framing counts it.
+    /// Length as the framer counts it.
     framed_len: usize,
 }
 
@@ -146,12 +145,12 @@ fn lines(bytes: &[u8]) -> Vec<Line<'_>> {
     lines
 }
 
-/// Checks everything that is promised of NDJSON on `bytes`.
+/// Checks all properties of NDJSON on `bytes`, with the cut of [`Cut::of`].
 pub fn check(bytes: &[u8]) {
     check_cut(bytes, Cut::of(bytes));
 }
 
-/// The same with a cut that was chosen.
+/// As [`check`], with a given cut.
 pub fn check_cut(bytes: &[u8], cut: Cut) {
     const MAX_RECORD_BYTES: usize = 1 << 16;
     let lines = lines(bytes);

@@ -1,4 +1,5 @@
-//! Broken files: records in are rows and rejects, neighbours survive, and what is set aside is what stood there.
+//! Damaged files: every record becomes a row or a reject, neighbors of a bad record survive, and the raw text of a
+//! reject is the text of the input.
 
 use drawoff::format::frame::Framing;
 use proptest::prelude::*;
@@ -27,7 +28,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_broken_line_costs_one_record(
+    fn a_bad_line_rejects_one_record(
         kinds in prop::collection::vec(0usize..20, 1..40),
         chunk_bytes in 1usize..300,
         morsel_bytes in 1usize..2000,
@@ -54,7 +55,7 @@ proptest! {
             let mut rejects = taken.rejects.iter();
             for (i, (line, good)) in lines.iter().enumerate() {
                 if !good {
-                    let reject = rejects.next().expect("every broken line is a reject");
+                    let reject = rejects.next().expect("every bad line is a reject");
                     prop_assert_eq!((reject.record, reject.byte), (i as u64, byte));
                     let lines_before = text[..byte as usize].iter().filter(|&&b| b == b'\n').count() as u64;
                     prop_assert_eq!(reject.line, lines_before + 1);
@@ -70,7 +71,7 @@ proptest! {
     }
 
     #[test]
-    fn a_ragged_or_malformed_row_costs_one_record(
+    fn a_ragged_or_malformed_row_rejects_one_record(
         kinds in prop::collection::vec(0usize..12, 1..40),
         chunk_bytes in 1usize..300,
         morsel_bytes in 1usize..2000,
@@ -110,7 +111,7 @@ proptest! {
     }
 
     #[test]
-    fn a_quote_left_open_costs_its_line(at in 0usize..30, rows in 1usize..30, morsel_bytes in 1usize..300) {
+    fn an_unclosed_quote_rejects_one_record(at in 0usize..30, rows in 1usize..30, morsel_bytes in 1usize..300) {
         let at = at % rows;
         let lines: Vec<String> = (0..rows).map(|i| if i == at { format!("{i},\"left open") } else { format!("{i},text") }).collect();
         let text = format!("i,x\n{}\n", lines.join("\n"));
@@ -125,9 +126,9 @@ proptest! {
     }
 }
 
-/// Framing alone: a record that is too long is gone, and its neighbours are not.
+/// An oversized record is rejected by the framer alone, and its neighbors are kept.
 #[test]
-fn a_record_of_any_length_costs_one() {
+fn an_oversized_record_rejects_one_record() {
     for len in [10, 99, 100, 101, 102, 5000] {
         let text = format!("{{}}\n{}\n{{}}\n", "x".repeat(len));
         for cut in

@@ -1,5 +1,5 @@
-//! What is JSON and what is not, case by case: each value in every place where one may stand,
-//! kept, copied and skipped, at every split of its input.
+//! Valid and invalid JSON, case by case: each value at every position in a record; decoded, copied and skipped; at
+//! every split of the input.
 
 use crate::checks::ndjson::{USES, check_cut, take};
 use crate::checks::{Cut, Rejected};
@@ -95,7 +95,7 @@ const GOOD_VALUES: &[&str] = &[
     "{\r\t\"a\"\t:\r1\t}",
 ];
 
-/// Values that it does not allow, none of which says so by a line break.
+/// Values that RFC 8259 does not allow, without line breaks.
 const BAD_VALUES: &[&str] = &[
     "",
     "nul",
@@ -243,10 +243,10 @@ const BAD_VALUES: &[&str] = &[
     "1\u{2028}",
 ];
 
-/// Whole lines that are JSON and no record.
+/// Lines of valid JSON that are not objects.
 const NO_RECORDS: &[&str] = &["null", "true", "0", "-1.5", "\"a\"", "[]", "[{}]", "[{\"a\":1}]", "\"{}\""];
 
-/// Lines that are broken as a whole.
+/// Lines that are not JSON.
 const BAD_LINES: &[&str] = &[
     "{} {}",
     "{}{}",
@@ -272,10 +272,10 @@ const BAD_LINES: &[&str] = &[
     "{}\u{1a}",
 ];
 
-/// Lines that have no record.
+/// Blank lines, which are not records.
 const BLANK_LINES: &[&str] = &["", " ", "\t", "\r", " \t\r ", "\r\r"];
 
-/// The places where a value may stand, each making one record of it.
+/// Positions of a value, as functions that build a record around it.
 fn placed(value: &str) -> Vec<String> {
     vec![
         format!("{{\"k\":{value}}}"),
@@ -294,8 +294,8 @@ const CUTS: [Cut; 4] = [
     Cut { chunk_bytes: 64, morsel_bytes: 17, max_cells: 3, flush: false },
 ];
 
-/// Reads `lines` between good neighbours in every way; returns the rejects, with records counted
-/// from the first of `lines`.
+/// Reads `lines` between valid records, with every use and cut. Returns the rejects, with record 0 the first of
+/// `lines`.
 fn rejects(lines: &[String], end: &str) -> Vec<Rejected> {
     let mut text = format!("{{\"k\":\"before\"}}{end}");
     text.extend(lines.iter().map(|line| format!("{line}{end}")));
@@ -309,24 +309,24 @@ fn rejects(lines: &[String], end: &str) -> Vec<Rejected> {
 }
 
 #[test]
-fn good_values_are_taken_wherever_they_stand() {
+fn valid_values_are_accepted_at_every_position() {
     for value in GOOD_VALUES {
         for end in ["\n", "\r\n"] {
             assert_eq!(rejects(&placed(value), end), [], "{value}");
         }
     }
-    // All of them in one column, so that types widen past one another.
+    // All values in one column, so that its type widens at every one.
     let records: Vec<_> = GOOD_VALUES.iter().flat_map(|value| placed(value)).collect();
     assert_eq!(rejects(&records, "\n"), []);
 }
 
 #[test]
-fn bad_values_cost_their_record_wherever_they_stand() {
+fn invalid_values_reject_their_record_at_every_position() {
     for value in BAD_VALUES {
         let lines = placed(value);
         let found = rejects(&lines, "\n");
         let records: Vec<u64> = found.iter().map(|reject| reject.record).collect();
-        // Nothing in a list is a list without items, and with a comma it is two of them.
+        // The empty text in a list makes an empty list, which is valid.
         let well_formed =
             |line: &String| serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(line).is_ok();
         let expected: Vec<u64> = (0..lines.len() as u64).filter(|&i| !well_formed(&lines[i as usize])).collect();
@@ -336,10 +336,10 @@ fn bad_values_cost_their_record_wherever_they_stand() {
 }
 
 #[test]
-fn lines_that_are_no_records() {
+fn lines_that_are_not_objects_are_rejected() {
     for (lines, all_bad) in [(NO_RECORDS, true), (BAD_LINES, true), (BLANK_LINES, false)] {
         for line in lines {
-            // A blank line is no record at all, so that it does not count.
+            // Blank lines are not counted as records.
             let found = rejects(&[line.to_string()], "\n");
             assert_eq!(found.len(), usize::from(all_bad), "{line:?}: {found:?}");
         }
@@ -349,7 +349,7 @@ fn lines_that_are_no_records() {
 }
 
 #[test]
-fn bytes_that_are_not_utf_8() {
+fn invalid_utf_8_is_rejected() {
     let bad: [&[u8]; 10] = [
         b"\xff",
         b"\x80",
@@ -380,7 +380,7 @@ fn bytes_that_are_not_utf_8() {
 }
 
 #[test]
-fn a_byte_order_mark_at_the_start_alone() {
+fn a_byte_order_mark_is_skipped_only_at_the_start() {
     assert_eq!(rejects(&["\u{feff}{\"k\":1}".to_owned()], "\n").len(), 1);
     for text in ["\u{feff}{\"k\":1}\n{\"k\":2}", "\u{feff}", "\u{feff}\n", "\u{feff}x", "\u{feff}\u{feff}{}"] {
         for cut in CUTS {
@@ -391,9 +391,9 @@ fn a_byte_order_mark_at_the_start_alone() {
     assert_eq!((taken.rows.len(), taken.rejects.len()), (1, 0));
 }
 
-/// Where a fault is: the line, the byte in it, and the path of the value, however its values are used.
+/// Line, byte and path of an error are the same for every use of the values.
 #[test]
-fn the_place_of_a_fault() {
+fn errors_carry_their_position() {
     for (line, offset, path, reason) in [
         (r#"{"a":{"b":[1,{"c":tru}]}}"#, 18, "a.b[1].c", "expected a value"),
         (r#"{"a":[1,2,03]}"#, 10, "a[2]", "leading zero in a number"),

@@ -1,4 +1,4 @@
-//! Where records end, by the twin.
+//! Boundaries of records, compared with a twin that reads byte by byte.
 
 use drawoff::format::frame::Framing;
 use proptest::prelude::*;
@@ -65,27 +65,27 @@ fn every_split_of_an_awkward_file_gives_the_same_records() {
     }
 }
 
-/// The records of `text` as text, `None` for those that are too long.
+/// Splits `text` into records; `None` for an oversized one.
 fn records(text: &str, max_record_bytes: usize) -> Vec<Option<String>> {
     let records = framed(text.as_bytes(), Framing::Csv { delimiter: b',' }, max_record_bytes, Cut::WHOLE);
     records.into_iter().map(|(.., record)| record.map(|bytes| String::from_utf8(bytes).unwrap())).collect()
 }
 
 #[test]
-fn a_quote_that_nothing_closes_costs_its_line() {
+fn an_unclosed_quote_affects_one_line() {
     let some = |texts: &[&str]| texts.iter().map(|t| Some((*t).to_owned())).collect::<Vec<_>>();
     // To the end of the source.
     assert_eq!(records("1,a\n2,\"b\n3,c\n4,d\n", 100), some(&["1,a\n", "2,\"b\n", "3,c\n", "4,d\n"]));
     assert_eq!(records("1,a\n2,\"b", 100), some(&["1,a\n", "2,\"b"]));
     // A quoted line break before it belongs to the record.
     assert_eq!(records("\"a\nb\",\"c\nd\ne\n", 100), some(&["\"a\nb\",\"c\n", "d\n", "e\n"]));
-    // Quotes that close nothing: pairs.
+    // Pairs of quotes that close nothing.
     assert_eq!(records("\"b\n\"\"\n4,\"\"\"\"\n", 100), some(&["\"b\n", "\"\"\n", "4,\"\"\"\"\n"]));
     // Up to the limit.
     let lines = "3,c\n".repeat(10);
     assert_eq!(records(&format!("2,\"b\n{lines}5,\"e\"\n"), 20)[..3], some(&["2,\"b\n", "3,c\n", "3,c\n"]));
     assert_eq!(records(&format!("2,\"b\n{lines}5,\"e\"\n"), 20).len(), 12);
-    // A line that is too long by itself.
+    // A line above the limit.
     let long = format!("1,\"{}\n2,b\n", "x".repeat(50));
     assert_eq!(records(&long, 20), [None, Some("2,b\n".into())]);
     let long = format!("1,{},\"\n2,b\n3,\"c\n", "x".repeat(50));

@@ -1,4 +1,4 @@
-//! Generated records, whole and broken, through the same checks.
+//! Generated records, intact and damaged, through the checks of the fuzz targets.
 
 use drawoff::format::ndjson::MAX_DEPTH;
 use proptest::prelude::*;
@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::checks::ndjson::{check_cut, take};
 use crate::checks::{Cut, csv, ndjson};
 
-/// JSON text of a value, spelled in one of the ways that there are.
+/// Generates the JSON text of a value in any spelling.
 fn any_text() -> impl Strategy<Value = String> {
     let number = prop_oneof![
         "-?(0|[1-9][0-9]{0,20})",
@@ -70,7 +70,7 @@ fn any_cut() -> impl Strategy<Value = Cut> {
     })
 }
 
-/// What is done to a line.
+/// Damages a line: truncates it, or replaces, inserts, removes or flips a byte. Intact for other values of `how`.
 fn broken(mut line: Vec<u8>, how: usize, at: prop::sample::Index, byte: u8) -> Vec<u8> {
     if line.is_empty() {
         return line;
@@ -91,7 +91,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
 
     #[test]
-    fn records_spelled_in_every_way_whole_and_broken(
+    fn generated_ndjson_passes_the_checks(
         lines in prop::collection::vec((any_record(), 0usize..12, any::<prop::sample::Index>(), any::<u8>()), 1..8),
         cut in any_cut(),
         crlf in any::<bool>(),
@@ -106,7 +106,7 @@ proptest! {
     }
 
     #[test]
-    fn csv_of_every_kind(
+    fn generated_csv_passes_the_checks(
         cells in prop::collection::vec(prop_oneof![
             4 => "[a-c]{0,3}", 2 => "\"[a-c,\n]{0,4}\"", 1 => "(\"|a\"|\"\"\"|\"a\"b)", 2 => "-?[0-9]{1,3}(\\.[0-9]{1,2})?", 1 => "(é|true|\r)",
         ], 0..40),
@@ -117,11 +117,11 @@ proptest! {
     }
 }
 
-/// Where the limit of serde_json is not the one of drawoff.
+/// The limits of serde_json and drawoff differ, so depth has a test without an oracle.
 #[test]
 fn depth_is_bounded_alike_for_kept_and_skipped_values() {
     for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
-        // The record is a level itself.
+        // The record itself is one level.
         for (levels, taken) in [(MAX_DEPTH - 1, true), (MAX_DEPTH, false), (5000, false)] {
             let inner = if open == "[" { "" } else { "null" };
             let record = format!("{{\"k\":{}{inner}{}}}\n{{\"k\":1}}\n", open.repeat(levels), close.repeat(levels));
@@ -134,9 +134,9 @@ fn depth_is_bounded_alike_for_kept_and_skipped_values() {
     }
 }
 
-/// The writer and the reader of JSON are each other's inverse.
+/// Reads what serde_json writes, with extreme numbers, escapes and characters.
 #[test]
-fn what_serde_json_writes_is_read() {
+fn output_of_serde_json_is_read() {
     let mut record = Map::new();
     for (i, value) in [json!(null), json!(1.5e-300), json!("\u{0}\u{7f}\u{2028}\u{10ffff}\"\\"), json!([[], {}])]
         .into_iter()

@@ -1,5 +1,5 @@
-//! The parsers against their oracles: cases written down, generated and broken records, and the
-//! corpus, each through the same checks that the fuzz targets run.
+//! The parsers compared with slower ones, through the checks that the fuzz targets run: written cases, generated and
+//! damaged records, and the corpus.
 
 #[path = "../../fuzz/checks/mod.rs"]
 mod checks;
