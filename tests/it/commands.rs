@@ -1,4 +1,5 @@
-//! The smaller commands: help, lists, settings, and the calls around a run.
+//! Commands around a run: help, `workflows`, `runs`, `upload`, `schema`, `config show`, colors, completions and manual
+//! pages.
 
 use serde_json::Value;
 
@@ -48,7 +49,7 @@ fn every_commands_help_has_an_example() {
 }
 
 #[test]
-fn the_commands_named_here_are_all_there_are() {
+fn the_list_of_commands_is_complete() {
     let place = Place::new();
     for group in ["", "bulk", "workflows", "runs", "config"] {
         let done = place.run_line(&format!("{group} --help")).ok();
@@ -64,13 +65,13 @@ fn the_commands_named_here_are_all_there_are() {
 }
 
 #[test]
-fn version() {
+fn version_is_that_of_the_package() {
     let done = Place::new().run_line("--version").ok();
     assert_eq!(done.text().trim(), format!("drawoff {}", env!("CARGO_PKG_VERSION")));
 }
 
 #[test]
-fn a_workflow_from_its_creation_to_its_end() {
+fn workflows_are_created_listed_updated_and_deleted() {
     let service_place = Place::new();
     let service = Service::start(&service_place, "data", &[]);
     let place = Place::with_service(&service.url);
@@ -107,7 +108,7 @@ fn a_workflow_from_its_creation_to_its_end() {
 }
 
 #[test]
-fn the_catalogue_of_blocks() {
+fn workflows_blocks_lists_the_catalog() {
     let service_place = Place::new();
     let service = Service::start(&service_place, "data", &[]);
     let blocks = Place::with_service(&service.url).run_line("workflows blocks -o ndjson").ok().records();
@@ -121,7 +122,7 @@ fn the_catalogue_of_blocks() {
 }
 
 #[test]
-fn a_run_seen_from_outside() {
+fn runs_are_listed_shown_watched_and_linked() {
     let service_place = Place::new();
     let service = Service::start(&service_place, "data", &[]);
     let place = Place::with_service(&service.url);
@@ -143,14 +144,14 @@ fn a_run_seen_from_outside() {
 
     place.run(&["pull", &id, "-o", "again.ndjson"]).ok().quiet();
     assert_eq!(place.read("again.ndjson"), place.read("out.ndjson"));
-    // What has ended cannot be cancelled; whatever the answer, the run stays completed.
-    place.run(&["runs", "cancel", &id]);
+    // A cancellation does not change a run that has ended.
+    place.run(&["runs", "cancel", &id]).code(exit::REFUSED).says("already completed");
     let runs = place.run_line("runs ls -o ndjson").ok().records();
     assert_eq!(runs[0]["status"], "completed");
 }
 
 #[test]
-fn cancelling() {
+fn runs_cancel_cancels_a_run() {
     let server = Script { status: "running", ..Script::default() }.start();
     let place = Place::with_service(&server.url);
     let done = place.run(&["runs", "cancel", crate::support::api::RUN_ID]).ok();
@@ -171,7 +172,7 @@ fn an_upload_prints_its_handle() {
 }
 
 #[test]
-fn the_schema_that_would_be_used() {
+fn schema_prints_columns_and_types() {
     let place = Place::new();
     let done = place.run_line("schema testdata/companies.ndjson").ok();
     for part in ["record_id", "contacts", "struct", "list<", "revenue_usd"] {
@@ -180,7 +181,7 @@ fn the_schema_that_would_be_used() {
 }
 
 #[test]
-fn settings_and_where_they_come_from() {
+fn config_show_prints_values_and_origins() {
     let place = Place::new();
     place.run_line("config show").ok();
 
@@ -225,7 +226,7 @@ fn files_below(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
 }
 
 #[test]
-fn colours_are_where_they_are_wanted() {
+fn color_follows_the_flag_the_environment_and_the_terminal() {
     let escape = '\u{1b}';
     let failing = "runs watch --deadline soon x";
     let missing = "convert nothing.ndjson -o out.csv";

@@ -1,9 +1,9 @@
-//! What the Workflows API promises, asked of a service over HTTP: the local one, or the one that
-//! `DRAWOFF_TEST_CONTRACT_URL` names, with the key in `DRAWOFF_TEST_CONTRACT_KEY`. It makes workflows of blocks that cost
-//! nothing, and deletes them.
+//! The contract of the Workflows API: status codes, response bodies and result files. The service under test is a local
+//! `drawoff serve`, or the one at `DRAWOFF_TEST_CONTRACT_URL` with the key in `DRAWOFF_TEST_CONTRACT_KEY`. The tests
+//! create workflows of free blocks and delete them.
 //!
-//! What no public source settles is asked with [`Api::our_reading`]: the local service has to answer as we read it,
-//! and of another one it is only said where it differs.
+//! Where the public documentation leaves a detail open, [`Api::our_reading`] requires our interpretation of the local
+//! service and only prints the differences of another one.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::support::{MARKED_KEY, Place, Service, block_on};
 
-/// How long a run may take.
+/// Time limit of a run.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 struct Api {
@@ -20,7 +20,7 @@ struct Api {
     key: String,
     client: reqwest::Client,
     pace: Duration,
-    /// The local service and its folder, if it is the one that is asked.
+    /// The local service and its directory; `None` for another service.
     local: Option<(Service, Place)>,
 }
 
@@ -37,7 +37,7 @@ impl Answer {
         self.body
     }
 
-    /// An error of this status in its shape: a text, or for 422 a list of places.
+    /// Checks for an error of this status and its body: a text, or for 422 a list of positions.
     #[track_caller]
     fn refused(self, status: u16) -> Value {
         assert_eq!(self.status, status, "{}", self.body);
@@ -99,7 +99,7 @@ impl Api {
         self.send(self.request("POST", "/storage/csv/upload").multipart(form)).await
     }
 
-    /// Holds only of the local service.
+    /// Requires `holds` of the local service; of another one only prints the difference.
     #[track_caller]
     #[expect(clippy::print_stderr, reason = "a difference of the hosted service is news")]
     fn our_reading(&self, what: &str, holds: bool, found: &dyn std::fmt::Display) {
@@ -166,7 +166,7 @@ impl Api {
     }
 }
 
-/// Blocks one after the other, as a graph.
+/// Builds a workflow whose blocks form a chain.
 fn chain(blocks: &[(&str, &str, Value)]) -> Value {
     let id = |n: usize| format!("block-{n}");
     let made = blocks.iter().enumerate().map(|(i, (category, name, specs))| {
@@ -207,7 +207,7 @@ fn has_fields(value: &Value, fields: &[&str]) {
 }
 
 #[test]
-fn a_key_is_asked_for_first() {
+fn a_key_is_required() {
     let api = Api::open();
     block_on(async {
         for (method, path) in [("GET", "/workflows"), ("GET", "/workflows/runs?limit=0"), ("POST", "/workflows/run")] {
@@ -226,7 +226,7 @@ fn a_key_is_asked_for_first() {
 }
 
 #[test]
-fn the_life_of_a_workflow() {
+fn workflows_are_created_read_updated_and_deleted() {
     let api = Api::open();
     block_on(async {
         let made = api.post("/workflows/create_workflow", body_of(chain(&[source(), filter()]))).await.ok();
@@ -272,7 +272,7 @@ fn the_life_of_a_workflow() {
 }
 
 #[test]
-fn graphs_that_cannot_run() {
+fn invalid_graphs_are_refused() {
     let api = Api::open();
     block_on(async {
         let good = chain(&[source(), filter()]);
@@ -360,7 +360,7 @@ fn a_run_from_its_start_to_its_files() {
 }
 
 #[test]
-fn a_start_is_not_repeated() {
+fn an_idempotency_key_is_remembered() {
     let api = Api::open();
     block_on(async {
         let workflow = api.make(chain(&[source()])).await;
@@ -380,7 +380,7 @@ fn a_start_is_not_repeated() {
 }
 
 #[test]
-fn starts_that_are_refused() {
+fn invalid_starts_are_refused() {
     let api = Api::open();
     block_on(async {
         let workflow = api.make(chain(&[source()])).await;

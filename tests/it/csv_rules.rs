@@ -1,4 +1,4 @@
-//! The rules of `docs/csv.md`: every example on that page is run, and must print what the page says.
+//! CSV as `docs/csv.md` documents it: every example on that page is run and must print the output that the page shows.
 
 use crate::support::{Done, Place, exit, root};
 
@@ -39,7 +39,7 @@ fn rules() -> Vec<Rule> {
 }
 
 #[test]
-fn every_rule_of_the_page_holds() {
+fn the_examples_of_the_csv_page_hold() {
     let rules = rules();
     assert!(rules.len() >= 12, "only {} rules were found", rules.len());
     for Rule { title, input, command, output } in rules {
@@ -94,7 +94,7 @@ fn a_late_column_keeps_the_dialect() {
 }
 
 #[test]
-fn flags_of_csv_are_refused_elsewhere() {
+fn csv_flags_are_refused_for_other_formats() {
     let place = Place::new();
     place.write("in.ndjson", "{\"a\":1}\n");
     place

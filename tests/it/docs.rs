@@ -1,5 +1,5 @@
-//! README.md and the pages of docs/ tell the truth: their commands are understood, those on the test data are run, links
-//! lead somewhere, and tables of exit codes and environment names are those of the binary.
+//! README.md and the pages of `docs/`: their commands parse, those on the test data succeed, links lead to existing
+//! files, and the tables of exit codes, environment variables and settings match the binary.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -66,7 +66,7 @@ fn calls(line: &str) -> Vec<String> {
 }
 
 #[test]
-fn it_leads_with_the_two_commands() {
+fn the_readme_leads_with_its_two_commands() {
     let lines = command_lines();
     assert!(lines[0].starts_with("cargo run -- run "), "{}", lines[0]);
     assert_eq!(lines[1], "cargo test");
@@ -76,7 +76,7 @@ fn it_leads_with_the_two_commands() {
 }
 
 #[test]
-fn every_command_is_understood() {
+fn every_documented_command_parses() {
     let place = Place::new();
     let (mut seen, mut wrong) = (0, Vec::new());
     for (path, text) in pages() {
@@ -107,7 +107,7 @@ fn runs_here(line: &str) -> bool {
 }
 
 #[test]
-fn commands_on_the_test_data_are_run() {
+fn documented_commands_on_the_test_data_succeed() {
     let has_jq = Place::new().program("jq").arg("--version").output().is_ok_and(|output| output.status.success());
     let (mut ran, mut wrong) = (0, Vec::new());
     for (path, text) in pages() {
@@ -140,7 +140,7 @@ fn linked_files(text: &str) -> Vec<&str> {
 }
 
 #[test]
-fn links_lead_to_files() {
+fn links_lead_to_existing_files_and_every_page_is_linked() {
     let mut linked = BTreeSet::new();
     for (path, text) in pages() {
         for target in linked_files(&text) {
@@ -156,7 +156,7 @@ fn links_lead_to_files() {
 }
 
 #[test]
-fn the_readme_is_a_first_page() {
+fn the_readme_is_short() {
     let text = page("README.md");
     let lines = text.lines().count();
     assert!(lines <= 130, "README.md has {lines} lines; details belong to docs/");
@@ -175,7 +175,7 @@ const TOOLS: [(&str, &str); 7] = [
 
 /// Every tool of the record is in the table of README.md, with the medians and peaks of the record that it names.
 #[test]
-fn the_table_beside_other_tools_is_the_record() {
+fn the_comparison_with_other_tools_matches_its_record() {
     let readme = page("README.md");
     let name = linked_files(&readme).into_iter().find(|file| file.starts_with("benches/record/")).expect("a record");
     let record: serde_json::Value = serde_json::from_str(&page(name)).unwrap();
@@ -246,7 +246,7 @@ fn environment_names_are_those_of_the_binary() {
 
 /// The rows of the page of settings are those of the table that flags, help and the configuration file go by.
 #[test]
-fn the_page_of_settings_is_the_table_of_settings() {
+fn the_settings_page_matches_the_settings_table() {
     let page = page("docs/settings.md");
     let (_, reference) = page.split_once("\n|---|---|---|---|---|\n").expect("a table of five columns");
     let cells = |line: &str| -> Vec<String> {

@@ -1,5 +1,5 @@
-//! What a first user meets when something is wrong: each has its exit code, its message and, where
-//! there is something to do, a hint. No file appears, and none that stood there is touched.
+//! Errors that users meet: each has an exit code, a message and, if something can be done, a hint. A failed command
+//! creates no output and leaves an existing one unchanged.
 
 use std::io::BufReader;
 use std::io::Write as _;
@@ -20,25 +20,25 @@ fn run_scripted(script: Script, more: &[&str]) -> (Place, Done) {
 }
 
 #[test]
-fn no_key() {
+fn a_missing_key_is_reported() {
     let place = Place::new();
     let done = place.run(&RUN_LEADS).code(exit::NO_KEY).quiet();
-    // How to get either.
+    // The hint offers a key and the local service.
     done.says("SIXTYFOUR_API_KEY").hints("--local");
     assert!(place.leftovers().is_empty());
 }
 
 #[test]
-fn a_key_that_is_refused() {
+fn a_refused_key_is_reported() {
     let service_place = Place::new();
     let service = Service::start(&service_place, "data", &["--api-key", "another"]);
     let place = Place::with_service(&service.url);
     place.run(&RUN_LEADS).code(exit::KEY_REFUSED).says("Invalid API key").hints("SIXTYFOUR_API_KEY");
-    place.run_line("workflows ls").code(exit::KEY_REFUSED);
+    place.run_line("workflows ls").code(exit::KEY_REFUSED).says("Invalid API key").hints("SIXTYFOUR_API_KEY");
 }
 
 #[test]
-fn a_workflow_or_run_that_nobody_knows() {
+fn unknown_workflows_and_runs_are_not_found() {
     let service_place = Place::new();
     let service = Service::start(&service_place, "data", &[]);
     let place = Place::with_service(&service.url);
@@ -52,7 +52,7 @@ fn a_workflow_or_run_that_nobody_knows() {
 }
 
 #[test]
-fn inputs_that_are_none() {
+fn unusable_inputs_are_refused() {
     let place = Place::new();
     place.write("list.json", "[]");
     place.write("a.csv", "a\n1\n");
@@ -77,7 +77,7 @@ fn inputs_that_are_none() {
 }
 
 #[test]
-fn a_run_that_fails_tells_the_blocks_own_words() {
+fn a_failed_run_reports_the_error_of_its_block() {
     let place = Place::new();
     let line = "run testdata/workflows/broken-column.json --local --input testdata/companies.csv -o out.parquet";
     place.run_line(line).code(exit::RUN_FAILED).quiet().says("filter").says("head_count");
@@ -90,14 +90,14 @@ fn a_run_that_fails_tells_the_blocks_own_words() {
 }
 
 #[test]
-fn a_definition_that_the_service_refuses() {
+fn a_cyclic_workflow_is_refused() {
     let place = Place::new();
     let line = "run testdata/workflows/broken-cycle.json --local --input testdata/companies.csv -o out.parquet";
     place.run_line(line).code(exit::REFUSED).says("cycle");
 }
 
 #[test]
-fn other_ends_of_a_run() {
+fn cancelled_and_timed_out_runs_have_their_exit_codes() {
     for (status, code, word) in
         [("cancelled", exit::RUN_CANCELLED, "cancelled"), ("timeout", exit::RUN_TIMED_OUT, "timed out")]
     {
@@ -108,21 +108,21 @@ fn other_ends_of_a_run() {
 }
 
 #[test]
-fn a_deadline_that_passes() {
+fn a_passed_deadline_leaves_the_run_at_the_service() {
     let (_, done) = run_scripted(Script { status: "running", ..Script::default() }, &["--deadline", "1s"]);
-    // The run goes on at the service; it can be had later.
+    // The run continues at the service; the hint names the command that pulls it.
     done.code(exit::DEADLINE_PASSED).hints(RUN_ID);
 }
 
 #[test]
-fn rows_that_do_not_agree_with_the_apis_count() {
+fn a_row_count_other_than_the_apis_fails() {
     let (place, done) = run_scripted(Script { row_count: 3, ..Script::default() }, &[]);
     done.code(exit::MISMATCH).says("row_count").says("3").says("2");
     assert!(!place.path("out.ndjson").exists());
 }
 
 #[test]
-fn a_download_that_always_breaks() {
+fn a_download_that_never_completes_fails() {
     let (place, done) = run_scripted(Script { cut_at: Some(20), ..Script::default() }, &[]);
     let done = done.code(exit::DOWNLOAD_BROKEN).hints(&format!("drawoff pull {RUN_ID}"));
     assert!(!done.stderr.contains("marked-signature"), "a signed URL is a secret: {}", done.stderr);
@@ -130,23 +130,23 @@ fn a_download_that_always_breaks() {
 }
 
 #[test]
-fn nobody_answers() {
+fn an_unreachable_api_is_reported() {
     // A port that was free a moment ago.
     let url = format!("http://{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
     Place::with_service(&url).run_line("workflows ls").code(exit::UNREACHABLE).says(url.trim_start_matches("http://"));
 }
 
 #[test]
-fn a_broken_line_in_the_middle() {
+fn a_bad_ndjson_record_fails_or_is_rejected() {
     let place = Place::new();
     place.write("in.ndjson", "{\"a\":1}\n{\"a\":2}\n{\"a\":secret-value}\n{\"a\":4}\n[5]\n");
     let done = place.run_line("convert in.ndjson -o out.parquet").code(exit::BAD_DATA).quiet();
-    // Where it is, from the start of the file; never what it holds.
+    // The message has the position of the record, not its values.
     let done = done.says("in.ndjson line 3").hints("--on-bad-record skip");
     assert!(!done.stderr.contains("secret-value"), "values are not shown: {}", done.stderr);
     assert_eq!(place.leftovers(), ["in.ndjson"]);
 
-    // Set aside: the neighbours are kept, and the exit code tells.
+    // With rejects, the neighbors are written, and the exit code is `partial`.
     let line = "convert in.ndjson -o out.ndjson --on-bad-record skip --rejects bad.ndjson";
     place.run_line(line).code(exit::PARTIAL).says("2 rejected");
     assert_eq!(rows::ndjson(&place.read("out.ndjson")), [1, 2, 4].map(|a| serde_json::json!({ "a": a })));
@@ -154,34 +154,35 @@ fn a_broken_line_in_the_middle() {
     assert_eq!(rejects.len(), 2);
     assert_eq!(rejects[0]["line"], 3);
 
-    place.run_line("convert in.ndjson -o two.ndjson --on-bad-record limit=2").code(exit::PARTIAL);
+    place.run_line("convert in.ndjson -o two.ndjson --on-bad-record limit=2").code(exit::PARTIAL).says("2 rejected");
     place.run_line("convert in.ndjson -o one.ndjson --on-bad-record limit=1").code(exit::BAD_DATA).says("line 5");
     assert!(!place.path("one.ndjson").exists());
 }
 
 #[test]
-fn a_ragged_row_of_csv() {
+fn a_ragged_csv_record_fails_or_is_rejected() {
     let place = Place::new();
-    // The record before it has a line break, so that lines and records differ.
+    // The record before it contains a line break, so line and record numbers differ.
     place.write("in.csv", "a,b\n1,\"x\ny\"\n2\n3,z\n");
     place.run_line("convert in.csv -o out.parquet").code(exit::BAD_DATA).says("in.csv line 4");
-    place.run_line("convert in.csv -o out.ndjson --on-bad-record skip").code(exit::PARTIAL);
+    place.run_line("convert in.csv -o out.ndjson --on-bad-record skip").code(exit::PARTIAL).says("1 rejected");
     assert_eq!(rows::ndjson(&place.read("out.ndjson")).len(), 2);
 }
 
 #[test]
-fn a_column_that_comes_too_late() {
+fn a_late_column_fails_only_in_a_csv_stream() {
     let place = Place::new();
     let mut text = "{\"a\":1,\"filler\":\"some text so that the sample ends before the surprise\"}\n".repeat(200_000);
     text.push_str("{\"a\":2,\"late\":true}\n");
     place.write("in.ndjson", text);
-    // A stream of CSV cannot go back to its header.
+    // The header of a CSV stream has been written already.
     let input = place.read("in.ndjson");
     let done = place.run_with_stdin(&["convert", "-", "-o", "-", "--to", "csv"], &input);
     done.code(exit::SCHEMA_CHANGED).says("late").hints("--schema-from full");
-    place.run_line("convert in.ndjson -o out.csv --schema-policy fail --schema-from sample").code(exit::SCHEMA_CHANGED);
+    let line = "convert in.ndjson -o out.csv --schema-policy fail --schema-from sample";
+    place.run_line(line).code(exit::SCHEMA_CHANGED).says("late");
     assert!(!place.path("out.csv").exists());
-    // A file can be read twice, and Parquet be brought up to it.
+    // Files are read twice for the schema, and Parquet outputs are widened.
     for line in ["convert in.ndjson -o out.csv --schema-from full", "convert in.ndjson -o out.parquet"] {
         place.run_line(line).ok();
     }
@@ -191,7 +192,7 @@ fn a_column_that_comes_too_late() {
 }
 
 #[test]
-fn an_input_that_is_not_there() {
+fn a_missing_input_is_reported() {
     let place = Place::new();
     place.run_line("convert missing.ndjson -o out.csv").code(exit::CANNOT_READ).says("missing.ndjson");
     let line = "run testdata/workflows/qualify-companies.json --local --input missing.csv -o out.parquet";
@@ -200,7 +201,7 @@ fn an_input_that_is_not_there() {
 }
 
 #[test]
-fn an_output_folder_that_cannot_be_written() {
+fn an_unwritable_output_directory_is_reported() {
     let place = Place::new();
     place.write("in.ndjson", "{\"a\":1}\n");
     place.write("file", "");
@@ -208,7 +209,7 @@ fn an_output_folder_that_cannot_be_written() {
         place.run(&["convert", "in.ndjson", "-o", out, "--to", "csv"]).code(exit::CANNOT_WRITE).says(out);
     }
     place.run(&["convert", "in.ndjson", "-o", "file/", "--to", "csv"]).code(exit::CANNOT_WRITE).says("is a file");
-    // A run is not paid for before it is known that its rows have somewhere to go.
+    // No run is started, and paid for, before its output can be created.
     let server = Script::default().start();
     let place = Place::with_service(&server.url);
     let args = [&RUN_LEADS[..5], &["missing/out.ndjson"]].concat();
@@ -217,14 +218,14 @@ fn an_output_folder_that_cannot_be_written() {
 }
 
 #[test]
-fn a_disk_that_is_full() {
+fn a_full_disk_leaves_no_partial_file() {
     let place = Place::new();
     let line = "{\"id\":1,\"name\":\"somebody with a name of some length\"}\n";
     place.write("in.ndjson", line.repeat(100_000));
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let mut command = place.command(&["convert", "in.ndjson", "-o", "-", "--to", "csv"]);
     command.stdout(full);
-    Done::of(command).code(exit::DISK_FULL);
+    Done::of(command).code(exit::DISK_FULL).says("cannot write standard output");
 
     let Some(disk) = SmallDisk::mount(&place) else { return };
     place.write("small/old.csv", "mine");
@@ -237,7 +238,7 @@ fn a_disk_that_is_full() {
     drop(disk);
 }
 
-/// A file system of one megabyte at `small`; only root can make it.
+/// A file system of 1 MiB at `small`, unmounted on drop. Mounting needs root.
 struct SmallDisk(std::path::PathBuf);
 
 impl SmallDisk {
@@ -265,7 +266,7 @@ impl Drop for SmallDisk {
 }
 
 #[test]
-fn ctrl_c_while_converting_leaves_no_half_file() {
+fn ctrl_c_during_a_conversion_leaves_no_partial_file() {
     let place = Place::new();
     place.write("out.csv", "mine");
     for out in ["out.csv", "out.parquet"] {
@@ -286,7 +287,7 @@ fn ctrl_c_while_converting_leaves_no_half_file() {
 }
 
 #[test]
-fn ctrl_c_while_a_run_goes_on_says_how_to_resume() {
+fn ctrl_c_during_a_run_prints_the_resume_command() {
     let server = Script { status: "running", ..Script::default() }.start();
     let place = Place::with_service(&server.url);
     let mut child = place.command(&RUN_LEADS).spawn().unwrap();
@@ -300,15 +301,20 @@ fn ctrl_c_while_a_run_goes_on_says_how_to_resume() {
 }
 
 #[test]
-fn what_was_typed_wrong() {
+fn usage_errors_name_the_argument() {
     let place = Place::new();
-    for line in ["", "nonsense", "convert", "convert in.ndjson", "convert in.ndjson -o out.xyz", "run --local -o x.csv"]
-    {
-        place.run_line(line).code(exit::USAGE).quiet();
+    for (line, words) in [
+        ("", "Usage: drawoff"),
+        ("nonsense", "'nonsense'"),
+        ("convert", "<SRC>"),
+        ("convert in.ndjson", "`-o FILE`"),
+        ("convert in.ndjson -o out.xyz", "out.xyz"),
+        ("convert in.ndjson --nonsense -o out.csv", "'--nonsense'"),
+        ("run --local -o x.csv", "<WORKFLOW>"),
+    ] {
+        place.run_line(line).code(exit::USAGE).quiet().says(words);
     }
-    let done = place.run_line("convert in.ndjson --nonsense -o out.csv").code(exit::USAGE);
-    assert!(done.stderr.contains("--nonsense"));
-    // Where the name tells no format, the flag that does is named.
+    // If the name has no known extension, the hint names the flag that specifies the format.
     place.run_line("convert testdata/companies.csv -o out.xyz").code(exit::USAGE).hints("--to");
 }
 
@@ -316,5 +322,6 @@ fn what_was_typed_wrong() {
 fn messages_are_escaped_for_the_terminal() {
     let script = Script { status: "failed", error_message: Some("red \u{1b}[31malert\u{7}"), ..Script::default() };
     let (_, done) = run_scripted(script, &[]);
+    let done = done.code(exit::RUN_FAILED).says("alert");
     assert!(!done.stderr.contains('\u{1b}') && !done.stderr.contains('\u{7}'), "{:?}", done.stderr);
 }

@@ -1,4 +1,5 @@
-//! Whole commands against the built binary, a file per theme.
+//! Tests of whole commands: they run the built binary and check exit code, output and files. One module per theme;
+//! `support` documents the environment variables of the tests.
 
 mod support;
 

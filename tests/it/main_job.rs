@@ -1,4 +1,5 @@
-//! The main job: upload, start, poll, links, stream into a file, through the HTTP API.
+//! A run from its start to its output file, through the HTTP API of a local service: upload, start, status requests,
+//! links and download.
 
 use crate::docs;
 use crate::support::rows;

@@ -1,4 +1,4 @@
-//! Peak memory follows the budget and not the size of the input.
+//! Peak memory of conversions: bounded by `--max-memory` and independent of the size of the input.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};

@@ -1,16 +1,18 @@
-//! What the network does to a command: damage that shows, keys that stay home, secrets that nobody sees.
+//! Downloads over a network that fails: damaged, truncated and replaced files, hosts that may receive the API key, and
+//! secrets in messages and logs.
 
 use std::path::Path;
 
 use serde_json::json;
 
 use crate::support::api::{RUN_ID, WORKFLOW_ID};
-use crate::support::http::{Answer, Loopback, Request};
+use crate::support::http::{Answer, FailingDownload, Loopback, Request};
 use crate::support::{Done, MARKED_KEY, Place, exit};
 
 const MARK: &str = "marked-signature";
 
-/// A completed run with one block's NDJSON, whose file is answered by `file` at `base`, or here.
+/// Starts an API with one completed run and one result file. `file` responds to its download, which leads to `base`, or
+/// to the same server by default.
 fn run_with(
     base: Option<String>,
     row_count: u64,
@@ -48,7 +50,7 @@ fn gzip(text: &[u8]) -> Vec<u8> {
 const ROWS: &[u8] = b"{\"a\":1}\n{\"a\":2}\n";
 
 #[test]
-fn a_file_that_is_not_whole_is_told_by_what_is_missing() {
+fn incomplete_files_are_detected() {
     let bytes = |bytes: Vec<u8>| move |_: &Request| Answer::bytes("application/x-ndjson", bytes.clone());
     let short = gzip(ROWS)[..gzip(ROWS).len() - 3].to_vec();
     let mut corrupt = gzip(ROWS);
@@ -63,7 +65,7 @@ fn a_file_that_is_not_whole_is_told_by_what_is_missing() {
     ];
     for (file, code, words) in cases {
         let server = run_with(None, 2, bytes(file.clone()));
-        // Passing over bad records does not make half a file whole.
+        // `--on-bad-record skip` does not accept incomplete files.
         for more in [&[][..], &["--on-bad-record", "skip"]] {
             let (place, done) = pull(&server, more);
             done.code(code).says(words);
@@ -77,7 +79,7 @@ fn a_file_that_is_not_whole_is_told_by_what_is_missing() {
 }
 
 #[test]
-fn a_last_line_without_end_is_a_line_if_it_is_whole() {
+fn a_last_line_without_line_feed_is_kept() {
     let server = run_with(None, 2, |_| Answer::bytes("application/x-ndjson", &ROWS[..ROWS.len() - 1]));
     let (place, done) = pull(&server, &[]);
     done.ok();
@@ -85,7 +87,7 @@ fn a_last_line_without_end_is_a_line_if_it_is_whole() {
 }
 
 #[test]
-fn a_file_that_changes_in_the_middle() {
+fn a_file_that_changes_during_its_download_fails() {
     let count = std::sync::atomic::AtomicUsize::new(0);
     let server = run_with(None, 2, move |_| {
         let first = count.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0;
@@ -100,7 +102,7 @@ fn a_file_that_changes_in_the_middle() {
 }
 
 #[test]
-fn the_key_goes_elsewhere_only_if_told() {
+fn the_key_goes_to_another_host_only_with_send_key_to() {
     let store = Loopback::start(|request| match request.headers.get("x-api-key").map(String::as_str) {
         Some(MARKED_KEY) => Answer::bytes("application/x-ndjson", ROWS),
         _ => Answer::error(401, "who are you?"),
@@ -116,7 +118,7 @@ fn the_key_goes_elsewhere_only_if_told() {
     pull(&server, &["--send-key-to", "https://files.test/a"]).1.code(exit::USAGE).says("HOST:PORT");
 }
 
-/// Every file under `folder` that holds `text`.
+/// Finds the files below `folder` that contain `text`.
 fn files_with(folder: &Path, text: &str) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -134,7 +136,7 @@ fn files_with(folder: &Path, text: &str) -> Vec<String> {
 }
 
 #[test]
-fn no_secret_is_seen_whatever_fails_and_however_much_is_logged() {
+fn no_failure_shows_a_secret() {
     let echo = |request: &Request| {
         let key = request.headers.get("x-api-key").cloned().unwrap_or_default();
         format!("{}?{} for {key} is not to be had", request.path, request.query)
@@ -147,23 +149,26 @@ fn no_secret_is_seen_whatever_fails_and_however_much_is_logged() {
         answer
     };
     let xml = format!("<?xml version='1.0'?><Error><Message>no {MARK} and no {MARKED_KEY}</Message></Error>");
-    let cut = |at| Answer { cut_at: Some(at), ..Answer::bytes("application/x-ndjson", ROWS) };
     type File = Box<dyn Fn(&Request) -> Answer + Send + Sync>;
+    let cut = |at| -> File {
+        let tries = FailingDownload::default();
+        Box::new(move |_| tries.answer(Answer { cut_at: Some(at), ..Answer::bytes("application/x-ndjson", ROWS) }))
+    };
     let files: Vec<File> = vec![
         Box::new(move |request| Answer::error(400, &echo(request))),
         Box::new(move |request| Answer::error(401, &echo(request))),
         Box::new(move |_| Answer { status: 403, ..Answer::bytes("text/xml", xml.clone()) }),
         Box::new(move |request| Answer::error(404, &echo(request))),
-        Box::new(move |request| Answer::error(500, &echo(request))),
-        Box::new(move |_| cut(0)),
-        Box::new(move |_| cut(9)),
+        Box::new(move |request| Answer::error(500, &echo(request)).header("retry-after", "0")),
+        cut(0),
+        cut(9),
         Box::new(move |_| redirect(302)),
         Box::new(|_| Answer::bytes("text/html", format!("<html>{MARK}</html>"))),
         Box::new(|_| Answer::bytes("application/x-ndjson", "{\"a\":1}\nnonsense\n")),
         Box::new(|_| Answer::bytes("application/x-ndjson", ROWS)),
     ];
     let last = files.len() - 1;
-    // At the same time, for most of each is waiting between tries.
+    // In parallel, because the cases wait between tries for most of their time.
     std::thread::scope(|scope| {
         for (i, file) in files.into_iter().enumerate() {
             scope.spawn(move || {
@@ -176,7 +181,7 @@ fn no_secret_is_seen_whatever_fails_and_however_much_is_logged() {
                     format!("runs links {RUN_ID}"),
                 ];
                 for line in lines {
-                    // That the key is in no output is checked for every command.
+                    // `Done` checks every output for the key.
                     let done = place.run_line(&line);
                     for text in [&done.stderr, &*String::from_utf8_lossy(&done.stdout)] {
                         assert!(!text.contains(MARK), "case {i}, {line}: a signature is shown: {text}");
@@ -189,12 +194,20 @@ fn no_secret_is_seen_whatever_fails_and_however_much_is_logged() {
             });
         }
     });
-    // Calls of the API that quote what they were asked.
-    for status in [400, 401, 403, 404, 409, 422, 501] {
+    // Responses of the API that quote the request.
+    for (status, code) in [
+        (400, exit::REFUSED),
+        (401, exit::KEY_REFUSED),
+        (403, exit::REFUSED),
+        (404, exit::NOT_FOUND),
+        (409, exit::REFUSED),
+        (422, exit::REFUSED),
+        (501, exit::UNREACHABLE),
+    ] {
         let server = Loopback::start(move |request| Answer::error(status, &echo(request)));
         let place = Place::with_service(&server.url).env("RUST_LOG", "trace");
         for line in ["workflows ls", "runs ls --status active", "pull some-run -o out.ndjson"] {
-            assert_ne!(place.run_line(line).code, exit::SUCCESS);
+            place.run_line(line).code(code).says(&format!("status {status}")).says("is not to be had");
         }
     }
 }

@@ -1,9 +1,10 @@
-//! The service's page in a browser: its script and style pass its own policy, and it shows what changes.
+//! The HTML page of `drawoff serve` in headless Chromium: script and style pass the content security policy, and the
+//! page updates itself.
 
 use crate::support::{Done, Place, Service, tool};
 
 #[test]
-fn the_page_lives_under_its_policy() {
+fn the_page_works_under_its_content_security_policy() {
     let Some(chromium) = tool("DRAWOFF_TEST_CHROMIUM") else { return };
     let folder = Place::new();
     let service = Service::start(&folder, "data", &[]);

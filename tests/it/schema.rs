@@ -1,4 +1,5 @@
-//! `schema` and the flags that speak of it: shown, saved, used again, and what has no place in it.
+//! `drawoff schema` and the flags for schemas: output formats, schema files, policies, `--extra-column` and
+//! `--lossy-utf8`.
 
 use serde_json::{Value, json};
 
@@ -12,7 +13,7 @@ fn late(last: &str) -> String {
 }
 
 #[test]
-fn every_form_of_a_schema() {
+fn every_output_format_of_schema() {
     let place = Place::new();
     place.write("in.ndjson", "{\"id\":1,\"who\":[{\"mail\":\"a\"}]}\n{\"id\":2.5,\"who\":[{\"n\":1}]}\n");
     let done = place.run_line("schema in.ndjson").ok();
@@ -42,11 +43,11 @@ fn every_form_of_a_schema() {
     assert!(done.text().contains("header") && done.text().contains("sample"), "{}", done.text());
     done.says("later ones may widen it");
     place.run_line("schema in.ndjson --schema-from sample").ok().says("from the first 2 records");
-    place.run_with_stdin(&["schema", "-", "--schema-from", "full"], b"{}").code(exit::USAGE);
+    place.run_with_stdin(&["schema", "-", "--schema-from", "full"], b"{}").code(exit::USAGE).says("--schema-from full");
 }
 
 #[test]
-fn types_that_a_workflow_declares_are_shown_as_its() {
+fn declared_types_are_attributed_to_the_workflow() {
     let place = Place::new();
     place.write("in.ndjson", "{\"years\":null,\"x\":1}\n");
     place.write(
@@ -62,7 +63,7 @@ fn types_that_a_workflow_declares_are_shown_as_its() {
 }
 
 #[test]
-fn a_schema_file_is_used_again() {
+fn a_saved_schema_gives_the_same_output() {
     let place = Place::new();
     for (format, source) in [("ndjson", "testdata/companies.ndjson"), ("csv", "testdata/companies.csv")] {
         let saved = place.run(&["schema", source, "--format", "json"]).ok();
@@ -85,7 +86,7 @@ fn a_schema_file_is_used_again() {
 }
 
 #[test]
-fn what_does_not_fit_a_schema_file() {
+fn records_that_break_a_schema_file_are_bad() {
     let place = Place::new();
     place.write("s.json", "{\"drawoff_schema\":1,\"fields\":[\n{\"name\":\"id\",\"type\":\"int\"}]}");
     place.write("in.ndjson", "{\"id\":1}\n{\"id\":\"two\"}\n{\"id\":3,\"more\":[]}\n");
@@ -111,7 +112,7 @@ fn what_does_not_fit_a_schema_file() {
 }
 
 #[test]
-fn an_extra_column_on_standard_output() {
+fn extra_column_takes_the_late_fields_of_a_stream() {
     let place = Place::new();
     let text = late("{\"a\":2,\"late\":{\"k\":[1.50]}}\n{\"a\":\"three\",\"s\":{\"y\":2}}\n");
     for to in ["csv", "parquet"] {
@@ -146,7 +147,7 @@ fn an_extra_column_on_standard_output() {
 }
 
 #[test]
-fn bytes_that_are_no_text_can_be_replaced() {
+fn invalid_utf_8_fails_or_is_replaced() {
     let place = Place::new();
     place.write("in.ndjson", b"{\"a\":\"x\xff\"}\n{\"a\":\"y\"}\n");
     place.run_line("convert in.ndjson -o out.csv").code(exit::BAD_DATA).says("invalid UTF-8");

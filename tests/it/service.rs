@@ -1,4 +1,4 @@
-//! `serve`: the quick-start clients of the API's overview, and what the service keeps.
+//! `drawoff serve`: the quick-start clients, signed links, idempotency keys, and state across restarts and kills.
 
 use reqwest::StatusCode;
 use reqwest::header::RANGE;
@@ -66,7 +66,7 @@ fn the_quick_start_clients() {
 }
 
 #[test]
-fn without_a_key() {
+fn requests_without_a_key_are_unauthorized() {
     let place = Place::new();
     let service = Service::start(&place, "data", &[]);
     for (method, path) in [("GET", "/workflows"), ("GET", "/workflows/runs?limit=0"), ("POST", "/workflows/run")] {
@@ -104,7 +104,7 @@ fn state_survives_a_restart() {
 }
 
 #[test]
-fn a_service_that_is_killed_has_lost_nothing_that_had_ended() {
+fn completed_runs_survive_a_kill_of_the_service() {
     let place = Place::new();
     let service = Service::start(&place, "data", &[]);
     let client = Place::with_service(&service.url);
@@ -121,7 +121,7 @@ fn a_service_that_is_killed_has_lost_nothing_that_had_ended() {
 }
 
 #[test]
-fn signed_links() {
+fn links_are_signed_and_serve_ranges() {
     let place = Place::new();
     let service = Service::start(&place, "data", &[]);
     let client = Place::with_service(&service.url);
@@ -171,7 +171,7 @@ fn a_broken_definition_is_refused_when_it_is_created() {
 }
 
 #[test]
-fn a_start_that_is_repeated_starts_once() {
+fn an_idempotency_key_starts_one_run() {
     let place = Place::new();
     let service = Service::start(&place, "data", &[]);
     let id = create(&service, "webhook-leads.json");

@@ -1,4 +1,5 @@
-//! Outputs: folders, Arrow, several at once, added to, object stores, full disks.
+//! Outputs: directories, partitions, Arrow, several outputs at once, `--append`, object stores, `--excel` and full
+//! disks.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 use crate::support::{Done, Place, exit, root, rows, tool};
 
 #[test]
-fn python_finds_every_row_where_it_belongs() {
+fn python_reads_every_row_of_every_target() {
     let Some(python) = tool("DRAWOFF_TEST_PYTHON") else { return };
     // Small enough that every file is made of many pieces.
     let place = Place::new().env("DRAWOFF_MORSEL_SIZE", "8KiB");
@@ -20,7 +21,7 @@ fn python_finds_every_row_where_it_belongs() {
 }
 
 #[test]
-fn objects_appear_whole_or_not_at_all() {
+fn objects_are_stored_whole_or_not_at_all() {
     // A Python that has moto and boto3; `.ci/run` makes one.
     let Some(python) = tool("DRAWOFF_TEST_MOTO_PYTHON") else { return };
     let place = Place::new();
@@ -29,13 +30,13 @@ fn objects_appear_whole_or_not_at_all() {
     assert!(Done::of(command).ok().text().ends_with(" comparisons\n"));
 }
 
-/// Rows that are more than a pipe holds.
+/// Generates so many rows.
 fn many(rows: usize) -> String {
     (0..rows).map(|i| format!("{{\"id\":{i},\"text\":\"row number {i} of many\"}}\n")).collect()
 }
 
 #[test]
-fn one_whose_reader_went_away_does_not_stop_the_others() {
+fn a_closed_pipe_does_not_stop_other_outputs() {
     let place = Place::new();
     place.write("in.ndjson", many(60_000));
     let bin = env!("CARGO_BIN_EXE_drawoff");
@@ -51,7 +52,7 @@ fn one_whose_reader_went_away_does_not_stop_the_others() {
         assert_eq!(rows::parquet(place.read("all.parquet")).len(), 60_000);
         assert_eq!(place.read_text("all.csv").lines().count(), 60_001);
     }
-    // Alone it is a quiet end, also of an Arrow stream.
+    // As the only output, a closed pipe is a success, also of an Arrow stream.
     let mut command = place.program("bash");
     command.args([
         "-c",
@@ -61,7 +62,7 @@ fn one_whose_reader_went_away_does_not_stop_the_others() {
 }
 
 #[test]
-fn a_row_is_seen_beside_a_file_before_the_input_ends() {
+fn standard_output_is_flushed_beside_a_file() {
     let place = Place::new();
     let mut command = place.command(&["convert", "-", "-o", "all.parquet", "-o", "-", "--to", "csv"]);
     let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
@@ -125,7 +126,7 @@ fn columns_that_widen_late_are_whole_in_every_folder() {
 }
 
 #[test]
-fn a_folder_that_holds_results_is_not_written_to_where_that_is_forbidden() {
+fn no_clobber_keeps_a_directory_of_results() {
     let place = Place::new();
     place.write("in.ndjson", many(10));
     place.run_line("convert in.ndjson -o dir/ --to csv").ok().says("1 file, listed in dir/_manifest.json");
@@ -140,11 +141,11 @@ fn a_folder_that_holds_results_is_not_written_to_where_that_is_forbidden() {
 }
 
 #[test]
-fn a_folder_is_put_right_after_a_kill() {
+fn a_directory_is_repaired_after_a_kill() {
     let place = Place::new();
     place.write("in.ndjson", many(10));
     place.run_line("convert in.ndjson -o dir/ --to csv").ok();
-    // As one leaves it that was killed between its first rename and its last.
+    // The state after a kill between the first and the last rename.
     std::fs::remove_file(place.path("dir/_SUCCESS")).unwrap();
     place.write("dir/part-00009.csv", "id,text\n");
     place.write("dir/.drawoff-journal.json", r#"["part-00001.csv","part-00009.csv","../in.ndjson"]"#);
@@ -159,7 +160,7 @@ fn a_folder_is_put_right_after_a_kill() {
 }
 
 #[test]
-fn rows_are_added_to_files_under_the_same_header_only() {
+fn append_needs_the_same_header() {
     let place = Place::new();
     place.write("in.ndjson", "{\"a\":1,\"b\":\"x\"}\n");
     place.write("out.csv", "a,b\r\n0,w");
@@ -172,7 +173,7 @@ fn rows_are_added_to_files_under_the_same_header_only() {
     assert_eq!(place.read_text("other.csv"), "a,c\n0,w\n");
     place.write("bad.ndjson", "{\"a\":1,\"b\":\"x\"}\n{broken\n");
     place.write("out.ndjson", "{\"z\":0}");
-    place.run_line("convert bad.ndjson -o out.ndjson --append").code(exit::BAD_DATA);
+    place.run_line("convert bad.ndjson -o out.ndjson --append").code(exit::BAD_DATA).says("bad.ndjson line 2");
     assert_eq!(place.read_text("out.ndjson"), "{\"z\":0}");
     place.run_line("convert in.ndjson -o out.ndjson --append").ok();
     assert_eq!(place.read_text("out.ndjson"), "{\"z\":0}\n{\"a\":1,\"b\":\"x\"}\n");
@@ -180,7 +181,7 @@ fn rows_are_added_to_files_under_the_same_header_only() {
 }
 
 #[test]
-fn sheets_end_where_spreadsheets_end() {
+fn excel_output_is_split_at_the_row_limit() {
     let place = Place::new();
     let rows = 1_048_575 + 3;
     place.write("in.ndjson", "{\"a\":1}\n".repeat(rows));
@@ -195,7 +196,7 @@ fn sheets_end_where_spreadsheets_end() {
 }
 
 #[test]
-fn files_say_where_they_come_from() {
+fn outputs_record_their_run_and_block() {
     let place = Place::new();
     let line =
         "run testdata/workflows/qualify-companies.json --local --input testdata/companies.csv -o out/ -o one.parquet";
@@ -207,16 +208,16 @@ fn files_say_where_they_come_from() {
     let said = |key: &str| said.iter().find(|pair| pair.key == key).and_then(|pair| pair.value.clone()).unwrap();
     assert_eq!(said("drawoff.version"), env!("CARGO_PKG_VERSION"));
     assert!(!said("drawoff.workflow").is_empty());
-    // The names in a folder hold the run and its block, so that the same results replace each other.
+    // File names in a directory contain run and block, so results of the same block replace each other.
     let block: u32 = said("drawoff.block").parse().unwrap();
     assert_eq!(file, format!("{}-{block:02}-00001.parquet", said("drawoff.run")));
 }
 
-/// A file system of half a MiB at `mnt`, gone with this.
+/// A file system of 512 KiB at `mnt`, unmounted on drop.
 struct SmallDisk(std::path::PathBuf);
 
 impl SmallDisk {
-    /// `None` where one may not be mounted.
+    /// Mounts it; `None` without the permission to mount.
     #[expect(clippy::print_stderr, reason = "who runs the test should know that it is skipped")]
     fn mount(place: &Place) -> Option<Self> {
         let path = place.path("mnt");
@@ -237,7 +238,7 @@ impl Drop for SmallDisk {
 }
 
 #[test]
-fn a_full_disk_leaves_nothing_half() {
+fn a_full_disk_leaves_every_target_unchanged() {
     let place = Place::new();
     let Some(_disk) = SmallDisk::mount(&place) else { return };
     let mut state = 1u64;
@@ -258,7 +259,7 @@ fn a_full_disk_leaves_nothing_half() {
         "beside.csv -o mnt/out.ndjson",
         "mnt/out.csv --append",
     ] {
-        place.run_line(&format!("convert in.ndjson -o {out}")).code(exit::DISK_FULL);
+        place.run_line(&format!("convert in.ndjson -o {out}")).code(exit::DISK_FULL).says("cannot write mnt/");
         let left: Vec<_> =
             std::fs::read_dir(place.path("mnt")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left, ["out.csv"], "{out}");

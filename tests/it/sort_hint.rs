@@ -1,9 +1,9 @@
-//! `--sort-hint`: row groups say that they are sorted, and only those that are.
+//! `--sort-hint`: only row groups that are sorted declare an order.
 
 use crate::support::{Done, Place, exit, root, tool};
 
 #[test]
-fn pyarrow_finds_each_claim_true() {
+fn pyarrow_confirms_the_declared_order() {
     let Some(python) = tool("DRAWOFF_TEST_PYTHON") else { return };
     let place = Place::new();
     let mut command = place.program(python);
@@ -13,7 +13,7 @@ fn pyarrow_finds_each_claim_true() {
 }
 
 #[test]
-fn a_claim_that_is_not_true_is_told() {
+fn a_wrong_sort_hint_is_reported() {
     let place = Place::new();
     let convert =
         |hint: &str| place.run(&["convert", "testdata/companies.ndjson", "-o", "out.parquet", "--sort-hint", hint]);

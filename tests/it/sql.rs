@@ -1,9 +1,9 @@
-//! `--sql` from the command line.
+//! `--sql`: results compared with DuckDB, query plans, errors, and types of results.
 
 use crate::support::{Done, Place, exit, root, tool};
 
 #[test]
-fn duckdb_gives_the_same_answers() {
+fn duckdb_gives_the_same_results() {
     let Some(python) = tool("DRAWOFF_TEST_PYTHON") else { return };
     let place = Place::new();
     let mut command = place.program(python);
@@ -13,7 +13,7 @@ fn duckdb_gives_the_same_answers() {
 }
 
 #[test]
-fn explain_says_which_way_a_query_goes() {
+fn explain_prints_how_a_query_runs() {
     let place = Place::new();
     let explain = |source: &str, query: &str| place.run(&["explain", source, "--sql", query]).ok().text().to_owned();
     let rows = explain("testdata/companies.ndjson", "SELECT upper(city) FROM results WHERE employee_count > 5");
@@ -23,7 +23,7 @@ fn explain_says_which_way_a_query_goes() {
 }
 
 #[test]
-fn faults_of_a_query_are_told() {
+fn query_errors_are_reported() {
     let place = Place::new();
     let refused = |code: i32, flags: &[&str]| {
         let done = place.run(&[&["convert", "testdata/companies.ndjson", "-o", "out.ndjson"], flags].concat());
@@ -52,7 +52,7 @@ fn faults_of_a_query_are_told() {
 }
 
 #[test]
-fn values_keep_what_they_are() {
+fn queries_keep_types_and_digits() {
     let place = Place::new();
     let lines = [
         r#"{"id":9007199254740993,"mixed":5,"big":123456789012345678901234567890,"o":{"a":1.5,"l":[1,null]},"n":null}"#,

@@ -1,4 +1,5 @@
-//! What is remembered between commands: a run starts once, and what stands complete is not fetched again.
+//! Ledgers of runs and outputs: a repeated command starts no second run and downloads no complete output again; locks,
+//! damaged ledgers, interruptions and resume.
 
 use std::io::{BufReader, Read as _};
 use std::path::PathBuf;
@@ -16,14 +17,14 @@ use crate::support::{Done, Place, Service, exit, read_until, rows, wait_for};
 const RUN_LEADS: [&str; 6] =
     ["run", "testdata/workflows/webhook-leads.json", "--payload", "@testdata/leads.json", "-o", "out.ndjson"];
 
-/// A hosted service whose run goes on until it is told to end, and that knows its idempotency keys.
+/// A service with one run, which is running until [`Hosted::end`], and with idempotency keys.
 struct Hosted {
     server: Loopback,
     /// The run has completed.
     ended: Arc<AtomicBool>,
-    /// Answers to starts are lost: the connection is cut after the start was accepted.
+    /// Responses to starts are lost: the connection is cut after the start was accepted.
     loses_answers: Arc<AtomicBool>,
-    /// Keys of accepted starts.
+    /// Idempotency keys of accepted starts.
     keys: Arc<Mutex<Vec<String>>>,
 }
 
@@ -71,7 +72,7 @@ fn kill(child: &mut Child) {
     child.wait().unwrap();
 }
 
-/// Starts `args` and reads what it says until `text` comes.
+/// Starts `args` and reads standard error until it contains `text`.
 fn spawn_until(place: &Place, args: &[&str], text: &str) -> (Child, BufReader<std::process::ChildStderr>, String) {
     let mut child = place.command(args).spawn().unwrap();
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
@@ -79,7 +80,7 @@ fn spawn_until(place: &Place, args: &[&str], text: &str) -> (Child, BufReader<st
     (child, stderr, said)
 }
 
-/// The one file of state below `folder` with this extension.
+/// Finds the only state file below `folder` with this extension.
 fn state_file(place: &Place, folder: &str, extension: &str) -> PathBuf {
     let folder = place.path("state/drawoff").join(folder);
     let mut found: Vec<_> = std::fs::read_dir(folder)
@@ -92,7 +93,7 @@ fn state_file(place: &Place, folder: &str, extension: &str) -> PathBuf {
 }
 
 #[test]
-fn a_start_whose_answer_is_lost_is_not_repeated() {
+fn a_start_with_a_lost_response_is_not_repeated() {
     let hosted = Hosted::start();
     let place = hosted.place();
     hosted.loses_answers.store(true, Ordering::Release);
@@ -108,20 +109,20 @@ fn a_start_whose_answer_is_lost_is_not_repeated() {
     done.says(&format!("already started as {RUN_ID}"));
     assert_eq!(rows::ndjson(&place.read("out.ndjson")).len(), 2);
     assert_eq!(hosted.started(), 1, "one key, one run");
-    // Its results are written: the next is a start of its own.
+    // After its results were written, the same command starts a new run.
     place.run(&RUN_LEADS).ok().says("started");
     assert_eq!(hosted.started(), 2);
 }
 
 #[test]
-fn a_run_that_goes_on_is_attached_to() {
+fn a_repeated_command_attaches_to_its_run() {
     let hosted = Hosted::start();
     let place = hosted.place();
     let (mut child, ..) = spawn_until(&place, &RUN_LEADS, "started");
     kill(&mut child);
     let (mut child, ..) = spawn_until(&place, &RUN_LEADS, &format!("already started as {RUN_ID}, which is active"));
     kill(&mut child);
-    // Another input, another workflow or the user's word is another start.
+    // Another input, another workflow or `--new-run` starts another run.
     let other = ["run", RUN_LEADS[1], "--payload", "[]", "-o", "out.ndjson"];
     let (mut child, ..) = spawn_until(&place, &other, "started");
     kill(&mut child);
@@ -129,7 +130,7 @@ fn a_run_that_goes_on_is_attached_to() {
     let (mut child, ..) = spawn_until(&place, &[&RUN_LEADS[..], &["--new-run"]].concat(), &format!("run {RUN_ID} of"));
     kill(&mut child);
     assert_eq!(hosted.started(), 3);
-    // A run that has ended is gone on with until its results are written.
+    // A completed run is resumed until its results are written.
     hosted.end();
     place.run(&RUN_LEADS).ok().says("already started as").says("whose results were not written yet");
     assert_eq!(hosted.started(), 3);
@@ -147,13 +148,13 @@ fn a_start_that_is_refused_is_forgotten() {
     );
     let args = ["run", "w.json", "--payload", "[{}]", "-o", "out.ndjson"];
     for _ in 0..2 {
-        let done = place.run(&args).code(exit::REFUSED);
+        let done = place.run(&args).code(exit::REFUSED).says("required column 'email'");
         assert!(!done.stderr.contains("got no response"), "{}", done.stderr);
     }
 }
 
 #[test]
-fn two_processes_keep_off_one_run() {
+fn a_run_is_locked_by_one_process() {
     let hosted = Hosted::start();
     let place = hosted.place();
     let (mut child, ..) = spawn_until(&place, &RUN_LEADS, "started");
@@ -169,7 +170,7 @@ fn two_processes_keep_off_one_run() {
 }
 
 #[test]
-fn several_outputs_and_folders_stand_complete_together() {
+fn several_outputs_are_complete_only_together() {
     let server = Script::default().start();
     let place = Place::with_service(&server.url);
     let downloads = || server.asked().iter().filter(|request| request.path.starts_with("/files/")).count();
@@ -185,19 +186,19 @@ fn several_outputs_and_folders_stand_complete_together() {
     let is_whole = |place: &Place| {
         place.read_text("all.csv").lines().count() == 3 && place.path("parts/_SUCCESS").exists() && part.exists()
     };
-    // Whatever is missing of them, all are written anew, from one download.
+    // If one of them is missing, all are written again, from one download.
     for (i, gone) in [part.clone(), place.path("all.csv"), place.path("parts/_SUCCESS")].into_iter().enumerate() {
         std::fs::remove_file(gone).unwrap();
         place.run(&pull).ok().says("2 written");
         assert!(is_whole(&place));
         assert_eq!(downloads(), i + 2);
     }
-    // Other sizes of files are another content, and one of the outputs alone is another output.
+    // Another file size, or one of the outputs alone, is another output.
     place.run(&[&pull[..pull.len() - 1], &["2"]].concat()).ok().says("2 written");
     place.run(&["pull", RUN_ID, "-o", "all.csv"]).ok().says("2 written");
     let listed = place.run_line("runs ls --local-state").ok();
     assert!(listed.text().contains("out.parquet + "), "{}", listed.text());
-    // What goes to standard output as well is written each time.
+    // Outputs beside standard output are written every time.
     let piped = ["pull", RUN_ID, "-o", "out.ndjson", "-o", "-"];
     for _ in 0..2 {
         assert_eq!(place.run(&piped).ok().text().lines().count(), 2);
@@ -205,32 +206,32 @@ fn several_outputs_and_folders_stand_complete_together() {
 }
 
 #[test]
-fn what_stands_complete_is_not_fetched_again() {
+fn a_complete_output_is_not_downloaded_again() {
     let server = Script::default().start();
     let place = Place::with_service(&server.url);
     let downloads = || server.asked().iter().filter(|request| request.path.starts_with("/files/")).count();
     let pull = ["pull", RUN_ID, "-o", "out.parquet"];
     place.run(&pull).ok();
     place.run(&pull).ok().says("out.parquet is already complete: 2 rows");
-    // How fast it comes changes nothing in it.
+    // Flags for speed and memory do not change the output.
     place
         .run(&[&pull[..], &["--jobs", "1", "--min-speed", "1B", "--max-memory", "64MiB"]].concat())
         .ok()
         .says("already");
-    // The same by another way to its name, and as data.
+    // The same output by its absolute path, with a report in JSON.
     let absolute = place.path("out.parquet").display().to_string();
     let done = place.run(&["pull", RUN_ID, "-o", &absolute, "--report", "json"]).ok();
     let report: Value = serde_json::from_str(done.stderr.lines().last().unwrap()).unwrap();
     assert_eq!((&report["already_complete"], &report["rows_written"]), (&true.into(), &2.into()));
     assert_eq!(downloads(), 1);
-    // Written anew: when asked, when it would hold something else, when it is not what was written.
+    // The output is written again on request, and if its content would differ.
     let again: [&[&str]; 3] = [&["--again"], &["--codec", "snappy"], &["--format", "csv"]];
     for (i, more) in again.into_iter().enumerate() {
         let done = place.run(&[&pull[..], more].concat()).ok();
         assert!(!done.stderr.contains("already complete"), "{}", done.stderr);
         assert_eq!(downloads(), i + 2);
     }
-    // What a schema file says counts, not its name.
+    // The content of a schema file counts, not its name.
     let schema = |name: &'static str| [&pull[..], &["--schema", name]].concat();
     let text = |ty: &str| {
         json!({"drawoff_schema": 1, "fields": [{"name": "email", "type": "text"}, {"name": "score", "type": ty}]})
@@ -252,7 +253,7 @@ fn what_stands_complete_is_not_fetched_again() {
         place.run(&pull).ok();
         assert_eq!(downloads(), before + 1);
     }
-    // Standard output is never complete, and no state is no memory.
+    // Standard output is never complete, and neither is an output without a ledger.
     for args in [["pull", RUN_ID, "-o", "-"], ["pull", RUN_ID, "-o", "-"]] {
         assert_eq!(place.run(&args).ok().records().len(), 2);
     }
@@ -263,21 +264,21 @@ fn what_stands_complete_is_not_fetched_again() {
 }
 
 #[test]
-fn rejects_belong_to_what_is_complete() {
+fn a_complete_output_includes_its_rejects() {
     let body = b"{\"a\":1}\nnonsense\n".to_vec();
     let server = Script { body, ..Script::default() }.start();
     let place = Place::with_service(&server.url);
     let pull = ["pull", RUN_ID, "-o", "out.csv", "--on-bad-record", "skip"];
-    place.run(&pull).code(exit::PARTIAL);
+    place.run(&pull).code(exit::PARTIAL).says("1 rejected");
     place.run(&pull).code(exit::PARTIAL).says("already complete").says("1 rejected");
     std::fs::remove_file(place.path("out.rejects.ndjson")).unwrap();
-    let done = place.run(&pull).code(exit::PARTIAL);
+    let done = place.run(&pull).code(exit::PARTIAL).says("1 rejected");
     assert!(!done.stderr.contains("already complete"), "{}", done.stderr);
     assert_eq!(place.leftovers(), ["out.csv", "out.rejects.ndjson"]);
 }
 
 #[test]
-fn every_file_counts_by_itself() {
+fn files_of_all_blocks_are_complete_one_by_one() {
     let service_place = Place::new();
     let service = Service::start(&service_place, "data", &[]);
     let place = Place::with_service(&service.url);
@@ -297,10 +298,10 @@ fn every_file_counts_by_itself() {
 }
 
 #[test]
-fn what_dead_processes_left_is_taken_away() {
+fn partial_files_of_dead_processes_are_removed() {
     let server = Script::default().start();
     let place = Place::with_service(&server.url);
-    // No process has this number; and a living one has its file.
+    // No process has the first pid; the second is alive and keeps its file.
     place.write(".out.ndjson.2000000000-abcdef.partial", "half");
     let mine = format!(".out.ndjson.{}-abcdef.partial", std::process::id());
     place.write(&mine, "half");
@@ -326,7 +327,7 @@ fn a_damaged_ledger_costs_a_download_and_a_newer_one_is_refused() {
     place.run(&pull).code(exit::CANNOT_READ).says("newer drawoff").hints("--no-state");
     std::fs::write(&ledger, text).unwrap();
 
-    // Of a start nobody can tell without its record.
+    // Without its record, a start cannot be resumed.
     place.run(&RUN_LEADS).ok();
     let start = state_file(&place, "starts", "json");
     std::fs::write(&start, "{").unwrap();
@@ -338,7 +339,7 @@ fn a_damaged_ledger_costs_a_download_and_a_newer_one_is_refused() {
 }
 
 #[test]
-fn an_old_start_without_an_answer_is_looked_for() {
+fn an_old_start_without_a_response_is_looked_up() {
     let hosted = Hosted::start();
     hosted.end();
     let place = hosted.place();
@@ -350,7 +351,7 @@ fn an_old_start_without_an_answer_is_looked_for() {
         record["content"]["asked_at"] = asked_at.into();
         std::fs::write(&file, record.to_string()).unwrap();
     };
-    // The API's list has a run that began after it: it may be that one.
+    // The API lists a run that began later and may be the same.
     age("2020-01-01T00:00:00Z");
     let done = place.run(&RUN_LEADS).code(exit::USAGE).says("got no response").says(RUN_ID);
     done.hints("--new-run");
@@ -358,7 +359,7 @@ fn an_old_start_without_an_answer_is_looked_for() {
 }
 
 #[test]
-fn a_start_needs_a_place_to_be_remembered() {
+fn a_start_needs_a_writable_state_directory() {
     let hosted = Hosted::start();
     hosted.end();
     let place = hosted.place().env("DRAWOFF_STATE_DIR", "file/state");
@@ -366,16 +367,16 @@ fn a_start_needs_a_place_to_be_remembered() {
     place.run(&RUN_LEADS).code(exit::CANNOT_WRITE).says("cannot keep state in file/state").hints("--no-state");
     assert_eq!(hosted.started(), 0);
     place.run(&[&RUN_LEADS[..], &["--no-state"]].concat()).ok();
-    // A pull costs nothing to repeat.
+    // A pull without a ledger is allowed: repeating it is free.
     place.run(&["pull", RUN_ID, "-o", "out.csv"]).ok().says("continuing without a ledger");
     place.run(&["pull", RUN_ID, "-o", "out.csv", "--state-dir", "elsewhere"]).ok();
     assert!(place.path("elsewhere/runs").is_dir());
-    // The service of `--local` goes with its command.
+    // `--local` needs no ledger: its service ends with the command.
     place.run_line("run testdata/workflows/webhook-leads.json --local --payload [] -o local.ndjson").ok();
 }
 
 #[test]
-fn what_is_remembered_can_be_listed() {
+fn ledgers_are_listed_without_the_api() {
     let hosted = Hosted::start();
     hosted.end();
     let place = hosted.place();
@@ -401,14 +402,14 @@ fn signalled(place: &Place, args: &[&str], signal: Signal) -> String {
     said
 }
 
-/// The command in backticks that `said` tells to go on with.
+/// Extracts the resume command, which is in backticks in the hint.
 fn told_command(said: &str) -> &str {
     let hint = said.lines().find(|line| line.starts_with("hint: ")).unwrap_or_else(|| panic!("no hint in {said}"));
     hint.split('`').nth(1).unwrap_or_else(|| panic!("no command in {hint}"))
 }
 
 #[test]
-fn an_interruption_tells_the_command_that_goes_on() {
+fn an_interruption_prints_the_resume_command() {
     let hosted = Hosted::start();
     let place = hosted.place();
     let run = [&RUN_LEADS[..5], &["it's here.csv", "--to", "csv", "--new-run", "--schema-policy", "freeze"]].concat();
@@ -428,7 +429,7 @@ fn an_interruption_tells_the_command_that_goes_on() {
 }
 
 #[test]
-fn only_when_asked_does_an_interruption_cancel_the_run() {
+fn cancel_on_interrupt_cancels_the_run() {
     let hosted = Hosted::start();
     let place = hosted.place();
     let said = signalled(&place, &[&RUN_LEADS[..], &["--cancel-on-interrupt"]].concat(), Signal::INT);

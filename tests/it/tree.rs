@@ -1,4 +1,4 @@
-//! The repository holds no leavings of commands or tests. `.ci/run` besides fails if the tests leave something behind.
+//! The files of the repository: commands and tests leave none behind. `.ci/run` also fails if the checkout changes.
 
 use std::process::Command;
 
@@ -8,7 +8,7 @@ use crate::support::{root, skip};
 const LEAVINGS: [&str; 6] = ["_SUCCESS", "_manifest.json", "part-0", ".pending-snap", ".partial", ".rejects."];
 
 #[test]
-fn no_leavings_are_committed() {
+fn no_temporary_files_are_committed() {
     let output = Command::new("git").args(["ls-files", "-z"]).current_dir(root()).output();
     let Ok(output) = output else { return skip("git is not installed") };
     if !output.status.success() {

@@ -1,4 +1,4 @@
-//! A receiver of webhooks as its users write it, in Python, believes what the service sends.
+//! Webhooks: a receiver in Python verifies the signature of a request from the service.
 
 use std::io::Write;
 use std::process::Stdio;
@@ -16,7 +16,7 @@ async fn post(url: &str, body: Value) -> Value {
 }
 
 #[test]
-fn a_receiver_can_check_what_it_gets() {
+fn a_receiver_verifies_the_signature() {
     let Some(python) = tool("DRAWOFF_TEST_PYTHON") else { return };
     let receiver = Loopback::start(|_| Answer::json(&json!({})));
     let folder = Place::new();

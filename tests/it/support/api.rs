@@ -1,43 +1,47 @@
-//! The hosted API's answers on a script, for what the local service never does.
+//! A scripted Workflows API with one workflow and one run, for states that the local service cannot be brought into.
+
+use std::sync::Arc;
 
 use serde_json::json;
 
-use super::http::{Answer, Loopback, Request};
+use super::http::{Answer, FailingDownload, Loopback, Request};
 
-/// A workflow, one run of it, and how that run goes.
+/// A workflow, one run of it, and the state of that run.
 #[derive(Clone)]
 pub struct Script {
-    /// What every look at the run says.
+    /// Status of the run in every response.
     pub status: &'static str,
-    /// What went wrong in the block that failed.
+    /// Error message of the failed block.
     pub error_message: Option<&'static str>,
-    /// The final block's rows, as NDJSON.
+    /// Rows of the final block, as NDJSON.
     pub body: Vec<u8>,
-    /// What the link says of their number.
+    /// `row_count` of the link.
     pub row_count: u64,
-    /// The download is cut after so many bytes, every time, and ranges are not served.
+    /// Bytes after which the download is cut; see [`FailingDownload`]. Ranges are not served. `None` serves all of it.
     pub cut_at: Option<usize>,
+    /// Tries of the download, if it is cut.
+    pub tries: Arc<FailingDownload>,
 }
 
-/// The scripted workflow's id.
+/// Id of the scripted workflow.
 pub const WORKFLOW_ID: &str = "8d4a7c52-90a1-4d5e-9c07-6f0d2b1f3e10";
-/// Its run's id.
+/// Id of its run.
 pub const RUN_ID: &str = "0b7cf3a4-1f7e-4c55-8a39-9e2d6f1c0a77";
 
 impl Default for Script {
     fn default() -> Self {
         let body = b"{\"email\":\"a@x.example\",\"score\":11}\n{\"email\":\"b@x.example\",\"score\":12}\n".to_vec();
-        Script { status: "completed", error_message: None, body, row_count: 2, cut_at: None }
+        Script { status: "completed", error_message: None, body, row_count: 2, cut_at: None, tries: Arc::default() }
     }
 }
 
 impl Script {
-    /// Plays it.
+    /// Starts a server with the responses of this script.
     pub fn start(self) -> Loopback {
         Loopback::start(move |request| self.answer(request))
     }
 
-    /// The answer to one request.
+    /// The response to one request.
     pub fn answer(&self, request: &Request) -> Answer {
         const THEN: &str = "2026-11-02T08:00:00Z";
         let base = format!("http://{}", request.headers.get("host").map_or("", String::as_str));
@@ -84,7 +88,11 @@ impl Script {
                 }]))
             }
             ("GET", "/files/block_2_filter.ndjson") => {
-                Answer { cut_at: self.cut_at, ..Answer::bytes("application/x-ndjson", self.body.clone()) }
+                let whole = Answer::bytes("application/x-ndjson", self.body.clone());
+                match self.cut_at {
+                    Some(_) => self.tries.answer(Answer { cut_at: self.cut_at, ..whole }),
+                    None => whole,
+                }
             }
             ("GET", "/files/block_2_filter.csv") => {
                 Answer::bytes("text/csv", "email,score\na@x.example,11\nb@x.example,12\n")

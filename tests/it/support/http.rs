@@ -1,13 +1,13 @@
-//! A small HTTP server that answers as it is told, also wrongly on purpose. One request per connection.
+//! A small HTTP server whose responses the test supplies, broken ones included. One request per connection.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-/// What was asked.
+/// A request as the server read it.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub method: String,
@@ -19,13 +19,13 @@ pub struct Request {
     pub body: Vec<u8>,
 }
 
-/// What is answered.
+/// A response, and where its body is cut.
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
-    /// Bytes of `body` that are really sent before the connection is cut.
+    /// Bytes of `body` sent before the connection is closed; all of them if `None`.
     pub cut_at: Option<usize>,
 }
 
@@ -42,9 +42,33 @@ impl Answer {
     pub fn error(status: u16, detail: &str) -> Self {
         Answer { status, ..Answer::json(&serde_json::json!({ "detail": detail })) }
     }
+
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
 }
 
-/// The server; it stops with the value.
+/// Tries of a download that brings nothing, as docs/resume.md has them.
+const DOWNLOAD_TRIES: usize = 8;
+
+/// Responses to a download, none of which completes it. Only the first and the last try are cut: the waits after cuts grow
+/// to 30 s, so the tries between them are refused with `Retry-After: 0`, which keeps each wait below 0.5 s.
+#[derive(Debug, Default)]
+pub struct FailingDownload(AtomicUsize);
+
+impl FailingDownload {
+    /// The response to the next try, where `cut` is the one that is cut. After the last try the next download begins.
+    pub fn answer(&self, cut: Answer) -> Answer {
+        let last = DOWNLOAD_TRIES - 1;
+        match self.0.fetch_add(1, Ordering::Relaxed) % DOWNLOAD_TRIES {
+            tries if tries == 0 || tries == last => cut,
+            _ => Answer::error(503, "slow down").header("retry-after", "0"),
+        }
+    }
+}
+
+/// A server on a free port of loopback, stopped on drop.
 pub struct Loopback {
     pub url: String,
     asked: Arc<Mutex<Vec<Request>>>,
@@ -52,7 +76,7 @@ pub struct Loopback {
 }
 
 impl Loopback {
-    /// Answers every request by `answer`.
+    /// Starts a server that responds to every request with the result of `answer`.
     pub fn start(answer: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -67,14 +91,14 @@ impl Loopback {
                 }
                 let Ok(stream) = stream else { continue };
                 let (answer, log) = (answer.clone(), log.clone());
-                // A client that hangs up early is no failure of this side.
+                // Clients may close the connection early.
                 thread::spawn(move || drop(serve(stream, &*answer, &log)));
             }
         });
         Loopback { url, asked, stopped }
     }
 
-    /// The requests so far, in order.
+    /// Returns the requests so far, in order of arrival.
     pub fn asked(&self) -> Vec<Request> {
         self.asked.lock().unwrap().clone()
     }

@@ -1,4 +1,4 @@
-//! Stands between a client and a server on loopback, and counts what the client gets.
+//! A TCP relay between clients and a server on loopback, which counts the bytes that clients receive.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -8,17 +8,17 @@ use std::thread;
 
 use super::wait_for;
 
-/// The relay; it stops with the value.
+/// A relay on a free port, stopped on drop.
 pub struct Relay {
     pub url: String,
     received: Arc<AtomicU64>,
-    /// Connections whose answers may still be on their way.
+    /// Connections that may still deliver bytes.
     open: Arc<AtomicU64>,
     stopped: Arc<AtomicBool>,
 }
 
 impl Relay {
-    /// In front of the server at `url`.
+    /// Starts a relay to the server at `url`.
     pub fn start(url: &str) -> Self {
         let server = url.trim_start_matches("http://").to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -45,12 +45,12 @@ impl Relay {
         Relay { url, received, open, stopped }
     }
 
-    /// Bytes that went to clients so far, as [`Relay::take_received`] counts.
+    /// Bytes that clients have received since the last [`Relay::take_received`], heads and API calls included.
     pub fn received(&self) -> u64 {
         self.received.load(Ordering::Acquire)
     }
 
-    /// Bytes that went to clients since the last question, answers' heads and API calls included. The clients are gone.
+    /// Returns the same count and resets it. Waits for all connections to end, so the clients must have ended.
     pub fn take_received(&self) -> u64 {
         wait_for("connections to end", || (self.open.load(Ordering::Acquire) == 0).then_some(()));
         self.received.swap(0, Ordering::AcqRel)
@@ -65,7 +65,7 @@ impl Drop for Relay {
     }
 }
 
-/// Until either side ends; then the other hears of it.
+/// Copies until either side closes its connection, then closes the other.
 fn copy(mut from: TcpStream, mut to: TcpStream, count: Option<&AtomicU64>) {
     let mut buffer = vec![0; 64 << 10];
     while let Ok(n @ 1..) = from.read(&mut buffer) {

@@ -1,4 +1,4 @@
-//! Readers for what commands wrote, as slow and obvious as can be, and what it means for rows to be the same.
+//! Simple, slow readers of the output formats, and the comparison of rows across formats.
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Decimal128Type, Float64Type, Int64Type};
@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 /// A CSV cell: `None` when empty, `Some("")` when quoted and empty.
 pub type Cell = Option<String>;
 
-/// The lines of NDJSON.
+/// Reads NDJSON.
 #[track_caller]
 pub fn ndjson(bytes: &[u8]) -> Vec<Value> {
     std::str::from_utf8(bytes)
@@ -20,7 +20,7 @@ pub fn ndjson(bytes: &[u8]) -> Vec<Value> {
         .collect()
 }
 
-/// Header and records of RFC 4180 text.
+/// Reads the header and the records of RFC 4180 text.
 pub fn csv(bytes: &[u8]) -> (Vec<String>, Vec<Vec<Cell>>) {
     let text = std::str::from_utf8(bytes).unwrap();
     let mut records = Vec::new();
@@ -57,7 +57,7 @@ pub fn csv(bytes: &[u8]) -> (Vec<String>, Vec<Vec<Cell>>) {
     (header, records.collect())
 }
 
-/// CSV as objects of text, nulls left out.
+/// Reads CSV as objects with text values; nulls are left out.
 pub fn csv_objects(bytes: &[u8]) -> Vec<Value> {
     let (header, records) = csv(bytes);
     let object = |record: Vec<Cell>| {
@@ -68,13 +68,13 @@ pub fn csv_objects(bytes: &[u8]) -> Vec<Value> {
     records.into_iter().map(object).collect()
 }
 
-/// The names and types of a Parquet file's columns.
+/// Reads the names and types of the columns of a Parquet file.
 pub fn parquet_schema(bytes: Vec<u8>) -> Vec<(String, DataType)> {
     let builder = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes)).unwrap();
     builder.schema().fields().iter().map(|f| (f.name().clone(), f.data_type().clone())).collect()
 }
 
-/// A Parquet file as objects.
+/// Reads a Parquet file as objects.
 pub fn parquet(bytes: Vec<u8>) -> Vec<Value> {
     let reader = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes)).unwrap().build().unwrap();
     reader.flat_map(|batch| batch_objects(&batch.unwrap())).collect()
@@ -124,8 +124,8 @@ fn value(array: &dyn Array, row: usize) -> Value {
     }
 }
 
-/// True when both are the same value: numbers by value, a key that is absent like one that is null,
-/// and text like what it spells, since CSV has nothing else.
+/// True if `a` and `b` are the same value. Numbers compare by value, an absent key equals null, and text equals the JSON
+/// value that it spells, because CSV has only text.
 pub fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Object(a), Value::Object(b)) => {
@@ -149,7 +149,7 @@ pub fn same(a: &Value, b: &Value) -> bool {
     }
 }
 
-/// Both hold the same rows in the same order.
+/// Checks that both contain the same rows in the same order, by [`same`].
 #[track_caller]
 pub fn assert_same(found: &[Value], expected: &[Value]) {
     for (i, (f, e)) in found.iter().zip(expected).enumerate() {
@@ -159,7 +159,7 @@ pub fn assert_same(found: &[Value], expected: &[Value]) {
 }
 
 #[test]
-fn the_csv_reader_knows_empty_from_quoted_empty() {
+fn csv_cells_that_are_empty_or_quoted_and_empty_differ() {
     let (header, records) = csv(b"a,b\n1,\"\"\n,\"x \"\"y\"\"\r\nz\"\r\n");
     assert_eq!(header, ["a", "b"]);
     let text = |s: &str| Some(s.to_owned());

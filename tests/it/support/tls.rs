@@ -1,4 +1,4 @@
-//! TLS on loopback: an end that hands what it decrypts on to a server under test.
+//! A TLS proxy on loopback in front of a plain server.
 
 use std::sync::Arc;
 
@@ -8,17 +8,17 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
-/// The end; it stops with the value.
-pub struct TlsEnd {
-    /// Its address, `https://127.0.0.1:…`.
+/// A proxy on a free port, stopped on drop.
+pub struct TlsProxy {
+    /// Base address, `https://127.0.0.1:PORT`.
     pub url: String,
-    /// The certificate that it shows, which signs itself, as PEM.
+    /// The self-signed certificate of the proxy, as PEM.
     pub certificate: String,
     _runtime: Runtime,
 }
 
-impl TlsEnd {
-    /// In front of the http server at `url`.
+impl TlsProxy {
+    /// Starts a proxy to the HTTP server at `url`.
     pub fn start(url: &str) -> Self {
         let server = url.trim_start_matches("http://").to_owned();
         let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
@@ -33,13 +33,13 @@ impl TlsEnd {
             while let Ok((client, _)) = listener.accept().await {
                 let (acceptor, server) = (acceptor.clone(), server.clone());
                 tokio::spawn(async move {
-                    // A client that does not like the certificate ends here.
+                    // The handshake fails if the client does not trust the certificate.
                     let Ok(mut client) = acceptor.accept(client).await else { return };
                     let Ok(mut server) = TcpStream::connect(server).await else { return };
                     let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
                 });
             }
         });
-        TlsEnd { url, certificate: made.cert.pem(), _runtime: runtime }
+        TlsProxy { url, certificate: made.cert.pem(), _runtime: runtime }
     }
 }
