@@ -19,6 +19,7 @@ fn main() -> ExitCode {
             let exit = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(cli::run(args))));
             // Not a plain drop, which would wait for a thread that is blocked in a read of a pipe.
             runtime.shutdown_background();
+            // The panic hook has printed the message already.
             exit.unwrap_or(Exit::Bug)
         }
         Err(_) => Exit::Bug,

@@ -669,7 +669,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_typed_moves_no_cursor_in_an_error() {
+    fn typed_control_characters_are_escaped_in_errors() {
         let words = [
             vec!["\u{1b}[31mx"],
             vec!["convert", "--\u{1b}[31mx"],

@@ -34,6 +34,7 @@ pub async fn run(args: Args) -> Exit {
         Ok(exit) => return exit,
         Err(failure) => failure,
     };
+    // A reader such as `head` has all that it wants.
     if failure.is_closed_pipe() {
         return Exit::Success;
     }
@@ -68,6 +69,7 @@ async fn run_command(args: Args) -> Result<Exit, Failure> {
 
 /// Returns the flags of settings that were typed, those of every command and those of `command`.
 fn typed_settings(global: &GlobalArgs, command: &Command) -> TypedSettings {
+    // Only the commands that write records have further flags of settings.
     let plan = match command {
         Command::Run(run) => Some(&run.plan),
         Command::Pull(pull) => Some(&pull.plan),

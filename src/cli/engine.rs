@@ -85,6 +85,7 @@ pub async fn run_blocking<T: Send + 'static>(
 }
 
 fn show(context: &Context, phase: &str, total_bytes: Option<u64>, control: &Control, start: Instant) {
+    // Rates over the whole time, which are steadier than those of the last interval.
     let bytes = control.bytes_read();
     let elapsed = start.elapsed().as_secs_f64().max(0.001);
     let fraction = total_bytes.filter(|total| *total > 0).map(|total| bytes as f64 / total as f64);

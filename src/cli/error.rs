@@ -249,6 +249,7 @@ fn exit_of(error: &Error) -> Exit {
     match error {
         Error::Usage(_) | Error::Json { .. } | Error::Expression { .. } => Exit::Usage,
         Error::Settings(settings::Error::Unreadable { .. } | settings::Error::KeyFile { .. }) => Exit::CannotRead,
+        // An unknown fate is resolved by another command line: `pull` or `--new-run`.
         Error::Settings(_) | Error::UnknownFate { .. } => Exit::Usage,
         Error::State(error) => match error {
             StateError::Unusable { cause, .. } => write_exit(cause),

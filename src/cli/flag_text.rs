@@ -8,6 +8,7 @@ use crate::transform::{ArgumentForm, Grammar};
 pub fn in_flags(hint: &Hint) -> String {
     hint.with_steps(|word, text| match Grammar::of(word).map(|grammar| grammar.form) {
         _ if text.is_empty() => format!("--{word}"),
+        // The value of such a flag is optional, so it must be joined.
         Some(ArgumentForm::TextOr(_)) => format!("--{word}={text}"),
         _ => format!("--{word} {text}"),
     })

@@ -25,6 +25,7 @@ impl Interrupt {
                     _ = terminate.recv() => {}
                     _ = async { hangup.as_mut().expect("polled only if SIGHUP is listened to").recv().await }, if hangup.is_some() => {}
                 }
+                // Returns the previous value: true means that this is the second signal.
                 if sender.send_replace(true) {
                     std::process::exit(i32::from(Exit::Interrupted.code()));
                 }

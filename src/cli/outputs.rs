@@ -148,6 +148,7 @@ fn output(typed: &TypedOutput, args: &PipelineArgs, settings: &Settings, set: &s
         let format = output_format(typed.to.unwrap_or(ToFormat::Ndjson), args, settings.codec.value)?;
         return Ok(Output { format, compression: Compression::None, target: Target::Stdout });
     }
+    // A store is not asked here: only the name and the flags decide.
     if let Some(url) = object_url(path) {
         let is_directory =
             url.ends_with('/') || args.sink.directory_flag().is_some() && format_of_name(path).0.is_none();
@@ -238,6 +239,7 @@ fn output_directory(
         let error = Error::Usage(format!("cannot append to {}: it is a directory", path.display()));
         return Err(Failure::new(error, "leave `--append` out: files of other runs stay in a directory"));
     }
+    // Both divide the rows into files, by the length of a sheet and by values.
     if args.dialect.excel && !args.sink.partition_by.is_empty() {
         let error = Error::Usage("`--excel` and `--partition-by` cannot be combined".to_owned());
         return Err(Failure::new(error, "leave one of them out; spreadsheets open single files"));
@@ -568,6 +570,7 @@ pub fn plan(
         tables: args.steps.tables(),
         on_bad_cast: args.steps.on_bad_cast()?,
         schema: SchemaSource {
+            // Set by the commands that know the workflow.
             declared: None,
             enforced: args.schema.as_deref().map(read_schema_file).transpose()?,
             extra_column: extra_column(args, &outputs)?,
@@ -666,7 +669,7 @@ mod tests {
         let line = format!("drawoff convert in.ndjson {flags}");
         match Args::try_parse_from(line.split_whitespace()).unwrap().command {
             TopCommand::WithSettings(Command::Convert(args)) => args.plan,
-            _ => unreachable!("the line says convert"),
+            _ => unreachable!("the command is convert"),
         }
     }
 

@@ -151,6 +151,7 @@ fn move_cursor(n: usize, direction: char) -> io::Result<()> {
 fn new_bar() -> ProgressBar {
     let style = ProgressStyle::with_template("{spinner} {wide_msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
     let target = ProgressDrawTarget::term_like_with_hz(Box::new(Narrowed), 20);
+    // The length is 1000, so that positions are per mille.
     let bar = ProgressBar::with_draw_target(Some(1000), target).with_style(style);
     bar.enable_steady_tick(Duration::from_millis(120));
     bar

@@ -41,6 +41,7 @@ impl OutputReport<'_> {
             ReportFormat::Text => self.lines().iter().for_each(|line| context.screen.note(line)),
             ReportFormat::Json => context.screen.always(&json_line(&self.json())),
         }
+        // A reader that closed its pipe did not want the rest, so rejects do not make its command partial.
         if self.report.rows_rejected > 0 && !self.report.stopped_early { Exit::Partial } else { Exit::Success }
     }
 

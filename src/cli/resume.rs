@@ -23,6 +23,7 @@ fn pull_from(typed: Vec<OsString>, run: &RunId) -> String {
     let mut command = Args::command();
     // Copies global flags into every subcommand, so that `pull` lists them.
     command.build();
+    // Arguments that do not parse leave the bare `drawoff pull RUN`.
     let matches = command.clone().try_get_matches_from(typed).ok();
     let given = matches.as_ref().and_then(|matches| matches.subcommand()).map(|(_, given)| given);
     let arguments = command.find_subcommand("pull").into_iter().flat_map(|pull| pull.get_arguments());

@@ -180,7 +180,7 @@ mod tests {
                 let outputs = args.plan.outputs.typed.into_iter();
                 Ok(outputs.map(|output| (output.path.display().to_string(), output.to)).collect())
             }
-            _ => unreachable!("the line says convert"),
+            _ => unreachable!("the command is convert"),
         }
     }
 

@@ -57,6 +57,7 @@ pub async fn open(context: &Context, names: &[String], from: Option<FromFormat>)
             source.format = Some(from.into());
             source.delimiter = (from == FromFormat::Tsv).then_some(b'\t');
         }
+        // One unknown size makes the total unknown; the progress then shows no fraction.
         opened.total_bytes = opened.total_bytes.zip(size).map(|(total, size)| total + size);
         opened.sources.push(source);
     }

@@ -240,7 +240,7 @@ mod tests {
         let line = ["drawoff", "convert", "in.ndjson", "-o", "x.csv"].iter().chain(flags);
         match Args::try_parse_from(line).unwrap().command {
             TopCommand::WithSettings(Command::Convert(args)) => args.plan.steps,
-            _ => unreachable!("the line says convert"),
+            _ => unreachable!("the command is convert"),
         }
     }
 

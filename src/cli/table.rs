@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_moves_no_cursor_and_stays_the_same() {
+    fn escaped_json_is_equal_and_safe_for_terminals() {
         let value = serde_json::json!({"a": "\u{1b}\u{7f}\u{9b}31m\u{202e} Zürich \\ \" 東京 🦀", "b": [1]});
         for text in [json_line(&value), pretty(&value)] {
             assert!(text.lines().all(|line| escape_for_terminal(line) == line), "{text}");

@@ -80,6 +80,7 @@ pub fn parse_enrich(text: &str) -> Result<Enrich, String> {
     let (block, rest) = text.split_once('=').filter(|(block, _)| !block.is_empty()).ok_or_else(wrong)?;
     let from = if rest.starts_with("https://") || rest.starts_with("http://") {
         EnrichFrom::Endpoint(Url::parse(rest).map_err(|error| format!("the URL is not valid: {error}"))?)
+    // `search` returns all rows of its table, so it has no key.
     } else if block == "search" && !rest.is_empty() {
         EnrichFrom::Table { path: rest.into(), key: String::new() }
     } else {

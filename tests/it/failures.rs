@@ -57,7 +57,7 @@ fn unusable_inputs_are_refused() {
     place.write("list.json", "[]");
     place.write("a.csv", "a\n1\n");
     let cases = [
-        ("run list.json --local -o o.ndjson", "found a list"),
+        ("run list.json --local -o o.ndjson", "found an array"),
         ("run testdata/workflows/webhook-leads.json --local --payload nope -o o.ndjson", "--payload is not valid JSON"),
         ("convert ftp://files.test/a.csv -o o.ndjson", "only http and https"),
         ("convert - -o o.ndjson --schema-from full", "save the source to a file first"),

@@ -79,6 +79,7 @@ fn page(command: &clap::Command) -> Vec<u8> {
     if command.has_subcommands() {
         man.render_subcommands_section(&mut page).expect("writing to memory does not fail");
     }
+    // roff fills paragraphs by default; `nf` keeps the lines as they are.
     let after = command.get_after_long_help().or_else(|| command.get_after_help());
     if let Some(after) = after {
         let mut roff = Roff::default();

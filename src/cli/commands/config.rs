@@ -26,6 +26,7 @@ pub fn dispatch(context: &Context, command: ConfigCommand) -> Result<Exit, Failu
         ConfigCommand::Path => match &context.settings.config_file {
             Some((path, found)) => {
                 table::write_data(&format!("{}\n", path.display()))?;
+                // On standard error, so that standard output is the path alone.
                 if !found {
                     context.screen.note("the file does not exist, which is not an error");
                 }

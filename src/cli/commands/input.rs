@@ -126,7 +126,7 @@ impl Input {
 }
 
 /// Copies a pipe to a temporary file. Also returns its first byte that is neither white space nor part of a byte order
-/// mark, which tells JSON from CSV.
+/// mark, which distinguishes JSON from CSV.
 fn copy_pipe(pipe: &mut dyn Read, name: &Path) -> Result<(NamedTempFile, Option<u8>), Failure> {
     let read = |cause| Error::Read { path: name.to_owned(), cause };
     let write = |cause| Error::Write { path: std::env::temp_dir(), cause };

@@ -163,6 +163,7 @@ impl LedgerSession {
 
     /// Records the progress of the current outputs, at most once per [`SAVE_INTERVAL`] unless `at_once`.
     pub fn advance(&mut self, context: &Context, outputs: &[Output], control: &Control, at_once: bool) {
+        // The control counts, so nothing is passed along with every batch.
         let position = FileProgress { bytes: control.bytes_read(), rows: control.rows_read() };
         if paths_of(outputs).is_some() && (at_once || self.saved.elapsed() >= SAVE_INTERVAL) {
             self.record(context, |open| {

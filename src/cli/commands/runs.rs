@@ -26,6 +26,7 @@ pub async fn dispatch(context: &Context, command: RunsCommand) -> Result<Exit, F
     let client = context.client()?;
     match command {
         RunsCommand::Ls { status, workflow, limit, list, local_state: _ } => {
+            // The API filters by id only.
             let workflow = match workflow {
                 Some(text) => Some(client.find_workflow(&text).await?.id),
                 None => None,
@@ -150,6 +151,7 @@ fn link_json(link: &DownloadLink, show_urls: bool) -> Value {
 }
 
 fn write_status(format: ListFormat, status: &LiveStatus) -> Result<(), Failure> {
+    // Programs get one document; people get the run and then a table of its blocks.
     if format != ListFormat::Table {
         return table::write_item(format, status, Vec::new());
     }

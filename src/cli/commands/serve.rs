@@ -123,6 +123,7 @@ mod state {
                     .map_err(|cause| Error::Usage(format!("--scenario {}: {}", path.display(), error_chain(&cause))))?
             }
         };
+        // Flags add to the scenario; only the seed replaces that of the file.
         for text in &flags.fault {
             let rule: FaultRule = text.parse().map_err(|why| Error::Usage(format!("--fault {text}: {why}")))?;
             scenario.rules.push(rule);
@@ -133,6 +134,7 @@ mod state {
 
     /// Parses `--retain`: a number of runs, or a time with its unit.
     pub(super) fn retain(text: &str) -> Result<Retain, Failure> {
+        // A bare number is a count, because a time needs a unit.
         if let Ok(runs) = text.trim().parse() {
             return Ok(Retain::Last(runs));
         }

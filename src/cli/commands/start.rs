@@ -47,7 +47,7 @@ pub struct StartedRun {
 enum EarlierStart {
     /// Its run is over and delivered, or there is no run: start a new one.
     Over,
-    /// Its run is active, or its results were not written: attach to it. The text says why.
+    /// Its run is active, or its results were not written: attach to it. The text is the reason, as a clause.
     Run(RunId, &'static str),
     /// There was no response: request it again under its key.
     Unknown,
@@ -112,6 +112,7 @@ pub async fn start(
         error => error.into(),
     })?;
     let earlier = match request.new_run {
+        // The earlier start is overwritten below, so its run is not attached to any more.
         true => None,
         false => slot.previous().map_err(|error| {
             Failure::new(
@@ -129,6 +130,7 @@ pub async fn start(
                 context.screen.note(&format!("already started as {run}, {why}; `--new-run` starts another"));
                 return Ok(StartedRun { run, key: Some(earlier.key), attached: true });
             }
+            // The API may have started the run or not: the same key makes it decide.
             EarlierStart::Unknown => {
                 let ago = human_duration(earlier.age());
                 context

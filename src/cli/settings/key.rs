@@ -66,6 +66,7 @@ pub(super) fn from_command(KeyCommand(command): &KeyCommand, origin: &Origin) ->
     let mut child = shell.spawn().map_err(|cause| fail(format!("cannot be started: {cause}")))?;
     let mut printed = Vec::new();
     if let Some(stdout) = child.stdout.take() {
+        // The pipe is dropped after that, which ends a command that prints more.
         let read = stdout.take(MAX_KEY_BYTES).read_to_end(&mut printed);
         read.map_err(|cause| fail(format!("cannot be read: {cause}")))?;
     }

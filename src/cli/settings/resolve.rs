@@ -202,6 +202,7 @@ impl Settings {
                 text: problem.to_owned(),
             });
         }
+        // A concurrent call may have loaded the key as well; the first one is kept.
         Ok(self.loaded_key.get_or_init(|| Some(key).filter(|key| !key.is_empty())).clone())
     }
 
@@ -239,6 +240,7 @@ impl Settings {
 
     fn key_row(&self) -> ShownSetting {
         let Some(setting) = &self.api_key else { return ShownSetting::new(table::API_KEY.names.name, None, "") };
+        // Loaded even for display, because `config show` must reveal a key that cannot be read.
         let value = match self.load_key() {
             Ok(Some(key)) => key.to_string(),
             Ok(None) => "empty".to_owned(),
@@ -271,7 +273,7 @@ mod tests {
             TopCommand::WithSettings(Command::Convert(convert)) => {
                 args.global.settings.0.with(&convert.plan.settings.0)
             }
-            _ => unreachable!("the line says convert"),
+            _ => unreachable!("the command is convert"),
         }
     }
 

@@ -282,9 +282,11 @@ fn parse_endpoint(text: &str) -> Result<Url, String> {
         Ok(url) if !matches!(url.scheme(), "http" | "https") || !url.has_host() => {
             Err("it must start with http:// or https://".to_owned())
         }
+        // Messages and ledgers contain the URL.
         Ok(url) if !url.username().is_empty() || url.password().is_some() => {
             Err("it must not contain a user name or a password".to_owned())
         }
+        // The paths of calls are joined to the URL, which would drop them.
         Ok(url) if url.query().is_some() || url.fragment().is_some() => {
             Err("it must not contain a query or a fragment".to_owned())
         }

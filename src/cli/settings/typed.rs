@@ -86,6 +86,7 @@ impl<const EVERYWHERE: bool> FromArgMatches for SettingArgs<EVERYWHERE> {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let texts = |row: &dyn Row| {
             let name = row.names().name;
+            // Only typed values: anything else would take precedence over environment and file.
             let typed = matches.value_source(name) == Some(ValueSource::CommandLine);
             typed.then(|| (name, matches.get_raw(name).into_iter().flatten().map(OsString::from).collect()))
         };
