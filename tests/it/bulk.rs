@@ -63,7 +63,7 @@ fn mistakes_in_the_configuration_of_a_job_are_reported() {
     assert!(done.stderr.contains("--fields FILE"), "{}", done.stderr);
     place.write("none.json", b"struct:");
     let done = place.run_line(&format!("{command} --fields none.json"));
-    done.code(exit::USAGE).says("none.json is not JSON (line 1, column 1)").hints("struct");
+    done.code(exit::USAGE).says("none.json is not valid JSON (line 1, column 1)").hints("struct");
 }
 
 #[test]

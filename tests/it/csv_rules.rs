@@ -59,7 +59,7 @@ fn a_spreadsheet_changes_no_value_silently() {
     place
         .run_line("convert in.ndjson -o out.csv --excel")
         .ok()
-        .says("1 cell began like a formula")
+        .says("1 cell that began like a formula")
         .says("1 cell with more than 15 digits");
     assert_eq!(place.read_text("out.csv"), "\u{feff}'=x,n\r\n'=1,'1234567890123456\r\na,-1\r\n");
     let done = place.run_line("convert in.ndjson -o out.csv --excel --report json").ok();
@@ -70,7 +70,7 @@ fn a_spreadsheet_changes_no_value_silently() {
     place
         .run_line("convert long.ndjson -o out.csv --excel")
         .ok()
-        .says("1 cell of more than 32767")
+        .says("1 cell longer than 32767 characters")
         .says("`text` of row 2");
     place.write("fits.ndjson", format!("{{\"text\":\"{}\"}}\n", "é".repeat(32_767)));
     let done = place.run_line("convert fits.ndjson -o out.csv --excel").ok();

@@ -143,7 +143,11 @@ fn extra_column_takes_the_late_fields_of_a_stream() {
     place.write("in.ndjson", "{\"a\":1}\n");
     let done = place.run_line("convert in.ndjson -o out.ndjson --extra-column rest").code(exit::USAGE);
     done.hints("JSON keeps every key");
-    place.run_line("convert in.ndjson -o out.csv --extra-column a").code(exit::USAGE).says("a name of its own");
+    place
+        .run_line("convert in.ndjson -o out.csv --extra-column a")
+        .code(exit::USAGE)
+        .says("already has a column `a`")
+        .hints("--extra-column NAME");
 }
 
 #[test]

@@ -165,11 +165,11 @@ fn append_needs_the_same_header() {
     place.write("in.ndjson", "{\"a\":1,\"b\":\"x\"}\n");
     place.write("out.csv", "a,b\r\n0,w");
     let done = place.run_line("convert in.ndjson -o out.csv --append");
-    done.code(exit::USAGE).says("another header");
+    done.code(exit::USAGE).says("its header differs").hints("--append");
     place.run_line("convert in.ndjson -o out.csv --append --crlf").ok();
     assert_eq!(place.read_text("out.csv"), "a,b\r\n0,w\n1,x\r\n");
     place.write("other.csv", "a,c\n0,w\n");
-    place.run_line("convert in.ndjson -o other.csv --append").code(exit::USAGE).says("another header");
+    place.run_line("convert in.ndjson -o other.csv --append").code(exit::USAGE).says("its header differs");
     assert_eq!(place.read_text("other.csv"), "a,c\n0,w\n");
     place.write("bad.ndjson", "{\"a\":1,\"b\":\"x\"}\n{broken\n");
     place.write("out.ndjson", "{\"z\":0}");

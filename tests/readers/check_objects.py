@@ -142,7 +142,7 @@ run("convert", "fewer.ndjson", "-o", "s3://results/set/people", "--to", "ndjson"
 same("replaced set", sorted(below("set/people/")), ["_SUCCESS", "_manifest.json", "c=NO/part-00001.ndjson", "notes.txt"])
 same("its rows", json.loads(stored("set/people/_manifest.json"))["rows"], 1)
 before = below("set/")
-run("convert", "parted.ndjson", "-o", "s3://results/set/people/", "--no-clobber", code=30, says="holds results already")
+run("convert", "parted.ndjson", "-o", "s3://results/set/people/", "--no-clobber", code=30, says="already holds results")
 (folder / "bad.ndjson").write_text((folder / "parted.ndjson").read_text() + "{bad\n")
 run("convert", "bad.ndjson", "-o", "s3://results/set/people/", *parted, code=4, says="line 31")
 same("after a refusal and a failure", below("set/"), before)
