@@ -47,6 +47,7 @@ pub fn explain_steps(
         false => None,
     };
     let unseen = bind(&mut steps, known_columns(limits, choice, type_merge, &sample))?;
+    let unseen = unseen.into_iter().map(|column| column.name).collect();
     // The whole sample here, not only its start: the columns are shown to the user.
     let mut records = 0;
     let mut seen = Schema::default();

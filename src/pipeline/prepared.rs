@@ -8,7 +8,7 @@ use super::error::{Error, PlanError};
 use super::input::Item;
 use super::output::OutputSpecs;
 use super::plan::{ExecutionPlan, Limits, OnBadRecord, Output, Target};
-use super::schema::{Demands, SchemaRegistry, SchemaRules, UnseenNames, known_columns};
+use super::schema::{Demands, SchemaRegistry, SchemaRules, UnseenColumns, known_columns};
 use super::sequencer::Sequencer;
 use crate::column::{Schema, TypeMerge};
 use crate::format::RowForm;
@@ -30,7 +30,7 @@ pub(super) struct Prepared {
     pub ordered_steps: Vec<Step>,
     on_bad_cast: OnBadCast,
     /// Columns that steps name and the sample did not have.
-    pub unseen: UnseenNames,
+    pub unseen: UnseenColumns,
     /// True if a step ends the execution after a number of rows.
     pub has_limit: bool,
     /// The policy for a bad record.
@@ -82,7 +82,7 @@ impl Prepared {
             row_steps: row_steps.to_vec(),
             ordered_steps: ordered_steps.to_vec(),
             on_bad_cast: plan.on_bad_cast,
-            unseen: UnseenNames::new(unseen),
+            unseen: UnseenColumns::new(unseen),
             has_limit: steps.iter().any(|step| step.properties().has_limit),
             on_bad_record: plan.on_bad_record,
             keep_rejects: plan.rejects.is_some(),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::budget::Sizes;
 use super::error::{Error, PlanError};
-use super::input::{SourceReader, can_be_reread, reopen, take_sample_on_thread};
+use super::input::{Item, SourceReader, can_be_reread, reopen, take_sample_on_thread};
 use super::output::{OrderCounts, OutputWriter, WriterOptions};
 use super::plan::{ExecutionPlan, Output, SchemaFrom, SchemaPolicy};
 use super::prepared::{ExecutionState, Prepared};
@@ -96,6 +96,15 @@ fn attempt(
         Some(reread) if full => full_schema(&prepared.rules, reread, &plan.limits, control)?,
         _ => schema_of_sample(&prepared.rules, &sample, plan.limits.worker_count()),
     };
+    // Where every record was read already, a column that steps refer to and that none has is an error before any is
+    // written; else the writer finds it at the end, before an output appears.
+    let all_read = full || n_sources == sample.iter().filter(|item| matches!(item, Item::SourceEnd(_))).count();
+    if all_read && !seen.fields.is_empty() {
+        prepared.unseen.record(&seen);
+        if let Some(error) = prepared.unseen.error() {
+            return Err(error.into());
+        }
+    }
     let shared = execution_state(prepared, seen)?;
     let rejects = plan.rejects.as_deref().map(RejectsFile::new);
     let writer = Writer::new(&shared, outputs, rejects, n_sources, may_start_over && !full, control);

@@ -42,6 +42,10 @@ fn explode(text: &str) -> Step {
     step("explode", text)
 }
 
+fn dedupe(text: &str) -> Step {
+    step("dedupe", text)
+}
+
 fn flatten() -> Step {
     step("flatten", ".")
 }
@@ -85,6 +89,12 @@ fn run(mut plan: ExecutionPlan, workers: usize, morsel_bytes: usize) -> Result<R
     let report = execute(plan, &Control::new())?;
     assert_eq!(report.rows_in + report.rows_added, report.rows_written + report.rows_filtered + report.rows_rejected);
     Ok(report)
+}
+
+/// Runs `plan` with small morsels and a sample of so many bytes.
+fn run_with_sample(mut plan: ExecutionPlan, sample_bytes: usize) -> Result<Report, Error> {
+    plan.limits = Limits { workers: 2, morsel_bytes: 256, sample_bytes, ..Limits::default() };
+    execute(plan, &Control::new())
 }
 
 fn lines(rows: &[Value]) -> String {
@@ -299,7 +309,7 @@ fn steps_are_checked_against_the_columns_before_anything_is_written() {
         vec![rename("name=title"), where_("title = 'a'"), select("title,a.b")],
         vec![rename("name=l,l=name")],
         vec![where_("`emplyee_count` is null")],
-        vec![where_("something_else is null")],
+        vec![where_("`something_else` is null")],
         vec![drop_("l"), rename("name=l")],
         vec![where_("a.b = 1 and \"a.b\" = 1 and hq.city = 'x'")],
     ] {
@@ -308,12 +318,50 @@ fn steps_are_checked_against_the_columns_before_anything_is_written() {
     assert!(dir.read("out.ndjson").starts_with("{\"employee_count\""));
 }
 
+/// A bare name that no record has is an error, found before an output appears: at once where the sample is everything, at the
+/// end where it is not.
+#[test]
+fn columns_that_no_record_has_are_errors() {
+    let dir = TestDir::new();
+    let rows: Vec<Value> = (0..200).map(|i| json!({"id": i, "email": "a@b.example", "city": "Oslo"})).collect();
+    let content = lines(&rows) + "{\"id\":200,\"late\":null}\n";
+    std::fs::write(dir.path("out.ndjson"), "before\n").unwrap();
+    for sample_bytes in [64, 1 << 20] {
+        for (steps, message, hint) in [
+            (vec![where_("city = Oslo")], "there is no column `Oslo`", "put text in single quotes; the columns are id, email, city"),
+            (vec![select("id,quux")], "there is no column `quux`", "in later records needs backticks: `quux`"),
+            (vec![dedupe("contact")], "there is no column `contact`", "the columns are id"),
+            (vec![drop_("quux")], "there is no column `quux`", "the columns are id"),
+            (vec![where_("late is null and quux = 1")], "there is no column `quux`", "the columns are id"),
+        ] {
+            for output in ["out.ndjson", "out.csv", "out.parquet"] {
+                let plan = dir.plan("in.ndjson", &content, output, &steps);
+                let error = match run_with_sample(plan, sample_bytes) {
+                    Err(Error::Expression(error)) => error,
+                    other => panic!("{output} {steps:?}: {other:?}"),
+                };
+                assert_eq!(error.message, message, "{output}");
+                let found = error.hint.unwrap_or_default().to_string();
+                assert!(found.contains(hint), "{found}");
+            }
+        }
+        // Late, null alone, or in backticks: no error.
+        for steps in [vec![where_("late is null")], vec![select("id,`quux`")], vec![dedupe("`quux`,id")]] {
+            run_with_sample(dir.plan("in.ndjson", &content, "out2.ndjson", &steps), sample_bytes).unwrap();
+        }
+    }
+    assert_eq!(dir.read("out.ndjson"), "before\n");
+    assert!(!dir.path("out.csv").exists() && !dir.path("out.parquet").exists());
+    // Nothing is known of the columns of no records.
+    run(dir.plan("in.ndjson", "", "out2.ndjson", &[where_("city = 1")]), 1, 1000).unwrap();
+}
+
 #[test]
 fn mismatches_and_unseen_columns_are_noted() {
     let dir = TestDir::new();
     let content = "{\"n\":1}\n{\"n\":\"x\"}\n{\"n\":2}\n{\"n\":[]}\n{\"late\":1}\n";
     for output in ["out.ndjson", "out.parquet", "out.csv"] {
-        let plan = dir.plan("in.ndjson", content, output, &[where_("n > 0 or never = 1 or late = 1")]);
+        let plan = dir.plan("in.ndjson", content, output, &[where_("n > 0 or `never` = 1 or late = 1")]);
         let report = run(plan, 1, 1).unwrap();
         assert_eq!((report.rows_written, report.rows_filtered), (3, 2), "{output}");
         assert_eq!(

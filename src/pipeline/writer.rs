@@ -24,7 +24,7 @@ use crate::format::csv::{MAX_SHEET_CELL, MAX_SHEET_ROWS, SheetCounts};
 use crate::format::frame::Oversized;
 use crate::position::{FieldPath, Position};
 use crate::text::{counted, human_count};
-use crate::transform::{Applied, Steps};
+use crate::transform::{Applied, Steps, UnknownColumn};
 
 /// The sums over all morsels so far. Fields are as in [`super::report::Report`].
 #[derive(Debug, Default)]
@@ -541,7 +541,7 @@ impl<'a> Writer<'a> {
             let values = counted(*rows, "value");
             self.totals.notes.push(format!("`{what}` failed for {values}, which {were} set to null"));
         }
-        for name in self.prepared.unseen.without_values() {
+        for UnknownColumn { name, .. } in self.prepared.unseen.never_seen() {
             self.totals.notes.push(format!("no record had a column `{name}`"));
         }
     }
@@ -560,6 +560,13 @@ impl<'a> Writer<'a> {
                 "{} rows were read and {} added, but {} were written, {} filtered and {} rejected",
                 t.rows_in, t.rows_added, t.rows_written, t.rows_filtered, t.rows_rejected
             )));
+        }
+        // A name that no record has is a mistake, and rows that a step kept or left out by it are wrong. Without records
+        // nothing is known of it.
+        if t.rows_in > t.rows_rejected
+            && let Some(error) = self.prepared.unseen.error()
+        {
+            return Err(error);
         }
         let schema = self.registry.current();
         self.totals.notes.extend(self.prepared.rules.notes_on_declared(&schema));

@@ -20,11 +20,20 @@ pub struct KnownColumns {
     pub removed: Vec<Arc<str>>,
 }
 
+/// A column that steps refer to and that the first records do not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownColumn {
+    /// Its name.
+    pub name: String,
+    /// The error if no record has it; `None` for a name in backticks, which is accepted unchecked.
+    pub error: Option<expr::Error>,
+}
+
 /// Columns between two steps of a plan, and the unknown names that the steps so far refer to.
 #[derive(Debug)]
 pub(super) struct Binding {
     known: KnownColumns,
-    unseen: Vec<String>,
+    unseen: Vec<UnknownColumn>,
 }
 
 impl Binding {
@@ -43,12 +52,13 @@ impl Binding {
         self.known.type_merge
     }
 
-    /// Returns the unknown column names, sorted and without duplicates. They may appear in later records and are null
-    /// until then.
-    pub fn into_unseen(self) -> Vec<String> {
+    /// Returns the unknown columns, each name once and in the order of the names. They may appear in later records and are
+    /// null until then.
+    pub fn into_unseen(self) -> Vec<UnknownColumn> {
         let mut unseen = self.unseen;
-        unseen.sort_unstable();
-        unseen.dedup();
+        // An error comes before a name in backticks.
+        unseen.sort_by(|a, b| (&a.name, a.error.is_none()).cmp(&(&b.name, b.error.is_none())));
+        unseen.dedup_by(|later, first| later.name == first.name);
         unseen
     }
 
@@ -120,17 +130,23 @@ impl Binding {
         let names = || self.known.schema.fields.iter().map(|field| &*field.name);
         // The typo can be in the first part or anywhere in a dotted column name.
         let near = nearest(&path.column, names()).or_else(|| nearest(dotted, names()));
-        let may_appear = !self.known.complete
-            && !self.known.removed.contains(&path.column)
-            && match path.quotes {
-                Quotes::Backtick => true,
-                Quotes::Double => false,
-                Quotes::None => near.is_none(),
-            };
-        if may_appear {
-            self.unseen.push(path.column.to_string());
-            return Ok(());
+        let may_appear = !self.known.complete && !self.known.removed.contains(&path.column);
+        let error = match path.quotes {
+            Quotes::Backtick if may_appear => None,
+            _ => Some(self.no_such_column(path, near, text)),
+        };
+        match error {
+            Some(error) if !may_appear || near.is_some() || path.quotes == Quotes::Double => Err(error),
+            error => {
+                self.unseen.push(UnknownColumn { name: path.column.to_string(), error });
+                Ok(())
+            }
         }
+    }
+
+    /// Returns the error for a column that is not known; `near` is a known one of a similar name.
+    fn no_such_column(&self, path: &Path, near: Option<&str>, text: &str) -> expr::Error {
+        let names = || self.known.schema.fields.iter().map(|field| &*field.name);
         let error = expr::Error::new(text, path.at, format!("there is no column `{}`", path.column));
         // Unquoted, `first-name` parses as a difference, so the path is only `first`.
         let dashed = names().find(|name| name.contains('-') && text[path.at..].starts_with(name));
@@ -143,10 +159,17 @@ impl Binding {
             (None, _) => match self.known.schema.fields.len() {
                 0 => "the input has no columns".to_owned(),
                 // Twelve names fit in a few lines; a table can have thousands.
-                _ => format!("the columns are {}", names().take(12).collect::<Vec<_>>().join(", ")),
+                n => {
+                    let more = if n > 12 { ", …" } else { "" };
+                    let names = names().take(12).collect::<Vec<_>>().join(", ");
+                    // `city = Oslo` without quotes around the text.
+                    let compared = text[..path.at].trim_end().ends_with(['=', '<', '>', '~']);
+                    let quotes = if compared { "put text in single quotes; " } else { "" };
+                    format!("{quotes}the columns are {names}{more}")
+                }
             },
         };
-        Err(match self.known.complete {
+        match self.known.complete {
             true => error.with_hint(hint),
             false => {
                 let later = format!("column that appears only in later records needs backticks: `{}`", path.column);
@@ -155,7 +178,7 @@ impl Binding {
                     false => format!("{hint}; a {later}"),
                 })
             }
-        })
+        }
     }
 
     /// Checks each segment of `path` against the type of the value that it is applied to.

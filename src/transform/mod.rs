@@ -34,7 +34,7 @@ mod steps;
 
 pub use apply::{Applied, Steps};
 pub use bind::bind;
-pub use binding::KnownColumns;
+pub use binding::{KnownColumns, UnknownColumn};
 pub use cell::Cell;
 pub use describe::{StepMemory, StepText};
 pub use distinct::{Distinct, SpillBudget};

@@ -4,12 +4,12 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::rules::SchemaRules;
-use crate::column::{Batch, Field, Schema, Type, TypeMerge};
+use crate::column::{Field, Schema, Type, TypeMerge};
 use crate::pipeline::error::Error;
 use crate::pipeline::input::Item;
 use crate::pipeline::plan::{Limits, SchemaPolicy, SchemaSource};
 use crate::transform::expr;
-use crate::transform::{KnownColumns, RESULTS, Step, StepOptions, Steps, bind};
+use crate::transform::{KnownColumns, RESULTS, Step, StepOptions, Steps, UnknownColumn, bind};
 
 /// Bytes of a sample that the columns for checking steps are inferred from. By eye: three hundred
 /// records of results, in a millisecond.
@@ -74,28 +74,32 @@ pub fn warn_about_steps(steps: &[Step], declared: &Schema) -> Option<expr::Error
     bind(&mut steps.to_vec(), known).err()
 }
 
-/// Names that steps use and the sample had no column for, each with a flag that is set by its first value.
+/// Columns that steps refer to and the sample did not have, each with a flag that the first record with it sets.
 #[derive(Debug, Default)]
-pub struct UnseenNames(Vec<(String, AtomicBool)>);
+pub struct UnseenColumns(Vec<(UnknownColumn, AtomicBool)>);
 
-impl UnseenNames {
+impl UnseenColumns {
     /// Creates the list with all flags unset.
-    pub fn new(names: Vec<String>) -> Self {
-        UnseenNames(names.into_iter().map(|name| (name, AtomicBool::new(false))).collect())
+    pub fn new(columns: Vec<UnknownColumn>) -> Self {
+        UnseenColumns(columns.into_iter().map(|column| (column, AtomicBool::new(false))).collect())
     }
 
-    /// Sets the flags of the names that have a value in `batch`. Called by all workers.
-    pub fn record_values(&self, batch: &Batch) {
-        for (name, seen) in &self.0 {
-            let has_values = |i: usize| batch.columns[i].null_count() < batch.rows;
-            if !seen.load(Ordering::Relaxed) && batch.schema.position(name).is_some_and(has_values) {
+    /// Sets the flags of the columns of `schema`, of the records decoded so far. Called by all workers.
+    pub fn record(&self, schema: &Schema) {
+        for (column, seen) in &self.0 {
+            if !seen.load(Ordering::Relaxed) && schema.position(&column.name).is_some() {
                 seen.store(true, Ordering::Relaxed);
             }
         }
     }
 
-    /// Returns the names that had no value in any batch.
-    pub fn without_values(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().filter(|(_, seen)| !seen.load(Ordering::Relaxed)).map(|(name, _)| name.as_str())
+    /// Returns the columns that no record had so far.
+    pub fn never_seen(&self) -> impl Iterator<Item = &UnknownColumn> {
+        self.0.iter().filter(|(_, seen)| !seen.load(Ordering::Relaxed)).map(|(column, _)| column)
+    }
+
+    /// Returns the error of the first column that no record had and that is not accepted unchecked.
+    pub fn error(&self) -> Option<Error> {
+        self.never_seen().find_map(|column| column.error.clone()).map(Error::from)
     }
 }

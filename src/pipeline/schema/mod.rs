@@ -8,7 +8,7 @@ mod infer;
 mod registry;
 mod rules;
 
-pub use check::{UnseenNames, check_steps, known_columns, warn_about_steps};
+pub use check::{UnseenColumns, check_steps, known_columns, warn_about_steps};
 pub use describe::{DescribedSchema, SetBy, TypeFrom, describe_schema};
 pub use infer::{full_schema, schema_of_sample};
 pub use registry::SchemaRegistry;
