@@ -1,8 +1,23 @@
-//! drawoff draws the results of hosted batch workflows off to where people need them.
+//! drawoff streams the results of hosted batch workflows to where people need them.
 //!
 //! It starts a run through the Workflows API, watches it, and pipes the signed downloads of its
-//! results through a parser into typed columns and out as Parquet, CSV or NDJSON. Nothing buffers
+//! results through a parser into typed columns and out as Parquet, CSV, NDJSON or Arrow. Nothing buffers
 //! a whole file. The same library holds a local Workflows service that speaks the same API.
+//!
+//! # As a library
+//!
+//! The command line only parses flags and prints; all work is done by these:
+//!
+//! | to do | entry point |
+//! |---|---|
+//! | convert files or a reader | [`pipeline::execute`] |
+//! | read records as Arrow batches | [`pipeline::read_batches`] |
+//! | start a run and pull its results | [`client::Client::start`], [`client::Client::pull`] |
+//! | add steps | [`transform::Step::parse`] |
+//! | infer or declare a schema | [`pipeline::describe_schema`], [`mod@format::schema_file`] |
+//! | run the local service | [`service::Service::start`] |
+//!
+//! Each has an example, and `examples/pull_batches.rs` is a whole program.
 //!
 //! # The path of the data
 //!

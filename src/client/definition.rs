@@ -25,6 +25,16 @@ impl Definition {
     }
 
     /// Parses the text of a definition, as [`Definition::read`] does. `name` is used where the text has none.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use drawoff::client::Definition;
+    ///
+    /// let Definition(workflow) = Definition::parse(r#"{"blocks":[],"edges":[]}"#, "empty")?;
+    /// assert_eq!(workflow.workflow_name, "empty");
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
     pub fn parse(text: &str, name: &str) -> Result<Self, serde_json::Error> {
         let mut value: Value = serde_json::from_str(text)?;
         if let Some(fields) = value.as_object_mut() {

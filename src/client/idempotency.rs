@@ -17,6 +17,14 @@ pub struct IdempotencyKey(String);
 impl IdempotencyKey {
     /// Creates a unique key for a start with the digest `identity`: no other start, on this or another machine, has the
     /// same.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use drawoff::client::IdempotencyKey;
+    ///
+    /// assert_ne!(IdempotencyKey::fresh("nightly"), IdempotencyKey::fresh("nightly"));
+    /// ```
     pub fn fresh(identity: &str) -> Self {
         let mut hash = Sha256::new();
         hash.update(identity);

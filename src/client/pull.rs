@@ -46,6 +46,49 @@ impl Client {
     ///
     /// [`Error::Ended`] for a run that did not complete, [`Error::NoResults`] if it has none of the formats, and the
     /// errors of API calls. Errors of a download are returned when it is read.
+    ///
+    /// # Examples
+    ///
+    /// A workflow that removes a column, on a service in this process:
+    ///
+    /// ```
+    /// use drawoff::client::{Client, Definition, IdempotencyKey, PullOptions, ResultFormat, StartOptions};
+    /// use drawoff::pipeline::read_batches;
+    /// use drawoff::secret::ApiKey;
+    /// # use drawoff::service::{Config, Service};
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    /// # let data = tempfile::tempdir()?;
+    /// # let service = Service::start(Config::new(data.path())).await?;
+    /// # let endpoint = service.base_url();
+    /// let client = Client::connect(endpoint.parse()?, Some(ApiKey::new("local")));
+    ///
+    /// let graph = r#"{
+    ///     "blocks": [
+    ///         {"sequence_number": 1, "block_type": "io", "block_name": "webhook", "block_id": "in", "specs": {}},
+    ///         {"sequence_number": 2, "block_type": "transform", "block_name": "remove_columns", "block_id": "out",
+    ///          "specs": {"columns": ["note"]}}
+    ///     ],
+    ///     "edges": [{"from_block_id": "in", "to_block_id": "out"}]
+    /// }"#;
+    /// let Definition(definition) = Definition::parse(graph, "Without notes")?;
+    /// let workflow = client.create_workflow(&definition).await?;
+    ///
+    /// let payload = serde_json::json!([{"id": 1, "note": "x"}, {"id": 2, "note": "y"}]);
+    /// let key = IdempotencyKey::fresh("docs");
+    /// let start = StartOptions { input: None, payload: Some(payload), formats: vec![ResultFormat::Ndjson], key };
+    /// let run = client.start(&workflow.id, &start).await?.job_id;
+    ///
+    /// let plan = client.pull(&run, &PullOptions::default()).await?;
+    /// let read = tokio::task::spawn_blocking(|| read_batches(plan)?.collect::<Result<Vec<_>, _>>());
+    /// let batches = read.await??;
+    /// assert_eq!(batches.iter().map(|batch| batch.num_rows()).sum::<usize>(), 2);
+    /// assert_eq!(batches[0].num_columns(), 1);
+    /// # service.stop().await;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn pull(&self, run: &RunId, options: &PullOptions) -> Result<ExecutionPlan, Error> {
         let status = self.watch(run, &WatchOptions::of_new_run(self), |_| {}).await?;
         self.require_completed(&status).await?;

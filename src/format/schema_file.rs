@@ -122,6 +122,19 @@ fn add_type(
 }
 
 /// Parses a schema file. The error is the first one in it.
+///
+/// # Examples
+///
+/// ```
+/// use drawoff::format::schema_file;
+///
+/// let schema = schema_file::read(r#"{"columns":[{"name":"id","type":"int"},{"name":"tags","type":"list","item":{"type":"text"}}]}"#)?;
+/// assert_eq!(schema.fields[1].ty.to_string(), "list<text>");
+///
+/// let error = schema_file::read(r#"{"columns":[{"name":"id","type":"integer?"}]}"#).unwrap_err();
+/// assert_eq!(error.line, 1);
+/// # Ok::<(), schema_file::Error>(())
+/// ```
 pub fn read(text: &str) -> Result<Schema, Error> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if let Err(error) = serde_json::from_str::<Value>(text) {

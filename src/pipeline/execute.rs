@@ -20,6 +20,29 @@ use crate::transform::Step;
 /// A late schema change that the outputs cannot follow (see [`Error::Schema`]) is no error where
 /// no output is live and the sources can be read twice: the pass is then repeated once, after all
 /// records were read to infer the schema.
+///
+/// # Examples
+///
+/// ```
+/// use drawoff::format::{Compression, OutputFormat, ParquetOptions};
+/// use drawoff::pipeline::{Control, ExecutionPlan, Output, Target, execute};
+/// use drawoff::source::Source;
+/// use drawoff::transform::Step;
+///
+/// let directory = tempfile::tempdir()?;
+/// let records = "id,city,score\n1,Oslo,0.9\n2,Bergen,0.2\n3,Bergen,0.7\n";
+///
+/// let target = Target::File { path: directory.path().join("top.parquet"), no_clobber: false, append: false };
+/// let format = OutputFormat::Parquet(ParquetOptions::default());
+/// let output = Output { format, compression: Compression::None, target };
+/// let mut plan = ExecutionPlan::new(Source::reader("records.csv", records.as_bytes()), output);
+/// plan.steps = Step::parse("where", "score > 0.5")?;
+///
+/// let report = execute(plan, &Control::new())?;
+/// assert_eq!((report.rows_in, report.rows_written, report.rows_filtered), (3, 2, 1));
+/// assert!(directory.path().join("top.parquet").is_file());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn execute(plan: ExecutionPlan, control: &Control) -> Result<Report, Error> {
     match plan.steps.iter().any(|step| matches!(step, Step::Sql(_))) {
         true => query::execute(plan, control),

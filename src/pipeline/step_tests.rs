@@ -328,7 +328,11 @@ fn columns_that_no_record_has_are_errors() {
     std::fs::write(dir.path("out.ndjson"), "before\n").unwrap();
     for sample_bytes in [64, 1 << 20] {
         for (steps, message, hint) in [
-            (vec![where_("city = Oslo")], "there is no column `Oslo`", "put text in single quotes; the columns are id, email, city"),
+            (
+                vec![where_("city = Oslo")],
+                "there is no column `Oslo`",
+                "put text in single quotes; the columns are id, email, city",
+            ),
             (vec![select("id,quux")], "there is no column `quux`", "in later records needs backticks: `quux`"),
             (vec![dedupe("contact")], "there is no column `contact`", "the columns are id"),
             (vec![drop_("quux")], "there is no column `quux`", "the columns are id"),

@@ -86,6 +86,26 @@ impl Service {
     /// Opens the data directory, fails the runs that an earlier service left active, submits those that it left queued,
     /// loads the reference tables and starts to listen. Needs a tokio runtime with I/O and time enabled, which must
     /// live as long as the service.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use drawoff::client::Client;
+    /// use drawoff::secret::ApiKey;
+    /// use drawoff::service::{Config, Service};
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let data = tempfile::tempdir()?;
+    /// // Port 0 of 127.0.0.1, unless `Config::bind` is set.
+    /// let service = Service::start(Config::new(data.path())).await?;
+    ///
+    /// let client = Client::connect(service.base_url().parse()?, Some(ApiKey::new("any")));
+    /// assert!(client.workflows().await?.is_empty());
+    /// service.stop().await;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn start(config: Config) -> Result<Service, Error> {
         let bind = config.bind;
         let key = config.api_key.as_ref();

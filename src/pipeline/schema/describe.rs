@@ -89,6 +89,20 @@ fn inner_path(path: &FieldPath, ty: &Type) -> FieldPath {
 
 /// Infers the typed schema of `sources` under `choice`: from a sample of their first records, or from all records
 /// for [`SchemaFrom::Full`], which needs files. Blocks; bad records are skipped.
+///
+/// # Examples
+///
+/// ```
+/// use drawoff::pipeline::{Control, Limits, SchemaSource, describe_schema};
+/// use drawoff::source::Source;
+///
+/// let records = "{\"id\":1,\"hq\":{\"city\":\"Oslo\"}}\n{\"id\":2.5,\"hq\":null}\n";
+/// let sources = vec![Source::reader("records.ndjson", records.as_bytes())];
+/// let described = describe_schema(sources, &SchemaSource::default(), &Limits::default(), &Control::new())?;
+/// let columns: Vec<String> = described.schema.fields.iter().map(|f| format!("{}: {}", f.name, f.ty)).collect();
+/// assert_eq!(columns, ["id: float", "hq: struct<city: text>"]);
+/// # Ok::<(), drawoff::pipeline::Error>(())
+/// ```
 pub fn describe_schema(
     sources: Vec<Source>,
     choice: &SchemaSource,
