@@ -12,6 +12,8 @@
 //! the NDJSON (or CSV) that their batches came from, so that all numbers can be compared. What
 //! each stage gives is checked once, before it is timed.
 
+#![allow(unreachable_pub, reason = "a program of its own has no users of its items")]
+
 mod inputs;
 
 use std::fs::File;

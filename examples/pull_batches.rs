@@ -4,6 +4,8 @@
 //! cargo run --example pull_batches -- http://127.0.0.1:8064 testdata/workflows/webhook-leads.json testdata/leads.json
 //! ```
 
+#![allow(clippy::print_stdout, reason = "a program that prints")]
+
 use std::error::Error;
 
 use drawoff::client::{Client, IdempotencyKey, PullOptions, ResultFormat, StartOptions};

@@ -51,12 +51,12 @@
 //!
 //! Imports go down only (a test reads the `use crate::` lines):
 //!
-//! 0. [`position`], [`text`], [`secret`], [`api`]: values.
+//! 0. [`position`], [`secret`], [`api`], `text`: values.
 //! 1. [`mod@column`], [`mod@format`]: pure computation; no tokio, files, sockets or clock.
-//! 2. [`net`], [`source`], [`transform`], [`sink`], [`pipe`]: transport, inputs, steps, outputs.
+//! 2. [`net`], [`source`], [`transform`], [`sink`], `pipe`: transport, inputs, steps, outputs.
 //! 3. [`pipeline`]: the plan and its execution.
 //! 4. [`client`], [`service`]: the two sides of the API; they meet only in [`api`].
-//! 5. [`cli`]: the command line.
+//! 5. `cli`: the command line.
 //!
 //! # Invariants
 //!
@@ -67,12 +67,14 @@
 //! - No key is sent to an origin other than the API's.
 
 pub mod api;
+// For the binary, and for the tests of its pages.
+#[doc(hidden)]
 pub mod cli;
 pub mod client;
 pub mod column;
 pub mod format;
 pub mod net;
-pub mod pipe;
+mod pipe;
 pub mod pipeline;
 pub mod position;
 pub mod secret;
@@ -80,5 +82,5 @@ pub mod secret;
 pub mod service;
 pub mod sink;
 pub mod source;
-pub mod text;
+mod text;
 pub mod transform;

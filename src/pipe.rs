@@ -8,15 +8,15 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 /// Buffer size of a pipe that is read from, in bytes. The default of Linux is 64 KiB, and the two ends wait for each
 /// other each time it is full or empty. With 1 MiB half of the gain is lost again, because the data has left the CPU
 /// caches when it is read; `docs/performance.md` has the figures.
-pub const READ_BUFFER_BYTES: usize = 256 << 10;
+pub(crate) const READ_BUFFER_BYTES: usize = 256 << 10;
 
 /// Buffer size of a pipe that is written to, in bytes: the most that Linux grants without privileges
 /// (`/proc/sys/fs/pipe-max-size`), and about the size of one write.
-pub const WRITE_BUFFER_BYTES: usize = 1 << 20;
+pub(crate) const WRITE_BUFFER_BYTES: usize = 1 << 20;
 
 /// Enlarges the buffer of a pipe to `min_bytes` bytes, unless it is larger already. Does nothing for other files, on
 /// systems other than Linux, and where the user's share of pipe memory is used up: the pipe is then only slower.
-pub fn enlarge(fd: impl AsFd, min_bytes: usize) {
+pub(crate) fn enlarge(fd: impl AsFd, min_bytes: usize) {
     #[cfg(target_os = "linux")]
     if rustix::pipe::fcntl_getpipe_size(&fd).is_ok_and(|bytes| bytes < min_bytes) {
         let _ = rustix::pipe::fcntl_setpipe_size(&fd, min_bytes);
@@ -26,7 +26,7 @@ pub fn enlarge(fd: impl AsFd, min_bytes: usize) {
 }
 
 /// Returns true if a read would block: the pipe is empty and its other end is open.
-pub fn would_wait(fd: impl AsFd) -> bool {
+pub(crate) fn would_wait(fd: impl AsFd) -> bool {
     let mut fds = [PollFd::new(&fd, PollFlags::IN)];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     // A hang-up counts as ready: the read returns 0 at once. So does an error, which the read then reports.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// Escapes control characters and bidirectional overrides in `text`, so that text from outside
 /// cannot move the cursor or disguise itself. Line breaks are escaped too.
-pub fn escape_for_terminal(text: &str) -> String {
+pub(crate) fn escape_for_terminal(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         let hidden = c.is_control()
@@ -22,7 +22,7 @@ pub fn escape_for_terminal(text: &str) -> String {
 }
 
 /// Formats `bytes` in binary units with about three digits: `0 B`, `1.5 KiB`, `950 MiB`.
-pub fn human_bytes(bytes: u64) -> String {
+pub(crate) fn human_bytes(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
     let mut value = bytes as f64;
     let mut unit = 0;
@@ -38,7 +38,7 @@ pub fn human_bytes(bytes: u64) -> String {
 }
 
 /// Formats `count` in groups of three digits: `1 234 567`.
-pub fn human_count(count: u64) -> String {
+pub(crate) fn human_count(count: u64) -> String {
     let digits = count.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (i, c) in digits.chars().enumerate() {
@@ -51,7 +51,7 @@ pub fn human_count(count: u64) -> String {
 }
 
 /// Formats `duration` in its two largest units: `0.4 s`, `12 s`, `3 min 5 s`, `2 h 4 min`.
-pub fn human_duration(duration: Duration) -> String {
+pub(crate) fn human_duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
         0..10 => format!("{:.1} s", duration.as_secs_f64()),
@@ -63,7 +63,7 @@ pub fn human_duration(duration: Duration) -> String {
 
 /// Joins an error and its causes: `cannot read a.csv: no such file or directory`. Leaves out a cause whose text ends
 /// its parent's already, and the number of an operating system error.
-pub fn error_chain(error: &dyn Error) -> String {
+pub(crate) fn error_chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
@@ -90,17 +90,17 @@ fn without_number(cause: &dyn Error) -> String {
 }
 
 /// Formats a count with its noun: `1 row`, `1 234 rows`; for nouns whose plural takes an s.
-pub fn counted(n: u64, noun: &str) -> String {
+pub(crate) fn counted(n: u64, noun: &str) -> String {
     format!("{} {noun}{}", human_count(n), plural(n))
 }
 
 /// Returns the plural ending for `n` things: empty for 1, else `s`.
-pub fn plural(n: u64) -> &'static str {
+pub(crate) fn plural(n: u64) -> &'static str {
     if n == 1 { "" } else { "s" }
 }
 
 /// Formats `bytes` in lower-case hexadecimal, two digits each.
-pub fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(2 * bytes.len());
     for byte in bytes {
         let _ = write!(out, "{byte:02x}");
@@ -110,7 +110,7 @@ pub fn hex(bytes: &[u8]) -> String {
 
 /// Finds the name that `typed` is probably a misspelling of: the one at the smallest edit distance,
 /// regardless of case. `None` when all are too far away.
-pub fn nearest<'a>(typed: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(typed: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let lower: Vec<char> = typed.chars().flat_map(char::to_lowercase).collect();
     // One edit in a short name, two in a long one; more would suggest unrelated names.
     let allowed = (lower.len() / 3).clamp(1, 2);
@@ -142,7 +142,7 @@ fn edit_distance(a: &[char], b: &[char]) -> usize {
 }
 
 /// Parses a size in bytes: `1048576`, `512K`, `256MiB`, `1.5G`. Units are binary, with or without `iB`.
-pub fn parse_size(text: &str) -> Result<u64, String> {
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     let text = text.trim();
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
@@ -159,7 +159,7 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
 }
 
 /// Parses a duration: `90`, `90s`, `1.5m`, `2h`, `1d`, `500ms`. Without a unit it is in seconds.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let text = text.trim();
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);

@@ -30,7 +30,7 @@ use crate::text::escape_for_terminal;
 /// holds a whole file in memory. With `run --local` the service runs inside the process and needs no account.
 #[derive(Debug, Parser)]
 #[command(name = "drawoff", version, after_long_help = long_help(), subcommand_required = true, arg_required_else_help = true)]
-pub struct Args {
+pub(super) struct Args {
     /// Flags that every command accepts.
     #[command(flatten)]
     pub global: GlobalArgs,
@@ -41,7 +41,7 @@ pub struct Args {
 
 /// Parses the command line. clap's errors quote the arguments, so a failed parse is repeated with escaped ones: nothing
 /// that was typed can move the terminal's cursor.
-pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Args, clap::Error> {
+pub(super) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Args, clap::Error> {
     let words: Vec<OsString> = words.into_iter().collect();
     Args::try_parse_from(&words).map_err(|error| {
         let escaped = words.iter().map(|word| escape_for_terminal(&word.to_string_lossy()));
@@ -73,7 +73,7 @@ fn long_help() -> String {
 
 /// Flags that every command accepts.
 #[derive(Clone, Debug, ClapArgs)]
-pub struct GlobalArgs {
+pub(super) struct GlobalArgs {
     /// Flags of the settings that concern every command.
     #[command(flatten)]
     pub settings: SettingArgs<true>,
@@ -95,7 +95,7 @@ pub struct GlobalArgs {
 
 /// All subcommands of drawoff.
 #[derive(Debug, Subcommand)]
-pub enum TopCommand {
+pub(super) enum TopCommand {
     /// Commands that resolve settings first.
     #[command(flatten)]
     WithSettings(Command),
@@ -120,7 +120,7 @@ pub enum TopCommand {
 
 /// Commands that resolve settings first.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// Start a workflow run, watch it, and write its results
     #[command(after_help = RUN_EXAMPLES)]
     Run(Box<RunArgs>),
@@ -207,7 +207,7 @@ A comparison with null is neither true nor false, as in SQL; --where keeps only 
 
 /// Flags of the commands that write records: outputs, steps, and policies for records and schema.
 #[derive(Clone, Debug, ClapArgs)]
-pub struct PipelineArgs {
+pub(super) struct PipelineArgs {
     /// Outputs in the order typed; each gets every record.
     #[command(flatten)]
     pub outputs: OutputArgs,
@@ -251,7 +251,7 @@ pub struct PipelineArgs {
 
 /// Selection of a run's results, and the wait for them.
 #[derive(Clone, Debug, ClapArgs)]
-pub struct ResultArgs {
+pub(super) struct ResultArgs {
     /// Write the results of this block instead of the final one
     #[arg(long, value_name = "NUMBER", conflicts_with = "all_blocks", help_heading = "Results")]
     pub block: Option<i64>,
@@ -271,7 +271,7 @@ pub struct ResultArgs {
 
 /// Arguments of `drawoff run`.
 #[derive(Clone, Debug, ClapArgs)]
-pub struct RunArgs {
+pub(super) struct RunArgs {
     /// Definition file, id, or exact name
     pub workflow: String,
     /// Input file for a workflow that starts with `read_csv`, or `-` for standard input
@@ -305,7 +305,7 @@ pub struct RunArgs {
 
 /// Subcommands of `drawoff bulk`.
 #[derive(Debug, Subcommand)]
-pub enum BulkCommand {
+pub(super) enum BulkCommand {
     /// Enrich a file of people, one per row
     #[command(after_help = BULK_EXAMPLES)]
     People(Box<BulkArgs>),
@@ -326,7 +326,7 @@ Examples:
 
 /// Arguments of `bulk people` and `bulk company`.
 #[derive(Clone, Debug, ClapArgs)]
-pub struct BulkArgs {
+pub(super) struct BulkArgs {
     /// Input file (.csv, .json, .jsonl, .ndjson), or `-` for standard input
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
@@ -358,7 +358,7 @@ pub struct BulkArgs {
 
 /// Arguments of `drawoff pull`.
 #[derive(Clone, Debug, ClapArgs)]
-pub struct PullArgs {
+pub(super) struct PullArgs {
     /// Id of the run
     pub run_id: String,
     /// Format in which to download the results [default: ndjson if the run has it, else csv]
@@ -377,7 +377,7 @@ pub struct PullArgs {
 
 /// Arguments of `drawoff convert`.
 #[derive(Clone, Debug, ClapArgs)]
-pub struct ConvertArgs {
+pub(super) struct ConvertArgs {
     /// Files, URLs, or `-` for standard input; read in order as one sequence of records
     #[arg(required = true, value_name = "SRC")]
     pub sources: Vec<String>,
@@ -391,7 +391,7 @@ pub struct ConvertArgs {
 
 /// Arguments of `drawoff schema`.
 #[derive(Clone, Debug, ClapArgs)]
-pub struct SchemaArgs {
+pub(super) struct SchemaArgs {
     /// Files, URLs, or `-` for standard input; read in order as one sequence of records
     #[arg(required = true, value_name = "SRC")]
     pub sources: Vec<String>,
@@ -417,7 +417,7 @@ pub struct SchemaArgs {
 
 /// Arguments of `drawoff explain`.
 #[derive(Clone, Debug, ClapArgs)]
-pub struct ExplainArgs {
+pub(super) struct ExplainArgs {
     /// Files, URLs, or `-` for standard input; of each only the first records are read
     #[arg(required = true, value_name = "SRC")]
     pub sources: Vec<String>,
@@ -440,7 +440,7 @@ pub struct ExplainArgs {
 
 /// Arguments of `drawoff upload`.
 #[derive(Clone, Debug, ClapArgs)]
-pub struct UploadArgs {
+pub(super) struct UploadArgs {
     /// File to upload (.csv, .json, .jsonl, .ndjson), or `-` for standard input
     pub file: PathBuf,
     /// Format of standard input [default: detected by its first bytes]
@@ -450,7 +450,7 @@ pub struct UploadArgs {
 
 /// The format flag of commands that print lists and items.
 #[derive(Clone, Copy, Debug, ClapArgs)]
-pub struct ListArgs {
+pub(super) struct ListArgs {
     /// Format of the output
     #[arg(short, long, value_enum, default_value = "table", value_name = "FORMAT")]
     pub output: ListFormat,
@@ -458,7 +458,7 @@ pub struct ListArgs {
 
 /// Subcommands of `drawoff workflows`.
 #[derive(Debug, Subcommand)]
-pub enum WorkflowsCommand {
+pub(super) enum WorkflowsCommand {
     /// List workflows
     #[command(
         visible_alias = "list",
@@ -509,7 +509,7 @@ pub enum WorkflowsCommand {
 
 /// Subcommands of `drawoff runs`.
 #[derive(Debug, Subcommand)]
-pub enum RunsCommand {
+pub(super) enum RunsCommand {
     /// List runs, newest first
     #[command(
         visible_alias = "list",
@@ -577,7 +577,7 @@ pub enum RunsCommand {
 
 /// Arguments of `drawoff serve`.
 #[derive(Clone, Debug, ClapArgs)]
-pub struct ServeArgs {
+pub(super) struct ServeArgs {
     /// Port to listen on; 0 picks a free one. The address is printed
     #[arg(long, default_value = "8064", value_name = "N")]
     pub port: u16,
@@ -618,7 +618,7 @@ pub struct ServeArgs {
 
 /// Subcommands of `drawoff config`.
 #[derive(Clone, Copy, Debug, Subcommand)]
-pub enum ConfigCommand {
+pub(super) enum ConfigCommand {
     /// Print every setting with its value and its origin; the key is redacted
     #[command(after_help = "Examples:\n  drawoff config show\n  drawoff config show -o ndjson")]
     Show(ListArgs),

@@ -18,7 +18,7 @@ pub enum FromFormat {
 
 /// Formats that outputs can have (`--to`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ToFormat {
+pub(super) enum ToFormat {
     /// Apache Parquet file, compressed inside
     Parquet,
     /// Comma-separated values with a header
@@ -73,7 +73,7 @@ pub enum SchemaPolicyArg {
 
 /// The format of the final report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ReportFormat {
+pub(super) enum ReportFormat {
     /// Lines of text for people
     Text,
     /// One JSON object
@@ -82,7 +82,7 @@ pub enum ReportFormat {
 
 /// The format of lists and items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ListFormat {
+pub(super) enum ListFormat {
     /// Aligned columns for people, in a pipe too
     Table,
     /// One JSON object per line
@@ -93,7 +93,7 @@ pub enum ListFormat {
 
 /// The format of `explain`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ExplainFormat {
+pub(super) enum ExplainFormat {
     /// Tables of steps and columns for people
     Table,
     /// One JSON object
@@ -102,7 +102,7 @@ pub enum ExplainFormat {
 
 /// The format of `schema`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum SchemaFormat {
+pub(super) enum SchemaFormat {
     /// For people: every field with its type and the origin of the type
     Table,
     /// A schema file, which `--schema` reads
@@ -115,7 +115,7 @@ pub enum SchemaFormat {
 
 /// The use of colours in help and errors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum ColorChoice {
+pub(super) enum ColorChoice {
     /// On a terminal unless NO_COLOR or CLICOLOR=0 is set, elsewhere only if CLICOLOR_FORCE is
     #[default]
     Auto,

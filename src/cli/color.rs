@@ -18,7 +18,7 @@ const HINT: Style = AnsiColor::Cyan.on_default().bold();
 
 /// Applies the `--color` among `args` to the whole process. Must be called before clap parses the arguments, because
 /// its errors and help are coloured as well.
-pub fn init(args: impl IntoIterator<Item = OsString>) {
+pub(super) fn init(args: impl IntoIterator<Item = OsString>) {
     let choice = match from_args(args) {
         ColorChoice::Auto => anstream::ColorChoice::Auto,
         ColorChoice::Always => anstream::ColorChoice::Always,
@@ -102,7 +102,7 @@ fn takes(flags: &HashMap<String, FlagValues>, arg: &str) -> Option<FlagValues> {
 }
 
 /// Colours the label of an error line, if standard error has colours.
-pub fn error_line(line: &str) -> String {
+pub(super) fn error_line(line: &str) -> String {
     let styled = |label: &str, style: Style, rest: &str| format!("{style}{label}{style:#}{rest}");
     let label = |label: &'static str| line.strip_prefix(label).map(|rest| (label, rest));
     match (label("error:").or(label("internal error")), label("hint:")) {

@@ -19,7 +19,7 @@ use crate::text::{error_chain, escape_for_terminal, human_duration};
 const NOTED_WAIT: Duration = Duration::from_secs(5);
 
 /// The settings, terminal and signals of one command.
-pub struct Context {
+pub(super) struct Context {
     /// Resolved settings of the command.
     pub settings: Settings,
     /// Notes and progress on standard error.
@@ -34,24 +34,24 @@ pub struct Context {
 
 impl Context {
     /// Creates the context of one command.
-    pub fn new(settings: Settings, screen: Screen, interrupt: Interrupt) -> Self {
+    pub(super) fn new(settings: Settings, screen: Screen, interrupt: Interrupt) -> Self {
         Context { settings, screen: Arc::new(screen), interrupt, limiter: Limiter::default(), resume: Mutex::default() }
     }
 
     /// Returns the download pool of this command, bounded by `jobs` and by the memory.
-    pub fn downloads(&self) -> Downloads {
+    pub(super) fn downloads(&self) -> Downloads {
         let window_bytes = self.settings.limits().download_window_bytes();
         Downloads::new(self.settings.jobs.value, window_bytes)
     }
 
     /// Creates a client for the API of the settings. Loads the API key, which may fail or prompt the user.
-    pub fn client(&self) -> Result<Client, Failure> {
+    pub(super) fn client(&self) -> Result<Client, Failure> {
         let key = self.settings.load_key()?;
         Ok(self.client_at(self.settings.endpoint.value.clone(), key))
     }
 
     /// Creates a client for `endpoint`. Long waits before retries are printed as notes.
-    pub fn client_at(&self, endpoint: url::Url, key: Option<ApiKey>) -> Client {
+    pub(super) fn client_at(&self, endpoint: url::Url, key: Option<ApiKey>) -> Client {
         Client::new(Http::new(HttpOptions {
             policy: self.settings.policy(),
             on_wait: Some(self.on_wait()),
@@ -73,7 +73,7 @@ impl Context {
 
     /// Sets the hint for a command whose interruption loses nothing: `output` is complete or absent, and the same
     /// command starts over.
-    pub fn set_restart(&self, output: &str) {
+    pub(super) fn set_restart(&self, output: &str) {
         self.set_resume_hint(format!(
             "{output} was not written, and no partial file remains; the same command starts again"
         ));
@@ -81,7 +81,7 @@ impl Context {
 
     /// Sets the hint for a command that `drawoff pull` resumes. A key command is not printed, because it may contain
     /// secrets, so its flag is only mentioned.
-    pub fn set_resume(&self, run: &RunId) {
+    pub(super) fn set_resume(&self, run: &RunId) {
         let command = pull_command(run);
         let with_command = match &self.settings.api_key {
             Some(Setting { value: KeySource::Command(_), origin: Origin::Flag(flag) }) => {
@@ -95,18 +95,21 @@ impl Context {
     }
 
     /// Sets the hint that an interruption prints from now on.
-    pub fn set_resume_hint(&self, hint: String) {
+    pub(super) fn set_resume_hint(&self, hint: String) {
         *self.resume.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(hint);
     }
 
     /// Returns the current hint for an interruption; `None` if nothing can be resumed yet.
-    pub fn resume_hint(&self) -> Option<String> {
+    pub(super) fn resume_hint(&self) -> Option<String> {
         self.resume.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
 
     /// Runs `work` until it ends or the user interrupts it; then it is dropped at its current await and the result is
     /// [`Error::Interrupted`].
-    pub async fn unless_interrupted<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    pub(super) async fn unless_interrupted<T>(
+        &self,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
         tokio::select! {
             biased;
             () = self.interrupt.requested() => Err(Error::Interrupted.into()),

@@ -7,7 +7,7 @@ use crate::format::{CsvOptions, NullText};
 
 /// The dialect of CSV and TSV outputs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, ClapArgs)]
-pub struct DialectArgs {
+pub(super) struct DialectArgs {
     /// Delimiter between the cells of CSV, such as `;` or `\t` [default: a comma]
     #[arg(long, value_parser = parse_delimiter, value_name = "BYTE", help_heading = "CSV output")]
     pub delimiter: Option<u8>,
@@ -29,7 +29,7 @@ pub struct DialectArgs {
 impl DialectArgs {
     /// Returns the options of a CSV output. `default_delimiter` applies where no flag sets one. Fails if the text for
     /// null contains the delimiter, because no reader could tell them apart.
-    pub fn options(&self, default_delimiter: u8) -> Result<CsvOptions, Failure> {
+    pub(super) fn options(&self, default_delimiter: u8) -> Result<CsvOptions, Failure> {
         let delimiter = self.delimiter.unwrap_or(default_delimiter);
         let null = self.null.unwrap_or(NullText::EMPTY);
         if null.as_bytes().contains(&delimiter) {
@@ -47,7 +47,7 @@ impl DialectArgs {
     }
 
     /// Returns the first dialect flag that was given; `None` if there is none.
-    pub fn first_given(&self) -> Option<&'static str> {
+    pub(super) fn first_given(&self) -> Option<&'static str> {
         let given = [
             (self.delimiter.is_some(), "--delimiter"),
             (self.null.is_some(), "--null"),

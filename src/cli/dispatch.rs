@@ -1,7 +1,9 @@
 //! One command from its arguments to its exit code: resolves the settings, dispatches to the command, and prints its
 //! error with a hint. The work itself is in `commands`.
 
-use super::args::{Args, BulkCommand, Command, GlobalArgs, TopCommand};
+use std::process::ExitCode;
+
+use super::args::{self, Args, BulkCommand, Command, GlobalArgs, TopCommand};
 use super::context::Context;
 use super::error::{Error, Failure};
 use super::exit::Exit;
@@ -10,10 +12,31 @@ use super::print::{self, Screen};
 use super::settings::{self, CONFIG, Settings, TypedSettings};
 use super::{color, commands};
 
+/// The whole process: parses the command line, runs one command on a small tokio runtime, and returns the exit code.
+pub fn main() -> ExitCode {
+    install_panic_hook();
+    color::init(std::env::args_os().skip(1));
+    let args = args::parse(std::env::args_os()).unwrap_or_else(|error| error.exit());
+    // Two threads: one may be busy with a socket's bytes while the other drives timers. Records are processed on the
+    // engine's own threads.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let exit = match runtime {
+        Ok(runtime) => {
+            let exit = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(run(args))));
+            // Not a plain drop, which would wait for a thread that is blocked in a read of a pipe.
+            runtime.shutdown_background();
+            // The panic hook has printed the message already.
+            exit.unwrap_or(Exit::Bug)
+        }
+        Err(_) => Exit::Bug,
+    };
+    ExitCode::from(exit.code())
+}
+
 /// Installs a panic hook that reports a bug on standard error in place of the standard panic text. The hook does not
-/// end the process: `main` turns a panic of the command into [`Exit::Bug`], and panics on the engine's threads become
+/// end the process: [`main`] turns a panic of the command into [`Exit::Bug`], and panics on the engine's threads become
 /// errors, after which the command still cleans up.
-pub fn install_panic_hook() {
+fn install_panic_hook() {
     std::panic::set_hook(Box::new(|info| {
         let location = info.location().map(|l| format!(" at {}:{}", l.file(), l.line())).unwrap_or_default();
         print::write_stderr(&color::error_line(&format!(
@@ -29,7 +52,7 @@ pub fn install_panic_hook() {
 
 /// Runs the command that was typed, prints its error if it fails, and returns the exit code of the process. A pipe that
 /// its reader closed is a success.
-pub async fn run(args: Args) -> Exit {
+async fn run(args: Args) -> Exit {
     let failure = match run_command(args).await {
         Ok(exit) => return exit,
         Err(failure) => failure,

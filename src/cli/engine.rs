@@ -17,7 +17,7 @@ const DRAW_INTERVAL: Duration = Duration::from_millis(200);
 /// Executes `plan`. Ctrl-C stops the execution and its downloads; the function returns when no partial file remains.
 /// `total_bytes` is the size of all sources, where it is known; `on_progress` is called with each drawing and at the
 /// end.
-pub async fn execute(
+pub(super) async fn execute(
     context: &Context,
     plan: ExecutionPlan,
     phase: &str,
@@ -31,7 +31,7 @@ pub async fn execute(
 
 /// The moment of a call of `on_progress`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProgressTiming {
+pub(super) enum ProgressTiming {
     /// While the execution runs, several times a second.
     Underway,
     /// Once after the execution has ended, with any result.
@@ -39,7 +39,7 @@ pub enum ProgressTiming {
 }
 
 /// Runs blocking engine work on a thread of its own, with progress and Ctrl-C as in [`execute`].
-pub async fn run_blocking<T: Send + 'static>(
+pub(super) async fn run_blocking<T: Send + 'static>(
     context: &Context,
     phase: &str,
     total_bytes: Option<u64>,

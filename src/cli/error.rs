@@ -20,12 +20,12 @@ use crate::text::{error_chain, escape_for_terminal};
 use crate::transform::expr;
 
 /// The name of standard output in errors, as the engine writes it, too.
-pub const STDOUT: &str = "standard output";
+pub(super) const STDOUT: &str = "standard output";
 
 /// The error of a command.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Error {
+pub(super) enum Error {
     /// Arguments, or combinations of them, that are not valid.
     #[error("{0}")]
     Usage(String),
@@ -120,7 +120,7 @@ fn json_place(cause: &serde_json::Error) -> String {
 
 /// An error with its hint. Boxed, because most functions of commands return it, and seldom.
 #[derive(Debug)]
-pub struct Failure(Box<FailureParts>);
+pub(super) struct Failure(Box<FailureParts>);
 
 #[derive(Debug)]
 struct FailureParts {
@@ -138,40 +138,40 @@ impl<E: Into<Error>> From<E> for Failure {
 
 impl Failure {
     /// Creates a failure with a hint of its own instead of the one that the error implies.
-    pub fn new(error: impl Into<Error>, hint: impl Into<String>) -> Self {
+    pub(super) fn new(error: impl Into<Error>, hint: impl Into<String>) -> Self {
         Failure(Box::new(FailureParts { error: error.into(), hint: Some(hint.into()) }))
     }
 
     /// Returns the error without its hint.
-    pub fn error(&self) -> &Error {
+    pub(super) fn error(&self) -> &Error {
         &self.0.error
     }
 
     /// Returns the hint; `None` if nothing helps.
     #[cfg(test)]
-    pub fn hint(&self) -> Option<&str> {
+    pub(super) fn hint(&self) -> Option<&str> {
         self.0.hint.as_deref()
     }
 
     /// Adds `hint`, unless there is one.
-    pub fn or_hint(mut self, hint: impl FnOnce() -> Option<String>) -> Self {
+    pub(super) fn or_hint(mut self, hint: impl FnOnce() -> Option<String>) -> Self {
         self.0.hint = self.0.hint.or_else(hint);
         self
     }
 
     /// Replaces the hint with `hint`.
-    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+    pub(super) fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint = Some(hint.into());
         self
     }
 
     /// Returns the exit code of the error.
-    pub fn exit(&self) -> Exit {
+    pub(super) fn exit(&self) -> Exit {
         exit_of(&self.0.error)
     }
 
     /// Returns true if the reader of a pipe closed it, which is a quiet success.
-    pub fn is_closed_pipe(&self) -> bool {
+    pub(super) fn is_closed_pipe(&self) -> bool {
         match &self.0.error {
             Error::Write { cause, .. } | Error::Pipeline(pipeline::Error::Write { cause, .. }) => {
                 cause.kind() == io::ErrorKind::BrokenPipe
@@ -182,7 +182,7 @@ impl Failure {
 
     /// Formats the lines for standard error: the error with its causes, the marked expression if it is about one, and
     /// the hint. Text from outside is escaped.
-    pub fn lines(&self) -> Vec<String> {
+    pub(super) fn lines(&self) -> Vec<String> {
         let mut lines = vec![format!("error: {}", escape_for_terminal(&error_chain(&self.0.error)))];
         if let Error::Expression { cause, .. } | Error::Pipeline(pipeline::Error::Expression(cause)) = &self.0.error {
             // The marker is placed by the escaped text before it, which may be longer than the text itself.

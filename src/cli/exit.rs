@@ -6,22 +6,22 @@ macro_rules! exits {
         /// An exit code. Scripts may rely on the numbers.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u8)]
-        pub enum Exit {$(
+        pub(super) enum Exit {$(
             #[doc = concat!("Means: ", $meaning, ".")]
             $variant = $code,
         )*}
 
         impl Exit {
             /// All exit codes, in the order of their numbers.
-            pub const ALL: &[Exit] = &[$(Exit::$variant),*];
+            pub(super) const ALL: &[Exit] = &[$(Exit::$variant),*];
 
             /// Returns the name in words, such as `bad data`.
-            pub fn name(self) -> &'static str {
+            pub(super) fn name(self) -> &'static str {
                 match self {$(Exit::$variant => $name,)*}
             }
 
             /// Returns the meaning as a phrase.
-            pub fn meaning(self) -> &'static str {
+            pub(super) fn meaning(self) -> &'static str {
                 match self {$(Exit::$variant => $meaning,)*}
             }
         }
@@ -58,13 +58,13 @@ exits! {
 
 impl Exit {
     /// Returns the number that the process ends with.
-    pub fn code(self) -> u8 {
+    pub(super) fn code(self) -> u8 {
         self as u8
     }
 }
 
 /// Formats all exit codes as a table for the long help.
-pub fn table() -> String {
+pub(super) fn table() -> String {
     let mut text = String::from("Exit codes:\n");
     for exit in Exit::ALL {
         text.push_str(&format!("  {:>3}  {:<16} {}\n", exit.code(), exit.name(), exit.meaning()));

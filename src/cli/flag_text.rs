@@ -5,7 +5,7 @@ use crate::transform::expr::Hint;
 use crate::transform::{ArgumentForm, Grammar};
 
 /// Formats `hint` with the steps in it written as flags.
-pub fn in_flags(hint: &Hint) -> String {
+pub(super) fn in_flags(hint: &Hint) -> String {
     hint.with_steps(|word, text| match Grammar::of(word).map(|grammar| grammar.form) {
         _ if text.is_empty() => format!("--{word}"),
         // The value of such a flag is optional, so it must be joined.

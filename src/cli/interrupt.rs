@@ -8,11 +8,11 @@ use super::exit::Exit;
 
 /// A flag that is set by the first signal. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Interrupt(watch::Receiver<bool>);
+pub(super) struct Interrupt(watch::Receiver<bool>);
 
 impl Interrupt {
     /// Starts to listen for signals, for the rest of the process. Must be called in a tokio runtime.
-    pub fn listen() -> std::io::Result<Self> {
+    pub(super) fn listen() -> std::io::Result<Self> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         // Under `nohup` the command must outlive its terminal.
@@ -35,7 +35,7 @@ impl Interrupt {
     }
 
     /// Waits for the first signal; returns at once if there was one.
-    pub async fn requested(&self) {
+    pub(super) async fn requested(&self) {
         let mut receiver = self.0.clone();
         // The sender lives as long as the process. Without it no signal could arrive, so the wait would never end.
         if receiver.wait_for(|is_set| *is_set).await.is_err() {

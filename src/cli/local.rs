@@ -10,7 +10,7 @@ use super::values::{Enrich, EnrichFrom};
 use crate::service::{Config, EnrichEndpoint, EnrichTable, Service};
 
 /// A running service. A temporary store is removed when it is dropped.
-pub struct Local {
+pub(super) struct Local {
     service: Service,
     /// Dropped after the service.
     _temporary: Option<TempDir>,
@@ -19,7 +19,10 @@ pub struct Local {
 impl Local {
     /// Starts a service whose store is in `data`, or in a temporary directory; `configure` changes the defaults of its
     /// configuration.
-    pub async fn start(data: Option<PathBuf>, configure: impl FnOnce(Config) -> Config) -> Result<Self, Failure> {
+    pub(super) async fn start(
+        data: Option<PathBuf>,
+        configure: impl FnOnce(Config) -> Config,
+    ) -> Result<Self, Failure> {
         let (data_dir, temporary) = match data {
             Some(path) => (path, None),
             None => {
@@ -35,18 +38,18 @@ impl Local {
     }
 
     /// Returns the base URL that the service listens on.
-    pub fn base_url(&self) -> String {
+    pub(super) fn base_url(&self) -> String {
         self.service.base_url()
     }
 
     /// Stops the service: answers the requests in progress and closes the store.
-    pub async fn stop(self) {
+    pub(super) async fn stop(self) {
         self.service.stop().await;
     }
 }
 
 /// Divides the `--enrich` flags into reference tables and endpoints.
-pub fn providers(given: Vec<Enrich>) -> (Vec<EnrichTable>, Vec<EnrichEndpoint>) {
+pub(super) fn providers(given: Vec<Enrich>) -> (Vec<EnrichTable>, Vec<EnrichEndpoint>) {
     let (mut tables, mut endpoints) = (Vec::new(), Vec::new());
     for Enrich { block, from } in given {
         match from {

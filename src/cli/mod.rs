@@ -4,16 +4,16 @@
 //! Standard output carries data only; everything else goes to standard error, through `print`. clap, the environment
 //! and the terminal are used in this layer only: the engine and the client know none of them.
 
-pub mod args;
+mod args;
 mod choices;
-pub mod color;
+mod color;
 mod commands;
 mod context;
 mod dialect;
 mod dispatch;
 mod engine;
 mod error;
-pub mod exit;
+mod exit;
 mod flag_text;
 mod interrupt;
 #[cfg(feature = "serve")]
@@ -34,4 +34,4 @@ mod table;
 mod tests;
 mod values;
 
-pub use dispatch::{install_panic_hook, run};
+pub use dispatch::main;

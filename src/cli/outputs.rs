@@ -58,7 +58,7 @@ impl From<SchemaPolicyArg> for SchemaPolicy {
 }
 
 /// Infers the format and the compression from a file's name. The format is `None` for an unknown extension.
-pub fn format_of_name(path: &Path) -> (Option<ToFormat>, Compression) {
+pub(super) fn format_of_name(path: &Path) -> (Option<ToFormat>, Compression) {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let (format, compression) = NamedFormat::of_name(&name);
     (format.map(ToFormat::from), compression)
@@ -93,7 +93,7 @@ fn output_format(format: ToFormat, args: &PipelineArgs, codec: ParquetCodec) -> 
 
 /// Builds the outputs of `-o` and `--to`, at least one, and checks the flags that apply to some kinds of output only.
 /// Creates nothing. `set` is the prefix of the file names in a directory.
-pub fn outputs(args: &PipelineArgs, settings: &Settings, set: &str) -> Result<Vec<Output>, Failure> {
+pub(super) fn outputs(args: &PipelineArgs, settings: &Settings, set: &str) -> Result<Vec<Output>, Failure> {
     let typed = &args.outputs.typed;
     if typed.is_empty() {
         return Err(Failure::new(
@@ -313,7 +313,7 @@ fn object_options(variables: impl Iterator<Item = (OsString, OsString)>) -> Vec<
 
 /// Builds the outputs of `--all-blocks`: one file in the directory `-o` per result file, which is given by its name and
 /// the number of its block. The names come from the API, so they are sanitized and never determine a path.
-pub fn block_outputs(
+pub(super) fn block_outputs(
     args: &PipelineArgs,
     settings: &Settings,
     files: &[(&str, Option<i64>)],
@@ -343,7 +343,7 @@ pub fn block_outputs(
 
 /// Returns the prefix of a run's file names in a directory. It is the same for the same results, so that they replace
 /// each other.
-pub fn set_of_run(run: &str, block: Option<i64>) -> String {
+pub(super) fn set_of_run(run: &str, block: Option<i64>) -> String {
     let run: String =
         run.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).take(80).collect();
     match block {
@@ -387,7 +387,7 @@ fn plain_name(filename: &str, number: Option<i64>, index: usize) -> String {
 
 /// Fails if an output cannot be written: if its directory does not exist or is not writable, if a directory has its
 /// name, if `--no-clobber` refuses an existing file, or if it is one of `inputs`. Leaves nothing behind.
-pub fn check_writable(output: &Output, inputs: &[&Path]) -> Result<(), Failure> {
+pub(super) fn check_writable(output: &Output, inputs: &[&Path]) -> Result<(), Failure> {
     let (path, no_clobber) = match &output.target {
         Target::Stdout | Target::Channel(_) => return Ok(()),
         Target::File { path, no_clobber, .. } => (path, *no_clobber),
@@ -470,13 +470,13 @@ fn check_object(location: &ObjectLocation) -> Result<(), Failure> {
 }
 
 /// Fails if one of the output files is also an input.
-pub fn check_inputs(outputs: &[Output], inputs: &[&Path]) -> Result<(), Failure> {
+pub(super) fn check_inputs(outputs: &[Output], inputs: &[&Path]) -> Result<(), Failure> {
     let files = outputs.iter().filter(|output| matches!(output.target, Target::File { .. }));
     files.into_iter().try_for_each(|output| check_writable(output, inputs))
 }
 
 /// Checks all outputs with [`check_writable`].
-pub fn check_all_writable(outputs: &[Output], inputs: &[&Path]) -> Result<(), Failure> {
+pub(super) fn check_all_writable(outputs: &[Output], inputs: &[&Path]) -> Result<(), Failure> {
     outputs.iter().try_for_each(|output| check_writable(output, inputs))
 }
 
@@ -550,7 +550,7 @@ fn rejects_beside(path: &Path) -> PathBuf {
 }
 
 /// Builds the engine's plan from `sources` to `outputs` under the flags. Reads the schema file and the steps files.
-pub fn plan(
+pub(super) fn plan(
     sources: Vec<Source>,
     outputs: Vec<Output>,
     args: &PipelineArgs,
@@ -588,7 +588,7 @@ pub fn plan(
 }
 
 /// Fails if the schema file, the steps under it, or `--extra-column` could not be used later.
-pub fn check_schema(args: &PipelineArgs, outputs: &[Output]) -> Result<(), Failure> {
+pub(super) fn check_schema(args: &PipelineArgs, outputs: &[Output]) -> Result<(), Failure> {
     let enforced = args.schema.as_deref().map(read_schema_file).transpose()?;
     let choice = SchemaSource { enforced, policy: args.schema_policy.into(), ..SchemaSource::default() };
     // Against the schema file alone: other columns are known only from the data.
@@ -597,7 +597,7 @@ pub fn check_schema(args: &PipelineArgs, outputs: &[Output]) -> Result<(), Failu
 }
 
 /// Reads the columns of a schema file.
-pub fn read_schema_file(path: &Path) -> Result<Schema, Failure> {
+pub(super) fn read_schema_file(path: &Path) -> Result<Schema, Failure> {
     let text = std::fs::read_to_string(path).map_err(|cause| Error::Read { path: path.to_owned(), cause })?;
     schema_file::read(&text).map_err(|error| {
         let error = Error::Usage(format!("cannot use the schema file {}: {error}", path.display()));
@@ -622,7 +622,7 @@ fn extra_column(args: &PipelineArgs, outputs: &[Output]) -> Result<Option<Arc<st
 
 /// Returns the hint for a change of the schema that an output could not follow. `files` is true if all sources are
 /// files, which can be read twice.
-pub fn schema_hint(args: &PipelineArgs, outputs: &[Output], files: bool) -> &'static str {
+pub(super) fn schema_hint(args: &PipelineArgs, outputs: &[Output], files: bool) -> &'static str {
     let to_stdout = outputs.iter().any(|output| output.target == Target::Stdout);
     match (args.schema_policy, to_stdout, files) {
         (SchemaPolicyArg::Fail, ..) => {
@@ -642,7 +642,7 @@ pub fn schema_hint(args: &PipelineArgs, outputs: &[Output], files: bool) -> &'st
 }
 
 /// Returns the name of a target in messages.
-pub fn target_name(output: &Output) -> String {
+pub(super) fn target_name(output: &Output) -> String {
     match &output.target {
         Target::File { path, .. } => path.display().to_string(),
         Target::Directory(directory) => directory.path.display().to_string(),
@@ -653,7 +653,7 @@ pub fn target_name(output: &Output) -> String {
 }
 
 /// Returns the names of all targets, joined by commas.
-pub fn target_names(outputs: &[Output]) -> String {
+pub(super) fn target_names(outputs: &[Output]) -> String {
     outputs.iter().map(target_name).collect::<Vec<_>>().join(", ")
 }
 

@@ -17,7 +17,7 @@ const PLAIN_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Standard error for people: notes, and one line of progress, which is redrawn on a terminal and repeated at intervals
 /// elsewhere.
-pub struct Screen {
+pub(super) struct Screen {
     quiet: bool,
     terminal: bool,
     progress: Mutex<Progress>,
@@ -33,7 +33,7 @@ struct Progress {
 
 impl Screen {
     /// Creates the screen. `quiet` suppresses notes and progress.
-    pub fn new(quiet: bool) -> Self {
+    pub(super) fn new(quiet: bool) -> Self {
         // A dumb terminal cannot move its cursor, so it gets plain lines like a pipe.
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         Screen { quiet, terminal: io::stderr().is_terminal() && !dumb, progress: Mutex::default() }
@@ -41,7 +41,7 @@ impl Screen {
 
     /// Shows the progress of `phase`, with the `fraction` done from 0 to 1 if that is known. The texts are escaped
     /// here.
-    pub fn progress(&self, phase: &str, fraction: Option<f64>, detail: &str) {
+    pub(super) fn progress(&self, phase: &str, fraction: Option<f64>, detail: &str) {
         if self.quiet {
             return;
         }
@@ -70,7 +70,7 @@ impl Screen {
     }
 
     /// Removes the progress line.
-    pub fn clear(&self) {
+    pub(super) fn clear(&self) {
         let mut progress = self.progress.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some(bar) = progress.bar.take() {
             bar.finish_and_clear();
@@ -78,14 +78,14 @@ impl Screen {
     }
 
     /// Prints a note on a line of its own, unless quiet. The text is escaped here.
-    pub fn note(&self, text: &str) {
+    pub(super) fn note(&self, text: &str) {
         if !self.quiet {
             self.always(text);
         }
     }
 
     /// Prints a line even if quiet. The text is escaped here.
-    pub fn always(&self, text: &str) {
+    pub(super) fn always(&self, text: &str) {
         let text = &escape_for_terminal(text);
         let progress = self.progress.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         match &progress.bar {
@@ -158,24 +158,24 @@ fn new_bar() -> ProgressBar {
 }
 
 /// Writes a line to standard error. An error is ignored, because no stream is left to report it on.
-pub fn write_stderr(text: &str) {
+pub(super) fn write_stderr(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
 /// Writes data to standard output, without escaping, and flushes it. A closed pipe is an error of kind `BrokenPipe`.
-pub fn write_stdout(text: &str) -> io::Result<()> {
+pub(super) fn write_stdout(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes())?;
     stdout.flush()
 }
 
 /// Returns true if standard output is a terminal.
-pub fn stdout_is_terminal() -> bool {
+pub(super) fn stdout_is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
 /// Returns the width of the terminal behind standard output in columns; `None` if there is none.
-pub fn terminal_width() -> Option<u16> {
+pub(super) fn terminal_width() -> Option<u16> {
     let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
     (size.ws_col > 0).then_some(size.ws_col)
 }

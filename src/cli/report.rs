@@ -17,7 +17,7 @@ use crate::pipeline::{Output, Report};
 use crate::text::{counted, escape_for_terminal, human_bytes, human_count, human_duration};
 
 /// The report of one group of outputs, which got the same records.
-pub struct OutputReport<'a> {
+pub(super) struct OutputReport<'a> {
     /// Names of the outputs, joined by commas.
     pub name: String,
     /// Outputs that were written together.
@@ -34,7 +34,7 @@ pub struct OutputReport<'a> {
 
 impl OutputReport<'_> {
     /// Prints the report to standard error and returns the exit code of these outputs.
-    pub fn print(&self, context: &Context, format: ReportFormat) -> Exit {
+    pub(super) fn print(&self, context: &Context, format: ReportFormat) -> Exit {
         match format {
             // A reader that closed its pipe early, such as `head`, wants no report.
             ReportFormat::Text if self.report.stopped_early => {}
@@ -146,7 +146,12 @@ impl OutputReport<'_> {
 }
 
 /// Prints that outputs are complete already, and returns the exit code that they had when they were written.
-pub fn already_complete(context: &Context, format: ReportFormat, outputs: &[Output], done: &CompletedOutput) -> Exit {
+pub(super) fn already_complete(
+    context: &Context,
+    format: ReportFormat,
+    outputs: &[Output],
+    done: &CompletedOutput,
+) -> Exit {
     let name = target_names(outputs);
     match format {
         ReportFormat::Text => {
@@ -171,7 +176,7 @@ pub fn already_complete(context: &Context, format: ReportFormat, outputs: &[Outp
 }
 
 /// Returns the peak resident memory of this process in bytes; `None` on systems without /proc.
-pub fn peak_memory_bytes() -> Option<u64> {
+pub(super) fn peak_memory_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
     let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;

@@ -12,7 +12,7 @@ use crate::api::RunId;
 
 /// Returns `drawoff pull RUN` with every typed flag that `pull` accepts as well: outputs, steps, settings. A key
 /// command is left out, because it may contain secrets.
-pub fn pull_command(run: &RunId) -> String {
+pub(super) fn pull_command(run: &RunId) -> String {
     pull_from(std::env::args_os().collect(), run)
 }
 

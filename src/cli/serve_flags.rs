@@ -9,7 +9,7 @@ use super::values::{parse_duration, parse_size};
 
 /// Flags of `serve` for runs, state and faults.
 #[derive(Clone, Debug, ClapArgs)]
-pub struct EngineFlags {
+pub(super) struct EngineFlags {
     /// Runs that execute at once; further runs wait. They share memory and threads
     #[arg(long, default_value = "2", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64), help_heading = "Runs")]
     pub max_runs: u16,

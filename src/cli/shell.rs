@@ -5,13 +5,13 @@ use std::fmt::Write as _;
 use crate::text::escape_for_terminal;
 
 /// Joins `words` into one command line, each quoted where a shell needs it.
-pub fn joined(words: impl IntoIterator<Item = String>) -> String {
+pub(super) fn joined(words: impl IntoIterator<Item = String>) -> String {
     words.into_iter().map(|word| shell_quoted(&word)).collect::<Vec<_>>().join(" ")
 }
 
 /// Quotes `word` as one word of a shell's command line. Characters that must not reach a terminal are escaped in
 /// `$'…'`, which bash, zsh, ksh and BusyBox's ash read and a plain POSIX `sh` may not.
-pub fn shell_quoted(word: &str) -> String {
+pub(super) fn shell_quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || "-_./:=@%+,".contains(c);
     if escape_for_terminal(word) != word {
         let mut quoted = String::from("$'");

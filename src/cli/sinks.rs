@@ -15,7 +15,7 @@ use crate::format::parquet::SortKey;
 
 /// One `-o` with the `--to` that belongs to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TypedOutput {
+pub(super) struct TypedOutput {
     /// Target as typed: a file, a directory, a URL, or `-` for standard output.
     pub path: PathBuf,
     /// Format to write; `None` infers it from the name.
@@ -24,21 +24,21 @@ pub struct TypedOutput {
 
 impl TypedOutput {
     /// Returns true if the target is standard output.
-    pub fn is_stdout(&self) -> bool {
+    pub(super) fn is_stdout(&self) -> bool {
         self.path == Path::new("-")
     }
 }
 
 /// The outputs in the order in which they were typed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct OutputArgs {
+pub(super) struct OutputArgs {
     /// Every `-o` with its format.
     pub typed: Vec<TypedOutput>,
 }
 
 impl OutputArgs {
     /// Returns the names of all outputs, joined by commas; `None` if there is none.
-    pub fn names(&self) -> Option<String> {
+    pub(super) fn names(&self) -> Option<String> {
         let names: Vec<String> = self.typed.iter().map(|typed| typed.path.display().to_string()).collect();
         (!names.is_empty()).then(|| names.join(", "))
     }
@@ -108,7 +108,7 @@ impl FromArgMatches for OutputArgs {
 
 /// Replacement of existing outputs, and division of directories into files.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
-pub struct SinkArgs {
+pub(super) struct SinkArgs {
     /// Refuse to replace an existing output
     #[arg(long, help_heading = HEADING)]
     pub no_clobber: bool,
@@ -132,7 +132,7 @@ pub struct SinkArgs {
 
 impl SinkArgs {
     /// Returns the first given flag that applies to directories only; `None` if there is none.
-    pub fn directory_flag(&self) -> Option<&'static str> {
+    pub(super) fn directory_flag(&self) -> Option<&'static str> {
         let given = [
             (self.max_file_rows.is_some(), "--max-file-rows"),
             (self.max_file_bytes.is_some(), "--max-file-bytes"),

@@ -14,7 +14,7 @@ use crate::source::{ByteSource, FileSource, Source};
 
 /// The opened sources of a command.
 #[derive(Default)]
-pub struct Sources {
+pub(super) struct Sources {
     /// Sources for the engine, in the order typed.
     pub sources: Vec<Source>,
     /// Size of all sources together; `None` if the size of one is unknown.
@@ -27,7 +27,7 @@ pub struct Sources {
 
 /// Opens the sources called `names`. `from` is the format of all of them; `None` lets the engine detect each one's.
 /// Fails if a file cannot be read, if a download is refused, or if standard input is named twice.
-pub async fn open(context: &Context, names: &[String], from: Option<FromFormat>) -> Result<Sources, Failure> {
+pub(super) async fn open(context: &Context, names: &[String], from: Option<FromFormat>) -> Result<Sources, Failure> {
     let mut opened = Sources { total_bytes: Some(0), ..Sources::default() };
     if names.iter().filter(|name| *name == "-").count() > 1 {
         return Err(Error::Usage("standard input can be read only once".into()).into());

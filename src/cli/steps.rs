@@ -17,7 +17,7 @@ use crate::transform::{ArgumentForm, Grammar, OnBadCast, RESULTS, Step};
 
 /// The step flags in the order in which they were typed.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct StepArgs {
+pub(super) struct StepArgs {
     typed: Vec<TypedStep>,
     seed: Option<u64>,
     on_bad_cast: Option<OnBadCast>,
@@ -177,7 +177,7 @@ impl FromArgMatches for StepArgs {
 impl StepArgs {
     /// Parses the steps, including those of steps files. Columns are not resolved yet. Fails if a step is not valid, if
     /// `--sql` is not the last step or occurs twice, or if `--table` has no query.
-    pub fn steps(&self) -> Result<Vec<Step>, Failure> {
+    pub(super) fn steps(&self) -> Result<Vec<Step>, Failure> {
         let mut steps = Vec::new();
         for typed in &self.typed {
             match typed {
@@ -207,18 +207,18 @@ impl StepArgs {
     }
 
     /// Returns the paths of the `--table` files.
-    pub fn table_files(&self) -> impl Iterator<Item = &Path> {
+    pub(super) fn table_files(&self) -> impl Iterator<Item = &Path> {
         self.tables.iter().map(|(_, path)| path.as_path())
     }
 
     /// Returns the `--table` sources with their names.
-    pub fn tables(&self) -> Vec<(String, Source)> {
+    pub(super) fn tables(&self) -> Vec<(String, Source)> {
         self.tables.iter().map(|(name, path)| (name.clone(), Source::file(path))).collect()
     }
 
     /// Returns the policy for values that cannot be computed: `--on-bad-cast`, else that of the last steps file that
     /// has one, else the default.
-    pub fn on_bad_cast(&self) -> Result<OnBadCast, Failure> {
+    pub(super) fn on_bad_cast(&self) -> Result<OnBadCast, Failure> {
         let mut in_files = OnBadCast::default();
         for typed in &self.typed {
             if let TypedStep::File(path) = typed {

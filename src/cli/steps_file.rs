@@ -25,7 +25,7 @@ use crate::transform::{Grammar, OnBadCast, ReadError, Step};
 
 /// The contents of a steps file.
 #[derive(Debug)]
-pub struct StepsFile {
+pub(super) struct StepsFile {
     /// Steps in the order of the file.
     pub steps: Vec<Step>,
     /// Policy for values that cannot be computed; `None` if the file has none.
@@ -33,7 +33,7 @@ pub struct StepsFile {
 }
 
 /// Reads the steps file at `path`; `seed` is the seed of samples that have none of their own.
-pub fn read(path: &Path, seed: Option<u64>) -> Result<StepsFile, Failure> {
+pub(super) fn read(path: &Path, seed: Option<u64>) -> Result<StepsFile, Failure> {
     let text = std::fs::read_to_string(path).map_err(|cause| Error::Read { path: path.to_owned(), cause })?;
     parse(&text, seed).map_err(|StepsFileError { what, hint }| {
         let error = Error::Usage(format!("the steps file {}: {what}", path.display()));

@@ -9,7 +9,7 @@ use crate::text::escape_for_terminal;
 
 /// Writes `items` to standard output: as a table of the cells that `row` returns, as NDJSON, or as one JSON array. The
 /// table is the same on a terminal and in a pipe, except for its width.
-pub fn write_list<T: Serialize>(
+pub(super) fn write_list<T: Serialize>(
     format: ListFormat,
     items: &[T],
     headings: &[&str],
@@ -24,7 +24,7 @@ pub fn write_list<T: Serialize>(
 }
 
 /// Writes one `item` to standard output: as lines of name and value from `rows`, or as JSON.
-pub fn write_item<T: Serialize>(format: ListFormat, item: &T, rows: Vec<(&str, String)>) -> Result<(), Failure> {
+pub(super) fn write_item<T: Serialize>(format: ListFormat, item: &T, rows: Vec<(&str, String)>) -> Result<(), Failure> {
     let text = match format {
         ListFormat::Table => {
             let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
@@ -37,17 +37,17 @@ pub fn write_item<T: Serialize>(format: ListFormat, item: &T, rows: Vec<(&str, S
 }
 
 /// Writes data to standard output, with errors that name it.
-pub fn write_data(text: &str) -> Result<(), Failure> {
+pub(super) fn write_data(text: &str) -> Result<(), Failure> {
     print::write_stdout(text).map_err(|cause| Error::Write { path: STDOUT.into(), cause }.into())
 }
 
 /// Formats `value` as JSON on one line, safe for terminals.
-pub fn json_line<T: Serialize>(value: &T) -> String {
+pub(super) fn json_line<T: Serialize>(value: &T) -> String {
     escape_json(&serde_json::to_string(value).expect("lists hold string keys and no failing parts"))
 }
 
 /// Formats `value` as indented JSON, safe for terminals.
-pub fn pretty<T: Serialize + ?Sized>(value: &T) -> String {
+pub(super) fn pretty<T: Serialize + ?Sized>(value: &T) -> String {
     escape_json(&serde_json::to_string_pretty(value).expect("lists hold string keys and no failing parts"))
 }
 
@@ -70,7 +70,7 @@ fn escape_json(json: &str) -> String {
 }
 
 /// Formats a table of cells, wrapped to the width of the terminal if standard output is one. The cells are escaped.
-pub fn table(headings: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+pub(super) fn table(headings: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::presets::NOTHING);
     if let (true, Some(width)) = (print::stdout_is_terminal(), print::terminal_width()) {

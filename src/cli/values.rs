@@ -7,10 +7,10 @@ use url::Url;
 
 use crate::format::ParquetCodec;
 use crate::pipeline::OnBadRecord;
-pub use crate::text::{parse_duration, parse_size};
+pub(super) use crate::text::{parse_duration, parse_size};
 
 /// Parses a Parquet codec: `zstd`, `zstd:1` to `zstd:22`, `snappy`, `lz4`, `none` or `uncompressed`, in any case.
-pub fn parse_codec(text: &str) -> Result<ParquetCodec, String> {
+pub(super) fn parse_codec(text: &str) -> Result<ParquetCodec, String> {
     match text.trim().to_ascii_lowercase().as_str() {
         "none" | "uncompressed" => Ok(ParquetCodec::Uncompressed),
         "snappy" => Ok(ParquetCodec::Snappy),
@@ -26,7 +26,7 @@ pub fn parse_codec(text: &str) -> Result<ParquetCodec, String> {
 }
 
 /// Formats `codec` as [`parse_codec`] reads it.
-pub fn codec_text(codec: ParquetCodec) -> String {
+pub(super) fn codec_text(codec: ParquetCodec) -> String {
     match codec {
         ParquetCodec::Uncompressed => "none".to_owned(),
         ParquetCodec::Snappy => "snappy".to_owned(),
@@ -36,7 +36,7 @@ pub fn codec_text(codec: ParquetCodec) -> String {
 }
 
 /// Parses a policy for bad records: `fail`, `skip` or `limit=N`.
-pub fn parse_on_bad_record(text: &str) -> Result<OnBadRecord, String> {
+pub(super) fn parse_on_bad_record(text: &str) -> Result<OnBadRecord, String> {
     match text {
         "fail" => Ok(OnBadRecord::Fail),
         "skip" => Ok(OnBadRecord::Skip),
@@ -50,7 +50,7 @@ pub fn parse_on_bad_record(text: &str) -> Result<OnBadRecord, String> {
 
 /// The provider of a block of the local service: `BLOCK=FILE:KEY`, `BLOCK=https://...`, or `search=FILE`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Enrich {
+pub(super) struct Enrich {
     /// Name of the block, such as `company_enrichment`.
     pub block: String,
     /// Source of the block's values.
@@ -59,7 +59,7 @@ pub struct Enrich {
 
 /// The source of a block's values.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum EnrichFrom {
+pub(super) enum EnrichFrom {
     /// A reference table in a file.
     Table {
         /// File of the table.
@@ -72,7 +72,7 @@ pub enum EnrichFrom {
 }
 
 /// Parses `BLOCK=FILE:KEY` or `BLOCK=URL`. The last colon separates the key, so the path may contain others.
-pub fn parse_enrich(text: &str) -> Result<Enrich, String> {
+pub(super) fn parse_enrich(text: &str) -> Result<Enrich, String> {
     let wrong = || {
         "it must be BLOCK=FILE:KEY, such as company_enrichment=companies.csv:domain, or BLOCK=https://HOST/PATH"
             .to_owned()

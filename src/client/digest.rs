@@ -31,7 +31,7 @@ pub fn digest_of(parts: &[&str]) -> String {
 }
 
 /// Returns the digest of the rest of `from` in hexadecimal.
-pub fn digest_of_reader(from: &mut dyn io::Read) -> io::Result<String> {
+pub(super) fn digest_of_reader(from: &mut dyn io::Read) -> io::Result<String> {
     let mut digest = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     loop {

@@ -18,7 +18,7 @@ use super::{Field, Type};
 /// The nulls of a growing column, as a list of rows: a column without nulls costs only a counter, and each null costs
 /// four bytes.
 #[derive(Debug, Default)]
-pub struct Nulls {
+pub(crate) struct Nulls {
     len: usize,
     /// Rows that are null, ascending. 32 bits are enough: a morsel has at most 2^30 bytes, and so as many rows.
     rows: Vec<u32>,
@@ -27,7 +27,7 @@ pub struct Nulls {
 impl Nulls {
     /// Appends one value, null unless `is_valid`.
     #[inline(always)]
-    pub fn push(&mut self, is_valid: bool) {
+    pub(crate) fn push(&mut self, is_valid: bool) {
         if !is_valid {
             self.rows.push(self.len as u32);
         }
@@ -53,7 +53,7 @@ impl Nulls {
 
 /// A growing column, one variant per [`Type`] that is decoded.
 #[derive(Debug)]
-pub enum Builder {
+pub(crate) enum Builder {
     /// Column without values, only nulls.
     Null(Nulls),
     /// Booleans, as a bitmap.
@@ -83,7 +83,7 @@ pub enum Builder {
 
 /// A growing struct column, or the row itself.
 #[derive(Debug)]
-pub struct StructBuilder {
+pub(crate) struct StructBuilder {
     /// One builder per field, each as long as the struct between two values.
     pub fields: Vec<FieldBuilder>,
     nulls: Nulls,
@@ -93,7 +93,7 @@ pub struct StructBuilder {
 
 /// A field of a growing struct.
 #[derive(Debug)]
-pub struct FieldBuilder {
+pub(crate) struct FieldBuilder {
     /// The key, unescaped.
     pub name: Arc<str>,
     /// `"key":` as records spell it, to be compared before a key is parsed; empty if the key needs escapes.
@@ -104,7 +104,7 @@ pub struct FieldBuilder {
 
 /// Expected bytes, laid out for a comparison of 32 bytes at a time.
 #[derive(Clone, Debug)]
-pub struct Literal {
+pub(crate) struct Literal {
     /// All bytes; none for a literal that matches nowhere.
     pub text: Box<[u8]>,
     /// The first 32 bytes of `text`, filled up with zeros.
@@ -115,7 +115,7 @@ pub struct Literal {
 
 impl Literal {
     /// Makes a literal of these bytes.
-    pub fn new(text: &[u8]) -> Self {
+    pub(crate) fn new(text: &[u8]) -> Self {
         let len = text.len().min(32);
         let mut head = [0; 32];
         head[..len].copy_from_slice(&text[..len]);
@@ -123,7 +123,7 @@ impl Literal {
     }
 
     /// Makes the literal of a key with its quotes and colon. Empty if JSON has to escape the key.
-    pub fn key(name: &str) -> Self {
+    pub(crate) fn key(name: &str) -> Self {
         let plain = !name.bytes().any(|b| b < 0x20 || b == b'"' || b == b'\\');
         Literal::new(if plain { format!("\"{name}\":") } else { String::new() }.as_bytes())
     }
@@ -138,7 +138,7 @@ impl Builder {
     /// # Panics
     ///
     /// If `ty` holds a [`Type::Fixed`], which only a cast makes.
-    pub fn new(ty: &Type) -> Self {
+    pub(crate) fn new(ty: &Type) -> Self {
         match ty {
             Type::Null => Builder::Null(Nulls::default()),
             Type::Bool => Builder::Bool(BooleanBufferBuilder::new(0), Nulls::default()),
@@ -159,7 +159,7 @@ impl Builder {
     }
 
     /// Returns the number of values, nulls included.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match self {
             Builder::Null(nulls)
             | Builder::Bool(_, nulls)
@@ -177,7 +177,7 @@ impl Builder {
     }
 
     /// Appends a null (for `Raw`, an absent value).
-    pub fn push_null(&mut self) {
+    pub(crate) fn push_null(&mut self) {
         match self {
             Builder::Null(nulls) => nulls.push(false),
             Builder::Bool(values, nulls) => {
@@ -217,7 +217,7 @@ impl Builder {
     }
 
     /// Keeps the first `len` values.
-    pub fn truncate(&mut self, len: usize) {
+    pub(crate) fn truncate(&mut self, len: usize) {
         match self {
             Builder::Null(nulls) => nulls.truncate(len),
             Builder::Bool(values, nulls) => {
@@ -289,7 +289,7 @@ impl Builder {
 
     /// Finishes the column: returns the array, of the Arrow type of this column's [`Type`], and the type observed. Views
     /// point into `buffers` by index.
-    pub fn finish(self, buffers: &Arc<[Buffer]>) -> (ArrayRef, Type) {
+    pub(crate) fn finish(self, buffers: &Arc<[Buffer]>) -> (ArrayRef, Type) {
         match self {
             Builder::Null(nulls) => {
                 let mut views = Views::default();
@@ -357,7 +357,7 @@ fn finish_fields(fields: Vec<FieldBuilder>, buffers: &Arc<[Buffer]>) -> (Vec<Fie
 
 impl StructBuilder {
     /// Makes an empty struct column with these fields.
-    pub fn new(fields: &[Field]) -> Self {
+    pub(crate) fn new(fields: &[Field]) -> Self {
         let fields: Vec<FieldBuilder> = fields
             .iter()
             .map(|field| FieldBuilder {
@@ -372,7 +372,7 @@ impl StructBuilder {
     }
 
     /// Returns the index of the field `key`; `None` if there is none.
-    pub fn position(&self, key: &[u8]) -> Option<usize> {
+    pub(crate) fn position(&self, key: &[u8]) -> Option<usize> {
         match &self.by_key {
             Some(map) => map.get(key).copied(),
             None => self.fields.iter().position(|f| f.name.as_bytes() == key),
@@ -380,20 +380,20 @@ impl StructBuilder {
     }
 
     /// Returns the number of values, nulls included.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.nulls.len
     }
 
     /// Ends one value in which every field was pushed.
     #[inline(always)]
-    pub fn end_whole_value(&mut self) {
+    pub(crate) fn end_whole_value(&mut self) {
         debug_assert!(self.fields.iter().all(|field| field.builder.len() == self.nulls.len + 1));
         self.nulls.push(true);
     }
 
     /// Ends one value: fields that were not pushed get a null.
     #[inline]
-    pub fn end_value(&mut self) {
+    pub(crate) fn end_value(&mut self) {
         let len = self.nulls.len;
         for field in &mut self.fields {
             if field.builder.len() == len {
@@ -404,12 +404,12 @@ impl StructBuilder {
     }
 
     /// Reserves capacity in every column for `times` as many values as there are; `times` is at least 1.
-    pub fn reserve(&mut self, times: f64) {
+    pub(crate) fn reserve(&mut self, times: f64) {
         self.fields.iter_mut().for_each(|field| field.builder.reserve(times));
     }
 
     /// Keeps the first `len` values of every field.
-    pub fn truncate(&mut self, len: usize) {
+    pub(crate) fn truncate(&mut self, len: usize) {
         for field in &mut self.fields {
             field.builder.truncate(len);
         }
@@ -418,7 +418,7 @@ impl StructBuilder {
 
     /// Finishes the fields as columns of a batch, with their types as observed. The struct's own nulls are dropped: a
     /// record is never null.
-    pub fn finish_columns(self, buffers: &Arc<[Buffer]>) -> (Vec<Field>, Vec<ArrayRef>) {
+    pub(crate) fn finish_columns(self, buffers: &Arc<[Buffer]>) -> (Vec<Field>, Vec<ArrayRef>) {
         finish_fields(self.fields, buffers)
     }
 }

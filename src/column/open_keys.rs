@@ -13,7 +13,7 @@ pub const MAX_STRUCT_FIELDS: usize = 256;
 
 /// Keys that are ids or addresses beyond which an object is open-ended. By eye: a few such names
 /// occur among fields (a tracking pixel's URL, a hash for a name), but not many.
-pub const MAX_OPEN_KEYS: usize = 8;
+pub(super) const MAX_OPEN_KEYS: usize = 8;
 
 /// Digits from which a key is an id. Shorter ones are years, counts and codes.
 const MIN_ID_DIGITS: usize = 5;

@@ -17,11 +17,11 @@ use arrow_array::{ArrayRef, StringViewArray};
 use arrow_buffer::{Buffer, NullBuffer, ScalarBuffer};
 
 /// Length of the longest string that a view holds itself, in bytes.
-pub const MAX_INLINE_BYTES: usize = 12;
+pub(crate) const MAX_INLINE_BYTES: usize = 12;
 
 /// Makes the view of `text`, which is at `offset` of buffer `buffer_index`.
 #[inline]
-pub fn make_view(text: &[u8], buffer_index: u32, offset: usize) -> u128 {
+pub(crate) fn make_view(text: &[u8], buffer_index: u32, offset: usize) -> u128 {
     let len = text.len();
     debug_assert!(u32::try_from(offset + len).is_ok(), "morsels are smaller than 2 GiB");
     if len <= MAX_INLINE_BYTES {
@@ -43,7 +43,7 @@ pub fn make_view(text: &[u8], buffer_index: u32, offset: usize) -> u128 {
 ///
 /// If fewer than sixteen bytes follow `start`.
 #[inline(always)]
-pub fn make_view_of_padded(buffer: &[u8], start: usize, len: usize, buffer_index: u32) -> u128 {
+pub(crate) fn make_view_of_padded(buffer: &[u8], start: usize, len: usize, buffer_index: u32) -> u128 {
     let mut head = [0; 16];
     head.copy_from_slice(&buffer[start..start + 16]);
     let head = u128::from_le_bytes(head);
@@ -61,27 +61,27 @@ pub fn make_view_of_padded(buffer: &[u8], start: usize, len: usize, buffer_index
 /// The decoders keep the invariant: they push views of text between two ASCII bytes of a record that
 /// passed the UTF-8 check, or of text assembled from such parts and encoded characters.
 #[derive(Debug, Default)]
-pub struct Views(Vec<u128>);
+pub(crate) struct Views(Vec<u128>);
 
 impl Views {
     /// Makes an empty list with capacity for `capacity` views.
-    pub fn with_capacity(capacity: usize) -> Self {
+    pub(crate) fn with_capacity(capacity: usize) -> Self {
         Views(Vec::with_capacity(capacity))
     }
 
     /// Reserves capacity for `times` as many views as there are; `times` is at least 1.
-    pub fn reserve(&mut self, times: f64) {
+    pub(crate) fn reserve(&mut self, times: f64) {
         self.0.reserve((self.0.len() as f64 * (times - 1.0)) as usize);
     }
 
     /// Appends a view; see [`make_view`]. The text must be valid UTF-8.
     #[inline]
-    pub fn push(&mut self, view: u128) {
+    pub(crate) fn push(&mut self, view: u128) {
         self.0.push(view);
     }
 
     /// Keeps the first `len` views.
-    pub fn truncate(&mut self, len: usize) {
+    pub(crate) fn truncate(&mut self, len: usize) {
         self.0.truncate(len);
     }
 
@@ -90,7 +90,7 @@ impl Views {
     /// # Panics
     ///
     /// If a buffer has 4 GiB or more; in debug builds also if a view is out of bounds or not UTF-8.
-    pub fn finish(self, buffers: impl Into<Arc<[Buffer]>>, nulls: Option<NullBuffer>) -> ArrayRef {
+    pub(crate) fn finish(self, buffers: impl Into<Arc<[Buffer]>>, nulls: Option<NullBuffer>) -> ArrayRef {
         let buffers: Arc<[Buffer]> = buffers.into();
         // Offsets are 32 bits wide: in a larger buffer `make_view` would have truncated them.
         assert!(buffers.iter().all(|b| u32::try_from(b.len()).is_ok()), "buffers of views are below 4 GiB");

@@ -65,7 +65,7 @@ use crate::column::build::Literal;
 /// Returns the offset of the first byte from `pos` on that ends plain text in a JSON string: a quote, a
 /// backslash, or a byte below 0x20. The length of `bytes` if there is none.
 #[inline(always)]
-pub fn string_stop(bytes: &[u8], pos: usize) -> usize {
+pub(crate) fn string_stop(bytes: &[u8], pos: usize) -> usize {
     #[cfg(target_arch = "x86_64")]
     if !portable_is_forced() {
         return sse2::string_stop(bytes, pos);
@@ -75,7 +75,7 @@ pub fn string_stop(bytes: &[u8], pos: usize) -> usize {
 
 /// Counts the ASCII digits in `bytes` from `pos` on, up to the first other byte.
 #[inline(always)]
-pub fn digits(bytes: &[u8], pos: usize) -> usize {
+pub(crate) fn digits(bytes: &[u8], pos: usize) -> usize {
     #[cfg(target_arch = "x86_64")]
     if !portable_is_forced() {
         return sse2::digits(bytes, pos);
@@ -85,7 +85,7 @@ pub fn digits(bytes: &[u8], pos: usize) -> usize {
 
 /// Returns true if `bytes` continues with `literal` at `pos`. The empty literal matches nowhere.
 #[inline(always)]
-pub fn matches_at(literal: &Literal, bytes: &[u8], pos: usize) -> bool {
+pub(crate) fn matches_at(literal: &Literal, bytes: &[u8], pos: usize) -> bool {
     #[cfg(target_arch = "x86_64")]
     if !portable_is_forced() {
         return sse2::matches_at(literal, bytes, pos);
@@ -95,7 +95,7 @@ pub fn matches_at(literal: &Literal, bytes: &[u8], pos: usize) -> bool {
 
 /// Returns true if `text` contains `a` or `b`.
 #[inline(always)]
-pub fn has_either(text: &[u8], a: u8, b: u8) -> bool {
+pub(crate) fn has_either(text: &[u8], a: u8, b: u8) -> bool {
     #[cfg(target_arch = "x86_64")]
     if !portable_is_forced() {
         return sse2::has_either(text, a, b);
@@ -105,7 +105,7 @@ pub fn has_either(text: &[u8], a: u8, b: u8) -> bool {
 
 /// Returns a mask with a bit set for each byte of `block` that is `a` or `b`; bit 0 is the first byte.
 #[inline(always)]
-pub fn either_mask(block: &[u8; 64], a: u8, b: u8) -> u64 {
+pub(crate) fn either_mask(block: &[u8; 64], a: u8, b: u8) -> u64 {
     #[cfg(target_arch = "x86_64")]
     if !portable_is_forced() {
         return sse2::either_mask(block, a, b);
@@ -116,7 +116,7 @@ pub fn either_mask(block: &[u8; 64], a: u8, b: u8) -> u64 {
 /// Appends `text` to `out` with each pair of quotes made one. Every quote must belong to a pair; the result for a
 /// single one is unspecified.
 #[inline]
-pub fn halve_quotes(text: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn halve_quotes(text: &[u8], out: &mut Vec<u8>) {
     #[cfg(target_arch = "x86_64")]
     if !portable_is_forced() {
         if avx512::is_available() {
@@ -130,7 +130,7 @@ pub fn halve_quotes(text: &[u8], out: &mut Vec<u8>) {
 
 /// Appends `text` to `out` with each quote doubled.
 #[inline]
-pub fn double_quotes(text: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn double_quotes(text: &[u8], out: &mut Vec<u8>) {
     #[cfg(target_arch = "x86_64")]
     if !portable_is_forced() {
         return sse2::double_quotes(text, out);
@@ -155,7 +155,7 @@ fn portable_is_forced() -> bool {
 
 /// Calls `test` twice on this thread, the second time with the portable versions forced.
 #[cfg(test)]
-pub fn both_ways(mut test: impl FnMut()) {
+pub(crate) fn both_ways(mut test: impl FnMut()) {
     test();
     FORCED.set(true);
     test();
@@ -168,7 +168,7 @@ mod portable {
     use super::Literal;
 
     #[inline(always)]
-    pub fn string_stop(bytes: &[u8], pos: usize) -> usize {
+    pub(super) fn string_stop(bytes: &[u8], pos: usize) -> usize {
         let mut at = pos;
         while let Some(eight) = bytes.get(at..at + 8) {
             let found = stops(u64::from_le_bytes(eight.try_into().expect("eight bytes")));
@@ -197,25 +197,25 @@ mod portable {
     }
 
     #[inline(always)]
-    pub fn digits(bytes: &[u8], pos: usize) -> usize {
+    pub(super) fn digits(bytes: &[u8], pos: usize) -> usize {
         let rest = bytes.get(pos..).unwrap_or_default();
         rest.iter().position(|b| !b.is_ascii_digit()).unwrap_or(rest.len())
     }
 
     #[inline(always)]
-    pub fn matches_at(literal: &Literal, bytes: &[u8], pos: usize) -> bool {
+    pub(super) fn matches_at(literal: &Literal, bytes: &[u8], pos: usize) -> bool {
         !literal.text.is_empty() && bytes.get(pos..).is_some_and(|rest| rest.starts_with(&literal.text))
     }
 
     #[inline(always)]
-    pub fn has_either(text: &[u8], a: u8, b: u8) -> bool {
+    pub(super) fn has_either(text: &[u8], a: u8, b: u8) -> bool {
         text.iter().any(|&byte| byte == a || byte == b)
     }
 
     /// Written so that the compiler vectorises it: all bytes are compared at once, the results are
     /// gathered as an 8 by 8 matrix of bits with rows and columns swapped, and that is transposed.
     #[inline(always)]
-    pub fn either_mask(block: &[u8; 64], a: u8, b: u8) -> u64 {
+    pub(super) fn either_mask(block: &[u8; 64], a: u8, b: u8) -> u64 {
         let mut found = [0u8; 64];
         for (found, &byte) in found.iter_mut().zip(block) {
             *found = if (byte == a) | (byte == b) { 0xff } else { 0 };
@@ -240,7 +240,7 @@ mod portable {
         bits
     }
 
-    pub fn halve_quotes(text: &[u8], out: &mut Vec<u8>) {
+    pub(super) fn halve_quotes(text: &[u8], out: &mut Vec<u8>) {
         let mut rest = text;
         while let Some(i) = memchr::memchr(b'"', rest) {
             out.extend_from_slice(&rest[..=i]);
@@ -249,7 +249,7 @@ mod portable {
         out.extend_from_slice(rest);
     }
 
-    pub fn double_quotes(text: &[u8], out: &mut Vec<u8>) {
+    pub(super) fn double_quotes(text: &[u8], out: &mut Vec<u8>) {
         for part in text.split_inclusive(|&b| b == b'"') {
             out.extend_from_slice(part);
             if part.ends_with(b"\"") {
@@ -301,7 +301,7 @@ mod sse2 {
     }
 
     #[inline(always)]
-    pub fn string_stop(bytes: &[u8], pos: usize) -> usize {
+    pub(super) fn string_stop(bytes: &[u8], pos: usize) -> usize {
         let mut at = pos;
         while at + 32 <= bytes.len() {
             // SAFETY: thirty-two bytes are left from `at` on.
@@ -316,7 +316,7 @@ mod sse2 {
     }
 
     #[inline(always)]
-    pub fn digits(bytes: &[u8], pos: usize) -> usize {
+    pub(super) fn digits(bytes: &[u8], pos: usize) -> usize {
         if pos + 16 > bytes.len() {
             return portable::digits(bytes, pos);
         }
@@ -329,7 +329,7 @@ mod sse2 {
     }
 
     #[inline(always)]
-    pub fn matches_at(literal: &Literal, bytes: &[u8], pos: usize) -> bool {
+    pub(super) fn matches_at(literal: &Literal, bytes: &[u8], pos: usize) -> bool {
         if pos + 32 > bytes.len() {
             return portable::matches_at(literal, bytes, pos);
         }
@@ -347,7 +347,7 @@ mod sse2 {
     }
 
     #[inline(always)]
-    pub fn has_either(text: &[u8], a: u8, b: u8) -> bool {
+    pub(super) fn has_either(text: &[u8], a: u8, b: u8) -> bool {
         // The last vector overlaps the one before it instead of reaching beyond the text.
         let Some(last) = text.len().checked_sub(16) else { return portable::has_either(text, a, b) };
         let found = |at: usize| {
@@ -362,7 +362,7 @@ mod sse2 {
     }
 
     #[inline(always)]
-    pub fn either_mask(block: &[u8; 64], a: u8, b: u8) -> u64 {
+    pub(super) fn either_mask(block: &[u8; 64], a: u8, b: u8) -> u64 {
         let sixteen = |at: usize| {
             // SAFETY: `at` is 48 at most, so sixteen bytes are left; every x86-64 processor has SSE2.
             let found = unsafe {
@@ -375,7 +375,7 @@ mod sse2 {
         sixteen(0) | sixteen(16) | sixteen(32) | sixteen(48)
     }
 
-    pub fn halve_quotes(text: &[u8], out: &mut Vec<u8>) {
+    pub(super) fn halve_quotes(text: &[u8], out: &mut Vec<u8>) {
         // The blocks behind which another block of text follows, as in `double_quotes`.
         let (blocks, rest) = text.split_at(text.len().saturating_sub(BLOCK) / BLOCK * BLOCK);
         // At most the text, and each copy may write a block more than it keeps.
@@ -441,7 +441,7 @@ mod sse2 {
     /// Bytes whose quotes are found at once: two vectors, and their masks in one word.
     const BLOCK: usize = 32;
 
-    pub fn double_quotes(text: &[u8], out: &mut Vec<u8>) {
+    pub(super) fn double_quotes(text: &[u8], out: &mut Vec<u8>) {
         // The bytes between two quotes are copied as a whole block, which reads up to a block beyond the
         // one at hand; the end of the text is moved to a buffer where that is allowed.
         let (blocks, rest) = text.split_at(text.len().saturating_sub(BLOCK) / BLOCK * BLOCK);
@@ -517,7 +517,7 @@ mod avx512 {
     /// Returns true if the processor has the features that [`halve_quotes`] enables. The standard library caches the
     /// answer, so that this is a load and a test.
     #[inline(always)]
-    pub fn is_available() -> bool {
+    pub(super) fn is_available() -> bool {
         is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512vbmi2")
@@ -525,7 +525,7 @@ mod avx512 {
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vbmi2,popcnt")]
-    pub fn halve_quotes(text: &[u8], out: &mut Vec<u8>) {
+    pub(super) fn halve_quotes(text: &[u8], out: &mut Vec<u8>) {
         // At most the text, and the last store may write a block more than it keeps.
         out.reserve(text.len() + BLOCK);
         let mut end = out.len();

@@ -274,7 +274,7 @@ pub fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
 
 /// Parses `X-RateLimit-Reset`, which no standard defines: seconds from now, or seconds or milliseconds since 1970,
 /// distinguished by their size. Returns zero for a time in the past, and `None` for any other text.
-pub fn rate_limit_reset(value: &str, now: SystemTime) -> Option<Duration> {
+pub(super) fn rate_limit_reset(value: &str, now: SystemTime) -> Option<Duration> {
     /// Smallest number taken for a time since 1970: in seconds it is in 2001; as a delay it would be 30 years.
     const EPOCH_FROM: f64 = 1e9;
     let number: f64 = value.trim().parse().ok().filter(|n: &f64| n.is_finite() && *n >= 0.0)?;
@@ -287,7 +287,7 @@ pub fn rate_limit_reset(value: &str, now: SystemTime) -> Option<Duration> {
 }
 
 /// Returns a number in 0..1 that differs between calls and between processes. Not for cryptographic use.
-pub fn jitter() -> f64 {
+pub(super) fn jitter() -> f64 {
     // Each RandomState has a key of its own: seeded by the system once per thread, then incremented.
     let bits = RandomState::new().build_hasher().finish();
     (bits >> 11) as f64 / (1u64 << 53) as f64

@@ -20,12 +20,12 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStor
 const CA_NAMES: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
 
 /// Returns a builder for a client that verifies certificates as this module describes, and offers HTTP/2 and HTTP/1.1.
-pub fn client_builder() -> ClientBuilder {
+pub(crate) fn client_builder() -> ClientBuilder {
     builder_for(&[b"h2", b"http/1.1"])
 }
 
 /// Returns a builder as [`client_builder`] does, for HTTP/1.1 only.
-pub fn http1_client_builder() -> ClientBuilder {
+pub(super) fn http1_client_builder() -> ClientBuilder {
     builder_for(&[b"http/1.1"]).http1_only()
 }
 
@@ -45,7 +45,7 @@ fn builder_for(protocols: &[&[u8]]) -> ClientBuilder {
 /// Returns the CA certificates that replace the system's: `None` if the system has its own, the built-in list if it has
 /// none, and an empty list if those that the environment names cannot be loaded.
 #[cfg(feature = "object-store")]
-pub fn replaced_certificates() -> Option<&'static [CertificateDer<'static>]> {
+pub(crate) fn replaced_certificates() -> Option<&'static [CertificateDer<'static>]> {
     match verifier(&Arc::new(aws_lc_rs::default_provider())) {
         Ok(Verifier { built_in: false, .. }) => None,
         Ok(Verifier { built_in: true, .. }) => Some(webpki_root_certs::TLS_SERVER_ROOT_CERTS),

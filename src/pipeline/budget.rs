@@ -43,7 +43,7 @@ const MAX_GROUP_BYTES: usize = 16 << 20;
 
 /// The shares of the memory of an execution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sizes {
+pub(super) struct Sizes {
     /// Bytes of morsels between the reader and the encoders.
     pub in_flight_bytes: u64,
     /// Input bytes of an item group for Parquet outputs. The writer joins the row groups of several into larger ones.
@@ -56,7 +56,7 @@ pub struct Sizes {
 
 impl Sizes {
     /// Computes the shares under `limits` for this number of workers, at least 1.
-    pub fn of(limits: &Limits, workers: usize) -> Self {
+    pub(super) fn of(limits: &Limits, workers: usize) -> Self {
         let morsel = limits.morsel_bytes as u64;
         // Two morsels at least: one that is read and one that is decoded.
         let in_flight_bytes = (limits.max_memory_bytes / 4).max(2 * morsel);
@@ -73,7 +73,7 @@ impl Sizes {
 
 /// A semaphore over bytes, or over other units of capacity.
 #[derive(Clone, Debug)]
-pub struct Budget(Arc<Shared>);
+pub(super) struct Budget(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -90,21 +90,21 @@ struct State {
 
 /// Units taken from a [`Budget`], returned on drop.
 #[derive(Debug)]
-pub struct Permit {
+pub(super) struct Permit {
     budget: Budget,
     amount: u64,
 }
 
 impl Budget {
     /// Creates a budget with `capacity` units, all free.
-    pub fn new(capacity: u64) -> Self {
+    pub(super) fn new(capacity: u64) -> Self {
         let state = Mutex::new(State { in_flight: 0, closed: false });
         Budget(Arc::new(Shared { capacity, state, changed: Condvar::new() }))
     }
 
     /// Blocks until `amount` is free and takes it. An amount above the capacity takes all of it and passes
     /// alone. `None` once the budget is closed.
-    pub fn take(&self, amount: u64) -> Option<Permit> {
+    pub(super) fn take(&self, amount: u64) -> Option<Permit> {
         let amount = amount.min(self.0.capacity);
         let mut state = self.0.state.lock().expect("no one panics while holding this");
         while !state.closed && state.in_flight + amount > self.0.capacity {
@@ -118,7 +118,7 @@ impl Budget {
     }
 
     /// Ends all waits, now and later, without a permit.
-    pub fn close(&self) {
+    pub(super) fn close(&self) {
         self.0.state.lock().expect("no one panics while holding this").closed = true;
         self.0.changed.notify_all();
     }

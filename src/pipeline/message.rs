@@ -18,7 +18,7 @@ use crate::transform::{Applied, RecordSpans, StepCounts};
 
 /// A value with the permit for its memory, which is returned on drop.
 #[derive(Debug)]
-pub struct InFlight<T> {
+pub(super) struct InFlight<T> {
     pub value: T,
     #[expect(dead_code, reason = "held for its drop")]
     pub permit: Option<Permit>,
@@ -26,7 +26,7 @@ pub struct InFlight<T> {
 
 /// Consecutive items that one worker processes from decoding to encoding. Groups are written in the order of `index`.
 #[derive(Debug)]
-pub struct ItemGroup {
+pub(super) struct ItemGroup {
     /// Position in the output, from 0 without gaps.
     pub index: u64,
     /// Held until the writer has written the group's result, so that few results wait.
@@ -36,7 +36,7 @@ pub struct ItemGroup {
 }
 
 /// The result of an item group, or a part of it.
-pub struct GroupResult {
+pub(super) struct GroupResult {
     /// The index of the item group.
     pub index: u64,
     /// `None` if `more`, or if the worker panicked.
@@ -48,7 +48,7 @@ pub struct GroupResult {
 }
 
 /// A result of one item. An item may have several.
-pub enum ItemResult {
+pub(super) enum ItemResult {
     /// The counts of a morsel, before its rows.
     Counts(Box<MorselCounts>),
     /// Rows for every output but those that take row groups.
@@ -70,7 +70,7 @@ pub enum ItemResult {
 }
 
 /// Rows that must still pass the ordered steps.
-pub struct UnorderedRows {
+pub(super) struct UnorderedRows {
     /// The rows after the worker's steps.
     pub applied: Applied,
     /// The counts of their morsel, not settled yet.
@@ -82,7 +82,7 @@ pub struct UnorderedRows {
 }
 
 /// The counts of one morsel.
-pub struct MorselCounts {
+pub(super) struct MorselCounts {
     pub source: Arc<SourceInfo>,
     /// Position of the morsel in its source, in decompressed bytes.
     pub byte_offset: u64,
@@ -110,7 +110,7 @@ pub struct MorselCounts {
 impl MorselCounts {
     /// Adds the counts and the rejects of the steps. If a limit was reached after the first `taken` decoded rows, all
     /// records behind these are dropped from the counts.
-    pub fn settle(
+    pub(super) fn settle(
         &mut self,
         tally: &StepCounts,
         taken: Option<usize>,
@@ -143,7 +143,7 @@ impl MorselCounts {
 
 impl ItemResult {
     /// Returns the bytes that it holds, approximately.
-    pub fn memory_size(&self) -> usize {
+    pub(super) fn memory_size(&self) -> usize {
         match self {
             ItemResult::Encoded(rows) => rows.memory_size(),
             // Views of 16 bytes; the text behind them is in the morsel.

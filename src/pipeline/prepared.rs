@@ -56,7 +56,7 @@ pub(super) struct ExecutionState {
 
 impl Prepared {
     /// Checks `plan` against the columns of `sample` and decides how it is executed.
-    pub fn new(plan: &ExecutionPlan, type_merge: TypeMerge, sample: &[Item]) -> Result<Self, Error> {
+    pub(super) fn new(plan: &ExecutionPlan, type_merge: TypeMerge, sample: &[Item]) -> Result<Self, Error> {
         check_outputs(plan)?;
         // A query needs typed values, and rows from a query have them already.
         let has_query = plan.steps.iter().any(|step| matches!(step, Step::Sql(_)));
@@ -93,12 +93,12 @@ impl Prepared {
     }
 
     /// Creates the steps of one worker.
-    pub fn worker_steps(&self) -> Steps {
+    pub(super) fn worker_steps(&self) -> Steps {
         Steps::new(&self.row_steps, self.step_options())
     }
 
     /// Creates the steps of the writer; `None` if there are none.
-    pub fn writer_steps(&self) -> Option<Steps> {
+    pub(super) fn writer_steps(&self) -> Option<Steps> {
         (!self.ordered_steps.is_empty()).then(|| Steps::new(&self.ordered_steps, self.step_options()))
     }
 
@@ -113,20 +113,20 @@ impl Prepared {
     }
 
     /// Returns the columns after all steps for decoded columns `schema`, under the outputs' rule for late columns.
-    pub fn columns_after_steps(&self, schema: &Schema) -> Result<Schema, Error> {
+    pub(super) fn columns_after_steps(&self, schema: &Schema) -> Result<Schema, Error> {
         self.columns_after_steps_if(self.rules.demands.columns_fixed, schema)
     }
 
     /// Returns the columns after all steps. With `columns_fixed`, a column that never had a value is final; without,
     /// its type is still open.
-    pub fn columns_after_steps_if(&self, columns_fixed: bool, schema: &Schema) -> Result<Schema, Error> {
+    pub(super) fn columns_after_steps_if(&self, columns_fixed: bool, schema: &Schema) -> Result<Schema, Error> {
         let options = StepOptions { columns_fixed, ..self.step_options() };
         let columns = Steps::new(&self.row_steps, options.clone()).output_schema(schema)?;
         Ok(Steps::new(&self.ordered_steps, options).output_schema(&columns)?)
     }
 
     /// Returns true if a step flattens objects into columns.
-    pub fn flattens(&self) -> bool {
+    pub(super) fn flattens(&self) -> bool {
         self.row_steps.iter().chain(&self.ordered_steps).any(|step| step.properties().opens_objects)
     }
 }

@@ -25,36 +25,36 @@ struct State {
 
 impl Sequencer {
     /// Waits until the writer waits for group `index`. Returns false if the execution has ended.
-    pub fn wait_for(&self, index: u64) -> bool {
+    pub(super) fn wait_for(&self, index: u64) -> bool {
         self.wait(|state| state.next >= index)
     }
 
     /// Returns true if the writer waits for group `index`.
-    pub fn is_at(&self, index: u64) -> bool {
+    pub(super) fn is_at(&self, index: u64) -> bool {
         self.lock().next == index
     }
 
     /// Sends a partial result of the next group by `send` and waits until the writer has taken it, so that
     /// only one is in flight. Returns false if the execution has ended.
-    pub fn hand_over(&self, send: impl FnOnce() -> bool) -> bool {
+    pub(super) fn hand_over(&self, send: impl FnOnce() -> bool) -> bool {
         let before = self.lock().partials_taken;
         send() && self.wait(|state| state.partials_taken > before)
     }
 
     /// Records that the writer has taken a partial result.
-    pub fn partial_taken(&self) {
+    pub(super) fn partial_taken(&self) {
         self.lock().partials_taken += 1;
         self.changed.notify_all();
     }
 
     /// Records that the writer waits for group `next`.
-    pub fn advance(&self, next: u64) {
+    pub(super) fn advance(&self, next: u64) {
         self.lock().next = next;
         self.changed.notify_all();
     }
 
     /// Ends all waits, now and later: the execution has ended.
-    pub fn end(&self) {
+    pub(super) fn end(&self) {
         self.lock().over = true;
         self.changed.notify_all();
     }

@@ -88,7 +88,7 @@ pub(super) struct Scratch(tempfile::TempDir);
 
 impl Scratch {
     /// Creates the directory below [`Limits::spill_dir`], or the system's temporary directory.
-    pub fn new(limits: &Limits) -> Result<Self, Error> {
+    pub(super) fn new(limits: &Limits) -> Result<Self, Error> {
         let mut named = tempfile::Builder::new();
         named.prefix("drawoff-");
         let made = match &limits.spill_dir {
@@ -100,7 +100,7 @@ impl Scratch {
     }
 
     /// Returns an output for the rows of a table.
-    pub fn output(&self, name: &str) -> Output {
+    pub(super) fn output(&self, name: &str) -> Output {
         Output {
             // Written once and read once: speed matters more than size.
             format: OutputFormat::Parquet(ParquetOptions { codec: ParquetCodec::Snappy }),
@@ -115,7 +115,7 @@ impl Scratch {
     }
 
     /// Opens a table whose rows were written to [`Scratch::output`], with these columns.
-    pub fn open(&self, name: &str, columns: &Schema) -> Result<TableFile, Error> {
+    pub(super) fn open(&self, name: &str, columns: &Schema) -> Result<TableFile, Error> {
         let path = self.path(name);
         let file = File::open(&path).map_err(|cause| Error::Read { name: path.display().to_string(), cause })?;
         TableFile::ours(file, columns)

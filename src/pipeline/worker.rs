@@ -104,7 +104,7 @@ impl PartialSender<'_> {
 
 impl Worker {
     /// Creates a worker that returns the buffers of morsels to `pool`.
-    pub fn new(shared: &ExecutionState, pool: &BufferPool) -> Self {
+    pub(super) fn new(shared: &ExecutionState, pool: &BufferPool) -> Self {
         let steps = shared.prepared.worker_steps();
         let row_groups = RowGroups::of(&shared.prepared);
         Worker { shared: shared.clone(), steps, pool: pool.clone(), row_groups, columns: Arc::default() }
@@ -113,7 +113,7 @@ impl Worker {
     /// Processes `group` and returns its result; an error is the last item result. Returns `None` if the
     /// execution ends before the group does. Partial results of a large group, or for a live output, are sent to
     /// `finished` before.
-    pub fn run(
+    pub(super) fn run(
         &mut self,
         group: ItemGroup,
         quitting: &Receiver<()>,

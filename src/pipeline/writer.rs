@@ -98,7 +98,7 @@ enum AfterGroup {
 impl<'a> Writer<'a> {
     /// Creates a writer into `outputs`, for a plan with `n_sources` sources. With `may_start_over`, a derived column
     /// that changed its type is an error, after which the pass is repeated with the schema inferred from all records.
-    pub fn new(
+    pub(super) fn new(
         shared: &'a ExecutionState,
         outputs: Vec<OutputWriter>,
         rejects: Option<RejectsFile>,
@@ -129,7 +129,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Writes group results until the workers have ended, and makes the outputs appear. On an error no output appears.
-    pub fn run(mut self, group_results: &Receiver<GroupResult>) -> Result<(Totals, Finished), Error> {
+    pub(super) fn run(mut self, group_results: &Receiver<GroupResult>) -> Result<(Totals, Finished), Error> {
         // Results of later groups; the slots of item groups bound their number.
         let mut waiting: BTreeMap<u64, GroupResult> = BTreeMap::new();
         let mut next = 0;

@@ -140,7 +140,7 @@ fn prefix(path: &Path) -> io::Result<String> {
 }
 
 /// Returns the directory of `path`; `.` for a bare file name.
-pub fn directory_of(path: &Path) -> &Path {
+pub(super) fn directory_of(path: &Path) -> &Path {
     match path.parent() {
         Some(directory) if !directory.as_os_str().is_empty() => directory,
         _ => Path::new("."),

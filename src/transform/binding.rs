@@ -38,23 +38,23 @@ pub(super) struct Binding {
 
 impl Binding {
     /// Starts with the columns before the first step.
-    pub fn new(known: KnownColumns) -> Self {
+    pub(super) fn new(known: KnownColumns) -> Self {
         Binding { known, unseen: Vec::new() }
     }
 
     /// Returns the columns after the steps that are bound so far.
-    pub fn schema(&self) -> &Schema {
+    pub(super) fn schema(&self) -> &Schema {
         &self.known.schema
     }
 
     /// Returns `Text` if values are CSV cells.
-    pub fn type_merge(&self) -> TypeMerge {
+    pub(super) fn type_merge(&self) -> TypeMerge {
         self.known.type_merge
     }
 
     /// Returns the unknown columns, each name once and in the order of the names. They may appear in later records and are
     /// null until then.
-    pub fn into_unseen(self) -> Vec<UnknownColumn> {
+    pub(super) fn into_unseen(self) -> Vec<UnknownColumn> {
         let mut unseen = self.unseen;
         // An error comes before a name in backticks.
         unseen.sort_by(|a, b| (&a.name, a.error.is_none()).cmp(&(&b.name, b.error.is_none())));
@@ -63,22 +63,22 @@ impl Binding {
     }
 
     /// Replaces the columns by those after the current step.
-    pub fn update_schema(&mut self, update_schema: impl FnOnce(&mut Schema)) {
+    pub(super) fn update_schema(&mut self, update_schema: impl FnOnce(&mut Schema)) {
         update_schema(&mut self.known.schema);
     }
 
     /// Marks the columns as complete: no further column can appear.
-    pub fn mark_complete(&mut self) {
+    pub(super) fn mark_complete(&mut self) {
         self.known.complete = true;
     }
 
     /// Marks `names` as removed: columns of these names cannot appear any more.
-    pub fn mark_removed(&mut self, names: impl Iterator<Item = Arc<str>>) {
+    pub(super) fn mark_removed(&mut self, names: impl Iterator<Item = Arc<str>>) {
         self.known.removed.extend(names);
     }
 
     /// Resolves every path that `paths` visits, like [`Binding::resolve`]. Returns the first error.
-    pub fn resolve_each(
+    pub(super) fn resolve_each(
         &mut self,
         text: &str,
         paths: impl FnOnce(&mut dyn FnMut(&mut Path)),
@@ -93,7 +93,7 @@ impl Binding {
     }
 
     /// Resolves `path` to the column that it starts with, and checks its segments against the type of that column.
-    pub fn resolve(&mut self, path: &mut Path, text: &str) -> Result<(), expr::Error> {
+    pub(super) fn resolve(&mut self, path: &mut Path, text: &str) -> Result<(), expr::Error> {
         // The longest dotted name wins: `hq.city` is the column of that name if there is one. A quoted name is literal.
         let mut name = path.column.to_string();
         let mut found = self.known.schema.position(&name).map(|_| (path.column.clone(), 0));
@@ -114,7 +114,7 @@ impl Binding {
     }
 
     /// Resolves `path` to a whole column. `verb` names what the step does with it, for the error about a path into one.
-    pub fn resolve_whole(&mut self, path: &mut Path, text: &str, verb: &str) -> Result<(), expr::Error> {
+    pub(super) fn resolve_whole(&mut self, path: &mut Path, text: &str, verb: &str) -> Result<(), expr::Error> {
         self.resolve(path, text)?;
         if path.segments.is_empty() {
             return Ok(());
@@ -225,7 +225,7 @@ impl Binding {
     }
 
     /// Sets the type of the column `name`, which is appended if it is new.
-    pub fn set_type(&mut self, name: &Arc<str>, ty: Type) {
+    pub(super) fn set_type(&mut self, name: &Arc<str>, ty: Type) {
         match self.known.schema.position(name) {
             Some(index) => self.known.schema.fields[index].ty = ty,
             None => self.known.schema.fields.push(Field::new(name.clone(), ty)),
@@ -235,7 +235,7 @@ impl Binding {
     }
 
     /// Checks every test that `tests` visits. Returns the first error.
-    pub fn check_tests<'a>(
+    pub(super) fn check_tests<'a>(
         &self,
         text: &str,
         tests: impl FnOnce(&mut dyn FnMut(&'a Test, &std::ops::Range<usize>)),

@@ -30,14 +30,20 @@ pub(super) struct DerivedColumn {
 
 impl DerivedColumn {
     /// Creates the column `name` from `operand`, which is part of `text`. It replaces an existing column of that name.
-    pub fn new(name: Arc<str>, operand: Operand, text: &str, label: String, type_merge: TypeMerge) -> Self {
+    pub(super) fn new(name: Arc<str>, operand: Operand, text: &str, label: String, type_merge: TypeMerge) -> Self {
         let builder = ExprColumnBuilder::new(&operand, text, type_merge, false);
         DerivedColumn { name, operand, builder, existing_only: false, exceeds_double: false, label: label.into() }
     }
 
     /// Creates a column that replaces the existing column `name` by `kind`, which reads it. Does nothing on batches
     /// without that column.
-    pub fn replacing(name: Arc<str>, kind: ComputedKind, text: &str, label: String, type_merge: TypeMerge) -> Self {
+    pub(super) fn replacing(
+        name: Arc<str>,
+        kind: ComputedKind,
+        text: &str,
+        label: String,
+        type_merge: TypeMerge,
+    ) -> Self {
         let operand = Operand::Computed(Box::new(Computed { kind, span: 0..text.len() }));
         let builder = ExprColumnBuilder::new(&operand, text, type_merge, true);
         DerivedColumn { name, operand, builder, existing_only: true, exceeds_double: false, label: label.into() }
@@ -59,7 +65,7 @@ impl DerivedColumn {
     }
 
     /// Returns `schema` with this column.
-    pub fn output_schema(&self, mut schema: Schema, options: &StepOptions) -> Schema {
+    pub(super) fn output_schema(&self, mut schema: Schema, options: &StepOptions) -> Schema {
         let Some(output_type) = self.output_type(&schema, options) else { return schema };
         match schema.position(&self.name) {
             Some(index) => schema.fields[index].ty = output_type,
@@ -69,7 +75,7 @@ impl DerivedColumn {
     }
 
     /// Returns the batch with this column. Rows whose value cannot be computed are rejected, or null, by `on_bad_cast`.
-    pub fn apply(
+    pub(super) fn apply(
         &mut self,
         mut batch: Batch,
         rows: &mut RowTracker<'_>,
@@ -102,7 +108,7 @@ impl DerivedColumn {
     }
 
     /// Returns mismatched comparisons, as [`super::kind::RunningStep::take_mismatches`] does.
-    pub fn take_mismatches(&mut self) -> Vec<(Arc<str>, u64)> {
+    pub(super) fn take_mismatches(&mut self) -> Vec<(Arc<str>, u64)> {
         self.builder.take_mismatches()
     }
 }

@@ -11,7 +11,7 @@ pub(super) enum Needed {
 
 impl Needed {
     /// Adds `names`; does nothing if all columns are needed.
-    pub fn add<S: Into<String>>(&mut self, names: impl IntoIterator<Item = S>) {
+    pub(super) fn add<S: Into<String>>(&mut self, names: impl IntoIterator<Item = S>) {
         if let Needed::Only(only) = self {
             only.extend(names.into_iter().map(Into::into));
         }

@@ -31,13 +31,13 @@ pub(super) struct RowTracker<'a> {
 
 impl RowTracker<'_> {
     /// Filters `batch` by `keep` and counts the dropped rows.
-    pub fn keep(&mut self, batch: Batch, keep: &BooleanArray) -> Result<Batch, Error> {
+    pub(super) fn keep(&mut self, batch: Batch, keep: &BooleanArray) -> Result<Batch, Error> {
         self.note_kept(batch.rows, keep);
         keep_rows(batch, keep)
     }
 
     /// Counts the rows that `keep` drops from a batch of `rows` rows, for a step that filters the columns itself.
-    pub fn note_kept(&mut self, rows: usize, keep: &BooleanArray) {
+    pub(super) fn note_kept(&mut self, rows: usize, keep: &BooleanArray) {
         let dropped = (rows - keep.true_count()) as u64;
         if dropped > 0 {
             let dropped_rows = self.origins.iter().flatten().zip(keep.values()).filter(|(_, kept)| !kept);
@@ -55,7 +55,7 @@ impl RowTracker<'_> {
 
     /// Removes the `bad` rows, which count as rejected and not as filtered. Also returns the mask of the rows that
     /// remain.
-    pub fn reject_rows(
+    pub(super) fn reject_rows(
         &mut self,
         batch: Batch,
         bad: Vec<(u32, EvalError)>,
@@ -76,7 +76,7 @@ impl RowTracker<'_> {
     }
 
     /// Counts rows in which `label` produced null for a value that it could not compute.
-    pub fn note_nulled(&mut self, label: &Arc<str>, rows: u64) {
+    pub(super) fn note_nulled(&mut self, label: &Arc<str>, rows: u64) {
         match self.nulled.iter_mut().find(|(known, _)| known == label) {
             Some((_, n)) => *n += rows,
             None => self.nulled.push((label.clone(), rows)),
@@ -84,7 +84,7 @@ impl RowTracker<'_> {
     }
 
     /// Records that every row became one or more. `parents` holds, for each new row, the index of the row before.
-    pub fn explode(&mut self, parents: &[u32]) {
+    pub(super) fn explode(&mut self, parents: &[u32]) {
         // The first row of each parent replaces it; only further ones count as added.
         let further = || parents.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[1]);
         let added = further().count() as u64;
@@ -97,7 +97,7 @@ impl RowTracker<'_> {
     }
 
     /// Stops reading after the first `n` rows: nothing behind the record of the last of them is evaluated.
-    pub fn end_after(&mut self, n: usize) {
+    pub(super) fn end_after(&mut self, n: usize) {
         let end = |last: usize| self.origins.as_ref().map_or(last, |origins| origins[last] as usize) + 1;
         let here = n.checked_sub(1).map_or(0, end);
         // With two limits in a plan the tighter one counts.
@@ -106,7 +106,7 @@ impl RowTracker<'_> {
 
     /// Keeps the first `n` rows. Of the others, those of records before the limit count as filtered; the rest count as
     /// unread.
-    pub fn first(&mut self, batch: Batch, n: usize) -> Batch {
+    pub(super) fn first(&mut self, batch: Batch, n: usize) -> Batch {
         if n == batch.rows {
             return batch;
         }

@@ -78,12 +78,12 @@ macro_rules! steps {
 
         impl Running {
             /// Dispatches to [`RunningStep::output_schema`].
-            pub fn output_schema(&self, schema: Schema, options: &StepOptions) -> Result<Schema, Error> {
+            pub(super) fn output_schema(&self, schema: Schema, options: &StepOptions) -> Result<Schema, Error> {
                 match self { $(Running::$name(step) => step.output_schema(schema, options),)* }
             }
 
             /// Dispatches to [`RunningStep::apply`].
-            pub fn apply(
+            pub(super) fn apply(
                 &mut self,
                 batch: Batch,
                 rows: &mut RowTracker<'_>,
@@ -93,7 +93,7 @@ macro_rules! steps {
             }
 
             /// Dispatches to [`RunningStep::take_mismatches`].
-            pub fn take_mismatches(&mut self) -> Vec<(Arc<str>, u64)> {
+            pub(super) fn take_mismatches(&mut self) -> Vec<(Arc<str>, u64)> {
                 match self { $(Running::$name(step) => step.take_mismatches(),)* }
             }
         }

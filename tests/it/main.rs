@@ -1,6 +1,8 @@
 //! Tests of whole commands: they run the built binary and check exit code, output and files. One module per theme;
 //! `support` documents the environment variables of the tests.
 
+#![allow(unreachable_pub, reason = "a program of its own has no users of its items")]
+
 mod support;
 
 mod bulk;

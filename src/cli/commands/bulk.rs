@@ -19,7 +19,7 @@ use crate::client::{Client, ResolvedWorkflow, ResultFormat, StateDir, bulk_confi
 use crate::column::Schema;
 
 /// Starts a bulk job over a file, or attaches to the one that an earlier command started, and writes its results.
-pub async fn bulk(context: &Context, command: BulkCommand) -> Result<Exit, Failure> {
+pub(crate) async fn bulk(context: &Context, command: BulkCommand) -> Result<Exit, Failure> {
     let (kind, args) = match command {
         BulkCommand::People(args) => (BulkKind::People, *args),
         BulkCommand::Company(args) => (BulkKind::Company, *args),

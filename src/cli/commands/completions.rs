@@ -13,7 +13,7 @@ use crate::cli::error::{Error, Failure};
 use crate::cli::table::write_data;
 
 /// Prints the completion script of `shell`.
-pub fn completions(shell: Shell) -> Result<(), Failure> {
+pub(crate) fn completions(shell: Shell) -> Result<(), Failure> {
     write_data(&script(shell, visible(&Args::command())))
 }
 
@@ -42,7 +42,7 @@ fn visible(command: &clap::Command) -> clap::Command {
 
 /// Writes the manual page of every command into the directory `dir`, which is created if it does not exist. Without
 /// `dir`, prints the page of drawoff itself.
-pub fn man(dir: Option<&Path>) -> Result<(), Failure> {
+pub(crate) fn man(dir: Option<&Path>) -> Result<(), Failure> {
     let mut command = Args::command().disable_help_subcommand(true);
     command.build();
     match dir {

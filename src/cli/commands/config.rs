@@ -10,7 +10,7 @@ use crate::cli::settings::CONFIG;
 use crate::cli::table;
 
 /// Runs one of the subcommands.
-pub fn dispatch(context: &Context, command: ConfigCommand) -> Result<Exit, Failure> {
+pub(crate) fn dispatch(context: &Context, command: ConfigCommand) -> Result<Exit, Failure> {
     match command {
         ConfigCommand::Show(list) => {
             let rows: Vec<_> = context

@@ -14,7 +14,7 @@ use crate::pipeline;
 
 /// Checks the outputs, opens the sources, executes the plan and prints the report. The order matters: nothing is
 /// downloaded for a command whose flags or outputs are not valid.
-pub async fn convert(context: &Context, args: ConvertArgs) -> Result<Exit, Failure> {
+pub(crate) async fn convert(context: &Context, args: ConvertArgs) -> Result<Exit, Failure> {
     let start = Instant::now();
     let outputs = outputs::outputs(&args.plan, &context.settings, "part")?;
     // Parsed only to find errors: a download must not begin for steps that are not valid.

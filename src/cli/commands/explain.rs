@@ -17,7 +17,7 @@ use crate::pipeline::{Control, Explained, SchemaFrom, SchemaPolicy, SchemaSource
 use crate::text::counted;
 
 /// Reads a sample of the sources and prints the steps with their columns as a table or as JSON.
-pub async fn explain(context: &Context, args: ExplainArgs) -> Result<Exit, Failure> {
+pub(crate) async fn explain(context: &Context, args: ExplainArgs) -> Result<Exit, Failure> {
     let steps = args.steps.steps()?;
     let tables = args.steps.tables();
     args.steps.on_bad_cast()?;

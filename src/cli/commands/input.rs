@@ -18,7 +18,7 @@ use crate::client::{self, Client, IdempotencyKey, Upload};
 use crate::text::human_bytes;
 
 /// An input file, or the contents of a pipe in a temporary file.
-pub struct Input {
+pub(super) struct Input {
     upload: Arc<Upload>,
     path: PathBuf,
     /// Temporary file of a pipe, removed when the input is dropped.
@@ -28,7 +28,7 @@ pub struct Input {
 impl Input {
     /// Opens `path`; `-` is standard input. `from` is the format; `None` goes by the extension of a file, and by the
     /// first byte of a pipe. A pipe is copied to a temporary file first, because an upload needs its length.
-    pub async fn open(context: &Context, path: &Path, from: Option<FromFormat>) -> Result<Self, Failure> {
+    pub(super) async fn open(context: &Context, path: &Path, from: Option<FromFormat>) -> Result<Self, Failure> {
         let is_stdin = path == Path::new("-");
         let is_pipe = || std::fs::metadata(path).is_ok_and(|m| !m.is_file() && !m.is_dir());
         // A plain file is uploaded from its place.
@@ -63,7 +63,7 @@ impl Input {
     }
 
     /// Returns the digest of the contents to upload, and the extension that names their format. Reads the whole file.
-    pub async fn digest(&self, context: &Context) -> Result<(String, String), Failure> {
+    pub(super) async fn digest(&self, context: &Context) -> Result<(String, String), Failure> {
         context.screen.progress("reading the input", None, "");
         let upload = Arc::clone(&self.upload);
         let digest = tokio::task::spawn_blocking(move || upload.digest());
@@ -78,13 +78,13 @@ impl Input {
     }
 
     /// Uploads the input with progress and returns its handle.
-    pub async fn upload(&self, context: &Context, client: &Client) -> Result<HandleId, Failure> {
+    pub(super) async fn upload(&self, context: &Context, client: &Client) -> Result<HandleId, Failure> {
         let uploading = client.upload(&self.upload);
         Ok(self.with_progress(context, uploading).await?.handle_id)
     }
 
     /// Starts a bulk job, whose request carries the input, with progress.
-    pub async fn start_bulk(
+    pub(super) async fn start_bulk(
         &self,
         context: &Context,
         client: &Client,

@@ -21,7 +21,7 @@ const SAVE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The need of a command for the state directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StateNeed {
+pub(super) enum StateNeed {
     /// Without it the command fails: a start whose response is lost could be paid for twice.
     Required,
     /// Without it the command continues with a note, and downloads everything again.
@@ -29,7 +29,7 @@ pub enum StateNeed {
 }
 
 /// Opens the state directory; `None` under `no_state`, or if it cannot be opened and is only [`StateNeed::Helpful`].
-pub fn state_dir(context: &Context, no_state: bool, need: StateNeed) -> Result<Option<StateDir>, Failure> {
+pub(super) fn state_dir(context: &Context, no_state: bool, need: StateNeed) -> Result<Option<StateDir>, Failure> {
     if no_state {
         return Ok(None);
     }
@@ -55,26 +55,26 @@ pub fn state_dir(context: &Context, no_state: bool, need: StateNeed) -> Result<O
 }
 
 /// Returns the API's base URL as it is written in the state directory: without a slash at the end.
-pub fn endpoint_of(client: &Client) -> String {
+pub(super) fn endpoint_of(client: &Client) -> String {
     client.http().base().as_str().trim_end_matches('/').to_owned()
 }
 
 /// The open ledger of one run, or none: then nothing is recorded, and every output is written.
-pub struct LedgerSession {
+pub(crate) struct LedgerSession {
     open: Option<OpenLedger>,
     saved: Instant,
 }
 
 impl LedgerSession {
     /// Creates a session without a ledger.
-    pub fn disabled() -> Self {
+    pub(crate) fn disabled() -> Self {
         LedgerSession { open: None, saved: Instant::now() }
     }
 
     /// Opens and locks the ledger of `run`, and removes temporary files that killed processes left beside its outputs.
     /// Fails if another process holds the lock; a command that writes to standard output alone continues without a
     /// ledger then.
-    pub fn open(
+    pub(crate) fn open(
         context: &Context,
         state: Option<&StateDir>,
         client: &Client,
@@ -111,7 +111,7 @@ impl LedgerSession {
     }
 
     /// Changes the ledger, if there is one, and saves it. A ledger that cannot be saved is given up with a note.
-    pub fn record(&mut self, context: &Context, change: impl FnOnce(&mut OpenLedger)) {
+    pub(crate) fn record(&mut self, context: &Context, change: impl FnOnce(&mut OpenLedger)) {
         let Some(open) = &mut self.open else { return };
         change(open);
         self.saved = Instant::now();
@@ -124,7 +124,7 @@ impl LedgerSession {
     }
 
     /// Records the links to a run's results, without the queries of their URLs.
-    pub fn record_links(&mut self, context: &Context, links: &[DownloadLink], format: ResultFormat) {
+    pub(crate) fn record_links(&mut self, context: &Context, links: &[DownloadLink], format: ResultFormat) {
         self.record(context, |open| {
             open.ledger.links = links.iter().map(|link| SeenLink::of(link, format.as_str())).collect();
         });
@@ -132,7 +132,7 @@ impl LedgerSession {
 
     /// Returns the record of `outputs` if they are complete and would be written the same again under `plan`, a digest
     /// of the conversion. Reads all files of the outputs; `None` if anything differs.
-    pub async fn complete_outputs(&self, outputs: &[Output], plan: &str) -> Option<CompletedOutput> {
+    pub(crate) async fn complete_outputs(&self, outputs: &[Output], plan: &str) -> Option<CompletedOutput> {
         let record = self.open.as_ref()?.output(&paths_of(outputs)?)?.clone();
         let plan = plan.to_owned();
         tokio::task::spawn_blocking(move || record.intact_output(&plan).cloned()).await.ok()?
@@ -140,7 +140,7 @@ impl LedgerSession {
 
     /// Records that the writing of `outputs` begins. Returns the bytes that interrupted attempts had downloaded
     /// already.
-    pub fn begin(
+    pub(crate) fn begin(
         &mut self,
         context: &Context,
         outputs: &[Output],
@@ -162,7 +162,7 @@ impl LedgerSession {
     }
 
     /// Records the progress of the current outputs, at most once per [`SAVE_INTERVAL`] unless `at_once`.
-    pub fn advance(&mut self, context: &Context, outputs: &[Output], control: &Control, at_once: bool) {
+    pub(crate) fn advance(&mut self, context: &Context, outputs: &[Output], control: &Control, at_once: bool) {
         // The control counts, so nothing is passed along with every batch.
         let position = FileProgress { bytes: control.bytes_read(), rows: control.rows_read() };
         if paths_of(outputs).is_some() && (at_once || self.saved.elapsed() >= SAVE_INTERVAL) {
@@ -176,7 +176,7 @@ impl LedgerSession {
 
     /// Records that `outputs` are complete: first with sizes and times, so that a kill during the digest loses nothing,
     /// then with their digests.
-    pub async fn finish(&mut self, context: &Context, outputs: &[Output], report: &Report) {
+    pub(crate) async fn finish(&mut self, context: &Context, outputs: &[Output], report: &Report) {
         // Any early return leaves the outputs recorded as incomplete, so they are written again next time.
         if self.open.is_none() || paths_of(outputs).is_none() {
             return;

@@ -12,7 +12,7 @@ use crate::cli::exit::Exit;
 use crate::client::ResultFormat;
 
 /// Writes the results of the run, with its ledger if the state directory is usable.
-pub async fn pull(context: &Context, args: PullArgs) -> Result<Exit, Failure> {
+pub(crate) async fn pull(context: &Context, args: PullArgs) -> Result<Exit, Failure> {
     let formats = match args.format {
         Some(format) => vec![ResultFormat::from(format)],
         None => vec![ResultFormat::Ndjson, ResultFormat::Csv],

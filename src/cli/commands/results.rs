@@ -42,7 +42,7 @@ impl From<ApiFormat> for ResultFormat {
 }
 
 /// The options of writing a run's results.
-pub struct PullOptions<'a> {
+pub(crate) struct PullOptions<'a> {
     /// Selection of blocks, deadline and interruption.
     pub results: &'a ResultArgs,
     /// Outputs, steps and policies.
@@ -79,7 +79,7 @@ impl PullOptions<'_> {
 
     /// Fails if the outputs could not be written later, before a run is started or a byte is downloaded. Creates the
     /// directory of `--all-blocks`.
-    pub fn check(&self, context: &Context, inputs: &[&Path]) -> Result<(), Failure> {
+    pub(crate) fn check(&self, context: &Context, inputs: &[&Path]) -> Result<(), Failure> {
         if self.plan.schema_from == SchemaFromArg::Full {
             return Err(Failure::new(
                 Error::Usage(
@@ -109,14 +109,14 @@ impl PullOptions<'_> {
     }
 
     /// Returns true if all outputs are standard output.
-    pub fn to_stdout(&self) -> bool {
+    pub(crate) fn to_stdout(&self) -> bool {
         self.plan.outputs.typed.iter().all(TypedOutput::is_stdout)
     }
 
     /// Waits for the end of `run` and writes its results. Outputs that are complete according to the ledger of
     /// `session` are kept; the others are recorded there. Cancels the run on an interruption if `--cancel-on-interrupt`
     /// is set.
-    pub async fn carry_out(
+    pub(crate) async fn carry_out(
         &self,
         context: &Context,
         client: &Client,
@@ -351,7 +351,7 @@ fn worse(a: Exit, b: Exit) -> Exit {
 }
 
 /// Waits for the end of a run with progress, and returns its last status, which may be a failure of the run.
-pub async fn watch(
+pub(super) async fn watch(
     context: &Context,
     client: &Client,
     run: &RunId,

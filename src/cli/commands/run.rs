@@ -28,7 +28,7 @@ use crate::text::escape_for_terminal;
 const SOURCES_WITHOUT_INPUT: [&str; 2] = ["read_notebook", "search"];
 
 /// Checks everything that can be checked locally, then starts the run and writes its results.
-pub async fn run(context: &Context, args: RunArgs) -> Result<Exit, Failure> {
+pub(crate) async fn run(context: &Context, args: RunArgs) -> Result<Exit, Failure> {
     let start = Instant::now();
     let formats = [ResultFormat::from(args.format)];
     let pull = PullOptions {
@@ -67,7 +67,7 @@ pub async fn run(context: &Context, args: RunArgs) -> Result<Exit, Failure> {
 
 /// Runs `work` with a client of a new service inside this process. The service and its runs end with this command.
 #[cfg(feature = "serve")]
-pub async fn on_local_service(
+pub(crate) async fn on_local_service(
     context: &Context,
     enrich: &[Enrich],
     work: impl AsyncFnOnce(&Client) -> Result<Exit, Failure>,
@@ -167,7 +167,7 @@ async fn start_and_pull(
 }
 
 /// Waits for a started run and writes its results, with a ledger if there is `state`.
-pub async fn pull_started_run(
+pub(crate) async fn pull_started_run(
     context: &Context,
     client: &Client,
     state: Option<&StateDir>,

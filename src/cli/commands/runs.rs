@@ -19,7 +19,7 @@ use crate::text::{error_chain, escape_for_terminal, human_bytes, human_count};
 const STATUS_WORDS: [&str; 7] = ["queued", "running", "completed", "failed", "cancelled", "timeout", "active"];
 
 /// Runs one of the subcommands against the API.
-pub async fn dispatch(context: &Context, command: RunsCommand) -> Result<Exit, Failure> {
+pub(crate) async fn dispatch(context: &Context, command: RunsCommand) -> Result<Exit, Failure> {
     if let RunsCommand::Ls { local_state: true, limit, list, .. } = command {
         return list_ledgers(context, limit, list.output);
     }

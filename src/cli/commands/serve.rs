@@ -8,7 +8,7 @@ use crate::cli::exit::Exit;
 
 /// Starts the service, prints its URL on standard output, and stops it at Ctrl-C, which is a success.
 #[cfg(feature = "serve")]
-pub async fn serve(context: &Context, args: ServeArgs) -> Result<Exit, Failure> {
+pub(crate) async fn serve(context: &Context, args: ServeArgs) -> Result<Exit, Failure> {
     use std::net::SocketAddr;
 
     use crate::cli::local::{Local, providers};

@@ -34,7 +34,7 @@ const GRACE: Duration = Duration::from_secs(30);
 const CLOCK_SKEW: Duration = Duration::from_secs(600);
 
 /// A run that this command started or attached to.
-pub struct StartedRun {
+pub(crate) struct StartedRun {
     /// Id of the run.
     pub run: RunId,
     /// Idempotency key that started it; `None` if it is unknown.
@@ -54,7 +54,7 @@ enum EarlierStart {
 }
 
 /// The request of a start.
-pub struct StartRequest<'a> {
+pub(super) struct StartRequest<'a> {
     /// Workflow to run; for a bulk job, a graph that represents it.
     pub workflow: &'a ResolvedWorkflow,
     /// Input file, with its format if `--from` sets one.
@@ -75,7 +75,7 @@ struct StartResponse {
 
 /// Starts the run of `request`, or attaches to the run that an earlier command started with the same identity. Without
 /// `state` every call starts a run.
-pub async fn start(
+pub(super) async fn start(
     context: &Context,
     client: &Client,
     state: Option<&StateDir>,

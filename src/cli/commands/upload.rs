@@ -8,7 +8,7 @@ use crate::cli::exit::Exit;
 use crate::cli::table;
 
 /// Uploads the file, with progress on standard error.
-pub async fn upload(context: &Context, args: UploadArgs) -> Result<Exit, Failure> {
+pub(crate) async fn upload(context: &Context, args: UploadArgs) -> Result<Exit, Failure> {
     let client = context.client()?;
     let input = Input::open(context, &args.file, args.from).await?;
     let handle = input.upload(context, &client).await?;

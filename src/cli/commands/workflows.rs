@@ -10,7 +10,7 @@ use crate::cli::table;
 use crate::client::Definition;
 
 /// Runs one of the subcommands against the API.
-pub async fn dispatch(context: &Context, command: WorkflowsCommand) -> Result<Exit, Failure> {
+pub(crate) async fn dispatch(context: &Context, command: WorkflowsCommand) -> Result<Exit, Failure> {
     let client = context.client()?;
     match command {
         WorkflowsCommand::Ls(list) => {

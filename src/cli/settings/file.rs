@@ -13,7 +13,7 @@ use super::table::TABLE;
 
 /// The contents of a configuration file.
 #[derive(Debug, Default)]
-pub struct ConfigFile {
+pub(super) struct ConfigFile {
     /// Path of the file; `None` if the system has no configuration directory.
     pub path: Option<PathBuf>,
     /// True if the file exists.
@@ -24,7 +24,7 @@ pub struct ConfigFile {
 impl ConfigFile {
     /// Reads the file at `path`, which may be absent unless it is `required`. A name that the table does not have is an
     /// error, so that a typo is noticed.
-    pub fn read(path: Option<PathBuf>, required: bool) -> Result<Self, Error> {
+    pub(super) fn read(path: Option<PathBuf>, required: bool) -> Result<Self, Error> {
         let Some(path) = path else { return Ok(ConfigFile::default()) };
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
@@ -52,12 +52,12 @@ impl ConfigFile {
     }
 
     /// Returns the values of one setting as text; `None` if the file does not set it.
-    pub fn get(&self, name: &str) -> Option<&[OsString]> {
+    pub(super) fn get(&self, name: &str) -> Option<&[OsString]> {
         self.texts.get(name).map(Vec::as_slice)
     }
 
     /// Returns the directory that relative paths in the file are relative to.
-    pub fn directory(&self) -> &Path {
+    pub(super) fn directory(&self) -> &Path {
         self.path.as_deref().and_then(Path::parent).unwrap_or(Path::new(""))
     }
 }

@@ -66,7 +66,7 @@ const fn plan(flag: &'static str, value: &'static str, heading: &'static str) ->
 }
 
 /// Base URL of the API.
-pub static ENDPOINT: Spec<Url> = Spec {
+pub(super) static ENDPOINT: Spec<Url> = Spec {
     names: Names {
         name: "endpoint",
         flag: Some(everywhere("--endpoint", "URL")),
@@ -81,7 +81,7 @@ pub static ENDPOINT: Spec<Url> = Spec {
 };
 
 /// The API key itself, under the vendor's own name. It has no flag, because other users can read a command line.
-pub static API_KEY: Spec<Option<ApiKey>> = Spec {
+pub(super) static API_KEY: Spec<Option<ApiKey>> = Spec {
     names: Names { name: "api_key", environment: Some(API_KEY_VARIABLE), help: "The API key", ..NAMES },
     parse: Parse::Text(|key| Ok(Some(ApiKey::new(key)))),
     default: |_| None,
@@ -89,7 +89,7 @@ pub static API_KEY: Spec<Option<ApiKey>> = Spec {
 };
 
 /// File that contains the API key.
-pub static API_KEY_FILE: Spec<Option<PathBuf>> = Spec {
+pub(super) static API_KEY_FILE: Spec<Option<PathBuf>> = Spec {
     names: Names {
         name: "api_key_file",
         flag: Some(Flag { help: " (or set SIXTYFOUR_API_KEY)", ..everywhere("--api-key-file", "FILE") }),
@@ -103,7 +103,7 @@ pub static API_KEY_FILE: Spec<Option<PathBuf>> = Spec {
 };
 
 /// Shell command that prints the API key.
-pub static API_KEY_COMMAND: Spec<Option<KeyCommand>> = Spec {
+pub(super) static API_KEY_COMMAND: Spec<Option<KeyCommand>> = Spec {
     names: Names {
         name: "api_key_command",
         flag: Some(Flag { excludes: Some("api_key_file"), ..everywhere("--api-key-command", "COMMAND") }),
@@ -118,7 +118,7 @@ pub static API_KEY_COMMAND: Spec<Option<KeyCommand>> = Spec {
 };
 
 /// Directory of the ledgers of runs and downloads; `None` if the system has no state directory.
-pub static STATE_DIR: Spec<Option<PathBuf>> = Spec {
+pub(super) static STATE_DIR: Spec<Option<PathBuf>> = Spec {
     names: Names {
         name: "state_dir",
         flag: Some(everywhere("--state-dir", "DIR")),
@@ -148,7 +148,7 @@ pub static CONFIG: Spec<Option<PathBuf>> = Spec {
 };
 
 /// Hosts besides the API's own that downloads may send the key to.
-pub static SEND_KEY_TO: Spec<Vec<TrustedHost>> = Spec {
+pub(super) static SEND_KEY_TO: Spec<Vec<TrustedHost>> = Spec {
     names: Names {
         name: "send_key_to",
         flag: Some(Flag { help: "; may be given several times", ..everywhere("--send-key-to", "HOST") }),
@@ -165,7 +165,7 @@ pub static SEND_KEY_TO: Spec<Vec<TrustedHost>> = Spec {
 };
 
 /// Compression codec of Parquet pages.
-pub static CODEC: Spec<ParquetCodec> = Spec {
+pub(super) static CODEC: Spec<ParquetCodec> = Spec {
     names: Names {
         name: "codec",
         flag: Some(plan("--codec", "CODEC", "Output")),
@@ -179,7 +179,7 @@ pub static CODEC: Spec<ParquetCodec> = Spec {
 };
 
 /// Bytes of records in flight, all stages together.
-pub static MAX_MEMORY: Spec<u64> = Spec {
+pub(super) static MAX_MEMORY: Spec<u64> = Spec {
     names: Names {
         name: "max_memory",
         flag: Some(plan("--max-memory", "SIZE", "Output")),
@@ -194,7 +194,7 @@ pub static MAX_MEMORY: Spec<u64> = Spec {
 };
 
 /// Downloads that one command runs at a time.
-pub static JOBS: Spec<usize> = Spec {
+pub(super) static JOBS: Spec<usize> = Spec {
     names: Names {
         name: "jobs",
         flag: Some(plan("--jobs", "N", "Downloads")),
@@ -211,7 +211,7 @@ pub static JOBS: Spec<usize> = Spec {
 };
 
 /// Bytes per second; a download that stays below for 30 s is reconnected.
-pub static MIN_SPEED: Spec<u64> = Spec {
+pub(super) static MIN_SPEED: Spec<u64> = Spec {
     names: Names {
         name: "min_speed",
         flag: Some(plan("--min-speed", "SIZE", "Downloads")),
@@ -225,7 +225,7 @@ pub static MIN_SPEED: Spec<u64> = Spec {
 };
 
 /// Number of compute threads; 0 is one per core.
-pub static WORKERS: Spec<usize> = Spec {
+pub(super) static WORKERS: Spec<usize> = Spec {
     names: Names {
         name: "workers",
         flag: Some(Flag { heading: None, ..plan("--workers", "N", "") }),
@@ -245,7 +245,7 @@ pub static WORKERS: Spec<usize> = Spec {
 };
 
 /// Bytes of one morsel. A row group takes 32 times as much of the input, the sample for the schema 4 times.
-pub static MORSEL_SIZE: Spec<u64> = Spec {
+pub(super) static MORSEL_SIZE: Spec<u64> = Spec {
     names: Names {
         name: "morsel_size",
         environment: Some("DRAWOFF_MORSEL_SIZE"),
@@ -261,7 +261,7 @@ pub static MORSEL_SIZE: Spec<u64> = Spec {
 };
 
 /// Wait after a 429 without a time of its own.
-pub static RATE_LIMIT_WAIT: Spec<Duration> = Spec {
+pub(super) static RATE_LIMIT_WAIT: Spec<Duration> = Spec {
     names: Names {
         name: "rate_limit_wait",
         environment: Some("DRAWOFF_RATE_LIMIT_WAIT"),

@@ -16,7 +16,7 @@ impl Lock {
     /// Acquires the lock file at `path` for `resource`, without waiting; fails with [`StateError::Busy`] if another
     /// process holds it. The file is never removed: a process could then lock the removed file while another locks a
     /// new one.
-    pub fn take(path: &Path, resource: &str) -> Result<Self, StateError> {
+    pub(super) fn take(path: &Path, resource: &str) -> Result<Self, StateError> {
         let unusable = |cause| StateError::Unusable { path: path.to_owned(), cause };
         let mut options = File::options();
         options.read(true).write(true).create(true).truncate(false);

@@ -17,7 +17,7 @@ pub const MAX_DEPTH: usize = 128;
 
 /// An error in a record. Boxed wherever it is returned, so that the success path carries one pointer.
 #[derive(Debug)]
-pub struct JsonError {
+pub(super) struct JsonError {
     /// Offset in the morsel.
     pub at: usize,
     /// Kind: invalid text, or a value that the column does not hold.
@@ -28,7 +28,7 @@ pub struct JsonError {
 
 /// The kind of a [`JsonError`].
 #[derive(Debug)]
-pub enum JsonErrorKind {
+pub(super) enum JsonErrorKind {
     /// Invalid JSON, with the message.
     Syntax(&'static str),
     /// Valid JSON that does not fit the column.
@@ -44,7 +44,7 @@ pub enum JsonErrorKind {
 
 /// One step on the path from a record to a value in it.
 #[derive(Debug)]
-pub enum PathSegment {
+pub(super) enum PathSegment {
     /// Member of an object, by its key.
     Key(String),
     /// Element of a list, from 0.
@@ -52,18 +52,18 @@ pub enum PathSegment {
 }
 
 /// The result of scanning.
-pub type Scan<T> = Result<T, Box<JsonError>>;
+pub(super) type Scan<T> = Result<T, Box<JsonError>>;
 
 impl JsonError {
     /// Makes a syntax error at offset `at`.
     #[cold]
-    pub fn syntax(at: usize, what: &'static str) -> Box<JsonError> {
+    pub(super) fn syntax(at: usize, what: &'static str) -> Box<JsonError> {
         Box::new(JsonError { at, kind: JsonErrorKind::Syntax(what), path: Vec::new() })
     }
 
     /// Makes the error for a value at offset `at` that does not fit its column.
     #[cold]
-    pub fn misfit(at: usize, expected: &crate::column::Type, found: &'static str) -> Box<JsonError> {
+    pub(super) fn misfit(at: usize, expected: &crate::column::Type, found: &'static str) -> Box<JsonError> {
         Box::new(JsonError {
             at,
             kind: JsonErrorKind::Misfit { expected: expected.to_string(), found },
@@ -73,13 +73,13 @@ impl JsonError {
 
     /// Adds the next outer segment to the path.
     #[cold]
-    pub fn within(mut self: Box<Self>, segment: PathSegment) -> Box<JsonError> {
+    pub(super) fn within(mut self: Box<Self>, segment: PathSegment) -> Box<JsonError> {
         self.path.push(segment);
         self
     }
 
     /// Returns the path from the record to the value, or to an unknown key itself.
-    pub fn path(&self) -> FieldPath {
+    pub(super) fn path(&self) -> FieldPath {
         let path = self.path.iter().rev().fold(FieldPath::root(), |path, segment| match segment {
             PathSegment::Key(key) => path.field(key),
             PathSegment::Index(i) => path.element(*i),
@@ -92,12 +92,12 @@ impl JsonError {
 
     /// Makes the reject of the record from `start` to `end`. Its offset is limited to the record: the error of an incomplete
     /// one is detected at its line end or later.
-    pub fn to_reject(&self, start: usize, end: usize) -> Reject {
+    pub(super) fn to_reject(&self, start: usize, end: usize) -> Reject {
         Reject { offset: self.at.clamp(start, end) - start, path: self.path(), reason: self.reason() }
     }
 
     /// Returns the message without the path.
-    pub fn reason(&self) -> Cow<'static, str> {
+    pub(super) fn reason(&self) -> Cow<'static, str> {
         match &self.kind {
             JsonErrorKind::Syntax(what) => Cow::Borrowed(what),
             JsonErrorKind::Misfit { expected, found } => format!("expected {expected}, found {found}").into(),
@@ -107,7 +107,7 @@ impl JsonError {
 }
 
 /// Names the kind of a value by its first byte, for messages.
-pub fn kind_of(first: u8) -> &'static str {
+pub(super) fn kind_of(first: u8) -> &'static str {
     match first {
         b'{' => "an object",
         b'[' => "a list",
@@ -122,7 +122,7 @@ pub fn kind_of(first: u8) -> &'static str {
 
 /// The span of a string's text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Str {
+pub(super) struct Str {
     /// Offset of the first byte after the opening quote.
     pub start: usize,
     /// Offset of the closing quote.
@@ -133,7 +133,7 @@ pub struct Str {
 
 /// The span of a number, and its parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Number {
+pub(super) struct Number {
     /// Offset of the first byte.
     pub start: usize,
     /// Offset after the last byte.
@@ -151,25 +151,25 @@ pub struct Number {
 impl Number {
     /// Returns the offset of the first digit.
     #[inline(always)]
-    pub fn first_digit(self) -> usize {
+    pub(super) fn first_digit(self) -> usize {
         self.start + usize::from(self.negative)
     }
 
     /// Counts the digits before the point, of a number without an exponent.
     #[inline(always)]
-    pub fn whole(self) -> usize {
+    pub(super) fn whole(self) -> usize {
         debug_assert!(!self.exponent);
         self.end - self.first_digit() - self.fraction - usize::from(self.fraction > 0)
     }
 }
 
 /// The most digits that [`Cursor::few_digits`] parses.
-pub const MAX_FEW_DIGITS: usize = 16;
+pub(super) const MAX_FEW_DIGITS: usize = 16;
 
 /// A cursor over a morsel. `buf` ends in zero padding, and a zero byte is part of no token, so that
 /// every scan stops in bounds and a byte may always be peeked at.
 #[derive(Debug)]
-pub struct Cursor<'a> {
+pub(super) struct Cursor<'a> {
     buf: &'a [u8],
     end: usize,
     /// Offset of the next byte.
@@ -178,31 +178,31 @@ pub struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     /// Makes a cursor at the start of `morsel`.
-    pub fn new(morsel: &'a Morsel) -> Self {
+    pub(super) fn new(morsel: &'a Morsel) -> Self {
         let buf = &*morsel.bytes;
         debug_assert!(buf[morsel.len..morsel.len + Morsel::PADDING].iter().all(|&b| b == 0));
         Cursor { buf, end: morsel.len, pos: 0 }
     }
 
     /// Returns true behind the last record.
-    pub fn at_end(&self) -> bool {
+    pub(super) fn at_end(&self) -> bool {
         self.pos >= self.end
     }
 
     /// Returns all bytes of the morsel, the padding included.
-    pub fn bytes(&self) -> &'a [u8] {
+    pub(super) fn bytes(&self) -> &'a [u8] {
         self.buf
     }
 
     /// Returns the byte at the cursor; zero at the end.
     #[inline(always)]
-    pub fn peek(&self) -> u8 {
+    pub(super) fn peek(&self) -> u8 {
         self.buf[self.pos]
     }
 
     /// Skips spaces, tabs and carriage returns, and returns the byte after them.
     #[inline(always)]
-    pub fn skip_blank(&mut self) -> u8 {
+    pub(super) fn skip_blank(&mut self) -> u8 {
         let byte = self.buf[self.pos];
         // Most often there is nothing to skip.
         if byte > b' ' { byte } else { self.skip_blanks() }
@@ -220,7 +220,7 @@ impl<'a> Cursor<'a> {
 
     /// Consumes `byte`, blanks before it allowed; fails with the message `what` at any other byte.
     #[inline(always)]
-    pub fn expect(&mut self, byte: u8, what: &'static str) -> Scan<()> {
+    pub(super) fn expect(&mut self, byte: u8, what: &'static str) -> Scan<()> {
         if self.skip_blank() == byte {
             self.pos += 1;
             Ok(())
@@ -231,7 +231,7 @@ impl<'a> Cursor<'a> {
 
     /// Consumes `literal` if the text continues with it.
     #[inline(always)]
-    pub fn accept(&mut self, literal: &[u8]) -> bool {
+    pub(super) fn accept(&mut self, literal: &[u8]) -> bool {
         if self.buf[self.pos..].starts_with(literal) {
             self.pos += literal.len();
             true
@@ -242,7 +242,7 @@ impl<'a> Cursor<'a> {
 
     /// As [`Cursor::accept`], by one comparison of 32 bytes.
     #[inline(always)]
-    pub fn accept_literal(&mut self, literal: &Literal) -> bool {
+    pub(super) fn accept_literal(&mut self, literal: &Literal) -> bool {
         let found = simd::matches_at(literal, self.buf, self.pos);
         if found {
             self.pos += literal.text.len();
@@ -252,7 +252,7 @@ impl<'a> Cursor<'a> {
 
     /// Consumes a string, the cursor at its opening quote. Escapes are checked, but not resolved.
     #[inline(always)]
-    pub fn string(&mut self) -> Scan<Str> {
+    pub(super) fn string(&mut self) -> Scan<Str> {
         debug_assert_eq!(self.peek(), b'"');
         let start = self.pos + 1;
         let pos = simd::string_stop(self.buf, start);
@@ -328,7 +328,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Appends the text of a string with its escapes resolved. The string must have been consumed by [`Self::string`].
-    pub fn unescape(&self, s: Str, out: &mut Vec<u8>) {
+    pub(super) fn unescape(&self, s: Str, out: &mut Vec<u8>) {
         // No escape is shorter than its character.
         out.reserve(s.end - s.start);
         let mut pos = s.start;
@@ -346,7 +346,7 @@ impl<'a> Cursor<'a> {
 
     /// Consumes a number, the cursor at its first byte.
     #[inline(always)]
-    pub fn number(&mut self) -> Scan<Number> {
+    pub(super) fn number(&mut self) -> Scan<Number> {
         let start = self.pos;
         let negative = self.buf[start] == b'-';
         let mut pos = start + usize::from(negative);
@@ -378,7 +378,7 @@ impl<'a> Cursor<'a> {
 
     /// Parses the `n` digits from `pos` on, at most [`MAX_FEW_DIGITS`].
     #[inline(always)]
-    pub fn few_digits(&self, pos: usize, n: usize) -> u64 {
+    pub(super) fn few_digits(&self, pos: usize, n: usize) -> u64 {
         debug_assert!(n <= MAX_FEW_DIGITS);
         if n <= 8 { self.eight_digits(pos, n) } else { self.nine_or_more(pos, n) }
     }
@@ -419,13 +419,13 @@ impl<'a> Cursor<'a> {
 
     /// Consumes `true`, `false` or `null`, the cursor at its first byte.
     #[inline]
-    pub fn word(&mut self, word: &'static [u8]) -> Scan<()> {
+    pub(super) fn word(&mut self, word: &'static [u8]) -> Scan<()> {
         if self.accept(word) { Ok(()) } else { Err(JsonError::syntax(self.pos, "expected a value")) }
     }
 
     /// Consumes one value of any kind, blanks before it allowed, and returns its start and end.
     #[inline]
-    pub fn skip_value(&mut self, depth: usize) -> Scan<(usize, usize)> {
+    pub(super) fn skip_value(&mut self, depth: usize) -> Scan<(usize, usize)> {
         let first = self.skip_blank();
         let start = self.pos;
         match first {
@@ -504,7 +504,7 @@ impl<'a> Cursor<'a> {
 
     /// Consumes the opening bracket at the cursor; fails if `depth` containers are too many already.
     #[inline]
-    pub fn open(&mut self, depth: usize) -> Scan<()> {
+    pub(super) fn open(&mut self, depth: usize) -> Scan<()> {
         if depth >= MAX_DEPTH {
             return Err(JsonError::syntax(self.pos, "nested deeper than 128 levels"));
         }

@@ -45,7 +45,7 @@ pub(super) struct Run {
 impl OrderCheck {
     /// Makes a check of rows with the columns of `schema`, which `arrow` carries. `None` if no order is declared, or
     /// a key is missing or of a type without an order.
-    pub fn new(keys: &[SortKey], schema: &Schema, arrow: &ArrowSchema) -> Option<Self> {
+    pub(super) fn new(keys: &[SortKey], schema: &Schema, arrow: &ArrowSchema) -> Option<Self> {
         if keys.is_empty() {
             return None;
         }
@@ -65,12 +65,12 @@ impl OrderCheck {
     }
 
     /// Returns true if the column is one of the keys.
-    pub fn wants(&self, column: usize) -> bool {
+    pub(super) fn wants(&self, column: usize) -> bool {
         self.key_columns.contains(&column)
     }
 
     /// Checks the next rows; `columns` are the wanted ones with their indices.
-    pub fn check(&mut self, columns: &[(usize, ArrayRef)]) {
+    pub(super) fn check(&mut self, columns: &[(usize, ArrayRef)]) {
         let key = |wanted: &usize| columns.iter().find(|(index, _)| index == wanted).map(|(_, column)| column.clone());
         let keys: Option<Vec<ArrayRef>> = self.key_columns.iter().map(key).collect();
         let Some(Ok(rows)) = keys.map(|keys| self.converter.convert_columns(&keys)) else {
@@ -83,7 +83,7 @@ impl OrderCheck {
         self.run = Run::join([std::mem::replace(&mut self.run, Run::NOTHING), Run { bounds, in_order }]);
     }
 
-    pub fn finish(self) -> Run {
+    pub(super) fn finish(self) -> Run {
         self.run
     }
 }
@@ -92,7 +92,7 @@ impl Run {
     const NOTHING: Run = Run { bounds: None, in_order: true };
 
     /// Concatenates runs.
-    pub fn join(runs: impl IntoIterator<Item = Run>) -> Run {
+    pub(super) fn join(runs: impl IntoIterator<Item = Run>) -> Run {
         runs.into_iter().fold(Run::NOTHING, |before, next| {
             let in_order = before.in_order && next.in_order;
             match (before.bounds, next.bounds) {
@@ -105,7 +105,7 @@ impl Run {
     }
 
     /// Returns true if all rows are in order.
-    pub fn is_in_order(&self) -> bool {
+    pub(super) fn is_in_order(&self) -> bool {
         self.in_order
     }
 }

@@ -64,18 +64,18 @@ pub(super) enum IdentityMatch {
 }
 
 impl FileIdentity {
-    pub fn from_headers(headers: &HeaderMap, total: Option<u64>) -> Self {
+    pub(super) fn from_headers(headers: &HeaderMap, total: Option<u64>) -> Self {
         FileIdentity { total, etag: header(headers, ETAG), last_modified: header(headers, LAST_MODIFIED) }
     }
 
     /// Returns the value for `If-Range`: a strong entity tag, else the date; `None` if there is neither.
-    pub fn validator(&self) -> Option<&str> {
+    pub(super) fn validator(&self) -> Option<&str> {
         self.etag.as_deref().filter(|tag| !tag.starts_with("W/")).or(self.last_modified.as_deref())
     }
 
     /// Compares with `other`, of a later response. The size alone refutes but never proves; of tag and date the tag
     /// decides.
-    pub fn compare(&self, other: &FileIdentity) -> IdentityMatch {
+    pub(super) fn compare(&self, other: &FileIdentity) -> IdentityMatch {
         if matches!((self.total, other.total), (Some(a), Some(b)) if a != b) {
             return IdentityMatch::Changed("its size is different");
         }
@@ -103,7 +103,7 @@ pub(super) struct ContentRange {
 }
 
 impl ContentRange {
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let (range, total) = text.trim().strip_prefix("bytes")?.trim().split_once('/')?;
         let number = |text: &str| text.trim().parse::<u64>().ok();
         let total = if total.trim() == "*" { None } else { Some(number(total)?) };

@@ -15,21 +15,21 @@ pub(super) struct Prefix {
 
 impl Prefix {
     /// Creates the empty prefix.
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Prefix { bytes: 0, digest: Xxh3::new() }
     }
 
-    pub fn extend(&mut self, bytes: &[u8]) {
+    pub(super) fn extend(&mut self, bytes: &[u8]) {
         self.bytes += bytes.len() as u64;
         self.digest.update(bytes);
     }
 
-    pub fn len(&self) -> u64 {
+    pub(super) fn len(&self) -> u64 {
         self.bytes
     }
 
     /// Returns true if both prefixes are of the same bytes.
-    pub fn agrees_with(&self, other: &Prefix) -> bool {
+    pub(super) fn agrees_with(&self, other: &Prefix) -> bool {
         self.bytes == other.bytes && self.digest.digest128() == other.digest.digest128()
     }
 }

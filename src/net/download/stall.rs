@@ -14,19 +14,19 @@ pub(super) struct StallDetector {
 }
 
 impl StallDetector {
-    pub fn new(policy: &RetryPolicy) -> Self {
+    pub(super) fn new(policy: &RetryPolicy) -> Self {
         let bytes = policy.stall_time.as_secs_f64() * policy.min_bytes_per_second as f64;
         StallDetector { period: policy.stall_time, bytes: (bytes as u64).max(1), waited: Duration::ZERO, received: 0 }
     }
 
     /// Returns the longest wait for the next bytes, after which [`StallDetector::is_stalled`] decides.
-    pub fn patience(&self) -> Duration {
+    pub(super) fn patience(&self) -> Duration {
         self.period.saturating_sub(self.waited)
     }
 
     /// Adds `bytes` received after `waited`, and returns true if a period ended below the minimum. Only time spent
     /// waiting for the socket is added, so that a slow reader does not make a connection look slow.
-    pub fn is_stalled(&mut self, waited: Duration, bytes: u64) -> bool {
+    pub(super) fn is_stalled(&mut self, waited: Duration, bytes: u64) -> bool {
         self.waited += waited;
         self.received = self.received.saturating_add(bytes);
         if self.waited < self.period {

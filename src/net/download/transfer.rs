@@ -119,7 +119,12 @@ enum BodyEnd {
 struct ReaderGone;
 
 impl Transfer {
-    pub fn new(http: &Http, request: DownloadRequest, share: WindowShare, messages: mpsc::Sender<BodyMessage>) -> Self {
+    pub(super) fn new(
+        http: &Http,
+        request: DownloadRequest,
+        share: WindowShare,
+        messages: mpsc::Sender<BodyMessage>,
+    ) -> Self {
         let now = http.policy().clock.now();
         Transfer {
             http: http.clone(),
@@ -140,7 +145,7 @@ impl Transfer {
     }
 
     /// Runs the download to its end. The first response or its error goes to `opened`, all else to the reader.
-    pub async fn run(mut self, opened: tokio::sync::oneshot::Sender<Result<DownloadHead, Error>>) {
+    pub(super) async fn run(mut self, opened: tokio::sync::oneshot::Sender<Result<DownloadHead, Error>>) {
         // The time in the queue, before the slot became active, does not count.
         self.since_progress = SinceProgress::new(self.now(), 0);
         let first = match self.connect(None).await {

@@ -75,7 +75,7 @@ struct WindowState {
 
 impl Window {
     /// Creates a window of `bytes` bytes for `jobs` active downloads.
-    pub fn new(jobs: usize, bytes: usize) -> Self {
+    pub(super) fn new(jobs: usize, bytes: usize) -> Self {
         let jobs = jobs.max(1);
         let reserve_bytes = (bytes / (2 * jobs)).clamp(MIN_RESERVE_BYTES, MAX_RESERVE_BYTES);
         let pool = Arc::new(Semaphore::new(bytes.saturating_sub(jobs * reserve_bytes)));
@@ -89,13 +89,13 @@ impl Window {
     }
 
     /// Returns the next slot in delivery order.
-    pub fn next_slot(&self) -> WindowSlot {
+    pub(super) fn next_slot(&self) -> WindowSlot {
         let index = self.0.started.fetch_add(1, Ordering::Relaxed);
         WindowSlot { window: self.clone(), index }
     }
 
     /// Returns the share of one download: a new reserve, and the common pool.
-    pub fn share(&self) -> WindowShare {
+    pub(super) fn share(&self) -> WindowShare {
         WindowShare {
             reserve: Arc::new(Semaphore::new(self.0.reserve_bytes)),
             pool: Arc::clone(&self.0.pool),
@@ -104,7 +104,7 @@ impl Window {
     }
 
     /// Waits until the download with this slot may become active.
-    pub async fn wait_for_slot(&self, index: usize) {
+    pub(super) async fn wait_for_slot(&self, index: usize) {
         let mut finished = self.0.finished.subscribe();
         // The sender lives in `self`.
         let _ = finished.wait_for(|finished| finished + self.0.jobs > index).await;
@@ -136,13 +136,13 @@ pub(super) struct WindowShare {
 
 impl WindowShare {
     /// Returns the size of the largest chunk that [`WindowShare::acquire`] accepts.
-    pub fn max_chunk_bytes(&self) -> usize {
+    pub(super) fn max_chunk_bytes(&self) -> usize {
         self.reserve_bytes
     }
 
     /// Waits for permits for a chunk of `bytes` bytes, at most [`WindowShare::max_chunk_bytes`]; a larger one might
     /// never get them. Dropping the future returns what it had acquired.
-    pub async fn acquire(&self, bytes: usize) -> OwnedSemaphorePermit {
+    pub(super) async fn acquire(&self, bytes: usize) -> OwnedSemaphorePermit {
         let bytes = u32::try_from(bytes).expect("a chunk is at most 2 MiB");
         let acquire_from = |from: &Arc<Semaphore>| Arc::clone(from).acquire_many_owned(bytes);
         // Reserve first: the pool is left to the downloads whose reserve is full. The one that loses is dropped and

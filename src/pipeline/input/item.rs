@@ -10,7 +10,7 @@ use crate::format::frame::{Framing, Oversized};
 
 /// An open source, as all stages know it.
 #[derive(Debug)]
-pub struct SourceInfo {
+pub(crate) struct SourceInfo {
     /// Index in the plan's list of sources.
     pub index: usize,
     /// Name in messages.
@@ -27,19 +27,19 @@ pub struct SourceInfo {
 
 impl SourceInfo {
     /// Returns the byte that ends a line of the source in its morsels.
-    pub fn line_break(&self) -> u8 {
+    pub(crate) fn line_break(&self) -> u8 {
         if self.format == Format::JsonArray { Framing::Elements.line_break() } else { b'\n' }
     }
 
     /// Returns the columns of a CSV header, with type null; no columns for other sources.
-    pub fn header_columns(&self) -> Schema {
+    pub(crate) fn header_columns(&self) -> Schema {
         let names = self.csv.iter().flat_map(|csv| csv.header.names.iter());
         Schema::new(names.map(|name| Field::new(name.clone(), Type::Null)).collect())
     }
 }
 
 /// A CSV source after its header.
-pub struct CsvSource {
+pub(crate) struct CsvSource {
     /// The column names, and notes about them.
     pub header: Header,
     /// The decoder for these columns.
@@ -54,7 +54,7 @@ impl std::fmt::Debug for CsvSource {
 
 /// One item of input. Items are in the order of the sources and of their records.
 #[derive(Debug)]
-pub enum Item {
+pub(crate) enum Item {
     /// Whole records, not decoded yet.
     Morsel(Morsel, Arc<SourceInfo>),
     /// Rows that are columns already, from a query.

@@ -4,6 +4,6 @@ mod item;
 mod reader;
 mod sample;
 
-pub use item::{Item, SourceInfo};
-pub use reader::SourceReader;
-pub use sample::{can_be_reread, reopen, take_sample_on_thread};
+pub(super) use item::{Item, SourceInfo};
+pub(super) use reader::SourceReader;
+pub(super) use sample::{can_be_reread, reopen, take_sample_on_thread};

@@ -25,7 +25,7 @@ use crate::source::{ByteSource, Expansion, FileSource, Input, RowSource, Source,
 const MAGIC_BYTES: usize = 4;
 
 /// Reads the sources of a plan one after the other.
-pub struct SourceReader {
+pub(crate) struct SourceReader {
     waiting: VecDeque<(usize, Source)>,
     /// The open source of bytes; `None` between sources, or while `rows` is `Some`.
     current: Option<OpenSource>,
@@ -56,7 +56,7 @@ struct OpenSource {
 
 impl SourceReader {
     /// Creates a reader of `sources`; the first is opened by [`SourceReader::next`].
-    pub fn new(
+    pub(crate) fn new(
         sources: Vec<Source>,
         limits: &Limits,
         flush_on_pause: bool,
@@ -76,12 +76,12 @@ impl SourceReader {
     }
 
     /// Returns the merge of unlike scalars for the format of the sources so far: text for CSV, JSON otherwise.
-    pub fn type_merge(&self) -> TypeMerge {
+    pub(crate) fn type_merge(&self) -> TypeMerge {
         if self.is_csv == Some(true) { TypeMerge::Text } else { TypeMerge::Json }
     }
 
     /// Estimates the decompressed bytes that are left. `None` before the last source or if its size is unknown.
-    pub fn bytes_left(&self) -> Option<u64> {
+    pub(crate) fn bytes_left(&self) -> Option<u64> {
         let open = self.current.as_ref().filter(|_| self.waiting.is_empty())?;
         let size = open.raw.size_bytes()?;
         let left = match open.compression {
@@ -99,7 +99,7 @@ impl SourceReader {
 
     /// Returns the next item, or `None` after the last. Blocks while a source has no bytes. After an error, the reader
     /// must not be used again.
-    pub fn next(&mut self) -> Result<Option<Item>, Error> {
+    pub(crate) fn next(&mut self) -> Result<Option<Item>, Error> {
         // One flush per pause: a second would find nothing and spin instead of blocking in the read.
         let mut flushed = false;
         loop {

@@ -10,12 +10,12 @@ use crate::pipeline::progress::{CANCEL_POLL, Control};
 use crate::source::{Input, Source};
 
 /// Returns true if all sources are regular files, which can be read twice.
-pub fn can_be_reread(sources: &[Source]) -> bool {
+pub(crate) fn can_be_reread(sources: &[Source]) -> bool {
     sources.iter().all(|source| matches!(&source.input, Input::File(path) if path.is_file()))
 }
 
 /// Returns a second source for the same file. Panics for other inputs; see [`can_be_reread`].
-pub fn reopen(source: &Source) -> Source {
+pub(crate) fn reopen(source: &Source) -> Source {
     let Input::File(path) = &source.input else { unreachable!("only files are read twice") };
     Source {
         name: source.name.clone(),
@@ -56,7 +56,7 @@ fn take_sample(reader: &mut SourceReader, sample_bytes: usize, is_live: bool) ->
 
 /// Reads the sample on a separate thread, so that a cancel ends the wait for a silent source. Blocks until the sample
 /// is there. After a cancel the thread stays in its read and holds no shared resource.
-pub fn take_sample_on_thread(
+pub(crate) fn take_sample_on_thread(
     mut reader: SourceReader,
     sample_bytes: usize,
     is_live: bool,

@@ -12,7 +12,7 @@ use crate::format::arrow_ipc::{ArrowForm, ArrowWriter, plain_schema};
 use crate::sink::Sink;
 
 /// An Arrow file that is being written.
-pub struct ArrowFile {
+pub(super) struct ArrowFile {
     /// The sink and its options until the columns are known; then `None`.
     unopened: Option<Unopened>,
     /// The writer once the columns are known.
@@ -36,7 +36,7 @@ impl Unopened {
 
 impl ArrowFile {
     /// Creates a file on `sink`, and writes nothing before the columns are known.
-    pub fn new(sink: Sink, form: ArrowForm, options: &WriterOptions) -> Self {
+    pub(super) fn new(sink: Sink, form: ArrowForm, options: &WriterOptions) -> Self {
         let (metadata, buffer_bytes) = (options.metadata.clone(), options.buffer_bytes);
         ArrowFile { unopened: Some(Unopened { sink, form, metadata, buffer_bytes }), writer: None }
     }

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Free buffers: workers fill them, the writer writes their text and returns them.
 #[derive(Debug)]
-pub struct TextBuffers {
+pub(crate) struct TextBuffers {
     buffers: Mutex<Vec<Vec<u8>>>,
     max_buffers: usize,
     /// Larger buffers, from an unusual morsel, are freed.
@@ -15,17 +15,17 @@ pub struct TextBuffers {
 impl TextBuffers {
     /// Creates an empty pool that keeps at most `max_buffers` buffers of at most `max_bytes` each: as many as results
     /// can be in flight, and somewhat more than the text of an ordinary morsel.
-    pub fn new(max_buffers: usize, max_bytes: usize) -> Self {
+    pub(crate) fn new(max_buffers: usize, max_bytes: usize) -> Self {
         TextBuffers { buffers: Mutex::default(), max_buffers, max_bytes }
     }
 
     /// Returns an empty buffer, with the capacity of an earlier use if the pool has one.
-    pub fn take(&self) -> Vec<u8> {
+    pub(crate) fn take(&self) -> Vec<u8> {
         self.lock().pop().unwrap_or_default()
     }
 
     /// Returns a buffer to the pool; its contents are discarded.
-    pub fn give_back(&self, mut buffer: Vec<u8>) {
+    pub(crate) fn give_back(&self, mut buffer: Vec<u8>) {
         buffer.clear();
         let mut buffers = self.lock();
         if buffers.len() < self.max_buffers && (1..=self.max_bytes).contains(&buffer.capacity()) {

@@ -10,7 +10,7 @@ use crate::format::arrow_ipc::plain_schema;
 use crate::pipeline::channel::BatchSender;
 
 /// Sends the rows of an output, and counts them.
-pub struct ChannelWriter {
+pub(super) struct ChannelWriter {
     sender: BatchSender,
     rows: u64,
     bytes: u64,
@@ -19,23 +19,23 @@ pub struct ChannelWriter {
 
 impl ChannelWriter {
     /// Creates a writer that has sent nothing.
-    pub fn new(sender: BatchSender) -> Self {
+    pub(super) fn new(sender: BatchSender) -> Self {
         ChannelWriter { sender, rows: 0, bytes: 0, sent_any: false }
     }
 
     /// Returns the rows sent so far.
-    pub fn rows(&self) -> u64 {
+    pub(super) fn rows(&self) -> u64 {
         self.rows
     }
 
     /// Returns the bytes in memory of the batches sent so far.
-    pub fn bytes(&self) -> u64 {
+    pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
 
     /// Sends `batch` unless it is empty; blocks while the reader is behind. Fails with [`io::ErrorKind::BrokenPipe`] if
     /// the reader was dropped.
-    pub fn append(&mut self, batch: RecordBatch) -> io::Result<()> {
+    pub(super) fn append(&mut self, batch: RecordBatch) -> io::Result<()> {
         match batch.num_rows() {
             0 => Ok(()),
             _ => self.send(batch),
@@ -43,7 +43,7 @@ impl ChannelWriter {
     }
 
     /// Sends an empty batch if there was none: the reader gets the columns from the first batch.
-    pub fn finish(&mut self, columns: &Schema) -> io::Result<()> {
+    pub(super) fn finish(&mut self, columns: &Schema) -> io::Result<()> {
         match self.sent_any {
             true => Ok(()),
             false => self.send(RecordBatch::new_empty(plain_schema(columns, &[]))),

@@ -17,7 +17,7 @@ use crate::sink::Sink;
 const REWRITE_BYTES: usize = 1 << 20;
 
 /// A CSV file that is being written.
-pub struct CsvFile {
+pub(super) struct CsvFile {
     text: TextSink,
     options: CsvOptions,
     /// The rows so far, in order and without gaps.
@@ -37,7 +37,7 @@ struct Segment {
 
 impl CsvFile {
     /// Creates a file on `sink`, or appends to the rows that it has.
-    pub fn new(sink: Sink, options: CsvOptions, compression: Compression) -> Self {
+    pub(super) fn new(sink: Sink, options: CsvOptions, compression: Compression) -> Self {
         let appending = sink.bytes_before() > 0;
         CsvFile { text: TextSink::new(sink, compression), options, segments: Vec::new(), appending }
     }

@@ -57,7 +57,7 @@ enum Destination {
 }
 
 /// An output of several files.
-pub struct PartitionedWriter {
+pub(super) struct PartitionedWriter {
     path: PathBuf,
     destination: Destination,
     options: WriterOptions,
@@ -115,7 +115,7 @@ struct Pending {
 
 impl PartitionedWriter {
     /// Creates a writer into a directory. Fails if the directory holds results that may not be overwritten.
-    pub fn in_directory(
+    pub(super) fn in_directory(
         directory: &Directory,
         mut options: WriterOptions,
         max_buffered_bytes: usize,
@@ -146,7 +146,7 @@ impl PartitionedWriter {
     }
 
     /// Creates a writer of numbered CSV files for spreadsheets, each of the rows that one sheet shows.
-    pub fn of_sheets(path: &Path, no_clobber: bool, options: WriterOptions, max_buffered_bytes: usize) -> Self {
+    pub(super) fn of_sheets(path: &Path, no_clobber: bool, options: WriterOptions, max_buffered_bytes: usize) -> Self {
         let destination = Destination::Numbered { path: path.to_owned(), no_clobber };
         // The header is a row of the sheet.
         let maxima = (MAX_SHEET_ROWS - 1, u64::MAX);
@@ -182,18 +182,18 @@ impl PartitionedWriter {
     }
 
     /// Returns the rows appended so far.
-    pub fn rows(&self) -> u64 {
+    pub(super) fn rows(&self) -> u64 {
         self.rows
     }
 
     /// Returns the bytes written so far, over all files, without buffered rows.
-    pub fn bytes(&self) -> u64 {
+    pub(super) fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.file.bytes()).sum()
     }
 
     /// Appends rows of one partition. Rows that do not fit into its current file are split and encoded again: those
     /// that fit, and the rest for the next file. Each recursion handles fewer rows or begins a file, so that it ends.
-    pub fn append_rows(&mut self, partition_rows: PartitionRows) -> Result<(), Error> {
+    pub(super) fn append_rows(&mut self, partition_rows: PartitionRows) -> Result<(), Error> {
         let PartitionRows { directory, batch, encoded } = partition_rows;
         let rows = batch.rows as u64;
         if rows == 0 {
@@ -282,7 +282,7 @@ impl PartitionedWriter {
     }
 
     /// Appends an encoded row group. It is not split between files: workers make row groups small enough for that.
-    pub fn append_row_group(&mut self, group: EncodedRowGroup) -> Result<(), Error> {
+    pub(super) fn append_row_group(&mut self, group: EncodedRowGroup) -> Result<(), Error> {
         // Partitioned outputs spill their rows, so that row groups only occur without partitions.
         let directory = &PartitionPath::from("");
         let (rows, bytes) = (group.rows() as u64, group.bytes() as u64);
@@ -439,7 +439,7 @@ impl PartitionedWriter {
     }
 
     /// Writes the ends of all files, or encodes the spilled rows, with the final columns.
-    pub fn finish(mut self, columns: &Schema) -> Result<FinishedPartitions, Error> {
+    pub(super) fn finish(mut self, columns: &Schema) -> Result<FinishedPartitions, Error> {
         if self.files.is_empty() && self.partition_by.is_empty() {
             // Without rows there is one file, for its columns. With partition columns no directory could be named.
             self.current_file(&"".into())?;
@@ -529,7 +529,7 @@ impl PartitionedWriter {
 }
 
 /// All files of an output of several files, complete and under temporary names.
-pub struct FinishedPartitions {
+pub(super) struct FinishedPartitions {
     path: PathBuf,
     destination: Destination,
     /// The files with their final paths, relative to the directory.
@@ -538,17 +538,17 @@ pub struct FinishedPartitions {
 
 impl FinishedPartitions {
     /// Returns the bytes of all files together.
-    pub fn bytes(&self) -> u64 {
+    pub(super) fn bytes(&self) -> u64 {
         self.files.iter().map(|(_, file)| file.bytes).sum()
     }
 
     /// Syncs all files to disk, so that only renames are left.
-    pub fn sync(&mut self) -> Result<(), Error> {
+    pub(super) fn sync(&mut self) -> Result<(), Error> {
         self.files.iter_mut().try_for_each(|(_, file)| file.sync())
     }
 
     /// Renames all files to their final paths, and returns these with their bytes.
-    pub fn commit(self) -> Result<Vec<(PathBuf, u64)>, Error> {
+    pub(super) fn commit(self) -> Result<Vec<(PathBuf, u64)>, Error> {
         let FinishedPartitions { path, destination, files } = self;
         match destination {
             // In order: an interrupt leaves the first files, never a gap.
@@ -577,7 +577,7 @@ impl FinishedPartitions {
     }
 
     /// Returns a note for the report: the files of a directory, or of sheets if there is more than one.
-    pub fn note(&self) -> Option<String> {
+    pub(super) fn note(&self) -> Option<String> {
         let files = self.files.len();
         match &self.destination {
             Destination::Directory { .. } => {

@@ -18,7 +18,7 @@ use crate::pipeline::error::Error;
 
 /// Encodes `batch` for every output except those that take row groups. `decoded` is the schema of its records before
 /// any step. Fails if the values of partition columns make no usable directory names.
-pub fn encode_rows(outputs: &OutputSpecs, batch: &Batch, decoded: &Arc<Schema>) -> Result<EncodedBatch, Error> {
+pub(crate) fn encode_rows(outputs: &OutputSpecs, batch: &Batch, decoded: &Arc<Schema>) -> Result<EncodedBatch, Error> {
     let mut sheet = SheetCounts::default();
     // Several Arrow outputs share the converted rows.
     let mut plain_rows = None;
@@ -78,7 +78,7 @@ fn encode_partition(
 }
 
 /// Encodes `batch` for a file of `format`, without compression. Changes for spreadsheets are added to `sheet`.
-pub fn encode_for_file(format: OutputFormat, batch: &Batch, sheet: &mut SheetCounts) -> Result<FileRows, Error> {
+pub(super) fn encode_for_file(format: OutputFormat, batch: &Batch, sheet: &mut SheetCounts) -> Result<FileRows, Error> {
     encode_into(format, batch, Vec::new(), sheet)
 }
 
@@ -109,7 +109,7 @@ fn encode_into(
 }
 
 /// Compresses `plain` into a gzip member or a zstd frame of its own; empty text stays empty.
-pub fn compressed(compression: Compression, plain: &[u8]) -> Vec<u8> {
+pub(super) fn compressed(compression: Compression, plain: &[u8]) -> Vec<u8> {
     if compression == Compression::None || plain.is_empty() {
         return plain.to_vec();
     }

@@ -32,7 +32,7 @@ fn writer_of(sink: Sink, options: &WriterOptions) -> Result<Box<dyn FileWriter>,
 }
 
 /// An open file or stream.
-pub struct OutputFile {
+pub(super) struct OutputFile {
     path: PathBuf,
     writer: Box<dyn FileWriter>,
     rows: u64,
@@ -40,55 +40,55 @@ pub struct OutputFile {
 
 impl OutputFile {
     /// Creates a file on `sink`. `path` is its name in messages: the final path, or a stream's name.
-    pub fn new(path: PathBuf, sink: Sink, options: &WriterOptions) -> Result<Self, Error> {
+    pub(super) fn new(path: PathBuf, sink: Sink, options: &WriterOptions) -> Result<Self, Error> {
         let writer = writer_of(sink, options).map_err(|error| with_path(&path, error))?;
         Ok(OutputFile { path, writer, rows: 0 })
     }
 
     /// Returns the bytes written so far, after compression.
-    pub fn bytes(&self) -> u64 {
+    pub(super) fn bytes(&self) -> u64 {
         self.writer.bytes()
     }
 
     /// Returns the rows appended so far.
-    pub fn rows(&self) -> u64 {
+    pub(super) fn rows(&self) -> u64 {
         self.rows
     }
 
     /// Returns the bytes of the open row group, which are in memory.
-    pub fn open_bytes(&self) -> usize {
+    pub(super) fn open_bytes(&self) -> usize {
         self.writer.open_bytes()
     }
 
     /// Returns the columns of the row groups so far; `None` for formats without row groups.
-    pub fn row_group_columns(&self) -> Option<&Schema> {
+    pub(super) fn row_group_columns(&self) -> Option<&Schema> {
         self.writer.row_group_columns()
     }
 
     /// Writes the open row group, however small it is.
-    pub fn close_row_group(&mut self) -> Result<(), Error> {
+    pub(super) fn close_row_group(&mut self) -> Result<(), Error> {
         self.writer.close_row_group().map_err(|error| with_path(&self.path, error))
     }
 
     /// Closes the file handle; the next write opens the file again.
-    pub fn park(&mut self) -> Result<(), Error> {
+    pub(super) fn park(&mut self) -> Result<(), Error> {
         self.writer.park().map_err(|error| with_path(&self.path, error))
     }
 
     /// Appends an encoded row group, which may be merged with others.
-    pub fn append_row_group(&mut self, group: EncodedRowGroup) -> Result<(), Error> {
+    pub(super) fn append_row_group(&mut self, group: EncodedRowGroup) -> Result<(), Error> {
         self.rows += group.rows() as u64;
         self.writer.append_row_group(group).map_err(|error| with_path(&self.path, error))
     }
 
     /// Appends `rows` rows with these columns, byte by byte: compressed if the file is.
-    pub fn append_text(&mut self, rows: u64, text: &[u8], columns: &Arc<Schema>) -> Result<(), Error> {
+    pub(super) fn append_text(&mut self, rows: u64, text: &[u8], columns: &Arc<Schema>) -> Result<(), Error> {
         self.rows += rows;
         self.writer.append_text(text, columns).map_err(|error| with_path(&self.path, error))
     }
 
     /// Appends Arrow rows with these columns; no rows are no error.
-    pub fn append_arrow(&mut self, rows: &RecordBatch, columns: &Schema) -> Result<(), Error> {
+    pub(super) fn append_arrow(&mut self, rows: &RecordBatch, columns: &Schema) -> Result<(), Error> {
         if rows.num_rows() == 0 {
             return Ok(());
         }
@@ -97,7 +97,7 @@ impl OutputFile {
     }
 
     /// Appends `rows` rows with these columns, as text or as Arrow rows.
-    pub fn append(&mut self, rows: u64, body: &FileRows, columns: &Arc<Schema>) -> Result<(), Error> {
+    pub(super) fn append(&mut self, rows: u64, body: &FileRows, columns: &Arc<Schema>) -> Result<(), Error> {
         match body {
             FileRows::Text(text) => self.append_text(rows, text, columns),
             FileRows::Arrow(rows) => self.append_arrow(rows, columns),
@@ -105,7 +105,7 @@ impl OutputFile {
     }
 
     /// Writes the end of the file, and pads or rewrites earlier rows to the final columns.
-    pub fn finish(self, columns: &Schema) -> Result<FinishedFile, Error> {
+    pub(super) fn finish(self, columns: &Schema) -> Result<FinishedFile, Error> {
         let OutputFile { path, writer, rows } = self;
         match writer.finish(columns) {
             Ok((sink, bytes)) => Ok(FinishedFile { path, rows, bytes, sink }),
@@ -115,7 +115,7 @@ impl OutputFile {
 }
 
 /// A complete file under its temporary name, or a stream at its end. Dropped, the file is removed.
-pub struct FinishedFile {
+pub(super) struct FinishedFile {
     /// The final path, or a stream's name.
     pub path: PathBuf,
     /// Number of rows.
@@ -127,22 +127,22 @@ pub struct FinishedFile {
 
 impl FinishedFile {
     /// Closes the file handle, for outputs of many files.
-    pub fn park(&mut self) {
+    pub(super) fn park(&mut self) {
         self.sink.park();
     }
 
     /// Syncs the file to disk, so that only the rename is left.
-    pub fn sync(&mut self) -> Result<(), Error> {
+    pub(super) fn sync(&mut self) -> Result<(), Error> {
         self.sink.sync().map_err(|cause| Error::write(&self.path, cause))
     }
 
     /// Renames the file to its final path.
-    pub fn commit(self) -> Result<(), Error> {
+    pub(super) fn commit(self) -> Result<(), Error> {
         self.sink.commit().map_err(|cause| Error::write(&self.path, cause))
     }
 
     /// Returns the sink, for callers that name the file themselves.
-    pub fn into_sink(self) -> Sink {
+    pub(super) fn into_sink(self) -> Sink {
         self.sink
     }
 }

@@ -8,7 +8,7 @@ use crate::format::Compression;
 use crate::sink::Sink;
 
 /// A JSON array file that is being written.
-pub struct JsonArrayFile {
+pub(super) struct JsonArrayFile {
     text: TextSink,
     /// True once a record was written, so that the next one needs a separator.
     any: bool,
@@ -16,7 +16,7 @@ pub struct JsonArrayFile {
 
 impl JsonArrayFile {
     /// Creates a file on `sink`; nothing is written before the first record or the end.
-    pub fn new(sink: Sink, compression: Compression) -> Self {
+    pub(super) fn new(sink: Sink, compression: Compression) -> Self {
         JsonArrayFile { text: TextSink::new(sink, compression), any: false }
     }
 }

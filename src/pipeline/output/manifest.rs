@@ -13,13 +13,13 @@ use crate::sink::{PartFile, Staging};
 use crate::text::hex;
 
 /// The name of the file that lists the others. Readers of whole directories skip names that begin with `_`.
-pub const MANIFEST: &str = "_manifest.json";
+pub(super) const MANIFEST: &str = "_manifest.json";
 
 /// The name of the file that marks a directory of outputs as complete.
 pub const SUCCESS: &str = "_SUCCESS";
 
 /// A complete file under a temporary name.
-pub struct StagedFile {
+pub(super) struct StagedFile {
     /// Final path, relative to the directory.
     pub name: PathBuf,
     /// Number of rows.
@@ -32,7 +32,7 @@ pub struct StagedFile {
 
 /// One file of the manifest.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct Entry {
+pub(super) struct Entry {
     pub path: String,
     rows: u64,
     pub bytes: u64,
@@ -56,7 +56,7 @@ struct Manifest {
 /// No file system renames many files at once, so the order of the steps makes an interrupt harmless: the journal first
 /// lists every name that may be written or removed, `_SUCCESS` is absent while the directory is mixed, and the next
 /// execution removes the files of the journal that its own set does not replace.
-pub fn publish(staging: &Staging, directory: &Directory, files: Vec<StagedFile>) -> std::io::Result<Vec<Entry>> {
+pub(super) fn publish(staging: &Staging, directory: &Directory, files: Vec<StagedFile>) -> std::io::Result<Vec<Entry>> {
     let mut entries = Vec::with_capacity(files.len());
     let mut sinks = Vec::with_capacity(files.len());
     for StagedFile { name, rows, bytes, part } in files {

@@ -27,10 +27,10 @@ mod spill;
 mod spilled;
 mod writer;
 
-pub use encode::encode_rows;
+pub(super) use encode::encode_rows;
 pub use manifest::SUCCESS;
-pub use open::{FinishedOutput, OutputWriter};
-pub use row_groups::RowGroupBuilder;
-pub use rows::EncodedBatch;
-pub use spec::OutputSpecs;
-pub use writer::{OrderCounts, WriterOptions};
+pub(super) use open::{FinishedOutput, OutputWriter};
+pub(super) use row_groups::RowGroupBuilder;
+pub(super) use rows::EncodedBatch;
+pub(super) use spec::OutputSpecs;
+pub(super) use writer::{OrderCounts, WriterOptions};

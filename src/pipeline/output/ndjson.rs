@@ -9,11 +9,11 @@ use crate::format::Compression;
 use crate::sink::Sink;
 
 /// An NDJSON file that is being written.
-pub struct NdjsonFile(TextSink);
+pub(super) struct NdjsonFile(TextSink);
 
 impl NdjsonFile {
     /// Creates a file on `sink`, or appends to the records that it has.
-    pub fn new(sink: Sink, compression: Compression) -> Self {
+    pub(super) fn new(sink: Sink, compression: Compression) -> Self {
         NdjsonFile(TextSink::new(sink, compression))
     }
 }

@@ -16,7 +16,7 @@ use crate::pipeline::plan::{Output, Target};
 use crate::sink::{ObjectUpload, Sink};
 
 /// One open output.
-pub struct OutputWriter {
+pub(crate) struct OutputWriter {
     /// The path or URL, or a stream's name.
     name: PathBuf,
     kind: Kind,
@@ -34,7 +34,7 @@ enum Kind {
 
 impl OutputWriter {
     /// Opens an output under its temporary name. An output of several files buffers at most `max_buffered_bytes`.
-    pub fn open(output: &Output, options: WriterOptions, max_buffered_bytes: usize) -> Result<Self, Error> {
+    pub(crate) fn open(output: &Output, options: WriterOptions, max_buffered_bytes: usize) -> Result<Self, Error> {
         let (name, sink) = match &output.target {
             // A directory reports the files in it, not itself.
             Target::Directory(directory) => {
@@ -72,23 +72,23 @@ impl OutputWriter {
     }
 
     /// Returns true after [`OutputWriter::abandon`].
-    pub fn is_abandoned(&self) -> bool {
+    pub(crate) fn is_abandoned(&self) -> bool {
         self.abandoned
     }
 
     /// Stops writing to an output whose reader has closed it. Returns a note for the report.
-    pub fn abandon(&mut self) -> String {
+    pub(crate) fn abandon(&mut self) -> String {
         self.abandoned = true;
         self.abandoned_note()
     }
 
     /// Returns the note for the report that this output's reader has closed it.
-    pub fn abandoned_note(&self) -> String {
+    pub(crate) fn abandoned_note(&self) -> String {
         format!("{}: the reader closed the pipe before the end", self.name.display())
     }
 
     /// Returns the bytes written so far, after compression.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         match &self.kind {
             Kind::File(file) => file.bytes(),
             Kind::Partitioned(partitioned) => partitioned.bytes(),
@@ -97,7 +97,7 @@ impl OutputWriter {
     }
 
     /// Returns the rows appended so far.
-    pub fn rows(&self) -> u64 {
+    pub(crate) fn rows(&self) -> u64 {
         match &self.kind {
             Kind::File(file) => file.rows(),
             Kind::Partitioned(partitioned) => partitioned.rows(),
@@ -106,7 +106,7 @@ impl OutputWriter {
     }
 
     /// Returns the columns of the row groups so far; `None` unless it is one Parquet file.
-    pub fn row_group_columns(&self) -> Option<&Schema> {
+    pub(crate) fn row_group_columns(&self) -> Option<&Schema> {
         match &self.kind {
             Kind::File(file) => file.row_group_columns(),
             Kind::Partitioned(_) | Kind::Channel(_) => None,
@@ -114,7 +114,7 @@ impl OutputWriter {
     }
 
     /// Appends encoded row groups in their order.
-    pub fn append_row_groups(&mut self, groups: Vec<EncodedRowGroup>) -> Result<(), Error> {
+    pub(crate) fn append_row_groups(&mut self, groups: Vec<EncodedRowGroup>) -> Result<(), Error> {
         groups.into_iter().try_for_each(|group| match &mut self.kind {
             Kind::File(file) => file.append_row_group(group),
             Kind::Partitioned(partitioned) => partitioned.append_row_group(group),
@@ -123,7 +123,7 @@ impl OutputWriter {
     }
 
     /// Appends `n_rows` rows with these columns. Returns the text, for its buffer, if it was copied to the target.
-    pub fn append_rows(
+    pub(crate) fn append_rows(
         &mut self,
         n_rows: u64,
         rows: EncodedRows,
@@ -153,7 +153,7 @@ impl OutputWriter {
     }
 
     /// Writes the ends of all files, and pads or rewrites earlier rows to the final columns.
-    pub fn finish(self, columns: &Schema) -> Result<FinishedOutput, Error> {
+    pub(crate) fn finish(self, columns: &Schema) -> Result<FinishedOutput, Error> {
         let kind = match self.kind {
             Kind::File(file) => Finished::File(file.finish(columns)?),
             Kind::Partitioned(partitioned) => Finished::Partitioned(partitioned.finish(columns)?),
@@ -167,7 +167,7 @@ impl OutputWriter {
 }
 
 /// A complete output under its temporary name, or a stream at its end.
-pub struct FinishedOutput {
+pub(crate) struct FinishedOutput {
     kind: Finished,
     is_file: bool,
 }
@@ -181,7 +181,7 @@ enum Finished {
 
 impl FinishedOutput {
     /// Returns its size in bytes, over all of its files.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         match &self.kind {
             Finished::File(file) => file.bytes,
             Finished::Partitioned(partitioned) => partitioned.bytes(),
@@ -190,7 +190,7 @@ impl FinishedOutput {
     }
 
     /// Syncs the output to disk, so that only renames are left.
-    pub fn sync(&mut self) -> Result<(), Error> {
+    pub(crate) fn sync(&mut self) -> Result<(), Error> {
         match &mut self.kind {
             Finished::File(file) => file.sync(),
             Finished::Partitioned(partitioned) => partitioned.sync(),
@@ -199,7 +199,7 @@ impl FinishedOutput {
     }
 
     /// Returns a note for the report about its files; `None` for a single file.
-    pub fn note(&self) -> Option<String> {
+    pub(crate) fn note(&self) -> Option<String> {
         match &self.kind {
             Finished::File(_) | Finished::Sent(_) => None,
             Finished::Partitioned(partitioned) => partitioned.note(),
@@ -207,7 +207,7 @@ impl FinishedOutput {
     }
 
     /// Publishes the output under its final names. Returns its files with their bytes; none for a stream.
-    pub fn commit(self) -> Result<Vec<(PathBuf, u64)>, Error> {
+    pub(crate) fn commit(self) -> Result<Vec<(PathBuf, u64)>, Error> {
         match self.kind {
             Finished::File(file) => {
                 let named = self.is_file.then(|| (file.path.clone(), file.bytes));

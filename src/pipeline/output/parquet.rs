@@ -11,7 +11,7 @@ use crate::format::parquet::{EncodedRowGroup, ParquetFileWriter};
 use crate::sink::{Reread, Sink};
 
 /// A Parquet file that is being written.
-pub struct ParquetFile {
+pub(super) struct ParquetFile {
     writer: ParquetFileWriter<BufWriter<Sink>>,
     /// Opens the file for reading, to rewrite row groups whose columns widened late. `None` for a stream.
     reread: Option<Reread>,
@@ -21,7 +21,7 @@ pub struct ParquetFile {
 
 impl ParquetFile {
     /// Creates a file on `sink` and writes its magic bytes.
-    pub fn new(sink: Sink, parquet: ParquetOptions, options: &WriterOptions) -> Result<Self, FileError> {
+    pub(super) fn new(sink: Sink, parquet: ParquetOptions, options: &WriterOptions) -> Result<Self, FileError> {
         let reread = sink.rereader()?;
         let buffered = BufWriter::with_capacity(options.buffer_bytes, sink);
         let writer = ParquetFileWriter::try_new(buffered, parquet, options.type_merge, options.metadata.to_vec())?;

@@ -18,7 +18,7 @@ const MAX_NAME_BYTES: usize = 255;
 /// Splits `batch` into the rows of each directory, without the partition columns. Directories are in the order of first
 /// sight, rows in their own order. Without partition columns there is one directory with the empty path; a batch
 /// without rows has none.
-pub fn by_directory(batch: &Batch, partition_by: &[Arc<str>]) -> Result<Vec<(PartitionPath, Batch)>, Error> {
+pub(super) fn by_directory(batch: &Batch, partition_by: &[Arc<str>]) -> Result<Vec<(PartitionPath, Batch)>, Error> {
     if batch.rows == 0 {
         return Ok(Vec::new());
     }

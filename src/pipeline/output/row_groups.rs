@@ -8,7 +8,7 @@ use crate::format::parquet::{self, EncodedRowGroup, EncoderScratch, Layout, RowG
 use crate::pipeline::error::Error;
 
 /// Collects the rows of one output into row groups.
-pub struct RowGroupBuilder {
+pub(crate) struct RowGroupBuilder {
     /// Rows at which a row group is closed; `usize::MAX` for no limit.
     max_rows: usize,
     /// Encoded bytes at which a row group is closed; `usize::MAX` for no limit.
@@ -23,18 +23,18 @@ pub struct RowGroupBuilder {
 
 impl RowGroupBuilder {
     /// Creates a builder that closes row groups at `max_rows` rows or `max_bytes` encoded bytes, whichever is first.
-    pub fn new(max_rows: usize, max_bytes: usize) -> Self {
+    pub(crate) fn new(max_rows: usize, max_bytes: usize) -> Self {
         RowGroupBuilder { max_rows, max_bytes, encoder: None, ready: Vec::new(), scratch: None }
     }
 
     /// Returns the rows of the open row group.
-    pub fn open_rows(&self) -> usize {
+    pub(crate) fn open_rows(&self) -> usize {
         self.encoder.as_ref().map_or(0, RowGroupEncoder::rows)
     }
 
     /// Adds rows whose columns are all in the layout. `layout` is called when a row group begins; until
     /// [`RowGroupBuilder::take`], all row groups must have the same columns.
-    pub fn write(
+    pub(crate) fn write(
         &mut self,
         batch: &Batch,
         layout: impl Fn() -> Result<Arc<Layout>, parquet::Error>,
@@ -79,13 +79,13 @@ impl RowGroupBuilder {
     }
 
     /// Closes the open row group and returns all closed ones.
-    pub fn take(&mut self) -> Result<Vec<EncodedRowGroup>, Error> {
+    pub(crate) fn take(&mut self) -> Result<Vec<EncodedRowGroup>, Error> {
         self.close()?;
         Ok(std::mem::take(&mut self.ready))
     }
 
     /// Returns the row groups that were closed because they were full; the open one stays open.
-    pub fn take_full(&mut self) -> Vec<EncodedRowGroup> {
+    pub(crate) fn take_full(&mut self) -> Vec<EncodedRowGroup> {
         std::mem::take(&mut self.ready)
     }
 }

@@ -9,10 +9,10 @@ use crate::format::csv::SheetCounts;
 
 /// The directory of rows below that of a partitioned output, such as `country=NO/city=Oslo`; empty without
 /// partitioning.
-pub type PartitionPath = Arc<str>;
+pub(super) type PartitionPath = Arc<str>;
 
 /// The rows of one batch, encoded for every output that takes them batch by batch.
-pub struct EncodedBatch {
+pub(crate) struct EncodedBatch {
     /// Columns after the steps, partition columns included.
     pub columns: Arc<Schema>,
     /// The schema before any step.
@@ -26,7 +26,7 @@ pub struct EncodedBatch {
 }
 
 /// The rows of one batch, encoded for one output.
-pub enum EncodedRows {
+pub(crate) enum EncodedRows {
     /// Nothing: this output takes row groups.
     InRowGroups,
     /// Text, compressed if the output is.
@@ -38,7 +38,7 @@ pub enum EncodedRows {
 }
 
 /// The rows of one batch that belong to one directory.
-pub struct PartitionRows {
+pub(crate) struct PartitionRows {
     pub directory: PartitionPath,
     /// The rows before encoding, which the writer encodes again if it has to split them between files.
     pub batch: Batch,
@@ -47,7 +47,7 @@ pub struct PartitionRows {
 }
 
 /// Rows encoded for a file, without compression.
-pub enum FileRows {
+pub(crate) enum FileRows {
     /// CSV or JSON text.
     Text(Vec<u8>),
     /// Arrow rows with plain types.
@@ -56,7 +56,7 @@ pub enum FileRows {
 
 impl EncodedBatch {
     /// Returns the bytes that it holds, approximately.
-    pub fn memory_size(&self) -> usize {
+    pub(crate) fn memory_size(&self) -> usize {
         let of_body = |encoded: &FileRows| match encoded {
             FileRows::Text(text) => text.len(),
             FileRows::Arrow(rows) => rows.get_array_memory_size(),

@@ -13,7 +13,7 @@ use crate::pipeline::plan::{ExecutionPlan, Limits, Output, Target};
 
 /// One output as workers know it: no path and no sink.
 #[derive(Clone, Debug)]
-pub struct OutputSpec {
+pub(crate) struct OutputSpec {
     pub format: OutputFormat,
     pub compression: Compression,
     /// True if the output has several files. The writer splits rows between them and compresses the text.
@@ -49,19 +49,19 @@ impl OutputSpec {
     }
 
     /// Returns true if workers encode row groups for it.
-    pub fn takes_row_groups(&self) -> bool {
+    pub(crate) fn takes_row_groups(&self) -> bool {
         matches!(self.format, OutputFormat::Parquet(_)) && self.partition_by.is_empty()
     }
 
     /// Returns true if its rows are spilled until all are read; see [`super::spill`].
-    pub fn is_spilled(&self) -> bool {
+    pub(crate) fn is_spilled(&self) -> bool {
         self.format.is_typed() && !self.partition_by.is_empty()
     }
 }
 
 /// All outputs of a plan, and the state that workers share while they encode for them.
 #[derive(Debug)]
-pub struct OutputSpecs {
+pub(crate) struct OutputSpecs {
     /// The outputs in the order of the plan.
     pub specs: Vec<OutputSpec>,
     /// The pool of buffers for encoded text.
@@ -75,7 +75,7 @@ pub struct OutputSpecs {
 
 impl OutputSpecs {
     /// Creates the specs of `plan`, whose sources merge types by `type_merge`.
-    pub fn of(plan: &ExecutionPlan, type_merge: TypeMerge) -> Self {
+    pub(crate) fn of(plan: &ExecutionPlan, type_merge: TypeMerge) -> Self {
         let Limits { morsel_bytes, .. } = plan.limits;
         OutputSpecs {
             specs: plan.outputs.iter().map(OutputSpec::of).collect(),
@@ -87,22 +87,22 @@ impl OutputSpecs {
     }
 
     /// Returns true if an output is Parquet, partitioned or not.
-    pub fn has_parquet(&self) -> bool {
+    pub(crate) fn has_parquet(&self) -> bool {
         self.specs.iter().any(|spec| matches!(spec.format, OutputFormat::Parquet(_)))
     }
 
     /// Returns true if an output takes row groups, for which a worker gets many morsels at a time.
-    pub fn has_row_groups(&self) -> bool {
+    pub(crate) fn has_row_groups(&self) -> bool {
         self.specs.iter().any(OutputSpec::takes_row_groups)
     }
 
     /// Returns true if an output takes rows batch by batch.
-    pub fn has_rows(&self) -> bool {
+    pub(crate) fn has_rows(&self) -> bool {
         self.specs.iter().any(|spec| !spec.takes_row_groups())
     }
 
     /// Fails if a partition column or a column of the sort hint is not among `columns`, those after the steps.
-    pub fn require_named_columns(&self, columns: &Schema) -> Result<(), PlanError> {
+    pub(crate) fn require_named_columns(&self, columns: &Schema) -> Result<(), PlanError> {
         let partitioned = self.specs.iter().flat_map(|spec| spec.partition_by.iter());
         let partitioned = partitioned.map(|name| (ColumnPurpose::PartitionBy, name));
         let sorted = self.sort_hint.iter().map(|key| (ColumnPurpose::SortHint, &key.column));
@@ -116,7 +116,7 @@ impl OutputSpecs {
     }
 
     /// Returns the layout of a worker's next row group, without dictionaries for the columns that they did not help.
-    pub fn layout(&self, columns: &Schema, options: &ParquetOptions) -> Result<Arc<Layout>, parquet::Error> {
+    pub(crate) fn layout(&self, columns: &Schema, options: &ParquetOptions) -> Result<Arc<Layout>, parquet::Error> {
         let plain = self.plain_columns.read().expect("no one panics while holding this");
         let plain: Vec<ColumnPath> = plain.iter().cloned().map(ColumnPath::new).collect();
         let layout = Layout::with_plain_columns(Arc::new(columns.clone()), options, self.type_merge, &plain)?;
@@ -125,7 +125,7 @@ impl OutputSpecs {
 
     /// Adds the columns of `group` that a dictionary did not help. The threads race for this, so that the
     /// encoding of a file may differ from run to run; its values do not.
-    pub fn note_plain_columns(&self, group: &EncodedRowGroup) {
+    pub(crate) fn note_plain_columns(&self, group: &EncodedRowGroup) {
         let outgrown = group.outgrown_dictionaries();
         if !outgrown.is_empty() {
             let mut plain = self.plain_columns.write().expect("no one panics while holding this");

@@ -33,14 +33,14 @@ use crate::sink::{PartFile, Sink, Staging};
 const MORSEL_BYTES: usize = 256 << 10;
 
 /// Spilled rows of one directory, all with the same columns.
-pub struct SpilledRows {
+pub(super) struct SpilledRows {
     pub part: PartFile,
     /// The columns of the rows before they were spilled.
     pub columns: Arc<Schema>,
 }
 
 /// The settings for encoding spilled rows, shared by all threads.
-pub struct SpillEncoding<'a> {
+pub(super) struct SpillEncoding<'a> {
     pub staging: &'a Staging,
     /// Number of the next temporary file in the staging directory.
     pub next_part: &'a AtomicUsize,
@@ -58,7 +58,7 @@ pub struct SpillEncoding<'a> {
 impl SpillEncoding<'_> {
     /// Encodes the rows of one directory, in order, and returns its finished files. `path` is the directory, for
     /// errors. Removes each spilled file when its rows are encoded.
-    pub fn files(&self, path: &Path, spilled: Vec<SpilledRows>) -> Result<Vec<FinishedFile>, Error> {
+    pub(super) fn files(&self, path: &Path, spilled: Vec<SpilledRows>) -> Result<Vec<FinishedFile>, Error> {
         let layout = match self.options.format {
             OutputFormat::Parquet(options) => {
                 let layout = Layout::try_new(Arc::new(self.columns.clone()), &options, self.options.type_merge);

@@ -11,10 +11,10 @@ use crate::column::{Batch, Field, Schema, Type};
 use crate::format::Compression;
 
 /// The compression of spilled rows, the same for workers and writer.
-pub const SPILL_COMPRESSION: Compression = Compression::Zstd;
+pub(super) const SPILL_COMPRESSION: Compression = Compression::Zstd;
 
 /// Converts `batch` to its spilled form: values of types that only a cast makes become the integers that carry them.
-pub fn to_spilled(mut batch: Batch) -> Batch {
+pub(super) fn to_spilled(mut batch: Batch) -> Batch {
     // Encode the columns: a copy of the source record would restore other columns.
     batch.records = None;
     let columns = batch.columns.iter().zip(&batch.schema.fields).map(|(column, field)| match field.ty {
@@ -31,7 +31,7 @@ pub fn to_spilled(mut batch: Batch) -> Batch {
 }
 
 /// Returns the columns of the spilled form of rows with `columns`.
-pub fn spilled_columns(columns: &Schema) -> Schema {
+pub(super) fn spilled_columns(columns: &Schema) -> Schema {
     let carried = |field: &Field| match field.ty {
         Type::Fixed(_) => Field::new(field.name.clone(), Type::Decimal),
         _ => field.clone(),
@@ -40,7 +40,7 @@ pub fn spilled_columns(columns: &Schema) -> Schema {
 }
 
 /// Restores a batch from its spilled form; `columns` are those that it had before [`to_spilled`].
-pub fn from_spilled(batch: Batch, columns: &Arc<Schema>) -> Batch {
+pub(super) fn from_spilled(batch: Batch, columns: &Arc<Schema>) -> Batch {
     let from_spilled = batch.columns.iter().zip(&columns.fields).map(|(column, field)| match field.ty {
         Type::Fixed(fixed) => {
             let values = column.as_primitive::<Decimal128Type>();

@@ -23,7 +23,7 @@ const BUFFER_BYTES: usize = 1 << 18;
 /// bug.
 ///
 /// Dropped before it is finished, it removes its file, as its sink does.
-pub trait FileWriter: Send {
+pub(super) trait FileWriter: Send {
     /// Appends rows with these columns byte by byte: compressed if the file is.
     fn append_text(&mut self, _text: &[u8], _columns: &Arc<Schema>) -> Result<(), FileError> {
         Err(FileError::WrongForm("text"))
@@ -67,7 +67,7 @@ pub trait FileWriter: Send {
 
 /// The reason for which rows cannot go into a file. [`super::file`] adds the path.
 #[derive(Debug, thiserror::Error)]
-pub enum FileError {
+pub(super) enum FileError {
     /// An I/O error of the file, stream or store.
     #[error("I/O error")]
     Io(#[from] io::Error),
@@ -106,7 +106,7 @@ impl From<arrow_ipc::Error> for FileError {
 
 /// Options for writing the files of an output.
 #[derive(Clone, Debug)]
-pub struct WriterOptions {
+pub(crate) struct WriterOptions {
     /// The format of the files.
     pub format: OutputFormat,
     /// Compression of text formats; Parquet and Arrow have their own inside.
@@ -129,7 +129,12 @@ pub struct WriterOptions {
 
 impl WriterOptions {
     /// Creates options without metadata and without a sort hint, for one thread.
-    pub fn new(format: OutputFormat, compression: Compression, type_merge: TypeMerge, row_group_bytes: usize) -> Self {
+    pub(crate) fn new(
+        format: OutputFormat,
+        compression: Compression,
+        type_merge: TypeMerge,
+        row_group_bytes: usize,
+    ) -> Self {
         WriterOptions {
             format,
             compression,
@@ -146,20 +151,20 @@ impl WriterOptions {
 
 /// Counts of all row groups of an execution, and of those that are not in the order of the sort hint.
 #[derive(Debug, Default)]
-pub struct OrderCounts {
+pub(crate) struct OrderCounts {
     row_groups: AtomicU64,
     unsorted: AtomicU64,
 }
 
 impl OrderCounts {
     /// Adds the row groups of one finished file, `sorted` of which are in order.
-    pub fn add(&self, row_groups: usize, sorted: usize) {
+    pub(crate) fn add(&self, row_groups: usize, sorted: usize) {
         self.row_groups.fetch_add(row_groups as u64, Ordering::Relaxed);
         self.unsorted.fetch_add((row_groups - sorted) as u64, Ordering::Relaxed);
     }
 
     /// Returns a note for the report if some row groups are not in order.
-    pub fn note(&self) -> Option<String> {
+    pub(crate) fn note(&self) -> Option<String> {
         let (all, unsorted) = (self.row_groups.load(Ordering::Relaxed), self.unsorted.load(Ordering::Relaxed));
         (unsorted > 0).then(|| {
             format!(
@@ -172,26 +177,26 @@ impl OrderCounts {
 }
 
 /// A sink of text that counts its bytes.
-pub struct TextSink {
+pub(super) struct TextSink {
     pub sink: Sink,
     pub compression: Compression,
     pub bytes: u64,
 }
 
 impl TextSink {
-    pub fn new(sink: Sink, compression: Compression) -> Self {
+    pub(super) fn new(sink: Sink, compression: Compression) -> Self {
         TextSink { sink, compression, bytes: 0 }
     }
 
     /// Writes bytes that are compressed already, if the file is.
-    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.sink.write_all(bytes)?;
         self.bytes += bytes.len() as u64;
         Ok(())
     }
 
     /// Compresses text if the file is compressed, and writes it.
-    pub fn write_plain(&mut self, text: &[u8]) -> io::Result<()> {
+    pub(super) fn write_plain(&mut self, text: &[u8]) -> io::Result<()> {
         match self.compression {
             Compression::None => self.write(text),
             compression => self.write(&compressed(compression, text)),
@@ -200,7 +205,7 @@ impl TextSink {
 
     /// Returns the sink and its bytes. A compressed file without text gets one empty member: no bytes at all would not
     /// be a valid gzip file.
-    pub fn finish(mut self) -> io::Result<(Sink, u64)> {
+    pub(super) fn finish(mut self) -> io::Result<(Sink, u64)> {
         if self.bytes == 0 && self.compression != Compression::None {
             let mut empty = Vec::new();
             PieceCompressor::new(self.compression)?.compress(b"", &mut empty)?;

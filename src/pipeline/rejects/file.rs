@@ -14,19 +14,19 @@ use crate::sink::Sink;
 use crate::text::hex;
 
 /// The rejects file of one execution, created by the first reject.
-pub struct RejectsFile {
+pub(crate) struct RejectsFile {
     path: PathBuf,
     file: Option<BufWriter<Sink>>,
 }
 
 impl RejectsFile {
-    pub fn new(path: &Path) -> Self {
+    pub(crate) fn new(path: &Path) -> Self {
         RejectsFile { path: path.to_owned(), file: None }
     }
 
     /// Writes one rejected record. `raw` is `None` if its bytes were skipped. Raw bytes that are not UTF-8
     /// are written in hexadecimal, so that none of them is lost.
-    pub fn write(&mut self, position: &Position, reject: &Reject, raw: Option<&[u8]>) -> Result<(), Error> {
+    pub(crate) fn write(&mut self, position: &Position, reject: &Reject, raw: Option<&[u8]>) -> Result<(), Error> {
         let fail = |cause| Error::write(&self.path, cause);
         let file = match &mut self.file {
             Some(file) => file,
@@ -53,7 +53,7 @@ impl RejectsFile {
     }
 
     /// Syncs the file to disk, so that only the rename is left.
-    pub fn sync(&mut self) -> Result<(), Error> {
+    pub(crate) fn sync(&mut self) -> Result<(), Error> {
         let Some(file) = &mut self.file else { return Ok(()) };
         file.flush().and_then(|()| file.get_mut().sync()).map_err(|cause| Error::write(&self.path, cause))
     }
@@ -61,7 +61,7 @@ impl RejectsFile {
     /// Renames the file to its final path and returns that. Without rejects there is no file: `None`, and a rejects
     /// file of an earlier execution at this path is removed, so that it cannot be mistaken for this one's;
     /// any other file stays.
-    pub fn commit(self) -> Result<Option<PathBuf>, Error> {
+    pub(crate) fn commit(self) -> Result<Option<PathBuf>, Error> {
         match self.file {
             Some(file) => {
                 let file = file.into_inner().map_err(|e| Error::write(&self.path, e.into_error()))?;

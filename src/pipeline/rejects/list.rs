@@ -12,7 +12,7 @@ use crate::position::FieldPath;
 /// The rejects of one morsel. Each takes little more than its own bytes: all raw records share one buffer, and equal
 /// consecutive reasons are stored once.
 #[derive(Debug, Default)]
-pub struct RejectList {
+pub(crate) struct RejectList {
     spans: Vec<RejectSpan>,
     /// The raw records, concatenated in order; `None` if they are not kept.
     raw: Option<Vec<u8>>,
@@ -35,12 +35,12 @@ struct RejectSpan {
 
 impl RejectList {
     /// Creates an empty list of records in which `line_break` replaces the source's line feeds.
-    pub fn new(line_break: u8) -> Self {
+    pub(crate) fn new(line_break: u8) -> Self {
         RejectList { line_break, ..RejectList::default() }
     }
 
     /// Creates a list of the first `max_rejects` rejects of one morsel, with their raw records if `keep_raw`.
-    pub fn of_morsel(
+    pub(crate) fn of_morsel(
         rejects: Vec<RejectedRecord>,
         morsel: &Morsel,
         info: &SourceInfo,
@@ -62,18 +62,18 @@ impl RejectList {
     }
 
     /// Returns the bytes that it holds, approximately.
-    pub fn memory_size(&self) -> usize {
+    pub(crate) fn memory_size(&self) -> usize {
         self.raw.as_ref().map_or(0, Vec::len) + self.spans.len() * size_of::<RejectSpan>() + self.reasons.len() * 64
     }
 
     /// Returns the number of rejects.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.spans.len()
     }
 
     /// Drops the rejects behind the first `good` valid records. Returns the number of these records
     /// and the rejects before the last of them; 0 if `good` is 0.
-    pub fn end_after(&mut self, good: u64) -> u64 {
+    pub(crate) fn end_after(&mut self, good: u64) -> u64 {
         let mut records = good;
         let mut kept = 0;
         for span in self.spans.iter().take_while(|_| good > 0) {
@@ -92,7 +92,7 @@ impl RejectList {
     }
 
     /// Appends a reject, with its raw record if rejects are kept.
-    pub fn push(&mut self, rejected: RejectedRecord, raw: Option<&[u8]>) {
+    pub(crate) fn push(&mut self, rejected: RejectedRecord, raw: Option<&[u8]>) {
         let RejectedRecord { reject: Reject { offset, path, reason }, byte, len, line, record } = rejected;
         // Equal reasons are mostly consecutive; a search through all would cost more than it saves.
         let is_repeated = self.reasons.last().is_some_and(|last| last.0 == path && last.1 == reason);
@@ -118,7 +118,7 @@ impl RejectList {
     }
 
     /// Merges in the rejects `more`, by their records. Both lists are in order.
-    pub fn insert<'a>(&mut self, more: impl Iterator<Item = (RejectedRecord, Option<&'a [u8]>)>) {
+    pub(crate) fn insert<'a>(&mut self, more: impl Iterator<Item = (RejectedRecord, Option<&'a [u8]>)>) {
         let own = std::mem::replace(self, RejectList::new(self.line_break));
         let mut more = more.peekable();
         for (rejected, raw) in own.iter() {
@@ -131,7 +131,7 @@ impl RejectList {
     }
 
     /// Returns the same rejects at other positions: `map` changes each span and returns its raw record there.
-    pub fn map_spans<'a>(&self, mut map: impl FnMut(&mut RejectedRecord) -> &'a [u8]) -> Self {
+    pub(crate) fn map_spans<'a>(&self, mut map: impl FnMut(&mut RejectedRecord) -> &'a [u8]) -> Self {
         let mut list = RejectList::new(self.line_break);
         for (mut rejected, raw) in self.iter() {
             let new_raw = map(&mut rejected);
@@ -141,7 +141,7 @@ impl RejectList {
     }
 
     /// Returns the rejects in order, each with its raw record if these are kept.
-    pub fn iter(&self) -> impl Iterator<Item = (RejectedRecord, Option<&[u8]>)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (RejectedRecord, Option<&[u8]>)> {
         let mut at = 0;
         self.spans.iter().map(move |span| {
             let (path, reason) = self.reasons[span.reason as usize].clone();

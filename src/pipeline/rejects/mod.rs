@@ -3,5 +3,6 @@
 mod file;
 mod list;
 
-pub use file::{RejectsFile, is_rejects_file};
-pub use list::RejectList;
+pub(in crate::pipeline) use file::RejectsFile;
+pub use file::is_rejects_file;
+pub(super) use list::RejectList;

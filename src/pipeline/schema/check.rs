@@ -17,7 +17,12 @@ const KNOWN_FROM_BYTES: usize = 256 << 10;
 
 /// Returns the columns that are known before the first record is written: those of the explicit schema, the declared
 /// ones, and those of CSV headers and of the first records.
-pub fn known_columns(limits: &Limits, choice: &SchemaSource, type_merge: TypeMerge, sample: &[Item]) -> KnownColumns {
+pub(crate) fn known_columns(
+    limits: &Limits,
+    choice: &SchemaSource,
+    type_merge: TypeMerge,
+    sample: &[Item],
+) -> KnownColumns {
     let rules = SchemaRules::for_schema(choice, type_merge, limits);
     let mut schema = choice.enforced.clone().unwrap_or_default();
     for item in sample {
@@ -76,16 +81,16 @@ pub fn warn_about_steps(steps: &[Step], declared: &Schema) -> Option<expr::Error
 
 /// Columns that steps refer to and the sample did not have, each with a flag that the first record with it sets.
 #[derive(Debug, Default)]
-pub struct UnseenColumns(Vec<(UnknownColumn, AtomicBool)>);
+pub(crate) struct UnseenColumns(Vec<(UnknownColumn, AtomicBool)>);
 
 impl UnseenColumns {
     /// Creates the list with all flags unset.
-    pub fn new(columns: Vec<UnknownColumn>) -> Self {
+    pub(crate) fn new(columns: Vec<UnknownColumn>) -> Self {
         UnseenColumns(columns.into_iter().map(|column| (column, AtomicBool::new(false))).collect())
     }
 
     /// Sets the flags of the columns of `schema`, of the records decoded so far. Called by all workers.
-    pub fn record(&self, schema: &Schema) {
+    pub(crate) fn record(&self, schema: &Schema) {
         for (column, seen) in &self.0 {
             if !seen.load(Ordering::Relaxed) && schema.position(&column.name).is_some() {
                 seen.store(true, Ordering::Relaxed);
@@ -94,12 +99,12 @@ impl UnseenColumns {
     }
 
     /// Returns the columns that no record had so far.
-    pub fn never_seen(&self) -> impl Iterator<Item = &UnknownColumn> {
+    pub(crate) fn never_seen(&self) -> impl Iterator<Item = &UnknownColumn> {
         self.0.iter().filter(|(_, seen)| !seen.load(Ordering::Relaxed)).map(|(column, _)| column)
     }
 
     /// Returns the error of the first column that no record had and that is not accepted unchecked.
-    pub fn error(&self) -> Option<Error> {
+    pub(crate) fn error(&self) -> Option<Error> {
         self.never_seen().find_map(|column| column.error.clone()).map(Error::from)
     }
 }

@@ -35,7 +35,7 @@ impl SchemaRules {
 
     /// Infers the columns of a morsel's records; where columns are not typed, only their names. With `trace`, also the
     /// record at which each type widened.
-    pub fn infer_columns(&self, morsel: &Morsel, info: &SourceInfo, trace: bool) -> InferredColumns {
+    pub(crate) fn infer_columns(&self, morsel: &Morsel, info: &SourceInfo, trace: bool) -> InferredColumns {
         let named = |schema| InferredColumns { schema, ..InferredColumns::default() };
         let repaired = self.repaired(morsel);
         let morsel = repaired.as_ref().map_or(morsel, |repaired| &repaired.morsel);
@@ -65,13 +65,13 @@ impl SchemaRules {
 
     /// Returns the morsel with U+FFFD for invalid UTF-8, if the plan asks for that and this morsel has any; else
     /// `None`.
-    pub fn repaired(&self, morsel: &Morsel) -> Option<Repaired> {
+    pub(crate) fn repaired(&self, morsel: &Morsel) -> Option<Repaired> {
         if self.demands.lossy_utf8 { utf8::repair(morsel) } else { None }
     }
 
     /// Decodes one morsel into columns of `schema`. Returns a mismatch with the wider schema if a record does not fit
     /// and the columns may widen.
-    pub fn decode(&self, morsel: &Morsel, info: &SourceInfo, schema: &Arc<Schema>) -> Outcome {
+    pub(crate) fn decode(&self, morsel: &Morsel, info: &SourceInfo, schema: &Arc<Schema>) -> Outcome {
         let freeze = self.policy == SchemaPolicy::Freeze;
         // The columns of a CSV record are those of its header: it has no unknown keys.
         if let Some(csv) = &info.csv {

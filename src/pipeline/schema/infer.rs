@@ -16,7 +16,7 @@ use crate::source::Source;
 
 impl SchemaRules {
     /// Returns the columns of one item, with declared types joined in.
-    pub fn columns_of_item(&self, item: &Item) -> Schema {
+    pub(crate) fn columns_of_item(&self, item: &Item) -> Schema {
         self.with_declared_types(match item {
             Item::Morsel(morsel, info) => self.infer_columns(morsel, info, false).schema,
             Item::Rows(batch, _) => (*batch.schema).clone(),
@@ -27,7 +27,7 @@ impl SchemaRules {
 }
 
 /// Infers the schema of the first records, on all cores: no other thread is at work yet.
-pub fn schema_of_sample(rules: &SchemaRules, sample: &[Item], workers: usize) -> Schema {
+pub(crate) fn schema_of_sample(rules: &SchemaRules, sample: &[Item], workers: usize) -> Schema {
     let join = |schema: Schema, seen: Schema| schema.join(&seen, rules.type_merge);
     let infer = |items: &[Item]| items.iter().map(|item| rules.columns_of_item(item)).fold(Schema::default(), join);
     std::thread::scope(|scope| {
@@ -42,7 +42,7 @@ pub fn schema_of_sample(rules: &SchemaRules, sample: &[Item], workers: usize) ->
 }
 
 /// Infers the schema of all records of `sources`, on all cores. Counts nothing, as the records are read again.
-pub fn full_schema(
+pub(crate) fn full_schema(
     rules: &SchemaRules,
     sources: Vec<Source>,
     limits: &Limits,
@@ -65,7 +65,7 @@ pub fn full_schema(
 
 /// Reads all of `sources`, applies `infer` to their items on worker threads, and passes the results to
 /// `fold`, on this thread, in the order of the items. At most eight items per worker are in flight.
-pub fn infer_in_order<T: Send>(
+pub(super) fn infer_in_order<T: Send>(
     sources: Vec<Source>,
     limits: &Limits,
     control: &Control,

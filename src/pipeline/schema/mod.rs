@@ -8,8 +8,9 @@ mod infer;
 mod registry;
 mod rules;
 
-pub use check::{UnseenColumns, check_steps, known_columns, warn_about_steps};
+pub(in crate::pipeline) use check::{UnseenColumns, known_columns};
+pub use check::{check_steps, warn_about_steps};
 pub use describe::{DescribedSchema, SetBy, TypeFrom, describe_schema};
-pub use infer::{full_schema, schema_of_sample};
-pub use registry::SchemaRegistry;
-pub use rules::{Demands, SchemaRules};
+pub(super) use infer::{full_schema, schema_of_sample};
+pub(super) use registry::SchemaRegistry;
+pub(super) use rules::{Demands, SchemaRules};

@@ -40,21 +40,21 @@ use crate::column::Schema;
 
 /// The shared schema. It is the join of all schemas published so far.
 #[derive(Debug, Default)]
-pub struct SchemaRegistry(RwLock<Arc<Schema>>);
+pub(crate) struct SchemaRegistry(RwLock<Arc<Schema>>);
 
 impl SchemaRegistry {
     /// Creates a registry that starts with `schema`, from the sample or from all records.
-    pub fn new(schema: Schema) -> Self {
+    pub(crate) fn new(schema: Schema) -> Self {
         SchemaRegistry(RwLock::new(Arc::new(schema)))
     }
 
     /// Returns the schema that a worker starts its next item group with. Locks only to clone a pointer.
-    pub fn current(&self) -> Arc<Schema> {
+    pub(crate) fn current(&self) -> Arc<Schema> {
         self.0.read().expect("no one panics while holding this").clone()
     }
 
     /// Replaces the schema by a wider one. Called by the writer only, in the order of records.
-    pub fn publish(&self, schema: Schema) {
+    pub(crate) fn publish(&self, schema: Schema) {
         *self.0.write().expect("no one panics while holding this") = Arc::new(schema);
     }
 }

@@ -15,7 +15,7 @@ use crate::position::FieldPath;
 
 /// The demands of steps and outputs on decoded rows.
 #[derive(Clone, Debug)]
-pub struct Demands {
+pub(crate) struct Demands {
     /// An output has typed columns, so that rows are decoded to types; else values pass as their own text.
     pub typed: bool,
     /// The depth to which values of NDJSON sources are parsed. CSV columns are typed unless all outputs are CSV.
@@ -40,7 +40,7 @@ pub struct Demands {
 
 impl Demands {
     /// Returns the demands of schema inference alone: typed columns, and no rows.
-    pub fn typed_columns() -> Self {
+    pub(crate) fn typed_columns() -> Self {
         Demands {
             typed: true,
             keys: ValueTypes::Typed,
@@ -58,7 +58,7 @@ impl Demands {
 
 /// The rules by which the schema of one execution widens.
 #[derive(Debug)]
-pub struct SchemaRules {
+pub(crate) struct SchemaRules {
     /// The needs of steps and outputs.
     pub demands: Demands,
     /// The policy for a late change.
@@ -77,7 +77,7 @@ pub struct SchemaRules {
 
 impl SchemaRules {
     /// Creates the rules of `choice` for sources whose unlike scalars merge by `type_merge`.
-    pub fn new(choice: &SchemaSource, demands: Demands, type_merge: TypeMerge, limits: &Limits) -> Self {
+    pub(crate) fn new(choice: &SchemaSource, demands: Demands, type_merge: TypeMerge, limits: &Limits) -> Self {
         SchemaRules {
             demands,
             policy: choice.policy,
@@ -90,13 +90,13 @@ impl SchemaRules {
     }
 
     /// Creates the rules of schema inference alone: typed columns, and no extra column.
-    pub fn for_schema(choice: &SchemaSource, type_merge: TypeMerge, limits: &Limits) -> Self {
+    pub(crate) fn for_schema(choice: &SchemaSource, type_merge: TypeMerge, limits: &Limits) -> Self {
         let rules = SchemaRules::new(choice, Demands::typed_columns(), type_merge, limits);
         SchemaRules { extra_column: None, ..rules }
     }
 
     /// Joins declared types into the columns that occur. A declaration alone adds no column.
-    pub fn with_declared_types(&self, mut schema: Schema) -> Schema {
+    pub(crate) fn with_declared_types(&self, mut schema: Schema) -> Schema {
         for declared in &self.declared.fields {
             if let Some(i) = schema.position(&declared.name) {
                 schema.fields[i].ty = schema.fields[i].ty.join(&declared.ty, self.type_merge);
@@ -107,7 +107,7 @@ impl SchemaRules {
 
     /// Merges the inferred schema `seen`, with declared types joined in, into the contract: the columns of the contract
     /// come first, and are the only ones unless the policy is [`SchemaPolicy::Evolve`].
-    pub fn under_contract(&self, seen: Schema) -> Schema {
+    pub(crate) fn under_contract(&self, seen: Schema) -> Schema {
         let Some(contract) = &self.contract else { return seen };
         let columns = match self.carrier() {
             // NDJSON records are copied, and only the columns that steps read are decoded.
@@ -128,7 +128,7 @@ impl SchemaRules {
 
     /// Returns the first column of `schema` that breaks the contract: its values fit one by
     /// one, but its objects have together more keys than a struct can hold.
-    pub fn broken_contract(&self, schema: &Schema) -> Option<BrokenContract> {
+    pub(crate) fn broken_contract(&self, schema: &Schema) -> Option<BrokenContract> {
         let contract = self.contract.as_ref().filter(|_| self.demands.typed)?;
         let broken = contract.fields.iter().find(|field| {
             let now = schema.position(&field.name).map(|i| &schema.fields[i].ty);
@@ -139,7 +139,7 @@ impl SchemaRules {
 
     /// Returns the schema that decoding starts with, from the inferred schema `seen`. Fails if there are too many
     /// columns, if the contract is broken, or if the name of the extra column is taken.
-    pub fn initial_schema(&self, seen: Schema) -> Result<Schema, Error> {
+    pub(crate) fn initial_schema(&self, seen: Schema) -> Result<Schema, Error> {
         let mut schema = self.with_needed(self.under_contract(seen));
         if schema.fields.len() > MAX_COLUMNS {
             return Err(PlanError::TooManyColumns.into());
@@ -158,12 +158,12 @@ impl SchemaRules {
     }
 
     /// Returns true if the header of a source may add columns.
-    pub fn takes_header_columns(&self) -> bool {
+    pub(crate) fn takes_header_columns(&self) -> bool {
         self.extra_column.is_none() && self.policy == SchemaPolicy::Evolve
     }
 
     /// Returns notes for the report on declared types that the values widened.
-    pub fn notes_on_declared(&self, schema: &Schema) -> Vec<String> {
+    pub(crate) fn notes_on_declared(&self, schema: &Schema) -> Vec<String> {
         if self.carrier().is_some() {
             return Vec::new();
         }
@@ -180,7 +180,7 @@ impl SchemaRules {
 
     /// Adds the needed columns that are missing, so that the decoder can skip every key that is not in the
     /// schema.
-    pub fn with_needed(&self, mut schema: Schema) -> Schema {
+    pub(crate) fn with_needed(&self, mut schema: Schema) -> Schema {
         if self.type_merge == TypeMerge::Json {
             for name in self.demands.only_columns.iter().flatten() {
                 if schema.position(name).is_none() {
@@ -193,7 +193,7 @@ impl SchemaRules {
     }
 
     /// Removes the columns that neither a step nor an output needs.
-    pub fn only_needed(&self, mut schema: Schema) -> Schema {
+    pub(crate) fn only_needed(&self, mut schema: Schema) -> Schema {
         if let Some(names) = &self.demands.only_columns {
             schema.fields.retain(|field| names.iter().any(|name| **name == *field.name));
         }
@@ -201,7 +201,7 @@ impl SchemaRules {
     }
 
     /// Returns the reason for which the columns may not widen from `old` to `new`; `None` if they may.
-    pub fn forbidden_change(&self, info: &SourceInfo, old: &Schema, new: &Schema) -> Option<FixedSchema> {
+    pub(crate) fn forbidden_change(&self, info: &SourceInfo, old: &Schema, new: &Schema) -> Option<FixedSchema> {
         if new.fields.len() > MAX_COLUMNS {
             return Some(FixedSchema::TooManyColumns);
         }
@@ -233,7 +233,7 @@ impl SchemaRules {
     /// Returns true if a CSV column becomes text and its old type does not keep the spelling of cells:
     /// `1` or `1.0`, `True` or `true`, blanks in a list. The values written so far could then not be
     /// turned back into the original text.
-    pub fn loses_spelling(&self, old: &Schema, new: &Schema) -> bool {
+    pub(crate) fn loses_spelling(&self, old: &Schema, new: &Schema) -> bool {
         if self.type_merge != TypeMerge::Text || self.demands.cells_as_text {
             return false;
         }
@@ -246,7 +246,7 @@ impl SchemaRules {
 
     /// Returns the schema that CSV rows are decoded with for the outputs. In a text output a
     /// number keeps the digits of its cell, so doubles are carried as JSON text.
-    pub fn as_written(&self, mut schema: Schema) -> Schema {
+    pub(crate) fn as_written(&self, mut schema: Schema) -> Schema {
         if self.type_merge == TypeMerge::Text && self.demands.types_fixed && !self.demands.typed {
             for field in &mut schema.fields {
                 if field.ty == Type::Float {

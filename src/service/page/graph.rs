@@ -14,7 +14,7 @@ const MARGIN: usize = 8;
 const NAME_LEN: usize = 22;
 
 /// Block of the drawing.
-pub struct Node {
+pub(super) struct Node {
     pub number: i64,
     pub name: String,
     /// `pending`, `running`, `completed` or `failed`; empty in the drawing of a workflow.
@@ -28,7 +28,7 @@ pub struct Node {
 }
 
 /// Draws the nodes and their edges, with a description for screen readers.
-pub fn draw(nodes: &[Node]) -> Html {
+pub(super) fn draw(nodes: &[Node]) -> Html {
     let depths = depths(nodes);
     let n_columns = depths.iter().max().map_or(0, |deepest| deepest + 1);
     // Each node goes below the earlier ones of its column.
@@ -90,7 +90,7 @@ impl Node {
 }
 
 /// Returns a symbol for a state, so that colour is not the only indication of it.
-pub fn symbol(state: &str) -> &'static str {
+pub(super) fn symbol(state: &str) -> &'static str {
     match state {
         "completed" => "✓",
         "running" => "▶",

@@ -4,30 +4,30 @@ use std::fmt::{Display, Write};
 
 /// Fragment of HTML. Markup is `&'static str`, from this program's source; everything else is escaped.
 #[derive(Debug, Default)]
-pub struct Html(String);
+pub(super) struct Html(String);
 
 impl Html {
     /// Appends markup, which must be well-formed together with the neighbouring calls.
-    pub fn tag(&mut self, markup: &'static str) -> &mut Self {
+    pub(super) fn tag(&mut self, markup: &'static str) -> &mut Self {
         self.0.push_str(markup);
         self
     }
 
     /// Appends escaped text, either between tags or inside a quoted attribute.
-    pub fn text(&mut self, text: impl Display) -> &mut Self {
+    pub(super) fn text(&mut self, text: impl Display) -> &mut Self {
         // Writing to a string cannot fail.
         let _ = write!(Escaped(&mut self.0), "{text}");
         self
     }
 
     /// Appends another fragment, which is escaped already.
-    pub fn html(&mut self, fragment: Html) -> &mut Self {
+    pub(super) fn html(&mut self, fragment: Html) -> &mut Self {
         self.0.push_str(&fragment.0);
         self
     }
 
     /// Returns the HTML as text.
-    pub fn into_text(self) -> String {
+    pub(super) fn into_text(self) -> String {
         self.0
     }
 }

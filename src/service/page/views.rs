@@ -14,7 +14,7 @@ use crate::text::{human_bytes, human_count, human_duration};
 const SHOWN_ERRORS: usize = 5;
 
 /// Renders the start page: active runs, recent errors, runs and workflows.
-pub fn overview(workflows: &[Workflow], runs: &[RunRow], now: DateTime<Utc>) -> Html {
+pub(super) fn overview(workflows: &[Workflow], runs: &[RunRow], now: DateTime<Utc>) -> Html {
     let mut body = Html::default();
     body.tag("<h1>Workflows service</h1>");
     let active: Vec<&RunRow> = runs.iter().filter(|run| !run.status.is_terminal()).collect();
@@ -81,7 +81,7 @@ pub fn overview(workflows: &[Workflow], runs: &[RunRow], now: DateTime<Utc>) -> 
 }
 
 /// Renders one workflow: its graph and its runs.
-pub fn workflow(workflow: &Workflow, runs: &[RunRow], now: DateTime<Utc>) -> Html {
+pub(super) fn workflow(workflow: &Workflow, runs: &[RunRow], now: DateTime<Utc>) -> Html {
     let mut body = Html::default();
     body.tag("<h1>").text(&workflow.name).tag("</h1>");
     if let Some(description) = workflow.description.as_deref().filter(|text| !text.is_empty()) {
@@ -100,7 +100,7 @@ pub fn workflow(workflow: &Workflow, runs: &[RunRow], now: DateTime<Utc>) -> Htm
 }
 
 /// Renders one run: its graph with the progress of the blocks, and their results.
-pub fn run(run: &RunRow, now: DateTime<Utc>) -> Html {
+pub(super) fn run(run: &RunRow, now: DateTime<Utc>) -> Html {
     let mut body = Html::default();
     let live = run.live();
     body.tag("<h1>Run of <a id=\"workflow\" href=\"").text(page_path("workflows", &run.workflow_id.0)).tag("\">");
@@ -178,7 +178,7 @@ pub fn run(run: &RunRow, now: DateTime<Utc>) -> Html {
 }
 
 /// Renders the form that requests the API key. `refused` adds that the last attempt failed.
-pub fn login(refused: bool) -> Html {
+pub(super) fn login(refused: bool) -> Html {
     let mut body = Html::default();
     body.tag("<h1>API key required</h1><p>Enter the API key of this service to see the page.</p>");
     if refused {
@@ -192,7 +192,7 @@ pub fn login(refused: bool) -> Html {
 }
 
 /// Renders a page with a title and one paragraph, such as an error.
-pub fn message(title: &str, text: &str) -> Html {
+pub(super) fn message(title: &str, text: &str) -> Html {
     let mut body = Html::default();
     body.tag("<h1>").text(title).tag("</h1><p>").text(text).tag("</p><p><a href=\"/\">All runs</a></p>");
     static_page(title, body)

@@ -45,7 +45,7 @@ pub enum Zone {
 }
 
 /// Hint that lists the supported types.
-pub const KNOWN_TYPES: &str = "the supported types are int, float, bool, string, json, date, timestamp(s|ms|us|ns, utc|local|'+02:00') and decimal(P,S)";
+pub(super) const KNOWN_TYPES: &str = "the supported types are int, float, bool, string, json, date, timestamp(s|ms|us|ns, utc|local|'+02:00') and decimal(P,S)";
 
 impl CastType {
     /// Returns the column type of its values.

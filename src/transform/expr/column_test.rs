@@ -34,7 +34,7 @@ pub(super) struct LiteralSet {
 impl ColumnTest {
     /// Evaluates the test. CSV cells take the kind of the literal that they are compared with.
     #[inline]
-    pub fn evaluate(&self, value: Value<'_>, type_merge: TypeMerge, scratch: &mut Vec<u8>) -> Truth {
+    pub(super) fn evaluate(&self, value: Value<'_>, type_merge: TypeMerge, scratch: &mut Vec<u8>) -> Truth {
         if let Value::Null = value {
             return match self {
                 ColumnTest::IsNull => Truth::Yes,
@@ -79,7 +79,7 @@ impl ColumnTest {
 }
 
 impl LiteralSet {
-    pub fn new(list: &[Literal]) -> Self {
+    pub(super) fn new(list: &[Literal]) -> Self {
         let mut set = LiteralSet::default();
         for literal in list {
             match literal {

@@ -27,7 +27,7 @@ pub(super) struct TruthMasks {
 
 impl TruthMasks {
     /// Returns the result for `row`: `None` if unknown, an error if a value could not be computed.
-    pub fn of(&self, row: usize) -> Result<Option<bool>, EvalError> {
+    pub(super) fn of(&self, row: usize) -> Result<Option<bool>, EvalError> {
         if self.mask.yes.value(row) {
             return Ok(Some(true));
         }
@@ -57,7 +57,7 @@ pub(super) enum CompiledOperand {
 
 impl CompiledOperand {
     /// Computes the value of `row`.
-    pub fn value<'a>(
+    pub(super) fn value<'a>(
         &'a self,
         row: usize,
         inputs: &'a BatchInputs,

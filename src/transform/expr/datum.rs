@@ -76,7 +76,7 @@ pub(super) enum Num {
 
 impl Num {
     /// Converts to the nearest double.
-    pub fn float(self) -> f64 {
+    pub(super) fn float(self) -> f64 {
         match self {
             Num::Int(i) => i as f64,
             Num::Float(f) => f,
@@ -88,7 +88,7 @@ impl<'a> Datum<'a> {
     /// Reads the value at `row` of a column of type `ty`. Panics for nested and cast types, which the caller converts
     /// to JSON text first.
     #[inline]
-    pub fn at(array: &'a ArrayRef, ty: &Type, type_merge: TypeMerge, row: usize) -> Datum<'a> {
+    pub(super) fn at(array: &'a ArrayRef, ty: &Type, type_merge: TypeMerge, row: usize) -> Datum<'a> {
         if array.is_null(row) {
             return Datum::Null;
         }
@@ -111,7 +111,7 @@ impl<'a> Datum<'a> {
     }
 
     /// Reads a value from valid JSON text.
-    pub fn of_json(json: &'a str) -> Datum<'a> {
+    pub(super) fn of_json(json: &'a str) -> Datum<'a> {
         match json.as_bytes() {
             [b'"', inside @ .., b'"'] => {
                 if memchr::memchr(b'\\', inside).is_none() {
@@ -133,7 +133,7 @@ impl<'a> Datum<'a> {
     }
 
     /// Converts a literal to a value.
-    pub fn of_literal(literal: &Literal) -> Datum<'static> {
+    pub(super) fn of_literal(literal: &Literal) -> Datum<'static> {
         match literal {
             Literal::Null => Datum::Null,
             Literal::Bool(b) => Datum::Bool(*b),
@@ -151,7 +151,7 @@ impl<'a> Datum<'a> {
     }
 
     /// Describes the kind of the value for messages.
-    pub fn kind(&self) -> &'static str {
+    pub(super) fn kind(&self) -> &'static str {
         match self {
             Datum::Null => "null",
             Datum::Bool(_) => "a boolean",
@@ -165,7 +165,7 @@ impl<'a> Datum<'a> {
     }
 
     /// Converts to a number; CSV cells are parsed. Fails for other values and beyond the range of doubles.
-    pub fn number(&self) -> Result<Num, EvalError> {
+    pub(super) fn number(&self) -> Result<Num, EvalError> {
         let of = |text: &str| match num_of(text) {
             Some(Num::Float(f)) if !f.is_finite() => Err("a number is too large for a double".into()),
             Some(number) => Ok(number),
@@ -182,7 +182,7 @@ impl<'a> Datum<'a> {
     }
 
     /// Converts to a 64-bit integer, such as a count or a position.
-    pub fn count(&self) -> Result<i64, EvalError> {
+    pub(super) fn count(&self) -> Result<i64, EvalError> {
         match self.number()? {
             Num::Int(int) => i64::try_from(int).map_err(|_| "the number does not fit in 64 bits".into()),
             Num::Float(_) => Err("expected an integer, found a number with a fraction".into()),
@@ -190,7 +190,7 @@ impl<'a> Datum<'a> {
     }
 
     /// Converts to text. Fails for numbers, booleans and nested values; dates and times have a text form.
-    pub fn text(self) -> Result<Cow<'a, str>, EvalError> {
+    pub(super) fn text(self) -> Result<Cow<'a, str>, EvalError> {
         match self {
             Datum::Text(text) => Ok(text),
             Datum::Cell(text) => Ok(text.into()),
@@ -200,7 +200,7 @@ impl<'a> Datum<'a> {
     }
 
     /// Returns the value as CSV writes it: numbers by their digits, nested values as JSON text, null as empty text.
-    pub fn display_text(&self) -> Cow<'_, str> {
+    pub(super) fn display_text(&self) -> Cow<'_, str> {
         let written = |write: &dyn Fn(&mut Vec<u8>)| {
             let mut out = Vec::new();
             write(&mut out);
@@ -218,7 +218,7 @@ impl<'a> Datum<'a> {
     }
 
     /// Appends the value as JSON.
-    pub fn write_json(&self, out: &mut Vec<u8>) {
+    pub(super) fn write_json(&self, out: &mut Vec<u8>) {
         match self {
             Datum::Null => out.extend_from_slice(b"null"),
             Datum::Text(text) => write_json_string(text, out),
@@ -231,7 +231,7 @@ impl<'a> Datum<'a> {
     }
 
     /// Converts to a value for comparisons. `scratch` holds the text of dates, timestamps and decimals.
-    pub fn as_value<'s>(&'s self, scratch: &'s mut String) -> Value<'s> {
+    pub(super) fn as_value<'s>(&'s self, scratch: &'s mut String) -> Value<'s> {
         match self {
             Datum::Null => Value::Null,
             Datum::Bool(b) => Value::Bool(*b),

@@ -69,7 +69,7 @@ impl Decimal {
 
 /// Compares the number in `text` with `number`; `None` if `text` is not a number.
 #[inline]
-pub fn compare(text: &[u8], number: &Decimal) -> Option<Ordering> {
+pub(super) fn compare(text: &[u8], number: &Decimal) -> Option<Ordering> {
     if let (Some(a), Some(b)) = (short(text), number.short) {
         return Some(match a.scale == b.scale {
             true => a.mantissa.cmp(&b.mantissa),
@@ -80,7 +80,7 @@ pub fn compare(text: &[u8], number: &Decimal) -> Option<Ordering> {
 }
 
 /// Compares two numbers by their digits; `None` if one is not a number.
-pub fn compare_texts<'a>(a: &'a [u8], b: &'a [u8]) -> Option<Ordering> {
+pub(super) fn compare_texts<'a>(a: &'a [u8], b: &'a [u8]) -> Option<Ordering> {
     let (a, b) = (digits(a)?, digits(b)?);
     // Zero has no sign: `-0` equals `0`.
     let zero = |d: &Digits<'_>| d.whole.is_empty() && d.fraction.is_empty();
@@ -118,7 +118,7 @@ pub fn write_canonical_number(text: &[u8], out: &mut Vec<u8>) -> bool {
 
 /// Compares an integer with `number`.
 #[inline]
-pub fn compare_int(value: i128, number: &Decimal) -> Ordering {
+pub(super) fn compare_int(value: i128, number: &Decimal) -> Ordering {
     if let (Some(b), Ok(a)) = (number.short, i64::try_from(value)) {
         // 19 digits scaled by 18 more fit in 128 bits.
         return (i128::from(a) * POWERS[b.scale]).cmp(&i128::from(b.mantissa));
@@ -131,7 +131,7 @@ pub fn compare_int(value: i128, number: &Decimal) -> Ordering {
 /// Rounding is monotonic: if the nearest double of `number` differs, the order of the doubles is the result. `None` for
 /// infinities and NaN, which are not numbers.
 #[inline]
-pub fn compare_float(value: f64, number: &Decimal) -> Option<Ordering> {
+pub(super) fn compare_float(value: f64, number: &Decimal) -> Option<Ordering> {
     if !value.is_finite() {
         return None;
     }

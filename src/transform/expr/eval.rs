@@ -95,7 +95,7 @@ impl Predicate {
 }
 
 impl Program {
-    pub fn new(type_merge: TypeMerge) -> Self {
+    pub(super) fn new(type_merge: TypeMerge) -> Self {
         Program { paths: Vec::new(), tests: Vec::new(), conditions: Vec::new(), type_merge, scratch: Vec::new() }
     }
 
@@ -157,7 +157,7 @@ impl Program {
     }
 
     /// Compiles an operand, which is part of `text`, to indices into the columns and conditions of a batch.
-    pub fn compile(&mut self, operand: &Operand, text: &str) -> CompiledOperand {
+    pub(super) fn compile(&mut self, operand: &Operand, text: &str) -> CompiledOperand {
         let computed = match operand {
             Operand::Column(path) => return CompiledOperand::Column(self.column_index(path, true)),
             Operand::Literal(literal) => return CompiledOperand::Literal(Datum::of_literal(literal)),
@@ -203,7 +203,7 @@ impl Program {
     }
 
     /// Resolves the columns of `batch` and evaluates the conditions inside operands.
-    pub fn run(&mut self, batch: &Batch) -> Result<BatchInputs, ArrowError> {
+    pub(super) fn run(&mut self, batch: &Batch) -> Result<BatchInputs, ArrowError> {
         let look_up = |(path, as_text): &(Path, bool)| {
             let (array, ty) = column_at(batch, path)?;
             match &ty {
@@ -243,7 +243,7 @@ impl Program {
         TruthMasks { mask, bad }
     }
 
-    pub fn take_mismatches(&mut self) -> Vec<(Arc<str>, u64)> {
+    pub(super) fn take_mismatches(&mut self) -> Vec<(Arc<str>, u64)> {
         // Reading resets the count.
         let met = |(text, rows): &mut (Arc<str>, u64)| (*rows > 0).then(|| (text.clone(), std::mem::take(rows)));
         self.tests.iter_mut().filter_map(met).collect()

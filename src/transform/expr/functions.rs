@@ -58,7 +58,7 @@ pub enum Function {
 }
 
 /// Functions by name, with their minimum and maximum number of arguments.
-pub const FUNCTIONS: [(&str, Function, usize, usize); 22] = [
+pub(super) const FUNCTIONS: [(&str, Function, usize, usize); 22] = [
     ("abs", Function::Abs, 1, 1),
     ("ceil", Function::Ceil, 1, 1),
     ("coalesce", Function::Coalesce, 1, usize::MAX),
@@ -84,7 +84,7 @@ pub const FUNCTIONS: [(&str, Function, usize, usize); 22] = [
 ];
 
 /// Functions with a syntax of their own, which the parser handles.
-pub const SPECIAL_FORMS: [&str; 5] = ["case", "cast", "if", "regexp_extract", "regexp_replace"];
+pub(super) const SPECIAL_FORMS: [&str; 5] = ["case", "cast", "if", "regexp_extract", "regexp_replace"];
 
 impl Function {
     /// Returns the name or symbol for messages.

@@ -4,7 +4,7 @@ use arrow_buffer::{BooleanBuffer, Buffer};
 
 /// Truth of a condition for every row: true, false, or neither.
 #[derive(Clone, Debug)]
-pub struct Mask {
+pub(super) struct Mask {
     /// Rows for which it is true.
     pub yes: BooleanBuffer,
     /// Rows for which it is false; disjoint from `yes`. A row in neither is unknown.
@@ -13,7 +13,7 @@ pub struct Mask {
 
 /// Truth of a condition for one row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Truth {
+pub(super) enum Truth {
     /// The condition is true.
     Yes,
     /// The condition is false.
@@ -33,14 +33,14 @@ impl From<bool> for Truth {
 
 impl Mask {
     /// Creates the mask of `rows` rows that all have `truth`.
-    pub fn all(truth: Truth, rows: usize) -> Self {
+    pub(super) fn all(truth: Truth, rows: usize) -> Self {
         let bits = |set| if set { BooleanBuffer::new_set(rows) } else { BooleanBuffer::new_unset(rows) };
         Mask { yes: bits(truth == Truth::Yes), no: bits(truth == Truth::No) }
     }
 
     /// Evaluates `truth` for each of `rows` rows. Also returns the number of rows with [`Truth::Mismatch`].
     #[inline]
-    pub fn of(rows: usize, mut truth: impl FnMut(usize) -> Truth) -> (Self, u64) {
+    pub(super) fn of(rows: usize, mut truth: impl FnMut(usize) -> Truth) -> (Self, u64) {
         let words = rows.div_ceil(64);
         let (mut all_yes, mut all_no) = (Vec::with_capacity(words), Vec::with_capacity(words));
         let mut mismatches = 0;
@@ -62,17 +62,17 @@ impl Mask {
     }
 
     /// Combines two masks by `and`: false wins over unknown.
-    pub fn and(&self, other: &Mask) -> Mask {
+    pub(super) fn and(&self, other: &Mask) -> Mask {
         Mask { yes: &self.yes & &other.yes, no: &self.no | &other.no }
     }
 
     /// Combines two masks by `or`: true wins over unknown.
-    pub fn or(&self, other: &Mask) -> Mask {
+    pub(super) fn or(&self, other: &Mask) -> Mask {
         Mask { yes: &self.yes | &other.yes, no: &self.no & &other.no }
     }
 
     /// Negates the mask: unknown stays unknown.
-    pub fn not(self) -> Mask {
+    pub(super) fn not(self) -> Mask {
         Mask { yes: self.no, no: self.yes }
     }
 }

@@ -85,7 +85,7 @@ impl StepKind for Cast {
 
 /// Running casts, one computed column each.
 #[derive(Debug)]
-pub struct Running(Vec<DerivedColumn>);
+pub(crate) struct Running(Vec<DerivedColumn>);
 
 impl RunningStep for Running {
     fn output_schema(&self, schema: Schema, options: &StepOptions) -> Result<Schema, Error> {

@@ -82,7 +82,7 @@ impl StepKind for Deduplicate {
 
 /// A running deduplication, with the keys seen so far.
 #[derive(Debug)]
-pub struct Running {
+pub(crate) struct Running {
     columns: Vec<Arc<str>>,
     seen_keys: Distinct,
 }

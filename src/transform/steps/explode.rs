@@ -82,7 +82,7 @@ impl StepKind for Explode {
 
 /// A running explosion of the named column.
 #[derive(Debug)]
-pub struct Running(Arc<str>);
+pub(crate) struct Running(Arc<str>);
 
 impl RunningStep for Running {
     fn output_schema(&self, schema: Schema, _: &StepOptions) -> Result<Schema, Error> {

@@ -150,7 +150,7 @@ fn computes(node: &expr::ExprNode) -> bool {
 
 /// A running filter, prepared or compiled.
 #[derive(Debug)]
-pub enum Running {
+pub(crate) enum Running {
     Conditions(Vec<Prepared>),
     Expression(Box<Predicate>, Arc<str>),
 }
@@ -193,7 +193,7 @@ impl RunningStep for Running {
 
 /// A condition whose test values are converted to cells once.
 #[derive(Debug)]
-pub struct Prepared {
+pub(crate) struct Prepared {
     column: String,
     logic: Logic,
     test: PreparedTest,

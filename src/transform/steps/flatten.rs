@@ -87,7 +87,7 @@ fn prefixes<'a>(name: &'a str, separator: &'a str) -> impl Iterator<Item = Strin
 
 /// A running `flatten`, with its separator.
 #[derive(Debug)]
-pub struct Running(Arc<str>);
+pub(crate) struct Running(Arc<str>);
 
 impl RunningStep for Running {
     fn output_schema(&self, schema: Schema, options: &StepOptions) -> Result<Schema, Error> {

@@ -72,7 +72,7 @@ impl StepKind for JsonText {
 
 /// Running conversions, one computed column each.
 #[derive(Debug)]
-pub struct Running(Vec<DerivedColumn>);
+pub(crate) struct Running(Vec<DerivedColumn>);
 
 impl RunningStep for Running {
     fn output_schema(&self, schema: Schema, options: &StepOptions) -> Result<Schema, Error> {

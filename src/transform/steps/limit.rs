@@ -48,7 +48,7 @@ impl StepKind for Limit {
 
 /// A running limit, with the rows that remain.
 #[derive(Debug)]
-pub struct Running {
+pub(crate) struct Running {
     /// Rows that may still pass.
     remaining: u64,
 }

@@ -78,7 +78,7 @@ impl StepKind for RemoveColumns {
 
 /// A running removal of the named columns.
 #[derive(Debug)]
-pub struct Running(Vec<Arc<str>>);
+pub(crate) struct Running(Vec<Arc<str>>);
 
 impl RunningStep for Running {
     fn output_schema(&self, mut schema: Schema, _: &StepOptions) -> Result<Schema, Error> {

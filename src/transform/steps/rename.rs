@@ -112,7 +112,7 @@ fn name_conflict(schema: &Schema, new_names: &[NewName], text: &str) -> expr::Er
 
 /// A running rename, with its new names.
 #[derive(Debug)]
-pub struct Running(Vec<NewName>);
+pub(crate) struct Running(Vec<NewName>);
 
 impl RunningStep for Running {
     fn output_schema(&self, schema: Schema, _: &StepOptions) -> Result<Schema, Error> {

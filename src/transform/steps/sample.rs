@@ -59,7 +59,7 @@ impl StepKind for Sample {
 
 /// Chooses rows by the byte at which their records start, the same rows however the source is split.
 #[derive(Clone, Copy, Debug)]
-pub struct Sampler {
+pub(crate) struct Sampler {
     /// A row is kept if its hash is below this value, which is up to 2^64.
     threshold: u128,
     seed: u64,

@@ -92,7 +92,7 @@ impl StepKind for Select {
 
 /// A running selection of output columns.
 #[derive(Debug)]
-pub struct Running(Vec<Selected>);
+pub(crate) struct Running(Vec<Selected>);
 
 impl RunningStep for Running {
     fn output_schema(&self, schema: Schema, _: &StepOptions) -> Result<Schema, Error> {

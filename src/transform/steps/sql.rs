@@ -51,7 +51,7 @@ impl StepKind for Arc<Query> {
 
 /// A running query that processes one row at a time.
 #[derive(Debug)]
-pub struct Running {
+pub(crate) struct Running {
     query: Arc<Query>,
     /// Query compiled for the columns of the previous batch, which the next batch usually shares.
     compiled: RefCell<Option<Arc<ByRows>>>,

@@ -75,7 +75,7 @@ impl StepKind for With {
 
 /// A running computation of one column.
 #[derive(Debug)]
-pub struct Running(DerivedColumn);
+pub(crate) struct Running(DerivedColumn);
 
 impl RunningStep for Running {
     fn output_schema(&self, schema: Schema, options: &StepOptions) -> Result<Schema, Error> {
