@@ -108,7 +108,7 @@ pub(crate) async fn on_local_service(
 
 /// Fails, because this build has no local service.
 #[cfg(not(feature = "serve"))]
-pub async fn on_local_service(
+pub(crate) async fn on_local_service(
     _: &Context,
     _: &[Enrich],
     _: impl AsyncFnOnce(&Client) -> Result<Exit, Failure>,

@@ -146,6 +146,6 @@ mod state {
 
 /// Fails, because this build has no local service.
 #[cfg(not(feature = "serve"))]
-pub async fn serve(_: &Context, _: ServeArgs) -> Result<Exit, Failure> {
+pub(crate) async fn serve(_: &Context, _: ServeArgs) -> Result<Exit, Failure> {
     Err(crate::cli::error::Error::Usage("this build has no local service (feature `serve`)".into()).into())
 }
