@@ -40,8 +40,9 @@ impl Context {
 
     /// Returns the download pool of this command, bounded by `jobs` and by the memory.
     pub(super) fn downloads(&self) -> Downloads {
-        let window_bytes = self.settings.limits().download_window_bytes();
-        Downloads::new(self.settings.jobs.value, window_bytes)
+        let limits = self.settings.limits();
+        Downloads::new(self.settings.jobs.value, limits.download_window_bytes())
+            .with_max_expansion(limits.max_expansion)
     }
 
     /// Creates a client for the API of the settings. Loads the API key, which may fail or prompt the user.

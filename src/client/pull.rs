@@ -94,7 +94,8 @@ impl Client {
         self.require_completed(&status).await?;
         let results = self.result_links(run, &options.formats, options.blocks).await?;
         let declared = self.declared_types_of(&status.workflow_id).await;
-        let downloads = Downloads::new(options.jobs, options.limits.download_window_bytes());
+        let downloads = Downloads::new(options.jobs, options.limits.download_window_bytes())
+            .with_max_expansion(options.limits.max_expansion);
         let opens = self.download_requests(run, &results).into_iter();
         let sources = opens
             .zip(&results.links)

@@ -9,7 +9,7 @@ use crate::column::Schema;
 use crate::format::parquet::SortKey;
 use crate::format::{Compression, LateColumns, OutputFormat};
 use crate::sink::ObjectLocation;
-use crate::source::Source;
+use crate::source::{Expansion, Source};
 use crate::transform::{OnBadCast, SpillBudget, Step};
 
 /// One pass from sources through steps to outputs.
@@ -206,6 +206,9 @@ pub struct Limits {
     pub max_memory_bytes: u64,
     /// A longer record is a reject. Default 16 MiB.
     pub max_record_bytes: usize,
+    /// Ratio of decompressed to compressed bytes beyond which an input is refused, once it has decompressed to 256 MiB; 0 is
+    /// no limit. Default 1000: results compress to a tenth, repetitive ones to a hundredth.
+    pub max_expansion: u64,
     /// Bytes of one morsel. Default 1 MiB: below 256 KiB the cost of channels shows, above 2 MiB it falls
     /// out of the cache.
     pub morsel_bytes: usize,
@@ -228,6 +231,7 @@ impl Default for Limits {
         Limits {
             max_memory_bytes: 256 << 20,
             max_record_bytes: 16 << 20,
+            max_expansion: Expansion::MAX_RATIO,
             morsel_bytes: 1 << 20,
             row_group_bytes: 32 << 20,
             sample_bytes: 4 << 20,

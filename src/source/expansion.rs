@@ -4,10 +4,6 @@ use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Largest ratio of decompressed to compressed bytes. Results compress to a tenth, repetitive ones to a hundredth; data
-/// beyond a thousandth is made to fill disks.
-const MAX_RATIO: u64 = 1000;
-
 /// Decompressed bytes up to which the ratio is not checked: small files may be as repetitive as they like.
 const UNCHECKED_BYTES: u64 = 256 << 20;
 
@@ -15,12 +11,18 @@ const UNCHECKED_BYTES: u64 = 256 << 20;
 pub struct Expansion {
     compressed: Arc<AtomicU64>,
     unchecked_bytes: u64,
+    max_ratio: u64,
 }
 
 impl Expansion {
-    /// Creates a comparison with the default limits: 1000 times the compressed bytes, at least 256 MiB.
-    pub fn new() -> Self {
-        Expansion { compressed: Arc::default(), unchecked_bytes: UNCHECKED_BYTES }
+    /// Default for the largest ratio of decompressed to compressed bytes. Results compress to a tenth, repetitive ones to a
+    /// hundredth; data beyond a thousandth is as a rule made to fill disks.
+    pub const MAX_RATIO: u64 = 1000;
+
+    /// Creates a comparison that allows `max_ratio` times the compressed bytes, and 256 MiB in any case. A ratio of 0 is no
+    /// limit.
+    pub fn new(max_ratio: u64) -> Self {
+        Expansion { compressed: Arc::default(), unchecked_bytes: UNCHECKED_BYTES, max_ratio }
     }
 
     /// Wraps `inner`, the compressed bytes, and counts them.
@@ -36,7 +38,7 @@ impl Expansion {
 
 impl Default for Expansion {
     fn default() -> Self {
-        Expansion::new()
+        Expansion::new(Expansion::MAX_RATIO)
     }
 }
 
@@ -65,8 +67,9 @@ impl<R: Read> Read for Limiting<R> {
         self.bytes += n as u64;
         // Compressed bytes that the decoder has read ahead count as well, which only makes the limit more generous.
         let compressed = self.expansion.compressed.load(Ordering::Relaxed);
-        if self.bytes > self.expansion.unchecked_bytes.max(compressed.saturating_mul(MAX_RATIO)) {
-            let text = format!("{compressed} compressed bytes expand to more than {MAX_RATIO} times their size");
+        let max_ratio = self.expansion.max_ratio;
+        if max_ratio > 0 && self.bytes > self.expansion.unchecked_bytes.max(compressed.saturating_mul(max_ratio)) {
+            let text = format!("{compressed} compressed bytes expand to more than {max_ratio} times their size");
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
         Ok(n)
@@ -77,10 +80,14 @@ impl<R: Read> Read for Limiting<R> {
 mod tests {
     use super::*;
 
-    fn read(compressed: u64, decompressed: u64) -> io::Result<u64> {
-        let expansion = Expansion { unchecked_bytes: 100, ..Expansion::new() };
+    fn read_under(max_ratio: u64, compressed: u64, decompressed: u64) -> io::Result<u64> {
+        let expansion = Expansion { unchecked_bytes: 100, ..Expansion::new(max_ratio) };
         io::copy(&mut expansion.counting(io::repeat(0).take(compressed)), &mut io::sink())?;
         io::copy(&mut expansion.limiting(io::repeat(0).take(decompressed)), &mut io::sink())
+    }
+
+    fn read(compressed: u64, decompressed: u64) -> io::Result<u64> {
+        read_under(Expansion::MAX_RATIO, compressed, decompressed)
     }
 
     #[test]
@@ -90,5 +97,8 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
         assert_eq!(error.to_string(), "50 compressed bytes expand to more than 1000 times their size");
         assert_eq!(read(0, 100).unwrap(), 100);
+        assert_eq!(read_under(2000, 50, 100_000).unwrap(), 100_000);
+        assert!(read_under(2000, 50, 100_001).unwrap_err().to_string().contains("more than 2000 times"));
+        assert_eq!(read_under(0, 1, 1_000_000).unwrap(), 1_000_000);
     }
 }

@@ -45,6 +45,10 @@ pub struct Settings {
     pub codec: Setting<ParquetCodec>,
     /// Bytes of records in flight, all stages together.
     pub max_memory: Setting<u64>,
+    /// Bytes of one record; longer ones are rejected.
+    pub max_record_bytes: Setting<u64>,
+    /// Ratio of decompressed to compressed bytes beyond which an input is refused; 0 is no limit.
+    pub max_expansion: Setting<u64>,
     /// Downloads that one command runs at a time.
     pub jobs: Setting<usize>,
     /// Bytes per second; a download that stays below for 30 s is reconnected.
@@ -172,6 +176,8 @@ impl Settings {
             send_key_to: all.shown(&table::SEND_KEY_TO)?,
             codec: all.shown(&table::CODEC)?,
             max_memory: all.shown(&table::MAX_MEMORY)?,
+            max_record_bytes: all.shown(&table::MAX_RECORD_BYTES)?,
+            max_expansion: all.shown(&table::MAX_EXPANSION)?,
             jobs: all.shown(&table::JOBS)?,
             min_speed: all.shown(&table::MIN_SPEED)?,
             workers: all.shown(&table::WORKERS)?,
@@ -220,6 +226,8 @@ impl Settings {
         let morsel_bytes = self.morsel_size.value as usize;
         Limits {
             max_memory_bytes: self.max_memory.value,
+            max_record_bytes: self.max_record_bytes.value as usize,
+            max_expansion: self.max_expansion.value,
             workers: self.workers.value,
             morsel_bytes,
             // Row groups and the sample keep their ratio to the morsel at every size.

@@ -34,8 +34,11 @@ const MAX_WORKERS: usize = 1024;
 /// Upper bound of a morsel. Larger ones have no use, and offsets in a morsel are 32 bits wide.
 const MAX_MORSEL_SIZE: u64 = 64 << 20;
 
+/// Upper bound of a record: offsets in a morsel are 32 bits wide.
+const MAX_RECORD_SIZE: u64 = 1 << 30;
+
 /// All settings, in the order of help and `config show`.
-pub static TABLE: [&dyn Row; 14] = [
+pub static TABLE: [&dyn Row; 16] = [
     &ENDPOINT,
     &API_KEY,
     &API_KEY_FILE,
@@ -45,6 +48,8 @@ pub static TABLE: [&dyn Row; 14] = [
     &SEND_KEY_TO,
     &CODEC,
     &MAX_MEMORY,
+    &MAX_RECORD_BYTES,
+    &MAX_EXPANSION,
     &JOBS,
     &MIN_SPEED,
     &WORKERS,
@@ -191,6 +196,42 @@ pub(super) static MAX_MEMORY: Spec<u64> = Spec {
     parse: Parse::Text(parse_size),
     default: |_| Limits::default().max_memory_bytes,
     show: |bytes| Some(human_bytes(*bytes)),
+};
+
+/// Bytes of one record. One is held in memory whole, so the bound is one of memory, too.
+pub(super) static MAX_RECORD_BYTES: Spec<u64> = Spec {
+    names: Names {
+        name: "max_record_bytes",
+        flag: Some(plan("--max-record-bytes", "SIZE", "Input")),
+        in_file: true,
+        help: "Reject records that are longer, such as 64MiB; a record is held in memory whole",
+        ..NAMES
+    },
+    parse: Parse::Text(|text| match parse_size(text)? {
+        size @ 1..=MAX_RECORD_SIZE => Ok(size),
+        _ => Err(format!("it must be from 1 byte to {}", human_bytes(MAX_RECORD_SIZE))),
+    }),
+    default: |_| Limits::default().max_record_bytes as u64,
+    show: |bytes| Some(human_bytes(*bytes)),
+};
+
+/// Ratio of decompressed to compressed bytes beyond which an input is refused; 0 is no limit.
+pub(super) static MAX_EXPANSION: Spec<u64> = Spec {
+    names: Names {
+        name: "max_expansion",
+        flag: Some(plan("--max-expansion", "N", "Input")),
+        in_file: true,
+        help: "Refuse an input that decompresses to more than N times its size and 256 MiB; 0 is no limit",
+        ..NAMES
+    },
+    parse: Parse::Text(|text| {
+        text.parse().map_err(|_| "it must be a whole number, such as 5000, or 0 for no limit".to_owned())
+    }),
+    default: |_| Limits::default().max_expansion,
+    show: |ratio| match ratio {
+        0 => Some("no limit".to_owned()),
+        n => Some(n.to_string()),
+    },
 };
 
 /// Downloads that one command runs at a time.

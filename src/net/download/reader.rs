@@ -30,24 +30,32 @@ const SINGLE_WINDOW_BYTES: usize = 4 << 20;
 
 /// The downloads of one command, which share one window. They must be read in the order in which they are started.
 #[derive(Clone, Debug)]
-pub struct Downloads(Window);
+pub struct Downloads {
+    window: Window,
+    max_expansion: u64,
+}
 
 impl Downloads {
     /// Creates a group of at most `jobs` active downloads, which buffer at most `window_bytes` in all, but no less than
     /// 256 KiB for each of the `jobs`.
     pub fn new(jobs: usize, window_bytes: usize) -> Self {
-        Downloads(Window::new(jobs, window_bytes))
+        Downloads { window: Window::new(jobs, window_bytes), max_expansion: Expansion::MAX_RATIO }
+    }
+
+    /// Sets the ratio of decoded to received bytes beyond which an encoded body is refused; see [`Expansion::new`].
+    pub fn with_max_expansion(self, max_expansion: u64) -> Self {
+        Downloads { max_expansion, ..self }
     }
 
     /// Starts a download. Its transfer begins when fewer than `jobs` of the downloads before it are unfinished. Needs a
     /// tokio runtime.
     pub fn start(&self, http: &Http, request: DownloadRequest) -> Download {
-        let slot = self.0.next_slot();
+        let slot = self.window.next_slot();
         let url = request.link.url.to_string();
         let (sender, messages) = mpsc::channel(MAX_QUEUED_MESSAGES);
         let (opened, head) = oneshot::channel();
-        let transfer = Transfer::new(http, request, self.0.share(), sender);
-        let (window, index) = (self.0.clone(), slot.index);
+        let transfer = Transfer::new(http, request, self.window.share(), sender);
+        let (window, index) = (self.window.clone(), slot.index);
         // The task starts now but connects only when its slot is active, so starting many downloads is cheap.
         let task = tokio::spawn(async move {
             window.wait_for_slot(index).await;
@@ -63,6 +71,7 @@ impl Downloads {
                 end_proven: None,
             })),
             decoder: None,
+            max_expansion: self.max_expansion,
             delivered: Prefix::new(),
             repeated: None,
             state: State::Open,
@@ -80,6 +89,8 @@ pub struct Download {
     messages: Arc<Mutex<MessageReceiver>>,
     /// Decoder of the current body; `None` if it is not encoded.
     decoder: Option<Box<dyn Read + Send>>,
+    /// Of [`Downloads`].
+    max_expansion: u64,
     /// The bytes that were returned to the caller.
     delivered: Prefix,
     /// The part of `delivered` that the current body has repeated; `None` once it has passed its end.
@@ -249,7 +260,7 @@ impl Download {
         self.decoder = match body.encoding {
             Compression::None => None,
             encoding => {
-                let expansion = Expansion::new();
+                let expansion = Expansion::new(self.max_expansion);
                 let raw = expansion.counting(SharedMessages(Arc::clone(&self.messages)));
                 Some(Box::new(expansion.limiting(decompressing(encoding, raw))))
             }

@@ -229,7 +229,7 @@ impl SourceReader {
             Compression::None => Box::new(stream),
             // A small file that expands without end must not fill the disk.
             _ => {
-                let expansion = Expansion::new();
+                let expansion = Expansion::new(self.limits.max_expansion);
                 let counted = expansion.counting(stream);
                 Box::new(expansion.limiting(decompressing(compression, counted)))
             }
