@@ -149,7 +149,7 @@ pub enum PlanError {
     #[error("an extra column applies only to CSV, Parquet and Arrow outputs; a JSON output keeps every key")]
     ExtraColumnOfJson,
     /// The input has a column of the extra column's name.
-    #[error("the input already has a column `{0}`; specify another name for the extra column")]
+    #[error("the extra column cannot be named `{0}`: the input has a column of that name")]
     ExtraColumnTaken(String),
     /// The schema is to be inferred from all records, and the sources can be read only once.
     #[error("cannot infer the schema from all records: only files can be read twice")]

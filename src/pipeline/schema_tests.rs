@@ -359,7 +359,7 @@ fn an_extra_column_takes_keys_without_a_column() {
     taken.schema.extra_column = Some("a".into());
     assert_eq!(
         run(taken).unwrap_err().to_string(),
-        "the input already has a column `a`; specify another name for the extra column"
+        "the extra column cannot be named `a`: the input has a column of that name"
     );
     let mut json = plan(dir.write("in.ndjson", &text), &dir, "out.ndjson", 1);
     json.schema.extra_column = Some("rest".into());

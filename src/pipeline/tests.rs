@@ -343,7 +343,7 @@ fn policies_for_a_late_schema_change() {
     assert_eq!(reasons, ["expected int, found a string", "the schema has no such field"]);
 
     let Err(Error::Schema { position, change }) = run(plan(SchemaPolicy::Fail, "failed.parquet")) else {
-        panic!("a surprise is the end");
+        panic!("a late change is an error");
     };
     assert_eq!((position.line, position.byte), (1001, 8000));
     assert!(change.to_string().starts_with("field `a`: expected int, found a string"), "{change}");

@@ -74,7 +74,7 @@ pub(super) struct Writer<'a> {
     /// Position of that morsel in its source, in bytes.
     last_byte: u64,
     sources_ended: usize,
-    /// Bytes of the outputs that `control` has been told.
+    /// Bytes of the outputs that were added to `control` already.
     bytes_counted: u64,
     /// Rows per comparison whose value was of another type.
     mismatches: BTreeMap<Arc<str>, u64>,

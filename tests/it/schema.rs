@@ -146,7 +146,7 @@ fn extra_column_takes_the_late_fields_of_a_stream() {
     place
         .run_line("convert in.ndjson -o out.csv --extra-column a")
         .code(exit::USAGE)
-        .says("already has a column `a`")
+        .says("the input has a column of that name")
         .hints("--extra-column NAME");
 }
 

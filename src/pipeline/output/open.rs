@@ -84,7 +84,7 @@ impl OutputWriter {
 
     /// Returns the note for the report that this output's reader has closed it.
     pub(crate) fn abandoned_note(&self) -> String {
-        format!("{}: the reader closed the pipe before the end", self.name.display())
+        format!("{}: closed by its reader before the end (broken pipe)", self.name.display())
     }
 
     /// Returns the bytes written so far, after compression.

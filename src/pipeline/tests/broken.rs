@@ -203,7 +203,7 @@ fn an_output_whose_reader_closes_it_ends_alone() {
         assert_eq!(report.stopped_early, alone);
         if !alone {
             assert_eq!(report.rows_written, 200_000);
-            assert!(report.notes.iter().any(|note| note.contains("went away")), "{:?}", report.notes);
+            assert!(report.notes.iter().any(|note| note.contains("closed by its reader")), "{:?}", report.notes);
             assert_eq!(dir.read("out.csv").lines().count(), 200_001);
             std::fs::remove_file(dir.path("out.csv")).unwrap();
         }
