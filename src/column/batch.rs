@@ -131,6 +131,6 @@ impl Batch {
 pub struct RecordSpan {
     /// Offset of the first byte in the morsel.
     pub start: u32,
-    /// Length in bytes.
+    /// Length in bytes, without the line end.
     pub len: u32,
 }

@@ -63,7 +63,7 @@ pub(crate) enum Builder {
     Int(Vec<i64>, Nulls, usize),
     /// Integers of decimal(38,0).
     Decimal(Vec<i128>, Nulls),
-    /// 64-bit floating-point numbers.
+    /// Floating-point numbers of 64 bits.
     Float(Vec<f64>, Nulls),
     /// Strings, as views into the morsel.
     Text(Views, Nulls),
@@ -94,7 +94,7 @@ pub(crate) struct StructBuilder {
 /// A field of a growing struct.
 #[derive(Debug)]
 pub(crate) struct FieldBuilder {
-    /// The key, unescaped.
+    /// Key of the field, unescaped.
     pub name: Arc<str>,
     /// `"key":` as records spell it, to be compared before a key is parsed; empty if the key needs escapes.
     pub literal: Literal,
@@ -203,6 +203,7 @@ impl Builder {
                 views.push(0);
                 nulls.push(false);
             }
+            // Fields are as long as the struct, also where it is null.
             Builder::Struct(s) => {
                 for field in &mut s.fields {
                     field.builder.push_null();
@@ -248,6 +249,7 @@ impl Builder {
                 nulls.truncate(len);
             }
             Builder::Struct(s) => s.truncate(len),
+            // The items of the lists that stay end at the last offset.
             Builder::List(ends, item, nulls) => {
                 ends.truncate(len + 1);
                 item.truncate(ends[len] as usize);
@@ -291,6 +293,7 @@ impl Builder {
     /// point into `buffers` by index.
     pub(crate) fn finish(self, buffers: &Arc<[Buffer]>) -> (ArrayRef, Type) {
         match self {
+            // Carried as text, so that the column can become text without a cast.
             Builder::Null(nulls) => {
                 let mut views = Views::default();
                 for _ in 0..nulls.len {
@@ -329,6 +332,7 @@ impl Builder {
             }
             Builder::Map(ends, keys, value, nulls) => {
                 let (values, value_type) = value.finish(buffers);
+                // The Arrow fields are taken from the type, so that their names are defined in one place.
                 let ty = Type::Map(Box::new(value_type));
                 let arrow_schema::DataType::Map(entries, _) = ty.to_arrow() else {
                     unreachable!("a map's Arrow type is a map")

@@ -25,9 +25,9 @@ pub enum CastError {
     /// `to` is not a widening of `from`: some value could change or be lost.
     #[error("cannot widen {from} to {to} without loss")]
     NotWider {
-        /// The array's type.
+        /// Type that the array carries.
         from: Type,
-        /// The requested type.
+        /// Type that was requested.
         to: Type,
     },
     /// The array is not of the Arrow type that carries `expected`.
@@ -53,6 +53,7 @@ pub fn cast_array(array: &ArrayRef, from: &Type, to: &Type) -> Result<ArrayRef, 
         return Ok(array.clone());
     }
     match (from, to) {
+        // Raw text is chosen for a whole source, never by widening.
         (_, Type::Raw) | (Type::Raw, _) => Err(not_wider(from, to)),
         (Type::Null, _) => Ok(new_null_array(&to.to_arrow(), array.len())),
         (Type::Int { fits_double: true }, Type::Float) => {
@@ -75,6 +76,7 @@ pub fn cast_array(array: &ArrayRef, from: &Type, to: &Type) -> Result<ArrayRef, 
             let values = cast_array(map.values(), narrow, wide)?;
             Ok(Arc::new(map_array(to, map.offsets().clone(), map.keys().clone(), values, map.nulls().cloned())?))
         }
+        // The top of the lattice holds everything.
         (_, Type::Json | Type::Text) => json_text(array, from),
         _ => Err(not_wider(from, to)),
     }
@@ -134,6 +136,7 @@ fn cast_struct(
             _ => new_null_array(arrow_fields[i].data_type(), array.len()),
         });
     }
+    // A field that the wider struct lacks would be lost.
     if kept != narrow.len() {
         return Err(not_wider(from, to));
     }

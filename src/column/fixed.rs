@@ -40,11 +40,11 @@ pub enum Fixed {
 /// The resolution of a timestamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
-    /// Milliseconds, 10^-3 seconds.
+    /// Milliseconds, 1,000 per second.
     Millis,
-    /// Microseconds, 10^-6 seconds.
+    /// Microseconds, 1,000,000 per second.
     Micros,
-    /// Nanoseconds, 10^-9 seconds.
+    /// Nanoseconds, 1,000,000,000 per second.
     Nanos,
 }
 
@@ -138,6 +138,7 @@ impl Fixed {
                 out.extend_from_slice(format!("{:04}-{:02}-{:02}", date.year(), date.month(), date.day()).as_bytes());
             }
             Fixed::Timestamp { unit, local } => {
+                // Euclidean division: a point before 1970 has a positive fraction of its second.
                 let per_second = unit.per_second();
                 let (seconds, part) = ((value as i64).div_euclid(per_second), (value as i64).rem_euclid(per_second));
                 let nanos = (part * (1_000_000_000 / per_second)) as u32;
@@ -163,6 +164,7 @@ impl Fixed {
                 }
             }
             Fixed::Decimal { scale, .. } => {
+                // Padded to one digit before the point.
                 let digits = format!("{:0>width$}", value.unsigned_abs(), width = usize::from(scale) + 1);
                 let (whole, fraction) = digits.split_at(digits.len() - usize::from(scale));
                 if value < 0 {

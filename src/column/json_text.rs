@@ -30,7 +30,7 @@ pub enum NullMembers {
 }
 
 enum Values<'a> {
-    /// Column without values.
+    /// Column of nulls alone.
     Null,
     Bool(&'a BooleanArray),
     Int(&'a Int64Array),
@@ -144,6 +144,7 @@ impl<'a> Values<'a> {
             Values::Bool(array) => out.extend_from_slice(if array.value(row) { b"true" } else { b"false" }),
             Values::Int(array) => write_int(array.value(row), out),
             Values::Decimal(array) => write_int(array.value(row), out),
+            // JSON has no NaN and no infinities.
             Values::Float(array) => match array.value(row) {
                 value if value.is_finite() => write_float(value, out),
                 _ => out.extend_from_slice(b"null"),
@@ -267,6 +268,7 @@ fn write_escaped(bytes: &[u8], out: &mut Vec<u8>) {
 pub fn unescape(mut text: &[u8], out: &mut Vec<u8>) {
     while let Some(i) = memchr(b'\\', text) {
         out.extend_from_slice(&text[..i]);
+        // Missing bytes of invalid text are replaced, not an error: the text has passed the parser.
         let letter = text.get(i + 1).copied().unwrap_or(b'\\');
         text = text.get(i + 2..).unwrap_or_default();
         let plain = match letter {
@@ -276,6 +278,7 @@ pub fn unescape(mut text: &[u8], out: &mut Vec<u8>) {
             b'r' => b'\r',
             b't' => b'\t',
             b'u' => {
+                // A high surrogate takes the escape of the low one after it.
                 let mut unit = hex4(text);
                 text = text.get(4..).unwrap_or_default();
                 if (0xd800..0xdc00).contains(&unit)

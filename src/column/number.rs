@@ -281,16 +281,16 @@ mod tests {
 
         #[test]
         fn a_text_is_a_number_if_it_is_written_back_the_same(text in "-?[0-9]{0,4}[0.]{0,5}[0-9.e+-]{0,14}") {
-            let twin = text.parse::<f64>().ok().filter(|&value| written(value) == text);
-            prop_assert_eq!(parse_float(text.as_bytes()).map(f64::to_bits), twin.map(f64::to_bits));
-            let twin = text.parse::<i64>().ok().filter(|value| value.to_string() == text);
-            prop_assert_eq!(parse_int(text.as_bytes()), twin);
+            let expected = text.parse::<f64>().ok().filter(|&value| written(value) == text);
+            prop_assert_eq!(parse_float(text.as_bytes()).map(f64::to_bits), expected.map(f64::to_bits));
+            let expected = text.parse::<i64>().ok().filter(|value| value.to_string() == text);
+            prop_assert_eq!(parse_int(text.as_bytes()), expected);
         }
 
         #[test]
         fn a_text_is_a_long_integer_if_it_is_written_back_the_same(text in "-?[0-9]{15,42}") {
-            let twin = text.parse::<i128>().ok().filter(|v| v.to_string() == text && v.unsigned_abs() < 10u128.pow(38));
-            prop_assert_eq!(parse_decimal(text.as_bytes()), twin);
+            let expected = text.parse::<i128>().ok().filter(|v| v.to_string() == text && v.unsigned_abs() < 10u128.pow(38));
+            prop_assert_eq!(parse_decimal(text.as_bytes()), expected);
         }
     }
 }

@@ -22,7 +22,7 @@ const MIN_ID_DIGITS: usize = 5;
 const MIN_HEX_DIGITS: usize = 8;
 
 /// Returns true if an object with these keys is open-ended: more than [`MAX_STRUCT_FIELDS`] of them,
-/// or more than [`MAX_OPEN_KEYS`] that are ids or addresses.
+/// or more than `MAX_OPEN_KEYS` that are ids or addresses.
 pub fn is_open_ended<K: Borrow<str>>(keys: impl ExactSizeIterator<Item = K>) -> bool {
     keys.len() > MAX_STRUCT_FIELDS
         || keys.len() > MAX_OPEN_KEYS

@@ -41,14 +41,14 @@ pub enum Type {
     Null,
     /// Booleans, `true` and `false`.
     Bool,
-    /// 64-bit signed integers.
+    /// Signed integers of 64 bits.
     Int {
         /// True while a double holds every integer so far exactly, so that the column may still become float.
         fits_double: bool,
     },
     /// Integers beyond 64 bits, up to 38 digits.
     Decimal,
-    /// 64-bit floating-point numbers.
+    /// Floating-point numbers of 64 bits.
     Float,
     /// Types that only a cast makes: dates, timestamps, decimals with a fraction.
     Fixed(Fixed),

@@ -85,6 +85,7 @@ fn plain(array: &ArrayRef) -> Result<ArrayRef, Error> {
     Ok(match plain_type(array.data_type()) {
         DataType::Utf8 => {
             let views = array.as_string_view();
+            // The builder would panic on offsets beyond 32 bits.
             let bytes = views.iter().flatten().map(str::len).sum();
             if bytes > i32::MAX as usize {
                 return Err(Error::TooMuchText { bytes });
@@ -102,6 +103,7 @@ fn plain(array: &ArrayRef) -> Result<ArrayRef, Error> {
             let values = plain(list.values())?;
             Arc::new(ListArray::try_new(item, list.offsets().clone(), values, list.nulls().cloned())?)
         }
+        // Entries are converted as the struct that they are.
         DataType::Map(field, sorted) => {
             let map = array.as_map();
             let entries: ArrayRef = Arc::new(map.entries().clone());

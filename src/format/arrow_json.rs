@@ -38,6 +38,7 @@ fn field(name: &str, nullable: bool, ty: &Type) -> Value {
             (json!({"name": "struct"}), fields.iter().map(|f| field(&f.name, true, &f.ty)).collect())
         }
         Type::List(item) => (json!({"name": "list"}), vec![field("element", true, item)]),
+        // The names of list elements and map entries are those of the Parquet standard, which readers take over.
         Type::Map(value) => {
             let entries = vec![field("key", false, &Type::Text), field("value", true, value)];
             let entries = json!({

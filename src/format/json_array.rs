@@ -106,6 +106,7 @@ impl<R: Read> JsonArrayLines<R> {
                 }
                 State::Element => match *byte {
                     b'"' => self.state = State::String,
+                    // Brackets are counted without their kind: a mismatch is an error of the element, found by the parser.
                     b'{' | b'[' => self.depth += 1,
                     b'}' | b']' if self.depth > 0 => self.depth -= 1,
                     b']' => {

@@ -112,6 +112,8 @@ fn string_end(json: &[u8], at: usize) -> usize {
 fn value_end(json: &[u8], at: usize) -> usize {
     match byte_at(json, at) {
         b'"' => string_end(json, at),
+        // Only brackets are counted, and strings skipped, in which brackets mean nothing. Valid text needs no check that
+        // they match in kind.
         b'{' | b'[' => {
             let mut depth = 0usize;
             let mut at = at;

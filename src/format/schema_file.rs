@@ -206,6 +206,7 @@ fn read_type(
         "map" => Some("value"),
         _ => None,
     };
+    // Members depend on the type and on the place: a nested type has no name.
     let mut known = vec!["type"];
     known.extend(inside);
     known.extend(is_field.then_some("name"));
@@ -333,6 +334,7 @@ impl<'t> Parser<'t> {
                 let mut members = Vec::new();
                 self.each(b'}', |parser| {
                     let key = parser.string();
+                    // Skips the colon.
                     parser.peek();
                     parser.at += 1;
                     let value = parser.value();

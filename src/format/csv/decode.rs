@@ -120,6 +120,7 @@ impl CsvDecoder {
                 return None;
             }
             for (column, span) in fields.drain(..).enumerate() {
+                // Null fits every type.
                 if span.is_null() {
                     continue;
                 }
@@ -143,6 +144,7 @@ impl CsvDecoder {
             }
             None
         });
+        // Scalar columns are known by now. Nested cells are decoded here, all of a column at once.
         let mut columns = Vec::with_capacity(self.names.len());
         for ((name, kinds), nested) in self.names.iter().zip(kinds).zip(nested) {
             let ty = match nested {
@@ -281,6 +283,7 @@ impl CsvDecoder {
             .zip(&mapping.indices)
             .map(|(field, index)| index.map(|_| Builder::new(&field.ty, morsel, capacity)))
             .collect();
+        // Whole records, so that the cells of a column are `width` apart in `pending`.
         let width = self.names.len();
         let block = (FIELDS_AT_A_TIME / width.max(1)).max(1) * width;
         let mut failed = false;
@@ -341,6 +344,7 @@ impl CsvDecoder {
         if failed {
             return Err(Misfit);
         }
+        // The last records, which did not fill a block.
         append(&mut rest)?;
 
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(builders.len());

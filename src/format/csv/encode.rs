@@ -197,6 +197,7 @@ impl CsvEncoder {
             return;
         }
         if self.options.excel {
+            // Counted and written as it is: truncating would lose data.
             if is_longer_than_a_cell(&cell) {
                 self.counts.long_cells += 1;
                 self.counts.first_long_cell.get_or_insert_with(|| (row as u64, column.clone()));
@@ -209,7 +210,7 @@ impl CsvEncoder {
                 cell.insert(0, b'\'');
             }
         }
-        // A value spelled like null is told from it by quotes. The empty text gets them anyway.
+        // A value spelled like null is distinguished from it by quotes; the empty text gets them anyway.
         if !cell.is_empty() && cell == self.options.null.as_bytes() {
             write_quoted(&cell, out);
         } else {
@@ -272,6 +273,7 @@ impl CsvEncoder {
             }
             words => self.write_word(words, row, out),
         }
+        // Words are written straight to the output, and again only if the delimiter may be in them.
         if self.delimiter_in_words && out.len() > start {
             self.quote_again(start, out);
         }

@@ -87,6 +87,7 @@ fn distinct(names: Vec<String>) -> (Vec<Arc<str>>, Vec<String>) {
     let mut counts: HashMap<String, u64> = HashMap::new();
     let mut out = Vec::with_capacity(names.len());
     for (i, name) in names.into_iter().enumerate() {
+        // Names that occur later in the header are not free either: those columns keep them.
         let free = |name: &str| !taken.contains(name) && !given.contains(name);
         let new = if name.is_empty() {
             let plain = format!("column_{}", i + 1);

@@ -37,6 +37,7 @@ impl Remap {
     ///
     /// Fails with [`io::ErrorKind::InvalidData`] if a record does not have the columns of `from`.
     pub fn rewrite(&self, input: &mut dyn Read, output: &mut dyn Write) -> io::Result<u64> {
+        // One buffer in the framer and one under the morsel. The record limit is the largest that framing allows.
         let pool = BufferPool::new(MORSEL_BYTES, 2);
         let mut framer = Framer::new(Framing::Csv { delimiter: self.options.delimiter }, 1 << 30, 0, pool.clone());
         let mut out = Vec::with_capacity(MORSEL_BYTES * 5 / 4);
@@ -79,6 +80,7 @@ impl Remap {
                     out.push(self.options.delimiter);
                 }
                 match source {
+                    // With its quotes as they are, so that null and the empty text stay distinct.
                     Some(source) => out.extend_from_slice(fields[*source].verbatim(bytes)),
                     None => out.extend_from_slice(self.options.null.as_bytes()),
                 }

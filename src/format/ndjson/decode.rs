@@ -143,6 +143,7 @@ pub fn decode_under(
                 decoder.cursor.pos = end;
             }
         }
+        // Rejected records count as well: positions are those of the source.
         records += 1;
         if records == FIRST_RECORDS {
             // The columns are grown once, to the size extrapolated from the first records, limited by `max_cells`.
@@ -168,6 +169,7 @@ pub fn decode_under(
         }
     }
 
+    // The order of the buffers is that of `MORSEL` and `UNESCAPED`.
     let rows = root.len();
     let buffers: Arc<[Buffer]> = Arc::new([morsel.bytes.clone(), Buffer::from_vec(decoder.unescaped)]);
     let (mut fields, mut columns) = root.finish_columns(&buffers);
@@ -402,6 +404,7 @@ impl<'a> Decoder<'a> {
                 None => false,
                 Some(index) => {
                     let field = &mut root.fields[index];
+                    // A duplicate key: its earlier value is dropped.
                     if field.builder.len() > rows {
                         field.builder.truncate(rows);
                         self.duplicate_keys += 1;
@@ -411,6 +414,7 @@ impl<'a> Decoder<'a> {
                         Err(error) if kind == ExtraColumn::Keys || matches!(error.kind, JsonErrorKind::Syntax(_)) => {
                             return Err(error.within(PathSegment::Key(field.name.to_string())));
                         }
+                        // The column is null, and the value goes into the extra column by its text.
                         Err(_) => {
                             field.builder.truncate(rows);
                             field.builder.push_null();
@@ -625,11 +629,13 @@ impl<'a> Decoder<'a> {
     fn value(&mut self, into: &mut Builder, depth: usize) -> Scan<()> {
         let first = self.cursor.skip_blank();
         let at = self.cursor.pos;
+        // Null fits every column; only raw text distinguishes it from an absent key.
         if first == b'n' && !matches!(into, Builder::Raw(..)) {
             self.cursor.word(b"null")?;
             into.push_null();
             return Ok(());
         }
+        // A value that no guard accepts is a misfit.
         match into {
             Builder::Text(views, nulls) if first == b'"' => {
                 let s = self.cursor.string()?;

@@ -16,6 +16,7 @@ pub fn encode(batch: &Batch, end: &[u8], out: &mut Vec<u8>) {
         }
         return;
     }
+    // Keys are escaped once per batch.
     let columns: Vec<Column<'_>> = batch
         .columns
         .iter()

@@ -30,6 +30,7 @@ fn object(cursor: &mut Cursor<'_>, fields: &[Field], open: bool) -> Scan<()> {
 
 fn value(cursor: &mut Cursor<'_>, ty: &Type, open: bool) -> Scan<()> {
     let first = cursor.skip_blank();
+    // Null fits every type, and every value fits JSON text.
     match (first, ty) {
         (b'n', _) | (_, Type::Json | Type::Raw) => cursor.skip_value(0).map(drop),
         (_, Type::Null) if open => cursor.skip_value(0).map(drop),
@@ -46,6 +47,7 @@ fn value(cursor: &mut Cursor<'_>, ty: &Type, open: bool) -> Scan<()> {
         _ => {
             let start = cursor.pos;
             let (_, end) = cursor.skip_value(0)?;
+            // The messages say why a number does not fit, where its kind alone would not explain it.
             let seen = scalar_type(&cursor.bytes()[start..end]);
             if EnforcedColumns::scalar_fits(ty, &seen) {
                 return Ok(());

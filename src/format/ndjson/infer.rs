@@ -66,6 +66,7 @@ pub fn infer_columns(morsel: &Morsel, options: &InferOptions<'_>) -> InferredCol
     let mut found = InferredColumns::default();
     let mut fields = Vec::new();
     let records = morsel.records();
+    // One check of the whole morsel is almost always enough; otherwise each line is checked.
     let all_valid = simdutf8::basic::from_utf8(records).is_ok();
     let mut start = 0;
     while start < morsel.len {

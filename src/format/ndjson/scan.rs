@@ -355,6 +355,7 @@ impl<'a> Cursor<'a> {
             b'1'..=b'9' => pos += simd::digits(self.buf, pos),
             _ => return Err(JsonError::syntax(pos, "expected a digit")),
         }
+        // Only after a leading zero: other digits were all consumed.
         if self.buf[pos].is_ascii_digit() {
             return Err(JsonError::syntax(start, "leading zero in a number"));
         }
@@ -364,6 +365,7 @@ impl<'a> Cursor<'a> {
             fraction = end - pos - 1;
             pos = end;
         }
+        // Either case: the bit distinguishes `E` from `e`.
         let exponent = self.buf[pos] | 0x20 == b'e';
         if exponent {
             pos += 1;

@@ -29,7 +29,7 @@ fn decode_all(morsel: &Morsel, options: &DecodeOptions) -> Decoded {
         match decode(morsel, &schema, options) {
             Outcome::Decoded(decoded) => return decoded,
             Outcome::SchemaMismatch(mismatch) => {
-                assert_ne!(mismatch.schema, *schema, "a surprise must widen the schema: {}", mismatch.what);
+                assert_ne!(mismatch.schema, *schema, "a mismatch must widen the schema: {}", mismatch.what);
                 schema = Arc::new(mismatch.schema);
             }
         }

@@ -32,6 +32,7 @@ pub(super) fn join(parts: Vec<ChunkPart>, scratch: &mut EncoderScratch) -> Resul
         entries += part.pages.entries;
         nulls += part.pages.nulls;
         descriptor.get_or_insert(part.descriptor.clone());
+        // The first part's dictionary is the one that the others are merged into.
         let Some(union) = &mut union else {
             list.extend(part.pages.list);
             union = Some(part.values);
@@ -47,6 +48,7 @@ pub(super) fn join(parts: Vec<ChunkPart>, scratch: &mut EncoderScratch) -> Resul
                 if taken {
                     indices.iter_mut().for_each(|index| *index = new_indices[*index as usize]);
                 } else {
+                    // The page becomes plain: levels as they are, and the entry of each index.
                     scratch.page.clear();
                     scratch.page.extend_from_slice(levels);
                     indices.iter().for_each(|&index| scratch.page.extend_from_slice(part.values.entry(index)));
@@ -90,6 +92,7 @@ pub(super) fn join(parts: Vec<ChunkPart>, scratch: &mut EncoderScratch) -> Resul
             encoding: Encoding::PLAIN,
             is_sorted: false,
         };
+        // The format has the dictionary page first.
         pages.insert(0, SerializedPage::new(page, bytes.len())?);
     }
 

@@ -78,6 +78,7 @@ impl RowGroupEncoder {
         let entries = Entries::rows(rows);
         self.scratch.rows = self.rows + rows;
         self.scratch.expected_rows = self.scratch.expected_rows.max(rows * GUESSED_BATCHES);
+        // `levels::leaves` visits the leaves in the order of the descriptor, and so of the encoders.
         let mut encoders = self.leaves.iter_mut();
         let mut keys = Vec::new();
         for (root, column) in columns.enumerate() {

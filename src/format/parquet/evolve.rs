@@ -146,6 +146,7 @@ impl<R: ChunkReader + 'static> Rewriter<R> {
         out: &mut TrackedWrite<W>,
     ) -> Result<Vec<ColumnChunkMetaData>, Error> {
         let field = &self.target.schema.fields[root];
+        // The layout of a schema of this column alone, so that its leaves are numbered from 0 as in `leaves`.
         let layout = match &mut self.roots[root] {
             Some(layout) => layout.clone(),
             none => {
@@ -170,6 +171,7 @@ impl<R: ChunkReader + 'static> Rewriter<R> {
                 encoder.write_columns(rows, iter::once(&new_null_array(&carrier, rows)))?;
             }
         }
+        // Every row that was written must have been read back.
         if encoder.rows() != group.rows {
             return Err(Error::Changed);
         }

@@ -158,6 +158,7 @@ fn parquet_type(name: &str, ty: &Type, repetition: Repetition, element: &str) ->
         Type::Bool => leaf(PhysicalType::BOOLEAN).build(),
         Type::Int { .. } => leaf(PhysicalType::INT64).build(),
         Type::Float => leaf(PhysicalType::DOUBLE).build(),
+        // Sixteen bytes hold 38 digits; arrays carry decimals in as many.
         Type::Decimal => leaf(PhysicalType::FIXED_LEN_BYTE_ARRAY)
             .with_length(16)
             .with_logical_type(Some(LogicalType::decimal(0, 38)))

@@ -213,6 +213,7 @@ impl LeafEncoder {
             Live::Range(range) => range.len(),
             Live::Some(values) => values.len(),
         };
+        // Entries without a value count as nulls in the statistics, empty lists included, as with other writers.
         self.pages.nulls += (entries.len - n_values) as u64;
         match &mut self.values {
             Values::Bool(bits) => bits.append(array, &entries.live),
@@ -238,6 +239,7 @@ impl LeafEncoder {
                 column.append(&entries.live, |i| Text { view: views[i], buffers }, scratch)?;
             }
         }
+        // Pages are closed between batches only, so that a page never ends inside a row.
         let full = each_kind!(&self.values, _bits => false, column => column.is_full());
         if full || self.values.page_bytes() >= PAGE_BYTES || self.definition.len >= PAGE_ENTRIES {
             self.close_page(scratch)?;

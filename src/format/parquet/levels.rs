@@ -99,6 +99,7 @@ impl Entries {
             values.extend(valid.set_indices().map(|i| (range.start + i) as u32));
             return next(Definition::Each(levels), Live::Some(values));
         }
+        // The general case: of the live entries, those with a value get the deeper level.
         let mut levels = match &self.definition {
             Definition::Same(depth) => vec![*depth; self.len],
             Definition::Each(levels) => levels.clone(),

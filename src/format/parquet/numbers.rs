@@ -118,7 +118,7 @@ impl Number for f64 {
     }
 
     fn statistics(bounds: Option<(Self, Self)>, nulls: u64) -> Statistics {
-        // A zero bound stands for both zeros.
+        // A bound of zero must cover both zeros.
         let signed = |bound: f64, zero: f64| if bound == 0.0 { zero } else { bound };
         let (min, max) = (bounds.map(|b| signed(b.0, -0.0)), bounds.map(|b| signed(b.1, 0.0)));
         Statistics::from(ValueStatistics::new(min, max, None, Some(nulls), false))
@@ -211,12 +211,14 @@ impl<T: Number> Numbers<T> {
             let has_slot = entries.iter().step_by(step).filter(|entry| entry.slot(**scale) < most).count();
             has_slot * step * 8 >= entries.len() * 7
         };
+        // The smallest scale that is enough keeps the slot array small.
         self.slots.clear();
         if let Some(&scale) = T::SCALES.iter().find(nearly_all) {
             self.scale = scale;
             let highest = entries.iter().map(|entry| entry.slot(scale)).filter(|&slot| slot < most).max();
             self.slots.resize(highest.map_or(1, |slot| (slot + 1).next_power_of_two()), NO_ENTRY);
         }
+        // Every entry moves, as the scale may have changed.
         self.table.clear();
         for (&entry, index) in self.entries.iter().zip(0..) {
             match self.slots.get_mut(entry.slot(self.scale)) {

@@ -97,6 +97,7 @@ impl Runs<'_> {
         }
         self.groups += 1;
         self.out[self.header] = (self.groups << 1 | 1) as u8;
+        // Up to eight bits each, a group fits into one word.
         let width = u32::from(self.width);
         if width <= 8 {
             let word =

@@ -337,7 +337,7 @@ fn columns_widen_late_in_every_way() {
     ];
     for (name, before, after) in cases {
         let (before, after) = (objects(before), objects(after));
-        // The surprise in the last group, in the middle, and twice.
+        // The wider type comes in the last group, in the middle, and twice.
         for groups in [
             vec![before.clone(), after.clone()],
             vec![before.clone(), before.clone(), after.clone(), before.clone()],

@@ -328,6 +328,7 @@ impl Kind for Texts {
         if let Some(&index) = found {
             return index;
         }
+        // A new entry. 32-bit offsets are enough: a dictionary is closed soon after `DICTIONARY_BYTES`.
         let index = self.entries.len() as u32;
         self.starts.push(self.bytes.len() as u32);
         Texts::plain(value, &mut self.bytes);

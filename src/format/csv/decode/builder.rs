@@ -112,6 +112,7 @@ impl Builder {
                         continue;
                     }
                     let value = number::parse_decimal(cell.of(bytes)).ok_or(Misfit)?;
+                    // The narrowest type of these values, for a file of which this morsel is a part.
                     match i64::try_from(value) {
                         Ok(value) if number::fits_double(value) => observed.int = true,
                         Ok(_) => observed.long_int = true,
@@ -131,6 +132,7 @@ impl Builder {
                             observed.wide = true;
                             value
                         }
+                        // An integer in a float column, exact in a double or a misfit.
                         None => {
                             observed.int = true;
                             exact_int(cell.of(bytes)).ok_or(Misfit)?
@@ -167,6 +169,7 @@ impl Builder {
                 let ty = null(has_values(&*array), Type::Text);
                 (array, ty)
             }
+            // Nested cells are parsed only here, all of a column at once, and may still turn out not to fit.
             Builder::Nested(ty, cells) => {
                 cells.decode(morsel.records(), &ty, decode_cells).and_then(|(array, observed)| {
                     match ty.join(&observed, TypeMerge::Json) == ty {
