@@ -14,7 +14,7 @@ use super::choices::{
     ApiFormat, ColorChoice, ExplainFormat, FromFormat, ListFormat, ReportFormat, SchemaFormat, SchemaFromArg,
     SchemaPolicyArg,
 };
-use super::dialect::DialectArgs;
+use super::dialect::{DialectArgs, InputArgs};
 use super::exit;
 use super::serve_flags::EngineFlags;
 use super::settings::{SettingArgs, TABLE};
@@ -381,9 +381,9 @@ pub(super) struct ConvertArgs {
     /// Files, URLs, or `-` for standard input; read in order as one sequence of records
     #[arg(required = true, value_name = "SRC")]
     pub sources: Vec<String>,
-    /// Format of the inputs [default: detected by content type, name and first bytes]
-    #[arg(long, value_enum, value_name = "FORMAT")]
-    pub from: Option<FromFormat>,
+    /// Format and dialect of the inputs.
+    #[command(flatten)]
+    pub input: InputArgs,
     /// Outputs, steps and policies.
     #[command(flatten)]
     pub plan: PipelineArgs,
@@ -395,9 +395,9 @@ pub(super) struct SchemaArgs {
     /// Files, URLs, or `-` for standard input; read in order as one sequence of records
     #[arg(required = true, value_name = "SRC")]
     pub sources: Vec<String>,
-    /// Format of the inputs [default: detected by content type, name and first bytes]
-    #[arg(long, value_enum, value_name = "FORMAT")]
-    pub from: Option<FromFormat>,
+    /// Format and dialect of the inputs.
+    #[command(flatten)]
+    pub input: InputArgs,
     /// Format of the printed schema
     #[arg(long, value_enum, default_value = "table", value_name = "FORMAT")]
     pub format: SchemaFormat,
@@ -421,9 +421,9 @@ pub(super) struct ExplainArgs {
     /// Files, URLs, or `-` for standard input; of each only the first records are read
     #[arg(required = true, value_name = "SRC")]
     pub sources: Vec<String>,
-    /// Format of the inputs [default: detected by content type, name and first bytes]
-    #[arg(long, value_enum, value_name = "FORMAT")]
-    pub from: Option<FromFormat>,
+    /// Format and dialect of the inputs.
+    #[command(flatten)]
+    pub input: InputArgs,
     /// Format of the printed plan
     #[arg(short = 'o', long, value_enum, default_value = "table", value_name = "FORMAT")]
     pub format: ExplainFormat,

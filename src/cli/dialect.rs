@@ -1,9 +1,41 @@
-//! The dialect flags of CSV and TSV outputs, and their translation into the options of the encoder.
+//! The dialect flags of CSV: those of inputs, and those of outputs with their translation into the options of the
+//! encoder.
 
 use clap::Args as ClapArgs;
 
+use super::choices::FromFormat;
 use super::error::{Error, Failure};
 use crate::format::{CsvOptions, NullText};
+use crate::source::Source;
+
+/// The format of all inputs of a command, and their dialect if they are CSV.
+#[derive(Clone, Debug, Default, PartialEq, Eq, ClapArgs)]
+pub(super) struct InputArgs {
+    /// Format of the inputs [default: detected by content type, name and first bytes]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub from: Option<FromFormat>,
+    /// Delimiter between the cells of CSV inputs, such as `;` or `\t` [default: a comma, or a tab for TSV]
+    #[arg(long, value_parser = parse_delimiter, value_name = "BYTE", help_heading = "CSV input")]
+    pub in_delimiter: Option<u8>,
+}
+
+impl InputArgs {
+    /// Fails if the format excludes the dialect. Inputs whose format is not specified are checked by the engine.
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        match self.from {
+            Some(FromFormat::Ndjson | FromFormat::Json) if self.in_delimiter.is_some() => {
+                Err(Error::Usage("`--in-delimiter` applies only to CSV inputs".to_owned()).into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Sets the specified properties of a source.
+    pub(super) fn specify(&self, source: &mut Source) {
+        source.format = self.from.map(Into::into);
+        source.delimiter = self.in_delimiter.or((self.from == Some(FromFormat::Tsv)).then_some(b'\t'));
+    }
+}
 
 /// The dialect of CSV and TSV outputs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, ClapArgs)]

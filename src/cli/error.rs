@@ -429,6 +429,9 @@ fn plan_hint(error: &PlanError) -> Option<String> {
         PlanError::HeaderDiffers { .. } => {
             "`--append` requires the same columns in the same order, and the same delimiter and line ends; write another file to keep both".to_owned()
         }
+        PlanError::DelimiterWithoutCsv(_) => {
+            "leave `--in-delimiter` out; if the input is CSV, specify that with `--from csv`".to_owned()
+        }
         PlanError::QueryNotLast => "move the steps after `--sql` into the query".to_owned(),
         PlanError::TwoQueries => "specify `--sql` only once".to_owned(),
         PlanError::QueryWithoutResults => {

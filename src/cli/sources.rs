@@ -4,8 +4,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::choices::FromFormat;
 use super::context::Context;
+use super::dialect::InputArgs;
 use super::error::{Error, Failure};
 use crate::client::Client;
 use crate::net::{DownloadRequest, Downloads, Stopper};
@@ -25,9 +25,10 @@ pub(super) struct Sources {
     pub files: Vec<PathBuf>,
 }
 
-/// Opens the sources called `names`. `from` is the format of all of them; `None` lets the engine detect each one's.
-/// Fails if a file cannot be read, if a download is refused, or if standard input is named twice.
-pub(super) async fn open(context: &Context, names: &[String], from: Option<FromFormat>) -> Result<Sources, Failure> {
+/// Opens the sources called `names`. `input` has the format and the dialect of all of them; the engine detects what it
+/// does not specify. Fails if a file cannot be read, if a download is refused, or if standard input is named twice.
+pub(super) async fn open(context: &Context, names: &[String], input: &InputArgs) -> Result<Sources, Failure> {
+    input.check()?;
     let mut opened = Sources { total_bytes: Some(0), ..Sources::default() };
     if names.iter().filter(|name| *name == "-").count() > 1 {
         return Err(Error::Usage("standard input can be read only once".into()).into());
@@ -53,10 +54,7 @@ pub(super) async fn open(context: &Context, names: &[String], from: Option<FromF
             let size = checked_size(path).map_err(|cause| Error::Read { path: path.into(), cause })?;
             (Source::file(path), size)
         };
-        if let Some(from) = from {
-            source.format = Some(from.into());
-            source.delimiter = (from == FromFormat::Tsv).then_some(b'\t');
-        }
+        input.specify(&mut source);
         // One unknown size makes the total unknown; the progress then shows no fraction.
         opened.total_bytes = opened.total_bytes.zip(size).map(|(total, size)| total + size);
         opened.sources.push(source);

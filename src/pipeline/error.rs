@@ -173,6 +173,9 @@ pub enum PlanError {
     /// CSV and JSON sources in one execution: their types are inferred by different rules.
     #[error("{0}: cannot read CSV and JSON sources in one execution: their types are inferred by different rules")]
     MixedSources(String),
+    /// A delimiter of CSV fields is specified for a source of another format.
+    #[error("{0} is not CSV, so a delimiter cannot apply to it")]
+    DelimiterWithoutCsv(String),
     /// The header of a CSV source is longer than the record limit.
     #[error("{name}: the CSV header is longer than the maximum record size of {max_record_bytes} bytes")]
     HeaderTooLong {

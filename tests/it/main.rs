@@ -9,6 +9,7 @@ mod bulk;
 mod commands;
 mod contract;
 mod convert;
+mod csv_input;
 mod csv_rules;
 mod docs;
 mod failures;

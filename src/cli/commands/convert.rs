@@ -20,7 +20,7 @@ pub(crate) async fn convert(context: &Context, args: ConvertArgs) -> Result<Exit
     // Parsed only to find errors: a download must not begin for steps that are not valid.
     args.plan.steps.steps()?;
     outputs::check_all_writable(&outputs, &[])?;
-    let opened = sources::open(context, &args.sources, args.from).await?;
+    let opened = sources::open(context, &args.sources, &args.input).await?;
     // Now that the sources are known: an output must not replace its own input.
     let files: Vec<&Path> = opened.files.iter().map(|path| path.as_path()).collect();
     outputs::check_inputs(&outputs, &files)?;

@@ -23,7 +23,7 @@ pub(crate) async fn explain(context: &Context, args: ExplainArgs) -> Result<Exit
     args.steps.on_bad_cast()?;
     let enforced = args.schema.as_deref().map(read_schema_file).transpose()?;
     let declared = args.workflow.as_deref().map(declared_by).transpose()?;
-    let opened = sources::open(context, &args.sources, args.from).await?;
+    let opened = sources::open(context, &args.sources, &args.input).await?;
     let (from, policy) = (SchemaFrom::Sample, SchemaPolicy::Evolve);
     let choice = SchemaSource { declared, enforced, extra_column: None, from, policy };
     let (limits, sources) = (context.settings.limits(), opened.sources);

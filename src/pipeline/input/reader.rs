@@ -235,10 +235,7 @@ impl SourceReader {
             }
         };
         let InputFormat { format, delimiter } = match declared_format {
-            Some(format) => {
-                let delimiter = source.delimiter.unwrap_or_else(|| detect::delimiter_of_name(&source.name));
-                InputFormat { format, delimiter }
-            }
+            Some(format) => InputFormat { format, delimiter: detect::delimiter_of_name(&source.name) },
             None => {
                 let head =
                     read_text_head(&mut *stream).map_err(|cause| read_error(&source.name, compression, &raw, cause))?;
@@ -249,10 +246,15 @@ impl SourceReader {
                 let found = detect::input_format(None, Some(&source.name), &head);
                 stream = Box::new(io::Cursor::new(head).chain(stream));
                 // An empty source has the kind of the others, so that it is never a mixed source.
-                let format = if self.is_csv == Some(true) { Format::Csv } else { Format::Ndjson };
+                let is_csv = self.is_csv.unwrap_or(source.delimiter.is_some());
+                let format = if is_csv { Format::Csv } else { Format::Ndjson };
                 found.unwrap_or(InputFormat { format, delimiter: b',' })
             }
         };
+        if source.delimiter.is_some() && format != Format::Csv {
+            return Err(PlanError::DelimiterWithoutCsv(name.to_string()).into());
+        }
+        let delimiter = source.delimiter.unwrap_or(delimiter);
         let framing = match format {
             Format::Ndjson => Framing::Lines,
             Format::Csv => Framing::Csv { delimiter },
