@@ -8,7 +8,7 @@ use drawoff::cli::settings::TABLE;
 
 use crate::support::{Done, Place, root, skip};
 
-/// README.md first, then the pages of docs/ by name: path from the root, and text.
+/// README.md and CONTRIBUTING.md first, then the pages of docs/ by name: path from the root, and text.
 fn pages() -> Vec<(PathBuf, String)> {
     let mut paths: Vec<PathBuf> = std::fs::read_dir(root().join("docs"))
         .unwrap()
@@ -17,6 +17,7 @@ fn pages() -> Vec<(PathBuf, String)> {
         .collect();
     paths.sort();
     paths.insert(0, "README.md".into());
+    paths.insert(1, "CONTRIBUTING.md".into());
     paths.into_iter().map(|path| (path.clone(), std::fs::read_to_string(root().join(path)).unwrap())).collect()
 }
 
