@@ -206,9 +206,13 @@ impl StepArgs {
         Ok(steps)
     }
 
-    /// Returns the paths of the `--table` files.
-    pub(super) fn table_files(&self) -> impl Iterator<Item = &Path> {
-        self.tables.iter().map(|(_, path)| path.as_path())
+    /// Returns the paths of all files that the steps depend on: steps files in their order, then the `--table` files.
+    pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
+        let steps = self.typed.iter().filter_map(|typed| match typed {
+            TypedStep::File(path) => Some(path.as_path()),
+            TypedStep::Step { .. } => None,
+        });
+        steps.chain(self.tables.iter().map(|(_, path)| path.as_path()))
     }
 
     /// Returns the `--table` sources with their names.

@@ -243,7 +243,15 @@ fn a_complete_output_is_not_downloaded_again() {
     place.run(&schema("b.json")).ok().says("already complete");
     place.write("b.json", text("float"));
     place.run(&schema("b.json")).ok().says("2 written");
-    for name in ["a.json", "b.json"] {
+    // So does that of a steps file, and the record limit.
+    let steps = [&pull[..], &["--steps", "steps.toml"]].concat();
+    place.write("steps.toml", "steps = [{ limit = 2 }]\n");
+    place.run(&steps).ok().says("2 written");
+    place.run(&steps).ok().says("already complete");
+    place.write("steps.toml", "steps = [{ limit = 1 }]\n");
+    place.run(&steps).ok().says("1 written");
+    place.run(&[&steps[..], &["--max-record-bytes", "1MiB"]].concat()).ok().says("1 written");
+    for name in ["a.json", "b.json", "steps.toml"] {
         std::fs::remove_file(place.path(name)).unwrap();
     }
     place.run(&pull).ok();

@@ -196,7 +196,7 @@ impl PullOptions<'_> {
         let mut files = Vec::new();
         for (outputs, links) in outputs {
             let opens = opens.by_ref().take(links.len()).collect::<Vec<_>>();
-            let contents = self.contents(&from, links, &outputs);
+            let contents = self.contents(context, &from, links, &outputs);
             let complete = if self.again { None } else { session.complete_outputs(&outputs, &contents).await };
             let missing: Option<VecDeque<Download>> = complete.is_none().then(|| start(opens));
             files.push((outputs, links, complete, missing));
@@ -234,7 +234,7 @@ impl PullOptions<'_> {
         outputs: Vec<Output>,
         session: &mut LedgerSession,
     ) -> Result<Exit, Failure> {
-        let (name, contents) = (outputs::target_names(&outputs), self.contents(from, links, &outputs));
+        let (name, contents) = (outputs::target_names(&outputs), self.contents(context, from, links, &outputs));
         let mut files = Vec::new();
         let (mut sources, mut stoppers, mut total_bytes) = (Vec::new(), Vec::new(), Some(0));
         for (i, (link, mut download)) in links.iter().zip(downloads).enumerate() {
@@ -292,16 +292,18 @@ impl PullOptions<'_> {
 
     /// Returns the digest of everything that determines the contents of `outputs`: the result files and the conversion.
     /// Flags without an effect on the contents are reset first, so that a new flag counts unless it is added to them.
-    fn contents(&self, from: &RunResults<'_>, links: &[DownloadLink], outputs: &[Output]) -> String {
-        // The contents of schema files and tables count, not their paths.
+    fn contents(&self, context: &Context, from: &RunResults<'_>, links: &[DownloadLink], outputs: &[Output]) -> String {
+        let max_record_bytes = context.settings.max_record_bytes.value;
+        // The contents of schema files, steps files and tables count, not only their paths.
         let schema = self.plan.schema.as_deref().map(|path| digest_of_file(path).unwrap_or_default());
-        let tables: Vec<String> =
-            self.plan.steps.table_files().map(|path| digest_of_file(path).unwrap_or_default()).collect();
+        let step_files: Vec<String> =
+            self.plan.steps.files().map(|path| digest_of_file(path).unwrap_or_default()).collect();
         let plan = PipelineArgs {
             outputs: OutputArgs::default(),
             sink: SinkArgs::default(),
             schema: None,
-            // The codec is part of each output's `shape`; the other settings have no effect on the contents.
+            // The codec is part of each output's `shape`, and the record limit is added below; the other settings have no
+            // effect on the contents.
             settings: SettingArgs::default(),
             report: ReportFormat::Text,
             ..self.plan.clone()
@@ -315,7 +317,7 @@ impl PullOptions<'_> {
             from.format.as_str(),
             &files,
             &outputs.iter().map(shape).collect::<String>(),
-            &format!("{plan:?} {schema:?} {tables:?} {:?}", self.plan.sink.sort_hint),
+            &format!("{plan:?} {schema:?} {step_files:?} {:?} {max_record_bytes}", self.plan.sink.sort_hint),
             &format!("{:?}", from.declared),
         ])
     }
