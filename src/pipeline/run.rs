@@ -86,6 +86,12 @@ fn attempt(
     // Before a long inference: an output that cannot be opened is to fail at once.
     let outputs = open_outputs(plan, type_merge, &order)?;
     let prepared = Prepared::new(plan, type_merge, &sample)?;
+    // Where the sample is the whole input, a column that steps refer to and no record has is an error before any is
+    // written; else the writer finds it at the end, before an output appears.
+    let is_whole = n_sources == sample.iter().filter(|item| matches!(item, Item::SourceEnd(_))).count();
+    if is_whole && let Some(error) = prepared.unseen.error_in(&sample, &plan.limits, &plan.schema, type_merge) {
+        return Err(error.into());
+    }
     // JSON from CSV cannot turn a number that was written back into text, so all records are read first
     // where the sources can be read twice.
     let typed_text = prepared.rules.demands.types_fixed && type_merge == TypeMerge::Text;
@@ -96,15 +102,6 @@ fn attempt(
         Some(reread) if full => full_schema(&prepared.rules, reread, &plan.limits, control)?,
         _ => schema_of_sample(&prepared.rules, &sample, plan.limits.worker_count()),
     };
-    // Where every record was read already, a column that steps refer to and that none has is an error before any is
-    // written; else the writer finds it at the end, before an output appears.
-    let all_read = full || n_sources == sample.iter().filter(|item| matches!(item, Item::SourceEnd(_))).count();
-    if all_read && !seen.fields.is_empty() {
-        prepared.unseen.record(&seen);
-        if let Some(error) = prepared.unseen.error() {
-            return Err(error.into());
-        }
-    }
     let shared = execution_state(prepared, seen)?;
     let rejects = plan.rejects.as_deref().map(RejectsFile::new);
     let writer = Writer::new(&shared, outputs, rejects, n_sources, may_start_over && !full, control);

@@ -308,7 +308,7 @@ impl Worker {
         let rejects = RejectList::of_morsel(rejects, morsel, info, max_rejects, keep_raw);
         // If the list was cut to the fatal number of rejects, its last one is not the last record.
         let ends_open = ends_open && rejects.len() == n_rejects;
-        self.shared.prepared.unseen.record(&batch.schema);
+        self.shared.prepared.unseen.record(&batch);
         // Row indices in the decoded batch, for a limit that counts records and for rejects by a step.
         let has_origins = self.shared.prepared.has_limit || spans.is_some();
         let mut counts = MorselCounts {

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::rules::SchemaRules;
-use crate::column::{Field, Schema, Type, TypeMerge};
+use crate::column::{Batch, Field, Schema, Type, TypeMerge};
 use crate::pipeline::error::Error;
 use crate::pipeline::input::Item;
 use crate::pipeline::plan::{Limits, SchemaPolicy, SchemaSource};
@@ -79,7 +79,7 @@ pub fn warn_about_steps(steps: &[Step], declared: &Schema) -> Option<expr::Error
     bind(&mut steps.to_vec(), known).err()
 }
 
-/// Columns that steps refer to and the sample did not have, each with a flag that the first record with it sets.
+/// Columns that steps refer to and the sample did not have, each with a flag that its first value sets.
 #[derive(Debug, Default)]
 pub(crate) struct UnseenColumns(Vec<(UnknownColumn, AtomicBool)>);
 
@@ -89,21 +89,47 @@ impl UnseenColumns {
         UnseenColumns(columns.into_iter().map(|column| (column, AtomicBool::new(false))).collect())
     }
 
-    /// Sets the flags of the columns of `schema`, of the records decoded so far. Called by all workers.
-    pub(crate) fn record(&self, schema: &Schema) {
+    /// Sets the flags of the columns that have a value in `batch`. A batch has every column that steps refer to, so that one
+    /// of nulls alone does not show whether any record has the key. Called by all workers.
+    pub(crate) fn record(&self, batch: &Batch) {
         for (column, seen) in &self.0 {
-            if !seen.load(Ordering::Relaxed) && schema.position(&column.name).is_some() {
+            let has_values = |i: usize| batch.columns[i].null_count() < batch.rows;
+            if !seen.load(Ordering::Relaxed) && batch.schema.position(&column.name).is_some_and(has_values) {
                 seen.store(true, Ordering::Relaxed);
             }
         }
     }
 
-    /// Returns the columns that no record had so far.
+    /// Returns the error of the first column that no record of `sample` has and that is not accepted unchecked. `sample` is
+    /// the whole input; of an input without records nothing is known.
+    pub(crate) fn error_in(
+        &self,
+        sample: &[Item],
+        limits: &Limits,
+        choice: &SchemaSource,
+        type_merge: TypeMerge,
+    ) -> Option<Error> {
+        let mut candidates =
+            self.0.iter().filter_map(|(column, _)| Some((&column.name, column.error.as_ref()?))).peekable();
+        // Inference of the whole sample is for a suspicion only.
+        candidates.peek()?;
+        let rules = SchemaRules::for_schema(choice, type_merge, limits);
+        let seen = sample.iter().fold(Schema::default(), |seen, item| match item {
+            Item::Morsel(morsel, info) => seen.join(&rules.infer_columns(morsel, info, false).schema, type_merge),
+            _ => seen,
+        });
+        if seen.fields.is_empty() {
+            return None;
+        }
+        candidates.find(|(name, _)| seen.position(name).is_none()).map(|(_, error)| error.clone().into())
+    }
+
+    /// Returns the columns that had no value in any batch so far.
     pub(crate) fn never_seen(&self) -> impl Iterator<Item = &UnknownColumn> {
         self.0.iter().filter(|(_, seen)| !seen.load(Ordering::Relaxed)).map(|(column, _)| column)
     }
 
-    /// Returns the error of the first column that no record had and that is not accepted unchecked.
+    /// Returns the error of the first column that had no value and that is not accepted unchecked.
     pub(crate) fn error(&self) -> Option<Error> {
         self.never_seen().find_map(|column| column.error.clone()).map(Error::from)
     }
