@@ -12,7 +12,8 @@ fn floors() -> BTreeMap<String, usize> {
     for line in text.lines().filter_map(|line| line.strip_prefix("//! ")) {
         let Some((number, rest)) = line.split_once(". ") else { continue };
         let Ok(number) = number.parse::<usize>() else { continue };
-        for name in rest.split("[`").skip(1).filter_map(|part| part.split_once('`')).map(|(name, _)| name) {
+        // Between backticks; a private room is no link.
+        for name in rest.split('`').skip(1).step_by(2) {
             floors.entry(name.trim_start_matches("mod@").to_owned()).or_insert(number);
         }
     }

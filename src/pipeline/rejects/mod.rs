@@ -3,6 +3,6 @@
 mod file;
 mod list;
 
-pub(in crate::pipeline) use file::RejectsFile;
+pub(super) use file::RejectsFile;
 pub use file::is_rejects_file;
 pub(super) use list::RejectList;

@@ -8,7 +8,7 @@ mod infer;
 mod registry;
 mod rules;
 
-pub(in crate::pipeline) use check::{UnseenColumns, known_columns};
+pub(super) use check::{UnseenColumns, known_columns};
 pub use check::{check_steps, warn_about_steps};
 pub use describe::{DescribedSchema, SetBy, TypeFrom, describe_schema};
 pub(super) use infer::{full_schema, schema_of_sample};
