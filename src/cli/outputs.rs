@@ -529,8 +529,9 @@ fn rejects(args: &PipelineArgs, outputs: &[Output], inputs: &[&Path]) -> Result<
     }
     // An explicit `--rejects` may replace any file, the default path only a rejects file.
     let may_be_replaced = is_rejects_file(&path) || args.rejects.is_some() && !args.sink.no_clobber;
-    let is_beside = !matches!(outputs, [Output { target: Target::Stdout, .. }]);
-    if is_beside && path.exists() && (args.sink.no_clobber || !may_be_replaced) {
+    // A device or a pipe is written to, not replaced.
+    let is_there = path.is_file() || path.is_dir();
+    if is_there && (args.sink.no_clobber || !may_be_replaced) {
         return refuse(
             format!("cannot write rejects to {shown}: the file exists"),
             "move it away, or specify another file with `--rejects`",
@@ -798,6 +799,9 @@ mod tests {
         assert!(message.ends_with("out.csv: it is an output"), "{message}");
         let message = refused(&format!("-o DIR/out.csv {skip} --no-clobber --rejects DIR/in.csv"), &[]);
         assert!(message.ends_with("in.csv: the file exists"), "{message}");
+        let message = refused(&format!("-o - {skip} --no-clobber --rejects DIR/in.csv"), &[]);
+        assert!(message.ends_with("in.csv: the file exists"), "{message}");
+        assert!(made(&format!("-o - {skip} --no-clobber --rejects /dev/null"), &[]).is_ok());
         assert_eq!(made(&format!("-o /dev/null --to csv {skip}"), &[]).unwrap(), None, "no file beside a device");
     }
 
