@@ -34,8 +34,8 @@ const MAX_WORKERS: usize = 1024;
 /// Upper bound of a morsel. Larger ones have no use, and offsets in a morsel are 32 bits wide.
 const MAX_MORSEL_SIZE: u64 = 64 << 20;
 
-/// Upper bound of a record: offsets in a morsel are 32 bits wide.
-const MAX_RECORD_SIZE: u64 = 1 << 30;
+/// Upper bound of a record: spans of CSV cells hold 30 bits of length.
+const MAX_RECORD_SIZE: u64 = 512 << 20;
 
 /// All settings, in the order of help and `config show`.
 pub static TABLE: [&dyn Row; 16] = [
