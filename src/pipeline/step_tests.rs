@@ -318,6 +318,18 @@ fn steps_are_checked_against_the_columns_before_anything_is_written() {
     assert!(dir.read("out.ndjson").starts_with("{\"employee_count\""));
 }
 
+#[test]
+fn objects_that_were_cast_to_text_are_text_for_later_steps() {
+    let dir = TestDir::new();
+    let content = "{\"hq\":{\"city\":\"Oslo\"}}\n{\"hq\":{\"city\":\"Bergen\"}}\n{\"hq\":null}\n";
+    for output in ["out.ndjson", "out.csv", "out.parquet"] {
+        let steps = [cast("hq:string"), where_("hq like '%Oslo%'"), with("n = upper(hq)")];
+        let report = run(dir.plan("in.ndjson", content, output, &steps), 1, 1000).unwrap();
+        assert_eq!((report.rows_written, report.rows_filtered), (1, 2), "{output}");
+    }
+    assert_eq!(dir.rows("out.ndjson")[0]["n"], json!("{\"CITY\":\"OSLO\"}"));
+}
+
 /// A bare name that no record has is an error, found before an output appears: at once where the sample is everything, at the
 /// end where it is not.
 #[test]

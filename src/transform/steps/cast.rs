@@ -61,7 +61,7 @@ impl StepKind for Cast {
                 let message = format!("cannot cast `{path}` to {ty}: it contains {contents}");
                 return Err(expr::Error::new(&self.text, path.at, message));
             }
-            if columns.schema().position(&path.column).is_some() && nested.is_none() {
+            if columns.schema().position(&path.column).is_some() {
                 columns.set_type(&path.column, ty.ty());
             }
         }
