@@ -44,8 +44,8 @@
 //! ones              0111 0110   runs at bits 1..=2 and 4..=6, bit 0 on the right
 //! starts            0001 0010   ones & !(ones << 1)
 //! even starts       0001 0000
-//! ones + starts     1000 0110   the carry clears a run from its start and sets the bit behind it
-//! from_even         0111 0000   ones & !sum: the runs that start at an even bit
+//! ones + even       1000 0110   ones + even starts: the carry clears such a run and sets the bit behind it
+//! from_even         0111 0000   ones & !(ones + even starts): the runs that start at an even bit
 //! ```
 //!
 //! In a run from an even bit the seconds are its odd bits, in the other runs the even ones, so that two

@@ -244,7 +244,7 @@ impl RetryPolicy {
     /// A delay that the server `named` is a lower bound, shortened to [`RetryPolicy::retry_after_cap`]; up to
     /// `first_delay` is added to it. Without one the delay is uniform between 0 and `first_delay × 2^(tries − 1)`, at
     /// most `max_delay` (full jitter), so that clients that failed together do not return together. A rate limit
-    /// without a named delay waits [`RetryPolicy::rate_limit_delay`].
+    /// without a named delay waits [`RetryPolicy::rate_limit_delay`] and up to a tenth more.
     pub fn delay(&self, advice: RetryAdvice, tries: u32, named: Option<Duration>) -> Duration {
         let jitter = (self.jitter)();
         let named = named.map(|named| named.min(self.retry_after_cap));

@@ -18,8 +18,9 @@ use crate::transform::Step;
 /// [`Report::stopped_early`].
 ///
 /// A late schema change that the outputs cannot follow (see [`Error::Schema`]) is no error where
-/// no output is live and the sources can be read twice: the pass is then repeated once, after all
-/// records were read to infer the schema.
+/// no output is live, the sources can be read twice and the policy is
+/// [`SchemaPolicy::Evolve`](super::SchemaPolicy::Evolve): the pass is then repeated once, after all records were read to
+/// infer the schema.
 ///
 /// # Examples
 ///

@@ -142,7 +142,7 @@ pub struct SchemaSource {
     /// a reject, or an error under [`SchemaPolicy::Fail`]. Other columns follow `policy`. The type null
     /// means not specified; under [`SchemaPolicy::Evolve`] it is inferred from the values.
     pub enforced: Option<Schema>,
-    /// Name of an additional last column for CSV and Parquet outputs. It holds the keys that have
+    /// Name of an additional last column for CSV, Parquet and Arrow outputs. It holds the keys that have
     /// no column when the first record is written, as one JSON object per record; and where a Parquet
     /// output cannot be rewritten, also JSON values that do not fit their column. `None` for no such column.
     pub extra_column: Option<Arc<str>>,
@@ -204,20 +204,22 @@ impl OnBadRecord {
 pub struct Limits {
     /// Bytes in flight, all stages together. Default 256 MiB.
     pub max_memory_bytes: u64,
-    /// A longer record is a reject. Default 16 MiB.
+    /// A longer record is a reject. From 1 byte to 1 GiB; another limit is an error, [`Error::Bug`](super::Error::Bug).
+    /// Default 16 MiB.
     pub max_record_bytes: usize,
     /// Ratio of decompressed to compressed bytes beyond which an input is refused, once it has decompressed to 256 MiB; 0 is
     /// no limit. Default 1000: results compress to a tenth, repetitive ones to a hundredth.
     pub max_expansion: u64,
-    /// Bytes of one morsel. Default 1 MiB: below 256 KiB the cost of channels shows, above 2 MiB it falls
-    /// out of the cache.
+    /// Bytes of one morsel, from 1 byte to 1 GiB; the execution panics on others. Default 1 MiB: below 256 KiB the cost of
+    /// channels shows, above 2 MiB it falls out of the cache.
     pub morsel_bytes: usize,
     /// Encoded bytes of one Parquet row group, at most about an eighth of the memory. Default 32 MiB.
     pub row_group_bytes: usize,
     /// Bytes of the sample that the schema is inferred from before the first record is written.
     /// Default 4 MiB.
     pub sample_bytes: usize,
-    /// Compute threads; 0, the default, is one per core.
+    /// Compute threads; 0, the default, is one per core. There is no upper bound: more than the system can start abort the
+    /// process.
     pub workers: usize,
     /// Bytes that stateful steps keep in memory, all together; the rest spills to disk. `None` is an eighth
     /// of the memory.

@@ -21,8 +21,9 @@ use crate::format::{Compression, OutputFormat};
 ///
 /// Blocks until the first batch or the end, so that [`BatchReader::schema`] is known. Rows are in the order of the
 /// input, for any number of workers. All batches have the columns of the first: a later column or wider type is
-/// [`Error::Schema`] from the iterator. That cannot happen with [`SchemaFrom::Full`](super::SchemaFrom::Full), with an
-/// explicit schema, or with a sample that has every column.
+/// [`Error::Schema`] from the iterator. That cannot happen with [`SchemaFrom::Full`](super::SchemaFrom::Full), which
+/// requires files, or with [`SchemaPolicy::Freeze`](super::SchemaPolicy::Freeze), which rejects such records instead. An
+/// explicit schema alone does not prevent it: further columns follow the policy.
 ///
 /// # Errors
 ///

@@ -27,7 +27,8 @@ use super::key::Key;
 /// Memory of stateful steps, and the directory that they spill to beyond it.
 #[derive(Clone, Debug)]
 pub struct SpillBudget {
-    /// Bytes in memory of each such step. Keys on disk cost a 256th of their size in memory besides.
+    /// Bytes in memory of all such steps of a plan, which share them in equal parts; in a running step, its part. Keys on
+    /// disk cost a 256th of their size in memory besides.
     pub max_bytes: usize,
     /// Directory of the spill files; `None` is the system's directory for temporary files.
     pub directory: Option<PathBuf>,
