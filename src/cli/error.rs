@@ -16,6 +16,7 @@ use super::shell::shell_quoted;
 use crate::client::{self, RunEnd, StateError};
 use crate::net::{self, Kind};
 use crate::pipeline::{self, ColumnPurpose, FixedSchema, PlanError, SchemaChange};
+use crate::source::TooMuchExpansion;
 use crate::text::{error_chain, escape_for_terminal};
 use crate::transform::expr;
 
@@ -343,6 +344,11 @@ fn hint(error: &Error) -> Option<String> {
     match error {
         Error::Client(client::Error::Net(error)) => net_hint(error),
         Error::Download { cause, .. } => download_hint(cause),
+        Error::Pipeline(pipeline::Error::Read { cause, .. })
+            if cause.get_ref().is_some_and(|cause| cause.is::<TooMuchExpansion>()) =>
+        {
+            Some("raise the limit with `--max-expansion N`, or lift it with 0".to_owned())
+        }
         Error::Pipeline(pipeline::Error::Read { cause, .. }) => download_error(cause).and_then(download_hint),
         Error::Pipeline(pipeline::Error::OpenEnd { name }) => {
             Some(format!("if you know that it is complete, use `curl -s {name} | drawoff convert - -o OUT`"))
@@ -374,6 +380,10 @@ fn hint(error: &Error) -> Option<String> {
         }
         Error::UnknownFate { .. } => Some(
             "write the results of one of them with `drawoff pull RUN -o OUT`, or start another run with `--new-run`"
+                .to_owned(),
+        ),
+        Error::Pipeline(pipeline::Error::BadRecord { reject, .. }) if reject.is_too_long() => Some(
+            "raise `--max-record-bytes SIZE`, or reject such records and continue with `--on-bad-record skip`"
                 .to_owned(),
         ),
         Error::Pipeline(pipeline::Error::BadRecord { .. }) => {

@@ -17,6 +17,23 @@ pub struct Reject {
     pub reason: Cow<'static, str>,
 }
 
+/// The end of the reason of a record that is too long; what comes before differs.
+const TOO_LONG: &str = "the maximum record size";
+
+impl Reject {
+    /// The rejection of a record of `len` bytes, if they are known, as longer than `max_bytes`.
+    pub fn too_long(len: Option<u64>, max_bytes: usize) -> Self {
+        let len = len.map_or_else(String::new, |len| format!(" has {len} bytes and"));
+        let reason = format!("the record{len} is longer than {max_bytes} bytes, {TOO_LONG}");
+        Reject { offset: 0, path: FieldPath::root(), reason: reason.into() }
+    }
+
+    /// Returns true for a rejection by [`Reject::too_long`].
+    pub fn is_too_long(&self) -> bool {
+        self.reason.ends_with(TOO_LONG)
+    }
+}
+
 impl fmt::Display for Reject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.path.is_root() {

@@ -128,11 +128,14 @@ fn add_type(
 /// ```
 /// use drawoff::format::schema_file;
 ///
-/// let schema = schema_file::read(r#"{"columns":[{"name":"id","type":"int"},{"name":"tags","type":"list","item":{"type":"text"}}]}"#)?;
+/// let schema = schema_file::read(r#"{
+///     "drawoff_schema": 1,
+///     "fields": [{"name": "id", "type": "int"}, {"name": "tags", "type": "list", "item": "text"}]
+/// }"#)?;
 /// assert_eq!(schema.fields[1].ty.to_string(), "list<text>");
 ///
-/// let error = schema_file::read(r#"{"columns":[{"name":"id","type":"integer?"}]}"#).unwrap_err();
-/// assert_eq!(error.line, 1);
+/// let error = schema_file::read("{\n\"drawoff_schema\": 1}").unwrap_err();
+/// assert_eq!(error.to_string(), "line 1: missing `fields`");
 /// # Ok::<(), schema_file::Error>(())
 /// ```
 pub fn read(text: &str) -> Result<Schema, Error> {

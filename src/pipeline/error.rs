@@ -339,7 +339,12 @@ impl Error {
     /// An expression's own hint is part of its error.
     pub fn hint(&self) -> Option<&str> {
         match self {
-            Error::QueryValue(_) => Some("TRY_CAST(a AS type) and NULLIF(a, 0) give null where a value cannot be used"),
+            Error::QueryValue(what) if what.starts_with("cannot cast") || what.starts_with("cannot parse") => {
+                Some("use TRY_CAST(a AS type), which is null for a value that cannot be cast")
+            }
+            Error::QueryValue(what) if what.starts_with("division by zero") => {
+                Some("divide by NULLIF(a, 0), which is null for zero")
+            }
             Error::Damaged { .. } => {
                 Some("check the file at its origin: it is truncated or damaged; none of its rows were kept")
             }

@@ -255,8 +255,6 @@ impl Worker {
                 Outcome::SchemaMismatch(mut mismatch) => {
                     // Widen this worker's schema alone and decode the same morsel again: no row was appended yet. The
                     // writer publishes the schema when it reaches these rows.
-                    // Widen this worker's schema alone and decode the same morsel again: no row was appended yet. The
-                    // writer publishes the schema when it reaches these rows.
                     mismatch.schema = self.rules().only_needed(mismatch.schema);
                     if let Some(why) = self.rules().forbidden_change(info, schema, &mismatch.schema) {
                         let byte_offset = morsel.byte_offset;
@@ -264,12 +262,10 @@ impl Worker {
                     }
                     let wider = self.rules().with_declared_types(mismatch.schema);
                     // Without this check a decoder that reports a mismatch and widens nothing would loop for ever.
-                    // Without this check a decoder that reports a mismatch and widens nothing would loop for ever.
                     if wider == **schema {
                         let what = format!("decoding cannot go on at {}", mismatch.what);
                         return Err(ItemResult::Failed(Error::Bug(what)));
                     }
-                    // A row group has one schema.
                     // A row group has one schema.
                     self.finish_row_groups(schema, results)?;
                     *schema = Arc::new(wider);

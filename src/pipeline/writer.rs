@@ -22,7 +22,7 @@ use crate::format::OutputFormat;
 use crate::format::Reject;
 use crate::format::csv::{MAX_SHEET_CELL, MAX_SHEET_ROWS, SheetCounts};
 use crate::format::frame::Oversized;
-use crate::position::{FieldPath, Position};
+use crate::position::Position;
 use crate::text::{counted, human_count};
 use crate::transform::{Applied, Steps, UnknownColumn};
 
@@ -306,15 +306,14 @@ impl<'a> Writer<'a> {
         let start = self.morsel_start(source);
         self.totals.rows_in += 1;
         self.control.add_rows_read(1);
-        let reason =
-            format!("the record has {} bytes; the maximum is {}", oversized.len, self.prepared.limits.max_record_bytes);
         let position = Position {
             source: source.name.clone(),
             byte: oversized.byte_offset,
             line: start.lines + 1,
             record: start.records,
         };
-        self.reject(position, Reject { offset: 0, path: FieldPath::root(), reason: reason.into() }, None)?;
+        let reject = Reject::too_long(Some(oversized.len), self.prepared.limits.max_record_bytes);
+        self.reject(position, reject, None)?;
         let next = MorselStart { lines: start.lines + oversized.lines, records: start.records + 1 };
         self.morsel_starts.insert(source.index, next);
         Ok(())

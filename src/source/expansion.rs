@@ -7,6 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Decompressed bytes up to which the ratio is not checked: small files may be as repetitive as they like.
 const UNCHECKED_BYTES: u64 = 256 << 20;
 
+/// An input that decompresses to more than the limit: a file made to fill disks, or one of rows that are all alike.
+#[derive(Debug, thiserror::Error)]
+#[error("{compressed} compressed bytes expand to more than {max_ratio} times their size, and more than 256 MiB")]
+pub struct TooMuchExpansion {
+    compressed: u64,
+    max_ratio: u64,
+}
+
 /// The comparison of the bytes before and after a decompressor.
 pub struct Expansion {
     compressed: Arc<AtomicU64>,
@@ -69,8 +77,7 @@ impl<R: Read> Read for Limiting<R> {
         let compressed = self.expansion.compressed.load(Ordering::Relaxed);
         let max_ratio = self.expansion.max_ratio;
         if max_ratio > 0 && self.bytes > self.expansion.unchecked_bytes.max(compressed.saturating_mul(max_ratio)) {
-            let text = format!("{compressed} compressed bytes expand to more than {max_ratio} times their size");
-            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, TooMuchExpansion { compressed, max_ratio }));
         }
         Ok(n)
     }
@@ -95,7 +102,10 @@ mod tests {
         assert_eq!(read(50, 50_000).unwrap(), 50_000);
         let error = read(50, 50_001).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
-        assert_eq!(error.to_string(), "50 compressed bytes expand to more than 1000 times their size");
+        assert_eq!(
+            error.to_string(),
+            "50 compressed bytes expand to more than 1000 times their size, and more than 256 MiB"
+        );
         assert_eq!(read(0, 100).unwrap(), 100);
         assert_eq!(read_under(2000, 50, 100_000).unwrap(), 100_000);
         assert!(read_under(2000, 50, 100_001).unwrap_err().to_string().contains("more than 2000 times"));

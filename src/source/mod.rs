@@ -11,7 +11,7 @@ mod media_type;
 mod stdin;
 
 pub use byte_source::ByteSource;
-pub use expansion::Expansion;
+pub use expansion::{Expansion, TooMuchExpansion};
 pub use file::FileSource;
 pub use input::{BoxedError, Input, RowSource, Source};
 pub use media_type::format_of_media_type;

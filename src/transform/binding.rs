@@ -34,12 +34,14 @@ pub struct UnknownColumn {
 pub(super) struct Binding {
     known: KnownColumns,
     unseen: Vec<UnknownColumn>,
+    /// A step has made columns of values, so that an unknown name may be of one that the input does not have.
+    derives_columns: bool,
 }
 
 impl Binding {
     /// Starts with the columns before the first step.
     pub(super) fn new(known: KnownColumns) -> Self {
-        Binding { known, unseen: Vec::new() }
+        Binding { known, unseen: Vec::new(), derives_columns: false }
     }
 
     /// Returns the columns after the steps that are bound so far.
@@ -65,6 +67,11 @@ impl Binding {
     /// Replaces the columns by those after the current step.
     pub(super) fn update_schema(&mut self, update_schema: impl FnOnce(&mut Schema)) {
         update_schema(&mut self.known.schema);
+    }
+
+    /// Accepts unknown names from now on: the step has made columns whose names depend on the records.
+    pub(super) fn mark_derived(&mut self) {
+        self.derives_columns = true;
     }
 
     /// Marks the columns as complete: no further column can appear.
@@ -137,6 +144,7 @@ impl Binding {
         };
         match error {
             Some(error) if !may_appear || near.is_some() || path.quotes == Quotes::Double => Err(error),
+            _ if self.derives_columns => Ok(()),
             error => {
                 self.unseen.push(UnknownColumn { name: path.column.to_string(), error });
                 Ok(())

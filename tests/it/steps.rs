@@ -79,7 +79,9 @@ fn misspelled_columns_are_reported_before_a_run_starts() {
     let done = with("employee_count > 'many'").code(exit::USAGE);
     assert!(done.stderr.contains("types that the workflow declares"), "{}", done.stderr);
     // What no block declares may come from the input.
-    let done = with("crm_row_id <> 'x' and employee_count > 5").ok();
+    with("`crm_row_id` is null and employee_count > 5").ok();
+    let done =
+        with("crm_row_id <> 'x' and employee_count > 5").code(exit::USAGE).says("there is no column `crm_row_id`");
     assert!(!done.stderr.contains("types that the workflow declares"), "{}", done.stderr);
 }
 

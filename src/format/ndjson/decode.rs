@@ -199,7 +199,7 @@ pub fn decode_under(
 fn check_line(morsel: &Morsel, start: usize, max_bytes: usize) -> Scan<()> {
     let line = &morsel.records()[start..line_end(morsel, start)];
     if line.len() > max_bytes {
-        return Err(JsonError::syntax(start, "the record is longer than the limit for records"));
+        return Err(JsonError::syntax(start, "the record is longer than the maximum record size"));
     }
     match simdutf8::compat::from_utf8(line) {
         Err(error) => Err(JsonError::syntax(start + error.valid_up_to(), "invalid UTF-8")),

@@ -45,16 +45,24 @@ pub struct InferOptions<'a> {
 ///
 /// use drawoff::column::Morsel;
 /// use drawoff::format::decode::Outcome;
-/// use drawoff::format::ndjson::{DecodeOptions, ValueTypes, decode, infer};
+/// use drawoff::format::ndjson::{DecodeOptions, UnknownKey, ValueTypes, decode, infer};
 ///
 /// let morsel = Morsel::from_vec(b"{\"a\":1}\n{\"a\":2,\"b\":[true]}\nbroken\n".to_vec(), 0, 0);
 /// let schema = Arc::new(infer(&morsel, ValueTypes::Typed, 1 << 20));
-/// let Outcome::Decoded(decoded) = decode(&morsel, &schema, &DecodeOptions::default()) else {
+/// let options = DecodeOptions {
+///     unknown_key: UnknownKey::SchemaMismatch,
+///     new_columns: ValueTypes::Typed,
+///     freeze: false,
+///     max_record_bytes: 1 << 20,
+///     max_cells: usize::MAX,
+///     record_spans: false,
+/// };
+/// let Outcome::Decoded(decoded) = decode(&morsel, &schema, &options) else {
 ///     panic!("the schema was inferred from these records");
 /// };
 /// assert_eq!(decoded.batch.rows, 2);
 /// // A broken line costs one record, and says where it is.
-/// assert_eq!((decoded.rejected.len(), decoded.rejected[0].line), (1, 2));
+/// assert_eq!((decoded.rejects.len(), decoded.rejects[0].line), (1, 2));
 /// ```
 pub fn infer(morsel: &Morsel, keys: ValueTypes, max_record_bytes: usize) -> Schema {
     infer_columns(morsel, &InferOptions { keys, max_record_bytes, enforced: None, trace: false }).schema

@@ -289,7 +289,7 @@ fn depth_and_length_are_bounded() {
     let long = format!("{{\"a\":\"{}\"}}\n{{\"a\":\"b\"}}\n", "x".repeat(100));
     let decoded = decode_all(&morsel(long), &DecodeOptions { max_record_bytes: 64, ..OPTIONS });
     assert_eq!((decoded.rejects.len(), decoded.batch.rows), (1, 1));
-    assert_eq!(decoded.rejects[0].reject.reason, "the record is longer than the limit for records");
+    assert_eq!(decoded.rejects[0].reject.reason, "the record is longer than the maximum record size");
 }
 
 #[test]

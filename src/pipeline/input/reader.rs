@@ -19,7 +19,9 @@ use crate::pipeline::error::{Error, PlanError};
 use crate::pipeline::plan::Limits;
 use crate::pipeline::progress::Control;
 use crate::position::Position;
-use crate::source::{ByteSource, Expansion, FileSource, Input, RowSource, Source, StdinSource, format_of_media_type};
+use crate::source::{
+    ByteSource, Expansion, FileSource, Input, RowSource, Source, StdinSource, TooMuchExpansion, format_of_media_type,
+};
 
 /// Bytes at the start of a source that identify its compression: gzip has two, zstd four.
 const MAGIC_BYTES: usize = 4;
@@ -296,7 +298,9 @@ fn require_proven_end(open: &OpenSource) -> Result<(), Error> {
 /// Converts the error of a failed read: if the source below did not fail, the decompression did.
 fn read_error(name: &str, compression: Compression, raw: &SharedSource, cause: io::Error) -> Error {
     let name = name.to_owned();
-    if compression == Compression::None || raw.failed.load(Ordering::Relaxed) {
+    let too_large = cause.get_ref().is_some_and(|cause| cause.is::<TooMuchExpansion>());
+    // One that expands too much is a whole file all the same.
+    if compression == Compression::None || too_large || raw.failed.load(Ordering::Relaxed) {
         Error::Read { name, cause }
     } else {
         Error::Damaged { name, cause }

@@ -3,6 +3,9 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use arrow_array::Array;
+use arrow_array::cast::AsArray;
+
 use super::rules::SchemaRules;
 use crate::column::{Batch, Field, Schema, Type, TypeMerge};
 use crate::pipeline::error::Error;
@@ -89,11 +92,15 @@ impl UnseenColumns {
         UnseenColumns(columns.into_iter().map(|column| (column, AtomicBool::new(false))).collect())
     }
 
-    /// Sets the flags of the columns that have a value in `batch`. A batch has every column that steps refer to, so that one
+    /// Sets the flags of the columns that have a value other than null in `batch`. A batch has every column that steps refer to, so that one
     /// of nulls alone does not show whether any record has the key. Called by all workers.
     pub(crate) fn record(&self, batch: &Batch) {
         for (column, seen) in &self.0 {
-            let has_values = |i: usize| batch.columns[i].null_count() < batch.rows;
+            let has_values = |i: usize| match batch.schema.fields[i].ty {
+                // The text of the record, in which null is a word.
+                Type::Raw => batch.columns[i].as_string_view().iter().flatten().any(|text| text != "null"),
+                _ => batch.columns[i].null_count() < batch.rows,
+            };
             if !seen.load(Ordering::Relaxed) && batch.schema.position(&column.name).is_some_and(has_values) {
                 seen.store(true, Ordering::Relaxed);
             }
@@ -131,6 +138,8 @@ impl UnseenColumns {
 
     /// Returns the error of the first column that had no value and that is not accepted unchecked.
     pub(crate) fn error(&self) -> Option<Error> {
-        self.never_seen().find_map(|column| column.error.clone()).map(Error::from)
+        let (name, error) = self.never_seen().find_map(|column| Some((&column.name, column.error.clone()?)))?;
+        let message = format!("no record has a value in a column `{name}`");
+        Some(expr::Error { message, ..error }.into())
     }
 }

@@ -44,7 +44,10 @@ pub(super) fn without_values(error: &ArrowError) -> String {
             let to = to.map(|(_, ty)| ty.trim_end_matches(" type").split([':', '.', '\'']).next().unwrap_or_default());
             format!("cannot cast a value to {}", to.unwrap_or("the type of its column"))
         }
-        ArrowError::ParseError(_) => "cannot parse a value".to_owned(),
+        ArrowError::ParseError(text) => {
+            let target = ["timestamp", "date", "time", "interval"].iter().find(|target| text.contains(*target));
+            format!("cannot parse a value as {}", target.unwrap_or(&"the type of its column"))
+        }
         ArrowError::ArithmeticOverflow(_) => {
             "arithmetic overflow; cast an operand to DOUBLE or a wider DECIMAL".to_owned()
         }

@@ -1,7 +1,7 @@
 //! An exact `sum`, which fails on overflow; DataFusion's own wraps around.
 //!
 //! Integers are summed as DECIMAL(38,0) and decimals of up to 38 digits as DECIMAL(76,s), by DataFusion's accumulators
-//! for these types. No possible number of rows overflows them (10^19 rows of the largest 64-bit integer, 10^38 of the
+//! for these types. No possible number of rows overflows them (5·10^18 rows of the largest 64-bit integer, 10^38 of the
 //! largest decimal), so neither the order of the rows nor a partial sum beyond the range matters. The sum is cast back
 //! to its type in the query when it leaves the accumulator; a sum that does not fit fails there.
 

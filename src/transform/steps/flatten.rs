@@ -59,6 +59,7 @@ impl StepKind for Flatten {
             expr::Error::new(&text, Self::WORD.len() + 1, error.to_string()).with_hint(hint)
         })?;
         columns.update_schema(|schema| *schema = flat);
+        columns.mark_derived();
         Ok(())
     }
 
