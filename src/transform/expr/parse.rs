@@ -402,8 +402,14 @@ impl<'a> Parser<'a> {
                     ComputedKind::Extract(of, regex, group)
                 } else {
                     self.expect(&Token::Comma, "expected `,` and the replacement")?;
+                    let at = self.peek().span.start;
                     match self.literal() {
-                        Some(Literal::Text(by)) => ComputedKind::ReplaceFound(of, regex, by),
+                        Some(Literal::Text(by)) => {
+                            if let Some(group) = unknown_group(&regex, &by) {
+                                return Err(self.unknown_group_error(at, &regex, group));
+                            }
+                            ComputedKind::ReplaceFound(of, regex, by)
+                        }
                         _ => return Err(self.error_here("expected text in single quotes")),
                     }
                 };
@@ -442,6 +448,24 @@ impl<'a> Parser<'a> {
             return Err(Error::new(self.text, span.start, message));
         }
         Ok(self.computed(ComputedKind::Call(function, args), span.start))
+    }
+
+    /// Returns the error of a replacement text at byte `at` that refers to `group`, which `regex` does not have.
+    fn unknown_group_error(&self, at: usize, regex: &regex::Regex, group: &str) -> Error {
+        let message = format!(
+            "there is no capture group `{group}` for `$` in the replacement: the regular expression has {}",
+            regex.captures_len() - 1
+        );
+        // `$1_USD` refers to a group named `1_USD`; only braces end the name before the text.
+        let digits = group.len() - group.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let (number, text) = group.split_at(digits);
+        let is_known = number.parse::<usize>().is_ok_and(|number| number < regex.captures_len());
+        let hint = if is_known && !text.is_empty() {
+            format!("write `${{{number}}}{text}` for group {number} followed by `{text}`, and `$$` for a dollar sign")
+        } else {
+            "write `$$` for a dollar sign, and `${1}` for a capture group".to_owned()
+        };
+        Error::new(self.text, at, message).with_hint(hint)
     }
 
     /// Parses `case when … then … else … end` after the word `case`, which starts at `start`.
@@ -752,6 +776,37 @@ fn joined(left: ExprNode, right: ExprNode, and: bool) -> ExprNode {
 
 fn negate(negated: bool, node: ExprNode) -> ExprNode {
     if negated { ExprNode::Not(Box::new(node)) } else { node }
+}
+
+/// Returns the first capture group that `replacement` refers to and `regex` lacks; the `regex` crate would replace it by
+/// nothing. Reads references as that crate does: `$name` with the longest name, `${name}`, `$$` for a dollar sign; any
+/// other `$` is literal.
+fn unknown_group<'a>(regex: &regex::Regex, replacement: &'a str) -> Option<&'a str> {
+    let mut rest = replacement;
+    while let Some(dollar) = rest.find('$') {
+        rest = &rest[dollar + 1..];
+        if let Some(after) = rest.strip_prefix('$') {
+            rest = after;
+            continue;
+        }
+        let group = match rest.strip_prefix('{') {
+            Some(braced) => braced.split_once('}').map(|(group, _)| group),
+            None => {
+                let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+                (end > 0).then(|| &rest[..end])
+            }
+        };
+        let Some(group) = group else { continue };
+        let is_known = match group.parse::<usize>() {
+            Ok(number) => number < regex.captures_len(),
+            Err(_) => regex.capture_names().flatten().any(|name| name == group),
+        };
+        if !is_known {
+            return Some(group);
+        }
+        rest = rest.strip_prefix('{').unwrap_or(rest).strip_prefix(group).unwrap_or(rest);
+    }
+    None
 }
 
 fn single_quotes_hint(error: Error, found: &Token) -> Error {

@@ -50,6 +50,16 @@ fn errors_have_a_position() {
         ),
         ("case when a then 1 else 2", 25, "expected `when`, `else` or `end`, found end of input"),
         ("regexp_extract(a, '(x)', 2) = 'x'", 23, "capture group out of range: the regular expression has 1"),
+        (
+            "regexp_replace(a, 'E', '$5') = 'x'",
+            23,
+            "there is no capture group `5` for `$` in the replacement: the regular expression has 0",
+        ),
+        (
+            "regexp_replace(a, '(?<n>E)', '$$ $0 ${n} $1_USD') = 'x'",
+            29,
+            "there is no capture group `1_USD` for `$` in the replacement: the regular expression has 1",
+        ),
         ("a && b", 2, "unknown operator `&&`"),
         ("a; b", 1, "unexpected character `;`"),
         ("a[x]", 2, "expected the index of a list element, from 0, found `x`"),
@@ -60,6 +70,15 @@ fn errors_have_a_position() {
     ] {
         assert_eq!(error(text), (at, message.to_owned()), "{text}");
     }
+    let hint = |text: &str| parse(text).unwrap_err().hint.map(|hint| hint.to_string());
+    assert_eq!(
+        hint("regexp_replace(a, '(E)', '$1_USD') = 'x'").as_deref(),
+        Some("write `${1}_USD` for group 1 followed by `_USD`, and `$$` for a dollar sign")
+    );
+    assert_eq!(
+        hint("regexp_replace(a, 'E', '$5') = 'x'").as_deref(),
+        Some("write `$$` for a dollar sign, and `${1}` for a capture group")
+    );
     assert_eq!(error(&"(".repeat(500)).1, "the expression is nested deeper than 100 levels");
     assert_eq!(error(&"not ".repeat(500)).1, "the expression is nested deeper than 100 levels");
     // A long chain does not count as depth.
@@ -446,6 +465,7 @@ fn values_are_computed() {
         ("regexp_extract(e, '@(.+)\\.', 1)", json!("b")),
         ("regexp_extract(e, '#')", Value::Null),
         ("regexp_replace(e, '[ab]', '<$0>')", json!("<a>@<b>.com")),
+        ("regexp_replace(e, '(?<at>@)b', '${1}_$at.$$1 $ ${')", json!("a@_@.$1 $ ${.com")),
         ("cast(s as float) * 2", json!(25.0)),
         ("cast(s as decimal(5,2)) = 12.5", json!(true)),
         ("cast(d as date) < '2024-03-01'", json!(true)),
