@@ -11,6 +11,7 @@
 
 #![allow(unsafe_code, reason = "skips Arrow's second UTF-8 check; see the SAFETY comments")]
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, StringViewArray};
@@ -56,6 +57,14 @@ pub(crate) fn make_view_of_padded(buffer: &[u8], start: usize, len: usize, buffe
     }
 }
 
+/// Returns the buffer index and the span of a view's text; `None` if the view holds its text itself. The inverse of
+/// [`make_view`].
+#[inline]
+pub(crate) fn span_of_view(view: u128) -> Option<(u32, Range<usize>)> {
+    let (len, offset) = (view as u32 as usize, (view >> 96) as usize);
+    (len > MAX_INLINE_BYTES).then(|| ((view >> 64) as u32, offset..offset + len))
+}
+
 /// Views of strings that are all valid UTF-8 in the buffers that [`Views::finish`] gets.
 ///
 /// The decoders keep the invariant: they push views of text between two ASCII bytes of a record that
@@ -78,6 +87,16 @@ impl Views {
     #[inline]
     pub(crate) fn push(&mut self, view: u128) {
         self.0.push(view);
+    }
+
+    /// Returns the number of views.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Returns the views from `first` on.
+    pub(crate) fn from(&self, first: usize) -> &[u128] {
+        &self.0[first..]
     }
 
     /// Keeps the first `len` views.

@@ -9,9 +9,11 @@
 //! second buffer, so that the morsel keeps the raw text for rejects.
 
 use std::collections::HashMap;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use arrow_buffer::Buffer;
+use foldhash::fast::RandomState;
 
 use super::check::check_value;
 use super::enforced::check_enforced;
@@ -19,7 +21,7 @@ use super::infer::{InferOptions, ValueTypes, infer_columns};
 use super::scan::{Cursor, JsonError, JsonErrorKind, MAX_FEW_DIGITS, Number, PathSegment, Scan, Str, kind_of};
 use super::walk::{fits_in_double, key_text};
 use crate::column::build::{Builder, Literal, StructBuilder};
-use crate::column::views::make_view;
+use crate::column::views::{Views, make_view, span_of_view};
 use crate::column::{Batch, Field, Morsel, RecordSpan, Schema, Type, TypeMerge};
 use crate::format::decode::{
     Decoded, ExtraColumn, OnMisfit, Outcome, RecordRules, RejectedRecord, SURPLUS, SchemaMismatch,
@@ -40,6 +42,9 @@ const FIRST_RECORDS: u64 = 64;
 
 /// The most keys whose order is remembered. Records with more have keys that are data.
 const MAX_REMEMBERED_KEYS: usize = 256;
+
+/// The most keys of a map that are compared with each other; more are compared by hash. By eye.
+const MAX_PAIRWISE_KEYS: usize = 16;
 
 /// The treatment of a key without a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +92,9 @@ pub fn decode_under(
         cursor: Cursor::new(morsel),
         unescaped: Vec::new(),
         duplicate_keys: 0,
+        key_hashes: Vec::new(),
+        hasher: RandomState::default(),
+        distinct_maps: false,
         unknown_key: options.unknown_key,
         order: Vec::new(),
         rules: *rules,
@@ -257,6 +265,12 @@ struct Decoder<'a> {
     /// Text of strings with escapes, the second buffer of the views.
     unescaped: Vec<u8>,
     duplicate_keys: u64,
+    /// Hashes of the keys of one map, kept for their memory.
+    key_hashes: Vec<u64>,
+    hasher: RandomState,
+    /// True while a map is parsed again because of duplicates, with all maps in it: a parse of each of them twice at each
+    /// level would take time exponential in the depth.
+    distinct_maps: bool,
     unknown_key: UnknownKey,
     /// The keys of records in their usual order and spelling, with their columns. Filled only under
     /// [`UnknownKey::Skip`]; otherwise the order is that of the columns.
@@ -740,9 +754,23 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// Parses the entries of a map. They keep their order, and of a duplicate key both entries are kept: readers that
-    /// build a dictionary from a map let the last one win.
-    fn map(&mut self, keys: &mut crate::column::views::Views, values: &mut Builder, depth: usize) -> Scan<()> {
+    /// Parses the entries of a map. They keep their order; of a duplicate key, the last value is kept.
+    fn map(&mut self, keys: &mut Views, values: &mut Builder, depth: usize) -> Scan<()> {
+        if self.distinct_maps {
+            return self.distinct_entries(keys, values, depth);
+        }
+        let (start, first) = (self.cursor.pos, keys.len());
+        self.entries(keys, values, depth)?;
+        if self.has_duplicates(keys, first) {
+            self.cursor.pos = start;
+            keys.truncate(first);
+            values.truncate(first);
+            return self.distinct_entries(keys, values, depth);
+        }
+        Ok(())
+    }
+
+    fn entries(&mut self, keys: &mut Views, values: &mut Builder, depth: usize) -> Scan<()> {
         self.cursor.open(depth)?;
         if self.cursor.skip_blank() == b'}' {
             self.cursor.pos += 1;
@@ -768,6 +796,80 @@ impl<'a> Decoder<'a> {
                 _ => return Err(JsonError::syntax(self.cursor.pos, "expected `,` or `}`")),
             }
         }
+    }
+
+    /// Returns true if two keys from `first` on are equal.
+    fn has_duplicates(&mut self, keys: &Views, first: usize) -> bool {
+        let views = keys.from(first);
+        if views.len() <= MAX_PAIRWISE_KEYS {
+            return views.iter().enumerate().any(|(i, &a)| views[..i].iter().any(|&b| self.is_same_text(a, b)));
+        }
+        let mut hashes = std::mem::take(&mut self.key_hashes);
+        hashes.clear();
+        hashes.extend(views.iter().map(|&view| match self.long_text(view) {
+            Some(text) => self.hasher.hash_one(text),
+            None => self.hasher.hash_one(view),
+        }));
+        hashes.sort_unstable();
+        // A collision costs time alone: `distinct_entries` compares the keys themselves.
+        let found = hashes.array_windows().any(|[a, b]| a == b);
+        self.key_hashes = hashes;
+        found
+    }
+
+    #[inline]
+    fn is_same_text(&self, a: u128, b: u128) -> bool {
+        // Length and first bytes differ nearly always.
+        a as u64 == b as u64 && (a == b || self.long_text(a).is_some_and(|text| Some(text) == self.long_text(b)))
+    }
+
+    /// Returns the text of a view that [`Decoder::view`] made; `None` if the view holds the text itself.
+    fn long_text(&self, view: u128) -> Option<&[u8]> {
+        let (buffer, range) = span_of_view(view)?;
+        Some(&if buffer == MORSEL { self.cursor.bytes() } else { &self.unescaped }[range])
+    }
+
+    /// Parses the map at the cursor so that each key keeps its first place and gets its last value, as the fields of other
+    /// objects do. Slower than [`Decoder::entries`]: each value is scanned before it is parsed.
+    #[cold]
+    fn distinct_entries(&mut self, keys: &mut Views, values: &mut Builder, depth: usize) -> Scan<()> {
+        let mut last_values: Vec<(u128, usize)> = Vec::new();
+        let mut index_by_key: HashMap<(u128, Vec<u8>), usize> = HashMap::new();
+        let mut n_entries = 0;
+        self.cursor.open(depth)?;
+        while self.cursor.skip_blank() == b'"' {
+            let s = self.cursor.string()?;
+            let view = self.view(s);
+            self.cursor.expect(b':', "expected `:` after a key")?;
+            self.cursor.skip_blank();
+            let value = self.cursor.pos;
+            self.cursor.skip_value(depth + 1)?;
+            let key = self.long_text(view).map_or((view, Vec::new()), |text| (0, text.to_vec()));
+            let index = *index_by_key.entry(key).or_insert(last_values.len());
+            match last_values.get_mut(index) {
+                Some(last) => last.1 = value,
+                None => last_values.push((view, value)),
+            }
+            n_entries += 1;
+            if self.cursor.skip_blank() == b',' {
+                self.cursor.pos += 1;
+            }
+        }
+        // The closing brace; the first parse has checked the syntax.
+        let end = self.cursor.pos + 1;
+        let dropped = (n_entries - last_values.len()) as u64;
+        // The first parse has counted the duplicates in nested objects.
+        let counted = self.duplicate_keys;
+        let outer = std::mem::replace(&mut self.distinct_maps, true);
+        let parsed = last_values.into_iter().try_for_each(|(view, value)| {
+            keys.push(view);
+            self.cursor.pos = value;
+            self.value(values, depth + 1)
+        });
+        self.distinct_maps = outer;
+        self.duplicate_keys = counted + dropped;
+        self.cursor.pos = end;
+        parsed
     }
 
     /// Makes the view of a string's text, unescaped if needed.

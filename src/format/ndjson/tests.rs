@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use arrow_array::Array;
+use arrow_array::cast::AsArray;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::*;
-use crate::column::{Batch, Morsel, Schema, Type, TypeMerge};
+use crate::column::{Batch, Field, Morsel, Schema, Type, TypeMerge};
 use crate::format::decode::{Decoded, Outcome};
 
 const OPTIONS: DecodeOptions = DecodeOptions {
@@ -268,6 +270,46 @@ fn the_last_of_a_duplicate_key_wins_and_is_counted() {
     let decoded = decode_all(&morsel(r#"{"a":1,"b":{"c":1,"c":2},"a":3}"#), &OPTIONS);
     assert_eq!(rows(&decoded.batch), vec![json!({"a":3,"b":{"c":2}})]);
     assert_eq!(decoded.duplicate_keys, 2);
+}
+
+fn decode_with(text: &str, schema: Schema) -> Decoded {
+    match decode(&morsel(text), &Arc::new(schema), &OPTIONS) {
+        Outcome::Decoded(decoded) => decoded,
+        Outcome::SchemaMismatch(mismatch) => panic!("{}", mismatch.what),
+    }
+}
+
+#[test]
+fn the_last_of_a_duplicate_key_of_a_map_wins_and_is_counted() {
+    let value = Type::Struct(vec![Field::new("v", Type::Int { fits_double: true })]);
+    let schema = Schema::new(vec![Field::new("m", Type::Map(Box::new(value)))]);
+    // Few keys and many, short and long ones, equal by their escapes.
+    for n in [2, 40] {
+        let others: String = (0..n).map(|i| format!(r#","https://host.example/{i}":{{"v":{i}}}"#)).collect();
+        let text = format!(
+            r#"{{"m":{{"a":{{"v":1}}{others},"b":null,"\u0061":{{"v":2,"v":3}},"https://host.example\/1": {{"v":7}} }}}}
+{{"m":{{}}}}"#
+        );
+        let decoded = decode_with(&text, schema.clone());
+        let mut expected: serde_json::Map<String, serde_json::Value> =
+            (0..n).map(|i| (format!("https://host.example/{i}"), json!({"v": i}))).collect();
+        expected.insert("a".into(), json!({"v": 3}));
+        expected.insert("b".into(), json!(null));
+        expected.insert("https://host.example/1".into(), json!({"v": 7}));
+        assert_eq!(rows(&decoded.batch), vec![json!({"m": expected}), json!({"m": {}})]);
+        assert_eq!(decoded.duplicate_keys, 3);
+        let keys = decoded.batch.columns[0].as_map().keys().len();
+        assert_eq!(keys, n + 2);
+    }
+}
+
+#[test]
+fn duplicates_in_nested_maps_take_linear_time() {
+    let depth = 60;
+    let ty = (0..depth).fold(Type::Bool, |ty, _| Type::Map(Box::new(ty)));
+    let value = (0..depth).fold("true".to_owned(), |value, _| format!(r#"{{"a":null,"a":{value}}}"#));
+    let decoded = decode_with(&format!(r#"{{"m":{value}}}"#), Schema::new(vec![Field::new("m", ty)]));
+    assert_eq!((decoded.batch.rows, decoded.duplicate_keys), (1, depth));
 }
 
 #[test]
