@@ -16,49 +16,84 @@ pub fn split_naively(bytes: &[u8], framing: Framing, max_record_bytes: usize) ->
         None => (0, bytes),
     };
     let mut records = Vec::new();
-    let mut start = 0;
+    let (mut start, mut first_fields) = (0, 0);
     while start < bytes.len() {
-        let (end, kept) = end_of_record(bytes, start, framing, max_record_bytes);
+        let (end, kept) = end_of_record(bytes, start, framing, max_record_bytes, first_fields);
         let record = &bytes[start..end];
         let len = record.len() - usize::from(record.ends_with(b"\n"));
         let lines = record.iter().filter(|&&b| b == framing.line_break()).count() as u64;
         records.push((bom + start as u64, len as u64, lines, kept.then(|| record.to_vec())));
+        if first_fields == 0 && kept && record.iter().any(|b| !b"\r\n".contains(b)) {
+            first_fields = fields(record, framing);
+        }
         start = end;
     }
     records
 }
 
-/// Finds the end of the record at `start`. False if the record is longer than `max_record_bytes`.
-fn end_of_record(bytes: &[u8], start: usize, framing: Framing, max_record_bytes: usize) -> (usize, bool) {
-    let limit = start + max_record_bytes + 1;
-    let line_feed_from = |from: usize| bytes[from..].iter().position(|&b| b == b'\n').map(|i| from + i + 1);
+/// Finds the end of the record at `start` in `bytes[..to]`, or the quote that is open at `to`, if one is.
+fn end_before(bytes: &[u8], start: usize, to: usize, framing: Framing) -> Result<usize, Option<usize>> {
     let mut open_quote = None;
     let mut at_field_start = true;
     let mut i = start;
-    while i < bytes.len() && i < limit {
+    while i < to {
         let byte = bytes[i];
         match (framing, open_quote) {
             (_, Some(_)) if byte == b'"' && bytes.get(i + 1) == Some(&b'"') => i += 1,
             (_, Some(_)) if byte == b'"' => open_quote = None,
             (_, Some(_)) => {}
-            (_, None) if byte == b'\n' => return (i + 1, true),
+            (_, None) if byte == b'\n' => return Ok(i + 1),
             (Framing::Csv { .. }, None) if byte == b'"' && at_field_start => open_quote = Some(i),
             _ => {}
         }
         at_field_start = matches!(framing, Framing::Csv { delimiter } if byte == delimiter) && open_quote.is_none();
         i += 1;
     }
-    // The source ends, or the record is too long.
+    Err(open_quote)
+}
+
+/// Finds the end of the record at `start`. False if the record is longer than `max_record_bytes`.
+fn end_of_record(
+    bytes: &[u8],
+    start: usize,
+    framing: Framing,
+    max_record_bytes: usize,
+    first_fields: usize,
+) -> (usize, bool) {
+    let limit = start + max_record_bytes + 1;
     let seen = limit.min(bytes.len());
-    if let Some(end) = open_quote.and_then(line_feed_from)
-        && end <= seen
-    {
-        return (end, true);
+    let open_quote = match end_before(bytes, start, seen, framing) {
+        Ok(end) => return (end, true),
+        Err(open_quote) => open_quote,
+    };
+    let line_end =
+        open_quote.and_then(|quote| bytes[quote..seen].iter().position(|&b| b == b'\n').map(|i| quote + i + 1));
+    match (line_end, bytes.len() < limit) {
+        // The source ends.
+        (Some(end), true) => (end, true),
+        (None, true) => (bytes.len(), true),
+        // The record is too long.
+        (Some(end), false) if are_records(&bytes[end..seen], framing, first_fields) => (end, true),
+        _ => (end_before(bytes, start, bytes.len(), framing).unwrap_or(bytes.len()), false),
     }
-    match bytes.len() < limit {
-        true => (bytes.len(), true),
-        false => (line_feed_from(limit).unwrap_or(bytes.len()), false),
-    }
+}
+
+/// Whether most of the whole lines in `bytes` have as many fields as the first record, and that several.
+fn are_records(bytes: &[u8], framing: Framing, first_fields: usize) -> bool {
+    let whole = bytes.iter().rposition(|&b| b == b'\n').map_or(0, |i| i + 1);
+    let lines = bytes[..whole].split(|&b| b == b'\n').filter(|line| !line.trim_ascii().is_empty());
+    let alike: Vec<bool> = lines.map(|line| fields(line, framing) == first_fields).collect();
+    let n_alike = alike.iter().filter(|&&alike| alike).count();
+    first_fields == 0 || first_fields > 1 && n_alike > alike.len() - n_alike
+}
+
+/// Counts the fields of a record: the delimiters outside quotes, and one.
+fn fields(record: &[u8], framing: Framing) -> usize {
+    let Framing::Csv { delimiter } = framing else { return 1 };
+    let blank = record.iter().take_while(|b| b"\r\n".contains(b)).count();
+    let record = &record[blank..];
+    let is_outside = |at: &usize| end_before(record, 0, *at, framing) == Err(None);
+    1 + (0..record.len()).filter(|&i| record[i] == delimiter).filter(is_outside).count()
 }
 
 /// Splits `bytes` with the framer, and returns the records in the form of the twin.
@@ -75,7 +110,7 @@ pub fn framed(bytes: &[u8], framing: Framing, max_record_bytes: usize, cut: Cut)
                 // The records of a morsel do not depend on the bytes around it.
                 let mut at = 0;
                 while at < morsel.len {
-                    let (end, kept) = end_of_record(morsel.records(), at, framing, max_record_bytes);
+                    let (end, kept) = end_of_record(morsel.records(), at, framing, max_record_bytes, 0);
                     assert!(kept, "no record of a morsel is too long");
                     let record = &morsel.records()[at..end];
                     let len = record.len() - usize::from(record.ends_with(b"\n"));

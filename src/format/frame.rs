@@ -13,15 +13,17 @@
 //!   ends nothing.
 //!
 //! A record longer than the limit is skipped in bounded memory and returned as [`Framed::Oversized`],
-//! in order, so that it costs one reject. It ends with the line on which it exceeds the limit,
-//! whatever quotes follow.
+//! in order, so that it costs one reject. It ends where it would end without a limit: line feeds inside
+//! its quotes do not end it, so that no line of a long cell becomes a record.
 //!
 //! An unclosed quote must not make one record of the rest of the source. A quote counts as unclosed
-//! if it is open where its record exceeds the limit, or where the source ends; its record then ends
-//! with the line on which the quote was opened, and the bytes after it are scanned afresh. The price:
-//! if a quoted field really is longer than the limit, only its first line is rejected as such. The
-//! record with the unclosed quote is the last of its morsel, so that [`super::csv::split`] finds the
-//! quote unclosed too.
+//! if it is open where the source ends, or where its record exceeds the limit and the lines after it
+//! look like records: most of them have as many fields as the first record, and more than one
+//! (`Framer::are_records`). Otherwise the field itself is taken to be long. The record of an unclosed
+//! quote ends with the line on which the quote was opened, and the bytes after it are scanned afresh.
+//! It is the last of its morsel, so that [`super::csv::split`] finds the quote unclosed too. The price:
+//! a quote that is open at the limit of a source with one column, and is never closed, takes the rest of
+//! the source into its reject.
 //!
 //! # Finding record ends by block
 //!
@@ -195,6 +197,10 @@ pub struct Framer {
     open_quote: usize,
     /// The oversized record that is being skipped, counted so far.
     skipping: Option<Oversized>,
+    /// The last byte of a record that is being skipped, which is before `buffer[0]` then; else a line feed.
+    before: u8,
+    /// Fields of the first CSV record that is not blank; zero before it was returned.
+    first_fields: usize,
 }
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -224,6 +230,8 @@ impl Framer {
             quote_state: QuoteState::Outside,
             open_quote: 0,
             skipping: None,
+            before: b'\n',
+            first_fields: 0,
         }
     }
 
@@ -272,7 +280,8 @@ impl Framer {
             self.begin();
         }
         // Each unclosed quote ends with its line; the lines after it may open others.
-        while self.quote_state == QuoteState::Inside
+        while self.skipping.is_none()
+            && self.quote_state == QuoteState::Inside
             && let Some(end) = self.line_of_open_quote(self.filled)
         {
             self.end_unclosed(end);
@@ -282,7 +291,9 @@ impl Framer {
         if self.filled - self.records_end > self.max_record_bytes {
             self.start_skipping(self.filled);
         }
-        if let Some(oversized) = self.skipping.take() {
+        if let Some(mut oversized) = self.skipping.take() {
+            // A line feed in an unclosed quote is the last byte of the source.
+            oversized.len -= u64::from(self.before == b'\n');
             self.ready.push_back(Framed::Oversized(oversized));
         }
         self.records_end = self.filled;
@@ -345,7 +356,7 @@ impl Framer {
                 QuoteState::QuoteSeen => self.buffer[limit] == b'"',
             };
             return Some(match self.line_of_open_quote(limit) {
-                Some(end) if inside => self.end_unclosed(end),
+                Some(end) if inside && self.are_records(end, limit) => self.end_unclosed(end),
                 _ => self.start_skipping(limit),
             });
         }
@@ -354,6 +365,32 @@ impl Framer {
     /// Returns the end of the line of the open quote, if it is before `to`.
     fn line_of_open_quote(&self, to: usize) -> Option<usize> {
         memchr(b'\n', &self.buffer[self.open_quote..to]).map(|i| self.open_quote + i + 1)
+    }
+
+    /// Returns true if the lines in `buffer[from..to]` look like records, not like the text of one field: more than half
+    /// of them have as many fields as the first record, which has several. Compares the first lines only. A first record
+    /// that is this one proves nothing, and counts as like them.
+    #[cold]
+    fn are_records(&mut self, from: usize, to: usize) -> bool {
+        let Framing::Csv { delimiter } = self.framing else { return false };
+        self.cut_copy();
+        let (mut lines, mut alike) = (0, 0);
+        let mut rest = &self.buffer[from..to];
+        while lines < MAX_COMPARED_LINES
+            && let Some(end) = memchr(b'\n', rest)
+        {
+            let (line, after) = (&rest[..end], &rest[end + 1..]);
+            rest = after;
+            if !line.trim_ascii().is_empty() {
+                lines += 1;
+                alike += usize::from(count_fields(line, delimiter) == self.first_fields);
+            }
+        }
+        match self.first_fields {
+            0 => true,
+            1 => false,
+            _ => alike * 2 > lines,
+        }
     }
 
     /// Ends the record at `end`, after the line of its open quote, as the last one of its morsel. Returns
@@ -366,10 +403,9 @@ impl Framer {
     }
 
     /// Finishes the records before the one at `records_end`, which is too long, and drops the bytes of
-    /// that one up to `seen`. Returns the offset from which to scan on.
+    /// that one up to `seen`, which the scan has seen. Returns the offset from which to scan on.
     fn start_skipping(&mut self, seen: usize) -> usize {
         self.cut_copy();
-        self.quote_state = QuoteState::Outside;
         self.skipping = Some(Oversized { byte_offset: self.byte_offset + self.start as u64, len: 0, lines: 0 });
         self.count_skipped(self.start, seen);
         seen
@@ -378,7 +414,7 @@ impl Framer {
     /// Drops the bytes of the record that is being skipped up to its end in `buffer[from..filled]`.
     /// Returns that end, or `None` if it has not been read yet.
     fn skip(&mut self, from: usize) -> Option<usize> {
-        let end = memchr(b'\n', &self.buffer[from..self.filled]).map(|i| from + i + 1);
+        let end = self.find_end(from, self.filled, RecordEnd::First);
         self.count_skipped(from, end.unwrap_or(self.filled));
         if end.is_some()
             && let Some(mut oversized) = self.skipping.take()
@@ -397,6 +433,9 @@ impl Framer {
             oversized.len += seen.len() as u64;
             oversized.lines += memchr_iter(self.framing.line_break(), seen).count() as u64;
         }
+        if let Some(&last) = seen.last() {
+            self.before = last;
+        }
         self.start = to;
         self.records_end = to;
     }
@@ -413,9 +452,9 @@ impl Framer {
             RecordEnd::First => (from, None),
         };
         let bytes = &self.buffer[..to];
-        // `buffer[0]` is the first byte of a record.
+        let before = self.before;
         let opens = |quote: usize| {
-            let before = if quote == 0 { b'\n' } else { bytes[quote - 1] };
+            let before = if quote == 0 { before } else { bytes[quote - 1] };
             before == delimiter || before == b'\n'
         };
         // The next line feed, or `to`; searched for again only once it is passed.
@@ -545,6 +584,11 @@ impl Framer {
     }
 
     fn push(&mut self, bytes: Vec<u8>, len: usize) {
+        if self.first_fields == 0
+            && let Framing::Csv { delimiter } = self.framing
+        {
+            self.first_fields = count_first_fields(&bytes[..len], delimiter);
+        }
         self.ready.push_back(Framed::Morsel(Morsel {
             bytes: Buffer::from_vec(bytes),
             len,
@@ -581,6 +625,35 @@ impl Framer {
         next[..rest.len()].copy_from_slice(&self.buffer[rest]);
         next
     }
+}
+
+/// The most lines after an open quote that [`Framer::are_records`] compares.
+const MAX_COMPARED_LINES: usize = 1000;
+
+/// Counts the fields of the first record in `records` that is not blank; zero if all are.
+#[cold]
+fn count_first_fields(records: &[u8], delimiter: u8) -> usize {
+    let start = records.iter().position(|b| !matches!(b, b'\r' | b'\n'));
+    start.map_or(0, |start| count_fields(&records[start..], delimiter))
+}
+
+/// Counts the fields of the record at the start of `bytes`, which ends at a line feed outside quotes or with `bytes`.
+fn count_fields(bytes: &[u8], delimiter: u8) -> usize {
+    let (mut fields, mut begins, mut inside) = (1, true, false);
+    for &byte in bytes {
+        match byte {
+            // The second quote of a pair opens again what the first one closed.
+            b'"' if inside => (inside, begins) = (false, true),
+            b'"' if begins => inside = true,
+            _ if inside => {}
+            b'\n' => break,
+            _ => {
+                begins = byte == delimiter;
+                fields += usize::from(begins);
+            }
+        }
+    }
+    fields
 }
 
 /// Bytes per block, one bit of a mask each.

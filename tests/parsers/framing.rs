@@ -85,9 +85,25 @@ fn an_unclosed_quote_affects_one_line() {
     let lines = "3,c\n".repeat(10);
     assert_eq!(records(&format!("2,\"b\n{lines}5,\"e\"\n"), 20)[..3], some(&["2,\"b\n", "3,c\n", "3,c\n"]));
     assert_eq!(records(&format!("2,\"b\n{lines}5,\"e\"\n"), 20).len(), 12);
-    // A line above the limit.
-    let long = format!("1,\"{}\n2,b\n", "x".repeat(50));
-    assert_eq!(records(&long, 20), [None, Some("2,b\n".into())]);
-    let long = format!("1,{},\"\n2,b\n3,\"c\n", "x".repeat(50));
-    assert_eq!(records(&long, 20), [None, Some("2,b\n".into()), Some("3,\"c\n".into())]);
+}
+
+#[test]
+fn lines_of_a_field_above_the_limit_are_no_records() {
+    let some = |text: &str| Some(text.to_owned());
+    let long = "x".repeat(50);
+    // In one line up to the limit, then lines that look like records.
+    let text = format!("a,b\n1,ok\n2,\"{long}\n3,injected\n4,\"\"injected\"\n5,ok\n");
+    assert_eq!(records(&text, 20), [some("a,b\n"), some("1,ok\n"), None, some("5,ok\n")]);
+    // Lines of text before the limit.
+    let text = format!("a,b\n2,\"one\ntwo\nthree\nfour {long}\n3,injected\"\n5,ok\n");
+    assert_eq!(records(&text, 20), [some("a,b\n"), None, some("5,ok\n")]);
+    // A field behind the limit.
+    let text = format!("a,b\n{long},\"\n3,injected\n\"\n5,ok\n");
+    assert_eq!(records(&text, 20), [some("a,b\n"), None, some("5,ok\n")]);
+    // Lines of records before the limit: the quote is not closed.
+    let lines = "3,c\n".repeat(10);
+    let text = format!("a,b\n2,\"b\n{lines}");
+    assert_eq!(records(&text, 20)[1..3], [some("2,\"b\n"), some("3,c\n")]);
+    // Neither closed nor followed by records before the limit: all of it is one.
+    assert_eq!(records(&format!("a,b\n2,\"{long}\n3,c\n4,d\n"), 20), [some("a,b\n"), None]);
 }
