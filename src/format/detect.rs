@@ -52,20 +52,98 @@ pub fn input_format(content_type: Option<&str>, name: Option<&str>, first: &[u8]
     }
 }
 
-/// Recognises first bytes that are certainly no input, for a message that begins with the source's name. `None` for
-/// everything else.
-pub fn no_input(first: &[u8]) -> Option<&'static str> {
+/// Contents that are no records of a format that is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Foreign {
+    /// The kind of contents, with its article: `a zip archive`.
+    pub what: &'static str,
+    /// An imperative that makes records of them.
+    pub hint: &'static str,
+}
+
+const EXTRACT: &str = "extract the file in it first, and read that";
+
+/// Contents by the bytes with which they begin. None of these is the beginning of a text.
+const SIGNATURES: &[(&[u8], Foreign)] = &[
+    (b"PK\x03\x04", Foreign { what: "a zip archive", hint: EXTRACT }),
+    (b"PK\x05\x06", Foreign { what: "a zip archive without files", hint: EXTRACT }),
+    (b"7z\xbc\xaf\x27\x1c", Foreign { what: "a 7z archive", hint: EXTRACT }),
+    (b"Rar!\x1a\x07", Foreign { what: "a RAR archive", hint: EXTRACT }),
+    (b"\xfd7zXZ\0", Foreign { what: "compressed with xz", hint: "decompress it first, as with `xz -dk FILE`" }),
+    (
+        b"\x04\x22\x4d\x18",
+        Foreign { what: "compressed with lz4", hint: "decompress it first, as with `lz4 -d FILE NEW`" },
+    ),
+    (b"ARROW1\0\0", Foreign { what: "an Arrow file, a format that is written and not read", hint: TO_NDJSON }),
+    (b"\xff\xff\xff\xff", Foreign { what: "an Arrow stream, a format that is written and not read", hint: TO_NDJSON }),
+    (b"Obj\x01", Foreign { what: "an Avro file", hint: TO_NDJSON }),
+    (b"SQLite format 3\0", Foreign { what: "an SQLite database", hint: TO_NDJSON }),
+    (
+        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+        Foreign { what: "an Office document, such as an old Excel workbook", hint: SAVE_AS_CSV },
+    ),
+    (b"\xff\xfe", UTF_16),
+    (b"\xfe\xff", UTF_16),
+];
+
+const TO_NDJSON: &str = "export the rows as NDJSON or CSV with a tool that reads it, such as DuckDB";
+const SAVE_AS_CSV: &str = "save the sheet as CSV in UTF-8, and read that";
+const UTF_16: Foreign =
+    Foreign { what: "text in UTF-16", hint: "convert it to UTF-8, as with `iconv -f UTF-16 -t UTF-8 FILE > NEW`" };
+
+/// Recognizes contents that are certainly not of a format that is read by their first bytes after decompression. `None`
+/// for everything else.
+pub fn foreign(first: &[u8]) -> Option<Foreign> {
+    if let Some((_, found)) = SIGNATURES.iter().find(|(signature, _)| first.starts_with(signature)) {
+        let is_sheet = first.windows(3).any(|part| part == b"xl/" || part == b"[Co");
+        return Some(match *found {
+            zip if zip.what == "a zip archive" && is_sheet => {
+                Foreign { what: "an Office document, such as an Excel workbook", hint: SAVE_AS_CSV }
+            }
+            other => other,
+        });
+    }
     let text = first.trim_ascii_start();
     let begins = |tag: &[u8]| text.len() >= tag.len() && text[..tag.len()].eq_ignore_ascii_case(tag);
-    if first.starts_with(b"PAR1") {
-        Some("is a Parquet file, a format that is written and not read")
-    } else if Compression::detect(first) != Compression::None {
-        Some("is compressed twice; decompress it once first")
-    } else if begins(b"<!doctype html") || begins(b"<html") {
-        Some("is a web page (HTML), not data")
-    } else {
-        None
-    }
+    // `PAR1`, `ORC` and `BZh` may also begin a header of CSV, which no control character follows.
+    let is_binary = |at: usize| first.get(at).is_some_and(|&b| b < b'\t' || (b > b'\r' && b < b' '));
+    Some(match first {
+        [b'P', b'A', b'R', b'1', ..] if is_binary(4) || first.len() == 4 => {
+            Foreign { what: "a Parquet file, a format that is written and not read", hint: TO_NDJSON }
+        }
+        [b'O', b'R', b'C', ..] if is_binary(3) => Foreign { what: "an ORC file", hint: TO_NDJSON },
+        // The digits of pi begin a block, those of its root an empty file.
+        [b'B', b'Z', b'h', b'1'..=b'9', b'1', b'A', b'Y', b'&', b'S', b'Y', ..]
+        | [b'B', b'Z', b'h', b'1'..=b'9', 0x17, b'r', b'E', b'8', b'P', 0x90, ..] => {
+            Foreign { what: "compressed with bzip2", hint: "decompress it first, as with `bzip2 -dk FILE`" }
+        }
+        // ASCII without a byte order mark: every second byte is NUL.
+        [a, 0, b, 0, ..] | [0, a, 0, b, ..] if *a != 0 && *b != 0 => UTF_16,
+        _ if first.get(257..262) == Some(b"ustar") => Foreign { what: "a tar archive", hint: EXTRACT },
+        _ if Compression::detect(first) != Compression::None => {
+            Foreign { what: "compressed twice", hint: "decompress it once first" }
+        }
+        _ if begins(b"%PDF-") => Foreign { what: "a PDF document", hint: "export the rows as CSV or NDJSON" },
+        _ if begins(b"<!doctype html") || begins(b"<html") => Foreign {
+            what: "a web page (HTML)",
+            hint: "check the address in a browser: it may need a login, or be that of a page around the file",
+        },
+        _ if begins(b"<?xml") => Foreign { what: "an XML document", hint: "export the rows as CSV or NDJSON" },
+        _ => return None,
+    })
+}
+
+/// Recognizes JSON values over several lines where one record per line is expected: the first line is a lone brace, and
+/// the next begins with a key.
+pub fn foreign_json(first: &[u8]) -> Option<Foreign> {
+    let text = first.strip_prefix(b"\xef\xbb\xbf").unwrap_or(first).trim_ascii_start();
+    let after = text.strip_prefix(b"{")?;
+    let end = after.iter().position(|&b| b == b'\n')?;
+    let is_pretty = after[..end].trim_ascii().is_empty() && after[end..].trim_ascii_start().starts_with(b"\"");
+    is_pretty.then_some(Foreign {
+        what: "JSON with values over several lines, not one record per line",
+        hint: "put each record on a line, as with `jq -c . FILE > NEW.ndjson`, or the items of a list in it with `jq -c '.NAME[]'`",
+    })
 }
 
 /// Infers output format and compression from a path, for tests; the command line resolves formats together with its
@@ -149,6 +227,43 @@ mod tests {
             assert_eq!(input_format(content_type, name, b"{"), Some(NDJSON));
             assert_eq!(input_format(content_type, name, b"x"), Some(NDJSON));
             assert_eq!(input_format(content_type, name, b""), Some(NDJSON));
+        }
+    }
+
+    #[test]
+    fn contents_of_other_formats_are_named() {
+        let what = |first: &[u8]| foreign(first).map(|found| found.what);
+        for (first, expected) in [
+            (&b"PK\x03\x04\x14\0\0\0\x08\0flights.csv"[..], "a zip archive"),
+            (b"PK\x03\x04\x14\0\x06\0[Content_Types].xml", "an Office document, such as an Excel workbook"),
+            (b"BZh91AY&SY\x81", "compressed with bzip2"),
+            (b"\xfd7zXZ\0\0\x04", "compressed with xz"),
+            (b"7z\xbc\xaf\x27\x1c\0\x04", "a 7z archive"),
+            (b"PAR1\x15\x04", "a Parquet file, a format that is written and not read"),
+            (b"ARROW1\0\0\xff\xff\xff\xff", "an Arrow file, a format that is written and not read"),
+            (b"\xff\xff\xff\xff\x70\0\0\0", "an Arrow stream, a format that is written and not read"),
+            (b"\x1f\x8b\x08\0", "compressed twice"),
+            (b"\xff\xfea\0,\0b\0", "text in UTF-16"),
+            (b"\xfe\xff\0a\0,", "text in UTF-16"),
+            (b"{\0\"\0a\0", "text in UTF-16"),
+            (b"\0a\0,\0b", "text in UTF-16"),
+            (b"\n <!DOCTYPE html>", "a web page (HTML)"),
+        ] {
+            assert_eq!(what(first), Some(expected), "{first:?}");
+        }
+        let names = ["PAR1,b\n1,2", "PK,name\n", "BZh9,b", "ORC\n1", "Obj,a", "7z,a", "{\"a\":1}", "", "\u{feff}a,b"];
+        for text in names {
+            assert_eq!(what(text.as_bytes()), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn pretty_printed_json_is_told_from_lines() {
+        let is_pretty = |first: &str| foreign_json(first.as_bytes()).is_some();
+        assert!(is_pretty("{\r\n  \"a\": 1,\r\n  \"b\""));
+        assert!(is_pretty("\u{feff}\n{ \n\n\"a\":1}"));
+        for text in ["{\"a\":\n", "{\n", "{}\n{\n\"a\":1}", "{\n{\"a\":1}\n", "[\n{\n\"a\"", "{\"a\":1}\n"] {
+            assert!(!is_pretty(text), "{text:?}");
         }
     }
 

@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use crate::column::MAX_COLUMNS;
+use crate::format::detect::Foreign;
 use crate::format::{Reject, arrow_ipc, parquet};
 use crate::position::{FieldPath, Position};
 use crate::source::BoxedError;
@@ -29,6 +30,24 @@ pub enum Error {
         /// The error of the file, the stream or the download.
         #[source]
         cause: std::io::Error,
+    },
+    /// The contents of a source are of no format that is read.
+    #[error("cannot read {name}: it is {}", found.what)]
+    Foreign {
+        /// The name of the source.
+        name: String,
+        /// The kind of contents.
+        found: Foreign,
+    },
+    /// The header of a CSV source cannot be used. Without it there are no columns, whatever the policy for bad records.
+    #[error("{position}: {reject}")]
+    BadHeader {
+        /// The position of the header.
+        position: Position,
+        /// The reason.
+        reject: Reject,
+        /// An imperative that makes a header of it.
+        hint: &'static str,
     },
     /// The compressed stream of a source is truncated or damaged, or expands beyond the limit.
     #[error("cannot decompress {name}")]
@@ -353,6 +372,8 @@ impl Error {
     }
 
     /// Wraps an I/O error of the output at `path`.
+            Error::Foreign { found, .. } => Some(found.hint),
+            Error::BadHeader { hint, .. } => Some(hint),
     pub(super) fn write(path: &std::path::Path, cause: std::io::Error) -> Error {
         Error::Write { path: path.to_owned(), cause }
     }

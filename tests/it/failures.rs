@@ -325,3 +325,28 @@ fn messages_are_escaped_for_the_terminal() {
     let done = done.code(exit::RUN_FAILED).says("alert");
     assert!(!done.stderr.contains('\u{1b}') && !done.stderr.contains('\u{7}'), "{:?}", done.stderr);
 }
+
+#[test]
+fn contents_of_another_format_are_named_with_a_remedy() {
+    let place = Place::new();
+    let cases: [(&str, &[u8], &str, &str); 10] = [
+        ("in.csv", b"PK\x03\x04\x14\0\0\0\x08\0in.csv", "it is a zip archive", "extract"),
+        ("in.csv.gz", b"PK\x03\x04\x14\0\0\0\x08\0in.csv", "it is a zip archive", "extract"),
+        ("in.ndjson", b"BZh91AY&SY\x81\x12", "it is compressed with bzip2", "bzip2 -dk"),
+        ("in.csv", b"\xfd7zXZ\0\0\x04", "it is compressed with xz", "xz -dk"),
+        ("in", b"ARROW1\0\0\x10\0\0\0", "it is an Arrow file", "export"),
+        ("in.csv", b"\xff\xfea\0,\0b\0\n\0", "it is text in UTF-16", "iconv"),
+        ("in.ndjson", b"{\n  \"a\": 1\n}\n{\n  \"a\": 2\n}\n", "values over several lines", "jq -c ."),
+        ("in.csv", b"Ort,Stra\xdfe\nWien,1\n", "the header is not valid UTF-8", "iconv"),
+        ("in.csv", b"a,b\r1,2\r", "a bare carriage return (CR)", "tr "),
+        ("in.csv", b"a,\"b\"c\n1,2\n", "text after the closing quote", "correct the header"),
+    ];
+    for (name, bytes, says, hint) in cases {
+        place.write(name, bytes);
+        for policy in ["", " --on-bad-record skip"] {
+            let done = place.run_line(&format!("convert {name} -o out.ndjson{policy}"));
+            let done = done.code(exit::BAD_DATA).says(says).hints(hint);
+            assert!(!done.stderr.contains("--on-bad-record"), "{}", done.stderr);
+        }
+    }
+}

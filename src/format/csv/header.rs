@@ -22,11 +22,20 @@ pub struct Header {
     pub lines: u64,
 }
 
+/// A header that cannot be used.
+#[derive(Clone, Debug)]
+pub struct BadHeader {
+    /// The header as a rejected record.
+    pub rejected: RejectedRecord,
+    /// An imperative that makes a header of it.
+    pub hint: &'static str,
+}
+
 /// Takes the header off the first morsel of a source, and returns it with the rest of the morsel, which
 /// may be empty. Blank lines before it are skipped; `None` if the morsel has nothing else.
 ///
 /// A header that is malformed, not UTF-8 or too wide is an error: without names there are no columns.
-pub fn take_header(morsel: &Morsel, delimiter: u8) -> Result<Option<(Header, Morsel)>, RejectedRecord> {
+pub fn take_header(morsel: &Morsel, delimiter: u8) -> Result<Option<(Header, Morsel)>, BadHeader> {
     let mut splitter = Splitter::new(morsel, delimiter);
     let mut fields = Vec::new();
     let record = loop {
@@ -38,25 +47,29 @@ pub fn take_header(morsel: &Morsel, delimiter: u8) -> Result<Option<(Header, Mor
         }
     };
     let bytes = morsel.records();
-    let bad = |reject| {
+    let bad = |reject, hint| {
         let line = memchr::memchr_iter(b'\n', &bytes[..record.start]).count() as u64;
-        RejectedRecord { reject, byte: record.start, len: record.end - record.start, line, record: 0 }
+        let len = record.end - record.start;
+        BadHeader { rejected: RejectedRecord { reject, byte: record.start, len, line, record: 0 }, hint }
     };
     // The line ends of old Mac files; under RFC 4180 the whole file would be one header.
     if let Some(at) = bare_carriage_return(&bytes[record.start..record.end]) {
-        let reason = "a bare carriage return (CR) does not end a line; convert the line endings to LF or CRLF".into();
-        return Err(bad(Reject { offset: at, path: FieldPath::root(), reason }));
+        let reason = "a bare carriage return (CR) does not end a line".into();
+        let hint = "convert the line endings to LF, as with `tr '\\r' '\\n' < FILE > NEW`";
+        return Err(bad(Reject { offset: at, path: FieldPath::root(), reason }, hint));
     }
     if let Some(reject) = malformed(&record) {
-        return Err(bad(reject));
+        return Err(bad(reject, "correct the header, which names the columns; a quote in a name is doubled: `\"\"`"));
     }
     if fields.len() > MAX_COLUMNS {
         let reason = format!("the header has {} columns, more than the limit of {MAX_COLUMNS}", fields.len()).into();
-        return Err(bad(Reject { offset: 0, path: FieldPath::root(), reason }));
+        let hint = "check that the first line has the names of the columns, and that the delimiter is the right one";
+        return Err(bad(Reject { offset: 0, path: FieldPath::root(), reason }, hint));
     }
     if let Err(e) = std::str::from_utf8(&bytes[record.start..record.end]) {
         let reason = "the header is not valid UTF-8".into();
-        return Err(bad(Reject { offset: e.valid_up_to(), path: FieldPath::root(), reason }));
+        let hint = "convert the file to UTF-8, as with `iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW`";
+        return Err(bad(Reject { offset: e.valid_up_to(), path: FieldPath::root(), reason }, hint));
     }
     // The whole record is valid UTF-8, and so is each field, which ends at ASCII bytes.
     let names = fields.iter().map(|field| String::from_utf8_lossy(&field.value(bytes)).into_owned());
@@ -126,7 +139,7 @@ mod tests {
     use super::*;
 
     fn header(text: &[u8]) -> Result<Option<(Header, Morsel)>, RejectedRecord> {
-        take_header(&Morsel::from_vec(text.to_vec(), 10, 3), b',')
+        take_header(&Morsel::from_vec(text.to_vec(), 10, 3), b',').map_err(|bad| bad.rejected)
     }
 
     fn names(text: &str) -> Vec<String> {

@@ -16,5 +16,5 @@ pub mod split;
 
 pub use decode::CsvDecoder;
 pub use encode::{CsvEncoder, MAX_SHEET_CELL, MAX_SHEET_ROWS, SheetCounts};
-pub use header::{Header, take_header};
+pub use header::{BadHeader, Header, take_header};
 pub use options::{CsvBooleans, CsvOptions, NullText};

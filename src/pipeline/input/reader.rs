@@ -236,17 +236,17 @@ impl SourceReader {
                 Box::new(expansion.limiting(decompressing(compression, counted)))
             }
         };
+        let head = read_text_head(&mut *stream).map_err(|cause| read_error(&source.name, compression, &raw, cause))?;
+        // An archive, Parquet, HTML and other contents that cannot be read get an error that names them, whatever the name
+        // or the response says, and not an error of the first record.
+        let foreign = |found| Error::Foreign { name: name.to_string(), found };
+        if let Some(found) = detect::foreign(&head) {
+            return Err(foreign(found));
+        }
         let InputFormat { format, delimiter } = match declared_format {
             Some(format) => InputFormat { format, delimiter: detect::delimiter_of_name(&source.name) },
             None => {
-                let head =
-                    read_text_head(&mut *stream).map_err(|cause| read_error(&source.name, compression, &raw, cause))?;
-                // Parquet, HTML and other content that cannot be read gets an error that names it, not a bad record.
-                if let Some(what) = detect::no_input(&head) {
-                    return Err(cannot_read(io::Error::new(io::ErrorKind::InvalidData, what)));
-                }
                 let found = detect::input_format(None, Some(&source.name), &head);
-                stream = Box::new(io::Cursor::new(head).chain(stream));
                 // An empty source has the kind of the others, so that it is never a mixed source.
                 let is_csv = self.is_csv.unwrap_or(source.delimiter.is_some());
                 let format = if is_csv { Format::Csv } else { Format::Ndjson };
@@ -257,6 +257,12 @@ impl SourceReader {
             return Err(PlanError::DelimiterWithoutCsv(name.to_string()).into());
         }
         let delimiter = source.delimiter.unwrap_or(delimiter);
+        if format == Format::Ndjson
+            && let Some(found) = detect::foreign_json(&head)
+        {
+            return Err(foreign(found));
+        }
+        stream = Box::new(io::Cursor::new(head).chain(stream));
         let framing = match format {
             Format::Ndjson => Framing::Lines,
             Format::Csv => Framing::Csv { delimiter },
@@ -311,10 +317,11 @@ fn read_error(name: &str, compression: Compression, raw: &SharedSource, cause: i
 /// From then on the source's items carry its decoder.
 fn take_header(open: &mut OpenSource, morsel: &Morsel, delimiter: u8) -> Result<Option<Morsel>, Error> {
     let old = &open.info;
-    let cut = csv::take_header(morsel, delimiter).map_err(|rejected| {
+    let cut = csv::take_header(morsel, delimiter).map_err(|bad| {
+        let rejected = bad.rejected;
         let byte = morsel.byte_offset + rejected.byte as u64;
         let position = Position { source: old.name.clone(), byte, line: rejected.line + 1, record: 0 };
-        Error::BadRecord { position, reject: rejected.reject }
+        Error::BadHeader { position, reject: rejected.reject, hint: bad.hint }
     })?;
     let Some((header, rest)) = cut else { return Ok(None) };
     let decoder = CsvDecoder::new(header.names.clone(), delimiter, decode_cells);
