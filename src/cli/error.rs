@@ -443,6 +443,7 @@ fn plan_hint(error: &PlanError) -> Option<String> {
         PlanError::DelimiterWithoutCsv(_) => {
             "leave `--in-delimiter` out; if the input is CSV, specify that with `--from csv`".to_owned()
         }
+        PlanError::OpenQuote { .. } => "close the quote in the file, or write another file".to_owned(),
         PlanError::QueryNotLast => "move the steps after `--sql` into the query".to_owned(),
         PlanError::TwoQueries => "specify `--sql` only once".to_owned(),
         PlanError::QueryWithoutResults => {

@@ -211,6 +211,14 @@ pub enum PlanError {
         /// The header of the new rows, as CSV.
         expected: String,
     },
+    /// Rows are to be appended to a CSV file that ends within quotes.
+    #[error("cannot append to {}: the quote that line {line} opens is not closed", path.display())]
+    OpenQuote {
+        /// The file to append to.
+        path: PathBuf,
+        /// Line of the quote, from 1.
+        line: u64,
+    },
     /// Steps follow the query.
     #[error("the query must be the last step; move later steps into the query")]
     QueryNotLast,
@@ -364,6 +372,8 @@ impl Error {
             Error::QueryValue(what) if what.starts_with("division by zero") => {
                 Some("divide by NULLIF(a, 0), which is null for zero")
             }
+            Error::Foreign { found, .. } => Some(found.hint),
+            Error::BadHeader { hint, .. } => Some(hint),
             Error::Damaged { .. } => {
                 Some("check the file at its origin: it is truncated or damaged; none of its rows were kept")
             }
@@ -372,8 +382,6 @@ impl Error {
     }
 
     /// Wraps an I/O error of the output at `path`.
-            Error::Foreign { found, .. } => Some(found.hint),
-            Error::BadHeader { hint, .. } => Some(hint),
     pub(super) fn write(path: &std::path::Path, cause: std::io::Error) -> Error {
         Error::Write { path: path.to_owned(), cause }
     }

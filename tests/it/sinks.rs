@@ -171,6 +171,12 @@ fn append_needs_the_same_header() {
     place.write("other.csv", "a,c\n0,w\n");
     place.run_line("convert in.ndjson -o other.csv --append").code(exit::USAGE).says("its header differs");
     assert_eq!(place.read_text("other.csv"), "a,c\n0,w\n");
+    place.write("open.csv", "a,b\n0,w\n1,\"unclosed\n");
+    place.run_line("convert in.ndjson -o open.csv --append").code(exit::USAGE).says("line 3").hints("close the quote");
+    assert_eq!(place.read_text("open.csv"), "a,b\n0,w\n1,\"unclosed\n");
+    place.write("closed.csv", "a,b\n1,\"two\nlines\"");
+    place.run_line("convert in.ndjson -o closed.csv --append").ok();
+    assert_eq!(place.read_text("closed.csv"), "a,b\n1,\"two\nlines\"\n1,x\n");
     place.write("bad.ndjson", "{\"a\":1,\"b\":\"x\"}\n{broken\n");
     place.write("out.ndjson", "{\"z\":0}");
     place.run_line("convert bad.ndjson -o out.ndjson --append").code(exit::BAD_DATA).says("bad.ndjson line 2");

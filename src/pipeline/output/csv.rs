@@ -8,8 +8,8 @@ use super::encode::compressed;
 use super::writer::{FileError, FileWriter, TextSink};
 use crate::column::Schema;
 use crate::format::compress::decompressing;
-use crate::format::csv::CsvEncoder;
 use crate::format::csv::pad::Remap;
+use crate::format::csv::{CsvEncoder, line_of_open_quote};
 use crate::format::{Compression, CsvOptions};
 use crate::sink::Sink;
 
@@ -52,10 +52,17 @@ impl CsvFile {
         if let Some(file) = self.text.sink.reread()? {
             file.take(header.len() as u64).read_to_end(&mut there)?;
         }
-        if there == header {
-            return Ok(());
+        if there != header {
+            return Err(FileError::HeaderDiffers(String::from_utf8_lossy(&header).trim_end().to_owned()));
         }
-        Err(FileError::HeaderDiffers(String::from_utf8_lossy(&header).trim_end().to_owned()))
+        // For every reader the new rows would be text of that cell.
+        match self.text.sink.reread()? {
+            Some(file) => match line_of_open_quote(file, self.options.delimiter)? {
+                Some(line) => Err(FileError::OpenQuote(line)),
+                None => Ok(()),
+            },
+            None => Ok(()),
+        }
     }
 
     fn header(&self, columns: &Schema) -> Vec<u8> {

@@ -152,6 +152,7 @@ fn with_path(path: &Path, error: FileError) -> Error {
     match error {
         FileError::Io(cause) => Error::write(path, cause),
         FileError::Unencodable(what) => Error::Unencodable(what),
+        FileError::OpenQuote(line) => PlanError::OpenQuote { path: path.to_owned(), line }.into(),
         FileError::HeaderDiffers(expected) => PlanError::HeaderDiffers { path: path.to_owned(), expected }.into(),
         bug @ (FileError::WrongForm(_) | FileError::Bug(_)) => {
             Error::Bug(format!("cannot write {}: {bug}", path.display()))

@@ -77,6 +77,9 @@ pub(super) enum FileError {
     /// The file to append to has another header than this one of the new rows.
     #[error("its header differs from {0}")]
     HeaderDiffers(String),
+    /// The file to append to ends within quotes, which were opened in this line.
+    #[error("the quote that line {0} opens is not closed")]
+    OpenQuote(u64),
     /// A bug: rows were appended in a form that the format does not take.
     #[error("the format does not take {0}")]
     WrongForm(&'static str),
