@@ -132,6 +132,8 @@ impl CsvEncoder {
             } else {
                 self.write_text(field.name.as_bytes(), out);
             }
+            } else if i == 0 && begins_like_another_format(&field.name) {
+                write_quoted(field.name.as_bytes(), out);
         }
         self.end_record(out);
     }
@@ -381,6 +383,12 @@ fn needs_quotes(text: &[u8], delimiter: u8) -> bool {
     let (parts, rest) = text.as_chunks::<16>();
     parts.iter().any(|part| part.iter().fold(false, special)) || rest.iter().fold(false, special)
 }
+/// Returns true for a first name that would not be read as a name without quotes: one that begins with U+FEFF, which is a
+/// byte order mark at the start of a file, or with the bracket of JSON.
+fn begins_like_another_format(name: &str) -> bool {
+    name.starts_with('\u{feff}') || name.trim_ascii_start().starts_with(['{', '['])
+}
+
 
 fn write_quoted(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');

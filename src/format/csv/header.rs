@@ -85,9 +85,14 @@ pub fn take_header(morsel: &Morsel, delimiter: u8) -> Result<Option<(Header, Mor
     Ok(Some((Header { names: names.into(), notes, lines }, rest)))
 }
 
-/// Returns the offset of the first carriage return that no line feed follows.
+/// Returns the offset of the first carriage return outside quotes that no line feed follows.
 fn bare_carriage_return(header: &[u8]) -> Option<usize> {
-    memchr::memchr_iter(b'\r', header).find(|&at| header.get(at + 1).is_some_and(|&next| next != b'\n'))
+    let mut inside = false;
+    memchr::memchr2_iter(b'\r', b'"', header).find(|&at| {
+        // A pair of quotes closes and opens again.
+        inside ^= header[at] == b'"';
+        !inside && header[at] == b'\r' && header.get(at + 1).is_some_and(|&next| next != b'\n')
+    })
 }
 
 /// Makes names distinct, and returns notes on those changed. Empty names become `column_N`, N from 1;
@@ -182,6 +187,13 @@ mod tests {
         assert_eq!((bad.reject.offset, &*bad.reject.reason), (2, "the header is not valid UTF-8"));
         let bad = header(b"a,b\r1,2\r").expect_err("CR line ends");
         assert_eq!(bad.reject.offset, 3);
-        assert!(bad.reject.reason.starts_with("a bare carriage return (CR) does not end a line"));
+        assert_eq!(bad.reject.reason, "a bare carriage return (CR) does not end a line");
+        let bad = header(b"\"a\",\"b\"\r\"1\",\"2\"\r").expect_err("CR line ends of quoted names");
+        assert_eq!(bad.reject.offset, 7);
+    }
+
+    #[test]
+    fn a_quoted_name_may_have_a_carriage_return() {
+        assert_eq!(names("\"a\rb\",\"\"\"\r\",c\r\n1,2,3\r\n"), ["a\rb", "\"\r", "c"]);
     }
 }
