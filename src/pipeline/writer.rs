@@ -488,8 +488,8 @@ impl<'a> Writer<'a> {
         Position { source, byte: self.last_byte, line: start.lines + 1, record: start.records }
     }
 
-    /// Adds notes on cells that were changed for spreadsheets or do not fit them.
-    fn add_sheet_notes(&mut self) {
+    /// Adds notes on cells of CSV that were changed for spreadsheets, do not fit them, or are lost by some readers.
+    fn add_cell_notes(&mut self, columns: &Schema) {
         let sheet = &self.totals.sheet;
         let cells = |n: u64| counted(n, "cell");
         let mut notes = Vec::new();
@@ -522,6 +522,15 @@ impl<'a> Writer<'a> {
             notes.push(format!(
                 "a spreadsheet shows at most {} rows; write to a file to continue in further files",
                 human_count(MAX_SHEET_ROWS)
+            ));
+        }
+        // A later column has put a delimiter into the lines; partition columns are in no line.
+        if sheet.empty_lines > 0 && (columns.fields.len() == 1 || specs.iter().any(|spec| spec.is_multi_file)) {
+            let rows = counted(sheet.empty_lines, "row");
+            notes.push(format!(
+                "{rows} of CSV with one column {} null, which is an empty line; some readers, such as Python's csv.DictReader, \
+                 skip empty lines, but not a word for null",
+                if sheet.empty_lines == 1 { "is" } else { "are" }
             ));
         }
         self.totals.notes.extend(notes);
@@ -580,7 +589,7 @@ impl<'a> Writer<'a> {
         let mut finished = self.finish_outputs(&columns)?;
         self.totals.stopped_early = finished.is_empty();
         self.add_step_notes();
-        self.add_sheet_notes();
+        self.add_cell_notes(&columns);
         // All files are durable before the first appears, so that only a rename can still fail.
         if let Some(rejects) = &mut self.rejects {
             rejects.sync()?;

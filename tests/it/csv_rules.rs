@@ -106,3 +106,16 @@ fn csv_flags_are_refused_for_other_formats() {
     done.code(exit::USAGE).says("contains the delimiter");
     assert_eq!(place.leftovers(), ["in.ndjson"]);
 }
+
+#[test]
+fn empty_lines_of_one_column_are_noted() {
+    let place = Place::new();
+    place.write("one.ndjson", "{\"a\":null}\n{\"a\":1}\n{\"a\":null}\n{\"a\":\"\"}\n");
+    place.run_line("convert one.ndjson -o one.csv").ok().says("2 rows of CSV with one column are null");
+    assert_eq!(place.read_text("one.csv"), "a\n\n1\n\n\"\"\n");
+    for line in ["convert one.ndjson -o one.csv --null NULL", "convert two.ndjson -o two.csv"] {
+        place.write("two.ndjson", "{\"a\":null,\"b\":null}\n");
+        let done = place.run_line(line).ok();
+        assert!(!done.stderr.contains("one column"), "{}", done.stderr);
+    }
+}

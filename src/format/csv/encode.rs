@@ -29,7 +29,7 @@ pub const MAX_SHEET_ROWS: u64 = 1_048_576;
 /// Significant digits of a number that spreadsheets keep; they set the rest to zero.
 const MAX_SHEET_DIGITS: usize = 15;
 
-/// Counts of cells that were changed for a spreadsheet, or exceed its limits.
+/// Counts of cells that were changed for a spreadsheet, exceed its limits, or may be lost by other readers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SheetCounts {
     /// Cells that got an apostrophe because they begin like a formula.
@@ -40,6 +40,8 @@ pub struct SheetCounts {
     pub long_cells: u64,
     /// Row, from 0, and column name of the first of these.
     pub first_long_cell: Option<(u64, Arc<str>)>,
+    /// Rows of one column that are empty lines, because null is the empty field. Some readers skip them.
+    pub empty_lines: u64,
 }
 
 impl SheetCounts {
@@ -53,6 +55,7 @@ impl SheetCounts {
         self.formulas += later.formulas;
         self.long_numbers += later.long_numbers;
         self.long_cells += later.long_cells;
+        self.empty_lines += later.empty_lines;
         if self.first_long_cell.is_none() {
             self.first_long_cell = later.first_long_cell.map(|(row, column)| (rows + row, column));
         }
@@ -129,11 +132,11 @@ impl CsvEncoder {
             }
             if self.options.excel && self.needs_apostrophe(field.name.as_bytes()) {
                 self.write_text(&[b"'", field.name.as_bytes()].concat(), out);
+            } else if i == 0 && begins_like_another_format(&field.name) {
+                write_quoted(field.name.as_bytes(), out);
             } else {
                 self.write_text(field.name.as_bytes(), out);
             }
-            } else if i == 0 && begins_like_another_format(&field.name) {
-                write_quoted(field.name.as_bytes(), out);
         }
         self.end_record(out);
     }
@@ -165,6 +168,7 @@ impl CsvEncoder {
             batch.columns.iter().zip(&batch.schema.fields).map(|(array, field)| Cells::new(array, &field.ty)).collect();
         let mut scratch = std::mem::take(&mut self.scratch);
         for row in 0..batch.rows {
+            let start = out.len();
             for (i, cells) in columns.iter().enumerate() {
                 if i > 0 {
                     out.push(self.options.delimiter);
@@ -176,6 +180,8 @@ impl CsvEncoder {
                     self.write_cell(cells, row, &mut scratch, out);
                 }
             }
+            // One column: with more, there is a delimiter.
+            self.counts.empty_lines += u64::from(out.len() == start);
             self.end_record(out);
         }
         self.scratch = scratch;
@@ -377,18 +383,18 @@ impl CsvEncoder {
     }
 }
 
-fn needs_quotes(text: &[u8], delimiter: u8) -> bool {
-    // The fold has no branches, so that the compiler compares sixteen bytes at once.
-    let special = |found: bool, &b: &u8| found | (b == delimiter) | (b == b'"') | (b == b'\n') | (b == b'\r');
-    let (parts, rest) = text.as_chunks::<16>();
-    parts.iter().any(|part| part.iter().fold(false, special)) || rest.iter().fold(false, special)
-}
 /// Returns true for a first name that would not be read as a name without quotes: one that begins with U+FEFF, which is a
 /// byte order mark at the start of a file, or with the bracket of JSON.
 fn begins_like_another_format(name: &str) -> bool {
     name.starts_with('\u{feff}') || name.trim_ascii_start().starts_with(['{', '['])
 }
 
+fn needs_quotes(text: &[u8], delimiter: u8) -> bool {
+    // The fold has no branches, so that the compiler compares sixteen bytes at once.
+    let special = |found: bool, &b: &u8| found | (b == delimiter) | (b == b'"') | (b == b'\n') | (b == b'\r');
+    let (parts, rest) = text.as_chunks::<16>();
+    parts.iter().any(|part| part.iter().fold(false, special)) || rest.iter().fold(false, special)
+}
 
 fn write_quoted(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
