@@ -37,6 +37,12 @@ impl InputArgs {
     }
 }
 
+/// Returns the note on an input that was read as one column although its header contains `delimiter`.
+pub(super) fn doubt_note(delimiter: u8) -> String {
+    let typed = if delimiter == b'\t' { "\\t".to_owned() } else { char::from(delimiter).to_string() };
+    format!("if that is the delimiter, specify it with `--in-delimiter '{typed}'`; `--in-delimiter ,` keeps one column")
+}
+
 /// The dialect of CSV and TSV outputs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, ClapArgs)]
 pub(super) struct DialectArgs {

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::choices::ReportFormat;
 use super::context::Context;
+use super::dialect::doubt_note;
 use super::exit::Exit;
 use super::outputs::{target_name, target_names};
 use super::table::json_line;
@@ -99,6 +100,7 @@ impl OutputReport<'_> {
     /// Returns the engine's notes, followed by those that name a flag.
     fn notes(&self) -> Vec<String> {
         let mut notes = self.report.notes.clone();
+        notes.extend(self.report.other_delimiter.map(doubt_note));
         if self.report.rows_rejected > 0 && self.report.rejects.is_none() {
             notes.push("rejected records were not kept; keep them with `--rejects FILE`".to_owned());
         }
@@ -210,6 +212,7 @@ mod tests {
             rejects: Some("a.rejects.ndjson".into()),
             stopped_early: false,
             reached_limit: false,
+            other_delimiter: None,
             notes: vec!["column `x` never had a value".into()],
         };
         let output = Output { format: OutputFormat::Ndjson, compression: Compression::None, target: Target::Stdout };

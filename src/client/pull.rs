@@ -4,6 +4,7 @@
 use super::{BlockSelection, Client, Error, ResultFormat, WatchOptions, declared_types};
 use crate::api::{DownloadLink, RunId, WorkflowId};
 use crate::column::Schema;
+use crate::format::Format;
 use crate::net::{Download, Downloads};
 use crate::pipeline::{ExecutionPlan, Limits, SchemaSource};
 use crate::source::{ByteSource, Source};
@@ -118,6 +119,8 @@ pub fn result_source(link: &DownloadLink, format: ResultFormat, download: Downlo
     let download: Box<dyn ByteSource> = Box::new(download);
     let mut source = Source::stream(link.filename.as_str(), download);
     source.format = Some(format.format());
+    // The API writes RFC 4180, whatever is in a header.
+    source.delimiter = (source.format == Some(Format::Csv)).then_some(b',');
     source.expected_rows = link.row_count;
     source
 }

@@ -11,8 +11,8 @@ use super::{Compression, Format};
 pub struct InputFormat {
     /// Format to frame and decode the source by.
     pub format: Format,
-    /// Delimiter of CSV fields; meaningless for other formats.
-    pub delimiter: u8,
+    /// Delimiter of CSV fields; `None` if the name does not determine it, and for other formats.
+    pub delimiter: Option<u8>,
 }
 
 /// The hint of a content type or a name. `json` may be lines or one array.
@@ -22,10 +22,10 @@ enum FormatHint {
     Json,
 }
 
-const NDJSON: InputFormat = InputFormat { format: Format::Ndjson, delimiter: b',' };
-const JSON_ARRAY: InputFormat = InputFormat { format: Format::JsonArray, delimiter: b',' };
-const CSV: InputFormat = InputFormat { format: Format::Csv, delimiter: b',' };
-const TSV: InputFormat = InputFormat { format: Format::Csv, delimiter: b'\t' };
+const NDJSON: InputFormat = InputFormat { format: Format::Ndjson, delimiter: None };
+const JSON_ARRAY: InputFormat = InputFormat { format: Format::JsonArray, delimiter: None };
+const CSV: InputFormat = InputFormat { format: Format::Csv, delimiter: None };
+const TSV: InputFormat = InputFormat { format: Format::Csv, delimiter: Some(b'\t') };
 
 /// Infers the format of a stream: from its content type, else from the extension of its name (without
 /// `.gz` or `.zst`), else from its first bytes after decompression. `None` only if the stream is empty
@@ -37,11 +37,8 @@ pub fn input_format(content_type: Option<&str>, name: Option<&str>, first: &[u8]
         match first.first() {
             Some(b'{') => Some(NDJSON),
             Some(b'[') => Some(JSON_ARRAY),
-            // Neither object nor array: a header. One with tabs and no comma is separated by tabs.
-            Some(_) => {
-                let header = first.split(|&b| b == b'\n').next().unwrap_or_default();
-                Some(if header.contains(&b'\t') && !header.contains(&b',') { TSV } else { CSV })
-            }
+            // Neither object nor array: a header.
+            Some(_) => Some(CSV),
             None => None,
         }
     };
@@ -166,12 +163,17 @@ pub(crate) fn output_format_of_path(path: &std::path::Path) -> Option<(OutputFor
     }
 }
 
-/// Infers the delimiter of CSV from a file name: a tab for `.tsv` and `.tab`, else a comma.
-pub fn delimiter_of_name(name: &str) -> u8 {
+/// Infers the delimiter of CSV from a file name: a tab for `.tsv` and `.tab`, `None` for other names.
+pub fn delimiter_of_name(name: &str) -> Option<u8> {
     match hint_of_name(name) {
         Some(FormatHint::Known(found)) => found.delimiter,
-        _ => b',',
+        _ => None,
     }
+}
+
+/// Returns true if the extension of a name determines an input format.
+pub fn has_format(name: &str) -> bool {
+    hint_of_name(name).is_some()
 }
 
 fn hint_of_content_type(content_type: &str) -> Option<FormatHint> {

@@ -4,7 +4,7 @@ use super::error::Error;
 use super::input::{Item, SourceReader, can_be_reread, take_sample_on_thread};
 use super::plan::{Limits, SchemaSource};
 use super::progress::Control;
-use super::schema::{SchemaRules, known_columns};
+use super::schema::{HeaderNotes, SchemaRules, known_columns};
 use super::tables::{Scratch, open_tables, take_query};
 use crate::column::Schema;
 use crate::format::frame::BufferPool;
@@ -24,6 +24,10 @@ pub struct Explained {
     pub unseen: Vec<String>,
     /// Number of records in the sample.
     pub records: u64,
+    /// Sentences for the user on the headers of CSV sources.
+    pub notes: Vec<String>,
+    /// See [`Report::other_delimiter`](super::Report::other_delimiter).
+    pub other_delimiter: Option<u8>,
 }
 
 /// Checks `steps` against the first records of `sources` and returns the columns that they produce; `tables` are those
@@ -51,9 +55,13 @@ pub fn explain_steps(
     // The whole sample here, not only its start: the columns are shown to the user.
     let mut records = 0;
     let mut seen = Schema::default();
+    let mut headers = HeaderNotes::default();
     for item in &sample {
         if let Item::Morsel(morsel, info) = item {
             records += rules.infer_columns(morsel, info, false).records;
+        }
+        if let Item::Morsel(_, info) | Item::SourceEnd(info) = item {
+            headers.take(info);
         }
         seen = seen.join(&rules.columns_of_item(item), type_merge);
     }
@@ -70,10 +78,12 @@ pub fn explain_steps(
             }
             // A query over all rows is planned with its tables, which may have to be converted to be opened.
             _ => {
-                let tables = open_tables(&query, tables, &Scratch::new(limits)?, limits, control)?;
+                let scratch = Scratch::new(limits)?;
+                let tables = open_tables(&query, tables, &scratch, limits, control, &mut headers.notes)?;
                 output = query.columns(&output, &tables)?;
             }
         }
     }
-    Ok(Explained { steps: texts, input, output, unseen, records })
+    let HeaderNotes { notes, other_delimiter, .. } = headers;
+    Ok(Explained { steps: texts, input, output, unseen, records, notes, other_delimiter })
 }

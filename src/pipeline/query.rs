@@ -38,7 +38,8 @@ pub(super) fn execute(mut plan: ExecutionPlan, control: &Control) -> Result<Repo
 /// Writes the rows before the query to a temporary Parquet file, runs the query over it, and writes its result.
 fn run_on_all_rows(mut plan: ExecutionPlan, query: &Query, control: &Control) -> Result<Report, Error> {
     let scratch = Scratch::new(&plan.limits)?;
-    let mut tables = open_tables(query, std::mem::take(&mut plan.tables), &scratch, &plan.limits, control)?;
+    let mut notes = Vec::new();
+    let mut tables = open_tables(query, std::mem::take(&mut plan.tables), &scratch, &plan.limits, control, &mut notes)?;
     let is_read = query.tables().iter().any(|name| name == RESULTS);
     if !is_read {
         return Err(PlanError::QueryWithoutResults.into());
@@ -73,7 +74,7 @@ fn run_on_all_rows(mut plan: ExecutionPlan, query: &Query, control: &Control) ->
         schema: output_report.schema,
         files: output_report.files,
         stopped_early: output_report.stopped_early,
-        notes: input_report.notes.into_iter().chain(output_report.notes).collect(),
+        notes: notes.into_iter().chain(input_report.notes).chain(output_report.notes).collect(),
         ..input_report
     })
 }

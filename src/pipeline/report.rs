@@ -46,6 +46,9 @@ pub struct Report {
     /// The plan's row limit was reached before the end; the counts are of the records read until then,
     /// up to the last row within the limit.
     pub reached_limit: bool,
+    /// A delimiter that may be the right one of the first CSV source that was read as one column although its header
+    /// contains it; `notes` name all such sources. `None` without such a source.
+    pub other_delimiter: Option<u8>,
     /// Sentences for the user, such as one about a column that never had a value.
     pub notes: Vec<String>,
 }

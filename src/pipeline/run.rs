@@ -128,6 +128,7 @@ fn attempt(
         rejects: finished.rejects,
         stopped_early: totals.stopped_early,
         reached_limit: totals.reached_limit,
+        other_delimiter: totals.other_delimiter,
         notes: totals.notes.into_iter().chain(order.note()).collect(),
     })
 }

@@ -30,13 +30,15 @@ pub(super) fn take_query(steps: &mut Vec<Step>) -> Result<Arc<Query>, Error> {
     Ok(query)
 }
 
-/// Opens the tables that the query reads, besides the results. Fails for an unknown or a duplicate name.
+/// Opens the tables that the query reads, besides the results, and adds the notes on their sources to `notes`. Fails for
+/// an unknown or a duplicate name.
 pub(super) fn open_tables(
     query: &Query,
     tables: Vec<(String, Source)>,
     scratch: &Scratch,
     limits: &Limits,
     control: &Control,
+    notes: &mut Vec<String>,
 ) -> Result<Vec<(String, TableFile)>, Error> {
     for name in query.tables() {
         if name != RESULTS && !tables.iter().any(|(other, _)| other == name) {
@@ -51,7 +53,7 @@ pub(super) fn open_tables(
         }
         // A table that the query does not name is not read.
         if query.tables().contains(&name) {
-            let table = open_table(&name, source, scratch, limits, control)?;
+            let table = open_table(&name, source, scratch, limits, control, notes)?;
             open.push((name, table));
         }
     }
@@ -64,6 +66,7 @@ fn open_table(
     scratch: &Scratch,
     limits: &Limits,
     control: &Control,
+    notes: &mut Vec<String>,
 ) -> Result<TableFile, Error> {
     let table_error = |cause: String| Error::Table { name: name.to_owned(), cause };
     if let Input::File(path) = &source.input
@@ -74,6 +77,7 @@ fn open_table(
     }
     let plan = ExecutionPlan { limits: limits.clone(), ..ExecutionPlan::new(source, scratch.output(name)) };
     let report = pass(plan, &control.without_counters())?;
+    notes.extend(report.notes);
     scratch.open(name, &report.schema)
 }
 

@@ -40,6 +40,8 @@ pub(super) struct Totals {
     pub sheet: SheetCounts,
     /// Sentences for the user, such as one about a renamed column.
     pub notes: Vec<String>,
+    /// See [`Report::other_delimiter`](super::report::Report::other_delimiter).
+    pub other_delimiter: Option<u8>,
     /// True if the readers of all outputs closed them before the end.
     pub stopped_early: bool,
     /// True if the plan's row limit ended the execution; the sources may have more records.
@@ -243,10 +245,15 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Returns the start of the source's next morsel: the line behind the header for the first one.
+    /// Returns the start of the source's next morsel: the line behind the header for the first one. Adds the notes on
+    /// the header then, because a row limit may end the execution before the source ends.
     fn morsel_start(&mut self, source: &SourceInfo) -> MorselStart {
-        let header_lines = source.csv.as_ref().map_or(0, |csv| csv.header.lines);
-        *self.morsel_starts.entry(source.index).or_insert(MorselStart { lines: header_lines, records: 0 })
+        *self.morsel_starts.entry(source.index).or_insert_with(|| {
+            self.totals.notes.extend(source.header_notes());
+            let csv = source.csv.as_ref();
+            self.totals.other_delimiter = self.totals.other_delimiter.or(csv.and_then(|csv| csv.other_delimiter));
+            MorselStart { lines: csv.map_or(0, |csv| csv.header.lines), records: 0 }
+        })
     }
 
     /// Adds the counts of a morsel to the totals and handles its rejects. Fails at a reject that the policy does not
@@ -336,13 +343,10 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Checks the row count of a source that ended, and adds the notes and columns of its header.
+    /// Checks the row count of a source that ended, and adds the columns of its header.
     fn end_source(&mut self, source: &SourceInfo) -> Result<(), Error> {
         let found = self.morsel_start(source).records;
         self.sources_ended += 1;
-        if let Some(csv) = &source.csv {
-            self.totals.notes.extend(csv.header.notes.iter().map(|note| format!("{}: {note}", source.name)));
-        }
         // A CSV source without records still has columns.
         if self.prepared.rules.takes_header_columns() {
             self.publish(&source.header_columns())?;

@@ -16,7 +16,8 @@ pub struct Source {
     pub input: Input,
     /// Format, if specified. `None` infers it from the media type of a stream, the name, and the first bytes.
     pub format: Option<Format>,
-    /// Delimiter of CSV fields, if specified. `None` infers it from the name and the first bytes.
+    /// Delimiter of CSV fields, if specified; an error for other formats. `None` is a tab for `.tsv` and `.tab`, else a
+    /// comma, unless another delimiter certainly splits the header and the first records, as a note then says.
     pub delimiter: Option<u8>,
     /// Compression, if specified. `None` infers it from the first bytes.
     pub compression: Option<Compression>,

@@ -51,3 +51,106 @@ fn a_delimiter_of_inputs_that_cannot_apply_is_refused() {
     }
     assert_eq!(place.leftovers(), ["in.csv", "in.json", "in.ndjson"]);
 }
+
+/// Standard output and the report of a conversion to NDJSON.
+fn converted(place: &Place, more: &str, input: &str) -> (String, String) {
+    place.write("in.csv", input);
+    let done = place.run_line(&format!("convert in.csv -o - {more}")).ok();
+    let args: Vec<&str> = "convert - -o -".split(' ').chain(more.split_whitespace()).collect();
+    let piped = place.run_with_stdin(&args, input.as_bytes()).ok();
+    assert_eq!(piped.text(), done.text());
+    (done.text().to_owned(), done.stderr)
+}
+
+#[test]
+fn another_delimiter_is_taken_if_it_is_certain() {
+    let place = Place::new();
+    let rows = "{\"a\":1,\"b\":\"x,y\"}\n{\"a\":2,\"b\":\"z\"}\n";
+    for (delimiter, name) in [(";", "`;`"), ("|", "`|`"), ("\t", "a tab")] {
+        let input = format!("a{delimiter}b\n1{delimiter}x,y\n2{delimiter}z\n");
+        let (text, report) = converted(&place, "", &input);
+        assert_eq!(text, rows);
+        let note = format!("in.csv: the delimiter is {name}, inferred from the header and the first records");
+        assert!(report.contains(&note), "{report}");
+        place.run_line("schema in.csv").ok().says(&note);
+        place.run_line("explain in.csv").ok().says(&note);
+        // The limit ends the command before the source ends.
+        place.run_line("convert in.csv -o x.ndjson --limit 1").ok().says(&note);
+        let (text, report) = converted(&place, "--in-delimiter ,", &input.replace("x,y", "xy"));
+        assert!(text.starts_with("{\"a") && !text.contains("\"b\":"), "{text}");
+        assert!(!report.contains("delimiter"), "{report}");
+    }
+}
+
+#[test]
+fn a_delimiter_in_doubt_is_named() {
+    let place = Place::new();
+    let (text, report) = converted(&place, "", "a;b\n1;2\n3\n");
+    assert_eq!(text, "{\"a;b\":\"1;2\"}\n{\"a;b\":\"3\"}\n");
+    assert!(report.contains("in.csv: read as one column, although its header contains `;`"), "{report}");
+    assert!(report.contains("specify it with `--in-delimiter ';'`"), "{report}");
+    for command in ["schema in.csv", "explain in.csv"] {
+        place.run_line(command).ok().says("contains `;`").says("`--in-delimiter ';'`");
+    }
+    // An error says it too, because there is no report then.
+    place.write("ragged.csv", "a;b\n1;2,5\n3\n");
+    let done = place.run_line("convert ragged.csv -o -").code(exit::BAD_DATA);
+    done.says("expected 1 field, found 2; the delimiter may be `;`, which the header contains");
+    let done = place.run_line("convert in.csv -o - --in-delimiter ;").code(exit::BAD_DATA);
+    done.says("expected 2 fields, found 1; the delimiter is `;`");
+}
+
+#[test]
+fn csv_for_spreadsheets_is_read_again() {
+    let place = Place::new();
+    place.write("in.ndjson", "{\"n\":1,\"t\":\"a;b, c\",\"x\":1.5}\n{\"n\":2,\"t\":null,\"x\":2.5}\n");
+    place.run_line("convert in.ndjson -o sheet.csv --excel --delimiter ;").ok();
+    let back = place.run_line("convert sheet.csv -o -").ok();
+    assert_eq!(back.text(), place.read_text("in.ndjson"));
+    // As a table of a query, too.
+    let sql = "select r.n, s.t from results r join s on r.n = s.n order by r.n";
+    let done = place.run(&["convert", "in.ndjson", "-o", "-", "--table", "s=sheet.csv", "--sql", sql]).ok();
+    assert_eq!(done.text(), "{\"n\":1,\"t\":\"a;b, c\"}\n{\"n\":2,\"t\":null}\n");
+    done.says("sheet.csv: the delimiter is `;`");
+}
+
+#[test]
+fn the_delimiter_does_not_depend_on_sizes_and_outputs() {
+    let rows: String = (0..300).map(|i| format!("{i};\"x;{i}\n\";,\n")).collect();
+    for (input, columns) in [
+        (format!("a;b;c\n{rows}"), 3),
+        // Behind the sample of 100 records, and within it.
+        (format!("a;b;c\n{}", "1;2;3\n".repeat(100)), 3),
+        (format!("a;b;c\n{}1\n", "1;2;3\n".repeat(50)), 1),
+    ] {
+        for morsel in ["10", "100", "64KiB"] {
+            let place = Place::new().env("DRAWOFF_MORSEL_SIZE", morsel);
+            place.write("in.csv", &input);
+            for output in ["x.csv", "x.ndjson", "x.parquet"] {
+                place.run_line(&format!("convert in.csv -o {output}")).ok();
+            }
+            let header = place.read_text("x.csv").lines().next().unwrap().to_owned();
+            assert_eq!(header.split(',').count(), columns, "{morsel}");
+        }
+    }
+}
+
+#[test]
+fn tabs_from_a_pipe_need_no_name() {
+    let place = Place::new();
+    // The header arrives in parts.
+    let mut child = place.command(&["convert", "-", "-o", "-"]).stdin(std::process::Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    for part in ["a", "\tb", "\n1\t2\n"] {
+        std::io::Write::write_all(&mut stdin, part.as_bytes()).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "{\"a\":1,\"b\":2}\n");
+    // A bad record is one of TSV, not of one column.
+    place
+        .run_with_stdin(&["convert", "-", "-o", "-"], b"a\tb\n1\n")
+        .code(exit::BAD_DATA)
+        .says("the delimiter is a tab");
+}

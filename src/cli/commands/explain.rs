@@ -7,6 +7,7 @@ use super::schema::declared_by;
 use crate::cli::args::ExplainArgs;
 use crate::cli::choices::ExplainFormat;
 use crate::cli::context::Context;
+use crate::cli::dialect::doubt_note;
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::cli::outputs::read_schema_file;
@@ -14,7 +15,7 @@ use crate::cli::{engine, sources, table};
 use crate::column::Schema;
 use crate::format::schema_file;
 use crate::pipeline::{Control, Explained, SchemaFrom, SchemaPolicy, SchemaSource, explain_steps};
-use crate::text::counted;
+use crate::text::{counted, escape_for_terminal};
 
 /// Reads a sample of the sources and prints the steps with their columns as a table or as JSON.
 pub(crate) async fn explain(context: &Context, args: ExplainArgs) -> Result<Exit, Failure> {
@@ -33,6 +34,9 @@ pub(crate) async fn explain(context: &Context, args: ExplainArgs) -> Result<Exit
     match args.format {
         ExplainFormat::Table => table::write_data(&text_table(&explained))?,
         ExplainFormat::Json => table::write_data(&(table::pretty(&json_of(&explained)) + "\n"))?,
+    }
+    for note in explained.notes.iter().cloned().chain(explained.other_delimiter.map(doubt_note)) {
+        context.screen.note(&escape_for_terminal(&note));
     }
     for name in &explained.unseen {
         context.screen.note(&format!("no record of the sample has a column `{name}`"));

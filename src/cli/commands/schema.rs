@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::cli::args::SchemaArgs;
 use crate::cli::choices::{SchemaFormat, SchemaFromArg};
 use crate::cli::context::Context;
+use crate::cli::dialect::doubt_note;
 use crate::cli::error::{Error, Failure};
 use crate::cli::exit::Exit;
 use crate::cli::outputs::read_schema_file;
@@ -53,6 +54,9 @@ pub(crate) async fn schema(context: &Context, args: SchemaArgs) -> Result<Exit, 
             let text = parquet::message_type(&described.schema);
             table::write_data(&text.map_err(|error| Error::Bug(error_chain(&error)))?)?;
         }
+    }
+    for note in described.notes.iter().cloned().chain(described.other_delimiter.map(doubt_note)) {
+        context.screen.note(&escape_for_terminal(&note));
     }
     if from == SchemaFrom::Sample {
         context

@@ -11,6 +11,7 @@ use arrow_array::builder::StringViewBuilder;
 use arrow_array::{ArrayRef, new_null_array};
 use memchr::memchr_iter;
 
+use super::delimiter::{delimiter_in, delimiter_name};
 use super::infer::{Kinds, type_of};
 use super::split::{RecordBounds, Span, Splitter};
 use crate::column::{Batch, Field, Morsel, RecordSpan, Schema, Type, TypeMerge};
@@ -431,7 +432,7 @@ impl CsvDecoder {
             }
             let found = fields.len() - first;
             if reject.is_none() && found != width {
-                reject = Some(ragged(width, found));
+                reject = Some(self.ragged(found));
             }
             if reject.is_none() {
                 reject = accept(&record, records, &mut fields, first);
@@ -445,6 +446,20 @@ impl CsvDecoder {
             }
             records += 1;
         }
+    }
+
+    #[cold]
+    fn ragged(&self, found: usize) -> Reject {
+        let expected = self.names.len();
+        let mut reason = format!("expected {expected} field{}, found {found}", plural(expected as u64));
+        if self.delimiter != b',' {
+            reason.push_str(&format!("; the delimiter is {}", delimiter_name(self.delimiter)));
+        } else if let [name] = &self.names[..]
+            && let Some(other) = delimiter_in(name)
+        {
+            reason.push_str(&format!("; the delimiter may be {}, which the header contains", delimiter_name(other)));
+        }
+        Reject { offset: 0, path: FieldPath::root(), reason: reason.into() }
     }
 
     /// Finds the first field of a record that does not fit `schema`: returns its path, the message, and its offset in the
@@ -575,12 +590,6 @@ pub(super) fn malformed(record: &RecordBounds) -> Option<Reject> {
 fn not_utf8(record: &[u8]) -> Option<Reject> {
     let error = simdutf8::compat::from_utf8(record).err()?;
     Some(Reject { offset: error.valid_up_to(), path: FieldPath::root(), reason: "not valid UTF-8".into() })
-}
-
-#[cold]
-fn ragged(expected: usize, found: usize) -> Reject {
-    let reason = format!("expected {expected} field{}, found {found}", plural(expected as u64));
-    Reject { offset: 0, path: FieldPath::root(), reason: reason.into() }
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! CSV as in RFC 4180: decodes records into columns, and encodes columns as records.
 //!
-//! Reading: [`split`] finds the fields of a morsel's records, `infer` the types of their values, and
+//! Reading: `delimiter` infers the delimiter where none is specified, [`split`] finds the fields of a morsel's records, `infer` the types of their values, and
 //! [`decode`] makes arrays of them. Writing: [`encode`] writes batches as records, and [`pad`]
 //! rewrites records that are already in the file for columns that were added later.
 //!
 //! Null is the empty field, and the empty text is `""`. Both directions keep that.
 
 pub mod decode;
+mod delimiter;
 pub mod encode;
 mod header;
 mod infer;
@@ -16,6 +17,7 @@ pub mod pad;
 pub mod split;
 
 pub use decode::CsvDecoder;
+pub use delimiter::{InferredDelimiter, delimiter_name, infer_delimiter};
 pub use encode::{CsvEncoder, MAX_SHEET_CELL, MAX_SHEET_ROWS, SheetCounts};
 pub use header::{BadHeader, Header, take_header};
 pub use open_quote::line_of_open_quote;

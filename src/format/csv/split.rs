@@ -162,6 +162,9 @@ pub struct Splitter<'a> {
 }
 
 impl<'a> Splitter<'a> {
+    /// The reason of a malformed record whose last quote is open at the end of the morsel.
+    pub(super) const OPEN_QUOTE: &'static str = "the quote is not closed";
+
     /// Makes a splitter at the first record of `morsel`. `delimiter` is an ASCII byte other than NUL,
     /// quote, CR and LF: the padding consists of NUL.
     pub fn new(morsel: &'a Morsel, delimiter: u8) -> Self {
@@ -208,7 +211,7 @@ impl<'a> Splitter<'a> {
             let Some((close, flags)) = self.closing_quote(field + 1) else {
                 self.at = self.len;
                 // Framing has made such a record the last one of its morsel.
-                malformed = malformed.or(Some((field, "the quote is not closed")));
+                malformed = malformed.or(Some((field, Self::OPEN_QUOTE)));
                 let line = &self.bytes[start..self.len];
                 let line = line.strip_suffix(b"\n").unwrap_or(line);
                 let end = start + line.strip_suffix(b"\r").unwrap_or(line).len();

@@ -31,6 +31,11 @@ impl SourceInfo {
         if self.format == Format::JsonArray { Framing::Elements.line_break() } else { b'\n' }
     }
 
+    /// Returns the notes on a CSV header, which begin with the name of the source.
+    pub(crate) fn header_notes(&self) -> impl Iterator<Item = String> {
+        self.csv.iter().flat_map(|csv| &csv.header.notes).map(|note| format!("{}: {note}", self.name))
+    }
+
     /// Returns the columns of a CSV header, with type null; no columns for other sources.
     pub(crate) fn header_columns(&self) -> Schema {
         let names = self.csv.iter().flat_map(|csv| csv.header.names.iter());
@@ -42,6 +47,8 @@ impl SourceInfo {
 pub(crate) struct CsvSource {
     /// The column names, and notes about them.
     pub header: Header,
+    /// Another delimiter than the comma that the header contains, which is one column; `None` if there is no doubt.
+    pub other_delimiter: Option<u8>,
     /// The decoder for these columns.
     pub decoder: CsvDecoder,
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use super::item::{CsvSource, Item, SourceInfo};
 use crate::column::{Morsel, TypeMerge};
 use crate::format::compress::decompressing;
-use crate::format::csv::CsvDecoder;
+use crate::format::csv::{CsvDecoder, InferredDelimiter};
 use crate::format::detect::InputFormat;
 use crate::format::frame::{BufferPool, Framed, Framer, Framing};
 use crate::format::json_array::JsonArrayLines;
@@ -53,7 +53,24 @@ struct OpenSource {
     delivered: u64,
     ended: bool,
     /// The delimiter of a CSV source whose header was not read yet; else `None`.
-    header_delimiter: Option<u8>,
+    header_delimiter: Option<HeaderDelimiter>,
+}
+
+/// The delimiter that splits a header, and its origin.
+#[derive(Clone, Copy)]
+enum HeaderDelimiter {
+    /// Specified, or determined by the name.
+    Known(u8),
+    Inferred(InferredDelimiter),
+}
+
+impl HeaderDelimiter {
+    fn byte(self) -> u8 {
+        match self {
+            HeaderDelimiter::Known(byte) | HeaderDelimiter::Inferred(InferredDelimiter::Other(byte)) => byte,
+            HeaderDelimiter::Inferred(InferredDelimiter::Comma | InferredDelimiter::Doubtful(_)) => b',',
+        }
+    }
 }
 
 impl SourceReader {
@@ -250,22 +267,38 @@ impl SourceReader {
                 // An empty source has the kind of the others, so that it is never a mixed source.
                 let is_csv = self.is_csv.unwrap_or(source.delimiter.is_some());
                 let format = if is_csv { Format::Csv } else { Format::Ndjson };
-                found.unwrap_or(InputFormat { format, delimiter: b',' })
+                found.unwrap_or(InputFormat { format, delimiter: None })
             }
         };
         if source.delimiter.is_some() && format != Format::Csv {
             return Err(PlanError::DelimiterWithoutCsv(name.to_string()).into());
         }
-        let delimiter = source.delimiter.unwrap_or(delimiter);
         if format == Format::Ndjson
             && let Some(found) = detect::foreign_json(&head)
         {
             return Err(foreign(found));
         }
         stream = Box::new(io::Cursor::new(head).chain(stream));
+        let header_delimiter = match (format, source.delimiter.or(delimiter)) {
+            (Format::Ndjson | Format::JsonArray, _) => None,
+            (Format::Csv, Some(known)) => Some(HeaderDelimiter::Known(known)),
+            (Format::Csv, None) => {
+                let read_error = |cause| read_error(&source.name, compression, &raw, cause);
+                let (head, found) = self.infer_delimiter(&mut *stream, read_error)?;
+                stream = Box::new(io::Cursor::new(head).chain(stream));
+                // Where nothing but the first bytes determines the format, a header with tabs and no comma is TSV.
+                let is_unnamed = declared_format.is_none() && !detect::has_format(&source.name);
+                Some(match found {
+                    InferredDelimiter::Other(b'\t') | InferredDelimiter::Doubtful(b'\t') if is_unnamed => {
+                        HeaderDelimiter::Known(b'\t')
+                    }
+                    found => HeaderDelimiter::Inferred(found),
+                })
+            }
+        };
         let framing = match format {
             Format::Ndjson => Framing::Lines,
-            Format::Csv => Framing::Csv { delimiter },
+            Format::Csv => Framing::Csv { delimiter: header_delimiter.map_or(b',', HeaderDelimiter::byte) },
             // The brackets and commas of the array become line ends, so that the framer cuts elements like lines.
             Format::JsonArray => {
                 stream = Box::new(JsonArrayLines::new(stream));
@@ -275,7 +308,6 @@ impl SourceReader {
         let framer = Framer::new(framing, self.limits.max_record_bytes, index, self.pool.clone());
         let info =
             SourceInfo { index, name: source.name, format, csv: None, expected_rows: source.expected_rows, is_stream };
-        let header_delimiter = (format == Format::Csv).then_some(delimiter);
         Ok(OpenSource {
             info: Arc::new(info),
             stream,
@@ -286,6 +318,29 @@ impl SourceReader {
             ended: false,
             header_delimiter,
         })
+    }
+
+    /// Reads the first bytes of a CSV source until its delimiter can be inferred from them, and returns both. That takes
+    /// the header, and further records only if another delimiter than the comma splits it.
+    fn infer_delimiter(
+        &self,
+        stream: &mut dyn Read,
+        read_error: impl FnOnce(io::Error) -> Error,
+    ) -> Result<(Vec<u8>, InferredDelimiter), Error> {
+        let mut head = Vec::new();
+        loop {
+            if self.control.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
+            let more = match read_head(stream, 1) {
+                Ok(more) => more,
+                Err(cause) => return Err(read_error(cause)),
+            };
+            head.extend_from_slice(&more);
+            if let Some(found) = csv::infer_delimiter(&head, more.is_empty()) {
+                return Ok((head, found));
+            }
+        }
     }
 }
 
@@ -315,21 +370,35 @@ fn read_error(name: &str, compression: Compression, raw: &SharedSource, cause: i
 
 /// Splits the header off the first morsel of a CSV source and returns the rest; `None` if there are only blank lines.
 /// From then on the source's items carry its decoder.
-fn take_header(open: &mut OpenSource, morsel: &Morsel, delimiter: u8) -> Result<Option<Morsel>, Error> {
+fn take_header(open: &mut OpenSource, morsel: &Morsel, found: HeaderDelimiter) -> Result<Option<Morsel>, Error> {
     let old = &open.info;
+    let delimiter = found.byte();
     let cut = csv::take_header(morsel, delimiter).map_err(|bad| {
         let rejected = bad.rejected;
         let byte = morsel.byte_offset + rejected.byte as u64;
         let position = Position { source: old.name.clone(), byte, line: rejected.line + 1, record: 0 };
         Error::BadHeader { position, reject: rejected.reject, hint: bad.hint }
     })?;
-    let Some((header, rest)) = cut else { return Ok(None) };
+    let Some((mut header, rest)) = cut else { return Ok(None) };
+    let mut other_delimiter = None;
+    match found {
+        HeaderDelimiter::Known(_) | HeaderDelimiter::Inferred(InferredDelimiter::Comma) => {}
+        HeaderDelimiter::Inferred(InferredDelimiter::Other(other)) => {
+            let other = csv::delimiter_name(other);
+            header.notes.insert(0, format!("the delimiter is {other}, inferred from the header and the first records"));
+        }
+        HeaderDelimiter::Inferred(InferredDelimiter::Doubtful(other)) => {
+            other_delimiter = Some(other);
+            let other = csv::delimiter_name(other);
+            header.notes.insert(0, format!("read as one column, although its header contains {other}"));
+        }
+    }
     let decoder = CsvDecoder::new(header.names.clone(), delimiter, decode_cells);
     open.info = Arc::new(SourceInfo {
         index: old.index,
         name: old.name.clone(),
         format: old.format,
-        csv: Some(CsvSource { header, decoder }),
+        csv: Some(CsvSource { header, other_delimiter, decoder }),
         expected_rows: old.expected_rows,
         is_stream: old.is_stream,
     });

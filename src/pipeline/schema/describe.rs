@@ -52,7 +52,33 @@ pub struct DescribedSchema {
     pub misfits: u64,
     /// The first of the misfits and its reason; `None` without misfits.
     pub first_misfit: Option<(Position, Reject)>,
+    /// Sentences for the user on the headers of CSV sources.
+    pub notes: Vec<String>,
+    /// See [`Report::other_delimiter`](crate::pipeline::Report::other_delimiter).
+    pub other_delimiter: Option<u8>,
     origins: HashMap<String, (TypeFrom, Option<SetBy>)>,
+}
+
+/// The notes on the headers of CSV sources, each source once.
+#[derive(Debug, Default)]
+pub(crate) struct HeaderNotes {
+    /// Notes in the order of the sources.
+    pub notes: Vec<String>,
+    /// See [`Report::other_delimiter`](crate::pipeline::Report::other_delimiter).
+    pub other_delimiter: Option<u8>,
+    /// Index of the last source; items are in the order of the sources.
+    last: Option<usize>,
+}
+
+impl HeaderNotes {
+    /// Adds the notes of an item's source, unless it is that of the item before.
+    pub(crate) fn take(&mut self, info: &SourceInfo) {
+        if self.last.replace(info.index) != Some(info.index) {
+            self.notes.extend(info.header_notes());
+            let csv = info.csv.as_ref();
+            self.other_delimiter = self.other_delimiter.or(csv.and_then(|csv| csv.other_delimiter));
+        }
+    }
 }
 
 impl DescribedSchema {
@@ -159,6 +185,7 @@ struct OriginTracker<'a> {
     records: u64,
     misfits: u64,
     first_misfit: Option<(Position, Reject)>,
+    headers: HeaderNotes,
 }
 
 impl<'a> OriginTracker<'a> {
@@ -173,10 +200,14 @@ impl<'a> OriginTracker<'a> {
             records: 0,
             misfits: 0,
             first_misfit: None,
+            headers: HeaderNotes::default(),
         }
     }
 
     fn take(&mut self, item: InferredItem) {
+        if let InferredItem::Morsel { info, .. } | InferredItem::SourceEnd(info) = &item {
+            self.headers.take(info);
+        }
         match item {
             InferredItem::Morsel { info, byte_offset, inferred } => self.morsel(&info, byte_offset, inferred),
             InferredItem::Oversized { info, lines } => {
@@ -245,8 +276,9 @@ impl<'a> OriginTracker<'a> {
             origins.insert(path.as_str().to_owned(), (from, set_by.remove(path.as_str())));
         };
         name_origins(&schema.fields, enforced, &self.rules.declared.fields, &FieldPath::root(), &mut name);
-        let OriginTracker { records, misfits, first_misfit, .. } = self;
-        Ok(DescribedSchema { schema, records, misfits, first_misfit, origins })
+        let OriginTracker { records, misfits, first_misfit, headers, .. } = self;
+        let HeaderNotes { notes, other_delimiter, .. } = headers;
+        Ok(DescribedSchema { schema, records, misfits, first_misfit, notes, other_delimiter, origins })
     }
 }
 

@@ -10,6 +10,7 @@ mod rules;
 
 pub(super) use check::{UnseenColumns, known_columns};
 pub use check::{check_steps, warn_about_steps};
+pub(super) use describe::HeaderNotes;
 pub use describe::{DescribedSchema, SetBy, TypeFrom, describe_schema};
 pub(super) use infer::{full_schema, schema_of_sample};
 pub(super) use registry::SchemaRegistry;

@@ -285,6 +285,8 @@ fn file_source(path: &Path, name: &str, format: Format) -> Source {
     // Messages use the name that the user knows, not a path inside the data directory.
     source.name = name.into();
     source.format = Some(format);
+    // The service reads RFC 4180, as the API does.
+    source.delimiter = (format == Format::Csv).then_some(b',');
     source
 }
 
