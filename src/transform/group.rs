@@ -72,7 +72,7 @@ pub enum GroupError {
     /// A spill file cannot be written or read.
     #[error("cannot spill groups to a temporary file")]
     Spill(#[from] io::Error),
-    /// The list of one group, whose key values are given as JSON text, exceeds [`MAX_LIST_BYTES`].
+    /// The list of one group, whose key values are given as JSON text, exceeds `MAX_LIST_BYTES`.
     #[error("the list of the group {0} exceeds {MAX_LIST_BYTES} bytes")]
     LongList(String),
 }
