@@ -78,7 +78,7 @@ fn end_of_record(
     }
 }
 
-/// Whether most of the whole lines in `bytes` have as many fields as the first record, and that several.
+/// Returns true if most of the whole lines in `bytes` have as many fields as the first record, and it has several.
 fn are_records(bytes: &[u8], framing: Framing, first_fields: usize) -> bool {
     let whole = bytes.iter().rposition(|&b| b == b'\n').map_or(0, |i| i + 1);
     let lines = bytes[..whole].split(|&b| b == b'\n').filter(|line| !line.trim_ascii().is_empty());

@@ -46,7 +46,7 @@ pub enum CastError {
 /// Casts `array`, which carries `from`, to `to`.
 ///
 /// `to` must be a join of `from` with another type; anything narrower is [`CastError::NotWider`].
-/// Where both types have the same carrier the array itself is returned. Text becomes JSON with its
+/// Returns the array itself if both types have the same carrier. Text becomes JSON with its
 /// quotes; every other type has the same text under either [`super::TypeMerge`], so that it is no parameter.
 pub fn cast_array(array: &ArrayRef, from: &Type, to: &Type) -> Result<ArrayRef, CastError> {
     if keeps_carrier(from, to) {

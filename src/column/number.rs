@@ -110,7 +110,7 @@ pub fn fits_double(value: i64) -> bool {
 /// Parses a double in canonical form. `None` for any other text.
 ///
 /// The simple algorithm: parse the text with the standard library, write the double back, and compare.
-/// That is `parse_by_writing_back`, and most numbers do not need it: `parse_plain` decides first.
+/// `parse_by_writing_back` is that check; most numbers do not need it, because `parse_plain` decides first.
 #[inline]
 pub fn parse_float(text: &[u8]) -> Option<f64> {
     match parse_plain(text) {

@@ -87,7 +87,7 @@ pub(super) struct Writer<'a> {
     totals: Totals,
 }
 
-/// What to do after a result was written.
+/// The next action of the writer after a result.
 enum AfterGroup {
     /// Write the next result.
     More,

@@ -3,7 +3,7 @@
 //! Large row groups and small units of work are both desirable, so a row group is assembled from parts.
 //! Plain pages are concatenated. Indices refer to the dictionary of their own part; here the
 //! dictionaries are merged, the indices mapped to the merged one, and only then packed and compressed.
-//! That is little work, because dictionaries are small.
+//! The work is little, because dictionaries are small.
 
 use parquet::basic::{Encoding, PageType};
 use parquet::column::page::Page;

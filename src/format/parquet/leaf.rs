@@ -1,6 +1,6 @@
 //! Encodes one leaf column of one row group: values and levels in, compressed pages out.
 //!
-//! Whether a chunk gets a dictionary is decided by trial: the first values go into one, then the codec
+//! A trial decides about the dictionary of a chunk: the first values go into one, then the codec
 //! itself measures the same values without it, and the smaller form is used for the rest. So the choice
 //! is right for text that compresses well, for numbers that do not, and for outputs without compression.
 

@@ -67,7 +67,7 @@ pub(crate) fn take_sample_on_thread(
         .name("sample".into())
         .spawn(move || {
             let sample = take_sample(&mut reader, sample_bytes, is_live);
-            // Fails only after a cancel, when nobody receives.
+            // Fails only after a cancel, when the receiver is dropped.
             let _ = done.send((reader, sample));
         })
         .map_err(|e| Error::Bug(format!("cannot start a thread: {e}")))?;

@@ -79,7 +79,7 @@ impl SchemaRules {
             return csv.decoder.decode_under(morsel, schema, on_misfit, &self.decoder_rules());
         }
         let options = DecodeOptions {
-            // `schema` has all needed columns, so any other key is one that nobody reads.
+            // `schema` has all needed columns, so no step and no output reads another key.
             unknown_key: if self.demands.only_columns.is_some() {
                 UnknownKey::Skip
             } else {

@@ -283,7 +283,7 @@ impl Engine {
             Ok(()) => self.end(active, RunStatus::Completed, "", ""),
             Err((_, Failure::Cancelled)) => {
                 let stop = active.stop_requested().unwrap_or(Stop::Request);
-                // A run without effects outside of it may begin again: nobody sees that it was interrupted.
+                // A run without effects outside of it may begin again: the interruption left no trace.
                 if stop == Stop::Service && !has_left_traces(&active.row(), checked) {
                     return self.requeue(active, checked, input, &feeds);
                 }

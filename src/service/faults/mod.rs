@@ -6,7 +6,7 @@
 //!                                  └─► per run: whether it ends as `timeout` (read by the engine)
 //! ```
 //!
-//! Whether a rule strikes depends on the seed, the rule, and the number of earlier requests for the same resource;
+//! A rule strikes by the seed, the rule, and the number of earlier requests for the same resource;
 //! never on the time or on requests for other resources. Runs are numbered in the order of their first request, so that
 //! the same client meets the same faults again although ids differ. `docs/faults.md` lists the kinds, with examples
 //! that the tests parse.
