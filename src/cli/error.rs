@@ -292,7 +292,7 @@ fn exit_of(error: &Error) -> Exit {
             pipeline::Error::BadRecord { .. } | pipeline::Error::TooManyBadRecords { .. } => Exit::BadData,
             pipeline::Error::Foreign { .. } | pipeline::Error::BadHeader { .. } => Exit::BadData,
             pipeline::Error::Step(_)
-            | pipeline::Error::QueryValue(_)
+            | pipeline::Error::QueryValue { .. }
             | pipeline::Error::Partition(_)
             | pipeline::Error::Unencodable(_) => Exit::BadData,
             pipeline::Error::Schema { .. } => Exit::SchemaChanged,

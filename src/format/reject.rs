@@ -21,10 +21,9 @@ pub struct Reject {
 const TOO_LONG: &str = "the maximum record size";
 
 impl Reject {
-    /// The rejection of a record of `len` bytes, if they are known, as longer than `max_bytes`.
-    pub fn too_long(len: Option<u64>, max_bytes: usize) -> Self {
-        let len = len.map_or_else(String::new, |len| format!(" has {len} bytes and"));
-        let reason = format!("the record{len} is longer than {max_bytes} bytes, {TOO_LONG}");
+    /// The rejection of a record of `len` bytes as longer than `max_bytes`.
+    pub fn too_long(len: u64, max_bytes: usize) -> Self {
+        let reason = format!("the record has {len} bytes and is longer than {max_bytes} bytes, {TOO_LONG}");
         Reject { offset: 0, path: FieldPath::root(), reason: reason.into() }
     }
 

@@ -102,8 +102,13 @@ pub enum Error {
     #[error("cannot run the query: {0}")]
     Query(String),
     /// The query failed at a value, such as a division by zero.
-    #[error("cannot run the query: {0}")]
-    QueryValue(String),
+    #[error("cannot run the query: {message}")]
+    QueryValue {
+        /// Message, without values of the data.
+        message: String,
+        /// Imperative that helps against this kind of failure.
+        hint: Option<&'static str>,
+    },
     /// The query needs more memory than its limit.
     #[error("cannot run the query: {0}")]
     QueryMemory(String),
@@ -366,12 +371,7 @@ impl Error {
     /// An expression's own hint is part of its error.
     pub fn hint(&self) -> Option<&str> {
         match self {
-            Error::QueryValue(what) if what.starts_with("cannot cast") || what.starts_with("cannot parse") => {
-                Some("use TRY_CAST(a AS type), which is null for a value that cannot be cast")
-            }
-            Error::QueryValue(what) if what.starts_with("division by zero") => {
-                Some("divide by NULLIF(a, 0), which is null for zero")
-            }
+            Error::QueryValue { hint, .. } => *hint,
             Error::Foreign { found, .. } => Some(found.hint),
             Error::BadHeader { hint, .. } => Some(hint),
             Error::Damaged { .. } => {
@@ -390,8 +390,8 @@ impl Error {
     pub(super) fn of_query_rows(error: BoxedError) -> Error {
         match error.downcast::<SqlError>() {
             Ok(error) if error.exhausted => Error::QueryMemory(error.message),
-            Ok(error) => Error::QueryValue(error.message),
-            Err(other) => Error::QueryValue(other.to_string()),
+            Ok(error) => Error::QueryValue { message: error.message, hint: error.hint },
+            Err(other) => Error::QueryValue { message: other.to_string(), hint: None },
         }
     }
 
@@ -414,7 +414,7 @@ impl From<transform::Error> for Error {
     fn from(error: transform::Error) -> Self {
         match error {
             transform::Error::Sql(error) if error.exhausted => Error::QueryMemory(error.message),
-            transform::Error::Sql(error) => Error::QueryValue(error.message),
+            transform::Error::Sql(error) => Error::QueryValue { message: error.message, hint: error.hint },
             other => Error::Step(other),
         }
     }

@@ -319,7 +319,7 @@ impl<'a> Writer<'a> {
             line: start.lines + 1,
             record: start.records,
         };
-        let reject = Reject::too_long(Some(oversized.len), self.prepared.limits.max_record_bytes);
+        let reject = Reject::too_long(oversized.len, self.prepared.limits.max_record_bytes);
         self.reject(position, reject, None)?;
         let next = MorselStart { lines: start.lines + oversized.lines, records: start.records + 1 };
         self.morsel_starts.insert(source.index, next);

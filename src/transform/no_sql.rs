@@ -25,6 +25,8 @@ pub struct SqlError {
     pub message: String,
     /// True if the query ran out of its memory budget.
     pub exhausted: bool,
+    /// Imperative that helps; there is none.
+    pub hint: Option<&'static str>,
 }
 
 const NO_SQL: &str = "SQL is not supported by this build of drawoff: the feature `sql` is off";

@@ -11,11 +11,13 @@ pub struct SqlError {
     pub message: String,
     /// True if the query ran out of its memory budget.
     pub exhausted: bool,
+    /// Imperative that helps against this kind of error; `None` if there is none.
+    pub hint: Option<&'static str>,
 }
 
 impl SqlError {
     pub(super) fn new(message: impl Into<String>) -> Self {
-        SqlError { message: message.into(), exhausted: false }
+        SqlError { message: message.into(), exhausted: false, hint: None }
     }
 }
 
@@ -31,7 +33,22 @@ impl From<DataFusionError> for SqlError {
         };
         // Further lines repeat the message or list details of DataFusion's internals.
         let message = message.lines().next().unwrap_or_default().trim_end_matches(['.', ':']).to_owned();
-        SqlError { message, exhausted }
+        let hint = match root {
+            DataFusionError::ArrowError(error, _) => hint_of(error),
+            _ => None,
+        };
+        SqlError { message, exhausted, hint }
+    }
+}
+
+/// Returns the hint for the kind of an Arrow error.
+fn hint_of(error: &ArrowError) -> Option<&'static str> {
+    match error {
+        ArrowError::CastError(_) | ArrowError::ParseError(_) => {
+            Some("use TRY_CAST(a AS type), which is null for a value that cannot be cast")
+        }
+        ArrowError::DivideByZero => Some("divide by NULLIF(a, 0), which is null for zero"),
+        _ => None,
     }
 }
 

@@ -67,6 +67,7 @@ impl Running {
         let made = self.query.by_rows(columns)?.ok_or_else(|| SqlError {
             message: "the query needs all rows and cannot run batch by batch".to_owned(),
             exhausted: false,
+            hint: None,
         })?;
         Ok(compiled.insert(Arc::new(made)).clone())
     }
