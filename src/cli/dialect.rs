@@ -5,6 +5,8 @@ use clap::Args as ClapArgs;
 
 use super::choices::FromFormat;
 use super::error::{Error, Failure};
+use super::flag_text::flag_of_csv;
+use crate::format::csv::CsvDialect;
 use crate::format::{CsvOptions, NullText};
 use crate::source::Source;
 
@@ -17,14 +19,25 @@ pub(super) struct InputArgs {
     /// Delimiter between the cells of CSV inputs, such as `;` or `\t` [default: a comma, or a tab for TSV]
     #[arg(long, value_parser = parse_delimiter, value_name = "BYTE", help_heading = "CSV input")]
     pub in_delimiter: Option<u8>,
+    /// Words for null in CSV inputs, such as NA,NULL,\N; a cell in quotes is text [default: an empty cell only]
+    #[arg(
+        long,
+        value_parser = parse_null_word,
+        value_delimiter = ',',
+        allow_hyphen_values = true,
+        value_name = "WORDS",
+        help_heading = "CSV input"
+    )]
+    pub in_null: Vec<Box<str>>,
 }
 
 impl InputArgs {
     /// Fails if the format excludes the dialect. Inputs whose format is not specified are checked by the engine.
     pub(super) fn check(&self) -> Result<(), Failure> {
-        match self.from {
-            Some(FromFormat::Ndjson | FromFormat::Json) if self.in_delimiter.is_some() => {
-                Err(Error::Usage("`--in-delimiter` applies only to CSV inputs".to_owned()).into())
+        match (self.from, self.dialect().first_specified()) {
+            (Some(FromFormat::Ndjson | FromFormat::Json), Some(property)) => {
+                let flag = flag_of_csv(property);
+                Err(Error::Usage(format!("`{flag}` applies only to CSV inputs")).into())
             }
             _ => Ok(()),
         }
@@ -33,7 +46,15 @@ impl InputArgs {
     /// Sets the specified properties of a source.
     pub(super) fn specify(&self, source: &mut Source) {
         source.format = self.from.map(Into::into);
-        source.delimiter = self.in_delimiter.or((self.from == Some(FromFormat::Tsv)).then_some(b'\t'));
+        source.csv = self.dialect();
+    }
+
+    /// Returns the specified dialect of CSV inputs.
+    fn dialect(&self) -> CsvDialect {
+        CsvDialect {
+            delimiter: self.in_delimiter.or((self.from == Some(FromFormat::Tsv)).then_some(b'\t')),
+            null_words: self.in_null.clone().into(),
+        }
     }
 }
 
@@ -107,6 +128,17 @@ fn parse_delimiter(text: &str) -> Result<u8, String> {
     }
 }
 
+/// Parses one word for null of inputs.
+fn parse_null_word(text: &str) -> Result<Box<str>, String> {
+    match text {
+        "" => Err("it must not be empty: an empty cell is always null".to_owned()),
+        _ if text.starts_with('"') || text.contains(['\r', '\n']) => {
+            Err("it must begin with no quote and contain no line break, as cells without quotes do".to_owned())
+        }
+        _ => Ok(text.into()),
+    }
+}
+
 fn parse_null(text: &str) -> Result<NullText, String> {
     let why = || format!("it must be at most {} bytes without quotes and line breaks", NullText::MAX_BYTES);
     NullText::try_new(text).ok_or_else(why)
@@ -126,6 +158,10 @@ mod tests {
             let message = parse_delimiter(wrong).unwrap_err();
             let expected = ["cannot be delimiters", "must be one ASCII character"];
             assert!(expected.iter().any(|words| message.contains(words)), "{wrong:?}: {message}");
+        }
+        assert_eq!(parse_null_word(r"\N"), Ok(r"\N".into()));
+        for wrong in ["", "\"NA\"", "N\nA"] {
+            parse_null_word(wrong).unwrap_err();
         }
         assert!(parse_null("NULL").is_ok() && parse_null("").is_ok());
         for wrong in ["a\nb", "say \"null\"", &"n".repeat(32)] {

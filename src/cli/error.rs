@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 
 use super::exit::Exit;
-use super::flag_text::in_flags;
+use super::flag_text::{flag_of_csv, in_flags};
 use super::settings::{self, API_KEY_VARIABLE};
 use super::shell::shell_quoted;
 use crate::client::{self, RunEnd, StateError};
@@ -440,8 +440,9 @@ fn plan_hint(error: &PlanError) -> Option<String> {
         PlanError::HeaderDiffers { .. } => {
             "`--append` requires the same columns in the same order, and the same delimiter and line ends; write another file to keep both".to_owned()
         }
-        PlanError::DelimiterWithoutCsv(_) => {
-            "leave `--in-delimiter` out; if the input is CSV, specify that with `--from csv`".to_owned()
+        PlanError::NotCsv { property, .. } => {
+            let flag = flag_of_csv(*property);
+            format!("leave `{flag}` out; if the input is CSV, specify that with `--from csv`")
         }
         PlanError::OpenQuote { .. } => "close the quote in the file, or write another file".to_owned(),
         PlanError::QueryNotLast => "move the steps after `--sql` into the query".to_owned(),

@@ -1,6 +1,7 @@
-//! Translation of the engine's hints into flags. The engine proposes steps by their words; only here do they become
+//! Translation of the engine's hints and properties into flags. The engine proposes steps by their words; only here do they become
 //! `--select` or `--flatten=_`.
 
+use crate::format::csv::CsvProperty;
 use crate::transform::expr::Hint;
 use crate::transform::{ArgumentForm, Grammar};
 
@@ -12,6 +13,14 @@ pub(super) fn in_flags(hint: &Hint) -> String {
         Some(ArgumentForm::TextOr(_)) => format!("--{word}={text}"),
         _ => format!("--{word} {text}"),
     })
+}
+
+/// Returns the flag for a property of CSV inputs.
+pub(super) fn flag_of_csv(property: CsvProperty) -> &'static str {
+    match property {
+        CsvProperty::Delimiter => "--in-delimiter",
+        CsvProperty::NullWords => "--in-null",
+    }
 }
 
 #[cfg(test)]

@@ -120,7 +120,7 @@ pub fn result_source(link: &DownloadLink, format: ResultFormat, download: Downlo
     let mut source = Source::stream(link.filename.as_str(), download);
     source.format = Some(format.format());
     // The API writes RFC 4180, whatever is in a header.
-    source.delimiter = (source.format == Some(Format::Csv)).then_some(b',');
+    source.csv.delimiter = (source.format == Some(Format::Csv)).then_some(b',');
     source.expected_rows = link.row_count;
     source
 }

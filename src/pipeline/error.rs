@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use crate::column::MAX_COLUMNS;
+use crate::format::csv::CsvProperty;
 use crate::format::detect::Foreign;
 use crate::format::{Reject, arrow_ipc, parquet};
 use crate::position::{FieldPath, Position};
@@ -197,9 +198,14 @@ pub enum PlanError {
     /// CSV and JSON sources in one execution: their types are inferred by different rules.
     #[error("{0}: cannot read CSV and JSON sources in one execution: their types are inferred by different rules")]
     MixedSources(String),
-    /// A delimiter of CSV fields is specified for a source of another format.
-    #[error("{0} is not CSV, so a delimiter cannot apply to it")]
-    DelimiterWithoutCsv(String),
+    /// A property of CSV is specified for a source of another format.
+    #[error("{name} is not CSV, so {property} cannot apply to it")]
+    NotCsv {
+        /// The name of the source.
+        name: String,
+        /// The property.
+        property: CsvProperty,
+    },
     /// The header of a CSV source is longer than the record limit.
     #[error("{name}: the CSV header is longer than the maximum record size of {max_record_bytes} bytes")]
     HeaderTooLong {

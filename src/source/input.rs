@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::byte_source::ByteSource;
 use crate::column::Batch;
+use crate::format::csv::CsvDialect;
 use crate::format::{Compression, Format};
 
 /// An input of an execution plan.
@@ -16,9 +17,8 @@ pub struct Source {
     pub input: Input,
     /// Format, if specified. `None` infers it from the media type of a stream, the name, and the first bytes.
     pub format: Option<Format>,
-    /// Delimiter of CSV fields, if specified; an error for other formats. `None` is a tab for `.tsv` and `.tab`, else a
-    /// comma, unless another delimiter certainly splits the header and the first records, as a note then says.
-    pub delimiter: Option<u8>,
+    /// Dialect of CSV, as far as it is specified; anything specified is an error for other formats.
+    pub csv: CsvDialect,
     /// Compression, if specified. `None` infers it from the first bytes.
     pub compression: Option<Compression>,
     /// The API's `row_count`, which the report compares with the rows read; `None` for other inputs.
@@ -75,7 +75,7 @@ impl Source {
     }
 
     fn of(name: Arc<str>, input: Input) -> Self {
-        Source { name, input, format: None, delimiter: None, compression: None, expected_rows: None }
+        Source { name, input, format: None, csv: CsvDialect::default(), compression: None, expected_rows: None }
     }
 }
 

@@ -154,3 +154,64 @@ fn tabs_from_a_pipe_need_no_name() {
         .code(exit::BAD_DATA)
         .says("the delimiter is a tab");
 }
+
+#[test]
+fn words_for_null_are_null_and_leave_numbers_numbers() {
+    let input = "n,x,t,b\n1,NA,NA,true\nNA,1.5,\"NA\",NA\n\\N,-999,NAN,false\n,2.5,na,\n";
+    let rows = "{\"n\":1,\"x\":null,\"t\":null,\"b\":true}\n{\"n\":null,\"x\":1.5,\"t\":\"NA\",\"b\":null}\n\
+                {\"n\":null,\"x\":null,\"t\":\"NAN\",\"b\":false}\n{\"n\":null,\"x\":2.5,\"t\":\"na\",\"b\":null}\n";
+    let words = ["--in-null", "NA,\\N", "--in-null", "-999"];
+    let with_words =
+        |command: &[&str]| [command, &words[..]].concat().into_iter().map(String::from).collect::<Vec<_>>();
+    let run = |place: &Place, command: &[&str]| {
+        let args = with_words(command);
+        place.run(&args.iter().map(String::as_str).collect::<Vec<_>>()).ok()
+    };
+    for size in ["10", "1MiB"] {
+        let place = Place::new().env("DRAWOFF_MORSEL_SIZE", size);
+        place.write("in.csv", input);
+        assert_eq!(run(&place, &["convert", "in.csv", "-o", "-"]).text(), rows);
+        // Null in every output; what is text stays apart from it.
+        let done = run(&place, &["convert", "in.csv", "-o", "-", "--to", "csv"]);
+        assert_eq!(done.text(), "n,x,t,b\n1,,,true\n,1.5,NA,\n,,NAN,false\n,2.5,na,\n");
+        run(&place, &["convert", "in.csv", "-o", "x.parquet"]);
+        let done =
+            run(&place, &["convert", "in.csv", "-o", "-", "--where", "n is null and b is null", "--select", "t"]);
+        assert_eq!(done.text(), "{\"t\":\"NA\"}\n{\"t\":\"na\"}\n");
+    }
+    let place = Place::new();
+    place.write("in.csv", input);
+    let schema = run(&place, &["schema", "in.csv", "--format", "json"]).text().to_owned();
+    let fields: serde_json::Value = serde_json::from_str(&schema).unwrap();
+    let types: Vec<&str> = (0..4).map(|i| fields["fields"][i]["type"].as_str().unwrap()).collect();
+    assert_eq!(types, ["int", "float", "text", "bool"]);
+    place.write("schema.json", &schema);
+    assert_eq!(run(&place, &["convert", "in.csv", "-o", "-", "--schema", "schema.json"]).text(), rows);
+    assert!(run(&place, &["explain", "in.csv"]).text().contains("\nx       float"));
+    // Without the flag the words are text.
+    assert!(place.run_line("convert in.csv -o -").ok().text().contains("\"n\":\"NA\""));
+}
+
+/// A record of one word in a file of two columns has one field, null or not.
+#[test]
+fn a_word_for_null_does_not_make_a_record_blank() {
+    let place = Place::new();
+    place.write("two.csv", "a,b\nNA\nNA,1\n");
+    let done = place.run_line("convert two.csv -o - --in-null NA").code(exit::BAD_DATA);
+    done.says("two.csv line 2").says("expected 2 fields, found 1");
+    place.write("one.csv", "a\nNA\n1\n");
+    let done = place.run_line("convert one.csv -o - --in-null NA").ok();
+    assert_eq!(done.text(), "{\"a\":null}\n{\"a\":1}\n");
+}
+
+#[test]
+fn words_for_null_that_cannot_apply_are_refused() {
+    let place = Place::new();
+    place.write("in.csv", "a\n1\n");
+    place.write("in.ndjson", "{\"a\":\"NA\"}\n");
+    let done = place.run_line("convert in.ndjson -o - --in-null NA").code(exit::USAGE);
+    done.says("in.ndjson is not CSV, so a word for null cannot apply to it").hints("leave `--in-null` out");
+    let done = place.run_line("convert in.csv -o - --in-null NA --from json").code(exit::USAGE);
+    done.says("`--in-null` applies only to CSV inputs");
+    place.run_line("convert in.csv -o - --in-null NA,").code(exit::USAGE).says("must not be empty");
+}

@@ -12,6 +12,7 @@ use arrow_array::{ArrayRef, new_null_array};
 use memchr::memchr_iter;
 
 use super::delimiter::{delimiter_in, delimiter_name};
+use super::dialect::{CellRules, CsvDialect};
 use super::infer::{Kinds, type_of};
 use super::split::{RecordBounds, Span, Splitter};
 use crate::column::{Batch, Field, Morsel, RecordSpan, Schema, Type, TypeMerge};
@@ -38,6 +39,8 @@ pub struct CsvDecoder {
     names: Arc<[Arc<str>]>,
     delimiter: u8,
     decode_cells: DecodeCells,
+    /// Rules by which cells are read; `None` by default.
+    cells: Option<Arc<CellRules>>,
 }
 
 /// A mapping from the columns of a schema to those of the header.
@@ -74,7 +77,13 @@ impl CsvDecoder {
     /// ASCII byte other than NUL, quote, CR and LF. `decode_cells` reads the cells of columns that
     /// are declared nested.
     pub fn new(names: Arc<[Arc<str>]>, delimiter: u8, decode_cells: DecodeCells) -> Self {
-        CsvDecoder { names, delimiter, decode_cells }
+        CsvDecoder { names, delimiter, decode_cells, cells: None }
+    }
+
+    /// Reads cells by the rules of `dialect`. Its delimiter is not regarded.
+    #[must_use]
+    pub fn with_dialect(self, dialect: &CsvDialect) -> Self {
+        CsvDecoder { cells: CellRules::new(dialect).map(Arc::new), ..self }
     }
 
     /// Infers the columns of the header with the narrowest types that hold the values of this morsel.
@@ -433,6 +442,12 @@ impl CsvDecoder {
             let found = fields.len() - first;
             if reject.is_none() && found != width {
                 reject = Some(self.ragged(found));
+            }
+            // Here, before any use of the fields, so that inference, decoding and checks agree.
+            if reject.is_none()
+                && let Some(cells) = &self.cells
+            {
+                cells.apply(bytes, &mut fields[first..]);
             }
             if reject.is_none() {
                 reject = accept(&record, records, &mut fields, first);

@@ -8,6 +8,7 @@
 
 pub mod decode;
 mod delimiter;
+mod dialect;
 pub mod encode;
 mod header;
 mod infer;
@@ -18,6 +19,7 @@ pub mod split;
 
 pub use decode::CsvDecoder;
 pub use delimiter::{InferredDelimiter, delimiter_name, infer_delimiter};
+pub use dialect::{CsvDialect, CsvProperty};
 pub use encode::{CsvEncoder, MAX_SHEET_CELL, MAX_SHEET_ROWS, SheetCounts};
 pub use header::{BadHeader, Header, take_header};
 pub use open_quote::line_of_open_quote;

@@ -56,6 +56,9 @@ const QUOTED: u32 = 1 << 31;
 const ESCAPED: u32 = 1 << 30;
 
 impl Span {
+    /// The null, at no offset in particular.
+    pub(super) const NULL: Span = Span { start: 0, len_and_flags: 0 };
+
     /// Makes a span. A record has at most a gibibyte, so that the length of a value leaves two bits for the flags.
     #[inline(always)]
     fn new(start: usize, end: usize, flags: u32) -> Self {

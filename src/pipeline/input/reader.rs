@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use super::item::{CsvSource, Item, SourceInfo};
 use crate::column::{Morsel, TypeMerge};
 use crate::format::compress::decompressing;
-use crate::format::csv::{CsvDecoder, InferredDelimiter};
+use crate::format::csv::{CsvDecoder, CsvDialect, InferredDelimiter};
 use crate::format::detect::InputFormat;
 use crate::format::frame::{BufferPool, Framed, Framer, Framing};
 use crate::format::json_array::JsonArrayLines;
@@ -54,6 +54,8 @@ struct OpenSource {
     ended: bool,
     /// The delimiter of a CSV source whose header was not read yet; else `None`.
     header_delimiter: Option<HeaderDelimiter>,
+    /// The specified dialect of a CSV source.
+    dialect: CsvDialect,
 }
 
 /// The delimiter that splits a header, and its origin.
@@ -265,13 +267,15 @@ impl SourceReader {
             None => {
                 let found = detect::input_format(None, Some(&source.name), &head);
                 // An empty source has the kind of the others, so that it is never a mixed source.
-                let is_csv = self.is_csv.unwrap_or(source.delimiter.is_some());
+                let is_csv = self.is_csv.unwrap_or(source.csv.first_specified().is_some());
                 let format = if is_csv { Format::Csv } else { Format::Ndjson };
                 found.unwrap_or(InputFormat { format, delimiter: None })
             }
         };
-        if source.delimiter.is_some() && format != Format::Csv {
-            return Err(PlanError::DelimiterWithoutCsv(name.to_string()).into());
+        if format != Format::Csv
+            && let Some(property) = source.csv.first_specified()
+        {
+            return Err(PlanError::NotCsv { name: name.to_string(), property }.into());
         }
         if format == Format::Ndjson
             && let Some(found) = detect::foreign_json(&head)
@@ -279,7 +283,7 @@ impl SourceReader {
             return Err(foreign(found));
         }
         stream = Box::new(io::Cursor::new(head).chain(stream));
-        let header_delimiter = match (format, source.delimiter.or(delimiter)) {
+        let header_delimiter = match (format, source.csv.delimiter.or(delimiter)) {
             (Format::Ndjson | Format::JsonArray, _) => None,
             (Format::Csv, Some(known)) => Some(HeaderDelimiter::Known(known)),
             (Format::Csv, None) => {
@@ -317,6 +321,7 @@ impl SourceReader {
             delivered: 0,
             ended: false,
             header_delimiter,
+            dialect: source.csv,
         })
     }
 
@@ -393,7 +398,7 @@ fn take_header(open: &mut OpenSource, morsel: &Morsel, found: HeaderDelimiter) -
             header.notes.insert(0, format!("read as one column, although its header contains {other}"));
         }
     }
-    let decoder = CsvDecoder::new(header.names.clone(), delimiter, decode_cells);
+    let decoder = CsvDecoder::new(header.names.clone(), delimiter, decode_cells).with_dialect(&open.dialect);
     open.info = Arc::new(SourceInfo {
         index: old.index,
         name: old.name.clone(),

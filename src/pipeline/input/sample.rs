@@ -21,7 +21,7 @@ pub(crate) fn reopen(source: &Source) -> Source {
         name: source.name.clone(),
         input: Input::File(path.clone()),
         format: source.format,
-        delimiter: source.delimiter,
+        csv: source.csv.clone(),
         compression: source.compression,
         expected_rows: source.expected_rows,
     }

@@ -286,7 +286,7 @@ fn file_source(path: &Path, name: &str, format: Format) -> Source {
     source.name = name.into();
     source.format = Some(format);
     // The service reads RFC 4180, as the API does.
-    source.delimiter = (format == Format::Csv).then_some(b',');
+    source.csv.delimiter = (format == Format::Csv).then_some(b',');
     source
 }
 

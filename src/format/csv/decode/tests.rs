@@ -304,3 +304,21 @@ proptest! {
         prop_assert!(splitter.next_record(&mut fields).is_none());
     }
 }
+
+#[test]
+fn words_for_null_are_unquoted_cells_of_exactly_that_text() {
+    let (decoder, morsel) = open(b"a,b,c\n1,NA,\"NA\"\nNA,-,\"\"\nN/A,NAN,NA\n");
+    let columns = |words: &[&str]| {
+        let null_words = words.iter().map(|&word| word.into()).collect();
+        let decoder = decoder.clone().with_dialect(&CsvDialect { null_words, ..CsvDialect::default() });
+        let schema = decoder.infer(&morsel, &Schema::default());
+        let decoded = decoded(decoder.decode(&morsel, &Arc::new(schema.clone()), OnMisfit::SchemaMismatch));
+        assert!(decoded.rejects.is_empty());
+        let nulls: Vec<usize> = decoded.batch.columns.iter().map(|column| column.null_count()).collect();
+        (schema.fields.into_iter().map(|field| field.ty).collect::<Vec<_>>(), nulls)
+    };
+    let int = Type::Int { fits_double: true };
+    assert_eq!(columns(&[]), (vec![Type::Text, Type::Text, Type::Text], vec![0, 0, 0]));
+    assert_eq!(columns(&["NA", "N/A"]), (vec![int.clone(), Type::Text, Type::Text], vec![2, 1, 1]));
+    assert_eq!(columns(&["NA", "N/A", "-", "NAN"]), (vec![int, Type::Null, Type::Text], vec![2, 3, 1]));
+}

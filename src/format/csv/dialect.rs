@@ -1,0 +1,68 @@
+//! The dialect of a CSV source, as far as it is specified, and the reading of its cells. Knows neither flags nor files.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::split::Span;
+
+/// The dialect of a CSV source. The default is RFC 4180 with a delimiter that is inferred.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CsvDialect {
+    /// Delimiter of fields: an ASCII byte other than NUL, quote, CR and LF. `None` is a tab for `.tsv` and `.tab`, else a
+    /// comma, unless another delimiter certainly splits the header and the first records, as a note then says.
+    pub delimiter: Option<u8>,
+    /// Texts of cells that are null, as empty cells are. A quoted cell is text whatever it contains. Empty by default.
+    pub null_words: Arc<[Box<str>]>,
+}
+
+impl CsvDialect {
+    /// Returns the first property that is specified; `None` for the default.
+    pub fn first_specified(&self) -> Option<CsvProperty> {
+        let specified =
+            [(self.delimiter.is_some(), CsvProperty::Delimiter), (!self.null_words.is_empty(), CsvProperty::NullWords)];
+        specified.into_iter().find_map(|(is_specified, property)| is_specified.then_some(property))
+    }
+}
+
+/// A property of [`CsvDialect`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CsvProperty {
+    /// [`CsvDialect::delimiter`].
+    Delimiter,
+    /// [`CsvDialect::null_words`].
+    NullWords,
+}
+
+impl fmt::Display for CsvProperty {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            CsvProperty::Delimiter => "a delimiter",
+            CsvProperty::NullWords => "a word for null",
+        })
+    }
+}
+
+/// The reading of cells that differs from RFC 4180. Decoders of sources without such a dialect have none, so that it costs
+/// them nothing.
+#[derive(Debug)]
+pub(super) struct CellRules {
+    null_words: Arc<[Box<str>]>,
+}
+
+impl CellRules {
+    /// Makes the rules of `dialect`; `None` if cells are read as they are.
+    pub(super) fn new(dialect: &CsvDialect) -> Option<Self> {
+        let rules = CellRules { null_words: dialect.null_words.clone() };
+        (!rules.null_words.is_empty()).then_some(rules)
+    }
+
+    /// Replaces the spans of a well-formed record's cells by those of the cells as they are read.
+    pub(super) fn apply(&self, bytes: &[u8], cells: &mut [Span]) {
+        for cell in cells {
+            let text = cell.of(bytes);
+            if !cell.is_quoted() && self.null_words.iter().any(|word| word.as_bytes() == text) {
+                *cell = Span::NULL;
+            }
+        }
+    }
+}
