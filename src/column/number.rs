@@ -1,9 +1,12 @@
-//! The canonical text form of numbers, for reading and writing alike.
+//! The text forms of numbers: the canonical one, in which they are written, and those in which cells of CSV are numbers.
 //!
-//! A CSV column is numeric only if every value is in the form in which it would be written back, so
-//! that `007`, `1.50` and `+4` stay text. For doubles that is the form of Python's `repr` and of its
-//! JSON: the fewest digits that parse to the same double, plain from 0.0001 up to below 1e16, else
-//! with a signed exponent of at least two digits. The producers of the files that we read write it so.
+//! The canonical form of a double is that of Python's `repr` and of its JSON: the fewest digits that parse to the same
+//! double, plain from 0.0001 up to below 1e16, else with a signed exponent of at least two digits.
+//!
+//! A cell is a number if it is one in JSON's grammar, so that `007` and `+4` stay text, and if the column's type loses no
+//! digit of it: an integer of up to 38 digits, or a double of at most 15 significant digits, zeros at the end aside, such as
+//! `10.50`. Longer ones are doubles in canonical form alone, as Python writes them; they parse to the double that was
+//! written. All others stay text, digit for digit.
 
 /// The largest integer up to which a double holds every integer exactly: 2^53.
 pub const MAX_EXACT_IN_DOUBLE: u64 = 1 << 53;
@@ -107,36 +110,35 @@ pub fn fits_double(value: i64) -> bool {
     value.unsigned_abs() <= MAX_EXACT_IN_DOUBLE
 }
 
-/// Parses a double in canonical form. `None` for any other text.
+/// Parses a number with a fraction or an exponent, in JSON's grammar, of at most 15 significant digits or in canonical
+/// form. `None` for any other text, integers other than `-0` included.
 ///
-/// The simple algorithm: parse the text with the standard library, write the double back, and compare.
-/// `parse_by_writing_back` is that check; most numbers do not need it, because `parse_plain` decides first.
+/// The simple algorithm: check the grammar, count the digits, parse with the standard library. `parse_long` does that;
+/// most numbers do not need it, because `parse_plain` decides first.
 #[inline]
 pub fn parse_float(text: &[u8]) -> Option<f64> {
     match parse_plain(text) {
-        Plain::Canonical(value) => Some(value),
-        Plain::NotCanonical => None,
-        Plain::Undecided => parse_by_writing_back(text),
+        Plain::Number(value) => Some(value),
+        Plain::Text => None,
+        Plain::Undecided => parse_long(text),
     }
 }
 
 /// The result of [`parse_plain`].
 enum Plain {
-    /// A double in canonical form.
-    Canonical(f64),
-    /// Not a double, or not in canonical form.
-    NotCanonical,
-    /// Too many digits or an exponent: [`parse_by_writing_back`] decides.
+    /// A number that a double holds.
+    Number(f64),
+    /// Not a number.
+    Text,
+    /// Too many digits or an exponent: [`parse_long`] decides.
     Undecided,
 }
 
 /// Decides by the digits alone, for up to 15 of them without an exponent.
 ///
-/// The form is right without writing it back: every decimal of up to 15 significant digits survives
-/// the conversion to a double and back, so that no shorter digits parse to the same double, except for
-/// zeros at the end, which are excluded. The value is right without a general parser: the digits are an
-/// integer below 10^15 < 2^53 and the power of ten is at most 10^15, both exact in a double, so that the
-/// division rounds once, as the correct result is rounded.
+/// No digit is lost: every decimal of up to 15 significant digits survives the conversion to a double and back. The value
+/// is right without a general parser: the digits are an integer below 10^15 < 2^53 and the power of ten is at most 10^15,
+/// both exact in a double, so that the division rounds once, as the correct result is rounded.
 #[inline]
 fn parse_plain(text: &[u8]) -> Plain {
     let (negative, unsigned) = match text {
@@ -155,36 +157,74 @@ fn parse_plain(text: &[u8]) -> Plain {
             digits = digits * 10 + u64::from(digit);
         } else if b == b'.' && point.is_none() {
             point = Some(i);
-        } else if i > 0 && b == b'e' {
+        } else if i > 0 && (b | 0x20) == b'e' {
             return Plain::Undecided;
         } else {
-            return Plain::NotCanonical;
+            return Plain::Text;
         }
     }
-    // Without a point the number is an integer, which `parse_int` takes.
-    let Some(point) = point else { return Plain::NotCanonical };
+    // Without a point the number is an integer, which `parse_int` takes, but for the one that is no integer of 64 bits.
+    let Some(point) = point else { return if text == b"-0" { Plain::Number(-0.0) } else { Plain::Text } };
     let fraction = &unsigned[point + 1..];
-    match (&unsigned[..point], fraction) {
-        ([], _) | (_, []) | ([b'0', _, ..], _) => return Plain::NotCanonical,
-        (_, [_, .., b'0']) => return Plain::NotCanonical,
-        // Below 0.0001 the canonical form has an exponent.
-        ([b'0'], [b'0', b'0', b'0', b'0', ..]) => return Plain::NotCanonical,
-        _ => {}
+    if let ([], _) | (_, []) | ([b'0', _, ..], _) = (&unsigned[..point], fraction) {
+        return Plain::Text;
     }
     let value = digits as f64 / EXACT_POWERS[fraction.len()];
-    Plain::Canonical(if negative { -value } else { value })
+    Plain::Number(if negative { -value } else { value })
 }
 
+/// Decides for texts that are too long for [`parse_plain`] or have an exponent.
 #[cold]
-fn parse_by_writing_back(text: &[u8]) -> Option<f64> {
+fn parse_long(text: &[u8]) -> Option<f64> {
+    let significant = significant_digits(text)?;
+    let value: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
+    // Subnormal doubles hold fewer digits, and what is beyond all doubles becomes zero or infinite.
+    if significant <= 15 && (significant == 0 || value.is_normal()) {
+        return Some(value);
+    }
     // The longest canonical form: -2.2250738585072014e-308.
-    if text.len() > 24 || !text.iter().all(|b| b.is_ascii_digit() || matches!(b, b'-' | b'+' | b'.' | b'e')) {
+    if text.len() > 24 {
         return None;
     }
-    let value: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
     let mut back = Vec::with_capacity(24);
     write_float(value, &mut back);
     (back == text).then_some(value)
+}
+
+/// Counts the digits of a number with a fraction or an exponent without zeros at the start and the end. `None` for an
+/// integer, and for text that is not a number in JSON's grammar.
+fn significant_digits(text: &[u8]) -> Option<usize> {
+    let unsigned = text.strip_prefix(b"-").unwrap_or(text);
+    let digits_of = |text: &[u8]| text.iter().take_while(|b| b.is_ascii_digit()).count();
+    let (integer, rest) = unsigned.split_at(digits_of(unsigned));
+    if integer.is_empty() || (integer[0] == b'0' && integer.len() > 1) {
+        return None;
+    }
+    let (fraction, rest) = match rest {
+        [b'.', rest @ ..] => rest.split_at(digits_of(rest)),
+        rest => (&[][..], rest),
+    };
+    let has_point = unsigned.len() > integer.len() + rest.len();
+    if has_point && fraction.is_empty() {
+        return None;
+    }
+    match rest {
+        [] if has_point => {}
+        [b'e' | b'E', exponent @ ..] => {
+            let exponent = exponent.strip_prefix(b"-").or_else(|| exponent.strip_prefix(b"+")).unwrap_or(exponent);
+            if exponent.is_empty() || digits_of(exponent) < exponent.len() {
+                return None;
+            }
+        }
+        _ => return None,
+    }
+    // Counts up to the last digit that is not zero, from the first one.
+    let count = |(all, to_last): (usize, usize), digit: &u8| match digit {
+        b'0' if all == 0 => (0, 0),
+        b'0' => (all + 1, to_last),
+        _ => (all + 1, all + 1),
+    };
+    Some(integer.iter().chain(fraction).fold((0, 0), count).1)
 }
 
 #[cfg(test)]
@@ -228,44 +268,81 @@ mod tests {
     }
 
     #[test]
-    fn only_the_canonical_form_is_a_number() {
-        for text in ["", "-", "+1", "01", "00", "-0", "1 ", " 1", "1_0", "9223372036854775808", "1.0", "٣"] {
+    fn only_the_canonical_form_is_an_integer() {
+        for text in ["", "-", "+1", "01", "00", "-0", "1 ", " 1", "1_0", "9223372036854775808", "1.0", "1e2", "٣"] {
             assert_eq!(parse_int(text.as_bytes()), None, "{text}");
         }
         assert_eq!(parse_int(b"-9223372036854775808"), Some(i64::MIN));
         assert_eq!(parse_int(b"9223372036854775807"), Some(i64::MAX));
-        for text in [
-            "",
-            ".",
-            "1",
-            "1.",
-            ".5",
-            "01.5",
-            "1.50",
-            "1.00",
-            "-.5",
-            "0.00001",
-            "1e5",
-            "1e-5",
-            "1E-05",
-            "1e+16.0",
-            "1.0e-05",
-            "nan",
-            "inf",
-            "1..5",
-            "--1.5",
-            "+1.5",
-            "0.1000000000000000055",
-            "1e400",
-            "1e",
-            "e5",
-        ] {
-            assert_eq!(parse_float(text.as_bytes()), None, "{text}");
-        }
         assert_eq!(parse_decimal(b"9223372036854775808"), Some(9223372036854775808));
         assert_eq!(parse_decimal("9".repeat(38).as_bytes()), Some(10i128.pow(38) - 1));
         assert_eq!(parse_decimal("9".repeat(39).as_bytes()), None);
         assert_eq!(parse_decimal(b"-09223372036854775808"), None);
+    }
+
+    #[test]
+    fn a_double_loses_no_digit() {
+        for (text, value) in [
+            ("10.50", 10.5),
+            ("9.99", 9.99),
+            ("1.00", 1.0),
+            ("0.00001", 1e-5),
+            ("-0.00", -0.0),
+            ("-0", -0.0),
+            ("1e5", 1e5),
+            ("1E-05", 1e-5),
+            ("1.0e-05", 1e-5),
+            ("1.50E+3", 1500.0),
+            ("0e9", 0.0),
+            ("0.000000000000000000000000000000", 0.0),
+            ("123456789012345.0000000000000000000", 123456789012345.0),
+            ("0.00000000000000000123456789012345", 1.23456789012345e-18),
+            ("100000000000000000000.0", 1e20),
+            // Longer, but as Python writes them.
+            ("0.30000000000000004", 0.1 + 0.2),
+            ("1234567890123456.0", 1234567890123456.0),
+            ("5e-324", 5e-324),
+        ] {
+            assert_eq!(parse_float(text.as_bytes()).map(f64::to_bits), Some(f64::to_bits(value)), "{text}");
+        }
+        for text in [
+            "",
+            ".",
+            "1",
+            "0",
+            "1.",
+            ".5",
+            "01.5",
+            "007",
+            "-.5",
+            "-",
+            "1e",
+            "1e+",
+            "e5",
+            "1.e5",
+            "01e5",
+            "1e5.0",
+            "1e+16.0",
+            "nan",
+            "inf",
+            "infinity",
+            "1..5",
+            "--1.5",
+            "+1.5",
+            "+47",
+            "1.5 ",
+            "1,5",
+            "0x1p3",
+            "9223372036854775808",
+            "0.1000000000000000055",
+            "1234567890123456.50",
+            "12345678901234567.25",
+            "1e400",
+            "1e-400",
+            "1.50e-320",
+        ] {
+            assert_eq!(parse_float(text.as_bytes()), None, "{text}");
+        }
     }
 
     proptest! {
@@ -280,8 +357,15 @@ mod tests {
         }
 
         #[test]
-        fn a_text_is_a_number_if_it_is_written_back_the_same(text in "-?[0-9]{0,4}[0.]{0,5}[0-9.e+-]{0,14}") {
-            let expected = text.parse::<f64>().ok().filter(|&value| written(value) == text);
+        fn a_text_is_a_number_if_it_is_one_in_json_and_loses_no_digit(text in "-?[0-9]{0,4}[0.]{0,5}[0-9.e+-]{0,14}") {
+            let mantissa = text.split('e').next().unwrap_or_default().replace(['-', '.'], "");
+            let is_short = mantissa.trim_matches('0').len() <= 15;
+            let is_zero = mantissa.trim_matches('0').is_empty();
+            let is_json = serde_json::from_str::<serde_json::Value>(&text).is_ok();
+            let is_float = text.contains(['.', 'e']) || text == "-0";
+            let value = text.parse::<f64>().ok().filter(|value| is_zero || value.is_normal() || !is_short);
+            let expected = value.filter(|&value| is_json && is_float && (is_short || written(value) == text));
+            let expected = expected.or_else(|| text.parse().ok().filter(|&value| is_json && is_float && written(value) == text));
             prop_assert_eq!(parse_float(text.as_bytes()).map(f64::to_bits), expected.map(f64::to_bits));
             let expected = text.parse::<i64>().ok().filter(|value| value.to_string() == text);
             prop_assert_eq!(parse_int(text.as_bytes()), expected);

@@ -1,6 +1,6 @@
 //! CSV inputs in other dialects than RFC 4180 with commas.
 
-use crate::support::{Place, exit};
+use crate::support::{Place, exit, rows};
 
 #[test]
 fn a_specified_delimiter_splits_csv_inputs() {
@@ -214,4 +214,44 @@ fn words_for_null_that_cannot_apply_are_refused() {
     let done = place.run_line("convert in.csv -o - --in-null NA --from json").code(exit::USAGE);
     done.says("`--in-null` applies only to CSV inputs");
     place.run_line("convert in.csv -o - --in-null NA,").code(exit::USAGE).says("must not be empty");
+}
+
+/// Price lists, in which a cell has zeros at its end.
+#[test]
+fn numbers_with_zeros_at_the_end_are_numbers_of_typed_outputs() {
+    let place = Place::new();
+    let input = "item,price,code,long\na,10.50,007,1.5\nb,9.99,012,12345678901234567.25\nc,7,+47,2\nd,100.00,1,3\n";
+    place.write("in.csv", input);
+    // Outputs of text copy cells.
+    assert_eq!(place.run_line("convert in.csv -o - --to csv").ok().text(), input);
+    let ndjson = place.run_line("convert in.csv -o -").ok();
+    assert!(ndjson.text().starts_with("{\"item\":\"a\",\"price\":10.50,\"code\":\"007\",\"long\":\"1.5\"}\n"));
+    let schema = place.run_line("schema in.csv --format json").ok();
+    let fields: serde_json::Value = serde_json::from_str(schema.text()).unwrap();
+    let types: Vec<&str> = (0..4).map(|i| fields["fields"][i]["type"].as_str().unwrap()).collect();
+    assert_eq!(types, ["text", "float", "text", "text"]);
+    // As text `9.99` would be the maximum.
+    let sql = "select max(price) m, sum(price) s, max(long) l from results";
+    let done = place.run(&["convert", "in.csv", "-o", "-", "--sql", sql]).ok();
+    assert_eq!(done.text(), "{\"m\":100.0,\"s\":127.49,\"l\":\"3\"}\n");
+    let done = place.run(&["convert", "in.csv", "-o", "-", "--where", "price >= 10.5", "--select", "item,code"]).ok();
+    assert_eq!(done.text(), "{\"item\":\"a\",\"code\":\"007\"}\n{\"item\":\"d\",\"code\":\"1\"}\n");
+}
+
+/// A late cell that is no number must not leave respelled numbers behind in a column of text.
+#[test]
+fn a_column_of_prices_that_becomes_text_late_keeps_its_spelling_or_is_refused() {
+    let place = Place::new().env("DRAWOFF_MORSEL_SIZE", "64");
+    let prices = "10.50,1\n".repeat(400);
+    place.write("in.csv", format!("price,n\n{prices}007,1\n"));
+    let done = place.run_line("convert in.csv -o x.csv").ok();
+    assert!(done.stderr.contains("401 written"), "{}", done.stderr);
+    assert!(place.read_text("x.csv").ends_with("10.50,1\n007,1\n"));
+    // A file is read again, a pipe cannot be.
+    place.run_line("convert in.csv -o x.parquet").ok();
+    let prices: Vec<_> = rows::parquet(place.read("x.parquet")).into_iter().map(|row| row["price"].clone()).collect();
+    assert_eq!(prices, [vec!["10.50"; 400], vec!["007"]].concat());
+    let piped = place.run_with_stdin(&["convert", "-", "-o", "y.parquet"], place.read_text("in.csv").as_bytes());
+    piped.code(exit::SCHEMA_CHANGED).says("field `price`: expected float, found text");
+    assert!(!place.path("y.parquet").exists());
 }

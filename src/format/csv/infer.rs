@@ -1,5 +1,5 @@
-//! Type inference for the values of a CSV column: the narrowest type in which each value would be
-//! written back digit for digit, else text. Nulls have no part in it; the caller leaves them out.
+//! Type inference for the values of a CSV column: the narrowest type in which no value loses a digit, else text; see
+//! [`crate::format::number`]. Nulls have no part in it; the caller leaves them out.
 
 use crate::column::{Type, TypeMerge};
 use crate::format::number;
@@ -94,7 +94,9 @@ mod tests {
         assert_eq!(of(&["9007199254740993", "1.5"]), Type::Text);
         assert_eq!(of(&["true", "False"]), Type::Bool);
         assert_eq!(of(&["true", "1"]), Type::Text);
-        for text in ["007", "+4", "-0", "1.50", " 1", "TRUE", "nan", "", "1,5", "2024-01-01", "t"] {
+        assert_eq!(of(&["10.50", "9.99", "7", "1e3", "-0"]), Type::Float);
+        assert_eq!(of(&["10.50", "12345678901234567.25"]), Type::Text);
+        for text in ["007", "+4", "+47", "007.50", " 1", "TRUE", "nan", "", "1,5", "2024-01-01", "t"] {
             assert_eq!(of(&["1", text]), Type::Text, "{text:?}");
             assert_eq!(type_of(text.as_bytes()), Type::Text, "{text:?}");
         }
