@@ -192,9 +192,12 @@ impl SchemaRules {
         schema
     }
 
-    /// Removes the columns that neither a step nor an output needs.
+    /// Removes the columns that neither a step nor an output needs. Those of CSV sources stay: they are the header's, and
+    /// each record has all of them.
     pub(crate) fn only_needed(&self, mut schema: Schema) -> Schema {
-        if let Some(names) = &self.demands.only_columns {
+        if self.type_merge == TypeMerge::Json
+            && let Some(names) = &self.demands.only_columns
+        {
             schema.fields.retain(|field| names.iter().any(|name| **name == *field.name));
         }
         schema
