@@ -8,7 +8,7 @@ use arrow_buffer::Buffer;
 use arrow_schema::ArrowError;
 use arrow_select::take::take;
 
-use super::Schema;
+use super::{Field, Schema, Type};
 
 /// One contiguous buffer of whole records, cut from a source at record ends.
 ///
@@ -69,6 +69,9 @@ pub struct Batch {
     pub schema: Arc<Schema>,
     /// One array per field of `schema`, of its [`super::Type::to_arrow`] type and of `rows` length.
     pub columns: Vec<ArrayRef>,
+    /// The values of each column as they were read, where steps look at them and the column's type forgets something of
+    /// them; none or one per column. Outputs do not read these.
+    pub as_read: Vec<Option<AsRead>>,
     /// Number of rows, also when there are no columns.
     pub rows: usize,
     /// The morsel and each row's span in it, `rows` long, as long as rows are unchanged records of
@@ -76,38 +79,110 @@ pub struct Batch {
     pub records: Option<(Buffer, Vec<RecordSpan>)>,
 }
 
+/// The values of one column in the form in which the source has them: JSON text ([`Type::Raw`], with the text `null` for
+/// an explicit null) or CSV cells ([`Type::Text`]).
+///
+/// A typed column keeps the value of a number but not its digits, and of an object not which keys were null or absent.
+/// What it forgets depends on the other records, so that a step that looked at the typed column would mean
+/// something else at another place of a late surprise.
+#[derive(Clone, Debug)]
+pub struct AsRead {
+    /// As long as the column, of the Arrow type of `ty`.
+    pub array: ArrayRef,
+    /// [`Type::Raw`] or [`Type::Text`].
+    pub ty: Type,
+}
+
 impl Batch {
+    /// Makes a batch of `rows` rows without source records.
+    pub fn new(schema: Arc<Schema>, columns: Vec<ArrayRef>, rows: usize) -> Self {
+        Batch { schema, columns, as_read: Vec::new(), rows, records: None }
+    }
+
+    /// Returns the values of column `index` as steps see them, with their type: as they were read where the typed column
+    /// forgets that.
+    pub fn seen(&self, index: usize) -> (&ArrayRef, &Type) {
+        match self.as_read(index) {
+            Some(as_read) => (&as_read.array, &as_read.ty),
+            None => (&self.columns[index], &self.schema.fields[index].ty),
+        }
+    }
+
+    /// Returns the values of column `index` as they were read; `None` if the typed column is as good.
+    pub fn as_read(&self, index: usize) -> Option<&AsRead> {
+        self.as_read.get(index)?.as_ref()
+    }
+
+    /// Replaces the column `name`, or appends it, with its values as read if there are such. The records no longer hold the
+    /// rows' values, and are dropped.
+    pub fn put(&mut self, name: &Arc<str>, ty: Type, column: ArrayRef, as_read: Option<AsRead>) {
+        let mut schema = (*self.schema).clone();
+        if as_read.is_some() {
+            self.as_read.resize(self.columns.len(), None);
+        }
+        match schema.position(name) {
+            Some(index) => {
+                schema.fields[index].ty = ty;
+                self.columns[index] = column;
+                if let Some(place) = self.as_read.get_mut(index) {
+                    *place = as_read;
+                }
+            }
+            None => {
+                schema.fields.push(Field::new(name.clone(), ty));
+                self.columns.push(column);
+                if !self.as_read.is_empty() || as_read.is_some() {
+                    self.as_read.push(as_read);
+                }
+            }
+        }
+        self.schema = Arc::new(schema);
+        self.records = None;
+    }
+
+    /// Returns `rows` rows made by applying `pick` to every column, and to its values as read. The records stay
+    /// behind.
+    pub fn map_columns<E>(
+        &self,
+        rows: usize,
+        mut pick: impl FnMut(&ArrayRef) -> Result<ArrayRef, E>,
+    ) -> Result<Self, E> {
+        let columns = self.columns.iter().map(&mut pick).collect::<Result<_, _>>()?;
+        let mut map = |as_read: &Option<AsRead>| match as_read {
+            Some(AsRead { array, ty }) => Ok(Some(AsRead { array: pick(array)?, ty: ty.clone() })),
+            None => Ok(None),
+        };
+        let as_read = self.as_read.iter().map(&mut map).collect::<Result<_, _>>()?;
+        Ok(Batch { schema: self.schema.clone(), columns, as_read, rows, records: None })
+    }
+
     /// Returns `rows` rows from `start` on, without copying.
     ///
     /// # Panics
     ///
     /// If the batch has fewer than `start + rows` rows.
     pub fn slice(&self, start: usize, rows: usize) -> Self {
-        Batch {
-            schema: self.schema.clone(),
-            columns: self.columns.iter().map(|column| column.slice(start, rows)).collect(),
-            rows,
-            records: self.records.as_ref().map(|(bytes, spans)| (bytes.clone(), spans[start..start + rows].to_vec())),
-        }
+        let slice = |column: &ArrayRef| Ok::<_, std::convert::Infallible>(column.slice(start, rows));
+        let Ok(mut batch) = self.map_columns(rows, slice);
+        batch.records =
+            self.records.as_ref().map(|(bytes, spans)| (bytes.clone(), spans[start..start + rows].to_vec()));
+        batch
     }
 
     /// Copies the rows at `row_indices`, in that order.
     pub fn take(&self, row_indices: &[u32]) -> Result<Self, ArrowError> {
         let indices = UInt32Array::from(row_indices.to_vec());
-        let columns = self.columns.iter().map(|column| take(column, &indices, None)).collect::<Result<_, _>>()?;
+        let mut batch = self.map_columns(row_indices.len(), |column| take(column, &indices, None))?;
         let records = self.records.as_ref();
-        Ok(Batch {
-            schema: self.schema.clone(),
-            columns,
-            rows: row_indices.len(),
-            records: records
-                .map(|(bytes, spans)| (bytes.clone(), row_indices.iter().map(|&row| spans[row as usize]).collect())),
-        })
+        batch.records =
+            records.map(|(bytes, spans)| (bytes.clone(), row_indices.iter().map(|&row| spans[row as usize]).collect()));
+        Ok(batch)
     }
 
     /// Returns about how many bytes the columns hold. A buffer that several batches share is counted in each.
     pub fn memory_size(&self) -> usize {
-        self.columns.iter().map(|column| column.get_array_memory_size()).sum()
+        let as_read = self.as_read.iter().flatten().map(|as_read| &as_read.array);
+        self.columns.iter().chain(as_read).map(|column| column.get_array_memory_size()).sum()
     }
 
     /// Returns the same rows without the columns `names`. Unknown names are ignored.
@@ -120,6 +195,11 @@ impl Batch {
         Batch {
             schema: Arc::new(self.schema.without(names)),
             columns: kept.iter().map(|&i| self.columns[i].clone()).collect(),
+            as_read: if self.as_read.is_empty() {
+                Vec::new()
+            } else {
+                kept.iter().map(|&i| self.as_read[i].clone()).collect()
+            },
             rows: self.rows,
             records: None,
         }

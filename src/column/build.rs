@@ -13,7 +13,7 @@ use arrow_array::{
 use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 
 use super::views::Views;
-use super::{Field, Type};
+use super::{AsRead, Field, Type};
 
 /// The nulls of a growing column, as a list of rows: a column without nulls costs only a counter, and each null costs
 /// four bytes.
@@ -79,6 +79,8 @@ pub(crate) enum Builder {
     List(Vec<i32>, Box<Builder>, Nulls),
     /// Objects with open-ended keys: offsets, keys, values.
     Map(Vec<i32>, Views, Box<Builder>, Nulls),
+    /// A column of a batch, and its values as JSON text, for steps that look at them. Never inside another column.
+    AsRead(Box<Builder>, Views, Nulls),
 }
 
 /// A growing struct column, or the row itself.
@@ -171,7 +173,8 @@ impl Builder {
             | Builder::Raw(_, nulls)
             | Builder::Empty(_, nulls)
             | Builder::List(_, _, nulls)
-            | Builder::Map(_, _, _, nulls) => nulls.len,
+            | Builder::Map(_, _, _, nulls)
+            | Builder::AsRead(_, _, nulls) => nulls.len,
             Builder::Struct(s) => s.nulls.len,
         }
     }
@@ -212,6 +215,11 @@ impl Builder {
             }
             Builder::List(ends, _, nulls) | Builder::Map(ends, _, _, nulls) => {
                 ends.push(*ends.last().expect("offsets start with 0"));
+                nulls.push(false);
+            }
+            Builder::AsRead(column, views, nulls) => {
+                column.push_null();
+                views.push(0);
                 nulls.push(false);
             }
         }
@@ -261,6 +269,11 @@ impl Builder {
                 value.truncate(ends[len] as usize);
                 nulls.truncate(len);
             }
+            Builder::AsRead(column, views, nulls) => {
+                column.truncate(len);
+                views.truncate(len);
+                nulls.truncate(len);
+            }
         }
     }
 
@@ -286,7 +299,24 @@ impl Builder {
                 keys.reserve(times);
                 value.reserve(times);
             }
+            Builder::AsRead(column, views, _) => {
+                column.reserve(times);
+                views.reserve(times);
+            }
         }
+    }
+
+    /// Wraps the empty column so that its values are kept as they were read, too.
+    pub(crate) fn keep_as_read(&mut self) {
+        let column = std::mem::replace(self, Builder::Null(Nulls::default()));
+        *self = Builder::AsRead(Box::new(column), Views::default(), Nulls::default());
+    }
+
+    /// Takes the values as read out of the column; `None` if they were not kept.
+    fn take_as_read(&mut self, buffers: &Arc<[Buffer]>) -> Option<AsRead> {
+        let Builder::AsRead(_, views, nulls) = self else { return None };
+        let array = std::mem::take(views).finish(buffers.clone(), std::mem::take(nulls).finish());
+        Some(AsRead { array, ty: Type::Raw })
     }
 
     /// Finishes the column: returns the array, of the Arrow type of this column's [`Type`], and the type observed. Views
@@ -317,6 +347,7 @@ impl Builder {
             Builder::Json(views, nulls) => (views.finish(buffers.clone(), nulls.finish()), Type::Json),
             Builder::Raw(views, nulls) => (views.finish(buffers.clone(), nulls.finish()), Type::Raw),
             Builder::Empty(views, nulls) => (views.finish(buffers.clone(), nulls.finish()), Type::Struct(Vec::new())),
+            Builder::AsRead(column, ..) => column.finish(buffers),
             Builder::Struct(s) => {
                 let nulls = s.nulls.finish();
                 let (fields, columns) = finish_fields(s.fields, buffers);
@@ -420,9 +451,17 @@ impl StructBuilder {
         self.nulls.truncate(len);
     }
 
-    /// Finishes the fields as columns of a batch, with their types as observed. The struct's own nulls are dropped: a
-    /// record is never null.
-    pub(crate) fn finish_columns(self, buffers: &Arc<[Buffer]>) -> (Vec<Field>, Vec<ArrayRef>) {
-        finish_fields(self.fields, buffers)
+    /// Finishes the fields as columns of a batch, with their types as observed, and their values as read, if any are kept.
+    /// The struct's own nulls are dropped: a record is never null.
+    pub(crate) fn finish_columns(
+        mut self,
+        buffers: &Arc<[Buffer]>,
+    ) -> (Vec<Field>, Vec<ArrayRef>, Vec<Option<AsRead>>) {
+        let mut as_read = Vec::new();
+        if self.fields.iter().any(|field| matches!(field.builder, Builder::AsRead(..))) {
+            as_read = self.fields.iter_mut().map(|field| field.builder.take_as_read(buffers)).collect();
+        }
+        let (fields, columns) = finish_fields(self.fields, buffers);
+        (fields, columns, as_read)
     }
 }

@@ -15,7 +15,7 @@ mod schema;
 pub(crate) mod testing;
 pub(crate) mod views;
 
-pub use batch::{Batch, Morsel, RecordSpan};
+pub use batch::{AsRead, Batch, Morsel, RecordSpan};
 pub use cast::{CastError, cast_array, keeps_carrier};
 pub use fixed::{Fixed, Unit};
 pub use open_keys::{MAX_STRUCT_FIELDS, is_open_ended};

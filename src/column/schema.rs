@@ -152,6 +152,16 @@ impl Type {
         }
     }
 
+    /// Returns true if an array of this type forgets something of the JSON values in it: the digits of a number, or which
+    /// keys of an object were null and which absent.
+    pub fn forgets_json(&self) -> bool {
+        match self {
+            Type::Float | Type::List(_) | Type::Map(_) => true,
+            Type::Struct(fields) => !fields.is_empty(),
+            _ => false,
+        }
+    }
+
     /// Returns true if values of this type are carried as UTF-8 text.
     pub fn is_text_like(&self) -> bool {
         match self {

@@ -54,7 +54,7 @@ pub(crate) fn infer_schema(rows: &[Value], type_merge: TypeMerge) -> Schema {
 pub(crate) fn batch(rows: &[Value], schema: Arc<Schema>) -> Batch {
     let columns =
         schema.fields.iter().map(|f| array(&rows.iter().map(|r| r.get(&*f.name)).collect::<Vec<_>>(), &f.ty)).collect();
-    Batch { schema, columns, rows: rows.len(), records: None }
+    Batch::new(schema, columns, rows.len())
 }
 
 /// Builds the array of `ty` that holds `values`; absent ones are null.

@@ -124,6 +124,31 @@ pub struct RecordRules<'a> {
     pub extra: Option<ExtraColumn>,
     /// Fill the batch's `records` for CSV too.
     pub spans: bool,
+    /// Columns whose values are kept as they were read, too, where their type forgets something of them.
+    pub as_read: AsReadColumns<'a>,
+}
+
+/// Columns by name.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum AsReadColumns<'a> {
+    /// No column.
+    #[default]
+    None,
+    /// The columns of these names.
+    Only(&'a [String]),
+    /// All columns.
+    All,
+}
+
+impl AsReadColumns<'_> {
+    /// Returns true if the column `name` is among them.
+    pub fn contains(self, name: &str) -> bool {
+        match self {
+            AsReadColumns::None => false,
+            AsReadColumns::Only(names) => names.iter().any(|other| other == name),
+            AsReadColumns::All => true,
+        }
+    }
 }
 
 /// The content of an extra column: one object per record, of the keys and the raw values.

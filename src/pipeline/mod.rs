@@ -58,6 +58,8 @@ pub use report::Report;
 pub use schema::{DescribedSchema, SetBy, TypeFrom, check_steps, describe_schema, warn_about_steps};
 
 #[cfg(test)]
+mod oracle_tests;
+#[cfg(test)]
 mod schema_tests;
 #[cfg(test)]
 mod step_tests;

@@ -14,7 +14,8 @@ use crate::column::{Schema, TypeMerge};
 use crate::format::RowForm;
 use crate::format::ndjson::ValueTypes;
 use crate::transform::{
-    OnBadCast, Step, StepOptions, Steps, bind, columns_needed, keeps_records, needs_record_spans, needs_structs,
+    OnBadCast, Step, StepOptions, Steps, bind, columns_looked_at, columns_needed, keeps_records, needs_record_spans,
+    needs_structs,
 };
 
 /// A checked plan with all decisions taken.
@@ -31,6 +32,8 @@ pub(super) struct Prepared {
     on_bad_cast: OnBadCast,
     /// Columns that steps name and the sample did not have.
     pub unseen: UnseenColumns,
+    /// True if text outputs beside typed ones take values as they were read.
+    writes_as_read: bool,
     /// True if a step ends the execution after a number of rows.
     pub has_limit: bool,
     /// The policy for a bad record.
@@ -70,7 +73,12 @@ impl Prepared {
             true => Vec::new(),
             false => bind(&mut steps, known_columns(&plan.limits, &plan.schema, type_merge, sample))?,
         };
-        let rules = SchemaRules::new(&plan.schema, demands(plan, &steps, typed), type_merge, &plan.limits);
+        let writes_as_read = !has_query && !are_rows && writes_as_read(plan, &steps, typed, type_merge);
+        let mut demands = demands(plan, &steps, typed);
+        if writes_as_read {
+            demands.as_read = None;
+        }
+        let rules = SchemaRules::new(&plan.schema, demands, type_merge, &plan.limits);
         let outputs = OutputSpecs::of(plan, type_merge);
         // Ordered steps before row groups force one worker, which sees all rows in order: a row group is encoded
         // before the writer could apply a step. Text is ordered by the writer, which then applies those steps.
@@ -83,6 +91,7 @@ impl Prepared {
             ordered_steps: ordered_steps.to_vec(),
             on_bad_cast: plan.on_bad_cast,
             unseen: UnseenColumns::new(unseen),
+            writes_as_read,
             has_limit: steps.iter().any(|step| step.properties().has_limit),
             on_bad_record: plan.on_bad_record,
             keep_rejects: plan.rejects.is_some(),
@@ -94,7 +103,9 @@ impl Prepared {
 
     /// Creates the steps of one worker.
     pub(super) fn worker_steps(&self) -> Steps {
-        Steps::new(&self.row_steps, self.step_options())
+        // The writer's steps look at values, too.
+        let keeps_as_read = self.writes_as_read || !self.ordered_steps.is_empty();
+        Steps::new(&self.row_steps, StepOptions { keeps_as_read, ..self.step_options() })
     }
 
     /// Creates the steps of the writer; `None` if there are none.
@@ -108,6 +119,7 @@ impl Prepared {
             type_merge: self.rules.type_merge,
             typed: self.rules.demands.typed,
             columns_fixed: self.rules.demands.columns_fixed,
+            keeps_as_read: self.writes_as_read,
             on_bad_cast: self.on_bad_cast,
         }
     }
@@ -146,6 +158,16 @@ fn check_outputs(plan: &ExecutionPlan) -> Result<(), PlanError> {
     Ok(())
 }
 
+/// Returns true if an output of text would lose the spelling of values to the types of another output.
+fn writes_as_read(plan: &ExecutionPlan, steps: &[Step], typed: bool, type_merge: TypeMerge) -> bool {
+    let any = |form: RowForm| plan.outputs.iter().any(|o| o.format.properties().rows == form);
+    let copies_records = type_merge == TypeMerge::Json && keeps_records(steps);
+    match (any(RowForm::Cells), any(RowForm::Json)) {
+        (true, json) => typed || json && type_merge == TypeMerge::Text,
+        (false, json) => typed && json && !copies_records,
+    }
+}
+
 /// Returns the demands of the bound `steps` and of the outputs on decoded rows.
 fn demands(plan: &ExecutionPlan, steps: &[Step], typed: bool) -> Demands {
     let outputs = &plan.outputs;
@@ -169,6 +191,7 @@ fn demands(plan: &ExecutionPlan, steps: &[Step], typed: bool) -> Demands {
         columns_fixed: outputs.iter().any(Output::has_fixed_columns),
         arrays_fixed: outputs.iter().any(|o| o.has_fixed_columns() && o.format.is_typed()),
         types_fixed: any_json,
+        as_read: columns_looked_at(steps),
         lossy_utf8: plan.lossy_utf8,
         record_spans: needs_record_spans(steps),
         copies_records: any_json && keeps_records(steps),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::distinct::SpillBudget;
 use super::error::Error;
+use super::needs::looks;
 use super::options::StepOptions;
 use super::record_spans::RecordSpans;
 use super::row_tracker::RowTracker;
@@ -30,6 +31,8 @@ pub struct Applied {
 pub struct Steps {
     steps: Vec<Running>,
     options: StepOptions,
+    /// Index of the last step that looks at values as they were read; `None` if none does.
+    last_look: Option<usize>,
     /// Labels of expressions and casts that produced null for a value they could not compute, with the number of rows.
     nulled: Vec<(Arc<str>, u64)>,
 }
@@ -42,7 +45,11 @@ impl Steps {
         let spill_budget =
             SpillBudget { max_bytes: options.spill_budget.max_bytes / sharing.max(1), ..options.spill_budget.clone() };
         let own = StepOptions { spill_budget, ..options.clone() };
-        Steps { steps: steps.iter().map(|step| step.start(&own)).collect(), options, nulled: Vec::new() }
+        let last_look = match options.keeps_as_read {
+            true => None,
+            false => steps.iter().rposition(looks),
+        };
+        Steps { steps: steps.iter().map(|step| step.start(&own)).collect(), options, last_look, nulled: Vec::new() }
     }
 
     /// Splits the steps of a plan into the row-wise prefix, which runs on any worker, and the rest, which starts at the
@@ -66,10 +73,21 @@ impl Steps {
         record_spans: Option<&RecordSpans>,
     ) -> Result<Applied, Error> {
         let on_bad_cast = self.options.on_bad_cast;
-        let mut rows =
-            RowTracker { origins, counts, rows_until_limit: None, record_spans, nulled: &mut self.nulled, on_bad_cast };
-        for step in &mut self.steps {
+        let mut rows = RowTracker {
+            origins,
+            counts,
+            rows_until_limit: None,
+            record_spans,
+            nulled: &mut self.nulled,
+            on_bad_cast,
+            is_last_look: false,
+        };
+        for (i, step) in self.steps.iter_mut().enumerate() {
+            rows.is_last_look = self.last_look == Some(i);
             batch = step.apply(batch, &mut rows, &self.options)?;
+            if rows.is_last_look {
+                batch.as_read = Vec::new();
+            }
         }
         let RowTracker { origins, mut counts, rows_until_limit, .. } = rows;
         // Steps before the limit have counted the whole batch, rows behind the limit included.

@@ -2,17 +2,33 @@
 //! batch; rows whose value cannot be computed are rejected or become null, as the plan says.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 
 use super::error::Error;
-use super::expr::{Computed, ComputedKind, ExprColumnBuilder, Operand, type_of};
+use super::expr::{BuiltColumn, Computed, ComputedKind, ExprColumnBuilder, Operand, type_of};
 use super::options::{OnBadCast, StepOptions};
 use super::row_tracker::RowTracker;
 use crate::column::{Batch, Field, Schema, Type, TypeMerge};
 use crate::format::number::fits_double;
 use crate::position::FieldPath;
+
+/// A flag of one computed column that is shared by all threads of an execution: true once a value was an integer that a
+/// double cannot represent exactly, so that the column can be neither of doubles nor become that.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ExceedsDouble(Arc<AtomicBool>);
+
+impl ExceedsDouble {
+    fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
 
 /// One computed column. Each worker has its own.
 #[derive(Debug)]
@@ -22,17 +38,36 @@ pub(super) struct DerivedColumn {
     builder: ExprColumnBuilder,
     /// True if only an existing column is changed and none is added.
     existing_only: bool,
-    /// True once a value was an integer that a double cannot represent exactly.
+    /// True once a value was an integer that a double cannot represent exactly. This worker's own state: its rows must not
+    /// change their type between computation and encoding.
     exceeds_double: bool,
+    /// The flag of all threads.
+    any_exceeds_double: ExceedsDouble,
     /// Name of the column in report notes: the step with its text.
     label: Arc<str>,
 }
 
 impl DerivedColumn {
     /// Creates the column `name` from `operand`, which is part of `text`. It replaces an existing column of that name.
-    pub(super) fn new(name: Arc<str>, operand: Operand, text: &str, label: String, type_merge: TypeMerge) -> Self {
+    /// `exceeds_double` is shared by the computations of this column on all threads.
+    pub(super) fn new(
+        name: Arc<str>,
+        operand: Operand,
+        text: &str,
+        label: String,
+        exceeds_double: ExceedsDouble,
+        type_merge: TypeMerge,
+    ) -> Self {
         let builder = ExprColumnBuilder::new(&operand, text, type_merge, false);
-        DerivedColumn { name, operand, builder, existing_only: false, exceeds_double: false, label: label.into() }
+        DerivedColumn {
+            name,
+            operand,
+            builder,
+            existing_only: false,
+            exceeds_double: exceeds_double.get(),
+            any_exceeds_double: exceeds_double,
+            label: label.into(),
+        }
     }
 
     /// Creates a column that replaces the existing column `name` by `kind`, which reads it. Does nothing on batches
@@ -46,7 +81,15 @@ impl DerivedColumn {
     ) -> Self {
         let operand = Operand::Computed(Box::new(Computed { kind, span: 0..text.len() }));
         let builder = ExprColumnBuilder::new(&operand, text, type_merge, true);
-        DerivedColumn { name, operand, builder, existing_only: true, exceeds_double: false, label: label.into() }
+        DerivedColumn {
+            name,
+            operand,
+            builder,
+            existing_only: true,
+            exceeds_double: false,
+            any_exceeds_double: ExceedsDouble::default(),
+            label: label.into(),
+        }
     }
 
     /// Infers the type of the column for input columns of `schema`; `None` if no column is produced.
@@ -58,10 +101,21 @@ impl DerivedColumn {
         Some(match (output_type, &self.operand) {
             // A plain column reference is passed on unchanged.
             (output_type, Operand::Column(_)) if options.typed => output_type,
+            // Objects are opened where a later step flattens them.
+            (opened @ Type::Struct(_), Operand::Column(_)) => opened,
             _ if !options.typed => Type::Raw,
             (Type::Int { fits_double }, _) => Type::Int { fits_double: fits_double && !self.exceeds_double },
+            // As for columns of the source: no integer is rounded to a double.
+            (Type::Float, _) if self.exceeds_double => {
+                Type::Float.join(&Type::Int { fits_double: false }, options.type_merge)
+            }
             (output_type, _) => output_type,
         })
+    }
+
+    fn note_exceeds_double(&mut self) {
+        self.exceeds_double = true;
+        self.any_exceeds_double.set();
     }
 
     /// Returns `schema` with this column.
@@ -81,21 +135,24 @@ impl DerivedColumn {
         rows: &mut RowTracker<'_>,
         options: &StepOptions,
     ) -> Result<Batch, Error> {
-        let Some(output_type) = self.output_type(&batch.schema, options) else { return Ok(batch) };
-        let (column, bad) = self.builder.column(&batch, &output_type)?;
+        let Some(mut output_type) = self.output_type(&batch.schema, options) else { return Ok(batch) };
+        let mut built = self.builder.column(&batch, &output_type, !rows.is_last_look)?;
+        if built.exceeds_double {
+            self.note_exceeds_double();
+            output_type = self.output_type(&batch.schema, options).unwrap_or(output_type);
+            built = self.builder.column(&batch, &output_type, !rows.is_last_look)?;
+        }
+        let BuiltColumn { array: column, as_read, bad, .. } = built;
         // The inferred type is optimistic: a computed integer can leave the range that doubles represent exactly.
         if let (Type::Int { fits_double: true }, Operand::Computed(_)) = (&output_type, &self.operand) {
             let values = column.as_primitive::<Int64Type>();
-            self.exceeds_double |= values.iter().flatten().any(|v| !fits_double(v));
+            if values.iter().flatten().any(|v| !fits_double(v)) {
+                self.note_exceeds_double();
+            }
         }
-        let schema = self.output_schema((*batch.schema).clone(), options);
-        match batch.schema.position(&self.name) {
-            Some(index) => batch.columns[index] = column,
-            None => batch.columns.push(column),
-        }
-        batch.schema = Arc::new(schema);
-        // The source records no longer match the columns, so they cannot be copied to the output.
-        batch.records = None;
+        // Once more, because the values may have widened it.
+        let output_type = self.output_type(&batch.schema, options).unwrap_or(output_type);
+        batch.put(&self.name, output_type, column, as_read);
         if bad.is_empty() {
             return Ok(batch);
         }

@@ -33,6 +33,10 @@ pub(super) trait StepKind: Clone + Debug {
     /// Converts the columns needed after the step into those needed before it.
     fn add_needed(&self, needed: &mut Needed);
 
+    /// Converts the columns whose values later steps look at into those that they and this step look at: whose values
+    /// decide what a step does, instead of passing through it. By default the step looks at none and renames none.
+    fn add_looked_at(&self, _looked_at: &mut Needed) {}
+
     /// Starts the step. The spill budget of `options` is for this step alone.
     fn start(&self, options: &StepOptions) -> Self::Running;
 }

@@ -10,6 +10,14 @@ pub(super) enum Needed {
 }
 
 impl Needed {
+    /// Returns true if the column `name` is among them.
+    pub(super) fn contains(&self, name: &str) -> bool {
+        match self {
+            Needed::All => true,
+            Needed::Only(only) => only.contains(name),
+        }
+    }
+
     /// Adds `names`; does nothing if all columns are needed.
     pub(super) fn add<S: Into<String>>(&mut self, names: impl IntoIterator<Item = S>) {
         if let Needed::Only(only) = self {

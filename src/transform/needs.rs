@@ -18,6 +18,22 @@ pub fn columns_needed(steps: &[Step], copies_records: bool) -> Option<Vec<String
     }
 }
 
+/// Returns the source columns whose values steps look at, so that these must be kept as they were read; `None` for all of
+/// them.
+pub fn columns_looked_at(steps: &[Step]) -> Option<Vec<String>> {
+    let mut looked_at = Needed::Only(BTreeSet::new());
+    steps.iter().rev().for_each(|step| step.add_looked_at(&mut looked_at));
+    match looked_at {
+        Needed::All => None,
+        Needed::Only(only) => Some(only.into_iter().collect()),
+    }
+}
+
+/// Returns true if `step` looks at values.
+pub(super) fn looks(step: &Step) -> bool {
+    columns_looked_at(std::slice::from_ref(step)).is_none_or(|columns| !columns.is_empty())
+}
+
 /// Returns true if all steps drop rows at most and change none.
 pub fn keeps_records(steps: &[Step]) -> bool {
     steps.iter().all(|step| step.properties().keeps_records)

@@ -16,6 +16,8 @@ pub struct StepOptions {
     pub typed: bool,
     /// True if the output cannot add columns after its first batch.
     pub columns_fixed: bool,
+    /// True if values must be kept as they were read beyond these steps, for those of another thread. Default false.
+    pub keeps_as_read: bool,
     /// Policy for values that cannot be computed. Default `Reject`.
     pub on_bad_cast: OnBadCast,
 }
@@ -27,6 +29,7 @@ impl Default for StepOptions {
             type_merge: TypeMerge::Json,
             typed: false,
             columns_fixed: false,
+            keeps_as_read: false,
             on_bad_cast: OnBadCast::Reject,
         }
     }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, BooleanArray};
+use arrow_array::BooleanArray;
 use arrow_buffer::BooleanBufferBuilder;
 
 use super::error::Error;
@@ -27,13 +27,16 @@ pub(super) struct RowTracker<'a> {
     /// Labels of expressions and casts that produced null for a value they could not compute, with the number of rows.
     pub nulled: &'a mut Vec<(Arc<str>, u64)>,
     pub on_bad_cast: OnBadCast,
+    /// True if no later step looks at values as they were read, so that a filter need not filter them too.
+    pub is_last_look: bool,
 }
 
 impl RowTracker<'_> {
     /// Filters `batch` by `keep` and counts the dropped rows.
     pub(super) fn keep(&mut self, batch: Batch, keep: &BooleanArray) -> Result<Batch, Error> {
         self.note_kept(batch.rows, keep);
-        keep_rows(batch, keep)
+        let as_read = if self.is_last_look { Vec::new() } else { batch.as_read };
+        keep_rows(Batch { as_read, ..batch }, keep)
     }
 
     /// Counts the rows that `keep` drops from a batch of `rows` rows, for a step that filters the columns itself.
@@ -131,19 +134,14 @@ fn keep_rows(batch: Batch, keep: &BooleanArray) -> Result<Batch, Error> {
     }
     // The mask is analyzed once for all columns.
     let filter = arrow_select::filter::FilterBuilder::new(keep).optimize().build();
-    let columns = batch.columns.iter().map(|c| filter.filter(c)).collect::<Result<Vec<ArrayRef>, _>>()?;
-    let records = batch.records.map(|(bytes, spans)| {
+    let mut kept = batch.map_columns(rows, |column| filter.filter(column))?;
+    kept.records = batch.records.map(|(bytes, spans)| {
         let kept = spans.into_iter().zip(keep.values()).filter_map(|(span, kept)| kept.then_some(span)).collect();
         (bytes, kept)
     });
-    Ok(Batch { schema: batch.schema, columns, rows, records })
+    Ok(kept)
 }
 
 fn first_rows(batch: Batch, rows: usize) -> Batch {
-    let columns = batch.columns.iter().map(|column| column.slice(0, rows)).collect();
-    let records = batch.records.map(|(bytes, mut spans)| {
-        spans.truncate(rows);
-        (bytes, spans)
-    });
-    Batch { schema: batch.schema, columns, rows, records }
+    batch.slice(0, rows)
 }

@@ -64,6 +64,11 @@ macro_rules! steps {
                 match self { $(Step::$name(step) => step.add_needed(needed),)* }
             }
 
+            /// Dispatches to [`StepKind::add_looked_at`].
+            pub(super) fn add_looked_at(&self, looked_at: &mut Needed) {
+                match self { $(Step::$name(step) => step.add_looked_at(looked_at),)* }
+            }
+
             /// Dispatches to [`StepKind::start`].
             pub(super) fn start(&self, options: &StepOptions) -> Running {
                 match self { $(Step::$name(step) => Running::$name(Box::new(step.start(options))),)* }

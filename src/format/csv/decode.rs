@@ -15,7 +15,7 @@ use super::delimiter::{delimiter_in, delimiter_name};
 use super::dialect::{CellRules, CsvDialect};
 use super::infer::{Kinds, type_of};
 use super::split::{RecordBounds, Span, Splitter};
-use crate::column::{Batch, Field, Morsel, RecordSpan, Schema, Type, TypeMerge};
+use crate::column::{AsRead, Batch, Field, Morsel, RecordSpan, Schema, Type, TypeMerge};
 use crate::format::Reject;
 use crate::format::decode::{
     Decoded, EnforcedColumns, InferredColumns, OnMisfit, Outcome, RecordRules, RejectedRecord, SchemaMismatch, Widening,
@@ -25,7 +25,7 @@ use crate::position::FieldPath;
 use crate::text::plural;
 
 pub use builder::DecodeCells;
-use builder::{Builder, Misfit, NestedCells};
+use builder::{AsReadBuilder, Builder, Misfit, NestedCells};
 
 mod builder;
 
@@ -240,7 +240,7 @@ impl CsvDecoder {
         let enforced = rules.enforced.map(|enforced| (enforced, self.mapping(enforced.fields)));
         let enforced = enforced.as_ref();
         let may_widen = on_misfit == OnMisfit::SchemaMismatch;
-        let attempt = |check| self.try_decode(morsel, schema, &mapping, check, rules.spans).ok();
+        let attempt = |check| self.try_decode(morsel, schema, &mapping, check, rules).ok();
         // Up to three attempts, from the fastest to the one that checks most. Each check costs about a second parse of every
         // cell, and almost all morsels pass the first attempt.
         let decoded = if may_widen && !mapping.unknown.is_empty() {
@@ -281,8 +281,9 @@ impl CsvDecoder {
         schema: &Arc<Schema>,
         mapping: &Mapping,
         check: CheckedRecords<'_>,
-        note_spans: bool,
+        rules: &RecordRules<'_>,
     ) -> Result<(Decoded, u64), Misfit> {
+        let note_spans = rules.spans;
         let bytes = morsel.records();
         let lines = memchr_iter(b'\n', bytes).count();
         // At most one record per line, and at least one byte per field.
@@ -292,6 +293,15 @@ impl CsvDecoder {
             .iter()
             .zip(&mapping.indices)
             .map(|(field, index)| index.map(|_| Builder::new(&field.ty, morsel, capacity)))
+            .collect();
+        let mut as_read: Vec<Option<AsReadBuilder>> = schema
+            .fields
+            .iter()
+            .zip(&mapping.indices)
+            .map(|(field, index)| {
+                let kept = index.is_some() && !matches!(field.ty, Type::Null | Type::Text | Type::Raw);
+                (kept && rules.as_read.contains(&field.name)).then(|| AsReadBuilder::new(&field.ty, morsel, capacity))
+            })
             .collect();
         // Whole records, so that the cells of a column are `width` apart in `pending`.
         let width = self.names.len();
@@ -303,11 +313,15 @@ impl CsvDecoder {
         let has_extra = schema.fields.len() > mapping.indices.len();
         let mut extra = StringViewBuilder::new();
         let mut append = |pending: &mut Vec<Span>| -> Result<(), Misfit> {
-            for (builder, index) in builders.iter_mut().zip(&mapping.indices) {
+            for ((builder, as_read), index) in builders.iter_mut().zip(&mut as_read).zip(&mapping.indices) {
                 if let (Some(builder), &Some(index)) = (builder, index)
                     && !pending.is_empty()
                 {
-                    builder.append(bytes, pending[index..].iter().step_by(width).copied())?;
+                    let cells = pending[index..].iter().step_by(width).copied();
+                    if let Some(as_read) = as_read {
+                        as_read.append(cells.clone());
+                    }
+                    builder.append(bytes, cells)?;
                 }
             }
             pending.clear();
@@ -367,6 +381,13 @@ impl CsvDecoder {
             columns.push(column);
             observed.push(Field { name: field.name.clone(), ty });
         }
+        let mut as_read: Vec<Option<AsRead>> =
+            as_read.into_iter().map(|builder| builder.map(|builder| builder.finish(morsel))).collect();
+        if as_read.iter().all(Option::is_none) {
+            as_read.clear();
+        } else if has_extra {
+            as_read.push(None);
+        }
         if has_extra && let Some(field) = schema.fields.last() {
             columns.push(Arc::new(extra.finish()));
             observed.push(field.clone());
@@ -375,6 +396,7 @@ impl CsvDecoder {
             batch: Batch {
                 schema: schema.clone(),
                 columns,
+                as_read,
                 rows,
                 records: note_spans.then(|| (morsel.bytes.clone(), spans)),
             },

@@ -102,6 +102,11 @@ pub fn decode_under(
     };
     let n_columns = schema.fields.len() - usize::from(rules.extra.is_some());
     let mut root = StructBuilder::new(&schema.fields[..n_columns]);
+    for (column, field) in root.fields.iter_mut().zip(&schema.fields) {
+        if field.ty.forgets_json() && rules.as_read.contains(&field.name) {
+            column.builder.keep_as_read();
+        }
+    }
     let mut extra = Builder::new(&Type::Json);
     let mut rejects = Vec::new();
     let mut spans = Vec::new();
@@ -180,10 +185,13 @@ pub fn decode_under(
     // The order of the buffers is that of `MORSEL` and `UNESCAPED`.
     let rows = root.len();
     let buffers: Arc<[Buffer]> = Arc::new([morsel.bytes.clone(), Buffer::from_vec(decoder.unescaped)]);
-    let (mut fields, mut columns) = root.finish_columns(&buffers);
+    let (mut fields, mut columns, mut as_read) = root.finish_columns(&buffers);
     if rules.extra.is_some() {
         let (column, ty) = extra.finish(&buffers);
         columns.push(column);
+        if !as_read.is_empty() {
+            as_read.push(None);
+        }
         fields.push(Field { name: schema.fields[n_columns].name.clone(), ty });
     }
     let observed = Schema::new(fields);
@@ -191,6 +199,7 @@ pub fn decode_under(
         batch: Batch {
             schema: Arc::new(observed.clone()),
             columns,
+            as_read,
             rows,
             records: options.record_spans.then(|| (morsel.bytes.clone(), spans)),
         },
@@ -643,6 +652,12 @@ impl<'a> Decoder<'a> {
     fn value(&mut self, into: &mut Builder, depth: usize) -> Scan<()> {
         let first = self.cursor.skip_blank();
         let at = self.cursor.pos;
+        if let Builder::AsRead(column, views, nulls) = into {
+            self.value(column, depth)?;
+            views.push(make_view(&self.cursor.bytes()[at..self.cursor.pos], MORSEL, at));
+            nulls.push(true);
+            return Ok(());
+        }
         // Null fits every column; only raw text distinguishes it from an absent key.
         if first == b'n' && !matches!(into, Builder::Raw(..)) {
             self.cursor.word(b"null")?;
@@ -990,5 +1005,6 @@ fn type_of(builder: &Builder) -> Type {
         ),
         Builder::List(_, item, _) => Type::List(Box::new(type_of(item))),
         Builder::Map(_, _, value, _) => Type::Map(Box::new(type_of(value))),
+        Builder::AsRead(column, ..) => type_of(column),
     }
 }

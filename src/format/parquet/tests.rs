@@ -198,7 +198,7 @@ fn decimals_keep_38_digits() {
     let column = arrow_array::Decimal128Array::from(vec![Some(digits), None, Some(-digits)]);
     let column = Arc::new(column.with_precision_and_scale(38, 0).unwrap());
     let mut encoder = new_encoder(&schema);
-    encoder.write(&Batch { schema, columns: vec![column.clone()], rows: 3, records: None }).unwrap();
+    encoder.write(&Batch::new(schema, vec![column.clone()], 3)).unwrap();
     let (file, _) = write(vec![finish(encoder)], TypeMerge::Json).unwrap();
     let batch = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap().next().unwrap().unwrap();
     assert_eq!(batch.column(0).as_primitive::<Decimal128Type>(), &*column);
@@ -280,7 +280,7 @@ fn a_batch_that_contradicts_itself_is_refused() {
     let mut encoder = new_encoder(&schema);
     let column = array(&[Some(&json!(true))], &Type::Bool);
     let columns = vec![column];
-    let wrong = Batch { schema: Arc::new(schema), columns, rows: 2, records: None };
+    let wrong = Batch::new(Arc::new(schema), columns, 2);
     let error = encoder.write(&wrong).unwrap_err().to_string();
     assert_eq!(error, "the columns of a batch do not match its schema and row count");
 }

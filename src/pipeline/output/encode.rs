@@ -1,6 +1,7 @@
 //! Encodes a batch for each output, in a worker: as text or as Arrow rows, for partitioned outputs separately for each
 //! directory. Row groups are encoded in `row_groups`. Knows no path, no sink and no file.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -9,11 +10,11 @@ use super::partition::by_directory;
 use super::rows::{EncodedBatch, EncodedRows, FileRows, PartitionPath, PartitionRows};
 use super::spec::{OutputSpec, OutputSpecs};
 use super::spilled::to_spilled;
-use crate::column::{Batch, Schema};
+use crate::column::{AsRead, Batch, Schema, Type, TypeMerge};
 use crate::format::arrow_ipc::plain_batch;
 use crate::format::compress::PieceCompressor;
 use crate::format::csv::{CsvEncoder, SheetCounts};
-use crate::format::{Compression, OutputFormat, ndjson};
+use crate::format::{Compression, OutputFormat, RowForm, ndjson};
 use crate::pipeline::error::Error;
 
 /// Encodes `batch` for every output except those that take row groups. `decoded` is the schema of its records before
@@ -24,6 +25,7 @@ pub(crate) fn encode_rows(outputs: &OutputSpecs, batch: &Batch, decoded: &Arc<Sc
     let mut plain_rows = None;
     let mut encoded = Vec::with_capacity(outputs.specs.len());
     for spec in &outputs.specs {
+        let batch = &*as_written(batch, spec.format.properties().rows, outputs.type_merge);
         encoded.push(match spec.format {
             _ if spec.takes_row_groups() => EncodedRows::InRowGroups,
             _ if spec.is_multi_file => {
@@ -60,6 +62,30 @@ pub(crate) fn encode_rows(outputs: &OutputSpecs, batch: &Batch, decoded: &Arc<Sc
         encoded,
         sheet,
     })
+}
+
+/// Returns `batch` with the columns that an output of `form` takes. Text outputs beside typed ones get values as they were
+/// read, so that they are the same as without the others.
+fn as_written(batch: &Batch, form: RowForm, type_merge: TypeMerge) -> Cow<'_, Batch> {
+    if batch.as_read.is_empty() || form == RowForm::Columns {
+        return Cow::Borrowed(batch);
+    }
+    let mut written = Batch { as_read: Vec::new(), ..batch.clone() };
+    let mut schema = (*batch.schema).clone();
+    for (i, as_read) in batch.as_read.iter().enumerate() {
+        let Some(AsRead { array, ty }) = as_read else { continue };
+        let ty = match (form, type_merge, &schema.fields[i].ty) {
+            (RowForm::Cells, ..) | (_, TypeMerge::Json, _) => ty.clone(),
+            // The digits of the cell are a number of JSON.
+            (_, TypeMerge::Text, Type::Float) if *ty == Type::Text => Type::Json,
+            // Other cells have a JSON form of their own: `True` is `true`.
+            (_, TypeMerge::Text, _) => continue,
+        };
+        schema.fields[i].ty = ty;
+        written.columns[i] = array.clone();
+    }
+    written.schema = Arc::new(schema);
+    Cow::Owned(written)
 }
 
 /// Encodes the rows of one directory. The batch stays with them, because the writer may have to split it at the end of

@@ -66,7 +66,8 @@ pub(crate) struct OutputSpecs {
     pub specs: Vec<OutputSpec>,
     /// The pool of buffers for encoded text.
     pub text_buffers: TextBuffers,
-    type_merge: TypeMerge,
+    /// The merge of unlike scalars in a column, by which a worker knows JSON from CSV sources.
+    pub type_merge: TypeMerge,
     /// The order that is claimed for the rows; empty for none.
     sort_hint: Arc<[SortKey]>,
     /// Parquet columns that a dictionary did not help in some row group; later row groups encode them plain.

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use super::rules::SchemaRules;
 use crate::column::{Field, Morsel, Schema, Type};
 use crate::format::Format;
-use crate::format::decode::{EnforcedColumns, ExtraColumn, InferredColumns, OnMisfit, Outcome, RecordRules};
+use crate::format::decode::{
+    AsReadColumns, EnforcedColumns, ExtraColumn, InferredColumns, OnMisfit, Outcome, RecordRules,
+};
 use crate::format::frame::Framing;
 use crate::format::ndjson::{self, DecodeOptions, InferOptions, UnknownKey, ValueTypes};
 use crate::format::utf8::{self, Repaired};
@@ -30,6 +32,7 @@ impl SchemaRules {
             enforced,
             extra: self.extra_column.is_some().then_some(extra),
             spans: self.demands.record_spans,
+            as_read: self.demands.as_read.as_deref().map_or(AsReadColumns::All, AsReadColumns::Only),
         }
     }
 

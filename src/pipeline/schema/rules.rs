@@ -30,6 +30,8 @@ pub(crate) struct Demands {
     pub arrays_fixed: bool,
     /// A text output has typed values, so that a wider type of a CSV column is an error.
     pub types_fixed: bool,
+    /// The columns whose values steps look at, so that they are kept as they were read; `None` for all.
+    pub as_read: Option<Vec<String>>,
     /// Bytes that are not UTF-8 become U+FFFD.
     pub lossy_utf8: bool,
     /// Steps trace rows back to their records.
@@ -49,6 +51,7 @@ impl Demands {
             columns_fixed: false,
             arrays_fixed: false,
             types_fixed: false,
+            as_read: Some(Vec::new()),
             lossy_utf8: false,
             record_spans: false,
             copies_records: false,

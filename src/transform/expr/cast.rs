@@ -52,7 +52,7 @@ impl CastType {
             (CastType::Bool, value) => {
                 let b = match &value {
                     Datum::Bool(b) => Some(*b),
-                    Datum::Text(_) | Datum::Cell(_) => {
+                    Datum::Text(_) | Datum::Cell(..) => {
                         match value.display_text().trim_ascii().to_ascii_lowercase().as_str() {
                             "true" | "t" | "yes" | "y" | "1" => Some(true),
                             "false" | "f" | "no" | "n" | "0" => Some(false),
@@ -68,10 +68,10 @@ impl CastType {
                 b.map_or_else(|| refuse(&value, "bool"), |b| Ok(Datum::Bool(b)))
             }
             (CastType::Text, Datum::Text(text)) => Ok(Datum::Text(text)),
-            (CastType::Text, Datum::Cell(text)) => Ok(Datum::Text(text.into())),
+            (CastType::Text, Datum::Cell(text, _)) => Ok(Datum::Text(text.into())),
             (CastType::Text, value) => Ok(Datum::Text(value.display_text().into_owned().into())),
             (CastType::Json, Datum::Text(text)) => json_of(text),
-            (CastType::Json, Datum::Cell(text)) => json_of(text.into()),
+            (CastType::Json, Datum::Cell(text, _)) => json_of(text.into()),
             (CastType::Json, value) => Ok(value),
             (CastType::Date, value) => {
                 let text = self.time_text(&value)?;
@@ -89,7 +89,7 @@ impl CastType {
                 let number = match &value {
                     Datum::Int(_) | Datum::Digits(_) | Datum::Float(_) => Some(value.number()?),
                     // Only CSV cells are parsed as numbers: JSON text with digits is not a timestamp.
-                    Datum::Cell(text) => num_of(text.trim_ascii()),
+                    Datum::Cell(text, _) => num_of(text.trim_ascii()),
                     _ => None,
                 };
                 let count = match number {
@@ -126,7 +126,7 @@ impl CastType {
     /// Returns the text of a date or time; fails for values of other kinds.
     fn time_text<'s>(self, value: &'s Datum<'_>) -> Result<Cow<'s, str>, EvalError> {
         match value {
-            Datum::Text(_) | Datum::Cell(_) => Ok(value.display_text()),
+            Datum::Text(_) | Datum::Cell(..) => Ok(value.display_text()),
             Datum::Fixed(fixed, _) if !fixed.is_number() => Ok(value.display_text()),
             other => {
                 let target = if self == CastType::Date { "date" } else { "timestamp" };
@@ -275,10 +275,11 @@ fn count(text: &str, unit: Unit, zone: Zone) -> Result<i128, EvalError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transform::expr::datum::CellForm;
 
     fn text(ty: CastType, value: &str) -> Result<String, String> {
         let cast = |value| ty.cast(value).map(|d| d.display_text().into_owned()).map_err(|error| error.to_string());
-        let (as_text, as_cell) = (cast(Datum::Text(value.into())), cast(Datum::Cell(value)));
+        let (as_text, as_cell) = (cast(Datum::Text(value.into())), cast(Datum::Cell(value, CellForm::Text)));
         if as_text.is_ok() {
             assert_eq!(as_text, as_cell, "{value}");
         }

@@ -9,10 +9,11 @@ use arrow_schema::ArrowError;
 
 use super::ast::Operand;
 use super::compute::CompiledOperand;
-use super::datum::{Datum, EvalError};
+use super::datum::{Datum, EvalError, Num};
 use super::eval::Program;
-use super::path::{Path, column_at};
-use crate::column::{Batch, Fixed, Type, TypeMerge};
+use super::path::{Path, as_read_at, column_at};
+use super::value::boolean;
+use crate::column::{AsRead, Batch, Fixed, Type, TypeMerge};
 
 /// Builds the column of an expression for one batch after the other. Each worker has its own.
 #[derive(Debug)]
@@ -39,39 +40,75 @@ impl ExprColumnBuilder {
         ExprColumnBuilder { program, value, whole, keeps_absent, type_merge }
     }
 
-    /// Builds the column of type `ty` for the rows of `batch`. Also returns the rows whose value cannot be computed,
-    /// with the error; they are null in the column.
-    pub fn column(&mut self, batch: &Batch, ty: &Type) -> Result<(ArrayRef, Vec<(u32, EvalError)>), ArrowError> {
+    /// Builds the column of type `ty` for the rows of `batch`; with `keeps_as_read`, for later steps too.
+    pub fn column(&mut self, batch: &Batch, ty: &Type, keeps_as_read: bool) -> Result<BuiltColumn, ArrowError> {
         if let Some(path) = &self.whole {
             let (array, found) = column_at(batch, path)?;
             // Same type, or one that differs only in facts about its values: no copy.
             if found == *ty || array.data_type() == &ty.to_arrow() && found.outline() == ty.outline() {
-                return Ok((array, Vec::new()));
+                return Ok(BuiltColumn {
+                    array,
+                    as_read: as_read_at(batch, path)?,
+                    bad: Vec::new(),
+                    exceeds_double: false,
+                });
             }
         }
+        let mismatches = self.program.mismatches();
         let inputs = self.program.run(batch)?;
+        let mut exceeds_double = false;
         let mut column = ColumnBuffer::new(ty, batch.rows);
+        // A cell and the digits of a number pass through functions such as `coalesce`, and a CSV column of text may hold
+        // numbers that were computed.
+        let forgets = match self.type_merge {
+            TypeMerge::Text => inputs.any_as_read || *ty == Type::Text,
+            TypeMerge::Json => inputs.any_as_read && *ty == Type::Float,
+        };
+        let mut as_read = (keeps_as_read && forgets).then(|| ColumnBuffer::new(&Type::Raw, batch.rows));
         let mut bad = Vec::new();
         // Absent only if all inputs are absent; raw columns distinguish that from null.
-        let absent = |row: usize| self.keeps_absent && inputs.columns.iter().all(|(array, _)| array.is_null(row));
+        let absent = |row: usize| self.keeps_absent && inputs.columns.iter().all(|column| column.array.is_null(row));
         for row in 0..batch.rows {
             if absent(row) {
                 column.push_absent();
+                as_read.iter_mut().for_each(ColumnBuffer::push_absent);
                 continue;
             }
-            let pushed = self.value.value(row, &inputs, self.type_merge).and_then(|value| column.push(&value));
+            let pushed = self.value.value(row, &inputs, self.type_merge).and_then(|value| {
+                exceeds_double |= matches!((ty, &value), (Type::Float, Datum::Int(int)) if *int as f64 as i128 != *int);
+                column.push(&value)?;
+                as_read.as_mut().map_or(Ok(()), |as_read| as_read.push(&value.as_seen()))
+            });
             if let Err(reason) = pushed {
                 column.push_null();
+                as_read.iter_mut().for_each(ColumnBuffer::push_null);
                 bad.push((row as u32, reason));
             }
         }
-        Ok((column.finish(), bad))
+        let as_read = as_read.map(|buffer| AsRead { array: buffer.finish(), ty: Type::Raw });
+        if exceeds_double {
+            self.program.set_mismatches(&mismatches);
+        }
+        Ok(BuiltColumn { array: column.finish(), as_read, bad, exceeds_double })
     }
 
     /// Returns mismatched tests, as [`super::Predicate::take_mismatches`] does.
     pub fn take_mismatches(&mut self) -> Vec<(Arc<str>, u64)> {
         self.program.take_mismatches()
     }
+}
+
+/// A column that was built for one batch.
+pub struct BuiltColumn {
+    /// The values, of the type that was asked for.
+    pub array: ArrayRef,
+    /// The values as later steps see them, where the type forgets something of them.
+    pub as_read: Option<AsRead>,
+    /// The rows whose value cannot be computed, with the error; they are null in the column.
+    pub bad: Vec<(u32, EvalError)>,
+    /// True if the column is of doubles, and some value is an integer that no double holds exactly. The column must be
+    /// built again with a wider type.
+    pub exceeds_double: bool,
 }
 
 /// Array builder of one column, by column type.
@@ -118,6 +155,17 @@ impl ColumnBuffer {
             }
             (ColumnBuffer::Text(builder), value) => builder.append_value(value.display_text()),
             (ColumnBuffer::Bool(builder), Datum::Bool(b)) => builder.append_value(*b),
+            (ColumnBuffer::Bool(builder), Datum::Cell(text, _)) => {
+                builder.append_value(boolean(text).ok_or("expected a boolean, found other text")?);
+            }
+            // The digits or the cell of a column whose type says that all of its values are such numbers.
+            (
+                column @ (ColumnBuffer::Int(_) | ColumnBuffer::Decimal(_)),
+                value @ (Datum::Digits(_) | Datum::Cell(..)),
+            ) => {
+                let Num::Int(int) = value.number()? else { return Err("expected an integer, found a fraction".into()) };
+                return column.push(&Datum::Int(int));
+            }
             (ColumnBuffer::Int(builder), Datum::Int(int)) => {
                 builder.append_value(
                     i64::try_from(*int)
@@ -134,7 +182,9 @@ impl ColumnBuffer {
                 }
                 builder.append_value(float);
             }
-            (ColumnBuffer::Float(builder), value @ Datum::Digits(_)) => builder.append_value(value.number()?.float()),
+            (ColumnBuffer::Float(builder), value @ (Datum::Digits(_) | Datum::Cell(..))) => {
+                builder.append_value(value.number()?.float());
+            }
             (ColumnBuffer::Fixed(fixed, values, valid), Datum::Fixed(own, value)) if fixed == own => {
                 values.push(*value);
                 valid.append(true);

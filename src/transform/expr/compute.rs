@@ -6,14 +6,24 @@ use std::sync::Arc;
 use arrow_array::ArrayRef;
 
 use super::cast_type::CastType;
-use super::datum::{Datum, EvalError};
+use super::datum::{CellForm, Datum, EvalError};
 use super::functions::Function;
 use super::mask::Mask;
 use crate::column::{Type, TypeMerge};
 
+/// A column as an expression sees it: as it was read, where the typed column forgets something of that.
+pub(super) struct InputColumn {
+    pub array: ArrayRef,
+    pub ty: Type,
+    /// The form of its values where they are CSV cells.
+    pub cell_form: CellForm,
+}
+
 /// Inputs of row-by-row evaluation: the resolved columns of a batch and the evaluated conditions.
 pub(super) struct BatchInputs {
-    pub columns: Vec<(ArrayRef, Type)>,
+    pub columns: Vec<InputColumn>,
+    /// True if some column is as it was read, so that a result may have a form that its type forgets.
+    pub any_as_read: bool,
     pub conditions: Vec<TruthMasks>,
     pub rows: usize,
 }
@@ -64,10 +74,7 @@ impl CompiledOperand {
         type_merge: TypeMerge,
     ) -> Result<Datum<'a>, EvalError> {
         match self {
-            CompiledOperand::Column(place) => {
-                let (array, ty) = &inputs.columns[*place];
-                Ok(Datum::at(array, ty, type_merge, row))
-            }
+            CompiledOperand::Column(place) => Ok(Datum::at(&inputs.columns[*place], type_merge, row)),
             CompiledOperand::Literal(datum) => Ok(datum.clone()),
             // One and two arguments, the common case, need no heap allocation.
             CompiledOperand::Call(function, args) => match &args[..] {

@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Decimal128Type, Float64Type, Int64Type};
-use arrow_array::{Array, ArrayRef};
 use arrow_schema::DataType;
 
 use super::ast::Literal;
+use super::compute::InputColumn;
 use super::decimal::{self, Decimal};
 use super::value::Value;
 use crate::column::{Fixed, Type, TypeMerge};
@@ -59,12 +60,35 @@ pub(super) enum Datum<'a> {
     Digits(Cow<'a, str>),
     /// Text without quotes or escapes.
     Text(Cow<'a, str>),
-    /// A CSV cell, which is text until a number is needed.
-    Cell(&'a str),
+    /// A CSV cell, which is text until a number is needed, and the form in which a column of mixed values has it.
+    Cell(&'a str, CellForm),
     /// An object or a list, as its JSON text.
     Nested(Cow<'a, str>),
     /// A date, timestamp or decimal, the result of a cast.
     Fixed(Fixed, i128),
+}
+
+/// The JSON value that a CSV cell becomes among others: decided by the type of its column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CellForm {
+    /// A string.
+    Text,
+    /// A number, with the digits of the cell.
+    Number,
+    /// A boolean.
+    Bool,
+}
+
+impl CellForm {
+    /// Returns the form of the cells of a column of type `ty`.
+    pub(super) fn of(ty: &Type) -> Self {
+        match ty {
+            // CSV columns of JSON text have numbers that keep their digits.
+            Type::Int { .. } | Type::Decimal | Type::Float | Type::Json => CellForm::Number,
+            Type::Bool => CellForm::Bool,
+            _ => CellForm::Text,
+        }
+    }
 }
 
 /// A number in arithmetic.
@@ -85,10 +109,11 @@ impl Num {
 }
 
 impl<'a> Datum<'a> {
-    /// Reads the value at `row` of a column of type `ty`. Panics for nested and cast types, which the caller converts
-    /// to JSON text first.
+    /// Reads the value at `row` of `column`. Panics for nested and cast types, which the caller converts to JSON text
+    /// first.
     #[inline]
-    pub(super) fn at(array: &'a ArrayRef, ty: &Type, type_merge: TypeMerge, row: usize) -> Datum<'a> {
+    pub(super) fn at(column: &'a InputColumn, type_merge: TypeMerge, row: usize) -> Datum<'a> {
+        let InputColumn { array, ty, cell_form } = column;
         if array.is_null(row) {
             return Datum::Null;
         }
@@ -98,9 +123,13 @@ impl<'a> Datum<'a> {
             Type::Int { .. } => Datum::Int(array.as_primitive::<Int64Type>().value(row).into()),
             Type::Decimal => Datum::Int(array.as_primitive::<Decimal128Type>().value(row)),
             Type::Float => Datum::Float(array.as_primitive::<Float64Type>().value(row)),
-            Type::Text if type_merge == TypeMerge::Text => Datum::Cell(array.as_string_view().value(row)),
+            Type::Text if type_merge == TypeMerge::Text => Datum::Cell(array.as_string_view().value(row), *cell_form),
             Type::Text => Datum::Text(array.as_string_view().value(row).into()),
-            Type::Json | Type::Raw => Datum::of_json(array.as_string_view().value(row)),
+            Type::Json | Type::Raw => match Datum::of_json(array.as_string_view().value(row)) {
+                // Text that a step made of cells is a cell to the next one.
+                Datum::Text(Cow::Borrowed(text)) if type_merge == TypeMerge::Text => Datum::Cell(text, CellForm::Text),
+                other => other,
+            },
             Type::Struct(_) if matches!(array.data_type(), DataType::Utf8View) => {
                 Datum::Nested(array.as_string_view().value(row).into())
             }
@@ -150,13 +179,21 @@ impl<'a> Datum<'a> {
         }
     }
 
+    /// Returns the value as a later step sees it where nothing is typed: a cell is text.
+    pub(super) fn as_seen(&self) -> Datum<'_> {
+        match self {
+            Datum::Cell(text, _) => Datum::Cell(text, CellForm::Text),
+            other => other.clone(),
+        }
+    }
+
     /// Describes the kind of the value for messages.
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Datum::Null => "null",
             Datum::Bool(_) => "a boolean",
             Datum::Int(_) | Datum::Float(_) | Datum::Digits(_) | Datum::Fixed(Fixed::Decimal { .. }, _) => "a number",
-            Datum::Text(_) | Datum::Cell(_) => "text",
+            Datum::Text(_) | Datum::Cell(..) => "text",
             Datum::Nested(json) if json.starts_with('[') => "a list",
             Datum::Nested(_) => "an object",
             Datum::Fixed(Fixed::Date, _) => "a date",
@@ -175,7 +212,7 @@ impl<'a> Datum<'a> {
             Datum::Int(int) => Ok(Num::Int(*int)),
             Datum::Float(float) => Ok(Num::Float(*float)),
             Datum::Digits(text) => of(text),
-            Datum::Cell(text) => of(text.trim_ascii()),
+            Datum::Cell(text, _) => of(text.trim_ascii()),
             Datum::Fixed(fixed, _) if fixed.is_number() => of(&self.display_text()),
             other => Err(format!("expected a number, found {}", other.kind()).into()),
         }
@@ -193,7 +230,7 @@ impl<'a> Datum<'a> {
     pub(super) fn text(self) -> Result<Cow<'a, str>, EvalError> {
         match self {
             Datum::Text(text) => Ok(text),
-            Datum::Cell(text) => Ok(text.into()),
+            Datum::Cell(text, _) => Ok(text.into()),
             Datum::Fixed(fixed, _) if !fixed.is_number() => Ok(self.display_text().into_owned().into()),
             other => Err(format!("expected text, found {}", other.kind()).into()),
         }
@@ -212,7 +249,7 @@ impl<'a> Datum<'a> {
             Datum::Int(int) => int.to_string().into(),
             Datum::Float(float) => written(&|out| write_float(*float, out)),
             Datum::Digits(text) | Datum::Text(text) | Datum::Nested(text) => Cow::Borrowed(text),
-            Datum::Cell(text) => Cow::Borrowed(text),
+            Datum::Cell(text, _) => Cow::Borrowed(text),
             Datum::Fixed(fixed, value) => written(&|out| fixed.write(*value, out)),
         }
     }
@@ -222,7 +259,9 @@ impl<'a> Datum<'a> {
         match self {
             Datum::Null => out.extend_from_slice(b"null"),
             Datum::Text(text) => write_json_string(text, out),
-            Datum::Cell(text) => write_json_string(text, out),
+            Datum::Cell(text, CellForm::Text) => write_json_string(text, out),
+            Datum::Cell(text, CellForm::Number) => out.extend_from_slice(text.as_bytes()),
+            Datum::Cell(text, CellForm::Bool) => out.extend_from_slice(text.to_ascii_lowercase().as_bytes()),
             Datum::Fixed(fixed, value) => fixed.write_json(*value, out),
             Datum::Int(int) => out.extend_from_slice(itoa::Buffer::new().format(*int).as_bytes()),
             Datum::Float(float) => write_float(*float, out),
@@ -239,7 +278,7 @@ impl<'a> Datum<'a> {
             Datum::Float(float) => Value::Float(*float),
             Datum::Digits(text) => Value::Digits(text),
             Datum::Text(text) => Value::Text(text),
-            Datum::Cell(text) => Value::Cell(text),
+            Datum::Cell(text, _) => Value::Cell(text),
             Datum::Nested(_) => Value::Nested,
             Datum::Fixed(fixed, _) => {
                 scratch.clear();

@@ -11,12 +11,12 @@ use arrow_schema::ArrowError;
 
 use super::ast::{Compare, ComputedKind, Expr, ExprNode, Literal, Operand, Test};
 use super::column_test::{ColumnTest, LiteralSet};
-use super::compute::{BatchInputs, CompiledOperand, TruthMasks};
-use super::datum::{Datum, EvalError};
+use super::compute::{BatchInputs, CompiledOperand, InputColumn, TruthMasks};
+use super::datum::{CellForm, Datum, EvalError};
 use super::mask::{Mask, Truth};
-use super::path::{Path, column_at};
+use super::path::{Path, as_read_at, column_at, type_at};
 use super::value::{Value, csv_text_as_cell, each, value, values_order};
-use crate::column::{Batch, Type, TypeMerge};
+use crate::column::{AsRead, Batch, Type, TypeMerge};
 use crate::format::json_text::JsonValues;
 
 /// A condition compiled for batches. Each worker has its own.
@@ -204,17 +204,24 @@ impl Program {
 
     /// Resolves the columns of `batch` and evaluates the conditions inside operands.
     pub(super) fn run(&mut self, batch: &Batch) -> Result<BatchInputs, ArrowError> {
+        let mut any_as_read = false;
         let look_up = |(path, as_text): &(Path, bool)| {
-            let (array, ty) = column_at(batch, path)?;
-            match &ty {
-                // As JSON text, so that the comparison has the same result as for a text output.
-                Type::Fixed(_) => Ok((json_text(&array, &ty), Type::Json)),
-                Type::Struct(_) | Type::List(_) | Type::Map(_) if *as_text => Ok((json_text(&array, &ty), Type::Json)),
-                _ => Ok((array, ty)),
+            if let Some(AsRead { array, ty }) = as_read_at(batch, path)? {
+                any_as_read = true;
+                let cell_form = CellForm::of(&type_at(&batch.schema, path));
+                return Ok(InputColumn { array, ty, cell_form });
             }
+            let (array, ty) = column_at(batch, path)?;
+            let (array, ty) = match &ty {
+                // As JSON text, so that the comparison has the same result as for a text output.
+                Type::Fixed(_) => (json_text(&array, &ty), Type::Json),
+                Type::Struct(_) | Type::List(_) | Type::Map(_) if *as_text => (json_text(&array, &ty), Type::Json),
+                _ => (array, ty),
+            };
+            Ok(InputColumn { array, ty, cell_form: CellForm::Text })
         };
         let columns = self.paths.iter().map(look_up).collect::<Result<Vec<_>, ArrowError>>()?;
-        let mut inputs = BatchInputs { columns, conditions: Vec::new(), rows: batch.rows };
+        let mut inputs = BatchInputs { columns, any_as_read, conditions: Vec::new(), rows: batch.rows };
         // Taken out, because evaluation borrows `self`. In order: a condition may use those before it.
         let conditions = std::mem::take(&mut self.conditions);
         for condition in &conditions {
@@ -241,6 +248,16 @@ impl Program {
         bad.sort_by_key(|(row, _)| *row);
         bad.dedup_by_key(|(row, _)| *row);
         TruthMasks { mask, bad }
+    }
+
+    /// Returns the number of mismatches of each test so far.
+    pub(super) fn mismatches(&self) -> Vec<u64> {
+        self.tests.iter().map(|(_, rows)| *rows).collect()
+    }
+
+    /// Sets the counts back to `mismatches`, for a batch that is evaluated again.
+    pub(super) fn set_mismatches(&mut self, mismatches: &[u64]) {
+        self.tests.iter_mut().zip(mismatches).for_each(|((_, rows), before)| *rows = *before);
     }
 
     pub(super) fn take_mismatches(&mut self) -> Vec<(Arc<str>, u64)> {
@@ -312,18 +329,21 @@ impl BatchEvaluation<'_> {
             }
             CompiledNode::Column { column_index, column_test, test_index } => {
                 let (type_merge, scratch) = (self.type_merge, &mut *self.scratch);
-                let (array, ty) = &self.inputs.columns[*column_index];
+                let InputColumn { array, ty, .. } = &self.inputs.columns[*column_index];
                 let (mask, mismatches) =
                     each(array, ty, type_merge, |value| column_test.evaluate(value, type_merge, scratch));
                 self.tests[*test_index].1 += mismatches;
                 mask
             }
             CompiledNode::Columns { left, compare, right, test_index } => {
-                let [(left, left_ty), (right, right_ty)] = [&self.inputs.columns[*left], &self.inputs.columns[*right]];
+                let [left, right] = [&self.inputs.columns[*left], &self.inputs.columns[*right]];
                 let (type_merge, mut other) = (self.type_merge, Vec::new());
                 let scratch = &mut *self.scratch;
                 let (mask, mismatches) = Mask::of(rows, |row| {
-                    let (a, b) = (value(left, left_ty, type_merge, row), value(right, right_ty, type_merge, row));
+                    let (a, b) = (
+                        value(&left.array, &left.ty, type_merge, row),
+                        value(&right.array, &right.ty, type_merge, row),
+                    );
                     match values_order(a, b, scratch, &mut other) {
                         Ok(order) => compare.holds(order).into(),
                         Err(truth) => truth,

@@ -62,7 +62,7 @@ mod value;
 
 pub use ast::{Compare, Computed, ComputedKind, Expr, ExprNode, Literal, Operand, Test};
 pub use cast_type::CastType;
-pub use column_builder::ExprColumnBuilder;
+pub use column_builder::{BuiltColumn, ExprColumnBuilder};
 pub use datum::EvalError;
 pub use decimal::{Decimal, write_canonical_number};
 pub use error::Error;
@@ -73,7 +73,7 @@ pub use infer::{TypeError, type_of};
 pub(super) use infer::{check_node, check_operand, describe_type};
 pub use like::Pattern;
 pub use parse::{Assignment, parse, parse_assignments, parse_casts, parse_names, parse_renames};
-pub use path::{Path, PathSegment, Quotes, column_at, type_at};
+pub use path::{Path, PathSegment, Quotes, as_read_at, column_at, type_at};
 
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,7 @@ use arrow_schema::ArrowError;
 use arrow_select::{nullif::nullif, take::take};
 
 use crate::column::views::{MAX_INLINE_BYTES, Views, make_view};
-use crate::column::{Batch, Schema, Type};
+use crate::column::{AsRead, Batch, Schema, Type};
 use crate::format::json_path;
 
 /// Path to a value: a column, and segments into it.
@@ -70,6 +70,20 @@ pub fn column_at(batch: &Batch, path: &Path) -> Result<(ArrayRef, Type), ArrowEr
     match resolve(&batch.schema, path) {
         Some((i, segments)) => value_at(&batch.columns[i], &batch.schema.fields[i].ty, segments),
         None => Ok((null_column(batch.rows), Type::Null)),
+    }
+}
+
+/// Returns the values at `path` as they were read; `None` if the typed ones of [`column_at`] are as good.
+pub fn as_read_at(batch: &Batch, path: &Path) -> Result<Option<AsRead>, ArrowError> {
+    let Some((index, segments)) = resolve(&batch.schema, path) else { return Ok(None) };
+    match batch.as_read(index) {
+        // A CSV cell has nothing inside.
+        Some(AsRead { ty: Type::Text, .. }) if !segments.is_empty() => Ok(None),
+        Some(AsRead { array, ty }) => {
+            let (array, ty) = value_at(array, ty, segments)?;
+            Ok(Some(AsRead { array, ty }))
+        }
+        None => Ok(None),
     }
 }
 

@@ -383,8 +383,10 @@ fn evaluate(rows: &[Value], text: &str) -> Vec<Result<Value, String>> {
     let assignments = parse_assignments(&format!("x = {text}")).unwrap_or_else(|e| panic!("{text}: {e}"));
     let operand = &assignments[0].value;
     let evaluate = |batch: &Batch, ty: Type| -> Vec<Result<Value, String>> {
-        let (array, bad) =
-            ExprColumnBuilder::new(operand, &format!("x = {text}"), TypeMerge::Json, false).column(batch, &ty).unwrap();
+        let BuiltColumn { array, bad, .. } =
+            ExprColumnBuilder::new(operand, &format!("x = {text}"), TypeMerge::Json, false)
+                .column(batch, &ty, true)
+                .unwrap();
         assert_eq!(array.data_type(), &ty.to_arrow(), "{text}");
         let values = crate::column::json_text::JsonValues::new(&array, &ty);
         (0..batch.rows)

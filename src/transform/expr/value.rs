@@ -154,7 +154,9 @@ pub(super) fn each(
         Type::Float => each_valid!(array.as_primitive::<Float64Type>(), row => Value::Float),
         Type::Text if type_merge == TypeMerge::Text => each_valid!(array.as_string_view(), row => Value::Cell),
         Type::Text => each_valid!(array.as_string_view(), row => Value::Text),
-        Type::Json | Type::Raw => each_valid!(array.as_string_view(), row => json_value),
+        Type::Json | Type::Raw => {
+            each_valid!(array.as_string_view(), row => |json| csv_text_as_cell(json_value(json), type_merge))
+        }
         Type::Fixed(_) | Type::Struct(_) | Type::List(_) | Type::Map(_) => {
             Mask::of(array.len(), |row| visit(if array.is_valid(row) { Value::Nested } else { Value::Null }))
         }
@@ -175,7 +177,7 @@ pub(super) fn value<'a>(array: &'a ArrayRef, ty: &Type, type_merge: TypeMerge, r
         Type::Float => Value::Float(array.as_primitive::<Float64Type>().value(row)),
         Type::Text if type_merge == TypeMerge::Text => Value::Cell(array.as_string_view().value(row)),
         Type::Text => Value::Text(array.as_string_view().value(row)),
-        Type::Json | Type::Raw => json_value(array.as_string_view().value(row)),
+        Type::Json | Type::Raw => csv_text_as_cell(json_value(array.as_string_view().value(row)), type_merge),
         Type::Fixed(_) | Type::Struct(_) | Type::List(_) | Type::Map(_) => Value::Nested,
     }
 }

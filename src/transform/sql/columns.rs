@@ -213,7 +213,7 @@ pub(super) fn to_batch(rows: &RecordBatch, schema: &Arc<Schema>) -> Result<Batch
         }
     };
     let columns = rows.columns().iter().zip(&schema.fields).map(checked).collect::<Result<_, _>>()?;
-    Ok(Batch { schema: schema.clone(), columns, rows: rows.num_rows(), records: None })
+    Ok(Batch::new(schema.clone(), columns, rows.num_rows()))
 }
 
 /// Days from 1970 to the start of the years 1 and 10000, the range that every output and reader supports.

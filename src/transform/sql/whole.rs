@@ -103,7 +103,7 @@ impl Iterator for QueryRows {
             self.schema_sent = true;
             let columns = self.schema.fields.iter().map(|field| arrow_array::new_empty_array(&field.ty.to_arrow()));
             let columns = columns.collect();
-            return Some(Ok(Batch { schema: self.schema.clone(), columns, rows: 0, records: None }));
+            return Some(Ok(Batch::new(self.schema.clone(), columns, 0)));
         }
         let panicked = || {
             Err(SqlError::new(

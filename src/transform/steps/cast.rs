@@ -73,6 +73,10 @@ impl StepKind for Cast {
         needed.add(self.casts.iter().map(|(path, _)| &*path.column));
     }
 
+    fn add_looked_at(&self, looked_at: &mut Needed) {
+        self.add_needed(looked_at);
+    }
+
     fn start(&self, options: &StepOptions) -> Running {
         let columns = self.casts.iter().map(|(path, ty)| {
             let kind = ComputedKind::Cast(Operand::Column(path.clone()), *ty);

@@ -74,6 +74,10 @@ impl StepKind for Deduplicate {
         needed.add(self.columns.iter().map(|path| &*path.column));
     }
 
+    fn add_looked_at(&self, looked_at: &mut Needed) {
+        self.add_needed(looked_at);
+    }
+
     fn start(&self, options: &StepOptions) -> Running {
         let columns = self.columns.iter().map(|path| path.column.clone()).collect();
         Running { columns, seen_keys: Distinct::new(options.spill_budget.clone()) }
@@ -111,7 +115,10 @@ fn first_of_each(batch: &Batch, columns: &[Arc<str>], seen_keys: &mut Distinct) 
     let mut writer = KeyWriter::default();
     let mut key_of = |row: usize| {
         for index in &indices {
-            let cell = |i: usize| Cell::at(&batch.columns[i], &batch.schema.fields[i].ty, row);
+            let cell = |i: usize| {
+                let (values, ty) = batch.seen(i);
+                Cell::at(values, ty, row)
+            };
             match index {
                 Some(i) if columns.is_empty() => writer.member(&batch.schema.fields[*i].name, &cell(*i)),
                 // A column that appears only in later rows is null here.

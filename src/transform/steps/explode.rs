@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef, UInt32Array};
+use arrow_array::{Array, ArrayRef, UInt32Array, new_null_array};
 use arrow_buffer::{BooleanBufferBuilder, NullBuffer};
+use arrow_schema::DataType;
 use arrow_select::take::take;
 
 use crate::column::views::{MAX_INLINE_BYTES, Views, make_view};
-use crate::column::{Batch, Schema, Type, TypeMerge};
+use crate::column::{AsRead, Batch, Schema, Type, TypeMerge};
 use crate::format::json_path;
 use crate::transform::binding::Binding;
 use crate::transform::describe::StepText;
@@ -110,12 +111,38 @@ fn output_schema(schema: &Schema, column: &str) -> Schema {
 /// Returns one row per element of the lists in `column`, with the other values repeated, and the index of the row that
 /// each stems from. A row with an empty or null list remains once, with null; a value that is not a list remains as it
 /// is.
-fn explode(batch: Batch, column: &str) -> Result<(Batch, Vec<u32>), Error> {
+fn explode(mut batch: Batch, column: &str) -> Result<(Batch, Vec<u32>), Error> {
     let rows = batch.rows;
     let Some(index) = batch.schema.position(column) else { return Ok((batch, (0..rows as u32).collect())) };
-    let array = &batch.columns[index];
+    let Some((exploded, parents)) = elements(&batch.columns[index], &batch.schema.fields[index].ty)? else {
+        return Ok((batch, (0..rows as u32).collect()));
+    };
+    // The same lists as they were read, so that there are as many elements.
+    let as_read = match batch.as_read(index).map(|as_read| (elements(&as_read.array, &as_read.ty), &as_read.ty)) {
+        Some((of_array, ty)) => of_array?.map(|(array, _)| AsRead { array, ty: ty.clone() }),
+        None => None,
+    };
+    let schema = Arc::new(output_schema(&batch.schema, column));
+    // The other columns repeat the row of their parent. The lists themselves would be repeated once per element.
+    batch.columns[index] = new_null_array(&DataType::Boolean, rows);
+    if let Some(lists) = batch.as_read.get_mut(index) {
+        *lists = None;
+    }
+    let from = UInt32Array::from(parents.clone());
+    let mut repeated = batch.map_columns(parents.len(), |column| take(column, &from, None))?;
+    repeated.columns[index] = exploded;
+    if let Some(elements) = repeated.as_read.get_mut(index) {
+        *elements = as_read;
+    }
+    Ok((Batch { schema, ..repeated }, parents))
+}
+
+/// Returns the elements of the lists in `array`, of type `ty`, and the index of the row that each stems from; `None` if no
+/// value can be a list.
+fn elements(array: &ArrayRef, ty: &Type) -> Result<Option<(ArrayRef, Vec<u32>)>, Error> {
+    let rows = array.len();
     let mut parents: Vec<u32> = Vec::with_capacity(rows);
-    let exploded: ArrayRef = match &batch.schema.fields[index].ty {
+    let exploded: ArrayRef = match ty {
         Type::List(_) => {
             let list = array.as_list::<i32>();
             let offsets = list.value_offsets();
@@ -173,14 +200,7 @@ fn explode(batch: Batch, column: &str) -> Result<(Batch, Vec<u32>), Error> {
             let nulls = NullBuffer::new(valid.finish());
             views.finish(texts.data_buffers(), (nulls.null_count() > 0).then_some(nulls))
         }
-        _ => return Ok((batch, (0..rows as u32).collect())),
+        _ => return Ok(None),
     };
-    let schema = Arc::new(output_schema(&batch.schema, column));
-    // The other columns repeat the row of their parent.
-    let from = UInt32Array::from(parents.clone());
-    let mut columns = Vec::with_capacity(batch.columns.len());
-    for (i, column) in batch.columns.iter().enumerate() {
-        columns.push(if i == index { exploded.clone() } else { take(column, &from, None)? });
-    }
-    Ok((Batch { schema, columns, rows: parents.len(), records: None }, parents))
+    Ok(Some((exploded, parents)))
 }

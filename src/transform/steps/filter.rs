@@ -129,6 +129,10 @@ impl StepKind for Filter {
         }
     }
 
+    fn add_looked_at(&self, looked_at: &mut Needed) {
+        self.add_needed(looked_at);
+    }
+
     fn start(&self, options: &StepOptions) -> Running {
         match self {
             Filter::Conditions(conditions) => Running::Conditions(conditions.iter().map(prepare).collect()),
@@ -268,7 +272,10 @@ fn mask(batch: &Batch, conditions: &[Prepared]) -> BooleanArray {
             }
             // A column that appears only in later batches is null here.
             let cell = match column {
-                Some(c) => Cell::at(&batch.columns[*c], &batch.schema.fields[*c].ty, row),
+                Some(c) => {
+                    let (values, ty) = batch.seen(*c);
+                    Cell::at(values, ty, row)
+                }
                 None => Cell::Null,
             };
             kept = condition.test.holds(&cell);

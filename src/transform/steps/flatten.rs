@@ -11,7 +11,7 @@ use crate::column::{Batch, Field, Schema, Type};
 use crate::transform::binding::Binding;
 use crate::transform::describe::StepText;
 use crate::transform::error::Error;
-use crate::transform::expr::{self, Hint};
+use crate::transform::expr::{self, Hint, Path, PathSegment, Quotes, as_read_at};
 use crate::transform::kind::{ArgumentForm, Properties, RunningStep, StepKind, WrittenStep};
 use crate::transform::needed::Needed;
 use crate::transform::options::StepOptions;
@@ -71,6 +71,10 @@ impl StepKind for Flatten {
         }
     }
 
+    fn add_looked_at(&self, looked_at: &mut Needed) {
+        self.add_needed(looked_at);
+    }
+
     fn start(&self, _: &StepOptions) -> Running {
         Running(self.separator.clone())
     }
@@ -115,6 +119,20 @@ struct Flat {
     keys: Vec<Arc<str>>,
     /// True if it becomes a column.
     stays: bool,
+}
+
+impl Flat {
+    /// Returns the path to the leaf in the columns before the step.
+    fn path(&self) -> Path {
+        let mut keys = self.keys.iter();
+        let column = keys.next().cloned().unwrap_or_default();
+        Path {
+            segments: keys.map(|key| PathSegment::Key(key.clone())).collect(),
+            // Literal: no dotted name is looked for.
+            quotes: Quotes::Double,
+            ..Path::column(column)
+        }
+    }
 }
 
 fn flat_fields(schema: &Schema, separator: &str, with_empty: bool) -> Result<Vec<Flat>, Error> {
@@ -168,9 +186,14 @@ fn flatten(batch: Batch, separator: &str, with_empty: bool) -> Result<Batch, Err
     for (column, field) in batch.columns.iter().zip(&batch.schema.fields) {
         flatten_column(column, &field.ty, &mut arrays)?;
     }
-    let kept = flat.into_iter().zip(arrays).filter(|(flat, _)| flat.stays);
-    let (fields, columns) = kept.map(|(flat, array)| (flat.field, array)).unzip();
-    Ok(Batch { schema: Arc::new(Schema::new(fields)), columns, rows: batch.rows, records: None })
+    let kept: Vec<(Flat, ArrayRef)> = flat.into_iter().zip(arrays).filter(|(flat, _)| flat.stays).collect();
+    let as_read = match batch.as_read.is_empty() {
+        true => Vec::new(),
+        false => kept.iter().map(|(flat, _)| as_read_at(&batch, &flat.path())).collect::<Result<_, _>>()?,
+    };
+    let (fields, columns) = kept.into_iter().map(|(flat, array)| (flat.field, array)).unzip();
+    let flattened = Batch::new(Arc::new(Schema::new(fields)), columns, batch.rows);
+    Ok(Batch { as_read, ..flattened })
 }
 
 fn flatten_column(array: &ArrayRef, ty: &Type, out: &mut Vec<ArrayRef>) -> Result<(), Error> {

@@ -60,6 +60,10 @@ impl StepKind for JsonText {
 
     fn add_needed(&self, _: &mut Needed) {}
 
+    fn add_looked_at(&self, looked_at: &mut Needed) {
+        looked_at.add(self.columns.iter().map(|path| &*path.column));
+    }
+
     fn start(&self, options: &StepOptions) -> Running {
         let columns = self.columns.iter().map(|path| {
             let kind = ComputedKind::Call(Function::JsonText, vec![Operand::Column(path.clone())]);

@@ -84,13 +84,13 @@ fn look_up(mut batch: Batch, lookup: &Lookup) -> Batch {
     let found: Vec<Option<&Vec<Option<String>>>> = (0..batch.rows)
         .map(|row| {
             let (table, column) = (lookup.table.as_ref()?, key_column?);
-            let cell = Cell::at(&batch.columns[column], &batch.schema.fields[column].ty, row);
+            let (values, ty) = batch.seen(column);
+            let cell = Cell::at(values, ty, row);
             if matches!(cell, Cell::Null) { None } else { table.get(&*cell.text()) }
         })
         .collect();
     for (i, name) in lookup.fields.iter().enumerate() {
-        let mut schema = (*batch.schema).clone();
-        let index = schema.position(name);
+        let index = batch.schema.position(name);
         // A row without a match keeps its value, or null if the column is new.
         let values = found.iter().enumerate().map(|(row, entry)| match (entry, index) {
             (Some(entry), _) => entry[i].clone(),
@@ -99,18 +99,7 @@ fn look_up(mut batch: Batch, lookup: &Lookup) -> Batch {
         });
         let array: ArrayRef =
             Arc::new(StringViewArray::from_iter_values(values.map(|value| value.unwrap_or_else(|| "null".into()))));
-        let field = Field::new(name.as_str(), Type::Raw);
-        match index {
-            Some(index) => {
-                schema.fields[index] = field;
-                batch.columns[index] = array;
-            }
-            None => {
-                schema.fields.push(field);
-                batch.columns.push(array);
-            }
-        }
-        batch.schema = Arc::new(schema);
+        batch.put(&name.as_str().into(), Type::Raw, array, None);
     }
     // The source records lack the new columns, so they cannot be copied to the output.
     batch.records = None;

@@ -87,13 +87,6 @@ impl RunningStep for Running {
     }
 
     fn apply(&mut self, batch: Batch, _: &mut RowTracker<'_>, _: &StepOptions) -> Result<Batch, Error> {
-        let fields = &batch.schema.fields;
-        let keep: Vec<usize> = (0..fields.len()).filter(|&i| !self.0.contains(&fields[i].name)).collect();
-        if keep.len() == batch.columns.len() {
-            return Ok(batch);
-        }
-        let fields = keep.iter().map(|&i| fields[i].clone()).collect();
-        let columns = keep.iter().map(|&i| batch.columns[i].clone()).collect();
-        Ok(Batch { schema: Arc::new(Schema::new(fields)), columns, rows: batch.rows, records: None })
+        Ok(batch.without_columns(&self.0))
     }
 }

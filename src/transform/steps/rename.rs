@@ -93,6 +93,10 @@ impl StepKind for Rename {
         }
     }
 
+    fn add_looked_at(&self, looked_at: &mut Needed) {
+        self.add_needed(looked_at);
+    }
+
     fn start(&self, _: &StepOptions) -> Running {
         Running(self.new_names.clone())
     }

@@ -6,7 +6,7 @@ use crate::column::{Batch, Field, Schema};
 use crate::transform::binding::Binding;
 use crate::transform::describe::StepText;
 use crate::transform::error::Error;
-use crate::transform::expr::{self, Path, column_at, parse_names, type_at};
+use crate::transform::expr::{self, Path, as_read_at, column_at, parse_names, type_at};
 use crate::transform::kind::{ArgumentForm, Properties, RunningStep, StepKind, WrittenStep};
 use crate::transform::needed::Needed;
 use crate::transform::options::StepOptions;
@@ -85,6 +85,12 @@ impl StepKind for Select {
         *needed = Needed::Only(self.selected.iter().map(|s| s.path.column.to_string()).collect());
     }
 
+    fn add_looked_at(&self, looked_at: &mut Needed) {
+        let later = |selected: &&Selected| looked_at.contains(&selected.name);
+        let columns = self.selected.iter().filter(later).map(|selected| selected.path.column.to_string()).collect();
+        *looked_at = Needed::Only(columns);
+    }
+
     fn start(&self, _: &StepOptions) -> Running {
         Running(self.selected.clone())
     }
@@ -102,13 +108,16 @@ impl RunningStep for Running {
     fn apply(&mut self, batch: Batch, _: &mut RowTracker<'_>, _: &StepOptions) -> Result<Batch, Error> {
         let mut columns = Vec::with_capacity(self.0.len());
         let mut fields = Vec::with_capacity(self.0.len());
+        let mut as_read = Vec::with_capacity(self.0.len());
         for Selected { path, name } in &self.0 {
             // A column that the batch lacks is null, so that every batch has all selected columns.
             let (column, ty) = column_at(&batch, path)?;
             columns.push(column);
             fields.push(Field::new(name.clone(), ty));
+            as_read.push(as_read_at(&batch, path)?);
         }
-        Ok(Batch { schema: Arc::new(Schema::new(fields)), columns, rows: batch.rows, records: None })
+        let selected = Batch::new(Arc::new(Schema::new(fields)), columns, batch.rows);
+        Ok(if batch.as_read.is_empty() { selected } else { Batch { as_read, ..selected } })
     }
 }
 

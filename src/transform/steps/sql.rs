@@ -44,6 +44,11 @@ impl StepKind for Arc<Query> {
         *needed = Needed::All;
     }
 
+    fn add_looked_at(&self, looked_at: &mut Needed) {
+        // The query takes typed values, and later steps see those that it returns.
+        *looked_at = Needed::Only(Default::default());
+    }
+
     fn start(&self, _: &StepOptions) -> Running {
         Running { query: self.clone(), compiled: RefCell::default() }
     }

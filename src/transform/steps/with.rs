@@ -1,10 +1,11 @@
 //! `with`: adds a column computed by an expression, or replaces the column of that name.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::column::{Batch, Schema, TypeMerge};
 use crate::transform::binding::Binding;
-use crate::transform::derived_column::DerivedColumn;
+use crate::transform::derived_column::{DerivedColumn, ExceedsDouble};
 use crate::transform::describe::StepText;
 use crate::transform::error::Error;
 use crate::transform::expr::{self, Operand, parse_assignments, type_of};
@@ -14,19 +15,35 @@ use crate::transform::options::StepOptions;
 use crate::transform::row_tracker::RowTracker;
 
 /// Parameters of `with`: the name of the column and its expression.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct With {
     name: Arc<str>,
     value: Operand,
     /// Text as written, for messages; several steps may share one text.
     text: Arc<str>,
+    /// State of one execution, which begins when the step is bound.
+    exceeds_double: ExceedsDouble,
+}
+
+/// The parameters alone.
+impl fmt::Debug for With {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let With { name, value, text, exceeds_double: _ } = self;
+        f.debug_struct("With").field("name", name).field("value", value).field("text", text).finish()
+    }
 }
 
 impl With {
     /// Parses `name = expression`, several separated by commas.
     pub fn parse(text: &str) -> Result<Vec<Self>, expr::Error> {
         let with = parse_assignments(text)?.into_iter();
-        Ok(with.map(|with| With { name: with.name.into(), value: with.value, text: text.into() }).collect())
+        let step = |with: expr::Assignment| With {
+            name: with.name.into(),
+            value: with.value,
+            text: text.into(),
+            exceeds_double: ExceedsDouble::default(),
+        };
+        Ok(with.map(step).collect())
     }
 }
 
@@ -50,7 +67,8 @@ impl StepKind for With {
     }
 
     fn bind(&mut self, columns: &mut Binding) -> Result<(), expr::Error> {
-        let With { name, value, text } = self;
+        self.exceeds_double = ExceedsDouble::default();
+        let With { name, value, text, .. } = self;
         columns.resolve_each(text, |each| value.paths_mut(each))?;
         columns.check_tests(text, |each| value.tests(each))?;
         if columns.type_merge() == TypeMerge::Json {
@@ -67,9 +85,15 @@ impl StepKind for With {
         self.value.paths(&mut |path| needed.add([&*path.column]));
     }
 
+    fn add_looked_at(&self, looked_at: &mut Needed) {
+        self.value.paths(&mut |path| looked_at.add([&*path.column]));
+    }
+
     fn start(&self, options: &StepOptions) -> Running {
         let label = format!("{} {}", Self::WORD, self.text);
-        Running(DerivedColumn::new(self.name.clone(), self.value.clone(), &self.text, label, options.type_merge))
+        let exceeds_double = self.exceeds_double.clone();
+        let (name, value) = (self.name.clone(), self.value.clone());
+        Running(DerivedColumn::new(name, value, &self.text, label, exceeds_double, options.type_merge))
     }
 }
 

@@ -9,7 +9,7 @@ use arrow_array::{ArrayRef, new_null_array};
 use arrow_buffer::{Buffer, NullBufferBuilder};
 
 use crate::column::views::{Views, make_view_of_padded};
-use crate::column::{Morsel, Type, TypeMerge};
+use crate::column::{AsRead, Morsel, Type, TypeMerge};
 use crate::format::Reject;
 use crate::format::csv::infer::parse_bool;
 use crate::format::csv::split::Span;
@@ -258,6 +258,31 @@ impl NestedCells {
             .map_err(|_| Misfit)?;
         let cells: Vec<Option<&str>> = texts.iter().map(Option::as_deref).collect();
         decode_cells(&cells, ty).map_err(|_| Misfit)
+    }
+}
+
+/// The cells of a typed column as they were read.
+pub(super) struct AsReadBuilder {
+    cells: TextBuilder,
+    /// [`Type::Raw`] for cells that are parsed as JSON, [`Type::Text`] for others.
+    ty: Type,
+}
+
+impl AsReadBuilder {
+    /// Makes an empty column of the cells of a column of type `ty`, with capacity for `capacity` rows.
+    pub(super) fn new(ty: &Type, morsel: &Morsel, capacity: usize) -> Self {
+        let ty = if NestedCells::are_for(ty) && *ty != Type::Json { Type::Raw } else { Type::Text };
+        AsReadBuilder { cells: TextBuilder::new(morsel, capacity), ty }
+    }
+
+    /// Appends cells of records that are valid UTF-8.
+    pub(super) fn append(&mut self, cells: impl Iterator<Item = Span>) {
+        cells.for_each(|cell| self.cells.append(cell));
+    }
+
+    /// Finishes the column.
+    pub(super) fn finish(self, morsel: &Morsel) -> AsRead {
+        AsRead { array: self.cells.finish(morsel), ty: self.ty }
     }
 }
 

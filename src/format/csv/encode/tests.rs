@@ -12,7 +12,7 @@ fn batch(columns: Vec<(Type, ArrayRef)>) -> Batch {
     let rows = columns.first().map_or(0, |(_, array)| array.len());
     let fields = columns.iter().enumerate().map(|(i, (ty, _))| Field::new(format!("c{i}"), ty.clone())).collect();
     let columns = columns.into_iter().map(|(_, array)| array).collect();
-    Batch { schema: Arc::new(Schema::new(fields)), columns, rows, records: None }
+    Batch::new(Arc::new(Schema::new(fields)), columns, rows)
 }
 
 fn written(batch: &Batch, options: CsvOptions) -> String {
@@ -93,7 +93,7 @@ fn an_odd_delimiter_is_quoted_in_numbers_too() {
 
 #[test]
 fn rows_without_columns_are_empty_lines() {
-    let batch = Batch { schema: Arc::default(), columns: Vec::new(), rows: 2, records: None };
+    let batch = Batch::new(Arc::default(), Vec::new(), 2);
     assert_eq!(written(&batch, CsvOptions::default()), "\n\n");
 }
 

@@ -1,0 +1,123 @@
+//! The canonical form of JSON text in columns of mixed values.
+//!
+//! A column whose values fit no common type holds JSON text. Some of its values may have been typed before the column
+//! became mixed, and a typed value has forgotten digits beyond its own, which of its members were null, and the order of
+//! its keys. So that the text of a value does not depend on where the surprise came, all of them have one form: no white
+//! space, members in the order of their keys and without nulls, a fraction as the nearest double, escapes only where JSON
+//! requires them.
+
+use serde_json::Value;
+
+use super::json_text::write_json_string;
+use super::number::{MAX_EXACT_IN_DOUBLE, write_float};
+
+/// Appends the canonical form of `text`, which must be valid JSON. Text nested deeper than 127 levels is copied.
+pub fn write_canonical(text: &str, out: &mut Vec<u8>) {
+    match text.as_bytes().first() {
+        Some(b'{' | b'[') => match serde_json::from_str(text) {
+            Ok(value) => write_value(&value, out),
+            Err(_) => out.extend_from_slice(text.as_bytes()),
+        },
+        Some(b'"') if text.contains('\\') => match serde_json::from_str::<String>(text) {
+            Ok(string) => write_json_string(&string, out),
+            Err(_) => out.extend_from_slice(text.as_bytes()),
+        },
+        Some(b'-' | b'0'..=b'9') => write_number(text, out),
+        _ => out.extend_from_slice(text.as_bytes()),
+    }
+}
+
+/// Returns true if `text`, valid JSON, surely has its canonical form: the common case, without a second look.
+pub fn is_canonical(text: &[u8]) -> bool {
+    match text.first() {
+        Some(b'"') => memchr::memchr(b'\\', text).is_none(),
+        Some(b'-' | b'0'..=b'9') => text[1..].iter().all(u8::is_ascii_digit) && text != b"-0",
+        Some(b'{' | b'[') => text.len() == 2,
+        _ => true,
+    }
+}
+
+fn write_value(value: &Value, out: &mut Vec<u8>) {
+    match value {
+        Value::Null => out.extend_from_slice(b"null"),
+        Value::Bool(b) => out.extend_from_slice(if *b { b"true" } else { b"false" }),
+        Value::Number(number) => write_number(number.as_str(), out),
+        Value::String(string) => write_json_string(string, out),
+        Value::Array(items) => {
+            out.push(b'[');
+            for (i, item) in items.iter().enumerate() {
+                if i > 0 {
+                    out.push(b',');
+                }
+                write_value(item, out);
+            }
+            out.push(b']');
+        }
+        Value::Object(members) => {
+            let mut members: Vec<_> = members.iter().filter(|(_, value)| !value.is_null()).collect();
+            members.sort_unstable_by_key(|(key, _)| *key);
+            out.push(b'{');
+            for (i, (key, value)) in members.into_iter().enumerate() {
+                if i > 0 {
+                    out.push(b',');
+                }
+                write_json_string(key, out);
+                out.push(b':');
+                write_value(value, out);
+            }
+            out.push(b'}');
+        }
+    }
+}
+
+/// Integers keep their digits, as their columns do; other numbers are doubles, unless none holds them. `-0` is one of these.
+fn write_number(text: &str, out: &mut Vec<u8>) {
+    let is_integer = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') && text != "-0";
+    match text.parse::<f64>() {
+        Ok(value) if !is_integer && value.is_finite() => {
+            let exact = value.fract() == 0.0 && value.abs() <= MAX_EXACT_IN_DOUBLE as f64;
+            match exact && !(value == 0.0 && value.is_sign_negative()) {
+                // In a column of doubles an integer is no longer told from a double.
+                true => out.extend_from_slice(itoa::Buffer::new().format(value as i64).as_bytes()),
+                false => write_float(value, out),
+            }
+        }
+        _ => out.extend_from_slice(text.as_bytes()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn canonical(text: &str) -> String {
+        let mut out = Vec::new();
+        write_canonical(text, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn one_value_has_one_text() {
+        for (text, expected) in [
+            ("1.0", "1"),
+            ("1e2", "100"),
+            ("0.10", "0.1"),
+            ("0.10000000000000001", "0.1"),
+            ("-0", "-0.0"),
+            ("-0.0", "-0.0"),
+            ("9007199254740992.0", "9007199254740992"),
+            ("1e400", "1e400"),
+            ("123456789012345678901234567890", "123456789012345678901234567890"),
+            ("\"a\"", "\"a\""),
+            ("\"\\u00e9\\/\\n\"", "\"é/\\n\""),
+            ("{ \"b\" : null, \"a\": [ 1.50, null ], \"A\": {} }", "{\"A\":{},\"a\":[1.5,null]}"),
+            ("{\"a\":1,\"a\":2}", "{\"a\":2}"),
+            ("null", "null"),
+            ("true", "true"),
+        ] {
+            assert_eq!(canonical(text), expected);
+            assert_eq!(canonical(expected), expected);
+            assert!(!is_canonical(text.as_bytes()) || text == expected, "{text}");
+        }
+    }
+}
