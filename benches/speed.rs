@@ -135,6 +135,7 @@ fn decode(morsel: &Morsel, schema: &Arc<Schema>, keys: ValueTypes) -> Batch {
         max_record_bytes: MAX_RECORD_BYTES,
         max_cells: 4 << 20,
         record_spans: false,
+        canonical_json: false,
     };
     whole(ndjson::decode(morsel, schema, &options), morsel)
 }

@@ -51,6 +51,7 @@ pub fn take(bytes: &[u8], with: Use, max_record_bytes: usize, cut: Cut) -> Taken
         max_record_bytes,
         max_cells: cut.max_cells,
         record_spans: with == Use::Copied,
+        canonical_json: with == Use::Typed,
     };
     let schema = match with {
         Use::Frozen => Schema::new(vec![drawoff::column::Field::new("a", Type::Bool)]),

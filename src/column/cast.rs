@@ -15,6 +15,7 @@ use arrow_buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, DataType};
 use arrow_select::{interleave::interleave, take::take};
 
+use super::canonical::write_canonical;
 use super::json_text::{JsonValues, NullMembers};
 use super::{Field, Type};
 
@@ -47,7 +48,7 @@ pub enum CastError {
 ///
 /// `to` must be a join of `from` with another type; anything narrower is [`CastError::NotWider`].
 /// Returns the array itself if both types have the same carrier. Text becomes JSON with its
-/// quotes; every other type has the same text under either [`super::TypeMerge`], so that it is no parameter.
+/// quotes, and all JSON is canonical; every other type has the same text under either [`super::TypeMerge`], so that it is no parameter.
 pub fn cast_array(array: &ArrayRef, from: &Type, to: &Type) -> Result<ArrayRef, CastError> {
     if keeps_carrier(from, to) {
         return Ok(array.clone());
@@ -77,7 +78,9 @@ pub fn cast_array(array: &ArrayRef, from: &Type, to: &Type) -> Result<ArrayRef, 
             Ok(Arc::new(map_array(to, map.offsets().clone(), map.keys().clone(), values, map.nulls().cloned())?))
         }
         // The top of the lattice holds everything.
-        (_, Type::Json | Type::Text) => json_text(array, from),
+        (_, Type::Json) => json_text(array, from, write_canonical),
+        // CSV cells alone become text, and only from types that keep their spelling.
+        (_, Type::Text) => json_text(array, from, |text, out| out.extend_from_slice(text.as_bytes())),
         _ => Err(not_wider(from, to)),
     }
 }
@@ -209,20 +212,21 @@ fn map_array(
     Ok(MapArray::try_new(entries_field, offsets, entries, nulls, sorted)?)
 }
 
-/// Writes every value as JSON text. Numbers are spelled as the producers of our sources spell them; see
-/// [`super::number`].
-fn json_text(array: &ArrayRef, ty: &Type) -> Result<ArrayRef, CastError> {
+/// Writes every value as JSON text, in the form that `spell` gives it.
+fn json_text(array: &ArrayRef, ty: &Type, spell: fn(&str, &mut Vec<u8>)) -> Result<ArrayRef, CastError> {
     let values = JsonValues::try_new(array.as_ref(), ty, NullMembers::LeaveOut)
         .ok_or_else(|| CastError::Carrier { expected: ty.clone(), found: array.data_type().clone() })?;
     let mut builder = StringViewBuilder::with_capacity(array.len());
-    let mut text = Vec::new();
+    let (mut text, mut spelled) = (Vec::new(), Vec::new());
     for row in 0..array.len() {
         if array.is_null(row) {
             builder.append_null();
         } else {
             text.clear();
             values.write(row, &mut text);
-            builder.try_append_value(std::str::from_utf8(&text).expect("JSON text of strings is UTF-8"))?;
+            spelled.clear();
+            spell(std::str::from_utf8(&text).expect("JSON text of strings is UTF-8"), &mut spelled);
+            builder.try_append_value(std::str::from_utf8(&spelled).expect("JSON text of strings is UTF-8"))?;
         }
     }
     Ok(Arc::new(builder.finish()))

@@ -64,7 +64,7 @@ fn structs_widen_to_structs_maps_and_text() {
     let wide = ty(json!({"b": 1, "new": [1]})).join(&ty(json!({"a": {"x": "s", "y": 1}, "b": 1.5})), TypeMerge::Json);
     let rows = json!([{"b": 1, "a": {}}, null, {"a": null}, {}]);
     assert_eq!(cast(rows.clone(), &narrow, &wide), [json!({"b": 1.0, "a": {}}), Value::Null, json!({}), json!({})]);
-    assert_eq!(cast(rows, &narrow, &Type::Json), [json!("{\"b\":1,\"a\":{}}"), Value::Null, json!("{}"), json!("{}")]);
+    assert_eq!(cast(rows, &narrow, &Type::Json), [json!("{\"a\":{},\"b\":1}"), Value::Null, json!("{}"), json!("{}")]);
 
     let map = Type::Map(Box::new(Type::Float));
     let rows = json!([{"a": 1, "long key beyond a view": 2}, null, {}, {"long key beyond a view": 3}]);

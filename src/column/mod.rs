@@ -5,6 +5,7 @@
 
 mod batch;
 pub(crate) mod build;
+pub mod canonical;
 mod cast;
 mod fixed;
 pub mod json_text;

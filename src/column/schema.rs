@@ -153,10 +153,10 @@ impl Type {
     }
 
     /// Returns true if an array of this type forgets something of the JSON values in it: the digits of a number, or which
-    /// keys of an object were null and which absent.
+    /// keys of an object were null and which absent. JSON text has a form of its own; see [`super::canonical`].
     pub fn forgets_json(&self) -> bool {
         match self {
-            Type::Float | Type::List(_) | Type::Map(_) => true,
+            Type::Float | Type::List(_) | Type::Map(_) | Type::Json => true,
             Type::Struct(fields) => !fields.is_empty(),
             _ => false,
         }

@@ -217,6 +217,7 @@ mod tests {
             max_record_bytes,
             max_cells: 1 << 20,
             record_spans: false,
+            canonical_json: false,
         };
         match ndjson::decode(&morsel, &Arc::new(schema), &options) {
             Outcome::Decoded(decoded) => decoded.batch,

@@ -250,6 +250,17 @@ fn csv_rows(path: &std::path::Path) -> Vec<Value> {
 }
 
 fn parquet_rows(path: &std::path::Path, schema: &Schema) -> Vec<Value> {
+    let parsed = |(name, value): (String, Value)| {
+        let ty = &schema.fields[schema.position(&name).expect("a column")].ty;
+        let value = parsed_json(value, ty);
+        (name, value)
+    };
+    let rows = typed_rows(path, schema).into_iter();
+    rows.map(|row| Value::Object(row.into_iter().map(parsed).collect())).collect()
+}
+
+/// Reads the rows of a Parquet file, with JSON text as text.
+fn typed_rows(path: &std::path::Path, schema: &Schema) -> Vec<Map<String, Value>> {
     let bytes = bytes::Bytes::from(std::fs::read(path).expect("a file"));
     let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(bytes).expect("Parquet");
     let mut rows = Vec::new();
@@ -259,9 +270,9 @@ fn parquet_rows(path: &std::path::Path, schema: &Schema) -> Vec<Value> {
             let mut members = Map::new();
             for (field, column) in schema.fields.iter().zip(batch.columns()) {
                 let value = crate::column::testing::value(column, &field.ty, row);
-                members.insert(field.name.to_string(), parsed_json(value, &field.ty));
+                members.insert(field.name.to_string(), value);
             }
-            rows.push(Value::Object(members));
+            rows.push(members);
         }
     }
     rows
@@ -399,7 +410,19 @@ fn judge(seed: u64) -> Result<bool, String> {
             compare(&format!("{output} of {outputs:?}"), &found, &expected, &names, form).map_err(about)?;
         }
     }
-    Ok(true)
+    // Mixed values as text: the same bytes, wherever the value came that mixed them.
+    let mut texts = Vec::new();
+    for (workers, morsel_bytes) in [(1, 1 << 20), (workers, morsel_bytes)] {
+        let report = case.execute(&["text.parquet"], workers, morsel_bytes);
+        match report.map_err(|error| failed("text.parquet", error))? {
+            Some(report) => texts.push(typed_rows(&dir.path().join("text.parquet"), &report.schema)),
+            None => return Ok(true),
+        }
+    }
+    match texts[0] == texts[1] {
+        true => Ok(true),
+        false => Err(about(format!("text.parquet:\n  whole {:?}\n  parts {:?}", texts[0], texts[1]))),
+    }
 }
 
 #[test]

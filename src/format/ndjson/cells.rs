@@ -42,6 +42,8 @@ pub fn decode_cells(cells: &[Option<&str>], ty: &Type) -> Result<(ArrayRef, Type
         max_record_bytes: usize::MAX,
         max_cells: usize::MAX,
         record_spans: false,
+        // Cells of JSON text keep their text; values inside others may have been typed before.
+        canonical_json: *ty != Type::Json,
     };
     let schema = Arc::new(Schema::new(vec![Field::new("v", ty.clone())]));
     match decode(&morsel, &schema, &options) {

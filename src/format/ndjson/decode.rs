@@ -21,6 +21,7 @@ use super::infer::{InferOptions, ValueTypes, infer_columns};
 use super::scan::{Cursor, JsonError, JsonErrorKind, MAX_FEW_DIGITS, Number, PathSegment, Scan, Str, kind_of};
 use super::walk::{fits_in_double, key_text};
 use crate::column::build::{Builder, Literal, StructBuilder};
+use crate::column::canonical::{is_canonical, write_canonical};
 use crate::column::views::{Views, make_view, span_of_view};
 use crate::column::{Batch, Field, Morsel, RecordSpan, Schema, Type, TypeMerge};
 use crate::format::decode::{
@@ -71,6 +72,9 @@ pub struct DecodeOptions {
     pub max_cells: usize,
     /// Fill the batch's `records`, for outputs that copy records.
     pub record_spans: bool,
+    /// Write JSON columns in the canonical form, in which values that were typed before are written too. Otherwise their
+    /// text is the record's.
+    pub canonical_json: bool,
 }
 
 /// Decodes a morsel of NDJSON into columns of `schema`.
@@ -96,6 +100,7 @@ pub fn decode_under(
         hasher: RandomState::default(),
         distinct_maps: false,
         unknown_key: options.unknown_key,
+        canonical_json: options.canonical_json,
         order: Vec::new(),
         rules: *rules,
         invalid_utf8: simdutf8::basic::from_utf8(morsel.records()).is_err(),
@@ -281,6 +286,7 @@ struct Decoder<'a> {
     /// level would take time exponential in the depth.
     distinct_maps: bool,
     unknown_key: UnknownKey,
+    canonical_json: bool,
     /// The keys of records in their usual order and spelling, with their columns. Filled only under
     /// [`UnknownKey::Skip`]; otherwise the order is that of the columns.
     order: Vec<(Literal, Option<usize>)>,
@@ -705,6 +711,11 @@ impl<'a> Decoder<'a> {
                 ends.push(item.len() as i32);
                 nulls.push(true);
             }
+            Builder::Json(views, nulls) if self.canonical_json => {
+                let (start, end) = self.cursor.skip_value(depth)?;
+                views.push(self.canonical_view(start, end));
+                nulls.push(true);
+            }
             Builder::Json(views, nulls) | Builder::Raw(views, nulls) => {
                 let (start, end) = self.cursor.skip_value(depth)?;
                 views.push(make_view(&self.cursor.bytes()[start..end], MORSEL, start));
@@ -743,6 +754,20 @@ impl<'a> Decoder<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Makes the view of the JSON value from `start` to `end` in its canonical form.
+    fn canonical_view(&mut self, start: usize, end: usize) -> u128 {
+        let bytes = &self.cursor.bytes()[start..end];
+        match std::str::from_utf8(bytes) {
+            // Records that are not UTF-8 are rejected, so that the error is only formal.
+            Ok(text) if !is_canonical(bytes) => {
+                let at = self.unescaped.len();
+                write_canonical(text, &mut self.unescaped);
+                make_view(&self.unescaped[at..], UNESCAPED, at)
+            }
+            _ => make_view(bytes, MORSEL, start),
+        }
     }
 
     fn list(&mut self, item: &mut Builder, depth: usize) -> Scan<()> {

@@ -55,7 +55,7 @@ pub struct InferOptions<'a> {
 ///     freeze: false,
 ///     max_record_bytes: 1 << 20,
 ///     max_cells: usize::MAX,
-///     record_spans: false,
+///     record_spans: false, canonical_json: false,
 /// };
 /// let Outcome::Decoded(decoded) = decode(&morsel, &schema, &options) else {
 ///     panic!("the schema was inferred from these records");

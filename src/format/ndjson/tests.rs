@@ -18,6 +18,7 @@ const OPTIONS: DecodeOptions = DecodeOptions {
     max_record_bytes: 1 << 20,
     max_cells: usize::MAX,
     record_spans: false,
+    canonical_json: false,
 };
 
 fn morsel(text: impl AsRef<[u8]>) -> Morsel {

@@ -138,6 +138,7 @@ fn decode(
         max_record_bytes: 1 << 30,
         max_cells: 1 << 20,
         record_spans: false,
+        canonical_json: false,
     };
     let mut consumed = 0;
     while consumed < morsel.len {

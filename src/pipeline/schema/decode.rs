@@ -93,6 +93,7 @@ impl SchemaRules {
             max_record_bytes: self.max_record_bytes,
             max_cells: MAX_BATCH_CELLS,
             record_spans: self.demands.copies_records || self.demands.record_spans,
+            canonical_json: self.demands.keys == ValueTypes::Typed,
         };
         // Elements of an array are decoded as lines of NDJSON; only their line numbers differ.
         let mut outcome = ndjson::decode_under(morsel, schema, &options, &self.decoder_rules());

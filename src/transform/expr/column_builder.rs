@@ -13,6 +13,7 @@ use super::datum::{Datum, EvalError, Num};
 use super::eval::Program;
 use super::path::{Path, as_read_at, column_at};
 use super::value::boolean;
+use crate::column::canonical::write_canonical;
 use crate::column::{AsRead, Batch, Fixed, Type, TypeMerge};
 
 /// Builds the column of an expression for one batch after the other. Each worker has its own.
@@ -62,7 +63,7 @@ impl ExprColumnBuilder {
         // numbers that were computed.
         let forgets = match self.type_merge {
             TypeMerge::Text => inputs.any_as_read || *ty == Type::Text,
-            TypeMerge::Json => inputs.any_as_read && *ty == Type::Float,
+            TypeMerge::Json => inputs.any_as_read && matches!(ty, Type::Float | Type::Json),
         };
         let mut as_read = (keeps_as_read && forgets).then(|| ColumnBuffer::new(&Type::Raw, batch.rows));
         let mut bad = Vec::new();
@@ -148,10 +149,18 @@ impl ColumnBuffer {
             return Ok(());
         }
         match (self, value) {
-            (ColumnBuffer::Raw(builder, scratch) | ColumnBuffer::Json(builder, scratch), value) => {
+            (ColumnBuffer::Raw(builder, scratch), value) => {
                 scratch.clear();
                 value.write_json(scratch);
                 builder.append_value(std::str::from_utf8(scratch).expect("JSON text is UTF-8"));
+            }
+            (ColumnBuffer::Json(builder, scratch), value) => {
+                scratch.clear();
+                value.write_json(scratch);
+                // As in columns of the source: some rows may have had a type of their own before.
+                let mut canonical = Vec::with_capacity(scratch.len());
+                write_canonical(std::str::from_utf8(scratch).expect("JSON text is UTF-8"), &mut canonical);
+                builder.append_value(std::str::from_utf8(&canonical).expect("JSON text is UTF-8"));
             }
             (ColumnBuffer::Text(builder), value) => builder.append_value(value.display_text()),
             (ColumnBuffer::Bool(builder), Datum::Bool(b)) => builder.append_value(*b),

@@ -3,21 +3,11 @@
 
 use std::sync::Arc;
 
-use arrow_array::ArrayRef;
-
 use super::cast_type::CastType;
-use super::datum::{CellForm, Datum, EvalError};
+use super::datum::{Datum, EvalError, InputColumn};
 use super::functions::Function;
 use super::mask::Mask;
-use crate::column::{Type, TypeMerge};
-
-/// A column as an expression sees it: as it was read, where the typed column forgets something of that.
-pub(super) struct InputColumn {
-    pub array: ArrayRef,
-    pub ty: Type,
-    /// The form of its values where they are CSV cells.
-    pub cell_form: CellForm,
-}
+use crate::column::TypeMerge;
 
 /// Inputs of row-by-row evaluation: the resolved columns of a batch and the evaluated conditions.
 pub(super) struct BatchInputs {

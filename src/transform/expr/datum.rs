@@ -3,13 +3,12 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Decimal128Type, Float64Type, Int64Type};
+use arrow_array::{Array, ArrayRef};
 use arrow_schema::DataType;
 
 use super::ast::Literal;
-use super::compute::InputColumn;
 use super::decimal::{self, Decimal};
 use super::value::Value;
 use crate::column::{Fixed, Type, TypeMerge};
@@ -89,6 +88,14 @@ impl CellForm {
             _ => CellForm::Text,
         }
     }
+}
+
+/// A column as an expression sees it: as it was read, where the typed column forgets something of that.
+pub(super) struct InputColumn {
+    pub array: ArrayRef,
+    pub ty: Type,
+    /// The form of its values where they are CSV cells.
+    pub cell_form: CellForm,
 }
 
 /// A number in arithmetic.

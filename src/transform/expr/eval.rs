@@ -11,8 +11,8 @@ use arrow_schema::ArrowError;
 
 use super::ast::{Compare, ComputedKind, Expr, ExprNode, Literal, Operand, Test};
 use super::column_test::{ColumnTest, LiteralSet};
-use super::compute::{BatchInputs, CompiledOperand, InputColumn, TruthMasks};
-use super::datum::{CellForm, Datum, EvalError};
+use super::compute::{BatchInputs, CompiledOperand, TruthMasks};
+use super::datum::{CellForm, Datum, EvalError, InputColumn};
 use super::mask::{Mask, Truth};
 use super::path::{Path, as_read_at, column_at, type_at};
 use super::value::{Value, csv_text_as_cell, each, value, values_order};

@@ -125,6 +125,7 @@ fn raw(rows: &[Value]) -> Batch {
         max_record_bytes: 1 << 20,
         max_cells: usize::MAX,
         record_spans: false,
+        canonical_json: false,
     };
     let schema = Arc::new(ndjson::infer(&morsel, ValueTypes::Raw, 1 << 20));
     match ndjson::decode(&morsel, &schema, &options) {
