@@ -19,6 +19,7 @@ mod late_types;
 mod main_job;
 mod memory;
 mod network;
+mod one_meaning;
 mod page;
 mod roundtrip;
 mod schema;
