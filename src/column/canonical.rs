@@ -82,7 +82,8 @@ fn write_number(text: &str, out: &mut Vec<u8>) {
                 false => write_float(value, out),
             }
         }
-        _ => out.extend_from_slice(text.as_bytes()),
+        // Beyond the doubles only the exponent has several spellings.
+        _ => out.extend(text.bytes().filter(|byte| *byte != b'+').map(|byte| byte.to_ascii_lowercase())),
     }
 }
 
@@ -107,6 +108,7 @@ mod tests {
             ("-0.0", "-0.0"),
             ("9007199254740992.0", "9007199254740992"),
             ("1e400", "1e400"),
+            ("[1E+400]", "[1e400]"),
             ("123456789012345678901234567890", "123456789012345678901234567890"),
             ("\"a\"", "\"a\""),
             ("\"\\u00e9\\/\\n\"", "\"é/\\n\""),
