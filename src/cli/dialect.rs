@@ -6,7 +6,7 @@ use clap::Args as ClapArgs;
 use super::choices::FromFormat;
 use super::error::{Error, Failure};
 use super::flag_text::flag_of_csv;
-use crate::format::csv::CsvDialect;
+use crate::format::csv::{CsvDialect, HeaderRecord};
 use crate::format::{CsvOptions, NullText};
 use crate::source::Source;
 
@@ -19,6 +19,13 @@ pub(super) struct InputArgs {
     /// Delimiter between the cells of CSV inputs, such as `;` or `\t` [default: a comma, or a tab for TSV]
     #[arg(long, value_parser = parse_delimiter, value_name = "BYTE", help_heading = "CSV input")]
     pub in_delimiter: Option<u8>,
+    /// Lines at the start of CSV inputs to skip, such as a title. They are counted by line feeds and not parsed
+    #[arg(long, value_name = "N", help_heading = "CSV input")]
+    pub in_skip_lines: Option<u64>,
+    /// Record with the column names of CSV inputs: the Nth that is not blank, after skipped lines; those before it are
+    /// dropped. `no` names the columns column_1, column_2 and so on [default: 1]
+    #[arg(long, value_parser = parse_header, value_name = "no|N", help_heading = "CSV input")]
+    pub in_header: Option<HeaderRecord>,
     /// Words for null in CSV inputs, such as NA,NULL,\N; a cell in quotes is text [default: an empty cell only]
     #[arg(
         long,
@@ -53,6 +60,8 @@ impl InputArgs {
     fn dialect(&self) -> CsvDialect {
         CsvDialect {
             delimiter: self.in_delimiter.or((self.from == Some(FromFormat::Tsv)).then_some(b'\t')),
+            skip_lines: self.in_skip_lines.unwrap_or_default(),
+            header: self.in_header.unwrap_or_default(),
             null_words: self.in_null.clone().into(),
         }
     }
@@ -125,6 +134,15 @@ fn parse_delimiter(text: &str) -> Result<u8, String> {
         [b'"' | b'\'' | b'\r' | b'\n' | 0] => Err("a quote, a line break and NUL cannot be delimiters".to_owned()),
         [byte] if byte.is_ascii() => Ok(*byte),
         _ => Err("it must be one ASCII character, such as `;`, or `\\t`".to_owned()),
+    }
+}
+
+/// Parses the record of the header.
+fn parse_header(text: &str) -> Result<HeaderRecord, String> {
+    match (text, text.parse()) {
+        ("no", _) => Ok(HeaderRecord::Absent),
+        (_, Ok(nth)) => Ok(HeaderRecord::Nth(nth)),
+        _ => Err("it must be `no`, or a number of a record from 1".to_owned()),
     }
 }
 

@@ -19,6 +19,8 @@ pub(super) fn in_flags(hint: &Hint) -> String {
 pub(super) fn flag_of_csv(property: CsvProperty) -> &'static str {
     match property {
         CsvProperty::Delimiter => "--in-delimiter",
+        CsvProperty::SkipLines => "--in-skip-lines",
+        CsvProperty::Header => "--in-header",
         CsvProperty::NullWords => "--in-null",
     }
 }

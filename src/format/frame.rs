@@ -235,6 +235,12 @@ impl Framer {
         }
     }
 
+    /// Sets the offset of the first byte in the source. Default: 0.
+    #[must_use]
+    pub fn at_byte(self, byte_offset: u64) -> Self {
+        Framer { byte_offset, ..self }
+    }
+
     /// Returns the space to read the next chunk into; never empty. Its content is unspecified.
     pub fn space(&mut self) -> &mut [u8] {
         let end = self.buffer.len() - Morsel::PADDING;
@@ -306,7 +312,7 @@ impl Framer {
         if self.buffer[..self.filled].starts_with(BYTE_ORDER_MARK) {
             self.buffer.copy_within(BYTE_ORDER_MARK.len()..self.filled, 0);
             self.filled -= BYTE_ORDER_MARK.len();
-            self.byte_offset = BYTE_ORDER_MARK.len() as u64;
+            self.byte_offset += BYTE_ORDER_MARK.len() as u64;
         }
         self.scan(0);
     }

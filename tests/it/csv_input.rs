@@ -216,6 +216,66 @@ fn words_for_null_that_cannot_apply_are_refused() {
     place.run_line("convert in.csv -o - --in-null NA,").code(exit::USAGE).says("must not be empty");
 }
 
+#[test]
+fn lines_before_the_header_and_the_header_itself_can_be_named() {
+    let place = Place::new();
+    let input = "\u{feff}Report of \"May\nnot, parsed;\n\nDraft\na;b\n1;x\n2;\"y\nz\"\n3\n";
+    place.write("in.csv", input);
+    let rows = "{\"a\":1,\"b\":\"x\"}\n{\"a\":2,\"b\":\"y\\nz\"}\n";
+    let bad = ["--on-bad-record", "skip", "--rejects", "r.ndjson"];
+    for flags in [
+        &["--in-skip-lines", "4", "--in-delimiter", ";"][..],
+        &["--in-skip-lines", "3", "--in-header", "2", "--in-delimiter", ";"],
+    ] {
+        for size in ["10", "1MiB"] {
+            let place = Place::new().env("DRAWOFF_MORSEL_SIZE", size);
+            place.write("in.csv", input);
+            let done = place.run(&[&["convert", "in.csv", "-o", "-"], flags, &bad].concat()).code(exit::PARTIAL);
+            assert_eq!(done.text(), rows, "{flags:?}");
+            // The place of the bad record is the one in the file.
+            let reject: serde_json::Value = serde_json::from_str(&place.read_text("r.ndjson")).unwrap();
+            let at = input.find("3\n").unwrap();
+            assert_eq!((reject["line"].as_u64(), reject["byte"].as_u64()), (Some(9), Some(at as u64)), "{reject}");
+            assert_eq!((reject["record"].as_u64(), reject["raw"].as_str()), (Some(2), Some("3")));
+        }
+    }
+    let done = place.run_line("convert in.csv -o x.csv --in-skip-lines 4 --in-delimiter ;").code(exit::BAD_DATA);
+    done.says("in.csv line 9").says("expected 2 fields, found 1; the delimiter is `;`");
+    place.write("good.csv", "Title, a\n\nx;y\na;b\n1;2\n");
+    for command in ["schema good.csv", "explain good.csv", "convert good.csv -o -"] {
+        let done = place.run_line(&format!("{command} --in-skip-lines 1 --in-header 2")).ok();
+        done.says("the delimiter is `;`, inferred from the header and the first records");
+    }
+    // A header that cannot be used has its place, too.
+    place.write("bad.csv", "t\n\nx\n\"a\"b,c\n");
+    let done = place.run_line("convert bad.csv -o - --in-skip-lines 1 --in-header 2").code(exit::BAD_DATA);
+    done.says("bad.csv line 4 (byte 5)").says("text after the closing quote");
+    // A source that ends before its header has no rows and no columns.
+    assert_eq!(place.run_line("convert bad.csv -o - --in-skip-lines 9").ok().text(), "");
+    assert_eq!(place.run_line("convert bad.csv -o - --in-header 9").ok().text(), "");
+}
+
+#[test]
+fn csv_without_a_header_has_numbered_columns() {
+    let place = Place::new();
+    place.write("in.csv", "1;a\n2;b\n");
+    let done = place.run_line("convert in.csv -o - --in-header no").ok();
+    assert_eq!(done.text(), "{\"column_1\":1,\"column_2\":\"a\"}\n{\"column_1\":2,\"column_2\":\"b\"}\n");
+    done.says("the delimiter is `;`, inferred from the first records");
+    let done = place.run_with_stdin(&["convert", "-", "-o", "-", "--in-header", "no", "--to", "csv"], b"x\n\ny\n").ok();
+    assert_eq!(done.text(), "column_1\nx\n\"\"\ny\n".replace("\"\"", ""));
+    let done = place.run_line("schema in.csv --in-header no --format json").ok();
+    assert!(done.text().contains("column_2"), "{}", done.text());
+    for wrong in ["0", "yes", ""] {
+        place.run(&["convert", "in.csv", "-o", "-", "--in-header", wrong]).code(exit::USAGE).says("--in-header");
+    }
+    place.write("in.ndjson", "{\"a\":1}\n");
+    for (flag, what) in [("--in-header no", "a header of CSV"), ("--in-skip-lines 1", "a number of lines to skip")] {
+        let done = place.run_line(&format!("convert in.ndjson -o - {flag}")).code(exit::USAGE);
+        done.says(&format!("in.ndjson is not CSV, so {what} cannot apply to it"));
+    }
+}
+
 /// Price lists, in which a cell has zeros at its end.
 #[test]
 fn numbers_with_zeros_at_the_end_are_numbers_of_typed_outputs() {

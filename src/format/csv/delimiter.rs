@@ -5,6 +5,7 @@
 //! it splits the header and all complete records of the sample, by RFC 4180, into the same number of fields. The sample
 //! is a fixed part of the source, so that the result depends neither on chunks nor on the size of morsels.
 
+use super::dialect::HeaderRecord;
 use super::split::{RecordBounds, Span, Splitter};
 use crate::column::Morsel;
 
@@ -28,15 +29,18 @@ pub enum InferredDelimiter {
     Doubtful(u8),
 }
 
-/// Infers the delimiter from the first bytes of a source, `ended` if they are all. `None` if more bytes are needed.
-pub fn infer_delimiter(head: &[u8], ended: bool) -> Option<InferredDelimiter> {
+/// Infers the delimiter from the first bytes of a source, `ended` if they are all, whose header is at `header`: the first
+/// record if there is none. `None` if more bytes are needed.
+pub fn infer_delimiter(head: &[u8], ended: bool, header: HeaderRecord) -> Option<InferredDelimiter> {
+    // Beyond the sample in any case.
+    let before = usize::try_from(header.records_before()).unwrap_or(SAMPLE_BYTES);
     // Bytes beyond the sample are cut off: how many there are depends on the chunks.
     let is_all = ended && head.len() <= SAMPLE_BYTES;
     let is_enough = ended || head.len() >= SAMPLE_BYTES;
     let head = &head[..head.len().min(SAMPLE_BYTES)];
     let text = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);
     let sample = Morsel::from_vec(text.to_vec(), 0, 0);
-    let mut records = Records::new(&sample, b',', is_all);
+    let mut records = Records::new(&sample, b',', is_all).skip(before);
     let header = match records.next() {
         Some(header) if header.is_complete || is_enough => header,
         // A header beyond the sample, or none, is read with commas.
@@ -48,7 +52,7 @@ pub fn infer_delimiter(head: &[u8], ended: bool) -> Option<InferredDelimiter> {
         return Some(InferredDelimiter::Comma);
     }
     let mut candidates = OTHERS.iter().filter_map(|&other| {
-        let header = Records::new(&sample, other, is_all).next()?;
+        let header = Records::new(&sample, other, is_all).nth(before)?;
         (header.fields > 1 && !header.is_malformed).then_some(other)
     });
     let Some(first) = candidates.next() else { return Some(InferredDelimiter::Comma) };
@@ -59,7 +63,7 @@ pub fn infer_delimiter(head: &[u8], ended: bool) -> Option<InferredDelimiter> {
     }
     let (mut certain, mut undecided) = (Vec::new(), false);
     for other in std::iter::once(first).chain(candidates) {
-        match splits_all(&sample, other, is_all, is_enough) {
+        match splits_all(&sample, other, before, is_all, is_enough) {
             Some(true) => certain.push(other),
             Some(false) => {}
             None => undecided = true,
@@ -72,10 +76,10 @@ pub fn infer_delimiter(head: &[u8], ended: bool) -> Option<InferredDelimiter> {
     }
 }
 
-/// Returns true if `delimiter` splits all records of the sample into as many fields as the header. `None` if more bytes
+/// Returns true if `delimiter` splits all records of the sample after the first `before` into as many fields as the header. `None` if more bytes
 /// are needed.
-fn splits_all(sample: &Morsel, delimiter: u8, is_all: bool, is_enough: bool) -> Option<bool> {
-    let mut records = Records::new(sample, delimiter, is_all);
+fn splits_all(sample: &Morsel, delimiter: u8, before: usize, is_all: bool, is_enough: bool) -> Option<bool> {
+    let mut records = Records::new(sample, delimiter, is_all).skip(before);
     let header = records.next()?;
     for _ in 0..SAMPLE_RECORDS {
         match records.next() {
@@ -155,12 +159,14 @@ mod tests {
 
     use super::*;
 
+    const FIRST: HeaderRecord = HeaderRecord::Nth(std::num::NonZeroU64::MIN);
+
     fn inferred(text: &str) -> InferredDelimiter {
-        let whole = infer_delimiter(text.as_bytes(), true).expect("all bytes are there");
+        let whole = infer_delimiter(text.as_bytes(), true, FIRST).expect("all bytes are there");
         // However the bytes arrive, the first result is the same.
         for chunk in [1, 3, 7, 64] {
             let ends = (0..text.len()).step_by(chunk).chain([text.len()]);
-            let early = ends.filter_map(|end| infer_delimiter(&text.as_bytes()[..end], false)).next();
+            let early = ends.filter_map(|end| infer_delimiter(&text.as_bytes()[..end], false, FIRST)).next();
             assert!(early.is_none_or(|early| early == whole), "{text:?} by {chunk}: {early:?}");
         }
         whole
@@ -189,23 +195,32 @@ mod tests {
     }
 
     #[test]
+    fn records_before_the_header_decide_nothing() {
+        let third = HeaderRecord::Nth(3.try_into().unwrap());
+        let inferred = |text: &str, ended| infer_delimiter(text.as_bytes(), ended, third);
+        assert_eq!(inferred("Report, 2024\n\n1;2;3\na;b\n1,5;2\n", true), Some(Other(b';')));
+        assert_eq!(inferred("Report; 2024\n1;2\na,b\n", false), Some(Comma));
+        assert_eq!((inferred("x\ny\n", false), inferred("x\ny\n", true)), (None, Some(Comma)));
+    }
+
+    #[test]
     fn the_sample_is_a_fixed_part_of_the_source() {
         let records = "1;2\n".repeat(SAMPLE_RECORDS);
         assert_eq!(inferred(&format!("a;b\n{records}no\n")), Other(b';'));
         assert_eq!(inferred(&format!("a;b\n{}no\n", &records[4..])), Doubtful(b';'));
         // A pipe waits for the sample, unless the header or a record decides.
-        let needs_more = |text: &str| infer_delimiter(text.as_bytes(), false).is_none();
+        let needs_more = |text: &str| infer_delimiter(text.as_bytes(), false, FIRST).is_none();
         assert!(needs_more("a;b\n1;2\n") && needs_more("a") && needs_more(""));
         assert!(!needs_more("a,b\n") && !needs_more("a\n") && !needs_more("a;b\n1\n"));
         // Long records: the one that the end of the sample cuts does not count.
         let long = format!("a;b\n{0};{0}\n{0};", "x".repeat(SAMPLE_BYTES / 3));
         for end in ["", "y\n", "y\nz\n"] {
             let text = format!("{long}{end}{}", "z".repeat(SAMPLE_BYTES));
-            assert_eq!(infer_delimiter(text.as_bytes(), false), Some(Other(b';')));
-            assert_eq!(infer_delimiter(&text.as_bytes()[..SAMPLE_BYTES], false), Some(Other(b';')));
-            assert_eq!(infer_delimiter(text.as_bytes(), true), Some(Other(b';')));
+            assert_eq!(infer_delimiter(text.as_bytes(), false, FIRST), Some(Other(b';')));
+            assert_eq!(infer_delimiter(&text.as_bytes()[..SAMPLE_BYTES], false, FIRST), Some(Other(b';')));
+            assert_eq!(infer_delimiter(text.as_bytes(), true, FIRST), Some(Other(b';')));
         }
         let wide = "name;".repeat(SAMPLE_BYTES / 5 + 1);
-        assert_eq!(infer_delimiter(wide.as_bytes(), false), Some(Doubtful(b';')));
+        assert_eq!(infer_delimiter(wide.as_bytes(), false, FIRST), Some(Doubtful(b';')));
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::decode::malformed;
+use super::dialect::{CsvDialect, HeaderRecord};
 use super::split::Splitter;
 use crate::column::{MAX_COLUMNS, Morsel};
 use crate::format::Reject;
@@ -18,7 +19,7 @@ pub struct Header {
     pub names: Arc<[Arc<str>]>,
     /// Notes on renamed columns, for the report.
     pub notes: Vec<String>,
-    /// Line breaks up to the first record after the header.
+    /// Line breaks of the source up to the first record after the header.
     pub lines: u64,
 }
 
@@ -31,58 +32,105 @@ pub struct BadHeader {
     pub hint: &'static str,
 }
 
-/// Takes the header off the first morsel of a source, and returns it with the rest of the morsel, which
-/// may be empty. Blank lines before it are skipped; `None` if the morsel has nothing else.
-///
-/// A header that is malformed, not UTF-8 or too wide is an error: without names there are no columns.
+/// Takes the header off the first morsel of a source whose first record is the header, and returns it with the rest of
+/// the morsel; see [`HeaderSearch::take`].
 pub fn take_header(morsel: &Morsel, delimiter: u8) -> Result<Option<(Header, Morsel)>, BadHeader> {
-    let mut splitter = Splitter::new(morsel, delimiter);
-    let mut fields = Vec::new();
-    let record = loop {
-        fields.clear();
-        match splitter.next_record(&mut fields) {
-            None => return Ok(None),
-            Some(record) if record.is_blank() => {}
-            Some(record) => break record,
+    HeaderSearch::new(delimiter, &CsvDialect::default()).take(morsel)
+}
+
+/// The search for the header of one source, morsel by morsel.
+#[derive(Clone, Debug)]
+pub struct HeaderSearch {
+    delimiter: u8,
+    header: HeaderRecord,
+    /// Records before the header that were not seen yet.
+    records_before: u64,
+    /// Line breaks before the next morsel.
+    lines: u64,
+}
+
+impl HeaderSearch {
+    /// Makes a search at the first byte after the lines that `dialect` skips, whose delimiter is not regarded.
+    pub fn new(delimiter: u8, dialect: &CsvDialect) -> Self {
+        let (header, lines) = (dialect.header, dialect.skip_lines);
+        HeaderSearch { delimiter, header, records_before: header.records_before(), lines }
+    }
+
+    /// Takes the header off the next morsel of the source, and returns it with the rest of the morsel, which may be
+    /// empty. Blank lines before it are skipped; `None` if the morsel ends before the header, and is to be dropped.
+    /// Without a header the rest begins with the first record.
+    ///
+    /// A header that is malformed, not UTF-8 or too wide is an error: without names there are no columns.
+    pub fn take(&mut self, morsel: &Morsel) -> Result<Option<(Header, Morsel)>, BadHeader> {
+        let bytes = morsel.records();
+        let lines_to = |end: usize| memchr::memchr_iter(b'\n', &bytes[..end]).count() as u64;
+        let mut splitter = Splitter::new(morsel, self.delimiter);
+        let mut fields = Vec::new();
+        let record = loop {
+            fields.clear();
+            match splitter.next_record(&mut fields) {
+                None => {
+                    self.lines += lines_to(bytes.len());
+                    return Ok(None);
+                }
+                Some(record) if record.is_blank() => {}
+                Some(_) if self.records_before > 0 => self.records_before -= 1,
+                Some(record) => break record,
+            }
+        };
+        let is_absent = self.header == HeaderRecord::Absent;
+        let bad = |reject, hint| {
+            let line = self.lines + lines_to(record.start);
+            let len = record.end - record.start;
+            BadHeader { rejected: RejectedRecord { reject, byte: record.start, len, line, record: 0 }, hint }
+        };
+        // The line ends of old Mac files; under RFC 4180 the whole file would be one header.
+        if let Some(at) = bare_carriage_return(&bytes[record.start..record.end]) {
+            let reason = "a bare carriage return (CR) does not end a line".into();
+            let hint = "convert the line endings to LF, as with `tr '\\r' '\\n' < FILE > NEW`";
+            return Err(bad(Reject { offset: at, path: FieldPath::root(), reason }, hint));
         }
-    };
-    let bytes = morsel.records();
-    let bad = |reject, hint| {
-        let line = memchr::memchr_iter(b'\n', &bytes[..record.start]).count() as u64;
-        let len = record.end - record.start;
-        BadHeader { rejected: RejectedRecord { reject, byte: record.start, len, line, record: 0 }, hint }
-    };
-    // The line ends of old Mac files; under RFC 4180 the whole file would be one header.
-    if let Some(at) = bare_carriage_return(&bytes[record.start..record.end]) {
-        let reason = "a bare carriage return (CR) does not end a line".into();
-        let hint = "convert the line endings to LF, as with `tr '\\r' '\\n' < FILE > NEW`";
-        return Err(bad(Reject { offset: at, path: FieldPath::root(), reason }, hint));
+        if let Some(reject) = malformed(&record) {
+            let hint = match is_absent {
+                true => {
+                    "correct the first record, by which the columns are counted; a quote in a cell is doubled: `\"\"`"
+                }
+                false => "correct the header, which names the columns; a quote in a name is doubled: `\"\"`",
+            };
+            return Err(bad(reject, hint));
+        }
+        if fields.len() > MAX_COLUMNS {
+            let what = if is_absent { "first record" } else { "header" };
+            let reason =
+                format!("the {what} has {} columns, more than the limit of {MAX_COLUMNS}", fields.len()).into();
+            let hint =
+                "check that the first line has the names of the columns, and that the delimiter is the right one";
+            return Err(bad(Reject { offset: 0, path: FieldPath::root(), reason }, hint));
+        }
+        let (names, notes, cut) = if is_absent {
+            let names = (1..=fields.len()).map(|i| format!("column_{i}").into()).collect::<Vec<_>>();
+            // A blank line is a record of one column, and none of several.
+            (names, Vec::new(), if fields.len() == 1 { 0 } else { record.start })
+        } else {
+            if let Err(e) = std::str::from_utf8(&bytes[record.start..record.end]) {
+                let reason = "the header is not valid UTF-8".into();
+                let hint = "convert the file to UTF-8, as with `iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW`";
+                return Err(bad(Reject { offset: e.valid_up_to(), path: FieldPath::root(), reason }, hint));
+            }
+            // The whole record is valid UTF-8, and so is each field, which ends at ASCII bytes.
+            let names = fields.iter().map(|field| String::from_utf8_lossy(&field.value(bytes)).into_owned());
+            let (names, notes) = distinct(names.collect());
+            (names, notes, splitter.offset())
+        };
+        let lines = self.lines + lines_to(cut);
+        let rest = Morsel {
+            bytes: morsel.bytes.slice(cut),
+            len: morsel.len - cut,
+            byte_offset: morsel.byte_offset + cut as u64,
+            source_index: morsel.source_index,
+        };
+        Ok(Some((Header { names: names.into(), notes, lines }, rest)))
     }
-    if let Some(reject) = malformed(&record) {
-        return Err(bad(reject, "correct the header, which names the columns; a quote in a name is doubled: `\"\"`"));
-    }
-    if fields.len() > MAX_COLUMNS {
-        let reason = format!("the header has {} columns, more than the limit of {MAX_COLUMNS}", fields.len()).into();
-        let hint = "check that the first line has the names of the columns, and that the delimiter is the right one";
-        return Err(bad(Reject { offset: 0, path: FieldPath::root(), reason }, hint));
-    }
-    if let Err(e) = std::str::from_utf8(&bytes[record.start..record.end]) {
-        let reason = "the header is not valid UTF-8".into();
-        let hint = "convert the file to UTF-8, as with `iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW`";
-        return Err(bad(Reject { offset: e.valid_up_to(), path: FieldPath::root(), reason }, hint));
-    }
-    // The whole record is valid UTF-8, and so is each field, which ends at ASCII bytes.
-    let names = fields.iter().map(|field| String::from_utf8_lossy(&field.value(bytes)).into_owned());
-    let (names, notes) = distinct(names.collect());
-    let cut = splitter.offset();
-    let lines = memchr::memchr_iter(b'\n', &bytes[..cut]).count() as u64;
-    let rest = Morsel {
-        bytes: morsel.bytes.slice(cut),
-        len: morsel.len - cut,
-        byte_offset: morsel.byte_offset + cut as u64,
-        source_index: morsel.source_index,
-    };
-    Ok(Some((Header { names: names.into(), notes, lines }, rest)))
 }
 
 /// Returns the offset of the first carriage return outside quotes that no line feed follows.
@@ -190,6 +238,31 @@ mod tests {
         assert_eq!(bad.reject.reason, "a bare carriage return (CR) does not end a line");
         let bad = header(b"\"a\",\"b\"\r\"1\",\"2\"\r").expect_err("CR line ends of quoted names");
         assert_eq!(bad.reject.offset, 7);
+    }
+
+    #[test]
+    fn the_header_may_be_a_later_record_or_absent() {
+        let search = |header| HeaderSearch::new(b',', &CsvDialect { header, skip_lines: 2, ..CsvDialect::default() });
+        let taken = |header, morsels: &[&str]| {
+            let mut search = search(header);
+            let found = morsels
+                .iter()
+                .find_map(|text| search.take(&Morsel::from_vec(text.as_bytes().to_vec(), 0, 0)).expect("valid"));
+            let (header, rest) = found?;
+            let names: Vec<String> = header.names.iter().map(|name| name.to_string()).collect();
+            Some((names.join(","), header.lines, String::from_utf8(rest.records().to_vec()).unwrap()))
+        };
+        let found = |names: &str, lines, rest: &str| Some((names.to_owned(), lines, rest.to_owned()));
+        let third = HeaderRecord::Nth(3.try_into().unwrap());
+        let text = "x\n\n\"y\n\",1,2\r\n a,b\n1,2\n";
+        assert_eq!(taken(third, &[text]), found(" a,b", 2 + 5, "1,2\n"));
+        assert_eq!(taken(third, &["x\n\n", "\"y\n\",1,2\r\n", " a,b\n1,2\n"]), found(" a,b", 2 + 5, "1,2\n"));
+        assert_eq!(taken(third, &["x\ny\n"]), None);
+        let absent = HeaderRecord::Absent;
+        assert_eq!(taken(absent, &["\n\n1,\n2,3\n"]), found("column_1,column_2", 2 + 2, "1,\n2,3\n"));
+        assert_eq!(taken(absent, &["\nx\n"]), found("column_1", 2, "\nx\n"));
+        let bad = search(third).take(&Morsel::from_vec(b"1\n2\n\"a\"b\n".to_vec(), 0, 0)).expect_err("malformed");
+        assert_eq!((bad.rejected.byte, bad.rejected.line), (4, 4));
     }
 
     #[test]

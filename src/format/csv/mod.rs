@@ -19,8 +19,8 @@ pub mod split;
 
 pub use decode::CsvDecoder;
 pub use delimiter::{InferredDelimiter, delimiter_name, infer_delimiter};
-pub use dialect::{CsvDialect, CsvProperty};
+pub use dialect::{CsvDialect, CsvProperty, HeaderRecord};
 pub use encode::{CsvEncoder, MAX_SHEET_CELL, MAX_SHEET_ROWS, SheetCounts};
-pub use header::{BadHeader, Header, take_header};
+pub use header::{BadHeader, Header, HeaderSearch, take_header};
 pub use open_quote::line_of_open_quote;
 pub use options::{CsvBooleans, CsvOptions, NullText};

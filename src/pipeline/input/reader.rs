@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use super::item::{CsvSource, Item, SourceInfo};
 use crate::column::{Morsel, TypeMerge};
 use crate::format::compress::decompressing;
-use crate::format::csv::{CsvDecoder, CsvDialect, InferredDelimiter};
+use crate::format::csv::{CsvDecoder, CsvDialect, HeaderRecord, HeaderSearch, InferredDelimiter};
 use crate::format::detect::InputFormat;
 use crate::format::frame::{BufferPool, Framed, Framer, Framing};
 use crate::format::json_array::JsonArrayLines;
@@ -54,6 +54,8 @@ struct OpenSource {
     ended: bool,
     /// The delimiter of a CSV source whose header was not read yet; else `None`.
     header_delimiter: Option<HeaderDelimiter>,
+    /// The search for that header.
+    header_search: HeaderSearch,
     /// The specified dialect of a CSV source.
     dialect: CsvDialect,
 }
@@ -283,12 +285,19 @@ impl SourceReader {
             return Err(foreign(found));
         }
         stream = Box::new(io::Cursor::new(head).chain(stream));
+        let mut skipped_bytes = 0;
+        if source.csv.skip_lines > 0 {
+            let read_error = |cause| read_error(&source.name, compression, &raw, cause);
+            let (skipped, rest) = self.skip_lines(&mut *stream, source.csv.skip_lines, read_error)?;
+            skipped_bytes = skipped;
+            stream = Box::new(io::Cursor::new(rest).chain(stream));
+        }
         let header_delimiter = match (format, source.csv.delimiter.or(delimiter)) {
             (Format::Ndjson | Format::JsonArray, _) => None,
             (Format::Csv, Some(known)) => Some(HeaderDelimiter::Known(known)),
             (Format::Csv, None) => {
                 let read_error = |cause| read_error(&source.name, compression, &raw, cause);
-                let (head, found) = self.infer_delimiter(&mut *stream, read_error)?;
+                let (head, found) = self.infer_delimiter(&mut *stream, source.csv.header, read_error)?;
                 stream = Box::new(io::Cursor::new(head).chain(stream));
                 // Where nothing but the first bytes determines the format, a header with tabs and no comma is TSV.
                 let is_unnamed = declared_format.is_none() && !detect::has_format(&source.name);
@@ -309,7 +318,9 @@ impl SourceReader {
                 Framing::Elements
             }
         };
-        let framer = Framer::new(framing, self.limits.max_record_bytes, index, self.pool.clone());
+        let framer =
+            Framer::new(framing, self.limits.max_record_bytes, index, self.pool.clone()).at_byte(skipped_bytes);
+        let delimiter = header_delimiter.map_or(b',', HeaderDelimiter::byte);
         let info =
             SourceInfo { index, name: source.name, format, csv: None, expected_rows: source.expected_rows, is_stream };
         Ok(OpenSource {
@@ -321,8 +332,43 @@ impl SourceReader {
             delivered: 0,
             ended: false,
             header_delimiter,
+            header_search: HeaderSearch::new(delimiter, &source.csv),
             dialect: source.csv,
         })
+    }
+
+    /// Reads `lines` lines and drops them. Returns their bytes, fewer if the source ends before, and the bytes read beyond.
+    fn skip_lines(
+        &self,
+        stream: &mut dyn Read,
+        lines: u64,
+        read_error: impl FnOnce(io::Error) -> Error,
+    ) -> Result<(u64, Vec<u8>), Error> {
+        let (mut left, mut skipped) = (lines, 0);
+        loop {
+            if self.control.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
+            let mut more = match read_head(stream, 1) {
+                Ok(more) => more,
+                Err(cause) => return Err(read_error(cause)),
+            };
+            let mut end = 0;
+            for line_feed in memchr::memchr_iter(b'\n', &more) {
+                end = line_feed + 1;
+                left -= 1;
+                if left == 0 {
+                    break;
+                }
+            }
+            if left == 0 {
+                return Ok((skipped + end as u64, more.split_off(end)));
+            }
+            if more.is_empty() {
+                return Ok((skipped, more));
+            }
+            skipped += more.len() as u64;
+        }
     }
 
     /// Reads the first bytes of a CSV source until its delimiter can be inferred from them, and returns both. That takes
@@ -330,6 +376,7 @@ impl SourceReader {
     fn infer_delimiter(
         &self,
         stream: &mut dyn Read,
+        header: HeaderRecord,
         read_error: impl FnOnce(io::Error) -> Error,
     ) -> Result<(Vec<u8>, InferredDelimiter), Error> {
         let mut head = Vec::new();
@@ -342,7 +389,7 @@ impl SourceReader {
                 Err(cause) => return Err(read_error(cause)),
             };
             head.extend_from_slice(&more);
-            if let Some(found) = csv::infer_delimiter(&head, more.is_empty()) {
+            if let Some(found) = csv::infer_delimiter(&head, more.is_empty(), header) {
                 return Ok((head, found));
             }
         }
@@ -378,24 +425,27 @@ fn read_error(name: &str, compression: Compression, raw: &SharedSource, cause: i
 fn take_header(open: &mut OpenSource, morsel: &Morsel, found: HeaderDelimiter) -> Result<Option<Morsel>, Error> {
     let old = &open.info;
     let delimiter = found.byte();
-    let cut = csv::take_header(morsel, delimiter).map_err(|bad| {
+    let cut = open.header_search.take(morsel).map_err(|bad| {
         let rejected = bad.rejected;
         let byte = morsel.byte_offset + rejected.byte as u64;
         let position = Position { source: old.name.clone(), byte, line: rejected.line + 1, record: 0 };
         Error::BadHeader { position, reject: rejected.reject, hint: bad.hint }
     })?;
     let Some((mut header, rest)) = cut else { return Ok(None) };
+    let is_absent = open.dialect.header == HeaderRecord::Absent;
     let mut other_delimiter = None;
     match found {
         HeaderDelimiter::Known(_) | HeaderDelimiter::Inferred(InferredDelimiter::Comma) => {}
         HeaderDelimiter::Inferred(InferredDelimiter::Other(other)) => {
             let other = csv::delimiter_name(other);
-            header.notes.insert(0, format!("the delimiter is {other}, inferred from the header and the first records"));
+            let from = if is_absent { "the first records" } else { "the header and the first records" };
+            header.notes.insert(0, format!("the delimiter is {other}, inferred from {from}"));
         }
         HeaderDelimiter::Inferred(InferredDelimiter::Doubtful(other)) => {
             other_delimiter = Some(other);
             let other = csv::delimiter_name(other);
-            header.notes.insert(0, format!("read as one column, although its header contains {other}"));
+            let what = if is_absent { "first record" } else { "header" };
+            header.notes.insert(0, format!("read as one column, although its {what} contains {other}"));
         }
     }
     let decoder = CsvDecoder::new(header.names.clone(), delimiter, decode_cells).with_dialect(&open.dialect);
