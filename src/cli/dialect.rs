@@ -7,6 +7,7 @@ use super::choices::FromFormat;
 use super::error::{Error, Failure};
 use super::flag_text::flag_of_csv;
 use crate::format::csv::{CsvDialect, HeaderRecord};
+use crate::format::encoding::TextEncoding;
 use crate::format::{CsvOptions, NullText};
 use crate::source::Source;
 
@@ -16,6 +17,9 @@ pub(super) struct InputArgs {
     /// Format of the inputs [default: detected by content type, name and first bytes]
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub from: Option<FromFormat>,
+    /// Encoding of the inputs, such as latin1, windows-1250, shift_jis or utf-16le [default: UTF-8, or UTF-16 by its mark]
+    #[arg(long, value_parser = parse_encoding, value_name = "NAME")]
+    pub in_encoding: Option<TextEncoding>,
     /// Delimiter between the cells of CSV inputs, such as `;` or `\t` [default: a comma, or a tab for TSV]
     #[arg(long, value_parser = parse_delimiter, value_name = "BYTE", help_heading = "CSV input")]
     pub in_delimiter: Option<u8>,
@@ -54,6 +58,7 @@ impl InputArgs {
     pub(super) fn specify(&self, source: &mut Source) {
         source.format = self.from.map(Into::into);
         source.csv = self.dialect();
+        source.encoding = self.in_encoding;
     }
 
     /// Returns the specified dialect of CSV inputs.
@@ -135,6 +140,12 @@ fn parse_delimiter(text: &str) -> Result<u8, String> {
         [byte] if byte.is_ascii() => Ok(*byte),
         _ => Err("it must be one ASCII character, such as `;`, or `\\t`".to_owned()),
     }
+}
+
+/// Parses the name of an encoding.
+fn parse_encoding(name: &str) -> Result<TextEncoding, String> {
+    let why = "it must be a name of the WHATWG Encoding Standard, such as latin1, windows-1252, shift_jis or utf-16le";
+    TextEncoding::from_name(name).ok_or_else(|| why.to_owned())
 }
 
 /// Parses the record of the header.

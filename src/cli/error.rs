@@ -290,7 +290,9 @@ fn exit_of(error: &Error) -> Exit {
             pipeline::Error::OpenEnd { .. } => Exit::DownloadBroken,
             pipeline::Error::LastLine { .. } => Exit::LastLineCut,
             pipeline::Error::BadRecord { .. } | pipeline::Error::TooManyBadRecords { .. } => Exit::BadData,
-            pipeline::Error::Foreign { .. } | pipeline::Error::BadHeader { .. } => Exit::BadData,
+            pipeline::Error::Foreign { .. } | pipeline::Error::BadHeader { .. } | pipeline::Error::Encoding { .. } => {
+                Exit::BadData
+            }
             pipeline::Error::Step(_)
             | pipeline::Error::QueryValue { .. }
             | pipeline::Error::Partition(_)

@@ -79,14 +79,14 @@ const SIGNATURES: &[(&[u8], Foreign)] = &[
         b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
         Foreign { what: "an Office document, such as an old Excel workbook", hint: SAVE_AS_CSV },
     ),
-    (b"\xff\xfe", UTF_16),
-    (b"\xfe\xff", UTF_16),
 ];
 
 const TO_NDJSON: &str = "export the rows as NDJSON or CSV with a tool that reads it, such as DuckDB";
 const SAVE_AS_CSV: &str = "save the sheet as CSV in UTF-8, and read that";
-const UTF_16: Foreign =
-    Foreign { what: "text in UTF-16", hint: "convert it to UTF-8, as with `iconv -f UTF-16 -t UTF-8 FILE > NEW`" };
+const UTF_16: Foreign = Foreign {
+    what: "text in UTF-16 without a byte order mark",
+    hint: "specify its encoding, or convert it to UTF-8, as with `iconv -f UTF-16LE -t UTF-8 FILE > NEW`",
+};
 
 /// Recognizes contents that are certainly not of a format that is read by their first bytes after decompression. `None`
 /// for everything else.
@@ -245,10 +245,8 @@ mod tests {
             (b"ARROW1\0\0\xff\xff\xff\xff", "an Arrow file, a format that is written and not read"),
             (b"\xff\xff\xff\xff\x70\0\0\0", "an Arrow stream, a format that is written and not read"),
             (b"\x1f\x8b\x08\0", "compressed twice"),
-            (b"\xff\xfea\0,\0b\0", "text in UTF-16"),
-            (b"\xfe\xff\0a\0,", "text in UTF-16"),
-            (b"{\0\"\0a\0", "text in UTF-16"),
-            (b"\0a\0,\0b", "text in UTF-16"),
+            (b"{\0\"\0a\0", "text in UTF-16 without a byte order mark"),
+            (b"\0a\0,\0b", "text in UTF-16 without a byte order mark"),
             (b"\n <!DOCTYPE html>", "a web page (HTML)"),
         ] {
             assert_eq!(what(first), Some(expected), "{first:?}");

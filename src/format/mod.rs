@@ -9,6 +9,7 @@ pub mod compress;
 pub mod csv;
 pub mod decode;
 pub mod detect;
+pub mod encoding;
 mod extension;
 pub mod frame;
 pub mod json_array;

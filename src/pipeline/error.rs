@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use crate::column::MAX_COLUMNS;
 use crate::format::csv::CsvProperty;
 use crate::format::detect::Foreign;
+use crate::format::encoding::NotInEncoding;
 use crate::format::{Reject, arrow_ipc, parquet};
 use crate::position::{FieldPath, Position};
 use crate::source::BoxedError;
@@ -49,6 +50,15 @@ pub enum Error {
         reject: Reject,
         /// An imperative that makes a header of it.
         hint: &'static str,
+    },
+    /// The bytes of a source are not text in its encoding.
+    #[error("cannot decode {name}")]
+    Encoding {
+        /// The name of the source.
+        name: String,
+        /// The encoding and the place.
+        #[source]
+        cause: NotInEncoding,
     },
     /// The compressed stream of a source is truncated or damaged, or expands beyond the limit.
     #[error("cannot decompress {name}")]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::byte_source::ByteSource;
 use crate::column::Batch;
 use crate::format::csv::CsvDialect;
+use crate::format::encoding::TextEncoding;
 use crate::format::{Compression, Format};
 
 /// An input of an execution plan.
@@ -19,6 +20,8 @@ pub struct Source {
     pub format: Option<Format>,
     /// Dialect of CSV, as far as it is specified; anything specified is an error for other formats.
     pub csv: CsvDialect,
+    /// Encoding of the text, if specified. `None` is UTF-8, or UTF-16 by its byte order mark.
+    pub encoding: Option<TextEncoding>,
     /// Compression, if specified. `None` infers it from the first bytes.
     pub compression: Option<Compression>,
     /// The API's `row_count`, which the report compares with the rows read; `None` for other inputs.
@@ -75,7 +78,15 @@ impl Source {
     }
 
     fn of(name: Arc<str>, input: Input) -> Self {
-        Source { name, input, format: None, csv: CsvDialect::default(), compression: None, expected_rows: None }
+        Source {
+            name,
+            input,
+            format: None,
+            csv: CsvDialect::default(),
+            encoding: None,
+            compression: None,
+            expected_rows: None,
+        }
     }
 }
 

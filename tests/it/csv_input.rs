@@ -276,6 +276,42 @@ fn csv_without_a_header_has_numbered_columns() {
     }
 }
 
+fn utf_16(text: &str, of_unit: fn(u16) -> [u8; 2]) -> Vec<u8> {
+    text.encode_utf16().flat_map(of_unit).collect()
+}
+
+#[test]
+fn inputs_in_other_encodings_are_decoded() {
+    let place = Place::new();
+    let csv = "\u{feff}größe;name\n1,5;\"東\n;京\"\n";
+    let rows = "{\"größe\":\"1,5\",\"name\":\"東\\n;京\"}\n";
+    for of_unit in [u16::to_le_bytes, u16::to_be_bytes] {
+        place.write("in.csv", utf_16(csv, of_unit));
+        place.write("in.ndjson", utf_16(&format!("\u{feff}{rows}"), of_unit));
+        place.write("in.json", utf_16(&format!("\u{feff}[{}]", rows.trim_end()), of_unit));
+        for name in ["in.csv", "in.ndjson", "in.json"] {
+            assert_eq!(place.run_line(&format!("convert {name} -o -")).ok().text(), rows, "{name}");
+            // By its content alone.
+            let done = place.run_with_stdin(&["convert", "-", "-o", "-"], &place.read(name)).ok();
+            assert_eq!(done.text(), rows, "{name}");
+        }
+        place.run_line("schema in.csv").ok().says("the delimiter is `;`");
+    }
+    place.write("in.csv", utf_16(csv.trim_start_matches('\u{feff}'), u16::to_le_bytes));
+    place.run_line("convert in.csv -o -").code(exit::BAD_DATA).says("text in UTF-16 without a byte order mark");
+    assert_eq!(place.run_line("convert in.csv -o - --in-encoding utf-16le").ok().text(), rows);
+
+    place.write("latin.csv", b"title\ngr\xf6\xdfe,\x80\n1,\xe9\n".as_slice());
+    place.run_line("convert latin.csv -o - --in-skip-lines 1").code(exit::BAD_DATA).says("not valid UTF-8");
+    let done = place.run_line("convert latin.csv -o - --in-skip-lines 1 --in-encoding latin1").ok();
+    assert_eq!(done.text(), "{\"größe\":1,\"€\":\"é\"}\n");
+    place.write("bad.csv", b"a,b\n1,\x93\x8c\n2,\xff\n".as_slice());
+    let done = place.run_line("convert bad.csv -o x.csv --in-encoding shift_jis").code(exit::BAD_DATA);
+    done.says("cannot decode bad.csv: not valid Shift_JIS at byte 11");
+    assert!(!place.path("x.csv").exists());
+    place.run_line("convert bad.csv -o - --in-encoding latin99").code(exit::USAGE).says("Encoding Standard");
+}
+
 /// Price lists, in which a cell has zeros at its end.
 #[test]
 fn numbers_with_zeros_at_the_end_are_numbers_of_typed_outputs() {

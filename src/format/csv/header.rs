@@ -114,7 +114,7 @@ impl HeaderSearch {
         } else {
             if let Err(e) = std::str::from_utf8(&bytes[record.start..record.end]) {
                 let reason = "the header is not valid UTF-8".into();
-                let hint = "convert the file to UTF-8, as with `iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW`";
+                let hint = "specify its encoding, or convert the file to UTF-8, as with `iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW`";
                 return Err(bad(Reject { offset: e.valid_up_to(), path: FieldPath::root(), reason }, hint));
             }
             // The whole record is valid UTF-8, and so is each field, which ends at ASCII bytes.

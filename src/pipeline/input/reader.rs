@@ -11,6 +11,7 @@ use crate::column::{Morsel, TypeMerge};
 use crate::format::compress::decompressing;
 use crate::format::csv::{CsvDecoder, CsvDialect, HeaderRecord, HeaderSearch, InferredDelimiter};
 use crate::format::detect::InputFormat;
+use crate::format::encoding::{NotInEncoding, TextEncoding};
 use crate::format::frame::{BufferPool, Framed, Framer, Framing};
 use crate::format::json_array::JsonArrayLines;
 use crate::format::ndjson::decode_cells;
@@ -257,7 +258,13 @@ impl SourceReader {
                 Box::new(expansion.limiting(decompressing(compression, counted)))
             }
         };
-        let head = read_text_head(&mut *stream).map_err(|cause| read_error(&source.name, compression, &raw, cause))?;
+        let cannot_read = |cause| read_error(&source.name, compression, &raw, cause);
+        let mut head = read_text_head(&mut *stream).map_err(cannot_read)?;
+        let encoding = source.encoding.filter(|encoding| !encoding.is_utf8()).or_else(|| TextEncoding::of_mark(&head));
+        if let Some(encoding) = encoding {
+            stream = Box::new(encoding.decoding(io::Cursor::new(head).chain(stream)));
+            head = read_text_head(&mut *stream).map_err(cannot_read)?;
+        }
         // An archive, Parquet, HTML and other contents that cannot be read get an error that names them, whatever the name
         // or the response says, and not an error of the first record.
         let foreign = |found| Error::Foreign { name: name.to_string(), found };
@@ -411,6 +418,9 @@ fn require_proven_end(open: &OpenSource) -> Result<(), Error> {
 /// Converts the error of a failed read: if the source below did not fail, the decompression did.
 fn read_error(name: &str, compression: Compression, raw: &SharedSource, cause: io::Error) -> Error {
     let name = name.to_owned();
+    if let Some(&not_in_encoding) = cause.get_ref().and_then(|cause| cause.downcast_ref::<NotInEncoding>()) {
+        return Error::Encoding { name, cause: not_in_encoding };
+    }
     let too_large = cause.get_ref().is_some_and(|cause| cause.is::<TooMuchExpansion>());
     // One that expands too much is a whole file all the same.
     if compression == Compression::None || too_large || raw.failed.load(Ordering::Relaxed) {
