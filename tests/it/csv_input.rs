@@ -1,6 +1,6 @@
 //! CSV inputs in other dialects than RFC 4180 with commas.
 
-use crate::support::{Place, exit, rows};
+use crate::support::{Done, Place, exit, plans, root, rows, tool};
 
 #[test]
 fn a_specified_delimiter_splits_csv_inputs() {
@@ -350,4 +350,15 @@ fn a_column_of_prices_that_becomes_text_late_keeps_its_spelling_or_is_refused() 
     let piped = place.run_with_stdin(&["convert", "-", "-o", "y.parquet"], place.read_text("in.csv").as_bytes());
     piped.code(exit::SCHEMA_CHANGED).says("field `price`: expected float, found text");
     assert!(!place.path("y.parquet").exists());
+}
+
+#[test]
+fn other_readers_find_the_same_cells_in_every_dialect() {
+    let Some(python) = tool("DRAWOFF_TEST_PYTHON") else { return };
+    let place = Place::new();
+    let mut command = place.program(python);
+    command.arg(root().join("tests/readers/check_dialects.py")).arg(env!("CARGO_BIN_EXE_drawoff"));
+    command.args([plans::count(200).to_string(), plans::seed().to_string()]);
+    let done = Done::of(command).ok();
+    assert!(done.text().contains("cases from seed"));
 }
