@@ -15,6 +15,7 @@ mod open;
 mod partial;
 mod staging;
 mod stream;
+mod sync_all;
 mod target;
 
 pub use file::{PendingFile, check_writable};
@@ -23,4 +24,5 @@ pub use open::Sink;
 pub use partial::remove_stale;
 pub use staging::{PartFile, Staging};
 pub use stream::Stream;
+pub use sync_all::sync_all;
 pub use target::{Reread, Target};

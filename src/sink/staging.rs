@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::object::{ObjectLocation, ObjectPrefix};
 use super::partial;
+use super::sync_all::sync_all;
 use super::target::{Reread, Target};
 
 /// The unpublished files of one output directory. Dropping it removes them, and the directory itself if it was created
@@ -146,11 +147,15 @@ impl Staging {
     pub fn sync_directories(&self, directories: impl Iterator<Item = PathBuf>) {
         let Destination::Directory { path, .. } = &self.destination else { return };
         // Some file systems cannot sync a directory. The renames are done in any case.
-        for directory in directories.map(|directory| path.join(directory)).chain([path.clone()]) {
+        let mut directories: Vec<PathBuf> = directories.map(|directory| path.join(directory)).collect();
+        directories.push(path.clone());
+        let synced: Result<(), std::convert::Infallible> = sync_all(&mut directories, |directory| {
             if let Ok(directory) = File::open(directory) {
                 let _ = directory.sync_all();
             }
-        }
+            Ok(())
+        });
+        let Ok(()) = synced;
     }
 
     /// Ends a successful output: keeps the output directory, and removes the hidden one with all unpublished files.

@@ -30,7 +30,7 @@ use crate::format::parquet::EncodedRowGroup;
 use crate::format::{Compression, OutputFormat};
 use crate::pipeline::error::{Error, PartitionError};
 use crate::pipeline::plan::Directory;
-use crate::sink::{Sink, Staging};
+use crate::sink::{Sink, Staging, sync_all};
 use crate::text::plural;
 use arrow_array::RecordBatch;
 use arrow_select::concat::concat_batches;
@@ -544,7 +544,7 @@ impl FinishedPartitions {
 
     /// Syncs all files to disk, so that only renames are left.
     pub(super) fn sync(&mut self) -> Result<(), Error> {
-        self.files.iter_mut().try_for_each(|(_, file)| file.sync())
+        sync_all(&mut self.files, |(_, file)| file.sync())
     }
 
     /// Renames all files to their final paths, and returns these with their bytes.
