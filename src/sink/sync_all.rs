@@ -42,7 +42,11 @@ mod tests {
     fn every_item_is_synced_and_the_first_error_returned() {
         for n in [0, 1, 3, 4, 17, 1000] {
             let mut items = vec![0; n];
-            assert_eq!(sync_all(&mut items, |item| Ok::<(), ()>(*item += 1)), Ok(()));
+            let sync = |item: &mut i32| {
+                *item += 1;
+                Ok::<(), ()>(())
+            };
+            assert_eq!(sync_all(&mut items, sync), Ok(()));
             assert!(items.iter().all(|item| *item == 1), "{n}");
         }
         let mut items: Vec<usize> = (0..1000).collect();

@@ -1,6 +1,9 @@
 //! Infers the types of a morsel's values: for the schema before the first batch, and for the wider one
 //! after a schema mismatch. Looks at all records of the morsel; makes no columns.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use super::enforced::check_enforced;
 use super::scan::{Cursor, Scan};
 use super::walk::{elements, entries, place_of, scalar_type};
@@ -71,6 +74,7 @@ pub fn infer(morsel: &Morsel, keys: ValueTypes, max_record_bytes: usize) -> Sche
 /// Infers the columns of the records of `morsel`.
 pub fn infer_columns(morsel: &Morsel, options: &InferOptions<'_>) -> InferredColumns {
     let mut collector = TypeCollector { changed: false, keys: options.keys };
+    let mut index = KeyIndex::default();
     let mut found = InferredColumns::default();
     let mut fields = Vec::new();
     let records = morsel.records();
@@ -106,12 +110,13 @@ pub fn infer_columns(morsel: &Morsel, options: &InferOptions<'_>) -> InferredCol
                     None | Some(Ok(())) => {
                         at(&mut cursor);
                         collector.changed = false;
-                        collector.record(&mut cursor, &mut fields, options.keys).expect("the record was checked");
+                        collector.record(&mut cursor, &mut fields, &mut index).expect("the record was checked");
                         if options.trace && collector.changed {
                             // Once more, for the record's types alone.
                             at(&mut cursor);
                             let mut own = Vec::new();
-                            collector.record(&mut cursor, &mut own, options.keys).expect("the record was checked");
+                            let mut own_index = KeyIndex::default();
+                            collector.record(&mut cursor, &mut own, &mut own_index).expect("the record was checked");
                             let (line, record) = (found.lines, found.records);
                             found.widenings.push(Widening { byte, line, record, schema: in_order(own) });
                         }
@@ -138,6 +143,38 @@ fn ends_at(cursor: &mut Cursor<'_>, end: usize) -> bool {
     cursor.pos >= end
 }
 
+/// The fields of records by key, filled once there are more than are worth a search: records may have thousands of keys in
+/// any order.
+#[derive(Debug, Default)]
+struct KeyIndex(HashMap<Arc<str>, usize>);
+
+/// Fields that are searched one by one. By eye: more than a struct may have.
+const SEARCH_LIMIT: usize = MAX_STRUCT_FIELDS + 1;
+
+impl KeyIndex {
+    /// Returns the index of `key` in `fields`, which only grow between the calls. `next` is the expected index.
+    fn place_of(&mut self, key: &[u8], fields: &[Field], next: usize) -> Option<usize> {
+        if fields.len() <= SEARCH_LIMIT {
+            return place_of(key, fields, next);
+        }
+        if fields.get(next).is_some_and(|field| field.name.as_bytes() == key) {
+            return Some(next);
+        }
+        for (index, field) in fields.iter().enumerate().skip(self.0.len()) {
+            self.0.insert(field.name.clone(), index);
+        }
+        self.0.get(std::str::from_utf8(key).ok()?).copied()
+    }
+}
+
+/// The fields of an object whose types are collected.
+struct GrowingFields<'a> {
+    fields: &'a mut Vec<Field>,
+    index: &'a mut KeyIndex,
+    /// Most fields; the values of further keys are collected together.
+    max: usize,
+}
+
 /// Collector of types, which joins those of values into given ones in place.
 #[derive(Debug)]
 struct TypeCollector {
@@ -149,28 +186,29 @@ struct TypeCollector {
 impl TypeCollector {
     /// Joins the types of the record at the cursor into `fields`. Keys beyond [`MAX_COLUMNS`] + 1 are
     /// ignored: with so many the schema is refused.
-    fn record(&mut self, cursor: &mut Cursor<'_>, fields: &mut Vec<Field>, keys: ValueTypes) -> Scan<()> {
-        let new = if keys == ValueTypes::Raw { Type::Raw } else { Type::Null };
+    fn record(&mut self, cursor: &mut Cursor<'_>, fields: &mut Vec<Field>, index: &mut KeyIndex) -> Scan<()> {
+        let new = if self.keys == ValueTypes::Raw { Type::Raw } else { Type::Null };
         let mut beyond = Type::Null;
-        self.fields(cursor, fields, MAX_COLUMNS + 1, &new, &mut beyond, 1)
+        let growing = GrowingFields { fields, index, max: MAX_COLUMNS + 1 };
+        self.fields(cursor, growing, &new, &mut beyond, 1)
     }
 
-    /// Joins the types of the object at the cursor into `fields`, of which there are at most `max_fields`;
-    /// the values of further keys join `beyond`. New fields start as `new`.
+    /// Joins the types of the object at the cursor into `growing`; the values of keys beyond its maximum join `beyond`. New
+    /// fields start as `new`.
     fn fields(
         &mut self,
         cursor: &mut Cursor<'_>,
-        fields: &mut Vec<Field>,
-        max_fields: usize,
+        growing: GrowingFields<'_>,
         new: &Type,
         beyond: &mut Type,
         depth: usize,
     ) -> Scan<()> {
+        let GrowingFields { fields, index: key_index, max } = growing;
         let mut next = 0;
         entries(cursor, |cursor, key, _| {
-            let index = match place_of(key, fields, next) {
+            let index = match key_index.place_of(key, fields, next) {
                 Some(index) => index,
-                None if fields.len() >= max_fields => return self.value(cursor, beyond, depth),
+                None if fields.len() >= max => return self.value(cursor, beyond, depth),
                 None => {
                     let name = std::str::from_utf8(key).expect("the line is valid UTF-8");
                     fields.push(Field::new(name, new.clone()));
@@ -198,7 +236,10 @@ impl TypeCollector {
                 let mut beyond = Type::Null;
                 let before = fields.len();
                 // One field more than a struct may have is enough to know that it is a map.
-                self.fields(cursor, fields, MAX_STRUCT_FIELDS + 1, &Type::Null, &mut beyond, depth + 1)?;
+                // So few that searching them is enough.
+                let index = &mut KeyIndex::default();
+                let growing = GrowingFields { fields, index, max: MAX_STRUCT_FIELDS + 1 };
+                self.fields(cursor, growing, &Type::Null, &mut beyond, depth + 1)?;
                 if fields.len() > before && is_open_ended(fields.iter().map(|f| &*f.name)) {
                     let value = fields.iter().fold(beyond, |t, f| t.join(&f.ty, TypeMerge::Json));
                     self.set(ty, Type::map(value));
