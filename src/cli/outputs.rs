@@ -20,8 +20,8 @@ use crate::format::{
 };
 use crate::net;
 use crate::pipeline::{
-    Directory, ExecutionPlan, OnBadRecord, Output, SUCCESS, SchemaFrom, SchemaPolicy, SchemaSource, Target,
-    check_steps, is_rejects_file,
+    Directory, ExecutionPlan, OnBadRecord, Output, SUCCESS, SchemaChange, SchemaFrom, SchemaPolicy, SchemaSource,
+    Target, check_steps, is_rejects_file,
 };
 use crate::sink::ObjectLocation;
 use crate::source::{Input, Source};
@@ -621,9 +621,12 @@ fn extra_column(args: &PipelineArgs, outputs: &[Output]) -> Result<Option<Arc<st
     }
 }
 
-/// Returns the hint for a change of the schema that an output could not follow. `files` is true if all sources are
-/// files, which can be read twice.
-pub(super) fn schema_hint(args: &PipelineArgs, outputs: &[Output], files: bool) -> &'static str {
+/// Returns the hint for `change`, a change of the schema that an output could not follow. `files` is true if all sources
+/// are files, which can be read twice.
+pub(super) fn schema_hint(args: &PipelineArgs, outputs: &[Output], files: bool, change: &SchemaChange) -> &'static str {
+    if change.loses_spelling() && !files && matches!(args.schema_policy, SchemaPolicyArg::Evolve) {
+        return "give the column the type `text` in a schema file, `--schema FILE`, or save the source to a file first: it is then read twice where that is needed";
+    }
     let to_stdout = outputs.iter().any(|output| output.target == Target::Stdout);
     match (args.schema_policy, to_stdout, files) {
         (SchemaPolicyArg::Fail, ..) => {

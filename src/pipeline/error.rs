@@ -328,6 +328,12 @@ impl SchemaChange {
             _ => true,
         }
     }
+
+    /// True if CSV cells that were written as values would have to become text again.
+    pub fn loses_spelling(&self) -> bool {
+        let (SchemaChange::Value { why, .. } | SchemaChange::Apart(why)) = self else { return false };
+        matches!(why, FixedSchema::SpellingLost | FixedSchema::NarrowerType)
+    }
 }
 
 /// The reason for which a schema cannot follow a change.

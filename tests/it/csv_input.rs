@@ -362,3 +362,15 @@ fn other_readers_find_the_same_cells_in_every_dialect() {
     let done = Done::of(command).ok();
     assert!(done.text().contains("cases from seed"));
 }
+
+/// A pipe cannot be read again for the spelling of cells that were written as numbers.
+#[test]
+fn late_text_in_a_pipe_of_csv_says_what_helps() {
+    let place = Place::new().env("DRAWOFF_MORSEL_SIZE", "4");
+    let done = place.run_with_stdin(&["convert", "-", "-o", "out.parquet"], b"a\n1.5\n1.5\n1.5\n1.5\n1.5\n1.5\nx\n");
+    assert_eq!(done.code, exit::SCHEMA_CHANGED, "{}", done.stderr);
+    done.hints("--schema FILE");
+    place.write("text.json", r#"{"drawoff_schema":1,"fields":[{"name":"a","type":"text"}]}"#);
+    let told = ["convert", "-", "-o", "out.parquet", "--schema", "text.json"];
+    place.run_with_stdin(&told, b"a\n1.5\n1.5\n1.5\n1.5\n1.5\n1.5\nx\n").ok();
+}

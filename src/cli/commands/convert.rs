@@ -37,7 +37,8 @@ pub(crate) async fn convert(context: &Context, args: ConvertArgs) -> Result<Exit
     let report = engine::execute(context, plan, "converting", opened.total_bytes, opened.stoppers, |_, _| {}).await;
     let report = report.map_err(|failure| match failure.error() {
         Error::Pipeline(pipeline::Error::Schema { change, .. }) if change.can_be_followed() => {
-            failure.with_hint(outputs::schema_hint(&args.plan, &outputs, all_files))
+            let hint = outputs::schema_hint(&args.plan, &outputs, all_files, change);
+            failure.with_hint(hint)
         }
         _ => failure,
     })?;

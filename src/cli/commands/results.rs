@@ -274,7 +274,8 @@ impl PullOptions<'_> {
         let report = executed.map_err(|failure| match failure.error() {
             // `--schema-from full`, the usual remedy, is not possible for a download, so the hint names others.
             Error::Pipeline(pipeline::Error::Schema { change, .. }) if change.can_be_followed() => {
-                failure.with_hint(outputs::schema_hint(self.plan, &outputs, false))
+                let hint = outputs::schema_hint(self.plan, &outputs, false, change);
+                failure.with_hint(hint)
             }
             _ => failure,
         })?;
