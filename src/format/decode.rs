@@ -138,6 +138,8 @@ pub enum AsReadColumns<'a> {
     Only(&'a [String]),
     /// All columns.
     All,
+    /// All columns, also those whose type forgets nothing but whether a key was absent or null.
+    Every,
 }
 
 impl AsReadColumns<'_> {
@@ -146,7 +148,7 @@ impl AsReadColumns<'_> {
         match self {
             AsReadColumns::None => false,
             AsReadColumns::Only(names) => names.iter().any(|other| other == name),
-            AsReadColumns::All => true,
+            AsReadColumns::All | AsReadColumns::Every => true,
         }
     }
 }

@@ -116,6 +116,11 @@ const JSON_STEPS: [&[&str]; 2] = [
         "drop t",
         "rename n=x",
         "select n,o.k,l,m,t",
+        "flatten .; select n,m,`o`",
+        "flatten .; select n,m",
+        "with x = cast(t as json)",
+        "cast m:json",
+        "with x = m[0]",
     ],
     &[
         "where cast(x as string) like '1%'",
@@ -177,11 +182,11 @@ fn draw_steps(draw: &mut Draw, steps: [&'static [&'static str]; 2]) -> Vec<&'sta
 }
 
 fn parsed(steps: &[&str]) -> Vec<Step> {
-    let parse = |step: &&str| {
+    let parse = |step: &str| {
         let (word, text) = step.split_once(' ').expect("a word and its text");
         Grammar::of(word).expect("a step").parse(text, 0).expect("a text that parses")
     };
-    steps.iter().flat_map(parse).collect()
+    steps.iter().flat_map(|steps| steps.split("; ")).flat_map(parse).collect()
 }
 
 /// The rows of an output, and how many were read, rejected and filtered.
@@ -406,6 +411,10 @@ fn judge(seed: u64) -> Result<bool, String> {
                 (false, true) => cell,
                 (false, false) => kept,
             };
+            // Text outputs of JSON records are the same to the last digit and null, beside typed ones too.
+            if !is_csv && output.ends_with(".ndjson") && found.rows != expected.rows {
+                return Err(about(format!("{output}:\n  found    {:?}\n  expected {:?}", found.rows, expected.rows)));
+            }
             let names = if output.ends_with(".ndjson") { names_of(&expected.rows) } else { names_of(&found.rows) };
             compare(&format!("{output} of {outputs:?}"), &found, &expected, &names, form).map_err(about)?;
         }

@@ -8,7 +8,7 @@ use super::error::{Error, PlanError};
 use super::input::Item;
 use super::output::OutputSpecs;
 use super::plan::{ExecutionPlan, Limits, OnBadRecord, Output, Target};
-use super::schema::{Demands, SchemaRegistry, SchemaRules, UnseenColumns, known_columns};
+use super::schema::{AsReadDemand, Demands, SchemaRegistry, SchemaRules, UnseenColumns, known_columns};
 use super::sequencer::Sequencer;
 use crate::column::{Schema, TypeMerge};
 use crate::format::RowForm;
@@ -76,7 +76,7 @@ impl Prepared {
         let writes_as_read = !has_query && !are_rows && writes_as_read(plan, &steps, typed, type_merge);
         let mut demands = demands(plan, &steps, typed);
         if writes_as_read {
-            demands.as_read = None;
+            demands.as_read = AsReadDemand::Every;
         }
         let rules = SchemaRules::new(&plan.schema, demands, type_merge, &plan.limits);
         let outputs = OutputSpecs::of(plan, type_merge);
@@ -120,6 +120,7 @@ impl Prepared {
             typed: self.rules.demands.typed,
             columns_fixed: self.rules.demands.columns_fixed,
             keeps_as_read: self.writes_as_read,
+            writes_as_read: self.writes_as_read,
             on_bad_cast: self.on_bad_cast,
         }
     }
@@ -135,6 +136,27 @@ impl Prepared {
         let options = StepOptions { columns_fixed, ..self.step_options() };
         let columns = Steps::new(&self.row_steps, options.clone()).output_schema(schema)?;
         Ok(Steps::new(&self.ordered_steps, options).output_schema(&columns)?)
+    }
+
+    /// Returns a column that a step flattened from objects of `before`, and that is none any more with the columns `after`;
+    /// `None` if there is none, or if the steps behind read neither it nor what took its place.
+    pub(super) fn lost_by_flattening(&self, before: &Schema, after: &Schema) -> Result<Option<String>, Error> {
+        let steps: Vec<Step> = self.row_steps.iter().chain(&self.ordered_steps).cloned().collect();
+        let Some(last) = steps.iter().rposition(|step| step.properties().opens_objects) else { return Ok(None) };
+        let (flattening, behind) = steps.split_at(last + 1);
+        let options = StepOptions { columns_fixed: false, ..self.step_options() };
+        let columns = |schema| Steps::new(flattening, options.clone()).output_schema(schema);
+        let (before, after) = (columns(before)?, columns(after)?);
+        let only_in = |one: &Schema, other: &Schema| -> Vec<Arc<str>> {
+            let names = one.fields.iter().map(|field| field.name.clone());
+            names.filter(|name| other.position(name).is_none()).collect()
+        };
+        let (lost, appeared) = (only_in(&before, &after), only_in(&after, &before));
+        let Some(first) = lost.first() else { return Ok(None) };
+        let needed = columns_needed(behind, false);
+        let is_needed =
+            |name: &Arc<str>| needed.as_ref().is_none_or(|needed| needed.iter().any(|other| **other == **name));
+        Ok(lost.iter().chain(&appeared).any(is_needed).then(|| first.to_string()))
     }
 
     /// Returns true if a step flattens objects into columns.
@@ -191,7 +213,7 @@ fn demands(plan: &ExecutionPlan, steps: &[Step], typed: bool) -> Demands {
         columns_fixed: outputs.iter().any(Output::has_fixed_columns),
         arrays_fixed: outputs.iter().any(|o| o.has_fixed_columns() && o.format.is_typed()),
         types_fixed: any_json,
-        as_read: columns_looked_at(steps),
+        as_read: columns_looked_at(steps).map_or(AsReadDemand::All, AsReadDemand::Only),
         lossy_utf8: plan.lossy_utf8,
         record_spans: needs_record_spans(steps),
         copies_records: any_json && keeps_records(steps),

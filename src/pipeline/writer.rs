@@ -426,6 +426,12 @@ impl<'a> Writer<'a> {
         let rules = &self.prepared.rules;
         // Also if `seen` is the older and narrower one: the join is then `known`, and nothing is published below.
         let joined = known.join(seen, rules.type_merge);
+        // Rows that were flattened under an older schema, and that come after others that widened it.
+        if self.prepared.flattens()
+            && let Some(lost) = self.prepared.lost_by_flattening(seen, &joined)?
+        {
+            return Err(self.schema_error(SchemaChange::ColumnGone(lost)));
+        }
         // The objects of two workers may have together more keys than a struct can hold.
         if let Some(broken) = rules.broken_contract(&joined) {
             return Err(self.schema_error(SchemaChange::Contract(broken)));
@@ -451,11 +457,9 @@ impl<'a> Writer<'a> {
         if !self.prepared.flattens() || self.totals.rows_written == 0 {
             return Ok(());
         }
-        let columns = |schema| self.prepared.columns_after_steps_if(false, schema);
-        let (before, after) = (columns(known)?, columns(joined)?);
-        match before.fields.iter().find(|field| after.position(&field.name).is_none()) {
+        match self.prepared.lost_by_flattening(known, joined)? {
             None => Ok(()),
-            Some(lost) => Err(self.schema_error(SchemaChange::ColumnGone(lost.name.to_string()))),
+            Some(lost) => Err(self.schema_error(SchemaChange::ColumnGone(lost))),
         }
     }
 

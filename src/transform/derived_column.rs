@@ -8,7 +8,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 
 use super::error::Error;
-use super::expr::{BuiltColumn, Computed, ComputedKind, ExprColumnBuilder, Operand, type_of};
+use super::expr::{BuiltColumn, Computed, ComputedKind, ExprColumnBuilder, Operand, Readers, type_of};
 use super::options::{OnBadCast, StepOptions};
 use super::row_tracker::RowTracker;
 use crate::column::{Batch, Field, Schema, Type, TypeMerge};
@@ -136,11 +136,16 @@ impl DerivedColumn {
         options: &StepOptions,
     ) -> Result<Batch, Error> {
         let Some(mut output_type) = self.output_type(&batch.schema, options) else { return Ok(batch) };
-        let mut built = self.builder.column(&batch, &output_type, !rows.is_last_look)?;
+        let readers = match (options.writes_as_read, rows.is_last_look) {
+            (true, _) => Readers::TextOutputs,
+            (false, false) => Readers::Steps,
+            (false, true) => Readers::None,
+        };
+        let mut built = self.builder.column(&batch, &output_type, readers)?;
         if built.exceeds_double {
             self.note_exceeds_double();
             output_type = self.output_type(&batch.schema, options).unwrap_or(output_type);
-            built = self.builder.column(&batch, &output_type, !rows.is_last_look)?;
+            built = self.builder.column(&batch, &output_type, readers)?;
         }
         let BuiltColumn { array: column, as_read, bad, .. } = built;
         // The inferred type is optimistic: a computed integer can leave the range that doubles represent exactly.

@@ -18,6 +18,8 @@ pub struct StepOptions {
     pub columns_fixed: bool,
     /// True if values must be kept as they were read beyond these steps, for those of another thread. Default false.
     pub keeps_as_read: bool,
+    /// True if outputs of text are written from values as they were read. Default false.
+    pub writes_as_read: bool,
     /// Policy for values that cannot be computed. Default `Reject`.
     pub on_bad_cast: OnBadCast,
 }
@@ -30,6 +32,7 @@ impl Default for StepOptions {
             typed: false,
             columns_fixed: false,
             keeps_as_read: false,
+            writes_as_read: false,
             on_bad_cast: OnBadCast::Reject,
         }
     }

@@ -113,3 +113,36 @@ fn a_late_type_in_csv_meets_a_selection_of_columns() {
     let found = rows::parquet(place.read("out.parquet"));
     assert_eq!((found.len(), &found[8]["n"]), (9, &json!(9.5)));
 }
+
+#[test]
+fn an_object_that_is_something_else_later_is_not_lost_between_two_steps() {
+    let objects: String = (0..40).map(|i| format!("{{\"i\":{i},\"l\":{{\"x\":{i}}}}}\n")).collect();
+    let text = format!("{objects}{{\"i\":40,\"l\":\"s\"}}\n");
+    for (output, found) in every_output("in.ndjson", &text, &["--flatten", "--select", "i,`l`"]) {
+        assert_eq!(found.len(), 41, "{output}");
+        assert!(found.iter().all(|row| !row["l"].is_null()), "{output}: {found:?}");
+    }
+}
+
+#[test]
+fn json_beside_parquet_tells_absent_from_null_and_keeps_text() {
+    let place = Place::new();
+    place.write(
+        "in.ndjson",
+        "{\"o\":\"{\\\"big\\\": 1.2345678901234567890123, \\\"n\\\": null}\"}\n{\"a\":1,\"c\":null}\n",
+    );
+    for steps in [["--cast", "o:json"], ["--drop", "a"], ["--with", "n = 1"], ["--rename", "c=d"]] {
+        let alone = place.run(&[&["convert", "in.ndjson", "-o", "-", "--to", "ndjson"], &steps[..]].concat()).ok();
+        let outputs = ["convert", "in.ndjson", "-o", "a.parquet", "-o", "-", "--to", "ndjson"];
+        let beside = place.run(&[&outputs, &steps[..]].concat()).ok();
+        assert_eq!(beside.text(), alone.text(), "{steps:?}");
+    }
+}
+
+#[test]
+fn a_null_in_a_mixed_list_is_null() {
+    for (output, found) in every_output("in.ndjson", "{\"o\":[10.5,null,\"x\"]}\n{\"o\":1}\n", &["--explode", "o"]) {
+        let o = &found[1]["o"];
+        assert!(o.is_null(), "{output}: {found:?}");
+    }
+}

@@ -25,7 +25,7 @@ use crate::column::canonical::{is_canonical, write_canonical};
 use crate::column::views::{Views, make_view, span_of_view};
 use crate::column::{Batch, Field, Morsel, RecordSpan, Schema, Type, TypeMerge};
 use crate::format::decode::{
-    Decoded, ExtraColumn, OnMisfit, Outcome, RecordRules, RejectedRecord, SURPLUS, SchemaMismatch,
+    AsReadColumns, Decoded, ExtraColumn, OnMisfit, Outcome, RecordRules, RejectedRecord, SURPLUS, SchemaMismatch,
 };
 
 /// Buffer index of views into the morsel.
@@ -108,7 +108,8 @@ pub fn decode_under(
     let n_columns = schema.fields.len() - usize::from(rules.extra.is_some());
     let mut root = StructBuilder::new(&schema.fields[..n_columns]);
     for (column, field) in root.fields.iter_mut().zip(&schema.fields) {
-        if field.ty.forgets_json() && rules.as_read.contains(&field.name) {
+        let forgets = field.ty.forgets_json() || matches!(rules.as_read, AsReadColumns::Every) && field.ty != Type::Raw;
+        if forgets && rules.as_read.contains(&field.name) {
             column.builder.keep_as_read();
         }
     }

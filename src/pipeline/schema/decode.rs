@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::rules::SchemaRules;
+use super::rules::{AsReadDemand, SchemaRules};
 use crate::column::{Field, Morsel, Schema, Type};
 use crate::format::Format;
 use crate::format::decode::{
@@ -32,7 +32,11 @@ impl SchemaRules {
             enforced,
             extra: self.extra_column.is_some().then_some(extra),
             spans: self.demands.record_spans,
-            as_read: self.demands.as_read.as_deref().map_or(AsReadColumns::All, AsReadColumns::Only),
+            as_read: match &self.demands.as_read {
+                AsReadDemand::Only(names) => AsReadColumns::Only(names),
+                AsReadDemand::All => AsReadColumns::All,
+                AsReadDemand::Every => AsReadColumns::Every,
+            },
         }
     }
 

@@ -14,4 +14,4 @@ pub(super) use describe::HeaderNotes;
 pub use describe::{DescribedSchema, SetBy, TypeFrom, describe_schema};
 pub(super) use infer::{full_schema, schema_of_sample};
 pub(super) use registry::SchemaRegistry;
-pub(super) use rules::{Demands, SchemaRules};
+pub(super) use rules::{AsReadDemand, Demands, SchemaRules};

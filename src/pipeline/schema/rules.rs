@@ -13,6 +13,17 @@ use crate::pipeline::input::SourceInfo;
 use crate::pipeline::plan::{Limits, SchemaPolicy, SchemaSource};
 use crate::position::FieldPath;
 
+/// The columns whose values are kept as they were read.
+#[derive(Clone, Debug)]
+pub(crate) enum AsReadDemand {
+    /// Those of these columns whose type forgets something: steps look at them.
+    Only(Vec<String>),
+    /// Those of all columns whose type forgets something: steps look at all.
+    All,
+    /// Every column: outputs of text are written from them, and tell an absent key from a null one.
+    Every,
+}
+
 /// The demands of steps and outputs on decoded rows.
 #[derive(Clone, Debug)]
 pub(crate) struct Demands {
@@ -30,8 +41,8 @@ pub(crate) struct Demands {
     pub arrays_fixed: bool,
     /// A text output has typed values, so that a wider type of a CSV column is an error.
     pub types_fixed: bool,
-    /// The columns whose values steps look at, so that they are kept as they were read; `None` for all.
-    pub as_read: Option<Vec<String>>,
+    /// The columns whose values are kept as they were read.
+    pub as_read: AsReadDemand,
     /// Bytes that are not UTF-8 become U+FFFD.
     pub lossy_utf8: bool,
     /// Steps trace rows back to their records.
@@ -51,7 +62,7 @@ impl Demands {
             columns_fixed: false,
             arrays_fixed: false,
             types_fixed: false,
-            as_read: Some(Vec::new()),
+            as_read: AsReadDemand::Only(Vec::new()),
             lossy_utf8: false,
             record_spans: false,
             copies_records: false,

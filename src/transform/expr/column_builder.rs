@@ -41,8 +41,8 @@ impl ExprColumnBuilder {
         ExprColumnBuilder { program, value, whole, keeps_absent, type_merge }
     }
 
-    /// Builds the column of type `ty` for the rows of `batch`; with `keeps_as_read`, for later steps too.
-    pub fn column(&mut self, batch: &Batch, ty: &Type, keeps_as_read: bool) -> Result<BuiltColumn, ArrowError> {
+    /// Builds the column of type `ty` for the rows of `batch`, and its values for `readers` besides.
+    pub fn column(&mut self, batch: &Batch, ty: &Type, readers: Readers) -> Result<BuiltColumn, ArrowError> {
         if let Some(path) = &self.whole {
             let (array, found) = column_at(batch, path)?;
             // Same type, or one that differs only in facts about its values: no copy.
@@ -63,9 +63,15 @@ impl ExprColumnBuilder {
         // numbers that were computed.
         let forgets = match self.type_merge {
             TypeMerge::Text => inputs.any_as_read || *ty == Type::Text,
-            TypeMerge::Json => inputs.any_as_read && matches!(ty, Type::Float | Type::Json),
+            TypeMerge::Json => inputs.any_as_read && *ty == Type::Float || *ty == Type::Json,
         };
-        let mut as_read = (keeps_as_read && forgets).then(|| ColumnBuffer::new(&Type::Raw, batch.rows));
+        let kept = match readers {
+            Readers::None => false,
+            Readers::Steps => forgets,
+            // JSON tells an absent key from a null one, which no type does.
+            Readers::TextOutputs => forgets || self.type_merge == TypeMerge::Json,
+        };
+        let mut as_read = kept.then(|| ColumnBuffer::new(&Type::Raw, batch.rows));
         let mut bad = Vec::new();
         // Absent only if all inputs are absent; raw columns distinguish that from null.
         let absent = |row: usize| self.keeps_absent && inputs.columns.iter().all(|column| column.array.is_null(row));
@@ -97,6 +103,17 @@ impl ExprColumnBuilder {
     pub fn take_mismatches(&mut self) -> Vec<(Arc<str>, u64)> {
         self.program.take_mismatches()
     }
+}
+
+/// The readers of a computed column's values besides typed outputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readers {
+    /// No later step looks at values.
+    None,
+    /// Later steps.
+    Steps,
+    /// Later steps, and outputs of text beside typed ones.
+    TextOutputs,
 }
 
 /// A column that was built for one batch.

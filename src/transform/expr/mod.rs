@@ -62,7 +62,7 @@ mod value;
 
 pub use ast::{Compare, Computed, ComputedKind, Expr, ExprNode, Literal, Operand, Test};
 pub use cast_type::CastType;
-pub use column_builder::{BuiltColumn, ExprColumnBuilder};
+pub use column_builder::{BuiltColumn, ExprColumnBuilder, Readers};
 pub use datum::EvalError;
 pub use decimal::{Decimal, write_canonical_number};
 pub use error::Error;

@@ -129,7 +129,9 @@ fn null_column(rows: usize) -> ArrayRef {
 fn value_at(array: &ArrayRef, ty: &Type, segments: &[PathSegment]) -> Result<(ArrayRef, Type), ArrowError> {
     let Some((first, rest)) = segments.split_first() else { return Ok((array.clone(), ty.clone())) };
     match (ty, first) {
-        (Type::Json | Type::Raw, _) => Ok((inside_json(array.as_string_view(), segments), ty.clone())),
+        (Type::Json | Type::Raw, _) => {
+            Ok((inside_json(array.as_string_view(), segments, *ty == Type::Raw), ty.clone()))
+        }
         (Type::Struct(fields), PathSegment::Key(key)) => match fields.iter().position(|field| field.name == *key) {
             Some(i) => {
                 let column = array.as_struct().column(i);
@@ -171,8 +173,9 @@ fn value_at(array: &ArrayRef, ty: &Type, segments: &[PathSegment]) -> Result<(Ar
     }
 }
 
-/// Returns views of the values at `segments` inside the JSON text of each row, into the same buffers.
-fn inside_json(array: &StringViewArray, segments: &[PathSegment]) -> ArrayRef {
+/// Returns views of the values at `segments` inside the JSON text of each row, into the same buffers. With `has_nulls` a
+/// null is its text, which raw columns tell from an absent value.
+fn inside_json(array: &StringViewArray, segments: &[PathSegment], has_nulls: bool) -> ArrayRef {
     let mut views = Views::default();
     let mut valid = BooleanBufferBuilder::new(array.len());
     for row in 0..array.len() {
@@ -189,6 +192,7 @@ fn inside_json(array: &StringViewArray, segments: &[PathSegment]) -> ArrayRef {
             }
             Some((&json[at.clone()], at.start))
         });
+        let found = found.filter(|(text, _)| has_nulls || *text != b"null");
         valid.append(found.is_some());
         views.push(found.map_or(0, |(text, start)| {
             // A long view has its offset in the top 32 bits and its buffer index in the 32 bits below. A short text is

@@ -386,7 +386,7 @@ fn evaluate(rows: &[Value], text: &str) -> Vec<Result<Value, String>> {
     let evaluate = |batch: &Batch, ty: Type| -> Vec<Result<Value, String>> {
         let BuiltColumn { array, bad, .. } =
             ExprColumnBuilder::new(operand, &format!("x = {text}"), TypeMerge::Json, false)
-                .column(batch, &ty, true)
+                .column(batch, &ty, Readers::Steps)
                 .unwrap();
         assert_eq!(array.data_type(), &ty.to_arrow(), "{text}");
         let values = crate::column::json_text::JsonValues::new(&array, &ty);

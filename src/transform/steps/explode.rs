@@ -191,7 +191,9 @@ fn elements(array: &ArrayRef, ty: &Type) -> Result<Option<(ArrayRef, Vec<u32>)>,
                 // `any` stays false for an empty list, which has no elements to push.
                 for item in json_path::elements(json) {
                     any = true;
-                    push(Some((&json[item.clone()], item.start)));
+                    let text = &json[item.clone()];
+                    // Raw columns alone tell a null from an absent value.
+                    push((*ty == Type::Raw || text != b"null").then_some((text, item.start)));
                 }
                 if !any {
                     push(None);
