@@ -1,6 +1,6 @@
 //! Assembles one Parquet file of encoded row groups, in order, each with the schema that was known when
-//! it was encoded. Joins parts of equal schema into row groups while it writes, and brings all of them
-//! to the final schema when it finishes; see [`super::evolve`] for that.
+//! it was encoded. Joins parts into row groups while it writes, also parts with further columns (see
+//! [`super::align`]), and brings all groups to the final schema when it finishes (see [`super::evolve`]).
 
 use std::io::Write;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use parquet::file::properties::WriterVersion;
 use parquet::file::reader::ChunkReader;
 use parquet::file::writer::TrackedWrite;
 
+use super::align::{align, aligned_schema};
 use super::chunk::join;
 use super::evolve::{Rewriter, keep_midpoint_inside};
 use super::layout::CREATED_BY;
@@ -31,8 +32,12 @@ pub struct ParquetFileWriter<W: Write + Send> {
     /// The join of the declared schema and those of all groups so far.
     schema: Schema,
     groups: Vec<StoredGroup>,
-    /// Parts of the next row group, all of one schema.
+    /// Parts of the next row group. The schema of each can be aligned to `open_schema`.
     open: Vec<EncodedRowGroup>,
+    /// The join of the schemas of `open`; meaningless if there are no parts.
+    open_schema: Arc<Schema>,
+    /// True if the schemas of `open` differ.
+    open_differs: bool,
     /// Bytes of `open` at which the row group is closed; 0 closes it at every append.
     row_group_bytes: usize,
     sort_keys: Arc<[SortKey]>,
@@ -42,6 +47,10 @@ pub struct ParquetFileWriter<W: Write + Send> {
 
 /// The most rows of a row group. Readers take a row group as their unit of work, and more rows make it no better.
 const MAX_ROW_GROUP_ROWS: usize = 1 << 20;
+
+/// Memory of an open row group of parts with different columns that is always allowed. By eye: an eighth of the least
+/// useful memory bound, 64 MiB, as for other row groups.
+const MAX_LATE_BYTES: usize = 8 << 20;
 
 /// Facts about a finished file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +88,8 @@ impl<W: Write + Send> ParquetFileWriter<W> {
             schema: Schema::default(),
             groups: Vec::new(),
             open: Vec::new(),
+            open_schema: Arc::default(),
+            open_differs: false,
             row_group_bytes: 0,
             sort_keys: Arc::default(),
             scratch: None,
@@ -115,18 +126,47 @@ impl<W: Write + Send> ParquetFileWriter<W> {
     pub fn append(&mut self, group: EncodedRowGroup) -> Result<(), Error> {
         let same = |other: &Arc<Layout>| Arc::ptr_eq(other, &group.layout) || *other.schema == *group.layout.schema;
         let last = self.open.last().map(|g| &g.layout).or(self.groups.last().map(|g| &g.layout));
-        if !last.is_some_and(same) {
-            self.close_row_group()?;
+        let is_new = !last.is_some_and(same);
+        if is_new {
             self.declare(&group.layout.schema);
         }
         if group.rows == 0 {
             return Ok(());
         }
+        if self.open.is_empty() {
+            self.open_schema = group.layout.schema.clone();
+        } else if is_new {
+            self.widen_open(&group.layout.schema)?;
+        }
         self.rows += group.rows as u64;
         self.open.push(group);
         let rows = self.open.iter().map(|g| g.rows).sum::<usize>();
-        if self.open.iter().map(|g| g.bytes).sum::<usize>() >= self.row_group_bytes || rows >= MAX_ROW_GROUP_ROWS {
+        // Each late column makes a part, of few rows and many columns: their memory is the bound then.
+        let is_full = match self.open_differs {
+            true => self.open_bytes() >= self.row_group_bytes.max(MAX_LATE_BYTES),
+            false => self.open.iter().map(|g| g.bytes).sum::<usize>() >= self.row_group_bytes,
+        };
+        if is_full || rows >= MAX_ROW_GROUP_ROWS {
             self.close_row_group()?;
+        }
+        Ok(())
+    }
+
+    /// Widens the open row group to the columns of `schema`. Closes it instead if a column with values has another
+    /// type now, or if the values of a sort key would be compared in another way.
+    fn widen_open(&mut self, schema: &Arc<Schema>) -> Result<(), Error> {
+        let key_type =
+            |schema: &Schema, key: &SortKey| schema.position(&key.column).map(|i| schema.fields[i].ty.clone());
+        let same_keys = self.sort_keys.iter().all(|key| key_type(&self.open_schema, key) == key_type(schema, key));
+        match aligned_schema(&self.open_schema, schema, self.type_merge).filter(|_| same_keys) {
+            Some(joined) => {
+                self.open_schema = Arc::new(joined);
+                self.open_differs = true;
+            }
+            None => {
+                self.close_row_group()?;
+                self.open_schema = schema.clone();
+            }
         }
         Ok(())
     }
@@ -134,7 +174,11 @@ impl<W: Write + Send> ParquetFileWriter<W> {
     /// Joins the open parts and writes them as one row group.
     fn close_row_group(&mut self) -> Result<(), Error> {
         let Some(first) = self.open.first() else { return Ok(()) };
-        let layout = first.layout.clone();
+        let differs = std::mem::take(&mut self.open_differs);
+        let layout = match differs {
+            true => Arc::new(Layout::try_new(self.open_schema.clone(), &self.options, self.type_merge)?),
+            false => first.layout.clone(),
+        };
         let scratch = match &mut self.scratch {
             Some(scratch) => scratch,
             none => none.insert(layout.new_scratch()?),
@@ -143,10 +187,16 @@ impl<W: Write + Send> ParquetFileWriter<W> {
         let runs: Option<Vec<Run>> = self.open.iter_mut().map(|g| g.order.take()).collect();
         let is_sorted = runs.is_some_and(|runs| Run::join(runs).is_in_order());
         let sorted_as = is_sorted.then(|| layout.schema.clone());
-        let mut parts: Vec<_> = self.open.drain(..).map(|g| g.parts.into_iter()).collect();
-        let columns = (0..layout.descriptor.num_columns())
-            .map(|_| append_chunk(join(parts.iter_mut().filter_map(Iterator::next).collect(), scratch)?, &mut self.out))
-            .collect::<Result<_, _>>()?;
+        let open = std::mem::take(&mut self.open);
+        let columns = if differs {
+            let leaves = align(open, &layout, &self.options, self.type_merge)?.into_iter();
+            leaves.map(|parts| append_chunk(join(parts, scratch)?, &mut self.out)).collect::<Result<_, _>>()?
+        } else {
+            let mut parts: Vec<_> = open.into_iter().map(|g| g.parts.into_iter()).collect();
+            let leaf = |_| parts.iter_mut().filter_map(Iterator::next).collect();
+            let leaves = (0..layout.descriptor.num_columns()).map(leaf);
+            leaves.map(|parts| append_chunk(join(parts, scratch)?, &mut self.out)).collect::<Result<_, _>>()?
+        };
         self.groups.push(StoredGroup { layout, rows, columns, sorted_as });
         Ok(())
     }

@@ -11,6 +11,7 @@
 //! Every column is optional and the files carry no Arrow schema, so that other readers see plain
 //! strings, lists and structs. This module opens no files: it writes to the output it is given.
 
+mod align;
 mod chunk;
 mod codec;
 mod encode;

@@ -486,6 +486,29 @@ fn write_joined(parts: Vec<EncodedRowGroup>, type_merge: TypeMerge) -> (Bytes, S
 }
 
 #[test]
+fn late_columns_join_the_open_row_group() {
+    let rows = |row: &dyn Fn(usize) -> Value, ids: std::ops::Range<usize>| ids.map(row).collect::<Vec<_>>();
+    let groups = [
+        rows(&|i| json!({"id": i, "later": null}), 0..5),
+        rows(&|i| json!({"id": i, "later": i, "o": {"a": [i, null]}}), 5..7),
+        // As another worker encodes them, which does not know the columns of the part before.
+        rows(&|i| json!({"other": "x", "id": i}), 7..8),
+        rows(&|i| json!({"id": i, "later": null, "o": null, "m": [[i]], "other": format!("y{i}")}), 8..20),
+    ];
+    let encode = |groups: &[Vec<Value>]| {
+        groups.iter().map(|rows| encode(rows, &infer_schema(rows, TypeMerge::Json), 3)).collect::<Vec<_>>()
+    };
+    let (file, summary) = write_joined(encode(&groups), TypeMerge::Json);
+    assert_eq!((summary.row_groups, summary.rewritten_chunks), (1, 0));
+    assert_holds(&file, &summary, &groups.concat());
+    // Values of another type close the row group, which is encoded again at the end.
+    let wider = [groups[0].clone(), rows(&|i| json!({"id": format!("t{i}")}), 0..3)];
+    let (file, summary) = write_joined(encode(&wider), TypeMerge::Json);
+    assert_eq!((summary.row_groups, summary.rewritten_chunks), (2, 3));
+    assert_holds(&file, &summary, &wider.concat());
+}
+
+#[test]
 fn dictionaries_of_parts_are_joined_up_to_their_limit() {
     // Each part has a dictionary of more than a MiB for `long`, its own but for two strings, and
     // one of a few entries for `short`.
