@@ -60,6 +60,34 @@ pub struct Foreign {
 
 const EXTRACT: &str = "extract the file in it first, and read that";
 
+/// A format whose rows are columns already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Columnar {
+    /// A Parquet file, which is read from its end.
+    Parquet,
+    /// An Arrow IPC file or stream, which are read from their start.
+    Arrow,
+}
+
+/// Parquet from a pipe, a response, or compressed as a whole.
+pub const STREAMED_PARQUET: Foreign = Foreign {
+    what: "Parquet, which is read from the index at its end and so only from a plain file",
+    hint: "save it to a file first, and read that",
+};
+
+/// Recognizes Parquet and Arrow IPC by their first bytes. `None` for everything else.
+pub fn columnar(first: &[u8]) -> Option<Columnar> {
+    match first {
+        // `PAR1` may also begin a header of CSV, which no control character follows.
+        [b'P', b'A', b'R', b'1', next, ..] if *next < b'\t' || (*next > b'\r' && *next < b' ') => {
+            Some(Columnar::Parquet)
+        }
+        b"PAR1" => Some(Columnar::Parquet),
+        _ if first.starts_with(b"ARROW1\0\0") || first.starts_with(b"\xff\xff\xff\xff") => Some(Columnar::Arrow),
+        _ => None,
+    }
+}
+
 /// Contents by the bytes with which they begin. None of these is the beginning of a text.
 const SIGNATURES: &[(&[u8], Foreign)] = &[
     (b"PK\x03\x04", Foreign { what: "a zip archive", hint: EXTRACT }),
@@ -71,8 +99,6 @@ const SIGNATURES: &[(&[u8], Foreign)] = &[
         b"\x04\x22\x4d\x18",
         Foreign { what: "compressed with lz4", hint: "decompress it first, as with `lz4 -d FILE NEW`" },
     ),
-    (b"ARROW1\0\0", Foreign { what: "an Arrow file, a format that is written and not read", hint: TO_NDJSON }),
-    (b"\xff\xff\xff\xff", Foreign { what: "an Arrow stream, a format that is written and not read", hint: TO_NDJSON }),
     (b"Obj\x01", Foreign { what: "an Avro file", hint: TO_NDJSON }),
     (b"SQLite format 3\0", Foreign { what: "an SQLite database", hint: TO_NDJSON }),
     (
@@ -102,12 +128,9 @@ pub fn foreign(first: &[u8]) -> Option<Foreign> {
     }
     let text = first.trim_ascii_start();
     let begins = |tag: &[u8]| text.len() >= tag.len() && text[..tag.len()].eq_ignore_ascii_case(tag);
-    // `PAR1`, `ORC` and `BZh` may also begin a header of CSV, which no control character follows.
+    // `ORC` and `BZh` may also begin a header of CSV, which no control character follows.
     let is_binary = |at: usize| first.get(at).is_some_and(|&b| b < b'\t' || (b > b'\r' && b < b' '));
     Some(match first {
-        [b'P', b'A', b'R', b'1', ..] if is_binary(4) || first.len() == 4 => {
-            Foreign { what: "a Parquet file, a format that is written and not read", hint: TO_NDJSON }
-        }
         [b'O', b'R', b'C', ..] if is_binary(3) => Foreign { what: "an ORC file", hint: TO_NDJSON },
         // The digits of pi begin a block, those of its root an empty file.
         [b'B', b'Z', b'h', b'1'..=b'9', b'1', b'A', b'Y', b'&', b'S', b'Y', ..]
@@ -200,7 +223,7 @@ fn hint_of_name(name: &str) -> Option<FormatHint> {
         NamedFormat::Json => Some(FormatHint::Json),
         NamedFormat::Csv => Some(FormatHint::Known(CSV)),
         NamedFormat::Tsv => Some(FormatHint::Known(TSV)),
-        // Output formats only.
+        // Read only if the first bytes agree.
         NamedFormat::Parquet | NamedFormat::Arrow | NamedFormat::ArrowStream => None,
     }
 }
@@ -223,6 +246,17 @@ mod tests {
     }
 
     #[test]
+    fn columnar_contents_are_told_from_text_by_their_first_bytes() {
+        assert_eq!(columnar(b"PAR1\x15\x04"), Some(Columnar::Parquet));
+        assert_eq!(columnar(b"PAR1"), Some(Columnar::Parquet));
+        assert_eq!(columnar(b"ARROW1\0\0\xff\xff\xff\xff"), Some(Columnar::Arrow));
+        assert_eq!(columnar(b"\xff\xff\xff\xff\x70\0\0\0"), Some(Columnar::Arrow));
+        for text in ["PAR1,b\n1,2", "PAR1\n1", "ARROW1,b\n", "", "{"] {
+            assert_eq!(columnar(text.as_bytes()), None, "{text:?}");
+        }
+    }
+
+    #[test]
     fn json_is_an_array_or_lines_by_its_first_byte() {
         for (content_type, name) in [(Some("application/json"), None), (None, Some("a.json"))] {
             assert_eq!(input_format(content_type, name, b" ["), Some(JSON_ARRAY));
@@ -241,9 +275,6 @@ mod tests {
             (b"BZh91AY&SY\x81", "compressed with bzip2"),
             (b"\xfd7zXZ\0\0\x04", "compressed with xz"),
             (b"7z\xbc\xaf\x27\x1c\0\x04", "a 7z archive"),
-            (b"PAR1\x15\x04", "a Parquet file, a format that is written and not read"),
-            (b"ARROW1\0\0\xff\xff\xff\xff", "an Arrow file, a format that is written and not read"),
-            (b"\xff\xff\xff\xff\x70\0\0\0", "an Arrow stream, a format that is written and not read"),
             (b"\x1f\x8b\x08\0", "compressed twice"),
             (b"{\0\"\0a\0", "text in UTF-16 without a byte order mark"),
             (b"\0a\0,\0b", "text in UTF-16 without a byte order mark"),

@@ -6,7 +6,7 @@ use super::compress::Compression;
 /// A format as named by a file extension. As an input, `json` may be lines or one array.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NamedFormat {
-    /// Parquet, for outputs only.
+    /// Parquet. Inputs are recognized by their first bytes.
     Parquet,
     /// CSV separated by commas.
     Csv,
@@ -16,9 +16,9 @@ pub enum NamedFormat {
     Ndjson,
     /// JSON of either form; outputs are one array of objects.
     Json,
-    /// Arrow IPC file, for outputs only.
+    /// Arrow IPC file. Inputs are recognized by their first bytes.
     Arrow,
-    /// Arrow IPC stream, for outputs only.
+    /// Arrow IPC stream. Inputs are recognized by their first bytes.
     ArrowStream,
 }
 

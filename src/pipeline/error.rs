@@ -208,6 +208,19 @@ pub enum PlanError {
     /// CSV and JSON sources in one execution: their types are inferred by different rules.
     #[error("{0}: cannot read CSV and JSON sources in one execution: their types are inferred by different rules")]
     MixedSources(String),
+    /// Parquet or Arrow beside CSV or JSON in one execution.
+    #[error(
+        "{0}: cannot read Parquet or Arrow together with CSV or JSON in one execution: their types are given, and those of text are inferred"
+    )]
+    MixedColumnar(String),
+    /// A Parquet or Arrow source with other columns than those known from the start.
+    #[error("{name}: the column `{column}` has another type than in the columns known from the start")]
+    UnlikeColumns {
+        /// The name of the source.
+        name: String,
+        /// The column.
+        column: String,
+    },
     /// A property of CSV is specified for a source of another format.
     #[error("{name} is not CSV, so {property} cannot apply to it")]
     NotCsv {

@@ -60,6 +60,9 @@ pub fn explain_steps(
         if let Item::Morsel(morsel, info) = item {
             records += rules.infer_columns(morsel, info, false).records;
         }
+        if let Item::Rows(batch, _) = item {
+            records += batch.rows as u64;
+        }
         if let Item::Morsel(_, info) | Item::SourceEnd(info) = item {
             headers.take(info);
         }

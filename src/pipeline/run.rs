@@ -95,7 +95,10 @@ fn attempt(
     // JSON from CSV cannot turn a number that was written back into text, so all records are read first
     // where the sources can be read twice.
     let typed_text = prepared.rules.demands.types_fixed && type_merge == TypeMerge::Text;
-    let full = mode.full || plan.schema.from == SchemaFrom::Auto && typed_text;
+    // The first of several Parquet or Arrow sources shows nothing of the columns of the others.
+    let many_columnar = n_sources > 1 && sample.iter().any(|item| matches!(item, Item::Rows(..)));
+    let auto = plan.schema.from == SchemaFrom::Auto;
+    let full = mode.full || auto && (typed_text || many_columnar);
     // A live output has shown rows, which a repeated pass would show again.
     let may_start_over = mode.rereadable && !is_live && prepared.rules.policy == SchemaPolicy::Evolve;
     let seen = match reread {

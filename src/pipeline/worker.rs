@@ -5,20 +5,21 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use arrow_array::new_null_array;
 use crossbeam_channel::{Receiver, Sender, select};
 
-use super::error::Error;
+use super::error::{Error, PlanError};
 use super::input::{Item, SourceInfo};
 use super::message::{GroupResult, InFlight, ItemGroup, ItemResult, MorselCounts, UnorderedRows};
 use super::output::{RowGroupBuilder, encode_rows};
 use super::prepared::{ExecutionState, Prepared};
 use super::rejects::RejectList;
 use super::schema::SchemaRules;
-use crate::column::{Batch, Morsel, RecordSpan, Schema};
+use crate::column::{Batch, Morsel, RecordSpan, Schema, cast_array};
 use crate::format::decode::{Decoded, Outcome, RejectedRecord};
 use crate::format::frame::BufferPool;
 use crate::format::utf8::Repaired;
-use crate::format::{Format, OutputFormat, ParquetOptions};
+use crate::format::{Format, OutputFormat, ParquetOptions, ndjson};
 use crate::transform::{RecordSpans, StepCounts, Steps};
 
 /// The state of one compute thread.
@@ -190,7 +191,7 @@ impl Worker {
                 self.pool.recycle(morsel.bytes);
                 Ok(())
             }
-            Ok(Item::Rows(batch, info)) => self.process_rows(&batch, info, schema, results),
+            Ok(Item::Rows(batch, info)) => self.process_rows(batch, info, schema, results),
             Ok(Item::Oversized(oversized, info)) => {
                 results.push(ItemResult::Oversized(oversized, info));
                 Ok(())
@@ -203,19 +204,25 @@ impl Worker {
         }
     }
 
-    /// Appends the results of rows from a query: they have their final types and no steps, so they are only encoded.
+    /// Applies the steps to rows that are columns already and encodes them. Their columns were known before the first row,
+    /// so that a batch which does not fit them is an error.
     fn process_rows(
         &mut self,
-        batch: &Batch,
+        batch: Batch,
         source: Arc<SourceInfo>,
         schema: &Arc<Schema>,
         results: &mut Vec<ItemResult>,
     ) -> Result<(), ItemResult> {
-        results.push(ItemResult::Counts(Box::new(MorselCounts {
+        let batch = fitted(batch, schema, &source).map_err(ItemResult::Failed)?;
+        let (rows, bytes) = (batch.rows, batch.memory_size());
+        let spans = self.rules().demands.record_spans.then(|| spans_of_rows(&batch, &source));
+        self.shared.prepared.unseen.record(&batch);
+        let counts = MorselCounts {
             source,
             byte_offset: 0,
-            records: batch.rows as u64,
-            lines: 0,
+            records: rows as u64,
+            // A row is shown as a line.
+            lines: rows as u64,
             filtered: 0,
             added: 0,
             nulled: Vec::new(),
@@ -224,8 +231,8 @@ impl Worker {
             utf8_replaced: 0,
             rejects: RejectList::new(b'\n'),
             ends_open: false,
-        })));
-        self.encode(batch, schema, results)
+        };
+        self.apply_steps(batch, counts, bytes, spans, schema, results)
     }
 
     /// Closes all open row groups and appends them as results; `decoded` is the schema of their records.
@@ -279,7 +286,6 @@ impl Worker {
             self.finish_row_groups(schema, results)?;
             *schema = Arc::new(seen);
         }
-        let rows = batch.rows;
         // Only the last record of a source can lack a line end. An array ends with its bracket instead. If such a
         // record is a reject, the writer decides whether the source was truncated.
         let has_lines = info.format != Format::JsonArray;
@@ -305,9 +311,7 @@ impl Worker {
         // If the list was cut to the fatal number of rejects, its last one is not the last record.
         let ends_open = ends_open && rejects.len() == n_rejects;
         self.shared.prepared.unseen.record(&batch);
-        // Row indices in the decoded batch, for a limit that counts records and for rejects by a step.
-        let has_origins = self.shared.prepared.has_limit || spans.is_some();
-        let mut counts = MorselCounts {
+        let counts = MorselCounts {
             source: info.clone(),
             byte_offset: morsel.byte_offset,
             records,
@@ -321,11 +325,30 @@ impl Worker {
             rejects,
             ends_open,
         };
+        self.apply_steps(batch, counts, consumed, spans, schema, results)?;
+        Ok(consumed)
+    }
+
+    /// Applies the steps to the rows of a batch and encodes them, or passes them to the writer if that has steps to apply.
+    /// `bytes` is the size of the records; `counts` has those of the decoder. Fails with the result that ends the
+    /// execution.
+    fn apply_steps(
+        &mut self,
+        batch: Batch,
+        mut counts: MorselCounts,
+        bytes: usize,
+        spans: Option<RecordSpans>,
+        schema: &Arc<Schema>,
+        results: &mut Vec<ItemResult>,
+    ) -> Result<(), ItemResult> {
+        let rows = batch.rows;
+        // Row indices in the decoded batch, for a limit that counts records and for rejects by a step.
+        let has_origins = self.shared.prepared.has_limit || spans.is_some();
         let mut whole = Some(batch);
         let (mut step_counts, mut taken) = (StepCounts::new(self.shared.prepared.has_limit), None);
         // The counts are known last and must be first: the writer counts records before it writes their rows.
         let counts_at = results.len();
-        for range in self.slices(rows, consumed) {
+        for range in self.slices(rows, bytes) {
             let origins = has_origins.then(|| (range.start as u32..range.end as u32).collect());
             let slice = match whole.take_if(|_| range.len() == rows) {
                 Some(whole) => whole,
@@ -342,7 +365,7 @@ impl Worker {
                 counts.mismatches = self.steps.take_mismatches();
                 let decoded = schema.clone();
                 results.push(ItemResult::Rows(Box::new(UnorderedRows { applied, counts, decoded, spans })));
-                return Ok(consumed);
+                return Ok(());
             }
             (step_counts, taken) = (applied.counts, applied.rows_until_limit);
             self.encode(&applied.batch, schema, results)?;
@@ -359,7 +382,7 @@ impl Worker {
             self.finish_row_groups(schema, results)?;
             return Err(ItemResult::Enough);
         }
-        Ok(consumed)
+        Ok(())
     }
 
     /// Returns the ranges of a batch's rows that are passed through the steps at once: all rows, or fewer where a step
@@ -434,6 +457,38 @@ fn map_to_original(result: ItemResult, original: &Morsel, repaired: &Repaired) -
         }
         other => other,
     }
+}
+
+/// Returns `batch` with the columns of `schema`, in their order and of their types; a column that it lacks is null. Fails
+/// if it has a column or a type that `schema` does not have.
+fn fitted(mut batch: Batch, schema: &Arc<Schema>, source: &SourceInfo) -> Result<Batch, Error> {
+    if batch.schema == *schema {
+        return Ok(batch);
+    }
+    let columns = schema.fields.iter().map(|field| match batch.schema.position(&field.name) {
+        Some(i) => cast_array(&batch.columns[i], &batch.schema.fields[i].ty, &field.ty).map_err(|_| {
+            PlanError::UnlikeColumns { name: source.name.to_string(), column: field.name.to_string() }.into()
+        }),
+        None => Ok(new_null_array(&field.ty.to_arrow(), batch.rows)),
+    });
+    let columns = columns.collect::<Result<_, Error>>()?;
+    batch = Batch::new(schema.clone(), columns, batch.rows);
+    Ok(batch)
+}
+
+/// Returns spans of the rows of `batch`, as NDJSON, for steps that name or show the record of a row.
+fn spans_of_rows(batch: &Batch, source: &SourceInfo) -> RecordSpans {
+    let mut text = Vec::new();
+    ndjson::encode(batch, b"\n", &mut text);
+    let mut start = 0;
+    let ends = memchr::memchr_iter(b'\n', &text);
+    let span = |end: usize| {
+        let span = RecordSpan { start: start as u32, len: (end - start) as u32 };
+        start = end + 1;
+        span
+    };
+    let spans = ends.map(span).collect();
+    RecordSpans { morsel: Morsel::from_vec(text, 0, source.index), spans, skipped: Vec::new(), line_break: b'\n' }
 }
 
 /// Takes the record spans of the rows out of `batch`; `None` if it has none.

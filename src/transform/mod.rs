@@ -45,7 +45,9 @@ pub use kind::{ArgumentForm, Properties};
 pub use needs::{columns_looked_at, columns_needed, keeps_records, needs_record_spans, needs_structs};
 pub use options::{OnBadCast, StepOptions};
 pub use record_spans::RecordSpans;
-pub use sql::{ByRows, Query, QueryResources, QueryRows, RESULTS, SqlError, TableFile};
+pub use sql::{
+    ByRows, Query, QueryResources, QueryRows, RESULTS, SqlError, TableFile, arrow_to_batch, arrow_to_schema,
+};
 pub use step::{Grammar, ReadError, Step};
 pub use step_counts::{FailedRow, StepCounts};
 pub use steps::cast::Cast;

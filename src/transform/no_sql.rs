@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow_array::BooleanArray;
+use arrow_array::{BooleanArray, RecordBatch};
 
 use super::expr;
 use crate::column::{Batch, Schema};
@@ -30,6 +30,18 @@ pub struct SqlError {
 }
 
 const NO_SQL: &str = "SQL is not supported by this build of drawoff: the feature `sql` is off";
+
+const NO_ARROW: &str = "Parquet and Arrow inputs are not supported by this build of drawoff: the feature `sql` is off";
+
+/// Returns an error that says that this build has no conversion of foreign columns.
+pub fn arrow_to_schema(_: &arrow_schema::Schema) -> Result<Schema, SqlError> {
+    Err(SqlError { message: NO_ARROW.into(), exhausted: false, hint: None })
+}
+
+/// Returns an error that says that this build has no conversion of foreign columns.
+pub fn arrow_to_batch(_: &RecordBatch, _: &Arc<Schema>) -> Result<Batch, SqlError> {
+    Err(SqlError { message: NO_ARROW.into(), exhausted: false, hint: None })
+}
 
 impl Query {
     /// Returns an error that says that this build has no SQL.

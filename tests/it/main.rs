@@ -6,6 +6,7 @@
 mod support;
 
 mod bulk;
+mod columnar_input;
 mod commands;
 mod contract;
 mod convert;

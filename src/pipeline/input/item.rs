@@ -64,7 +64,7 @@ impl std::fmt::Debug for CsvSource {
 pub(crate) enum Item {
     /// Whole records, not decoded yet.
     Morsel(Morsel, Arc<SourceInfo>),
-    /// Rows that are columns already, from a query.
+    /// Rows that are columns already, from a query or from a Parquet or Arrow source.
     Rows(Batch, Arc<SourceInfo>),
     /// Position and size of a record beyond the size limit; its bytes were skipped.
     Oversized(Oversized, Arc<SourceInfo>),

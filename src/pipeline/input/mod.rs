@@ -1,5 +1,6 @@
 //! The reading half of the engine: sources to morsels. Nothing here knows the schema, the steps or the outputs.
 
+mod columnar;
 mod item;
 mod reader;
 mod sample;

@@ -6,11 +6,14 @@ use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use arrow_schema::ArrowError;
+
+use super::columnar::ColumnarRows;
 use super::item::{CsvSource, Item, SourceInfo};
-use crate::column::{Morsel, TypeMerge};
+use crate::column::{Batch, Morsel, TypeMerge};
 use crate::format::compress::decompressing;
 use crate::format::csv::{CsvDecoder, CsvDialect, HeaderRecord, HeaderSearch, InferredDelimiter};
-use crate::format::detect::InputFormat;
+use crate::format::detect::{Columnar, InputFormat};
 use crate::format::encoding::{NotInEncoding, TextEncoding};
 use crate::format::frame::{BufferPool, Framed, Framer, Framing};
 use crate::format::json_array::JsonArrayLines;
@@ -21,7 +24,8 @@ use crate::pipeline::plan::Limits;
 use crate::pipeline::progress::Control;
 use crate::position::Position;
 use crate::source::{
-    ByteSource, Expansion, FileSource, Input, RowSource, Source, StdinSource, TooMuchExpansion, format_of_media_type,
+    BoxedError, ByteSource, Expansion, FileSource, Input, RowSource, Source, StdinSource, TooMuchExpansion,
+    format_of_media_type,
 };
 
 /// Bytes at the start of a source that identify its compression: gzip has two, zstd four.
@@ -33,7 +37,7 @@ pub(crate) struct SourceReader {
     /// The open source of bytes; `None` between sources, or while `rows` is `Some`.
     current: Option<OpenSource>,
     /// The open source of rows.
-    rows: Option<(Box<dyn RowSource>, Arc<SourceInfo>)>,
+    rows: Option<OpenRows>,
     limits: Limits,
     /// Return whole records whenever the source pauses, because an output is live.
     flush_on_pause: bool,
@@ -41,6 +45,44 @@ pub(crate) struct SourceReader {
     control: Control,
     /// True if the first source is CSV; all others must be like it. `None` before the first.
     is_csv: Option<bool>,
+    /// True if the first source is Parquet or Arrow; all others must be like it. `None` before the first.
+    is_columnar: Option<bool>,
+}
+
+/// An open source of rows that are columns already.
+struct OpenRows {
+    rows: Box<dyn RowSource>,
+    info: Arc<SourceInfo>,
+    /// True for the result of a query, false for a file.
+    is_query: bool,
+}
+
+impl OpenRows {
+    fn next(&mut self) -> Result<Option<Batch>, Error> {
+        self.rows.next().transpose().map_err(|error| match self.is_query {
+            true => Error::of_query_rows(error),
+            false => columnar_error(&self.info.name, error),
+        })
+    }
+}
+
+/// Converts an error of the reader of Parquet or Arrow IPC.
+fn columnar_error(name: &str, error: BoxedError) -> Error {
+    // The text of an Arrow error repeats that of the I/O error within.
+    let cause = match error.downcast::<ArrowError>() {
+        Ok(error) => match *error {
+            ArrowError::IoError(_, cause) => cause,
+            other => io::Error::new(io::ErrorKind::InvalidData, other),
+        },
+        Err(other) => io::Error::new(io::ErrorKind::InvalidData, other),
+    };
+    Error::Read { name: name.to_owned(), cause }
+}
+
+/// A source after it was opened.
+enum Opened {
+    Bytes(Box<OpenSource>),
+    Rows(OpenRows),
 }
 
 struct OpenSource {
@@ -96,6 +138,7 @@ impl SourceReader {
             pool,
             control: control.clone(),
             is_csv: None,
+            is_columnar: None,
         }
     }
 
@@ -130,11 +173,14 @@ impl SourceReader {
             if self.control.is_cancelled() {
                 return Err(Error::Cancelled);
             }
-            if let Some((rows, info)) = &mut self.rows {
-                let batch = rows.next().transpose().map_err(Error::of_query_rows)?;
+            if let Some(open) = &mut self.rows {
+                let (batch, info) = (open.next()?, open.info.clone());
                 return Ok(Some(match batch {
-                    Some(batch) => Item::Rows(batch, info.clone()),
-                    None => Item::SourceEnd(self.rows.take().expect("it is there").1),
+                    Some(batch) => Item::Rows(batch, info),
+                    None => {
+                        self.rows = None;
+                        Item::SourceEnd(info)
+                    }
                 }));
             }
             // Sources are opened lazily, one at a time: a download's link may expire, and its window costs memory.
@@ -150,10 +196,23 @@ impl SourceReader {
                         expected_rows: source.expected_rows,
                         is_stream: false,
                     };
-                    self.rows = Some((rows, Arc::new(info)));
+                    self.rows = Some(OpenRows { rows, info: Arc::new(info), is_query: true });
                     continue;
                 }
-                let open = self.open(index, source)?;
+                let name = source.name.clone();
+                let opened = self.open(index, source)?;
+                // The types of a text are inferred, and those of columns are given.
+                let is_columnar = matches!(opened, Opened::Rows(_));
+                if *self.is_columnar.get_or_insert(is_columnar) != is_columnar {
+                    return Err(PlanError::MixedColumnar(name.to_string()).into());
+                }
+                let open = match opened {
+                    Opened::Bytes(open) => *open,
+                    Opened::Rows(open) => {
+                        self.rows = Some(open);
+                        continue;
+                    }
+                };
                 let is_csv = open.info.format == Format::Csv;
                 // The merge of types is chosen once, by the first source.
                 if *self.is_csv.get_or_insert(is_csv) != is_csv {
@@ -218,10 +277,14 @@ impl SourceReader {
 
     /// Opens a source and decides its compression, its format and its framing: by the plan, else by the media type of
     /// the response, else by its content and its name. Blocks until enough bytes for that are there.
-    fn open(&self, index: usize, source: Source) -> Result<OpenSource, Error> {
+    fn open(&self, index: usize, source: Source) -> Result<Opened, Error> {
         let name = source.name.clone();
         let cannot_read = |cause: io::Error| Error::Read { name: name.to_string(), cause };
         let is_stream = matches!(source.input, Input::Stream(_));
+        let path = match &source.input {
+            Input::File(path) if path.is_file() => Some(path.clone()),
+            _ => None,
+        };
         let mut input: Box<dyn ByteSource> = match source.input {
             Input::File(path) => Box::new(FileSource::open(&path).map_err(cannot_read)?),
             Input::Stdin => Box::new(StdinSource::open().map_err(cannot_read)?),
@@ -268,6 +331,33 @@ impl SourceReader {
         // An archive, Parquet, HTML and other contents that cannot be read get an error that names them, whatever the name
         // or the response says, and not an error of the first record.
         let foreign = |found| Error::Foreign { name: name.to_string(), found };
+        if let Some(kind) = detect::columnar(&head) {
+            if let Some(property) = source.csv.first_specified() {
+                return Err(PlanError::NotCsv { name: name.to_string(), property }.into());
+            }
+            let rows = match (kind, path) {
+                (Columnar::Arrow, _) => ColumnarRows::arrow(Box::new(io::Cursor::new(head).chain(stream))),
+                (Columnar::Parquet, Some(path)) if compression == Compression::None => {
+                    let file = std::fs::File::open(path).map_err(cannot_read)?;
+                    // The rest of its bytes is read through the index, out of sight of the counter.
+                    let size = raw.size_bytes().unwrap_or(0);
+                    self.control.add_bytes_read(size.saturating_sub(raw.read.load(Ordering::Relaxed)));
+                    ColumnarRows::parquet(file)
+                }
+                (Columnar::Parquet, _) => return Err(foreign(detect::STREAMED_PARQUET)),
+            };
+            let rows = Box::new(rows.map_err(|error| columnar_error(&name, error))?);
+            let info = SourceInfo {
+                index,
+                name: source.name,
+                // Typed values merge like JSON values, not like CSV cells.
+                format: Format::Ndjson,
+                csv: None,
+                expected_rows: source.expected_rows,
+                is_stream,
+            };
+            return Ok(Opened::Rows(OpenRows { rows, info: Arc::new(info), is_query: false }));
+        }
         if let Some(found) = detect::foreign(&head) {
             return Err(foreign(found));
         }
@@ -330,7 +420,7 @@ impl SourceReader {
         let delimiter = header_delimiter.map_or(b',', HeaderDelimiter::byte);
         let info =
             SourceInfo { index, name: source.name, format, csv: None, expected_rows: source.expected_rows, is_stream };
-        Ok(OpenSource {
+        Ok(Opened::Bytes(Box::new(OpenSource {
             info: Arc::new(info),
             stream,
             raw,
@@ -341,7 +431,7 @@ impl SourceReader {
             header_delimiter,
             header_search: HeaderSearch::new(delimiter, &source.csv),
             dialect: source.csv,
-        })
+        })))
     }
 
     /// Reads `lines` lines and drops them. Returns their bytes, fewer if the source ends before, and the bytes read beyond.

@@ -40,7 +40,7 @@ fn take_sample(reader: &mut SourceReader, sample_bytes: usize, is_live: bool) ->
                 bytes += morsel.len;
                 true
             }
-            // Rows of a query have the same columns and types in every batch.
+            // Rows of one source have the same columns and types in every batch.
             Item::Rows(..) => {
                 sample.push(item);
                 break;

@@ -28,8 +28,14 @@ pub(crate) fn known_columns(
 ) -> KnownColumns {
     let rules = SchemaRules::for_schema(choice, type_merge, limits);
     let mut schema = choice.enforced.clone().unwrap_or_default();
+    let mut has_rows = false;
     for item in sample {
         match item {
+            // Columns are complete, and the same in every batch.
+            Item::Rows(batch, _) => {
+                schema = schema.join(&batch.schema, type_merge);
+                has_rows = true;
+            }
             // A header lists all columns, so that no record need be read.
             Item::Morsel(_, info) | Item::SourceEnd(info) if info.csv.is_some() => {
                 schema = schema.join(&info.header_columns(), type_merge);
@@ -51,7 +57,12 @@ pub(crate) fn known_columns(
     }
     // Only a complete list makes an unknown name an error.
     let closed = choice.enforced.is_some() && choice.policy != SchemaPolicy::Evolve;
-    KnownColumns { schema, complete: closed || type_merge == TypeMerge::Text, type_merge, removed: Vec::new() }
+    KnownColumns {
+        schema,
+        complete: closed || has_rows || type_merge == TypeMerge::Text,
+        type_merge,
+        removed: Vec::new(),
+    }
 }
 
 /// Checks `steps` against the columns of an explicit schema alone, before anything is downloaded. Without an explicit

@@ -153,9 +153,22 @@ pub fn describe_schema(
 
 /// The inferred columns of one item.
 enum InferredItem {
-    Morsel { info: Arc<SourceInfo>, byte_offset: u64, inferred: InferredColumns },
-    Oversized { info: Arc<SourceInfo>, lines: u64 },
+    Morsel {
+        info: Arc<SourceInfo>,
+        byte_offset: u64,
+        inferred: InferredColumns,
+    },
+    Oversized {
+        info: Arc<SourceInfo>,
+        lines: u64,
+    },
     SourceEnd(Arc<SourceInfo>),
+    /// The columns of rows that have types already, and the number of the rows.
+    Rows {
+        info: Arc<SourceInfo>,
+        columns: Arc<Schema>,
+        rows: u64,
+    },
 }
 
 fn infer_item(rules: &SchemaRules, item: &Item) -> InferredItem {
@@ -167,7 +180,9 @@ fn infer_item(rules: &SchemaRules, item: &Item) -> InferredItem {
         },
         Item::Oversized(oversized, info) => InferredItem::Oversized { info: info.clone(), lines: oversized.lines },
         Item::SourceEnd(info) => InferredItem::SourceEnd(info.clone()),
-        Item::Rows(..) => unreachable!("sources that are described have records"),
+        Item::Rows(batch, info) => {
+            InferredItem::Rows { info: info.clone(), columns: batch.schema.clone(), rows: batch.rows as u64 }
+        }
     }
 }
 
@@ -214,6 +229,10 @@ impl<'a> OriginTracker<'a> {
                 self.advance(&info, lines, 1);
             }
             InferredItem::SourceEnd(info) => self.join(&info.header_columns()),
+            InferredItem::Rows { info, columns, rows } => {
+                self.advance(&info, 0, rows);
+                self.join(&columns);
+            }
         }
     }
 

@@ -158,6 +158,29 @@ fn type_of(field: &arrow_schema::Field) -> Option<Type> {
     })
 }
 
+/// Converts the Arrow schema of a file that others may have written. Fails on duplicate names and on types without a
+/// counterpart, such as binary.
+pub fn arrow_to_schema(arrow: &arrow_schema::Schema) -> Result<Schema, SqlError> {
+    let mut fields: Vec<Field> = Vec::with_capacity(arrow.fields().len());
+    for field in arrow.fields() {
+        let name = field.name();
+        if fields.iter().any(|other| *other.name == **name) {
+            return Err(SqlError::new(format!("duplicate column `{name}`")));
+        }
+        let ty = type_of(field).ok_or_else(|| {
+            SqlError::new(format!("the column `{name}` has the unsupported type {}", field.data_type()))
+        })?;
+        fields.push(Field::new(name.as_str(), ty));
+    }
+    Ok(Schema::new(fields))
+}
+
+/// Converts rows of a file to a batch of `schema`, which [`arrow_to_schema`] made of its columns. Fails for a value that
+/// outputs would write differently: an infinity, NaN, or a date outside the years 1 to 9999.
+pub fn arrow_to_batch(rows: &RecordBatch, schema: &Arc<Schema>) -> Result<Batch, SqlError> {
+    to_batch(rows, schema)
+}
+
 /// Converts columns to a record batch of `schema`, which [`arrow_schema`] made of their types.
 pub(super) fn to_table(columns: &[ArrayRef], rows: usize, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
     let as_table = |(column, field): (&ArrayRef, &Arc<arrow_schema::Field>)| -> Result<ArrayRef, ArrowError> {

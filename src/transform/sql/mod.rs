@@ -15,6 +15,7 @@ mod table;
 mod whole;
 
 pub use by_rows::ByRows;
+pub use columns::{arrow_to_batch, arrow_to_schema};
 pub use context::RESULTS;
 pub use error::SqlError;
 pub use query::Query;
