@@ -130,7 +130,8 @@ fn canonical_number(text: &str) -> String {
         return integer.to_string();
     }
     match text.parse::<f64>() {
-        Ok(double) if text.bytes().all(|b| b.is_ascii_digit() || b == b'-') || !double.is_finite() => text.to_owned(),
+        Ok(double) if !double.is_finite() => text.to_ascii_lowercase().replace('+', ""),
+        Ok(_) if text.bytes().all(|b| b.is_ascii_digit() || b == b'-') => text.to_owned(),
         Ok(double) if double == 0.0 => if double.is_sign_negative() { "-0.0" } else { "0" }.into(),
         Ok(double) if double.fract() == 0.0 && double.abs() < 1e38 => (double as i128).to_string(),
         Ok(double) => format!("{double:e}"),
@@ -138,7 +139,8 @@ fn canonical_number(text: &str) -> String {
     }
 }
 
-/// Converts `value` to its form in a column of type `ty`, up to [`canonical`]: absent keys of a struct become null.
+/// Converts `value` to its form in a column of type `ty`, up to [`canonical`]: absent keys of a struct become null, and
+/// null members of JSON text are absent.
 pub fn carried(value: Option<&Value>, ty: &Type) -> Value {
     match (value, ty) {
         (None | Some(Value::Null), _) => Value::Null,
@@ -149,6 +151,19 @@ pub fn carried(value: Option<&Value>, ty: &Type) -> Value {
             Value::Object(members.iter().map(|(k, v)| (k.clone(), carried(Some(v), ty))).collect())
         }
         (Some(Value::Array(items)), Type::List(ty)) => items.iter().map(|v| carried(Some(v), ty)).collect(),
+        (Some(value), Type::Json) => without_nulls(value),
         (Some(value), _) => value.clone(),
+    }
+}
+
+/// Returns `value` without the null members of its objects, as JSON columns have it.
+fn without_nulls(value: &Value) -> Value {
+    match value {
+        Value::Array(items) => items.iter().map(without_nulls).collect(),
+        Value::Object(members) => {
+            let present = members.iter().filter(|(_, value)| !value.is_null());
+            Value::Object(present.map(|(key, value)| (key.clone(), without_nulls(value))).collect())
+        }
+        other => other.clone(),
     }
 }
