@@ -145,13 +145,16 @@ impl Prepared {
         let Some(last) = steps.iter().rposition(|step| step.properties().opens_objects) else { return Ok(None) };
         let (flattening, behind) = steps.split_at(last + 1);
         let options = StepOptions { columns_fixed: false, ..self.step_options() };
-        let columns = |schema| Steps::new(flattening, options.clone()).output_schema(schema);
-        let (before, after) = (columns(before)?, columns(after)?);
+        let columns = |steps, schema| Steps::new(steps, options.clone()).output_schema(schema);
+        // Columns that were columns before the step are not flattened: a computed one can be without its objects yet.
+        let unflattened = columns(&steps[..last], before)?;
+        let (before, after) = (columns(flattening, before)?, columns(flattening, after)?);
         let only_in = |one: &Schema, other: &Schema| -> Vec<Arc<str>> {
             let names = one.fields.iter().map(|field| field.name.clone());
             names.filter(|name| other.position(name).is_none()).collect()
         };
-        let (lost, appeared) = (only_in(&before, &after), only_in(&after, &before));
+        let (mut lost, appeared) = (only_in(&before, &after), only_in(&after, &before));
+        lost.retain(|name| unflattened.position(name).is_none());
         let Some(first) = lost.first() else { return Ok(None) };
         let needed = columns_needed(behind, false);
         let is_needed =

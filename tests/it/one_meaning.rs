@@ -124,6 +124,17 @@ fn an_object_that_is_something_else_later_is_not_lost_between_two_steps() {
     }
 }
 
+/// A computed column is no object where a part of the input has none.
+#[test]
+fn a_computed_object_may_be_absent_from_a_part_of_the_input() {
+    let text =
+        "{\"n\":1,\"o\":{\"k\":1}}\n{\"n\":1}\n{\"n\":2}\n{\"n\":3}\n{\"n\":4}\n{\"n\":5,\"o\":{\"m\":2,\"k\":1}}\n";
+    let steps = ["--with", "x = o", "--flatten", "--select", "n,`o`"];
+    for (output, found) in every_output("in.ndjson", text, &steps) {
+        assert_eq!(found.len(), 6, "{output}");
+    }
+}
+
 #[test]
 fn json_beside_parquet_tells_absent_from_null_and_keeps_text() {
     let place = Place::new();
