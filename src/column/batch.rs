@@ -83,8 +83,8 @@ pub struct Batch {
 /// an explicit null) or CSV cells ([`Type::Text`]).
 ///
 /// A typed column keeps the value of a number but not its digits, and of an object not which keys were null or absent.
-/// What it forgets depends on the other records, so that a step that looked at the typed column would mean
-/// something else at another place of a late surprise.
+/// The type, and with it the loss, depends on the other records, so that a step that looked at the typed column would
+/// mean something else at another place of a late surprise.
 #[derive(Clone, Debug)]
 pub struct AsRead {
     /// As long as the column, of the Arrow type of `ty`.

@@ -2,7 +2,7 @@
 //! `drawoff serve`, or the one at `DRAWOFF_TEST_CONTRACT_URL` with the key in `DRAWOFF_TEST_CONTRACT_KEY`. The tests
 //! create workflows of free blocks and delete them.
 //!
-//! Where the public documentation leaves a detail open, [`Api::our_reading`] requires our interpretation of the local
+//! For details that the public documentation leaves open, [`Api::our_reading`] requires our interpretation of the local
 //! service and only prints the differences of another one.
 
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! What cannot go back is right or an error: an output whose rows are out already has one meaning for every value of a
+//! Outputs that cannot go back are right or fail: an output whose rows are out already has one meaning for every value of a
 //! column, wherever the value that changed the column's type came.
 
 use arrow_array::RecordBatch;

@@ -141,7 +141,7 @@ fn results_with_faults_are_those_without() {
     assert!(peak < 512 << 20, "the service took {} MiB", peak >> 20);
 }
 
-/// How often each fault was injected.
+/// Number of injections of each fault.
 fn struck(url: &str) -> Vec<(String, u64)> {
     let answer: serde_json::Value = block_on(async {
         let request = reqwest::Client::new().get(format!("{url}/admin/faults")).header("x-api-key", "k");

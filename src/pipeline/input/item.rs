@@ -26,6 +26,12 @@ pub(crate) struct SourceInfo {
 }
 
 impl SourceInfo {
+    /// Creates the facts about a source of rows that are columns already.
+    pub(crate) fn of_rows(index: usize, name: Arc<str>, expected_rows: Option<u64>, is_stream: bool) -> Self {
+        // Typed values merge like JSON values, not like CSV cells.
+        SourceInfo { index, name, format: Format::Ndjson, csv: None, expected_rows, is_stream }
+    }
+
     /// Returns the byte that ends a line of the source in its morsels.
     pub(crate) fn line_break(&self) -> u8 {
         if self.format == Format::JsonArray { Framing::Elements.line_break() } else { b'\n' }

@@ -187,15 +187,7 @@ impl SourceReader {
             let Some(open) = &mut self.current else {
                 let Some((index, source)) = self.waiting.pop_front() else { return Ok(None) };
                 if let Input::Rows(rows) = source.input {
-                    let info = SourceInfo {
-                        index,
-                        name: source.name,
-                        // Typed rows merge like JSON values, not like CSV cells.
-                        format: Format::Ndjson,
-                        csv: None,
-                        expected_rows: source.expected_rows,
-                        is_stream: false,
-                    };
+                    let info = SourceInfo::of_rows(index, source.name, source.expected_rows, false);
                     self.rows = Some(OpenRows { rows, info: Arc::new(info), is_query: true });
                     continue;
                 }
@@ -347,15 +339,7 @@ impl SourceReader {
                 (Columnar::Parquet, _) => return Err(foreign(detect::STREAMED_PARQUET)),
             };
             let rows = Box::new(rows.map_err(|error| columnar_error(&name, error))?);
-            let info = SourceInfo {
-                index,
-                name: source.name,
-                // Typed values merge like JSON values, not like CSV cells.
-                format: Format::Ndjson,
-                csv: None,
-                expected_rows: source.expected_rows,
-                is_stream,
-            };
+            let info = SourceInfo::of_rows(index, source.name, source.expected_rows, is_stream);
             return Ok(Opened::Rows(OpenRows { rows, info: Arc::new(info), is_query: false }));
         }
         if let Some(found) = detect::foreign(&head) {

@@ -13,7 +13,7 @@ pub fn all() -> bool {
     env::var("DRAWOFF_TEST_ALL").is_ok_and(|value| !value.is_empty() && value != "0")
 }
 
-/// How many of a test's `total` plans are executed: all of them, or the first tenth, rounded up.
+/// Returns the number of a test's `total` plans that are executed: all of them, or the first tenth, rounded up.
 pub fn count(total: u32) -> u32 {
     if all() { total } else { total.div_ceil(10) }
 }
