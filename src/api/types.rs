@@ -534,9 +534,37 @@ pub fn error_text(body: &str) -> String {
     }
 }
 
+/// Returns true if `body` has one of the shapes of the API's errors: an object with `detail` (text or an array), or with
+/// `error` and `message`. A gateway's page, and its JSON with a `message` alone, are none.
+pub fn is_error_body(body: &[u8]) -> bool {
+    let Ok(Value::Object(fields)) = serde_json::from_slice(body) else { return false };
+    match (fields.get("detail"), fields.get("error")) {
+        (Some(Value::String(_) | Value::Array(_)), _) => true,
+        (_, Some(Value::Object(error))) => error.contains_key("message"),
+        (_, Some(Value::String(_))) => fields.contains_key("message"),
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn error_bodies_of_the_api_are_told_from_those_of_a_gateway() {
+        for body in [
+            r#"{"detail":"Invalid API key"}"#,
+            r#"{"detail":[]}"#,
+            r#"{"error":"Unauthorized","message":"no key"}"#,
+            r#"{"error":{"code":1,"message":"slow down"}}"#,
+        ] {
+            assert!(is_error_body(body.as_bytes()), "{body}");
+        }
+        for body in ["", "<html>404</html>", "default backend - 404", r#"{"message":"no Route matched"}"#, "[]", "null"]
+        {
+            assert!(!is_error_body(body.as_bytes()), "{body}");
+        }
+    }
 
     #[test]
     fn messages_are_extracted_from_all_error_shapes() {

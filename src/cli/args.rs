@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use clap_complete::Shell;
 
@@ -292,6 +293,9 @@ pub(super) struct RunArgs {
     /// Start another run, even if one of the same workflow and input is active
     #[arg(long, help_heading = "Input")]
     pub new_run: bool,
+    /// Name this start: as long as the state directory exists, the same name is the same run
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new(), conflicts_with_all = ["new_run", "no_state", "local"], help_heading = "Input")]
+    pub once: Option<String>,
     /// Format in which to download the results
     #[arg(long, value_enum, default_value = "ndjson", value_name = "FORMAT", help_heading = "Results")]
     pub format: ApiFormat,
@@ -339,6 +343,9 @@ pub(super) struct BulkArgs {
     /// Start another job, even if one over the same file with the same configuration is active
     #[arg(long, help_heading = "Input")]
     pub new_run: bool,
+    /// Name this start: as long as the state directory exists, the same name is the same job
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new(), conflicts_with_all = ["new_run", "no_state", "local"], help_heading = "Input")]
+    pub once: Option<String>,
     /// Use a Workflows service inside this process, with a temporary store
     #[arg(long, help_heading = "Local service")]
     pub local: bool,

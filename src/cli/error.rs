@@ -252,7 +252,7 @@ fn exit_of(error: &Error) -> Exit {
         Error::Settings(settings::Error::Unreadable { .. } | settings::Error::KeyFile { .. }) => Exit::CannotRead,
         // An unknown fate is resolved by another command line: `pull` or `--new-run`.
         Error::Settings(_) | Error::UnknownFate { .. } => Exit::Usage,
-        Error::State(error) => match error {
+        Error::State(error) | Error::Client(client::Error::State(error)) => match error {
             StateError::Unusable { cause, .. } => write_exit(cause),
             StateError::Busy { .. } => Exit::Busy,
             _ => Exit::CannotRead,
@@ -260,6 +260,7 @@ fn exit_of(error: &Error) -> Exit {
         // A request of the API and a download have the same kinds of errors, but different exit codes.
         Error::Client(error) => match error {
             client::Error::Net(error) => net_exit(error.kind()),
+            client::Error::State(_) => unreachable!("matched above"),
             client::Error::Read { .. } => Exit::CannotRead,
             client::Error::Definition { .. } | client::Error::UploadKind { .. } => Exit::Usage,
             client::Error::AmbiguousName { .. } => Exit::Usage,

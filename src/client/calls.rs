@@ -69,10 +69,11 @@ impl Client {
         Ok(self.http.json(&ApiRequest::get(routes::with_id(routes::GET_WORKFLOW, &id.0))).await?)
     }
 
-    /// Creates a workflow. Not retried once the server may have processed it: a second request would create another
-    /// workflow, or with an id of its own fail with 409.
+    /// Creates a workflow. With an id of the caller's it is retried; a 409 may then mean that an earlier attempt created
+    /// it. Without one it is not retried once the server may have processed it: a second request would create another.
     pub async fn create_workflow(&self, new: &CreateWorkflow) -> Result<Workflow, Error> {
-        Ok(self.http.json(&ApiRequest::post(routes::CREATE_WORKFLOW, json(new), Repeatability::IfUnseen)).await?)
+        let repeat = if new.id.is_some() { Repeatability::Safe } else { Repeatability::IfUnseen };
+        Ok(self.http.json(&ApiRequest::post(routes::CREATE_WORKFLOW, json(new), repeat)).await?)
     }
 
     /// Updates a workflow, or creates it under this id.

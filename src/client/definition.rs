@@ -16,7 +16,46 @@ use crate::column::{Field, Schema, Type};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Definition(pub CreateWorkflow);
 
+/// The argument that names a workflow.
+#[derive(Clone, Debug, PartialEq)]
+pub enum WorkflowArgument {
+    /// A definition file, with its contents.
+    Definition(Definition),
+    /// The id or the exact name of a workflow.
+    Named(String),
+}
+
+impl WorkflowArgument {
+    /// Reads `text` as a definition file if a file of that name holds one, else takes it for an id or a name.
+    ///
+    /// # Errors
+    ///
+    /// The error of the file, if `text` ends in `.json` or the file cannot be read.
+    pub fn read(text: &str) -> Result<Self, Error> {
+        let path = Path::new(text);
+        // A name that ends in .json is meant as a file, even if there is none: the error then names the file.
+        let means_file = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("json"));
+        if means_file || path.is_file() {
+            match Definition::read(path) {
+                Ok(definition) => return Ok(WorkflowArgument::Definition(definition)),
+                // A file that happens to have the name of a workflow.
+                Err(Error::Definition { .. }) if !means_file => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(WorkflowArgument::Named(text.to_owned()))
+    }
+}
+
 impl Definition {
+    /// Returns a digest of the id, the name and the graph in hexadecimal. Ids and order of blocks, the order of keys, and
+    /// the description do not count, for they do not change what a run does.
+    pub fn digest(&self) -> String {
+        let Definition(CreateWorkflow { id, workflow_name, workflow_definition, .. }) = self;
+        let id = id.as_ref().map_or("", |id| id.0.as_str());
+        digest_of(&["definition 1", id, workflow_name, &graph_digest(workflow_definition)])
+    }
+
     /// Reads a definition file: the body of `create_workflow`, or a bare graph, which is named after the file.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let text = std::fs::read_to_string(path).map_err(|cause| Error::Read { path: path.to_owned(), cause })?;

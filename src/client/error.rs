@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::StateError;
 use crate::api::{RunId, WorkflowId};
 use crate::net;
 use crate::text::human_duration;
@@ -15,6 +16,9 @@ pub enum Error {
     /// The API rejected a call, failed, or cannot be reached.
     #[error(transparent)]
     Net(#[from] net::Error),
+    /// The state directory cannot be used.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// An input or definition file cannot be read.
     #[error("cannot read {path}")]
     Read {

@@ -21,7 +21,9 @@ mod watch;
 
 pub use bulk::{bulk_config, bulk_graph};
 pub use calls::{Client, RunFilter, StartOptions};
-pub use definition::{Definition, SourceKind, declared_types, graph_digest, same_graph, source_block};
+pub use definition::{
+    Definition, SourceKind, WorkflowArgument, declared_types, graph_digest, same_graph, source_block,
+};
 pub use digest::{digest_of, digest_of_file};
 pub use error::{Error, RunEnd};
 pub use idempotency::IdempotencyKey;
@@ -30,8 +32,9 @@ pub use remaining::RemainingEstimate;
 pub use resolve::ResolvedWorkflow;
 pub use results::{BlockSelection, ResultFormat, Results, select_links};
 pub use state::{
-    CompletedOutput, FileProgress, FilePulled, Ledger, OpenLedger, OpenStart, OutputRecord, RecordedStart,
-    RejectsRecord, SeenLink, StartIdentity, StateDir, StateError, age_of,
+    CompletedOutput, EarlierFormStart, FileProgress, FilePulled, Ledger, OpenLedger, OpenStart, OpenWorkflow,
+    OutputRecord, RecordedStart, RecordedWorkflow, RejectsRecord, SeenLink, StartIdentity, StartSubject, StateDir,
+    StateError, age_of,
 };
 pub use upload::{UPLOAD_EXTENSIONS, Upload};
 pub use watch::{PollPace, WatchOptions};

@@ -1,10 +1,9 @@
 //! Resolution of the WORKFLOW argument: a definition file, an id, or a name. Creates or updates the workflow of a
 //! definition file; never deletes one.
 
-use std::path::Path;
-
-use super::{Client, Definition, Error, same_graph};
-use crate::api::{Graph, UpdateWorkflow, Workflow, WorkflowId};
+use super::idempotency::random_uuid;
+use super::{Client, Definition, Error, OpenWorkflow, RecordedWorkflow, WorkflowArgument, graph_digest, same_graph};
+use crate::api::{CreateWorkflow, Graph, UpdateWorkflow, Workflow, WorkflowId};
 use crate::net::Kind;
 
 /// Workflows with the name of a definition that are compared with it before a new one is created; each costs a call.
@@ -24,27 +23,18 @@ pub struct ResolvedWorkflow {
 }
 
 impl Client {
-    /// Resolves `text`: as a definition file if a file of that name holds one, else as an id, else as an exact name.
-    /// For a definition the workflow with its id is used and updated if it differs; without an id one with its name
-    /// and the same graph, else a new one.
+    /// Resolves `text`: as a definition file if a file of that name holds one, else as an id, else as an exact name. See
+    /// [`Client::workflow_of`] and [`Client::find_workflow`].
     ///
     /// # Errors
     ///
     /// [`Error::UnknownWorkflow`], [`Error::AmbiguousName`] if several workflows have the name, or the error of the
     /// file.
     pub async fn resolve_workflow(&self, text: &str) -> Result<ResolvedWorkflow, Error> {
-        let path = Path::new(text);
-        // A name that ends in .json is meant as a file, even if there is none: the error then names the file.
-        let means_file = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("json"));
-        if means_file || path.is_file() {
-            match Definition::read(path) {
-                Ok(definition) => return self.workflow_from_definition(definition).await,
-                // A file that happens to have the name of a workflow.
-                Err(Error::Definition { .. }) if !means_file => {}
-                Err(error) => return Err(error),
-            }
+        match WorkflowArgument::read(text)? {
+            WorkflowArgument::Definition(definition) => self.workflow_of(&definition, None).await,
+            WorkflowArgument::Named(text) => self.find_workflow(&text).await,
         }
-        self.find_workflow(text).await
     }
 
     /// Finds the workflow with this id or exact name; the id takes precedence.
@@ -67,43 +57,127 @@ impl Client {
         }
     }
 
-    async fn workflow_from_definition(&self, Definition(definition): Definition) -> Result<ResolvedWorkflow, Error> {
-        let wanted = &definition.workflow_definition;
-        let same = |w: &Workflow| w.workflow_definition.as_ref().is_some_and(|graph| same_graph(graph, wanted));
-        // With an id the definition is authoritative: an existing workflow is made equal to it.
-        if let Some(id) = &definition.id {
-            return match self.find_by_id(id).await? {
-                None => Ok(resolved(self.create_workflow(&definition).await?, "created")),
-                Some(workflow) if same(&workflow) && workflow.name == definition.workflow_name => {
-                    Ok(resolved(workflow, "found"))
-                }
-                Some(_) => {
-                    let change = UpdateWorkflow {
-                        workflow_name: Some(definition.workflow_name.clone()),
-                        workflow_description: Some(definition.workflow_description.clone()),
-                        workflow_definition: Some(wanted.clone()),
-                    };
-                    Ok(resolved(self.update_workflow(id, &change).await?, "updated"))
-                }
+    /// Returns the workflow of a definition, created if there is none. Without an id in the definition that is the
+    /// workflow of `record`, else one with the same name and graph, else a new one; with an id the workflow with this id,
+    /// which is updated if it differs.
+    ///
+    /// A new workflow has an id that is chosen here and stored in `record` before the request, so that a creation without
+    /// a response is not repeated under another id. The API may rewrite a graph that it stores: `record` keeps the digest
+    /// of what it returned.
+    pub async fn workflow_of(
+        &self,
+        definition: &Definition,
+        record: Option<&OpenWorkflow>,
+    ) -> Result<ResolvedWorkflow, Error> {
+        let Definition(wanted) = definition;
+        let previous = record.and_then(|record| record.previous.as_ref());
+        let is_wanted = |workflow: &Workflow| {
+            let Some(graph) = &workflow.workflow_definition else { return false };
+            let is_recorded = || {
+                previous.is_some_and(|previous| {
+                    previous.id == workflow.id && previous.stored_graph.as_ref() == Some(&graph_digest(graph))
+                })
             };
+            workflow.name == wanted.workflow_name && (same_graph(graph, &wanted.workflow_definition) || is_recorded())
+        };
+        let outcome = match &wanted.id {
+            // With an id the definition is authoritative: an existing workflow is made equal to it.
+            Some(id) => match self.find_by_id(id).await? {
+                Some(workflow) if is_wanted(&workflow) => (workflow, "found"),
+                Some(_) => (self.update_to(id, wanted).await?, "updated"),
+                None => match self.create_or_find(wanted, id).await? {
+                    // Another process created it between the two calls.
+                    (workflow, "found") if !is_wanted(&workflow) => (self.update_to(id, wanted).await?, "updated"),
+                    outcome => outcome,
+                },
+            },
+            None => match self.equal_workflow(wanted, previous, is_wanted).await? {
+                Some(workflow) => (workflow, "found"),
+                None => {
+                    // A creation without a response is repeated under its id; any other is new.
+                    let pending = previous.filter(|previous| previous.stored_graph.is_none());
+                    let id = pending.map_or_else(|| WorkflowId(random_uuid()), |pending| pending.id.clone());
+                    if let Some(record) = record {
+                        record.save(&RecordedWorkflow::new(id.clone(), None))?;
+                    }
+                    self.create_or_find(wanted, &id).await?
+                }
+            },
+        };
+        let (workflow, how) = outcome;
+        let workflow = resolved(workflow, how);
+        let stored = RecordedWorkflow::new(workflow.id.clone(), Some(graph_digest(&workflow.graph)));
+        if let Some(record) = record
+            && previous
+                .is_none_or(|previous| (&previous.id, &previous.stored_graph) != (&stored.id, &stored.stored_graph))
+        {
+            record.save(&stored)?;
         }
-        // Without an id an equal workflow of the same name is reused, or else each command would create another. The
-        // list has no graphs, so each candidate costs a call.
-        let all = self.workflows().await?;
-        for namesake in all.iter().filter(|w| w.name == definition.workflow_name).take(MAX_COMPARED) {
-            if let Some(workflow) = self.find_by_id(&namesake.id).await?.filter(same) {
-                return Ok(resolved(workflow, "found"));
-            }
-        }
-        Ok(resolved(self.create_workflow(&definition).await?, "created"))
+        Ok(workflow)
     }
 
-    /// Returns the workflow with this id and its graph; `None` if there is none, or if the API rejects the id as
-    /// malformed (422).
-    async fn find_by_id(&self, id: &WorkflowId) -> Result<Option<Workflow>, Error> {
+    /// Returns the workflow of an earlier creation, else one with the name and the graph of a definition without an id.
+    async fn equal_workflow(
+        &self,
+        wanted: &CreateWorkflow,
+        previous: Option<&RecordedWorkflow>,
+        is_wanted: impl Fn(&Workflow) -> bool,
+    ) -> Result<Option<Workflow>, Error> {
+        if let Some(previous) = previous
+            && let Some(workflow) = self.find_by_id(&previous.id).await?
+            // One that was created without a response is the wanted one, whatever graph the API made of it.
+            && (previous.stored_graph.is_none() || is_wanted(&workflow))
+        {
+            return Ok(Some(workflow));
+        }
+        // The list has no graphs, so each candidate costs a call.
+        let all = self.workflows().await?;
+        for namesake in all.iter().filter(|w| w.name == wanted.workflow_name).take(MAX_COMPARED) {
+            if let Some(workflow) = self.find_by_id(&namesake.id).await?.filter(&is_wanted) {
+                return Ok(Some(workflow));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Creates `wanted` under `id`. If the API says that the id exists (409), an earlier attempt, or another process, has
+    /// created it: returns that workflow.
+    async fn create_or_find(
+        &self,
+        wanted: &CreateWorkflow,
+        id: &WorkflowId,
+    ) -> Result<(Workflow, &'static str), Error> {
+        let created = self.create_workflow(&CreateWorkflow { id: Some(id.clone()), ..wanted.clone() }).await;
+        match created {
+            Ok(workflow) => Ok((workflow, "created")),
+            Err(Error::Net(conflict)) if conflict.status() == Some(409) => match self.find_by_id(id).await? {
+                // After several attempts the first one created it.
+                Some(workflow) => Ok((workflow, if conflict.tries() > 1 { "created" } else { "found" })),
+                None => Err(conflict.into()),
+            },
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn update_to(&self, id: &WorkflowId, wanted: &CreateWorkflow) -> Result<Workflow, Error> {
+        let change = UpdateWorkflow {
+            workflow_name: Some(wanted.workflow_name.clone()),
+            workflow_description: Some(wanted.workflow_description.clone()),
+            workflow_definition: Some(wanted.workflow_definition.clone()),
+        };
+        self.update_workflow(id, &change).await
+    }
+
+    /// Returns the workflow with this id and its graph; `None` if the API itself says that there is none, or rejects the
+    /// id as malformed (422). The 404 of a gateway is an error.
+    pub async fn find_by_id(&self, id: &WorkflowId) -> Result<Option<Workflow>, Error> {
         match self.workflow(id).await {
             Ok(workflow) => Ok(Some(workflow)),
-            Err(Error::Net(error)) if error.kind() == Kind::NotFound || error.status() == Some(422) => Ok(None),
+            Err(Error::Net(error))
+                if error.is_from_api() && (error.kind() == Kind::NotFound || error.status() == Some(422)) =>
+            {
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }

@@ -232,16 +232,53 @@ async fn a_start_is_retried_under_one_key() {
         formats: vec![ResultFormat::Ndjson],
         key: key.clone(),
     };
-    // The empty response of the second attempt is invalid and ends the call, though its run has started under the key.
+    // The empty response of the second attempt is invalid, and the call is repeated.
     let client = client(&server);
     let id = crate::api::WorkflowId("w1".into());
-    let error = client.start(&id, &options).await.unwrap_err();
-    assert!(error.to_string().contains("invalid response (status 200)"), "{error}");
     assert_eq!(client.start(&id, &options).await.unwrap().job_id.0, "r1");
     let seen = server.seen();
     assert!(seen.iter().all(|s| s.header("idempotency-key") == Some(key.as_str())));
     assert_eq!(seen[0].line, "POST /workflows/run?workflow_id=w1&result_formats=ndjson");
     assert_eq!(seen[0].body, br#"{"specs_override":{"resource_handle_id":"h1"}}"#);
+}
+
+#[tokio::test]
+async fn a_refusal_is_certain_only_if_the_api_itself_refused_the_only_attempt() {
+    let refusal = |status| Reply::new(status, r#"{"detail":"no"}"#);
+    let page = |status| Reply::new(status, "<html>no</html>");
+    let id = crate::api::WorkflowId("w1".into());
+    let options = StartOptions { input: None, payload: None, formats: vec![], key: IdempotencyKey::fresh("w1") };
+    for (replies, certain) in [
+        (vec![refusal(422)], true),
+        (vec![refusal(429).header("retry-after", "0"), refusal(402)], true),
+        (vec![refusal(409)], false),
+        (vec![page(404)], false),
+        // What the first attempt did is unknown.
+        (vec![refusal(503), refusal(404)], false),
+        (vec![Reply::new(200, "").cut_at(0), refusal(404)], false),
+        (vec![page(200), refusal(404)], false),
+    ] {
+        let server = Scripted::replies(replies.clone()).await;
+        match client(&server).start(&id, &options).await.unwrap_err() {
+            Error::Net(error) => assert_eq!(error.is_certain_refusal(), certain, "{error}"),
+            other => panic!("{other}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_page_of_a_gateway_is_not_taken_for_a_verdict_of_the_api() {
+    // Once the API has responded, a foreign 404 and a page in place of JSON are asked again.
+    let lists = || Reply::new(200, "[]");
+    let replies = vec![lists(), Reply::new(404, "default backend - 404"), Reply::new(200, "<html>"), lists()];
+    let server = Scripted::replies(replies).await;
+    let client_one = client(&server);
+    assert!(client_one.workflows().await.unwrap().is_empty());
+    assert!(client_one.workflows().await.unwrap().is_empty());
+    // At an address that never was the API, it is reported at once.
+    let server = Scripted::replies(vec![Reply::new(404, "default backend - 404")]).await;
+    assert!(client(&server).workflows().await.unwrap_err().to_string().contains("not found"));
+    assert_eq!(server.seen().len(), 1);
 }
 
 #[tokio::test]

@@ -65,6 +65,10 @@ struct Facts {
     tries: u32,
     elapsed: Duration,
     text: String,
+    /// The response is an error of the API itself, in one of its documented shapes.
+    from_api: bool,
+    /// An earlier attempt of the same call may have been processed.
+    maybe_processed: bool,
     /// Host of a link that rejected a request (401) from which the key was withheld, because the host is not trusted.
     keyless_host: Option<String>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
@@ -81,6 +85,8 @@ impl Error {
             tries: 1,
             elapsed: Duration::ZERO,
             text: String::new(),
+            from_api: false,
+            maybe_processed: false,
             keyless_host: None,
             source: None,
         }))
@@ -107,6 +113,18 @@ impl Error {
     /// Adds the host that received the request without the key, because it is neither the API's own nor trusted.
     pub(super) fn with_withheld_key(mut self, host: &str) -> Self {
         self.0.keyless_host = Some(host.to_owned());
+        self
+    }
+
+    /// Marks the response as an error of the API itself: its body has one of the documented shapes.
+    pub(super) fn with_api_body(mut self, from_api: bool) -> Self {
+        self.0.from_api = from_api;
+        self
+    }
+
+    /// Records whether an earlier attempt of the same call may have been processed.
+    pub(super) fn after_unknown_outcome(mut self, maybe_processed: bool) -> Self {
+        self.0.maybe_processed = maybe_processed;
         self
     }
 
@@ -153,6 +171,20 @@ impl Error {
     /// Returns the status of the last response; `None` if there was none.
     pub fn status(&self) -> Option<u16> {
         self.0.status
+    }
+
+    /// Returns true if the response is an error of the API itself, and not the page of a gateway or proxy between.
+    pub fn is_from_api(&self) -> bool {
+        self.0.from_api
+    }
+
+    /// Returns true if the call certainly had no effect: the API itself rejected it (a 4xx status with one of its
+    /// documented error bodies), and no earlier attempt may have been processed. Conflicts (409) and limits (408, 425,
+    /// 429) are excluded: they say nothing of an earlier request with the same key.
+    pub fn is_certain_refusal(&self) -> bool {
+        let facts = &self.0;
+        let refused = matches!(facts.status, Some(400..=499)) && !matches!(facts.status, Some(408 | 409 | 425 | 429));
+        refused && facts.from_api && !facts.maybe_processed
     }
 
     /// Returns the host that rejected the request (401) because the key was withheld from it; `None` for all other

@@ -17,7 +17,7 @@ use url::Url;
 use super::error::innermost;
 use super::limiter::{Limiter, REQUESTS_PER_MINUTE};
 use super::response::{header, json_error_text, refusal, requested_delay};
-use super::retry::{Repeatability, RetryAdvice, RetryBudget, RetryPolicy, TransportFailure};
+use super::retry::{FOREIGN_REFUSAL_TRIES, Repeatability, RetryAdvice, RetryBudget, RetryPolicy, TransportFailure};
 use super::tls::{bad_certificate, client_builder, http1_client_builder};
 use super::trust::{TrustedHost, is_downgrade, is_loopback};
 use super::{Error, Kind};
@@ -84,6 +84,17 @@ impl HttpOptions {
             trusted: Vec::new(),
         }
     }
+}
+
+/// A failed attempt of a call.
+struct Failed {
+    error: Error,
+    /// Whether to try again.
+    advice: RetryAdvice,
+    /// Delay that the server named.
+    named_delay: Option<Duration>,
+    /// The server may have processed the request all the same.
+    maybe_processed: bool,
 }
 
 /// The purpose of a client, which decides its redirects and its connection pool.
@@ -202,27 +213,42 @@ impl Http {
     /// Returns the error of the last attempt, with the number of attempts and the time, or [`Kind::NoKey`] without
     /// sending.
     pub async fn send(&self, call: &ApiRequest<'_>) -> Result<ApiResponse, Error> {
+        self.send_after(call, false).await
+    }
+
+    /// Sends `call` as [`Http::send`] does. `maybe_processed` is true if an earlier request of the same call may have
+    /// been processed, which every error then says.
+    async fn send_after(&self, call: &ApiRequest<'_>, mut maybe_processed: bool) -> Result<ApiResponse, Error> {
         let url = self.url(call)?;
         let Some(key) = &self.0.options.key else {
             return Err(Error::new(Kind::NoKey, call.method, url.as_str()).for_api_call(&url));
         };
         let clock = &self.policy().clock;
         let start = clock.now();
-        let mut tries = 0;
+        let (mut tries, mut foreign_refusals) = (0, 0);
         loop {
             tries += 1;
             // Each attempt counts towards the rate limit, so each waits for it.
             self.acquire(key, call.method, &url).await;
-            let (error, advice, named_delay) = match self.send_once(call, &url, key).await {
+            let failure = match self.send_once(call, &url, key).await {
                 Ok(response) => {
                     self.0.responded.store(true, Ordering::Relaxed);
                     return Ok(response);
                 }
-                Err((error, advice, named_delay)) => (error.for_api_call(&url), advice, named_delay),
+                Err(failure) => failure,
             };
-            // A refusal is conclusive too: the address is right. A gateway's 502 is not.
-            if error.status().is_some() && advice != RetryAdvice::Soon {
+            let Failed { error, mut advice, named_delay, maybe_processed: attempt_processed } = failure;
+            let error = error.for_api_call(&url);
+            // A refusal of the API is conclusive: the address is right. One of a gateway is not.
+            if error.is_from_api() && advice != RetryAdvice::Soon {
                 self.0.responded.store(true, Ordering::Relaxed);
+            }
+            let is_foreign_refusal = matches!(error.status(), Some(400..500)) && !error.is_from_api();
+            if is_foreign_refusal && advice == RetryAdvice::Never && self.0.responded.load(Ordering::Relaxed) {
+                foreign_refusals += 1;
+                if foreign_refusals < FOREIGN_REFUSAL_TRIES {
+                    advice = call.repeat.after_foreign_refusal();
+                }
             }
             let delay = self.policy().delay(advice, tries, named_delay);
             // A 429 concerns all calls of the key, not only this one.
@@ -230,9 +256,18 @@ impl Http {
                 self.0.options.limiter.hold(key, clock, delay);
             }
             if advice == RetryAdvice::Never || self.budget(call).is_spent(tries, clock.now() - start, delay) {
-                return Err(error.after(tries, clock.now() - start));
+                return Err(error.after_unknown_outcome(maybe_processed).after(tries, clock.now() - start));
             }
+            maybe_processed |= attempt_processed;
             self.wait(&error, delay).await;
+        }
+    }
+
+    /// Fails with [`Kind::NoKey`] if there is no API key, without sending anything.
+    pub fn require_key(&self) -> Result<(), Error> {
+        match &self.0.options.key {
+            Some(_) => Ok(()),
+            None => Err(Error::new(Kind::NoKey, "GET", self.base().as_str())),
         }
     }
 
@@ -260,16 +295,28 @@ impl Http {
         }
     }
 
-    /// Sends `call` as [`Http::send`] does, and parses the body as JSON.
+    /// Sends `call` as [`Http::send`] does, and parses the body as JSON. A body that cannot be parsed, such as the page of
+    /// a proxy, is requested again up to [`FOREIGN_REFUSAL_TRIES`] times if that is safe.
     pub async fn json<T: serde::de::DeserializeOwned>(&self, call: &ApiRequest<'_>) -> Result<T, Error> {
-        let response = self.send(call).await?;
-        serde_json::from_slice(&response.body).map_err(|cause| {
-            let error = match self.url(call) {
-                Ok(url) => Error::new(Kind::BadResponse, call.method, url.as_str()).for_api_call(&url),
-                Err(error) => error,
+        let clock = &self.policy().clock;
+        let start = clock.now();
+        for tries in 1.. {
+            let response = self.send_after(call, tries > 1).await?;
+            let cause = match serde_json::from_slice(&response.body) {
+                Ok(value) => return Ok(value),
+                Err(cause) => cause,
             };
-            error.with_status(response.status).with_source(json_error_text(&cause))
-        })
+            let url = self.url(call)?;
+            let error = Error::new(Kind::BadResponse, call.method, url.as_str())
+                .for_api_call(&url)
+                .with_status(response.status)
+                .with_source(json_error_text(&cause));
+            if call.repeat != Repeatability::Safe || tries == FOREIGN_REFUSAL_TRIES {
+                return Err(error.after(tries, clock.now() - start));
+            }
+            self.wait(&error, self.policy().delay(RetryAdvice::Soon, tries, None)).await;
+        }
+        unreachable!("the loop ends at its last attempt")
     }
 
     /// Waits before another attempt, after calling `on_wait`.
@@ -380,14 +427,10 @@ impl Http {
         Ok(url)
     }
 
-    /// Sends `call` once. The error is returned with the advice on a retry and the delay that the server named.
-    async fn send_once(
-        &self,
-        call: &ApiRequest<'_>,
-        url: &Url,
-        key: &ApiKey,
-    ) -> Result<ApiResponse, (Error, RetryAdvice, Option<Duration>)> {
-        let fatal = |error: Error| (error, RetryAdvice::Never, None);
+    /// Sends `call` once.
+    async fn send_once(&self, call: &ApiRequest<'_>, url: &Url, key: &ApiKey) -> Result<ApiResponse, Failed> {
+        let fatal =
+            |error: Error| Failed { error, advice: RetryAdvice::Never, named_delay: None, maybe_processed: false };
         let method = reqwest::Method::from_bytes(call.method.as_bytes()).expect("methods are static words");
         let client = self.client(url, ClientPurpose::Calls).map_err(fatal)?;
         let mut request = client.request(method, url.clone()).headers(key_header(key).map_err(fatal)?);
@@ -413,8 +456,12 @@ impl Http {
                 self.send_while_progressing(request.multipart(form).send(), sent, *total).await
             }
         };
-        let lost =
-            |error: Error, failure: TransportFailure| (error, call.repeat.after_transport_failure(failure), None);
+        let lost = |error: Error, failure: TransportFailure| Failed {
+            error,
+            advice: call.repeat.after_transport_failure(failure),
+            named_delay: None,
+            maybe_processed: failure == TransportFailure::Lost,
+        };
         let response = match sending {
             Some(Ok(response)) => {
                 self.note_verified(url);
@@ -432,7 +479,8 @@ impl Http {
         let location = response.headers().get(LOCATION).and_then(|l| l.to_str().ok()).map(SecretUrl::new);
         let body = match self.read_body(response, call.method, url).await {
             Ok(body) => body,
-            Err((error, failure)) => return Err(lost(error, failure)),
+            // The response had begun, so the request was processed.
+            Err((error, failure)) => return Err(Failed { maybe_processed: true, ..lost(error, failure) }),
         };
         if (200..300).contains(&status) {
             return Ok(ApiResponse { status, body });
@@ -442,7 +490,9 @@ impl Http {
             let text = format!("refused to send the API key to the redirect target {location}");
             error = error.with_text(text);
         }
-        Err((error, call.repeat.after_status(status), named_delay))
+        // A 5xx says nothing of what happened behind it, nor does a page of another server. 429 was not processed.
+        let maybe_processed = status != 429 && !error.is_from_api() || status >= 500;
+        Err(Failed { error, advice: call.repeat.after_status(status), named_delay, maybe_processed })
     }
 
     /// Awaits the response to a form while its bytes are being sent. Returns `None` if no byte was sent for one idle

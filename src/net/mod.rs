@@ -31,7 +31,8 @@ pub use http::{ApiRequest, ApiResponse, Body, Http, HttpOptions, OnWait, key_pro
 pub use limiter::{Limiter, REQUESTS_PER_MINUTE};
 pub use link::{FreshLink, Link};
 pub use retry::{
-    RULES, Repeatability, RetryAdvice, RetryBudget, RetryCause, RetryPolicy, RetryRule, TransportFailure, retry_after,
+    FOREIGN_REFUSAL_TRIES, RULES, Repeatability, RetryAdvice, RetryBudget, RetryCause, RetryPolicy, RetryRule,
+    TransportFailure, retry_after,
 };
 #[cfg(feature = "serve")]
 pub(crate) use tls::client_builder;

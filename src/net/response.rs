@@ -28,7 +28,7 @@ pub(super) fn refusal(status: u16, body: &[u8], method: &'static str, url: &str,
     let secrets = secrets_in_url(url);
     let secrets: Vec<&str> = secrets.iter().map(String::as_str).chain(key.map(ApiKey::reveal)).collect();
     let message = redact_secrets(error_message(&String::from_utf8_lossy(body)), &secrets);
-    Error::new(kind, method, url).with_status(status).with_text(message)
+    Error::new(kind, method, url).with_status(status).with_text(message).with_api_body(api::is_error_body(body))
 }
 
 /// Extracts the message of an error body as one line. An HTML page is dropped, for it repeats the status; of XML, the

@@ -59,6 +59,8 @@ pub enum TransportFailure {
 pub enum RetryCause {
     /// A response with a status from the first to the second, both included.
     Status(u16, u16),
+    /// A 4xx status whose body is not an error of the API: a gateway or proxy responded in its place.
+    ForeignRefusal,
     /// No response, or none that was complete.
     TransportFailure(TransportFailure),
 }
@@ -90,6 +92,7 @@ const fn rule(cause: RetryCause, safe: RetryAdvice, if_unseen: RetryAdvice, by_l
 /// | 500 | The vendor advises a retry |
 /// | 502 to 504 | A gateway in front of a server that is down, overloaded or slow |
 /// | 520 to 524, 527, 529, 530 | The same, from a proxy with statuses of its own |
+/// | 4xx of another server | A gateway without a route to the API for a moment, or an authentication proxy whose backend is down. Only once the API has responded at this address, and at most [`FOREIGN_REFUSAL_TRIES`] times |
 /// | no connection | The server did not see the request: every kind is retried |
 /// | connection lost | The server may have processed the request: only idempotent ones are retried |
 ///
@@ -97,7 +100,7 @@ const fn rule(cause: RetryCause, safe: RetryAdvice, if_unseen: RetryAdvice, by_l
 /// next attempt would meet again.
 pub const RULES: &[RetryRule] = {
     use RetryAdvice::*;
-    use RetryCause::{Status, TransportFailure as No};
+    use RetryCause::{ForeignRefusal, Status, TransportFailure as No};
     use TransportFailure::*;
     &[
         rule(Status(400, 401), Never, Never, FreshLink),
@@ -110,6 +113,7 @@ pub const RULES: &[RetryRule] = {
         rule(Status(520, 524), Soon, Never, Soon),
         rule(Status(527, 527), Soon, Never, Soon),
         rule(Status(529, 530), Soon, Never, Soon),
+        rule(ForeignRefusal, Soon, Never, Never),
         rule(No(Unsendable), Never, Never, Never),
         rule(No(Unsent), Soon, Soon, Soon),
         rule(No(Lost), Soon, Never, Soon),
@@ -120,6 +124,11 @@ impl Repeatability {
     /// Returns the advice after a response with `status`.
     pub fn after_status(self, status: u16) -> RetryAdvice {
         self.find(|cause| matches!(cause, RetryCause::Status(from, to) if (from..=to).contains(&status)))
+    }
+
+    /// Returns the advice after a 4xx status that the API itself did not send.
+    pub fn after_foreign_refusal(self) -> RetryAdvice {
+        self.find(|cause| cause == RetryCause::ForeignRefusal)
     }
 
     /// Returns the advice after a request without a response.
@@ -148,6 +157,10 @@ impl TransportFailure {
         }
     }
 }
+
+/// Attempts of a call that another server than the API refuses, or whose successful response cannot be parsed: a moment
+/// passes, a permanent fault is reported soon. By eye.
+pub const FOREIGN_REFUSAL_TRIES: u32 = 4;
 
 /// The attempts and the time that one kind of call may use. Whichever is used up first ends the retries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -318,6 +331,7 @@ mod tests {
         }
         let mut lines = vec!["           safe      if unseen by link".to_owned()];
         lines.extend(runs.iter().map(|(from, to, verdict)| format!("{from}-{to}    {verdict}")));
+        lines.push(format!("Foreign    {}", verdicts(&|repeat: Repeatability| repeat.after_foreign_refusal())));
         for transport in [TransportFailure::Unsendable, TransportFailure::Unsent, TransportFailure::Lost] {
             let name = format!("{transport:?}");
             lines.push(format!(
@@ -352,6 +366,7 @@ mod tests {
 528-528    Never     Never     Never
 529-530    Soon      Never     Soon
 531-599    Never     Never     Never
+Foreign    Soon      Never     Never
 Unsendable Never     Never     Never
 Unsent     Soon      Soon      Soon
 Lost       Soon      Never     Soon";

@@ -32,6 +32,7 @@ mod soak;
 mod sort_hint;
 mod sql;
 mod sql_exact;
+mod starts;
 mod state;
 mod steps;
 mod tls;

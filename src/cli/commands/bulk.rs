@@ -7,6 +7,7 @@ use std::time::Instant;
 use serde_json::Value;
 
 use super::ledger_session::{self, StateNeed};
+use super::resolve::StartWork;
 use super::results::PullOptions;
 use super::run::{self, pull_started_run};
 use super::start::{StartRequest, start};
@@ -94,14 +95,15 @@ impl BulkJob<'_> {
         pull: &PullOptions<'_>,
     ) -> Result<Exit, Failure> {
         let request = StartRequest {
-            workflow,
+            work: StartWork::Workflow(workflow),
             input: Some((&self.args.file, self.args.from)),
             payload: Some(&self.config),
             bulk: Some(self.kind),
             new_run: self.args.new_run,
+            once: self.args.once.as_deref(),
         };
         let started = start(context, client, state, &request, pull.formats).await?;
-        pull_started_run(context, client, state, &started, workflow, self.args.local, pull).await
+        pull_started_run(context, client, state, &started, &workflow.name, self.args.local, pull).await
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Instant;
 use serde_json::Value;
 
 use super::ledger_session::{self, LedgerSession, StateNeed};
+use super::resolve::{self, SOURCES_WITHOUT_INPUT, StartWork};
 use super::results::PullOptions;
 use super::start::{StartRequest, StartedRun, start};
 use crate::api::Graph;
@@ -18,14 +19,11 @@ use crate::cli::exit::Exit;
 use crate::cli::flag_text::in_flags;
 use crate::cli::values::Enrich;
 use crate::client::{
-    self, Client, Definition, ResolvedWorkflow, ResultFormat, SourceKind, StateDir, declared_types, source_block,
+    self, Client, Definition, ResultFormat, SourceKind, StateDir, WorkflowArgument, declared_types, source_block,
 };
 use crate::net::Kind;
 use crate::pipeline::warn_about_steps;
 use crate::text::escape_for_terminal;
-
-/// Source blocks that take no input from the caller.
-const SOURCES_WITHOUT_INPUT: [&str; 2] = ["read_notebook", "search"];
 
 /// Checks everything that can be checked locally, then starts the run and writes its results.
 pub(crate) async fn run(context: &Context, args: RunArgs) -> Result<Exit, Failure> {
@@ -127,28 +125,22 @@ async fn start_and_pull(
     pull: &PullOptions<'_>,
 ) -> Result<Exit, Failure> {
     let (has_input, has_payload) = (args.input.is_some(), payload.is_some());
-    if let Ok(Definition(definition)) = Definition::read(Path::new(&args.workflow)) {
-        // Checked before a workflow is created from the file, and again below for a workflow of the API.
-        require_fitting_input(&definition.workflow_name, &definition.workflow_definition, has_input, has_payload)?;
-    }
-    let workflow = context.unless_interrupted(async { Ok(client.resolve_workflow(&args.workflow).await?) }).await;
-    let workflow = workflow.map_err(|failure| match failure.error() {
-        Error::Client(client::Error::UnknownWorkflow(_)) => {
-            failure.with_hint("list workflows with `drawoff workflows ls`, or specify a definition file")
+    // Before an input from a pipe is consumed.
+    client.http().require_key().map_err(client::Error::from)?;
+    let argument = WorkflowArgument::read(&args.workflow)?;
+    let found;
+    let work = match &argument {
+        // The workflow is made when the start needs it, under the lock of the start.
+        WorkflowArgument::Definition(definition) => StartWork::Definition(definition),
+        WorkflowArgument::Named(text) => {
+            found = resolve::find(context, client, text).await?;
+            StartWork::Workflow(&found)
         }
-        Error::Client(client::Error::Net(error)) if error.kind() == Kind::Refused => {
-            failure.or_hint(|| unknown_source_hint(&args.workflow))
-        }
-        _ => failure,
-    })?;
-    let name = escape_for_terminal(&workflow.name);
-    if workflow.how != "found" {
-        context.screen.note(&format!("workflow {} ({name}) {}", workflow.id, workflow.how));
-    }
-    require_fitting_input(&workflow.name, &workflow.graph, has_input, has_payload)?;
+    };
+    require_fitting_input(work.name(), work.graph(), has_input, has_payload)?;
     // A run may cost credits, so a likely typo in a column name is noted before it starts. Only a note, because the
     // declared types may be incomplete.
-    if let Some(warning) = warn_about_steps(&args.plan.steps.steps()?, &declared_types(&workflow.graph)) {
+    if let Some(warning) = warn_about_steps(&args.plan.steps.steps()?, &declared_types(work.graph())) {
         let hint = warning.hint.map(|hint| format!(" ({})", in_flags(&hint))).unwrap_or_default();
         let what = escape_for_terminal(&format!("{}{hint}", warning.message));
         context.screen.note(&format!(
@@ -156,14 +148,15 @@ async fn start_and_pull(
         ));
     }
     let request = StartRequest {
-        workflow: &workflow,
+        work,
         input: args.input.as_deref().map(|path| (path, args.from)),
         payload: payload.as_ref(),
         bulk: None,
         new_run: args.new_run,
+        once: args.once.as_deref(),
     };
     let started = start(context, client, state, &request, pull.formats).await?;
-    pull_started_run(context, client, state, &started, &workflow, args.local, pull).await
+    pull_started_run(context, client, state, &started, work.name(), args.local, pull).await
 }
 
 /// Waits for a started run and writes its results, with a ledger if there is `state`.
@@ -172,7 +165,7 @@ pub(crate) async fn pull_started_run(
     client: &Client,
     state: Option<&StateDir>,
     started: &StartedRun,
-    workflow: &ResolvedWorkflow,
+    workflow_name: &str,
     local: bool,
     pull: &PullOptions<'_>,
 ) -> Result<Exit, Failure> {
@@ -182,8 +175,8 @@ pub(crate) async fn pull_started_run(
     let opened = LedgerSession::open(context, state, client, &started.run, pull.to_stdout());
     let mut session = opened.map_err(|failure| failure.or_hint(|| context.resume_hint()))?;
     session.record(context, |open| {
-        open.ledger.workflow = Some(workflow.id.clone());
-        open.ledger.workflow_name = Some(workflow.name.clone());
+        open.ledger.workflow = Some(started.workflow.clone());
+        open.ledger.workflow_name = Some(workflow_name.to_owned());
         open.ledger.key = started.key.clone();
     });
     // The command that started the run may have requested another format; every run has CSV.
@@ -241,18 +234,6 @@ fn require_definition(workflow: &str) -> Result<(), Failure> {
             let hint = "specify a definition file: the service of `--local` starts without workflows";
             Err(Failure::new(error, hint))
         }
-    }
-}
-
-/// Returns the hint for a refused definition whose first block is unknown; `None` if it is known.
-fn unknown_source_hint(workflow: &str) -> Option<String> {
-    let Definition(definition) = Definition::read(Path::new(workflow)).ok()?;
-    match SourceKind::of(source_block(&definition.workflow_definition)?) {
-        SourceKind::Other(name) if !SOURCES_WITHOUT_INPUT.contains(&name.as_str()) => Some(format!(
-            "the workflow starts with `{name}`, which is not a known source block; use webhook, read_csv, {}",
-            SOURCES_WITHOUT_INPUT.join(" or ")
-        )),
-        _ => None,
     }
 }
 

@@ -1,37 +1,32 @@
 //! Exactly-once start of a run: the same command means the same start, even if its response was lost.
 //!
-//! A start is identified by a digest of endpoint, workflow, input and payload. Before the request, its idempotency key
-//! is saved in the state directory under that identity. The next command with the same identity finds the key and
-//! learns from the API which run it started; only a start without a saved key, or whose run is over and delivered, is a
-//! new one.
+//! A start is identified by a digest of what was specified: endpoint, definition or workflow id, input and payload. Under
+//! the lock of that identity, in this order: the record of an earlier start decides (`earlier_start`), the workflow is
+//! found or created (`resolve`), the input is uploaded, the idempotency key is saved, and the start is requested. A
+//! record is dropped only when the API itself refused the start and no attempt can have been accepted.
 
 use std::path::Path;
-use std::time::Duration;
 
 use serde_json::Value;
 
+use super::earlier_start::{EarlierStart, adopt_earlier_form, earlier_start, has_begun_no_run, runs_since};
 use super::input::Input;
 use super::ledger_session::endpoint_of;
-use crate::api::{BulkKind, HandleId, RunId, RunStarted, RunStatus};
+use super::resolve::StartWork;
+use crate::api::{BulkKind, HandleId, RunId, RunStarted, WorkflowId};
 use crate::cli::choices::FromFormat;
 use crate::cli::context::Context;
 use crate::cli::error::{Error, Failure};
 use crate::client::{
-    self, Client, IdempotencyKey, OpenStart, RecordedStart, ResolvedWorkflow, ResultFormat, RunFilter, StartIdentity,
-    StartOptions, StateDir, StateError,
+    self, Client, IdempotencyKey, OpenStart, RecordedStart, ResultFormat, StartIdentity, StartOptions, StartSubject,
+    StateDir, StateError,
 };
 use crate::net::Kind;
-use crate::text::{error_chain, human_duration};
+use crate::text::{error_chain, escape_for_terminal, human_duration};
 
-/// Lifetime of an idempotency key. Assumed: the API keeps keys for a day. Within it, a start without a response is
-/// requested again under its key, and a run whose results were not written is attached to.
-const START_LIFE: Duration = Duration::from_secs(24 * 3600);
-
-/// Time in which the API may still respond 404 for a run that was just started.
-const GRACE: Duration = Duration::from_secs(30);
-
-/// Assumed difference between the clocks of this machine and of the API, at most.
-const CLOCK_SKEW: Duration = Duration::from_secs(600);
+/// The hint after a start whose outcome is unknown.
+const UNKNOWN_HINT: &str =
+    "it is unknown whether the run started; repeat the same command: it finds out and does not start the run twice";
 
 /// A run that this command started or attached to.
 pub(crate) struct StartedRun {
@@ -39,24 +34,16 @@ pub(crate) struct StartedRun {
     pub run: RunId,
     /// Idempotency key that started it; `None` if it is unknown.
     pub key: Option<IdempotencyKey>,
+    /// Id of its workflow.
+    pub workflow: WorkflowId,
     /// True if an earlier command started it.
     pub attached: bool,
 }
 
-/// The state of an earlier start with the same identity.
-enum EarlierStart {
-    /// Its run is over and delivered, or there is no run: start a new one.
-    Over,
-    /// Its run is active, or its results were not written: attach to it. The text is the reason, as a clause.
-    Run(RunId, &'static str),
-    /// There was no response: request it again under its key.
-    Unknown,
-}
-
 /// The request of a start.
 pub(super) struct StartRequest<'a> {
-    /// Workflow to run; for a bulk job, a graph that represents it.
-    pub workflow: &'a ResolvedWorkflow,
+    /// Workflow to run.
+    pub work: StartWork<'a>,
     /// Input file, with its format if `--from` sets one.
     pub input: Option<(&'a Path, Option<FromFormat>)>,
     /// Rows in the request, or the configuration of a bulk job.
@@ -65,6 +52,8 @@ pub(super) struct StartRequest<'a> {
     pub bulk: Option<BulkKind>,
     /// True to start another run even if one with the same identity is active.
     pub new_run: bool,
+    /// Name that the user gave to the start, under which there is only one run.
+    pub once: Option<&'a str>,
 }
 
 /// The response of the API to a start.
@@ -82,28 +71,29 @@ pub(super) async fn start(
     request: &StartRequest<'_>,
     formats: &[ResultFormat],
 ) -> Result<StartedRun, Failure> {
-    let StartRequest { workflow, payload, .. } = *request;
-    let name = &workflow.name;
+    let name = escape_for_terminal(request.work.name());
     let input = match request.input {
         Some((path, from)) => Some(Input::open(context, path, from).await?),
         None => None,
     };
     // The file of a bulk job is part of the start request and is not uploaded before it.
     let to_upload = input.as_ref().filter(|_| request.bulk.is_none());
-    let options = |handle: Option<HandleId>, key: IdempotencyKey| StartOptions {
-        input: handle,
-        payload: payload.cloned(),
+    let options = |start: &RecordedStart| StartOptions {
+        input: start.input.clone(),
+        payload: request.payload.cloned(),
         formats: formats.to_vec(),
-        key,
+        key: start.key.clone(),
     };
     let Some(state) = state else {
+        let workflow = request.work.id(context, client, None).await?;
         let handle = upload(context, client, to_upload).await?;
-        let options = options(handle, IdempotencyKey::fresh(&workflow.id.0));
-        let started = request.send(context, client, input.as_ref(), &options).await?;
+        let key = IdempotencyKey::fresh(&workflow.0);
+        let options = StartOptions { input: handle, payload: request.payload.cloned(), formats: formats.to_vec(), key };
+        let started = request.send(context, client, &workflow, input.as_ref(), &options).await?;
         context.screen.note(&format!("run {} of {name} started", started.run));
-        return Ok(StartedRun { run: started.run, key: Some(options.key), attached: false });
+        return Ok(StartedRun { run: started.run, key: Some(options.key), workflow, attached: false });
     };
-    let identity = identity_of(context, client, workflow, input.as_ref(), payload).await?;
+    let identity = request.identity(context, client, input.as_ref()).await?;
     // Holds the lock of this identity, so that two equal commands at once do not both start a run.
     let mut slot = state.start(&identity).map_err(|error| match error {
         StateError::Busy { .. } => {
@@ -111,24 +101,16 @@ pub(super) async fn start(
         }
         error => error.into(),
     })?;
-    let earlier = match request.new_run {
-        // The earlier start is overwritten below, so its run is not attached to any more.
-        true => None,
-        false => slot.previous().map_err(|error| {
-            Failure::new(
-                error,
-                "it may belong to an active run: list runs with `drawoff runs ls`, or start another one with `--new-run`",
-            )
-        })?,
-    };
     // An earlier start without a response, which is requested again under its own key.
     let mut repeated = None;
-    if let Some(earlier) = earlier {
-        match context.unless_interrupted(earlier_start(client, state, &earlier)).await? {
+    if let Some(earlier) = request.recorded(context, client, state, &mut slot, &identity).await? {
+        let is_named = request.once.is_some();
+        match context.unless_interrupted(earlier_start(context, client, state, &earlier, is_named)).await? {
             EarlierStart::Over => {}
             EarlierStart::Run(run, why) => {
-                context.screen.note(&format!("already started as {run}, {why}; `--new-run` starts another"));
-                return Ok(StartedRun { run, key: Some(earlier.key), attached: true });
+                let another = if is_named { "" } else { "; `--new-run` starts another" };
+                context.screen.note(&format!("already started as {run}, {why}{another}"));
+                return Ok(StartedRun { run, key: Some(earlier.key), workflow: earlier.workflow, attached: true });
             }
             // The API may have started the run or not: the same key makes it decide.
             EarlierStart::Unknown => {
@@ -142,29 +124,30 @@ pub(super) async fn start(
     }
     let is_repeated = repeated.is_some();
     let mut start = match repeated {
+        // Also with its own workflow: a key belongs to one.
         Some(earlier) => earlier,
-        None => RecordedStart::new(&identity, upload(context, client, to_upload).await?),
+        None => {
+            let workflow = request.work.id(context, client, Some(state)).await?;
+            RecordedStart::new(&identity, &workflow, upload(context, client, to_upload).await?)
+        }
     };
     // On disk before the request: a process that is killed from here on leaves the key for the next command.
     slot.save(&start)?;
-    let mut started =
-        request.send_with_hint(context, client, input.as_ref(), &options(start.input.clone(), start.key.clone())).await;
-    if is_repeated && start.input.is_some() && started.as_ref().is_err_and(is_refused) {
-        // The handle of the earlier upload may have expired. The API refused the request, so the earlier start was
-        // never accepted: otherwise it would have responded with its run. A fresh upload under the same key is safe.
+    let workflow = start.workflow.clone();
+    let mut started = request.send_with_hint(context, client, &workflow, input.as_ref(), &options(&start)).await;
+    if is_repeated && start.input.is_some() && started.as_ref().is_err_and(is_refused_by_api) {
+        // The handle of the earlier upload may have expired. A fresh upload is safe, because the key is the same.
         start.input = upload(context, client, to_upload).await?;
         slot.save(&start)?;
-        started = request
-            .send_with_hint(context, client, input.as_ref(), &options(start.input.clone(), start.key.clone()))
-            .await;
+        started = request.send_with_hint(context, client, &workflow, input.as_ref(), &options(&start)).await;
     }
     let started = match started {
         Ok(started) => started,
-        Err(failure) => return Err(forget_if_refused(&slot, failure)),
+        Err(failure) => return Err(after_failure(client, &slot, &start, is_repeated, failure).await),
     };
     let run = started.run;
     // A fresh key cannot have started a run before, whatever the response says.
-    let attached = is_repeated && started.already_started;
+    let attached = (is_repeated || request.once.is_some()) && started.already_started;
     // Saved before the run is printed: a reader of that line may kill this process and repeat the command.
     start.run = Some(run.clone());
     if let Err(error) = slot.save(&start) {
@@ -172,29 +155,117 @@ pub(super) async fn start(
         context.screen.always(&format!("{error}; the run continues"));
     }
     match attached {
+        true if request.once.is_some() => context.screen.note(&format!("already started as {run}")),
         true => context.screen.note(&format!("already started as {run}; `--new-run` starts another")),
         false => context.screen.note(&format!("run {run} of {name} started")),
     }
-    Ok(StartedRun { run, key: Some(start.key), attached })
+    if is_repeated && !started.already_started {
+        note_possible_duplicates(context, client, &start, &run).await?;
+    }
+    Ok(StartedRun { run, key: Some(start.key), workflow, attached })
+}
+
+/// Notes other runs of the workflow since the first request of a start, if the API did not recognize its repetition: an
+/// API that ignores idempotency keys has started it twice.
+async fn note_possible_duplicates(
+    context: &Context,
+    client: &Client,
+    start: &RecordedStart,
+    run: &RunId,
+) -> Result<(), Failure> {
+    // Only a note: an error of the list must not end a command whose run has started.
+    let since = context.unless_interrupted(async { Ok(runs_since(client, start).await.unwrap_or_default()) }).await?;
+    let others: Vec<String> = since.iter().filter(|other| *other != run).map(RunId::to_string).collect();
+    if !others.is_empty() {
+        let others = escape_for_terminal(&others.join(", "));
+        context.screen.always(&format!(
+            "the API did not recognize the repeated start; these runs of the same workflow began since the first request and may be its duplicates: {others}"
+        ));
+    }
+    Ok(())
 }
 
 impl StartRequest<'_> {
+    /// Returns the identity of the start. Reads the whole input for its digest.
+    async fn identity(
+        &self,
+        context: &Context,
+        client: &Client,
+        input: Option<&Input>,
+    ) -> Result<StartIdentity, Failure> {
+        let input = match input {
+            Some(input) => Some(input.digest(context).await?),
+            None => None,
+        };
+        let input = input.as_ref().map(|(digest, extension)| (digest.as_str(), extension.as_str()));
+        let payload = self.payload.map(Value::to_string);
+        let (name, definition);
+        let subject = match self.work {
+            StartWork::Definition(work) => {
+                (name, definition) = (self.work.name(), work.digest());
+                StartSubject::Definition { name, digest: &definition }
+            }
+            StartWork::Workflow(workflow) => StartSubject::Workflow { name: &workflow.name, id: &workflow.id },
+        };
+        let identity = StartIdentity::new(&endpoint_of(client), subject, input, payload.as_deref());
+        Ok(match self.once {
+            Some(once) => identity.once(once),
+            None => identity,
+        })
+    }
+
+    /// Returns the record of an earlier start that counts; `None` if there is none, or if another run is wanted: its
+    /// record is then overwritten, so that its run is not attached to any more.
+    async fn recorded(
+        &self,
+        context: &Context,
+        client: &Client,
+        state: &StateDir,
+        slot: &mut OpenStart,
+        identity: &StartIdentity,
+    ) -> Result<Option<RecordedStart>, Failure> {
+        if self.new_run {
+            return Ok(None);
+        }
+        let recorded = slot.previous().map_err(|error| {
+            let hint = "it may belong to an active run: list runs with `drawoff runs ls`, or start another one with `--new-run`";
+            Failure::new(error, hint)
+        })?;
+        match (recorded, self.once) {
+            (Some(recorded), Some(once)) if !recorded.has_same_work(identity) => {
+                let run = recorded.run.as_ref().map(|run| format!(" (run {run})")).unwrap_or_default();
+                let text = format!(
+                    "`--once {once}` was used {} ago to start {}{run} with another workflow, input or payload",
+                    human_duration(recorded.age()),
+                    recorded.workflow_name
+                );
+                Err(Failure::new(Error::Usage(escape_for_terminal(&text)), "choose another name for this start"))
+            }
+            (None, None) => {
+                let adopted = adopt_earlier_form(client, state, slot, identity, self.work);
+                context.unless_interrupted(adopted).await
+            }
+            (recorded, _) => Ok(recorded),
+        }
+    }
+
     /// Sends the start, with a hint for the case that its response is lost.
     async fn send_with_hint(
         &self,
         context: &Context,
         client: &Client,
+        workflow: &WorkflowId,
         input: Option<&Input>,
         options: &StartOptions,
     ) -> Result<StartResponse, Failure> {
-        let hint = "it is unknown whether the run started; repeat the same command: it finds out and does not start the run twice";
-        context.set_resume_hint(hint.to_owned());
-        let started = self.send(context, client, input, options).await;
+        context.set_resume_hint(UNKNOWN_HINT.to_owned());
+        let started = self.send(context, client, workflow, input, options).await;
         started.map_err(|failure| match failure.error() {
             Error::Client(client::Error::Net(error))
-                if matches!(error.kind(), Kind::Unreachable | Kind::ServerFault | Kind::BadResponse) =>
+                if matches!(error.kind(), Kind::Unreachable | Kind::ServerFault | Kind::BadResponse)
+                    || error.status().is_some() && !error.is_from_api() =>
             {
-                failure.with_hint(hint)
+                failure.with_hint(UNKNOWN_HINT)
             }
             _ => failure,
         })
@@ -204,6 +275,7 @@ impl StartRequest<'_> {
         &self,
         context: &Context,
         client: &Client,
+        workflow: &WorkflowId,
         input: Option<&Input>,
         options: &StartOptions,
     ) -> Result<StartResponse, Failure> {
@@ -215,7 +287,7 @@ impl StartRequest<'_> {
                 Ok(StartResponse { run: started.task_id, already_started: started.already_started == Some(true) })
             }
             _ => {
-                let started = async { Ok(client.start(&self.workflow.id, options).await?) };
+                let started = async { Ok(client.start(workflow, options).await?) };
                 let RunStarted { job_id, already_started, .. } = context.unless_interrupted(started).await?;
                 Ok(StartResponse { run: job_id, already_started: already_started == Some(true) })
             }
@@ -230,90 +302,30 @@ async fn upload(context: &Context, client: &Client, input: Option<&Input>) -> Re
     }
 }
 
-/// Returns the identity of a start. Reads the whole input for its digest.
-async fn identity_of(
-    context: &Context,
+/// Returns true if the API itself refused the request. An earlier attempt may have been accepted all the same.
+fn is_refused_by_api(failure: &Failure) -> bool {
+    let Error::Client(client::Error::Net(error)) = failure.error() else { return false };
+    error.is_from_api() && matches!(error.status(), Some(400 | 404 | 422))
+}
+
+/// Forgets a start that has certainly begun no run: the API refused its only attempt, or refuses to repeat it and lists
+/// no run since. Any other is kept, and the next command requests it again under its key.
+async fn after_failure(
     client: &Client,
-    workflow: &ResolvedWorkflow,
-    input: Option<&Input>,
-    payload: Option<&Value>,
-) -> Result<StartIdentity, Failure> {
-    let input = match input {
-        Some(input) => Some(input.digest(context).await?),
-        None => None,
-    };
-    let input = input.as_ref().map(|(digest, extension)| (digest.as_str(), extension.as_str()));
-    let payload = payload.map(Value::to_string);
-    let workflow = (&workflow.id, workflow.name.as_str(), &workflow.graph);
-    Ok(StartIdentity::new(&endpoint_of(client), workflow, input, payload.as_deref()))
-}
-
-/// Finds out the state of `earlier` from its run at the API and the ledger on this machine.
-async fn earlier_start(client: &Client, state: &StateDir, earlier: &RecordedStart) -> Result<EarlierStart, Failure> {
-    let Some(run) = &earlier.run else {
-        return if earlier.age() < START_LIFE {
-            Ok(EarlierStart::Unknown)
-        } else {
-            expired_start(client, earlier).await
-        };
-    };
-    let status = match client.live_status(run).await {
-        Ok(status) => RunStatus::parse(&status.overall_status),
-        Err(client::Error::Net(error)) if error.kind() == Kind::NotFound => {
-            let is_new = earlier.age() < GRACE;
-            return Ok(if is_new { EarlierStart::Run(run.clone(), "a moment ago") } else { EarlierStart::Over });
-        }
-        Err(error) => return Err(error.into()),
-    };
-    if !status.is_terminal() {
-        return Ok(EarlierStart::Run(run.clone(), "which is active"));
-    }
-    // A ledger that cannot be read is no proof of delivery, so it counts as undelivered.
-    let ledger = state.peek(&endpoint_of(client), run).ok().flatten();
-    let delivered = ledger.is_some_and(|ledger| ledger.delivered_at.is_some());
-    let undelivered = status == RunStatus::Completed && !delivered && earlier.age() < START_LIFE;
-    Ok(if undelivered {
-        EarlierStart::Run(run.clone(), "whose results were not written yet")
-    } else {
-        EarlierStart::Over
-    })
-}
-
-/// Decides on a start without a response whose key the API may have forgotten: if no run of the workflow has begun
-/// since, it started none. Otherwise fails with the candidates, because a second start could be paid for twice.
-async fn expired_start(client: &Client, earlier: &RecordedStart) -> Result<EarlierStart, Failure> {
-    // A bulk job has no workflow id to filter by; its recorded one is the path of its endpoint.
-    let workflow = Some(earlier.workflow.clone()).filter(|id| !id.0.starts_with('/'));
-    let filter = RunFilter { workflow, limit: Some(500), ..RunFilter::default() };
-    let since = earlier.age().saturating_add(CLOCK_SKEW);
-    let runs = client.runs(&filter).await?;
-    // A run without a usable time is a candidate: the doubt is resolved by the user.
-    let began_since = |run: &&crate::api::Run| {
-        let stamp = run.queued_at.as_deref().or(run.created_at.as_deref());
-        stamp.and_then(client::age_of).is_none_or(|age| age <= since)
-    };
-    let candidates: Vec<String> = runs.iter().filter(began_since).map(|run| run.job_id.to_string()).collect();
-    if candidates.is_empty() {
-        return Ok(EarlierStart::Over);
-    }
-    Err(Error::UnknownFate {
-        workflow: earlier.workflow_name.clone(),
-        ago: human_duration(earlier.age()),
-        runs: candidates.join(", "),
-    }
-    .into())
-}
-
-/// Returns true if the API examined the start and refused it, so that no run was started.
-fn is_refused(failure: &Failure) -> bool {
-    matches!(failure.error(), Error::Client(client::Error::Net(error)) if matches!(error.status(), Some(400 | 404 | 422)))
-}
-
-/// Forgets a start that the API refused, and keeps any other failed start for the next command to request again.
-fn forget_if_refused(slot: &OpenStart, failure: Failure) -> Failure {
-    if is_refused(&failure) {
+    slot: &OpenStart,
+    start: &RecordedStart,
+    is_repeated: bool,
+    failure: Failure,
+) -> Failure {
+    let Error::Client(client::Error::Net(error)) = failure.error() else { return failure };
+    let never_accepted = error.is_certain_refusal() && !is_repeated;
+    if never_accepted || is_refused_by_api(&failure) && has_begun_no_run(client, start).await {
         // An error is harmless: the next command requests the start under its key and is refused again.
         let _ = slot.forget();
+        return failure;
     }
-    failure
+    match is_refused_by_api(&failure) {
+        true => failure.with_hint(UNKNOWN_HINT),
+        false => failure,
+    }
 }

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::error::StateError;
 use super::ledger::{self, Ledger, OpenLedger};
-use super::start::{OpenStart, StartIdentity};
+use super::start::{self, EarlierFormStart, OpenStart, StartIdentity};
+use super::workflow::OpenWorkflow;
 use crate::api::RunId;
 
 /// A state directory that exists and is writable.
@@ -17,7 +18,7 @@ pub struct StateDir {
 impl StateDir {
     /// Opens the directory at `root`, created if it does not exist. Fails if no file can be created in it.
     pub fn open(root: &Path) -> Result<Self, StateError> {
-        for directory in [root.join("starts"), root.join("runs")] {
+        for directory in ["starts", "runs", "workflows"].map(|name| root.join(name)) {
             // A read-only directory must fail now, not after the run was started and paid for.
             let writable = create_directory(&directory).and_then(|()| tempfile::tempfile_in(&directory).map(drop));
             writable.map_err(|cause| StateError::Unusable { path: directory, cause })?;
@@ -33,6 +34,17 @@ impl StateDir {
     /// Opens the record of starts with this identity, locked until it is dropped.
     pub fn start(&self, identity: &StartIdentity) -> Result<OpenStart, StateError> {
         OpenStart::open(&self.root.join("starts"), identity)
+    }
+
+    /// Reads the starts that earlier versions recorded under another form of identity.
+    pub fn earlier_form_starts(&self) -> Result<Vec<EarlierFormStart>, StateError> {
+        start::earlier_form(&self.root.join("starts"))
+    }
+
+    /// Opens the record of the workflow that was created at `endpoint` from the definition with this name and digest,
+    /// locked until it is dropped.
+    pub fn workflow(&self, endpoint: &str, name: &str, definition: &str) -> Result<OpenWorkflow, StateError> {
+        OpenWorkflow::open(&self.root.join("workflows"), endpoint, name, definition)
     }
 
     /// Opens the ledger of a run at `endpoint`, locked until it is dropped; an empty one if there is none.

@@ -1,10 +1,12 @@
 //! The state directory, kept between commands so that a run starts only once and finished outputs are not written
 //! again.
 //!
-//! It has two kinds of small JSON files, each with a lock file beside it against a second process:
+//! It has three kinds of small JSON files, each with a lock file beside it against a second process:
 //!
 //! - `starts/NAME-DIGEST.json`: the last start with one identity (endpoint, workflow, input, payload). Its idempotency
 //!   key is on disk before the request, the id of the run after the response.
+//! - `workflows/NAME-DIGEST.json`: the workflow that was created from one definition. Its id is on disk before the
+//!   request.
 //! - `runs/RUN-DIGEST.json`: the ledger of one run: links, outputs begun and completed, progress of the downloads.
 //!
 //! A file is replaced atomically (written under another name, synced, renamed), so that a crash leaves the old or the
@@ -17,6 +19,7 @@ mod ledger;
 mod lock;
 mod stamp;
 mod start;
+mod workflow;
 
 pub use directory::StateDir;
 pub use error::StateError;
@@ -24,7 +27,8 @@ pub use ledger::{
     CompletedOutput, FileProgress, FilePulled, Ledger, OpenLedger, OutputRecord, RejectsRecord, SeenLink,
 };
 pub use stamp::age_of;
-pub use start::{OpenStart, RecordedStart, StartIdentity};
+pub use start::{EarlierFormStart, OpenStart, RecordedStart, StartIdentity, StartSubject};
+pub use workflow::{OpenWorkflow, RecordedWorkflow};
 
 #[cfg(test)]
 mod tests;

@@ -15,7 +15,7 @@ fn state() -> (tempfile::TempDir, StateDir) {
 fn identity(workflow: &str, input: Option<(&str, &str)>, payload: Option<&str>) -> StartIdentity {
     StartIdentity::new(
         "http://api.test",
-        (&WorkflowId(workflow.into()), "Name/../x", &Graph::default()),
+        StartSubject::Workflow { name: "Name/../x", id: &WorkflowId(workflow.into()) },
         input,
         payload,
     )
@@ -46,7 +46,7 @@ fn one_identity_has_one_record() {
     let (_folder, state) = state();
     let mut slot = state.start(&all[2]).unwrap();
     assert!(slot.previous().unwrap().is_none());
-    let mut start = RecordedStart::new(&all[2], Some(HandleId("h1".into())));
+    let mut start = RecordedStart::new(&all[2], &WorkflowId("w1".into()), Some(HandleId("h1".into())));
     slot.save(&start).unwrap();
     drop(slot);
     let before = state.start(&all[2]).unwrap().previous().unwrap().unwrap();
@@ -63,6 +63,30 @@ fn one_identity_has_one_record() {
     // An invalid time stamp counts as long ago, and is no error.
     start.asked_at = "yesterday".into();
     assert_eq!(start.age(), std::time::Duration::MAX);
+}
+
+/// The digest that drawoff at commit f7572b3 gave to a start, from its state directory.
+#[test]
+fn the_first_form_of_an_identity_is_recognized() {
+    let graph: Graph = serde_json::from_str(
+        r#"{"edges": [{"from_block_id": "a", "to_block_id": "b"}], "blocks": [
+            {"sequence_number": 1, "block_type": "io", "block_name": "webhook", "block_id": "a", "specs": {
+                "dataframe_type": "LEAD",
+                "input_schema": {"full_name": "string",
+                    "email": {"type": "string", "required": false, "description": "Work address"},
+                    "score": {"type": "int", "required": false}, "tags": {"type": "list[str]", "required": false}}}},
+            {"sequence_number": 2, "block_type": "transform", "block_name": "filter", "block_id": "b", "specs": {
+                "filters": [{"column": "email", "operator": "matches", "value": "^[^@ ]+@[^@ ]+$"},
+                            {"column": "score", "operator": "greater", "value": 10, "logic": "and"}]}}]}"#,
+    )
+    .unwrap();
+    let id = WorkflowId("755eb783-82a0-40f3-a0f7-71780e1a065e".into());
+    let payload: serde_json::Value =
+        serde_json::from_str(r#"[{"full_name":"A","email":"a@x.example","score":11}]"#).unwrap();
+    let subject = StartSubject::Definition { name: "Webhook leads", digest: "" };
+    let identity = StartIdentity::new("http://127.0.0.1:18064", subject, None, Some(&payload.to_string()));
+    let digest = "1a28e01a019167192700c0bbf0f99404cda86ef338d789c20a925eb3134cae6b";
+    assert_eq!(identity.earlier_form_digest(&id, &graph), digest);
 }
 
 #[test]
@@ -233,7 +257,7 @@ fn a_damaged_ledger_is_renamed_and_a_newer_one_is_refused() {
 
     // A damaged start record is not renamed but an error: it may be of a run that is paid for.
     let identity = identity("w1", None, None);
-    state.start(&identity).unwrap().save(&RecordedStart::new(&identity, None)).unwrap();
+    state.start(&identity).unwrap().save(&RecordedStart::new(&identity, &WorkflowId("w1".into()), None)).unwrap();
     let starts = state.root().join("starts");
     let file = starts.join(files(&starts).into_iter().find(|name| name.ends_with(".json")).unwrap());
     fs::write(&file, "{").unwrap();
