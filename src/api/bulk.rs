@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::lenient::lenient;
 use super::{DownloadLink, RunId, routes};
 
 /// The kind of entity that each row of a bulk job describes.
@@ -40,18 +41,20 @@ pub struct BulkStarted {
     /// Id of the job, which is also the id of its run.
     pub task_id: RunId,
     /// Always `RUNNING`, in upper case in this response only.
+    #[serde(default, deserialize_with = "lenient")]
+    #[cfg_attr(feature = "serve", schema(required))]
     pub status: String,
     /// Number of rows in the file; null for a repeated start with the same idempotency key.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub row_count: Option<u64>,
     /// Estimated cost in cents; null if `cost_units` is `credits`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub estimated_cost_cents: Option<f64>,
     /// Estimated cost in credits; null unless `cost_units` is `credits`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub estimated_cost_credits: Option<f64>,
     /// True if an earlier request with the same idempotency key started this job; null otherwise.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub already_started: Option<bool>,
 }
 

@@ -2,10 +2,12 @@
 //! and no policy.
 //!
 //! The facts are from the vendor's public material; "our reading" in a doc line marks a choice where it is silent.
-//! Readers treat an absent field like `null` and ignore unknown fields. The doc lines of types with a schema are also
+//! Readers treat an absent field like `null`, ignore unknown fields, and take any value that they can do without for
+//! absent if it is of an unexpected type. The doc lines of types with a schema are also
 //! the descriptions in the service's OpenAPI document.
 
 mod bulk;
+mod lenient;
 pub mod routes;
 mod types;
 mod webhooks;

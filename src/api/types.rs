@@ -2,8 +2,10 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
+
+use super::lenient::{lenient, lenient_list, read};
 
 /// Id of a run. On the wire it is `job_id` in starts, lists and cancels, `run_id` elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -11,8 +13,8 @@ use serde_json::{Map, Value};
 #[serde(transparent)]
 pub struct RunId(pub String);
 
-/// Id of a workflow: a UUID in practice, opaque to a client.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+/// Id of a workflow: a UUID in practice, opaque to a client. Empty where a response lacks it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 #[serde(transparent)]
 pub struct WorkflowId(pub String);
@@ -41,26 +43,36 @@ pub struct Workflow {
     /// Id of the workflow.
     pub id: WorkflowId,
     /// UUID of the owner; null if unknown.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub user_uuid: Option<String>,
     /// Id of the organisation; null if unknown.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub org_id: Option<String>,
     /// Name for display; not unique.
+    #[serde(default, deserialize_with = "lenient")]
+    #[cfg_attr(feature = "serve", schema(required))]
     pub name: String,
     /// Description of its purpose.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub description: Option<String>,
     /// State of the definition; an open set, with `ready`, `draft` and `active` among it.
+    #[serde(default, deserialize_with = "lenient")]
+    #[cfg_attr(feature = "serve", schema(required))]
     pub status: String,
     /// Step of the vendor's builder, such as `completed`.
+    #[serde(default, deserialize_with = "lenient")]
+    #[cfg_attr(feature = "serve", schema(required))]
     pub step: String,
     /// Time of creation, ISO 8601.
+    #[serde(default, deserialize_with = "lenient")]
+    #[cfg_attr(feature = "serve", schema(required))]
     pub created_at: String,
     /// Time of the last update, ISO 8601.
+    #[serde(default, deserialize_with = "lenient")]
+    #[cfg_attr(feature = "serve", schema(required))]
     pub updated_at: String,
     /// Time of the last start of a run, ISO 8601; null if there was none.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub last_run_date: Option<String>,
     /// Graph of the workflow; null in lists.
     #[serde(default)]
@@ -156,16 +168,20 @@ pub struct RunWorkflow {
 #[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct RunStarted {
     /// State of the run, usually `queued`.
+    #[serde(default, deserialize_with = "lenient")]
+    #[cfg_attr(feature = "serve", schema(required))]
     pub status: String,
     /// Id of the workflow.
+    #[serde(default, deserialize_with = "lenient")]
+    #[cfg_attr(feature = "serve", schema(required))]
     pub workflow_id: WorkflowId,
     /// Id of the run.
     pub job_id: RunId,
     /// Not documented by the vendor; kept as it is.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub cache_config: Option<Value>,
     /// True if an earlier request with the same idempotency key started this run; null otherwise.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub already_started: Option<bool>,
 }
 
@@ -228,55 +244,61 @@ pub struct Run {
     /// Id of the run.
     pub job_id: RunId,
     /// Id of its workflow.
+    #[serde(default, deserialize_with = "lenient")]
+    #[cfg_attr(feature = "serve", schema(required))]
     pub workflow_id: WorkflowId,
     /// Name of the workflow at the start of the run.
-    #[serde(default = "untitled")]
+    #[serde(default = "untitled", deserialize_with = "name_or_untitled")]
     pub workflow_name: String,
     /// State: queued, running, completed, failed, cancelled, timeout; an open set.
     pub status: String,
     /// Current step of the vendor's execution; null if unknown.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub step: Option<String>,
     /// Id of the user that started the run; null if unknown.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub user_id: Option<String>,
     /// Time of creation, ISO 8601.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub created_at: Option<String>,
     /// Time of the last change, ISO 8601.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub updated_at: Option<String>,
     /// Time of queueing, ISO 8601; lists are ordered by it, newest first.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub queued_at: Option<String>,
     /// Time when execution started, ISO 8601; null while queued.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub started_at: Option<String>,
     /// Time when the run ended, ISO 8601; null while active.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub completed_at: Option<String>,
     /// Time from start to end of execution; null while active.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub duration_ms: Option<i64>,
     /// Reason of the state, as one word.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub status_reason: Option<String>,
     /// Error of a failed run, for people.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub error_message: Option<String>,
     /// Counts in a form that the API does not specify.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub metrics: Option<Value>,
     /// Blocks of the run; usually null in lists.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub blocks: Option<Value>,
     /// Number of blocks in the run's graph.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub blocks_count: i64,
 }
 
 fn untitled() -> String {
     "Untitled Workflow".to_owned()
+}
+
+fn name_or_untitled<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    Ok(read(from)?.unwrap_or_else(untitled))
 }
 
 /// State and progress of a run.
@@ -286,37 +308,41 @@ pub struct LiveStatus {
     /// Id of the run.
     pub run_id: RunId,
     /// Id of its workflow.
+    #[serde(default, deserialize_with = "lenient")]
+    #[cfg_attr(feature = "serve", schema(required))]
     pub workflow_id: WorkflowId,
     /// State: queued, running, completed, failed, cancelled, timeout; an open set.
     pub overall_status: String,
     /// Name of the running block; null if none is running.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub current_block: Option<String>,
     /// Sequence number of the running block; null if none is running.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub current_block_sequence: Option<i64>,
     /// Number of blocks in the run's graph.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub total_blocks: i64,
     /// Number of completed blocks.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub completed_blocks: i64,
     /// Time when execution started, ISO 8601; null while queued.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub started_at: Option<String>,
     /// Time when the run ended, ISO 8601; null while active.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub completed_at: Option<String>,
     /// Time of the last change, ISO 8601.
+    #[serde(default, deserialize_with = "lenient")]
+    #[cfg_attr(feature = "serve", schema(required))]
     pub last_updated: String,
     /// State of each block.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient_list")]
     pub blocks: Vec<BlockLiveStatus>,
     /// Progress from 0 to 100; 100 only at completion.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub overall_progress_percentage: f64,
     /// Name of the block that prevents a full estimate.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub estimation_blocked_by: Option<String>,
 }
 
@@ -325,67 +351,75 @@ pub struct LiveStatus {
 #[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct BlockLiveStatus {
     /// Id of the block.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub block_id: Option<String>,
     /// Operation of the block: `read_csv`, `filter`, ...
     pub block_name: String,
     /// Number of the block in the workflow's definition.
     pub sequence_number: i64,
     /// Ids of the blocks whose rows it reads.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub previous_block_ids: Option<Vec<String>>,
     /// State: `pending`, `running`, `completed` or `failed`.
     pub status: String,
     /// Time when the block started, ISO 8601; null while pending.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub started_at: Option<String>,
     /// Time when the block ended, ISO 8601; null before.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub completed_at: Option<String>,
     /// Progress from 0 to 100; 100 only at completion.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub progress_percentage: f64,
     /// Progress or note on the result, for people.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub current_step: Option<String>,
     /// Rows read so far.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub processed_count: i64,
     /// Rows to read; 0 while unknown.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub total_count: i64,
     /// Estimate of the rows to read while `total_count` is unknown.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub estimated_total_count: Option<i64>,
     /// Time of the last change, ISO 8601.
+    #[serde(default, deserialize_with = "lenient")]
+    #[cfg_attr(feature = "serve", schema(required))]
     pub last_updated: String,
     /// Error of a failed block, for people.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub error_message: Option<String>,
     /// Row counts and row type of the block.
+    #[serde(default, deserialize_with = "lenient")]
+    #[cfg_attr(feature = "serve", schema(required))]
     pub metrics: BlockMetrics,
 }
 
 /// Row counts and row type of a block.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct BlockMetrics {
     /// Number of rows written.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub row_count: i64,
     /// Type of the rows: `LEAD` or `COMPANY`.
-    #[serde(default = "lead")]
+    #[serde(default = "lead", deserialize_with = "type_or_lead")]
     pub dataframe_type: String,
     /// Number of rows read; null until the block has read any.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub processed_count: Option<i64>,
     /// Number of rows to read; null until the block has read any.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub total_count: Option<i64>,
 }
 
 fn lead() -> String {
     "LEAD".to_owned()
+}
+
+fn type_or_lead<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    Ok(read(from)?.unwrap_or_else(lead))
 }
 
 /// Body of `cancel`; the id may be a query parameter instead.
@@ -404,6 +438,8 @@ pub struct RunCancelled {
     /// Id of the run.
     pub job_id: RunId,
     /// Always `canceled`, with one l.
+    #[serde(default, deserialize_with = "lenient")]
+    #[cfg_attr(feature = "serve", schema(required))]
     pub status: String,
 }
 
@@ -414,39 +450,45 @@ pub struct DownloadLink {
     /// Name of the file; not safe to use as a path.
     pub filename: String,
     /// Storage bucket of the service that holds the file.
+    #[serde(default, deserialize_with = "lenient")]
+    #[cfg_attr(feature = "serve", schema(required))]
     pub storage_bucket: String,
     /// Size in bytes before compression; null if unknown.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub file_size: Option<u64>,
     /// Rows in the file; null if unknown.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub row_count: Option<u64>,
     /// Number of the block that wrote the file; the highest is the final result of the run.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub block_number: Option<i64>,
     /// Time of creation, ISO 8601.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub created_at: Option<String>,
     /// Error or note on the result, for people.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub message: Option<String>,
     /// Media type, such as `text/csv`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub content_type: Option<String>,
     /// Signed URL of the file, a secret; null if signing failed.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub download_url: Option<String>,
     /// Lifetime of the URL in seconds, from the time of the response.
-    #[serde(default = "link_life_seconds")]
+    #[serde(default = "link_life_seconds", deserialize_with = "life_or_usual")]
     pub download_expires_in_seconds: u64,
     /// Rows of a small file, as a convenience; the file is authoritative.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     #[cfg_attr(feature = "serve", schema(value_type = Option<Vec<Object>>))]
     pub results: Option<Vec<Map<String, Value>>>,
 }
 
 fn link_life_seconds() -> u64 {
     900
+}
+
+fn life_or_usual<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    Ok(read(from)?.unwrap_or_else(link_life_seconds))
 }
 
 impl fmt::Debug for DownloadLink {

@@ -198,6 +198,26 @@ async fn the_deadline_error_has_the_last_state() {
 }
 
 #[tokio::test]
+async fn one_odd_response_does_not_end_a_watch() {
+    let running = || live("running", json!([]));
+    let refusal = |status: u16| Reply::new(status, r#"{"detail":"no"}"#);
+    let run = RunId("r1".into());
+    let odd = [refusal(401), refusal(404), Reply::new(403, "<html>"), refusal(422)];
+    let replies: Vec<Reply> =
+        odd.into_iter().flat_map(|odd| [running(), odd]).chain([live("completed", json!([]))]).collect();
+    let server = Scripted::replies(replies).await;
+    let end = client(&server).watch(&run, &quick(Duration::ZERO, None), |_| ()).await.unwrap();
+    assert_eq!(end.overall_status, "completed");
+    // A run that was never seen, and refusals that last.
+    let server = Scripted::replies(vec![refusal(401)]).await;
+    client(&server).watch(&run, &quick(Duration::ZERO, None), |_| ()).await.unwrap_err();
+    assert_eq!(server.seen().len(), 1);
+    let server = Scripted::replies(vec![running(), refusal(401)]).await;
+    let error = client(&server).watch(&run, &quick(Duration::ZERO, None), |_| ()).await.unwrap_err();
+    assert!(error.to_string().contains("the API key was rejected"), "{error}");
+}
+
+#[tokio::test]
 async fn a_failed_run_has_its_block_and_message() {
     let block = |n: i64, status: &str, message: Option<&str>| {
         json!({"block_name": format!("b{n}"), "sequence_number": n, "status": status, "last_updated": "t",

@@ -10,6 +10,10 @@ use crate::net::{Kind, RetryBudget, is_loopback};
 /// Shortest time that a poll gets, however near the deadline is.
 const MIN_POLL_TIME: Duration = Duration::from_secs(1);
 
+/// Consecutive polls of a run that was already seen which may be refused, or answered by something that is no state: an
+/// authentication service that is away, a replica that lags. Some 20 s at the vendor's pace; by eye.
+const ODD_POLLS: u32 = 4;
+
 /// Intervals between polls, which grow by half each time.
 #[derive(Clone, Copy, Debug)]
 pub struct PollPace {
@@ -71,6 +75,7 @@ impl Client {
         let clock = &self.http().policy().clock;
         let start = clock.now();
         let mut last_status = "unknown to the API".to_owned();
+        let (mut was_seen, mut odd_polls) = (false, 0);
         for polls in 0.. {
             let deadline_passed = |last_status: &str, deadline: Duration| {
                 Err(Error::Deadline { run: run.clone(), status: last_status.to_owned(), waited: deadline })
@@ -90,6 +95,7 @@ impl Client {
             };
             match response {
                 Ok(status) => {
+                    (was_seen, odd_polls) = (true, 0);
                     on_status(&status);
                     if RunStatus::parse(&status.overall_status).is_terminal() {
                         return Ok(status);
@@ -98,6 +104,8 @@ impl Client {
                     last_status = status.overall_status;
                 }
                 Err(Error::Net(error)) if error.kind() == Kind::NotFound && clock.now() - start < options.grace => {}
+                // The run continues, and its watch may last hours: one odd response is no reason to end it.
+                Err(Error::Net(error)) if was_seen && odd_polls < ODD_POLLS && is_odd(error.kind()) => odd_polls += 1,
                 Err(error) => return Err(error),
             }
             // The last wait ends at the deadline, for one more poll.
@@ -146,6 +154,11 @@ impl Client {
         }
         RunEnd::Failed { block, message }
     }
+}
+
+/// Returns true for refusals of a request that was accepted before.
+fn is_odd(kind: Kind) -> bool {
+    matches!(kind, Kind::NotFound | Kind::KeyRefused | Kind::Forbidden | Kind::Refused | Kind::BadResponse)
 }
 
 #[cfg(test)]

@@ -239,8 +239,8 @@ impl Http {
             };
             let Failed { error, mut advice, named_delay, maybe_processed: attempt_processed } = failure;
             let error = error.for_api_call(&url);
-            // A refusal of the API is conclusive: the address is right. One of a gateway is not.
-            if error.is_from_api() && advice != RetryAdvice::Soon {
+            // A refusal of the API is conclusive: the address is right. One of a gateway is not, but for a rate limit.
+            if (error.is_from_api() || error.status() == Some(429)) && advice != RetryAdvice::Soon {
                 self.0.responded.store(true, Ordering::Relaxed);
             }
             let is_foreign_refusal = matches!(error.status(), Some(400..500)) && !error.is_from_api();

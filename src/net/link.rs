@@ -32,8 +32,9 @@ impl Link {
 
     /// Creates a link that is valid for `life` from `asked`, the instant of the request for it.
     pub fn expiring(url: SecretUrl, edition: u64, asked: Instant, life: Duration) -> Self {
-        // A quarter of the life at most, so that links of a few seconds are used at all.
-        Link { url, edition, stale_from: Some(asked + life - MARGIN.min(life / 4)) }
+        // A quarter of the life at most, so that links of a few seconds are used at all. An instant that the clock cannot
+        // express never comes.
+        Link { url, edition, stale_from: asked.checked_add(life - MARGIN.min(life / 4)) }
     }
 
     /// Returns true if a new connection needs a newer link.
@@ -61,6 +62,8 @@ mod tests {
         };
         assert!(!stale_after(900, 889_999) && stale_after(900, 890_000));
         assert!(!stale_after(2, 1_499) && stale_after(2, 1_500));
+        let for_ever = Link::expiring(SecretUrl::new("https://f.test"), 1, asked, Duration::from_secs(u64::MAX));
+        assert!(!for_ever.is_stale(asked + Duration::from_secs(1 << 30)));
         assert!(!Link::lasting(SecretUrl::new("https://f.test")).is_stale(asked + Duration::from_secs(1 << 30)));
     }
 }

@@ -81,7 +81,10 @@ async fn an_address_that_never_responded_is_given_up_sooner() {
         error.tries()
     };
     assert_eq!(tries(vec![Reply::new(502, "")]).await, RetryBudget::ASK.tries);
-    assert_eq!(tries(vec![Reply::new(404, ""), Reply::new(502, "")]).await, RetryBudget::POLL.tries);
+    // The page of another server is no sign of the API, its own refusal is.
+    assert_eq!(tries(vec![Reply::new(404, ""), Reply::new(502, "")]).await, RetryBudget::ASK.tries);
+    let refusal = Reply::new(404, r#"{"detail":"no"}"#);
+    assert_eq!(tries(vec![refusal, Reply::new(502, "")]).await, RetryBudget::POLL.tries);
 }
 
 #[tokio::test]
