@@ -35,13 +35,15 @@ struct FetchedLinks {
     links: Result<Vec<DownloadLink>, net::Error>,
 }
 
-/// The link of one file of the list, found again by name and block.
+/// The link of one file of the list, found again by name, block and bucket.
 struct FileLink {
     links: Arc<Links>,
     filename: String,
     block: Option<i64>,
+    bucket: String,
     size_bytes: Option<u64>,
     row_count: Option<u64>,
+    created_at: Option<String>,
 }
 
 impl Client {
@@ -114,8 +116,10 @@ impl Client {
                 links: Arc::clone(&links),
                 filename: link.filename.clone(),
                 block: link.block_number,
+                bucket: link.storage_bucket.clone(),
                 size_bytes: link.file_size,
                 row_count: link.row_count,
+                created_at: link.created_at.clone(),
             };
             let url = SecretUrl::new(link.download_url.clone().unwrap_or_default());
             let link = Link::expiring(url, 1, results.asked, life_of(link));
@@ -181,11 +185,7 @@ impl FreshLink for FileLink {
             let mut after = after;
             for tries in 1.. {
                 let (edition, asked, links) = self.links.newer_than(after).await?;
-                // The order of the list may have changed: find the file by its name and block.
-                let same = links.into_iter().find(|l| l.filename == self.filename && l.block_number == self.block);
-                let link =
-                    same.ok_or_else(|| not_found(&format!("{} is no longer among the run's files", self.filename)))?;
-                self.require_same(&link)?;
+                let link = self.find(links)?;
                 self.links.client.require_no_downgrade(&link)?;
                 let life = life_of(&link);
                 if let Some(url) = link.download_url {
@@ -204,6 +204,34 @@ impl FreshLink for FileLink {
 }
 
 impl FileLink {
+    /// Finds the file in a newer list, whose order may have changed. Fails if it is gone, has changed, or if several files
+    /// could be the one: the bytes of another must not continue it.
+    fn find(&self, links: Vec<DownloadLink>) -> Result<DownloadLink, net::Error> {
+        let is_named = |link: &DownloadLink| {
+            (&link.filename, link.block_number, &link.storage_bucket) == (&self.filename, self.block, &self.bucket)
+        };
+        let mut named: Vec<DownloadLink> = links.into_iter().filter(is_named).collect();
+        if named.len() > 1 {
+            // What else the API says of them tells most namesakes apart.
+            named.retain(|link| {
+                (link.file_size, link.row_count, &link.created_at)
+                    == (self.size_bytes, self.row_count, &self.created_at)
+            });
+        }
+        match (named.pop(), named.len()) {
+            (Some(link), 0) => self.require_same(&link).map(|()| link),
+            (None, _) => Err(not_found(&format!("{} is no longer among the run's files", self.filename))),
+            (Some(_), others) => {
+                let text = format!(
+                    "the link of {} has expired, and the API lists {} files of that name; they cannot be told apart",
+                    self.filename,
+                    others + 1
+                );
+                Err(net::Error::new(Kind::BadResponse, "GET", "").with_text(text))
+            }
+        }
+    }
+
     /// Fails if the API now reports another size or `row_count` for the file.
     fn require_same(&self, link: &DownloadLink) -> Result<(), net::Error> {
         let differ = |a: Option<u64>, b: Option<u64>| matches!((a, b), (Some(a), Some(b)) if a != b);
@@ -295,6 +323,28 @@ mod tests {
             assert_eq!(error.kind(), Kind::Changed);
             assert_eq!(error.text(), format!("the API reports a different {what} for a than before"));
         }
+    }
+
+    #[tokio::test]
+    async fn a_file_is_never_continued_by_a_namesake() {
+        let server = async |more: [Value; 2]| {
+            let list: Vec<Value> =
+                (0..).zip(more).map(|(i, m)| link("a", Some(&format!("http://f.test/{i}")), m)).collect();
+            Scripted::replies(vec![Reply::new(200, json!(list).to_string())]).await
+        };
+        let fresh = async |more: [Value; 2]| {
+            let open = opens(&client(&server(more).await), &["a"]).remove(0);
+            open.fresh.unwrap().fresh(1).await.map(|link| link.url.reveal().to_owned())
+        };
+        let second = "http://f.test/1".to_owned();
+        assert_eq!(fresh([json!({"storage_bucket": "c"}), json!({})]).await.unwrap(), second);
+        assert_eq!(fresh([json!({"block_number": 2}), json!({})]).await.unwrap(), second);
+        assert_eq!(fresh([json!({"file_size": 7}), json!({})]).await.unwrap(), second);
+        assert_eq!(fresh([json!({"created_at": "2026-11-30T08:00:00Z"}), json!({})]).await.unwrap(), second);
+        let error = fresh([json!({}), json!({})]).await.unwrap_err();
+        assert!(error.text().contains("the API lists 2 files of that name"), "{error}");
+        let error = fresh([json!({"file_size": 7}), json!({"file_size": 8})]).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::NotFound);
     }
 
     #[tokio::test]

@@ -244,6 +244,54 @@ fn rows_must_agree_with_the_row_count_of_the_api() {
     }
 }
 
+/// A source whose connection ended, perhaps too early.
+struct Unproven(io::Cursor<Vec<u8>>);
+
+impl Read for Unproven {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buf)
+    }
+}
+
+impl ByteSource for Unproven {
+    fn is_end_proven(&mut self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn an_unproven_end_needs_evidence_of_the_format() {
+    let dir = TestDir::new();
+    let gzipped = |text: &str| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        io::Write::write_all(&mut encoder, text.as_bytes()).unwrap();
+        encoder.finish().unwrap()
+    };
+    let (csv, ndjson) = ("n,city\n1,Oslo\n2,London\n", "{\"n\":1}\n{\"n\":2}\n");
+    let cases: [(&str, Vec<u8>, Option<u64>, bool); 11] = [
+        ("in.csv", csv.into(), Some(2), true),
+        ("in.csv", csv.into(), None, false),
+        // The row count agrees, but `London` may be longer.
+        ("in.csv", csv.trim_end().into(), Some(2), false),
+        ("in.csv.gz", gzipped(csv), Some(2), true),
+        ("in.csv.gz", gzipped(csv.trim_end()), Some(2), false),
+        ("in.csv.gz", gzipped(csv), None, false),
+        ("in.ndjson", ndjson.into(), Some(2), true),
+        ("in.ndjson", ndjson.trim_end().into(), Some(2), true),
+        ("in.ndjson", ndjson.into(), None, false),
+        ("in.ndjson.gz", gzipped(ndjson), None, false),
+        ("in.json", "[{\"n\":1},{\"n\":2}]".into(), None, true),
+    ];
+    for (name, bytes, expected_rows, suffices) in cases {
+        let source = Source { expected_rows, ..Source::stream(name, Box::new(Unproven(io::Cursor::new(bytes)))) };
+        match run(ExecutionPlan::new(source, output(&dir.path("out.ndjson")))) {
+            Ok(_) => assert!(suffices, "{name} {expected_rows:?}"),
+            Err(Error::OpenEnd { .. }) => assert!(!suffices, "{name} {expected_rows:?}"),
+            Err(other) => panic!("{name}: {other}"),
+        }
+    }
+}
+
 /// A source that blocks for ever after its text.
 struct Stuck(io::Cursor<Vec<u8>>);
 

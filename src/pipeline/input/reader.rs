@@ -92,6 +92,8 @@ struct OpenSource {
     raw: SharedSource,
     compression: Compression,
     framer: Framer,
+    /// The last byte that was read from `stream`; `None` before the first.
+    last_byte: Option<u8>,
     /// Decompressed bytes up to the end of the last returned morsel.
     delivered: u64,
     ended: bool,
@@ -249,7 +251,8 @@ impl SourceReader {
                 flushed = true;
                 continue;
             }
-            match open.stream.read(open.framer.space()) {
+            let space = open.framer.space();
+            match open.stream.read(space) {
                 // Checked before the last records are returned: those of a truncated source would be counted.
                 Ok(0) => {
                     require_proven_end(open)?;
@@ -257,6 +260,7 @@ impl SourceReader {
                     open.ended = true;
                 }
                 Ok(n) => {
+                    open.last_byte = space.get(n - 1).copied();
                     open.framer.filled(n);
                     flushed = false;
                 }
@@ -410,6 +414,7 @@ impl SourceReader {
             raw,
             compression,
             framer,
+            last_byte: None,
             delivered: 0,
             ended: false,
             header_delimiter,
@@ -478,11 +483,22 @@ impl SourceReader {
 }
 
 /// Fails unless the end of a source is proven to be its real end. Where the transport cannot tell an end from a dropped
-/// connection, the compression, the closing bracket of an array, or the API's row count can.
+/// connection, other evidence must do:
+///
+/// | format | evidence |
+/// |---|---|
+/// | JSON array | its closing bracket, which the framer demands |
+/// | NDJSON | the API's row count; a cut line is no record |
+/// | CSV | the row count and a line break at the end: a row that is cut in its last cell counts, too |
+///
+/// The end of a gzip member or a zstd frame is none: another one may follow.
 fn require_proven_end(open: &OpenSource) -> Result<(), Error> {
     let info = &open.info;
-    let is_checked_elsewhere =
-        open.compression != Compression::None || info.format == Format::JsonArray || info.expected_rows.is_some();
+    let is_checked_elsewhere = match info.format {
+        Format::JsonArray => true,
+        Format::Ndjson => info.expected_rows.is_some(),
+        Format::Csv => info.expected_rows.is_some() && matches!(open.last_byte, Some(b'\n' | b'\r')),
+    };
     if is_checked_elsewhere || open.raw.is_end_proven() {
         return Ok(());
     }
