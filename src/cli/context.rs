@@ -11,7 +11,7 @@ use super::resume::pull_command;
 use super::settings::{KeySource, Origin, Setting, Settings};
 use crate::api::RunId;
 use crate::client::Client;
-use crate::net::{Downloads, Http, HttpOptions, Limiter, OnWait};
+use crate::net::{Downloads, Http, HttpOptions, Limiter, OnWait, is_loopback};
 use crate::secret::ApiKey;
 use crate::text::{error_chain, escape_for_terminal, human_duration};
 
@@ -45,8 +45,17 @@ impl Context {
             .with_max_expansion(limits.max_expansion)
     }
 
-    /// Creates a client for the API of the settings. Loads the API key, which may fail or prompt the user.
+    /// Creates a client for the API of the settings. Loads the API key, which may fail or prompt the user. Fails before
+    /// that if the key would be sent over an unencrypted connection to another machine.
     pub(super) fn client(&self) -> Result<Client, Failure> {
+        let Setting { value: endpoint, origin } = &self.settings.endpoint;
+        if endpoint.scheme() == "http" && !is_loopback(endpoint) && !self.settings.insecure_http.value {
+            let text = format!("the API key would be sent unencrypted to {endpoint} ({origin})");
+            return Err(Failure::new(
+                Error::Usage(text),
+                "use an https:// endpoint, or add `--insecure-http` (DRAWOFF_INSECURE_HTTP=1) in a network that you trust",
+            ));
+        }
         let key = self.settings.load_key()?;
         Ok(self.client_at(self.settings.endpoint.value.clone(), key))
     }

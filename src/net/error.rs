@@ -138,12 +138,8 @@ impl Error {
     /// Shows the query of an API call, if every parameter of it is known to hold no secret. Never called for links:
     /// their query is a secret.
     pub(super) fn for_api_call(mut self, url: &Url) -> Self {
-        let is_public = |(name, _): (Cow<'_, str>, _)| PUBLIC_PARAMETERS.contains(&name.as_ref());
-        if url.query().is_some() && url.query_pairs().all(is_public) {
-            let query = url.query().unwrap_or_default();
-            let mut plain = url.clone();
-            plain.set_query(None);
-            self.0.url = format!("{}?{query}", SecretUrl::new(plain));
+        if let Some(query) = url.query().filter(|_| has_public_query(url)) {
+            self.0.url = format!("{}?{query}", SecretUrl::new(without_public_query(url)));
         }
         self
     }
@@ -207,6 +203,21 @@ impl Error {
     pub fn request(&self) -> (&'static str, &str) {
         (self.0.method, &self.0.url)
     }
+}
+
+fn has_public_query(url: &Url) -> bool {
+    let is_public = |(name, _): (Cow<'_, str>, _)| PUBLIC_PARAMETERS.contains(&name.as_ref());
+    url.query_pairs().all(is_public)
+}
+
+/// Returns the URL of an API call without its query, if every parameter of it may be shown: a response that quotes one
+/// of their values quotes no secret.
+pub(super) fn without_public_query(url: &Url) -> String {
+    let mut plain = url.clone();
+    if has_public_query(url) {
+        plain.set_query(None);
+    }
+    plain.to_string()
 }
 
 impl fmt::Display for Error {

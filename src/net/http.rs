@@ -14,7 +14,7 @@ use reqwest::{Client, ClientBuilder, Response, redirect};
 use tokio::time::timeout;
 use url::Url;
 
-use super::error::innermost;
+use super::error::{innermost, without_public_query};
 use super::limiter::{Limiter, REQUESTS_PER_MINUTE};
 use super::response::{header, json_error_text, refusal, requested_delay};
 use super::retry::{FOREIGN_REFUSAL_TRIES, Repeatability, RetryAdvice, RetryBudget, RetryPolicy, TransportFailure};
@@ -485,7 +485,7 @@ impl Http {
         if (200..300).contains(&status) {
             return Ok(ApiResponse { status, body });
         }
-        let mut error = refusal(status, &body, call.method, url.as_str(), Some(key));
+        let mut error = refusal(status, &body, call.method, &without_public_query(url), Some(key));
         if let (300..400, Some(location)) = (status, location) {
             let text = format!("refused to send the API key to the redirect target {location}");
             error = error.with_text(text);

@@ -12,6 +12,9 @@ use super::{Error, Kind};
 use crate::api;
 use crate::secret::ApiKey;
 
+/// Longest message of a server that is shown, in characters: a few lines of a terminal.
+const MAX_MESSAGE_CHARS: usize = 500;
+
 /// Returns the error for a response with a status other than 2xx. Its text is the server's, without the secrets of the
 /// request: servers quote keys and signed URLs back.
 pub(super) fn refusal(status: u16, body: &[u8], method: &'static str, url: &str, key: Option<&ApiKey>) -> Error {
@@ -27,7 +30,8 @@ pub(super) fn refusal(status: u16, body: &[u8], method: &'static str, url: &str,
     };
     let secrets = secrets_in_url(url);
     let secrets: Vec<&str> = secrets.iter().map(String::as_str).chain(key.map(ApiKey::reveal)).collect();
-    let message = redact_secrets(error_message(&String::from_utf8_lossy(body)), &secrets);
+    // Redacted first: a secret that is cut would not be found.
+    let message = shortened(redact_secrets(error_message(&String::from_utf8_lossy(body)), &secrets));
     Error::new(kind, method, url).with_status(status).with_text(message).with_api_body(api::is_error_body(body))
 }
 
@@ -47,6 +51,14 @@ fn error_message(body: &str) -> String {
         message.push(' ');
     }
     one_line(&message).chars().take(200).collect()
+}
+
+/// Returns at most the first [`MAX_MESSAGE_CHARS`] characters of a message, with an ellipsis if it is longer.
+fn shortened(message: String) -> String {
+    match message.char_indices().nth(MAX_MESSAGE_CHARS) {
+        Some((end, _)) => format!("{}…", &message[..end]),
+        None => message,
+    }
 }
 
 fn one_line(text: &str) -> String {

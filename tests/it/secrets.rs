@@ -234,3 +234,33 @@ fn file_names_from_the_api_are_sanitized() {
         }
     }
 }
+
+#[test]
+fn the_key_is_not_sent_unencrypted_to_another_machine() {
+    // 192.0.2.0/24 is reserved for documentation: nothing is there, and nothing is sent.
+    let place = Place::with_service("http://192.0.2.1:1");
+    for line in ["workflows ls", "runs ls", "upload testdata/companies.csv"] {
+        place.run_line(line).code(exit::USAGE).says("unencrypted").hints("--insecure-http");
+    }
+    let place = place.env("DRAWOFF_INSECURE_HTTP", "yes");
+    place.run_line("workflows ls").code(exit::USAGE).says("neither true nor false");
+    // On this machine nobody else is on the way.
+    let api = crate::support::api::Script::default().start();
+    Place::with_service(&api.url).run_line("workflows ls").ok();
+    let shown = Place::new().run_line("--insecure-http config show -o json").ok();
+    assert!(shown.text().contains("insecure_http"), "{}", shown.text());
+}
+
+#[test]
+fn a_message_of_the_api_is_shown_with_its_words_and_shortened() {
+    let server = Loopback::start(|request: &Request| match request.query.as_str() {
+        "status=completed" => Answer::error(400, "unknown status completed; use completed, running"),
+        _ => Answer::error(400, &"x".repeat(5000)),
+    });
+    let place = Place::with_service(&server.url);
+    let done = place.run_line("runs ls --status completed").code(exit::REFUSED);
+    let done = done.says("unknown status completed; use completed, running");
+    assert!(!done.stderr.contains("redacted"), "{}", done.stderr);
+    let done = place.run_line("runs ls").code(exit::REFUSED).says("xxx…");
+    assert!(done.stderr.len() < 1000, "{}", done.stderr);
+}

@@ -362,7 +362,7 @@ pub(super) async fn watch(
 ) -> Result<LiveStatus, Failure> {
     let mut remaining = RemainingEstimate::default();
     let status = client.watch(run, options, |status| {
-        let fraction = status.overall_progress_percentage / 100.0;
+        let fraction = (status.overall_progress_percentage / 100.0).clamp(0.0, 1.0);
         let mut detail = describe(status);
         if let Some(left) = remaining.observe(status, Instant::now()) {
             detail.push_str(&format!("  about {} left", human_duration(left)));

@@ -160,7 +160,7 @@ fn write_status(format: ListFormat, status: &LiveStatus) -> Result<(), Failure> 
         ("run", status.run_id.to_string()),
         ("workflow", status.workflow_id.to_string()),
         ("status", word),
-        ("progress", format!("{:.0} %", status.overall_progress_percentage)),
+        ("progress", format!("{:.0} %", status.overall_progress_percentage.clamp(0.0, 100.0))),
         ("started", status.started_at.clone().unwrap_or_else(|| "-".into())),
         ("completed", status.completed_at.clone().unwrap_or_else(|| "-".into())),
     ];

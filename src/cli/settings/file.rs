@@ -72,6 +72,7 @@ fn texts_of(name: &str, value: Value) -> Result<Vec<OsString>, String> {
     match (row.form(), value) {
         (Form::Text | Form::Path, Value::String(text)) => Ok(vec![text.into()]),
         (Form::Number, Value::Number(number)) if number.is_u64() => Ok(vec![number.to_string().into()]),
+        (Form::Switch, Value::Bool(on)) => Ok(vec![on.to_string().into()]),
         (Form::List, Value::Array(values)) => {
             let text = |value| match value {
                 Value::String(text) => Ok(OsString::from(text)),
@@ -80,6 +81,7 @@ fn texts_of(name: &str, value: Value) -> Result<Vec<OsString>, String> {
             values.into_iter().map(text).collect()
         }
         (Form::Text | Form::Path, _) => Err(format!("`{name}` must be a string")),
+        (Form::Switch, _) => Err(format!("`{name}` must be true or false")),
         (Form::Number, _) => Err(format!("`{name}` must be a whole number")),
         (Form::List, _) => Err(format!("`{name}` must be an array of strings")),
     }

@@ -41,6 +41,8 @@ pub struct Settings {
     pub state_dir: Option<Setting<PathBuf>>,
     /// Hosts besides the API's own that downloads may send the key to.
     pub send_key_to: Setting<Vec<TrustedHost>>,
+    /// True if the key may be sent over an unencrypted connection to another machine.
+    pub insecure_http: Setting<bool>,
     /// Codec of Parquet pages.
     pub codec: Setting<ParquetCodec>,
     /// Bytes of records in flight, all stages together.
@@ -174,6 +176,7 @@ impl Settings {
             api_key: all.key_source()?,
             state_dir: all.shown(&table::STATE_DIR)?.present(),
             send_key_to: all.shown(&table::SEND_KEY_TO)?,
+            insecure_http: all.shown(&table::INSECURE_HTTP)?,
             codec: all.shown(&table::CODEC)?,
             max_memory: all.shown(&table::MAX_MEMORY)?,
             max_record_bytes: all.shown(&table::MAX_RECORD_BYTES)?,

@@ -72,6 +72,8 @@ pub enum Parse<T> {
     Path(fn(PathBuf) -> T),
     /// A list: a repeated flag, an array in the configuration file.
     List(fn(&[&str]) -> Result<T, String>),
+    /// On or off: a flag without a value, a boolean in the configuration file, `true`, `false`, 1 or 0 in the environment.
+    Switch(fn(bool) -> T),
 }
 
 impl<T> Spec<T> {
@@ -84,6 +86,11 @@ impl<T> Spec<T> {
             Parse::Number(check) => {
                 check(text(only())?.trim().parse().map_err(|_| "it is not a whole number".to_owned())?)
             }
+            Parse::Switch(switch) => match text(only())?.trim() {
+                "true" | "1" => Ok(switch(true)),
+                "false" | "0" => Ok(switch(false)),
+                _ => Err("it is neither true nor false".to_owned()),
+            },
             Parse::Path(path) => Ok(path(directory.join(only()))),
             Parse::List(parse) => {
                 let texts = texts.iter().map(|one| text(one)).collect::<Result<Vec<_>, _>>()?;
@@ -114,6 +121,8 @@ pub enum Form {
     Path,
     /// A list, an array of strings in TOML.
     List,
+    /// On or off, a boolean in TOML.
+    Switch,
 }
 
 impl<T: 'static> Row for Spec<T> {
@@ -132,6 +141,7 @@ impl<T: 'static> Row for Spec<T> {
             Parse::Number(_) => Form::Number,
             Parse::Path(_) => Form::Path,
             Parse::List(_) => Form::List,
+            Parse::Switch(_) => Form::Switch,
         }
     }
 }

@@ -38,7 +38,7 @@ const MAX_MORSEL_SIZE: u64 = 64 << 20;
 const MAX_RECORD_SIZE: u64 = 512 << 20;
 
 /// All settings, in the order of help and `config show`.
-pub static TABLE: [&dyn Row; 16] = [
+pub static TABLE: [&dyn Row; 17] = [
     &ENDPOINT,
     &API_KEY,
     &API_KEY_FILE,
@@ -46,6 +46,7 @@ pub static TABLE: [&dyn Row; 16] = [
     &STATE_DIR,
     &CONFIG,
     &SEND_KEY_TO,
+    &INSECURE_HTTP,
     &CODEC,
     &MAX_MEMORY,
     &MAX_RECORD_BYTES,
@@ -167,6 +168,21 @@ pub(super) static SEND_KEY_TO: Spec<Vec<TrustedHost>> = Spec {
         [] => Some("the API alone".to_owned()),
         hosts => Some(hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
     },
+};
+
+/// The key may be sent over an unencrypted connection.
+pub(super) static INSECURE_HTTP: Spec<bool> = Spec {
+    names: Names {
+        name: "insecure_http",
+        flag: Some(everywhere("--insecure-http", "")),
+        environment: Some("DRAWOFF_INSECURE_HTTP"),
+        in_file: true,
+        help: "Send the API key to an http:// endpoint that is not on this machine: anybody on the way can read it",
+        ..NAMES
+    },
+    parse: Parse::Switch(|on| on),
+    default: |_| false,
+    show: |on| Some(on.to_string()),
 };
 
 /// Compression codec of Parquet pages.

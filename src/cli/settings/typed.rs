@@ -61,7 +61,7 @@ impl<const EVERYWHERE: bool> Args for SettingArgs<EVERYWHERE> {
             let (parser, action) = match row.form() {
                 // This parser lets shells complete file names.
                 Form::Path => (ValueParser::path_buf(), ArgAction::Set),
-                Form::Text | Form::Number => (ValueParser::string(), ArgAction::Set),
+                Form::Text | Form::Number | Form::Switch => (ValueParser::string(), ArgAction::Set),
                 Form::List => (ValueParser::string(), ArgAction::Append),
             };
             let arg = Arg::new(names.name)
@@ -73,6 +73,10 @@ impl<const EVERYWHERE: bool> Args for SettingArgs<EVERYWHERE> {
                 .global(flag.scope == Scope::Everywhere)
                 .hide(flag.heading.is_none())
                 .help_heading(flag.heading);
+            let arg = match row.form() {
+                Form::Switch => arg.num_args(0).default_missing_value("true"),
+                _ => arg,
+            };
             command.arg(flag.excludes.into_iter().fold(arg, |arg, other| arg.conflicts_with(other)))
         })
     }
