@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
+use bytes::Bytes;
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use reqwest::multipart::Form;
 use reqwest::{Client, ClientBuilder, Response, redirect};
 use tokio::time::timeout;
@@ -33,6 +34,13 @@ const MAX_REDIRECTS: usize = 10;
 /// Idle timeouts that may pass between the last byte of an upload and the response: the server reads the whole file
 /// before it responds. 10 times 30 s by default.
 const UPLOAD_RESPONSE_TIMEOUTS: u32 = 10;
+
+/// Longest JSON body that is sent in one piece, within one idle timeout: 256 KiB in 30 s, which every line manages. A
+/// longer one may take as long as its bytes move.
+const SMALL_JSON_BYTES: usize = 256 << 10;
+
+/// Bytes of a longer body that are handed to the connection at a time.
+const BODY_PIECE_BYTES: usize = 16 << 10;
 
 /// Interval of HTTP/2 keep-alive pings on idle API connections. Without them the pool would hand out a dead connection
 /// again and again.
@@ -110,7 +118,7 @@ enum ClientPurpose {
 pub enum Body<'a> {
     /// No body.
     Empty,
-    /// JSON text, sent as `application/json`.
+    /// JSON text, sent as `application/json`. A long one may take as long as its bytes move.
     Json(Vec<u8>),
     /// A multipart form, built anew for each attempt. An attempt fails when `sent` does not change for the idle
     /// timeout.
@@ -441,8 +449,15 @@ impl Http {
         let sending = match &call.body {
             Body::Empty => timeout(self.policy().idle_timeout, request.send()).await.ok(),
             Body::Json(json) => {
-                let request = request.header(CONTENT_TYPE, "application/json").body(json.clone());
-                timeout(self.policy().idle_timeout, request.send()).await.ok()
+                let request = request.header(CONTENT_TYPE, "application/json");
+                if json.len() <= SMALL_JSON_BYTES {
+                    timeout(self.policy().idle_timeout, request.body(json.clone()).send()).await.ok()
+                } else {
+                    let sent = Arc::new(AtomicU64::new(0));
+                    let body = counted_body(Bytes::copy_from_slice(json), Arc::clone(&sent));
+                    let request = request.header(CONTENT_LENGTH, json.len()).body(body);
+                    self.send_while_progressing(request.send(), &sent, json.len() as u64).await
+                }
             }
             Body::Form { make, sent, total } => {
                 sent.store(0, Ordering::Relaxed);
@@ -579,6 +594,16 @@ impl Http {
         // If another thread was faster, its client is used and this one dropped.
         Ok(slot.get_or_init(|| client))
     }
+}
+
+/// Returns a body that counts in `sent` the bytes that the connection took.
+fn counted_body(json: Bytes, sent: Arc<AtomicU64>) -> reqwest::Body {
+    let pieces = (0..json.len()).step_by(BODY_PIECE_BYTES).map(move |at| {
+        let piece = json.slice(at..json.len().min(at + BODY_PIECE_BYTES));
+        sent.fetch_add(piece.len() as u64, Ordering::Relaxed);
+        Ok::<_, io::Error>(piece)
+    });
+    reqwest::Body::wrap_stream(futures::stream::iter(pieces))
 }
 
 /// Configures a client for API calls. They carry the key, so redirects are followed within their origin only.

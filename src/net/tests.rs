@@ -158,6 +158,36 @@ async fn delays_grow_up_to_the_budget_and_named_delays_are_obeyed() {
 }
 
 #[tokio::test]
+async fn a_long_body_may_take_as_long_as_its_bytes_move() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    const BODY_BYTES: usize = 16 << 20;
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    // Takes three times the idle timeout for the whole body.
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let (mut buffer, mut read) = (vec![0; 64 << 10], Vec::new());
+        while read.len() < BODY_BYTES {
+            let n = stream.read(&mut buffer).await.unwrap();
+            assert_ne!(n, 0, "the request was given up");
+            read.extend_from_slice(&buffer[..n]);
+            tokio::time::sleep(std::time::Duration::from_millis(12)).await;
+        }
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n[]").await;
+        let _ = stream.shutdown().await;
+        read
+    });
+    let policy = RetryPolicy { idle_timeout: std::time::Duration::from_secs(1), ..RetryPolicy::fast() };
+    let http = http_with(&base, KEY, policy);
+    let body = vec![b'7'; BODY_BYTES];
+    let answer = http.send(&ApiRequest::post("/run", Body::Json(body), Repeatability::IfUnseen)).await.unwrap();
+    assert_eq!(answer.body, b"[]");
+    let head = String::from_utf8(server.await.unwrap()).unwrap().to_ascii_lowercase();
+    assert!(head.contains(&format!("content-length: {BODY_BYTES}")) && !head.contains("chunked"));
+}
+
+#[tokio::test]
 async fn a_request_that_is_not_idempotent_is_retried_only_if_unprocessed() {
     let post = || ApiRequest::post("/create", Body::Json(b"{}".to_vec()), Repeatability::IfUnseen);
     let server = Scripted::replies(vec![Reply::new(503, "")]).await;
