@@ -19,7 +19,7 @@ use crate::format::Compression;
 use crate::format::compress::decompressing;
 use crate::net::http::Http;
 use crate::net::{Error, Kind};
-use crate::source::{ByteSource, Expansion};
+use crate::source::{ByteSource, Expansion, TooMuchExpansion};
 
 /// Messages between the task and the reader. The window in bytes is the tighter bound, except for servers that send a
 /// few bytes at a time.
@@ -54,7 +54,8 @@ impl Downloads {
         let url = request.link.url.to_string();
         let (sender, messages) = mpsc::channel(MAX_QUEUED_MESSAGES);
         let (opened, head) = oneshot::channel();
-        let transfer = Transfer::new(http, request, self.window.share(), sender);
+        let (again, asked_again) = oneshot::channel();
+        let transfer = Transfer::new(http, request, self.window.share(), sender, asked_again);
         let (window, index) = (self.window.clone(), slot.index);
         // The task starts now but connects only when its slot is active, so starting many downloads is cheap.
         let task = tokio::spawn(async move {
@@ -74,6 +75,7 @@ impl Downloads {
             max_expansion: self.max_expansion,
             delivered: Prefix::new(),
             repeated: None,
+            again: Some(again),
             state: State::Open,
             url,
             task: task.abort_handle(),
@@ -95,6 +97,8 @@ pub struct Download {
     delivered: Prefix,
     /// The part of `delivered` that the current body has repeated; `None` once it has passed its end.
     repeated: Option<Prefix>,
+    /// Requests the whole file once more, after an encoding that was damaged on the way; `None` once it was used.
+    again: Option<oneshot::Sender<()>>,
     state: State,
     /// The URL without its query, for errors.
     url: String,
@@ -246,6 +250,17 @@ impl Download {
         io::Error::other(Error::new(kind, "GET", &self.url).with_text(text))
     }
 
+    /// The error of a file that was sent from its start again and is not the same. After a damaged encoding, the bytes that
+    /// were read before the damage was noticed may be the wrong ones.
+    fn differs(&self, how: &str) -> io::Error {
+        match &self.again {
+            Some(_) => self.fail(Kind::Changed, &format!("it was sent from the start again, and {how}")),
+            None => {
+                self.fail(Kind::Damaged, &format!("it was requested again after an error of its encoding, and {how}"))
+            }
+        }
+    }
+
     /// Reads decoded bytes of the current body, repeated ones included.
     fn read_body(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match &mut self.decoder {
@@ -298,8 +313,7 @@ impl Download {
         }
         // Nothing behind the repeated bytes is delivered before their digest has been compared.
         if !repeated.agrees_with(&self.delivered) {
-            let text = "it was sent from the start again, and its first bytes are different";
-            return Err(self.fail(Kind::Changed, text));
+            return Err(self.differs("its first bytes are different"));
         }
         self.repeated = None;
         buf.copy_within(known..n, 0);
@@ -312,7 +326,7 @@ impl Download {
         let at = self.delivered.len();
         let size = self.size_bytes();
         if self.repeated.is_some() || size.is_some_and(|size| at > size) {
-            return Err(self.fail(Kind::Changed, "it was sent from the start again, and its size is different"));
+            return Err(self.differs("its size is different"));
         }
         match size {
             Some(size) if at < size => Err(self.fail(Kind::CutShort, &format!("received {at} of {size} bytes"))),
@@ -328,6 +342,36 @@ impl Download {
             Some(_) => error,
             None => io::Error::other(Error::new(Kind::Damaged, "GET", &self.url).with_source(error)),
         }
+    }
+
+    /// Returns true for an error of the decoder: a proxy that lost its upstream ends an encoded body as if it were whole.
+    /// One that expands too much is no damage.
+    fn is_damaged_encoding(&self, error: &io::Error) -> bool {
+        let is = error.get_ref().is_some_and(|inner| inner.is::<Error>() || inner.is::<TooMuchExpansion>());
+        self.decoder.is_some() && !is
+    }
+
+    /// Drops the rest of a damaged body and asks the task for the whole file again; the bytes that were delivered are then
+    /// compared. Returns false if that was done before, or if the transfer failed meanwhile.
+    fn request_again(&mut self) -> io::Result<bool> {
+        let Some(again) = self.again.take() else { return Ok(false) };
+        self.decoder = None;
+        let messages = Arc::clone(&self.messages);
+        let mut messages = messages.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut dropped = vec![0; 64 << 10];
+        loop {
+            match messages.read(&mut dropped) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(_) => {
+                    // The body broke off, too, and the task has already requested another.
+                    let Some(body) = messages.next_body.take() else { return Ok(false) };
+                    return self.begin_body(body).map(|()| true);
+                }
+            }
+        }
+        messages.end_proven = None;
+        Ok(again.send(()).is_ok())
     }
 
     fn read_next(&mut self, buf: &mut [u8]) -> io::Result<usize> {
@@ -349,6 +393,7 @@ impl Download {
                     let next_body = self.messages.lock().unwrap_or_else(PoisonError::into_inner).next_body.take();
                     match next_body {
                         Some(body) => self.begin_body(body)?,
+                        None if self.is_damaged_encoding(&error) && self.request_again()? => {}
                         None => return Err(self.with_url(error)),
                     }
                 }

@@ -12,7 +12,7 @@ use reqwest::header::{
     RANGE, TRANSFER_ENCODING,
 };
 use reqwest::{Response, Version};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::identity::{ContentRange, FileIdentity, IdentityMatch};
@@ -78,6 +78,9 @@ pub(super) struct Transfer {
     /// Offset at which the last such body ended before `furthest`.
     early_unframed_end: Option<u64>,
     since_progress: SinceProgress,
+    /// The reader's request for the whole file once more, because the encoding of the body that it got was damaged on the
+    /// way. Closed when the reader is dropped; `None` once it was received.
+    again: Option<oneshot::Receiver<()>>,
 }
 
 /// A response with its body still to be read.
@@ -124,6 +127,7 @@ impl Transfer {
         request: DownloadRequest,
         share: WindowShare,
         messages: mpsc::Sender<BodyMessage>,
+        again: oneshot::Receiver<()>,
     ) -> Self {
         let now = http.policy().clock.now();
         Transfer {
@@ -141,11 +145,12 @@ impl Transfer {
             unframed_end: None,
             early_unframed_end: None,
             since_progress: SinceProgress::new(now, 0),
+            again: Some(again),
         }
     }
 
     /// Runs the download to its end. The first response or its error goes to `opened`, all else to the reader.
-    pub(super) async fn run(mut self, opened: tokio::sync::oneshot::Sender<Result<DownloadHead, Error>>) {
+    pub(super) async fn run(mut self, opened: oneshot::Sender<Result<DownloadHead, Error>>) {
         // The time in the queue, before the slot became active, does not count.
         self.since_progress = SinceProgress::new(self.now(), 0);
         let first = match self.connect(None).await {
@@ -164,13 +169,34 @@ impl Transfer {
         if opened.send(Ok(DownloadHead { content_type, size_bytes: first.body.total })).is_err() {
             return;
         }
-        let last = match self.send_file(*first).await {
-            Ok(Ok(proven)) => BodyMessage::End { proven },
-            Ok(Err(error)) => BodyMessage::Failed(error),
-            Err(ReaderGone) => return,
-        };
-        // A failure means that the reader was dropped, and needs no message.
-        let _ = self.messages.send(last).await;
+        // An error means that the reader was dropped, and needs no message.
+        let _ = self.send_until_whole(*first).await;
+    }
+
+    /// Sends the file to the reader, and its end or error. An encoded body may turn out damaged only in the reader, which
+    /// then asks for the whole file again, once.
+    async fn send_until_whole(&mut self, first: OpenBody) -> Result<(), ReaderGone> {
+        let encoded = first.body.encoding != Compression::None;
+        let mut open_body = first;
+        loop {
+            match self.send_file(open_body).await? {
+                Ok(proven) => self.send(BodyMessage::End { proven }).await?,
+                Err(error) => return self.send(BodyMessage::Failed(error)).await,
+            }
+            let Some(again) = self.again.take().filter(|_| encoded) else { return Ok(()) };
+            if again.await.is_err() {
+                return Ok(());
+            }
+            let damaged = self.fail(Kind::Damaged).with_text("the encoding of the body was damaged on the way");
+            match self.connect(Some(damaged)).await {
+                Ok(Connected::Body(next)) => open_body = *next,
+                Ok(Connected::AtEnd) => {
+                    let error = self.fail(Kind::BadResponse).with_text("416 without a requested range");
+                    return self.send(BodyMessage::Failed(error)).await;
+                }
+                Err(error) => return self.send(BodyMessage::Failed(error)).await,
+            }
+        }
     }
 
     /// Sends the whole file to the reader, over as many connections as necessary. Returns true if its end is proven.
