@@ -1,7 +1,7 @@
 //! The environment of one command: settings, screen, interrupt, the clients that it creates, and the hint for an
 //! interruption. It outlives everything that the command starts.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::error::{Error, Failure};
@@ -29,13 +29,28 @@ pub(super) struct Context {
     /// Rate limiter of the process, shared by all clients.
     limiter: Limiter,
     /// Hint that an interruption prints from now on.
-    resume: Mutex<Option<String>>,
+    resume: ResumeHint,
+}
+
+/// The hint that an interruption prints, which changes as the command proceeds. Cheap to clone; all clones share one hint.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ResumeHint(Arc<Mutex<Option<String>>>);
+
+impl ResumeHint {
+    fn set(&self, hint: String) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(hint);
+    }
+
+    /// Returns the current hint; `None` if nothing can be resumed yet.
+    pub(super) fn get(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 impl Context {
-    /// Creates the context of one command.
-    pub(super) fn new(settings: Settings, screen: Screen, interrupt: Interrupt) -> Self {
-        Context { settings, screen: Arc::new(screen), interrupt, limiter: Limiter::default(), resume: Mutex::default() }
+    /// Creates the context of one command. Its hints for an interruption are set in `resume`.
+    pub(super) fn new(settings: Settings, screen: Screen, interrupt: Interrupt, resume: ResumeHint) -> Self {
+        Context { settings, screen: Arc::new(screen), interrupt, limiter: Limiter::default(), resume }
     }
 
     /// Returns the download pool of this command, bounded by `jobs` and by the memory.
@@ -106,12 +121,12 @@ impl Context {
 
     /// Sets the hint that an interruption prints from now on.
     pub(super) fn set_resume_hint(&self, hint: String) {
-        *self.resume.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(hint);
+        self.resume.set(hint);
     }
 
     /// Returns the current hint for an interruption; `None` if nothing can be resumed yet.
     pub(super) fn resume_hint(&self) -> Option<String> {
-        self.resume.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+        self.resume.get()
     }
 
     /// Runs `work` until it ends or the user interrupts it; then it is dropped at its current await and the result is

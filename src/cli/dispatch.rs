@@ -3,14 +3,18 @@
 
 use std::process::ExitCode;
 
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
 use super::args::{self, Args, BulkCommand, Command, GlobalArgs, TopCommand};
-use super::context::Context;
+use super::context::{Context, ResumeHint};
 use super::error::{Error, Failure};
 use super::exit::Exit;
 use super::interrupt::Interrupt;
 use super::print::{self, Screen};
 use super::settings::{self, CONFIG, Settings, TypedSettings};
 use super::{color, commands};
+use crate::sink::remove_partial_files;
 
 /// The whole process: parses the command line, runs one command on a small tokio runtime, and returns the exit code.
 pub fn main() -> ExitCode {
@@ -22,15 +26,43 @@ pub fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let exit = match runtime {
         Ok(runtime) => {
-            let exit = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(run(args))));
+            let exit = runtime.block_on(run_in_time(args));
             // Not a plain drop, which would wait for a thread that is blocked in a read of a pipe.
             runtime.shutdown_background();
-            // The panic hook has printed the message already.
-            exit.unwrap_or(Exit::Bug)
+            exit
         }
         Err(_) => Exit::Bug,
     };
     ExitCode::from(exit.code())
+}
+
+/// Runs the command on a thread of its own, and ends in time if it does not: a part of it may block for ever, such as a
+/// write to a pipe that nobody reads, and the first signal must end that, too.
+async fn run_in_time(args: Args) -> Exit {
+    let interrupt = match Interrupt::listen() {
+        Ok(interrupt) => interrupt,
+        Err(cause) => return print_failure(&Error::Bug(format!("cannot listen for signals: {cause}")).into()),
+    };
+    let (sender, done) = oneshot::channel();
+    let resume = ResumeHint::default();
+    let (runtime, of_command) = (Handle::current(), (interrupt.clone(), resume.clone()));
+    let work = move || {
+        let (interrupt, resume) = of_command;
+        let run = std::panic::AssertUnwindSafe(|| runtime.block_on(run(args, interrupt, resume)));
+        // The panic hook has printed the message already. Nobody receives the exit code only if it comes too late.
+        let _ = sender.send(std::panic::catch_unwind(run).unwrap_or(Exit::Bug));
+    };
+    let thread = std::thread::Builder::new().name("command".into()).stack_size(COMMAND_STACK_BYTES).spawn(work);
+    if let Err(cause) = thread {
+        return print_failure(&Error::Bug(format!("cannot start a thread: {cause}")).into());
+    }
+    tokio::select! {
+        exit = done => exit.unwrap_or(Exit::Bug),
+        () = interrupt.overdue() => {
+            remove_partial_files();
+            print_failure(&Failure::from(Error::Interrupted).or_hint(|| resume.get()))
+        }
+    }
 }
 
 /// Installs a panic hook that reports a bug on standard error in place of the standard panic text. The hook does not
@@ -50,10 +82,13 @@ fn install_panic_hook() {
     }));
 }
 
+/// Stack of the command's thread: that of a main thread, for it does the same.
+const COMMAND_STACK_BYTES: usize = 8 << 20;
+
 /// Runs the command that was typed, prints its error if it fails, and returns the exit code of the process. A pipe that
 /// its reader closed is a success.
-async fn run(args: Args) -> Exit {
-    let failure = match run_command(args).await {
+async fn run(args: Args, interrupt: Interrupt, resume: ResumeHint) -> Exit {
+    let failure = match run_command(args, interrupt, resume).await {
         Ok(exit) => return exit,
         Err(failure) => failure,
     };
@@ -61,11 +96,16 @@ async fn run(args: Args) -> Exit {
     if failure.is_closed_pipe() {
         return Exit::Success;
     }
+    print_failure(&failure)
+}
+
+/// Prints an error with its hint, and returns its exit code.
+fn print_failure(failure: &Failure) -> Exit {
     failure.lines().iter().for_each(|line| print::write_stderr(&color::error_line(line)));
     failure.exit()
 }
 
-async fn run_command(args: Args) -> Result<Exit, Failure> {
+async fn run_command(args: Args, interrupt: Interrupt, resume: ResumeHint) -> Result<Exit, Failure> {
     let command = match args.command {
         TopCommand::WithSettings(command) => command,
         TopCommand::Completions { shell } => return commands::completions::completions(shell).map(|()| Exit::Success),
@@ -79,8 +119,7 @@ async fn run_command(args: Args) -> Result<Exit, Failure> {
         }
         _ => error.into(),
     })?;
-    let interrupt = Interrupt::listen().map_err(|cause| Error::Bug(format!("cannot listen for signals: {cause}")))?;
-    let context = Context::new(settings, Screen::new(args.global.quiet), interrupt);
+    let context = Context::new(settings, Screen::new(args.global.quiet), interrupt, resume);
     let outcome = dispatch(&context, command).await;
     context.screen.clear();
     // The hint depends on how far the command came, so it is taken when it ends.

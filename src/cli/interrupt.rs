@@ -1,14 +1,27 @@
-//! Ctrl-C, SIGTERM and SIGHUP. The first signal asks the command to end in order; a second one ends the process at
-//! once.
+//! Ctrl-C, SIGTERM and SIGHUP. The first signal asks the command to end in order, which it must do within
+//! [`END_DEADLINE`]; a second one ends the process at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::exit::Exit;
+use crate::sink::remove_partial_files;
+
+/// Time that a command has to end in order after the first signal: systemd, Kubernetes and `timeout -k` send SIGKILL
+/// after 10 s or more, and then nothing is cleaned up. A write to a full pipe or a store that hangs can block for ever.
+pub(super) const END_DEADLINE: Duration = Duration::from_secs(5);
 
 /// A flag that is set by the first signal. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct Interrupt(watch::Receiver<bool>);
+pub(super) struct Interrupt {
+    requested: watch::Receiver<bool>,
+    /// True while the end has a bound of its own, such as the time that `serve` gives to active runs.
+    has_own_deadline: Arc<AtomicBool>,
+}
 
 impl Interrupt {
     /// Starts to listen for signals, for the rest of the process. Must be called in a tokio runtime.
@@ -27,18 +40,33 @@ impl Interrupt {
                 }
                 // Returns the previous value: true means that this is the second signal.
                 if sender.send_replace(true) {
+                    remove_partial_files();
                     std::process::exit(i32::from(Exit::Interrupted.code()));
                 }
             }
         });
-        Ok(Interrupt(receiver))
+        Ok(Interrupt { requested: receiver, has_own_deadline: Arc::default() })
     }
 
     /// Waits for the first signal; returns at once if there was one.
     pub(super) async fn requested(&self) {
-        let mut receiver = self.0.clone();
+        let mut receiver = self.requested.clone();
         // The sender lives as long as the process. Without it no signal could arrive, so the wait would never end.
         if receiver.wait_for(|is_set| *is_set).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Declares that the end from here on has a bound of its own, so that [`Interrupt::overdue`] never returns.
+    pub(super) fn set_own_deadline(&self) {
+        self.has_own_deadline.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits until the command should have ended: [`END_DEADLINE`] after the first signal.
+    pub(super) async fn overdue(&self) {
+        self.requested().await;
+        tokio::time::sleep(END_DEADLINE).await;
+        if self.has_own_deadline.load(Ordering::Relaxed) {
             std::future::pending::<()>().await;
         }
     }

@@ -6,6 +6,7 @@
 
 mod file;
 mod flush;
+mod forced_end;
 #[cfg(feature = "object-store")]
 mod object;
 #[cfg(not(feature = "object-store"))]
@@ -19,6 +20,7 @@ mod sync_all;
 mod target;
 
 pub use file::{PendingFile, check_writable};
+pub use forced_end::remove_partial_files;
 pub use object::{ObjectLocation, ObjectPrefix, ObjectUpload};
 pub use open::Sink;
 pub use partial::remove_stale;

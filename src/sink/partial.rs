@@ -14,6 +14,8 @@ use std::time::Duration;
 use rustix::process::Pid;
 use tempfile::NamedTempFile;
 
+use super::forced_end;
+
 /// Suffix of partial files and of hidden directories.
 const SUFFIX: &str = ".partial";
 
@@ -47,6 +49,7 @@ pub(super) fn create(path: &Path) -> io::Result<NamedTempFile> {
     }
     // In the directory of the output: a rename works only within one file system.
     let temp = builder.tempfile_in(directory_of(path))?;
+    forced_end::record(temp.path().to_owned());
     // On a file system without locks only the pid in the name protects the file.
     let _ = temp.as_file().try_lock();
     Ok(temp)
@@ -60,6 +63,7 @@ pub(super) fn create_directory(directory: &Path) -> io::Result<(PathBuf, File)> 
     let hidden = tempfile::Builder::new().prefix(&prefix).suffix(SUFFIX).tempdir_in(directory)?;
     let lock = File::create(hidden.path().join(LOCK_FILE))?;
     let _ = lock.try_lock();
+    forced_end::record(hidden.path().to_owned());
     // `Staging` removes it; the temporary directory's own removal is switched off.
     Ok((hidden.keep(), lock))
 }

@@ -27,6 +27,7 @@ mod schema;
 mod secrets;
 mod service;
 mod service_kills;
+mod signals;
 mod sinks;
 mod soak;
 mod sort_hint;

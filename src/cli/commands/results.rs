@@ -130,6 +130,8 @@ impl PullOptions<'_> {
                 Ok(exit)
             }
             Err(failure) if self.results.cancel_on_interrupt && matches!(failure.error(), Error::Interrupted) => {
+                // Bounded by `CANCEL_TIMEOUT`.
+                context.interrupt.set_own_deadline();
                 Err(cancelled(client, run, failure).await)
             }
             Err(failure) => Err(failure),

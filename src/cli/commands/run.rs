@@ -42,7 +42,15 @@ pub(crate) async fn run(context: &Context, args: RunArgs) -> Result<Exit, Failur
     let inputs: Vec<&Path> = args.input.as_deref().into_iter().chain([Path::new(&args.workflow)]).collect();
     pull.check(context, &inputs)?;
     // Read before the API is contacted, because it may be a file or standard input.
-    let payload = args.payload.as_deref().map(read_payload).transpose()?;
+    let payload = match args.payload.clone() {
+        None => None,
+        // On a blocking thread: a pipe may pause for any time, and Ctrl-C must still work.
+        Some(text) => {
+            let read = tokio::task::spawn_blocking(move || read_payload(&text));
+            let read = async { read.await.map_err(|error| Error::Bug(error.to_string()))? };
+            Some(context.unless_interrupted(read).await?)
+        }
+    };
     if let Some(outputs) = args.plan.outputs.names() {
         context.set_restart(&outputs);
     }

@@ -68,6 +68,8 @@ pub(crate) async fn serve(context: &Context, args: ServeArgs) -> Result<Exit, Fa
     }
     // The service runs on tasks of its own; this one only waits.
     context.interrupt.requested().await;
+    // Active runs get the time that `--grace` sets.
+    context.interrupt.set_own_deadline();
     context.screen.note("stopping");
     local.stop().await;
     Ok(Exit::Success)
