@@ -11,7 +11,7 @@ use super::resume::pull_command;
 use super::settings::{KeySource, Origin, Setting, Settings};
 use crate::api::RunId;
 use crate::client::Client;
-use crate::net::{Downloads, Http, HttpOptions, Limiter, OnWait, is_loopback};
+use crate::net::{Downloads, Http, HttpOptions, Limiter, OnWait, Recovered, Recoveries, is_loopback};
 use crate::secret::ApiKey;
 use crate::text::{error_chain, escape_for_terminal, human_duration};
 
@@ -28,6 +28,8 @@ pub(super) struct Context {
     pub interrupt: Interrupt,
     /// Rate limiter of the process, shared by all clients.
     limiter: Limiter,
+    /// Counters of retries and resumes of all clients.
+    recoveries: Recoveries,
     /// Hint that an interruption prints from now on.
     resume: ResumeHint,
 }
@@ -50,7 +52,19 @@ impl ResumeHint {
 impl Context {
     /// Creates the context of one command. Its hints for an interruption are set in `resume`.
     pub(super) fn new(settings: Settings, screen: Screen, interrupt: Interrupt, resume: ResumeHint) -> Self {
-        Context { settings, screen: Arc::new(screen), interrupt, limiter: Limiter::default(), resume }
+        Context {
+            settings,
+            screen: Arc::new(screen),
+            interrupt,
+            limiter: Limiter::default(),
+            recoveries: Recoveries::default(),
+            resume,
+        }
+    }
+
+    /// Returns what the network did so far and the command survived.
+    pub(super) fn recovered(&self) -> Recovered {
+        self.recoveries.counts()
     }
 
     /// Returns the download pool of this command, bounded by `jobs` and by the memory.
@@ -82,6 +96,7 @@ impl Context {
             on_wait: Some(self.on_wait()),
             limiter: self.limiter.clone(),
             trusted: self.settings.send_key_to.value.clone(),
+            recoveries: self.recoveries.clone(),
             ..HttpOptions::new(endpoint, key)
         }))
     }

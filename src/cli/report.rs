@@ -14,6 +14,7 @@ use super::table::json_line;
 use super::values::codec_text;
 use crate::client::CompletedOutput;
 use crate::format::{ArrowForm, OutputFormat};
+use crate::net::Recovered;
 use crate::pipeline::{Output, Report};
 use crate::text::{counted, escape_for_terminal, human_bytes, human_count, human_duration};
 
@@ -29,6 +30,8 @@ pub(super) struct OutputReport<'a> {
     pub expected_rows: Option<u64>,
     /// Bytes that earlier, interrupted attempts had downloaded already.
     pub repeated_bytes: u64,
+    /// What the network did since the start of the command, and the downloads survived.
+    pub recovered: Recovered,
     /// Time since the start of the command.
     pub elapsed: Duration,
 }
@@ -78,6 +81,7 @@ impl OutputReport<'_> {
             human_bytes((r.bytes_in as f64 / seconds) as u64),
             human_count((r.rows_in as f64 / seconds) as u64),
         ));
+        lines.extend(recovered_line(&self.recovered));
         if r.reached_limit {
             lines.push("  stopped at the limit; the rest of the input was not read".to_owned());
         } else if let Some(expected) = self.expected_rows {
@@ -136,6 +140,10 @@ impl OutputReport<'_> {
             "duplicate_keys": r.duplicate_keys,
             "utf8_replaced": r.utf8_replaced,
             "cells_changed": r.cells_changed,
+            "interruptions_resumed": self.recovered.resumed,
+            "links_renewed": self.recovered.fresh_links,
+            "requests_retried": self.recovered.retries,
+            "retry_wait_seconds": self.recovered.waited.as_secs_f64(),
             "elapsed_seconds": self.elapsed.as_secs_f64(),
             "execution_seconds": r.elapsed.as_secs_f64(),
             "peak_memory_bytes": peak_memory_bytes(),
@@ -145,6 +153,26 @@ impl OutputReport<'_> {
             "notes": self.notes(),
         })
     }
+}
+
+/// Returns the line on what was survived; `None` if the network did nothing worth a word.
+fn recovered_line(recovered: &Recovered) -> Option<String> {
+    let Recovered { resumed, fresh_links, retries, waited } = *recovered;
+    let counts = [
+        (resumed, "interruption was resumed", "interruptions were resumed"),
+        (fresh_links, "expired link was renewed", "expired links were renewed"),
+        (retries, "request was retried", "requests were retried"),
+    ];
+    let mut parts: Vec<String> = counts
+        .into_iter()
+        .filter(|(count, ..)| *count > 0)
+        .map(|(count, one, many)| format!("{} {}", human_count(count), if count == 1 { one } else { many }))
+        .collect();
+    let last = parts.last_mut()?;
+    if waited >= Duration::from_secs(1) {
+        last.push_str(&format!(" after waits of {}", human_duration(waited)));
+    }
+    Some(format!("  {}", parts.join(", ")))
 }
 
 /// Prints that outputs are complete already, and returns the exit code that they had when they were written.
@@ -222,6 +250,7 @@ mod tests {
             report: &report,
             expected_rows: Some(5000),
             repeated_bytes: 0,
+            recovered: Recovered { resumed: 2, fresh_links: 1, retries: 3, waited: Duration::from_secs(12) },
             elapsed: Duration::from_secs(4),
         };
         let text = output_report.lines().join("\n");
@@ -232,8 +261,9 @@ mod tests {
         );
         assert_eq!(
             output_report.lines()[2..].join("\n"),
-            "  the count agrees with the API's row_count (5 000)\n  rejected records are in a.rejects.ndjson\n  1 duplicate key; the last value was kept\n  column `x` never had a value"
+            "  2 interruptions were resumed, 1 expired link was renewed, 3 requests were retried after waits of 12 s\n  the count agrees with the API's row_count (5 000)\n  rejected records are in a.rejects.ndjson\n  1 duplicate key; the last value was kept\n  column `x` never had a value"
         );
         assert_eq!(output_report.json()["rows_rejected"], 10);
+        assert_eq!(recovered_line(&Recovered::default()), None);
     }
 }

@@ -74,7 +74,8 @@ impl Client {
     ) -> Result<LiveStatus, Error> {
         let clock = &self.http().policy().clock;
         let start = clock.now();
-        let mut last_status = "unknown to the API".to_owned();
+        // Until the API has answered, as it may not under an outage.
+        let mut last_status = "without a known state".to_owned();
         let (mut was_seen, mut odd_polls) = (false, 0);
         for polls in 0.. {
             let deadline_passed = |last_status: &str, deadline: Duration| {
@@ -103,7 +104,9 @@ impl Client {
                     // Also an unknown state: a newer API may have more of them.
                     last_status = status.overall_status;
                 }
-                Err(Error::Net(error)) if error.kind() == Kind::NotFound && clock.now() - start < options.grace => {}
+                Err(Error::Net(error)) if error.kind() == Kind::NotFound && clock.now() - start < options.grace => {
+                    last_status = "unknown to the API".to_owned();
+                }
                 // The run continues, and its watch may last hours: one odd response is no reason to end it.
                 Err(Error::Net(error)) if was_seen && odd_polls < ODD_POLLS && is_odd(error.kind()) => odd_polls += 1,
                 Err(error) => return Err(error),

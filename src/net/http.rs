@@ -17,6 +17,7 @@ use url::Url;
 
 use super::error::{innermost, without_public_query};
 use super::limiter::{Limiter, REQUESTS_PER_MINUTE};
+use super::recoveries::Recoveries;
 use super::response::{header, json_error_text, refusal, requested_delay};
 use super::retry::{FOREIGN_REFUSAL_TRIES, Repeatability, RetryAdvice, RetryBudget, RetryPolicy, TransportFailure};
 use super::tls::{bad_certificate, client_builder, http1_client_builder};
@@ -78,6 +79,8 @@ pub struct HttpOptions {
     pub limiter: Limiter,
     /// Further hosts that may receive the key. Default: none.
     pub trusted: Vec<TrustedHost>,
+    /// Counters of retries and resumes, shared by all clients of a command.
+    pub recoveries: Recoveries,
 }
 
 impl HttpOptions {
@@ -90,6 +93,7 @@ impl HttpOptions {
             on_wait: None,
             limiter: Limiter::default(),
             trusted: Vec::new(),
+            recoveries: Recoveries::default(),
         }
     }
 }
@@ -332,7 +336,13 @@ impl Http {
         if let Some(on_wait) = &self.0.options.on_wait {
             on_wait(error, delay);
         }
+        self.recoveries().add_wait(delay);
         self.policy().clock.sleep(delay).await;
+    }
+
+    /// Returns the counters of retries and resumes.
+    pub(super) fn recoveries(&self) -> &Recoveries {
+        &self.0.options.recoveries
     }
 
     /// Returns the key, if `url` is of the API's own origin or of a trusted host.

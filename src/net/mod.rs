@@ -13,6 +13,7 @@ mod limiter;
 mod link;
 #[cfg(any(test, feature = "serve"))]
 pub(crate) mod random;
+mod recoveries;
 mod response;
 mod retry;
 #[cfg(test)]
@@ -30,6 +31,7 @@ pub use error::{Error, Kind};
 pub use http::{ApiRequest, ApiResponse, Body, Http, HttpOptions, OnWait, key_problem};
 pub use limiter::{Limiter, REQUESTS_PER_MINUTE};
 pub use link::{FreshLink, Link};
+pub use recoveries::{Recovered, Recoveries};
 pub use retry::{
     FOREIGN_REFUSAL_TRIES, RULES, Repeatability, RetryAdvice, RetryBudget, RetryCause, RetryPolicy, RetryRule,
     TransportFailure, retry_after,

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::support::api::{RUN_ID, WORKFLOW_ID};
 use crate::support::http::{Answer, FailingDownload, Loopback, Request};
-use crate::support::{Done, MARKED_KEY, Place, exit};
+use crate::support::{Done, MARKED_KEY, Place, Service, exit};
 
 const MARK: &str = "marked-signature";
 
@@ -210,4 +210,21 @@ fn no_failure_shows_a_secret() {
             place.run_line(line).code(code).says(&format!("status {status}")).says("is not to be had");
         }
     }
+}
+
+#[test]
+fn the_report_says_what_was_survived() {
+    let service_place = Place::new();
+    let service =
+        Service::start(&service_place, "data", &["--fault", "cut=50%,times=2", "--fault", "503,times=1,on=links"]);
+    let place = Place::with_service(&service.url);
+    let run =
+        ["run", "testdata/workflows/qualify-companies.json", "--input", "testdata/companies.csv", "-o", "r.ndjson"];
+    place.run(&run).ok().says("2 interruptions were resumed, 1 request was retried").says("the count agrees");
+    let report = place.run(&[&run[..], &["--new-run", "--report", "json"]].concat()).ok();
+    let json: serde_json::Value = serde_json::from_str(report.stderr.lines().last().unwrap()).unwrap();
+    assert_eq!((&json["interruptions_resumed"], &json["requests_retried"]), (&2.into(), &1.into()), "{json}");
+    // A quiet network is not mentioned.
+    let done = Place::new().run_line("convert testdata/companies.csv -o a.ndjson").ok();
+    assert!(!done.stderr.contains("resumed") && !done.stderr.contains("retried"), "{}", done.stderr);
 }

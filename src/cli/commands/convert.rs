@@ -48,6 +48,7 @@ pub(crate) async fn convert(context: &Context, args: ConvertArgs) -> Result<Exit
         report: &report,
         expected_rows: None,
         repeated_bytes: 0,
+        recovered: context.recovered(),
         elapsed: start.elapsed(),
     };
     Ok(output_report.print(context, args.plan.report))

@@ -288,6 +288,7 @@ impl PullOptions<'_> {
             report: &report,
             expected_rows: links.iter().map(|link| link.row_count).sum(),
             repeated_bytes,
+            recovered: context.recovered(),
             elapsed: self.start.elapsed(),
         };
         Ok(output_report.print(context, self.plan.report))

@@ -189,7 +189,10 @@ impl Transfer {
             }
             let damaged = self.fail(Kind::Damaged).with_text("the encoding of the body was damaged on the way");
             match self.connect(Some(damaged)).await {
-                Ok(Connected::Body(next)) => open_body = *next,
+                Ok(Connected::Body(next)) => {
+                    self.http.recoveries().add_resume();
+                    open_body = *next;
+                }
                 Ok(Connected::AtEnd) => {
                     let error = self.fail(Kind::BadResponse).with_text("416 without a requested range");
                     return self.send(BodyMessage::Failed(error)).await;
@@ -214,7 +217,10 @@ impl Transfer {
                 self.since_progress = SinceProgress::new(self.now(), self.furthest);
             }
             match self.connect(Some(broken)).await {
-                Ok(Connected::Body(next)) => open_body = *next,
+                Ok(Connected::Body(next)) => {
+                    self.http.recoveries().add_resume();
+                    open_body = *next;
+                }
                 Ok(Connected::AtEnd) => return Ok(Ok(true)),
                 Err(error) => return Ok(Err(error)),
             }
@@ -370,6 +376,7 @@ impl Transfer {
     async fn renew_stale_link(&mut self) -> Result<(), Error> {
         let Some(fresh) = &self.fresh else { return Ok(()) };
         self.link = fresh.fresh(self.link.edition).await?;
+        self.http.recoveries().add_fresh_link();
         // A fresh link that is stale already is used all the same: there is no better one.
         if self.link.is_stale(self.now()) {
             self.link.stale_from = None;
@@ -391,6 +398,7 @@ impl Transfer {
         }
         self.since_progress.fresh_links += 1;
         self.link = fresh.fresh(self.link.edition).await?;
+        self.http.recoveries().add_fresh_link();
         Ok(())
     }
 
