@@ -1,6 +1,7 @@
 //! One command from its arguments to its exit code: resolves the settings, dispatches to the command, and prints its
 //! error with a hint. The work itself is in `commands`.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use tokio::runtime::Handle;
@@ -19,8 +20,12 @@ use crate::sink::remove_partial_files;
 /// The whole process: parses the command line, runs one command on a small tokio runtime, and returns the exit code.
 pub fn main() -> ExitCode {
     install_panic_hook();
+    forbid_core_dumps();
     color::init(std::env::args_os().skip(1));
-    let args = args::parse(std::env::args_os()).unwrap_or_else(|error| error.exit());
+    let args = match args::parse(std::env::args_os()) {
+        Ok(args) => args,
+        Err(error) => return print_usage(&error),
+    };
     // Two threads: one may be busy with a socket's bytes while the other drives timers. Records are processed on the
     // engine's own threads.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
@@ -34,6 +39,29 @@ pub fn main() -> ExitCode {
         Err(_) => Exit::Bug,
     };
     ExitCode::from(exit.code())
+}
+
+/// Prints help, a version or an error of the command line, and returns its exit code: help that cannot be written, to a
+/// full disk for example, is no success.
+fn print_usage(error: &clap::Error) -> ExitCode {
+    let printed = error.print().and_then(|()| std::io::stdout().flush());
+    let exit = match printed {
+        Err(cause) if cause.kind() != std::io::ErrorKind::BrokenPipe => {
+            return ExitCode::from(print_failure(&Error::Write { path: "standard output".into(), cause }.into()).code());
+        }
+        _ => error.exit_code(),
+    };
+    ExitCode::from(u8::try_from(exit).unwrap_or(1))
+}
+
+/// Keeps the API key and signed links, which are in memory, out of core dumps and from other processes of the user.
+fn forbid_core_dumps() {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+        // An error leaves the system's own rule.
+        let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    }
 }
 
 /// Runs the command on a thread of its own, and ends in time if it does not: a part of it may block for ever, such as a
