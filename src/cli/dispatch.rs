@@ -47,7 +47,9 @@ fn print_usage(error: &clap::Error) -> ExitCode {
     let printed = error.print().and_then(|()| std::io::stdout().flush());
     let exit = match printed {
         Err(cause) if cause.kind() != std::io::ErrorKind::BrokenPipe => {
-            return ExitCode::from(print_failure(&Error::Write { path: "standard output".into(), cause }.into()).code());
+            return ExitCode::from(
+                print_failure(&Error::Write { path: "standard output".into(), cause }.into()).code(),
+            );
         }
         _ => error.exit_code(),
     };

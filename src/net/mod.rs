@@ -11,6 +11,7 @@ pub(crate) mod faults;
 mod http;
 mod limiter;
 mod link;
+mod proxy;
 #[cfg(any(test, feature = "serve"))]
 pub(crate) mod random;
 mod recoveries;

@@ -349,3 +349,21 @@ fn contents_of_another_format_are_named_with_a_remedy() {
         }
     }
 }
+
+#[test]
+fn a_malformed_proxy_is_an_error_and_not_ignored() {
+    let place = Place::with_service("https://api.test").env("HTTPS_PROXY", "http://user:marked-secret@a b");
+    let done = place.run_line("workflows ls").code(exit::USAGE).says("HTTPS_PROXY is not the URL of a proxy");
+    assert!(!done.stderr.contains("marked-secret"), "{}", done.stderr);
+    // Loopback addresses never go through a proxy.
+    let api = Script::default().start();
+    Place::with_service(&api.url).env("HTTP_PROXY", "http://a b").run_line("workflows ls").ok();
+}
+
+#[test]
+fn help_that_cannot_be_written_is_no_success() {
+    let place = Place::new();
+    let mut shell = place.program("sh");
+    shell.args(["-c", "drawoff --help > /dev/full"]);
+    Done::of(shell).code(exit::DISK_FULL).says("standard output");
+}
