@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use sha2::{Digest, Sha256};
+
 /// The API key. Its text is reachable only through [`ApiKey::reveal`], called in `net` and `service`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiKey(String);
@@ -16,6 +18,12 @@ impl ApiKey {
     /// Returns the raw text, for the request header only.
     pub fn reveal(&self) -> &str {
         &self.0
+    }
+
+    /// Returns the first 64 bits of a digest of the key, in hexadecimal. It tells two keys apart. A key is random, so its
+    /// digest reveals nothing of it.
+    pub fn fingerprint(&self) -> String {
+        crate::text::hex(&Sha256::digest(["drawoff key\0", &self.0].concat())[..8])
     }
 
     /// Returns true for a key without text, which counts as missing.

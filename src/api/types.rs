@@ -576,16 +576,21 @@ pub fn error_text(body: &str) -> String {
     }
 }
 
+/// Members of error bodies that the API does not write, but gateways and common frameworks do: RFC 9457 (`type`, `title`,
+/// `status`), Fastify, Nest and Hapi (`statusCode`), Spring (`timestamp`, `path`).
+const FOREIGN_MEMBERS: [&str; 8] =
+    ["type", "title", "status", "statusCode", "status_code", "timestamp", "path", "instance"];
+
 /// Returns true if `body` has one of the shapes of the API's errors: an object with `detail` (text or an array), or with
-/// `error` and `message`. A gateway's page, and its JSON with a `message` alone, are none.
+/// the texts `error` and `message`. A gateway's page and its JSON are none. An object under `error`, which other clients
+/// read as well, is none either: the APIs of several clouds write it.
 pub fn is_error_body(body: &[u8]) -> bool {
     let Ok(Value::Object(fields)) = serde_json::from_slice(body) else { return false };
-    match (fields.get("detail"), fields.get("error")) {
-        (Some(Value::String(_) | Value::Array(_)), _) => true,
-        (_, Some(Value::Object(error))) => error.contains_key("message"),
-        (_, Some(Value::String(_))) => fields.contains_key("message"),
-        _ => false,
+    if FOREIGN_MEMBERS.iter().any(|name| fields.contains_key(*name)) {
+        return false;
     }
+    let is_text = |name| fields.get(name).is_some_and(Value::is_string);
+    is_text("detail") || fields.get("detail").is_some_and(Value::is_array) || is_text("error") && is_text("message")
 }
 
 #[cfg(test)]
@@ -594,16 +599,24 @@ mod tests {
 
     #[test]
     fn error_bodies_of_the_api_are_told_from_those_of_a_gateway() {
-        for body in [
-            r#"{"detail":"Invalid API key"}"#,
-            r#"{"detail":[]}"#,
-            r#"{"error":"Unauthorized","message":"no key"}"#,
-            r#"{"error":{"code":1,"message":"slow down"}}"#,
-        ] {
+        for body in
+            [r#"{"detail":"Invalid API key"}"#, r#"{"detail":[]}"#, r#"{"error":"Unauthorized","message":"no key"}"#]
+        {
             assert!(is_error_body(body.as_bytes()), "{body}");
         }
-        for body in ["", "<html>404</html>", "default backend - 404", r#"{"message":"no Route matched"}"#, "[]", "null"]
-        {
+        for body in [
+            "",
+            "<html>404</html>",
+            "default backend - 404",
+            r#"{"message":"no Route matched"}"#,
+            "[]",
+            "null",
+            r#"{"statusCode":404,"error":"Not Found","message":"Cannot POST /workflows/run"}"#,
+            r#"{"timestamp":"2026-11-02T08:00:00Z","path":"/x","error":"Not Found","message":""}"#,
+            r#"{"type":"about:blank","title":"Not Found","status":404,"detail":"no route"}"#,
+            r#"{"error":{"code":404,"message":"Requested entity was not found.","status":"NOT_FOUND"}}"#,
+            r#"{"error":"Not Found","message":null}"#,
+        ] {
             assert!(!is_error_body(body.as_bytes()), "{body}");
         }
     }

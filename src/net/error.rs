@@ -69,7 +69,7 @@ struct Facts {
     text: String,
     /// The response is an error of the API itself, in one of its documented shapes.
     from_api: bool,
-    /// An earlier attempt of the same call may have been processed.
+    /// An attempt of the call may have been processed.
     maybe_processed: bool,
     /// Host of a link that rejected a request (401) from which the key was withheld, because the host is not trusted.
     keyless_host: Option<String>,
@@ -124,7 +124,7 @@ impl Error {
         self
     }
 
-    /// Records whether an earlier attempt of the same call may have been processed.
+    /// Records whether an attempt of the call may have been processed.
     pub(super) fn after_unknown_outcome(mut self, maybe_processed: bool) -> Self {
         self.0.maybe_processed = maybe_processed;
         self
@@ -176,8 +176,14 @@ impl Error {
         self.0.from_api
     }
 
+    /// Returns true if an attempt of the call may have been processed: its response was lost, or came from a failing
+    /// server or from another one than the API.
+    pub fn may_be_processed(&self) -> bool {
+        self.0.maybe_processed
+    }
+
     /// Returns true if the call certainly had no effect: the API itself rejected it (a 4xx status with one of its
-    /// documented error bodies), and no earlier attempt may have been processed. Conflicts (409) and limits (408, 425,
+    /// documented error bodies), and no attempt may have been processed. Conflicts (409) and limits (408, 425,
     /// 429) are excluded: they say nothing of an earlier request with the same key.
     pub fn is_certain_refusal(&self) -> bool {
         let facts = &self.0;

@@ -4,9 +4,9 @@
 //! [`Http::get_file`], and [`super::download`] decides on retries. The key is attached here and nowhere else.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
@@ -19,7 +19,7 @@ use super::error::{innermost, without_public_query};
 use super::limiter::{Limiter, REQUESTS_PER_MINUTE};
 use super::proxy;
 use super::recoveries::Recoveries;
-use super::response::{header, json_error_text, refusal, requested_delay};
+use super::response::{header, json_error_text, refusal, requested_delay, seconds_ahead};
 use super::retry::{FOREIGN_REFUSAL_TRIES, Repeatability, RetryAdvice, RetryBudget, RetryPolicy, TransportFailure};
 use super::tls::{bad_certificate, client_builder, http1_client_builder};
 use super::trust::{TrustedHost, is_downgrade, is_loopback};
@@ -62,6 +62,8 @@ struct Inner {
     /// Set once a response arrived over a connection with an accepted certificate: a rejected one may then be
     /// transient.
     verified: AtomicBool,
+    /// Seconds by which the server's clock is ahead of this machine's, by its last response; 0 until one names its time.
+    seconds_ahead: AtomicI64,
     /// One client per purpose and proxy use, created on first use; see [`Http::client`] for the index.
     clients: [OnceLock<Client>; 4],
 }
@@ -153,6 +155,11 @@ pub struct ApiRequest<'a> {
     pub budget: RetryBudget,
     /// Effect of sending the request twice, which decides its retries.
     pub repeat: Repeatability,
+    /// True if a conflict (409) after an attempt that may have been processed means that the API is still processing it,
+    /// as under an idempotency key: the call is then retried.
+    pub waits_for_conflict: bool,
+    /// Idle timeouts that a JSON request and the head of its response may take. Default: 1.
+    pub response_timeouts: u32,
 }
 
 impl<'a> ApiRequest<'a> {
@@ -166,6 +173,8 @@ impl<'a> ApiRequest<'a> {
             body: Body::Empty,
             budget: RetryBudget::ASK,
             repeat: Repeatability::Safe,
+            waits_for_conflict: false,
+            response_timeouts: 1,
         }
     }
 
@@ -177,6 +186,18 @@ impl<'a> ApiRequest<'a> {
     /// Appends a query parameter.
     pub fn query(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.query.push((name, value.into()));
+        self
+    }
+
+    /// Retries a conflict (409) that an earlier attempt of this call may have caused.
+    pub fn waiting_for_conflict(mut self) -> Self {
+        self.waits_for_conflict = true;
+        self
+    }
+
+    /// Sets the number of idle timeouts that the response may take.
+    pub fn response_timeouts(mut self, timeouts: u32) -> Self {
+        self.response_timeouts = timeouts;
         self
     }
 
@@ -194,6 +215,8 @@ pub struct ApiResponse {
     pub status: u16,
     /// The complete body, at most [`RetryPolicy::max_response_bytes`] long.
     pub body: Vec<u8>,
+    /// True if an earlier attempt of the same call may have been processed, too.
+    pub maybe_repeated: bool,
 }
 
 impl Http {
@@ -205,6 +228,7 @@ impl Http {
             options,
             responded: AtomicBool::new(false),
             verified: AtomicBool::new(false),
+            seconds_ahead: AtomicI64::new(0),
             clients: Default::default(),
         }))
     }
@@ -244,36 +268,53 @@ impl Http {
             // Each attempt counts towards the rate limit, so each waits for it.
             self.acquire(key, call.method, &url).await;
             let failure = match self.send_once(call, &url, key).await {
-                Ok(response) => {
+                Ok((status, body)) => {
                     self.0.responded.store(true, Ordering::Relaxed);
-                    return Ok(response);
+                    return Ok(ApiResponse { status, body, maybe_repeated: maybe_processed });
                 }
                 Err(failure) => failure,
             };
             let Failed { error, mut advice, named_delay, maybe_processed: attempt_processed } = failure;
             let error = error.for_api_call(&url);
-            // A refusal of the API is conclusive: the address is right. One of a gateway is not, but for a rate limit.
-            if (error.is_from_api() || error.status() == Some(429)) && advice != RetryAdvice::Soon {
+            // A refusal of the API is conclusive: the address is right, as it is under a limit. One of a gateway is not.
+            if error.is_from_api() && advice != RetryAdvice::Soon || advice == RetryAdvice::Later {
                 self.0.responded.store(true, Ordering::Relaxed);
             }
             let is_foreign_refusal = matches!(error.status(), Some(400..500)) && !error.is_from_api();
             if is_foreign_refusal && advice == RetryAdvice::Never && self.0.responded.load(Ordering::Relaxed) {
                 foreign_refusals += 1;
                 if foreign_refusals < FOREIGN_REFUSAL_TRIES {
-                    advice = call.repeat.after_foreign_refusal();
+                    advice = call.repeat.after_foreign_refusal(error.status().unwrap_or_default());
                 }
+            }
+            if call.waits_for_conflict && maybe_processed && error.status() == Some(409) && error.is_from_api() {
+                advice = RetryAdvice::Soon;
             }
             let delay = self.policy().delay(advice, tries, named_delay);
             // A 429 concerns all calls of the key, not only this one.
             if advice == RetryAdvice::Later {
                 self.0.options.limiter.hold(key, clock, delay);
             }
+            maybe_processed |= attempt_processed;
             if advice == RetryAdvice::Never || self.budget(call).is_spent(tries, clock.now() - start, delay) {
                 return Err(error.after_unknown_outcome(maybe_processed).after(tries, clock.now() - start));
             }
-            maybe_processed |= attempt_processed;
             self.wait(&error, delay).await;
         }
+    }
+
+    /// Returns the current time by the API's clock: the time of its last response, as far as it named one, else by the
+    /// clock of this machine.
+    pub fn server_time(&self) -> SystemTime {
+        let seconds = self.0.seconds_ahead.load(Ordering::Relaxed);
+        let (now, difference) = (SystemTime::now(), Duration::from_secs(seconds.unsigned_abs()));
+        let shifted = if seconds < 0 { now.checked_sub(difference) } else { now.checked_add(difference) };
+        shifted.unwrap_or(now)
+    }
+
+    /// Returns a digest of the API key that tells keys apart and reveals none; `None` without a key.
+    pub fn key_fingerprint(&self) -> Option<String> {
+        self.0.options.key.as_ref().map(ApiKey::fingerprint)
     }
 
     /// Fails with [`Kind::NoKey`] if there is no API key, without sending anything.
@@ -311,19 +352,29 @@ impl Http {
     /// Sends `call` as [`Http::send`] does, and parses the body as JSON. A body that cannot be parsed, such as the page of
     /// a proxy, is requested again up to [`FOREIGN_REFUSAL_TRIES`] times if that is safe.
     pub async fn json<T: serde::de::DeserializeOwned>(&self, call: &ApiRequest<'_>) -> Result<T, Error> {
+        Ok(self.json_and_repetition(call).await?.0)
+    }
+
+    /// Sends `call` as [`Http::json`] does. Also returns true if an earlier attempt of the call may have been processed,
+    /// too.
+    pub async fn json_and_repetition<T: serde::de::DeserializeOwned>(
+        &self,
+        call: &ApiRequest<'_>,
+    ) -> Result<(T, bool), Error> {
         let clock = &self.policy().clock;
         let start = clock.now();
         for tries in 1.. {
             let response = self.send_after(call, tries > 1).await?;
             let cause = match serde_json::from_slice(&response.body) {
-                Ok(value) => return Ok(value),
+                Ok(value) => return Ok((value, response.maybe_repeated)),
                 Err(cause) => cause,
             };
             let url = self.url(call)?;
             let error = Error::new(Kind::BadResponse, call.method, url.as_str())
                 .for_api_call(&url)
                 .with_status(response.status)
-                .with_source(json_error_text(&cause));
+                .with_source(json_error_text(&cause))
+                .after_unknown_outcome(true);
             if call.repeat != Repeatability::Safe || tries == FOREIGN_REFUSAL_TRIES {
                 return Err(error.after(tries, clock.now() - start));
             }
@@ -446,8 +497,8 @@ impl Http {
         Ok(url)
     }
 
-    /// Sends `call` once.
-    async fn send_once(&self, call: &ApiRequest<'_>, url: &Url, key: &ApiKey) -> Result<ApiResponse, Failed> {
+    /// Sends `call` once. Returns status and body of a successful response.
+    async fn send_once(&self, call: &ApiRequest<'_>, url: &Url, key: &ApiKey) -> Result<(u16, Vec<u8>), Failed> {
         let fatal =
             |error: Error| Failed { error, advice: RetryAdvice::Never, named_delay: None, maybe_processed: false };
         let method = reqwest::Method::from_bytes(call.method.as_bytes()).expect("methods are static words");
@@ -462,7 +513,9 @@ impl Http {
             Body::Json(json) => {
                 let request = request.header(CONTENT_TYPE, "application/json");
                 if json.len() <= SMALL_JSON_BYTES {
-                    timeout(self.policy().idle_timeout, request.body(json.clone()).send()).await.ok()
+                    timeout(self.policy().idle_timeout * call.response_timeouts, request.body(json.clone()).send())
+                        .await
+                        .ok()
                 } else {
                     let sent = Arc::new(AtomicU64::new(0));
                     let body = counted_body(Bytes::copy_from_slice(json), Arc::clone(&sent));
@@ -500,7 +553,12 @@ impl Http {
             None => return Err(lost(self.timeout_error(call.method, url), TransportFailure::Lost)),
         };
         let status = response.status().as_u16();
+        // The response of another URL says nothing of this one: a redirect may turn a POST into a GET.
+        let is_redirected = response.url() != url;
         let named_delay = requested_delay(&response);
+        if let Some(seconds) = seconds_ahead(&response) {
+            self.0.seconds_ahead.store(seconds, Ordering::Relaxed);
+        }
         // A redirect within the origin was followed by the client. One that is left leads elsewhere.
         let location = response.headers().get(LOCATION).and_then(|l| l.to_str().ok()).map(SecretUrl::new);
         let body = match self.read_body(response, call.method, url).await {
@@ -509,15 +567,17 @@ impl Http {
             Err((error, failure)) => return Err(Failed { maybe_processed: true, ..lost(error, failure) }),
         };
         if (200..300).contains(&status) {
-            return Ok(ApiResponse { status, body });
+            return Ok((status, body));
         }
         let mut error = refusal(status, &body, call.method, &without_public_query(url), Some(key));
         if let (300..400, Some(location)) = (status, location) {
             let text = format!("refused to send the API key to the redirect target {location}");
             error = error.with_text(text);
         }
-        // A 5xx says nothing of what happened behind it, nor does a page of another server. 429 was not processed.
-        let maybe_processed = status != 429 && !error.is_from_api() || status >= 500;
+        // A 5xx says nothing of what happened behind it, nor does a timeout (408), nor the page of another server. 429
+        // was not processed.
+        let is_conclusive = error.is_from_api() && status != 408 && status < 500 && !is_redirected;
+        let maybe_processed = status != 429 && !is_conclusive;
         Err(Failed { error, advice: call.repeat.after_status(status), named_delay, maybe_processed })
     }
 

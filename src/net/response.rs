@@ -4,7 +4,7 @@
 use std::time::{Duration, SystemTime};
 
 use reqwest::Response;
-use reqwest::header::{HeaderMap, HeaderName, RETRY_AFTER};
+use reqwest::header::{DATE, HeaderMap, HeaderName, RETRY_AFTER};
 
 use super::retry;
 use super::trust::{redact_secrets, secrets_in_url};
@@ -76,6 +76,16 @@ pub(super) fn requested_delay(response: &Response) -> Option<Duration> {
         _ => None,
     };
     named(RETRY_AFTER.as_str()).and_then(|value| retry::retry_after(value, now)).or_else(reset)
+}
+
+/// Returns the seconds by which the server's clock is ahead of this machine's; `None` if the response names no time.
+pub(super) fn seconds_ahead(response: &Response) -> Option<i64> {
+    let date = httpdate::parse_http_date(response.headers().get(DATE)?.to_str().ok()?).ok()?;
+    let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    Some(match date.duration_since(SystemTime::now()) {
+        Ok(ahead) => seconds(ahead),
+        Err(behind) => -seconds(behind.duration()),
+    })
 }
 
 /// Returns the trimmed value of a header; `None` if it is absent or not text.

@@ -92,7 +92,7 @@ const fn rule(cause: RetryCause, safe: RetryAdvice, if_unseen: RetryAdvice, by_l
 /// | 500 | The vendor advises a retry |
 /// | 502 to 504 | A gateway in front of a server that is down, overloaded or slow |
 /// | 520 to 524, 527, 529, 530 | The same, from a proxy with statuses of its own |
-/// | 4xx of another server | A gateway without a route to the API for a moment, or an authentication proxy whose backend is down. Only once the API has responded at this address, and at most [`FOREIGN_REFUSAL_TRIES`] times |
+/// | 4xx of another server | A gateway without a route to the API for a moment, or an authentication proxy whose backend is down. Only once the API has responded at this address, at most [`FOREIGN_REFUSAL_TRIES`] times, and not for the statuses that concern the request itself |
 /// | no connection | The server did not see the request: every kind is retried |
 /// | connection lost | The server may have processed the request: only idempotent ones are retried |
 ///
@@ -120,6 +120,10 @@ pub const RULES: &[RetryRule] = {
     ]
 };
 
+/// Statuses of a gateway that concern the request itself, such as its method, its size (413: a whole upload) or the login
+/// of a proxy (407), or the law: the next attempt would meet them again.
+const REFUSALS_OF_THE_REQUEST: [u16; 11] = [405, 406, 407, 411, 413, 414, 415, 416, 417, 431, 451];
+
 impl Repeatability {
     /// Returns the advice after a response with `status`.
     pub fn after_status(self, status: u16) -> RetryAdvice {
@@ -127,7 +131,10 @@ impl Repeatability {
     }
 
     /// Returns the advice after a 4xx status that the API itself did not send.
-    pub fn after_foreign_refusal(self) -> RetryAdvice {
+    pub fn after_foreign_refusal(self, status: u16) -> RetryAdvice {
+        if REFUSALS_OF_THE_REQUEST.contains(&status) {
+            return RetryAdvice::Never;
+        }
         self.find(|cause| cause == RetryCause::ForeignRefusal)
     }
 
@@ -331,7 +338,7 @@ mod tests {
         }
         let mut lines = vec!["           safe      if unseen by link".to_owned()];
         lines.extend(runs.iter().map(|(from, to, verdict)| format!("{from}-{to}    {verdict}")));
-        lines.push(format!("Foreign    {}", verdicts(&|repeat: Repeatability| repeat.after_foreign_refusal())));
+        lines.push(format!("Foreign    {}", verdicts(&|repeat: Repeatability| repeat.after_foreign_refusal(404))));
         for transport in [TransportFailure::Unsendable, TransportFailure::Unsent, TransportFailure::Lost] {
             let name = format!("{transport:?}");
             lines.push(format!(
