@@ -85,10 +85,13 @@ impl Client {
             Some(id) => match self.find_by_id(id).await? {
                 Some(workflow) if is_wanted(&workflow) => (workflow, "found"),
                 Some(_) => (self.update_to(id, wanted).await?, "updated"),
-                None => match self.create_or_find(wanted, id).await? {
-                    // Another process created it between the two calls.
-                    (workflow, "found") if !is_wanted(&workflow) => (self.update_to(id, wanted).await?, "updated"),
-                    outcome => outcome,
+                None => match self.renamed_workflow(id, previous, is_wanted).await? {
+                    Some(workflow) => (workflow, "found"),
+                    None => match self.create_or_find(wanted, id).await? {
+                        // Another process created it between the two calls.
+                        (workflow, "found") if !is_wanted(&workflow) => (self.update_to(id, wanted).await?, "updated"),
+                        outcome => outcome,
+                    },
                 },
             },
             None => match self.equal_workflow(wanted, previous, is_wanted).await? {
@@ -96,22 +99,40 @@ impl Client {
                 None => {
                     // A creation without a response is repeated under its id; any other is new.
                     let pending = previous.filter(|previous| previous.stored_graph.is_none());
-                    let id = pending.map_or_else(|| WorkflowId(random_uuid()), |pending| pending.id.clone());
-                    if let Some(record) = record {
-                        record.save(&RecordedWorkflow::new(id.clone(), None))?;
+                    let mut id = pending.map_or_else(|| WorkflowId(random_uuid()), |pending| pending.id.clone());
+                    let save = |id: &WorkflowId| match record {
+                        Some(record) => record.save(&RecordedWorkflow::new(id.clone(), None)),
+                        None => Ok(()),
+                    };
+                    save(&id)?;
+                    match self.create_or_find(wanted, &id).await {
+                        // It exists and is not found: the workflow was deleted since, and the API keeps its id.
+                        Err(Error::Net(conflict)) if pending.is_some() && conflict.status() == Some(409) => {
+                            id = WorkflowId(random_uuid());
+                            save(&id)?;
+                            self.create_or_find(wanted, &id).await?
+                        }
+                        outcome => outcome?,
                     }
-                    self.create_or_find(wanted, &id).await?
                 }
             },
         };
         let (workflow, how) = outcome;
         let workflow = resolved(workflow, how);
+        let Some(record) = record else { return Ok(workflow) };
         let stored = RecordedWorkflow::new(workflow.id.clone(), Some(graph_digest(&workflow.graph)));
-        if let Some(record) = record
-            && previous
-                .is_none_or(|previous| (&previous.id, &previous.stored_graph) != (&stored.id, &stored.stored_graph))
+        if previous.is_none_or(|previous| (&previous.id, &previous.stored_graph) != (&stored.id, &stored.stored_graph))
         {
             record.save(&stored)?;
+        }
+        // The response to a creation may repeat what was sent, while the stored graph is another one. An error is
+        // harmless: the next command then compares with the response.
+        if how != "found"
+            && let Ok(Some(shown)) = self.find_by_id(&workflow.id).await
+            && let Some(digest) = shown.workflow_definition.as_ref().map(graph_digest)
+            && stored.stored_graph.as_ref() != Some(&digest)
+        {
+            record.save(&RecordedWorkflow::new(workflow.id.clone(), Some(digest)))?;
         }
         Ok(workflow)
     }
@@ -124,7 +145,7 @@ impl Client {
         is_wanted: impl Fn(&Workflow) -> bool,
     ) -> Result<Option<Workflow>, Error> {
         if let Some(previous) = previous
-            && let Some(workflow) = self.find_by_id(&previous.id).await?
+            && let Some(workflow) = self.find_recorded(previous).await?
             // One that was created without a response is the wanted one, whatever graph the API made of it.
             && (previous.stored_graph.is_none() || is_wanted(&workflow))
         {
@@ -138,6 +159,28 @@ impl Client {
             }
         }
         Ok(None)
+    }
+
+    /// Returns the workflow that the API created under another id than `id`, which the definition names.
+    async fn renamed_workflow(
+        &self,
+        id: &WorkflowId,
+        previous: Option<&RecordedWorkflow>,
+        is_wanted: impl Fn(&Workflow) -> bool,
+    ) -> Result<Option<Workflow>, Error> {
+        match previous.filter(|previous| previous.id != *id) {
+            Some(previous) => Ok(self.find_recorded(previous).await?.filter(is_wanted)),
+            None => Ok(None),
+        }
+    }
+
+    /// Returns the workflow of an earlier creation. One that this key has no access to counts as none: it was created with
+    /// the key of another organisation.
+    async fn find_recorded(&self, previous: &RecordedWorkflow) -> Result<Option<Workflow>, Error> {
+        match self.find_by_id(&previous.id).await {
+            Err(Error::Net(error)) if error.kind() == Kind::Forbidden && error.is_from_api() => Ok(None),
+            found => found,
+        }
     }
 
     /// Creates `wanted` under `id`. If the API says that the id exists (409), an earlier attempt, or another process, has
