@@ -25,7 +25,7 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     // Every repetition of a start carries its key, so that the run is started once.
     let key = IdempotencyKey::fresh("pull_batches");
     let start = StartOptions { input: None, payload: Some(payload), formats: vec![ResultFormat::Ndjson], key };
-    let run = client.start(&workflow.id, &start).await?.job_id;
+    let run = client.start(&workflow.id, &start).await?.run;
 
     let plan = client.pull(&run, &PullOptions::default()).await?;
     // The runtime carries the downloads; parsing has threads of its own and blocks.

@@ -56,15 +56,15 @@ pub(super) enum Error {
     /// An error of the state directory or of a ledger.
     #[error(transparent)]
     State(#[from] StateError),
-    /// An earlier start without a response, which may or may not have become one of `runs`.
-    #[error("a start of workflow {workflow} {ago} ago got no response, and runs have begun since: {runs}")]
+    /// An earlier start without a response, of which it is unknown whether it began a run.
+    #[error("a start of workflow {workflow} {ago} ago got no response, and {doubt}")]
     UnknownFate {
         /// Name of the workflow.
         workflow: String,
         /// Age of the start, for people.
         ago: String,
-        /// Ids of the runs that it may have become.
-        runs: String,
+        /// The reason, such as the runs that it may have become.
+        doubt: String,
     },
     /// An error of the engine.
     #[error(transparent)]
@@ -383,10 +383,6 @@ fn hint(error: &Error) -> Option<String> {
         Error::State(StateError::Newer { .. }) => {
             Some("use that version, another directory with `--state-dir`, or `--no-state`".to_owned())
         }
-        Error::UnknownFate { .. } => Some(
-            "write the results of one of them with `drawoff pull RUN -o OUT`, or start another run with `--new-run`"
-                .to_owned(),
-        ),
         Error::Pipeline(pipeline::Error::BadRecord { reject, .. }) if reject.is_too_long() => Some(
             "raise `--max-record-bytes SIZE`, or reject such records and continue with `--on-bad-record skip`"
                 .to_owned(),

@@ -56,7 +56,7 @@ async fn start_and_pull(faulty: &Faulty, out: &Path, texts: &mut Vec<String>) ->
         formats: vec![ResultFormat::Ndjson],
         key: IdempotencyKey::fresh(&workflow.0),
     };
-    let run = client.start(&workflow, &start).await?.job_id;
+    let run = client.start(&workflow, &start).await?.run;
     assert_eq!(run, RunId(RUN.into()));
     let pace = PollPace { first: Duration::from_millis(1), longest: Duration::from_millis(2) };
     let watch = WatchOptions { pace, ..WatchOptions::of_new_run(&client) };

@@ -3,27 +3,27 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Client, Error, IdempotencyKey, ResultFormat, Upload};
-use crate::api::{Block, BulkKind, BulkStarted, Graph, routes};
+use super::{Client, Error, IdempotencyKey, ResultFormat, RunStart, Upload};
+use crate::api::{Block, BulkKind, Graph, routes};
 use crate::net::{ApiRequest, Body, Repeatability, RetryBudget};
 
 impl Client {
     /// Starts a bulk job over `upload` with `config`, JSON text. Retries carry the same idempotency key, so that the
-    /// job starts only once even if responses are lost. The `task_id` of the response is the id of a run.
+    /// job starts only once even if responses are lost. The job is a run.
     pub async fn start_bulk(
         &self,
         kind: BulkKind,
         upload: &Upload,
         config: &str,
         key: &IdempotencyKey,
-    ) -> Result<BulkStarted, Error> {
+    ) -> Result<RunStart, Error> {
         // Built anew for each attempt: the stream of the file can be read only once.
         let make = || Ok(upload.form()?.text("config", config.to_owned()));
         let sent = upload.sent();
         let body = Body::Form { make: &make, sent: &sent, total: upload.size_bytes() };
         let mut call = ApiRequest::post(kind.path(), body, Repeatability::Safe).budget(RetryBudget::UPLOAD);
         call.headers.push((routes::IDEMPOTENCY_KEY_HEADER, key.as_str().to_owned()));
-        Ok(self.http().json(&call).await?)
+        self.send_start(call).await
     }
 }
 

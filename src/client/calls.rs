@@ -1,13 +1,13 @@
 //! The API calls, one typed method per endpoint. Each chooses how it may be retried; [`Http`] sends it.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use url::Url;
 
 use super::{Error, IdempotencyKey, ResultFormat};
 use crate::api::{
     BlockDescription, CancelRun, CreateWorkflow, DownloadLink, HandleId, LiveStatus, Run, RunCancelled, RunId,
-    RunStarted, RunWorkflow, UpdateWorkflow, Workflow, WorkflowId, routes,
+    RunWorkflow, UpdateWorkflow, Workflow, WorkflowId, routes,
 };
 use crate::net::{ApiRequest, Body, Http, HttpOptions, Repeatability, RetryBudget};
 use crate::secret::ApiKey;
@@ -16,6 +16,55 @@ use crate::secret::ApiKey;
 #[derive(Clone)]
 pub struct Client {
     http: Http,
+}
+
+/// Idle timeouts that the response to a start may take: 2 minutes by default, longer than the gateways before an API wait
+/// for it. A retry while the first request is still processed is a second run for an API that stores its idempotency keys
+/// late.
+const START_RESPONSE_TIMEOUTS: u32 = 4;
+
+/// The response to the start of a run or of a bulk job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunStart {
+    /// Id of the run.
+    pub run: RunId,
+    /// True if the API says that an earlier request with the same idempotency key started the run.
+    pub already_started: bool,
+    /// True if an earlier attempt of this call may have been processed. An API that knows idempotency keys then says
+    /// `already_started` if it was.
+    pub maybe_repeated: bool,
+}
+
+/// The members of the response to a start that the client uses, all of them optional: a run that was started is paid
+/// for, so no missing detail may lose its id.
+#[derive(Deserialize)]
+struct StartMembers {
+    #[serde(default)]
+    job_id: Option<RunId>,
+    #[serde(default)]
+    run_id: Option<RunId>,
+    #[serde(default)]
+    task_id: Option<RunId>,
+    #[serde(default)]
+    already_started: Option<Value>,
+}
+
+/// [`StartMembers`] with the id of the run.
+#[derive(Deserialize)]
+#[serde(try_from = "StartMembers")]
+struct StartResponse {
+    run: RunId,
+    already_started: bool,
+}
+
+impl TryFrom<StartMembers> for StartResponse {
+    type Error = &'static str;
+
+    fn try_from(members: StartMembers) -> Result<Self, &'static str> {
+        let ids = [members.job_id, members.run_id, members.task_id];
+        let run = ids.into_iter().flatten().find(|id| !id.0.is_empty()).ok_or("it has no id of a run")?;
+        Ok(StartResponse { run, already_started: members.already_started == Some(Value::Bool(true)) })
+    }
 }
 
 /// Filter of the list of runs. The default selects all.
@@ -96,7 +145,7 @@ impl Client {
     }
 
     /// Starts a run. Retries carry the same idempotency key, so that it starts only once even if responses are lost.
-    pub async fn start(&self, workflow: &WorkflowId, options: &StartOptions) -> Result<RunStarted, Error> {
+    pub async fn start(&self, workflow: &WorkflowId, options: &StartOptions) -> Result<RunStart, Error> {
         // The override replaces the input of the source block for this run only; the stored definition stays.
         let specs_override = options
             .input
@@ -105,6 +154,7 @@ impl Client {
         let body = RunWorkflow { specs_override, webhook_payload: options.payload.clone() };
         let mut call = ApiRequest::post(routes::RUN_WORKFLOW, json(&body), Repeatability::Safe)
             .query("workflow_id", &workflow.0)
+            .response_timeouts(START_RESPONSE_TIMEOUTS)
             .budget(RetryBudget::START);
         // JSON has a parameter of its own in the API, and CSV needs none.
         for format in &options.formats {
@@ -115,7 +165,14 @@ impl Client {
             }
         }
         call.headers.push((routes::IDEMPOTENCY_KEY_HEADER, options.key.as_str().to_owned()));
-        Ok(self.http.json(&call).await?)
+        self.send_start(call).await
+    }
+
+    /// Sends a start that carries an idempotency key.
+    pub(super) async fn send_start(&self, call: ApiRequest<'_>) -> Result<RunStart, Error> {
+        let (response, maybe_repeated) =
+            self.http.json_and_repetition::<StartResponse>(&call.waiting_for_conflict()).await?;
+        Ok(RunStart { run: response.run, already_started: response.already_started, maybe_repeated })
     }
 
     /// Lists runs that match `filter`, newest first.

@@ -29,10 +29,12 @@ impl IdempotencyKey {
         IdempotencyKey(unique_uuid(identity))
     }
 
-    /// Creates the key of the start that the user named `once`: the same on every machine and in every process, so that
-    /// the API itself recognizes a repetition for as long as it keeps keys.
-    pub fn of_once(once: &str) -> Self {
-        IdempotencyKey(uuid_of(&Sha256::digest(["drawoff named start\0", once].concat())))
+    /// Creates the key of the start of `workflow`, by its name, that the user named `once`: the same on every machine and
+    /// in every process, so that the API itself recognizes a repetition for as long as it keeps keys. Two workflows have
+    /// different keys: without shared state nothing else keeps one name, such as a date, from giving the results of
+    /// another workflow.
+    pub fn of_once(workflow: &str, once: &str) -> Self {
+        IdempotencyKey(uuid_of(&Sha256::digest(["drawoff named start\0", workflow, "\0", once].concat())))
     }
 
     /// Returns the value of the request header.
@@ -83,9 +85,10 @@ mod tests {
 
     #[test]
     fn keys_are_uuids_and_those_of_a_name_are_stable() {
-        let key = IdempotencyKey::of_once("nightly");
-        assert_eq!(key, IdempotencyKey::of_once("nightly"));
-        assert_ne!(key, IdempotencyKey::of_once("nightly "));
+        let key = IdempotencyKey::of_once("Leads", "nightly");
+        assert_eq!(key, IdempotencyKey::of_once("Leads", "nightly"));
+        assert_ne!(key, IdempotencyKey::of_once("Leads", "nightly "));
+        assert_ne!(key, IdempotencyKey::of_once("Accounts", "nightly"));
         for key in [key, IdempotencyKey::fresh("x")] {
             let parts: Vec<&str> = key.as_str().split('-').collect();
             assert_eq!(parts.iter().map(|part| part.len()).collect::<Vec<_>>(), [8, 4, 4, 4, 12]);

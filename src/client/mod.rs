@@ -20,7 +20,7 @@ mod upload;
 mod watch;
 
 pub use bulk::{bulk_config, bulk_graph};
-pub use calls::{Client, RunFilter, StartOptions};
+pub use calls::{Client, RunFilter, RunStart, StartOptions};
 pub use definition::{
     Definition, SourceKind, WorkflowArgument, declared_types, graph_digest, same_graph, source_block,
 };
@@ -34,7 +34,7 @@ pub use results::{BlockSelection, ResultFormat, Results, select_links};
 pub use state::{
     CompletedOutput, EarlierFormStart, FileProgress, FilePulled, Ledger, OpenLedger, OpenStart, OpenWorkflow,
     OutputRecord, RecordedStart, RecordedWorkflow, RejectsRecord, SeenLink, StartIdentity, StartSubject, StateDir,
-    StateError, age_of,
+    StateError, age_at,
 };
 pub use upload::{UPLOAD_EXTENSIONS, Upload};
 pub use watch::{PollPace, WatchOptions};

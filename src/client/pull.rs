@@ -79,7 +79,7 @@ impl Client {
     /// let payload = serde_json::json!([{"id": 1, "note": "x"}, {"id": 2, "note": "y"}]);
     /// let key = IdempotencyKey::fresh("docs");
     /// let start = StartOptions { input: None, payload: Some(payload), formats: vec![ResultFormat::Ndjson], key };
-    /// let run = client.start(&workflow.id, &start).await?.job_id;
+    /// let run = client.start(&workflow.id, &start).await?.run;
     ///
     /// let plan = client.pull(&run, &PullOptions::default()).await?;
     /// let read = tokio::task::spawn_blocking(|| read_batches(plan)?.collect::<Result<Vec<_>, _>>());

@@ -255,7 +255,7 @@ async fn a_start_is_retried_under_one_key() {
     // The empty response of the second attempt is invalid, and the call is repeated.
     let client = client(&server);
     let id = crate::api::WorkflowId("w1".into());
-    assert_eq!(client.start(&id, &options).await.unwrap().job_id.0, "r1");
+    assert_eq!(client.start(&id, &options).await.unwrap().run.0, "r1");
     let seen = server.seen();
     assert!(seen.iter().all(|s| s.header("idempotency-key") == Some(key.as_str())));
     assert_eq!(seen[0].line, "POST /workflows/run?workflow_id=w1&result_formats=ndjson");

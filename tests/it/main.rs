@@ -33,6 +33,7 @@ mod soak;
 mod sort_hint;
 mod sql;
 mod sql_exact;
+mod start_doubts;
 mod starts;
 mod state;
 mod steps;

@@ -1,232 +1,19 @@
 //! A run is started once, whatever happens: two commands at once, lost responses, the pages of gateways, a server that
 //! rewrites what it stores, and state of earlier versions.
 
-use std::collections::HashMap;
 use std::process::Child;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::Ordering;
 
 use drawoff::api::{Graph, WorkflowId};
 use drawoff::client::{Definition, IdempotencyKey, StartIdentity, StartSubject};
 use serde_json::{Value, json};
 
-use crate::support::api::Script;
-use crate::support::http::{Answer, Loopback, Request};
+use crate::support::hosted::{Hosted, Instead, age_start, lost, now, page};
+use crate::support::http::Answer;
 use crate::support::{Done, Place, Service, exit, plans, rows, wait_for};
 
 const RUN_LEADS: [&str; 6] =
     ["run", "testdata/workflows/webhook-leads.json", "--payload", "@testdata/leads.json", "-o", "out.ndjson"];
-
-/// A response in place of the API's, after the request took effect or before.
-#[derive(Clone)]
-struct Instead {
-    /// Part of the request's path.
-    path: &'static str,
-    /// The API processes the request first.
-    processed: bool,
-    answer: Answer,
-    /// Responses left.
-    times: usize,
-}
-
-/// What the API has.
-#[derive(Default)]
-struct Store {
-    /// Workflows by id, as the API stores them.
-    workflows: HashMap<String, Value>,
-    /// Idempotency key and workflow of each run; its id is `run-N`.
-    runs: Vec<(String, String)>,
-    instead: Vec<Instead>,
-    /// State of all runs.
-    status: &'static str,
-    /// The API fills a default into the specs of every block.
-    fills_defaults: bool,
-    /// Runs that `live_status` does not find, though they are listed.
-    hides_runs: bool,
-    /// Runs that are not listed either.
-    forgets_runs: bool,
-    /// Idempotency keys have no effect.
-    ignores_keys: bool,
-    /// Requests so far.
-    requests: usize,
-    /// The request, by its number, that is not answered until [`Hosted::release`], and whether it is processed first.
-    stop_at: Option<(usize, bool)>,
-}
-
-/// A hosted API with idempotency keys and client-made ids, as the contract describes it.
-#[derive(Clone)]
-struct Hosted {
-    server: Arc<Loopback>,
-    store: Arc<Mutex<Store>>,
-    /// Set when the request of [`Store::stop_at`] arrives, and when it may be answered.
-    stopped: Arc<AtomicBool>,
-    released: Arc<AtomicBool>,
-}
-
-impl Hosted {
-    fn start() -> Self {
-        let store = Arc::new(Mutex::new(Store { status: "completed", ..Store::default() }));
-        let (stopped, released) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-        let (inner, reached, released_inner) = (store.clone(), stopped.clone(), released.clone());
-        let server = Loopback::start(move |request: &Request| {
-            let mut store = inner.lock().unwrap();
-            store.requests += 1;
-            if let Some((_, processed)) = store.stop_at.filter(|(n, _)| *n == store.requests) {
-                if processed {
-                    store.answer(request);
-                }
-                drop(store);
-                reached.store(true, Ordering::Release);
-                wait_for("the release", || released_inner.load(Ordering::Acquire).then_some(()));
-                return lost();
-            }
-            let instead = store.instead.iter_mut().find(|i| i.times > 0 && request.path.ends_with(i.path));
-            let instead = instead.map(|instead| {
-                instead.times -= 1;
-                instead.clone()
-            });
-            match instead {
-                Some(Instead { processed: false, answer, .. }) => answer,
-                Some(Instead { processed: true, answer, .. }) => {
-                    store.answer(request);
-                    answer
-                }
-                None => store.answer(request),
-            }
-        });
-        Hosted { server: Arc::new(server), store, stopped, released }
-    }
-
-    fn place(&self) -> Place {
-        Place::with_service(&self.server.url)
-    }
-
-    fn set(&self, change: impl FnOnce(&mut Store)) {
-        change(&mut self.store.lock().unwrap());
-    }
-
-    fn responds(&self, path: &'static str, processed: bool, times: usize, answer: Answer) {
-        self.set(|store| store.instead = vec![Instead { path, processed, answer, times }]);
-    }
-
-    fn runs(&self) -> usize {
-        self.store.lock().unwrap().runs.len()
-    }
-
-    fn workflows(&self) -> usize {
-        self.store.lock().unwrap().workflows.len()
-    }
-}
-
-impl Store {
-    fn answer(&mut self, request: &Request) -> Answer {
-        let path = request.path.as_str();
-        let body = || serde_json::from_slice::<Value>(&request.body).unwrap_or_default();
-        match (request.method.as_str(), path) {
-            ("GET", "/workflows") => Answer::json(&self.workflows.values().cloned().collect()),
-            ("POST", "/workflows/create_workflow") => self.create(&body()),
-            ("POST", "/workflows/run") => self.run(request),
-            ("POST", "/storage/csv/upload") => Answer::json(&json!({ "handle_id": format!("h{}", self.requests) })),
-            ("GET", "/workflows/runs") => Answer::json(&self.list(request)),
-            ("GET", _) if path.ends_with("/live_status") => {
-                let run = path.split('/').nth(3).unwrap();
-                let known = (0..self.runs.len()).any(|i| format!("run-{i}") == run);
-                if !known || self.hides_runs || self.forgets_runs {
-                    return Answer::error(404, "Run not found");
-                }
-                Answer::json(&json!({
-                    "run_id": run, "workflow_id": "w", "overall_status": self.status, "last_updated": "2026-11-02T08:00:00Z",
-                }))
-            }
-            ("GET", _) if path.starts_with("/workflows/") && path.matches('/').count() == 2 => {
-                match self.workflows.get(path.rsplit('/').next().unwrap()) {
-                    Some(workflow) => Answer::json(workflow),
-                    None => Answer::error(404, "Workflow not found"),
-                }
-            }
-            // Links and files are those of the script.
-            _ => {
-                let scripted = crate::support::api::RUN_ID;
-                let path = match path.split('/').nth(3) {
-                    Some(run) if run.starts_with("run-") => path.replace(run, scripted),
-                    _ => path.to_owned(),
-                };
-                Script::default().answer(&Request { path, ..request.clone() })
-            }
-        }
-    }
-
-    fn create(&mut self, body: &Value) -> Answer {
-        let id = body["id"].as_str().map_or_else(|| format!("w{}", self.workflows.len()), str::to_owned);
-        if self.workflows.contains_key(&id) {
-            return Answer::error(409, "Workflow already exists");
-        }
-        let mut graph = body["workflow_definition"].clone();
-        if self.fills_defaults {
-            for block in graph["blocks"].as_array_mut().unwrap() {
-                block["specs"]["tier"] = "medium".into();
-            }
-        }
-        let workflow = json!({
-            "id": id, "name": body["workflow_name"], "status": "ready", "step": "completed",
-            "created_at": "2026-11-02T08:00:00Z", "updated_at": "2026-11-02T08:00:00Z", "workflow_definition": graph,
-        });
-        self.workflows.insert(id, workflow.clone());
-        Answer::json(&workflow)
-    }
-
-    fn run(&mut self, request: &Request) -> Answer {
-        let key = request.headers["idempotency-key"].clone();
-        let workflow = request.query.split('&').find_map(|q| q.strip_prefix("workflow_id=")).unwrap().to_owned();
-        if !self.workflows.contains_key(&workflow) {
-            return Answer::error(404, "Workflow not found");
-        }
-        let known = self.runs.iter().position(|(known, _)| *known == key && !self.ignores_keys);
-        let n = known.unwrap_or_else(|| {
-            self.runs.push((key, workflow.clone()));
-            self.runs.len() - 1
-        });
-        let already = known.is_some().then_some(true);
-        Answer::json(&json!({
-            "status": "queued", "workflow_id": workflow, "job_id": format!("run-{n}"), "already_started": already,
-        }))
-    }
-
-    fn list(&self, request: &Request) -> Value {
-        if self.forgets_runs {
-            return json!([]);
-        }
-        let wanted = request.query.split('&').find_map(|q| q.strip_prefix("workflow_id="));
-        let runs = self.runs.iter().enumerate().filter(|(_, (_, of))| wanted.is_none_or(|wanted| wanted == of));
-        let runs = runs.map(|(n, (_, of))| {
-            json!({"job_id": format!("run-{n}"), "workflow_id": of, "status": self.status, "queued_at": now()})
-        });
-        runs.collect()
-    }
-}
-
-fn now() -> String {
-    chrono::Utc::now().to_rfc3339()
-}
-
-fn page(status: u16) -> Answer {
-    Answer { status, ..Answer::bytes("text/html", "<html>no backend</html>") }
-}
-
-/// A response that is cut before its body.
-fn lost() -> Answer {
-    Answer { cut_at: Some(3), ..Answer::bytes("application/json", vec![b' '; 100]) }
-}
-
-/// Makes the only recorded start older than any grace period.
-fn age_start(place: &Place) {
-    let directory = place.path("state/drawoff/starts");
-    let mut paths = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-    let path = paths.find(|path| path.extension().is_some_and(|e| e == "json")).unwrap();
-    let mut record: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-    record["content"]["asked_at"] = (chrono::Utc::now() - chrono::Duration::minutes(5)).to_rfc3339().into();
-    std::fs::write(&path, record.to_string()).unwrap();
-}
 
 fn assert_whole(place: &Place) {
     assert_eq!(rows::ndjson(&place.read("out.ndjson")).len(), 2);
@@ -418,13 +205,13 @@ fn an_api_without_idempotency_keys_is_noticed() {
     let hosted = Hosted::start();
     let place = hosted.place();
     hosted.set(|store| store.ignores_keys = true);
-    hosted.set(|store| store.stop_at = Some((3, true)));
+    hosted.set(|store| store.stop_at = Some((4, true)));
     let mut child = place.command(&RUN_LEADS).spawn().unwrap();
     wait_for("the start", || hosted.stopped.load(Ordering::Acquire).then_some(()));
     child.kill().unwrap();
     child.wait().unwrap();
     hosted.released.store(true, Ordering::Release);
-    assert_eq!(hosted.runs(), 1, "list, create, start");
+    assert_eq!(hosted.runs(), 1, "list, create, show, start");
     run_leads(&place).ok().says("may be its duplicates: run-0");
 }
 
@@ -485,7 +272,10 @@ fn one_name_is_one_run() {
     // Another machine has no state, but the API knows the key.
     hosted.place().run(&nightly).ok().says("already started as run-0");
     assert_eq!(hosted.runs(), 1);
-    assert_eq!(hosted.store.lock().unwrap().runs[0].0, IdempotencyKey::of_once("nightly 2026-11-30").to_string());
+    assert_eq!(
+        hosted.store.lock().unwrap().runs[0].0,
+        IdempotencyKey::of_once("Webhook leads", "nightly 2026-11-30").to_string()
+    );
     // The name of another start, and another name.
     let other = ["run", RUN_LEADS[1], "--payload", "[]", "-o", "out.ndjson", "--once", "nightly 2026-11-30"];
     place.run(&other).code(exit::USAGE).says("run-0").hints("another name");

@@ -16,6 +16,7 @@
 //! `.ci/run` sets the paths of the tools.
 
 pub mod api;
+pub mod hosted;
 pub mod http;
 pub mod plans;
 pub mod relay;

@@ -3,7 +3,8 @@
 //! A second start may be paid for, so it needs proof that the first one is over: only the API's own words count, not the
 //! page of a gateway, and "not found" is held against the list of runs.
 
-use std::time::Duration;
+use std::collections::HashMap;
+use std::time::{Duration, SystemTime};
 
 use super::ledger_session::endpoint_of;
 use super::resolve::StartWork;
@@ -11,10 +12,10 @@ use crate::api::{Graph, Run, RunId, RunStatus, WorkflowId};
 use crate::cli::context::Context;
 use crate::cli::error::{Error, Failure};
 use crate::client::{
-    self, Client, EarlierFormStart, OpenStart, RecordedStart, RunFilter, StartIdentity, StateDir, age_of,
+    self, Client, EarlierFormStart, OpenStart, RecordedStart, RunFilter, StartIdentity, StateDir, age_at,
 };
 use crate::net::Kind;
-use crate::text::human_duration;
+use crate::text::{escape_for_terminal, human_duration};
 
 /// Lifetime of an idempotency key. Assumed: the API keeps keys for a day. Within it, a start without a response is
 /// requested again under its key, and a run whose results were not written is attached to.
@@ -32,6 +33,9 @@ const EARLIER_FORM_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Most runs that the API lists.
 const MAX_LISTED: u32 = 500;
 
+/// Smallest list that may lack older runs: the API lists 100 by default, and may ignore a higher limit.
+const MIN_PAGE: usize = 100;
+
 /// The state of an earlier start with the same identity.
 pub(super) enum EarlierStart {
     /// Its run is over and delivered, or there is no run: start a new one.
@@ -45,8 +49,55 @@ pub(super) enum EarlierStart {
 /// The runs of one workflow, newest first.
 struct ListedRuns {
     runs: Vec<Run>,
-    /// Older runs may be missing.
+    /// Age of the oldest run on the API's page, if older ones may be missing.
+    reach: Option<Duration>,
+}
+
+impl ListedRuns {
+    /// Returns true if no run that is younger than `age` is missing.
+    fn covers(&self, age: Duration) -> bool {
+        self.reach.is_none_or(|reach| reach > age)
+    }
+}
+
+/// The runs that a start without a response may have become.
+struct Candidates {
+    runs: Vec<RunId>,
+    /// Further runs may be missing.
     is_cut: bool,
+}
+
+impl Candidates {
+    /// Returns the reason for which one of them may be the run of the start, as a clause; `None` if none is.
+    fn doubt(&self) -> Option<String> {
+        match (self.runs.as_slice(), self.is_cut) {
+            ([], false) => None,
+            ([], true) => Some("more runs have begun since than the API lists".to_owned()),
+            (runs, _) => {
+                let runs: Vec<String> = runs.iter().map(RunId::to_string).collect();
+                Some(format!("runs have begun since: {}", runs.join(", ")))
+            }
+        }
+    }
+}
+
+/// Why it is unknown whether a refused start has begun a run.
+pub(super) enum Doubt {
+    /// It is too young to be listed for certain, or the list cannot be read: a later repetition finds out.
+    Temporary,
+    /// Only the user can tell; with the hint for that.
+    Permanent(String),
+}
+
+/// Returns how the user starts another run, as an imperative.
+pub(super) fn start_another(is_named: bool) -> &'static str {
+    if is_named { "choose another `--once` name to start another run" } else { "start another run with `--new-run`" }
+}
+
+/// Returns true if `start` was requested with another API key than that of `client`: it may be of another organisation,
+/// for which this start does not exist.
+fn is_of_another_key(client: &Client, start: &RecordedStart) -> bool {
+    start.account.is_some() && start.account != client.http().key_fingerprint()
 }
 
 /// Finds out the state of `earlier`. A start that the user named is never over: its run is attached to.
@@ -58,24 +109,41 @@ pub(super) async fn earlier_start(
     is_named: bool,
 ) -> Result<EarlierStart, Failure> {
     let Some(run) = &earlier.run else {
-        return match earlier.age() < START_LIFE {
+        return match earlier.age() < START_LIFE && !is_of_another_key(client, earlier) {
             true => Ok(EarlierStart::Unknown),
-            false => expired_start(client, earlier).await,
+            false => doubtful_start(client, state, earlier, is_named).await,
         };
     };
+    // A ledger that cannot be read is no proof of delivery, so it counts as undelivered.
+    let ledger = state.peek(&endpoint_of(client), run).ok().flatten();
+    let is_delivered = ledger.is_some_and(|ledger| ledger.delivered_at.is_some());
+    if is_delivered && !is_named {
+        return Ok(EarlierStart::Over);
+    }
+    let ago = human_duration(earlier.age());
+    let another = start_another(is_named);
     let status = match client.live_status(run).await {
         Ok(status) => RunStatus::parse(&status.overall_status),
         Err(client::Error::Net(error)) if error.kind() == Kind::NotFound && error.is_from_api() => {
             let listed = runs_of(client, &earlier.workflow).await?;
+            let unproven = |hint: String| Err(Failure::new(client::Error::Net(error.clone()), hint));
             match listed.runs.iter().find(|listed| listed.job_id == *run) {
                 Some(listed) => RunStatus::parse(&listed.status),
+                None if is_of_another_key(client, earlier) => {
+                    return unproven(format!(
+                        "the same command started run {run} {ago} ago with another API key; use that key, or {another}"
+                    ));
+                }
                 None if earlier.age() < GRACE => return Ok(EarlierStart::Run(run.clone(), "a moment ago")),
-                // Nothing proves that it is over.
-                None if listed.is_cut || is_named => {
-                    return Err(client::Error::Net(error).into());
+                None if is_named => {
+                    return unproven(format!("the run of this name is gone; {another}"));
+                }
+                None if !listed.covers(earlier.age().saturating_add(CLOCK_SKEW)) => {
+                    return unproven(format!(
+                        "the same command started run {run} {ago} ago, and the API lists too few runs to tell whether it is gone; repeat the command later, or {another}"
+                    ));
                 }
                 None => {
-                    let ago = human_duration(earlier.age());
                     context.screen.note(&format!(
                         "the API knows no run {run}, which the same command started {ago} ago; starting another"
                     ));
@@ -85,10 +153,9 @@ pub(super) async fn earlier_start(
         }
         Err(error) => {
             let failure = Failure::from(error);
-            let another = if is_named { "" } else { ", or start another run with `--new-run`" };
             return Err(failure.or_hint(|| {
                 Some(format!(
-                    "the same command started run {run}, and it is unknown whether that is over; repeat the command later{another}"
+                    "the same command started run {run}, and it is unknown whether that is over; repeat the command later, or {another}"
                 ))
             }));
         }
@@ -99,69 +166,123 @@ pub(super) async fn earlier_start(
     if !status.is_terminal() {
         return Ok(EarlierStart::Run(run.clone(), "which is active"));
     }
-    // A ledger that cannot be read is no proof of delivery, so it counts as undelivered.
-    let ledger = state.peek(&endpoint_of(client), run).ok().flatten();
-    let delivered = ledger.is_some_and(|ledger| ledger.delivered_at.is_some());
-    let undelivered = status == RunStatus::Completed && !delivered && earlier.age() < START_LIFE;
-    Ok(if undelivered {
+    Ok(if status == RunStatus::Completed && earlier.age() < START_LIFE {
         EarlierStart::Run(run.clone(), "whose results were not written yet")
     } else {
         EarlierStart::Over
     })
 }
 
-/// Decides on a start without a response whose key the API may have forgotten: if no run of the workflow has begun
-/// since, it started none. Otherwise fails with the candidates, because a second start could be paid for twice.
-async fn expired_start(client: &Client, earlier: &RecordedStart) -> Result<EarlierStart, Failure> {
-    let candidates = runs_since(client, earlier).await?;
-    if candidates.is_empty() {
-        return Ok(EarlierStart::Over);
+/// Decides on a start without a response whose key the API may have forgotten, or that was requested with another API
+/// key: if no run of the workflow has begun since, it started none. Otherwise fails with the candidates, because a second
+/// start could be paid for twice.
+async fn doubtful_start(
+    client: &Client,
+    state: &StateDir,
+    earlier: &RecordedStart,
+    is_named: bool,
+) -> Result<EarlierStart, Failure> {
+    let candidates = candidates(client, state, earlier).await?;
+    let another = start_another(is_named);
+    let fail = |doubt: String, hint: String| {
+        let error = Error::UnknownFate {
+            workflow: earlier.workflow_name.clone(),
+            ago: human_duration(earlier.age()),
+            doubt: escape_for_terminal(&doubt),
+        };
+        Err(Failure::new(error, hint))
+    };
+    match candidates.doubt() {
+        Some(doubt) => {
+            fail(doubt, format!("write the results of one of them with `drawoff pull RUN -o OUT`, or {another}"))
+        }
+        // The keys may be of one organisation, which then recognizes the idempotency key. Another one knows no such
+        // workflow.
+        None if earlier.age() < START_LIFE => Ok(EarlierStart::Unknown),
+        None if is_of_another_key(client, earlier) => {
+            fail("it was requested with another API key".to_owned(), format!("use that key, or {another}"))
+        }
+        None => Ok(EarlierStart::Over),
     }
-    Err(unknown_fate(earlier, &candidates))
 }
 
-/// Decides whether a start has certainly begun no run, after the API refused to repeat it: an earlier attempt of it may
-/// have been accepted. True if it is old enough to be listed, and no run of the workflow has begun since.
-pub(super) async fn has_begun_no_run(client: &Client, start: &RecordedStart) -> bool {
-    start.age() >= GRACE && runs_since(client, start).await.is_ok_and(|runs| runs.is_empty())
+/// Decides whether a start that the API refuses to repeat has certainly begun no run: an earlier attempt of it may have
+/// been accepted. `Ok` if it is old enough to be listed, and no run of the workflow has begun since.
+pub(super) async fn require_no_run(
+    client: &Client,
+    state: &StateDir,
+    start: &RecordedStart,
+    is_named: bool,
+) -> Result<(), Doubt> {
+    let another = start_another(is_named);
+    if is_of_another_key(client, start) {
+        let hint = format!("the start was requested before with another API key; use that key, or {another}");
+        return Err(Doubt::Permanent(hint));
+    }
+    if start.age() < GRACE {
+        return Err(Doubt::Temporary);
+    }
+    match candidates(client, state, start).await.map(|candidates| candidates.doubt()) {
+        Ok(None) => Ok(()),
+        Ok(Some(doubt)) => Err(Doubt::Permanent(format!(
+            "the start was requested before, and {}; write the results of its run with `drawoff pull RUN -o OUT`, or {another}",
+            escape_for_terminal(&doubt)
+        ))),
+        Err(_) => Err(Doubt::Temporary),
+    }
 }
 
-/// Returns the runs of the workflow that have begun since `start` was requested, or may have.
-pub(super) async fn runs_since(client: &Client, start: &RecordedStart) -> Result<Vec<RunId>, Failure> {
+/// Returns the runs of the workflow that have begun since `start` was requested, or may have, and that no other command
+/// on this machine started.
+pub(super) async fn runs_since(
+    client: &Client,
+    state: &StateDir,
+    start: &RecordedStart,
+) -> Result<Vec<RunId>, Failure> {
+    Ok(candidates(client, state, start).await?.runs)
+}
+
+async fn candidates(client: &Client, state: &StateDir, start: &RecordedStart) -> Result<Candidates, Failure> {
     let listed = runs_of(client, &start.workflow).await?;
     let since = start.age().saturating_add(CLOCK_SKEW);
     // A run without a usable time is a candidate: the doubt is resolved by the user.
-    let began_since = |run: &&Run| {
-        let stamp = run.queued_at.as_deref().or(run.created_at.as_deref());
-        stamp.and_then(age_of).is_none_or(|age| age <= since)
+    let began_since = |run: &&Run| age_of_run(client, run).is_none_or(|age| age <= since);
+    let endpoint = endpoint_of(client);
+    let is_of_another_start = |run: &RunId| {
+        let key = state.peek(&endpoint, run).ok().flatten().and_then(|ledger| ledger.key);
+        key.is_some_and(|key| key != start.key)
     };
-    Ok(listed.runs.iter().filter(began_since).map(|run| run.job_id.clone()).collect())
+    let runs = listed.runs.iter().filter(began_since).map(|run| run.job_id.clone());
+    Ok(Candidates { runs: runs.filter(|run| !is_of_another_start(run)).collect(), is_cut: !listed.covers(since) })
 }
 
-/// Returns the error for a start that may have become one of `runs`.
-fn unknown_fate(start: &RecordedStart, runs: &[RunId]) -> Failure {
-    let runs: Vec<String> = runs.iter().map(RunId::to_string).collect();
-    let error = Error::UnknownFate {
-        workflow: start.workflow_name.clone(),
-        ago: human_duration(start.age()),
-        runs: runs.join(", "),
-    };
-    error.into()
+/// Returns the age of a run: by the API's clock or by this machine's, whichever makes it younger. `None` if the API lists
+/// no valid time.
+fn age_of_run(client: &Client, run: &Run) -> Option<Duration> {
+    let stamp = run.queued_at.as_deref().or(run.created_at.as_deref())?;
+    Some(age_at(stamp, SystemTime::now())?.min(age_at(stamp, client.http().server_time())?))
 }
 
-/// Lists the newest runs of a workflow. All runs are listed if the API knows no such workflow: it may have been deleted,
-/// which keeps its runs. A bulk job has no workflow id to filter by; its recorded one is the path of its endpoint.
+/// Lists the newest runs of a workflow. All runs are listed if the API knows no such workflow (404), or none of this key
+/// (403): it may have been deleted, which keeps its runs. A bulk job has no workflow id to filter by; its recorded one is the path of its endpoint.
 async fn runs_of(client: &Client, workflow: &WorkflowId) -> Result<ListedRuns, Failure> {
     let filter = |workflow| RunFilter { workflow, limit: Some(MAX_LISTED), ..RunFilter::default() };
     let of_workflow = Some(workflow.clone()).filter(|id| !id.0.starts_with('/'));
-    let runs = match client.runs(&filter(of_workflow)).await {
-        Err(client::Error::Net(error)) if error.kind() == Kind::NotFound && error.is_from_api() => {
-            let all = client.runs(&filter(None)).await?;
-            all.into_iter().filter(|run| run.workflow_id == *workflow).collect()
+    let (mut runs, is_of_all) = match client.runs(&filter(of_workflow)).await {
+        Err(client::Error::Net(error))
+            if matches!(error.kind(), Kind::NotFound | Kind::Forbidden) && error.is_from_api() =>
+        {
+            (client.runs(&filter(None)).await?, true)
         }
-        runs => runs?,
+        runs => (runs?, false),
     };
-    Ok(ListedRuns { is_cut: runs.len() >= MAX_LISTED as usize, runs })
+    // Before the filter: the page is that of all workflows.
+    let oldest = || runs.iter().filter_map(|run| age_of_run(client, run)).max().unwrap_or_default();
+    let reach = (runs.len() >= MIN_PAGE).then(oldest);
+    if is_of_all {
+        runs.retain(|run| run.workflow_id == *workflow);
+    }
+    Ok(ListedRuns { runs, reach })
 }
 
 /// Finds a start with this identity that an earlier version of drawoff recorded under another digest, and stores it under
@@ -173,8 +294,9 @@ pub(super) async fn adopt_earlier_form(
     identity: &StartIdentity,
     work: StartWork<'_>,
 ) -> Result<Option<RecordedStart>, Failure> {
+    let mut graphs = HashMap::new();
     for found in state.earlier_form_starts()? {
-        if found.start.age() < EARLIER_FORM_LIFE && is_same(client, identity, work, &found).await? {
+        if found.start.age() < EARLIER_FORM_LIFE && is_same(client, identity, work, &found, &mut graphs).await? {
             let start = found.start.clone().adopted(identity);
             slot.save(&start)?;
             found.remove()?;
@@ -185,12 +307,13 @@ pub(super) async fn adopt_earlier_form(
 }
 
 /// Returns true if `found` is a start of `work`. Its digest covers the graph as the API returned it, which is that of
-/// the definition unless the API rewrote it.
+/// the definition unless the API rewrote it. `graphs` keeps those that were requested.
 async fn is_same(
     client: &Client,
     identity: &StartIdentity,
     work: StartWork<'_>,
     EarlierFormStart { start, .. }: &EarlierFormStart,
+    graphs: &mut HashMap<WorkflowId, Option<Graph>>,
 ) -> Result<bool, Failure> {
     let has = |graph: &Graph| identity.earlier_form_digest(&start.workflow, graph) == start.identity;
     match work {
@@ -198,8 +321,15 @@ async fn is_same(
         StartWork::Definition(definition) if definition.0.workflow_name != start.workflow_name => Ok(false),
         StartWork::Definition(definition) if has(&definition.0.workflow_definition) => Ok(true),
         StartWork::Definition(_) => {
-            let workflow = client.find_by_id(&start.workflow).await?;
-            Ok(workflow.and_then(|workflow| workflow.workflow_definition).is_some_and(|graph| has(&graph)))
+            if !graphs.contains_key(&start.workflow) {
+                let workflow = match client.find_by_id(&start.workflow).await {
+                    // Of another organisation, such as one with another key: its start cannot be continued with this one.
+                    Err(client::Error::Net(error)) if error.kind() == Kind::Forbidden && error.is_from_api() => None,
+                    found => found?,
+                };
+                graphs.insert(start.workflow.clone(), workflow.and_then(|workflow| workflow.workflow_definition));
+            }
+            Ok(graphs.get(&start.workflow).and_then(Option::as_ref).is_some_and(has))
         }
     }
 }

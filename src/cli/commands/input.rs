@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use tempfile::NamedTempFile;
 
-use crate::api::{BulkKind, BulkStarted, HandleId};
+use crate::api::{BulkKind, HandleId};
 use crate::cli::choices::FromFormat;
 use crate::cli::context::Context;
 use crate::cli::error::{Error, Failure};
-use crate::client::{self, Client, IdempotencyKey, Upload};
+use crate::client::{self, Client, IdempotencyKey, RunStart, Upload};
 use crate::text::human_bytes;
 
 /// An input file, or the contents of a pipe in a temporary file.
@@ -91,7 +91,7 @@ impl Input {
         kind: BulkKind,
         config: &str,
         key: &IdempotencyKey,
-    ) -> Result<BulkStarted, Failure> {
+    ) -> Result<RunStart, Failure> {
         self.with_progress(context, client.start_bulk(kind, &self.upload, config, key)).await
     }
 

@@ -9,17 +9,19 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::earlier_start::{EarlierStart, adopt_earlier_form, earlier_start, has_begun_no_run, runs_since};
+use super::earlier_start::{
+    Doubt, EarlierStart, adopt_earlier_form, earlier_start, require_no_run, runs_since, start_another,
+};
 use super::input::Input;
 use super::ledger_session::endpoint_of;
 use super::resolve::StartWork;
-use crate::api::{BulkKind, HandleId, RunId, RunStarted, WorkflowId};
+use crate::api::{BulkKind, HandleId, RunId, WorkflowId};
 use crate::cli::choices::FromFormat;
 use crate::cli::context::Context;
 use crate::cli::error::{Error, Failure};
 use crate::client::{
-    self, Client, IdempotencyKey, OpenStart, RecordedStart, ResultFormat, StartIdentity, StartOptions, StartSubject,
-    StateDir, StateError,
+    self, Client, IdempotencyKey, OpenStart, RecordedStart, ResultFormat, RunStart, StartIdentity, StartOptions,
+    StartSubject, StateDir, StateError,
 };
 use crate::net::Kind;
 use crate::text::{error_chain, escape_for_terminal, human_duration};
@@ -27,6 +29,10 @@ use crate::text::{error_chain, escape_for_terminal, human_duration};
 /// The hint after a start whose outcome is unknown.
 const UNKNOWN_HINT: &str =
     "it is unknown whether the run started; repeat the same command: it finds out and does not start the run twice";
+
+/// The same without a state directory.
+const UNKNOWN_WITHOUT_STATE_HINT: &str =
+    "it is unknown whether the run started: list runs with `drawoff runs ls`; the same command starts another";
 
 /// A run that this command started or attached to.
 pub(crate) struct StartedRun {
@@ -56,12 +62,6 @@ pub(super) struct StartRequest<'a> {
     pub once: Option<&'a str>,
 }
 
-/// The response of the API to a start.
-struct StartResponse {
-    run: RunId,
-    already_started: bool,
-}
-
 /// Starts the run of `request`, or attaches to the run that an earlier command started with the same identity. Without
 /// `state` every call starts a run.
 pub(super) async fn start(
@@ -89,7 +89,12 @@ pub(super) async fn start(
         let handle = upload(context, client, to_upload).await?;
         let key = IdempotencyKey::fresh(&workflow.0);
         let options = StartOptions { input: handle, payload: request.payload.cloned(), formats: formats.to_vec(), key };
-        let started = request.send(context, client, &workflow, input.as_ref(), &options).await?;
+        context.set_resume_hint(UNKNOWN_WITHOUT_STATE_HINT.to_owned());
+        let started = request.send(context, client, &workflow, input.as_ref(), &options).await;
+        let started = started.map_err(|failure| match is_outcome_unknown(&failure) {
+            true => failure.with_hint(UNKNOWN_WITHOUT_STATE_HINT),
+            false => failure,
+        })?;
         context.screen.note(&format!("run {} of {name} started", started.run));
         return Ok(StartedRun { run: started.run, key: Some(options.key), workflow, attached: false });
     };
@@ -128,22 +133,28 @@ pub(super) async fn start(
         Some(earlier) => earlier,
         None => {
             let workflow = request.work.id(context, client, Some(state)).await?;
-            RecordedStart::new(&identity, &workflow, upload(context, client, to_upload).await?)
+            let handle = upload(context, client, to_upload).await?;
+            RecordedStart::new(&identity, &workflow, handle, client.http().key_fingerprint())
         }
     };
     // On disk before the request: a process that is killed from here on leaves the key for the next command.
     slot.save(&start)?;
     let workflow = start.workflow.clone();
-    let mut started = request.send_with_hint(context, client, &workflow, input.as_ref(), &options(&start)).await;
+    context.set_resume_hint(UNKNOWN_HINT.to_owned());
+    let mut started = request.send(context, client, &workflow, input.as_ref(), &options(&start)).await;
     if is_repeated && start.input.is_some() && started.as_ref().is_err_and(is_refused_by_api) {
         // The handle of the earlier upload may have expired. A fresh upload is safe, because the key is the same.
         start.input = upload(context, client, to_upload).await?;
         slot.save(&start)?;
-        started = request.send_with_hint(context, client, &workflow, input.as_ref(), &options(&start)).await;
+        started = request.send(context, client, &workflow, input.as_ref(), &options(&start)).await;
     }
     let started = match started {
         Ok(started) => started,
-        Err(failure) => return Err(after_failure(client, &slot, &start, is_repeated, failure).await),
+        Err(failure) => {
+            let is_named = request.once.is_some();
+            let after = after_failure(context, client, state, &mut slot, &start, is_repeated, is_named, failure);
+            return Err(after.await);
+        }
     };
     let run = started.run;
     // A fresh key cannot have started a run before, whatever the response says.
@@ -159,8 +170,8 @@ pub(super) async fn start(
         true => context.screen.note(&format!("already started as {run}; `--new-run` starts another")),
         false => context.screen.note(&format!("run {run} of {name} started")),
     }
-    if is_repeated && !started.already_started {
-        note_possible_duplicates(context, client, &start, &run).await?;
+    if (is_repeated || started.maybe_repeated) && !started.already_started {
+        note_possible_duplicates(context, client, state, &start, &run).await?;
     }
     Ok(StartedRun { run, key: Some(start.key), workflow, attached })
 }
@@ -170,11 +181,13 @@ pub(super) async fn start(
 async fn note_possible_duplicates(
     context: &Context,
     client: &Client,
+    state: &StateDir,
     start: &RecordedStart,
     run: &RunId,
 ) -> Result<(), Failure> {
     // Only a note: an error of the list must not end a command whose run has started.
-    let since = context.unless_interrupted(async { Ok(runs_since(client, start).await.unwrap_or_default()) }).await?;
+    let since = context.unless_interrupted(async { Ok(runs_since(client, state, start).await.unwrap_or_default()) });
+    let since = since.await?;
     let others: Vec<String> = since.iter().filter(|other| *other != run).map(RunId::to_string).collect();
     if !others.is_empty() {
         let others = escape_for_terminal(&others.join(", "));
@@ -228,8 +241,11 @@ impl StartRequest<'_> {
             return Ok(None);
         }
         let recorded = slot.previous().map_err(|error| {
-            let hint = "it may belong to an active run: list runs with `drawoff runs ls`, or start another one with `--new-run`";
-            Failure::new(error, hint)
+            let another = start_another(self.once.is_some());
+            Failure::new(
+                error,
+                format!("it may belong to an active run: list runs with `drawoff runs ls`, or {another}"),
+            )
         })?;
         match (recorded, self.once) {
             (Some(recorded), Some(once)) if !recorded.has_same_work(identity) => {
@@ -249,28 +265,6 @@ impl StartRequest<'_> {
         }
     }
 
-    /// Sends the start, with a hint for the case that its response is lost.
-    async fn send_with_hint(
-        &self,
-        context: &Context,
-        client: &Client,
-        workflow: &WorkflowId,
-        input: Option<&Input>,
-        options: &StartOptions,
-    ) -> Result<StartResponse, Failure> {
-        context.set_resume_hint(UNKNOWN_HINT.to_owned());
-        let started = self.send(context, client, workflow, input, options).await;
-        started.map_err(|failure| match failure.error() {
-            Error::Client(client::Error::Net(error))
-                if matches!(error.kind(), Kind::Unreachable | Kind::ServerFault | Kind::BadResponse)
-                    || error.status().is_some() && !error.is_from_api() =>
-            {
-                failure.with_hint(UNKNOWN_HINT)
-            }
-            _ => failure,
-        })
-    }
-
     async fn send(
         &self,
         context: &Context,
@@ -278,19 +272,14 @@ impl StartRequest<'_> {
         workflow: &WorkflowId,
         input: Option<&Input>,
         options: &StartOptions,
-    ) -> Result<StartResponse, Failure> {
+    ) -> Result<RunStart, Failure> {
         match (self.bulk, input) {
             // The configuration is JSON text in a form field, beside the file.
             (Some(kind), Some(input)) => {
                 let config = options.payload.as_ref().map_or_else(|| "{}".to_owned(), Value::to_string);
-                let started = input.start_bulk(context, client, kind, &config, &options.key).await?;
-                Ok(StartResponse { run: started.task_id, already_started: started.already_started == Some(true) })
+                input.start_bulk(context, client, kind, &config, &options.key).await
             }
-            _ => {
-                let started = async { Ok(client.start(workflow, options).await?) };
-                let RunStarted { job_id, already_started, .. } = context.unless_interrupted(started).await?;
-                Ok(StartResponse { run: job_id, already_started: already_started == Some(true) })
-            }
+            _ => context.unless_interrupted(async { Ok(client.start(workflow, options).await?) }).await,
         }
     }
 }
@@ -308,24 +297,46 @@ fn is_refused_by_api(failure: &Failure) -> bool {
     error.is_from_api() && matches!(error.status(), Some(400 | 404 | 422))
 }
 
+/// Returns true if the request may have started a run, or may have failed to arrive.
+fn is_outcome_unknown(failure: &Failure) -> bool {
+    let Error::Client(client::Error::Net(error)) = failure.error() else { return false };
+    matches!(error.kind(), Kind::Unreachable | Kind::ServerFault | Kind::BadResponse) || error.may_be_processed()
+}
+
 /// Forgets a start that has certainly begun no run: the API refused its only attempt, or refuses to repeat it and lists
 /// no run since. Any other is kept, and the next command requests it again under its key.
+#[expect(clippy::too_many_arguments, reason = "the facts of one start, which end here")]
 async fn after_failure(
+    context: &Context,
     client: &Client,
-    slot: &OpenStart,
+    state: &StateDir,
+    slot: &mut OpenStart,
     start: &RecordedStart,
     is_repeated: bool,
+    is_named: bool,
     failure: Failure,
 ) -> Failure {
     let Error::Client(client::Error::Net(error)) = failure.error() else { return failure };
-    let never_accepted = error.is_certain_refusal() && !is_repeated;
-    if never_accepted || is_refused_by_api(&failure) && has_begun_no_run(client, start).await {
-        // An error is harmless: the next command requests the start under its key and is refused again.
-        let _ = slot.forget();
-        return failure;
-    }
-    match is_refused_by_api(&failure) {
-        true => failure.with_hint(UNKNOWN_HINT),
-        false => failure,
+    let is_refused = is_refused_by_api(&failure);
+    let is_over = if error.is_certain_refusal() && !is_repeated {
+        Ok(())
+    } else if is_refused {
+        let no_run = async { Ok(require_no_run(client, state, start, is_named).await) };
+        context.unless_interrupted(no_run).await.unwrap_or(Err(Doubt::Temporary))
+    } else {
+        Err(Doubt::Temporary)
+    };
+    match is_over {
+        Ok(()) => {
+            // An error is harmless: the next command requests the start under its key and is refused again.
+            let _ = slot.forget();
+            failure.or_hint(|| {
+                is_repeated.then(|| "the earlier start began no run; repeat the command to start one".to_owned())
+            })
+        }
+        Err(Doubt::Permanent(hint)) => failure.with_hint(hint),
+        Err(Doubt::Temporary) if is_refused || is_outcome_unknown(&failure) => failure.with_hint(UNKNOWN_HINT),
+        // A rejected key, a limit: what helps against that comes first.
+        Err(Doubt::Temporary) => failure.or_hint(|| is_repeated.then(|| UNKNOWN_HINT.to_owned())),
     }
 }

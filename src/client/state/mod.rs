@@ -26,7 +26,7 @@ pub use error::StateError;
 pub use ledger::{
     CompletedOutput, FileProgress, FilePulled, Ledger, OpenLedger, OutputRecord, RejectsRecord, SeenLink,
 };
-pub use stamp::age_of;
+pub use stamp::age_at;
 pub use start::{EarlierFormStart, OpenStart, RecordedStart, StartIdentity, StartSubject};
 pub use workflow::{OpenWorkflow, RecordedWorkflow};
 

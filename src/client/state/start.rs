@@ -100,7 +100,7 @@ impl StartIdentity {
 
     fn key(&self) -> IdempotencyKey {
         match &self.once {
-            Some(name) => IdempotencyKey::of_once(name),
+            Some(once) => IdempotencyKey::of_once(&self.name, once),
             None => IdempotencyKey::fresh(&self.digest),
         }
     }
@@ -130,11 +130,20 @@ pub struct RecordedStart {
     pub asked_at: String,
     /// Id of the run that was started. `None` if no response was received: it is unknown whether the run exists.
     pub run: Option<RunId>,
+    /// Fingerprint of the API key that the start was requested with; `None` in earlier versions. Under another key, which
+    /// may be that of another organisation, "not found" says nothing of this start.
+    #[serde(default)]
+    pub account: Option<String>,
 }
 
 impl RecordedStart {
-    /// Creates the record of a new start of `workflow`, with a new idempotency key and without a run.
-    pub fn new(identity: &StartIdentity, workflow: &WorkflowId, input: Option<HandleId>) -> Self {
+    /// Creates the record of a new start of `workflow` by `account`, with a new idempotency key and without a run.
+    pub fn new(
+        identity: &StartIdentity,
+        workflow: &WorkflowId,
+        input: Option<HandleId>,
+        account: Option<String>,
+    ) -> Self {
         RecordedStart {
             workflow: workflow.clone(),
             workflow_name: identity.name.clone(),
@@ -145,6 +154,7 @@ impl RecordedStart {
             input,
             asked_at: now(),
             run: None,
+            account,
         }
     }
 
@@ -201,9 +211,13 @@ impl OpenStart {
         document::write(&self.path, start)
     }
 
-    /// Removes the record, after the API rejected the start: there is no run.
-    pub fn forget(&self) -> Result<(), StateError> {
-        remove(&self.path)
+    /// Removes the record, after the API rejected the start: there is no run. A record that [`OpenStart::previous`] did
+    /// not take is stored again: the start was to replace it, and its run may be active.
+    pub fn forget(&mut self) -> Result<(), StateError> {
+        match self.previous() {
+            Ok(Some(previous)) => self.save(&previous),
+            _ => remove(&self.path),
+        }
     }
 }
 

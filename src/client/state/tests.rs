@@ -46,14 +46,15 @@ fn one_identity_has_one_record() {
     let (_folder, state) = state();
     let mut slot = state.start(&all[2]).unwrap();
     assert!(slot.previous().unwrap().is_none());
-    let mut start = RecordedStart::new(&all[2], &WorkflowId("w1".into()), Some(HandleId("h1".into())));
+    let mut start = RecordedStart::new(&all[2], &WorkflowId("w1".into()), Some(HandleId("h1".into())), None);
     slot.save(&start).unwrap();
     drop(slot);
     let before = state.start(&all[2]).unwrap().previous().unwrap().unwrap();
     assert_eq!((&before.key, &before.input, &before.run), (&start.key, &start.input, &None));
     assert!(before.age() < std::time::Duration::from_secs(60));
     assert!(state.start(&all[3]).unwrap().previous().unwrap().is_none());
-    let slot = state.start(&all[2]).unwrap();
+    let mut slot = state.start(&all[2]).unwrap();
+    slot.previous().unwrap().unwrap();
     start.run = Some(RunId("r1".into()));
     slot.save(&start).unwrap();
     slot.forget().unwrap();
@@ -257,7 +258,7 @@ fn a_damaged_ledger_is_renamed_and_a_newer_one_is_refused() {
 
     // A damaged start record is not renamed but an error: it may be of a run that is paid for.
     let identity = identity("w1", None, None);
-    state.start(&identity).unwrap().save(&RecordedStart::new(&identity, &WorkflowId("w1".into()), None)).unwrap();
+    state.start(&identity).unwrap().save(&RecordedStart::new(&identity, &WorkflowId("w1".into()), None, None)).unwrap();
     let starts = state.root().join("starts");
     let file = starts.join(files(&starts).into_iter().find(|name| name.ends_with(".json")).unwrap());
     fs::write(&file, "{").unwrap();
