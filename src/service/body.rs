@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use super::api_error::ApiError;
 use super::location::Location;
 use super::raw;
+use super::stored_names::is_workflow_id;
 use crate::api::{Block, CreateWorkflow, Edge, Graph, UpdateWorkflow, ValidationError, WorkflowId};
 
 /// Path segments below `/workflows/` of the API itself, which therefore cannot be ids.
@@ -183,9 +184,9 @@ impl Check {
         }
     }
 
-    /// Checks an id chosen by the client. Our reading: any text that fits one path segment, not only a UUID.
+    /// Checks an id chosen by the client.
     fn id(&mut self, id: &str, location: &Location) {
-        if id.is_empty() || id.len() > 200 || id.chars().any(char::is_control) || matches!(id, "." | "..") {
+        if !is_workflow_id(id) {
             self.errors.push(location.invalid("value_error", "an id has 1 to 200 bytes and no control characters"));
         } else if RESERVED_IDS.contains(&id) {
             self.errors.push(location.invalid("value_error", format!("'{id}' is the name of a path, not an id")));

@@ -1,6 +1,8 @@
 //! Row counter of uploads, fed with the bytes while they are written to disk. It recognizes only what separates rows:
 //! whether a row can be parsed is found out by the run that reads it.
 
+use super::stored_names::Extension;
+
 /// Resumable row counter of one file, a state machine over its bytes.
 pub(super) struct RowCounter {
     format: RowFormat,
@@ -30,12 +32,12 @@ enum RowFormat {
 }
 
 impl RowCounter {
-    /// Returns a counter for a file with this extension, which is in lower case.
-    pub(super) fn new(extension: &str) -> Self {
+    /// Returns a counter for a file with this extension.
+    pub(super) fn new(extension: Extension) -> Self {
         let format = match extension {
-            "csv" => RowFormat::Csv,
-            "json" => RowFormat::Json,
-            _ => RowFormat::Lines,
+            Extension::Csv => RowFormat::Csv,
+            Extension::Json => RowFormat::Json,
+            Extension::Jsonl | Extension::Ndjson => RowFormat::Lines,
         };
         RowCounter { format, rows: 0, in_row: false, quoted: false, escaped: false, depth: 0 }
     }
@@ -140,7 +142,7 @@ mod tests {
             ("json", "{\"a\":1}\n{\"a\":2}\n", 2),
         ] {
             for size in [1, 3, 1000] {
-                let mut counter = RowCounter::new(extension);
+                let mut counter = RowCounter::new(Extension::parse(extension).unwrap());
                 text.as_bytes().chunks(size).for_each(|bytes| counter.feed(bytes));
                 assert_eq!(counter.rows(), rows, "{extension} {text:?} by {size}");
             }

@@ -6,10 +6,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use uuid::Uuid;
-
 use crate::api::{HandleId, RunId};
-use crate::service::rows::{RunRow, UploadRow};
+use crate::service::private_files;
+use crate::service::rows::RunRow;
+use crate::service::stored_names::{NotebookFile, UploadFile, is_generated_id};
 
 /// The subdirectories of one data directory.
 #[derive(Clone, Debug)]
@@ -18,20 +18,23 @@ pub(in crate::service) struct Directories {
 }
 
 impl Directories {
-    /// Creates the data directory and its subdirectories if absent, with mode 0700: results are personal data.
+    /// Creates the data directory and its subdirectories if absent, with mode 0700: results are personal data. If they
+    /// exist, takes access to the subdirectories from others; the data directory itself may be shared on purpose. Fails
+    /// if a subdirectory is a link.
     pub(in crate::service) fn create(root: &Path) -> io::Result<Self> {
-        let mut builder = fs::DirBuilder::new();
-        builder.recursive(true);
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        for directory in ["", "runs", "uploads", "notebooks", "tmp"].map(|name| root.join(name)) {
-            builder.create(directory)?;
+        // The data directory itself may be a link: the user chose it.
+        private_files::create_root(root)?;
+        for directory in ["runs", "uploads", "notebooks", "tmp"].map(|name| root.join(name)) {
+            private_files::create_directory(&directory)?;
+            private_files::restrict_directory(&directory)?;
         }
         Ok(Directories { root: root.to_owned() })
     }
 
-    /// Returns the directory of a run's payload and result files.
+    /// Returns the directory of a run's payload and result files. Panics if the id is not one that the service
+    /// generates: every id is checked when its row is read, so another one is a bug, and must not become a path.
     pub(in crate::service) fn run(&self, run: &RunId) -> PathBuf {
+        assert!(is_generated_id(&run.0), "the id of a run is checked when it is read");
         self.root.join("runs").join(&run.0)
     }
 
@@ -50,9 +53,14 @@ impl Directories {
         self.root.join("notebooks")
     }
 
-    /// Returns the path of an upload's file. The service chose both parts of its name, so it cannot lead elsewhere.
-    pub(in crate::service) fn upload(&self, handle: &HandleId, row: &UploadRow) -> PathBuf {
-        self.uploads().join(format!("{}.{}", handle.0, row.extension))
+    /// Returns the path of a notebook's file.
+    pub(in crate::service) fn notebook(&self, file: &NotebookFile) -> PathBuf {
+        self.notebooks().join(file.as_str())
+    }
+
+    /// Returns the path of an uploaded file.
+    pub(in crate::service) fn upload(&self, file: &UploadFile) -> PathBuf {
+        self.uploads().join(file.as_str())
     }
 
     /// Removes the leftovers of a service that was killed: files of `interrupted` runs, and directories of runs and
@@ -66,28 +74,34 @@ impl Directories {
         for run in interrupted {
             let recorded: HashSet<&str> =
                 run.blocks.iter().flat_map(|block| &block.files).map(|file| file.filename.as_str()).collect();
-            for name in names(&self.run(&run.id))? {
+            let directory = self.run(&run.id);
+            for name in names(&directory)? {
                 if !recorded.contains(name.as_str()) {
-                    fs::remove_file(self.run(&run.id).join(name))?;
+                    fs::remove_file(directory.join(name))?;
                 }
             }
         }
         // Directories without a row are those of deleted runs, or of starts that crashed before the run was recorded.
         for name in names(&self.root.join("runs"))? {
-            if Uuid::parse_str(&name).is_ok() && !is_run(&RunId(name.clone())) {
+            if is_generated_id(&name) && !is_run(&RunId(name.clone())) {
                 fs::remove_dir_all(self.root.join("runs").join(name))?;
             }
         }
-        // Temporary files are unlinked right after creation; a kill in between leaves the name.
+        // Temporary files are unlinked right after creation; a kill in between leaves the name. An import that was
+        // killed leaves a directory.
         for name in names(&self.tmp())? {
-            if name.starts_with(".tmp") {
-                fs::remove_file(self.tmp().join(name))?;
+            if name.starts_with(TEMPORARY_PREFIX) {
+                let path = self.tmp().join(name);
+                match fs::symlink_metadata(&path)?.is_dir() {
+                    true => fs::remove_dir_all(path)?,
+                    false => fs::remove_file(path)?,
+                }
             }
         }
         // Uploads that were interrupted, or that were renamed but not recorded.
         for name in names(&self.uploads())? {
             let handle = HandleId(name.split('.').next().unwrap_or_default().to_owned());
-            let is_handle = Uuid::parse_str(&handle.0).is_ok();
+            let is_handle = is_generated_id(&handle.0);
             let is_partial = name.starts_with(PARTIAL_PREFIX);
             if is_partial || is_handle && !is_upload(&handle) {
                 fs::remove_file(self.uploads().join(name))?;
@@ -100,9 +114,13 @@ impl Directories {
 /// Prefix of the names of uploads that are not complete yet.
 pub(in crate::service) const PARTIAL_PREFIX: &str = ".partial-";
 
-/// Lists the names in a directory; empty if it does not exist.
+/// Prefix of the names of temporary files and directories, as `tempfile` makes them.
+const TEMPORARY_PREFIX: &str = ".tmp";
+
+/// Lists the names in a directory, which must not be a link; empty if it does not exist.
 fn names(directory: &Path) -> io::Result<Vec<String>> {
-    match fs::read_dir(directory) {
+    let entries = private_files::check_directory(directory).and_then(|()| fs::read_dir(directory));
+    match entries {
         Ok(entries) => entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(error),

@@ -36,6 +36,7 @@ mod notebooks;
 mod openapi;
 mod page;
 mod paths;
+mod private_files;
 mod provider;
 mod query;
 mod range;
@@ -49,6 +50,7 @@ mod server;
 mod sign;
 mod signing_secrets;
 mod store;
+mod stored_names;
 #[cfg(test)]
 mod tests;
 mod webhook;

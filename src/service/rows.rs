@@ -7,11 +7,13 @@ use serde_json::{Map, Value, json};
 
 use super::blocks::RowType;
 use super::clock::timestamp;
+use super::stored_names::{self, Extension, ResultFile, UploadFile};
 use crate::api::{BlockLiveStatus, BlockMetrics, Graph, LiveStatus, Run, RunId, RunStatus, WorkflowId};
 
 /// The row of a run: everything that the API returns about it, also after a restart.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct RunRow {
+    #[serde(deserialize_with = "stored_names::run_id")]
     pub id: RunId,
     pub workflow_id: WorkflowId,
     /// The workflow's name when the run started.
@@ -44,8 +46,8 @@ pub(super) struct JobRow {
 pub(super) enum InputRow {
     /// Rows that the start request or a notebook provided, as a file in the run's directory.
     Payload { name: String, rows: u64 },
-    /// An upload: its file in the directory of uploads, the name that the client gave it, and its extension.
-    Upload { file: String, name: String, extension: String },
+    /// An upload: its file in the directory of uploads, and the name that the client gave it.
+    Upload { file: UploadFile, name: String },
     /// No input; the block makes its rows itself, as `search` does.
     Nothing,
 }
@@ -83,7 +85,7 @@ pub(super) struct BlockRow {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct FileRow {
     pub format: ResultFormat,
-    pub filename: String,
+    pub filename: ResultFile,
     pub size_bytes: u64,
     pub rows: u64,
     pub created_at: DateTime<Utc>,
@@ -96,8 +98,8 @@ pub(super) struct FileRow {
 pub(super) struct UploadRow {
     /// Name that the client gave it; used in messages only, never as a path.
     pub filename: String,
-    /// Extension of that name in lower case, which decides the format.
-    pub extension: String,
+    /// Extension of that name, which decides the format.
+    pub extension: Extension,
     pub size_bytes: u64,
     pub created_at: DateTime<Utc>,
 }

@@ -7,13 +7,15 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
-use serde::de::DeserializeOwned;
+use serde::de::value::StrDeserializer;
+use serde::de::{DeserializeOwned, IntoDeserializer};
 use serde::{Deserialize, Serialize};
 
 use super::notebooks::NotebookRow;
 use super::rows::{JobRow, RunRow, UploadRow};
 use super::sign::Signer;
 use super::signing_secrets::SigningSecrets;
+use super::{private_files, stored_names};
 use crate::api::{HandleId, RunId, RunStatus, Workflow, WorkflowId};
 
 /// Name of the database in the data directory.
@@ -106,7 +108,11 @@ struct KeyRow {
 impl Store {
     /// Opens or creates the database in `directory`, and deletes expired idempotency keys.
     pub(super) fn open(directory: &Path, now: DateTime<Utc>) -> Result<Self, Error> {
-        let opened = Database::builder().set_cache_size(CACHE_BYTES).create(directory.join(FILE_NAME));
+        let path = directory.join(FILE_NAME);
+        // The database holds the secrets of links and webhooks; redb itself would create it by the umask.
+        let private = private_files::open_or_create(&path).and_then(|_| private_files::restrict_file(&path));
+        private.map_err(|cause| Error::Database(Box::new(cause.into())))?;
+        let opened = Database::builder().set_cache_size(CACHE_BYTES).create(path);
         let database = opened.map_err(|error| match error {
             DatabaseError::DatabaseAlreadyOpen => Error::InUse { directory: directory.to_owned() },
             error => Error::Database(Box::new(error.into())),
@@ -300,7 +306,9 @@ impl Store {
         let mut uploads = Vec::new();
         for entry in table.iter()? {
             let (id, row) = entry?;
-            uploads.push((HandleId(id.value().to_owned()), serde_json::from_slice(row.value())?));
+            let id: StrDeserializer<'_, serde_json::Error> = id.value().into_deserializer();
+            let handle = stored_names::handle_id(id)?;
+            uploads.push((handle, serde_json::from_slice(row.value())?));
         }
         Ok(uploads)
     }
@@ -538,10 +546,15 @@ mod tests {
     use super::*;
     use crate::service::rows::ResultFormat;
 
-    fn run(id: &str, workflow: &str, status: RunStatus, at: i64) -> RunRow {
+    /// An id of the form that the service generates, for a run that a test calls `letter`.
+    fn id(letter: &str) -> RunId {
+        RunId(format!("{letter}0000000-0000-4000-8000-000000000000"))
+    }
+
+    fn run(letter: &str, workflow: &str, status: RunStatus, at: i64) -> RunRow {
         let at = DateTime::from_timestamp(at, 0).unwrap();
         RunRow {
-            id: RunId(id.to_owned()),
+            id: id(letter),
             workflow_id: WorkflowId(workflow.to_owned()),
             workflow_name: "n".to_owned(),
             status,
@@ -565,24 +578,32 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(directory.path(), at(0)).unwrap();
         let secret = store.secret();
-        for (id, status) in [("a", RunStatus::Completed), ("b", RunStatus::Running), ("c", RunStatus::Queued)] {
-            assert!(matches!(store.start_run(&run(id, "w", status, 10), None, None).unwrap(), StartOutcome::New));
+        for (letter, status) in [("a", RunStatus::Completed), ("b", RunStatus::Running), ("c", RunStatus::Queued)] {
+            assert!(matches!(store.start_run(&run(letter, "w", status, 10), None, None).unwrap(), StartOutcome::New));
         }
         drop(store);
         let store = Store::open(directory.path(), at(20)).unwrap();
         assert_eq!(store.secret(), secret);
         assert_eq!(store.fail_interrupted(at(20)).unwrap().len(), 2);
         let filter = RunFilter { limit: 10, ..RunFilter::default() };
-        let states: Vec<_> = store.runs(&filter).unwrap().into_iter().map(|r| (r.id.0, r.status)).collect();
+        let states: Vec<_> = store.runs(&filter).unwrap().into_iter().map(|r| (r.id, r.status)).collect();
         assert_eq!(
             states,
-            [
-                ("c".to_owned(), RunStatus::Failed),
-                ("b".to_owned(), RunStatus::Failed),
-                ("a".to_owned(), RunStatus::Completed)
-            ]
+            [(id("c"), RunStatus::Failed), (id("b"), RunStatus::Failed), (id("a"), RunStatus::Completed)]
         );
-        assert_eq!(store.run(&RunId("b".to_owned())).unwrap().unwrap().status_reason.unwrap(), "interrupted");
+        assert_eq!(store.run(&id("b")).unwrap().unwrap().status_reason.unwrap(), "interrupted");
+    }
+
+    #[test]
+    fn a_row_with_an_id_that_is_a_path_is_not_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path(), at(0)).unwrap();
+        let mut row = run("a", "w", RunStatus::Completed, 10);
+        row.id = RunId("/an/absolute/path".to_owned());
+        store.start_run(&row, None, None).unwrap();
+        let error = store.runs(&RunFilter { limit: 10, ..RunFilter::default() }).unwrap_err();
+        assert!(crate::text::error_chain(&error).contains("invalid run id"), "{error}");
+        assert!(store.runs_beyond(0).is_err());
     }
 
     #[test]
@@ -598,13 +619,14 @@ mod tests {
     fn a_key_starts_one_run_a_day() {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(directory.path(), at(0)).unwrap();
-        let start = |id: &str, at: i64| store.start_run(&run(id, "w", RunStatus::Queued, at), None, Some("k")).unwrap();
+        let start =
+            |letter: &str, at: i64| store.start_run(&run(letter, "w", RunStatus::Queued, at), None, Some("k")).unwrap();
         assert!(matches!(start("a", 0), StartOutcome::New));
-        assert!(matches!(start("b", 86_399), StartOutcome::Before(before) if before.id.0 == "a"));
+        assert!(matches!(start("b", 86_399), StartOutcome::Before(before) if before.id == id("a")));
         assert!(store.started_before("k", at(86_399)).unwrap().is_some());
         assert!(store.started_before("k", at(86_400)).unwrap().is_none());
         assert!(matches!(start("c", 86_400), StartOutcome::New));
-        assert!(store.run(&RunId("b".to_owned())).unwrap().is_none());
+        assert!(store.run(&id("b")).unwrap().is_none());
     }
 
     #[test]
@@ -619,7 +641,7 @@ mod tests {
         let ids = |statuses: Vec<RunStatus>, workflow: Option<&str>, limit| {
             let workflow_id = workflow.map(|id| WorkflowId(id.to_owned()));
             let runs = store.runs(&RunFilter { statuses, workflow_id, limit }).unwrap();
-            runs.into_iter().map(|run| run.id.0).collect::<String>()
+            runs.into_iter().map(|run| run.id.0[..1].to_owned()).collect::<String>()
         };
         assert_eq!(ids(vec![], None, 100), "543210");
         assert_eq!(ids(vec![], None, 2), "54");

@@ -106,7 +106,7 @@ impl Deliverer {
     ) -> Result<String, Undelivered> {
         // NDJSON keeps types, so it is preferred if the run has it.
         let file = files.iter().find(|file| file.format == ResultFormat::Ndjson).or(files.first());
-        let link = file.filter(|_| results.is_none()).map(|file| self.link(&run.id, &file.filename));
+        let link = file.filter(|_| results.is_none()).map(|file| self.link(&run.id, file.filename.as_str()));
         let id = Uuid::new_v4().to_string();
         let kind = "outgoing_webhook.completed";
         let body = WebhookEvent {
@@ -155,7 +155,7 @@ impl Deliverer {
     fn job_result(&self, run: &RunRow) -> Value {
         let last = run.blocks.last();
         let files = last.into_iter().flat_map(|block| &block.files).map(|file| {
-            let link = self.link(&run.id, &file.filename);
+            let link = self.link(&run.id, file.filename.as_str());
             json!({ "filename": file.filename, "row_count": file.rows, "download_url": link })
         });
         json!({ "row_count": last.map_or(0, |block| block.row_count), "results": files.collect::<Vec<_>>() })

@@ -1,14 +1,16 @@
 //! Input of a run's source block: resolved when the run is requested, persisted in the store while the run is queued.
 //! It only locates the rows; the engine reads them.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 
-use crate::api::RunId;
+use crate::api::{HandleId, RunId};
 use crate::service::directories::Directories;
 use crate::service::notebooks::NotebookRow;
-use crate::service::rows::InputRow;
+use crate::service::private_files;
+use crate::service::rows::{InputRow, UploadRow};
 use crate::service::store::{self, Store};
+use crate::service::stored_names::UploadFile;
 
 /// Name of the file with a run's own input rows, in the directory of the run.
 const PAYLOAD: &str = "input.ndjson";
@@ -28,12 +30,12 @@ pub(in crate::service) enum Input {
     Nothing,
     /// An uploaded file, shared with other runs.
     Upload {
-        /// Path of the upload in the data directory.
+        /// Name of the file in the directory of uploads.
+        file: UploadFile,
+        /// Path of that file.
         path: PathBuf,
         /// File name that the client specified.
         name: String,
-        /// Extension of the file name, in lower case.
-        extension: String,
     },
 }
 
@@ -72,7 +74,7 @@ impl Input {
             text.push_str(row);
             text.push('\n');
         }
-        std::fs::write(&path, text)?;
+        private_files::create(&path)?.write_all(text.as_bytes())?;
         Ok(Input::Payload { path, name: "webhook_payload".to_owned(), rows: rows.len() as u64 })
     }
 
@@ -84,16 +86,22 @@ impl Input {
         Ok(Input::Payload { path, name: "the notebook".to_owned(), rows: notebook.rows })
     }
 
+    /// Returns an upload as the input of a run.
+    pub(in crate::service) fn upload(
+        directories: &Directories,
+        handle: &HandleId,
+        upload: UploadRow,
+    ) -> io::Result<Input> {
+        let file = UploadFile::of(handle, upload.extension).map_err(io::Error::other)?;
+        Ok(Input::Upload { path: directories.upload(&file), file, name: upload.filename })
+    }
+
     /// Converts the input to the row that the store keeps while the run is queued.
     pub(in crate::service) fn to_row(&self) -> InputRow {
         match self {
             Input::Payload { name, rows, .. } => InputRow::Payload { name: name.clone(), rows: *rows },
             Input::Nothing => InputRow::Nothing,
-            Input::Upload { path, name, extension } => InputRow::Upload {
-                file: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-                name: name.clone(),
-                extension: extension.clone(),
-            },
+            Input::Upload { file, name, .. } => InputRow::Upload { file: file.clone(), name: name.clone() },
         }
     }
 
@@ -102,15 +110,13 @@ impl Input {
         match row {
             InputRow::Payload { name, rows } => Input::Payload { path: directories.run(run).join(PAYLOAD), name, rows },
             InputRow::Nothing => Input::Nothing,
-            InputRow::Upload { file, name, extension } => {
-                Input::Upload { path: directories.uploads().join(file), name, extension }
-            }
+            InputRow::Upload { file, name } => Input::Upload { path: directories.upload(&file), file, name },
         }
     }
 }
 
 fn payload_path(request: &InputRequest<'_>) -> io::Result<PathBuf> {
     let directory = request.directories.run(request.run);
-    std::fs::create_dir_all(&directory)?;
+    private_files::create_directory(&directory)?;
     Ok(directory.join(PAYLOAD))
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::failure::{Failure, row_io_failure};
 use crate::pipeline::Control;
-use crate::service::raw;
+use crate::service::{private_files, raw};
 
 /// Rows between two checks for cancellation, and rows whose keys are looked up in one batch. By eye.
 pub(super) const LINE_BATCH: usize = 1024;
@@ -45,7 +45,7 @@ pub(in crate::service) struct RowWriter<'c> {
 impl<'c> RowWriter<'c> {
     /// Creates the file at `path`, or truncates it.
     pub(in crate::service) fn create(path: &Path, control: &'c Control) -> io::Result<Self> {
-        Ok(RowWriter { out: BufWriter::with_capacity(256 << 10, File::create(path)?), control })
+        Ok(RowWriter { out: BufWriter::with_capacity(256 << 10, private_files::create(path)?), control })
     }
 
     /// Writes the buffered bytes to the file.
@@ -109,7 +109,8 @@ pub(super) fn each_line(
     control: &Control,
     mut on_line: impl FnMut(&str) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let mut reader = BufReader::with_capacity(256 << 10, File::open(path).map_err(row_io_failure)?.take(bytes));
+    let mut reader =
+        BufReader::with_capacity(256 << 10, private_files::open(path).map_err(row_io_failure)?.take(bytes));
     let mut line = String::new();
     let mut n_lines = 0usize;
     while reader.read_line(&mut line).map_err(row_io_failure)? > 0 {

@@ -89,11 +89,7 @@ impl Block for ReadCsv {
         let handle = HandleId(handle.clone());
         let upload = request.store.upload(&handle)?;
         let upload = upload.ok_or_else(|| InputError::Refused(format!("no upload has the handle '{handle}'")))?;
-        Ok(Input::Upload {
-            path: request.directories.upload(&handle, &upload),
-            name: upload.filename,
-            extension: upload.extension,
-        })
+        Ok(Input::upload(request.directories, &handle, upload)?)
     }
 
     fn plan(&self, _: &BlockContext<'_>) -> Result<BlockPlan, Failure> {

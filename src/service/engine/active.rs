@@ -275,7 +275,7 @@ mod tests {
     fn queued() -> Active {
         let now = DateTime::from_timestamp(0, 0).unwrap();
         Active::new(RunRow {
-            id: RunId("r".to_owned()),
+            id: RunId("0b5c6f2e-6f0c-4d7e-9a3b-5d1f0a7c9e21".to_owned()),
             workflow_id: WorkflowId("w".to_owned()),
             workflow_name: "n".to_owned(),
             status: RunStatus::Queued,

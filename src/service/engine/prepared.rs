@@ -17,7 +17,9 @@ use crate::service::clock::Clock;
 use crate::service::enrichment_sources::EnrichmentSources;
 use crate::service::graph::CheckedGraph;
 use crate::service::notebooks::NotebookRow;
+use crate::service::private_files;
 use crate::service::rows::{FileRow, ResultFormat};
+use crate::service::stored_names::ResultFile;
 use crate::source::Source;
 use crate::text::error_chain;
 use crate::transform::{OnBadCast, SpillBudget};
@@ -128,7 +130,7 @@ pub(super) fn prepare(
     let BlockPlan { rewrite, steps, note, table, declared, delivery } = checked.blocks[index].plan(&context)?;
     // Unique within the run, because sequence numbers are.
     let stem = format!("block_{}_{}", block.sequence_number, block.block_name);
-    std::fs::create_dir_all(directory)
+    private_files::create_directory(directory)
         .map_err(|error| Failure::Failed(format!("cannot create the directory for results: {error}")))?;
     let scratch = directory.join(format!("{stem}.rows"));
     let failed = |error: io::Error| Failure::Failed(format!("cannot read the input: {error}"));
@@ -144,9 +146,10 @@ pub(super) fn prepare(
     let sources = match (&pass, table) {
         (Some(pass), _) => vec![file_source(&pass.out, &format!("{stem} rows"), Format::Ndjson)],
         (None, Some(path)) => {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            // The user's own file, outside of the data directory.
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
             let extension = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-            vec![source(&Input::Upload { path, name, extension }, &scratch).map_err(failed)?]
+            vec![typed_source(&path, &name, &extension).map_err(failed)?]
         }
         (None, None) if parents.is_empty() => vec![source(input, &scratch).map_err(failed)?],
         _ => parents.iter().map(|feed| file_source(&feed.path, &feed.name, Format::Ndjson)).collect(),
@@ -225,10 +228,13 @@ impl Prepared {
         // NDJSON is written even if the run does not offer it; only offered formats become result files.
         let mut files = Vec::new();
         for (format, path) in &self.files {
+            // The pipeline creates files by the umask, as those of any program.
+            private_files::restrict_file(path).map_err(unreadable)?;
             if self.formats.contains(format) {
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 files.push(FileRow {
                     format: *format,
-                    filename: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+                    filename: ResultFile::try_from(name).expect("a sequence number and the name of a block"),
                     size_bytes: path.metadata().map_err(unreadable)?.len(),
                     rows: report.rows_written,
                     created_at: clock.now(),
@@ -265,19 +271,28 @@ fn output(format: ResultFormat, path: &Path) -> Output {
 fn source(input: &Input, scratch: &Path) -> io::Result<Source> {
     match input {
         Input::Nothing => {
-            File::create(scratch)?;
+            private_files::create(scratch)?;
             Ok(file_source(scratch, "search", Format::Ndjson))
         }
-        Input::Payload { path, name, .. } => Ok(file_source(path, name, Format::Ndjson)),
-        Input::Upload { path, name, extension } => {
-            let format = match extension.as_str() {
-                "csv" => Format::Csv,
-                "json" if !begins_with_object(path)? => Format::JsonArray,
-                _ => Format::Ndjson,
-            };
-            Ok(file_source(path, name, format))
+        Input::Payload { path, name, .. } => {
+            private_files::check_regular(path)?;
+            Ok(file_source(path, name, Format::Ndjson))
+        }
+        Input::Upload { file, path, name } => {
+            private_files::check_regular(path)?;
+            typed_source(path, name, file.extension().as_str())
         }
     }
+}
+
+/// Returns the source for a file whose format follows from its extension, in lower case; NDJSON for an unknown one.
+fn typed_source(path: &Path, name: &str, extension: &str) -> io::Result<Source> {
+    let format = match extension {
+        "csv" => Format::Csv,
+        "json" if !begins_with_object(path)? => Format::JsonArray,
+        _ => Format::Ndjson,
+    };
+    Ok(file_source(path, name, format))
 }
 
 fn file_source(path: &Path, name: &str, format: Format) -> Source {

@@ -133,7 +133,7 @@ async fn file(State(app): State<Arc<App>>, path: Result<Path<(String, String)>, 
     let link = blocking(move || {
         let run = find_run(&app, RunId(id))?;
         // Other files in the directory of a run, such as its payload, are not offered.
-        let offered = run.blocks.iter().flat_map(|block| &block.files).any(|file| file.filename == filename);
+        let offered = run.blocks.iter().flat_map(|block| &block.files).any(|file| file.filename.as_str() == filename);
         if !offered {
             return Err(ApiError::not_found("The run has no result file of this name."));
         }

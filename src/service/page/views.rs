@@ -165,8 +165,8 @@ pub(super) fn run(run: &RunRow, now: DateTime<Utc>) -> Html {
         }
         body.tag("</td><td class=\"n\">").text(human_count(block.row_count)).tag("</td><td>");
         for file in &block.files {
-            let path = format!("{}/files/{}", page_path("runs", &run.id.0), path_segment(&file.filename));
-            body.tag("<a id=\"f-").text(&file.filename).tag("\" href=\"").text(path).tag("\" download>");
+            let path = format!("{}/files/{}", page_path("runs", &run.id.0), path_segment(file.filename.as_str()));
+            body.tag("<a id=\"f-").text(file.filename.as_str()).tag("\" href=\"").text(path).tag("\" download>");
             body.text(file.format.as_str().to_uppercase()).tag("<span class=\"unseen\"> of block ");
             body.text(block.sequence_number).tag("</span></a> <span class=\"soft\">");
             body.text(human_bytes(file.size_bytes)).tag("</span> ");

@@ -98,8 +98,7 @@ async fn start(
 /// Returns the upload that was just stored as the input of the job.
 fn input(app: &App, handle: &HandleId) -> Result<Input, ApiError> {
     let upload = app.store.upload(handle)?.ok_or_else(|| ApiError::bad_request("the uploaded file was deleted"))?;
-    let path = app.directories.upload(handle, &upload);
-    Ok(Input::Upload { path, name: upload.filename, extension: upload.extension })
+    Ok(Input::upload(&app.directories, handle, upload)?)
 }
 
 /// Builds the response to a start. Our reading: a local job costs 0, in the requested unit, and a repeated start has

@@ -11,11 +11,13 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
 use futures::stream;
 
 use crate::api::RunId;
 use crate::service::api_error::ApiError;
 use crate::service::app::App;
+use crate::service::private_files;
 use crate::service::range::{self, RequestedRange};
 use crate::service::request::{blocking, not_found_path, query};
 use crate::service::rows::FileRow;
@@ -50,9 +52,11 @@ pub(super) async fn download(
         };
         // Only recorded files are served, so a name in the link cannot lead outside the run's directory.
         let blocks = row.ok_or_else(not_found)?.blocks;
-        let row = blocks.into_iter().flat_map(|block| block.files).find(|file| file.filename == filename);
+        let row = blocks.into_iter().flat_map(|block| block.files).find(|file| file.filename.as_str() == filename);
         let row = row.ok_or_else(not_found)?;
-        respond(&app.directories.run(&run).join(&row.filename), &row, &headers)
+        let directory = app.directories.run(&run);
+        private_files::check_directory(&directory)?;
+        respond(&directory.join(row.filename.as_str()), &row, &headers)
     })
     .await
 }
@@ -66,7 +70,7 @@ pub(super) async fn reject_head() -> ApiError {
 fn respond(path: &FilePath, row: &FileRow, headers: &HeaderMap) -> Result<Response, ApiError> {
     let header = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let size = row.size_bytes;
-    let last_modified = httpdate::fmt_http_date(row.created_at.into());
+    let last_modified = httpdate::fmt_http_date(within_http_dates(row.created_at).into());
     // Without a matching If-Range, the client has bytes of another version and needs the whole file.
     let range_header =
         header(header::RANGE).filter(|_| range::if_range_matches(header(header::IF_RANGE), &row.etag, &last_modified));
@@ -84,7 +88,7 @@ fn respond(path: &FilePath, row: &FileRow, headers: &HeaderMap) -> Result<Respon
             return Ok((common, content_range, error).into_response());
         }
     };
-    let mut file = File::open(path)?;
+    let mut file = private_files::open(path)?;
     file.seek(SeekFrom::Start(start))?;
     let mut response = (
         status,
@@ -105,6 +109,13 @@ fn respond(path: &FilePath, row: &FileRow, headers: &HeaderMap) -> Result<Respon
         }
     }
     Ok(response)
+}
+
+/// Returns the nearest time that an HTTP date can express: it has four digits for the year, and none before 1970.
+fn within_http_dates(time: DateTime<Utc>) -> DateTime<Utc> {
+    // The last second of the year 9999.
+    const LAST: i64 = 253_402_300_799;
+    DateTime::from_timestamp(time.timestamp().clamp(0, LAST), 0).unwrap_or(time)
 }
 
 /// Reads the next chunk of a file with `remaining` bytes to send; `None` at the end.

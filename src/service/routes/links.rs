@@ -44,10 +44,10 @@ pub(super) fn links(app: &App, run: RunRow, format: ResultFormat, origin: &str) 
     // All links of one response expire together.
     let links = run.blocks.into_iter().filter_map(|block| {
         let file = block.files.into_iter().find(|file| file.format == format)?;
-        let link = app.signer.link(&run.id, &file.filename, expires);
+        let link = app.signer.link(&run.id, file.filename.as_str(), expires);
         Some(DownloadLink {
             download_url: Some(format!("{origin}{link}")),
-            filename: file.filename,
+            filename: file.filename.as_str().to_owned(),
             storage_bucket: "workflow-results".to_owned(),
             file_size: Some(file.size_bytes),
             row_count: Some(file.rows),

@@ -21,9 +21,7 @@ use crate::service::directories::{Directories, PARTIAL_PREFIX};
 use crate::service::location::Location;
 use crate::service::request::blocking;
 use crate::service::rows::UploadRow;
-
-/// Accepted extensions of file names, in lower case.
-const EXTENSIONS: [&str; 4] = ["csv", "json", "jsonl", "ndjson"];
+use crate::service::stored_names::{Extension, UploadFile};
 
 /// Capacity of the channel between socket and disk, by eye: enough that neither waits for each step of the other.
 /// A chunk is one read of the socket, at most some 100 KiB.
@@ -165,8 +163,8 @@ impl ReceivedFile {
     /// Renames the file to its final name and then records it, so that every handle has a complete file. Blocks.
     pub(super) fn persist(self, app: &App) -> Result<HandleId, ApiError> {
         let handle_id = HandleId(Uuid::new_v4().to_string());
-        let path = app.directories.upload(&handle_id, &self.row);
-        self.file.persist(path).map_err(|error| ApiError::from(error.error))?;
+        let name = UploadFile::of(&handle_id, self.row.extension).map_err(std::io::Error::other)?;
+        self.file.persist(app.directories.upload(&name)).map_err(|error| ApiError::from(error.error))?;
         // The directory entry must be durable before the row that names the file.
         std::fs::File::open(app.directories.uploads())?.sync_all()?;
         app.store.add_upload(&handle_id, &self.row)?;
@@ -179,13 +177,16 @@ async fn receive(app: &App, field: &mut Field<'_>) -> Result<ReceivedFile, PartF
     let filename = field.file_name().unwrap_or_default().to_owned();
     let extension = filename.rsplit_once('.').map_or("", |(_, extension)| extension).to_ascii_lowercase();
     // Our reading: the extension decides the format, and an unknown one is a 400.
-    if !EXTENSIONS.contains(&extension.as_str()) {
-        let text = format!("unsupported file type: the name must end in .{}", EXTENSIONS.join(", ."));
+    let Some(extension) = Extension::parse(&extension) else {
+        let text = format!(
+            "unsupported file type: the name must end in .{}",
+            Extension::ALL.map(Extension::as_str).join(", .")
+        );
         return Err(PartFailure::Rejected(ApiError::bad_request(text)));
-    }
+    };
     let (chunks, incoming) = mpsc::channel(CHUNKS_IN_FLIGHT);
     let directories = app.directories.clone();
-    let counter = RowCounter::new(&extension);
+    let counter = RowCounter::new(extension);
     // The writer has its own thread: file writes block, and the socket must be read meanwhile.
     let writer = tokio::task::spawn_blocking(move || write(&directories, incoming, counter));
     let mut size_bytes = 0;

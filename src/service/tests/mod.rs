@@ -1,6 +1,7 @@
 //! Tests of the whole service over HTTP within this process, a file per theme. They drive it only through its API, its
 //! configuration and its data directory.
 
+mod archives;
 mod blocks;
 mod bulk;
 pub(super) mod conform;

@@ -35,7 +35,7 @@ pub(super) fn run_with_file(id: &str, status: RunStatus, content: &[u8]) -> RunR
     let mut first = block(1, BlockStatus::Completed);
     first.files.push(FileRow {
         format: ResultFormat::Csv,
-        filename: "block_1_webhook.csv".to_owned(),
+        filename: "block_1_webhook.csv".to_owned().try_into().unwrap(),
         size_bytes: content.len() as u64,
         rows: 2,
         created_at: now,

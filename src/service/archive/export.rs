@@ -1,0 +1,104 @@
+//! Export of the state of a data directory.
+
+use std::io::{self, BufWriter, Read, Write};
+use std::path::Path;
+
+use chrono::Utc;
+use tar::{Builder, EntryType, Header};
+use tempfile::NamedTempFile;
+
+use super::{ArchiveSummary, Counted, Error, Line, STATE, VERSION};
+use crate::service::directories::Directories;
+use crate::service::private_files;
+use crate::service::store::{RunFilter, Store};
+use crate::service::stored_names::UploadFile;
+
+/// Exports the state of `data_dir` to `path`, which appears whole by a rename. Fails while a service has the directory
+/// open. Blocks.
+pub fn export(data_dir: &Path, path: &Path) -> Result<ArchiveSummary, Error> {
+    let now = Utc::now();
+    if !data_dir.is_dir() {
+        let cause = io::Error::from(io::ErrorKind::NotFound);
+        return Err(Error::DataDirectory { directory: data_dir.to_owned(), cause });
+    }
+    let directories = Directories::create(data_dir)
+        .map_err(|cause| Error::DataDirectory { directory: data_dir.to_owned(), cause })?;
+    let store = Store::open(data_dir, now)?;
+    let failed = |cause| Error::Archive { path: path.to_owned(), cause };
+    // The temporary file is in the archive's own directory, so that the rename stays within one file system.
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = NamedTempFile::new_in(parent).map_err(failed)?;
+    let mut summary = ArchiveSummary::default();
+    {
+        let mut out = Builder::new(BufWriter::with_capacity(256 << 10, &mut file));
+        let mut lines = vec![Line::Head { version: VERSION, exported_at: now }];
+        for row in store.workflows()? {
+            summary.workflows += 1;
+            lines.push(Line::Workflow(Box::new(row)));
+        }
+        // Oldest first: an import adds runs in this order, which the lists of runs follow.
+        let all = RunFilter { limit: usize::MAX, ..RunFilter::default() };
+        for row in store.runs(&all)?.into_iter().rev().filter(|run| run.status.is_terminal()) {
+            for file in row.blocks.iter().flat_map(|block| &block.files) {
+                let from = directories.run(&row.id).join(file.filename.as_str());
+                write_file(&mut out, &format!("runs/{}/{}", row.id, file.filename), &from, file.size_bytes)
+                    .map_err(failed)?;
+            }
+            summary.runs += 1;
+            lines.push(Line::Run(Box::new(row)));
+        }
+        for (id, row) in store.uploads()? {
+            let name = UploadFile::of(&id, row.extension).map_err(|error| failed(io::Error::other(error)))?;
+            let from = directories.upload(&name);
+            write_file(&mut out, &format!("uploads/{name}"), &from, row.size_bytes).map_err(failed)?;
+            summary.uploads += 1;
+            lines.push(Line::Upload { id, row });
+        }
+        for row in store.notebooks()? {
+            if row.size_bytes > 0 {
+                let from = row.path(&directories.notebooks());
+                write_file(&mut out, &format!("notebooks/{}", row.file), &from, row.size_bytes).map_err(failed)?;
+            }
+            summary.notebooks += 1;
+            lines.push(Line::Notebook(row));
+        }
+        // The count lets an import detect a truncated list.
+        lines.push(Line::End { lines: lines.len() });
+        let mut text = Vec::new();
+        for line in &lines {
+            serde_json::to_writer(&mut text, line).map_err(|error| failed(error.into()))?;
+            text.push(b'\n');
+        }
+        write_entry(&mut out, STATE, text.len() as u64, &mut &*text).map_err(failed)?;
+        out.into_inner().and_then(|mut out| out.flush()).map_err(failed)?;
+    }
+    file.as_file().sync_all().map_err(failed)?;
+    file.persist(path).map_err(|error| failed(error.error))?;
+    Ok(summary)
+}
+
+fn write_file(out: &mut Builder<impl Write>, name: &str, from: &Path, size: u64) -> io::Result<()> {
+    let mut file = private_files::open(from)?.take(size);
+    write_entry(out, name, size, &mut file)
+}
+
+/// Writes one entry with mode 0600, as the service keeps its files, and a time of 0, so that equal states give equal
+/// archives. Fails if `content` is shorter than `size`.
+pub(super) fn write_entry(
+    out: &mut Builder<impl Write>,
+    name: &str,
+    size: u64,
+    content: &mut impl Read,
+) -> io::Result<()> {
+    let mut header = Header::new_gnu();
+    header.set_entry_type(EntryType::Regular);
+    header.set_mode(0o600);
+    header.set_mtime(0);
+    header.set_size(size);
+    let mut content = Counted { read: 0, from: content };
+    out.append_data(&mut header, name, &mut content)?;
+    if content.read != size {
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("{name} is truncated")));
+    }
+    Ok(())
+}
