@@ -21,7 +21,7 @@ use super::serve_flags::EngineFlags;
 use super::settings::{SettingArgs, TABLE};
 use super::sinks::{OutputArgs, SinkArgs};
 use super::steps::StepArgs;
-use super::values::{Enrich, parse_duration, parse_enrich, parse_on_bad_record, parse_size};
+use super::values::{Enrich, parse_duration, parse_enrich, parse_host_name, parse_on_bad_record, parse_size};
 use crate::pipeline::OnBadRecord;
 use crate::text::escape_for_terminal;
 
@@ -591,9 +591,14 @@ pub(super) struct ServeArgs {
     /// Directory of the store [default: a temporary one, removed at the end]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// The only API key to accept [default: any that is not empty]. Other users of this machine can see it
-    #[arg(long, value_name = "KEY")]
+    /// The only API key to accept [default: DRAWOFF_SERVE_API_KEY, or any that is not empty]. Other users of this machine
+    /// can see it; with --api-key-file or --api-key-command they cannot
+    #[arg(long, value_name = "KEY", conflicts_with_all = ["api_key_file", "api_key_command"])]
     pub api_key: Option<String>,
+    /// Accept requests for this host name too; may be given several times. Without an API key, only IP addresses and
+    /// localhost are accepted besides, because any web page could read the service under a name of its own
+    #[arg(long, value_parser = parse_host_name, value_name = "NAME")]
+    pub allow_host: Vec<String>,
     /// Provider of an enrichment block: a reference table, or an endpoint that receives the rows (BLOCK=https://...)
     #[arg(long, value_parser = parse_enrich, value_name = "BLOCK=FILE:KEY")]
     pub enrich: Vec<Enrich>,
@@ -603,7 +608,7 @@ pub(super) struct ServeArgs {
     /// Flags of its engine, state and faults.
     #[command(flatten)]
     pub engine: EngineFlags,
-    /// Address to listen on; an address that other machines can reach requires `--api-key`
+    /// Address to listen on; an address that other machines can reach requires an API key
     #[arg(long, default_value = "127.0.0.1", value_name = "IP")]
     pub host: IpAddr,
     /// Requests per minute and key, beyond which the response is 429; 0 is no limit

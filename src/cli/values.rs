@@ -94,6 +94,15 @@ pub(super) fn parse_enrich(text: &str) -> Result<Enrich, String> {
     Ok(Enrich { block: block.to_owned(), from })
 }
 
+/// Parses a host name without a port, and returns it in the form that clients send.
+pub(super) fn parse_host_name(text: &str) -> Result<String, String> {
+    match url::Host::parse(text.trim()) {
+        Ok(url::Host::Domain(name)) => Ok(name),
+        Ok(_) => Err("it is an IP address, under which the service is available without this flag".to_owned()),
+        Err(_) => Err("it must be a host name without a port, such as drawoff or svc.example.com".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,6 +117,17 @@ mod tests {
         }
         assert_eq!(parse_on_bad_record("limit=5"), Ok(OnBadRecord::Limit(5)));
         assert_eq!(parse_on_bad_record("limit="), Err("it must be fail, skip or limit=N".to_owned()));
+    }
+
+    #[test]
+    fn host_names_have_no_port() {
+        assert_eq!(parse_host_name("Drawoff_1").unwrap(), "drawoff_1");
+        assert_eq!(parse_host_name("bücher.test").unwrap(), "xn--bcher-kva.test");
+        for (text, expected) in
+            [("a:80", "without a port"), ("http://a", "without a port"), ("", "a host name"), ("127.1", "IP address")]
+        {
+            assert!(parse_host_name(text).unwrap_err().contains(expected), "{text}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::config::Config;
 use super::directories::Directories;
 use super::engine::Engine;
 use super::faults::Faults;
+use super::hosts::Hosts;
 use super::rate::RateLimit;
 use super::sign::Signer;
 use super::store::Store;
@@ -21,6 +22,8 @@ pub(super) struct App {
     pub engine: Arc<Engine>,
     pub directories: Directories,
     pub signer: Signer,
+    /// The host names under which requests are accepted.
+    pub hosts: Hosts,
     /// The faults to inject; a scenario without rules injects none.
     pub faults: Arc<Faults>,
     /// The address that the service listens on, with the port that was picked for port 0.

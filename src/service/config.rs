@@ -21,6 +21,9 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// The key that requests must carry; `None` accepts any key that is not empty.
     pub api_key: Option<ApiKey>,
+    /// Host names that requests may have besides IP addresses and `localhost`. None by default; then a service with an
+    /// `api_key` accepts every name.
+    pub allow_hosts: Vec<String>,
     /// Reference tables of enrichment blocks; none by default.
     pub enrich: Vec<EnrichTable>,
     /// The user's own HTTP endpoints in place of providers; none by default.
@@ -93,6 +96,7 @@ impl Config {
             bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             data_dir: data_dir.into(),
             api_key: None,
+            allow_hosts: Vec::new(),
             enrich: Vec::new(),
             endpoints: Vec::new(),
             max_enrich_bytes: 256 << 20,

@@ -30,6 +30,7 @@ mod enrichment_sources;
 mod faults;
 mod fields;
 mod graph;
+mod hosts;
 mod location;
 mod metrics;
 mod notebooks;

@@ -19,6 +19,7 @@ use super::engine::Engine;
 use super::enrich;
 use super::enrichment_sources::EnrichmentSources;
 use super::faults::Faults;
+use super::hosts::Hosts;
 use super::notebooks;
 use super::rate::RateLimit;
 use super::retention::Retention;
@@ -141,6 +142,7 @@ impl Service {
         resumed.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
         let app = App {
             signer: Signer::new(store.secret()),
+            hosts: Hosts::new(&config.allow_hosts, config.api_key.is_some()),
             faults,
             address,
             rate_limit: RateLimit::new(config.rate_limit, config.clock.clone()),

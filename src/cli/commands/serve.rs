@@ -11,6 +11,7 @@ use crate::cli::exit::Exit;
 pub(crate) async fn serve(context: &Context, args: ServeArgs) -> Result<Exit, Failure> {
     use std::net::SocketAddr;
 
+    use crate::cli::error::Error;
     use crate::cli::local::{Local, providers};
     use crate::cli::table;
     use crate::secret::ApiKey;
@@ -37,13 +38,19 @@ pub(crate) async fn serve(context: &Context, args: ServeArgs) -> Result<Exit, Fa
     let fault_count = faults.rules.len();
     let retain = args.engine.retain.as_deref().map(state::retain).transpose()?;
     let (enrich, endpoints) = providers(args.enrich);
+    // A key on the command line excludes the flags of files and commands, and overrides the environment.
+    let api_key = match args.api_key.as_deref() {
+        Some(key) => Some(ApiKey::new(key)),
+        None => context.settings.load_service_key().map_err(Error::Settings)?,
+    };
     let configure = |config| Config {
         bind: SocketAddr::from((args.host, args.port)),
         rate_limit: args.rate_limit,
         bulk_limit: args.bulk_limit,
         max_upload_bytes: unless_zero(args.max_upload),
         max_upload_rows: unless_zero(args.max_upload_rows),
-        api_key: args.api_key.as_deref().map(ApiKey::new),
+        api_key,
+        allow_hosts: args.allow_host,
         enrich,
         endpoints,
         link_life: args.link_life,

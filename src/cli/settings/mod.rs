@@ -16,5 +16,5 @@ pub use setting::{Error, Origin, Setting};
 #[cfg(test)]
 pub use spec::UserDirs;
 pub use spec::{Names, Row};
-pub use table::{API_KEY_VARIABLE, CONFIG, TABLE};
+pub use table::{API_KEY_VARIABLE, CONFIG, SERVE_API_KEY_VARIABLE, TABLE};
 pub use typed::{SettingArgs, TypedSettings};

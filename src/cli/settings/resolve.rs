@@ -37,6 +37,8 @@ pub struct Settings {
     pub endpoint: Setting<Url>,
     /// Source of the API key; `None` if none is set.
     pub api_key: Option<Setting<KeySource>>,
+    /// The key that `serve` accepts, from the environment; `None` if none is set.
+    pub serve_api_key: Option<Setting<ApiKey>>,
     /// Directory of the ledgers of runs and downloads; `None` if the system has no state directory.
     pub state_dir: Option<Setting<PathBuf>>,
     /// Hosts besides the API's own that downloads may send the key to.
@@ -174,6 +176,7 @@ impl Settings {
         Ok(Settings {
             endpoint: all.shown(&table::ENDPOINT)?,
             api_key: all.key_source()?,
+            serve_api_key: all.shown(&table::SERVE_API_KEY)?.present(),
             state_dir: all.shown(&table::STATE_DIR)?.present(),
             send_key_to: all.shown(&table::SEND_KEY_TO)?,
             insecure_http: all.shown(&table::INSECURE_HTTP)?,
@@ -213,6 +216,29 @@ impl Settings {
         }
         // A concurrent call may have loaded the key as well; the first one is kept.
         Ok(self.loaded_key.get_or_init(|| Some(key).filter(|key| !key.is_empty())).clone())
+    }
+
+    /// Loads the key that `serve` accepts: that of the file or command of a flag, else that of its environment variable.
+    /// The client's own sources do not count. `None` if there is none; an empty file is an error, because a service
+    /// without a key accepts any.
+    pub fn load_service_key(&self) -> Result<Option<ApiKey>, Error> {
+        if let Some(Setting { origin: origin @ Origin::Flag(_), .. }) = &self.api_key {
+            let empty = || Error::Value {
+                name: table::API_KEY.names.name,
+                origin: origin.clone(),
+                text: "it is empty".to_owned(),
+            };
+            return self.load_key()?.ok_or_else(empty).map(Some);
+        }
+        let Some(Setting { value: key, origin }) = &self.serve_api_key else { return Ok(None) };
+        match net::key_problem(key) {
+            None => Ok(Some(key.clone())),
+            Some(problem) => Err(Error::Value {
+                name: table::SERVE_API_KEY.names.name,
+                origin: origin.clone(),
+                text: problem.to_owned(),
+            }),
+        }
     }
 
     /// Returns the retry policy of requests and downloads.

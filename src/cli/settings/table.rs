@@ -43,6 +43,7 @@ pub static TABLE: [&dyn Row; 17] = [
     &API_KEY,
     &API_KEY_FILE,
     &API_KEY_COMMAND,
+    &SERVE_API_KEY,
     &STATE_DIR,
     &CONFIG,
     &SEND_KEY_TO,
@@ -121,6 +122,20 @@ pub(super) static API_KEY_COMMAND: Spec<Option<KeyCommand>> = Spec {
     default: |_| None,
     // The command may contain secrets itself.
     show: |command| command.as_ref().map(|_| "[redacted]".to_owned()),
+};
+
+/// The API key that `serve` accepts. Not the variable of the client's key, so that a key for the hosted API does not
+/// become the key of a local service unnoticed.
+pub(super) static SERVE_API_KEY: Spec<Option<ApiKey>> = Spec {
+    names: Names {
+        name: "serve_api_key",
+        environment: Some(SERVE_API_KEY_VARIABLE),
+        help: "The only API key that `serve` accepts",
+        ..NAMES
+    },
+    parse: Parse::Text(|key| Ok(Some(ApiKey::new(key)))),
+    default: |_| None,
+    show: |key| key.as_ref().map(ToString::to_string),
 };
 
 /// Directory of the ledgers of runs and downloads; `None` if the system has no state directory.
@@ -333,6 +348,9 @@ pub(super) static RATE_LIMIT_WAIT: Spec<Duration> = Spec {
 
 /// Name of the environment variable of the API key; hints name it.
 pub const API_KEY_VARIABLE: &str = "SIXTYFOUR_API_KEY";
+
+/// Name of the environment variable of the key that `serve` accepts; hints name it.
+pub const SERVE_API_KEY_VARIABLE: &str = "DRAWOFF_SERVE_API_KEY";
 
 fn parse_endpoint(text: &str) -> Result<Url, String> {
     match Url::parse(text.trim()) {

@@ -11,4 +11,4 @@ mod html;
 mod router;
 mod views;
 
-pub(super) use router::router;
+pub(super) use router::{is_page, refused, router};

@@ -1,7 +1,6 @@
 //! Paths of the page: admission, data of each view, and the security headers of every response. HTML is the job of
 //! `views`.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -47,41 +46,33 @@ pub(in crate::service) fn router(app: &Arc<App>) -> Router<Arc<App>> {
         .route("/ui/login", post(login).layer(DefaultBodyLimit::max(MAX_LOGIN_BYTES)))
 }
 
-/// Admits a request to the page. If the service has a key, the request needs its cookie. Otherwise its `Host` must be
-/// an IP address or `localhost`: under any other name, a foreign web page could read this one by rebinding its own DNS
-/// name.
+/// Admits a request to the page. If the service has a key, the request needs its cookie; otherwise the check of the
+/// host name, which every path has, is enough.
 async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let headers = request.headers();
-    match &app.config.api_key {
-        Some(key) => {
-            let token = app.signer.page_token(key.reveal());
-            let received = cookies(headers).find_map(|(name, value)| (name == COOKIE).then_some(value)).unwrap_or("");
-            if !app.signer.same(received, &token) {
-                return page(StatusCode::UNAUTHORIZED, views::login(false));
-            }
-        }
-        None => {
-            let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
-            if !is_address(host) {
-                let text = "Without an API key, this page is available only under an IP address such as \
-                            http://127.0.0.1 or under localhost. Start the service with an API key to use other names.";
-                return page(StatusCode::FORBIDDEN, views::message("Host name not allowed", text));
-            }
+    if let Some(key) = &app.config.api_key {
+        let token = app.signer.page_token(key.reveal());
+        let received =
+            cookies(request.headers()).find_map(|(name, value)| (name == COOKIE).then_some(value)).unwrap_or("");
+        if !app.signer.same(received, &token) {
+            return page(StatusCode::UNAUTHORIZED, views::login(false));
         }
     }
     next.run(request).await
 }
 
+/// Returns true for a path of the page, whose errors are for people.
+pub(in crate::service) fn is_page(path: &str) -> bool {
+    path == "/" || path.starts_with("/ui/")
+}
+
+/// Returns the page for a request that was refused before it reached a path.
+pub(in crate::service) fn refused(status: StatusCode, text: &str) -> Response {
+    page(status, views::message("Request refused", text))
+}
+
 fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
     let all = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     all.flat_map(|text| text.split(';')).filter_map(|cookie| cookie.trim().split_once('='))
-}
-
-/// Returns true for an IP address or `localhost`, with or without port: `127.0.0.1:8064`, `[::1]:8064`.
-fn is_address(host: &str) -> bool {
-    let Ok(authority) = host.parse::<axum::http::uri::Authority>() else { return false };
-    let name = authority.host().trim_start_matches('[').trim_end_matches(']');
-    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
 }
 
 /// Exchanges the key for the cookie. All attempts share one rate limit, so that keys cannot be guessed quickly; beyond
@@ -199,19 +190,4 @@ fn page(status: StatusCode, html: Html) -> Response {
         headers.insert(header::CONTENT_SECURITY_POLICY, policy);
     }
     response
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_ip_addresses_and_localhost_are_addresses() {
-        for host in ["127.0.0.1", "127.0.0.1:80", "[::1]:8064", "LOCALHOST:1"] {
-            assert!(is_address(host), "{host}");
-        }
-        for host in ["", "rebound.test:8064", "localhost.evil.test", "127.0.0.1.nip.test", "a b"] {
-            assert!(!is_address(host), "{host}");
-        }
-    }
 }

@@ -4,6 +4,7 @@
 mod admin;
 mod bulk;
 mod files;
+mod host;
 mod key;
 mod links;
 mod router;

@@ -1,4 +1,4 @@
-//! The table of all routes, and the middleware around them: API key, timeout, concurrency limit, metrics, faults on
+//! The table of all routes, and the middleware around them: host name, API key, timeout, concurrency limit, metrics, faults on
 //! purpose, and a 500 for a panic. The handlers are in the files beside it.
 
 use std::any::Any;
@@ -16,6 +16,7 @@ use futures::TryStreamExt;
 use serde_json::json;
 use tower_http::catch_panic::CatchPanicLayer;
 
+use super::host::check_host;
 use super::key::require_key;
 use super::{admin, bulk, files, links, runs, uploads, webhooks, workflows};
 use crate::api::routes as paths;
@@ -78,6 +79,7 @@ pub(in crate::service) fn router(app: Arc<App>) -> Router {
     // The last layer is the outermost: rejected and panicked requests are counted too.
     all.layer(CatchPanicLayer::custom(panic_response))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), limit_concurrency))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), check_host))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), count_requests))
         .with_state(app)
 }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::restart::{plant, run_with_file};
 use super::{JsonResponse, Local};
 use crate::api::RunStatus;
-use crate::service::Clock;
+use crate::service::{Clock, Config};
 
 /// Content larger than one chunk, so that a response body has several.
 fn content() -> Vec<u8> {
@@ -17,11 +17,19 @@ fn content() -> Vec<u8> {
 }
 
 async fn with_file() -> (Local, Clock, Value) {
+    with_file_and(|_| {}).await
+}
+
+async fn with_file_and(change: impl FnOnce(&mut Config)) -> (Local, Clock, Value) {
     let dir = tempfile::tempdir().unwrap();
     let id = Uuid::new_v4().to_string();
     plant(&dir.path().join("data"), &run_with_file(&id, RunStatus::Completed, &content()), &content());
     let clock = Clock::default();
-    let local = Local::start_in(dir, |config| config.clock = clock.clone()).await;
+    let local = Local::start_in(dir, |config| {
+        config.clock = clock.clone();
+        change(config);
+    })
+    .await;
     let link = local.links(&id, "csv").await.remove(0);
     (local, clock, link)
 }
@@ -63,7 +71,7 @@ async fn a_link_describes_its_file() {
 
 #[tokio::test]
 async fn links_use_the_host_that_the_client_used() {
-    let (local, _, link) = with_file().await;
+    let (local, _, link) = with_file_and(|config| config.allow_hosts = vec!["forwarded.test".to_owned()]).await;
     let run = link["download_url"].as_str().unwrap().split('/').nth(5).unwrap().to_owned();
     let path = format!("/workflows/runs/{run}/results/download-links");
     let response = local.request(Method::GET, &path).header("host", "forwarded.test:8080").send().await.unwrap();

@@ -84,7 +84,7 @@ async fn stalled_requests_time_out() {
     ] {
         let mut stream = tokio::net::TcpStream::connect(local.service.address()).await.unwrap();
         let head = format!(
-            "POST {path} HTTP/1.1\r\nhost: a\r\nx-api-key: k\r\ncontent-type: {media_type}\r\ncontent-length: 1000\r\n\r\n{sent}"
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\nx-api-key: k\r\ncontent-type: {media_type}\r\ncontent-length: 1000\r\n\r\n{sent}"
         );
         stream.write_all(head.as_bytes()).await.unwrap();
         let mut response = vec![0; 4096];
@@ -101,7 +101,8 @@ async fn concurrent_requests_are_limited() {
 
     let local = Local::start_with(|config| config.max_requests = 1).await;
     let mut stream = tokio::net::TcpStream::connect(local.service.address()).await.unwrap();
-    let head = "POST /workflows/create_workflow HTTP/1.1\r\nhost: a\r\nx-api-key: k\r\ncontent-length: 9\r\n\r\n{";
+    let head =
+        "POST /workflows/create_workflow HTTP/1.1\r\nhost: localhost\r\nx-api-key: k\r\ncontent-length: 9\r\n\r\n{";
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut status = 200;
     for _ in 0..500 {

@@ -9,6 +9,7 @@ mod deliver;
 mod errors;
 mod faults;
 mod files;
+mod hosts;
 mod limits;
 mod page;
 mod restart;

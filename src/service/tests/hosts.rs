@@ -1,0 +1,83 @@
+//! Host names of requests: a foreign web page that rebinds its own name reaches nothing, on no path.
+
+use reqwest::{Method, StatusCode};
+use serde_json::json;
+
+use super::{JsonResponse, Local};
+use crate::secret::ApiKey;
+
+/// One request for each kind of path; the last two exist for nobody.
+const PATHS: [(&str, &str); 14] = [
+    ("GET", "/workflows"),
+    ("GET", "/workflows/blocks"),
+    ("POST", "/workflows/create_workflow"),
+    ("GET", "/workflows/runs"),
+    ("POST", "/storage/csv/upload"),
+    ("GET", "/webhooks/signing-secret"),
+    ("GET", "/admin/clock"),
+    ("GET", "/healthz"),
+    ("GET", "/metrics"),
+    ("GET", "/openapi.json"),
+    ("GET", "/"),
+    ("POST", "/ui/login"),
+    ("GET", "/unknown"),
+    ("DELETE", "/workflows"),
+];
+
+async fn status(local: &Local, (method, path): (&str, &str), headers: &[(&str, &str)]) -> StatusCode {
+    let mut request = local.request(method.parse().unwrap(), path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.send().await.unwrap().status()
+}
+
+#[tokio::test]
+async fn a_rebound_name_reaches_no_path_without_a_key() {
+    let local = Local::start_with(|config| {
+        config.admin = true;
+        config.allow_hosts = vec!["drawoff".to_owned()];
+    })
+    .await;
+    for path in PATHS {
+        for headers in [
+            &[("host", "evil.test:8064"), ("origin", "http://evil.test:8064")][..],
+            &[("host", "evil.test")],
+            &[("host", "evil.test"), ("x-forwarded-host", "127.0.0.1"), ("forwarded", "host=127.0.0.1")],
+            &[("origin", "http://evil.test")],
+            &[("origin", "null")],
+        ] {
+            assert_eq!(status(&local, path, headers).await, 403, "{path:?} {headers:?}");
+        }
+        for headers in
+            [&[][..], &[("host", "drawoff:8064")], &[("host", "localhost"), ("x-forwarded-host", "evil.test")]]
+        {
+            assert_ne!(status(&local, path, headers).await, 403, "{path:?} {headers:?}");
+        }
+    }
+    // A signed link is refused too, and links never lead to a name of the client's choice.
+    let workflow = local.chain(&[("webhook", json!({}))]).await;
+    let run = local.run(&workflow, "", json!({ "webhook_payload": [{ "a": 1 }] })).await;
+    local.completed(&run).await;
+    let link = local.links(&run, "csv").await[0]["download_url"].as_str().unwrap().to_owned();
+    let rebound = local.client.get(&link).header("host", "evil.test").send().await.unwrap();
+    let text = JsonResponse::read(rebound).await.rejected(403);
+    assert!(text.contains("the host name \"evil.test\" is not allowed") && text.contains("allowed host"), "{text}");
+    let links = format!("/workflows/runs/{run}/results/download-links");
+    let forwarded = local.request(Method::GET, &links).header("x-forwarded-host", "evil.test").send().await.unwrap();
+    assert!(!JsonResponse::read(forwarded).await.ok().to_string().contains("evil"));
+}
+
+#[tokio::test]
+async fn with_a_key_names_are_accepted_unless_some_are_listed() {
+    let open = Local::start_with(|config| config.api_key = Some(ApiKey::new("k-test"))).await;
+    assert_eq!(status(&open, ("GET", "/workflows"), &[("host", "any.test")]).await, 200);
+    let listed = Local::start_with(|config| {
+        config.api_key = Some(ApiKey::new("k-test"));
+        config.allow_hosts = vec!["one.test".to_owned()];
+    })
+    .await;
+    assert_eq!(status(&listed, ("GET", "/workflows"), &[("host", "any.test")]).await, 403);
+    assert_eq!(status(&listed, ("GET", "/workflows"), &[("host", "one.test")]).await, 200);
+    assert_eq!(status(&listed, ("GET", "/metrics"), &[]).await, 200);
+}
