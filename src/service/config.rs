@@ -45,6 +45,11 @@ pub struct Config {
     pub bulk_limit: u32,
     /// Concurrent requests; one more is rejected with 503. Default 512.
     pub max_requests: usize,
+    /// Connections at a time; one more takes the place of the one that has been silent for longest. Default 1024, at
+    /// most half of the files that the process may have open.
+    pub max_connections: usize,
+    /// Time after which a connection is closed that has sent no complete head of a request. Default 30 s.
+    pub idle_time: Duration,
     /// Timeout of a request that neither uploads nor downloads a file; then it gets a 408. Default 60 s.
     pub request_time: Duration,
     /// Longest pause between two reads of an upload; then it gets a 408. Default 60 s.
@@ -107,6 +112,8 @@ impl Config {
             rate_limit: 500,
             bulk_limit: 10,
             max_requests: 512,
+            max_connections: 1024,
+            idle_time: Duration::from_secs(30),
             request_time: Duration::from_secs(60),
             upload_stall: Duration::from_secs(60),
             max_runs: 2,

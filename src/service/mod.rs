@@ -22,6 +22,7 @@ mod body;
 mod bulk;
 mod clock;
 mod config;
+mod connections;
 mod count;
 mod directories;
 mod engine;

@@ -7,13 +7,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
 use super::app::App;
 use super::config::Config;
+use super::connections::{self, ConnectionLimits};
 use super::directories::Directories;
 use super::engine::Engine;
 use super::enrich;
@@ -77,7 +77,7 @@ pub struct Service {
     pub(super) engine: Arc<Engine>,
     /// Dropped to shut the server down; `None` after that.
     shutdown: Option<oneshot::Sender<()>>,
-    server: JoinHandle<io::Result<()>>,
+    server: JoinHandle<()>,
     sweep_task: JoinHandle<()>,
     stop_grace: Duration,
     run_grace: Duration,
@@ -121,6 +121,7 @@ impl Service {
         let listener = TcpListener::bind(bind).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let (stop_grace, run_grace) = (config.stop_grace, config.run_grace);
+        let limits = ConnectionLimits::within_process(config.max_connections, config.idle_time);
         let faults = Arc::new(Faults::new(config.faults.clone()));
         let (retain, clock) = (config.retain, config.clock.clone());
         let retention = Retention { retain, store: Arc::clone(&store), directories: directories.clone(), clock };
@@ -156,17 +157,18 @@ impl Service {
         };
         let router = routes::router(Arc::new(app));
         let (shutdown, shutdown_signal) = oneshot::channel::<()>();
-        // The response to a poll is one small packet, which Nagle's algorithm would hold back.
-        let listener = listener.tap_io(|stream| {
-            let _ = stream.set_nodelay(true);
-        });
-        let server = tokio::spawn(async move {
-            let shutdown = async {
-                let _ = shutdown_signal.await;
-            };
-            axum::serve(listener, router).with_graceful_shutdown(shutdown).await
-        });
-        Ok(Service { address, engine, shutdown: Some(shutdown), server, sweep_task, stop_grace, run_grace })
+        let server = tokio::spawn(connections::serve(listener, router, limits, async {
+            let _ = shutdown_signal.await;
+        }));
+        Ok(Service {
+            address,
+            engine,
+            shutdown: Some(shutdown),
+            server,
+            sweep_task,
+            stop_grace,
+            run_grace,
+        })
     }
 
     /// Returns the address that the service listens on, with the port that was picked for port 0.

@@ -5,6 +5,7 @@ mod archives;
 mod blocks;
 mod bulk;
 pub(super) mod conform;
+mod connections;
 mod deliver;
 mod errors;
 mod faults;
