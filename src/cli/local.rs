@@ -42,6 +42,11 @@ impl Local {
         self.service.base_url()
     }
 
+    /// Returns true if other users of this machine can list or change the data directory.
+    pub(super) fn data_is_open_to_others(&self) -> bool {
+        self.service.data_is_open_to_others()
+    }
+
     /// Stops the service: answers the requests in progress and closes the store.
     pub(super) async fn stop(self) {
         self.service.stop().await;

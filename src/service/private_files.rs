@@ -78,9 +78,25 @@ pub(super) fn restrict_file(path: &Path) -> io::Result<()> {
     restrict(path, 0o600)
 }
 
-/// Takes access to a directory from group and others, if they have any.
+/// Takes access to a directory from group and others. If they had any, which is so for one that another program or an
+/// earlier version made, takes access to everything below it too.
 pub(super) fn restrict_directory(path: &Path) -> io::Result<()> {
-    restrict(path, 0o700)
+    if !is_open_to_others(path)? {
+        return Ok(());
+    }
+    // First the directory, so that nobody else opens a file below it meanwhile.
+    restrict(path, 0o700)?;
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        // The type of the entry itself: a link is neither, and is not followed.
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            restrict_directory(&entry.path())?;
+        } else if kind.is_file() {
+            restrict_file(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(unix)]
@@ -154,12 +170,20 @@ mod tests {
         assert_eq!(mode(&path), 0o600);
         open_or_create(&path).unwrap().write_all(b"x").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "xbc");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let open = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        let (inner, outside) = (directory.path().join("inner"), tempfile::NamedTempFile::new().unwrap());
+        create_directory(&inner).unwrap();
+        let deep = inner.join("deep");
+        create(&deep).unwrap();
+        symlink(outside.path(), inner.join("link")).unwrap();
+        for (path, mode) in [(&*path, 0o644), (&deep, 0o664), (outside.path(), 0o644), (&inner, 0o755)] {
+            open(path, mode);
+        }
+        open(directory.path(), 0o755);
         assert!(is_open_to_others(directory.path()).unwrap());
-        restrict_file(&path).unwrap();
         restrict_directory(directory.path()).unwrap();
-        assert_eq!((mode(&path), mode(directory.path())), (0o600, 0o700));
         assert!(!is_open_to_others(directory.path()).unwrap());
+        let modes = [directory.path(), &path, &inner, &deep, outside.path()].map(mode);
+        assert_eq!(modes, [0o700, 0o600, 0o700, 0o600, 0o644]);
     }
 }

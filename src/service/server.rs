@@ -21,6 +21,7 @@ use super::enrichment_sources::EnrichmentSources;
 use super::faults::Faults;
 use super::hosts::Hosts;
 use super::notebooks;
+use super::private_files;
 use super::rate::RateLimit;
 use super::retention::Retention;
 use super::routes;
@@ -74,6 +75,7 @@ pub enum Error {
 /// A running service. Dropping it stops it without waiting; [`Service::stop`] waits.
 pub struct Service {
     address: SocketAddr,
+    data_is_open_to_others: bool,
     pub(super) engine: Arc<Engine>,
     /// Dropped to shut the server down; `None` after that.
     shutdown: Option<oneshot::Sender<()>>,
@@ -116,7 +118,7 @@ impl Service {
         if key.is_none() && !bind.ip().is_loopback() {
             return Err(Error::OpenToAll { bind });
         }
-        let Opened { config, store, directories, sources, waiting } = open(config).await?;
+        let Opened { config, store, directories, data_is_open_to_others, sources, waiting } = open(config).await?;
         let failed = |cause| Error::Bind { bind, cause };
         let listener = TcpListener::bind(bind).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
@@ -162,6 +164,7 @@ impl Service {
         }));
         Ok(Service {
             address,
+            data_is_open_to_others,
             engine,
             shutdown: Some(shutdown),
             server,
@@ -179,6 +182,12 @@ impl Service {
     /// Returns the base URL for clients on this machine, such as `http://127.0.0.1:8064`.
     pub fn base_url(&self) -> String {
         base_url(self.address)
+    }
+
+    /// Returns true if other users of this machine can list or change the data directory itself, because it existed with
+    /// such permissions. They cannot read what the service keeps in it, but those who can write may replace it.
+    pub fn data_is_open_to_others(&self) -> bool {
+        self.data_is_open_to_others
     }
 
     /// Stops the service: accepts no more connections, leaves queued runs to the next start, gives active runs
@@ -233,6 +242,7 @@ struct Opened {
     config: Config,
     store: Arc<Store>,
     directories: Directories,
+    data_is_open_to_others: bool,
     sources: EnrichmentSources,
     /// Runs that an earlier service left queued, in the order of their start.
     waiting: Vec<(RunRow, JobRow)>,
@@ -244,6 +254,7 @@ async fn open(config: Config) -> Result<Opened, Error> {
         let root = &config.data_dir;
         let failed = |cause| Error::DataDirectory { directory: root.clone(), cause };
         let directories = Directories::create(root).map_err(failed)?;
+        let data_is_open_to_others = private_files::is_open_to_others(root).map_err(failed)?;
         let store = Store::open(root, config.clock.now())?;
         // Runs are failed before the clean-up, which removes the partial files of exactly these runs.
         let interrupted = store.fail_interrupted(config.clock.now())?;
@@ -254,7 +265,7 @@ async fn open(config: Config) -> Result<Opened, Error> {
         notebooks::remove_leftovers(&directories.notebooks(), &store.notebooks()?).map_err(failed)?;
         let sources = enrich::load(&config, &directories.tmp())?;
         let waiting = store.waiting()?;
-        Ok(Opened { config, store: Arc::new(store), directories, sources, waiting })
+        Ok(Opened { config, store: Arc::new(store), directories, data_is_open_to_others, sources, waiting })
     });
     opened.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }

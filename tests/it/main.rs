@@ -26,6 +26,7 @@ mod roundtrip;
 mod schema;
 mod secrets;
 mod service;
+mod service_guard;
 mod service_kills;
 mod signals;
 mod sinks;

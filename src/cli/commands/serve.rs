@@ -13,6 +13,7 @@ pub(crate) async fn serve(context: &Context, args: ServeArgs) -> Result<Exit, Fa
 
     use crate::cli::error::Error;
     use crate::cli::local::{Local, providers};
+    use crate::cli::shell::shell_quoted;
     use crate::cli::table;
     use crate::secret::ApiKey;
     use crate::service::Config;
@@ -62,11 +63,18 @@ pub(crate) async fn serve(context: &Context, args: ServeArgs) -> Result<Exit, Fa
         run_grace: args.engine.stop_grace,
         ..config
     };
+    let data = args.data.clone();
     let local = Local::start(args.data, configure).await?;
     let base_url = local.base_url();
     // On standard output, because a script that starts the service reads it.
     table::write_data(&format!("{base_url}\n"))?;
     context.screen.note(&format!("the Workflows service listens on {base_url}; stop it with Ctrl-C"));
+    if let Some(data) = data.filter(|_| local.data_is_open_to_others()) {
+        let data = shell_quoted(&data.to_string_lossy());
+        context.screen.always(&format!(
+            "warning: other users of this machine can list the data directory, or change it; restrict it with `chmod 700 {data}`"
+        ));
+    }
     if temporary {
         context.screen.note("its store is temporary; keep it with `--data DIR`");
     }
