@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::fields::ReturnField;
 use super::provider::Provider;
 use super::raw;
+use crate::format::ndjson::JsonText;
 use crate::transform::Lookup;
 
 /// Sources of all blocks that have one, by name of the block in the catalogue.
@@ -31,8 +32,8 @@ pub(super) struct ReferenceTable {
     pub key: String,
     /// Names of the other columns, in order of first appearance.
     columns: Vec<String>,
-    /// Rows by key: JSON texts of the values in the order of `columns`, `None` for null.
-    rows: Arc<HashMap<String, Vec<Option<String>>>>,
+    /// Rows by key: values in the order of `columns`, `None` for null.
+    rows: Arc<HashMap<String, Vec<Option<JsonText>>>>,
 }
 
 impl EnrichmentSources {
@@ -48,7 +49,8 @@ impl ReferenceTable {
     pub(super) fn read(lines: impl BufRead, key: &str) -> io::Result<Option<Self>> {
         let mut columns: Vec<String> = Vec::new();
         let mut positions: HashMap<String, usize> = HashMap::new();
-        let mut rows: HashMap<String, Vec<Option<String>>> = HashMap::new();
+        let mut rows: HashMap<String, Vec<Option<JsonText>>> = HashMap::new();
+        let invalid = |text| io::Error::new(io::ErrorKind::InvalidData, text);
         let mut has_key = false;
         let mut has_records = false;
         for line in lines.lines() {
@@ -57,8 +59,7 @@ impl ReferenceTable {
                 continue;
             }
             has_records = true;
-            let members = raw::members(&line)
-                .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a record is not a JSON object"))?;
+            let members = raw::members(&line).ok_or_else(|| invalid("a record is not a JSON object"))?;
             // Rows are as long as the columns known so far; all are padded to the same length at the end.
             let mut row = Vec::with_capacity(columns.len());
             let mut row_key = None;
@@ -75,7 +76,10 @@ impl ReferenceTable {
                 if row.len() <= position {
                     row.resize(position + 1, None);
                 }
-                row[position] = (value != "null").then(|| value.to_owned());
+                row[position] = match value {
+                    "null" => None,
+                    value => Some(JsonText::new(value.to_owned()).ok_or_else(|| invalid("a value is not JSON"))?),
+                };
             }
             if let Some(row_key) = row_key {
                 // The first row of a duplicate key is kept.
@@ -105,9 +109,9 @@ impl ReferenceTable {
         };
         let positions: Vec<Option<usize>> =
             fields.iter().map(|field| self.columns.iter().position(|column| *column == field.name)).collect();
-        let select = |row: &Vec<Option<String>>| {
+        let select = |row: &Vec<Option<JsonText>>| {
             let values = positions.iter().zip(fields);
-            values.map(|(position, field)| Some(field.typed(row[(*position)?].as_deref()?).into_owned())).collect()
+            values.map(|(position, field)| Some(field.typed(row[(*position)?].as_ref()?))).collect()
         };
         let table = self.rows.iter().map(|(key, row)| (key.clone(), select(row))).collect();
         let names = fields.iter().map(|field| field.name.clone()).collect();
@@ -141,7 +145,7 @@ mod tests {
         assert_eq!(lookup.fields, ["n", "tags", "hq"]);
         let rows = lookup.table.unwrap();
         assert_eq!(rows.len(), 2);
-        let text = |t: &str| Some(t.to_owned());
+        let text = |t: &str| JsonText::new(t.to_owned());
         assert_eq!(rows["a.test"], [text("12345678901234567890123"), text("[\"x\"]"), None]);
         assert_eq!(rows["7"], [None, None, text("\"Oslo\"")]);
     }
@@ -154,8 +158,8 @@ mod tests {
         let lookup = table.lookup(Some(&fields));
         assert_eq!(lookup.fields, ["hq", "size", "tags"]);
         let rows = lookup.table.unwrap();
-        assert_eq!(rows["7"], [Some("\"Oslo\"".to_owned()), None, None]);
-        assert_eq!(rows["a.test"][2].as_deref(), Some("\"[\\\"x\\\"]\""));
+        assert_eq!(rows["7"], [JsonText::new("\"Oslo\"".to_owned()), None, None]);
+        assert_eq!(rows["a.test"][2].as_ref().unwrap().as_str(), "\"[\\\"x\\\"]\"");
     }
 
     #[test]

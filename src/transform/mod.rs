@@ -57,7 +57,7 @@ pub use steps::filter::{Condition, Filter, Logic, Test};
 pub use steps::flatten::Flatten;
 pub use steps::json_text::JsonText;
 pub use steps::limit::Limit;
-pub use steps::lookup::{Lookup, lookup_entries};
+pub use steps::lookup::Lookup;
 pub use steps::remove_columns::RemoveColumns;
 pub use steps::rename::Rename;
 pub use steps::sample::Sample;

@@ -12,6 +12,7 @@ mod scan;
 mod walk;
 
 pub use cells::decode_cells;
+pub use check::JsonText;
 pub use decode::{DecodeOptions, UnknownKey, decode, decode_under};
 pub use encode::encode;
 pub use infer::{InferOptions, ValueTypes, infer, infer_columns};

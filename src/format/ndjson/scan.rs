@@ -184,6 +184,13 @@ impl<'a> Cursor<'a> {
         Cursor { buf, end: morsel.len, pos: 0 }
     }
 
+    /// Makes a cursor at the start of `padded`, whose text ends before [`Morsel::PADDING`] bytes of zero.
+    pub(super) fn over(padded: &'a [u8]) -> Self {
+        let end = padded.len() - Morsel::PADDING;
+        debug_assert!(padded[end..].iter().all(|&b| b == 0));
+        Cursor { buf: padded, end, pos: 0 }
+    }
+
     /// Returns true behind the last record.
     pub(super) fn at_end(&self) -> bool {
         self.pos >= self.end

@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use super::block::Rewrite;
 use super::failure::Failure;
 use super::lines::{Row, RowReader, RowWriter};
+use crate::format::ndjson::JsonText;
 use crate::pipeline::Control;
 use crate::service::fields::ReturnField;
 use crate::service::provider::{BATCH_ROWS, MAX_CONCURRENT_REQUESTS, Provider};
@@ -114,7 +115,9 @@ impl EndpointBatch {
             (None, Some(entry)) => added.extend(entry.iter().map(|(name, value)| (name.clone(), value.to_string()))),
             (Some(fields), Some(entry)) => added.extend(fields.iter().map(|field| {
                 let json = entry.get(&field.name).map_or_else(|| "null".to_owned(), Value::to_string);
-                (field.name.clone(), field.typed(&json).into_owned())
+                // Nested deeper than a record may be, if it is not JSON for this purpose: the block then fails on it.
+                let typed = JsonText::new(json.clone()).map(|json| field.typed(&json).as_str().to_owned());
+                (field.name.clone(), typed.unwrap_or(json))
             })),
             (Some(fields), None) => {
                 let missing = fields.iter().filter(|field| !row.0.iter().any(|(name, _)| *name == field.name));

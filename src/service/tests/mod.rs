@@ -17,6 +17,7 @@ mod restart;
 mod retention;
 mod runs;
 mod tables;
+mod typed_fields;
 mod uploads;
 mod workflows;
 

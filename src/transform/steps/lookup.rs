@@ -1,6 +1,7 @@
 //! `lookup`: adds or replaces columns by the entry of a reference table for the row's key. Used by blocks of the
 //! service only; it has no text form.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use arrow_array::{Array, ArrayRef, StringViewArray};
 
 use crate::column::{Batch, Field, Schema, Type};
 use crate::format::json_text::write_json_value;
+use crate::format::ndjson::JsonText;
 use crate::transform::binding::Binding;
 use crate::transform::cell::Cell;
 use crate::transform::describe::StepText;
@@ -27,8 +29,9 @@ pub struct Lookup {
     pub fields: Vec<String>,
     /// Column whose value, as text, is the key.
     pub key: String,
-    /// Values of `fields` by key, as JSON text and in that order. `None` if there is no table: then no row has a match.
-    pub table: Option<Arc<HashMap<String, Vec<Option<String>>>>>,
+    /// Values of `fields` by key, in that order; `None` for null. The texts are copied into records, which is why their
+    /// type checks them. Without a table no row has a match.
+    pub table: Option<Arc<HashMap<String, Vec<Option<JsonText>>>>>,
 }
 
 impl StepKind for Lookup {
@@ -81,7 +84,7 @@ impl RunningStep for Lookup {
 
 fn look_up(mut batch: Batch, lookup: &Lookup) -> Batch {
     let key_column = batch.schema.position(&lookup.key);
-    let found: Vec<Option<&Vec<Option<String>>>> = (0..batch.rows)
+    let found: Vec<Option<&Vec<Option<JsonText>>>> = (0..batch.rows)
         .map(|row| {
             let (table, column) = (lookup.table.as_ref()?, key_column?);
             let (values, ty) = batch.seen(column);
@@ -93,8 +96,8 @@ fn look_up(mut batch: Batch, lookup: &Lookup) -> Batch {
         let index = batch.schema.position(name);
         // A row without a match keeps its value, or null if the column is new.
         let values = found.iter().enumerate().map(|(row, entry)| match (entry, index) {
-            (Some(entry), _) => entry[i].clone(),
-            (None, Some(index)) => json_at(&batch, index, row),
+            (Some(entry), _) => entry[i].as_ref().map(|value| value.as_str().into()),
+            (None, Some(index)) => json_at(&batch, index, row).map(Cow::Owned),
             (None, None) => None,
         });
         let array: ArrayRef =
@@ -104,24 +107,6 @@ fn look_up(mut batch: Batch, lookup: &Lookup) -> Batch {
     // The source records lack the new columns, so they cannot be copied to the output.
     batch.records = None;
     batch
-}
-
-/// Reads a batch of a reference table into entries: the key as text, and each of `fields` as JSON text. Rows with a
-/// null key are skipped; without the key column there are no entries.
-pub fn lookup_entries(batch: &Batch, key: &str, fields: &[String]) -> Vec<(String, Vec<Option<String>>)> {
-    let Some(key) = batch.schema.position(key) else { return Vec::new() };
-    let columns: Vec<Option<usize>> = fields.iter().map(|f| batch.schema.position(f)).collect();
-    (0..batch.rows)
-        .filter_map(|row| {
-            let cell = Cell::at(&batch.columns[key], &batch.schema.fields[key].ty, row);
-            if matches!(cell, Cell::Null) {
-                return None;
-            }
-            // A field that the reference table lacks is null.
-            let values = columns.iter().map(|c| c.and_then(|c| json_at(batch, c, row))).collect();
-            Some((cell.text().into_owned(), values))
-        })
-        .collect()
 }
 
 fn json_at(batch: &Batch, column: usize, row: usize) -> Option<String> {
