@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use super::exit::Exit;
 use super::flag_text::{flag_of_csv, in_flags};
-use super::settings::{self, API_KEY_VARIABLE, SERVE_API_KEY_VARIABLE};
+use super::settings::{self, API_KEY_VARIABLE};
 use super::shell::shell_quoted;
 use crate::client::{self, RunEnd, StateError};
 use crate::net::{self, Kind};
@@ -403,9 +403,10 @@ fn hint(error: &Error) -> Option<String> {
         }
         #[cfg(feature = "serve")]
         Error::Service(crate::service::Error::OpenToAll { .. } | crate::service::Error::EmptyKey) => Some(format!(
-            "specify a key with `--api-key-file FILE` or {SERVE_API_KEY_VARIABLE}; `--api-key KEY` shows it to other users \
-             of this machine"
+            "specify a key with `--api-key-file FILE` or {}; `--api-key KEY` shows it to other users of this machine",
+            settings::SERVE_API_KEY_VARIABLE
         )),
+        #[cfg(feature = "serve")]
         Error::Service(crate::service::Error::Bind { .. }) => Some("choose a free port with `--port 0`".to_owned()),
         Error::Pipeline(pipeline::Error::Bug(_)) | Error::Bug(_) => {
             Some("this is a bug in drawoff; please report it with the command and this message".to_owned())
