@@ -38,7 +38,7 @@ const MAX_MORSEL_SIZE: u64 = 64 << 20;
 const MAX_RECORD_SIZE: u64 = 512 << 20;
 
 /// All settings, in the order of help and `config show`.
-pub static TABLE: [&dyn Row; 17] = [
+pub static TABLE: [&dyn Row; 18] = [
     &ENDPOINT,
     &API_KEY,
     &API_KEY_FILE,
