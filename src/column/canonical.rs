@@ -9,7 +9,10 @@
 use serde_json::Value;
 
 use super::json_text::write_json_string;
-use super::number::{MAX_EXACT_IN_DOUBLE, write_float};
+use super::number::write_float;
+
+/// Doubles below it are integers of 64 bits if they are whole: their column may have been one of integers.
+const INT_END: f64 = 9_223_372_036_854_775_808.0;
 
 /// Appends the canonical form of `text`, which must be valid JSON. Text nested deeper than 127 levels is copied.
 pub fn write_canonical(text: &str, out: &mut Vec<u8>) {
@@ -75,8 +78,8 @@ fn write_number(text: &str, out: &mut Vec<u8>) {
     let is_integer = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') && text != "-0";
     match text.parse::<f64>() {
         Ok(value) if !is_integer && value.is_finite() => {
-            let exact = value.fract() == 0.0 && value.abs() <= MAX_EXACT_IN_DOUBLE as f64;
-            match exact && !(value == 0.0 && value.is_sign_negative()) {
+            let is_int = value.fract() == 0.0 && value.abs() < INT_END;
+            match is_int && !(value == 0.0 && value.is_sign_negative()) {
                 // In a column of doubles an integer is no longer told from a double.
                 true => out.extend_from_slice(itoa::Buffer::new().format(value as i64).as_bytes()),
                 false => write_float(value, out),
@@ -107,6 +110,12 @@ mod tests {
             ("-0", "-0.0"),
             ("-0.0", "-0.0"),
             ("9007199254740992.0", "9007199254740992"),
+            // Beyond 2^53, too, a column of integers that became doubles keeps its digits.
+            ("4611686018427387904", "4611686018427387904"),
+            ("4.611686018427388e18", "4611686018427387904"),
+            ("-1e18", "-1000000000000000000"),
+            ("9223372036854775808.0", "9.223372036854776e+18"),
+            ("1e19", "1e+19"),
             ("1e400", "1e400"),
             ("[1E+400]", "[1e400]"),
             ("123456789012345678901234567890", "123456789012345678901234567890"),
