@@ -229,6 +229,9 @@ pub enum PlanError {
         /// The property.
         property: CsvProperty,
     },
+    /// A CSV source that ends before the lines or records in front of its header do.
+    #[error("{0} ends before its header: it has fewer lines or records than are to be skipped")]
+    NoHeader(String),
     /// The header of a CSV source is longer than the record limit.
     #[error("{name}: the CSV header is longer than the maximum record size of {max_record_bytes} bytes")]
     HeaderTooLong {

@@ -251,8 +251,12 @@ fn lines_before_the_header_and_the_header_itself_can_be_named() {
     let done = place.run_line("convert bad.csv -o - --in-skip-lines 1 --in-header 2").code(exit::BAD_DATA);
     done.says("bad.csv line 4 (byte 5)").says("text after the closing quote");
     // A source that ends before its header has no rows and no columns.
-    assert_eq!(place.run_line("convert bad.csv -o - --in-skip-lines 9").ok().text(), "");
-    assert_eq!(place.run_line("convert bad.csv -o - --in-header 9").ok().text(), "");
+    // A header that is not there must not make an empty output of records.
+    for beyond in ["--in-skip-lines 9", "--in-header 9"] {
+        let done = place.run_line(&format!("convert bad.csv -o - {beyond}"));
+        done.code(exit::USAGE).says("bad.csv ends before its header");
+        assert_eq!(place.run_with_stdin(&["convert", "-", "-o", "-", "--from", "csv"], b"").ok().text(), "");
+    }
 }
 
 #[test]

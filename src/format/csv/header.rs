@@ -47,18 +47,27 @@ pub struct HeaderSearch {
     records_before: u64,
     /// Line breaks before the next morsel.
     lines: u64,
+    /// Without a header, the blank lines before the first record and the offset of the first: rows of one column, if the
+    /// record has one.
+    blank: Option<(u64, Vec<u8>)>,
 }
 
 impl HeaderSearch {
     /// Makes a search at the first byte after the lines that `dialect` skips, whose delimiter is not regarded.
     pub fn new(delimiter: u8, dialect: &CsvDialect) -> Self {
         let (header, lines) = (dialect.header, dialect.skip_lines);
-        HeaderSearch { delimiter, header, records_before: header.records_before(), lines }
+        HeaderSearch { delimiter, header, records_before: header.records_before(), lines, blank: None }
+    }
+
+    /// Returns true if records were dropped on the way to a header that was not found yet.
+    pub fn has_dropped_records(&self) -> bool {
+        self.records_before < self.header.records_before()
     }
 
     /// Takes the header off the next morsel of the source, and returns it with the rest of the morsel, which may be
     /// empty. Blank lines before it are skipped; `None` if the morsel ends before the header, and is to be dropped.
-    /// Without a header the rest begins with the first record.
+    /// Without a header the rest begins with the first record, or with blank lines, also those of morsels before, that are
+    /// records of one column.
     ///
     /// A header that is malformed, not UTF-8 or too wide is an error: without names there are no columns.
     pub fn take(&mut self, morsel: &Morsel) -> Result<Option<(Header, Morsel)>, BadHeader> {
@@ -66,10 +75,16 @@ impl HeaderSearch {
         let lines_to = |end: usize| memchr::memchr_iter(b'\n', &bytes[..end]).count() as u64;
         let mut splitter = Splitter::new(morsel, self.delimiter);
         let mut fields = Vec::new();
+        let is_absent = self.header == HeaderRecord::Absent;
         let record = loop {
             fields.clear();
             match splitter.next_record(&mut fields) {
                 None => {
+                    match &mut self.blank {
+                        Some((_, lines)) => lines.extend_from_slice(bytes),
+                        none if is_absent => *none = Some((morsel.byte_offset, bytes.to_vec())),
+                        _ => {}
+                    }
                     self.lines += lines_to(bytes.len());
                     return Ok(None);
                 }
@@ -78,7 +93,6 @@ impl HeaderSearch {
                 Some(record) => break record,
             }
         };
-        let is_absent = self.header == HeaderRecord::Absent;
         let bad = |reject, hint| {
             let line = self.lines + lines_to(record.start);
             let len = record.end - record.start;
@@ -122,7 +136,15 @@ impl HeaderSearch {
             let (names, notes) = distinct(names.collect());
             (names, notes, splitter.offset())
         };
-        let lines = self.lines + lines_to(cut);
+        let mut lines = self.lines + lines_to(cut);
+        if let Some((byte_offset, mut blank)) = self.blank.take()
+            && fields.len() == 1
+        {
+            lines -= memchr::memchr_iter(b'\n', &blank).count() as u64;
+            blank.extend_from_slice(bytes);
+            let rest = Morsel::from_vec(blank, byte_offset, morsel.source_index);
+            return Ok(Some((Header { names: names.into(), notes, lines }, rest)));
+        }
         let rest = Morsel {
             bytes: morsel.bytes.slice(cut),
             len: morsel.len - cut,
@@ -261,6 +283,9 @@ mod tests {
         let absent = HeaderRecord::Absent;
         assert_eq!(taken(absent, &["\n\n1,\n2,3\n"]), found("column_1,column_2", 2 + 2, "1,\n2,3\n"));
         assert_eq!(taken(absent, &["\nx\n"]), found("column_1", 2, "\nx\n"));
+        // Wherever the morsels end: blank lines are rows of one column, and none of several.
+        assert_eq!(taken(absent, &["\n", "\r\n\n", "\nx\ny\n"]), found("column_1", 2, "\n\r\n\n\nx\ny\n"));
+        assert_eq!(taken(absent, &["\n", "\nx,y\n"]), found("column_1,column_2", 2 + 2, "x,y\n"));
         let bad = search(third).take(&Morsel::from_vec(b"1\n2\n\"a\"b\n".to_vec(), 0, 0)).expect_err("malformed");
         assert_eq!((bad.rejected.byte, bad.rejected.line), (4, 4));
     }

@@ -85,6 +85,16 @@ enum Opened {
     Rows(OpenRows),
 }
 
+/// Lines that were dropped before the header.
+struct Skipped {
+    /// Their bytes.
+    bytes: u64,
+    /// Lines that the source lacks.
+    missing_lines: u64,
+    /// The bytes that were read beyond them.
+    rest: Vec<u8>,
+}
+
 struct OpenSource {
     info: Arc<SourceInfo>,
     stream: Box<dyn Read + Send>,
@@ -242,6 +252,9 @@ impl SourceReader {
             // Only now, after the framer returned the last record without a line end.
             if open.ended {
                 let info = open.info.clone();
+                if open.header_delimiter.is_some() && open.header_search.has_dropped_records() {
+                    return Err(PlanError::NoHeader(info.name.to_string()).into());
+                }
                 self.current = None;
                 return Ok(Some(Item::SourceEnd(info)));
             }
@@ -373,8 +386,13 @@ impl SourceReader {
         let mut skipped_bytes = 0;
         if source.csv.skip_lines > 0 {
             let read_error = |cause| read_error(&source.name, compression, &raw, cause);
-            let (skipped, rest) = self.skip_lines(&mut *stream, source.csv.skip_lines, read_error)?;
-            skipped_bytes = skipped;
+            let Skipped { bytes, missing_lines, rest } =
+                self.skip_lines(&mut *stream, source.csv.skip_lines, read_error)?;
+            // An empty source has neither lines nor records.
+            if missing_lines > 0 && bytes > 0 {
+                return Err(PlanError::NoHeader(name.to_string()).into());
+            }
+            skipped_bytes = bytes;
             stream = Box::new(io::Cursor::new(rest).chain(stream));
         }
         let header_delimiter = match (format, source.csv.delimiter.or(delimiter)) {
@@ -429,8 +447,8 @@ impl SourceReader {
         stream: &mut dyn Read,
         lines: u64,
         read_error: impl FnOnce(io::Error) -> Error,
-    ) -> Result<(u64, Vec<u8>), Error> {
-        let (mut left, mut skipped) = (lines, 0);
+    ) -> Result<Skipped, Error> {
+        let (mut left, mut skipped, mut ends_open) = (lines, 0, false);
         loop {
             if self.control.is_cancelled() {
                 return Err(Error::Cancelled);
@@ -448,11 +466,15 @@ impl SourceReader {
                 }
             }
             if left == 0 {
-                return Ok((skipped + end as u64, more.split_off(end)));
+                let rest = more.split_off(end);
+                return Ok(Skipped { bytes: skipped + end as u64, missing_lines: 0, rest });
             }
             if more.is_empty() {
-                return Ok((skipped, more));
+                // A last line without a line end is one.
+                let missing_lines = if ends_open { left - 1 } else { left };
+                return Ok(Skipped { bytes: skipped, missing_lines, rest: more });
             }
+            ends_open = !more.ends_with(b"\n");
             skipped += more.len() as u64;
         }
     }
