@@ -50,17 +50,16 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::{Array, new_null_array};
-use bytes::Bytes;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
 use parquet::file::metadata::{ColumnChunkMetaData, FileMetaData, ParquetMetaData, RowGroupMetaData};
-use parquet::file::reader::{ChunkReader, Length};
+use parquet::file::reader::ChunkReader;
 use parquet::file::writer::TrackedWrite;
 
 use super::chunk::join;
 use super::layout::reading_descriptor;
-use super::stored::{StoredGroup, append_chunk, rebind};
+use super::stored::{SharedReader, StoredGroup, append_chunk, rebind};
 use super::{Error, Layout, RowGroupEncoder};
 use crate::column::{Schema, Type, TypeMerge, cast_array, keeps_carrier};
 use crate::format::ParquetOptions;
@@ -283,25 +282,4 @@ pub(super) fn keep_midpoint_inside<R: ChunkReader, W: Write + Send>(
         }
     }
     Ok(())
-}
-
-/// Reader that several column readers share.
-struct SharedReader<R>(Arc<R>);
-
-impl<R: Length> Length for SharedReader<R> {
-    fn len(&self) -> u64 {
-        self.0.len()
-    }
-}
-
-impl<R: ChunkReader> ChunkReader for SharedReader<R> {
-    type T = R::T;
-
-    fn get_read(&self, start: u64) -> parquet::errors::Result<Self::T> {
-        self.0.get_read(start)
-    }
-
-    fn get_bytes(&self, start: u64, length: usize) -> parquet::errors::Result<Bytes> {
-        self.0.get_bytes(start, length)
-    }
 }

@@ -9,7 +9,7 @@
 //! proof.
 //!
 //! Every column is optional and the files carry no Arrow schema, so that other readers see plain
-//! strings, lists and structs. This module opens no files: it writes to the output it is given.
+//! strings, lists and structs. This module opens no files: it writes to the output it is given, and reads from the bytes.
 
 mod align;
 mod chunk;
@@ -18,6 +18,7 @@ mod encode;
 mod error;
 mod evolve;
 mod file;
+mod input;
 mod layout;
 mod leaf;
 mod levels;
@@ -33,6 +34,7 @@ mod values;
 pub use encode::{EncodedRowGroup, RowGroupEncoder};
 pub use error::Error;
 pub use file::{ParquetFileWriter, Summary};
+pub use input::{InputError, open};
 pub use layout::{Layout, message_type};
 pub use leaf::EncoderScratch;
 pub use options::{ParquetCodec, ParquetOptions};
