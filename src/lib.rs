@@ -51,7 +51,7 @@
 //!
 //! Imports go down only (a test reads the `use crate::` lines):
 //!
-//! 0. [`position`], [`secret`], [`api`], `text`: values.
+//! 0. [`position`], [`secret`], [`api`], `text`, `unwind`: values, and panics of decoders as errors.
 //! 1. [`mod@column`], [`mod@format`]: pure computation; no tokio, files, sockets or clock.
 //! 2. [`net`], [`source`], [`transform`], [`sink`], `pipe`: transport, inputs, steps, outputs.
 //! 3. [`pipeline`]: the plan and its execution.
@@ -84,3 +84,4 @@ pub mod sink;
 pub mod source;
 mod text;
 pub mod transform;
+mod unwind;

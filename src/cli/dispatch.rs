@@ -16,6 +16,7 @@ use super::print::{self, Screen};
 use super::settings::{self, CONFIG, Settings, TypedSettings};
 use super::{color, commands};
 use crate::sink::remove_partial_files;
+use crate::unwind;
 
 /// The whole process: parses the command line, runs one command on a small tokio runtime, and returns the exit code.
 pub fn main() -> ExitCode {
@@ -100,6 +101,10 @@ async fn run_in_time(args: Args) -> Exit {
 /// errors, after which the command still cleans up.
 fn install_panic_hook() {
     std::panic::set_hook(Box::new(|info| {
+        // Damaged data, not a bug: its reader reports it.
+        if unwind::is_contained() {
+            return;
+        }
         let location = info.location().map(|l| format!(" at {}:{}", l.file(), l.line())).unwrap_or_default();
         print::write_stderr(&color::error_line(&format!(
             "internal error{location}: this is a bug in drawoff; please report it with the command and this message"

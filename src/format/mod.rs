@@ -3,6 +3,7 @@
 //! Each format has a file or a directory; `kinds.rs` has the enums by which plans name them, and `extension.rs` the table
 //! of file extensions. Nothing here opens files or knows where bytes come from.
 
+pub mod arrow_input;
 pub mod arrow_ipc;
 pub mod arrow_json;
 pub mod compress;

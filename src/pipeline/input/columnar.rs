@@ -5,14 +5,17 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use arrow_array::{RecordBatch, RecordBatchReader};
-use arrow_ipc::reader::StreamReader;
-use arrow_schema::{ArrowError, SchemaRef};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
+use arrow_array::{Array, RecordBatch, RecordBatchReader};
+use arrow_schema::SchemaRef;
 
-use crate::column::{Batch, Schema};
+use crate::column::number::fits_double;
+use crate::column::{Batch, Field, Schema, Type, TypeMerge};
+use crate::format::{arrow_input, parquet};
 use crate::source::BoxedError;
 use crate::transform::{arrow_to_batch, arrow_to_schema};
+use crate::unwind::contained;
 
 /// Rows of one batch at most. By eye: what DataFusion takes.
 const MAX_BATCH_ROWS: usize = 8192;
@@ -20,67 +23,72 @@ const MAX_BATCH_ROWS: usize = 8192;
 /// Bytes of decoded values that one batch should not exceed by much; a single row may be larger.
 const BATCH_BYTES: usize = 4 << 20;
 
-/// Bytes before the stream in an Arrow file: its magic and padding.
-const ARROW_FILE_MAGIC: &[u8; 8] = b"ARROW1\0\0";
-
-/// Eight-byte words between that and the first message at most, and the first of the message itself.
-const MAX_PADDING_WORDS: usize = 8;
-
-/// The message that ends an Arrow stream.
-const END_OF_STREAM: [u8; 8] = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
-
-type RecordBatches = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>> + Send>;
+type RecordBatches = Box<dyn Iterator<Item = Result<RecordBatch, BoxedError>> + Send>;
 
 /// Rows of a Parquet or Arrow source. Yields at least one batch, which has no rows if the source has none.
 pub(super) struct ColumnarRows {
     batches: RecordBatches,
+    /// The types of the source.
     schema: Arc<Schema>,
+    /// The same, with the integers so far: those exact in doubles can become doubles.
+    seen: Arc<Schema>,
     arrow: SchemaRef,
     /// The rest of a batch that is larger than [`MAX_BATCH_ROWS`].
     rest: Option<RecordBatch>,
     /// True once a batch was returned.
     begun: bool,
+    /// True after an error.
+    failed: bool,
 }
 
 impl ColumnarRows {
     /// Opens a Parquet file. It is read row group by row group; its index is at the end, so that a pipe cannot be read.
     pub(super) fn parquet(file: File) -> Result<Self, BoxedError> {
-        let builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
-        // The row group with the widest rows decides, so that wide rows make small batches.
-        let row_bytes = builder.metadata().row_groups().iter().map(|group| {
-            let rows = usize::try_from(group.num_rows()).unwrap_or(0).max(1);
-            usize::try_from(group.total_byte_size()).unwrap_or(0) / rows
-        });
-        let row_bytes = row_bytes.max().unwrap_or(0).max(1);
-        let rows = (BATCH_BYTES / row_bytes).clamp(16, MAX_BATCH_ROWS);
-        let reader = builder.with_batch_size(rows).build()?;
-        let arrow = reader.schema();
-        ColumnarRows::new(Box::new(reader), arrow)
+        undamaged(|| {
+            let builder = parquet::open(file)?;
+            // The row group with the widest rows decides, so that wide rows make small batches.
+            let row_bytes = builder.metadata().row_groups().iter().map(|group| {
+                let rows = usize::try_from(group.num_rows()).unwrap_or(0).max(1);
+                usize::try_from(group.total_byte_size()).unwrap_or(0) / rows
+            });
+            let row_bytes = row_bytes.max().unwrap_or(0).max(1);
+            let rows = (BATCH_BYTES / row_bytes).clamp(16, MAX_BATCH_ROWS);
+            let reader = builder.with_batch_size(rows).build()?;
+            let arrow = reader.schema();
+            ColumnarRows::new(reader, arrow)
+        })
     }
 
-    /// Opens an Arrow IPC file or stream from its first byte. Both are read from start to end.
-    pub(super) fn arrow(mut bytes: Box<dyn Read + Send>) -> Result<Self, BoxedError> {
-        let mut magic = [0; ARROW_FILE_MAGIC.len()];
-        bytes.read_exact(&mut magic)?;
-        let is_file = magic == *ARROW_FILE_MAGIC;
-        if is_file {
-            // Writers pad the magic to their alignment, which is 8 or 64; a message does not begin with zeros.
-            for _ in 0..MAX_PADDING_WORDS {
-                bytes.read_exact(&mut magic)?;
-                if magic != [0; 8] {
-                    break;
-                }
-            }
-        }
-        let bytes = Box::new(io::Cursor::new(magic).chain(bytes));
-        let reader = StreamReader::try_new(TailReader { bytes, tail: [0; 8] }, None)?;
-        let arrow = reader.schema();
-        ColumnarRows::new(Box::new(ArrowBatches { reader, is_file, ended: false }), arrow)
+    /// Opens an Arrow IPC file, which is read by its index.
+    pub(super) fn arrow_file(file: File) -> Result<Self, BoxedError> {
+        undamaged(|| {
+            let file = arrow_input::ArrowFile::try_new(file)?;
+            let arrow = file.schema();
+            ColumnarRows::new(file, arrow)
+        })
     }
 
-    fn new(batches: RecordBatches, arrow: SchemaRef) -> Result<Self, BoxedError> {
+    /// Opens an Arrow IPC stream, or a file as a stream, from its first byte.
+    pub(super) fn arrow_stream(bytes: impl Read + Send + 'static) -> Result<Self, BoxedError> {
+        undamaged(|| {
+            let stream = arrow_input::ArrowStream::try_new(bytes)?;
+            let arrow = stream.schema();
+            ColumnarRows::new(stream, arrow)
+        })
+    }
+
+    fn new<E>(
+        batches: impl Iterator<Item = Result<RecordBatch, E>> + Send + 'static,
+        arrow: SchemaRef,
+    ) -> Result<Self, BoxedError>
+    where
+        BoxedError: From<E>,
+    {
         let schema = Arc::new(arrow_to_schema(&arrow)?);
-        Ok(ColumnarRows { batches, schema, arrow, rest: None, begun: false })
+        let batches = Box::new(batches.map(|batch| Ok(batch?)));
+        let none = schema.fields.iter().map(|field| Field::new(field.name.clone(), observed(&field.ty, None)));
+        let seen = Arc::new(Schema::new(none.collect()));
+        Ok(ColumnarRows { batches, schema, seen, arrow, rest: None, begun: false, failed: false })
     }
 
     fn next_batch(&mut self) -> Result<Option<Batch>, BoxedError> {
@@ -97,79 +105,60 @@ impl ColumnarRows {
         if rows > MAX_BATCH_ROWS {
             self.rest = Some(batch.slice(MAX_BATCH_ROWS, rows - MAX_BATCH_ROWS));
         }
-        Ok(Some(arrow_to_batch(&batch.slice(0, rows.min(MAX_BATCH_ROWS)), &self.schema)?))
+        let mut batch = arrow_to_batch(&batch.slice(0, rows.min(MAX_BATCH_ROWS)), &self.schema)?;
+        let columns = batch.columns.iter().zip(&self.schema.fields);
+        let fields = columns.map(|(column, field)| Field::new(field.name.clone(), observed(&field.ty, Some(column))));
+        let seen = self.seen.join(&Schema::new(fields.collect()), TypeMerge::Json);
+        if seen != *self.seen {
+            self.seen = Arc::new(seen);
+        }
+        batch.schema = self.seen.clone();
+        Ok(Some(batch))
+    }
+}
+
+/// Returns the type of the values of `column`, which are of type `ty`: an integer type says if all are exact in doubles. No
+/// values, `None`, are exact.
+fn observed(ty: &Type, column: Option<&dyn Array>) -> Type {
+    match ty {
+        Type::Int { .. } => {
+            let ints = column.map(|column| column.as_primitive::<Int64Type>());
+            Type::Int { fits_double: ints.is_none_or(|ints| ints.iter().flatten().all(fits_double)) }
+        }
+        Type::Struct(fields) => {
+            let child = |i: usize| column.map(|column| &**column.as_struct().column(i));
+            let fields = fields.iter().enumerate();
+            let fields = fields.map(|(i, field)| Field::new(field.name.clone(), observed(&field.ty, child(i))));
+            Type::Struct(fields.collect())
+        }
+        Type::List(item) => {
+            Type::List(Box::new(observed(item, column.map(|column| &**column.as_list::<i32>().values()))))
+        }
+        Type::Map(value) => Type::map(observed(value, column.map(|column| &**column.as_map().values()))),
+        other => other.clone(),
     }
 }
 
 impl Iterator for ColumnarRows {
     type Item = Result<Batch, BoxedError>;
 
+    /// Ends after an error.
     fn next(&mut self) -> Option<Self::Item> {
-        self.next_batch().transpose()
-    }
-}
-
-/// The batches of an Arrow stream, and the proof that it is whole: its reader takes an end between two messages for the
-/// end of the stream, which a broken transfer may be.
-struct ArrowBatches {
-    reader: StreamReader<TailReader>,
-    is_file: bool,
-    ended: bool,
-}
-
-impl Iterator for ArrowBatches {
-    type Item = Result<RecordBatch, ArrowError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
+        if self.failed {
             return None;
         }
-        let batch = self.reader.next();
-        self.ended = !matches!(batch, Some(Ok(_)));
-        match batch {
-            None => self.reader.get_mut().require_end(self.is_file).err().map(|cause| Err(cause.into())),
-            batch => batch,
-        }
+        let next = undamaged(|| self.next_batch()).transpose();
+        self.failed = matches!(next, Some(Err(_)));
+        next
     }
 }
 
-/// A reader that keeps the last bytes read.
-struct TailReader {
-    bytes: Box<dyn Read + Send>,
-    tail: [u8; 8],
-}
-
-impl TailReader {
-    /// Fails unless the end of the stream was read and, in a file, the magic behind the index.
-    fn require_end(&mut self, is_file: bool) -> io::Result<()> {
-        let mut is_whole = self.tail == END_OF_STREAM;
-        let mut buffer = vec![0; 64 << 10];
-        // Behind the stream is the index of a file, or nothing.
-        loop {
-            match self.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        is_whole &= !is_file || self.tail.ends_with(b"ARROW1");
-        match is_whole {
-            true => Ok(()),
-            false => {
-                Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the Arrow data is truncated: its end is missing"))
-            }
-        }
-    }
-}
-
-impl Read for TailReader {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let n = self.bytes.read(buf)?;
-        let kept = n.min(self.tail.len());
-        self.tail.rotate_left(kept);
-        let at = self.tail.len() - kept;
-        self.tail[at..].copy_from_slice(&buf[n - kept..n]);
-        Ok(n)
-    }
+/// Calls `decode`. A panic in it is an error of the data: the readers of both formats have some for contents that no writer
+/// makes.
+fn undamaged<T>(decode: impl FnOnce() -> Result<T, BoxedError>) -> Result<T, BoxedError> {
+    contained(decode).unwrap_or_else(|panic| {
+        let panic = panic.lines().next().unwrap_or_default().to_owned();
+        let what = format!("it is damaged, or has contents that are not supported: {panic}");
+        Err(io::Error::new(io::ErrorKind::InvalidData, what).into())
+    })
 }

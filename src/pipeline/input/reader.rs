@@ -6,8 +6,6 @@ use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use arrow_schema::ArrowError;
-
 use super::columnar::ColumnarRows;
 use super::item::{CsvSource, Item, SourceInfo};
 use crate::column::{Batch, Morsel, TypeMerge};
@@ -18,7 +16,7 @@ use crate::format::encoding::{NotInEncoding, TextEncoding};
 use crate::format::frame::{BufferPool, Framed, Framer, Framing};
 use crate::format::json_array::JsonArrayLines;
 use crate::format::ndjson::decode_cells;
-use crate::format::{Compression, Format, csv, detect};
+use crate::format::{Compression, Format, arrow_input, csv, detect};
 use crate::pipeline::error::{Error, PlanError};
 use crate::pipeline::plan::Limits;
 use crate::pipeline::progress::Control;
@@ -66,15 +64,18 @@ impl OpenRows {
     }
 }
 
-/// Converts an error of the reader of Parquet or Arrow IPC.
+/// Converts an error of the reader of Parquet or Arrow IPC: one of the data, unless the source failed.
 fn columnar_error(name: &str, error: BoxedError) -> Error {
-    // The text of an Arrow error repeats that of the I/O error within.
-    let cause = match error.downcast::<ArrowError>() {
+    let invalid = |error: BoxedError| io::Error::new(io::ErrorKind::InvalidData, error);
+    let cause = match error.downcast::<arrow_input::Error>() {
         Ok(error) => match *error {
-            ArrowError::IoError(_, cause) => cause,
-            other => io::Error::new(io::ErrorKind::InvalidData, other),
+            arrow_input::Error::Io(cause) => cause,
+            other => invalid(other.into()),
         },
-        Err(other) => io::Error::new(io::ErrorKind::InvalidData, other),
+        Err(other) => match other.downcast::<io::Error>() {
+            Ok(cause) => *cause,
+            Err(other) => invalid(other),
+        },
     };
     Error::Read { name: name.to_owned(), cause }
 }
@@ -344,16 +345,21 @@ impl SourceReader {
             if let Some(property) = source.csv.first_specified() {
                 return Err(PlanError::NotCsv { name: name.to_string(), property }.into());
             }
+            let has_index = kind == Columnar::Parquet || head.starts_with(arrow_input::FILE_MAGIC);
+            let path = path.filter(|_| has_index && compression == Compression::None);
             let rows = match (kind, path) {
-                (Columnar::Arrow, _) => ColumnarRows::arrow(Box::new(io::Cursor::new(head).chain(stream))),
-                (Columnar::Parquet, Some(path)) if compression == Compression::None => {
+                (_, Some(path)) => {
                     let file = std::fs::File::open(path).map_err(cannot_read)?;
                     // The rest of its bytes is read through the index, out of sight of the counter.
                     let size = raw.size_bytes().unwrap_or(0);
                     self.control.add_bytes_read(size.saturating_sub(raw.read.load(Ordering::Relaxed)));
-                    ColumnarRows::parquet(file)
+                    match kind {
+                        Columnar::Parquet => ColumnarRows::parquet(file),
+                        Columnar::Arrow => ColumnarRows::arrow_file(file),
+                    }
                 }
-                (Columnar::Parquet, _) => return Err(foreign(detect::STREAMED_PARQUET)),
+                (Columnar::Arrow, None) => ColumnarRows::arrow_stream(io::Cursor::new(head).chain(stream)),
+                (Columnar::Parquet, None) => return Err(foreign(detect::STREAMED_PARQUET)),
             };
             let rows = Box::new(rows.map_err(|error| columnar_error(&name, error))?);
             let info = SourceInfo::of_rows(index, source.name, source.expected_rows, is_stream);
@@ -441,7 +447,7 @@ impl SourceReader {
         })))
     }
 
-    /// Reads `lines` lines and drops them. Returns their bytes, fewer if the source ends before, and the bytes read beyond.
+    /// Reads `lines` lines and drops them, fewer if the source ends before.
     fn skip_lines(
         &self,
         stream: &mut dyn Read,
