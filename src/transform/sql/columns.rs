@@ -1,12 +1,14 @@
 //! Conversion of column types and batches between drawoff and DataFusion, in both directions.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Date32Type, Float64Type, TimestampMicrosecondType, TimestampMillisecondType};
-use arrow_array::{Array, ArrayRef, NullArray, RecordBatch, RecordBatchOptions};
+use arrow_array::{Array, ArrayRef, BooleanArray, MapArray, NullArray, RecordBatch, RecordBatchOptions, make_array};
+use arrow_buffer::{BooleanBuffer, NullBuffer};
 use arrow_schema::{ArrowError, DataType, SchemaRef, TimeUnit};
+use arrow_select::filter::filter;
 use datafusion::arrow::compute::{CastOptions, cast_with_options};
 
 use super::error::{SqlError, without_values};
@@ -139,7 +141,8 @@ fn type_of(field: &arrow_schema::Field) -> Option<Type> {
         DataType::Interval(_) | DataType::Duration(_) | DataType::Time32(_) | DataType::Time64(_) => Type::Text,
         // Dictionaries are decoded when the batch is converted.
         DataType::Dictionary(_, values) => type_of(&arrow_schema::Field::new("", (**values).clone(), true))?,
-        DataType::Struct(fields) if !fields.is_empty() => Type::Struct(
+        // An object has each key once.
+        DataType::Struct(fields) if !fields.is_empty() && has_distinct_names(fields) => Type::Struct(
             fields
                 .iter()
                 .map(|field| Some(Field::new(field.name().as_str(), type_of(field)?)))
@@ -151,11 +154,20 @@ fn type_of(field: &arrow_schema::Field) -> Option<Type> {
         | DataType::ListView(item)
         | DataType::LargeListView(item) => Type::List(Box::new(type_of(item)?)),
         DataType::Map(entries, _) => match entries.data_type() {
-            DataType::Struct(fields) if fields.len() == 2 => Type::map(type_of(&fields[1])?),
+            // Keys become text, which those of nested values have not.
+            DataType::Struct(fields) if fields.len() == 2 => match type_of(&fields[0])? {
+                Type::Struct(_) | Type::List(_) | Type::Map(_) => return None,
+                _ => Type::map(type_of(&fields[1])?),
+            },
             _ => return None,
         },
         _ => return None,
     })
+}
+
+fn has_distinct_names(fields: &arrow_schema::Fields) -> bool {
+    let names: HashSet<&String> = fields.iter().map(|field| field.name()).collect();
+    names.len() == fields.len()
 }
 
 /// Converts the Arrow schema of a file that others may have written. Fails on duplicate names and on types without a
@@ -176,7 +188,7 @@ pub fn arrow_to_schema(arrow: &arrow_schema::Schema) -> Result<Schema, SqlError>
 }
 
 /// Converts rows of a file to a batch of `schema`, which [`arrow_to_schema`] made of its columns. Fails for a value that
-/// outputs would write differently: an infinity, NaN, or a date outside the years 1 to 9999.
+/// outputs would write differently: an infinity, NaN, a date outside the years 1 to 9999, or a map with a key twice.
 pub fn arrow_to_batch(rows: &RecordBatch, schema: &Arc<Schema>) -> Result<Batch, SqlError> {
     to_batch(rows, schema)
 }
@@ -208,11 +220,11 @@ fn relabelled(column: &ArrayRef, ty: &DataType) -> Result<ArrayRef, ArrowError> 
         _ => Vec::new(),
     };
     for (child, field) in data.child_data().iter().zip(fields) {
-        children.push(relabelled(&arrow_array::make_array(child.clone()), field.data_type())?.to_data());
+        children.push(relabelled(&make_array(child.clone()), field.data_type())?.to_data());
     }
     // `build` validates the buffers against the new type, so a real difference is an error.
     let data = data.into_builder().data_type(ty.clone()).child_data(children).build()?;
-    Ok(arrow_array::make_array(data))
+    Ok(make_array(data))
 }
 
 /// Converts a record batch of a result to a batch of `schema`, which [`schema_of`] made of its columns.
@@ -222,9 +234,17 @@ pub(super) fn to_batch(rows: &RecordBatch, schema: &Arc<Schema>) -> Result<Batch
         if *column.data_type() == carrier {
             return Ok(column.clone());
         }
+        let failed = |error: ArrowError| SqlError::new(format!("column `{}`: {}", field.name, without_values(&error)));
+        let prepared;
+        let column = match is_cast_badly(column.data_type()) {
+            true => {
+                prepared = castable(column).map_err(failed)?;
+                &prepared
+            }
+            false => column,
+        };
         let options = CastOptions { safe: false, ..CastOptions::default() };
-        cast_with_options(column, &carrier, &options)
-            .map_err(|error| SqlError::new(format!("column `{}`: {}", field.name, without_values(&error))))
+        cast_with_options(column, &carrier, &options).map_err(failed)
     };
     let checked = |(column, field): (&ArrayRef, &Field)| -> Result<ArrayRef, SqlError> {
         let column = converted((column, field))?;
@@ -239,12 +259,51 @@ pub(super) fn to_batch(rows: &RecordBatch, schema: &Arc<Schema>) -> Result<Batch
     Ok(Batch::new(schema.clone(), columns, rows.num_rows()))
 }
 
+/// Returns true if a type has values within that the cast of arrow would change: see [`castable`].
+fn is_cast_badly(ty: &DataType) -> bool {
+    match ty {
+        DataType::Dictionary(..) | DataType::Duration(_) => true,
+        DataType::Struct(fields) => fields.iter().any(|field| is_cast_badly(field.data_type())),
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::FixedSizeList(item, _)
+        | DataType::ListView(item)
+        | DataType::LargeListView(item)
+        | DataType::Map(item, _) => is_cast_badly(item.data_type()),
+        _ => false,
+    }
+}
+
+/// Returns `column` so that a cast keeps its values. A null value of a dictionary, which a cast to text takes for the empty
+/// text, becomes a null of its rows. Fails for a duration beyond the range that has a text.
+fn castable(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    if let DataType::Duration(unit) = column.data_type() {
+        let most = match unit {
+            TimeUnit::Second => i64::MAX / 1000,
+            _ => i64::MAX,
+        };
+        let values = column.to_data();
+        let values = &values.buffers()[0].typed_data::<i64>()[values.offset()..][..values.len()];
+        let is_outside =
+            |(row, value): (usize, &i64)| column.is_valid(row) && value.unsigned_abs() > most.unsigned_abs();
+        if values.iter().enumerate().any(is_outside) {
+            return Err(ArrowError::ComputeError("a duration is too long to be written as text".into()));
+        }
+    }
+    let data = column.to_data();
+    let children = data.child_data().iter().map(|child| Ok(castable(&make_array(child.clone()))?.to_data()));
+    let children = children.collect::<Result<_, ArrowError>>()?;
+    let is_dictionary = matches!(column.data_type(), DataType::Dictionary(..));
+    let nulls = if is_dictionary { column.logical_nulls() } else { column.nulls().cloned() };
+    Ok(make_array(data.into_builder().nulls(nulls).child_data(children).build()?))
+}
+
 /// Days from 1970 to the start of the years 1 and 10000, the range that every output and reader supports.
 const DAYS: std::ops::Range<i64> = -719_162..2_932_897;
 const DAY_SECONDS: i64 = 86_400;
 
-/// Describes a value of `column` that outputs would write differently, or not at all: an infinity, NaN, or a date
-/// outside the years 1 to 9999. Returns `None` if there is none. The column must have the Arrow type of its drawoff
+/// Describes a value of `column` that outputs would write differently, or not at all: an infinity, NaN, a date
+/// outside the years 1 to 9999, or a map that has a key twice. Returns `None` if there is none. The column must have the Arrow type of its drawoff
 /// type.
 fn unwritable(column: &dyn Array) -> Option<&'static str> {
     const DATE: &str = "a date outside the years 1 to 9999";
@@ -271,9 +330,60 @@ fn unwritable(column: &dyn Array) -> Option<&'static str> {
         }
         // In nanoseconds 64 bits span the years 1677 to 2262, so none is outside.
         DataType::Timestamp(TimeUnit::Nanosecond, _) => None,
-        DataType::Struct(_) => column.as_struct().columns().iter().find_map(|column| unwritable(column)),
-        DataType::List(_) => unwritable(column.as_list::<i32>().values()),
-        DataType::Map(_, _) => unwritable(column.as_map().values()),
+        // Whatever stands beneath a null is no value. It is rare, and so the values are only then looked at without it.
+        DataType::Struct(_) => {
+            let of = |column: &dyn Array| column.as_struct().columns().iter().find_map(|column| unwritable(column));
+            of(column)?;
+            of(&non_null(column))
+        }
+        DataType::List(_) => {
+            let list = column.as_list::<i32>();
+            unwritable(list.values())?;
+            unwritable(&elements(list.values(), list.offsets(), list.nulls()))
+        }
+        DataType::Map(_, _) => {
+            let map = column.as_map();
+            repeated_key(map).or_else(|| {
+                unwritable(map.values())?;
+                unwritable(&elements(map.values(), map.offsets(), map.nulls()))
+            })
+        }
         _ => None,
     }
+}
+
+/// Returns the rows of `column` that are not null.
+fn non_null(column: &dyn Array) -> ArrayRef {
+    let valid = match column.nulls() {
+        Some(nulls) => nulls.inner().clone(),
+        None => BooleanBuffer::new_set(column.len()),
+    };
+    filter(column, &BooleanArray::new(valid, None)).expect("as long as the column")
+}
+
+/// Returns the elements of lists that are not null.
+fn elements(values: &dyn Array, offsets: &[i32], nulls: Option<&NullBuffer>) -> ArrayRef {
+    let mut within = vec![false; values.len()];
+    for (row, range) in offsets.windows(2).enumerate() {
+        if nulls.is_none_or(|nulls| nulls.is_valid(row)) {
+            within[range[0] as usize..range[1] as usize].fill(true);
+        }
+    }
+    filter(values, &BooleanArray::from(within)).expect("as long as the values")
+}
+
+/// Describes a key that a row of `map` has twice, as an object cannot.
+fn repeated_key(map: &MapArray) -> Option<&'static str> {
+    let keys = map.keys().as_string_view();
+    let mut seen = HashSet::new();
+    let is_repeated = (0..map.len()).filter(|&row| map.is_valid(row)).any(|row| {
+        let (first, end) = (map.offsets()[row] as usize, map.offsets()[row + 1] as usize);
+        seen.clear();
+        // Most maps are small.
+        (first..end).any(|i| match end - first {
+            0..=8 => (first..i).any(|before| keys.value(before) == keys.value(i)),
+            _ => !seen.insert(keys.value(i)),
+        })
+    });
+    is_repeated.then_some("a map with the same key twice")
 }
