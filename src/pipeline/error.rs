@@ -337,7 +337,9 @@ pub enum SchemaChange {
 impl SchemaChange {
     /// True if an output that can be rewritten, or a schema inferred from all records, would allow the change.
     pub fn can_be_followed(&self) -> bool {
-        let never = |why: &FixedSchema| matches!(why, FixedSchema::Contract(_) | FixedSchema::TooManyColumns);
+        let never = |why: &FixedSchema| {
+            matches!(why, FixedSchema::Contract(_) | FixedSchema::TooManyColumns | FixedSchema::Frozen)
+        };
         match self {
             SchemaChange::Value { why, .. } => !never(why),
             SchemaChange::Contract(_) => false,
@@ -361,6 +363,10 @@ pub enum FixedSchema {
     /// The plan's policy is [`SchemaPolicy::Fail`](super::SchemaPolicy::Fail).
     #[error("the schema changed, and the schema policy is `fail`")]
     Policy,
+    /// The plan's policy is [`SchemaPolicy::Freeze`](super::SchemaPolicy::Freeze), and the rows are those of a Parquet or
+    /// Arrow source, which are not rejected one by one.
+    #[error("the schema policy is `freeze`, and rows of Parquet and Arrow are not rejected one by one")]
+    Frozen,
     /// The change exceeds [`MAX_COLUMNS`].
     #[error("more than {MAX_COLUMNS} columns")]
     TooManyColumns,
@@ -375,15 +381,35 @@ pub enum FixedSchema {
     SpellingLost,
 }
 
-/// Objects that have together more keys than a struct of the enforced schema can hold, though each record fits it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the objects in `{path}` have more keys than a struct can hold; declare it as `map` or `json` in the schema file"
-)]
+/// A column that breaks the enforced schema as a whole: its objects have together more keys than a struct can hold, though
+/// each record fits; or it is one of a Parquet or Arrow source and has another type.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokenContract {
     /// The path of the top-level column.
     pub path: FieldPath,
+    /// The type that the column would have with the values of the source; `None` if its objects have too many keys.
+    pub other: Option<String>,
 }
+
+impl std::fmt::Display for BrokenContract {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let path = &self.path;
+        match &self.other {
+            Some(other) => write!(
+                f,
+                "the column `{path}` of a source would make the type {other}, not the one in the schema file; \
+                 cast it, or change the schema file"
+            ),
+            None => write!(
+                f,
+                "the objects in `{path}` have more keys than a struct can hold; \
+                 declare it as `map` or `json` in the schema file"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for BrokenContract {}
 
 /// The reason for which the values of the partition columns cannot name directories.
 #[derive(Debug, thiserror::Error)]

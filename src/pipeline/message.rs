@@ -64,7 +64,7 @@ pub(super) enum ItemResult {
     /// The regular end of a source.
     SourceEnd(Arc<SourceInfo>),
     /// A value or key that the columns may not widen to; its position is relative to its morsel.
-    SchemaMismatch { mismatch: SchemaMismatch, why: FixedSchema, source: Arc<SourceInfo>, byte_offset: u64 },
+    SchemaMismatch { mismatch: Box<SchemaMismatch>, why: FixedSchema, source: Arc<SourceInfo>, byte_offset: u64 },
     /// The error that ends the execution.
     Failed(Error),
 }

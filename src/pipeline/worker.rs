@@ -15,11 +15,12 @@ use super::output::{RowGroupBuilder, encode_rows};
 use super::prepared::{ExecutionState, Prepared};
 use super::rejects::RejectList;
 use super::schema::SchemaRules;
-use crate::column::{Batch, Morsel, RecordSpan, Schema, cast_array};
-use crate::format::decode::{Decoded, Outcome, RejectedRecord};
+use crate::column::{Batch, Field, Morsel, RecordSpan, Schema, cast_array, keeps_carrier};
+use crate::format::decode::{Decoded, Outcome, RejectedRecord, SchemaMismatch};
 use crate::format::frame::BufferPool;
 use crate::format::utf8::Repaired;
 use crate::format::{Format, OutputFormat, ParquetOptions, ndjson};
+use crate::position::FieldPath;
 use crate::transform::{RecordSpans, StepCounts, Steps};
 
 /// The state of one compute thread.
@@ -204,15 +205,28 @@ impl Worker {
         }
     }
 
-    /// Applies the steps to rows that are columns already and encodes them. Their columns were known before the first row,
-    /// so that a batch which does not fit them is an error.
+    /// Applies the steps to rows that are columns already and encodes them. Widens `schema` where the rows have other
+    /// columns or wider types and the rules allow that.
     fn process_rows(
         &mut self,
         batch: Batch,
         source: Arc<SourceInfo>,
-        schema: &Arc<Schema>,
+        schema: &mut Arc<Schema>,
         results: &mut Vec<ItemResult>,
     ) -> Result<(), ItemResult> {
+        if batch.schema != *schema {
+            let wider = schema.join(&batch.schema, self.rules().type_merge);
+            if wider != **schema {
+                if let Some(why) = self.rules().forbidden_change_by_rows(&source, schema, &wider) {
+                    let what = first_difference(schema, &batch.schema, &wider);
+                    let mismatch = Box::new(SchemaMismatch { schema: wider, byte: 0, line: 0, record: 0, what });
+                    return Err(ItemResult::SchemaMismatch { mismatch, why, source, byte_offset: 0 });
+                }
+                // A row group has one schema.
+                self.finish_row_groups(schema, results)?;
+                *schema = Arc::new(wider);
+            }
+        }
         let batch = fitted(batch, schema, &source).map_err(ItemResult::Failed)?;
         let (rows, bytes) = (batch.rows, batch.memory_size());
         let spans = self.rules().demands.record_spans.then(|| spans_of_rows(&batch, &source));
@@ -264,7 +278,7 @@ impl Worker {
                     // writer publishes the schema when it reaches these rows.
                     mismatch.schema = self.rules().only_needed(mismatch.schema);
                     if let Some(why) = self.rules().forbidden_change(info, schema, &mismatch.schema) {
-                        let byte_offset = morsel.byte_offset;
+                        let (mismatch, byte_offset) = (Box::new(mismatch), morsel.byte_offset);
                         return Err(ItemResult::SchemaMismatch { mismatch, why, source: info.clone(), byte_offset });
                     }
                     let wider = self.rules().with_declared_types(mismatch.schema);
@@ -459,8 +473,24 @@ fn map_to_original(result: ItemResult, original: &Morsel, repaired: &Repaired) -
     }
 }
 
-/// Returns `batch` with the columns of `schema`, in their order and of their types; a column that it lacks is null. Fails
-/// if it has a column or a type that `schema` does not have.
+/// Describes the first column of rows, `found`, for which the columns `known` have to widen.
+fn first_difference(known: &Schema, found: &Schema, wider: &Schema) -> String {
+    let describe = |field: &Field| {
+        let name = FieldPath::root().field(&field.name);
+        let ty = |schema: &Schema| schema.position(&field.name).map(|i| schema.fields[i].ty.clone());
+        match (ty(known), ty(wider)) {
+            (None, _) => Some(format!("column `{name}`: it is not among the columns known before")),
+            (Some(known), Some(wider)) if !keeps_carrier(&known, &wider) => {
+                Some(format!("column `{name}`: expected {}, found {}", known.outline(), field.ty.outline()))
+            }
+            _ => None,
+        }
+    };
+    found.fields.iter().find_map(describe).unwrap_or_else(|| "the columns".into())
+}
+
+/// Returns `batch` with the columns of `schema`, in their order and of their types; a column that it lacks is null.
+/// `schema` must have all columns of the batch, with types that are not narrower.
 fn fitted(mut batch: Batch, schema: &Arc<Schema>, source: &SourceInfo) -> Result<Batch, Error> {
     if batch.schema == *schema {
         return Ok(batch);

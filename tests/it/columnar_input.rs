@@ -2,7 +2,14 @@
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, BinaryArray, Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow_array::builder::{MapBuilder, StringBuilder};
+use arrow_array::{
+    ArrayRef, BinaryArray, DictionaryArray, DurationSecondArray, Float64Array, Int8Array, Int64Array, ListArray,
+    RecordBatch, StringArray, StructArray,
+};
+use arrow_buffer::OffsetBuffer;
+use arrow_ipc::writer::StreamWriter;
+use arrow_schema::{DataType, Field};
 use parquet::arrow::ArrowWriter;
 use serde_json::json;
 
@@ -128,6 +135,145 @@ fn columns_of_several_files_are_merged() {
     // Without rows the columns remain.
     parquet(&place, "none.parquet", &[("n", Arc::new(Int64Array::from(Vec::<i64>::new())))]);
     assert_eq!(place.run_line("convert none.parquet -o - --to csv").ok().text(), "n\n");
+}
+
+fn arrow(place: &Place, name: &str, column: ArrayRef) {
+    let batch = RecordBatch::try_from_iter([("c", column)]).unwrap();
+    let mut writer = StreamWriter::try_new(std::fs::File::create(place.path(name)).unwrap(), &batch.schema()).unwrap();
+    writer.write(&batch).unwrap();
+    writer.finish().unwrap();
+}
+
+#[test]
+fn later_sources_widen_the_columns_whatever_was_known_before() {
+    let place = Place::new();
+    place.write("1.ndjson", "{\"a\":1}\n");
+    place.write("2.ndjson", "{\"b\":\"x\",\"a\":2.5}\n");
+    for name in ["1", "2"] {
+        place.run_line(&format!("convert {name}.ndjson -o {name}.arrows")).ok();
+    }
+    let second = place.read("2.arrows");
+    let row = |a: f64, b: Option<&str>| json!({"a": a, "b": b});
+    let expected = [row(1.0, None), row(2.5, Some("x"))];
+    // A pipe is not read before the first row is written, and neither are files under `sample`.
+    for out in ["x.parquet", "x.ndjson"] {
+        let run = |args: &[&str], input: &[u8]| {
+            place.run_with_stdin(&[&["convert", "1.arrows"], args, &["-o", out]].concat(), input).ok();
+            let text = place.run_line(&format!("convert {out} -o -")).ok();
+            let mut found = rows::ndjson(text.text().as_bytes());
+            // A copy into NDJSON has the columns of each row.
+            found[0].as_object_mut().unwrap().entry("b").or_insert(json!(null));
+            found.iter_mut().for_each(|row| row["a"] = json!(row["a"].as_f64()));
+            assert_eq!(found, expected, "{out} {args:?}");
+        };
+        run(&["-"], &second);
+        run(&["2.arrows", "--schema-from", "sample"], b"");
+        run(&["2.arrows"], b"");
+    }
+    let done = place.run_with_stdin(&["convert", "1.arrows", "-", "-o", "-"], &second).ok();
+    assert_eq!(done.text(), "{\"a\":1}\n{\"a\":2.5,\"b\":\"x\"}\n");
+    // An integer beyond the doubles beside doubles is kept as text.
+    place.write("3.ndjson", "{\"a\":9007199254740993}\n");
+    place.run_line("convert 3.ndjson -o 3.arrows").ok();
+    place.run_line("convert 1.arrows 2.arrows 3.arrows -o x.parquet --schema-from sample").ok();
+    let text = place.run_line("convert x.parquet -o - --select a").ok();
+    assert_eq!(text.text(), "{\"a\":\"1\"}\n{\"a\":\"2.5\"}\n{\"a\":\"9007199254740993\"}\n");
+    // What cannot follow is an error, and never a row without its values.
+    let csv = ["convert", "1.arrows", "-", "-o", "-", "--to", "csv"];
+    place.run_with_stdin(&csv, &second).code(exit::SCHEMA_CHANGED).says("stdin line 1").says("column `b`");
+    let rest = "convert 1.arrows 2.arrows -o x.csv --extra-column rest --schema-policy fail --schema-from sample";
+    place.run_line(rest).code(exit::SCHEMA_CHANGED).says("column `b`");
+}
+
+#[test]
+fn a_schema_file_holds_for_columnar_rows() {
+    let place = written();
+    let schema = |ty: &str| {
+        place.write("s.json", format!("{{\"drawoff_schema\":1,\"fields\":[{{\"name\":\"id\",\"type\":\"{ty}\"}}]}}"))
+    };
+    let run = |policy: &str| {
+        let line = format!("convert r.parquet -o - --to csv --select id --schema s.json --schema-policy {policy}");
+        place.run_line(&line)
+    };
+    schema("int");
+    assert_eq!(run("evolve").ok().text(), "id\n1\n2\n3\n");
+    for policy in ["freeze", "fail"] {
+        run(policy).code(exit::SCHEMA_CHANGED).says("column `name`").says(policy);
+    }
+    schema("text");
+    run("evolve").code(exit::USAGE).says("the column `id` of a source would make the type json");
+}
+
+#[test]
+fn values_that_a_cast_would_change_stay_or_are_refused() {
+    let place = Place::new();
+    let read = |name: &str| place.run(&["convert", name, "-o", "-"]);
+    // A dictionary may hold a null.
+    let values: ArrayRef = Arc::new(StringArray::from(vec![Some("x"), None]));
+    let dictionary = DictionaryArray::new(Int8Array::from(vec![Some(0), Some(1), None]), values);
+    arrow(&place, "dictionary.arrows", Arc::new(dictionary));
+    assert_eq!(read("dictionary.arrows").ok().text(), "{\"c\":\"x\"}\n{\"c\":null}\n{\"c\":null}\n");
+    arrow(&place, "long.arrows", Arc::new(DurationSecondArray::from(vec![i64::MAX])));
+    read("long.arrows").code(exit::BAD_DATA).says("column `c`").says("too long");
+    arrow(&place, "short.arrows", Arc::new(DurationSecondArray::from(vec![90])));
+    assert_eq!(read("short.arrows").ok().text(), "{\"c\":\"PT90S\"}\n");
+    // What stands beneath a null is no value, and NaN in an element is one.
+    let list = |valid: [bool; 2]| {
+        let item = Arc::new(Field::new("item", DataType::Float64, true));
+        let values: ArrayRef = Arc::new(Float64Array::from(vec![1.0, f64::NAN]));
+        ListArray::new(item, OffsetBuffer::from_lengths([1, 1]), values, Some(valid.to_vec().into()))
+    };
+    arrow(&place, "null.arrows", Arc::new(list([true, false])));
+    assert_eq!(read("null.arrows").ok().text(), "{\"c\":[1.0]}\n{\"c\":null}\n");
+    arrow(&place, "nan.arrows", Arc::new(list([false, true])));
+    read("nan.arrows").code(exit::BAD_DATA).says("NaN");
+    // A key stands once in an object.
+    let field = |name: &str| Arc::new(Field::new(name, DataType::Int64, true));
+    let ones: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+    let twice = StructArray::from(vec![(field("a"), ones.clone()), (field("a"), ones)]);
+    arrow(&place, "twice.arrows", Arc::new(twice));
+    read("twice.arrows").code(exit::BAD_DATA).says("unsupported type");
+    let mut map = MapBuilder::new(None, StringBuilder::new(), StringBuilder::new());
+    for keys in [["a", "b"], ["k", "k"]] {
+        for key in keys {
+            map.keys().append_value(key);
+            map.values().append_value("v");
+        }
+        map.append(true).unwrap();
+    }
+    let map = map.finish();
+    arrow(&place, "map.arrows", Arc::new(map.slice(0, 1)));
+    assert_eq!(read("map.arrows").ok().text(), "{\"c\":{\"a\":\"v\",\"b\":\"v\"}}\n");
+    arrow(&place, "map.arrows", Arc::new(map));
+    read("map.arrows").code(exit::BAD_DATA).says("the same key twice");
+}
+
+#[test]
+fn arrow_files_are_read_by_their_index_and_streams_to_their_end() {
+    let place = written();
+    // As polars writes them: behind the magic stands no message of a stream.
+    let mut bytes = place.read("r.arrow");
+    let message = bytes.windows(4).position(|word| word == [0xff; 4]).unwrap();
+    bytes[message..message + 8].copy_from_slice(&[8, 0, 0, 0, 0, 0, 0, 0]);
+    place.write("polars.arrow", &bytes);
+    let expected = place.run_line("convert r.arrow -o -").ok();
+    assert_eq!(place.run_line("convert polars.arrow -o -").ok().text(), expected.text());
+    let piped = place.run_with_stdin(&["convert", "-", "-o", "-"], &bytes);
+    piped.code(exit::BAD_DATA).says("save it to a file");
+    let stream = place.read("r.arrows");
+    let joined = place.run_with_stdin(&["convert", "-", "-o", "-"], &[&stream[..], &stream].concat());
+    joined.code(exit::BAD_DATA).says("bytes follow the end of the Arrow stream");
+    // A type that the decoder panics on is no bug of the program.
+    let widths = memchr::memmem::find_iter(&stream, &[64, 0, 0, 0]).collect::<Vec<_>>();
+    let is_refused = |&width: &usize| {
+        let mut wide = stream.clone();
+        wide[width] = 128;
+        place.write("wide.arrows", &wide);
+        let done = place.run_line("convert wide.arrows -o wide.ndjson");
+        assert!(!done.stderr.contains("bug"), "{}", done.stderr);
+        done.code == exit::BAD_DATA && done.stderr.contains("bit width of 128")
+    };
+    assert!(widths.iter().any(is_refused), "{widths:?}");
 }
 
 #[test]

@@ -148,7 +148,11 @@ impl SchemaRules {
             let now = schema.position(&field.name).map(|i| &schema.fields[i].ty);
             now.is_none_or(|now| !satisfies_contract(&field.ty, now))
         })?;
-        Some(BrokenContract { path: FieldPath::root().field(&broken.name) })
+        let path = FieldPath::root().field(&broken.name);
+        // Records are rejected one by one, so that only rows which are columns already have another type.
+        let other = schema.position(&broken.name).map(|i| schema.fields[i].ty.outline());
+        let is_other = other.as_ref().is_some_and(|other| *other != broken.ty.outline());
+        Some(BrokenContract { path, other: other.filter(|_| is_other && !holds_objects(&broken.ty)) })
     }
 
     /// Returns the schema that decoding starts with, from the inferred schema `seen`. Fails if there are too many
@@ -229,12 +233,7 @@ impl SchemaRules {
         if let Some(broken) = self.broken_contract(new) {
             return Some(FixedSchema::Contract(broken));
         }
-        // A wider type may have the same Arrow type: text and JSON are both string views.
-        let same_arrays = || {
-            let mut columns = old.fields.iter().zip(&new.fields);
-            !new_columns && columns.all(|(old, new)| old.name == new.name && keeps_carrier(&old.ty, &new.ty))
-        };
-        if self.demands.columns_fixed && new_columns || self.demands.arrays_fixed && !same_arrays() {
+        if self.demands.columns_fixed && new_columns || self.demands.arrays_fixed && !has_same_arrays(old, new) {
             return Some(FixedSchema::Output);
         }
         // Widening needs the original text only of CSV cells: the JSON text of a value can be made from the value.
@@ -245,6 +244,25 @@ impl SchemaRules {
             return Some(FixedSchema::NarrowerType);
         }
         self.loses_spelling(old, new).then_some(FixedSchema::SpellingLost)
+    }
+
+    /// Returns the reason for which the columns may not widen from `old` to `new` for rows that are columns already; `None`
+    /// if they may. No row of them can be rejected alone, so that a change under any policy but to evolve is refused.
+    pub(crate) fn forbidden_change_by_rows(
+        &self,
+        info: &SourceInfo,
+        old: &Schema,
+        new: &Schema,
+    ) -> Option<FixedSchema> {
+        match self.policy {
+            _ if has_same_arrays(old, new) => None,
+            SchemaPolicy::Freeze => Some(FixedSchema::Frozen),
+            // The extra column is the last one and stays it.
+            SchemaPolicy::Evolve if self.extra_column.is_some() && new.fields.len() > old.fields.len() => {
+                Some(FixedSchema::Output)
+            }
+            SchemaPolicy::Evolve | SchemaPolicy::Fail => self.forbidden_change(info, old, new),
+        }
     }
 
     /// Returns true if a CSV column becomes text and its old type does not keep the spelling of cells:
@@ -275,6 +293,14 @@ impl SchemaRules {
     }
 }
 
+/// Returns true if arrays with the columns `old` are valid with the columns `new`. A wider type may have the same Arrow type:
+/// text and JSON are both string views.
+fn has_same_arrays(old: &Schema, new: &Schema) -> bool {
+    let mut columns = old.fields.iter().zip(&new.fields);
+    old.fields.len() == new.fields.len()
+        && columns.all(|(old, new)| old.name == new.name && keeps_carrier(&old.ty, &new.ty))
+}
+
 /// Returns true if type `now` still satisfies type `enforced` of the contract, which leaves null types and further
 /// struct keys open.
 fn satisfies_contract(enforced: &Type, now: &Type) -> bool {
@@ -287,6 +313,14 @@ fn satisfies_contract(enforced: &Type, now: &Type) -> bool {
             satisfies_contract(enforced, now)
         }
         _ => enforced == now,
+    }
+}
+
+fn holds_objects(ty: &Type) -> bool {
+    match ty {
+        Type::Struct(_) => true,
+        Type::List(item) | Type::Map(item) => holds_objects(item),
+        _ => false,
     }
 }
 
