@@ -11,6 +11,7 @@ use arrow_buffer::OffsetBuffer;
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::{DataType, Field};
 use parquet::arrow::ArrowWriter;
+use parquet::file::properties::WriterProperties;
 use serde_json::json;
 
 use crate::support::{Done, Place, exit, root, rows, tool};
@@ -246,6 +247,30 @@ fn values_that_a_cast_would_change_stay_or_are_refused() {
     assert_eq!(read("map.arrows").ok().text(), "{\"c\":{\"a\":\"v\",\"b\":\"v\"}}\n");
     arrow(&place, "map.arrows", Arc::new(map));
     read("map.arrows").code(exit::BAD_DATA).says("the same key twice");
+}
+
+#[test]
+fn pages_of_every_codec_are_read_and_their_checksums_compared() {
+    let place = Place::new();
+    let column: ArrayRef = Arc::new(StringArray::from_iter_values((0..500).map(|i| format!("row {i}"))));
+    let batch = RecordBatch::try_from_iter([("s", column)]).unwrap();
+    let expected: String = (0..500).map(|i| format!("{{\"s\":\"row {i}\"}}\n")).collect();
+    for codec in ["uncompressed", "snappy", "gzip(6)", "brotli(3)", "lz4", "lz4_raw", "zstd(3)"] {
+        let properties = WriterProperties::builder().set_compression(codec.parse().unwrap()).build();
+        let file = std::fs::File::create(place.path("codec.parquet")).unwrap();
+        let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties)).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        assert_eq!(place.run_line("convert codec.parquet -o -").ok().text(), expected, "{codec}");
+    }
+    // By pyarrow: uncompressed, and the checksum of its one page is right until a value in it is another.
+    let mut bytes = std::fs::read(root().join("testdata/page_checksum.parquet")).unwrap();
+    place.write("sum.parquet", &bytes);
+    assert_eq!(place.run_line("convert sum.parquet -o -").ok().text(), "{\"n\":1}\n{\"n\":771122}\n{\"n\":3}\n");
+    let value = memchr::memmem::find(&bytes, &771_122_i64.to_le_bytes()).unwrap();
+    bytes[value] ^= 1;
+    place.write("sum.parquet", &bytes);
+    place.run_line("convert sum.parquet -o -").code(exit::BAD_DATA).says("CRC");
 }
 
 #[test]
