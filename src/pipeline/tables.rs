@@ -15,6 +15,7 @@ use crate::format::{Compression, OutputFormat, ParquetCodec, ParquetOptions};
 use crate::source::{Input, Source};
 use crate::text::hex;
 use crate::transform::{Query, RESULTS, Step, TableFile};
+use crate::unwind::contained;
 
 /// The first bytes of a Parquet file.
 const PARQUET_MAGIC: &[u8; 4] = b"PAR1";
@@ -73,7 +74,9 @@ fn open_table(
         && is_parquet(path)
     {
         let file = File::open(path).map_err(|cause| table_error(cause.to_string()))?;
-        return TableFile::foreign(file).map_err(|error| table_error(error.to_string()));
+        // Damaged data is no bug: the reader panics at some of it.
+        let table = contained(|| TableFile::foreign(file)).map_err(table_error)?;
+        return table.map_err(|error| table_error(error.to_string()));
     }
     let plan = ExecutionPlan { limits: limits.clone(), ..ExecutionPlan::new(source, scratch.output(name)) };
     let report = pass(plan, &control.without_counters())?;

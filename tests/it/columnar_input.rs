@@ -11,7 +11,10 @@ use arrow_buffer::OffsetBuffer;
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::{DataType, Field};
 use parquet::arrow::ArrowWriter;
+use parquet::data_type::{Int96, Int96Type};
 use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
 use serde_json::json;
 
 use crate::support::{Done, Place, exit, root, rows, tool};
@@ -247,6 +250,34 @@ fn values_that_a_cast_would_change_stay_or_are_refused() {
     assert_eq!(read("map.arrows").ok().text(), "{\"c\":{\"a\":\"v\",\"b\":\"v\"}}\n");
     arrow(&place, "map.arrows", Arc::new(map));
     read("map.arrows").code(exit::BAD_DATA).says("the same key twice");
+}
+
+/// Writes `2020-01-01` and `9999-12-31` as time stamps of 96 bits, in a row of two.
+fn int96(place: &Place, name: &str) {
+    let schema = parse_message_type("message m { required int96 a; required int96 b; }").unwrap();
+    let file = std::fs::File::create(place.path(name)).unwrap();
+    let mut writer = SerializedFileWriter::new(file, Arc::new(schema), Arc::default()).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    for julian_day in [2_458_850, 5_373_484] {
+        let mut column = group.next_column().unwrap().unwrap();
+        let mut value = Int96::new();
+        value.set_data(0, 0, julian_day);
+        column.typed::<Int96Type>().write_batch(&[value], None, None).unwrap();
+        column.close().unwrap();
+    }
+    group.close().unwrap();
+    writer.close().unwrap();
+}
+
+#[test]
+fn time_stamps_of_96_bits_do_not_wrap_around() {
+    let place = Place::new();
+    int96(&place, "spark.parquet");
+    let expected = "{\"a\":\"2020-01-01T00:00:00\",\"b\":\"9999-12-31T00:00:00\"}\n";
+    assert_eq!(place.run_line("convert spark.parquet -o -").ok().text(), expected);
+    let query = ["--table", "t=spark.parquet", "--sql", "select t.* from results, t"];
+    place.write("one.ndjson", "{\"z\":1}\n");
+    assert_eq!(place.run(&[&["convert", "one.ndjson", "-o", "-"], &query[..]].concat()).ok().text(), expected);
 }
 
 #[test]

@@ -49,13 +49,19 @@ pub enum InputError {
     },
 }
 
-/// Opens a reader of `source`. Reads the columns of time stamps of 96 bits once, to choose their unit: microseconds,
-/// which Spark writes, or nanoseconds if some value is finer.
+/// Opens a reader of all rows of `source`.
 pub fn open<R: ChunkReader + 'static>(
     source: R,
 ) -> Result<ParquetRecordBatchReaderBuilder<impl ChunkReader + 'static>, InputError> {
     let source = SharedReader(Arc::new(source));
-    let metadata = ArrowReaderMetadata::load(&source, ArrowReaderOptions::new())?;
+    let metadata = input_metadata(&source)?;
+    Ok(ParquetRecordBatchReaderBuilder::new_with_metadata(source, metadata))
+}
+
+/// Reads the index of `source`, and chooses the Arrow types of its columns. Reads those of time stamps of 96 bits once, to
+/// choose their unit: microseconds, which Spark writes, or nanoseconds if some value is finer.
+pub fn input_metadata<R: ChunkReader + Clone + 'static>(source: &R) -> Result<ArrowReaderMetadata, InputError> {
+    let metadata = ArrowReaderMetadata::load(source, ArrowReaderOptions::new())?;
     let leaves = metadata.metadata().file_metadata().schema_descr().columns();
     let mut units = vec![None; leaves.len()];
     for (i, leaf) in leaves.iter().enumerate() {
@@ -64,26 +70,23 @@ pub fn open<R: ChunkReader + 'static>(
             return Err(InputError::Unsupported { column: column(), ty: "INTERVAL" });
         }
         if leaf.physical_type() == PhysicalType::INT96 {
-            let unit = unit_of_column(&source, i)?;
+            let unit = unit_of_column(source.clone(), i)?;
             units[i] = Some(unit.map_err(|what| InputError::Timestamps { column: column(), what })?);
         }
     }
-    let metadata = match units.iter().any(Option::is_some) {
-        true => {
-            let schema = with_units(metadata.schema(), &units);
-            ArrowReaderMetadata::try_new(metadata.metadata().clone(), ArrowReaderOptions::new().with_schema(schema))?
-        }
-        false => metadata,
-    };
-    Ok(ParquetRecordBatchReaderBuilder::new_with_metadata(source, metadata))
+    if units.iter().all(Option::is_none) {
+        return Ok(metadata);
+    }
+    let options = ArrowReaderOptions::new().with_schema(with_units(metadata.schema(), &units));
+    Ok(ArrowReaderMetadata::try_new(metadata.metadata().clone(), options)?)
 }
 
 /// Returns the unit that holds all values of a leaf of 96 bits, or a description of those that none holds.
-fn unit_of_column<R: ChunkReader + 'static>(
-    source: &SharedReader<R>,
+fn unit_of_column(
+    source: impl ChunkReader + 'static,
     leaf: usize,
 ) -> Result<Result<TimeUnit, &'static str>, ParquetError> {
-    let file = SerializedFileReader::new(source.clone())?;
+    let file = SerializedFileReader::new(source)?;
     // Finer than microseconds, and beyond the range of nanoseconds in 64 bits.
     let (mut is_fine, mut is_far) = (false, false);
     let (mut definitions, mut repetitions, mut values) = (Vec::new(), Vec::new(), Vec::new());

@@ -34,7 +34,7 @@ mod values;
 pub use encode::{EncodedRowGroup, RowGroupEncoder};
 pub use error::Error;
 pub use file::{ParquetFileWriter, Summary};
-pub use input::{InputError, open};
+pub use input::{InputError, input_metadata, open};
 pub use layout::{Layout, message_type};
 pub use leaf::EncoderScratch;
 pub use options::{ParquetCodec, ParquetOptions};

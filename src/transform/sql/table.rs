@@ -29,6 +29,7 @@ use parquet::file::reader::{ChunkReader, Length};
 
 use super::columns::{arrow_schema, stored_schema, to_table};
 use crate::column::Schema;
+use crate::format::parquet::{InputError, input_metadata};
 
 /// An open Parquet file, which may already be unlinked.
 #[derive(Clone)]
@@ -55,9 +56,9 @@ impl TableFile {
     }
 
     /// Opens a Parquet file from any writer.
-    pub fn foreign(file: File) -> Result<Self, ParquetError> {
+    pub fn foreign(file: File) -> Result<Self, InputError> {
         let file = SharedFile::new(file)?;
-        let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())?;
+        let metadata = input_metadata(&file)?;
         let schema = metadata.schema().clone();
         Ok(TableFile { file, metadata, schema })
     }
