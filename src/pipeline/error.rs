@@ -221,6 +221,9 @@ pub enum PlanError {
         /// The column.
         column: String,
     },
+    /// An encoding of text is specified for a Parquet or Arrow source.
+    #[error("{0} is not text, so an encoding cannot apply to it")]
+    NotText(String),
     /// A property of CSV is specified for a source of another format.
     #[error("{name} is not CSV, so {property} cannot apply to it")]
     NotCsv {

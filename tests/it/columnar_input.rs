@@ -122,6 +122,16 @@ fn columns_without_a_counterpart_and_mixed_sources_are_refused() {
     place.run_line("convert r.parquet r.ndjson -o out.csv").code(exit::USAGE).says("r.ndjson");
     place.run_line("convert r.ndjson r.parquet -o out.csv").code(exit::USAGE).says("r.parquet");
     place.run_line("convert r.parquet -o out.csv --in-delimiter ;").code(exit::USAGE).says("r.parquet is not CSV");
+    for name in FILES {
+        // Every byte is text in such an encoding.
+        let line = format!("convert {name} -o out.csv --in-encoding latin1");
+        place.run_line(&line).code(exit::USAGE).says(&format!("{name} is not text"));
+    }
+    // An empty source is of any kind.
+    place.write("empty", "");
+    for line in ["convert empty r.arrow -o - --select id", "convert r.arrow empty -o - --select id"] {
+        assert_eq!(place.run_line(line).ok().text().lines().count(), 3);
+    }
     assert!(!place.path("out.csv").exists());
 }
 

@@ -105,6 +105,8 @@ struct OpenSource {
     framer: Framer,
     /// The last byte that was read from `stream`; `None` before the first.
     last_byte: Option<u8>,
+    /// True if it has no bytes.
+    is_empty: bool,
     /// Decompressed bytes up to the end of the last returned morsel.
     delivered: u64,
     ended: bool,
@@ -206,9 +208,10 @@ impl SourceReader {
                 }
                 let name = source.name.clone();
                 let opened = self.open(index, source)?;
-                // The types of a text are inferred, and those of columns are given.
+                // The types of a text are inferred, and those of columns are given. An empty source has neither.
                 let is_columnar = matches!(opened, Opened::Rows(_));
-                if *self.is_columnar.get_or_insert(is_columnar) != is_columnar {
+                let is_empty = matches!(&opened, Opened::Bytes(open) if open.is_empty);
+                if !is_empty && *self.is_columnar.get_or_insert(is_columnar) != is_columnar {
                     return Err(PlanError::MixedColumnar(name.to_string()).into());
                 }
                 let open = match opened {
@@ -333,8 +336,11 @@ impl SourceReader {
         };
         let cannot_read = |cause| read_error(&source.name, compression, &raw, cause);
         let mut head = read_text_head(&mut *stream).map_err(cannot_read)?;
-        let encoding = source.encoding.filter(|encoding| !encoding.is_utf8()).or_else(|| TextEncoding::of_mark(&head));
-        if let Some(encoding) = encoding {
+        let specified = source.encoding.filter(|encoding| !encoding.is_utf8());
+        if specified.is_some() && detect::columnar(&head).is_some() {
+            return Err(PlanError::NotText(name.to_string()).into());
+        }
+        if let Some(encoding) = specified.or_else(|| TextEncoding::of_mark(&head)) {
             stream = Box::new(encoding.decoding(io::Cursor::new(head).chain(stream)));
             head = read_text_head(&mut *stream).map_err(cannot_read)?;
         }
@@ -388,6 +394,7 @@ impl SourceReader {
         {
             return Err(foreign(found));
         }
+        let is_empty = head.is_empty();
         stream = Box::new(io::Cursor::new(head).chain(stream));
         let mut skipped_bytes = 0;
         if source.csv.skip_lines > 0 {
@@ -439,6 +446,7 @@ impl SourceReader {
             compression,
             framer,
             last_byte: None,
+            is_empty,
             delivered: 0,
             ended: false,
             header_delimiter,
