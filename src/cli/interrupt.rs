@@ -30,6 +30,9 @@ impl Interrupt {
         let mut terminate = signal(SignalKind::terminate())?;
         // Under `nohup` the command must outlive its terminal.
         let mut hangup = if ignores_hangup() { None } else { Some(signal(SignalKind::hangup())?) };
+        // With a handler, a write beyond the limit on file sizes fails, and the partial file is removed; without one, the
+        // signal ends the process. The handler stays when its stream is dropped.
+        drop(signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?);
         let (sender, receiver) = watch::channel(false);
         tokio::spawn(async move {
             loop {
