@@ -387,7 +387,7 @@ pub(super) struct PullArgs {
 pub(super) struct ConvertArgs {
     /// Files, URLs, or `-` for standard input; read in order as one sequence of records
     #[arg(required = true, value_name = "SRC")]
-    pub sources: Vec<String>,
+    pub sources: Vec<PathBuf>,
     /// Format and dialect of the inputs.
     #[command(flatten)]
     pub input: InputArgs,
@@ -401,7 +401,7 @@ pub(super) struct ConvertArgs {
 pub(super) struct SchemaArgs {
     /// Files, URLs, or `-` for standard input; read in order as one sequence of records
     #[arg(required = true, value_name = "SRC")]
-    pub sources: Vec<String>,
+    pub sources: Vec<PathBuf>,
     /// Format and dialect of the inputs.
     #[command(flatten)]
     pub input: InputArgs,
@@ -427,7 +427,7 @@ pub(super) struct SchemaArgs {
 pub(super) struct ExplainArgs {
     /// Files, URLs, or `-` for standard input; of each only the first records are read
     #[arg(required = true, value_name = "SRC")]
-    pub sources: Vec<String>,
+    pub sources: Vec<PathBuf>,
     /// Format and dialect of the inputs.
     #[command(flatten)]
     pub input: InputArgs,

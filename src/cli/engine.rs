@@ -1,6 +1,7 @@
 //! The bridge to the engine: runs its blocking work on a thread of its own, while progress and Ctrl-C are handled on
 //! the runtime. The engine knows neither terminal nor signals; it gets a [`Control`].
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -9,10 +10,13 @@ use super::context::Context;
 use super::error::{Error, Failure};
 use crate::net::Stopper;
 use crate::pipeline::{self, Control, ExecutionPlan, Report};
-use crate::text::{human_bytes, human_count, human_duration};
+use crate::text::{escape_for_terminal, human_bytes, human_count, human_duration};
 
 /// Interval between two drawings of the progress line.
 const DRAW_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Shortest wait for the lock of an output that is worth a note.
+const NOTED_WAIT: Duration = Duration::from_secs(1);
 
 /// Executes `plan`. Ctrl-C stops the execution and its downloads; the function returns when no partial file remains.
 /// `total_bytes` is the size of all sources, where it is known; `on_progress` is called with each drawing and at the
@@ -58,6 +62,7 @@ pub(super) async fn run_blocking<T: Send + 'static>(
     let start = Instant::now();
     let mut draw = tokio::time::interval(DRAW_INTERVAL);
     let mut stopped = false;
+    let mut noted_wait: Option<PathBuf> = None;
     let outcome = loop {
         tokio::select! {
             outcome = &mut done => break outcome,
@@ -68,6 +73,13 @@ pub(super) async fn run_blocking<T: Send + 'static>(
                 stoppers.iter().for_each(Stopper::stop);
             }
             _ = draw.tick() => {
+                if let Some(path) = control.lock_wait().filter(|(_, time)| *time >= NOTED_WAIT).map(|(path, _)| path)
+                    && noted_wait.as_ref() != Some(&path)
+                {
+                    let name = escape_for_terminal(&path.display().to_string());
+                    context.screen.note(&format!("waiting for another drawoff command that is writing {name}"));
+                    noted_wait = Some(path);
+                }
                 show(context, phase, total_bytes, &control, start);
                 on_progress(&control, ProgressTiming::Underway);
             }

@@ -16,6 +16,7 @@ use super::shell::shell_quoted;
 use crate::client::{self, RunEnd, StateError};
 use crate::net::{self, Kind};
 use crate::pipeline::{self, ColumnPurpose, FixedSchema, PlanError, SchemaChange};
+use crate::sink::{ChangedMeanwhile, TargetKind};
 use crate::source::TooMuchExpansion;
 use crate::text::{error_chain, escape_for_terminal};
 use crate::transform::expr;
@@ -513,8 +514,20 @@ fn write_hint(path: &Path, cause: &io::Error) -> Option<String> {
     if let Some(problem) = cause.get_ref().filter(|cause| cause.is::<net::BadCertificate>()) {
         return certificate_hint(problem);
     }
-    let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let directory = directory.display();
+    if let Some(hint) = conflict_hint(cause) {
+        return Some(hint.to_owned());
+    }
+    // The directory of the file itself, which may be behind a link.
+    let file = match TargetKind::of(path) {
+        Ok(TargetKind::File(file)) => file.path,
+        _ => path.to_owned(),
+    };
+    let directory = match file.parent().filter(|p| !p.as_os_str().is_empty()) {
+        // As typed, if it is the same one.
+        Some(_) if std::fs::symlink_metadata(path).map_or(true, |found| !found.is_symlink()) => path.parent(),
+        other => other,
+    };
+    let directory = directory.filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).display();
     if is_disk_full(cause) {
         return Some(format!("free space in {directory}, or write elsewhere with `-o`; no partial file remains"));
     }
@@ -524,8 +537,26 @@ fn write_hint(path: &Path, cause: &io::Error) -> Option<String> {
             Some(format!("write elsewhere with `-o`, or change the permissions of {directory}"))
         }
         io::ErrorKind::AlreadyExists => Some("leave `--no-clobber` out to replace it".to_owned()),
+        io::ErrorKind::ResourceBusy => {
+            Some("mount its directory in place of the file, or write through the shell: `-o - > FILE`".to_owned())
+        }
+        io::ErrorKind::FileTooLarge => Some(format!(
+            "raise the limit on file sizes (`ulimit -f`), or write smaller files with `-o DIR/ --max-file-bytes SIZE`; no partial file remains in {directory}"
+        )),
+        _ if cause.raw_os_error() == Some(Errno::BADF.raw_os_error()) => {
+            Some("open the descriptor in the shell, as in `drawoff … -o /dev/fd/3 3> FILE`".to_owned())
+        }
         _ => None,
     }
+}
+
+/// Returns the hint for an output that another command or program changed.
+fn conflict_hint(cause: &io::Error) -> Option<&'static str> {
+    let cause = cause.get_ref()?;
+    if cause.is::<ChangedMeanwhile>() {
+        return Some("the same command adds its rows to the file as it is now");
+    }
+    None
 }
 
 #[cfg(test)]

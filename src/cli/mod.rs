@@ -18,6 +18,7 @@ mod flag_text;
 mod interrupt;
 #[cfg(feature = "serve")]
 mod local;
+mod output_checks;
 mod outputs;
 mod print;
 mod report;

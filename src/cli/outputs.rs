@@ -1,16 +1,15 @@
-//! The engine's outputs from flags and names: infers formats and targets, checks combinations of flags, and checks that
-//! every target can be written, all before a run is started or a byte is read. The plan of the engine is built here,
-//! too.
+//! The engine's outputs from flags and names: infers formats and targets and checks combinations of flags, before a run
+//! is started or a byte is read. The plan of the engine is built here, too.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::args::PipelineArgs;
 use super::choices::{FromFormat, SchemaFromArg, SchemaPolicyArg, ToFormat};
 use super::error::{Error, Failure, STDOUT};
+use super::output_checks::{is_same_target, rejects};
 use super::settings::Settings;
 use super::sinks::TypedOutput;
 use crate::column::Schema;
@@ -18,10 +17,8 @@ use crate::format::{
     ArrowForm, Compression, FileEnd, Format, NamedFormat, OutputFormat, ParquetCodec, ParquetOptions, RowForm,
     schema_file,
 };
-use crate::net;
 use crate::pipeline::{
-    Directory, ExecutionPlan, OnBadRecord, Output, SUCCESS, SchemaChange, SchemaFrom, SchemaPolicy, SchemaSource,
-    Target, check_steps, is_rejects_file,
+    Directory, ExecutionPlan, Output, SchemaChange, SchemaFrom, SchemaPolicy, SchemaSource, Target, check_steps,
 };
 use crate::sink::ObjectLocation;
 use crate::source::{Input, Source};
@@ -104,7 +101,7 @@ pub(super) fn outputs(args: &PipelineArgs, settings: &Settings, set: &str) -> Re
     let outputs = typed.iter().map(|typed| output(typed, args, settings, set)).collect::<Result<Vec<_>, _>>()?;
     // Two outputs of one target would replace each other. Few outputs, so quadratic is fine.
     for (i, output) in outputs.iter().enumerate() {
-        if outputs[..i].iter().any(|other| same_target(&other.target, &output.target)) {
+        if outputs[..i].iter().any(|other| is_same_target(&other.target, &output.target)) {
             let error = Error::Usage(format!("{} is specified twice", target_name(output)));
             return Err(Failure::new(error, "use a different target for each `-o`"));
         }
@@ -129,16 +126,6 @@ pub(super) fn outputs(args: &PipelineArgs, settings: &Settings, set: &str) -> Re
         return Err(Failure::new(error, "end the name of a directory with a slash: `-o people/`"));
     }
     Ok(outputs)
-}
-
-fn same_target(a: &Target, b: &Target) -> bool {
-    match (a, b) {
-        (Target::File { path: a, .. }, Target::File { path: b, .. }) => is_same_file(a, b),
-        (Target::Directory(a), Target::Directory(b)) => a.path == b.path || is_same_file(&a.path, &b.path),
-        (Target::Object(a), Target::Object(b)) => a.url == b.url,
-        (Target::Stdout, Target::Stdout) => true,
-        _ => false,
-    }
 }
 
 /// Builds one output. Its kind follows from the name: `-`, a URL of a store, a directory, else a file.
@@ -385,171 +372,6 @@ fn plain_name(filename: &str, number: Option<i64>, index: usize) -> String {
     }
 }
 
-/// Fails if an output cannot be written: if its directory does not exist or is not writable, if a directory has its
-/// name, if `--no-clobber` refuses an existing file, or if it is one of `inputs`. Leaves nothing behind.
-pub(super) fn check_writable(output: &Output, inputs: &[&Path]) -> Result<(), Failure> {
-    let (path, no_clobber) = match &output.target {
-        Target::Stdout | Target::Channel(_) => return Ok(()),
-        Target::File { path, no_clobber, .. } => (path, *no_clobber),
-        // A store has no directories: an upload that can begin below the prefix proves that files can be written there.
-        Target::Directory(Directory { store: Some(location), .. }) => {
-            let url = format!("{}/{SUCCESS}", location.url.trim_end_matches('/'));
-            return check_object(&ObjectLocation { url, no_clobber: false, ..location.clone() });
-        }
-        Target::Directory(directory) => return check_directory(directory),
-        Target::Object(location) => return check_object(location),
-    };
-    let fail = |cause: io::Error| Failure::from(Error::Write { path: path.clone(), cause });
-    match std::fs::metadata(path) {
-        Ok(metadata) if metadata.is_dir() => {
-            return Err(fail(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory")));
-        }
-        Ok(_) if no_clobber => {
-            return Err(fail(io::Error::new(io::ErrorKind::AlreadyExists, "the file exists")));
-        }
-        _ => {}
-    }
-    if let Some(input) = inputs.iter().find(|input| is_same_file(input, path)) {
-        return Err(Error::Usage(format!("{} is an input and cannot be an output", input.display())).into());
-    }
-    let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    check_can_create_file(directory).map_err(fail)
-}
-
-/// Fails if no file can be created in `directory`.
-fn check_can_create_file(directory: &Path) -> io::Result<()> {
-    // Permissions, quotas and read-only mounts are known only to the system, so a file is created and dropped. It is
-    // unnamed, so a kill leaves nothing behind.
-    tempfile::tempfile_in(directory).map(drop).map_err(|error| {
-        // The library's error repeats the directory, which the message contains already.
-        if error.kind() == io::ErrorKind::NotFound {
-            return io::Error::new(io::ErrorKind::NotFound, "no such directory");
-        }
-        error.raw_os_error().map_or_else(|| io::Error::from(error.kind()), io::Error::from_raw_os_error)
-    })
-}
-
-/// Fails if files cannot be written into a directory, or if it cannot be created.
-fn check_directory(directory: &Directory) -> Result<(), Failure> {
-    let path = &directory.path;
-    let fail = |cause: io::Error| Failure::from(Error::Write { path: path.clone(), cause });
-    match std::fs::metadata(path) {
-        Ok(metadata) if !metadata.is_dir() => {
-            Err(fail(io::Error::new(io::ErrorKind::NotADirectory, "it is a file, not a directory")))
-        }
-        // Other files may be in the directory; its manifest marks the results of drawoff.
-        Ok(_) if directory.no_clobber && path.join("_manifest.json").exists() => {
-            Err(fail(io::Error::new(io::ErrorKind::AlreadyExists, "the directory contains results")))
-        }
-        Ok(_) => check_can_create_file(path).map_err(fail),
-        // The directory is created later, so its parent must be writable.
-        Err(_) => {
-            let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            check_can_create_file(parent).map_err(fail)
-        }
-    }
-}
-
-/// Fails if an object cannot be written, by asking the store.
-fn check_object(location: &ObjectLocation) -> Result<(), Failure> {
-    // On a thread of its own, because the check blocks on a runtime of its own, which panics inside another runtime.
-    let checked = std::thread::scope(|scope| scope.spawn(|| location.check()).join());
-    let checked = checked.map_err(|_| Error::Bug("the thread that checks an object panicked".into()))?;
-    checked.map_err(|cause| {
-        let is_there = cause.kind() == io::ErrorKind::AlreadyExists;
-        let is_about_tls = cause.get_ref().is_some_and(|cause| cause.is::<net::BadCertificate>());
-        let failure = Failure::from(Error::Write { path: PathBuf::from(&location.url), cause });
-        if is_there || is_about_tls {
-            return failure;
-        }
-        failure.with_hint(
-            "set credentials and address in the environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, \
-             AWS_ENDPOINT_URL; GOOGLE_SERVICE_ACCOUNT; AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY",
-        )
-    })
-}
-
-/// Fails if one of the output files is also an input.
-pub(super) fn check_inputs(outputs: &[Output], inputs: &[&Path]) -> Result<(), Failure> {
-    let files = outputs.iter().filter(|output| matches!(output.target, Target::File { .. }));
-    files.into_iter().try_for_each(|output| check_writable(output, inputs))
-}
-
-/// Checks all outputs with [`check_writable`].
-pub(super) fn check_all_writable(outputs: &[Output], inputs: &[&Path]) -> Result<(), Failure> {
-    outputs.iter().try_for_each(|output| check_writable(output, inputs))
-}
-
-/// Returns true if both paths name the same file, which need not exist yet.
-fn is_same_file(a: &Path, b: &Path) -> bool {
-    let resolved = |path: &Path| {
-        // A file that does not exist yet has no canonical path, but its directory does.
-        path.canonicalize().ok().or_else(|| {
-            let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            Some(parent.canonicalize().ok()?.join(path.file_name()?))
-        })
-    };
-    matches!((resolved(a), resolved(b)), (Some(a), Some(b)) if a == b)
-}
-
-/// Returns the path of the rejects file: that of `--rejects`, else one beside the first file or directory among
-/// `outputs` if bad records are rejected; `None` if there is none. Fails if the path is an input or an output, or if
-/// the file beside the output exists and is not a rejects file: drawoff must not replace a user's file unasked.
-fn rejects(args: &PipelineArgs, outputs: &[Output], inputs: &[&Path]) -> Result<Option<PathBuf>, Failure> {
-    let beside = |output: &Output| match &output.target {
-        Target::Stdout
-        | Target::Channel(_)
-        | Target::Object(_)
-        | Target::Directory(Directory { store: Some(_), .. }) => None,
-        // Beside a device such as /dev/null there is no directory for files.
-        Target::File { path, .. } if std::fs::metadata(path).is_ok_and(|m| !m.is_file()) => None,
-        Target::File { path, .. } => Some(rejects_beside(path)),
-        Target::Directory(directory) => Some(rejects_beside(&directory.path)),
-    };
-    let beside = match args.on_bad_record {
-        OnBadRecord::Fail => None,
-        _ => outputs.iter().find_map(beside),
-    };
-    let Some(path) = args.rejects.clone().or(beside) else { return Ok(None) };
-    let refuse = |message: String, hint: &str| Err(Failure::new(Error::Usage(message), hint));
-    let shown = path.display();
-    if inputs.iter().any(|input| is_same_file(input, &path)) {
-        return refuse(
-            format!("cannot write rejects to {shown}: it is an input"),
-            "specify another file with `--rejects`",
-        );
-    }
-    let is_output =
-        |output: &Output| matches!(&output.target, Target::File { path: output, .. } if is_same_file(output, &path));
-    if outputs.iter().any(is_output) {
-        return refuse(
-            format!("cannot write rejects to {shown}: it is an output"),
-            "specify another file with `--rejects`",
-        );
-    }
-    // An explicit `--rejects` may replace any file, the default path only a rejects file.
-    let may_be_replaced = is_rejects_file(&path) || args.rejects.is_some() && !args.sink.no_clobber;
-    // A device or a pipe is written to, not replaced.
-    let is_there = path.is_file() || path.is_dir();
-    if is_there && (args.sink.no_clobber || !may_be_replaced) {
-        return refuse(
-            format!("cannot write rejects to {shown}: the file exists"),
-            "move it away, or specify another file with `--rejects`",
-        );
-    }
-    Ok(Some(path))
-}
-
-/// Returns the rejects file of an output: `people.rejects.ndjson` for `people.parquet` and `people.csv.gz`.
-fn rejects_beside(path: &Path) -> PathBuf {
-    let (_, compression) = format_of_name(path);
-    let stem = path.with_extension("");
-    let stem = if compression == Compression::None { stem } else { stem.with_extension("") };
-    let mut name = stem.file_name().unwrap_or_default().to_os_string();
-    name.push(".rejects.ndjson");
-    path.with_file_name(name)
-}
-
 /// Builds the engine's plan from `sources` to `outputs` under the flags. Reads the schema file and the steps files.
 pub(super) fn plan(
     sources: Vec<Source>,
@@ -662,14 +484,14 @@ pub(super) fn target_names(outputs: &[Output]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use clap::Parser;
 
     use super::super::args::{Args, Command, TopCommand};
     use super::super::settings::{TypedSettings, UserDirs};
     use super::*;
 
-    fn plan_args(flags: &str) -> PipelineArgs {
+    pub(in super::super) fn plan_args(flags: &str) -> PipelineArgs {
         let line = format!("drawoff convert in.ndjson {flags}");
         match Args::try_parse_from(line.split_whitespace()).unwrap().command {
             TopCommand::WithSettings(Command::Convert(args)) => args.plan,
@@ -677,7 +499,7 @@ mod tests {
         }
     }
 
-    fn settings() -> Settings {
+    pub(in super::super) fn settings() -> Settings {
         Settings::resolve_from(&TypedSettings::default(), &|_| None, UserDirs::default()).unwrap()
     }
 
@@ -766,49 +588,6 @@ mod tests {
     }
 
     #[test]
-    fn rejects_are_written_beside_the_output() {
-        let path = |flags: &str| {
-            let args = plan_args(flags);
-            rejects(&args, &outputs(&args, &settings(), "part").unwrap(), &[]).unwrap()
-        };
-        assert_eq!(path("-o d/people.parquet"), None);
-        assert_eq!(path("-o d/people.parquet --on-bad-record skip"), Some("d/people.rejects.ndjson".into()));
-        assert_eq!(path("-o d/a.csv.gz --on-bad-record limit=3"), Some("d/a.rejects.ndjson".into()));
-        assert_eq!(path("-o - --on-bad-record skip"), None);
-        assert_eq!(path("-o - --on-bad-record skip --rejects r.ndjson"), Some("r.ndjson".into()));
-    }
-
-    #[test]
-    fn rejects_never_replace_other_files() {
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
-        std::fs::write(at("in.csv"), "a\n1\n").unwrap();
-        std::fs::write(at("people.rejects.ndjson"), "precious").unwrap();
-        std::fs::write(at("old.rejects.ndjson"), r#"{"source":"x","byte":0,"line":1,"record":0,"path":""}"#).unwrap();
-        let made = |flags: &str, inputs: &[&Path]| {
-            let args = plan_args(&flags.replace("DIR", &folder.path().display().to_string()));
-            rejects(&args, &outputs(&args, &settings(), "part").unwrap(), inputs)
-        };
-        let skip = "--on-bad-record skip";
-        let refused = |flags: &str, inputs: &[&Path]| made(flags, inputs).unwrap_err().lines()[0].clone();
-        let message = refused(&format!("-o DIR/people.csv {skip}"), &[]);
-        assert!(message.ends_with("people.rejects.ndjson: the file exists"), "a file of the user's own: {message}");
-        assert!(made(&format!("-o DIR/old.csv {skip}"), &[]).is_ok(), "rejects of an earlier time");
-        let message = refused(&format!("-o DIR/old.csv {skip}"), &[&at("old.rejects.ndjson")]);
-        assert!(message.ends_with("old.rejects.ndjson: it is an input"), "{message}");
-        let message = refused(&format!("-o DIR/out.csv {skip} --rejects DIR/in.csv"), &[&at("in.csv")]);
-        assert!(message.ends_with("in.csv: it is an input"), "{message}");
-        let message = refused(&format!("-o DIR/out.csv {skip} --rejects DIR/out.csv"), &[]);
-        assert!(message.ends_with("out.csv: it is an output"), "{message}");
-        let message = refused(&format!("-o DIR/out.csv {skip} --no-clobber --rejects DIR/in.csv"), &[]);
-        assert!(message.ends_with("in.csv: the file exists"), "{message}");
-        let message = refused(&format!("-o - {skip} --no-clobber --rejects DIR/in.csv"), &[]);
-        assert!(message.ends_with("in.csv: the file exists"), "{message}");
-        assert!(made(&format!("-o - {skip} --no-clobber --rejects /dev/null"), &[]).is_ok());
-        assert_eq!(made(&format!("-o /dev/null --to csv {skip}"), &[]).unwrap(), None, "no file beside a device");
-    }
-
-    #[test]
     fn names_from_the_api_are_sanitized() {
         let long = "x".repeat(300);
         for name in
@@ -825,29 +604,5 @@ mod tests {
         let files = [("a.csv", Some(1)), ("A.csv", Some(1)), ("x/a.ndjson", Some(1)), ("a-2", Some(1)), ("a", Some(2))];
         assert_eq!(plain_names(&files), ["01-a", "01-a-2", "01-a-3", "01-a-2-2", "02-a"]);
         assert_eq!(plain_names(&[("", None), ("", None)]), ["x00-block", "x01-block"]);
-    }
-
-    #[test]
-    fn outputs_that_cannot_be_written_are_refused_first() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("out.csv");
-        let check = |path: &Path, more: &str, inputs: &[&Path]| {
-            let args = plan_args(&format!("-o {} {more}", path.display()));
-            check_all_writable(&outputs(&args, &settings(), "part").unwrap(), inputs)
-        };
-        check(&path, "", &[]).unwrap();
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
-        std::fs::write(&path, "a\n1\n").unwrap();
-        check(&path, "", &[]).unwrap();
-        assert!(check(&path, "--no-clobber", &[]).unwrap_err().lines()[1].contains("--no-clobber"));
-        assert!(check(&path, "", &[&path]).unwrap_err().lines()[0].contains("is an input"));
-        assert!(
-            check(&folder.path().join("no/out.csv"), "", &[]).unwrap_err().lines()[1].contains("create the directory")
-        );
-        assert!(
-            check(&folder.path().join("no/out.csv"), "", &[]).unwrap_err().lines()[0].ends_with(": no such directory")
-        );
-        check(folder.path(), "--to csv", &[]).unwrap();
-        assert!(check(&path.join(""), "", &[]).unwrap_err().lines()[0].contains("is a file"));
     }
 }

@@ -27,32 +27,33 @@ pub(super) struct Sources {
 
 /// Opens the sources called `names`. `input` has the format and the dialect of all of them; the engine detects what it
 /// does not specify. Fails if a file cannot be read, if a download is refused, or if standard input is named twice.
-pub(super) async fn open(context: &Context, names: &[String], input: &InputArgs) -> Result<Sources, Failure> {
+pub(super) async fn open(context: &Context, names: &[PathBuf], input: &InputArgs) -> Result<Sources, Failure> {
     input.check()?;
     let mut opened = Sources { total_bytes: Some(0), ..Sources::default() };
-    if names.iter().filter(|name| *name == "-").count() > 1 {
+    if names.iter().filter(|name| *name == Path::new("-")).count() > 1 {
         return Err(Error::Usage("standard input can be read only once".into()).into());
     }
     // Created at the first URL, so that commands on files load no key.
     let mut network = None;
     for name in names {
-        let (mut source, size) = if name == "-" {
+        // Only files may have names that are not UTF-8.
+        let text = name.to_str();
+        let (mut source, size) = if text == Some("-") {
             (Source::stdin(), None)
-        } else if is_url(name) {
+        } else if let Some(url) = text.filter(|text| is_url(text)) {
             let (client, downloads) = network.get_or_insert_with(|| (url_client(context), context.downloads()));
             // Only `jobs` downloads run at once. The others connect when their turn comes, which keeps their links
             // fresh.
             let opens_now = opened.stoppers.len() < context.settings.jobs.value;
-            let (source, stopper, size) = open_url(context, client, downloads, name, opens_now).await?;
+            let (source, stopper, size) = open_url(context, client, downloads, url, opens_now).await?;
             opened.stoppers.push(stopper);
             (source, size)
-        } else if is_other_url(name) {
-            return Err(Error::Usage(format!("{}: only http and https URLs can be read", SecretUrl::new(name))).into());
+        } else if let Some(url) = text.filter(|text| is_other_url(text)) {
+            return Err(Error::Usage(format!("{}: only http and https URLs can be read", SecretUrl::new(url))).into());
         } else {
-            let path = Path::new(name);
-            opened.files.push(path.into());
-            let size = checked_size(path).map_err(|cause| Error::Read { path: path.into(), cause })?;
-            (Source::file(path), size)
+            opened.files.push(name.clone());
+            let size = checked_size(name).map_err(|cause| Error::Read { path: name.clone(), cause })?;
+            (Source::file(name), size)
         };
         input.specify(&mut source);
         // One unknown size makes the total unknown; the progress then shows no fraction.

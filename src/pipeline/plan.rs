@@ -8,7 +8,7 @@ use super::channel::BatchSender;
 use crate::column::Schema;
 use crate::format::parquet::SortKey;
 use crate::format::{Compression, LateColumns, OutputFormat};
-use crate::sink::ObjectLocation;
+use crate::sink::{ObjectLocation, TargetKind};
 use crate::source::{Expansion, Source};
 use crate::transform::{OnBadCast, SpillBudget, Step};
 
@@ -55,7 +55,8 @@ pub struct Output {
 /// The target of an output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// A file that appears whole, by rename; an existing file is replaced unless `no_clobber`.
+    /// A file that appears whole, by rename; an existing file is replaced unless `no_clobber`. A path of another
+    /// [kind](TargetKind), such as a device or `/dev/stdout`, is written where it stands.
     File {
         /// The final path.
         path: PathBuf,
@@ -100,9 +101,7 @@ impl Output {
     pub fn is_sheets(&self) -> bool {
         let is_excel = matches!(self.format, OutputFormat::Csv(options) if options.excel);
         match &self.target {
-            Target::File { path, append: false, .. } => {
-                is_excel && std::fs::metadata(path).map_or(true, |metadata| metadata.is_file())
-            }
+            Target::File { path, append: false, .. } => is_excel && !TargetKind::is_stream(path),
             _ => false,
         }
     }
@@ -112,7 +111,7 @@ impl Output {
     pub fn is_live(&self) -> bool {
         match &self.target {
             Target::Stdout | Target::Channel(_) => true,
-            Target::File { path, .. } => std::fs::metadata(path).is_ok_and(|m| !m.is_file() && !m.is_dir()),
+            Target::File { path, .. } => TargetKind::is_stream(path),
             Target::Directory(_) | Target::Object(_) => false,
         }
     }

@@ -1,8 +1,10 @@
 //! Live counters of an execution, which its owner polls, and the flag that cancels it. Prints nothing.
 
-use std::sync::Arc;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// The interval at which a waiting thread checks for a cancel.
 pub(super) const CANCEL_POLL: Duration = Duration::from_millis(50);
@@ -12,6 +14,8 @@ pub(super) const CANCEL_POLL: Duration = Duration::from_millis(50);
 pub struct Control {
     cancelled: Arc<AtomicBool>,
     counters: Arc<Counters>,
+    /// The output that another command holds locked, and since when this one waits for it.
+    lock_wait: Arc<Mutex<Option<(PathBuf, Instant)>>>,
 }
 
 #[derive(Debug, Default)]
@@ -54,7 +58,27 @@ impl Control {
 
     /// Returns a handle with the same cancel flag and separate counters, for a pass that must not count.
     pub(crate) fn without_counters(&self) -> Control {
-        Control { cancelled: self.cancelled.clone(), counters: Arc::default() }
+        Control { cancelled: self.cancelled.clone(), counters: Arc::default(), lock_wait: self.lock_wait.clone() }
+    }
+
+    /// Returns the output that another command holds locked, if this execution waits for it now, and for how long it has.
+    pub fn lock_wait(&self) -> Option<(PathBuf, Duration)> {
+        let wait = self.lock_wait.lock().unwrap_or_else(PoisonError::into_inner);
+        wait.as_ref().map(|(path, since)| (path.clone(), since.elapsed()))
+    }
+
+    /// Runs `work`, which may wait for locks of outputs. It calls its argument while it waits; a cancel ends the wait.
+    pub(super) fn waiting_for_locks<T>(&self, work: impl FnOnce(crate::sink::OnWait<'_>) -> T) -> T {
+        let set = |wait| *self.lock_wait.lock().unwrap_or_else(PoisonError::into_inner) = wait;
+        let on_wait = |path: &Path| {
+            if self.lock_wait().is_none_or(|(waited_for, _)| waited_for != path) {
+                set(Some((path.to_owned(), Instant::now())));
+            }
+            if self.is_cancelled() { Err(io::Error::other("cancelled")) } else { Ok(()) }
+        };
+        let done = work(&on_wait);
+        set(None);
+        done
     }
 
     /// Sets all counters to 0, before the pass is repeated.

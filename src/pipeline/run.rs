@@ -8,7 +8,7 @@ use super::budget::Sizes;
 use super::error::{Error, PlanError};
 use super::input::{Item, SourceReader, can_be_reread, reopen, take_sample_on_thread};
 use super::output::{OrderCounts, OutputWriter, WriterOptions};
-use super::plan::{ExecutionPlan, Output, SchemaFrom, SchemaPolicy};
+use super::plan::{ExecutionPlan, Output, SchemaFrom, SchemaPolicy, Target};
 use super::prepared::{ExecutionState, Prepared};
 use super::progress::Control;
 use super::rejects::RejectsFile;
@@ -19,6 +19,7 @@ use super::threads::with_workers;
 use super::writer::Writer;
 use crate::column::{Schema, TypeMerge};
 use crate::format::frame::BufferPool;
+use crate::sink::TargetKind;
 use crate::source::Source;
 
 /// Runs one pass from the sources to the outputs, and repeats it once if a late schema change requires that.
@@ -84,7 +85,7 @@ fn attempt(
     let type_merge = reader.type_merge();
     let order = Arc::new(OrderCounts::default());
     // Before a long inference: an output that cannot be opened is to fail at once.
-    let outputs = open_outputs(plan, type_merge, &order)?;
+    let outputs = open_outputs(plan, type_merge, &order, control)?;
     let prepared = Prepared::new(plan, type_merge, &sample)?;
     // Where the sample is the whole input, a column that steps refer to and no record has is an error before any is
     // written; else the writer finds it at the end, before an output appears.
@@ -136,11 +137,13 @@ fn attempt(
     })
 }
 
-/// Opens all outputs of `plan` under temporary names.
+/// Opens all outputs of `plan` under temporary names. Files that rows are appended to are locked in the order of their
+/// paths: two commands that each held what the other waits for would wait for ever.
 fn open_outputs(
     plan: &ExecutionPlan,
     type_merge: TypeMerge,
     order: &Arc<OrderCounts>,
+    control: &Control,
 ) -> Result<Vec<OutputWriter>, Error> {
     let workers = plan.limits.worker_count();
     let sizes = Sizes::of(&plan.limits, workers);
@@ -153,9 +156,24 @@ fn open_outputs(
             workers,
             ..WriterOptions::new(output.format, output.compression, type_merge, sizes.row_group_bytes)
         };
-        OutputWriter::open(output, options, sizes.buffered_bytes)
+        control.waiting_for_locks(|on_wait| OutputWriter::open(output, options, sizes.buffered_bytes, on_wait))
     };
-    plan.outputs.iter().map(open).collect()
+    let lock_path = |output: &Output| match &output.target {
+        Target::File { path, append: true, .. } => match TargetKind::of(path) {
+            Ok(TargetKind::File(file)) => Some(file.path),
+            _ => None,
+        },
+        _ => None,
+    };
+    let mut outputs: Vec<(usize, &Output)> = plan.outputs.iter().enumerate().collect();
+    outputs.sort_by_key(|(_, output)| lock_path(output));
+    let opened = outputs.into_iter().map(|(i, output)| Ok((i, open(output)?)));
+    let mut opened = opened.collect::<Result<Vec<_>, Error>>().map_err(|error| match control.is_cancelled() {
+        true => Error::Cancelled,
+        false => error,
+    })?;
+    opened.sort_by_key(|(i, _)| *i);
+    Ok(opened.into_iter().map(|(_, output)| output).collect())
 }
 
 /// Creates the shared state, with the registry at the columns that were inferred.

@@ -1,12 +1,17 @@
 //! The targets of encoded bytes: a file, a file of a directory, an object in a store, or a stream.
 //!
-//! The last part of the data's path. Files and objects appear under their final names only when they are committed,
-//! whole; one that is dropped before leaves nothing behind. Each kind of target is one file with one implementation of
-//! [`Target`]; none of them knows a format.
+//! The last part of the data's path. [`TargetKind`] says what the name of a local output means, to outputs, rejects files
+//! and checks alike. Files and objects appear under their final names only when they are committed, whole; one that is
+//! dropped before leaves nothing behind. Each kind of target is one file with one implementation of [`Target`]; none of
+//! them knows a format.
 
+mod attributes;
+mod descriptor;
 mod file;
 mod flush;
 mod forced_end;
+mod kind;
+mod lock;
 #[cfg(feature = "object-store")]
 mod object;
 #[cfg(not(feature = "object-store"))]
@@ -19,11 +24,12 @@ mod stream;
 mod sync_all;
 mod target;
 
-pub use file::{PendingFile, check_writable};
+pub use file::{ChangedMeanwhile, PendingFile, remove_stale};
 pub use forced_end::remove_partial_files;
+pub use kind::{FileTarget, TargetKind, check_can_create_file};
+pub use lock::OnWait;
 pub use object::{ObjectLocation, ObjectPrefix, ObjectUpload};
 pub use open::Sink;
-pub use partial::remove_stale;
 pub use staging::{PartFile, Staging};
 pub use stream::Stream;
 pub use sync_all::sync_all;

@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use super::file::PendingFile;
+use super::kind::TargetKind;
+use super::lock::OnWait;
 use super::object::ObjectUpload;
 use super::staging::PartFile;
 use super::stream::Stream;
@@ -14,34 +16,53 @@ use super::target::{Reread, Target};
 #[derive(Debug)]
 pub enum Sink {
     /// A file under a temporary name, until it is committed.
-    File(PendingFile),
+    File(Box<PendingFile>),
     /// A file of a directory, which [`super::Staging::publish`] gives its name.
     Part(PartFile),
     /// An object that is being uploaded, and appears when it is committed.
     Object(Box<ObjectUpload>),
-    /// Standard output, a device or a pipe: written bytes cannot be taken back.
+    /// A descriptor such as standard output, a device or a pipe: written bytes cannot be taken back.
     Stream(Stream),
 }
 
 impl Sink {
-    /// Opens the target at `path`. A device or a pipe is written directly; a file is written under a temporary name and
-    /// renamed by [`Sink::commit`].
+    /// Opens the target at `path`. A file is written under a temporary name and renamed by [`Sink::commit`]; any other
+    /// kind is written directly.
     pub fn file(path: &Path, no_clobber: bool) -> io::Result<Self> {
-        // A path without metadata is taken for a new file: creating it reports what is wrong.
-        match std::fs::metadata(path) {
-            Ok(metadata) if metadata.is_dir() => Err(io::Error::new(io::ErrorKind::IsADirectory, "is a directory")),
-            Ok(metadata) if !metadata.is_file() => Stream::open(path).map(Sink::Stream),
-            _ => PendingFile::create(path, no_clobber).map(Sink::File),
+        match TargetKind::of(path)? {
+            TargetKind::File(file) => PendingFile::create(file, no_clobber).map(Sink::pending),
+            kind => Sink::stream(kind, path),
+        }
+    }
+
+    /// Opens the target at `path` as [`Sink::file`] does, but a new file can be read by its owner only.
+    pub fn private_file(path: &Path) -> io::Result<Self> {
+        match TargetKind::of(path)? {
+            TargetKind::File(file) => PendingFile::create_private(file).map(Sink::pending),
+            kind => Sink::stream(kind, path),
         }
     }
 
     /// Opens the target at `path` for appending. An existing file is copied first, so that the longer file, too,
-    /// appears whole or not at all.
-    pub fn appending(path: &Path) -> io::Result<Self> {
-        // Only an existing file has contents to keep; a new file, a pipe or a device is opened as usual.
-        match std::fs::metadata(path) {
-            Ok(metadata) if metadata.is_file() => PendingFile::create_with_contents(path).map(Sink::File),
-            _ => Sink::file(path, false),
+    /// appears whole or not at all; while another command appends to it, this one waits. A stream is opened as usual.
+    pub fn appending(path: &Path, on_wait: OnWait<'_>) -> io::Result<Self> {
+        match TargetKind::of(path)? {
+            TargetKind::File(file) => PendingFile::append(file, on_wait).map(Sink::pending),
+            kind => Sink::stream(kind, path),
+        }
+    }
+
+    fn pending(file: PendingFile) -> Self {
+        Sink::File(Box::new(file))
+    }
+
+    fn stream(kind: TargetKind, path: &Path) -> io::Result<Self> {
+        match kind {
+            TargetKind::Descriptor(number) => Stream::descriptor(number).map(Sink::Stream),
+            TargetKind::Device => Stream::open(path).map(Sink::Stream),
+            TargetKind::File(_) | TargetKind::Directory => {
+                Err(io::Error::new(io::ErrorKind::IsADirectory, "is a directory"))
+            }
         }
     }
 
@@ -52,7 +73,7 @@ impl Sink {
 
     fn target(&self) -> &dyn Target {
         match self {
-            Sink::File(file) => file,
+            Sink::File(file) => &**file,
             Sink::Part(part) => part,
             Sink::Object(upload) => &**upload,
             Sink::Stream(stream) => stream,
@@ -61,7 +82,7 @@ impl Sink {
 
     fn target_mut(&mut self) -> &mut dyn Target {
         match self {
-            Sink::File(file) => file,
+            Sink::File(file) => &mut **file,
             Sink::Part(part) => part,
             Sink::Object(upload) => &mut **upload,
             Sink::Stream(stream) => stream,
@@ -76,6 +97,14 @@ impl Sink {
     /// Returns true for a local file that appears when it is committed.
     pub fn is_file(&self) -> bool {
         matches!(self, Sink::File(_))
+    }
+
+    /// Returns a note for the report on what the commit of a file changes besides its contents; `None` for nothing.
+    pub fn note(&self) -> Option<String> {
+        match self {
+            Sink::File(file) => file.note(),
+            _ => None,
+        }
     }
 
     /// Returns the number of bytes that were there before, when appending; else 0.
@@ -98,7 +127,7 @@ impl Sink {
     /// back.
     pub fn replacement(&self) -> io::Result<Self> {
         match self {
-            Sink::File(file) => file.replacement().map(Sink::File),
+            Sink::File(file) => file.replacement().map(Sink::pending),
             Sink::Part(part) => Ok(Sink::Part(part.replacement())),
             _ => Err(io::Error::other("cannot replace output that was already written to a stream or a store")),
         }
@@ -117,7 +146,7 @@ impl Sink {
     /// Makes a file or an object visible under its final name. Does nothing for streams.
     pub fn commit(self) -> io::Result<()> {
         let target: Box<dyn Target> = match self {
-            Sink::File(file) => Box::new(file),
+            Sink::File(file) => file,
             Sink::Part(part) => Box::new(part),
             Sink::Object(upload) => upload,
             Sink::Stream(stream) => Box::new(stream),

@@ -14,6 +14,7 @@ use std::time::Duration;
 use rustix::process::Pid;
 use tempfile::NamedTempFile;
 
+use super::attributes;
 use super::forced_end;
 
 /// Suffix of partial files and of hidden directories.
@@ -33,8 +34,8 @@ const MAX_STEM_BYTES: usize = 150;
 /// Chosen by eye: a living writer holds its lock, or writes more often.
 const ABANDONED_AFTER: Duration = Duration::from_secs(600);
 
-/// Creates a locked partial file for `path`, after removing stale ones.
-pub(super) fn create(path: &Path) -> io::Result<NamedTempFile> {
+/// Creates a locked partial file for `path`, after removing stale ones. With `private`, only its owner can open it.
+pub(super) fn create(path: &Path, private: bool) -> io::Result<NamedTempFile> {
     // A stale file that stays does no harm; a directory that is not writable is reported below.
     let _ = remove_stale(path);
     let mut prefix = OsString::from(prefix(path)?);
@@ -44,8 +45,9 @@ pub(super) fn create(path: &Path) -> io::Result<NamedTempFile> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
-        // The umask decides, as for the output of any program; the default of temporary files is 0600.
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
+        // The umask decides for a new file, as for the output of any program; the default of temporary files is 0600.
+        let mode = if private { attributes::PRIVATE_MODE } else { 0o666 };
+        builder.permissions(std::fs::Permissions::from_mode(mode));
     }
     // In the directory of the output: a rename works only within one file system.
     let temp = builder.tempfile_in(directory_of(path))?;
@@ -85,9 +87,14 @@ fn remove_stale_directories(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Returns the path of the lock file for rows that are appended to the file at `path`.
+pub(super) fn lock_path(path: &Path) -> io::Result<PathBuf> {
+    Ok(path.with_file_name(prefix(path)? + "drawoff-lock"))
+}
+
 /// Removes the partial files for `path` whose writers have ended, and returns their number. Files of living processes
 /// stay. A directory that does not exist has none.
-pub fn remove_stale(path: &Path) -> io::Result<usize> {
+pub(super) fn remove_stale(path: &Path) -> io::Result<usize> {
     let prefix = prefix(path)?;
     let entries = match std::fs::read_dir(directory_of(path)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
@@ -162,7 +169,7 @@ mod tests {
     fn only_partial_files_of_ended_processes_are_removed() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("out.csv");
-        let mine = create(&path).unwrap();
+        let mine = create(&path, false).unwrap();
         let kept = [
             // Of a living process that has not locked it yet.
             format!(".out.csv.{}-abcdef.partial", std::process::id()),
@@ -193,6 +200,6 @@ mod tests {
     fn a_long_name_is_cut_for_its_partial_file() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("ü".repeat(120) + ".parquet");
-        create(&path).unwrap();
+        create(&path, false).unwrap();
     }
 }

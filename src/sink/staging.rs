@@ -2,9 +2,14 @@
 //! are complete. In a store the hidden directory is a local temporary one, and files are published by upload.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read as _, Write};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, unlinkat};
+use rustix::io::Errno;
+
+use super::lock::{NameLock, OnWait};
 use super::object::{ObjectLocation, ObjectPrefix};
 use super::partial;
 use super::sync_all::sync_all;
@@ -18,7 +23,9 @@ pub struct Staging {
     /// The hidden directory: inside the output directory, or for a store in the system's temporary directory.
     hidden: PathBuf,
     /// Keeps the hidden directory locked, which shows other processes that its writer is alive.
-    _lock: File,
+    _hidden_lock: File,
+    /// Held while files are published. See [`Staging::lock`].
+    lock: Option<NameLock>,
 }
 
 /// The destination of the published files.
@@ -35,25 +42,53 @@ enum Destination {
 /// Name of the journal, from which the next writer learns the names that an interrupted one was publishing.
 const JOURNAL: &str = ".drawoff-journal.json";
 
+/// Name of the file that is locked while files are published.
+const LOCK: &str = ".drawoff-lock";
+
 impl Staging {
     /// Starts an output directory at `directory`, created if it does not exist; its parent must exist. Removes the
     /// hidden directories of ended processes.
     pub fn create(directory: &Path) -> io::Result<Self> {
-        let created = match std::fs::create_dir(directory) {
-            Ok(()) => true,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
-            Err(error) => return Err(error),
-        };
-        // Inside the output directory, so that publishing is a rename within one file system.
-        let (hidden, lock) = partial::create_directory(directory)?;
-        Ok(Staging { destination: Destination::Directory { path: directory.to_owned(), created }, hidden, _lock: lock })
+        loop {
+            let created = match std::fs::create_dir(directory) {
+                Ok(()) => true,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+                Err(error) => return Err(error),
+            };
+            // Inside the output directory, so that publishing is a rename within one file system.
+            match partial::create_directory(directory) {
+                Ok((hidden, lock)) => {
+                    let destination = Destination::Directory { path: directory.to_owned(), created };
+                    return Ok(Staging { destination, hidden, _hidden_lock: lock, lock: None });
+                }
+                // The process that created it ended without output, and removed it again.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && !created && !directory.exists() => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Starts an output directory in a store. Sends no request.
     pub fn in_store(location: &ObjectLocation) -> io::Result<Self> {
         let store = ObjectPrefix::open(location)?;
         let (hidden, lock) = partial::create_directory(&std::env::temp_dir())?;
-        Ok(Staging { destination: Destination::Store(store), hidden, _lock: lock })
+        Ok(Staging { destination: Destination::Store(store), hidden, _hidden_lock: lock, lock: None })
+    }
+
+    /// Waits until no other command publishes into the directory, and keeps others out until this staging is ended or
+    /// dropped. Called before the manifest and the journal are read: the writer of a journal that is found under the lock
+    /// has ended. Stores have no locks, nor have some network file systems; there a directory must be written by one
+    /// command at a time.
+    pub fn lock(&mut self, on_wait: OnWait<'_>) -> io::Result<()> {
+        if let Destination::Directory { path, .. } = &self.destination {
+            self.lock = Some(NameLock::wait(path.join(LOCK), path, on_wait)?);
+        }
+        Ok(())
+    }
+
+    /// Returns true for a directory of the file system, false for one in a store.
+    pub fn is_local(&self) -> bool {
+        matches!(self.destination, Destination::Directory { .. })
     }
 
     /// Returns a new empty file, created with its first write. `number` must be unique within the directory.
@@ -79,7 +114,8 @@ impl Staging {
     /// Returns true if `name` exists in the output directory.
     pub fn exists(&self, name: &Path) -> io::Result<bool> {
         match &self.destination {
-            Destination::Directory { path, .. } => Ok(path.join(name).exists()),
+            // A link without a file is there, too.
+            Destination::Directory { path, .. } => Ok(path.join(name).symlink_metadata().is_ok()),
             Destination::Store(store) => store.exists(object_name(name)?),
         }
     }
@@ -87,13 +123,35 @@ impl Staging {
     /// Reads the text of a small file of the output directory; `None` if it does not exist.
     pub fn read(&self, name: &str) -> io::Result<Option<String>> {
         match &self.destination {
-            Destination::Directory { path, .. } => match std::fs::read_to_string(path.join(name)) {
-                Ok(text) => Ok(Some(text)),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-                Err(error) => Err(error),
+            Destination::Directory { path, .. } => match self.open(Path::new(name))? {
+                Some(mut file) => {
+                    let mut text = String::new();
+                    file.read_to_string(&mut text).map_err(|cause| in_file(&path.join(name), cause))?;
+                    Ok(Some(text))
+                }
+                None => Ok(None),
             },
             Destination::Store(store) => store.read(name),
         }
+    }
+
+    /// Opens a file of a directory of the file system for reading; `None` if it does not exist, and in a store. Fails if it
+    /// is not a regular file: opening a pipe would block.
+    pub fn open(&self, name: &Path) -> io::Result<Option<File>> {
+        let Destination::Directory { path, .. } = &self.destination else { return Ok(None) };
+        let path = path.join(name);
+        match std::fs::metadata(&path) {
+            Ok(metadata) if metadata.is_file() => File::open(&path).map(Some),
+            Ok(_) => Err(in_file(&path, io::Error::new(io::ErrorKind::InvalidInput, "is not a regular file"))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Fails if [`Staging::remove`] would not remove a file of this name.
+    pub fn check_removable(&self, name: &Path) -> io::Result<()> {
+        let Destination::Directory { path, .. } = &self.destination else { return Ok(()) };
+        open_parents(path, name).map(drop).map_err(|cause| in_file(&path.join(name), cause))
     }
 
     /// Removes a file of the output directory, and the subdirectories that become empty. Succeeds if it does not exist.
@@ -102,17 +160,7 @@ impl Staging {
             Destination::Directory { path, .. } => path,
             Destination::Store(store) => return store.remove(object_name(name)?),
         };
-        match std::fs::remove_file(directory.join(name)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        // Upwards to the output directory itself, which stays; the first that is not empty ends it.
-        for parent in name.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty()) {
-            if std::fs::remove_dir(directory.join(parent)).is_err() {
-                break;
-            }
-        }
-        Ok(())
+        remove_below(directory, name).map_err(|cause| in_file(&directory.join(name), cause))
     }
 
     /// Writes a small file of the output directory atomically.
@@ -168,12 +216,56 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
+        // First, because its file is in the directory.
+        self.lock = None;
         let _ = std::fs::remove_dir_all(&self.hidden);
         if let Destination::Directory { path, created: true } = &self.destination {
             // Fails if the directory is not empty, as it should.
             let _ = std::fs::remove_dir(path);
         }
     }
+}
+
+/// Opens `directory` and the directories of the file `name` below it; `None` if one does not exist. The names of manifests
+/// and journals are input, so symbolic links on the way are not followed: they may lead anywhere.
+fn open_parents(directory: &Path, name: &Path) -> io::Result<Option<Vec<OwnedFd>>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut parents = vec![openat(CWD, directory, flags, Mode::empty())?];
+    for component in name.parent().into_iter().flat_map(Path::components) {
+        let parent = parents.last().expect("the directory itself is the first");
+        match openat(parent, component.as_os_str(), flags | OFlags::NOFOLLOW, Mode::empty()) {
+            Ok(opened) => parents.push(opened),
+            Err(Errno::NOENT) => return Ok(None),
+            Err(Errno::LOOP | Errno::NOTDIR) => {
+                return Err(io::Error::other("it is listed as a result, but is behind a symbolic link or a file"));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(Some(parents))
+}
+
+/// Removes the file `name` below `directory`, and then the subdirectories that are empty. Succeeds if it does not exist.
+fn remove_below(directory: &Path, name: &Path) -> io::Result<()> {
+    let Some(file) = name.file_name() else { return Err(io::ErrorKind::InvalidInput.into()) };
+    let Some(parents) = open_parents(directory, name)? else { return Ok(()) };
+    match parents.last().map(|parent| unlinkat(parent, file, AtFlags::empty())) {
+        Some(Err(error)) if error != Errno::NOENT => return Err(error.into()),
+        _ => {}
+    }
+    // Upwards to the output directory itself, which stays; the first that is not empty ends it.
+    let components: Vec<_> = name.parent().into_iter().flat_map(Path::components).collect();
+    for (parent, component) in parents.iter().zip(&components).rev() {
+        if unlinkat(parent, component.as_os_str(), AtFlags::REMOVEDIR).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Adds the path of a file within the output directory to its error.
+fn in_file(path: &Path, cause: io::Error) -> io::Error {
+    io::Error::new(cause.kind(), format!("{}: {cause}", path.display()))
 }
 
 /// Returns a path within a directory as part of an object name. Fails if it is not valid UTF-8.
@@ -336,6 +428,41 @@ mod tests {
         std::fs::create_dir(&directory).unwrap();
         drop(Staging::create(&directory).unwrap());
         assert_eq!(names(&directory), [""; 0], "one that was there stays");
+    }
+
+    #[test]
+    fn nothing_is_removed_behind_a_link() {
+        let location = tempfile::tempdir().unwrap();
+        let at = |name: &str| location.path().join(name);
+        std::fs::create_dir_all(at("out/sub")).unwrap();
+        std::fs::create_dir(at("foreign")).unwrap();
+        std::fs::write(at("foreign/v3"), "precious").unwrap();
+        std::os::unix::fs::symlink("../foreign", at("out/lnk")).unwrap();
+        std::os::unix::fs::symlink("../../foreign/v3", at("out/sub/v3")).unwrap();
+        let staging = Staging::create(&at("out")).unwrap();
+        assert!(staging.remove(Path::new("lnk/v3")).unwrap_err().to_string().contains("symbolic link"));
+        staging.remove(Path::new("sub/v3")).unwrap();
+        staging.remove(Path::new("no/v3")).unwrap();
+        assert_eq!(std::fs::read(at("foreign/v3")).unwrap(), b"precious");
+        assert!(!at("out/sub").exists());
+    }
+
+    #[test]
+    fn one_staging_at_a_time_is_locked() {
+        let location = tempfile::tempdir().unwrap();
+        let directory = location.path().join("out");
+        let mut a = Staging::create(&directory).unwrap();
+        let mut b = Staging::create(&directory).unwrap();
+        a.lock(&|_| Ok(())).unwrap();
+        let refuse: OnWait<'_> = &|name| {
+            assert_eq!(name, directory);
+            Err(io::ErrorKind::Interrupted.into())
+        };
+        assert_eq!(b.lock(refuse).unwrap_err().kind(), io::ErrorKind::Interrupted);
+        drop(a);
+        b.lock(refuse).unwrap();
+        b.end();
+        assert_eq!(names(&directory), [""; 0], "no lock is left");
     }
 
     #[test]

@@ -38,6 +38,7 @@ mod start_doubts;
 mod starts;
 mod state;
 mod steps;
+mod targets;
 mod tls;
 mod tree;
 mod webhooks;

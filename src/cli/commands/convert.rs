@@ -9,7 +9,7 @@ use crate::cli::context::Context;
 use crate::cli::error::{Error, Failure};
 use crate::cli::exit::Exit;
 use crate::cli::report::OutputReport;
-use crate::cli::{engine, outputs, sources};
+use crate::cli::{engine, output_checks, outputs, sources};
 use crate::pipeline;
 
 /// Checks the outputs, opens the sources, executes the plan and prints the report. The order matters: nothing is
@@ -19,11 +19,12 @@ pub(crate) async fn convert(context: &Context, args: ConvertArgs) -> Result<Exit
     let outputs = outputs::outputs(&args.plan, &context.settings, "part")?;
     // Parsed only to find errors: a download must not begin for steps that are not valid.
     args.plan.steps.steps()?;
-    outputs::check_all_writable(&outputs, &[])?;
+    output_checks::check(&args.plan, &outputs, &[])?;
     let opened = sources::open(context, &args.sources, &args.input).await?;
     // Now that the sources are known: an output must not replace its own input.
-    let files: Vec<&Path> = opened.files.iter().map(|path| path.as_path()).collect();
-    outputs::check_inputs(&outputs, &files)?;
+    let stdin = args.sources.iter().find(|name| *name == Path::new("-"));
+    let files: Vec<&Path> = opened.files.iter().chain(stdin).map(|path| path.as_path()).collect();
+    output_checks::check_inputs(&args.plan, &outputs, &files)?;
     if args.plan.schema_from == SchemaFromArg::Full && opened.files.len() < opened.sources.len() {
         return Err(Failure::new(
             Error::Usage("`--schema-from full` reads every source twice, so all must be files".into()),

@@ -17,7 +17,7 @@ use crate::cli::report::{OutputReport, already_complete};
 use crate::cli::resume::pull_command;
 use crate::cli::settings::SettingArgs;
 use crate::cli::sinks::{OutputArgs, SinkArgs, TypedOutput};
-use crate::cli::{engine, outputs};
+use crate::cli::{engine, output_checks, outputs};
 use crate::client::{
     self, BlockSelection, Client, FilePulled, OpenLedger, RemainingEstimate, ResultFormat, WatchOptions, digest_of,
     digest_of_file, result_source,
@@ -93,7 +93,7 @@ impl PullOptions<'_> {
         if !self.results.all_blocks {
             let outputs = outputs::outputs(self.plan, &context.settings, "part")?;
             outputs::check_schema(self.plan, &outputs)?;
-            return outputs::check_all_writable(&outputs, inputs);
+            return output_checks::check(self.plan, &outputs, inputs);
         }
         // The blocks are unknown before the run: any name serves to check flags and directory.
         let outputs = outputs::block_outputs(self.plan, &context.settings, &[("block", None)])?;
@@ -105,7 +105,7 @@ impl PullOptions<'_> {
             }
             std::fs::create_dir_all(directory).map_err(|cause| Error::Write { path: directory.clone(), cause })?;
         }
-        outputs::check_all_writable(&outputs, inputs)
+        output_checks::check(self.plan, &outputs, inputs)
     }
 
     /// Returns true if all outputs are standard output.

@@ -13,6 +13,8 @@
 //! bounded over all files together: above the bound, the files with the oldest last append are flushed first.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -634,10 +636,11 @@ fn numbered(path: &Path, number: u32) -> PathBuf {
     if number == 1 {
         return path.to_owned();
     }
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    // The leading dot of a hidden file begins no extension.
-    let dot = name.char_indices().skip(1).find(|(_, c)| *c == '.').map_or(name.len(), |(at, _)| at);
-    path.with_file_name(format!("{}-{number}{}", &name[..dot], &name[dot..]))
+    // Bytes, because the name need not be UTF-8. The leading dot of a hidden file begins no extension.
+    let name = path.file_name().unwrap_or_default().as_bytes();
+    let dot = name.iter().skip(1).position(|byte| *byte == b'.').map_or(name.len(), |at| at + 1);
+    let (stem, extension) = name.split_at(dot);
+    path.with_file_name(OsStr::from_bytes(&[stem, format!("-{number}").as_bytes(), extension].concat()))
 }
 
 #[cfg(test)]
@@ -650,5 +653,7 @@ mod tests {
             assert_eq!(numbered(Path::new(name), 2), Path::new(second));
             assert_eq!(numbered(Path::new(name), 1), Path::new(name));
         }
+        let latin1 = |bytes| Path::new(OsStr::from_bytes(bytes));
+        assert_eq!(numbered(latin1(b"\xe9t\xe9.csv"), 3), latin1(b"\xe9t\xe9-3.csv"));
     }
 }

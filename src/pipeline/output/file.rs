@@ -136,6 +136,11 @@ impl FinishedFile {
         self.sink.sync().map_err(|cause| Error::write(&self.path, cause))
     }
 
+    /// Returns a note for the report on what the commit changes besides the contents; `None` for nothing.
+    pub(super) fn note(&self) -> Option<String> {
+        self.sink.note().map(|note| format!("{}: {note}", self.path.display()))
+    }
+
     /// Renames the file to its final path.
     pub(super) fn commit(self) -> Result<(), Error> {
         self.sink.commit().map_err(|cause| Error::write(&self.path, cause))

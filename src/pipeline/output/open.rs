@@ -13,7 +13,7 @@ use crate::column::Schema;
 use crate::format::parquet::EncodedRowGroup;
 use crate::pipeline::error::Error;
 use crate::pipeline::plan::{Output, Target};
-use crate::sink::{ObjectUpload, Sink};
+use crate::sink::{ObjectUpload, OnWait, Sink};
 
 /// One open output.
 pub(crate) struct OutputWriter {
@@ -33,8 +33,14 @@ enum Kind {
 }
 
 impl OutputWriter {
-    /// Opens an output under its temporary name. An output of several files buffers at most `max_buffered_bytes`.
-    pub(crate) fn open(output: &Output, options: WriterOptions, max_buffered_bytes: usize) -> Result<Self, Error> {
+    /// Opens an output under its temporary name. An output of several files buffers at most `max_buffered_bytes`. Waits
+    /// while another command appends rows to the same file.
+    pub(crate) fn open(
+        output: &Output,
+        options: WriterOptions,
+        max_buffered_bytes: usize,
+        on_wait: OnWait<'_>,
+    ) -> Result<Self, Error> {
         let (name, sink) = match &output.target {
             // A directory reports the files in it, not itself.
             Target::Directory(directory) => {
@@ -52,7 +58,7 @@ impl OutputWriter {
                 let (name, kind) = (path.clone(), Kind::Partitioned(Box::new(writer)));
                 return Ok(OutputWriter { name, kind, is_file: true, abandoned: false });
             }
-            Target::File { path, append: true, .. } => (path.clone(), Sink::appending(path)),
+            Target::File { path, append: true, .. } => (path.clone(), Sink::appending(path, on_wait)),
             Target::File { path, no_clobber, .. } => (path.clone(), Sink::file(path, *no_clobber)),
             Target::Object(location) => {
                 let sink = ObjectUpload::begin(location).map(|upload| Sink::Object(Box::new(upload)));
@@ -198,10 +204,11 @@ impl FinishedOutput {
         }
     }
 
-    /// Returns a note for the report about its files; `None` for a single file.
+    /// Returns a note for the report about its files; `None` if there is nothing to say.
     pub(crate) fn note(&self) -> Option<String> {
         match &self.kind {
-            Finished::File(_) | Finished::Sent(_) => None,
+            Finished::File(file) => file.note(),
+            Finished::Sent(_) => None,
             Finished::Partitioned(partitioned) => partitioned.note(),
         }
     }

@@ -1,5 +1,5 @@
 //! The rejects file: one JSON object per rejected record. It appears complete, with the outputs; a device or a pipe at
-//! its path is written to directly. Decides nothing: the writer applies the policy.
+//! its path is written to directly, as [`TargetKind`] says. Decides nothing: the writer applies the policy.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::format::Reject;
 use crate::pipeline::error::Error;
 use crate::position::Position;
-use crate::sink::Sink;
+use crate::sink::{Sink, TargetKind};
 use crate::text::hex;
 
 /// The rejects file of one execution, created by the first reject.
@@ -69,8 +69,8 @@ impl RejectsFile {
                 Ok(Some(self.path))
             }
             None => {
-                if is_rejects_file(&self.path) {
-                    std::fs::remove_file(&self.path).map_err(|cause| Error::write(&self.path, cause))?;
+                if let Some(file) = earlier_file(&self.path) {
+                    std::fs::remove_file(file).map_err(|cause| Error::write(&self.path, cause))?;
                 }
                 Ok(None)
             }
@@ -78,16 +78,18 @@ impl RejectsFile {
     }
 }
 
-/// Returns true if the file at `path` is a rejects file, by its first line.
+/// Returns true if the file at `path` is a rejects file, by its first line. Other kinds of outputs are not read: a pipe
+/// would block, or lose what its reader waits for.
 pub fn is_rejects_file(path: &Path) -> bool {
-    // Opening a pipe would block until it has a writer.
-    if !path.is_file() {
-        return false;
-    }
-    let Ok(file) = File::open(path) else { return false };
+    earlier_file(path).is_some()
+}
+
+/// Returns the rejects file at `path`, with symbolic links resolved; `None` if there is none.
+fn earlier_file(path: &Path) -> Option<PathBuf> {
+    let path = TargetKind::existing_file(path)?;
     let mut first = String::new();
     // A raw record may be long, and the keys before it are enough.
-    let mut line = BufReader::new(file).take(1 << 10);
+    let mut line = BufReader::new(File::open(&path).ok()?).take(1 << 10);
     let _ = line.read_line(&mut first);
-    first.starts_with(r#"{"source":"#) && first.contains(r#","record":"#)
+    (first.starts_with(r#"{"source":"#) && first.contains(r#","record":"#)).then_some(path)
 }
