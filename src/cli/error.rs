@@ -15,7 +15,7 @@ use super::settings::{self, API_KEY_VARIABLE};
 use super::shell::shell_quoted;
 use crate::client::{self, RunEnd, StateError};
 use crate::net::{self, Kind};
-use crate::pipeline::{self, ColumnPurpose, FixedSchema, PlanError, SchemaChange};
+use crate::pipeline::{self, ColumnPurpose, DirectoryConflict, FixedSchema, PlanError, SchemaChange};
 use crate::sink::{ChangedMeanwhile, TargetKind};
 use crate::source::TooMuchExpansion;
 use crate::text::{error_chain, escape_for_terminal};
@@ -556,7 +556,12 @@ fn conflict_hint(cause: &io::Error) -> Option<&'static str> {
     if cause.is::<ChangedMeanwhile>() {
         return Some("the same command adds its rows to the file as it is now");
     }
-    None
+    Some(match cause.downcast_ref::<DirectoryConflict>()? {
+        DirectoryConflict::SharedSources => {
+            "convert all of these sources in one command, write to another directory, or remove this one first"
+        }
+        DirectoryConflict::WrittenMeanwhile => "the same command replaces them if it is run again",
+    })
 }
 
 #[cfg(test)]

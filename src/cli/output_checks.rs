@@ -8,7 +8,7 @@ use super::args::PipelineArgs;
 use super::error::{Error, Failure};
 use crate::format::{Compression, NamedFormat};
 use crate::net;
-use crate::pipeline::{Directory, OnBadRecord, Output, SUCCESS, Target, is_rejects_file};
+use crate::pipeline::{Directory, OnBadRecord, Output, SUCCESS, Target, is_rejects_file, is_result};
 use crate::sink::{ObjectLocation, TargetKind, check_can_create_file};
 
 /// Path of standard output as a name of an output.
@@ -43,7 +43,7 @@ fn check_writable(output: &Output, inputs: &[&Path]) -> Result<(), Failure> {
             let url = format!("{}/{SUCCESS}", location.url.trim_end_matches('/'));
             return check_object(&ObjectLocation { url, no_clobber: false, ..location.clone() });
         }
-        Target::Directory(directory) => return check_directory(directory),
+        Target::Directory(directory) => return check_directory(directory, inputs),
         Target::Object(location) => return check_object(location),
     };
     TargetKind::check_writable(path, no_clobber).map_err(|cause| Error::Write { path: path.clone(), cause })?;
@@ -73,9 +73,17 @@ fn check_not_fed(output: &Path, inputs: &[&Path]) -> Result<(), Failure> {
     }
 }
 
-/// Fails if files cannot be written into a directory, or if it cannot be created.
-fn check_directory(directory: &Directory) -> Result<(), Failure> {
+/// Fails if files cannot be written into a directory, if it cannot be created, or if an input is one of its results.
+fn check_directory(directory: &Directory, inputs: &[&Path]) -> Result<(), Failure> {
     let path = &directory.path;
+    if let Some(input) = inputs.iter().find(|input| is_result(path, input)) {
+        let error = Error::Usage(format!(
+            "{} is an input and a result in {}: its rows would be there twice",
+            input.display(),
+            path.display()
+        ));
+        return Err(Failure::new(error, "write to another directory"));
+    }
     let fail = |cause: io::Error| Failure::from(Error::Write { path: path.clone(), cause });
     match std::fs::metadata(path) {
         Ok(metadata) if !metadata.is_dir() => {

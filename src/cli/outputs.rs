@@ -240,6 +240,8 @@ fn output_directory(
         },
         store,
         set: set.to_owned(),
+        // Set by the command whose files share a set with those of other sources.
+        sources: Arc::default(),
         no_clobber: args.sink.no_clobber,
         max_file_rows: args.sink.max_file_rows,
         max_file_bytes: args.sink.max_file_bytes,
@@ -326,6 +328,15 @@ pub(super) fn block_outputs(
         output_file(&typed.path.join(name), typed.to.or(Some(ToFormat::Parquet)), args, settings)
     };
     plain_names(files).into_iter().map(output).collect()
+}
+
+/// Sets the sources of all directories among `outputs`. Results of other sources in the same directory are then kept.
+pub(super) fn set_sources(outputs: &mut [Output], sources: &[String]) {
+    for output in outputs {
+        if let Target::Directory(directory) = &mut output.target {
+            directory.sources = sources.into();
+        }
+    }
 }
 
 /// Returns the prefix of a run's file names in a directory. It is the same for the same results, so that they replace

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::context::Context;
 use super::dialect::InputArgs;
 use super::error::{Error, Failure};
-use crate::client::Client;
+use crate::client::{Client, digest_of};
 use crate::net::{DownloadRequest, Downloads, Stopper};
 use crate::secret::SecretUrl;
 use crate::source::{ByteSource, FileSource, Source};
@@ -23,6 +23,8 @@ pub(super) struct Sources {
     pub stoppers: Vec<Stopper>,
     /// Paths of the files among the sources, which no output may replace.
     pub files: Vec<PathBuf>,
+    /// Digests of the names of all sources, by which results of other sources are told apart.
+    pub identities: Vec<String>,
 }
 
 /// Opens the sources called `names`. `input` has the format and the dialect of all of them; the engine detects what it
@@ -55,6 +57,7 @@ pub(super) async fn open(context: &Context, names: &[PathBuf], input: &InputArgs
             let size = checked_size(name).map_err(|cause| Error::Read { path: name.clone(), cause })?;
             (Source::file(name), size)
         };
+        opened.identities.push(identity(name, &source));
         input.specify(&mut source);
         // One unknown size makes the total unknown; the progress then shows no fraction.
         opened.total_bytes = opened.total_bytes.zip(size).map(|(total, size)| total + size);
@@ -68,6 +71,16 @@ pub(super) async fn open(context: &Context, names: &[PathBuf], input: &InputArgs
 fn checked_size(path: &Path) -> io::Result<Option<u64>> {
     let metadata = std::fs::metadata(path)?;
     if metadata.is_file() || metadata.is_dir() { Ok(FileSource::open(path)?.size_bytes()) } else { Ok(None) }
+}
+
+/// Returns a digest of the name of a source: the path of a file without links, or the URL without its query.
+fn identity(name: &Path, source: &Source) -> String {
+    let real = std::fs::canonicalize(name).ok().filter(|path| path.is_file());
+    let text = match &real {
+        Some(path) => path.to_string_lossy(),
+        None => (&*source.name).into(),
+    };
+    digest_of(&[&text])[..32].to_owned()
 }
 
 fn is_url(name: &str) -> bool {

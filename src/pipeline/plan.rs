@@ -84,6 +84,9 @@ pub struct Directory {
     pub store: Option<ObjectLocation>,
     /// The prefix of its file names. The files of an execution replace all earlier files of the same set.
     pub set: String,
+    /// Digests of the names of the sources, for a set that several conversions share: only earlier files of the same
+    /// sources are replaced, and those of others are kept. Empty for a set of its own.
+    pub sources: Arc<[String]>,
     /// Fail if the directory holds results.
     pub no_clobber: bool,
     /// Maximum rows per file; `None` for no maximum.

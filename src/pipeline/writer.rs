@@ -603,6 +603,7 @@ impl<'a> Writer<'a> {
             rejects.sync()?;
         }
         finished.iter_mut().try_for_each(FinishedOutput::sync)?;
+        self.lock_directories(&mut finished)?;
         let mut files = Vec::new();
         for output in finished {
             files.extend(output.commit()?);
@@ -612,6 +613,26 @@ impl<'a> Writer<'a> {
             None => None,
         };
         Ok((self.totals, Finished { files, rejects, columns }))
+    }
+
+    /// Locks all directories among the outputs, before the first output appears. In the order of their paths: two
+    /// commands that each held what the other waits for would wait for ever.
+    fn lock_directories(&mut self, finished: &mut [FinishedOutput]) -> Result<(), Error> {
+        let path = |output: &FinishedOutput| {
+            let directory = output.directory_to_lock()?;
+            Some(std::fs::canonicalize(directory).unwrap_or_else(|_| directory.to_owned()))
+        };
+        let mut directories: Vec<(PathBuf, usize)> =
+            finished.iter().enumerate().filter_map(|(i, output)| Some((path(output)?, i))).collect();
+        directories.sort();
+        for (_, i) in directories {
+            match self.control.waiting_for_locks(|on_wait| finished[i].lock(on_wait)) {
+                Ok(notes) => self.totals.notes.extend(notes),
+                Err(_) if self.control.is_cancelled() => return Err(Error::Cancelled),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Finishes all outputs that still have a reader, and returns these.

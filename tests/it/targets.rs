@@ -11,6 +11,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
+use serde_json::Value;
+
 use crate::support::{Done, Place, exit, interrupt, read_until, wait_for};
 
 /// Rounds of commands at once. Without the locks, one is mostly enough to lose rows.
@@ -113,6 +115,7 @@ fn a_wait_for_another_command_is_said_and_can_be_interrupted() {
     for (line, name) in [
         ("convert in.ndjson -o out.ndjson --append", ".out.ndjson.drawoff-lock"),
         ("convert in.ndjson -o beside.csv -o out.csv --append", ".out.csv.drawoff-lock"),
+        ("convert in.ndjson -o dir/ -o beside.csv", "dir/.drawoff-lock"),
     ] {
         fs::create_dir_all(place.path("dir")).unwrap();
         let held = lock(&place, name);
@@ -135,6 +138,7 @@ fn a_wait_for_another_command_is_said_and_can_be_interrupted() {
             let _ = fs::remove_file(place.path(name));
         }
     }
+    assert!(place.path("dir/_SUCCESS").exists());
 }
 
 #[test]
@@ -489,4 +493,169 @@ fn a_limit_on_file_sizes_is_an_error() {
         assert_eq!(place.leftovers(), ["in.ndjson", "out.ndjson"], "{out}");
     }
     limited("dir/ --to csv --max-file-bytes 50KiB").ok();
+}
+
+/// The files that the manifest of `dir/` lists, after a check that these and the marks are all that is there.
+fn listed(place: &Place) -> Vec<String> {
+    let manifest: Value = serde_json::from_slice(&place.read("dir/_manifest.json")).unwrap();
+    let mut files: Vec<String> = Vec::new();
+    for file in manifest["files"].as_array().unwrap() {
+        let path = file["path"].as_str().unwrap();
+        assert_eq!(place.read(&format!("dir/{path}")).len() as u64, file["bytes"].as_u64().unwrap());
+        files.push(path.to_owned());
+    }
+    let mut found = Vec::new();
+    let mut directories = vec![place.path("dir")];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => directories.push(path),
+                false => found.push(path.strip_prefix(place.path("dir")).unwrap().to_str().unwrap().to_owned()),
+            }
+        }
+    }
+    found.sort();
+    let mut wanted = files.clone();
+    wanted.extend(["_SUCCESS".to_owned(), "_manifest.json".to_owned()]);
+    wanted.sort();
+    assert_eq!(found, wanted);
+    files.sort();
+    files
+}
+
+/// The values of `from` in all files of `dir/`, ten rows each.
+fn sources_in(place: &Place) -> Vec<usize> {
+    let mut found = Vec::new();
+    for file in listed(place) {
+        let text = place.read_text(&format!("dir/{file}"));
+        let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        found.extend(rows.chunks(10).map(|rows| rows[0]["from"].as_u64().unwrap() as usize));
+    }
+    found.sort_unstable();
+    found
+}
+
+#[test]
+fn commands_write_one_directory_one_after_another() {
+    for partitions in ["", " --partition-by from"] {
+        for _ in 0..ROUNDS {
+            let place = Place::new();
+            (0..4).for_each(|from| drop(place.write(&format!("in{from}.ndjson"), ten(from))));
+            let line = |from| format!("convert in{from}.ndjson -o dir/ --to ndjson{partitions}");
+            at_once(&place, &(0..4).map(line).collect::<Vec<_>>());
+            let files = listed(&place);
+            assert_eq!(files.len(), 4, "{files:?}");
+            if partitions.is_empty() {
+                assert_eq!(sources_in(&place), [0, 1, 2, 3]);
+            }
+        }
+    }
+}
+
+#[test]
+fn results_of_other_sources_stay_in_a_directory() {
+    let place = Place::new();
+    (0..4).for_each(|from| drop(place.write(&format!("in{from}.ndjson"), ten(from))));
+    let convert = |inputs: &str| place.run_line(&format!("convert {inputs} -o dir/ --to ndjson"));
+    convert("in0.ndjson").ok();
+    convert("in1.ndjson").ok().says("1 file of other sources, which were kept");
+    assert_eq!(listed(&place), ["part-00001.ndjson", "part-00002.ndjson"]);
+    // The same source by another name, and with other steps.
+    symlink("in0.ndjson", place.path("link.ndjson")).unwrap();
+    convert("./link.ndjson --where i<10 --max-file-rows 5").ok().says("replaced 1 file of the same sources");
+    assert_eq!(listed(&place), ["part-00001.ndjson", "part-00002.ndjson", "part-00003.ndjson"]);
+    convert("in0.ndjson").ok().says("replaced 2 files");
+    assert_eq!(sources_in(&place), [0, 1]);
+    // More sources than before replace what they contain.
+    convert("in0.ndjson in1.ndjson in2.ndjson").ok();
+    assert_eq!(sources_in(&place), [0, 1, 2]);
+    for inputs in ["in2.ndjson", "in2.ndjson in3.ndjson"] {
+        let done = convert(inputs).code(exit::CANNOT_WRITE);
+        done.says("together with results of others").hints("in one command");
+        assert_eq!(sources_in(&place), [0, 1, 2]);
+    }
+    convert("in3.ndjson").ok();
+    assert_eq!(sources_in(&place), [0, 1, 2, 3]);
+    // A result is not added to the others once more.
+    let done = place.run_line("convert dir/part-00001.ndjson -o dir/ --to ndjson").code(exit::USAGE);
+    done.says("is an input and a result in dir").hints("another directory");
+    place.run_line("convert dir/part-00001.ndjson dir/part-00002.ndjson -o dir2/").ok();
+    // A file that is not drawoff's.
+    place.write("dir/part-00003.ndjson", "precious");
+    place.write("in4.ndjson", ten(4));
+    convert("in4.ndjson").ok().says("that its manifest does not list");
+    assert_eq!(place.read_text("dir/part-00003.ndjson"), "precious");
+    fs::remove_file(place.path("dir/part-00003.ndjson")).unwrap();
+    assert_eq!(sources_in(&place), [0, 1, 2, 3, 4]);
+}
+
+#[test]
+fn results_that_appear_meanwhile_are_not_replaced() {
+    let place = Place::new();
+    place.write("in.ndjson", ten(0));
+    place.run_line("convert in.ndjson -o dir/ --to ndjson").ok();
+    let held = lock(&place, "dir/.drawoff-lock");
+    let child = waiting(&place, "convert in.ndjson -o dir/ --to ndjson --limit 1");
+    // What another command would do: another file of the set, and its journal while it does so.
+    let digest = |text: &[u8]| {
+        place.read_text("dir/_manifest.json").replacen(
+            &serde_json::from_slice::<Value>(text).unwrap()["files"][0]["sha256"].as_str().unwrap()[..8],
+            "00000000",
+            1,
+        )
+    };
+    let changed = digest(&place.read("dir/_manifest.json"));
+    place.write("dir/_manifest.json", changed);
+    drop(held);
+    let (code, stderr) = ended(child);
+    assert_eq!(code, exit::CANNOT_WRITE, "{stderr}");
+    assert!(stderr.contains("meanwhile") && stderr.contains("hint: the same command"), "{stderr}");
+    assert_eq!(sources_in(&place), [0]);
+    place.run_line("convert in.ndjson -o dir/ --to ndjson --limit 1").ok();
+    assert_eq!(place.read_text("dir/part-00001.ndjson").lines().count(), 1);
+}
+
+#[test]
+fn a_journal_is_undone_only_when_its_writer_has_ended() {
+    let place = Place::new();
+    (0..2).for_each(|from| drop(place.write(&format!("in{from}.ndjson"), ten(from))));
+    place.run_line("convert in0.ndjson -o dir/ --to ndjson").ok();
+    // A writer in the midst of its work: its file is there, its manifest is not.
+    let held = lock(&place, "dir/.drawoff-lock");
+    place.write("dir/.drawoff-journal.json", r#"["part-00002.ndjson","part-00007.ndjson"]"#);
+    place.write("dir/part-00007.ndjson", ten(7));
+    let child = waiting(&place, "convert in1.ndjson -o dir/ --to ndjson");
+    assert_eq!(place.read_text("dir/part-00007.ndjson"), ten(7));
+    // It is killed.
+    drop(held);
+    let (code, stderr) = ended(child);
+    assert_eq!(code, exit::SUCCESS, "{stderr}");
+    assert_eq!(sources_in(&place), [0, 1]);
+
+    // A file of another conversion that a killed writer has replaced is no result any more.
+    place.write("dir/.drawoff-journal.json", r#"["part-00002.ndjson"]"#);
+    place.write("dir/part-00002.ndjson", ten(8));
+    place.run_line("convert in0.ndjson -o dir/ --to ndjson").ok().says("removed 1 file of an interrupted command");
+    assert_eq!(sources_in(&place), [0]);
+}
+
+#[test]
+fn a_manifest_leads_nowhere_else() {
+    let place = Place::new();
+    place.write("in.ndjson", ten(0));
+    fs::create_dir(place.path("foreign")).unwrap();
+    place.write("foreign/v3", "precious");
+    fs::create_dir(place.path("dir")).unwrap();
+    symlink("../foreign", place.path("dir/lnk")).unwrap();
+    let entry = r#"{"path":"lnk/v3","rows":1,"bytes":8,"sha256":"","set":"part"}"#;
+    place.write("dir/_manifest.json", format!(r#"{{"version":1,"writer":"","rows":1,"bytes":8,"files":[{entry}]}}"#));
+    place.run_line("convert in.ndjson -o dir/ --to ndjson").code(exit::CANNOT_WRITE).says("behind a symbolic link");
+    assert_eq!(place.read_text("foreign/v3"), "precious");
+    // A manifest that is no file is not waited for.
+    fs::remove_dir_all(place.path("dir")).unwrap();
+    fs::create_dir(place.path("dir")).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, place.path("dir/_manifest.json"), rustix::fs::Mode::from_raw_mode(0o600))
+        .unwrap();
+    place.run_line("convert in.ndjson -o dir/ --to ndjson").code(exit::CANNOT_WRITE).says("not a regular file");
 }

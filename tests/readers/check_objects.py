@@ -135,12 +135,20 @@ for name, flags in [("people", [*parted, "--to", "ndjson"]), ("typed", parted), 
 same("a mark", "set/people/_SUCCESS" in keys_there(), True)
 same("more than one file", len(below("set/typed/")) > 9, True)
 
-# The same set again, with fewer files now, replaces all of it; another set stays.
+# The same source again, with fewer files now, replaces all of its files; those of other sources stay.
 (folder / "fewer.ndjson").write_text('{"n":1,"c":"NO"}\n')
 s3.put_object(Bucket="results", Key="set/people/notes.txt", Body=b"mine")
-run("convert", "fewer.ndjson", "-o", "s3://results/set/people", "--to", "ndjson", *parted)
+run("convert", "parted.ndjson", "-o", "s3://results/set/people", "--to", "ndjson", "--limit", "1", *parted)
 same("replaced set", sorted(below("set/people/")), ["_SUCCESS", "_manifest.json", "c=NO/part-00001.ndjson", "notes.txt"])
 same("its rows", json.loads(stored("set/people/_manifest.json"))["rows"], 1)
+for _ in range(2):
+    run("convert", "fewer.ndjson", "-o", "s3://results/set/people", "--to", "ndjson", *parted)
+    same("added source", sorted(below("set/people/")),
+         ["_SUCCESS", "_manifest.json", "c=NO/part-00001.ndjson", "c=NO/part-00002.ndjson", "notes.txt"])
+    same("rows of both", json.loads(stored("set/people/_manifest.json"))["rows"], 2)
+run("convert", "fewer.ndjson", "parted.ndjson", "-o", "s3://results/set/people", "--to", "ndjson", "--limit", "1", *parted)
+same("both sources", sorted(below("set/people/")), ["_SUCCESS", "_manifest.json", "c=NO/part-00001.ndjson", "notes.txt"])
+run("convert", "parted.ndjson", "-o", "s3://results/set/people", *parted, code=30, says="together with results of others")
 before = below("set/")
 run("convert", "parted.ndjson", "-o", "s3://results/set/people/", "--no-clobber", code=30, says="already holds results")
 (folder / "bad.ndjson").write_text((folder / "parted.ndjson").read_text() + "{bad\n")

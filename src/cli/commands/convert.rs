@@ -16,7 +16,7 @@ use crate::pipeline;
 /// downloaded for a command whose flags or outputs are not valid.
 pub(crate) async fn convert(context: &Context, args: ConvertArgs) -> Result<Exit, Failure> {
     let start = Instant::now();
-    let outputs = outputs::outputs(&args.plan, &context.settings, "part")?;
+    let mut outputs = outputs::outputs(&args.plan, &context.settings, "part")?;
     // Parsed only to find errors: a download must not begin for steps that are not valid.
     args.plan.steps.steps()?;
     output_checks::check(&args.plan, &outputs, &[])?;
@@ -25,6 +25,7 @@ pub(crate) async fn convert(context: &Context, args: ConvertArgs) -> Result<Exit
     let stdin = args.sources.iter().find(|name| *name == Path::new("-"));
     let files: Vec<&Path> = opened.files.iter().chain(stdin).map(|path| path.as_path()).collect();
     output_checks::check_inputs(&args.plan, &outputs, &files)?;
+    outputs::set_sources(&mut outputs, &opened.identities);
     if args.plan.schema_from == SchemaFromArg::Full && opened.files.len() < opened.sources.len() {
         return Err(Failure::new(
             Error::Usage("`--schema-from full` reads every source twice, so all must be files".into()),

@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::encode::{compressed, encode_for_file};
 use super::file::{FinishedFile, OutputFile};
-use super::manifest::{MANIFEST, StagedFile, publish};
+use super::manifest::{MANIFEST, Publication, Replaceable, StagedFile, digests, replaceable};
 use super::rows::{FileRows, PartitionPath, PartitionRows};
 use super::spill::{SpillEncoding, SpilledRows};
 use super::spilled::SPILL_COMPRESSION;
@@ -32,7 +32,7 @@ use crate::format::parquet::EncodedRowGroup;
 use crate::format::{Compression, OutputFormat};
 use crate::pipeline::error::{Error, PartitionError};
 use crate::pipeline::plan::Directory;
-use crate::sink::{Sink, Staging, sync_all};
+use crate::sink::{OnWait, Sink, Staging, sync_all};
 use crate::text::plural;
 use arrow_array::RecordBatch;
 use arrow_select::concat::concat_batches;
@@ -52,8 +52,8 @@ const ENCODING_BUFFER_BYTES: usize = 256 << 10;
 
 /// The location of the files.
 enum Destination {
-    /// Files below a directory, which appear together.
-    Directory { staging: Staging, directory: Box<Directory> },
+    /// Files below a directory, which appear together, and the files there that they may replace.
+    Directory { staging: Staging, directory: Box<Directory>, replaceable: Replaceable },
     /// The files `people.csv`, `people-2.csv`, and so on.
     Numbered { path: PathBuf, no_clobber: bool },
 }
@@ -136,6 +136,8 @@ impl PartitionedWriter {
             );
             return Err(Error::write(&path, cause));
         }
+        // Before the rows are read; asked again under the lock before the files appear.
+        let replaceable = replaceable(&staging, directory).map_err(|cause| Error::write(&path, cause))?;
         // There may be thousands of files, and their rows are buffered here.
         options.buffer_bytes = 0;
         let is_sheet = matches!(options.format, OutputFormat::Csv(options) if options.excel);
@@ -143,7 +145,7 @@ impl PartitionedWriter {
         let max_rows = if is_sheet { max_rows.min(MAX_SHEET_ROWS - 1) } else { max_rows };
         let max_bytes = directory.max_file_bytes.unwrap_or(u64::MAX);
         let partition_by = directory.partition_by.clone();
-        let destination = Destination::Directory { staging, directory: Box::new(directory.clone()) };
+        let destination = Destination::Directory { staging, directory: Box::new(directory.clone()), replaceable };
         Ok(PartitionedWriter::new(path, destination, options, (max_rows, max_bytes), max_buffered_bytes, partition_by))
     }
 
@@ -328,7 +330,7 @@ impl PartitionedWriter {
         }
         let at = self.files.len();
         let (name, sink) = match &self.destination {
-            Destination::Directory { staging, directory } => {
+            Destination::Directory { staging, directory, .. } => {
                 let file = format!("{}-{number:05}.{}", directory.set, extension(&self.options));
                 let name = if partition.is_empty() { PathBuf::from(file) } else { Path::new(&**partition).join(file) };
                 (name, Ok(Sink::Part(staging.part(at))))
@@ -451,7 +453,7 @@ impl PartitionedWriter {
             self.write_pending(at)?;
         }
         let files = if self.spilled { self.encode_spilled(&columns)? } else { self.finish_files(&columns)? };
-        Ok(FinishedPartitions { path: self.path, destination: self.destination, files })
+        Ok(FinishedPartitions { path: self.path, destination: self.destination, files, publication: None })
     }
 
     /// Writes the ends of all files and closes their handles.
@@ -467,7 +469,7 @@ impl PartitionedWriter {
     /// Encodes the spilled rows into files, several directories at a time. Returns the files in the order of their
     /// directories' first rows, whatever the threads do.
     fn encode_spilled(&mut self, columns: &Schema) -> Result<Vec<(PathBuf, FinishedFile)>, Error> {
-        let Destination::Directory { staging, directory } = &self.destination else { return Err(not_a_part()) };
+        let Destination::Directory { staging, directory, .. } = &self.destination else { return Err(not_a_part()) };
         // A directory has several spilled files if its columns changed.
         let mut spilled: Vec<(PartitionPath, Vec<SpilledRows>)> = Vec::new();
         let mut index_of: HashMap<PartitionPath, usize> = HashMap::new();
@@ -534,8 +536,10 @@ impl PartitionedWriter {
 pub(super) struct FinishedPartitions {
     path: PathBuf,
     destination: Destination,
-    /// The files with their final paths, relative to the directory.
+    /// The files with their final paths, relative to the directory; none once they are in `publication`.
     files: Vec<(PathBuf, FinishedFile)>,
+    /// The files and their names in the directory, since it was locked.
+    publication: Option<Publication>,
 }
 
 impl FinishedPartitions {
@@ -549,9 +553,40 @@ impl FinishedPartitions {
         sync_all(&mut self.files, |(_, file)| file.sync())
     }
 
-    /// Renames all files to their final paths, and returns these with their bytes.
+    /// Returns the directory that must be locked before the commit; `None` for numbered files, or if it is locked.
+    pub(super) fn directory_to_lock(&self) -> Option<&Path> {
+        (matches!(self.destination, Destination::Directory { .. }) && self.publication.is_none()).then_some(&*self.path)
+    }
+
+    /// Locks the directory against other commands until the commit, and decides which of its files are replaced. Fails
+    /// if these are not the ones that the execution found at its start. Returns notes for the report.
+    pub(super) fn lock(&mut self, on_wait: OnWait<'_>) -> Result<Vec<String>, Error> {
+        let Destination::Directory { staging, directory, replaceable } = &mut self.destination else {
+            return Ok(Vec::new());
+        };
+        let staged = std::mem::take(&mut self.files).into_iter().map(|(name, file)| {
+            let (rows, bytes) = (file.rows, file.bytes);
+            match file.into_sink() {
+                Sink::Part(part) => Ok(StagedFile { name, rows, bytes, part }),
+                _ => Err(not_a_part()),
+            }
+        });
+        let staged = staged.collect::<Result<Vec<_>, Error>>()?;
+        let plan = || {
+            // Before the lock: this reads every byte again.
+            let digests = digests(&staged)?;
+            staging.lock(on_wait)?;
+            Publication::plan(staging, directory, replaceable, staged, digests)
+        };
+        let mut publication = plan().map_err(|cause| Error::write(&self.path, cause))?;
+        let notes = std::mem::take(&mut publication.notes);
+        self.publication = Some(publication);
+        Ok(notes)
+    }
+
+    /// Renames all files to their final paths, and returns these with their bytes. A directory must be locked.
     pub(super) fn commit(self) -> Result<Vec<(PathBuf, u64)>, Error> {
-        let FinishedPartitions { path, destination, files } = self;
+        let FinishedPartitions { path, destination, files, publication } = self;
         match destination {
             // In order: an interrupt leaves the first files, never a gap.
             Destination::Numbered { .. } => {
@@ -562,16 +597,9 @@ impl FinishedPartitions {
                 }
                 Ok(named)
             }
-            Destination::Directory { staging, directory } => {
-                let staged = files.into_iter().map(|(name, file)| {
-                    let (rows, bytes) = (file.rows, file.bytes);
-                    match file.into_sink() {
-                        Sink::Part(part) => Ok(StagedFile { name, rows, bytes, part }),
-                        _ => Err(not_a_part()),
-                    }
-                });
-                let staged = staged.collect::<Result<Vec<_>, Error>>()?;
-                let entries = publish(&staging, &directory, staged).map_err(|cause| Error::write(&path, cause))?;
+            Destination::Directory { staging, .. } => {
+                let publication = publication.ok_or_else(|| Error::Bug("a directory is not locked".into()))?;
+                let entries = publication.publish(&staging).map_err(|cause| Error::write(&path, cause))?;
                 staging.end();
                 Ok(entries.into_iter().map(|entry| (path.join(entry.path), entry.bytes)).collect())
             }

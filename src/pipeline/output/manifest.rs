@@ -1,16 +1,20 @@
-//! Publishes a directory of files: renames them, writes the manifest that lists them, and removes the files that an
-//! earlier execution left of the same set. Survives an interrupt at any point by a journal; encodes nothing.
+//! Publishes a directory of files: chooses their names, renames them, writes the manifest that lists them, and removes
+//! the files that they replace. Survives an interrupt at any point by a journal; encodes nothing.
+//!
+//! A directory may hold results of several runs and conversions, which readers take as one table. Files are replaced by
+//! those of the same set alone, and within the set of all conversions by those of the same sources. A new file never
+//! takes the name of a file that stays.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::io::{self, Read};
+use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::pipeline::plan::Directory;
 use crate::sink::{PartFile, Staging};
-use crate::text::hex;
+use crate::text::{counted, hex};
 
 /// The name of the file that lists the others. Readers of whole directories skip names that begin with `_`.
 pub(super) const MANIFEST: &str = "_manifest.json";
@@ -39,6 +43,9 @@ pub(super) struct Entry {
     sha256: String,
     /// The prefix of its name: files of one set are replaced together.
     set: String,
+    /// The conversion that wrote it, a key of [`Manifest::conversions`]; `None` if the set has no others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    conversion: Option<String>,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -47,85 +54,291 @@ struct Manifest {
     writer: String,
     rows: u64,
     bytes: u64,
+    /// The sources of each conversion, as digests of their names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    conversions: BTreeMap<String, Vec<String>>,
     files: Vec<Entry>,
 }
 
-/// Renames the files into `directory`, writes the manifest, and removes earlier files of the same set. Returns the
-/// entries of `files`.
-///
-/// No file system renames many files at once, so the order of the steps makes an interrupt harmless: the journal first
-/// lists every name that may be written or removed, `_SUCCESS` is absent while the directory is mixed, and the next
-/// execution removes the files of the journal that its own set does not replace.
-pub(super) fn publish(staging: &Staging, directory: &Directory, files: Vec<StagedFile>) -> std::io::Result<Vec<Entry>> {
-    let mut entries = Vec::with_capacity(files.len());
-    let mut sinks = Vec::with_capacity(files.len());
-    for StagedFile { name, rows, bytes, part } in files {
-        let path = name.to_string_lossy().into_owned();
-        if directory.no_clobber && staging.exists(&name)? {
-            let what = format!("{path} already exists, and overwriting is not allowed");
-            return Err(std::io::Error::new(std::io::ErrorKind::AlreadyExists, what));
+/// The reason for which files of a directory cannot be replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DirectoryConflict {
+    /// A conversion of some of the plan's sources and of others: its files would be lost, or some rows be there twice.
+    #[error("it holds results of some of these sources together with results of others, which would be lost")]
+    SharedSources,
+    /// Files of the same set appeared after the execution had begun.
+    #[error("another command has written results of the same name into it meanwhile; they were not replaced")]
+    WrittenMeanwhile,
+}
+
+impl From<DirectoryConflict> for io::Error {
+    fn from(conflict: DirectoryConflict) -> Self {
+        io::Error::other(conflict)
+    }
+}
+
+impl Manifest {
+    /// Reads the manifest of a directory. An unreadable one is taken for none: its files are kept.
+    fn read(staging: &Staging) -> io::Result<Option<Self>> {
+        Ok(staging.read(MANIFEST)?.and_then(|text| serde_json::from_str(&text).ok()))
+    }
+
+    /// Returns the entries that results for `directory` replace. Fails if a conversion would be replaced in part.
+    fn replaced_by(&self, directory: &Directory) -> Result<Vec<&Entry>, DirectoryConflict> {
+        let ours: BTreeSet<&String> = directory.sources.iter().collect();
+        let mut replaced = Vec::new();
+        for entry in self.files.iter().filter(|entry| entry.set == directory.set) {
+            let theirs = entry.conversion.as_ref().and_then(|conversion| self.conversions.get(conversion));
+            // Manifests of earlier versions do not name the sources.
+            let common = theirs.map_or(0, |theirs| theirs.iter().filter(|source| ours.contains(source)).count());
+            match theirs {
+                Some(theirs) if !ours.is_empty() && common == 0 && !theirs.is_empty() => {}
+                Some(theirs) if !ours.is_empty() && common < theirs.len() => {
+                    return Err(DirectoryConflict::SharedSources);
+                }
+                _ => replaced.push(entry),
+            }
         }
-        let sha256 = digest_of(part.reread()?)?;
-        entries.push(Entry { path, rows, bytes, sha256, set: directory.set.clone() });
-        sinks.push(part);
+        Ok(replaced)
     }
-    // Stale files: those that the old manifest or the journal of an interrupted execution lists, and this one does not
-    // write. Files of other sets stay. An unreadable manifest lists none.
-    let old = staging.read(MANIFEST)?.and_then(|text| serde_json::from_str::<Manifest>(&text).ok());
-    let others: Vec<Entry> =
-        old.iter().flat_map(|old| old.files.iter().filter(|file| file.set != directory.set).cloned()).collect();
-    let journal: Vec<String> =
-        staging.read_journal()?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-    let kept: BTreeSet<&str> = entries.iter().chain(&others).map(|entry| &*entry.path).collect();
-    let ours = old.iter().flat_map(|old| old.files.iter().filter(|file| file.set == directory.set));
-    let stale: BTreeSet<String> = ours
-        .map(|entry| entry.path.clone())
-        .chain(journal)
-        .filter(|path| !kept.contains(&**path) && is_below(path))
-        .collect();
-    let names: Vec<&str> = entries.iter().map(|entry| &*entry.path).chain(stale.iter().map(|path| &**path)).collect();
-    staging.write_journal(&serde_json::to_vec(&names)?)?;
-    // From here on the directory is incomplete, until `_SUCCESS` is written again.
-    staging.remove(Path::new(SUCCESS))?;
-    for (part, entry) in sinks.iter().zip(&entries) {
-        staging.publish(part.path(), Path::new(&entry.path))?;
+}
+
+/// The files that an execution may replace, as they were when it began: paths and digests. `None` for a store, which is
+/// not asked before the end.
+pub(super) type Replaceable = Option<BTreeSet<(String, String)>>;
+
+/// Lists the files that results for `directory` will replace. Fails if they would replace a conversion in part.
+pub(super) fn replaceable(staging: &Staging, directory: &Directory) -> io::Result<Replaceable> {
+    if !staging.is_local() {
+        return Ok(None);
     }
-    for path in &stale {
-        staging.remove(Path::new(path))?;
+    let Some(manifest) = Manifest::read(staging)? else { return Ok(Some(BTreeSet::new())) };
+    let replaced = manifest.replaced_by(directory)?;
+    Ok(Some(replaced.into_iter().map(|entry| (entry.path.clone(), entry.sha256.clone())).collect()))
+}
+
+/// Returns true if the manifest of `directory` lists `file`. A directory without a readable manifest lists none.
+pub fn is_result(directory: &Path, file: &Path) -> bool {
+    let path = directory.join(MANIFEST);
+    let (Ok(directory), Ok(file)) = (directory.canonicalize(), file.canonicalize()) else { return false };
+    let Ok(name) = file.strip_prefix(&directory) else { return false };
+    // Opening a pipe would block.
+    let Some(text) = path.is_file().then(|| std::fs::read(path).ok()).flatten() else { return false };
+    let manifest: Result<Manifest, _> = serde_json::from_slice(&text);
+    manifest.is_ok_and(|manifest| manifest.files.iter().any(|entry| Path::new(&entry.path) == name))
+}
+
+/// The files of an execution and their place in the directory. Made and used while the directory is locked.
+pub(super) struct Publication {
+    /// The files of this execution, with the names that they get.
+    entries: Vec<Entry>,
+    parts: Vec<PartFile>,
+    /// The files of the manifest that stay, by their paths.
+    kept: BTreeMap<String, Entry>,
+    conversions: BTreeMap<String, Vec<String>>,
+    /// The files that are removed: those that are replaced, and those of a killed process.
+    stale: BTreeSet<String>,
+    /// Sentences for the report about files that were kept or replaced.
+    pub notes: Vec<String>,
+}
+
+/// Reads every file for its digest. Needs no lock.
+pub(super) fn digests(files: &[StagedFile]) -> io::Result<Vec<String>> {
+    files.iter().map(|file| digest_of(file.part.reread()?)).collect()
+}
+
+impl Publication {
+    /// Decides which files of the directory are replaced, and names those of this execution, whose digests are
+    /// `digests`. Changes nothing.
+    pub(super) fn plan(
+        staging: &Staging,
+        directory: &Directory,
+        replaceable: &Replaceable,
+        files: Vec<StagedFile>,
+        digests: Vec<String>,
+    ) -> io::Result<Self> {
+        let exists = |what: &str| io::Error::new(io::ErrorKind::AlreadyExists, what.to_owned());
+        if directory.no_clobber && staging.exists(Path::new(MANIFEST))? {
+            return Err(exists("already holds results, and overwriting is not allowed"));
+        }
+        let manifest = Manifest::read(staging)?;
+        let replaced = manifest.as_ref().map_or(Ok(Vec::new()), |old| old.replaced_by(directory))?;
+        let was_there = |entry: &&Entry| {
+            let known = |known: &BTreeSet<_>| known.contains(&(entry.path.clone(), entry.sha256.clone()));
+            // The same results, by a command of the same kind, are no loss.
+            replaceable.as_ref().is_none_or(known) || digests.contains(&entry.sha256)
+        };
+        if !replaced.iter().all(was_there) {
+            return Err(DirectoryConflict::WrittenMeanwhile.into());
+        }
+        let replaced: BTreeSet<&str> = replaced.into_iter().map(|entry| &*entry.path).collect();
+        let (mut conversions, all) =
+            manifest.as_ref().map(|old| (old.conversions.clone(), &*old.files)).unwrap_or_default();
+        // The lock is held, so the writer of this journal has ended before it was done.
+        let journal: BTreeSet<String> =
+            staging.read_journal()?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+        let mut kept = BTreeMap::new();
+        for entry in all.iter().filter(|entry| !replaced.contains(&*entry.path)) {
+            // It may have replaced a file of its own set, which the manifest still describes as it was.
+            if !journal.contains(&entry.path) || is_intact(staging, entry)? {
+                kept.insert(entry.path.clone(), entry.clone());
+            }
+        }
+        let stale = |path: &&str| !kept.contains_key(*path) && is_below(path);
+        let mut stale: BTreeSet<String> = replaced
+            .iter()
+            .copied()
+            .chain(journal.iter().map(|path| &**path))
+            .filter(stale)
+            .map(str::to_owned)
+            .collect();
+        // Now, because nothing has changed yet.
+        stale.iter().try_for_each(|path| staging.check_removable(Path::new(path)))?;
+        let left = |path: &&String| journal.contains(*path) && staging.exists(Path::new(path)).unwrap_or(false);
+        let mut notes = notes(directory, &kept, replaced.len() as u64, stale.iter().filter(left).count() as u64);
+        let conversion = (!directory.sources.is_empty()).then(|| conversion_id(&directory.sources));
+        let mut entries = Vec::with_capacity(files.len());
+        let mut parts = Vec::with_capacity(files.len());
+        let mut unlisted = 0;
+        let mut taken: BTreeSet<String> = kept.keys().cloned().collect();
+        for (StagedFile { name, rows, bytes, part }, sha256) in files.into_iter().zip(digests) {
+            let mut path = name.to_string_lossy().into_owned();
+            if directory.no_clobber && staging.exists(&name)? {
+                return Err(exists(&format!("{path} already exists, and overwriting is not allowed")));
+            }
+            loop {
+                if !taken.contains(&path) {
+                    // A file that no manifest lists is not drawoff's, or its manifest is lost. A store is not asked for
+                    // each name.
+                    if stale.contains(&path) || !staging.is_local() || !staging.exists(Path::new(&path))? {
+                        break;
+                    }
+                    unlisted += 1;
+                }
+                path = next_name(&path, &directory.set)
+                    .ok_or_else(|| exists(&format!("{path} already exists, and no other name is free")))?;
+            }
+            taken.insert(path.clone());
+            stale.remove(&path);
+            let (set, conversion) = (directory.set.clone(), conversion.clone());
+            entries.push(Entry { path, rows, bytes, sha256, set, conversion });
+            parts.push(part);
+        }
+        if unlisted > 0 {
+            let (shown, files) = (directory.path.display(), counted(unlisted, "file"));
+            notes.push(format!("{shown} has {files} of such names that its manifest does not list; kept"));
+        }
+        let in_use: BTreeSet<&String> = kept.values().filter_map(|entry| entry.conversion.as_ref()).collect();
+        conversions.retain(|id, _| in_use.contains(id));
+        if let Some(conversion) = conversion {
+            conversions.insert(conversion, directory.sources.to_vec());
+        }
+        Ok(Publication { entries, parts, kept, conversions, stale, notes })
     }
-    // The renames must be durable before the manifest that lists the files.
-    let directories: BTreeSet<PathBuf> =
-        entries.iter().filter_map(|entry| Some(Path::new(&entry.path).parent()?.to_owned())).collect();
-    staging.sync_directories(directories.into_iter());
-    let mut all: BTreeMap<String, Entry> = others.into_iter().map(|entry| (entry.path.clone(), entry)).collect();
-    all.extend(entries.iter().map(|entry| (entry.path.clone(), entry.clone())));
-    let manifest = Manifest {
-        version: 1,
-        writer: concat!("drawoff ", env!("CARGO_PKG_VERSION")).to_owned(),
-        rows: all.values().map(|entry| entry.rows).sum(),
-        bytes: all.values().map(|entry| entry.bytes).sum(),
-        files: all.into_values().collect(),
-    };
-    staging.write_whole(MANIFEST, &serde_json::to_vec_pretty(&manifest)?)?;
-    staging.write_whole(SUCCESS, b"")?;
-    staging.remove_journal()?;
-    staging.sync_directories(std::iter::empty());
-    Ok(entries)
+
+    /// Renames the files into the directory, writes the manifest, and removes what they replace. Returns the entries of
+    /// the files.
+    ///
+    /// No file system renames many files at once, so the order of the steps makes an interrupt harmless: the journal
+    /// first lists every name that may be written or removed, `_SUCCESS` is absent while the directory is mixed, and the
+    /// next execution removes the files of the journal that its own do not replace.
+    pub(super) fn publish(self, staging: &Staging) -> io::Result<Vec<Entry>> {
+        let Publication { entries, parts, kept, conversions, stale, .. } = self;
+        let names: Vec<&str> =
+            entries.iter().map(|entry| &*entry.path).chain(stale.iter().map(|path| &**path)).collect();
+        staging.write_journal(&serde_json::to_vec(&names)?)?;
+        // From here on the directory is incomplete, until `_SUCCESS` is written again.
+        staging.remove(Path::new(SUCCESS))?;
+        for (part, entry) in parts.iter().zip(&entries) {
+            staging.publish(part.path(), Path::new(&entry.path))?;
+        }
+        for path in &stale {
+            staging.remove(Path::new(path))?;
+        }
+        // The renames must be durable before the manifest that lists the files.
+        let directories: BTreeSet<PathBuf> =
+            entries.iter().filter_map(|entry| Some(Path::new(&entry.path).parent()?.to_owned())).collect();
+        staging.sync_directories(directories.into_iter());
+        let mut all = kept;
+        all.extend(entries.iter().map(|entry| (entry.path.clone(), entry.clone())));
+        let manifest = Manifest {
+            version: 1,
+            writer: concat!("drawoff ", env!("CARGO_PKG_VERSION")).to_owned(),
+            rows: all.values().map(|entry| entry.rows).sum(),
+            bytes: all.values().map(|entry| entry.bytes).sum(),
+            conversions,
+            files: all.into_values().collect(),
+        };
+        staging.write_whole(MANIFEST, &serde_json::to_vec_pretty(&manifest)?)?;
+        staging.write_whole(SUCCESS, b"")?;
+        staging.remove_journal()?;
+        staging.sync_directories(std::iter::empty());
+        Ok(entries)
+    }
+}
+
+/// Returns sentences for the report: how many files of an interrupted command are removed (`left`), and of a set that
+/// several conversions share, how many files are kept and replaced.
+fn notes(directory: &Directory, kept: &BTreeMap<String, Entry>, replaced: u64, left: u64) -> Vec<String> {
+    let shown = directory.path.display();
+    let mut notes = Vec::new();
+    if left > 0 {
+        notes.push(format!("removed {} of an interrupted command from {shown}", counted(left, "file")));
+    }
+    if directory.sources.is_empty() {
+        return notes;
+    }
+    let others = kept.values().filter(|entry| entry.set == directory.set).count() as u64;
+    if others > 0 {
+        notes.push(format!("{shown} also holds {} of other sources, which were kept", counted(others, "file")));
+    }
+    if replaced > 0 {
+        notes.push(format!("replaced {} of the same sources in {shown}", counted(replaced, "file")));
+    }
+    notes
+}
+
+/// Returns true if the file of `entry` has the contents that the manifest describes. A store is not read.
+fn is_intact(staging: &Staging, entry: &Entry) -> io::Result<bool> {
+    if !staging.is_local() {
+        return Ok(true);
+    }
+    match staging.open(Path::new(&entry.path))? {
+        Some(file) => Ok(digest_of(file)? == entry.sha256),
+        None => Ok(false),
+    }
+}
+
+/// Returns the identity of a conversion of `sources` in a manifest.
+fn conversion_id(sources: &[String]) -> String {
+    let mut hash = Sha256::new();
+    let sorted: BTreeSet<&String> = sources.iter().collect();
+    sorted.iter().for_each(|source| hash.update(source.as_bytes()));
+    hex(&hash.finalize())[..16].to_owned()
+}
+
+/// Returns the name with the next number: `a=1/part-00002.csv` after `a=1/part-00001.csv`. `None` for names of another
+/// form.
+fn next_name(path: &str, set: &str) -> Option<String> {
+    let (directory, name) = path.rsplit_once('/').map_or(("", path), |(directory, name)| (directory, name));
+    let (number, extension) = name.strip_prefix(set)?.strip_prefix('-')?.split_once('.')?;
+    let next = format!("{set}-{:05}.{extension}", number.parse::<u64>().ok()? + 1);
+    Some(if directory.is_empty() { next } else { format!("{directory}/{next}") })
 }
 
 /// Returns true if a path cannot lead out of its directory. A manifest is untrusted input, and its files are removed.
 fn is_below(path: &str) -> bool {
-    Path::new(path).components().all(|component| matches!(component, std::path::Component::Normal(_)))
+    Path::new(path).components().all(|component| matches!(component, Component::Normal(_)))
 }
 
-fn digest_of(mut file: impl Read) -> std::io::Result<String> {
+fn digest_of(mut file: impl Read) -> io::Result<String> {
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 256 << 10];
     loop {
         match file.read(&mut buffer) {
             Ok(0) => break,
             Ok(n) => hash.update(&buffer[..n]),
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
@@ -140,5 +353,12 @@ mod tests {
     fn a_manifest_removes_nothing_outside() {
         assert!(is_below("a=1/part-00001.csv") && is_below("x"));
         assert!(!is_below("../x") && !is_below("/x") && !is_below("a/../../x"));
+    }
+
+    #[test]
+    fn names_are_counted_on() {
+        assert_eq!(next_name("part-00001.csv", "part").unwrap(), "part-00002.csv");
+        assert_eq!(next_name("a=1/b=2/run-7-99999.csv.gz", "run-7").unwrap(), "a=1/b=2/run-7-100000.csv.gz");
+        assert_eq!(next_name("other-00001.csv", "part"), None);
     }
 }

@@ -28,7 +28,7 @@ mod spilled;
 mod writer;
 
 pub(super) use encode::encode_rows;
-pub use manifest::SUCCESS;
+pub use manifest::{DirectoryConflict, SUCCESS, is_result};
 pub(super) use open::{FinishedOutput, OutputWriter};
 pub(super) use row_groups::RowGroupBuilder;
 pub(super) use rows::EncodedBatch;

@@ -1,7 +1,7 @@
 //! One output of the plan on its target, whether a file, a stream, an object, a channel or several files: opened under
 //! temporary names, filled with rows in order, and published when complete.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::channel::ChannelWriter;
@@ -162,7 +162,7 @@ impl OutputWriter {
     pub(crate) fn finish(self, columns: &Schema) -> Result<FinishedOutput, Error> {
         let kind = match self.kind {
             Kind::File(file) => Finished::File(file.finish(columns)?),
-            Kind::Partitioned(partitioned) => Finished::Partitioned(partitioned.finish(columns)?),
+            Kind::Partitioned(partitioned) => Finished::Partitioned(Box::new(partitioned.finish(columns)?)),
             Kind::Channel(mut channel) => {
                 channel.finish(columns).map_err(|cause| Error::write(&self.name, cause))?;
                 Finished::Sent(channel.bytes())
@@ -180,7 +180,7 @@ pub(crate) struct FinishedOutput {
 
 enum Finished {
     File(FinishedFile),
-    Partitioned(FinishedPartitions),
+    Partitioned(Box<FinishedPartitions>),
     /// All rows were received by a reader; their bytes in memory.
     Sent(u64),
 }
@@ -210,6 +210,22 @@ impl FinishedOutput {
             Finished::File(file) => file.note(),
             Finished::Sent(_) => None,
             Finished::Partitioned(partitioned) => partitioned.note(),
+        }
+    }
+
+    /// Returns the directory that must be locked before the commit; `None` if there is none or it is locked.
+    pub(crate) fn directory_to_lock(&self) -> Option<&Path> {
+        match &self.kind {
+            Finished::Partitioned(partitioned) => partitioned.directory_to_lock(),
+            Finished::File(_) | Finished::Sent(_) => None,
+        }
+    }
+
+    /// Locks the directory until the commit. Returns notes for the report.
+    pub(crate) fn lock(&mut self, on_wait: OnWait<'_>) -> Result<Vec<String>, Error> {
+        match &mut self.kind {
+            Finished::Partitioned(partitioned) => partitioned.lock(on_wait),
+            Finished::File(_) | Finished::Sent(_) => Ok(Vec::new()),
         }
     }
 
