@@ -1,13 +1,14 @@
 //! `drawoff serve`, killed at random moments and restarted: completed runs keep their results, interrupted runs have
 //! failed, and every offered file is complete.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::support::plans::{self, SeededRng};
-use crate::support::{MARKED_KEY, Place, Service, block_on, wait_for};
+use crate::support::{Done, MARKED_KEY, Place, Service, block_on, wait_for};
 
 /// Kills of the service, if all plans are executed.
 const KILLS: u32 = 12;
@@ -158,6 +159,12 @@ fn a_stopped_service_exports_completed_runs() {
     let listing = std::process::Command::new("tar").arg("tf").arg(place.path("state.tar")).output().unwrap();
     let listing = String::from_utf8(listing.stdout).unwrap();
     assert!(listing.contains(&format!("runs/{run}/block_3_group_by.csv")) && listing.ends_with("state.ndjson\n"));
+    // Private, and into a pipe as into a file.
+    assert_eq!(std::fs::metadata(place.path("state.tar")).unwrap().permissions().mode() & 0o777, 0o600);
+    let mut piped = place.program("bash");
+    piped.args(["-c", "drawoff serve --data data --export /dev/stdout | tar tf -; exit ${PIPESTATUS[0]}"]);
+    assert_eq!(Done::of(piped).ok().text(), listing);
+    assert!(!place.leftovers().iter().any(|name| name.starts_with('.')));
     place.run(&["serve", "--data", "other", "--import", "state.tar"]).ok();
     let service = Service::start(&place, "other", &[]);
     assert_eq!(check_links(&service.url, &run), 3);

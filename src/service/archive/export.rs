@@ -5,13 +5,13 @@ use std::path::Path;
 
 use chrono::Utc;
 use tar::{Builder, EntryType, Header};
-use tempfile::NamedTempFile;
 
 use super::{ArchiveSummary, Counted, Error, Line, STATE, VERSION};
 use crate::service::directories::Directories;
 use crate::service::private_files;
 use crate::service::store::{RunFilter, Store};
 use crate::service::stored_names::UploadFile;
+use crate::sink::Sink;
 
 /// Exports the state of `data_dir` to `path`, which appears whole by a rename. Fails while a service has the directory
 /// open. Blocks.
@@ -25,9 +25,8 @@ pub fn export(data_dir: &Path, path: &Path) -> Result<ArchiveSummary, Error> {
         .map_err(|cause| Error::DataDirectory { directory: data_dir.to_owned(), cause })?;
     let store = Store::open(data_dir, now)?;
     let failed = |cause| Error::Archive { path: path.to_owned(), cause };
-    // The temporary file is in the archive's own directory, so that the rename stays within one file system.
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = NamedTempFile::new_in(parent).map_err(failed)?;
+    // The state holds results and the addresses of webhooks.
+    let mut file = Sink::private_file(path).map_err(failed)?;
     let mut summary = ArchiveSummary::default();
     {
         let mut out = Builder::new(BufWriter::with_capacity(256 << 10, &mut file));
@@ -72,8 +71,7 @@ pub fn export(data_dir: &Path, path: &Path) -> Result<ArchiveSummary, Error> {
         write_entry(&mut out, STATE, text.len() as u64, &mut &*text).map_err(failed)?;
         out.into_inner().and_then(|mut out| out.flush()).map_err(failed)?;
     }
-    file.as_file().sync_all().map_err(failed)?;
-    file.persist(path).map_err(|error| failed(error.error))?;
+    file.commit().map_err(failed)?;
     Ok(summary)
 }
 
