@@ -1,7 +1,7 @@
 //! Output directories: their files are written in a hidden directory inside, and published by rename when all of them
 //! are complete. In a store the hidden directory is a local temporary one, and files are published by upload.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read as _, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, unlinkat};
 use rustix::io::Errno;
 
+use super::attributes;
+use super::kind::{FileTarget, TargetKind};
 use super::lock::{NameLock, OnWait};
 use super::object::{ObjectLocation, ObjectPrefix};
 use super::partial;
@@ -42,6 +44,9 @@ enum Destination {
 /// Name of the journal, from which the next writer learns the names that an interrupted one was publishing.
 const JOURNAL: &str = ".drawoff-journal.json";
 
+/// Attempts to create the directory while other processes remove it. By eye: more than as many processes need.
+const MAX_CREATIONS: usize = 100;
+
 /// Name of the file that is locked while files are published.
 const LOCK: &str = ".drawoff-lock";
 
@@ -49,20 +54,26 @@ impl Staging {
     /// Starts an output directory at `directory`, created if it does not exist; its parent must exist. Removes the
     /// hidden directories of ended processes.
     pub fn create(directory: &Path) -> io::Result<Self> {
+        // Where a link without a directory leads.
+        let directory = match TargetKind::of(directory)? {
+            TargetKind::File(FileTarget { path, existing: None }) => path,
+            _ => directory.to_owned(),
+        };
+        let mut attempts = 0..MAX_CREATIONS;
         loop {
-            let created = match std::fs::create_dir(directory) {
+            let created = match std::fs::create_dir(&directory) {
                 Ok(()) => true,
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
                 Err(error) => return Err(error),
             };
             // Inside the output directory, so that publishing is a rename within one file system.
-            match partial::create_directory(directory) {
+            match partial::create_directory(&directory) {
                 Ok((hidden, lock)) => {
-                    let destination = Destination::Directory { path: directory.to_owned(), created };
+                    let destination = Destination::Directory { path: directory, created };
                     return Ok(Staging { destination, hidden, _hidden_lock: lock, lock: None });
                 }
                 // The process that created it ended without output, and removed it again.
-                Err(error) if error.kind() == io::ErrorKind::NotFound && !created && !directory.exists() => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound && !created && attempts.next().is_some() => {}
                 Err(error) => return Err(error),
             }
         }
@@ -96,7 +107,8 @@ impl Staging {
         PartFile { path: self.hidden.join(format!("{number}.partial")), file: None, written: 0 }
     }
 
-    /// Moves or uploads a finished file to `name` in the output directory. An existing file is replaced.
+    /// Moves or uploads a finished file to `name` in the output directory. An existing file is replaced, and its attributes
+    /// are kept.
     pub fn publish(&self, part: &Path, name: &Path) -> io::Result<()> {
         match &self.destination {
             Destination::Directory { path, .. } => {
@@ -104,6 +116,12 @@ impl Staging {
                 // Partitions are subdirectories, created with their first file.
                 if let Some(parent) = to.parent() {
                     std::fs::create_dir_all(parent)?;
+                }
+                // The hidden directory is private, so that the part may have had any mode there.
+                if let Some(old) = std::fs::symlink_metadata(&to).ok().filter(Metadata::is_file) {
+                    let part = File::open(part)?;
+                    let mode = attributes::take_over(&to, &old, &part);
+                    attributes::set_mode(&part, mode);
                 }
                 std::fs::rename(part, to)
             }
@@ -445,6 +463,20 @@ mod tests {
         staging.remove(Path::new("no/v3")).unwrap();
         assert_eq!(std::fs::read(at("foreign/v3")).unwrap(), b"precious");
         assert!(!at("out/sub").exists());
+    }
+
+    #[test]
+    fn a_link_without_a_directory_creates_it() {
+        let location = tempfile::tempdir().unwrap();
+        let link = location.path().join("link");
+        std::os::unix::fs::symlink("real", &link).unwrap();
+        let staging = Staging::create(&link).unwrap();
+        staging.write_whole("done", b"yes").unwrap();
+        staging.end();
+        assert_eq!(names(&location.path().join("real")), ["done"]);
+        std::os::unix::fs::symlink("no/real", location.path().join("lost")).unwrap();
+        let lost = Staging::create(&location.path().join("lost"));
+        assert_eq!(lost.unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
     #[test]

@@ -355,6 +355,13 @@ fn a_replaced_file_keeps_its_attributes() {
             fs::remove_file(&path).unwrap();
         }
     }
+    place.run_line("convert in.ndjson -o dir/ --to csv").ok();
+    let files = ["dir/part-00001.csv", "dir/_manifest.json"].map(|name| place.path(name));
+    files.iter().for_each(|path| fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap());
+    place.run_line("convert in.ndjson -o dir/ --to csv --where a>1").ok();
+    assert_eq!(place.read_text("dir/part-00001.csv"), "a\n");
+    files.iter().for_each(|path| assert_eq!(fs::metadata(path).unwrap().mode() & 0o7777, 0o600));
+    fs::remove_dir_all(place.path("dir")).unwrap();
     // The partial file of personal data is as private as the file that it replaces.
     let path = place.write("out.ndjson", "{\"a\":0}\n");
     fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
