@@ -73,6 +73,13 @@ impl NameLock {
     }
 }
 
+impl NameLock {
+    /// Returns false where the file system has no locks.
+    pub(super) fn is_held(&self) -> bool {
+        self.file.is_some()
+    }
+}
+
 impl Drop for NameLock {
     fn drop(&mut self) {
         // Before the release, which follows with the drop of the file. A file that cannot be removed is locked again by

@@ -97,6 +97,12 @@ impl Staging {
         Ok(())
     }
 
+    /// Returns true if no other command publishes into the directory; false without [`Staging::lock`], in stores, and on file
+    /// systems without locks.
+    pub fn is_locked(&self) -> bool {
+        self.lock.as_ref().is_some_and(NameLock::is_held)
+    }
+
     /// Returns true for a directory of the file system, false for one in a store.
     pub fn is_local(&self) -> bool {
         matches!(self.destination, Destination::Directory { .. })

@@ -78,9 +78,9 @@ impl From<DirectoryConflict> for io::Error {
 }
 
 impl Manifest {
-    /// Reads the manifest of a directory. An unreadable one is taken for none: its files are kept.
-    fn read(staging: &Staging) -> io::Result<Option<Self>> {
-        Ok(staging.read(MANIFEST)?.and_then(|text| serde_json::from_str(&text).ok()))
+    /// Parses the manifest of a directory. An unreadable one is taken for none: its files are kept.
+    fn parse(text: Option<&str>) -> Option<Self> {
+        text.and_then(|text| serde_json::from_str(text).ok())
     }
 
     /// Returns the entries that results for `directory` replace. Fails if a conversion would be replaced in part.
@@ -112,7 +112,7 @@ pub(super) fn replaceable(staging: &Staging, directory: &Directory) -> io::Resul
     if !staging.is_local() {
         return Ok(None);
     }
-    let Some(manifest) = Manifest::read(staging)? else { return Ok(Some(BTreeSet::new())) };
+    let Some(manifest) = Manifest::parse(staging.read(MANIFEST)?.as_deref()) else { return Ok(Some(BTreeSet::new())) };
     let replaced = manifest.replaced_by(directory)?;
     Ok(Some(replaced.into_iter().map(|entry| (entry.path.clone(), entry.sha256.clone())).collect()))
 }
@@ -133,6 +133,8 @@ pub(super) struct Publication {
     /// The files of this execution, with the names that they get.
     entries: Vec<Entry>,
     parts: Vec<PartFile>,
+    /// The text of the manifest that the others follow from; `None` if there was none.
+    before: Option<String>,
     /// The files of the manifest that stay, by their paths.
     kept: BTreeMap<String, Entry>,
     conversions: BTreeMap<String, Vec<String>>,
@@ -161,7 +163,8 @@ impl Publication {
         if directory.no_clobber && staging.exists(Path::new(MANIFEST))? {
             return Err(exists("already holds results, and overwriting is not allowed"));
         }
-        let manifest = Manifest::read(staging)?;
+        let before = staging.read(MANIFEST)?;
+        let manifest = Manifest::parse(before.as_deref());
         let replaced = manifest.as_ref().map_or(Ok(Vec::new()), |old| old.replaced_by(directory))?;
         let was_there = |entry: &&Entry| {
             let known = |known: &BTreeSet<_>| known.contains(&(entry.path.clone(), entry.sha256.clone()));
@@ -233,7 +236,7 @@ impl Publication {
         if let Some(conversion) = conversion {
             conversions.insert(conversion, directory.sources.to_vec());
         }
-        Ok(Publication { entries, parts, kept, conversions, stale, notes })
+        Ok(Publication { entries, parts, before, kept, conversions, stale, notes })
     }
 
     /// Renames the files into the directory, writes the manifest, and removes what they replace. Returns the entries of
@@ -243,7 +246,7 @@ impl Publication {
     /// first lists every name that may be written or removed, `_SUCCESS` is absent while the directory is mixed, and the
     /// next execution removes the files of the journal that its own do not replace.
     pub(super) fn publish(self, staging: &Staging) -> io::Result<Vec<Entry>> {
-        let Publication { entries, parts, kept, conversions, stale, .. } = self;
+        let Publication { entries, parts, before, kept, conversions, stale, .. } = self;
         let names: Vec<&str> =
             entries.iter().map(|entry| &*entry.path).chain(stale.iter().map(|path| &**path)).collect();
         staging.write_journal(&serde_json::to_vec(&names)?)?;
@@ -259,6 +262,10 @@ impl Publication {
         let directories: BTreeSet<PathBuf> =
             entries.iter().filter_map(|entry| Some(Path::new(&entry.path).parent()?.to_owned())).collect();
         staging.sync_directories(directories.into_iter());
+        // Without a lock, another command may have published meanwhile, and its files would be in no manifest.
+        if !staging.is_locked() && staging.read(MANIFEST)? != before {
+            return Err(DirectoryConflict::WrittenMeanwhile.into());
+        }
         let mut all = kept;
         all.extend(entries.iter().map(|entry| (entry.path.clone(), entry.clone())));
         let manifest = Manifest {
@@ -347,12 +354,48 @@ fn digest_of(mut file: impl Read) -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
 
     #[test]
     fn a_manifest_removes_nothing_outside() {
         assert!(is_below("a=1/part-00001.csv") && is_below("x"));
         assert!(!is_below("../x") && !is_below("/x") && !is_below("a/../../x"));
+    }
+
+    #[test]
+    fn without_locks_another_manifest_is_not_replaced() {
+        let location = tempfile::tempdir().unwrap();
+        let directory = |source: &str| Directory {
+            path: location.path().to_owned(),
+            store: None,
+            set: "part".to_owned(),
+            sources: [source.to_owned()].into(),
+            no_clobber: false,
+            max_file_rows: None,
+            max_file_bytes: None,
+            partition_by: [].into(),
+        };
+        let plan = |staging: &Staging, source: &str| {
+            let mut part = staging.part(0);
+            part.write_all(source.as_bytes()).unwrap();
+            let files = vec![StagedFile { name: "part-00001.csv".into(), rows: 1, bytes: 1, part }];
+            let digests = digests(&files).unwrap();
+            let replaceable = replaceable(staging, &directory(source)).unwrap();
+            Publication::plan(staging, &directory(source), &replaceable, files, digests).unwrap()
+        };
+        let (a, b) = (Staging::create(location.path()).unwrap(), Staging::create(location.path()).unwrap());
+        let (plan_a, plan_b) = (plan(&a, "a"), plan(&b, "b"));
+        plan_a.publish(&a).unwrap();
+        let error = plan_b.publish(&b).unwrap_err();
+        assert!(error.get_ref().is_some_and(|cause| cause.is::<DirectoryConflict>()), "{error}");
+        assert_eq!(Manifest::parse(a.read(MANIFEST).unwrap().as_deref()).unwrap().files.len(), 1);
+        // The journal of the second has its half results removed.
+        let entries = plan(&b, "c").publish(&b).unwrap();
+        assert_eq!(entries[0].path, "part-00001.csv");
+        assert_eq!(std::fs::read(location.path().join("part-00001.csv")).unwrap(), b"c");
+        assert!(b.read_journal().unwrap().is_none());
     }
 
     #[test]
