@@ -442,7 +442,10 @@ impl Http {
                     let failure = self.transport_failure(&cause);
                     return Err((Error::from_reqwest(cause, "GET", url.as_str()), failure));
                 }
-                Err(_) => return Err((self.timeout_error("GET", &url), TransportFailure::Lost)),
+                Err(_) => {
+                    let error = timeout_error(self.policy().idle_timeout, "GET", &url);
+                    return Err((error, TransportFailure::Lost));
+                }
             };
             // Redirects are followed by hand, because the client library would send the key along.
             let location = header(response.headers(), LOCATION);
@@ -508,14 +511,14 @@ impl Http {
             request = request.header(*name, value);
         }
         // The idle timeout covers the request and the head of the response; for a form it restarts with each byte sent.
+        let mut waited = self.policy().idle_timeout;
         let sending = match &call.body {
             Body::Empty => timeout(self.policy().idle_timeout, request.send()).await.ok(),
             Body::Json(json) => {
                 let request = request.header(CONTENT_TYPE, "application/json");
                 if json.len() <= SMALL_JSON_BYTES {
-                    timeout(self.policy().idle_timeout * call.response_timeouts, request.body(json.clone()).send())
-                        .await
-                        .ok()
+                    waited *= call.response_timeouts;
+                    timeout(waited, request.body(json.clone()).send()).await.ok()
                 } else {
                     let sent = Arc::new(AtomicU64::new(0));
                     let body = counted_body(Bytes::copy_from_slice(json), Arc::clone(&sent));
@@ -550,7 +553,7 @@ impl Http {
                 let failure = self.transport_failure(&error);
                 return Err(lost(Error::from_reqwest(error, call.method, url.as_str()), failure));
             }
-            None => return Err(lost(self.timeout_error(call.method, url), TransportFailure::Lost)),
+            None => return Err(lost(timeout_error(waited, call.method, url), TransportFailure::Lost)),
         };
         let status = response.status().as_u16();
         // The response of another URL says nothing of this one: a redirect may turn a POST into a GET.
@@ -630,14 +633,9 @@ impl Http {
                     interrupted = interrupted.with_text("the response was interrupted").with_source(innermost(error));
                     return Err((interrupted, TransportFailure::Lost));
                 }
-                Err(_) => return Err((self.timeout_error(method, url), TransportFailure::Lost)),
+                Err(_) => return Err((timeout_error(self.policy().idle_timeout, method, url), TransportFailure::Lost)),
             }
         }
-    }
-
-    fn timeout_error(&self, method: &'static str, url: &Url) -> Error {
-        Error::new(Kind::Unreachable, method, url.as_str())
-            .with_text(format!("timed out: no data for {} s", self.policy().idle_timeout.as_secs()))
     }
 
     /// Returns the client for `url`, created on first use. Loopback addresses never go through a proxy.
@@ -678,6 +676,11 @@ fn counted_body(json: Bytes, sent: Arc<AtomicU64>) -> reqwest::Body {
         Ok::<_, io::Error>(piece)
     });
     reqwest::Body::wrap_stream(futures::stream::iter(pieces))
+}
+
+fn timeout_error(waited: Duration, method: &'static str, url: &Url) -> Error {
+    Error::new(Kind::Unreachable, method, url.as_str())
+        .with_text(format!("timed out: no data for {} s", waited.as_secs()))
 }
 
 /// Configures a client for API calls. They carry the key, so redirects are followed within their origin only.
