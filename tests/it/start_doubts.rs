@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::hosted::{Hosted, Instead, age_start, lost, now};
 use crate::support::http::Answer;
+use crate::support::plans::{self, SeededRng};
 use crate::support::{Place, exit, wait_for};
 
 const RUN: [&str; 8] = [
@@ -280,6 +281,46 @@ fn a_lost_start_without_state_is_told() {
     hosted.responds("/workflows/run", true, usize::MAX, Answer { status: 404, ..Answer::bytes("text/html", "<html>") });
     place.run(&with(&["--no-state"])).code(exit::NOT_FOUND).hints("the same command starts another");
     assert_eq!(hosted.runs(), 1);
+}
+
+/// The same command again and again, with random failures on the way, and killed at random requests. However it ends
+/// each time, there is one run, which the first command without failures attaches to.
+#[test]
+fn random_failures_and_kills_leave_one_run() {
+    let attempt = |n: u32| {
+        let mut random = SeededRng::new(plans::seed() + u64::from(n));
+        let (hosted, place) = running();
+        let more: &[&str] = if random.fraction() < 0.3 { &["--once", "nightly"] } else { &[] };
+        let mut definition: Value = serde_json::from_str(&place.read_text(RUN[1])).unwrap();
+        if random.fraction() < 0.3 {
+            definition["id"] = "wf_leads".into();
+        }
+        place.write(RUN[1], definition.to_string());
+        hosted.set(|store| {
+            store.fills_defaults = random.fraction() < 0.5;
+            store.faults = Some(SeededRng::new(plans::seed() ^ u64::from(n)));
+        });
+        for _ in 0..=(random.fraction() * 3.0) as u32 {
+            let kill_at = hosted.store.lock().unwrap().requests + (random.fraction() * 20.0) as usize;
+            let mut child = place.command(&with(more)).spawn().unwrap();
+            let ended = wait_for("a request or the end", || match child.try_wait().unwrap() {
+                Some(_) => Some(true),
+                None => (hosted.store.lock().unwrap().requests >= kill_at).then_some(false),
+            });
+            if !ended {
+                child.kill().unwrap();
+            }
+            child.wait().unwrap();
+        }
+        hosted.set(|store| store.faults = None);
+        let last = place.run(&with(more)).code(exit::DEADLINE_PASSED);
+        assert_eq!((hosted.runs(), hosted.workflows()), (1, 1), "plan {n}: {}", last.text());
+    };
+    let plans: Vec<u32> = (0..plans::count(200)).collect();
+    // They wait for their retries at the same time.
+    for some in plans.chunks(10) {
+        std::thread::scope(|scope| some.iter().for_each(|n| drop(scope.spawn(move || attempt(*n)))));
+    }
 }
 
 /// Whatever the server does to ids and graphs, one definition is one workflow.

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::api::Script;
 use super::http::{Answer, Loopback, Request};
+use super::plans::SeededRng;
 use super::{Place, wait_for};
 
 /// A response in place of the API's, after the request took effect or before.
@@ -59,6 +60,8 @@ pub struct Store {
     pub page_size: Option<usize>,
     /// API key of the only organisation that has workflows and runs; all of them if empty.
     pub owner: &'static str,
+    /// Draws faults in place of a third of all responses.
+    pub faults: Option<SeededRng>,
     /// Requests so far.
     pub requests: usize,
     /// The request, by its number, that is not answered until [`Hosted::release`], and whether it is processed first.
@@ -97,6 +100,7 @@ impl Hosted {
                 instead.times -= 1;
                 instead.clone()
             });
+            let instead = instead.or_else(|| store.random_fault());
             let answer = match instead {
                 Some(Instead { processed: false, answer, .. }) => answer,
                 Some(Instead { processed: true, answer, .. }) => {
@@ -141,6 +145,13 @@ impl Store {
         match (request.method.as_str(), path) {
             ("GET", "/workflows") => Answer::json(&self.workflows.values().cloned().collect()),
             ("POST", "/workflows/create_workflow") => self.create(&body()),
+            ("POST", "/workflows/update_workflow") => {
+                let id = request.query.strip_prefix("workflow_id=").unwrap();
+                self.workflows.remove(id);
+                let Value::Object(mut fields) = body() else { unreachable!("an update is an object") };
+                fields.insert("id".into(), id.into());
+                self.create(&Value::Object(fields))
+            }
             ("POST", "/workflows/run") => self.run(request),
             ("POST", "/storage/csv/upload") => Answer::json(&json!({ "handle_id": format!("h{}", self.requests) })),
             ("GET", "/workflows/runs") => self.list(request),
@@ -171,6 +182,36 @@ impl Store {
                 Script::default().answer(&Request { path, ..request.clone() })
             }
         }
+    }
+
+    /// A failure on the way, before or after the API processes the request. None of them is a word of the API that denies
+    /// what it did.
+    fn random_fault(&mut self) -> Option<Instead> {
+        let random = self.faults.as_mut()?;
+        if random.fraction() > 0.35 {
+            return None;
+        }
+        let processed = random.fraction() < 0.5;
+        let json = |status, body: Value| Answer { status, ..Answer::json(&body) };
+        let now = |answer: Answer| answer.header("retry-after", "0");
+        // A limit refuses before it processes.
+        let (processed, answer) = match (random.fraction() * 14.0) as u32 {
+            0 => (processed, page(404)),
+            1 => (processed, page(401)),
+            2 => (processed, page(403)),
+            3 => (processed, page(502)),
+            4 => (processed, page(200)),
+            5 => (processed, Answer { status: 400, ..Answer::bytes("text/plain", "") }),
+            6 => (processed, json(404, json!({"message": "no Route matched"}))),
+            7 => (processed, json(404, json!({"statusCode": 404, "error": "Not Found", "message": "x"}))),
+            8 => (processed, json(422, json!({"type": "about:blank", "title": "x", "detail": "x"}))),
+            9 => (processed, Answer::error(500, "x")),
+            10 => (processed, Answer::error(408, "x")),
+            11 => (false, Answer::error(429, "slow down")),
+            12 => (false, page(429)),
+            _ => (processed, lost()),
+        };
+        Some(Instead { path: "", processed, answer: now(answer), times: 1 })
     }
 
     /// Another organisation has none of the workflows and runs.
