@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
-use arrow_array::{Array, RecordBatch, RecordBatchReader};
-use arrow_schema::SchemaRef;
+use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, RecordBatchReader, UInt32Array, make_array};
+use arrow_schema::{ArrowError, SchemaRef};
+use arrow_select::take::take;
 
 use crate::column::number::fits_double;
 use crate::column::{Batch, Field, Schema, Type, TypeMerge};
@@ -35,6 +36,8 @@ pub(super) struct ColumnarRows {
     arrow: SchemaRef,
     /// The rest of a batch that is larger than [`MAX_BATCH_ROWS`].
     rest: Option<RecordBatch>,
+    /// True if all buffers of a batch are in one allocation, as those of an Arrow message are.
+    shares_memory: bool,
     /// True once a batch was returned.
     begun: bool,
     /// True after an error.
@@ -55,7 +58,7 @@ impl ColumnarRows {
             let rows = (BATCH_BYTES / row_bytes).clamp(16, MAX_BATCH_ROWS);
             let reader = builder.with_batch_size(rows).build()?;
             let arrow = reader.schema();
-            ColumnarRows::new(reader, arrow)
+            ColumnarRows::new(reader, arrow, false)
         })
     }
 
@@ -64,7 +67,7 @@ impl ColumnarRows {
         undamaged(|| {
             let file = arrow_input::ArrowFile::try_new(file)?;
             let arrow = file.schema();
-            ColumnarRows::new(file, arrow)
+            ColumnarRows::new(file, arrow, true)
         })
     }
 
@@ -73,13 +76,14 @@ impl ColumnarRows {
         undamaged(|| {
             let stream = arrow_input::ArrowStream::try_new(bytes)?;
             let arrow = stream.schema();
-            ColumnarRows::new(stream, arrow)
+            ColumnarRows::new(stream, arrow, true)
         })
     }
 
     fn new<E>(
         batches: impl Iterator<Item = Result<RecordBatch, E>> + Send + 'static,
         arrow: SchemaRef,
+        shares_memory: bool,
     ) -> Result<Self, BoxedError>
     where
         BoxedError: From<E>,
@@ -88,7 +92,7 @@ impl ColumnarRows {
         let batches = Box::new(batches.map(|batch| Ok(batch?)));
         let none = schema.fields.iter().map(|field| Field::new(field.name.clone(), observed(&field.ty, None)));
         let seen = Arc::new(Schema::new(none.collect()));
-        Ok(ColumnarRows { batches, schema, seen, arrow, rest: None, begun: false, failed: false })
+        Ok(ColumnarRows { batches, schema, seen, arrow, rest: None, shares_memory, begun: false, failed: false })
     }
 
     fn next_batch(&mut self) -> Result<Option<Batch>, BoxedError> {
@@ -105,7 +109,9 @@ impl ColumnarRows {
         if rows > MAX_BATCH_ROWS {
             self.rest = Some(batch.slice(MAX_BATCH_ROWS, rows - MAX_BATCH_ROWS));
         }
-        let mut batch = arrow_to_batch(&batch.slice(0, rows.min(MAX_BATCH_ROWS)), &self.schema)?;
+        let batch = batch.slice(0, rows.min(MAX_BATCH_ROWS));
+        let batch = if self.shares_memory { copied(&batch)? } else { batch };
+        let mut batch = arrow_to_batch(&batch, &self.schema)?;
         let columns = batch.columns.iter().zip(&self.schema.fields);
         let fields = columns.map(|(column, field)| Field::new(field.name.clone(), observed(&field.ty, Some(column))));
         let seen = self.seen.join(&Schema::new(fields.collect()), TypeMerge::Json);
@@ -115,6 +121,29 @@ impl ColumnarRows {
         batch.schema = self.seen.clone();
         Ok(Some(batch))
     }
+}
+
+/// Returns a copy of `slice` that shares no memory with the batch of which it is a part, nor among its columns. Memory is
+/// counted by buffers, each as large as its allocation; and all elements of lists are converted, not only those of a slice.
+fn copied(slice: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let rows = UInt32Array::from_iter_values(0..slice.num_rows() as u32);
+    let columns = slice.columns().iter().map(|column| with_own_text(&take(column, &rows, None)?));
+    let options = RecordBatchOptions::new().with_row_count(Some(slice.num_rows()));
+    RecordBatch::try_new_with_options(slice.schema(), columns.collect::<Result<_, _>>()?, &options)
+}
+
+/// Returns `column` with the text of its views alone, which they share with others.
+fn with_own_text(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    if let Some(text) = column.as_string_view_opt() {
+        return Ok(Arc::new(text.gc()));
+    }
+    let data = column.to_data();
+    if data.child_data().is_empty() {
+        return Ok(column.clone());
+    }
+    let children = data.child_data().iter().map(|child| Ok(with_own_text(&make_array(child.clone()))?.to_data()));
+    let children = children.collect::<Result<Vec<_>, ArrowError>>()?;
+    Ok(make_array(data.into_builder().child_data(children).build()?))
 }
 
 /// Returns the type of the values of `column`, which are of type `ty`: an integer type says if all are exact in doubles. No
@@ -161,4 +190,56 @@ fn undamaged<T>(decode: impl FnOnce() -> Result<T, BoxedError>) -> Result<T, Box
         let what = format!("it is damaged, or has contents that are not supported: {panic}");
         Err(io::Error::new(io::ErrorKind::InvalidData, what).into())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::builder::{ListBuilder, StringViewBuilder};
+    use arrow_array::{DictionaryArray, StructArray};
+    use arrow_ipc::writer::StreamWriter;
+    use arrow_schema::Fields;
+
+    use super::*;
+
+    /// One batch of `rows` rows whose text is in views, in lists of views and in a dictionary.
+    fn batch(rows: usize) -> RecordBatch {
+        let text = |i: usize| format!("a text of more than twelve bytes {i}");
+        let (mut views, mut lists) = (StringViewBuilder::new(), ListBuilder::new(StringViewBuilder::new()));
+        for i in 0..rows {
+            views.append_value(text(i));
+            (0..i % 3).for_each(|j| lists.values().append_value(text(i + j)));
+            lists.append(i % 7 > 0);
+        }
+        let views: ArrayRef = Arc::new(views.finish());
+        let words = (0..rows).map(|i| ["x", "y"][i % 2]);
+        let dictionary: ArrayRef = Arc::new(words.collect::<DictionaryArray<arrow_array::types::Int32Type>>());
+        let fields = Fields::from(vec![arrow_schema::Field::new("v", views.data_type().clone(), true)]);
+        let object: ArrayRef = Arc::new(StructArray::new(fields, vec![views.clone()], None));
+        let lists: ArrayRef = Arc::new(lists.finish());
+        RecordBatch::try_from_iter([("v", views), ("l", lists), ("d", dictionary), ("o", object)]).unwrap()
+    }
+
+    #[test]
+    fn a_large_batch_is_cut_into_parts_of_their_own() {
+        let rows = 3 * MAX_BATCH_ROWS + 5;
+        let whole = batch(rows);
+        let mut bytes = Vec::new();
+        let mut writer = StreamWriter::try_new(&mut bytes, &whole.schema()).unwrap();
+        writer.write(&whole).unwrap();
+        writer.finish().unwrap();
+        drop(writer);
+        let parts = ColumnarRows::arrow_stream(io::Cursor::new(bytes)).unwrap();
+        let parts: Vec<Batch> = parts.map(Result::unwrap).collect();
+        assert_eq!(parts.iter().map(|part| part.rows).collect::<Vec<_>>(), [8192, 8192, 8192, 5]);
+        // If they shared memory, each would count all of it.
+        let bytes: usize = parts.iter().map(Batch::memory_size).sum();
+        assert!(bytes < 2 * whole.get_array_memory_size(), "{bytes} of {}", whole.get_array_memory_size());
+        let text = |batches: &[Batch]| {
+            let mut text = Vec::new();
+            batches.iter().for_each(|batch| crate::format::ndjson::encode(batch, b"\n", &mut text));
+            String::from_utf8(text).unwrap()
+        };
+        let schema = Arc::new(arrow_to_schema(&whole.schema()).unwrap());
+        assert_eq!(text(&parts), text(&[arrow_to_batch(&whole, &schema).unwrap()]));
+    }
 }
