@@ -11,7 +11,7 @@ use super::resume::pull_command;
 use super::settings::{KeySource, Origin, Setting, Settings};
 use crate::api::RunId;
 use crate::client::Client;
-use crate::net::{Downloads, Http, HttpOptions, Limiter, OnWait, Recovered, Recoveries, is_loopback};
+use crate::net::{Downloads, Http, HttpOptions, Limiter, OnWait, Recovered, Recoveries, is_loopback, proxy_problem};
 use crate::secret::ApiKey;
 use crate::text::{error_chain, escape_for_terminal, human_duration};
 
@@ -49,6 +49,14 @@ impl ResumeHint {
     }
 }
 
+/// Fails if the environment names a proxy for `url` that requests cannot go through: they would go around it.
+pub(super) fn require_valid_proxy(url: &url::Url) -> Result<(), Failure> {
+    match proxy_problem(url, |name| std::env::var(name).ok()) {
+        Some(problem) => Err(Error::Usage(problem).into()),
+        None => Ok(()),
+    }
+}
+
 impl Context {
     /// Creates the context of one command. Its hints for an interruption are set in `resume`.
     pub(super) fn new(settings: Settings, screen: Screen, interrupt: Interrupt, resume: ResumeHint) -> Self {
@@ -74,17 +82,25 @@ impl Context {
             .with_max_expansion(limits.max_expansion)
     }
 
+    /// Returns true if the endpoint would get the key over an unencrypted connection to another machine, without the
+    /// user's consent.
+    pub(super) fn sends_key_unencrypted(&self) -> bool {
+        let endpoint = &self.settings.endpoint.value;
+        endpoint.scheme() == "http" && !is_loopback(endpoint) && !self.settings.insecure_http.value
+    }
+
     /// Creates a client for the API of the settings. Loads the API key, which may fail or prompt the user. Fails before
     /// that if the key would be sent over an unencrypted connection to another machine.
     pub(super) fn client(&self) -> Result<Client, Failure> {
         let Setting { value: endpoint, origin } = &self.settings.endpoint;
-        if endpoint.scheme() == "http" && !is_loopback(endpoint) && !self.settings.insecure_http.value {
+        if self.sends_key_unencrypted() {
             let text = format!("the API key would be sent unencrypted to {endpoint} ({origin})");
             return Err(Failure::new(
                 Error::Usage(text),
                 "use an https:// endpoint, or add `--insecure-http` (DRAWOFF_INSECURE_HTTP=1) in a network that you trust",
             ));
         }
+        require_valid_proxy(endpoint)?;
         let key = self.settings.load_key()?;
         Ok(self.client_at(self.settings.endpoint.value.clone(), key))
     }

@@ -237,7 +237,6 @@ fn download_exit(kind: Kind) -> Exit {
 fn net_exit(kind: Kind) -> Exit {
     match kind {
         Kind::NoKey => Exit::NoKey,
-        Kind::BadProxy => Exit::Usage,
         Kind::KeyRefused => Exit::KeyRefused,
         Kind::NotFound => Exit::NotFound,
         Kind::Forbidden | Kind::Refused => Exit::Refused,

@@ -413,6 +413,7 @@ pub(super) fn plan(
         },
         outputs,
         on_bad_record: args.on_bad_record,
+        whole_streams: args.sink.whole,
         rejects,
         lossy_utf8: args.lossy_utf8,
         sort_hint: args.sink.sort_hint.clone().into(),

@@ -115,6 +115,10 @@ pub(super) struct SinkArgs {
     /// Append to an existing file: NDJSON, or CSV with the same header
     #[arg(long, conflicts_with = "no_clobber", help_heading = HEADING)]
     pub append: bool,
+    /// Write nothing to standard output, a pipe or a device before all rows are right and counted; the rows are kept in
+    /// TMPDIR until then
+    #[arg(long, help_heading = HEADING)]
+    pub whole: bool,
     /// Write a directory of files with at most N rows each
     #[arg(long, value_parser = value_parser!(u64).range(1..), value_name = "N", help_heading = HEADING)]
     pub max_file_rows: Option<u64>,

@@ -4,7 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::context::Context;
+use super::context::{Context, require_valid_proxy};
 use super::dialect::InputArgs;
 use super::error::{Error, Failure};
 use crate::client::{Client, digest_of};
@@ -99,9 +99,10 @@ fn is_scheme_char(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.')
 }
 
-/// Returns the client for URLs. They need no key, so a key that cannot be loaded is not an error here.
+/// Returns the client for URLs. They need no key, so a key that cannot be loaded, or that would be sent unencrypted, is
+/// not an error here: it is not sent.
 fn url_client(context: &Context) -> Client {
-    let key = context.settings.load_key().unwrap_or_default();
+    let key = context.settings.load_key().unwrap_or_default().filter(|_| !context.sends_key_unencrypted());
     context.client_at(context.settings.endpoint.value.clone(), key)
 }
 
@@ -114,6 +115,9 @@ async fn open_url(
     url: &str,
     opens_now: bool,
 ) -> Result<(Source, Stopper, Option<u64>), Failure> {
+    if let Ok(url) = url::Url::parse(url) {
+        require_valid_proxy(&url)?;
+    }
     let link = SecretUrl::new(url);
     let name = link.to_string().trim_end_matches("?[redacted]").to_owned();
     let mut download = downloads.start(client.http(), DownloadRequest::link(link));

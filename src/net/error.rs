@@ -35,8 +35,6 @@ pub enum Kind {
     Unreachable,
     /// The server's TLS certificate was rejected; the source is a [`BadCertificate`](super::BadCertificate).
     BadCertificate,
-    /// A proxy variable of the environment is malformed; nothing was sent.
-    BadProxy,
     /// Status 5xx, also after retries.
     ServerFault,
     /// An invalid response: not the expected JSON, too large, or a redirect that must not be followed.
@@ -240,7 +238,6 @@ impl fmt::Display for Error {
             Kind::RateLimited => "rate limit exceeded",
             Kind::Unreachable => "no response",
             Kind::BadCertificate => "the TLS certificate was rejected",
-            Kind::BadProxy => "the proxy is not valid",
             Kind::ServerFault => "server error",
             Kind::BadResponse => "invalid response",
             Kind::Changed => "the file changed during the download",

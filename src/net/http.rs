@@ -17,7 +17,6 @@ use url::Url;
 
 use super::error::{innermost, without_public_query};
 use super::limiter::{Limiter, REQUESTS_PER_MINUTE};
-use super::proxy;
 use super::recoveries::Recoveries;
 use super::response::{header, json_error_text, refusal, requested_delay, seconds_ahead};
 use super::retry::{FOREIGN_REFUSAL_TRIES, Repeatability, RetryAdvice, RetryBudget, RetryPolicy, TransportFailure};
@@ -645,9 +644,6 @@ impl Http {
         let slot = &self.0.clients[usize::from(purpose == ClientPurpose::Files) + 2 * usize::from(loopback)];
         if let Some(client) = slot.get() {
             return Ok(client);
-        }
-        if !loopback && let Some(problem) = proxy::problem(url, |name| std::env::var(name).ok()) {
-            return Err(Error::new(Kind::BadProxy, "GET", url.as_str()).with_text(problem));
         }
         let builder = match purpose {
             ClientPurpose::Calls => for_calls(client_builder()),

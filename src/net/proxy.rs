@@ -3,12 +3,19 @@
 
 use url::Url;
 
+use super::trust::is_loopback;
+
 /// Schemes of proxies that requests can go through.
 const SCHEMES: [&str; 6] = ["http", "https", "socks4", "socks4a", "socks5", "socks5h"];
 
-/// Returns the problem of a proxy variable that applies to requests of `url`, as one clause; `None` if there is none. The
+/// Returns the problem of a proxy variable that applies to requests of `url`, as one clause; `None` if there is none.
+/// `variable` returns the value of a variable of the environment. The
 /// value is not shown, for it may hold a password.
-pub(super) fn problem(url: &Url, variable: impl Fn(&str) -> Option<String>) -> Option<String> {
+pub fn proxy_problem(url: &Url, variable: impl Fn(&str) -> Option<String>) -> Option<String> {
+    // Loopback addresses never go through a proxy.
+    if is_loopback(url) {
+        return None;
+    }
     let names: &[&str] = match url.scheme() {
         "https" => &["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"],
         _ => &["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"],
@@ -36,7 +43,7 @@ mod tests {
     #[test]
     fn a_malformed_proxy_is_named() {
         let of = |url: &str, name: &'static str, value: &'static str| {
-            problem(&url.parse().unwrap(), |asked| (asked == name).then(|| value.to_owned()))
+            proxy_problem(&url.parse().unwrap(), |asked| (asked == name).then(|| value.to_owned()))
         };
         let https = "https://api.test/";
         for good in ["http://proxy:3128", "proxy:3128", "socks5h://u:p@proxy", "https://[::1]:1/", "", " "] {

@@ -28,6 +28,9 @@ pub struct ExecutionPlan {
     pub schema: SchemaSource,
     /// The policy for a bad record.
     pub on_bad_record: OnBadRecord,
+    /// Streams, such as standard output, get their bytes only when all rows are right and counted. They are kept in a
+    /// temporary file until then.
+    pub whole_streams: bool,
     /// The file for rejected records, as NDJSON. `None` with `Skip` only counts them.
     pub rejects: Option<PathBuf>,
     /// Bytes of records that are not UTF-8 become U+FFFD and are counted, instead of rejecting the
@@ -110,21 +113,22 @@ impl Output {
     }
 
     /// Returns true where a reader may wait for each write and sees it at once: standard output, a pipe, a device or a
-    /// reader in this process.
-    pub fn is_live(&self) -> bool {
+    /// reader in this process. With `whole_streams` only the last is one.
+    pub fn is_live(&self, whole_streams: bool) -> bool {
         match &self.target {
-            Target::Stdout | Target::Channel(_) => true,
-            Target::File { path, .. } => TargetKind::is_stream(path),
+            Target::Channel(_) => true,
+            Target::Stdout => !whole_streams,
+            Target::File { path, .. } => !whole_streams && TargetKind::is_stream(path),
             Target::Directory(_) | Target::Object(_) => false,
         }
     }
 
-    /// Returns true if the first rows fix the columns.
-    pub fn has_fixed_columns(&self) -> bool {
+    /// Returns true if the first rows fix the columns. With `whole_streams` a stream can be rewritten until its commit.
+    pub fn has_fixed_columns(&self, whole_streams: bool) -> bool {
         // An upload, a stream, and rows behind those of others cannot be rewritten.
         let cannot_rewrite = match &self.target {
             Target::Object(_) | Target::File { append: true, .. } => true,
-            _ => self.is_live(),
+            _ => self.is_live(whole_streams),
         };
         match self.format.properties().late_columns {
             LateColumns::Anytime => false,
@@ -283,6 +287,7 @@ impl ExecutionPlan {
             outputs: Vec::new(),
             schema: SchemaSource::default(),
             on_bad_record: OnBadRecord::default(),
+            whole_streams: false,
             rejects: None,
             lossy_utf8: false,
             sort_hint: Arc::default(),

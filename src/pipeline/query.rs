@@ -47,6 +47,7 @@ fn run_on_all_rows(mut plan: ExecutionPlan, query: &Query, control: &Control) ->
     let outputs = std::mem::take(&mut plan.outputs);
     let (limits, metadata, sort_hint) =
         (plan.limits.clone(), plan.metadata.clone(), std::mem::take(&mut plan.sort_hint));
+    let whole_streams = plan.whole_streams;
     plan.outputs = vec![scratch.output(RESULTS)];
     let input_report = pass(plan, control)?;
     tables.push((RESULTS.to_owned(), scratch.open(RESULTS, &input_report.schema)?));
@@ -64,8 +65,8 @@ fn run_on_all_rows(mut plan: ExecutionPlan, query: &Query, control: &Control) ->
     let limits = Limits { max_memory_bytes: limits.max_memory_bytes / 2, ..limits };
     // The second pass counts rows of the result, which must not be added to the records of the sources.
     let quiet = control.without_counters();
-    let output_report =
-        pass(ExecutionPlan { outputs, sort_hint, metadata, limits, ..ExecutionPlan::new(source, output) }, &quiet)?;
+    let result = ExecutionPlan::new(source, output);
+    let output_report = pass(ExecutionPlan { outputs, sort_hint, metadata, whole_streams, limits, ..result }, &quiet)?;
     Ok(Report {
         rows_queried: Some(input_report.rows_written),
         rows_written: output_report.rows_written,

@@ -76,7 +76,7 @@ fn attempt(
 ) -> Result<Report, AttemptEnd> {
     let n_sources = sources.len();
     let reread = mode.rereadable.then(|| sources.iter().map(reopen).collect::<Vec<_>>());
-    let is_live = plan.outputs.iter().any(Output::is_live);
+    let is_live = plan.outputs.iter().any(|output| output.is_live(plan.whole_streams));
     // As many buffers as there are slots for groups of one morsel.
     let pool = BufferPool::new(plan.limits.morsel_bytes, plan.limits.worker_count() * 4);
     let reader = SourceReader::new(sources, &plan.limits, is_live, pool.clone(), control);
@@ -154,6 +154,7 @@ fn open_outputs(
             sort_hint: plan.sort_hint.clone(),
             order: order.clone(),
             workers,
+            whole_streams: plan.whole_streams,
             ..WriterOptions::new(output.format, output.compression, type_merge, sizes.row_group_bytes)
         };
         control.waiting_for_locks(|on_wait| OutputWriter::open(output, options, sizes.buffered_bytes, on_wait))

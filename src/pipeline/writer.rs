@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use super::error::{Error, FixedSchema, SchemaChange};
 use super::input::SourceInfo;
 use super::message::{GroupResult, ItemResult, MorselCounts, UnorderedRows};
-use super::output::{EncodedBatch, FinishedOutput, OutputWriter, encode_rows};
+use super::output::{EncodedBatch, FinishedOutput, OutputWriter, closed_note, encode_rows};
 use super::plan::OnBadRecord;
 use super::prepared::{ExecutionState, Prepared};
 use super::progress::{CANCEL_POLL, Control};
@@ -605,7 +605,17 @@ impl<'a> Writer<'a> {
         finished.iter_mut().try_for_each(FinishedOutput::sync)?;
         self.lock_directories(&mut finished)?;
         let mut files = Vec::new();
-        for output in finished {
+        // Streams whose bytes were kept back come first: they can fail, the renames hardly.
+        let (streams, others): (Vec<_>, Vec<_>) = finished.into_iter().partition(FinishedOutput::is_stream);
+        for output in streams {
+            let note = closed_note(&output.name());
+            match output.commit() {
+                Ok(_) => {}
+                Err(error) if error.is_broken_pipe() => self.totals.notes.push(note),
+                Err(error) => return Err(error),
+            }
+        }
+        for output in others {
             files.extend(output.commit()?);
         }
         let rejects = match self.rejects {

@@ -23,6 +23,7 @@ mod staging;
 mod stream;
 mod sync_all;
 mod target;
+mod whole;
 
 pub use file::{ChangedMeanwhile, PendingFile, remove_stale};
 pub use forced_end::remove_partial_files;
@@ -34,3 +35,4 @@ pub use staging::{PartFile, Staging};
 pub use stream::Stream;
 pub use sync_all::sync_all;
 pub use target::{Reread, Target};
+pub use whole::WholeStream;

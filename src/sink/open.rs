@@ -11,6 +11,7 @@ use super::object::ObjectUpload;
 use super::staging::PartFile;
 use super::stream::Stream;
 use super::target::{Reread, Target};
+use super::whole::WholeStream;
 
 /// An open target of any kind.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub enum Sink {
     Object(Box<ObjectUpload>),
     /// A descriptor such as standard output, a device or a pipe: written bytes cannot be taken back.
     Stream(Stream),
+    /// Such a stream whose bytes are kept back until the commit.
+    Whole(Box<WholeStream>),
 }
 
 impl Sink {
@@ -71,12 +74,26 @@ impl Sink {
         Stream::stdout().map(Sink::Stream)
     }
 
+    /// Returns the target as one that shows nothing before its commit: a stream then gets its bytes at once.
+    pub fn whole(self) -> io::Result<Self> {
+        match self {
+            Sink::Stream(stream) => WholeStream::new(stream).map(|whole| Sink::Whole(Box::new(whole))),
+            other => Ok(other),
+        }
+    }
+
+    /// Returns true for a stream, also if its bytes are kept back.
+    pub fn is_stream(&self) -> bool {
+        matches!(self, Sink::Stream(_) | Sink::Whole(_))
+    }
+
     fn target(&self) -> &dyn Target {
         match self {
             Sink::File(file) => &**file,
             Sink::Part(part) => part,
             Sink::Object(upload) => &**upload,
             Sink::Stream(stream) => stream,
+            Sink::Whole(whole) => &**whole,
         }
     }
 
@@ -86,6 +103,7 @@ impl Sink {
             Sink::Part(part) => part,
             Sink::Object(upload) => &mut **upload,
             Sink::Stream(stream) => stream,
+            Sink::Whole(whole) => &mut **whole,
         }
     }
 
@@ -129,6 +147,7 @@ impl Sink {
         match self {
             Sink::File(file) => file.replacement().map(Sink::pending),
             Sink::Part(part) => Ok(Sink::Part(part.replacement())),
+            Sink::Whole(whole) => whole.replacement().map(|whole| Sink::Whole(Box::new(whole))),
             _ => Err(io::Error::other("cannot replace output that was already written to a stream or a store")),
         }
     }
@@ -150,6 +169,7 @@ impl Sink {
             Sink::Part(part) => Box::new(part),
             Sink::Object(upload) => upload,
             Sink::Stream(stream) => Box::new(stream),
+            Sink::Whole(whole) => whole,
         };
         target.commit()
     }

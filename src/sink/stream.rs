@@ -35,6 +35,11 @@ impl Stream {
         Ok(Stream::of(File::options().write(true).open(path)?))
     }
 
+    /// Returns a handle of the same stream.
+    pub(super) fn duplicate(&self) -> io::Result<Self> {
+        self.0.try_clone().map(Stream)
+    }
+
     fn of(file: File) -> Self {
         pipe::enlarge(&file, pipe::WRITE_BUFFER_BYTES);
         Stream(file)

@@ -666,3 +666,41 @@ fn a_manifest_leads_nowhere_else() {
         .unwrap();
     place.run_line("convert in.ndjson -o dir/ --to ndjson").code(exit::CANNOT_WRITE).says("not a regular file");
 }
+
+#[test]
+fn a_pipe_gets_all_rows_or_none() {
+    let place = Place::new();
+    let good: String = (0..300_000).map(|i| format!("{{\"i\":{i}}}\n")).collect();
+    place.write("good.ndjson", &good);
+    place.write("bad.ndjson", format!("{good}{{\"i\":"));
+    place.write("late.ndjson", format!("{good}{{\"i\":0.5,\"late\":\"x\"}}\n"));
+    // Without the flag the rows before the error are gone.
+    assert!(!place.run_line("convert bad.ndjson -o -").code(exit::BAD_DATA).stdout.is_empty());
+    for out in ["-o - --to ndjson", "-o - --to csv", "-o /dev/stdout --to ndjson", "-o - --to ndjson -o file.parquet"] {
+        place.run_line(&format!("convert bad.ndjson {out} --whole")).code(exit::BAD_DATA).quiet();
+        assert!(!place.path("file.parquet").exists());
+        let line = format!("convert late.ndjson {out} --whole");
+        assert_eq!(place.run_line(&line).ok().text().lines().count(), 300_001 + usize::from(out.contains("csv")));
+    }
+    assert!(place.read("file.parquet").starts_with(b"PAR1"));
+    // Late columns are in the header, as in a file.
+    let done = place.run_line("convert late.ndjson -o - --to csv --whole").ok();
+    assert!(done.text().starts_with("i,late\n0,\n"), "{}", &done.text()[..40]);
+    // A row too few for the API is an error before anything is shown.
+    let script = crate::support::api::Script { row_count: 3, ..Default::default() };
+    let server = script.start();
+    let api = Place::with_service(&server.url);
+    let pull = format!("pull {} -o -", crate::support::api::RUN_ID);
+    assert!(!api.run_line(&pull).code(exit::MISMATCH).stdout.is_empty());
+    api.run_line(&format!("{pull} --whole")).code(exit::MISMATCH).quiet();
+    // A reader that closes early is no error, and does not keep the file back.
+    let done = bash(&place, "drawoff convert good.ndjson -o - --to ndjson -o all.parquet --whole | head -n 1").ok();
+    assert_eq!(done.text(), "{\"i\":0}\n");
+    assert!(place.read("all.parquet").starts_with(b"PAR1"));
+    // Named pipes, too, and nothing is left in the directory for temporary files.
+    bash(&place, "mkfifo p; cat p > got & drawoff convert bad.ndjson -o p --to ndjson --whole; wait; wc -c < got")
+        .ok()
+        .says("bad.ndjson");
+    assert_eq!(place.read("got"), b"");
+    assert!(fs::read_dir(place.path("tmp")).unwrap().next().is_none());
+}

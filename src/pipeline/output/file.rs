@@ -141,6 +141,11 @@ impl FinishedFile {
         self.sink.note().map(|note| format!("{}: {note}", self.path.display()))
     }
 
+    /// Returns true for a stream.
+    pub(super) fn is_stream(&self) -> bool {
+        self.sink.is_stream()
+    }
+
     /// Renames the file to its final path.
     pub(super) fn commit(self) -> Result<(), Error> {
         self.sink.commit().map_err(|cause| Error::write(&self.path, cause))

@@ -29,7 +29,7 @@ mod writer;
 
 pub(super) use encode::encode_rows;
 pub use manifest::{DirectoryConflict, SUCCESS, is_result};
-pub(super) use open::{FinishedOutput, OutputWriter};
+pub(super) use open::{FinishedOutput, OutputWriter, closed_note};
 pub(super) use row_groups::RowGroupBuilder;
 pub(super) use rows::EncodedBatch;
 pub(super) use spec::OutputSpecs;

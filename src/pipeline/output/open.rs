@@ -70,6 +70,7 @@ impl OutputWriter {
                 return Ok(OutputWriter { name, kind, is_file: false, abandoned: false });
             }
         };
+        let sink = sink.and_then(|sink| if options.whole_streams { sink.whole() } else { Ok(sink) });
         let sink = sink.map_err(|cause| Error::write(&name, cause))?;
         // A path may also be a pipe or a device, which is no file to report.
         let is_file = sink.is_file();
@@ -90,7 +91,7 @@ impl OutputWriter {
 
     /// Returns the note for the report that this output's reader has closed it.
     pub(crate) fn abandoned_note(&self) -> String {
-        format!("{}: closed by its reader before the end (broken pipe)", self.name.display())
+        closed_note(&self.name.display().to_string())
     }
 
     /// Returns the bytes written so far, after compression.
@@ -172,6 +173,11 @@ impl OutputWriter {
     }
 }
 
+/// Returns the note for the report that the reader of the output `name` has closed it.
+pub(crate) fn closed_note(name: &str) -> String {
+    format!("{name}: closed by its reader before the end (broken pipe)")
+}
+
 /// A complete output under its temporary name, or a stream at its end.
 pub(crate) struct FinishedOutput {
     kind: Finished,
@@ -210,6 +216,23 @@ impl FinishedOutput {
             Finished::File(file) => file.note(),
             Finished::Sent(_) => None,
             Finished::Partitioned(partitioned) => partitioned.note(),
+        }
+    }
+
+    /// Returns true for a stream.
+    pub(crate) fn is_stream(&self) -> bool {
+        match &self.kind {
+            Finished::File(file) => file.is_stream(),
+            Finished::Sent(_) => true,
+            Finished::Partitioned(_) => false,
+        }
+    }
+
+    /// Returns the name of a file or a stream, for notes.
+    pub(crate) fn name(&self) -> String {
+        match &self.kind {
+            Finished::File(file) => file.path.display().to_string(),
+            Finished::Sent(_) | Finished::Partitioned(_) => String::new(),
         }
     }
 

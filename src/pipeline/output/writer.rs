@@ -128,6 +128,8 @@ pub(crate) struct WriterOptions {
     pub order: Arc<OrderCounts>,
     /// Number of threads that may encode spilled files at the end.
     pub workers: usize,
+    /// Streams get their bytes only at the commit; default false.
+    pub whole_streams: bool,
 }
 
 impl WriterOptions {
@@ -148,6 +150,7 @@ impl WriterOptions {
             sort_hint: Arc::default(),
             order: Arc::default(),
             workers: 1,
+            whole_streams: false,
         }
     }
 }

@@ -173,6 +173,7 @@ pub(super) fn prepare(
         schema: SchemaSource { declared, from: SchemaFrom::Full, ..SchemaSource::default() },
         // Our reading: a row that cannot be parsed fails the block. A row that is lost silently is worse.
         on_bad_record: pipeline::OnBadRecord::Fail,
+        whole_streams: false,
         rejects: None,
         lossy_utf8: false,
         sort_hint: [].into(),
