@@ -40,7 +40,7 @@ pub fn explain_steps(
     limits: &Limits,
     control: &Control,
 ) -> Result<Explained, Error> {
-    let rereadable = can_be_reread(&sources);
+    let (rereadable, is_one_source) = (can_be_reread(&sources), sources.len() == 1);
     let reader = SourceReader::new(sources, limits, false, BufferPool::new(limits.morsel_bytes, 1), control);
     let (reader, sample) = take_sample_on_thread(reader, limits.sample_bytes, false, control)?;
     let type_merge = reader.type_merge();
@@ -50,7 +50,7 @@ pub fn explain_steps(
         true => Some(take_query(&mut steps)?),
         false => None,
     };
-    let unseen = bind(&mut steps, known_columns(limits, choice, type_merge, &sample))?;
+    let unseen = bind(&mut steps, known_columns(limits, choice, type_merge, &sample, is_one_source))?;
     let unseen = unseen.into_iter().map(|column| column.name).collect();
     // The whole sample here, not only its start: the columns are shown to the user.
     let mut records = 0;

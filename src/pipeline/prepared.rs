@@ -58,8 +58,14 @@ pub(super) struct ExecutionState {
 }
 
 impl Prepared {
-    /// Checks `plan` against the columns of `sample` and decides how it is executed.
-    pub(super) fn new(plan: &ExecutionPlan, type_merge: TypeMerge, sample: &[Item]) -> Result<Self, Error> {
+    /// Checks `plan` against the columns of `sample` and decides how it is executed. `is_one_source` is true if the sample is
+    /// of the only source.
+    pub(super) fn new(
+        plan: &ExecutionPlan,
+        type_merge: TypeMerge,
+        sample: &[Item],
+        is_one_source: bool,
+    ) -> Result<Self, Error> {
         check_outputs(plan)?;
         // A query needs typed values, and rows from a query have them already.
         let has_query = plan.steps.iter().any(|step| matches!(step, Step::Sql(_)));
@@ -71,7 +77,10 @@ impl Prepared {
         let mut steps = plan.steps.clone();
         let unseen = match steps.is_empty() {
             true => Vec::new(),
-            false => bind(&mut steps, known_columns(&plan.limits, &plan.schema, type_merge, sample))?,
+            false => {
+                let known = known_columns(&plan.limits, &plan.schema, type_merge, sample, is_one_source);
+                bind(&mut steps, known)?
+            }
         };
         let writes_as_read = !has_query && !are_rows && writes_as_read(plan, &steps, typed, type_merge);
         let mut demands = demands(plan, &steps, typed);

@@ -86,7 +86,7 @@ fn attempt(
     let order = Arc::new(OrderCounts::default());
     // Before a long inference: an output that cannot be opened is to fail at once.
     let outputs = open_outputs(plan, type_merge, &order, control)?;
-    let prepared = Prepared::new(plan, type_merge, &sample)?;
+    let prepared = Prepared::new(plan, type_merge, &sample, n_sources == 1)?;
     // Where the sample is the whole input, a column that steps refer to and no record has is an error before any is
     // written; else the writer finds it at the end, before an output appears.
     let is_whole = n_sources == sample.iter().filter(|item| matches!(item, Item::SourceEnd(_))).count();

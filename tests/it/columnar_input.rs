@@ -186,6 +186,19 @@ fn later_sources_widen_the_columns_whatever_was_known_before() {
     }
     let done = place.run_with_stdin(&["convert", "1.arrows", "-", "-o", "-"], &second).ok();
     assert_eq!(done.text(), "{\"a\":1}\n{\"a\":2.5,\"b\":\"x\"}\n");
+    // Steps may name a column that only the second has, as one that appears in later records.
+    for sources in [&["1.arrows", "2.arrows"][..], &["1.arrows", "-"]] {
+        let run = |condition: &str| {
+            place.run_with_stdin(&[&["convert"], sources, &["-o", "-", "--where", condition]].concat(), &second)
+        };
+        for condition in ["`b` = 'x'", "b = 'x'"] {
+            let found = rows::ndjson(run(condition).ok().text().as_bytes());
+            assert_eq!(found, [row(2.5, Some("x"))], "{sources:?}");
+        }
+        run("c = 'x'").code(exit::USAGE).says("no record has a value in a column `c`");
+        run("`c` = 'x'").ok().says("no record had a column `c`");
+        place.run(&["explain", "1.arrows", "2.arrows", "--where", "`b` = 'x'"]).ok();
+    }
     // An integer beyond the doubles beside doubles is kept as text.
     place.write("3.ndjson", "{\"a\":9007199254740993}\n");
     place.run_line("convert 3.ndjson -o 3.arrows").ok();

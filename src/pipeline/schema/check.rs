@@ -19,22 +19,23 @@ use crate::transform::{KnownColumns, RESULTS, Step, StepOptions, Steps, UnknownC
 const KNOWN_FROM_BYTES: usize = 256 << 10;
 
 /// Returns the columns that are known before the first record is written: those of the explicit schema, the declared
-/// ones, and those of CSV headers and of the first records.
+/// ones, and those of CSV headers and of the first records. `is_one_source` is true if no other source follows the first.
 pub(crate) fn known_columns(
     limits: &Limits,
     choice: &SchemaSource,
     type_merge: TypeMerge,
     sample: &[Item],
+    is_one_source: bool,
 ) -> KnownColumns {
     let rules = SchemaRules::for_schema(choice, type_merge, limits);
     let mut schema = choice.enforced.clone().unwrap_or_default();
     let mut has_rows = false;
     for item in sample {
         match item {
-            // Columns are complete, and the same in every batch.
+            // The same in every batch of the source; others may have more.
             Item::Rows(batch, _) => {
                 schema = schema.join(&batch.schema, type_merge);
-                has_rows = true;
+                has_rows = is_one_source;
             }
             // A header lists all columns, so that no record need be read.
             Item::Morsel(_, info) | Item::SourceEnd(info) if info.csv.is_some() => {
