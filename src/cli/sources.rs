@@ -1,7 +1,8 @@
 //! Opening of the sources of `convert`, `schema` and `explain`: files, standard input and http(s) URLs. They are opened
 //! only as far as that finds mistakes before an output is touched; records are read by the engine.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::context::{Context, require_valid_proxy};
@@ -27,10 +28,47 @@ pub(super) struct Sources {
     pub identities: Vec<String>,
 }
 
+/// Longest list of sources that is read: a million names. A larger file is more likely one of records.
+const MAX_LIST_BYTES: u64 = 64 << 20;
+
+/// Replaces each `@FILE` by the sources that the file lists, one on each line; blank lines and lines that start with `#`
+/// are skipped. A list keeps signed URLs out of the command line, which other users can read, and has no limit of the
+/// shell. A file whose own name starts with `@` is specified as `./@FILE`.
+fn listed(names: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    let mut all = Vec::new();
+    for name in names {
+        let Some(list) = name.to_str().and_then(|name| name.strip_prefix('@')) else {
+            all.push(name.clone());
+            continue;
+        };
+        let read = |cause| Error::Read { path: list.into(), cause };
+        let mut text = String::new();
+        let bytes = File::open(list).map_err(read)?.take(MAX_LIST_BYTES + 1).read_to_string(&mut text).map_err(read)?;
+        if bytes as u64 > MAX_LIST_BYTES {
+            let error = Error::Usage(format!("{list} is too long for a list of sources"));
+            return Err(Failure::new(error, format!("to read its records, leave the @ out: `{list}`")));
+        }
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let before = all.len();
+        for line in lines {
+            if line == "-" || line.starts_with('@') {
+                let what = if line == "-" { "standard input" } else { "another list" };
+                return Err(Error::Usage(format!("the list {list} names {what}; list files and URLs only")).into());
+            }
+            all.push(PathBuf::from(line));
+        }
+        if all.len() == before {
+            return Err(Error::Usage(format!("the list {list} names no source")).into());
+        }
+    }
+    Ok(all)
+}
+
 /// Opens the sources called `names`. `input` has the format and the dialect of all of them; the engine detects what it
 /// does not specify. Fails if a file cannot be read, if a download is refused, or if standard input is named twice.
 pub(super) async fn open(context: &Context, names: &[PathBuf], input: &InputArgs) -> Result<Sources, Failure> {
     input.check()?;
+    let names = &listed(names)?;
     let mut opened = Sources { total_bytes: Some(0), ..Sources::default() };
     if names.iter().filter(|name| *name == Path::new("-")).count() > 1 {
         return Err(Error::Usage("standard input can be read only once".into()).into());

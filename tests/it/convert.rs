@@ -315,3 +315,24 @@ fn codecs_of_parquet() {
         rows::assert_same(&read_back(&place, "out.parquet"), &expected);
     }
 }
+
+#[test]
+fn sources_come_from_a_list() {
+    let place = Place::new();
+    let server = Loopback::start(|_| Answer::bytes("application/x-ndjson", "{\"a\":3}\n"));
+    place.write("1.ndjson", "{\"a\":1}\n");
+    place.write("@2.ndjson", "{\"a\":2}\n");
+    place.write("list.txt", format!("# January\n1.ndjson\n\n  ./@2.ndjson  \n{}/c.ndjson?sig=marked\n", server.url));
+    let done = place.run_line("convert @list.txt 1.ndjson -o -").ok();
+    assert_eq!(done.text(), "{\"a\":1}\n{\"a\":2}\n{\"a\":3}\n{\"a\":1}\n");
+    assert!(!done.stderr.contains("marked"), "{}", done.stderr);
+    place.run_line("schema @list.txt").ok();
+    // An output must not replace a source of a list.
+    place.run_line("convert @list.txt -o 1.ndjson").code(exit::USAGE).says("1.ndjson");
+    for (list, says) in [("-\n", "standard input"), ("@list.txt\n", "another list"), ("\n# none\n", "names no source")]
+    {
+        place.write("bad.txt", list);
+        place.run_line("convert @bad.txt -o -").code(exit::USAGE).says(says);
+    }
+    place.run_line("convert @missing.txt -o -").code(exit::CANNOT_READ).says("missing.txt");
+}
