@@ -261,11 +261,22 @@ async fn an_interrupted_body_resumes_at_the_exact_byte() {
 
 #[tokio::test]
 async fn a_server_that_always_interrupts_is_given_up() {
-    let server = Scripted::by(|_, seen| part(seen, "\"v1\"").cut_at(10)).await;
+    let server = Scripted::by(|i, seen| part(seen, "\"v1\"").cut_at(if i == 0 { 10 } else { 0 })).await;
     let error = read_link(&server).await.unwrap_err();
     assert_eq!(error.kind(), Kind::CutShort);
     assert_eq!(server.seen().len(), RetryBudget::DOWNLOAD.tries as usize);
     assert_redacted(&error);
+    // Without ranges every connection starts over, and none comes further.
+    let server = Scripted::by(|_, _| Reply::new(200, file()).header("ETag", "\"v1\"").cut_at(1000)).await;
+    assert_eq!(read_link(&server).await.unwrap_err().kind(), Kind::CutShort);
+    assert_eq!(server.seen().len(), RetryBudget::DOWNLOAD.tries as usize);
+}
+
+#[tokio::test]
+async fn tiny_pieces_are_read_to_the_end() {
+    let server = Scripted::by(|_, seen| part(seen, "\"v1\"").cut_at(3_000)).await;
+    assert!(read_link(&server).await.unwrap() == file());
+    assert_eq!(server.seen().len(), 100);
 }
 
 #[tokio::test]

@@ -26,7 +26,9 @@ use crate::net::response::{header, refusal, requested_delay};
 use crate::net::retry::{Repeatability, RetryAdvice, RetryBudget};
 use crate::net::{Error, FreshLink, Kind, Link};
 
-/// Bytes beyond the last progress that restore the retry budget.
+/// Bytes beyond the last progress that restore the whole retry budget, with its time. Fewer restore only the number of
+/// attempts: a server that cuts every connection after a few bytes is read to the end, as long as it brings this much
+/// within the time.
 const PROGRESS_BYTES: u64 = 64 << 10;
 
 /// Fresh links that are requested without progress between them.
@@ -39,6 +41,10 @@ const REFUSAL_BYTES: usize = 4096;
 struct SinceProgress {
     /// Connections that failed or broke.
     tries: u32,
+    /// Those of them after the last new byte. The backoff grows with them.
+    fruitless: u32,
+    /// Value of [`Transfer::furthest`] after the last of them.
+    reached: u64,
     /// Links that were replaced after a refusal.
     fresh_links: u32,
     /// Instant of the last progress.
@@ -49,7 +55,7 @@ struct SinceProgress {
 
 impl SinceProgress {
     fn new(since: Instant, furthest: u64) -> Self {
-        SinceProgress { tries: 0, fresh_links: 0, since, furthest }
+        SinceProgress { tries: 0, fruitless: 0, reached: furthest, fresh_links: 0, since, furthest }
     }
 }
 
@@ -328,12 +334,14 @@ impl Transfer {
     /// connection; it is returned if the budget is spent before another attempt.
     async fn connect(&mut self, broken: Option<Error>) -> Result<Connected, Error> {
         // A connection that broke counts as a try, so that a server that always breaks is given up.
-        self.since_progress.tries += u32::from(broken.is_some());
+        if broken.is_some() {
+            self.count_failure();
+        }
         if let Some(broken) = &broken {
             // Reconnect at once after the first break, and with backoff after breaks without progress.
-            let delay = match self.since_progress.tries {
+            let delay = match self.since_progress.fruitless {
                 ..=1 => Duration::ZERO,
-                tries => self.http.policy().delay(RetryAdvice::Soon, tries - 1, None),
+                fruitless => self.http.policy().delay(RetryAdvice::Soon, fruitless - 1, None),
             };
             if self.is_spent(delay) {
                 return Err(broken.clone().after(self.since_progress.tries, self.elapsed()));
@@ -350,14 +358,14 @@ impl Transfer {
                 Ok(connected) => return Ok(connected),
                 Err(failed) => failed,
             };
-            self.since_progress.tries += 1;
+            self.count_failure();
             let error = failed.error.after(self.since_progress.tries, self.elapsed());
             // A refused link has a limit of its own, `MAX_FRESH_LINKS`, and needs no delay the first time.
             if failed.advice == RetryAdvice::FreshLink {
                 self.replace_refused_link(error).await?;
                 continue;
             }
-            let delay = self.http.policy().delay(failed.advice, self.since_progress.tries, failed.named_delay);
+            let delay = self.http.policy().delay(failed.advice, self.since_progress.fruitless, failed.named_delay);
             if failed.advice == RetryAdvice::Never || self.is_spent(delay) {
                 return Err(error);
             }
@@ -369,7 +377,16 @@ impl Transfer {
     /// read, for the URL may be mistyped; later the longer one of downloads, for there is progress to lose.
     fn is_spent(&self, delay: Duration) -> bool {
         let budget = if self.file.is_none() { RetryBudget::ASK } else { self.budget };
-        budget.is_spent(self.since_progress.tries, self.elapsed(), delay)
+        budget.is_spent(self.since_progress.fruitless, self.elapsed(), delay)
+    }
+
+    /// Counts a connection that failed or broke. One that brought new bytes starts the count of fruitless ones anew.
+    fn count_failure(&mut self) {
+        let furthest = self.furthest;
+        let progress = &mut self.since_progress;
+        progress.tries += 1;
+        progress.fruitless = if furthest > progress.reached { 1 } else { progress.fruitless + 1 };
+        progress.reached = furthest;
     }
 
     /// Replaces a link that is about to expire.
