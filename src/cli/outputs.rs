@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Component, Path};
 use std::sync::Arc;
 
 use super::args::PipelineArgs;
@@ -148,6 +148,10 @@ fn output(typed: &TypedOutput, args: &PipelineArgs, settings: &Settings, set: &s
     // With a flag that applies only to directories, a name without a known extension is a directory.
     let is_file_name = format_of_name(path).0.is_some() || path.is_file();
     if ends_with_slash || path.is_dir() || args.sink.directory_flag().is_some() && !is_file_name {
+        if !path.components().any(|component| matches!(component, Component::Normal(_) | Component::RootDir)) {
+            let error = Error::Usage(format!("`-o {}` would scatter files over this directory", path.display()));
+            return Err(Failure::new(error, "name a directory of their own, as in `-o results/`"));
+        }
         return output_directory(path, None, typed, args, settings, set);
     }
     output_file(path, typed.to, args, settings)

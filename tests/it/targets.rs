@@ -704,3 +704,17 @@ fn a_pipe_gets_all_rows_or_none() {
     assert_eq!(place.read("got"), b"");
     assert!(fs::read_dir(place.path("tmp")).unwrap().next().is_none());
 }
+
+#[test]
+fn files_are_not_scattered_over_the_current_directory() {
+    let place = Place::new();
+    place.write("in.ndjson", "{\"a\":1}\n");
+    fs::create_dir(place.path("sub")).unwrap();
+    for out in [".", "./", "..", "./.."] {
+        place.run_line(&format!("convert in.ndjson -o {out}")).code(exit::USAGE).says("scatter").hints("results/");
+    }
+    assert_eq!(place.leftovers(), ["in.ndjson", "sub"]);
+    place.run_line("convert in.ndjson -o ./sub").ok();
+    place.run(&["convert", "in.ndjson", "-o", &format!("{}/", place.path("sub").display())]).ok();
+    assert!(place.path("sub/_SUCCESS").exists());
+}
