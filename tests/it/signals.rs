@@ -108,9 +108,8 @@ fn wait_until_it_listens(child: &mut Child, signal: Signal, what: &str) {
 #[test]
 fn the_first_signal_ends_every_blocked_state() {
     std::thread::scope(|scope| {
-        for (i, (what, make)) in STATES.into_iter().enumerate() {
-            // Each state with one of the signals, which share their handler.
-            let signal = [Signal::TERM, Signal::INT, Signal::HUP][i % 3];
+        let signals = [Signal::TERM, Signal::INT, Signal::HUP];
+        for ((what, make), signal) in STATES.into_iter().flat_map(|state| signals.map(|signal| (state, signal))) {
             scope.spawn(move || {
                 let mut blocked = make(Place::new());
                 wait_until_it_listens(&mut blocked.child, signal, what);
