@@ -295,6 +295,9 @@ async fn the_page_of_a_gateway_is_not_taken_for_a_verdict_of_the_api() {
     let client_one = client(&server);
     assert!(client_one.workflows().await.unwrap().is_empty());
     assert!(client_one.workflows().await.unwrap().is_empty());
+    // A byte order mark before JSON is no page.
+    let server = Scripted::replies(vec![Reply::new(200, "\u{feff}[]"), Reply::new(404, "")]).await;
+    assert!(client(&server).workflows().await.unwrap().is_empty());
     // At an address that never was the API, it is reported at once.
     let server = Scripted::replies(vec![Reply::new(404, "default backend - 404")]).await;
     assert!(client(&server).workflows().await.unwrap_err().to_string().contains("not found"));

@@ -43,6 +43,9 @@ const SMALL_JSON_BYTES: usize = 256 << 10;
 /// Bytes of a longer body that are handed to the connection at a time.
 const BODY_PIECE_BYTES: usize = 16 << 10;
 
+/// UTF-8's byte order mark, which some servers put before JSON.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// Interval of HTTP/2 keep-alive pings on idle API connections. Without them the pool would hand out a dead connection
 /// again and again.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
@@ -364,10 +367,11 @@ impl Http {
         let start = clock.now();
         for tries in 1.. {
             let response = self.send_after(call, tries > 1).await?;
-            let cause = match serde_json::from_slice(&response.body) {
-                Ok(value) => return Ok((value, response.maybe_repeated)),
-                Err(cause) => cause,
-            };
+            let cause =
+                match serde_json::from_slice(response.body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&response.body)) {
+                    Ok(value) => return Ok((value, response.maybe_repeated)),
+                    Err(cause) => cause,
+                };
             let url = self.url(call)?;
             let error = Error::new(Kind::BadResponse, call.method, url.as_str())
                 .for_api_call(&url)

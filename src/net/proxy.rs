@@ -16,23 +16,37 @@ pub fn proxy_problem(url: &Url, variable: impl Fn(&str) -> Option<String>) -> Op
     if is_loopback(url) {
         return None;
     }
-    let names: &[&str] = match url.scheme() {
+    let names: &[&'static str] = match url.scheme() {
         "https" => &["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"],
         _ => &["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"],
     };
-    names.iter().find_map(|name| {
-        let value = variable(name).filter(|value| !value.trim().is_empty())?;
-        let with_scheme = if value.contains("://") { value } else { format!("http://{value}") };
-        match Url::parse(with_scheme.trim()) {
-            Ok(proxy) if !SCHEMES.contains(&proxy.scheme()) => Some(format!(
-                "{name} names a proxy of the unknown scheme {}; use one of {}",
-                proxy.scheme(),
-                SCHEMES.join(", ")
-            )),
-            Ok(proxy) if proxy.host_str().is_none_or(str::is_empty) => Some(format!("{name} names no host")),
-            Ok(_) => None,
-            Err(_) => Some(format!("{name} is not the URL of a proxy")),
-        }
+    let set = |name: &'static str| Some((name, variable(name).filter(|value| !value.trim().is_empty())?));
+    // The first one that is set counts, as for the HTTP library.
+    let (name, value) = names.iter().find_map(|name| set(name))?;
+    let exceptions = ["NO_PROXY", "no_proxy"].into_iter().find_map(set).map(|(_, value)| value);
+    if exceptions.is_some_and(|exceptions| is_excepted(url.host_str().unwrap_or_default(), &exceptions)) {
+        return None;
+    }
+    let with_scheme = if value.contains("://") { value } else { format!("http://{value}") };
+    match Url::parse(with_scheme.trim()) {
+        Ok(proxy) if !SCHEMES.contains(&proxy.scheme()) => Some(format!(
+            "{name} names a proxy of the unknown scheme {}; use one of {}",
+            proxy.scheme(),
+            SCHEMES.join(", ")
+        )),
+        Ok(proxy) if proxy.host_str().is_none_or(str::is_empty) => Some(format!("{name} names no host")),
+        Ok(_) => None,
+        Err(_) => Some(format!("{name} is not the URL of a proxy")),
+    }
+}
+
+/// Returns true if `exceptions`, a list as in `NO_PROXY`, has the host, a domain above it, or `*`. Ranges of addresses are
+/// left to the HTTP library.
+fn is_excepted(host: &str, exceptions: &str) -> bool {
+    exceptions.split(',').map(|one| one.trim().trim_start_matches('.')).filter(|one| !one.is_empty()).any(|one| {
+        one == "*"
+            || host.eq_ignore_ascii_case(one)
+            || host.to_ascii_lowercase().ends_with(&format!(".{}", one.to_ascii_lowercase()))
     })
 }
 
@@ -51,6 +65,19 @@ mod tests {
         }
         assert_eq!(of(https, "https_proxy", "http://a b").unwrap(), "https_proxy is not the URL of a proxy");
         assert!(of(https, "ALL_PROXY", "ftp://proxy").unwrap().contains("the unknown scheme ftp"));
+        // The first variable that is set counts, and hosts may be excepted.
+        let with = |other: &'static str, value: &'static str| {
+            proxy_problem(&https.parse().unwrap(), |asked| match asked {
+                "https_proxy" => Some("http://a b".to_owned()),
+                _ => (asked == other).then(|| value.to_owned()),
+            })
+        };
+        assert_eq!(with("HTTPS_PROXY", "http://proxy"), None);
+        for (excepted, is) in
+            [("api.test", true), ("x, .TEST", true), ("*", true), ("pi.test", false), ("other", false)]
+        {
+            assert_eq!(with("NO_PROXY", excepted).is_none(), is, "{excepted}");
+        }
         // It does not apply.
         assert_eq!(of(https, "HTTP_PROXY", "http://a b"), None);
         assert!(of("http://api.test/", "HTTP_PROXY", "http://a b").is_some());

@@ -30,8 +30,9 @@ pub(super) fn refusal(status: u16, body: &[u8], method: &'static str, url: &str,
     };
     let secrets = secrets_in_url(url);
     let secrets: Vec<&str> = secrets.iter().map(String::as_str).chain(key.map(ApiKey::reveal)).collect();
-    // Redacted first: a secret that is cut would not be found.
-    let message = shortened(redact_secrets(error_message(&String::from_utf8_lossy(body)), &secrets));
+    // Redacted before anything is cut, for a part of a secret would not be found; and again, for JSON may escape it.
+    let text = redact_secrets(String::from_utf8_lossy(body).into_owned(), &secrets);
+    let message = shortened(redact_secrets(error_message(&text), &secrets));
     Error::new(kind, method, url).with_status(status).with_text(message).with_api_body(api::is_error_body(body))
 }
 
@@ -116,6 +117,21 @@ pub(super) fn json_error_text(error: &serde_json::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_secret_is_redacted_wherever_a_message_is_cut() {
+        let key = ApiKey::new("marked-secret");
+        for padding in 180..210 {
+            for body in [
+                format!("{}marked-secret is wrong", "x".repeat(padding)),
+                format!("<?xml version=\"1.0\"?><m>{}marked-secret</m>", "x".repeat(padding)),
+                format!(r#"{{"detail":"{}marked\u002dsecret"}}"#, "x".repeat(padding + 300)),
+            ] {
+                let error = refusal(400, body.as_bytes(), "GET", "https://api.test/x", Some(&key));
+                assert!(!error.text().contains("mark"), "{error}");
+            }
+        }
+    }
 
     #[test]
     fn json_errors_are_shown_without_values() {
