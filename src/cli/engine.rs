@@ -87,6 +87,9 @@ pub(super) async fn run_blocking<T: Send + 'static>(
     };
     on_progress(&control, ProgressTiming::Over);
     context.screen.clear();
+    for leftover in control.uploads().leftovers() {
+        context.screen.always(&format!("warning: {leftover}"));
+    }
     match outcome {
         Ok(Ok(done)) => Ok(done),
         // A stopped download fails with an error of its own, which is only a consequence.

@@ -16,7 +16,7 @@ use super::shell::shell_quoted;
 use crate::client::{self, RunEnd, StateError};
 use crate::net::{self, Kind};
 use crate::pipeline::{self, ColumnPurpose, DirectoryConflict, FixedSchema, PlanError, SchemaChange};
-use crate::sink::{ChangedMeanwhile, TargetKind};
+use crate::sink::{ChangedMeanwhile, StoreError, StoreProblem, TargetKind};
 use crate::source::TooMuchExpansion;
 use crate::text::{error_chain, escape_for_terminal};
 use crate::transform::expr;
@@ -513,6 +513,9 @@ fn write_hint(path: &Path, cause: &io::Error) -> Option<String> {
     if let Some(problem) = cause.get_ref().filter(|cause| cause.is::<net::BadCertificate>()) {
         return certificate_hint(problem);
     }
+    if let Some(error) = cause.get_ref().and_then(|cause| cause.downcast_ref::<StoreError>()) {
+        return store_hint(error);
+    }
     if let Some(hint) = conflict_hint(cause) {
         return Some(hint.to_owned());
     }
@@ -560,6 +563,26 @@ fn conflict_hint(cause: &io::Error) -> Option<&'static str> {
             "convert all of these sources in one command, write to another directory, or remove this one first"
         }
         DirectoryConflict::WrittenMeanwhile => "the same command replaces them if it is run again",
+    })
+}
+
+/// Returns the hint for an error of an object store.
+fn store_hint(error: &StoreError) -> Option<String> {
+    Some(match &error.problem {
+        StoreProblem::Exists => "leave `--no-clobber` out to replace it".to_owned(),
+        StoreProblem::NoBucket => "create the bucket first, or correct its name in `-o`".to_owned(),
+        StoreProblem::Forbidden(Some(permission)) => {
+            format!("allow {permission} for these credentials, or use others")
+        }
+        StoreProblem::Credentials | StoreProblem::Forbidden(None) => {
+            "set credentials and address in the environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, \
+             AWS_ENDPOINT_URL; GOOGLE_SERVICE_ACCOUNT; AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY"
+                .to_owned()
+        }
+        StoreProblem::Unreachable => {
+            "check the network and the address of the store, such as AWS_ENDPOINT_URL and AWS_REGION".to_owned()
+        }
+        _ => return None,
     })
 }
 

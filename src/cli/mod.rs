@@ -30,6 +30,7 @@ mod sinks;
 mod sources;
 mod steps;
 mod steps_file;
+mod store_checks;
 mod table;
 #[cfg(test)]
 mod tests;

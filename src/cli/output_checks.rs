@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 use super::args::PipelineArgs;
 use super::error::{Error, Failure};
 use crate::format::{Compression, NamedFormat};
-use crate::net;
-use crate::pipeline::{Directory, OnBadRecord, Output, SUCCESS, Target, is_rejects_file, is_result};
-use crate::sink::{ObjectLocation, TargetKind, check_can_create_file};
+use crate::pipeline::{Directory, OnBadRecord, Output, Target, is_rejects_file, is_result};
+use crate::sink::{TargetKind, check_can_create_file};
 
 /// Path of standard output as a name of an output.
 const STDOUT_PATH: &str = "/dev/stdout";
@@ -35,16 +34,11 @@ pub(super) fn check_inputs(args: &PipelineArgs, outputs: &[Output], inputs: &[&P
 /// replaced, if a directory has its name, if `--no-clobber` refuses an existing file, or if it is one of `inputs`.
 fn check_writable(output: &Output, inputs: &[&Path]) -> Result<(), Failure> {
     let (path, no_clobber) = match &output.target {
-        Target::Channel(_) => return Ok(()),
+        // Stores are asked by `super::store_checks`.
+        Target::Channel(_) | Target::Object(_) | Target::Directory(Directory { store: Some(_), .. }) => return Ok(()),
         Target::Stdout => return check_not_fed(Path::new(STDOUT_PATH), inputs),
         Target::File { path, no_clobber, .. } => (path, *no_clobber),
-        // A store has no directories: an upload that can begin below the prefix proves that files can be written there.
-        Target::Directory(Directory { store: Some(location), .. }) => {
-            let url = format!("{}/{SUCCESS}", location.url.trim_end_matches('/'));
-            return check_object(&ObjectLocation { url, no_clobber: false, ..location.clone() });
-        }
         Target::Directory(directory) => return check_directory(directory, inputs),
-        Target::Object(location) => return check_object(location),
     };
     TargetKind::check_writable(path, no_clobber).map_err(|cause| Error::Write { path: path.clone(), cause })?;
     if let Some(input) = inputs.iter().find(|input| is_input(path, input)) {
@@ -100,25 +94,6 @@ fn check_directory(directory: &Directory, inputs: &[&Path]) -> Result<(), Failur
             check_can_create_file(parent).map_err(fail)
         }
     }
-}
-
-/// Fails if an object cannot be written, by asking the store.
-fn check_object(location: &ObjectLocation) -> Result<(), Failure> {
-    // On a thread of its own, because the check blocks on a runtime of its own, which panics inside another runtime.
-    let checked = std::thread::scope(|scope| scope.spawn(|| location.check()).join());
-    let checked = checked.map_err(|_| Error::Bug("the thread that checks an object panicked".into()))?;
-    checked.map_err(|cause| {
-        let is_there = cause.kind() == io::ErrorKind::AlreadyExists;
-        let is_about_tls = cause.get_ref().is_some_and(|cause| cause.is::<net::BadCertificate>());
-        let failure = Failure::from(Error::Write { path: PathBuf::from(&location.url), cause });
-        if is_there || is_about_tls {
-            return failure;
-        }
-        failure.with_hint(
-            "set credentials and address in the environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, \
-             AWS_ENDPOINT_URL; GOOGLE_SERVICE_ACCOUNT; AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY",
-        )
-    })
 }
 
 /// Returns true if both outputs are the same file, directory, object or stream, by any name.

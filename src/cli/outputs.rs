@@ -274,8 +274,7 @@ fn output_object(url: &str, typed: &TypedOutput, args: &PipelineArgs, settings: 
 }
 
 fn object_location(url: &str, args: &PipelineArgs) -> ObjectLocation {
-    let options = object_options(std::env::vars_os());
-    ObjectLocation { url: url.to_owned(), options, no_clobber: args.sink.no_clobber }
+    ObjectLocation::new(url, object_options(std::env::vars_os()), args.sink.no_clobber)
 }
 
 /// Collects the options of object stores from the environment: every `AWS_`, `GOOGLE_` and `AZURE_` variable that is

@@ -41,6 +41,6 @@ pub use retry::{
 #[cfg(feature = "serve")]
 pub(crate) use tls::client_builder;
 #[cfg(feature = "object-store")]
-pub(crate) use tls::replaced_certificates;
+pub(crate) use tls::http1_client_builder;
 pub use tls::{BadCertificate, CertificateHint, bad_certificate};
 pub use trust::{TrustedHost, is_downgrade, is_loopback};

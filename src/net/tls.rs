@@ -25,7 +25,7 @@ pub(crate) fn client_builder() -> ClientBuilder {
 }
 
 /// Returns a builder as [`client_builder`] does, for HTTP/1.1 only.
-pub(super) fn http1_client_builder() -> ClientBuilder {
+pub(crate) fn http1_client_builder() -> ClientBuilder {
     builder_for(&[b"http/1.1"]).http1_only()
 }
 
@@ -40,17 +40,6 @@ fn builder_for(protocols: &[&[u8]]) -> ClientBuilder {
     let mut config = config.with_no_client_auth();
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     ClientBuilder::new().tls_backend_preconfigured(config)
-}
-
-/// Returns the CA certificates that replace the system's: `None` if the system has its own, the built-in list if it has
-/// none, and an empty list if those that the environment names cannot be loaded.
-#[cfg(feature = "object-store")]
-pub(crate) fn replaced_certificates() -> Option<&'static [CertificateDer<'static>]> {
-    match verifier(&Arc::new(aws_lc_rs::default_provider())) {
-        Ok(Verifier { built_in: false, .. }) => None,
-        Ok(Verifier { built_in: true, .. }) => Some(webpki_root_certs::TLS_SERVER_ROOT_CERTS),
-        Err(_) => Some(&[]),
-    }
 }
 
 /// A rejected server certificate.
@@ -92,11 +81,6 @@ fn describe(problem: &CertificateError) -> BadCertificate {
     use CertificateError as E;
     let rejected = |remedy, text: &str| BadCertificate { remedy, text: text.to_owned() };
     match problem {
-        // An object store's client has an empty list of CAs if those that the environment names could not be loaded:
-        // the error of that load is the cause.
-        E::UnknownIssuer if let Some(Err(rustls::Error::InvalidCertificate(problem @ E::Other(_)))) = LOADED.get() => {
-            describe(problem)
-        }
         // BadSignature: a CA of that name is trusted, but another key signed the certificate.
         E::UnknownIssuer | E::BadSignature => rejected(CertificateHint::AddCa, "it is issued by an unknown CA"),
         E::Expired | E::ExpiredContext { .. } => rejected(CertificateHint::None, "it has expired"),

@@ -13,7 +13,8 @@ use crate::transform::Step;
 ///
 /// On `Ok` every output is complete under its final name and the report adds up; a count that
 /// differs from [`Source::expected_rows`] is [`Error::RowCount`] and publishes nothing. On `Err`
-/// no output file was changed or left behind (standard output may have received some of the records).
+/// no output file was changed or left behind (standard output may have received some of the records; what could not be
+/// taken back from a store is in [`Control::uploads`]).
 /// If the reader of standard output closes it, that is a quiet success: `Ok`, with
 /// [`Report::stopped_early`].
 ///
@@ -44,7 +45,8 @@ use crate::transform::Step;
 /// assert!(directory.path().join("top.parquet").is_file());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn execute(plan: ExecutionPlan, control: &Control) -> Result<Report, Error> {
+pub fn execute(mut plan: ExecutionPlan, control: &Control) -> Result<Report, Error> {
+    plan.set_uploads(control.uploads());
     match plan.steps.iter().any(|step| matches!(step, Step::Sql(_))) {
         true => query::execute(plan, control),
         false => run::pass(plan, control),

@@ -8,7 +8,7 @@ use super::channel::BatchSender;
 use crate::column::Schema;
 use crate::format::parquet::SortKey;
 use crate::format::{Compression, LateColumns, OutputFormat};
-use crate::sink::{ObjectLocation, TargetKind};
+use crate::sink::{ObjectLocation, TargetKind, UploadControl};
 use crate::source::{Expansion, Source};
 use crate::transform::{OnBadCast, SpillBudget, Step};
 
@@ -293,6 +293,17 @@ impl ExecutionPlan {
             sort_hint: Arc::default(),
             metadata: Vec::new(),
             limits: Limits::default(),
+        }
+    }
+
+    /// Sets the handle by which the uploads to stores are cancelled.
+    pub(super) fn set_uploads(&mut self, uploads: &UploadControl) {
+        for output in &mut self.outputs {
+            if let Target::Object(location) | Target::Directory(Directory { store: Some(location), .. }) =
+                &mut output.target
+            {
+                location.uploads = uploads.clone();
+            }
         }
     }
 }

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::sink::UploadControl;
+
 /// The interval at which a waiting thread checks for a cancel.
 pub(super) const CANCEL_POLL: Duration = Duration::from_millis(50);
 
@@ -16,6 +18,7 @@ pub struct Control {
     counters: Arc<Counters>,
     /// The output that another command holds locked, and since when this one waits for it.
     lock_wait: Arc<Mutex<Option<(PathBuf, Instant)>>>,
+    uploads: UploadControl,
 }
 
 #[derive(Debug, Default)]
@@ -49,6 +52,8 @@ impl Control {
     /// Cancels the execution. It ends with [`super::Error::Cancelled`], without output.
     pub fn cancel(&self) {
         self.cancelled.store(true, Ordering::SeqCst);
+        // After the flag: an upload that fails because of it finds the execution cancelled.
+        self.uploads.cancel();
     }
 
     /// Returns true after [`Control::cancel`].
@@ -56,9 +61,14 @@ impl Control {
         self.cancelled.load(Ordering::SeqCst)
     }
 
+    /// Returns the handle of the execution's uploads to stores, which are cancelled with it.
+    pub fn uploads(&self) -> &UploadControl {
+        &self.uploads
+    }
+
     /// Returns a handle with the same cancel flag and separate counters, for a pass that must not count.
     pub(crate) fn without_counters(&self) -> Control {
-        Control { cancelled: self.cancelled.clone(), counters: Arc::default(), lock_wait: self.lock_wait.clone() }
+        Control { counters: Arc::default(), ..self.clone() }
     }
 
     /// Returns the output that another command holds locked, if this execution waits for it now, and for how long it has.

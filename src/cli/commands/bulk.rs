@@ -43,7 +43,7 @@ pub(crate) async fn bulk(context: &Context, command: BulkCommand) -> Result<Exit
     let graph = bulk_graph(&config);
     let declared = declared_types(&graph);
     let pull = job.pull(&formats, &declared);
-    pull.check(context, &[&args.file])?;
+    pull.check(context, &[&args.file]).await?;
     if let Some(outputs) = args.plan.outputs.names() {
         context.set_restart(&outputs);
     }

@@ -9,6 +9,7 @@ use crate::cli::context::Context;
 use crate::cli::error::{Error, Failure};
 use crate::cli::exit::Exit;
 use crate::cli::report::OutputReport;
+use crate::cli::store_checks::check_stores;
 use crate::cli::{engine, output_checks, outputs, sources};
 use crate::pipeline;
 
@@ -20,6 +21,7 @@ pub(crate) async fn convert(context: &Context, args: ConvertArgs) -> Result<Exit
     // Parsed only to find errors: a download must not begin for steps that are not valid.
     args.plan.steps.steps()?;
     output_checks::check(&args.plan, &outputs, &[])?;
+    check_stores(context, &outputs).await?;
     let opened = sources::open(context, &args.sources, &args.input).await?;
     // Now that the sources are known: an output must not replace its own input.
     let stdin = args.sources.iter().find(|name| *name == Path::new("-"));

@@ -26,7 +26,7 @@ pub(crate) async fn pull(context: &Context, args: PullArgs) -> Result<Exit, Fail
         of_new_run: false,
         again: args.again,
     };
-    pull.check(context, &[])?;
+    pull.check(context, &[]).await?;
     let client = context.client()?;
     let state = ledger_session::state_dir(context, args.results.no_state, StateNeed::Helpful)?;
     let run = RunId(args.run_id);

@@ -17,6 +17,7 @@ use crate::cli::report::{OutputReport, already_complete};
 use crate::cli::resume::pull_command;
 use crate::cli::settings::SettingArgs;
 use crate::cli::sinks::{OutputArgs, SinkArgs, TypedOutput};
+use crate::cli::store_checks::check_stores;
 use crate::cli::{engine, output_checks, outputs};
 use crate::client::{
     self, BlockSelection, Client, FilePulled, OpenLedger, RemainingEstimate, ResultFormat, WatchOptions, digest_of,
@@ -79,7 +80,7 @@ impl PullOptions<'_> {
 
     /// Fails if the outputs could not be written later, before a run is started or a byte is downloaded. Creates the
     /// directory of `--all-blocks`.
-    pub(crate) fn check(&self, context: &Context, inputs: &[&Path]) -> Result<(), Failure> {
+    pub(crate) async fn check(&self, context: &Context, inputs: &[&Path]) -> Result<(), Failure> {
         if self.plan.schema_from == SchemaFromArg::Full {
             return Err(Failure::new(
                 Error::Usage(
@@ -93,7 +94,8 @@ impl PullOptions<'_> {
         if !self.results.all_blocks {
             let outputs = outputs::outputs(self.plan, &context.settings, "part")?;
             outputs::check_schema(self.plan, &outputs)?;
-            return output_checks::check(self.plan, &outputs, inputs);
+            output_checks::check(self.plan, &outputs, inputs)?;
+            return check_stores(context, &outputs).await;
         }
         // The blocks are unknown before the run: any name serves to check flags and directory.
         let outputs = outputs::block_outputs(self.plan, &context.settings, &[("block", None)])?;

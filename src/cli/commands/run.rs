@@ -40,7 +40,7 @@ pub(crate) async fn run(context: &Context, args: RunArgs) -> Result<Exit, Failur
     };
     // The definition file counts as an input, too: no output may replace it.
     let inputs: Vec<&Path> = args.input.as_deref().into_iter().chain([Path::new(&args.workflow)]).collect();
-    pull.check(context, &inputs)?;
+    pull.check(context, &inputs).await?;
     // Read before the API is contacted, because it may be a file or standard input.
     let payload = match args.payload.clone() {
         None => None,
