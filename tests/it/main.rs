@@ -39,6 +39,7 @@ mod starts;
 mod state;
 mod steps;
 mod targets;
+mod stores;
 mod tls;
 mod tree;
 mod webhooks;

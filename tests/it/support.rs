@@ -21,6 +21,7 @@ pub mod http;
 pub mod plans;
 pub mod relay;
 pub mod rows;
+pub mod s3;
 pub mod tls;
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -214,6 +215,11 @@ impl Done {
         let what = format!("{command:?}");
         let output = command.output().unwrap_or_else(|e| panic!("{what}: {e}"));
         Done::from_output(what, output)
+    }
+
+    /// Waits for a command that was started. `what` names it in a failure.
+    pub fn of_child(what: String, child: Child) -> Self {
+        Done::from_output(what, child.wait_with_output().unwrap())
     }
 
     fn from_output(what: String, output: std::process::Output) -> Self {
