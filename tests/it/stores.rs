@@ -185,6 +185,19 @@ fn the_check_demands_what_the_write_needs() {
 }
 
 #[test]
+fn missing_credentials_are_not_taken_for_a_refusal_of_the_store() {
+    // The host that gives out credentials refuses, and then does not exist.
+    for (provider, says) in [(true, "NoAccess (403): None for you"), (false, "Connection refused")] {
+        let store = FakeS3::start(|_| Act::Refuse(403, "NoAccess", "None for you"));
+        let provider = if provider { store.url() } else { "http://127.0.0.1:9".to_owned() };
+        let place = Place::new().env("AWS_REGION", "us-east-1").env("AWS_ENDPOINT_URL", "http://127.0.0.1:9");
+        let place = place.env("AWS_METADATA_ENDPOINT", &provider);
+        let done = place.run_line("convert missing.ndjson -o s3://b/out.ndjson").code(exit::CANNOT_WRITE);
+        done.says("cannot get credentials from 127.0.0.1").says(says).hints("AWS_ACCESS_KEY_ID");
+    }
+}
+
+#[test]
 fn what_remains_of_a_failed_upload_is_said() {
     for (act, says) in [(Act::Do, None), (DENIED, Some("AccessDenied (403): Access Denied"))] {
         let store = FakeS3::start(every("abort", act));

@@ -18,7 +18,7 @@ use object_store::client::{
     HttpResponseBody, HttpService,
 };
 use object_store::{ClientOptions, HeaderValue};
-use reqwest::header::{DATE, IF_NONE_MATCH, LOCATION};
+use reqwest::header::{AUTHORIZATION, DATE, IF_NONE_MATCH, LOCATION};
 use reqwest::{Method, StatusCode};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use url::Url;
@@ -87,6 +87,8 @@ pub(super) struct Traffic {
     date: Mutex<Option<SystemTime>>,
     /// True if the completion of an upload must not replace an object.
     create_only: AtomicBool,
+    /// True if requests to the store are signed, which tells them from those for credentials.
+    signs: AtomicBool,
 }
 
 impl Traffic {
@@ -99,7 +101,13 @@ impl Traffic {
             n_unclear: AtomicU64::new(0),
             date: Mutex::default(),
             create_only: AtomicBool::new(create_only),
+            signs: AtomicBool::new(true),
         }
+    }
+
+    /// Declares that requests to the store are not signed, as for a public bucket.
+    pub(super) fn set_unsigned(&self) {
+        self.signs.store(false, Ordering::Relaxed);
     }
 
     /// Returns the number of requests so far of which it is not known whether the store carried them out.
@@ -226,7 +234,11 @@ impl WatchedClient {
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let traffic = &*self.traffic;
         let lane = if request.body().content_length() >= PART_FROM { traffic.lanes.enter().await } else { None };
-        let outcome = self.exchange(request).await;
+        let provider = credential_provider(&request, traffic.signs.load(Ordering::Relaxed));
+        let mut outcome = self.exchange(request, provider.as_deref()).await;
+        if let Some(host) = provider {
+            outcome = outcome.map_err(|source| HttpError::new(source.kind(), NoCredentials { host, source }));
+        }
         let unclear = outcome.as_ref().map_or(true, |response| response.status().is_server_error());
         if unclear {
             traffic.n_unclear.fetch_add(1, Ordering::Relaxed);
@@ -243,7 +255,8 @@ impl WatchedClient {
         outcome
     }
 
-    async fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+    /// Sends one request. `provider` is its host if it asks for credentials.
+    async fn exchange(&self, request: HttpRequest, provider: Option<&str>) -> Result<HttpResponse, HttpError> {
         let traffic = &*self.traffic;
         let limits = traffic.limits;
         let (parts, body) = request.into_parts();
@@ -287,6 +300,7 @@ impl WatchedClient {
         let failed_late = completes && !is_refused && body.windows(7).any(|tag| tag == b"<Error>");
         if is_refused || failed_late {
             let mut refusal = Refusal::read(status.as_u16(), &headers, &body);
+            refusal.provider = provider.map(str::to_owned);
             if failed_late {
                 refusal.status = status_of_late_failure(&refusal.code);
             }
@@ -310,6 +324,24 @@ impl WatchedClient {
         *response.headers_mut() = headers;
         Ok(response)
     }
+}
+
+/// Returns the host of a request that asks for credentials, and not the store for an object: it is not signed, or goes to
+/// a service of the machine itself. `signs` is true if requests to the store are signed.
+fn credential_provider(request: &HttpRequest, signs: bool) -> Option<String> {
+    let host = request.uri().host()?;
+    let is_signed = request.headers().contains_key(AUTHORIZATION)
+        || request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair.starts_with("sig=")));
+    let is_of_machine = host.starts_with("169.254.") || host == "metadata.google.internal";
+    (signs && !is_signed || is_of_machine).then(|| host.to_owned())
+}
+
+/// A failed request for credentials.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot get credentials from {host}")]
+pub(super) struct NoCredentials {
+    pub(super) host: String,
+    source: HttpError,
 }
 
 /// Returns the status that an error in the body of a successful response stands for.

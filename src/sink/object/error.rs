@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::io;
 
-use super::client::{Stalled, Traffic};
+use super::client::{NoCredentials, Stalled, Traffic};
 use super::refusal::{Refusal, shown};
 use crate::net::bad_certificate;
 use crate::sink::store_error::{StoreError, StoreProblem};
@@ -92,6 +92,7 @@ impl CallError {
         let (problem, text) = if let Some(refusal) = &refusal {
             let problem = refusal.problem(kind.permission(operation));
             let text = match problem {
+                _ if let Some(host) = &refusal.provider => format!("cannot get credentials from {host}: {refusal}"),
                 StoreProblem::Exists => ALREADY_EXISTS.to_owned(),
                 StoreProblem::Unreachable => format!("the store failed to {words}: {refusal}"),
                 _ => format!("the store refused to {words}: {refusal}"),
@@ -101,14 +102,16 @@ impl CallError {
             // Kept as a type of its own, which the caller recognizes and explains.
             let error = io::Error::other(problem);
             return CallError { refusal, is_not_found, is_not_implemented, error };
+        } else if let Some(missing) = source_of::<NoCredentials>(error) {
+            (StoreProblem::Credentials, format!("{missing}: {}", innermost(error)))
         } else if let Some(stalled) = source_of::<Stalled>(error) {
-            (StoreProblem::Unreachable, format!("cannot {words}: {stalled}"))
+            (StoreProblem::Unreachable, stalled.to_string())
         } else if source_of::<object_store::client::HttpError>(error).is_some() {
-            (StoreProblem::Unreachable, format!("cannot {words}: {}", innermost(error)))
+            (StoreProblem::Unreachable, format!("cannot reach the store: {}", innermost(error)))
         } else if matches!(error, E::AlreadyExists { .. } | E::Precondition { .. }) {
             (StoreProblem::Exists, ALREADY_EXISTS.to_owned())
         } else {
-            (StoreProblem::Other, format!("cannot {words}: {}", shown(&without_queries(&text))))
+            (StoreProblem::Other, format!("cannot {words}: {}", innermost(error)))
         };
         CallError { refusal, is_not_found, is_not_implemented, error: store_error(problem, text) }
     }
@@ -184,8 +187,8 @@ fn source_of<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> 
 }
 
 /// Returns the text of the innermost cause: those around it only say that a request failed.
-fn innermost(error: &(dyn StdError + 'static)) -> String {
-    shown(&chain(error).last().map(ToString::to_string).unwrap_or_default())
+pub(super) fn innermost(error: &(dyn StdError + 'static)) -> String {
+    shown(&without_queries(&chain(error).last().map(ToString::to_string).unwrap_or_default()))
 }
 
 fn without_queries(text: &str) -> String {

@@ -13,7 +13,7 @@ use object_store::multipart::PartId;
 use object_store::path::Path;
 
 use super::client::{Connector, Limits, Traffic};
-use super::error::{CallError, Operation, StoreKind, already_exists, invalid, store_error};
+use super::error::{Operation, StoreKind, already_exists, innermost, invalid, store_error};
 use super::session::{Session, Store};
 use crate::sink::store_error::StoreProblem;
 use crate::sink::uploads::UploadControl;
@@ -112,6 +112,9 @@ impl ObjectLocation {
         let (kind, bucket, key) = take_apart(&self.url)?;
         let path = exact_path(key)?;
         let traffic = Arc::new(Traffic::new(limits, self.no_clobber && kind == StoreKind::S3));
+        if self.options.iter().any(|(name, value)| name.ends_with("_skip_signature") && value == "true") {
+            traffic.set_unsigned();
+        }
         let retry = RetryConfig { max_retries, retry_timeout: RETRY_TIME, ..RetryConfig::default() };
         // The library's `parse_url_opts` builds the same stores, but not with an HTTP client of our choice.
         macro_rules! build {
@@ -135,8 +138,7 @@ impl ObjectLocation {
             StoreKind::Azure => build!(MicrosoftAzureBuilder).build().map(|store| Arc::new(store) as _),
         };
         let store = store.map_err(|error| {
-            let text = io::Error::from(CallError::new(kind, Operation::Put, &traffic, &error)).to_string();
-            store_error(StoreProblem::Credentials, text)
+            store_error(StoreProblem::Credentials, format!("cannot open the store: {}", innermost(&error)))
         })?;
         Ok((Session::new(store, kind, traffic, self.uploads.clone())?, path))
     }

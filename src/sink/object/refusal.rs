@@ -17,7 +17,9 @@ pub(super) struct Refusal {
     /// The store's code, such as `AccessDenied`; empty if it has none.
     pub(super) code: String,
     /// The store's sentence; empty if it has none.
-    pub(super) message: String,
+    message: String,
+    /// The host that refused, if it was asked for credentials and not for an object.
+    pub(super) provider: Option<String>,
 }
 
 impl StdError for Refusal {}
@@ -53,7 +55,7 @@ impl Refusal {
         if let (301 | 307, Some(region)) = (status, header("x-amz-bucket-region")) {
             message = format!("the bucket is in the region {region}");
         }
-        Refusal { status, code, message }
+        Refusal { status, code, message, provider: None }
     }
 
     /// Returns what helps; `permission` is the one that the request needed.
@@ -73,6 +75,7 @@ impl Refusal {
             "IllegalLocationConstraintException",
         ];
         match (self.status, &*self.code) {
+            _ if self.provider.is_some() => StoreProblem::Credentials,
             (_, "NoSuchBucket" | "ContainerNotFound") => StoreProblem::NoBucket,
             (_, code) if CREDENTIALS.contains(&code) => StoreProblem::Credentials,
             (301 | 307 | 401, _) => StoreProblem::Credentials,

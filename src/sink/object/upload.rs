@@ -201,7 +201,7 @@ impl ObjectUpload {
 
     /// Adds to the leftovers that it is unknown whether the object was written.
     fn add_unknown(&self) {
-        let sentence = format!("it is unknown whether {} was written: the store did not respond", self.url);
+        let sentence = format!("it is unknown whether {} was written: the store did not confirm it", self.url);
         self.session.uploads.add_leftover(sentence);
     }
 
@@ -229,9 +229,12 @@ impl ObjectUpload {
                     Some(StoreProblem::Cancelled) => "the store did not respond to its abort".to_owned(),
                     _ => error.to_string(),
                 };
+                let what = match is_unclear {
+                    true => format!("it is unknown whether {url} was written or parts of its upload remain"),
+                    false => format!("the parts of an incomplete upload of {url} remain"),
+                };
                 session.uploads.add_leftover(format!(
-                    "the parts of an incomplete upload of {url} remain in the store ({why}); a lifecycle rule for \
-                     incomplete uploads removes them"
+                    "{what} in the store ({why}); a lifecycle rule for incomplete uploads removes such parts"
                 ));
             }
         }

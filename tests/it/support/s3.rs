@@ -97,13 +97,18 @@ impl FakeS3 {
         FakeS3 { address, shared }
     }
 
+    /// The address of the store.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
     /// A place whose commands use this store.
     pub fn place(&self) -> Place {
         Place::new()
             .env("AWS_ACCESS_KEY_ID", "AKMARKED")
             .env("AWS_SECRET_ACCESS_KEY", "secret-of-the-store")
             .env("AWS_REGION", "us-east-1")
-            .env("AWS_ENDPOINT_URL", &format!("http://{}", self.address))
+            .env("AWS_ENDPOINT_URL", &self.url())
     }
 
     pub fn object(&self, key: &str) -> Option<Vec<u8>> {
