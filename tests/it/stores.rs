@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::support::plans;
 use crate::support::s3::{Act, Asked, FakeS3};
 use crate::support::{Done, Place, exit, wait_for};
 
@@ -88,6 +89,40 @@ fn a_lost_response_to_a_commit_is_settled_by_asking() {
             }
         }
     }
+}
+
+#[test]
+fn a_request_that_was_lost_is_sent_again() {
+    for flag in ["", " --no-clobber"] {
+        for (name, what, times) in
+            [("large", "begin", 2), ("large", "part", 4), ("large", "complete", 2), ("small", "put", 2)]
+        {
+            for act in [Act::Drop, Act::Refuse(503, "SlowDown", "Reduce your rate")] {
+                let store = FakeS3::start(first(what, act));
+                let place = store.place();
+                let rows = input(&place, name);
+                place.run_line(&format!("convert {name}.ndjson -o s3://b/out.ndjson{flag}")).ok();
+                assert!(store.object("out.ndjson").unwrap() == rows, "{what}{flag}");
+                assert_eq!(store.log().iter().filter(|found| **found == what).count(), times, "{what}{flag}");
+                assert_eq!(store.open_uploads(), 0);
+            }
+        }
+    }
+}
+
+/// Takes a minute.
+#[test]
+fn a_slow_store_gets_each_part_once() {
+    if !plans::all() {
+        return;
+    }
+    let store = FakeS3::start(every("put", Act::Slowly(50_000)));
+    let place = store.place();
+    let rows = "{\"a\":1}\n".repeat((3 << 20) / 8);
+    place.write("in.ndjson", &rows);
+    place.run_line("convert in.ndjson -o s3://b/out.ndjson").ok();
+    assert_eq!(store.object("out.ndjson").unwrap().len(), rows.len());
+    assert_eq!(store.log(), ["probe", "put"]);
 }
 
 #[test]

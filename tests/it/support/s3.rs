@@ -21,6 +21,10 @@ pub enum Act {
     DoAndDrop,
     /// Carries it out and says that it failed.
     DoAndRefuse(u16, &'static str),
+    /// Closes the connection when the request has arrived, without carrying it out.
+    Drop,
+    /// Carries it out, and takes so many bytes of its body a second.
+    Slowly(usize),
     /// Does not respond until the store is stopped.
     Hang,
 }
@@ -203,7 +207,18 @@ fn serve(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
         return Ok(());
     }
     let mut body = vec![0; length];
-    reader.read_exact(&mut body)?;
+    match act {
+        Act::Slowly(bytes_per_second) => {
+            for piece in body.chunks_mut(4096) {
+                reader.read_exact(piece)?;
+                thread::sleep(Duration::from_secs_f64(piece.len() as f64 / bytes_per_second as f64));
+            }
+        }
+        _ => reader.read_exact(&mut body)?,
+    }
+    if act == Act::Drop {
+        return stream.shutdown(Shutdown::Both);
+    }
     if let Act::Refuse(status, code, message) = act {
         return respond(&mut stream, what, status, &[], &error(code, message));
     }
