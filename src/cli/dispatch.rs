@@ -15,7 +15,8 @@ use super::interrupt::Interrupt;
 use super::print::{self, Screen};
 use super::settings::{self, CONFIG, Settings, TypedSettings};
 use super::{color, commands};
-use crate::sink::remove_partial_files;
+use crate::sink::{remove_partial_files, unfinished_uploads};
+use crate::text::escape_for_terminal;
 use crate::unwind;
 
 /// The whole process: parses the command line, runs one command on a small tokio runtime, and returns the exit code.
@@ -91,6 +92,9 @@ async fn run_in_time(args: Args) -> Exit {
         exit = done => exit.unwrap_or(Exit::Bug),
         () = interrupt.overdue() => {
             remove_partial_files();
+            for remains in unfinished_uploads() {
+                print::write_stderr(&format!("warning: {}", escape_for_terminal(&remains)));
+            }
             print_failure(&Failure::from(Error::Interrupted).or_hint(|| resume.get()))
         }
     }

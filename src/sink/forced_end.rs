@@ -1,4 +1,4 @@
-//! The partial files and hidden directories of this process, for an end that cannot wait for their writers: a writer may block for ever, in a
+//! The partial files, hidden directories and uploads of this process, for an end that cannot wait for their writers: a writer may block for ever, in a
 //! pipe that nobody reads or in a store that hangs.
 
 use std::path::PathBuf;
@@ -11,6 +11,44 @@ static PARTIAL_FILES: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 /// Records a partial file, or a hidden directory of them.
 pub(super) fn record(path: PathBuf) {
     PARTIAL_FILES.lock().unwrap_or_else(PoisonError::into_inner).push(path);
+}
+
+/// URLs of the objects whose uploads have begun, and were neither completed nor aborted.
+static OPEN_UPLOADS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Records the upload of an object in parts, until it is dropped.
+#[cfg(feature = "object-store")]
+#[derive(Debug)]
+pub(super) struct OpenUpload(String);
+
+#[cfg(feature = "object-store")]
+impl OpenUpload {
+    pub(super) fn record(url: &str) -> Self {
+        OPEN_UPLOADS.lock().unwrap_or_else(PoisonError::into_inner).push(url.to_owned());
+        OpenUpload(url.to_owned())
+    }
+}
+
+#[cfg(feature = "object-store")]
+impl Drop for OpenUpload {
+    fn drop(&mut self) {
+        let mut open = OPEN_UPLOADS.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = open.iter().position(|url| *url == self.0) {
+            open.swap_remove(at);
+        }
+    }
+}
+
+/// Returns a sentence for each upload whose parts remain in a store if the process ends now.
+pub fn unfinished_uploads() -> Vec<String> {
+    let open = OPEN_UPLOADS.lock().unwrap_or_else(PoisonError::into_inner);
+    let sentence = |url: &String| {
+        format!(
+            "the parts of an incomplete upload of {url} remain in the store; a lifecycle rule for incomplete uploads \
+             removes such parts"
+        )
+    };
+    open.iter().map(sentence).collect()
 }
 
 /// Removes all partial files of this process. Only for the very end of it: their writers may still write to them, and a

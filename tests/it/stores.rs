@@ -1,5 +1,6 @@
 //! Object stores that misbehave: lost responses, missing permissions, refusals, and requests that hang.
 
+use std::io::Read as _;
 use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -348,4 +349,21 @@ fn an_interrupted_directory_is_said_to_be_incomplete() {
     let done = Done::of_child(format!("{args:?}"), child).code(exit::INTERRUPTED);
     done.says("s3://b/d/ may hold files of an incomplete output");
     assert_eq!(store.keys(), ["d/.drawoff-journal.json", "d/part-00001.ndjson"]);
+}
+
+#[test]
+fn a_pipe_that_blocks_leaves_no_upload_unsaid() {
+    let store = FakeS3::start(|_| Act::Do);
+    let place = store.place();
+    large(&place);
+    let args = ["convert", "large.ndjson", "-o", "s3://b/out.ndjson", "-o", "-"];
+    let mut child = place.command(&args).spawn().unwrap();
+    // Nothing reads the rest, so that the writer is stuck in the pipe.
+    let mut stdout = child.stdout.take().unwrap();
+    stdout.read_exact(&mut vec![0; 12 << 20]).unwrap();
+    store.wait_for("part");
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    let done = Done::of_child(format!("{args:?}"), child).code(exit::INTERRUPTED);
+    done.says("warning: the parts of an incomplete upload of s3://b/out.ndjson remain in the store");
+    assert_eq!((store.keys().len(), store.open_uploads()), (0, 1));
 }

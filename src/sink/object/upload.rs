@@ -15,6 +15,7 @@ use super::client::MAX_PARTS_IN_FLIGHT;
 use super::error::{CallError, Operation, StoreKind, invalid, store_error};
 use super::location::{ObjectLocation, RETRY_TIME, fail_if_exists};
 use super::session::{Expected, Outcome, Session};
+use crate::sink::forced_end::OpenUpload;
 use crate::sink::store_error::StoreProblem;
 use crate::sink::target::Target;
 
@@ -50,6 +51,8 @@ struct UploadParts {
     in_flight: JoinSet<object_store::Result<(usize, PartId)>>,
     /// True if its completion was sent, and the store did not say what became of it.
     is_unclear: bool,
+    /// For the end of a process that cannot wait.
+    _open: OpenUpload,
 }
 
 impl fmt::Debug for ObjectUpload {
@@ -95,6 +98,7 @@ impl ObjectUpload {
                     parts: Vec::new(),
                     in_flight: JoinSet::new(),
                     is_unclear: false,
+                    _open: OpenUpload::record(&self.url),
                 })
             }
         };
