@@ -456,9 +456,9 @@ impl Transfer {
 
     /// Accepts a 200, the file from its start. The reader drops the bytes that it has delivered, after comparing them.
     fn accept_whole_file(&mut self, response: Response) -> Result<OpenBody, ConnectFailure> {
-        let encoding = header(response.headers(), CONTENT_ENCODING).unwrap_or_default().to_ascii_lowercase();
+        let encoding = content_encoding(response.headers());
         let encoding = match encoding.as_str() {
-            "" | "identity" => Compression::None,
+            "" => Compression::None,
             "gzip" | "x-gzip" => Compression::Gzip,
             "zstd" => Compression::Zstd,
             other => {
@@ -494,7 +494,7 @@ impl Transfer {
             let text = format!("requested the range from byte {}, received it from byte {first}", self.position);
             return Err(self.without_ranges(&text));
         }
-        if header(response.headers(), CONTENT_ENCODING).is_some_and(|e| !e.eq_ignore_ascii_case("identity")) {
+        if !content_encoding(response.headers()).is_empty() {
             // The range would be one of the encoded bytes.
             return Err(self.without_ranges("the partial response has a content encoding"));
         }
@@ -612,4 +612,12 @@ fn is_framed(response: &Response, length: Option<u64>) -> bool {
         codings.split(',').any(|coding| coding.trim() == "chunked")
     };
     length.is_some() || response.version() >= Version::HTTP_2 || chunked()
+}
+
+/// Returns the content encoding of a response in lower case; empty if there is none. `aws-chunked` is none: it frames the
+/// body of an upload, and some S3-like stores hand it back with the object, which is not framed.
+fn content_encoding(headers: &HeaderMap) -> String {
+    let text = header(headers, CONTENT_ENCODING).unwrap_or_default().to_ascii_lowercase();
+    let names = text.split(',').map(str::trim).filter(|name| !matches!(*name, "" | "identity" | "aws-chunked"));
+    names.collect::<Vec<_>>().join(", ")
 }
