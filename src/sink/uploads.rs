@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 /// Time after a cancel in which uploads must be aborted, all together. An interrupted command ends within 5 s, and says
 /// before that what remains.
-const TIME_AFTER_CANCEL: Duration = Duration::from_secs(4);
+const TIME_AFTER_CANCEL: Duration = Duration::from_millis(3500);
 
 /// Least time for one abort after a cancel, if others have used up their common time.
 const LEAST_ABORT_TIME: Duration = Duration::from_millis(200);
