@@ -3,6 +3,8 @@
 use std::io::Read as _;
 use std::time::Instant;
 
+use rustix::io::ioctl_fionread;
+use rustix::pipe::fcntl_getpipe_size;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::plans;
@@ -359,12 +361,16 @@ fn a_pipe_that_blocks_leaves_no_upload_unsaid() {
     large(&place);
     let args = ["convert", "large.ndjson", "-o", "s3://b/out.ndjson", "-o", "-"];
     let mut child = place.command(&args).spawn().unwrap();
-    // Nothing reads the rest, so that the writer is stuck in the pipe.
     let mut stdout = child.stdout.take().unwrap();
     stdout.read_exact(&mut vec![0; 12 << 20]).unwrap();
     store.wait_for("part");
+    // Nothing reads the rest, so that the writer gets stuck in the pipe.
+    let size = fcntl_getpipe_size(&stdout).unwrap() as u64;
+    wait_for("the pipe to be full", || (ioctl_fionread(&stdout).unwrap() > size / 2).then_some(()));
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     let done = Done::of_child(format!("{args:?}"), child).code(exit::INTERRUPTED);
-    done.says("warning: the parts of an incomplete upload of s3://b/out.ndjson remain in the store");
-    assert_eq!((store.keys().len(), store.open_uploads()), (0, 1));
+    // It has aborted its upload only if the signal came before it was stuck.
+    let remains = "warning: the parts of an incomplete upload of s3://b/out.ndjson remain in the store";
+    assert_eq!(done.stderr.contains(remains), store.open_uploads() == 1, "{}", done.stderr);
+    assert_eq!(store.keys(), [""; 0]);
 }
