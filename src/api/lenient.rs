@@ -1,7 +1,7 @@
 //! Lenient reading of responses: a client needs ids, states and URLs; any other member that is not as expected must not
 //! make a response unusable, above all that to a start that is paid for.
 
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
@@ -21,6 +21,19 @@ pub(super) fn lenient_list<'de, D: Deserializer<'de>, T: DeserializeOwned>(from:
 pub(super) fn read<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> Result<Option<T>, D::Error> {
     let value = Value::deserialize(from)?;
     Ok(T::deserialize(&value).ok().or_else(|| T::deserialize(whole_number(&value)?).ok()))
+}
+
+/// Reads a number that decides which of several things is meant, so that a value that is taken for absent would mean
+/// another one. It may be written as text; any other type is an error.
+pub(super) fn decisive_number<'de, D: Deserializer<'de>>(from: D) -> Result<Option<i64>, D::Error> {
+    let value = Value::deserialize(from)?;
+    let number = match &value {
+        Value::Null => return Ok(None),
+        Value::String(text) => text.trim().parse().ok(),
+        other => other.as_i64().or_else(|| whole_number(other)?.as_i64()),
+    };
+    let error = || D::Error::custom(format_args!("{value} is not a whole number"));
+    number.map(Some).ok_or_else(error)
 }
 
 /// Returns a number with a fraction of zero as an integer, if a double holds it exactly.
@@ -49,6 +62,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!((link.row_count, link.file_size, link.download_expires_in_seconds), (Some(2), None, 900));
+        assert_eq!(link.block_number, Some(1));
         let links = r#"{"filename":"a.csv","row_count":-1,"download_url":"u","download_expires_in_seconds":1e300}"#;
         let link: DownloadLink = serde_json::from_str(links).unwrap();
         assert_eq!((link.row_count, link.download_expires_in_seconds), (None, 900));
@@ -63,5 +77,21 @@ mod tests {
         assert_eq!((live.total_blocks, live.blocks.len(), live.blocks[0].metrics.row_count), (0, 1, 0));
         assert!(serde_json::from_str::<LiveStatus>(r#"{"run_id":"r1"}"#).is_err(), "a state is needed");
         assert!(serde_json::from_str::<RunStarted>(r#"{"status":"queued"}"#).is_err(), "an id is needed");
+    }
+
+    #[test]
+    fn a_block_number_is_read_or_the_link_is_refused() {
+        let number = |text: &str| {
+            let link = format!(r#"{{"filename":"a","download_url":"u","block_number":{text}}}"#);
+            serde_json::from_str::<DownloadLink>(&link).map(|link| link.block_number)
+        };
+        for (text, expected) in [("3", 3), ("-1", -1), ("3.0", 3), ("\"10\"", 10), ("\" 7 \"", 7)] {
+            assert_eq!(number(text).unwrap(), Some(expected), "{text}");
+        }
+        assert_eq!(number("null").unwrap(), None);
+        for text in ["\"last\"", "\"\"", "1.5", "9223372036854775808", "1e300", "true", "{}", "[1]"] {
+            let error = number(text).unwrap_err().to_string();
+            assert!(error.contains("is not a whole number"), "{text}: {error}");
+        }
     }
 }

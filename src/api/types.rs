@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
-use super::lenient::{lenient, lenient_list, read};
+use super::lenient::{decisive_number, lenient, lenient_list, read};
 
 /// Id of a run. On the wire it is `job_id` in starts, lists and cancels, `run_id` elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -460,7 +460,7 @@ pub struct DownloadLink {
     #[serde(default, deserialize_with = "lenient")]
     pub row_count: Option<u64>,
     /// Number of the block that wrote the file; the highest is the final result of the run.
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "decisive_number")]
     pub block_number: Option<i64>,
     /// Time of creation, ISO 8601.
     #[serde(default, deserialize_with = "lenient")]
