@@ -44,6 +44,10 @@ struct FileLink {
     size_bytes: Option<u64>,
     row_count: Option<u64>,
     created_at: Option<String>,
+    /// Files of this name, block and bucket in the list that the download began with, this one included.
+    namesakes: usize,
+    /// Those of them that are equal in all else, too.
+    twins: usize,
 }
 
 impl Client {
@@ -76,10 +80,11 @@ impl Client {
                 };
                 let messages = links.iter().filter(concerns).filter_map(message_of).collect();
                 // Selected before the URLs are checked: a missing URL of another block is no error.
+                let listed = links.clone();
                 let links = select_links(links, wanted, run)?;
                 let Some(unsigned) = links.iter().find(|link| link.download_url.is_none()) else {
                     links.iter().try_for_each(|link| self.require_no_downgrade(link))?;
-                    return Ok(Results { format, links, messages, asked });
+                    return Ok(Results { format, links, listed, messages, asked });
                 };
                 if !self.await_signing(tries).await {
                     let (filename, message) = (unsigned.filename.clone(), unsigned.message.clone());
@@ -112,7 +117,7 @@ impl Client {
             finished_requests: AtomicU64::new(0),
         });
         let open = |link: &DownloadLink| {
-            let fresh = FileLink {
+            let mut fresh = FileLink {
                 links: Arc::clone(&links),
                 filename: link.filename.clone(),
                 block: link.block_number,
@@ -120,7 +125,12 @@ impl Client {
                 size_bytes: link.file_size,
                 row_count: link.row_count,
                 created_at: link.created_at.clone(),
+                namesakes: 1,
+                twins: 1,
             };
+            let named: Vec<_> = results.listed.iter().filter(|listed| fresh.is_named(listed)).collect();
+            let twins = named.iter().filter(|listed| fresh.is_equal(listed)).count();
+            (fresh.namesakes, fresh.twins) = (named.len(), twins);
             let url = SecretUrl::new(link.download_url.clone().unwrap_or_default());
             let link = Link::expiring(url, 1, results.asked, life_of(link));
             DownloadRequest { link, fresh: Some(Arc::new(fresh)), ..DownloadRequest::link(SecretUrl::new("")) }
@@ -207,29 +217,34 @@ impl FileLink {
     /// Finds the file in a newer list, whose order may have changed. Fails if it is gone, has changed, or if several files
     /// could be the one: the bytes of another must not continue it.
     fn find(&self, links: Vec<DownloadLink>) -> Result<DownloadLink, net::Error> {
-        let is_named = |link: &DownloadLink| {
-            (&link.filename, link.block_number, &link.storage_bucket) == (&self.filename, self.block, &self.bucket)
-        };
-        let mut named: Vec<DownloadLink> = links.into_iter().filter(is_named).collect();
-        if named.len() > 1 {
-            // What else the API says of them tells most namesakes apart.
-            named.retain(|link| {
-                (link.file_size, link.row_count, &link.created_at)
-                    == (self.size_bytes, self.row_count, &self.created_at)
-            });
+        let mut named: Vec<DownloadLink> = links.into_iter().filter(|link| self.is_named(link)).collect();
+        let namesakes = named.len().max(self.namesakes);
+        if namesakes > 1 {
+            // What else the API says of them tells most namesakes apart. One that is alone now may be any of them.
+            named.retain(|link| self.is_equal(link));
         }
         match (named.pop(), named.len()) {
-            (Some(link), 0) => self.require_same(&link).map(|()| link),
+            (Some(link), 0) if self.twins <= 1 => self.require_same(&link).map(|()| link),
             (None, _) => Err(not_found(&format!("{} is no longer among the run's files", self.filename))),
-            (Some(_), others) => {
+            (Some(_), _) => {
                 let text = format!(
-                    "the link of {} has expired, and the API lists {} files of that name; they cannot be told apart",
-                    self.filename,
-                    others + 1
+                    "the link of {} has expired, and the API lists {namesakes} files of that name; they cannot be told \
+                     apart",
+                    self.filename
                 );
                 Err(net::Error::new(Kind::BadResponse, "GET", "").with_text(text))
             }
         }
+    }
+
+    /// Returns true for a link with the name, block and bucket of the file.
+    fn is_named(&self, link: &DownloadLink) -> bool {
+        (&link.filename, link.block_number, &link.storage_bucket) == (&self.filename, self.block, &self.bucket)
+    }
+
+    /// Returns true if the API says the same of a link's file, as far as it says anything.
+    fn is_equal(&self, link: &DownloadLink) -> bool {
+        (link.file_size, link.row_count, &link.created_at) == (self.size_bytes, self.row_count, &self.created_at)
     }
 
     /// Fails if the API now reports another size or `row_count` for the file.
@@ -268,13 +283,23 @@ mod tests {
     }
 
     fn results(links: Value) -> Results {
-        let links = serde_json::from_value(links).unwrap();
-        Results { format: ResultFormat::Ndjson, links, messages: Vec::new(), asked: Instant::now() }
+        let links: Vec<DownloadLink> = serde_json::from_value(links).unwrap();
+        Results {
+            format: ResultFormat::Ndjson,
+            listed: links.clone(),
+            links,
+            messages: Vec::new(),
+            asked: Instant::now(),
+        }
     }
 
     fn opens(client: &Client, names: &[&str]) -> Vec<DownloadRequest> {
         let links: Vec<Value> = names.iter().map(|name| link(name, Some("http://f.test/0"), json!({}))).collect();
-        client.download_requests(&RunId("r1".into()), &results(json!(links)))
+        // Several downloads of one file are no namesakes.
+        let mut results = results(json!(links));
+        results.listed.sort_by(|a, b| a.filename.cmp(&b.filename));
+        results.listed.dedup();
+        client.download_requests(&RunId("r1".into()), &results)
     }
 
     #[tokio::test]
@@ -345,6 +370,26 @@ mod tests {
         assert!(error.text().contains("the API lists 2 files of that name"), "{error}");
         let error = fresh([json!({"file_size": 7}), json!({"file_size": 8})]).await.unwrap_err();
         assert_eq!(error.kind(), Kind::NotFound);
+    }
+
+    #[tokio::test]
+    async fn a_namesake_that_is_left_alone_is_not_taken_for_the_other() {
+        let dated = |url: &str, date: &str| link("a", Some(url), json!({ "created_at": date }));
+        let fresh = async |before: [Value; 2], after: Value| {
+            let server = Scripted::replies(vec![Reply::new(200, json!([after]).to_string())]).await;
+            // The second one is selected, as the final result is.
+            let mut results = results(json!(before));
+            results.links.remove(0);
+            let open = client(&server).download_requests(&RunId("r1".into()), &results).remove(0);
+            open.fresh.unwrap().fresh(1).await.map(|link| link.url.reveal().to_owned())
+        };
+        let before = || [dated("http://f.test/0", "first"), dated("http://f.test/0", "second")];
+        assert_eq!(fresh(before(), dated("http://f.test/2", "second")).await.unwrap(), "http://f.test/2");
+        let error = fresh(before(), dated("http://f.test/1", "first")).await.unwrap_err();
+        assert_eq!((error.kind(), error.text()), (Kind::NotFound, "a is no longer among the run's files"));
+        let twins = [dated("http://f.test/0", "first"), dated("http://f.test/0", "first")];
+        let error = fresh(twins, dated("http://f.test/1", "first")).await.unwrap_err();
+        assert!(error.text().contains("the API lists 2 files of that name"), "{error}");
     }
 
     #[tokio::test]

@@ -80,6 +80,8 @@ pub struct Results {
     pub format: ResultFormat,
     /// Links to the files, by block number.
     pub links: Vec<DownloadLink>,
+    /// All links of the list, also those that were not selected: a file may have namesakes among them.
+    pub listed: Vec<DownloadLink>,
     /// Messages of the API about files, as pairs of file name and message. All blocks contribute to the final result,
     /// so messages about all files are kept; if one block is selected, only its own.
     pub messages: Vec<(String, String)>,
