@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use reqwest::multipart::Form;
-use reqwest::{Client, ClientBuilder, Response, redirect};
+use reqwest::{Client, ClientBuilder, RequestBuilder, Response, redirect};
 use tokio::time::timeout;
 use url::Url;
 
@@ -523,10 +523,7 @@ impl Http {
                     waited *= call.response_timeouts;
                     timeout(waited, request.body(json.clone()).send()).await.ok()
                 } else {
-                    let sent = Arc::new(AtomicU64::new(0));
-                    let body = counted_body(Bytes::copy_from_slice(json), Arc::clone(&sent));
-                    let request = request.header(CONTENT_LENGTH, json.len()).body(body);
-                    self.send_while_progressing(request.send(), &sent, json.len() as u64).await
+                    self.send_long_json(request, Bytes::copy_from_slice(json)).await
                 }
             }
             Body::Form { make, sent, total } => {
@@ -566,7 +563,7 @@ impl Http {
             self.0.seconds_ahead.store(seconds, Ordering::Relaxed);
         }
         // A redirect within the origin was followed by the client. One that is left leads elsewhere.
-        let location = response.headers().get(LOCATION).and_then(|l| l.to_str().ok()).map(SecretUrl::new);
+        let location = header(response.headers(), LOCATION).and_then(|location| response.url().join(&location).ok());
         let body = match self.read_body(response, call.method, url).await {
             Ok(body) => body,
             // The response had begun, so the request was processed.
@@ -577,14 +574,47 @@ impl Http {
         }
         let mut error = refusal(status, &body, call.method, &without_public_query(url), Some(key));
         if let (300..400, Some(location)) = (status, location) {
-            let text = format!("refused to send the API key to the redirect target {location}");
-            error = error.with_text(text);
+            let is_own = location.origin() == url.origin();
+            let target = SecretUrl::new(location);
+            error = error.with_text(match is_own {
+                true => format!("cannot follow the redirect to {target}"),
+                false => format!("refused to send the API key to the redirect target {target}"),
+            });
         }
         // A 5xx says nothing of what happened behind it, nor does a timeout (408), nor the page of another server. 429
         // was not processed.
         let is_conclusive = error.is_from_api() && status != 408 && status < 500 && !is_redirected;
         let maybe_processed = status != 429 && !is_conclusive;
         Err(Failed { error, advice: call.repeat.after_status(status), named_delay, maybe_processed })
+    }
+
+    /// Sends a JSON body whose bytes are counted, as [`Http::send_while_progressing`] does. The library cannot send such a
+    /// body twice, so redirects within the origin that keep it (307, 308) are followed here.
+    async fn send_long_json(&self, request: RequestBuilder, json: Bytes) -> Option<reqwest::Result<Response>> {
+        let (client, head) = request.header(CONTENT_LENGTH, json.len()).build_split();
+        let head = match head {
+            Ok(head) => head,
+            Err(error) => return Some(Err(error)),
+        };
+        let mut target = head.url().clone();
+        let mut redirects = 0;
+        loop {
+            let sent = Arc::new(AtomicU64::new(0));
+            let mut request = head.try_clone().expect("a request without a body can be cloned");
+            *request.url_mut() = target.clone();
+            *request.body_mut() = Some(counted_body(json.clone(), Arc::clone(&sent)));
+            let response = match self.send_while_progressing(client.execute(request), &sent, json.len() as u64).await {
+                Some(Ok(response)) => response,
+                other => return other,
+            };
+            let next = header(response.headers(), LOCATION).and_then(|location| response.url().join(&location).ok());
+            match (response.status().as_u16(), next) {
+                (307 | 308, Some(next)) if next.origin() == target.origin() && redirects < MAX_REDIRECTS => {
+                    (target, redirects) = (next, redirects + 1);
+                }
+                _ => return Some(Ok(response)),
+            }
+        }
     }
 
     /// Awaits the response to a form while its bytes are being sent. Returns `None` if no byte was sent for one idle

@@ -625,3 +625,31 @@ async fn a_cancelled_download_is_an_error() {
     let error = tokio::task::spawn_blocking(move || download.read_to_end(&mut Vec::new()).unwrap_err()).await.unwrap();
     assert_eq!(error.downcast::<Error>().unwrap().kind(), Kind::Stopped);
 }
+
+#[tokio::test]
+async fn a_long_body_follows_redirects_within_the_origin() {
+    let body = vec![b' '; 300 << 10];
+    let server = Scripted::by(|i, _| match i {
+        0 => Reply::new(307, "").header("Location", "/v2/run"),
+        1 => Reply::new(308, "").header("Location", "v3"),
+        _ => Reply::new(200, "[]"),
+    })
+    .await;
+    let post = || ApiRequest::post("/run", Body::Json(body.clone()), Repeatability::Safe);
+    http(&server.base).send(&post()).await.unwrap();
+    let seen = server.seen();
+    assert!(seen.iter().all(|seen| seen.body == body && seen.header("x-api-key") == Some(KEY)));
+    let lines: Vec<&str> = seen.iter().map(|seen| seen.line.as_str()).collect();
+    assert_eq!(lines, ["POST /run", "POST /v2/run", "POST /v2/v3"]);
+    let elsewhere = Scripted::replies(vec![Reply::new(200, "[]")]).await;
+    let to = format!("{}/x?sig=marked-sig", elsewhere.base);
+    let server = Scripted::replies(vec![Reply::new(307, "").header("Location", to)]).await;
+    let error = http(&server.base).send(&post()).await.unwrap_err();
+    assert!(error.text().starts_with("refused to send the API key to the redirect target http://"), "{error}");
+    assert_redacted(&error);
+    assert!(elsewhere.seen().is_empty());
+    let circle = Scripted::replies(vec![Reply::new(307, "").header("Location", "/again")]).await;
+    let error = http(&circle.base).send(&post()).await.unwrap_err();
+    assert!(error.text().starts_with("cannot follow the redirect to http://"), "{error}");
+    assert_eq!(circle.seen().len(), 11);
+}
