@@ -69,6 +69,27 @@ async fn a_rebound_name_reaches_no_path_without_a_key() {
 }
 
 #[tokio::test]
+async fn a_browser_can_log_in_under_an_allowed_name() {
+    let local = Local::start_with(|config| {
+        config.api_key = Some(ApiKey::new("k-test"));
+        config.allow_hosts = vec!["one.test".to_owned()];
+    })
+    .await;
+    // Under `no-referrer`, browsers send `Origin: null` with the form of a page, to the page's own origin too.
+    let page = local.request(Method::GET, "/").header("host", "one.test").send().await.unwrap();
+    assert_eq!(page.status(), 401);
+    assert_eq!(page.headers()["referrer-policy"], "same-origin");
+    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let login = |origin: &str| {
+        let request = client.post(format!("{}/ui/login", local.service.base_url()));
+        request.header("host", "one.test").header("origin", origin).body("key=k-test").send()
+    };
+    let response = login("https://one.test").await.unwrap();
+    assert!(response.status() == 303 && response.headers().contains_key("set-cookie"));
+    assert_eq!(login("null").await.unwrap().status(), 403);
+}
+
+#[tokio::test]
 async fn with_a_key_names_are_accepted_unless_some_are_listed() {
     let open = Local::start_with(|config| config.api_key = Some(ApiKey::new("k-test"))).await;
     assert_eq!(status(&open, ("GET", "/workflows"), &[("host", "any.test")]).await, 200);
