@@ -63,7 +63,9 @@ pub(in crate::service) fn router(app: Arc<App>) -> Router {
         // The signature of the link is the authorization; an API key in the request is ignored.
         .route(FILES, get(files::download).head(files::reject_head))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&app), count_bytes_sent));
-    let mut all = keyed.merge(open).merge(page::router(&app));
+    // The login reads a body before any key is checked.
+    let pages = page::router(&app).layer(middleware::from_fn_with_state(Arc::clone(&app), limit_time));
+    let mut all = keyed.merge(open).merge(pages);
     if app.config.admin {
         all = all.merge(admin::router(&app));
     }

@@ -73,3 +73,10 @@ async fn a_request_in_progress_is_not_displaced() {
     second.read_exact(&mut status).await.unwrap();
     assert_eq!(&status, b"HTTP/1.1 200 OK");
 }
+
+#[tokio::test]
+async fn a_login_that_never_arrives_does_not_hold_its_request_for_ever() {
+    let local = Local::start_with(|config| config.request_time = Duration::from_secs(1)).await;
+    let head = "POST /ui/login HTTP/1.1\r\nhost: localhost\r\ncontent-length: 20\r\n\r\nk";
+    assert!(rest(&mut connect(&local, head).await).await.starts_with("HTTP/1.1 408"));
+}
