@@ -8,14 +8,17 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::Pid;
+use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
 
 use super::attributes;
 use super::forced_end;
+use crate::text::hex;
 
 /// Suffix of partial files and of hidden directories.
 const SUFFIX: &str = ".partial";
@@ -87,9 +90,15 @@ fn remove_stale_directories(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns the path of the lock file for rows that are appended to the file at `path`.
+/// Returns the path of the lock file for rows that are appended to the file at `path`. No other name in its directory
+/// has the same lock: a command that appends to both files would wait for itself.
 pub(super) fn lock_path(path: &Path) -> io::Result<PathBuf> {
-    Ok(path.with_file_name(prefix(path)? + "drawoff-lock"))
+    let prefix = prefix(path)?;
+    let name = path.file_name().unwrap_or_default().as_bytes();
+    // The prefix of a long name is cut, and that of a name that is not UTF-8 contains replacement characters.
+    let is_whole = prefix.as_bytes().len() == name.len() + 2 && prefix.as_bytes()[1..=name.len()] == *name;
+    let digest = if is_whole { String::new() } else { hex(&Sha256::digest(name))[..16].to_owned() + "." };
+    Ok(path.with_file_name(prefix + &digest + "drawoff-lock"))
 }
 
 /// Removes the partial files for `path` whose writers have ended, and returns their number. Files of living processes
@@ -194,6 +203,26 @@ mod tests {
         drop(lock);
         assert_eq!(remove_stale(&path).unwrap(), 1, "a lock ends with its process");
         assert_eq!(remove_stale(Path::new("/nowhere/at/all.csv")).unwrap(), 0);
+    }
+
+    #[test]
+    fn every_name_has_its_own_lock() {
+        use std::ffi::OsStr;
+
+        let long = "a".repeat(200);
+        let names: [&OsStr; 6] = [
+            "a".as_ref(),
+            "a.csv".as_ref(),
+            OsStr::from_bytes(b"\xe9"),
+            OsStr::from_bytes(b"\xe8"),
+            OsStr::new(&long),
+            OsStr::from_bytes(&long.as_bytes()[1..]),
+        ];
+        let locks: std::collections::BTreeSet<PathBuf> =
+            names.iter().map(|name| lock_path(&Path::new("/d").join(name)).unwrap()).collect();
+        assert_eq!(locks.len(), names.len(), "{locks:?}");
+        assert!(locks.contains(Path::new("/d/.a.csv.drawoff-lock")));
+        assert!(locks.iter().all(|lock| lock.as_os_str().len() < 255));
     }
 
     #[test]
