@@ -16,7 +16,7 @@ use super::shell::shell_quoted;
 use crate::client::{self, RunEnd, StateError};
 use crate::net::{self, Kind};
 use crate::pipeline::{self, ColumnPurpose, DirectoryConflict, FixedSchema, PlanError, SchemaChange};
-use crate::sink::{ChangedMeanwhile, StoreError, StoreProblem, TargetKind};
+use crate::sink::{ChangedMeanwhile, StoreError, StoreProblem, TargetKind, TemporaryFile};
 use crate::source::TooMuchExpansion;
 use crate::text::{error_chain, escape_for_terminal};
 use crate::transform::expr;
@@ -205,7 +205,7 @@ fn download_error(cause: &io::Error) -> Option<&net::Error> {
 }
 
 fn is_disk_full(cause: &io::Error) -> bool {
-    matches!(cause.raw_os_error().map(Errno::from_raw_os_error), Some(Errno::NOSPC | Errno::DQUOT))
+    matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 fn write_exit(cause: &io::Error) -> Exit {
@@ -506,6 +506,10 @@ fn net_hint(error: &net::Error) -> Option<String> {
 }
 
 fn write_hint(path: &Path, cause: &io::Error) -> Option<String> {
+    if let Some(TemporaryFile { directory, .. }) = cause.get_ref().and_then(|cause| cause.downcast_ref()) {
+        let do_first = if is_disk_full(cause) { "free space there" } else { "make that directory writable" };
+        return Some(format!("{do_first}, or set TMPDIR to another directory than {}", directory.display()));
+    }
     // No directory and no other target helps against a full or closed pipe.
     if path == Path::new(STDOUT) {
         return None;

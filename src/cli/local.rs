@@ -3,17 +3,16 @@
 
 use std::path::PathBuf;
 
-use tempfile::TempDir;
-
 use super::error::{Error, Failure};
 use super::values::{Enrich, EnrichFrom};
 use crate::service::{Config, EnrichEndpoint, EnrichTable, Service};
+use crate::sink::TemporaryDirectory;
 
 /// A running service. A temporary store is removed when it is dropped.
 pub(super) struct Local {
     service: Service,
     /// Dropped after the service.
-    _temporary: Option<TempDir>,
+    _temporary: Option<TemporaryDirectory>,
 }
 
 impl Local {
@@ -26,9 +25,7 @@ impl Local {
         let (data_dir, temporary) = match data {
             Some(path) => (path, None),
             None => {
-                let directory = tempfile::Builder::new()
-                    .prefix("drawoff-service-")
-                    .tempdir()
+                let directory = TemporaryDirectory::create(&std::env::temp_dir())
                     .map_err(|cause| Error::Write { path: std::env::temp_dir(), cause })?;
                 (directory.path().to_owned(), Some(directory))
             }

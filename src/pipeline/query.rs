@@ -56,7 +56,8 @@ fn run_on_all_rows(mut plan: ExecutionPlan, query: &Query, control: &Control) ->
 
     // The query and the pass that writes its result run at the same time: each gets half of the memory.
     let bytes = usize::try_from(limits.max_memory_bytes / 2).unwrap_or(usize::MAX);
-    let directory = limits.spill_dir.clone();
+    let spills = Scratch::new(&limits)?;
+    let directory = Some(spills.directory().to_owned());
     let query_rows =
         query.execute(tables, &QueryResources { max_bytes: bytes, directory, workers: limits.worker_count() })?;
     let rows = Box::new(QuerySource(query_rows));

@@ -12,6 +12,7 @@ use super::progress::Control;
 use super::run::pass;
 use crate::column::Schema;
 use crate::format::{Compression, OutputFormat, ParquetCodec, ParquetOptions};
+use crate::sink::TemporaryDirectory;
 use crate::source::{Input, Source};
 use crate::text::hex;
 use crate::transform::{Query, RESULTS, Step, TableFile};
@@ -91,19 +92,19 @@ fn is_parquet(path: &Path) -> bool {
 }
 
 /// A temporary directory for tables, removed on drop.
-pub(super) struct Scratch(tempfile::TempDir);
+pub(super) struct Scratch(TemporaryDirectory);
 
 impl Scratch {
     /// Creates the directory below [`Limits::spill_dir`], or the system's temporary directory.
     pub(super) fn new(limits: &Limits) -> Result<Self, Error> {
-        let mut named = tempfile::Builder::new();
-        named.prefix("drawoff-");
-        let made = match &limits.spill_dir {
-            Some(parent) => named.tempdir_in(parent),
-            None => named.tempdir(),
-        };
-        let parent = || limits.spill_dir.clone().unwrap_or_else(std::env::temp_dir);
-        made.map(Scratch).map_err(|cause| Error::Write { path: parent(), cause })
+        let parent = limits.spill_dir.clone().unwrap_or_else(std::env::temp_dir);
+        let made = TemporaryDirectory::create(&parent);
+        made.map(Scratch).map_err(|cause| Error::Write { path: parent, cause })
+    }
+
+    /// Returns the path of the directory.
+    pub(super) fn directory(&self) -> &std::path::Path {
+        self.0.path()
     }
 
     /// Returns an output for the rows of a table.

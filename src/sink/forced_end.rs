@@ -8,6 +8,14 @@ use std::sync::{Mutex, PoisonError};
 /// these names, so a path that is no partial file any more is simply absent.
 static PARTIAL_FILES: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
+/// Paths of output directories that this process created, to be removed if they are empty.
+static CREATED_DIRECTORIES: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// Records an output directory that this process created.
+pub(super) fn record_created(directory: PathBuf) {
+    CREATED_DIRECTORIES.lock().unwrap_or_else(PoisonError::into_inner).push(directory);
+}
+
 /// Records a partial file, or a hidden directory of them.
 pub(super) fn record(path: PathBuf) {
     PARTIAL_FILES.lock().unwrap_or_else(PoisonError::into_inner).push(path);
@@ -60,6 +68,10 @@ pub fn remove_partial_files() {
         // One that cannot be removed now is removed by the next writer of its output, as after a kill. So are the files of a
         // directory whose publishing was underway, by their journal.
         let _ = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+    }
+    for directory in CREATED_DIRECTORIES.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        // Fails if it has results, as it should.
+        let _ = std::fs::remove_dir(directory);
     }
     std::mem::forget(paths);
 }

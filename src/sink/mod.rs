@@ -24,6 +24,7 @@ mod store_error;
 mod stream;
 mod sync_all;
 mod target;
+mod temporary;
 mod uploads;
 mod whole;
 
@@ -38,5 +39,6 @@ pub use store_error::{StoreError, StoreProblem};
 pub use stream::Stream;
 pub use sync_all::sync_all;
 pub use target::{Reread, Target};
+pub use temporary::{TemporaryDirectory, temporary_file};
 pub use uploads::UploadControl;
-pub use whole::WholeStream;
+pub use whole::{TemporaryFile, WholeStream};

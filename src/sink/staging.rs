@@ -10,6 +10,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, unlinkat};
 use rustix::io::Errno;
 
 use super::attributes;
+use super::forced_end;
 use super::kind::{FileTarget, TargetKind};
 use super::lock::{NameLock, OnWait};
 use super::object::{ObjectLocation, ObjectPrefix};
@@ -69,6 +70,9 @@ impl Staging {
             // Inside the output directory, so that publishing is a rename within one file system.
             match partial::create_directory(&directory) {
                 Ok((hidden, lock)) => {
+                    if created {
+                        forced_end::record_created(directory.clone());
+                    }
                     let destination = Destination::Directory { path: directory, created };
                     return Ok(Staging { destination, hidden, _hidden_lock: lock, lock: None });
                 }

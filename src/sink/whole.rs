@@ -2,15 +2,34 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 use tempfile::NamedTempFile;
 
-use super::forced_end;
 use super::stream::Stream;
 use super::target::{Reread, Target};
+use super::temporary::temporary_file;
 
 /// Bytes that are copied to the stream at a time.
 const COPY_BYTES: usize = 1 << 20;
+
+/// Name that the collecting files have in place of that of an output.
+const NAME: &str = "drawoff-output";
+
+/// The error of a file in the directory for temporary files, which is not the output's own.
+#[derive(Debug, thiserror::Error)]
+#[error("its rows are kept in {} until all are right", directory.display())]
+pub struct TemporaryFile {
+    /// The directory for temporary files.
+    pub directory: PathBuf,
+    /// The error of the system.
+    #[source]
+    pub cause: io::Error,
+}
+
+fn temporary(cause: io::Error) -> io::Error {
+    io::Error::new(cause.kind(), TemporaryFile { directory: std::env::temp_dir(), cause })
+}
 
 /// A stream, and the file in the directory for temporary files (`TMPDIR`) that collects its bytes. Dropped without a
 /// commit, the stream gets nothing.
@@ -21,10 +40,9 @@ pub struct WholeStream {
 }
 
 impl WholeStream {
-    /// Collects the bytes for `stream`.
+    /// Collects the bytes for `stream`. Removes the files of killed processes, which hold all of their rows.
     pub fn new(stream: Stream) -> io::Result<Self> {
-        let collected = tempfile::Builder::new().prefix("drawoff-output-").tempfile()?;
-        forced_end::record(collected.path().to_owned());
+        let collected = temporary_file(NAME).map_err(temporary)?;
         Ok(WholeStream { collected, stream })
     }
 
@@ -36,7 +54,7 @@ impl WholeStream {
 
 impl Write for WholeStream {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.collected.as_file_mut().write(buf)
+        self.collected.as_file_mut().write(buf).map_err(temporary)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -50,17 +68,17 @@ impl Target for WholeStream {
     }
 
     fn reread(&self) -> io::Result<Option<File>> {
-        self.collected.reopen().map(Some)
+        self.collected.reopen().map(Some).map_err(temporary)
     }
 
     fn rereader(&self) -> io::Result<Option<Reread>> {
-        let file = self.collected.reopen()?;
+        let file = self.collected.reopen().map_err(temporary)?;
         Ok(Some(Box::new(move || Ok(file))))
     }
 
     /// Copies the bytes to the stream. After an error, or when its reader closes it, it may have got a part of them.
     fn commit(mut self: Box<Self>) -> io::Result<()> {
-        let collected = self.collected.reopen()?;
+        let collected = self.collected.reopen().map_err(temporary)?;
         let mut reader = io::BufReader::with_capacity(COPY_BYTES, collected);
         io::copy(&mut reader, &mut self.stream).map(drop)
     }

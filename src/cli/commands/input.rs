@@ -15,6 +15,7 @@ use crate::cli::choices::FromFormat;
 use crate::cli::context::Context;
 use crate::cli::error::{Error, Failure};
 use crate::client::{self, Client, IdempotencyKey, RunStart, Upload};
+use crate::sink::temporary_file;
 use crate::text::human_bytes;
 
 /// An input file, or the contents of a pipe in a temporary file.
@@ -130,7 +131,7 @@ impl Input {
 fn copy_pipe(pipe: &mut dyn Read, name: &Path) -> Result<(NamedTempFile, Option<u8>), Failure> {
     let read = |cause| Error::Read { path: name.to_owned(), cause };
     let write = |cause| Error::Write { path: std::env::temp_dir(), cause };
-    let mut file = tempfile::Builder::new().prefix("drawoff-input-").tempfile().map_err(write)?;
+    let mut file = temporary_file("drawoff-input").map_err(write)?;
     let mut buffer = vec![0; 256 << 10];
     let mut first_byte = None;
     loop {
