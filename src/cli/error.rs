@@ -15,7 +15,7 @@ use super::settings::{self, API_KEY_VARIABLE};
 use super::shell::shell_quoted;
 use crate::client::{self, RunEnd, StateError};
 use crate::net::{self, Kind};
-use crate::pipeline::{self, ColumnPurpose, DirectoryConflict, FixedSchema, PlanError, SchemaChange};
+use crate::pipeline::{self, ColumnPurpose, DirectoryConflict, FixedSchema, PlanError, SchemaChange, SharedName};
 use crate::sink::{ChangedMeanwhile, StoreError, StoreProblem, TargetKind, TemporaryFile};
 use crate::source::TooMuchExpansion;
 use crate::text::{error_chain, escape_for_terminal};
@@ -533,6 +533,8 @@ fn write_hint(path: &Path, cause: &io::Error) -> Option<String> {
         Some(_) if std::fs::symlink_metadata(path).map_or(true, |found| !found.is_symlink()) => path.parent(),
         other => other,
     };
+    // The error of an output of many files is about one of them.
+    let directory = if path.is_dir() { Some(path) } else { directory };
     let directory = directory.filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).display();
     if is_disk_full(cause) {
         return Some(format!("free space in {directory}, or write elsewhere with `-o`; no partial file remains"));
@@ -562,7 +564,11 @@ fn conflict_hint(cause: &io::Error) -> Option<&'static str> {
     if cause.is::<ChangedMeanwhile>() {
         return Some("the same command adds its rows to the file as it is now");
     }
+    if cause.is::<SharedName>() {
+        return Some("give one of them another name or directory");
+    }
     Some(match cause.downcast_ref::<DirectoryConflict>()? {
+        DirectoryConflict::HalfReplaced => "run that command again first, or write to another directory",
         DirectoryConflict::SharedSources => {
             "convert all of these sources in one command, write to another directory, or remove this one first"
         }

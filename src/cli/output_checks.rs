@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 use super::args::PipelineArgs;
 use super::error::{Error, Failure};
 use crate::format::{Compression, NamedFormat};
-use crate::pipeline::{Directory, OnBadRecord, Output, Target, is_rejects_file, is_result};
+use crate::pipeline::{
+    Directory, OnBadRecord, Output, SUCCESS, Target, check_results_replaceable, is_rejects_file, is_result,
+    may_continue_in,
+};
 use crate::sink::{TargetKind, check_can_create_file};
 
 /// Path of standard output as a name of an output.
@@ -43,6 +46,13 @@ fn check_writable(output: &Output, inputs: &[&Path]) -> Result<(), Failure> {
     TargetKind::check_writable(path, no_clobber).map_err(|cause| Error::Write { path: path.clone(), cause })?;
     if let Some(input) = inputs.iter().find(|input| is_input(path, input)) {
         return Err(Error::Usage(format!("{} is an input and cannot be an output", input.display())).into());
+    }
+    if output.is_sheets()
+        && let Some(input) = inputs.iter().find(|input| may_continue_in(path, input))
+    {
+        let (input, shown) = (input.display(), path.display());
+        let error = Error::Usage(format!("{input} is an input, and {shown} may continue in a file of that name"));
+        return Err(Failure::new(error, "give the output another name or directory"));
     }
     check_not_fed(path, inputs)
 }
@@ -87,7 +97,10 @@ fn check_directory(directory: &Directory, inputs: &[&Path]) -> Result<(), Failur
         Ok(_) if directory.no_clobber && path.join("_manifest.json").exists() => {
             Err(fail(io::Error::new(io::ErrorKind::AlreadyExists, "the directory contains results")))
         }
-        Ok(_) => check_can_create_file(path).map_err(fail),
+        Ok(_) => {
+            check_can_create_file(path).map_err(fail)?;
+            check_results_replaceable(directory).map_err(fail)
+        }
         // The directory is created later, so its parent must be writable.
         Err(_) => {
             let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));

@@ -49,7 +49,7 @@ pub use channel::BatchSender;
 pub use error::{BrokenContract, ColumnPurpose, Error, FixedSchema, PartitionError, PlanError, SchemaChange};
 pub use execute::execute;
 pub use explain::{Explained, explain_steps};
-pub use output::{DirectoryConflict, SUCCESS, is_result};
+pub use output::{DirectoryConflict, SUCCESS, SharedName, check_results_replaceable, is_result, may_continue_in};
 pub use plan::{Directory, ExecutionPlan, Limits, OnBadRecord, Output, SchemaFrom, SchemaPolicy, SchemaSource, Target};
 pub use progress::Control;
 pub use read::{BatchReader, read_batches};

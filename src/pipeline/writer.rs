@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use super::error::{Error, FixedSchema, SchemaChange};
 use super::input::SourceInfo;
 use super::message::{GroupResult, ItemResult, MorselCounts, UnorderedRows};
-use super::output::{EncodedBatch, FinishedOutput, OutputWriter, closed_note, encode_rows};
+use super::output::{EncodedBatch, FinishedOutput, OutputWriter, check_names, closed_note, encode_rows};
 use super::plan::OnBadRecord;
 use super::prepared::{ExecutionState, Prepared};
 use super::progress::{CANCEL_POLL, Control};
@@ -604,6 +604,7 @@ impl<'a> Writer<'a> {
         }
         finished.iter_mut().try_for_each(FinishedOutput::sync)?;
         self.lock_directories(&mut finished)?;
+        check_names(&finished, self.rejects.as_ref().map(RejectsFile::path))?;
         let mut files = Vec::new();
         // Streams whose bytes were kept back come first: they can fail, the renames hardly.
         let (streams, others): (Vec<_>, Vec<_>) = finished.into_iter().partition(FinishedOutput::is_stream);

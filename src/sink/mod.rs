@@ -34,7 +34,7 @@ pub use kind::{FileTarget, TargetKind, check_can_create_file};
 pub use lock::OnWait;
 pub use object::{ObjectLocation, ObjectPrefix, ObjectUpload};
 pub use open::Sink;
-pub use staging::{PartFile, Staging};
+pub use staging::{PartFile, Staging, check_changeable};
 pub use store_error::{StoreError, StoreProblem};
 pub use stream::Stream;
 pub use sync_all::sync_all;

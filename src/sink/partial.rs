@@ -96,7 +96,7 @@ pub(super) fn lock_path(path: &Path) -> io::Result<PathBuf> {
     let prefix = prefix(path)?;
     let name = path.file_name().unwrap_or_default().as_bytes();
     // The prefix of a long name is cut, and that of a name that is not UTF-8 contains replacement characters.
-    let is_whole = prefix.as_bytes().len() == name.len() + 2 && prefix.as_bytes()[1..=name.len()] == *name;
+    let is_whole = prefix.len() == name.len() + 2 && prefix.as_bytes()[1..=name.len()] == *name;
     let digest = if is_whole { String::new() } else { hex(&Sha256::digest(name))[..16].to_owned() + "." };
     Ok(path.with_file_name(prefix + &digest + "drawoff-lock"))
 }

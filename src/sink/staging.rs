@@ -1,6 +1,7 @@
 //! Output directories: their files are written in a hidden directory inside, and published by rename when all of them
 //! are complete. In a store the hidden directory is a local temporary one, and files are published by upload.
 
+use std::collections::BTreeSet;
 use std::fs::{File, Metadata};
 use std::io::{self, Read as _, Write};
 use std::os::fd::OwnedFd;
@@ -11,7 +12,7 @@ use rustix::io::Errno;
 
 use super::attributes;
 use super::forced_end;
-use super::kind::{FileTarget, TargetKind};
+use super::kind::{FileTarget, TargetKind, check_can_create_file};
 use super::lock::{NameLock, OnWait};
 use super::object::{ObjectLocation, ObjectPrefix};
 use super::partial;
@@ -289,6 +290,28 @@ fn remove_below(directory: &Path, name: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Fails if a file cannot be given one of `names` in `directory`, or the file of that name not be replaced or removed.
+/// Changes nothing.
+pub fn check_changeable<'a>(directory: &Path, names: impl Iterator<Item = &'a Path>) -> io::Result<()> {
+    let mut parents = BTreeSet::new();
+    for name in names {
+        let path = directory.join(name);
+        match std::fs::symlink_metadata(&path) {
+            Ok(found) if found.is_dir() => {
+                return Err(in_file(&path, io::Error::new(io::ErrorKind::IsADirectory, "it is a directory")));
+            }
+            Ok(found) if found.is_file() => {
+                let file = FileTarget { path: path.clone(), existing: Some(found) };
+                file.check_replaceable().map_err(|cause| in_file(&path, cause))?;
+            }
+            _ => {}
+        }
+        // Subdirectories that do not exist are created.
+        parents.extend(path.ancestors().skip(1).find(|parent| parent.exists()).map(Path::to_owned));
+    }
+    parents.iter().try_for_each(|parent| check_can_create_file(parent).map_err(|cause| in_file(parent, cause)))
 }
 
 /// Adds the path of a file within the output directory to its error.

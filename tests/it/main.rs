@@ -21,6 +21,7 @@ mod main_job;
 mod memory;
 mod network;
 mod one_meaning;
+mod output_names;
 mod page;
 mod roundtrip;
 mod schema;

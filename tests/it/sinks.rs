@@ -195,6 +195,9 @@ fn excel_output_is_split_at_the_row_limit() {
     let first = place.read_text("out.csv");
     assert_eq!(first.lines().count(), 1_048_576);
     assert_eq!(place.read_text("out-2.csv"), "\u{feff}a\r\n1\r\n1\r\n1\r\n");
+    let done = place.run_line("convert in.ndjson -o new.csv -o new-2.csv --to csv --excel");
+    done.code(exit::CANNOT_WRITE).says("new-2.csv: two outputs have this name");
+    assert!(!place.path("new.csv").exists() && !place.path("new-2.csv").exists());
     place.write("few.ndjson", "{\"a\":1}\n");
     place.run_line("convert few.ndjson -o out.csv --excel").ok().says("out-2.csv is left from an earlier run");
     let done = place.run_line("convert in.ndjson -o - --to csv --excel").ok().says("a spreadsheet shows at most");

@@ -13,8 +13,6 @@
 //! bounded over all files together: above the bound, the files with the oldest last append are flushed first.
 
 use std::collections::HashMap;
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,6 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::encode::{compressed, encode_for_file};
 use super::file::{FinishedFile, OutputFile};
 use super::manifest::{MANIFEST, Publication, Replaceable, StagedFile, digests, replaceable};
+use super::names::numbered;
 use super::rows::{FileRows, PartitionPath, PartitionRows};
 use super::spill::{SpillEncoding, SpilledRows};
 use super::spilled::SPILL_COMPRESSION;
@@ -584,6 +583,18 @@ impl FinishedPartitions {
         Ok(notes)
     }
 
+    /// Returns the final paths of its files on this machine; those of a directory once it is locked.
+    pub(super) fn final_paths(&self) -> Vec<PathBuf> {
+        match &self.destination {
+            Destination::Numbered { .. } => self.files.iter().map(|(_, file)| file.path.clone()).collect(),
+            Destination::Directory { staging, .. } if staging.is_local() => {
+                let names = self.publication.iter().flat_map(Publication::names);
+                names.map(|name| self.path.join(name)).collect()
+            }
+            Destination::Directory { .. } => Vec::new(),
+        }
+    }
+
     /// Renames all files to their final paths, and returns these with their bytes. A directory must be locked.
     pub(super) fn commit(self) -> Result<Vec<(PathBuf, u64)>, Error> {
         let FinishedPartitions { path, destination, files, publication } = self;
@@ -656,32 +667,5 @@ fn extension(options: &WriterOptions) -> String {
         Compression::None => format.to_owned(),
         Compression::Gzip => format!("{format}.gz"),
         Compression::Zstd => format!("{format}.zst"),
-    }
-}
-
-/// Returns the path of the numbered file: `people-2.csv.gz` for `people.csv.gz` and 2, the path itself for 1.
-fn numbered(path: &Path, number: u32) -> PathBuf {
-    if number == 1 {
-        return path.to_owned();
-    }
-    // Bytes, because the name need not be UTF-8. The leading dot of a hidden file begins no extension.
-    let name = path.file_name().unwrap_or_default().as_bytes();
-    let dot = name.iter().skip(1).position(|byte| *byte == b'.').map_or(name.len(), |at| at + 1);
-    let (stem, extension) = name.split_at(dot);
-    path.with_file_name(OsStr::from_bytes(&[stem, format!("-{number}").as_bytes(), extension].concat()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sheets_are_numbered_before_their_extensions() {
-        for (name, second) in [("d/a.csv.gz", "d/a-2.csv.gz"), ("a", "a-2"), (".a.csv", ".a-2.csv")] {
-            assert_eq!(numbered(Path::new(name), 2), Path::new(second));
-            assert_eq!(numbered(Path::new(name), 1), Path::new(name));
-        }
-        let latin1 = |bytes| Path::new(OsStr::from_bytes(bytes));
-        assert_eq!(numbered(latin1(b"\xe9t\xe9.csv"), 3), latin1(b"\xe9t\xe9-3.csv"));
     }
 }

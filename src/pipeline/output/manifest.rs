@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::pipeline::plan::Directory;
-use crate::sink::{PartFile, Staging};
+use crate::sink::{PartFile, Staging, check_changeable};
 use crate::text::{counted, hex};
 
 /// The name of the file that lists the others. Readers of whole directories skip names that begin with `_`.
@@ -21,6 +21,9 @@ pub(super) const MANIFEST: &str = "_manifest.json";
 
 /// The name of the file that marks a directory of outputs as complete.
 pub const SUCCESS: &str = "_SUCCESS";
+
+/// The files that drawoff writes into every directory.
+const MARKERS: [&str; 2] = [MANIFEST, SUCCESS];
 
 /// A complete file under a temporary name.
 pub(super) struct StagedFile {
@@ -66,6 +69,11 @@ pub enum DirectoryConflict {
     /// A conversion of some of the plan's sources and of others: its files would be lost, or some rows be there twice.
     #[error("it holds results of some of these sources together with results of others, which would be lost")]
     SharedSources,
+    /// An interrupted command had replaced some files of a conversion of other sources, and not the others.
+    #[error(
+        "an interrupted command replaced only some of the results of other sources in it, and the others are outdated"
+    )]
+    HalfReplaced,
     /// Files of the same set appeared after the execution had begun.
     #[error("another command has written results of the same name into it meanwhile; they were not replaced")]
     WrittenMeanwhile,
@@ -114,7 +122,25 @@ pub(super) fn replaceable(staging: &Staging, directory: &Directory) -> io::Resul
     }
     let Some(manifest) = Manifest::parse(staging.read(MANIFEST)?.as_deref()) else { return Ok(Some(BTreeSet::new())) };
     let replaced = manifest.replaced_by(directory)?;
+    check_changeable(&directory.path, names_to_change(&replaced))?;
     Ok(Some(replaced.into_iter().map(|entry| (entry.path.clone(), entry.sha256.clone())).collect()))
+}
+
+/// Returns the names in a directory that change when `replaced` is replaced, as far as they are known before.
+fn names_to_change<'a>(replaced: &[&'a Entry]) -> impl Iterator<Item = &'a Path> {
+    replaced.iter().map(|entry| Path::new(&entry.path)).filter(|path| is_below(path)).chain(MARKERS.map(Path::new))
+}
+
+/// Fails if the results that an execution would replace in `directory` cannot be replaced or removed. Asked before the
+/// work; again, for all names, before the first of them changes.
+pub fn check_results_replaceable(directory: &Directory) -> io::Result<()> {
+    let path = directory.path.join(MANIFEST);
+    // Opening a pipe would block, and its reader reports it.
+    let text = if path.is_file() { Some(std::fs::read_to_string(&path)?) } else { None };
+    let manifest = Manifest::parse(text.as_deref());
+    // Conflicts are reported when the set is known for certain.
+    let replaced = manifest.as_ref().and_then(|manifest| manifest.replaced_by(directory).ok()).unwrap_or_default();
+    check_changeable(&directory.path, names_to_change(&replaced))
 }
 
 /// Returns true if the manifest of `directory` lists `file`. A directory without a readable manifest lists none.
@@ -181,11 +207,18 @@ impl Publication {
         let journal: BTreeSet<String> =
             staging.read_journal()?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
         let mut kept = BTreeMap::new();
+        let mut lost = BTreeSet::new();
         for entry in all.iter().filter(|entry| !replaced.contains(&*entry.path)) {
             // It may have replaced a file of its own set, which the manifest still describes as it was.
             if !journal.contains(&entry.path) || is_intact(staging, entry)? {
                 kept.insert(entry.path.clone(), entry.clone());
+            } else {
+                lost.insert((&entry.set, &entry.conversion));
             }
+        }
+        // With the rest alone, the directory would pass for complete.
+        if kept.values().any(|entry| lost.contains(&(&entry.set, &entry.conversion))) {
+            return Err(DirectoryConflict::HalfReplaced.into());
         }
         let stale = |path: &&str| !kept.contains_key(*path) && is_below(path);
         let mut stale: BTreeSet<String> = replaced
@@ -195,8 +228,6 @@ impl Publication {
             .filter(stale)
             .map(str::to_owned)
             .collect();
-        // Now, because nothing has changed yet.
-        stale.iter().try_for_each(|path| staging.check_removable(Path::new(path)))?;
         let left = |path: &&String| journal.contains(*path) && staging.exists(Path::new(path)).unwrap_or(false);
         let mut notes = notes(directory, &kept, replaced.len() as u64, stale.iter().filter(left).count() as u64);
         let conversion = (!directory.sources.is_empty()).then(|| conversion_id(&directory.sources));
@@ -227,6 +258,12 @@ impl Publication {
             entries.push(Entry { path, rows, bytes, sha256, set, conversion });
             parts.push(part);
         }
+        // Now, because nothing has changed yet.
+        stale.iter().try_for_each(|path| staging.check_removable(Path::new(path)))?;
+        if staging.is_local() {
+            let names = entries.iter().map(|entry| &entry.path).chain(&stale).map(Path::new);
+            check_changeable(&directory.path, names.chain(MARKERS.map(Path::new)))?;
+        }
         if unlisted > 0 {
             let (shown, files) = (directory.path.display(), counted(unlisted, "file"));
             notes.push(format!("{shown} has {files} of such names that its manifest does not list; kept"));
@@ -237,6 +274,11 @@ impl Publication {
             conversions.insert(conversion, directory.sources.to_vec());
         }
         Ok(Publication { entries, parts, before, kept, conversions, stale, notes })
+    }
+
+    /// Returns the names of all files that are written, relative to the directory.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().map(|entry| &*entry.path).chain(MARKERS)
     }
 
     /// Renames the files into the directory, writes the manifest, and removes what they replace. Returns the entries of
@@ -334,8 +376,8 @@ fn next_name(path: &str, set: &str) -> Option<String> {
 }
 
 /// Returns true if a path cannot lead out of its directory. A manifest is untrusted input, and its files are removed.
-fn is_below(path: &str) -> bool {
-    Path::new(path).components().all(|component| matches!(component, Component::Normal(_)))
+fn is_below(path: impl AsRef<Path>) -> bool {
+    path.as_ref().components().all(|component| matches!(component, Component::Normal(_)))
 }
 
 fn digest_of(mut file: impl Read) -> io::Result<String> {

@@ -4,7 +4,7 @@
 //! ```text
 //! workers:  spec  rows  spilled  encode  row_groups  partition
 //! writer:   writer (the trait)  csv  ndjson  json_array  parquet  arrow  channel  file
-//!           manifest  spill  directory  open
+//!           manifest  spill  directory  open  names
 //! ```
 
 mod arrow;
@@ -16,6 +16,7 @@ mod encode;
 mod file;
 mod json_array;
 mod manifest;
+mod names;
 mod ndjson;
 mod open;
 mod parquet;
@@ -28,7 +29,9 @@ mod spilled;
 mod writer;
 
 pub(super) use encode::encode_rows;
-pub use manifest::{DirectoryConflict, SUCCESS, is_result};
+pub use manifest::{DirectoryConflict, SUCCESS, check_results_replaceable, is_result};
+pub(super) use names::check_names;
+pub use names::{SharedName, may_continue_in};
 pub(super) use open::{FinishedOutput, OutputWriter, closed_note};
 pub(super) use row_groups::RowGroupBuilder;
 pub(super) use rows::EncodedBatch;

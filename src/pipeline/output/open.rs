@@ -236,6 +236,15 @@ impl FinishedOutput {
         }
     }
 
+    /// Returns the final paths of its files on this machine, once its directory is locked.
+    pub(crate) fn final_paths(&self) -> Vec<PathBuf> {
+        match &self.kind {
+            Finished::File(file) if self.is_file => vec![file.path.clone()],
+            Finished::File(_) | Finished::Sent(_) => Vec::new(),
+            Finished::Partitioned(partitioned) => partitioned.final_paths(),
+        }
+    }
+
     /// Returns the directory that must be locked before the commit; `None` if there is none or it is locked.
     pub(crate) fn directory_to_lock(&self) -> Option<&Path> {
         match &self.kind {

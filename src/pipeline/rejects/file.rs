@@ -24,6 +24,11 @@ impl RejectsFile {
         RejectsFile { path: path.to_owned(), file: None }
     }
 
+    /// Returns the final path.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Writes one rejected record. `raw` is `None` if its bytes were skipped. Raw bytes that are not UTF-8
     /// are written in hexadecimal, so that none of them is lost.
     pub(crate) fn write(&mut self, position: &Position, reject: &Reject, raw: Option<&[u8]>) -> Result<(), Error> {
