@@ -8,8 +8,7 @@ use super::args::PipelineArgs;
 use super::error::{Error, Failure};
 use crate::format::{Compression, NamedFormat};
 use crate::pipeline::{
-    Directory, OnBadRecord, Output, SUCCESS, Target, check_results_replaceable, is_rejects_file, is_result,
-    may_continue_in,
+    Directory, OnBadRecord, Output, Target, check_results_replaceable, is_rejects_file, is_result, may_continue_in,
 };
 use crate::sink::{TargetKind, check_can_create_file};
 
