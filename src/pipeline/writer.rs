@@ -604,7 +604,8 @@ impl<'a> Writer<'a> {
         }
         finished.iter_mut().try_for_each(FinishedOutput::sync)?;
         self.lock_directories(&mut finished)?;
-        check_names(&finished, self.rejects.as_ref().map(RejectsFile::path))?;
+        let rejects = self.rejects.iter().map(|rejects| rejects.path().to_owned());
+        check_names(finished.iter().flat_map(FinishedOutput::final_paths).chain(rejects))?;
         let mut files = Vec::new();
         // Streams whose bytes were kept back come first: they can fail, the renames hardly.
         let (streams, others): (Vec<_>, Vec<_>) = finished.into_iter().partition(FinishedOutput::is_stream);

@@ -13,6 +13,8 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Access, AtFlags, CWD};
+
 use super::descriptor;
 use super::partial::directory_of;
 
@@ -95,7 +97,9 @@ impl TargetKind {
             // The descriptor itself stays open, so that no reader takes this for the end.
             TargetKind::Descriptor(number) => descriptor::duplicate(number).map(drop),
             // Not opened: a named pipe blocks until it has a reader, and its reader would take a close for the end.
-            TargetKind::Device => Ok(()),
+            TargetKind::Device => {
+                rustix::fs::accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS).map_err(io::Error::from)
+            }
             TargetKind::Directory => Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory")),
         }
     }
@@ -202,7 +206,7 @@ fn missing(path: &Path) -> io::Result<PathBuf> {
 fn is_mount_point(path: &Path, existing: &Metadata, around: &Metadata) -> bool {
     #[cfg(target_os = "linux")]
     {
-        use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
+        use rustix::fs::{StatxAttributes, StatxFlags, statx};
 
         // Only this recognizes a file of the same file system.
         let asked = statx(CWD, path, AtFlags::empty(), StatxFlags::empty());
@@ -221,7 +225,7 @@ fn is_mount_point(path: &Path, existing: &Metadata, around: &Metadata) -> bool {
 fn forbidden_by_attributes(path: &Path, directory: &Path) -> Option<&'static str> {
     #[cfg(target_os = "linux")]
     {
-        use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
+        use rustix::fs::{StatxAttributes, StatxFlags, statx};
 
         let has = |path: &Path, attributes: StatxAttributes| {
             statx(CWD, path, AtFlags::empty(), StatxFlags::empty())

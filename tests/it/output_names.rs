@@ -2,8 +2,9 @@
 //! directory that cannot be replaced, and what a killed command left of them.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
-use crate::support::{Place, exit};
+use crate::support::{Done, Place, exit};
 
 const TWO: &str = "{\"c\":\"a\",\"i\":0}\n{\"c\":\"b\",\"i\":1}\n";
 
@@ -140,5 +141,33 @@ fn temporary_directories_of_killed_commands_are_removed() {
         assert!(!place.path(left).exists(), "{line}");
         assert!(place.path(&format!("{alive}/files/rows")).exists(), "{line}");
         assert_eq!(fs::read_dir(place.path("tmp")).unwrap().count(), 1, "{line}");
+    }
+}
+
+#[test]
+fn a_pipe_that_may_not_be_written_is_refused_before_the_work() {
+    let place = Place::new();
+    // The last record is bad, which only the work would find.
+    place.write("in.ndjson", format!("{TWO}{{bad\n"));
+    rustix::fs::mkfifoat(rustix::fs::CWD, place.path("pipe"), rustix::fs::Mode::from_raw_mode(0o400)).unwrap();
+    fs::create_dir(place.path("open")).unwrap();
+    for (name, mode) in [(".", 0o755), ("open", 0o777)] {
+        fs::set_permissions(place.path(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    // Root may write everywhere.
+    let is_root = rustix::process::geteuid().is_root();
+    for flags in ["-o pipe --to csv", "-o open/out.csv --on-bad-record skip --rejects pipe"] {
+        let mut command = place.program(if is_root { "setpriv" } else { env!("CARGO_BIN_EXE_drawoff") });
+        if is_root {
+            command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", env!("CARGO_BIN_EXE_drawoff")]);
+        }
+        command.args(["convert", "in.ndjson"]).args(flags.split(' '));
+        let done = Done::of(command);
+        // The binary is in a directory of the user who runs the tests.
+        if is_root && [126, 127].contains(&done.code) {
+            return;
+        }
+        done.code(exit::CANNOT_WRITE).says("cannot write pipe: permission denied");
+        assert!(!place.path("open/out.csv").exists());
     }
 }

@@ -4,7 +4,7 @@
 //! ```text
 //! workers:  spec  rows  spilled  encode  row_groups  partition
 //! writer:   writer (the trait)  csv  ndjson  json_array  parquet  arrow  channel  file
-//!           manifest  spill  directory  open  names
+//!           names  manifest  spill  directory  open
 //! ```
 
 mod arrow;

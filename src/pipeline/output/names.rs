@@ -6,7 +6,6 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use super::open::FinishedOutput;
 use crate::pipeline::error::Error;
 use crate::sink::TargetKind;
 
@@ -15,10 +14,9 @@ use crate::sink::TargetKind;
 #[error("two outputs have this name; nothing was written")]
 pub struct SharedName;
 
-/// Fails if one of the files would replace another when they are committed. `rejects` is the path of the rejects file.
-pub(in crate::pipeline) fn check_names(finished: &[FinishedOutput], rejects: Option<&Path>) -> Result<(), Error> {
+/// Fails if one of the files would replace another when they are committed.
+pub(crate) fn check_names(paths: impl Iterator<Item = PathBuf>) -> Result<(), Error> {
     let mut taken = HashSet::new();
-    let paths = finished.iter().flat_map(FinishedOutput::final_paths).chain(rejects.map(Path::to_owned));
     for path in paths {
         if !taken.insert(real(&path)) {
             return Err(Error::write(&path, std::io::Error::other(SharedName)));
