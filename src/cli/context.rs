@@ -13,6 +13,7 @@ use crate::api::RunId;
 use crate::client::Client;
 use crate::net::{Downloads, Http, HttpOptions, Limiter, OnWait, Recovered, Recoveries, is_loopback, proxy_problem};
 use crate::secret::ApiKey;
+use crate::sink::complete_files;
 use crate::text::{error_chain, escape_for_terminal, human_duration};
 
 /// Shortest wait before a retry that is worth a note.
@@ -36,16 +37,36 @@ pub(super) struct Context {
 
 /// The hint that an interruption prints, which changes as the command proceeds. Cheap to clone; all clones share one hint.
 #[derive(Clone, Debug, Default)]
-pub(super) struct ResumeHint(Arc<Mutex<Option<String>>>);
+pub(super) struct ResumeHint(Arc<Mutex<Option<Hint>>>);
+
+#[derive(Clone, Debug)]
+struct Hint {
+    text: String,
+    /// True if the text says that nothing was written.
+    starts_again: bool,
+}
 
 impl ResumeHint {
-    fn set(&self, hint: String) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(hint);
+    fn set(&self, text: String, starts_again: bool) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Hint { text, starts_again });
     }
 
-    /// Returns the current hint; `None` if nothing can be resumed yet.
+    /// Returns the current hint; `None` if nothing can be resumed yet. A command that starts again may have been ended
+    /// between the first and the last of its outputs: the hint then names those that are complete.
     pub(super) fn get(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        /// Names that are listed; a directory may have thousands.
+        const LISTED: usize = 5;
+        let Hint { text, starts_again } = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let complete = complete_files();
+        if !starts_again || complete.is_empty() {
+            return Some(text);
+        }
+        let names: Vec<String> = complete.iter().take(LISTED).map(|path| path.display().to_string()).collect();
+        let more = if complete.len() > LISTED { ", …" } else { "" };
+        let names = escape_for_terminal(&format!("{}{more}", names.join(", ")));
+        Some(format!(
+            "already complete: {names}; other outputs were not written; the same command writes all of them again, and with `--append` adds the rows again"
+        ))
     }
 }
 
@@ -130,9 +151,8 @@ impl Context {
     /// Sets the hint for a command whose interruption loses nothing: `output` is complete or absent, and the same
     /// command starts over.
     pub(super) fn set_restart(&self, output: &str) {
-        self.set_resume_hint(format!(
-            "{output} was not written, and no partial file remains; the same command starts again"
-        ));
+        let text = format!("{output} was not written, and no partial file remains; the same command starts again");
+        self.resume.set(text, true);
     }
 
     /// Sets the hint for a command that `drawoff pull` resumes. A key command is not printed, because it may contain
@@ -152,7 +172,7 @@ impl Context {
 
     /// Sets the hint that an interruption prints from now on.
     pub(super) fn set_resume_hint(&self, hint: String) {
-        self.resume.set(hint);
+        self.resume.set(hint, false);
     }
 
     /// Returns the current hint for an interruption; `None` if nothing can be resumed yet.

@@ -9,6 +9,7 @@ use tempfile::NamedTempFile;
 
 use super::attributes;
 use super::flush::Flusher;
+use super::forced_end;
 use super::kind::{FileTarget, TargetKind, identity};
 use super::lock::{NameLock, OnWait};
 use super::partial::{self, directory_of};
@@ -190,6 +191,7 @@ impl PendingFile {
             Err(error) if is_new => drop(error.file.persist(path).map_err(|error| error.error)?),
             Err(error) => return Err(error.error),
         }
+        forced_end::record_complete(path);
         // A killed process may still have held the lock on its partial file when this file was created.
         let _ = partial::remove_stale(path);
         // Some file systems cannot sync a directory. The rename is done in any case.

@@ -1,7 +1,7 @@
 //! The partial files, hidden directories and uploads of this process, for an end that cannot wait for their writers: a writer may block for ever, in a
 //! pipe that nobody reads or in a store that hangs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 /// Paths of all partial files that were created. A file that became an output has another name, and no other process uses
@@ -14,6 +14,20 @@ static CREATED_DIRECTORIES: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 /// Records an output directory that this process created.
 pub(super) fn record_created(directory: PathBuf) {
     CREATED_DIRECTORIES.lock().unwrap_or_else(PoisonError::into_inner).push(directory);
+}
+
+/// Paths of the files that appeared under their final names.
+static COMPLETE_FILES: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// Records a file that appeared under its final name.
+pub(super) fn record_complete(path: &Path) {
+    COMPLETE_FILES.lock().unwrap_or_else(PoisonError::into_inner).push(path.to_owned());
+}
+
+/// Returns the files that this process has completed so far: after a forced end they are there, though others of the same
+/// command are not.
+pub fn complete_files() -> Vec<PathBuf> {
+    COMPLETE_FILES.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
 /// Records a partial file, or a hidden directory of them.

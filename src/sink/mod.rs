@@ -29,7 +29,7 @@ mod uploads;
 mod whole;
 
 pub use file::{ChangedMeanwhile, PendingFile, remove_stale};
-pub use forced_end::{remove_partial_files, unfinished_uploads};
+pub use forced_end::{complete_files, remove_partial_files, unfinished_uploads};
 pub use kind::{FileTarget, TargetKind, check_can_create_file};
 pub use lock::OnWait;
 pub use object::{ObjectLocation, ObjectPrefix, ObjectUpload};
