@@ -215,6 +215,25 @@ impl StepArgs {
         steps.chain(self.tables.iter().map(|(_, path)| path.as_path()))
     }
 
+    /// Returns the steps in a written form, for a digest: the flags as they were typed, a file of steps by its place. The
+    /// contents of [`StepArgs::files`] are not in it.
+    pub(super) fn written_form(&self) -> serde_json::Value {
+        let StepArgs { typed, seed, on_bad_cast, tables } = self;
+        let typed: Vec<serde_json::Value> = typed
+            .iter()
+            .map(|typed| match typed {
+                TypedStep::Step { flag, text } => serde_json::json!([flag, text]),
+                TypedStep::File(_) => serde_json::json!(["--steps"]),
+            })
+            .collect();
+        let on_bad_cast = on_bad_cast.map(|on_bad_cast| match on_bad_cast {
+            OnBadCast::Reject => "reject",
+            OnBadCast::Null => "null",
+        });
+        let tables: Vec<&str> = tables.iter().map(|(name, _)| name.as_str()).collect();
+        serde_json::json!([typed, seed, on_bad_cast, tables])
+    }
+
     /// Returns the `--table` sources with their names.
     pub(super) fn tables(&self) -> Vec<(String, Source)> {
         self.tables.iter().map(|(name, path)| (name.clone(), Source::file(path))).collect()

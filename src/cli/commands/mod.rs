@@ -9,6 +9,7 @@ mod earlier_start;
 pub(super) mod explain;
 mod input;
 mod ledger_session;
+mod output_identity;
 pub(super) mod pull;
 mod resolve;
 mod results;

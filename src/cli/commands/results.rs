@@ -6,26 +6,25 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::ledger_session::LedgerSession;
+use super::output_identity::output_identity;
 use crate::api::{BlockLiveStatus, DownloadLink, LiveStatus, RunId, RunStatus};
 use crate::cli::args::{PipelineArgs, ResultArgs};
-use crate::cli::choices::{ApiFormat, ReportFormat, SchemaFromArg};
+use crate::cli::choices::{ApiFormat, SchemaFromArg};
 use crate::cli::context::Context;
 use crate::cli::engine::ProgressTiming;
 use crate::cli::error::{Error, Failure};
 use crate::cli::exit::Exit;
 use crate::cli::report::{OutputReport, already_complete};
 use crate::cli::resume::pull_command;
-use crate::cli::settings::SettingArgs;
-use crate::cli::sinks::{OutputArgs, SinkArgs, TypedOutput};
+use crate::cli::sinks::TypedOutput;
 use crate::cli::store_checks::check_stores;
 use crate::cli::{engine, output_checks, outputs};
 use crate::client::{
-    self, BlockSelection, Client, FilePulled, OpenLedger, RemainingEstimate, ResultFormat, WatchOptions, digest_of,
-    digest_of_file, result_source,
+    self, BlockSelection, Client, FilePulled, OpenLedger, RemainingEstimate, ResultFormat, WatchOptions, result_source,
 };
 use crate::column::Schema;
 use crate::net::Download;
-use crate::pipeline::{self, Control, Directory, Output, Target};
+use crate::pipeline::{self, Control, Output};
 use crate::source::ByteSource;
 use crate::text::{error_chain, escape_for_terminal, human_count, human_duration};
 
@@ -300,44 +299,8 @@ impl PullOptions<'_> {
     /// Flags without an effect on the contents are reset first, so that a new flag counts unless it is added to them.
     fn contents(&self, context: &Context, from: &RunResults<'_>, links: &[DownloadLink], outputs: &[Output]) -> String {
         let max_record_bytes = context.settings.max_record_bytes.value;
-        // The contents of schema files, steps files and tables count, not only their paths.
-        let schema = self.plan.schema.as_deref().map(|path| digest_of_file(path).unwrap_or_default());
-        let step_files: Vec<String> =
-            self.plan.steps.files().map(|path| digest_of_file(path).unwrap_or_default()).collect();
-        let plan = PipelineArgs {
-            outputs: OutputArgs::default(),
-            sink: SinkArgs::default(),
-            schema: None,
-            // The codec is part of each output's `shape`, and the record limit is added below; the other settings have no
-            // effect on the contents.
-            settings: SettingArgs::default(),
-            report: ReportFormat::Text,
-            ..self.plan.clone()
-        };
-        let files = links.iter().map(|link| {
-            format!("{:?}", (&link.filename, link.block_number, link.row_count, link.file_size, &link.created_at))
-        });
-        let files = files.collect::<Vec<_>>().join(", ");
-        digest_of(&[
-            env!("CARGO_PKG_VERSION"),
-            from.format.as_str(),
-            &files,
-            &outputs.iter().map(shape).collect::<String>(),
-            &format!("{plan:?} {schema:?} {step_files:?} {:?} {max_record_bytes}", self.plan.sink.sort_hint),
-            &format!("{:?}", from.declared),
-        ])
+        output_identity(from.format, links, outputs, self.plan, max_record_bytes, from.declared)
     }
-}
-
-/// Returns everything but the records that determines the contents of one output; its path does not.
-fn shape(output: &Output) -> String {
-    let files = match &output.target {
-        Target::Directory(Directory { set, max_file_rows, max_file_bytes, partition_by, .. }) => {
-            format!(" {:?}", (set, max_file_rows, max_file_bytes, partition_by))
-        }
-        _ => String::new(),
-    };
-    format!("{:?} {:?}{files};", output.format, output.compression)
 }
 
 /// Cancels the run of an interrupted command and replaces the hint on resuming by the result.
