@@ -69,7 +69,7 @@ fn forbid_core_dumps() {
 }
 
 /// Runs the command on a thread of its own, and ends in time if it does not: a part of it may block for ever, such as a
-/// write to a pipe that nobody reads, and the first signal must end that, too.
+/// write to a full pipe, and the first signal must end that, too.
 async fn run_in_time(args: Args) -> Exit {
     let interrupt = match Interrupt::listen() {
         Ok(interrupt) => interrupt,
@@ -81,7 +81,7 @@ async fn run_in_time(args: Args) -> Exit {
     let work = move || {
         let (interrupt, resume) = of_command;
         let run = std::panic::AssertUnwindSafe(|| runtime.block_on(run(args, interrupt, resume)));
-        // The panic hook has printed the message already. Nobody receives the exit code only if it comes too late.
+        // The panic hook has printed the message already. The exit code is lost only if it comes too late.
         let _ = sender.send(std::panic::catch_unwind(run).unwrap_or(Exit::Bug));
     };
     let thread = std::thread::Builder::new().name("command".into()).stack_size(COMMAND_STACK_BYTES).spawn(work);

@@ -30,7 +30,7 @@ pub(super) struct OutputReport<'a> {
     pub expected_rows: Option<u64>,
     /// Bytes that earlier, interrupted attempts had downloaded already.
     pub repeated_bytes: u64,
-    /// What the network did since the start of the command, and the downloads survived.
+    /// Interruptions, expired links and retries since the start of the command.
     pub recovered: Recovered,
     /// Time since the start of the command.
     pub elapsed: Duration,

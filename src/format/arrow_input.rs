@@ -419,7 +419,7 @@ mod tests {
         assert!(matches!(stream(&bytes), Err(Error::NeedsIndex)));
     }
 
-    /// What a length says must not be allocated before it is there: that would end the process, which no test survives.
+    /// Memory is not allocated for a length before its bytes are there: that would end the process, which no test survives.
     #[test]
     fn damage_is_an_error_at_every_byte() {
         for is_file in [false, true] {

@@ -106,7 +106,7 @@ impl HttpOptions {
 /// A failed attempt of a call.
 struct Failed {
     error: Error,
-    /// Whether to try again.
+    /// Advice on another attempt.
     advice: RetryAdvice,
     /// Delay that the server named.
     named_delay: Option<Duration>,

@@ -145,7 +145,7 @@ async fn connection(
     );
     loop {
         tokio::select! {
-            // Errors are those of the client or of its network; there is nobody to tell.
+            // Errors are those of the client or of its network; no message is possible.
             _ = connection.as_mut() => return,
             () = activity.close.notified() => return,
             // After the first change this branch is disabled, as the sender is gone or never sends again.

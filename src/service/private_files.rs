@@ -1,5 +1,5 @@
 //! Files of the data directory: readable by their owner only, because rows are personal data, and regular files only,
-//! because a link in a data directory from somebody else would lead out of it.
+//! because a link in a data directory of another origin would lead out of it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;

@@ -1,5 +1,5 @@
 //! The partial files, hidden directories and uploads of this process, for an end that cannot wait for their writers: a writer may block for ever, in a
-//! pipe that nobody reads or in a store that hangs.
+//! full pipe or in a store that hangs.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};

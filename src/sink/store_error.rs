@@ -11,7 +11,7 @@ pub struct StoreError {
     pub text: String,
 }
 
-/// What helps against a [`StoreError`].
+/// The remedy for a [`StoreError`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StoreProblem {

@@ -81,7 +81,7 @@ impl Candidates {
     }
 }
 
-/// Why it is unknown whether a refused start has begun a run.
+/// The doubt about a refused start: it may have begun a run.
 pub(super) enum Doubt {
     /// It is too young to be listed for certain, or the list cannot be read: a later repetition finds out.
     Temporary,

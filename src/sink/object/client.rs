@@ -73,7 +73,7 @@ impl Default for Limits {
     }
 }
 
-/// What the client of one store has seen, shared with its users.
+/// Observations of the client of one store, shared with its users.
 #[derive(Debug)]
 pub(super) struct Traffic {
     limits: Limits,

@@ -1,4 +1,4 @@
-//! What a response that refuses a request says, in XML, in JSON or in headers.
+//! The message of a response that refuses a request, in XML, in JSON or in headers.
 
 use std::error::Error as StdError;
 

@@ -61,7 +61,7 @@ pub(super) struct Expected {
     pub(super) since: Instant,
 }
 
-/// What a store says about an object that an upload should have made.
+/// The state of an object that an upload should have made, as the store reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// The object is there.
