@@ -84,7 +84,7 @@ pub(super) fn restrict_directory(path: &Path) -> io::Result<()> {
     if !is_open_to_others(path)? {
         return Ok(());
     }
-    // First the directory, so that nobody else opens a file below it meanwhile.
+    // First the directory, so that no other process opens a file below it meanwhile.
     restrict(path, 0o700)?;
     for entry in fs::read_dir(path)? {
         let entry = entry?;

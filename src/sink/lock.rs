@@ -83,7 +83,7 @@ impl NameLock {
 impl Drop for NameLock {
     fn drop(&mut self) {
         // Before the release, which follows with the drop of the file. A file that cannot be removed is locked again by
-        // the next command. One with contents is somebody's own.
+        // the next command. One with contents belongs to a user.
         if self.file.as_ref().is_some_and(|file| file.metadata().is_ok_and(|found| found.len() == 0)) {
             let _ = std::fs::remove_file(&self.path);
         }

@@ -244,7 +244,7 @@ fn the_key_is_not_sent_unencrypted_to_another_machine() {
     }
     let place = place.env("DRAWOFF_INSECURE_HTTP", "yes");
     place.run_line("workflows ls").code(exit::USAGE).says("neither true nor false");
-    // On this machine nobody else is on the way.
+    // Loopback connections do not leave this machine.
     let api = crate::support::api::Script::default().start();
     Place::with_service(&api.url).run_line("workflows ls").ok();
     let shown = Place::new().run_line("--insecure-http config show -o json").ok();

@@ -1,4 +1,4 @@
-//! What keeps others out of `drawoff serve`: its key, the names of its host, and the modes of its files.
+//! Access to `drawoff serve`: its key, the names of its host, and the modes of its files.
 
 use std::io::BufReader;
 

@@ -39,7 +39,7 @@ fn silent() -> Loopback {
 }
 
 const STATES: [State; 11] = [
-    ("standard output is a pipe that nobody reads", |place| {
+    ("standard output is a full pipe", |place| {
         many_rows(&place);
         spawn(place, &["convert", "many.ndjson", "-o", "-"])
     }),

@@ -1,4 +1,4 @@
-//! Archives and data directories from somebody else: none may read, write or delete anything outside of the data
+//! Archives and data directories of another origin: none may read, write or delete anything outside of the data
 //! directory, and a refused archive adds nothing.
 
 use std::collections::BTreeMap;

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{JsonResponse, Local};
 use crate::secret::ApiKey;
 
-/// One request for each kind of path; the last two exist for nobody.
+/// One request for each kind of path; the last two do not exist.
 const PATHS: [(&str, &str); 14] = [
     ("GET", "/workflows"),
     ("GET", "/workflows/blocks"),

@@ -24,7 +24,7 @@ pub struct Instead {
     pub times: usize,
 }
 
-/// What the API has.
+/// The state of the API.
 #[derive(Default)]
 pub struct Store {
     /// Workflows by id, as the API stores them.

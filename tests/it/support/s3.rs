@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use super::{Place, wait_for};
 
-/// What the store does with a request.
+/// The reaction of the store to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Act {
     /// Carries it out.
@@ -32,7 +32,7 @@ pub enum Act {
 /// A request, without its body.
 #[derive(Clone, Debug)]
 pub struct Asked {
-    /// What it does: `head`, `get`, `put`, `begin`, `part`, `complete`, `abort`, `delete` or `probe`, the
+    /// Its operation: `head`, `get`, `put`, `begin`, `part`, `complete`, `abort`, `delete` or `probe`, the
     /// completion of an upload that does not exist.
     pub what: &'static str,
     /// The key, decoded.
@@ -140,7 +140,7 @@ impl FakeS3 {
         self.shared.state.lock().unwrap().asked.clone()
     }
 
-    /// What the requests so far did, in order of arrival.
+    /// Operations of the requests so far, in order of arrival.
     pub fn log(&self) -> Vec<&'static str> {
         self.asked().iter().map(|asked| asked.what).collect()
     }
