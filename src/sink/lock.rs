@@ -36,7 +36,7 @@ pub(super) struct NameLock {
 
 impl NameLock {
     /// Waits for the lock file at `path`, which is for the output `name`. Where the file system has no locks, or the
-    /// lock file belongs to a user who shares it with nobody, the lock is held by name only, and its owner has to compare
+    /// lock file is writable for another user only, the lock is held by name only, and its owner has to compare
     /// what it replaces. Fails if the directory of the lock file does not exist, or with the error of `on_wait`.
     pub(super) fn wait(path: PathBuf, name: &Path, on_wait: OnWait<'_>) -> io::Result<Self> {
         for _ in 0..MAX_REMOVALS {

@@ -17,6 +17,7 @@ mod object;
 #[cfg(not(feature = "object-store"))]
 #[path = "no_object.rs"]
 mod object;
+mod object_location;
 mod open;
 mod partial;
 mod staging;
@@ -32,7 +33,8 @@ pub use file::{ChangedMeanwhile, PendingFile, remove_stale};
 pub use forced_end::{complete_files, remove_partial_files, unfinished_uploads};
 pub use kind::{FileTarget, TargetKind, check_can_create_file};
 pub use lock::OnWait;
-pub use object::{ObjectLocation, ObjectPrefix, ObjectUpload};
+pub use object::{ObjectPrefix, ObjectUpload};
+pub use object_location::ObjectLocation;
 pub use open::Sink;
 pub use staging::{PartFile, Staging, check_changeable};
 pub use store_error::{StoreError, StoreProblem};

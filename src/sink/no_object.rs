@@ -3,37 +3,10 @@
 
 use std::io::{self, Write};
 
+use super::object_location::ObjectLocation;
 use super::target::Target;
-use super::uploads::UploadControl;
-
-/// The location of an object in a store.
-#[derive(Clone, Debug)]
-pub struct ObjectLocation {
-    /// URL of the object.
-    pub url: String,
-    /// Credentials and endpoints, as in the build with object stores.
-    pub options: Vec<(String, String)>,
-    /// True if an existing object must not be replaced.
-    pub no_clobber: bool,
-    /// Cancels the requests, in the build with object stores.
-    pub uploads: UploadControl,
-}
-
-impl PartialEq for ObjectLocation {
-    fn eq(&self, other: &Self) -> bool {
-        let ObjectLocation { url, options, no_clobber, uploads: _ } = self;
-        (url, options, no_clobber) == (&other.url, &other.options, &other.no_clobber)
-    }
-}
-
-impl Eq for ObjectLocation {}
 
 impl ObjectLocation {
-    /// Creates the location of an object.
-    pub fn new(url: impl Into<String>, options: Vec<(String, String)>, no_clobber: bool) -> Self {
-        ObjectLocation { url: url.into(), options, no_clobber, uploads: UploadControl::default() }
-    }
-
     /// Fails with [`io::ErrorKind::Unsupported`].
     pub fn check(&self) -> io::Result<()> {
         let text = "this build of drawoff does not support object stores (feature `object-store`)";

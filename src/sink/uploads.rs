@@ -53,7 +53,7 @@ impl UploadControl {
     }
 
     /// Waits for a cancel; returns at once after one.
-    #[cfg_attr(not(feature = "object-store"), expect(dead_code, reason = "this build has no uploads"))]
+    #[cfg_attr(all(not(feature = "object-store"), not(test)), expect(dead_code, reason = "this build has no uploads"))]
     pub(super) async fn cancelled(&self) {
         let mut notified = pin!(self.0.cancelled.notified());
         // Registered before the flag is read, so that a cancel between the two is not missed.
@@ -64,7 +64,7 @@ impl UploadControl {
     }
 
     /// Returns the time that is left for aborting an upload.
-    #[cfg_attr(not(feature = "object-store"), expect(dead_code, reason = "this build has no uploads"))]
+    #[cfg_attr(all(not(feature = "object-store"), not(test)), expect(dead_code, reason = "this build has no uploads"))]
     pub(super) fn abort_time(&self) -> Duration {
         match self.0.cancelled_at.get() {
             Some(at) => TIME_AFTER_CANCEL.saturating_sub(at.elapsed()).max(LEAST_ABORT_TIME),

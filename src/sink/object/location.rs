@@ -1,6 +1,5 @@
 //! The location of an object: its URL taken apart, the store that it names, and the check that it can be written.
 
-use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +14,8 @@ use object_store::path::Path;
 use super::client::{Connector, Limits, Traffic};
 use super::error::{Operation, StoreKind, already_exists, innermost, invalid, store_error};
 use super::session::{Session, Store};
+use crate::sink::object_location::ObjectLocation;
 use crate::sink::store_error::StoreProblem;
-use crate::sink::uploads::UploadControl;
 
 /// Time in which a failed request is sent again. The library signs it once, and S3 accepts a signature for 15 minutes.
 pub(super) const RETRY_TIME: Duration = Duration::from_secs(180);
@@ -33,42 +32,7 @@ const NO_UPLOAD: &str = "drawoff-check";
 /// Entity tag of its part: the MD5 of no bytes.
 const NO_PART: &str = "d41d8cd98f00b204e9800998ecf8427e";
 
-/// The location of an object, and the credentials to write it.
-#[derive(Clone)]
-pub struct ObjectLocation {
-    /// URL of the object: `s3://bucket/key`, `gs://…`, `az://…`. The key is taken as it is: `%`, `?` and `#` are
-    /// characters of it.
-    pub url: String,
-    /// Credentials and endpoints, by the lower-case names of the environment variables, such as `aws_access_key_id`.
-    pub options: Vec<(String, String)>,
-    /// True if an existing object must not be replaced.
-    pub no_clobber: bool,
-    /// Cancels the requests. Each execution replaces it by its own.
-    pub uploads: UploadControl,
-}
-
-impl PartialEq for ObjectLocation {
-    fn eq(&self, other: &Self) -> bool {
-        let ObjectLocation { url, options, no_clobber, uploads: _ } = self;
-        (url, options, no_clobber) == (&other.url, &other.options, &other.no_clobber)
-    }
-}
-
-impl Eq for ObjectLocation {}
-
-impl fmt::Debug for ObjectLocation {
-    /// Omits the options, which hold secrets.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ObjectLocation").field("url", &self.url).field("no_clobber", &self.no_clobber).finish()
-    }
-}
-
 impl ObjectLocation {
-    /// Creates the location of an object, with an [`UploadControl`] of its own.
-    pub fn new(url: impl Into<String>, options: Vec<(String, String)>, no_clobber: bool) -> Self {
-        ObjectLocation { url: url.into(), options, no_clobber, uploads: UploadControl::default() }
-    }
-
     /// Checks that the object can be written: the store responds, the bucket exists, and the credentials may write.
     /// Changes nothing in the store. Blocks; must not be called on a thread of an async runtime.
     ///

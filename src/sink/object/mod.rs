@@ -14,6 +14,5 @@ mod refusal;
 mod session;
 mod upload;
 
-pub use location::ObjectLocation;
 pub use prefix::ObjectPrefix;
 pub use upload::ObjectUpload;

@@ -8,9 +8,10 @@ use object_store::path::Path;
 use object_store::{ObjectStoreExt as _, PutPayload};
 
 use super::error::Operation;
-use super::location::{ObjectLocation, exact_path};
+use super::location::exact_path;
 use super::session::Session;
 use super::upload::ObjectUpload;
+use crate::sink::object_location::ObjectLocation;
 use crate::sink::target::Target as _;
 
 /// A directory in a store. Its methods block and must not be called on a thread of an async runtime.

@@ -13,9 +13,10 @@ use tokio::task::JoinSet;
 
 use super::client::MAX_PARTS_IN_FLIGHT;
 use super::error::{CallError, Operation, StoreKind, invalid, store_error};
-use super::location::{ObjectLocation, RETRY_TIME, fail_if_exists};
+use super::location::{RETRY_TIME, fail_if_exists};
 use super::session::{Expected, Outcome, Session};
 use crate::sink::forced_end::OpenUpload;
+use crate::sink::object_location::ObjectLocation;
 use crate::sink::store_error::StoreProblem;
 use crate::sink::target::Target;
 
