@@ -1,5 +1,5 @@
 //! A start whose outcome is in doubt: only what the API itself says of this very start ends the doubt, and a doubt that no
-//! repetition can end is told to the user with what does.
+//! repetition can end has a message with the remedy.
 
 use std::sync::atomic::Ordering;
 

@@ -156,7 +156,7 @@ fn a_server_that_fills_in_defaults_gets_one_workflow_and_one_run() {
     run_leads(&place).ok().says("run run-1");
     place.run(&["run", RUN_LEADS[1], "--payload", "[]", "-o", "out.ndjson"]).ok().says("run run-2");
     assert_eq!((hosted.runs(), hosted.workflows()), (3, 1));
-    // A workflow that somebody changed is not the definition's any more.
+    // A changed workflow is not the definition's any more.
     hosted.set(|store| {
         for workflow in store.workflows.values_mut() {
             workflow["workflow_definition"]["blocks"][1]["specs"]["filters"] = json!([]);

@@ -259,7 +259,7 @@ fn rejects_go_into_pipes_and_devices_directly() {
     assert_eq!(place.read_text("sub").lines().count(), 1);
     let done = bash(&place, &format!("{skip_bad} /dev/stdout | cat; exit ${{PIPESTATUS[0]}}")).code(exit::PARTIAL);
     assert!(done.text().starts_with("{\"source\""));
-    // Not opened at all without rejects: nobody reads the pipe.
+    // Not opened at all without rejects: the pipe has no reader.
     place.write("good.ndjson", ten(0));
     place.run_line("convert good.ndjson -o out.csv --on-bad-record skip --rejects pipe").ok();
 
