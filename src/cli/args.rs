@@ -20,6 +20,7 @@ use super::exit;
 use super::serve_flags::EngineFlags;
 use super::settings::{SettingArgs, TABLE};
 use super::sinks::{OutputArgs, SinkArgs};
+use super::tables::LoadArgs;
 use super::steps::StepArgs;
 use super::values::{Enrich, parse_duration, parse_enrich, parse_host_name, parse_on_bad_record, parse_size};
 use crate::pipeline::OnBadRecord;
@@ -215,6 +216,9 @@ pub(super) struct PipelineArgs {
     /// Replacement of existing outputs, and division of directories.
     #[command(flatten)]
     pub sink: SinkArgs,
+    /// Loads into tables.
+    #[command(flatten)]
+    pub load: LoadArgs,
     /// Dialect of CSV and TSV outputs.
     #[command(flatten)]
     pub dialect: DialectArgs,
@@ -392,6 +396,9 @@ pub(super) struct ConvertArgs {
     /// Format and dialect of the inputs.
     #[command(flatten)]
     pub input: InputArgs,
+    /// Replace the rows of an earlier load of the same bytes; needs `--load-column`, `--load merge` or `--load replace`
+    #[arg(long, help_heading = "Tables")]
+    pub again: bool,
     /// Outputs, steps and policies.
     #[command(flatten)]
     pub plan: PipelineArgs,

@@ -1,0 +1,200 @@
+//! The table of loads: made if it is missing, claimed by a load under its key, and listed.
+//!
+//! A key is claimed by inserting its row. A second load that claims the same key waits for the first to end its
+//! transaction, and then sees the row, or inserts its own if the first was rolled back.
+
+use tokio_postgres::SimpleQueryRow;
+
+use super::session::Session;
+use super::sql::{literal, quoted};
+use crate::warehouse::{CommitKey, LEDGER_TABLE, LedgerRow, LoadError, LoadIdentity};
+
+/// The ledger of the tables of one schema.
+#[derive(Clone, Debug)]
+pub(super) struct Ledger {
+    schema: String,
+}
+
+/// The outcome of a claim.
+pub(super) enum Claim {
+    /// The key belongs to this transaction.
+    Claimed,
+    /// As before; an earlier load of the key was struck from the ledger.
+    Reclaimed,
+    /// An earlier load has the key.
+    Loaded(LedgerRow),
+}
+
+/// The facts that are entered with a claim.
+pub(super) struct Entry<'a> {
+    pub(super) key: &'a CommitKey,
+    pub(super) table: &'a str,
+    pub(super) mode: &'a str,
+    pub(super) identity: &'a LoadIdentity,
+}
+
+const COLUMNS: &str = "commit_key, table_name, run_id, block, source, mode, rows, rejected, digest, drawoff, state, \
+     to_char(loaded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')";
+
+impl Ledger {
+    pub(super) fn of_schema(schema: &str) -> Self {
+        Ledger { schema: schema.to_owned() }
+    }
+
+    fn table(&self) -> String {
+        format!("{}.{}", quoted(&self.schema), quoted(LEDGER_TABLE))
+    }
+
+    /// Returns true if the table exists.
+    pub(super) fn exists(&self, session: &Session) -> Result<bool, LoadError> {
+        let rows = session.rows(&format!("SELECT to_regclass({}) IS NOT NULL", literal(&self.table())))?;
+        Ok(rows.first().and_then(|row| row.get(0)) == Some("t"))
+    }
+
+    /// Makes the table if it is missing. Must be called outside a transaction: two loads may make it at once.
+    pub(super) fn create(&self, session: &Session) -> Result<(), LoadError> {
+        // Asked first, because the statement below needs the right to create tables even if there is one.
+        if self.exists(session)? {
+            return Ok(());
+        }
+        let created = session.execute(&format!(
+            "CREATE TABLE IF NOT EXISTS {} (
+                commit_key text PRIMARY KEY,
+                table_name text NOT NULL,
+                run_id text,
+                block bigint,
+                source text NOT NULL,
+                mode text NOT NULL,
+                plan text NOT NULL,
+                state text NOT NULL DEFAULT 'loaded',
+                rows bigint,
+                rejected bigint,
+                digest text,
+                columns jsonb,
+                started_at timestamptz NOT NULL DEFAULT now(),
+                loaded_at timestamptz,
+                drawoff text NOT NULL
+            )",
+            self.table()
+        ));
+        match created {
+            // Made by another load between the two statements.
+            Err(error) => if self.exists(session)? { Ok(()) } else { Err(error) },
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Claims a key for this transaction. With `again`, an earlier load gives way.
+    pub(super) fn claim(&self, session: &Session, entry: &Entry<'_>, again: bool) -> Result<Claim, LoadError> {
+        if self.insert(session, entry)? {
+            return Ok(Claim::Claimed);
+        }
+        let key = literal(entry.key.as_str());
+        let rows = session.rows(&format!(
+            "SELECT {COLUMNS} FROM {} WHERE commit_key = {key} FOR UPDATE",
+            self.table()
+        ))?;
+        // The load was deleted between the two statements.
+        let Some(row) = rows.first() else { return self.claim(session, entry, again) };
+        // A load whose rows a later one replaced is no load any more.
+        let is_replaced = row.get(10) == Some("replaced");
+        if !again && !is_replaced {
+            return Ok(Claim::Loaded(read(row)));
+        }
+        session.execute(&format!("DELETE FROM {} WHERE commit_key = {key}", self.table()))?;
+        match self.insert(session, entry)? {
+            true => Ok(if is_replaced { Claim::Claimed } else { Claim::Reclaimed }),
+            false => Err(LoadError::Bug("a commit key was claimed twice".into())),
+        }
+    }
+
+    fn insert(&self, session: &Session, entry: &Entry<'_>) -> Result<bool, LoadError> {
+        let Entry { key, table, mode, identity } = entry;
+        let inserted = session.changed(&format!(
+            "INSERT INTO {} (commit_key, table_name, run_id, block, source, mode, plan, drawoff) \
+             VALUES ({}, {}, {}, {}, {}, {}, {}, {}) ON CONFLICT DO NOTHING",
+            self.table(),
+            literal(key.as_str()),
+            literal(table),
+            identity.run_id.as_deref().map_or("NULL".to_owned(), literal),
+            identity.block.map_or("NULL".to_owned(), |block| block.to_string()),
+            literal(&identity.source),
+            literal(mode),
+            literal(&identity.plan_digest()),
+            literal(env!("CARGO_PKG_VERSION")),
+        ))?;
+        Ok(inserted == 1)
+    }
+
+    /// Enters the counts of a claimed load. `columns` are the renamed columns as a JSON object.
+    pub(super) fn complete(
+        &self,
+        session: &Session,
+        key: &CommitKey,
+        rows: u64,
+        rejected: u64,
+        digest: &str,
+        columns: &str,
+    ) -> Result<(), LoadError> {
+        let updated = session.changed(&format!(
+            "UPDATE {} SET rows = {rows}, rejected = {rejected}, digest = {}, columns = {}::jsonb, \
+             loaded_at = clock_timestamp() WHERE commit_key = {}",
+            self.table(),
+            literal(digest),
+            literal(columns),
+            literal(key.as_str()),
+        ))?;
+        match updated {
+            1 => Ok(()),
+            _ => Err(LoadError::Bug("the ledger has lost the row of this load".into())),
+        }
+    }
+
+    /// Marks all other loads of `table` as replaced.
+    pub(super) fn replace_others(&self, session: &Session, table: &str, key: &CommitKey) -> Result<(), LoadError> {
+        session.execute(&format!(
+            "UPDATE {} SET state = 'replaced' WHERE table_name = {} AND commit_key <> {}",
+            self.table(),
+            literal(table),
+            literal(key.as_str()),
+        ))
+    }
+
+    /// Returns the load with this key, unless its rows were replaced.
+    pub(super) fn find(&self, session: &Session, key: &CommitKey) -> Result<Option<LedgerRow>, LoadError> {
+        let rows = session.rows(&format!(
+            "SELECT {COLUMNS} FROM {} WHERE commit_key = {} AND state = 'loaded' AND loaded_at IS NOT NULL",
+            self.table(),
+            literal(key.as_str())
+        ))?;
+        Ok(rows.first().map(read))
+    }
+
+    /// Returns all loads, or those of one table, the latest first.
+    pub(super) fn list(&self, session: &Session, table: Option<&str>) -> Result<Vec<LedgerRow>, LoadError> {
+        let condition = table.map_or(String::new(), |table| format!(" WHERE table_name = {}", literal(table)));
+        let rows = session.rows(&format!(
+            "SELECT {COLUMNS} FROM {}{condition} ORDER BY loaded_at DESC, commit_key",
+            self.table()
+        ))?;
+        Ok(rows.iter().map(read).collect())
+    }
+}
+
+fn read(row: &SimpleQueryRow) -> LedgerRow {
+    let text = |index: usize| row.get(index).unwrap_or_default().to_owned();
+    let count = |index: usize| row.get(index).and_then(|text| text.parse().ok()).unwrap_or(0);
+    LedgerRow {
+        key: text(0),
+        table: text(1),
+        run_id: row.get(2).map(str::to_owned),
+        block: row.get(3).and_then(|text| text.parse().ok()),
+        source: text(4),
+        mode: if row.get(10) == Some("replaced") { format!("{} (replaced)", text(5)) } else { text(5) },
+        rows: count(6),
+        rejected: count(7),
+        digest: text(8),
+        version: text(9),
+        loaded_at: text(11),
+    }
+}
