@@ -1,0 +1,4 @@
+//! Tables as targets.
+
+#[cfg(feature = "postgres")]
+pub mod postgres;
