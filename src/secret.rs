@@ -1,4 +1,4 @@
-//! Secrets: the API key and signed URLs. Both print redacted in `Debug` and `Display`; the raw text
+//! Secrets: the API key, signed URLs and passwords. They print redacted in `Debug` and `Display`; the raw text
 //! is returned by `reveal` alone, so that a search for it finds every use.
 
 use std::fmt;
@@ -91,6 +91,28 @@ impl fmt::Display for SecretUrl {
     }
 }
 
+/// A password of a database, as bytes: a password file has no encoding.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(Vec<u8>);
+
+impl Password {
+    /// Wraps the password as it is.
+    pub fn new(text: impl Into<Vec<u8>>) -> Self {
+        Password(text.into())
+    }
+
+    /// Returns the raw bytes, for the authentication only.
+    pub fn reveal(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(redacted)")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,5 +126,6 @@ mod tests {
         assert_eq!(url.to_string(), "https://files.test/a/b.csv?[redacted]");
         assert_eq!(url.without_query(), "https://files.test/a/b.csv");
         assert!(!format!("{url:?}").contains("XYZ"));
+        assert_eq!(format!("{:?}", Password::new("hunter2")), "Password(redacted)");
     }
 }

@@ -17,8 +17,8 @@ use crate::client::CompletedOutput;
 use crate::format::{ArrowForm, OutputFormat};
 use crate::net::Recovered;
 use crate::pipeline::{Output, Report};
-use crate::warehouse::{Committed, LedgerRow};
 use crate::text::{counted, escape_for_terminal, human_bytes, human_count, human_duration};
+use crate::warehouse::{Committed, LedgerRow};
 
 /// The report of one group of outputs, which got the same records.
 pub(super) struct OutputReport<'a> {
@@ -90,7 +90,9 @@ impl OutputReport<'_> {
             // A difference is an error of the engine, so the counts are equal here.
             lines.push(format!("  the count agrees with the API's row_count ({})", human_count(expected)));
         }
-        lines.extend(r.loads.iter().map(|(name, outcome)| format!("  {}", escape_for_terminal(&load_line(name, outcome)))));
+        lines.extend(
+            r.loads.iter().map(|(name, outcome)| format!("  {}", escape_for_terminal(&load_line(name, outcome)))),
+        );
         if let Some(rejects) = &r.rejects {
             lines.push(format!("  rejected records are in {}", escape_for_terminal(&rejects.display().to_string())));
         }

@@ -309,7 +309,10 @@ mod tests {
     #[test]
     fn passwords_are_not_shown() {
         assert_eq!(redacted("postgres://ada:marked-1@db:5432/crm"), "postgres://ada@db:5432/crm");
-        assert_eq!(redacted("postgres://db/crm?user=a&password=marked-1&sslmode=disable"), "postgres://db/crm?user=a&sslmode=disable");
+        assert_eq!(
+            redacted("postgres://db/crm?user=a&password=marked-1&sslmode=disable"),
+            "postgres://db/crm?user=a&sslmode=disable"
+        );
         assert_eq!(redacted("postgres:?sslpassword=marked-1"), "postgres:");
         assert_eq!(redacted("postgres://a:p@ss@db/crm"), "postgres://a@db/crm");
         assert_eq!(redacted("sqlite:people.db"), "sqlite:people.db");

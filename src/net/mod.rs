@@ -12,7 +12,7 @@ mod http;
 mod limiter;
 mod link;
 mod proxy;
-#[cfg(any(test, feature = "serve"))]
+#[cfg(any(test, feature = "serve", feature = "postgres"))]
 pub(crate) mod random;
 mod recoveries;
 mod response;
@@ -42,5 +42,7 @@ pub use retry::{
 pub(crate) use tls::client_builder;
 #[cfg(feature = "object-store")]
 pub(crate) use tls::http1_client_builder;
+#[cfg(feature = "postgres")]
+pub(crate) use tls::system_verifier;
 pub use tls::{BadCertificate, CertificateHint, bad_certificate};
 pub use trust::{TrustedHost, is_downgrade, is_loopback};

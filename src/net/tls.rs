@@ -42,6 +42,12 @@ fn builder_for(protocols: &[&[u8]]) -> ClientBuilder {
     ClientBuilder::new().tls_backend_preconfigured(config)
 }
 
+/// Returns a verifier with the CAs that this module describes, for connections that do not speak HTTP.
+#[cfg(feature = "postgres")]
+pub(crate) fn system_verifier(provider: Arc<CryptoProvider>) -> Arc<dyn ServerCertVerifier> {
+    Arc::new(LazyVerifier { provider })
+}
+
 /// A rejected server certificate.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("cannot verify the server's certificate: {text}")]

@@ -103,7 +103,8 @@ mod tests {
         let key = run.key_before("crm.people").unwrap();
         assert_eq!(key.as_str(), "ccbf26d21b4ca5f1efdd5e2f8c0c7fd2a61b56a7e2a83b3e6a8f6b3fd5d7d5cd");
         let digests = |digests: &[&str]| digests.iter().map(|d| d.to_string()).collect::<Vec<_>>();
-        let after = |identity: &LoadIdentity, table, of: &[&str]| identity.key_after(table, Some(&digests(of))).unwrap();
+        let after =
+            |identity: &LoadIdentity, table, of: &[&str]| identity.key_after(table, Some(&digests(of))).unwrap();
         assert_eq!(after(&run, "crm.people", &["x"]), key, "bytes do not count where the origin is known");
         let file = LoadIdentity { origin: None, ..run.clone() };
         assert_eq!(file.key_before("t"), None);

@@ -95,9 +95,7 @@ impl LoadEnd {
     pub fn digest(&self) -> String {
         match self.digests.as_deref() {
             Some([one]) => one.clone(),
-            Some(several) => {
-                CommitKey::of(&several.iter().map(String::as_str).collect::<Vec<_>>()).as_str().to_owned()
-            }
+            Some(several) => CommitKey::of(&several.iter().map(String::as_str).collect::<Vec<_>>()).as_str().to_owned(),
             None => String::new(),
         }
     }

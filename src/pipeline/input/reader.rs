@@ -274,7 +274,9 @@ impl SourceReader {
                     return Err(PlanError::NoHeader(info.name.to_string()).into());
                 }
                 if let Some(digests) = &self.digests {
-                    open.raw.end_digest(digests, info.index).map_err(|cause| Error::Read { name: info.name.to_string(), cause })?;
+                    open.raw
+                        .end_digest(digests, info.index)
+                        .map_err(|cause| Error::Read { name: info.name.to_string(), cause })?;
                 }
                 self.current = None;
                 return Ok(Some(Item::SourceEnd(info)));

@@ -186,7 +186,9 @@ impl OutputWriter {
             }
             (Kind::Table(table), EncodedRows::Load(rows)) => return table.append(n_rows, rows, columns),
             (Kind::Table(_), _) => return Err(Error::Bug("rows for a table were encoded for another output".into())),
-            (_, EncodedRows::Load(_)) => return Err(Error::Bug("the rows of a table were sent to another output".into())),
+            (_, EncodedRows::Load(_)) => {
+                return Err(Error::Bug("the rows of a table were sent to another output".into()));
+            }
             (Kind::Channel(_), _) => return Err(Error::Bug("text was sent to a channel of batches".into())),
             (Kind::Partitioned(_), _) => return Err(Error::Bug("rows for several files were not partitioned".into())),
         }

@@ -80,11 +80,7 @@ pub(crate) struct OutputSpecs {
 
 impl OutputSpecs {
     /// Creates the specs of `plan`, whose sources merge types by `type_merge`. `encoders` has one element per output.
-    pub(crate) fn of(
-        plan: &ExecutionPlan,
-        type_merge: TypeMerge,
-        encoders: Vec<Option<Arc<dyn RowEncoder>>>,
-    ) -> Self {
+    pub(crate) fn of(plan: &ExecutionPlan, type_merge: TypeMerge, encoders: Vec<Option<Arc<dyn RowEncoder>>>) -> Self {
         let Limits { morsel_bytes, .. } = plan.limits;
         OutputSpecs {
             specs: plan.outputs.iter().zip(encoders).map(|(output, table)| OutputSpec::of(output, table)).collect(),

@@ -7,8 +7,8 @@ use crate::column::{Batch, Schema, TypeMerge};
 use crate::pipeline::error::Error;
 use crate::sink::UploadControl;
 use crate::warehouse::{
-    Begun, Committed, LedgerRow, LoadEnd, LoadError, LoadRequest, LoadRows, RowEncoder, TableLoad,
-    TableTarget, UnfitRow, Widening,
+    Begun, Committed, LedgerRow, LoadEnd, LoadError, LoadRequest, LoadRows, RowEncoder, TableLoad, TableTarget,
+    UnfitRow, Widening,
 };
 
 /// Facts about an execution at the end of its sources, for the ledgers of tables.

@@ -69,7 +69,9 @@ impl RowEncoder for CopyEncoder {
         }
         for (column, values) in layout.columns.iter().zip(&columns) {
             if values.is_required {
-                unfit.extend((0..batch.rows).filter(|&row| values.is_null(row)).map(|row| required(row, &column.source)));
+                unfit.extend(
+                    (0..batch.rows).filter(|&row| values.is_null(row)).map(|row| required(row, &column.source)),
+                );
             }
             if values.always_fits() {
                 continue;
@@ -91,7 +93,8 @@ impl RowEncoder for CopyEncoder {
         let (_, columns) = self.columns(batch)?;
         let load_key = self.mapping.load_column.as_ref().and_then(|column| column.key.as_deref());
         let fields = columns.len() + usize::from(load_key.is_some());
-        let fields = i16::try_from(fields).map_err(|_| LoadError::Bug("more than 32,767 columns".into()))?.to_be_bytes();
+        let fields =
+            i16::try_from(fields).map_err(|_| LoadError::Bug("more than 32,767 columns".into()))?.to_be_bytes();
         for row in 0..batch.rows {
             buffer.extend_from_slice(&fields);
             for column in &columns {
@@ -332,7 +335,9 @@ impl<'a> Column<'a> {
             None => json,
             Some(BadEscape::Nul) if self.nul == NulPolicy::Replace => without_nul(&json).into(),
             Some(BadEscape::Nul) => return Err("the text has U+0000, which PostgreSQL cannot store".into()),
-            Some(BadEscape::Surrogate) => return Err("the text has half of a surrogate pair, which jsonb cannot store".into()),
+            Some(BadEscape::Surrogate) => {
+                return Err("the text has half of a surrogate pair, which jsonb cannot store".into());
+            }
         };
         if json.len() >= MAX_VALUE_BYTES {
             return Err("the value is longer than PostgreSQL can store".into());
@@ -359,7 +364,10 @@ fn is_suspicious(array: &dyn Array, ty: &Type) -> bool {
         Type::Struct(fields) => {
             // A key may have it, too.
             fields.iter().any(|field| memchr(0, field.name.as_bytes()).is_some())
-                || fields.iter().zip(array.as_struct().columns()).any(|(field, column)| is_suspicious(column, &field.ty))
+                || fields
+                    .iter()
+                    .zip(array.as_struct().columns())
+                    .any(|(field, column)| is_suspicious(column, &field.ty))
         }
         Type::List(item) => is_suspicious(array.as_list::<i32>().values(), item),
         Type::Map(value) => {
@@ -454,7 +462,9 @@ fn from_text(text: &str, wire: Wire, out: &mut Vec<u8>) -> Result<(), Reason> {
             out.extend_from_slice(&narrow.to_be_bytes());
         }
         Wire::Numeric(limits) => numeric::write(text.as_bytes(), limits, out)?,
-        Wire::Date => return write_date(parse_days(text).ok_or("the text is not a date such as 2026-01-31")?.into(), out),
+        Wire::Date => {
+            return write_date(parse_days(text).ok_or("the text is not a date such as 2026-01-31")?.into(), out);
+        }
         Wire::Timestamp => {
             let micros = parse_micros(text).ok_or("the text is not a time such as 2026-01-31T12:00:00Z")?;
             return write_timestamp(micros, out);
@@ -488,7 +498,8 @@ fn double(text: &str) -> Result<f64, Reason> {
         _ => {}
     }
     let is_number = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'-' | b'+' | b'e' | b'E'));
-    let value = text.parse::<f64>().ok().filter(|_| is_number && !text.starts_with('+')).ok_or("the value is not a number")?;
+    let value =
+        text.parse::<f64>().ok().filter(|_| is_number && !text.starts_with('+')).ok_or("the value is not a number")?;
     let significant = text.split(['e', 'E']).next().unwrap_or_default().bytes().filter(u8::is_ascii_digit);
     if !value.is_finite() || significant.skip_while(|digit| *digit == b'0').count() > 17 {
         return Err("the number has more digits than the column holds".into());
@@ -514,7 +525,9 @@ fn uuid(text: &str) -> Option<[u8; 16]> {
     let hyphens = [8, 13, 18, 23];
     let digits: Vec<u8> = match text.len() {
         32 => text.bytes().collect(),
-        36 if hyphens.iter().all(|&at| text.as_bytes()[at] == b'-') => text.bytes().filter(|byte| *byte != b'-').collect(),
+        36 if hyphens.iter().all(|&at| text.as_bytes()[at] == b'-') => {
+            text.bytes().filter(|byte| *byte != b'-').collect()
+        }
         _ => return None,
     };
     if digits.len() != 32 || !digits.iter().all(u8::is_ascii_hexdigit) {

@@ -88,12 +88,6 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// Returns true if a table with the columns of this layout also takes rows of `other`: it has all of its columns, with
-    /// the same types.
-    pub(super) fn holds(&self, other: &Layout) -> bool {
-        other.columns.iter().all(|column| self.find(&column.name).is_some_and(|own| own.wire_type == column.wire_type))
-    }
-
     /// Returns true if no column of `other` has another type here.
     pub(super) fn agrees(&self, other: &Layout) -> bool {
         other.columns.iter().all(|column| self.find(&column.name).is_none_or(|own| own.wire_type == column.wire_type))
@@ -137,12 +131,23 @@ impl Mapping {
         let (mut columns, mut misfits) = (Vec::new(), Vec::new());
         for (index, (field, name)) in schema.fields.iter().zip(names).enumerate() {
             if self.load_column.as_ref().is_some_and(|column| column.name == name) {
-                misfits.push(Misfit { column: field.name.to_string(), what: "has the name of the column for the commit key".into() });
+                misfits.push(Misfit {
+                    column: field.name.to_string(),
+                    what: "has the name of the column for the commit key".into(),
+                });
                 continue;
             }
             match self.column(&field.ty, &name) {
                 Ok(Some((wire, wire_type, cast, change))) => {
-                    columns.push(LayoutColumn { index, source: field.name.clone(), name, wire, wire_type, cast, change });
+                    columns.push(LayoutColumn {
+                        index,
+                        source: field.name.clone(),
+                        name,
+                        wire,
+                        wire_type,
+                        cast,
+                        change,
+                    });
                 }
                 Ok(None) => {}
                 Err(what) => misfits.push(Misfit { column: field.name.to_string(), what }),

@@ -79,7 +79,13 @@ impl Ledger {
         ));
         match created {
             // Made by another load between the two statements.
-            Err(error) => if self.exists(session)? { Ok(()) } else { Err(error) },
+            Err(error) => {
+                if self.exists(session)? {
+                    Ok(())
+                } else {
+                    Err(error)
+                }
+            }
             Ok(()) => Ok(()),
         }
     }
@@ -90,10 +96,8 @@ impl Ledger {
             return Ok(Claim::Claimed);
         }
         let key = literal(entry.key.as_str());
-        let rows = session.rows(&format!(
-            "SELECT {COLUMNS} FROM {} WHERE commit_key = {key} FOR UPDATE",
-            self.table()
-        ))?;
+        let rows =
+            session.rows(&format!("SELECT {COLUMNS} FROM {} WHERE commit_key = {key} FOR UPDATE", self.table()))?;
         // The load was deleted between the two statements.
         let Some(row) = rows.first() else { return self.claim(session, entry, again) };
         // A load whose rows a later one replaced is no load any more.
@@ -173,10 +177,8 @@ impl Ledger {
     /// Returns all loads, or those of one table, the latest first.
     pub(super) fn list(&self, session: &Session, table: Option<&str>) -> Result<Vec<LedgerRow>, LoadError> {
         let condition = table.map_or(String::new(), |table| format!(" WHERE table_name = {}", literal(table)));
-        let rows = session.rows(&format!(
-            "SELECT {COLUMNS} FROM {}{condition} ORDER BY loaded_at DESC, commit_key",
-            self.table()
-        ))?;
+        let rows = session
+            .rows(&format!("SELECT {COLUMNS} FROM {}{condition} ORDER BY loaded_at DESC, commit_key", self.table()))?;
         Ok(rows.iter().map(read).collect())
     }
 }

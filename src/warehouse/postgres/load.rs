@@ -67,8 +67,6 @@ pub(super) struct PostgresLoad {
 struct OpenCopy {
     sink: Pin<Box<CopyInSink<Bytes>>>,
     layout: Layout,
-    /// The stage that it fills; `None` for the table.
-    stage: Option<usize>,
 }
 
 /// A temporary table.
@@ -115,10 +113,10 @@ impl PostgresLoad {
             session.rows(&format!("SELECT pg_advisory_xact_lock({number})"))?;
             columns = table.columns(&session)?;
         }
-        let load_column = target.load_column.as_ref().map(|name| LoadColumn {
-            name: name.clone(),
-            key: key.as_ref().map(|key| key.as_str().into()),
-        });
+        let load_column = target
+            .load_column
+            .as_ref()
+            .map(|name| LoadColumn { name: name.clone(), key: key.as_ref().map(|key| key.as_str().into()) });
         let made = columns.is_none().then(Vec::new);
         let merge_key = match &target.mode {
             LoadMode::Merge { key } => key.clone(),
@@ -218,12 +216,16 @@ impl PostgresLoad {
         let name = stage.map_or(&self.sql_name, |stage| &self.stages[stage].sql_name);
         let mut columns = layout.column_list();
         if let Some(column) = self.mapping().load_column.as_ref().filter(|column| column.key.is_some()) {
-            columns = [columns, quoted(&column.name)].into_iter().filter(|list| !list.is_empty()).collect::<Vec<_>>().join(", ");
+            columns = [columns, quoted(&column.name)]
+                .into_iter()
+                .filter(|list| !list.is_empty())
+                .collect::<Vec<_>>()
+                .join(", ");
         }
         // Without a list, COPY would take all columns; rows of none have none.
         let sql = format!("COPY {name} ({columns}) FROM STDIN (FORMAT binary)");
         let sink = self.session.call(self.session.client().copy_in::<_, Bytes>(&sql))?;
-        self.open = Some(OpenCopy { sink: Box::pin(sink), layout, stage });
+        self.open = Some(OpenCopy { sink: Box::pin(sink), layout });
         self.send(Bytes::from_static(HEADER))
     }
 
@@ -306,7 +308,10 @@ impl PostgresLoad {
                             let wanted = self.exact_type(&name, wanted)?;
                             let old = types.get(&name).cloned().unwrap_or_default();
                             alter_type(&self.session, &self.sql_name, &name, &old, &wanted)?;
-                            self.notes.push(format!("changed the column `{name}` of {} from {old} to {wanted}", self.recorded));
+                            self.notes.push(format!(
+                                "changed the column `{name}` of {} from {old} to {wanted}",
+                                self.recorded
+                            ));
                             types.insert(name, wanted);
                         }
                     }
@@ -403,9 +408,7 @@ impl PostgresLoad {
             .stages
             .iter()
             .enumerate()
-            .map(|(i, stage)| {
-                format!("SELECT {}, {i}, {} FROM {}", select(stage), quoted(ROW_NUMBER), stage.sql_name)
-            })
+            .map(|(i, stage)| format!("SELECT {}, {i}, {} FROM {}", select(stage), quoted(ROW_NUMBER), stage.sql_name))
             .collect();
         let keys: Vec<String> = key.iter().map(|name| quoted(name)).collect();
         let names = format!("{list}, \"_drawoff_s\", {}", quoted(ROW_NUMBER));
@@ -420,8 +423,11 @@ impl PostgresLoad {
         ))?;
         let same: Vec<String> = keys.iter().map(|name| format!("t.{name} = m.{name}")).collect();
         let same = same.join(" AND ");
-        let mut set: Vec<String> =
-            columns.iter().filter(|name| !key.contains(name)).map(|name| format!("{0} = m.{0}", quoted(name))).collect();
+        let mut set: Vec<String> = columns
+            .iter()
+            .filter(|name| !key.contains(name))
+            .map(|name| format!("{0} = m.{0}", quoted(name)))
+            .collect();
         set.extend(self.mapping().load_column.iter().map(|column| format!("{0} = m.{0}", quoted(&column.name))));
         let updated = match set.is_empty() {
             true => 0,
@@ -449,7 +455,8 @@ impl PostgresLoad {
         let mut renamed = serde_json::Map::new();
         for (field, name) in columns.fields.iter().zip(names) {
             if field.name != name {
-                self.notes.push(format!("the column `{}` is `{name}` in the table: names have at most 63 bytes", field.name));
+                self.notes
+                    .push(format!("the column `{}` is `{name}` in the table: names have at most 63 bytes", field.name));
                 renamed.insert(field.name.to_string(), name.to_string().into());
             }
         }
@@ -457,10 +464,15 @@ impl PostgresLoad {
     }
 
     /// Asks over a new connection whether the load was committed. Waits for a transaction that is still ending.
-    fn was_committed(&self, key: &CommitKey, cancel: &crate::sink::UploadControl) -> Result<Option<LedgerRow>, LoadError> {
+    fn was_committed(
+        &self,
+        key: &CommitKey,
+        cancel: &crate::sink::UploadControl,
+    ) -> Result<Option<LedgerRow>, LoadError> {
         let session = Session::open(&self.settings, self.session.table().to_owned(), cancel)?;
         session.execute("BEGIN")?;
-        let entry = Entry { key, table: &self.recorded, mode: self.target.mode.as_str(), identity: &self.target.identity };
+        let entry =
+            Entry { key, table: &self.recorded, mode: self.target.mode.as_str(), identity: &self.target.identity };
         let claim = self.ledger.claim(&session, &entry, false)?;
         session.execute("ROLLBACK")?;
         match claim {
@@ -528,8 +540,12 @@ impl TableLoad for PostgresLoad {
             Some(key) => key,
             None => {
                 let key = self.target.identity.key_after(&self.recorded, end.digests.as_deref())?;
-                let entry =
-                    Entry { key: &key, table: &self.recorded, mode: self.target.mode.as_str(), identity: &self.target.identity };
+                let entry = Entry {
+                    key: &key,
+                    table: &self.recorded,
+                    mode: self.target.mode.as_str(),
+                    identity: &self.target.identity,
+                };
                 match self.ledger.claim(&self.session, &entry, self.target.again)? {
                     Claim::Claimed => {}
                     Claim::Reclaimed => self.replaces_load = true,

@@ -64,7 +64,11 @@ impl Warehouse for Postgres {
         if let Some(table) = table {
             let table = Table::find(&session, table)?;
             let ledger = Ledger::of_schema(&table.schema);
-            return if ledger.exists(&session)? { ledger.list(&session, Some(&table.recorded())) } else { Ok(Vec::new()) };
+            return if ledger.exists(&session)? {
+                ledger.list(&session, Some(&table.recorded()))
+            } else {
+                Ok(Vec::new())
+            };
         }
         let schemas = session.rows(&format!(
             "SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
@@ -98,13 +102,8 @@ impl Warehouse for Postgres {
 pub fn ddl(table: &str, columns: &Schema) -> Result<String, LoadError> {
     let refuse = |what: String| LoadError::Unsupported { table: table.to_owned(), what, hint: None };
     let name = TableName::parse(table).ok_or_else(|| refuse(format!("`{table}` is not the name of a table")))?;
-    let mapping = Mapping {
-        table: None,
-        widening: Widening::Evolve,
-        key: Vec::new(),
-        nul: NulPolicy::Reject,
-        load_column: None,
-    };
+    let mapping =
+        Mapping { table: None, widening: Widening::Evolve, key: Vec::new(), nul: NulPolicy::Reject, load_column: None };
     let names = mapping.names(columns).map_err(|misfit| refuse(misfit.to_string()))?;
     let width = names.iter().map(|name| quoted(name).chars().count()).max().unwrap_or(0);
     let lines: Vec<String> = columns

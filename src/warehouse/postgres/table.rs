@@ -34,7 +34,8 @@ impl Table {
         }
         let schema = match name.schema {
             Some(schema) => {
-                let known = session.rows(&format!("SELECT 1 FROM pg_namespace WHERE nspname = {}", literal(&schema)))?;
+                let known =
+                    session.rows(&format!("SELECT 1 FROM pg_namespace WHERE nspname = {}", literal(&schema)))?;
                 if known.is_empty() {
                     return Err(unsupported(
                         format!("there is no schema `{schema}`"),

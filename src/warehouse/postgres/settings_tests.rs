@@ -1,0 +1,3 @@
+//! Tests of the resolver that need no server.
+
+use super::*;
