@@ -11,8 +11,8 @@ use super::plan::{ExecutionPlan, Limits, OnBadRecord, Output, Target};
 use super::schema::{AsReadDemand, Demands, SchemaRegistry, SchemaRules, UnseenColumns, known_columns};
 use super::sequencer::Sequencer;
 use crate::column::{Batch, Schema, TypeMerge};
-use crate::format::RowForm;
 use crate::format::ndjson::ValueTypes;
+use crate::format::{OutputFormat, RowForm};
 use crate::transform::{
     CheckRows, FailedRow, OnBadCast, RowCheck, Step, StepOptions, Steps, bind, columns_looked_at, columns_needed,
     keeps_records, needs_record_spans, needs_structs,
@@ -33,7 +33,7 @@ pub(super) struct Prepared {
     on_bad_cast: OnBadCast,
     /// Columns that steps name and the sample did not have.
     pub unseen: UnseenColumns,
-    /// True if text outputs beside typed ones take values as they were read.
+    /// True if text outputs beside typed ones, or tables, take values as they were read.
     writes_as_read: bool,
     /// True if a step ends the execution after a number of rows.
     pub has_limit: bool,
@@ -86,10 +86,16 @@ impl Prepared {
         };
         // Behind all other steps: the rows are checked as they are written.
         steps.extend(encoders.iter().flatten().map(|encoder| CheckRows(Arc::new(TableCheck(encoder.clone()))).into()));
-        let writes_as_read = !has_query && !are_rows && writes_as_read(plan, &steps, typed, type_merge);
+        let are_records = !has_query && !are_rows;
+        let text_as_read = are_records && writes_as_read(plan, &steps, typed, type_merge);
+        // Nested values go into tables as their own JSON text: a null key there is not an absent one.
+        let tables_as_read = are_records && plan.outputs.iter().any(|output| output.format == OutputFormat::Table);
+        let writes_as_read = text_as_read || tables_as_read;
         let mut demands = demands(plan, &steps, typed);
-        if writes_as_read {
-            demands.as_read = AsReadDemand::Every;
+        match (text_as_read, tables_as_read) {
+            (true, _) => demands.as_read = AsReadDemand::Every,
+            (false, true) => demands.as_read = AsReadDemand::All,
+            (false, false) => {}
         }
         let rules = SchemaRules::new(&plan.schema, demands, type_merge, &plan.limits);
         let outputs = OutputSpecs::of(plan, type_merge, encoders);

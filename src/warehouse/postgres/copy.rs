@@ -142,22 +142,28 @@ type Reason = Cow<'static, str>;
 
 impl<'a> Column<'a> {
     fn new(column: &LayoutColumn, batch: &'a Batch, mapping: &Mapping) -> Self {
-        let (array, ty) = (&*batch.columns[column.index], &batch.schema.fields[column.index].ty);
+        let (array, typed) = (&*batch.columns[column.index], &batch.schema.fields[column.index].ty);
+        // Nested values as their own text, with the keys and digits of the record.
+        let as_read = batch.as_read(column.index).filter(|as_read| as_read.ty == Type::Raw && is_nested(typed));
+        let (values, ty) = match as_read {
+            Some(as_read) => (&*as_read.array, &Type::Json),
+            None => (array, typed),
+        };
+        let suspects = is_suspicious(values, ty);
         let values = match ty {
-            Type::Bool => Values::Bool(array.as_boolean()),
-            Type::Int { .. } => Values::Int(array.as_primitive()),
-            Type::Float => Values::Float(array.as_primitive()),
-            Type::Text => Values::Text(array.as_string_view()),
-            Type::Json | Type::Raw => Values::Json(array.as_string_view()),
-            Type::Fixed(Fixed::Date) => Values::Date(array),
-            Type::Fixed(Fixed::Timestamp { unit, .. }) => Values::Timestamp(array, *unit),
+            Type::Bool => Values::Bool(values.as_boolean()),
+            Type::Int { .. } => Values::Int(values.as_primitive()),
+            Type::Float => Values::Float(values.as_primitive()),
+            Type::Text => Values::Text(values.as_string_view()),
+            Type::Json | Type::Raw => Values::Json(values.as_string_view()),
+            Type::Fixed(Fixed::Date) => Values::Date(values),
+            Type::Fixed(Fixed::Timestamp { unit, .. }) => Values::Timestamp(values, *unit),
             _ => Values::Other(
-                JsonValues::try_new(array, ty, NullMembers::Write).expect("the array is of the type of its schema"),
+                JsonValues::try_new(values, ty, NullMembers::Write).expect("the array is of the type of its schema"),
             ),
         };
-        let is_suspicious = is_suspicious(array, ty);
         let is_required = mapping.is_required(&column.name);
-        Column { values, array, wire: column.wire, is_required, nul: mapping.nul, is_suspicious }
+        Column { values, array, wire: column.wire, is_required, nul: mapping.nul, is_suspicious: suspects }
     }
 
     fn is_null(&self, row: usize) -> bool {
@@ -351,6 +357,11 @@ impl<'a> Column<'a> {
 
 const OUT_OF_INTEGER: &str = "the number is beyond the column's type, integer";
 const OUT_OF_SMALLINT: &str = "the number is beyond the column's type, smallint";
+
+/// Returns true for types of which JSON text keeps more than the typed column.
+fn is_nested(ty: &Type) -> bool {
+    matches!(ty, Type::Json | Type::Struct(_) | Type::List(_) | Type::Map(_))
+}
 
 /// Returns true if text in the column may hold U+0000, or an escape in JSON text that `jsonb` refuses.
 fn is_suspicious(array: &dyn Array, ty: &Type) -> bool {
