@@ -36,6 +36,12 @@ pub(super) struct Entry<'a> {
 const COLUMNS: &str = "commit_key, table_name, run_id, block, source, mode, rows, rejected, digest, drawoff, state, \
      to_char(loaded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')";
 
+/// The index of `state` among these.
+const STATE: usize = 10;
+
+/// The index of the column behind these in queries that ask whether the load is the last of its table.
+const IS_LAST: usize = 12;
+
 impl Ledger {
     pub(super) fn of_schema(schema: &str) -> Self {
         Ledger { schema: schema.to_owned() }
@@ -96,15 +102,17 @@ impl Ledger {
             return Ok(Claim::Claimed);
         }
         let key = literal(entry.key.as_str());
-        let rows =
-            session.rows(&format!("SELECT {COLUMNS} FROM {} WHERE commit_key = {key} FOR UPDATE", self.table()))?;
+        let rows = session.rows(&format!(
+            "SELECT {COLUMNS}, {} FROM {} AS l WHERE commit_key = {key} FOR UPDATE",
+            self.is_last(),
+            self.table()
+        ))?;
         // The load was deleted between the two statements.
         let Some(row) = rows.first() else { return self.claim(session, entry, again) };
-        // A load whose rows a later one replaced is no load any more.
-        let is_replaced = row.get(10) == Some("replaced");
-        if !again && !is_replaced {
+        if !again && stands(row, entry.mode) {
             return Ok(Claim::Loaded(read(row)));
         }
+        let is_replaced = row.get(STATE) == Some("replaced");
         session.execute(&format!("DELETE FROM {} WHERE commit_key = {key}", self.table()))?;
         match self.insert(session, entry)? {
             true => Ok(if is_replaced { Claim::Claimed } else { Claim::Reclaimed }),
@@ -164,14 +172,24 @@ impl Ledger {
         ))
     }
 
-    /// Returns the load with this key, unless its rows were replaced.
-    pub(super) fn find(&self, session: &Session, key: &CommitKey) -> Result<Option<LedgerRow>, LoadError> {
+    /// Returns the load with this key that makes one in `mode` unnecessary.
+    pub(super) fn find(&self, session: &Session, key: &CommitKey, mode: &str) -> Result<Option<LedgerRow>, LoadError> {
         let rows = session.rows(&format!(
-            "SELECT {COLUMNS} FROM {} WHERE commit_key = {} AND state = 'loaded' AND loaded_at IS NOT NULL",
+            "SELECT {COLUMNS}, {} FROM {} AS l WHERE commit_key = {} AND loaded_at IS NOT NULL",
+            self.is_last(),
             self.table(),
             literal(key.as_str())
         ))?;
-        Ok(rows.first().map(read))
+        Ok(rows.first().filter(|row| stands(row, mode)).map(read))
+    }
+
+    /// Returns the condition that the load `l` is the last of its table.
+    fn is_last(&self) -> String {
+        format!(
+            "NOT EXISTS (SELECT 1 FROM {} AS other WHERE other.table_name = l.table_name \
+             AND other.commit_key <> l.commit_key AND other.loaded_at >= l.loaded_at)",
+            self.table()
+        )
     }
 
     /// Returns all loads, or those of one table, the latest first.
@@ -183,6 +201,14 @@ impl Ledger {
     }
 }
 
+/// Returns true if a load of the ledger makes another one of its key in `mode` unnecessary. A load whose rows were replaced
+/// does not; and a table is as after a replacement only if nothing was loaded since.
+fn stands(row: &SimpleQueryRow, mode: &str) -> bool {
+    let is_loaded = row.get(STATE) != Some("replaced");
+    let is_alone = row.get(5) == Some("replace") && row.get(IS_LAST) == Some("t");
+    is_loaded && (mode != "replace" || is_alone)
+}
+
 fn read(row: &SimpleQueryRow) -> LedgerRow {
     let text = |index: usize| row.get(index).unwrap_or_default().to_owned();
     let count = |index: usize| row.get(index).and_then(|text| text.parse().ok()).unwrap_or(0);
@@ -192,7 +218,7 @@ fn read(row: &SimpleQueryRow) -> LedgerRow {
         run_id: row.get(2).map(str::to_owned),
         block: row.get(3).and_then(|text| text.parse().ok()),
         source: text(4),
-        mode: if row.get(10) == Some("replaced") { format!("{} (replaced)", text(5)) } else { text(5) },
+        mode: if row.get(STATE) == Some("replaced") { format!("{} (replaced)", text(5)) } else { text(5) },
         rows: count(6),
         rejected: count(7),
         digest: text(8),

@@ -88,7 +88,7 @@ impl Warehouse for Postgres {
         let table = Table::find(&session, &target.table)?;
         let ledger = Ledger::of_schema(&table.schema);
         match target.identity.key_before(&table.recorded()) {
-            Some(key) if ledger.exists(&session)? => ledger.find(&session, &key),
+            Some(key) if ledger.exists(&session)? => ledger.find(&session, &key, target.mode.as_str()),
             _ => Ok(None),
         }
     }
