@@ -142,7 +142,7 @@ fn output(typed: &TypedOutput, args: &PipelineArgs, settings: &Settings, set: &s
         return Ok(Output { format, compression: Compression::None, target: Target::Stdout });
     }
     if let Some(url) = table_url(path) {
-        return output_table(url, typed, args);
+        return output_table(url, typed, args, settings);
     }
     // A store is not asked here: only the name and the flags decide.
     if let Some(url) = object_url(path) {

@@ -10,8 +10,10 @@ use serde_json::{Value, json};
 use super::args::PipelineArgs;
 use super::context::Context;
 use super::error::{Error, Failure};
+use super::settings::Settings;
 use super::sinks::TypedOutput;
 use crate::client::digest_of_file;
+use crate::column::Schema;
 use crate::format::{Compression, OutputFormat};
 use crate::pipeline::{self, Output, Target};
 use crate::sink::UploadControl;
@@ -129,7 +131,12 @@ pub(super) fn redacted(url: &str) -> String {
 }
 
 /// Builds the output of a table. Reads settings and their files, and uses no network.
-pub(super) fn output_table(url: &str, typed: &TypedOutput, args: &PipelineArgs) -> Result<Output, Failure> {
+pub(super) fn output_table(
+    url: &str,
+    typed: &TypedOutput,
+    args: &PipelineArgs,
+    settings: &Settings,
+) -> Result<Output, Failure> {
     let usage = |what: String, hint: &str| Err(Failure::new(Error::Usage(what), hint));
     let shown = redacted(url);
     if typed.to.is_some() {
@@ -146,7 +153,7 @@ pub(super) fn output_table(url: &str, typed: &TypedOutput, args: &PipelineArgs) 
         return usage(format!("no table is specified for {shown}"), "name it with `--into TABLE`");
     };
     let target = TableTarget {
-        warehouse: open(url)?,
+        warehouse: open(settings, url)?,
         table: table.clone(),
         mode: load.mode()?,
         load_column: load.load_column.as_deref().map(Into::into),
@@ -167,7 +174,9 @@ pub(super) fn output_table(url: &str, typed: &TypedOutput, args: &PipelineArgs) 
 }
 
 /// Opens the system that a URL names, without connecting.
-pub(super) fn open(url: &str) -> Result<Arc<dyn Warehouse>, Failure> {
+pub(super) fn open(settings: &Settings, url: &str) -> Result<Arc<dyn Warehouse>, Failure> {
+    // Systems over HTTP need it.
+    let _ = settings;
     let scheme = url.split(':').next().unwrap_or_default();
     match scheme {
         #[cfg(feature = "postgres")]
@@ -182,6 +191,21 @@ pub(super) fn open(url: &str) -> Result<Arc<dyn Warehouse>, Failure> {
             format!("build drawoff with `--features {}`", other.split('+').next().unwrap_or_default()),
         )),
     }
+}
+
+/// Returns the statement that creates `table` in a system as a load would.
+pub(super) fn ddl(system: &str, table: &str, columns: &Schema) -> Result<String, Failure> {
+    let statement = match system {
+        #[cfg(feature = "postgres")]
+        "postgres" => crate::warehouse::postgres::ddl(table, columns),
+        other => {
+            return Err(Failure::new(
+                Error::Usage(format!("this build has no {other}")),
+                format!("build drawoff with `--features {other}`"),
+            ));
+        }
+    };
+    Ok(statement.map_err(pipeline::Error::from)?)
 }
 
 /// Returns the written form of the steps, one JSON array: with the origin of the rows it identifies a load. Policies for bad

@@ -20,6 +20,10 @@ pub struct LedgerRow {
     pub source: String,
     /// `append`, `replace` or `merge`.
     pub mode: String,
+    /// Digest of the steps.
+    pub plan: String,
+    /// False if a later load has replaced the rows.
+    pub stands: bool,
     /// Rows of the load.
     pub rows: u64,
     /// Records that were rejected.

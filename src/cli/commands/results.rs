@@ -28,6 +28,9 @@ use crate::pipeline::{self, Control, Output};
 use crate::source::ByteSource;
 use crate::text::{error_chain, escape_for_terminal, human_count, human_duration};
 
+/// The end of the source of loads that got the results of the final block, which no command numbered.
+pub(super) const FINAL_BLOCK: &str = " (final)";
+
 /// Time to wait for the response to the cancellation of a run.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -234,7 +237,9 @@ impl PullOptions<'_> {
         let parts: Vec<String> = links.iter().map(part).collect();
         let origin = format!("run {run} {}", parts.join(", "));
         let block = if let [link] = links { link.block_number } else { None };
-        tables::set_identity(outputs, Some(&origin), Some((&run.0, block)), &origin, self.again)
+        let is_final = matches!(self.wanted(), BlockSelection::Final);
+        let source = if is_final { format!("{origin}{FINAL_BLOCK}") } else { origin.clone() };
+        tables::set_identity(outputs, Some(&origin), Some((&run.0, block)), &source, self.again)
     }
 
     /// Adds the command that writes the same outputs later to a failure after the deadline.

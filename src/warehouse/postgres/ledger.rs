@@ -34,13 +34,13 @@ pub(super) struct Entry<'a> {
 }
 
 const COLUMNS: &str = "commit_key, table_name, run_id, block, source, mode, rows, rejected, digest, drawoff, state, \
-     to_char(loaded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')";
+     to_char(loaded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), plan";
 
 /// The index of `state` among these.
 const STATE: usize = 10;
 
 /// The index of the column behind these in queries that ask whether the load is the last of its table.
-const IS_LAST: usize = 12;
+const IS_LAST: usize = 13;
 
 impl Ledger {
     pub(super) fn of_schema(schema: &str) -> Self {
@@ -218,7 +218,9 @@ fn read(row: &SimpleQueryRow) -> LedgerRow {
         run_id: row.get(2).map(str::to_owned),
         block: row.get(3).and_then(|text| text.parse().ok()),
         source: text(4),
-        mode: if row.get(STATE) == Some("replaced") { format!("{} (replaced)", text(5)) } else { text(5) },
+        mode: text(5),
+        plan: text(12),
+        stands: row.get(STATE) != Some("replaced"),
         rows: count(6),
         rejected: count(7),
         digest: text(8),
