@@ -23,6 +23,8 @@ mod network;
 mod one_meaning;
 mod output_names;
 mod page;
+mod postgres_connection;
+mod postgres_tls;
 mod roundtrip;
 mod schema;
 mod secrets;
