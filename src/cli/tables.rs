@@ -175,7 +175,7 @@ pub(super) fn output_table(
 
 /// Opens the system that a URL names, without connecting.
 pub(super) fn open(settings: &Settings, url: &str) -> Result<Arc<dyn Warehouse>, Failure> {
-    // Systems over HTTP need it.
+    #[cfg(not(feature = "clickhouse"))]
     let _ = settings;
     let scheme = url.split(':').next().unwrap_or_default();
     match scheme {
@@ -185,6 +185,20 @@ pub(super) fn open(settings: &Settings, url: &str) -> Result<Arc<dyn Warehouse>,
             let environment = Environment::new(|name| std::env::var(name).ok());
             let settings = Settings::resolve(url, &environment).map_err(|error| Error::Usage(error.to_string()))?;
             Ok(Arc::new(Postgres::new(settings)))
+        }
+        #[cfg(feature = "clickhouse")]
+        "clickhouse" | "clickhouse+https" => {
+            use crate::warehouse::clickhouse::{ClickHouse, Settings};
+            let insecure = settings.insecure_http.value;
+            let settings = Settings::resolve(url, |name| std::env::var(name).ok());
+            let settings = settings.map_err(|error| Error::Usage(error.to_string()))?;
+            if settings.sends_password_unencrypted() && !insecure {
+                return Err(Failure::new(
+                    Error::Usage(format!("the password would be sent unencrypted to {}", redacted(url))),
+                    "use clickhouse+https://, or add `--insecure-http` (DRAWOFF_INSECURE_HTTP=1) in a network that you trust",
+                ));
+            }
+            Ok(Arc::new(ClickHouse::new(settings)))
         }
         other => Err(Failure::new(
             Error::Usage(format!("this build cannot load into {other}")),
@@ -198,6 +212,8 @@ pub(super) fn ddl(system: &str, table: &str, columns: &Schema) -> Result<String,
     let statement = match system {
         #[cfg(feature = "postgres")]
         "postgres" => crate::warehouse::postgres::ddl(table, columns),
+        #[cfg(feature = "clickhouse")]
+        "clickhouse" => crate::warehouse::clickhouse::ddl(table, columns),
         other => {
             return Err(Failure::new(
                 Error::Usage(format!("this build has no {other}")),

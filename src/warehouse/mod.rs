@@ -18,6 +18,8 @@
 //!
 //! One directory or file per system; none knows another. Adding one is a file that implements the traits.
 
+#[cfg(feature = "clickhouse")]
+pub mod clickhouse;
 mod error;
 mod identity;
 mod ledger;

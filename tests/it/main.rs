@@ -6,6 +6,7 @@
 mod support;
 
 mod bulk;
+mod clickhouse_loads;
 mod columnar_input;
 mod commands;
 mod contract;
