@@ -74,7 +74,7 @@ impl Commit<'_> {
         let create = format!(
             "CREATE TABLE {} (nothing UInt8) ENGINE = MergeTree ORDER BY tuple() COMMENT {}",
             self.table.sql_of(&claim),
-            literal(&entry.comment())
+            literal(&entry.comment().to_string())
         );
         for _ in 0..ROUNDS {
             match self.session.repeated(&create) {
@@ -128,7 +128,9 @@ impl Commit<'_> {
                 // Another loader may have dropped the stage, after it had moved all.
                 Err(Failure::Refused { code: code::UNKNOWN_TABLE, .. }) if self.has_moved(entry)? => {}
                 // A later load has given the table a column.
-                Err(Failure::Refused { code: code::INCOMPATIBLE_COLUMNS | code::NO_SUCH_COLUMN, .. }) if !is_aligned => {
+                Err(Failure::Refused { code: code::INCOMPATIBLE_COLUMNS | code::NO_SUCH_COLUMN, .. })
+                    if !is_aligned =>
+                {
                     self.align(entry)?;
                     is_aligned = true;
                 }
@@ -161,10 +163,10 @@ impl Commit<'_> {
     fn replace(&self, entry: &Entry) -> Result<(), Failure> {
         let (stage, target) = (self.table.sql_of(&entry.stage), self.table.sql());
         // Loads that come after this are replaced too, and are not known to be: they are never loaded twice.
-        let earlier = self.ledger.list(self.session, Some(&entry.table)).map_err(|error| Failure::Refused {
-            code: 0,
-            text: error.to_string(),
-        })?;
+        let earlier = self
+            .ledger
+            .list(self.session, Some(&entry.table))
+            .map_err(|error| Failure::Refused { code: 0, text: error.to_string() })?;
         let old = self.partitions(&self.table.name)?;
         let new = self.partitions(&entry.stage)?;
         for partition in &new {
@@ -248,7 +250,7 @@ impl Commit<'_> {
     }
 
     /// Drops what loaders of a key have left that ended, or came too late.
-    fn drop_remains(&self, key: &CommitKey, generation: u64) -> Result<(), LoadError> {
+    pub(super) fn drop_remains(&self, key: &CommitKey, generation: u64) -> Result<(), LoadError> {
         for entry in self.complete_stages(key)? {
             if entry.generation <= generation {
                 self.drop(&entry.stage)?;

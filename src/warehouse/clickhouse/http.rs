@@ -63,7 +63,10 @@ impl Failure {
             // A proxy without its server; too many queries, parts, or bytes of memory; time limits; a read-only or
             // shutting-down server.
             Failure::Refused { code, .. } => {
-                matches!(code, 0 | 159 | 160 | 202 | 209 | 210 | 236 | 241 | 242 | 243 | 252 | 319 | 394 | 425 | 473 | 745)
+                matches!(
+                    code,
+                    0 | 159 | 160 | 202 | 209 | 210 | 236 | 241 | 242 | 243 | 252 | 319 | 394 | 425 | 473 | 745
+                )
             }
             Failure::Cancelled => false,
         }
@@ -148,7 +151,8 @@ impl Session {
     }
 
     pub(super) fn pause(&self, time: Duration) -> Result<(), Failure> {
-        self.wait(tokio::time::sleep(time))
+        // Within the runtime: timers are made in one.
+        self.wait(async move { tokio::time::sleep(time).await })
     }
 
     /// Executes a statement that may be executed twice.
@@ -184,9 +188,12 @@ impl Session {
         let target = self.settings.host();
         match failure {
             Failure::Cancelled => LoadError::Cancelled,
-            Failure::NotConnected { cause, hint, is_transient } => LoadError::Connect { target, cause, hint, is_transient },
+            Failure::NotConnected { cause, hint, is_transient } => {
+                LoadError::Connect { target, cause, hint, is_transient }
+            }
             Failure::NoResponse { cause, hint } => {
-                let hint = hint.or_else(|| Some("run the same command again: it loads what is not there yet".to_owned()));
+                let hint =
+                    hint.or_else(|| Some("run the same command again: it loads what is not there yet".to_owned()));
                 LoadError::Refused { table: self.table.clone(), cause, hint, is_transient }
             }
             Failure::Refused { code, text } => match code {
@@ -339,7 +346,8 @@ fn without_values(message: &str, code: u32) -> String {
         !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_' || byte.is_ascii_digit())
     });
     // Errors of parsing, of conversion and of constraints quote values.
-    let quotes_values = matches!(code, 6 | 26 | 27 | 33 | 38 | 41 | 53 | 69 | 70 | 72 | 117 | 131 | 153 | 321 | 349 | 407 | 469 | 691);
+    let quotes_values =
+        matches!(code, 6 | 26 | 27 | 33 | 38 | 41 | 53 | 69 | 70 | 72 | 117 | 131 | 153 | 321 | 349 | 407 | 469 | 691);
     if quotes_values && let Some(name) = name {
         return format!("error {code} of the server, {name}");
     }
@@ -373,7 +381,8 @@ fn no_response(error: &reqwest::Error) -> Failure {
 
 /// Returns the causes of an error without its own text, which has the statement in the URL.
 fn causes(error: &reqwest::Error) -> String {
-    std::error::Error::source(error).map_or("the connection was lost".to_owned(), |cause| crate::text::error_chain(cause))
+    std::error::Error::source(error)
+        .map_or("the connection was lost".to_owned(), |cause| crate::text::error_chain(cause))
 }
 
 #[cfg(test)]
@@ -403,7 +412,8 @@ mod tests {
 
     #[test]
     fn errors_show_no_values() {
-        let body = "Code: 6. DB::Exception: Cannot parse string 'ada@example.com' as Int64: at row 3. (CANNOT_PARSE_TEXT)";
+        let body =
+            "Code: 6. DB::Exception: Cannot parse string 'ada@example.com' as Int64: at row 3. (CANNOT_PARSE_TEXT)";
         let (code, text) = refused(400, None, body).unwrap();
         assert_eq!((code, text.as_str()), (6, "error 6 of the server, CANNOT_PARSE_TEXT"));
     }

@@ -42,14 +42,13 @@ pub(super) struct Entry {
 
 impl Entry {
     /// Returns its form for comments.
-    pub(super) fn comment(&self) -> String {
+    pub(super) fn comment(&self) -> Value {
         json!({
             "drawoff load": self.key.as_str(), "generation": self.generation, "stage": self.stage, "table": self.table,
             "run_id": self.run_id, "block": self.block, "source": self.source, "mode": self.mode, "plan": self.plan,
             "rows": self.rows, "rejected": self.rejected, "digest": self.digest, "columns": self.columns,
             "drawoff": self.version,
         })
-        .to_string()
     }
 
     /// Reads a comment; `None` if it is of something else.
@@ -213,7 +212,10 @@ impl Ledger {
             self.table()
         ));
         let rows = rows.map_err(|failure: Failure| session.error(failure))?;
-        rows.iter().map(read).collect::<Option<_>>().ok_or_else(|| LoadError::Bug("the ledger has a row of no load".into()))
+        rows.iter()
+            .map(read)
+            .collect::<Option<_>>()
+            .ok_or_else(|| LoadError::Bug("the ledger has a row of no load".into()))
     }
 
     /// Returns the ledgers of the databases that the user sees.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde_json::json;
 use tokio::task::JoinHandle;
 
 use super::commit::{Commit, Standing};
@@ -20,8 +21,8 @@ use super::table::{Definition, Table};
 use super::types::{ColumnType, TYPE_WITHOUT_VALUES, new_type};
 use crate::column::Schema;
 use crate::warehouse::{
-    Begun, Committed, LedgerRow, LoadEnd, LoadError, LoadRequest, LoadRows, LoadSummary, Misfit, RowEncoder,
-    TableLoad, TableTarget, Widening,
+    Begun, Committed, LedgerRow, LoadEnd, LoadError, LoadRequest, LoadRows, LoadSummary, Misfit, RowEncoder, TableLoad,
+    TableTarget, Widening,
 };
 
 /// Bytes of rows that make one INSERT, which is one part of the stage. By eye: parts of less are merged for longer than they
@@ -98,7 +99,11 @@ enum End {
     /// An earlier load had the key.
     Already(LedgerRow),
     /// All rows are in this stage, and counted.
-    Counted { entry: Box<Entry>, stage: String, columns: Vec<(Arc<str>, String)> },
+    Counted {
+        entry: Box<Entry>,
+        stage: String,
+        columns: Vec<(Arc<str>, String)>,
+    },
 }
 
 impl ClickHouseLoad {
@@ -127,7 +132,10 @@ impl ClickHouseLoad {
         let views = definition.iter().flat_map(|definition| &definition.views);
         let views: Vec<String> = views.map(|view| format!("`{view}`")).collect();
         if !views.is_empty() {
-            notes.push(format!("rows that move into a table are not seen by its materialized views: {}", views.join(", ")));
+            notes.push(format!(
+                "rows that move into a table are not seen by its materialized views: {}",
+                views.join(", ")
+            ));
         }
         Ok(Begun::Load(Box::new(ClickHouseLoad {
             session,
@@ -176,7 +184,7 @@ impl ClickHouseLoad {
         let name = self.table.stage(&self.token, self.made);
         self.made += 1;
         let sql_name = self.table.sql_of(&name);
-        let comment = literal(&owner::comment());
+        let comment = literal(&owner::comment(json!({"drawoff stage": env!("CARGO_PKG_VERSION")})));
         match &self.definition {
             Some(definition) => {
                 // Only this attempt makes a table of this name, so that it may be made twice.
@@ -188,7 +196,8 @@ impl ClickHouseLoad {
                 for column in &layout.columns {
                     self.change_stage(&sql_name, column)?;
                 }
-                if let Some(column) = self.mapping().load_column.clone().filter(|name| definition.find(name).is_none()) {
+                if let Some(column) = self.mapping().load_column.clone().filter(|name| definition.find(name).is_none())
+                {
                     self.add_column(&sql_name, &column, "String")?;
                 }
             }
@@ -217,9 +226,11 @@ impl ClickHouseLoad {
         match column.change {
             None => Ok(()),
             Some(Change::Add) => self.add_column(sql_name, &column.name, &column.sql),
-            Some(Change::Widen) => self
-                .session
-                .execute(&format!("ALTER TABLE {sql_name} MODIFY COLUMN {} {}", quoted(&column.name), column.sql)),
+            Some(Change::Widen) => self.session.execute(&format!(
+                "ALTER TABLE {sql_name} MODIFY COLUMN {} {}",
+                quoted(&column.name),
+                column.sql
+            )),
         }
     }
 
@@ -339,7 +350,10 @@ impl ClickHouseLoad {
                 // Parts of several partitions are written one after another.
                 return Err(LoadError::Refused {
                     table: self.session.table().to_owned(),
-                    cause: format!("the connection was lost when the server had {found} of {} rows", before + insert.rows),
+                    cause: format!(
+                        "the connection was lost when the server had {found} of {} rows",
+                        before + insert.rows
+                    ),
                     hint: Some("nothing is in the table; run the same command again".to_owned()),
                     is_transient: true,
                 });
@@ -488,8 +502,10 @@ impl ClickHouseLoad {
         let mut renamed = serde_json::Map::new();
         for (field, name) in columns.fields.iter().zip(names) {
             if field.name != name {
-                self.notes
-                    .push(format!("the column `{}` is `{name}` in the table: names have at most 127 bytes", field.name));
+                self.notes.push(format!(
+                    "the column `{}` is `{name}` in the table: names have at most 127 bytes",
+                    field.name
+                ));
                 renamed.insert(field.name.to_string(), name.to_string().into());
             }
         }
@@ -611,11 +627,18 @@ impl TableLoad for ClickHouseLoad {
         let sql_name = self.table.sql_of(&stage);
         let table_columns = self.final_columns(columns, &layout)?;
         if self.definition.is_none() {
-            for (name, sql) in &table_columns {
-                self.add_column(&sql_name, name, sql)?;
+            let staged = &self.stages[0].layout;
+            let is_new = |column: &&(Arc<str>, String)| staged.find(&column.0).is_none();
+            let mut changes: Vec<String> = table_columns
+                .iter()
+                .filter(is_new)
+                .map(|(name, sql)| format!("ADD COLUMN IF NOT EXISTS {} {sql}", quoted(name)))
+                .collect();
+            if staged.columns.is_empty() && !table_columns.is_empty() {
+                changes.push(format!("DROP COLUMN IF EXISTS {}", quoted(NOTHING)));
             }
-            if !table_columns.is_empty() {
-                self.session.execute(&format!("ALTER TABLE {sql_name} DROP COLUMN IF EXISTS {}", quoted(NOTHING)))?;
+            if !changes.is_empty() {
+                self.session.execute(&format!("ALTER TABLE {sql_name} {}", changes.join(", ")))?;
             }
         }
         if let Some(column) = &self.mapping().load_column {
@@ -655,7 +678,8 @@ impl TableLoad for ClickHouseLoad {
         };
         self.change_table(&columns)?;
         let (from, to) = (self.table.sql_of(&stage), self.table.sql_of(&entry.stage));
-        self.session.execute(&format!("ALTER TABLE {from} MODIFY COMMENT {}", literal(&entry.comment())))?;
+        self.session
+            .execute(&format!("ALTER TABLE {from} MODIFY COMMENT {}", literal(&owner::comment(entry.comment()))))?;
         // Before the claim, so that no table that may be dropped as abandoned is chosen. A response that is lost shows in the
         // error of the second request.
         if let Err(failure) = self.session.repeated(&format!("RENAME TABLE {from} TO {to}"))
@@ -666,10 +690,8 @@ impl TableLoad for ClickHouseLoad {
         // From here on the load can be completed by others, and is: what fails now has an outcome that is not known.
         self.stages.clear();
         self.session.ignore_cancel();
-        let unknown = |error: LoadError, table: &str| LoadError::Unknown {
-            table: table.to_owned(),
-            cause: error.to_string(),
-        };
+        let unknown =
+            |error: LoadError, table: &str| LoadError::Unknown { table: table.to_owned(), cause: error.to_string() };
         let steps = self.commit_steps();
         // A table that was changed meanwhile is known before the claim, when the rows can still be loaded anew.
         if let Err(error) = steps.align(&entry) {
@@ -701,7 +723,8 @@ impl ClickHouseLoad {
             insert.task.abort();
         }
         for stage in std::mem::take(&mut self.stages) {
-            let sql = format!("DROP TABLE IF EXISTS {} SETTINGS max_table_size_to_drop = 0", self.table.sql_of(&stage.name));
+            let sql =
+                format!("DROP TABLE IF EXISTS {} SETTINGS max_table_size_to_drop = 0", self.table.sql_of(&stage.name));
             let sender = self.session.sender();
             // Not for long: a cancelled command ends within seconds.
             let dropped = async move { tokio::time::timeout(DROP_TIME, sender.statement(&sql)).await };

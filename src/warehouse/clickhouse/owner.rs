@@ -4,7 +4,7 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
 use std::path::Path;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::commit::Commit;
 use super::http::Session;
@@ -23,9 +23,11 @@ pub(super) fn token() -> String {
     format!("{:016x}", RandomState::new().hash_one(std::process::id()))
 }
 
-/// Returns the comment of a stage: the process that fills it.
-pub(super) fn comment() -> String {
-    json!({"drawoff stage": env!("CARGO_PKG_VERSION"), "system": system(), "pid": std::process::id()}).to_string()
+/// Returns the comment of a stage: the process that fills it, with these members.
+pub(super) fn comment(mut members: Value) -> String {
+    members["system"] = system().into();
+    members["pid"] = std::process::id().into();
+    members.to_string()
 }
 
 /// Returns what tells processes of this number apart: the start of the system and the namespace of processes. `None` where
@@ -65,11 +67,13 @@ pub(super) fn drop_abandoned(session: &Session, table: &Table) -> Result<(), Loa
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
     fn only_processes_that_have_ended_abandon_their_stages() {
-        assert!(!has_ended(&comment()), "this process runs");
+        assert!(!has_ended(&comment(json!({}))), "this process runs");
         assert!(!has_ended("") && !has_ended(r#"{"pid":1}"#));
         if let Some(system) = system() {
             // Numbers of processes end below this one.

@@ -51,7 +51,9 @@ impl Settings {
             None => return fail("the URL of a ClickHouse server has `//` after its scheme"),
         };
         if rest.contains(['?', '#']) {
-            return fail("the URL of a ClickHouse server has no parameters; it is clickhouse://user@host:port/database");
+            return fail(
+                "the URL of a ClickHouse server has no parameters; it is clickhouse://user@host:port/database",
+            );
         }
         let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
         let database = database.strip_suffix('/').unwrap_or(database);
@@ -163,7 +165,10 @@ mod tests {
             ("CLICKHOUSE_DATABASE", "crm"),
         ];
         assert_eq!(resolved("clickhouse:", &[]), own("http://localhost:8123", "default", None, "default"));
-        assert_eq!(resolved("clickhouse:", &environment), own("http://ch.example:8123", "loader", Some("marked"), "crm"));
+        assert_eq!(
+            resolved("clickhouse:", &environment),
+            own("http://ch.example:8123", "loader", Some("marked"), "crm")
+        );
         assert_eq!(
             resolved("clickhouse+https://ada:marked%2f@p@db/x%20y", &environment),
             own("https://db:8443", "ada", Some("marked/@p"), "x y")
@@ -177,8 +182,13 @@ mod tests {
 
     #[test]
     fn what_is_no_url_of_a_server_is_refused() {
-        for url in ["clickhouse:db", "clickhouse://db?user=a", "clickhouse://db/a/b", "clickhouse://db:x", "clickhouse://a%zz@db"]
-        {
+        for url in [
+            "clickhouse:db",
+            "clickhouse://db?user=a",
+            "clickhouse://db/a/b",
+            "clickhouse://db:x",
+            "clickhouse://a%zz@db",
+        ] {
             assert!(resolved(url, &[]).is_err(), "{url}");
         }
     }
@@ -187,7 +197,9 @@ mod tests {
     fn a_password_in_clear_text_is_for_this_machine() {
         let sends = |url: &str| Settings::resolve(url, |_| None).unwrap().sends_password_unencrypted();
         assert!(sends("clickhouse://a:b@db"));
-        for url in ["clickhouse://a@db", "clickhouse://a:b@127.0.0.1", "clickhouse://a:b@[::1]:1", "clickhouse+https://a:b@db"] {
+        for url in
+            ["clickhouse://a@db", "clickhouse://a:b@127.0.0.1", "clickhouse://a:b@[::1]:1", "clickhouse+https://a:b@db"]
+        {
             assert!(!sends(url), "{url}");
         }
     }

@@ -1,5 +1,6 @@
 //! ClickHouse as a system with tables.
 
+use super::commit::Commit;
 use super::http::Session;
 use super::layout::Mapping;
 use super::ledger::{Ledger, State};
@@ -95,8 +96,13 @@ impl Warehouse for ClickHouse {
         let ledger = Ledger::of_database(&table.database);
         match target.identity.key_before(&table.recorded()) {
             Some(key) if ledger.exists(&session)? => {
-                let known = ledger.latest(&session, &key)?.filter(|known| known.state == State::Moved);
-                Ok(known.map(|known| known.row()))
+                let Some(known) = ledger.latest(&session, &key)?.filter(|known| known.state == State::Moved) else {
+                    return Ok(None);
+                };
+                // An empty table, of a loader that ended after its rows had moved: no load of the key will begin any more.
+                let commit = Commit { session: &session, table: &table, ledger: &ledger };
+                let _ = commit.drop_remains(&key, known.entry.generation);
+                Ok(Some(known.row()))
             }
             _ => Ok(None),
         }

@@ -55,7 +55,8 @@ impl Table {
             Some("Atomic" | "Overlay") => Ok(()),
             Some(engine) => unsupported(
                 format!("its database is of the engine {engine}, in which a load cannot be made once"),
-                "load into a table of a database of the engine Atomic, the default, and INSERT … SELECT from there".into(),
+                "load into a table of a database of the engine Atomic, the default, and INSERT … SELECT from there"
+                    .into(),
             ),
             None => unsupported(
                 format!("there is no database `{}`", self.database),

@@ -10,10 +10,16 @@ use crate::column::{Fixed, Type, Unit};
 pub(super) enum ColumnType {
     Bool,
     /// Integers of 1 to 32 bytes.
-    Int { bytes: u8, signed: bool },
+    Int {
+        bytes: u8,
+        signed: bool,
+    },
     Float32,
     Float64,
-    Decimal { precision: u8, scale: u8 },
+    Decimal {
+        precision: u8,
+        scale: u8,
+    },
     Text,
     /// Text of exactly so many bytes, filled up with U+0000.
     FixedText(usize),
@@ -23,7 +29,10 @@ pub(super) enum ColumnType {
     /// With so many digits after the second.
     DateTime64(u8),
     Uuid,
-    Enum { bytes: u8, numbers: Arc<BTreeMap<String, i16>> },
+    Enum {
+        bytes: u8,
+        numbers: Arc<BTreeMap<String, i16>>,
+    },
     Ipv4,
     Ipv6,
     /// An object, which the server takes apart.
@@ -87,9 +96,7 @@ impl ColumnType {
             "SimpleAggregateFunction" => return ColumnType::parse(arguments.last()?),
             "Nullable" => ColumnType::Nullable(Box::new(ColumnType::parse(first?)?)),
             "Array" => ColumnType::Array(Box::new(ColumnType::parse(first?)?)),
-            "Map" => {
-                ColumnType::Map(Box::new((ColumnType::parse(first?)?, ColumnType::parse(arguments.get(1)?)?)))
-            }
+            "Map" => ColumnType::Map(Box::new((ColumnType::parse(first?)?, ColumnType::parse(arguments.get(1)?)?))),
             "Tuple" => {
                 let members = arguments.iter().map(|argument| member(argument));
                 ColumnType::Tuple(members.collect::<Option<_>>()?)
@@ -259,10 +266,7 @@ mod tests {
         assert_eq!(parse("DateTime64(3, 'Europe/Berlin')"), Some(C::DateTime64(3)));
         assert_eq!(parse("JSON(max_dynamic_paths=4)"), Some(C::Json));
         let numbers = BTreeMap::from([("a'b, c=1)".to_owned(), -2), ("x".to_owned(), 1)]);
-        assert_eq!(
-            parse(r"Enum8('a\'b, c=1)' = -2, 'x' = 1)"),
-            Some(C::Enum { bytes: 1, numbers: Arc::new(numbers) })
-        );
+        assert_eq!(parse(r"Enum8('a\'b, c=1)' = -2, 'x' = 1)"), Some(C::Enum { bytes: 1, numbers: Arc::new(numbers) }));
         assert_eq!(
             parse("Map(String, Array(Nullable(Int64)))"),
             Some(C::Map(Box::new((C::Text, C::Array(Box::new(nullable(C::Int { bytes: 8, signed: true })))))))
@@ -274,7 +278,9 @@ mod tests {
                 (Some("b c".into()), C::Tuple(vec![(None, C::Text), (None, C::Bool)])),
             ]))
         );
-        for unknown in ["Variant(String, Int64)", "Dynamic", "AggregateFunction(sum, Int64)", "Array(Point)", "Nullable("] {
+        for unknown in
+            ["Variant(String, Int64)", "Dynamic", "AggregateFunction(sum, Int64)", "Array(Point)", "Nullable("]
+        {
             assert_eq!(parse(unknown), None, "{unknown}");
         }
     }

@@ -67,7 +67,8 @@ pub(super) fn from_text(text: &str, ty: &ColumnType, out: &mut Vec<u8>) -> Resul
                 NotScaled::TooPrecise => "the number has more digits after the point than the column",
             })?;
             let bytes = decimal_bytes(*precision);
-            let value = little_endian(negative, &digits, bytes, true).filter(|_| digits.len() <= usize::from(*precision));
+            let value =
+                little_endian(negative, &digits, bytes, true).filter(|_| digits.len() <= usize::from(*precision));
             let value = value.ok_or("the number has more digits than the column")?;
             out.extend_from_slice(&value[..bytes]);
         }
@@ -166,7 +167,9 @@ pub(super) fn write_json(value: &Value, ty: &ColumnType, out: &mut Vec<u8>) -> R
         }
         (C::Json, _) => return Err("the column's type, JSON, takes only objects".into()),
         (C::Array(_) | C::Map(_) | C::Tuple(_), _) => return Err("the value is not of the column's nested type".into()),
-        (C::Text | C::FixedText(_), Value::Array(_) | Value::Object(_)) => return from_text(&value.to_string(), ty, out),
+        (C::Text | C::FixedText(_), Value::Array(_) | Value::Object(_)) => {
+            return from_text(&value.to_string(), ty, out);
+        }
         (_, Value::String(text)) => return from_text(text, ty, out),
         (_, Value::Bool(value)) => return from_text(if *value { "true" } else { "false" }, ty, out),
         (_, Value::Number(number)) => return from_text(number.as_str(), ty, out),

@@ -103,7 +103,9 @@ impl ClickHouseShim {
 
     /// Names of tables that loads have left.
     pub fn leftovers(&self) -> String {
-        self.ask("SELECT name FROM system.tables WHERE database = 'crm' AND position(name, '__drawoff_') > 0 ORDER BY name")
+        self.ask(
+            "SELECT name FROM system.tables WHERE database = 'crm' AND position(name, '__drawoff_') > 0 ORDER BY name",
+        )
     }
 }
 
