@@ -291,8 +291,7 @@ impl Attempt<'_> {
                 || socket::request_tls(&mut socket).await.map_err(|cause| no(self.describe.no_greeting(&cause)))?;
             if is_offered {
                 let config = settings.tls.client_config(self.describe.mode);
-                let config =
-                    config.map_err(|cause| no(self.describe.failure(ConnectErrorKind::File, cause, None)))?;
+                let config = config.map_err(|cause| no(self.describe.failure(ConnectErrorKind::File, cause, None)))?;
                 let Host::Tcp { name, .. } = &self.server.host else { unreachable!("a Unix socket has no TLS") };
                 tls = Some(Tls::new(config, name, is_direct));
             } else if way == Encryption::Yes {

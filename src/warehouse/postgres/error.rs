@@ -65,13 +65,7 @@ impl ConnectErrorKind {
         use ConnectErrorKind as K;
         matches!(
             self,
-            K::Refused
-                | K::UnknownHost
-                | K::Unreachable
-                | K::TimedOut
-                | K::Broken
-                | K::NotReady
-                | K::WrongRole
+            K::Refused | K::UnknownHost | K::Unreachable | K::TimedOut | K::Broken | K::NotReady | K::WrongRole
         )
     }
 }
@@ -178,7 +172,8 @@ impl Describe<'_> {
                 self.failure(K::Refused, format!("no server listens on this socket ({cause})"), Some(hint))
             }
             io::ErrorKind::ConnectionRefused => {
-                let hint = "check that the server runs, and that host and port are right (the URL, or PGHOST and PGPORT)";
+                let hint =
+                    "check that the server runs, and that host and port are right (the URL, or PGHOST and PGPORT)";
                 self.failure(K::Refused, "the connection was refused", Some(hint))
             }
             io::ErrorKind::TimedOut => self.timed_out_by_system(cause),

@@ -96,7 +96,10 @@ mod tests {
         assert_eq!(group(text, "a"), Ok(Some("x 7 -".to_owned())));
         assert_eq!(group(text, "d"), Ok(None));
         assert_eq!(group(text, "c").unwrap_err().0, 13);
-        assert_eq!(group("[a]\nservice=b\n", "a").unwrap_err(), (2, "`service` is not allowed within a service".into()));
+        assert_eq!(
+            group("[a]\nservice=b\n", "a").unwrap_err(),
+            (2, "`service` is not allowed within a service".into())
+        );
         assert_eq!(group("[a]\nmarked\n", "a").unwrap_err(), (2, "expected `PARAMETER=VALUE`".into()));
         assert!(group("[a]\nhost =x\n", "a").is_err());
         assert!(group("[a]\nldap://h/dc=x?y?one?(z)\n", "a").unwrap_err().1.contains("LDAP"));

@@ -191,12 +191,15 @@ impl Resolver<'_> {
         let database = self.values.text("dbname").unwrap_or(&user).to_owned();
         let mut servers = self.servers()?;
         self.add_passwords(&mut servers, &user, &database);
-        let application_name = self.values.text("application_name").or(self.values.text("fallback_application_name"));
+        // An empty name is one, unlike an empty host.
+        let given = |name| self.values.given(name);
+        let application_name = given("application_name").or_else(|| given("fallback_application_name"));
+        let application_name = application_name.unwrap_or("drawoff").to_owned();
         Ok(Settings {
             user,
             database,
             options: self.values.text("options").map(str::to_owned),
-            application_name: application_name.unwrap_or("drawoff").to_owned(),
+            application_name,
             connect_timeout: self.connect_timeout()?,
             tcp: self.tcp_options()?,
             tls: self.tls()?,
@@ -279,7 +282,8 @@ impl Resolver<'_> {
                 (false, None) if name.starts_with(['/', '@']) => Host::Unix(name.into()),
                 (false, address) => Host::Tcp { name, address },
             };
-            let port = match ports.get(i).or_else(|| ports.first().filter(|_| ports.len() == 1)).map(|port| port.trim()) {
+            let port = match ports.get(i).or_else(|| ports.first().filter(|_| ports.len() == 1)).map(|port| port.trim())
+            {
                 None | Some("") => DEFAULT_PORT,
                 Some(port) => match port.parse::<u16>() {
                     Ok(port @ 1..) => port,
@@ -345,7 +349,8 @@ impl Resolver<'_> {
     }
 
     fn tcp_options(&self) -> Result<TcpOptions, SettingsError> {
-        let positive = |value: Option<i32>| value.and_then(|value| u32::try_from(value).ok()).filter(|value| *value > 0);
+        let positive =
+            |value: Option<i32>| value.and_then(|value| u32::try_from(value).ok()).filter(|value| *value > 0);
         let seconds = |name| Ok(positive(self.integer(name)?).map(|value| Duration::from_secs(value.into())));
         let keepalive = KeepAlive {
             idle: seconds("keepalives_idle")?.unwrap_or(DEFAULT_KEEPALIVE.idle),

@@ -24,14 +24,8 @@ pub(super) enum SslMode {
 
 impl SslMode {
     /// All modes, in their order.
-    pub(super) const ALL: [SslMode; 6] = [
-        SslMode::Disable,
-        SslMode::Allow,
-        SslMode::Prefer,
-        SslMode::Require,
-        SslMode::VerifyCa,
-        SslMode::VerifyFull,
-    ];
+    pub(super) const ALL: [SslMode; 6] =
+        [SslMode::Disable, SslMode::Allow, SslMode::Prefer, SslMode::Require, SslMode::VerifyCa, SslMode::VerifyFull];
 
     /// Returns libpq's word.
     pub(super) fn as_str(self) -> &'static str {
@@ -103,9 +97,9 @@ impl TlsSettings {
         let mut config = match (&self.certificate, &self.key) {
             (Some(certificate), Some(key)) => {
                 let chain = read_certificates(certificate)?;
-                builder.with_client_auth_cert(chain, read_key(key)?).map_err(|cause| {
-                    format!("cannot use {} with {}: {cause}", certificate.display(), key.display())
-                })?
+                builder
+                    .with_client_auth_cert(chain, read_key(key)?)
+                    .map_err(|cause| format!("cannot use {} with {}: {cause}", certificate.display(), key.display()))?
             }
             _ => builder.with_no_client_auth(),
         };
@@ -146,7 +140,10 @@ fn read_key(file: &Path) -> Result<PrivateKeyDer<'static>, String> {
         let forbidden = if metadata.uid() == 0 { 0o037 } else { 0o077 };
         if metadata.is_file() && metadata.mode() & forbidden != 0 {
             let mode = metadata.mode() & 0o777;
-            return Err(fail(&format!("others have access to it (mode {mode:04o}); run `chmod 600 {}`", file.display())));
+            return Err(fail(&format!(
+                "others have access to it (mode {mode:04o}); run `chmod 600 {}`",
+                file.display()
+            )));
         }
     }
     let text = std::fs::read(file).map_err(|cause| fail(&cause))?;

@@ -15,7 +15,9 @@ pub(super) fn parse(url: &str) -> Result<Values, String> {
     let rest = match rest.strip_prefix("//") {
         Some(rest) => rest,
         None if rest.is_empty() || rest.starts_with('?') => rest,
-        None => return Err("write `postgres://HOST/DATABASE`, or `postgres:` for the settings of the environment".into()),
+        None => {
+            return Err("write `postgres://HOST/DATABASE`, or `postgres:` for the settings of the environment".into());
+        }
     };
     let mut values = Values::default();
     let mut set = |name: &str, text: &str| -> Result<(), String> {
@@ -135,7 +137,10 @@ mod tests {
     #[test]
     fn urls_are_read_as_by_libpq() {
         for (url, expected) in [
-            ("postgresql://uri-user:secret@host:12345/db", "host=host port=12345 dbname=db user=uri-user password=secret"),
+            (
+                "postgresql://uri-user:secret@host:12345/db",
+                "host=host port=12345 dbname=db user=uri-user password=secret",
+            ),
             ("postgresql://uri-user@host/", "host=host user=uri-user"),
             ("postgresql://host:12345/", "host=host port=12345"),
             ("postgresql://host?uzer=", "`uzer` is not a connection parameter"),

@@ -117,7 +117,8 @@ impl Postgres {
             command.arg("-D").arg(&data).args(["-p", &port.to_string()]);
             let log = dir.join("log");
             let watch = Watched::start("QUIT", &command, &dir, &log);
-            let server = Postgres { port, bin: bin.to_owned(), socket_dir: dir.clone(), data: data.clone(), _watch: watch };
+            let server =
+                Postgres { port, bin: bin.to_owned(), socket_dir: dir.clone(), data: data.clone(), _watch: watch };
             let state = wait_for("the server to start", || {
                 if server.try_psql("postgres", "SELECT 1").is_ok() {
                     return Some(true);
@@ -196,7 +197,8 @@ pub struct Pgbouncer {
 impl Pgbouncer {
     /// Starts a pgbouncer in transaction mode; `None` if it is not installed, which is then said.
     pub fn start(server: &Postgres) -> Option<Pgbouncer> {
-        let program = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer"].map(Path::new).into_iter().find(|path| path.exists());
+        let program =
+            ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer"].map(Path::new).into_iter().find(|path| path.exists());
         let Some(program) = program else {
             skip("pgbouncer is not installed");
             return None;
