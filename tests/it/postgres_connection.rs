@@ -1,7 +1,7 @@
 //! Connections to PostgreSQL: the same settings lead `psql` and drawoff to the same session, or to the same error.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use drawoff::warehouse::postgres::{
@@ -10,7 +10,7 @@ use drawoff::warehouse::postgres::{
 use tempfile::TempDir;
 
 use crate::support::plans::{SeededRng, seed};
-use crate::support::postgres::{PASSWORD, Pgbouncer, Postgres};
+use crate::support::postgres::{PASSWORD, Pgbouncer, Postgres, installed};
 use crate::support::relay::{Cut, CuttingRelay};
 use crate::support::{block_on, skip, wait_for};
 
@@ -105,6 +105,11 @@ fn kind_of(words: &str) -> &'static str {
     kinds.iter().find(|(mark, _)| last.contains(mark)).unwrap_or_else(|| panic!("unknown words: {words}")).1
 }
 
+/// The psql of the installed server: Debian's `/usr/bin/psql` is a script that looks at clusters.
+fn psql() -> PathBuf {
+    installed().map_or("psql".into(), |bin| bin.join("psql"))
+}
+
 fn asked_by_psql(psql: &Path, url: &str, variables: &Variables) -> String {
     let mut command = Command::new(psql);
     command.args(["-XAtqw", "-c", QUESTION, "-d", url]).env_clear().envs(variables).env("LC_ALL", "C");
@@ -159,7 +164,7 @@ fn compare_with_psql(server: &Postgres, n_draws: usize) {
         ("sslmode", "PGSSLMODE", vec!["disable", "allow", "prefer", "require", "wrong"]),
     ];
     let mut outcomes: BTreeMap<String, usize> = BTreeMap::new();
-    let psql = server.bin.join("psql");
+    let psql = psql();
     for n in 0..n_draws {
         let mut draw = Draw(SeededRng::new(seed() * 10_000 + n as u64));
         let dir = TempDir::new().unwrap();
@@ -277,9 +282,6 @@ fn the_same_settings_as_psql() {
 #[test]
 fn the_same_settings_as_psql_of_version_18() {
     let Some(server) = Postgres::shared18() else { return };
-    if !server.bin.join("psql").exists() {
-        return skip("PostgreSQL 18 has no psql");
-    }
     compare_with_psql(server, 100);
 }
 
@@ -354,7 +356,7 @@ fn errors_say_what_to_do() {
 
 #[test]
 fn too_many_connections_are_named() {
-    let Some(server) = crate::support::postgres::installed() else {
+    let Some(server) = installed() else {
         return skip("no PostgreSQL server is installed");
     };
     let server =
