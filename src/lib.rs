@@ -53,7 +53,7 @@
 //!
 //! 0. [`position`], [`secret`], [`api`], `text`, `unwind`: values, and panics of decoders as errors.
 //! 1. [`mod@column`], [`mod@format`]: pure computation; no tokio, files, sockets or clock.
-//! 2. [`net`], [`source`], [`transform`], [`sink`], [`warehouse`], `pipe`: transport, inputs, steps, outputs, tables.
+//! 2. [`net`], [`source`], [`transform`], [`sink`], [`warehouse`], `pipe`: transport, inputs, steps, outputs.
 //! 3. [`pipeline`]: the plan and its execution.
 //! 4. [`client`], [`service`]: the two sides of the API; they meet only in [`api`].
 //! 5. `cli`: the command line.

@@ -15,12 +15,14 @@ use super::choices::{
     ApiFormat, ColorChoice, ExplainFormat, FromFormat, ListFormat, ReportFormat, SchemaFormat, SchemaFromArg,
     SchemaPolicyArg,
 };
+use super::commands::sync::Period;
 use super::dialect::{DialectArgs, InputArgs};
 use super::exit;
 use super::serve_flags::EngineFlags;
 use super::settings::{SettingArgs, TABLE};
 use super::sinks::{OutputArgs, SinkArgs};
 use super::steps::StepArgs;
+use super::tables::LoadArgs;
 use super::values::{Enrich, parse_duration, parse_enrich, parse_host_name, parse_on_bad_record, parse_size};
 use crate::pipeline::OnBadRecord;
 use crate::text::escape_for_terminal;
@@ -128,6 +130,9 @@ pub(super) enum Command {
     /// Write the results of an existing run, after waiting for its end if it is still active
     #[command(after_help = PULL_EXAMPLES)]
     Pull(Box<PullArgs>),
+    /// Write every completed run of a workflow that the target does not have yet
+    #[command(after_help = SYNC_EXAMPLES)]
+    Sync(Box<SyncArgs>),
     /// Enrich every row of a file in one bulk job, without a workflow
     #[command(
         subcommand,
@@ -158,6 +163,12 @@ pub(super) enum Command {
     /// List, watch and cancel runs
     #[command(subcommand, after_help = "Examples:\n  drawoff runs ls --status active\n  drawoff runs watch 5f0c2d1e-…")]
     Runs(RunsCommand),
+    /// List the loads of a system with tables
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  drawoff loads ls postgres://loader@db/crm\n  drawoff loads ls postgres: --into leads.enriched -o ndjson"
+    )]
+    Loads(LoadsCommand),
     /// Run the local Workflows service
     #[command(
         after_help = "Examples:\n  drawoff serve --port 8064 --data ./service\n  drawoff serve --enrich company_enrichment=reference.csv:domain\n  drawoff serve --fault 429,times=3 --fault cut=50%,times=2\n  SIXTYFOUR_API_KEY=any drawoff --endpoint http://127.0.0.1:8064 workflows ls"
@@ -167,6 +178,15 @@ pub(super) enum Command {
     #[command(subcommand, after_help = "Examples:\n  drawoff config show\n  drawoff config path")]
     Config(ConfigCommand),
 }
+
+const SYNC_EXAMPLES: &str = "\
+Each run is one load, or one set of files in a directory. The target says which runs it has: the command may be killed,
+run on another machine, or run twice at once.
+
+Examples:
+  drawoff sync \"Qualify companies\" -o postgres://loader@db/crm --into companies
+  drawoff sync \"Qualify companies\" -o postgres: --into companies --load merge --key domain --every 5m
+  drawoff sync 7c1e0a52-… -o results/ --since 7d";
 
 const RUN_EXAMPLES: &str = "\
 WORKFLOW is a definition file, an id, or an exact name.
@@ -215,6 +235,9 @@ pub(super) struct PipelineArgs {
     /// Replacement of existing outputs, and division of directories.
     #[command(flatten)]
     pub sink: SinkArgs,
+    /// Loads into tables.
+    #[command(flatten)]
+    pub load: LoadArgs,
     /// Dialect of CSV and TSV outputs.
     #[command(flatten)]
     pub dialect: DialectArgs,
@@ -382,6 +405,48 @@ pub(super) struct PullArgs {
     pub plan: PipelineArgs,
 }
 
+/// Arguments of `drawoff sync`.
+#[derive(Clone, Debug, ClapArgs)]
+pub(super) struct SyncArgs {
+    /// Id or exact name of the workflow
+    pub workflow: String,
+    /// The runs to write.
+    #[command(flatten)]
+    pub period: Period,
+    /// Begin again after this time, such as 5m, until the command is stopped
+    #[arg(long, value_parser = parse_duration, value_name = "TIME")]
+    pub every: Option<Duration>,
+    /// Format in which to download the results [default: ndjson if the run has it, else csv]
+    #[arg(long, value_enum, value_name = "FORMAT", help_heading = "Results")]
+    pub format: Option<ApiFormat>,
+    /// Selection of the runs' results.
+    #[command(flatten)]
+    pub results: ResultArgs,
+    /// Outputs, steps and policies.
+    #[command(flatten)]
+    pub plan: PipelineArgs,
+}
+
+/// Commands of `drawoff loads`.
+#[derive(Debug, Subcommand)]
+pub(super) enum LoadsCommand {
+    /// List loads, newest first
+    #[command(
+        visible_alias = "list",
+        after_help = "Examples:\n  drawoff loads ls postgres://loader@db/crm --into leads.enriched"
+    )]
+    Ls {
+        /// System with tables, such as postgres://loader@db/crm
+        target: String,
+        /// Only the loads into this table
+        #[arg(long, value_name = "TABLE")]
+        into: Option<String>,
+        /// Format of the printed list.
+        #[command(flatten)]
+        list: ListArgs,
+    },
+}
+
 /// Arguments of `drawoff convert`.
 #[derive(Clone, Debug, ClapArgs)]
 pub(super) struct ConvertArgs {
@@ -392,6 +457,9 @@ pub(super) struct ConvertArgs {
     /// Format and dialect of the inputs.
     #[command(flatten)]
     pub input: InputArgs,
+    /// Replace the rows of an earlier load of the same bytes; needs `--load-column`, `--load merge` or `--load replace`
+    #[arg(long, help_heading = "Tables")]
+    pub again: bool,
     /// Outputs, steps and policies.
     #[command(flatten)]
     pub plan: PipelineArgs,
@@ -410,6 +478,9 @@ pub(super) struct SchemaArgs {
     /// Format of the printed schema
     #[arg(long, value_enum, default_value = "table", value_name = "FORMAT")]
     pub format: SchemaFormat,
+    /// Name of the table in the statement of `--format ddl:SYSTEM` [default: results]
+    #[arg(long, value_name = "TABLE")]
+    pub into: Option<String>,
     /// Records to read (auto: all records of files, the first records of other sources)
     #[arg(long, value_enum, default_value = "auto", value_name = "SOURCE")]
     pub schema_from: SchemaFromArg,
@@ -532,6 +603,9 @@ pub(super) enum RunsCommand {
         /// List only runs of this workflow, by id or exact name
         #[arg(long, value_name = "WORKFLOW")]
         workflow: Option<String>,
+        /// The time of the runs.
+        #[command(flatten)]
+        period: Period,
         /// Number of runs to list, at most
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=500))]
         limit: Option<u32>,

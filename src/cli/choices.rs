@@ -111,6 +111,9 @@ pub(super) enum SchemaFormat {
     Arrow,
     /// The Parquet message type as it would be written
     Parquet,
+    /// The statement that creates a table in PostgreSQL as a load would
+    #[value(name = "ddl:postgres")]
+    DdlPostgres,
 }
 
 /// The use of colours in help and errors.

@@ -174,6 +174,7 @@ fn typed_settings(global: &GlobalArgs, command: &Command) -> TypedSettings {
     let plan = match command {
         Command::Run(run) => Some(&run.plan),
         Command::Pull(pull) => Some(&pull.plan),
+        Command::Sync(sync) => Some(&sync.plan),
         Command::Convert(convert) => Some(&convert.plan),
         Command::Bulk(BulkCommand::People(bulk) | BulkCommand::Company(bulk)) => Some(&bulk.plan),
         _ => None,
@@ -185,6 +186,8 @@ async fn dispatch(context: &Context, command: Command) -> Result<Exit, Failure> 
     match command {
         Command::Run(args) => commands::run::run(context, *args).await,
         Command::Pull(args) => commands::pull::pull(context, *args).await,
+        Command::Sync(args) => commands::sync::sync(context, *args).await,
+        Command::Loads(command) => commands::loads::dispatch(context, command).await,
         Command::Bulk(command) => commands::bulk::bulk(context, command).await,
         Command::Convert(args) => commands::convert::convert(context, *args).await,
         Command::Schema(args) => commands::schema::schema(context, args).await,

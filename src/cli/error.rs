@@ -20,6 +20,7 @@ use crate::sink::{ChangedMeanwhile, StoreError, StoreProblem, TargetKind, Tempor
 use crate::source::TooMuchExpansion;
 use crate::text::{error_chain, escape_for_terminal};
 use crate::transform::expr;
+use crate::warehouse::LoadError;
 
 /// The name of standard output in errors, as the engine writes it, too.
 pub(super) const STDOUT: &str = "standard output";
@@ -302,6 +303,7 @@ fn exit_of(error: &Error) -> Exit {
             pipeline::Error::Schema { .. } => Exit::SchemaChanged,
             pipeline::Error::Write { cause, .. } => write_exit(cause),
             pipeline::Error::RowCount { .. } => Exit::Mismatch,
+            pipeline::Error::Load(error) => load_exit(error),
             pipeline::Error::Cancelled => Exit::Interrupted,
             pipeline::Error::Bug(_) => Exit::Bug,
         },
@@ -313,6 +315,39 @@ fn exit_of(error: &Error) -> Exit {
         Error::Moved(error) => move_exit(error),
         Error::Interrupted => Exit::Interrupted,
         Error::Bug(_) => Exit::Bug,
+    }
+}
+
+fn load_exit(error: &LoadError) -> Exit {
+    match error {
+        LoadError::Connect { is_transient: true, .. } | LoadError::Refused { is_transient: true, .. } => {
+            Exit::TargetUnreachable
+        }
+        LoadError::RowCount { .. } => Exit::Mismatch,
+        LoadError::Unknown { .. } => Exit::LoadUnknown,
+        LoadError::Unsupported { .. } => Exit::Usage,
+        LoadError::Cancelled => Exit::Interrupted,
+        LoadError::Bug(_) => Exit::Bug,
+        _ => Exit::LoadRefused,
+    }
+}
+
+/// Returns the hint for a load that failed.
+fn load_hint(error: &LoadError) -> Option<String> {
+    match error {
+        LoadError::Connect { hint, .. } | LoadError::Refused { hint, .. } | LoadError::Unsupported { hint, .. } => {
+            hint.clone()
+        }
+        LoadError::Misfits { .. } => Some(
+            "change the columns with `--cast`, `--rename`, `--drop` or `--select`, or load into a new table".to_owned(),
+        ),
+        LoadError::Unknown { .. } => {
+            Some("run the same command again: it loads the rows only if they are not there".to_owned())
+        }
+        LoadError::RowCount { .. } => {
+            Some("look for a trigger or a rule of the table that drops or adds rows".to_owned())
+        }
+        _ => None,
     }
 }
 
@@ -397,6 +432,7 @@ fn hint(error: &Error) -> Option<String> {
             Some("raise `--max-memory`, or join and group fewer rows at once".to_owned())
         }
         Error::Pipeline(pipeline::Error::Schema { change, .. }) => schema_hint(change),
+        Error::Pipeline(pipeline::Error::Load(error)) => load_hint(error),
         Error::Pipeline(pipeline::Error::Plan(error)) => plan_hint(error),
         Error::Pipeline(pipeline::Error::Write { path, cause }) | Error::Write { path, cause } => {
             write_hint(path, cause)

@@ -53,6 +53,9 @@ exits! {
     DiskFull = 31, "disk full", "the disk or the quota is full";
     CannotRead = 32, "cannot read", "an input cannot be read";
     Busy = 33, "busy", "the run is locked by another drawoff process";
+    LoadRefused = 34, "load refused", "a table cannot take the rows; none of them were kept";
+    TargetUnreachable = 35, "target unreachable", "the system of a table cannot be reached, or was lost; retry later";
+    LoadUnknown = 36, "load unknown", "it is unknown whether a load was committed; the same command finds out";
     Interrupted = 130, "interrupted", "interrupted by Ctrl-C, SIGTERM or SIGHUP";
 }
 
@@ -106,6 +109,9 @@ mod tests {
                 (31, "disk full"),
                 (32, "cannot read"),
                 (33, "busy"),
+                (34, "load refused"),
+                (35, "target unreachable"),
+                (36, "load unknown"),
                 (130, "interrupted"),
             ]
         );

@@ -32,6 +32,7 @@ mod steps;
 mod steps_file;
 mod store_checks;
 mod table;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod values;

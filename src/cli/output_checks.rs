@@ -37,7 +37,10 @@ pub(super) fn check_inputs(args: &PipelineArgs, outputs: &[Output], inputs: &[&P
 fn check_writable(output: &Output, inputs: &[&Path]) -> Result<(), Failure> {
     let (path, no_clobber) = match &output.target {
         // Stores are asked by `super::store_checks`.
-        Target::Channel(_) | Target::Object(_) | Target::Directory(Directory { store: Some(_), .. }) => return Ok(()),
+        Target::Channel(_)
+        | Target::Object(_)
+        | Target::Table(_)
+        | Target::Directory(Directory { store: Some(_), .. }) => return Ok(()),
         Target::Stdout => return check_not_fed(Path::new(STDOUT_PATH), inputs),
         Target::File { path, no_clobber, .. } => (path, *no_clobber),
         Target::Directory(directory) => return check_directory(directory, inputs),
@@ -112,6 +115,7 @@ fn check_directory(directory: &Directory, inputs: &[&Path]) -> Result<(), Failur
 pub(super) fn is_same_target(a: &Target, b: &Target) -> bool {
     match (a, b) {
         (Target::Object(a), Target::Object(b)) => a.url == b.url,
+        (Target::Table(a), Target::Table(b)) => a == b,
         (Target::Directory(Directory { store: Some(a), .. }), Target::Directory(Directory { store: Some(b), .. })) => {
             a.url.trim_end_matches('/') == b.url.trim_end_matches('/')
         }
@@ -127,7 +131,7 @@ fn local_path(target: &Target) -> Option<&Path> {
     match target {
         Target::Stdout => Some(Path::new(STDOUT_PATH)),
         Target::File { path, .. } | Target::Directory(Directory { path, store: None, .. }) => Some(path),
-        Target::Directory(_) | Target::Object(_) | Target::Channel(_) => None,
+        Target::Directory(_) | Target::Object(_) | Target::Channel(_) | Target::Table(_) => None,
     }
 }
 
@@ -149,7 +153,7 @@ pub(super) fn rejects(args: &PipelineArgs, outputs: &[Output], inputs: &[&Path])
         Target::File { path, .. } if TargetKind::is_stream(path) => None,
         Target::File { path, .. } => Some(rejects_beside(path)),
         Target::Directory(Directory { path, store: None, .. }) => Some(rejects_beside(path)),
-        Target::Stdout | Target::Channel(_) | Target::Object(_) | Target::Directory(_) => None,
+        Target::Stdout | Target::Channel(_) | Target::Object(_) | Target::Directory(_) | Target::Table(_) => None,
     };
     let beside = match args.on_bad_record {
         OnBadRecord::Fail => None,

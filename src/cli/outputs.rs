@@ -12,6 +12,7 @@ use super::error::{Error, Failure, STDOUT};
 use super::output_checks::{is_same_target, rejects};
 use super::settings::Settings;
 use super::sinks::TypedOutput;
+use super::tables::{output_table, table_url};
 use crate::column::Schema;
 use crate::format::{
     ArrowForm, Compression, FileEnd, Format, NamedFormat, OutputFormat, ParquetCodec, ParquetOptions, RowForm,
@@ -125,6 +126,11 @@ pub(super) fn outputs(args: &PipelineArgs, settings: &Settings, set: &str) -> Re
         let error = Error::Usage(format!("`{flag}` applies only to directories"));
         return Err(Failure::new(error, "end the name of a directory with a slash: `-o people/`"));
     }
+    let is_table = |output: &Output| matches!(output.target, Target::Table(_));
+    if let Some(flag) = args.load.first_given().filter(|_| !outputs.iter().any(is_table)) {
+        let error = Error::Usage(format!("`{flag}` applies only to tables"));
+        return Err(Failure::new(error, "name the system of the table: `-o postgres://HOST/DATABASE --into TABLE`"));
+    }
     Ok(outputs)
 }
 
@@ -134,6 +140,9 @@ fn output(typed: &TypedOutput, args: &PipelineArgs, settings: &Settings, set: &s
     if typed.is_stdout() {
         let format = output_format(typed.to.unwrap_or(ToFormat::Ndjson), args, settings.codec.value)?;
         return Ok(Output { format, compression: Compression::None, target: Target::Stdout });
+    }
+    if let Some(url) = table_url(path) {
+        return output_table(url, typed, args, settings);
     }
     // A store is not asked here: only the name and the flags decide.
     if let Some(url) = object_url(path) {
@@ -311,7 +320,7 @@ pub(super) fn block_outputs(
     files: &[(&str, Option<i64>)],
 ) -> Result<Vec<Output>, Failure> {
     let typed = match &args.outputs.typed[..] {
-        [typed] if !typed.is_stdout() && object_url(&typed.path).is_none() => typed,
+        [typed] if !typed.is_stdout() && object_url(&typed.path).is_none() && table_url(&typed.path).is_none() => typed,
         _ => {
             return Err(Failure::new(
                 Error::Usage("`--all-blocks` writes several files".into()),
@@ -490,6 +499,7 @@ pub(super) fn target_name(output: &Output) -> String {
         Target::Object(location) => location.url.clone(),
         Target::Stdout => STDOUT.to_owned(),
         Target::Channel(_) => "the batches".to_owned(),
+        Target::Table(target) => target.name(),
     }
 }
 

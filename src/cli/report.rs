@@ -11,12 +11,14 @@ use super::dialect::doubt_note;
 use super::exit::Exit;
 use super::outputs::{target_name, target_names};
 use super::table::json_line;
+use super::tables::{already_line, load_json, load_line};
 use super::values::codec_text;
 use crate::client::CompletedOutput;
 use crate::format::{ArrowForm, OutputFormat};
 use crate::net::Recovered;
 use crate::pipeline::{Output, Report};
 use crate::text::{counted, escape_for_terminal, human_bytes, human_count, human_duration};
+use crate::warehouse::{Committed, LedgerRow};
 
 /// The report of one group of outputs, which got the same records.
 pub(super) struct OutputReport<'a> {
@@ -88,6 +90,9 @@ impl OutputReport<'_> {
             // A difference is an error of the engine, so the counts are equal here.
             lines.push(format!("  the count agrees with the API's row_count ({})", human_count(expected)));
         }
+        lines.extend(
+            r.loads.iter().map(|(name, outcome)| format!("  {}", escape_for_terminal(&load_line(name, outcome)))),
+        );
         if let Some(rejects) = &r.rejects {
             lines.push(format!("  rejected records are in {}", escape_for_terminal(&rejects.display().to_string())));
         }
@@ -104,6 +109,11 @@ impl OutputReport<'_> {
     /// Returns the engine's notes, followed by those that name a flag.
     fn notes(&self) -> Vec<String> {
         let mut notes = self.report.notes.clone();
+        for (_, outcome) in &self.report.loads {
+            if let Committed::Loaded(summary) = outcome {
+                notes.extend(summary.notes.iter().cloned());
+            }
+        }
         notes.extend(self.report.other_delimiter.map(doubt_note));
         if self.report.rows_rejected > 0 && self.report.rejects.is_none() {
             notes.push("rejected records were not kept; keep them with `--rejects FILE`".to_owned());
@@ -120,6 +130,7 @@ impl OutputReport<'_> {
             OutputFormat::JsonArray => json!({"name": "json"}),
             OutputFormat::Arrow(ArrowForm::File) => json!({"name": "arrow"}),
             OutputFormat::Arrow(ArrowForm::Stream) => json!({"name": "arrow-stream"}),
+            OutputFormat::Table => json!({"name": "table"}),
         };
         let each = |output: &Output| json!({"output": target_name(output), "format": format(output)});
         json!({
@@ -127,6 +138,7 @@ impl OutputReport<'_> {
             // `format` is that of the first output; `outputs` lists all of them.
             "format": self.outputs.first().map(format),
             "outputs": self.outputs.iter().map(each).collect::<Vec<_>>(),
+            "loads": r.loads.iter().map(|(name, outcome)| load_json(name, outcome)).collect::<Vec<_>>(),
             "rows_in": r.rows_in,
             "rows_written": r.rows_written,
             "rows_rejected": r.rows_rejected,
@@ -203,6 +215,30 @@ pub(super) fn already_complete(
         }
     }
     if done.rows_rejected > 0 { Exit::Partial } else { Exit::Success }
+}
+
+/// Prints that the tables of `outputs` have the rows already, and returns the exit code of the earlier loads.
+pub(super) fn already_loaded(
+    context: &Context,
+    format: ReportFormat,
+    outputs: &[Output],
+    loaded: &[(String, LedgerRow)],
+) -> Exit {
+    match format {
+        ReportFormat::Text => {
+            loaded.iter().for_each(|(name, row)| context.screen.note(&escape_for_terminal(&already_line(name, row))));
+        }
+        ReportFormat::Json => {
+            let loads = loaded.iter().map(|(name, row)| load_json(name, &Committed::Already(row.clone())));
+            let report = json!({
+                "output": target_names(outputs),
+                "already_complete": true,
+                "loads": loads.collect::<Vec<_>>(),
+            });
+            context.screen.always(&json_line(&report));
+        }
+    }
+    if loaded.iter().any(|(_, row)| row.rejected > 0) { Exit::Partial } else { Exit::Success }
 }
 
 /// Returns the peak resident memory of this process in bytes; `None` on systems without /proc.

@@ -2,12 +2,14 @@
 //! clap's own knowledge of both commands.
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use clap::parser::ValueSource;
 use clap::{ArgAction, CommandFactory};
 
 use super::args::Args;
 use super::shell::joined;
+use super::tables::{redacted, table_url};
 use crate::api::RunId;
 
 /// Returns `drawoff pull RUN` with every typed flag that `pull` accepts as well: outputs, steps, settings. A key
@@ -47,7 +49,11 @@ fn pull_from(typed: Vec<OsString>, run: &RunId) -> String {
         match argument.get_action() {
             ArgAction::Set | ArgAction::Append => {
                 for (value, index) in given.get_raw(id).into_iter().flatten().zip(indices) {
-                    let value = value.to_string_lossy().into_owned();
+                    // A password stays out of messages, and is to be found by the command in its usual places.
+                    let value = match table_url(Path::new(value)) {
+                        Some(url) if id == "output" => redacted(url),
+                        _ => value.to_string_lossy().into_owned(),
+                    };
                     let words = match argument.get_long() {
                         Some(long) if argument.is_require_equals_set() => vec![format!("--{long}={value}")],
                         // A value that begins with a dash would be parsed as a flag.

@@ -10,6 +10,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
 
 use super::choices::ToFormat;
+use super::tables::{redacted, table_url};
 use super::values::parse_size;
 use crate::format::parquet::SortKey;
 
@@ -27,6 +28,11 @@ impl TypedOutput {
     pub(super) fn is_stdout(&self) -> bool {
         self.path == Path::new("-")
     }
+
+    /// Returns the target for messages, without a password.
+    pub(super) fn shown(&self) -> String {
+        table_url(&self.path).map_or_else(|| self.path.display().to_string(), redacted)
+    }
 }
 
 /// The outputs in the order in which they were typed.
@@ -39,7 +45,7 @@ pub(super) struct OutputArgs {
 impl OutputArgs {
     /// Returns the names of all outputs, joined by commas; `None` if there is none.
     pub(super) fn names(&self) -> Option<String> {
-        let names: Vec<String> = self.typed.iter().map(|typed| typed.path.display().to_string()).collect();
+        let names: Vec<String> = self.typed.iter().map(TypedOutput::shown).collect();
         (!names.is_empty()).then(|| names.join(", "))
     }
 }

@@ -30,12 +30,14 @@ pub enum OutputFormat {
     JsonArray,
     /// Arrow IPC, as a stream or a file.
     Arrow(ArrowForm),
+    /// Rows of a table, in the form of the system that has it.
+    Table,
 }
 
 impl OutputFormat {
-    /// Returns the entry of the extension table for this format.
-    pub fn named(&self) -> NamedFormat {
-        match self {
+    /// Returns the entry of the extension table for this format; `None` for tables, which are no files.
+    pub fn named(&self) -> Option<NamedFormat> {
+        Some(match self {
             OutputFormat::Parquet(_) => NamedFormat::Parquet,
             OutputFormat::Csv(options) if options.delimiter == b'\t' => NamedFormat::Tsv,
             OutputFormat::Csv(_) => NamedFormat::Csv,
@@ -43,12 +45,13 @@ impl OutputFormat {
             OutputFormat::JsonArray => NamedFormat::Json,
             OutputFormat::Arrow(ArrowForm::Stream) => NamedFormat::ArrowStream,
             OutputFormat::Arrow(ArrowForm::File) => NamedFormat::Arrow,
-        }
+            OutputFormat::Table => return None,
+        })
     }
 
-    /// Returns the extension of files in this format, without the dot.
+    /// Returns the extension of files in this format, without the dot; empty for tables.
     pub fn extension(&self) -> &'static str {
-        self.named().extension()
+        self.named().map_or("", |named| named.extension())
     }
 
     /// Returns the properties by which plans decide; the one table of them.
@@ -60,6 +63,7 @@ impl OutputFormat {
             OutputFormat::Ndjson => (Json, Anytime, Open),
             OutputFormat::JsonArray => (Json, Anytime, Bracket),
             OutputFormat::Arrow(_) => (Columns, Never, Footer),
+            OutputFormat::Table => (Columns, BeforeItAppears, Open),
         };
         FormatProperties { rows, late_columns, end }
     }

@@ -13,6 +13,7 @@ use crate::position::{FieldPath, Position};
 use crate::source::BoxedError;
 use crate::text::error_chain;
 use crate::transform::{self, RESULTS, SqlError, expr};
+use crate::warehouse::LoadError;
 
 /// The reason for which an execution ended without its outputs.
 #[derive(Debug, thiserror::Error)]
@@ -149,6 +150,9 @@ pub enum Error {
         #[source]
         cause: std::io::Error,
     },
+    /// A load into a table failed; its rows were rolled back.
+    #[error(transparent)]
+    Load(LoadError),
     /// The rows of a source are not as many as the API's `row_count`.
     #[error("{name}: {found} rows were read, but the API's `row_count` is {expected}")]
     RowCount {
@@ -465,6 +469,16 @@ impl Error {
     /// True if the reader of a pipe closed it.
     pub(super) fn is_broken_pipe(&self) -> bool {
         matches!(self, Error::Write { cause, .. } if cause.kind() == std::io::ErrorKind::BrokenPipe)
+    }
+}
+
+impl From<LoadError> for Error {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Cancelled => Error::Cancelled,
+            LoadError::Bug(what) => Error::Bug(what),
+            other => Error::Load(other),
+        }
     }
 }
 

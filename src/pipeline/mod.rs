@@ -8,11 +8,11 @@
 //!
 //! ```text
 //! channel plan error report progress budget sequencer
-//! input/ item columnar reader sample
+//! input/ item columnar digest reader sample
 //! schema/ rules decode registry infer describe check
 //! rejects/ list file
 //! output/ buffers spec rows spilled partition encode row_groups
-//! output/ writer csv ndjson json_array parquet arrow channel file names manifest spill directory open
+//! output/ writer csv ndjson json_array parquet arrow channel table file names manifest spill directory open
 //! message prepared worker writer threads run tables explain query execute read
 //! ```
 //!

@@ -11,6 +11,7 @@ use crate::format::{Compression, LateColumns, OutputFormat};
 use crate::sink::{ObjectLocation, TargetKind, UploadControl};
 use crate::source::{Expansion, Source};
 use crate::transform::{OnBadCast, SpillBudget, Step};
+use crate::warehouse::{TableTarget, Widening};
 
 /// One pass from sources through steps to outputs.
 pub struct ExecutionPlan {
@@ -76,6 +77,8 @@ pub enum Target {
     Stdout,
     /// A reader in this process, with the format Arrow; [`read_batches`](super::read_batches) creates both ends.
     Channel(BatchSender),
+    /// A table, with the format [`OutputFormat::Table`]. The rows appear in it all at once, with their row in its ledger.
+    Table(TableTarget),
 }
 
 /// A directory of files.
@@ -119,7 +122,7 @@ impl Output {
             Target::Channel(_) => true,
             Target::Stdout => !whole_streams,
             Target::File { path, .. } => !whole_streams && TargetKind::is_stream(path),
-            Target::Directory(_) | Target::Object(_) => false,
+            Target::Directory(_) | Target::Object(_) | Target::Table(_) => false,
         }
     }
 
@@ -180,6 +183,16 @@ pub enum SchemaPolicy {
     Freeze,
     /// The execution fails.
     Fail,
+}
+
+impl SchemaPolicy {
+    /// Returns the policy for columns and types that a table does not have.
+    pub(super) fn widening(self) -> Widening {
+        match self {
+            SchemaPolicy::Evolve => Widening::Evolve,
+            SchemaPolicy::Freeze | SchemaPolicy::Fail => Widening::Fixed,
+        }
+    }
 }
 
 /// The policy for a bad record: one that cannot be decoded or does not fit the schema.

@@ -10,13 +10,14 @@ use super::output::OutputSpecs;
 use super::plan::{ExecutionPlan, Limits, OnBadRecord, Output, Target};
 use super::schema::{AsReadDemand, Demands, SchemaRegistry, SchemaRules, UnseenColumns, known_columns};
 use super::sequencer::Sequencer;
-use crate::column::{Schema, TypeMerge};
-use crate::format::RowForm;
+use crate::column::{Batch, Schema, TypeMerge};
 use crate::format::ndjson::ValueTypes;
+use crate::format::{OutputFormat, RowForm};
 use crate::transform::{
-    OnBadCast, Step, StepOptions, Steps, bind, columns_looked_at, columns_needed, keeps_records, needs_record_spans,
-    needs_structs,
+    CheckRows, FailedRow, OnBadCast, RowCheck, Step, StepOptions, Steps, bind, columns_looked_at, columns_needed,
+    keeps_records, needs_record_spans, needs_structs,
 };
+use crate::warehouse::{RowEncoder, UnfitRow};
 
 /// A checked plan with all decisions taken.
 #[derive(Debug)]
@@ -32,7 +33,7 @@ pub(super) struct Prepared {
     on_bad_cast: OnBadCast,
     /// Columns that steps name and the sample did not have.
     pub unseen: UnseenColumns,
-    /// True if text outputs beside typed ones take values as they were read.
+    /// True if text outputs beside typed ones, or tables, take values as they were read.
     writes_as_read: bool,
     /// True if a step ends the execution after a number of rows.
     pub has_limit: bool,
@@ -65,6 +66,7 @@ impl Prepared {
         type_merge: TypeMerge,
         sample: &[Item],
         is_one_source: bool,
+        encoders: Vec<Option<Arc<dyn RowEncoder>>>,
     ) -> Result<Self, Error> {
         check_outputs(plan)?;
         // A query needs typed values, and rows from a query have them already.
@@ -82,13 +84,21 @@ impl Prepared {
                 bind(&mut steps, known)?
             }
         };
-        let writes_as_read = !has_query && !are_rows && writes_as_read(plan, &steps, typed, type_merge);
+        // Behind all other steps: the rows are checked as they are written.
+        steps.extend(encoders.iter().flatten().map(|encoder| CheckRows(Arc::new(TableCheck(encoder.clone()))).into()));
+        let are_records = !has_query && !are_rows;
+        let text_as_read = are_records && writes_as_read(plan, &steps, typed, type_merge);
+        // Nested values go into tables as their own JSON text: a null key there is not an absent one.
+        let tables_as_read = are_records && plan.outputs.iter().any(|output| output.format == OutputFormat::Table);
+        let writes_as_read = text_as_read || tables_as_read;
         let mut demands = demands(plan, &steps, typed);
-        if writes_as_read {
-            demands.as_read = AsReadDemand::Every;
+        match (text_as_read, tables_as_read) {
+            (true, _) => demands.as_read = AsReadDemand::Every,
+            (false, true) => demands.as_read = AsReadDemand::All,
+            (false, false) => {}
         }
         let rules = SchemaRules::new(&plan.schema, demands, type_merge, &plan.limits);
-        let outputs = OutputSpecs::of(plan, type_merge);
+        let outputs = OutputSpecs::of(plan, type_merge, encoders);
         // Ordered steps before row groups force one worker, which sees all rows in order: a row group is encoded
         // before the writer could apply a step. Text is ordered by the writer, which then applies those steps.
         let in_one_worker = outputs.has_parquet() && !Steps::split(&steps).1.is_empty();
@@ -174,6 +184,17 @@ impl Prepared {
     /// Returns true if a step flattens objects into columns.
     pub(super) fn flattens(&self) -> bool {
         self.row_steps.iter().chain(&self.ordered_steps).any(|step| step.properties().opens_objects)
+    }
+}
+
+/// The check of a table as a step.
+#[derive(Debug)]
+struct TableCheck(Arc<dyn RowEncoder>);
+
+impl RowCheck for TableCheck {
+    fn bad_rows(&self, batch: &Batch) -> Vec<FailedRow> {
+        let unfit = self.0.unfit(batch).into_iter();
+        unfit.map(|UnfitRow { row, path, reason }| FailedRow { row, path, reason: reason.into() }).collect()
     }
 }
 

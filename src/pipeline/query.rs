@@ -75,6 +75,7 @@ fn run_on_all_rows(mut plan: ExecutionPlan, query: &Query, control: &Control) ->
         cells_changed: output_report.cells_changed,
         schema: output_report.schema,
         files: output_report.files,
+        loads: output_report.loads,
         stopped_early: output_report.stopped_early,
         notes: notes.into_iter().chain(input_report.notes).chain(output_report.notes).collect(),
         ..input_report

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::column::Schema;
+use crate::warehouse::Committed;
 
 /// The counts and files of one successful execution.
 #[derive(Clone, Debug)]
@@ -39,6 +40,8 @@ pub struct Report {
     pub schema: Schema,
     /// Path and bytes of each file that was made.
     pub files: Vec<(PathBuf, u64)>,
+    /// The name of each table that was loaded, and the outcome.
+    pub loads: Vec<(String, Committed)>,
     /// The rejects file; `None` if no record was rejected or rejects were not kept.
     pub rejects: Option<PathBuf>,
     /// The reader of a pipe closed it before the end; the counts stop there.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::budget::Sizes;
 use super::error::{Error, PlanError};
-use super::input::{Item, SourceReader, can_be_reread, reopen, take_sample_on_thread};
+use super::input::{Item, SourceDigests, SourceReader, can_be_reread, reopen, take_sample_on_thread};
 use super::output::{OrderCounts, OutputWriter, WriterOptions};
 use super::plan::{ExecutionPlan, Output, SchemaFrom, SchemaPolicy, Target};
 use super::prepared::{ExecutionState, Prepared};
@@ -79,14 +79,20 @@ fn attempt(
     let is_live = plan.outputs.iter().any(|output| output.is_live(plan.whole_streams));
     // As many buffers as there are slots for groups of one morsel.
     let pool = BufferPool::new(plan.limits.morsel_bytes, plan.limits.worker_count() * 4);
-    let reader = SourceReader::new(sources, &plan.limits, is_live, pool.clone(), control);
+    let mut reader = SourceReader::new(sources, &plan.limits, is_live, pool.clone(), control);
+    let digests = SourceDigests::new(n_sources);
+    if plan.outputs.iter().any(|output| matches!(output.target, Target::Table(_))) {
+        let has_limit = plan.steps.iter().any(|step| step.properties().has_limit);
+        reader = reader.digesting(digests.clone(), has_limit);
+    }
     let (reader, sample) = take_sample_on_thread(reader, plan.limits.sample_bytes, is_live, control)?;
     // The formats are certain only after the sample: a source without a declared format is detected by its content.
     let type_merge = reader.type_merge();
     let order = Arc::new(OrderCounts::default());
     // Before a long inference: an output that cannot be opened is to fail at once.
-    let outputs = open_outputs(plan, type_merge, &order, control)?;
-    let prepared = Prepared::new(plan, type_merge, &sample, n_sources == 1)?;
+    let mut outputs = open_outputs(plan, type_merge, &order, control)?;
+    let encoders = outputs.iter().map(OutputWriter::row_encoder).collect();
+    let prepared = Prepared::new(plan, type_merge, &sample, n_sources == 1, encoders)?;
     // Where the sample is the whole input, a column that steps refer to and no record has is an error before any is
     // written; else the writer finds it at the end, before an output appears.
     let is_whole = n_sources == sample.iter().filter(|item| matches!(item, Item::SourceEnd(_))).count();
@@ -108,7 +114,9 @@ fn attempt(
     };
     let shared = execution_state(prepared, seen)?;
     let rejects = plan.rejects.as_deref().map(RejectsFile::new);
-    let writer = Writer::new(&shared, outputs, rejects, n_sources, may_start_over && !full, control);
+    let notes = check_columns(&shared, &mut outputs)?;
+    let mut writer = Writer::new(&shared, outputs, rejects, n_sources, digests, may_start_over && !full, control);
+    writer.add_notes(notes);
     let (totals, finished) =
         match with_workers(&shared, reader, sample, &pool, |group_results| writer.run(group_results))? {
             Err(error @ Error::Schema { .. }) if may_start_over => return Err(AttemptEnd::StartOver(error)),
@@ -129,12 +137,21 @@ fn attempt(
         elapsed: Duration::ZERO,
         schema: finished.columns,
         files: finished.files,
+        loads: finished.loads,
         rejects: finished.rejects,
         stopped_early: totals.stopped_early,
         reached_limit: totals.reached_limit,
         other_delimiter: totals.other_delimiter,
         notes: totals.notes.into_iter().chain(order.note()).collect(),
     })
+}
+
+/// Checks the columns that are known so far against the tables among the outputs. Returns sentences for the report.
+fn check_columns(shared: &ExecutionState, outputs: &mut [OutputWriter]) -> Result<Vec<String>, Error> {
+    // Steps that fail on these columns report a better error when they are applied.
+    let Ok(columns) = shared.prepared.columns_after_steps(&shared.registry.current()) else { return Ok(Vec::new()) };
+    let notes = outputs.iter_mut().map(|output| output.check_columns(&columns)).collect::<Result<Vec<_>, _>>()?;
+    Ok(notes.into_iter().flatten().collect())
 }
 
 /// Opens all outputs of `plan` under temporary names. Files that rows are appended to are locked in the order of their
@@ -157,7 +174,10 @@ fn open_outputs(
             whole_streams: plan.whole_streams,
             ..WriterOptions::new(output.format, output.compression, type_merge, sizes.row_group_bytes)
         };
-        control.waiting_for_locks(|on_wait| OutputWriter::open(output, options, sizes.buffered_bytes, on_wait))
+        control.waiting_for_locks(|on_wait| {
+            let widening = plan.schema.policy.widening();
+            OutputWriter::open(output, options, sizes.buffered_bytes, on_wait, widening, control.uploads())
+        })
     };
     let lock_path = |output: &Output| match &output.target {
         Target::File { path, append: true, .. } => match TargetKind::of(path) {

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::error::{Error, FixedSchema, SchemaChange};
-use super::input::SourceInfo;
+use super::input::{SourceDigests, SourceInfo};
 use super::message::{GroupResult, ItemResult, MorselCounts, UnorderedRows};
-use super::output::{EncodedBatch, FinishedOutput, OutputWriter, check_names, closed_note, encode_rows};
+use super::output::{EncodedBatch, FinishedOutput, OutputWriter, SourcesEnd, check_names, closed_note, encode_rows};
 use super::plan::OnBadRecord;
 use super::prepared::{ExecutionState, Prepared};
 use super::progress::{CANCEL_POLL, Control};
@@ -25,6 +25,7 @@ use crate::format::frame::Oversized;
 use crate::position::Position;
 use crate::text::{counted, human_count};
 use crate::transform::{Applied, Steps, UnknownColumn};
+use crate::warehouse::Committed;
 
 /// The sums over all morsels so far. Fields are as in [`super::report::Report`].
 #[derive(Debug, Default)]
@@ -64,6 +65,8 @@ pub(super) struct Writer<'a> {
     rejects: Option<RejectsFile>,
     /// Number of sources that must end before the outputs may appear.
     n_sources: usize,
+    /// The digests of the sources, for the ledgers of tables.
+    digests: SourceDigests,
     /// True if the pass can be repeated with the schema inferred from all records.
     may_start_over: bool,
     /// The ordered steps; `None` if there are none.
@@ -105,6 +108,7 @@ impl<'a> Writer<'a> {
         outputs: Vec<OutputWriter>,
         rejects: Option<RejectsFile>,
         n_sources: usize,
+        digests: SourceDigests,
         may_start_over: bool,
         control: &'a Control,
     ) -> Self {
@@ -115,6 +119,7 @@ impl<'a> Writer<'a> {
             outputs,
             rejects,
             n_sources,
+            digests,
             may_start_over,
             steps: shared.prepared.writer_steps(),
             control,
@@ -562,6 +567,11 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// Adds sentences for the report.
+    pub(super) fn add_notes(&mut self, notes: Vec<String>) {
+        self.totals.notes.extend(notes);
+    }
+
     /// Checks the counts, finishes all outputs and makes them appear. Nothing appears before all checks have passed and
     /// all files are on disk.
     fn finish(mut self) -> Result<(Totals, Finished), Error> {
@@ -617,6 +627,9 @@ impl<'a> Writer<'a> {
                 Err(error) => return Err(error),
             }
         }
+        // A commit of a table can fail, the renames hardly.
+        let (tables, others): (Vec<_>, Vec<_>) = others.into_iter().partition(FinishedOutput::is_table);
+        let loads = tables.into_iter().map(FinishedOutput::commit_load).collect::<Result<Vec<_>, _>>()?;
         for output in others {
             files.extend(output.commit()?);
         }
@@ -624,7 +637,7 @@ impl<'a> Writer<'a> {
             Some(rejects) => rejects.commit()?,
             None => None,
         };
-        Ok((self.totals, Finished { files, rejects, columns }))
+        Ok((self.totals, Finished { files, loads, rejects, columns }))
     }
 
     /// Locks all directories among the outputs, before the first output appears. In the order of their paths: two
@@ -650,6 +663,7 @@ impl<'a> Writer<'a> {
     /// Finishes all outputs that still have a reader, and returns these.
     fn finish_outputs(&mut self, columns: &Schema) -> Result<Vec<FinishedOutput>, Error> {
         let (mut finished, mut bytes) = (Vec::new(), 0);
+        let end = SourcesEnd { rejected: self.totals.rows_rejected, digests: self.digests.all() };
         for output in std::mem::take(&mut self.outputs) {
             if output.is_abandoned() {
                 bytes += output.bytes();
@@ -657,7 +671,7 @@ impl<'a> Writer<'a> {
             }
             // Made before `finish` consumes the output: its reader may close it during the last write.
             let note = output.abandoned_note();
-            match output.finish(columns) {
+            match output.finish(columns, &end) {
                 Ok(output) => {
                     bytes += output.bytes();
                     self.totals.notes.extend(output.note());
@@ -672,10 +686,11 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// The files that were made, the rejects file, and the final columns.
+/// The files and loads that were made, the rejects file, and the final columns.
 #[derive(Debug, Default)]
 pub(super) struct Finished {
     pub files: Vec<(PathBuf, u64)>,
+    pub loads: Vec<(String, Committed)>,
     pub rejects: Option<PathBuf>,
     pub columns: Schema,
 }

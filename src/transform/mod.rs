@@ -51,6 +51,7 @@ pub use sql::{
 pub use step::{Grammar, ReadError, Step};
 pub use step_counts::{FailedRow, StepCounts};
 pub use steps::cast::Cast;
+pub use steps::check_rows::{CheckRows, RowCheck};
 pub use steps::deduplicate::Deduplicate;
 pub use steps::explode::Explode;
 pub use steps::filter::{Condition, Filter, Logic, Test};

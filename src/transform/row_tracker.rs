@@ -64,18 +64,30 @@ impl RowTracker<'_> {
         bad: Vec<(u32, EvalError)>,
         path: &FieldPath,
     ) -> Result<(Batch, BooleanArray), Error> {
-        let mut good = BooleanBufferBuilder::new(batch.rows);
-        good.append_n(batch.rows, true);
-        bad.iter().for_each(|(row, _)| good.set_bit(*row as usize, false));
+        let failed =
+            bad.into_iter().map(|(row, reason)| FailedRow { row, path: path.clone(), reason: reason.into_reason() });
+        let good = self.note_rejected(batch.rows, failed.collect());
+        Ok((keep_rows(batch, &good)?, good))
+    }
+
+    /// Removes the `bad` rows of `batch`, each once, which count as rejected.
+    pub(super) fn reject(&mut self, batch: Batch, bad: Vec<FailedRow>) -> Result<Batch, Error> {
+        let good = self.note_rejected(batch.rows, bad);
+        let as_read = if self.is_last_look { Vec::new() } else { batch.as_read };
+        keep_rows(Batch { as_read, ..batch }, &good)
+    }
+
+    /// Counts the `bad` rows of a batch of `rows` rows as rejected, and returns the mask of the others.
+    fn note_rejected(&mut self, rows: usize, bad: Vec<FailedRow>) -> BooleanArray {
+        let mut good = BooleanBufferBuilder::new(rows);
+        good.append_n(rows, true);
+        bad.iter().for_each(|failed| good.set_bit(failed.row as usize, false));
         let good = BooleanArray::new(good.finish(), None);
         let origins = self.origins.as_ref().expect("origins are traced for steps that may reject rows");
-        self.counts.failed.extend(bad.into_iter().map(|(row, reason)| FailedRow {
-            row: origins[row as usize],
-            path: path.clone(),
-            reason: reason.into_reason(),
-        }));
+        let traced = bad.into_iter().map(|failed| FailedRow { row: origins[failed.row as usize], ..failed });
+        self.counts.failed.extend(traced);
         self.retain_origins(&good);
-        Ok((keep_rows(batch, &good)?, good))
+        good
     }
 
     /// Counts rows in which `label` produced null for a value that it could not compute.

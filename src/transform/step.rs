@@ -15,6 +15,7 @@ use super::options::StepOptions;
 use super::row_tracker::RowTracker;
 use super::sql::Query;
 use super::steps::cast::Cast;
+use super::steps::check_rows::CheckRows;
 use super::steps::deduplicate::Deduplicate;
 use super::steps::explode::Explode;
 use super::steps::filter::Filter;
@@ -137,6 +138,8 @@ steps! {
     Sample(Sample) written;
     /// Adds columns from a reference table.
     Lookup(Lookup);
+    /// Rejects rows that an output cannot hold.
+    CheckRows(CheckRows);
 }
 
 /// Name and parser of a step with a text form.

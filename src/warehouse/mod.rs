@@ -1,4 +1,35 @@
-//! Tables as targets.
+//! Tables as targets: a load puts the rows of one execution into one table, once.
+//!
+//! A [`Warehouse`] is a system with tables: PostgreSQL, an SQLite file, ClickHouse. It is opened from a URL by the
+//! caller; the engine knows it only by the two traits here.
+//!
+//! ```text
+//! Warehouse::begin ─► Begun::Load ─► RowEncoder (workers: check and encode rows)
+//!                        │        └► TableLoad  (writer: append, finish, commit)
+//!                        └► Begun::Loaded: the table has the load already
+//! ```
+//!
+//! # Once
+//!
+//! Every load has a commit key ([`LoadIdentity`]), which is recorded in a table of the target, [`LEDGER_TABLE`], in the
+//! transaction of the rows where the target has one. The key of a run is known before its rows, so that a second load
+//! ends before it reads any. The key of other sources is the digest of the bytes that were read: the row of the ledger
+//! is then the last that is written, and a key that is there already rolls the rows back.
+//!
+//! One directory or file per system; none knows another. Adding one is a file that implements the traits.
 
+mod error;
+mod identity;
+mod ledger;
+mod load;
+mod names;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+mod target;
+
+pub use error::{LoadError, Misfit};
+pub use identity::{CommitKey, LoadIdentity};
+pub use ledger::{LEDGER_TABLE, LedgerRow, LoadSummary};
+pub use load::{Begun, Committed, LoadEnd, LoadRequest, LoadRows, RowEncoder, TableLoad, UnfitRow, Warehouse};
+pub use names::{ColumnNames, SharedColumn};
+pub use target::{LoadMode, NulPolicy, TableTarget, Widening};

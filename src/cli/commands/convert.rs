@@ -8,9 +8,9 @@ use crate::cli::choices::SchemaFromArg;
 use crate::cli::context::Context;
 use crate::cli::error::{Error, Failure};
 use crate::cli::exit::Exit;
-use crate::cli::report::OutputReport;
+use crate::cli::report::{OutputReport, already_loaded};
 use crate::cli::store_checks::check_stores;
-use crate::cli::{engine, output_checks, outputs, sources};
+use crate::cli::{engine, output_checks, outputs, sources, tables};
 use crate::pipeline;
 
 /// Checks the outputs, opens the sources, executes the plan and prints the report. The order matters: nothing is
@@ -22,6 +22,11 @@ pub(crate) async fn convert(context: &Context, args: ConvertArgs) -> Result<Exit
     args.plan.steps.steps()?;
     output_checks::check(&args.plan, &outputs, &[])?;
     check_stores(context, &outputs).await?;
+    let shown: Vec<String> = args.sources.iter().map(|name| name.display().to_string()).collect();
+    tables::set_identity(&mut outputs, None, None, &tables::source_text(&shown), args.again)?;
+    if let Some(loaded) = tables::check_tables(context, &outputs).await? {
+        return Ok(already_loaded(context, args.plan.report, &outputs, &loaded));
+    }
     let opened = sources::open(context, &args.sources, &args.input).await?;
     // Now that the sources are known: an output must not replace its own input.
     let stdin = args.sources.iter().find(|name| *name == Path::new("-"));
@@ -35,6 +40,9 @@ pub(crate) async fn convert(context: &Context, args: ConvertArgs) -> Result<Exit
         ));
     }
     let all_files = opened.files.len() == opened.sources.len();
+    if !all_files {
+        tables::require_identity(&args.plan, &outputs)?;
+    }
     let name = outputs::target_names(&outputs);
     context.set_restart(&name);
     let plan = outputs::plan(opened.sources, outputs.clone(), &args.plan, &context.settings)?;

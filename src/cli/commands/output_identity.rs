@@ -65,6 +65,7 @@ fn output_form(Output { format, compression, target }: &Output) -> Value {
         OutputFormat::JsonArray => json!(["json"]),
         OutputFormat::Arrow(ArrowForm::Stream) => json!(["arrow stream"]),
         OutputFormat::Arrow(ArrowForm::File) => json!(["arrow file"]),
+        OutputFormat::Table => json!(["table"]),
     };
     let compression = match compression {
         Compression::None => "none",
@@ -76,7 +77,7 @@ fn output_form(Output { format, compression, target }: &Output) -> Value {
             let columns: Vec<&str> = partition_by.iter().map(AsRef::as_ref).collect();
             json!([set, max_file_rows, max_file_bytes, columns])
         }
-        Target::File { .. } | Target::Object(_) | Target::Stdout | Target::Channel(_) => Value::Null,
+        Target::File { .. } | Target::Object(_) | Target::Stdout | Target::Channel(_) | Target::Table(_) => Value::Null,
     };
     json!([format, compression, division])
 }
@@ -87,6 +88,8 @@ fn plan_form(plan: &PipelineArgs) -> Value {
         // Part of each output, as are the codec and the dialect.
         outputs: _,
         dialect: _,
+        // A table has its own record of loads.
+        load: _,
         sink,
         steps,
         on_bad_record,

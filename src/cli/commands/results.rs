@@ -14,11 +14,11 @@ use crate::cli::context::Context;
 use crate::cli::engine::ProgressTiming;
 use crate::cli::error::{Error, Failure};
 use crate::cli::exit::Exit;
-use crate::cli::report::{OutputReport, already_complete};
+use crate::cli::report::{OutputReport, already_complete, already_loaded};
 use crate::cli::resume::pull_command;
 use crate::cli::sinks::TypedOutput;
 use crate::cli::store_checks::check_stores;
-use crate::cli::{engine, output_checks, outputs};
+use crate::cli::{engine, output_checks, outputs, tables};
 use crate::client::{
     self, BlockSelection, Client, FilePulled, OpenLedger, RemainingEstimate, ResultFormat, WatchOptions, result_source,
 };
@@ -27,6 +27,9 @@ use crate::net::Download;
 use crate::pipeline::{self, Control, Output};
 use crate::source::ByteSource;
 use crate::text::{error_chain, escape_for_terminal, human_count, human_duration};
+
+/// The end of the source of loads that got the results of the final block, which no command numbered.
+pub(super) const FINAL_BLOCK: &str = " (final)";
 
 /// Time to wait for the response to the cancellation of a run.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -94,7 +97,9 @@ impl PullOptions<'_> {
             let outputs = outputs::outputs(self.plan, &context.settings, "part")?;
             outputs::check_schema(self.plan, &outputs)?;
             output_checks::check(self.plan, &outputs, inputs)?;
-            return check_stores(context, &outputs).await;
+            check_stores(context, &outputs).await?;
+            // The run is not known yet, and so no earlier load of it.
+            return tables::check_tables(context, &outputs).await.map(drop);
         }
         // The blocks are unknown before the run: any name serves to check flags and directory.
         let outputs = outputs::block_outputs(self.plan, &context.settings, &[("block", None)])?;
@@ -197,14 +202,19 @@ impl PullOptions<'_> {
         let downloads = context.downloads();
         let start = |opens: Vec<_>| opens.into_iter().map(|open| downloads.start(client.http(), open)).collect();
         let mut files = Vec::new();
-        for (outputs, links) in outputs {
+        let mut exit = Exit::Success;
+        for (mut outputs, links) in outputs {
             let opens = opens.by_ref().take(links.len()).collect::<Vec<_>>();
+            self.identify_loads(run, links, &mut outputs)?;
+            if let Some(loaded) = tables::check_tables(context, &outputs).await? {
+                exit = worse(exit, already_loaded(context, self.plan.report, &outputs, &loaded));
+                continue;
+            }
             let contents = self.contents(context, &from, links, &outputs);
             let complete = if self.again { None } else { session.complete_outputs(&outputs, &contents).await };
             let missing: Option<VecDeque<Download>> = complete.is_none().then(|| start(opens));
             files.push((outputs, links, complete, missing));
         }
-        let mut exit = Exit::Success;
         for (outputs, links, complete, missing) in files {
             let done = match (complete, missing) {
                 (Some(done), _) => already_complete(context, self.plan.report, &outputs, &done),
@@ -215,6 +225,21 @@ impl PullOptions<'_> {
             exit = worse(exit, done);
         }
         Ok(exit)
+    }
+
+    /// Sets the identity of the loads among `outputs`: the run and the blocks whose results they get.
+    fn identify_loads(&self, run: &RunId, links: &[DownloadLink], outputs: &mut [Output]) -> Result<(), Failure> {
+        // Not the name of a file, which has the format in it: the rows are the same in every format.
+        let part = |link: &DownloadLink| match link.block_number {
+            Some(number) => format!("block {number}"),
+            None => link.filename.split('.').next().unwrap_or_default().to_owned(),
+        };
+        let parts: Vec<String> = links.iter().map(part).collect();
+        let origin = format!("run {run} {}", parts.join(", "));
+        let block = if let [link] = links { link.block_number } else { None };
+        let is_final = matches!(self.wanted(), BlockSelection::Final);
+        let source = if is_final { format!("{origin}{FINAL_BLOCK}") } else { origin.clone() };
+        tables::set_identity(outputs, Some(&origin), Some((&run.0, block)), &source, self.again)
     }
 
     /// Adds the command that writes the same outputs later to a failure after the deadline.

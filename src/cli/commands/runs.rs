@@ -25,7 +25,7 @@ pub(crate) async fn dispatch(context: &Context, command: RunsCommand) -> Result<
     }
     let client = context.client()?;
     match command {
-        RunsCommand::Ls { status, workflow, limit, list, local_state: _ } => {
+        RunsCommand::Ls { status, workflow, period, limit, list, local_state: _ } => {
             // The API filters by id only.
             let workflow = match workflow {
                 Some(text) => Some(client.find_workflow(&text).await?.id),
@@ -35,7 +35,8 @@ pub(crate) async fn dispatch(context: &Context, command: RunsCommand) -> Result<
                 let word = escape_for_terminal(word);
                 context.screen.note(&format!("unknown status `{word}`; known are {}", STATUS_WORDS.join(", ")));
             }
-            let runs = client.runs(&RunFilter { status, workflow, limit }).await?;
+            let mut runs = client.runs(&RunFilter { status, workflow, limit }).await?;
+            runs.retain(|run| period.has(run));
             table::write_list(list.output, &runs, &["RUN", "WORKFLOW", "STATUS", "QUEUED", "COMPLETED"], |run| {
                 let or_dash = |time: &Option<String>| time.clone().unwrap_or_else(|| "-".into());
                 let status = RunStatus::parse(&run.status).as_str().to_owned();

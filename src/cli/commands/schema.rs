@@ -12,7 +12,7 @@ use crate::cli::dialect::doubt_note;
 use crate::cli::error::{Error, Failure};
 use crate::cli::exit::Exit;
 use crate::cli::outputs::read_schema_file;
-use crate::cli::{engine, sources, table};
+use crate::cli::{engine, sources, table, tables};
 use crate::client::{Definition, declared_types};
 use crate::column::Schema;
 use crate::format::{arrow_json, parquet, schema_file};
@@ -53,6 +53,10 @@ pub(crate) async fn schema(context: &Context, args: SchemaArgs) -> Result<Exit, 
         SchemaFormat::Parquet => {
             let text = parquet::message_type(&described.schema);
             table::write_data(&text.map_err(|error| Error::Bug(error_chain(&error)))?)?;
+        }
+        SchemaFormat::DdlPostgres => {
+            let text = tables::ddl("postgres", args.into.as_deref().unwrap_or("results"), &described.schema)?;
+            table::write_data(&text)?;
         }
     }
     for note in described.notes.iter().cloned().chain(described.other_delimiter.map(doubt_note)) {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::columnar::ColumnarRows;
+use super::digest::{RunningDigest, SourceDigests};
 use super::item::{CsvSource, Item, SourceInfo};
 use crate::column::{Batch, Morsel, TypeMerge};
 use crate::format::compress::decompressing;
@@ -41,6 +42,10 @@ pub(crate) struct SourceReader {
     flush_on_pause: bool,
     pool: BufferPool,
     control: Control,
+    /// The digests of the sources; `None` if no output needs them.
+    digests: Option<SourceDigests>,
+    /// True if files are digested as a whole when they are opened, because a limit may end the execution before their end.
+    digests_whole_files: bool,
     /// True if the first source is CSV; all others must be like it. `None` before the first.
     is_csv: Option<bool>,
     /// True if the first source is Parquet or Arrow; all others must be like it. `None` before the first.
@@ -152,9 +157,18 @@ impl SourceReader {
             flush_on_pause,
             pool,
             control: control.clone(),
+            digests: None,
+            digests_whole_files: false,
             is_csv: None,
             is_columnar: None,
         }
+    }
+
+    /// Enters the digest of each source into `digests`. With `whole_files`, files are read for it once more, so that the
+    /// digest is known wherever the execution ends.
+    pub(crate) fn digesting(mut self, digests: SourceDigests, whole_files: bool) -> Self {
+        (self.digests, self.digests_whole_files) = (Some(digests), whole_files);
+        self
     }
 
     /// Returns the merge of unlike scalars for the format of the sources so far: text for CSV, JSON otherwise.
@@ -259,6 +273,11 @@ impl SourceReader {
                 if open.header_delimiter.is_some() && open.header_search.has_dropped_records() {
                     return Err(PlanError::NoHeader(info.name.to_string()).into());
                 }
+                if let Some(digests) = &self.digests {
+                    open.raw
+                        .end_digest(digests, info.index)
+                        .map_err(|cause| Error::Read { name: info.name.to_string(), cause })?;
+                }
                 self.current = None;
                 return Ok(Some(Item::SourceEnd(info)));
             }
@@ -314,7 +333,11 @@ impl SourceReader {
             control: self.control.clone(),
             failed: Arc::new(AtomicBool::new(false)),
             read: Arc::new(AtomicU64::new(0)),
+            digest: self.digests.is_some().then(Arc::default),
         };
+        if let (Some(digests), Some(path), true) = (&self.digests, &path, self.digests_whole_files) {
+            digests.set_of_file(index, path).map_err(cannot_read)?;
+        }
         let (head, compression) = match source.compression {
             Some(declared) => (Vec::new(), declared),
             None => {
@@ -355,6 +378,9 @@ impl SourceReader {
             let path = path.filter(|_| has_index && compression == Compression::None);
             let rows = match (kind, path) {
                 (_, Some(path)) => {
+                    if let Some(digests) = &self.digests {
+                        digests.set_of_file(index, &path).map_err(cannot_read)?;
+                    }
                     let file = std::fs::File::open(path).map_err(cannot_read)?;
                     // The rest of its bytes is read through the index, out of sight of the counter.
                     let size = raw.size_bytes().unwrap_or(0);
@@ -641,6 +667,8 @@ struct SharedSource {
     failed: Arc<AtomicBool>,
     /// Bytes read so far, before decompression.
     read: Arc<AtomicU64>,
+    /// Their digest; `None` if no output needs it.
+    digest: Option<Arc<Mutex<RunningDigest>>>,
 }
 
 impl SharedSource {
@@ -655,6 +683,15 @@ impl SharedSource {
     fn would_wait(&self) -> bool {
         self.source.lock().expect("one thread only").would_wait()
     }
+
+    /// Reads what the decompression has left of the source, and enters its digest.
+    fn end_digest(&mut self, digests: &SourceDigests, index: usize) -> io::Result<()> {
+        io::copy(self, &mut io::sink())?;
+        if let Some(digest) = &self.digest {
+            digest.lock().expect("one thread only").end(digests, index);
+        }
+        Ok(())
+    }
 }
 
 impl Read for SharedSource {
@@ -665,6 +702,9 @@ impl Read for SharedSource {
                 self.failed.store(true, Ordering::Relaxed);
             }
         })?;
+        if let Some(digest) = &self.digest {
+            digest.lock().expect("one thread only").update(&buf[..n]);
+        }
         self.control.add_bytes_read(n as u64);
         self.read.fetch_add(n as u64, Ordering::Relaxed);
         Ok(n)

@@ -36,6 +36,10 @@ pub(crate) fn encode_rows(outputs: &OutputSpecs, batch: &Batch, decoded: &Arc<Sc
                         .collect::<Result<_, _>>()?,
                 )
             }
+            OutputFormat::Table => {
+                let encoder = spec.table.as_ref().ok_or_else(|| Error::Bug("a table has no encoder".into()))?;
+                EncodedRows::Load(encoder.encode(batch, outputs.text_buffers.take())?)
+            }
             OutputFormat::Arrow(_) => {
                 let rows = match &plain_rows {
                     Some(rows) => RecordBatch::clone(rows),
@@ -130,6 +134,7 @@ fn encode_into(
         }
         OutputFormat::Arrow(_) => return Ok(FileRows::Arrow(plain_batch(batch)?)),
         OutputFormat::Parquet(_) => return Err(Error::Bug("Parquet rows must be encoded as row groups".into())),
+        OutputFormat::Table => return Err(Error::Bug("the rows of a table are encoded by its system".into())),
     }
     Ok(FileRows::Text(text))
 }

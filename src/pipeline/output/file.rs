@@ -28,6 +28,7 @@ fn writer_of(sink: Sink, options: &WriterOptions) -> Result<Box<dyn FileWriter>,
         OutputFormat::Ndjson => Box::new(NdjsonFile::new(sink, compression)),
         OutputFormat::JsonArray => Box::new(JsonArrayFile::new(sink, compression)),
         OutputFormat::Arrow(form) => Box::new(ArrowFile::new(sink, form, options)),
+        OutputFormat::Table => return Err(FileError::WrongForm("rows of a table")),
     })
 }
 

@@ -4,7 +4,7 @@
 //! ```text
 //! workers:  spec  rows  spilled  encode  row_groups  partition
 //! writer:   writer (the trait)  csv  ndjson  json_array  parquet  arrow  channel  file
-//!           names  manifest  spill  directory  open
+//!           table  names  manifest  spill  directory  open
 //! ```
 
 mod arrow;
@@ -26,6 +26,7 @@ mod rows;
 mod spec;
 mod spill;
 mod spilled;
+mod table;
 mod writer;
 
 pub(super) use encode::encode_rows;
@@ -36,4 +37,5 @@ pub(super) use open::{FinishedOutput, OutputWriter, closed_note};
 pub(super) use row_groups::RowGroupBuilder;
 pub(super) use rows::EncodedBatch;
 pub(super) use spec::OutputSpecs;
+pub(super) use table::SourcesEnd;
 pub(super) use writer::{OrderCounts, WriterOptions};

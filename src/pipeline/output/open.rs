@@ -8,12 +8,14 @@ use super::channel::ChannelWriter;
 use super::directory::{FinishedPartitions, PartitionedWriter};
 use super::file::{FinishedFile, OutputFile};
 use super::rows::EncodedRows;
+use super::table::{FinishedTable, SourcesEnd, TableWriter};
 use super::writer::WriterOptions;
 use crate::column::Schema;
 use crate::format::parquet::EncodedRowGroup;
 use crate::pipeline::error::Error;
 use crate::pipeline::plan::{Output, Target};
-use crate::sink::{ObjectUpload, OnWait, Sink};
+use crate::sink::{ObjectUpload, OnWait, Sink, UploadControl};
+use crate::warehouse::{Committed, RowEncoder, Widening};
 
 /// One open output.
 pub(crate) struct OutputWriter {
@@ -30,16 +32,20 @@ enum Kind {
     File(Box<OutputFile>),
     Partitioned(Box<PartitionedWriter>),
     Channel(ChannelWriter),
+    Table(Box<TableWriter>),
 }
 
 impl OutputWriter {
     /// Opens an output under its temporary name. An output of several files buffers at most `max_buffered_bytes`. Waits
-    /// while another command appends rows to the same file.
+    /// while another command appends rows to the same file. A table follows `widening`; `cancel` ends the waits for its
+    /// system.
     pub(crate) fn open(
         output: &Output,
         options: WriterOptions,
         max_buffered_bytes: usize,
         on_wait: OnWait<'_>,
+        widening: Widening,
+        cancel: &UploadControl,
     ) -> Result<Self, Error> {
         let (name, sink) = match &output.target {
             // A directory reports the files in it, not itself.
@@ -69,6 +75,11 @@ impl OutputWriter {
                 let (name, kind) = (PathBuf::from("the batches"), Kind::Channel(ChannelWriter::new(sender.clone())));
                 return Ok(OutputWriter { name, kind, is_file: false, abandoned: false });
             }
+            Target::Table(target) => {
+                let writer = TableWriter::begin(target, widening, options.type_merge, cancel)?;
+                let (name, kind) = (PathBuf::from(target.name()), Kind::Table(Box::new(writer)));
+                return Ok(OutputWriter { name, kind, is_file: false, abandoned: false });
+            }
         };
         let sink = sink.and_then(|sink| if options.whole_streams { sink.whole() } else { Ok(sink) });
         let sink = sink.map_err(|cause| Error::write(&name, cause))?;
@@ -76,6 +87,22 @@ impl OutputWriter {
         let is_file = sink.is_file();
         let file = OutputFile::new(name.clone(), sink, &options)?;
         Ok(OutputWriter { name, kind: Kind::File(Box::new(file)), is_file, abandoned: false })
+    }
+
+    /// Returns the encoder of a table's rows; `None` for other outputs.
+    pub(crate) fn row_encoder(&self) -> Option<Arc<dyn RowEncoder>> {
+        match &self.kind {
+            Kind::Table(table) => Some(table.encoder()),
+            _ => None,
+        }
+    }
+
+    /// Checks the columns that are known before the first row, after the steps. Returns sentences for the report.
+    pub(crate) fn check_columns(&mut self, columns: &Schema) -> Result<Vec<String>, Error> {
+        match &mut self.kind {
+            Kind::Table(table) => table.check(columns),
+            _ => Ok(Vec::new()),
+        }
     }
 
     /// Returns true after [`OutputWriter::abandon`].
@@ -100,6 +127,7 @@ impl OutputWriter {
             Kind::File(file) => file.bytes(),
             Kind::Partitioned(partitioned) => partitioned.bytes(),
             Kind::Channel(channel) => channel.bytes(),
+            Kind::Table(table) => table.bytes(),
         }
     }
 
@@ -109,6 +137,7 @@ impl OutputWriter {
             Kind::File(file) => file.rows(),
             Kind::Partitioned(partitioned) => partitioned.rows(),
             Kind::Channel(channel) => channel.rows(),
+            Kind::Table(table) => table.rows(),
         }
     }
 
@@ -116,7 +145,7 @@ impl OutputWriter {
     pub(crate) fn row_group_columns(&self) -> Option<&Schema> {
         match &self.kind {
             Kind::File(file) => file.row_group_columns(),
-            Kind::Partitioned(_) | Kind::Channel(_) => None,
+            Kind::Partitioned(_) | Kind::Channel(_) | Kind::Table(_) => None,
         }
     }
 
@@ -125,7 +154,9 @@ impl OutputWriter {
         groups.into_iter().try_for_each(|group| match &mut self.kind {
             Kind::File(file) => file.append_row_group(group),
             Kind::Partitioned(partitioned) => partitioned.append_row_group(group),
-            Kind::Channel(_) => Err(Error::Bug("a row group was sent to a channel of batches".into())),
+            Kind::Channel(_) | Kind::Table(_) => {
+                Err(Error::Bug("a row group was sent to an output that takes rows".into()))
+            }
         })
     }
 
@@ -153,14 +184,20 @@ impl OutputWriter {
             (Kind::Channel(channel), EncodedRows::Arrow(rows)) => {
                 channel.append(rows).map_err(|cause| Error::write(&self.name, cause))?;
             }
+            (Kind::Table(table), EncodedRows::Load(rows)) => return table.append(n_rows, rows, columns),
+            (Kind::Table(_), _) => return Err(Error::Bug("rows for a table were encoded for another output".into())),
+            (_, EncodedRows::Load(_)) => {
+                return Err(Error::Bug("the rows of a table were sent to another output".into()));
+            }
             (Kind::Channel(_), _) => return Err(Error::Bug("text was sent to a channel of batches".into())),
             (Kind::Partitioned(_), _) => return Err(Error::Bug("rows for several files were not partitioned".into())),
         }
         Ok(None)
     }
 
-    /// Writes the ends of all files, and pads or rewrites earlier rows to the final columns.
-    pub(crate) fn finish(self, columns: &Schema) -> Result<FinishedOutput, Error> {
+    /// Writes the ends of all files, and pads or rewrites earlier rows to the final columns. `end` is for the ledgers of
+    /// tables.
+    pub(crate) fn finish(self, columns: &Schema, end: &SourcesEnd) -> Result<FinishedOutput, Error> {
         let kind = match self.kind {
             Kind::File(file) => Finished::File(file.finish(columns)?),
             Kind::Partitioned(partitioned) => Finished::Partitioned(Box::new(partitioned.finish(columns)?)),
@@ -168,8 +205,9 @@ impl OutputWriter {
                 channel.finish(columns).map_err(|cause| Error::write(&self.name, cause))?;
                 Finished::Sent(channel.bytes())
             }
+            Kind::Table(table) => Finished::Table(Box::new(table.finish(columns, end)?)),
         };
-        Ok(FinishedOutput { kind, is_file: self.is_file })
+        Ok(FinishedOutput { name: self.name, kind, is_file: self.is_file })
     }
 }
 
@@ -180,6 +218,8 @@ pub(crate) fn closed_note(name: &str) -> String {
 
 /// A complete output under its temporary name, or a stream at its end.
 pub(crate) struct FinishedOutput {
+    /// As of [`OutputWriter`].
+    name: PathBuf,
     kind: Finished,
     is_file: bool,
 }
@@ -189,6 +229,8 @@ enum Finished {
     Partitioned(Box<FinishedPartitions>),
     /// All rows were received by a reader; their bytes in memory.
     Sent(u64),
+    /// All rows are in a table, invisible until the commit.
+    Table(Box<FinishedTable>),
 }
 
 impl FinishedOutput {
@@ -198,6 +240,7 @@ impl FinishedOutput {
             Finished::File(file) => file.bytes,
             Finished::Partitioned(partitioned) => partitioned.bytes(),
             Finished::Sent(bytes) => *bytes,
+            Finished::Table(table) => table.bytes,
         }
     }
 
@@ -206,7 +249,7 @@ impl FinishedOutput {
         match &mut self.kind {
             Finished::File(file) => file.sync(),
             Finished::Partitioned(partitioned) => partitioned.sync(),
-            Finished::Sent(_) => Ok(()),
+            Finished::Sent(_) | Finished::Table(_) => Ok(()),
         }
     }
 
@@ -214,7 +257,7 @@ impl FinishedOutput {
     pub(crate) fn note(&self) -> Option<String> {
         match &self.kind {
             Finished::File(file) => file.note(),
-            Finished::Sent(_) => None,
+            Finished::Sent(_) | Finished::Table(_) => None,
             Finished::Partitioned(partitioned) => partitioned.note(),
         }
     }
@@ -224,15 +267,20 @@ impl FinishedOutput {
         match &self.kind {
             Finished::File(file) => file.is_stream(),
             Finished::Sent(_) => true,
-            Finished::Partitioned(_) => false,
+            Finished::Partitioned(_) | Finished::Table(_) => false,
         }
+    }
+
+    /// Returns true for a table.
+    pub(crate) fn is_table(&self) -> bool {
+        matches!(self.kind, Finished::Table(_))
     }
 
     /// Returns the name of a file or a stream, for notes.
     pub(crate) fn name(&self) -> String {
         match &self.kind {
             Finished::File(file) => file.path.display().to_string(),
-            Finished::Sent(_) | Finished::Partitioned(_) => String::new(),
+            Finished::Sent(_) | Finished::Partitioned(_) | Finished::Table(_) => String::new(),
         }
     }
 
@@ -240,7 +288,7 @@ impl FinishedOutput {
     pub(crate) fn final_paths(&self) -> Vec<PathBuf> {
         match &self.kind {
             Finished::File(file) if self.is_file => vec![file.path.clone()],
-            Finished::File(_) | Finished::Sent(_) => Vec::new(),
+            Finished::File(_) | Finished::Sent(_) | Finished::Table(_) => Vec::new(),
             Finished::Partitioned(partitioned) => partitioned.final_paths(),
         }
     }
@@ -249,7 +297,7 @@ impl FinishedOutput {
     pub(crate) fn directory_to_lock(&self) -> Option<&Path> {
         match &self.kind {
             Finished::Partitioned(partitioned) => partitioned.directory_to_lock(),
-            Finished::File(_) | Finished::Sent(_) => None,
+            Finished::File(_) | Finished::Sent(_) | Finished::Table(_) => None,
         }
     }
 
@@ -257,7 +305,7 @@ impl FinishedOutput {
     pub(crate) fn lock(&mut self, on_wait: OnWait<'_>) -> Result<Vec<String>, Error> {
         match &mut self.kind {
             Finished::Partitioned(partitioned) => partitioned.lock(on_wait),
-            Finished::File(_) | Finished::Sent(_) => Ok(Vec::new()),
+            Finished::File(_) | Finished::Sent(_) | Finished::Table(_) => Ok(Vec::new()),
         }
     }
 
@@ -271,6 +319,16 @@ impl FinishedOutput {
             }
             Finished::Partitioned(partitioned) => partitioned.commit(),
             Finished::Sent(_) => Ok(Vec::new()),
+            Finished::Table(_) => Err(Error::Bug("a table is committed as a load".into())),
+        }
+    }
+
+    /// Commits the load into a table. Returns its name and the outcome.
+    pub(crate) fn commit_load(self) -> Result<(String, Committed), Error> {
+        let name = self.name.display().to_string();
+        match self.kind {
+            Finished::Table(table) => Ok((name, table.commit()?)),
+            _ => Err(Error::Bug("only a table is committed as a load".into())),
         }
     }
 }

@@ -6,6 +6,7 @@ use arrow_array::RecordBatch;
 
 use crate::column::{Batch, Schema};
 use crate::format::csv::SheetCounts;
+use crate::warehouse::LoadRows;
 
 /// The directory of rows below that of a partitioned output, such as `country=NO/city=Oslo`; empty without
 /// partitioning.
@@ -35,6 +36,8 @@ pub(crate) enum EncodedRows {
     Arrow(RecordBatch),
     /// The rows of each directory or file set separately.
     Partitions(Vec<PartitionRows>),
+    /// Rows in the form of a table's system.
+    Load(LoadRows),
 }
 
 /// The rows of one batch that belong to one directory.
@@ -67,6 +70,7 @@ impl EncodedBatch {
                 EncodedRows::InRowGroups => 0,
                 EncodedRows::Text(text) => text.len(),
                 EncodedRows::Arrow(rows) => rows.get_array_memory_size(),
+                EncodedRows::Load(rows) => rows.memory_size(),
                 EncodedRows::Partitions(parts) => parts.iter().map(|part| of_body(&part.encoded)).sum(),
             })
             .sum()

@@ -10,6 +10,7 @@ use crate::format::parquet::{self, ColumnPath, EncodedRowGroup, Layout, SortKey}
 use crate::format::{Compression, OutputFormat, ParquetOptions};
 use crate::pipeline::error::{ColumnPurpose, PlanError};
 use crate::pipeline::plan::{ExecutionPlan, Limits, Output, Target};
+use crate::warehouse::RowEncoder;
 
 /// One output as workers know it: no path and no sink.
 #[derive(Clone, Debug)]
@@ -24,11 +25,13 @@ pub(crate) struct OutputSpec {
     pub max_group_rows: usize,
     /// Maximum encoded bytes of a worker's row group, by the same rule.
     pub max_group_bytes: usize,
+    /// The encoder of a table's rows; `None` for other outputs.
+    pub table: Option<Arc<dyn RowEncoder>>,
 }
 
 impl OutputSpec {
-    /// Returns the properties of an output that workers need.
-    fn of(output: &Output) -> Self {
+    /// Returns the properties of an output that workers need. `table` encodes the rows of a table.
+    fn of(output: &Output, table: Option<Arc<dyn RowEncoder>>) -> Self {
         // The writer does not split row groups: small ones fill a file closely to its maximum.
         let eighth =
             |most: Option<u64>| most.map_or(usize::MAX, |most| usize::try_from(most / 8).unwrap_or(usize::MAX).max(1));
@@ -45,6 +48,7 @@ impl OutputSpec {
             partition_by,
             max_group_rows: eighth(rows),
             max_group_bytes: eighth(bytes),
+            table,
         }
     }
 
@@ -75,11 +79,11 @@ pub(crate) struct OutputSpecs {
 }
 
 impl OutputSpecs {
-    /// Creates the specs of `plan`, whose sources merge types by `type_merge`.
-    pub(crate) fn of(plan: &ExecutionPlan, type_merge: TypeMerge) -> Self {
+    /// Creates the specs of `plan`, whose sources merge types by `type_merge`. `encoders` has one element per output.
+    pub(crate) fn of(plan: &ExecutionPlan, type_merge: TypeMerge, encoders: Vec<Option<Arc<dyn RowEncoder>>>) -> Self {
         let Limits { morsel_bytes, .. } = plan.limits;
         OutputSpecs {
-            specs: plan.outputs.iter().map(OutputSpec::of).collect(),
+            specs: plan.outputs.iter().zip(encoders).map(|(output, table)| OutputSpec::of(output, table)).collect(),
             text_buffers: TextBuffers::new(plan.limits.worker_count() * 4, morsel_bytes * 2),
             type_merge,
             sort_hint: plan.sort_hint.clone(),

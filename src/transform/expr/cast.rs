@@ -272,6 +272,18 @@ fn count(text: &str, unit: Unit, zone: Zone) -> Result<i128, EvalError> {
     Ok(nanos / per_unit)
 }
 
+/// Parses an ISO 8601 date and time into microseconds since 1970 in UTC; text without an offset is in UTC. `None` for
+/// other text, and for times that are more precise.
+pub fn parse_micros(text: &str) -> Option<i64> {
+    i64::try_from(count(text, Unit::Micros, Zone::Offset(0)).ok()?).ok()
+}
+
+/// Parses `YYYY-MM-DD` into days since 1970-01-01; `None` for other text.
+pub fn parse_days(text: &str) -> Option<i32> {
+    let text = text.trim_ascii();
+    (text.len() == 10).then(|| parse_date_time(text).map(|parts| parts.days)).flatten()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -61,6 +61,7 @@ mod scan;
 mod value;
 
 pub use ast::{Compare, Computed, ComputedKind, Expr, ExprNode, Literal, Operand, Test};
+pub use cast::{parse_days, parse_micros};
 pub use cast_type::CastType;
 pub use column_builder::{BuiltColumn, ExprColumnBuilder, Readers};
 pub use datum::EvalError;

@@ -2,6 +2,7 @@
 //! No step knows another; [`super::step`] has the table of all steps.
 
 pub(super) mod cast;
+pub(super) mod check_rows;
 pub(super) mod deduplicate;
 pub(super) mod explode;
 pub(super) mod filter;

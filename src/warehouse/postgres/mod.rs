@@ -10,17 +10,28 @@
 
 mod certificate;
 mod connect;
+mod copy;
 mod environment;
 mod error;
+mod layout;
+mod ledger;
+mod load;
+mod numeric;
 mod parameters;
 mod password_file;
 mod service_file;
+mod session;
 mod settings;
 mod socket;
+mod sql;
+mod system;
+mod table;
 mod tls;
+mod types;
 mod uri;
 
 pub use connect::{Canceller, Connection, connect};
 pub use environment::Environment;
 pub use error::{ConnectError, ConnectErrorKind};
 pub use settings::{Settings, SettingsError};
+pub use system::{Postgres, ddl};

@@ -1,0 +1,80 @@
+//! `loads`: lists the loads that the ledgers of a target have.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::cli::args::LoadsCommand;
+use crate::cli::context::Context;
+use crate::cli::error::{Error, Failure};
+use crate::cli::exit::Exit;
+use crate::cli::{table, tables};
+use crate::pipeline;
+use crate::sink::UploadControl;
+use crate::text::human_count;
+use crate::warehouse::LedgerRow;
+
+/// A load as it is printed.
+#[derive(Serialize)]
+struct Listed {
+    key: String,
+    table: String,
+    run: Option<String>,
+    block: Option<i64>,
+    source: String,
+    mode: String,
+    stands: bool,
+    rows: u64,
+    rejected: u64,
+    digest: String,
+    loaded_at: String,
+}
+
+impl From<LedgerRow> for Listed {
+    fn from(row: LedgerRow) -> Self {
+        Listed {
+            key: row.key,
+            table: row.table,
+            run: row.run_id,
+            block: row.block,
+            source: row.source,
+            mode: row.mode,
+            stands: row.stands,
+            rows: row.rows,
+            rejected: row.rejected,
+            digest: row.digest,
+            loaded_at: row.loaded_at,
+        }
+    }
+}
+
+/// Runs one of the subcommands against a target.
+pub(crate) async fn dispatch(context: &Context, command: LoadsCommand) -> Result<Exit, Failure> {
+    let LoadsCommand::Ls { target, into, list } = command;
+    let Some(url) = tables::table_url(Path::new(&target)) else {
+        let error = Error::Usage(format!("{target} is no system with tables"));
+        return Err(Failure::new(error, "specify one, as in `drawoff loads ls postgres://HOST/DATABASE`"));
+    };
+    let warehouse = tables::open(&context.settings, url)?;
+    let cancel = UploadControl::default();
+    let own = cancel.clone();
+    // On a blocking thread, which a cancel ends.
+    let found = tokio::task::spawn_blocking(move || warehouse.loads(into.as_deref(), &own));
+    let found = context.unless_interrupted(async {
+        let found = found.await.map_err(|error| Error::Bug(error.to_string()))?;
+        Ok(found.map_err(pipeline::Error::from)?)
+    });
+    let loads: Vec<Listed> = found.await.inspect_err(|_| cancel.cancel())?.into_iter().map(Listed::from).collect();
+    table::write_list(list.output, &loads, &["LOADED", "TABLE", "ROWS", "MODE", "KEY", "RUN", "SOURCE"], |load| {
+        vec![
+            load.loaded_at.clone(),
+            load.table.clone(),
+            human_count(load.rows),
+            if load.stands { load.mode.clone() } else { format!("{}, replaced since", load.mode) },
+            load.key.get(..8).unwrap_or_default().to_owned(),
+            load.run.clone().unwrap_or_else(|| "-".into()),
+            load.source.clone(),
+        ]
+    })?;
+    Ok(Exit::Success)
+}

@@ -1,0 +1,259 @@
+//! `sync`: writes every completed run of a workflow that the target does not have yet, oldest first. The target itself
+//! says which runs it has, so that the command may be killed, moved to another machine, or run twice at once.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use super::ledger_session::{self, LedgerSession, StateNeed};
+use super::results::{FINAL_BLOCK, PullOptions};
+use crate::api::{Run, RunStatus};
+use crate::cli::args::SyncArgs;
+use crate::cli::context::Context;
+use crate::cli::error::{Error, Failure};
+use crate::cli::exit::Exit;
+use crate::cli::outputs;
+use crate::client::{Client, ResultFormat, RunFilter};
+use crate::pipeline::{self, Output, Target};
+use crate::sink::UploadControl;
+use crate::text::{counted, escape_for_terminal};
+use crate::warehouse::{LedgerRow, LoadMode};
+
+/// The most runs that the API lists; it has no pages.
+const MOST_RUNS: u32 = 500;
+
+/// The outcome of one round over all runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Round {
+    /// Runs whose results were written.
+    written: u64,
+    /// Runs that the target had.
+    present: u64,
+    /// Runs whose results could not be written.
+    failed: u64,
+    /// Runs of which some records were rejected.
+    partial: u64,
+}
+
+/// Writes the missing runs, once or at an interval until it is interrupted.
+pub(crate) async fn sync(context: &Context, args: SyncArgs) -> Result<Exit, Failure> {
+    check_outputs(context, &args)?;
+    let client = context.client()?;
+    let workflow = context.unless_interrupted(async { Ok(client.find_workflow(&args.workflow).await?) }).await?;
+    loop {
+        let started = Instant::now();
+        let filter = RunFilter {
+            status: Some("completed".to_owned()),
+            workflow: Some(workflow.id.clone()),
+            limit: Some(MOST_RUNS),
+        };
+        let listed = context.unless_interrupted(async { Ok(client.runs(&filter).await?) }).await;
+        let round = match listed {
+            Ok(runs) => round(context, &args, &client, runs).await,
+            Err(failure) => Err(failure),
+        };
+        let exit = match (round, args.every) {
+            (Ok(round), _) => {
+                report(context, &args, round);
+                if round.failed > 0 || round.partial > 0 { Exit::Partial } else { Exit::Success }
+            }
+            (Err(failure), None) => return Err(failure),
+            (Err(failure), Some(_)) if matches!(failure.error(), Error::Interrupted) => return Err(failure),
+            // The next round tries it again.
+            (Err(failure), Some(_)) => {
+                failure.lines().iter().for_each(|line| context.screen.always(line));
+                Exit::Partial
+            }
+        };
+        let Some(every) = args.every else { return Ok(exit) };
+        let wait = every.saturating_sub(started.elapsed()).max(Duration::from_secs(1));
+        context
+            .unless_interrupted(async {
+                tokio::time::sleep(wait).await;
+                Ok(())
+            })
+            .await?;
+    }
+}
+
+/// Fails for outputs that cannot hold several runs.
+fn check_outputs(context: &Context, args: &SyncArgs) -> Result<(), Failure> {
+    let usage = |what: String, hint: &str| Err(Failure::new(Error::Usage(what), hint));
+    for output in outputs::outputs(&args.plan, &context.settings, "part")? {
+        match &output.target {
+            Target::Directory(_) => {}
+            Target::Table(target) if target.mode != LoadMode::Replace => {}
+            Target::Table(_) => {
+                return usage(
+                    "`sync` cannot replace a table: each run would replace the one before".to_owned(),
+                    "leave `--load` out, or use `--load merge --key COLS`",
+                );
+            }
+            _ => {
+                return usage(
+                    format!("{} holds one run, and `sync` writes several", outputs::target_name(&output)),
+                    "write into a directory (`-o results/`), a store (`-o s3://BUCKET/PREFIX/`) or a table",
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Writes the runs among `runs`, newest first, that the target does not have.
+async fn round(context: &Context, args: &SyncArgs, client: &Client, runs: Vec<Run>) -> Result<Round, Failure> {
+    if runs.len() >= MOST_RUNS as usize {
+        context.screen.note(&format!("the API lists the last {MOST_RUNS} runs only; older ones are not looked at"));
+    }
+    let loaded = loaded_runs(context, args).await?;
+    let mut round = Round::default();
+    // Only these: a later state may be a new word of the API.
+    let wanted = runs.into_iter().rev().filter(|run| RunStatus::parse(&run.status) == RunStatus::Completed);
+    for run in wanted.filter(|run| args.period.has(run)) {
+        if loaded.contains(&run.job_id.0) {
+            round.present += 1;
+            continue;
+        }
+        match write(context, args, client, &run).await {
+            Ok(exit) => {
+                round.written += 1;
+                round.partial += u64::from(exit != Exit::Success);
+            }
+            Err(failure) if matches!(failure.error(), Error::Interrupted) => return Err(failure),
+            // The others go on: one run must not hold them up.
+            Err(failure) => {
+                round.failed += 1;
+                context.screen.always(&escape_for_terminal(&format!("run {} was not written:", run.job_id)));
+                failure.lines().iter().for_each(|line| context.screen.always(line));
+            }
+        }
+    }
+    Ok(round)
+}
+
+/// Returns the runs that all tables among the outputs have, with these steps and this block, by one question for each
+/// table. Empty if an output is no table: the others are known run by run.
+async fn loaded_runs(context: &Context, args: &SyncArgs) -> Result<HashSet<String>, Failure> {
+    let outputs = outputs::outputs(&args.plan, &context.settings, "part")?;
+    let mut common: Option<HashSet<String>> = None;
+    for Output { target, .. } in outputs {
+        let Target::Table(target) = target else { return Ok(HashSet::new()) };
+        let (plan, block) = (target.identity.plan_digest(), args.results.block);
+        let cancel = UploadControl::default();
+        let own = cancel.clone();
+        let listed = tokio::task::spawn_blocking(move || target.warehouse.loads(Some(&target.table), &own));
+        let listed = context.unless_interrupted(async {
+            let listed = listed.await.map_err(|error| Error::Bug(error.to_string()))?;
+            Ok(listed.map_err(pipeline::Error::from)?)
+        });
+        let listed = listed.await.inspect_err(|_| cancel.cancel())?.into_iter();
+        // The number of the final block is known only run by run, so its loads say that they are of it.
+        let is_same_block = |row: &LedgerRow| match block {
+            Some(_) => row.block == block,
+            None => row.source.ends_with(FINAL_BLOCK),
+        };
+        let same = listed.filter(|row| row.plan == plan && row.stands && is_same_block(row));
+        let runs: HashSet<String> = same.filter_map(|row| row.run_id).collect();
+        common = Some(match common {
+            None => runs,
+            Some(common) => common.intersection(&runs).cloned().collect(),
+        });
+    }
+    Ok(common.unwrap_or_default())
+}
+
+/// Writes the results of one run.
+async fn write(context: &Context, args: &SyncArgs, client: &Client, run: &Run) -> Result<Exit, Failure> {
+    let formats = match args.format {
+        Some(format) => vec![ResultFormat::from(format)],
+        None => vec![ResultFormat::Ndjson, ResultFormat::Csv],
+    };
+    let pull = PullOptions {
+        results: &args.results,
+        plan: &args.plan,
+        formats: &formats,
+        declared: None,
+        start: Instant::now(),
+        of_new_run: false,
+        again: false,
+    };
+    pull.check(context, &[]).await?;
+    let state = ledger_session::state_dir(context, args.results.no_state, StateNeed::Helpful)?;
+    let mut session = LedgerSession::open(context, state.as_ref(), client, &run.job_id, false)?;
+    pull.carry_out(context, client, &run.job_id, &mut session).await
+}
+
+fn report(context: &Context, args: &SyncArgs, round: Round) {
+    let Round { written, present, failed, partial } = round;
+    let mut line = format!("{}: {} written, {present} there before", args.workflow, counted(written, "run"));
+    if failed > 0 {
+        line.push_str(&format!(", {failed} failed"));
+    }
+    if partial > 0 {
+        line.push_str(&format!(", {partial} with rejected records"));
+    }
+    context.screen.note(&escape_for_terminal(&line));
+}
+
+/// A span of time that selects runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
+pub(crate) struct Period {
+    /// Only runs that were queued at this time or later: 2026-11-01, 2026-11-01T12:00:00Z, or 7d for the last seven days
+    #[arg(long, value_name = "TIME", value_parser = parse_moment)]
+    pub since: Option<Moment>,
+    /// Only runs that were queued before this time
+    #[arg(long, value_name = "TIME", value_parser = parse_moment)]
+    pub until: Option<Moment>,
+}
+
+/// A point in time, in microseconds since 1970 in UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Moment(i64);
+
+impl Period {
+    /// Returns true if the run was queued within the period; runs without a time are in every period.
+    pub(crate) fn has(&self, run: &Run) -> bool {
+        let time = run.queued_at.as_ref().or(run.created_at.as_ref());
+        let Some(time) = time.and_then(|time| moment_of(time)) else { return true };
+        self.since.is_none_or(|since| since <= time) && self.until.is_none_or(|until| time < until)
+    }
+}
+
+/// Reads a time of the API, whose fraction may have more digits than a microsecond.
+fn moment_of(time: &str) -> Option<Moment> {
+    let parsed = chrono::DateTime::parse_from_rfc3339(time).map(|time| time.timestamp_micros());
+    let local = || chrono::NaiveDateTime::parse_from_str(time, "%Y-%m-%dT%H:%M:%S%.f");
+    parsed.ok().or_else(|| Some(local().ok()?.and_utc().timestamp_micros())).map(Moment)
+}
+
+fn parse_moment(text: &str) -> Result<Moment, String> {
+    if let Some(moment) = moment_of(text) {
+        return Ok(moment);
+    }
+    if let Ok(date) = chrono::NaiveDate::parse_from_str(text, "%Y-%m-%d") {
+        return Ok(Moment(date.and_time(chrono::NaiveTime::MIN).and_utc().timestamp_micros()));
+    }
+    let days = text.strip_suffix('d').and_then(|days| days.parse::<u64>().ok());
+    let before = match days {
+        Some(days) => Ok(Duration::from_secs(days.saturating_mul(86_400))),
+        None => crate::text::parse_duration(text),
+    };
+    let before = before
+        .map_err(|_| "it must be a date, a time such as 2026-11-01T12:00:00Z, or a span such as 7d".to_owned())?;
+    let micros = i64::try_from(before.as_micros()).unwrap_or(i64::MAX);
+    Ok(Moment(chrono::Utc::now().timestamp_micros().saturating_sub(micros)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_dates_times_and_spans() {
+        let at = |text: &str| parse_moment(text).unwrap();
+        assert_eq!(at("2026-11-01"), at("2026-11-01T00:00:00Z"));
+        assert_eq!(at("2026-11-01T02:00:00+02:00"), at("2026-11-01"));
+        assert!(at("7d") < at("1h") && at("2d") > at("2026-01-01"));
+        assert!(parse_moment("yesterday").is_err());
+        assert_eq!(moment_of("2026-11-30T11:49:36.411123456Z"), moment_of("2026-11-30T11:49:36.411123Z"));
+    }
+}

@@ -1,0 +1,345 @@
+//! Tables as outputs: the flags of loads, the systems that the URLs of `-o` name, the identity of a load, and the check of the
+//! target before a run is started or a byte is read.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+
+use super::args::PipelineArgs;
+use super::context::Context;
+use super::error::{Error, Failure};
+use super::settings::Settings;
+use super::sinks::TypedOutput;
+use crate::client::digest_of_file;
+use crate::column::Schema;
+use crate::format::{Compression, OutputFormat};
+use crate::pipeline::{self, Output, Target};
+use crate::sink::UploadControl;
+use crate::warehouse::{Committed, LedgerRow, LoadIdentity, LoadMode, NulPolicy, TableTarget, Warehouse};
+
+/// Version of the written form of the steps of a load.
+const VERSION: u32 = 1;
+
+const HEADING: &str = "Tables";
+
+/// The schemes of systems with tables.
+const SCHEMES: &[&str] = &["postgres", "postgresql", "sqlite", "clickhouse", "clickhouse+https"];
+
+/// Flags of outputs that are tables.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub(super) struct LoadArgs {
+    /// Table of `-o postgres://…` to load into, such as people or leads.people; it is created if it does not exist
+    #[arg(long, value_name = "TABLE", help_heading = HEADING)]
+    pub into: Option<String>,
+    /// Rows that are in the table stay (append), are replaced all at once (replace), or give way by key (merge)
+    #[arg(long, value_enum, default_value = "append", value_name = "MODE", help_heading = HEADING)]
+    pub load: LoadModeArg,
+    /// Columns of the key of `--load merge`; of several rows with one key, the last is kept
+    #[arg(long, value_delimiter = ',', value_name = "COLS", help_heading = HEADING)]
+    pub key: Vec<String>,
+    /// Add a column with the commit key of the load to each row, by which one load can be replaced
+    #[arg(long, value_name = "NAME", help_heading = HEADING)]
+    pub load_column: Option<String>,
+    /// Identify the rows by this text instead of the run, or of the bytes that are read: rows of one key are loaded once
+    #[arg(long, value_name = "TEXT", help_heading = HEADING)]
+    pub load_key: Option<String>,
+    /// Text with U+0000, which PostgreSQL cannot store: reject the record, or replace the character with U+FFFD
+    #[arg(long, value_enum, default_value = "reject", value_name = "POLICY", help_heading = HEADING)]
+    pub nul: NulArg,
+}
+
+/// Words of `--load`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum LoadModeArg {
+    #[default]
+    Append,
+    Replace,
+    Merge,
+}
+
+/// Words of `--nul`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum NulArg {
+    #[default]
+    Reject,
+    Replace,
+}
+
+impl LoadArgs {
+    /// Returns the first given flag; `None` if there is none.
+    pub(super) fn first_given(&self) -> Option<&'static str> {
+        let given = [
+            (self.into.is_some(), "--into"),
+            (self.load != LoadModeArg::Append, "--load"),
+            (!self.key.is_empty(), "--key"),
+            (self.load_column.is_some(), "--load-column"),
+            (self.load_key.is_some(), "--load-key"),
+            (self.nul != NulArg::Reject, "--nul"),
+        ];
+        given.into_iter().find_map(|(given, flag)| given.then_some(flag))
+    }
+
+    fn mode(&self) -> Result<LoadMode, Failure> {
+        let usage = |what: &str, hint: &str| Err(Failure::new(Error::Usage(what.to_owned()), hint));
+        match (self.load, self.key.is_empty()) {
+            (LoadModeArg::Append, true) => Ok(LoadMode::Append),
+            (LoadModeArg::Replace, true) => Ok(LoadMode::Replace),
+            (LoadModeArg::Merge, false) => {
+                Ok(LoadMode::Merge { key: self.key.iter().map(|name| name.as_str().into()).collect() })
+            }
+            (LoadModeArg::Merge, true) => usage("`--load merge` requires a key", "name its columns: `--key domain`"),
+            (_, false) => usage("`--key` applies only to `--load merge`", "add `--load merge`, or leave `--key` out"),
+        }
+    }
+}
+
+/// Returns the URL of a system with tables; `None` for other outputs.
+pub(super) fn table_url(path: &Path) -> Option<&str> {
+    let text = path.to_str()?;
+    let scheme = text.split_once(':')?.0;
+    SCHEMES.contains(&scheme).then_some(text)
+}
+
+/// Returns a URL without its password, for messages.
+pub(super) fn redacted(url: &str) -> String {
+    let (before, query) = match url.split_once('?') {
+        Some((before, query)) => (before, Some(query)),
+        None => (url, None),
+    };
+    let mut shown = match before.split_once("//") {
+        Some((scheme, rest)) => {
+            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            match authority.rsplit_once('@') {
+                Some((user, host)) => format!("{scheme}//{}@{host}{path}", user.split(':').next().unwrap_or_default()),
+                None => before.to_owned(),
+            }
+        }
+        None => before.to_owned(),
+    };
+    let kept: Vec<&str> = query
+        .into_iter()
+        .flat_map(|query| query.split('&'))
+        .filter(|pair| !pair.split('=').next().unwrap_or_default().to_ascii_lowercase().contains("password"))
+        .collect();
+    if !kept.is_empty() {
+        shown.push('?');
+        shown.push_str(&kept.join("&"));
+    }
+    shown
+}
+
+/// Builds the output of a table. Reads settings and their files, and uses no network.
+pub(super) fn output_table(
+    url: &str,
+    typed: &TypedOutput,
+    args: &PipelineArgs,
+    settings: &Settings,
+) -> Result<Output, Failure> {
+    let usage = |what: String, hint: &str| Err(Failure::new(Error::Usage(what), hint));
+    let shown = redacted(url);
+    if typed.to.is_some() {
+        return usage(format!("`--to` cannot apply to {shown}: a table has no file format"), "leave `--to` out");
+    }
+    if args.sink.append {
+        return usage(
+            format!("`--append` cannot apply to {shown}"),
+            "leave it out: rows are appended to the table unless `--load` says otherwise",
+        );
+    }
+    let load = &args.load;
+    let Some(table) = &load.into else {
+        return usage(format!("no table is specified for {shown}"), "name it with `--into TABLE`");
+    };
+    let target = TableTarget {
+        warehouse: open(settings, url)?,
+        table: table.clone(),
+        mode: load.mode()?,
+        load_column: load.load_column.as_deref().map(Into::into),
+        // Set by the commands that have the flag.
+        again: false,
+        nul: match load.nul {
+            NulArg::Reject => NulPolicy::Reject,
+            NulArg::Replace => NulPolicy::Replace,
+        },
+        identity: LoadIdentity {
+            origin: load.load_key.as_ref().map(|key| format!("key {key}")),
+            plan: plan_form(args),
+            ..LoadIdentity::default()
+        },
+    };
+    target.warehouse.check_options(&target).map_err(pipeline::Error::from)?;
+    Ok(Output { format: OutputFormat::Table, compression: Compression::None, target: Target::Table(target) })
+}
+
+/// Opens the system that a URL names, without connecting.
+pub(super) fn open(settings: &Settings, url: &str) -> Result<Arc<dyn Warehouse>, Failure> {
+    // Systems over HTTP need it.
+    let _ = settings;
+    let scheme = url.split(':').next().unwrap_or_default();
+    match scheme {
+        #[cfg(feature = "postgres")]
+        "postgres" | "postgresql" => {
+            use crate::warehouse::postgres::{Environment, Postgres, Settings};
+            let environment = Environment::new(|name| std::env::var(name).ok());
+            let settings = Settings::resolve(url, &environment).map_err(|error| Error::Usage(error.to_string()))?;
+            Ok(Arc::new(Postgres::new(settings)))
+        }
+        other => Err(Failure::new(
+            Error::Usage(format!("this build cannot load into {other}")),
+            format!("build drawoff with `--features {}`", other.split('+').next().unwrap_or_default()),
+        )),
+    }
+}
+
+/// Returns the statement that creates `table` in a system as a load would.
+pub(super) fn ddl(system: &str, table: &str, columns: &Schema) -> Result<String, Failure> {
+    let statement = match system {
+        #[cfg(feature = "postgres")]
+        "postgres" => crate::warehouse::postgres::ddl(table, columns),
+        other => {
+            return Err(Failure::new(
+                Error::Usage(format!("this build has no {other}")),
+                format!("build drawoff with `--features {other}`"),
+            ));
+        }
+    };
+    Ok(statement.map_err(pipeline::Error::from)?)
+}
+
+/// Returns the written form of the steps, one JSON array: with the origin of the rows it identifies a load. Policies for bad
+/// records do not count: a load that succeeded without them has the same rows.
+fn plan_form(args: &PipelineArgs) -> String {
+    let files: Vec<String> = args.steps.files().map(|path| digest_of_file(path).unwrap_or_default()).collect();
+    let form: Value = json!([VERSION, args.steps.written_form(), files]);
+    form.to_string()
+}
+
+/// Sets the identity of all loads among `outputs`, except of those that the command line identifies.
+pub(super) fn set_identity(
+    outputs: &mut [Output],
+    origin: Option<&str>,
+    run: Option<(&str, Option<i64>)>,
+    source: &str,
+    again: bool,
+) -> Result<(), Failure> {
+    for output in outputs {
+        if let Target::Table(target) = &mut output.target {
+            target.again = again;
+            target.identity.source = source.to_owned();
+            if let Some((run, block)) = run {
+                (target.identity.run_id, target.identity.block) = (Some(run.to_owned()), block);
+            }
+            if target.identity.origin.is_none() {
+                target.identity.origin = origin.map(str::to_owned);
+            }
+            target.warehouse.check_options(target).map_err(pipeline::Error::from)?;
+        }
+    }
+    Ok(())
+}
+
+/// Returns the names of sources for the ledger, cut to a readable length.
+pub(super) fn source_text(names: &[String]) -> String {
+    const MOST: usize = 20;
+    let mut text = names.iter().take(MOST).map(|name| redacted(name)).collect::<Vec<_>>().join(", ");
+    if names.len() > MOST {
+        text.push_str(&format!(" and {} more", names.len() - MOST));
+    }
+    text
+}
+
+/// Fails if the rows of sources that are no files end before the sources do: nothing identifies such rows.
+pub(super) fn require_identity(args: &PipelineArgs, outputs: &[Output]) -> Result<(), Failure> {
+    let is_unidentified = |output: &Output| match &output.target {
+        Target::Table(target) => target.identity.origin.is_none(),
+        _ => false,
+    };
+    let has_limit = args.steps.steps()?.iter().any(|step| step.properties().has_limit);
+    if has_limit && outputs.iter().any(is_unidentified) {
+        let error = Error::Usage("nothing identifies the first rows of a stream, so they cannot be loaded once".into());
+        return Err(Failure::new(error, "identify them with `--load-key TEXT`, or save the input to a file first"));
+    }
+    Ok(())
+}
+
+/// Fails if a table among `outputs` cannot be reached, before a run is started or a byte is read. Returns the earlier loads of
+/// the same rows, with the names of their tables, if every output has one.
+pub(super) async fn check_tables(
+    context: &Context,
+    outputs: &[Output],
+) -> Result<Option<Vec<(String, LedgerRow)>>, Failure> {
+    let mut loaded = Vec::new();
+    for output in outputs {
+        let Target::Table(target) = &output.target else { continue };
+        let target = target.clone();
+        let cancel = UploadControl::default();
+        let own = cancel.clone();
+        let name = target.name();
+        let again = target.again;
+        // On a blocking thread, which a cancel ends.
+        let found = tokio::task::spawn_blocking(move || target.warehouse.find_load(&target, &own));
+        let found = context.unless_interrupted(async {
+            let found = found.await.map_err(|error| Error::Bug(error.to_string()))?;
+            Ok(found.map_err(pipeline::Error::from)?)
+        });
+        let found = found.await.inspect_err(|_| cancel.cancel())?;
+        loaded.extend(found.filter(|_| !again).map(|row| (name, row)));
+    }
+    Ok((!loaded.is_empty() && loaded.len() == outputs.len()).then_some(loaded))
+}
+
+/// Returns the line of the report for a load.
+pub(super) fn load_line(name: &str, outcome: &Committed) -> String {
+    match outcome {
+        Committed::Loaded(summary) => {
+            let rows = crate::text::counted(summary.rows, "row");
+            format!("loaded {rows} into {name}, key {}", summary.key.short())
+        }
+        Committed::Already(row) => already_line(name, row),
+    }
+}
+
+/// Returns the line of the report for rows that a table has already.
+pub(super) fn already_line(name: &str, row: &LedgerRow) -> String {
+    let rows = crate::text::counted(row.rows, "row");
+    let digest = row.digest.get(..8).map(|digest| format!(", digest {digest}")).unwrap_or_default();
+    let key = row.key.get(..8).unwrap_or_default();
+    format!("{name}: loaded on {} ({rows}, key {key}{digest}); nothing was changed", row.loaded_at)
+}
+
+/// Returns the JSON form of a load, for the report.
+pub(super) fn load_json(name: &str, outcome: &Committed) -> Value {
+    match outcome {
+        Committed::Loaded(summary) => {
+            json!({"table": name, "outcome": "loaded", "key": summary.key.as_str(), "rows": summary.rows})
+        }
+        Committed::Already(row) => json!({
+            "table": name,
+            "outcome": "already loaded",
+            "key": row.key,
+            "rows": row.rows,
+            "digest": row.digest,
+            "loaded_at": row.loaded_at,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_not_shown() {
+        assert_eq!(redacted("postgres://ada:marked-1@db:5432/crm"), "postgres://ada@db:5432/crm");
+        assert_eq!(
+            redacted("postgres://db/crm?user=a&password=marked-1&sslmode=disable"),
+            "postgres://db/crm?user=a&sslmode=disable"
+        );
+        assert_eq!(redacted("postgres:?sslpassword=marked-1"), "postgres:");
+        assert_eq!(redacted("postgres://a:p@ss@db/crm"), "postgres://a@db/crm");
+        assert_eq!(redacted("sqlite:people.db"), "sqlite:people.db");
+        assert!(table_url(Path::new("postgres:")).is_some() && table_url(Path::new("people.db")).is_none());
+    }
+}

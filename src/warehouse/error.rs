@@ -1,0 +1,94 @@
+//! The errors of loads, typed so that callers decide by kind. No message names a command-line flag.
+
+use std::fmt;
+
+/// The reason for which a load ended without its rows in the table.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The target cannot be reached, or refuses the connection.
+    #[error("cannot connect to {target}: {cause}")]
+    Connect {
+        /// The target, without secrets.
+        target: String,
+        /// The reason.
+        cause: String,
+        /// An imperative that helps; `None` if there is none.
+        hint: Option<String>,
+        /// True if the same command may succeed later.
+        is_transient: bool,
+    },
+    /// The connection was lost, or the target refused a statement. Nothing of the load is in the table.
+    #[error("cannot load into {table}: {cause}")]
+    Refused {
+        /// The table, with its target.
+        table: String,
+        /// The reason, as the target says it, without values of the data.
+        cause: String,
+        /// An imperative that helps; `None` if there is none.
+        hint: Option<String>,
+        /// True if the same command may succeed later.
+        is_transient: bool,
+    },
+    /// The table cannot take the columns; no row was written.
+    #[error("cannot load into {table}: {}", listed(misfits))]
+    Misfits {
+        /// The table, with its target.
+        table: String,
+        /// All columns that do not fit.
+        misfits: Vec<Misfit>,
+    },
+    /// The target does not have what was asked for; no row was written.
+    #[error("cannot load into {table}: {what}")]
+    Unsupported {
+        /// The table, with its target.
+        table: String,
+        /// What the target lacks.
+        what: String,
+        /// An imperative that helps; `None` if there is none.
+        hint: Option<String>,
+    },
+    /// The target has another number of rows of this load than were sent to it. They were rolled back.
+    #[error("{sent} rows were sent to {table}, and it has {found} of them; the load was rolled back")]
+    RowCount {
+        /// The table, with its target.
+        table: String,
+        /// Rows that were sent.
+        sent: u64,
+        /// Rows that the target counts.
+        found: u64,
+    },
+    /// The response to the commit was lost, and the target cannot be asked whether the rows are there.
+    #[error("the outcome of the load into {table} is unknown: {cause}")]
+    Unknown {
+        /// The table, with its target.
+        table: String,
+        /// The reason.
+        cause: String,
+    },
+    /// The execution was cancelled.
+    #[error("the load was cancelled")]
+    Cancelled,
+    /// An inconsistency that a user cannot cause.
+    #[error("{0}")]
+    Bug(String),
+}
+
+/// A column that the table cannot take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misfit {
+    /// Name of the column.
+    pub column: String,
+    /// What does not fit: `has text, and the table has integer`.
+    pub what: String,
+}
+
+impl fmt::Display for Misfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "column `{}` {}", self.column, self.what)
+    }
+}
+
+fn listed(misfits: &[Misfit]) -> String {
+    misfits.iter().map(Misfit::to_string).collect::<Vec<_>>().join("; ")
+}

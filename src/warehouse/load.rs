@@ -1,0 +1,149 @@
+//! The traits by which the engine knows a target with tables.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use super::error::LoadError;
+use super::identity::CommitKey;
+use super::ledger::{LedgerRow, LoadSummary};
+use super::target::{TableTarget, Widening};
+use crate::column::{Batch, Schema, TypeMerge};
+use crate::position::FieldPath;
+use crate::sink::UploadControl;
+
+/// A system with tables. Opened from a URL without any request; its methods block and must not be called on a thread of
+/// an async runtime.
+pub trait Warehouse: Send + Sync + Debug {
+    /// Returns the name of the system and the database for messages, without secrets: `postgres://db/crm`.
+    fn name(&self) -> String;
+
+    /// Fails if the target cannot load with these options, without connecting.
+    fn check_options(&self, target: &TableTarget) -> Result<(), LoadError>;
+
+    /// Connects and begins a load, or returns the earlier load with the same key. Creates no table.
+    fn begin(&self, request: LoadRequest<'_>) -> Result<Begun, LoadError>;
+
+    /// Returns the loads that the ledger of `table` has, the latest first; all loads of the ledgers that can be found for
+    /// `None`.
+    fn loads(&self, table: Option<&str>, cancel: &UploadControl) -> Result<Vec<LedgerRow>, LoadError>;
+
+    /// Returns the earlier load of the same rows into `target`; `None` if there is none, or if the key is not known before
+    /// the rows are read.
+    fn find_load(&self, target: &TableTarget, cancel: &UploadControl) -> Result<Option<LedgerRow>, LoadError>;
+
+    /// Returns the statement that creates `table` with the columns that a load would create.
+    fn ddl(&self, table: &str, columns: &Schema) -> Result<String, LoadError>;
+}
+
+/// The beginning of a load.
+pub struct LoadRequest<'a> {
+    /// The table and all options.
+    pub target: &'a TableTarget,
+    /// The policy for columns and types that the table does not have.
+    pub widening: Widening,
+    /// The merge of unlike scalars in a column, by the kind of the sources.
+    pub type_merge: TypeMerge,
+    /// Cancels every call that waits for the target.
+    pub cancel: UploadControl,
+}
+
+/// A load, or the load that makes it unnecessary.
+pub enum Begun {
+    /// The load may go on.
+    Load(Box<dyn TableLoad>),
+    /// The table has the rows already.
+    Loaded(LedgerRow),
+}
+
+/// One load, owned by the writer. Dropped before the commit, it leaves no rows in the table.
+pub trait TableLoad: Send {
+    /// Returns the encoder of its rows, for workers.
+    fn encoder(&self) -> Arc<dyn RowEncoder>;
+
+    /// Checks columns against the table before the first row. Fails with all columns that do not fit. Returns
+    /// sentences for the report.
+    fn check(&mut self, columns: &Schema) -> Result<Vec<String>, LoadError>;
+
+    /// Appends rows with these columns, as the encoder made them. Rows come in order; their columns may be fewer, more
+    /// or of narrower types than those of earlier rows. Returns the buffer of the bytes, if it is free again.
+    fn append(&mut self, rows: u64, encoded: LoadRows, columns: &Arc<Schema>) -> Result<Option<Vec<u8>>, LoadError>;
+
+    /// Returns the bytes sent so far.
+    fn bytes(&self) -> u64;
+
+    /// Puts the rows into the table, widens it to the final `columns`, and compares the counts. Others see nothing of it
+    /// before the commit.
+    fn finish(&mut self, columns: &Schema, end: &LoadEnd) -> Result<(), LoadError>;
+
+    /// Makes the rows visible, together with their row in the ledger.
+    fn commit(self: Box<Self>) -> Result<Committed, LoadError>;
+}
+
+/// Facts about a load that are known at its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadEnd {
+    /// Rows that were appended.
+    pub rows: u64,
+    /// Records that were rejected.
+    pub rejected: u64,
+    /// SHA-256 of each source, in hexadecimal; `None` if one was not read to its end, because the rows end before.
+    pub digests: Option<Vec<String>>,
+}
+
+impl LoadEnd {
+    /// Returns the digest for the ledger: that of the source, or of the digests of several. Empty if it is not known.
+    pub fn digest(&self) -> String {
+        match self.digests.as_deref() {
+            Some([one]) => one.clone(),
+            Some(several) => CommitKey::of(&several.iter().map(String::as_str).collect::<Vec<_>>()).as_str().to_owned(),
+            None => String::new(),
+        }
+    }
+}
+
+/// The outcome of a commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Committed {
+    /// The rows are in the table.
+    Loaded(LoadSummary),
+    /// An earlier load had the same key. The rows of this one were rolled back.
+    Already(LedgerRow),
+}
+
+/// Checks and encodes rows in workers. Its methods are pure.
+pub trait RowEncoder: Send + Sync + Debug {
+    /// Returns the rows that the table cannot hold, ascending, each once.
+    fn unfit(&self, batch: &Batch) -> Vec<UnfitRow>;
+
+    /// Encodes the rows, which all fit. `buffer` is empty and may be used for the bytes.
+    fn encode(&self, batch: &Batch, buffer: Vec<u8>) -> Result<LoadRows, LoadError>;
+}
+
+/// A row that the table cannot hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnfitRow {
+    /// Index in the batch.
+    pub row: u32,
+    /// Path of the value.
+    pub path: FieldPath,
+    /// The reason, without the value.
+    pub reason: String,
+}
+
+/// Encoded rows.
+pub enum LoadRows {
+    /// Bytes in the target's own form.
+    Bytes(Vec<u8>),
+    /// Columns, for targets that take values one by one.
+    Columns(Batch),
+}
+
+impl LoadRows {
+    /// Returns the bytes that it holds, approximately.
+    pub fn memory_size(&self) -> usize {
+        match self {
+            LoadRows::Bytes(bytes) => bytes.len(),
+            LoadRows::Columns(batch) => batch.memory_size(),
+        }
+    }
+}

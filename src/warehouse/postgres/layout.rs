@@ -1,0 +1,231 @@
+//! The columns of one COPY: which column of the rows goes into which column of the table, in which binary form, and by which
+//! cast if the form is not that of the column. Pure; workers and the writer come to the same layout for the same columns.
+
+use std::sync::Arc;
+
+use super::sql::quoted;
+use super::types::{ColumnType, Wire, described, fits, new_type};
+use crate::column::{Schema, Type};
+use crate::warehouse::{ColumnNames, Misfit, NulPolicy, Widening};
+
+/// Bytes of a name beyond which the server cuts it.
+const MAX_NAME_BYTES: usize = 63;
+
+/// A column of an existing table.
+#[derive(Clone, Debug)]
+pub(super) struct TableColumn {
+    pub(super) name: Arc<str>,
+    pub(super) ty: ColumnType,
+    /// The type in SQL, with its limits.
+    pub(super) sql_type: String,
+    /// True if it takes no null and has no value of its own.
+    pub(super) is_required: bool,
+    /// True if the server computes it.
+    pub(super) is_generated: bool,
+}
+
+/// The rules by which rows become rows of the table.
+#[derive(Clone, Debug)]
+pub(super) struct Mapping {
+    /// The columns of an existing table; `None` for a table that the load makes.
+    pub(super) table: Option<Vec<TableColumn>>,
+    pub(super) widening: Widening,
+    /// The columns of the key of a merge, which take no null.
+    pub(super) key: Vec<Arc<str>>,
+    pub(super) nul: NulPolicy,
+    /// A column with the same text in each row.
+    pub(super) load_column: Option<LoadColumn>,
+}
+
+/// The column that gets the commit key.
+#[derive(Clone, Debug)]
+pub(super) struct LoadColumn {
+    pub(super) name: Arc<str>,
+    /// `None` if the key is known at the end.
+    pub(super) key: Option<Arc<str>>,
+}
+
+/// One column of a COPY.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct LayoutColumn {
+    /// Index of the column in the rows.
+    pub(super) index: usize,
+    /// The column of the rows.
+    pub(super) source: Arc<str>,
+    /// The column of the table.
+    pub(super) name: Arc<str>,
+    pub(super) wire: Wire,
+    /// The type in SQL that has this form.
+    pub(super) wire_type: String,
+    /// The expression that makes a value of the table's column of a staged value; `None` if they are of one type.
+    pub(super) cast: Option<Cast>,
+    /// The type that the column of the table must have at the end, if it is new or changes.
+    pub(super) change: Option<Change>,
+}
+
+/// A cast from a staged value to the table's column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Cast {
+    /// By the type's own conversion.
+    To(String),
+    /// From a JSON list to this array type.
+    ToArray(String),
+}
+
+/// A change of the table for a column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// The table gets the column, of this type.
+    Add(String),
+    /// The column gets this wider type.
+    Widen(String),
+}
+
+/// The columns of one COPY.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub(super) struct Layout {
+    pub(super) columns: Vec<LayoutColumn>,
+}
+
+impl Layout {
+    /// Returns true if no column of `other` has another type here.
+    pub(super) fn agrees(&self, other: &Layout) -> bool {
+        other.columns.iter().all(|column| self.find(&column.name).is_none_or(|own| own.wire_type == column.wire_type))
+    }
+
+    fn find(&self, name: &str) -> Option<&LayoutColumn> {
+        self.columns.iter().find(|column| *column.name == *name)
+    }
+
+    /// Returns the names of its columns as a list in SQL.
+    pub(super) fn column_list(&self) -> String {
+        self.columns.iter().map(|column| quoted(&column.name)).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Returns its columns that the table does not have as they are.
+    pub(super) fn changes(&self) -> impl Iterator<Item = (&LayoutColumn, &Change)> {
+        self.columns.iter().filter_map(|column| Some((column, column.change.as_ref()?)))
+    }
+
+    /// Returns true if an existing table takes the rows only through a stage.
+    pub(super) fn needs_stage(&self) -> bool {
+        self.columns.iter().any(|column| column.cast.is_some() || column.change.is_some())
+    }
+}
+
+impl Mapping {
+    /// Returns the names of the table's columns for the columns of rows. Fails if two of them meet.
+    pub(super) fn names(&self, schema: &Schema) -> Result<Vec<Arc<str>>, Misfit> {
+        let rules = ColumnNames::new(MAX_NAME_BYTES, false);
+        let names = rules.names(schema.fields.iter().map(|field| &field.name));
+        names.map_err(|shared| Misfit {
+            column: shared.second,
+            what: format!("would be `{}` in the table, as would `{}`", shared.name, shared.first),
+        })
+    }
+
+    /// Returns the layout of rows with these columns; columns that had only nulls so far are not in it. Fails with all
+    /// columns that do not fit.
+    pub(super) fn layout(&self, schema: &Schema) -> Result<Layout, Vec<Misfit>> {
+        let names = self.names(schema).map_err(|misfit| vec![misfit])?;
+        let (mut columns, mut misfits) = (Vec::new(), Vec::new());
+        for (index, (field, name)) in schema.fields.iter().zip(names).enumerate() {
+            if self.load_column.as_ref().is_some_and(|column| column.name == name) {
+                misfits.push(Misfit {
+                    column: field.name.to_string(),
+                    what: "has the name of the column for the commit key".into(),
+                });
+                continue;
+            }
+            match self.column(&field.ty, &name) {
+                Ok(Some((wire, wire_type, cast, change))) => {
+                    columns.push(LayoutColumn {
+                        index,
+                        source: field.name.clone(),
+                        name,
+                        wire,
+                        wire_type,
+                        cast,
+                        change,
+                    });
+                }
+                Ok(None) => {}
+                Err(what) => misfits.push(Misfit { column: field.name.to_string(), what }),
+            }
+        }
+        if misfits.is_empty() { Ok(Layout { columns }) } else { Err(misfits) }
+    }
+
+    #[expect(clippy::type_complexity, reason = "the parts of one column of the layout, taken apart by the only caller")]
+    fn column(
+        &self,
+        ty: &Type,
+        name: &Arc<str>,
+    ) -> Result<Option<(Wire, String, Option<Cast>, Option<Change>)>, String> {
+        let Some(table) = &self.table else {
+            return Ok(new_type(ty).map(|(wire, sql)| (wire, sql, None, None)));
+        };
+        let Some(column) = table.iter().find(|column| column.name == *name) else {
+            let Some((wire, sql)) = new_type(ty) else { return Ok(None) };
+            return match self.widening {
+                Widening::Evolve => Ok(Some((wire, sql.clone(), None, Some(Change::Add(sql))))),
+                Widening::Fixed => Err("is not in the table".to_owned()),
+            };
+        };
+        if *ty == Type::Null {
+            return Ok(None);
+        }
+        if column.is_generated {
+            return Err("is computed by the table".to_owned());
+        }
+        match column.ty {
+            ColumnType::Known(wire) => {
+                // Only to wider numbers: a column of numbers that became text would break its readers.
+                let wider = match (ty, wire) {
+                    (Type::Float, Wire::Int2 | Wire::Int4 | Wire::Int8) => Some((Wire::Float8, "double precision")),
+                    (Type::Decimal, Wire::Int2 | Wire::Int4 | Wire::Int8) => Some((Wire::Numeric(None), "numeric")),
+                    _ => None,
+                };
+                if let (Some((wire, sql)), Widening::Evolve) = (wider, self.widening) {
+                    return Ok(Some((wire, sql.to_owned(), None, Some(Change::Widen(sql.to_owned())))));
+                }
+                match fits(ty, wire) {
+                    true => Ok(Some((wire, column.sql_type.clone(), None, None))),
+                    false => Err(format!("has {}, and the table has {}", described(ty), column.sql_type)),
+                }
+            }
+            ColumnType::Array => match ty {
+                Type::List(_) | Type::Json => {
+                    let cast = Cast::ToArray(column.sql_type.clone());
+                    Ok(Some((Wire::Jsonb, "jsonb".to_owned(), Some(cast), None)))
+                }
+                _ => Err(format!("has {}, and the table has {}", described(ty), column.sql_type)),
+            },
+            ColumnType::Other => {
+                let cast = Cast::To(column.sql_type.clone());
+                Ok(Some((Wire::Text(None), "text".to_owned(), Some(cast), None)))
+            }
+        }
+    }
+
+    /// Returns the required columns of the table that rows with these columns lack.
+    pub(super) fn missing(&self, schema: &Schema) -> Vec<Misfit> {
+        let Ok(names) = self.names(schema) else { return Vec::new() };
+        let is_given = |column: &TableColumn| {
+            names.contains(&column.name) || self.load_column.as_ref().is_some_and(|own| own.name == column.name)
+        };
+        let required = self.table.iter().flatten().filter(|column| column.is_required && !is_given(column));
+        required
+            .map(|column| Misfit {
+                column: column.name.to_string(),
+                what: "is required by the table, and the rows do not have it".into(),
+            })
+            .collect()
+    }
+
+    /// Returns true if the column `name` of the table takes no null.
+    pub(super) fn is_required(&self, name: &str) -> bool {
+        self.key.iter().any(|key| **key == *name)
+            || self.table.iter().flatten().any(|column| column.is_required && *column.name == *name)
+    }
+}

@@ -1,0 +1,636 @@
+//! One load: a transaction with the row of the ledger, the rows, and the changes of the table.
+//!
+//! ```text
+//! BEGIN; claim the key ─► COPY into the table ────────────────────────────► ledger; COMMIT
+//!                     └─► COPY into stages ─► ALTER TABLE; INSERT … SELECT ─┘
+//! ```
+//!
+//! Rows go straight into the table where it is new or takes them as they are. They go into a temporary table, a stage,
+//! from the first row on that needs a change of the table: the change locks readers out, so it comes last. Rows whose
+//! columns have other types than those of a stage begin the next one. A key that is known at the end is claimed there.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::SinkExt as _;
+use tokio_postgres::CopyInSink;
+
+use super::copy::{CopyEncoder, HEADER, TRAILER};
+use super::layout::{Cast, Change, Layout, LoadColumn, Mapping};
+use super::ledger::{Claim, Entry, Ledger};
+use super::session::Session;
+use super::settings::Settings;
+use super::sql::{literal, quoted};
+use super::table::Table;
+use super::types::{TYPE_WITHOUT_VALUES, new_type};
+use crate::column::Schema;
+use crate::warehouse::{
+    Begun, CommitKey, Committed, LedgerRow, LoadEnd, LoadError, LoadMode, LoadRequest, LoadRows, LoadSummary, Misfit,
+    RowEncoder, TableLoad, TableTarget,
+};
+
+/// The column of a stage that numbers its rows, for a merge.
+const ROW_NUMBER: &str = "_drawoff_n";
+
+/// A load in an open transaction.
+pub(super) struct PostgresLoad {
+    settings: Settings,
+    session: Session,
+    target: TableTarget,
+    ledger: Ledger,
+    /// The table as it is recorded: `schema.name`.
+    recorded: String,
+    /// The table in SQL.
+    sql_name: String,
+    encoder: Arc<CopyEncoder>,
+    /// The columns of the table that this load made, with their types; `None` for a table that was there.
+    made: Option<Vec<(Arc<str>, String)>>,
+    is_created: bool,
+    /// The key, if it is claimed.
+    key: Option<CommitKey>,
+    /// True if an earlier load of the key gives way.
+    replaces_load: bool,
+    open: Option<OpenCopy>,
+    stages: Vec<Stage>,
+    last_layout: Option<(Arc<Schema>, Layout)>,
+    rows_sent: u64,
+    rows_counted: u64,
+    bytes: u64,
+    notes: Vec<String>,
+    /// Set by `finish`: an earlier load that had the key.
+    already: Option<LedgerRow>,
+}
+
+/// A COPY that is under way.
+struct OpenCopy {
+    sink: Pin<Box<CopyInSink<Bytes>>>,
+    layout: Layout,
+}
+
+/// A temporary table.
+struct Stage {
+    sql_name: String,
+    layout: Layout,
+}
+
+impl PostgresLoad {
+    /// Connects and begins the transaction.
+    pub(super) fn begin(settings: &Settings, request: &LoadRequest<'_>) -> Result<Begun, LoadError> {
+        let target = request.target;
+        let session = Session::open(settings, target.name(), &request.cancel)?;
+        // Statements that a killed client left behind a pooler may have our names.
+        session.execute("DEALLOCATE ALL")?;
+        let table = Table::find(&session, &target.table)?;
+        let ledger = Ledger::of_schema(&table.schema);
+        ledger.create(&session)?;
+        // The server's limits for idle sessions and long statements are not for a load that waits for its source.
+        session.execute(
+            "BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0; \
+             SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO'; SET LOCAL synchronize_seqscans = off; \
+             SET LOCAL standard_conforming_strings = on",
+        )?;
+        let recorded = table.recorded();
+        let key = target.identity.key_before(&recorded);
+        let mut replaces_load = false;
+        if let Some(key) = &key {
+            let entry = Entry { key, table: &recorded, mode: target.mode.as_str(), identity: &target.identity };
+            match ledger.claim(&session, &entry, target.again)? {
+                Claim::Claimed => {}
+                Claim::Reclaimed => replaces_load = true,
+                Claim::Loaded(row) => {
+                    session.execute("ROLLBACK")?;
+                    return Ok(Begun::Loaded(row));
+                }
+            }
+        }
+        // After the claim, which may have waited for a load that made the table. Loads that make the same table take turns.
+        let mut columns = table.columns(&session)?;
+        if columns.is_none() {
+            let lock = CommitKey::of(&["table", &recorded]);
+            let number = i64::from_str_radix(&lock.as_str()[..15], 16).unwrap_or_default();
+            session.rows(&format!("SELECT pg_advisory_xact_lock({number})"))?;
+            columns = table.columns(&session)?;
+        }
+        let load_column = target
+            .load_column
+            .as_ref()
+            .map(|name| LoadColumn { name: name.clone(), key: key.as_ref().map(|key| key.as_str().into()) });
+        let made = columns.is_none().then(Vec::new);
+        let merge_key = match &target.mode {
+            LoadMode::Merge { key } => key.clone(),
+            _ => Vec::new(),
+        };
+        let mapping =
+            Mapping { table: columns, widening: request.widening, key: merge_key, nul: target.nul, load_column };
+        Ok(Begun::Load(Box::new(PostgresLoad {
+            settings: settings.clone(),
+            session,
+            target: target.clone(),
+            ledger,
+            recorded,
+            sql_name: table.sql(),
+            encoder: Arc::new(CopyEncoder { mapping }),
+            made,
+            is_created: false,
+            key,
+            replaces_load,
+            open: None,
+            stages: Vec::new(),
+            last_layout: None,
+            rows_sent: 0,
+            rows_counted: 0,
+            bytes: 0,
+            notes: Vec::new(),
+            already: None,
+        })))
+    }
+
+    fn mapping(&self) -> &Mapping {
+        &self.encoder.mapping
+    }
+
+    fn misfits(&self, misfits: Vec<Misfit>) -> LoadError {
+        LoadError::Misfits { table: self.session.table().to_owned(), misfits }
+    }
+
+    fn layout(&mut self, columns: &Arc<Schema>) -> Result<Layout, LoadError> {
+        if let Some((known, layout)) = &self.last_layout
+            && (Arc::ptr_eq(known, columns) || known == columns)
+        {
+            return Ok(layout.clone());
+        }
+        let layout = self.mapping().layout(columns).map_err(|misfits| self.misfits(misfits))?;
+        self.last_layout = Some((columns.clone(), layout.clone()));
+        Ok(layout)
+    }
+
+    /// Makes the table with the columns that are known.
+    fn create_table(&mut self, layout: &Layout) -> Result<(), LoadError> {
+        let Some(made) = &mut self.made else { return Ok(()) };
+        if self.is_created {
+            return Ok(());
+        }
+        made.extend(layout.columns.iter().map(|column| (column.name.clone(), column.wire_type.clone())));
+        made.extend(self.encoder.mapping.load_column.iter().map(|column| (column.name.clone(), "text".to_owned())));
+        let list: Vec<String> = made.iter().map(|(name, ty)| format!("{} {ty}", quoted(name))).collect();
+        self.session.execute(&format!("CREATE TABLE {} ({})", self.sql_name, list.join(", ")))?;
+        self.is_created = true;
+        Ok(())
+    }
+
+    /// Returns true if rows of this layout can go straight into the table.
+    fn goes_straight(&self, layout: &Layout) -> bool {
+        let has_key = self.mapping().load_column.as_ref().is_none_or(|column| column.key.is_some());
+        let is_append = self.target.mode == LoadMode::Append && !self.replaces_load;
+        if !is_append || !has_key || !self.stages.is_empty() {
+            return false;
+        }
+        match &self.made {
+            Some(made) => layout.columns.iter().all(|column| {
+                made.iter().find(|(name, _)| *name == column.name).is_none_or(|(_, ty)| *ty == column.wire_type)
+            }),
+            None => !layout.needs_stage(),
+        }
+    }
+
+    /// Begins a COPY of rows with this layout.
+    fn open_copy(&mut self, layout: Layout) -> Result<(), LoadError> {
+        self.create_table(&layout)?;
+        let stage = match self.goes_straight(&layout) {
+            true => {
+                let sql_name = self.sql_name.clone();
+                if let Some(made) = &mut self.made {
+                    for column in &layout.columns {
+                        if !made.iter().any(|(name, _)| *name == column.name) {
+                            add_column(&self.session, &sql_name, &column.name, &column.wire_type)?;
+                            made.push((column.name.clone(), column.wire_type.clone()));
+                        }
+                    }
+                }
+                None
+            }
+            false => Some(self.stage_for(&layout)?),
+        };
+        let name = stage.map_or(&self.sql_name, |stage| &self.stages[stage].sql_name);
+        let mut columns = layout.column_list();
+        if let Some(column) = self.mapping().load_column.as_ref().filter(|column| column.key.is_some()) {
+            columns = [columns, quoted(&column.name)]
+                .into_iter()
+                .filter(|list| !list.is_empty())
+                .collect::<Vec<_>>()
+                .join(", ");
+        }
+        // Without a list, COPY would take all columns; rows of none have none.
+        let sql = format!("COPY {name} ({columns}) FROM STDIN (FORMAT binary)");
+        let sink = self.session.call(self.session.client().copy_in::<_, Bytes>(&sql))?;
+        self.open = Some(OpenCopy { sink: Box::pin(sink), layout });
+        self.send(Bytes::from_static(HEADER))
+    }
+
+    /// Returns a stage that takes rows of this layout: the last, or a new one.
+    fn stage_for(&mut self, layout: &Layout) -> Result<usize, LoadError> {
+        let is_merge = matches!(self.target.mode, LoadMode::Merge { .. });
+        if let Some(last) = self.stages.last_mut().filter(|last| last.layout.agrees(layout)) {
+            for column in &layout.columns {
+                if !last.layout.columns.iter().any(|own| own.name == column.name) {
+                    add_column(&self.session, &last.sql_name, &column.name, &column.wire_type)?;
+                    last.layout.columns.push(column.clone());
+                }
+            }
+            return Ok(self.stages.len() - 1);
+        }
+        let sql_name = format!("pg_temp.{}", quoted(&format!("_drawoff_stage_{}", self.stages.len())));
+        let mut list: Vec<String> =
+            layout.columns.iter().map(|column| format!("{} {}", quoted(&column.name), column.wire_type)).collect();
+        let load_column = self.mapping().load_column.as_ref().filter(|column| column.key.is_some());
+        list.extend(load_column.map(|column| format!("{} text", quoted(&column.name))));
+        if is_merge {
+            list.push(format!("{} bigint GENERATED ALWAYS AS IDENTITY", quoted(ROW_NUMBER)));
+        }
+        self.session.execute(&format!("CREATE TEMPORARY TABLE {sql_name} ({}) ON COMMIT DROP", list.join(", ")))?;
+        self.stages.push(Stage { sql_name, layout: layout.clone() });
+        Ok(self.stages.len() - 1)
+    }
+
+    fn send(&mut self, bytes: Bytes) -> Result<(), LoadError> {
+        self.bytes += bytes.len() as u64;
+        let Some(open) = &mut self.open else { return Err(LoadError::Bug("no COPY is open".into())) };
+        self.session.call(open.sink.send(bytes))
+    }
+
+    /// Ends the COPY that is under way, and counts its rows as the server does.
+    fn close_copy(&mut self) -> Result<(), LoadError> {
+        if self.open.is_none() {
+            return Ok(());
+        }
+        self.send(Bytes::from_static(TRAILER))?;
+        let Some(mut open) = self.open.take() else { return Ok(()) };
+        self.rows_counted += self.session.call(open.sink.as_mut().finish())?;
+        Ok(())
+    }
+
+    /// Gives the table its final columns and types. Returns the type of each column of the table that rows have.
+    fn widen(&mut self, columns: &Schema) -> Result<BTreeMap<Arc<str>, String>, LoadError> {
+        let layout = self.mapping().layout(columns).map_err(|misfits| self.misfits(misfits))?;
+        let mut types = BTreeMap::new();
+        match self.made.take() {
+            Some(made) => {
+                let names = self.mapping().names(columns).map_err(|misfit| self.misfits(vec![misfit]))?;
+                for (field, name) in columns.fields.iter().zip(names) {
+                    let wanted = new_type(&field.ty).map_or(TYPE_WITHOUT_VALUES.to_owned(), |(_, sql)| sql);
+                    match made.iter().find(|(known, _)| *known == name) {
+                        None => add_column(&self.session, &self.sql_name, &name, &wanted)?,
+                        Some((_, ty)) if *ty != wanted => {
+                            alter_type(&self.session, &self.sql_name, &name, ty, &wanted)?;
+                        }
+                        Some(_) => {}
+                    }
+                    types.insert(name, wanted);
+                }
+                self.made = Some(made);
+            }
+            None => {
+                for column in self.mapping().table.iter().flatten() {
+                    types.insert(column.name.clone(), column.sql_type.clone());
+                }
+                let changes: Vec<(Arc<str>, Change)> =
+                    layout.changes().map(|(column, change)| (column.name.clone(), change.clone())).collect();
+                for (name, change) in changes {
+                    match change {
+                        Change::Add(ty) => {
+                            add_column(&self.session, &self.sql_name, &name, &ty)?;
+                            self.notes.push(format!("added the column `{name}` ({ty}) to {}", self.recorded));
+                            types.insert(name, ty);
+                        }
+                        Change::Widen(wanted) => {
+                            let wanted = self.exact_type(&name, wanted)?;
+                            let old = types.get(&name).cloned().unwrap_or_default();
+                            alter_type(&self.session, &self.sql_name, &name, &old, &wanted)?;
+                            self.notes.push(format!(
+                                "changed the column `{name}` of {} from {old} to {wanted}",
+                                self.recorded
+                            ));
+                            types.insert(name, wanted);
+                        }
+                    }
+                }
+            }
+        }
+        Ok(types)
+    }
+
+    /// Returns the type that a column of integers gets: `numeric` where a double would not hold all of them.
+    fn exact_type(&self, name: &str, wanted: String) -> Result<String, LoadError> {
+        if wanted != "double precision" {
+            return Ok(wanted);
+        }
+        let rows = self.session.rows(&format!(
+            "SELECT coalesce(bool_and(abs({0}::numeric) <= 9007199254740992), true) FROM {1}",
+            quoted(name),
+            self.sql_name
+        ))?;
+        let is_exact = rows.first().and_then(|row| row.get(0)) == Some("t");
+        Ok(if is_exact { wanted } else { "numeric".to_owned() })
+    }
+
+    /// Moves the rows of the stages into the table.
+    fn move_stages(&mut self, types: &BTreeMap<Arc<str>, String>, key: &CommitKey) -> Result<(), LoadError> {
+        let load_column = self.mapping().load_column.clone();
+        if self.replaces_load
+            && let Some(LoadColumn { name, .. }) = &load_column
+            && self.target.mode == LoadMode::Append
+        {
+            let deleted = self.session.changed(&format!(
+                "DELETE FROM {} WHERE {} = {}",
+                self.sql_name,
+                quoted(name),
+                literal(key.as_str())
+            ))?;
+            self.notes.push(format!("replaced {deleted} rows of the earlier load"));
+        }
+        if self.target.mode == LoadMode::Replace {
+            // Not TRUNCATE, after which transactions that began before would find the table empty.
+            if self.made.is_none() {
+                let deleted = self.session.changed(&format!("DELETE FROM {}", self.sql_name))?;
+                self.notes.push(format!("replaced {deleted} rows"));
+            }
+            self.ledger.replace_others(&self.session, &self.recorded, key)?;
+        }
+        let mut columns: Vec<Arc<str>> = Vec::new();
+        for column in self.stages.iter().flat_map(|stage| &stage.layout.columns) {
+            if !columns.contains(&column.name) {
+                columns.push(column.name.clone());
+            }
+        }
+        let mut list: Vec<String> = columns.iter().map(|name| quoted(name)).collect();
+        list.extend(load_column.iter().map(|column| quoted(&column.name)));
+        let list = list.join(", ");
+        let select = |stage: &Stage| {
+            let mut values: Vec<String> =
+                columns.iter().map(|name| staged_value(stage, name, types.get(name).map(String::as_str))).collect();
+            values.extend(load_column.iter().map(|_| literal(key.as_str())));
+            values.join(", ")
+        };
+        if let LoadMode::Merge { key: merge_key } = self.target.mode.clone() {
+            return self.merge(&merge_key, &columns, &list, &select);
+        }
+        for stage in &self.stages {
+            let moved = self.session.changed(&format!(
+                "INSERT INTO {} ({list}) SELECT {} FROM {}",
+                self.sql_name,
+                select(stage),
+                stage.sql_name
+            ))?;
+            let counted = self.session.rows(&format!("SELECT count(*) FROM {}", stage.sql_name))?;
+            let counted = counted.first().and_then(|row| row.get(0)).and_then(|text| text.parse().ok());
+            if counted != Some(moved) {
+                let (sent, table) = (counted.unwrap_or(0), self.session.table().to_owned());
+                return Err(LoadError::RowCount { table, sent, found: moved });
+            }
+        }
+        Ok(())
+    }
+
+    /// Updates the rows of the table that have a key of the load, and inserts the others. The last row of a key counts.
+    fn merge(
+        &mut self,
+        key: &[Arc<str>],
+        columns: &[Arc<str>],
+        list: &str,
+        select: &dyn Fn(&Stage) -> String,
+    ) -> Result<(), LoadError> {
+        if self.stages.is_empty() {
+            return Ok(());
+        }
+        let parts: Vec<String> = self
+            .stages
+            .iter()
+            .enumerate()
+            .map(|(i, stage)| format!("SELECT {}, {i}, {} FROM {}", select(stage), quoted(ROW_NUMBER), stage.sql_name))
+            .collect();
+        let keys: Vec<String> = key.iter().map(|name| quoted(name)).collect();
+        let names = format!("{list}, \"_drawoff_s\", {}", quoted(ROW_NUMBER));
+        self.session.execute(&format!(
+            "CREATE TEMPORARY TABLE \"_drawoff_merge\" ON COMMIT DROP AS SELECT DISTINCT ON ({0}) {list} \
+             FROM ({1}) AS staged ({names}) ORDER BY {0}, \"_drawoff_s\" DESC, {2} DESC; \
+             ANALYZE \"_drawoff_merge\"; LOCK TABLE {3} IN SHARE ROW EXCLUSIVE MODE",
+            keys.join(", "),
+            parts.join(" UNION ALL "),
+            quoted(ROW_NUMBER),
+            self.sql_name,
+        ))?;
+        let same: Vec<String> = keys.iter().map(|name| format!("t.{name} = m.{name}")).collect();
+        let same = same.join(" AND ");
+        let mut set: Vec<String> = columns
+            .iter()
+            .filter(|name| !key.contains(name))
+            .map(|name| format!("{0} = m.{0}", quoted(name)))
+            .collect();
+        set.extend(self.mapping().load_column.iter().map(|column| format!("{0} = m.{0}", quoted(&column.name))));
+        let updated = match set.is_empty() {
+            true => 0,
+            false => self.session.changed(&format!(
+                "UPDATE {} AS t SET {} FROM \"_drawoff_merge\" AS m WHERE {same}",
+                self.sql_name,
+                set.join(", ")
+            ))?,
+        };
+        let inserted = self.session.changed(&format!(
+            "INSERT INTO {0} ({list}) SELECT {list} FROM \"_drawoff_merge\" AS m \
+             WHERE NOT EXISTS (SELECT 1 FROM {0} AS t WHERE {same})",
+            self.sql_name
+        ))?;
+        if self.made.is_some() {
+            self.session.execute(&format!("ALTER TABLE {} ADD PRIMARY KEY ({})", self.sql_name, keys.join(", ")))?;
+        }
+        self.notes.push(format!("{inserted} rows inserted and {updated} updated by key"));
+        Ok(())
+    }
+
+    /// Returns the names of columns that differ from those of the rows, as a JSON object, and adds notes on them.
+    fn renamed(&mut self, columns: &Schema) -> String {
+        let names = self.mapping().names(columns).unwrap_or_default();
+        let mut renamed = serde_json::Map::new();
+        for (field, name) in columns.fields.iter().zip(names) {
+            if field.name != name {
+                self.notes
+                    .push(format!("the column `{}` is `{name}` in the table: names have at most 63 bytes", field.name));
+                renamed.insert(field.name.to_string(), name.to_string().into());
+            }
+        }
+        serde_json::Value::Object(renamed).to_string()
+    }
+
+    /// Asks over a new connection whether the load was committed. Waits for a transaction that is still ending.
+    fn was_committed(
+        &self,
+        key: &CommitKey,
+        cancel: &crate::sink::UploadControl,
+    ) -> Result<Option<LedgerRow>, LoadError> {
+        let session = Session::open(&self.settings, self.session.table().to_owned(), cancel)?;
+        session.execute("BEGIN")?;
+        let entry =
+            Entry { key, table: &self.recorded, mode: self.target.mode.as_str(), identity: &self.target.identity };
+        let claim = self.ledger.claim(&session, &entry, false)?;
+        session.execute("ROLLBACK")?;
+        match claim {
+            Claim::Loaded(row) => Ok(Some(row)),
+            Claim::Claimed | Claim::Reclaimed => Ok(None),
+        }
+    }
+}
+
+impl TableLoad for PostgresLoad {
+    fn encoder(&self) -> Arc<dyn RowEncoder> {
+        self.encoder.clone()
+    }
+
+    fn check(&mut self, columns: &Schema) -> Result<Vec<String>, LoadError> {
+        let layout = self.mapping().layout(columns);
+        let mut misfits = self.mapping().missing(columns);
+        // A key that the rows lack.
+        if let LoadMode::Merge { key } = &self.target.mode {
+            let names = self.mapping().names(columns).unwrap_or_default();
+            let lacking = key.iter().filter(|key| !names.contains(key));
+            misfits.extend(lacking.map(|key| Misfit {
+                column: key.to_string(),
+                what: "is a column of the key, and the rows do not have it".into(),
+            }));
+        }
+        match layout {
+            Ok(layout) if misfits.is_empty() => {
+                self.create_table(&layout)?;
+                Ok(Vec::new())
+            }
+            Ok(_) => Err(self.misfits(misfits)),
+            Err(others) => {
+                misfits.extend(others);
+                Err(self.misfits(misfits))
+            }
+        }
+    }
+
+    fn append(&mut self, rows: u64, encoded: LoadRows, columns: &Arc<Schema>) -> Result<Option<Vec<u8>>, LoadError> {
+        let LoadRows::Bytes(bytes) = encoded else {
+            return Err(LoadError::Bug("rows for COPY were not encoded as bytes".into()));
+        };
+        let layout = self.layout(columns)?;
+        if self.open.as_ref().is_none_or(|open| open.layout != layout) {
+            self.close_copy()?;
+            self.open_copy(layout)?;
+        }
+        self.rows_sent += rows;
+        self.send(bytes.into())?;
+        Ok(None)
+    }
+
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn finish(&mut self, columns: &Schema, end: &LoadEnd) -> Result<(), LoadError> {
+        self.close_copy()?;
+        if self.rows_counted != end.rows {
+            let table = self.session.table().to_owned();
+            return Err(LoadError::RowCount { table, sent: end.rows, found: self.rows_counted });
+        }
+        let key = match self.key.clone() {
+            Some(key) => key,
+            None => {
+                let key = self.target.identity.key_after(&self.recorded, end.digests.as_deref())?;
+                let entry = Entry {
+                    key: &key,
+                    table: &self.recorded,
+                    mode: self.target.mode.as_str(),
+                    identity: &self.target.identity,
+                };
+                match self.ledger.claim(&self.session, &entry, self.target.again)? {
+                    Claim::Claimed => {}
+                    Claim::Reclaimed => self.replaces_load = true,
+                    Claim::Loaded(row) => {
+                        self.already = Some(row);
+                        return Ok(());
+                    }
+                }
+                self.key = Some(key.clone());
+                key
+            }
+        };
+        let layout = self.mapping().layout(columns).map_err(|misfits| self.misfits(misfits))?;
+        let is_new = self.made.is_some();
+        self.create_table(&layout)?;
+        let types = self.widen(columns)?;
+        self.move_stages(&types, &key)?;
+        if is_new {
+            self.notes.push(format!("created the table {}", self.recorded));
+        }
+        let renamed = self.renamed(columns);
+        self.ledger.complete(&self.session, &key, end.rows, end.rejected, &end.digest(), &renamed)
+    }
+
+    fn commit(self: Box<Self>) -> Result<Committed, LoadError> {
+        if let Some(row) = self.already {
+            self.session.execute("ROLLBACK")?;
+            return Ok(Committed::Already(row));
+        }
+        let key = self.key.clone().ok_or_else(|| LoadError::Bug("a load was committed before its end".into()))?;
+        let committed = self.session.call(self.session.client().simple_query("COMMIT"));
+        let summary = LoadSummary {
+            table: self.session.table().to_owned(),
+            key: key.clone(),
+            rows: self.rows_counted,
+            notes: self.notes.clone(),
+        };
+        match committed {
+            Ok(_) => Ok(Committed::Loaded(summary)),
+            // The server has refused the commit, such as for a deferred constraint: the rows are rolled back.
+            Err(error @ LoadError::Refused { is_transient: false, .. }) => Err(error),
+            // The response was lost, or not waited for: only the ledger knows.
+            Err(error) => {
+                let table = self.session.table().to_owned();
+                // A control of its own: after a cancel the outcome is still to be known.
+                match self.was_committed(&key, &crate::sink::UploadControl::default()) {
+                    Ok(Some(_)) => Ok(Committed::Loaded(summary)),
+                    Ok(None) => Err(error),
+                    Err(cause) => Err(LoadError::Unknown { table, cause: cause.to_string() }),
+                }
+            }
+        }
+    }
+}
+
+fn add_column(session: &Session, table: &str, name: &str, ty: &str) -> Result<(), LoadError> {
+    session.execute(&format!("ALTER TABLE {table} ADD COLUMN {} {ty}", quoted(name)))
+}
+
+fn alter_type(session: &Session, table: &str, name: &str, from: &str, to: &str) -> Result<(), LoadError> {
+    let name = quoted(name);
+    let value = converted(&name, from, to);
+    session.execute(&format!("ALTER TABLE {table} ALTER COLUMN {name} TYPE {to} USING {value}"))
+}
+
+/// Returns the expression that makes the type `to` of `value`, of the type `from`.
+fn converted(value: &str, from: &str, to: &str) -> String {
+    match to {
+        _ if from == to => value.to_owned(),
+        // Values of several types, each in its JSON form.
+        "jsonb" => format!("to_jsonb({value})"),
+        _ => format!("{value}::{to}"),
+    }
+}
+
+/// Returns the expression for a column of the table from a stage; NULL if the stage lacks it.
+fn staged_value(stage: &Stage, name: &str, to: Option<&str>) -> String {
+    let Some(column) = stage.layout.columns.iter().find(|column| *column.name == *name) else { return "NULL".into() };
+    let value = quoted(name);
+    match (&column.cast, to) {
+        (Some(Cast::To(ty)), _) => format!("{value}::{ty}"),
+        (Some(Cast::ToArray(ty)), _) => format!(
+            "CASE jsonb_typeof({value}) WHEN 'array' THEN ARRAY(SELECT jsonb_array_elements_text({value}))::{ty} END"
+        ),
+        (None, Some(to)) => converted(&value, &column.wire_type, to),
+        (None, None) => value,
+    }
+}

@@ -1,0 +1,119 @@
+//! PostgreSQL as a system with tables.
+
+use super::layout::Mapping;
+use super::ledger::Ledger;
+use super::load::PostgresLoad;
+use super::session::Session;
+use super::settings::Settings;
+use super::sql::{TableName, quoted};
+use super::table::Table;
+use super::types::{TYPE_WITHOUT_VALUES, new_type};
+use crate::column::Schema;
+use crate::sink::UploadControl;
+use crate::warehouse::{
+    Begun, LEDGER_TABLE, LedgerRow, LoadError, LoadMode, LoadRequest, NulPolicy, TableTarget, Warehouse, Widening,
+};
+
+/// A PostgreSQL server and database, not connected yet.
+#[derive(Debug)]
+pub struct Postgres {
+    settings: Settings,
+}
+
+impl Postgres {
+    /// Creates the system with these settings.
+    pub fn new(settings: Settings) -> Self {
+        Postgres { settings }
+    }
+
+    fn unsupported(&self, table: &str, what: &str, hint: &str) -> LoadError {
+        let table = format!("{table} of {}", self.name());
+        LoadError::Unsupported { table, what: what.to_owned(), hint: Some(hint.to_owned()) }
+    }
+}
+
+impl Warehouse for Postgres {
+    fn name(&self) -> String {
+        self.settings.target()
+    }
+
+    fn check_options(&self, target: &TableTarget) -> Result<(), LoadError> {
+        let Some(name) = TableName::parse(&target.table) else {
+            let what = format!("`{}` is not the name of a table", target.table);
+            return Err(self.unsupported(&target.table, &what, "name it as `people` or `leads.people`"));
+        };
+        if name.name == LEDGER_TABLE {
+            let what = "this table records the loads";
+            return Err(self.unsupported(&target.table, what, "load into a table of another name"));
+        }
+        if target.again && target.mode == LoadMode::Append && target.load_column.is_none() {
+            let what = "the rows of an earlier load cannot be told from others, so they cannot be replaced";
+            let hint = "keep the key of each load in a column from the first load on, or merge by a key";
+            return Err(self.unsupported(&target.table, what, hint));
+        }
+        Ok(())
+    }
+
+    fn begin(&self, request: LoadRequest<'_>) -> Result<Begun, LoadError> {
+        self.check_options(request.target)?;
+        PostgresLoad::begin(&self.settings, &request)
+    }
+
+    fn loads(&self, table: Option<&str>, cancel: &UploadControl) -> Result<Vec<LedgerRow>, LoadError> {
+        let session = Session::open(&self.settings, LEDGER_TABLE.to_owned(), cancel)?;
+        if let Some(table) = table {
+            let table = Table::find(&session, table)?;
+            let ledger = Ledger::of_schema(&table.schema);
+            return if ledger.exists(&session)? {
+                ledger.list(&session, Some(&table.recorded()))
+            } else {
+                Ok(Vec::new())
+            };
+        }
+        let schemas = session.rows(&format!(
+            "SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+             WHERE c.relname = '{LEDGER_TABLE}' AND c.relkind IN ('r', 'p') AND has_table_privilege(c.oid, 'SELECT') \
+             ORDER BY n.nspname"
+        ))?;
+        let mut loads = Vec::new();
+        for schema in schemas.iter().filter_map(|row| row.get(0)) {
+            loads.extend(Ledger::of_schema(schema).list(&session, None)?);
+        }
+        loads.sort_by(|a, b| b.loaded_at.cmp(&a.loaded_at));
+        Ok(loads)
+    }
+
+    fn find_load(&self, target: &TableTarget, cancel: &UploadControl) -> Result<Option<LedgerRow>, LoadError> {
+        let session = Session::open(&self.settings, target.name(), cancel)?;
+        let table = Table::find(&session, &target.table)?;
+        let ledger = Ledger::of_schema(&table.schema);
+        match target.identity.key_before(&table.recorded()) {
+            Some(key) if ledger.exists(&session)? => ledger.find(&session, &key, target.mode.as_str()),
+            _ => Ok(None),
+        }
+    }
+
+    fn ddl(&self, table: &str, columns: &Schema) -> Result<String, LoadError> {
+        ddl(table, columns)
+    }
+}
+
+/// Returns the statement that creates `table` with the columns that a load would create.
+pub fn ddl(table: &str, columns: &Schema) -> Result<String, LoadError> {
+    let refuse = |what: String| LoadError::Unsupported { table: table.to_owned(), what, hint: None };
+    let name = TableName::parse(table).ok_or_else(|| refuse(format!("`{table}` is not the name of a table")))?;
+    let mapping =
+        Mapping { table: None, widening: Widening::Evolve, key: Vec::new(), nul: NulPolicy::Reject, load_column: None };
+    let names = mapping.names(columns).map_err(|misfit| refuse(misfit.to_string()))?;
+    let width = names.iter().map(|name| quoted(name).chars().count()).max().unwrap_or(0);
+    let lines: Vec<String> = columns
+        .fields
+        .iter()
+        .zip(&names)
+        .map(|(field, name)| {
+            let ty = new_type(&field.ty).map_or(TYPE_WITHOUT_VALUES.to_owned(), |(_, sql)| sql);
+            format!("    {:<width$} {ty}", quoted(name))
+        })
+        .collect();
+    Ok(format!("CREATE TABLE {} (\n{}\n);\n", name.sql(), lines.join(",\n")))
+}

@@ -1,0 +1,99 @@
+//! The table of a load in the catalog: its schema, and its columns if it exists.
+
+use super::layout::TableColumn;
+use super::session::Session;
+use super::sql::{TableName, literal, quoted};
+use super::types::ColumnType;
+use crate::warehouse::LoadError;
+
+/// A table, whether it exists or not.
+#[derive(Clone, Debug)]
+pub(super) struct Table {
+    pub(super) schema: String,
+    pub(super) name: String,
+}
+
+impl Table {
+    /// Finds the table that `typed` names: along the search path, or else in its first schema.
+    pub(super) fn find(session: &Session, typed: &str) -> Result<Self, LoadError> {
+        let unsupported = |what: String, hint: &str| LoadError::Unsupported {
+            table: session.table().to_owned(),
+            what,
+            hint: Some(hint.to_owned()),
+        };
+        let name = TableName::parse(typed).ok_or_else(|| {
+            unsupported(format!("`{typed}` is not the name of a table"), "name it as `people` or `leads.people`")
+        })?;
+        let found = session.rows(&format!(
+            "SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+             WHERE c.oid = to_regclass({})",
+            literal(&name.sql())
+        ))?;
+        if let Some(schema) = found.first().and_then(|row| row.get(0)) {
+            return Ok(Table { schema: schema.to_owned(), name: name.name });
+        }
+        let schema = match name.schema {
+            Some(schema) => {
+                let known =
+                    session.rows(&format!("SELECT 1 FROM pg_namespace WHERE nspname = {}", literal(&schema)))?;
+                if known.is_empty() {
+                    return Err(unsupported(
+                        format!("there is no schema `{schema}`"),
+                        &format!("create it: CREATE SCHEMA {}", quoted(&schema)),
+                    ));
+                }
+                schema
+            }
+            None => {
+                let current = session.rows("SELECT current_schema()")?;
+                let current = current.first().and_then(|row| row.get(0)).map(str::to_owned);
+                current.ok_or_else(|| {
+                    unsupported("the search path has no schema".to_owned(), "name the schema, as in `leads.people`")
+                })?
+            }
+        };
+        Ok(Table { schema, name: name.name })
+    }
+
+    /// Returns the name under which loads are recorded.
+    pub(super) fn recorded(&self) -> String {
+        format!("{}.{}", self.schema, self.name)
+    }
+
+    /// Returns the name in SQL.
+    pub(super) fn sql(&self) -> String {
+        format!("{}.{}", quoted(&self.schema), quoted(&self.name))
+    }
+
+    /// Reads the columns; `None` if there is no table. Fails for views and other relations that take no COPY.
+    pub(super) fn columns(&self, session: &Session) -> Result<Option<Vec<TableColumn>>, LoadError> {
+        let name = literal(&self.sql());
+        let kind = session.rows(&format!("SELECT relkind FROM pg_class WHERE oid = to_regclass({name})"))?;
+        let Some(kind) = kind.first().and_then(|row| row.get(0)) else { return Ok(None) };
+        // Tables, partitioned tables and foreign ones.
+        if !matches!(kind, "r" | "p" | "f") {
+            return Err(LoadError::Unsupported {
+                table: session.table().to_owned(),
+                what: "it is a view, an index or a sequence, not a table".into(),
+                hint: Some("load into a table of another name".into()),
+            });
+        }
+        let rows = session.rows(&format!(
+            "SELECT a.attname, t.typname, t.typtype, t.typcategory, a.atttypmod, format_type(a.atttypid, a.atttypmod), \
+             a.attnotnull AND NOT a.atthasdef AND a.attidentity = '', a.attgenerated <> '' OR a.attidentity = 'a' \
+             FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid \
+             WHERE a.attrelid = to_regclass({name}) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"
+        ))?;
+        let columns = rows.iter().map(|row| {
+            let text = |index: usize| row.get(index).unwrap_or_default();
+            TableColumn {
+                name: text(0).into(),
+                ty: ColumnType::of(text(1), text(2), text(3), text(4).parse().unwrap_or(-1)),
+                sql_type: text(5).to_owned(),
+                is_required: text(6) == "t",
+                is_generated: text(7) == "t",
+            }
+        });
+        Ok(Some(columns.collect()))
+    }
+}
