@@ -664,7 +664,10 @@ impl<'a> Writer<'a> {
     fn finish_outputs(&mut self, columns: &Schema) -> Result<Vec<FinishedOutput>, Error> {
         let (mut finished, mut bytes) = (Vec::new(), 0);
         let end = SourcesEnd { rejected: self.totals.rows_rejected, digests: self.digests.all() };
-        for output in std::mem::take(&mut self.outputs) {
+        // Tables last: from the change of a table on, its readers wait for the commit.
+        let mut outputs = std::mem::take(&mut self.outputs);
+        outputs.sort_by_key(OutputWriter::is_table);
+        for output in outputs {
             if output.is_abandoned() {
                 bytes += output.bytes();
                 continue;

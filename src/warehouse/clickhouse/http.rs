@@ -1,5 +1,6 @@
 //! Statements over HTTP: one request each, repeated where that is safe, ended by a cancel; and the server's errors.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -81,6 +82,8 @@ pub(super) struct Session {
     cancel: UploadControl,
     /// The table in messages.
     table: String,
+    /// True after the first response: a server that is not there from the beginning is not waited for.
+    has_responded: AtomicBool,
     /// `None` only while it is dropped.
     runtime: Option<Runtime>,
 }
@@ -97,7 +100,14 @@ impl Session {
             .tcp_keepalive(KEEP_ALIVE)
             .build()
             .map_err(|cause| LoadError::Bug(format!("cannot make an HTTP client: {cause}")))?;
-        Ok(Session { client, settings: settings.clone(), cancel: cancel.clone(), table, runtime: Some(runtime) })
+        Ok(Session {
+            client,
+            settings: settings.clone(),
+            cancel: cancel.clone(),
+            table,
+            has_responded: AtomicBool::new(false),
+            runtime: Some(runtime),
+        })
     }
 
     pub(super) fn handle(&self) -> &Handle {
@@ -133,7 +143,11 @@ impl Session {
     /// Sends a statement once.
     pub(super) fn once(&self, sql: &str) -> Result<Bytes, Failure> {
         let sender = self.sender();
-        self.wait(sender.statement(sql))?
+        let response = self.wait(sender.statement(sql))?;
+        if matches!(response, Ok(_) | Err(Failure::Refused { .. })) {
+            self.has_responded.store(true, Ordering::Relaxed);
+        }
+        response
     }
 
     /// Sends a statement that may be executed twice, and again if there is no response.
@@ -141,10 +155,12 @@ impl Session {
         let mut waits = WAITS.iter();
         loop {
             match self.once(sql) {
-                Err(failure) if failure.is_transient() => match waits.next() {
-                    Some(wait) => self.pause(*wait)?,
-                    None => return Err(failure),
-                },
+                Err(failure) if failure.is_transient() && self.has_responded.load(Ordering::Relaxed) => {
+                    match waits.next() {
+                        Some(wait) => self.pause(*wait)?,
+                        None => return Err(failure),
+                    }
+                }
                 done => return done,
             }
         }

@@ -19,6 +19,8 @@ pub struct Settings {
     pub(super) user: String,
     pub(super) password: Option<String>,
     pub(super) database: String,
+    /// True if the URL has a password.
+    is_password_in_url: bool,
 }
 
 impl fmt::Debug for Settings {
@@ -95,6 +97,7 @@ impl Settings {
             "" => set("CLICKHOUSE_USER").unwrap_or_else(|| "default".to_owned()),
             user => decode(user)?,
         };
+        let is_password_in_url = password.is_some_and(|password| !password.is_empty());
         let password = match password {
             Some(password) => Some(decode(password)?),
             None => set("CLICKHOUSE_PASSWORD"),
@@ -103,7 +106,13 @@ impl Settings {
             "" => set("CLICKHOUSE_DATABASE").unwrap_or_else(|| "default".to_owned()),
             database => decode(database)?,
         };
-        Ok(Settings { server, user, password: password.filter(|password| !password.is_empty()), database })
+        Ok(Settings {
+            server,
+            user,
+            password: password.filter(|password| !password.is_empty()),
+            database,
+            is_password_in_url,
+        })
     }
 
     /// Returns the server for messages: `host:8123`.
@@ -116,6 +125,13 @@ impl Settings {
     pub(super) fn target(&self) -> String {
         let scheme = if self.server.scheme() == "https" { "clickhouse+https" } else { "clickhouse" };
         format!("{scheme}://{}/{}", self.host(), self.database)
+    }
+
+    /// Returns sentences for the user.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let note =
+            "others can see the password of the URL in the list of processes; CLICKHOUSE_PASSWORD keeps it from them";
+        self.is_password_in_url.then(|| note.to_owned()).into_iter().collect()
     }
 
     /// Returns true if the password would cross a network in clear text.

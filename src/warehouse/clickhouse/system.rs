@@ -38,6 +38,10 @@ impl Warehouse for ClickHouse {
         self.settings.target()
     }
 
+    fn notes(&self) -> Vec<String> {
+        self.settings.notes()
+    }
+
     fn check_options(&self, target: &TableTarget) -> Result<(), LoadError> {
         let unsupported = |what: &str, hint: &str| Err(self.unsupported(&target.table, what, hint));
         let Some(name) = TableName::parse(&target.table) else {
