@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::clickhouse::{ClickHouseShim, PASSWORD};
 use crate::support::plans::{SeededRng, seed};
-use crate::support::{Done, Place, exit};
+use crate::support::{Done, Place, exit, interrupt};
 
 const ROWS: usize = 40;
 
@@ -430,4 +430,75 @@ fn the_statement_of_a_new_table_is_that_of_a_load() {
         shim.ask(&format!("SELECT engine_full FROM system.tables WHERE database = 'crm' AND name = '{table}'"))
     };
     assert_eq!(sorting("made"), sorting("loaded"));
+}
+
+#[test]
+fn rows_without_values_are_rows() {
+    let Some(shim) = ClickHouseShim::start() else { return };
+    let (place, url) = (place(), shim.url());
+    let columns = |table: &str| {
+        shim.ask(&format!(
+            "SELECT name, type FROM system.columns WHERE database = 'crm' AND table = '{table}' ORDER BY position"
+        ))
+    };
+    for (table, text, count, expected) in [
+        ("nulls", "{\"a\":null}\n{\"a\":null}\n", "2", "a\tNullable(String)\n"),
+        ("late", "{\"a\":null}\n{\"a\":null,\"b\":1}\n", "2", "a\tNullable(String)\nb\tNullable(Int64)\n"),
+        ("none", "{\"a\":1}\n", "1", "a\tNullable(Int64)\n"),
+    ] {
+        place.write("people.ndjson", text);
+        place.run(&convert(&url, table, &[])).ok();
+        assert_eq!(shim.ask(&format!("SELECT count() FROM crm.{table}")).trim(), count, "{table}");
+        assert_eq!(columns(table), expected);
+    }
+    // Into tables that are there: nulls alone, and no rows at all.
+    place.write("people.ndjson", "{\"a\":null}\n{\"c\":null}\n");
+    place.run(&convert(&url, "none", &[])).ok();
+    assert_eq!(shim.ask("SELECT count(), countIf(a IS NULL) FROM crm.none"), "3\t2\n");
+    place.run(&convert(&url, "none", &["--where", "a = 7"])).ok().says("loaded 0 rows");
+    place.run(&convert(&url, "none", &["--where", "a = 7"])).ok().says("nothing was changed");
+    assert_eq!(shim.leftovers(), "");
+}
+
+#[test]
+fn an_interrupted_load_drops_its_stage() {
+    let Some(shim) = ClickHouseShim::start() else { return };
+    let (place, url) = (place(), shim.url());
+    for point in ["INSERT INTO .*_l_", "count\\(\\) FROM .*_l_"] {
+        shim.fault(point, 0, "hold-before");
+        let child = place.command(&convert(&url, "people", &[])).spawn().unwrap();
+        shim.wait_until_held();
+        interrupt(&child);
+        Done::of_child("interrupted".to_owned(), child).code(exit::INTERRUPTED);
+        shim.release();
+        assert_eq!(shim.leftovers(), "", "{point}");
+    }
+    place.run(&convert(&url, "people", &[])).ok();
+    assert_once(&shim, "afterwards");
+}
+
+#[test]
+fn a_server_that_is_not_there_is_said_at_once() {
+    let place = place();
+    // A port of which nothing listens.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let url = format!("clickhouse://127.0.0.1:{port}/crm");
+    let done = place.run(&convert(&url, "people", &[]));
+    assert_ne!(done.code, 0);
+    assert!(done.stderr.contains(&format!("cannot connect to 127.0.0.1:{port}")), "{}", done.stderr);
+    assert!(done.stderr.contains("8123"), "{}", done.stderr);
+}
+
+#[test]
+fn a_frozen_table_stays_as_it_is() {
+    let Some(shim) = ClickHouseShim::start() else { return };
+    let (place, url) = (place(), shim.url());
+    shim.ask("CREATE TABLE crm.people (id Int64, name Nullable(String)) ENGINE = MergeTree ORDER BY id");
+    let done = place.run(&convert(&url, "people", &["--schema-policy", "freeze"]));
+    assert_ne!(done.code, 0);
+    assert!(done.stderr.contains("column `group` is not in the table"), "{}", done.stderr);
+    // A key of the table cannot become wider, so numbers with fractions are bad records.
+    place.write("people.ndjson", "{\"id\":1}\n{\"id\":2.5}\n{\"id\":3.0}\n");
+    place.run(&convert(&url, "people", &["--on-bad-record", "skip"])).code(exit::PARTIAL);
+    assert_eq!(shim.ask("SELECT id FROM crm.people ORDER BY id"), "1\n3\n");
 }

@@ -27,7 +27,7 @@ pub(super) struct Commit<'a> {
 /// What a key is worth at the moment.
 pub(super) enum Standing {
     /// The table has its rows.
-    Loaded(LedgerRow),
+    Loaded(Box<LedgerRow>),
     /// It can be loaded, as this generation.
     Free(u64),
 }
@@ -49,7 +49,7 @@ impl Commit<'_> {
                 }
                 Some(known) if known.state == State::Moved && !again => {
                     self.drop_remains(key, known.entry.generation)?;
-                    return Ok(Standing::Loaded(known.row()));
+                    return Ok(Standing::Loaded(Box::new(known.row())));
                 }
                 other => other.map_or(0, |known| known.entry.generation + 1),
             };

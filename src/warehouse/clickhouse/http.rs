@@ -397,8 +397,7 @@ fn no_response(error: &reqwest::Error) -> Failure {
 
 /// Returns the causes of an error without its own text, which has the statement in the URL.
 fn causes(error: &reqwest::Error) -> String {
-    std::error::Error::source(error)
-        .map_or("the connection was lost".to_owned(), |cause| crate::text::error_chain(cause))
+    std::error::Error::source(error).map_or("the connection was lost".to_owned(), crate::text::error_chain)
 }
 
 #[cfg(test)]

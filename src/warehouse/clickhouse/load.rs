@@ -97,7 +97,7 @@ struct Insert {
 enum End {
     Open,
     /// An earlier load had the key.
-    Already(LedgerRow),
+    Already(Box<LedgerRow>),
     /// All rows are in this stage, and counted.
     Counted {
         entry: Box<Entry>,
@@ -118,7 +118,7 @@ impl ClickHouseLoad {
         if let Some(key) = target.identity.key_before(&table.recorded()) {
             let commit = Commit { session: &session, table: &table, ledger: &ledger };
             if let Standing::Loaded(row) = commit.standing(&key, target.again)? {
-                return Ok(Begun::Loaded(row));
+                return Ok(Begun::Loaded(*row));
             }
         }
         owner::drop_abandoned(&session, &table)?;
@@ -673,7 +673,7 @@ impl TableLoad for ClickHouseLoad {
     fn commit(mut self: Box<Self>) -> Result<Committed, LoadError> {
         let (entry, stage, columns) = match std::mem::replace(&mut self.end, End::Open) {
             End::Open => return Err(LoadError::Bug("a load was committed before its end".into())),
-            End::Already(row) => return Ok(Committed::Already(row)),
+            End::Already(row) => return Ok(Committed::Already(*row)),
             End::Counted { entry, stage, columns } => (entry, stage, columns),
         };
         self.change_table(&columns)?;
