@@ -10,6 +10,7 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 
 use super::commit::{Commit, Standing};
+use super::convert::{converted, has_json};
 use super::encode::RowBinaryEncoder;
 use super::http::{Failure, Session};
 use super::layout::{Change, Layout, LayoutColumn, Mapping};
@@ -73,6 +74,8 @@ struct Stage {
     layout: Layout,
     /// Rows that the server has taken.
     rows: u64,
+    /// True if there was no column with values when it was made.
+    began_empty: bool,
 }
 
 /// Rows that are not sent yet.
@@ -215,7 +218,7 @@ impl ClickHouseLoad {
                 ))?;
             }
         }
-        Ok(Stage { name, layout: layout.clone(), rows: 0 })
+        Ok(Stage { name, layout: layout.clone(), rows: 0, began_empty: layout.columns.is_empty() })
     }
 
     fn add_column(&self, table: &str, name: &str, sql: &str) -> Result<(), LoadError> {
@@ -377,28 +380,35 @@ impl ClickHouseLoad {
     }
 
     /// Brings all rows into one stage with the final columns, and returns its name.
-    fn final_stage(&mut self, layout: &Layout) -> Result<String, LoadError> {
+    fn final_stage(&mut self, layout: &Layout, columns: &[(Arc<str>, String)]) -> Result<String, LoadError> {
         if self.stages.is_empty() {
             let stage = self.make_stage(layout)?;
             self.stages.push(stage);
         }
-        if self.stages.len() == 1 && self.stages[0].layout.agrees(layout) {
+        // Rows that were only of the column for nothing are brought into others.
+        let has_rows_of_nothing = self.definition.is_none() && self.stages[0].began_empty && self.stages[0].rows > 0;
+        if self.stages.len() == 1 && !has_rows_of_nothing && self.stages[0].layout.agrees(layout) {
             self.stage_for(layout)?;
+            self.complete_columns(&self.stages[0], columns)?;
             return Ok(self.stages[0].name.clone());
         }
         let mut tries = 0;
         loop {
             // A new one each time: an INSERT without a response may still be under way in the one before.
             let stage = self.make_stage(layout)?;
+            self.complete_columns(&stage, columns)?;
             let (name, sql_name) = (stage.name.clone(), self.table.sql_of(&stage.name));
+            let of_nothing = match (&self.definition, columns.first()) {
+                (None, Some((name, _))) => (quoted(name), "NULL".to_owned()),
+                _ => self.column_without_values(&stage)?,
+            };
             let inserted = self.stages.iter().try_for_each(|from| {
-                let columns: Vec<&LayoutColumn> =
-                    from.layout.columns.iter().filter(|column| layout.find(&column.name).is_some()).collect();
-                if columns.is_empty() {
-                    return Ok(());
+                let staged = &from.layout.columns;
+                let mut list: Vec<String> = staged.iter().map(|column| quoted(&column.name)).collect();
+                let mut values: Vec<String> = staged.iter().map(|column| converted(column, layout)).collect();
+                if staged.is_empty() {
+                    (list, values) = (vec![of_nothing.0.clone()], vec![of_nothing.1.clone()]);
                 }
-                let list: Vec<String> = columns.iter().map(|column| quoted(&column.name)).collect();
-                let values: Vec<String> = columns.iter().map(|column| converted(column, layout)).collect();
                 let sql = format!(
                     "INSERT INTO {sql_name} ({}) SETTINGS async_insert = 0, insert_deduplicate = 0, \
                      max_partitions_per_insert_block = 0 SELECT {} FROM {}",
@@ -423,6 +433,28 @@ impl ClickHouseLoad {
                     self.session.pause(WAITS[tries]).map_err(|failure| self.session.error(failure))?;
                 }
                 Err(failure) => return Err(self.session.error(failure)),
+            }
+        }
+    }
+
+    /// Gives a stage for a new table all columns of the table.
+    fn complete_columns(&self, stage: &Stage, columns: &[(Arc<str>, String)]) -> Result<(), LoadError> {
+        if self.definition.is_some() || columns.is_empty() {
+            return Ok(());
+        }
+        let is_new = |column: &&(Arc<str>, String)| stage.layout.find(&column.0).is_none();
+        let mut changes: Vec<String> = columns
+            .iter()
+            .filter(is_new)
+            .map(|(name, sql)| format!("ADD COLUMN IF NOT EXISTS {} {sql}", quoted(name)))
+            .collect();
+        if stage.began_empty {
+            changes.push(format!("DROP COLUMN IF EXISTS {}", quoted(NOTHING)));
+        }
+        match changes.is_empty() {
+            true => Ok(()),
+            false => {
+                self.session.execute(&format!("ALTER TABLE {} {}", self.table.sql_of(&stage.name), changes.join(", ")))
             }
         }
     }
@@ -530,44 +562,6 @@ impl ClickHouseLoad {
 /// The column of a table whose rows have no columns.
 const NOTHING: &str = "_drawoff_nothing";
 
-fn has_json(ty: &ColumnType) -> bool {
-    match ty {
-        ColumnType::Json => true,
-        ColumnType::Nullable(inner) | ColumnType::Array(inner) => has_json(inner),
-        ColumnType::Map(types) => has_json(&types.1),
-        ColumnType::Tuple(members) => members.iter().any(|(_, ty)| has_json(ty)),
-        _ => false,
-    }
-}
-
-/// Returns the expression that makes a staged value one of the final stage.
-fn converted(column: &LayoutColumn, layout: &Layout) -> String {
-    let name = quoted(&column.name);
-    let Some(to) = layout.find(&column.name) else { return name };
-    let (from_type, to_type) = (column.ty.inner(), to.ty.inner());
-    if *to_type != ColumnType::Text {
-        return if column.sql == to.sql { name } else { format!("CAST({name}, {})", literal(&to.sql)) };
-    }
-    let quoted_json = |text: String| match to.is_json {
-        true => format!("if(isNull({name}), NULL, toJSONString(assumeNotNull({text})))"),
-        false => text,
-    };
-    match from_type {
-        ColumnType::Text if to.is_json && !column.is_json => quoted_json(name.clone()),
-        ColumnType::Text => name.clone(),
-        ColumnType::Float64 => {
-            let text = format!("toString({name})");
-            format!("if(match({text}, '^-?[0-9]+$'), concat({text}, '.0'), {text})")
-        }
-        // As they are written elsewhere, without zeros at the end.
-        ColumnType::DateTime64(_) => quoted_json(format!(
-            "concat(replaceRegexpOne(replaceOne(toString({name}, 'UTC'), ' ', 'T'), '\\\\.?0*$', ''), 'Z')"
-        )),
-        ColumnType::Date32 => quoted_json(format!("toString({name})")),
-        _ => format!("toString({name})"),
-    }
-}
-
 impl TableLoad for ClickHouseLoad {
     fn encoder(&self) -> Arc<dyn RowEncoder> {
         self.encoder.clone()
@@ -623,24 +617,9 @@ impl TableLoad for ClickHouseLoad {
         };
         let layout = self.mapping().layout(columns).map_err(|misfits| self.misfits(misfits))?;
         self.check_widening(&layout)?;
-        let stage = self.final_stage(&layout)?;
-        let sql_name = self.table.sql_of(&stage);
         let table_columns = self.final_columns(columns, &layout)?;
-        if self.definition.is_none() {
-            let staged = &self.stages[0].layout;
-            let is_new = |column: &&(Arc<str>, String)| staged.find(&column.0).is_none();
-            let mut changes: Vec<String> = table_columns
-                .iter()
-                .filter(is_new)
-                .map(|(name, sql)| format!("ADD COLUMN IF NOT EXISTS {} {sql}", quoted(name)))
-                .collect();
-            if staged.columns.is_empty() && !table_columns.is_empty() {
-                changes.push(format!("DROP COLUMN IF EXISTS {}", quoted(NOTHING)));
-            }
-            if !changes.is_empty() {
-                self.session.execute(&format!("ALTER TABLE {sql_name} {}", changes.join(", ")))?;
-            }
-        }
+        let stage = self.final_stage(&layout, &table_columns)?;
+        let sql_name = self.table.sql_of(&stage);
         if let Some(column) = &self.mapping().load_column {
             self.session.execute(&format!(
                 "ALTER TABLE {sql_name} UPDATE {} = {} WHERE 1 SETTINGS mutations_sync = 2",
@@ -741,26 +720,5 @@ const DROP_TIME: Duration = Duration::from_secs(2);
 impl Drop for ClickHouseLoad {
     fn drop(&mut self) {
         self.drop_stages();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::column::{Field, Type};
-
-    #[test]
-    fn texts_become_json_where_values_are_of_several_types() {
-        let mapping = Mapping { table: None, widening: Widening::Evolve, load_column: None };
-        let layout = |ty: Type| {
-            let fields = vec![Field { name: "a".into(), ty }];
-            mapping.layout(&Schema { fields }).unwrap()
-        };
-        let json = layout(Type::Json);
-        let of = |ty: Type| converted(&layout(ty).columns[0], &json);
-        assert_eq!(of(Type::Text), "if(isNull(`a`), NULL, toJSONString(assumeNotNull(`a`)))");
-        assert_eq!(of(Type::List(Box::new(Type::Text))), "`a`");
-        assert_eq!(of(Type::Bool), "toString(`a`)");
-        assert!(!layout(Type::Text).agrees(&json) && layout(Type::List(Box::new(Type::Text))).agrees(&json));
     }
 }

@@ -17,6 +17,7 @@
 //! ledger after that. So a loader that is killed anywhere leaves either nothing, or a load that the next one completes.
 
 mod commit;
+mod convert;
 mod encode;
 mod http;
 mod layout;
