@@ -7,7 +7,7 @@ use std::thread;
 use serde_json::{Value, json};
 
 use crate::support::clickhouse::{ClickHouseShim, PASSWORD};
-use crate::support::plans::{SeededRng, seed};
+use crate::support::plans::{SeededRng, count, seed};
 use crate::support::{Done, Place, exit, interrupt};
 
 const ROWS: usize = 40;
@@ -118,6 +118,21 @@ const POINTS: &[(&str, usize)] = &[
     ("DROP TABLE .*_c_", 0),
 ];
 
+/// A fixed tenth of the cases, or all of them.
+fn drawn<T>(mut cases: Vec<T>) -> Vec<T> {
+    let mut rng = SeededRng::new(seed());
+    let wanted = count(cases.len() as u32).max(1) as usize;
+    while cases.len() > wanted {
+        cases.swap_remove((rng.fraction() * cases.len() as f64) as usize);
+    }
+    cases
+}
+
+/// Each point of a load with each act.
+fn points_with(acts: &[&'static str]) -> Vec<(&'static str, usize, &'static str)> {
+    POINTS.iter().flat_map(|(point, skip)| acts.iter().map(|act| (*point, *skip, *act))).collect()
+}
+
 fn kill(mut child: Child) {
     child.kill().unwrap();
     child.wait().unwrap();
@@ -127,28 +142,27 @@ fn kill(mut child: Child) {
 fn a_load_killed_anywhere_is_completed_once() {
     let Some(shim) = ClickHouseShim::start() else { return };
     let (place, url) = (place_with_late_column(), shim.url());
-    for key in [&[][..], &["--load-key", "first"]] {
-        for (point, skip) in POINTS {
-            for act in ["hold-before", "hold-after"] {
-                shim.ask("DROP TABLE IF EXISTS crm.people SYNC");
-                shim.ask("DROP TABLE IF EXISTS crm._drawoff_loads SYNC");
-                shim.ask(PARTITIONED);
-                let what = format!("{key:?} {act} {point} {skip}");
-                shim.fault(point, *skip, act);
-                let child = place.command(&convert(&url, "people", key)).spawn().unwrap();
-                shim.wait_until_held();
-                kill(child);
-                // The statement is executed after its client has ended, or was before.
-                shim.release();
-                let before = shim.ask("SELECT count() FROM crm.people");
-                assert!(before.trim().parse::<usize>().unwrap() <= ROWS, "{what}");
-                place.run(&convert(&url, "people", key)).ok();
-                assert_once(&shim, &what);
-                place.run(&convert(&url, "people", key)).ok().says("nothing was changed");
-                assert_once(&shim, &what);
-                assert_eq!(shim.leftovers(), "", "{what}");
-            }
-        }
+    let keys = [&[][..], &["--load-key", "first"]];
+    let cases = points_with(&["hold-before", "hold-after"]);
+    let cases: Vec<_> = cases.iter().flat_map(|case| keys.iter().map(move |key| (*case, *key))).collect();
+    for ((point, skip, act), key) in drawn(cases) {
+        shim.ask("DROP TABLE IF EXISTS crm.people SYNC");
+        shim.ask("DROP TABLE IF EXISTS crm._drawoff_loads SYNC");
+        shim.ask(PARTITIONED);
+        let what = format!("{key:?} {act} {point} {skip}");
+        shim.fault(point, skip, act);
+        let child = place.command(&convert(&url, "people", key)).spawn().unwrap();
+        shim.wait_until_held();
+        kill(child);
+        // The statement is executed after its client has ended, or was before.
+        shim.release();
+        let before = shim.ask("SELECT count() FROM crm.people");
+        assert!(before.trim().parse::<usize>().unwrap() <= ROWS, "{what}");
+        place.run(&convert(&url, "people", key)).ok();
+        assert_once(&shim, &what);
+        place.run(&convert(&url, "people", key)).ok().says("nothing was changed");
+        assert_once(&shim, &what);
+        assert_eq!(shim.leftovers(), "", "{what}");
     }
 }
 
@@ -156,16 +170,14 @@ fn a_load_killed_anywhere_is_completed_once() {
 fn a_response_that_is_lost_anywhere_changes_nothing() {
     let Some(shim) = ClickHouseShim::start() else { return };
     let (place, url) = (place_with_late_column(), shim.url());
-    for (point, skip) in POINTS {
-        for act in ["cut-before", "cut-after", "late"] {
-            shim.ask("DROP TABLE IF EXISTS crm.people SYNC");
-            shim.ask("DROP TABLE IF EXISTS crm._drawoff_loads SYNC");
-            shim.ask(PARTITIONED);
-            shim.fault(point, *skip, act);
-            place.run(&convert(&url, "people", &[])).ok().says("loaded 40 rows");
-            assert_once(&shim, &format!("{act} {point} {skip}"));
-            assert_eq!(shim.leftovers(), "");
-        }
+    for (point, skip, act) in drawn(points_with(&["cut-before", "cut-after", "late"])) {
+        shim.ask("DROP TABLE IF EXISTS crm.people SYNC");
+        shim.ask("DROP TABLE IF EXISTS crm._drawoff_loads SYNC");
+        shim.ask(PARTITIONED);
+        shim.fault(point, skip, act);
+        place.run(&convert(&url, "people", &[])).ok().says("loaded 40 rows");
+        assert_once(&shim, &format!("{act} {point} {skip}"));
+        assert_eq!(shim.leftovers(), "");
     }
 }
 
@@ -173,19 +185,19 @@ fn a_response_that_is_lost_anywhere_changes_nothing() {
 fn of_loads_of_the_same_rows_one_counts() {
     let Some(shim) = ClickHouseShim::start() else { return };
     let (place, url) = (place_with_late_column(), shim.url());
-    for (point, skip) in POINTS {
+    for (point, skip, act) in drawn(points_with(&["hold-before", "hold-after"])) {
         shim.ask("DROP TABLE IF EXISTS crm.people SYNC");
         shim.ask("DROP TABLE IF EXISTS crm._drawoff_loads SYNC");
         shim.ask(PARTITIONED);
         // The first stands at this point until the second has ended.
-        shim.fault(point, *skip, "hold-before");
+        shim.fault(point, skip, act);
         let first = place.command(&convert(&url, "people", &[])).spawn().unwrap();
         shim.wait_until_held();
         place.run(&convert(&url, "people", &[])).ok();
-        assert_once(&shim, &format!("second, first before {point} {skip}"));
+        assert_once(&shim, &format!("second, first at {act} {point} {skip}"));
         shim.release();
         let first = Done::of_child("the first".to_owned(), first).ok();
-        assert_once(&shim, &format!("first, held before {point} {skip}: {}", first.stderr));
+        assert_once(&shim, &format!("first, {act} {point} {skip}: {}", first.stderr));
         assert_eq!(shim.leftovers(), "", "{point} {skip}");
     }
     shim.ask("DROP TABLE IF EXISTS crm.people SYNC");

@@ -131,8 +131,12 @@ impl Commit<'_> {
                 Err(Failure::Refused { code: code::INCOMPATIBLE_COLUMNS | code::NO_SUCH_COLUMN, .. })
                     if !is_aligned =>
                 {
-                    self.align(entry)?;
                     is_aligned = true;
+                    if let Err(error) = self.align(entry)
+                        && !self.has_moved(entry)?
+                    {
+                        return Err(error);
+                    }
                 }
                 Err(failure) => return Err(self.error(failure)),
             }

@@ -674,8 +674,11 @@ impl TableLoad for ClickHouseLoad {
         let steps = self.commit_steps();
         // A table that was changed meanwhile is known before the claim, when the rows can still be loaded anew.
         if let Err(error) = steps.align(&entry) {
-            let _ = steps.drop(&entry.stage);
-            return Err(error);
+            // Without a stage there is nothing to align: another loader has completed this load, which the ledger has then.
+            if self.ledger.find(&self.session, &entry.key, entry.generation)?.is_none() {
+                let _ = steps.drop(&entry.stage);
+                return Err(error);
+            }
         }
         let chosen = steps.elect(&entry).map_err(|error| unknown(error, self.session.table()))?;
         let is_own = chosen.stage == entry.stage;

@@ -63,6 +63,8 @@ def fault_of(sql):
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # Head and body are two packets, the second of which would wait.
+    disable_nagle_algorithm = True
 
     def log_message(self, *_):
         pass
