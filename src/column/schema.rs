@@ -25,6 +25,9 @@ use super::open_keys::is_open_ended;
 /// cost every row. By eye.
 pub const MAX_COLUMNS: usize = 4096;
 
+/// The highest limit of columns that can be set: each has an encoder on every worker. By eye.
+pub const MAX_COLUMN_LIMIT: usize = 1 << 16;
+
 /// The most leaves of all columns together; beyond it, the columns with the most leaves become JSON
 /// text until the rest fits. Each leaf has an encoder with buffers of its own, on every worker,
 /// whether or not it has values. By eye: as many as there may be scalar columns.
@@ -324,7 +327,7 @@ impl Schema {
     }
 
     /// Returns the columns of both schemas, this one's first, each with the joined type. The columns
-    /// themselves never become a map; the caller limits them to [`MAX_COLUMNS`]. If there are more than
+    /// themselves never become a map; the caller limits their number. If there are more than
     /// [`MAX_LEAVES`] leaves, the nested columns with the most become JSON text.
     pub fn join(&self, other: &Schema, type_merge: TypeMerge) -> Schema {
         let mut joined = Schema { fields: merge_fields(&self.fields, &other.fields, type_merge) };

@@ -121,7 +121,7 @@ fn add_type(
     }
 }
 
-/// Parses a schema file. The error is the first one in it.
+/// Parses a schema file of at most [`MAX_COLUMNS`] columns. The error is the first one in it.
 ///
 /// # Examples
 ///
@@ -139,6 +139,11 @@ fn add_type(
 /// # Ok::<(), schema_file::Error>(())
 /// ```
 pub fn read(text: &str) -> Result<Schema, Error> {
+    read_with_limit(text, MAX_COLUMNS)
+}
+
+/// As [`read`], with another limit of columns.
+pub fn read_with_limit(text: &str, max_columns: usize) -> Result<Schema, Error> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if let Err(error) = serde_json::from_str::<Value>(text) {
         let words = error.to_string();
@@ -160,10 +165,13 @@ pub fn read(text: &str) -> Result<Schema, Error> {
         return Err(root.error(&at, "missing `fields`".into()));
     };
     let schema = Schema::new(read_fields(fields, &at, 1)?);
-    if schema.fields.len() > MAX_COLUMNS || schema.n_leaves() > MAX_LEAVES {
-        return Err(
-            fields.error(&at, format!("too many fields: more than {MAX_LEAVES} in total, nested ones included"))
-        );
+    let max = max_columns.max(MAX_LEAVES);
+    if schema.fields.len() > max_columns || schema.n_leaves() > max {
+        let what = match schema.fields.len() > max_columns {
+            true => format!("too many columns: more than {max_columns}"),
+            false => format!("too many fields: more than {max} in total, nested ones included"),
+        };
+        return Err(fields.error(&at, what));
     }
     Ok(schema)
 }

@@ -22,7 +22,7 @@ pub(crate) async fn explain(context: &Context, args: ExplainArgs) -> Result<Exit
     let steps = args.steps.steps()?;
     let tables = args.steps.tables();
     args.steps.on_bad_cast()?;
-    let enforced = args.schema.as_deref().map(read_schema_file).transpose()?;
+    let enforced = read_schema_file(args.schema.as_deref(), &context.settings)?;
     let declared = args.workflow.as_deref().map(declared_by).transpose()?;
     let opened = sources::open(context, &args.sources, &args.input).await?;
     let (from, policy) = (SchemaFrom::Sample, SchemaPolicy::Evolve);

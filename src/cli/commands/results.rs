@@ -92,13 +92,13 @@ impl PullOptions<'_> {
         self.plan.steps.steps()?;
         if !self.results.all_blocks {
             let outputs = outputs::outputs(self.plan, &context.settings, "part")?;
-            outputs::check_schema(self.plan, &outputs)?;
+            outputs::check_schema(self.plan, &outputs, &context.settings)?;
             output_checks::check(self.plan, &outputs, inputs)?;
             return check_stores(context, &outputs).await;
         }
         // The blocks are unknown before the run: any name serves to check flags and directory.
         let outputs = outputs::block_outputs(self.plan, &context.settings, &[("block", None)])?;
-        outputs::check_schema(self.plan, &outputs)?;
+        outputs::check_schema(self.plan, &outputs, &context.settings)?;
         if let Some(directory) = self.plan.outputs.typed.first().map(|typed| &typed.path) {
             if directory.is_file() {
                 let error = Error::Usage(format!("{} is a file; `--all-blocks` writes several", directory.display()));

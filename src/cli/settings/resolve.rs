@@ -51,6 +51,8 @@ pub struct Settings {
     pub max_memory: Setting<u64>,
     /// Bytes of one record; longer ones are rejected.
     pub max_record_bytes: Setting<u64>,
+    /// Columns of one table; more are an error.
+    pub max_columns: Setting<usize>,
     /// Ratio of decompressed to compressed bytes beyond which an input is refused; 0 is no limit.
     pub max_expansion: Setting<u64>,
     /// Downloads that one command runs at a time.
@@ -183,6 +185,7 @@ impl Settings {
             codec: all.shown(&table::CODEC)?,
             max_memory: all.shown(&table::MAX_MEMORY)?,
             max_record_bytes: all.shown(&table::MAX_RECORD_BYTES)?,
+            max_columns: all.shown(&table::MAX_COLUMNS)?,
             max_expansion: all.shown(&table::MAX_EXPANSION)?,
             jobs: all.shown(&table::JOBS)?,
             min_speed: all.shown(&table::MIN_SPEED)?,
@@ -256,6 +259,7 @@ impl Settings {
         Limits {
             max_memory_bytes: self.max_memory.value,
             max_record_bytes: self.max_record_bytes.value as usize,
+            max_columns: self.max_columns.value,
             max_expansion: self.max_expansion.value,
             workers: self.workers.value,
             morsel_bytes,

@@ -12,6 +12,7 @@ use url::Url;
 use super::key::KeyCommand;
 use super::spec::{Flag, Names, Parse, Row, Scope, Spec};
 use crate::cli::values::{codec_text, parse_codec, parse_duration, parse_size};
+use crate::column::MAX_COLUMN_LIMIT;
 use crate::format::{ParquetCodec, ParquetOptions};
 use crate::net::{RetryPolicy, TrustedHost};
 use crate::pipeline::Limits;
@@ -38,7 +39,7 @@ const MAX_MORSEL_SIZE: u64 = 64 << 20;
 const MAX_RECORD_SIZE: u64 = 512 << 20;
 
 /// All settings, in the order of help and `config show`.
-pub static TABLE: [&dyn Row; 18] = [
+pub static TABLE: [&dyn Row; 19] = [
     &ENDPOINT,
     &API_KEY,
     &API_KEY_FILE,
@@ -51,6 +52,7 @@ pub static TABLE: [&dyn Row; 18] = [
     &CODEC,
     &MAX_MEMORY,
     &MAX_RECORD_BYTES,
+    &MAX_COLUMNS,
     &MAX_EXPANSION,
     &JOBS,
     &MIN_SPEED,
@@ -244,6 +246,23 @@ pub(super) static MAX_RECORD_BYTES: Spec<u64> = Spec {
     }),
     default: |_| Limits::default().max_record_bytes as u64,
     show: |bytes| Some(human_bytes(*bytes)),
+};
+
+/// Columns of one table.
+pub(super) static MAX_COLUMNS: Spec<usize> = Spec {
+    names: Names {
+        name: "max_columns",
+        flag: Some(plan("--max-columns", "N", "Input")),
+        in_file: true,
+        help: "Refuse records with more columns; each costs memory on every thread",
+        ..NAMES
+    },
+    parse: Parse::Number(|columns| match columns {
+        1..=MAX_COLUMN_LIMIT => Ok(columns),
+        _ => Err(format!("it must be from 1 to {MAX_COLUMN_LIMIT}")),
+    }),
+    default: |_| Limits::default().max_columns,
+    show: |columns| Some(columns.to_string()),
 };
 
 /// Ratio of decompressed to compressed bytes beyond which an input is refused; 0 is no limit.

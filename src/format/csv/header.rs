@@ -30,6 +30,8 @@ pub struct BadHeader {
     pub rejected: RejectedRecord,
     /// An imperative that makes a header of it.
     pub hint: &'static str,
+    /// True if it has more columns than the limit.
+    pub is_too_wide: bool,
 }
 
 /// Takes the header off the first morsel of a source whose first record is the header, and returns it with the rest of
@@ -42,6 +44,7 @@ pub fn take_header(morsel: &Morsel, delimiter: u8) -> Result<Option<(Header, Mor
 #[derive(Clone, Debug)]
 pub struct HeaderSearch {
     delimiter: u8,
+    max_columns: usize,
     header: HeaderRecord,
     /// Records before the header that were not seen yet.
     records_before: u64,
@@ -56,7 +59,14 @@ impl HeaderSearch {
     /// Makes a search at the first byte after the lines that `dialect` skips, whose delimiter is not regarded.
     pub fn new(delimiter: u8, dialect: &CsvDialect) -> Self {
         let (header, lines) = (dialect.header, dialect.skip_lines);
-        HeaderSearch { delimiter, header, records_before: header.records_before(), lines, blank: None }
+        let records_before = header.records_before();
+        HeaderSearch { delimiter, max_columns: MAX_COLUMNS, header, records_before, lines, blank: None }
+    }
+
+    /// Sets the most columns of a header. Default: [`MAX_COLUMNS`].
+    #[must_use]
+    pub fn with_max_columns(self, max_columns: usize) -> Self {
+        HeaderSearch { max_columns, ..self }
     }
 
     /// Returns true if records were dropped on the way to a header that was not found yet.
@@ -96,7 +106,8 @@ impl HeaderSearch {
         let bad = |reject, hint| {
             let line = self.lines + lines_to(record.start);
             let len = record.end - record.start;
-            BadHeader { rejected: RejectedRecord { reject, byte: record.start, len, line, record: 0 }, hint }
+            let rejected = RejectedRecord { reject, byte: record.start, len, line, record: 0 };
+            BadHeader { rejected, hint, is_too_wide: false }
         };
         // The line ends of old Mac files; under RFC 4180 the whole file would be one header.
         if let Some(at) = bare_carriage_return(&bytes[record.start..record.end]) {
@@ -113,13 +124,14 @@ impl HeaderSearch {
             };
             return Err(bad(reject, hint));
         }
-        if fields.len() > MAX_COLUMNS {
+        if fields.len() > self.max_columns {
             let what = if is_absent { "first record" } else { "header" };
             let reason =
-                format!("the {what} has {} columns, more than the limit of {MAX_COLUMNS}", fields.len()).into();
+                format!("the {what} has {} columns, more than the limit of {}", fields.len(), self.max_columns).into();
             let hint =
                 "check that the first line has the names of the columns, and that the delimiter is the right one";
-            return Err(bad(Reject { offset: 0, path: FieldPath::root(), reason }, hint));
+            let reject = Reject { offset: 0, path: FieldPath::root(), reason };
+            return Err(BadHeader { is_too_wide: true, ..bad(reject, hint) });
         }
         let (names, notes, cut) = if is_absent {
             let names = (1..=fields.len()).map(|i| format!("column_{i}").into()).collect::<Vec<_>>();

@@ -450,7 +450,7 @@ impl SourceReader {
             delivered: 0,
             ended: false,
             header_delimiter,
-            header_search: HeaderSearch::new(delimiter, &source.csv),
+            header_search: HeaderSearch::new(delimiter, &source.csv).with_max_columns(self.limits.max_columns),
             dialect: source.csv,
         })))
     }
@@ -565,7 +565,7 @@ fn take_header(open: &mut OpenSource, morsel: &Morsel, found: HeaderDelimiter) -
         let rejected = bad.rejected;
         let byte = morsel.byte_offset + rejected.byte as u64;
         let position = Position { source: old.name.clone(), byte, line: rejected.line + 1, record: 0 };
-        Error::BadHeader { position, reject: rejected.reject, hint: bad.hint }
+        Error::BadHeader { position, reject: rejected.reject, hint: bad.hint, is_too_wide: bad.is_too_wide }
     })?;
     let Some((mut header, rest)) = cut else { return Ok(None) };
     let is_absent = open.dialect.header == HeaderRecord::Absent;

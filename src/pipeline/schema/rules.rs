@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::column::{Field, MAX_COLUMNS, Schema, Type, TypeMerge, keeps_carrier};
+use crate::column::{Field, Schema, Type, TypeMerge, keeps_carrier};
 use crate::format::Format;
 use crate::format::decode::EnforcedColumns;
 use crate::format::ndjson::ValueTypes;
@@ -87,6 +87,8 @@ pub(crate) struct SchemaRules {
     pub extra_column: Option<Arc<str>>,
     /// Maximum bytes of a record; a longer one is a reject.
     pub max_record_bytes: usize,
+    /// Maximum number of columns.
+    pub max_columns: usize,
 }
 
 impl SchemaRules {
@@ -100,6 +102,7 @@ impl SchemaRules {
             contract: choice.enforced.clone(),
             extra_column: choice.extra_column.clone(),
             max_record_bytes: limits.max_record_bytes,
+            max_columns: limits.max_columns,
         }
     }
 
@@ -159,8 +162,8 @@ impl SchemaRules {
     /// columns, if the contract is broken, or if the name of the extra column is taken.
     pub(crate) fn initial_schema(&self, seen: Schema) -> Result<Schema, Error> {
         let mut schema = self.with_needed(self.under_contract(seen));
-        if schema.fields.len() > MAX_COLUMNS {
-            return Err(PlanError::TooManyColumns.into());
+        if schema.fields.len() > self.max_columns {
+            return Err(PlanError::TooManyColumns(self.max_columns).into());
         }
         if let Some(broken) = self.broken_contract(&schema) {
             return Err(PlanError::Contract(broken).into());
@@ -223,8 +226,8 @@ impl SchemaRules {
 
     /// Returns the reason for which the columns may not widen from `old` to `new`; `None` if they may.
     pub(crate) fn forbidden_change(&self, info: &SourceInfo, old: &Schema, new: &Schema) -> Option<FixedSchema> {
-        if new.fields.len() > MAX_COLUMNS {
-            return Some(FixedSchema::TooManyColumns);
+        if new.fields.len() > self.max_columns {
+            return Some(FixedSchema::TooManyColumns(self.max_columns));
         }
         let new_columns = new.fields.len() > old.fields.len();
         if self.policy == SchemaPolicy::Fail {
